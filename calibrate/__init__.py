@@ -1,0 +1,1 @@
+"""Steps, pipelines and their parameters: what happens to pixels."""

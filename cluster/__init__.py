@@ -1,0 +1,1 @@
+"""The batch service: sites, driver, command line, report."""

@@ -1,0 +1,1 @@
+"""Reference files by CRDS rules: the rules, the cache, the fetcher."""

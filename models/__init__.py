@@ -1,0 +1,1 @@
+"""Lazy data models over FITS, defined by YAML schemas."""
