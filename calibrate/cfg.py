@@ -1,0 +1,113 @@
+"""Parameter files: ConfigObj ``.cfg``, read and written.
+
+A file may hold parameters of the step or pipeline itself, ``name`` and ``class``, and one section a
+step: ``[jump]``, or as stpipe writes it ``[steps]`` with ``[[jump]]`` below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import configobj
+
+from calbatch.calibrate.errors import ParameterError
+
+if TYPE_CHECKING:
+    from calbatch.calibrate.step import Step
+
+_NOT_PARAMETERS = ("name", "class", "config_file")
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a ``.cfg`` says.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    name, cls : str or None
+        Its ``name`` and ``class``.
+    values : mapping
+        Section ("" for the top) to parameters, as text or lists of text.
+    """
+
+    path: Path
+    name: str | None = None
+    cls: str | None = None
+    values: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def read(path: Path) -> Config:
+    """Read a ``.cfg``.
+
+    Raises
+    ------
+    ParameterError
+        When the file is missing, is not in ConfigObj's format, or nests sections too deep.
+    """
+    if not path.is_file():
+        raise ParameterError(f"{path}: there is no such parameter file")
+    try:
+        # No interpolation: a value is what it says.
+        raw = configobj.ConfigObj(
+            str(path), interpolation=False, file_error=True, encoding="utf-8", list_values=True
+        )
+    except (configobj.ConfigObjError, OSError, UnicodeError) as error:
+        raise ParameterError(f"{path}: not a parameter file: {_first_line(error)}") from None
+    values = {"": _parameters(raw)}
+    for section in raw.sections:
+        below = raw[section]
+        steps = {s: below[s] for s in below.sections} if section == "steps" else {section: below}
+        for name, entry in steps.items():
+            if entry.sections:
+                raise ParameterError(f"{path}: section [{name}] must not have sections itself")
+            values[name] = {**_included(path, entry), **_parameters(entry)}
+    return Config(path, raw.get("name"), raw.get("class"), values)
+
+
+def _parameters(section: Any) -> dict[str, Any]:
+    return {k: section[k] for k in section.scalars if k not in _NOT_PARAMETERS}
+
+
+def _included(path: Path, section: Any) -> dict[str, Any]:
+    """Return the parameters of the file that a section names as its ``config_file``."""
+    name = section.get("config_file")
+    return {} if not name else dict(read(path.parent / name).values[""])
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def written(step: Step) -> str:
+    """Return a step or pipeline as a ``.cfg``: every parameter, with help and source in comments."""
+    lines = [f'name = "{step.name}"', f'class = "{class_path(step)}"', *_section(step)]
+    for alias, part in step.steps().items():
+        lines += ["", f"[{alias}]", *_section(part)]
+    return "\n".join(lines) + "\n"
+
+
+def class_path(step: Step) -> str:
+    """Return the import path of a step's class."""
+    return f"{type(step).__module__}.{type(step).__qualname__}"
+
+
+def _section(step: Step) -> list[str]:
+    lines = []
+    for name, (value, source) in step.described().items():
+        parameter = step.parameters()[name]
+        if name.startswith("override_") and value is None:
+            continue
+        unit = f" [{parameter.unit}]" if parameter.unit else ""
+        lines.append(f"# {parameter.help}{unit} ({parameter.describe()}); from {source}")
+        lines.append(f"{name} = {_quoted(parameter.text(value))}")
+    return lines
+
+
+def _quoted(text: str) -> str:
+    plain = text and not set(text) & set("#'\"\n") and text.strip() == text
+    return text if plain else '"' + text.replace('"', "'") + '"'

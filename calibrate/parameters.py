@@ -1,0 +1,276 @@
+"""Typed parameters of steps: one declaration gives the value, its checks, the .cfg and the help."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Generic, Literal, Self, TypeVar, cast, overload
+
+from calbatch.calibrate.errors import ParameterError
+
+T = TypeVar("T")
+
+
+class Parameter(Generic[T]):
+    """A value that a user may set; a descriptor on the step's class.
+
+    Parameters
+    ----------
+    default : T
+        What it is when nobody sets it.
+    help : str
+        One line for ``--help``, the ``.cfg`` and the documentation.
+    unit : str, optional
+        The value's unit.
+    none : bool
+        Whether it may be None (written ``None`` in a ``.cfg``).
+
+    Raises
+    ------
+    ParameterError
+        On assignment of a value that does not fit.
+    """
+
+    kind = "value"
+    name = ""
+
+    def __init__(
+        self, default: T, *, help: str = "", unit: str | None = None, none: bool = False
+    ) -> None:
+        self.default, self.help, self.unit = default, help, unit
+        self.none = none or default is None
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> T: ...
+    def __get__(self, instance: object | None, owner: type) -> Self | T:
+        if instance is None:
+            return self
+        return cast("T", instance.__dict__.get(self.name, self.default))
+
+    def __set__(self, instance: object, value: Any) -> None:
+        try:
+            instance.__dict__[self.name] = self.convert(value)
+        except ParameterError as error:
+            step = getattr(instance, "name", "") or type(instance).__name__
+            raise ParameterError(f"{step}.{error}") from None
+
+    def convert(self, value: Any) -> T | None:
+        """Return a value, given as itself or as text, in the parameter's type."""
+        if value is None or (isinstance(value, str) and value.strip().lower() == "none"):
+            if self.none:
+                return None
+            raise self._fault(value)
+        return self._convert(value)
+
+    def _convert(self, value: Any) -> T:
+        return cast("T", value)
+
+    def _fault(self, value: Any) -> ParameterError:
+        return ParameterError(f"{self.name} = {value!r}: must be {self.describe()}")
+
+    def describe(self) -> str:
+        """Return what values are allowed, in words."""
+        return self._described() + (" or None" if self.none else "")
+
+    def _described(self) -> str:
+        return f"a {self.kind}"
+
+    def text(self, value: Any) -> str:
+        """Return a value as a ``.cfg`` holds it."""
+        return str(value)
+
+
+class _Number(Parameter[T]):
+    """A number with bounds."""
+
+    def __init__(
+        self, default: T, *, low: float | None = None, high: float | None = None, **options: Any
+    ) -> None:
+        super().__init__(default, **options)
+        self.low, self.high = low, high
+
+    def _bounded(self, value: Any) -> Any:
+        too_low = self.low is not None and value < self.low
+        too_high = self.high is not None and value > self.high
+        if too_low or too_high or value != value:
+            raise self._fault(value)
+        return value
+
+    def _described(self) -> str:
+        bounds = []
+        if self.low is not None:
+            bounds.append(f"at least {self.low:g}")
+        if self.high is not None:
+            bounds.append(f"at most {self.high:g}")
+        return " ".join([f"a {self.kind}", " and ".join(bounds)]).rstrip()
+
+
+class Float(_Number[T]):
+    """A real number."""
+
+    kind = "number"
+
+    @overload
+    def __init__(self: Float[float], default: float, **options: Any) -> None: ...
+    @overload
+    def __init__(
+        self: Float[float | None], default: float | None, *, none: Literal[True], **options: Any
+    ) -> None: ...
+    def __init__(self, default: Any, **options: Any) -> None:
+        super().__init__(default, **options)
+
+    def _convert(self, value: Any) -> Any:
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise self._fault(value) from None
+        if isinstance(value, bool):
+            raise self._fault(value)
+        return self._bounded(number)
+
+
+class Integer(_Number[T]):
+    """A whole number."""
+
+    kind = "whole number"
+
+    @overload
+    def __init__(self: Integer[int], default: int, **options: Any) -> None: ...
+    @overload
+    def __init__(
+        self: Integer[int | None], default: int | None, *, none: Literal[True], **options: Any
+    ) -> None: ...
+    def __init__(self, default: Any, **options: Any) -> None:
+        super().__init__(default, **options)
+
+    def _convert(self, value: Any) -> Any:
+        try:
+            number = int(value) if isinstance(value, str) else value
+            whole = int(number) == number
+        except (TypeError, ValueError, OverflowError):
+            raise self._fault(value) from None
+        if isinstance(value, bool) or not whole:
+            raise self._fault(value)
+        return self._bounded(int(number))
+
+
+class Boolean(Parameter[bool]):
+    """True or False."""
+
+    kind = "boolean"
+    _words: Mapping[str, bool] = {
+        "true": True, "t": True, "yes": True, "y": True, "on": True, "1": True,
+        "false": False, "f": False, "no": False, "n": False, "off": False, "0": False,
+    }  # fmt: skip
+
+    def __init__(self, default: bool, *, help: str = "") -> None:
+        super().__init__(default, help=help)
+
+    def _convert(self, value: Any) -> bool:
+        word = str(value).strip().lower()
+        if word not in self._words:
+            raise self._fault(value)
+        return self._words[word]
+
+    def _described(self) -> str:
+        return "True or False"
+
+
+class Text(Parameter[T]):
+    """A text: a name, or a path."""
+
+    kind = "text"
+
+    @overload
+    def __init__(self: Text[str], default: str, **options: Any) -> None: ...
+    @overload
+    def __init__(
+        self: Text[str | None], default: str | None, *, none: Literal[True], **options: Any
+    ) -> None: ...
+    def __init__(self, default: Any, **options: Any) -> None:
+        super().__init__(default, **options)
+
+    def _convert(self, value: Any) -> Any:
+        if isinstance(value, (bool, list, tuple, dict)):
+            raise self._fault(value)
+        return str(value)
+
+
+class Choice(Parameter[str]):
+    """One of some words."""
+
+    def __init__(self, default: str, choices: Sequence[str], *, help: str = "") -> None:
+        super().__init__(default, help=help)
+        self.choices = tuple(choices)
+
+    def _convert(self, value: Any) -> str:
+        for choice in self.choices:
+            if str(value).lower() == choice.lower():
+                return choice
+        raise self._fault(value)
+
+    def _described(self) -> str:
+        return "one of " + ", ".join(self.choices)
+
+
+class Items(Parameter[list[Any]]):
+    """A list; in a ``.cfg`` its items are separated by commas."""
+
+    kind = "list"
+
+    def __init__(self, *, help: str = "") -> None:
+        super().__init__([], help=help)
+
+    def __get__(self, instance: object | None, owner: type) -> Any:
+        if instance is None:
+            return self
+        return instance.__dict__.setdefault(self.name, [])
+
+    def _convert(self, value: Any) -> list[Any]:
+        if isinstance(value, str):
+            return [part.strip() for part in value.split(",") if part.strip()]
+        if callable(value):
+            return [value]
+        return list(value)
+
+    def text(self, value: Any) -> str:
+        """Return the items as a ``.cfg`` holds them."""
+        return ", ".join(str(item) for item in value) + ","
+
+
+class Override(Parameter[Any]):
+    """A reference file to use instead of the one that CRDS chooses: a path, a model, or N/A."""
+
+    kind = "path, model or N/A"
+
+    def __init__(self, reference_type: str) -> None:
+        super().__init__(None, help=f"use this {reference_type} reference: a path, or N/A for none")
+
+    def convert(self, value: Any) -> Any:
+        """Return the override; an empty text is none."""
+        return None if value in (None, "", "None") else value
+
+    def text(self, value: Any) -> str:
+        """Return the path; a model has none that a ``.cfg`` could hold."""
+        return str(getattr(value, "path", value) or "")
+
+
+def parameters_of(cls: type) -> dict[str, Parameter[Any]]:
+    """Return a class's parameters by name: its own first, then those of its bases."""
+    found: dict[str, Parameter[Any]] = {}
+    for base in cls.__mro__:
+        for name, value in vars(base).items():
+            if isinstance(value, Parameter) and name not in found:
+                found[name] = value
+    return found
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return a hint at the nearest right name, or nothing."""
+    near = difflib.get_close_matches(name, list(names), 1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""

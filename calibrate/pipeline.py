@@ -1,0 +1,52 @@
+"""The pipeline: steps in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from calbatch.calibrate.errors import ParameterError
+from calbatch.calibrate.parameters import nearest
+from calbatch.calibrate.step import Step
+
+
+class Pipeline(Step):
+    """Steps that an exposure passes through.
+
+    Subclasses list their steps in ``step_defs`` and write `process`, in which each alias is an
+    attribute: the step, to be called. The alias is also the section in a ``.cfg`` and the prefix on
+    the command line. ``defaults`` gives some steps other defaults than their own.
+    """
+
+    step_defs: ClassVar[Mapping[str, type[Step]]] = {}
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    def __init__(
+        self, name: str | None = None, parent: Step | None = None, **parameters: Any
+    ) -> None:
+        self._steps = {alias: cls(alias, self) for alias, cls in self.step_defs.items()}
+        super().__init__(name, parent, **parameters)
+        self.configure(self.defaults, "the pipeline's default")
+
+    def __getattr__(self, name: str) -> Step:
+        steps = self.__dict__.get("_steps", {})
+        if name in steps:
+            return steps[name]
+        raise AttributeError(f"{type(self).__name__} has no {name!r}{nearest(name, steps)}")
+
+    def steps(self) -> Mapping[str, Step]:
+        """Return the steps by alias, in order."""
+        return self._steps
+
+    def keep(self, aliases: list[str]) -> None:
+        """Have the results of some steps written as well.
+
+        Raises
+        ------
+        ParameterError
+            When there is no such step.
+        """
+        for alias in aliases:
+            if alias not in self._steps:
+                raise ParameterError(f"{self.name} has no step {alias!r}{nearest(alias, self._steps)}")
+            self._steps[alias].save_results = True

@@ -1,0 +1,101 @@
+"""Pipeline detector1: raw ramps to count rates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from calbatch.calibrate.errors import StepError
+from calbatch.calibrate.parameters import Boolean
+from calbatch.calibrate.pipeline import Pipeline
+from calbatch.calibrate.steps.charge_migration import ChargeMigrationStep
+from calbatch.calibrate.steps.clean_flicker_noise import CleanFlickerNoiseStep
+from calbatch.calibrate.steps.dark_current import DarkCurrentStep
+from calbatch.calibrate.steps.dq_init import DQInitStep
+from calbatch.calibrate.steps.gain_scale import GainScaleStep
+from calbatch.calibrate.steps.group_scale import GroupScaleStep
+from calbatch.calibrate.steps.ipc import IPCStep
+from calbatch.calibrate.steps.jump import JumpStep
+from calbatch.calibrate.steps.linearity import LinearityStep
+from calbatch.calibrate.steps.persistence import PersistenceStep
+from calbatch.calibrate.steps.picture_frame import PictureFrameStep
+from calbatch.calibrate.steps.ramp_fit import RampFitStep
+from calbatch.calibrate.steps.refpix import RefPixStep
+from calbatch.calibrate.steps.saturation import SaturationStep
+from calbatch.calibrate.steps.superbias import SuperBiasStep
+from calbatch.models.base import DataModel
+from calbatch.models.datamodels import RampModel
+
+IRS2_PATTERNS = ("NRSIRS2", "NRSIRS2RAPID")
+
+
+class Detector1Pipeline(Pipeline):
+    """Calibrate near-infrared ramps to count rates.
+
+    The order and the parameters are those of jwst 3.0.0's ``calwebb_detector1``.
+    """
+
+    step_defs = {
+        "group_scale": GroupScaleStep,
+        "dq_init": DQInitStep,
+        "saturation": SaturationStep,
+        "ipc": IPCStep,
+        "superbias": SuperBiasStep,
+        "refpix": RefPixStep,
+        "linearity": LinearityStep,
+        "dark_current": DarkCurrentStep,
+        "charge_migration": ChargeMigrationStep,
+        "jump": JumpStep,
+        "picture_frame": PictureFrameStep,
+        "clean_flicker_noise": CleanFlickerNoiseStep,
+        "persistence": PersistenceStep,
+        "ramp_fit": RampFitStep,
+        "gain_scale": GainScaleStep,
+    }
+    suffixes = ("rate", "rateints")
+
+    save_calibrated_ramp = Boolean(False, help="write the ramp that the slopes are fitted to")
+
+    def process(self, exposure: DataModel) -> Any:
+        """Return (rate, rateints); the corrected ramp where ramp_fit is skipped."""
+        refuse_unsupported(exposure)
+        ramp: Any = RampModel(exposure)
+        before_fit = [s for a, s in self.steps().items() if a not in ("ramp_fit", "gain_scale")]
+        for step in before_fit:
+            ramp = step(ramp)
+        if self.save_calibrated_ramp:
+            self.add_product("ramp", ramp)
+        fitted = self.ramp_fit(ramp)
+        if isinstance(fitted, DataModel):  # ramp_fit was skipped
+            return fitted
+        return tuple(self.gain_scale(model) for model in fitted)
+
+    def add_products(self, result: Any) -> None:
+        """Have the rates written, or the ramp under its own name."""
+        if isinstance(result, DataModel):
+            self.add_product(self.suffix or "ramp", result)
+        else:
+            super().add_products(result)
+
+
+def refuse_unsupported(exposure: DataModel) -> None:
+    """Refuse, by name, readouts that this pipeline would get wrong.
+
+    Raises
+    ------
+    StepError
+        For MIRI, IRS2, multistripe and superstripe readouts, zero frames and explicit read times.
+    """
+    meta = exposure.meta
+    found = {
+        "MIRI": meta.instrument.name == "MIRI",
+        f"IRS2 readout (READPATT = {meta.exposure.readpatt})": (
+            meta.exposure.readpatt in IRS2_PATTERNS
+        ),
+        "a separate zero frame (ZEROFRAM = T)": bool(meta.exposure.zero_frame),
+        "multistripe readout": meta.subarray.multistripe_reads1 is not None,
+        "superstripe readout": bool(meta.subarray.num_superstripe),
+        "explicit read times": bool(meta.exposure.read_times),
+    }
+    for what, present in found.items():
+        if present:
+            raise StepError(f"{exposure.path}: detector1 does not support {what} yet")

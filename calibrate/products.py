@@ -1,0 +1,68 @@
+"""Products' names, and writing them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from calbatch.calibrate.errors import StepError
+from calbatch.models.base import DataModel
+from calbatch.models.saving import Written, save as save_models
+
+if TYPE_CHECKING:
+    from calbatch.calibrate.step import Step
+
+KNOWN_SUFFIXES = (
+    "uncal", "ramp", "rate", "rateints", "cal", "calints", "fitopt", "dark_current", "dq_init",
+    "saturation", "ipc", "superbias", "refpix", "linearity", "jump", "gain_scale", "group_scale",
+    "flat_field", "reset", "ramp_fit",
+)  # fmt: skip
+"""Endings that a product's own suffix takes the place of."""
+
+_SUFFIX = re.compile(rf"_(?:{'|'.join(sorted(KNOWN_SUFFIXES, key=len, reverse=True))})$")
+
+
+def product_name(source: str, suffix: str) -> str:
+    """Return a product's file name: the input's, with another ending.
+
+    Parameters
+    ----------
+    source : str
+        The input's file name.
+    suffix : str
+        What the product's name ends in, such as ``rate``.
+    """
+    stem = source.removesuffix(".gz").removesuffix(".fits")
+    return f"{_SUFFIX.sub('', stem)}_{suffix}.fits"
+
+
+def paths(step: Step, products: Sequence[tuple[str, DataModel]]) -> list[Path]:
+    """Return where a step's products go.
+
+    Raises
+    ------
+    StepError
+        When two products would get one name, or a product has neither input file nor name.
+    """
+    found: list[Path] = []
+    for suffix, model in products:
+        source = step.output_file or (model.path.name if model.path else model.meta.filename)
+        if not source:
+            raise StepError(f"{step.name}: a model without a file needs output_file to be saved")
+        inputs = model.path.parent if model.path else Path()
+        folder = Path(step.output_dir) if step.output_dir else inputs
+        path = folder / product_name(Path(source).name, suffix)
+        if path in found:
+            raise StepError(f"{step.name}: two products would be called {path.name}")
+        found.append(path)
+    return found
+
+
+def save(step: Step, products: Sequence[tuple[str, DataModel]]) -> Written:
+    """Write a step's products, together."""
+    pairs = [(m, p) for (_, m), p in zip(products, paths(step, products), strict=True)]
+    for _, path in pairs:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return save_models(pairs)

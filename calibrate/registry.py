@@ -1,0 +1,99 @@
+"""Every step and pipeline by name, imported on use."""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from calbatch.calibrate.errors import ParameterError
+from calbatch.calibrate.parameters import nearest
+
+if TYPE_CHECKING:
+    from calbatch.calibrate.step import Step
+
+STEPS = {
+    "group_scale": "calbatch.calibrate.steps.group_scale:GroupScaleStep",
+    "dq_init": "calbatch.calibrate.steps.dq_init:DQInitStep",
+    "saturation": "calbatch.calibrate.steps.saturation:SaturationStep",
+    "ipc": "calbatch.calibrate.steps.ipc:IPCStep",
+    "superbias": "calbatch.calibrate.steps.superbias:SuperBiasStep",
+    "refpix": "calbatch.calibrate.steps.refpix:RefPixStep",
+    "reset": "calbatch.calibrate.steps.reset:ResetStep",
+    "linearity": "calbatch.calibrate.steps.linearity:LinearityStep",
+    "dark_current": "calbatch.calibrate.steps.dark_current:DarkCurrentStep",
+    "charge_migration": "calbatch.calibrate.steps.charge_migration:ChargeMigrationStep",
+    "jump": "calbatch.calibrate.steps.jump:JumpStep",
+    "picture_frame": "calbatch.calibrate.steps.picture_frame:PictureFrameStep",
+    "clean_flicker_noise": "calbatch.calibrate.steps.clean_flicker_noise:CleanFlickerNoiseStep",
+    "persistence": "calbatch.calibrate.steps.persistence:PersistenceStep",
+    "ramp_fit": "calbatch.calibrate.steps.ramp_fit:RampFitStep",
+    "gain_scale": "calbatch.calibrate.steps.gain_scale:GainScaleStep",
+    "flat_field": "calbatch.calibrate.steps.flat_field:FlatFieldStep",
+}
+"""The steps that come with calbatch; `docs/steps` has a page on each."""
+
+PIPELINES = {
+    "detector1": "calbatch.calibrate.pipelines.detector1:Detector1Pipeline",
+    "simple": "calbatch.calibrate.pipelines.simple:SimplePipeline",
+}
+"""The pipelines that come with calbatch."""
+
+
+@cache
+def steps() -> dict[str, str]:
+    """Return name -> ``module:Class`` of all steps, other packages' included."""
+    return {**_others("calbatch.steps"), **STEPS}
+
+
+@cache
+def pipelines() -> dict[str, str]:
+    """Return name -> ``module:Class`` of all pipelines, other packages' included."""
+    return {**_others("calbatch.pipelines"), **PIPELINES}
+
+
+def _others(group: str) -> dict[str, str]:
+    return {entry.name: entry.value for entry in entry_points(group=group)}
+
+
+def find(name: str) -> type[Step]:
+    """Return the class of a step or pipeline.
+
+    Parameters
+    ----------
+    name : str
+        A name of the tables, jwst's ``calwebb_<name>``, or an import path ``module:Class`` or
+        ``module.Class``.
+
+    Raises
+    ------
+    ParameterError
+        When there is none, with the nearest right name.
+    """
+    known = {**steps(), **pipelines()}
+    target = known.get(name) or known.get(name.removeprefix("calwebb_"))
+    if target is None and not ("." in name or ":" in name):
+        raise ParameterError(f"there is no step or pipeline {name!r}{nearest(name, known)}")
+    return _imported(target or name)
+
+
+def _imported(path: str) -> type[Step]:
+    from calbatch.calibrate.step import Step
+
+    module, colon, name = path.partition(":")
+    if not colon:
+        module, _, name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ParameterError(f"{path!r} cannot be imported: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Step)):
+        raise ParameterError(f"{path!r} is not a step or pipeline")
+    return cast("type[Step]", found)
+
+
+def is_cfg(name: str) -> bool:
+    """Return whether a request names a parameter file."""
+    return Path(name).suffix == ".cfg"

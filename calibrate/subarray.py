@@ -1,0 +1,84 @@
+"""Fitting references to exposures: which part of a reference covers a subarray.
+
+Source: the rules of jwst 3.0.0's ``lib.reffile_utils`` (SUBSTRT and SUBSIZE of both files).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import NamedTuple
+
+from calbatch.calibrate.errors import ReferenceFileError
+from calbatch.models.base import DataModel
+
+log = logging.getLogger(__name__)
+
+
+class Placement(NamedTuple):
+    """Where a frame lies on the detector: 1-based starts, and sizes, in pixels."""
+
+    xstart: int
+    ystart: int
+    xsize: int
+    ysize: int
+
+
+def fitted(exposure: DataModel, reference: DataModel) -> DataModel:
+    """Return a reference cut to an exposure's subarray; itself where they already agree.
+
+    Raises
+    ------
+    ReferenceFileError
+        When the reference has no place on the detector or does not cover the exposure.
+    """
+    if reference.shape is None or exposure.shape is None or not _is_detector_frame(reference):
+        return reference
+    place = _placement(reference, "reference")
+    wanted = _placement(exposure, "exposure")
+    if place == wanted:
+        return reference
+    col, row = wanted.xstart - place.xstart, wanted.ystart - place.ystart
+    fits = (
+        col >= 0
+        and row >= 0
+        and col + wanted.xsize <= place.xsize
+        and row + wanted.ysize <= place.ysize
+    )
+    if not fits:
+        raise ReferenceFileError(
+            f"{reference.path}: does not cover the exposure: it has columns {place.xstart} to "
+            f"{place.xstart + place.xsize - 1} and rows {place.ystart} to "
+            f"{place.ystart + place.ysize - 1}, the exposure columns {wanted.xstart} to "
+            f"{wanted.xstart + wanted.xsize - 1} and rows {wanted.ystart} to "
+            f"{wanted.ystart + wanted.ysize - 1}"
+        )
+    return reference.section(row, wanted.ysize, col, wanted.xsize)
+
+
+def _is_detector_frame(reference: DataModel) -> bool:
+    """Return whether the arrays are images of the detector (an IPC kernel is not)."""
+    return min(reference.frame) > 16 or reference.meta.subarray.xsize == reference.frame[1]
+
+
+def _placement(model: DataModel, role: str) -> Placement:
+    sub = model.meta.subarray
+    rows, columns = model.frame
+    known = (sub.xstart, sub.ystart, sub.xsize, sub.ysize)
+    if None in known:
+        full = (1024, 1032) if model.meta.instrument.name == "MIRI" else (2048, 2048)
+        if role == "exposure" or (rows, columns) != full:
+            raise ReferenceFileError(
+                f"{model.path}: the {role} says not where on the detector its {columns} x {rows} "
+                "pixels are: SUBSTRT1, SUBSTRT2, SUBSIZE1 and SUBSIZE2 are needed"
+            )
+        return Placement(1, 1, columns, rows)
+    if sub.xstart < 1 or sub.ystart < 1:
+        raise ReferenceFileError(
+            f"{model.path}: SUBSTRT1 = {sub.xstart}, SUBSTRT2 = {sub.ystart}: must be at least 1"
+        )
+    if (sub.xsize, sub.ysize) != (columns, rows):
+        log.warning(
+            "%s: SUBSIZE1 x SUBSIZE2 = %s x %s, but its arrays have %s x %s pixels: going by those",
+            model.path, sub.xsize, sub.ysize, columns, rows,
+        )  # fmt: skip
+    return Placement(sub.xstart, sub.ystart, columns, rows)

@@ -1,0 +1,439 @@
+"""The arrays of a model: lazy fields on a grid of tiles, and what kernels do to them."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self, cast
+
+import dask.array as da
+import numpy as np
+
+from calbatch.models import tiles
+from calbatch.models.errors import ModelError, ValidationError
+from calbatch.models.headers import Extra
+from calbatch.models.plan import (
+    Array,
+    Assign,
+    Call,
+    Look,
+    Node,
+    Put,
+    Reader,
+    Reduction,
+    Region,
+    Source,
+    Step,
+    call_of,
+)
+from calbatch.models.rows import ArrayReader, Constant
+from calbatch.models.schema import FieldSpec, Schema
+from calbatch.models.tables import check_columns
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A field on the tile grid: its name in the tiles, and what it is."""
+
+    key: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """Metadata that row counts decide: known only when the tiles have run.
+
+    ``function`` takes the frame's row counts by name and returns values by dotted path; None leaves
+    the keyword out.
+    """
+
+    function: Callable[[Mapping[str, Array]], Mapping[str, Any]]
+    paths: tuple[str, ...]
+
+
+@dataclass
+class Content:
+    """All that a model holds, so that models share and copy it in one go."""
+
+    tree: dict[str, Any] = field(default_factory=dict)
+    node: Node | None = None
+    placed: dict[str, Placed] = field(default_factory=dict)
+    loose: dict[str, Any] = field(default_factory=dict)  # tables, and arrays off the tile grid
+    extra: Extra = field(default_factory=Extra)
+    history: list[str] = field(default_factory=list)
+    deferred: tuple[Deferred, ...] = ()
+    passed: tuple[Any, ...] = ()  # whole HDUs that no schema names, as they lie in the input
+
+    def loose_array(self, name: str) -> Array:
+        """Return a table or an array off the grid, reading it on first use."""
+        value = self.loose[name]
+        if not isinstance(value, np.ndarray):
+            value = self.loose[name] = value.load()
+        return value
+
+    def copy(self) -> Content:
+        """Return content that shares the lazy graph, and nothing else that can be changed."""
+        return replace(
+            self,
+            tree=copy.deepcopy(self.tree),
+            placed=dict(self.placed),
+            loose=dict(self.loose),
+            extra=copy.deepcopy(self.extra),
+            history=list(self.history),
+        )
+
+
+class LazyArrays:
+    """The array half of a data model. `calbatch.models.base.DataModel` adds files and metadata."""
+
+    schema: Schema
+    _content: Content
+
+    # -- names and shapes ---------------------------------------------------------------------
+
+    @property
+    def primary(self) -> str:
+        """The name of the primary array."""
+        arrays = [n for n, s in self.schema.fields.items() if not s.is_table]
+        return "data" if "data" in arrays or not arrays else arrays[0]
+
+    @property
+    def frame(self) -> tuple[int, int]:
+        """The rows and columns that the arrays on the tile grid share."""
+        if self._content.node is None:
+            raise ModelError(f"{self._where}: holds no arrays yet; assign {self.primary!r} first")
+        return self._content.node.source.pixels.frame
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """The shape of the primary array, or None without one."""
+        return self.shape_of(self.primary)
+
+    def shape_of(self, name: str) -> tuple[int, ...] | None:
+        """Return the shape of a field that is present, else None; nothing is read."""
+        content = self._content
+        if name in content.placed:
+            return content.placed[name].shape
+        return content.loose[name].shape if name in content.loose else None
+
+    def has(self, name: str) -> bool:
+        """Return whether a field is present: in the file, or assigned since."""
+        return name in self._content.placed or name in self._content.loose
+
+    @property
+    def _where(self) -> str:
+        return type(self).__name__
+
+    # -- fields as attributes -----------------------------------------------------------------
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name not in self.schema.fields:
+            raise AttributeError(f"{type(self).__name__} has no {name!r}{self._hint(name)}")
+        content = self._content
+        if name in content.loose:
+            return content.loose_array(name)
+        if name not in content.placed and self._default_shape(name) is None:
+            return None
+        node, placed = self._present(name)
+        return tiles.view(node, placed.key, placed.shape, placed.dtype)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("schema", "path", "_content") or hasattr(type(self), name):
+            object.__setattr__(self, name, value)
+        elif name not in self.schema.fields:
+            raise AttributeError(f"{type(self).__name__} has no {name!r}{self._hint(name)}")
+        elif value is None:
+            self._content.placed.pop(name, None)
+            self._content.loose.pop(name, None)
+        elif (columns := self.schema.fields[name].columns) is not None:
+            self._content.loose[name] = check_columns(value, columns, f"{self._where}: {name}")
+        else:
+            self._assign(name, value)
+
+    def _hint(self, name: str) -> str:
+        near = difflib.get_close_matches(name, self.schema.fields, 1)
+        return f"; did you mean {near[0]!r}?" if near else ""
+
+    def _default_shape(self, name: str) -> tuple[int, ...] | None:
+        """Return the shape that an absent array takes, or None where nothing tells it."""
+        spec, shape = self.schema.fields[name], self.shape
+        if spec.is_table or self._content.node is None:
+            return None
+        if spec.ndim == 2:
+            return self.frame
+        return shape if shape is not None and spec.ndim in (None, len(shape)) else None
+
+    def _present(self, name: str) -> tuple[Node, Placed]:
+        """Return where a field is; one that is absent is there as its schema's default, or 0."""
+        content = self._content
+        node = cast("Node", content.node)
+        if name in content.placed:
+            return node, content.placed[name]
+        shape = self._default_shape(name)
+        if shape is None:
+            raise ModelError(f"{self._where}: has no {name}, and nothing tells its shape")
+        spec = self.schema.fields[name]
+        reader = Constant(shape, spec.dtype or np.dtype("f4"), spec.default or 0)
+        return Step(node, Put(name, reader)), Placed(name, shape, reader.dtype)
+
+    # -- assignment ---------------------------------------------------------------------------
+
+    def _assign(self, name: str, value: Any) -> None:
+        spec = self.schema.fields[name]
+        array = value if isinstance(value, da.Array) else np.asarray(value)
+        _check_array(spec, array, f"{self._where}: {name}")
+        array = array.astype(spec.dtype or array.dtype)
+        if array.ndim < 2 or (self._content.node is not None and not self._on_grid(array)):
+            self._loosen(name, array)
+        elif isinstance(array, da.Array):
+            self._place_lazy(name, array)
+        else:
+            self.place(name, ArrayReader(array))
+
+    def _on_grid(self, array: Any) -> bool:
+        return bool(array.shape[-2:] == self.frame)
+
+    def _loosen(self, name: str, array: Any) -> None:
+        others = [n for n in self._content.placed if n != name]
+        if name == self.primary and others:
+            raise ModelError(
+                f"{self._where}: {name} of shape {array.shape} does not fit the model's frame "
+                f"{self.frame}; make a new model of that shape"
+            )
+        self._content.placed.pop(name, None)
+        self._content.loose[name] = np.asarray(array)
+
+    def place(self, name: str, reader: Reader) -> None:
+        """Set a field to what a reader yields; the first one sets the model's frame."""
+        content = self._content
+        if content.node is None:
+            content.node = Source({}, (reader.shape[-2], reader.shape[-1]))
+        content.loose.pop(name, None)
+        content.node = Step(content.node, Put(name, reader))
+        content.placed[name] = Placed(name, reader.shape, reader.dtype)
+
+    def _place_lazy(self, name: str, array: da.Array) -> None:
+        content = self._content
+        if content.node is None:
+            content.node = source = Source({}, array.shape[-2:])
+            source.edges = (0, *np.cumsum(array.chunks[-2]).tolist())
+        key = content.placed[name].key if name in content.placed else name
+        array = tiles.aligned(array, content.node.source, f"{self._where}: {name}")
+        content.node = Assign(content.node, key, array)
+        content.loose.pop(name, None)
+        content.placed[name] = Placed(key, array.shape, array.dtype)
+
+    # -- kernels ------------------------------------------------------------------------------
+
+    def map_tiles(
+        self,
+        kernel: Callable[..., Any],
+        outputs: Sequence[str],
+        *,
+        radius: int = 0,
+        row_counts: Sequence[str] = (),
+        label: str | None = None,
+        **arguments: Any,
+    ) -> Self:
+        """Return the model with a kernel to be applied to each of its tiles.
+
+        Parameters
+        ----------
+        kernel : callable
+            A module-level function on NumPy arrays. Its positional parameters name the fields it
+            reads, each (…, rows, columns); its keyword-only parameters are the ``arguments``. It
+            returns the outputs in order, of the same rows and columns, and changes no input.
+        outputs : sequence of str
+            The fields that it returns.
+        radius : int
+            How many rows and columns away it looks.
+        row_counts : sequence of str
+            Names of what it returns after the outputs: integers, one row of numbers for each row.
+        label : str, optional
+            Its name on the dashboard and in timings.
+        **arguments
+            Plain values; readers (`rows` of another model), of which the kernel receives the
+            tile's rows and columns; reductions, of which it receives the value; or
+            `calbatch.models.plan.REGION`.
+
+        Raises
+        ------
+        ModelError
+            When the kernel reads a field that is absent and of unknown shape, or its keyword
+            parameters are not the arguments given.
+        """
+        result = self._shared()
+        content = result._content
+        wanted = {name: result._ensure(name) for name in outputs}
+        call, reductions = result._call(
+            kernel,
+            {p.key: p.dtype for p in wanted.values()},
+            arguments,
+            radius=radius,
+            row_counts=tuple(row_counts),
+            label=label,
+        )
+        content.node = Step(cast("Node", content.node), call, reductions)
+        return result
+
+    def map_tiles_into(
+        self,
+        models: Mapping[str, type[Any]],
+        kernel: Callable[..., Any],
+        outputs: Sequence[str],
+        *,
+        leading: Mapping[str, tuple[int, ...]] | None = None,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """Return new models, all filled by one kernel.
+
+        Parameters
+        ----------
+        models : mapping
+            Name of each product to its model class.
+        kernel : callable
+            As for `map_tiles`.
+        outputs : sequence of str
+            ``product.field``, in the order in which the kernel returns them.
+        leading : mapping, optional
+            The dimensions before rows and columns of an output, where they are not those that the
+            field's ``ndim`` says: none for 2, integrations for 3, integrations and groups for 4.
+        **options
+            As for `map_tiles`.
+        """
+        made = {name: cls() for name, cls in models.items()}
+        placed = {}
+        for output in outputs:
+            product, _, name = output.partition(".")
+            spec = made[product].schema.fields[name]
+            first = (leading or {}).get(output)
+            first = cast("tuple[int, ...]", self.shape)[: (spec.ndim or 2) - 2] if first is None else first
+            dtype = spec.dtype or np.dtype("f4")
+            placed[output] = made[product]._content.placed[name] = Placed(
+                output, (*first, *self.frame), dtype
+            )
+        source = self._shared()
+        names = {k: options.pop(k) for k in ("radius", "row_counts", "label") if k in options}
+        names["row_counts"] = tuple(names.get("row_counts", ()))
+        dtypes = {output: p.dtype for output, p in placed.items()}
+        call, reductions = source._call(kernel, dtypes, options, keep=False, **names)
+        node = Step(cast("Node", source._content.node), call, reductions)
+        for model in made.values():
+            model._content.node = node
+            model._content.deferred = self._content.deferred
+            model._inherit(self)
+        return made
+
+    def _inherit(self, other: Any) -> None:
+        """Take over what a new product keeps of the model that it was made from."""
+
+    def reduce(
+        self,
+        gather: Callable[..., Any],
+        combine: Callable[[list[Any]], Any],
+        regions: Sequence[Region] | None = None,
+        *,
+        until: Callable[[list[Any]], bool] | None = None,
+        **arguments: Any,
+    ) -> Reduction:
+        """Return a value to be found over the frame before the tiles run.
+
+        Parameters
+        ----------
+        gather : callable
+            A kernel as in `map_tiles`, run on each region; it may return anything.
+        combine : callable
+            Makes the value from the list of what was gathered, in the order of ``regions``.
+        regions : sequence of Region, optional
+            Where to look; by default over the whole frame in bands of rows.
+        until : callable, optional
+            Given the list so far: look no further when it is true.
+        **arguments
+            As for `map_tiles`.
+        """
+        source = self._shared()
+        call, reductions = source._call(gather, {}, arguments)
+        bands = tuple(regions) if regions is not None else self._bands()
+        look = Look(call, combine, bands, until)
+        return Reduction(cast("Node", source._content.node), look, reductions)
+
+    def _bands(self, rows: int = 256) -> tuple[Region, ...]:
+        height, width = self.frame
+        return tuple(
+            Region((r, min(r + rows, height)), (0, width)) for r in range(0, height, rows)
+        )
+
+    def _call(
+        self,
+        kernel: Callable[..., Any],
+        dtypes: Mapping[str, np.dtype[Any]],
+        arguments: Mapping[str, Any],
+        **options: Any,
+    ) -> tuple[Call, tuple[Reduction, ...]]:
+        call, reductions = call_of(kernel, dtypes, arguments, **options)
+        keys = tuple(self._ensure(name).key for name in call.inputs)
+        return replace(call, inputs=keys), reductions
+
+    def _ensure(self, name: str) -> Placed:
+        """Make sure that a field is in the tiles, and return where."""
+        if name not in self.schema.fields:
+            raise ModelError(f"{self._where}: has no field {name!r}{self._hint(name)}")
+        node, placed = self._present(name)
+        self._content.node = node
+        self._content.placed[name] = placed
+        return placed
+
+    def _shared(self) -> Self:
+        """Return another model of the same content."""
+        twin = object.__new__(type(self))
+        for name, value in self.__dict__.items():
+            object.__setattr__(twin, name, value)
+        object.__setattr__(twin, "_content", self._content.copy())
+        return twin
+
+    # -- as a reference -----------------------------------------------------------------------
+
+    def rows(self, name: str) -> Reader:
+        """Return a field as a kernel's argument: the kernel gets the rows of its own tile.
+
+        Raises
+        ------
+        ModelError
+            When the field is absent and nothing tells its shape.
+        """
+        node, placed = self._present(name)
+        for step in node.ancestry():
+            if isinstance(step, Source):
+                return step.pixels.readers[placed.key]
+            if isinstance(step, Step) and isinstance(step.op, Put):
+                if step.op.name == placed.key:
+                    return step.op.reader
+            else:
+                break
+        return ArrayReader(np.asarray(self.__getattr__(name)))
+
+    def section(self, row0: int, rows: int, col0: int, columns: int) -> Self:
+        """Return the model of a rectangle of the frame, nothing read."""
+        part = self._shared()
+        readers = {p.key: self.rows(n).section(row0, rows, col0, columns)  # type: ignore[attr-defined]
+                   for n, p in self._content.placed.items()}  # fmt: skip
+        part._content.node = Source(readers, (rows, columns))
+        part._content.placed = {
+            n: replace(p, shape=(*p.shape[:-2], rows, columns))
+            for n, p in self._content.placed.items()
+        }
+        return part
+
+
+def _check_array(spec: FieldSpec, array: Any, where: str) -> None:
+    if spec.ndim is not None and array.ndim != spec.ndim:
+        raise ValidationError(f"{where}: must have {spec.ndim} dimensions, has {array.ndim}")
+    if spec.max_ndim is not None and array.ndim > spec.max_ndim:
+        raise ValidationError(f"{where}: may have {spec.max_ndim} dimensions, has {array.ndim}")
+    if spec.dtype is not None and not np.can_cast(array.dtype, spec.dtype, casting="same_kind"):
+        signed = np.issubdtype(array.dtype, np.integer) and np.issubdtype(spec.dtype, np.integer)
+        if not signed:
+            raise ValidationError(f"{where}: {array.dtype} cannot become {spec.dtype}")

@@ -1,0 +1,224 @@
+"""The model classes, and opening a file as the right one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from calbatch.models.base import DataModel
+from calbatch.models.errors import FileError
+from calbatch.models.layout import Layout, read_layout
+
+__all__ = [
+    "CubeModel",
+    "DarkMIRIModel",
+    "DarkModel",
+    "DataModel",
+    "FlatModel",
+    "GainModel",
+    "IFUImageModel",
+    "IPCModel",
+    "ImageModel",
+    "Level1bModel",
+    "LinearityModel",
+    "MaskModel",
+    "RampFitOutputModel",
+    "RampModel",
+    "ReadnoiseModel",
+    "ReferenceFileModel",
+    "ResetModel",
+    "SaturationModel",
+    "SuperBiasModel",
+    "open",
+    "reference",
+]
+
+
+class Level1bModel(DataModel):
+    """A raw exposure: uncalibrated ramps, (integrations, groups, rows, columns)."""
+
+    schema_url = "level1b.schema.yaml"
+
+
+class RampModel(DataModel):
+    """Ramps on their way through calibration, with DQ of pixels and of groups."""
+
+    schema_url = "ramp.schema.yaml"
+
+
+class ImageModel(DataModel):
+    """An image, (rows, columns), with errors, variances and DQ."""
+
+    schema_url = "image.schema.yaml"
+
+
+class IFUImageModel(DataModel):
+    """An image of an integral-field unit's slices."""
+
+    schema_url = "ifuimage.schema.yaml"
+
+
+class CubeModel(DataModel):
+    """One image an integration, (integrations, rows, columns), with their times."""
+
+    schema_url = "cube.schema.yaml"
+
+
+class RampFitOutputModel(DataModel):
+    """The optional results of ramp fitting, segment by segment."""
+
+    schema_url = "rampfitoutput.schema.yaml"
+
+
+class ReferenceFileModel(DataModel):
+    """A reference file."""
+
+    schema_url = "reference.schema.yaml"
+
+
+class DarkModel(ReferenceFileModel):
+    """A dark ramp, (groups, rows, columns)."""
+
+    schema_url = "dark.schema.yaml"
+
+
+class DarkMIRIModel(ReferenceFileModel):
+    """MIRI's dark ramps, (integrations, groups, rows, columns)."""
+
+    schema_url = "dark_miri.schema.yaml"
+
+
+class FlatModel(ReferenceFileModel):
+    """A flat field."""
+
+    schema_url = "flat.schema.yaml"
+
+
+class GainModel(ReferenceFileModel):
+    """Electrons a count, pixel by pixel."""
+
+    schema_url = "gain.schema.yaml"
+
+
+class IPCModel(ReferenceFileModel):
+    """The kernel of inter-pixel capacitance."""
+
+    schema_url = "ipc.schema.yaml"
+
+
+class LinearityModel(ReferenceFileModel):
+    """Coefficients of the polynomial that makes counts linear, (terms, rows, columns)."""
+
+    schema_url = "linearity.schema.yaml"
+
+
+class MaskModel(ReferenceFileModel):
+    """The bad-pixel mask."""
+
+    schema_url = "mask.schema.yaml"
+
+
+class ReadnoiseModel(ReferenceFileModel):
+    """Noise of the difference of two reads, in counts."""
+
+    schema_url = "readnoise.schema.yaml"
+
+
+class ResetModel(ReferenceFileModel):
+    """The reset anomaly, (integrations, groups, rows, columns)."""
+
+    schema_url = "reset.schema.yaml"
+
+
+class SaturationModel(ReferenceFileModel):
+    """Counts at which pixels saturate."""
+
+    schema_url = "saturation.schema.yaml"
+
+
+class SuperBiasModel(ReferenceFileModel):
+    """The bias frame."""
+
+    schema_url = "superbias.schema.yaml"
+
+
+REFERENCES: dict[str, type[ReferenceFileModel]] = {
+    "dark": DarkModel,
+    "flat": FlatModel,
+    "gain": GainModel,
+    "ipc": IPCModel,
+    "linearity": LinearityModel,
+    "mask": MaskModel,
+    "readnoise": ReadnoiseModel,
+    "reset": ResetModel,
+    "saturation": SaturationModel,
+    "superbias": SuperBiasModel,
+}
+"""CRDS reference type -> model class."""
+
+_BY_NAME = {
+    cls.__name__: cls
+    for cls in (
+        Level1bModel, RampModel, ImageModel, IFUImageModel, CubeModel, RampFitOutputModel,
+        DarkMIRIModel, *REFERENCES.values(),
+    )
+}  # fmt: skip
+
+
+def open(path: str | Path | DataModel) -> DataModel:
+    """Open a file as the model that its header says, reading headers only.
+
+    Parameters
+    ----------
+    path : path or DataModel
+        A FITS file; a model is returned as it is.
+
+    Returns
+    -------
+    DataModel
+        The class is DATAMODL's, else the one for the reference type (REFTYPE), else the one that
+        the arrays' dimensions call for.
+
+    Raises
+    ------
+    FileError
+        When the file is not a usable FITS file, or has no array to tell the model by.
+    """
+    if isinstance(path, DataModel):
+        return path
+    layout = read_layout(path)
+    return _class_of(Path(path), layout)(path)
+
+
+def reference(reference_type: str, init: Any) -> DataModel:
+    """Open a reference file as the model of its type; a model is taken as it is."""
+    if isinstance(init, DataModel):
+        return init
+    cls = REFERENCES.get(reference_type, ReferenceFileModel)
+    if cls is DarkModel:
+        data = read_layout(init).find("SCI")
+        cls = DarkMIRIModel if data is not None and len(data.shape) == 4 else DarkModel
+    return cls(init)
+
+
+def _class_of(path: Path, layout: Layout) -> type[DataModel]:
+    header = layout.hdus[0].header
+    named = _BY_NAME.get(str(header.get("DATAMODL", "")))
+    if named is not None:
+        return named
+    reference_type = str(header.get("REFTYPE", "")).strip().lower()
+    if reference_type in REFERENCES:
+        return REFERENCES[reference_type]
+    return _by_dimensions(path, layout)
+
+
+def _by_dimensions(path: Path, layout: Layout) -> type[DataModel]:
+    science = layout.find("SCI")
+    if science is None or not science.shape:
+        raise FileError(path, "has no SCI array, so it is no exposure, rate or known reference")
+    ndim = len(science.shape)
+    if ndim == 4:
+        return Level1bModel if layout.find("GROUPDQ") is None else RampModel
+    if ndim in (2, 3):
+        return ImageModel if ndim == 2 else CubeModel
+    raise FileError(path, f"has a SCI array of {ndim} dimensions: no model has those")

@@ -1,0 +1,125 @@
+"""Opening files: headers become metadata, HDUs become lazy fields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from calbatch.models.arrays import Content, Placed
+from calbatch.models.dq import DqRemap
+from calbatch.models.errors import FileError
+from calbatch.models.headers import meta_from_headers
+from calbatch.models.layout import Hdu, Layout, read_layout
+from calbatch.models.plan import Array, Reader, Source
+from calbatch.models.rows import reader_of
+from calbatch.models.schema import FieldSpec, Schema
+from calbatch.models.tables import check_columns, read_table
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A table, or an array off the tile grid, that is read when somebody asks for it."""
+
+    path: Path
+    hdu: Hdu
+    spec: FieldSpec
+    shape: tuple[int, ...]
+
+    def load(self) -> Array:
+        """Read it."""
+        if self.spec.columns is not None:
+            table = read_table(self.path, self.hdu)
+            return check_columns(table, self.spec.columns, f"{self.path}: {self.hdu.name}")
+        rows, columns = (1, 1, *self.hdu.shape)[-2:]
+        reader = reader_of(self.path, self.hdu)
+        array = reader.read((0, rows), (0, columns)).reshape(self.hdu.shape)
+        return array.astype(self.spec.dtype or array.dtype, copy=False)
+
+
+def load(path: Path, schema: Schema, layout: Layout | None = None) -> Content:
+    """Return what a file holds, by a schema. No pixel is read.
+
+    Raises
+    ------
+    FileError
+        When the file is no FITS file, is truncated, lacks an HDU that the schema requires, or has
+        one of the wrong kind or dimensions.
+    """
+    layout = layout or read_layout(path)
+    headers = [(h.name, h.version, h.header) for h in layout.hdus]
+    tree, extra = meta_from_headers(schema, headers)
+    content = Content(tree=tree, extra=extra, history=list(extra.history))
+    found = dict(_found(path, schema, layout))
+    readers = dict(_readers(path, found))
+    frame = _frame(schema, readers)
+    for name, (spec, hdu) in found.items():
+        if name in readers and readers[name].shape[-2:] == frame:
+            content.placed[name] = Placed(name, readers[name].shape, readers[name].dtype)
+        else:
+            content.loose[name] = Pending(path, hdu, spec, hdu.shape)
+    if frame is not None:
+        on_grid = {n: r for n, r in readers.items() if n in content.placed}
+        content.node = Source(_standard_dq(content, on_grid), frame)
+    named = {spec.hdu.upper() for spec in schema.fields.values()}
+    content.passed = tuple(h for h in layout.hdus[1:] if h.name.upper() not in named | {"ASDF"})
+    return content
+
+
+def _found(
+    path: Path, schema: Schema, layout: Layout
+) -> Iterator[tuple[str, tuple[FieldSpec, Hdu]]]:
+    for name, spec in schema.fields.items():
+        hdu = layout.find(spec.hdu)
+        if hdu is None or (hdu.kind == "empty" and not spec.is_table):
+            if spec.required:
+                raise FileError(path, f"has no {spec.hdu} extension ({spec.title or name})")
+            continue
+        _check(path, spec, hdu)
+        yield name, (spec, hdu)
+
+
+def _check(path: Path, spec: FieldSpec, hdu: Hdu) -> None:
+    if spec.is_table != (hdu.kind == "table"):
+        wanted = "a table" if spec.is_table else "an image"
+        raise FileError(path, f"{spec.hdu} must be {wanted} extension, found {hdu.kind}")
+    if spec.is_table:
+        return
+    ndim = len(hdu.shape)
+    if spec.ndim is not None and ndim != spec.ndim:
+        raise FileError(path, f"{spec.hdu} must have {spec.ndim} dimensions, found {hdu.shape}")
+    if spec.max_ndim is not None and ndim > spec.max_ndim:
+        raise FileError(path, f"{spec.hdu} may have {spec.max_ndim} dimensions, found {hdu.shape}")
+    if 0 in hdu.shape:
+        raise FileError(path, f"{spec.hdu} is empty: its shape is {hdu.shape}")
+    floats = np.issubdtype(hdu.dtype, np.floating)
+    if spec.dtype is not None and np.issubdtype(spec.dtype, np.integer) and floats:
+        raise FileError(path, f"{spec.hdu} must hold {spec.dtype}, found {hdu.dtype}")
+
+
+def _readers(
+    path: Path, found: Mapping[str, tuple[FieldSpec, Hdu]]
+) -> Iterator[tuple[str, Reader]]:
+    for name, (spec, hdu) in found.items():
+        if not spec.is_table and len(hdu.shape) >= 2:
+            reader = reader_of(path, hdu)
+            same = spec.dtype is None or spec.dtype == reader.dtype
+            yield name, reader if same else reader.astype(spec.dtype)
+
+
+def _frame(schema: Schema, readers: Mapping[str, Reader]) -> tuple[int, int] | None:
+    """Return rows and columns of the primary array, or of the first that is there."""
+    names = ["data", *schema.fields]
+    shapes = [readers[n].shape for n in names if n in readers]
+    return (shapes[0][-2], shapes[0][-1]) if shapes else None
+
+
+def _standard_dq(content: Content, readers: dict[str, Any]) -> dict[str, Reader]:
+    """Give a reference's DQ array the standard flags, by its own table of definitions."""
+    pending = content.loose.get("dq_def")
+    if pending is not None and "dq" in readers:
+        readers["dq"] = readers["dq"].then(DqRemap(pending.load()))
+    return readers

@@ -1,0 +1,178 @@
+"""Saving models: tiles stream into files beside their final names."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dask
+import numpy as np
+
+from calbatch.models import tiles
+from calbatch.models.arrays import Content, Placed
+from calbatch.models.base import DataModel
+from calbatch.models.headers import cards_from_meta
+from calbatch.models.meta import set_path
+from calbatch.models.plan import Array, Node, Tile
+from calbatch.models.schema import Schema
+from calbatch.models.validate import validate_tree
+from calbatch.models.writer import FitsWriter, ImagePart, Product, RawPart, TablePart
+
+
+@dataclass(frozen=True)
+class Written:
+    """What came of saving: the products in order, and CPU seconds by step."""
+
+    products: tuple[Product, ...]
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+class FileSink:
+    """Streams one model's tiles into one FITS file."""
+
+    def __init__(self, model: DataModel, writer: FitsWriter) -> None:
+        content = model._content
+        self.node: Node = content.node  # type: ignore[assignment]  # a sink is for tiled models
+        self.writer = writer
+        self.keys = {name: p.key for name, p in content.placed.items()}
+        self.loose = _loose_images(content)
+        self.deferred = content.deferred
+        self.cards = {p: _card(model.schema, p) for d in content.deferred for p in d.paths}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The plan stays here: the graph has what the workers need of it.
+        return {**self.__dict__, "node": None}
+
+    def write(self, tile: Tile) -> Any:
+        """Write the tile's own rows of every field."""
+        rows = tile.core.rows
+        return [self.writer.write_rows(n, rows, tile.own(k)) for n, k in self.keys.items()]
+
+    def finish(self, receipts: list[Any], counts: Mapping[str, Array]) -> Product:
+        """Write what is not in tiles and the headers, and give the file its name."""
+        flat = [receipt for found in receipts for receipt in found]
+        for name, array in self.loose.items():
+            rows = array.shape[-2] if array.ndim > 1 else 1
+            flat.append(self.writer.write_rows(name, (0, rows), array))
+        updates: dict[str, dict[str, Any]] = {}
+        for deferred in self.deferred:
+            values = deferred.function(counts)
+            for path in deferred.paths:
+                hdu, keyword = self.cards[path]
+                updates.setdefault(hdu, {})[keyword] = values.get(path)
+        return self.writer.finish(flat, updates)
+
+
+def _card(schema: Schema, path: str) -> tuple[str, str]:
+    spec = schema.keywords[path]
+    return spec.hdu, str(spec.keyword)
+
+
+def _loose_images(content: Content) -> dict[str, Array]:
+    arrays = {name: content.loose_array(name) for name in list(content.loose)}
+    return {name: array for name, array in arrays.items() if array.dtype.names is None}
+
+
+def writer_for(model: DataModel, path: Path, *, date: str | None = None, fsync: bool = True) -> FitsWriter:
+    """Return the plan of a model's file: its HDUs in schema order, then what no schema names.
+
+    Parameters
+    ----------
+    model : DataModel
+        The model; its metadata is checked first.
+    path : Path
+        The file to be.
+    date : str, optional
+        What DATE says, for files that are to be identical.
+    fsync : bool
+        Whether the file is to be on the disk when it gets its name.
+    """
+    content = model._content
+    tree = copy.deepcopy(content.tree)
+    set_path(tree, "meta.filename", path.name)
+    set_path(tree, "meta.model_type", type(model).__name__)
+    set_path(tree, "meta.date", date)
+    for path_ in (p for d in content.deferred for p in d.paths):
+        set_path(tree, path_, 0.0)  # room for a value that is known when the tiles have run
+    validate_tree(model.schema, tree, str(path))
+    content.extra.history[:] = content.history
+
+    def cards(name: str) -> Any:
+        return cards_from_meta(model.schema, tree, content.extra, name)
+
+    parts: list[Any] = [ImagePart("", "PRIMARY", 1, None, None, cards("PRIMARY"))]
+    for name, spec in model.schema.fields.items():
+        part = _part(content, name, spec.hdu, cards)
+        parts.extend([] if part is None else [part])
+    parts.extend(RawPart(h) for h in content.passed)
+    return FitsWriter(path, parts, fsync=fsync)
+
+
+def _part(content: Content, name: str, hdu: str, cards: Callable[[str], Any]) -> Any:
+    placed = content.placed.get(name)
+    if placed is not None:
+        return ImagePart(name, hdu, 1, placed.dtype, placed.shape, cards(hdu))
+    if name not in content.loose:
+        return None
+    array = content.loose_array(name)
+    if array.dtype.names is not None:
+        return TablePart(hdu, array, cards(hdu))
+    return ImagePart(name, hdu, 1, array.dtype, array.shape, cards(hdu))
+
+
+def save(
+    models: Sequence[tuple[DataModel, Path]],
+    *,
+    date: str | None = None,
+    fsync: bool = True,
+    scheduler: str | None = None,
+) -> Written:
+    """Compute models tile by tile, together, into one FITS file each.
+
+    Models that share a plan (a ramp and the rates fitted to it) cost each kernel once a tile.
+    Nothing carries a final name before it is complete and checksummed.
+
+    Parameters
+    ----------
+    models : sequence of (DataModel, Path)
+        What to save, and where.
+    date : str, optional
+        What DATE says, for files that are to be identical from run to run.
+    fsync : bool
+        Whether files are to be on the disk when they get their names.
+    scheduler : str, optional
+        A dask scheduler's name; by default whatever dask is set to, such as a connected client.
+
+    Raises
+    ------
+    FileError
+        When the folder is missing or cannot be written, or the disk is full.
+    ValidationError
+        Under ``STRICT_VALIDATION``, when metadata are invalid.
+    """
+    graph, writers = saving_graph(models, date=date, fsync=fsync)
+    try:
+        return written_of(dask.compute(graph, scheduler=scheduler)[0])
+    finally:
+        for writer in writers:
+            writer.abort()
+
+
+def saving_graph(
+    models: Sequence[tuple[DataModel, Path]], *, date: str | None = None, fsync: bool = True
+) -> tuple[Any, list[FitsWriter]]:
+    """Return the dask array whose computing saves models, and the writers, to abort on failure."""
+    writers = [writer_for(m, p, date=date, fsync=fsync) for m, p in models]
+    for writer in writers:
+        writer.prepare()
+    sinks = [FileSink(m, w) for (m, _), w in zip(models, writers, strict=True)]
+    return tiles.products(sinks), writers
+
+
+def written_of(computed: Array) -> Written:
+    """Return what a computed saving graph says."""
+    products, seconds = computed[0]
+    return Written(tuple(products), seconds)
