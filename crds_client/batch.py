@@ -1,0 +1,140 @@
+"""References of many exposures: equal selection values are resolved once.
+
+Exposures differ in their times, but rules only ask between which two of their dates a time lies;
+so times are reduced to that before exposures are compared.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from calbatch.crds_client.conditioning import condition_value
+from calbatch.crds_client.dates import standard_date
+from calbatch.crds_client.keywords import UNDEFINED, all_synonyms, raw_values
+from calbatch.crds_client.rules import InstrumentRules, Resolution
+from calbatch.crds_client.selectors import Selector, UseAfter
+
+Exposure = TypeVar("Exposure", bound=Hashable)
+References = dict[str, Resolution]
+
+
+class Configurations:
+    """The distinct sets of selection values of one instrument's headers.
+
+    Parameters
+    ----------
+    rules : InstrumentRules
+        The instrument's rules.
+    observatory : str
+        Says what headers call the parameters.
+    """
+
+    def __init__(self, rules: InstrumentRules, observatory: str) -> None:
+        self.rules = rules
+        self._names = all_synonyms(rules.parameters, observatory)
+        self._dated = _date_parameters(rules)
+        self._dates = [rules.parameters.index(name) for name in self._dated]
+        self._boundaries = _boundaries(rules) if self._dated else []
+
+    def values(self, header: Mapping[str, Any]) -> tuple[str, ...]:
+        """Give the conditioned values of `InstrumentRules.parameters`."""
+        return tuple(map(condition_value, raw_values(header, self._names)))
+
+    def key(self, values: tuple[str, ...]) -> tuple[Hashable, ...]:
+        """Give what equal configurations have in common, from `values`."""
+        if not self._dates:
+            return values
+        texts = [values[index].strip() for index in self._dates]
+        try:
+            if UNDEFINED in texts:
+                return values
+            date = standard_date(" ".join(texts).strip())
+        except ValueError:
+            return values  # malformed: the reason names the value
+        kept = list(values)
+        for index in self._dates:
+            kept[index] = ""
+        return (*kept, bisect.bisect_right(self._boundaries, date))
+
+    def resolve(self, values: tuple[str, ...], types: Iterable[str] | None) -> References:
+        """Choose for the values of a header."""
+        header = dict(zip(self.rules.parameters, values, strict=True))
+        return self.rules.resolve(header, types)
+
+
+def _selectors(rules: InstrumentRules) -> Iterator[Selector]:
+    for reference in rules.reference_rules():
+        yield from reference.selector.walk()
+
+
+def _date_parameters(rules: InstrumentRules) -> tuple[str, ...]:
+    """Give the parameters that only say when; none if anything else asks for them."""
+    dated = {one.parameters for one in _selectors(rules) if type(one) is UseAfter}
+    if len(dated) != 1 or any(reference.conditional for reference in rules.reference_rules()):
+        return ()
+    (parameters,) = dated
+    others = {
+        name for one in _selectors(rules) if type(one) is not UseAfter for name in one.parameters
+    }
+    return () if others.intersection(parameters) else parameters
+
+
+def _boundaries(rules: InstrumentRules) -> list[str]:
+    return sorted({key for one in _selectors(rules) if type(one) is UseAfter for key in one.keys})
+
+
+@dataclass(frozen=True)
+class ReferenceTable(Generic[Exposure]):
+    """Each exposure's references by one context. Plain data: pickles.
+
+    Attributes
+    ----------
+    context : str
+        The rules' version.
+    faults : dict
+        Exposure to reason, for headers from which nothing can be selected.
+    """
+
+    context: str
+    faults: dict[Exposure, str] = field(default_factory=dict)
+    _index: dict[Exposure, int] = field(default_factory=dict)
+    _references: list[References] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __iter__(self) -> Iterator[Exposure]:
+        return iter(self._index)
+
+    def __contains__(self, exposure: object) -> bool:
+        return exposure in self._index
+
+    def __getitem__(self, exposure: Exposure) -> References:
+        """Give type to `Resolution`; KeyError for unknown exposures and those in `faults`."""
+        return self._references[self._index[exposure]]
+
+    @property
+    def configurations(self) -> int:
+        """How many distinct sets of references there are."""
+        return len(self._references)
+
+    def names(self) -> set[str]:
+        """Give every file that some exposure needs."""
+        return {
+            name
+            for references in self._references
+            for resolution in references.values()
+            for name in resolution.names
+        }
+
+    def add(self, exposure: Exposure, references: References | int) -> int:
+        """Set an exposure's references, or those of a configuration that is there already."""
+        if isinstance(references, int):
+            self._index[exposure] = references
+            return references
+        self._references.append(references)
+        self._index[exposure] = len(self._references) - 1
+        return self._index[exposure]

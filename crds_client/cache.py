@@ -1,0 +1,170 @@
+"""A CRDS cache on disk, in the observatories' own layout.
+
+``mappings/<observatory>/`` holds the rules, ``references/<observatory>/`` the references, flat or
+in one folder per instrument, and ``config/<observatory>/`` what the server last said.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+from calbatch.crds_client.errors import ContextError, CrdsError, ReferenceMissing, UnsafeName
+
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,254}")
+_CONTEXT = re.compile(r"[a-z]+_(\d{4,})\.pmap")
+_MAPPING_SUFFIXES = (".pmap", ".imap", ".rmap")
+
+
+def check_name(name: str) -> str:
+    """Refuse a name that is a path, or would lead elsewhere.
+
+    Raises
+    ------
+    UnsafeName
+        If it is not a plain file name.
+    """
+    if not _SAFE_NAME.fullmatch(name) or ".." in name:
+        raise UnsafeName(f"{name!r} is not the plain name of a file in a CRDS cache")
+    return name
+
+
+def is_mapping(name: str) -> bool:
+    """Tell whether a file holds rules."""
+    return name.endswith(_MAPPING_SUFFIXES)
+
+
+class Cache:
+    """Where the files of one observatory are.
+
+    Parameters
+    ----------
+    root : path
+        As in ``CRDS_PATH``.
+    observatory : str
+        ``jwst``, ``roman`` or ``hst``.
+    """
+
+    def __init__(self, root: str | Path, observatory: str = "jwst") -> None:
+        self.root = Path(root).expanduser().absolute()
+        self.observatory = observatory
+        self.mappings = self.root / "mappings" / observatory
+        self.references = self.root / "references" / observatory
+        self.config = self.root / "config" / observatory
+
+    def __str__(self) -> str:
+        return str(self.root)
+
+    @property
+    def layout(self) -> str:
+        """``flat``, or ``instrument`` for one folder per instrument."""
+        try:
+            mode = (self.config / "ref_cache_subdir_mode").read_text().strip()
+        except OSError:
+            return "instrument"
+        return "flat" if mode == "flat" else "instrument"
+
+    def place(self, name: str) -> Path:
+        """Give the path at which a new file belongs.
+
+        Raises
+        ------
+        UnsafeName
+            If the name is not a plain file name.
+        """
+        check_name(name)
+        if is_mapping(name):
+            return self.mappings / name
+        folders = self._instrument_folders(name)
+        return folders[-1] / name if self.layout == "instrument" else self.references / name
+
+    def find(self, name: str) -> Path | None:
+        """Give the path of a file that is there, in either layout.
+
+        Raises
+        ------
+        UnsafeName
+            If the name, or a link under it, leads out of the cache.
+        """
+        check_name(name)
+        folders = [self.mappings] if is_mapping(name) else self._instrument_folders(name)
+        for folder in reversed(folders):
+            path = folder / name
+            if path.is_file():
+                self._check_inside(path, self.mappings if is_mapping(name) else self.references)
+                return path
+        return None
+
+    def locate(self, name: str) -> Path:
+        """Give the path of a file.
+
+        Raises
+        ------
+        ReferenceMissing
+            If it is not there; says how to fetch it.
+        UnsafeName
+            See `find`.
+        """
+        path = self.find(name)
+        if path is None:
+            raise ReferenceMissing(name, str(self))
+        return path
+
+    def read_mapping(self, name: str) -> str:
+        """Give the text of a rules file.
+
+        Raises
+        ------
+        ReferenceMissing, CrdsError
+            If it is not there or cannot be read.
+        """
+        path = self.locate(name)
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CrdsError(f"{path}: {error}") from None
+
+    def contexts(self) -> list[str]:
+        """List the contexts that are there, the latest last."""
+        names = (path.name for path in self.mappings.glob(f"{self.observatory}_*.pmap"))
+        numbered = [(int(found[1]), found[0]) for n in names if (found := _CONTEXT.fullmatch(n))]
+        return [name for _, name in sorted(numbered)]
+
+    def server_config(self) -> dict[str, Any]:
+        """Give what the server last said of itself; nothing if that was never kept.
+
+        Raises
+        ------
+        ContextError
+            If the file is not a literal.
+        """
+        path = self.config / "server_config"
+        try:
+            config = ast.literal_eval(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, SyntaxError, MemoryError, RecursionError) as error:
+            raise ContextError(f"{path}: not a server configuration: {error}") from None
+        return config if isinstance(config, dict) else {}
+
+    def bad_files(self) -> frozenset[str]:
+        """Give the names of files that the observatory has withdrawn as scientifically invalid."""
+        try:
+            return frozenset((self.config / "bad_files.txt").read_text().split())
+        except OSError:
+            return frozenset(self.server_config().get("bad_files_list", ()))
+
+    def _instrument_folders(self, name: str) -> list[Path]:
+        """List the folders where a reference may be: the flat one, then its instrument's."""
+        parts = name.split("_")
+        if parts[0] == self.observatory and len(parts) > 2:
+            return [self.references, self.references / parts[1]]
+        return [self.references]
+
+    def _check_inside(self, path: Path, folder: Path) -> None:
+        """Refuse links out of the cache; the top folders may be links that its owner made."""
+        real = path.resolve()
+        if not any(real.is_relative_to(top.resolve()) for top in (self.root, folder)):
+            raise UnsafeName(f"{path}: is a link to {real}, out of the cache")

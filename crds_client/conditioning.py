@@ -1,0 +1,62 @@
+"""How CRDS normalises values before it compares them.
+
+Source: PyPI ``crds`` 14.0.3, ``utils.condition_value`` and ``selectors``. Both the keys of rules
+and the values of headers pass through here, so that ``1``, ``1.0`` and ``"1."`` are one value.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any
+
+_NUMBER = re.compile(r"[-+]?[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+\.")
+# Only the last of these is anchored at its end in crds, so "N/A (see below)" counts as N/A too.
+_NOT_APPLICABLE = re.compile(r"-2147483648.0|\(\)|N/A|NOT APPLICABLE|NOT_APPLICABLE$")
+_SPELLINGS = {"ANY": "*", "4294967295.0": "-1.0", "TRUE": "T", "FALSE": "F"}
+
+
+@functools.lru_cache(maxsize=65536)
+def _condition_text(text: str) -> str:
+    value = text.strip().upper()
+    if _NUMBER.fullmatch(value):
+        value = str(float(value))
+    if _NOT_APPLICABLE.match(value):
+        return "N/A"
+    return _SPELLINGS.get(value, value)
+
+
+def condition_value(value: Any) -> str:
+    """Normalise a value: upper case, numbers as floats, T/F, ``*`` for ANY, N/A.
+
+    >>> condition_value("F200w"), condition_value(1), condition_value(True), condition_value("any")
+    ('F200W', '1.0', 'T', '*')
+    """
+    return _condition_text(str(value))
+
+
+def is_special(text: str) -> bool:
+    """Tell whether a key is an expression whose ``|`` does not separate alternatives."""
+    upper = text.upper()
+    bracketed = upper.startswith(("{", "(", "#")) and upper.endswith(("}", ")", "#"))
+    return bracketed or upper.startswith(("BETWEEN", "NOT"))
+
+
+def alternatives(text: str) -> list[str]:
+    """Split ``A|B`` into its sorted parts; an expression stays whole."""
+    if "|" in text and not is_special(text):
+        return sorted(part.strip() for part in text.split("|") if part.strip())
+    return [text]
+
+
+def condition_key(element: Any) -> str:
+    """Normalise one element of a Match key; literals and regular expressions stay as they are."""
+    if isinstance(element, tuple | list):
+        return "|".join(condition_value(part) for part in element)
+    if not isinstance(element, str):
+        return condition_value(element)
+    if (element[:1], element[-1:]) in {("{", "}"), ("(", ")")}:
+        return element
+    if "|" in element:
+        return "|".join(condition_value(part) for part in alternatives(element))
+    return condition_value(element)

@@ -1,0 +1,105 @@
+"""Dates as CRDS reads them: many spellings in, one sortable text out.
+
+Source: PyPI ``crds`` 14.0.3, ``timestamp``. UseAfter compares the texts, so they must be the same
+to the letter: ``YYYY-MM-DD hh:mm:ss``, with ``.ffffff`` only if the microseconds are not zero.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import re
+
+_ISO_T = re.compile(r"\d{4}[-/]\d\d[-/]\d\dT\d\d(?::\d\d){1,2}(?:\.\d{1,6})?")
+_WORD = re.compile(r"[A-Za-z]{3,10}")
+_NUMERICAL = (
+    re.compile(r"(?P<month>\d\d)/(?P<day>\d\d)/(?P<year>\d{4})"),
+    re.compile(r"(?P<year>\d{4})/(?P<month>\d\d)/(?P<day>\d\d)"),
+    re.compile(r"(?P<day>\d\d)/(?P<month>\d\d)/(?P<year>9\d)"),
+    re.compile(r"(?P<day>\d\d)/(?P<month>\d\d)/(?P<year>[0-3]\d)"),
+)
+_COMPACT = re.compile(r"(\d{4})(\d\d)(\d\d):(\d\d)(\d\d)(\d\d)")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+_Clock = tuple[int, int, int, int]
+
+
+def parse_date(text: str) -> datetime.datetime:
+    """Read a date and time.
+
+    Raises
+    ------
+    ValueError
+        If the text is not in a form that CRDS knows, or contains ``UNDEFINED``.
+    """
+    if "UNDEFINED" in text:
+        raise ValueError("date or time is UNDEFINED")
+    text = text.removesuffix(" UT")
+    if _ISO_T.fullmatch(text):
+        text = text.replace("T", " ")
+    return _alphabetical(text) if _WORD.search(text) else _numerical(text)
+
+
+@functools.lru_cache(maxsize=65536)
+def standard_date(text: str) -> str:
+    """Give a date in the form in which UseAfter compares it.
+
+    >>> standard_date("2016-01-23 22:08:13.482")
+    '2016-01-23 22:08:13.482000'
+    """
+    return parse_date(text).isoformat(" ")
+
+
+def _clock(text: str) -> _Clock:
+    text = text.strip()
+    half = text[-2:].upper()
+    if half in ("AM", "PM"):
+        text = text[:-2]
+    fields = text.split(":")
+    if not 2 <= len(fields) <= 4:
+        raise ValueError(f"time {text!r} is not hh:mm or hh:mm:ss")
+    hour, minute = int(fields[0]), int(fields[1])
+    seconds = float(fields[2]) if len(fields) > 2 else 0.0
+    if half == "PM" and hour < 12:
+        hour += 12
+    elif half == "AM" and hour == 12:
+        hour = 0
+    whole = int(seconds)
+    return hour, minute, whole, int((seconds - whole) * 10**6)
+
+
+def _numerical(text: str) -> datetime.datetime:
+    words = text.replace("-", "/").split()
+    if not words:
+        raise ValueError("date is empty")
+    clock = _clock(" ".join(words[1:]) if len(words) > 1 else "00:00")
+    for form in _NUMERICAL:
+        if found := form.fullmatch(words[0]):
+            year = int(found["year"])
+            if len(found["year"]) == 2:
+                year += 1900 if year >= 90 else 2000
+            return datetime.datetime(year, int(found["month"]), int(found["day"]), *clock)  # noqa: DTZ001 UTC by convention
+    if found := _COMPACT.fullmatch(words[0]):
+        return datetime.datetime(*map(int, found.groups()))  # type: ignore[arg-type] # noqa: DTZ001
+    raise ValueError(f"{text!r} is not a known form of date")
+
+
+def _alphabetical(text: str) -> datetime.datetime:
+    for half in ("am", "pm"):
+        if text.lower().endswith(f" {half}"):
+            text = text.lower().replace(f" {half}", half)
+    words = text.replace("-", " ").replace("/", " ").split()
+    if len(words) not in (3, 4):
+        raise ValueError(f"{text!r} is not a known form of date")
+    first, second, year = words[:3]
+    second = second.removesuffix(",")
+    try:
+        month, day = _month(first), int(second)
+    except ValueError:
+        month, day = _month(second), int(first)
+    clock = _clock(words[3]) if len(words) == 4 else (0, 0, 0, 0)
+    return datetime.datetime(int(year), month, day, *clock)  # noqa: DTZ001
+
+
+def _month(word: str) -> int:
+    return _MONTHS.index(word[:3].capitalize()) + 1
