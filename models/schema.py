@@ -78,6 +78,11 @@ class KeywordSpec:
         """The steps of the path."""
         return tuple(self.path.split("."))
 
+    @cached_property
+    def branches(self) -> tuple[str, ...]:
+        """The dotted paths of the branches that it lies in, outermost first."""
+        return tuple(".".join(self.parts[:n]) for n in range(1, len(self.parts)))
+
 
 @dataclass(frozen=True)
 class ColumnSpec:
@@ -217,13 +222,22 @@ class Schema:
         return sorted(entry[:2] for entry in entries if wanted in "\0".join(entry).lower())
 
     @cached_property
+    def by_hdu(self) -> dict[str, tuple[KeywordSpec, ...]]:
+        """The metadata that FITS carries, in order: extension name in capitals -> specs."""
+        index: dict[str, list[KeywordSpec]] = {}
+        for spec in self.keywords.values():
+            if spec.keyword is not None:
+                index.setdefault(spec.hdu.upper(), []).append(spec)
+        return {hdu: tuple(specs) for hdu, specs in index.items()}
+
+    @cached_property
     def by_card(self) -> dict[str, dict[str, tuple[KeywordSpec, ...]]]:
         """The metadata that FITS carries: extension name in capitals -> keyword -> specs."""
         index: dict[str, dict[str, tuple[KeywordSpec, ...]]] = {}
-        for spec in self.keywords.values():
-            if spec.keyword is not None:
-                cards = index.setdefault(spec.hdu.upper(), {})
-                cards[spec.keyword] = (*cards.get(spec.keyword, ()), spec)
+        for hdu, specs in self.by_hdu.items():
+            cards = index[hdu] = {}
+            for spec in specs:
+                cards[spec.keyword or ""] = (*cards.get(spec.keyword or "", ()), spec)
         return index
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -68,7 +69,7 @@ class Source:
     folder: Traversable
     name: str
 
-    @property
+    @cached_property
     def file(self) -> Traversable:
         """The file itself."""
         return self.folder.joinpath(self.name)
