@@ -12,7 +12,7 @@ from typing import Any
 
 from astropy.io import fits
 
-from calbatch.models.cards import (
+from calbatch.models.header_cards import (
     COMMENTARY,
     Card,
     commentary,
@@ -125,8 +125,8 @@ def _sort_cards(
             if keyword in seen:  # FITS readers take the first of two
                 continue
             seen.add(keyword)
-            # A list, not a generator: every spec has to be set.
-            if not all([_set(data, spec, value, where) for spec in specs[keyword]]):
+            is_set = [_set(data, spec, value, where) for spec in specs[keyword]]
+            if not all(is_set):
                 unnamed.append(card)
         elif keyword and not is_structural(keyword):
             unnamed.append(card)

@@ -128,11 +128,11 @@ def _parse(image: str) -> Card:
 
 def _from_astropy(card: fits.Card) -> Card:
     try:
-        value = None if isinstance(card.value, fits.card.Undefined) else card.value
-        return card.keyword, value, card.comment
+        keyword, value, comment = card.keyword, card.value, card.comment
     except (fits.VerifyError, ValueError) as error:
         shown = str(getattr(card, "_image", card.keyword))[:CARD_LENGTH].rstrip()
         raise ModelError(f"cannot read the header card {shown!r}") from error
+    return keyword, None if isinstance(value, fits.card.Undefined) else value, comment
 
 
 def unwritable(value: Any) -> str | None:
