@@ -206,6 +206,15 @@ class Step:
             When the input cannot be read or a product cannot be written.
         """
         self.check()
+        result = self.lazily(init, *args)
+        if self.parent is None and self._products:
+            self._save()
+        return result
+
+    __call__ = run
+
+    def lazily(self, init: Any, *args: Any) -> Any:
+        """Run the step without writing anything: `products` says what there is to write."""
         self._used.clear()
         self._products.clear()
         model = init if isinstance(init, DataModel) else datamodels.open(init)
@@ -215,11 +224,7 @@ class Step:
             result = self._processed(model, *args)
         if self.save_results:
             self.add_products(result)
-        if self.parent is None and self._products:
-            self._save()
         return result
-
-    __call__ = run
 
     def process(self, *args: Any) -> Any:
         """Return the corrected exposure. Subclasses write this."""
@@ -253,7 +258,7 @@ class Step:
             if model.schema.lookup(path) is not None:
                 model[path] = recorded
         model["meta.calibration_software_version"] = FOLLOWED_VERSION
-        model.extra.set("CALBATCH", __version__, "version of calbatch, which made this file")
+        model["meta.calbatch.version"] = __version__
         context = self._context()
         if context:
             model["meta.ref_file.crds.context_used"] = context

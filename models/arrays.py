@@ -21,14 +21,13 @@ from calbatch.models.plan import (
     Look,
     Node,
     Put,
-    Reader,
     Reduction,
     Region,
     Source,
     Step,
     call_of,
 )
-from calbatch.models.rows import ArrayReader, Constant
+from calbatch.models.rows import ArrayReader, Constant, Reader
 from calbatch.models.schema import FieldSpec, Schema
 from calbatch.models.tables import check_columns
 
@@ -62,8 +61,7 @@ class Content:
     node: Node | None = None
     placed: dict[str, Placed] = field(default_factory=dict)
     loose: dict[str, Any] = field(default_factory=dict)  # tables, and arrays off the tile grid
-    extra: Extra = field(default_factory=Extra)
-    history: list[str] = field(default_factory=list)
+    extra: Extra = field(default_factory=dict)
     deferred: tuple[Deferred, ...] = ()
     passed: tuple[Any, ...] = ()  # whole HDUs that no schema names, as they lie in the input
 
@@ -82,7 +80,6 @@ class Content:
             placed=dict(self.placed),
             loose=dict(self.loose),
             extra=copy.deepcopy(self.extra),
-            history=list(self.history),
         )
 
 
@@ -404,21 +401,24 @@ class LazyArrays:
         ModelError
             When the field is absent and nothing tells its shape.
         """
+        return self.reader(name) or ArrayReader(np.asarray(self.__getattr__(name)))
+
+    def reader(self, name: str) -> Reader | None:
+        """Return the reader that a field comes from; None when something was computed before."""
         node, placed = self._present(name)
         for step in node.ancestry():
             if isinstance(step, Source):
                 return step.pixels.readers[placed.key]
-            if isinstance(step, Step) and isinstance(step.op, Put):
-                if step.op.name == placed.key:
-                    return step.op.reader
-            else:
+            if not (isinstance(step, Step) and isinstance(step.op, Put)):
                 break
-        return ArrayReader(np.asarray(self.__getattr__(name)))
+            if step.op.name == placed.key:
+                return step.op.reader
+        return None
 
     def section(self, row0: int, rows: int, col0: int, columns: int) -> Self:
         """Return the model of a rectangle of the frame, nothing read."""
         part = self._shared()
-        readers = {p.key: self.rows(n).section(row0, rows, col0, columns)  # type: ignore[attr-defined]
+        readers = {p.key: self.rows(n).section(row0, rows, col0, columns)
                    for n, p in self._content.placed.items()}  # fmt: skip
         part._content.node = Source(readers, (rows, columns))
         part._content.placed = {

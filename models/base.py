@@ -75,12 +75,18 @@ class DataModel(LazyArrays):
         for name, placed in list(self._content.placed.items()):
             wanted = self.schema.fields[name].dtype
             if wanted is not None and wanted != placed.dtype:
-                setattr(self, name, getattr(other, name).astype(wanted))
+                self._cast(other, name, wanted)
+
+    def _cast(self, other: DataModel, name: str, dtype: np.dtype[Any]) -> None:
+        reader = other.reader(name)
+        if reader is None:
+            setattr(self, name, getattr(other, name).astype(dtype))
+        else:
+            self.place(name, reader.astype(dtype))
 
     def _inherit(self, other: LazyArrays) -> None:
         """Take over metadata, history and header cards, and the tables that this schema has."""
         self._content.tree = copying.deepcopy(other._content.tree)
-        self._content.history = list(other._content.history)
         self._content.extra = copying.deepcopy(other._content.extra)
         for name, value in other._content.loose.items():
             if name in self.schema.fields and self.schema.fields[name].is_table:
@@ -102,11 +108,11 @@ class DataModel(LazyArrays):
     @property
     def history(self) -> list[str]:
         """HISTORY lines, oldest first."""
-        return self._content.history
+        return self._content.tree.setdefault("history", [])
 
     @history.setter
     def history(self, lines: Sequence[str]) -> None:
-        self._content.history[:] = lines
+        self._content.tree["history"] = list(lines)
 
     @property
     def extra(self) -> Extra:
@@ -125,7 +131,7 @@ class DataModel(LazyArrays):
 
     def to_flat_dict(self) -> dict[str, Any]:
         """Return the metadata that is set, by dotted path."""
-        return flatten(self._content.tree)
+        return flatten({"meta": self._content.tree.get("meta", {})})
 
     def search_schema(self, text: str) -> list[tuple[str, str]]:
         """Return (path, title) of everything in the schema that mentions ``text``."""

@@ -14,8 +14,8 @@ from calbatch.models.dq import DqRemap
 from calbatch.models.errors import FileError
 from calbatch.models.headers import meta_from_headers
 from calbatch.models.layout import Hdu, Layout, read_layout
-from calbatch.models.plan import Array, Reader, Source
-from calbatch.models.rows import reader_of
+from calbatch.models.plan import Array, Source
+from calbatch.models.rows import Reader, RowReader
 from calbatch.models.schema import FieldSpec, Schema
 from calbatch.models.tables import check_columns, read_table
 
@@ -32,11 +32,9 @@ class Pending:
     def load(self) -> Array:
         """Read it."""
         if self.spec.columns is not None:
-            table = read_table(self.path, self.hdu)
+            table = read_table(self.hdu)
             return check_columns(table, self.spec.columns, f"{self.path}: {self.hdu.name}")
-        rows, columns = (1, 1, *self.hdu.shape)[-2:]
-        reader = reader_of(self.path, self.hdu)
-        array = reader.read((0, rows), (0, columns)).reshape(self.hdu.shape)
+        array = RowReader(self.hdu).whole()
         return array.astype(self.spec.dtype or array.dtype, copy=False)
 
 
@@ -50,11 +48,11 @@ def load(path: Path, schema: Schema, layout: Layout | None = None) -> Content:
         one of the wrong kind or dimensions.
     """
     layout = layout or read_layout(path)
-    headers = [(h.name, h.version, h.header) for h in layout.hdus]
-    tree, extra = meta_from_headers(schema, headers)
-    content = Content(tree=tree, extra=extra, history=list(extra.history))
+    headers = [(h.name, h.version, _cards(h)) for h in layout.hdus]
+    tree, extra = meta_from_headers(schema, headers, where=str(path))
+    content = Content(tree=tree, extra=extra)
     found = dict(_found(path, schema, layout))
-    readers = dict(_readers(path, found))
+    readers = dict(_readers(found))
     frame = _frame(schema, readers)
     for name, (spec, hdu) in found.items():
         if name in readers and readers[name].shape[-2:] == frame:
@@ -67,6 +65,11 @@ def load(path: Path, schema: Schema, layout: Layout | None = None) -> Content:
     named = {spec.hdu.upper() for spec in schema.fields.values()}
     content.passed = tuple(h for h in layout.hdus[1:] if h.name.upper() not in named | {"ASDF"})
     return content
+
+
+def _cards(hdu: Hdu) -> Any:
+    """Return what a header's cards are read from: its text, unless astropy has to unpack it."""
+    return hdu.header if hdu.kind == "compressed" else hdu.raw_header.decode("latin-1")
 
 
 def _found(
@@ -101,11 +104,11 @@ def _check(path: Path, spec: FieldSpec, hdu: Hdu) -> None:
 
 
 def _readers(
-    path: Path, found: Mapping[str, tuple[FieldSpec, Hdu]]
+    found: Mapping[str, tuple[FieldSpec, Hdu]],
 ) -> Iterator[tuple[str, Reader]]:
     for name, (spec, hdu) in found.items():
         if not spec.is_table and len(hdu.shape) >= 2:
-            reader = reader_of(path, hdu)
+            reader = RowReader(hdu)
             same = spec.dtype is None or spec.dtype == reader.dtype
             yield name, reader if same else reader.astype(spec.dtype)
 
@@ -120,6 +123,7 @@ def _frame(schema: Schema, readers: Mapping[str, Reader]) -> tuple[int, int] | N
 def _standard_dq(content: Content, readers: dict[str, Any]) -> dict[str, Reader]:
     """Give a reference's DQ array the standard flags, by its own table of definitions."""
     pending = content.loose.get("dq_def")
-    if pending is not None and "dq" in readers:
-        readers["dq"] = readers["dq"].then(DqRemap(pending.load()))
+    remap = DqRemap.from_table(pending.load()) if pending is not None else None
+    if remap is not None and "dq" in readers:
+        readers["dq"] = readers["dq"].then(remap)
     return readers

@@ -10,13 +10,14 @@ import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
 
 from calbatch.models.errors import ModelError
+from calbatch.models.rows import Reader
 
 Array = npt.NDArray[Any]
 
@@ -56,19 +57,6 @@ class _Here:
 
 REGION = _Here()
 """As a kernel's argument: the kernel receives the `Region` that its arrays cover."""
-
-
-@runtime_checkable
-class Reader(Protocol):
-    """Anything that yields the pixels of a region: (..., rows, columns)."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    @property
-    def dtype(self) -> np.dtype[Any]: ...
-    def read(self, rows: tuple[int, int], cols: tuple[int, int]) -> Array:
-        """Return a fresh native array of the rows and columns."""
-        ...
 
 
 @dataclass(frozen=True)

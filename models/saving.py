@@ -98,7 +98,6 @@ def writer_for(model: DataModel, path: Path, *, date: str | None = None, fsync: 
     for path_ in (p for d in content.deferred for p in d.paths):
         set_path(tree, path_, 0.0)  # room for a value that is known when the tiles have run
     validate_tree(model.schema, tree, str(path))
-    content.extra.history[:] = content.history
 
     def cards(name: str) -> Any:
         return cards_from_meta(model.schema, tree, content.extra, name)
@@ -107,7 +106,7 @@ def writer_for(model: DataModel, path: Path, *, date: str | None = None, fsync: 
     for name, spec in model.schema.fields.items():
         part = _part(content, name, spec.hdu, cards)
         parts.extend([] if part is None else [part])
-    parts.extend(RawPart(h) for h in content.passed)
+    parts.extend(RawPart.of(h) for h in content.passed)
     return FitsWriter(path, parts, fsync=fsync)
 
 
