@@ -38,6 +38,10 @@ class FileError(ModelError):
         return f"{self.path}: {self.message}"
 
 
+class StorageError(FileError):
+    """A disk that is full, over quota or failing: another try may succeed."""
+
+
 class SchemaError(ModelError):
     """A schema that cannot be found, read or understood."""
 

@@ -1,0 +1,78 @@
+"""Images that cannot be read row by row, decoded whole once and kept for a while.
+
+Tile-compressed, gzipped and scaled images go through astropy. Each process keeps the last ones,
+within a limit of bytes, so that an exposure's tiles do not decode it again and again.
+"""
+
+import threading
+import warnings
+import zlib
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from astropy.io import fits
+
+from calbatch.models.errors import FileError
+from calbatch.models.files import Stamp, opened
+
+LIMIT = 512 << 20
+"""Bytes that a process keeps; the newest image stays whatever its size."""
+
+
+@dataclass
+class _Entry:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    array: npt.NDArray[Any] | None = None
+
+
+_entries: OrderedDict[tuple[Stamp, int], _Entry] = OrderedDict()
+_entries_lock = threading.Lock()
+
+
+def decoded_image(stamp: Stamp, index: int) -> npt.NDArray[Any]:
+    """Return the whole image of an HDU, native and read-only, from the cache if it is there.
+
+    Parameters
+    ----------
+    stamp : Stamp
+        The file; refused if it has changed.
+    index : int
+        The HDU's place in it.
+
+    Raises
+    ------
+    FileError
+        The file has changed, or astropy cannot decode the image.
+    """
+    with _entries_lock:
+        entry = _entries.setdefault((stamp, index), _Entry())
+        _entries.move_to_end((stamp, index))
+    with entry.lock:  # others that want the same image wait, rather than decode it too
+        if entry.array is None:
+            entry.array = _decode(stamp, index)
+            _forget_oldest()
+        return entry.array
+
+
+def _forget_oldest() -> None:
+    with _entries_lock:
+        total = sum(entry.array.nbytes for entry in _entries.values() if entry.array is not None)
+        while total > LIMIT and len(_entries) > 1:
+            _, oldest = _entries.popitem(last=False)
+            total -= 0 if oldest.array is None else oldest.array.nbytes
+
+
+def _decode(stamp: Stamp, index: int) -> npt.NDArray[Any]:
+    with opened(stamp), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what matters was checked with the layout
+        try:
+            with fits.open(stamp.path, memmap=False) as hdus:
+                data = hdus[index].data
+        except (OSError, EOFError, zlib.error, ValueError, TypeError, RuntimeError) as error:
+            raise FileError(stamp.path, f"HDU {index} cannot be decoded: {error}") from error
+    array = np.ascontiguousarray(data, data.dtype.newbyteorder("="))
+    array.flags.writeable = False
+    return array

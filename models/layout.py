@@ -1,0 +1,211 @@
+"""Where things lie in a FITS file: every HDU's place, shape and type, checked before any pixel.
+
+Only headers are read. Nothing is allocated for what a header claims before the claim has been
+compared with the size of the file. Source for the rules: FITS standard 4.0.
+"""
+
+import hashlib
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from calbatch.models import files
+from calbatch.models.cards import BLOCK, CARD, Cards, padded
+from calbatch.models.checksum import ALL_ONES, add, checksum
+from calbatch.models.errors import FileError, ValidationWarning
+from calbatch.models.files import ReadAt, Stamp
+from calbatch.models.hdu import Hdu, Kind, Pixels, describe
+from calbatch.models.notfits import check_start
+
+__all__ = ["Hdu", "Kind", "Layout", "Pixels", "read_layout", "verify_checksums"]
+
+_LONGEST_HEADER = 64 << 20
+_HEADER_READ = 8 * BLOCK
+_SUM_READ = 1 << 18
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A file's HDUs, and the file as it was when they were found.
+
+    Attributes
+    ----------
+    stamp : Stamp
+        Readers refuse a file that has changed since.
+    hdus : tuple of Hdu
+        In the file's order.
+    """
+
+    stamp: Stamp
+    hdus: tuple[Hdu, ...]
+
+    @property
+    def path(self) -> str:
+        """Absolute path of the file."""
+        return self.stamp.path
+
+    @property
+    def size(self) -> int:
+        """Size of the file in bytes."""
+        return self.stamp.size
+
+    @property
+    def mtime_ns(self) -> int:
+        """Time of the file's last change, in nanoseconds."""
+        return self.stamp.mtime_ns
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The HDUs' names in order, repeated where they are."""
+        return tuple(hdu.name for hdu in self.hdus)
+
+    def find(self, name: str, version: int = 1) -> Hdu | None:
+        """Return the first HDU of that name (any case) and version, or None."""
+        wanted = (name.upper(), version)
+        return next((hdu for hdu in self.hdus if (hdu.name, hdu.version) == wanted), None)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all headers, in hexadecimal; with DATASUM in them it stands for the data."""
+        total = hashlib.sha256()
+        for hdu in self.hdus:
+            total.update(hdu.raw_header)
+        return total.hexdigest()
+
+
+def read_layout(path: str | os.PathLike[str]) -> Layout:
+    """Find a file's HDUs and check that they are all there.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A FITS file, gzipped or not. A gzipped one is decompressed once to check its length.
+
+    Returns
+    -------
+    Layout
+
+    Raises
+    ------
+    FileError
+        Not a regular file, not FITS, truncated, or with a header that cannot be true.
+
+    Warns
+    -----
+    ValidationWarning
+        Something that is no HDU follows the last one.
+    """
+    stamp = files.look(path)
+    with files.reading(stamp) as read_at:
+        check_start(stamp.path, read_at(0, 512))
+        hdus = tuple(_walk(stamp, read_at))
+        if read_at(hdus[-1].end, BLOCK).strip(b"\0"):
+            message = f"{stamp.path}: what follows {hdus[-1].label} is no HDU and is ignored"
+            warnings.warn(message, ValidationWarning, stacklevel=2)
+    return Layout(stamp, hdus)
+
+
+def _walk(stamp: Stamp, read_at: ReadAt) -> Iterator[Hdu]:
+    position, index = 0, 0
+    while index == 0 or read_at(position, 8) == b"XTENSION":
+        raw = _read_header(stamp.path, read_at, position, f"HDU {index}")
+        hdu = describe(stamp, index, position, raw)
+        _require_data(hdu, read_at)
+        yield hdu
+        position, index = hdu.end, index + 1
+
+
+def _read_header(path: str, read_at: ReadAt, position: int, where: str) -> bytes:
+    """Return a header's blocks, up to the one that holds its END card."""
+    raw = bytearray()
+    while len(raw) < _LONGEST_HEADER:
+        known = len(raw)
+        raw += read_at(position + known, _HEADER_READ)
+        end = _find_end(raw, known)
+        _require_text(path, bytes(raw[known : end if end >= 0 else None]), where)
+        if end >= 0 and len(raw) >= padded(end + CARD):
+            return bytes(raw[: padded(end + CARD)])
+        if len(raw) < known + _HEADER_READ:
+            raise FileError(
+                path, f"truncated: the file ends in the header of {where}, after {len(raw)} bytes"
+            )
+    raise FileError(path, f"{where}: no END card in {_LONGEST_HEADER >> 20} MB of header")
+
+
+def _find_end(raw: bytearray, start: int) -> int:
+    """Return where the END card begins, or -1."""
+    at = raw.find(b"END     ", start)
+    while at >= 0 and at % CARD:
+        at = raw.find(b"END     ", at + 1)
+    return at
+
+
+def _require_text(path: str, raw: bytes, where: str) -> None:
+    if raw.isascii() and b"\0" not in raw:
+        return
+    bad = next(i for i, octet in enumerate(raw) if octet == 0 or octet > 0x7F)
+    keyword = raw[bad - bad % CARD :][:8].decode("ascii", "replace").strip()
+    raise FileError(
+        path, f"{where}: damaged header: byte 0x{raw[bad]:02x} in card {keyword!r} is not text"
+    )
+
+
+def _require_data(hdu: Hdu, read_at: ReadAt) -> None:
+    """Refuse data that end early; the padding of the last block is part of the file."""
+    if hdu.data_size == 0 or read_at(hdu.end - 1, 1):
+        return
+    path, size = hdu.stamp.path, hdu.stamp.size
+    found = "fewer" if hdu.stamp.gzipped else str(max(0, size - hdu.data_offset))
+    raise FileError(
+        path,
+        f"truncated: {hdu.label} needs {hdu.end - hdu.data_offset} bytes of data from byte "
+        f"{hdu.data_offset} on, and {found} are there",
+    )
+
+
+def verify_checksums(layout: Layout) -> int:
+    """Check the DATASUM and CHECKSUM of every HDU that has them.
+
+    Parameters
+    ----------
+    layout : Layout
+        Of a file that may be gzipped. It is read once, in small pieces.
+
+    Returns
+    -------
+    int
+        How many HDUs had a checksum.
+
+    Raises
+    ------
+    FileError
+        The first one that does not match.
+    """
+    count = 0
+    with files.reading(layout.stamp) as read_at:
+        for hdu in layout.hdus:
+            count += _verify(hdu, read_at)
+    return count
+
+
+def _verify(hdu: Hdu, read_at: ReadAt) -> bool:
+    cards = Cards(hdu.stamp.path, hdu.index, hdu.raw_header)
+    wanted, whole = cards.bare("DATASUM"), cards.bare("CHECKSUM")
+    if not wanted and not whole:
+        return False
+    found = _sum_data(hdu, read_at)
+    if wanted and wanted.lstrip("0") != str(found).lstrip("0"):
+        raise cards.fault(f"the data do not match DATASUM: it is {wanted}, they add up to {found}")
+    total = add(found, checksum(hdu.raw_header))
+    if whole and total not in (0, ALL_ONES):
+        raise cards.fault(
+            f"the HDU does not match CHECKSUM {whole!r}: it adds up to {total}, not to {ALL_ONES}"
+        )
+    return True
+
+
+def _sum_data(hdu: Hdu, read_at: ReadAt) -> int:
+    places = range(hdu.data_offset, hdu.end, _SUM_READ)
+    return add(*(checksum(read_at(at, min(_SUM_READ, hdu.end - at))) for at in places))

@@ -1,0 +1,48 @@
+"""Files that are not FITS, told apart so that the message can say what they are."""
+
+from calbatch.models.errors import FileError
+
+_FITS_START = b"SIMPLE  ="
+
+_KNOWN = (
+    (b"version https://git-lfs", "is a Git LFS pointer, not the file itself: run `git lfs pull`"),
+    (b"#ASDF", "is an ASDF file, not FITS"),
+    (b"SDF ", "is a damaged ASDF file, not FITS"),
+    (b"\x89HDF", "is an HDF5 file, not FITS"),
+    (b"PK\x03\x04", "is a zip archive, not FITS: unpack it first"),
+    (b"BZh", "is compressed with bzip2: unpack it first (gzip is read as it is)"),
+    (b"\xfd7zXZ", "is compressed with xz: unpack it first (gzip is read as it is)"),
+    (b"(\xb5/\xfd", "is compressed with zstd: unpack it first (gzip is read as it is)"),
+    (b"\x1f\x9d", "is compressed with compress: unpack it first (gzip is read as it is)"),
+    (b"XTENSION=", "begins with an extension: the primary header is missing"),
+    (b"<", "is a web page or XML, not FITS: perhaps the answer to a failed download"),
+    (b"{", "is JSON, not FITS: perhaps the answer to a failed download"),
+)
+
+
+def check_start(path: str, start: bytes) -> None:
+    """Refuse a file that does not begin as FITS does.
+
+    Parameters
+    ----------
+    path : str
+        For the message.
+    start : bytes
+        The file's first bytes, some hundred of them.
+
+    Raises
+    ------
+    FileError
+        Saying what the file seems to be.
+    """
+    if start.startswith(_FITS_START):
+        return
+    if start and not start.strip(b"\0"):
+        raise FileError(path, "is filled with zeros: perhaps a transfer that did not finish")
+    if len(start) < len(_FITS_START) and _FITS_START.startswith(start):
+        raise FileError(path, f"truncated: only {len(start)} bytes")
+    text = start.lstrip()
+    for magic, message in _KNOWN:
+        if text.startswith(magic):
+            raise FileError(path, message)
+    raise FileError(path, f"is not FITS: it begins with {start[:16]!r} instead of SIMPLE")

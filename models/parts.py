@@ -1,0 +1,272 @@
+"""The HDUs of a file to be written, and their headers as bytes.
+
+Header cards are formatted by astropy. CHECKSUM and DATASUM are reserved in every header, so that
+filling them in later moves nothing.
+"""
+
+import io
+import re
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from astropy.io import fits
+from astropy.io.fits.verify import VerifyError, VerifyWarning
+
+from calbatch.models.byteorder import bzero_of
+from calbatch.models.cards import BLOCK, CARD, padded
+from calbatch.models.checksum import ALL_ONES, add, checksum, encode
+from calbatch.models.errors import ModelError
+from calbatch.models.hdu import Hdu
+
+Card = tuple[str, Any, str]
+"""Keyword, value, comment. COMMENT, HISTORY and "" have their text as value."""
+
+Updates = Mapping[str, Any]
+
+_BITPIX = {"u1": 8, "i1": 8, "i2": 16, "u2": 16, "i4": 32, "u4": 32, "i8": 64, "u8": 64}
+_BITPIX |= {"f4": -32, "f8": -64}
+
+# What says how data are stored follows from the data, whatever header the cards come from.
+_STRUCTURE = re.compile(
+    r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|GROUPS|BSCALE|BZERO|BLANK|EXTNAME|EXTVER"
+    r"|CHECKSUM|DATASUM|END|TFIELDS|THEAP|(TTYPE|TFORM|TDIM|TSCAL|TZERO|TNULL)\d+"
+)
+_RESERVED: tuple[Card, ...] = (
+    ("CHECKSUM", "0" * 16, "HDU checksum"),
+    ("DATASUM", "0", "data unit checksum"),
+)
+_CHECKSUM_AT = 11  # within its card, after the quote
+
+
+@dataclass(frozen=True)
+class ImagePart:
+    """An image HDU, whose pixels are written row by row, or a primary HDU without data.
+
+    Attributes
+    ----------
+    name : str
+        The field that its pixels are written by.
+    extname, extver : str, int
+        Its name in the file; the first part is the primary HDU, whatever its name.
+    dtype : numpy.dtype, optional
+        Native type of the pixels; bool is stored as uint8.
+    shape : tuple of int, optional
+        In NumPy's order; None where there are no data.
+    cards : sequence of Card
+        In the file's order. Keywords that describe the storage are left out.
+    """
+
+    name: str
+    extname: str
+    extver: int = 1
+    dtype: np.dtype[Any] | None = None
+    shape: tuple[int, ...] | None = None
+    cards: Sequence[Card] = ()
+
+    @property
+    def pixel_type(self) -> np.dtype[Any]:
+        """The type that is stored, in native order."""
+        kind = np.dtype(np.uint8 if self.dtype is None or self.dtype == bool else self.dtype)
+        return kind.newbyteorder("=")
+
+
+@dataclass(frozen=True)
+class TablePart:
+    """A binary table, small enough to be kept in memory.
+
+    Attributes
+    ----------
+    extname : str
+        Its name in the file.
+    array : structured ndarray
+        One row per element.
+    cards : sequence of Card
+        Further ones, units (TUNITn) among them.
+    extver : int
+        Its version.
+    """
+
+    extname: str
+    array: npt.NDArray[Any]
+    cards: Sequence[Card] = ()
+    extver: int = 1
+
+
+@dataclass(frozen=True)
+class RawPart:
+    """An HDU of another file that is copied as it is, header and data.
+
+    Attributes
+    ----------
+    hdu : Hdu
+        Not the first of its file, which must not change before the copy.
+    """
+
+    hdu: Hdu
+
+    @property
+    def size(self) -> int:
+        """Length in bytes, padding included."""
+        return self.hdu.end - self.hdu.header_offset
+
+
+Part = ImagePart | TablePart | RawPart
+
+
+def image_header(part: ImagePart, primary: bool) -> bytes:
+    """Return the blocks of an image's header.
+
+    Raises
+    ------
+    ModelError
+        A type that FITS has not, or a card that it cannot hold.
+    """
+    kind = part.pixel_type
+    shape = part.shape or ()
+    if kind.str[1:] not in _BITPIX:
+        raise ModelError(f"{part.extname}: FITS has no images of type {part.dtype}")
+    cards: list[Card] = [
+        ("SIMPLE", True, "conforms to FITS standard")
+        if primary
+        else ("XTENSION", "IMAGE", "Image extension"),
+        ("BITPIX", _BITPIX[kind.str[1:]], "array data type"),
+        ("NAXIS", len(shape), "number of array dimensions"),
+        *((f"NAXIS{n}", length, "") for n, length in enumerate(reversed(shape), 1)),
+    ]
+    if primary:
+        cards.append(("EXTEND", True, ""))
+    else:
+        cards += [("PCOUNT", 0, "number of parameters"), ("GCOUNT", 1, "number of groups")]
+    if bzero_of(kind):
+        cards += [("BSCALE", 1, ""), ("BZERO", bzero_of(kind), "")]
+    if not primary:
+        cards += _names(part.extname, part.extver)
+    return _blocks(part.extname, [*cards, *_free(part.cards), *_RESERVED])
+
+
+def table_bytes(part: TablePart) -> tuple[bytes, bytes]:
+    """Return the blocks of a table's header, and its data without padding.
+
+    Raises
+    ------
+    ModelError
+        A column that FITS tables have not, or a card that a header cannot hold.
+    """
+    try:
+        hdu = fits.BinTableHDU(_storable(part.array))
+        stream = io.BytesIO()
+        hdu.writeto(stream)
+    except (ValueError, TypeError, KeyError, VerifyError) as error:
+        raise ModelError(f"{part.extname}: FITS cannot hold the table: {error}") from error
+    structure: list[Card] = [(c.keyword, c.value, c.comment) for c in hdu.header.cards]
+    cards = [*structure, *_names(part.extname, part.extver), *_free(part.cards), *_RESERVED]
+    # astropy puts a primary HDU of one block before the table.
+    start = BLOCK + len(hdu.header.tostring())
+    size = hdu.header["NAXIS1"] * hdu.header["NAXIS2"]
+    return _blocks(part.extname, cards), stream.getvalue()[start : start + size]
+
+
+def _storable(table: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a copy that astropy may change, of types that it stores faithfully."""
+    kinds = []
+    for name in table.dtype.names or ():
+        base, shape = table.dtype[name].base, table.dtype[name].shape
+        # astropy takes signed bytes for logicals.
+        base = np.dtype(np.int16) if base == np.int8 else base.newbyteorder("=")
+        kinds.append((name, base, shape))
+    return table.astype(np.dtype(kinds), copy=True)
+
+
+def _names(extname: str, extver: int) -> list[Card]:
+    return [("EXTNAME", extname, "extension name"), ("EXTVER", extver, "extension value")]
+
+
+def _free(cards: Iterable[Card]) -> list[Card]:
+    return [card for card in cards if not _STRUCTURE.fullmatch(card[0].upper())]
+
+
+def _blocks(where: str, cards: Iterable[Card]) -> bytes:
+    with warnings.catch_warnings():
+        # Comments that do not fit are cut, and long keywords become HIERARCH cards.
+        warnings.simplefilter("ignore", VerifyWarning)
+        text = "".join(_image(where, card) for card in cards)
+    text += "END".ljust(CARD)
+    return text.ljust(padded(len(text))).encode("ascii")
+
+
+def _image(where: str, card: Card) -> str:
+    """Return the 80 characters of a card, or several times 80 for a long one."""
+    try:
+        return str(fits.Card(*card))
+    except (ValueError, VerifyError) as error:
+        raise ModelError(f"{where}: FITS cannot hold {card[0]} = {card[1]!r}: {error}") from error
+
+
+def updated(header: bytes, where: str, values: Updates) -> bytes:
+    """Return a header with other values for cards that it has, of the same length.
+
+    Parameters
+    ----------
+    header : bytes
+        Its blocks.
+    where : str
+        The HDU, for messages.
+    values : mapping
+        Values by keyword; None blanks the card out.
+
+    Raises
+    ------
+    ModelError
+        A keyword that the header has not, or no room for a longer value.
+    """
+    for keyword, value in values.items():
+        header = _update(header, where, keyword.upper(), value)
+    return header
+
+
+def _update(header: bytes, where: str, keyword: str, value: Any) -> bytes:
+    start, stop = _span(header, where, keyword)
+    comment = fits.Card.fromstring(header[start:stop]).comment
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VerifyWarning)
+        text = "" if value is None else _image(where, (keyword, value, comment))
+    # A shorter value must not move END into an earlier block.
+    image = text.ljust(stop - start).encode("ascii")
+    changed = (header[:start] + image + header[stop:]).rstrip()
+    if padded(len(changed) - len(b"END") + CARD) > len(header):
+        raise ModelError(f"{where}: no room in the header for {keyword} = {value!r}")
+    return changed.ljust(len(header))
+
+
+def _span(header: bytes, where: str, keyword: str) -> tuple[int, int]:
+    """Return where a card begins and ends, the CONTINUE cards after it included."""
+    name = keyword.ljust(8).encode()
+    places = range(0, len(header), CARD)
+    start = next((at for at in places if header[at : at + 8] == name), None)
+    if start is None:
+        raise ModelError(f"{where}: no card {keyword} was reserved in the header")
+    stop = start + CARD
+    while header[stop : stop + 8] == b"CONTINUE":
+        stop += CARD
+    return start, stop
+
+
+def sealed(header: bytes, datasum: int) -> bytes:
+    """Return a header with its DATASUM and CHECKSUM filled in.
+
+    Parameters
+    ----------
+    header : bytes
+        With both cards reserved.
+    datasum : int
+        The sum of the data unit, without or with its padding of zeros.
+    """
+    header = _update(header, "", "DATASUM", str(datasum))
+    total = add(datasum, checksum(header))
+    start, _ = _span(header, "", "CHECKSUM")
+    at = start + _CHECKSUM_AT
+    return header[:at] + encode(ALL_ONES - total).encode("ascii") + header[at + 16 :]

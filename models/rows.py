@@ -1,0 +1,305 @@
+"""Readers: arrays of which a tile reads just its rows and columns.
+
+A reader is small and picklable: it says where pixels are, and every `read` fetches some of them.
+Files are read in place by position, big-endian bytes decoded on the way, and never mapped.
+"""
+
+import copy
+import itertools
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from operator import mul
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from calbatch.models import byteorder
+from calbatch.models.decoded import decoded_image
+from calbatch.models.errors import FileError
+from calbatch.models.files import opened, read_into
+from calbatch.models.hdu import Hdu
+
+Array = npt.NDArray[Any]
+Bounds = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of an array that a reader sees.
+
+    Attributes
+    ----------
+    leading : tuple of range
+        Indices along the leading axes.
+    rows, cols : range
+        Indices along the last two axes, consecutive.
+    """
+
+    leading: tuple[range, ...]
+    rows: range
+    cols: range
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...]) -> "Window":
+        """Return the window that is all of an array; one of a single axis is one row."""
+        *leading, rows, cols = (1, *shape) if len(shape) == 1 else shape
+        return cls(tuple(range(n) for n in leading), range(rows), range(cols))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(..., rows, columns)."""
+        return (*map(len, self.leading), len(self.rows), len(self.cols))
+
+    def cut(self, rows: Bounds, cols: Bounds) -> "Window":
+        """Return the window of some of this window's rows and columns, counted within it."""
+        for what, (start, stop), whole in (("rows", rows, self.rows), ("columns", cols, self.cols)):
+            if not 0 <= start <= stop <= len(whole):
+                raise ValueError(f"{what} {start}:{stop} are not within 0:{len(whole)}")
+        return replace(self, rows=self.rows[slice(*rows)], cols=self.cols[slice(*cols)])
+
+    def take(self, index: tuple[slice, ...]) -> "Window":
+        """Return the window of some of this window's planes."""
+        if len(index) > len(self.leading):
+            raise ValueError(f"{len(index)} slices for {len(self.leading)} leading axes")
+        taken = tuple(axis[part] for axis, part in zip(self.leading, index, strict=False))
+        return replace(self, leading=taken + self.leading[len(index) :])
+
+    def index(self) -> tuple[Any, ...]:
+        """Return the index that cuts this window out of an array of at least two axes."""
+        parts = (*self.leading, self.rows, self.cols)
+        return tuple(slice(p.start, p.stop if p.stop >= 0 else None, p.step) for p in parts)
+
+
+class Reader(ABC):
+    """An array of which any rows and columns can be read.
+
+    Readers do not change: the methods that narrow or convert return another one.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (..., rows, columns); an array with a single axis counts as one row.
+    dtype : dtype-like
+        Native type of its pixels.
+
+    Attributes
+    ----------
+    window : Window
+        The part that is seen.
+    dtype : numpy.dtype
+        The type that `read` returns.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
+        self.window = Window.of(shape)
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        self._decoded = self.dtype
+        self._flat = len(shape) == 1
+        self._functions: tuple[Callable[[Array], Array], ...] = ()
+
+    @abstractmethod
+    def _fetch(self, window: Window, dtype: np.dtype[Any]) -> Array:
+        """Return the pixels of a window as a fresh contiguous array."""
+
+    def _with(self, **changes: Any) -> Self:
+        twin = copy.copy(self)
+        twin.__dict__.update(changes)
+        return twin
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(..., rows, columns), or (columns,) of an array with a single axis."""
+        return self.window.shape[1:] if self._flat else self.window.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def read(self, rows: Bounds, cols: Bounds) -> Array:
+        """Return some rows and columns of every plane.
+
+        Parameters
+        ----------
+        rows, cols : (int, int)
+            Start and stop, counted within this reader's window.
+
+        Returns
+        -------
+        ndarray, shape (..., stop - start, stop - start)
+            Native, C-contiguous, the caller's own.
+
+        Raises
+        ------
+        FileError
+            The file is gone, changed, truncated or damaged.
+        ValueError
+            Rows or columns outside the window.
+        """
+        array = self._fetch(self.window.cut(rows, cols), self._decoded)
+        for function in self._functions:
+            array = function(array)
+        return np.ascontiguousarray(array, self.dtype)
+
+    def whole(self) -> Array:
+        """Return everything, as `read` does."""
+        *_, rows, cols = self.window.shape
+        return self.read((0, rows), (0, cols)).reshape(self.shape)
+
+    def section(self, row0: int, nrows: int, col0: int, ncols: int) -> Self:
+        """Return a reader of a rectangle of each plane, such as a subarray."""
+        window = self.window.cut((row0, row0 + nrows), (col0, col0 + ncols))
+        return self._with(window=window)
+
+    def planes(self, index: slice | tuple[slice, ...]) -> Self:
+        """Return a reader of some planes: slices of the leading axes, from the first one on."""
+        parts = index if isinstance(index, tuple) else (index,)
+        return self._with(window=self.window.take(parts))
+
+    def astype(self, dtype: npt.DTypeLike) -> Self:
+        """Return a reader that gives another type, decoding to it directly where it can."""
+        wanted = np.dtype(dtype)
+        if not self._functions:
+            return self._with(dtype=wanted, _decoded=wanted)
+        return self.then(partial(np.asarray, dtype=wanted), wanted)
+
+    def then(self, function: Callable[[Array], Array], dtype: npt.DTypeLike | None = None) -> Self:
+        """Return a reader that applies a function to whatever is read.
+
+        Parameters
+        ----------
+        function : callable
+            Takes and returns an array of the same shape; it may change its argument. A module's
+            function or a `functools.partial` of one, so that it pickles.
+        dtype : dtype-like, optional
+            The type that it returns, if it is another one.
+        """
+        wanted = self.dtype if dtype is None else np.dtype(dtype)
+        return self._with(_functions=(*self._functions, function), dtype=wanted)
+
+
+class RowReader(Reader):
+    """Reads the rows of an image HDU by position, or decodes it whole where that cannot be.
+
+    Parameters
+    ----------
+    hdu : Hdu
+        An image of a layout. The file must still be the same when it is read.
+
+    Raises
+    ------
+    FileError
+        The HDU holds no image.
+    """
+
+    def __init__(self, hdu: Hdu) -> None:
+        if hdu.kind not in ("image", "compressed"):
+            raise FileError(hdu.stamp.path, f"{hdu.label} holds no image")
+        super().__init__(hdu.shape, hdu.dtype)
+        self._stamp = hdu.stamp
+        self._index = hdu.index
+        self._offset = hdu.data_offset
+        self._full = self.window.shape
+        self._native = hdu.dtype
+        plain = hdu.kind == "image" and not hdu.pixels.scaled and not hdu.stamp.gzipped
+        self._in_place = plain
+
+    @property
+    def path(self) -> str:
+        """The file."""
+        return self._stamp.path
+
+    def _fetch(self, window: Window, dtype: np.dtype[Any]) -> Array:
+        if not self._in_place:
+            image = decoded_image(self._stamp, self._index).reshape(self._full)
+            return np.array(image[window.index()], dtype, order="C")
+        out = np.empty(window.shape, dtype)
+        table = out.reshape(-1, window.shape[-1])
+        done = 0
+        with opened(self._stamp) as descriptor:
+            for start, count in _runs(window, self._full):
+                self._read_run(descriptor, start, table[done : done + count], window.cols)
+                done += count
+        return out
+
+    def _read_run(self, descriptor: int, start: int, out: Array, cols: range) -> None:
+        """Read consecutive rows of the image, its planes taken as one tall table of rows."""
+        width = self._full[-1]
+        row_bytes = width * self._native.itemsize
+        at_once = max(1, byteorder.SCRATCH_BYTES // row_bytes)
+        scratch = np.empty(min(at_once, len(out)) * width, self._native)
+        for first in range(0, len(out), at_once):
+            part = out[first : first + at_once]
+            buffer = scratch[: len(part) * width]
+            position = self._offset + (start + first) * row_bytes
+            read_into(descriptor, buffer.view(np.uint8).data, position, self._stamp)
+            byteorder.to_native(buffer)
+            part[:] = buffer.reshape(len(part), width)[:, cols.start : cols.stop]
+
+
+def _runs(window: Window, full: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """Yield the consecutive rows that a window covers, as (first row, number of rows).
+
+    Rows count on from one plane to the next, so that whole planes make one long run.
+    """
+    if 0 in window.shape:
+        return
+    strides = [math.prod(full[axis + 1 : -1]) for axis in range(len(full) - 2)]
+    start = count = 0
+    for plane in itertools.product(*window.leading):
+        first = sum(map(mul, plane, strides)) + window.rows.start
+        if count and first == start + count:
+            count += len(window.rows)
+            continue
+        if count:
+            yield start, count
+        start, count = first, len(window.rows)
+    yield start, count
+
+
+class Constant(Reader):
+    """Stands for an array that a file does not have: one value everywhere.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (..., rows, columns).
+    dtype : dtype-like
+        Native type.
+    value : scalar
+        The schema's default.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: npt.DTypeLike, value: Any) -> None:
+        super().__init__(shape, dtype)
+        self._value = value
+
+    def _fetch(self, window: Window, dtype: np.dtype[Any]) -> Array:
+        return np.full(window.shape, self._value, dtype)
+
+
+class ArrayReader(Reader):
+    """Reads an array in memory, which is never changed. Pickling it pickles the array.
+
+    Parameters
+    ----------
+    array : array-like
+        Of one axis or more.
+    """
+
+    def __init__(self, array: npt.ArrayLike) -> None:
+        values = np.asarray(array)
+        super().__init__(values.shape, values.dtype.newbyteorder("="))
+        self._array = values.reshape(self.window.shape)
+
+    def _fetch(self, window: Window, dtype: np.dtype[Any]) -> Array:
+        return np.array(self._array[window.index()], dtype, order="C")
+
+
+def warm_kernels() -> None:
+    """Compile the kernels that reading uses, or load them from numba's cache."""
+    byteorder.warm_kernels()

@@ -1,0 +1,266 @@
+"""Writing a FITS file by rows, from several tasks, under another name until it is complete.
+
+The file is laid out first. Bands of rows are then written into their places in any order, each
+giving its share of the data's checksum; headers come last, and with them the final name.
+"""
+
+import errno
+import os
+import socket
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from calbatch.models import byteorder, checksum
+from calbatch.models.errors import FileError, ModelError, StorageError
+from calbatch.models.layout import read_layout
+from calbatch.models.parts import ImagePart, Part, RawPart, TablePart, Updates
+from calbatch.models.segments import ImageSegment, Receipt, lay_out
+
+__all__ = ["FitsWriter", "ImagePart", "Product", "RawPart", "Receipt", "TablePart", "write_fits"]
+
+Array = npt.NDArray[Any]
+
+_FOLDER_FAULTS = {
+    errno.ENOENT: "cannot be written: its folder does not exist",
+    errno.ENOTDIR: "cannot be written: its folder is not a folder",
+    errno.EACCES: "cannot be written: no permission to write in its folder",
+    errno.EPERM: "cannot be written: no permission to write in its folder",
+    errno.EROFS: "cannot be written: the file system is read-only",
+    errno.ENAMETOOLONG: "cannot be written: the name is too long",
+}
+
+
+@dataclass(frozen=True)
+class Product:
+    """A file that is complete.
+
+    Attributes
+    ----------
+    path : str
+        Its final name.
+    size, mtime_ns : int
+        Bytes, and time of the last change in nanoseconds.
+    digest : str
+        SHA-256 of its headers, DATASUM included: `Layout.digest` of the same file is equal.
+    """
+
+    path: str
+    size: int
+    mtime_ns: int
+    digest: str
+
+
+class FitsWriter:
+    """The plan of one output file. It pickles: rows can be written from other processes.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The final name. Until `finish`, everything happens in a file of another name beside it.
+    parts : sequence of ImagePart, TablePart or RawPart
+        The HDUs in order; the first is an ImagePart.
+    fsync : bool
+        Whether the file is to be on the disk when it gets its name.
+
+    Attributes
+    ----------
+    path, part : Path
+        The final and the temporary name.
+    size : int
+        Of the file, in bytes.
+
+    Raises
+    ------
+    ModelError
+        Something that FITS cannot hold, or two images with one field's name.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], parts: Sequence[Part], *, fsync: bool = True
+    ) -> None:
+        self.path = Path(path).absolute()
+        unique = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
+        # Short enough for any file system, whatever the length of the final name.
+        self.part = self.path.with_name(f".{self.path.name[:100]}.{unique[-100:]}.part")
+        self._fsync = fsync
+        with self._naming():
+            self._segments = tuple(lay_out(parts))
+        if not self._segments:
+            raise ModelError(f"{self.path}: a file needs at least a primary HDU")
+        self.size = self._segments[-1].end
+        images = [s for s in self._segments if isinstance(s, ImageSegment) and s.shape]
+        self._fields = {segment.field: segment for segment in images}
+        if len(self._fields) < len(images):
+            raise ModelError(f"{self.path}: two images have one field's name")
+
+    def prepare(self) -> None:
+        """Make the temporary file, with all its space where the file system can reserve it.
+
+        Doing it again, as when a lost task is repeated, keeps what has been written.
+
+        Raises
+        ------
+        FileError
+            The folder is absent or cannot be written, or the name is a folder's.
+        StorageError
+            The disk has no room.
+        """
+        if self.path.is_dir():
+            raise FileError(self.path, "cannot be written: it is a folder")
+        with self._writing(os.O_CREAT) as descriptor:
+            try:
+                os.posix_fallocate(descriptor, 0, self.size)
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+                    raise
+                os.ftruncate(descriptor, self.size)
+
+    def write_rows(self, field: str, rows: tuple[int, int], array: Array) -> Receipt:
+        """Write a band of rows of every plane of a field.
+
+        Parameters
+        ----------
+        field : str
+            Name of an image part.
+        rows : (int, int)
+            Start and stop; an array with a single axis is one row.
+        array : ndarray, shape (..., stop - start, columns)
+            Of the field's type. It is not changed, and may be read-only.
+
+        Returns
+        -------
+        Receipt
+            To be given to `finish`.
+
+        Raises
+        ------
+        ModelError
+            An array of another shape or type, or a field that the file has not.
+        StorageError
+            The disk is full or failing.
+        """
+        if field not in self._fields:
+            raise ModelError(f"{self.path}: has no field {field!r}, only {list(self._fields)}")
+        with self._naming(), self._writing() as descriptor:
+            return self._fields[field].write_rows(descriptor, rows, array)
+
+    def finish(
+        self, receipts: Iterable[Receipt], updates: Mapping[str, Updates] | None = None
+    ) -> Product:
+        """Write the rest, check that nothing is missing, and give the file its name.
+
+        Parameters
+        ----------
+        receipts : iterable of Receipt
+            In any order; together they cover every row of every field once.
+        updates : mapping, optional
+            By EXTNAME ("PRIMARY" for the first HDU), values for header cards that are there
+            already; None blanks the card out.
+
+        Raises
+        ------
+        ModelError
+            Rows that are missing or were written twice, or a card that was not reserved.
+        FileError
+            The temporary file, or one that HDUs are copied from, is gone or has changed.
+        StorageError
+            The disk is full or failing.
+        """
+        given = list(receipts)
+        changes = {name.upper(): values for name, values in (updates or {}).items()}
+        with self._naming(), self._writing() as descriptor:
+            if os.fstat(descriptor).st_size != self.size:
+                raise ModelError(f"its temporary file has lost its size of {self.size} bytes")
+            for segment in self._segments:
+                segment.complete(descriptor, given, changes.pop(segment.extname, {}))
+            if changes:
+                raise ModelError(f"has no HDU {next(iter(changes))} to update")
+            if self._fsync:
+                os.fsync(descriptor)
+        return self._publish()
+
+    def _publish(self) -> Product:
+        layout = read_layout(self.part)
+        self.part.replace(self.path)
+        if self._fsync:
+            folder = os.open(self.path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        return Product(str(self.path), layout.size, layout.mtime_ns, layout.digest)
+
+    def abort(self) -> None:
+        """Remove the temporary file, if it is there; a finished file stays."""
+        with suppress(OSError):
+            self.part.unlink()
+
+    @contextmanager
+    def _naming(self) -> Iterator[None]:
+        """Put the file's name before what the parts complain of."""
+        try:
+            yield
+        except FileError:
+            raise
+        except ModelError as error:
+            raise ModelError(f"{self.path}: {error}") from error
+
+    @contextmanager
+    def _writing(self, flags: int = 0) -> Iterator[int]:
+        """Give a descriptor of the temporary file, and say what went wrong with the disk."""
+        mode = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            descriptor = os.open(self.part, mode | flags, 0o666)
+        except OSError as error:
+            reason = _FOLDER_FAULTS.get(error.errno or 0, f"cannot be written: {error.strerror}")
+            if not flags and error.errno == errno.ENOENT:
+                reason = f"its temporary file {self.part.name} is gone"
+            raise FileError(self.path, reason) from error
+        try:
+            yield descriptor
+        except OSError as error:
+            reason = f"writing {self.size} bytes failed: {error.strerror or error}"
+            raise StorageError(self.path, reason) from error
+        finally:
+            os.close(descriptor)
+
+
+def write_fits(
+    path: str | os.PathLike[str],
+    parts: Sequence[Part],
+    arrays: Mapping[str, Array],
+    *,
+    fsync: bool = True,
+) -> Product:
+    """Write a file of arrays in memory at once.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file to be, replaced if it exists.
+    parts : sequence of ImagePart, TablePart or RawPart
+        The HDUs in order.
+    arrays : mapping
+        The pixels of the image parts, by their fields' names.
+    fsync : bool
+        Whether the file is to be on the disk when it gets its name.
+    """
+    writer = FitsWriter(path, parts, fsync=fsync)
+    try:
+        writer.prepare()
+        rows = {name: array.shape[-2] if array.ndim > 1 else 1 for name, array in arrays.items()}
+        return writer.finish(writer.write_rows(n, (0, rows[n]), a) for n, a in arrays.items())
+    finally:
+        writer.abort()
+
+
+def warm_kernels() -> None:
+    """Compile the kernels that writing uses, or load them from numba's cache."""
+    byteorder.warm_kernels()
+    checksum.warm_kernels()
