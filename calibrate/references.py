@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -65,18 +65,34 @@ class ResolvedReferences:
 
 
 class CrdsReferences:
-    """References by CRDS rules, one exposure at a time: for steps that run outside a batch."""
+    """References by CRDS rules, found in a cache on disk.
 
-    def __init__(self, client: Any = None) -> None:
-        self._client = client
+    Parameters
+    ----------
+    context : str, optional
+        The rules' version; by default what the environment says.
+    """
+
+    def __init__(self, context: str | None = None) -> None:
+        self._context = context
+        self._client: Any = None
 
     @property
     def client(self) -> Any:
-        """The CRDS client, made on first use from the environment's settings."""
-        if self._client is None:
-            from calbatch.crds_client import Client
+        """The CRDS client, made on first use from the environment's settings.
 
-            self._client = Client()
+        Raises
+        ------
+        ReferenceFileError
+            When there is no usable cache or context.
+        """
+        if self._client is None:
+            from calbatch.crds_client import Client, CrdsError
+
+            try:
+                self._client = Client(context=self._context)
+            except CrdsError as error:
+                raise ReferenceFileError(str(error)) from error
         return self._client
 
     @property
@@ -86,28 +102,51 @@ class CrdsReferences:
 
     def choose(self, header: Mapping[str, Any], reference_type: str) -> Chosen:
         """Return the reference that the rules choose."""
-        return self.resolve(header, [reference_type]).choose(header, reference_type)
+        resolved = self.resolve({"": header}, [reference_type])[""]
+        return resolved.choose(header, reference_type)
 
-    def resolve(self, header: Mapping[str, Any], types: list[str]) -> ResolvedReferences:
-        """Return an exposure's references of several types."""
+    def resolve(
+        self, headers: Mapping[Any, Mapping[str, Any]], types: Iterable[str]
+    ) -> dict[Any, ResolvedReferences]:
+        """Return the references of many exposures; equal configurations are resolved once.
+
+        Raises
+        ------
+        ReferenceFileError
+            When there is no usable cache or context.
+        """
         from calbatch.crds_client.errors import CrdsError
 
-        keys = {path.upper(): value for path, value in header.items()}
+        wanted = sorted(types)
+        keyed = {e: {path.upper(): v for path, v in h.items()} for e, h in headers.items()}
         try:
-            found = self.client.best_references(keys, types)
+            table = self.client.table(keyed, wanted)
         except CrdsError as error:
             raise ReferenceFileError(str(error)) from error
+        faults = {
+            exposure: ResolvedReferences(table.context, {}, dict.fromkeys(wanted, reason))
+            for exposure, reason in table.faults.items()
+        }
+        return faults | {exposure: self._located(table[exposure]) for exposure in table}
+
+    def _located(self, found: Mapping[str, Any]) -> ResolvedReferences:
         chosen: dict[str, Chosen] = {}
         missing: dict[str, str] = {}
         for name, resolution in found.items():
             if resolution.status == "n/a":
                 chosen[name] = NOT_APPLICABLE
             elif resolution.status == "found":
-                try:
-                    path = Path(self.client.locate(resolution.name))
-                    chosen[name] = Chosen(path, f"crds://{resolution.name}")
-                except CrdsError as error:
-                    missing[name] = str(error)
+                self._locate(name, resolution.name, chosen, missing)
             else:
                 missing[name] = str(resolution.reason)
         return ResolvedReferences(self.context, chosen, missing)
+
+    def _locate(
+        self, reference_type: str, name: str, chosen: dict[str, Chosen], missing: dict[str, str]
+    ) -> None:
+        from calbatch.crds_client.errors import CrdsError
+
+        try:
+            chosen[reference_type] = Chosen(Path(self.client.locate(name)), f"crds://{name}")
+        except CrdsError as error:
+            missing[reference_type] = str(error)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import logging
-import os
 import resource
 import time
 import traceback
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import dask
 
 from calbatch.calibrate.errors import CalibrationError
 from calbatch.calibrate.products import product_name
-from calbatch.calibrate.references import References, ResolvedReferences
+from calbatch.calibrate.references import References
 from calbatch.calibrate.step import Step
 from calbatch.models import datamodels
 from calbatch.models.errors import ModelError
@@ -123,7 +123,7 @@ def prepared(job: Job) -> tuple[Any, list[Any]]:
         from calbatch.models.layout import read_layout, verify_checksums
 
         verify_checksums(read_layout(job.path))
-    step = job.step
+    step = copy.deepcopy(job.step)  # threads share the job
     step.references = job.references
     step.save_results = True
     step.lazily(datamodels.open(job.path))
@@ -134,15 +134,16 @@ def prepared(job: Job) -> tuple[Any, list[Any]]:
     return saving_graph(pairs, date=job.options.date, fsync=job.options.fsync)
 
 
-def calibrate(job: Job) -> Outcome:
-    """Calibrate one exposure in this process, walking its tiles one by one."""
+def calibrate(job: Job, threads: int = 0) -> Outcome:
+    """Calibrate one exposure in this process, its tiles one by one or in some threads."""
+    how = {"scheduler": "threads", "num_workers": threads} if threads else {"scheduler": "sync"}
     start = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught, dask.config.set(job.options.dask_config()):
         warnings.simplefilter("always")
         try:
             graph, writers = prepared(job)
             try:
-                written = written_of(dask.compute(graph, scheduler="synchronous")[0])
+                written = written_of(dask.compute(graph, **how)[0])
             finally:
                 for writer in writers:
                     writer.abort()

@@ -1,0 +1,99 @@
+"""Finding the exposures of a batch, and the names of its products."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from calbatch.calibrate.products import product_name
+from calbatch.cluster.errors import RequestError
+
+
+def exposures(requested: Sequence[str], pattern: str) -> list[Path]:
+    """Return the input files of a request, in natural order and each once.
+
+    Parameters
+    ----------
+    requested : sequence of str
+        Files, folders and globs. A folder stands for its files that match ``pattern``; a file
+        given by name is an input whatever its name or content: what is wrong with it is found
+        when it is opened, and fails only itself.
+    pattern : str
+        Such as ``*_uncal.fits``.
+
+    Raises
+    ------
+    RequestError
+        When something requested does not exist or holds no exposures.
+    """
+    found: dict[Path, None] = {}
+    for request in requested:
+        paths = list(_matching(request, pattern))
+        if not paths:
+            raise RequestError(f"no exposures: {_why(request, pattern)}")
+        found.update(dict.fromkeys(sorted(paths, key=natural)))
+    return list(found)
+
+
+def _matching(request: str, pattern: str) -> Iterable[Path]:
+    path = Path(request).expanduser()
+    if path.is_dir():
+        return (p for p in path.glob(pattern) if not p.is_dir())
+    if path.exists() or path.is_symlink():
+        return [path]
+    return (Path(p) for p in glob.glob(os.path.expanduser(request)))
+
+
+def _why(request: str, pattern: str) -> str:
+    if Path(request).expanduser().is_dir():
+        return f"the folder {request} has no files {pattern}"
+    if glob.has_magic(request):
+        return f"nothing matches {request}"
+    return f"there is no file or folder {request}"
+
+
+def natural(path: Path) -> list[tuple[int, int | str]]:
+    """Return a sorting key in which numbers within names count as numbers."""
+    parts = re.split(r"(\d+)", str(path))
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in parts]
+
+
+def refuse_name_clashes(inputs: Sequence[Path]) -> None:
+    """Refuse inputs whose products would have one name.
+
+    Raises
+    ------
+    RequestError
+        Naming both inputs.
+    """
+    owners: dict[str, Path] = {}
+    for path in inputs:
+        stem = product_name(path.name, "*")
+        if stem in owners:
+            raise RequestError(
+                f"{owners[stem]} and {path} would both become {stem}: calibrate them into "
+                "different folders"
+            )
+        owners[stem] = path
+
+
+def writable_folder(folder: Path) -> Path:
+    """Return an output folder, made if need be, that can be written to.
+
+    Raises
+    ------
+    RequestError
+        When it cannot be made or written to.
+    """
+    folder = folder.expanduser().absolute()
+    probe = folder / f".calbatch-{os.getpid()}.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise RequestError(f"cannot write to {folder}: {error.strerror or error}") from error
+    return folder

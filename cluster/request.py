@@ -1,0 +1,79 @@
+"""From what a user asks for to a configured step, checked before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from calbatch.calibrate import cfg, registry
+from calbatch.calibrate.errors import CalibrationError, ParameterError
+from calbatch.calibrate.pipeline import Pipeline
+from calbatch.calibrate.step import Step
+from calbatch.cluster.errors import RequestError
+
+Values = Mapping[str, Mapping[str, Any]]
+
+
+def configured(
+    pipeline: str,
+    *,
+    config: str | Path | None = None,
+    parameters: Values | None = None,
+    save_steps: Sequence[str] = (),
+) -> Step:
+    """Return a step or pipeline with all its parameters.
+
+    Later ones of these have precedence: the step's default, the pipeline's, the ``.cfg``,
+    ``parameters``.
+
+    Parameters
+    ----------
+    pipeline : str
+        A name, an import path, or a ``.cfg`` that says its ``class`` or ``name``.
+    config : path, optional
+        A ``.cfg``, where ``pipeline`` is not one.
+    parameters : mapping, optional
+        Section ("" for the top) to parameters.
+    save_steps : sequence of str
+        Steps of a pipeline whose results are kept as well.
+
+    Raises
+    ------
+    RequestError
+        For anything unknown or unfit.
+    """
+    try:
+        step, files = _made(pipeline, config)
+        for file in files:
+            step.configure(file.values, str(file.path))
+        step.configure(parameters or {}, "the command line")
+        _keep(step, save_steps)
+        if not isinstance(step, Pipeline) and "skip" not in step.sources:
+            step.skip = False  # asked for by itself, a step is meant to run
+        step.check()
+    except CalibrationError as error:
+        raise RequestError(str(error)) from error
+    return step
+
+
+def _made(pipeline: str, config: str | Path | None) -> tuple[Step, list[cfg.Config]]:
+    files = [cfg.read(Path(config))] if config is not None else []
+    if not registry.is_cfg(pipeline):
+        return registry.find(pipeline)(), files
+    named = cfg.read(Path(pipeline))
+    target = named.cls or named.name or Path(pipeline).stem
+    return registry.find(target)(), [named, *files]
+
+
+def _keep(step: Step, aliases: Sequence[str]) -> None:
+    if not aliases:
+        return
+    if not isinstance(step, Pipeline):
+        raise ParameterError(f"{step.name} is one step: there are no intermediate results to save")
+    step.keep(list(aliases))
+
+
+def input_pattern(step: Step) -> str:
+    """Return which files of a folder are a step's inputs."""
+    return "*_uncal.fits" if isinstance(step, Pipeline) else "*.fits"
