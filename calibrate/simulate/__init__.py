@@ -1,0 +1,16 @@
+"""Simulated raw exposures with their truth and a complete CRDS cache: see ``docs/simulate.md``."""
+
+from calbatch.calibrate.simulate.simulated import SimulatedSet, simulate
+from calbatch.calibrate.simulate.spec import PRESETS, Noise, SimulationSpec, Sky
+from calbatch.calibrate.simulate.truth import Truth, read_truth
+
+__all__ = [
+    "PRESETS",
+    "Noise",
+    "SimulatedSet",
+    "SimulationSpec",
+    "Sky",
+    "Truth",
+    "read_truth",
+    "simulate",
+]

@@ -1,0 +1,91 @@
+"""Correlated noise: 1/f noise, row drift, and drifting amplifiers, as reference pixels see them.
+
+Every component is a product of a profile along the slow axis and one along the fast axis, so that a
+group's noise image is one small matrix product. 1/f noise is drawn once per line and runs straight
+from line to line: what varies faster is in the white read noise.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calbatch.calibrate.simulate.geometry import Readout, fast_index, slow_index
+
+COMMON_NOISE = 4.0  # DN rms, all amplifiers together
+OUTPUT_NOISE = 1.5  # DN rms, each amplifier
+OFFSET_STEP = 1.2  # DN rms between frames, each amplifier
+PARITY_NOISE = 0.8  # DN rms, odd against even columns of each amplifier and frame
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Profiles of one integration's correlated noise.
+
+    A group's noise image is the sum over k of ``by_row[group, k]`` times ``by_col[group, k]``, DN.
+
+    Attributes
+    ----------
+    by_row : ndarray, shape (ngroups, k, rows)
+    by_col : ndarray, shape (ngroups, k, cols)
+    """
+
+    by_row: NDArray[np.float32]
+    by_col: NDArray[np.float32]
+
+    def profiles(self, group: int, band: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return a group's profiles for a band of rows."""
+        return np.ascontiguousarray(self.by_row[group, :, band]), self.by_col[group]
+
+
+def pink(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return 1/f noise along the last axis with mean square 1 over its whole length."""
+    length = shape[-1]
+    spectrum = np.fft.rfft(rng.standard_normal(shape))
+    frequency = np.arange(spectrum.shape[-1], dtype=np.float64)
+    weight = np.zeros_like(frequency)
+    weight[1:] = frequency[1:] ** -0.5
+    power = 2 * (weight**2).sum() - (weight[-1] ** 2 if length % 2 == 0 else 0)
+    return np.fft.irfft(spectrum * weight, n=length) * np.sqrt(length / max(power, 1e-30))
+
+
+def draw_drift(rng: np.random.Generator, readout: Readout) -> Drift:
+    """Draw one integration's correlated noise, averaged over the frames of each group."""
+    frames = readout.ngroups * readout.nframes
+    fast = fast_index(readout.detector, readout.frame)
+    slow = slow_index(readout.detector, readout.frame)
+    outputs, position = _outputs(readout, fast)
+    lines = len(slow)
+    line = slow - slow.min()
+    common = COMMON_NOISE * pink(rng, (frames * lines + 1,))
+    start = common[:-1].reshape(frames, lines)[:, line]
+    slope = np.diff(common).reshape(frames, lines)[:, line]
+    each = OUTPUT_NOISE * pink(rng, (4, frames * lines)).reshape(4, frames, lines)[..., line]
+    offsets = np.cumsum(rng.normal(0, OFFSET_STEP, (frames, 4)), axis=0)
+    parity = rng.normal(0, PARITY_NOISE, (frames, 4, 2))
+    steps = offsets[:, outputs] + parity[:, outputs, fast % 2]
+    along_slow = np.stack([start, slope, *each, np.ones_like(start)], axis=1)
+    of_output = np.arange(4)[:, np.newaxis] == outputs
+    along_fast = np.stack([np.ones_like(position), position, *of_output.astype(float)])
+    along_fast = np.concatenate([np.tile(along_fast, (frames, 1, 1)), steps[:, np.newaxis]], axis=1)
+    slow_means, fast_means = (_group_means(p, readout) for p in (along_slow, along_fast))
+    if abs(readout.detector.fastaxis) == 1:
+        return Drift(by_row=slow_means, by_col=fast_means)
+    return Drift(by_row=fast_means, by_col=slow_means)
+
+
+def _outputs(
+    readout: Readout, fast: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return each fast-axis position's amplifier, and when in the line (0 to 1) it is read."""
+    if readout.noutputs == 1:
+        return np.zeros_like(fast), (fast - fast.min()) / len(fast)
+    if readout.detector.instrument == "MIRI":
+        return fast % 4, (fast // 4) / 258
+    return fast // 512, (fast % 512) / 512
+
+
+def _group_means(profiles: NDArray[np.float64], readout: Readout) -> NDArray[np.float32]:
+    """Average profiles (frames, k, n) over the frames of each group."""
+    grouped = profiles.reshape(readout.ngroups, readout.nframes, *profiles.shape[1:])
+    return grouped.mean(axis=1).astype(np.float32)

@@ -1,0 +1,189 @@
+"""Frames, orientation, amplifiers and timing of one exposure's readout.
+
+Images are in the science frame (file rows and columns). A detector is read along its fast axis by
+one or four amplifiers at a time, line by line along its slow axis; FASTAXIS and SLOWAXIS say which
+image axis and direction these are (jwst 3.0.0: ``science_detector_frame_transform``).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calbatch.calibrate.simulate.instruments import READPATTS, SUBARRAYS, Detector
+from calbatch.calibrate.simulate.spec import SimulationSpec
+
+SAMPLE_TIME = 1.0e-5  # s between pixels on one amplifier
+EDGE = 4  # width of the frame of reference pixels
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A rectangle of the detector, in rows and columns of the full frame, counted from 0."""
+
+    row: int
+    nrows: int
+    col: int
+    ncols: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.nrows, self.ncols
+
+    @property
+    def rows(self) -> NDArray[np.intp]:
+        """Row numbers in the full frame."""
+        return np.arange(self.row, self.row + self.nrows)
+
+    @property
+    def cols(self) -> NDArray[np.intp]:
+        """Column numbers in the full frame."""
+        return np.arange(self.col, self.col + self.ncols)
+
+    def within(self, other: "Frame") -> tuple[slice, slice]:
+        """Return the slices that cut this frame out of an array covering ``other``."""
+        row, col = self.row - other.row, self.col - other.col
+        return slice(row, row + self.nrows), slice(col, col + self.ncols)
+
+
+@dataclass(frozen=True)
+class Readout:
+    """How one exposure is read: frame, amplifiers, groups and times (seconds)."""
+
+    detector: Detector
+    frame: Frame
+    subarray: str
+    noutputs: int
+    nints: int
+    ngroups: int
+    readpatt: str
+    nframes: int
+    groupgap: int
+    frame_time: float
+
+    @property
+    def group_time(self) -> float:
+        """Seconds from one group to the next."""
+        return (self.nframes + self.groupgap) * self.frame_time
+
+    @property
+    def total_frames(self) -> int:
+        """Frames from reset to the last read of an integration."""
+        return self.ngroups * self.nframes + (self.ngroups - 1) * self.groupgap
+
+    @property
+    def full_frame(self) -> Frame:
+        """The whole detector."""
+        return Frame(0, self.detector.shape[0], 0, self.detector.shape[1])
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the whole detector is read."""
+        return self.frame == self.full_frame
+
+    def group_of(self, frame_number: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return the first group that holds what arrived before this frame's read.
+
+        May be ``ngroups``, for what arrived after the last read.
+        """
+        group, within = np.divmod(frame_number, self.nframes + self.groupgap)
+        return group + (within >= self.nframes)
+
+
+def plan_readout(spec: SimulationSpec) -> Readout:
+    """Return the readout that a spec describes.
+
+    Raises
+    ------
+    ValueError
+        The subarray does not fit on the detector.
+    """
+    detector = spec.device
+    readpatt = spec.readpatt or _matching_pattern(spec)
+    nframes, groupgap = READPATTS[detector.instrument][readpatt]
+    nframes = nframes if spec.nframes is None else spec.nframes
+    groupgap = groupgap if spec.groupgap is None else spec.groupgap
+    frame = _find_frame(spec)
+    full = frame.shape == detector.shape
+    noutputs = spec.noutputs or (4 if full or _spans_amplifiers(detector, frame) else 1)
+    return Readout(
+        detector, frame, spec.subarray, noutputs, spec.nints, spec.ngroups, readpatt, nframes,
+        groupgap, _frame_time(detector, frame, noutputs),
+    )  # fmt: skip
+
+
+def _matching_pattern(spec: SimulationSpec) -> str:
+    """Return the pattern with the spec's frames and gap, or the detector's usual one."""
+    usual = spec.device.family.readpatt
+    if spec.nframes is None and spec.groupgap is None:
+        return usual
+    wanted = (spec.nframes or 1, spec.groupgap or 0)
+    patterns = READPATTS[spec.device.instrument]
+    return next((name for name, frames in patterns.items() if frames == wanted), usual)
+
+
+def _find_frame(spec: SimulationSpec) -> Frame:
+    """Return the frame of a spec's subarray, checked against the detector."""
+    detector = spec.device
+    rows, cols = spec.shape or detector.shape
+    row, col = 1, 1
+    if spec.subarray in SUBARRAYS[detector.instrument]:
+        named = SUBARRAYS[detector.instrument][spec.subarray]
+        rows, cols = spec.shape or named[:2]
+        row, col = named[2:]
+    row, col = spec.corner or (row, col)
+    if (
+        row < 1
+        or col < 1
+        or row + rows - 1 > detector.shape[0]
+        or col + cols - 1 > detector.shape[1]
+    ):
+        raise ValueError(
+            f"{rows} rows x {cols} columns from row {row}, column {col} do not fit on "
+            f"{detector.name}, which has {detector.shape[0]} x {detector.shape[1]}"
+        )
+    return Frame(row - 1, rows, col - 1, cols)
+
+
+def _spans_amplifiers(detector: Detector, frame: Frame) -> bool:
+    """Return whether a NIRCam subarray covers all four amplifiers; MIRI reads four always."""
+    if detector.instrument == "MIRI":
+        return True
+    return detector.instrument == "NIRCAM" and frame.ncols == detector.shape[1]
+
+
+def _frame_time(detector: Detector, frame: Frame, noutputs: int) -> float:
+    """Return the seconds that reading one frame takes, overheads included."""
+    if detector.instrument == "MIRI":
+        return round((frame.ncols / 4 + 13) * frame.nrows * SAMPLE_TIME, 6)
+    slow, fast = frame.shape if abs(detector.fastaxis) == 1 else frame.shape[::-1]
+    return round((fast / noutputs + 12) * (slow + 1) * SAMPLE_TIME, 6)
+
+
+def fast_index(detector: Detector, frame: Frame) -> NDArray[np.intp]:
+    """Return each image column's (or row's) number along the fast axis of the detector."""
+    along = frame.cols if abs(detector.fastaxis) == 1 else frame.rows
+    length = detector.shape[1] if abs(detector.fastaxis) == 1 else detector.shape[0]
+    return along if detector.fastaxis > 0 else length - 1 - along
+
+
+def slow_index(detector: Detector, frame: Frame) -> NDArray[np.intp]:
+    """Return each image row's (or column's) number along the slow axis of the detector."""
+    along = frame.cols if abs(detector.slowaxis) == 1 else frame.rows
+    length = detector.shape[1] if abs(detector.slowaxis) == 1 else detector.shape[0]
+    return along if detector.slowaxis > 0 else length - 1 - along
+
+
+def reference_pixels(detector: Detector, frame: Frame) -> NDArray[np.bool_]:
+    """Return where the frame has reference pixels, shape (rows, cols).
+
+    Near-infrared detectors have four rows and columns along all edges, MIRI's imager four columns
+    at the left and at the right.
+    """
+    rows, cols = detector.shape
+    at_side = (frame.cols < EDGE) | (frame.cols >= cols - EDGE)
+    at_end = (frame.rows < EDGE) | (frame.rows >= rows - EDGE)
+    if detector.instrument == "MIRI":
+        at_end[:] = False
+    return at_end[:, np.newaxis] | at_side

@@ -1,0 +1,73 @@
+"""Cosmic rays: when, where and how much charge."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calbatch.calibrate.simulate.geometry import Readout
+from calbatch.calibrate.simulate.spec import Noise
+
+MEDIAN_CHARGE = 1500.0  # electrons
+CHARGE_SPREAD = 1.1  # standard deviation of its natural logarithm
+NEIGHBOURS = ((-1, 0), (1, 0), (0, -1), (0, 1))
+
+
+@dataclass(frozen=True)
+class Rays:
+    """Cosmic rays of one integration in order of arrival; one-dimensional arrays of equal length.
+
+    Attributes
+    ----------
+    frame : ndarray
+        The first frame read after the hit, counted from 0 at the reset, dropped frames included.
+    row, col : ndarray
+        The pixel hit, counted from 0 in the image.
+    electrons : ndarray
+        Charge left in that pixel.
+    """
+
+    frame: NDArray[np.intp]
+    row: NDArray[np.intp]
+    col: NDArray[np.intp]
+    electrons: NDArray[np.float64]
+
+    def select(self, chosen: NDArray[np.bool_]) -> "Rays":
+        """Return the chosen rays."""
+        return Rays(self.frame[chosen], self.row[chosen], self.col[chosen], self.electrons[chosen])
+
+
+def draw_rays(
+    rng: np.random.Generator, readout: Readout, noise: Noise, light: NDArray[np.bool_]
+) -> Rays:
+    """Draw one integration's rays; those on pixels that see no light leave nothing."""
+    rows, cols = readout.frame.shape
+    seconds = readout.total_frames * readout.frame_time
+    area = rows * cols * readout.detector.family.pixel_area
+    count = rng.poisson(noise.cosmic_rays * area * seconds)
+    rays = Rays(
+        frame=np.sort(rng.integers(0, readout.total_frames, count)),
+        row=rng.integers(0, rows, count),
+        col=rng.integers(0, cols, count),
+        electrons=rng.lognormal(np.log(MEDIAN_CHARGE), CHARGE_SPREAD, count),
+    )
+    return rays.select(light[rays.row, rays.col])
+
+
+def spread(rays: Rays, fraction: float, light: NDArray[np.bool_]) -> Rays:
+    """Return every deposit of charge: the rays and what their four neighbours receive on top."""
+    if fraction == 0:
+        return rays
+    rows, cols = light.shape
+    parts = [rays]
+    for down, right in NEIGHBOURS:
+        moved = Rays(rays.frame, rays.row + down, rays.col + right, rays.electrons * fraction)
+        inside = (moved.row >= 0) & (moved.row < rows) & (moved.col >= 0) & (moved.col < cols)
+        moved = moved.select(inside)
+        parts.append(moved.select(light[moved.row, moved.col]))
+    order = np.argsort(np.concatenate([part.frame for part in parts]), kind="stable")
+    columns = (
+        np.concatenate([getattr(part, name) for part in parts])[order]
+        for name in ("frame", "row", "col", "electrons")
+    )
+    return Rays(*columns)

@@ -1,0 +1,402 @@
+"""Reference files that undo what the forward model does, in the layout of CRDS's own.
+
+Arrays, units and keywords follow the reference schemas of stdatamodels 6.0 (jwst 3.0.0). Read noise
+is correlated-double-sampling noise: that of the difference of two reads. DQ arrays number their
+bits their own way, as real ones do, and say so in DQ_DEF.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calbatch.calibrate.simulate.geometry import Frame, Readout
+from calbatch.calibrate.simulate.instruments import READPATTS
+from calbatch.calibrate.simulate.linearity import inverse_coefficients, linearise
+from calbatch.calibrate.simulate.maps import DetectorMaps, Mask
+from calbatch.calibrate.simulate.ramp import RESET_GROUPS, dark_factor, reset_factor
+from calbatch.calibrate.simulate.spec import SimulationSpec
+from calbatch.calibrate.simulate.streams import stream
+from calbatch.calibrate.simulate.write import Card, Extension
+
+USEAFTER = "2015-10-01T00:00:00"
+SATURATION_MARGIN = 0.97  # of full well: noise must not hide that a pixel has stopped counting
+MIRI_INTEGRATIONS = 2  # that a MIRI dark or reset tells apart; the last holds for all later ones
+PIXEL_AREA_STERADIANS = 2.3e-14
+PIXEL_AREA_ARCSECONDS = 9.6e-4
+MEGAJANSKYS = 1.9  # per steradian for 1 DN/s
+
+DARK_MODELS = {"MIRI": "DarkMIRIModel", "NIRSPEC": "DarkNirspecModel"}
+PHOTOM_MODELS = {"NIRCAM": "Nrc", "NIRISS": "Nis", "FGS": "Fgs", "MIRI": "Mir"}
+PHOTOM_COLUMNS = {
+    "NIRCAM": (("filter", "S12"), ("pupil", "S12")),
+    "NIRISS": (("filter", "S12"), ("pupil", "S12")),
+    "FGS": (),
+    "MIRI": (("filter", "S12"), ("subarray", "S17")),
+}
+
+BAD_GAIN = "bad gain"
+BAD_READ_NOISE = "bad read noise"
+BAD_SATURATION = "bad saturation"
+BAD_LINEARITY = "bad linearity"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One reference file before it has a name.
+
+    Attributes
+    ----------
+    kind : str
+        CRDS's reference type, such as ``readnoise``.
+    instrument : str
+    frame : Frame
+        The part of the detector that it covers.
+    keys : dict
+        What it is for: header keyword to value; a keyword that is absent may be anything.
+    cards : list of Card
+    extensions : list of Extension
+    useafter : str
+        The first date and time of exposures that it is for.
+    """
+
+    kind: str
+    instrument: str
+    frame: Frame
+    keys: dict[str, str]
+    cards: list[Card]
+    extensions: list[Extension]
+    useafter: str = USEAFTER
+
+    @property
+    def ngroups(self) -> int:
+        """Groups of a dark or reset; 0 for other types."""
+        return next((int(value) for keyword, value, _ in self.cards if keyword == "NGROUPS"), 0)
+
+    def without_data(self) -> "Reference":
+        """Return the same without its arrays."""
+        return replace(self, extensions=[])
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the references of one kind of exposure are made from.
+
+    ``maps`` cover the references' frame: the whole detector or the exposure's subarray.
+    """
+
+    spec: SimulationSpec
+    readout: Readout
+    maps: DetectorMaps
+    seed: int
+
+    @property
+    def instrument(self) -> str:
+        """The instrument's name."""
+        return self.readout.detector.instrument
+
+    @property
+    def general(self) -> bool:
+        """Whether the maps cover the whole detector, so that any subarray can be cut from them."""
+        return self.maps.frame == self.readout.full_frame
+
+    def bad(self, name: str) -> Mask:
+        """Return the pixels whose reference of that name is spoilt on purpose."""
+        frame = self.maps.frame
+        rng = stream(self.seed, "bad", self.spec.detector, name, frame.row, frame.col, *frame.shape)
+        spoilt = rng.random(frame.shape, dtype=np.float32) < self.spec.noise.bad_references
+        return spoilt & ~self.maps.reference
+
+    def spoilt(self) -> Mask:
+        """Return the pixels that any reference is spoilt for."""
+        names = (BAD_GAIN, BAD_READ_NOISE, BAD_SATURATION, BAD_LINEARITY)
+        return np.logical_or.reduce([self.bad(name) for name in names])
+
+
+def encode_flags(flags: dict[str, Mask]) -> list[Extension]:
+    """Return the DQ and DQ_DEF extensions of named masks; bits are numbered in the order given."""
+    shape = next(iter(flags.values())).shape
+    dq = np.zeros(shape, dtype=np.uint32)
+    layout = [("BIT", "i4"), ("VALUE", "u4"), ("NAME", "S40"), ("DESCRIPTION", "S80")]
+    table = np.zeros(len(flags), dtype=layout)
+    for bit, (name, mask) in enumerate(flags.items()):
+        dq |= mask.astype(np.uint32) << np.uint32(bit)
+        text = name.lower().replace("_", " ").capitalize()
+        table[bit] = (bit, 1 << bit, name.encode(), text.encode())
+    return [Extension("DQ", dq), Extension("DQ_DEF", table)]
+
+
+def make_references(setting: Setting) -> Iterator[Reference]:
+    """Yield the references of one kind of exposure, each made when it is asked for."""
+    yield _mask(setting)
+    yield _saturation(setting)
+    yield _linearity(setting)
+    yield _gain(setting)
+    yield _read_noise(setting)
+    yield _dark(setting)
+    if setting.instrument == "MIRI":
+        yield _reset(setting)
+    else:
+        yield _superbias(setting)
+    if setting.readout.detector.family.exposure_type.endswith("_IMAGE"):
+        yield _flat(setting)
+        yield _area(setting)
+        yield from _photom(setting)
+
+
+def wheels(spec: SimulationSpec) -> dict[str, str]:
+    """Return the filter wheel keywords of an exposure."""
+    chosen = {"FILTER": spec.filter, "PUPIL": spec.pupil, "GRATING": spec.grating}
+    usual = spec.device.family.wheels
+    return usual | {keyword: value for keyword, value in chosen.items() if value is not None}
+
+
+def exposure_type(spec: SimulationSpec) -> str:
+    """Return the EXP_TYPE of an exposure."""
+    return spec.exposure_type or spec.device.family.exposure_type
+
+
+def _cards(
+    setting: Setting, kind: str, model: str, frame: Frame, useafter: str = USEAFTER
+) -> list[Card]:
+    """Return the header cards that every reference has."""
+    detector = setting.readout.detector
+    full = frame == setting.readout.full_frame
+    return [
+        ("TELESCOP", "JWST", "Telescope used to acquire the data"),
+        ("INSTRUME", detector.instrument, "Instrument used to acquire the data"),
+        ("DETECTOR", detector.name, "Name of detector used to acquire the data"),
+        ("REFTYPE", kind.upper(), "Reference file type"),
+        ("DATAMODL", model, "Type of data model"),
+        ("PEDIGREE", "SIMULATION", "The pedigree of the reference file"),
+        ("DESCRIP", f"Simulated {kind} reference", "Description of the reference file"),
+        ("AUTHOR", "calbatch simulate", "Author of the reference file"),
+        ("USEAFTER", useafter, "Use after date of the reference file"),
+        ("SUBARRAY", "FULL" if full else setting.readout.subarray, "Subarray used"),
+        ("SUBSTRT1", frame.col + 1, "Starting pixel in axis 1 direction"),
+        ("SUBSTRT2", frame.row + 1, "Starting pixel in axis 2 direction"),
+        ("SUBSIZE1", frame.ncols, "Number of pixels in axis 1 direction"),
+        ("SUBSIZE2", frame.nrows, "Number of pixels in axis 2 direction"),
+        ("FASTAXIS", detector.fastaxis, "Fast readout axis direction"),
+        ("SLOWAXIS", detector.slowaxis, "Slow readout axis direction"),
+    ]
+
+
+def _keys(setting: Setting, **more: str) -> dict[str, str]:
+    """Return what a reference over the maps' frame is for."""
+    subarray = "GENERIC" if setting.general else setting.readout.subarray
+    return {"DETECTOR": setting.spec.detector, "SUBARRAY": subarray} | more
+
+
+def _reference(
+    setting: Setting, kind: str, model: str, extensions: list[Extension], **keys: str
+) -> Reference:
+    """Return a reference over the maps' frame."""
+    frame = setting.maps.frame
+    cards = _cards(setting, kind, model, frame)
+    return Reference(kind, setting.instrument, frame, _keys(setting, **keys), cards, extensions)
+
+
+def _mask(setting: Setting) -> Reference:
+    maps = setting.maps
+    worst = maps.hot & (maps.dark_rate > 100)
+    flags = {
+        "REFERENCE_PIXEL": maps.reference,
+        "DEAD": maps.dead,
+        "HOT": maps.hot,
+        "DO_NOT_USE": maps.dead | worst,
+    }
+    return _reference(setting, "mask", "MaskModel", encode_flags(flags))
+
+
+def _saturation(setting: Setting) -> Reference:
+    maps, bad = setting.maps, setting.bad(BAD_SATURATION)
+    threshold = maps.bias + np.float32(SATURATION_MARGIN) * maps.full_well
+    half = bad & (maps.gain > np.median(maps.gain))
+    threshold[half] = np.nan
+    unchecked = (bad & ~half) | maps.reference
+    extensions = [Extension("SCI", threshold), *encode_flags({"NO_SAT_CHECK": unchecked})]
+    return _reference(setting, "saturation", "SaturationModel", extensions)
+
+
+def _linearity(setting: Setting) -> Reference:
+    maps, bad = setting.maps, setting.bad(BAD_LINEARITY)
+    coefficients = maps.coefficients.copy()
+    half = bad & (maps.gain > np.median(maps.gain))
+    coefficients[2, half] = np.nan
+    extensions = [Extension("COEFFS", coefficients)]
+    if needs_inverse(setting.spec, setting.readout):
+        largest = linearise(maps.full_well, maps.coefficients)
+        extensions.append(Extension("INV_COEFFS", inverse_coefficients(maps.coefficients, largest)))
+    extensions += encode_flags({"NO_LIN_CORR": (bad & ~half) | maps.reference})
+    return _reference(setting, "linearity", "LinearityModel", extensions)
+
+
+def needs_inverse(spec: SimulationSpec, readout: Readout) -> bool:
+    """Return whether the linearity reference has inverse coefficients too."""
+    return readout.nframes > 1 if spec.inverse_linearity is None else spec.inverse_linearity
+
+
+def _gain(setting: Setting) -> Reference:
+    gain = _spoil(setting.maps.gain, setting.bad(BAD_GAIN))
+    return _reference(setting, "gain", "GainModel", [Extension("SCI", gain, _unit("ELECTRONS/DN"))])
+
+
+def _read_noise(setting: Setting) -> Reference:
+    noise = setting.maps.read_noise * np.float32(np.sqrt(2))
+    noise = _spoil(noise, setting.bad(BAD_READ_NOISE))
+    extensions = [Extension("SCI", noise, _unit("DN"))]
+    patterns = "|".join(READPATTS[setting.instrument])
+    return _reference(setting, "readnoise", "ReadnoiseModel", extensions, READPATT=patterns)
+
+
+def _superbias(setting: Setting) -> Reference:
+    maps = setting.maps
+    extensions = [
+        Extension("SCI", maps.bias, _unit("DN")),
+        Extension("ERR", np.full_like(maps.bias, 0.5)),
+        *encode_flags({"UNRELIABLE_BIAS": maps.hot & (maps.dark_rate > 200)}),
+    ]
+    patterns = "|".join(READPATTS[setting.instrument])
+    return _reference(setting, "superbias", "SuperBiasModel", extensions, READPATT=patterns)
+
+
+def _dark(setting: Setting) -> Reference:
+    """Return the dark: a ramp of the subarray's own frame time, per integration for MIRI."""
+    spec, readout = setting.spec, setting.readout
+    maps = setting.maps.cut(readout.frame)
+    rate = maps.dark_rate / maps.gain
+    times = dark_times(spec, readout).astype(np.float32)
+    data = rate * times[:, np.newaxis, np.newaxis]
+    nframes, groupgap = (readout.nframes, readout.groupgap) if spec.dark_grouped else (1, 0)
+    miri = setting.instrument == "MIRI"
+    if miri:
+        factors = [dark_factor("MIRI", integration) for integration in range(MIRI_INTEGRATIONS)]
+        data = np.stack([data * np.float32(factor) for factor in factors])
+    model = {"MIRI": "DarkMIRIModel", "NIRSPEC": "DarkNirspecModel"}.get(
+        setting.instrument, "DarkModel"
+    )
+    flags = encode_flags({"HOT": maps.hot, "UNRELIABLE_DARK": maps.hot & (maps.dark_rate > 150)})
+    if miri:
+        dq = np.broadcast_to(flags[0].data, (MIRI_INTEGRATIONS, 1, *readout.frame.shape))
+        flags[0] = Extension("DQ", dq)
+    cards = [
+        *_cards(setting, "dark", model, readout.frame),
+        ("EXP_TYPE", exposure_type(spec), "Type of data in the exposure"),
+        ("READPATT", readout.readpatt, "Readout pattern"),
+        ("NFRAMES", nframes, "Number of frames per group"),
+        ("NGROUPS", len(times), "Number of groups in integration"),
+        ("GROUPGAP", groupgap, "Number of frames dropped between groups"),
+    ]
+    extensions = [Extension("SCI", data), Extension("ERR", np.zeros_like(data)), *flags]
+    subarray = readout.subarray
+    keys = {"DETECTOR": spec.detector, "SUBARRAY": subarray, "READPATT": readout.readpatt}
+    return Reference("dark", setting.instrument, readout.frame, keys, cards, extensions)
+
+
+def dark_times(spec: SimulationSpec, readout: Readout) -> NDArray[np.float64]:
+    """Return the seconds after the reset of every group of the dark."""
+    if spec.dark_grouped:
+        starts = np.arange(readout.ngroups) * (readout.nframes + readout.groupgap)
+        frames = starts + (readout.nframes + 1) / 2
+    else:
+        frames = np.arange(1.0, (spec.dark_frames or readout.total_frames) + 1)
+    return np.asarray(readout.frame_time * frames)
+
+
+def _reset(setting: Setting) -> Reference:
+    """Return MIRI's reset anomaly."""
+    maps = setting.maps.cut(setting.readout.frame)
+    groups = range(RESET_GROUPS)
+    data = np.stack(
+        [
+            np.stack([maps.reset * np.float32(reset_factor(integration, g)) for g in groups])
+            for integration in range(MIRI_INTEGRATIONS)
+        ]
+    )
+    cards = [
+        *_cards(setting, "reset", "ResetModel", setting.readout.frame),
+        ("READPATT", setting.readout.readpatt, "Readout pattern"),
+        ("NGROUPS", RESET_GROUPS, "Number of groups in integration"),
+        ("NINTS", MIRI_INTEGRATIONS, "Number of integrations in exposure"),
+    ]
+    flags = encode_flags({"UNRELIABLE_BIAS": np.zeros(setting.readout.frame.shape, dtype=bool)})
+    extensions = [Extension("SCI", data), Extension("ERR", np.zeros_like(data)), *flags]
+    keys = {
+        "DETECTOR": setting.spec.detector,
+        "SUBARRAY": setting.readout.subarray,
+        "READPATT": setting.readout.readpatt,
+    }
+    return Reference("reset", "MIRI", setting.readout.frame, keys, cards, extensions)
+
+
+def _flat(setting: Setting) -> Reference:
+    maps = setting.maps
+    data = np.where(maps.dead, np.float32(np.nan), maps.flat)
+    flags = {"DO_NOT_USE": maps.dead, "NO_FLAT_FIELD": maps.dead | maps.reference}
+    extensions = [
+        Extension("SCI", data),
+        Extension("ERR", np.full_like(data, 0.002)),
+        *encode_flags(flags),
+    ]
+    reference = _reference(setting, "flat", "FlatModel", extensions, **_optics(setting.spec))
+    reference.cards.extend(_optics_cards(setting.spec))
+    return reference
+
+
+def _area(setting: Setting) -> Reference:
+    frame = setting.maps.frame
+    rows = np.linspace(0.99, 1.01, frame.nrows, dtype=np.float32)[:, np.newaxis]
+    extensions = [Extension("SCI", np.repeat(rows, frame.ncols, axis=1))]
+    reference = _reference(setting, "area", "PixelAreaModel", extensions, **_optics(setting.spec))
+    reference.cards.extend(_optics_cards(setting.spec))
+    reference.cards.extend(_pixel_area())
+    return reference
+
+
+def _photom(setting: Setting) -> Iterator[Reference]:
+    """Yield the flux calibration and an earlier, superseded one."""
+    instrument, frame = setting.instrument, setting.readout.full_frame
+    model = f"{PHOTOM_MODELS[instrument]}ImgPhotomModel"
+    layout = [*PHOTOM_COLUMNS[instrument], ("photmjsr", "f4"), ("uncertainty", "f4")]
+    values = {name.lower(): value.encode() for name, value in wheels(setting.spec).items()}
+    values["subarray"] = b"GENERIC"
+    for useafter, factor in (("2014-01-01T00:00:00", 10.0), (USEAFTER, 1.0)):
+        numbers = {"photmjsr": MEGAJANSKYS * factor, "uncertainty": 0.05}
+        table = np.array([tuple((values | numbers)[name] for name, _ in layout)], dtype=layout)
+        cards = _cards(setting, "photom", model, frame, useafter)
+        cards.append(("EXP_TYPE", exposure_type(setting.spec), "Type of data in the exposure"))
+        cards.extend(_pixel_area())
+        keys = {"DETECTOR": setting.spec.detector} | _optics(setting.spec)
+        extensions = [Extension("PHOTOM", table)]
+        yield Reference("photom", instrument, frame, keys, cards, extensions, useafter)
+
+
+def _pixel_area() -> list[Card]:
+    """Return the cards of the nominal pixel area."""
+    return [
+        ("PIXAR_SR", PIXEL_AREA_STERADIANS, "Nominal pixel area in steradians"),
+        ("PIXAR_A2", PIXEL_AREA_ARCSECONDS, "Nominal pixel area in arcsec^2"),
+    ]
+
+
+def _optics(spec: SimulationSpec) -> dict[str, str]:
+    """Return the filter keywords that select a flat or an area."""
+    chosen = {key: value for key, value in wheels(spec).items() if key != "CHANNEL"}
+    return chosen | {"EXP_TYPE": exposure_type(spec)}
+
+
+def _optics_cards(spec: SimulationSpec) -> list[Card]:
+    """Return the cards of the filter keywords."""
+    return [(key, value, "") for key, value in _optics(spec).items()]
+
+
+def _unit(unit: str) -> list[Card]:
+    """Return the card of an array's unit."""
+    return [("BUNIT", unit, "physical units of the array values")]
+
+
+def _spoil(image: NDArray[np.float32], bad: Mask) -> NDArray[np.float32]:
+    """Return a copy with NaN at bad pixels."""
+    return np.where(bad, np.float32(np.nan), image)

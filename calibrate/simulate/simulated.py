@@ -1,0 +1,144 @@
+"""Write a set of raw exposures with its truth and the references that calibrate it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from calbatch.calibrate.simulate import headers
+from calbatch.calibrate.simulate.cache import Cache
+from calbatch.calibrate.simulate.geometry import Frame, plan_readout
+from calbatch.calibrate.simulate.maps import make_maps
+from calbatch.calibrate.simulate.ramp import simulate_ramp
+from calbatch.calibrate.simulate.references import Setting, make_references
+from calbatch.calibrate.simulate.sky import render_sky
+from calbatch.calibrate.simulate.spec import SimulationSpec, as_specs
+from calbatch.calibrate.simulate.truth import make_truth, write_truth
+from calbatch.calibrate.simulate.write import Extension, write_fits
+
+
+@dataclass(frozen=True)
+class SimulatedSet:
+    """Where a simulated set is.
+
+    Attributes
+    ----------
+    folder : Path
+    exposures, truths : list of Path
+        Raw exposures and the truth of each, in the same order.
+    crds : Path
+        The CRDS cache.
+    context : str
+        The cache's context.
+    """
+
+    folder: Path
+    exposures: list[Path]
+    truths: list[Path]
+    crds: Path
+    context: str
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment in which ``crds`` and ``jwst`` use this cache, offline."""
+        return {
+            "CRDS_PATH": str(self.crds),
+            "CRDS_CONTEXT": self.context,
+            "CRDS_MODE": "local",
+            "CRDS_SERVER_URL": "https://unreachable.invalid",
+            "CRDS_READONLY_CACHE": "1",
+            "STPIPE_DISABLE_CRDS_STEPPARS": "true",
+        }
+
+
+def simulate(
+    folder: str | Path,
+    *,
+    spec: SimulationSpec | Sequence[SimulationSpec] | str = "demo",
+    exposures: int = 4,
+    seed: int = 0,
+) -> SimulatedSet:
+    """Write simulated exposures, their truth and a CRDS cache.
+
+    The same arguments write the same bytes; an exposure does not depend on how many others there
+    are.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Gets ``exposures/*_uncal.fits``, ``truth/*_truth.fits`` and ``crds/``.
+    spec : SimulationSpec, sequence of them, or str
+        What to simulate; a string names a preset (``PRESETS``).
+    exposures : int
+        How many of each spec.
+    seed : int
+        0 or more.
+
+    Returns
+    -------
+    SimulatedSet
+
+    Raises
+    ------
+    ValueError
+        The preset is unknown, a subarray does not fit on its detector, or two specs need different
+        references for the same kind of exposure.
+    """
+    specs = as_specs(spec)
+    if exposures < 1:
+        raise ValueError(f"exposures={exposures}: must be 1 or more")
+    folder = Path(folder)
+    cache = Cache(folder / "crds")
+    written: list[tuple[Path, Path]] = []
+    settings: dict[tuple[str, Frame], Setting] = {}
+    for observation, one in enumerate(specs, start=1):
+        setting = _make_setting(one, seed, settings)
+        for reference in make_references(setting):
+            cache.add(reference)
+        numbers = range(1, exposures + 1)
+        written += [_write_exposure(folder, setting, observation, number) for number in numbers]
+    context = cache.finish()
+    raw, truths = zip(*written, strict=True)
+    return SimulatedSet(folder, list(raw), list(truths), folder / "crds", context)
+
+
+def _make_setting(
+    spec: SimulationSpec, seed: int, earlier: dict[tuple[str, Frame], Setting]
+) -> Setting:
+    """Return what an exposure kind's references and exposures are made from.
+
+    Kinds that share a detector and the part of it that references cover share its maps.
+    """
+    readout = plan_readout(spec)
+    frame = readout.full_frame if spec.full_references else readout.frame
+    known = earlier.get((spec.detector, frame))
+    if known is not None and known.spec.noise != spec.noise:
+        raise ValueError(
+            f"two specs give {spec.detector} different noise: its references must agree"
+        )
+    maps = known.maps if known else make_maps(readout.detector, frame, spec.noise, seed)
+    setting = earlier[spec.detector, frame] = Setting(spec, readout, maps, seed)
+    return setting
+
+
+def _write_exposure(
+    folder: Path, setting: Setting, observation: int, exposure: int
+) -> tuple[Path, Path]:
+    """Simulate and write one exposure and its truth; return their paths."""
+    spec, readout = setting.spec, setting.readout
+    maps = setting.maps.cut(readout.frame)
+    light = render_sky(spec.sky, readout.frame, setting.seed, exposure)
+    purpose = (setting.seed, f"{spec.detector} {observation}", exposure)
+    ramp = simulate_ramp(readout, maps, light, spec.noise, purpose)
+    name = headers.exposure_name(spec, observation, exposure)
+    schedule = headers.Schedule(readout, exposure)
+    raw = folder / "exposures" / f"{name}_uncal.fits"
+    extensions = [
+        Extension("SCI", ramp.data, headers.science_cards()),
+        Extension("GROUP", schedule.groups()),
+        Extension("INT_TIMES", schedule.integrations()),
+        Extension("ASDF", headers.asdf_table()),
+    ]
+    write_fits(raw, headers.primary_cards(spec, readout, observation, exposure), extensions)
+    bad = setting.spoilt()[readout.frame.within(setting.maps.frame)]
+    truth = make_truth(readout, maps, light, bad, ramp.rays)
+    write_truth(folder / "truth" / f"{name}_truth.fits", truth)
+    return raw, folder / "truth" / f"{name}_truth.fits"

@@ -1,0 +1,209 @@
+"""What to simulate: one exposure's set-up, its sky and its noise, and the named presets."""
+
+from dataclasses import dataclass, field, replace
+
+from calbatch.calibrate.simulate.instruments import (
+    READPATTS,
+    SUBARRAYS,
+    Detector,
+    find_detector,
+)
+
+
+@dataclass(frozen=True)
+class Sky:
+    """Light before it reaches the detector.
+
+    Attributes
+    ----------
+    background : float
+        Electrons per second and pixel.
+    stars : int
+        Stars in the frame.
+    faintest, brightest : float
+        Electrons per second of a whole star; numbers fall as flux**-1 between them.
+    fwhm : float
+        Width of a star's Moffat profile, pixels.
+    """
+
+    background: float = 0.6
+    stars: int = 60
+    faintest: float = 20.0
+    brightest: float = 2.0e5
+    fwhm: float = 2.2
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Which disturbances there are, and how strong. None: the detector's own value.
+
+    Attributes
+    ----------
+    poisson, read, correlated : bool
+        Photon and dark counting noise; white noise of each read; 1/f noise, row drift and amplifier
+        drift, which the reference pixels see too.
+    ktc : float
+        Reset noise of each pixel and integration, DN.
+    cosmic_rays : float
+        Rays per second and cm^2.
+    cosmic_ray_spread : float
+        Fraction of a ray's charge that each of its four neighbours receives on top.
+    hot, dead : float
+        Fraction of the pixels.
+    nonlinearity : float
+        Fraction of the signal lost at full well.
+    full_well : float
+        DN above the bias where a pixel stops counting.
+    bad_references : float
+        Fraction of pixels whose gain, read noise, saturation and linearity references are NaN or
+        flagged, a different set of pixels for each.
+    gain, read_noise, dark_rate : float or None
+        Electrons per DN; DN of one read; electrons per second.
+    """
+
+    poisson: bool = True
+    read: bool = True
+    correlated: bool = True
+    ktc: float = 18.0
+    cosmic_rays: float = 5.0
+    cosmic_ray_spread: float = 0.01
+    hot: float = 1.0e-3
+    dead: float = 5.0e-4
+    nonlinearity: float = 0.06
+    full_well: float = 48000.0
+    bad_references: float = 0.0
+    gain: float | None = None
+    read_noise: float | None = None
+    dark_rate: float | None = None
+
+
+@dataclass(frozen=True)
+class SimulationSpec:
+    """One kind of exposure.
+
+    Attributes
+    ----------
+    detector : str
+        Name as in the header: NRCA1 … NRCBLONG, NIS, NRS1, NRS2, GUIDER1, GUIDER2, MIRIMAGE.
+    subarray : str
+        ``FULL``, a named subarray of the instrument, or any name the headers allow together with
+        ``shape``.
+    shape : (int, int), optional
+        Rows and columns, where the name does not tell.
+    corner : (int, int), optional
+        First row and column in the full frame, counted from 1 (SUBSTRT2, SUBSTRT1).
+    nints, ngroups : int
+        Integrations, and groups of each.
+    readpatt : str, optional
+        Readout pattern; it sets ``nframes`` and ``groupgap`` unless they are given.
+    nframes, groupgap : int, optional
+        Frames averaged into a group; frames dropped between groups.
+    noutputs : int, optional
+        Amplifiers read at the same time: 4 or 1.
+    exposure_type, filter, pupil, grating : str, optional
+        Header values where they differ from the detector's usual ones.
+    full_references : bool
+        References that a pipeline can cut cover the full frame; otherwise the subarray alone. Darks
+        belong to a subarray always: its frame time is its own.
+    dark_frames : int, optional
+        Frames of the dark reference; as many as the exposure has if not given.
+    dark_grouped : bool
+        The dark is averaged to the exposure's groups already.
+    inverse_linearity : bool, optional
+        The linearity reference has INV_COEFFS; if not given, where groups average several frames.
+    """
+
+    detector: str = "NRCA1"
+    subarray: str = "FULL"
+    shape: tuple[int, int] | None = None
+    corner: tuple[int, int] | None = None
+    nints: int = 1
+    ngroups: int = 10
+    readpatt: str | None = None
+    nframes: int | None = None
+    groupgap: int | None = None
+    noutputs: int | None = None
+    exposure_type: str | None = None
+    filter: str | None = None
+    pupil: str | None = None
+    grating: str | None = None
+    full_references: bool = True
+    dark_frames: int | None = None
+    dark_grouped: bool = False
+    inverse_linearity: bool | None = None
+    sky: Sky = field(default_factory=Sky)
+    noise: Noise = field(default_factory=Noise)
+
+    def __post_init__(self) -> None:
+        detector = find_detector(self.detector)
+        if self.nints < 1 or self.ngroups < 1:
+            raise ValueError(f"nints={self.nints}, ngroups={self.ngroups}: both must be 1 or more")
+        if self.readpatt is not None and self.readpatt not in READPATTS[detector.instrument]:
+            known = ", ".join(READPATTS[detector.instrument])
+            raise ValueError(f"no readout pattern {self.readpatt!r}: choose one of {known}")
+        named = self.subarray == "FULL" or self.subarray in SUBARRAYS[detector.instrument]
+        if not named and self.shape is None:
+            known = ", ".join(SUBARRAYS[detector.instrument])
+            raise ValueError(
+                f"subarray {self.subarray!r} has no known size: give shape, or one of FULL, {known}"
+            )
+
+    @property
+    def device(self) -> Detector:
+        """The detector."""
+        return find_detector(self.detector)
+
+
+TRUTH_NOISE = Noise(correlated=False)
+DEMO = SimulationSpec(
+    subarray="SUB640", ngroups=8, readpatt="BRIGHT2", full_references=False, sky=Sky(stars=120)
+)
+PRESETS: dict[str, tuple[SimulationSpec, ...]] = {
+    "demo": (DEMO,),
+    "bench-nircam-full": (SimulationSpec(sky=Sky(stars=1200)),),
+    "sub512-many-ints": (
+        SimulationSpec(
+            subarray="GENERIC", shape=(512, 512), corner=(769, 769), nints=40, full_references=False
+        ),
+    ),
+    "truth": (
+        SimulationSpec(
+            subarray="GENERIC",
+            shape=(256, 256),
+            corner=(1, 1),
+            full_references=False,
+            sky=Sky(stars=30),
+            noise=TRUTH_NOISE,
+        ),
+    ),
+    "mixed": (
+        replace(DEMO, subarray="SUB160", readpatt="RAPID", ngroups=5),
+        SimulationSpec("NIS", "SUB64", nints=2, ngroups=5, full_references=False),
+        SimulationSpec("NRS1", "SUB512", nints=2, ngroups=6, full_references=False),
+        SimulationSpec("GUIDER2", "SUB128LL", ngroups=4, full_references=False),
+        SimulationSpec("MIRIMAGE", "SUB64", nints=2, ngroups=8, full_references=False),
+    ),
+}
+
+
+def as_specs(spec: object) -> tuple[SimulationSpec, ...]:
+    """Return the specs that a preset's name, one spec or several stand for.
+
+    Raises
+    ------
+    ValueError
+        There is no preset of that name, or nothing was asked for.
+    TypeError
+        Something else was given.
+    """
+    if isinstance(spec, str):
+        if spec not in PRESETS:
+            raise ValueError(f"no preset {spec!r}: choose one of {', '.join(PRESETS)}")
+        return PRESETS[spec]
+    if isinstance(spec, SimulationSpec):
+        return (spec,)
+    if isinstance(spec, (list, tuple)) and all(isinstance(item, SimulationSpec) for item in spec):
+        if not spec:
+            raise ValueError("no specs given: nothing to simulate")
+        return tuple(spec)
+    raise TypeError(f"spec is a preset's name, a SimulationSpec or several, not {spec!r}")

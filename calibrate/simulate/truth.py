@@ -1,0 +1,96 @@
+"""The truth behind a simulated exposure, as a FITS file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from calbatch.calibrate.simulate.geometry import Readout
+from calbatch.calibrate.simulate.maps import DetectorMaps, Image, Mask
+from calbatch.calibrate.simulate.rays import Rays
+from calbatch.calibrate.simulate.write import Extension, write_fits
+
+RAY_COLUMNS = [
+    ("integration", "i4"),
+    ("group", "i4"),
+    ("frame", "i4"),
+    ("row", "i4"),
+    ("col", "i4"),
+    ("electrons", "f4"),
+    ("dn", "f4"),
+]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a calibration should find.
+
+    Attributes
+    ----------
+    rate : ndarray, shape (rows, cols)
+        Light as collected, DN per second: what a rate image estimates.
+    flux : ndarray, shape (rows, cols)
+        Light before the flat field, electrons per second.
+    good : ndarray of bool, shape (rows, cols)
+        Pixels that see light and are neither hot nor dead nor spoilt in a reference.
+    rays : structured array
+        Every cosmic ray: ``integration``, ``group`` (the first that holds any of its charge) and
+        ``frame`` (within the integration), ``row``, ``col``, all counted from 0; ``electrons`` and
+        linear ``dn`` left in that pixel.
+    """
+
+    rate: Image
+    flux: Image
+    good: Mask
+    rays: NDArray[np.void]
+
+
+def make_truth(
+    readout: Readout, maps: DetectorMaps, light: NDArray[np.float64], bad: Mask, rays: list[Rays]
+) -> Truth:
+    """Put together an exposure's truth; ``bad`` are the pixels spoilt in a reference."""
+    collected = np.where(maps.reference, 0.0, light * maps.flat)
+    return Truth(
+        rate=(collected / maps.gain).astype(np.float32),
+        flux=light.astype(np.float32),
+        good=~(maps.reference | maps.dead | maps.hot | bad),
+        rays=_ray_table(readout, maps, rays),
+    )
+
+
+def write_truth(path: Path, truth: Truth) -> None:
+    """Write an exposure's truth."""
+    extensions = [
+        Extension("RATE", truth.rate, [("BUNIT", "DN/s", "light as collected")]),
+        Extension("FLUX", truth.flux, [("BUNIT", "electron/s", "light before the flat field")]),
+        Extension("GOOD", truth.good.astype(np.uint8)),
+        Extension("RAYS", truth.rays),
+    ]
+    write_fits(path, [("TELESCOP", "JWST", "Telescope simulated")], extensions)
+
+
+def read_truth(path: Path) -> Truth:
+    """Read an exposure's truth."""
+    with fits.open(path, memmap=False) as hdus:
+        table = hdus["RAYS"].data
+        rays = np.zeros(len(table), dtype=RAY_COLUMNS)
+        for name, _ in RAY_COLUMNS:
+            rays[name] = table[name]
+        rate, flux = (hdus[name].data.astype(np.float32) for name in ("RATE", "FLUX"))
+        return Truth(rate, flux, hdus["GOOD"].data.astype(bool), rays)
+
+
+def _ray_table(readout: Readout, maps: DetectorMaps, rays: list[Rays]) -> NDArray[np.void]:
+    """Return all integrations' rays as one table, in order of arrival."""
+    tables = []
+    for integration, hits in enumerate(rays):
+        table = np.zeros(len(hits.row), dtype=RAY_COLUMNS)
+        table["integration"] = integration
+        table["group"] = readout.group_of(hits.frame)
+        table["frame"], table["row"], table["col"] = hits.frame, hits.row, hits.col
+        table["electrons"] = hits.electrons
+        table["dn"] = hits.electrons / maps.gain[hits.row, hits.col]
+        tables.append(table)
+    return np.concatenate(tables)

@@ -1,0 +1,73 @@
+import pytest
+
+from calbatch.calibrate.simulate import SimulationSpec, simulate
+from support.simulated import small_exposure
+
+
+def contents(folder):
+    return {
+        path.relative_to(folder): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+SPEC = SimulationSpec("NIS", "SUB64", nints=2, ngroups=3, full_references=False)
+
+
+def test_same_arguments_write_the_same_bytes(tmp_path):
+    simulate(tmp_path / "a", spec=SPEC, exposures=2, seed=5)
+    simulate(tmp_path / "b", spec=SPEC, exposures=2, seed=5)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_an_exposure_does_not_depend_on_how_many_there_are(tmp_path):
+    one = simulate(tmp_path / "a", spec=SPEC, exposures=1)
+    three = simulate(tmp_path / "b", spec=SPEC, exposures=3)
+    assert one.exposures[0].read_bytes() == three.exposures[0].read_bytes()
+
+
+def test_exposures_and_seeds_differ(tmp_path):
+    simulated = simulate(tmp_path / "a", spec=SPEC, exposures=2)
+    other = simulate(tmp_path / "b", spec=SPEC, exposures=1, seed=1)
+    bytes_written = {path.read_bytes() for path in [*simulated.exposures, *other.exposures]}
+    assert len(bytes_written) == 3
+
+
+def test_small_exposures_are_made_once():
+    assert small_exposure("NIRISS", seed=3) is small_exposure("NIRISS", seed=3)
+    assert small_exposure("NIRISS", seed=3).path != small_exposure("NIRISS", seed=4).path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"spec": "nothing"}, "no preset 'nothing': choose one of demo"),
+        ({"spec": []}, "no specs given"),
+        ({"exposures": 0}, "exposures=0"),
+    ],
+)
+def test_wrong_arguments_are_refused(tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        simulate(tmp_path, **arguments)
+    assert not any(tmp_path.iterdir())
+
+
+def test_two_sizes_of_one_subarray_name_are_refused(tmp_path):
+    specs = [
+        SimulationSpec(subarray="GENERIC", shape=shape, ngroups=2, full_references=False)
+        for shape in ((8, 8), (16, 16))
+    ]
+    with pytest.raises(ValueError, match="name the subarrays differently"):
+        simulate(tmp_path, spec=specs)
+
+
+def test_full_references_serve_several_subarrays(tmp_path):
+    specs = [
+        SimulationSpec("GUIDER1", "SUB32LL", ngroups=2),
+        SimulationSpec("GUIDER1", "SUB32CNTR", ngroups=2),
+    ]
+    simulated = simulate(tmp_path, spec=specs, exposures=1)
+    names = [path.name for path in (simulated.crds / "references").rglob("*.fits")]
+    assert sum("_gain_" in name for name in names) == 1
+    assert sum("_dark_" in name for name in names) == 2

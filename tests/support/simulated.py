@@ -1,0 +1,133 @@
+"""Small simulated exposures with their truth and references, made once per session.
+
+>>> exposure = small_exposure("NIS", shape=(64, 64), nints=2, ngroups=5)
+>>> with offline(exposure.set): ...  # jwst and crds use the exposure's references
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+
+from calbatch.calibrate.simulate import (
+    Noise,
+    SimulatedSet,
+    SimulationSpec,
+    Truth,
+    read_truth,
+    simulate,
+)
+
+USUAL_DETECTOR = {
+    "NIRCAM": "NRCA1",
+    "NIRISS": "NIS",
+    "NIRSPEC": "NRS1",
+    "FGS": "GUIDER1",
+    "MIRI": "MIRIMAGE",
+}
+
+
+@dataclass(frozen=True)
+class SmallExposure:
+    """A simulated exposure: where it is and what is in it."""
+
+    set: SimulatedSet
+    path: Path
+    data: np.ndarray
+    header: fits.Header
+    truth: Truth
+
+    def reference(self, kind: str) -> Path:
+        """Return the path of a reference (the newest, where there are several)."""
+        folder = self.set.crds / "references" / "jwst" / self.header["INSTRUME"].lower()
+        return sorted(folder.glob(f"*_{kind}_*.fits"))[-1]
+
+
+def small_exposure(
+    detector: str = "NRCA1",
+    *,
+    shape: tuple[int, int] = (32, 48),
+    corner: tuple[int, int] = (1, 1),
+    subarray: str = "GENERIC",
+    noise: Noise | None = None,
+    seed: int = 0,
+    **spec: Any,
+) -> SmallExposure:
+    """Return a small exposure; the same arguments return the same files within a session.
+
+    ``detector`` is a detector's or an instrument's name. By default the frame starts at the corner
+    of the detector, so that it has reference pixels at two edges. ``spec`` are the other fields of
+    ``SimulationSpec`` (nints, ngroups, nframes, groupgap, readpatt, …); references cover the
+    subarray alone unless ``full_references=True``. Treat the files as read-only.
+    """
+    if subarray != "GENERIC":
+        shape, corner = spec.pop("size", None), None
+    spec = {"ngroups": 5, "full_references": False} | spec
+    wanted = SimulationSpec(
+        USUAL_DETECTOR.get(detector, detector),
+        subarray,
+        shape=shape,
+        corner=corner,
+        noise=noise or Noise(),
+        **spec,
+    )
+    return _simulated(wanted, seed)
+
+
+def without_noise(**changes: Any) -> Noise:
+    """Return settings without any noise, ray or defect, changed as asked."""
+    silent = Noise(poisson=False, read=False, correlated=False, ktc=0, cosmic_rays=0, hot=0, dead=0)
+    return replace(silent, **changes)
+
+
+@contextmanager
+def offline(simulated: SimulatedSet) -> Iterator[None]:
+    """Let jwst and crds use a set's references inside the block, and nothing on the network.
+
+    crds remembers contexts and settings per process: its caches are cleared at both ends.
+    """
+    changes = simulated.environment()
+    saved = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    _forget_crds()
+    try:
+        yield
+    finally:
+        for name, value in saved.items():
+            if value is None:
+                os.environ.pop(name)
+            else:
+                os.environ[name] = value
+        _forget_crds()
+
+
+@cache
+def _simulated(spec: SimulationSpec, seed: int) -> SmallExposure:
+    folder = _session_folder() / f"set{_simulated.cache_info().misses:04d}"
+    result = simulate(folder, spec=spec, exposures=1, seed=seed)
+    with fits.open(result.exposures[0], memmap=False) as hdus:
+        data, header = hdus["SCI"].data, hdus[0].header
+    data.flags.writeable = False
+    return SmallExposure(result, result.exposures[0], data, header, read_truth(result.truths[0]))
+
+
+@lru_cache(maxsize=1)
+def _session_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="calbatch-simulated-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _forget_crds() -> None:
+    from crds.core import utils
+
+    utils.clear_function_caches()
