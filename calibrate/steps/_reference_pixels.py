@@ -1,0 +1,86 @@
+"""Where an exposure's array reaches into its detector's border of reference pixels.
+
+Source: jwst 3.0.0 ``ipc.ipc_corr.get_num_ref_pixels`` and ``refpix.reference_pixels``.
+"""
+
+from dataclasses import dataclass, replace
+
+from calbatch.models.plan import Region
+
+DETECTOR = 2048
+"""Rows and columns of a near-infrared detector."""
+MIRI_COLUMNS = 1032
+"""Columns of a MIRI detector."""
+BORDER = 4
+"""Width in pixels of the border of reference pixels."""
+
+
+@dataclass(frozen=True)
+class Margins:
+    """How many rows and columns hold reference pixels at each edge of an array.
+
+    ``bottom`` is where file rows begin, ``left`` where file columns begin.
+    """
+
+    bottom: int
+    top: int
+    left: int
+    right: int
+
+    def regions(self, shape: tuple[int, int]) -> list[Region]:
+        """Return the margins of an array as regions that do not overlap, without empty ones.
+
+        Bottom and top take whole rows, the sides the rows between them.
+        """
+        (low, high), (west, east) = self.interior(shape)
+        rows, cols = shape
+        margins = [
+            Region((0, low), (0, cols)),
+            Region((high, rows), (0, cols)),
+            Region((low, high), (0, west)),
+            Region((low, high), (east, cols)),
+        ]
+        return [margin for margin in margins if all(margin.shape)]
+
+    def only_rows(self) -> "Margins":
+        """Return the bottom and top margins alone."""
+        return replace(self, left=0, right=0)
+
+    def only_columns(self) -> "Margins":
+        """Return the left and right margins alone."""
+        return replace(self, bottom=0, top=0)
+
+    def interior(self, shape: tuple[int, int]) -> Region:
+        """Return what lies inside the margins of an array; it may be empty."""
+        rows, cols = shape
+        low, west = min(self.bottom, rows), min(self.left, cols)
+        return Region((low, max(rows - self.top, low)), (west, max(cols - self.right, west)))
+
+
+def near_infrared_margins(
+    shape: tuple[int, int], origin: tuple[int, int], columns: int = 0
+) -> Margins:
+    """Return the margins of an exposure of a near-infrared detector.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        File rows and columns.
+    origin : tuple of int
+        Row and column of the first pixel in the full frame, from 0.
+    columns : int, optional
+        So many columns at least count at the left and right, wherever the array lies.
+    """
+    inner = DETECTOR - BORDER
+    return Margins(
+        bottom=max(0, BORDER - origin[0]),
+        top=max(0, origin[0] + shape[0] - inner),
+        left=max(columns, BORDER - origin[1]),
+        right=max(columns, origin[1] + shape[1] - inner),
+    )
+
+
+def miri_margins(shape: tuple[int, int], origin: tuple[int, int]) -> Margins:
+    """Return the margins of a MIRI exposure: its detectors have reference pixels at the sides."""
+    right = max(0, origin[1] + shape[1] - (MIRI_COLUMNS - BORDER))
+    return Margins(bottom=0, top=0, left=max(0, BORDER - origin[1]), right=right)

@@ -1,0 +1,238 @@
+"""What the reference pixels say: clipped means and running medians.
+
+Samples come with one row a frame, which is one group of one integration. All arithmetic is in
+float64 and in a fixed order, so a result depends on the samples alone.
+
+Source: jwst 3.0.0 ``refpix.reference_pixels`` and ``scipy.stats.sigmaclip``.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from calbatch.calibrate.jit import kernel
+
+Array = npt.NDArray[Any]
+Float64 = npt.NDArray[np.float64]
+
+
+# -- clipped means -----------------------------------------------------------------------------
+
+
+@kernel
+def _clipped_mean(kept: Array, sigmas: float) -> float:
+    """Mean after clipping until nothing more is clipped; shortens the samples in place."""
+    n = kept.size
+    while True:
+        total = 0.0
+        for i in range(n):
+            total += kept[i]
+        mean = total / n
+        squares = 0.0
+        for i in range(n):
+            squares += (kept[i] - mean) ** 2
+        reach = sigmas * np.sqrt(squares / n)
+        inside = 0
+        for i in range(n):
+            if mean - reach <= kept[i] <= mean + reach:
+                kept[inside] = kept[i]
+                inside += 1
+        if inside == 0:  # NaN or infinity among the samples
+            return np.nan
+        if inside == n:
+            return mean
+        n = inside
+
+
+@kernel
+def _clipped_means(samples: Array, sigmas: float, means: Array) -> None:
+    for frame in range(samples.shape[0]):
+        means[frame] = _clipped_mean(samples[frame], sigmas)
+
+
+def clipped_means(samples: Array, sigmas: float) -> Float64:
+    """Return each frame's mean without outliers.
+
+    Samples farther than ``sigmas`` standard deviations from the mean of those still kept are left
+    out, until there are none. A NaN among them makes the mean NaN, as in jwst.
+
+    Parameters
+    ----------
+    samples : ndarray
+        (frames, pixels), at least one pixel.
+    sigmas : float
+        The limit in standard deviations.
+
+    Returns
+    -------
+    ndarray
+        float64, (frames,).
+    """
+    means = np.empty(samples.shape[0])
+    _clipped_means(np.array(samples, dtype=np.float64, order="C"), sigmas, means)
+    return means
+
+
+def parity_means(
+    samples: Array, good: Array, columns: Array, odd_even: bool, sigmas: float
+) -> list[Float64 | None]:
+    """Return the clipped means of even and of odd detector columns.
+
+    Parameters
+    ----------
+    samples : ndarray
+        (frames, pixels).
+    good : ndarray of bool
+        (pixels,): which ones count.
+    columns : ndarray of int
+        (pixels,): their detector columns, from 0.
+    odd_even : bool
+        Whether the parities are told apart; otherwise both get the mean of all.
+    sigmas : float
+        The limit in standard deviations.
+
+    Returns
+    -------
+    list
+        The means (frames,) of even columns and of odd ones; None where no pixel is good.
+    """
+    chosen = [good & (columns % 2 == parity) for parity in (0, 1)] if odd_even else [good]
+    means = [clipped_means(samples[:, c], sigmas) if c.any() else None for c in chosen]
+    return means if odd_even else means * 2
+
+
+def average_known(first: Float64 | None, second: Float64 | None) -> Float64 | None:
+    """Return the average of two means, or the one that is known, or None."""
+    if first is None or second is None:
+        return second if first is None else first
+    return 0.5 * (first + second)
+
+
+def column_offsets(means: Sequence[Float64 | None], columns: Array, frames: int) -> Float64:
+    """Return what to subtract from each detector column: (frames, columns).
+
+    Without a mean for both parities nothing is subtracted from either, as in jwst.
+    """
+    even, odd = means
+    if even is None or odd is None:
+        return np.zeros((frames, columns.size))
+    return np.where(columns % 2 == 0, even[:, None], odd[:, None])
+
+
+# -- running medians ---------------------------------------------------------------------------
+
+
+@kernel
+def _exchange(ordered: Array, n: int, old: float, new: float) -> int:
+    """Replace one of ``n`` ordered values by another and return how many there are now.
+
+    NaN stands for no value.
+    """
+    if np.isnan(old):
+        if np.isnan(new):
+            return n
+        place = n
+        n += 1
+    else:
+        place = int(np.searchsorted(ordered[:n], old))
+        if np.isnan(new):
+            for i in range(place, n - 1):
+                ordered[i] = ordered[i + 1]
+            return n - 1
+    while place > 0 and ordered[place - 1] > new:
+        ordered[place] = ordered[place - 1]
+        place -= 1
+    while place < n - 1 and ordered[place + 1] < new:
+        ordered[place] = ordered[place + 1]
+        place += 1
+    ordered[place] = new
+    return n
+
+
+@kernel
+def _running_median(samples: Array, order: Array, length: int, medians: Array) -> None:
+    """Write the medians of the samples that are not NaN.
+
+    ``order`` lists the rows as the window meets them, behind ``length`` empty ones.
+    """
+    frames, _, columns = samples.shape
+    ordered = np.empty(length * columns)
+    for frame in range(frames):
+        n = 0
+        for step in range(order.size - length):
+            for c in range(columns):
+                old, new = samples[frame, order[step], c], samples[frame, order[step + length], c]
+                n = _exchange(ordered, n, old, new)
+            row = step - length + 1
+            if row >= 0:
+                middle = 0.5 * (ordered[(n - 1) // 2] + ordered[n // 2])
+                medians[frame, row] = middle if n else np.nan
+
+
+def window_rows(rows: int, length: int, first_row: int, height: int) -> npt.NDArray[np.intp]:
+    """Return the rows that a window meets on its way up, mirrored at the detector's ends.
+
+    Parameters
+    ----------
+    rows, first_row : int
+        The array's rows, and the detector row of the first.
+    length : int
+        Rows of the window, at most ``2 * height - 1``.
+    height : int
+        Rows of the whole detector.
+
+    Returns
+    -------
+    ndarray of int
+        (rows + length - 1,): the window around row ``i`` is ``[i : i + length]``. -1 where a
+        detector row lies outside the array.
+    """
+    positions = np.arange(rows + length - 1) + first_row - length // 2
+    mirrored = height - 1 - np.abs(height - 1 - np.abs(positions))
+    inside = (mirrored >= first_row) & (mirrored < first_row + rows)
+    return np.where(inside, mirrored - first_row, -1)
+
+
+def running_median(sides: Array, good: Array, length: int, first_row: int, height: int) -> Float64:
+    """Return the median over a window that runs up one side of the detector.
+
+    Around row ``i`` the window spans rows ``i - length // 2`` to ``i - length // 2 + length - 1``
+    of all columns, mirrored at the detector's ends. Rows outside the array are not in it.
+
+    Parameters
+    ----------
+    sides : ndarray
+        (frames, detector rows, columns).
+    good : ndarray of bool
+        (detector rows, columns): which pixels count.
+    length, first_row, height : int
+        As for `window_rows`.
+
+    Returns
+    -------
+    ndarray
+        float64, (frames, detector rows); NaN where no pixel is good, or where a good one is NaN.
+    """
+    frames, rows, columns = sides.shape
+    # The last row, which -1 means, is empty.
+    samples = np.full((frames, rows + 1, columns), np.nan)
+    samples[:, :rows][:, good] = sides[:, good]
+    order = window_rows(rows, length, first_row, height)
+    medians = np.empty((frames, rows))
+    _running_median(samples, np.concatenate([np.full(length, -1), order]), length, medians)
+    spoilt = np.zeros((frames, rows + 1), dtype=np.bool_)
+    spoilt[:, :rows] = (np.isnan(sides) & good).any(axis=-1)
+    if spoilt.any():
+        windows = np.lib.stride_tricks.sliding_window_view(spoilt[:, order], length, axis=-1)
+        medians[windows.any(axis=-1)] = np.nan
+    return medians
+
+
+def combine_sides(left: Float64, right: Float64) -> Float64:
+    """Return the average of both sides, the one that is known, or zero."""
+    known_left, known_right = ~np.isnan(left), ~np.isnan(right)
+    both = 0.5 * (left + right)
+    either = np.where(known_left, left, np.where(known_right, right, 0.0))
+    return np.where(known_left & known_right, both, either)

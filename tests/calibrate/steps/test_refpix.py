@@ -1,0 +1,380 @@
+"""The reference-pixel step, against jwst's."""
+
+import warnings
+
+import dask
+import numpy as np
+import pytest
+from jwst.refpix import RefPixStep as JwstRefPixStep
+from support.placed_ramps import PlacedRamp, flagged_border
+
+from calbatch.calibrate.step import StepError
+from calbatch.calibrate.steps._refpix_combine import ReferenceSignal
+from calbatch.calibrate.steps._refpix_geometry import Placement
+from calbatch.calibrate.steps.refpix import (
+    RefPixStep,
+    gather_flagged,
+    reference_regions,
+    subtract_reference,
+)
+from calbatch.models.dq import DO_NOT_USE
+from calbatch.models.plan import Region
+
+READ_NOISE = 10.0
+"""Counts; the scatter of the samples below."""
+
+EVERY_AXES = [(a * i, b * j) for a, b in ((1, 2), (2, 1)) for i in (1, -1) for j in (1, -1)]
+EDGES = {
+    "corner": ((40, 24), (0, 0)),
+    "far corner": ((40, 24), (2008, 2024)),
+    "bottom stripe": ((16, 2048), (0, 0)),
+    "top stripe": ((16, 2048), (2032, 0)),
+    "middle stripe": ((16, 2048), (700, 0)),
+    "left stripe": ((2048, 16), (0, 0)),
+    "right stripe": ((2048, 16), (0, 2032)),
+    "middle columns": ((2048, 16), (0, 600)),
+    "one row and column": ((30, 30), (3, 2017)),
+    "nothing": ((30, 30), (900, 1100)),
+}
+
+
+def ramp(seed, shape, origin=(0, 0), nints=1, ngroups=1, **place):
+    """Return a ramp with amplifier, parity and row signals, outliers and bad pixels."""
+    rng = np.random.default_rng(seed)
+    rows, columns = (np.arange(o, o + n) for o, n in zip(origin, shape, strict=True))
+    data = rng.normal(100, READ_NOISE, (nints, ngroups, *shape))
+    for numbers in (rows[:, None], columns):
+        data += 40 * (numbers // 512) + 25 * (numbers % 2) + 15 * np.sin(numbers / 20)
+    data[rng.random(data.shape) < 0.01] += 3000
+    pixeldq = flagged_border(shape, origin)
+    pixeldq[rng.random(shape) < 0.05] |= DO_NOT_USE
+    return PlacedRamp(data.astype(np.float32), pixeldq, origin, **place)
+
+
+def corrected(placed, **parameters):
+    """Return the data after the step."""
+    return RefPixStep(**parameters).run(placed.ours()).data.compute(scheduler="synchronous")
+
+
+def expected(placed, **parameters):
+    """Return what jwst makes of a ramp, and its status."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # means and medians of NaN
+        result = JwstRefPixStep(**parameters).process(placed.theirs())
+    return result.data, result.meta.cal_step.refpix
+
+
+def assert_agrees(found, wanted):
+    """Assert agreement within 1e-3 of the read noise or 1e-5 relative, the same NaN included.
+
+    jwst sums in float32 in the first group.
+    """
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-3 * READ_NOISE)
+
+
+def check(placed, **parameters):
+    wanted, status = expected(placed, **parameters)
+    assert status == "COMPLETE"
+    assert_agrees(corrected(placed, **parameters), wanted)
+
+
+# -- four amplifiers ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("detector", ["NRCA1", "NRCB1", "NRS1", "NIS"])
+def test_full_frame(detector):
+    check(ramp(1, (2048, 2048), detector=detector, subarray="FULL"))
+
+
+@pytest.mark.parametrize("axes", EVERY_AXES)
+def test_four_amplifiers_in_any_orientation(axes):
+    check(ramp(2, (2048, 12), (0, 2036), axes=axes))
+    check(ramp(3, (12, 2048), (0, 0), axes=axes))
+
+
+@pytest.mark.parametrize("where", EDGES)
+def test_four_amplifiers_at_any_edge(where):
+    check(ramp(4, *EDGES[where], detector="GUIDER2"))
+
+
+def test_every_group_of_every_integration_has_its_own_signal():
+    placed = ramp(4, (16, 2048), nints=2, ngroups=3)
+    placed.data += np.arange(6).reshape(2, 3, 1, 1) * 1000
+    check(placed)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"odd_even_columns": False},
+        {"use_side_ref_pixels": False},
+        {"odd_even_columns": False, "use_side_ref_pixels": False},
+        {"side_smoothing_length": 2},
+        {"side_smoothing_length": 130},
+        {"side_gain": 0.4},
+        {"siglimit": 2.0},
+    ],
+    ids=str,
+)
+def test_parameters_of_four_amplifiers(parameters):
+    # Two amplifiers, the top rows and one side.
+    check(ramp(5, (300, 700), (1748, 0), axes=(1, 2)), **parameters)
+
+
+@pytest.mark.parametrize("axes", [(1, 2), (2, 1)])
+def test_without_sides_only_bottom_and_top_are_looked_at(axes):
+    placement = Placement((2048, 2048), (0, 0), *axes)
+    bottom, top = reference_regions(placement, sides=False)
+    assert bottom == placement.region((0, 4), (0, 2048))
+    assert top == placement.region((2044, 2048), (0, 2048))
+
+
+def test_smoothing_over_one_row_takes_its_median():
+    # jwst cannot do this: it fails when it extends the sides by no rows.
+    placed = ramp(7, (30, 2048), (1000, 0), axes=(1, 2))
+    placed.pixeldq[:] &= ~np.uint32(DO_NOT_USE)
+    sides = [np.median(placed.data[..., part], axis=-1) for part in (slice(4), slice(-4, None))]
+    wanted = placed.data - 0.5 * (sides[0] + sides[1])[..., None]
+    assert_agrees(corrected(placed, side_smoothing_length=1), wanted)
+
+
+BAD = {
+    "an amplifier's top": (slice(2044, 2048), slice(0, 512)),
+    "an amplifier's bottom and top": (slice(None), slice(0, 512)),
+    "an amplifier's even columns": (slice(None), slice(0, 512, 2)),
+    "an amplifier's odd columns at the top": (slice(2044, 2048), slice(1, 512, 2)),
+    "the side": (slice(None), slice(0, 4)),
+    "part of the side": (slice(300, 400), slice(0, 4)),
+    "everything": (slice(None), slice(None)),
+}
+
+
+@pytest.mark.parametrize("where", BAD)
+def test_bad_reference_pixels(where):
+    placed = ramp(8, (2048, 520), axes=(1, 2))
+    placed.pixeldq[BAD[where]] |= DO_NOT_USE
+    check(placed)
+
+
+@pytest.mark.parametrize("where", ["an amplifier's top", "an amplifier's bottom and top"])
+def test_bad_reference_pixels_without_parity(where):
+    placed = ramp(8, (2048, 520), axes=(1, 2))
+    placed.pixeldq[BAD[where]] |= DO_NOT_USE
+    check(placed, odd_even_columns=False)
+
+
+@pytest.mark.parametrize(
+    "bad", [slice(0, 4), slice(2044, 2048), [0, 1, 2, 3, 2044, 2045, 2046, 2047]], ids=str
+)
+def test_bad_sides(bad):
+    placed = ramp(8, (30, 2048), (1000, 0), axes=(1, 2))
+    placed.pixeldq[:, bad] |= DO_NOT_USE
+    check(placed)
+
+
+def test_flags_other_than_do_not_use_do_not_matter_to_four_amplifiers():
+    placed = ramp(9, (16, 2048), axes=(1, 2))
+    good = corrected(placed)
+    placed.pixeldq ^= np.random.default_rng(0).choice([0, 2**10, 2**31], (16, 2048)).astype("u4")
+    assert np.array_equal(corrected(placed), good)
+    check(placed)
+
+
+@pytest.mark.parametrize("where", [(0, 700), (12, 2046), (14, 1), (slice(None), slice(4))], ids=str)
+def test_nan_reference_pixels_spoil_what_they_spoil_in_jwst(where):
+    placed = ramp(10, (16, 2048), axes=(1, 2))
+    placed.data[0, 0][where] = np.nan
+    check(placed)
+
+
+# -- one amplifier -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", EDGES)
+def test_one_amplifier_at_any_edge(where):
+    check(ramp(11, *EDGES[where], detector="NRS2", noutputs=1))
+
+
+@pytest.mark.parametrize("axes", EVERY_AXES)
+def test_one_amplifier_in_any_orientation(axes):
+    check(ramp(11, *EDGES["far corner"], nints=2, ngroups=2, axes=axes, noutputs=1))
+
+
+@pytest.mark.parametrize("subarray", ["SUB512", "SUB512S", "SUB32"])
+@pytest.mark.parametrize("detector", ["NRS1", "NRS2"])
+def test_edgeless_subarrays_use_their_first_and_last_columns(subarray, detector):
+    placed = ramp(12, (32, 64), (1000, 900), detector=detector, noutputs=1, subarray=subarray)
+    check(placed)
+    assert not np.array_equal(corrected(placed), placed.data)
+
+
+def test_edgeless_subarrays_read_by_four_amplifiers_have_no_reference_pixels():
+    placed = ramp(13, (32, 64), (1000, 900), detector="NRS1", subarray="SUB512")
+    check(placed)
+    assert np.array_equal(corrected(placed), placed.data)
+
+
+@pytest.mark.parametrize("parameters", [{"odd_even_columns": False}, {"siglimit": 2.0}], ids=str)
+def test_parameters_of_one_amplifier(parameters):
+    check(ramp(14, (40, 24), detector="NRS1", noutputs=1), **parameters)
+
+
+def test_one_amplifier_uses_only_flagged_reference_pixels():
+    placed = ramp(15, (40, 24), noutputs=1)
+    rng = np.random.default_rng(0)
+    placed.pixeldq[rng.random((40, 24)) < 0.7] = 0
+    check(placed)
+    placed.pixeldq[:] = 0
+    check(placed)
+    assert np.array_equal(corrected(placed), placed.data)
+
+
+def test_one_amplifier_with_bad_pixels_only_is_left_alone():
+    placed = ramp(16, (40, 24), noutputs=1)
+    placed.pixeldq |= DO_NOT_USE
+    check(placed)
+    assert np.array_equal(corrected(placed), placed.data)
+
+
+def test_one_amplifier_without_good_odd_columns_is_left_alone():
+    # jwst fails on this with an IndexError; full frames it leaves alone, and so do we.
+    placed = ramp(17, (40, 24), noutputs=1)
+    placed.pixeldq[:, 1::2] |= DO_NOT_USE
+    assert np.array_equal(corrected(placed), placed.data)
+
+
+def test_nan_reference_pixel_of_one_amplifier():
+    placed = ramp(18, (40, 24), noutputs=1)
+    placed.pixeldq[0, 3] = 2**31
+    placed.data[0, 0, 0, 3] = np.nan
+    check(placed)
+
+
+def test_flagged_pixels_follow_the_region():
+    data, pixeldq = np.zeros((1, 1, 2, 3)), np.zeros((2, 3), dtype=np.uint32)
+    region = Region((0, 2), (3, 6))
+    _, good = gather_flagged(data, pixeldq, region=region, width=9, columns=4)
+    assert good.tolist() == [[True, False, True]] * 2
+
+
+# -- which algorithm, and what is refused -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"detector": "MIRIMAGE"}, "MIRI is not supported yet"),
+        ({"readpatt": "NRSIRS2RAPID"}, "IRS2 readout is not supported yet"),
+    ],
+)
+def test_refused_exposures(change, message):
+    placed = ramp(19, (1024, 1032), **change)
+    with pytest.raises(StepError, match=f"^refpix: {message}"):
+        RefPixStep().run(placed.ours())
+
+
+def test_irs2_is_known_by_its_shape_too():
+    placed = PlacedRamp(np.zeros((1, 1, 3200, 8)), np.zeros((3200, 8), "u4"), detector="NRS1")
+    with pytest.raises(StepError, match="IRS2"):
+        RefPixStep().run(placed.ours())
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("meta.exposure.zero_frame", True),
+        ("meta.subarray.num_superstripe", 4),
+        ("meta.subarray.multistripe_reads1", 1),
+    ],
+)
+def test_refused_readouts(path, value):
+    model = ramp(19, (16, 16)).ours()
+    model[path] = value
+    with pytest.raises(StepError, match="not supported yet"):
+        RefPixStep().run(model)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"refpix_algorithm": "sirs"},
+        {"preserve_irs2_refpix": True},
+        {"irs2_mean_subtraction": True},
+    ],
+    ids=str,
+)
+def test_refused_parameters(parameters):
+    with pytest.raises(StepError, match=f"{next(iter(parameters))}.* not supported yet"):
+        RefPixStep(**parameters).run(ramp(20, (16, 16)).ours())
+
+
+def test_miri_subarrays_are_skipped():
+    placed = ramp(21, (64, 72), (50, 0), detector="MIRIMAGE")
+    result = RefPixStep().run(placed.ours())
+    assert result.meta.cal_step.refpix == expected(placed)[1] == "SKIPPED"
+
+
+def test_a_subarray_beyond_the_detector_is_skipped():
+    placed = ramp(22, (16, 16))
+    placed.origin = (2040, 0)
+    result = RefPixStep().run(placed.ours())
+    assert result.meta.cal_step.refpix == expected(placed)[1] == "SKIPPED"
+
+
+def test_a_subarray_without_reference_pixels_is_complete():
+    placed = ramp(23, (16, 16), (500, 500), noutputs=1)
+    result = RefPixStep().run(placed.ours())
+    assert result.meta.cal_step.refpix == expected(placed)[1] == "COMPLETE"
+    assert np.array_equal(np.asarray(result.data), placed.data)
+
+
+@pytest.mark.parametrize("keyword", ["fastaxis", "slowaxis", "xstart", "ysize"])
+def test_a_header_that_does_not_tell_the_place_is_an_error(keyword):
+    model = ramp(24, (16, 16)).ours()
+    model[f"meta.subarray.{keyword}"] = None
+    with pytest.raises(StepError, match="refpix: the header lacks"):
+        RefPixStep().run(model)
+
+
+def test_axes_that_are_no_two_axes_are_an_error():
+    with pytest.raises(StepError, match="FASTAXIS = 1 and SLOWAXIS = -1"):
+        RefPixStep().run(ramp(25, (16, 16), axes=(1, -1)).ours())
+
+
+def test_a_header_that_contradicts_the_array_is_an_error():
+    model = ramp(26, (16, 16)).ours()
+    model.meta.subarray.xsize = 32
+    with pytest.raises(StepError, match=r"16 x 32 pixels, the array is \(16, 16\)"):
+        RefPixStep().run(model)
+
+
+# -- tiles -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("noutputs", [1, 4])
+@pytest.mark.parametrize("detector", ["NRCA1", "NIS"])
+def test_tiles_do_not_change_a_bit(noutputs, detector):
+    placed = ramp(27, (40, 2048), (2008, 0), nints=2, detector=detector, noutputs=noutputs)
+    whole = corrected(placed)
+    for rows in (1, 7, 16):
+        with dask.config.set({"calbatch.tile-rows": rows}):
+            assert np.array_equal(corrected(placed), whole)
+
+
+def test_columns_of_a_region_do_not_change_a_bit():
+    rng = np.random.default_rng(0)
+    data = rng.normal(0, 1, (2, 3, 6, 8)).astype(np.float32)
+    signal = ReferenceSignal(rng.normal(0, 1, (2, 3, 20)), rng.normal(0, 1, (2, 3, 30)))
+    whole = subtract_reference(data, signal=signal, region=Region((5, 11), (10, 18)))
+    part = subtract_reference(data[..., 2:5, 1:7], signal=signal, region=Region((7, 10), (11, 17)))
+    assert np.array_equal(part, whole[..., 2:5, 1:7])
+    assert whole.dtype == np.float32
+
+
+def test_inputs_are_left_alone():
+    data = np.ones((1, 1, 4, 4), dtype=np.float32)
+    data.flags.writeable = False
+    signal = ReferenceSignal(np.ones((1, 1, 4)), np.ones((1, 1, 4)))
+    result = subtract_reference(data, signal=signal, region=Region((0, 4), (0, 4)))
+    assert (result == -1).all()
+    assert (data == 1).all()
