@@ -60,7 +60,7 @@ def read_cards(header: fits.Header | str) -> Iterator[Card]:
     Parameters
     ----------
     header : astropy.io.fits.Header or str
-        The header, or its text: cards of 80 characters. END and what follows is left out.
+        The header, or better its text: cards of 80 characters, up to END.
 
     Yields
     ------
@@ -72,9 +72,10 @@ def read_cards(header: fits.Header | str) -> Iterator[Card]:
     ModelError
         At a card that makes no sense.
     """
-    images = _split(header) if isinstance(header, str) else _images(header)
-    for image in images:
-        yield _parse(image) if isinstance(image, str) else image
+    if isinstance(header, str):
+        yield from map(_parse, _split(header))
+    else:
+        yield from map(_from_astropy, header.cards)
 
 
 def _split(text: str) -> Iterator[str]:
@@ -93,20 +94,8 @@ def _split(text: str) -> Iterator[str]:
         yield pending
 
 
-def _images(header: fits.Header) -> Iterator[str | Card]:
-    for card in header.cards:
-        # A card that nobody changed still has the text it was read from. astropy shows that text
-        # only after parsing the card, which is the cost to avoid; without these attributes this
-        # is slower, not wrong.
-        image = getattr(card, "_image", None)
-        if isinstance(image, str) and not getattr(card, "_modified", True):
-            yield image
-        else:
-            yield _from_astropy(card)
-
-
 def _parse(image: str) -> Card:
-    keyword = image[:8].rstrip()
+    keyword = image[:8].rstrip().upper()
     if keyword in COMMENTARY:
         return keyword, image[8:].rstrip(), ""
     if len(image) == CARD_LENGTH and image[8:10] == "= ":
@@ -130,15 +119,15 @@ def _from_astropy(card: fits.Card) -> Card:
     try:
         keyword, value, comment = card.keyword, card.value, card.comment
     except (fits.VerifyError, ValueError) as error:
-        shown = str(getattr(card, "_image", card.keyword))[:CARD_LENGTH].rstrip()
-        raise ModelError(f"cannot read the header card {shown!r}") from error
+        shown = str(error).partition("\n")[0]
+        raise ModelError(f"cannot read a header card: {shown}") from error
     return keyword, None if isinstance(value, fits.card.Undefined) else value, comment
 
 
 def unwritable(value: Any) -> str | None:
     """Return why a value cannot stand in a FITS header, or None where it can."""
     if isinstance(value, str):
-        fine = value.isascii() and value.isprintable()
+        fine = printable(value) == value
         return None if fine else "FITS headers hold printable ASCII characters only"
     if isinstance(value, float) and not math.isfinite(value):
         return "FITS headers hold finite numbers only"
@@ -160,11 +149,15 @@ def fitted_comment(value: Any, comment: str) -> str:
     return comment[: max(0, room)].rstrip()
 
 
+def printable(text: str) -> str:
+    """Return a text with a question mark for every character that FITS headers cannot hold."""
+    return "".join(c if " " <= c <= "~" else "?" for c in text)
+
+
 def commentary(keyword: str, text: str) -> list[Card]:
     """Return a text as COMMENT or HISTORY cards, broken where a card ends."""
     cards: list[Card] = []
     for line in text.splitlines() or [""]:
-        plain = line.encode("ascii", "replace").decode()
-        pieces = range(0, max(1, len(plain)), COMMENTARY_LENGTH)
-        cards += [(keyword, plain[p : p + COMMENTARY_LENGTH], "") for p in pieces]
+        starts = range(0, max(1, len(line)), COMMENTARY_LENGTH)
+        cards += [(keyword, printable(line[s : s + COMMENTARY_LENGTH]), "") for s in starts]
     return cards

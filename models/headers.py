@@ -18,6 +18,7 @@ from calbatch.models.header_cards import (
     commentary,
     fitted_comment,
     is_structural,
+    printable,
     read_cards,
     unwritable,
 )
@@ -67,7 +68,7 @@ def meta_from_headers(
         What to look for, and in which HDU.
     headers : sequence of (str, int, Header or str)
         EXTNAME, EXTVER and header of every HDU, the primary first. The text of a header is read
-        three times faster than a header that astropy made of it.
+        many times faster than a header that astropy made of it.
     where : str
         The file, for messages.
 
@@ -192,7 +193,8 @@ def cards_from_meta(
         if keyword in COMMENTARY:
             cards += commentary(keyword, str(value))
         elif keyword not in written:
-            cards.append((keyword, value, fitted_comment(value, comment)))
+            value = printable(value) if isinstance(value, str) else value
+            cards.append((keyword, value, fitted_comment(value, printable(comment))))
     if key == PRIMARY:
         for entry in data.get("history", ()):
             cards += commentary("HISTORY", str(entry))
