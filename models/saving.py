@@ -14,6 +14,7 @@ import numpy as np
 from calbatch.models import tiles
 from calbatch.models.arrays import Content, Placed
 from calbatch.models.base import DataModel
+from calbatch.models.errors import ModelError
 from calbatch.models.headers import cards_from_meta
 from calbatch.models.meta import set_path
 from calbatch.models.plan import Array, Node, Tile
@@ -106,7 +107,7 @@ def writer_for(model: DataModel, path: Path, *, date: str | None = None, fsync: 
     for name, spec in model.schema.fields.items():
         part = _part(content, name, spec.hdu, cards)
         parts.extend([] if part is None else [part])
-    parts.extend(RawPart.of(h) for h in content.passed)
+    parts.extend(RawPart(h) for h in content.passed)
     return FitsWriter(path, parts, fsync=fsync)
 
 
@@ -165,8 +166,13 @@ def saving_graph(
 ) -> tuple[Any, list[FitsWriter]]:
     """Return the dask array whose computing saves models, and the writers, to abort on failure."""
     writers = [writer_for(m, p, date=date, fsync=fsync) for m, p in models]
-    for writer in writers:
-        writer.prepare()
+    try:
+        for writer in writers:
+            writer.prepare()
+    except ModelError:
+        for writer in writers:
+            writer.abort()
+        raise
     sinks = [FileSink(m, w) for (m, _), w in zip(models, writers, strict=True)]
     return tiles.products(sinks), writers
 

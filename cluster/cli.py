@@ -1,0 +1,220 @@
+"""The command line. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from calbatch import __version__
+
+PARAMETERS_HELP = (
+    "Any parameter can be given as --STEP.PARAMETER=VALUE, or --PARAMETER=VALUE for PIPELINE's own;"
+    " `calbatch params PIPELINE` lists them."
+)
+
+
+class ParameterCommand(click.Command):
+    """A command that takes parameters of steps as options."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take out of the arguments what is a step's parameter."""
+        known = {name for p in self.get_params(ctx) for name in p.opts + p.secondary_opts}
+        rest, ctx.obj = split_parameters(args, known)
+        return super().parse_args(ctx, rest)
+
+
+def split_parameters(
+    args: Sequence[str], known: set[str]
+) -> tuple[list[str], dict[str, dict[str, str]]]:
+    """Return the arguments that are click's, and the parameters by section.
+
+    A parameter is ``--name=value`` or ``--name value``; ``--name`` alone stands for True.
+    """
+    rest: list[str] = []
+    parameters: dict[str, dict[str, str]] = {}
+    pending = list(args)
+    while pending:
+        argument = pending.pop(0)
+        name, equals, value = argument.partition("=")
+        if argument == "--":
+            return [*rest, "--", *pending], parameters
+        if not argument.startswith("--") or name in known:
+            rest.append(argument)
+            continue
+        if not equals:
+            follows = bool(pending) and not pending[0].startswith("--")
+            value = pending.pop(0) if follows else "True"
+        section, _, parameter = name[2:].removeprefix("steps.").rpartition(".")
+        parameters.setdefault(section, {})[parameter] = value
+    return rest, parameters
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="calbatch")
+def cli() -> None:
+    """Calibrate large sets of telescope exposures."""
+
+
+_RUN_OPTIONS = [
+    click.argument("pipeline"),
+    click.argument("inputs", nargs=-1, required=True, metavar="INPUT..."),
+    click.option("--cfg", "config", metavar="FILE", help="Parameters from a .cfg file."),
+    click.option("--context", metavar="PMAP", help="CRDS context; by default CRDS_CONTEXT."),
+    click.option("--save-steps", default="", metavar="A,B", help="Keep these steps' results too."),
+    click.option(
+        "--scheduler",
+        default="auto",
+        show_default=True,
+        help="auto, local, threads, sync, or a scheduler's address.",
+    ),
+    click.option("--workers", type=click.IntRange(1), help="Workers; by default one a core."),
+    click.option(
+        "--grain",
+        type=click.Choice(["auto", "exposure", "tile"]),
+        default="auto",
+        show_default=True,
+        help="What a task is: a whole exposure, or one of its tiles.",
+    ),
+    click.option("--tile-rows", type=click.IntRange(1), help="Rows a tile; by default by memory."),
+]
+
+
+def _run_options(function: Any) -> Any:
+    for option in reversed(_RUN_OPTIONS):
+        function = option(function)
+    return function
+
+
+@cli.command(cls=ParameterCommand, epilog=PARAMETERS_HELP)
+@_run_options
+@click.option("-o", "--output", "output_dir", required=True, metavar="DIR", help="For products.")
+@click.option("--verify-inputs", is_flag=True, help="Verify CHECKSUM and DATASUM first.")
+@click.option("--no-fsync", is_flag=True, help="Do not wait for the disk after each product.")
+@click.option("--date", metavar="ISO", help="What DATE says in products, to repeat them exactly.")
+@click.option("--insecure", is_flag=True, help="Allow an unencrypted scheduler elsewhere.")
+@click.option("--timings", is_flag=True, help="Show the CPU seconds of each step.")
+@click.option("--debug", is_flag=True, help="Show tracebacks of failures.")
+@click.pass_context
+def run(ctx: click.Context, **options: Any) -> None:
+    """Calibrate exposures. INPUT is files, folders and globs.
+
+    PIPELINE is a name, a step, a class path or a .cfg.
+    """
+    from calbatch.cluster.commands import run as command
+
+    ctx.exit(command.main(parameters=ctx.obj, **options))
+
+
+@cli.command(cls=ParameterCommand, epilog=PARAMETERS_HELP)
+@_run_options
+@click.pass_context
+def plan(ctx: click.Context, **options: Any) -> None:
+    """Show what `run` would do: exposures, references, tiles and memory."""
+    from calbatch.cluster.commands import plan as command
+
+    ctx.exit(command.main(parameters=ctx.obj, **options))
+
+
+@cli.command()
+def steps() -> None:
+    """List the steps."""
+    from calbatch.cluster.commands import tell
+
+    tell.steps()
+
+
+@cli.command()
+def pipelines() -> None:
+    """List the pipelines."""
+    from calbatch.cluster.commands import tell
+
+    tell.pipelines()
+
+
+@cli.command(cls=ParameterCommand)
+@click.argument("pipeline")
+@click.option("--cfg", "config", metavar="FILE", help="Parameters from a .cfg file.")
+@click.option("--as-cfg", is_flag=True, help="Write them as a .cfg file to standard output.")
+@click.pass_context
+def params(ctx: click.Context, pipeline: str, config: str | None, as_cfg: bool) -> None:
+    """Show every parameter of PIPELINE: its value, where that comes from, and what it means."""
+    from calbatch.cluster.commands import tell
+
+    tell.params(pipeline, config, ctx.obj, as_cfg=as_cfg)
+
+
+@cli.command()
+@click.argument("path", metavar="FILE")
+@click.option("--meta", is_flag=True, help="All metadata that is set.")
+def inspect(path: str, meta: bool) -> None:
+    """Show what a file is: its model, arrays and metadata. No pixel is read."""
+    from calbatch.cluster.commands import tell
+
+    tell.inspect(path, meta=meta)
+
+
+@cli.command()
+@click.argument("folder", metavar="DIR")
+@click.option("--preset", default="demo", show_default=True, help="Which set to make.")
+@click.option("--exposures", type=click.IntRange(1), help="How many; by default the preset's.")
+@click.option("--seed", default=0, show_default=True, help="The same seed gives the same pixels.")
+def simulate(folder: str, preset: str, exposures: int | None, seed: int) -> None:
+    """Make a set of realistic raw exposures, their truth, and a complete CRDS cache for them."""
+    from calbatch.cluster.commands import simulate as command
+
+    command.main(folder, preset, exposures, seed)
+
+
+@cli.command()
+@click.option("-o", "--output", default="calbatch-demo", show_default=True, metavar="DIR")
+@click.pass_context
+def demo(ctx: click.Context, output: str) -> None:
+    """Simulate a small set of exposures, calibrate it, and compare it with the truth."""
+    from calbatch.cluster.commands import demo as command
+
+    ctx.exit(command.main(output))
+
+
+@cli.group()
+def refs() -> None:
+    """Reference files."""
+
+
+@refs.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="FILE...")
+@click.option("--context", metavar="PMAP", help="CRDS context; by default CRDS_CONTEXT.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.pass_context
+def bestrefs(
+    ctx: click.Context, inputs: Sequence[str], context: str | None, as_json: bool
+) -> None:
+    """Show which references the rules choose for exposures."""
+    from calbatch.cluster.commands import refs as command
+
+    ctx.exit(command.bestrefs(inputs, context, as_json=as_json))
+
+
+def main() -> None:
+    """Run the command line, telling faults of a request in one line."""
+    from calbatch.cluster import faults
+
+    try:
+        status = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except KeyboardInterrupt:
+        click.echo("calbatch: interrupted; the same command again continues", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except Exception as error:
+        if not faults.is_expected(error):
+            raise
+        click.echo(f"calbatch: {error}", err=True)
+        sys.exit(2)
+    sys.exit(status if isinstance(status, int) else 0)
+
