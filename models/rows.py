@@ -231,14 +231,16 @@ class RowReader(Reader):
         width = self._full[-1]
         row_bytes = width * self._native.itemsize
         at_once = max(1, byteorder.SCRATCH_BYTES // row_bytes)
-        scratch = np.empty(min(at_once, len(out)) * width, self._native)
+        straight = out.dtype == self._native and len(cols) == width
+        scratch = np.empty(0 if straight else min(at_once, len(out)) * width, self._native)
         for first in range(0, len(out), at_once):
             part = out[first : first + at_once]
-            buffer = scratch[: len(part) * width]
+            buffer = part.reshape(-1) if straight else scratch[: len(part) * width]
             position = self._offset + (start + first) * row_bytes
             read_into(descriptor, buffer.view(np.uint8).data, position, self._stamp)
             byteorder.to_native(buffer)
-            part[:] = buffer.reshape(len(part), width)[:, cols.start : cols.stop]
+            if not straight:
+                part[:] = buffer.reshape(len(part), width)[:, cols.start : cols.stop]
 
 
 def _runs(window: Window, full: tuple[int, ...]) -> Iterator[tuple[int, int]]:
