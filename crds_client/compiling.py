@@ -5,12 +5,16 @@ Source: PyPI ``crds`` 14.0.3, ``selectors.Selector.do_substitutions`` and ``Para
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from calbatch.crds_client.conditioning import condition_key
 from calbatch.crds_client.literals import MappingSource, SelectorSource
 from calbatch.crds_client.match import Match, MatchSettings
-from calbatch.crds_client.selectors import BUILDERS, Selector
+from calbatch.crds_client.patterns import compile_pattern
+from calbatch.crds_client.selectors import ORDERED, Selector
 
 _DEFAULT_SUBSTITUTIONS = {
     "META.SUBARRAY.NAME": {"GENERIC": "N/A"},
@@ -52,6 +56,15 @@ def compile_selector(source: MappingSource) -> Selector:
     return _compile(source, source.selector, parkeys(source), settings)
 
 
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """One key of a selector as written, with its line, and its compiled choice."""
+
+    key: Any
+    choice: Any
+    line: int
+
+
 def _compile(
     source: MappingSource,
     node: SelectorSource,
@@ -60,22 +73,29 @@ def _compile(
 ) -> Selector:
     if not levels:
         raise source.fault(f"{node.kind} is nested deeper than parkey says", node.line)
-    choices = {
-        key: _compile(source, choice, levels[1:], settings)
-        if isinstance(choice, SelectorSource)
-        else _checked_choice(source, choice, node.lines[key])
+    rules = {
+        key: _Rule(key, _choice(source, choice, node.lines[key], levels, settings), node.lines[key])
         for key, choice in node.choices.items()
     }
+    rules = _substituted(rules, levels[0], settings)
+    make, read_key = _maker(node.kind, levels[0], settings)
+    choices = _by_read_key(source, rules, read_key)
     try:
-        choices = _substituted(choices, levels[0], settings)
-        if node.kind == "Match":
-            return _compile_match(choices, levels[0], settings)
-        return BUILDERS[node.kind](levels[0], choices)
-    except (ValueError, TypeError, IndexError, RecursionError) as error:
+        keys = sorted(choices)
+        return make(levels[0], keys, [choices[key] for key in keys])
+    except (ValueError, TypeError) as error:
         raise source.fault(f"{node.kind}: {error}", node.line) from None
 
 
-def _checked_choice(source: MappingSource, choice: Any, line: int) -> Any:
+def _choice(
+    source: MappingSource,
+    choice: Any,
+    line: int,
+    levels: tuple[tuple[str, ...], ...],
+    settings: MatchSettings,
+) -> Any:
+    if isinstance(choice, SelectorSource):
+        return _compile(source, choice, levels[1:], settings)
     parts = list(choice.values()) if isinstance(choice, dict) else choice
     parts = parts if isinstance(parts, tuple | list) else [parts]
     if not all(isinstance(part, str) for part in parts):
@@ -84,33 +104,52 @@ def _checked_choice(source: MappingSource, choice: Any, line: int) -> Any:
 
 
 def _substituted(
-    choices: dict[Any, Any], parameters: tuple[str, ...], settings: MatchSettings
-) -> dict[Any, Any]:
-    """Replace values in keys as the rules' substitutions say, one parameter after another."""
-    choices = dict(choices)
+    rules: dict[Any, _Rule], parameters: tuple[str, ...], settings: MatchSettings
+) -> dict[Any, _Rule]:
+    """Replace values in keys as the file's substitutions say, one parameter after another."""
+    rules = dict(rules)
     for index, name in enumerate(parameters):
         substitutes = settings.substitutions.get(name)
-        for key in list(choices) if substitutes else []:
-            value = key[index] if isinstance(key, tuple) else key
+        for key in list(rules) if substitutes else []:
+            elements = key if isinstance(key, tuple) else (key,)
+            value = elements[index] if index < len(elements) else key
             if substitutes and value in substitutes:
                 new = substitutes[value]
                 new = tuple(new) if isinstance(new, list) else new
                 if isinstance(key, tuple):
                     new = (*key[:index], new, *key[index + 1 :])
-                choices[new] = choices.pop(key)
+                rules[new] = rules.pop(key)
+    return rules
+
+
+def _maker(
+    kind: str, parameters: tuple[str, ...], settings: MatchSettings
+) -> tuple[Callable[..., Selector], Callable[[Any], Any]]:
+    if kind != "Match":
+        return ORDERED[kind]
+    return functools.partial(Match, settings=settings), lambda key: _match_key(key, parameters)
+
+
+def _by_read_key(
+    source: MappingSource, rules: dict[Any, _Rule], read_key: Callable[[Any], Any]
+) -> dict[Any, Any]:
+    choices: dict[Any, Any] = {}
+    for key, rule in rules.items():
+        try:
+            read = read_key(key)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise source.fault(f"key {rule.key!r}: {error}", rule.line) from None
+        if read in choices:
+            raise source.fault(f"key {rule.key!r} is there twice", rule.line)
+        choices[read] = rule.choice
     return choices
 
 
-def _compile_match(
-    choices: dict[Any, Any], parameters: tuple[str, ...], settings: MatchSettings
-) -> Selector:
-    conditioned: dict[tuple[str, ...], Any] = {}
-    for key, choice in choices.items():
-        elements = key if isinstance(key, tuple) else (key,)
-        if len(elements) != len(parameters):
-            raise ValueError(f"key {key!r} does not have {len(parameters)} values")
-        new = tuple(condition_key(element) for element in elements)
-        if new in conditioned:
-            raise ValueError(f"key {key!r} is there twice")
-        conditioned[new] = choice
-    return Match(parameters, conditioned, settings)
+def _match_key(key: Any, parameters: tuple[str, ...]) -> tuple[str, ...]:
+    elements = key if isinstance(key, tuple) else (key,)
+    if len(elements) != len(parameters):
+        raise ValueError(f"there are {len(parameters)} parameters, {', '.join(parameters)}")
+    conditioned = tuple(condition_key(element) for element in elements)
+    for element in conditioned:
+        compile_pattern(element)  # here, where a fault's line is known
+    return conditioned

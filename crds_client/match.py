@@ -120,8 +120,10 @@ class Match(Selector):
     ----------
     parameters : tuple of str
         Names in the header, one for each element of a key.
-    choices : dict
-        Conditioned key (a tuple of str) to choice.
+    keys : list of tuple of str
+        Conditioned and sorted.
+    choices : list
+        In the order of the keys.
     settings : MatchSettings
         From the rules file's header.
 
@@ -134,13 +136,13 @@ class Match(Selector):
     def __init__(
         self,
         parameters: tuple[str, ...],
-        choices: dict[tuple[str, ...], Any],
+        keys: list[tuple[str, ...]],
+        choices: list[Any],
         settings: MatchSettings,
     ) -> None:
-        keys = sorted(choices)
         self.parameters = parameters
         self.keys = keys
-        self.choices = [choices[key] for key in keys]
+        self.choices = choices
         self._settings = settings
         self._columns = [
             _Column(name, [key[index] for key in keys], settings)
@@ -188,13 +190,19 @@ class Match(Selector):
             keys = ", ".join(str(self.keys[row]) for row in group)
             raise Rejected(f"these rules fit equally well: {keys}")
         if not isinstance(first, Selector):
-            return tuple(self.choices[row] for row in group)
+            return self._names(group)
         if group not in self._merged:
             merged = first
             for row in group[1:]:
                 merged = merged.merge(self.choices[row])
             self._merged[group] = merged
         return self._merged[group]
+
+    def _names(self, group: tuple[int, ...]) -> tuple[Any, ...]:
+        choices = tuple(self.choices[row] for row in group)
+        if any(isinstance(choice, Selector) for choice in choices):
+            raise Rejected("of the rules that fit equally well, only some name a file")
+        return choices
 
 
 def _bits(mask: int) -> Iterator[int]:

@@ -7,6 +7,7 @@ parameter does not matter here) or `MISS`; hits make a rule better, so their sig
 from __future__ import annotations
 
 import fnmatch
+import functools
 import operator
 import re
 from collections.abc import Callable
@@ -24,6 +25,7 @@ _RUNAWAY = re.compile(r"\([^()]*[*+|}][^()]*\)[*+{]|\\[1-9]|\(\?P=")
 _MAX_EXPRESSION = 1000
 
 
+@functools.lru_cache(maxsize=8192)
 def compile_pattern(key: str) -> Pattern:
     """Make the pattern of a conditioned key.
 

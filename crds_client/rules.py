@@ -87,13 +87,19 @@ class ReferenceRules:
             return Resolution("n/a", reason=exempt)
         try:
             header = self._relevant_only(header)
+        except Rejected as error:
+            return Resolution("not found", reason=str(error))
+        try:
             return _resolution(self.selector.choose(header))
         except (Unmatched, Rejected) as error:
-            if dataset_exempt(self.observatory, header):
-                return Resolution("n/a", reason="no references are needed for this dataset")
-            if not self.required:
-                return Resolution("n/a", reason=f"not required, and {error}")
-            return Resolution("not found", reason=str(error))
+            return self._missed(header, str(error))
+
+    def _missed(self, header: Header, reason: str) -> Resolution:
+        if dataset_exempt(self.observatory, header):
+            return Resolution("n/a", reason="no references are needed for this dataset")
+        if not self.required:
+            return Resolution("n/a", reason=f"not required, and {reason}")
+        return Resolution("not found", reason=reason)
 
     def _exempt(self, header: Header) -> str:
         """Say why the type does not apply to the header at all; nothing if it does."""
@@ -294,7 +300,8 @@ def _parameter_conditions(
 ) -> list[tuple[str, Expression]]:
     """Give each parameter's relevance; comments are never relevant to the choice."""
     texts = dict(source.header.get("parkey_relevance", {}))
-    texts |= dict.fromkeys(source.header.get("comment_parkeys", ()), "keep_comments")
+    comments = (str(name).lower() for name in source.header.get("comment_parkeys", ()))
+    texts |= dict.fromkeys(comments, "keep_comments")
     compiled = {key.lower(): _expression(source, text, names) for key, text in texts.items()}
     return [(name, compiled[name.lower()]) for name in names if name.lower() in compiled]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import abc
 import bisect
-import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -185,9 +184,8 @@ class Bracket(Selector):
             raise Rejected("the rule has no choices")
         above = self._above(value)
         exact = above == 0 or self.keys[above] == value or value > self.keys[-1]
-        greater = follow_only(self.choices[above], header)
-        less = greater if exact else follow_only(self.choices[above - 1], header)
-        return less, greater
+        less = follow_only(self.choices[above if exact else above - 1], header)
+        return less, less if exact else follow_only(self.choices[above], header)
 
     def _above(self, value: float) -> int:
         """Find the first key that is not below the value, or the last."""
@@ -201,6 +199,8 @@ class SelectVersion(Selector):
     def __init__(
         self, parameters: tuple[str, ...], keys: list[Relation], choices: list[Any]
     ) -> None:
+        if any(not comparable(one, keys[0]) for one in keys):
+            raise ValueError("versions of different kinds cannot be ordered")
         self.parameters = parameters
         self.keys = keys
         self.choices = choices
@@ -270,29 +270,13 @@ def _nearest(gaps: np.ndarray) -> int:
     return int(np.argmin(gaps))
 
 
-Build = Callable[[tuple[str, ...], dict[Any, Any]], Selector]
-
-
-def _sorted_by(
-    make: Callable[..., Selector],
-    key_of: Callable[[Any], Any],
-    parameters: tuple[str, ...],
-    choices: dict[Any, Any],
-) -> Selector:
-    pairs = [(key_of(key), choice) for key, choice in choices.items()]
-    if len({key for key, _ in pairs}) != len(pairs):
-        raise ValueError("two keys are equal")
-    pairs.sort(key=lambda pair: pair[0])
-    return make(parameters, [key for key, _ in pairs], [choice for _, choice in pairs])
-
-
 def _text(key: Any) -> str:
     if not isinstance(key, str):
         raise TypeError(f"{key!r} is not a date")
     return key
 
 
-def _nearest_key(key: Any) -> str:
+def _number_text(key: Any) -> str:
     value = condition_value(key)
     float(value)  # ValueError
     return value
@@ -304,19 +288,12 @@ def _bound(key: Any) -> float:
     return key
 
 
-def _select_version(parameters: tuple[str, ...], choices: dict[Any, Any]) -> Selector:
-    relations = [parse_relation(str(key)) for key in choices]
-    if any(not comparable(one, relations[0]) for one in relations):
-        raise ValueError("versions of different kinds cannot be ordered")
-    return _sorted_by(SelectVersion, lambda key: parse_relation(str(key)), parameters, choices)
-
-
-BUILDERS: dict[str, Build] = {
-    "UseAfter": functools.partial(_sorted_by, UseAfter, _text),
-    "VersionAfter": functools.partial(_sorted_by, VersionAfter, lambda key: version_key(str(key))),
-    "ClosestTime": functools.partial(_sorted_by, ClosestTime, _text),
-    "GeometricallyNearest": functools.partial(_sorted_by, GeometricallyNearest, _nearest_key),
-    "Bracket": functools.partial(_sorted_by, Bracket, _bound),
-    "SelectVersion": _select_version,
+ORDERED: dict[str, tuple[Callable[..., Selector], Callable[[Any], Any]]] = {
+    "UseAfter": (UseAfter, _text),
+    "VersionAfter": (VersionAfter, lambda key: version_key(str(key))),
+    "ClosestTime": (ClosestTime, _text),
+    "GeometricallyNearest": (GeometricallyNearest, _number_text),
+    "Bracket": (Bracket, _bound),
+    "SelectVersion": (SelectVersion, lambda key: parse_relation(str(key))),
 }
-"""By the name in a rules file; Match, which needs the header's settings, is in `match`."""
+"""By the name in a rules file: the class, and how a key is read (ValueError, TypeError)."""

@@ -1,0 +1,169 @@
+"""The same answers as PyPI crds 14, live, without exception."""
+
+import json
+import os
+import random
+from collections import Counter
+from datetime import datetime, timedelta
+
+import pytest
+from support.official_crds import agree, answer, compare_drawn, official, official_rules, rmap_texts
+
+from calbatch.crds_client import Client
+from calbatch.crds_client.conditioning import alternatives, condition_value, is_special
+from calbatch.crds_client.literals import SelectorSource
+from calbatch.crds_client.rules import ReferenceRules, load_mapping, parse_mapping
+
+CONTEXTS = ("jwst_0303.pmap", "jwst_0541.pmap")
+
+
+@pytest.fixture(scope="module")
+def cache(real_data):
+    return real_data / "crds"
+
+
+@pytest.fixture(scope="module")
+def clients(cache):
+    return {name: Client(cache, context=name, mode="local") for name in CONTEXTS}
+
+
+def kept(status, expected):
+    """Say what the stored answers mean: hit or miss and name, not the wording of a miss."""
+    if expected.startswith("NOT FOUND"):
+        return ("n/a" if expected == "NOT FOUND n/a" else "not found"), None
+    return status, expected
+
+
+def test_every_stored_rule_case(cache, clients):
+    client, loaded = clients[CONTEXTS[0]], {}
+    for line in (cache / "oracle" / "rmap_cases.jsonl").read_text().splitlines():
+        case = json.loads(line)
+        name = case["rmap"]
+        if name not in loaded:
+            loaded[name] = ReferenceRules(load_mapping(name, client.cache.read_mapping))
+        got = loaded[name].resolve(case["header"])
+        assert (got.status, got.name) == kept("found", case["expected"]), case
+
+
+def stored_headers(cache):
+    return json.loads((cache / "oracle" / "header_bestrefs.json").read_text())
+
+
+def test_every_stored_header(cache, clients):
+    # The stored answers come from values as the files write them ("2048"), not normalised.
+    for case in stored_headers(cache):
+        rules = clients[case["context"]].rules.instrument(case["header"]["META.INSTRUMENT.NAME"])
+        got = rules.resolve(case["header"])
+        assert got.keys() == case["expected"].keys()
+        for kind, expected in case["expected"].items():
+            assert (got[kind].status, got[kind].name) == kept("found", expected), (
+                case["file"],
+                kind,
+            )
+
+
+def test_what_the_observatory_recorded(cache, clients):
+    compared = 0
+    for case in stored_headers(cache):
+        got = clients[case["context"]].best_references(case["header"])
+        for kind, recorded in (case["recorded_in_header"] or {}).items():
+            assert (got[kind].name or "N/A") == recorded, (case["file"], kind)
+            compared += 1
+    assert compared > 50
+
+
+def test_public_functions_on_stored_headers(cache, clients, monkeypatch):
+    monkeypatch.setenv("CRDS_PATH", str(cache))
+    for case in stored_headers(cache):
+        expected = official().get_best_references(case["context"], case["header"])
+        got = clients[case["context"]].best_references(case["header"])
+        assert {k: (r.status, r.names) for k, r in got.items()} == {
+            kind: answer(value) for kind, value in expected.items()
+        }
+
+
+class RuleHeaders:
+    """Headers drawn from what one rmap itself says."""
+
+    WEIRD = ("UNDEFINED", "NOSUCH", "N/A", "ANY", "", "nan", "NOT FULL", "{A}", "F|G", "2048")
+
+    def __init__(self, text, name, rng):
+        source = parse_mapping(text, name)
+        self.rng, self.levels = rng, source.header["parkey"]
+        self.keys = [[] for _ in self.levels]
+        self._collect(source.selector, 0)
+
+    def _collect(self, node, level):
+        self.keys[level].extend(node.choices)
+        for choice in node.choices.values():
+            if isinstance(choice, SelectorSource):
+                self._collect(choice, level + 1)
+
+    def draw(self):
+        header = {}
+        for names, keys in zip(self.levels, self.keys, strict=True):
+            key = self.rng.choice(keys)
+            dated = len(names) == 2 and isinstance(key, str) and names[0].endswith("DATE")
+            values = self.moment(key) if dated else key if isinstance(key, tuple) else (key,)
+            for name, value in zip(names, values, strict=True):
+                header[name] = value if dated else self.plain(value)
+        return self.spoilt(header)
+
+    def moment(self, key):
+        near = datetime.fromisoformat(key) + timedelta(seconds=self.rng.choice((-1, 0, 1)))
+        return str(near).split()
+
+    def plain(self, value):
+        if isinstance(value, str) and not is_special(value):
+            value = self.rng.choice(alternatives(value))
+        return self.rng.choice(self.WEIRD) if value in ("ANY", "*", "N/A") else str(value)
+
+    def spoilt(self, header):
+        name = self.rng.choice(list(header))
+        fate = self.rng.random()
+        if fate < 0.05:
+            del header[name]
+        elif fate < 0.2:
+            header[name] = self.rng.choice((*self.WEIRD, "2015-02-30", "25:00:00", "Jan 1 2020"))
+        return header
+
+
+def compare_shipped(folder, seed, headers):
+    """Try every shipped rmap on headers drawn from its own values."""
+    rng, counts = random.Random(seed), Counter()
+    for name, text in rmap_texts(folder).items():
+        theirs, ours = official_rules(text, name), ReferenceRules(parse_mapping(text, name))
+        drawn = RuleHeaders(text, name, rng)
+        for _ in range(headers):
+            header = drawn.draw()
+            if rng.random() < 0.5:
+                header = {key: condition_value(value) for key, value in header.items()}
+            expected, got = answer(theirs.get_best_ref(dict(header))), ours.resolve(header)
+            assert agree(got, expected), (name, header, got)
+            counts[expected[0]] += 1
+    return counts
+
+
+def test_every_shipped_rmap(cache):
+    counts = compare_shipped(cache / "mappings" / "jwst", seed=1, headers=12)
+    assert min(counts[status] for status in ("found", "not found")) > 300
+
+
+@pytest.mark.slow
+def test_every_shipped_rmap_at_length(cache):
+    seed = int(os.environ.get("CALBATCH_SEED", random.randrange(10**6)))
+    compare_shipped(cache / "mappings" / "jwst", seed, headers=300)
+
+
+def test_rmaps_drawn_at_random():
+    counts = Counter()
+    for seed in range(150):
+        counts.update(compare_drawn(seed))
+    assert min(counts[status] for status in ("found", "n/a", "not found")) > 200
+
+
+@pytest.mark.slow
+def test_rmaps_drawn_at_random_at_length():
+    start = int(os.environ.get("CALBATCH_SEED", random.randrange(10**6)))
+    for seed in range(start, start + 5000):
+        compare_drawn(seed, headers=40)

@@ -1,0 +1,142 @@
+"""Headers in, references out."""
+
+import json
+import pickle
+
+import pytest
+from astropy.io import fits
+
+from calbatch.crds_client import Client, CrdsError, ReferenceMissing
+from calbatch.crds_client.errors import HeaderError
+
+NIRCAM = {
+    "INSTRUME": "NIRCAM",
+    "DETECTOR": "NRCA1",
+    "EXP_TYPE": "NRC_IMAGE",
+    "FILTER": "F200W",
+    "PUPIL": "CLEAR",
+    "READPATT": "SHALLOW4",
+    "SUBARRAY": "FULL",
+    "DATE-OBS": "2018-01-01",
+    "TIME-OBS": "00:00:00",
+}
+
+
+@pytest.fixture(scope="module")
+def client(real_data):
+    return Client(real_data / "crds", context="jwst_0541.pmap", mode="local")
+
+
+def test_fits_keywords_and_paths_are_the_same(client, real_data):
+    case = json.loads((real_data / "crds/oracle/header_bestrefs.json").read_text())[0]
+    by_path = client.best_references(case["header"])
+    lower = {key.lower(): value for key, value in case["header"].items()}
+    assert client.best_references(lower) == by_path
+    keywords = {
+        "META.INSTRUMENT.NAME": "INSTRUME",
+        "META.EXPOSURE.TYPE": "EXP_TYPE",
+        "META.OBSERVATION.DATE": "DATE-OBS",
+        "META.OBSERVATION.TIME": "TIME-OBS",
+        "META.INSTRUMENT.LAMP_STATE": "LAMP",
+        "META.VISIT.TSOVISIT": "TSOVISIT",
+        "META.SUBARRAY.NAME": "SUBARRAY",
+    }
+    renamed = {keywords.get(k, k.split(".")[-1]): v for k, v in case["header"].items()}
+    assert client.best_references(renamed) == by_path
+    assert client.best_references(fits.Header(renamed)) == by_path
+
+
+def test_only_the_types_asked_for(client):
+    found = client.best_references(NIRCAM, ["dark", "FLAT", "rscd", "nonsense"])
+    assert {kind: resolution.status for kind, resolution in found.items()} == {
+        "dark": "found",
+        "flat": "found",
+        "rscd": "n/a",
+        "nonsense": "not found",
+    }
+
+
+def test_results_pickle(client):
+    found = client.best_references(NIRCAM)
+    assert pickle.loads(pickle.dumps(found)) == found
+    table = client.table({"a": NIRCAM})
+    assert pickle.loads(pickle.dumps(table))["a"] == found
+
+
+def test_selection_keywords_are_paths_and_fits_keywords(client):
+    keywords = client.selection_keywords("nircam")
+    assert {"DETECTOR", "META.INSTRUMENT.DETECTOR", "INSTRUME", "DATE-OBS"} <= keywords
+    # nothing else is needed to select
+    header = {key: value for key, value in NIRCAM.items() if key in keywords}
+    assert client.best_references(header) == client.best_references(NIRCAM)
+
+
+def test_types_of_an_instrument(client):
+    assert {"dark", "flat", "rscd"} <= set(client.reference_types("NIRCAM"))
+
+
+def test_no_instrument_is_an_error(client):
+    with pytest.raises(HeaderError, match="INSTRUME"):
+        client.best_references({"DETECTOR": "NRCA1"})
+    with pytest.raises(CrdsError, match="no rules for instrument 'nircan'"):
+        client.best_references({"INSTRUME": "NIRCAN"})
+
+
+def test_environment_says_what_arguments_do_not(real_data, monkeypatch):
+    monkeypatch.setenv("CRDS_PATH", str(real_data / "crds"))
+    monkeypatch.setenv("CRDS_CONTEXT", "jwst_0303.pmap")
+    monkeypatch.setenv("CRDS_MODE", "local")
+    found = Client()
+    assert (found.context, found.mode) == ("jwst_0303.pmap", "local")
+    assert Client(context="jwst_0541.pmap").context == "jwst_0541.pmap"
+    monkeypatch.setenv("CRDS_MODE", "sometimes")
+    with pytest.raises(CrdsError, match="'sometimes' is not one of auto, local, remote"):
+        Client()
+
+
+def test_no_cache_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.delenv("CRDS_PATH", raising=False)
+    with pytest.raises(CrdsError, match="CRDS_PATH"):
+        Client()
+    with pytest.raises(CrdsError, match="no such folder"):
+        Client(tmp_path / "absent")
+
+
+def test_a_missing_context_says_so(real_data):
+    with pytest.raises(ReferenceMissing, match=r"jwst_9999\.pmap"):
+        Client(real_data / "crds", context="jwst_9999.pmap", mode="local")
+
+
+class TestTable:
+    def test_agrees_with_one_by_one(self, client, real_data):
+        cases = json.loads((real_data / "crds/oracle/header_bestrefs.json").read_text())
+        headers = {index: case["header"] for index, case in enumerate(cases)}
+        table = client.table(headers)
+        assert list(table) == list(headers)
+        for index, header in headers.items():
+            assert table[index] == client.best_references(header)
+
+    def test_equal_configurations_are_resolved_once(self, client):
+        times = [f"{hour:02}:{minute:02}:01.5" for hour in range(24) for minute in range(60)]
+        headers = {time: {**NIRCAM, "TIME-OBS": time} for time in times}
+        table = client.table(headers, ["dark", "flat"])
+        assert len(table) == len(times)
+        assert table.configurations == 1
+        dark = table[times[0]]["dark"].name
+        assert table.names() == {dark, table[times[0]]["flat"].name}
+
+    def test_dates_separate_where_rules_change(self, client):
+        days = [f"{year}-{month:02}-01" for year in range(2013, 2020) for month in range(1, 13)]
+        headers = {day: {**NIRCAM, "DATE-OBS": day} for day in days}
+        table = client.table(headers)
+        for day, header in headers.items():
+            assert table[day] == client.best_references(header)
+        assert 1 < table.configurations < len(days)
+
+    def test_one_bad_header_does_not_stop_the_others(self, client):
+        headers = {"good": NIRCAM, "bad": {}, "undated": {**NIRCAM, "DATE-OBS": "yesterday"}}
+        table = client.table(headers, ["dark"])
+        assert "INSTRUME" in table.faults["bad"]
+        assert "bad" not in table
+        assert "'yesterday 00:00:00'" in table["undated"]["dark"].reason.lower()
+        assert table["good"]["dark"].status == "found"

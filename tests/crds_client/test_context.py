@@ -1,0 +1,95 @@
+"""From a name, a date or nothing to one context."""
+
+import pytest
+
+from calbatch.crds_client.cache import Cache
+from calbatch.crds_client.context import BUILD_CONTEXTS, choose_context
+from calbatch.crds_client.errors import ContextError, UnsafeName
+
+RELEASE, BUILD = BUILD_CONTEXTS["jwst"]
+
+
+class Server:
+    """Answers as a CRDS server would."""
+
+    def default_context(self, state):
+        return {"latest": "jwst_0900.pmap", "edit": "jwst_0901.pmap"}[state]
+
+    def build_context(self, version):
+        assert version == RELEASE
+        return "jwst_0800.pmap"
+
+    def context_by_date(self, date):
+        return f"jwst_{date[:4]}.pmap"
+
+
+@pytest.fixture
+def cache(tmp_path):
+    made = Cache(tmp_path)
+    made.mappings.mkdir(parents=True)
+    made.config.mkdir(parents=True)
+    for number in ("0001", "0541"):
+        (made.mappings / f"jwst_{number}.pmap").touch()
+    return made
+
+
+def test_a_file_name_is_taken(cache):
+    assert choose_context("jwst_0003.pmap", cache).name == "jwst_0003.pmap"
+    with pytest.raises(UnsafeName):
+        choose_context("../jwst_0003.pmap", cache)
+
+
+def test_nothing_means_the_build_context_if_it_is_there(cache):
+    (cache.mappings / BUILD).touch()
+    choice = choose_context(None, cache)
+    assert choice.name == BUILD
+    assert RELEASE in choice.reason
+
+
+def test_nothing_means_the_latest_otherwise_and_says_so(cache):
+    choice = choose_context(None, cache)
+    assert choice.name == "jwst_0541.pmap"
+    assert "latest" in choice.reason
+    assert BUILD in choice.reason
+
+
+def test_latest_is_what_the_server_last_said_if_that_is_there(cache):
+    config = cache.config / "server_config"
+    config.write_text("{'operational_context': 'jwst_0001.pmap'}")
+    assert choose_context("jwst-operational", cache).name == "jwst_0001.pmap"
+    config.write_text("{'operational_context': 'jwst_0700.pmap'}")
+    assert choose_context("latest", cache).name == "jwst_0541.pmap"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "name"),
+    [
+        ("latest", "jwst_0900.pmap"),
+        ("jwst-edit", "jwst_0901.pmap"),
+        ("build", "jwst_0800.pmap"),
+        (None, "jwst_0800.pmap"),
+        ("2024-01-31", "jwst_2024.pmap"),
+        ("jwst-2023-01-31T12:00:00", "jwst_2023.pmap"),
+    ],
+)
+def test_a_server_is_asked(cache, wanted, name):
+    assert choose_context(wanted, cache, Server()).name == name
+
+
+def test_dates_are_looked_up_in_the_kept_history(real_data):
+    cache = Cache(real_data / "crds")
+    assert choose_context("2019-07-30T15:06:02", cache).name == "jwst_0541.pmap"
+    assert choose_context("2019-07-30T15:06:01", cache).name == "jwst_0540.pmap"
+    with pytest.raises(ContextError, match="no context was in use"):
+        choose_context("1990-01-01", cache)
+
+
+@pytest.mark.parametrize("wanted", ["newest", "hst-latest", "2024", "jwst_0541.imap"])
+def test_other_words_are_refused(cache, wanted):
+    with pytest.raises(ContextError, match="is not a context"):
+        choose_context(wanted, cache)
+
+
+def test_an_empty_cache_without_a_server_is_an_error(tmp_path):
+    with pytest.raises(ContextError, match="no context"):
+        choose_context(None, Cache(tmp_path))

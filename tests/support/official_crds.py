@@ -1,0 +1,85 @@
+"""PyPI ``crds`` beside ours: its answers in the terms of ours."""
+
+import functools
+import os
+import random
+from pathlib import Path
+
+from calbatch.crds_client.conditioning import condition_value
+from calbatch.crds_client.errors import MappingError
+from calbatch.crds_client.literals import parse_mapping
+from calbatch.crds_client.rules import NOT_APPLICABLE, ReferenceRules, Resolution
+from calbatch.crds_client.selectors import flat_names
+from support.crds_rules import Generator
+
+Answer = tuple[str, tuple[str, ...]]
+GARBAGE = "garbage"
+
+
+@functools.cache
+def official():
+    """Import ``crds`` quietly, with no server to ask."""
+    os.environ.setdefault("CRDS_SERVER_URL", "https://jwst-serverless.stsci.edu")
+    from crds.core import log, rmap
+
+    log.set_verbose(0)
+    log.THE_LOGGER.logger.setLevel("CRITICAL")
+    return rmap
+
+
+def official_rules(text: str, name: str = "drawn.rmap"):
+    """Load rules as ``crds`` does; None if it refuses them."""
+    try:
+        return official().ReferenceMapping.from_string(text, name, ignore_checksum=True)
+    except Exception:  # crds raises anything
+        return None
+
+
+def our_rules(text: str, name: str = "drawn.rmap") -> ReferenceRules | None:
+    """Load rules as we do; None if we refuse them."""
+    try:
+        return ReferenceRules(parse_mapping(text, name))
+    except MappingError:
+        return None
+
+
+def answer(value: object) -> Answer:
+    """Put what ``crds`` returns for a type into status and names."""
+    if value is None or (isinstance(value, str) and value.startswith("NOT FOUND n/a")):
+        return "n/a", ()
+    if isinstance(value, str) and value.startswith("NOT FOUND"):
+        return "not found", ()
+    try:
+        return "found", tuple(name for name in flat_names(value) if name not in NOT_APPLICABLE)
+    except TypeError:  # it returns rules instead of names where only some equals name a file
+        return GARBAGE, ()
+
+
+def agree(got: Resolution, expected: Answer) -> bool:
+    """Tell whether we answer as ``crds`` does; where it answers with rules, we find nothing."""
+    if expected[0] == GARBAGE:
+        return got.status == "not found"
+    return (got.status, got.names) == expected
+
+
+def compare_drawn(seed: int, headers: int = 25) -> dict[str, int]:
+    """Draw rules and headers; both must agree on all. Return how often each status came."""
+    rng = random.Random(seed)
+    drawn = Generator(rng).draw()
+    theirs, ours = official_rules(drawn.text), our_rules(drawn.text)
+    assert (theirs is None) == (ours is None), f"seed {seed}: one loads\n{drawn.text}"
+    counts: dict[str, int] = {}
+    for _ in range(headers if ours else 0):
+        header = drawn.header(rng)
+        if rng.random() < 0.6:
+            header = {key: condition_value(value) for key, value in header.items()}
+        expected = answer(theirs.get_best_ref(dict(header)))
+        got = ours.resolve(header)
+        counts[expected[0]] = counts.get(expected[0], 0) + 1
+        assert agree(got, expected), f"seed {seed}: {header}\n{drawn.text}"
+    return counts
+
+
+def rmap_texts(folder: Path) -> dict[str, str]:
+    """Read every ``.rmap`` of a cache."""
+    return {path.name: path.read_text() for path in sorted(folder.glob("*.rmap"))}
