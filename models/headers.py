@@ -12,6 +12,7 @@ from typing import Any
 
 from astropy.io import fits
 
+from calbatch.models.errors import FileError, ModelError, ValidationError, ValidationWarning
 from calbatch.models.header_cards import (
     COMMENTARY,
     Card,
@@ -22,7 +23,6 @@ from calbatch.models.header_cards import (
     read_cards,
     unwritable,
 )
-from calbatch.models.errors import FileError, ModelError, ValidationError, ValidationWarning
 from calbatch.models.schema import PRIMARY, KeywordSpec, Schema
 from calbatch.models.validate import describe, report, switch, validate_value
 

@@ -65,7 +65,7 @@ class TestReading:
         assert data == before
 
     def test_an_unknown_name_is_an_error_that_names_the_nearest(self, meta):
-        with pytest.raises(AttributeError, match="meta.instrument has no 'filtre'.*'filter'"):
+        with pytest.raises(AttributeError, match=r"meta\.instrument has no 'filtre'.*'filter'"):
             _ = meta.instrument.filtre
 
     def test_is_it_set(self, meta):
@@ -112,7 +112,7 @@ class TestAssigning:
     def test_deleting(self, meta):
         del meta.telescope
         assert meta.telescope is None
-        with pytest.raises(AttributeError, match="meta.telescope is not set"):
+        with pytest.raises(AttributeError, match=r"meta\.telescope is not set"):
             del meta.telescope
 
     @pytest.mark.parametrize("name", ["instance", "_private"])

@@ -84,7 +84,7 @@ class TestValues:
             ("array", np.array([1, 2]), [1, 2]),
             ("array", (1, 2), [1, 2]),
             ("integer", 3.0, 3),
-            ("string", datetime.datetime(2022, 7, 1, 12), "2022-07-01T12:00:00"),
+            ("string", datetime.date(2022, 7, 1), "2022-07-01"),
         ],
     )
     def test_values_become_plain_python(self, kind, given, plain):
