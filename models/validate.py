@@ -111,12 +111,14 @@ def _fault(spec: KeywordSpec, value: Any) -> str | None:
         return f"must be {article} {spec.type}, not {type(value).__name__}"
     if spec.enum is not None and value not in spec.enum:
         return f"must be {_allowed(spec.enum, value)}"
-    if spec.pattern is not None and not re.search(spec.pattern, str(value)):
-        return f"must match {spec.pattern!r}"
-    if spec.minimum is not None and not value >= spec.minimum:
-        return f"must be at least {spec.minimum}"
-    if spec.maximum is not None and not value <= spec.maximum:
-        return f"must be at most {spec.maximum}"
+    if isinstance(value, str):
+        if spec.pattern is not None and not re.search(spec.pattern, value):
+            return f"must match {spec.pattern!r}"
+    elif _is_type(value, "number"):
+        if spec.minimum is not None and value < spec.minimum:
+            return f"must be at least {spec.minimum}"
+        if spec.maximum is not None and value > spec.maximum:
+            return f"must be at most {spec.maximum}"
     return _other_fault(spec, value) if spec.others else None
 
 
