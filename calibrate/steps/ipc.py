@@ -1,0 +1,125 @@
+"""Inter-pixel capacitance: give back the charge that a pixel's neighbours appear to hold.
+
+Source: jwst 3.0.0 ``ipc`` step, without IRS2 readout.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from calbatch.calibrate.step import Step, StepError
+from calbatch.calibrate.steps._reference_pixels import (
+    DETECTOR,
+    miri_margins,
+    near_infrared_margins,
+)
+from calbatch.models.datamodels import IPCModel, RampModel
+from calbatch.models.plan import REGION, Region
+from calbatch.models.rows import Reader
+
+Array = npt.NDArray[Any]
+
+
+class IPCStep(Step):
+    """Convolve every group with the kernel that undoes inter-pixel capacitance.
+
+    Reference pixels stay as they are, and count as zero for their neighbours.
+    """
+
+    reference_file_types = ("ipc",)
+    cal_step = "ipc"
+
+    def process(self, exposure: RampModel) -> RampModel:
+        """Return the exposure with its groups to be convolved."""
+        if max(exposure.frame) > DETECTOR or "IRS2" in str(exposure.meta.exposure.readpatt):
+            raise StepError("ipc: IRS2 readout is not supported yet")
+        interior = interior_of(exposure)
+        reference = self.open_reference(exposure, "ipc")
+        weights = kernel_of(reference)
+        return exposure.map_tiles(
+            deconvolve,
+            outputs=("data",),
+            radius=max(weights.shape[:2]) // 2,
+            weights=weights,
+            interior=interior,
+            region=REGION,
+        )
+
+
+def interior_of(exposure: RampModel) -> Region:
+    """Return where an exposure's array has no reference pixels.
+
+    Raises
+    ------
+    StepError
+        When the header does not say where on the detector the array lies.
+    """
+    place = exposure.meta.subarray
+    if place.xstart is None or place.ystart is None:
+        raise StepError("ipc: the header lacks SUBSTRT1 or SUBSTRT2, where the array begins")
+    origin = place.ystart - 1, place.xstart - 1
+    miri = exposure.meta.instrument.name == "MIRI"
+    margins = (miri_margins if miri else near_infrared_margins)(exposure.frame, origin)
+    return margins.interior(exposure.frame)
+
+
+def kernel_of(reference: IPCModel) -> Array | Reader:
+    """Return the kernel (rows, columns), or a reader of one for each pixel.
+
+    Raises
+    ------
+    StepError
+        When the kernel has no middle pixel.
+    """
+    reader = reference.rows("data")
+    shape = reader.shape
+    if len(shape) not in (2, 4) or shape[0] % 2 == 0 or shape[1] % 2 == 0:
+        raise StepError(
+            f"ipc: {reference.path}: the kernel must have odd sizes, alone or for each pixel, "
+            f"its shape is {shape}"
+        )
+    return reader.read((0, shape[0]), (0, shape[1])) if len(shape) == 2 else reader
+
+
+def deconvolve(data: Array, *, weights: Array, interior: Region, region: Region) -> Array:
+    """Convolve each group's pixels, reference pixels excepted.
+
+    Parameters
+    ----------
+    data : ndarray
+        float32, (integrations, groups, rows, columns).
+    weights : ndarray
+        (kernel rows, kernel columns), or with (rows, columns) behind: the kernel of each pixel.
+    interior : Region
+        The part of the exposure without reference pixels.
+    region : Region
+        The rows and columns of the exposure that ``data`` covers.
+
+    Returns
+    -------
+    ndarray
+        float32, shaped as ``data``. What lies outside the interior counts as zero.
+    """
+    rows, cols = (
+        slice(*(min(max(edge, first), last) - first for edge in inside))
+        for inside, (first, last) in zip(interior, region, strict=True)
+    )
+    result = data.copy()
+    if weights.ndim == 4:
+        weights = weights[:, :, rows, cols]
+    for frame in np.ndindex(data.shape[:2]):
+        result[frame][rows, cols] = _convolved(data[frame][rows, cols], weights)
+    return result
+
+
+def _convolved(image: Array, weights: Array) -> Array:
+    """Return the sum of shifted images, the one in place last as it is the largest."""
+    (height, width), (half_rows, half_cols) = image.shape, (n // 2 for n in weights.shape[:2])
+    padded = np.pad(image, ((half_rows, half_rows), (half_cols, half_cols)))
+    total = np.zeros_like(image)
+    middle = half_rows, half_cols
+    for j, i in sorted(np.ndindex(weights.shape[:2]), key=lambda shift: shift == middle):
+        row, col = 2 * half_rows - j, 2 * half_cols - i
+        total += weights[j, i] * padded[row : row + height, col : col + width]
+    return total
