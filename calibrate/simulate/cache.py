@@ -58,11 +58,12 @@ OWN_KEYS = {
 # Types that a pipeline may ask for and that these exposures need nothing of, or not always.
 NOT_APPLICABLE = (
     "abvegaoffset apcorr area barshadow bkg camera chromcorr collimator cubepar dark dflat "
-    "disperser distortion drizpars emicorr extract1d fflat filteroffset flat fore fpa fringe fringefreq "
-    "gain ifufore ifupost ifuslicer ipc lastframe linearity mask mrsptcorr mrsxartcorr msa msaoper "
-    "nrm ote pastasoss pathloss persat photom pictureframe psf psfmask readnoise refpix regions "
-    "reset rscd saturation sflat sirskernel speckernel specprofile specwcs straymask superbias "
-    "throughput trapdensity trappars tsophot wavecorr wavelengthrange wfssbkg"
+    "disperser distortion drizpars emicorr extract1d fflat filteroffset flat fore fpa fringe "
+    "fringefreq gain ifufore ifupost ifuslicer ipc lastframe linearity mask mrsptcorr "
+    "mrsxartcorr msa msaoper nrm ote pastasoss pathloss persat photom pictureframe psf "
+    "psfmask readnoise refpix regions reset rscd saturation sflat sirskernel speckernel "
+    "specprofile specwcs straymask superbias throughput trapdensity trappars tsophot wavecorr "
+    "wavelengthrange wfssbkg"
 )
 
 Match = tuple[str, ...]
@@ -125,9 +126,7 @@ class Cache:
         names: dict[str, dict[str, str]] = {}
         nothing = {kind.upper(): "N/A" for kind in NOT_APPLICABLE.split()}
         for instrument, kind in sorted(self._rules):
-            types = names.setdefault(
-                instrument, {name.upper(): "N/A" for name in NOT_APPLICABLE.split()}
-            )
+            types = names.setdefault(instrument, nothing.copy())
             types[kind.upper()] = self._write_rules(instrument, kind)
         instruments = {}
         for instrument, types in names.items():

@@ -44,7 +44,7 @@ def add_counts(counts: Image, signal: Image, full_well: Image, coefficients: Ima
     """Add to ``counts`` what a read makes of the linear signal: nonlinear, stopped at full well.
 
     ``coefficients`` (5, rows, cols) are those of the linearity reference; two Newton steps after a
-    reversed series invert them (see ``linearity.delinearise``).
+    reversed series invert them.
     """
     for row in range(signal.shape[0]):
         for col in range(signal.shape[1]):

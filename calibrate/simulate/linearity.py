@@ -7,6 +7,8 @@ the bias go in, linear DN come out. The simulator needs the other direction.
 import numpy as np
 from numpy.typing import NDArray
 
+from calbatch.calibrate.simulate.kernels import add_counts
+
 Image = NDArray[np.float32]
 
 
@@ -26,29 +28,31 @@ def linearise(counts: Image, coefficients: Image) -> Image:
     return result
 
 
-def delinearise(signal: Image, coefficients: Image) -> Image:
+def delinearise(signal: Image, full_well: Image, coefficients: Image) -> Image:
     """Return the counts above the bias that ``linearise`` turns into ``signal``.
-
-    The polynomial must be ``x`` plus small terms of higher power that grow up to the largest
-    signal. A series reversed to the third power starts two Newton steps, which leave less than 1e-6
-    of the signal for a loss of 10 % at the largest signal.
-    """
-    second, third = coefficients[2], coefficients[3]
-    counts = signal * (1 - signal * (second - (2 * second * second - third) * signal))
-    for _ in range(2):
-        value, slope = _value_and_slope(counts, coefficients)
-        counts -= (value - signal) / slope
-    return counts
-
-
-def inverse_coefficients(coefficients: Image, largest: Image) -> Image:
-    """Return polynomials, one per pixel, that approximate ``delinearise`` up to ``largest``.
 
     Parameters
     ----------
-    coefficients : ndarray, shape (n, rows, cols)
-    largest : ndarray, shape (rows, cols)
-        Linear DN up to which the inverse is fitted.
+    signal : ndarray, shape (rows, cols)
+        Linear DN.
+    full_well : ndarray, shape (rows, cols)
+        Counts at which a pixel stops: the result is never larger.
+    coefficients : ndarray, shape (5, rows, cols)
+        The polynomial must grow up to full well, and its powers above the first must be small there
+        (a loss of 10 % leaves an error below 1e-6 of the signal).
+    """
+    counts = np.zeros_like(signal)
+    add_counts(counts, signal, full_well, coefficients)
+    return counts
+
+
+def inverse_coefficients(full_well: Image, coefficients: Image) -> Image:
+    """Return polynomials, one per pixel, that approximate ``delinearise`` up to full well.
+
+    Parameters
+    ----------
+    full_well : ndarray, shape (rows, cols)
+    coefficients : ndarray, shape (5, rows, cols)
 
     Returns
     -------
@@ -58,21 +62,10 @@ def inverse_coefficients(coefficients: Image, largest: Image) -> Image:
     nodes = np.linspace(0.02, 1, 24)
     powers = np.arange(1, 6)
     solve = np.linalg.pinv(nodes[:, np.newaxis] ** powers).astype(np.float32)
-    inverse = np.zeros((6, *largest.shape), dtype=np.float32)
+    largest = linearise(full_well, coefficients)
+    inverse = np.zeros((6, *full_well.shape), dtype=np.float32)
     for node, weights in zip(nodes.astype(np.float32), solve.T, strict=True):
-        counts = delinearise(node * largest, coefficients)
+        counts = delinearise(node * largest, full_well, coefficients)
         inverse[1:] += weights[:, np.newaxis, np.newaxis] * counts
     inverse[1:] /= largest ** powers[:, np.newaxis, np.newaxis]
     return inverse
-
-
-def _value_and_slope(counts: Image, coefficients: Image) -> tuple[Image, Image]:
-    """Return the polynomial and its derivative by Horner's rule."""
-    value = np.zeros_like(counts) + coefficients[-1]
-    slope = np.zeros_like(counts)
-    for plane in coefficients[-2::-1]:
-        slope *= counts
-        slope += value
-        value *= counts
-        value += plane
-    return value, slope

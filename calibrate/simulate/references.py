@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from calbatch.calibrate.simulate.geometry import Frame, Readout
 from calbatch.calibrate.simulate.instruments import READPATTS
-from calbatch.calibrate.simulate.linearity import inverse_coefficients, linearise
+from calbatch.calibrate.simulate.linearity import inverse_coefficients
 from calbatch.calibrate.simulate.maps import DetectorMaps, Mask
 from calbatch.calibrate.simulate.ramp import RESET_GROUPS, dark_factor, reset_factor
 from calbatch.calibrate.simulate.spec import SimulationSpec
@@ -227,8 +227,8 @@ def _linearity(setting: Setting) -> Reference:
     coefficients[2, half] = np.nan
     extensions = [Extension("COEFFS", coefficients)]
     if needs_inverse(setting.spec, setting.readout):
-        largest = linearise(maps.full_well, maps.coefficients)
-        extensions.append(Extension("INV_COEFFS", inverse_coefficients(maps.coefficients, largest)))
+        inverse = inverse_coefficients(maps.full_well, maps.coefficients)
+        extensions.append(Extension("INV_COEFFS", inverse))
     extensions += encode_flags({"NO_LIN_CORR": (bad & ~half) | maps.reference})
     return _reference(setting, "linearity", "LinearityModel", extensions)
 

@@ -33,6 +33,8 @@ class Truth:
         Light as collected, DN per second: what a rate image estimates.
     flux : ndarray, shape (rows, cols)
         Light before the flat field, electrons per second.
+    sigma : ndarray, shape (rows, cols)
+        Standard deviation of the difference of two successive groups without cosmic rays, DN.
     good : ndarray of bool, shape (rows, cols)
         Pixels that see light and are neither hot nor dead nor spoilt in a reference.
     rays : structured array
@@ -43,6 +45,7 @@ class Truth:
 
     rate: Image
     flux: Image
+    sigma: Image
     good: Mask
     rays: NDArray[np.void]
 
@@ -55,6 +58,7 @@ def make_truth(
     return Truth(
         rate=(collected / maps.gain).astype(np.float32),
         flux=light.astype(np.float32),
+        sigma=_difference_noise(readout, maps, collected),
         good=~(maps.reference | maps.dead | maps.hot | bad),
         rays=_ray_table(readout, maps, rays),
     )
@@ -65,6 +69,7 @@ def write_truth(path: Path, truth: Truth) -> None:
     extensions = [
         Extension("RATE", truth.rate, [("BUNIT", "DN/s", "light as collected")]),
         Extension("FLUX", truth.flux, [("BUNIT", "electron/s", "light before the flat field")]),
+        Extension("SIGMA", truth.sigma, [("BUNIT", "DN", "of successive groups' difference")]),
         Extension("GOOD", truth.good.astype(np.uint8)),
         Extension("RAYS", truth.rays),
     ]
@@ -78,8 +83,17 @@ def read_truth(path: Path) -> Truth:
         rays = np.zeros(len(table), dtype=RAY_COLUMNS)
         for name, _ in RAY_COLUMNS:
             rays[name] = table[name]
-        rate, flux = (hdus[name].data.astype(np.float32) for name in ("RATE", "FLUX"))
-        return Truth(rate, flux, hdus["GOOD"].data.astype(bool), rays)
+        rate, flux, sigma = (hdus[name].data.astype("f4") for name in ("RATE", "FLUX", "SIGMA"))
+        return Truth(rate, flux, sigma, hdus["GOOD"].data.astype(bool), rays)
+
+
+def _difference_noise(
+    readout: Readout, maps: DetectorMaps, collected: NDArray[np.float64]
+) -> Image:
+    """Return the standard deviation of two groups' difference: reading and counting."""
+    electrons = (collected + maps.dark_rate) * readout.group_time
+    variance = 2 * maps.read_noise**2 / readout.nframes + electrons / maps.gain**2
+    return np.sqrt(variance).astype(np.float32)
 
 
 def _ray_table(readout: Readout, maps: DetectorMaps, rays: list[Rays]) -> NDArray[np.void]:

@@ -1,7 +1,7 @@
 import pytest
+from support.simulated import small_exposure
 
 from calbatch.calibrate.simulate import SimulationSpec, simulate
-from support.simulated import small_exposure
 
 
 def contents(folder):

@@ -1,0 +1,85 @@
+"""How well calibrated products agree with the truth of simulated exposures."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calbatch.calibrate.simulate.truth import Truth
+from calbatch.models.dq import DO_NOT_USE, JUMP_DET, SATURATED
+
+BRIGHT_RAY = 10.0  # standard deviations of two groups' difference
+
+
+@dataclass(frozen=True)
+class RateScore:
+    """Statistics of (rate - truth) / error over the pixels compared."""
+
+    pixels: int
+    mean: float
+    scatter: float
+
+
+@dataclass(frozen=True)
+class RayScore:
+    """How cosmic rays were found.
+
+    Attributes
+    ----------
+    bright : int
+        Rays above 10 standard deviations of two groups' difference, in good and unsaturated pixels,
+        that arrived after the first group.
+    found : float
+        Fraction of these that are flagged at their group.
+    false : float
+        Fraction of all samples flagged as a jump, though no ray is within one pixel and one group.
+    """
+
+    bright: int
+    found: float
+    false: float
+
+
+def score_rate(
+    truth: Truth, rate: NDArray[Any], error: NDArray[Any], dq: NDArray[Any]
+) -> RateScore:
+    """Compare a rate image (DN/s, arrays of shape (rows, cols)) with the truth.
+
+    Pixels that are flagged DO_NOT_USE or SATURATED, have no value, or are not good in the truth are
+    left out.
+    """
+    used = truth.good & np.isfinite(rate) & np.isfinite(error) & (error > 0)
+    used &= (dq & (DO_NOT_USE | SATURATED)) == 0
+    pull = (rate[used].astype(np.float64) - truth.rate[used]) / error[used]
+    return RateScore(int(used.sum()), float(pull.mean()), float(pull.std()))
+
+
+def score_rays(truth: Truth, groupdq: NDArray[np.uint8]) -> RayScore:
+    """Compare jump flags, shape (nints, ngroups, rows, cols), with the true cosmic rays."""
+    rays = truth.rays
+    place = rays["integration"], rays["group"], rays["row"], rays["col"]
+    pixel = rays["row"], rays["col"]
+    flags = groupdq[place]
+    bright = (rays["dn"] > BRIGHT_RAY * truth.sigma[pixel]) & (rays["group"] > 0)
+    bright &= truth.good[pixel] & ((flags & (DO_NOT_USE | SATURATED)) == 0)
+    found = (flags[bright] & JUMP_DET) != 0
+    jumps = (groupdq & JUMP_DET) != 0
+    false = jumps & ~_near(rays, groupdq.shape)
+    count = int(bright.sum())
+    return RayScore(count, float(found.mean()) if count else 1.0, float(false.mean()))
+
+
+def _near(rays: NDArray[np.void], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return the samples within one pixel and one group of a ray."""
+    _, ngroups, rows, cols = shape
+    near = np.zeros(shape, dtype=bool)
+    for step in np.ndindex(3, 3, 3):
+        group, row, col = (
+            np.clip(rays[name] + move - 1, 0, size - 1)
+            for name, move, size in zip(
+                ("group", "row", "col"), step, (ngroups, rows, cols), strict=True
+            )
+        )
+        near[rays["integration"], group, row, col] = True
+    return near
