@@ -1,0 +1,218 @@
+"""Compiled loops of the linearity step: a polynomial per pixel, over groups or over their reads.
+
+Every loop runs along a row, in single or double precision and in the order that stcal has, so that
+results agree to the last bits. Source: stcal 1.20 ``linearity``.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from calbatch.calibrate.jit import kernel
+from calbatch.models import dq
+
+NONE = np.uint8(0)
+SATURATED = np.uint8(dq.SATURATED)
+NO_LIN_CORR = np.uint32(dq.NO_LIN_CORR)
+
+Array = npt.NDArray[Any]
+
+
+# Loops along a row stand alone: only so are they all vectorized.
+
+
+@kernel
+def _clear(total: Array) -> None:
+    for x in range(total.size):
+        total[x] = 0
+
+
+@kernel
+def _begin(values: Array, factor: Array, result: Array) -> None:
+    for x in range(values.size):
+        result[x] = factor[x] * values[x]
+
+
+@kernel
+def _continue(values: Array, factor: Array, result: Array) -> None:
+    for x in range(values.size):
+        result[x] = (result[x] + factor[x]) * values[x]
+
+
+@kernel
+def _add(more: Array, result: Array) -> None:
+    for x in range(more.size):
+        result[x] += more[x]
+
+
+@kernel
+def _finish(values: Array, factor: Array, groupdq: Array, result: Array) -> None:
+    """Add the constant term; saturated samples keep their values."""
+    for x in range(values.size):
+        kept, found = values[x], result[x] + factor[x]
+        result[x] = kept if groupdq[x] & SATURATED != NONE else found
+
+
+@kernel
+def _powers(values: Array, coeffs: Array, result: Array) -> None:
+    """Evaluate a row of polynomials by Horner's rule, without the constant term."""
+    terms = coeffs.shape[0]
+    _begin(values, coeffs[terms - 1], result)
+    for term in range(terms - 2, 0, -1):
+        _continue(values, coeffs[term], result)
+
+
+@kernel
+def _find_bad(coeffs: Array, bad: Array) -> None:
+    for x in range(bad.size):
+        bad[x] |= coeffs[x] != coeffs[x]
+
+
+@kernel
+def _replace(coeffs: Array, bad: Array, identity: np.float32, usable: Array) -> None:
+    for x in range(bad.size):
+        given = coeffs[x]
+        usable[x] = identity if bad[x] else given
+
+
+@kernel
+def _usable_row(coeffs: Array, y: int, ref_dq: Array, usable: Array, flags: Array) -> None:
+    """Copy one row of coefficients to ``usable``, the identity where they cannot be used."""
+    terms, cols = usable.shape
+    bad = np.zeros(cols, np.bool_)
+    for x in range(cols):
+        bad[x] = (ref_dq[x] & NO_LIN_CORR != 0) | (coeffs[1, y, x] == 0)
+    for term in range(terms):
+        _find_bad(coeffs[term, y], bad)
+    for term in range(terms):
+        _replace(coeffs[term, y], bad, np.float32(term == 1), usable[term])
+    for x in range(cols):
+        flags[x] |= ref_dq[x] | (NO_LIN_CORR if bad[x] else np.uint32(0))
+
+
+@kernel
+def linearize_groups(
+    data: Array, groupdq: Array, coeffs: Array, ref_dq: Array, linear: Array, flags: Array
+) -> None:
+    """Apply each pixel's polynomial to all its groups that are not saturated."""
+    ints, groups, rows, cols = data.shape
+    usable = np.empty((coeffs.shape[0], cols), np.float32)
+    for y in range(rows):
+        _usable_row(coeffs, y, ref_dq[y], usable, flags[y])
+        for i in range(ints):
+            for group in range(groups):
+                values, result = data[i, group, y], linear[i, group, y]
+                _powers(values, usable, result)
+                _finish(values, usable[0], groupdq[i, group, y], result)
+
+
+@kernel
+def _last_good(
+    data: Array, groupdq: Array, y: int, middles: Array, raw: Array, flags: Array, span: Array
+) -> None:
+    """Gather each pixel's last good group: its counts, flags, and time since the first."""
+    for x in range(data.shape[2]):
+        count = 0
+        for group in range(data.shape[0]):
+            count += groupdq[group, y, x] & SATURATED == NONE
+        final = max(count - 2, 1)  # the last one that is not saturated may be so in part
+        raw[x], flags[x] = data[final, y, x], groupdq[final, y, x]
+        span[x] = middles[final] - middles[0]
+
+
+@kernel
+def _steady_row(
+    data: Array, groupdq: Array, y: int, coeffs: Array, middles: Array, first: Array, rate: Array
+) -> None:
+    """Find each pixel's first linear value, and its rise per read up to the last good group."""
+    cols = data.shape[2]
+    last, raw = np.empty(cols, np.float32), np.empty(cols, np.float32)
+    flags, span = np.empty(cols, np.uint8), np.empty(cols, np.float64)
+    _last_good(data, groupdq, y, middles, raw, flags, span)
+    _powers(data[0, y], coeffs, first)
+    _finish(data[0, y], coeffs[0], groupdq[0, y], first)
+    _powers(raw, coeffs, last)
+    _finish(raw, coeffs[0], flags, last)
+    for x in range(cols):
+        rate[x] = (last[x] - first[x]) / span[x]
+
+
+@kernel
+def _predict(first: Array, rate: Array, time: float, value: Array) -> None:
+    for x in range(first.size):
+        value[x] = first[x] + rate[x] * time
+
+
+@kernel
+def _shortfall(measured: Array, total: Array, count: int, offset: Array) -> None:
+    for x in range(measured.size):
+        offset[x] = measured[x] - total[x] / count
+
+
+@kernel
+def _linearize_average(
+    measured: Array,
+    times: Array,
+    first: Array,
+    rate: Array,
+    coeffs: Array,
+    inverse: Array,
+    reads: Array,
+    scratch: Array,
+) -> None:
+    """Split one row of averages into reads, linearize those, and leave their sum in scratch[0]."""
+    total, value, offset = scratch[0], scratch[1], scratch[2]
+    _clear(total)
+    for read in range(times.size):
+        _predict(first, rate, times[read], value)
+        _powers(value, inverse, reads[read])
+        _add(inverse[0], reads[read])
+        _add(reads[read], total)
+    _shortfall(measured, total, times.size, offset)
+    _clear(total)
+    for read in range(times.size):
+        _add(offset, reads[read])
+        _powers(reads[read], coeffs, value)
+        _add(coeffs[0], value)
+        _add(value, total)
+
+
+@kernel
+def _mean_or_kept(measured: Array, total: Array, count: int, groupdq: Array, out: Array) -> None:
+    for x in range(measured.size):
+        kept, found = measured[x], np.float32(total[x] / count)
+        out[x] = kept if groupdq[x] & SATURATED != NONE else found
+
+
+@kernel
+def linearize_reads(
+    data: Array,
+    groupdq: Array,
+    coeffs: Array,
+    inverse: Array,
+    ref_dq: Array,
+    frames: int,
+    linear: Array,
+    flags: Array,
+) -> None:
+    """Linearize the reads that each group averages, as a steady ramp would have had them.
+
+    ``groupgap`` does not enter: groups are taken to follow each other, as in stcal's caller.
+    """
+    ints, groups, rows, cols = data.shape
+    usable = np.empty((coeffs.shape[0], cols), np.float32)
+    back = np.empty((inverse.shape[0], cols), np.float32)
+    first, rate = np.empty(cols, np.float32), np.empty(cols, np.float64)
+    reads, scratch = np.empty((frames, cols), np.float64), np.empty((3, cols), np.float64)
+    middles = np.arange(groups) * frames + (frames + 1) / 2
+    for y in range(rows):
+        _usable_row(coeffs, y, ref_dq[y], usable, flags[y])
+        _usable_row(inverse, y, ref_dq[y], back, flags[y])
+        for i in range(ints):
+            _steady_row(data[i], groupdq[i], y, usable, middles, first, rate)
+            for group in range(groups):
+                times = np.arange(1, frames + 1) + group * frames - middles[0]
+                row, out = data[i, group, y], linear[i, group, y]
+                _linearize_average(row, times, first, rate, usable, back, reads, scratch)
+                _mean_or_kept(row, scratch[0], frames, groupdq[i, group, y], out)

@@ -1,0 +1,90 @@
+"""What the steps that correct ramps ask of an exposure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from calbatch.calibrate.errors import StepError
+from calbatch.models.base import DataModel
+from calbatch.models.datamodels import RampModel
+
+
+def as_ramp(exposure: DataModel) -> RampModel:
+    """Return an exposure as a ramp, its DQ arrays zero where it has none yet.
+
+    Raises
+    ------
+    StepError
+        For an exposure that is no ramp, or of a readout that is not supported yet.
+    """
+    if exposure.shape is None or len(exposure.shape) != 4:
+        raise StepError(
+            f"{exposure.path}: must be a ramp, (integrations, groups, rows, columns), "
+            f"its shape is {exposure.shape}"
+        )
+    refuse_readouts(exposure)
+    return exposure if isinstance(exposure, RampModel) else RampModel(exposure)
+
+
+def refuse_readouts(exposure: DataModel) -> None:
+    """Refuse, by name, readouts that the steps would get wrong.
+
+    Raises
+    ------
+    StepError
+        For IRS2, multistripe and superstripe readouts, zero frames and explicit read times.
+    """
+    meta = exposure.meta
+    found = {
+        f"IRS2 readout (READPATT = {meta.exposure.readpatt})": (
+            "IRS2" in str(meta.exposure.readpatt)
+        ),
+        "a separate zero frame (ZEROFRAM = T)": bool(meta.exposure.zero_frame),
+        "multistripe readout": meta.subarray.multistripe_reads1 is not None,
+        "superstripe readout": bool(meta.subarray.num_superstripe),
+        "explicit read times": bool(meta.exposure.read_times),
+    }
+    for what, present in found.items():
+        if present:
+            raise StepError(f"{exposure.path}: {what} is not supported yet")
+
+
+@dataclass(frozen=True)
+class Readout:
+    """How groups sample a ramp: how many, of how many averaged frames, how many skipped between."""
+
+    groups: int
+    frames: int
+    gap: int
+
+    @classmethod
+    def of(cls, model: DataModel) -> Readout:
+        """Return the readout of an exposure or of a dark.
+
+        Raises
+        ------
+        StepError
+            When the header lacks a number.
+        """
+        shape: Any = model.shape
+        return cls(shape[-3], frames_of(model), required(model, "groupgap", "GROUPGAP"))
+
+
+def frames_of(model: DataModel) -> int:
+    """Return how many frames a group averages."""
+    return required(model, "nframes", "NFRAMES")
+
+
+def required(model: DataModel, name: str, keyword: str) -> int:
+    """Return a number of ``meta.exposure`` that must be there.
+
+    Raises
+    ------
+    StepError
+        When the header lacks it.
+    """
+    value = model[f"meta.exposure.{name}"]
+    if value is None:
+        raise StepError(f"{model.path}: the header lacks {keyword}")
+    return int(value)

@@ -1,0 +1,158 @@
+"""Compiled loops of the saturation step. They change the flags that they are given.
+
+Source: jwst 3.0.0 ``saturation`` step and stcal 1.20 ``flag_saturated_pixels``, which work plane by
+plane; here a row of one group stays in the processor's cache while it is flagged.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from calbatch.calibrate.jit import kernel
+from calbatch.models import dq
+
+# Bytes, not integers: mixed widths would keep the loops from being vectorized.
+NONE = np.uint8(0)
+DO_NOT_USE = np.uint8(dq.DO_NOT_USE)
+SATURATED = np.uint8(dq.SATURATED)
+LOW = np.uint8(dq.AD_FLOOR | dq.DO_NOT_USE)
+NO_SAT_CHECK = np.uint32(dq.NO_SAT_CHECK)
+NEVER = np.float32(65536)  # beyond what the 16-bit converter gives
+EXCLUDED = np.uint8(dq.SATURATED | dq.DO_NOT_USE)
+
+Array = npt.NDArray[Any]
+
+
+# Loops along a row stand alone: only so are they all vectorized.
+
+
+@kernel
+def _limit(threshold: Array, ref_dq: Array, limit: Array, checked: Array, flags: Array) -> None:
+    for x in range(threshold.size):
+        value = threshold[x]
+        known = (value == value) & (ref_dq[x] & NO_SAT_CHECK == 0)
+        checked[x] = known
+        limit[x] = value if known else NEVER
+        flags[x] |= ref_dq[x] | (np.uint32(0) if value == value else NO_SAT_CHECK)
+
+
+@kernel
+def find_limits(
+    threshold: Array, ref_dq: Array, limit: Array, checked: Array, flags: Array
+) -> None:
+    """Copy the thresholds, out of reach where there is none; note which pixels have one."""
+    for y in range(threshold.shape[0]):
+        _limit(threshold[y], ref_dq[y], limit[y], checked[y], flags[y])
+
+
+@kernel
+def _mark(data: Array, threshold: Array, before: Array, found: Array, flags: Array) -> None:
+    """Flag one row of a group; ``found`` remembers which of its pixels have saturated."""
+    for x in range(data.size):
+        found[x] |= SATURATED if data[x] >= threshold[x] else NONE
+        low = LOW if data[x] <= 0 else NONE
+        flags[x] = before[x] | found[x] | low
+
+
+@kernel
+def _pick(flags: Array, bit: np.uint8, picked: Array) -> None:
+    for x in range(flags.size):
+        picked[x] = flags[x] & bit
+
+
+@kernel
+def _join(more: Array, flags: Array) -> None:
+    for x in range(flags.size):
+        flags[x] |= more[x]
+
+
+@kernel
+def _spread(flags: Array, bit: np.uint8, reach: int, padded: Array, wide: Array) -> None:
+    """Set ``bit`` in every pixel within a square of half-width ``reach`` of one that has it.
+
+    ``padded`` (columns + 2 reach) must be zero at both ends; ``wide`` has the flags' shape.
+    """
+    rows, cols = flags.shape
+    for y in range(rows):
+        _pick(flags[y], bit, padded[reach : reach + cols])
+        _pick(padded[:cols], bit, wide[y])
+        for shift in range(1, 2 * reach + 1):
+            _join(padded[shift : shift + cols], wide[y])
+    for y in range(rows):
+        for near in range(max(0, y - reach), min(rows, y + reach + 1)):
+            _join(wide[near], flags[y])
+
+
+@kernel
+def flag_groups(data: Array, before: Array, threshold: Array, reach: int, flags: Array) -> None:
+    """Flag saturated and A/D floor groups of one integration, earlier groups first."""
+    groups, rows, cols = data.shape
+    found = np.zeros((rows, cols), np.uint8)
+    padded = np.zeros(cols + 2 * reach, np.uint8)
+    wide = np.empty((rows, cols), np.uint8)
+    for group in range(groups):
+        for y in range(rows):
+            _mark(data[group, y], threshold[y], before[group, y], found[y], flags[group, y])
+        if reach > 0:
+            _spread(flags[group], SATURATED, reach, padded, wide)
+
+
+@kernel
+def _dilute(threshold: Array, checked: Array, dilution: float, limit: Array) -> None:
+    for x in range(threshold.size):
+        limit[x] = threshold[x] * (dilution if checked[x] else 1.0)
+
+
+@kernel
+def _suspect(data: Array, limit: Array, flags: Array, following: Array, suspect: Array) -> None:
+    for x in range(data.size):
+        reached = DO_NOT_USE if data[x] >= limit[x] else NONE
+        before = reached if following[x] & SATURATED != NONE else NONE
+        suspect[x] = before if flags[x] & EXCLUDED == NONE else NONE
+
+
+@kernel
+def flag_averages(
+    data: Array, threshold: Array, checked: Array, frames: int, reach: int, flags: Array
+) -> None:
+    """Flag groups whose last frames may have saturated, though their average has not.
+
+    Only groups just before a saturated one are looked at: a steady ramp would have saturated in
+    the last frame at a lower average, by the ratio of the group's mean time to its end.
+    """
+    groups, rows, cols = data.shape
+    suspect, wide = np.empty((rows, cols), np.uint8), np.empty((rows, cols), np.uint8)
+    padded = np.zeros(cols + 2 * reach, np.uint8)
+    limit = np.empty(cols, np.float64)
+    for group in range(groups - 1):
+        end = (group + 1) * frames
+        dilution = (end - (frames - 1) / 2) / end
+        for y in range(rows):
+            _dilute(threshold[y], checked[y], dilution, limit)
+            _suspect(data[group, y], limit, flags[group, y], flags[group + 1, y], suspect[y])
+        if reach > 0:
+            _spread(suspect, DO_NOT_USE, reach, padded, wide)
+        for y in range(rows):
+            _join(suspect[y], flags[group, y])
+
+
+@kernel
+def flag_second_group(
+    data: Array, threshold: Array, bias: Array, frames: int, flags: Array
+) -> None:
+    """Flag second groups that a sudden jump near their end may have saturated.
+
+    That is where the third group is saturated, the first did not foretell it, and the second rose
+    by more than one frame at saturation adds to an average.
+    """
+    middle, end = (frames + 1) / 2, 3 * frames
+    for y in range(data.shape[1]):
+        for x in range(data.shape[2]):
+            if flags[2, y, x] & SATURATED == NONE or flags[1, y, x] & SATURATED != NONE:
+                continue
+            first, limit = data[0, y, x], threshold[y, x]
+            foretold = (first - bias[y, x]) / middle * end + bias[y, x]
+            room = (limit - first) / np.float32(frames)
+            if foretold < limit and data[1, y, x] - first > room:
+                flags[1, y, x] |= DO_NOT_USE

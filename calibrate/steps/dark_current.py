@@ -1,0 +1,160 @@
+"""Dark current: subtract the detector's dark ramp.
+
+Source: jwst 3.0.0 ``dark_current`` step and stcal 1.20 ``dark_sub``.
+"""
+
+import logging
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from calbatch.calibrate.errors import ParameterError, ReferenceFileError
+from calbatch.calibrate.parameters import Float, Text
+from calbatch.calibrate.step import Step, StepError
+from calbatch.calibrate.steps._dark_levels import DarkLevels, subtract_levels
+from calbatch.calibrate.steps._ramps import Readout, as_ramp
+from calbatch.models.base import DataModel
+from calbatch.models.datamodels import RampModel
+from calbatch.models.rows import Reader
+
+Array = npt.NDArray[Any]
+
+log = logging.getLogger(__name__)
+
+
+class DarkCurrentStep(Step):
+    """Subtract the dark from every group, averaged and extrapolated to the exposure's groups.
+
+    MIRI's darks differ by integration: the last one stands for all further integrations.
+    """
+
+    reference_file_types = ("dark",)
+    cal_step = "dark_sub"
+
+    dark_output = Text(None, none=True, help="must stay None: saving the dark is not supported yet")
+    average_dark_current = Float(
+        None, none=True, unit="electron/s", help="must stay None: it is not supported yet"
+    )
+
+    def check(self) -> None:
+        """Refuse what is not supported yet."""
+        for name in ("dark_output", "average_dark_current"):
+            if getattr(self, name) is not None:
+                raise ParameterError(f"{self.name}.{name} is not supported yet: leave it None")
+
+    def process(self, exposure: DataModel) -> RampModel:
+        """Return the ramp less its dark."""
+        ramp = as_ramp(exposure)
+        reference = self.open_reference(ramp, "dark")
+        refuse_average_dark_current(reference)
+        integration = dark_integrations(ramp, reference)
+        return ramp.map_tiles(
+            subtract_dark,
+            outputs=("data", "pixeldq"),
+            levels=levels_of(ramp, reference, max(integration) + 1),
+            dark_dq=flags_of(reference),
+            integration=integration,
+        )
+
+
+def subtract_dark(
+    data: Array, pixeldq: Array, *, levels: Array, dark_dq: Array, integration: tuple[int, ...]
+) -> tuple[Array, Array]:
+    """Return the ramp less its dark, and the pixel flags with the dark's.
+
+    Parameters
+    ----------
+    data : ndarray
+        Counts (DN), (integrations, groups, rows, columns).
+    pixeldq : ndarray
+        Flags, (rows, columns).
+    levels : ndarray
+        Dark of each group (DN), (groups, rows, columns), or this for each of the dark's
+        integrations, (integrations, groups, rows, columns); NaN counts as no dark.
+    dark_dq : ndarray
+        Flags, (rows, columns), or (dark integrations, 1, rows, columns): those of any.
+    integration : tuple of int
+        For each integration of the exposure, which of the dark's it takes.
+    """
+    data, levels = np.ascontiguousarray(data), np.ascontiguousarray(levels)
+    result = np.empty_like(data)
+    subtract_levels(data, levels.reshape(-1, *levels.shape[-3:]), np.array(integration), result)
+    if dark_dq.ndim == 4:
+        dark_dq = np.bitwise_or.reduce(dark_dq[:, 0], axis=0)
+    return result, pixeldq | dark_dq
+
+
+def levels_of(ramp: RampModel, reference: DataModel, integrations: int) -> Reader | DarkLevels:
+    """Return the dark as the exposure's groups see it, of the first so many integrations.
+
+    Raises
+    ------
+    ReferenceFileError
+        When the dark's groups cannot be made into the exposure's.
+    """
+    wanted, have = Readout.of(ramp), Readout.of(reference)
+    alike = (wanted.frames, wanted.gap) == (have.frames, have.gap)
+    if not alike and (have.frames, have.gap) != (1, 0):
+        raise ReferenceFileError(
+            f"{reference.path}: averages {have.frames} frames and skips {have.gap}, the exposure "
+            f"{wanted.frames} and {wanted.gap}: wants a dark like that, or of single frames"
+        )
+    dark = reference.rows("data")
+    if len(dark.shape) == 4:
+        dark = dark.planes(slice(0, integrations))
+    step, count = (1, 1) if alike else (wanted.frames + wanted.gap, wanted.frames)
+    levels = DarkLevels(dark, wanted.groups, step, count, averages=not alike)
+    if levels.missing:
+        _announce_extrapolation(reference, levels)
+    elif alike:
+        lead = (slice(None),) * (len(dark.shape) - 3)
+        return dark.planes((*lead, slice(0, wanted.groups)))
+    return levels
+
+
+def _announce_extrapolation(reference: DataModel, levels: DarkLevels) -> None:
+    if levels.frames < 2:
+        raise ReferenceFileError(
+            f"{reference.path}: has one group: too few to extrapolate to the exposure's"
+        )
+    log.warning(
+        "%s: has %d frames, the exposure needs %d: extrapolated by its last two",
+        reference.path, levels.frames, levels.frames + levels.missing,
+    )  # fmt: skip
+
+
+def dark_integrations(ramp: RampModel, reference: DataModel) -> tuple[int, ...]:
+    """Return which of the dark's integrations each of the exposure's takes.
+
+    A segment that does not begin with the exposure's first integration takes the last one, as in
+    jwst.
+    """
+    shape: Any = reference.shape
+    count = shape[0] if len(shape) == 4 else 1
+    first = ramp.meta.exposure.integration_start in (None, 1)
+    integrations: Any = ramp.shape
+    return tuple(min(i, count - 1) if first else count - 1 for i in range(integrations[0]))
+
+
+def flags_of(reference: DataModel) -> Reader:
+    """Return the dark's flags; of a dark with several integrations, the first plane of each."""
+    flags = reference.rows("dq")
+    return flags.planes((slice(None), slice(0, 1))) if len(flags.shape) == 4 else flags
+
+
+def refuse_average_dark_current(reference: DataModel) -> None:
+    """Refuse a dark that adds its own noise to the ramp.
+
+    Raises
+    ------
+    StepError
+        When its average dark current is not zero.
+    """
+    scalar = reference.meta.exposure.average_dark_current
+    array = reference.has("average_dark_current") and reference.rows("average_dark_current")
+    if scalar or (array and array.whole().any()):
+        raise StepError(
+            f"{reference.path}: has an average dark current (AVDRKCUR), which adds to the noise: "
+            "that is not supported yet"
+        )

@@ -1,0 +1,81 @@
+"""DQ initialization: begin with what the detector's mask knows of each pixel.
+
+Source: jwst 3.0.0 ``dq_init`` step.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from calbatch.calibrate.parameters import Text
+from calbatch.calibrate.step import Step, StepError
+from calbatch.calibrate.steps._ramps import as_ramp
+from calbatch.models.base import DataModel
+from calbatch.models.datamodels import RampModel
+from calbatch.models.dq import DO_NOT_USE
+from calbatch.models.layout import read_layout
+from calbatch.models.rows import Reader, RowReader
+
+Array = npt.NDArray[Any]
+
+
+class DQInitStep(Step):
+    """Set the flags of pixels, and the unusable ones' groups, from the mask reference."""
+
+    reference_file_types = ("mask",)
+    cal_step = "dq_init"
+
+    user_supplied_dq = Text(
+        None, none=True, help="a FITS file with more flags, in the standard bits"
+    )
+
+    def process(self, exposure: DataModel) -> RampModel:
+        """Return the ramp with its flags begun."""
+        ramp = as_ramp(exposure)
+        reference = self.open_reference(ramp, "mask")
+        more = self.user_supplied_dq
+        return ramp.map_tiles(
+            apply_mask,
+            outputs=("pixeldq", "groupdq"),
+            mask=reference.rows("dq"),
+            user_dq=None if more is None else user_flags(more, ramp.frame),
+        )
+
+
+def apply_mask(
+    pixeldq: Array, groupdq: Array, *, mask: Array, user_dq: Array | None
+) -> tuple[Array, Array]:
+    """Return pixel and group flags with the mask's.
+
+    Parameters
+    ----------
+    pixeldq, mask : ndarray
+        Flags, (rows, columns).
+    groupdq : ndarray
+        Flags, (integrations, groups, rows, columns): they get DO_NOT_USE, so that no ramp is
+        fitted to an unusable pixel.
+    user_dq : ndarray or None
+        More flags, (rows, columns).
+    """
+    if user_dq is not None:
+        mask = mask | user_dq
+    return pixeldq | mask, groupdq | (mask & DO_NOT_USE).astype(np.uint8)
+
+
+def user_flags(path: str, frame: tuple[int, int]) -> Reader:
+    """Return the first image of a file, as flags of the exposure's pixels.
+
+    Raises
+    ------
+    StepError
+        When it has not the exposure's rows and columns.
+    """
+    images = [hdu for hdu in read_layout(path).hdus[:2] if hdu.kind in ("image", "compressed")]
+    found = images[0].shape if images else "none"
+    if found != frame:
+        raise StepError(
+            f"{path}: user_supplied_dq must be an image of {frame[0]} rows and {frame[1]} columns, "
+            f"found {found}"
+        )
+    return RowReader(images[0]).astype(np.uint32)

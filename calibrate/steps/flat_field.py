@@ -1,0 +1,195 @@
+"""Flat field: divide images by the detector's relative response.
+
+Source: jwst 3.0.0 ``flat_field`` step.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from calbatch.calibrate import subarray
+from calbatch.calibrate.errors import ParameterError
+from calbatch.calibrate.parameters import Boolean, Text
+from calbatch.calibrate.step import SkipStep, Step, StepError
+from calbatch.models.base import DataModel
+from calbatch.models.datamodels import FlatModel
+from calbatch.models.dq import DO_NOT_USE, NO_FLAT_FIELD
+
+Array = npt.NDArray[Any]
+
+NIRSPEC_IMAGING = (
+    *("NRS_CONFIRM", "NRS_FOCUS", "NRS_IMAGE", "NRS_MIMF", "NRS_MSATA", "NRS_TACONFIRM"),
+    *("NRS_TACQ", "NRS_TASLIT", "NRS_WATA"),
+)
+"""NIRSpec's exposure types with a flat image."""
+
+NIRSPEC_SPECTRA = (
+    *("NRS_AUTOWAVE", "NRS_BRIGHTOBJ", "NRS_FIXEDSLIT", "NRS_IFU", "NRS_LAMP", "NRS_MSASPEC"),
+)
+"""Those whose flat depends on the wavelength of each pixel."""
+
+
+OUTPUTS = ("data", "err", "dq", "var_poisson", "var_rnoise", "var_flat")
+OUTPUTS_OF_ERROR = ("data", "err", "dq", "var_flat")
+
+
+class FlatFieldStep(Step):
+    """Divide a rate by the flat image, with its errors, variances and flags."""
+
+    reference_file_types = ("flat",)
+    cal_step = "flat_field"
+
+    save_interpolated_flat = Boolean(
+        False, help="must stay False: flats of NIRSpec spectra are not supported yet"
+    )
+    user_supplied_flat = Text(None, none=True, help="a flat to use instead of the reference")
+    inverse = Boolean(False, help="multiply by the flat instead")
+
+    def check(self) -> None:
+        """Refuse what is not supported yet."""
+        if self.save_interpolated_flat:
+            raise ParameterError(
+                f"{self.name}.save_interpolated_flat is not supported yet: leave it False"
+            )
+
+    def wanted_references(self) -> set[str]:
+        """Return no reference types where the user gives the flat."""
+        return set() if self.user_supplied_flat is not None else super().wanted_references()
+
+    def process(self, exposure: DataModel) -> DataModel:
+        """Return the image or cube divided by its flat."""
+        refuse_spectra(exposure)
+        flat = self._flat(exposure)
+        arguments: dict[str, Any] = {
+            "flat": flat.rows("data"),
+            "flat_dq": flat.rows("dq"),
+            "flat_err": flat.rows("err"),
+            "inverse": self.inverse,
+        }
+        if exposure.has("var_poisson") and exposure.has("var_rnoise"):
+            return exposure.map_tiles(apply_flat, OUTPUTS, **arguments)
+        return exposure.map_tiles(apply_flat_to_error, OUTPUTS_OF_ERROR, **arguments)
+
+    def _flat(self, exposure: DataModel) -> DataModel:
+        path = self.user_supplied_flat
+        if path is None:
+            reference: DataModel = self.open_reference(exposure, "flat")
+            return reference
+        self._used["flat"] = str(Path(path).resolve())
+        return subarray.fitted(exposure, FlatModel(path))
+
+
+def refuse_spectra(exposure: DataModel) -> None:
+    """Refuse exposures that a flat image does not fit.
+
+    Raises
+    ------
+    StepError
+        For NIRSpec spectra and for what is neither an image nor a cube of images.
+    SkipStep
+        For NIRSpec exposures without a flat, and for spectra that are cut out already.
+    """
+    kind, instrument = str(exposure.meta.exposure.type).upper(), exposure.meta.instrument
+    if exposure.shape is None or len(exposure.shape) not in (2, 3):
+        raise StepError(
+            f"{exposure.path}: must be an image or a cube, its shape is {exposure.shape}"
+        )
+    if kind in NIRSPEC_SPECTRA and instrument.lamp_mode != "IMAGE":
+        raise StepError(f"{exposure.path}: flats of NIRSpec spectra ({kind}) are not supported yet")
+    known = (*NIRSPEC_IMAGING, *NIRSPEC_SPECTRA)
+    if str(instrument.name).upper() == "NIRSPEC" and kind not in known:
+        raise SkipStep(f"{kind} exposures have no flat")
+    if exposure.meta.cal_step.extract_2d == "COMPLETE":
+        raise SkipStep("extract_2d has been run already")
+
+
+def _usable_flat(flat: Array, flat_dq: Array) -> tuple[Array, Array]:
+    """Return a flat that is 1 wherever it cannot be used, and its flags.
+
+    NaN and zero are no flat; what has none, or is flagged so, is not to be used.
+    """
+    none = np.isnan(flat) | (flat == 0) | ((flat_dq & NO_FLAT_FIELD) != 0)
+    flags = flat_dq | np.where(none, np.uint32(NO_FLAT_FIELD | DO_NOT_USE), np.uint32(0))
+    return np.where(flags & DO_NOT_USE, np.float32(1), flat), flags
+
+
+def _agreed(flags: Array, *arrays: Array) -> tuple[Array, ...]:
+    """Return flags and arrays that agree on what is invalid: NaN in any, or DO_NOT_USE."""
+    invalid = (flags & DO_NOT_USE) != 0
+    for array in arrays:
+        invalid |= np.isnan(array)
+    marked = flags | np.where(invalid, np.uint32(DO_NOT_USE), np.uint32(0))
+    return marked, *(np.where(invalid, np.float32(np.nan), a) for a in arrays)
+
+
+def apply_flat(
+    data: Array,
+    dq: Array,
+    var_poisson: Array,
+    var_rnoise: Array,
+    *,
+    flat: Array,
+    flat_dq: Array,
+    flat_err: Array,
+    inverse: bool,
+) -> tuple[Array, ...]:
+    """Return an image or cube divided by its flat, with error, flags and variances.
+
+    Parameters
+    ----------
+    data : ndarray
+        Count rates (DN/s), (rows, columns) or (integrations, rows, columns).
+    dq : ndarray
+        Flags, of the data's shape.
+    var_poisson, var_rnoise : ndarray
+        Variances, of the data's shape.
+    flat, flat_err, flat_dq : ndarray
+        Relative response, its error and its flags, (rows, columns).
+    inverse : bool
+        Multiply instead, to undo an earlier division.
+
+    Returns
+    -------
+    data, err, dq, var_poisson, var_rnoise, var_flat : ndarray
+        Every one NaN, and DO_NOT_USE set, where the flat cannot be used or any is NaN.
+    """
+    flat, flags = _usable_flat(flat, flat_dq)
+    square = flat * flat
+    with np.errstate(all="ignore"):  # NaN and infinity are marked below
+        if inverse:
+            data, var_poisson, var_rnoise = data * flat, var_poisson * square, var_rnoise * square
+            var_flat = np.zeros_like(data)
+        else:
+            data, var_poisson, var_rnoise = data / flat, var_poisson / square, var_rnoise / square
+            var_flat = data**2 / square * flat_err**2
+        err = np.sqrt(var_poisson + var_rnoise + var_flat)
+    marked, *arrays = _agreed(dq | flags, data, err, var_poisson, var_rnoise, var_flat)
+    return arrays[0], arrays[1], marked, *arrays[2:]
+
+
+def apply_flat_to_error(
+    data: Array,
+    err: Array,
+    dq: Array,
+    *,
+    flat: Array,
+    flat_dq: Array,
+    flat_err: Array,
+    inverse: bool,
+) -> tuple[Array, ...]:
+    """Return an image or cube without variances divided by its flat.
+
+    Its whole error takes the variances' place in `apply_flat`, whose parameters these are.
+
+    Returns
+    -------
+    data, err, dq, var_flat : ndarray
+        As of `apply_flat`.
+    """
+    none = np.zeros_like(err)
+    found = apply_flat(
+        data, dq, err**2, none, flat=flat, flat_dq=flat_dq, flat_err=flat_err, inverse=inverse
+    )
+    return *found[:3], found[-1]

@@ -1,0 +1,53 @@
+"""Group scale: undo on-board averaging that divided by another number than its frames.
+
+Source: jwst 3.0.0 ``group_scale`` step.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from calbatch.calibrate.step import SkipStep, Step
+from calbatch.calibrate.steps._ramps import as_ramp
+from calbatch.models.base import DataModel
+from calbatch.models.datamodels import RampModel
+
+Array = npt.NDArray[Any]
+
+
+class GroupScaleStep(Step):
+    """Scale all groups by FRMDIVSR / NFRAMES.
+
+    The sum of a group's frames is divided on board by a power of 2, FRMDIVSR, which need not be
+    the number of frames.
+    """
+
+    cal_step = "group_scale"
+
+    def process(self, exposure: DataModel) -> RampModel:
+        """Return the ramp with its groups scaled."""
+        factor = scale_of(exposure.meta.exposure.nframes, exposure.meta.exposure.frame_divisor)
+        return as_ramp(exposure).map_tiles(scale_groups, outputs=("data",), factor=factor)
+
+
+def scale_of(frames: int | None, divisor: int | None) -> float:
+    """Return by what to multiply groups of so many frames.
+
+    Raises
+    ------
+    SkipStep
+        When a number is missing, or they are equal.
+    """
+    if frames is None:
+        raise SkipStep("the header lacks NFRAMES")
+    if divisor is None:
+        raise SkipStep("the header lacks FRMDIVSR")
+    if frames == divisor:
+        raise SkipStep("NFRAMES and FRMDIVSR are equal")
+    return divisor / frames
+
+
+def scale_groups(data: Array, *, factor: float) -> Array:
+    """Return the counts (DN) times ``factor``, in the data's own precision."""
+    return data * np.float32(factor)

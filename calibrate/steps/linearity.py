@@ -1,0 +1,93 @@
+"""Linearity: undo the detector's non-linear response.
+
+Source: jwst 3.0.0 ``linearity`` step and stcal 1.20 ``linearity_correction``.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from calbatch.calibrate.errors import ReferenceFileError
+from calbatch.calibrate.step import Step
+from calbatch.calibrate.steps._linearity_polynomial import linearize_groups, linearize_reads
+from calbatch.calibrate.steps._ramps import as_ramp, frames_of
+from calbatch.models.base import DataModel
+from calbatch.models.datamodels import RampModel
+
+Array = npt.NDArray[Any]
+
+
+class LinearityStep(Step):
+    """Make counts proportional to charge, by a polynomial for each pixel.
+
+    Where the reference also has the inverse polynomials (INV_COEFFS), the reads that a group
+    averages are linearized one by one.
+    """
+
+    reference_file_types = ("linearity",)
+    cal_step = "linearity"
+
+    def process(self, exposure: DataModel) -> RampModel:
+        """Return the ramp with linear counts."""
+        ramp = as_ramp(exposure)
+        reference = self.open_reference(ramp, "linearity")
+        coeffs = reference.rows("coeffs")
+        if coeffs.shape[0] < 2:
+            raise ReferenceFileError(f"{reference.path}: COEFFS has no linear term")
+        frames = frames_of(ramp) if reference.has("inv_coeffs") else 1
+        return ramp.map_tiles(
+            linearize,
+            outputs=("data", "pixeldq"),
+            coeffs=coeffs,
+            reference_dq=reference.rows("dq") if reference.has("dq") else None,
+            inverse=reference.rows("inv_coeffs") if frames > 1 else None,
+            frames=frames,
+        )
+
+
+def linearize(
+    data: Array,
+    groupdq: Array,
+    pixeldq: Array,
+    *,
+    coeffs: Array,
+    reference_dq: Array | None,
+    inverse: Array | None,
+    frames: int,
+) -> tuple[Array, Array]:
+    """Return linear counts and the pixel flags; saturated groups keep their counts.
+
+    Parameters
+    ----------
+    data, groupdq : ndarray
+        Counts (DN) less bias, and group flags, (integrations, groups, rows, columns).
+    pixeldq : ndarray
+        Flags, (rows, columns).
+    reference_dq : ndarray or None
+        The reference's flags, (rows, columns).
+    coeffs : ndarray
+        A polynomial in the counts for each pixel, (terms, rows, columns), constant term first.
+    inverse : ndarray or None
+        Polynomials from linear to measured counts. With these, the ``frames`` reads averaged in a
+        group are reconstructed along a steady ramp and linearized one by one.
+    frames : int
+        Reads averaged in a group.
+
+    Returns
+    -------
+    data, pixeldq : ndarray
+        NO_LIN_CORR, and counts as they were, where the reference has that flag, any coefficient
+        is NaN, or the linear one is zero.
+    """
+    data, groupdq = np.ascontiguousarray(data), np.ascontiguousarray(groupdq)
+    flagged = np.zeros_like(pixeldq) if reference_dq is None else reference_dq
+    coeffs, flagged = np.ascontiguousarray(coeffs), np.ascontiguousarray(flagged)
+    linear, flags = np.empty_like(data), pixeldq.copy()
+    # One group has no slope to reconstruct reads along: it is taken as it is.
+    if inverse is None or data.shape[1] == 1:
+        linearize_groups(data, groupdq, coeffs, flagged, linear, flags)
+    else:
+        inverse = np.ascontiguousarray(inverse)
+        linearize_reads(data, groupdq, coeffs, inverse, flagged, frames, linear, flags)
+    return linear, flags

@@ -1,0 +1,108 @@
+"""Saturation: flag groups at the top and at the bottom of the converter's range.
+
+Source: jwst 3.0.0 ``saturation`` step and stcal 1.20 ``flag_saturated_pixels``.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from calbatch.calibrate.parameters import Boolean, Integer
+from calbatch.calibrate.step import SkipStep, Step
+from calbatch.calibrate.steps import _saturation_flags as loops
+from calbatch.calibrate.steps._ramps import as_ramp, frames_of
+from calbatch.models.base import DataModel
+from calbatch.models.datamodels import RampModel
+from calbatch.models.rows import Reader
+
+Array = npt.NDArray[Any]
+
+
+class SaturationStep(Step):
+    """Flag saturated groups, and groups at the bottom of the converter's range (A/D floor)."""
+
+    reference_file_types = ("saturation", "superbias")
+    cal_step = "saturation"
+
+    n_pix_grow_sat = Integer(
+        1, low=0, unit="pixel", help="layers of neighbours that saturate with a pixel"
+    )
+    use_readpatt = Boolean(True, help="look for saturation that averaging of frames hides")
+
+    def process(self, exposure: DataModel) -> RampModel:
+        """Return the ramp with its saturated groups flagged."""
+        ramp = as_ramp(exposure)
+        reference = self.open_reference(ramp, "saturation")
+        bias = self._bias(ramp)
+        frames = frames_of(ramp) if self.use_readpatt else None
+        # Growth reaches as far again where what averaging hides is grown from the grown flags.
+        times = 2 if frames is not None and frames > 1 else 1
+        return ramp.map_tiles(
+            flag_saturation,
+            outputs=("groupdq", "pixeldq"),
+            radius=times * self.n_pix_grow_sat,
+            threshold=reference.rows("data"),
+            threshold_dq=reference.rows("dq"),
+            bias=bias if self.use_readpatt else None,
+            reach=self.n_pix_grow_sat,
+            frames=frames,
+        )
+
+    def _bias(self, ramp: RampModel) -> Reader | None:
+        """Return the superbias, which tells the second group's signal; None where it is N/A."""
+        try:
+            reader: Reader = self.open_reference(ramp, "superbias").rows("data")
+        except SkipStep:
+            return None
+        return reader
+
+
+def flag_saturation(
+    data: Array,
+    groupdq: Array,
+    pixeldq: Array,
+    *,
+    threshold: Array,
+    threshold_dq: Array,
+    bias: Array | None,
+    reach: int,
+    frames: int | None,
+) -> tuple[Array, Array]:
+    """Return group and pixel flags with saturation and A/D floor.
+
+    Parameters
+    ----------
+    data, groupdq : ndarray
+        Raw counts (DN) and group flags, (integrations, groups, rows, columns).
+    pixeldq : ndarray
+        Pixel flags, (rows, columns).
+    threshold, threshold_dq : ndarray
+        The counts (DN) from which a pixel is saturated, and the reference's flags.
+    bias : ndarray or None
+        The superbias (DN), for the check of the second group; None is zero.
+    reach : int
+        How many layers of neighbours of a saturated pixel are saturated too.
+    frames : int or None
+        Frames averaged in a group; None leaves out the checks that need to know.
+
+    Returns
+    -------
+    groupdq, pixeldq : ndarray
+        SATURATED from the first saturated group on, AD_FLOOR and DO_NOT_USE where counts are not
+        positive, DO_NOT_USE where an average hides saturation; NO_SAT_CHECK where the reference
+        has no threshold.
+    """
+    data, before = np.ascontiguousarray(data), np.ascontiguousarray(groupdq)
+    threshold, threshold_dq = np.ascontiguousarray(threshold), np.ascontiguousarray(threshold_dq)
+    limit, checked = np.empty_like(threshold), np.empty(threshold.shape, np.bool_)
+    zero = np.zeros_like(limit) if bias is None else np.ascontiguousarray(bias)
+    flags, pixel_flags = np.empty_like(before), pixeldq.copy()
+    loops.find_limits(threshold, threshold_dq, limit, checked, pixel_flags)
+    for counts, old, new in zip(data, before, flags, strict=True):
+        loops.flag_groups(counts, old, limit, reach, new)
+        if frames is not None and frames > 1:
+            loops.flag_averages(counts, limit, checked, frames, reach, new)
+        if frames is not None and len(counts) > 2:
+            loops.flag_second_group(counts, limit, zero, frames, new)
+    return flags, pixel_flags

@@ -1,0 +1,51 @@
+"""Superbias: subtract the detector's bias frame.
+
+Source: jwst 3.0.0 ``superbias`` step.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from calbatch.calibrate.step import Step
+from calbatch.calibrate.steps._ramps import as_ramp
+from calbatch.models.base import DataModel
+from calbatch.models.datamodels import RampModel
+
+Array = npt.NDArray[Any]
+
+
+class SuperBiasStep(Step):
+    """Subtract the superbias from every group."""
+
+    reference_file_types = ("superbias",)
+    cal_step = "superbias"
+
+    def process(self, exposure: DataModel) -> RampModel:
+        """Return the ramp less its bias."""
+        ramp = as_ramp(exposure)
+        reference = self.open_reference(ramp, "superbias")
+        return ramp.map_tiles(
+            subtract_bias,
+            outputs=("data", "pixeldq"),
+            bias=reference.rows("data"),
+            bias_dq=reference.rows("dq"),
+        )
+
+
+def subtract_bias(
+    data: Array, pixeldq: Array, *, bias: Array, bias_dq: Array
+) -> tuple[Array, Array]:
+    """Return the ramp less its bias, and the pixel flags with the bias's.
+
+    Parameters
+    ----------
+    data : ndarray
+        Counts (DN), (integrations, groups, rows, columns).
+    pixeldq, bias_dq : ndarray
+        Flags, (rows, columns).
+    bias : ndarray
+        Bias (DN), (rows, columns); NaN counts as none.
+    """
+    return data - np.where(np.isnan(bias), np.float32(0), bias), pixeldq | bias_dq
