@@ -109,12 +109,17 @@ def read_layout(path: str | os.PathLike[str]) -> Layout:
 
 def _walk(stamp: Stamp, read_at: ReadAt) -> Iterator[Hdu]:
     position, index = 0, 0
-    while index == 0 or read_at(position, 8) == b"XTENSION":
+    while index == 0 or _begins_extension(read_at(position, 8)):
         raw = _read_header(stamp.path, read_at, position, f"HDU {index}")
         hdu = describe(stamp, index, position, raw)
         _require_data(hdu, read_at)
         yield hdu
         position, index = hdu.end, index + 1
+
+
+def _begins_extension(start: bytes) -> bool:
+    """Tell whether an extension begins, or as much of it as the file has."""
+    return start != b"" and b"XTENSION".startswith(start)
 
 
 def _read_header(path: str, read_at: ReadAt, position: int, where: str) -> bytes:

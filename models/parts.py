@@ -22,20 +22,13 @@ from calbatch.models.cards import BLOCK, CARD, padded
 from calbatch.models.checksum import ALL_ONES, add, checksum, encode
 from calbatch.models.errors import ModelError
 from calbatch.models.hdu import Hdu
-
-Card = tuple[str, Any, str]
-"""Keyword, value, comment. COMMENT, HISTORY and "" have their text as value."""
+from calbatch.models.header_cards import Card, is_structural
 
 Updates = Mapping[str, Any]
 
 _BITPIX = {"u1": 8, "i1": 8, "i2": 16, "u2": 16, "i4": 32, "u4": 32, "i8": 64, "u8": 64}
 _BITPIX |= {"f4": -32, "f8": -64}
 
-# What says how data are stored follows from the data, whatever header the cards come from.
-_STRUCTURE = re.compile(
-    r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|GROUPS|BSCALE|BZERO|BLANK|EXTNAME|EXTVER"
-    r"|CHECKSUM|DATASUM|END|TFIELDS|THEAP|(TTYPE|TFORM|TDIM|TSCAL|TZERO|TNULL)\d+"
-)
 _RESERVED: tuple[Card, ...] = (
     ("CHECKSUM", "0" * 16, "HDU checksum"),
     ("DATASUM", "0", "data unit checksum"),
@@ -63,7 +56,7 @@ class ImagePart:
         Native type of the pixels; bool is stored as uint8.
     shape : tuple of int, optional
         In NumPy's order; None where there are no data.
-    cards : sequence of Card
+    cards : sequence of (keyword, value, comment)
         In the file's order. Keywords that describe the storage are left out.
     """
 
@@ -91,7 +84,7 @@ class TablePart:
         Its name in the file.
     array : structured ndarray
         One row per element.
-    cards : sequence of Card
+    cards : sequence of (keyword, value, comment)
         Further ones, units (TUNITn) among them.
     extver : int
         Its version.
@@ -193,7 +186,8 @@ def _names(extname: str, extver: int) -> list[Card]:
 
 
 def _free(cards: Iterable[Card]) -> list[Card]:
-    return [card for card in cards if not _STRUCTURE.fullmatch(card[0].upper())]
+    """Return the cards that do not contradict what follows from the data themselves."""
+    return [c for c in cards if c[0].startswith("TUNIT") or not is_structural(c[0].upper())]
 
 
 def _blocks(where: str, cards: Iterable[Card]) -> bytes:

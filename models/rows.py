@@ -218,6 +218,8 @@ class RowReader(Reader):
             image = decoded_image(self._stamp, self._index).reshape(self._full)
             return np.array(image[window.index()], dtype, order="C")
         out = np.empty(window.shape, dtype)
+        if out.size == 0:
+            return out
         table = out.reshape(-1, window.shape[-1])
         done = 0
         with opened(self._stamp) as descriptor:
@@ -248,8 +250,6 @@ def _runs(window: Window, full: tuple[int, ...]) -> Iterator[tuple[int, int]]:
 
     Rows count on from one plane to the next, so that whole planes make one long run.
     """
-    if 0 in window.shape:
-        return
     strides = [math.prod(full[axis + 1 : -1]) for axis in range(len(full) - 2)]
     start = count = 0
     for plane in itertools.product(*window.leading):
