@@ -9,8 +9,8 @@ from calbatch.models.plan import Region
 
 DETECTOR = 2048
 """Rows and columns of a near-infrared detector."""
-MIRI_COLUMNS = 1032
-"""Columns of a MIRI detector."""
+MIRI_DETECTOR = (1024, 1032)
+"""Rows and columns of a MIRI detector."""
 BORDER = 4
 """Width in pixels of the border of reference pixels."""
 
@@ -82,5 +82,5 @@ def near_infrared_margins(
 
 def miri_margins(shape: tuple[int, int], origin: tuple[int, int]) -> Margins:
     """Return the margins of a MIRI exposure: its detectors have reference pixels at the sides."""
-    right = max(0, origin[1] + shape[1] - (MIRI_COLUMNS - BORDER))
+    right = max(0, origin[1] + shape[1] - (MIRI_DETECTOR[1] - BORDER))
     return Margins(bottom=0, top=0, left=max(0, BORDER - origin[1]), right=right)

@@ -9,11 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.calibrate.step import Step, StepError
-from calbatch.calibrate.steps._reference_pixels import (
-    DETECTOR,
-    miri_margins,
-    near_infrared_margins,
-)
+from calbatch.calibrate.steps._ramps import as_ramp
+from calbatch.calibrate.steps._reference_pixels import miri_margins, near_infrared_margins
+from calbatch.models.base import DataModel
 from calbatch.models.datamodels import IPCModel, RampModel
 from calbatch.models.plan import REGION, Region
 from calbatch.models.rows import Reader
@@ -30,24 +28,23 @@ class IPCStep(Step):
     reference_file_types = ("ipc",)
     cal_step = "ipc"
 
-    def process(self, exposure: RampModel) -> RampModel:
-        """Return the exposure with its groups to be convolved."""
-        if max(exposure.frame) > DETECTOR or "IRS2" in str(exposure.meta.exposure.readpatt):
-            raise StepError("ipc: IRS2 readout is not supported yet")
-        interior = interior_of(exposure)
-        reference = self.open_reference(exposure, "ipc")
-        weights = kernel_of(reference)
-        return exposure.map_tiles(
+    def process(self, exposure: DataModel) -> RampModel:
+        """Return the ramp with its groups convolved."""
+        ramp = as_ramp(exposure)
+        interior = interior_of(ramp)
+        weights = kernel_of(self.open_reference(ramp, "ipc"))
+        return ramp.map_tiles(
             deconvolve,
             outputs=("data",),
             radius=max(weights.shape[:2]) // 2,
+            label=self.name,
             weights=weights,
             interior=interior,
             region=REGION,
         )
 
 
-def interior_of(exposure: RampModel) -> Region:
+def interior_of(exposure: DataModel) -> Region:
     """Return where an exposure's array has no reference pixels.
 
     Raises
@@ -57,7 +54,9 @@ def interior_of(exposure: RampModel) -> Region:
     """
     place = exposure.meta.subarray
     if place.xstart is None or place.ystart is None:
-        raise StepError("ipc: the header lacks SUBSTRT1 or SUBSTRT2, where the array begins")
+        raise StepError(
+            f"{exposure.path}: the header lacks SUBSTRT1 or SUBSTRT2, where the array begins"
+        )
     origin = place.ystart - 1, place.xstart - 1
     miri = exposure.meta.instrument.name == "MIRI"
     margins = (miri_margins if miri else near_infrared_margins)(exposure.frame, origin)
@@ -76,7 +75,7 @@ def kernel_of(reference: IPCModel) -> Array | Reader:
     shape = reader.shape
     if len(shape) not in (2, 4) or shape[0] % 2 == 0 or shape[1] % 2 == 0:
         raise StepError(
-            f"ipc: {reference.path}: the kernel must have odd sizes, alone or for each pixel, "
+            f"{reference.path}: the kernel must have odd sizes, alone or for each pixel, "
             f"its shape is {shape}"
         )
     return reader.read((0, shape[0]), (0, shape[1])) if len(shape) == 2 else reader

@@ -13,7 +13,13 @@ import numpy.typing as npt
 from calbatch.calibrate.jit import kernel
 from calbatch.calibrate.parameters import Boolean, Choice, Float, Integer
 from calbatch.calibrate.step import SkipStep, Step, StepError
-from calbatch.calibrate.steps._reference_pixels import BORDER, DETECTOR, near_infrared_margins
+from calbatch.calibrate.steps._ramps import as_ramp
+from calbatch.calibrate.steps._reference_pixels import (
+    BORDER,
+    DETECTOR,
+    MIRI_DETECTOR,
+    near_infrared_margins,
+)
 from calbatch.calibrate.steps._refpix_combine import (
     ReferenceSignal,
     Settings,
@@ -21,6 +27,7 @@ from calbatch.calibrate.steps._refpix_combine import (
     combine_single,
 )
 from calbatch.calibrate.steps._refpix_geometry import Placement
+from calbatch.models.base import DataModel
 from calbatch.models.datamodels import RampModel
 from calbatch.models.dq import DO_NOT_USE, REFERENCE_PIXEL
 from calbatch.models.plan import REGION, Reduction, Region
@@ -71,19 +78,24 @@ class RefPixStep(Step):
     halfwidth = Integer(30, low=1, unit="pixels", help="half-width of the kernel (sirs only)")
     siglimit = Float(3.0, low=0.0, unit="sigma", help="limit of the clipped means")
 
-    def process(self, exposure: RampModel) -> RampModel:
-        """Return the exposure with the reference signal to be subtracted."""
-        self._refuse(exposure)
-        placement = placement_of(exposure)
-        signal = self._signal(exposure, placement)
+    def process(self, exposure: DataModel) -> RampModel:
+        """Return the ramp less what its reference pixels show."""
+        ramp = as_ramp(exposure)
+        self._refuse(ramp)
+        placement = placement_of(ramp)
+        signal = self._signal(ramp, placement)
         if signal is None:
             log.info("%s: no reference pixels in this subarray, nothing to subtract", self.name)
-            return exposure
-        return exposure.map_tiles(
-            subtract_reference, outputs=("data",), signal=signal, region=REGION
+            return ramp
+        return ramp.map_tiles(
+            subtract_reference,
+            outputs=("data",),
+            label=self.name,
+            signal=signal,
+            region=REGION,
         )
 
-    def _signal(self, exposure: RampModel, placement: Placement) -> Reduction | None:
+    def _signal(self, ramp: RampModel, placement: Placement) -> Reduction | None:
         settings = Settings(
             self.odd_even_columns,
             self.use_side_ref_pixels,
@@ -91,8 +103,8 @@ class RefPixStep(Step):
             self.side_gain,
             self.siglimit,
         )
-        single = is_subarray(placement.shape) and exposure.meta.exposure.noutputs != 4
-        stand_in = BORDER if single and exposure.meta.subarray.name in EDGELESS else 0
+        single = is_subarray(placement.shape) and ramp.meta.exposure.noutputs != 4
+        stand_in = BORDER if single and ramp.meta.subarray.name in EDGELESS else 0
         regions = reference_regions(
             placement, columns=stand_in, sides=single or self.use_side_ref_pixels
         )
@@ -105,8 +117,8 @@ class RefPixStep(Step):
             settings=settings,
         )
         if not single:
-            return exposure.reduce(gather_usable, combine, regions)
-        return exposure.reduce(
+            return ramp.reduce(gather_usable, combine, regions)
+        return ramp.reduce(
             gather_flagged,
             combine,
             regions,
@@ -115,34 +127,28 @@ class RefPixStep(Step):
             columns=stand_in,
         )
 
-    def _refuse(self, exposure: RampModel) -> None:
+    def _refuse(self, ramp: RampModel) -> None:
         """Raise for what is not implemented, and skip what jwst skips."""
-        meta = exposure.to_flat_dict()
+        if ramp.meta.instrument.name == "MIRI" and is_subarray(ramp.frame, MIRI_DETECTOR):
+            raise SkipStep("MIRI subarrays have no correction by reference pixels")
         refused = {
+            "MIRI": ramp.meta.instrument.name == "MIRI",
+            "IRS2 readout": max(ramp.frame) > DETECTOR,
             "refpix_algorithm = sirs": self.refpix_algorithm == "sirs",
-            "preserve_irs2_refpix": self.preserve_irs2_refpix,
-            "irs2_mean_subtraction": self.irs2_mean_subtraction,
-            "IRS2 readout": max(exposure.frame) > DETECTOR
-            or "IRS2" in str(meta.get("meta.exposure.readpatt")),
-            "multistripe readout": "meta.subarray.multistripe_reads1" in meta
-            or bool(meta.get("meta.subarray.num_superstripe")),
-            "ZEROFRAM = T": bool(meta.get("meta.exposure.zero_frame")),
+            "preserve_irs2_refpix = True": self.preserve_irs2_refpix,
+            "irs2_mean_subtraction = True": self.irs2_mean_subtraction,
         }
-        if meta.get("meta.instrument.name") == "MIRI":
-            if exposure.frame[0] < 1024 or exposure.frame[1] < 1032:
-                raise SkipStep("MIRI subarrays have no correction by reference pixels")
-            refused = {"MIRI": True}
         for what, wanted in refused.items():
             if wanted:
-                raise StepError(f"refpix: {what} is not supported yet")
+                raise StepError(f"{ramp.path}: {self.name}: {what} is not supported yet")
 
 
-def is_subarray(shape: tuple[int, int]) -> bool:
-    """Return whether file rows and columns are fewer than a near-infrared detector's."""
-    return min(shape) < DETECTOR
+def is_subarray(shape: tuple[int, int], detector: tuple[int, int] = (DETECTOR, DETECTOR)) -> bool:
+    """Return whether an array has fewer rows or columns than its detector."""
+    return shape[0] < detector[0] or shape[1] < detector[1]
 
 
-def placement_of(exposure: RampModel) -> Placement:
+def placement_of(exposure: DataModel) -> Placement:
     """Return where an exposure lies on its detector.
 
     Raises
@@ -157,14 +163,20 @@ def placement_of(exposure: RampModel) -> Placement:
     values: dict[str, Any] = {k: meta.get(f"meta.subarray.{name}") for name, k in PLACEMENT.items()}
     missing = [keyword for keyword, value in values.items() if value is None]
     if missing:
-        raise StepError(f"refpix: the header lacks {', '.join(missing)}")
+        raise StepError(f"{exposure.path}: the header lacks {', '.join(missing)}")
     x, y, columns, rows, fast, slow = (int(value) for value in values.values())
     if {abs(fast), abs(slow)} != {1, 2}:
-        raise StepError(f"refpix: FASTAXIS = {fast} and SLOWAXIS = {slow} are not two axes")
+        raise StepError(
+            f"{exposure.path}: FASTAXIS = {fast} and SLOWAXIS = {slow} must be two axes: "
+            "1 or -1, and 2 or -2"
+        )
     if not is_subarray(shape):
         return Placement(shape, (0, 0), fast, slow)
     if (rows, columns) != shape:
-        raise StepError(f"refpix: the header says {rows} x {columns} pixels, the array is {shape}")
+        raise StepError(
+            f"{exposure.path}: SUBSIZE2 and SUBSIZE1 say {rows} rows and {columns} columns, "
+            f"the array has {shape[0]} and {shape[1]}"
+        )
     if x < 1 or y < 1 or x - 1 + columns > DETECTOR or y - 1 + rows > DETECTOR:
         raise SkipStep("the subarray does not fit in the detector")
     return Placement(shape, (y - 1, x - 1), fast, slow)

@@ -263,13 +263,16 @@ def test_flagged_pixels_follow_the_region():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"detector": "MIRIMAGE"}, "MIRI is not supported yet"),
-        ({"readpatt": "NRSIRS2RAPID"}, "IRS2 readout is not supported yet"),
+        ({"detector": "MIRIMAGE"}, "refpix: MIRI is not supported yet"),
+        (
+            {"readpatt": "NRSIRS2RAPID"},
+            r"IRS2 readout \(READPATT = NRSIRS2RAPID\) is not supported yet",
+        ),
     ],
 )
 def test_refused_exposures(change, message):
     placed = ramp(19, (1024, 1032), **change)
-    with pytest.raises(StepError, match=f"^refpix: {message}"):
+    with pytest.raises(StepError, match=message):
         RefPixStep().run(placed.ours())
 
 
@@ -332,7 +335,7 @@ def test_a_subarray_without_reference_pixels_is_complete():
 def test_a_header_that_does_not_tell_the_place_is_an_error(keyword):
     model = ramp(24, (16, 16)).ours()
     model[f"meta.subarray.{keyword}"] = None
-    with pytest.raises(StepError, match="refpix: the header lacks"):
+    with pytest.raises(StepError, match="the header lacks"):
         RefPixStep().run(model)
 
 
@@ -344,7 +347,7 @@ def test_axes_that_are_no_two_axes_are_an_error():
 def test_a_header_that_contradicts_the_array_is_an_error():
     model = ramp(26, (16, 16)).ours()
     model.meta.subarray.xsize = 32
-    with pytest.raises(StepError, match=r"16 x 32 pixels, the array is \(16, 16\)"):
+    with pytest.raises(StepError, match="16 rows and 32 columns, the array has 16 and 16"):
         RefPixStep().run(model)
 
 
