@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
 
-from calbatch.models.errors import FileError
+from calbatch.models.errors import FileError, one_line
 from calbatch.models.files import Stamp, opened
 
 LIMIT = 512 << 20
@@ -72,7 +72,9 @@ def _decode(stamp: Stamp, index: int) -> npt.NDArray[Any]:
             with fits.open(stamp.path, memmap=False) as hdus:
                 data = hdus[index].data
         except (OSError, EOFError, zlib.error, ValueError, TypeError, RuntimeError) as error:
-            raise FileError(stamp.path, f"HDU {index} cannot be decoded: {error}") from error
+            raise FileError(
+                stamp.path, f"HDU {index} cannot be decoded: {one_line(error)}"
+            ) from error
     array = np.ascontiguousarray(data, data.dtype.newbyteorder("="))
     array.flags.writeable = False
     return array

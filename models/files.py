@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from calbatch.models.errors import FileError, StorageError
+from calbatch.models.errors import FileError, StorageError, one_line
 
 ReadAt = Callable[[int, int], bytes]
 """Returns the bytes at a position, fewer than asked for where the file ends."""
@@ -173,4 +173,4 @@ def _read_gzip(stream: IO[bytes], position: int, count: int, stamp: Stamp) -> by
         stream.seek(position)
         return stream.read(count)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise FileError(stamp.path, f"damaged or truncated gzip data: {error}") from error
+        raise FileError(stamp.path, f"damaged or truncated gzip data: {one_line(error)}") from error

@@ -20,7 +20,7 @@ from astropy.io.fits.verify import VerifyError, VerifyWarning
 from calbatch.models.byteorder import bzero_of
 from calbatch.models.cards import BLOCK, CARD, padded
 from calbatch.models.checksum import ALL_ONES, add, checksum, encode
-from calbatch.models.errors import ModelError
+from calbatch.models.errors import ModelError, one_line
 from calbatch.models.hdu import Hdu
 from calbatch.models.header_cards import Card, is_structural
 
@@ -161,7 +161,9 @@ def table_bytes(part: TablePart) -> tuple[bytes, bytes]:
         stream = io.BytesIO()
         hdu.writeto(stream)
     except (ValueError, TypeError, KeyError, VerifyError) as error:
-        raise ModelError(f"{part.extname}: FITS cannot hold the table: {error}") from error
+        raise ModelError(
+            f"{part.extname}: FITS cannot hold the table: {one_line(error)}"
+        ) from error
     structure: list[Card] = [(c.keyword, c.value, c.comment) for c in hdu.header.cards]
     cards = [*structure, *_names(part.extname, part.extver), *_free(part.cards), *_RESERVED]
     # astropy puts a primary HDU of one block before the table.
@@ -204,7 +206,9 @@ def _image(where: str, card: Card) -> str:
     try:
         return _plain_image(*card) or str(fits.Card(*card))
     except (ValueError, VerifyError) as error:
-        raise ModelError(f"{where}: FITS cannot hold {card[0]} = {card[1]!r}: {error}") from error
+        raise ModelError(
+            f"{where}: FITS cannot hold {card[0]} = {card[1]!r}: {one_line(error)}"
+        ) from error
 
 
 def _plain_image(keyword: str, value: Any, comment: str) -> str | None:

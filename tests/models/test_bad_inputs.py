@@ -1,0 +1,147 @@
+"""Files that are not what they should be: each gets one line that names the file and the fault."""
+
+import os
+import pickle
+import warnings
+
+import pytest
+from support.fits_bytes import primary
+
+from calbatch.models.errors import FileError
+from calbatch.models.layout import read_layout, verify_checksums
+from calbatch.models.rows import RowReader
+from calbatch.models.tables import read_table
+
+# What reading the layout says; None where it is the metadata or the instrument that are wrong.
+OPENING = {
+    "ascii.fits": None,
+    "checksum_false.fits": None,
+    "history_header.fits": None,
+    "invalid.asdf": "is a damaged ASDF file, not FITS",
+    "jw00001001001_01101_00001_MIRIMAGE_uncal.0d017fa5.fits": None,
+    "jw00034001001_01101_00001_NIRISS_uncal.25d1635b.fits": None,
+    "jw01075001001_03105_00009_nrca2_uncal.fits": None,
+    "jwst_bad_instrument.1923986e.fits": None,
+    "jwst_bad_keyword.336e92d3.fits": None,
+    "jwst_bad_type.bdb1b732.fits": None,
+    "jwst_truncated.1625f78b.fits": (
+        "truncated: HDU 1 needs 2880 bytes of data from byte 5760 on, and 1240 are there"
+    ),
+    "jwst_truncated.7ac5c241.fits": (
+        "truncated: the file ends in the header of HDU 0, after 1000 bytes"
+    ),
+    "lfs-pointer.fits": "is a Git LFS pointer, not the file itself: run `git lfs pull`",
+    "s7g1700gl_dead_bad_xsum.fits": None,
+    "zerowidth.fits": None,
+}
+
+VERIFYING = {
+    "checksum_false.fits": (
+        "HDU 0: the data do not match DATASUM: it is 3949466131, they add up to 3949456131"
+    ),
+    "s7g1700gl_dead_bad_xsum.fits": (
+        "HDU 1: the data do not match DATASUM: it is 375880257, they add up to 375880323"
+    ),
+}
+
+NOT_FITS = {
+    b"": "is empty (0 bytes)",
+    b"SIM": "truncated: only 3 bytes",
+    b"#ASDF 1.0.0\n": "is an ASDF file, not FITS",
+    b"\n<!DOCTYPE html><html>": "is a web page or XML, not FITS: perhaps the answer to a failed",
+    b'{"error": 404}': "is JSON, not FITS: perhaps the answer to a failed download",
+    b"\x89HDF\r\n\x1a\n": "is an HDF5 file, not FITS",
+    b"PK\x03\x04zip": "is a zip archive, not FITS: unpack it first",
+    b"BZh91AY": "is compressed with bzip2: unpack it first",
+    b"\0" * 9000: "is filled with zeros: perhaps a transfer that did not finish",
+    b"XTENSION= 'IMAGE   '": "begins with an extension: the primary header is missing",
+    b"hello, world, a text": "is not FITS: it begins with b'hello, world, a ' instead of SIMPLE",
+    b"\x1f\x8bnot gzip at all": "damaged or truncated gzip data",
+}
+
+
+def opening(path):
+    """Return the message that reading a layout gives, or None."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            read_layout(path)
+        except FileError as error:
+            return str(error)
+    return None
+
+
+def test_the_table_has_every_file(real_data):
+    assert sorted(p.name for p in (real_data / "bad_inputs").iterdir()) == sorted(OPENING)
+
+
+@pytest.mark.parametrize("name", OPENING)
+def test_opening(real_data, name):
+    path = real_data / "bad_inputs" / name
+    wanted = OPENING[name]
+    assert opening(path) == (wanted and f"{path}: {wanted}")
+
+
+@pytest.mark.parametrize("name", [name for name, message in OPENING.items() if message is None])
+def test_verifying(real_data, name):
+    layout = read_layout(real_data / "bad_inputs" / name)
+    if name not in VERIFYING:
+        assert verify_checksums(layout) == 0
+        return
+    with pytest.raises(FileError) as caught:
+        verify_checksums(layout)
+    assert str(caught.value) == f"{layout.path}: {VERIFYING[name]}"
+
+
+@pytest.mark.parametrize("name", [name for name, message in OPENING.items() if message is None])
+def test_what_opens_can_be_read_to_the_end(real_data, name):
+    for hdu in read_layout(real_data / "bad_inputs" / name).hdus:
+        assert hdu.header is not None
+        if hdu.kind == "image":
+            assert RowReader(hdu).whole().shape == hdu.shape
+        if hdu.kind == "table":
+            assert read_table(hdu).shape == hdu.shape
+
+
+@pytest.mark.parametrize(("content", "message"), NOT_FITS.items())
+def test_what_is_not_fits_is_told_apart(tmp_path, content, message):
+    path = tmp_path / "a.fits"
+    path.write_bytes(content)
+    found = opening(path)
+    assert found.startswith(f"{path}: {message}")
+    assert "\n" not in found
+
+
+def test_paths_that_are_no_files(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "dangling").symlink_to("nowhere.fits")
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "file").write_bytes(primary())
+    messages = {
+        ".": "is a directory, not a file",
+        "pipe": "is not a regular file",  # and it does not wait for a writer
+        "absent.fits": "there is no such file",
+        "file/a.fits": "there is no such file: part of the path is not a directory",
+        "dangling": "is a symbolic link to nowhere.fits, which does not exist",
+        "circle": "its symbolic links run in a circle",
+        "x" * 300: "cannot be read: File name too long",
+        "nul\0": "is not a path: embedded null byte",
+    }
+    for name, message in messages.items():
+        assert opening(tmp_path / name) == f"{tmp_path / name}: {message}"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission(tmp_path):
+    path = tmp_path / "a.fits"
+    path.write_bytes(primary())
+    path.chmod(0)
+    assert opening(path) == f"{path}: no permission to read it"
+
+
+def test_errors_pickle():
+    with pytest.raises(FileError) as caught:
+        read_layout("absent.fits")
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert type(copy) is FileError
+    assert str(copy) == str(caught.value)
