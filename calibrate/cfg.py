@@ -84,7 +84,7 @@ def _first_line(error: Exception) -> str:
 
 
 def written(step: Step) -> str:
-    """Return a step or pipeline as a ``.cfg``: every parameter, with help and source in comments."""
+    """Return a step or pipeline as a ``.cfg``, with each parameter's help and source."""
     lines = [f'name = "{step.name}"', f'class = "{class_path(step)}"', *_section(step)]
     for alias, part in step.steps().items():
         lines += ["", f"[{alias}]", *_section(part)]

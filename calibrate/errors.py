@@ -17,5 +17,5 @@ class ReferenceFileError(CalibrationError):
     """A reference file that is missing or does not fit the exposure."""
 
 
-class SkipStep(Exception):  # noqa: N818 - not an error: how a step says that it has nothing to do
+class SkipStep(Exception):
     """Raised inside a step: the exposure goes on unchanged, marked SKIPPED."""

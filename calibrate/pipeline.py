@@ -48,5 +48,7 @@ class Pipeline(Step):
         """
         for alias in aliases:
             if alias not in self._steps:
-                raise ParameterError(f"{self.name} has no step {alias!r}{nearest(alias, self._steps)}")
+                raise ParameterError(
+                    f"{self.name} has no step {alias!r}{nearest(alias, self._steps)}"
+                )
             self._steps[alias].save_results = True

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from calbatch.calibrate.errors import StepError
 from calbatch.models.base import DataModel
-from calbatch.models.saving import Written, save as save_models
+from calbatch.models.saving import Written
+from calbatch.models.saving import save as save_models
 
 if TYPE_CHECKING:
     from calbatch.calibrate.step import Step

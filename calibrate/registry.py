@@ -6,7 +6,7 @@ import importlib
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from calbatch.calibrate.errors import ParameterError
 from calbatch.calibrate.parameters import nearest
@@ -91,7 +91,7 @@ def _imported(path: str) -> type[Step]:
         raise ParameterError(f"{path!r} cannot be imported: {error}") from error
     if not (isinstance(found, type) and issubclass(found, Step)):
         raise ParameterError(f"{path!r} is not a step or pipeline")
-    return cast("type[Step]", found)
+    return found
 
 
 def is_cfg(name: str) -> bool:

@@ -125,9 +125,7 @@ class Step:
         known = self.parameters()
         for name, value in values.items():
             if name not in known:
-                raise ParameterError(
-                    f"{self.name} has no parameter {name!r}{nearest(name, known)}"
-                )
+                raise ParameterError(f"{self.name} has no parameter {name!r}{nearest(name, known)}")
             setattr(self, name, value)
             self.sources[name] = source
 
@@ -265,8 +263,9 @@ class Step:
             model["meta.ref_file.crds.sw_version"] = __version__
 
     def _context(self) -> str | None:
-        crds = any(r.startswith("crds://") or r == "N/A" for r in self._used.values())
-        return self.references.context if crds and self._used else None
+        chosen = (r for t, r in self._used.items() if getattr(self, f"override_{t}", None) is None)
+        crds = any(r.startswith("crds://") or r == "N/A" for r in chosen)
+        return self.references.context if crds else None
 
     # -- references ---------------------------------------------------------------------------
 
@@ -365,4 +364,3 @@ def _models(result: Any) -> list[DataModel]:
     if isinstance(result, (tuple, list)):
         return [r for r in result if isinstance(r, DataModel)]
     raise StepError(f"process returned {type(result).__name__}, not a model")
-

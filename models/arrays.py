@@ -105,9 +105,9 @@ class LazyArrays:
         return self._content.node.source.pixels.frame
 
     @property
-    def shape(self) -> tuple[int, ...] | None:
-        """The shape of the primary array, or None without one."""
-        return self.shape_of(self.primary)
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the primary array; empty without one."""
+        return self.shape_of(self.primary) or ()
 
     def shape_of(self, name: str) -> tuple[int, ...] | None:
         """Return the shape of a field that is present, else None; nothing is read."""
@@ -155,25 +155,25 @@ class LazyArrays:
         return f"; did you mean {near[0]!r}?" if near else ""
 
     def _default_shape(self, name: str) -> tuple[int, ...] | None:
-        """Return the shape that an absent array takes, or None where nothing tells it."""
+        """Return the shape that an absent array's default takes, or None where it has none."""
         spec, shape = self.schema.fields[name], self.shape
-        if spec.is_table or self._content.node is None:
+        if spec.default is None or self._content.node is None:
             return None
         if spec.ndim == 2:
             return self.frame
-        return shape if shape is not None and spec.ndim in (None, len(shape)) else None
+        return shape if shape and spec.ndim in (None, len(shape)) else None
 
     def _present(self, name: str) -> tuple[Node, Placed]:
-        """Return where a field is; one that is absent is there as its schema's default, or 0."""
+        """Return where a field is; one that is absent is there as its schema's default."""
         content = self._content
         node = cast("Node", content.node)
         if name in content.placed:
             return node, content.placed[name]
         shape = self._default_shape(name)
         if shape is None:
-            raise ModelError(f"{self._where}: has no {name}, and nothing tells its shape")
+            raise ModelError(f"{self._where}: has no {name}, and no default for it")
         spec = self.schema.fields[name]
-        reader = Constant(shape, spec.dtype or np.dtype("f4"), spec.default or 0)
+        reader = Constant(shape, spec.dtype or np.dtype("f4"), spec.default)
         return Step(node, Put(name, reader)), Placed(name, shape, reader.dtype)
 
     # -- assignment ---------------------------------------------------------------------------
@@ -306,8 +306,7 @@ class LazyArrays:
         for output in outputs:
             product, _, name = output.partition(".")
             spec = made[product].schema.fields[name]
-            first = (leading or {}).get(output)
-            first = cast("tuple[int, ...]", self.shape)[: (spec.ndim or 2) - 2] if first is None else first
+            first = (leading or {}).get(output, self.shape[: (spec.ndim or 2) - 2])
             dtype = spec.dtype or np.dtype("f4")
             placed[output] = made[product]._content.placed[name] = Placed(
                 output, (*first, *self.frame), dtype
@@ -359,9 +358,7 @@ class LazyArrays:
 
     def _bands(self, rows: int = 256) -> tuple[Region, ...]:
         height, width = self.frame
-        return tuple(
-            Region((r, min(r + rows, height)), (0, width)) for r in range(0, height, rows)
-        )
+        return tuple(Region((r, min(r + rows, height)), (0, width)) for r in range(0, height, rows))
 
     def _call(
         self,

@@ -91,7 +91,7 @@ class DataModel(LazyArrays):
         for name, value in other._content.loose.items():
             if name in self.schema.fields and self.schema.fields[name].is_table:
                 self._content.loose[name] = value
-        self.path = other.path  # type: ignore[attr-defined]
+        self.path = other.path
 
     # -- metadata -----------------------------------------------------------------------------
 
@@ -172,7 +172,7 @@ class DataModel(LazyArrays):
         """Compute the model tile by tile into a FITS file; see `calbatch.models.saving.save`."""
         from calbatch.models.saving import save  # it saves DataModels
 
-        return save([(self, Path(path))], **options).products[0].path
+        return Path(save([(self, Path(path))], **options).products[0].path)
 
     def close(self) -> None:
         """Do nothing: no file stays open. Here for those who are used to closing models."""

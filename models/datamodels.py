@@ -156,13 +156,11 @@ REFERENCES: dict[str, type[ReferenceFileModel]] = {
 }
 """CRDS reference type -> model class."""
 
-_BY_NAME = {
-    cls.__name__: cls
-    for cls in (
-        Level1bModel, RampModel, ImageModel, IFUImageModel, CubeModel, RampFitOutputModel,
-        DarkMIRIModel, *REFERENCES.values(),
-    )
-}  # fmt: skip
+_NAMED: tuple[type[DataModel], ...] = (
+    Level1bModel, RampModel, ImageModel, IFUImageModel, CubeModel, RampFitOutputModel,
+    DarkMIRIModel, *REFERENCES.values(),
+)  # fmt: skip
+_BY_NAME = {cls.__name__: cls for cls in _NAMED}
 
 
 def open(path: str | Path | DataModel) -> DataModel:

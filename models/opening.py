@@ -109,8 +109,8 @@ def _readers(
     for name, (spec, hdu) in found.items():
         if not spec.is_table and len(hdu.shape) >= 2:
             reader = RowReader(hdu)
-            same = spec.dtype is None or spec.dtype == reader.dtype
-            yield name, reader if same else reader.astype(spec.dtype)
+            wanted = spec.dtype or reader.dtype
+            yield name, reader if wanted == reader.dtype else reader.astype(wanted)
 
 
 def _frame(schema: Schema, readers: Mapping[str, Reader]) -> tuple[int, int] | None:

@@ -94,8 +94,15 @@ class Tile:
 class Op(Protocol):
     """One thing done to a tile."""
 
-    label: str
-    radius: int
+    @property
+    def label(self) -> str:
+        """What timings and the dashboard call it."""
+        ...
+
+    @property
+    def radius(self) -> int:
+        """How many rows and columns away it looks."""
+        ...
 
     def apply(self, tile: Tile, values: Mapping[str, Any]) -> Tile:
         """Return the tile after it; ``values`` holds the reductions' results by key."""

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import dask
-import numpy as np
+from dask.base import compute
 
 from calbatch.models import tiles
-from calbatch.models.arrays import Content, Placed
+from calbatch.models.arrays import Content
 from calbatch.models.base import DataModel
 from calbatch.models.errors import ModelError
 from calbatch.models.headers import cards_from_meta
@@ -77,7 +76,9 @@ def _loose_images(content: Content) -> dict[str, Array]:
     return {name: array for name, array in arrays.items() if array.dtype.names is None}
 
 
-def writer_for(model: DataModel, path: Path, *, date: str | None = None, fsync: bool = True) -> FitsWriter:
+def writer_for(
+    model: DataModel, path: Path, *, date: str | None = None, fsync: bool = True
+) -> FitsWriter:
     """Return the plan of a model's file: its HDUs in schema order, then what no schema names.
 
     Parameters
@@ -98,7 +99,7 @@ def writer_for(model: DataModel, path: Path, *, date: str | None = None, fsync: 
     set_path(tree, "meta.date", date)
     for path_ in (p for d in content.deferred for p in d.paths):
         set_path(tree, path_, 0.0)  # room for a value that is known when the tiles have run
-    validate_tree(model.schema, tree, str(path))
+    tree = validate_tree(model.schema, tree, str(path))
 
     def cards(name: str) -> Any:
         return cards_from_meta(model.schema, tree, content.extra, name)
@@ -155,7 +156,7 @@ def save(
     """
     graph, writers = saving_graph(models, date=date, fsync=fsync)
     try:
-        return written_of(dask.compute(graph, scheduler=scheduler)[0])
+        return written_of(compute(graph, scheduler=scheduler)[0])
     finally:
         for writer in writers:
             writer.abort()

@@ -49,7 +49,9 @@ class Sink(Protocol):
     """Takes the tiles of one node and makes a product of them."""
 
     @property
-    def node(self) -> Node: ...
+    def node(self) -> Node:
+        """The state of the plan that it takes."""
+        ...
 
     def write(self, tile: Tile) -> Any:
         """Store one tile's own rows; return a small receipt."""
@@ -106,7 +108,7 @@ def _boxed(value: Any) -> Array:
 
 def _tasks(name: str, tasks: Sequence[Any], dependencies: Sequence[Any]) -> da.Array:
     """Return an object array with one chunk for each given task."""
-    layer = {(name, i): task for i, task in enumerate(tasks)}
+    layer: dict[Any, Any] = {(name, i): task for i, task in enumerate(tasks)}
     graph = HighLevelGraph.from_collections(name, layer, dependencies=dependencies)
     return da.Array(graph, name, chunks=((1,) * len(tasks),), dtype=object, meta=_EMPTY)
 
@@ -352,7 +354,7 @@ def _evaluate(
 
 
 def _look_at_tiles(reduction: Reduction) -> Delayed:
-    """Cut the reduction's regions out of the tiles: a chain with assigned arrays has no other way."""
+    """Cut the reduction's regions out of the tiles, where the chain has assigned arrays."""
     look = reduction.look
     tiles = _Build([reduction.parent]).blocks(reduction.parent)
     cut = _map(partial(_cut, look.gather.inputs, look.regions), tiles, {}, "cut")
@@ -363,7 +365,7 @@ def _look_at_tiles(reduction: Reduction) -> Delayed:
 
 def _cut(names: Sequence[str], regions: Sequence[Region], box: Array) -> Array:
     tile = box[0].cropped()
-    pieces = []
+    pieces: list[dict[str, Array] | None] = []
     for region in regions:
         rows = _overlap(region.rows, tile.core.rows)
         if rows is None:
@@ -432,7 +434,8 @@ def products(sinks: Sequence[Sink], row_bytes: int = 0) -> da.Array:
         if i not in build.tapped:
             blocks = build.blocks(sink.node)
             leaf = not build.users.get(sink.node)
-            results.append(blocks if leaf else _map(partial(_run_on, [_Strip()]), blocks, {}, "cut"))
+            strip = partial(_run_on, [_Strip()])
+            results.append(blocks if leaf else _map(strip, blocks, {}, "cut"))
     keys = [list(r.__dask_keys__()) for r in results]
     task = (partial(_finished, list(sinks)), keys)
     return _tasks(_name("finish"), [task], results)
