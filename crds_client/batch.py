@@ -9,16 +9,36 @@ from __future__ import annotations
 import bisect
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from calbatch.crds_client.conditioning import condition_value
 from calbatch.crds_client.dates import standard_date
 from calbatch.crds_client.keywords import UNDEFINED, all_synonyms, raw_values
-from calbatch.crds_client.rules import InstrumentRules, Resolution
-from calbatch.crds_client.selectors import Selector, UseAfter
+from calbatch.crds_client.rules import ReferenceRules, Resolution
+from calbatch.crds_client.selectors import Header, Selector, UseAfter
 
 Exposure = TypeVar("Exposure", bound=Hashable)
 References = dict[str, Resolution]
+
+
+class Rules(Protocol):
+    """An instrument's rules, applied here (``InstrumentRules``) or by a server."""
+
+    instrument: str
+    parameters: tuple[str, ...]
+
+    @property
+    def types(self) -> Mapping[str, Any]:
+        """The reference types."""
+        ...
+
+    def reference_rules(self) -> Iterator[ReferenceRules]:
+        """Give the rules by type, as far as they are here."""
+        ...
+
+    def resolve(self, header: Header, types: Iterable[str] | None = None) -> References:
+        """Choose for a conditioned header."""
+        ...
 
 
 class Configurations:
@@ -26,13 +46,13 @@ class Configurations:
 
     Parameters
     ----------
-    rules : InstrumentRules
+    rules : Rules
         The instrument's rules.
     observatory : str
         Says what headers call the parameters.
     """
 
-    def __init__(self, rules: InstrumentRules, observatory: str) -> None:
+    def __init__(self, rules: Rules, observatory: str) -> None:
         self.rules = rules
         self._names = all_synonyms(rules.parameters, observatory)
         self._dated = _date_parameters(rules)
@@ -65,12 +85,12 @@ class Configurations:
         return self.rules.resolve(header, types)
 
 
-def _selectors(rules: InstrumentRules) -> Iterator[Selector]:
+def _selectors(rules: Rules) -> Iterator[Selector]:
     for reference in rules.reference_rules():
         yield from reference.selector.walk()
 
 
-def _date_parameters(rules: InstrumentRules) -> tuple[str, ...]:
+def _date_parameters(rules: Rules) -> tuple[str, ...]:
     """Give the parameters that only say when; none if anything else asks for them."""
     dated = {one.parameters for one in _selectors(rules) if type(one) is UseAfter}
     if len(dated) != 1 or any(reference.conditional for reference in rules.reference_rules()):
@@ -82,7 +102,7 @@ def _date_parameters(rules: InstrumentRules) -> tuple[str, ...]:
     return () if others.intersection(parameters) else parameters
 
 
-def _boundaries(rules: InstrumentRules) -> list[str]:
+def _boundaries(rules: Rules) -> list[str]:
     return sorted({key for one in _selectors(rules) if type(one) is UseAfter for key in one.keys})
 
 

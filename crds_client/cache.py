@@ -7,7 +7,11 @@ in one folder per instrument, and ``config/<observatory>/`` what the server last
 from __future__ import annotations
 
 import ast
+import contextlib
+import os
+import pprint
 import re
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +40,16 @@ def is_mapping(name: str) -> bool:
     return name.endswith(_MAPPING_SUFFIXES)
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 class Cache:
     """Where the files of one observatory are.
 
@@ -45,17 +59,29 @@ class Cache:
         As in ``CRDS_PATH``.
     observatory : str
         ``jwst``, ``roman`` or ``hst``.
+    behind : Cache, optional
+        Another, perhaps read-only, to look into for what this one has not.
     """
 
-    def __init__(self, root: str | Path, observatory: str = "jwst") -> None:
+    def __init__(
+        self, root: str | Path, observatory: str = "jwst", behind: Cache | None = None
+    ) -> None:
         self.root = Path(root).expanduser().absolute()
         self.observatory = observatory
         self.mappings = self.root / "mappings" / observatory
         self.references = self.root / "references" / observatory
         self.config = self.root / "config" / observatory
+        self.behind = behind
 
     def __str__(self) -> str:
-        return str(self.root)
+        return f"{self.root} (before {self.behind})" if self.behind else str(self.root)
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing may be written: by ``CRDS_READONLY_CACHE``, or by permissions."""
+        if os.environ.get("CRDS_READONLY_CACHE", "").upper() in ("1", "T", "TRUE", "Y", "YES"):
+            return self.behind is None  # with another behind it, this one is there to be written
+        return self.root.exists() and not os.access(self.root, os.W_OK)
 
     @property
     def layout(self) -> str:
@@ -95,7 +121,7 @@ class Cache:
             if path.is_file():
                 self._check_inside(path, self.mappings if is_mapping(name) else self.references)
                 return path
-        return None
+        return self.behind.find(name) if self.behind else None
 
     def locate(self, name: str) -> Path:
         """Give the path of a file.
@@ -128,7 +154,8 @@ class Cache:
 
     def contexts(self) -> list[str]:
         """List the contexts that are there, the latest last."""
-        names = (path.name for path in self.mappings.glob(f"{self.observatory}_*.pmap"))
+        names = {path.name for path in self.mappings.glob(f"{self.observatory}_*.pmap")}
+        names.update(self.behind.contexts() if self.behind else ())
         numbered = [(int(found[1]), found[0]) for n in names if (found := _CONTEXT.fullmatch(n))]
         return [name for _, name in sorted(numbered)]
 
@@ -144,7 +171,7 @@ class Cache:
         try:
             config = ast.literal_eval(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            return {}
+            return self.behind.server_config() if self.behind else {}
         except (OSError, ValueError, SyntaxError, MemoryError, RecursionError) as error:
             raise ContextError(f"{path}: not a server configuration: {error}") from None
         return config if isinstance(config, dict) else {}
@@ -154,7 +181,24 @@ class Cache:
         try:
             return frozenset((self.config / "bad_files.txt").read_text().split())
         except OSError:
+            if self.behind is not None and not (self.config / "server_config").exists():
+                return self.behind.bad_files()
             return frozenset(self.server_config().get("bad_files_list", ()))
+
+    def keep_config(self, info: dict[str, Any]) -> None:
+        """Keep what the server said, as the official client does, for when it is not there.
+
+        A cache that cannot be written to stays as it is.
+        """
+        bad = "\n".join(map(str, info.get("bad_files_list", ())))
+        files = {"server_config": pprint.pformat(info), "bad_files.txt": bad}
+        if not (self.config / "ref_cache_subdir_mode").exists():
+            files["ref_cache_subdir_mode"] = self.layout
+        with contextlib.suppress(OSError):
+            if not self.read_only:
+                self.config.mkdir(parents=True, exist_ok=True)
+                for name, text in files.items():
+                    replace_text(self.config / name, text)
 
     def _instrument_folders(self, name: str) -> list[Path]:
         """List the folders where a reference may be: the flat one, then its instrument's."""

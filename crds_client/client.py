@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Iterable, Mapping
@@ -10,10 +11,20 @@ from typing import Any, Literal, get_args
 
 from calbatch.crds_client.batch import Configurations, Exposure, References, ReferenceTable
 from calbatch.crds_client.cache import Cache
-from calbatch.crds_client.context import ContextChoice, choose_context
-from calbatch.crds_client.errors import CrdsError
+from calbatch.crds_client.context import ContextChoice, choose_context, known_here
+from calbatch.crds_client.errors import (
+    ContextError,
+    CrdsError,
+    ReferenceMissing,
+    ServerError,
+    WithdrawnReference,
+)
+from calbatch.crds_client.fetching import Fetcher, FetchReport, Progress
 from calbatch.crds_client.keywords import instrument_of, synonyms
-from calbatch.crds_client.rules import PipelineRules, load_mapping
+from calbatch.crds_client.remote import RemoteInstrument, open_source, reached
+from calbatch.crds_client.rules import InstrumentRules, PipelineRules, load_mapping
+from calbatch.crds_client.server import Server
+from calbatch.crds_client.urls import UrlCache
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +47,11 @@ class Client:
         ``local`` never asks the server, ``remote`` always does, ``auto`` asks for what is
         missing; by default ``CRDS_MODE``, or else ``auto``.
     server_url : str, optional
-        By default ``CRDS_SERVER_URL``; without either nothing is asked.
+        A CRDS server, or the URL of a cache that fsspec can read (``s3://...``); by default
+        ``CRDS_SERVER_URL``; without either nothing is asked.
+    overlay : path, optional
+        A cache that is looked into, and written to, before the other, which may be read-only; by
+        default ``CALBATCH_CRDS_OVERLAY``.
 
     Attributes
     ----------
@@ -58,34 +73,136 @@ class Client:
         observatory: str = "jwst",
         mode: Mode | None = None,
         server_url: str | None = None,
+        overlay: str | Path | None = None,
     ) -> None:
         self.observatory = observatory
         self.mode = _mode(mode)
-        self.server_url = server_url or os.environ.get("CRDS_SERVER_URL")
-        self.cache = Cache(_cache_path(cache_path), observatory)
+        self.cache = _open_cache(cache_path, overlay, observatory)
+        self._server_url = server_url or os.environ.get("CRDS_SERVER_URL")
         choice = self._choose_context(context or os.environ.get("CRDS_CONTEXT"))
         self.context, self.context_reason = choice.name, choice.reason
-        self.rules = PipelineRules(load_mapping(self.context, self._read), self._read)
         self._configurations: dict[str, Configurations] = {}
+        if self.mode != "remote":
+            self.rules.instruments  # noqa: B018 a context that cannot be had fails here, not later
 
     def __repr__(self) -> str:
         return f"Client({str(self.cache)!r}, context={self.context!r}, mode={self.mode!r})"
 
+    @functools.cached_property
+    def source(self) -> Server | UrlCache | None:
+        """The server or URL, reached when first needed; None in local mode or offline.
+
+        Raises
+        ------
+        ServerError
+            If the mode is remote and it cannot be reached.
+        """
+        local = self.mode == "local"
+        source = None if local else open_source(self._server_url, self.observatory)
+        if source is None:
+            if self.mode == "remote":
+                raise ServerError("mode is remote, and CRDS_SERVER_URL names no server")
+            return None
+        info = reached(source, must=self.mode == "remote")
+        if info is None:
+            return None
+        if self.mode == "auto" and info.get("force_remote_mode"):
+            self.mode = "remote"
+        if info:
+            self.cache.keep_config(info)
+        return source
+
     def _choose_context(self, wanted: str | None) -> ContextChoice:
-        choice = choose_context(wanted, self.cache)
+        here = self.mode != "remote" and known_here(wanted, self.cache)
+        asked = None if here else self.source
+        choice = choose_context(wanted, self.cache, asked if isinstance(asked, Server) else None)
         log.info("CRDS context %s: %s", choice.name, choice.reason)
         return choice
 
+    @functools.cached_property
+    def rules(self) -> PipelineRules:
+        """The context's rules; fetched, all at once, if they are not in the cache.
+
+        Raises
+        ------
+        CrdsError
+            If they cannot be had, or are malformed.
+        """
+        if self.cache.find(self.context) is None and self.source is not None:
+            names = [self.context]
+            if isinstance(self.source, Server):
+                names = self.source.mapping_names(self.context)
+            self.fetch(names).check()
+        return PipelineRules(load_mapping(self.context, self._read), self._read)
+
     def _read(self, name: str) -> str:
+        if self.cache.find(name) is None and self.source is not None:
+            self.fetch([name]).check()
         return self.cache.read_mapping(name)
+
+    def fetch(
+        self, names: Iterable[str], progress: Progress | None = None, *, anew: bool = False
+    ) -> FetchReport:
+        """Have files in the cache: those that are not there are fetched, many at once.
+
+        Parameters
+        ----------
+        names : iterable of str
+            References or rules.
+        progress : callable, optional
+            Called with name, bytes received and size.
+        anew : bool
+            Fetch also what is there.
+
+        Returns
+        -------
+        FetchReport
+            Paths, what was fetched, and what failed, with reasons. Without a server, what is
+            missing has failed.
+
+        Raises
+        ------
+        ReadOnlyCache, DownloadError, ServerError
+            If nothing can be fetched at all.
+        """
+        names = list(dict.fromkeys(names))
+        if (anew or self.missing(names)) and self.source is not None:
+            return Fetcher(self.cache, self.source).fetch(names, progress, anew=anew)
+        report = FetchReport()
+        for name in names:
+            path = self.cache.find(name)
+            if path is None:
+                report.failed[name] = str(ReferenceMissing(name, str(self.cache)))
+            else:
+                report.paths[name] = path
+        return report
+
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """List those files that are not in the cache."""
+        return sorted(name for name in set(names) if self.cache.find(name) is None)
 
     def configurations(self, instrument: str) -> Configurations:
         """Give an instrument's rules with what they need of headers."""
         instrument = instrument.lower()
         if instrument not in self._configurations:
-            rules = self.rules.instrument(instrument)
+            rules = self._instrument_rules(instrument)
             self._configurations[instrument] = Configurations(rules, self.observatory)
         return self._configurations[instrument]
+
+    def _instrument_rules(self, instrument: str) -> InstrumentRules | RemoteInstrument:
+        if self.mode == "remote" and isinstance(self.source, Server):
+            needed = self.source.required_parameters(self.context)
+            if instrument not in needed:
+                raise ContextError(f"{self.context}: no rules for instrument {instrument!r}")
+            return RemoteInstrument(self.source, self.context, instrument, needed[instrument])
+        rules = self.rules.instrument(instrument)
+        withdrawn = (rules.mappings() | {self.context}) & self.cache.bad_files()
+        if withdrawn and not _allowed("CRDS_ALLOW_BAD_RULES"):
+            raise ContextError(
+                f"{self.context}: {', '.join(sorted(withdrawn))} was withdrawn as scientifically "
+                "invalid; CRDS_ALLOW_BAD_RULES=1 uses it nevertheless"
+            )
+        return rules
 
     def reference_types(self, instrument: str) -> tuple[str, ...]:
         """List the reference types that the context has for an instrument."""
@@ -93,7 +210,7 @@ class Client:
 
     def selection_keywords(self, instrument: str) -> frozenset[str]:
         """List the parameters that select references, and the FITS keywords that hold them."""
-        parameters = (*self.configurations(instrument).rules.parameters, self.rules.instrument_key)
+        parameters = (*self.configurations(instrument).rules.parameters, self._instrument_key)
         names = (name for key in parameters for name in synonyms(key, self.observatory))
         return frozenset(name for name in names if name == name.upper())
 
@@ -158,11 +275,39 @@ class Client:
             If it is not there; names the command that would fetch it.
         UnsafeName
             If the name leads out of the cache.
+        WithdrawnReference
+            If the observatory has withdrawn it, unless ``CRDS_ALLOW_BAD_REFERENCES`` is set.
         """
+        if name in self._withdrawn and not _allowed("CRDS_ALLOW_BAD_REFERENCES"):
+            raise WithdrawnReference(
+                f"{name} was withdrawn as scientifically invalid; CRDS_ALLOW_BAD_REFERENCES=1 uses "
+                "it nevertheless"
+            )
         return self.cache.locate(name)
 
+    @functools.cached_property
+    def _withdrawn(self) -> frozenset[str]:
+        return self.cache.bad_files()
+
+    @functools.cached_property
+    def _instrument_key(self) -> str:
+        if self.mode == "remote":
+            return _INSTRUMENT_KEYS[self.observatory]
+        return self.rules.instrument_key
+
     def _configurations_of(self, header: Mapping[str, Any]) -> Configurations:
-        return self.configurations(instrument_of(header, self.rules.instrument_key))
+        return self.configurations(instrument_of(header, self._instrument_key))
+
+
+_INSTRUMENT_KEYS = {
+    "jwst": "META.INSTRUMENT.NAME",
+    "roman": "ROMAN.META.INSTRUMENT.NAME",
+    "hst": "INSTRUME",
+}
+
+
+def _allowed(variable: str) -> bool:
+    return os.environ.get(variable, "").upper() in ("1", "T", "TRUE", "Y", "YES")
 
 
 def _mode(mode: str | None) -> Mode:
@@ -173,10 +318,15 @@ def _mode(mode: str | None) -> Mode:
     raise CrdsError(f"mode {value!r} is not one of {', '.join(get_args(Mode))}")
 
 
-def _cache_path(path: str | Path | None) -> str | Path:
+def _open_cache(path: str | Path | None, overlay: str | Path | None, observatory: str) -> Cache:
     chosen = path or os.environ.get("CRDS_PATH")
     if not chosen:
         raise CrdsError("no reference cache: set CRDS_PATH to its folder")
     if not Path(chosen).expanduser().is_dir():
         raise CrdsError(f"{chosen}: no such folder; CRDS_PATH is to name the reference cache")
-    return chosen
+    cache = Cache(chosen, observatory)
+    before = overlay or os.environ.get("CALBATCH_CRDS_OVERLAY")
+    if not before:
+        return cache
+    Path(before).expanduser().mkdir(parents=True, exist_ok=True)
+    return Cache(before, observatory, behind=cache)

@@ -46,6 +46,15 @@ class ContextChoice:
     reason: str
 
 
+def known_here(wanted: str | None, cache: Cache) -> bool:
+    """Tell whether a context can be resolved without asking a server."""
+    if wanted is not None and wanted.endswith(".pmap"):
+        return True
+    build = wanted in (None, "build", f"{cache.observatory}-build")
+    name = BUILD_CONTEXTS.get(cache.observatory, ("", ""))[1]
+    return bool(build and name) and cache.find(name) is not None
+
+
 def choose_context(
     wanted: str | None, cache: Cache, server: ContextServer | None = None
 ) -> ContextChoice:

@@ -39,6 +39,10 @@ class ReadOnlyCache(CrdsError):
     """The cache must be written to, and cannot be."""
 
 
+class WithdrawnReference(CrdsError):
+    """The observatory calls the file scientifically invalid."""
+
+
 class ReferenceMissing(CrdsError):
     """A file that is needed is not in the cache.
 

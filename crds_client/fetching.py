@@ -1,0 +1,287 @@
+"""Fetching files into a cache: many at once, each once, verified before it has its name.
+
+A file is written to ``.<name>.part`` beside its place, by whoever holds the lock on
+``.<name>.lock``. The operating system lets go of a lock when its holder dies, and the next holder
+goes on where the dead one stopped. Only a file of the right size and sha1 is renamed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Protocol
+
+import filelock
+
+from calbatch.crds_client.cache import Cache, check_name
+from calbatch.crds_client.errors import CrdsError, DownloadError, ReadOnlyCache, ServerError
+from calbatch.crds_client.server import FileInfo, Patience
+from calbatch.crds_client.transport import Refused, Transient, persistently, read_chunk
+
+_CHUNK = 2**20
+_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+Progress = Callable[[str, int, int], None]
+"""Called with a file's name, the bytes received and its size."""
+
+
+class Source(Protocol):
+    """Where files come from."""
+
+    def file_infos(self, names: Iterable[str]) -> dict[str, FileInfo]:
+        """Give sizes and sums of the files that it has."""
+        ...
+
+    def open_file(self, name: str, offset: int) -> tuple[int, IO[bytes]]:
+        """Begin to fetch a file from a byte on; gives the byte at which the response begins."""
+        ...
+
+
+@dataclass
+class FetchReport:
+    """What became of the files that were wanted.
+
+    Attributes
+    ----------
+    paths : dict
+        Name to path of those that are there now.
+    fetched : dict
+        Name to bytes of those that this call fetched.
+    failed : dict
+        Name to reason.
+    """
+
+    paths: dict[str, Path] = field(default_factory=dict)
+    fetched: dict[str, int] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Raise `DownloadError`, naming every file that failed, if any did."""
+        if self.failed:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in sorted(self.failed.items()))
+            raise DownloadError(f"{len(self.failed)} files could not be fetched: {reasons}")
+
+
+class Fetcher:
+    """Fetches files from a source into a cache.
+
+    Parameters
+    ----------
+    cache : Cache
+        Written to.
+    source : Source
+        Read from.
+    workers : int
+        Files at once.
+    patience : Patience, optional
+        Attempts at each file.
+    """
+
+    def __init__(
+        self, cache: Cache, source: Source, workers: int = 8, patience: Patience | None = None
+    ) -> None:
+        self.cache = cache
+        self.source = source
+        self.workers = workers
+        self.patience = patience or Patience.from_environment()
+
+    def fetch(
+        self, names: Iterable[str], progress: Progress | None = None, *, anew: bool = False
+    ) -> FetchReport:
+        """Fetch the files that are not in the cache, or all of them.
+
+        Parameters
+        ----------
+        names : iterable of str
+            References or rules.
+        progress : callable, optional
+            Told of every piece.
+        anew : bool
+            Fetch also what is there; it is replaced only by a verified file.
+
+        Raises
+        ------
+        ReadOnlyCache
+            If the cache cannot be written to.
+        DownloadError
+            If the disk has no room for the files.
+        ServerError
+            If the source cannot be asked.
+        """
+        report = FetchReport()
+        wanted = self._wanted(names, report, anew=anew)
+        if not wanted:
+            return report
+        infos = self.source.file_infos(wanted)
+        for name in wanted:
+            if name not in infos:
+                report.failed[name] = "not known to the server"
+        known = [name for name in wanted if name in infos]
+        self._prepare(known, infos)
+        job = _Job(self, infos, progress or (lambda *_: None), report, anew)
+        # Files that another process is fetching are left to it at first, and waited for at last.
+        for waiting in (0.0, -1.0):
+            with ThreadPoolExecutor(self.workers) as pool:
+                done = list(pool.map(functools.partial(job.run, waiting), known))
+            known = [name for name, ok in zip(known, done, strict=True) if not ok]
+        return report
+
+    def _wanted(self, names: Iterable[str], report: FetchReport, *, anew: bool) -> list[str]:
+        wanted = []
+        for name in dict.fromkeys(names):
+            path = None if anew else self.cache.find(name)
+            if path is None:
+                wanted.append(check_name(name))
+            else:
+                report.paths[name] = path
+        return wanted
+
+    def _prepare(self, names: list[str], infos: dict[str, FileInfo]) -> None:
+        if self.cache.read_only:
+            raise ReadOnlyCache(read_only_message(self.cache, names))
+        try:
+            for folder in {self.cache.place(name).parent for name in names}:
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _writing_fault(self.cache, names, error) from None
+        needed = sum(infos[name].size for name in names)
+        free = shutil.disk_usage(self.cache.place(names[0]).parent).free if names else 0
+        if needed > free:
+            raise DownloadError(
+                f"{self.cache}: {needed} bytes are to be fetched, and {free} are free on the disk"
+            )
+
+    def obtain(self, name: str, info: FileInfo, progress: Progress) -> None:
+        """Fetch one file, its lock held.
+
+        Raises
+        ------
+        DownloadError
+            If it cannot be had whole and right.
+        """
+        final = self.cache.place(name)
+        part = final.with_name(f".{name}.part")
+
+        def attempt() -> None:
+            self._receive(name, info, part, progress)
+            _verify(part, info)
+
+        try:
+            persistently(attempt, self.patience.attempts, self.patience.delay)
+            part.replace(final)
+        except (Transient, Refused) as error:
+            raise DownloadError(str(error)) from None
+        except OSError as error:
+            if error.errno in _FULL:
+                part.unlink(missing_ok=True)
+            raise DownloadError(f"{final}: {error.strerror}") from None
+
+    def _receive(self, name: str, info: FileInfo, part: Path, progress: Progress) -> None:
+        have = part.stat().st_size if part.exists() else 0
+        if have > info.size:
+            have = 0
+        if have == info.size and part.exists():
+            return
+        start, response = self.source.open_file(name, have)
+        with response, part.open("r+b" if start and have else "wb") as out:
+            out.seek(start)
+            received = start
+            while received <= info.size and (piece := read_chunk(response, _CHUNK)):
+                out.write(piece)
+                received += len(piece)
+                progress(name, received, info.size)
+            out.flush()
+            os.fsync(out.fileno())
+
+
+@dataclass
+class _Job:
+    """One call's files; `run` is called from several threads, each with its own files."""
+
+    fetcher: Fetcher
+    infos: dict[str, FileInfo]
+    progress: Progress
+    report: FetchReport
+    anew: bool
+
+    def run(self, waiting: float, name: str) -> bool:
+        """Fetch one file; False if another process is at it and is not to be waited for."""
+        try:
+            with file_lock(self.fetcher.cache, name, waiting):
+                return self._run_locked(name)
+        except filelock.Timeout:
+            return False
+        except (CrdsError, OSError) as error:
+            self.report.failed[name] = str(error)
+            return True
+
+    def _run_locked(self, name: str) -> bool:
+        path = None if self.anew else self.fetcher.cache.find(name)
+        if path is None:
+            self.fetcher.obtain(name, self.infos[name], self.progress)
+            path = self.fetcher.cache.locate(name)
+            self.report.fetched[name] = self.infos[name].size
+        self.report.paths[name] = path
+        return True
+
+
+@contextlib.contextmanager
+def file_lock(cache: Cache, name: str, waiting: float = -1.0) -> Iterator[None]:
+    """Hold a file's lock; other processes and hosts respect it.
+
+    Raises
+    ------
+    filelock.Timeout
+        If it is not free within ``waiting`` seconds (negative: for ever).
+    """
+    place = cache.place(name)
+    lock = filelock.FileLock(place.with_name(f".{name}.lock"), timeout=waiting, thread_local=False)
+    with lock:
+        yield
+
+
+def sha1_of(path: Path) -> str:
+    """Give a file's sha1."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha1").hexdigest()
+
+
+def wrong_with(path: Path, info: FileInfo) -> str:
+    """Say what is wrong with a file; nothing if size and sum are right."""
+    size = path.stat().st_size
+    if size != info.size:
+        return f"has {size} bytes, not {info.size}"
+    if info.sha1 and (actual := sha1_of(path)) != info.sha1:
+        return f"has sha1 {actual}, not {info.sha1}"
+    return ""
+
+
+def _verify(part: Path, info: FileInfo) -> None:
+    fault = wrong_with(part, info)
+    if fault:
+        if part.stat().st_size >= info.size:
+            part.unlink()  # not to be gone on with; what was only cut short is
+        raise Transient(f"what was received {fault}")
+
+
+def read_only_message(cache: Cache, names: Iterable[str]) -> str:
+    """Say which files a read-only cache lacks and what to do."""
+    return (
+        f"{cache} is read-only and lacks {', '.join(sorted(names))}; name a folder of your own for "
+        "what it lacks in CALBATCH_CRDS_OVERLAY"
+    )
+
+
+def _writing_fault(cache: Cache, names: list[str], error: OSError) -> CrdsError:
+    if error.errno in _READ_ONLY:
+        return ReadOnlyCache(read_only_message(cache, names))
+    return ServerError(f"{cache}: {error}")
