@@ -305,8 +305,10 @@ class LazyArrays:
         placed = {}
         for output in outputs:
             product, _, name = output.partition(".")
-            spec = made[product].schema.fields[name]
-            first = (leading or {}).get(output, self.shape[: (spec.ndim or 2) - 2])
+            fields = made[product].schema.fields
+            spec, primary = fields[name], fields[made[product].primary]
+            ndim = spec.ndim or primary.ndim or 2
+            first = (leading or {}).get(output, self.shape[: ndim - 2])
             dtype = spec.dtype or np.dtype("f4")
             placed[output] = made[product]._content.placed[name] = Placed(
                 output, (*first, *self.frame), dtype
