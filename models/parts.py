@@ -207,7 +207,7 @@ def _image(where: str, card: Card) -> str:
         return _plain_image(*card) or str(fits.Card(*card))
     except (ValueError, VerifyError) as error:
         raise ModelError(
-            f"{where}: FITS cannot hold {card[0]} = {card[1]!r}: {one_line(error)}"
+            f"{where}: FITS cannot hold {card[0]} = {card[1]!r:.50}: {one_line(error)}"
         ) from error
 
 
@@ -272,7 +272,7 @@ def _update(header: bytes, where: str, keyword: str, value: Any) -> bytes:
     image = text.ljust(stop - start).encode("ascii")
     changed = (header[:start] + image + header[stop:]).rstrip()
     if padded(len(changed) - len(b"END") + CARD) > len(header):
-        raise ModelError(f"{where}: no room in the header for {keyword} = {value!r}")
+        raise ModelError(f"{where}: no room in the header for a longer {keyword}")
     return changed.ljust(len(header))
 
 
