@@ -43,7 +43,7 @@ def cards_of(hdu):
     return [(card.keyword, card.value, card.comment) for card in hdu.header.cards]
 
 
-@IN_ONE_FOLDER
+@settings(IN_ONE_FOLDER, max_examples=40)
 @given(hdu_lists(), st.booleans(), st.booleans())
 def test_finds_what_astropy_finds(tmp_path, hdus, gzipped, checksums):
     path = tmp_path / ("a.fits.gz" if gzipped else "a.fits")
@@ -264,7 +264,7 @@ def test_random_damage_gives_a_file_error_or_nothing(tmp_path, data):
             assert all(hdu.end <= len(whole) for hdu in read_layout(path).hdus)
 
 
-@IN_ONE_FOLDER
+@settings(IN_ONE_FOLDER, max_examples=40)
 @given(hdu_lists(), st.data())
 def test_one_wrong_byte_of_data_or_header_fails_verification(tmp_path, hdus, data):
     path = tmp_path / "a.fits"

@@ -64,7 +64,7 @@ def slices(length):
     return st.slices(length).filter(lambda part: len(range(length)[part]) > 0)
 
 
-@IN_ONE_FOLDER
+@settings(IN_ONE_FOLDER, max_examples=60)
 @given(shapes, st.sampled_from(DTYPES), st.data())
 def test_any_region_of_any_type_is_read(tmp_path, shape, dtype, data):
     array = random_array(shape, dtype)
@@ -85,7 +85,7 @@ def readers(path, array):
         yield constant
 
 
-@IN_ONE_FOLDER
+@settings(IN_ONE_FOLDER, max_examples=60)
 @given(shapes, st.booleans(), st.data())
 def test_windows_are_those_of_arrays(tmp_path, shape, constant, data):
     array = np.full(shape, 7, "u2") if constant else random_array(shape, "u2")
