@@ -115,7 +115,7 @@ class Client:
     def _choose_context(self, wanted: str | None) -> ContextChoice:
         here = self.mode != "remote" and known_here(wanted, self.cache)
         asked = None if here else self.source
-        choice = choose_context(wanted, self.cache, asked if isinstance(asked, Server) else None)
+        choice = choose_context(wanted, self.cache, asked)
         log.info("CRDS context %s: %s", choice.name, choice.reason)
         return choice
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from calbatch.crds_client.cache import Cache, check_name
-from calbatch.crds_client.errors import ContextError
+from calbatch.crds_client.errors import ContextError, ServerError
 
 log = logging.getLogger(__name__)
 
@@ -96,10 +97,10 @@ def choose_context(
 def _default(cache: Cache, server: ContextServer | None) -> ContextChoice:
     try:
         return _build(cache, server)
-    except ContextError:
+    except (ContextError, ServerError):
         latest = _latest(cache, server)
     release, name = BUILD_CONTEXTS.get(cache.observatory, ("", ""))
-    reason = "the latest in the cache"
+    reason = f"the latest {'by the server' if server else 'in the cache'}"
     if name:
         reason += f"; {name}, which belongs to {cache.observatory} {release}, is not there"
     return ContextChoice(latest, reason)
@@ -144,7 +145,8 @@ def _latest(cache: Cache, server: ContextServer | None) -> str:
 
 def _by_date(date: str, cache: Cache, server: ContextServer | None) -> str:
     if server is not None:
-        return check_name(server.context_by_date(date))
+        with contextlib.suppress(ServerError):
+            return check_name(server.context_by_date(date))
     moment = date.replace("T", " ")
     history = sorted(
         (str(start), str(name)) for start, name, *_ in _known(cache, "context_history")

@@ -45,12 +45,12 @@ def reached(source: Server | UrlCache, *, must: bool) -> dict[str, Any] | None:
         contact = source
     try:
         source.info = contact.info
-        return source.info
     except ServerError as error:
         if must:
             raise
         log.warning("working offline: %s", error)
         return None
+    return source.info
 
 
 class RemoteInstrument:

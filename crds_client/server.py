@@ -255,6 +255,7 @@ def crds_decode(value: Any) -> Any:
     try:
         packed = base64.b64decode(value["crds_payload"])
         unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-        return json.loads(unpacker.decompress(packed, _MAX_ANSWER))  # cut short: not JSON
+        text = unpacker.decompress(packed, _MAX_ANSWER)
+        return json.loads(text if unpacker.eof else b"")  # cut short, or too long
     except (KeyError, TypeError, ValueError, zlib.error) as error:
         raise ServerError(f"a packed answer cannot be unpacked: {error}") from None

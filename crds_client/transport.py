@@ -47,7 +47,8 @@ def open_url(
         raise Refused(f"{url}: only http and https are asked")
     request = urllib.request.Request(url, data=data, headers=dict(headers or {}))
     try:
-        return urllib.request.urlopen(request, timeout=timeout)
+        # an opener of our own, since the shared one keeps the proxies that it saw first
+        return urllib.request.build_opener().open(request, timeout=timeout)
     except urllib.error.HTTPError as error:
         error.close()
         kind = Transient if error.code in _PASSING_STATUS else Refused

@@ -1,0 +1,259 @@
+"""Files arrive whole or not at all, once, whatever server, disk and processes do."""
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+from support.crds_server import CrdsServer, make_cache
+
+from calbatch.crds_client.cache import Cache
+from calbatch.crds_client.errors import DownloadError, ReadOnlyCache
+from calbatch.crds_client.fetching import Fetcher
+from calbatch.crds_client.server import Patience, Server
+
+QUICK = Patience(timeout=0.5, attempts=4, delay=0.01)
+NAME = "jwst_miri_flat_0000.fits"
+
+
+@pytest.fixture
+def serving(tmp_path):
+    with CrdsServer(make_cache(tmp_path / "served")) as made:
+        yield made
+
+
+@pytest.fixture
+def cache(tmp_path):
+    (tmp_path / "cache").mkdir()
+    return Cache(tmp_path / "cache")
+
+
+@pytest.fixture
+def fetcher(serving, cache):
+    return Fetcher(cache, Server(serving.url, patience=QUICK), patience=QUICK)
+
+
+def assert_only_good_files(cache, serving):
+    """No file has a final name that is not the served one to the bit."""
+    for path in (*cache.mappings.rglob("*"), *cache.references.rglob("*")):
+        if path.is_file() and not path.name.startswith("."):
+            assert path.read_bytes() == serving.files[path.name].read_bytes()
+
+
+def test_fetches_all_once_and_then_nothing(serving, cache, fetcher):
+    heard = []
+    report = fetcher.fetch(serving.files, lambda *event: heard.append(event))
+    report.check()
+    assert set(report.fetched) == set(report.paths) == set(serving.files)
+    assert cache.locate(NAME) == cache.references / "miri" / NAME
+    assert_only_good_files(cache, serving)
+    assert not list(cache.root.rglob("*.part"))
+    assert {name for name, received, size in heard if received == size} == set(serving.files)
+    again = fetcher.fetch(serving.files)
+    assert (again.fetched, set(again.paths)) == ({}, set(serving.files))
+    assert set(serving.asked.values()) == {1}
+
+
+def test_many_at_once(serving, cache):
+    serving.pause = 0.03  # a file takes a quarter of a second
+    start = time.monotonic()
+    Fetcher(cache, Server(serving.url, patience=QUICK), workers=8).fetch(serving.files).check()
+    assert time.monotonic() - start < 0.25 * len(serving.files) / 2
+
+
+def test_a_file_cut_short_is_gone_on_with(serving, cache, fetcher):
+    serving.faults[NAME] = ["cut", "cut"]
+    fetcher.fetch([NAME]).check()
+    asked = [what for what, name in serving.requests if name == NAME]
+    half = serving.files[NAME].stat().st_size // 2
+    assert asked[0] == "whole"
+    assert asked[1] == f"bytes={half}-"
+    assert len(asked) == 3
+    assert_only_good_files(cache, serving)
+
+
+def test_a_server_without_ranges_sends_it_all_again(serving, cache, fetcher):
+    serving.ranges = False
+    serving.faults[NAME] = ["cut"]
+    fetcher.fetch([NAME]).check()
+    assert_only_good_files(cache, serving)
+
+
+@pytest.mark.parametrize("fault", ["wrong", "500", "stall", "slow", "long"])
+def test_passing_faults_are_tried_again(serving, cache, fetcher, fault):
+    serving.faults[NAME] = [fault, fault]
+    fetcher.fetch([NAME]).check()
+    assert_only_good_files(cache, serving)
+
+
+@pytest.mark.parametrize("fault", ["wrong", "cut", "500", "gone", "long"])
+def test_a_file_that_stays_bad_never_gets_its_name(serving, cache, fetcher, fault):
+    serving.faults[NAME] = [fault] * 100
+    report = fetcher.fetch(serving.files)
+    assert set(report.failed) == {NAME}
+    assert set(report.paths) == set(serving.files) - {NAME}
+    assert cache.find(NAME) is None
+    assert_only_good_files(cache, serving)
+    with pytest.raises(DownloadError, match=f"1 files could not be fetched: {NAME}: "):
+        report.check()
+
+
+def test_what_is_gone_is_not_asked_for_again(serving, fetcher):
+    serving.faults[NAME] = ["gone"] * 100
+    fetcher.fetch([NAME])
+    assert serving.asked[NAME] == 1
+
+
+def test_a_file_unknown_to_the_server(fetcher):
+    report = fetcher.fetch(["jwst_miri_flat_9999.fits"])
+    assert report.failed == {"jwst_miri_flat_9999.fits": "not known to the server"}
+
+
+def test_what_is_left_from_a_killed_process_is_gone_on_with(serving, cache, fetcher):
+    content = serving.files[NAME].read_bytes()
+    part = cache.place(NAME).with_name(f".{NAME}.part")
+    part.parent.mkdir(parents=True)
+    part.write_bytes(content[:1000])
+    fetcher.fetch([NAME]).check()
+    assert ("bytes=1000-", NAME) in serving.requests
+    assert cache.locate(NAME).read_bytes() == content
+
+
+def test_what_is_left_and_bad_is_thrown_away(serving, cache, fetcher):
+    part = cache.place(NAME).with_name(f".{NAME}.part")
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"x" * 1000)
+    fetcher.fetch([NAME]).check()
+    assert_only_good_files(cache, serving)
+
+
+def test_fetching_anew_replaces_only_by_a_good_file(serving, cache, fetcher):
+    fetcher.fetch([NAME]).check()
+    cache.locate(NAME).write_bytes(b"spoilt")
+    serving.faults[NAME] = ["gone"]
+    assert set(fetcher.fetch([NAME], anew=True).failed) == {NAME}
+    assert cache.locate(NAME).read_bytes() == b"spoilt"
+    fetcher.fetch([NAME], anew=True).check()
+    assert_only_good_files(cache, serving)
+
+
+def test_a_read_only_cache_says_what_it_lacks(fetcher, monkeypatch):
+    monkeypatch.setenv("CRDS_READONLY_CACHE", "1")
+    with pytest.raises(ReadOnlyCache, match=f"lacks {NAME}; .*CALBATCH_CRDS_OVERLAY"):
+        fetcher.fetch([NAME])
+
+
+def test_an_overlay_is_written_before_a_read_only_cache(serving, tmp_path, monkeypatch):
+    monkeypatch.setenv("CRDS_READONLY_CACHE", "1")
+    shared = make_cache(tmp_path / "shared", references=1)
+    before = {path: path.stat().st_mtime_ns for path in shared.root.rglob("*")}
+    (tmp_path / "mine").mkdir()
+    mine = Cache(tmp_path / "mine", behind=Cache(shared.root))
+    Fetcher(mine, Server(serving.url, patience=QUICK)).fetch(serving.files).check()
+    assert mine.locate(NAME).is_relative_to(shared.root)
+    assert mine.locate("jwst_miri_flat_0005.fits").is_relative_to(mine.root)
+    assert {path: path.stat().st_mtime_ns for path in shared.root.rglob("*")} == before
+
+
+FETCH_ALL = textwrap.dedent(
+    """
+    import resource, signal, sys
+    from calbatch.crds_client.cache import Cache
+    from calbatch.crds_client.fetching import Fetcher
+    from calbatch.crds_client.server import Patience, Server
+    root, url, limit, *names = sys.argv[1:]
+    if int(limit):
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
+    patience = Patience(timeout=5, attempts=4, delay=0.05)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    report = Fetcher(Cache(root), Server(url, patience=patience), patience=patience).fetch(names)
+    print(sorted(report.failed.items()))
+    sys.exit(bool(report.failed))
+    """
+)
+
+
+def start_fetching(cache, serving, names, limit=0):
+    """Start a process that waits for a line, then fetches."""
+    arguments = [sys.executable, "-c", FETCH_ALL, str(cache.root), serving.url, str(limit), *names]
+    return subprocess.Popen(
+        arguments,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def let_go(processes):
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+
+
+@pytest.fixture
+def serving_50(tmp_path):
+    with CrdsServer(make_cache(tmp_path / "served", references=50, size=20_000)) as made:
+        yield made
+
+
+def references(serving):
+    return sorted(name for name in serving.files if name.endswith(".fits"))
+
+
+def test_eight_processes_ask_for_each_file_once(serving_50, cache):
+    names = references(serving_50)
+    processes = [start_fetching(cache, serving_50, names) for _ in range(8)]
+    let_go(processes)
+    for process in processes:
+        out, _ = process.communicate(timeout=60)
+        assert process.returncode == 0, out
+    assert {serving_50.asked[name] for name in names} == {1}
+    assert_only_good_files(cache, serving_50)
+    assert all(cache.find(name) for name in names)
+
+
+def test_any_of_them_may_be_killed_at_any_moment(serving_50, cache):
+    serving_50.pause = 0.005
+    names, rng = references(serving_50), random.Random(3)
+    processes = [start_fetching(cache, serving_50, names) for _ in range(8)]
+    let_go(processes)
+    for process in processes[:5]:
+        time.sleep(rng.uniform(0.0, 0.15))
+        process.send_signal(signal.SIGKILL)
+        assert_only_good_files(cache, serving_50)
+    for process in processes[5:]:
+        out, _ = process.communicate(timeout=60)
+        assert process.returncode == 0, out
+    for process in processes[:5]:
+        process.communicate()
+    assert_only_good_files(cache, serving_50)
+    assert all(cache.find(name) for name in names)
+
+
+def test_a_full_disk_is_said_and_leaves_nothing_behind(serving, cache):
+    process = start_fetching(cache, serving, references(serving), limit=30_000)
+    let_go([process])
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert os.strerror(27) in out  # EFBIG: the limit stands in for a full disk
+    assert not list(cache.root.rglob("*.part"))
+    assert not list(cache.references.rglob("jwst_*"))
+
+
+def test_too_little_room_is_said_beforehand(serving, fetcher, cache):
+    info = serving.rpc_get_server_info()
+    catalogue = {NAME: {"size": str(10**18), "sha1sum": hashlib.sha1(b"").hexdigest()}}
+    serving.answers["get_server_info"] = {**info, "download_metadata": catalogue}
+    with pytest.raises(DownloadError, match=rf"{10**18} bytes are to be fetched"):
+        fetcher.fetch([NAME])
+    assert serving.asked[NAME] == 0

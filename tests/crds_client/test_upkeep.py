@@ -1,0 +1,85 @@
+"""Verification, repair, pruning."""
+
+import os
+
+import pytest
+from support.crds_server import CONTEXT, CrdsServer, make_cache
+
+from calbatch.crds_client import Client
+from calbatch.crds_client.fetching import file_lock
+from calbatch.crds_client.upkeep import held, known_infos, prune, usage, verify
+
+
+@pytest.fixture
+def client(tmp_path, monkeypatch):
+    monkeypatch.setenv("CRDS_CLIENT_RETRY_DELAY_SECONDS", "0")
+    (tmp_path / "cache").mkdir()
+    with CrdsServer(make_cache(tmp_path / "served")) as serving:
+        made = Client(tmp_path / "cache", CONTEXT, server_url=serving.url)
+        made.fetch(serving.files).check()
+        yield made
+
+
+def truncate(path):
+    os.truncate(path, path.stat().st_size - 1)
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x10
+    path.write_bytes(content)
+
+
+def infos_of(client):
+    return known_infos(client.cache, [path.name for path in held(client.cache)])
+
+
+def test_a_good_cache_has_no_faults(client):
+    assert verify(client.cache, infos_of(client)) == []
+    assert usage(client.cache).files == len(list(held(client.cache))) == 12
+
+
+@pytest.mark.parametrize("spoil", [truncate, flip])
+@pytest.mark.parametrize("name", ["jwst_miri_flat_0003.fits", "jwst_miri_flat_0001.rmap"])
+def test_faults_are_found_and_repaired(client, spoil, name):
+    spoil(client.cache.locate(name))
+    faults = verify(client.cache, infos_of(client))
+    assert [fault.name for fault in faults] == [name]
+    assert "bytes" in faults[0].problem or "sha1" in faults[0].problem
+    client.fetch([fault.name for fault in faults], anew=True).check()
+    assert verify(client.cache, infos_of(client)) == []
+
+
+def test_without_sums_rules_are_verified_by_their_own(client):
+    flip(client.cache.locate("jwst_miri_flat_0001.rmap"))
+    problems = {fault.name: fault.problem for fault in verify(client.cache, {})}
+    assert problems["jwst_miri_flat_0001.rmap"]
+    assert "jwst_miri_flat_0002.rmap" not in problems
+    assert "not known" in problems["jwst_miri_flat_0003.fits"]
+
+
+def test_only_the_files_asked_for(client):
+    for number in (1, 3):
+        truncate(client.cache.locate(f"jwst_miri_flat_000{number}.fits"))
+    faults = verify(client.cache, infos_of(client), names={"jwst_miri_flat_0003.fits"})
+    assert [fault.name for fault in faults] == ["jwst_miri_flat_0003.fits"]
+
+
+def test_pruning_takes_the_longest_unused_and_keeps_what_is_needed(client):
+    references = sorted(client.cache.references.rglob("*.fits"))
+    for age, path in enumerate(references):  # the first was used last
+        os.utime(path, (1e9 - age, 1e9 - age))
+    room = usage(client.cache).bytes - 1
+    removed = prune(client.cache, room, keep={references[-1].name})
+    assert removed == [references[-2]]
+    assert usage(client.cache).bytes <= room
+    removed = prune(client.cache, 0, keep={references[-1].name})
+    assert [path for path in references if path.exists()] == [references[-1]]
+    assert len(list(client.cache.mappings.glob("*map"))) == 6
+
+
+def test_a_file_that_is_in_hand_is_not_pruned(client):
+    with file_lock(client.cache, "jwst_miri_flat_0003.fits"):
+        prune(client.cache, 0)
+    left = [path.name for path in client.cache.references.rglob("*.fits")]
+    assert left == ["jwst_miri_flat_0003.fits"]
