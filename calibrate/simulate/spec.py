@@ -154,7 +154,7 @@ class SimulationSpec:
         return find_detector(self.detector)
 
 
-TRUTH_NOISE = Noise(correlated=False)
+TRUTH_NOISE = Noise(correlated=False, cosmic_rays=200.0)  # enough rays to count
 DEMO = SimulationSpec(
     subarray="SUB640", ngroups=8, readpatt="BRIGHT2", full_references=False, sky=Sky(stars=120)
 )
