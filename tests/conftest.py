@@ -1,9 +1,21 @@
-"""Fixtures shared by every test."""
+"""Fixtures and settings shared by every test."""
 
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The first example may compile a kernel or import astropy: no time limit on one example.
+settings.register_profile("calbatch", deadline=None)
+# On a shared machine hypothesis may find that drawing data is slow, which says nothing of the code.
+settings.register_profile(
+    "ci", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("ci" if os.environ.get("CI") else "calbatch")
+
+REQUIRE = "CALBATCH_REQUIRE_AGREEMENT"
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +26,32 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data: {folder} is not a folder (set CALBATCH_REAL_DATA)")
     return folder
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a comparison with jwst, crds or real files that is skipped, where none may be."""
+    report = yield
+    compares = item.get_closest_marker("agreement") or "real_data" in getattr(
+        item, "fixturenames", ()
+    )
+    if report.skipped and compares and not hasattr(report, "wasxfail"):
+        _refuse(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Fail a module that skips itself altogether, where no comparison may be skipped."""
+    report = yield
+    if report.skipped:
+        _refuse(report)
+    return report
+
+
+def _refuse(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if os.environ.get(REQUIRE):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, but {REQUIRE} is set: {report.longrepr}"
