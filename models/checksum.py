@@ -57,8 +57,9 @@ def checksum(
     """
     octets = np.frombuffer(data, np.uint8)
     whole = octets.size - octets.size % 4
-    # Read-only or unaligned words would be one more version of the kernel: those are copied.
-    words = np.require(octets[:whole].view(np.uint32), requirements=["A", "W"])
+    words = octets[:whole].view(np.uint32)
+    if not (words.flags.writeable and words.flags.aligned):
+        words = words.copy()  # those would be one more version of the kernel
     last = octets[whole:].tobytes().ljust(4, b"\0")
     value = fold(int(_add_words(words)) + int.from_bytes(last, "big"))
     # A piece that begins within a word adds up rotated, since carries run around the end.

@@ -29,6 +29,7 @@ Array = npt.NDArray[Any]
 _FOLDER_FAULTS = {
     errno.ENOENT: "cannot be written: its folder does not exist",
     errno.ENOTDIR: "cannot be written: its folder is not a folder",
+    errno.EISDIR: "cannot be written: it is a folder",
     errno.EACCES: "cannot be written: no permission to write in its folder",
     errno.EPERM: "cannot be written: no permission to write in its folder",
     errno.EROFS: "cannot be written: the file system is read-only",
@@ -111,15 +112,8 @@ class FitsWriter:
         StorageError
             The disk has no room.
         """
-        if self.path.is_dir():
-            raise FileError(self.path, "cannot be written: it is a folder")
         with self._writing(os.O_CREAT) as descriptor:
-            try:
-                os.posix_fallocate(descriptor, 0, self.size)
-            except OSError as error:
-                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
-                    raise
-                os.ftruncate(descriptor, self.size)
+            _reserve(descriptor, self.size)
 
     def write_rows(self, field: str, rows: tuple[int, int], array: Array) -> Receipt:
         """Write a band of rows of every plane of a field.
@@ -168,25 +162,25 @@ class FitsWriter:
         ModelError
             Rows that are missing or were written twice, or a card that was not reserved.
         FileError
-            The temporary file, or one that HDUs are copied from, is gone or has changed.
+            A file that HDUs are copied from is gone or has changed.
         StorageError
-            The disk is full or failing.
+            The disk is full or failing, or the temporary file is gone.
         """
         given = list(receipts)
         changes = {name.upper(): values for name, values in (updates or {}).items()}
         with self._naming(), self._writing() as descriptor:
             if os.fstat(descriptor).st_size != self.size:
-                raise ModelError(f"its temporary file has lost its size of {self.size} bytes")
+                raise StorageError(self.path, f"its unfinished {self.part.name} was cut short")
             for segment in self._segments:
                 segment.complete(descriptor, given, changes.pop(segment.extname, {}))
             if changes:
                 raise ModelError(f"has no HDU {next(iter(changes))} to update")
             if self._fsync:
                 os.fsync(descriptor)
-        return self._publish()
+            return self._publish()
 
     def _publish(self) -> Product:
-        layout = read_layout(self.part)
+        layout = read_layout(self.part)  # a last look at what others will read
         self.part.replace(self.path)
         if self._fsync:
             folder = os.open(self.path.parent, os.O_RDONLY)
@@ -214,13 +208,10 @@ class FitsWriter:
     @contextmanager
     def _writing(self, flags: int = 0) -> Iterator[int]:
         """Give a descriptor of the temporary file, and say what went wrong with the disk."""
-        mode = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
-            descriptor = os.open(self.part, mode | flags, 0o666)
+            descriptor = self._open(flags)
         except OSError as error:
             reason = _FOLDER_FAULTS.get(error.errno or 0, f"cannot be written: {error.strerror}")
-            if not flags and error.errno == errno.ENOENT:
-                reason = f"its temporary file {self.part.name} is gone"
             raise FileError(self.path, reason) from error
         try:
             yield descriptor
@@ -229,6 +220,16 @@ class FitsWriter:
             raise StorageError(self.path, reason) from error
         finally:
             os.close(descriptor)
+
+    def _open(self, flags: int) -> int:
+        if flags and self.path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        try:
+            return os.open(self.part, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o666)
+        except FileNotFoundError as error:
+            if flags:
+                raise
+            raise StorageError(self.path, f"its unfinished {self.part.name} is gone") from error
 
 
 def write_fits(
@@ -258,6 +259,17 @@ def write_fits(
         return writer.finish(writer.write_rows(n, (0, rows[n]), a) for n, a in arrays.items())
     finally:
         writer.abort()
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    """Give a file its size, and its space on the disk where the system knows how."""
+    if hasattr(os, "posix_fallocate"):
+        try:
+            return os.posix_fallocate(descriptor, 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+                raise
+    return os.ftruncate(descriptor, size)
 
 
 def warm_kernels() -> None:
