@@ -1,0 +1,106 @@
+"""Holding calbatch's numbers to jwst's, live, on the same files.
+
+Agreement: ramps within 1e-5 relative or 1e-3 of the read noise, rates and images within 1e-5
+relative or 1e-3 of their error, NaN in the same places, and DQ equal.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jwst.pipeline import Detector1Pipeline as JwstDetector1
+from stdatamodels.jwst import datamodels as jwst_models
+
+from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
+from calbatch.models.datamodels import RampModel
+
+ORDER = (
+    "group_scale", "dq_init", "saturation", "ipc", "superbias", "refpix", "linearity",
+    "dark_current", "jump",
+)  # fmt: skip
+RELATIVE = 1e-5
+OF_NOISE = 1e-3
+
+
+@dataclass
+class Arrays:
+    """What a step leaves: arrays by field, and its status keywords."""
+
+    step: str
+    fields: dict[str, np.ndarray]
+    status: dict[str, str]
+
+
+def jwst_steps(path: Path, **parameters) -> Iterator[Arrays]:
+    """Run jwst's steps one after another; ``parameters`` are {step: {parameter: value}}."""
+    model = jwst_models.RampModel(str(path))
+    for name in ORDER:
+        step = JwstDetector1.step_defs[name]
+        model = step.call(model, **parameters.get(name, {}))
+        yield _jwst_arrays(name, model, ("data", "groupdq", "pixeldq"))
+    fitted = JwstDetector1.step_defs["ramp_fit"].call(model, **parameters.get("ramp_fit", {}))
+    for name, product in zip(("rate", "rateints"), fitted, strict=True):
+        scaled = JwstDetector1.step_defs["gain_scale"].call(product)
+        yield _jwst_arrays(name, scaled, ("data", "err", "dq", "var_poisson", "var_rnoise"))
+
+
+def _jwst_arrays(name: str, model, fields: tuple[str, ...]) -> Arrays:
+    status = {k: v for k, v in model.meta.cal_step.instance.items() if v is not None}
+    return Arrays(name, {f: np.array(getattr(model, f)) for f in fields}, status)
+
+
+def our_steps(path: Path, **parameters) -> Iterator[Arrays]:
+    """Run calbatch's steps one after another, computing each one's arrays."""
+    pipeline = Detector1Pipeline()
+    pipeline.configure(parameters, "test")
+    model = RampModel(path)
+    for name in ORDER:
+        model = pipeline.steps()[name](model)
+        yield _our_arrays(name, model, ("data", "groupdq", "pixeldq"))
+    for name, product in zip(("rate", "rateints"), pipeline.ramp_fit(model), strict=True):
+        scaled = pipeline.gain_scale(product)
+        yield _our_arrays(name, scaled, ("data", "err", "dq", "var_poisson", "var_rnoise"))
+
+
+def _our_arrays(name: str, model, fields: tuple[str, ...]) -> Arrays:
+    status = dict(model.meta.cal_step.items())
+    return Arrays(name, {f: np.asarray(getattr(model, f)) for f in fields}, status)
+
+
+def assert_agreement(path: Path, read_noise: float, **parameters) -> None:
+    """Compare after each step and at the end; fail with the first step that differs."""
+    pairs = zip(jwst_steps(path, **parameters), our_steps(path, **parameters), strict=True)
+    for wanted, found in pairs:
+        assert found.step == wanted.step
+        assert found.status == wanted.status, found.step
+        for name, array in wanted.fields.items():
+            noise = read_noise if "err" not in wanted.fields else _error_of(name, wanted.fields)
+            assert_close(found.fields[name], array, noise, f"{path.name} {found.step} {name}")
+
+
+def _error_of(name: str, fields: dict[str, np.ndarray]) -> np.ndarray:
+    """Return what a field's differences are held against: the error, or its square."""
+    error = np.nan_to_num(fields["err"])
+    return error**2 if name.startswith("var") else error
+
+
+def assert_close(found: np.ndarray, wanted: np.ndarray, noise, what: str) -> None:
+    """Fail where two arrays differ by more than agreement allows."""
+    assert found.shape == wanted.shape, what
+    if np.issubdtype(wanted.dtype, np.integer):
+        differing = np.argwhere(found != wanted)
+        where = tuple(differing[0]) if len(differing) else ()
+        assert not len(differing), (
+            f"{what}: {len(differing)} of {wanted.size} flags differ, first at {where}: "
+            f"{found[where]} for jwst's {wanted[where]}"
+        )
+        return
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(wanted), err_msg=f"{what}: NaN")
+    allowed = np.maximum(RELATIVE * np.abs(wanted), OF_NOISE * np.asarray(noise))
+    wrong = np.abs(found.astype("f8") - wanted) > allowed
+    first = tuple(np.argwhere(wrong)[0]) if wrong.any() else ()
+    assert not wrong.any(), (
+        f"{what}: {wrong.sum()} of {wrong.size} values differ, first at {first}: "
+        f"{found[first]} for jwst's {wanted[first]}"
+    )
