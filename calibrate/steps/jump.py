@@ -72,7 +72,8 @@ def _search(ramps: Ramps, search: Search, flags: Array) -> Array:
 
 
 def _ramps(*arrays: Array) -> Ramps:
-    return Ramps(*(np.ascontiguousarray(a) for a in arrays))
+    # Compiling anew for strided or read-only arrays would take far longer than copying them.
+    return Ramps(*(np.require(a, requirements=["C", "W"]) for a in arrays))
 
 
 def crowded_groups(
