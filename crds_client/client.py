@@ -78,7 +78,7 @@ class Client:
         self.observatory = observatory
         self.mode = _mode(mode)
         self.cache = _open_cache(cache_path, overlay, observatory)
-        self._server_url = server_url or os.environ.get("CRDS_SERVER_URL")
+        self.server_url = server_url or os.environ.get("CRDS_SERVER_URL")
         choice = self._choose_context(context or os.environ.get("CRDS_CONTEXT"))
         self.context, self.context_reason = choice.name, choice.reason
         self._configurations: dict[str, Configurations] = {}
@@ -98,7 +98,7 @@ class Client:
             If the mode is remote and it cannot be reached.
         """
         local = self.mode == "local"
-        source = None if local else open_source(self._server_url, self.observatory)
+        source = None if local else open_source(self.server_url, self.observatory)
         if source is None:
             if self.mode == "remote":
                 raise ServerError("mode is remote, and CRDS_SERVER_URL names no server")
@@ -203,6 +203,13 @@ class Client:
                 "invalid; CRDS_ALLOW_BAD_RULES=1 uses it nevertheless"
             )
         return rules
+
+    @property
+    def instruments(self) -> tuple[str, ...]:
+        """The instruments that the context has rules for."""
+        if self.mode == "remote" and isinstance(self.source, Server):
+            return tuple(sorted(self.source.required_parameters(self.context)))
+        return self.rules.instruments
 
     def reference_types(self, instrument: str) -> tuple[str, ...]:
         """List the reference types that the context has for an instrument."""

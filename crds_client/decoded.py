@@ -1,0 +1,189 @@
+"""References that cannot be read in place, decoded once per host into plain files.
+
+Rows of an array that lies plainly in a FITS file are read where they are. One that is compressed,
+scaled or in a gzipped file is decoded whole first: here, into a file on the host's own disk that
+every worker and batch on the host shares, whoever comes later included. The least recently used
+go when there are too many.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+from astropy.io import fits
+
+from calbatch.crds_client.errors import CrdsError
+
+_OFFSETS = {8: -128, 16: 2**15, 32: 2**31, 64: 2**63}
+"""By BITPIX: offsets that only say signed or unsigned: readers undo them as they go."""
+
+DEFAULT_BYTES = 20 * 2**30
+
+
+def default_folder() -> Path:
+    """Give the host's folder for decoded files: one for each user."""
+    base = os.environ.get("CALBATCH_DECODED_DIR") or tempfile.gettempdir()
+    return Path(base) / f"calbatch-decoded-{os.getuid()}"
+
+
+class DecodedStore:
+    """Decoded copies of references on the host's disk.
+
+    Parameters
+    ----------
+    folder : path, optional
+        By default one in ``CALBATCH_DECODED_DIR`` or the temporary folder.
+    max_bytes : int
+        Above it the least recently used copies are removed.
+    """
+
+    def __init__(self, folder: str | Path | None = None, max_bytes: int = DEFAULT_BYTES) -> None:
+        self.folder = Path(folder) if folder else default_folder()
+        self.max_bytes = max_bytes
+
+    def plain(self, path: str | Path) -> Path:
+        """Give a file whose arrays can be read in place: the reference itself, or its copy.
+
+        Raises
+        ------
+        CrdsError
+            If the reference cannot be read, or the copy not be written.
+        """
+        path = Path(path)
+        with _explained(path):
+            return path if is_plain(path) else self._once(path, ".fits", _decode_images)
+
+    def table(self, path: str | Path, extension: str | int) -> Path:
+        """Give an ``.npy`` file with a table's rows, in the machine's own byte order.
+
+        Raises
+        ------
+        CrdsError
+            If there is no such table, or its columns are of varying length.
+        """
+        path = Path(path)
+
+        def decode(source: Path, part: Path) -> None:
+            _decode_table(source, part, extension)
+
+        with _explained(path):
+            return self._once(path, f".{extension}.npy", decode)
+
+    def _once(self, path: Path, suffix: str, decode: Callable[[Path, Path], None]) -> Path:
+        """Give the copy of a file; whoever comes first makes it, and others wait."""
+        self._own_folder()
+        copy = self.folder / f"{_identity(path)}{suffix}"
+        with filelock.FileLock(copy.with_name(f".{copy.name}.lock")):
+            if not copy.exists():
+                part = copy.with_name(f".{uuid.uuid4().hex}{copy.suffix}")
+                try:
+                    decode(path, part)
+                    part.replace(copy)
+                finally:
+                    part.unlink(missing_ok=True)
+            os.utime(copy)
+        self._clean(keep=copy)
+        return copy
+
+    def _own_folder(self) -> None:
+        """Make the folder, and refuse one that another user could have prepared."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self.folder.stat().st_uid != os.getuid():
+            raise OSError(f"{self.folder} belongs to another user")
+
+    def _clean(self, keep: Path) -> None:
+        copies = sorted(self.copies(), key=lambda one: one.stat().st_mtime)
+        excess = sum(copy.stat().st_size for copy in copies) - self.max_bytes
+        for copy in copies:
+            if excess <= 0:
+                return
+            if copy != keep:
+                excess -= copy.stat().st_size
+                # whoever has it open reads on; whoever wants it anew decodes it anew
+                with contextlib.suppress(FileNotFoundError):
+                    copy.unlink()
+
+    def copies(self) -> Iterator[Path]:
+        """Give the copies that are there."""
+        return (path for path in self.folder.glob("*") if not path.name.startswith("."))
+
+
+def is_plain(path: Path) -> bool:
+    """Tell whether every array of a FITS file can be read in place.
+
+    Files that are not FITS are left to whoever reads them.
+    """
+    with path.open("rb") as stream:
+        start = stream.read(9)
+    if start[:2] == b"\x1f\x8b":
+        return False
+    if start != b"SIMPLE  =":
+        return True
+    with fits.open(path, disable_image_compression=True, lazy_load_hdus=True) as hdus:
+        return all(_lies_plainly(hdu) for hdu in hdus)
+
+
+def _lies_plainly(hdu: Any) -> bool:
+    header = hdu.header
+    if header.get("ZIMAGE"):
+        return False
+    if not hdu.is_image or not header.get("NAXIS"):
+        return True
+    offset = header.get("BZERO", 0)
+    return header.get("BSCALE", 1) == 1 and offset in (0, _OFFSETS.get(header["BITPIX"]))
+
+
+def _identity(path: Path) -> str:
+    """Name a copy by its reference's place and state."""
+    real = path.resolve()
+    state = real.stat()
+    text = f"{real}\0{state.st_size}\0{state.st_mtime_ns}"
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:40]
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, TypeError, KeyError, fits.VerifyError) as error:
+        raise CrdsError(f"{path}: cannot be decoded: {error}") from None
+
+
+def _decode_images(path: Path, part: Path) -> None:
+    """Write all of a file's arrays plainly."""
+    with fits.open(path, memmap=False) as hdus:
+        plain = fits.HDUList([_decoded(hdu, index) for index, hdu in enumerate(hdus)])
+        plain.writeto(part, output_verify="silentfix")
+
+
+def _decode_table(path: Path, part: Path, extension: str | int) -> None:
+    with fits.open(path, memmap=False) as hdus:
+        data = hdus[extension].data
+        if data is None or data.dtype.names is None:
+            raise ValueError(f"{extension} is not a table")
+        rows = np.empty(len(data), [(name, data[name].dtype.newbyteorder("="), data[name].shape[1:])
+                                    for name in data.names])  # fmt: skip
+        for name in data.names:
+            rows[name] = data[name]
+    with part.open("wb") as stream:
+        np.save(stream, rows, allow_pickle=False)
+
+
+def _decoded(hdu: Any, index: int) -> Any:
+    if not hdu.is_image:
+        return hdu
+    data, header = hdu.data, hdu.header.copy()
+    for key in ("BSCALE", "BZERO", "BLANK", "CHECKSUM", "DATASUM"):
+        header.remove(key, ignore_missing=True)
+    if index == 0:
+        return fits.PrimaryHDU(data, header)
+    return fits.ImageHDU(data, header, name=hdu.name, ver=hdu.ver)
