@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from calbatch.calibrate.simulate.references import Reference
+from calbatch.calibrate.simulate.reference_parts import Reference
 from calbatch.calibrate.simulate.write import write_fits
 
 CONTEXT = "jwst_0001.pmap"

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calbatch.calibrate.simulate.geometry import Readout
-from calbatch.calibrate.simulate.references import exposure_type, wheels
+from calbatch.calibrate.simulate.reference_parts import exposure_type, wheels
 from calbatch.calibrate.simulate.spec import SimulationSpec
 from calbatch.calibrate.simulate.write import Card
 

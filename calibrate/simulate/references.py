@@ -6,21 +6,32 @@ bits their own way, as real ones do, and say so in DQ_DEF.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calbatch.calibrate.simulate.geometry import Frame, Readout
+from calbatch.calibrate.simulate.geometry import Readout
 from calbatch.calibrate.simulate.instruments import READPATTS
 from calbatch.calibrate.simulate.linearity import inverse_coefficients
-from calbatch.calibrate.simulate.maps import DetectorMaps, Mask
+from calbatch.calibrate.simulate.maps import Mask
 from calbatch.calibrate.simulate.ramp import RESET_GROUPS, dark_factor, reset_factor
+from calbatch.calibrate.simulate.reference_parts import (
+    BAD_GAIN,
+    BAD_LINEARITY,
+    BAD_READ_NOISE,
+    BAD_SATURATION,
+    USEAFTER,
+    Reference,
+    Setting,
+    encode_flags,
+    exposure_type,
+    make_reference,
+    reference_cards,
+    wheels,
+)
 from calbatch.calibrate.simulate.spec import SimulationSpec
-from calbatch.calibrate.simulate.streams import stream
 from calbatch.calibrate.simulate.write import Card, Extension
 
-USEAFTER = "2015-10-01T00:00:00"
 SATURATION_MARGIN = 0.97  # of full well: noise must not hide that a pixel has stopped counting
 MIRI_INTEGRATIONS = 2  # that a MIRI dark or reset tells apart; the last holds for all later ones
 PIXEL_AREA_STERADIANS = 2.3e-14
@@ -35,96 +46,6 @@ PHOTOM_COLUMNS = {
     "FGS": (),
     "MIRI": (("filter", "S12"), ("subarray", "S17")),
 }
-
-BAD_GAIN = "bad gain"
-BAD_READ_NOISE = "bad read noise"
-BAD_SATURATION = "bad saturation"
-BAD_LINEARITY = "bad linearity"
-
-
-@dataclass(frozen=True)
-class Reference:
-    """One reference file before it has a name.
-
-    Attributes
-    ----------
-    kind : str
-        CRDS's reference type, such as ``readnoise``.
-    instrument : str
-    frame : Frame
-        The part of the detector that it covers.
-    keys : dict
-        What it is for: header keyword to value; a keyword that is absent may be anything.
-    cards : list of Card
-    extensions : list of Extension
-    useafter : str
-        The first date and time of exposures that it is for.
-    """
-
-    kind: str
-    instrument: str
-    frame: Frame
-    keys: dict[str, str]
-    cards: list[Card]
-    extensions: list[Extension]
-    useafter: str = USEAFTER
-
-    @property
-    def ngroups(self) -> int:
-        """Groups of a dark or reset; 0 for other types."""
-        return next((int(value) for keyword, value, _ in self.cards if keyword == "NGROUPS"), 0)
-
-    def without_data(self) -> "Reference":
-        """Return the same without its arrays."""
-        return replace(self, extensions=[])
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What the references of one kind of exposure are made from.
-
-    ``maps`` cover the references' frame: the whole detector or the exposure's subarray.
-    """
-
-    spec: SimulationSpec
-    readout: Readout
-    maps: DetectorMaps
-    seed: int
-
-    @property
-    def instrument(self) -> str:
-        """The instrument's name."""
-        return self.readout.detector.instrument
-
-    @property
-    def general(self) -> bool:
-        """Whether the maps cover the whole detector, so that any subarray can be cut from them."""
-        return self.maps.frame == self.readout.full_frame
-
-    def bad(self, name: str) -> Mask:
-        """Return the pixels whose reference of that name is spoilt on purpose."""
-        frame = self.maps.frame
-        rng = stream(self.seed, "bad", self.spec.detector, name, frame.row, frame.col, *frame.shape)
-        spoilt = rng.random(frame.shape, dtype=np.float32) < self.spec.noise.bad_references
-        return spoilt & ~self.maps.reference
-
-    def spoilt(self) -> Mask:
-        """Return the pixels that any reference is spoilt for."""
-        names = (BAD_GAIN, BAD_READ_NOISE, BAD_SATURATION, BAD_LINEARITY)
-        return np.logical_or.reduce([self.bad(name) for name in names])
-
-
-def encode_flags(flags: dict[str, Mask]) -> list[Extension]:
-    """Return the DQ and DQ_DEF extensions of named masks; bits are numbered in the order given."""
-    shape = next(iter(flags.values())).shape
-    dq = np.zeros(shape, dtype=np.uint32)
-    layout = [("BIT", "i4"), ("VALUE", "u4"), ("NAME", "S40"), ("DESCRIPTION", "S80")]
-    table = np.zeros(len(flags), dtype=layout)
-    for bit, (name, mask) in enumerate(flags.items()):
-        dq |= mask.astype(np.uint32) << np.uint32(bit)
-        text = name.lower().replace("_", " ").capitalize()
-        table[bit] = (bit, 1 << bit, name.encode(), text.encode())
-    return [Extension("DQ", dq), Extension("DQ_DEF", table)]
 
 
 def make_references(setting: Setting) -> Iterator[Reference]:
@@ -145,59 +66,6 @@ def make_references(setting: Setting) -> Iterator[Reference]:
         yield from _photom(setting)
 
 
-def wheels(spec: SimulationSpec) -> dict[str, str]:
-    """Return the filter wheel keywords of an exposure."""
-    chosen = {"FILTER": spec.filter, "PUPIL": spec.pupil, "GRATING": spec.grating}
-    usual = spec.device.family.wheels
-    return usual | {keyword: value for keyword, value in chosen.items() if value is not None}
-
-
-def exposure_type(spec: SimulationSpec) -> str:
-    """Return the EXP_TYPE of an exposure."""
-    return spec.exposure_type or spec.device.family.exposure_type
-
-
-def _cards(
-    setting: Setting, kind: str, model: str, frame: Frame, useafter: str = USEAFTER
-) -> list[Card]:
-    """Return the header cards that every reference has."""
-    detector = setting.readout.detector
-    full = frame == setting.readout.full_frame
-    return [
-        ("TELESCOP", "JWST", "Telescope used to acquire the data"),
-        ("INSTRUME", detector.instrument, "Instrument used to acquire the data"),
-        ("DETECTOR", detector.name, "Name of detector used to acquire the data"),
-        ("REFTYPE", kind.upper(), "Reference file type"),
-        ("DATAMODL", model, "Type of data model"),
-        ("PEDIGREE", "SIMULATION", "The pedigree of the reference file"),
-        ("DESCRIP", f"Simulated {kind} reference", "Description of the reference file"),
-        ("AUTHOR", "calbatch simulate", "Author of the reference file"),
-        ("USEAFTER", useafter, "Use after date of the reference file"),
-        ("SUBARRAY", "FULL" if full else setting.readout.subarray, "Subarray used"),
-        ("SUBSTRT1", frame.col + 1, "Starting pixel in axis 1 direction"),
-        ("SUBSTRT2", frame.row + 1, "Starting pixel in axis 2 direction"),
-        ("SUBSIZE1", frame.ncols, "Number of pixels in axis 1 direction"),
-        ("SUBSIZE2", frame.nrows, "Number of pixels in axis 2 direction"),
-        ("FASTAXIS", detector.fastaxis, "Fast readout axis direction"),
-        ("SLOWAXIS", detector.slowaxis, "Slow readout axis direction"),
-    ]
-
-
-def _keys(setting: Setting, **more: str) -> dict[str, str]:
-    """Return what a reference over the maps' frame is for."""
-    subarray = "GENERIC" if setting.general else setting.readout.subarray
-    return {"DETECTOR": setting.spec.detector, "SUBARRAY": subarray} | more
-
-
-def _reference(
-    setting: Setting, kind: str, model: str, extensions: list[Extension], **keys: str
-) -> Reference:
-    """Return a reference over the maps' frame."""
-    frame = setting.maps.frame
-    cards = _cards(setting, kind, model, frame)
-    return Reference(kind, setting.instrument, frame, _keys(setting, **keys), cards, extensions)
-
-
 def _mask(setting: Setting) -> Reference:
     maps = setting.maps
     worst = maps.hot & (maps.dark_rate > 100)
@@ -207,7 +75,7 @@ def _mask(setting: Setting) -> Reference:
         "HOT": maps.hot,
         "DO_NOT_USE": maps.dead | worst,
     }
-    return _reference(setting, "mask", "MaskModel", encode_flags(flags))
+    return make_reference(setting, "mask", "MaskModel", encode_flags(flags))
 
 
 def _saturation(setting: Setting) -> Reference:
@@ -217,7 +85,7 @@ def _saturation(setting: Setting) -> Reference:
     threshold[half] = np.nan
     unchecked = (bad & ~half) | maps.reference
     extensions = [Extension("SCI", threshold), *encode_flags({"NO_SAT_CHECK": unchecked})]
-    return _reference(setting, "saturation", "SaturationModel", extensions)
+    return make_reference(setting, "saturation", "SaturationModel", extensions)
 
 
 def _linearity(setting: Setting) -> Reference:
@@ -230,7 +98,7 @@ def _linearity(setting: Setting) -> Reference:
         inverse = inverse_coefficients(maps.full_well, maps.coefficients)
         extensions.append(Extension("INV_COEFFS", inverse))
     extensions += encode_flags({"NO_LIN_CORR": (bad & ~half) | maps.reference})
-    return _reference(setting, "linearity", "LinearityModel", extensions)
+    return make_reference(setting, "linearity", "LinearityModel", extensions)
 
 
 def needs_inverse(spec: SimulationSpec, readout: Readout) -> bool:
@@ -240,7 +108,8 @@ def needs_inverse(spec: SimulationSpec, readout: Readout) -> bool:
 
 def _gain(setting: Setting) -> Reference:
     gain = _spoil(setting.maps.gain, setting.bad(BAD_GAIN))
-    return _reference(setting, "gain", "GainModel", [Extension("SCI", gain, _unit("ELECTRONS/DN"))])
+    extensions = [Extension("SCI", gain, _unit("ELECTRONS/DN"))]
+    return make_reference(setting, "gain", "GainModel", extensions)
 
 
 def _read_noise(setting: Setting) -> Reference:
@@ -248,7 +117,7 @@ def _read_noise(setting: Setting) -> Reference:
     noise = _spoil(noise, setting.bad(BAD_READ_NOISE))
     extensions = [Extension("SCI", noise, _unit("DN"))]
     patterns = "|".join(READPATTS[setting.instrument])
-    return _reference(setting, "readnoise", "ReadnoiseModel", extensions, READPATT=patterns)
+    return make_reference(setting, "readnoise", "ReadnoiseModel", extensions, READPATT=patterns)
 
 
 def _superbias(setting: Setting) -> Reference:
@@ -259,7 +128,7 @@ def _superbias(setting: Setting) -> Reference:
         *encode_flags({"UNRELIABLE_BIAS": maps.hot & (maps.dark_rate > 200)}),
     ]
     patterns = "|".join(READPATTS[setting.instrument])
-    return _reference(setting, "superbias", "SuperBiasModel", extensions, READPATT=patterns)
+    return make_reference(setting, "superbias", "SuperBiasModel", extensions, READPATT=patterns)
 
 
 def _dark(setting: Setting) -> Reference:
@@ -282,7 +151,7 @@ def _dark(setting: Setting) -> Reference:
         dq = np.broadcast_to(flags[0].data, (MIRI_INTEGRATIONS, 1, *readout.frame.shape))
         flags[0] = Extension("DQ", dq)
     cards = [
-        *_cards(setting, "dark", model, readout.frame),
+        *reference_cards(setting, "dark", model, readout.frame),
         ("EXP_TYPE", exposure_type(spec), "Type of data in the exposure"),
         ("READPATT", readout.readpatt, "Readout pattern"),
         ("NFRAMES", nframes, "Number of frames per group"),
@@ -316,7 +185,7 @@ def _reset(setting: Setting) -> Reference:
         ]
     )
     cards = [
-        *_cards(setting, "reset", "ResetModel", setting.readout.frame),
+        *reference_cards(setting, "reset", "ResetModel", setting.readout.frame),
         ("READPATT", setting.readout.readpatt, "Readout pattern"),
         ("NGROUPS", RESET_GROUPS, "Number of groups in integration"),
         ("NINTS", MIRI_INTEGRATIONS, "Number of integrations in exposure"),
@@ -340,7 +209,7 @@ def _flat(setting: Setting) -> Reference:
         Extension("ERR", np.full_like(data, 0.002)),
         *encode_flags(flags),
     ]
-    reference = _reference(setting, "flat", "FlatModel", extensions, **_optics(setting.spec))
+    reference = make_reference(setting, "flat", "FlatModel", extensions, **_optics(setting.spec))
     reference.cards.extend(_optics_cards(setting.spec))
     return reference
 
@@ -349,7 +218,9 @@ def _area(setting: Setting) -> Reference:
     frame = setting.maps.frame
     rows = np.linspace(0.99, 1.01, frame.nrows, dtype=np.float32)[:, np.newaxis]
     extensions = [Extension("SCI", np.repeat(rows, frame.ncols, axis=1))]
-    reference = _reference(setting, "area", "PixelAreaModel", extensions, **_optics(setting.spec))
+    reference = make_reference(
+        setting, "area", "PixelAreaModel", extensions, **_optics(setting.spec)
+    )
     reference.cards.extend(_optics_cards(setting.spec))
     reference.cards.extend(_pixel_area())
     return reference
@@ -365,7 +236,7 @@ def _photom(setting: Setting) -> Iterator[Reference]:
     for useafter, factor in (("2014-01-01T00:00:00", 10.0), (USEAFTER, 1.0)):
         numbers = {"photmjsr": MEGAJANSKYS * factor, "uncertainty": 0.05}
         table = np.array([tuple((values | numbers)[name] for name, _ in layout)], dtype=layout)
-        cards = _cards(setting, "photom", model, frame, useafter)
+        cards = reference_cards(setting, "photom", model, frame, useafter)
         cards.append(("EXP_TYPE", exposure_type(setting.spec), "Type of data in the exposure"))
         cards.extend(_pixel_area())
         keys = {"DETECTOR": setting.spec.detector} | _optics(setting.spec)

@@ -1,7 +1,8 @@
 import pytest
 from support.simulated import small_exposure
 
-from calbatch.calibrate.simulate import SimulationSpec, simulate
+from calbatch.calibrate.simulate import PRESETS, SimulationSpec, simulate
+from calbatch.calibrate.simulate.geometry import plan_readout
 
 
 def contents(folder):
@@ -71,3 +72,18 @@ def test_full_references_serve_several_subarrays(tmp_path):
     names = [path.name for path in (simulated.crds / "references").rglob("*.fits")]
     assert sum("_gain_" in name for name in names) == 1
     assert sum("_dark_" in name for name in names) == 2
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_can_be_read_out(preset):
+    for spec in PRESETS[preset]:
+        readout = plan_readout(spec)
+        assert readout.total_frames >= readout.ngroups
+
+
+def test_files_of_a_mixed_set_are_apart(tmp_path):
+    simulated = simulate(tmp_path, spec="mixed", exposures=2)
+    assert len({path.name for path in simulated.exposures}) == 10
+    assert all(path.is_file() for path in [*simulated.exposures, *simulated.truths])
+    assert (simulated.crds / "mappings" / "jwst" / simulated.context).is_file()
+    assert not list(tmp_path.rglob("*.part"))
