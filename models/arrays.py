@@ -127,7 +127,9 @@ class LazyArrays:
     # -- fields as attributes -----------------------------------------------------------------
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name not in self.schema.fields:
+        if name.startswith("_") or name == "schema":  # asked for by pickle before there is one
+            raise AttributeError(name)
+        if name not in self.schema.fields:
             raise AttributeError(f"{type(self).__name__} has no {name!r}{self._hint(name)}")
         content = self._content
         if name in content.loose:

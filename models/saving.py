@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from calbatch.models.base import DataModel
 from calbatch.models.errors import ModelError
 from calbatch.models.headers import cards_from_meta
 from calbatch.models.meta import set_path
-from calbatch.models.plan import Array, Node, Tile
+from calbatch.models.plan import Array, Node, Source, Tile
 from calbatch.models.schema import Schema
 from calbatch.models.validate import validate_tree
 from calbatch.models.writer import FitsWriter, ImagePart, Product, RawPart, TablePart
@@ -35,7 +37,7 @@ class FileSink:
 
     def __init__(self, model: DataModel, writer: FitsWriter) -> None:
         content = model._content
-        self.node: Node = content.node  # type: ignore[assignment]  # a sink is for tiled models
+        self.node: Node = content.node or Source({}, (1, 1))  # a file of tables has no tiles
         self.writer = writer
         self.keys = {name: p.key for name, p in content.placed.items()}
         self.loose = _loose_images(content)
@@ -76,8 +78,15 @@ def _loose_images(content: Content) -> dict[str, Array]:
     return {name: array for name, array in arrays.items() if array.dtype.names is None}
 
 
+def _now() -> str:
+    """Return what DATE says: the time, or what SOURCE_DATE_EPOCH puts in its place."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    when = datetime.fromtimestamp(int(epoch), UTC) if epoch.isdigit() else datetime.now(UTC)
+    return when.replace(tzinfo=None).isoformat(timespec="milliseconds")
+
+
 def writer_for(
-    model: DataModel, path: Path, *, date: str | None = None, fsync: bool = True
+    model: DataModel, path: Path, *, date: str | None = None, fsync: bool = True, tag: str = ""
 ) -> FitsWriter:
     """Return the plan of a model's file: its HDUs in schema order, then what no schema names.
 
@@ -88,15 +97,17 @@ def writer_for(
     path : Path
         The file to be.
     date : str, optional
-        What DATE says, for files that are to be identical.
+        What DATE says, for files that are to be identical; by default the time.
     fsync : bool
         Whether the file is to be on the disk when it gets its name.
+    tag : str
+        Part of the unfinished file's name, by which it is found should this process die.
     """
     content = model._content
     tree = copy.deepcopy(content.tree)
     set_path(tree, "meta.filename", path.name)
     set_path(tree, "meta.model_type", type(model).__name__)
-    set_path(tree, "meta.date", date)
+    set_path(tree, "meta.date", date or _now())
     for path_ in (p for d in content.deferred for p in d.paths):
         set_path(tree, path_, 0.0)  # room for a value that is known when the tiles have run
     tree = validate_tree(model.schema, tree, str(path))
@@ -109,7 +120,7 @@ def writer_for(
         part = _part(content, name, spec.hdu, cards)
         parts.extend([] if part is None else [part])
     parts.extend(RawPart(h) for h in content.passed)
-    return FitsWriter(path, parts, fsync=fsync)
+    return FitsWriter(path, parts, fsync=fsync, tag=tag)
 
 
 def _part(content: Content, name: str, hdu: str, cards: Callable[[str], Any]) -> Any:
@@ -141,7 +152,7 @@ def save(
     models : sequence of (DataModel, Path)
         What to save, and where.
     date : str, optional
-        What DATE says, for files that are to be identical from run to run.
+        What DATE says, for files that are to be identical from run to run; by default the time.
     fsync : bool
         Whether files are to be on the disk when they get their names.
     scheduler : str, optional
@@ -163,10 +174,14 @@ def save(
 
 
 def saving_graph(
-    models: Sequence[tuple[DataModel, Path]], *, date: str | None = None, fsync: bool = True
+    models: Sequence[tuple[DataModel, Path]],
+    *,
+    date: str | None = None,
+    fsync: bool = True,
+    tag: str = "",
 ) -> tuple[Any, list[FitsWriter]]:
     """Return the dask array whose computing saves models, and the writers, to abort on failure."""
-    writers = [writer_for(m, p, date=date, fsync=fsync) for m, p in models]
+    writers = [writer_for(m, p, date=date, fsync=fsync, tag=tag) for m, p in models]
     try:
         for writer in writers:
             writer.prepare()

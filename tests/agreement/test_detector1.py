@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
-
-from calbatch.calibrate.simulate import Noise
 from support.agreement import assert_agreement
 from support.simulated import offline, small_exposure
+
+from calbatch.calibrate.simulate import Noise
 
 # jwst and what it stands on warn of their own future; that is not under test here.
 pytestmark = [
@@ -33,7 +33,11 @@ def test_any_number_of_groups_and_integrations(ngroups, nints):
 
 
 def test_120_groups():
-    check(small_exposure("NRCA1", shape=(24, 32), ngroups=120, noise=replace(ROUGH, cosmic_rays=200.0)))
+    check(
+        small_exposure(
+            "NRCA1", shape=(24, 32), ngroups=120, noise=replace(ROUGH, cosmic_rays=200.0)
+        )
+    )
 
 
 def test_sigma_clipping_across_many_integrations():
@@ -41,7 +45,9 @@ def test_sigma_clipping_across_many_integrations():
     check(exposure, jump={"minimum_sigclip_groups": 20})
 
 
-@pytest.mark.parametrize("detector", ["NRCA1", "NRCB4", "NIS", "NRS1", "NRS2", "GUIDER1", "GUIDER2"])
+@pytest.mark.parametrize(
+    "detector", ["NRCA1", "NRCB4", "NIS", "NRS1", "NRS2", "GUIDER1", "GUIDER2"]
+)
 @pytest.mark.parametrize("corner", [(1, 1), (600, 700)], ids=["edge", "middle"])
 def test_every_detector_with_and_without_reference_pixels(detector, corner):
     check(small_exposure(detector, corner=corner, nints=2, ngroups=6, noise=ROUGH))
@@ -64,7 +70,9 @@ def test_groups_wholly_unusable(tmp_path):
 
 def test_saturated_from_the_first_group(tmp_path):
     exposure = small_exposure("NIS", ngroups=5, noise=ROUGH)
-    path = altered(exposure.path, tmp_path, lambda data: data.__setitem__((..., slice(20, None)), 65535))
+    path = altered(
+        exposure.path, tmp_path, lambda data: data.__setitem__((..., slice(20, None)), 65535)
+    )
     check(exposure, path)
 
 
@@ -89,7 +97,15 @@ def test_parameters(parameters):
 
 @pytest.mark.parametrize(
     ("detector", "ngroups"),
-    [("NRCA1", 3), ("NRCB1", 2), ("NIS", 2), ("NRS1", 2), ("NRS2", 2), ("GUIDER1", 2), ("GUIDER2", 2)],
+    [
+        ("NRCA1", 3),
+        ("NRCB1", 2),
+        ("NIS", 2),
+        ("NRS1", 2),
+        ("NRS2", 2),
+        ("GUIDER1", 2),
+        ("GUIDER2", 2),
+    ],
 )
 def test_full_frame(detector, ngroups):
     exposure = small_exposure(detector, subarray="FULL", ngroups=ngroups)

@@ -1,0 +1,252 @@
+"""Models as their users see them: lazy arrays, checked metadata, copies that stay apart."""
+
+import pickle
+
+import dask.array as da
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from calbatch.models import datamodels
+from calbatch.models.errors import ModelError, ValidationError, ValidationWarning
+
+IMAGE_SCHEMA = """
+allOf:
+- $ref: core.schema.yaml
+- type: object
+  properties:
+    data:
+      title: The pixel data array
+      fits_hdu: SCI
+      ndim: 2
+      datatype: float32
+    err:
+      title: Error array
+      fits_hdu: ERR
+      datatype: float32
+    dq:
+      title: Data quality array
+      fits_hdu: DQ
+      default: 0
+      datatype: uint32
+"""
+
+META_SCHEMA = """
+type: object
+properties:
+  meta:
+    telescope:
+      title: Telescope used to acquire the data
+      type: string
+      fits_keyword: TELESCOP
+    instrument:
+      title: Instrument used to acquire the data
+      type: string
+      enum: [FGS, MIRI, NIRCAM, NIRISS, NIRSPEC]
+      fits_keyword: INSTRUME
+    zero_frame:
+      title: Zero frame was downlinked separately
+      type: Boolean
+      fits_keyword: ZEROFRAM
+"""
+
+
+@pytest.fixture
+def pixels():
+    return np.random.default_rng(0).normal(10, 2, size=(24, 20)).astype("f4")
+
+
+@pytest.fixture
+def image(tmp_path, pixels):
+    """Return the path of an image with errors, flags, and things that no schema names."""
+    model = datamodels.ImageModel(pixels, err=pixels / 10, dq=np.ones((24, 20), "u4"))
+    model.meta.telescope = "JWST"
+    model.meta.instrument.name = "NIRCAM"
+    path = model.save(tmp_path / "image.fits")
+    with fits.open(path, mode="update") as hdus:
+        hdus[0].header["MYKEY"] = (3.5, "nobody knows")
+        hdus.append(fits.ImageHDU(np.arange(6).reshape(2, 3), name="EXTRA"))
+        hdus.append(fits.BinTableHDU.from_columns(
+            [fits.Column("a", "J", array=[1, 2])], name="MYTAB"))  # fmt: skip
+    return path
+
+
+def test_users_schema_goes_from_yaml_to_model_to_fits_and_back(tmp_path, pixels):
+    schema = tmp_path / "my.schema.yaml"
+    schema.write_text(IMAGE_SCHEMA)
+
+    class MyModel(datamodels.DataModel):
+        schema_url = str(schema)
+
+    model = MyModel(pixels, err=np.sqrt(pixels))
+    model.meta.telescope = "JWST"
+    assert not model.has("dq")
+    np.testing.assert_array_equal(model.dq, np.zeros((24, 20), "u4"))
+    path = model.save(tmp_path / "mine.fits")
+    again = MyModel(path)
+    np.testing.assert_array_equal(again.data, pixels)
+    np.testing.assert_array_equal(again.err, np.sqrt(pixels))
+    assert again.meta.telescope == "JWST"
+    assert fits.getval(path, "TELESCOP") == "JWST"
+
+
+def test_shorthand_schema_without_properties_levels(tmp_path):
+    schema = tmp_path / "meta.schema.yaml"
+    schema.write_text(META_SCHEMA)
+    model = datamodels.DataModel(schema=schema)
+    model.meta.zero_frame = False
+    model.meta.instrument = "MIRI"
+    with pytest.warns(ValidationWarning, match="INSTRUME.*HST.*FGS, MIRI"):
+        model.meta.instrument = "HST"
+    assert model.meta.instrument == "MIRI"
+    path = model.save(tmp_path / "meta.fits")
+    assert fits.getval(path, "ZEROFRAM") is False
+    assert datamodels.DataModel(path, schema=schema).meta.instrument == "MIRI"
+
+
+def test_arrays_are_lazy_dask_arrays(image, pixels):
+    model = datamodels.open(image)
+    assert isinstance(model, datamodels.ImageModel)
+    assert isinstance(model.data, da.Array)
+    assert model.shape == (24, 20)
+    np.testing.assert_array_equal(model.data, pixels)
+
+
+def test_opening_reads_no_pixels(image):
+    """A file whose pixels are gone by the time they are wanted says so, and not before."""
+    model = datamodels.open(image)
+    image.write_bytes(image.read_bytes() + b" ")
+    with pytest.raises(ModelError, match=r"image\.fits: was replaced or changed"):
+        model.data.compute(scheduler="sync")
+
+
+def test_plain_arithmetic_on_fields(image, pixels):
+    model = datamodels.open(image)
+    model.data /= 2
+    model.err = np.sqrt(model.err)
+    model.dq = np.bitwise_or(model.dq, np.full((24, 20), 4, "u4"))
+    np.testing.assert_array_equal(model.data, pixels / 2)
+    np.testing.assert_array_equal(model.err, np.sqrt(pixels / 10))
+    np.testing.assert_array_equal(model.dq, np.full((24, 20), 5))
+
+
+def test_assigning_to_a_models_model_leaves_the_first_alone(image, pixels):
+    first = datamodels.open(image)
+    second = datamodels.ImageModel(first)
+    third = first.copy()
+    second.data = second.data + 1
+    second.meta.telescope = "HST"
+    third.history.append("seen")
+    np.testing.assert_array_equal(first.data, pixels)
+    np.testing.assert_array_equal(second.data, pixels + 1)
+    assert first.meta.telescope == "JWST"
+    assert first.history == []
+
+
+def test_round_trip_keeps_what_no_schema_names(image, tmp_path, pixels):
+    path = datamodels.open(image).save(tmp_path / "copy.fits")
+    with fits.open(path, checksum=True) as hdus:
+        assert hdus[0].header["MYKEY"] == 3.5
+        assert hdus[0].header.comments["MYKEY"] == "nobody knows"
+        np.testing.assert_array_equal(hdus["EXTRA"].data, [[0, 1, 2], [3, 4, 5]])
+        np.testing.assert_array_equal(hdus["MYTAB"].data["a"], [1, 2])
+        np.testing.assert_array_equal(hdus["SCI"].data, pixels)
+
+
+def test_two_saves_give_the_same_bytes(image, tmp_path):
+    model = datamodels.open(image)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    one = model.save(tmp_path / "a" / "x.fits")
+    two = datamodels.open(image).save(tmp_path / "b" / "x.fits")
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_saving_needs_no_more_than_the_date_given(image, tmp_path):
+    path = datamodels.open(image).save(tmp_path / "x.fits", date="2026-01-02T03:04:05")
+    assert fits.getval(path, "DATE") == "2026-01-02T03:04:05"
+
+
+def test_paths_as_items_and_flat_dict(image):
+    model = datamodels.open(image)
+    assert model["meta.instrument.name"] == "NIRCAM"
+    model["meta.instrument.filter"] = "F200W"
+    assert model.meta.instrument.filter == "F200W"
+    assert model.to_flat_dict()["meta.instrument.filter"] == "F200W"
+    assert "meta.exposure.gain_factor" in dict(model.search_schema("gain"))
+
+
+def test_unknown_names_get_the_nearest_right_one(image):
+    model = datamodels.open(image)
+    with pytest.raises(AttributeError, match="did you mean 'data'"):
+        _ = model.dta
+    with pytest.raises(AttributeError, match="did you mean 'err'"):
+        model.er = 1
+    with pytest.raises(AttributeError, match="did you mean 'telescope'"):
+        _ = model.meta.telescop
+
+
+def test_arrays_that_do_not_fit_are_refused(image):
+    model = datamodels.open(image)
+    with pytest.raises(ValidationError, match="data: must have 2 dimensions, has 3"):
+        model.data = np.zeros((2, 24, 20))
+    with pytest.raises(ModelError, match=r"data of shape \(5, 5\) does not fit.*\(24, 20\)"):
+        model.data = np.zeros((5, 5))
+    with pytest.raises(ValidationError, match="dq: float64 cannot become uint32"):
+        model.dq = np.zeros((24, 20))
+
+
+def test_optional_array_that_is_absent_is_none(image):
+    assert datamodels.open(image).area is None
+
+
+def test_a_shape_makes_an_empty_model():
+    model = datamodels.CubeModel((2, 8, 6))
+    assert model.shape == (2, 8, 6)
+    assert float(model.data.sum()) == 0
+
+
+def test_repr_tells_what_is_there_and_html_is_escaped(image):
+    model = datamodels.open(image)
+    model.meta.instrument.detector = "NRCA1"
+    assert "data: float32 (24, 20)" in repr(model)
+    assert "NRCA1" in repr(model)
+    model.path = "<script>"
+    assert "<script>" not in model._repr_html_()
+
+
+def test_context_manager(image):
+    with datamodels.open(image) as model:
+        assert model.meta.telescope == "JWST"
+
+
+def test_models_pickle_lazily(image, pixels):
+    text = pickle.dumps(datamodels.open(image))
+    assert len(text) < 60_000  # headers, no pixels
+    np.testing.assert_array_equal(pickle.loads(text).data, pixels)
+
+
+def test_raw_exposure_as_ramp_is_float_and_stays_lazy(tmp_path):
+    raw = np.arange(2 * 3 * 8 * 6, dtype="u2").reshape(2, 3, 8, 6)
+    path = datamodels.Level1bModel(raw).save(tmp_path / "x_uncal.fits")
+    level1b = datamodels.open(path)
+    assert isinstance(level1b, datamodels.Level1bModel)
+    ramp = datamodels.RampModel(level1b)
+    assert ramp.data.dtype == np.float32
+    assert ramp.reader("data") is not None
+    np.testing.assert_array_equal(ramp.data, raw.astype("f4"))
+    np.testing.assert_array_equal(ramp.groupdq, np.zeros(raw.shape, "u1"))
+
+
+def test_section_of_a_reference_reads_just_it(image, pixels):
+    part = datamodels.open(image).section(4, 10, 2, 7)
+    assert part.shape == (10, 7)
+    np.testing.assert_array_equal(part.data, pixels[4:14, 2:9])
+    np.testing.assert_array_equal(part.rows("err").whole(), (pixels / 10)[4:14, 2:9])
+
+
+def test_strict_validation_is_an_error(image, monkeypatch):
+    monkeypatch.setenv("STRICT_VALIDATION", "true")
+    model = datamodels.open(image)
+    with pytest.raises(ValidationError, match=r"image\.fits: INSTRUME .*'WFC3'"):
+        model.meta.instrument.name = "WFC3"
