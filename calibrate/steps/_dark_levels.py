@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.calibrate.jit import kernel
-from calbatch.models.rows import Reader
+from calbatch.models.rows import Reader, Window
 
 Array = npt.NDArray[Any]
 Bounds = tuple[int, int]
@@ -51,8 +51,7 @@ def _add_beyond(last: Array, previous: Array, steps: float, total: Array) -> Non
         total[x] += value if value == value else 0.0
 
 
-@dataclass(frozen=True)
-class DarkLevels:
+class DarkLevels(Reader):
     """Reads what to subtract from each group: a dark's frames, averaged, beyond its end too.
 
     Frames past the dark's last one are extrapolated by the difference of its last two, in double
@@ -70,43 +69,31 @@ class DarkLevels:
         Frames that a group averages.
     averages : bool
         Whether the groups are averages, of one frame or more.
+
+    Attributes
+    ----------
+    frames : int
+        How many frames the dark has.
+    missing : int
+        How many it is short of.
     """
 
-    dark: Reader
-    groups: int
-    step: int
-    count: int
-    averages: bool
+    def __init__(self, dark: Reader, groups: int, step: int, count: int, *, averages: bool) -> None:
+        self.frames = dark.shape[-3]
+        self.missing = max(0, (groups - 1) * step + count - self.frames)
+        shape = (*dark.shape[:-3], groups, *dark.shape[-2:])
+        super().__init__(shape, "f8" if self.missing and not averages else "f4")
+        self._dark, self._step, self._count = dark, step, count
 
-    @property
-    def frames(self) -> int:
-        """How many frames the dark has."""
-        return self.dark.shape[-3]
-
-    @property
-    def missing(self) -> int:
-        """How many frames the dark is short of."""
-        return max(0, (self.groups - 1) * self.step + self.count - self.frames)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(..., groups, rows, columns)."""
-        return (*self.dark.shape[:-3], self.groups, *self.dark.shape[-2:])
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Single precision, or double where unrounded extrapolation needs it."""
-        return np.dtype("f8" if self.missing and not self.averages else "f4")
-
-    def read(self, rows: Bounds, cols: Bounds) -> Array:
-        """Return the levels of some rows and columns, holding one group's frames at a time."""
-        *first, _, _ = self.shape
-        levels = np.empty((*first, rows[1] - rows[0], cols[1] - cols[0]), self.dtype)
-        for lead in np.ndindex(self.dark.shape[:-3]):
-            frames = Frames(self.dark, lead, rows, cols)
-            for group in range(self.groups):
-                start = group * self.step
-                levels[*lead, group] = self._average(frames, start, start + self.count)
+    def _fetch(self, window: Window, dtype: np.dtype[Any]) -> Array:
+        """Return the levels of a window, holding one group's frames at a time."""
+        rows, cols = bounds(window.rows), bounds(window.cols)
+        levels = np.empty(window.shape, dtype)
+        for place in np.ndindex(window.shape[:-2]):
+            *lead, group = (axis[i] for axis, i in zip(window.leading, place, strict=True))
+            frames = Frames(self._dark, tuple(lead), rows, cols)
+            start = group * self._step
+            levels[place] = self._average(frames, start, start + self._count)
         return levels
 
     def _average(self, frames: "Frames", start: int, stop: int) -> Array:
@@ -120,6 +107,11 @@ class DarkLevels:
                 steps = float(frame - self.frames + 1)
                 _add_beyond(last.ravel(), previous.ravel(), steps, total.ravel())
         return total / total.dtype.type(stop - start)
+
+
+def bounds(indices: range) -> Bounds:
+    """Return begin and end of consecutive indices."""
+    return indices.start, indices.stop
 
 
 @dataclass(frozen=True)

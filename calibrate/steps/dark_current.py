@@ -85,7 +85,7 @@ def subtract_dark(
     return result, pixeldq | dark_dq
 
 
-def levels_of(ramp: RampModel, reference: DataModel, integrations: int) -> Reader | DarkLevels:
+def levels_of(ramp: RampModel, reference: DataModel, integrations: int) -> Reader:
     """Return the dark as the exposure's groups see it, of the first so many integrations.
 
     Raises

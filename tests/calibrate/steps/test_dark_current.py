@@ -1,0 +1,273 @@
+"""Dark current against stcal's function and jwst's step, and rule by rule."""
+
+import logging
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from support.detector_steps import (
+    FIELDS,
+    PERMUTED,
+    assert_same,
+    assert_tiling_is_invisible,
+    flags,
+    jwst_result,
+    ramp,
+    reference_file,
+)
+
+from calbatch.calibrate.errors import ParameterError, ReferenceFileError, StepError
+from calbatch.calibrate.steps.dark_current import DarkCurrentStep, subtract_dark
+from calbatch.models import datamodels
+from calbatch.models.dq import DO_NOT_USE, HOT
+
+SHAPE = (7, 9)
+READOUTS = [(1, 0), (4, 1), (4, 0), (1, 1), (8, 12)]
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(3)
+
+
+def dark_ramp(rng, *leading, shape=SHAPE):
+    dark = np.cumsum(rng.normal(3, 1, (*leading, *shape)), axis=-3).astype("f4")
+    dark[rng.random(dark.shape) < 0.02] = np.nan
+    return dark
+
+
+def dark_file(path, dark, dq, *, nframes=1, groupgap=0, **options):
+    arrays = {"SCI": dark, "DQ": dq}
+    cards = {"NFRAMES": nframes, "GROUPGAP": groupgap, "NGROUPS": dark.shape[-3], **options}
+    path.unlink(missing_ok=True)
+    return reference_file(path, arrays, **cards)
+
+
+def with_readout(rng, nframes=1, groupgap=0, **options):
+    facts = {"nframes": nframes, "groupgap": groupgap, **options.pop("exposure", {})}
+    return ramp(rng, exposure=facts, **{"shape": SHAPE, **options})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("darks")
+
+
+class TestAgreementWithJwst:
+    @settings(max_examples=25, deadline=None)
+    @given(
+        seed=st.integers(0, 2**32),
+        ints=st.sampled_from([1, 3]),
+        groups=st.sampled_from([1, 2, 3, 5, 10]),
+        readout=st.sampled_from(READOUTS),
+        same=st.booleans(),
+        frames=st.integers(2, 60),
+        miri=st.sampled_from([None, 1, 2, 4]),
+        start=st.sampled_from([None, 1, 4]),
+    )
+    def test_any_dark(self, folder, seed, ints, groups, readout, same, frames, miri, start):
+        from stcal.dark_current.dark_class import DarkData, ScienceData
+        from stcal.dark_current.dark_sub import do_correction_data
+
+        nframes, groupgap = readout
+        sampled = readout if same else (1, 0)
+        # where stcal averages integrations it leaves out the ones that later segments need
+        assume(sampled == readout or start != 4 or miri is None or miri <= ints)
+        rng = np.random.default_rng(seed)
+        dark = dark_ramp(rng, *([miri] if miri else []), frames)
+        dq = flags(rng, (miri, 1, *SHAPE) if miri else SHAPE)
+        exposure = with_readout(
+            rng, nframes, groupgap, ints=ints, groups=groups, exposure={"integration_start": start}
+        )
+        path = dark_file(folder / "dark.fits", dark, dq, nframes=sampled[0], groupgap=sampled[1])
+        ours = DarkCurrentStep(override_dark=path).run(exposure.ours())
+
+        science, reference = ScienceData(exposure.theirs()), DarkData(dims=dark.shape)
+        science.exp_nframes, science.exp_groupgap = readout
+        science.exp_intstart = start
+        reference.data, reference.groupdq = dark.copy(), dq
+        reference.exp_nframes, reference.exp_groupgap = sampled
+        reference.exp_ngroups = frames
+        assert_same(ours, do_correction_data(science, reference)[0])
+
+    @pytest.mark.parametrize("readout", [(1, 0), (4, 1)])
+    def test_step(self, tmp_path, rng, readout):
+        from jwst.dark_current import DarkCurrentStep as JwstStep
+
+        dark, dq = dark_ramp(rng, 12), flags(rng, SHAPE)
+        path = dark_file(tmp_path / "dark.fits", dark, dq, bits=PERMUTED)
+        exposure = with_readout(rng, *readout, groups=4)
+        ours = DarkCurrentStep(override_dark=path).run(exposure.ours())
+        theirs = jwst_result(JwstStep, exposure.theirs(), override_dark=path)
+        assert_same(ours, theirs)
+        assert ours.meta.cal_step.dark_sub == theirs.meta.cal_step.dark_sub == "COMPLETE"
+
+    def test_miri(self, tmp_path, rng):
+        from jwst.dark_current import DarkCurrentStep as JwstStep
+
+        dark, dq = dark_ramp(rng, 2, 6), flags(rng, (2, 1, *SHAPE))
+        path = dark_file(tmp_path / "dark.fits", dark, dq, INSTRUME="MIRI")
+        miri = {"instrument": "MIRI", "detector": "MIRIMAGE"}
+        exposure = with_readout(rng, ints=3, **miri)
+        ours = DarkCurrentStep(override_dark=path).run(exposure.ours())
+        assert_same(ours, jwst_result(JwstStep, exposure.theirs(), override_dark=path))
+
+
+class TestRules:
+    def subtracted(self, folder, dark, *, nframes=1, groupgap=0, ints=1, groups=3, **facts):
+        """Return what is subtracted from each group of a ramp of zeros."""
+        dark = np.array(dark, "f4")
+        dq = np.zeros((len(dark), 1, *SHAPE) if dark.ndim == 2 else SHAPE, "u4")
+        dark = np.broadcast_to(dark[..., None, None], (*dark.shape, *SHAPE)).copy()
+        path = dark_file(folder / "dark.fits", dark, dq)
+        rng = np.random.default_rng(0)
+        exposure = with_readout(rng, nframes, groupgap, ints=ints, groups=groups, exposure=facts)
+        exposure.data[:] = 0
+        result = DarkCurrentStep(override_dark=path).run(exposure.ours())
+        return -np.asarray(result.data)[..., 0, 0]
+
+    def test_groups_take_the_dark_of_their_frames(self, folder):
+        found = self.subtracted(folder, range(20), nframes=4, groupgap=1, groups=3)
+        assert found.tolist() == [[1.5, 6.5, 11.5]]
+
+    def test_nan_counts_as_no_dark(self, folder):
+        assert self.subtracted(folder, [1, np.nan, 3]).tolist() == [[1, 0, 3]]
+        assert self.subtracted(folder, [1, np.nan], nframes=2, groups=1).tolist() == [[0.5]]
+
+    def test_short_dark_goes_on_as_its_last_two_frames(self, folder, caplog):
+        with caplog.at_level(logging.WARNING):
+            found = self.subtracted(folder, [0, 1, 3], groups=5)
+        assert found.tolist() == [[0, 1, 3, 5, 7]]
+        assert "dark.fits: has 3 frames, the exposure needs 5: extrapolated" in caplog.text
+
+    def test_later_integrations_take_the_last_dark(self, folder):
+        dark = [[1, 1, 1], [2, 2, 2]]
+        assert self.subtracted(folder, dark, ints=3)[:, 0].tolist() == [1, 2, 2]
+
+    def test_later_segments_take_the_last_dark(self, folder):
+        found = self.subtracted(folder, [[1, 1, 1], [2, 2, 2]], ints=2, integration_start=5)
+        assert found[:, 0].tolist() == [2, 2]
+
+    def test_averaged_dark_of_a_later_segment(self, folder):
+        # stcal subtracts nothing here: it averages only as many darks as there are integrations
+        dark = [[1] * 8, [2] * 8]
+        found = self.subtracted(folder, dark, nframes=2, groupgap=0, integration_start=5)
+        assert found.tolist() == [[2, 2, 2]]
+
+    def test_flags_of_any_integration_count(self):
+        dark_dq = np.array([DO_NOT_USE, HOT], "u4").reshape(2, 1, 1, 1)
+        _, pixeldq = subtract_dark(
+            np.zeros((1, 1, 1, 1), "f4"),
+            np.zeros((1, 1), "u4"),
+            levels=np.zeros((1, 1, 1), "f4"),
+            dark_dq=dark_dq,
+            integration=(0,),
+        )
+        assert pixeldq == DO_NOT_USE | HOT
+
+
+class TestRefusals:
+    def run(self, tmp_path, rng, dark=None, **options):
+        dark = dark_ramp(rng, 10) if dark is None else dark
+        path = dark_file(tmp_path / "dark.fits", dark, flags(rng, SHAPE), **options)
+        return DarkCurrentStep(override_dark=path).run(with_readout(rng, 4, 1).ours())
+
+    @pytest.mark.parametrize("readout", [(8, 1), (4, 2), (2, 0), (4, 0)])
+    def test_dark_that_cannot_be_averaged_to_the_exposure(self, tmp_path, rng, readout):
+        wanted = r"dark\.fits: averages . frames and skips ., the exposure 4 and 1: wants"
+        with pytest.raises(ReferenceFileError, match=wanted):
+            self.run(tmp_path, rng, nframes=readout[0], groupgap=readout[1])
+
+    def test_one_frame_cannot_be_extrapolated(self, tmp_path, rng):
+        with pytest.raises(ReferenceFileError, match="has one group"):
+            self.run(tmp_path, rng, dark_ramp(rng, 1))
+
+    def test_dark_without_its_sampling(self, tmp_path, rng):
+        with pytest.raises(StepError, match=r"dark\.fits: the header lacks NFRAMES"):
+            self.run(tmp_path, rng, nframes=None)
+
+    def test_average_dark_current_in_the_header(self, tmp_path, rng):
+        with pytest.raises(StepError, match="has an average dark current"):
+            self.run(tmp_path, rng, AVDRKCUR=0.01)
+
+    def test_average_dark_current_as_an_image(self, tmp_path, rng):
+        arrays = {"SCI": dark_ramp(rng, 10), "AVDRKCUR": np.zeros(SHAPE, "f4")}
+        sampling = {"NFRAMES": 1, "GROUPGAP": 0}
+        zero = reference_file(tmp_path / "zero.fits", arrays, **sampling)
+        arrays["AVDRKCUR"][3, 3] = 0.1
+        some = reference_file(tmp_path / "some.fits", arrays, **sampling)
+        exposure = with_readout(rng)
+        result = DarkCurrentStep(override_dark=zero).run(exposure.ours())
+        assert result.meta.cal_step.dark_sub == "COMPLETE"
+        with pytest.raises(StepError, match=r"some\.fits: has an average dark current"):
+            DarkCurrentStep(override_dark=some).run(exposure.ours())
+
+    @pytest.mark.parametrize("parameter", [{"dark_output": "x"}, {"average_dark_current": 0.1}])
+    def test_parameters_that_wait(self, rng, parameter):
+        name = next(iter(parameter))
+        step = DarkCurrentStep(override_dark="N/A", **parameter)
+        with pytest.raises(ParameterError, match=f"{name} is not supported yet"):
+            step.run(with_readout(rng).ours())
+
+
+class TestStep:
+    @pytest.mark.parametrize("readout", [(1, 0), (4, 1)])
+    @pytest.mark.parametrize("frames", [3, 30])
+    def test_tiles_do_not_show(self, tmp_path, rng, readout, frames):
+        path = dark_file(tmp_path / "dark.fits", dark_ramp(rng, frames), flags(rng, SHAPE))
+        step = DarkCurrentStep(override_dark=path)
+        assert_tiling_is_invisible(step, with_readout(rng, *readout, ints=2).ours())
+
+    @pytest.mark.parametrize("readout", [(1, 0), (4, 1)])
+    def test_dark_of_a_larger_frame_is_cut(self, tmp_path, rng, readout):
+        # jwst 3.0.0 wants a dark of just the exposure's size
+        dark, dq = dark_ramp(rng, 30, shape=(20, 30)), flags(rng, (20, 30))
+        exposure = with_readout(rng, *readout, origin=(15, 24))
+        rows, cols = slice(4, 4 + SHAPE[0]), slice(5, 5 + SHAPE[1])
+        whole = dark_file(tmp_path / "whole.fits", dark, dq, origin=(10, 20))
+        part = dark_file(
+            tmp_path / "part.fits", dark[:, rows, cols], dq[rows, cols], origin=(15, 24)
+        )
+        results = [DarkCurrentStep(override_dark=p).run(exposure.ours()) for p in (whole, part)]
+        assert_same(*results)
+
+    def test_no_dark_skips(self, rng):
+        result = DarkCurrentStep(override_dark="N/A").run(with_readout(rng).ours())
+        assert result.meta.cal_step.dark_sub == "SKIPPED"
+
+
+def test_kernel_leaves_its_inputs_alone(rng):
+    exposure, levels = with_readout(rng), dark_ramp(rng, 5)
+    dark_dq = flags(rng, SHAPE)
+    inputs = [exposure.data, exposure.pixeldq, levels, dark_dq]
+    before = [array.copy() for array in inputs]
+    for array in inputs:
+        array.flags.writeable = False
+    subtract_dark(*inputs[:2], levels=levels, dark_dq=dark_dq, integration=(0,))
+    for array, copy in zip(inputs, before, strict=True):
+        np.testing.assert_array_equal(array, copy)
+
+
+def test_real_product(real_data):
+    folder = real_data / "nirspec_sub512"
+    step = DarkCurrentStep(override_dark=folder / "dark_0046_repacked.fits")
+    result = step.run(datamodels.open(folder / "nrs1_sub512_syn_linearity.fits"))
+    with fits.open(folder / "nrs1_sub512_syn_dark_current.fits") as wanted:
+        for name, hdu in zip(FIELDS, ("SCI", "GROUPDQ", "PIXELDQ"), strict=True):
+            np.testing.assert_array_equal(np.asarray(getattr(result, name)), wanted[hdu].data)
+
+
+def test_real_dark_with_its_own_bits(real_data):
+    folder = real_data / "nirspec_sub512"
+    model = datamodels.open(folder / "nrs1_sub512_syn_linearity.fits")
+    step = DarkCurrentStep(override_dark=folder / "jwst_nirspec_dark_0046.fits")
+    result = step.run(model)
+    with fits.open(folder / "jwst_nirspec_dark_0046.fits") as dark:
+        level, own, table = dark["SCI"].data, dark["DQ"].data, dark["DQ_DEF"].data
+    wanted = np.asarray(model.data) - np.where(np.isnan(level), 0, level)[:8]
+    np.testing.assert_array_equal(np.asarray(result.data), wanted.astype("f4"))
+    hot = {r["Name"].strip(): int(r["Value"]) for r in table}["HOT"]
+    was_hot, is_hot = ((np.asarray(m.pixeldq) & HOT) != 0 for m in (model, result))
+    np.testing.assert_array_equal(is_hot, was_hot | ((own & hot) != 0))

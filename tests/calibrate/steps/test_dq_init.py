@@ -1,0 +1,136 @@
+"""DQ initialization against jwst's step."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from support.detector_steps import (
+    FIELDS,
+    PERMUTED,
+    assert_same,
+    assert_tiling_is_invisible,
+    flags,
+    jwst_result,
+    ramp,
+    reference_file,
+)
+
+from calbatch.calibrate.step import StepError
+from calbatch.calibrate.steps.dq_init import DQInitStep, apply_mask
+from calbatch.models import datamodels
+from calbatch.models.dq import DO_NOT_USE, HOT
+from calbatch.models.errors import FileError
+
+SHAPE = (12, 20)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(13)
+
+
+def mask_file(path, rng, shape=SHAPE, **options):
+    return reference_file(path, {"DQ": flags(rng, shape, chance=0.3)}, **options)
+
+
+def user_file(path, array):
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(array)]).writeto(path)
+    return path
+
+
+class TestAgreementWithJwst:
+    @pytest.mark.parametrize("ints", [1, 3])
+    @pytest.mark.parametrize("bits", [None, PERMUTED], ids=["standard", "permuted"])
+    def test_full_mask(self, tmp_path, rng, ints, bits):
+        from jwst.dq_init import DQInitStep as JwstStep
+
+        mask = mask_file(tmp_path / "mask.fits", rng, bits=bits)
+        exposure = ramp(rng, ints=ints, shape=SHAPE)
+        ours = DQInitStep(override_mask=mask).run(exposure.ours())
+        theirs = jwst_result(JwstStep, exposure.theirs(), override_mask=mask)
+        assert_same(ours, theirs)
+        assert ours.meta.cal_step.dq_init == theirs.meta.cal_step.dq_init == "COMPLETE"
+
+    @pytest.mark.parametrize("dtype", ["u1", "i4", "u4"])
+    @pytest.mark.parametrize("where", ["primary", "extension"])
+    def test_users_flags_on_a_subarray(self, tmp_path, rng, dtype, where):
+        from jwst.dq_init import DQInitStep as JwstStep
+
+        mask = mask_file(tmp_path / "mask.fits", rng, (40, 50), origin=(11, 21), bits=PERMUTED)
+        more = (flags(rng, SHAPE) & 0x7F).astype(dtype)
+        user = tmp_path / "user.fits"
+        fits.PrimaryHDU(more).writeto(user) if where == "primary" else user_file(user, more)
+        exposure = ramp(rng, shape=SHAPE, origin=(15, 30))
+        parameters = {"override_mask": mask, "user_supplied_dq": user}
+        ours = DQInitStep(**parameters).run(exposure.ours())
+        assert_same(ours, jwst_result(JwstStep, exposure.theirs(), **parameters))
+
+
+class TestStep:
+    def test_raw_exposure_gets_its_flags(self, tmp_path, rng):
+        mask = reference_file(tmp_path / "mask.fits", {"DQ": np.full(SHAPE, HOT, "u4")})
+        raw = datamodels.Level1bModel(np.full((1, 2, *SHAPE), 7, "u2"))
+        raw.update(ramp(rng, shape=SHAPE).ours(), only=["meta.subarray", "meta.instrument"])
+        result = DQInitStep(override_mask=mask).run(raw)
+        assert isinstance(result, datamodels.RampModel)
+        assert (np.asarray(result.pixeldq) == HOT).all()
+        assert (np.asarray(result.groupdq) == 0).all()
+        assert np.asarray(result.data).dtype == np.float32
+
+    def test_unusable_pixels_have_unusable_groups(self):
+        mask = np.array([[0, DO_NOT_USE, HOT, HOT | DO_NOT_USE]], "u4")
+        before = np.full((1, 2, 1, 4), 4, "u1")
+        _, groupdq = apply_mask(np.zeros((1, 4), "u4"), before, mask=mask, user_dq=None)
+        assert groupdq[0].tolist() == [[[4, 5, 4, 5]]] * 2
+
+    def test_tiles_do_not_show(self, tmp_path, rng):
+        user = user_file(tmp_path / "user.fits", flags(rng, SHAPE))
+        mask = mask_file(tmp_path / "mask.fits", rng)
+        step = DQInitStep(override_mask=mask, user_supplied_dq=user)
+        assert_tiling_is_invisible(step, ramp(rng, shape=SHAPE).ours())
+
+    def test_no_mask_skips(self, rng):
+        result = DQInitStep(override_mask="N/A").run(ramp(rng).ours())
+        assert result.meta.cal_step.dq_init == "SKIPPED"
+
+    def test_users_flags_of_another_size(self, tmp_path, rng):
+        user = user_file(tmp_path / "user.fits", flags(rng, (3, 4)))
+        step = DQInitStep(
+            override_mask=mask_file(tmp_path / "mask.fits", rng), user_supplied_dq=user
+        )
+        wanted = r"user\.fits: .* 12 rows and 20 columns, found \(3, 4\)"
+        with pytest.raises(StepError, match=wanted):
+            step.run(ramp(rng, shape=SHAPE).ours())
+
+    def test_users_file_that_is_missing(self, tmp_path, rng):
+        mask = mask_file(tmp_path / "mask.fits", rng)
+        step = DQInitStep(override_mask=mask, user_supplied_dq=tmp_path / "none.fits")
+        with pytest.raises(FileError, match=r"none\.fits"):
+            step.run(ramp(rng, shape=SHAPE).ours())
+
+    @pytest.mark.parametrize(
+        ("facts", "message"),
+        [
+            ({"readpatt": "NRSIRS2"}, "IRS2 readout"),
+            ({"zero_frame": True}, "separate zero frame"),
+        ],
+    )
+    def test_readouts_that_wait(self, rng, facts, message):
+        with pytest.raises(StepError, match=f"{message}.* is not supported yet"):
+            DQInitStep(override_mask="N/A").run(ramp(rng, exposure=facts).ours())
+
+
+def test_kernel_leaves_its_inputs_alone(rng):
+    exposure, mask = ramp(rng, shape=SHAPE), flags(rng, SHAPE)
+    for array in (exposure.pixeldq, exposure.groupdq, mask):
+        array.flags.writeable = False
+    pixeldq, groupdq = apply_mask(exposure.pixeldq, exposure.groupdq, mask=mask, user_dq=mask)
+    assert (pixeldq.dtype, groupdq.dtype) == (np.uint32, np.uint8)
+
+
+def test_real_product(real_data):
+    folder = real_data / "nirspec_sub512"
+    step = DQInitStep(override_mask=folder / "mask_syn.fits")
+    result = step.run(datamodels.open(folder / "nrs1_sub512_syn_uncal.fits"))
+    with fits.open(folder / "nrs1_sub512_syn_dq_init.fits") as wanted:
+        for name, hdu in zip(FIELDS, ("SCI", "GROUPDQ", "PIXELDQ"), strict=True):
+            np.testing.assert_array_equal(np.asarray(getattr(result, name)), wanted[hdu].data)
