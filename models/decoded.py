@@ -5,18 +5,15 @@ within a limit of bytes, so that an exposure's tiles do not decode it again and 
 """
 
 import threading
-import warnings
-import zlib
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from astropy.io import fits
 
-from calbatch.models.errors import FileError, one_line
-from calbatch.models.files import Stamp, opened
+from calbatch.models.files import Stamp
+from calbatch.models.unpacking import astropy_hdu
 
 LIMIT = 512 << 20
 """Bytes that a process keeps; the newest image stays whatever its size."""
@@ -66,15 +63,8 @@ def _forget_oldest() -> None:
 
 
 def _decode(stamp: Stamp, index: int) -> npt.NDArray[Any]:
-    with opened(stamp), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what matters was checked with the layout
-        try:
-            with fits.open(stamp.path, memmap=False) as hdus:
-                data = hdus[index].data
-        except (OSError, EOFError, zlib.error, ValueError, TypeError, RuntimeError) as error:
-            raise FileError(
-                stamp.path, f"HDU {index} cannot be decoded: {one_line(error)}"
-            ) from error
-    array = np.ascontiguousarray(data, data.dtype.newbyteorder("="))
+    with astropy_hdu(stamp, index, f"HDU {index}") as hdu:
+        data = hdu.data
+        array = np.ascontiguousarray(data, data.dtype.newbyteorder("="))
     array.flags.writeable = False
     return array

@@ -14,6 +14,7 @@ from astropy.io import fits
 from calbatch.models.byteorder import bzero_of
 from calbatch.models.cards import Cards, label, padded
 from calbatch.models.files import Stamp
+from calbatch.models.unpacking import astropy_hdu
 
 Kind = Literal["image", "table", "compressed", "other", "empty"]
 
@@ -117,8 +118,8 @@ class Hdu:
     def header(self) -> fits.Header:
         """The header; of a compressed image, that of the image."""
         if self.kind == "compressed":
-            with fits.open(self.stamp.path, memmap=False) as hdus:
-                return hdus[self.index].header.copy()
+            with astropy_hdu(self.stamp, self.index, self.label) as hdu:
+                return hdu.header.copy()
         return fits.Header.fromstring(self.raw_header)
 
 

@@ -1,24 +1,18 @@
 """Tables as plain structured arrays. They are small, and read whole by astropy."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
-from astropy.io.fits.verify import VerifyError
 
 from calbatch.models.errors import FileError, ValidationError, one_line
-from calbatch.models.files import opened
 from calbatch.models.hdu import Hdu
 from calbatch.models.schema import ColumnSpec
+from calbatch.models.unpacking import astropy_hdu
 
 Table = npt.NDArray[Any]
-
-# What astropy raises on tables whose headers make no sense.
-_FAULTS = (OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError,
-           MemoryError, VerifyError)  # fmt: skip
 
 
 def read_table(hdu: Hdu) -> Table:
@@ -45,15 +39,8 @@ def read_table(hdu: Hdu) -> Table:
         raise FileError(path, f"{hdu.label} holds no table")
     if hdu.dtype.itemsize == 0 and hdu.shape[0]:
         raise FileError(path, f"{hdu.label} claims {hdu.shape[0]} rows of no bytes")
-    with opened(hdu.stamp), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # astropy's views on the style of a table
-        try:
-            with fits.open(path, memmap=False) as hdus:
-                return _plain(hdus[hdu.index].data, hdu.shape[0])
-        except _FAULTS as error:
-            raise FileError(
-                path, f"{hdu.label}: cannot read the table: {one_line(error)}"
-            ) from error
+    with astropy_hdu(hdu.stamp, hdu.index, hdu.label) as found:
+        return _plain(found.data, hdu.shape[0])
 
 
 def _plain(records: fits.FITS_rec | None, rows: int) -> Table:

@@ -318,3 +318,16 @@ def test_real_files_read_as_astropy_reads_them(real_data):
             rows = (0, reader.shape[-2])
             cols = (3, min(50, reader.shape[-1]))
             assert same(reader.read(rows, cols), expected[..., slice(*cols)]), path
+
+
+@pytest.mark.parametrize("card", ["ZCMPTYPE", "TFORM1", "ZTILE1"])
+def test_damaged_compressed_images_are_file_errors(tmp_path, card):
+    path = tmp_path / "a.fits"
+    fits.CompImageHDU(random_array((30, 40), "i4")).writeto(path)
+    content = path.read_bytes()
+    at = content.index(card.encode().ljust(8) + b"=")
+    path.write_bytes(content[:at] + b"DAMAGED " + content[at + 8 :])
+    hdu = read_layout(path).hdus[1]
+    with pytest.raises(FileError, match=r"a\.fits: HDU 1.* cannot be decoded: ") as caught:
+        RowReader(hdu).read((0, 30), (0, 40))
+    assert "\n" not in str(caught.value)

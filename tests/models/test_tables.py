@@ -99,7 +99,7 @@ def test_tables_survive_a_round_trip(tmp_path, table):
     path = tmp_path / "a.fits"
     before = table.copy()
     write_fits(path, [ImagePart("", "PRIMARY"), TablePart("TAB", table)], {}, fsync=False)
-    np.testing.assert_array_equal(table, before)
+    assert table.tobytes() == before.tobytes()
     found = read_table(read_layout(path).find("TAB"))
     assert found.dtype.names == table.dtype.names
     for name in table.dtype.names:
@@ -116,8 +116,11 @@ def test_tables_survive_a_round_trip(tmp_path, table):
             ["NAXIS1 = 0", "NAXIS2 = 1000000000000", "TFIELDS = 0"],
             "claims 1000000000000 rows of no",
         ),
-        (["NAXIS1 = 4", "NAXIS2 = 1", "TFIELDS = 1", "TFORM1 = 'Q?'"], "cannot read the table"),
-        (["NAXIS1 = 4", "NAXIS2 = 1", "TFIELDS = 'x'"], "cannot read the table"),
+        (
+            ["NAXIS1 = 4", "NAXIS2 = 1", "TFIELDS = 1", "TFORM1 = 'Q?'"],
+            "HDU 1 .TAB. cannot be decoded: ",
+        ),
+        (["NAXIS1 = 4", "NAXIS2 = 1", "TFIELDS = 'x'"], "HDU 1 .TAB. cannot be decoded: "),
     ],
 )
 def test_tables_that_make_no_sense_are_refused(tmp_path, cards, message):
