@@ -1,0 +1,110 @@
+"""Parameters: typed, checked, and the same from Python, text and files."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calbatch.calibrate.errors import ParameterError
+from calbatch.calibrate.parameters import (
+    Boolean,
+    Choice,
+    Float,
+    Integer,
+    Items,
+    Text,
+    parameters_of,
+)
+
+
+class Thing:
+    name = "thing"
+    level = Float(4.0, low=0.0, high=10.0, unit="sigma", help="how high")
+    count = Integer(3, low=1, help="how many")
+    last = Integer(None, none=True, low=0, help="the last one")
+    on = Boolean(True, help="whether")
+    how = Choice("fast", ("fast", "Slow"), help="which way")
+    label = Text(None, none=True, help="what to call it")
+    hooks = Items(help="functions")
+
+
+@given(st.floats(0, 10))
+def test_floats_survive_their_text(value):
+    thing = Thing()
+    thing.level = Thing.level.text(value)
+    assert thing.level == value
+
+
+@given(st.integers(1, 10**9))
+def test_integers_survive_their_text(value):
+    thing = Thing()
+    thing.count = Thing.count.text(value)
+    assert thing.count == value
+    assert type(thing.count) is int
+
+
+@given(st.lists(st.text("abcxyz:._", min_size=1), max_size=5))
+def test_items_survive_their_text(value):
+    thing = Thing()
+    thing.hooks = Thing.hooks.text(value)
+    assert thing.hooks == value
+
+
+@pytest.mark.parametrize("word", ["true", "True", "yes", "on", "1", True])
+def test_words_for_true(word):
+    thing = Thing()
+    thing.on = False
+    thing.on = word
+    assert thing.on is True
+
+
+def test_none_in_text_is_none_where_allowed():
+    thing = Thing()
+    thing.last = "5"
+    assert thing.last == 5
+    thing.last = "None"
+    assert thing.last is None
+    with pytest.raises(ParameterError, match=r"thing\.count = None: must be a whole number"):
+        thing.count = None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("level", 11, "must be a number at least 0 and at most 10"),
+        ("level", "high", "must be a number at least 0 and at most 10"),
+        ("level", float("nan"), "must be a number"),
+        ("level", True, "must be a number"),
+        ("count", 0, "must be a whole number at least 1"),
+        ("count", 2.5, "must be a whole number at least 1"),
+        ("count", "2.5", "must be a whole number at least 1"),
+        ("last", -1, "must be a whole number at least 0 or None"),
+        ("on", "maybe", "must be True or False"),
+        ("how", "sideways", "must be one of fast, Slow"),
+        ("label", ["a"], "must be a text or None"),
+    ],
+)
+def test_unfit_values_are_refused_in_words(name, value, message):
+    with pytest.raises(ParameterError, match=rf"thing\.{name} = .*{message}"):
+        setattr(Thing(), name, value)
+
+
+def test_choices_ignore_case_and_keep_their_spelling():
+    thing = Thing()
+    thing.how = "SLOW"
+    assert thing.how == "Slow"
+
+
+def test_values_belong_to_the_instance():
+    one, other = Thing(), Thing()
+    one.level = 9
+    one.hooks.append(print)
+    assert (other.level, other.hooks) == (4.0, [])
+
+
+def test_parameters_are_found_with_those_of_the_bases():
+    class More(Thing):
+        level = Float(1.0, help="lower")
+
+    found = parameters_of(More)
+    assert found["level"].default == 1.0
+    assert "count" in found

@@ -1,0 +1,57 @@
+"""Fitting references to subarrays."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from calbatch.calibrate.errors import ReferenceFileError
+from calbatch.calibrate.subarray import fitted
+from calbatch.models import datamodels
+
+DETECTOR = np.arange(64 * 48, dtype="f4").reshape(64, 48)
+
+
+def placed(cls, row, rows, col, columns, **changes):
+    model = cls(np.broadcast_to(DETECTOR[row : row + rows, col : col + columns], (rows, columns)))
+    model.meta.instrument.name = "NIRCAM"
+    values = {"xstart": col + 1, "ystart": row + 1, "xsize": columns, "ysize": rows} | changes
+    for name, value in values.items():
+        setattr(model.meta.subarray, name, value)
+    return model
+
+
+@given(st.integers(0, 30), st.integers(17, 34), st.integers(0, 20), st.integers(17, 28))
+@settings(max_examples=30, deadline=None)
+def test_reference_is_cut_to_the_exposure(row, rows, col, columns):
+    reference = placed(datamodels.GainModel, 0, 64, 0, 48)
+    exposure = placed(datamodels.ImageModel, row, rows, col, columns)
+    np.testing.assert_array_equal(fitted(exposure, reference).data, exposure.data)
+
+
+def test_cut_of_a_cut():
+    reference = placed(datamodels.GainModel, 10, 40, 5, 40)
+    exposure = placed(datamodels.ImageModel, 12, 20, 9, 30)
+    np.testing.assert_array_equal(fitted(exposure, reference).data, exposure.data)
+
+
+@pytest.mark.parametrize("place", [(0, 20, 9, 30), (40, 20, 9, 30), (12, 20, 0, 30)])
+def test_reference_that_does_not_cover_the_exposure_is_refused(place):
+    reference = placed(datamodels.GainModel, 10, 40, 5, 40)
+    exposure = placed(datamodels.ImageModel, *place)
+    with pytest.raises(ReferenceFileError, match="does not cover the exposure: it has columns 6"):
+        fitted(exposure, reference)
+
+
+def test_place_unknown_is_refused():
+    reference = placed(datamodels.GainModel, 0, 64, 0, 48, xstart=None)
+    exposure = placed(datamodels.ImageModel, 0, 20, 0, 20)
+    with pytest.raises(ReferenceFileError, match="SUBSTRT1, SUBSTRT2, SUBSIZE1 and SUBSIZE2"):
+        fitted(exposure, reference)
+
+
+def test_arrays_count_where_keywords_are_wrong(caplog):
+    reference = placed(datamodels.GainModel, 0, 64, 0, 48, ysize=2048)
+    exposure = placed(datamodels.ImageModel, 5, 20, 5, 20)
+    np.testing.assert_array_equal(fitted(exposure, reference).data, exposure.data)
+    assert "going by those" in caplog.text
