@@ -1,0 +1,173 @@
+"""The repository's own rules: sizes, names, pages, imports. `pytest -rP` shows the sizes."""
+
+import ast
+import importlib
+import re
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from calbatch.calibrate.parameters import Override
+from calbatch.calibrate.registry import PIPELINES, STEPS, find
+from calbatch.calibrate.step import Step
+from calbatch.cluster.cli import cli
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("models", "crds_client", "calibrate", "cluster")
+SOURCES = sorted(p for folder in FOLDERS for p in (ROOT / folder).rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+OTHERS = [p for folder in ("benchmarks", "docs", ".ci") for p in (ROOT / folder).rglob("*.py")]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+MODULE_LINES = 400
+FUNCTION_LINES = 60
+FRAGMENTS = ("feature", "bugfix", "numerics", "removal", "doc")
+
+
+def named(path):
+    return str(path.relative_to(ROOT))
+
+
+# -- sizes -------------------------------------------------------------------------------------
+
+
+def lengths(path) -> Iterator[tuple[str, int]]:
+    """Yield each function of a module and its lines without signature and docstring."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+            count = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+            yield f"{named(path)}:{node.lineno} {node.name}", count
+
+
+def told(what, counts):
+    tenths = statistics.quantiles(counts, n=10)
+    sizes = f"median {tenths[4]:.0f}, p90 {tenths[8]:.0f}, max {max(counts)}"
+    print(f"{what}: {len(counts)}, {sizes}")  # noqa: T201 - what -rP shows
+    return tenths[4], tenths[8]
+
+
+def test_functions_are_short():
+    found = [length for path in SOURCES for length in lengths(path)]
+    median, ninth = told("lines a function", [count for _, count in found])
+    assert [f"{name}: {count} lines" for name, count in found if count > FUNCTION_LINES] == []
+    assert median <= 8
+    assert ninth <= 25
+
+
+def test_modules_are_short():
+    found = {named(p): len(p.read_text().splitlines()) for p in SOURCES}
+    told("lines a module", list(found.values()))
+    assert {name: count for name, count in found.items() if count > MODULE_LINES} == {}
+
+
+def test_no_file_is_large():
+    pictures = [p for p in (ROOT / "docs").rglob("*") if p.is_file() and "_build" not in p.parts]
+    assert [named(p) for p in [*SOURCES, *TESTS, *pictures] if p.stat().st_size > 200_000] == []
+
+
+# -- one name for each step --------------------------------------------------------------------
+
+
+def names_in(folder, pattern):
+    return {p.stem for p in (ROOT / folder).glob(pattern) if not p.name.startswith("_")}
+
+
+def test_each_step_is_in_the_table():
+    assert names_in("calibrate/steps", "*.py") == set(STEPS)
+    assert names_in("calibrate/pipelines", "*.py") == set(PIPELINES)
+
+
+@pytest.mark.parametrize("name", {**STEPS, **PIPELINES})
+def test_a_step_lies_in_the_module_of_its_name(name):
+    kind = "steps" if name in STEPS else "pipelines"
+    assert find(name).__module__ == f"calbatch.calibrate.{kind}.{name}"
+
+
+def test_each_step_has_a_page():
+    assert names_in("docs/steps", "*.md") == {"index", *STEPS}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_each_step_has_a_test(name):
+    assert (ROOT / "tests" / "calibrate" / "steps" / f"test_{name}.py").is_file()
+
+
+@pytest.mark.parametrize("name", {**STEPS, **PIPELINES})
+def test_a_page_tells_every_parameter(name):
+    page = ROOT / "docs" / "steps" / f"{name if name in STEPS else 'index'}.md"
+    own = {
+        parameter
+        for parameter, declared in find(name).parameters().items()
+        if parameter not in Step.parameters() and not isinstance(declared, Override)
+    }
+    told_of = set(re.findall(r"`(\w+)`", page.read_text() if page.is_file() else ""))
+    assert own - told_of == set(), f"{named(page)} does not say what they do"
+
+
+def test_the_index_tells_every_common_parameter():
+    text = (ROOT / "docs" / "steps" / "index.md").read_text()
+    assert set(Step.parameters()) - set(re.findall(r"`(\w+)`", text)) == set()
+
+
+# -- pages -------------------------------------------------------------------------------------
+
+
+def blocks(path, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_examples_import_what_there_is(page):
+    for block in blocks(page, "python"):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("calbatch"):
+                module = importlib.import_module(node.module)
+                for alias in node.names:
+                    if not hasattr(module, alias.name):
+                        importlib.import_module(f"{node.module}.{alias.name}")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_examples_use_commands_that_there_are(page):
+    used = re.findall(r"^calbatch ([a-z]+)", "".join(blocks(page, "sh")), re.MULTILINE)
+    assert set(used) <= set(cli.commands)
+
+
+def test_change_fragments_are_of_a_known_kind():
+    fragments = {p.name for p in (ROOT / "changes").iterdir()} - {"README.md"}
+    kinds = "|".join(FRAGMENTS)
+    assert [n for n in fragments if not re.fullmatch(rf"(\+\w+|\d+)\.({kinds})\.md", n)] == []
+
+
+# -- imports -----------------------------------------------------------------------------------
+
+
+def imports(path) -> Iterator[tuple[int, str]]:
+    """Yield (level, module) of each import statement."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((0, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.level, node.module or ""
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *TESTS, *OTHERS], ids=named)
+def test_ours_is_imported_as_calbatch(path):
+    bare = [m for level, m in imports(path) if level or m.partition(".")[0] in FOLDERS]
+    assert bare == [], "import calbatch.models, … instead"
+
+
+def test_only_tiles_makes_graphs():
+    machinery = ("dask.highlevelgraph", "dask.blockwise", "dask.delayed", "dask.core")
+    users = {named(p) for p in SOURCES for _, m in imports(p) if m.startswith(machinery)}
+    assert users == {"models/tiles.py"}
+
+
+def test_no_file_names_a_place_on_somebodys_machine():
+    place = re.compile(r"(?<![\w.])/(?:home|root|work|Users)/\w")
+    mine = [p for p in [*SOURCES, *TESTS, *OTHERS, *PAGES] if p != Path(__file__)]
+    mine += [ROOT / "pyproject.toml", *(p for p in (ROOT / ".ci").iterdir() if p.is_file())]
+    assert [named(p) for p in mine if place.search(p.read_text())] == []
