@@ -20,6 +20,9 @@ from calbatch.crds_client.selectors import Header, Selector, UseAfter
 Exposure = TypeVar("Exposure", bound=Hashable)
 References = dict[str, Resolution]
 
+_MEMORY = 5_000
+"""Configurations remembered before starting anew."""
+
 
 class Rules(Protocol):
     """An instrument's rules, applied here (``InstrumentRules``) or by a server."""
@@ -58,6 +61,7 @@ class Configurations:
         self._dated = _date_parameters(rules)
         self._dates = [rules.parameters.index(name) for name in self._dated]
         self._boundaries = _boundaries(rules) if self._dated else []
+        self._resolved: dict[tuple[Hashable, ...], References] = {}
 
     def values(self, header: Mapping[str, Any]) -> tuple[str, ...]:
         """Give the conditioned values of `InstrumentRules.parameters`."""
@@ -79,10 +83,16 @@ class Configurations:
             kept[index] = ""
         return (*kept, bisect.bisect_right(self._boundaries, date))
 
-    def resolve(self, values: tuple[str, ...], types: Iterable[str] | None) -> References:
-        """Choose for the values of a header."""
-        header = dict(zip(self.rules.parameters, values, strict=True))
-        return self.rules.resolve(header, types)
+    def resolve(self, values: tuple[str, ...], types: tuple[str, ...] | None) -> References:
+        """Choose for the values of a header; equal configurations once."""
+        key = (self.key(values), types)
+        found = self._resolved.get(key)
+        if found is None:
+            if len(self._resolved) >= _MEMORY:
+                self._resolved.clear()
+            header = dict(zip(self.rules.parameters, values, strict=True))
+            found = self._resolved[key] = self.rules.resolve(header, types)
+        return dict(found)
 
 
 def _selectors(rules: Rules) -> Iterator[Selector]:

@@ -244,7 +244,7 @@ class Client:
             If the header names no instrument, or none that the context has.
         """
         known = self._configurations_of(header)
-        return known.resolve(known.values(header), types)
+        return known.resolve(known.values(header), None if types is None else tuple(types))
 
     def table(
         self,
@@ -256,7 +256,7 @@ class Client:
         Headers from which nothing can be selected are in the table's ``faults``; they do not
         stop the others.
         """
-        wanted = None if types is None else list(types)
+        wanted = None if types is None else tuple(types)
         table: ReferenceTable[Exposure] = ReferenceTable(self.context)
         seen: dict[Any, int] = {}
         for exposure, header in headers.items():

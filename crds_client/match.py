@@ -18,6 +18,8 @@ from calbatch.crds_client.conditioning import alternatives, condition_value, is_
 from calbatch.crds_client.patterns import HIT, MISS, Pattern, compile_pattern
 from calbatch.crds_client.selectors import Header, Rejected, Selector, Unmatched, follow
 
+_Groups = tuple[tuple[int, ...], ...]
+
 _MEMORY = 20_000
 """Values remembered before starting anew: bounds memory over endless distinct headers."""
 
@@ -149,27 +151,30 @@ class Match(Selector):
             for index, name in enumerate(parameters)
         ]
         self._all = (1 << len(keys)) - 1
-        self._ranked: dict[tuple[str | None, ...], tuple[tuple[int, ...], ...]] = {}
+        self._ranked: dict[tuple[str | None, ...], tuple[_Groups, str]] = {}
         self._merged: dict[tuple[int, ...], Selector] = {}
 
     def choose(self, header: Header) -> Any:
         """See `Selector.choose`."""
         values = tuple([header.get(name) for name in self.parameters])
-        groups = self._ranked.get(values)
-        if groups is None:
+        ranked = self._ranked.get(values)
+        if ranked is None:
             if len(self._ranked) >= _MEMORY:
                 self._ranked.clear()
-            groups = self._ranked[values] = self._rank(values)
+            ranked = self._ranked[values] = (self._rank(values), self._shown(values))
         reason = "no rule fits"
-        for group in groups:
+        for group in ranked[0]:
             try:
                 return follow(self._choice(group), header)
             except Unmatched as error:
                 reason = str(error)
-        shown = ", ".join(f"{name}={header.get(name)!r}" for name in self.parameters)
-        raise Unmatched(f"{reason} ({shown})")
+        raise Unmatched(f"{reason} ({ranked[1]})")
 
-    def _rank(self, values: tuple[str | None, ...]) -> tuple[tuple[int, ...], ...]:
+    def _shown(self, values: tuple[str | None, ...]) -> str:
+        pairs = zip(self.parameters, values, strict=True)
+        return ", ".join(f"{name}={value!r}" for name, value in pairs)
+
+    def _rank(self, values: tuple[str | None, ...]) -> _Groups:
         """Give the rules that fit, in groups of equal weight, the heaviest first."""
         left, weights = self._all, []
         for column, value in zip(self._columns, values, strict=True):

@@ -6,6 +6,7 @@ not, and what counts as not applicable.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -59,6 +60,13 @@ class ReferenceRules:
     source : MappingSource
         As parsed.
 
+    Attributes
+    ----------
+    conditional : bool
+        Whether conditions on the header come before the choice.
+    refused : str
+        Why nothing is chosen at all; empty if the rules can be followed.
+
     Raises
     ------
     MappingError
@@ -77,18 +85,20 @@ class ReferenceRules:
         self._relevant = _condition(source, "rmap_relevance", self.parameters)
         self._omitted = _condition(source, "rmap_omit", self.parameters)
         self._parameter_relevance = _parameter_conditions(source, self.parameters)
+        self.conditional = bool(self._relevant or self._omitted or self._parameter_relevance)
         self.selector = compile_selector(source)
 
     def resolve(self, header: Header) -> Resolution:
         """Choose for a conditioned header; parameters absent from it count as missing."""
         if self.refused:
             return Resolution("not found", reason=self.refused)
-        if exempt := self._exempt(header):
-            return Resolution("n/a", reason=exempt)
-        try:
-            header = self._relevant_only(header)
-        except Rejected as error:
-            return Resolution("not found", reason=str(error))
+        if self.conditional:
+            if exempt := self._exempt(header):
+                return Resolution("n/a", reason=exempt)
+            try:
+                header = self._relevant_only(header)
+            except Rejected as error:
+                return Resolution("not found", reason=str(error))
         try:
             return _resolution(self.selector.choose(header))
         except (Unmatched, Rejected) as error:
@@ -111,8 +121,6 @@ class ReferenceRules:
 
     def _relevant_only(self, header: Header) -> Header:
         """Set to N/A the parameters that the rules call irrelevant."""
-        if not self._parameter_relevance:
-            return header
         defined = {**dict.fromkeys(self.parameters, "UNDEFINED"), **header}
         names = {**names_of(defined), "keep_comments": False}
         changed = dict(header)
@@ -123,11 +131,6 @@ class ReferenceRules:
             except ValueError as error:
                 raise Rejected(f"{name}: {error}") from None
         return changed
-
-    @property
-    def conditional(self) -> bool:
-        """Whether conditions on the header come before the choice."""
-        return bool(self._relevant or self._omitted or self._parameter_relevance)
 
     def references(self) -> set[str]:
         """Give every file that the rules can choose."""
@@ -146,28 +149,36 @@ class InstrumentRules:
             str(kind).lower(): _load_type(source, value, read)
             for kind, value in source.selector.items()
         }
+        self._fixed = {
+            kind: Resolution("n/a", reason=f"{rules} in {self.name}")
+            for kind, rules in self.types.items()
+        }
+        self._ruled = [
+            (kind, rules) for kind, rules in self.types.items() if isinstance(rules, ReferenceRules)
+        ]
         own = source.header.get("parkey", ())
         names = {name for rules in self.reference_rules() for name in rules.parameters}
         self.parameters = tuple(sorted(names | set(own)))
 
     def reference_rules(self) -> Iterator[ReferenceRules]:
         """Give the rules of the types that have any."""
-        for rules in self.types.values():
-            if isinstance(rules, ReferenceRules):
-                yield rules
+        return (rules for _, rules in self._ruled)
 
     def resolve(self, header: Header, types: Iterable[str] | None = None) -> dict[str, Resolution]:
         """Choose for each type (all of the instrument unless said)."""
-        wanted = self.types if types is None else [kind.lower() for kind in types]
-        return {kind: self._resolve(kind, header) for kind in wanted}
+        if types is None:
+            found = dict(self._fixed)
+            for kind, rules in self._ruled:
+                found[kind] = rules.resolve(header)
+            return found
+        return {kind: self._resolve(kind, header) for kind in map(str.lower, types)}
 
     def _resolve(self, kind: str, header: Header) -> Resolution:
         rules = self.types.get(kind)
         if isinstance(rules, ReferenceRules):
             return rules.resolve(header)
-        if rules is None:
-            return Resolution("not found", reason=f"{self.name} has no reference type {kind!r}")
-        return Resolution("n/a", reason=f"{rules} in {self.name}")
+        unknown = Resolution("not found", reason=f"{self.name} has no reference type {kind!r}")
+        return self._fixed.get(kind, unknown)
 
     def references(self) -> set[str]:
         """Give every file that the rules can choose."""
@@ -315,9 +326,14 @@ def _holds(condition: Expression, header: Header, *, otherwise: bool) -> bool:
 
 def _resolution(choice: Any) -> Resolution:
     if isinstance(choice, str):
-        if choice in NOT_APPLICABLE:
-            return Resolution("n/a", reason="N/A in the rules for these values")
-        if choice in OMITTED:
-            return Resolution("n/a", reason="omitted in the rules for these values")
-        return Resolution("found", (choice,))
+        return _one_name(choice)
     return Resolution("found", tuple(n for n in flat_names(choice) if n not in NOT_APPLICABLE))
+
+
+@functools.lru_cache(maxsize=16384)
+def _one_name(choice: str) -> Resolution:
+    if choice in NOT_APPLICABLE:
+        return Resolution("n/a", reason="N/A in the rules for these values")
+    if choice in OMITTED:
+        return Resolution("n/a", reason="omitted in the rules for these values")
+    return Resolution("found", (choice,))

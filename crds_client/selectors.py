@@ -7,8 +7,8 @@ file name, several names, ``N/A``, or another selector. Source: PyPI ``crds`` 14
 
 from __future__ import annotations
 
-import abc
 import bisect
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -30,7 +30,7 @@ class Rejected(Exception):
     """The header's value is not acceptable to the rules, or the rules do not say which to take."""
 
 
-class Selector(abc.ABC):
+class Selector:
     """Chooses by the values of its parameters.
 
     Attributes
@@ -44,7 +44,6 @@ class Selector(abc.ABC):
     parameters: tuple[str, ...]
     choices: list[Any]
 
-    @abc.abstractmethod
     def choose(self, header: Header) -> Any:
         """Give the name (or names, for rules that say several) that the rules choose.
 
@@ -53,6 +52,7 @@ class Selector(abc.ABC):
         Unmatched, Rejected
             See there.
         """
+        raise NotImplementedError  # no abstract base class: its isinstance is slow
 
     def merge(self, other: Any) -> Selector:
         """Join with a selector that fits equally well."""
@@ -236,10 +236,15 @@ def header_date(parameters: tuple[str, ...], header: Header) -> str:
         If one is missing, ``UNDEFINED`` or malformed.
     """
     _require(parameters, header)
-    values = [header[name].strip() for name in parameters]
-    if "UNDEFINED" in values:
-        raise Rejected(f"{parameters[values.index('UNDEFINED')]} is UNDEFINED")
-    text = " ".join(values).strip()
+    return _joined_date(parameters, tuple([header[name] for name in parameters]))
+
+
+@functools.lru_cache(maxsize=16384)
+def _joined_date(parameters: tuple[str, ...], values: tuple[str, ...]) -> str:
+    stripped = [value.strip() for value in values]
+    if "UNDEFINED" in stripped:
+        raise Rejected(f"{parameters[stripped.index('UNDEFINED')]} is UNDEFINED")
+    text = " ".join(stripped).strip()
     try:
         return standard_date(text)
     except ValueError as error:
