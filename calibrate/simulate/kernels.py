@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from calbatch.calibrate.jit import kernel
+from calbatch.models.jit import kernel
 
 Image = NDArray[np.float32]
 

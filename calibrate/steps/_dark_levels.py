@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.calibrate.jit import kernel
+from calbatch.models.jit import kernel
 from calbatch.models.rows import Reader, Window
 
 Array = npt.NDArray[Any]

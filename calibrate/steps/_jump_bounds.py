@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.calibrate.jit import kernel
 from calbatch.calibrate.steps._jump_sort import INFINITE, middle_of, sort_columns
+from calbatch.models.jit import kernel
 
 Array = npt.NDArray[Any]
 

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.calibrate.jit import kernel
 from calbatch.calibrate.steps._jump_bounds import bound, clip, deviation, find_suspects, in_order
 from calbatch.calibrate.steps._jump_sort import INFINITE, medians
 from calbatch.models import dq
+from calbatch.models.jit import kernel
 
 Array = npt.NDArray[Any]
 

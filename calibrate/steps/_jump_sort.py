@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.calibrate.jit import kernel
+from calbatch.models.jit import kernel
 
 Array = npt.NDArray[Any]
 

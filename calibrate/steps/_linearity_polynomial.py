@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.calibrate.jit import kernel
 from calbatch.models import dq
+from calbatch.models.jit import kernel
 
 NONE = np.uint8(0)
 SATURATED = np.uint8(dq.SATURATED)

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.calibrate.jit import kernel
 from calbatch.calibrate.parameters import Boolean, Choice, Float, Integer
 from calbatch.calibrate.step import SkipStep, Step, StepError
 from calbatch.calibrate.steps._ramps import as_ramp
@@ -30,6 +29,7 @@ from calbatch.calibrate.steps._refpix_geometry import Placement
 from calbatch.models.base import DataModel
 from calbatch.models.datamodels import RampModel
 from calbatch.models.dq import DO_NOT_USE, REFERENCE_PIXEL
+from calbatch.models.jit import kernel
 from calbatch.models.plan import REGION, Reduction, Region
 
 Array = npt.NDArray[Any]
