@@ -156,14 +156,18 @@ class LazyArrays:
         near = difflib.get_close_matches(name, self.schema.fields, 1)
         return f"; did you mean {near[0]!r}?" if near else ""
 
-    def _default_shape(self, name: str) -> tuple[int, ...] | None:
-        """Return the shape that an absent array's default takes, or None where it has none."""
+    def _absent_shape(self, name: str) -> tuple[int, ...] | None:
+        """Return the shape that an absent array would have, or None where nothing tells it."""
         spec, shape = self.schema.fields[name], self.shape
-        if spec.default is None or self._content.node is None:
+        if spec.is_table or self._content.node is None:
             return None
         if spec.ndim == 2:
             return self.frame
         return shape if shape and spec.ndim in (None, len(shape)) else None
+
+    def _default_shape(self, name: str) -> tuple[int, ...] | None:
+        """Return the shape that an absent array's default takes, or None where it has none."""
+        return None if self.schema.fields[name].default is None else self._absent_shape(name)
 
     def _present(self, name: str) -> tuple[Node, Placed]:
         """Return where a field is; one that is absent is there as its schema's default."""
@@ -266,7 +270,7 @@ class LazyArrays:
         """
         result = self._shared()
         content = result._content
-        wanted = {name: result._ensure(name) for name in outputs}
+        wanted = {name: result._wanted(name) for name in outputs}
         call, reductions = result._call(
             kernel,
             {p.key: p.dtype for p in wanted.values()},
@@ -275,6 +279,7 @@ class LazyArrays:
             row_counts=tuple(row_counts),
             label=label,
         )
+        content.placed.update(wanted)
         content.node = Step(cast("Node", content.node), call, reductions)
         return result
 
@@ -383,6 +388,16 @@ class LazyArrays:
         self._content.node = node
         self._content.placed[name] = placed
         return placed
+
+    def _wanted(self, name: str) -> Placed:
+        """Return where a kernel's output goes; it need not be there before, nor have a default."""
+        spec = self.schema.fields.get(name)
+        if spec is None or spec.default is not None or name in self._content.placed:
+            return self._ensure(name)
+        shape = self._absent_shape(name)
+        if shape is None:
+            raise ModelError(f"{self._where}: has no {name}, and nothing tells its shape")
+        return Placed(name, shape, spec.dtype or np.dtype("f4"))
 
     def _shared(self) -> Self:
         """Return another model of the same content."""
