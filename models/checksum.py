@@ -58,8 +58,8 @@ def checksum(
     octets = np.frombuffer(data, np.uint8)
     whole = octets.size - octets.size % 4
     words = octets[:whole].view(np.uint32)
-    if not (words.flags.writeable and words.flags.aligned):
-        words = words.copy()  # those would be one more version of the kernel
+    if not words.flags.aligned:
+        words = words.copy()  # or it would be one more version of the kernel
     last = octets[whole:].tobytes().ljust(4, b"\0")
     value = fold(int(_add_words(words)) + int.from_bytes(last, "big"))
     # A piece that begins within a word adds up rotated, since carries run around the end.
@@ -95,4 +95,5 @@ def _encode_byte(octet: int) -> list[int]:
 
 def warm_kernels() -> None:
     """Compile this module's kernels, or load them from numba's cache."""
-    checksum(b"1234")
+    checksum(b"1234")  # read-only arrays have a version of their own
+    checksum(np.zeros(4, np.uint8))

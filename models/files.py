@@ -116,12 +116,8 @@ def opened(stamp: Stamp) -> Iterator[int]:
         os.close(descriptor)
 
 
-@contextmanager
-def _disk_faults(stamp: Stamp) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(stamp.path, f"reading failed: {error.strerror or error}") from error
+def _disk_fault(stamp: Stamp, error: OSError) -> StorageError:
+    return StorageError(stamp.path, f"reading failed: {error.strerror or error}")
 
 
 def read_into(descriptor: int, view: memoryview, position: int, stamp: Stamp) -> None:
@@ -135,21 +131,25 @@ def read_into(descriptor: int, view: memoryview, position: int, stamp: Stamp) ->
         The disk failed.
     """
     done = 0
-    with _disk_faults(stamp):
-        while done < len(view):
+    while done < len(view):
+        try:
             count = os.preadv(descriptor, [view[done:]], position + done)
-            if count == 0:
-                raise FileError(
-                    stamp.path,
-                    f"truncated while reading: {len(view)} bytes wanted at byte {position}, "
-                    f"{done} are there",
-                )
-            done += count
+        except OSError as error:
+            raise _disk_fault(stamp, error) from error
+        if count == 0:
+            raise FileError(
+                stamp.path,
+                f"truncated while reading: {len(view)} bytes wanted at byte {position}, "
+                f"{done} are there",
+            )
+        done += count
 
 
 def _pread(descriptor: int, position: int, count: int, stamp: Stamp) -> bytes:
-    with _disk_faults(stamp):
+    try:
         return os.pread(descriptor, count, position)
+    except OSError as error:
+        raise _disk_fault(stamp, error) from error
 
 
 @contextmanager

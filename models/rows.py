@@ -217,7 +217,7 @@ class RowReader(Reader):
         if not self._in_place:
             image = decoded_image(self._stamp, self._index).reshape(self._full)
             return np.array(image[window.index()], dtype, order="C")
-        out = np.empty(window.shape, dtype)
+        out = byteorder.empty(window.shape, dtype)
         if out.size == 0:
             return out
         table = out.reshape(-1, window.shape[-1])
@@ -234,7 +234,8 @@ class RowReader(Reader):
         row_bytes = width * self._native.itemsize
         at_once = max(1, byteorder.SCRATCH_BYTES // row_bytes)
         straight = out.dtype == self._native and len(cols) == width
-        scratch = np.empty(0 if straight else min(at_once, len(out)) * width, self._native)
+        size = 0 if straight else min(at_once, len(out)) * width
+        scratch = byteorder.empty((size,), self._native)
         for first in range(0, len(out), at_once):
             part = out[first : first + at_once]
             buffer = part.reshape(-1) if straight else scratch[: len(part) * width]

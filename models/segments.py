@@ -135,7 +135,7 @@ class ImageSegment(Segment):
         """Write consecutive rows, beginning at an element of the data unit; return their sum."""
         width = band.shape[1]
         at_once = max(1, byteorder.SCRATCH_BYTES // max(1, width * self.dtype.itemsize))
-        scratch = np.empty(min(at_once, len(band)) * width, self.dtype)
+        scratch = byteorder.empty((min(at_once, len(band)) * width,), self.dtype)
         total = 0
         for start in range(0, len(band), at_once):
             part = band[start : start + at_once]
