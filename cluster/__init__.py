@@ -1,1 +1,26 @@
-"""The batch service: sites, driver, command line, report."""
+"""The batch service: sites, driver, command line, report.
+
+>>> from calbatch.cluster import run
+>>> result = run("detector1", "exposures/", "calibrated/")
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from calbatch.cluster.batch import run as run
+    from calbatch.cluster.driver import Result as Result
+    from calbatch.cluster.errors import RequestError as RequestError
+    from calbatch.cluster.outcome import Outcome as Outcome
+
+_PLACES = {"run": "batch", "Result": "driver", "RequestError": "errors", "Outcome": "outcome"}
+
+__all__ = ["Outcome", "RequestError", "Result", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for: the command line's help needs none of it."""
+    from importlib import import_module
+
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)

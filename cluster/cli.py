@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
+import signal
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Container, Sequence
+from typing import Any, NoReturn
 
 import click
 
@@ -25,9 +27,21 @@ class ParameterCommand(click.Command):
         rest, ctx.obj = split_parameters(args, known)
         return super().parse_args(ctx, rest)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; where a parameter is wrong, say which option is near to it."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            options = [name for p in self.get_params(ctx) for name in p.opts if name[:2] == "--"]
+            for name in (ctx.obj or {}).get("", {}):
+                near = difflib.get_close_matches(f"--{name}", options, 1, cutoff=0.7)
+                if near and f"has no parameter {name!r}" in str(error):
+                    raise click.UsageError(f"{error}; or the option {near[0]}?") from error
+            raise
+
 
 def split_parameters(
-    args: Sequence[str], known: set[str]
+    args: Sequence[str], known: Container[str]
 ) -> tuple[list[str], dict[str, dict[str, str]]]:
     """Return the arguments that are click's, and the parameters by section.
 
@@ -45,11 +59,15 @@ def split_parameters(
             rest.append(argument)
             continue
         if not equals:
-            follows = bool(pending) and not pending[0].startswith("--")
-            value = pending.pop(0) if follows else "True"
+            value = pending.pop(0) if pending and _is_value(pending[0]) else "True"
         section, _, parameter = name[2:].removeprefix("steps.").rpartition(".")
         parameters.setdefault(section, {})[parameter] = value
     return rest, parameters
+
+
+def _is_value(argument: str) -> bool:
+    """Tell a value, negative numbers included, from the next option."""
+    return not argument.startswith("-") or argument[1:2].isdigit() or argument[1:2] == "."
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -90,15 +108,19 @@ def _run_options(function: Any) -> Any:
 
 @cli.command(cls=ParameterCommand, epilog=PARAMETERS_HELP)
 @_run_options
-@click.option("-o", "--output", "output_dir", required=True, metavar="DIR", help="For products.")
+@click.option(
+    "-o", "--output", "output_dir", metavar="DIR", help="For products; by default this folder."
+)
 @click.option("--verify-inputs", is_flag=True, help="Verify CHECKSUM and DATASUM first.")
-@click.option("--no-fsync", is_flag=True, help="Do not wait for the disk after each product.")
+@click.option(
+    "--fsync/--no-fsync", default=True, help="Wait for the disk after each product; the default."
+)
 @click.option("--date", metavar="ISO", help="What DATE says in products, to repeat them exactly.")
 @click.option("--insecure", is_flag=True, help="Allow an unencrypted scheduler elsewhere.")
 @click.option("--timings", is_flag=True, help="Show the CPU seconds of each step.")
 @click.option("--debug", is_flag=True, help="Show tracebacks of failures.")
 @click.pass_context
-def run(ctx: click.Context, **options: Any) -> None:
+def run(ctx: click.Context, /, **options: Any) -> None:
     """Calibrate exposures. INPUT is files, folders and globs.
 
     PIPELINE is a name, a step, a class path or a .cfg.
@@ -111,7 +133,7 @@ def run(ctx: click.Context, **options: Any) -> None:
 @cli.command(cls=ParameterCommand, epilog=PARAMETERS_HELP)
 @_run_options
 @click.pass_context
-def plan(ctx: click.Context, **options: Any) -> None:
+def plan(ctx: click.Context, /, **options: Any) -> None:
     """Show what `run` would do: exposures, references, tiles and memory."""
     from calbatch.cluster.commands import plan as command
 
@@ -180,7 +202,7 @@ def demo(ctx: click.Context, output: str) -> None:
 
 @cli.group()
 def refs() -> None:
-    """Reference files."""
+    """Choose reference files."""
 
 
 @refs.command()
@@ -188,9 +210,7 @@ def refs() -> None:
 @click.option("--context", metavar="PMAP", help="CRDS context; by default CRDS_CONTEXT.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_context
-def bestrefs(
-    ctx: click.Context, inputs: Sequence[str], context: str | None, as_json: bool
-) -> None:
+def bestrefs(ctx: click.Context, inputs: Sequence[str], context: str | None, as_json: bool) -> None:
     """Show which references the rules choose for exposures."""
     from calbatch.cluster.commands import refs as command
 
@@ -199,22 +219,26 @@ def bestrefs(
 
 def main() -> None:
     """Run the command line, telling faults of a request in one line."""
-    from calbatch.cluster import faults
-
+    for interrupt in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(interrupt, _interrupt)
     try:
         status = cli.main(standalone_mode=False)
-    except click.exceptions.Abort:
-        sys.exit(130)
-    except KeyboardInterrupt:
-        click.echo("calbatch: interrupted; the same command again continues", err=True)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        click.echo("calbatch: interrupted; the same command does it again", err=True)
         sys.exit(130)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except Exception as error:
-        if not faults.is_expected(error):
+        from calbatch.cluster import faults
+
+        if "--debug" in sys.argv or not faults.is_expected(error):
             raise
         click.echo(f"calbatch: {error}", err=True)
         sys.exit(2)
     sys.exit(status if isinstance(status, int) else 0)
 
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    """Stop as Ctrl-C does."""
+    raise KeyboardInterrupt

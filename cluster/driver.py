@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,12 @@ from typing import Any
 from calbatch.calibrate.errors import ReferenceFileError
 from calbatch.calibrate.references import CrdsReferences, ResolvedReferences
 from calbatch.calibrate.step import Step
-from calbatch.cluster import sites
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.inputs import exposures, refuse_name_clashes, writable_folder
-from calbatch.cluster.job import Job, Options, Outcome, failure
+from calbatch.cluster.job import Job, Options, sweep
+from calbatch.cluster.outcome import Outcome, failure
 from calbatch.cluster.request import input_pattern
+from calbatch.cluster.sites import Site
 from calbatch.models import datamodels
 
 
@@ -37,23 +40,30 @@ class Batch:
     Attributes
     ----------
     step : Step
-        The configured step or pipeline.
+        The configured step or pipeline; its ``output_dir`` is where products go.
     found : list of Exposure
         The inputs, in order.
     references : mapping
         Number of the exposure to its references.
     options : Options
-        How products are written.
+        How it is done.
     context : str
         The CRDS context, or "" where no reference is needed.
+    name : str
+        Unique: tasks and unfinished files carry it.
     """
 
     step: Step
     found: list[Exposure]
-    references: Mapping[int, ResolvedReferences]
     options: Options
+    references: Mapping[int, ResolvedReferences] = field(default_factory=dict)
     context: str = ""
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def output_dir(self) -> Path:
+        """Where products go."""
+        return Path(str(self.step.output_dir))
 
     def jobs(self) -> Iterator[Job]:
         """Yield the jobs of the exposures whose headers could be read."""
@@ -64,19 +74,37 @@ class Batch:
     def job(self, exposure: Exposure) -> Job:
         """Return an exposure's job."""
         references = self.references.get(exposure.number, ResolvedReferences(self.context))
-        return Job(exposure.number, exposure.path, self.step, references, self.options)
+        return Job(exposure.number, exposure.path, self.step, references, self.options, self.name)
 
     def unreadable(self) -> Iterator[Outcome]:
         """Yield the outcomes of the exposures whose headers could not be read."""
         for exposure in self.found:
             if exposure.fault is not None:
-                yield failure(self.job(exposure), exposure.fault, time.perf_counter())
+                yield failure(exposure.number, exposure.path, exposure.fault, time.perf_counter())
 
 
 def gathered(
-    step: Step, inputs: Sequence[str], options: Options, context: str | None = None
+    step: Step,
+    inputs: Sequence[str],
+    output_dir: Path | None = None,
+    *,
+    options: Options | None = None,
+    context: str | None = None,
 ) -> Batch:
     """Find a batch's exposures, read their headers and choose their references.
+
+    Parameters
+    ----------
+    step : Step
+        The configured step or pipeline.
+    inputs : sequence of str
+        Files, folders and globs.
+    output_dir : Path, optional
+        For products; by default what the step's parameter says, or the working folder.
+    options : Options, optional
+        How it is to be done.
+    context : str, optional
+        The CRDS context; by default the environment's.
 
     Raises
     ------
@@ -86,34 +114,61 @@ def gathered(
     """
     paths = exposures(inputs, input_pattern(step))
     refuse_name_clashes(paths)
-    writable_folder(options.output_dir)
+    if step.output_file and len(paths) > 1:
+        raise RequestError(f"output_file = {step.output_file}: {len(paths)} exposures need names")
+    folder = output_dir if output_dir is not None else Path(step.output_dir or ".")
+    step.output_dir = str(writable_folder(folder))
     found = [_exposure(number, path) for number, path in enumerate(paths)]
-    types = step.wanted_references()
-    readable = {e.number: e.header for e in found if e.fault is None}
-    if not types or not readable:
-        return Batch(step, found, {}, options)
-    references = CrdsReferences(context)
-    try:
-        resolved = references.resolve(readable, types)
-        return Batch(step, found, resolved, options, references.context)
-    except ReferenceFileError as error:
-        raise RequestError(str(error)) from error
+    batch = Batch(step, found, options or Options())
+    _resolve(batch, context)
+    return batch
 
 
 def _exposure(number: int, path: Path) -> Exposure:
     try:
-        return Exposure(number, path, datamodels.open(path).to_flat_dict())
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with a file is that file's
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # given again, and kept, when it is calibrated
+            return Exposure(number, path, datamodels.open(path).to_flat_dict())
+    except Exception as error:  # whatever is wrong with a file is that file's
         return Exposure(number, path, fault=error)
+
+
+def _resolve(batch: Batch, context: str | None) -> None:
+    """Choose the references of all exposures at once."""
+    types = batch.step.wanted_references()
+    headers = {e.number: e.header for e in batch.found if e.fault is None}
+    if not types or not headers:
+        return
+    references = CrdsReferences(context)
+    try:
+        batch.references = references.resolve(headers, types)
+        batch.context = references.context
+    except ReferenceFileError as error:
+        raise RequestError(str(error)) from error
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a batch."""
+    """What became of a batch.
+
+    Attributes
+    ----------
+    outcomes : sequence of Outcome
+        One an exposure, in the order of the inputs.
+    seconds : float
+        Wall time.
+    output_dir : Path
+        Where products are.
+    """
 
     outcomes: Sequence[Outcome]
     seconds: float
     output_dir: Path
+
+    @property
+    def done(self) -> list[Outcome]:
+        """The exposures with products."""
+        return [o for o in self.outcomes if not o.failed]
 
     @property
     def failed(self) -> list[Outcome]:
@@ -121,13 +176,24 @@ class Result:
         return [o for o in self.outcomes if o.failed]
 
     @property
+    def products(self) -> list[Path]:
+        """All files that were written."""
+        return [path for outcome in self.outcomes for path in outcome.products]
+
+    @property
     def exit_status(self) -> int:
         """0 when all are done, 1 when some failed."""
         return 1 if self.failed else 0
 
+    def __repr__(self) -> str:
+        return (
+            f"<Result: {len(self.done)} done, {len(self.failed)} failed, "
+            f"{len(self.products)} products in {self.output_dir}>"
+        )
+
 
 def executed(
-    batch: Batch, site: sites.Site, told: Callable[[Outcome], None] = lambda outcome: None
+    batch: Batch, site: Site, told: Callable[[Outcome], None] = lambda outcome: None
 ) -> Result:
     """Run a batch on a site.
 
@@ -152,4 +218,13 @@ def executed(
     for outcome in site.outcomes(batch.jobs(), batch.name):
         note(outcome)
     outcomes.sort(key=lambda o: o.number)
-    return Result(outcomes, time.perf_counter() - start, batch.options.output_dir)
+    return Result(outcomes, time.perf_counter() - start, batch.output_dir)
+
+
+@contextmanager
+def leaving_nothing(batch: Batch) -> Iterator[None]:
+    """Remove what is unfinished in the end, however it ends."""
+    try:
+        yield
+    finally:
+        sweep(batch.output_dir, batch.name)

@@ -1,4 +1,4 @@
-"""Finding the exposures of a batch, and the names of its products."""
+"""Finding the exposures of a batch, and the place for its products."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ def exposures(requested: Sequence[str], pattern: str) -> list[Path]:
     pattern : str
         Such as ``*_uncal.fits``.
 
+    Returns
+    -------
+    list of Path
+        Absolute, for workers that have another working folder.
+
     Raises
     ------
     RequestError
@@ -31,7 +36,7 @@ def exposures(requested: Sequence[str], pattern: str) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for request in requested:
-        paths = list(_matching(request, pattern))
+        paths = [p.absolute() for p in _matching(request, pattern)]
         if not paths:
             raise RequestError(f"no exposures: {_why(request, pattern)}")
         found.update(dict.fromkeys(sorted(paths, key=natural)))
@@ -44,7 +49,7 @@ def _matching(request: str, pattern: str) -> Iterable[Path]:
         return (p for p in path.glob(pattern) if not p.is_dir())
     if path.exists() or path.is_symlink():
         return [path]
-    return (Path(p) for p in glob.glob(os.path.expanduser(request)))
+    return (Path(p) for p in glob.glob(str(path)))  # noqa: PTH207 - absolute patterns too
 
 
 def _why(request: str, pattern: str) -> str:
@@ -58,7 +63,7 @@ def _why(request: str, pattern: str) -> str:
 def natural(path: Path) -> list[tuple[int, int | str]]:
     """Return a sorting key in which numbers within names count as numbers."""
     parts = re.split(r"(\d+)", str(path))
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in parts]
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
 
 
 def refuse_name_clashes(inputs: Sequence[Path]) -> None:
@@ -74,10 +79,21 @@ def refuse_name_clashes(inputs: Sequence[Path]) -> None:
         stem = product_name(path.name, "*")
         if stem in owners:
             raise RequestError(
-                f"{owners[stem]} and {path} would both become {stem}: calibrate them into "
-                "different folders"
+                f"{owners[stem]} and {path} would both become {stem}: calibrate them one after "
+                "the other, into different folders"
             )
         owners[stem] = path
+
+
+def total_bytes(inputs: Sequence[Path]) -> int:
+    """Return how large the inputs are together; a file that cannot be looked at counts nothing."""
+    total = 0
+    for path in inputs:
+        try:
+            total += path.stat().st_size
+        except OSError:  # told when it is opened
+            continue
+    return total
 
 
 def writable_folder(folder: Path) -> Path:

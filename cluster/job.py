@@ -3,37 +3,40 @@
 from __future__ import annotations
 
 import copy
-import logging
-import resource
 import time
-import traceback
-import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dask
+from dask.base import compute
 
-from calbatch.calibrate.errors import CalibrationError
-from calbatch.calibrate.products import product_name
+from calbatch.calibrate import products
+from calbatch.calibrate.errors import StepError
 from calbatch.calibrate.references import References
 from calbatch.calibrate.step import Step
+from calbatch.cluster.outcome import Outcome, failure, peak_memory, remarks
 from calbatch.models import datamodels
-from calbatch.models.errors import ModelError
+from calbatch.models.layout import read_layout, verify_checksums
 from calbatch.models.saving import saving_graph, written_of
-
-log = logging.getLogger(__name__)
-
-EXPECTED = (CalibrationError, ModelError, OSError)
-"""Faults of an exposure, told in one line; anything else is a fault of ours."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a batch writes and walks its exposures."""
+    """How a batch reads, walks and writes its exposures.
 
-    output_dir: Path
+    Attributes
+    ----------
+    date : str, optional
+        What DATE says in products.
+    fsync : bool
+        Whether products are to be on the disk before they get their names.
+    tile_rows, tile_bytes : int, optional
+        The height of tiles, or what they may cost; by default as models choose.
+    verify_inputs : bool
+        Whether checksums of inputs are verified first.
+    """
+
     date: str | None = None
     fsync: bool = True
     tile_rows: int | None = None
@@ -57,11 +60,13 @@ class Job:
     path : Path
         The input.
     step : Step
-        The configured step or pipeline.
+        The configured step or pipeline; its ``output_dir`` is where products go.
     references : ResolvedReferences
         Its references.
     options : Options
-        How to write.
+        How to do it.
+    batch : str
+        The batch's name, which unfinished files carry.
     """
 
     number: int
@@ -69,117 +74,65 @@ class Job:
     step: Step
     references: References
     options: Options
+    batch: str
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of an exposure.
-
-    Attributes
-    ----------
-    number, path
-        The exposure.
-    products : tuple of Path
-        Files written.
-    error : str
-        The reason of a failure, in one line; empty when it went well.
-    details : str
-        The traceback of a failure.
-    warnings : tuple of str
-        What was remarkable.
-    seconds : float
-        Wall time on the worker.
-    stages : mapping
-        CPU seconds by step.
-    peak_memory : int
-        The worker's highest resident size so far, in bytes.
-    """
-
-    number: int
-    path: Path
-    products: tuple[Path, ...] = ()
-    error: str = ""
-    details: str = ""
-    warnings: tuple[str, ...] = ()
-    seconds: float = 0.0
-    stages: Mapping[str, float] = field(default_factory=dict)
-    peak_memory: int = 0
-
-    @property
-    def failed(self) -> bool:
-        """Whether there are no products for a reason."""
-        return bool(self.error)
-
-
-def prepared(job: Job) -> tuple[Any, list[Any]]:
-    """Run a job's pipeline lazily; return the dask value that writes its products, and the writers.
+def pipelined(job: Job) -> list[tuple[Any, Path]]:
+    """Run a job's pipeline lazily; return its products' models and where they go.
 
     Raises
     ------
     CalibrationError, ModelError
         When the exposure cannot be calibrated.
     """
-    if job.options.verify_inputs:
-        from calbatch.models.layout import read_layout, verify_checksums
-
-        verify_checksums(read_layout(job.path))
     step = copy.deepcopy(job.step)  # threads share the job
     step.references = job.references
     step.save_results = True
     step.lazily(datamodels.open(job.path))
-    pairs = [
-        (model, job.options.output_dir / product_name(job.path.name, suffix))
-        for suffix, model in step.products()
-    ]
-    return saving_graph(pairs, date=job.options.date, fsync=job.options.fsync)
+    made = step.products()
+    pairs = [(m, p) for (_, m), p in zip(made, products.paths(step, made), strict=True)]
+    for _, path in pairs:
+        if path.resolve() == job.path.resolve():
+            raise StepError(f"{job.path}: its product would take its place; choose another folder")
+    return pairs
+
+
+def prepared(job: Job) -> tuple[Any, list[Any]]:
+    """Return the dask value that writes a job's products, and the writers, to abort on failure."""
+    if job.options.verify_inputs:
+        verify_checksums(read_layout(job.path))
+    options = job.options
+    with dask.config.set(options.dask_config()):
+        pairs = pipelined(job)
+        return saving_graph(pairs, date=options.date, fsync=options.fsync, tag=job.batch)
 
 
 def calibrate(job: Job, threads: int = 0) -> Outcome:
     """Calibrate one exposure in this process, its tiles one by one or in some threads."""
     how = {"scheduler": "threads", "num_workers": threads} if threads else {"scheduler": "sync"}
     start = time.perf_counter()
-    with warnings.catch_warnings(record=True) as caught, dask.config.set(job.options.dask_config()):
-        warnings.simplefilter("always")
-        try:
+    try:
+        with remarks() as remarkable:
             graph, writers = prepared(job)
             try:
-                written = written_of(dask.compute(graph, **how)[0])
+                written = written_of(compute(graph, **how)[0])
             finally:
                 for writer in writers:
                     writer.abort()
-        except Exception as error:  # noqa: BLE001 - one exposure's failure is its own
-            return failure(job, error, start)
+    except Exception as error:  # one exposure's failure is its own
+        return failure(job.number, job.path, error, start)
     return Outcome(
         job.number,
         job.path,
-        products=tuple(p.path for p in written.products),
-        warnings=tuple(dict.fromkeys(str(w.message) for w in caught)),
+        products=tuple(Path(p.path) for p in written.products),
+        warnings=tuple(dict.fromkeys(remarkable)),
         seconds=time.perf_counter() - start,
         stages=written.seconds,
-        peak_memory=peak_memory(),
+        peaks=(peak_memory(),),
     )
 
 
-def failure(job: Job, error: BaseException, start: float) -> Outcome:
-    """Return the outcome of an exposure that failed."""
-    return Outcome(
-        job.number,
-        job.path,
-        error=reason(error, job.path),
-        details="".join(traceback.format_exception(error)),
-        seconds=time.perf_counter() - start,
-        peak_memory=peak_memory(),
-    )
-
-
-def reason(error: BaseException, path: Path) -> str:
-    """Return a failure in one line that names the file."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    if not isinstance(error, EXPECTED):
-        text = f"{type(error).__name__}: {text}"
-    return text if str(path) in text or path.name in text else f"{path}: {text}"
-
-
-def peak_memory() -> int:
-    """Return this process's highest resident size so far, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def sweep(folder: Path, batch: str) -> None:
+    """Remove what killed or interrupted processes of a batch left unfinished in a folder."""
+    for part in folder.glob(f".*.{batch}-*.part"):
+        part.unlink(missing_ok=True)

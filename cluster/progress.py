@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
 
 from rich.console import Console
 
-from calbatch.cluster.job import Outcome
+from calbatch.cluster.outcome import Outcome, Peak, peak_memory
 
 PLAIN_EVERY = 10.0
 """Seconds between lines where nothing can be redrawn."""
 
-
-class Watcher(Protocol):
-    """Is told of outcomes."""
-
-    def __call__(self, outcome: Outcome) -> None: ...
+Watcher = Callable[[Outcome], None]
 
 
 class Tally:
     """Counts of a batch under way."""
 
     def __init__(self, total: int) -> None:
-        self.total, self.done, self.failed, self.peak = total, 0, 0, 0
+        self.total, self.done, self.failed = total, 0, 0
+        self.memory = Memory()
         self.start = time.monotonic()
 
     def add(self, outcome: Outcome) -> None:
         """Count an outcome."""
         self.done += not outcome.failed
         self.failed += outcome.failed
-        self.peak = max(self.peak, outcome.peak_memory)
+        self.memory.add(*outcome.peaks)
 
     @property
     def ended(self) -> int:
@@ -51,16 +47,33 @@ class Tally:
 
     def line(self) -> str:
         """Return it all in one line."""
-        left = "-" if self.left is None else duration(self.left)
-        return (
-            f"{self.done}/{self.total} done, {self.failed} failed, {self.rate:.1f} a minute, "
-            f"{left} left, peak {megabytes(self.peak)} a process"
-        )
+        parts = [f"{self.done}/{self.total} done", f"{self.failed} failed"]
+        if self.left is not None:
+            parts += [f"{self.rate:.3g} a minute", f"{duration(self.left)} left"]
+        self.memory.add(peak_memory())
+        return ", ".join([*parts, f"peak memory {self.memory}"])
+
+
+class Memory:
+    """The most memory that processes have had."""
+
+    def __init__(self) -> None:
+        self.by_process: dict[str, int] = {}
+
+    def add(self, *peaks: Peak) -> None:
+        """Take note of processes' peaks."""
+        for peak in peaks:
+            self.by_process[peak.process] = max(self.by_process.get(peak.process, 0), peak.bytes)
+
+    def __str__(self) -> str:
+        count = len(self.by_process)
+        where = f" in {count} processes" if count > 1 else ""
+        return f"{megabytes(sum(self.by_process.values()))}{where}"
 
 
 def duration(seconds: float) -> str:
     """Return seconds as h:mm:ss, or with one decimal below a minute."""
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -73,10 +86,24 @@ def megabytes(count: float) -> str:
 
 
 @contextmanager
-def watching(total: int, dashboard: str | None, console: Console) -> Iterator[Watcher]:
-    """Give a function that shows outcomes as they come."""
+def watching(
+    total: int, dashboard: str | None, console: Console, *, debug: bool = False
+) -> Iterator[Watcher]:
+    """Give a function that shows outcomes as they come.
+
+    Parameters
+    ----------
+    total : int
+        How many there will be.
+    dashboard : str, optional
+        The address of the dashboard.
+    console : rich.console.Console
+        Where to show them.
+    debug : bool
+        Show tracebacks of failures.
+    """
     if dashboard:
-        console.print(f"dashboard: {dashboard}")
+        console.print(f"dashboard: {dashboard}", markup=False, soft_wrap=True)
     tally = Tally(total)
     live = console.is_terminal or console.is_jupyter
     with _bar(tally, console) if live else _lines(tally, console) as refresh:
@@ -84,17 +111,18 @@ def watching(total: int, dashboard: str | None, console: Console) -> Iterator[Wa
         def watch(outcome: Outcome) -> None:
             tally.add(outcome)
             if outcome.failed:
-                console.print(f"FAILED {outcome.error}", style="red", markup=False, soft_wrap=True)
+                text = f"FAILED {outcome.error}" + f"\n{outcome.details}" * debug
+                console.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
             refresh()
 
         yield watch
 
 
 @contextmanager
-def _bar(tally: Tally, console: Console) -> Iterator[Any]:
-    from rich.progress import BarColumn, Progress, TextColumn
+def _bar(tally: Tally, console: Console) -> Iterator[Callable[[], None]]:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = BarColumn(), TextColumn("{task.description}", markup=False)
+    columns = BarColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(tally.line(), total=tally.total)
 
@@ -105,7 +133,7 @@ def _bar(tally: Tally, console: Console) -> Iterator[Any]:
 
 
 @contextmanager
-def _lines(tally: Tally, console: Console) -> Iterator[Any]:
+def _lines(tally: Tally, console: Console) -> Iterator[Callable[[], None]]:
     last = time.monotonic()
 
     def refresh() -> None:
@@ -113,6 +141,6 @@ def _lines(tally: Tally, console: Console) -> Iterator[Any]:
         now = time.monotonic()
         if now - last >= PLAIN_EVERY or tally.ended == tally.total:
             last = now
-            console.print(tally.line(), markup=False, soft_wrap=True)
+            console.print(tally.line(), markup=False, highlight=False, soft_wrap=True)
 
     yield refresh

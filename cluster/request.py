@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from calbatch.calibrate import cfg, registry
 from calbatch.calibrate.errors import CalibrationError, ParameterError
+from calbatch.calibrate.parameters import Override
 from calbatch.calibrate.pipeline import Pipeline
 from calbatch.calibrate.step import Step
 from calbatch.cluster.errors import RequestError
@@ -16,11 +18,12 @@ Values = Mapping[str, Mapping[str, Any]]
 
 
 def configured(
-    pipeline: str,
+    pipeline: str | Path | Step | type[Step],
     *,
     config: str | Path | None = None,
     parameters: Values | None = None,
     save_steps: Sequence[str] = (),
+    source: str = "the command line",
 ) -> Step:
     """Return a step or pipeline with all its parameters.
 
@@ -29,14 +32,17 @@ def configured(
 
     Parameters
     ----------
-    pipeline : str
-        A name, an import path, or a ``.cfg`` that says its ``class`` or ``name``.
+    pipeline : str, path, Step or class
+        A name, an import path, a ``.cfg`` that says its ``class`` or ``name``; in Python also a
+        class or an instance, whose parameters are kept.
     config : path, optional
         A ``.cfg``, where ``pipeline`` is not one.
     parameters : mapping, optional
         Section ("" for the top) to parameters.
     save_steps : sequence of str
         Steps of a pipeline whose results are kept as well.
+    source : str
+        Where ``parameters`` come from, for those who ask.
 
     Raises
     ------
@@ -47,20 +53,27 @@ def configured(
         step, files = _made(pipeline, config)
         for file in files:
             step.configure(file.values, str(file.path))
-        step.configure(parameters or {}, "the command line")
+        step.configure(parameters or {}, source)
         _keep(step, save_steps)
         if not isinstance(step, Pipeline) and "skip" not in step.sources:
             step.skip = False  # asked for by itself, a step is meant to run
+        _find_overrides(step)
         step.check()
     except CalibrationError as error:
         raise RequestError(str(error)) from error
     return step
 
 
-def _made(pipeline: str, config: str | Path | None) -> tuple[Step, list[cfg.Config]]:
+def _made(
+    pipeline: str | Path | Step | type[Step], config: str | Path | None
+) -> tuple[Step, list[cfg.Config]]:
     files = [cfg.read(Path(config))] if config is not None else []
-    if not registry.is_cfg(pipeline):
-        return registry.find(pipeline)(), files
+    if isinstance(pipeline, Step):
+        return copy.deepcopy(pipeline), files
+    if isinstance(pipeline, type):
+        return pipeline(), files
+    if not registry.is_cfg(str(pipeline)):
+        return registry.find(str(pipeline))(), files
     named = cfg.read(Path(pipeline))
     target = named.cls or named.name or Path(pipeline).stem
     return registry.find(target)(), [named, *files]
@@ -72,6 +85,25 @@ def _keep(step: Step, aliases: Sequence[str]) -> None:
     if not isinstance(step, Pipeline):
         raise ParameterError(f"{step.name} is one step: there are no intermediate results to save")
     step.keep(list(aliases))
+
+
+def _find_overrides(step: Step) -> None:
+    """Look for the references that a user named, and say where they are from any folder."""
+    for name, parameter in step.parameters().items():
+        value = getattr(step, name)
+        if isinstance(parameter, Override) and isinstance(value, (str, Path)):
+            setattr(step, name, _found(step, name, str(value)))
+    for part in step.steps().values():
+        _find_overrides(part)
+
+
+def _found(step: Step, name: str, value: str) -> str:
+    if value.upper() == "N/A":
+        return "N/A"
+    path = Path(value).expanduser().absolute()
+    if not path.is_file():
+        raise ParameterError(f"{step.name}.{name}: there is no file {value}")
+    return str(path)
 
 
 def input_pattern(step: Step) -> str:

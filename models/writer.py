@@ -68,6 +68,8 @@ class FitsWriter:
         The HDUs in order; the first is an ImagePart.
     fsync : bool
         Whether the file is to be on the disk when it gets its name.
+    tag : str
+        Begins the unique part of the temporary name, so that whoever chose it finds the file.
 
     Attributes
     ----------
@@ -83,12 +85,18 @@ class FitsWriter:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], parts: Sequence[Part], *, fsync: bool = True
+        self,
+        path: str | os.PathLike[str],
+        parts: Sequence[Part],
+        *,
+        fsync: bool = True,
+        tag: str = "",
     ) -> None:
         self.path = Path(path).absolute()
-        unique = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
+        unique = f"{socket.gethostname()[:40]}-{os.getpid()}-{uuid.uuid4().hex}"
         # Short enough for any file system, whatever the length of the final name.
-        self.part = self.path.with_name(f".{self.path.name[:100]}.{unique[-100:]}.part")
+        tagged = f"{tag[:40]}-{unique}" if tag else unique
+        self.part = self.path.with_name(f".{self.path.name[:100]}.{tagged}.part")
         self._fsync = fsync
         with self._naming():
             self._segments = tuple(lay_out(parts))

@@ -1,0 +1,133 @@
+"""A cluster of this machine's cores and memory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from calbatch.cluster.oncluster import OnCluster
+
+WORKER_BYTES = 600 * 2**20
+"""What a worker needs: an interpreter with its libraries, and a tile with what is made of it."""
+
+WORKER_ENVIRONMENT = {
+    # glibc otherwise gives memory back and asks for it again with every tile: a third of the time.
+    "MALLOC_TRIM_THRESHOLD_": str(2 * 10**9),
+    "MALLOC_MMAP_THRESHOLD_": str(10**9),
+    # Parallelism is over tiles and exposures; libraries must not add their own.
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+    # A user's models.py in the working folder must not be imported.
+    "PYTHONSAFEPATH": "1",
+}
+
+SETTINGS = {
+    "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
+    # Nothing large stays in dask's memory, so there is nothing to spill.
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    # One exposure a worker: when a worker dies, only the one that it was at is to blame.
+    "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.scheduler.dashboard.bokeh-application.allow_websocket_origin": [
+        "localhost",
+        "127.0.0.1",
+    ],
+}
+
+INTERRUPTS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+
+
+@contextmanager
+def local_cluster(workers: int, grain: str) -> Iterator[OnCluster]:
+    """Give a cluster of processes with a thread each; nothing listens beyond this machine."""
+    import dask
+    from distributed import Client, LocalCluster
+    from distributed.system import MEMORY_LIMIT
+
+    with ExitStack() as stack:
+        stack.enter_context(dask.config.set({**SETTINGS, **_routes()}))
+        stack.enter_context(_environment_kept())
+        stack.enter_context(_script_not_rerun())
+        with _interrupts_held():
+            cluster = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                memory_limit=MEMORY_LIMIT // workers,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                silence_logs=50,
+            )
+            stack.enter_context(cluster)
+            client = stack.enter_context(Client(cluster, set_as_default=False))
+        name = f"{workers} local worker{'s' * (workers > 1)}"
+        yield OnCluster(client, grain, name, dashboard_link(client))
+
+
+def _routes() -> dict[str, Any]:
+    """Return the scheduler's web routes without the one that is a proxy to anywhere."""
+    import dask
+
+    routes = dask.config.get("distributed.scheduler.http.routes")
+    kept = [r for r in routes if r != "distributed.http.proxy"]
+    return {"distributed.scheduler.http.routes": kept}
+
+
+@contextmanager
+def _environment_kept() -> Iterator[None]:
+    """Take back what dask sets in this process's environment for its workers."""
+    before = {name: os.environ.get(name) for name in WORKER_ENVIRONMENT}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _script_not_rerun() -> Iterator[None]:
+    """Keep workers from importing the script that runs this batch.
+
+    Python's spawned processes import the main script first, which would run the batch again in
+    each of them unless the script has a guard. What it defines reaches them pickled by value.
+    """
+    main = sys.modules["__main__"]
+    hidden = {n: getattr(main, n) for n in ("__file__", "__spec__") if hasattr(main, n)}
+    main.__dict__.pop("__file__", None)
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        main.__dict__.update(hidden)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let Ctrl-C reach this process alone, and not before what is started here has started.
+
+    Threads and processes inherit which signals are held back. A terminal's Ctrl-C goes to all of
+    its processes: workers would die of it, noisily, while they are being stopped in order.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def dashboard_link(client: Any) -> str | None:
+    """Return the dashboard's address; below a Jupyter hub, through its proxy."""
+    link = client.dashboard_link
+    prefix = os.environ.get("JUPYTERHUB_SERVICE_PREFIX")
+    if link and prefix:
+        return f"{prefix.rstrip('/')}/proxy/{urlsplit(link).port}/status"
+    return str(link) if link else None

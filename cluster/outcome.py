@@ -1,0 +1,173 @@
+"""What became of an exposure, told in a line."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import socket
+import sys
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from calbatch.calibrate.errors import CalibrationError
+from calbatch.models.errors import ModelError
+
+EXPECTED = (CalibrationError, ModelError, OSError)
+"""Faults of an exposure, told in one line; anything else is a fault of ours."""
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The most memory that a process has had.
+
+    Attributes
+    ----------
+    process : str
+        Host and process id.
+    bytes : int
+        Its highest resident size so far.
+    """
+
+    process: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an exposure.
+
+    Attributes
+    ----------
+    number, path
+        The exposure.
+    products : tuple of Path
+        Files written.
+    error : str
+        The reason of a failure, in one line; empty when it went well.
+    details : str
+        The traceback of a failure.
+    warnings : tuple of str
+        What was remarkable.
+    seconds : float
+        Wall time.
+    stages : mapping
+        CPU seconds by step.
+    peaks : tuple of Peak
+        Memory of the processes that worked on it.
+    """
+
+    number: int
+    path: Path
+    products: tuple[Path, ...] = ()
+    error: str = ""
+    details: str = ""
+    warnings: tuple[str, ...] = ()
+    seconds: float = 0.0
+    stages: Mapping[str, float] = field(default_factory=dict)
+    peaks: tuple[Peak, ...] = ()
+
+    @property
+    def failed(self) -> bool:
+        """Whether there are no products for a reason."""
+        return bool(self.error)
+
+
+def failure(number: int, path: Path, error: BaseException, start: float) -> Outcome:
+    """Return the outcome of an exposure that failed.
+
+    Parameters
+    ----------
+    number, path
+        The exposure.
+    error : exception
+        Why.
+    start : float
+        When it was begun, by `time.perf_counter`.
+    """
+    return Outcome(
+        number,
+        path,
+        error=reason(error, path),
+        details="".join(traceback.format_exception(error)),
+        seconds=time.perf_counter() - start,
+        peaks=(peak_memory(),),
+    )
+
+
+def reason(error: BaseException, path: Path) -> str:
+    """Return a failure in one line that names the file."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if not isinstance(error, EXPECTED):
+        text = f"{type(error).__name__}: {text}"
+    return text if text.startswith(str(path)) else f"{path}: {text}"
+
+
+def peak_memory() -> Peak:
+    """Return this process's highest resident size so far."""
+    return Peak(f"{socket.gethostname()}:{os.getpid()}", _highest_resident())
+
+
+def _highest_resident() -> int:
+    # A child's ru_maxrss begins at what its parent had: Linux tells the process's own elsewhere.
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    line = next((s for s in status.splitlines() if s.startswith("VmHWM:")), "VmHWM: 0 kB")
+    return int(line.split()[1]) * 1024
+
+
+class _Collector(logging.Handler):
+    """Keeps the warnings that this thread's steps log."""
+
+    def __init__(self, found: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self.found, self.thread = found, threading.get_ident()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a message."""
+        if record.thread == self.thread:
+            self.found.append(record.getMessage())
+
+
+_ONE_AT_A_TIME = threading.Lock()
+
+
+@contextmanager
+def remarks() -> Iterator[list[str]]:
+    """Collect what is remarkable about an exposure: warnings, and what steps log as such.
+
+    What only a developer needs (deprecations, NumPy's about arithmetic) is left out.
+    """
+    found: list[str] = []
+    collector, log = _Collector(found), logging.getLogger("calbatch")
+    log.addHandler(collector)
+    try:
+        with _caught(found):
+            yield found
+    finally:
+        log.removeHandler(collector)
+
+
+@contextmanager
+def _caught(found: list[str]) -> Iterator[None]:
+    # Python's warnings belong to the process: of several threads, one collects them.
+    if not _ONE_AT_A_TIME.acquire(blocking=False):
+        yield
+        return
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("always", UserWarning)
+            yield
+        found.extend(str(w.message) for w in caught)
+    finally:
+        _ONE_AT_A_TIME.release()
