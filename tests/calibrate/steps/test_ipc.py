@@ -6,6 +6,7 @@ import pytest
 from jwst.ipc.ipc_corr import do_correction
 from stdatamodels.jwst import datamodels as jwst_models
 from support.placed_ramps import PlacedRamp, flagged_border
+from support.step_contract import StepContract, raw
 
 from calbatch.calibrate.references import NOT_APPLICABLE, ResolvedReferences
 from calbatch.calibrate.step import StepError
@@ -165,3 +166,11 @@ def test_a_header_that_does_not_tell_the_place_is_an_error():
     model.meta.subarray.xstart = None
     with pytest.raises(StepError, match="lacks SUBSTRT1 or SUBSTRT2"):
         IPCStep(override_ipc=IPCModel(kernel())).run(model)
+
+
+class TestContract(StepContract):
+    name = "ipc"
+
+    def references(self):
+        path = raw(self.detector).path.with_name("ipc_kernel.fits")
+        return {"override_ipc": str(IPCModel(kernel()).save(path))}

@@ -16,6 +16,7 @@ from support.detector_steps import (
     reference_file,
 )
 from support.jumps import DEFAULTS, Ramps, assert_agrees, calm, stormy
+from support.step_contract import StepContract
 
 from calbatch.calibrate.errors import ParameterError, StepError
 from calbatch.calibrate.steps import jump
@@ -514,3 +515,7 @@ def test_real_exposure(real_data, tmp_path):
             np.testing.assert_array_equal(getattr(result, name), wanted[name.upper()].data)
         rate = wanted[0].header["PRIMECRS"]
     assert fits.getheader(result.save(tmp_path / "out.fits"))["PRIMECRS"] == rate
+
+
+class TestContract(StepContract):
+    name = "jump"

@@ -1,0 +1,172 @@
+"""What every step promises, as tests that its own test class inherits.
+
+>>> class TestContract(StepContract):
+...     name = "dark_current"
+"""
+
+import pickle
+from functools import cache
+from typing import ClassVar
+
+import dask
+import numpy as np
+import pytest
+
+from calbatch.calibrate import registry
+from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
+from calbatch.calibrate.simulate import Noise
+from calbatch.models import datamodels
+from calbatch.models.base import DataModel
+from calbatch.models.plan import Region, Step
+from support.simulated import small_exposure
+
+EVENTFUL = Noise(cosmic_rays=2000.0, hot=0.01, dead=0.01, bad_references=0.02)
+HEIGHTS = (1, 7, 32)
+"""Rows a tile: the last is the whole frame. Rays and saturated pixels lie at all their edges."""
+
+
+class StepContract:
+    """Tiled equals whole, nothing is computed early, arrays are what they say, inputs stay."""
+
+    name: ClassVar[str]
+    detector: ClassVar[str] = "NRCA1"
+    parameters: ClassVar[dict] = {}
+    input_kind: ClassVar[str] = "ramp"
+
+    def inputs(self) -> list[DataModel]:
+        """Return the models that the step is run on."""
+        return prepared(self.name, self.detector, self.input_kind)
+
+    def step(self):
+        return registry.find(self.name)(**self.references(), **self.parameters)
+
+    def references(self) -> dict:
+        """Return overrides with the simulated references that the step asks for."""
+        exposure = raw(self.detector)
+        kinds = registry.find(self.name).reference_file_types
+        return {f"override_{kind}": _reference(exposure, kind) for kind in kinds}
+
+    def results(self) -> list[DataModel]:
+        """Run the step; return every model that it gives."""
+        made = []
+        for model in self.inputs():
+            result = self.step()(model)
+            made += [result] if isinstance(result, DataModel) else list(result)
+        return made
+
+    def test_tiled_equals_whole(self):
+        found = {}
+        for height in HEIGHTS:
+            with dask.config.set({"calbatch.tile-rows": height}):
+                _forget_tiles()
+                found[height] = [arrays(model) for model in self.results()]
+        for height in HEIGHTS[:-1]:
+            for tiled, whole in zip(found[height], found[HEIGHTS[-1]], strict=True):
+                for name, array in whole.items():
+                    np.testing.assert_array_equal(tiled[name], array, err_msg=f"{name}, {height}")
+
+    def test_nothing_is_computed_early(self):
+        with dask.config.set(scheduler=_refuse):
+            assert self.results()
+
+    def test_arrays_are_what_they_say(self):
+        for model in self.results():
+            for name, array in arrays(model).items():
+                lazy = getattr(model, name)
+                spec = model.schema.fields[name]
+                assert (lazy.shape, lazy.dtype) == (array.shape, array.dtype), name
+                assert spec.dtype in (None, array.dtype), name
+
+    def test_inputs_stay_as_they_are(self):
+        before = [arrays(model) for model in self.inputs()]
+        for result in self.results():
+            _run_watching(result)
+        for model, wanted in zip(self.inputs(), before, strict=True):
+            for name, array in arrays(model).items():
+                np.testing.assert_array_equal(array, wanted[name], err_msg=name)
+
+    def test_step_and_result_pickle(self):
+        step = pickle.loads(pickle.dumps(self.step()))
+        values = {name: value for name, (value, _) in step.described().items()}
+        assert values == {name: value for name, (value, _) in self.step().described().items()}
+        for result in self.results():
+            again = pickle.loads(pickle.dumps(result))
+            for name, array in arrays(result).items():
+                np.testing.assert_array_equal(arrays(again)[name], array, err_msg=name)
+
+    def test_every_parameter_has_help(self):
+        without = [n for n, p in registry.find(self.name).parameters().items() if not p.help]
+        assert without == []
+
+
+@cache
+def raw(detector: str):
+    return small_exposure(detector, shape=(32, 32), nints=2, ngroups=7, noise=EVENTFUL, seed=3)
+
+
+@cache
+def prepared(name: str, detector: str, kind: str) -> list[DataModel]:
+    """Return what a step finds: the exposure after the steps before it, from files."""
+    exposure = raw(detector)
+    pipeline = Detector1Pipeline()
+    order = list(pipeline.steps())
+    model = datamodels.RampModel(exposure.path)
+    before = order[: order.index(name)] if name in order else []
+    if kind == "rates":
+        before = order[: order.index("ramp_fit")]
+    for alias in before if detector != "MIRIMAGE" else ():
+        step = pipeline.steps()[alias]
+        for reference in step.reference_file_types:
+            setattr(step, f"override_{reference}", _reference(exposure, reference))
+        model = step(model)
+    if kind == "rates":
+        pipeline.ramp_fit.override_gain = exposure.reference("gain")
+        pipeline.ramp_fit.override_readnoise = exposure.reference("readnoise")
+        return [_stored(m, exposure, f"{name}{i}") for i, m in enumerate(pipeline.ramp_fit(model))]
+    return [_stored(model, exposure, name)]
+
+
+def _reference(exposure, kind: str) -> str:
+    try:
+        return str(exposure.reference(kind))
+    except IndexError:
+        return "N/A"
+
+
+def _stored(model: DataModel, exposure, name: str) -> DataModel:
+    path = model.save(exposure.path.with_name(f"before_{name}.fits"))
+    return type(model)(path)
+
+
+def arrays(model: DataModel) -> dict[str, np.ndarray]:
+    """Return the arrays that a model has."""
+    return {n: np.asarray(getattr(model, n)) for n in model.schema.fields
+            if model.has(n) and not model.schema.fields[n].is_table}  # fmt: skip
+
+
+def _forget_tiles() -> None:
+    """Have the models opened anew: a source keeps the tiles that were first chosen."""
+    prepared.cache_clear()
+
+
+def _refuse(*args, **kwargs):
+    pytest.fail("something was computed before anybody asked for it")
+
+
+def _run_watching(model: DataModel) -> None:
+    """Apply each kernel to the whole frame by hand, comparing its inputs before and after."""
+    from calbatch.models.tiles import delayed_value
+
+    nodes = [n for n in model._content.node.ancestry() if isinstance(n, Step)][::-1]
+    rows, columns = model.frame
+    tile = model._content.node.source.pixels.tile(Region((0, rows), (0, columns)), 0)
+    for node in nodes:
+        values = {r.key: delayed_value(r).compute(scheduler="sync") for r in node.reductions}
+        for name in getattr(node.op, "inputs", ()):
+            tile.load(name)
+        before = {n: a.copy() for n, a in tile.arrays.items() if isinstance(a, np.ndarray)}
+        after = node.op.apply(tile, values)
+        for name, array in before.items():
+            what = f"{node.op.label} {name}"
+            np.testing.assert_array_equal(tile.arrays[name], array, err_msg=what)
+        tile = after
