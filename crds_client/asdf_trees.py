@@ -15,7 +15,7 @@ import yaml
 from calbatch.crds_client.errors import HeaderError
 
 _MAX_TREE = 64 * 2**20
-_MAX_DEPTH = 100
+_MAX_VALUES = 100_000
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -66,15 +66,26 @@ def _tree_text(content: bytes) -> str:
     return (content if end < 0 else content[: end + 1]).decode()
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "", depth: int = 0) -> dict[str, Any]:
-    """Give the plain values of a tree by dotted paths, in upper case."""
-    if depth > _MAX_DEPTH:
-        return {}
+def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the plain values of a tree by dotted paths, in upper case.
+
+    Raises
+    ------
+    HeaderError
+        If there are absurdly many: a small file can repeat its parts without end.
+    """
     flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        path = f"{prefix}{key}".upper()
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{path}.", depth + 1)
-        elif isinstance(value, str | int | float | bool):
-            flat[path] = value
+    pending: list[tuple[str, Mapping[str, Any]]] = [("", tree)]
+    visited = 0
+    while pending:
+        prefix, node = pending.pop()
+        visited += len(node) + 1
+        if visited > _MAX_VALUES:
+            raise HeaderError(f"more than {_MAX_VALUES} values")
+        for key, value in node.items():
+            path = f"{prefix}{key}".upper()
+            if isinstance(value, Mapping):
+                pending.append((f"{path}.", value))
+            elif isinstance(value, str | int | float | bool):
+                flat[path] = value
     return flat

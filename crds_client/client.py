@@ -24,6 +24,7 @@ from calbatch.crds_client.keywords import instrument_of, synonyms
 from calbatch.crds_client.remote import RemoteInstrument, open_source, reached
 from calbatch.crds_client.rules import InstrumentRules, PipelineRules, load_mapping
 from calbatch.crds_client.server import Server
+from calbatch.crds_client.upkeep import prune
 from calbatch.crds_client.urls import UrlCache
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,9 @@ class Client:
     overlay : path, optional
         A cache that is looked into, and written to, before the other, which may be read-only; by
         default ``CALBATCH_CRDS_OVERLAY``.
+    max_bytes : int, optional
+        The cache's size above which fetching removes the references that were longest not used,
+        but for those just asked for; by default there is no limit.
 
     Attributes
     ----------
@@ -74,9 +78,11 @@ class Client:
         mode: Mode | None = None,
         server_url: str | None = None,
         overlay: str | Path | None = None,
+        max_bytes: int | None = None,
     ) -> None:
         self.observatory = observatory
         self.mode = _mode(mode)
+        self.max_bytes = max_bytes
         self.cache = _open_cache(cache_path, overlay, observatory)
         self.server_url = server_url or os.environ.get("CRDS_SERVER_URL")
         choice = self._choose_context(context or os.environ.get("CRDS_CONTEXT"))
@@ -167,7 +173,10 @@ class Client:
         """
         names = list(dict.fromkeys(names))
         if (anew or self.missing(names)) and self.source is not None:
-            return Fetcher(self.cache, self.source).fetch(names, progress, anew=anew)
+            report = Fetcher(self.cache, self.source).fetch(names, progress, anew=anew)
+            if self.max_bytes is not None:
+                prune(self.cache, self.max_bytes, keep=set(names))
+            return report
         report = FetchReport()
         for name in names:
             path = self.cache.find(name)

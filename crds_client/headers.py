@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import zlib
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any, cast
 
 from astropy.io.fits import Card
 from astropy.io.fits.verify import VerifyError
 
+from calbatch.crds_client.asdf_trees import flatten, read_tree
 from calbatch.crds_client.errors import CrdsError, HeaderError
 
 _BLOCK = 2880
@@ -27,7 +29,7 @@ Values = dict[str, Any]
 
 
 def read_selection_header(path: str | os.PathLike[str], wanted: Collection[str]) -> Values:
-    """Read keywords from a FITS file, which may be gzipped.
+    """Read keywords from a FITS file, which may be gzipped, or all plain values of an ASDF file.
 
     Parameters
     ----------
@@ -44,7 +46,7 @@ def read_selection_header(path: str | os.PathLike[str], wanted: Collection[str])
     Raises
     ------
     HeaderError
-        If the file is not there or no FITS file; starts with its path.
+        If the file is not there or neither; starts with its path.
     """
     try:
         with Path(path).open("rb") as stream:
@@ -52,8 +54,11 @@ def read_selection_header(path: str | os.PathLike[str], wanted: Collection[str])
                 with gzip.open(path, "rb") as unpacked:
                     return _read(cast(IO[bytes], unpacked), wanted)
             stream.seek(0)
+            if stream.read(6) == b"#ASDF ":
+                return flatten(read_tree(Path(path)))
+            stream.seek(0)
             return _read(stream, wanted)
-    except (OSError, EOFError, ValueError, VerifyError) as error:
+    except (OSError, EOFError, ValueError, VerifyError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise HeaderError(f"{path}: {reason}") from None
 
@@ -150,8 +155,3 @@ def _data_size(sizes: Mapping[str, Any]) -> int:
 
 def _padded(size: int) -> int:
     return -(-size // _BLOCK) * _BLOCK
-
-
-def fits_keywords(names: Iterable[str]) -> Iterator[str]:
-    """Give those names that can be FITS keywords."""
-    return (name for name in names if len(name) <= 8 and "." not in name)

@@ -68,6 +68,8 @@ FITS_KEYWORDS: Mapping[str, str] = {
 _INSTRUMENT_NAMES = (
     "INSTRUME",
     "META.INSTRUMENT.NAME",
+    "meta.instrument.name",
+    "instrume",
     "META_INSTRUMENT_NAME",
     "INSTRUMENT",
     "ROMAN.META.INSTRUMENT.NAME",
@@ -123,7 +125,7 @@ def instrument_of(header: Mapping[str, Any], instrument_key: str) -> str:
     HeaderError
         If the header does not name one.
     """
-    for name in (instrument_key, instrument_key.lower(), *_INSTRUMENT_NAMES, "instrume"):
+    for name in (instrument_key, instrument_key.lower(), *_INSTRUMENT_NAMES):
         value = str(header.get(name) or UNDEFINED).strip().upper()
         if value != UNDEFINED:
             return value

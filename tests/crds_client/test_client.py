@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 from astropy.io import fits
+from support.crds_server import write_mapping
 
 from calbatch.crds_client import Client, CrdsError, ReferenceMissing
 from calbatch.crds_client.errors import HeaderError
@@ -140,3 +141,40 @@ class TestTable:
         assert "bad" not in table
         assert "'yesterday 00:00:00'" in table["undated"]["dark"].reason.lower()
         assert table["good"]["dark"].status == "found"
+
+
+class TestRoman:
+    """Roman's rules speak of ROMAN.META...; its files, of META... or the same."""
+
+    @pytest.fixture
+    def roman(self, tmp_path):
+        folder = tmp_path / "mappings/roman"
+        folder.mkdir(parents=True)
+        common = {"observatory": "ROMAN", "derived_from": "by hand"}
+        levels = (("ROMAN.META.INSTRUMENT.DETECTOR",), ("ROMAN.META.EXPOSURE.START_TIME",))
+        kind = {"mapping": "REFERENCE", "instrument": "WFI", "filekind": "DARK", "parkey": levels}
+        dates = {"2020-01-01 00:00:00": "roman_wfi_dark_0001.asdf", "2027-01-01 12:00:00": "N/A"}
+        selector = f"Match({{'WFI01': UseAfter({dates!r})}})"
+        write_mapping(folder, "roman_wfi_dark_0001.rmap", common | kind, selector)
+        kind = {"mapping": "INSTRUMENT", "instrument": "WFI", "parkey": ("REFTYPE",)}
+        types = repr({"DARK": "roman_wfi_dark_0001.rmap"})
+        write_mapping(folder, "roman_wfi_0001.imap", common | kind, types)
+        kind = {"mapping": "PIPELINE", "parkey": ("ROMAN.META.INSTRUMENT.NAME",)}
+        instruments = repr({"WFI": "roman_wfi_0001.imap"})
+        write_mapping(folder, "roman_0001.pmap", common | kind, instruments)
+        return Client(tmp_path, "roman_0001.pmap", "roman", mode="local")
+
+    @pytest.mark.parametrize("prefix", ["ROMAN.META", "roman.meta", "META", "meta"])
+    def test_either_kind_of_name(self, roman, prefix):
+        names = {"INSTRUMENT.NAME": "WFI", "INSTRUMENT.DETECTOR": "WFI01"}
+        header = {f"{prefix}.{key}": value for key, value in names.items()}
+        header |= {f"{prefix}.EXPOSURE.START_TIME": "2026-12-31T23:59:59"}
+        if prefix.islower():
+            header = {key.lower(): value for key, value in header.items()}
+        assert roman.best_references(header)["dark"].name == "roman_wfi_dark_0001.asdf"
+
+    def test_boundary(self, roman):
+        header = {"ROMAN.META.INSTRUMENT.NAME": "WFI", "ROMAN.META.INSTRUMENT.DETECTOR": "WFI01"}
+        for moment, status in (("11:59:59", "found"), ("12:00:00", "n/a")):
+            header["ROMAN.META.EXPOSURE.START_TIME"] = f"2027-01-01 {moment}"
+            assert roman.best_references(header)["dark"].status == status

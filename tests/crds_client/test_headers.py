@@ -4,6 +4,7 @@ import gzip
 import shutil
 import time
 
+import asdf
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -93,6 +94,15 @@ def test_files_that_are_none_are_named(real_data, tmp_path):
     assert headers == {}
     for path in bad:
         assert faults[str(path)].startswith(f"{path}: ")
+
+
+def test_asdf_files_give_paths(tmp_path):
+    path = tmp_path / "x.asdf"
+    meta = {"instrument": {"name": "WFI", "detector": "WFI01"}, "exposure": {"nints": 3}}
+    asdf.AsdfFile({"roman": {"meta": meta, "data": np.zeros(500)}}).write_to(path)
+    got = read_selection_header(path, [])
+    assert got["ROMAN.META.INSTRUMENT.DETECTOR"] == "WFI01"
+    assert got["ROMAN.META.EXPOSURE.NINTS"] == 3
 
 
 def test_absurd_sizes_are_refused(tmp_path):

@@ -54,7 +54,7 @@ def test_arrays_are_left_where_they_are(tmp_path):
         ("#ASDF 1.0.0\n--- [1, 2]\n", "not a mapping"),
         ("#ASDF 1.0.0\n--- {a: 1}\n", "no parameters"),
         ("#ASDF 1.0.0\n--- {parameters: {}, steps: [{}]}\n", "step without a name"),
-        ("#ASDF 1.0.0\n--- " + "[" * 1500 + "\n", r"\S"),
+        ("#ASDF 1.0.0\n--- " + "[" * 1100 + "\n", r"\S"),
     ],
 )
 def test_other_files_are_refused(tmp_path, content, fault):
@@ -62,6 +62,14 @@ def test_other_files_are_refused(tmp_path, content, fault):
     path.write_text(content)
     with pytest.raises(HeaderError, match=rf"^{path}: .*{fault}"):
         read_parameters(path)
+
+
+def test_a_tree_that_repeats_itself_without_end_is_refused(tmp_path):
+    path = tmp_path / "x.asdf"
+    levels = [f"a{n}: &a{n} {{x: *a{n - 1}, y: *a{n - 1}, z: *a{n - 1}}}" for n in range(1, 40)]
+    path.write_text("\n".join(["#ASDF 1.0.0", "---", "a0: &a0 {}", *levels, "..."]))
+    with pytest.raises(HeaderError, match="more than"):
+        flatten(read_tree(path))
 
 
 def test_nothing_is_made_of_a_tag(tmp_path):

@@ -78,6 +78,16 @@ def test_pruning_takes_the_longest_unused_and_keeps_what_is_needed(client):
     assert len(list(client.cache.mappings.glob("*map"))) == 6
 
 
+def test_a_limit_on_size_holds_while_fetching(client):
+    held_before = usage(client.cache).bytes
+    name = "jwst_miri_flat_0003.fits"
+    client.cache.locate(name).unlink()
+    client.max_bytes = held_before - 60_000  # room for all but two
+    client.fetch([name]).check()
+    assert client.cache.find(name)
+    assert usage(client.cache).bytes <= client.max_bytes
+
+
 def test_a_file_that_is_in_hand_is_not_pruned(client):
     with file_lock(client.cache, "jwst_miri_flat_0003.fits"):
         prune(client.cache, 0)
