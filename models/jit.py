@@ -1,5 +1,9 @@
 """The one way in which kernels are compiled."""
 
+import atexit
+import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -27,7 +31,20 @@ def inner_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _compiled(function: Callable[..., Any], **options: bool) -> Callable[..., Any]:
-    compiled: Callable[..., Any] = _njit(nogil=True, cache=True, error_model="numpy", **options)(
-        function
-    )
+    how = {"nogil": True, "cache": True, "error_model": "numpy", **options}
+    try:
+        compiled: Callable[..., Any] = _njit(**how)(function)
+    except RuntimeError:  # no place for the cache
+        _make_place()
+        compiled = _njit(**how)(function)
     return compiled
+
+
+def _make_place() -> None:
+    """Keep kernels in a folder of this process's own, for it and the workers that it starts.
+
+    numba keeps them beside their source or in the user's cache; neither can be written here.
+    """
+    folder = tempfile.mkdtemp(prefix="calbatch-kernels-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ["NUMBA_CACHE_DIR"] = numba.config.CACHE_DIR = folder
