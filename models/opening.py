@@ -63,7 +63,7 @@ def load(path: Path, schema: Schema, layout: Layout | None = None) -> Content:
         on_grid = {n: r for n, r in readers.items() if n in content.placed}
         content.node = Source(_standard_dq(content, on_grid), frame)
     named = {spec.hdu.upper() for spec in schema.fields.values()}
-    content.passed = tuple(h for h in layout.hdus[1:] if h.name.upper() not in named | {"ASDF"})
+    content.passed = tuple(h for h in layout.hdus[1:] if h.name.upper() not in named)
     return content
 
 

@@ -14,9 +14,10 @@ from dask.base import compute
 
 from calbatch.models import tiles
 from calbatch.models.arrays import Content
+from calbatch.models.asdf_extension import asdf_parts
 from calbatch.models.base import DataModel
-from calbatch.models.errors import ModelError
-from calbatch.models.headers import cards_from_meta
+from calbatch.models.budget import row_bytes
+from calbatch.models.headers import ASDF, cards_from_meta
 from calbatch.models.meta import set_path
 from calbatch.models.plan import Array, Node, Source, Tile
 from calbatch.models.schema import Schema
@@ -88,7 +89,7 @@ def _now() -> str:
 def writer_for(
     model: DataModel, path: Path, *, date: str | None = None, fsync: bool = True, tag: str = ""
 ) -> FitsWriter:
-    """Return the plan of a model's file: its HDUs in schema order, then what no schema names.
+    """Return the plan of a model's file: HDUs in schema order, what no schema names, ASDF.
 
     Parameters
     ----------
@@ -119,7 +120,8 @@ def writer_for(
     for name, spec in model.schema.fields.items():
         part = _part(content, name, spec.hdu, cards)
         parts.extend([] if part is None else [part])
-    parts.extend(RawPart(h) for h in content.passed)
+    parts.extend(RawPart(h) for h in content.passed if h.name != ASDF)
+    parts.extend(asdf_parts(model.schema, content.passed))
     return FitsWriter(path, parts, fsync=fsync, tag=tag)
 
 
@@ -181,16 +183,17 @@ def saving_graph(
     tag: str = "",
 ) -> tuple[Any, list[FitsWriter]]:
     """Return the dask array whose computing saves models, and the writers, to abort on failure."""
+    row = row_bytes([m for m, _ in models])
     writers = [writer_for(m, p, date=date, fsync=fsync, tag=tag) for m, p in models]
     try:
         for writer in writers:
             writer.prepare()
-    except ModelError:
+        sinks = [FileSink(m, w) for (m, _), w in zip(models, writers, strict=True)]
+        return tiles.products(sinks, row.total), writers
+    except BaseException:
         for writer in writers:
             writer.abort()
         raise
-    sinks = [FileSink(m, w) for (m, _), w in zip(models, writers, strict=True)]
-    return tiles.products(sinks), writers
 
 
 def written_of(computed: Array) -> Written:

@@ -15,15 +15,6 @@ MJD_ZERO = datetime(1858, 11, 17)  # noqa: DTZ001
 PROGRAM = "01234"
 RA, DEC = 82.25, -69.5  # degrees: the Large Magellanic Cloud, the observatory's calibration field
 
-ASDF_TREE = b"""#ASDF 1.0.0
-#ASDF_STANDARD 1.6.0
-%YAML 1.1
-%TAG ! tag:stsci.edu:asdf/
---- !core/asdf-1.1.0
-meta: {telescope: JWST}
-...
-"""
-
 INTEGRATION_TIMES = [
     ("integration_number", "i4"),
     ("int_start_MJD_UTC", "f8"),
@@ -53,18 +44,6 @@ GROUP_TIMES = [
 def exposure_name(spec: SimulationSpec, observation: int, exposure: int) -> str:
     """Return the name that an exposure's files begin with, as in the archive."""
     return f"jw{PROGRAM}{observation:03d}001_02101_{exposure:05d}_{spec.detector.lower()}"
-
-
-def asdf_table() -> NDArray[np.void]:
-    """Return the ASDF extension's table: an empty tree.
-
-    jwst 3.0.0 refuses to calibrate a file by its name without this extension, and takes from it
-    what the headers do not say: nothing.
-    """
-    block = np.frombuffer(ASDF_TREE, dtype=np.uint8)
-    table = np.zeros(1, dtype=[("ASDF_METADATA", np.uint8, block.shape)])
-    table["ASDF_METADATA"] = block
-    return table
 
 
 class Schedule:

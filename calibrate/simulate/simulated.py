@@ -15,6 +15,7 @@ from calbatch.calibrate.simulate.sky import render_sky
 from calbatch.calibrate.simulate.spec import SimulationSpec, as_specs
 from calbatch.calibrate.simulate.truth import make_truth, write_truth
 from calbatch.calibrate.simulate.write import Extension, write_fits
+from calbatch.models.asdf_extension import asdf_table
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def _write_exposure(
         Extension("SCI", ramp.data, headers.science_cards()),
         Extension("GROUP", schedule.groups()),
         Extension("INT_TIMES", schedule.integrations()),
-        Extension("ASDF", headers.asdf_table()),
+        Extension("ASDF", asdf_table()),
     ]
     write_fits(raw, headers.primary_cards(spec, readout, observation, exposure), extensions)
     bad = setting.spoilt()[readout.frame.within(setting.maps.frame)]
