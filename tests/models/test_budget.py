@@ -1,0 +1,111 @@
+"""What a tile costs, told before it is read."""
+
+import dask
+import numpy as np
+import pytest
+
+from calbatch.models.budget import RowBytes, row_bytes, tile_budget
+from calbatch.models.datamodels import CubeModel, ImageModel, RampModel
+from calbatch.models.rows import ArrayReader
+from calbatch.models.saving import save
+from calbatch.models.tiles import TILE_BYTES
+
+COLS = 64
+
+
+def subtract(data, *, dark):
+    return data - dark
+
+
+def flag(groupdq, pixeldq):
+    return groupdq | 1, pixeldq | 1
+
+
+def near(data):
+    return data
+
+
+def slopes(data, groupdq):
+    return data.mean((0, 1)), data.mean(1)
+
+
+def ramp(ints=2, groups=5, rows=32):
+    return RampModel(np.ones((ints, groups, rows, COLS), "f4"))
+
+
+def test_every_kind_of_row_is_counted():
+    dark = ArrayReader(np.ones((5, 32, COLS), "f4"))
+    model = ramp().map_tiles(subtract, ["data"], dark=dark)
+    pixels = 2 * 5 * COLS
+    # data is read, replaced (so there for a moment twice) and written; the dark has no integrations
+    assert row_bytes([model]) == RowBytes(
+        inputs=4 * pixels, references=4 * 5 * COLS, scratch=4 * pixels, outputs=4 * pixels
+    )
+
+
+def test_fields_that_no_product_has_are_scratch():
+    flagged = ramp().map_tiles(flag, ["groupdq", "pixeldq"])
+    made = flagged.map_tiles_into(
+        {"rate": ImageModel, "rateints": CubeModel}, slopes, ["rate.data", "rateints.data"]
+    )
+    found = row_bytes(list(made.values()))
+    products = 4 * COLS + 2 * 4 * COLS
+    flags = 2 * 5 * COLS + 4 * COLS
+    assert found == RowBytes(
+        inputs=4 * 2 * 5 * COLS, scratch=flags + max(flags, products), outputs=products
+    )
+
+
+def test_what_nothing_reads_costs_nothing():
+    model = ramp()
+    model.groupdq = np.zeros(model.shape, "u1")
+    made = model.map_tiles_into({"rate": ImageModel}, near_slope, ["rate.data"])
+    assert row_bytes([made["rate"]]).inputs == 4 * 2 * 5 * COLS
+
+
+def near_slope(data):
+    return data.mean((0, 1))
+
+
+def test_the_halo_is_read_too():
+    model = ramp().map_tiles(near, ["data"], radius=1).map_tiles(near, ["data"], radius=2)
+    with dask.config.set({"calbatch.tile-rows": 8}):
+        budget = tile_budget([model])
+    assert (budget.rows, budget.halo, budget.tiles) == (8, 3, 4)
+    assert budget.bytes == budget.row.total * 14
+
+
+@pytest.mark.parametrize("ints", [1, 10, 40])
+def test_tiles_get_lower_as_rows_get_dearer(ints):
+    dark = ArrayReader(np.broadcast_to(np.float32(1), (10, 512, 512)))
+    data = np.broadcast_to(np.float32(1), (ints, 10, 512, 512))
+    model = RampModel(data).map_tiles(subtract, ["data"], dark=dark)
+    budget = tile_budget([model])
+    assert budget.bytes <= TILE_BYTES
+    assert budget.tiles == 1 or budget.bytes > TILE_BYTES * 0.8
+
+
+def test_saving_cuts_tiles_by_the_budget(tmp_path):
+    """A dark of many groups makes rows dear, though the exposure's own are cheap."""
+    seen = []
+    model = ramp(ints=1, groups=1, rows=64)
+    dark = ArrayReader(np.zeros((1, 64, COLS), "f4"))
+    model = model.map_tiles(subtract, ["data"], dark=dark)
+    limit = row_bytes([model]).total * 16
+    with dask.config.set({"calbatch.tile-bytes": limit}):
+        model.save(tmp_path / "a.fits")
+        seen = list(model._content.node.source.edges)
+    assert seen == [0, 16, 32, 48, 64]
+
+
+def test_an_assigned_array_counts_as_made():
+    model = ramp()
+    model.data = model.data * 2
+    found = row_bytes([model])
+    assert found.outputs == 4 * 2 * 5 * COLS
+
+
+def test_tables_alone_have_no_tiles(tmp_path):
+    model = ImageModel()
+    assert tile_budget([model]).bytes == 0
+    assert save([(model, tmp_path / "empty.fits")]).products
