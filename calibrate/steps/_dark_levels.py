@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.models.jit import kernel
+from calbatch.models.jit import inner_kernel, kernel
 from calbatch.models.rows import Reader, Window
 
 Array = npt.NDArray[Any]
@@ -30,7 +30,7 @@ def subtract_levels(data: Array, levels: Array, integration: Array, result: Arra
 # Loops along a row stand alone: only so are they all vectorized. What is NaN counts as no dark.
 
 
-@kernel
+@inner_kernel
 def _subtract(values: Array, level: Array, result: Array) -> None:
     for x in range(values.size):
         dark = level[x]

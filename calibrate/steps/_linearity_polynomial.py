@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.models import dq
-from calbatch.models.jit import kernel
+from calbatch.models.jit import inner_kernel, kernel
 
 NONE = np.uint8(0)
 SATURATED = np.uint8(dq.SATURATED)
@@ -22,31 +22,31 @@ Array = npt.NDArray[Any]
 # Loops along a row stand alone: only so are they all vectorized.
 
 
-@kernel
+@inner_kernel
 def _clear(total: Array) -> None:
     for x in range(total.size):
         total[x] = 0
 
 
-@kernel
+@inner_kernel
 def _begin(values: Array, factor: Array, result: Array) -> None:
     for x in range(values.size):
         result[x] = factor[x] * values[x]
 
 
-@kernel
+@inner_kernel
 def _continue(values: Array, factor: Array, result: Array) -> None:
     for x in range(values.size):
         result[x] = (result[x] + factor[x]) * values[x]
 
 
-@kernel
+@inner_kernel
 def _add(more: Array, result: Array) -> None:
     for x in range(more.size):
         result[x] += more[x]
 
 
-@kernel
+@inner_kernel
 def _finish(values: Array, factor: Array, groupdq: Array, result: Array) -> None:
     """Add the constant term; saturated samples keep their values."""
     for x in range(values.size):
@@ -54,7 +54,7 @@ def _finish(values: Array, factor: Array, groupdq: Array, result: Array) -> None
         result[x] = kept if groupdq[x] & SATURATED != NONE else found
 
 
-@kernel
+@inner_kernel
 def _powers(values: Array, coeffs: Array, result: Array) -> None:
     """Evaluate a row of polynomials by Horner's rule, without the constant term."""
     terms = coeffs.shape[0]
@@ -63,20 +63,20 @@ def _powers(values: Array, coeffs: Array, result: Array) -> None:
         _continue(values, coeffs[term], result)
 
 
-@kernel
+@inner_kernel
 def _find_bad(coeffs: Array, bad: Array) -> None:
     for x in range(bad.size):
         bad[x] |= coeffs[x] != coeffs[x]
 
 
-@kernel
+@inner_kernel
 def _replace(coeffs: Array, bad: Array, identity: np.float32, usable: Array) -> None:
     for x in range(bad.size):
         given = coeffs[x]
         usable[x] = identity if bad[x] else given
 
 
-@kernel
+@inner_kernel
 def _usable_row(coeffs: Array, y: int, ref_dq: Array, usable: Array, flags: Array) -> None:
     """Copy one row of coefficients to ``usable``, the identity where they cannot be used."""
     terms, cols = usable.shape
@@ -107,7 +107,7 @@ def linearize_groups(
                 _finish(values, usable[0], groupdq[i, group, y], result)
 
 
-@kernel
+@inner_kernel
 def _last_good(
     data: Array, groupdq: Array, y: int, middles: Array, raw: Array, flags: Array, span: Array
 ) -> None:
@@ -121,7 +121,7 @@ def _last_good(
         span[x] = middles[final] - middles[0]
 
 
-@kernel
+@inner_kernel
 def _steady_row(
     data: Array, groupdq: Array, y: int, coeffs: Array, middles: Array, first: Array, rate: Array
 ) -> None:
@@ -138,19 +138,28 @@ def _steady_row(
         rate[x] = (last[x] - first[x]) / span[x]
 
 
-@kernel
+@inner_kernel
 def _predict(first: Array, rate: Array, time: float, value: Array) -> None:
     for x in range(first.size):
         value[x] = first[x] + rate[x] * time
 
 
-@kernel
+@inner_kernel
+def _complete(factor: Array, result: Array, total: Array) -> None:
+    """Add the constant term, and the whole to a total."""
+    for x in range(result.size):
+        found = result[x] + factor[x]
+        result[x] = found
+        total[x] += found
+
+
+@inner_kernel
 def _shortfall(measured: Array, total: Array, count: int, offset: Array) -> None:
     for x in range(measured.size):
         offset[x] = measured[x] - total[x] / count
 
 
-@kernel
+@inner_kernel
 def _linearize_average(
     measured: Array,
     times: Array,
@@ -167,18 +176,16 @@ def _linearize_average(
     for read in range(times.size):
         _predict(first, rate, times[read], value)
         _powers(value, inverse, reads[read])
-        _add(inverse[0], reads[read])
-        _add(reads[read], total)
+        _complete(inverse[0], reads[read], total)
     _shortfall(measured, total, times.size, offset)
     _clear(total)
     for read in range(times.size):
         _add(offset, reads[read])
         _powers(reads[read], coeffs, value)
-        _add(coeffs[0], value)
-        _add(value, total)
+        _complete(coeffs[0], value, total)
 
 
-@kernel
+@inner_kernel
 def _mean_or_kept(measured: Array, total: Array, count: int, groupdq: Array, out: Array) -> None:
     for x in range(measured.size):
         kept, found = measured[x], np.float32(total[x] / count)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from calbatch.calibrate.errors import StepError
 from calbatch.models.base import DataModel
@@ -88,3 +92,11 @@ def required(model: DataModel, name: str, keyword: str) -> int:
     if value is None:
         raise StepError(f"{model.path}: the header lacks {keyword}")
     return int(value)
+
+
+def for_kernels(*arrays: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+    """Yield arrays as kernels are compiled for, contiguous and writable: others are copied.
+
+    numba would compile a kernel anew for arrays that are read-only, as workers receive them.
+    """
+    return (np.require(array, requirements=["C", "W"]) for array in arrays)

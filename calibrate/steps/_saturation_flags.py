@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.models import dq
-from calbatch.models.jit import kernel
+from calbatch.models.jit import inner_kernel, kernel
 
 # Bytes, not integers: mixed widths would keep the loops from being vectorized.
 NONE = np.uint8(0)
@@ -27,7 +27,7 @@ Array = npt.NDArray[Any]
 # Loops along a row stand alone: only so are they all vectorized.
 
 
-@kernel
+@inner_kernel
 def _limit(threshold: Array, ref_dq: Array, limit: Array, checked: Array, flags: Array) -> None:
     for x in range(threshold.size):
         value = threshold[x]
@@ -46,7 +46,7 @@ def find_limits(
         _limit(threshold[y], ref_dq[y], limit[y], checked[y], flags[y])
 
 
-@kernel
+@inner_kernel
 def _mark(data: Array, threshold: Array, before: Array, found: Array, flags: Array) -> None:
     """Flag one row of a group; ``found`` remembers which of its pixels have saturated."""
     for x in range(data.size):
@@ -55,19 +55,19 @@ def _mark(data: Array, threshold: Array, before: Array, found: Array, flags: Arr
         flags[x] = before[x] | found[x] | low
 
 
-@kernel
+@inner_kernel
 def _pick(flags: Array, bit: np.uint8, picked: Array) -> None:
     for x in range(flags.size):
         picked[x] = flags[x] & bit
 
 
-@kernel
+@inner_kernel
 def _join(more: Array, flags: Array) -> None:
     for x in range(flags.size):
         flags[x] |= more[x]
 
 
-@kernel
+@inner_kernel
 def _spread(flags: Array, bit: np.uint8, reach: int, padded: Array, wide: Array) -> None:
     """Set ``bit`` in every pixel within a square of half-width ``reach`` of one that has it.
 
@@ -98,13 +98,13 @@ def flag_groups(data: Array, before: Array, threshold: Array, reach: int, flags:
             _spread(flags[group], SATURATED, reach, padded, wide)
 
 
-@kernel
+@inner_kernel
 def _dilute(threshold: Array, checked: Array, dilution: float, limit: Array) -> None:
     for x in range(threshold.size):
         limit[x] = threshold[x] * (dilution if checked[x] else 1.0)
 
 
-@kernel
+@inner_kernel
 def _suspect(data: Array, limit: Array, flags: Array, following: Array, suspect: Array) -> None:
     for x in range(data.size):
         reached = DO_NOT_USE if data[x] >= limit[x] else NONE

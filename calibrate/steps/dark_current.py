@@ -13,7 +13,7 @@ from calbatch.calibrate.errors import ParameterError, ReferenceFileError
 from calbatch.calibrate.parameters import Float, Text
 from calbatch.calibrate.step import Step, StepError
 from calbatch.calibrate.steps._dark_levels import DarkLevels, subtract_levels
-from calbatch.calibrate.steps._ramps import Readout, as_ramp
+from calbatch.calibrate.steps._ramps import Readout, as_ramp, for_kernels
 from calbatch.models.base import DataModel
 from calbatch.models.datamodels import RampModel
 from calbatch.models.rows import Reader
@@ -77,7 +77,7 @@ def subtract_dark(
     integration : tuple of int
         For each integration of the exposure, which of the dark's it takes.
     """
-    data, levels = np.ascontiguousarray(data), np.ascontiguousarray(levels)
+    data, levels = for_kernels(data, levels)
     result = np.empty_like(data)
     subtract_levels(data, levels.reshape(-1, *levels.shape[-3:]), np.array(integration), result)
     if dark_dq.ndim == 4:

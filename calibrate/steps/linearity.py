@@ -11,7 +11,7 @@ import numpy.typing as npt
 from calbatch.calibrate.errors import ReferenceFileError
 from calbatch.calibrate.step import Step
 from calbatch.calibrate.steps._linearity_polynomial import linearize_groups, linearize_reads
-from calbatch.calibrate.steps._ramps import as_ramp, frames_of
+from calbatch.calibrate.steps._ramps import as_ramp, for_kernels, frames_of
 from calbatch.models.base import DataModel
 from calbatch.models.datamodels import RampModel
 
@@ -80,14 +80,13 @@ def linearize(
         NO_LIN_CORR, and counts as they were, where the reference has that flag, any coefficient
         is NaN, or the linear one is zero.
     """
-    data, groupdq = np.ascontiguousarray(data), np.ascontiguousarray(groupdq)
     flagged = np.zeros_like(pixeldq) if reference_dq is None else reference_dq
-    coeffs, flagged = np.ascontiguousarray(coeffs), np.ascontiguousarray(flagged)
+    data, groupdq, coeffs, flagged = for_kernels(data, groupdq, coeffs, flagged)
     linear, flags = np.empty_like(data), pixeldq.copy()
     # One group has no slope to reconstruct reads along: it is taken as it is.
     if inverse is None or data.shape[1] == 1:
         linearize_groups(data, groupdq, coeffs, flagged, linear, flags)
     else:
-        inverse = np.ascontiguousarray(inverse)
+        (inverse,) = for_kernels(inverse)
         linearize_reads(data, groupdq, coeffs, inverse, flagged, frames, linear, flags)
     return linear, flags

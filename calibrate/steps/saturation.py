@@ -11,7 +11,7 @@ import numpy.typing as npt
 from calbatch.calibrate.parameters import Boolean, Integer
 from calbatch.calibrate.step import SkipStep, Step
 from calbatch.calibrate.steps import _saturation_flags as loops
-from calbatch.calibrate.steps._ramps import as_ramp, frames_of
+from calbatch.calibrate.steps._ramps import as_ramp, for_kernels, frames_of
 from calbatch.models.base import DataModel
 from calbatch.models.datamodels import RampModel
 from calbatch.models.rows import Reader
@@ -93,10 +93,10 @@ def flag_saturation(
         positive, DO_NOT_USE where an average hides saturation; NO_SAT_CHECK where the reference
         has no threshold.
     """
-    data, before = np.ascontiguousarray(data), np.ascontiguousarray(groupdq)
-    threshold, threshold_dq = np.ascontiguousarray(threshold), np.ascontiguousarray(threshold_dq)
+    data, before = for_kernels(data, groupdq)
+    threshold, threshold_dq = for_kernels(threshold, threshold_dq)
     limit, checked = np.empty_like(threshold), np.empty(threshold.shape, np.bool_)
-    zero = np.zeros_like(limit) if bias is None else np.ascontiguousarray(bias)
+    (zero,) = for_kernels(np.zeros_like(limit) if bias is None else bias)
     flags, pixel_flags = np.empty_like(before), pixeldq.copy()
     loops.find_limits(threshold, threshold_dq, limit, checked, pixel_flags)
     for counts, old, new in zip(data, before, flags, strict=True):

@@ -17,6 +17,7 @@ from support.detector_steps import (
     ramp,
     reference_file,
 )
+from support.step_contract import StepContract
 
 from calbatch.calibrate.errors import ParameterError, ReferenceFileError, StepError
 from calbatch.calibrate.steps.dark_current import DarkCurrentStep, subtract_dark
@@ -55,6 +56,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("darks")
 
 
+@pytest.mark.agreement
 class TestAgreementWithJwst:
     @settings(max_examples=25, deadline=None)
     @given(
@@ -271,3 +273,7 @@ def test_real_dark_with_its_own_bits(real_data):
     hot = {r["Name"].strip(): int(r["Value"]) for r in table}["HOT"]
     was_hot, is_hot = ((np.asarray(m.pixeldq) & HOT) != 0 for m in (model, result))
     np.testing.assert_array_equal(is_hot, was_hot | ((own & hot) != 0))
+
+
+class TestContract(StepContract):
+    name = "dark_current"

@@ -13,6 +13,7 @@ from support.detector_steps import (
     ramp,
     reference_file,
 )
+from support.step_contract import StepContract
 
 from calbatch.calibrate.step import StepError
 from calbatch.calibrate.steps.dq_init import DQInitStep, apply_mask
@@ -37,6 +38,7 @@ def user_file(path, array):
     return path
 
 
+@pytest.mark.agreement
 class TestAgreementWithJwst:
     @pytest.mark.parametrize("ints", [1, 3])
     @pytest.mark.parametrize("bits", [None, PERMUTED], ids=["standard", "permuted"])
@@ -134,3 +136,7 @@ def test_real_product(real_data):
     with fits.open(folder / "nrs1_sub512_syn_dq_init.fits") as wanted:
         for name, hdu in zip(FIELDS, ("SCI", "GROUPDQ", "PIXELDQ"), strict=True):
             np.testing.assert_array_equal(np.asarray(getattr(result, name)), wanted[hdu].data)
+
+
+class TestContract(StepContract):
+    name = "dq_init"

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from support.detector_steps import (
     PERMUTED,
     assert_same,
-    assert_tiling_is_invisible,
     flags,
     jwst_result,
     reference_file,
 )
+from support.step_contract import StepContract
 
 from calbatch.calibrate.errors import ParameterError, ReferenceFileError
 from calbatch.calibrate.step import StepError
@@ -92,6 +92,7 @@ def jwst_flat_field(model, **parameters):
         return jwst_result(JwstStep, model, **parameters)
 
 
+@pytest.mark.agreement
 class TestAgreementWithJwst:
     @settings(max_examples=25, deadline=None)
     @given(
@@ -187,11 +188,6 @@ class TestRules:
 
 
 class TestStep:
-    @pytest.mark.parametrize("ints", [None, 3])
-    def test_tiles_do_not_show(self, tmp_path, rng, ints):
-        step = FlatFieldStep(override_flat=flat_file(tmp_path / "flat.fits", rng))
-        assert_tiling_is_invisible(step, ours(rates(rng, ints)), FIELDS)
-
     def test_image_without_variances_keeps_its_error(self, tmp_path, rng):
         # jwst 3.0.0 fails on these
         path = flat_file(tmp_path / "flat.fits", rng)
@@ -266,3 +262,8 @@ def test_real_cube(real_data, tmp_path):
             np.testing.assert_array_equal(np.isnan(found), unusable)
             # the flat and its error are known as quotients in single precision
             np.testing.assert_allclose(found[~unusable], wanted[hdu][~unusable], rtol=2e-6)
+
+
+class TestContract(StepContract):
+    name = "flat_field"
+    input_kind = "rates"

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from support.detector_steps import assert_same, assert_tiling_is_invisible, jwst_result, ramp
+from support.detector_steps import assert_same, jwst_result, ramp
+from support.step_contract import StepContract
 
 from calbatch.calibrate.steps.group_scale import GroupScaleStep, scale_groups
 
@@ -12,6 +13,7 @@ def rng():
     return np.random.default_rng(2)
 
 
+@pytest.mark.agreement
 @pytest.mark.parametrize(
     ("nframes", "divisor"),
     [(5, 4), (5, 8), (3, 2), (4, 4), (1, 1), (4, None), (5, None), (None, 4), (None, None)],
@@ -28,12 +30,11 @@ def test_agrees_with_jwst(rng, nframes, divisor):
     assert scaled == (ours.meta.cal_step.group_scale == "COMPLETE")
 
 
-def test_tiles_do_not_show(rng):
-    exposure = ramp(rng, exposure={"nframes": 5, "frame_divisor": 4})
-    assert_tiling_is_invisible(GroupScaleStep(), exposure.ours())
-
-
 def test_kernel_leaves_its_inputs_alone(rng):
     data = ramp(rng).data
     data.flags.writeable = False
     assert scale_groups(data, factor=0.8).dtype == np.float32
+
+
+class TestContract(StepContract):
+    name = "group_scale"

@@ -15,6 +15,7 @@ from support.detector_steps import (
     ramp,
     reference_file,
 )
+from support.step_contract import StepContract
 
 from calbatch.calibrate.errors import ReferenceFileError, StepError
 from calbatch.calibrate.steps.linearity import LinearityStep, linearize
@@ -70,6 +71,7 @@ def corrected(data, coeffs, *, groupdq=0, reference_dq=None):
     return linear.ravel(), int(pixeldq[0, 0])
 
 
+@pytest.mark.agreement
 class TestAgreementWithJwst:
     @settings(max_examples=60, deadline=None)
     @given(
@@ -246,3 +248,7 @@ def test_real_product(real_data):
     with fits.open(folder / "nrs1_sub512_syn_linearity.fits") as wanted:
         for name, hdu in zip(FIELDS, ("SCI", "GROUPDQ", "PIXELDQ"), strict=True):
             np.testing.assert_array_equal(np.asarray(getattr(result, name)), wanted[hdu].data)
+
+
+class TestContract(StepContract):
+    name = "linearity"

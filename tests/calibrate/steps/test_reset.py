@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from support.detector_steps import (
     PERMUTED,
     assert_same,
-    assert_tiling_is_invisible,
     flags,
     jwst_result,
     ramp,
     reference_file,
 )
+from support.step_contract import StepContract
 
 from calbatch.calibrate.steps.reset import ResetStep, subtract_reset
 
@@ -38,6 +38,7 @@ def reset_file(path, rng, ints=2, groups=4, shape=SHAPE, **options):
     return reference_file(path, {"SCI": anomaly, "DQ": flags(rng, shape)}, **cards)
 
 
+@pytest.mark.agreement
 class TestAgreementWithJwst:
     @settings(max_examples=25, deadline=None)
     @given(
@@ -88,10 +89,6 @@ class TestStep:
         last = np.asarray(result.data)[0, -1]
         np.testing.assert_array_equal(last, exposure.data[0, -1])  # the fifth group has none
 
-    def test_tiles_do_not_show(self, tmp_path, rng):
-        step = ResetStep(override_reset=reset_file(tmp_path / "reset.fits", rng))
-        assert_tiling_is_invisible(step, ramp(rng, ints=3, shape=SHAPE, **MIRI).ours())
-
 
 def test_kernel_leaves_its_inputs_alone(rng):
     exposure, anomaly = ramp(rng, shape=SHAPE), rng.normal(0, 1, (1, 2, *SHAPE)).astype("f4")
@@ -102,3 +99,8 @@ def test_kernel_leaves_its_inputs_alone(rng):
         exposure.data, exposure.pixeldq, anomaly=anomaly, anomaly_dq=anomaly_dq, integration=(0,)
     )
     assert (data.dtype, pixeldq.dtype) == (np.float32, np.uint32)
+
+
+class TestContract(StepContract):
+    name = "reset"
+    detector = "MIRIMAGE"

@@ -15,6 +15,7 @@ from support.detector_steps import (
     ramp,
     reference_file,
 )
+from support.step_contract import StepContract
 
 from calbatch.calibrate.errors import ParameterError, StepError
 from calbatch.calibrate.steps.saturation import SaturationStep, flag_saturation
@@ -66,6 +67,7 @@ def one_pixel(*groups):
     return np.array(groups, "f4").reshape(-1, 1, 1)
 
 
+@pytest.mark.agreement
 class TestAgreementWithJwst:
     @settings(max_examples=60, deadline=None)
     @given(
@@ -259,3 +261,7 @@ def test_real_product(real_data):
     with fits.open(folder / "nrs1_sub512_syn_saturation.fits") as wanted:
         for name, hdu in zip(FIELDS, ("SCI", "GROUPDQ", "PIXELDQ"), strict=True):
             np.testing.assert_array_equal(np.asarray(getattr(result, name)), wanted[hdu].data)
+
+
+class TestContract(StepContract):
+    name = "saturation"

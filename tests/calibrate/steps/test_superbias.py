@@ -7,12 +7,12 @@ from support.detector_steps import (
     FIELDS,
     PERMUTED,
     assert_same,
-    assert_tiling_is_invisible,
     flags,
     jwst_result,
     ramp,
     reference_file,
 )
+from support.step_contract import StepContract
 
 from calbatch.calibrate.errors import ReferenceFileError
 from calbatch.calibrate.steps.superbias import SuperBiasStep, subtract_bias
@@ -32,6 +32,7 @@ def bias_file(path, rng, shape=SHAPE, **options):
     return reference_file(path, {"SCI": bias, "DQ": flags(rng, shape)}, **options)
 
 
+@pytest.mark.agreement
 class TestAgreementWithJwst:
     @pytest.mark.parametrize("ints", [1, 3])
     @pytest.mark.parametrize("bits", [None, PERMUTED], ids=["standard", "permuted"])
@@ -55,10 +56,6 @@ class TestAgreementWithJwst:
 
 
 class TestStep:
-    def test_tiles_do_not_show(self, tmp_path, rng):
-        step = SuperBiasStep(override_superbias=bias_file(tmp_path / "bias.fits", rng))
-        assert_tiling_is_invisible(step, ramp(rng, shape=SHAPE).ours())
-
     def test_no_bias_leaves_the_ramp(self, rng):
         exposure = ramp(rng)
         result = SuperBiasStep(override_superbias="N/A").run(exposure.ours())
@@ -89,3 +86,7 @@ def test_real_product(real_data):
     with fits.open(folder / "nrs1_sub512_syn_superbias.fits") as wanted:
         for name, hdu in zip(FIELDS, ("SCI", "GROUPDQ", "PIXELDQ"), strict=True):
             np.testing.assert_array_equal(np.asarray(getattr(result, name)), wanted[hdu].data)
+
+
+class TestContract(StepContract):
+    name = "superbias"
