@@ -1,6 +1,7 @@
 """Dark current against stcal's function and jwst's step, and rule by rule."""
 
 import logging
+import pickle
 
 import numpy as np
 import pytest
@@ -234,6 +235,11 @@ class TestStep:
         )
         results = [DarkCurrentStep(override_dark=p).run(exposure.ours()) for p in (whole, part)]
         assert_same(*results)
+
+    def test_averaging_pickles(self, tmp_path, rng):
+        path = dark_file(tmp_path / "dark.fits", dark_ramp(rng, 7), flags(rng, SHAPE))
+        result = DarkCurrentStep(override_dark=path).run(with_readout(rng, 4, 1).ours())
+        assert_same(pickle.loads(pickle.dumps(result)), result)
 
     def test_no_dark_skips(self, rng):
         result = DarkCurrentStep(override_dark="N/A").run(with_readout(rng).ours())
