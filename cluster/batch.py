@@ -16,7 +16,7 @@ from calbatch.calibrate.step import Step
 from calbatch.cluster import sites
 from calbatch.cluster.driver import Batch, Result, executed, gathered, leaving_nothing
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.inputs import total_bytes
+from calbatch.cluster.inputs import total_bytes, writable_folder
 from calbatch.cluster.job import Options
 from calbatch.cluster.progress import watching
 from calbatch.cluster.request import configured
@@ -98,12 +98,12 @@ def run(
         pipeline,
         config=config,
         parameters=sections(parameters or {}),
-        save_steps=_listed(save_steps),
+        save_steps=listed(save_steps),
         source="run's arguments",
     )
     options = Options(_checked(date), fsync, tile_rows, verify_inputs=verify_inputs)
-    folder = None if output_dir is None else Path(output_dir)
-    batch = gathered(step, _texts(inputs), folder, options=options, context=context)
+    step.output_dir = str(writable_folder(Path(output_dir or step.output_dir or ".")))
+    batch = gathered(step, texts(inputs), options, context)
     wish = sites.Wish(scheduler, workers, grain, insecure)
     result = _run(batch, wish, console, debug=debug)
     return replace(result, seconds=time.perf_counter() - start)
@@ -141,11 +141,13 @@ def sections(parameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _texts(inputs: str | Path | Sequence[str | Path]) -> list[str]:
+def texts(inputs: str | Path | Sequence[str | Path]) -> list[str]:
+    """Return inputs as a list, one given by itself too."""
     return [str(inputs)] if isinstance(inputs, (str, Path)) else [str(i) for i in inputs]
 
 
-def _listed(names: str | Sequence[str]) -> list[str]:
+def listed(names: str | Sequence[str]) -> list[str]:
+    """Return names, given one by one or in one text with commas, as a list."""
     parts = names.split(",") if isinstance(names, str) else names
     return [name.strip() for name in parts if name.strip()]
 

@@ -15,7 +15,7 @@ from calbatch.calibrate.errors import ReferenceFileError
 from calbatch.calibrate.references import CrdsReferences, ResolvedReferences
 from calbatch.calibrate.step import Step
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.inputs import exposures, refuse_name_clashes, writable_folder
+from calbatch.cluster.inputs import exposures, refuse_name_clashes
 from calbatch.cluster.job import Job, Options, sweep
 from calbatch.cluster.outcome import Outcome, failure
 from calbatch.cluster.request import input_pattern
@@ -84,12 +84,7 @@ class Batch:
 
 
 def gathered(
-    step: Step,
-    inputs: Sequence[str],
-    output_dir: Path | None = None,
-    *,
-    options: Options | None = None,
-    context: str | None = None,
+    step: Step, inputs: Sequence[str], options: Options | None = None, context: str | None = None
 ) -> Batch:
     """Find a batch's exposures, read their headers and choose their references.
 
@@ -99,8 +94,6 @@ def gathered(
         The configured step or pipeline.
     inputs : sequence of str
         Files, folders and globs.
-    output_dir : Path, optional
-        For products; by default what the step's parameter says, or the working folder.
     options : Options, optional
         How it is to be done.
     context : str, optional
@@ -109,15 +102,13 @@ def gathered(
     Raises
     ------
     RequestError
-        When there are no exposures, two would have products of one name, the output folder cannot
-        be written, or there is no reference cache.
+        When there are no exposures, two would have products of one name, or there is no reference
+        cache.
     """
     paths = exposures(inputs, input_pattern(step))
     refuse_name_clashes(paths)
     if step.output_file and len(paths) > 1:
         raise RequestError(f"output_file = {step.output_file}: {len(paths)} exposures need names")
-    folder = output_dir if output_dir is not None else Path(step.output_dir or ".")
-    step.output_dir = str(writable_folder(folder))
     found = [_exposure(number, path) for number, path in enumerate(paths)]
     batch = Batch(step, found, options or Options())
     _resolve(batch, context)

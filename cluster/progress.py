@@ -81,8 +81,10 @@ def duration(seconds: float) -> str:
 
 
 def megabytes(count: float) -> str:
-    """Return bytes as MB."""
-    return f"{count / 1e6:.0f} MB"
+    """Return bytes as MB, small amounts with a decimal, large ones as GB."""
+    if count >= 1e10:
+        return f"{count / 1e9:.1f} GB"
+    return f"{count / 1e6:.{int(count < 1e7)}f} MB"
 
 
 @contextmanager

@@ -1,0 +1,106 @@
+"""`calbatch plan`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import dask
+from rich.console import Console
+from rich.table import Table
+
+from calbatch.cluster import sites
+from calbatch.cluster.batch import listed, sections
+from calbatch.cluster.driver import Batch, gathered
+from calbatch.cluster.forecast import Forecast, Kind, forecast
+from calbatch.cluster.inputs import total_bytes
+from calbatch.cluster.job import Options
+from calbatch.cluster.progress import megabytes
+from calbatch.cluster.request import configured
+
+
+def main(
+    pipeline: str,
+    inputs: Sequence[str],
+    *,
+    parameters: Mapping[str, Any],
+    config: str | None,
+    context: str | None,
+    save_steps: str,
+    scheduler: str,
+    workers: int | None,
+    grain: str,
+    tile_rows: int | None,
+) -> int:
+    """Print what running a batch would take; return 1 when some exposures would fail."""
+    values = sections(parameters)
+    step = configured(pipeline, config=config, parameters=values, save_steps=listed(save_steps))
+    step.output_dir = str(Path(step.output_dir or ".").absolute())
+    options = Options(tile_rows=tile_rows)
+    batch = gathered(step, inputs, options, context)
+    size = total_bytes([e.path for e in batch.found])
+    place = sites.decided(sites.Wish(scheduler, workers, grain), len(batch.found), size)
+    with dask.config.set(options.dask_config()):
+        found = forecast(batch)
+    console = Console(soft_wrap=True, markup=False, highlight=False)
+    _print(batch, found, place, console)
+    return 1 if found.faults else 0
+
+
+def _print(batch: Batch, found: Forecast, place: sites.Place, console: Console) -> None:
+    count = len(batch.found)
+    size = megabytes(total_bytes([e.path for e in batch.found]))
+    context = f", context {batch.context}" if batch.context else ""
+    console.print(f"{batch.step.name}: {count} exposure{'s' * (count != 1)}, {size}{context}")
+    if found.references:
+        console.print(_references(found))
+    if found.kinds:
+        console.print(_kinds(found))
+        _memory(found, place, console)
+    for reason in found.faults.values():
+        console.print(f"would fail: {reason}", style="red")
+
+
+def _references(found: Forecast) -> Table:
+    table = Table("type", "reference", "size", "exposures")
+    for (name, path), count in sorted(found.references.items(), key=lambda item: item[0][0]):
+        size = "" if path is None else megabytes(path.stat().st_size)
+        table.add_row(name, "N/A" if path is None else path.name, size, str(count))
+    return table
+
+
+def _kinds(found: Forecast) -> Table:
+    table = Table("kind", "exposures", "tiles", "rows", "budget", "products")
+    for kind in found.kinds:
+        budget = kind.budget
+        cells = (len(kind.members), budget.tiles, budget.rows)
+        products = megabytes(kind.output_bytes * len(kind.members))
+        table.add_row(kind.title, *map(str, cells), megabytes(budget.bytes), products)
+    return table
+
+
+def _memory(found: Forecast, place: sites.Place, console: Console) -> None:
+    dearest = max(found.kinds, key=lambda kind: kind.budget.bytes)
+    console.print(f"the dearest tile has {_parts(dearest)}")
+    if not place.workers:
+        return
+    local = place.scheduler == "local"
+    flying = place.workers if local else min(place.workers, dearest.budget.tiles)
+    many = f"{flying} tiles at a time" if flying > 1 else "a tile at a time"
+    where = f"in {place.workers} worker processes" if local else "in this process"
+    total = megabytes(dearest.budget.bytes * flying)
+    console.print(f"{many}, {where}: {total} of pixels, besides the software")
+
+
+def _parts(kind: Kind) -> str:
+    budget = kind.budget
+    rows = budget.rows + 2 * budget.halo
+    names = {
+        "inputs": "input",
+        "references": "references",
+        "scratch": "scratch",
+        "outputs": "output",
+    }
+    parts = [f"{megabytes(getattr(budget.row, n) * rows)} of {w}" for n, w in names.items()]
+    return f"{', '.join(parts)}: {megabytes(budget.bytes)}"
