@@ -80,8 +80,14 @@ def assert_agreement(path: Path, read_noise: float, **parameters) -> None:
 
 
 def _error_of(name: str, fields: dict[str, np.ndarray]) -> np.ndarray:
-    """Return what a field's differences are held against: the error, or its square."""
-    error = np.nan_to_num(fields["err"])
+    """Return what a field's differences are held against: the error, or its square.
+
+    A pixel without read noise has no error of its own, though it has a Poisson variance, a small
+    difference of float32 numbers: the frame's median error stands in.
+    """
+    known = fields["err"][fields["err"] > 0]
+    usual = np.median(known) if known.size else 0.0
+    error = np.nan_to_num(fields["err"], nan=usual)
     return error**2 if name.startswith("var") else error
 
 
