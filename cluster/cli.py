@@ -181,9 +181,17 @@ def inspect(path: str, meta: bool) -> None:
 @cli.command()
 @click.argument("folder", metavar="DIR")
 @click.option("--preset", default="demo", show_default=True, help="Which set to make.")
-@click.option("--exposures", type=click.IntRange(1), help="How many; by default the preset's.")
-@click.option("--seed", default=0, show_default=True, help="The same seed gives the same pixels.")
-def simulate(folder: str, preset: str, exposures: int | None, seed: int) -> None:
+@click.option(
+    "--exposures", type=click.IntRange(1), default=4, show_default=True, help="How many of a kind."
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="The same seed gives the same pixels.",
+)
+def simulate(folder: str, preset: str, exposures: int, seed: int) -> None:
     """Make a set of realistic raw exposures, their truth, and a complete CRDS cache for them."""
     from calbatch.cluster.commands import simulate as command
 
@@ -192,12 +200,13 @@ def simulate(folder: str, preset: str, exposures: int | None, seed: int) -> None
 
 @cli.command()
 @click.option("-o", "--output", default="calbatch-demo", show_default=True, metavar="DIR")
+@click.option("--picture", metavar="FILE", help="Draw an exposure as a PNG; needs matplotlib.")
 @click.pass_context
-def demo(ctx: click.Context, output: str) -> None:
+def demo(ctx: click.Context, output: str, picture: str | None) -> None:
     """Simulate a small set of exposures, calibrate it, and compare it with the truth."""
     from calbatch.cluster.commands import demo as command
 
-    ctx.exit(command.main(output))
+    ctx.exit(command.main(output, picture))
 
 
 @cli.group()
