@@ -21,6 +21,8 @@ from calbatch.cluster.outcome import Outcome, failure
 from calbatch.cluster.request import input_pattern
 from calbatch.cluster.sites import Site
 from calbatch.models import datamodels
+from calbatch.models.errors import ModelError
+from calbatch.models.layout import read_layout, verify_checksums
 
 
 @dataclass(frozen=True)
@@ -109,19 +111,30 @@ def gathered(
     refuse_name_clashes(paths)
     if step.output_file and len(paths) > 1:
         raise RequestError(f"output_file = {step.output_file}: {len(paths)} exposures need names")
-    found = [_exposure(number, path) for number, path in enumerate(paths)]
-    batch = Batch(step, found, options or Options())
+    options = options or Options()
+    found = [_exposure(number, path, options) for number, path in enumerate(paths)]
+    batch = Batch(step, found, options)
     _resolve(batch, context)
     return batch
 
 
-def _exposure(number: int, path: Path) -> Exposure:
+def _exposure(number: int, path: Path, options: Options) -> Exposure:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # given again, and kept, when it is calibrated
             return Exposure(number, path, datamodels.open(path).to_flat_dict())
     except Exception as error:  # whatever is wrong with a file is that file's
-        return Exposure(number, path, fault=error)
+        fault = _damage(path) if options.verify_inputs else None
+        return Exposure(number, path, fault=fault or error)
+
+
+def _damage(path: Path) -> ModelError | None:
+    """Return what checksums tell about a file that is no exposure: it may have been one."""
+    try:
+        verify_checksums(read_layout(path))
+    except ModelError as error:
+        return error
+    return None
 
 
 def _resolve(batch: Batch, context: str | None) -> None:

@@ -99,7 +99,7 @@ def _alike(batch: Batch) -> Iterator[list[Exposure]]:
 def _add(found: Forecast, batch: Batch, members: list[Exposure]) -> None:
     first = members[0]
     try:
-        with remarks():
+        with remarks([]):
             models = [model for model, _ in pipelined(batch.job(first))]
             budget = tile_budget(models)
     except Exception as error:  # as running it would: the fault is the exposures'

@@ -111,8 +111,9 @@ def calibrate(job: Job, threads: int = 0) -> Outcome:
     """Calibrate one exposure in this process, its tiles one by one or in some threads."""
     how = {"scheduler": "threads", "num_workers": threads} if threads else {"scheduler": "sync"}
     start = time.perf_counter()
+    remarkable: list[str] = []
     try:
-        with remarks() as remarkable:
+        with remarks(remarkable):
             graph, writers = prepared(job)
             try:
                 written = written_of(compute(graph, **how)[0])
@@ -120,7 +121,7 @@ def calibrate(job: Job, threads: int = 0) -> Outcome:
                 for writer in writers:
                     writer.abort()
     except Exception as error:  # one exposure's failure is its own
-        return failure(job.number, job.path, error, start)
+        return failure(job.number, job.path, error, start, remarkable)
     return Outcome(
         job.number,
         job.path,

@@ -97,11 +97,14 @@ class OnCluster:
             if job is None:
                 return
             start = time.perf_counter()
+            remarkable: list[str] = []
             try:
-                task = self._submitted(job, batch, start)
+                with remarks(remarkable):
+                    future, writers = self._submitted(job, batch)
             except Exception as error:  # one exposure's failure is its own
-                yield failure(job.number, job.path, error, start)
+                yield failure(job.number, job.path, error, start, remarkable)
                 continue
+            task = _Task(job, start, future, writers, remarkable)
             running[task.future.key] = task
             completed.add(task.future)
 
@@ -112,26 +115,24 @@ class OnCluster:
             self._room, self._counted = WINDOW_PER_THREAD * max(threads, 1), now
         return self._room or WINDOW_PER_THREAD
 
-    def _submitted(self, job: Job, batch: str, start: float) -> _Task:
+    def _submitted(self, job: Job, batch: str) -> tuple[Any, Sequence[Any]]:
+        """Return a job's future, and the writers of this process."""
         if self.client.status != "running":
             raise LostError("the connection to the scheduler was lost before its turn came")
         if self.grain == "tile":
-            return self._submitted_tiles(job, start)
+            return self._submitted_tiles(job)
         # Keys of one group: dask queues them, and shows one bar for the batch. Oldest first.
         key = (f"{job.step.name}-{batch}", job.number)
-        future = self.client.submit(calibrate, job, key=key, pure=False, priority=-job.number)
-        return _Task(job, start, future)
+        return self.client.submit(calibrate, job, key=key, pure=False, priority=-job.number), ()
 
-    def _submitted_tiles(self, job: Job, start: float) -> _Task:
-        with remarks() as remarkable:
-            graph, writers = prepared(job)
+    def _submitted_tiles(self, job: Job) -> tuple[Any, Sequence[Any]]:
+        graph, writers = prepared(job)
         try:
-            future = self.client.compute(graph, priority=-job.number)
+            return self.client.compute(graph, priority=-job.number), writers
         except BaseException:
             for writer in writers:
                 writer.abort()
             raise
-        return _Task(job, start, future, writers, remarkable)
 
     def _outcome(self, task: _Task, result: Any, *, final: bool) -> Outcome | None:
         """Return what became of a task; None where it is to be tried again."""
@@ -149,7 +150,7 @@ class OnCluster:
                 f"{error.last_worker.address}): most likely out of memory; try fewer workers or "
                 "lower tiles"
             )
-        return failure(job.number, job.path, error, task.start)
+        return failure(job.number, job.path, error, task.start, task.remarks)
 
     def _tiled(self, task: _Task, computed: Any) -> Outcome:
         written = written_of(computed)

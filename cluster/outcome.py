@@ -11,12 +11,12 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from calbatch.calibrate.errors import CalibrationError
+from calbatch.calibrate.errors import CalibrationError, ReferenceFileError
 from calbatch.models.errors import ModelError
 
 EXPECTED = (CalibrationError, ModelError, OSError)
@@ -79,7 +79,9 @@ class Outcome:
         return bool(self.error)
 
 
-def failure(number: int, path: Path, error: BaseException, start: float) -> Outcome:
+def failure(
+    number: int, path: Path, error: BaseException, start: float, remarkable: Sequence[str] = ()
+) -> Outcome:
     """Return the outcome of an exposure that failed.
 
     Parameters
@@ -90,12 +92,20 @@ def failure(number: int, path: Path, error: BaseException, start: float) -> Outc
         Why.
     start : float
         When it was begun, by `time.perf_counter`.
+    remarkable : sequence of str
+        What was remarkable until then.
     """
+    remarkable = tuple(dict.fromkeys(remarkable))
+    text = reason(error, path)
+    if isinstance(error, ReferenceFileError) and remarkable:
+        # Values that were not accepted are often why nothing was found.
+        text += "; " + "; ".join(r.removeprefix(f"{path}: ") for r in remarkable)
     return Outcome(
         number,
         path,
-        error=reason(error, path),
+        error=text,
         details="".join(traceback.format_exception(error)),
+        warnings=remarkable,
         seconds=time.perf_counter() - start,
         peaks=(peak_memory(),),
     )
@@ -105,7 +115,7 @@ def reason(error: BaseException, path: Path) -> str:
     """Return a failure in one line that names the file."""
     text = " ".join(str(error).split()) or type(error).__name__
     if not isinstance(error, EXPECTED):
-        text = f"{type(error).__name__}: {text}"
+        text = f"{type(error).__name__}: {text} (a fault of calbatch, or of a step of yours)"
     return text if text.startswith(str(path)) else f"{path}: {text}"
 
 
@@ -142,17 +152,16 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 @contextmanager
-def remarks() -> Iterator[list[str]]:
+def remarks(found: list[str]) -> Iterator[None]:
     """Collect what is remarkable about an exposure: warnings, and what steps log as such.
 
     What only a developer needs (deprecations, NumPy's about arithmetic) is left out.
     """
-    found: list[str] = []
     collector, log = _Collector(found), logging.getLogger("calbatch")
     log.addHandler(collector)
     try:
         with _caught(found):
-            yield found
+            yield
     finally:
         log.removeHandler(collector)
 
@@ -163,11 +172,12 @@ def _caught(found: list[str]) -> Iterator[None]:
     if not _ONE_AT_A_TIME.acquire(blocking=False):
         yield
         return
+    caught: list[warnings.WarningMessage] = []
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", UserWarning)
             yield
-        found.extend(str(w.message) for w in caught)
     finally:
         _ONE_AT_A_TIME.release()
+        found.extend(str(w.message) for w in caught)

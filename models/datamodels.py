@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from calbatch.models.base import DataModel
-from calbatch.models.errors import FileError
+from calbatch.models.errors import FileError, ValidationError
 from calbatch.models.layout import Layout, read_layout
+from calbatch.models.schema import load_schema
+from calbatch.models.validate import validate_value
 
 __all__ = [
     "CubeModel",
@@ -213,10 +216,25 @@ def _class_of(path: Path, layout: Layout) -> type[DataModel]:
 def _by_dimensions(path: Path, layout: Layout) -> type[DataModel]:
     science = layout.find("SCI")
     if science is None or not science.shape:
-        raise FileError(path, "has no SCI array, so it is no exposure, rate or known reference")
+        what = "no SCI array" if science is None else "no pixels in its SCI extension"
+        clues = "; ".join(["", *_clues(layout)])
+        raise FileError(path, f"has {what}, so it is no exposure, rate or known reference{clues}")
     ndim = len(science.shape)
     if ndim == 4:
         return Level1bModel if layout.find("GROUPDQ") is None else RampModel
     if ndim in (2, 3):
         return ImageModel if ndim == 2 else CubeModel
     raise FileError(path, f"has a SCI array of {ndim} dimensions: no model has those")
+
+
+def _clues(layout: Layout) -> Iterator[str]:
+    """Yield what the primary header says that no exposure's does."""
+    header = layout.hdus[0].header
+    if "REFTYPE" in header:
+        yield f"its REFTYPE is {header['REFTYPE']!r}"
+    cards = load_schema(DataModel.schema_url).by_card["PRIMARY"]
+    for keyword in ("TELESCOP", "INSTRUME", "DETECTOR"):
+        try:
+            validate_value(cards[keyword][0], header.get(keyword))
+        except ValidationError as error:
+            yield str(error)
