@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self, cast
 
@@ -17,15 +17,10 @@ from calbatch.models.headers import Extra
 from calbatch.models.plan import (
     Array,
     Assign,
-    Call,
-    Look,
     Node,
     Put,
-    Reduction,
-    Region,
     Source,
     Step,
-    call_of,
 )
 from calbatch.models.rows import ArrayReader, Constant, Reader
 from calbatch.models.schema import FieldSpec, Schema
@@ -229,175 +224,7 @@ class LazyArrays:
         content.loose.pop(name, None)
         content.placed[name] = Placed(key, array.shape, array.dtype)
 
-    # -- kernels ------------------------------------------------------------------------------
-
-    def map_tiles(
-        self,
-        kernel: Callable[..., Any],
-        outputs: Sequence[str],
-        *,
-        radius: int = 0,
-        row_counts: Sequence[str] = (),
-        label: str | None = None,
-        **arguments: Any,
-    ) -> Self:
-        """Return the model with a kernel to be applied to each of its tiles.
-
-        Parameters
-        ----------
-        kernel : callable
-            A module-level function on NumPy arrays. Its positional parameters name the fields it
-            reads, each (…, rows, columns); its keyword-only parameters are the ``arguments``. It
-            returns the outputs in order, of the same rows and columns, and changes no input.
-        outputs : sequence of str
-            The fields that it returns.
-        radius : int
-            How many rows and columns away it looks.
-        row_counts : sequence of str
-            Names of what it returns after the outputs: integers, one row of numbers for each row.
-        label : str, optional
-            Its name on the dashboard and in timings.
-        **arguments
-            Plain values; readers (`rows` of another model), of which the kernel receives the
-            tile's rows and columns; reductions, of which it receives the value; or
-            `calbatch.models.plan.REGION`.
-
-        Raises
-        ------
-        ModelError
-            When the kernel reads a field that is absent and of unknown shape, or its keyword
-            parameters are not the arguments given.
-        """
-        result = self._shared()
-        content = result._content
-        wanted = {name: result._wanted(name) for name in outputs}
-        call, reductions = result._call(
-            kernel,
-            {p.key: p.dtype for p in wanted.values()},
-            arguments,
-            radius=radius,
-            row_counts=tuple(row_counts),
-            label=label,
-        )
-        content.placed.update(wanted)
-        content.node = Step(cast("Node", content.node), call, reductions)
-        return result
-
-    def map_tiles_into(
-        self,
-        models: Mapping[str, type[Any]],
-        kernel: Callable[..., Any],
-        outputs: Sequence[str],
-        *,
-        leading: Mapping[str, tuple[int, ...]] | None = None,
-        **options: Any,
-    ) -> dict[str, Any]:
-        """Return new models, all filled by one kernel.
-
-        Parameters
-        ----------
-        models : mapping
-            Name of each product to its model class.
-        kernel : callable
-            As for `map_tiles`.
-        outputs : sequence of str
-            ``product.field``, in the order in which the kernel returns them.
-        leading : mapping, optional
-            The dimensions before rows and columns of an output, where they are not those that the
-            field's ``ndim`` says: none for 2, integrations for 3, integrations and groups for 4.
-        **options
-            As for `map_tiles`.
-        """
-        made = {name: cls() for name, cls in models.items()}
-        placed = {}
-        for output in outputs:
-            product, _, name = output.partition(".")
-            fields = made[product].schema.fields
-            spec, primary = fields[name], fields[made[product].primary]
-            ndim = spec.ndim or primary.ndim or 2
-            first = (leading or {}).get(output, self.shape[: ndim - 2])
-            dtype = spec.dtype or np.dtype("f4")
-            placed[output] = made[product]._content.placed[name] = Placed(
-                output, (*first, *self.frame), dtype
-            )
-        source = self._shared()
-        names = {k: options.pop(k) for k in ("radius", "row_counts", "label") if k in options}
-        names["row_counts"] = tuple(names.get("row_counts", ()))
-        dtypes = {output: p.dtype for output, p in placed.items()}
-        call, reductions = source._call(kernel, dtypes, options, keep=False, **names)
-        node = Step(cast("Node", source._content.node), call, reductions)
-        for model in made.values():
-            model._content.node = node
-            model._content.deferred = self._content.deferred
-            model._inherit(self)
-        return made
-
-    def _inherit(self, other: Any) -> None:
-        """Take over what a new product keeps of the model that it was made from."""
-
-    def reduce(
-        self,
-        gather: Callable[..., Any],
-        combine: Callable[[list[Any]], Any],
-        regions: Sequence[Region] | None = None,
-        *,
-        until: Callable[[list[Any]], bool] | None = None,
-        **arguments: Any,
-    ) -> Reduction:
-        """Return a value to be found over the frame before the tiles run.
-
-        Parameters
-        ----------
-        gather : callable
-            A kernel as in `map_tiles`, run on each region; it may return anything.
-        combine : callable
-            Makes the value from the list of what was gathered, in the order of ``regions``.
-        regions : sequence of Region, optional
-            Where to look; by default over the whole frame in bands of rows.
-        until : callable, optional
-            Given the list so far: look no further when it is true.
-        **arguments
-            As for `map_tiles`.
-        """
-        source = self._shared()
-        call, reductions = source._call(gather, {}, arguments)
-        bands = tuple(regions) if regions is not None else self._bands()
-        look = Look(call, combine, bands, until)
-        return Reduction(cast("Node", source._content.node), look, reductions)
-
-    def _bands(self, rows: int = 256) -> tuple[Region, ...]:
-        height, width = self.frame
-        return tuple(Region((r, min(r + rows, height)), (0, width)) for r in range(0, height, rows))
-
-    def _call(
-        self,
-        kernel: Callable[..., Any],
-        dtypes: Mapping[str, np.dtype[Any]],
-        arguments: Mapping[str, Any],
-        **options: Any,
-    ) -> tuple[Call, tuple[Reduction, ...]]:
-        call, reductions = call_of(kernel, dtypes, arguments, **options)
-        keys = tuple(self._ensure(name).key for name in call.inputs)
-        return replace(call, inputs=keys), reductions
-
-    def _ensure(self, name: str) -> Placed:
-        """Make sure that a field is in the tiles, and return where."""
-        if name not in self.schema.fields:
-            raise ModelError(f"{self._where}: has no field {name!r}{self._hint(name)}")
-        node, placed = self._present(name)
-        self._content.node = node
-        self._content.placed[name] = placed
-        return placed
-
-    def _wanted(self, name: str) -> Placed:
-        """Return where a kernel's output goes; it need not be there before, nor have a default."""
-        spec = self.schema.fields.get(name)
-        if spec is None or spec.default is not None or name in self._content.placed:
-            return self._ensure(name)
-        shape = self._absent_shape(name)
-        if shape is None:
-            raise ModelError(f"{self._where}: has no {name}, and nothing tells its shape")
-        return Placed(name, shape, spec.dtype or np.dtype("f4"))
+    # -- sharing ------------------------------------------------------------------------------
 
     def _shared(self) -> Self:
         """Return another model of the same content."""
@@ -406,6 +233,9 @@ class LazyArrays:
             object.__setattr__(twin, name, value)
         object.__setattr__(twin, "_content", self._content.copy())
         return twin
+
+    def _inherit(self, other: Any) -> None:
+        """Take over what a new product keeps of the model that it was made from."""
 
     # -- as a reference -----------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from calbatch.models.arrays import Content, Deferred, LazyArrays
 from calbatch.models.headers import Extra
+from calbatch.models.mapping import MappedArrays
 from calbatch.models.meta import Node as Meta
 from calbatch.models.meta import flatten, get_path, set_path
 from calbatch.models.opening import load
@@ -20,7 +21,7 @@ from calbatch.models.schema import Schema, load_schema
 from calbatch.models.validate import accept, validate_tree
 
 
-class DataModel(LazyArrays):
+class DataModel(MappedArrays):
     """Metadata and arrays of one file, as its schema names them.
 
     Parameters

@@ -15,7 +15,7 @@ import numpy as np
 from calbatch.models.arrays import LazyArrays
 from calbatch.models.plan import Assign, Call, Node, Put, Source, Step
 from calbatch.models.rows import Constant, Reader
-from calbatch.models.tiles import edges_of
+from calbatch.models.tiling import edges_of
 
 
 @dataclass(frozen=True)

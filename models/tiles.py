@@ -38,9 +38,14 @@ from calbatch.models.plan import (  # noqa: E402
     Tile,
     run,
 )
-
-TILE_BYTES = 48 * 2**20
-"""Bytes of all rows that a tile touches; its height follows from it."""
+from calbatch.models.regions import (  # noqa: E402
+    cut,
+    joined,
+    overlap,
+    value_on_pieces,
+    value_on_pixels,
+)
+from calbatch.models.tiling import cores_of, edges_of  # noqa: E402
 
 _EMPTY = np.empty(0, dtype=object)
 
@@ -60,37 +65,6 @@ class Sink(Protocol):
     def finish(self, receipts: list[Any], counts: Mapping[str, Array]) -> Any:
         """Complete the product; ``counts`` holds the frame's row counts."""
         ...
-
-
-# -- how a frame is cut ------------------------------------------------------------------------
-
-
-def edges_of(source: Source, row_bytes: int = 0) -> tuple[int, ...]:
-    """Return the row boundaries of a source's tiles, choosing them on first use.
-
-    ``row_bytes`` is what one row costs over the whole chain; ``calbatch.tile-rows`` in dask's
-    configuration fixes the height instead.
-    """
-    if source.edges is None:
-        rows = source.pixels.frame[0]
-        fixed = dask.config.get("calbatch.tile-rows", None)
-        budget = dask.config.get("calbatch.tile-bytes", TILE_BYTES)
-        height = fixed or max(1, budget // max(row_bytes or _stored_row_bytes(source), 1))
-        count = -(-rows // min(height, rows))
-        bounds = range(0, rows, height) if fixed else (rows * i // count for i in range(count))
-        source.edges = (*bounds, rows)
-    return source.edges
-
-
-def _stored_row_bytes(source: Source) -> int:
-    readers = source.pixels.readers.values()
-    return sum(
-        int(np.prod(r.shape[:-2], dtype=np.int64)) * r.shape[-1] * r.dtype.itemsize for r in readers
-    )
-
-
-def _cores(source: Source) -> list[Region]:
-    return [Region(rows, (0, source.pixels.frame[1])) for rows in pairwise(edges_of(source))]
 
 
 # -- small pieces of graph ---------------------------------------------------------------------
@@ -248,7 +222,7 @@ class _Build:
     ) -> da.Array:
         function = partial(_run_from, source.pixels, self.halo[source], ops, tuple(values))
         found = [delayed.key for delayed in values.values()]
-        tasks = [(function, _Core(core), found) for core in _cores(source)]
+        tasks = [(function, _Core(core), found) for core in cores_of(source)]
         return _tasks(_name(label), tasks, list(values.values()))
 
     def _with_halo(self, node: Node) -> da.Array:
@@ -286,33 +260,18 @@ def _exchanged(blocks: da.Array, source: Source, halo: int) -> da.Array:
     """Give tiles without halo the rows of their neighbours."""
     if halo == 0:
         return blocks
-    cores, frame = _cores(source), source.pixels.frame
+    cores, frame = cores_of(source), source.pixels.frame
     keys = blocks.__dask_keys__()
     tasks = []
     for core in cores:
         wanted = core.grown(halo, frame)
-        near = [i for i, c in enumerate(cores) if _overlap(c.rows, wanted.rows)]
-        tasks.append((partial(_joined, wanted, core), [keys[i] for i in near]))
+        near = [i for i, c in enumerate(cores) if overlap(c.rows, wanted.rows)]
+        tasks.append((partial(_join, wanted, core), [keys[i] for i in near]))
     return _tasks(_name("exchange"), tasks, [blocks])
 
 
-def _overlap(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int] | None:
-    rows = max(one[0], other[0]), min(one[1], other[1])
-    return rows if rows[0] < rows[1] else None
-
-
-def _joined(wanted: Region, core: Region, boxes: Sequence[Array]) -> Array:
-    tiles = [box[0].cropped() for box in boxes]
-    mine = next(t for t in tiles if t.core == core)
-    arrays = {}
-    for name in mine.arrays:
-        pieces = []
-        for tile in tiles:
-            rows = cast("tuple[int, int]", _overlap(tile.core.rows, wanted.rows))
-            row_slice, _ = Region(rows, core.cols).within(tile.core)
-            pieces.append(tile.load(name)[..., row_slice, :])
-        arrays[name] = np.concatenate(pieces, axis=-2)
-    return _boxed(replace(mine, region=wanted, arrays=arrays))
+def _join(wanted: Region, core: Region, boxes: Sequence[Array]) -> Array:
+    return _boxed(joined(wanted, core, [box[0] for box in boxes]))
 
 
 # -- reductions --------------------------------------------------------------------------------
@@ -344,49 +303,27 @@ def _look_at_pixels(reduction: Reduction) -> Delayed:
 def _evaluate(
     look: Look, pixels: Pixels, ops: Sequence[Op], keys: Sequence[str], found: list[list[Any]]
 ) -> Any:
-    values = dict(zip(keys, (f[0] for f in found), strict=True))
-    radius = sum(op.radius for op in ops)
-
-    def tile_of(region: Region) -> Tile:
-        return run(ops, pixels.tile(region, radius), values).cropped()
-
-    return look.value(tile_of, values)
+    return value_on_pixels(look, pixels, ops, dict(zip(keys, (f[0] for f in found), strict=True)))
 
 
 def _look_at_tiles(reduction: Reduction) -> Delayed:
     """Cut the reduction's regions out of the tiles, where the chain has assigned arrays."""
     look = reduction.look
     tiles = _Build([reduction.parent]).blocks(reduction.parent)
-    cut = _map(partial(_cut, look.gather.inputs, look.regions), tiles, {}, "cut")
+    pieces = _map(partial(_cut, look.gather.inputs, look.regions), tiles, {}, "cut")
     values = _values_of(reduction.reductions)
-    function = partial(_pieced, look, tuple(values))
-    return _single(_name(look.gather.label), function, [cut, *values.values()])
+    function = partial(_piece, look, tuple(values))
+    return _single(_name(look.gather.label), function, [pieces, *values.values()])
 
 
 def _cut(names: Sequence[str], regions: Sequence[Region], box: Array) -> Array:
-    tile = box[0].cropped()
-    pieces: list[dict[str, Array] | None] = []
-    for region in regions:
-        rows = _overlap(region.rows, tile.core.rows)
-        if rows is None:
-            pieces.append(None)
-            continue
-        index = (..., *Region(rows, region.cols).within(tile.core))
-        pieces.append({n: tile.load(n)[index] for n in names})
-    return _boxed(pieces)
+    return _boxed(cut(names, regions, box[0]))
 
 
-def _pieced(look: Look, keys: Sequence[str], found: list[list[Any]]) -> Any:
-    boxes, *values = found
-    by_region = dict(zip(look.regions, zip(*(b[0] for b in boxes), strict=True), strict=True))
-
-    def tile_of(region: Region) -> Tile:
-        pieces = [p for p in by_region[region] if p is not None]
-        names = look.gather.inputs
-        arrays = {n: np.concatenate([p[n] for p in pieces], axis=-2) for n in names}
-        return Tile(region, region, arrays)
-
-    return look.value(tile_of, dict(zip(keys, (v[0] for v in values), strict=True)))
+def _piece(look: Look, keys: Sequence[str], found: list[list[Any]]) -> Any:
+    boxes, *rest = found
+    values = dict(zip(keys, (v[0] for v in rest), strict=True))
+    return value_on_pieces(look, [box[0] for box in boxes], values)
 
 
 # -- what models ask for -----------------------------------------------------------------------

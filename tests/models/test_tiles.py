@@ -14,6 +14,7 @@ from calbatch.models import tiles
 from calbatch.models.errors import ModelError
 from calbatch.models.plan import REGION, Assign, Look, Put, Reduction, Region, Source, Step, call_of
 from calbatch.models.rows import ArrayReader
+from calbatch.models.tiling import edges_of
 
 FRAME = (37, 11)
 FLOAT = {"data": np.dtype("f4")}
@@ -248,4 +249,4 @@ def test_array_of_another_frame_is_refused(pixels):
 
 def test_tiles_follow_the_memory_that_a_row_takes(pixels):
     with dask.config.set({"calbatch.tile-bytes": 1000}):
-        assert tiles.edges_of(source(pixels), row_bytes=100) == (0, 9, 18, 27, 37)
+        assert edges_of(source(pixels), row_bytes=100) == (0, 9, 18, 27, 37)
