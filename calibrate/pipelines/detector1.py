@@ -7,6 +7,7 @@ from typing import Any
 from calbatch.calibrate.errors import StepError
 from calbatch.calibrate.parameters import Boolean
 from calbatch.calibrate.pipeline import Pipeline
+from calbatch.calibrate.steps._ramps import as_ramp
 from calbatch.calibrate.steps.charge_migration import ChargeMigrationStep
 from calbatch.calibrate.steps.clean_flicker_noise import CleanFlickerNoiseStep
 from calbatch.calibrate.steps.dark_current import DarkCurrentStep
@@ -23,9 +24,6 @@ from calbatch.calibrate.steps.refpix import RefPixStep
 from calbatch.calibrate.steps.saturation import SaturationStep
 from calbatch.calibrate.steps.superbias import SuperBiasStep
 from calbatch.models.base import DataModel
-from calbatch.models.datamodels import RampModel
-
-IRS2_PATTERNS = ("NRSIRS2", "NRSIRS2RAPID")
 
 
 class Detector1Pipeline(Pipeline):
@@ -57,8 +55,9 @@ class Detector1Pipeline(Pipeline):
 
     def process(self, exposure: DataModel) -> Any:
         """Return (rate, rateints); the corrected ramp where ramp_fit is skipped."""
-        refuse_unsupported(exposure)
-        ramp: Any = RampModel(exposure)
+        if exposure.meta.instrument.name == "MIRI":
+            raise StepError(f"{exposure.path}: detector1 does not support MIRI yet")
+        ramp: Any = as_ramp(exposure)
         before_fit = [s for a, s in self.steps().items() if a not in ("ramp_fit", "gain_scale")]
         for step in before_fit:
             ramp = step(ramp)
@@ -75,27 +74,3 @@ class Detector1Pipeline(Pipeline):
             self.add_product(self.suffix or "ramp", result)
         else:
             super().add_products(result)
-
-
-def refuse_unsupported(exposure: DataModel) -> None:
-    """Refuse, by name, readouts that this pipeline would get wrong.
-
-    Raises
-    ------
-    StepError
-        For MIRI, IRS2, multistripe and superstripe readouts, zero frames and explicit read times.
-    """
-    meta = exposure.meta
-    found = {
-        "MIRI": meta.instrument.name == "MIRI",
-        f"IRS2 readout (READPATT = {meta.exposure.readpatt})": (
-            meta.exposure.readpatt in IRS2_PATTERNS
-        ),
-        "a separate zero frame (ZEROFRAM = T)": bool(meta.exposure.zero_frame),
-        "multistripe readout": meta.subarray.multistripe_reads1 is not None,
-        "superstripe readout": bool(meta.subarray.num_superstripe),
-        "explicit read times": bool(meta.exposure.read_times),
-    }
-    for what, present in found.items():
-        if present:
-            raise StepError(f"{exposure.path}: detector1 does not support {what} yet")

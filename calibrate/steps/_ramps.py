@@ -43,6 +43,7 @@ def refuse_readouts(exposure: DataModel) -> None:
     found = {
         f"IRS2 readout (READPATT = {meta.exposure.readpatt})": (
             "IRS2" in str(meta.exposure.readpatt)
+            or (meta.instrument.name == "NIRSPEC" and max(exposure.shape, default=0) > 2048)
         ),
         "a separate zero frame (ZEROFRAM = T)": bool(meta.exposure.zero_frame),
         "multistripe readout": meta.subarray.multistripe_reads1 is not None,
