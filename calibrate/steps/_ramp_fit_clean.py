@@ -2,21 +2,18 @@
 
 Their one segment is all the groups fitted, so what depends on flags is the same for all of them.
 Every loop here runs along pixels with few arrays, so that the compiler vectorises it. The general
-path is `_ramp_fit_ramp`; which of the two a ramp takes depends on that ramp alone.
+path is `_ramp_fit_odd`; which of the two a ramp takes depends on that ramp alone.
 """
 
 import math
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from calbatch.calibrate.jit import inner_kernel
+from calbatch.calibrate.steps._ramp_fit_block import Flags, Floats, Singles
 from calbatch.calibrate.steps._ramp_fit_plan import Plan
-from calbatch.calibrate.steps._ramp_fit_ramp import LARGE_VARIANCE
-
-Floats = npt.NDArray[np.float64]
-Singles = npt.NDArray[np.float32]
+from calbatch.calibrate.steps._ramp_fit_segments import LARGE_VARIANCE
 
 
 class Whole(NamedTuple):
@@ -41,16 +38,14 @@ class Whole(NamedTuple):
 
 
 @inner_kernel
-def merge_flags(flags: npt.NDArray[np.uint8], seen: npt.NDArray[np.uint8]) -> None:
+def merge_flags(flags: Flags, seen: Flags) -> None:
     """Or one group's flags into ``seen``."""
     for c in range(seen.size):
         seen[c] |= flags[c]
 
 
 @inner_kernel
-def _difference(
-    before: Singles, after: Singles, difference: Singles, spoiled: Singles
-) -> None:
+def _difference(before: Singles, after: Singles, difference: Singles, spoiled: Singles) -> None:
     """Subtract two groups; ``spoiled`` becomes NaN where a sample is not finite."""
     for c in range(difference.size):
         step = after[c] - before[c]
@@ -63,20 +58,20 @@ def _exchange(lower: Singles, upper: Singles) -> None:
     """Put the smaller of each two values into ``lower``."""
     for c in range(lower.size):
         a, b = lower[c], upper[c]
-        lower[c] = np.minimum(a, b)  # a conditional here becomes a masked store, several times slower
+        lower[c] = np.minimum(
+            a, b
+        )  # a conditional here becomes a masked store, several times slower
         upper[c] = np.maximum(a, b)
 
 
 @inner_kernel
-def _note_spoiled(spoiled: Singles, odd: npt.NDArray[np.uint8]) -> None:
+def _note_spoiled(spoiled: Singles, odd: Flags) -> None:
     for c in range(odd.size):
         odd[c] |= np.uint8(0) if spoiled[c] == np.float32(0.0) else np.uint8(1)
 
 
 @inner_kernel
-def _add_middle(
-    lower: Singles, upper: Singles, odd: npt.NDArray[np.uint8], half: float, total: Floats
-) -> None:
+def _add_middle(lower: Singles, upper: Singles, odd: Flags, half: float, total: Floats) -> None:
     """Add the mean of the middle two differences, unless the ramp goes the general path."""
     for c in range(total.size):
         middle = (np.float64(lower[c]) + np.float64(upper[c])) * half
@@ -85,12 +80,12 @@ def _add_middle(
 
 @inner_kernel
 def add_starting_rates(
-    ramps: npt.NDArray[np.float32],
+    ramps: Singles,
     low: int,
     plan: Plan,
-    differences: npt.NDArray[np.float32],
+    differences: Singles,
     spoiled: Singles,
-    odd: npt.NDArray[np.uint8],
+    odd: Flags,
     total: Floats,
 ) -> None:
     """Add the medians of the differences of one integration's unflagged ramps, in DN/s.
@@ -130,7 +125,11 @@ def add_starting_rates(
 
 @inner_kernel
 def whole_ramp(
-    gain: Singles, noise: Floats, current: Floats, valid: npt.NDArray[np.uint8], plan: Plan,
+    gain: Singles,
+    noise: Floats,
+    current: Floats,
+    valid: Flags,
+    plan: Plan,
     whole: Whole,
 ) -> None:
     """Fill ``whole`` for pixels of given gain, read noise and current (see `Pixel`)."""
@@ -153,9 +152,7 @@ def whole_ramp(
 
 
 @inner_kernel
-def _classes(
-    before: Singles, after: Singles, gain: Singles, noise: Floats, found: npt.NDArray[np.uint8]
-) -> None:
+def _classes(before: Singles, after: Singles, gain: Singles, noise: Floats, found: Flags) -> None:
     """Find the class of signal to noise; see `noise_class`."""
     for c in range(found.size):
         electrons = (np.float64(after[c]) - np.float64(before[c])) * np.float64(gain[c])
@@ -170,7 +167,7 @@ def _add_pair(
     low: Singles,
     high: Singles,
     weights: Floats,
-    found: npt.NDArray[np.uint8],
+    found: Flags,
     slope: Floats,
 ) -> None:
     for c in range(slope.size):
@@ -179,12 +176,12 @@ def _add_pair(
 
 @inner_kernel
 def fit_whole(
-    ramps: npt.NDArray[np.float32],
+    ramps: Singles,
     low: int,
     gain: Singles,
     noise: Floats,
     plan: Plan,
-    found: npt.NDArray[np.uint8],
+    found: Flags,
     slope: Floats,
 ) -> None:
     """Find the slopes of one integration's ramps as if none had flags, in DN/s.

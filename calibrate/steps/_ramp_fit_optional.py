@@ -4,23 +4,22 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from calbatch.calibrate.jit import inner_kernel, kernel
-from calbatch.calibrate.steps._ramp_fit_frame import (
-    Exposure,
-    Stretch,
-    add_odd_rates,
-    set_currents,
-)
-from calbatch.calibrate.steps._ramp_fit_plan import POWERS, Plan
-from calbatch.calibrate.steps._ramp_fit_ramp import (
+from calbatch.calibrate.steps._ramp_fit_block import (
     JUMP_DET,
     SATURATED,
     UNUSABLE,
+    Flags,
+    Singles,
+    gather,
+)
+from calbatch.calibrate.steps._ramp_fit_frame import set_currents
+from calbatch.calibrate.steps._ramp_fit_odd import add_odd_rates
+from calbatch.calibrate.steps._ramp_fit_plan import POWERS, Plan
+from calbatch.calibrate.steps._ramp_fit_segments import (
     Pixel,
     find_segments,
-    gather,
     group_noise,
     noise_class,
     poisson_variance,
@@ -28,8 +27,7 @@ from calbatch.calibrate.steps._ramp_fit_ramp import (
     segment_slope,
     split,
 )
-
-Planes = npt.NDArray[np.float32]
+from calbatch.calibrate.steps._ramp_fit_work import Exposure, Stretch
 
 _POWERS = np.array(POWERS, np.float32)
 
@@ -47,15 +45,15 @@ class Segments(NamedTuple):
         Size of the ramp's jumps, DN.
     """
 
-    slope: Planes
-    sigslope: Planes
-    var_poisson: Planes
-    var_rnoise: Planes
-    yint: Planes
-    sigyint: Planes
-    weights: Planes
-    pedestal: Planes
-    crmag: Planes
+    slope: Singles
+    sigslope: Singles
+    var_poisson: Singles
+    var_rnoise: Singles
+    yint: Singles
+    sigyint: Singles
+    weights: Singles
+    pedestal: Singles
+    crmag: Singles
 
 
 @kernel
@@ -85,7 +83,7 @@ def count_planes(exposure: Exposure, plan: Plan, work: Stretch) -> tuple[int, in
 
 
 @inner_kernel
-def _count_jumps(flags: npt.NDArray[np.uint8], j: int) -> int:
+def _count_jumps(flags: Flags, j: int) -> int:
     jumps = 0
     for k in range(1, flags.shape[1]):
         jumps += (flags[j, k] & JUMP_DET) != 0
@@ -96,7 +94,7 @@ def _count_jumps(flags: npt.NDArray[np.uint8], j: int) -> int:
 def fit_segments(
     exposure: Exposure,
     plan: Plan,
-    rateints: Planes,
+    rateints: Singles,
     pedestal_factor: float,
     found: Segments,
     work: Stretch,
@@ -120,7 +118,12 @@ def fit_segments(
 
 @inner_kernel
 def _find_pedestals(
-    exposure: Exposure, integ: int, low: int, rateints: Planes, factor: float, found: Segments,
+    exposure: Exposure,
+    integ: int,
+    low: int,
+    rateints: Singles,
+    factor: float,
+    found: Segments,
     work: Stretch,
 ) -> None:
     block = work.block
@@ -168,7 +171,7 @@ def _fit_stretch_segments(
 
 @inner_kernel
 def _intercept(
-    ramps: npt.NDArray[np.float32], j: int, span: tuple[int, int], pixel: Pixel
+    ramps: Singles, j: int, span: tuple[int, int], pixel: Pixel
 ) -> tuple[float, float, float]:
     """Return a segment's error of the slope, its intercept at group 0, and that one's error."""
     start, stop = span

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from calbatch.calibrate.step import SkipStep, Step
 from calbatch.models.base import DataModel
+from calbatch.models.datamodels import reference
 
 Array = npt.NDArray[Any]
 
@@ -38,7 +39,7 @@ class GainScaleStep(Step):
         """Return the exposure with its rates, errors and variances scaled."""
         factor = exposure.meta.exposure.gain_factor
         if factor is None:
-            gain = self.open_reference(exposure, "gain")
+            gain = reference("gain", self.get_reference_file(exposure, "gain"))
             factor = gain.meta.exposure.gain_factor
             if factor is None:
                 raise SkipStep(f"its gain reference {gain.path} has no GAINFACT")

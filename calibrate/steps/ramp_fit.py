@@ -18,14 +18,10 @@ import numpy.typing as npt
 
 from calbatch.calibrate.parameters import Boolean, Choice, Integer, Text
 from calbatch.calibrate.step import Step, StepError
-from calbatch.calibrate.steps._ramp_fit_frame import (
-    Exposure,
-    Rates,
-    fit_pixels,
-    make_stretch,
-)
+from calbatch.calibrate.steps._ramp_fit_frame import fit_pixels
 from calbatch.calibrate.steps._ramp_fit_optional import Segments, count_planes, fit_segments
 from calbatch.calibrate.steps._ramp_fit_plan import Plan, Settings, make_plan
+from calbatch.calibrate.steps._ramp_fit_work import Exposure, Rates, make_stretch
 from calbatch.models import dq
 from calbatch.models.arrays import Deferred
 from calbatch.models.datamodels import CubeModel, IFUImageModel, ImageModel, RampModel
@@ -88,10 +84,9 @@ def fit_ramps(
         (data, groupdq, pixeldq, gain, readnoise, average_dark_current), settings, kept
     )
     integrations, _, *frame = data.shape
-    rate, rateints = _empty_rates(*frame), _empty_rates(integrations, *frame)
     pixels = pixeldq.size
-    flat = [Rates(*(a.reshape(*lead, pixels) for a in r))
-            for r, lead in ((rate, ()), (rateints, (integrations,)))]  # fmt: skip
+    rate, rateints = _empty_rates(*frame), _empty_rates(integrations, *frame)
+    flat = _reshaped(rate, pixels), _reshaped(rateints, integrations, pixels)
     work = make_stretch(pixels, integrations, plan)
     fit_pixels(exposure, plan, *flat, work)
     alive = (groupdq[:, plan.start] & np.uint8(dq.SATURATED)) == 0
@@ -130,7 +125,14 @@ def fit_ramps_and_segments(
     found = [np.zeros((*lead, *frame), np.float32) for lead in leading]
     flat = Segments(*(f.reshape(*f.shape[:-2], pixeldq.size) for f in found))
     slopes = rates[5].reshape(integrations, pixeldq.size)
-    fit_segments(exposure, plan, slopes, settings.pedestal_factor, flat, make_stretch(pixeldq.size, integrations, plan))
+    fit_segments(
+        exposure,
+        plan,
+        slopes,
+        settings.pedestal_factor,
+        flat,
+        make_stretch(pixeldq.size, integrations, plan),
+    )
     return *rates, *found, alive
 
 
@@ -140,13 +142,20 @@ def _flat(
     """Return a tile's arrays with one axis of pixels, and the plan."""
     dtypes = (np.float32, np.uint8, np.uint32, np.float32, np.float32, np.float32)
     flat = [np.ascontiguousarray(a, d) for a, d in zip(arrays, dtypes, strict=True)]
-    plan = make_plan(settings, arrays[0].shape[1], kept)
-    return Exposure(*(a.reshape(*a.shape[:-2], -1) for a in flat)), plan
+    flat = [a.reshape(*a.shape[:-2], -1) for a in flat]
+    for array in flat:
+        array.flags.writeable = False  # always: to numba, read-only arrays are another type
+    return Exposure(*flat), make_plan(settings, arrays[0].shape[1], kept)
 
 
 def _empty_rates(*shape: int) -> Rates:
-    dtypes = (np.float32, np.float32, np.uint32, np.float32, np.float32)
-    return Rates(*(np.empty(shape, dtype) for dtype in dtypes))
+    data, err, var_poisson, var_rnoise = (np.empty(shape, np.float32) for _ in range(4))
+    return Rates(data, err, np.empty(shape, np.uint32), var_poisson, var_rnoise)
+
+
+def _reshaped(rates: Rates, *shape: int) -> Rates:
+    views: list[Any] = [array.reshape(shape) for array in rates]
+    return Rates(*views)
 
 
 # -- over the frame ----------------------------------------------------------------------------
@@ -192,7 +201,11 @@ def kept_groups(found: list[Array], *, where: str) -> tuple[int, int]:
 
 
 def gather_planes(
-    data: Array, groupdq: Array, pixeldq: Array, *, settings: Settings,
+    data: Array,
+    groupdq: Array,
+    pixeldq: Array,
+    *,
+    settings: Settings,
     kept: tuple[int, int] | None,
 ) -> tuple[int, int]:
     """Return the largest numbers of segments and jumps in a ramp of a region."""
@@ -266,12 +279,12 @@ class RampFitStep(Step):
                 models, fit_ramps, RATES, row_counts=("unsaturated",), label=self.name, **found
             )
         rate, rateints = made["rate"], made["rateints"]
+        refuse = partial(refuse_saturated, where=f"{self.name}: {exposure.path or 'exposure'}")
         for model in (rate, rateints):
+            model.defer_meta(Deferred(refuse, ()))
             model.meta.bunit_data = model.meta.bunit_err = "DN/s"
             if gain.meta.exposure.gain_factor is not None:
                 model.meta.exposure.gain_factor = gain.meta.exposure.gain_factor
-        refuse = partial(refuse_saturated, where=f"{self.name}: {exposure.path or 'exposure'}")
-        rate.defer_meta(Deferred(refuse, ()))
         return rate, rateints
 
     def _with_segments(
@@ -328,7 +341,7 @@ class RampFitStep(Step):
         )
 
     def _window(self, groups: int) -> tuple[int, int]:
-        """Return the groups to fit, half-open, by jwst's rules for ``firstgroup``, ``lastgroup``."""
+        """Return the groups to fit, half-open, by jwst's rules for its two parameters."""
         first = self.firstgroup or 0
         last = groups - 1 if self.lastgroup is None else self.lastgroup
         if first < 0:

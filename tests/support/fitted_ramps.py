@@ -1,14 +1,20 @@
 """Ramps of every kind to fit, and what jwst's ramp fit makes of them."""
 
 from dataclasses import dataclass, field, replace
+from itertools import product
 
 import numpy as np
 from stcal.ramp_fitting import ramp_fit as stcal_fit
 from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import dqflags
 
+from calbatch.calibrate.steps import ramp_fit as ours
+from calbatch.calibrate.steps._ramp_fit_plan import Settings
+
 DO_NOT_USE, SATURATED, JUMP, PERSISTENCE, CHARGELOSS = 1, 2, 4, 32, 128
+FLAGS = (DO_NOT_USE, SATURATED, JUMP, PERSISTENCE, CHARGELOSS)
 FIELDS = ("data", "err", "dq", "var_poisson", "var_rnoise")
+ARRAYS = ("data", "groupdq", "pixeldq", "gain", "readnoise", "dark")
 
 
 @dataclass(frozen=True)
@@ -21,44 +27,39 @@ class Ramps:
     gain: np.ndarray
     readnoise: np.ndarray
     dark: np.ndarray
-    times: dict = field(
-        default_factory=lambda: {
-            "frame_time": 10.73676,
-            "group_time": 10.73676,
-            "nframes": 1,
-            "groupgap": 0,
-            "drop_frames1": 0,
-        }
-    )
+    times: dict = field(default_factory=dict)
     instrument: str = "NIRCAM"
 
     def rows(self, start, stop):
         """Cut rows out."""
-        cut = {f: getattr(self, f)[..., start:stop, :] for f in ARRAYS}
-        return replace(self, **cut)
+        return replace(self, **{f: getattr(self, f)[..., start:stop, :] for f in ARRAYS})
 
-    def model(self):
+    def theirs(self):
         """Return jwst's model of it."""
-        model = datamodels.RampModel(self.data.shape)
-        model.data, model.groupdq, model.pixeldq = (
-            self.data.copy(), self.groupdq.copy(), self.pixeldq.copy(),
-        )  # fmt: skip
-        model.average_dark_current = self.dark.copy()
+        fields = {f: getattr(self, f).copy() for f in ARRAYS[:3]}
+        model = datamodels.RampModel(**fields, average_dark_current=self.dark.copy())
         model.meta.instrument.name = self.instrument
         for name, value in self.times.items():
             setattr(model.meta.exposure, name, value)
         return model
 
+    def settings(self, suppress=True, window=None):
+        """Return our settings for it."""
+        window = window or (0, self.data.shape[1])
+        return Settings(**self.times, window=window, suppress_one_group=suppress)
 
-ARRAYS = ("data", "groupdq", "pixeldq", "gain", "readnoise", "dark")
+    def ours(self):
+        """Return the positional and the reference arguments of our kernels."""
+        return (
+            (self.data, self.groupdq, self.pixeldq, self.dark),
+            {"gain": self.gain, "readnoise": self.readnoise},
+        )
 
 
 def draw(rng, integrations=1, groups=10, rows=8, columns=24, **times):
     """Draw smooth ramps: rates from below 0 to very bright, noise, ordinary pixels."""
     shape = integrations, groups, rows, columns
-    times = {
-        "frame_time": 10.73676, "nframes": 1, "groupgap": 0, "drop_frames1": 0, **times
-    }  # fmt: skip
+    times = {"frame_time": 10.73676, "nframes": 1, "groupgap": 0, "drop_frames1": 0} | times
     times.setdefault("group_time", times["frame_time"] * (times["nframes"] + times["groupgap"]))
     rate = (10 ** rng.uniform(-2, 3.3, (rows, columns)) - 1).astype(np.float32)
     steps = rate * times["group_time"] + rng.normal(0, 1, shape) * np.sqrt(10 + np.abs(rate))
@@ -74,23 +75,32 @@ def draw(rng, integrations=1, groups=10, rows=8, columns=24, **times):
     )
 
 
-def flagged(ramps, rng, chance=0.12, flags=(DO_NOT_USE, SATURATED, JUMP, PERSISTENCE)):
+def flagged(ramps, rng, chance=0.12, flags=FLAGS):
     """Flag samples at random; after a saturated one, most ramps stay saturated."""
     groupdq = ramps.groupdq.copy()
     for flag in flags:
         groupdq[rng.random(groupdq.shape) < chance] |= np.uint8(flag)
     full = np.logical_or.accumulate(groupdq & SATURATED != 0, axis=1)
-    stays = rng.random(groupdq.shape[-2:]) < 0.8
-    groupdq[full & stays] |= np.uint8(SATURATED)
-    # Charge migration flags both bits, on groups of a ramp's end.
-    lost = rng.random(groupdq[:, 0].shape) < chance
-    if CHARGELOSS in flags:
-        groupdq[:, -1][lost] |= np.uint8(CHARGELOSS | DO_NOT_USE)
+    groupdq[full & (rng.random(groupdq.shape[-2:]) < 0.8)] |= np.uint8(SATURATED)
+    if CHARGELOSS in flags:  # as charge migration does: both bits, at the end of a ramp
+        groupdq[:, -1][rng.random(groupdq[:, 0].shape) < chance] |= np.uint8(
+            CHARGELOSS | DO_NOT_USE
+        )
     return replace(ramps, groupdq=groupdq)
 
 
-def spoiled(ramps, rng, chance=0.06):
-    """Make some pixels bad: gain, read noise, flags, samples that are not finite, dark current."""
+def every_pattern(ramps, states=(0, DO_NOT_USE, SATURATED, JUMP, CHARGELOSS | DO_NOT_USE)):
+    """Give each pixel another combination of flags; all integrations but the first start clean."""
+    groupdq = ramps.groupdq.copy()
+    patterns = np.array(list(product(states, repeat=groupdq.shape[1])), np.uint8).T
+    rows, columns = groupdq.shape[-2:]
+    assert rows * columns >= patterns.shape[1], "the frame is too small for all of them"
+    groupdq.reshape(*groupdq.shape[:2], -1)[0, :, : patterns.shape[1]] = patterns
+    return replace(ramps, groupdq=groupdq)
+
+
+def spoiled(ramps, rng, chance=0.2):
+    """Make pixels bad: gain, read noise, flags, samples that are not finite, dark current."""
     bad = {f: getattr(ramps, f).copy() for f in ARRAYS}
     frame = bad["gain"].shape
     for name, values in (
@@ -101,8 +111,8 @@ def spoiled(ramps, rng, chance=0.06):
     ):
         for value in values:
             bad[name][rng.random(frame) < chance / len(values)] = value
-    for value in (np.nan, np.inf):
-        bad["data"][rng.random(ramps.data.shape) < chance / 20] = value
+    for value in (np.nan, np.inf, -np.inf):
+        bad["data"][rng.random(ramps.data.shape) < chance / 30] = value
     return replace(ramps, **bad)
 
 
@@ -110,7 +120,7 @@ def jwst_fit(ramps, *, suppress=True, save_opt=False, window=(None, None)):
     """Return jwst's rate, rateints and optional results, by our names; None where it gives none."""
     from jwst.ramp_fitting.ramp_fit_step import set_groupdq
 
-    model = ramps.model()
+    model = ramps.theirs()
     if window != (None, None):
         set_groupdq(*window, ramps.data.shape[1], model.groupdq, dqflags.group)
     with np.errstate(all="ignore"):
@@ -124,3 +134,43 @@ def jwst_fit(ramps, *, suppress=True, save_opt=False, window=(None, None)):
     for rates in (rate, rateints):
         rates["data"] = rates.pop("slope")
     return rate, rateints, optional
+
+
+def our_fit(ramps, *, suppress=True, window=None, kept=None):
+    """Return our rate and rateints of the same."""
+    arrays, references = ramps.ours()
+    settings = ramps.settings(suppress, window)
+    found = ours.fit_ramps(*arrays, **references, settings=settings, kept=kept)
+    return dict(zip(FIELDS, found[:5], strict=True)), dict(zip(FIELDS, found[5:10], strict=True))
+
+
+def our_segments(ramps, *, suppress=True, kept=None):
+    """Return our optional results."""
+    arrays, references = ramps.ours()
+    options = {"settings": ramps.settings(suppress), "kept": kept}
+    planes = ours.most_planes([ours.gather_planes(*arrays[:3], **options)])
+    found = ours.fit_ramps_and_segments(*arrays, **references, planes=planes, **options)
+    return dict(zip(ours.OPTIONAL, found[10:-1], strict=True))
+
+
+def assert_rates_agree(found, wanted):
+    """Compare rates: within 1e-5 or 1e-3 of the error, NaN in the same places, flags equal."""
+    error = np.nan_to_num(wanted["err"], posinf=0.0)
+    np.testing.assert_array_equal(found["dq"], wanted["dq"], err_msg="dq")
+    for name in ("data", "err", "var_poisson", "var_rnoise"):
+        # A variance is held against the square: 1e-3 of an error is 2e-3 of its variance.
+        noise = 2 * error**2 if name.startswith("var") else error
+        assert_near(found[name], wanted[name], 1e-3 * noise, name)
+
+
+def assert_near(found, wanted, noise, name):
+    """Compare floats: relative 1e-5 or within ``noise``; NaN and infinities in the same places."""
+    assert found.shape == wanted.shape, name
+    assert found.dtype == wanted.dtype, name
+    finite = np.isfinite(wanted)
+    np.testing.assert_array_equal(found[~finite], wanted[~finite], err_msg=name)
+    found, wanted = np.where(finite, found, 0), np.where(finite, wanted, 0)
+    wrong = ~(np.abs(found - wanted) <= np.maximum(1e-5 * np.abs(wanted), noise))
+    if wrong.any():
+        at = tuple(np.argwhere(wrong)[0])
+        raise AssertionError(f"{name}: {wrong.sum()} differ, {at}: {found[at]}, not {wanted[at]}")

@@ -1,0 +1,257 @@
+"""The ramp fit step: jwst's step on the same files, real data, products, refusals."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from support.detector_steps import Exposure, jwst_result, reference_file
+from support.fitted_ramps import (
+    CHARGELOSS,
+    DO_NOT_USE,
+    SATURATED,
+    assert_near,
+    assert_rates_agree,
+    draw,
+    flagged,
+    spoiled,
+)
+from support.step_contract import StepContract
+
+from calbatch.calibrate.errors import StepError
+from calbatch.calibrate.steps.ramp_fit import OPTIONAL, RampFitStep, refuse_saturated
+
+FIELDS = ("data", "err", "dq", "var_poisson", "var_rnoise")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(5)
+
+
+class Given:
+    """A drawn exposure with its references in files."""
+
+    def __init__(self, folder, rng, integrations=2, groups=6, instrument="NIRCAM", **facts):
+        times = {"nframes": 4, "groupgap": 1, "drop_frames1": 1}
+        ramps = flagged(draw(rng, integrations, groups, **times), rng, 0.08)
+        self.ramps = ramps = spoiled(ramps, rng)
+        self.exposure = Exposure(
+            ramps.data, ramps.groupdq, ramps.pixeldq,
+            instrument=instrument, exposure={**ramps.times, **facts},
+        )  # fmt: skip
+        self.references = {
+            "override_gain": reference_file(folder / "gain.fits", {"SCI": ramps.gain}),
+            "override_readnoise": reference_file(folder / "noise.fits", {"SCI": ramps.readnoise}),
+        }
+
+    def ours(self, **parameters):
+        return RampFitStep(**self.references, **parameters).run(self.model())
+
+    def model(self):
+        model = self.exposure.ours()
+        model.average_dark_current = self.ramps.dark
+        return model
+
+    def theirs(self, **parameters):
+        from jwst.ramp_fitting import RampFitStep as JwstStep
+
+        model = self.exposure.theirs()
+        model.average_dark_current = self.ramps.dark.copy()
+        with np.errstate(all="ignore"):
+            return jwst_result(JwstStep, model, **self.references, **parameters)
+
+
+def arrays(model):
+    return {name: np.asarray(getattr(model, name)) for name in FIELDS}
+
+
+@pytest.mark.agreement
+class TestAgreementWithJwst:
+    @pytest.mark.parametrize(
+        "parameters",
+        [
+            {},
+            {"suppress_one_group": False},
+            {"firstgroup": 1},
+            {"lastgroup": 3},
+            {"firstgroup": 2, "lastgroup": 4},
+            {"firstgroup": -2, "lastgroup": 99},
+            {"firstgroup": 4, "lastgroup": 2},
+            {"firstgroup": 5},
+            {"lastgroup": 0},
+            {"lastgroup": -1},
+        ],
+        ids=str,
+    )
+    def test_parameters(self, tmp_path, rng, parameters):
+        given = Given(tmp_path, rng)
+        self.compare(given.ours(**parameters), given.theirs(**parameters))
+
+    def test_one_group(self, tmp_path, rng):
+        given = Given(tmp_path, rng, groups=1)
+        self.compare(given.ours(), given.theirs())
+
+    def test_miri(self, tmp_path, rng):
+        given = Given(tmp_path, rng, instrument="MIRI")
+        given.ramps.groupdq[:, [0, -1]] |= np.uint8(DO_NOT_USE)
+        self.compare(given.ours(), given.theirs())
+
+    @pytest.mark.parametrize(
+        ("kind", "lamp", "wanted"),
+        [
+            ("NRS_IFU", "NONE", "IFUImageModel"),
+            ("NRS_LAMP", "IFU", "IFUImageModel"),
+            ("NRS_LAMP", "FIXEDSLIT", "ImageModel"),
+        ],
+    )
+    def test_integral_field_units(self, tmp_path, rng, kind, lamp, wanted):
+        given = Given(tmp_path, rng, instrument="NIRSPEC", type=kind)
+        model, theirs = given.model(), given.exposure.theirs()
+        model.meta.instrument.lamp_mode = theirs.meta.instrument.lamp_mode = lamp
+        from jwst.ramp_fitting import RampFitStep as JwstStep
+
+        with np.errstate(all="ignore"):
+            rate, _ = jwst_result(JwstStep, theirs, **given.references)
+        ours, rateints = RampFitStep(**given.references).run(model)
+        assert type(ours).__name__ == type(rate).__name__ == wanted
+        assert type(rateints).__name__ == "CubeModel"
+
+    def compare(self, ours, theirs):
+        for found, wanted in zip(ours, theirs, strict=True):
+            assert_rates_agree(arrays(found), arrays(wanted))
+            for path in ("cal_step.ramp_fit", "bunit_data", "bunit_err", "exposure.gain_factor"):
+                assert found[f"meta.{path}"] == wanted[f"meta.{path}"]
+
+    def test_gain_factor_comes_from_the_gain_reference(self, tmp_path, rng):
+        given = Given(tmp_path, rng)
+        fits.setval(given.references["override_gain"], "GAINFACT", value=2.5)
+        found = [model.meta.exposure.gain_factor for model in given.ours()]
+        assert found == [m.meta.exposure.gain_factor for m in given.theirs()] == [2.5, 2.5]
+
+    def test_optional_results(self, tmp_path, rng):
+        from stdatamodels.jwst import datamodels as jwst_models
+
+        given = Given(tmp_path, rng)
+        ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+        ours.mkdir()
+        theirs.mkdir()
+        given.ours(save_opt=True, opt_name="other", output_dir=str(ours))
+        given.theirs(save_opt=True, opt_name="other", output_dir=str(theirs))
+        (ours,), (theirs,) = ours.iterdir(), theirs.iterdir()
+        assert ours.name == theirs.name == "other_fitopt.fits"
+        with jwst_models.open(ours) as found, jwst_models.open(theirs) as wanted:
+            assert isinstance(found, jwst_models.RampFitOutputModel)
+            for name in OPTIONAL:
+                # 1e-4 DN is float32's rounding of the samples, which intercepts are sums of
+                assert_near(getattr(found, name), getattr(wanted, name), 1e-4, name)
+
+    def test_real_ramps(self, real_data):
+        folder = real_data / "nirspec_sub512"
+        step = RampFitStep(
+            override_gain=folder / "gain_syn.fits", override_readnoise=folder / "readnoise_syn.fits"
+        )
+        found = step.run(folder / "nrs1_sub512_syn_jump.fits")
+        for model, product in zip(found, ("rate", "rateints"), strict=True):
+            with fits.open(folder / f"nrs1_sub512_syn_{product}.fits") as hdus:
+                names = ("SCI", "ERR", "DQ", "VAR_POISSON", "VAR_RNOISE")
+                wanted = {
+                    field: hdus[name].data.astype(hdus[name].data.dtype.newbyteorder("="))
+                    for field, name in zip(FIELDS, names, strict=True)
+                }
+            assert_rates_agree(arrays(model), wanted)
+
+
+class TestContract(StepContract):
+    name = "ramp_fit"
+
+
+class TestOptionalContract(StepContract):
+    name = "ramp_fit"
+    parameters = {"save_opt": True}
+    test_nothing_is_computed_early = None  # the file's size must be known: segments are counted
+
+    def results(self):
+        made = []
+        for model in self.inputs():
+            step = self.step()
+            made += [*step.lazily(model), *(product for _, product in step.products())]
+        assert len(made) == 3
+        return made
+
+
+class TestProducts:
+    def test_saved_together(self, tmp_path, rng):
+        given = Given(tmp_path, rng)
+        RampFitStep(
+            **given.references, save_results=True, save_opt=True,
+            output_dir=str(tmp_path / "out"), output_file="one_uncal.fits",
+        ).run(given.model())  # fmt: skip
+        names = sorted(p.name for p in (tmp_path / "out").iterdir())
+        assert names == ["one_fitopt.fits", "one_rate.fits", "one_rateints.fits"]
+        with fits.open(tmp_path / "out" / "one_rateints.fits") as hdus:
+            assert hdus["SCI"].data.shape == given.ramps.data[:, 0].shape
+            assert hdus["SCI"].header["BUNIT"] == "DN/s"
+
+    def test_tables_go_to_the_integrations(self, tmp_path, rng):
+        given = Given(tmp_path, rng)
+        model = given.model()
+        columns = model.schema.fields["int_times"].columns
+        model.int_times = np.zeros(2, [(c.name, c.dtype) for c in columns])
+        rate, rateints = RampFitStep(**given.references).run(model)
+        assert rateints.int_times.shape == (2,)
+        assert "int_times" not in rate.schema.fields
+
+    def test_input_is_unchanged(self, tmp_path, rng):
+        given = Given(tmp_path, rng)
+        model = given.model()
+        RampFitStep(**given.references, firstgroup=1, lastgroup=4).run(model)[0].data.compute()
+        np.testing.assert_array_equal(np.asarray(model.groupdq), given.ramps.groupdq)
+
+
+class TestRefusals:
+    def test_likely(self, tmp_path, rng):
+        with pytest.raises(StepError, match="LIKELY is not supported yet"):
+            Given(tmp_path, rng).ours(algorithm="LIKELY")
+
+    def test_read_times(self, tmp_path, rng):
+        with pytest.raises(StepError, match="read_times is not supported yet"):
+            Given(tmp_path, rng, read_times=[[1], [2]]).ours()
+
+    @pytest.mark.parametrize(
+        ("fact", "keyword"),
+        [("group_time", "TGROUP"), ("frame_time", "TFRAME"), ("nframes", "NFRAMES")],
+    )
+    @pytest.mark.parametrize("value", [None, 0])
+    def test_no_times(self, tmp_path, rng, fact, keyword, value):
+        with pytest.raises(StepError, match=f"needs a positive {keyword}"):
+            Given(tmp_path, rng, **{fact: value}).ours()
+
+    def test_all_saturated_from_the_start(self, tmp_path, rng):
+        given = Given(tmp_path, rng)
+        given.ramps.groupdq[:, 0] |= np.uint8(SATURATED)
+        assert given.theirs() == (None, None)
+        rate, _ = given.ours()
+        with pytest.raises(StepError, match="every ramp is saturated in its first group"):
+            rate.save(tmp_path / "rate.fits")
+        assert not list(tmp_path.glob("*rate*"))
+
+    def test_one_ramp_not_saturated_is_enough(self):
+        assert refuse_saturated({"unsaturated": np.array([0, 1])}, where="") == {}
+
+
+def test_maximum_cores_is_said_to_have_no_effect_once(tmp_path, rng, caplog):
+    caplog.set_level("INFO")
+    given = Given(tmp_path, rng)
+    for _ in range(2):
+        given.ours(maximum_cores="half")
+    assert caplog.text.count("maximum_cores has no effect") == 1
+
+
+def test_charge_loss_flags_alone_do_not_change_other_pixels(tmp_path, rng):
+    given = Given(tmp_path, rng)
+    given.ramps.groupdq[...] &= np.uint8(~CHARGELOSS & 0xFF)
+    before = arrays(given.ours()[0])
+    given.ramps.groupdq[0, -1, 2, 3] |= np.uint8(CHARGELOSS | DO_NOT_USE)
+    after = arrays(given.ours()[0])
+    for name, array in after.items():
+        changed = np.argwhere(~((array == before[name]) | (array != array)))
+        assert changed.tolist() in ([], [[2, 3]]), name

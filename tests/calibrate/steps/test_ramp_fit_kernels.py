@@ -1,0 +1,211 @@
+"""The ramp fit's kernels against stcal's, on ramps of every kind."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.fitted_ramps import (
+    DO_NOT_USE,
+    FIELDS,
+    FLAGS,
+    SATURATED,
+    assert_near,
+    assert_rates_agree,
+    draw,
+    every_pattern,
+    flagged,
+    jwst_fit,
+    our_fit,
+    our_segments,
+    spoiled,
+)
+
+from calbatch.calibrate.errors import StepError
+from calbatch.calibrate.steps.ramp_fit import (
+    OPTIONAL,
+    all_usable,
+    fit_ramps,
+    kept_groups,
+    usable_groups,
+)
+
+pytestmark = pytest.mark.agreement
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(11)
+
+
+def agree(ramps, *, suppress=True, window=(None, None), ours=None, kept=None):
+    """Hold our rates to jwst's."""
+    wanted = jwst_fit(ramps, suppress=suppress, window=window)
+    found = our_fit(ramps, suppress=suppress, window=ours, kept=kept)
+    assert_rates_agree(found[0], wanted[0])
+    assert_rates_agree(found[1], wanted[1])
+
+
+class TestRates:
+    @pytest.mark.parametrize("frames", [(1, 0), (4, 1)], ids=["single", "averaged"])
+    @pytest.mark.parametrize("integrations", [1, 3])
+    @pytest.mark.parametrize("groups", [1, 2, 3, 4, 5, 10, 120])
+    def test_unflagged_ramps(self, rng, groups, integrations, frames):
+        agree(draw(rng, integrations, groups, nframes=frames[0], groupgap=frames[1]))
+
+    @pytest.mark.parametrize("suppress", [True, False])
+    @pytest.mark.parametrize("frames", [(1, 0), (4, 1)], ids=["single", "averaged"])
+    @pytest.mark.parametrize("integrations", [1, 3])
+    @pytest.mark.parametrize("groups", [1, 2, 3, 4, 5, 10, 120])
+    def test_flagged_and_spoiled_ramps(self, rng, groups, integrations, frames, suppress):
+        ramps = draw(rng, integrations, groups, nframes=frames[0], groupgap=frames[1])
+        agree(spoiled(flagged(ramps, rng), rng), suppress=suppress)
+
+    @pytest.mark.parametrize("suppress", [True, False])
+    @pytest.mark.parametrize("integrations", [1, 2])
+    @pytest.mark.parametrize("groups", [1, 2, 3, 4])
+    def test_every_pattern_of_flags(self, rng, groups, integrations, suppress):
+        ramps = draw(rng, integrations, groups, 26, 26, nframes=4, groupgap=1)
+        agree(every_pattern(ramps), suppress=suppress)
+
+    def test_every_pattern_of_good_groups(self, rng):
+        ramps = draw(rng, 1, 9, 16, 32)
+        agree(every_pattern(ramps, (0, DO_NOT_USE)), suppress=False)
+
+    def test_more_pixels_than_are_taken_at_a_time(self, rng):
+        agree(flagged(draw(rng, 1, 3, rows=17, columns=73), rng))
+
+    @settings(max_examples=25, deadline=None)
+    @given(
+        seed=st.integers(0, 2**32 - 1),
+        integrations=st.integers(1, 4),
+        groups=st.integers(1, 14),
+        frames=st.tuples(st.sampled_from([1, 2, 4, 8]), st.integers(0, 3)),
+        chance=st.sampled_from([0.01, 0.1, 0.3, 0.6]),
+        flags=st.sets(st.sampled_from(FLAGS)),
+        suppress=st.booleans(),
+        data=st.data(),
+    )
+    def test_drawn(self, seed, integrations, groups, frames, chance, flags, suppress, data):
+        rng = np.random.default_rng(seed)
+        ramps = draw(rng, integrations, groups, 4, 12, nframes=frames[0], groupgap=frames[1])
+        ramps = spoiled(flagged(ramps, rng, chance, sorted(flags)), rng, chance)
+        first = data.draw(st.integers(0, max(groups - 2, 0)))
+        last = data.draw(st.integers(min(first + 1, groups - 1), groups - 1))
+        if first >= last:
+            first, last = 0, groups - 1  # jwst ignores such a choice
+        agree(ramps, suppress=suppress, window=(first, last), ours=(first, last + 1))
+
+
+class TestOptionalResults:
+    @pytest.mark.parametrize("suppress", [True, False])
+    @pytest.mark.parametrize("integrations", [1, 3])
+    @pytest.mark.parametrize("groups", [1, 2, 3, 5, 30])
+    def test_segments(self, rng, groups, integrations, suppress):
+        ramps = draw(rng, integrations, groups, nframes=4, groupgap=1, drop_frames1=2)
+        self.compare(spoiled(flagged(ramps, rng), rng), suppress)
+
+    def test_every_pattern_of_flags(self, rng):
+        self.compare(every_pattern(draw(rng, 1, 4, 26, 26)), True)
+
+    def test_ramps_without_jumps(self, rng):
+        self.compare(draw(rng, 1, 5), True)
+
+    @staticmethod
+    def compare(ramps, suppress):
+        wanted = jwst_fit(ramps, suppress=suppress, save_opt=True)[2]
+        found = our_segments(ramps, suppress=suppress)
+        assert tuple(found) == OPTIONAL
+        for name, array in found.items():
+            if 0 in wanted[name].shape:  # jwst: an array without planes; here one plane of zeros
+                assert not array.any()
+                continue
+            # Intercepts and jumps are differences of samples: 1e-4 DN is float32's rounding there.
+            assert_near(array, wanted[name], 1e-4, name)
+
+
+class TestMiri:
+    def test_groups_unusable_all_over_are_left_out(self, rng):
+        ramps = self.miri(rng, 2, 9, first=2)
+        found = [usable_groups(ramps.groupdq, settings=ramps.settings())]
+        kept = kept_groups(found, where="x")
+        assert kept == (2, 8)
+        agree(ramps, kept=kept)
+
+    @pytest.mark.parametrize("window", [(0, 5), (3, 6)])
+    def test_with_a_window(self, rng, window):
+        ramps = self.miri(rng, 1, 9, first=1)
+        ours = window[0], window[1] + 1
+        found = usable_groups(ramps.groupdq, settings=ramps.settings(window=ours))
+        agree(ramps, window=window, ours=ours, kept=kept_groups([found], where="x"))
+
+    def test_a_group_usable_anywhere_is_kept(self, rng):
+        ramps = self.miri(rng, 1, 6, first=1)
+        ramps.groupdq[0, 0, 3, 5] = 0
+        found = [
+            usable_groups(r.groupdq, settings=r.settings(suppress=False)) for r in halves(ramps)
+        ]
+        assert kept_groups(found, where="x") == (0, 5)
+        assert not all_usable(found)
+        assert not all_usable(found[:1])
+
+    def test_suppressed_ramps_do_not_keep_a_group(self, rng):
+        ramps = draw(rng, 1, 4)
+        ramps.groupdq[:] = DO_NOT_USE
+        ramps.groupdq[0, 1:, 0] = 0
+        ramps.groupdq[0, 0, 1] = 0  # one good group: suppressed
+        for suppress, kept in ((True, (1, 4)), (False, (0, 4))):
+            found = usable_groups(ramps.groupdq, settings=ramps.settings(suppress))
+            assert kept_groups([found], where="x") == kept
+
+    @pytest.mark.parametrize("left", [0, 1])
+    def test_too_few_groups(self, rng, left):
+        ramps = draw(rng, 1, 2)
+        ramps.groupdq[:, left:] = DO_NOT_USE
+        found = usable_groups(ramps.groupdq, settings=ramps.settings(suppress=False))
+        with pytest.raises(StepError, match=f"x: has {left} groups"):
+            kept_groups([found], where="x")
+
+    @staticmethod
+    def miri(rng, integrations, groups, first):
+        """Draw a ramp as MIRI's first-frame and last-frame steps leave it."""
+        ramps = spoiled(flagged(draw(rng, integrations, groups), rng), rng)
+        ramps.groupdq[:, :first] |= np.uint8(DO_NOT_USE)
+        ramps.groupdq[:, -1] |= np.uint8(DO_NOT_USE)
+        return ramps.__class__(**{**vars(ramps), "instrument": "MIRI"})
+
+
+def halves(ramps):
+    return ramps.rows(0, 4), ramps.rows(4, 8)
+
+
+def test_tiles_are_equal_to_the_whole_bit_for_bit(rng):
+    ramps = spoiled(flagged(draw(rng, 2, 7, rows=40, columns=33), rng, 0.05), rng)
+    whole = our_fit(ramps)
+    for height in (1, 3, 16):
+        parts = [our_fit(ramps.rows(r, min(r + height, 40))) for r in range(0, 40, height)]
+        for product, name in itertools.product(range(2), FIELDS):
+            joined = np.concatenate([part[product][name] for part in parts], axis=-2)
+            assert joined.tobytes() == whole[product][name].tobytes(), (height, name)
+
+
+def test_inputs_may_be_read_only_and_strided(rng):
+    ramps = flagged(draw(rng, 2, 5, rows=12), rng)
+    arrays, references = ramps.rows(3, 9).ours()  # views into larger arrays
+    for array in (*arrays, *references.values()):
+        array.flags.writeable = False
+    found = fit_ramps(*arrays, **references, settings=ramps.settings())
+    whole, each = our_fit(ramps)
+    wanted = [*whole.values(), *each.values()]
+    for array, all_rows in zip(found, wanted, strict=False):
+        np.testing.assert_array_equal(array, all_rows[..., 3:9, :])
+
+
+def test_ramps_not_saturated_from_the_start_are_counted(rng):
+    ramps = draw(rng, 2, 4, rows=3, columns=5)
+    ramps.groupdq[:, 0] = SATURATED
+    ramps.groupdq[1, 0, 2, 1] = 0
+    arrays, references = ramps.ours()
+    *_, counts = fit_ramps(*arrays, **references, settings=ramps.settings())
+    assert counts.tolist() == [0, 0, 1]
