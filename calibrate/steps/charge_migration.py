@@ -1,4 +1,4 @@
-"""Flag the groups of bright pixels from which charge migrated: off by default, and not supported yet."""
+"""Flag the groups of bright pixels from which charge migrated (not supported yet)."""
 
 from calbatch.calibrate.steps._later import LaterStep
 
