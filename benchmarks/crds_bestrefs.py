@@ -87,22 +87,22 @@ def compare_answers(client: Client, official: Action, headers: Headers) -> None:
             assert one.name == (None if theirs[kind].startswith("NOT FOUND") else theirs[kind])
 
 
-def time_ours(client: Client, headers: Headers) -> float:
-    """Time a new client's first pass and the later ones; give the warm time."""
+def time_ours(client: Client, headers: Headers) -> dict[str, float]:
+    """Time a new client's first pass and the later ones; give the warm times by what was asked."""
     start = time.process_time()
     fresh = Client(client.cache.root, client.context, mode="local")
     first = milliseconds(fresh.best_references, headers)
-    seconds = time.process_time() - start
-    others = milliseconds(fresh.best_references, draw_headers(client, len(headers), seed=1))
-    warm = best_of(fresh.best_references, headers)
-    print(f"  ours, cold: rules and pass {seconds:9.2f} s")
+    print(f"  ours, cold: rules and pass {time.process_time() - start:9.2f} s")
     print(f"  ours, first pass           {first:9.3f} ms/header")
-    print(f"  ours, warm, other headers  {others:9.3f} ms/header")
-    print(f"  ours, warm                 {warm:9.3f} ms/header")
-    return warm
+    others = [draw_headers(client, len(headers), seed) for seed in (1, 2, 3)]
+    unseen = min(milliseconds(fresh.best_references, drawn) for drawn in others)
+    print(f"  ours, warm, unseen headers {unseen:9.3f} ms/header")
+    again = best_of(fresh.best_references, headers)
+    print(f"  ours, warm, the same again {again:9.3f} ms/header")
+    return {"unseen": unseen, "the same again": again}
 
 
-def time_official(client: Client, headers: Headers, warm: float) -> None:
+def time_official(client: Client, headers: Headers, ours: dict[str, float]) -> None:
     """Time the official client's two ways, and compare what they find."""
     import crds
     from crds.core import log, rmap
@@ -124,8 +124,8 @@ def time_official(client: Client, headers: Headers, warm: float) -> None:
         ("get_best_references", 20, best_of(in_process, headers, passes=2)),
         ("getrecommendations ", 500, milliseconds(public, typed[:50])),
     ):
-        ratio = f"{took / warm:6.0f} times ours (goal {goal})"
-        print(f"  crds, {name}  {took:9.3f} ms/header {ratio}")
+        ratios = ", ".join(f"{took / time:.0f} times ours ({what})" for what, time in ours.items())
+        print(f"  crds, {name}  {took:9.3f} ms/header: goal {goal}, {ratios}")
     compare_answers(client, in_process, headers)
 
 

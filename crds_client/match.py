@@ -18,7 +18,7 @@ from calbatch.crds_client.conditioning import alternatives, condition_value, is_
 from calbatch.crds_client.patterns import HIT, MISS, Pattern, compile_pattern
 from calbatch.crds_client.selectors import Header, Rejected, Selector, Unmatched, follow
 
-_Groups = tuple[tuple[int, ...], ...]
+_Groups = tuple[int, ...]
 
 _MEMORY = 20_000
 """Values remembered before starting anew: bounds memory over endless distinct headers."""
@@ -151,41 +151,54 @@ class Match(Selector):
             for index, name in enumerate(parameters)
         ]
         self._all = (1 << len(keys)) - 1
-        self._ranked: dict[tuple[str | None, ...], tuple[_Groups, str]] = {}
-        self._merged: dict[tuple[int, ...], Selector] = {}
+        self._ranked: dict[tuple[str | None, ...], _Groups] = {}
+        self._grouped: dict[int, Any] = {}
 
     def choose(self, header: Header) -> Any:
         """See `Selector.choose`."""
-        values = tuple([header.get(name) for name in self.parameters])
-        ranked = self._ranked.get(values)
-        if ranked is None:
+        get = header.get
+        values = tuple([get(name) for name in self.parameters])
+        groups = self._ranked.get(values)
+        if groups is None:
             if len(self._ranked) >= _MEMORY:
                 self._ranked.clear()
-            ranked = self._ranked[values] = (self._rank(values), self._shown(values))
+                self._grouped.clear()
+            groups = self._ranked[values] = self._rank(values)
         reason = "no rule fits"
-        for group in ranked[0]:
+        for group in groups:
+            choice = self._grouped.get(group)
+            if choice is None:
+                choice = self._grouped[group] = self._choice(tuple(_bits(group)))
+            if type(choice) is str:
+                return choice
             try:
-                return follow(self._choice(group), header)
+                return follow(choice, header)
             except Unmatched as error:
                 reason = str(error)
-        raise Unmatched(f"{reason} ({ranked[1]})")
+        raise Unmatched(f"{reason} ({self._shown(values)})")
 
     def _shown(self, values: tuple[str | None, ...]) -> str:
         pairs = zip(self.parameters, values, strict=True)
-        return ", ".join(f"{name}={value!r}" for name, value in pairs)
+        return ", ".join([f"{name}={value!r}" for name, value in pairs])
 
     def _rank(self, values: tuple[str | None, ...]) -> _Groups:
         """Give the rules that fit, in groups of equal weight, the heaviest first."""
-        left, weights = self._all, []
+        left, heavier = self._all, []
         for column, value in zip(self._columns, values, strict=True):
             fits, hits = column.find(value)
             left &= fits
-            weights.append(hits)
-        groups: dict[int, list[int]] = {}
-        for row in _bits(left):
-            weight = sum(hits >> row & 1 for hits in weights)
-            groups.setdefault(weight, []).append(row)
-        return tuple(tuple(groups[weight]) for weight in sorted(groups, reverse=True))
+            if hits:
+                heavier.append(hits)
+        if not left:
+            return ()
+        groups = [left]  # by weight
+        for hits in heavier:
+            groups.append(0)
+            for weight in range(len(groups) - 2, -1, -1):
+                if gains := groups[weight] & hits:
+                    groups[weight] ^= gains
+                    groups[weight + 1] |= gains
+        return tuple([group for group in reversed(groups) if group])
 
     def _choice(self, group: tuple[int, ...]) -> Any:
         first = self.choices[group[0]]
@@ -196,12 +209,10 @@ class Match(Selector):
             raise Rejected(f"these rules fit equally well: {keys}")
         if not isinstance(first, Selector):
             return self._names(group)
-        if group not in self._merged:
-            merged = first
-            for row in group[1:]:
-                merged = merged.merge(self.choices[row])
-            self._merged[group] = merged
-        return self._merged[group]
+        merged = first
+        for row in group[1:]:
+            merged = merged.merge(self.choices[row])
+        return merged
 
     def _names(self, group: tuple[int, ...]) -> tuple[Any, ...]:
         choices = tuple(self.choices[row] for row in group)

@@ -325,7 +325,7 @@ def _holds(condition: Expression, header: Header, *, otherwise: bool) -> bool:
 
 
 def _resolution(choice: Any) -> Resolution:
-    if isinstance(choice, str):
+    if type(choice) is str:
         return _one_name(choice)
     return Resolution("found", tuple(n for n in flat_names(choice) if n not in NOT_APPLICABLE))
 

@@ -109,7 +109,8 @@ class UseAfter(Selector):
         index = bisect.bisect_right(self.keys, value) - 1
         if index < 0:
             raise Unmatched(f"{_named(self.parameters)} is before every rule")
-        return follow_only(self.choices[index], header)
+        choice = self.choices[index]
+        return choice if type(choice) is str else follow_only(choice, header)
 
     def position(self, header: Header) -> Any:
         """Give the header's date and time, in the form in which keys are compared."""
@@ -235,8 +236,11 @@ def header_date(parameters: tuple[str, ...], header: Header) -> str:
     Rejected
         If one is missing, ``UNDEFINED`` or malformed.
     """
-    _require(parameters, header)
-    return _joined_date(parameters, tuple([header[name] for name in parameters]))
+    try:
+        values = tuple([header[name] for name in parameters])
+    except KeyError as error:
+        raise Rejected(f"{error.args[0]} is missing") from None
+    return _joined_date(parameters, values)
 
 
 @functools.lru_cache(maxsize=16384)
