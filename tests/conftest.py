@@ -1,5 +1,6 @@
 """Fixtures and settings shared by every test."""
 
+import gc
 import os
 from collections.abc import Generator
 from pathlib import Path
@@ -26,6 +27,17 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data: {folder} is not a folder (set CALBATCH_REAL_DATA)")
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _little_to_collect() -> None:
+    """Take what is there by now out of garbage collection.
+
+    jwst collects garbage after every step; with everything that tests import it takes longer than
+    the step.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
