@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.calibrate.jit import inner_kernel
 from calbatch.calibrate.steps._ramp_fit_plan import Plan
 from calbatch.models import dq
+from calbatch.models.jit import inner_kernel
 
 # Flags of samples, which are those of pixels too; numba takes them as they are now.
 DO_NOT_USE = dq.DO_NOT_USE
@@ -30,6 +30,7 @@ Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.uint8]
 Places = npt.NDArray[np.intp]
+Words = npt.NDArray[np.uint32]
 
 
 class Block(NamedTuple):
@@ -59,7 +60,7 @@ class Block(NamedTuple):
     ramps: Singles
     flags: Flags
     seen: Flags
-    added: npt.NDArray[np.uint32]
+    added: Words
     alone: Flags
     differences: Floats
     starts: Places

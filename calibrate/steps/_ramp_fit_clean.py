@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from calbatch.calibrate.jit import inner_kernel
 from calbatch.calibrate.steps._ramp_fit_block import Flags, Floats, Singles
 from calbatch.calibrate.steps._ramp_fit_plan import Plan
 from calbatch.calibrate.steps._ramp_fit_segments import LARGE_VARIANCE
+from calbatch.models.jit import inner_kernel
 
 
 class Whole(NamedTuple):

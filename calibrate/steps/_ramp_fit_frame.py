@@ -8,7 +8,6 @@ import math
 
 import numpy as np
 
-from calbatch.calibrate.jit import inner_kernel, kernel
 from calbatch.calibrate.steps._ramp_fit_block import (
     BAD_GAIN,
     SATURATED,
@@ -16,6 +15,7 @@ from calbatch.calibrate.steps._ramp_fit_block import (
     Flags,
     Floats,
     Singles,
+    Words,
     gather,
 )
 from calbatch.calibrate.steps._ramp_fit_clean import (
@@ -28,6 +28,7 @@ from calbatch.calibrate.steps._ramp_fit_odd import add_odd_rates, fit_odd
 from calbatch.calibrate.steps._ramp_fit_plan import Plan
 from calbatch.calibrate.steps._ramp_fit_segments import LARGE_VARIANCE, capped, group_noise
 from calbatch.calibrate.steps._ramp_fit_work import Exposure, Rates, Stretch
+from calbatch.models.jit import inner_kernel, kernel
 
 
 @kernel
@@ -41,7 +42,7 @@ def fit_pixels(exposure: Exposure, plan: Plan, rate: Rates, rateints: Rates, wor
     plan : Plan
         What all fits share.
     rate, rateints : Rates
-        To fill: the mean over integrations, and each integration.
+        To fill: the mean over integrations, as one integration, and each integration.
     work : Stretch
         See `make_stretch`.
     """
@@ -49,47 +50,69 @@ def fit_pixels(exposure: Exposure, plan: Plan, rate: Rates, rateints: Rates, wor
     integrations, _, pixels = exposure.data.shape
     for start in range(0, pixels, size):
         low = min(start, pixels - size)  # the last stretch may do some of the one before again
-        gain = exposure.gain[low : low + size]
-        _prepare(exposure, low, plan, work)
+        high = low + size
+        gain = exposure.gain[low:high]
+        _start_noise(exposure.readnoise[low:high], gain, plan, work)
+        _start_flags(exposure.pixeldq[low:high], gain, work)
+        _start_sums(integrations, work)
         count = 0
         for integ in range(integrations):
             count = _add_rates(exposure, integ, low, plan, work)
-        set_currents(work.current, exposure.dark[low : low + size], integrations)
+        set_currents(work.current, exposure.dark[low:high], integrations)
         whole_ramp(gain, work.noise, work.current, work.valid, plan, work.whole)
         for integ in range(integrations):
             ramps = exposure.data[integ]
             if plan.last - plan.first > 1:
                 fit_whole(ramps, low, gain, work.noise, plan, work.classes, work.slope)
-                _give_whole(work, integ, low, rateints)
+                _give_whole(work, work.odd[integ], _part(rateints, integ, low, high))
             if integrations > 1:
                 odd = work.odd[integ]
                 count = gather(ramps, exposure.groupdq[integ], low, odd, plan, work.block)
             fit_odd(exposure, integ, low, count, plan, work, rateints)
-        _combine(work, low, rate)
+        _combine(work, _part(rate, 0, low, high))
 
 
 @inner_kernel
-def _prepare(exposure: Exposure, low: int, plan: Plan, work: Stretch) -> None:
-    """Set a stretch's flags and start its sums."""
-    size = work.noise.size
+def _part(rates: Rates, integ: int, low: int, high: int) -> Rates:
+    """Cut a stretch out: an index with an offset would keep loops from being vectorised."""
+    return Rates(
+        rates.data[integ, low:high],
+        rates.err[integ, low:high],
+        rates.dq[integ, low:high],
+        rates.var_poisson[integ, low:high],
+        rates.var_rnoise[integ, low:high],
+    )
+
+
+@inner_kernel
+def _start_noise(readnoise: Singles, gain: Singles, plan: Plan, work: Stretch) -> None:
     few = plan.last - plan.first < 2
-    for c in range(size):
-        noise = group_noise(exposure.readnoise[low + c], exposure.gain[low + c], plan)
-        work.noise[c] = noise
-        work.unfit[c] = np.uint8(few or not (noise > 0.0 and noise < math.inf))
-    for c in range(size):
-        flags = exposure.pixeldq[low + c]
-        bad = np.uint32(0) if exposure.gain[low + c] > 0.0 else np.uint32(BAD_GAIN)
-        work.dq[c] = flags | bad
-    for c in range(size):
+    for c in range(gain.size):
+        work.noise[c] = group_noise(readnoise[c], gain[c], plan)
+    for c in range(gain.size):
+        fine = work.noise[c] > 0.0 and work.noise[c] < math.inf
+        work.unfit[c] = np.uint8(few or not fine)
+
+
+@inner_kernel
+def _start_flags(pixeldq: Words, gain: Singles, work: Stretch) -> None:
+    for c in range(gain.size):
+        bad = np.uint32(0) if gain[c] > 0.0 else np.uint32(BAD_GAIN)
+        work.dq[c] = pixeldq[c] | bad
+    for c in range(gain.size):
         work.valid[c] = np.uint8((work.dq[c] & np.uint32(UNUSABLE)) == 0)
+
+
+@inner_kernel
+def _start_sums(integrations: int, work: Stretch) -> None:
     sums = work.sums
-    for c in range(size):
+    for c in range(work.noise.size):
         sums.slope[c], sums.read[c], sums.poisson[c] = 0.0, 0.0, 0.0
-    for c in range(size):
-        sums.uncharged[c], sums.whole[c], work.current[c] = 0.0, exposure.data.shape[0], 0.0
-    for c in range(size):
+    for c in range(work.noise.size):
+        sums.uncharged[c], sums.whole[c], work.current[c] = 0.0, integrations, 0.0
+    for c in range(work.noise.size):
         sums.charged[c], sums.partial[c] = 0, 0
+    for c in range(work.noise.size):
         sums.any_flag[c], sums.every_flag[c] = 0, UNUSABLE
 
 
@@ -118,50 +141,52 @@ def set_currents(current: Floats, dark: Singles, integrations: int) -> None:
 
 
 @inner_kernel
-def _give_whole(work: Stretch, integ: int, low: int, given: Rates) -> None:
+def _give_whole(work: Stretch, odd: Flags, given: Rates) -> None:
     """Give an integration its whole ramps' rates, and add them to the sums."""
-    whole, total, odd = work.whole, work.sums.slope, work.odd[integ]
+    whole, total = work.whole, work.sums.slope
     for c in range(odd.size):
-        given.data[integ, low + c] = work.slope[c] * whole.scale[c]
+        given.data[c] = work.slope[c] * whole.scale[c]
     for c in range(odd.size):
         part = work.slope[c] * whole.read[c]
         total[c] += part if odd[c] == 0 else 0.0
     for c in range(odd.size):
-        given.err[integ, low + c] = whole.err[c]
-        given.var_poisson[integ, low + c] = whole.var_poisson[c]
+        given.err[c] = whole.err[c]
+        given.var_poisson[c] = whole.var_poisson[c]
     for c in range(odd.size):
-        given.dq[integ, low + c] = work.dq[c]
-        given.var_rnoise[integ, low + c] = whole.var_read[c]
+        given.dq[c] = work.dq[c]
+        given.var_rnoise[c] = whole.var_read[c]
 
 
 @inner_kernel
-def _combine(work: Stretch, low: int, given: Rates) -> None:
+def _combine(work: Stretch, given: Rates) -> None:
     """Give the mean rates over integrations."""
     sums, whole = work.sums, work.whole
     _add_whole(sums.read, whole.read, sums.whole)
     _add_whole(sums.poisson, whole.poisson, sums.whole)
     for c in range(work.dq.size):
         every = sums.every_flag[c] if sums.whole[c] == 0.0 else np.uint32(0)
-        flags = work.dq[c] | sums.any_flag[c] | every
-        given.dq[low + c] = flags | (np.uint32(SATURATED) if sums.partial[c] != 0 else np.uint32(0))
-        work.valid[c] = np.uint8((flags & np.uint32(UNUSABLE)) == 0)
+        given.dq[c] = work.dq[c] | sums.any_flag[c] | every
+    for c in range(work.dq.size):
+        work.valid[c] = np.uint8((given.dq[c] & np.uint32(UNUSABLE)) == 0)
+    for c in range(work.dq.size):
+        given.dq[c] |= np.uint32(SATURATED) if sums.partial[c] != 0 else np.uint32(0)
     _invert(sums.read, work.valid)
     _invert(sums.poisson, work.valid)
     for c in range(work.dq.size):
-        given.var_rnoise[low + c] = sums.read[c]
-        given.var_poisson[low + c] = sums.poisson[c]
+        given.var_rnoise[c] = sums.read[c]
+        given.var_poisson[c] = sums.poisson[c]
     for c in range(work.dq.size):
-        given.err[low + c] = math.sqrt(sums.read[c] + sums.poisson[c])
+        given.err[c] = math.sqrt(sums.read[c] + sums.poisson[c])
     for c in range(work.dq.size):
         slope = sums.slope[c] * sums.read[c]
-        given.data[low + c] = slope if work.valid[c] != 0 else math.nan
+        given.data[c] = slope if work.valid[c] != 0 else math.nan
     for c in range(work.dq.size):
         if sums.charged[c] != 0:
             charged = sums.uncharged[c]
             heard = whole.var_read[c] > 0.0 and sums.whole[c] > 0.0
             charged += sums.whole[c] * whole.read[c] if heard else 0.0
             if charged > 0.0:
-                given.var_rnoise[low + c] = capped(1.0 / charged)
+                given.var_rnoise[c] = capped(1.0 / charged)
 
 
 @inner_kernel

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 
-from calbatch.calibrate.jit import inner_kernel
 from calbatch.calibrate.steps._ramp_fit_block import (
     CHARGELOSS,
     DO_NOT_USE,
@@ -31,6 +30,7 @@ from calbatch.calibrate.steps._ramp_fit_segments import (
     split,
 )
 from calbatch.calibrate.steps._ramp_fit_work import Exposure, Rates, Stretch
+from calbatch.models.jit import inner_kernel
 
 
 @inner_kernel

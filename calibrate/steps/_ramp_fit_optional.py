@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from calbatch.calibrate.jit import inner_kernel, kernel
 from calbatch.calibrate.steps._ramp_fit_block import (
     JUMP_DET,
     SATURATED,
@@ -28,6 +27,7 @@ from calbatch.calibrate.steps._ramp_fit_segments import (
     split,
 )
 from calbatch.calibrate.steps._ramp_fit_work import Exposure, Stretch
+from calbatch.models.jit import inner_kernel, kernel
 
 _POWERS = np.array(POWERS, np.float32)
 

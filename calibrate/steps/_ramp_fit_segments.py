@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from calbatch.calibrate.jit import inner_kernel
 from calbatch.calibrate.steps._ramp_fit_block import (
     JUMP_DET,
     PERSISTENCE,
@@ -18,6 +17,7 @@ from calbatch.calibrate.steps._ramp_fit_block import (
     Singles,
 )
 from calbatch.calibrate.steps._ramp_fit_plan import Plan, packed
+from calbatch.models.jit import inner_kernel
 
 LARGE_VARIANCE = 1.0e6
 """Variances from here on are given as 0: such a segment says nothing about the rate."""
