@@ -1,0 +1,184 @@
+"""Products as the rest of the JWST ecosystem sees them: opened, read and calibrated on by jwst."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from jwst.flatfield import FlatFieldStep
+from jwst.photom import PhotomStep
+from jwst.pipeline import Detector1Pipeline as JwstDetector1
+from stdatamodels.jwst import datamodels as jwst_models
+from support.agreement import assert_close
+from support.simulated import SmallExposure, offline, small_exposure
+
+from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
+from calbatch.calibrate.simulate import Noise
+from calbatch.models import datamodels
+
+# jwst and what it stands on warn of their own future; where warnings matter they are errors below.
+pytestmark = [pytest.mark.agreement, pytest.mark.filterwarnings("ignore")]
+
+ALLOWED = {
+    "DATE": "when the file was written",
+    "CALBATCH": "calbatch's version; CAL_VER is the jwst release whose numbers it gives",
+    "CAL_VCS": "jwst's own revision",
+    "CRDS_VER": "the version of the CRDS client, which is calbatch's own",
+    "CHECKSUM": "jwst writes none",
+    "DATASUM": "jwst writes none",
+    "XPOSURE": "in the raw header and in no schema: jwst drops such cards from rates",
+    "TELAPSE": "in the raw header and in no schema: jwst drops such cards from rates",
+}
+"""Keywords in which our headers differ from jwst's, and why."""
+
+EXPOSURES = {
+    "NIRCam": {"detector": "NRCA1", "nframes": 2, "groupgap": 1},
+    "NIRISS": {"detector": "NIS"},
+    "FGS": {"detector": "GUIDER1"},
+    "NIRSpec IFU": {"detector": "NRS1", "exposure_type": "NRS_IFU"},
+}
+
+
+@dataclass(frozen=True)
+class Products:
+    """One exposure's rate and rateints, ours and jwst's."""
+
+    exposure: SmallExposure
+    ours: dict[str, Path]
+    theirs: dict[str, Path]
+
+
+_made: dict[str, Products] = {}
+
+
+@pytest.fixture
+def products(request, tmp_path_factory):
+    """Return an instrument's products, calibrated once by both pipelines."""
+    name = request.param
+    if name not in _made:
+        exposure = small_exposure(
+            nints=2,
+            ngroups=5,
+            noise=Noise(cosmic_rays=500.0, bad_references=0.02),
+            **EXPOSURES[name],
+        )
+        with offline(exposure.set):
+            found = [
+                _calibrated(pipeline, exposure.path, tmp_path_factory.mktemp("products"))
+                for pipeline in (Detector1Pipeline, JwstDetector1)
+            ]
+        _made[name] = Products(exposure, *found)
+    return _made[name]
+
+
+def _calibrated(pipeline, raw, folder):
+    pipeline.call(str(raw), save_results=True, output_dir=str(folder))
+    return {suffix: next(folder.glob(f"*_{suffix}.fits")) for suffix in ("rate", "rateints")}
+
+
+every_instrument = pytest.mark.parametrize("products", EXPOSURES, indirect=True)
+each_product = pytest.mark.parametrize("suffix", ["rate", "rateints"])
+
+
+@each_product
+@every_instrument
+def test_jwst_opens_them_without_a_warning(products, suffix, monkeypatch):
+    monkeypatch.setenv("STRICT_VALIDATION", "true")
+    with jwst_models.open(products.theirs[suffix]) as theirs, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with jwst_models.open(products.ours[suffix]) as ours:
+            ours.validate()
+            assert type(ours) is type(theirs)
+            for name in ("data", "err", "dq", "var_poisson", "var_rnoise"):
+                found, wanted = getattr(ours, name), getattr(theirs, name)
+                assert found.dtype == wanted.dtype
+                error = np.nan_to_num(theirs.err)
+                noise = error**2 if name.startswith("var") else error
+                assert_close(found, wanted, noise, f"{suffix} {name}")
+
+
+@every_instrument
+def test_an_ifu_rate_is_an_ifu_image(products):
+    ifu = products.exposure.header["EXP_TYPE"] == "NRS_IFU"
+    expected = datamodels.IFUImageModel if ifu else datamodels.ImageModel
+    assert type(datamodels.open(products.ours["rate"])) is expected
+
+
+@each_product
+@every_instrument
+def test_headers_are_jwsts(products, suffix):
+    with fits.open(products.ours[suffix]) as ours, fits.open(products.theirs[suffix]) as theirs:
+        assert [(h.name, h.ver) for h in ours] == [(h.name, h.ver) for h in theirs]
+        assert {d[1] for d in differences(ours, theirs)} <= set(ALLOWED)
+        header = ours[0].header
+        assert header["CAL_VER"] == theirs[0].header["CAL_VER"] == "3.0.0"
+        assert header["CRDS_CTX"] == products.exposure.set.context
+        references = header["R_*"]
+        assert len(references) == 8
+        assert all(v == "N/A" or v.startswith("crds://jwst_") for v in references.values())
+        assert header["S_RAMP"] == "COMPLETE"
+
+
+def differences(ours, theirs):
+    """Return (HDU, keyword, our value, jwst's) of every card that differs; None where absent."""
+    found = []
+    for mine, other in zip(ours, theirs, strict=True):
+        if mine.name == "ASDF":  # repeats headers in jwst's files, and is empty in ours
+            continue
+        for key in dict.fromkeys([*mine.header, *other.header]):
+            values = mine.header.get(key), other.header.get(key)
+            if key and str(values[0]) != str(values[1]):
+                found.append((mine.name, key, *values))
+    return found
+
+
+@every_instrument
+def test_every_allowed_difference_is_one(products):
+    with fits.open(products.ours["rate"]) as ours, fits.open(products.theirs["rate"]) as theirs:
+        assert {d[1] for d in differences(ours, theirs)} == set(ALLOWED)
+
+
+@every_instrument
+def test_integration_times_are_carried(products):
+    ours = fits.getdata(products.ours["rateints"], "INT_TIMES")
+    raw = fits.getdata(products.exposure.path, "INT_TIMES")
+    assert len(ours) == 2
+    assert ours.tolist() == raw.tolist()
+
+
+def steps_of_jwst(image):
+    """Return what jwst's flat_field and photom make of an image."""
+    flat = FlatFieldStep.call(image)
+    calibrated = PhotomStep.call(flat)
+    assert calibrated.meta.cal_step.flat_field == "COMPLETE"
+    assert calibrated.meta.cal_step.photom == "COMPLETE"
+    return calibrated
+
+
+@pytest.mark.parametrize(
+    ("products", "given"),
+    [("NIRCam", "path"), ("NIRCam", "model"), ("NIRISS", "path"), ("FGS", "model")],
+    indirect=["products"],
+)
+def test_jwst_calibrates_on_from_a_rate(products, given):
+    check_calibrated(products, "rate", given)
+
+
+@pytest.mark.parametrize("products", ["NIRCam"], indirect=True)
+def test_jwst_calibrates_on_from_rateints(products):
+    check_calibrated(products, "rateints", "path")
+
+
+def check_calibrated(products, suffix, given):
+    with offline(products.exposure.set):
+        ours, theirs = products.ours[suffix], products.theirs[suffix]
+        found = steps_of_jwst(str(ours) if given == "path" else jwst_models.open(ours))
+        wanted = steps_of_jwst(str(theirs))
+    error = np.nan_to_num(wanted.err)
+    for name in ("data", "err", "dq", "var_poisson", "var_rnoise", "var_flat", "area"):
+        noise = error**2 if name.startswith("var") else error
+        assert_close(getattr(found, name), getattr(wanted, name), noise, f"{suffix} {name}")
+    assert found.meta.bunit_data == wanted.meta.bunit_data == "MJy/sr"
+    assert found.meta.photometry.instance == wanted.meta.photometry.instance
