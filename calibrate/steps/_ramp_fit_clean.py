@@ -208,5 +208,3 @@ def fit_whole(
     for k in range(plan.full.shape[0]):
         near, far = ramps[first + k, low:high], ramps[last - k, low:high]
         _add_pair(near, far, plan.full[k], found, slope)
-    for c in range(size):
-        slope[c] /= plan.group_time

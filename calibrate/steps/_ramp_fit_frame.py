@@ -10,7 +10,6 @@ import numpy as np
 
 from calbatch.calibrate.steps._ramp_fit_block import (
     BAD_GAIN,
-    SATURATED,
     UNUSABLE,
     Flags,
     Floats,
@@ -169,7 +168,7 @@ def _combine(work: Stretch, given: Rates) -> None:
     for c in range(work.dq.size):
         work.valid[c] = np.uint8((given.dq[c] & np.uint32(UNUSABLE)) == 0)
     for c in range(work.dq.size):
-        given.dq[c] |= np.uint32(SATURATED) if sums.partial[c] != 0 else np.uint32(0)
+        given.dq[c] |= np.uint32(sums.partial[c])
     _invert(sums.read, work.valid)
     _invert(sums.poisson, work.valid)
     for c in range(work.dq.size):

@@ -72,7 +72,8 @@ class Plan(NamedTuple):
     estimators : ndarray of float64, (6, packed)
         `slope_estimators` for segments of up to ``last - first`` groups.
     full : ndarray of float64, (pairs, 6)
-        The same for a segment of all groups fitted, laid out for looking up many pixels at once.
+        The same for a segment of all groups fitted, but per second, laid out for looking up many
+        pixels at once.
     network : ndarray of intp, (exchanges, 2)
         `median_network` for the differences of all groups fitted.
     """
@@ -98,8 +99,9 @@ def make_plan(settings: Settings, ngroups: int, kept: tuple[int, int] | None = N
     length = max(last - first, 0)
     estimators = slope_estimators(max(length, 2))
     tail = packed(max(length, 2))
+    group_time = float(np.float32(settings.group_time))  # jwst's fit takes it as float32
     return Plan(
-        group_time=float(np.float32(settings.group_time)),  # as stored: jwst's fit takes float32
+        group_time=group_time,
         one_group_time=settings.one_group_time,
         frames_root=math.sqrt(2.0 * settings.nframes),
         start=start,
@@ -108,7 +110,7 @@ def make_plan(settings: Settings, ngroups: int, kept: tuple[int, int] | None = N
         last=last,
         suppress=settings.suppress_one_group and ngroups > 1,
         estimators=estimators,
-        full=np.ascontiguousarray(estimators[:, tail : tail + length // 2].T),
+        full=np.ascontiguousarray(estimators[:, tail : tail + length // 2].T) / group_time,
         network=median_network(max(length - 1, 1)),
     )
 

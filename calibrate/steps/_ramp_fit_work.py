@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.calibrate.steps._ramp_fit_block import Block, make_block
+from calbatch.calibrate.steps._ramp_fit_block import Block, Words, make_block
 from calbatch.calibrate.steps._ramp_fit_clean import Whole
 from calbatch.calibrate.steps._ramp_fit_plan import Plan
 
@@ -36,7 +36,7 @@ class Exposure(NamedTuple):
 
     data: npt.NDArray[np.float32]
     groupdq: npt.NDArray[np.uint8]
-    pixeldq: npt.NDArray[np.uint32]
+    pixeldq: Words
     gain: npt.NDArray[np.float32]
     readnoise: npt.NDArray[np.float32]
     dark: npt.NDArray[np.float32]
@@ -47,7 +47,7 @@ class Rates(NamedTuple):
 
     data: npt.NDArray[np.float32]
     err: npt.NDArray[np.float32]
-    dq: npt.NDArray[np.uint32]
+    dq: Words
     var_poisson: npt.NDArray[np.float32]
     var_rnoise: npt.NDArray[np.float32]
 
@@ -68,7 +68,7 @@ class Sums(NamedTuple):
     any_flag, every_flag : ndarray of uint32
         Flags of any other integration that pass to the rate; flags that all of them have.
     partial : ndarray of uint8
-        Whether any group was saturated.
+        SATURATED where any group was saturated.
     """
 
     slope: Array
@@ -77,8 +77,8 @@ class Sums(NamedTuple):
     uncharged: Array
     whole: Array
     charged: npt.NDArray[np.uint8]
-    any_flag: npt.NDArray[np.uint32]
-    every_flag: npt.NDArray[np.uint32]
+    any_flag: Words
+    every_flag: Words
     partial: npt.NDArray[np.uint8]
 
 
@@ -106,7 +106,7 @@ class Stretch(NamedTuple):
     """
 
     noise: Array
-    dq: npt.NDArray[np.uint32]
+    dq: Words
     valid: npt.NDArray[np.uint8]
     unfit: npt.NDArray[np.uint8]
     odd: npt.NDArray[np.uint8]

@@ -86,7 +86,7 @@ def fit_ramps(
     integrations, _, *frame = data.shape
     pixels = pixeldq.size
     rate, rateints = _empty_rates(*frame), _empty_rates(integrations, *frame)
-    flat = _reshaped(rate, pixels), _reshaped(rateints, integrations, pixels)
+    flat = _reshaped(rate, 1, pixels), _reshaped(rateints, integrations, pixels)
     work = make_stretch(pixels, integrations, plan)
     fit_pixels(exposure, plan, *flat, work)
     alive = (groupdq[:, plan.start] & np.uint8(dq.SATURATED)) == 0
