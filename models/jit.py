@@ -10,6 +10,7 @@ from typing import Any
 import numba
 
 _njit: Any = numba.njit  # its annotations leave out some of its options
+_config: Any = numba.config  # and the settings' names altogether
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,4 +48,4 @@ def _make_place() -> None:
     """
     folder = tempfile.mkdtemp(prefix="calbatch-kernels-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    os.environ["NUMBA_CACHE_DIR"] = numba.config.CACHE_DIR = folder
+    os.environ["NUMBA_CACHE_DIR"] = _config.CACHE_DIR = folder
