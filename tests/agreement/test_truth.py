@@ -1,6 +1,6 @@
 """detector1 against the truth behind simulated exposures, without correlated noise.
 
-Some 63,000 pixels are compared each time: chance moves the mean pull by 0.004, the scatter by 0.003.
+Some 63,000 pixels are compared each time: chance moves the mean by 0.004, the scatter by 0.003.
 """
 
 import numpy as np
