@@ -187,8 +187,8 @@ def _intercept(
     w, wx, wxx, wy, wxy = 0.0, 0.0, 0.0, 0.0, 0.0
     for k in range(stop - start):
         weight = np.float64(np.float32(abs((k - middle) / middle)) ** power) * inverse
-        x, y = float(start + k), np.float64(ramps[j, start + k])
-        y = 0.0 if math.isnan(y) else y
+        x, sample = float(start + k), np.float64(ramps[j, start + k])
+        y = 0.0 if math.isnan(sample) else sample
         w += weight
         wx += weight * x
         wxx += weight * x * x
