@@ -136,7 +136,7 @@ def _judge(count: int, plan: Plan, block: Block) -> None:
             flags[j, 0] &= np.uint8(~JUMP_DET & 0xFF)
         seen, clear, unusable, saturated = 0, 0, 0, 0
         for k in range(size):
-            flag = np.int64(flags[j, k])
+            flag = int(flags[j, k])
             seen |= flag
             clear += flag == 0
             unusable += (flag & UNUSABLE) != 0

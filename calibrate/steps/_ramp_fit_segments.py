@@ -156,9 +156,8 @@ def _spoiled_slope(
         low, high = np.float64(ramps[j, start + k]), np.float64(ramps[j, stop - 1 - k])
         if math.isinf(low) or math.isinf(high):
             return math.nan
-        low = 0.0 if math.isnan(low) else low
-        high = 0.0 if math.isnan(high) else high
-        slope += estimators[row, offset + k] * (high - low)
+        step = (0.0 if math.isnan(high) else high) - (0.0 if math.isnan(low) else low)
+        slope += estimators[row, offset + k] * step
     return slope
 
 

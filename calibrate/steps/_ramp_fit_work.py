@@ -139,6 +139,16 @@ def make_stretch(pixels: int, integrations: int, plan: Plan) -> Stretch:
         classes=empty(np.uint8),
         differences=empty(np.float32, max(plan.last - plan.first - 1, 1)),
         whole=Whole(*empty(np.float64, 3), *empty(np.float32, 3)),
-        sums=Sums(*empty(np.float64, 5), empty(np.uint8), *empty(np.uint32, 2), empty(np.uint8)),
+        sums=Sums(
+            slope=empty(np.float64),
+            read=empty(np.float64),
+            poisson=empty(np.float64),
+            uncharged=empty(np.float64),
+            whole=empty(np.float64),
+            charged=empty(np.uint8),
+            any_flag=empty(np.uint32),
+            every_flag=empty(np.uint32),
+            partial=empty(np.uint8),
+        ),
         block=make_block(size + 1, plan),
     )
