@@ -1,16 +1,23 @@
 """The one way in which kernels are compiled."""
 
 import atexit
+import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numba
 
 _njit: Any = numba.njit  # its annotations leave out some of its options
 _config: Any = numba.config  # and the settings' names altogether
+
+_KEPT = 4
+"""Versions of the kernels that stay in the user's cache."""
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -32,20 +39,63 @@ def inner_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _compiled(function: Callable[..., Any], **options: bool) -> Callable[..., Any]:
-    how = {"nogil": True, "cache": True, "error_model": "numpy", **options}
-    try:
-        compiled: Callable[..., Any] = _njit(**how)(function)
-    except RuntimeError:  # no place for the cache
-        _make_place()
-        compiled = _njit(**how)(function)
+    with _cached_in(_place()):
+        decorate = _njit(nogil=True, cache=True, error_model="numpy", **options)
+        compiled: Callable[..., Any] = decorate(function)
     return compiled
 
 
-def _make_place() -> None:
-    """Keep kernels in a folder of this process's own, for it and the workers that it starts.
+@contextmanager
+def _cached_in(folder: Path) -> Iterator[None]:
+    """Have numba keep what is decorated meanwhile in a folder; other kernels stay elsewhere."""
+    before = _config.CACHE_DIR
+    _config.CACHE_DIR = str(folder)
+    try:
+        yield
+    finally:
+        _config.CACHE_DIR = before
 
-    numba keeps them beside their source or in the user's cache; neither can be written here.
+
+@cache
+def _place() -> Path:
+    """Return the folder of this version's compiled kernels.
+
+    numba looks only at the file that a kernel stands in, so after a change in one that it calls it
+    would go on with the old code: every state of the sources has a folder of its own.
     """
+    told = os.environ.get("NUMBA_CACHE_DIR")
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    base = Path(told) if told else Path(home) / "calbatch" / "kernels"
+    folder = base / f"calbatch-{_state()}"
+    with suppress(OSError):
+        if not folder.is_dir():
+            folder.mkdir(parents=True)
+            _prune(base)
+        if os.access(folder, os.W_OK):
+            return folder
+    return _temporary() / folder.name
+
+
+def _temporary() -> Path:
+    """Make a folder for this process and the workers that it starts: nothing else is writable."""
     folder = tempfile.mkdtemp(prefix="calbatch-kernels-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    os.environ["NUMBA_CACHE_DIR"] = _config.CACHE_DIR = folder
+    os.environ["NUMBA_CACHE_DIR"] = folder
+    return Path(folder)
+
+
+def _state() -> str:
+    """Return a digest of the sources that kernels may call."""
+    here = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted([*here.glob("*.py"), *here.parent.glob("calibrate/**/*.py")]):
+        status = path.stat()
+        digest.update(f"{path}:{status.st_size}:{status.st_mtime_ns};".encode())
+    return digest.hexdigest()[:16]
+
+
+def _prune(base: Path) -> None:
+    """Remove the kernels of all but the newest versions."""
+    versions = sorted(base.glob("calbatch-*"), key=lambda p: p.stat().st_mtime, reverse=True)
+    for folder in versions[_KEPT:]:
+        shutil.rmtree(folder, ignore_errors=True)
