@@ -18,9 +18,7 @@ class LaterStep(Step):
     def check(self) -> None:
         """Refuse to be switched on."""
         if not self.skip:
-            raise ParameterError(
-                f"{self.name} is not supported yet: leave {self.name}.skip = True"
-            )
+            raise ParameterError(f"{self.name} is not supported yet: leave {self.name}.skip = True")
 
     def process(self, exposure: DataModel) -> NoReturn:
         """Refuse."""
