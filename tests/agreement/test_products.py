@@ -12,6 +12,7 @@ from jwst.photom import PhotomStep
 from jwst.pipeline import Detector1Pipeline as JwstDetector1
 from stdatamodels.jwst import datamodels as jwst_models
 from support.agreement import assert_close
+from support.headers import differences
 from support.simulated import SmallExposure, offline, small_exposure
 
 from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
@@ -119,19 +120,6 @@ def test_headers_are_jwsts(products, suffix):
         assert len(references) == 8
         assert all(v == "N/A" or v.startswith("crds://jwst_") for v in references.values())
         assert header["S_RAMP"] == "COMPLETE"
-
-
-def differences(ours, theirs):
-    """Return (HDU, keyword, our value, jwst's) of every card that differs; None where absent."""
-    found = []
-    for mine, other in zip(ours, theirs, strict=True):
-        if mine.name == "ASDF":  # repeats headers in jwst's files, and is empty in ours
-            continue
-        for key in dict.fromkeys([*mine.header, *other.header]):
-            values = mine.header.get(key), other.header.get(key)
-            if key and str(values[0]) != str(values[1]):
-                found.append((mine.name, key, *values))
-    return found
 
 
 @every_instrument
