@@ -9,6 +9,9 @@ from calbatch.calibrate.errors import ParameterError
 from calbatch.calibrate.parameters import nearest
 from calbatch.calibrate.step import Step
 
+DEFAULT_SOURCE = "the pipeline's default"
+"""Where a value is from that `Pipeline.defaults` has."""
+
 
 class Pipeline(Step):
     """Steps that an exposure passes through.
@@ -26,7 +29,7 @@ class Pipeline(Step):
     ) -> None:
         self._steps = {alias: cls(alias, self) for alias, cls in self.step_defs.items()}
         super().__init__(name, parent, **parameters)
-        self.configure(self.defaults, "the pipeline's default")
+        self.configure(self.defaults, DEFAULT_SOURCE)
 
     def __getattr__(self, name: str) -> Step:
         steps = self.__dict__.get("_steps", {})

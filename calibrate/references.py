@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from calbatch.calibrate.errors import ReferenceFileError
+
+if TYPE_CHECKING:
+    from calbatch.crds_client import Client, ReferenceTable, Resolution
+    from calbatch.crds_client.fetching import Progress
+    from calbatch.crds_client.parameters import ParameterReference
+
+Headers = Mapping[Any, Mapping[str, Any]]
+"""Exposure (a number, a name) to its metadata by dotted path."""
+
+Fetch = Callable[[Sequence[str]], Mapping[str, str]]
+"""Fetches files by name; returns the reasons of those that could not be had."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +86,10 @@ class CrdsReferences:
 
     def __init__(self, context: str | None = None) -> None:
         self._context = context
-        self._client: Any = None
+        self._client: Client | None = None
 
     @property
-    def client(self) -> Any:
+    def client(self) -> Client:
         """The CRDS client, made on first use from the environment's settings.
 
         Raises
@@ -98,55 +109,175 @@ class CrdsReferences:
     @property
     def context(self) -> str:
         """The context in use."""
-        return str(self.client.context)
+        return self.client.context
+
+    @property
+    def context_reason(self) -> str:
+        """Why that one."""
+        return self.client.context_reason
+
+    @property
+    def offline(self) -> bool:
+        """Whether there is nobody to ask for what is missing."""
+        return self.client.source is None
+
+    @property
+    def cache(self) -> str:
+        """The folder, or folders, of the cache."""
+        return str(self.client.cache)
 
     def choose(self, header: Mapping[str, Any], reference_type: str) -> Chosen:
         """Return the reference that the rules choose."""
         resolved = self.resolve({"": header}, [reference_type])[""]
         return resolved.choose(header, reference_type)
 
+    def fetch(self, names: Sequence[str], progress: Progress | None = None) -> Mapping[str, str]:
+        """Have files in the cache, each fetched once; return the reasons of those that failed."""
+        from calbatch.crds_client import CrdsError
+
+        try:
+            return self.client.fetch(names, progress).failed
+        except CrdsError as error:
+            return dict.fromkeys(names, str(error))
+
     def resolve(
-        self, headers: Mapping[Any, Mapping[str, Any]], types: Iterable[str]
+        self,
+        headers: Headers,
+        types: Iterable[str],
+        fetch: Fetch | None = None,
+        *,
+        optional: bool = False,
     ) -> dict[Any, ResolvedReferences]:
-        """Return the references of many exposures; equal configurations are resolved once.
+        """Return the references of many exposures; see `resolve_all`."""
+        return self.resolve_all([(headers, types)], fetch, optional=optional)
+
+    def resolve_all(
+        self,
+        groups: Iterable[tuple[Headers, Iterable[str]]],
+        fetch: Fetch | None = None,
+        *,
+        optional: bool = False,
+    ) -> dict[Any, ResolvedReferences]:
+        """Return the references of groups of exposures that want different types.
+
+        Equal configurations are resolved once, and each file that is not in the cache is fetched
+        once.
+
+        Parameters
+        ----------
+        groups : iterable of (headers, types)
+            Exposures and the types that they want.
+        fetch : callable, optional
+            Fetches what is not in the cache; by default `fetch`.
+        optional : bool
+            Whether no reference is needed where the rules have none.
 
         Raises
         ------
         ReferenceFileError
             When there is no usable cache or context.
         """
-        from calbatch.crds_client.errors import CrdsError
+        wanted = [(headers, sorted(types)) for headers, types in groups]
+        tables = [self._table(headers, types) for headers, types in wanted]
+        missing = self._missing(set().union(*(table.names() for table in tables)))
+        failed = (fetch or self.fetch)(missing) if missing else {}
+        found: dict[Any, ResolvedReferences] = {}
+        for table, (_, types) in zip(tables, wanted, strict=True):
+            known: dict[int, ResolvedReferences] = {}
+            for exposure, reason in table.faults.items():
+                found[exposure] = self._nothing({} if optional else dict.fromkeys(types, reason))
+            for exposure in table:
+                references = table[exposure]
+                if id(references) not in known:
+                    known[id(references)] = self._located(references, failed, optional=optional)
+                found[exposure] = known[id(references)]
+        return found
 
-        wanted = sorted(types)
+    def _table(self, headers: Headers, types: Sequence[str]) -> ReferenceTable[Hashable]:
+        from calbatch.crds_client import CrdsError
+
         keyed = {e: {path.upper(): v for path, v in h.items()} for e, h in headers.items()}
         try:
-            table = self.client.table(keyed, wanted)
+            return self.client.table(keyed, types)
         except CrdsError as error:
             raise ReferenceFileError(str(error)) from error
-        faults = {
-            exposure: ResolvedReferences(table.context, {}, dict.fromkeys(wanted, reason))
-            for exposure, reason in table.faults.items()
-        }
-        return faults | {exposure: self._located(table[exposure]) for exposure in table}
 
-    def _located(self, found: Mapping[str, Any]) -> ResolvedReferences:
+    def _missing(self, names: Iterable[str]) -> list[str]:
+        from calbatch.crds_client import CrdsError
+
+        try:
+            return self.client.missing(names)
+        except CrdsError as error:
+            raise ReferenceFileError(str(error)) from error
+
+    def _nothing(self, missing: Mapping[str, str]) -> ResolvedReferences:
+        return ResolvedReferences(self.context, {}, missing)
+
+    def _located(
+        self, found: Mapping[str, Resolution], failed: Mapping[str, str], *, optional: bool
+    ) -> ResolvedReferences:
         chosen: dict[str, Chosen] = {}
         missing: dict[str, str] = {}
-        for name, resolution in found.items():
-            if resolution.status == "n/a":
-                chosen[name] = NOT_APPLICABLE
-            elif resolution.status == "found":
-                self._locate(name, resolution.name, chosen, missing)
+        for kind, resolution in found.items():
+            if resolution.status == "n/a" or (optional and resolution.status != "found"):
+                chosen[kind] = NOT_APPLICABLE
+            elif resolution.status == "not found":
+                missing[kind] = resolution.reason
+            elif resolution.name is None:
+                missing[kind] = f"the rules choose several files: {', '.join(resolution.names)}"
+            elif resolution.name in failed:
+                missing[kind] = failed[resolution.name]
             else:
-                missing[name] = str(resolution.reason)
+                self._locate(kind, resolution.name, chosen, missing)
         return ResolvedReferences(self.context, chosen, missing)
 
     def _locate(
         self, reference_type: str, name: str, chosen: dict[str, Chosen], missing: dict[str, str]
     ) -> None:
-        from calbatch.crds_client.errors import CrdsError
+        from calbatch.crds_client import CrdsError
 
         try:
-            chosen[reference_type] = Chosen(Path(self.client.locate(name)), f"crds://{name}")
+            chosen[reference_type] = Chosen(self.client.locate(name), f"crds://{name}")
         except CrdsError as error:
             missing[reference_type] = str(error)
+
+
+def read_parameters(path: Path) -> ParameterReference:
+    """Read a parameter reference.
+
+    Raises
+    ------
+    ReferenceFileError
+        If the file is not one.
+    """
+    from calbatch.crds_client import CrdsError
+    from calbatch.crds_client.parameters import read_parameters as read
+
+    try:
+        return read(path)
+    except CrdsError as error:
+        raise ReferenceFileError(str(error)) from error
+
+
+def parameter_type(step: str) -> str:
+    """Return the reference type that holds the parameters of a step's class."""
+    from calbatch.crds_client.parameters import parameter_type as named
+
+    return named(step)
+
+
+def in_place(path: str) -> Path:
+    """Return a file whose pixels can be read row by row: a reference, or its decoded copy.
+
+    Raises
+    ------
+    ReferenceFileError
+        If it cannot be decoded, or the copy not be written.
+    """
+    from calbatch.crds_client import CrdsError
+    from calbatch.crds_client.decoded import DecodedStore
+
+    try:
+        return DecodedStore().plain(path)
+    except CrdsError as error:
+        raise ReferenceFileError(str(error)) from error

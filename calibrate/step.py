@@ -19,7 +19,13 @@ from calbatch.calibrate.parameters import (
     nearest,
     parameters_of,
 )
-from calbatch.calibrate.references import NOT_APPLICABLE, Chosen, CrdsReferences, References
+from calbatch.calibrate.references import (
+    NOT_APPLICABLE,
+    Chosen,
+    CrdsReferences,
+    References,
+    in_place,
+)
 from calbatch.models import datamodels
 from calbatch.models.base import DataModel
 
@@ -162,6 +168,9 @@ class Step:
     ) -> Any:
         """Make the step from a ``.cfg`` and parameters, and run it on a file or model.
 
+        Where neither says a parameter, the observatory's parameter references do
+        (`calbatch.calibrate.pars`), and defaults last.
+
         Parameters
         ----------
         init : path or DataModel
@@ -178,7 +187,11 @@ class Step:
         DataModel, or what `process` returns
             Lazy, unless ``save_results`` wrote it.
         """
-        return cls.configured(config_file, parameters).run(init, *args)
+        from calbatch.calibrate import pars
+
+        model = init if isinstance(init, DataModel) else datamodels.open(init)
+        step = cls.configured(config_file, parameters)
+        return pars.for_exposure(step, model.to_flat_dict()).run(model, *args)
 
     @classmethod
     def configured(
@@ -327,7 +340,7 @@ class Step:
             As `get_reference_file`; also when the reference does not cover the exposure.
         """
         found = self.get_reference_file(model, reference_type)
-        return subarray.fitted(model, datamodels.reference(reference_type, found))
+        return subarray.fitted(model, datamodels.reference(reference_type, found, in_place))
 
     # -- products -----------------------------------------------------------------------------
 

@@ -81,7 +81,7 @@ class DecodedStore:
     def _once(self, path: Path, suffix: str, decode: Callable[[Path, Path], None]) -> Path:
         """Give the copy of a file; whoever comes first makes it, and others wait."""
         self._own_folder()
-        copy = self.folder / f"{_identity(path)}{suffix}"
+        copy = self.folder / f"{path.name}.{_identity(path)}{suffix}"
         with filelock.FileLock(copy.with_name(f".{copy.name}.lock")):
             if not copy.exists():
                 part = copy.with_name(f".{uuid.uuid4().hex}{copy.suffix}")
@@ -147,7 +147,7 @@ def _identity(path: Path) -> str:
     real = path.resolve()
     state = real.stat()
     text = f"{real}\0{state.st_size}\0{state.st_mtime_ns}"
-    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:40]
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:20]
 
 
 @contextlib.contextmanager

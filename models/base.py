@@ -17,6 +17,7 @@ from calbatch.models.mapping import MappedArrays
 from calbatch.models.meta import Node as Meta
 from calbatch.models.meta import flatten, get_path, set_path
 from calbatch.models.opening import load
+from calbatch.models.rows import Copied
 from calbatch.models.schema import Schema, load_schema
 from calbatch.models.validate import accept, validate_tree
 
@@ -31,6 +32,9 @@ class DataModel(MappedArrays):
         assigning here never changes; the shape of the primary array; or that array.
     schema : str or path, optional
         Another schema than the class's own.
+    copied : callable, optional
+        Gives a file's plain copy on this host, from which arrays are read that cannot be in place
+        (`calbatch.models.rows.RowReader`).
     **fields
         Arrays and tables by name.
 
@@ -49,7 +53,12 @@ class DataModel(MappedArrays):
     _content: Content
 
     def __init__(
-        self, init: Any = None, *, schema: str | Path | None = None, **fields: Any
+        self,
+        init: Any = None,
+        *,
+        schema: str | Path | None = None,
+        copied: Copied | None = None,
+        **fields: Any,
     ) -> None:
         self.schema = load_schema(schema or self.schema_url)
         self.path = None
@@ -58,7 +67,7 @@ class DataModel(MappedArrays):
             self._adopt(init)
         elif isinstance(init, (str, Path)):
             self.path = Path(init)
-            self._content = load(self.path, self.schema)
+            self._content = load(self.path, self.schema, copied)
         elif init is not None:
             shape = init if isinstance(init, tuple) else None
             setattr(self, self.primary, np.zeros(shape, "f4") if shape is not None else init)

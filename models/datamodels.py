@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from calbatch.models.base import DataModel
 from calbatch.models.errors import FileError, ValidationError
+from calbatch.models.files import Stamp, look
 from calbatch.models.layout import Layout, read_layout
+from calbatch.models.rows import Copied
 from calbatch.models.schema import load_schema
 from calbatch.models.validate import validate_value
 
@@ -191,15 +194,39 @@ def open(path: str | Path | DataModel) -> DataModel:
     return _class_of(Path(path), layout)(path)
 
 
-def reference(reference_type: str, init: Any) -> DataModel:
-    """Open a reference file as the model of its type; a model is taken as it is."""
+def reference(reference_type: str, init: Any, copied: Copied | None = None) -> DataModel:
+    """Open a reference file as the model of its type; a model is taken as it is.
+
+    A process reads a file's headers and definitions of flags once, for all exposures that want it.
+
+    Parameters
+    ----------
+    reference_type : str
+        Such as ``dark``.
+    init : path or DataModel
+        The reference.
+    copied : Copied, optional
+        Where arrays that have to be decoded are read from; see
+        `calbatch.models.rows.RowReader`.
+
+    Raises
+    ------
+    FileError
+        When the file is no such reference.
+    """
     if isinstance(init, DataModel):
         return init
+    return _opened(reference_type, str(init), look(init), copied).copy()
+
+
+@lru_cache(maxsize=128)
+def _opened(reference_type: str, path: str, stamp: Stamp, copied: Copied | None) -> DataModel:
+    """Return a reference's model, to be copied; ``stamp`` tells when the file is another one."""
     cls = REFERENCES.get(reference_type, ReferenceFileModel)
     if cls is DarkModel:
-        data = read_layout(init).find("SCI")
+        data = read_layout(path).find("SCI")
         cls = DarkMIRIModel if data is not None and len(data.shape) == 4 else DarkModel
-    return cls(init)
+    return cls(path, copied=copied)
 
 
 def _class_of(path: Path, layout: Layout) -> type[DataModel]:

@@ -15,7 +15,7 @@ from calbatch.models.errors import FileError
 from calbatch.models.headers import meta_from_headers
 from calbatch.models.layout import Hdu, Layout, read_layout
 from calbatch.models.plan import Array, Source
-from calbatch.models.rows import Reader, RowReader
+from calbatch.models.rows import Copied, Reader, RowReader
 from calbatch.models.schema import FieldSpec, Schema
 from calbatch.models.tables import check_columns, read_table
 
@@ -28,18 +28,28 @@ class Pending:
     hdu: Hdu
     spec: FieldSpec
     shape: tuple[int, ...]
+    copied: Copied | None = None
 
     def load(self) -> Array:
         """Read it."""
         if self.spec.columns is not None:
             table = read_table(self.hdu)
             return check_columns(table, self.spec.columns, f"{self.path}: {self.hdu.name}")
-        array = RowReader(self.hdu).whole()
+        array = RowReader(self.hdu, self.copied).whole()
         return array.astype(self.spec.dtype or array.dtype, copy=False)
 
 
-def load(path: Path, schema: Schema, layout: Layout | None = None) -> Content:
+def load(path: Path, schema: Schema, copied: Copied | None = None) -> Content:
     """Return what a file holds, by a schema. No pixel is read.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    schema : Schema
+        Names its arrays and keywords.
+    copied : Copied, optional
+        Where images that have to be decoded are read from; see `RowReader`.
 
     Raises
     ------
@@ -47,18 +57,18 @@ def load(path: Path, schema: Schema, layout: Layout | None = None) -> Content:
         When the file is no FITS file, is truncated, lacks an HDU that the schema requires, or has
         one of the wrong kind or dimensions.
     """
-    layout = layout or read_layout(path)
+    layout = read_layout(path)
     headers = [(h.name, h.version, _cards(h)) for h in layout.hdus]
     tree, extra = meta_from_headers(schema, headers, where=str(path))
     content = Content(tree=tree, extra=extra)
     found = dict(_found(path, schema, layout))
-    readers = dict(_readers(found))
+    readers = dict(_readers(found, copied))
     frame = _frame(schema, readers)
     for name, (spec, hdu) in found.items():
         if name in readers and readers[name].shape[-2:] == frame:
             content.placed[name] = Placed(name, readers[name].shape, readers[name].dtype)
         else:
-            content.loose[name] = Pending(path, hdu, spec, hdu.shape)
+            content.loose[name] = Pending(path, hdu, spec, hdu.shape, copied)
     if frame is not None:
         on_grid = {n: r for n, r in readers.items() if n in content.placed}
         content.node = Source(_standard_dq(content, on_grid), frame)
@@ -104,11 +114,11 @@ def _check(path: Path, spec: FieldSpec, hdu: Hdu) -> None:
 
 
 def _readers(
-    found: Mapping[str, tuple[FieldSpec, Hdu]],
+    found: Mapping[str, tuple[FieldSpec, Hdu]], copied: Copied | None
 ) -> Iterator[tuple[str, Reader]]:
     for name, (spec, hdu) in found.items():
         if not spec.is_table and len(hdu.shape) >= 2:
-            reader = RowReader(hdu)
+            reader = RowReader(hdu, copied)
             wanted = spec.dtype or reader.dtype
             yield name, reader if wanted == reader.dtype else reader.astype(wanted)
 

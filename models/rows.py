@@ -10,8 +10,9 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from operator import mul
+from os import PathLike
 from typing import Any, Self
 
 import numpy as np
@@ -20,11 +21,14 @@ import numpy.typing as npt
 from calbatch.models import byteorder
 from calbatch.models.decoded import decoded_image
 from calbatch.models.errors import FileError
-from calbatch.models.files import opened, read_into
+from calbatch.models.files import Stamp, opened, read_into
 from calbatch.models.hdu import Hdu
+from calbatch.models.layout import read_layout
 
 Array = npt.NDArray[Any]
 Bounds = tuple[int, int]
+Copied = Callable[[str], str | PathLike[str]]
+"""A module's function that gives a file's plain copy on this host, made once for all processes."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +193,9 @@ class RowReader(Reader):
     ----------
     hdu : Hdu
         An image of a layout. The file must still be the same when it is read.
+    copied : Copied, optional
+        Where an image that has to be decoded is read from its file's copy; by default each process
+        decodes by itself.
 
     Raises
     ------
@@ -196,7 +203,7 @@ class RowReader(Reader):
         The HDU holds no image.
     """
 
-    def __init__(self, hdu: Hdu) -> None:
+    def __init__(self, hdu: Hdu, copied: Copied | None = None) -> None:
         if hdu.kind not in ("image", "compressed"):
             raise FileError(hdu.stamp.path, f"{hdu.label} holds no image")
         super().__init__(hdu.shape, hdu.dtype)
@@ -207,6 +214,7 @@ class RowReader(Reader):
         self._native = hdu.dtype
         plain = hdu.kind == "image" and not hdu.pixels.scaled and not hdu.stamp.gzipped
         self._in_place = plain
+        self._copied = copied
 
     @property
     def path(self) -> str:
@@ -215,8 +223,7 @@ class RowReader(Reader):
 
     def _fetch(self, window: Window, dtype: np.dtype[Any]) -> Array:
         if not self._in_place:
-            image = decoded_image(self._stamp, self._index).reshape(self._full)
-            return np.array(image[window.index()], dtype, order="C")
+            return self._decode(window, dtype)
         out = byteorder.empty(window.shape, dtype)
         if out.size == 0:
             return out
@@ -227,6 +234,16 @@ class RowReader(Reader):
                 self._read_run(descriptor, start, table[done : done + count], window.cols)
                 done += count
         return out
+
+    def _decode(self, window: Window, dtype: np.dtype[Any]) -> Array:
+        if self._copied is None:
+            image = decoded_image(self._stamp, self._index).reshape(self._full)
+            return np.array(image[window.index()], dtype, order="C")
+        try:
+            return _in_copy(self._copied, self._stamp, self._index)._fetch(window, dtype)
+        except FileError:  # the copy was cleaned away meanwhile
+            _in_copy.cache_clear()
+            return _in_copy(self._copied, self._stamp, self._index)._fetch(window, dtype)
 
     def _read_run(self, descriptor: int, start: int, out: Array, cols: range) -> None:
         """Read consecutive rows of the image, its planes taken as one tall table of rows."""
@@ -244,6 +261,12 @@ class RowReader(Reader):
             byteorder.to_native(buffer)
             if not straight:
                 part[:] = buffer.reshape(len(part), width)[:, cols.start : cols.stop]
+
+
+@lru_cache(maxsize=64)
+def _in_copy(copied: Copied, stamp: Stamp, index: int) -> RowReader:
+    """Return the reader of an image in its file's copy; its window counts as the original's."""
+    return RowReader(read_layout(copied(stamp.path)).hdus[index])
 
 
 def _runs(window: Window, full: tuple[int, ...]) -> Iterator[tuple[int, int]]:

@@ -1,0 +1,179 @@
+"""Parameter references: a step's parameters as the observatory keeps them in CRDS.
+
+They stand below a ``.cfg`` and above defaults, and belong to an exposure: its header selects them.
+Source: PyPI ``stpipe`` 1.1.0, ``get_config_from_reference``: the steps' own references
+(``pars-jumpstep``) first, then the pipeline's (``pars-detector1pipeline``) over them.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from calbatch.calibrate.errors import ParameterError, ReferenceFileError
+from calbatch.calibrate.parameters import parameters_of
+from calbatch.calibrate.pipeline import DEFAULT_SOURCE, Pipeline
+from calbatch.calibrate.references import (
+    Chosen,
+    CrdsReferences,
+    ResolvedReferences,
+    parameter_type,
+    read_parameters,
+)
+from calbatch.calibrate.step import Step
+
+log = logging.getLogger(__name__)
+
+_TRUTHS = ("1", "t", "true", "y", "yes")
+
+_HOW = frozenset(parameters_of(Step)) - {"skip"}
+"""How to run, rather than how to calibrate: never taken from a reference, as hooks are code."""
+
+Sourced = tuple[Any, str]
+"""A value and where it is from."""
+
+
+def disabled() -> bool:
+    """Tell whether the environment leaves parameter references out.
+
+    ``CALBATCH_NO_PARS`` does so, and ``STPIPE_DISABLE_CRDS_STEPPARS`` as in stpipe.
+    """
+    names = ("CALBATCH_NO_PARS", "STPIPE_DISABLE_CRDS_STEPPARS")
+    return any(os.environ.get(name, "").strip().lower() in _TRUTHS for name in names)
+
+
+def wanted(step: Step) -> set[str]:
+    """Return the types of the parameter references of a step or pipeline, and of its steps."""
+    return {_type_of(part) for part in (step, *step.steps().values())}
+
+
+def _type_of(step: Step) -> str:
+    return parameter_type(type(step).__name__)
+
+
+def configured(step: Step, chosen: Mapping[str, Chosen]) -> Step:
+    """Return a step with the parameters of references where nobody said otherwise.
+
+    Parameters
+    ----------
+    step : Step
+        Configured by ``.cfg`` and command line already; itself returned if nothing changes.
+    chosen : mapping
+        Type to parameter reference.
+
+    Raises
+    ------
+    ReferenceFileError
+        If a file is no parameter reference.
+    ParameterError
+        If it has a value that does not fit.
+    """
+    files = {kind: one.path for kind, one in chosen.items() if one.path is not None}
+    if not files:
+        return step
+    changed = copy.deepcopy(step)
+    for alias, values in _sections(changed, files).items():
+        part = changed.steps()[alias] if alias else changed
+        for name, (value, source) in values.items():
+            _suggest(part, name, value, source)
+    changed.check()
+    return changed
+
+
+def _sections(step: Step, files: Mapping[str, Path]) -> dict[str, dict[str, Sourced]]:
+    """Return values and their sources by section, what is above replacing what is below."""
+    sections: dict[str, dict[str, Sourced]] = {"": {}}
+    for alias, part in step.steps().items():
+        sections[alias] = dict(_values(part, files.get(_type_of(part))))
+    path = files.get(_type_of(step))
+    sections[""] = dict(_values(step, path))
+    if path is not None:
+        for alias, parameters in read_parameters(path).steps.items():
+            if alias in step.steps():
+                known = _known(step.steps()[alias], parameters, path.name)
+                sections[alias].update({name: (value, path.name) for name, value in known})
+            else:
+                log.info("%s: %s has no step %s: ignored", path.name, step.name, alias)
+    if not isinstance(step, Pipeline):
+        sections[""].pop("skip", None)  # asked for by itself, a step is meant to run
+    return sections
+
+
+def _values(step: Step, path: Path | None) -> Iterator[tuple[str, Sourced]]:
+    if path is not None:
+        for name, value in _known(step, read_parameters(path).parameters, path.name):
+            yield name, (value, path.name)
+
+
+def _known(step: Step, values: Mapping[str, Any], source: str) -> Iterator[tuple[str, Any]]:
+    unknown = []
+    for name, value in values.items():
+        if name in step.parameters():
+            if name not in _HOW and not name.startswith("override_"):
+                yield name, value
+        elif name not in _STPIPE:
+            unknown.append(name)
+    if unknown:
+        log.info("%s: %s has no %s: ignored", source, step.name, ", ".join(unknown))
+
+
+_STPIPE = frozenset(
+    ["input_dir", "output_ext", "output_use_index", "output_use_model", "search_output_file"]
+)
+"""What stpipe writes into every parameter reference, and is of no concern here."""
+
+
+def _suggest(step: Step, name: str, value: Any, source: str) -> None:
+    """Set a parameter unless the user did."""
+    if step.sources.get(name, DEFAULT_SOURCE) != DEFAULT_SOURCE:
+        return
+    try:
+        setattr(step, name, value)
+    except ParameterError as error:
+        raise ParameterError(f"{source}: {error}; --no-pars leaves such references out") from None
+    step.sources[name] = source
+
+
+def for_exposure(step: Step, header: Mapping[str, Any]) -> Step:
+    """Return a step with the parameters that CRDS has for one exposure.
+
+    Without a usable cache, or where parameter references are left out, it stays as it is.
+
+    Parameters
+    ----------
+    step : Step
+        Configured by whoever runs it.
+    header : mapping
+        The exposure's metadata by dotted path.
+
+    Raises
+    ------
+    ReferenceFileError, ParameterError
+        If a reference that the rules choose is not to be had, or is not fit.
+    """
+    references = step.references
+    if disabled() or not isinstance(references, CrdsReferences):
+        return step
+    try:
+        found = references.resolve({"": header}, wanted(step), optional=True)[""]
+    except ReferenceFileError as error:
+        log.info("%s: no parameter references: %s", step.name, error)
+        return step
+    return configured(step, required(found))
+
+
+def required(found: ResolvedReferences) -> Mapping[str, Chosen]:
+    """Return the parameter references of an exposure.
+
+    Raises
+    ------
+    ReferenceFileError
+        If one that the rules choose is not to be had: results would differ without a word.
+    """
+    for kind, reason in found.missing.items():
+        raise ReferenceFileError(f"{kind}: {reason}; --no-pars leaves such references out")
+    return found.chosen
