@@ -122,14 +122,19 @@ def verdict(scores: Sequence[Score], console: Console) -> bool:
     """Say whether products are as good as they should be, and return it."""
     bright = sum(s.rays.bright for s in scores)
     found = sum(s.rays.found * s.rays.bright for s in scores) / max(bright, 1)
-    false = max(s.rays.false for s in scores)
-    mean = max(abs(s.rate.mean) for s in scores)
-    scatter = max(abs(s.rate.scatter - 1) for s in scores)
+    rates = [s.rate for s in scores]
+    # A score without a value is none of these.
     checks = {
-        f"rates are the truth within {MEAN_WITHIN} of their errors": mean <= MEAN_WITHIN,
-        f"and scatter as these say, within {SCATTER_WITHIN:.0%}": scatter <= SCATTER_WITHIN,
+        f"rates are the truth within {MEAN_WITHIN} of their errors": all(
+            abs(r.mean) <= MEAN_WITHIN for r in rates
+        ),
+        f"and scatter as these say, within {SCATTER_WITHIN:.0%}": all(
+            abs(r.scatter - 1) <= SCATTER_WITHIN for r in rates
+        ),
         f"{FOUND_AT_LEAST:.0%} of the rays above 10 sigma are found": found >= FOUND_AT_LEAST,
-        f"under {FALSE_BELOW:.1%} of samples are flagged without cause": false < FALSE_BELOW,
+        f"under {FALSE_BELOW:.1%} of samples are flagged without cause": all(
+            s.rays.false < FALSE_BELOW for s in scores
+        ),
     }
     for text, holds in checks.items():
         console.print(f"{'yes' if holds else 'NO '} {text}", style="" if holds else "red")
