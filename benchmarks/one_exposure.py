@@ -1,0 +1,52 @@
+"""Calibrate one exposure in this process, tile by tile, and tell what it took, as JSON.
+
+    one_exposure.py FOLDER FILE PASSES
+
+Memory is the resident set of this process: before the first pass, with all kernels loaded, and the
+highest during the passes.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import dask
+from jobs import job_of
+
+from calbatch.calibrate import warm
+from calbatch.cluster.job import Job, calibrate, pipelined
+from calbatch.models.budget import tile_budget
+
+
+def status(name: str) -> int:
+    """Return a size in bytes from what Linux tells of this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024
+
+
+def processor_seconds(job: Job) -> float:
+    """Calibrate; return the processor seconds that it took."""
+    start = time.process_time()
+    outcome = calibrate(job)
+    if outcome.failed:
+        sys.exit(outcome.error)
+    return time.process_time() - start
+
+
+def main(folder: str, path: str, passes: int) -> None:
+    job = job_of(Path(path), Path(folder))
+    warm.compile_kernels(lambda text: None)
+    with dask.config.set(job.options.dask_config()):
+        models = [model for model, _ in pipelined(job)]
+        budget = tile_budget(models)
+    baseline = status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the highest so far is forgotten
+    seconds = [processor_seconds(job) for _ in range(passes)]
+    told = {"baseline": baseline, "peak": status("VmHWM"), "budget": budget.bytes,
+            "tiles": budget.tiles, "seconds": seconds}  # fmt: skip
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -1,0 +1,118 @@
+"""Commands run side by side: what they take of the clock, the processors and the memory."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+SAMPLED_EVERY = 0.2
+"""Seconds between two looks at the memory."""
+
+Command = Sequence[str | Path]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What some commands took together.
+
+    Attributes
+    ----------
+    wall : float
+        Seconds from the first one's start to the last one's end.
+    cpu : float
+        Processor seconds (user and system) of all their processes.
+    peak : int
+        The largest sum of their proportional set sizes seen, bytes; 0 where it was not looked at.
+    load : float
+        The machine's load average as they began.
+    """
+
+    wall: float
+    cpu: float
+    peak: int
+    load: float
+
+
+def run(
+    commands: Sequence[Command], environment: Mapping[str, str], *, memory: bool = False
+) -> Run:
+    """Run commands at the same time and wait for all of them.
+
+    Raises
+    ------
+    SystemExit
+        When one fails, with the end of what it said.
+    """
+    load, start = os.getloadavg()[0], time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        logs = [Path(folder) / f"{number}.log" for number in range(len(commands))]
+        started = [_started(c, environment, log) for c, log in zip(commands, logs, strict=True)]
+        with _Sampler([process.pid for process in started] if memory else []) as sampler:
+            cpu = sum(_finished(p, log) for p, log in zip(started, logs, strict=True))
+            wall = time.perf_counter() - start
+    return Run(wall, cpu, sampler.peak, load)
+
+
+def _started(
+    command: Command, environment: Mapping[str, str], log: Path
+) -> "subprocess.Popen[bytes]":
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [str(part) for part in command],
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def _finished(process: "subprocess.Popen[bytes]", log: Path) -> float:
+    """Wait for a process; return its processor seconds and those of the processes it waited for."""
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        said = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+        sys.exit(f"{process.args!r} ended with {process.returncode}:\n{said}")
+    return used.ru_utime + used.ru_stime
+
+
+class _Sampler:
+    """Looks at the memory of processes and their descendants from a thread, again and again."""
+
+    def __init__(self, pids: Sequence[int]) -> None:
+        self.pids, self.peak = pids, 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> "_Sampler":
+        if self.pids:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop.set()
+        if self.pids:
+            self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(SAMPLED_EVERY):
+            self.peak = max(self.peak, sum(_proportional(pid) for pid in self.pids))
+
+
+def _proportional(pid: int) -> int:
+    """Return the proportional set sizes of a process and all its descendants."""
+    total = 0
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        for one in [process, *process.children(recursive=True)]:
+            with suppress(psutil.Error):  # it may have ended meanwhile
+                total += one.memory_full_info().pss
+    return total

@@ -1,0 +1,32 @@
+"""Small programs beside this one, run in processes of their own, that answer in JSON."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+
+
+def answer(
+    script: str, output: Path, *arguments: str | Path, environment: Mapping[str, str]
+) -> dict[str, Any]:
+    """Run a script whose first argument is a folder for products, which is removed again."""
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
+    command = [sys.executable, HERE / script, output, *arguments]
+    try:
+        done = subprocess.run(
+            [str(part) for part in command], env={**os.environ, **environment},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    finally:
+        shutil.rmtree(output, ignore_errors=True)
+    if done.returncode != 0:
+        sys.exit(f"{command}: {done.stderr[-2000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found

@@ -1,0 +1,164 @@
+"""Speed: batches of full frames beside jwst 3.0.0, from exec to exit."""
+
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from processes import Run
+from scripts import answer
+from setting import QUIET, Setting
+from tables import Table
+
+Batch = Callable[[int], Run]
+GOAL, LEAST = 25, 12
+
+
+@dataclass
+class Series:
+    """Runs of one program with few and with many exposures."""
+
+    name: str
+    counts: tuple[int, int]
+    batch: Batch
+    runs: dict[int, list[Run]] = field(default_factory=dict)
+
+    def measure(self, count: int) -> None:
+        """Run it once more with so many exposures."""
+        run = self.batch(count)
+        self.runs.setdefault(count, []).append(run)
+        print(
+            f"  {self.name}: {count} exposures, {run.wall:.1f} s wall, {run.cpu:.1f} s CPU, "
+            f"load {run.load:.1f}",
+            flush=True,
+        )
+
+    def median(self, count: int, what: str) -> float:
+        """Return the median of what runs with so many exposures took."""
+        return statistics.median(getattr(run, what) for run in self.runs[count])
+
+    def slope(self, what: str) -> float:
+        """Return what a further exposure takes: the median over the repeats."""
+        few, many = (self.runs[count] for count in self.counts)
+        steps = [getattr(b, what) - getattr(a, what) for a, b in zip(few, many, strict=True)]
+        return statistics.median(steps) / (self.counts[1] - self.counts[0])
+
+    def rows(self) -> list[list[object]]:
+        """Return a row for each number of exposures, and one for the slope."""
+        rows: list[list[object]] = []
+        for count in self.counts:
+            wall, cpu, load = (self.median(count, what) for what in ("wall", "cpu", "load"))
+            rows.append([self.name, str(count), wall, cpu, wall / count, cpu / count, load])
+        return [
+            *rows,
+            [self.name, "slope", None, None, self.slope("wall"), self.slope("cpu"), None],
+        ]
+
+
+def measure(setting: Setting) -> list[Table]:
+    """Return the tables of this section."""
+    first = _first_runs(setting)
+    ours, floor = _ours(setting, "calbatch", "detector1"), _floor(setting)
+    on_disk = _ours(setting, "calbatch, to disk", "detector1", setting.disk / "calbatch-benchmark")
+    theirs = _theirs(setting)
+    _in_turn(setting, [ours, floor, on_disk], [theirs] if setting.jwst_repeats else [])
+    everything = [s for s in (theirs, ours, on_disk, floor) if s.runs]
+    columns = ["program", "exposures", "wall s", "CPU s", "wall s each", "CPU s each", "load"]
+    table = Table("Full frames, 2048 x 2048 x 10 groups, two cores", columns)
+    table.rows = [row for series in everything for row in series.rows()]
+    table.notes = [
+        "From exec to exit, kernels compiled, medians. Inputs, references and products in memory,",
+        "but for the products 'to disk', which are waited for (fsync). jwst: two processes, each",
+        "with half of the files; calbatch: two workers; the floor reads and writes the same files",
+        "by the same driver without any arithmetic. The slope is what a further exposure takes.",
+    ]
+    return [table, _ratios(theirs, ours, on_disk, floor), first, _stages(setting, ours, floor)]
+
+
+def _in_turn(setting: Setting, ours: Sequence[Series], theirs: Sequence[Series]) -> None:
+    """Take turns: what else the machine does falls on all alike."""
+    for repeat in range(max(setting.repeats, setting.jwst_repeats)):
+        turns = ours if repeat < setting.repeats else ()
+        others = theirs if repeat < setting.jwst_repeats else ()
+        for which in range(2):
+            for series in (*others, *turns):
+                series.measure(series.counts[which])
+
+
+def _ours(setting: Setting, name: str, pipeline: str, output: Path | None = None) -> Series:
+    folder = output or setting.cache / "products"
+
+    def batch(count: int) -> Run:
+        command = setting.calbatch(pipeline, count, folder)
+        return setting.run([command], folder, 2 * count)
+
+    return Series(name, setting.counts, batch)
+
+
+def _floor(setting: Setting) -> Series:
+    return _ours(setting, "floor", "floor:FloorPipeline")
+
+
+def _theirs(setting: Setting) -> Series:
+    folder = setting.cache / "products"
+
+    def batch(count: int) -> Run:
+        return setting.run(setting.jwst(count, folder), folder, 2 * count)
+
+    return Series("jwst", setting.jwst_counts, batch)
+
+
+def _ratios(theirs: Series, ours: Series, on_disk: Series, floor: Series) -> Table:
+    table = Table("Ratios", ["what", "wall", "CPU"])
+    if theirs.runs:
+        few = theirs.counts[1], ours.counts[0]
+        table.rows = [
+            _ratio("jwst's slope / calbatch's", theirs, ours),
+            _ratio("jwst's slope / calbatch's to disk", theirs, on_disk),
+            [f"jwst with {few[0]} exposures / calbatch with {few[1]}, each"]
+            + [theirs.median(few[0], w) / few[0] / (ours.median(few[1], w) / few[1])
+               for w in ("wall", "cpu")],
+        ]  # fmt: skip
+    table.rows.append(_ratio("calbatch's slope / the floor's", ours, floor))
+    table.notes = [f"The goal for the first is {GOAL}; less than {LEAST} is not acceptable."]
+    return table
+
+
+def _ratio(name: str, upper: Series, lower: Series) -> list[object]:
+    return [name, *(upper.slope(what) / lower.slope(what) for what in ("wall", "cpu"))]
+
+
+def _first_runs(setting: Setting) -> Table:
+    """Run one exposure without compiled kernels, and again with them."""
+    table = Table("The first run on a machine: one exposure", ["kernels", "wall s", "CPU s"])
+    output = setting.cache / "products"
+    command = setting.calbatch("detector1", 1, output)
+    with tempfile.TemporaryDirectory() as kernels:
+        for name in ("compiled during the run", "compiled before"):
+            run = setting.run([command], output, 2, NUMBA_CACHE_DIR=kernels)
+            table.rows.append([name, run.wall, run.cpu])
+    setting.run([command], output, 2)  # compiles what the following runs use
+    return table
+
+
+def _stages(setting: Setting, ours: Series, floor: Series) -> Table:
+    """Return the CPU seconds of each step, and what comes on top."""
+    count = setting.counts[0]
+    told = answer(
+        "in_process.py", setting.cache / "products", "exposure",
+        *setting.full_frames.paths[:count],
+        environment={**setting.full_frames.environment, **QUIET},
+    )  # fmt: skip
+    stages = {name: seconds for name, seconds in told["stages"].items() if seconds >= 0.0005}
+    table = Table("CPU seconds an exposure, step by step", ["step", "CPU s", "%"])
+    whole = ours.slope("cpu")
+    rest = whole - sum(stages.values())
+    for name, seconds in [*stages.items(), ("what no step's tiles take", rest), ("slope", whole)]:
+        table.rows.append([name, seconds, 100 * seconds / whole])
+    table.notes = [
+        f"Medians of {count} exposures on two workers. A step's time includes the reading of its",
+        "references' rows, the first one's that of the input. What no step's tiles take: headers,",
+        "graphs, values found over the frame beforehand (reference pixels), scheduler and client.",
+    ]
+    return table

@@ -1,0 +1,110 @@
+"""detector1 as a graph: few tasks, and no kernel runs more often than it must."""
+
+from collections import Counter
+from dataclasses import replace
+from functools import wraps
+
+import dask
+import pytest
+from support.simulated import offline, small_exposure
+
+from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
+from calbatch.models import saving
+from calbatch.models.plan import Call, Step
+
+ROWS = 32
+TILES = (8, 16)
+
+
+@pytest.fixture(scope="module")
+def exposure():
+    """An exposure whose reference pixels are measured before its tiles run."""
+    return small_exposure("NRCA1", shape=(ROWS, 48), ngroups=5)
+
+
+def products(exposure, folder):
+    """Run the pipeline lazily; return the models of its products and where they go."""
+    pipeline = Detector1Pipeline(save_results=True)
+    with offline(exposure.set):
+        pipeline.lazily(exposure.path)
+    return [(model, folder / f"{suffix}.fits") for suffix, model in pipeline.products()]
+
+
+def saving_graph(pairs, tiles):
+    with dask.config.set({"calbatch.tile-rows": ROWS // tiles}):
+        graph, _ = saving.saving_graph(pairs, fsync=False)
+    return graph
+
+
+def tasks_of(graph):
+    """Count tasks after optimisation; an alias is only another name for one."""
+    (optimised,) = dask.optimize(graph)
+    tasks = dict(optimised.__dask_graph__()).values()
+    return sum("Alias" not in type(task).__name__ for task in tasks)
+
+
+@pytest.mark.parametrize("tiles", TILES)
+def test_at_most_three_tasks_a_tile_and_three_an_exposure(exposure, tmp_path, tiles):
+    tasks = tasks_of(saving_graph(products(exposure, tmp_path), tiles))
+    assert tiles < tasks <= 3 * tiles + 3
+
+
+def counted(call, name, runs):
+    """Return a call that notes ``name`` in ``runs`` whenever its kernel runs."""
+
+    @wraps(call.kernel)
+    def kernel(*arrays, **arguments):
+        runs.append(name)  # in one go, whatever other threads do
+        return call.kernel(*arrays, **arguments)
+
+    return replace(call, kernel=kernel)
+
+
+def plan_of(pairs):
+    """Return the steps with kernels of all products' plans, and the reductions, in order."""
+    nodes = dict.fromkeys(n for model, _ in pairs for n in model._content.node.ancestry())
+    steps = [n for n in nodes if isinstance(n, Step) and isinstance(n.op, Call)]
+    return steps, list(dict.fromkeys(r for step in steps for r in step.reductions))
+
+
+def count_runs(steps, reductions):
+    """Have every kernel, and every look of a reduction, noted in the list that is returned."""
+    runs: list[object] = []
+    for step in steps:
+        step.op = counted(step.op, step, runs)
+    for reduction in reductions:
+        look = reduction.look
+        reduction.look = replace(look, gather=counted(look.gather, reduction, runs))
+    return runs
+
+
+def looks_at(step, reductions, runs):
+    """Return how many regions reductions looked at that see the step's result."""
+    return sum(runs[r] for r in reductions if step in r.parent.ancestry())
+
+
+@pytest.mark.parametrize("scheduler", ["sync", "threads"])
+def test_each_kernel_runs_once_a_tile_and_once_for_each_look(exposure, tmp_path, scheduler):
+    pairs = products(exposure, tmp_path)
+    steps, reductions = plan_of(pairs)
+    noted = count_runs(steps, reductions)
+    dask.compute(saving_graph(pairs, TILES[0]), scheduler=scheduler)
+    runs = Counter(noted)
+    assert [path.is_file() for _, path in pairs] == [True, True]
+    expected = {step: TILES[0] + looks_at(step, reductions, runs) for step in steps}
+    assert {step: runs[step] for step in steps} == expected
+    labels = {step.op.label for step in steps}
+    assert {"refpix", "jump", "ramp_fit"} <= labels
+    fitted = [step for step in steps if step.op.label in ("jump", "ramp_fit")]
+    assert [runs[step] for step in fitted] == [TILES[0]] * len(fitted), "nothing looks at these"
+
+
+def test_reductions_look_at_few_regions(exposure, tmp_path):
+    pairs = products(exposure, tmp_path)
+    steps, reductions = plan_of(pairs)
+    noted = count_runs(steps, reductions)
+    dask.compute(saving_graph(pairs, TILES[1]), scheduler="sync")
+    runs = Counter(noted)
+    by_name = {r.look.gather.label: (runs[r], len(r.look.regions)) for r in reductions}
+    assert by_name["unusable_groups"][0] == 1, "a few good rows settle it"
+    assert all(looked <= regions for looked, regions in by_name.values())

@@ -1,0 +1,39 @@
+"""The command line answers at once: what is heavy is imported by the commands that need it."""
+
+import os
+import subprocess
+import sys
+
+TRIES = 3
+
+
+def processor_seconds(*arguments):
+    """Run a command; return the processor seconds it took, and what it said."""
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+    said = process.stdout.read()
+    process.stdout.close()
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return used.ru_utime + used.ru_stime, said
+
+
+def test_help_takes_less_than_four_tenths_of_a_second():
+    # Processor time, the best of some: what else the machine does is no fault of ours.
+    command = [sys.executable, "-c", "from calbatch.cluster.cli import main; main()", "--help"]
+    results = [processor_seconds(*command) for _ in range(TRIES)]
+    assert "Usage" in results[0][1]
+    assert min(seconds for seconds, _ in results) < 0.4
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; sys.argv = ['calbatch', '--help']\n"
+        "from calbatch.cluster.cli import main\n"
+        "try: main()\n"
+        "finally: print(*sys.modules)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    loaded = set(said.stdout.splitlines()[-1].split())
+    assert "click" in loaded
+    assert loaded.isdisjoint({"numpy", "dask", "distributed", "numba", "astropy", "bokeh"})
