@@ -7,32 +7,25 @@ import logging
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from calbatch.crds_client.batch import Configurations, Exposure, References, ReferenceTable
-from calbatch.crds_client.cache import Cache
+from calbatch.crds_client.cacheclient import CacheClient, Mode
 from calbatch.crds_client.context import ContextChoice, choose_context, known_here
 from calbatch.crds_client.errors import (
     ContextError,
     CrdsError,
-    ReferenceMissing,
-    ServerError,
     WithdrawnReference,
 )
-from calbatch.crds_client.fetching import Fetcher, FetchReport, Progress
 from calbatch.crds_client.keywords import instrument_of, synonyms
-from calbatch.crds_client.remote import RemoteInstrument, open_source, reached
+from calbatch.crds_client.remote import RemoteInstrument
 from calbatch.crds_client.rules import InstrumentRules, PipelineRules, load_mapping
 from calbatch.crds_client.server import Server
-from calbatch.crds_client.upkeep import prune
-from calbatch.crds_client.urls import UrlCache
 
 log = logging.getLogger(__name__)
 
-Mode = Literal["auto", "local", "remote"]
 
-
-class Client:
+class Client(CacheClient):
     """Selects references by the rules of one context and finds them in a cache.
 
     Parameters
@@ -42,8 +35,8 @@ class Client:
     context : str, optional
         A ``.pmap`` name, ``latest``, ``build``, ``edit`` or a date; by default ``CRDS_CONTEXT``,
         or else as `calbatch.crds_client.context.choose_context` says.
-    observatory : str
-        ``jwst``, ``roman`` or ``hst``.
+    observatory : str, optional
+        ``jwst``, ``roman`` or ``hst``; by default the context's, ``CRDS_OBSERVATORY``, or jwst.
     mode : str, optional
         ``local`` never asks the server, ``remote`` always does, ``auto`` asks for what is
         missing; by default ``CRDS_MODE``, or else ``auto``.
@@ -74,18 +67,16 @@ class Client:
         self,
         cache_path: str | Path | None = None,
         context: str | None = None,
-        observatory: str = "jwst",
+        observatory: str | None = None,
         mode: Mode | None = None,
         server_url: str | None = None,
         overlay: str | Path | None = None,
         max_bytes: int | None = None,
     ) -> None:
-        self.observatory = observatory
-        self.mode = _mode(mode)
-        self.max_bytes = max_bytes
-        self.cache = _open_cache(cache_path, overlay, observatory)
-        self.server_url = server_url or os.environ.get("CRDS_SERVER_URL")
-        choice = self._choose_context(context or os.environ.get("CRDS_CONTEXT"))
+        context = context or os.environ.get("CRDS_CONTEXT")
+        observatory = observatory or _observatory_of(context or "")
+        super().__init__(cache_path, observatory, mode, server_url, overlay, max_bytes)
+        choice = self._choose_context(context)
         self.context, self.context_reason = choice.name, choice.reason
         self._configurations: dict[str, Configurations] = {}
         if self.mode != "remote":
@@ -93,30 +84,6 @@ class Client:
 
     def __repr__(self) -> str:
         return f"Client({str(self.cache)!r}, context={self.context!r}, mode={self.mode!r})"
-
-    @functools.cached_property
-    def source(self) -> Server | UrlCache | None:
-        """The server or URL, reached when first needed; None in local mode or offline.
-
-        Raises
-        ------
-        ServerError
-            If the mode is remote and it cannot be reached.
-        """
-        local = self.mode == "local"
-        source = None if local else open_source(self.server_url, self.observatory)
-        if source is None:
-            if self.mode == "remote":
-                raise ServerError("mode is remote, and CRDS_SERVER_URL names no server")
-            return None
-        info = reached(source, must=self.mode == "remote")
-        if info is None:
-            return None
-        if self.mode == "auto" and info.get("force_remote_mode"):
-            self.mode = "remote"
-        if info:
-            self.cache.keep_config(info)
-        return source
 
     def _choose_context(self, wanted: str | None) -> ContextChoice:
         here = self.mode != "remote" and known_here(wanted, self.cache)
@@ -145,50 +112,6 @@ class Client:
         if self.cache.find(name) is None and self.source is not None:
             self.fetch([name]).check()
         return self.cache.read_mapping(name)
-
-    def fetch(
-        self, names: Iterable[str], progress: Progress | None = None, *, anew: bool = False
-    ) -> FetchReport:
-        """Have files in the cache: those that are not there are fetched, many at once.
-
-        Parameters
-        ----------
-        names : iterable of str
-            References or rules.
-        progress : callable, optional
-            Called with name, bytes received and size.
-        anew : bool
-            Fetch also what is there.
-
-        Returns
-        -------
-        FetchReport
-            Paths, what was fetched, and what failed, with reasons. Without a server, what is
-            missing has failed.
-
-        Raises
-        ------
-        ReadOnlyCache, DownloadError, ServerError
-            If nothing can be fetched at all.
-        """
-        names = list(dict.fromkeys(names))
-        if (anew or self.missing(names)) and self.source is not None:
-            report = Fetcher(self.cache, self.source).fetch(names, progress, anew=anew)
-            if self.max_bytes is not None:
-                prune(self.cache, self.max_bytes, keep=set(names))
-            return report
-        report = FetchReport()
-        for name in names:
-            path = self.cache.find(name)
-            if path is None:
-                report.failed[name] = str(ReferenceMissing(name, str(self.cache)))
-            else:
-                report.paths[name] = path
-        return report
-
-    def missing(self, names: Iterable[str]) -> list[str]:
-        """List those files that are not in the cache."""
-        return sorted(name for name in set(names) if self.cache.find(name) is None)
 
     def configurations(self, instrument: str) -> Configurations:
         """Give an instrument's rules with what they need of headers."""
@@ -322,27 +245,12 @@ _INSTRUMENT_KEYS = {
 }
 
 
+def _observatory_of(context: str) -> str | None:
+    """Give the observatory that a context's name begins with."""
+    return next(
+        (one for one in _INSTRUMENT_KEYS if context.startswith((f"{one}_", f"{one}-"))), None
+    )
+
+
 def _allowed(variable: str) -> bool:
     return os.environ.get(variable, "").upper() in ("1", "T", "TRUE", "Y", "YES")
-
-
-def _mode(mode: str | None) -> Mode:
-    value = mode or os.environ.get("CRDS_MODE") or "auto"
-    for known in get_args(Mode):
-        if value == known:
-            return known
-    raise CrdsError(f"mode {value!r} is not one of {', '.join(get_args(Mode))}")
-
-
-def _open_cache(path: str | Path | None, overlay: str | Path | None, observatory: str) -> Cache:
-    chosen = path or os.environ.get("CRDS_PATH")
-    if not chosen:
-        raise CrdsError("no reference cache: set CRDS_PATH to its folder")
-    if not Path(chosen).expanduser().is_dir():
-        raise CrdsError(f"{chosen}: no such folder; CRDS_PATH is to name the reference cache")
-    cache = Cache(chosen, observatory)
-    before = overlay or os.environ.get("CALBATCH_CRDS_OVERLAY")
-    if not before:
-        return cache
-    Path(before).expanduser().mkdir(parents=True, exist_ok=True)
-    return Cache(before, observatory, behind=cache)
