@@ -8,7 +8,7 @@ from calbatch.models.budget import RowBytes, row_bytes, tile_budget
 from calbatch.models.datamodels import CubeModel, ImageModel, RampModel
 from calbatch.models.rows import ArrayReader
 from calbatch.models.saving import save
-from calbatch.models.tiles import TILE_BYTES
+from calbatch.models.tiling import TILE_BYTES
 
 COLS = 64
 
