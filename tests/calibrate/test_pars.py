@@ -1,0 +1,190 @@
+"""Parameter references: what they set, what they leave, and stpipe's order among them."""
+
+import logging
+
+import pytest
+from stpipe._config import StepConfig
+from support.parameter_references import add_parameters, copied_cache
+from support.simulated import offline, small_exposure
+
+from calbatch.calibrate import pars
+from calbatch.calibrate.errors import ParameterError, ReferenceFileError
+from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
+from calbatch.calibrate.references import Chosen
+from calbatch.calibrate.steps.jump import JumpStep
+from calbatch.models import datamodels
+
+# astropy's and jwst's own, when jwst is imported and opens files
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+JUMP = StepConfig("jwst.jump.JumpStep", "jump", {"rejection_threshold": 7.0, "skip": True}, [])
+
+
+def pipeline_config(**jump):
+    step = StepConfig("jwst.jump.JumpStep", "jump", jump, [])
+    return StepConfig(
+        "jwst.pipeline.Detector1Pipeline", "detector1", {"save_calibrated_ramp": True}, [step]
+    )
+
+
+def chosen(folder, **configs):
+    """Write parameter references; give them by type."""
+    found = {}
+    for kind, config in configs.items():
+        path = folder / f"{kind}.asdf"
+        with config.to_asdf() as tree:
+            tree.write_to(path)
+        found[f"pars-{kind}"] = Chosen(path, f"crds://{path.name}")
+    return found
+
+
+def value(step, name):
+    return step.described()[name]
+
+
+def test_a_steps_reference_is_below_what_the_user_says(tmp_path):
+    step = Detector1Pipeline()
+    step.configure({"jump": {"rejection_threshold": 5.0}}, "my.cfg")
+    made = pars.configured(step, chosen(tmp_path, jumpstep=JUMP))
+    assert value(made.jump, "rejection_threshold") == (5.0, "my.cfg")
+    assert value(made.jump, "skip") == (True, "jumpstep.asdf")
+    assert value(step.jump, "skip")[0] is False  # others' exposures have other parameters
+
+
+def test_it_is_above_the_pipelines_default(tmp_path):
+    class Careful(Detector1Pipeline):
+        defaults = {"jump": {"rejection_threshold": 3.0}}
+
+    assert value(Careful().jump, "rejection_threshold") == (3.0, "the pipeline's default")
+    made = pars.configured(Careful(), chosen(tmp_path, jumpstep=JUMP))
+    assert value(made.jump, "rejection_threshold") == (7.0, "jumpstep.asdf")
+
+
+def test_a_pipelines_reference_is_above_its_steps(tmp_path):
+    found = chosen(
+        tmp_path, jumpstep=JUMP, detector1pipeline=pipeline_config(rejection_threshold=9.0)
+    )
+    made = pars.configured(Detector1Pipeline(), found)
+    assert value(made.jump, "rejection_threshold") == (9.0, "detector1pipeline.asdf")
+    assert value(made.jump, "skip") == (True, "jumpstep.asdf")
+    assert value(made, "save_calibrated_ramp") == (True, "detector1pipeline.asdf")
+
+
+def test_a_step_asked_for_by_itself_runs(tmp_path):
+    made = pars.configured(JumpStep(), chosen(tmp_path, jumpstep=JUMP))
+    assert not made.skip
+    assert made.rejection_threshold == 7.0
+
+
+def test_what_is_unknown_is_ignored_in_one_line(tmp_path, caplog):
+    odd = StepConfig("x.JumpStep", "jump", {"newer": 1, "newest": 2, "output_ext": ".fits"}, [])
+    other = StepConfig("x.Wavecal", "wavecal", {}, [])
+    pipeline = StepConfig("x.Detector1Pipeline", "d1", {}, [other])
+    found = chosen(tmp_path, jumpstep=odd, detector1pipeline=pipeline)
+    with caplog.at_level(logging.INFO, logger="calbatch"):
+        made = pars.configured(Detector1Pipeline(), found)
+    assert made.jump.described() == Detector1Pipeline().jump.described()
+    assert [record.getMessage() for record in caplog.records] == [
+        "jumpstep.asdf: jump has no newer, newest: ignored",
+        "detector1pipeline.asdf: detector1 has no step wavecal: ignored",
+    ]
+
+
+def test_hooks_and_places_are_the_users_own(tmp_path):
+    values = {"pre_hooks": ["os:system"], "output_dir": "/tmp", "override_gain": "g.fits"}
+    config = StepConfig("jwst.jump.JumpStep", "jump", values, [])
+    made = pars.configured(JumpStep(), chosen(tmp_path, jumpstep=config))
+    assert (made.pre_hooks, made.output_dir, made.override_gain) == ([], None, None)
+
+
+def test_a_value_that_does_not_fit_names_the_file(tmp_path):
+    config = StepConfig("jwst.jump.JumpStep", "jump", {"rejection_threshold": "high"}, [])
+    with pytest.raises(ParameterError, match=r"^jumpstep\.asdf: jump\.rejection_threshold.*--no-p"):
+        pars.configured(Detector1Pipeline(), chosen(tmp_path, jumpstep=config))
+
+
+def test_a_file_that_is_none(tmp_path):
+    (tmp_path / "x.asdf").write_text("nothing")
+    found = {"pars-jumpstep": Chosen(tmp_path / "x.asdf", "crds://x.asdf")}
+    with pytest.raises(ReferenceFileError, match=r"x\.asdf: not an ASDF file"):
+        pars.configured(JumpStep(), found)
+
+
+@pytest.fixture
+def exposure():
+    return small_exposure("NIS", shape=(32, 40))
+
+
+@pytest.fixture
+def cache(exposure, tmp_path, monkeypatch):
+    """Give the cache of the exposure, with parameter references for it and for others."""
+    crds = copied_cache(exposure, tmp_path / "crds")
+    readpatt = exposure.header["READPATT"]
+    other = StepConfig("jwst.jump.JumpStep", "jump", {"rejection_threshold": 99.0}, [])
+    add_parameters(crds, "pars-jumpstep", {readpatt: JUMP, "OTHER": other})
+    whole = pipeline_config(rejection_threshold=9.5)
+    add_parameters(crds, "pars-detector1pipeline", {readpatt: whole})
+    with offline(exposure.set):
+        monkeypatch.setenv("CRDS_PATH", str(crds))
+        monkeypatch.setenv("STPIPE_DISABLE_CRDS_STEPPARS", "")
+        yield crds
+
+
+def header_of(exposure):
+    return datamodels.open(exposure.path).to_flat_dict()
+
+
+@pytest.mark.agreement
+@pytest.mark.usefixtures("cache")
+def test_as_stpipe_merges_them(exposure):
+    from jwst.jump import JumpStep as TheirJump
+    from jwst.pipeline import Detector1Pipeline as Theirs
+
+    config = Theirs.get_config_from_reference(str(exposure.path))
+    made = pars.for_exposure(Detector1Pipeline(), header_of(exposure))
+    theirs = config["steps"]["jump"]
+    assert made.jump.rejection_threshold == theirs["rejection_threshold"] == 9.5
+    assert made.jump.skip == theirs["skip"]
+    assert made.save_calibrated_ramp == config["save_calibrated_ramp"]
+    alone = TheirJump.get_config_from_reference(str(exposure.path))
+    mine = pars.for_exposure(JumpStep(), header_of(exposure))
+    assert mine.rejection_threshold == alone["rejection_threshold"] == 7.0
+
+
+@pytest.mark.usefixtures("cache")
+def test_calling_a_pipeline_reads_them(exposure):
+    rate, _ = Detector1Pipeline.call(exposure.path, save_calibrated_ramp=False)
+    assert rate.meta.cal_step.jump == "SKIPPED"
+    rate, _ = Detector1Pipeline.call(
+        exposure.path, save_calibrated_ramp=False, steps={"jump": {"skip": False}}
+    )
+    assert rate.meta.cal_step.jump == "COMPLETE"
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize(
+    ("name", "text"), [("CALBATCH_NO_PARS", "1"), ("STPIPE_DISABLE_CRDS_STEPPARS", "true")]
+)
+def test_the_environment_leaves_them_out(exposure, monkeypatch, name, text):
+    monkeypatch.setenv(name, text)
+    step = Detector1Pipeline()
+    assert pars.for_exposure(step, header_of(exposure)) is step
+
+
+def test_one_that_is_not_in_the_cache_is_not_passed_over(exposure, cache):
+    for path in cache.rglob("*jumpstep*.asdf"):
+        path.unlink()
+    with pytest.raises(ReferenceFileError, match=r"calbatch refs sync --files .*; --no-pars"):
+        pars.for_exposure(JumpStep(), header_of(exposure))
+
+
+def test_contexts_and_places_without_any(exposure, monkeypatch):
+    step = Detector1Pipeline()
+    with offline(exposure.set):
+        monkeypatch.setenv("STPIPE_DISABLE_CRDS_STEPPARS", "")
+        assert pars.for_exposure(step, header_of(exposure)) is step
+        monkeypatch.setenv("CRDS_PATH", "")
+        assert pars.for_exposure(step, header_of(exposure)) is step
