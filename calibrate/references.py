@@ -266,18 +266,42 @@ def parameter_type(step: str) -> str:
     return named(step)
 
 
-def in_place(path: str) -> Path:
-    """Return a file whose pixels can be read row by row: a reference, or its decoded copy.
+@dataclass(frozen=True)
+class HostCopies:
+    """References that are compressed, scaled or tables, decoded once on a host.
 
-    Raises
-    ------
-    ReferenceFileError
-        If it cannot be decoded, or the copy not be written.
+    See `calbatch.models.rows.Copies`.
+
+    Parameters
+    ----------
+    folder : str, optional
+        Where; by default each host's own, which ``CALBATCH_DECODED_DIR`` names.
     """
-    from calbatch.crds_client import CrdsError
-    from calbatch.crds_client.decoded import DecodedStore
 
-    try:
-        return DecodedStore().plain(path)
-    except CrdsError as error:
-        raise ReferenceFileError(str(error)) from error
+    folder: str | None = None
+
+    def plain(self, path: str) -> Path:
+        """Give a file whose images can be read by position.
+
+        Raises
+        ------
+        ReferenceFileError
+            If it cannot be decoded, or the copy not be written.
+        """
+        from calbatch.crds_client import CrdsError
+        from calbatch.crds_client.decoded import DecodedStore
+
+        try:
+            return DecodedStore(self.folder).plain(path)
+        except CrdsError as error:
+            raise ReferenceFileError(str(error)) from error
+
+    def table(self, path: str, index: int) -> Path | None:
+        """Give an ``.npy`` file with a table's rows; None if they cannot be held by one."""
+        from calbatch.crds_client import CrdsError
+        from calbatch.crds_client.decoded import DecodedStore
+
+        try:
+            return DecodedStore(self.folder).table(path, index)
+        except CrdsError:
+            return None

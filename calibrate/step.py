@@ -23,8 +23,8 @@ from calbatch.calibrate.references import (
     NOT_APPLICABLE,
     Chosen,
     CrdsReferences,
+    HostCopies,
     References,
-    in_place,
 )
 from calbatch.models import datamodels
 from calbatch.models.base import DataModel
@@ -340,7 +340,7 @@ class Step:
             As `get_reference_file`; also when the reference does not cover the exposure.
         """
         found = self.get_reference_file(model, reference_type)
-        return subarray.fitted(model, datamodels.reference(reference_type, found, in_place))
+        return subarray.fitted(model, datamodels.reference(reference_type, found, HostCopies()))
 
     # -- products -----------------------------------------------------------------------------
 

@@ -173,7 +173,8 @@ def _decode_table(path: Path, part: Path, extension: str | int) -> None:
         rows = np.empty(len(data), [(name, data[name].dtype.newbyteorder("="), data[name].shape[1:])
                                     for name in data.names])  # fmt: skip
         for name in data.names:
-            rows[name] = data[name]
+            column = data[name]
+            rows[name] = np.strings.rstrip(column) if column.dtype.kind == "U" else column
     with part.open("wb") as stream:
         np.save(stream, rows, allow_pickle=False)
 

@@ -17,7 +17,7 @@ from calbatch.models.mapping import MappedArrays
 from calbatch.models.meta import Node as Meta
 from calbatch.models.meta import flatten, get_path, set_path
 from calbatch.models.opening import load
-from calbatch.models.rows import Copied
+from calbatch.models.rows import Copies
 from calbatch.models.schema import Schema, load_schema
 from calbatch.models.validate import accept, validate_tree
 
@@ -32,9 +32,9 @@ class DataModel(MappedArrays):
         assigning here never changes; the shape of the primary array; or that array.
     schema : str or path, optional
         Another schema than the class's own.
-    copied : callable, optional
-        Gives a file's plain copy on this host, from which arrays are read that cannot be in place
-        (`calbatch.models.rows.RowReader`).
+    copies : Copies, optional
+        Where arrays and tables of the file are read from that have to be decoded
+        (`calbatch.models.rows.Copies`); by default each process decodes by itself.
     **fields
         Arrays and tables by name.
 
@@ -57,7 +57,7 @@ class DataModel(MappedArrays):
         init: Any = None,
         *,
         schema: str | Path | None = None,
-        copied: Copied | None = None,
+        copies: Copies | None = None,
         **fields: Any,
     ) -> None:
         self.schema = load_schema(schema or self.schema_url)
@@ -67,7 +67,7 @@ class DataModel(MappedArrays):
             self._adopt(init)
         elif isinstance(init, (str, Path)):
             self.path = Path(init)
-            self._content = load(self.path, self.schema, copied)
+            self._content = load(self.path, self.schema, copies)
         elif init is not None:
             shape = init if isinstance(init, tuple) else None
             setattr(self, self.primary, np.zeros(shape, "f4") if shape is not None else init)

@@ -11,7 +11,7 @@ from calbatch.models.base import DataModel
 from calbatch.models.errors import FileError, ValidationError
 from calbatch.models.files import Stamp, look
 from calbatch.models.layout import Layout, read_layout
-from calbatch.models.rows import Copied
+from calbatch.models.rows import Copies
 from calbatch.models.schema import load_schema
 from calbatch.models.validate import validate_value
 
@@ -194,7 +194,7 @@ def open(path: str | Path | DataModel) -> DataModel:
     return _class_of(Path(path), layout)(path)
 
 
-def reference(reference_type: str, init: Any, copied: Copied | None = None) -> DataModel:
+def reference(reference_type: str, init: Any, copies: Copies | None = None) -> DataModel:
     """Open a reference file as the model of its type; a model is taken as it is.
 
     A process reads a file's headers and definitions of flags once, for all exposures that want it.
@@ -205,9 +205,8 @@ def reference(reference_type: str, init: Any, copied: Copied | None = None) -> D
         Such as ``dark``.
     init : path or DataModel
         The reference.
-    copied : Copied, optional
-        Where arrays that have to be decoded are read from; see
-        `calbatch.models.rows.RowReader`.
+    copies : Copies, optional
+        Where what has to be decoded is read from; see `calbatch.models.rows.Copies`.
 
     Raises
     ------
@@ -216,17 +215,17 @@ def reference(reference_type: str, init: Any, copied: Copied | None = None) -> D
     """
     if isinstance(init, DataModel):
         return init
-    return _opened(reference_type, str(init), look(init), copied).copy()
+    return _opened(reference_type, str(init), look(init), copies).copy()
 
 
 @lru_cache(maxsize=128)
-def _opened(reference_type: str, path: str, stamp: Stamp, copied: Copied | None) -> DataModel:
+def _opened(reference_type: str, path: str, stamp: Stamp, copies: Copies | None) -> DataModel:
     """Return a reference's model, to be copied; ``stamp`` tells when the file is another one."""
     cls = REFERENCES.get(reference_type, ReferenceFileModel)
     if cls is DarkModel:
         data = read_layout(path).find("SCI")
         cls = DarkMIRIModel if data is not None and len(data.shape) == 4 else DarkModel
-    return cls(path, copied=copied)
+    return cls(path, copies=copies)
 
 
 def _class_of(path: Path, layout: Layout) -> type[DataModel]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from calbatch.models.errors import FileError
 from calbatch.models.headers import meta_from_headers
 from calbatch.models.layout import Hdu, Layout, read_layout
 from calbatch.models.plan import Array, Source
-from calbatch.models.rows import Copied, Reader, RowReader
+from calbatch.models.rows import Copies, Reader, RowReader
 from calbatch.models.schema import FieldSpec, Schema
 from calbatch.models.tables import check_columns, read_table
 
@@ -28,18 +29,25 @@ class Pending:
     hdu: Hdu
     spec: FieldSpec
     shape: tuple[int, ...]
-    copied: Copied | None = None
+    copies: Copies | None = None
 
     def load(self) -> Array:
         """Read it."""
         if self.spec.columns is not None:
-            table = read_table(self.hdu)
-            return check_columns(table, self.spec.columns, f"{self.path}: {self.hdu.name}")
-        array = RowReader(self.hdu, self.copied).whole()
+            return check_columns(self._rows(), self.spec.columns, f"{self.path}: {self.hdu.name}")
+        array = RowReader(self.hdu, self.copies).whole()
         return array.astype(self.spec.dtype or array.dtype, copy=False)
 
+    def _rows(self) -> Array:
+        if self.copies is not None:
+            copy = self.copies.table(self.hdu.stamp.path, self.hdu.index)
+            # A copy may be cleaned away at any time.
+            with contextlib.suppress(OSError):
+                return np.load(copy, allow_pickle=False) if copy else read_table(self.hdu)
+        return read_table(self.hdu)
 
-def load(path: Path, schema: Schema, copied: Copied | None = None) -> Content:
+
+def load(path: Path, schema: Schema, copies: Copies | None = None) -> Content:
     """Return what a file holds, by a schema. No pixel is read.
 
     Parameters
@@ -48,8 +56,8 @@ def load(path: Path, schema: Schema, copied: Copied | None = None) -> Content:
         The file.
     schema : Schema
         Names its arrays and keywords.
-    copied : Copied, optional
-        Where images that have to be decoded are read from; see `RowReader`.
+    copies : Copies, optional
+        Where what has to be decoded is read from; by default each process does it by itself.
 
     Raises
     ------
@@ -62,13 +70,13 @@ def load(path: Path, schema: Schema, copied: Copied | None = None) -> Content:
     tree, extra = meta_from_headers(schema, headers, where=str(path))
     content = Content(tree=tree, extra=extra)
     found = dict(_found(path, schema, layout))
-    readers = dict(_readers(found, copied))
+    readers = dict(_readers(found, copies))
     frame = _frame(schema, readers)
     for name, (spec, hdu) in found.items():
         if name in readers and readers[name].shape[-2:] == frame:
             content.placed[name] = Placed(name, readers[name].shape, readers[name].dtype)
         else:
-            content.loose[name] = Pending(path, hdu, spec, hdu.shape, copied)
+            content.loose[name] = Pending(path, hdu, spec, hdu.shape, copies)
     if frame is not None:
         on_grid = {n: r for n, r in readers.items() if n in content.placed}
         content.node = Source(_standard_dq(content, on_grid), frame)
@@ -114,11 +122,11 @@ def _check(path: Path, spec: FieldSpec, hdu: Hdu) -> None:
 
 
 def _readers(
-    found: Mapping[str, tuple[FieldSpec, Hdu]], copied: Copied | None
+    found: Mapping[str, tuple[FieldSpec, Hdu]], copies: Copies | None
 ) -> Iterator[tuple[str, Reader]]:
     for name, (spec, hdu) in found.items():
         if not spec.is_table and len(hdu.shape) >= 2:
-            reader = RowReader(hdu, copied)
+            reader = RowReader(hdu, copies)
             wanted = spec.dtype or reader.dtype
             yield name, reader if wanted == reader.dtype else reader.astype(wanted)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from operator import mul
 from os import PathLike
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +27,25 @@ from calbatch.models.layout import read_layout
 
 Array = npt.NDArray[Any]
 Bounds = tuple[int, int]
-Copied = Callable[[str], str | PathLike[str]]
-"""A module's function that gives a file's plain copy on this host, made once for all processes."""
+
+
+class Copies(Protocol):
+    """Decoded copies of files on a host, each made once for all of its processes.
+
+    Picklable: what it gives on another host is that host's.
+    """
+
+    def __hash__(self) -> int:
+        """Equal ones give the same copies."""
+        ...
+
+    def plain(self, path: str) -> PathLike[str]:
+        """Give a file whose images can be read by position: the file itself, or its copy."""
+        ...
+
+    def table(self, path: str, index: int) -> PathLike[str] | None:
+        """Give an ``.npy`` file with the rows of an HDU's table, or None: read it yourself."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -193,9 +210,9 @@ class RowReader(Reader):
     ----------
     hdu : Hdu
         An image of a layout. The file must still be the same when it is read.
-    copied : Copied, optional
-        Where an image that has to be decoded is read from its file's copy; by default each process
-        decodes by itself.
+    copies : Copies, optional
+        Where an image that has to be decoded is read from; by default each process decodes by
+        itself.
 
     Raises
     ------
@@ -203,7 +220,7 @@ class RowReader(Reader):
         The HDU holds no image.
     """
 
-    def __init__(self, hdu: Hdu, copied: Copied | None = None) -> None:
+    def __init__(self, hdu: Hdu, copies: Copies | None = None) -> None:
         if hdu.kind not in ("image", "compressed"):
             raise FileError(hdu.stamp.path, f"{hdu.label} holds no image")
         super().__init__(hdu.shape, hdu.dtype)
@@ -214,7 +231,7 @@ class RowReader(Reader):
         self._native = hdu.dtype
         plain = hdu.kind == "image" and not hdu.pixels.scaled and not hdu.stamp.gzipped
         self._in_place = plain
-        self._copied = copied
+        self._copies = copies
 
     @property
     def path(self) -> str:
@@ -236,14 +253,14 @@ class RowReader(Reader):
         return out
 
     def _decode(self, window: Window, dtype: np.dtype[Any]) -> Array:
-        if self._copied is None:
+        if self._copies is None:
             image = decoded_image(self._stamp, self._index).reshape(self._full)
             return np.array(image[window.index()], dtype, order="C")
         try:
-            return _in_copy(self._copied, self._stamp, self._index)._fetch(window, dtype)
+            return _in_copy(self._copies, self._stamp, self._index)._fetch(window, dtype)
         except FileError:  # the copy was cleaned away meanwhile
             _in_copy.cache_clear()
-            return _in_copy(self._copied, self._stamp, self._index)._fetch(window, dtype)
+            return _in_copy(self._copies, self._stamp, self._index)._fetch(window, dtype)
 
     def _read_run(self, descriptor: int, start: int, out: Array, cols: range) -> None:
         """Read consecutive rows of the image, its planes taken as one tall table of rows."""
@@ -264,9 +281,9 @@ class RowReader(Reader):
 
 
 @lru_cache(maxsize=64)
-def _in_copy(copied: Copied, stamp: Stamp, index: int) -> RowReader:
+def _in_copy(copies: Copies, stamp: Stamp, index: int) -> RowReader:
     """Return the reader of an image in its file's copy; its window counts as the original's."""
-    return RowReader(read_layout(copied(stamp.path)).hdus[index])
+    return RowReader(read_layout(copies.plain(stamp.path)).hdus[index])
 
 
 def _runs(window: Window, full: tuple[int, ...]) -> Iterator[tuple[int, int]]:

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 from stpipe._config import StepConfig
+
 from support.crds_server import write_mapping
 from support.simulated import SmallExposure
 
