@@ -4,8 +4,10 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
+from pathlib import Path
 
 import fsspec
 import pytest
@@ -73,7 +75,7 @@ def test_an_unknown_protocol_is_an_error():
 def bucket(source):
     """Serve S3 on loopback with the cache in a bucket; give its URL."""
     pytest.importorskip("s3fs", reason="s3fs is not installed")
-    moto = shutil.which("moto_server")
+    moto = shutil.which("moto_server", path=str(Path(sys.executable).parent))
     if moto is None:
         pytest.skip("moto_server is not installed")
     with socket.socket() as probe:
