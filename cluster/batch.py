@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,17 @@ from rich.console import Console
 from calbatch.calibrate import warm
 from calbatch.calibrate.step import Step
 from calbatch.cluster import sites
-from calbatch.cluster.driver import Batch, Result, executed, gathered, leaving_nothing
+from calbatch.cluster.driver import (
+    Batch,
+    Result,
+    executed,
+    gathered,
+    inputs_of,
+    leaving_nothing,
+    references_of,
+)
 from calbatch.cluster.errors import RequestError
+from calbatch.cluster.fetching import fetched
 from calbatch.cluster.inputs import total_bytes, writable_folder
 from calbatch.cluster.job import Options
 from calbatch.cluster.progress import watching
@@ -30,6 +41,7 @@ def run(
     parameters: Mapping[str, Any] | None = None,
     config: str | Path | None = None,
     context: str | None = None,
+    pars: bool = True,
     save_steps: str | Sequence[str] = (),
     scheduler: str = "auto",
     workers: int | None = None,
@@ -59,6 +71,8 @@ def run(
         A ``.cfg``, where ``pipeline`` is not one.
     context : str, optional
         The CRDS context; by default the environment's.
+    pars : bool
+        Whether the observatory's parameter references (``pars-<step>``) are read.
     save_steps : sequence of str, or str
         Steps whose results are kept as well; in one text, separated by commas.
     scheduler : str
@@ -103,24 +117,34 @@ def run(
     )
     options = Options(_checked(date), fsync, tile_rows, verify_inputs=verify_inputs)
     step.output_dir = str(writable_folder(Path(output_dir or step.output_dir or ".")))
-    batch = gathered(step, texts(inputs), options, context)
+    paths = inputs_of(step, texts(inputs))
+    references = references_of(step, context)
     wish = sites.Wish(scheduler, workers, grain, insecure)
-    result = _run(batch, wish, console, debug=debug)
+    place = sites.decided(wish, len(paths), total_bytes(paths))
+    sites.announced(place)
+    fetching = partial(fetched, console=console)
+    batch = gathered(step, paths, options, references, use_pars=pars, fetching=fetching)
+    result = _run(batch, place, console, debug=debug)
     return replace(result, seconds=time.perf_counter() - start)
 
 
-def _run(batch: Batch, wish: sites.Wish, console: Console, *, debug: bool) -> Result:
-    size = total_bytes([e.path for e in batch.found])
-    place = sites.decided(wish, len(batch.found), size)
-    warm.compile_kernels(lambda text: console.print(text, markup=False))
-    with leaving_nothing(batch), sites.entered(place, insecure=wish.insecure) as site:
+def _run(batch: Batch, place: sites.Place, console: Console, *, debug: bool) -> Result:
+    for job in islice(batch.jobs(), 1):
+        tell = partial(console.print, markup=False)
+        warm.compile_kernels(tell, job.step, job.path, job.references)
+    with leaving_nothing(batch), sites.entered(place) as site:
         _introduce(batch, site, console)
-        with watching(len(batch.found), site.dashboard, console, debug=debug) as watch:
-            return executed(batch, site, watch)
+        try:
+            with watching(len(batch.found), site.dashboard, console, debug=debug) as watch:
+                return executed(batch, site, watch)
+        except KeyboardInterrupt:
+            console.print("stopping: what is not finished is given up")
+            raise
 
 
 def _introduce(batch: Batch, site: sites.Site, console: Console) -> None:
-    context = f", context {batch.context}" if batch.context else ""
+    rules = batch.resolved
+    context = f", context {rules.context} ({rules.context_reason})" if rules.context else ""
     count = len(batch.found)
     plural = "s" * (count != 1)
     console.print(
@@ -128,6 +152,9 @@ def _introduce(batch: Batch, site: sites.Site, console: Console) -> None:
         markup=False,
         highlight=False,
     )
+    for name, members in sorted(rules.parameters.items()):
+        text = f"parameters from {name}: {members} exposure{'s' * (members != 1)}"
+        console.print(text, markup=False, highlight=False)
 
 
 def sections(parameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -7,7 +7,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from calbatch.cluster.inputs import exposures, refuse_name_clashes
 from calbatch.cluster.job import Job, Options, sweep
 from calbatch.cluster.outcome import Outcome, failure
 from calbatch.cluster.request import input_pattern
+from calbatch.cluster.resolving import Fetching, Resolved, resolved
 from calbatch.cluster.sites import Site
 from calbatch.models import datamodels
 from calbatch.models.errors import ModelError
@@ -45,12 +46,10 @@ class Batch:
         The configured step or pipeline; its ``output_dir`` is where products go.
     found : list of Exposure
         The inputs, in order.
-    references : mapping
-        Number of the exposure to its references.
     options : Options
         How it is done.
-    context : str
-        The CRDS context, or "" where no reference is needed.
+    resolved : Resolved
+        Their references, and the parameters that CRDS has for them.
     name : str
         Unique: tasks and unfinished files carry it.
     """
@@ -58,9 +57,18 @@ class Batch:
     step: Step
     found: list[Exposure]
     options: Options
-    references: Mapping[int, ResolvedReferences] = field(default_factory=dict)
-    context: str = ""
+    resolved: Resolved = field(default_factory=Resolved)
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def references(self) -> Mapping[int, ResolvedReferences]:
+        """Number of the exposure to its references."""
+        return self.resolved.references
+
+    @property
+    def context(self) -> str:
+        """The CRDS context, or "" where no reference is needed."""
+        return self.resolved.context
 
     @property
     def output_dir(self) -> Path:
@@ -76,7 +84,8 @@ class Batch:
     def job(self, exposure: Exposure) -> Job:
         """Return an exposure's job."""
         references = self.references.get(exposure.number, ResolvedReferences(self.context))
-        return Job(exposure.number, exposure.path, self.step, references, self.options, self.name)
+        step = self.resolved.steps.get(exposure.number, self.step)
+        return Job(exposure.number, exposure.path, step, references, self.options, self.name)
 
     def unreadable(self) -> Iterator[Outcome]:
         """Yield the outcomes of the exposures whose headers could not be read."""
@@ -85,37 +94,81 @@ class Batch:
                 yield failure(exposure.number, exposure.path, exposure.fault, time.perf_counter())
 
 
-def gathered(
-    step: Step, inputs: Sequence[str], options: Options | None = None, context: str | None = None
-) -> Batch:
-    """Find a batch's exposures, read their headers and choose their references.
+def inputs_of(step: Step, requested: Sequence[str]) -> list[Path]:
+    """Return the input files that a request means.
+
+    Raises
+    ------
+    RequestError
+        When there are none, or two would have products of one name.
+    """
+    paths = exposures(requested, input_pattern(step))
+    refuse_name_clashes(paths)
+    if step.output_file and len(paths) > 1:
+        raise RequestError(f"output_file = {step.output_file}: {len(paths)} exposures need names")
+    return paths
+
+
+def references_of(step: Step, context: str | None = None) -> CrdsReferences:
+    """Return what chooses a step's references; where it needs any, ready to.
 
     Parameters
     ----------
     step : Step
         The configured step or pipeline.
-    inputs : sequence of str
-        Files, folders and globs.
-    options : Options, optional
-        How it is to be done.
     context : str, optional
         The CRDS context; by default the environment's.
 
     Raises
     ------
     RequestError
-        When there are no exposures, two would have products of one name, or there is no reference
-        cache.
+        When there is no reference cache, or it lacks the context.
     """
-    paths = exposures(inputs, input_pattern(step))
-    refuse_name_clashes(paths)
-    if step.output_file and len(paths) > 1:
-        raise RequestError(f"output_file = {step.output_file}: {len(paths)} exposures need names")
-    options = options or Options()
-    found = [_exposure(number, path, options) for number, path in enumerate(paths)]
-    batch = Batch(step, found, options)
-    _resolve(batch, context)
-    return batch
+    references = CrdsReferences(context)
+    try:
+        if step.wanted_references():
+            references.context  # noqa: B018 - opens the cache
+    except ReferenceFileError as error:
+        raise RequestError(str(error)) from error
+    return references
+
+
+def gathered(
+    step: Step,
+    paths: Sequence[Path],
+    options: Options,
+    references: CrdsReferences,
+    *,
+    use_pars: bool = True,
+    fetching: Fetching | None = None,
+) -> Batch:
+    """Read the headers of a batch's exposures, and choose their parameters and references.
+
+    Parameters
+    ----------
+    step : Step
+        The configured step or pipeline.
+    paths : sequence of Path
+        The inputs.
+    options : Options
+        How it is to be done.
+    references : CrdsReferences
+        What chooses references.
+    use_pars : bool
+        Whether the observatory's parameter references are read.
+    fetching : callable, optional
+        How references that are not in the cache are fetched; by default without a word.
+
+    Raises
+    ------
+    RequestError
+        When the context's rules are not there or damaged.
+    """
+    found = [_exposure(n, p, options) for n, p in enumerate(paths)]
+    headers = {e.number: e.header for e in found if e.fault is None}
+    rules = resolved(step, headers, references, fetching, use_pars=use_pars)
+    found = [replace(e, fault=e.fault or rules.faults.get(e.number)) for e in found]
+    return Batch(step, found, options, rules)
 
 
 def _exposure(number: int, path: Path, options: Options) -> Exposure:
@@ -135,20 +188,6 @@ def _damage(path: Path) -> ModelError | None:
     except ModelError as error:
         return error
     return None
-
-
-def _resolve(batch: Batch, context: str | None) -> None:
-    """Choose the references of all exposures at once."""
-    types = batch.step.wanted_references()
-    headers = {e.number: e.header for e in batch.found if e.fault is None}
-    if not types or not headers:
-        return
-    references = CrdsReferences(context)
-    try:
-        batch.references = references.resolve(headers, types)
-        batch.context = references.context
-    except ReferenceFileError as error:
-        raise RequestError(str(error)) from error
 
 
 @dataclass(frozen=True)

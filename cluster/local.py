@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import ExitStack, contextmanager
+from multiprocessing import active_children, forkserver, resource_tracker
 from typing import Any
 from urllib.parse import urlsplit
 
 from calbatch.cluster.oncluster import OnCluster
+
+log = logging.getLogger(__name__)
 
 WORKER_BYTES = 600 * 2**20
 """What a worker needs: an interpreter with its libraries, and a tile with what is made of it."""
@@ -29,19 +33,64 @@ WORKER_ENVIRONMENT = {
 }
 
 SETTINGS = {
-    "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
     # Nothing large stays in dask's memory, so there is nothing to spill.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
-    # One exposure a worker: when a worker dies, only the one that it was at is to blame.
+    # One exposure a worker: when a worker dies, only the one that it was at is to blame. It is
+    # tried again alone, so that two deaths are enough to suspect it.
     "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.scheduler.allowed-failures": 1,
     "distributed.scheduler.dashboard.bokeh-application.allow_websocket_origin": [
         "localhost",
         "127.0.0.1",
     ],
 }
 
-INTERRUPTS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+INTERRUPTS = {signal.SIGINT, signal.SIGHUP}
+"""What a terminal sends to all processes in it."""
+
+
+def start_server() -> None:
+    """Start the process that workers are forked from, which imports what they need meanwhile.
+
+    A forked worker has its libraries in an instant, and shares their memory. Elsewhere than on
+    Linux, and where a fork server runs already that is none of ours, workers import for themselves.
+    """
+    if _server.method() == "forkserver":
+        with _worker_environment(), _interrupts_held():
+            _server.start()
+
+
+class _Server:
+    """The process that workers are forked from."""
+
+    def __init__(self) -> None:
+        self.pid: int | None = None
+
+    def method(self) -> str:
+        """Return how multiprocessing starts workers."""
+        running = self._running()
+        ours = running is None or running == self.pid
+        return "forkserver" if sys.platform == "linux" and ours else "spawn"
+
+    def start(self) -> None:
+        """Have it run, with the environment that workers are to have."""
+        import dask
+        from distributed.utils import get_mp_context
+
+        with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+            context = get_mp_context()  # dask preloads other things, once
+        context.set_forkserver_preload(["calbatch.cluster.preload"])
+        forkserver.ensure_running()
+        self.pid = self._running()
+
+    @staticmethod
+    def _running() -> int | None:
+        found: int | None = getattr(forkserver._forkserver, "_forkserver_pid", None)
+        return found
+
+
+_server = _Server()
 
 
 @contextmanager
@@ -51,9 +100,11 @@ def local_cluster(workers: int, grain: str) -> Iterator[OnCluster]:
     from distributed import Client, LocalCluster
     from distributed.system import MEMORY_LIMIT
 
+    start_server()
+    others = {child.pid for child in active_children()}
     with ExitStack() as stack:
-        stack.enter_context(dask.config.set({**SETTINGS, **_routes()}))
-        stack.enter_context(_environment_kept())
+        stack.enter_context(_worker_environment())
+        stack.enter_context(dask.config.set({**SETTINGS, **_routes(), **_processes()}))
         stack.enter_context(_script_not_rerun())
         with _interrupts_held():
             cluster = LocalCluster(
@@ -64,10 +115,29 @@ def local_cluster(workers: int, grain: str) -> Iterator[OnCluster]:
                 dashboard_address="127.0.0.1:0",
                 silence_logs=50,
             )
-            stack.enter_context(cluster)
+            stack.callback(_close, cluster, others)
             client = stack.enter_context(Client(cluster, set_as_default=False))
         name = f"{workers} local worker{'s' * (workers > 1)}"
         yield OnCluster(client, grain, name, dashboard_link(client))
+
+
+def _close(cluster: Any, others: Container[int | None]) -> None:
+    """Stop a cluster's processes, even one that it is just starting in a dead one's place."""
+    try:
+        cluster.close()
+    except Exception:  # dask's: there are processes that it could not wait for
+        log.debug("closing the cluster", exc_info=True)
+        for child in active_children():
+            if child.pid not in others:
+                child.kill()
+
+
+def _processes() -> dict[str, Any]:
+    """Return how workers are started, and what they find in their environment."""
+    return {
+        "distributed.worker.multiprocessing-method": _server.method(),
+        "distributed.nanny.environ": dict(os.environ),  # the server's may be older
+    }
 
 
 def _routes() -> dict[str, Any]:
@@ -80,9 +150,11 @@ def _routes() -> dict[str, Any]:
 
 
 @contextmanager
-def _environment_kept() -> Iterator[None]:
-    """Take back what dask sets in this process's environment for its workers."""
-    before = {name: os.environ.get(name) for name in WORKER_ENVIRONMENT}
+def _worker_environment() -> Iterator[None]:
+    """Have in the environment what workers must find there from their very start."""
+    names = [*WORKER_ENVIRONMENT, "PYTHONHASHSEED"]  # dask sets that one
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(WORKER_ENVIRONMENT)
     try:
         yield
     finally:
@@ -117,6 +189,7 @@ def _interrupts_held() -> Iterator[None]:
     Threads and processes inherit which signals are held back. A terminal's Ctrl-C goes to all of
     its processes: workers would die of it, noisily, while they are being stopped in order.
     """
+    resource_tracker.ensure_running()  # it lets interrupts through to what is started next
     before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
     try:
         yield

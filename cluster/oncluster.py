@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -12,6 +13,7 @@ from typing import Any
 from calbatch.cluster.errors import LostError
 from calbatch.cluster.job import Job, calibrate, prepared
 from calbatch.cluster.outcome import Outcome, Peak, failure, peak_memory, remarks
+from calbatch.models.errors import StorageError
 from calbatch.models.saving import written_of
 
 WINDOW_PER_THREAD = 2
@@ -57,8 +59,8 @@ class OnCluster:
     def outcomes(self, jobs: Iterator[Job], batch: str) -> Iterator[Outcome]:
         """Keep a window of exposures under way, and yield what became of each as it ends.
 
-        An exposure whose workers die is tried once more, alone: its neighbours may have been what
-        killed them.
+        An exposure that lost workers, or room on a disk, is tried once more, alone: its neighbours
+        may have been what took them.
         """
         suspects: list[Job] = []
         yield from self._windowed(jobs, batch, suspects)
@@ -71,12 +73,12 @@ class OnCluster:
         from distributed import as_completed
 
         running: dict[Any, _Task] = {}
-        completed = as_completed(loop=self.client.loop, with_results=True, raise_errors=False)
+        completed = as_completed(loop=self.client.loop)
         try:
             yield from self._fill(jobs, batch, running, completed)
-            for future, result in completed:
+            for future in completed:
                 task = running.pop(future.key)
-                outcome = self._outcome(task, result, final=suspects is None)
+                outcome = self._outcome(task, final=suspects is None)
                 for writer in task.writers:
                     writer.abort()
                 future.release()
@@ -134,23 +136,17 @@ class OnCluster:
                 writer.abort()
             raise
 
-    def _outcome(self, task: _Task, result: Any, *, final: bool) -> Outcome | None:
+    def _outcome(self, task: _Task, *, final: bool) -> Outcome | None:
         """Return what became of a task; None where it is to be tried again."""
-        from distributed import KilledWorker
-
-        job = task.job
-        if task.future.status == "finished":
-            return result if isinstance(result, Outcome) else self._tiled(task, result)
-        error = result[1] if isinstance(result, tuple) else LostError("the scheduler forgot it")
-        if isinstance(error, KilledWorker):
-            if not final:
+        # as_completed would not give a result that is lost, with its worker, while it is fetched.
+        try:
+            result = task.future.result()
+        except (Exception, asyncio.CancelledError) as error:
+            told = _told(error)
+            if isinstance(told, (LostError, StorageError)) and not final:
                 return None
-            error = LostError(
-                "every worker that took it died, even when it ran alone (the last was "
-                f"{error.last_worker.address}): most likely out of memory; try fewer workers or "
-                "lower tiles"
-            )
-        return failure(job.number, job.path, error, task.start, task.remarks)
+            return failure(task.job.number, task.job.path, told, task.start, task.remarks)
+        return result if isinstance(result, Outcome) else self._tiled(task, result)
 
     def _tiled(self, task: _Task, computed: Any) -> Outcome:
         written = written_of(computed)
@@ -177,3 +173,18 @@ class OnCluster:
         for task in running.values():
             for writer in task.writers:
                 writer.abort()
+
+
+def _told(error: BaseException) -> BaseException:
+    """Return an error of dask's in words of ours."""
+    from distributed import CancelledError, KilledWorker
+
+    if isinstance(error, KilledWorker):
+        return LostError(
+            "every worker that took it died, even when it ran alone (the last was "
+            f"{error.last_worker.address}): most likely out of memory; try fewer workers or lower "
+            "tiles"
+        )
+    if isinstance(error, (CancelledError, asyncio.CancelledError)):
+        return LostError("the scheduler lost it")
+    return error

@@ -89,11 +89,14 @@ class Place:
         Processes or threads; 0 where a scheduler has its own.
     grain : {"exposure", "tile"}
         What a task is.
+    insecure : bool
+        As in `Wish`.
     """
 
     scheduler: str
     workers: int
     grain: str
+    insecure: bool = False
 
 
 def decided(wish: Wish, exposures: int, size: int) -> Place:
@@ -117,7 +120,8 @@ def decided(wish: Wish, exposures: int, size: int) -> Place:
     if scheduler == "auto":
         scheduler = "threads" if size <= SMALL or _cores() == 1 else "local"
     if "://" in scheduler:
-        return Place(scheduler, 0, wish.grain if wish.grain != "auto" else "exposure")
+        grain = wish.grain if wish.grain != "auto" else "exposure"
+        return Place(scheduler, 0, grain, wish.insecure)
     if scheduler == "sync":
         return Place(scheduler, 1, "tile")
     if scheduler == "threads":
@@ -150,7 +154,15 @@ def _affordable(workers: int) -> int:
     return max(1, min(workers, MEMORY_LIMIT // WORKER_BYTES))
 
 
-def entered(place: Place, *, insecure: bool = False) -> AbstractContextManager[Site]:
+def announced(place: Place) -> None:
+    """Begin what takes time, of what `entered` will need."""
+    if place.scheduler == "local":
+        from calbatch.cluster.local import start_server
+
+        start_server()
+
+
+def entered(place: Place) -> AbstractContextManager[Site]:
     """Return a place as a context that gives a site to run on.
 
     Raises
@@ -166,7 +178,7 @@ def entered(place: Place, *, insecure: bool = False) -> AbstractContextManager[S
         return local_cluster(place.workers, place.grain)
     from calbatch.cluster.remote import existing
 
-    return existing(place.scheduler, place.grain, insecure=insecure)
+    return existing(place.scheduler, place.grain, insecure=place.insecure)
 
 
 @contextmanager

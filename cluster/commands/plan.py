@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from rich.table import Table
 
 from calbatch.cluster import sites
 from calbatch.cluster.batch import listed, sections
-from calbatch.cluster.driver import Batch, gathered
+from calbatch.cluster.driver import Batch, gathered, inputs_of, references_of
+from calbatch.cluster.fetching import put_off
 from calbatch.cluster.forecast import Forecast, Kind, forecast
 from calbatch.cluster.inputs import total_bytes
 from calbatch.cluster.job import Options
@@ -27,6 +29,7 @@ def main(
     parameters: Mapping[str, Any],
     config: str | None,
     context: str | None,
+    pars: bool,
     save_steps: str,
     scheduler: str,
     workers: int | None,
@@ -38,12 +41,14 @@ def main(
     step = configured(pipeline, config=config, parameters=values, save_steps=listed(save_steps))
     step.output_dir = str(Path(step.output_dir or ".").absolute())
     options = Options(tile_rows=tile_rows)
-    batch = gathered(step, inputs, options, context)
-    size = total_bytes([e.path for e in batch.found])
-    place = sites.decided(sites.Wish(scheduler, workers, grain), len(batch.found), size)
+    paths = inputs_of(step, inputs)
+    console = Console(soft_wrap=True, markup=False, highlight=False)
+    fetching = partial(put_off, console=console)
+    references = references_of(step, context)
+    batch = gathered(step, paths, options, references, use_pars=pars, fetching=fetching)
+    place = sites.decided(sites.Wish(scheduler, workers, grain), len(paths), total_bytes(paths))
     with dask.config.set(options.dask_config()):
         found = forecast(batch)
-    console = Console(soft_wrap=True, markup=False, highlight=False)
     _print(batch, found, place, console)
     return 1 if found.faults else 0
 
@@ -51,8 +56,11 @@ def main(
 def _print(batch: Batch, found: Forecast, place: sites.Place, console: Console) -> None:
     count = len(batch.found)
     size = megabytes(total_bytes([e.path for e in batch.found]))
-    context = f", context {batch.context}" if batch.context else ""
+    rules = batch.resolved
+    context = f", context {rules.context} ({rules.context_reason})" if rules.context else ""
     console.print(f"{batch.step.name}: {count} exposure{'s' * (count != 1)}, {size}{context}")
+    for name, members in sorted(rules.parameters.items()):
+        console.print(f"parameters from {name}: {members} exposure{'s' * (members != 1)}")
     if found.references:
         console.print(_references(found))
     if found.kinds:

@@ -1,0 +1,19 @@
+"""What workers need, imported once: by the process that they are forked from."""
+
+import gc
+from importlib import import_module
+
+from calbatch.models import rows
+
+for name in (
+    "distributed.nanny",
+    "distributed.worker",
+    "calbatch.cluster.oncluster",
+    "calbatch.calibrate.pipelines.detector1",
+    "calbatch.calibrate.pipelines.simple",
+):
+    import_module(name)
+
+rows.warm_kernels()  # sets numba up; the other kernels come from its cache where they are used
+gc.collect()
+gc.freeze()  # what is here stays, and shared
