@@ -39,7 +39,7 @@ def inner_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _compiled(function: Callable[..., Any], **options: bool) -> Callable[..., Any]:
-    with _cached_in(_place()):
+    with _cached_in(kernel_folder()):
         decorate = _njit(nogil=True, cache=True, error_model="numpy", **options)
         compiled: Callable[..., Any] = decorate(function)
     return compiled
@@ -57,7 +57,7 @@ def _cached_in(folder: Path) -> Iterator[None]:
 
 
 @cache
-def _place() -> Path:
+def kernel_folder() -> Path:
     """Return the folder of this version's compiled kernels.
 
     numba looks only at the file that a kernel stands in, so after a change in one that it calls it

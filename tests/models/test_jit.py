@@ -11,7 +11,7 @@ CODE = """
 import numba
 from calbatch.models import byteorder, jit
 byteorder.warm_kernels()
-print(jit._place())
+print(jit.kernel_folder())
 print(numba.config.CACHE_DIR)
 """
 

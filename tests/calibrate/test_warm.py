@@ -1,0 +1,45 @@
+"""Kernels are compiled once, ahead of the workers, and the user is told when that takes time."""
+
+import os
+import subprocess
+import sys
+
+from support.simulated import small_exposure
+
+CODE = """
+import sys
+from pathlib import Path
+from calbatch.calibrate import registry, warm
+from calbatch.calibrate.references import CrdsReferences
+from calbatch.models import datamodels
+
+path = Path(sys.argv[1])
+step = registry.find("superbias")()
+header = datamodels.open(path).to_flat_dict()
+references = CrdsReferences().resolve({0: header}, ["superbias"])[0]
+warm.compile_kernels(print, step, path, references)
+"""
+
+
+def test_it_is_said_the_first_time_only(tmp_path):
+    exposure = small_exposure("NIS", ngroups=4)
+    environment = {**os.environ, **exposure.set.environment(), "NUMBA_CACHE_DIR": str(tmp_path)}
+
+    def told(path):
+        command = [sys.executable, "-c", CODE, str(path)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    assert told(exposure.path) == "compiling kernels: once on this machine, it can take a minute"
+    assert told(exposure.path) == ""
+
+
+def test_an_exposure_that_cannot_be_calibrated_is_left_to_its_turn(tmp_path):
+    from calbatch.calibrate import registry, warm
+    from calbatch.calibrate.references import ResolvedReferences
+
+    (tmp_path / "bad.fits").write_bytes(b"nothing")
+    said = []
+    step = registry.find("superbias")()
+    warm.compile_kernels(said.append, step, tmp_path / "bad.fits", ResolvedReferences(""))
+    assert said == []
