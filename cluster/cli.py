@@ -81,6 +81,11 @@ _RUN_OPTIONS = [
     click.argument("inputs", nargs=-1, required=True, metavar="INPUT..."),
     click.option("--cfg", "config", metavar="FILE", help="Parameters from a .cfg file."),
     click.option("--context", metavar="PMAP", help="CRDS context; by default CRDS_CONTEXT."),
+    click.option(
+        "--pars/--no-pars",
+        default=True,
+        help="Read parameters that CRDS has for an exposure (pars-STEP); the default.",
+    ),
     click.option("--save-steps", default="", metavar="A,B", help="Keep these steps' results too."),
     click.option(
         "--scheduler",
@@ -160,12 +165,16 @@ def pipelines() -> None:
 @click.argument("pipeline")
 @click.option("--cfg", "config", metavar="FILE", help="Parameters from a .cfg file.")
 @click.option("--as-cfg", is_flag=True, help="Write them as a .cfg file to standard output.")
+@click.option(
+    "--for", "exposure", metavar="FILE", help="As for this exposure: with what CRDS has for it."
+)
+@click.option("--context", metavar="PMAP", help="CRDS context; by default CRDS_CONTEXT.")
 @click.pass_context
-def params(ctx: click.Context, pipeline: str, config: str | None, as_cfg: bool) -> None:
+def params(ctx: click.Context, /, pipeline: str, **options: Any) -> None:
     """Show every parameter of PIPELINE: its value, where that comes from, and what it means."""
     from calbatch.cluster.commands import tell
 
-    tell.params(pipeline, config, ctx.obj, as_cfg=as_cfg)
+    tell.params(pipeline, ctx.obj, **options)
 
 
 @cli.command()
@@ -211,7 +220,7 @@ def demo(ctx: click.Context, output: str, picture: str | None) -> None:
 
 @cli.group()
 def refs() -> None:
-    """Choose reference files."""
+    """Choose, fetch and verify reference files."""
 
 
 @refs.command()
@@ -224,6 +233,60 @@ def bestrefs(ctx: click.Context, inputs: Sequence[str], context: str | None, as_
     from calbatch.cluster.commands import refs as command
 
     ctx.exit(command.bestrefs(inputs, context, as_json=as_json))
+
+
+@refs.command()
+@click.argument("items", nargs=-1, metavar="[FILE]...")
+@click.option("--files", is_flag=True, help="FILE are names of references or rules to fetch.")
+@click.option("--context", metavar="PMAP", help="CRDS context; by default CRDS_CONTEXT.")
+@click.option("--pipeline", metavar="NAME", help="Only what this pipeline or step wants.")
+@click.option(
+    "--instrument", "instruments", multiple=True, metavar="NAME", help="Without FILE: only its."
+)
+@click.pass_context
+def sync(ctx: click.Context, /, items: Sequence[str], **options: Any) -> None:
+    """Fetch references that are not in the cache, before working offline.
+
+    FILE are exposures; without any, all that a context has is fetched.
+    """
+    from calbatch.cluster.commands import refs as command
+
+    ctx.exit(command.sync(items, **options))
+
+
+@refs.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--repair", is_flag=True, help="Fetch what is wrong anew.")
+@click.pass_context
+def verify(ctx: click.Context, names: Sequence[str], repair: bool) -> None:
+    """Read the cache's files again and compare them with their sizes and sums."""
+    from calbatch.cluster.commands import refs as command
+
+    ctx.exit(command.verify(names, repair=repair))
+
+
+@refs.command()
+@click.argument("old", metavar="OLD")
+@click.argument("new", metavar="NEW")
+@click.argument("inputs", nargs=-1, required=True, metavar="FILE...")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.pass_context
+def diff(ctx: click.Context, old: str, new: str, inputs: Sequence[str], as_json: bool) -> None:
+    """Show which references of exposures differ between two contexts."""
+    from calbatch.cluster.commands import refs as command
+
+    ctx.exit(command.diff(old, new, inputs, as_json=as_json))
+
+
+@refs.command()
+@click.option("--context", metavar="PMAP", help="CRDS context; by default CRDS_CONTEXT.")
+@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
+@click.pass_context
+def info(ctx: click.Context, context: str | None, as_json: bool) -> None:
+    """Show the cache, the context and why that one, the mode and the server."""
+    from calbatch.cluster.commands import refs as command
+
+    ctx.exit(command.info(context, as_json=as_json))
 
 
 def main() -> None:

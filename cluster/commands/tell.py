@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from calbatch.calibrate import cfg, registry
+from calbatch.calibrate import cfg, pars, registry
+from calbatch.calibrate.references import CrdsReferences
 from calbatch.calibrate.step import Step
 from calbatch.cluster.request import configured
 from calbatch.models import datamodels
@@ -34,10 +35,19 @@ def _print(table: Mapping[str, str]) -> None:
 
 
 def params(
-    pipeline: str, config: str | None, values: Mapping[str, Mapping[str, Any]], *, as_cfg: bool
+    pipeline: str,
+    values: Mapping[str, Mapping[str, Any]],
+    *,
+    config: str | None,
+    as_cfg: bool,
+    exposure: str | None,
+    context: str | None,
 ) -> None:
-    """Print a step's or pipeline's parameters."""
+    """Print a step's or pipeline's parameters, as they are for an exposure if one is named."""
     step = configured(pipeline, config=config, parameters=values)
+    if exposure is not None:
+        step.references = CrdsReferences(context)
+        step = pars.for_exposure(step, datamodels.open(exposure).to_flat_dict())
     if as_cfg:
         print(cfg.written(step), end="")  # noqa: T201 - for a file, so nothing is folded
         return
