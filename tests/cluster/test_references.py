@@ -1,0 +1,188 @@
+"""A batch's references: fetched once, or all that is missing said; parameters by exposure."""
+
+import io
+import re
+import shutil
+from functools import partial
+
+import pytest
+from astropy.io import fits
+from rich.console import Console
+from stpipe._config import StepConfig
+from support.crds_server import CrdsServer
+from support.parameter_references import add_parameters, copied_cache
+from support.simulated import small_exposure
+
+from calbatch.calibrate.references import CrdsReferences
+from calbatch.cluster.batch import run
+from calbatch.cluster.cli import cli
+from calbatch.cluster.driver import gathered, inputs_of, references_of
+from calbatch.cluster.fetching import put_off
+from calbatch.cluster.job import Options
+from calbatch.cluster.request import configured
+from calbatch.crds_client.cache import Cache
+
+SUPERBIAS = "jwst_niriss_superbias_0001.fits"
+SATURATION = "jwst_niriss_saturation_0001.fits"
+
+# jwst's stpipe, which writes the parameter references here
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """Give a cache with parameter references for one readout pattern."""
+    crds = copied_cache(simulated(), tmp_path_factory.mktemp("published") / "crds")
+    jump = StepConfig("jwst.jump.JumpStep", "jump", {"skip": True}, [])
+    add_parameters(crds, "pars-jumpstep", {"NIS": jump})
+    return crds
+
+
+def simulated():
+    return small_exposure("NIS", shape=(32, 40))
+
+
+@pytest.fixture
+def server(published):
+    with CrdsServer(Cache(published)) as serving:
+        yield serving
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch, server):
+    """Give an empty cache with a server."""
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("CRDS_PATH", str(folder))
+    monkeypatch.setenv("CRDS_CONTEXT", "jwst_0001.pmap")
+    monkeypatch.setenv("CRDS_SERVER_URL", server.url)
+    monkeypatch.setenv("CRDS_CLIENT_RETRY_DELAY_SECONDS", "0")
+    for name in ("CRDS_MODE", "STPIPE_DISABLE_CRDS_STEPPARS", "CALBATCH_NO_PARS"):
+        monkeypatch.setenv(name, "")
+    return folder
+
+
+def exposures(folder, *readouts):
+    """Copy the simulated exposure, once for each readout pattern."""
+    paths = []
+    for number, readpatt in enumerate(readouts):
+        paths.append(folder / f"e{number}_uncal.fits")
+        shutil.copy(simulated().path, paths[-1])
+        fits.setval(paths[-1], "READPATT", value=readpatt)
+    return paths
+
+
+def batch_of(pipeline, paths, **options):
+    step = configured(pipeline)
+    found = inputs_of(step, [str(path) for path in paths])
+    return gathered(step, found, Options(), references_of(step), **options)
+
+
+def quiet():
+    return Console(file=io.StringIO(), width=200)
+
+
+def said(console):
+    return console.file.getvalue()
+
+
+def references_asked(server):
+    return {name: count for name, count in server.asked.items() if not name.endswith("map")}
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_batch_fetches_each_file_once_before_it_begins(tmp_path, server):
+    paths, console = exposures(tmp_path, *["NISRAPID"] * 3), quiet()
+    result = run("superbias", paths, tmp_path / "out", scheduler="threads", console=console)
+    assert not result.failed
+    assert references_asked(server) == {SUPERBIAS: 1}
+    text = said(console)
+    assert "fetching 1 reference file" in text
+    assert "fetched 1 of 1 files" in text
+    assert text.index("fetched") < text.index("context jwst_0001.pmap (as asked for)")
+    assert fits.getval(result.products[0], "CRDS_CTX") == "jwst_0001.pmap"
+    assert run("superbias", paths, tmp_path / "out", scheduler="sync", console=quiet()).done
+    assert references_asked(server) == {SUPERBIAS: 1}
+
+
+def test_offline_all_that_is_missing_is_said(tmp_path, cache, monkeypatch):
+    references_of(configured("superbias")).resolve({}, [])  # brings the context's rules
+    paths = exposures(tmp_path, "NISRAPID")
+    batch_of("superbias", paths)
+    (cache / "references" / "jwst" / "niriss" / SUPERBIAS).unlink()
+    monkeypatch.setenv("CRDS_SERVER_URL", "")
+    console = quiet()
+    result = run("superbias", paths, tmp_path / "out", scheduler="sync", console=console)
+    assert re.search(rf"calbatch refs sync --files {SUPERBIAS}\n", said(console))
+    (failed,) = result.failed
+    assert SUPERBIAS in failed.error
+    assert result.exit_status == 1
+
+
+def test_a_file_that_cannot_be_had_fails_only_those_who_need_it(tmp_path, cache, server):
+    server.faults[SUPERBIAS] = ["gone"] * 9
+    console = quiet()
+    paths = exposures(tmp_path, "NISRAPID")
+    result = run("superbias", paths, tmp_path / "out", scheduler="sync", console=console)
+    assert "404" in result.failed[0].error
+    assert not list(cache.rglob(SUPERBIAS))
+
+
+@pytest.mark.usefixtures("cache")
+def test_planning_fetches_no_reference(tmp_path, server):
+    console = quiet()
+    fetching = partial(put_off, console=console)
+    batch = batch_of("superbias", exposures(tmp_path, "NISRAPID"), fetching=fetching)
+    assert references_asked(server) == {}
+    assert SUPERBIAS in said(console)
+    assert SUPERBIAS in batch.references[0].missing["superbias"]
+
+
+@pytest.mark.usefixtures("cache")
+def test_parameters_belong_to_exposures(tmp_path, published):
+    batch = batch_of("detector1", exposures(tmp_path, "NIS", "NISRAPID", "NIS"))
+    skipped = [job.step.jump.skip for job in batch.jobs()]
+    assert skipped == [True, False, True]
+    assert batch.resolved.parameters == {"jwst_niriss_pars-jumpstep_0001.asdf": 2}
+    one, _, other = (job.step for job in batch.jobs())
+    assert one is other  # of one configuration
+    # what is skipped needs no references: the first exposure alone wants none for jump
+    kinds = [set(job.references.chosen) for job in batch.jobs()]
+    assert kinds[0] == kinds[2] <= kinds[1]
+
+
+@pytest.mark.usefixtures("cache")
+def test_parameters_are_left_out_on_demand(tmp_path):
+    paths = exposures(tmp_path, "NIS")
+    (job,) = batch_of("detector1", paths, use_pars=False).jobs()
+    assert not job.step.jump.skip
+
+
+def test_parameters_that_are_missing_fail_their_exposures(tmp_path, cache, monkeypatch):
+    paths = exposures(tmp_path, "NIS", "NISRAPID")
+    batch_of("detector1", paths)
+    for path in cache.rglob("*.asdf"):
+        path.unlink()
+    monkeypatch.setenv("CRDS_SERVER_URL", "")
+    batch = batch_of("detector1", paths)
+    (outcome,) = batch.unreadable()
+    assert outcome.path == paths[0]
+    assert "--no-pars" in outcome.error
+
+
+@pytest.mark.usefixtures("cache")
+def test_params_shows_where_a_value_is_from(tmp_path, capsys):
+    (path,) = exposures(tmp_path, "NIS")
+    cli.main(["params", "detector1", "--for", str(path), "--as-cfg"], standalone_mode=False)
+    shown = capsys.readouterr().out
+    section = shown.partition("[jump]")[2].partition("\n[")[0]
+    assert re.search(r"from jwst_niriss_pars-jumpstep_0001\.asdf\nskip = True", section)
+
+
+def test_equal_configurations_are_located_once(tmp_path, cache):
+    headers = {n: e.header for n, e in enumerate(batch_of("superbias", exposures(
+        tmp_path, "NISRAPID", "NISRAPID")).found)}  # fmt: skip
+    found = CrdsReferences().resolve(headers, ["superbias", "saturation"])
+    assert found[0] is found[1]
+    assert found[0].chosen["saturation"].path == cache.rglob(SATURATION).__next__()
