@@ -1,0 +1,131 @@
+"""Which files are a batch's exposures, and where its products may go."""
+
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calbatch.cluster.errors import RequestError
+from calbatch.cluster.inputs import (
+    exposures,
+    natural,
+    refuse_name_clashes,
+    total_bytes,
+    writable_folder,
+)
+
+RAW = "*_uncal.fits"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    for name in ("b10_uncal.fits", "b9_uncal.fits", "b9_rate.fits", "notes.txt"):
+        (tmp_path / name).write_bytes(b"abc")
+    (tmp_path / "sub_uncal.fits").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def names(paths):
+    return [p.name for p in paths]
+
+
+def test_a_folder_stands_for_its_raw_exposures_in_natural_order(folder):
+    assert names(exposures([str(folder)], RAW)) == ["b9_uncal.fits", "b10_uncal.fits"]
+
+
+def test_inputs_are_absolute(folder):
+    """Workers on a scheduler elsewhere have another working folder."""
+    assert all(p.is_absolute() for p in exposures([".", "b9_rate.fits", "b*_rate.fits"], RAW))
+
+
+def test_a_named_file_is_an_input_whatever_it_is(folder):
+    assert names(exposures(["notes.txt"], RAW)) == ["notes.txt"]
+
+
+def test_each_file_counts_once(folder):
+    found = exposures(["b9_uncal.fits", ".", str(folder / "b9_uncal.fits")], RAW)
+    assert names(found) == ["b9_uncal.fits", "b10_uncal.fits"]
+
+
+def test_globs_match_what_the_shell_did_not(folder):
+    assert names(exposures(["b*_rate.fits"], RAW)) == ["b9_rate.fits"]
+    assert names(exposures([f"{folder}/b?_*.fits"], RAW)) == ["b9_rate.fits", "b9_uncal.fits"]
+
+
+def test_a_dangling_link_is_an_input(folder):
+    """It fails by itself, and does not end the batch."""
+    (folder / "link_uncal.fits").symlink_to("nowhere")
+    assert "link_uncal.fits" in names(exposures([str(folder)], RAW))
+    assert names(exposures(["link_uncal.fits"], RAW)) == ["link_uncal.fits"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ("empty", "no exposures: the folder empty has no files *_uncal.fits"),
+        ("x*.fits", "no exposures: nothing matches x*.fits"),
+        ("absent.fits", "no exposures: there is no file or folder absent.fits"),
+    ],
+)
+def test_a_request_without_exposures_is_refused(folder, request_, message):
+    (folder / "empty").mkdir()
+    with pytest.raises(RequestError) as caught:
+        exposures([".", request_], RAW)
+    assert str(caught.value) == message
+
+
+@given(st.lists(st.from_regex(r"[a-z]{0,2}[0-9]{0,3}", fullmatch=True), min_size=1, unique=True))
+def test_numbers_in_names_count_as_numbers(stems):
+    from pathlib import Path
+
+    ordered = sorted((Path(s) for s in stems), key=natural)
+    for letters in {s.rstrip("0123456789") for s in stems}:
+        numbers = [int(str(p)[len(letters) :]) for p in ordered if is_numbered(str(p), letters)]
+        assert numbers == sorted(numbers)
+
+
+def is_numbered(name, letters):
+    return name.startswith(letters) and name[len(letters) :].isdecimal()
+
+
+def test_two_inputs_of_one_name_are_refused(folder):
+    (folder / "other").mkdir()
+    twin = folder / "other" / "b9_uncal.fits"
+    twin.write_bytes(b"")
+    paths = exposures([".", str(twin)], RAW)
+    with pytest.raises(RequestError) as caught:
+        refuse_name_clashes(paths)
+    assert str(folder / "b9_uncal.fits") in str(caught.value)
+    assert str(twin) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_exposure_at_two_stages_is_refused(folder):
+    with pytest.raises(RequestError, match="both become"):
+        refuse_name_clashes([folder / "a_rate.fits", folder / "a_rateints.fits"])
+
+
+def test_sizes_of_files_that_are_gone_count_nothing(folder):
+    assert total_bytes([folder / "b9_rate.fits", folder / "gone"]) == 3
+
+
+def test_an_output_folder_is_made(tmp_path):
+    made = writable_folder(tmp_path / "a" / "b")
+    assert made.is_dir()
+    assert list(made.iterdir()) == []
+
+
+def test_an_output_folder_that_is_a_file_is_refused(folder):
+    with pytest.raises(RequestError, match=r"cannot write to .*notes\.txt: File exists"):
+        writable_folder(folder / "notes.txt")
+    with pytest.raises(RequestError, match=r"cannot write to .*notes\.txt/out: Not a directory"):
+        writable_folder(folder / "notes.txt" / "out")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_an_output_folder_without_permission_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(RequestError, match="Permission denied"):
+        writable_folder(tmp_path)

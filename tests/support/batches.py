@@ -1,0 +1,85 @@
+"""Small batches of simulated exposures, and the command line as a user sees it."""
+
+import atexit
+import hashlib
+import io
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from astropy.io import fits
+from rich.console import Console
+
+from calbatch.calibrate.simulate import SimulatedSet, SimulationSpec, simulate
+from calbatch.cluster import cli
+
+DATE = "2024-01-31T12:00:00"
+SMALL = SimulationSpec(
+    "NRCA1", "GENERIC", shape=(48, 64), corner=(1, 1), nints=2, ngroups=5, full_references=False
+)
+
+
+@cache
+def small_set(exposures: int = 3) -> SimulatedSet:
+    """Return a set of small NIRCam exposures; the same within a session, to be left as it is."""
+    folder = Path(tempfile.mkdtemp(prefix="calbatch-batch-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return simulate(folder, spec=SMALL, exposures=exposures)
+
+
+def quiet() -> Console:
+    """Return a console that keeps what is printed: its ``file`` has it."""
+    return Console(file=io.StringIO(), width=200)
+
+
+def sums(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file in a folder, hidden ones included."""
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir())}
+
+
+def changed(source: Path, target: Path, **cards: object) -> Path:
+    """Copy an exposure with some cards of its primary header changed; None removes one."""
+    with fits.open(source) as hdus:
+        for keyword, value in cards.items():
+            if value is None:
+                del hdus[0].header[keyword]
+            else:
+                hdus[0].header[keyword] = value
+        hdus.writeto(target)
+    return target
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command said, and how it ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+def calbatch(*arguments: object) -> Said:
+    """Run the command line in this process."""
+    out, err, argv = io.StringIO(), io.StringIO(), sys.argv
+    handlers = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGHUP)}
+    columns = os.environ.get("COLUMNS")
+    sys.argv, os.environ["COLUMNS"] = ["calbatch", *map(str, arguments)], "200"
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            cli.main()
+    except SystemExit as end:
+        return Said(int(end.code or 0), out.getvalue(), err.getvalue())
+    finally:
+        sys.argv = argv
+        os.environ.pop("COLUMNS")
+        if columns is not None:
+            os.environ["COLUMNS"] = columns
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    raise AssertionError("the command line did not say how it ended")
