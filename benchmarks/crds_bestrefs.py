@@ -10,6 +10,7 @@ import itertools
 import os
 import random
 import resource
+import statistics
 import sys
 import tempfile
 import time
@@ -27,6 +28,7 @@ HEADERS = 1000
 EXPOSURES = 100_000
 CONFIGURATIONS = 50
 FILES = 500
+ROUNDS = 5
 Header = dict[str, str]
 Headers = list[Header]
 Action = Callable[[Header], object]
@@ -72,11 +74,6 @@ def milliseconds(action: Action, headers: Headers) -> float:
     return (time.process_time() - start) / len(headers) * 1e3
 
 
-def best_of(action: Action, headers: Headers, passes: int = 3) -> float:
-    """Give the best of several passes: other work on the machine only ever slows."""
-    return min(milliseconds(action, headers) for _ in range(passes))
-
-
 def compare_answers(client: Client, official: Action, headers: Headers) -> None:
     """Both must give the same names: a fast wrong answer is none."""
     for header in headers[::10]:
@@ -87,46 +84,66 @@ def compare_answers(client: Client, official: Action, headers: Headers) -> None:
             assert one.name == (None if theirs[kind].startswith("NOT FOUND") else theirs[kind])
 
 
-def time_ours(client: Client, headers: Headers) -> dict[str, float]:
-    """Time a new client's first pass and the later ones; give the warm times by what was asked."""
+def cold(client: Client, headers: Headers) -> Client:
+    """Time a new client's first pass, rules included; give the client."""
     start = time.process_time()
     fresh = Client(client.cache.root, client.context, mode="local")
     first = milliseconds(fresh.best_references, headers)
     print(f"  ours, cold: rules and pass {time.process_time() - start:9.2f} s")
     print(f"  ours, first pass           {first:9.3f} ms/header")
-    others = [draw_headers(client, len(headers), seed) for seed in (1, 2, 3)]
-    unseen = min(milliseconds(fresh.best_references, drawn) for drawn in others)
-    print(f"  ours, warm, unseen headers {unseen:9.3f} ms/header")
-    again = best_of(fresh.best_references, headers)
-    print(f"  ours, warm, the same again {again:9.3f} ms/header")
-    return {"unseen": unseen, "the same again": again}
+    return fresh
 
 
-def time_official(client: Client, headers: Headers, ours: dict[str, float]) -> None:
-    """Time the official client's two ways, and compare what they find."""
+def warm(ours: Client, headers: Headers) -> None:
+    """Time both clients in turn, so that other work on the machine slows both, and compare."""
     import crds
     from crds.core import log, rmap
 
     log.THE_LOGGER.logger.setLevel("CRITICAL")
 
     def in_process(header: Header) -> dict[str, str]:
-        return rmap.get_best_references(client.context, header)
+        return rmap.get_best_references(ours.context, header)
 
     def public(header: Header) -> dict[str, str]:
-        return crds.getrecommendations(header, context=client.context, observatory="jwst")
+        return crds.getrecommendations(header, context=ours.context, observatory="jwst")
 
     start = time.process_time()
     milliseconds(in_process, headers)
     print(f"  crds, cold: rules and pass {time.process_time() - start:9.2f} s")
-    typed = [header for header in headers if "META.EXPOSURE.TYPE" in header]
-    milliseconds(public, typed[:2])
-    for name, goal, took in (
-        ("get_best_references", 20, best_of(in_process, headers, passes=2)),
-        ("getrecommendations ", 500, milliseconds(public, typed[:50])),
-    ):
-        ratios = ", ".join(f"{took / time:.0f} times ours ({what})" for what, time in ours.items())
-        print(f"  crds, {name}  {took:9.3f} ms/header: goal {goal}, {ratios}")
-    compare_answers(client, in_process, headers)
+    milliseconds(public, typed(headers)[:2])
+    times: dict[str, list[float]] = {name: [] for name in ("unseen", "again", "best", "public")}
+    for seed in range(1, ROUNDS + 1):
+        drawn = draw_headers(ours, len(headers), seed)
+        times["unseen"].append(milliseconds(ours.best_references, drawn))
+        times["best"].append(milliseconds(in_process, drawn[:200]))
+        times["again"].append(milliseconds(ours.best_references, headers))
+        times["public"].append(milliseconds(public, typed(drawn)[:30]))
+    report(times)
+    compare_answers(ours, in_process, headers)
+
+
+def typed(headers: Headers) -> Headers:
+    """Give the headers that the public function accepts: it asks for EXP_TYPE."""
+    return [header for header in headers if "META.EXPOSURE.TYPE" in header]
+
+
+def report(times: dict[str, list[float]]) -> None:
+    """Print the medians, and the medians of the ratios, round by round."""
+    names = {
+        "unseen": "ours, warm, unseen headers",
+        "again": "ours, warm, seen before   ",
+        "best": "crds, get_best_references ",
+        "public": "crds, getrecommendations  ",
+    }
+    for key, name in names.items():
+        print(f"  {name} {statistics.median(times[key]):9.3f} ms/header")
+    for theirs, goal in (("best", 20), ("public", 500)):
+        for mine in ("unseen", "again"):
+            pairs = zip(times[theirs], times[mine], strict=True)
+            ratio = statistics.median(one / other for one, other in pairs)
+            print(
+                f"  {names[theirs].strip()} over {names[mine].strip()}: {ratio:.0f} (goal {goal})"
+            )
 
 
 def batch(client: Client) -> None:
@@ -178,7 +195,7 @@ def main() -> None:
     reading(client)
     batch(Client(client.cache.root, client.context, mode="local"))
     print(f"{len(headers)} headers, all distinct in selection values, all types:")
-    time_official(client, headers, time_ours(client, headers))
+    warm(cold(client, headers), headers)
 
 
 if __name__ == "__main__":

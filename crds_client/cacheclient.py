@@ -49,7 +49,7 @@ class CacheClient:
         overlay: str | Path | None = None,
         max_bytes: int | None = None,
     ) -> None:
-        self.observatory = observatory or os.environ.get("CRDS_OBSERVATORY") or "jwst"
+        self.observatory = observatory or _usual_observatory()
         self.mode = _mode(mode)
         self.max_bytes = max_bytes
         self.cache = _open_cache(cache_path, overlay, self.observatory)
@@ -142,6 +142,12 @@ class CacheClient:
         infos = self.source.file_infos(wanted) if self.source else known_infos(self.cache, wanted)
         unknown = {name for name in wanted if name not in infos and not is_mapping(name)}
         return [*absent, *verify(self.cache, infos, wanted - unknown)], sorted(unknown)
+
+
+def _usual_observatory() -> str:
+    """Give ``CRDS_OBSERVATORY``; the official client, when imported, sets it to ``None``."""
+    name = os.environ.get("CRDS_OBSERVATORY", "").lower()
+    return name if name in ("jwst", "roman", "hst") else "jwst"
 
 
 def _mode(mode: str | None) -> Mode:

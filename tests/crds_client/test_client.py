@@ -8,6 +8,7 @@ from astropy.io import fits
 from support.crds_server import write_mapping
 
 from calbatch.crds_client import Client, CrdsError, ReferenceMissing
+from calbatch.crds_client.cacheclient import CacheClient
 from calbatch.crds_client.errors import HeaderError
 
 NIRCAM = {
@@ -178,3 +179,23 @@ class TestRoman:
         for moment, status in (("11:59:59", "found"), ("12:00:00", "n/a")):
             header["ROMAN.META.EXPOSURE.START_TIME"] = f"2027-01-01 {moment}"
             assert roman.best_references(header)["dark"].status == status
+
+
+@pytest.mark.parametrize(
+    ("variable", "observatory"),
+    # the official client leaves the second behind when it is imported
+    [("Roman", "roman"), ("None", "jwst"), ("", "jwst")],
+)
+def test_the_observatory_is_the_environments(tmp_path, monkeypatch, variable, observatory):
+    monkeypatch.setenv("CRDS_OBSERVATORY", variable)
+    assert CacheClient(tmp_path).observatory == observatory
+
+
+def test_a_context_says_its_observatory(tmp_path, monkeypatch):
+    monkeypatch.setenv("CRDS_OBSERVATORY", "jwst")
+    (tmp_path / "mappings" / "hst").mkdir(parents=True)
+    header = {"mapping": "PIPELINE", "observatory": "HST", "parkey": ("INSTRUME",)}
+    write_mapping(tmp_path / "mappings" / "hst", "hst_0001.pmap", header, "{}")
+    client = Client(tmp_path, "hst_0001.pmap", mode="local")
+    assert client.observatory == "hst"
+    assert client.instruments == ()
