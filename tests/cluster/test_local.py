@@ -1,0 +1,245 @@
+"""Batches on a cluster of this machine's processes."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import cloudpickle
+import psutil
+import pytest
+from support.batches import DATE, quiet, small_set, sums
+
+from calbatch.calibrate.step import Step
+from calbatch.cluster import run, sites
+from calbatch.cluster.driver import executed, gathered, leaving_nothing, references_of
+from calbatch.cluster.job import Options
+from calbatch.cluster.local import WORKER_ENVIRONMENT
+from calbatch.cluster.oncluster import OnCluster
+from calbatch.cluster.request import configured
+from calbatch.models.datamodels import RampModel
+
+WORKERS = 2
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import tests
+
+
+def deadly(data, *, path):
+    if "_00002_" in path:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return data
+
+
+class Deadly(Step):
+    """A step that kills its process over one exposure, as a lack of memory does."""
+
+    def process(self, exposure):
+        return RampModel(exposure).map_tiles(deadly, ["data"], path=str(exposure.path))
+
+
+class Faulty(Step):
+    """A step that fails for one exposure."""
+
+    def process(self, exposure):
+        if "_00002_" in str(exposure.path):
+            raise KeyError("surprise")
+        logging.getLogger("calbatch.tests").warning("%s: odd", exposure.path)
+        return RampModel(exposure)
+
+
+@pytest.fixture(scope="module")
+def local():
+    """Return a cluster of this machine, as a batch has it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "7")
+        with sites.entered(sites.Place("local", WORKERS, "exposure")) as site:
+            assert os.environ["OMP_NUM_THREADS"] == "1"  # restored at the end
+            yield site
+        assert os.environ["OMP_NUM_THREADS"] == "7"
+
+
+@pytest.fixture(params=["exposure", "tile"])
+def site(request, local):
+    return OnCluster(local.client, request.param, "shared")
+
+
+def batch_of(step, made, folder, **options):
+    step = configured(step)
+    step.output_dir = str(folder)
+    folder.mkdir()
+    how = Options(date=DATE, fsync=False, **options)
+    return gathered(step, made.exposures, how, references_of(step))
+
+
+def test_files_are_those_of_one_process_bit_for_bit(simulated, tmp_path, site):
+    how = {"date": DATE, "fsync": False, "tile_rows": 48}
+    run("detector1", simulated.exposures, tmp_path / "a", scheduler="sync", console=quiet(), **how)
+    told = []
+    batch = batch_of("detector1", simulated, tmp_path / "b", tile_rows=13)
+    result = executed(batch, site, told.append)
+    assert result.exit_status == 0
+    assert sums(tmp_path / "a") == sums(tmp_path / "b")
+    assert len(result.products) == 2 * len(simulated.exposures)
+    assert sorted(o.number for o in told) == [o.number for o in result.outcomes]
+    for outcome in result.outcomes:
+        assert {"jump", "ramp_fit", "write"} <= set(outcome.stages)
+        assert max(p.bytes for p in outcome.peaks) > 30e6
+
+
+def test_one_failure_stops_nothing_else(simulated, tmp_path, site):
+    result = executed(batch_of(Faulty, simulated, tmp_path / "out"), site)
+    assert [o.path for o in result.failed] == [simulated.exposures[1]]
+    assert "KeyError: 'surprise'" in result.failed[0].error
+    assert "Traceback" in result.failed[0].details
+    assert [o.warnings for o in result.done] == [(f"{o.path}: odd",) for o in result.done]
+    assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+def test_an_exposure_that_kills_its_workers_is_told_in_a_line(simulated, tmp_path, site):
+    batch = batch_of(Deadly, simulated, tmp_path / "out")
+    with leaving_nothing(batch):
+        result = executed(batch, site)
+    assert [o.path for o in result.failed] == [simulated.exposures[1]]
+    error = result.failed[0].error
+    assert error.startswith(f"{simulated.exposures[1]}: every worker that took it died")
+    assert "out of memory" in error
+    assert "\n" not in error
+    written = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert len(written) == 2
+    assert not any(name.endswith(".part") for name in written)
+    wait_for(lambda: len(site.client.nthreads()) == WORKERS)  # for the tests that follow
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_workers_have_what_keeps_them_apart(local):
+    for environment in local.client.run(lambda: dict(os.environ)).values():
+        assert {n: environment.get(n) for n in WORKER_ENVIRONMENT} == WORKER_ENVIRONMENT
+    assert set(local.client.nthreads().values()) == {1}
+    for flags in local.client.run(lambda: sys.flags.safe_path).values():
+        assert flags
+
+
+def test_workers_share_the_memory_that_there_is(local):
+    from distributed.system import MEMORY_LIMIT
+
+    limits = [w["memory_limit"] for w in local.client.scheduler_info()["workers"].values()]
+    assert len(limits) == WORKERS
+    assert sum(limits) <= MEMORY_LIMIT
+
+
+def test_a_terminals_interrupt_does_not_reach_workers(local):
+    pids = local.client.run(os.getpid)
+    for pid in pids.values():
+        os.kill(pid, signal.SIGINT)
+    assert local.client.run(os.getpid) == pids
+    for held in local.client.run(lambda: signal.pthread_sigmask(signal.SIG_BLOCK, [])).values():
+        assert signal.SIGTERM not in held  # dask stops workers by it
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_nothing_listens_beyond_this_machine(local):
+    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    found = [
+        c.laddr.ip
+        for process in processes
+        for c in process.net_connections("inet")
+        if c.status == psutil.CONN_LISTEN
+    ]
+    assert len(found) >= 2 + WORKERS  # scheduler, dashboard, workers
+    assert set(found) == {"127.0.0.1"}
+
+
+def test_the_dashboard_answers_and_is_no_proxy(local):
+    link = local.dashboard
+    assert urllib.request.urlopen(link, timeout=30).status == 200
+    port = local.client.cluster.scheduler.port
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(link.replace("/status", f"/proxy/{port}/127.0.0.1/x"), timeout=30)
+    assert caught.value.code == 404
+
+
+def test_the_dashboard_calls_a_batchs_tasks_by_the_pipelines_name(simulated, tmp_path, local):
+    executed(batch_of(Faulty, simulated, tmp_path / "out"), local)
+    prefixes = local.client.run_on_scheduler(
+        lambda dask_scheduler: set(dask_scheduler.task_prefixes)
+    )
+    assert "Faulty" in prefixes
+
+
+SCRIPT = """
+import sys, psutil
+from calbatch.calibrate.step import Step
+from calbatch.cluster import run
+from calbatch.models.datamodels import RampModel
+
+print("begun")
+
+class Mine(Step):
+    def process(self, exposure):
+        return RampModel(exposure)
+
+result = run(Mine, sys.argv[1], sys.argv[2], scheduler="local", workers=2)
+print(result)
+print("workers:", [c.name() for c in psutil.Process().children(recursive=True)
+                   if "forkserver" not in " ".join(c.cmdline())
+                   and "resource_tracker" not in " ".join(c.cmdline())])
+print(__file__)
+"""
+
+
+def test_a_script_needs_no_guard(tmp_path):
+    """Python's spawned processes run the main script again, which must not begin another batch."""
+    made = small_set()
+    script = tmp_path / "mine.py"
+    script.write_text(SCRIPT)
+    exposures = made.folder / "exposures"
+    done = subprocess.run(
+        [sys.executable, script, exposures, tmp_path / "out"],
+        capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("begun") == 1
+    assert "3 done, 0 failed" in done.stdout
+    assert "workers: []" in done.stdout
+    assert str(script) in done.stdout
+    assert "3/3 done, 0 failed" in done.stderr
+    assert "dashboard: http://127.0.0.1:" in done.stderr
+
+
+def test_small_batches_need_no_cluster():
+    wish = sites.Wish()
+    assert sites.decided(wish, 1, 10**6).scheduler == "threads"
+    assert sites.decided(sites.Wish("local"), 1, 10**6).scheduler == "local"
+
+
+@pytest.mark.parametrize(
+    ("wish", "exposures", "wanted"),
+    [
+        (sites.Wish("local", 4), 10, sites.Place("local", 4, "exposure")),
+        (sites.Wish("local", 4), 3, sites.Place("local", 4, "tile")),
+        (sites.Wish("local", 4, "exposure"), 3, sites.Place("local", 4, "exposure")),
+        (sites.Wish("threads", 3), 10, sites.Place("threads", 3, "tile")),
+        (sites.Wish("sync"), 10, sites.Place("sync", 1, "tile")),
+        (
+            sites.Wish("tls://head:8786", insecure=True),
+            3,
+            sites.Place("tls://head:8786", 0, "exposure", insecure=True),
+        ),
+    ],
+)
+def test_what_is_left_open_is_decided(wish, exposures, wanted):
+    assert sites.decided(wish, exposures, 10**12) == wanted
+
+
+def test_workers_are_no_more_than_memory_reaches():
+    place = sites.decided(sites.Wish("local"), 10**6, 10**12)
+    assert 1 <= place.workers <= (os.cpu_count() or 1)

@@ -1,0 +1,124 @@
+"""Batches on schedulers that run already, named by address."""
+
+import sys
+import threading
+
+import cloudpickle
+import dask
+import pytest
+from distributed import LocalCluster, Security
+from support.batches import DATE, quiet, sums
+
+from calbatch.calibrate.step import Step
+from calbatch.cluster import RequestError, run, sites
+from calbatch.cluster.driver import executed, gathered, references_of
+from calbatch.cluster.job import Options
+from calbatch.cluster.remote import refuse_insecure
+from calbatch.cluster.request import configured
+from calbatch.models.datamodels import RampModel
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import tests
+
+HERE = {"n_workers": 1, "processes": False, "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
+
+
+class Plain(Step):
+    """A step that does nothing."""
+
+    def process(self, exposure):
+        return RampModel(exposure)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Return somebody's scheduler, with a worker of two threads."""
+    with LocalCluster(protocol="tcp", host="127.0.0.1", threads_per_worker=2, **HERE) as running:
+        yield running
+
+
+@pytest.mark.parametrize("grain", ["auto", "tile"])
+def test_a_scheduler_by_address(simulated, tmp_path, cluster, grain):
+    how = {"date": DATE, "fsync": False, "console": quiet()}
+    run("detector1", simulated.exposures, tmp_path / "a", scheduler="sync", **how)
+    address = cluster.scheduler_address
+    result = run(
+        "detector1", simulated.exposures, tmp_path / "b", scheduler=address, grain=grain, **how
+    )
+    assert result.exit_status == 0
+    assert sums(tmp_path / "a") == sums(tmp_path / "b")
+    assert f"the scheduler at {address} with 1 workers" in how["console"].file.getvalue()
+    assert list(cluster.scheduler.workers)  # it is not ours to stop
+
+
+def test_a_scheduler_with_certificates(simulated, tmp_path):
+    pytest.importorskip("cryptography")
+    security = Security.temporary()
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    key.write_text(security.tls_client_key)
+    certificate.write_text(security.tls_client_cert)
+    files = {"ca-file": str(certificate), "client.key": str(key), "client.cert": str(certificate)}
+    with LocalCluster(
+        protocol="tls://", security=security, threads_per_worker=1, **HERE
+    ) as running:
+        address = running.scheduler_address
+        assert address.startswith("tls://")
+        with dask.config.set({f"distributed.comm.tls.{n}": f for n, f in files.items()}):
+            result = run(
+                Plain, simulated.exposures, tmp_path / "out", scheduler=address, console=quiet()
+            )
+        assert result.exit_status == 0
+        with pytest.raises(RequestError, match=rf"no scheduler answers at {address}: .+"):
+            run(Plain, simulated.exposures, tmp_path, scheduler=address, console=quiet())
+
+
+@pytest.mark.parametrize("address", ["tcp://10.0.0.1:8786", "tcp://head.example:8786"])
+def test_what_others_could_listen_to_is_refused(address):
+    with pytest.raises(RequestError, match="not encrypted, and not on this machine"):
+        refuse_insecure(address, insecure=False)
+    refuse_insecure(address, insecure=True)
+
+
+@pytest.mark.parametrize(
+    "address", ["tcp://127.0.0.1:1", "tcp://127.8.9.1:1", "tcp://[::1]:1", "tcp://localhost:1",
+                "tls://head.example:8786"]
+)  # fmt: skip
+def test_what_stays_here_or_is_encrypted_is_not(address):
+    refuse_insecure(address, insecure=False)
+
+
+@pytest.mark.parametrize("address", ["ucx://127.0.0.1:1", "tcp://", "http://127.0.0.1:8787"])
+def test_other_addresses_are_refused(address):
+    with pytest.raises(RequestError, match=r"must be tcp://HOST:PORT or tls://HOST:PORT"):
+        refuse_insecure(address, insecure=True)
+
+
+def test_nobody_there(simulated, tmp_path, monkeypatch):
+    monkeypatch.setattr("calbatch.cluster.remote.CONNECT", 0.5)
+    with pytest.raises(RequestError, match=r"no scheduler answers at tcp://127\.0\.0\.1:9"):
+        run(Plain, simulated.exposures, tmp_path, scheduler="tcp://127.0.0.1:9", console=quiet())
+
+
+def test_a_scheduler_that_goes_away_fails_what_is_left(simulated, tmp_path):
+    step = configured(Plain)
+    step.output_dir = str(tmp_path)
+    paths = [tmp_path / f"{i:02}_uncal.fits" for i in range(12)]
+    for path in paths:
+        path.symlink_to(simulated.exposures[0])
+    running = LocalCluster(protocol="tcp", host="127.0.0.1", threads_per_worker=1, **HERE)
+    closing = threading.Thread(target=running.close)
+
+    def told(outcome):
+        if not closing.ident:
+            closing.start()
+            closing.join()
+
+    place = sites.Place(running.scheduler_address, 0, "exposure")
+    with dask.config.set({"distributed.comm.timeouts.connect": "1s"}), sites.entered(place) as site:
+        batch = gathered(step, paths, Options(fsync=False), references_of(step))
+        result = executed(batch, site, told)
+    assert len(result.outcomes) == len(paths)
+    assert result.done
+    assert result.failed
+    for outcome in result.failed:
+        assert outcome.error.startswith(f"{outcome.path}: ")
+        assert "lost" in outcome.error
