@@ -208,7 +208,14 @@ def simulate(folder: str, preset: str, exposures: int, seed: int) -> None:
 
 
 @cli.command()
-@click.option("-o", "--output", default="calbatch-demo", show_default=True, metavar="DIR")
+@click.option(
+    "-o",
+    "--output",
+    default="calbatch-demo",
+    show_default=True,
+    metavar="DIR",
+    help="For all that is made.",
+)
 @click.option("--picture", metavar="FILE", help="Draw an exposure as a PNG; needs matplotlib.")
 @click.pass_context
 def demo(ctx: click.Context, output: str, picture: str | None) -> None:

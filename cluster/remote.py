@@ -6,8 +6,11 @@ import ipaddress
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+import dask
 
 from calbatch import __version__
 from calbatch.cluster.errors import RequestError
@@ -54,7 +57,8 @@ def refuse_insecure(address: str, *, insecure: bool) -> None:
     Raises
     ------
     RequestError
-        When it is neither on this machine nor encrypted, or no address at all.
+        When it is neither on this machine nor encrypted, certificates are missing, or it is no
+        address at all.
     """
     parts = urlsplit(address)
     if parts.scheme not in ("tcp", "tls") or not parts.hostname:
@@ -64,6 +68,20 @@ def refuse_insecure(address: str, *, insecure: bool) -> None:
             f"{address}: not encrypted, and not on this machine: whoever reaches it runs code on "
             "it; use tls://, or say --insecure if the network is trusted"
         )
+    if parts.scheme == "tls":
+        _require_certificates(address)
+
+
+def _require_certificates(address: str) -> None:
+    for name in ("ca-file", "client.cert", "client.key"):
+        setting = f"distributed.comm.tls.{name}"
+        found = dask.config.get(setting)
+        if found is None or not Path(found).is_file():
+            variable = "DASK_" + setting.upper().replace(".", "__").replace("-", "_")
+            what = f"is {found}, which is no file" if found else "is not set"
+            raise RequestError(
+                f"{address}: dask's {setting} {what}; {variable} can say where it is"
+            )
 
 
 def _is_loopback(host: str) -> bool:
