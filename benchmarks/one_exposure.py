@@ -12,11 +12,13 @@ import time
 from pathlib import Path
 
 import dask
+import numpy as np
 from jobs import job_of
 
-from calbatch.calibrate import warm
 from calbatch.cluster.job import Job, calibrate, pipelined
 from calbatch.models.budget import tile_budget
+
+ROWS = 8
 
 
 def status(name: str) -> int:
@@ -34,12 +36,18 @@ def processor_seconds(job: Job) -> float:
     return time.process_time() - start
 
 
+def load_kernels(job: Job) -> None:
+    """Calibrate a few rows, so that everything that an exposure needs is loaded."""
+    with dask.config.set({"calbatch.tile-rows": ROWS, "scheduler": "sync"}):
+        for model, _ in pipelined(job):
+            np.asarray(model.data[..., :ROWS, :])
+
+
 def main(folder: str, path: str, passes: int) -> None:
     job = job_of(Path(path), Path(folder))
-    warm.compile_kernels(lambda text: None)
+    load_kernels(job)
     with dask.config.set(job.options.dask_config()):
-        models = [model for model, _ in pipelined(job)]
-        budget = tile_budget(models)
+        budget = tile_budget([model for model, _ in pipelined(job)])
     baseline = status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the highest so far is forgotten
     seconds = [processor_seconds(job) for _ in range(passes)]

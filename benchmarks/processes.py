@@ -1,5 +1,6 @@
 """Commands run side by side: what they take of the clock, the processors and the memory."""
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -17,6 +18,8 @@ SAMPLED_EVERY = 0.2
 """Seconds between two looks at the memory."""
 
 Command = Sequence[str | Path]
+
+_PR_SET_CHILD_SUBREAPER = 36  # of Linux
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ def run(
     SystemExit
         When one fails, with the end of what it said.
     """
+    _adopt_orphans()
     load, start = os.getloadavg()[0], time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         logs = [Path(folder) / f"{number}.log" for number in range(len(commands))]
@@ -58,7 +62,25 @@ def run(
         with _Sampler([process.pid for process in started] if memory else []) as sampler:
             cpu = sum(_finished(p, log) for p, log in zip(started, logs, strict=True))
             wall = time.perf_counter() - start
-    return Run(wall, cpu, sampler.peak, load)
+    return Run(wall, cpu + reaped(), sampler.peak, load)
+
+
+def _adopt_orphans() -> None:
+    """Have processes that outlive their parents become this one's children, so that they count."""
+    if ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        sys.exit("this system does not tell what processes have used that outlive their parents")
+    reaped()
+
+
+def reaped() -> float:
+    """Wait for whatever is still there of commands that have ended; return its CPU seconds."""
+    total = 0.0
+    while True:
+        try:
+            _, _, used = os.wait4(-1, 0)
+        except ChildProcessError:
+            return total
+        total += used.ru_utime + used.ru_stime
 
 
 def _started(
@@ -75,7 +97,7 @@ def _started(
 
 
 def _finished(process: "subprocess.Popen[bytes]", log: Path) -> float:
-    """Wait for a process; return its processor seconds and those of the processes it waited for."""
+    """Wait for a process; return its CPU seconds and those of the processes it waited for."""
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from processes import reaped
+
 HERE = Path(__file__).parent
 
 
@@ -26,7 +28,8 @@ def answer(
         )  # fmt: skip
     finally:
         shutil.rmtree(output, ignore_errors=True)
+        reaped()
     if done.returncode != 0:
-        sys.exit(f"{command}: {done.stderr[-2000:]}")
+        sys.exit(f"{command} ended with {done.returncode}: {done.stderr[-2000:]}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found

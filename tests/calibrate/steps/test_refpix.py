@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from jwst.refpix import RefPixStep as JwstRefPixStep
 from support.placed_ramps import PlacedRamp, flagged_border
+from support.step_contract import StepContract
 
 from calbatch.calibrate.step import StepError
 from calbatch.calibrate.steps._refpix_combine import ReferenceSignal
@@ -381,3 +382,7 @@ def test_inputs_are_left_alone():
     result = subtract_reference(data, signal=signal, region=Region((0, 4), (0, 4)))
     assert (result == -1).all()
     assert (data == 1).all()
+
+
+class TestContract(StepContract):
+    name = "refpix"
