@@ -83,11 +83,21 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
-def written(step: Step) -> str:
-    """Return a step or pipeline as a ``.cfg``, with each parameter's help and source."""
-    lines = [f'name = "{step.name}"', f'class = "{class_path(step)}"', *_section(step)]
+def written(step: Step, *, chosen: bool = False) -> str:
+    """Return a step or pipeline as a ``.cfg``, with each parameter's help and source.
+
+    Parameters
+    ----------
+    step : Step
+        Configured.
+    chosen : bool
+        Whether to leave out what nobody chose: defaults, and what CRDS has for an exposure.
+    """
+    usual = type(step)() if chosen else None
+    lines = [f'name = "{step.name}"', f'class = "{class_path(step)}"', *_section(step, usual)]
     for alias, part in step.steps().items():
-        lines += ["", f"[{alias}]", *_section(part)]
+        section = _section(part, usual.steps()[alias] if usual else None)
+        lines += ["", f"[{alias}]", *section] if section or not chosen else []
     return "\n".join(lines) + "\n"
 
 
@@ -96,11 +106,16 @@ def class_path(step: Step) -> str:
     return f"{type(step).__module__}.{type(step).__qualname__}"
 
 
-def _section(step: Step) -> list[str]:
+def _section(step: Step, usual: Step | None) -> list[str]:
     lines = []
+    defaults = usual.described() if usual else {}
     for name, (value, source) in step.described().items():
         parameter = step.parameters()[name]
         if name.startswith("override_") and value is None:
+            continue
+        if usual and (parameter.text(value), source) == (
+            parameter.text(defaults[name][0]), defaults[name][1],
+        ):  # fmt: skip
             continue
         unit = f" [{parameter.unit}]" if parameter.unit else ""
         lines.append(f"# {parameter.help}{unit} ({parameter.describe()}); from {source}")

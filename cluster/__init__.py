@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from calbatch.cluster.batch import run as run
-    from calbatch.cluster.driver import Result as Result
     from calbatch.cluster.errors import RequestError as RequestError
     from calbatch.cluster.outcome import Outcome as Outcome
+    from calbatch.cluster.result import Result as Result
 
-_PLACES = {"run": "batch", "Result": "driver", "RequestError": "errors", "Outcome": "outcome"}
+_PLACES = {"run": "batch", "Result": "result", "RequestError": "errors", "Outcome": "outcome"}
 
 __all__ = ["Outcome", "RequestError", "Result", "run"]
 

@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
-from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from calbatch.calibrate import warm
 from calbatch.calibrate.step import Step
 from calbatch.cluster import sites
-from calbatch.cluster.driver import (
-    Batch,
-    Result,
-    executed,
-    gathered,
-    inputs_of,
-    leaving_nothing,
-    references_of,
-)
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.fetching import fetched
-from calbatch.cluster.inputs import total_bytes, writable_folder
 from calbatch.cluster.job import Options
-from calbatch.cluster.progress import watching
+from calbatch.cluster.order import Order
+from calbatch.cluster.planning import Again
+from calbatch.cluster.policy import Policy
 from calbatch.cluster.request import configured
+from calbatch.cluster.result import Result
+from calbatch.cluster.service import begin, drive
 
 
 def run(
@@ -51,10 +39,15 @@ def run(
     fsync: bool = True,
     date: str | None = None,
     insecure: bool = False,
+    force: bool = False,
+    verify: bool = False,
+    policy: Policy | None = None,
     console: Console | None = None,
     debug: bool = False,
 ) -> Result:
     """Calibrate exposures, showing progress.
+
+    What was done before, from the same inputs in the same way, and is intact, is not done again.
 
     Parameters
     ----------
@@ -91,6 +84,12 @@ def run(
         What DATE says in products, to repeat them exactly.
     insecure : bool
         Allow an unencrypted scheduler elsewhere.
+    force : bool
+        Do again what was done before.
+    verify : bool
+        Tell by checksums, rather than sizes and times, whether products are intact.
+    policy : Policy, optional
+        How patient to be with failures.
     console : rich.console.Console, optional
         Where progress is shown; by default standard error, or the notebook.
     debug : bool
@@ -106,7 +105,6 @@ def run(
     RequestError
         When the batch cannot be started.
     """
-    start = time.perf_counter()
     console = console or Console(stderr=True)
     step = configured(
         pipeline,
@@ -115,46 +113,17 @@ def run(
         save_steps=listed(save_steps),
         source="run's arguments",
     )
-    options = Options(_checked(date), fsync, tile_rows, verify_inputs=verify_inputs)
-    step.output_dir = str(writable_folder(Path(output_dir or step.output_dir or ".")))
-    paths = inputs_of(step, texts(inputs))
-    references = references_of(step, context)
-    wish = sites.Wish(scheduler, workers, grain, insecure)
-    place = sites.decided(wish, len(paths), total_bytes(paths))
-    sites.announced(place)
-    fetching = partial(fetched, console=console)
-    batch = gathered(step, paths, options, references, use_pars=pars, fetching=fetching)
-    result = _run(batch, place, console, debug=debug)
-    return replace(result, seconds=time.perf_counter() - start)
-
-
-def _run(batch: Batch, place: sites.Place, console: Console, *, debug: bool) -> Result:
-    for job in islice(batch.jobs(), 1):
-        tell = partial(console.print, markup=False)
-        warm.compile_kernels(tell, job.step, job.path, job.references)
-    with leaving_nothing(batch), sites.entered(place) as site:
-        _introduce(batch, site, console)
-        try:
-            with watching(len(batch.found), site.dashboard, console, debug=debug) as watch:
-                return executed(batch, site, watch)
-        except KeyboardInterrupt:
-            console.print("stopping: what is not finished is given up")
-            raise
-
-
-def _introduce(batch: Batch, site: sites.Site, console: Console) -> None:
-    rules = batch.resolved
-    context = f", context {rules.context} ({rules.context_reason})" if rules.context else ""
-    count = len(batch.found)
-    plural = "s" * (count != 1)
-    console.print(
-        f"{batch.step.name}: {count} exposure{plural}, {site.description}{context}",
-        markup=False,
-        highlight=False,
+    order = Order(
+        tuple(texts(inputs)),
+        context,
+        pars,
+        Options(_checked(date), fsync, tile_rows, verify_inputs=verify_inputs),
+        sites.Wish(scheduler, workers, grain, insecure),
+        Again(force, verify),
+        policy or Policy(),
     )
-    for name, members in sorted(rules.parameters.items()):
-        text = f"parameters from {name}: {members} exposure{'s' * (members != 1)}"
-        console.print(text, markup=False, highlight=False)
+    output = None if output_dir is None else Path(output_dir)
+    return drive(begin(step, order, output), console, debug=debug)
 
 
 def sections(parameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -102,26 +102,54 @@ _RUN_OPTIONS = [
         help="What a task is: a whole exposure, or one of its tiles.",
     ),
     click.option("--tile-rows", type=click.IntRange(1), help="Rows a tile; by default by memory."),
+    click.option(
+        "-o", "--output", "output_dir", metavar="DIR", help="For products; by default this folder."
+    ),
+    click.option(
+        "--date", metavar="ISO", help="What DATE says in products, to repeat them exactly."
+    ),
+    click.option("--force", is_flag=True, help="Do again what was done before."),
+    click.option(
+        "--verify",
+        is_flag=True,
+        help="Tell by checksums, not size and time, whether products are intact.",
+    ),
+]
+
+_DRIVE_OPTIONS = [
+    click.option("--verify-inputs", is_flag=True, help="Verify CHECKSUM and DATASUM first."),
+    click.option(
+        "--fsync/--no-fsync",
+        default=True,
+        help="Wait for the disk after each product; the default.",
+    ),
+    click.option("--insecure", is_flag=True, help="Allow an unencrypted scheduler elsewhere."),
+    click.option("--deadline", type=float, metavar="S", help="Seconds an exposure may take."),
+    click.option("--fail-fast", is_flag=True, help="End the batch with the first failure."),
+    click.option(
+        "--patience",
+        type=float,
+        default=600.0,
+        show_default=True,
+        metavar="S",
+        help="Seconds to wait for room on a full disk, or for a lost scheduler.",
+    ),
 ]
 
 
-def _run_options(function: Any) -> Any:
-    for option in reversed(_RUN_OPTIONS):
-        function = option(function)
-    return function
+def _options(*lists: Sequence[Any]) -> Any:
+    """Return what adds options to a command."""
+
+    def added(function: Any) -> Any:
+        for option in reversed([option for part in lists for option in part]):
+            function = option(function)
+        return function
+
+    return added
 
 
 @cli.command(cls=ParameterCommand, epilog=PARAMETERS_HELP)
-@_run_options
-@click.option(
-    "-o", "--output", "output_dir", metavar="DIR", help="For products; by default this folder."
-)
-@click.option("--verify-inputs", is_flag=True, help="Verify CHECKSUM and DATASUM first.")
-@click.option(
-    "--fsync/--no-fsync", default=True, help="Wait for the disk after each product; the default."
-)
-@click.option("--date", metavar="ISO", help="What DATE says in products, to repeat them exactly.")
-@click.option("--insecure", is_flag=True, help="Allow an unencrypted scheduler elsewhere.")
+@_options(_RUN_OPTIONS, _DRIVE_OPTIONS)
 @click.option("--timings", is_flag=True, help="Show the CPU seconds of each step.")
 @click.option("--debug", is_flag=True, help="Show tracebacks of failures.")
 @click.pass_context
@@ -136,7 +164,7 @@ def run(ctx: click.Context, /, **options: Any) -> None:
 
 
 @cli.command(cls=ParameterCommand, epilog=PARAMETERS_HELP)
-@_run_options
+@_options(_RUN_OPTIONS)
 @click.pass_context
 def plan(ctx: click.Context, /, **options: Any) -> None:
     """Show what `run` would do: exposures, references, tiles and memory."""

@@ -1,273 +1,339 @@
-"""Running a batch: headers, references, exposures, outcomes."""
+"""The loop that feeds a site, and settles what comes back."""
 
 from __future__ import annotations
 
+import shutil
 import time
-import uuid
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from calbatch.calibrate.errors import ReferenceFileError
-from calbatch.calibrate.references import CrdsReferences, ResolvedReferences
-from calbatch.calibrate.step import Step
-from calbatch.cluster.errors import RequestError
-from calbatch.cluster.inputs import exposures, refuse_name_clashes
-from calbatch.cluster.job import Job, Options, sweep
-from calbatch.cluster.outcome import Outcome, failure
-from calbatch.cluster.request import input_pattern
-from calbatch.cluster.resolving import Fetching, Resolved, resolved
+from calbatch.cluster.control import Wish, wished
+from calbatch.cluster.errors import RequestError, SiteLostError
+from calbatch.cluster.feed import Feed
+from calbatch.cluster.job import Job, Options
+from calbatch.cluster.joblog import left_behind, ran_out_of_memory
+from calbatch.cluster.outcome import Clock, Outcome, failure
+from calbatch.cluster.planning import Planned
+from calbatch.cluster.policy import DEATHS, Action, History, Kind, Policy
+from calbatch.cluster.recording import Attempted, Recorder
 from calbatch.cluster.sites import Site
-from calbatch.models import datamodels
-from calbatch.models.errors import ModelError
-from calbatch.models.layout import read_layout, verify_checksums
+from calbatch.models.writer import Product
+
+TICK = 0.2
+"""Seconds between looks at what is due, while nothing ends."""
+
+LOOK_EVERY = 2.0
+"""Seconds between looks at deadlines and at the disk."""
+
+ROOM_LEFT = 64 * 2**20
+"""Bytes of the output's disk that are left free."""
 
 
 @dataclass(frozen=True)
-class Exposure:
-    """One input of a batch, as far as its header tells."""
-
-    number: int
-    path: Path
-    header: Mapping[str, Any] = field(default_factory=dict)
-    fault: BaseException | None = None
-
-
-@dataclass
-class Batch:
-    """A pipeline and its exposures, with their references: all that is known before pixels.
+class Task:
+    """What is done with each exposure of a batch.
 
     Attributes
     ----------
-    step : Step
-        The configured step or pipeline; its ``output_dir`` is where products go.
-    found : list of Exposure
-        The inputs, in order.
-    options : Options
-        How it is done.
-    resolved : Resolved
-        Their references, and the parameters that CRDS has for them.
     name : str
-        Unique: tasks and unfinished files carry it.
-    """
-
-    step: Step
-    found: list[Exposure]
-    options: Options
-    resolved: Resolved = field(default_factory=Resolved)
-    name: str = field(default_factory=lambda: uuid.uuid4().hex)
-
-    @property
-    def references(self) -> Mapping[int, ResolvedReferences]:
-        """Number of the exposure to its references."""
-        return self.resolved.references
-
-    @property
-    def context(self) -> str:
-        """The CRDS context, or "" where no reference is needed."""
-        return self.resolved.context
-
-    @property
-    def output_dir(self) -> Path:
-        """Where products go."""
-        return Path(str(self.step.output_dir))
-
-    def jobs(self) -> Iterator[Job]:
-        """Yield the jobs of the exposures whose headers could be read."""
-        for exposure in self.found:
-            if exposure.fault is None:
-                yield self.job(exposure)
-
-    def job(self, exposure: Exposure) -> Job:
-        """Return an exposure's job."""
-        references = self.references.get(exposure.number, ResolvedReferences(self.context))
-        step = self.resolved.steps.get(exposure.number, self.step)
-        return Job(exposure.number, exposure.path, step, references, self.options, self.name)
-
-    def unreadable(self) -> Iterator[Outcome]:
-        """Yield the outcomes of the exposures whose headers could not be read."""
-        for exposure in self.found:
-            if exposure.fault is not None:
-                yield failure(exposure.number, exposure.path, exposure.fault, time.perf_counter())
-
-
-def inputs_of(step: Step, requested: Sequence[str]) -> list[Path]:
-    """Return the input files that a request means.
-
-    Raises
-    ------
-    RequestError
-        When there are none, or two would have products of one name.
-    """
-    paths = exposures(requested, input_pattern(step))
-    refuse_name_clashes(paths)
-    if step.output_file and len(paths) > 1:
-        raise RequestError(f"output_file = {step.output_file}: {len(paths)} exposures need names")
-    return paths
-
-
-def references_of(step: Step, context: str | None = None) -> CrdsReferences:
-    """Return what chooses a step's references; where it needs any, ready to.
-
-    Parameters
-    ----------
-    step : Step
-        The configured step or pipeline.
-    context : str, optional
-        The CRDS context; by default the environment's.
-
-    Raises
-    ------
-    RequestError
-        When there is no reference cache, or it lacks the context.
-    """
-    references = CrdsReferences(context)
-    try:
-        if step.wanted_references():
-            references.context  # noqa: B018 - opens the cache
-    except ReferenceFileError as error:
-        raise RequestError(str(error)) from error
-    return references
-
-
-def gathered(
-    step: Step,
-    paths: Sequence[Path],
-    options: Options,
-    references: CrdsReferences,
-    *,
-    use_pars: bool = True,
-    fetching: Fetching | None = None,
-) -> Batch:
-    """Read the headers of a batch's exposures, and choose their parameters and references.
-
-    Parameters
-    ----------
-    step : Step
-        The configured step or pipeline.
-    paths : sequence of Path
-        The inputs.
+        The batch's; tasks and unfinished files carry it.
     options : Options
-        How it is to be done.
-    references : CrdsReferences
-        What chooses references.
-    use_pars : bool
-        Whether the observatory's parameter references are read.
-    fetching : callable, optional
-        How references that are not in the cache are fetched; by default without a word.
-
-    Raises
-    ------
-    RequestError
-        When the context's rules are not there or damaged.
-    """
-    found = [_exposure(n, p, options) for n, p in enumerate(paths)]
-    headers = {e.number: e.header for e in found if e.fault is None}
-    rules = resolved(step, headers, references, fetching, use_pars=use_pars)
-    found = [replace(e, fault=e.fault or rules.faults.get(e.number)) for e in found]
-    return Batch(step, found, options, rules)
-
-
-def _exposure(number: int, path: Path, options: Options) -> Exposure:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # given again, and kept, when it is calibrated
-            return Exposure(number, path, datamodels.open(path).to_flat_dict())
-    except Exception as error:  # whatever is wrong with a file is that file's
-        fault = _damage(path) if options.verify_inputs else None
-        return Exposure(number, path, fault=fault or error)
-
-
-def _damage(path: Path) -> ModelError | None:
-    """Return what checksums tell about a file that is no exposure: it may have been one."""
-    try:
-        verify_checksums(read_layout(path))
-    except ModelError as error:
-        return error
-    return None
-
-
-@dataclass(frozen=True)
-class Result:
-    """What became of a batch.
-
-    Attributes
-    ----------
-    outcomes : sequence of Outcome
-        One an exposure, in the order of the inputs.
-    seconds : float
-        Wall time.
-    output_dir : Path
-        Where products are.
+        How.
+    output : Path
+        Where products go.
+    logs : Path, optional
+        Where workers keep what they say.
+    control : Path, optional
+        A file by which users ask for an end.
     """
 
-    outcomes: Sequence[Outcome]
-    seconds: float
-    output_dir: Path
+    name: str
+    options: Options
+    output: Path
+    logs: Path | None = None
+    control: Path | None = None
 
-    @property
-    def done(self) -> list[Outcome]:
-        """The exposures with products."""
-        return [o for o in self.outcomes if not o.failed]
-
-    @property
-    def failed(self) -> list[Outcome]:
-        """The exposures without products."""
-        return [o for o in self.outcomes if o.failed]
-
-    @property
-    def products(self) -> list[Path]:
-        """All files that were written."""
-        return [path for outcome in self.outcomes for path in outcome.products]
-
-    @property
-    def exit_status(self) -> int:
-        """0 when all are done, 1 when some failed."""
-        return 1 if self.failed else 0
-
-    def __repr__(self) -> str:
-        return (
-            f"<Result: {len(self.done)} done, {len(self.failed)} failed, "
-            f"{len(self.products)} products in {self.output_dir}>"
+    def job(self, one: Attempted) -> Job:
+        """Return a try at an exposure, as it travels to a worker."""
+        planned = one.planned
+        stamp = None if planned.source is None else (planned.source[1], planned.source[2])
+        log = self.logs / f"{planned.number}-{one.serial}.log" if self.logs else None
+        step, references = planned.settings.step, planned.references
+        return Job(
+            planned.number, planned.path, step, references, self.options, self.name, stamp, log
         )
 
 
-def executed(
-    batch: Batch, site: Site, told: Callable[[Outcome], None] = lambda outcome: None
-) -> Result:
-    """Run a batch on a site.
+class Driver:
+    """Keeps a window of exposures under way, and has each done once.
 
     Parameters
     ----------
-    batch : Batch
-        What to run.
-    site : Site
-        Where, entered already.
-    told : callable
-        Told each outcome as it is known.
+    task : Task
+        What is done with each.
+    feed : Feed
+        Gives planned exposures; entered already.
+    recorder : Recorder
+        Keeps what became of them.
+    policy : Policy
+        How patient to be.
     """
-    start = time.perf_counter()
-    outcomes: list[Outcome] = []
 
-    def note(outcome: Outcome) -> None:
-        outcomes.append(outcome)
-        told(outcome)
+    def __init__(
+        self, task: Task, feed: Feed, recorder: Recorder, policy: Policy | None = None
+    ) -> None:
+        self.task, self.feed, self.recorder = task, feed, recorder
+        self.policy = policy or Policy()
+        self.stopping = ""
+        self._running: dict[int, Attempted] = {}
+        self._waiting: list[Attempted] = []
+        self._largest = 0
+        self._paused = self._looked = 0.0
+        self._lost_since = 0.0
 
-    for outcome in batch.unreadable():
-        note(outcome)
-    for outcome in site.outcomes(batch.jobs(), batch.name):
-        note(outcome)
-    outcomes.sort(key=lambda o: o.number)
-    return Result(outcomes, time.perf_counter() - start, batch.output_dir)
+    # -- the whole ----------------------------------------------------------------------------
+
+    def run(self, enter: Callable[[bool], AbstractContextManager[Site]]) -> None:
+        """Run until nothing is left to do, or a user wants an end.
+
+        Parameters
+        ----------
+        enter : callable
+            Gives the site; told whether it is for a single exposure that may need all of it. Called
+            again when the site is lost.
+        """
+        for alone in (False, True):
+            while not self.stopping and self._left(alone=alone):
+                try:
+                    with enter(alone) as site:
+                        self.recorder.event("site", site.description)
+                        self._drive(site, alone=alone)
+                except SiteLostError as lost:
+                    self._wait_for_site(lost)
+                except RequestError as error:  # of a site that is not there again yet
+                    if not self._lost_since:
+                        raise
+                    self._wait_for_site(SiteLostError(str(error)))
+
+    def prepare(self) -> bool:
+        """Settle what needs no site; return whether anything is left that does."""
+        one = self._next(alone=False)
+        if one is not None:
+            self._waiting.append(one)
+        while one is None and not self.feed.exhausted and not self.stopping:
+            time.sleep(TICK / 10)
+            one = self._next(alone=False)
+            self._waiting.extend([one] if one else [])
+            self.recorder.ledger.tick()
+        return bool(self._waiting) and not self.stopping
+
+    def first_job(self) -> Job | None:
+        """Return the job of an exposure that waits, as an example of all."""
+        return self.task.job(self._waiting[0]) if self._waiting else None
+
+    def _left(self, *, alone: bool) -> bool:
+        mine = any(w.alone == alone for w in self._waiting)
+        return bool(mine or self._running or (not alone and not self.feed.exhausted))
+
+    def _drive(self, site: Site, *, alone: bool) -> None:
+        try:
+            while self._left(alone=alone):
+                self._obey(site)
+                if self.stopping and not self._running:
+                    return
+                self._admit(site, alone=alone)
+                for job, outcome in site.ended(self._pause()):
+                    self._lost_since = 0.0
+                    one = self._running.pop(job.number, None)
+                    if one is not None:
+                        self._settle(one, job, outcome)
+                self._look(site)
+                self.recorder.ledger.tick()
+        finally:
+            site.give_up()
+
+    def _pause(self) -> float:
+        """Return the seconds to wait for an exposure to end."""
+        return TICK if self._running else TICK / 10
+
+    def _wait_for_site(self, lost: SiteLostError) -> None:
+        """Have what was under way done again, once there is a site again."""
+        now = time.monotonic()
+        self._lost_since = self._lost_since or now
+        self.recorder.event("site lost", str(lost))
+        for one in list(self._running.values()):
+            left_behind(self._log(one))
+            self._waiting.append(replace(one, due=now, submitted=0.0, running=0.0))
+        self._running.clear()
+        if now - self._lost_since > self.policy.patience:
+            self.stopping = f"the site was lost: {lost}"
+            return
+        self.recorder.ledger.commit()
+        time.sleep(1.0)
+
+    def _log(self, one: Attempted) -> Path:
+        return self.task.job(one).log or Path()
+
+    # -- admission ----------------------------------------------------------------------------
+
+    def _admit(self, site: Site, *, alone: bool) -> None:
+        """Hand exposures to the site while there is room on it and on the disk."""
+        while not self.stopping and len(self._running) < (1 if alone else site.room()):
+            if not self._disk_has_room():
+                return
+            one = self._next(alone=alone)
+            if one is None:
+                return
+            self._submit(site, one)
+
+    def _next(self, *, alone: bool) -> Attempted | None:
+        """Return what is due, or the next exposure that has not been tried."""
+        now = time.monotonic()
+        due = [w for w in self._waiting if w.due <= now and w.alone == alone]
+        if due:
+            self._waiting.remove(due[0])
+            return due[0]
+        while not alone and (planned := self.feed.next()) is not None:
+            one = self._taken_up(planned)
+            if one is not None:
+                return one
+        return None
+
+    def _taken_up(self, planned: Planned) -> Attempted | None:
+        """Settle an exposure that needs no try; otherwise return it, to be tried."""
+        one = Attempted(planned)
+        if planned.fault is not None:
+            outcome = failure(planned.number, planned.path, planned.fault, Clock())
+            self.recorder.planned(planned)
+            self._end(one, outcome)
+            return None
+        if planned.made:
+            self.recorder.kept(planned, _kept(planned))
+            return None
+        self.recorder.planned(planned)
+        if planned.suspect:  # once more, alone: it was quarantined before
+            deaths = self.policy.deaths_alone - 1
+            one = replace(one, alone=True, history=History(deaths_alone=deaths))
+            self._waiting.append(one)
+            return None
+        return one
+
+    def _submit(self, site: Site, one: Attempted) -> None:
+        one = replace(one, serial=one.serial + 1, submitted=time.monotonic(), running=0.0)
+        self._running[one.planned.number] = one
+        self.recorder.began(one)
+        job = self.task.job(one)
+        outcome = site.submit(job)
+        if outcome is not None:
+            del self._running[one.planned.number]
+            self._settle(one, job, outcome)
+
+    def _disk_has_room(self) -> bool:
+        """Return whether the next product fits; where not, wait for what is under way."""
+        try:
+            free = shutil.disk_usage(self.task.output).free
+        except OSError:  # the exposure will tell
+            return True
+        needed = self._largest + ROOM_LEFT
+        if free >= needed:
+            if self._paused:
+                self.recorder.event("resumed", "there is room on the disk again")
+            self._paused = 0.0
+            return True
+        now = time.monotonic()
+        if not self._paused:
+            self._paused = now
+            left, wanted = f"{free / 1e6:.0f} MB left", f"{needed / 1e6:.0f} wanted"
+            self.recorder.event("paused", f"paused: {self.task.output} has {left}, {wanted}")
+        if now - self._paused > self.policy.patience and not self._running:
+            self.stopping = f"the disk is full: {self.task.output} has {free / 1e6:.0f} MB left"
+        return False
+
+    # -- settling -----------------------------------------------------------------------------
+
+    def _settle(self, one: Attempted, job: Job, outcome: Outcome) -> None:
+        """Note an outcome, or have the exposure tried again."""
+        log = left_behind(job.log) if job.log and outcome.kind in (*DEATHS, Kind.LOST) else ""
+        if not outcome.failed:
+            self._largest = max(self._largest, sum(p.size for p in outcome.written))
+            self.recorder.ended(one, outcome)
+            return
+        outcome = _explained(outcome, log)
+        decision = self.policy.after(outcome.kind, one.history, alone=one.alone)
+        if decision.action in (Action.FAIL, Action.QUARANTINE):
+            self._end(one, outcome, log, decision.action)
+            return
+        if outcome.kind is Kind.CHANGED:
+            planned = self.feed.replan(one.planned.number, one.planned.path)
+            one = replace(one, planned=planned)
+            if planned.fault is not None:
+                self._end(one, failure(planned.number, planned.path, planned.fault, Clock()))
+                return
+            self.recorder.planned(planned)
+        alone = decision.action is Action.ALONE
+        one = replace(one, due=time.monotonic() + decision.delay, alone=alone)
+        self.recorder.again(one, outcome, log, decision.delay)
+        self._waiting.append(one)
+
+    def _end(
+        self, one: Attempted, outcome: Outcome, log: str = "", action: Action = Action.FAIL
+    ) -> None:
+        if action is Action.QUARANTINE:
+            count = self.policy.deaths_alone
+            text = f"{outcome.error}; quarantined: alone, it took {count} workers with it"
+            outcome = replace(outcome, error=text)
+        self.recorder.ended(one, outcome, log, action)
+        if self.policy.fail_fast and not self.stopping:
+            self.stopping = f"an exposure failed: {outcome.error}"
+
+    # -- what time brings ---------------------------------------------------------------------
+
+    def _obey(self, site: Site) -> None:
+        """Do what users ask for by the control file."""
+        wish = wished(self.task.control)
+        if wish is not None and not self.stopping:
+            self.stopping = f"cancelled ({wish})"
+            self.recorder.event("cancel", self.stopping)
+        if wish is Wish.NOW or (self.stopping and self.policy.fail_fast):
+            site.give_up()
+            self._running.clear()
+
+    def _look(self, site: Site) -> None:
+        """End what takes longer than it may."""
+        now = time.monotonic()
+        if self.policy.deadline is None or now - self._looked < LOOK_EVERY:
+            return
+        self._looked = now
+        started = site.started()
+        for number, one in self._running.items():
+            if number in started and not one.running:
+                one.running = now
+        late = [o for o in self._running.values() if 0 < o.running < now - self.policy.deadline]
+        if late:
+            site.give_up([o.planned.number for o in late], kill=True)
+        for one in late:
+            self._running.pop(one.planned.number)
+            log = left_behind(self._log(one))
+            text = f"{one.planned.path}: took longer than {self.policy.deadline:g} s"
+            outcome = Outcome(one.planned.number, one.planned.path, error=text, kind=Kind.DEADLINE)
+            self._end(one, outcome, log)
 
 
-@contextmanager
-def leaving_nothing(batch: Batch) -> Iterator[None]:
-    """Remove what is unfinished in the end, however it ends."""
-    try:
-        yield
-    finally:
-        sweep(batch.output_dir, batch.name)
+def _kept(planned: Planned) -> Outcome:
+    written = tuple(Product(p.path, p.size, p.mtime_ns, p.digest) for p in planned.made)
+    return Outcome(planned.number, planned.path, written=written, kept=True)
+
+
+def _explained(outcome: Outcome, log: str) -> Outcome:
+    """Say why a worker died, as far as its log tells."""
+    if outcome.kind is not Kind.DEATH:
+        return outcome
+    memory = ran_out_of_memory(log)
+    if memory:
+        return replace(outcome, kind=Kind.MEMORY, error=f"{outcome.path}: {memory}")
+    fatal = next((line for line in log.splitlines() if line.startswith("Fatal Python error")), "")
+    if fatal:
+        return replace(outcome, error=f"{outcome.error}: {fatal}")
+    return outcome

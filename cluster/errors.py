@@ -1,9 +1,29 @@
 """What can go wrong with a batch as a whole."""
 
+from calbatch.cluster.policy import Kind
+
 
 class RequestError(Exception):
     """The request cannot be started: usage, parameters, inputs or outputs. Exit status 2."""
 
 
 class LostError(OSError):
-    """Workers or a scheduler that went away while they had an exposure."""
+    """An exposure that was lost with its worker, or by its scheduler.
+
+    Attributes
+    ----------
+    kind : Kind
+        Which.
+    """
+
+    kind = Kind.LOST
+
+
+class DeathError(LostError):
+    """An exposure that was lost with its worker."""
+
+    kind = Kind.DEATH
+
+
+class SiteLostError(OSError):
+    """A scheduler that is gone."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from calbatch.calibrate.references import Chosen
-from calbatch.cluster.driver import Batch, Exposure
-from calbatch.cluster.job import pipelined
+from calbatch.cluster.job import Job, Options, pipelined
 from calbatch.cluster.outcome import reason, remarks
+from calbatch.cluster.planning import Planned
 from calbatch.models.budget import TileBudget, tile_budget
 
 _KIND = (
@@ -35,8 +34,8 @@ class Kind:
     ----------
     title : str
         What they are.
-    members : list of Exposure
-        Them.
+    members : int
+        How many.
     budget : TileBudget
         What a tile costs.
     output_bytes : int
@@ -44,7 +43,7 @@ class Kind:
     """
 
     title: str
-    members: list[Exposure]
+    members: int
     budget: TileBudget
     output_bytes: int
 
@@ -59,59 +58,61 @@ class Forecast:
         What can be calibrated.
     references : mapping
         (type, file) to the number of exposures that use it; None stands for ``N/A``.
+    kept : int
+        Exposures that were done before, and are intact.
     faults : mapping
         Exposures that will fail, and why.
     """
 
     kinds: list[Kind] = field(default_factory=list)
     references: Counter[tuple[str, Path | None]] = field(default_factory=Counter)
+    kept: int = 0
     faults: dict[Path, str] = field(default_factory=dict)
 
 
-def forecast(batch: Batch) -> Forecast:
-    """Run a batch's pipeline lazily on one exposure of each kind."""
+def forecast(exposures: Iterable[Planned]) -> Forecast:
+    """Run a pipeline lazily on one exposure of each kind that is to be calibrated."""
     found = Forecast()
-    for exposure in batch.found:
-        if exposure.fault is not None:
-            found.faults[exposure.path] = reason(exposure.fault, exposure.path)
-        for name, chosen in _chosen(batch, exposure).items():
+    groups: dict[Hashable, list[Planned]] = {}
+    for planned in exposures:
+        if planned.fault is not None:
+            found.faults[planned.path] = reason(planned.fault, planned.path)
+        elif planned.made:
+            found.kept += 1
+        else:
+            alike = groups.setdefault(_kind(planned), [])
+            planned.header = planned.header if not alike else {}  # of many, they are large
+            alike.append(planned)
+        for name, chosen in planned.references.chosen.items():
             found.references[name, chosen.path] += 1
-    for members in _alike(batch):
-        _add(found, batch, members)
+    for members in groups.values():
+        _add(found, members)
     return found
 
 
-def _chosen(batch: Batch, exposure: Exposure) -> Mapping[str, Chosen]:
-    references = batch.references.get(exposure.number)
-    return references.chosen if references is not None else {}
+def _kind(planned: Planned) -> Hashable:
+    facts = tuple(planned.header.get(f"meta.{name}") for name in _KIND)
+    files = frozenset((n, c.path) for n, c in planned.references.chosen.items())
+    return facts, files, planned.settings.digest
 
 
-def _alike(batch: Batch) -> Iterator[list[Exposure]]:
-    groups: dict[Hashable, list[Exposure]] = {}
-    for exposure in batch.found:
-        if exposure.fault is None:
-            facts = tuple(exposure.header.get(f"meta.{name}") for name in _KIND)
-            files = frozenset((n, c.path) for n, c in _chosen(batch, exposure).items())
-            groups.setdefault((facts, files), []).append(exposure)
-    yield from groups.values()
-
-
-def _add(found: Forecast, batch: Batch, members: list[Exposure]) -> None:
+def _add(found: Forecast, members: list[Planned]) -> None:
     first = members[0]
     try:
         with remarks([]):
-            models = [model for model, _ in pipelined(batch.job(first))]
+            job = Job(0, first.path, first.settings.step, first.references, Options(), "plan")
+            models = [model for model, _ in pipelined(job)]
             budget = tile_budget(models)
     except Exception as error:  # as running it would: the fault is the exposures'
         found.faults |= {e.path: reason(error, first.path) for e in members}
         return
     frames = {model.frame for model in models if model.shape is not None}
     rows = max((frame[0] for frame in frames), default=0)
-    kind = Kind(_title(first), members, budget, budget.row.outputs * rows)
+    kind = Kind(_title(first), len(members), budget, budget.row.outputs * rows)
     found.kinds.append(kind)
 
 
-def _title(exposure: Exposure) -> str:
+def _title(exposure: Planned) -> str:
     """Return a kind in words, such as NRCA1 FULL BRIGHT2, 1 x 10 x 2048 x 2048."""
 
     def fact(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,13 @@ from calbatch.calibrate import products
 from calbatch.calibrate.errors import StepError
 from calbatch.calibrate.references import References
 from calbatch.calibrate.step import Step
-from calbatch.cluster.outcome import Outcome, failure, peak_memory, remarks
+from calbatch.cluster.joblog import logged
+from calbatch.cluster.outcome import Clock, Outcome, Peak, failure, peak_memory, remarks
 from calbatch.models import datamodels
+from calbatch.models.errors import ChangedError
+from calbatch.models.files import look
 from calbatch.models.layout import read_layout, verify_checksums
-from calbatch.models.saving import saving_graph, written_of
+from calbatch.models.saving import Written, saving_graph, written_of
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,10 @@ class Job:
         How to do it.
     batch : str
         The batch's name, which unfinished files carry.
+    stamp : (int, int), optional
+        Size and time of the input when it was planned: another file is refused.
+    log : Path, optional
+        Where its worker keeps what it says, until it is done.
     """
 
     number: int
@@ -75,6 +82,8 @@ class Job:
     references: References
     options: Options
     batch: str
+    stamp: tuple[int, int] | None = None
+    log: Path | None = None
 
 
 def pipelined(job: Job) -> list[tuple[Any, Path]]:
@@ -98,7 +107,19 @@ def pipelined(job: Job) -> list[tuple[Any, Path]]:
 
 
 def prepared(job: Job) -> tuple[Any, list[Any]]:
-    """Return the dask value that writes a job's products, and the writers, to abort on failure."""
+    """Return the dask value that writes a job's products, and the writers, to abort on failure.
+
+    Raises
+    ------
+    ChangedError
+        When the input is another file than when it was planned.
+    CalibrationError, ModelError
+        When the exposure cannot be calibrated.
+    """
+    if job.stamp is not None:
+        stamp = look(job.path)
+        if (stamp.size, stamp.mtime_ns) != job.stamp:
+            raise ChangedError(job.path, "was replaced or changed since its header was read")
     if job.options.verify_inputs:
         verify_checksums(read_layout(job.path))
     options = job.options
@@ -107,13 +128,23 @@ def prepared(job: Job) -> tuple[Any, list[Any]]:
         return saving_graph(pairs, date=options.date, fsync=options.fsync, tag=job.batch)
 
 
-def calibrate(job: Job, threads: int = 0) -> Outcome:
-    """Calibrate one exposure in this process, its tiles one by one or in some threads."""
+def calibrate(job: Job, threads: int = 0, memory: int = 0) -> Outcome:
+    """Calibrate one exposure in this process.
+
+    Parameters
+    ----------
+    job : Job
+        The exposure.
+    threads : int
+        Threads for its tiles; 0 for none but this one.
+    memory : int
+        Bytes that the process may have, where it is ended for having more.
+    """
     how = {"scheduler": "threads", "num_workers": threads} if threads else {"scheduler": "sync"}
-    start = time.perf_counter()
+    clock = Clock()
     remarkable: list[str] = []
     try:
-        with remarks(remarkable):
+        with logged(job.log, memory), remarks(remarkable):
             graph, writers = prepared(job)
             try:
                 written = written_of(compute(graph, **how)[0])
@@ -121,15 +152,22 @@ def calibrate(job: Job, threads: int = 0) -> Outcome:
                 for writer in writers:
                     writer.abort()
     except Exception as error:  # one exposure's failure is its own
-        return failure(job.number, job.path, error, start, remarkable)
+        return failure(job.number, job.path, error, clock, remarkable)
+    return success(job, written, clock, remarkable, [peak_memory()])
+
+
+def success(
+    job: Job, written: Written, clock: Clock, remarkable: Sequence[str], peaks: Sequence[Peak]
+) -> Outcome:
+    """Return the outcome of an exposure that was calibrated."""
     return Outcome(
         job.number,
         job.path,
-        products=tuple(Path(p.path) for p in written.products),
+        written=written.products,
         warnings=tuple(dict.fromkeys(remarkable)),
-        seconds=time.perf_counter() - start,
         stages=written.seconds,
-        peaks=(peak_memory(),),
+        peaks=tuple(peaks),
+        **clock.times(),
     )
 
 

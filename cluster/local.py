@@ -36,10 +36,10 @@ SETTINGS = {
     # Nothing large stays in dask's memory, so there is nothing to spill.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
-    # One exposure a worker: when a worker dies, only the one that it was at is to blame. It is
-    # tried again alone, so that two deaths are enough to suspect it.
+    # One exposure a worker: when a worker dies, only the one that it was at is to blame. The
+    # driver hears of every death, and decides what is tried again.
     "distributed.scheduler.worker-saturation": 1.0,
-    "distributed.scheduler.allowed-failures": 1,
+    "distributed.scheduler.allowed-failures": 0,
     "distributed.scheduler.dashboard.bokeh-application.allow_websocket_origin": [
         "localhost",
         "127.0.0.1",

@@ -1,19 +1,18 @@
-"""Exposures on a dask scheduler, a few at a time."""
+"""Exposures on a dask scheduler."""
 
 from __future__ import annotations
 
 import asyncio
+import queue
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
-from calbatch.cluster.errors import LostError
-from calbatch.cluster.job import Job, calibrate, prepared
-from calbatch.cluster.outcome import Outcome, Peak, failure, peak_memory, remarks
-from calbatch.models.errors import StorageError
+from calbatch.cluster.errors import DeathError, LostError, SiteLostError
+from calbatch.cluster.job import Job, calibrate, prepared, success
+from calbatch.cluster.outcome import Clock, Outcome, Peak, failure, peak_memory, remarks
 from calbatch.models.saving import written_of
 
 WINDOW_PER_THREAD = 2
@@ -28,8 +27,8 @@ class _Task:
     """An exposure under way."""
 
     job: Job
-    start: float
     future: Any
+    clock: Clock = field(default_factory=Clock)
     writers: Sequence[Any] = ()
     remarks: Sequence[str] = ()
 
@@ -55,77 +54,50 @@ class OnCluster:
         self.client, self.grain = client, grain
         self.description, self.dashboard = description, dashboard
         self._room, self._counted = 0, float("-inf")
+        self._running: dict[Any, _Task] = {}
+        self._ended: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
+        self._serial = 0
 
-    def outcomes(self, jobs: Iterator[Job], batch: str) -> Iterator[Outcome]:
-        """Keep a window of exposures under way, and yield what became of each as it ends.
-
-        An exposure that lost workers, or room on a disk, is tried once more, alone: its neighbours
-        may have been what took them.
-        """
-        suspects: list[Job] = []
-        yield from self._windowed(jobs, batch, suspects)
-        for job in suspects:
-            yield from self._windowed(iter([job]), f"{batch}-alone", None)
-
-    def _windowed(
-        self, jobs: Iterator[Job], batch: str, suspects: list[Job] | None
-    ) -> Iterator[Outcome]:
-        from distributed import as_completed
-
-        running: dict[Any, _Task] = {}
-        completed = as_completed(loop=self.client.loop)
-        try:
-            yield from self._fill(jobs, batch, running, completed)
-            for future in completed:
-                task = running.pop(future.key)
-                outcome = self._outcome(task, final=suspects is None)
-                for writer in task.writers:
-                    writer.abort()
-                future.release()
-                if outcome is not None:
-                    yield outcome
-                elif suspects is not None:
-                    suspects.append(task.job)
-                yield from self._fill(jobs, batch, running, completed)
-        finally:
-            self._abandon(running)
-
-    def _fill(
-        self, jobs: Iterator[Job], batch: str, running: dict[Any, _Task], completed: Any
-    ) -> Iterator[Outcome]:
-        """Submit jobs while there is room; yield those that fail before there is a task."""
-        while len(running) < self._capacity():
-            job = next(jobs, None)
-            if job is None:
-                return
-            start = time.perf_counter()
-            remarkable: list[str] = []
-            try:
-                with remarks(remarkable):
-                    future, writers = self._submitted(job, batch)
-            except Exception as error:  # one exposure's failure is its own
-                yield failure(job.number, job.path, error, start, remarkable)
-                continue
-            task = _Task(job, start, future, writers, remarkable)
-            running[task.future.key] = task
-            completed.add(task.future)
-
-    def _capacity(self) -> int:
+    def room(self) -> int:
+        """Return how many exposures to have under way."""
         now = time.monotonic()
         if now - self._counted > COUNT_EVERY and self.client.status == "running":
             threads = sum(self.client.nthreads().values())
             self._room, self._counted = WINDOW_PER_THREAD * max(threads, 1), now
         return self._room or WINDOW_PER_THREAD
 
-    def _submitted(self, job: Job, batch: str) -> tuple[Any, Sequence[Any]]:
-        """Return a job's future, and the writers of this process."""
+    def submit(self, job: Job) -> Outcome | None:
+        """Begin an exposure; return its outcome where it failed before there was a task.
+
+        Raises
+        ------
+        SiteLostError
+            When the scheduler is gone.
+        """
+        self._require_scheduler()
+        clock, remarkable = Clock(), list[str]()
+        try:
+            with remarks(remarkable):
+                future, writers = self._submitted(job)
+        except Exception as error:  # one exposure's failure is its own
+            self._require_scheduler()
+            return failure(job.number, job.path, error, clock, remarkable)
+        self._running[future.key] = _Task(job, future, clock, writers, remarkable)
+        future.add_done_callback(self._note)
+        return None
+
+    def _require_scheduler(self) -> None:
         if self.client.status != "running":
-            raise LostError("the connection to the scheduler was lost before its turn came")
+            raise SiteLostError("the connection to the scheduler was lost")
+
+    def _submitted(self, job: Job) -> tuple[Any, Sequence[Any]]:
+        """Return a job's future, and the writers of this process."""
         if self.grain == "tile":
             return self._submitted_tiles(job)
         # Keys of one group: dask queues them, and shows one bar for the batch. Oldest first.
-        key = (f"{job.step.name}-{batch}", job.number)
-        return self.client.submit(calibrate, job, key=key, pure=False, priority=-job.number), ()
+        self._serial += 1
+        key = (f"{job.step.name}-{job.batch}", self._serial)
+        return self.client.submit(_calibrate, job, key=key, pure=False, priority=-job.number), ()
 
     def _submitted_tiles(self, job: Job) -> tuple[Any, Sequence[Any]]:
         graph, writers = prepared(job)
@@ -136,43 +108,91 @@ class OnCluster:
                 writer.abort()
             raise
 
-    def _outcome(self, task: _Task, *, final: bool) -> Outcome | None:
-        """Return what became of a task; None where it is to be tried again."""
-        # as_completed would not give a result that is lost, with its worker, while it is fetched.
+    def _note(self, future: Any) -> None:
+        """Fetch what an ended task gave; dask calls this, in a thread of its own."""
         try:
-            result = task.future.result()
+            self._ended.put((future.key, future.result()))
         except (Exception, asyncio.CancelledError) as error:
-            told = _told(error)
-            if isinstance(told, (LostError, StorageError)) and not final:
-                return None
-            return failure(task.job.number, task.job.path, told, task.start, task.remarks)
-        return result if isinstance(result, Outcome) else self._tiled(task, result)
+            self._ended.put((future.key, error))
 
-    def _tiled(self, task: _Task, computed: Any) -> Outcome:
-        written = written_of(computed)
-        return Outcome(
-            task.job.number,
-            task.job.path,
-            products=tuple(Path(p.path) for p in written.products),
-            warnings=tuple(dict.fromkeys(task.remarks)),
-            seconds=time.perf_counter() - task.start,
-            stages=written.seconds,
-            peaks=(*self._peaks(), peak_memory()),
-        )
+    def ended(self, timeout: float) -> list[tuple[Job, Outcome]]:
+        """Return what has ended, after waiting for something to end.
+
+        Raises
+        ------
+        SiteLostError
+            When the scheduler is gone.
+        """
+        found: list[tuple[Job, Outcome]] = []
+        with suppress(queue.Empty):
+            while True:
+                key, result = self._ended.get(timeout=0 if found else timeout)
+                task = self._running.pop(key, None)
+                if task is not None:  # otherwise it was taken back
+                    found.append((task.job, self._outcome(task, result)))
+                    task.future.release()
+        if not found:
+            self._require_scheduler()
+        return found
+
+    def _outcome(self, task: _Task, result: Any) -> Outcome:
+        for writer in task.writers:
+            writer.abort()
+        if isinstance(result, BaseException):
+            told = _told(result)
+            return failure(task.job.number, task.job.path, told, task.clock, task.remarks)
+        if isinstance(result, Outcome):
+            return result
+        peaks = (*self._peaks(), peak_memory())
+        return success(task.job, written_of(result), task.clock, task.remarks, peaks)
 
     def _peaks(self) -> Sequence[Peak]:
         with suppress(Exception):  # only for display
             return tuple(self.client.run(peak_memory, on_error="ignore").values())
         return ()
 
-    def _abandon(self, running: dict[Any, _Task]) -> None:
-        """Take back what is under way, and leave no unfinished files of ours."""
-        if running:
+    def give_up(self, numbers: Iterable[int] | None = None, *, kill: bool = False) -> None:
+        """Take back exposures, all or some, and leave no unfinished files of ours.
+
+        Parameters
+        ----------
+        numbers : iterable of int, optional
+            Which; by default all.
+        kill : bool
+            Whether to restart the workers that are at them: they may never end.
+        """
+        wanted = None if numbers is None else set(numbers)
+        taken = [k for k, t in self._running.items() if wanted is None or t.job.number in wanted]
+        tasks = [self._running.pop(key) for key in taken]
+        if tasks:
             with suppress(Exception):  # the scheduler may be what was lost
-                self.client.cancel([task.future for task in running.values()])
-        for task in running.values():
+                workers = self._workers_of(taken) if kill else []
+                self.client.cancel([task.future for task in tasks])
+                if workers:
+                    self.client.restart_workers(workers, timeout=30, raise_for_error=False)
+        for task in tasks:
             for writer in task.writers:
                 writer.abort()
+
+    def _workers_of(self, keys: Sequence[Any]) -> list[str]:
+        wanted = {str(key) for key in keys}
+        at = self.client.processing()
+        return [worker for worker, held in at.items() if wanted & {str(k) for k in held}]
+
+    def started(self) -> set[int]:
+        """Return the exposures that workers are at, as far as is known."""
+        with suppress(Exception):
+            held = {str(key) for keys in self.client.processing().values() for key in keys}
+            return {t.job.number for k, t in self._running.items() if str(k) in held}
+        return set()
+
+
+def _calibrate(job: Job) -> Outcome:
+    """Calibrate an exposure in a worker."""
+    from distributed import get_worker
+
+    limit = getattr(get_worker().memory_manager, "memory_limit", None)
+    return calibrate(job, memory=int(limit or 0))
 
 
 def _told(error: BaseException) -> BaseException:
@@ -180,11 +200,7 @@ def _told(error: BaseException) -> BaseException:
     from distributed import CancelledError, KilledWorker
 
     if isinstance(error, KilledWorker):
-        return LostError(
-            "every worker that took it died, even when it ran alone (the last was "
-            f"{error.last_worker.address}): most likely out of memory; try fewer workers or lower "
-            "tiles"
-        )
+        return DeathError(f"its worker died (the last was {error.last_worker.address})")
     if isinstance(error, (CancelledError, asyncio.CancelledError)):
         return LostError("the scheduler lost it")
     return error

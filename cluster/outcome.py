@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import resource
@@ -15,9 +16,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypedDict
 
 from calbatch.calibrate.errors import CalibrationError, ReferenceFileError
-from calbatch.models.errors import ModelError
+from calbatch.cluster.errors import LostError
+from calbatch.cluster.policy import Kind
+from calbatch.models.errors import ChangedError, FullError, ModelError, StorageError
+from calbatch.models.writer import Product
 
 EXPECTED = (CalibrationError, ModelError, OSError)
 """Faults of an exposure, told in one line; anything else is a fault of ours."""
@@ -47,40 +52,91 @@ class Outcome:
     ----------
     number, path
         The exposure.
-    products : tuple of Path
+    written : tuple of Product
         Files written.
     error : str
         The reason of a failure, in one line; empty when it went well.
     details : str
         The traceback of a failure.
+    kind : Kind
+        The kind of failure.
     warnings : tuple of str
         What was remarkable.
-    seconds : float
-        Wall time.
+    began : float
+        When it was begun, in seconds since 1970.
+    seconds, cpu : float
+        Wall time, and CPU time of the process that did it.
     stages : mapping
         CPU seconds by step.
     peaks : tuple of Peak
         Memory of the processes that worked on it.
+    kept : bool
+        Whether it was done before, and nothing was to do.
     """
 
     number: int
     path: Path
-    products: tuple[Path, ...] = ()
+    written: tuple[Product, ...] = ()
     error: str = ""
     details: str = ""
+    kind: Kind = Kind.FAULT
     warnings: tuple[str, ...] = ()
+    began: float = 0.0
     seconds: float = 0.0
+    cpu: float = 0.0
     stages: Mapping[str, float] = field(default_factory=dict)
     peaks: tuple[Peak, ...] = ()
+    kept: bool = False
 
     @property
     def failed(self) -> bool:
         """Whether there are no products for a reason."""
         return bool(self.error)
 
+    @property
+    def products(self) -> tuple[Path, ...]:
+        """Where the files are that were written."""
+        return tuple(Path(product.path) for product in self.written)
+
+
+class Times(TypedDict):
+    """An outcome's times."""
+
+    began: float
+    seconds: float
+    cpu: float
+
+
+class Clock:
+    """When something began, and how long it has taken since."""
+
+    def __init__(self) -> None:
+        self.began = time.time()
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def times(self) -> Times:
+        """Return an outcome's times."""
+        seconds, cpu = time.perf_counter() - self._wall, time.process_time() - self._cpu
+        return {"began": self.began, "seconds": seconds, "cpu": cpu}
+
+
+def kind_of(error: BaseException) -> Kind:
+    """Return what kind of failure an exception is."""
+    if isinstance(error, LostError):
+        return error.kind
+    if isinstance(error, FullError):
+        return Kind.FULL
+    if isinstance(error, ChangedError):
+        return Kind.CHANGED
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Kind.FULL
+    if isinstance(error, (StorageError, ConnectionError, TimeoutError)):
+        return Kind.STORAGE
+    return Kind.FAULT
+
 
 def failure(
-    number: int, path: Path, error: BaseException, start: float, remarkable: Sequence[str] = ()
+    number: int, path: Path, error: BaseException, clock: Clock, remarkable: Sequence[str] = ()
 ) -> Outcome:
     """Return the outcome of an exposure that failed.
 
@@ -90,8 +146,8 @@ def failure(
         The exposure.
     error : exception
         Why.
-    start : float
-        When it was begun, by `time.perf_counter`.
+    clock : Clock
+        Started when it was begun.
     remarkable : sequence of str
         What was remarkable until then.
     """
@@ -105,8 +161,9 @@ def failure(
         path,
         error=text,
         details="".join(traceback.format_exception(error)),
+        kind=kind_of(error),
         warnings=remarkable,
-        seconds=time.perf_counter() - start,
+        **clock.times(),
         peaks=(peak_memory(),),
     )
 

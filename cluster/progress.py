@@ -13,14 +13,12 @@ from calbatch.cluster.outcome import Outcome, Peak, peak_memory
 PLAIN_EVERY = 10.0
 """Seconds between lines where nothing can be redrawn."""
 
-Watcher = Callable[[Outcome], None]
-
 
 class Tally:
     """Counts of a batch under way."""
 
     def __init__(self, total: int) -> None:
-        self.total, self.done, self.failed = total, 0, 0
+        self.total, self.done, self.failed, self.kept = total, 0, 0, 0
         self.memory = Memory()
         self.start = time.monotonic()
 
@@ -28,6 +26,7 @@ class Tally:
         """Count an outcome."""
         self.done += not outcome.failed
         self.failed += outcome.failed
+        self.kept += outcome.kept
         self.memory.add(*outcome.peaks)
 
     @property
@@ -37,17 +36,19 @@ class Tally:
 
     @property
     def rate(self) -> float:
-        """Exposures a minute so far."""
-        return 60 * self.ended / max(time.monotonic() - self.start, 1e-9)
+        """Exposures calibrated a minute so far."""
+        return 60 * (self.ended - self.kept) / max(time.monotonic() - self.start, 1e-9)
 
     @property
     def left(self) -> float | None:
         """Seconds that the rest will take, at this rate; None before the first has ended."""
-        return 60 * (self.total - self.ended) / self.rate if self.ended else None
+        return 60 * (self.total - self.ended) / self.rate if self.rate else None
 
     def line(self) -> str:
         """Return it all in one line."""
         parts = [f"{self.done}/{self.total} done", f"{self.failed} failed"]
+        if self.kept:
+            parts.append(f"{self.kept} of them before")
         if self.left is not None:
             parts += [f"{self.rate:.3g} a minute", f"{duration(self.left)} left"]
         self.memory.add(peak_memory())
@@ -87,37 +88,63 @@ def megabytes(count: float) -> str:
     return f"{count / 1e6:.{int(count < 1e7)}f} MB"
 
 
+class Watching:
+    """Shows outcomes as they come, and where else to look.
+
+    Parameters
+    ----------
+    tally : Tally
+        Counts them.
+    console : rich.console.Console
+        Where to show them.
+    refresh : callable
+        Shows the counts anew.
+    debug : bool
+        Whether to show tracebacks of failures.
+    """
+
+    def __init__(
+        self, tally: Tally, console: Console, refresh: Callable[[], None], *, debug: bool
+    ) -> None:
+        self._tally, self._console, self._refresh = tally, console, refresh
+        self._debug, self._dashboard = debug, ""
+
+    def __call__(self, outcome: Outcome) -> None:
+        """Show an outcome."""
+        self._tally.add(outcome)
+        if outcome.failed:
+            text = f"FAILED {outcome.error}" + f"\n{outcome.details}" * self._debug
+            self.say(text, "red")
+        self._refresh()
+
+    def at(self, dashboard: str | None) -> None:
+        """Show where the batch can be watched."""
+        if dashboard and dashboard != self._dashboard:
+            self.say(f"dashboard: {dashboard}")
+        self._dashboard = dashboard or ""
+
+    def say(self, text: str, style: str = "") -> None:
+        """Show a line."""
+        self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
 @contextmanager
-def watching(
-    total: int, dashboard: str | None, console: Console, *, debug: bool = False
-) -> Iterator[Watcher]:
-    """Give a function that shows outcomes as they come.
+def watching(total: int, console: Console, *, debug: bool = False) -> Iterator[Watching]:
+    """Give what shows a batch while it runs.
 
     Parameters
     ----------
     total : int
-        How many there will be.
-    dashboard : str, optional
-        The address of the dashboard.
+        How many outcomes there will be.
     console : rich.console.Console
         Where to show them.
     debug : bool
-        Show tracebacks of failures.
+        Whether to show tracebacks of failures.
     """
-    if dashboard:
-        console.print(f"dashboard: {dashboard}", markup=False, soft_wrap=True)
     tally = Tally(total)
     live = console.is_terminal or console.is_jupyter
     with _bar(tally, console) if live else _lines(tally, console) as refresh:
-
-        def watch(outcome: Outcome) -> None:
-            tally.add(outcome)
-            if outcome.failed:
-                text = f"FAILED {outcome.error}" + f"\n{outcome.details}" * debug
-                console.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
-            refresh()
-
-        yield watch
+        yield Watching(tally, console, refresh, debug=debug)
 
 
 @contextmanager

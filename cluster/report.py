@@ -7,9 +7,9 @@ from collections import Counter
 from rich.console import Console
 from rich.table import Table
 
-from calbatch.cluster.driver import Result
-from calbatch.cluster.outcome import peak_memory
+from calbatch.cluster.outcome import Outcome, peak_memory
 from calbatch.cluster.progress import Memory, duration
+from calbatch.cluster.result import Result
 
 SHOWN = 20
 """Warnings and names listed; a long list would hide the summary."""
@@ -17,51 +17,78 @@ SHOWN = 20
 
 def summary(result: Result, console: Console, *, timings: bool = False) -> None:
     """Print what was done, what was remarkable, what failed, and where the products are."""
-    _warnings(result, console)
+    found = _Found(result)
+    _warnings(found, console)
     if timings:
-        console.print(_stages(result))
-    console.print(_totals(result))
-    if result.failed:
-        names = [o.path.name for o in result.failed]
-        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-        _say(console, f"failed: {', '.join(names[:SHOWN])}{more}", "red")
-    if result.done:
+        console.print(_stages(found))
+    console.print(_totals(found))
+    if found.failed:
+        names = found.names[:SHOWN]
+        more = f" and {found.failed - SHOWN} more" if found.failed > SHOWN else ""
+        _say(console, f"failed: {', '.join(names)}{more}", "red")
+    if result.batch.reason:
+        _say(console, f"{result.batch.state}: {result.batch.reason}", "red")
+    if found.done:
         _say(console, f"products are in {result.output_dir}")
+    if result.exit_status:
+        _say(console, f"`calbatch resume {result.name}` does what is left")
+
+
+class _Found:
+    """What a batch came to, gathered from its outcomes one by one."""
+
+    def __init__(self, result: Result) -> None:
+        self.result = result
+        self.done = self.kept = self.failed = self.products = 0
+        self.names: list[str] = []
+        self.warnings: Counter[str] = Counter()
+        self.stages: Counter[str] = Counter()
+        self.memory = Memory()
+        for outcome in result.each():
+            self._add(outcome)
+        self.memory.add(peak_memory())
+
+    def _add(self, outcome: Outcome) -> None:
+        if outcome.failed:
+            self.failed += 1
+            self.names += [outcome.path.name] if self.failed <= SHOWN else []
+        else:
+            self.done += 1
+        self.kept += outcome.kept
+        self.products += len(outcome.written)
+        self.memory.add(*outcome.peaks)
+        self.stages.update(outcome.stages)
+        texts = {w.replace(str(outcome.path), "<input>") for w in outcome.warnings}
+        self.warnings.update(texts)
 
 
 def _say(console: Console, text: str, style: str = "") -> None:
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def _totals(result: Result) -> Table:
-    memory = Memory()
-    for outcome in result.outcomes:
-        memory.add(*outcome.peaks)
-    memory.add(peak_memory())
-    table = Table("exposures", "done", "failed", "products", "wall time", "peak memory")
-    counts = (result.outcomes, result.done, result.failed, result.products)
-    table.add_row(*(str(len(c)) for c in counts), duration(result.seconds), str(memory))
+def _totals(found: _Found) -> Table:
+    kept = ["before"] if found.kept else []
+    table = Table("exposures", "done", *kept, "failed", "products", "wall time", "peak memory")
+    counts = [found.result.batch.total, found.done]
+    counts += [found.kept] if found.kept else []
+    counts += [found.failed, found.products]
+    seconds = duration(found.result.seconds)
+    table.add_row(*(str(count) for count in counts), seconds, str(found.memory))
     return table
 
 
-def _warnings(result: Result, console: Console) -> None:
-    counts: Counter[str] = Counter()
-    for outcome in result.outcomes:
-        counts.update({w.replace(str(outcome.path), "<input>") for w in outcome.warnings})
-    for text, count in counts.most_common(SHOWN):
+def _warnings(found: _Found, console: Console) -> None:
+    for text, count in found.warnings.most_common(SHOWN):
         times = f" ({count} exposures)" if count > 1 else ""
         _say(console, f"warning: {text}{times}", "yellow")
-    if len(counts) > SHOWN:
-        _say(console, f"... and {len(counts) - SHOWN} more kinds of warnings", "yellow")
+    if len(found.warnings) > SHOWN:
+        _say(console, f"... and {len(found.warnings) - SHOWN} more kinds of warnings", "yellow")
 
 
-def _stages(result: Result) -> Table:
-    totals: Counter[str] = Counter()
-    for outcome in result.outcomes:
-        totals.update(outcome.stages)
-    count = max(len(result.done), 1)
+def _stages(found: _Found) -> Table:
+    count = max(found.done - found.kept, 1)
     table = Table("stage", "CPU s an exposure")
-    for stage, seconds in totals.items():
+    for stage, seconds in found.stages.items():
         table.add_row(stage, f"{seconds / count:.3f}")
-    table.add_row("all", f"{sum(totals.values()) / count:.3f}")
+    table.add_row("all", f"{sum(found.stages.values()) / count:.3f}")
     return table

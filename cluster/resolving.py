@@ -31,6 +31,8 @@ class Resolved:
         Number of the exposure to its references.
     steps : dict
         Number to the step with the parameters that CRDS has for the exposure, where it has any.
+    chosen : dict
+        Number to the names of its parameter references, where its step has values of theirs.
     parameters : Counter
         Parameter reference to the number of exposures that it is for.
     faults : dict
@@ -41,6 +43,7 @@ class Resolved:
     context_reason: str = ""
     references: dict[int, ResolvedReferences] = field(default_factory=dict)
     steps: dict[int, Step] = field(default_factory=dict)
+    chosen: dict[int, tuple[str, ...]] = field(default_factory=dict)
     parameters: Counter[str] = field(default_factory=Counter)
     faults: dict[int, CalibrationError] = field(default_factory=dict)
 
@@ -125,6 +128,7 @@ def _add_parameters(
             result.faults[number] = own
         elif own is not step:
             result.steps[number] = own
+            result.chosen[number] = _names(one.chosen)
             result.parameters.update(_names(one.chosen))
 
 
@@ -135,5 +139,5 @@ def _configured(step: Step, found: ResolvedReferences) -> Step | CalibrationErro
         return error
 
 
-def _names(chosen: Mapping[str, Chosen]) -> list[str]:
-    return sorted(one.path.name for one in chosen.values() if one.path is not None)
+def _names(chosen: Mapping[str, Chosen]) -> tuple[str, ...]:
+    return tuple(sorted(one.path.name for one in chosen.values() if one.path is not None))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from calbatch.cluster.errors import RequestError
@@ -28,8 +29,36 @@ class Site(Protocol):
         """Where it can be watched."""
         ...
 
-    def outcomes(self, jobs: Iterator[Job], batch: str) -> Iterator[Outcome]:
-        """Run jobs, a few at a time, and yield what became of each as it ends."""
+    def room(self) -> int:
+        """Return how many exposures to have under way."""
+        ...
+
+    def submit(self, job: Job) -> Outcome | None:
+        """Begin an exposure; return its outcome where it failed at once.
+
+        Raises
+        ------
+        SiteLostError
+            When the place is gone.
+        """
+        ...
+
+    def ended(self, timeout: float) -> list[tuple[Job, Outcome]]:
+        """Return what has ended, after waiting for something to end.
+
+        Raises
+        ------
+        SiteLostError
+            When the place is gone.
+        """
+        ...
+
+    def started(self) -> set[int]:
+        """Return the numbers of the exposures that are being calibrated."""
+        ...
+
+    def give_up(self, numbers: Iterable[int] | None = None, *, kill: bool = False) -> None:
+        """Take back exposures, all or some; with ``kill``, by ending the processes at them."""
         ...
 
 
@@ -48,11 +77,31 @@ class InProcess:
         self.threads = threads
         how = f"in {threads} thread{'s' * (threads > 1)}" if threads else "without threads"
         self.description = f"in this process, {how}"
+        self._waiting: list[Job] = []
 
-    def outcomes(self, jobs: Iterator[Job], batch: str) -> Iterator[Outcome]:
-        """Calibrate the exposures in turn."""
-        for job in jobs:
-            yield calibrate(job, self.threads)
+    def room(self) -> int:
+        """Return 1: the next exposure begins when one has ended."""
+        return 1
+
+    def submit(self, job: Job) -> None:
+        """Keep an exposure until `ended` calibrates it. A crash could not be read of in a log."""
+        self._waiting.append(replace(job, log=None))
+
+    def ended(self, timeout: float) -> list[tuple[Job, Outcome]]:
+        """Calibrate what was submitted."""
+        if not self._waiting:
+            time.sleep(timeout)
+        jobs, self._waiting = self._waiting, []
+        return [(job, calibrate(job, self.threads)) for job in jobs]
+
+    def started(self) -> set[int]:
+        """Return nothing: while something is calibrated, nobody can ask."""
+        return set()
+
+    def give_up(self, numbers: Iterable[int] | None = None, *, kill: bool = False) -> None:
+        """Forget what waits."""
+        wanted = None if numbers is None else set(numbers)
+        self._waiting = [j for j in self._waiting if wanted and j.number not in wanted]
 
 
 @dataclass(frozen=True)
@@ -97,6 +146,36 @@ class Place:
     workers: int
     grain: str
     insecure: bool = False
+
+    @property
+    def description(self) -> str:
+        """What to call it, before it is there."""
+        if self.scheduler == "threads":
+            return InProcess(self.workers).description
+        if self.scheduler == "sync":
+            return InProcess(0).description
+        if self.scheduler == "local":
+            return f"{self.workers} local worker{'s' * (self.workers > 1)}"
+        return f"the scheduler at {self.scheduler}"
+
+    def alone(self) -> Place:
+        """Return the place for one exposure that may need all of it."""
+        return replace(self, workers=1) if self.scheduler == "local" else self
+
+
+def checked(wish: Wish) -> None:
+    """Refuse what cannot be, before anything is begun.
+
+    Raises
+    ------
+    RequestError
+        For a scheduler of no known kind, or one that is not safe.
+    """
+    if "://" in wish.scheduler:
+        from calbatch.cluster.remote import refuse_insecure
+
+        refuse_insecure(wish.scheduler, insecure=wish.insecure)
+    decided(wish, 1, 0)
 
 
 def decided(wish: Wish, exposures: int, size: int) -> Place:

@@ -42,6 +42,14 @@ class StorageError(FileError):
     """A disk that is full, over quota or failing: another try may succeed."""
 
 
+class FullError(StorageError):
+    """A disk without room, or a quota that is used up."""
+
+
+class ChangedError(FileError):
+    """A file that is another one than when it was first looked at."""
+
+
 class SchemaError(ModelError):
     """A schema that cannot be found, read or understood."""
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from calbatch.models.errors import FileError, StorageError, one_line
+from calbatch.models.errors import ChangedError, FileError, StorageError, one_line
 
 ReadAt = Callable[[int, int], bytes]
 """Returns the bytes at a position, fewer than asked for where the file ends."""
@@ -101,7 +101,9 @@ def opened(stamp: Stamp) -> Iterator[int]:
     Raises
     ------
     FileError
-        The file is gone, or its size or time has changed.
+        The file is gone.
+    ChangedError
+        Its size or time has changed.
     """
     try:
         descriptor = os.open(stamp.path, os.O_RDONLY | os.O_CLOEXEC)
@@ -110,7 +112,7 @@ def opened(stamp: Stamp) -> Iterator[int]:
     try:
         status = os.fstat(descriptor)
         if (status.st_size, status.st_mtime_ns) != (stamp.size, stamp.mtime_ns):
-            raise FileError(stamp.path, "was replaced or changed since it was first read")
+            raise ChangedError(stamp.path, "was replaced or changed since it was first read")
         yield descriptor
     finally:
         os.close(descriptor)

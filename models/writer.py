@@ -17,7 +17,7 @@ from typing import Any
 import numpy.typing as npt
 
 from calbatch.models import byteorder, checksum
-from calbatch.models.errors import FileError, ModelError, StorageError
+from calbatch.models.errors import FileError, FullError, ModelError, StorageError
 from calbatch.models.layout import read_layout
 from calbatch.models.parts import ImagePart, Part, RawPart, TablePart, Updates
 from calbatch.models.segments import ImageSegment, Receipt, lay_out
@@ -35,6 +35,9 @@ _FOLDER_FAULTS = {
     errno.EROFS: "cannot be written: the file system is read-only",
     errno.ENAMETOOLONG: "cannot be written: the name is too long",
 }
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -220,12 +223,14 @@ class FitsWriter:
             descriptor = self._open(flags)
         except OSError as error:
             reason = _FOLDER_FAULTS.get(error.errno or 0, f"cannot be written: {error.strerror}")
-            raise FileError(self.path, reason) from error
+            kind = FullError if error.errno in _FULL else FileError
+            raise kind(self.path, reason) from error
         try:
             yield descriptor
         except OSError as error:
             reason = f"writing {self.size} bytes failed: {error.strerror or error}"
-            raise StorageError(self.path, reason) from error
+            kind = FullError if error.errno in _FULL else StorageError
+            raise kind(self.path, reason) from error
         finally:
             os.close(descriptor)
 

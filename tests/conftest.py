@@ -1,7 +1,10 @@
 """Fixtures and settings shared by every test."""
 
+import atexit
 import gc
 import os
+import shutil
+import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
@@ -15,6 +18,10 @@ settings.register_profile(
     "ci", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("ci" if os.environ.get("CI") else "calbatch")
+
+# Notes on batches are no business of whoever runs the tests.
+os.environ["CALBATCH_STATE_DIR"] = tempfile.mkdtemp(prefix="calbatch-state-")
+atexit.register(shutil.rmtree, os.environ["CALBATCH_STATE_DIR"], ignore_errors=True)
 
 REQUIRE = "CALBATCH_REQUIRE_AGREEMENT"
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,18 @@ from rich.table import Table
 
 from calbatch.cluster import sites
 from calbatch.cluster.batch import listed, sections
-from calbatch.cluster.driver import Batch, gathered, inputs_of, references_of
 from calbatch.cluster.fetching import put_off
+from calbatch.cluster.folder import STATE
 from calbatch.cluster.forecast import Forecast, Kind, forecast
+from calbatch.cluster.identity import Sums
 from calbatch.cluster.inputs import total_bytes
 from calbatch.cluster.job import Options
+from calbatch.cluster.ledger import LedgerError, View
+from calbatch.cluster.planning import Again, Planner, references_of
 from calbatch.cluster.progress import megabytes
 from calbatch.cluster.request import configured
+from calbatch.cluster.resolving import Resolved
+from calbatch.cluster.service import inputs_of
 
 
 def main(
@@ -28,6 +35,7 @@ def main(
     *,
     parameters: Mapping[str, Any],
     config: str | None,
+    output_dir: str | None,
     context: str | None,
     pars: bool,
     save_steps: str,
@@ -35,32 +43,58 @@ def main(
     workers: int | None,
     grain: str,
     tile_rows: int | None,
+    date: str | None,
+    force: bool,
+    verify: bool,
 ) -> int:
     """Print what running a batch would take; return 1 when some exposures would fail."""
     values = sections(parameters)
     step = configured(pipeline, config=config, parameters=values, save_steps=listed(save_steps))
-    step.output_dir = str(Path(step.output_dir or ".").absolute())
-    options = Options(tile_rows=tile_rows)
+    output = Path(output_dir or step.output_dir or ".").expanduser().absolute()
+    step.output_dir = str(output)
     paths = inputs_of(step, inputs)
     console = Console(soft_wrap=True, markup=False, highlight=False)
-    fetching = partial(put_off, console=console)
-    references = references_of(step, context)
-    batch = gathered(step, paths, options, references, use_pars=pars, fetching=fetching)
+    with ExitStack() as stack:
+        books = _books(stack, output)
+        sums = Sums(books.known_reference, lambda *kept: None) if books else None
+        planner = Planner(
+            step, references_of(step, context), date=date, use_pars=pars,
+            fetching=partial(put_off, console=console), books=books, sums=sums,
+            again=Again(force, verify),
+        )  # fmt: skip
+        with dask.config.set(Options(tile_rows=tile_rows).dask_config()):
+            found = forecast(chain.from_iterable(planner.blocks(enumerate(paths))))
+        if sums:
+            sums.close()
     place = sites.decided(sites.Wish(scheduler, workers, grain), len(paths), total_bytes(paths))
-    with dask.config.set(options.dask_config()):
-        found = forecast(batch)
-    _print(batch, found, place, console)
+    _print(step.name, paths, planner.resolved, found, place, console)
     return 1 if found.faults else 0
 
 
-def _print(batch: Batch, found: Forecast, place: sites.Place, console: Console) -> None:
-    count = len(batch.found)
-    size = megabytes(total_bytes([e.path for e in batch.found]))
-    rules = batch.resolved
+def _books(stack: ExitStack, output: Path) -> View | None:
+    """Return the ledger of the products' folder, where there is one."""
+    try:
+        return stack.enter_context(View(output / STATE))
+    except LedgerError:
+        return None
+
+
+def _print(
+    name: str,
+    paths: Sequence[Path],
+    rules: Resolved,
+    found: Forecast,
+    place: sites.Place,
+    console: Console,
+) -> None:
+    count = len(paths)
+    size = megabytes(total_bytes(paths))
     context = f", context {rules.context} ({rules.context_reason})" if rules.context else ""
-    console.print(f"{batch.step.name}: {count} exposure{'s' * (count != 1)}, {size}{context}")
-    for name, members in sorted(rules.parameters.items()):
-        console.print(f"parameters from {name}: {members} exposure{'s' * (members != 1)}")
+    console.print(f"{name}: {count} exposure{'s' * (count != 1)}, {size}{context}")
+    if found.kept:
+        console.print(f"{found.kept} done before and intact: they stay as they are")
+    for reference, members in sorted(rules.parameters.items()):
+        console.print(f"parameters from {reference}: {members} exposure{'s' * (members != 1)}")
     if found.references:
         console.print(_references(found))
     if found.kinds:
@@ -82,8 +116,8 @@ def _kinds(found: Forecast) -> Table:
     table = Table("kind", "exposures", "tiles", "rows", "budget", "products")
     for kind in found.kinds:
         budget = kind.budget
-        cells = (len(kind.members), budget.tiles, budget.rows)
-        products = megabytes(kind.output_bytes * len(kind.members))
+        cells = (kind.members, budget.tiles, budget.rows)
+        products = megabytes(kind.output_bytes * kind.members)
         table.add_row(kind.title, *map(str, cells), megabytes(budget.bytes), products)
     return table
 

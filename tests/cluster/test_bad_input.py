@@ -4,7 +4,7 @@ The files are other projects' examples of what goes wrong.
 """
 
 import pytest
-from support.batches import quiet
+from support.batches import products_in, quiet
 
 from calbatch.cluster import run
 from calbatch.models import datamodels
@@ -80,7 +80,7 @@ def test_each_has_its_line_and_the_others_are_calibrated(real_data, simulated, t
     shown = [line for line in console.file.getvalue().splitlines() if line.startswith("FAILED ")]
     assert sorted(shown) == sorted(f"FAILED {error}" for error in found.values())
     stem = good.name.removesuffix("_uncal.fits")
-    written = sorted(p.name for p in tmp_path.iterdir())
+    written = [p.name for p in products_in(tmp_path)]
     assert written == [f"{stem}_rate.fits", f"{stem}_rateints.fits"]
 
 

@@ -7,17 +7,26 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from calbatch.calibrate.references import ResolvedReferences
+from calbatch.calibrate.step import Step
 from calbatch.cluster import progress
-from calbatch.cluster.driver import Result
+from calbatch.cluster.folder import BatchFolder, new_name
+from calbatch.cluster.identity import Sums
+from calbatch.cluster.ledger import Ledger
 from calbatch.cluster.outcome import Outcome, Peak
+from calbatch.cluster.planning import Planned, Settings
 from calbatch.cluster.progress import Memory, Tally, duration, megabytes, watching
+from calbatch.cluster.recording import Attempted, Recorder
 from calbatch.cluster.report import summary
+from calbatch.cluster.result import Result
+from calbatch.models.writer import Product
 
 PATHS = [Path(f"/data/{i}_uncal.fits") for i in range(4)]
 
 
 def done(number, **values):
-    return Outcome(number, PATHS[number], products=(Path(f"{number}_rate.fits"),), **values)
+    product = Product(f"{number}_rate.fits", 1, 2, "")
+    return Outcome(number, PATHS[number], written=(product,), **values)
 
 
 def failed(number):
@@ -74,7 +83,9 @@ def test_plain_lines_come_now_and_then_and_at_the_end(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
     console = plain()
-    with watching(4, "http://127.0.0.1:1/status", console) as watch:
+    with watching(4, console) as watch:
+        watch.at("http://127.0.0.1:1/status")
+        watch.at("http://127.0.0.1:1/status")
         for number in range(4):
             clock[0] += 6
             watch(done(number))
@@ -85,11 +96,11 @@ def test_plain_lines_come_now_and_then_and_at_the_end(monkeypatch):
 
 def test_failures_are_told_as_they_come():
     console = plain()
-    with watching(4, None, console) as watch:
+    with watching(4, console) as watch:
         watch(failed(1))
         assert "FAILED /data/1_uncal.fits: [jump] is no good\n" in console.file.getvalue()
     assert "\nT" not in console.file.getvalue()
-    with watching(4, None, console, debug=True) as watch:
+    with watching(4, console, debug=True) as watch:
         watch(failed(1))
     assert "\nT\n" in console.file.getvalue()
 
@@ -103,7 +114,7 @@ def test_live_where_it_can_be_redrawn(kind, monkeypatch):
         console = Console(force_jupyter=True, width=120)
     else:
         console = Console(file=io.StringIO(), force_terminal=True, width=120)
-    with watching(2, None, console) as watch:
+    with watching(2, console) as watch:
         watch(done(0))
         watch(failed(1))
     text = "".join(map(str, shown)) if kind == "notebook" else console.file.getvalue()
@@ -111,8 +122,24 @@ def test_live_where_it_can_be_redrawn(kind, monkeypatch):
     assert "is no good" in text
 
 
-def result(*outcomes, seconds=12.0):
-    return Result(outcomes, seconds, Path("/out"))
+@pytest.fixture
+def result(tmp_path):
+    """Return a function that gives the result of a batch with some outcomes."""
+
+    def made(*outcomes, seconds=12.0):
+        folder = BatchFolder(tmp_path, new_name())
+        settings = Settings(Step(), "", {})
+        with Ledger(folder.state) as ledger:
+            paths = [str(outcome.path) for outcome in outcomes]
+            batch = ledger.begin(folder.name, "jump", paths, request={}, parameters={}, software={})
+            recorder = Recorder(ledger, batch, Sums(ledger.known_reference, ledger.reference))
+            for outcome in outcomes:
+                planned = Planned(outcome.number, outcome.path, settings, ResolvedReferences(""))
+                recorder.ended(Attempted(planned, serial=1), outcome)
+            ledger.end(batch, "failed" if recorder.failed else "done")
+        return Result(folder, seconds)
+
+    return made
 
 
 def told(found, **options):
@@ -121,26 +148,26 @@ def told(found, **options):
     return console.file.getvalue()
 
 
-def test_a_summary_counts():
+def test_a_summary_counts(result, tmp_path):
     text = told(result(done(0), done(1), failed(2)))
     assert re.search(r"│ 3 +│ 2 +│ 1 +│ 2 +│ 12\.0 s +│ \d+ MB +│", text)
     assert "failed: 2_uncal.fits\n" in text
-    assert "products are in /out" in text
+    assert f"products are in {tmp_path}\n" in text
 
 
-def test_many_failures_are_not_all_listed():
+def test_many_failures_are_not_all_listed(result):
     many = [Outcome(i, Path(f"{i}.fits"), error="no") for i in range(50)]
     text = told(result(*many))
     assert "19.fits and 30 more\n" in text
     assert "products are in" not in text
 
 
-def test_equal_warnings_are_told_once():
+def test_equal_warnings_are_told_once(result):
     warned = [done(i, warnings=(f"{PATHS[i]}: odd", f"{PATHS[i]}: odd")) for i in range(3)]
     assert told(result(*warned)).splitlines()[0] == "warning: <input>: odd (3 exposures)"
 
 
-def test_stages_are_means_over_what_was_done():
+def test_stages_are_means_over_what_was_done(result):
     outcomes = [done(0, stages={"jump": 1.0, "write": 0.5}), done(1, stages={"jump": 3.0})]
     text = told(result(*outcomes, failed(2)), timings=True)
     assert re.search(r"│ jump +│ 2\.000 ", text)

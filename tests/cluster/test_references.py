@@ -16,9 +16,8 @@ from support.simulated import small_exposure
 from calbatch.calibrate.references import CrdsReferences
 from calbatch.cluster.batch import run
 from calbatch.cluster.cli import cli
-from calbatch.cluster.driver import gathered, inputs_of, references_of
 from calbatch.cluster.fetching import put_off
-from calbatch.cluster.job import Options
+from calbatch.cluster.planning import Planner, references_of
 from calbatch.cluster.request import configured
 from calbatch.crds_client.cache import Cache
 
@@ -75,8 +74,9 @@ def exposures(folder, *readouts):
 
 def batch_of(pipeline, paths, **options):
     step = configured(pipeline)
-    found = inputs_of(step, [str(path) for path in paths])
-    return gathered(step, found, Options(), references_of(step), **options)
+    planner = Planner(step, references_of(step), **options)
+    (found,) = planner.blocks(enumerate(paths))
+    return planner, found
 
 
 def quiet():
@@ -133,30 +133,30 @@ def test_a_file_that_cannot_be_had_fails_only_those_who_need_it(tmp_path, cache,
 def test_planning_fetches_no_reference(tmp_path, server):
     console = quiet()
     fetching = partial(put_off, console=console)
-    batch = batch_of("superbias", exposures(tmp_path, "NISRAPID"), fetching=fetching)
+    _, (planned,) = batch_of("superbias", exposures(tmp_path, "NISRAPID"), fetching=fetching)
     assert references_asked(server) == {}
     assert SUPERBIAS in said(console)
-    assert SUPERBIAS in batch.references[0].missing["superbias"]
+    assert SUPERBIAS in planned.references.missing["superbias"]
 
 
 @pytest.mark.usefixtures("cache")
 def test_parameters_belong_to_exposures(tmp_path, published):
-    batch = batch_of("detector1", exposures(tmp_path, "NIS", "NISRAPID", "NIS"))
-    skipped = [job.step.jump.skip for job in batch.jobs()]
+    planner, found = batch_of("detector1", exposures(tmp_path, "NIS", "NISRAPID", "NIS"))
+    skipped = [planned.settings.step.jump.skip for planned in found]
     assert skipped == [True, False, True]
-    assert batch.resolved.parameters == {"jwst_niriss_pars-jumpstep_0001.asdf": 2}
-    one, _, other = (job.step for job in batch.jobs())
+    assert planner.resolved.parameters == {"jwst_niriss_pars-jumpstep_0001.asdf": 2}
+    one, _, other = (planned.settings for planned in found)
     assert one is other  # of one configuration
     # what is skipped needs no references: the first exposure alone wants none for jump
-    kinds = [set(job.references.chosen) for job in batch.jobs()]
+    kinds = [set(planned.references.chosen) for planned in found]
     assert kinds[0] == kinds[2] <= kinds[1]
 
 
 @pytest.mark.usefixtures("cache")
 def test_parameters_are_left_out_on_demand(tmp_path):
     paths = exposures(tmp_path, "NIS")
-    (job,) = batch_of("detector1", paths, use_pars=False).jobs()
-    assert not job.step.jump.skip
+    _, (planned,) = batch_of("detector1", paths, use_pars=False)
+    assert not planned.settings.step.jump.skip
 
 
 def test_parameters_that_are_missing_fail_their_exposures(tmp_path, cache, monkeypatch):
@@ -165,10 +165,9 @@ def test_parameters_that_are_missing_fail_their_exposures(tmp_path, cache, monke
     for path in cache.rglob("*.asdf"):
         path.unlink()
     monkeypatch.setenv("CRDS_SERVER_URL", "")
-    batch = batch_of("detector1", paths)
-    (outcome,) = batch.unreadable()
-    assert outcome.path == paths[0]
-    assert "--no-pars" in outcome.error
+    _, (refused, fine) = batch_of("detector1", paths)
+    assert "--no-pars" in str(refused.fault)
+    assert fine.fault is None
 
 
 @pytest.mark.usefixtures("cache")
@@ -181,8 +180,8 @@ def test_params_shows_where_a_value_is_from(tmp_path, capsys):
 
 
 def test_equal_configurations_are_located_once(tmp_path, cache):
-    headers = {n: e.header for n, e in enumerate(batch_of("superbias", exposures(
-        tmp_path, "NISRAPID", "NISRAPID")).found)}  # fmt: skip
+    _, found = batch_of("superbias", exposures(tmp_path, "NISRAPID", "NISRAPID"))
+    headers = {planned.number: planned.header for planned in found}
     found = CrdsReferences().resolve(headers, ["superbias", "saturation"])
     assert found[0] is found[1]
     assert found[0].chosen["saturation"].path == cache.rglob(SATURATION).__next__()

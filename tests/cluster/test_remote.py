@@ -7,14 +7,12 @@ import cloudpickle
 import dask
 import pytest
 from distributed import LocalCluster, Security
-from support.batches import DATE, quiet, sums
+from support.batches import DATE, calibrated_on, quiet, sums
 
 from calbatch.calibrate.step import Step
 from calbatch.cluster import RequestError, run, sites
-from calbatch.cluster.driver import executed, gathered, references_of
-from calbatch.cluster.job import Options
+from calbatch.cluster.policy import Policy
 from calbatch.cluster.remote import refuse_insecure
-from calbatch.cluster.request import configured
 from calbatch.models.datamodels import RampModel
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import tests
@@ -111,27 +109,41 @@ def test_nobody_there(simulated, tmp_path, monkeypatch):
         run(Plain, simulated.exposures, tmp_path, scheduler="tcp://127.0.0.1:9", console=quiet())
 
 
-def test_a_scheduler_that_goes_away_fails_what_is_left(simulated, tmp_path):
-    step = configured(Plain)
-    step.output_dir = str(tmp_path)
+def test_a_scheduler_that_goes_away_leaves_the_rest_for_later(simulated, tmp_path):
     paths = [tmp_path / f"{i:02}_uncal.fits" for i in range(12)]
     for path in paths:
         path.symlink_to(simulated.exposures[0])
     running = LocalCluster(protocol="tcp", host="127.0.0.1", threads_per_worker=1, **HERE)
-    closing = threading.Thread(target=running.close)
-
-    def told(outcome):
-        if not closing.ident:
-            closing.start()
-            closing.join()
-
     place = sites.Place(running.scheduler_address, 0, "exposure")
     with dask.config.set({"distributed.comm.timeouts.connect": "1s"}), sites.entered(place) as site:
-        batch = gathered(step, paths, Options(fsync=False), references_of(step))
-        result = executed(batch, site, told)
-    assert len(result.outcomes) == len(paths)
+        going = _Going(site, running.close)
+        result = calibrated_on(going, Plain, paths, tmp_path / "out", Policy(patience=1.0))
+    assert result.exit_status == 130
+    assert result.batch.state == "interrupted"
+    assert "the site was lost" in result.batch.reason
     assert result.done
-    assert result.failed
-    for outcome in result.failed:
-        assert outcome.error.startswith(f"{outcome.path}: ")
-        assert "lost" in outcome.error
+    assert result.counts["waiting"] == len(paths) - len(result.done)
+    again = run(
+        Plain, paths, tmp_path / "out", scheduler="sync", console=quiet(), date=DATE, fsync=False
+    )
+    assert again.exit_status == 0
+    assert again.counts["kept"] == len(result.done)
+
+
+class _Going:
+    """A site whose scheduler goes away with the first outcome."""
+
+    def __init__(self, site, close):
+        self._site, self._close = site, close
+
+    def __getattr__(self, name):
+        return getattr(self._site, name)
+
+    def ended(self, timeout):
+        found = self._site.ended(timeout)
+        if found and self._close:
+            close, self._close = self._close, None
+            thread = threading.Thread(target=close)
+            thread.start()
+            thread.join()
+        return found

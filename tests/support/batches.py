@@ -18,6 +18,13 @@ from rich.console import Console
 
 from calbatch.calibrate.simulate import SimulatedSet, SimulationSpec, simulate
 from calbatch.cluster import cli
+from calbatch.cluster.folder import STATE
+from calbatch.cluster.job import Options
+from calbatch.cluster.order import Order
+from calbatch.cluster.policy import Policy
+from calbatch.cluster.request import configured
+from calbatch.cluster.result import Result
+from calbatch.cluster.service import begin, drive
 
 DATE = "2024-01-31T12:00:00"
 SMALL = SimulationSpec(
@@ -38,9 +45,14 @@ def quiet() -> Console:
     return Console(file=io.StringIO(), width=200)
 
 
+def products_in(folder: Path) -> list[Path]:
+    """Return all that is in a folder, hidden files included, but what is about its batches."""
+    return sorted(p for p in Path(folder).iterdir() if p.name != STATE)
+
+
 def sums(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file in a folder, hidden ones included."""
-    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir())}
+    """Return the SHA-256 of every product in a folder, hidden files included."""
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in products_in(folder)}
 
 
 def changed(source: Path, target: Path, **cards: object) -> Path:
@@ -53,6 +65,13 @@ def changed(source: Path, target: Path, **cards: object) -> Path:
                 hdus[0].header[keyword] = value
         hdus.writeto(target)
     return target
+
+
+def calibrated_on(site, step, paths, folder, policy=None, **options) -> Result:
+    """Run a batch on a site that is there already."""
+    how = Options(date=DATE, fsync=False, **options)
+    order = Order(tuple(map(str, paths)), options=how, policy=policy or Policy())
+    return drive(begin(configured(step), order, folder), quiet(), site=site)
 
 
 @dataclass(frozen=True)

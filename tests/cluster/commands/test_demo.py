@@ -8,6 +8,7 @@ import pytest
 from astropy.io import fits
 from click.testing import CliRunner
 from rich.console import Console
+from support.batches import products_in
 
 from calbatch.calibrate.simulate import RateScore, RayScore
 from calbatch.cluster.cli import cli
@@ -43,7 +44,7 @@ def test_what_it_names_is_there(shown):
     for name in ("exposures", "truth", "crds", "calibrated"):
         assert f"  {name}/" in result.output
         assert (folder / "demo" / name).is_dir()
-    products = sorted(p.name for p in (folder / "demo" / "calibrated").iterdir())
+    products = [p.name for p in products_in(folder / "demo" / "calibrated")]
     stem = "jw01234001001_02101_00001_nrca1"
     assert products == [f"{stem}_{s}.fits" for s in ("ramp", "rate", "rateints")]
     header = fits.getheader(folder / "demo" / "calibrated" / products[1])

@@ -1,0 +1,155 @@
+"""Where a batch keeps what is about it: beside its products, and a note where users find it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from calbatch.cluster.errors import RequestError
+from calbatch.cluster.ledger.store import private_folder
+
+STATE = ".calbatch"
+"""The folder, in a folder of products, of what is about its batches."""
+
+_NAME = re.compile(r"\d{8}-\d{6}-[a-z0-9]{4}")
+_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
+
+
+def new_name() -> str:
+    """Return a name for a batch: when it was made, and four letters."""
+    tail = "".join(secrets.choice(_LETTERS) for _ in range(4))
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{tail}"
+
+
+@dataclass(frozen=True)
+class BatchFolder:
+    """The files of one batch.
+
+    Attributes
+    ----------
+    output : Path
+        Where its products go.
+    name : str
+        The batch's.
+    """
+
+    output: Path
+    name: str
+
+    @property
+    def state(self) -> Path:
+        """The folder of the ledger."""
+        return self.output / STATE
+
+    @property
+    def path(self) -> Path:
+        """The batch's own folder."""
+        return self.state / self.name
+
+    @property
+    def config(self) -> Path:
+        """The ``.cfg`` with which to repeat it."""
+        return self.path / "batch.cfg"
+
+    @property
+    def manifest(self) -> Path:
+        """What was done, for programs."""
+        return self.path / "manifest.json"
+
+    @property
+    def control(self) -> Path:
+        """By which its driver is asked to end."""
+        return self.path / "control"
+
+    @property
+    def log(self) -> Path:
+        """What a detached driver says."""
+        return self.path / "driver.log"
+
+    @property
+    def logs(self) -> Path:
+        """Where workers keep what they say until an exposure is done."""
+        return self.path / "logs"
+
+    def make(self) -> None:
+        """Make the folders, for this user alone, and note where they are."""
+        for folder in (self.state, self.path, self.logs):
+            private_folder(folder)
+        with suppress(OSError):  # without a home, the output folder is the batch's name
+            note = private_folder(registry()) / f"{self.name}.json"
+            text = json.dumps({"output": str(self.output)})
+            descriptor = os.open(note, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+
+
+def registry() -> Path:
+    """Return the folder of notes on where this user's batches are.
+
+    ``CALBATCH_STATE_DIR`` names it; by default it is where the desktop standard keeps state.
+    """
+    chosen = os.environ.get("CALBATCH_STATE_DIR")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "calbatch"
+
+
+def registered() -> Iterator[BatchFolder]:
+    """Yield this user's batches that are still there, the oldest first."""
+    for note in sorted(registry().glob("*.json")):
+        try:
+            output = Path(json.loads(note.read_text(encoding="utf-8"))["output"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if _NAME.fullmatch(note.stem) and (output / STATE).is_dir():
+            yield BatchFolder(output, note.stem)
+
+
+def forget(folder: BatchFolder) -> None:
+    """Remove the note on a batch."""
+    (registry() / f"{folder.name}.json").unlink(missing_ok=True)
+
+
+def find(batch: str | None) -> BatchFolder:
+    """Return the batch that a user means.
+
+    Parameters
+    ----------
+    batch : str, optional
+        Its name, the beginning of it, or a folder of products, whose last batch is meant; by
+        default the user's last batch.
+
+    Raises
+    ------
+    RequestError
+        When there is no such batch, or several.
+    """
+    known = list(registered())
+    if batch is None:
+        if not known:
+            raise RequestError(
+                "there are no batches of yours; `calbatch run` or `submit` makes one"
+            )
+        return known[-1]
+    found = [k for k in known if k.name.startswith(batch)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(f.name for f in found[:5])
+        raise RequestError(f"{batch}: {len(found)} batches begin like that: {names}")
+    output = Path(batch).expanduser().absolute()
+    here = sorted(p.name for p in (output / STATE).glob("*") if _NAME.fullmatch(p.name))
+    if not here:
+        raise RequestError(
+            f"{batch}: is neither a batch of yours, which `calbatch list` lists, nor a folder of "
+            "products"
+        )
+    return BatchFolder(output, here[-1])

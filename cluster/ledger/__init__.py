@@ -1,0 +1,26 @@
+"""The batch's database: what was asked for, and what became of each exposure.
+
+`Ledger` is what the one driver writes; `View` reads it, from any process, while the batch runs.
+"""
+
+from calbatch.cluster.ledger.records import (
+    AttemptRow,
+    BatchRow,
+    EventRow,
+    ExposureRow,
+    ProductRow,
+)
+from calbatch.cluster.ledger.schema import LedgerError
+from calbatch.cluster.ledger.store import Ledger
+from calbatch.cluster.ledger.view import View
+
+__all__ = [
+    "AttemptRow",
+    "BatchRow",
+    "EventRow",
+    "ExposureRow",
+    "Ledger",
+    "LedgerError",
+    "ProductRow",
+    "View",
+]

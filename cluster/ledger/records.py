@@ -1,0 +1,132 @@
+"""Rows of the ledger, as they are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+FINAL = ("done", "kept", "failed", "quarantined")
+"""States in which an exposure has an outcome."""
+
+OPEN = ("waiting", "running", "retrying")
+"""States in which it has none yet."""
+
+
+class _Row:
+    """A row of a table, made from a database's by the names of its columns."""
+
+    _json: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """Return it as an object; JSON is decoded."""
+        wanted = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+        values = {n: json.loads(row[n]) if n in cls._json else row[n] for n in wanted}
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class BatchRow(_Row):
+    """A batch.
+
+    Attributes
+    ----------
+    name : str
+        By which users know it.
+    state : str
+        ``planned``, ``running``, ``done``, ``failed``, ``interrupted`` or ``cancelled``.
+    request, parameters, software : mapping
+        What was asked for; every parameter with its source; versions.
+    host, pid
+        The driver, the last one there was.
+    beat : float
+        When the driver last said that it lives.
+    """
+
+    _json = frozenset({"request", "parameters", "software"})
+
+    id: int
+    name: str
+    state: str
+    reason: str
+    pipeline: str
+    request: Mapping[str, Any]
+    parameters: Mapping[str, Any]
+    software: Mapping[str, str]
+    context: str
+    context_reason: str
+    site: str
+    dashboard: str
+    host: str
+    pid: int
+    total: int
+    created: float
+    started: float | None
+    ended: float | None
+    beat: float | None
+
+
+@dataclass(frozen=True)
+class ProductRow(_Row):
+    """A file that was written: its size, time and digest when it was."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class ExposureRow(_Row):
+    """An exposure of a batch."""
+
+    _json = frozenset({"warnings", "stages"})
+
+    id: int
+    number: int
+    path: str
+    state: str
+    reason: str
+    note: str
+    identity: str | None
+    size: int | None
+    mtime_ns: int | None
+    digest: str | None
+    attempts: int
+    deaths: int
+    started: float | None
+    ended: float | None
+    seconds: float | None
+    cpu: float | None
+    peak: int | None
+    warnings: Sequence[str]
+    stages: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class AttemptRow(_Row):
+    """One try at an exposure."""
+
+    number: int
+    alone: int
+    worker: str
+    started: float | None
+    ended: float | None
+    seconds: float | None
+    cpu: float | None
+    peak: int | None
+    result: str
+    reason: str
+    log: str
+
+
+@dataclass(frozen=True)
+class EventRow(_Row):
+    """Something remarkable about a batch."""
+
+    time: float
+    kind: str
+    number: int | None
+    text: str

@@ -1,0 +1,361 @@
+"""What the driver writes: one process, small transactions, nothing lost when the disk is full.
+
+Write-ahead logging is not used: it needs shared memory, which network file systems lack. Changes
+are queued and committed together a few times a second, so that readers are never kept waiting; what
+cannot be committed, for lack of room, stays queued.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sqlite3
+import threading
+import time
+import zlib
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+from filelock import FileLock, Timeout
+
+from calbatch.cluster.ledger.known import Known
+from calbatch.cluster.ledger.records import OPEN, BatchRow, ProductRow
+from calbatch.cluster.ledger.schema import LedgerError, migrate
+
+NAME = "ledger.sqlite"
+COMMIT_EVERY = 0.25
+"""Seconds that an outcome may wait for its commit."""
+
+BEAT_EVERY = 5.0
+"""Seconds between the driver's signs of life."""
+
+PATIENCE = 30.0
+"""Seconds to wait for readers."""
+
+_Change = tuple[str, tuple[Any, ...]]
+
+
+class Ledger(Known):
+    """The ledger of an output folder, for the one process that writes it.
+
+    Parameters
+    ----------
+    folder : Path
+        Where it is; made, for this user alone, if need be.
+
+    Raises
+    ------
+    LedgerError
+        When another driver writes it, or it cannot be opened.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / NAME
+        self._queue: deque[_Change] = deque()
+        self._guard = threading.RLock()
+        self._committed = self._beaten = time.monotonic()
+        self._batch = 0
+        private_folder(folder)
+        self._lock = FileLock(folder / "ledger.lock", mode=0o600)
+        self._take_lock()
+        try:
+            self._connection = self._opened()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _take_lock(self) -> None:
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise LedgerError(
+                f"{self.path.parent}: a batch is being written there, by {self._writer()}; "
+                "`calbatch status` shows it, `calbatch cancel` ends it"
+            ) from None
+        except OSError as error:
+            raise LedgerError(f"cannot write to {self.path.parent}: {error.strerror}") from error
+
+    def _writer(self) -> str:
+        with suppress(OSError):
+            return (self.path.parent / "driver").read_text().strip() or "another process"
+        return "another process"
+
+    def _opened(self) -> sqlite3.Connection:
+        owner = self.path.parent / "driver"
+        try:
+            self.path.touch(0o600)
+            owner.touch(0o600)
+            owner.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+            connection = sqlite3.connect(
+                self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
+            )
+        except (OSError, sqlite3.Error) as error:
+            raise LedgerError(f"cannot write to {self.path}: {error}") from error
+        try:
+            migrate(connection, self.path)
+            connection.execute("PRAGMA journal_mode = DELETE")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA cache_size = -65536")  # no spilling: it keeps readers out
+        except sqlite3.Error as error:
+            connection.close()
+            raise LedgerError(f"{self.path}: {error}") from error
+        except BaseException:
+            connection.close()
+            raise
+        connection.row_factory = sqlite3.Row
+        return connection
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Commit what can be, and let another driver have it."""
+        with suppress(LedgerError):
+            self.commit()
+        self._connection.close()
+        self._lock.release()
+
+    # -- changes ------------------------------------------------------------------------------
+
+    def _change(self, statement: str, *values: Any) -> None:
+        with self._guard:
+            self._queue.append((statement, values))
+
+    def tick(self) -> bool:
+        """Commit now and then, and say that the driver lives; return whether all is committed."""
+        now = time.monotonic()
+        if now - self._beaten >= BEAT_EVERY and self._batch:
+            self._beaten = now
+            self._change("UPDATE batches SET beat = ? WHERE id = ?", time.time(), self._batch)
+        if self._queue and now - self._committed >= COMMIT_EVERY:
+            return self.commit()
+        return not self._queue
+
+    def commit(self) -> bool:
+        """Commit all that is queued; return False, and keep it, where there is no room for it.
+
+        Raises
+        ------
+        LedgerError
+            When the ledger is damaged.
+        """
+        with self._guard:
+            if not self._queue:
+                return True
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                for statement, values in self._queue:
+                    self._connection.execute(statement, values)
+                self._connection.execute("COMMIT")
+            except sqlite3.OperationalError as error:
+                with suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
+                if _passes(error):
+                    return False
+                raise LedgerError(f"{self.path}: {error}") from error
+            self._queue.clear()
+            self._committed = time.monotonic()
+            return True
+
+    def begin(
+        self,
+        name: str,
+        pipeline: str,
+        paths: Sequence[str],
+        *,
+        request: Mapping[str, Any],
+        parameters: Mapping[str, Any],
+        software: Mapping[str, str],
+    ) -> int:
+        """Enter a batch and its exposures; return its number."""
+        texts = [json.dumps(value) for value in (request, parameters, software)]
+        with self._guard:
+            if not self.commit():
+                raise LedgerError(f"{self.path}: the disk is full")
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                cursor = self._connection.execute(
+                    "INSERT INTO batches (name, state, pipeline, request, parameters, software, "
+                    "total, created) VALUES (?, 'planned', ?, ?, ?, ?, ?, ?)",
+                    (name, pipeline, *texts, len(paths), time.time()),
+                )
+                batch = int(cursor.lastrowid or 0)
+                self._connection.executemany(
+                    "INSERT INTO exposures (batch, number, path) VALUES (?, ?, ?)",
+                    ((batch, number, path) for number, path in enumerate(paths)),
+                )
+                self._connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                with suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
+                raise LedgerError(f"{self.path}: {error}") from error
+        return batch
+
+    def drive(self, batch: int, site: str, dashboard: str | None) -> None:
+        """Note that this process drives a batch from now on."""
+        self._batch = batch
+        now = time.time()
+        self._change(
+            "UPDATE batches SET state = 'running', reason = '', site = ?, dashboard = ?, host = ?, "
+            "pid = ?, started = coalesce(started, ?), ended = NULL, beat = ? WHERE id = ?",
+            site, dashboard or "", socket.gethostname(), os.getpid(), now, now, batch,
+        )  # fmt: skip
+        self.commit()
+
+    def context(self, batch: int, context: str, reason: str) -> None:
+        """Note the CRDS context of a batch, and why that one."""
+        self._change(
+            "UPDATE batches SET context = ?, context_reason = ? WHERE id = ?",
+            context, reason, batch,
+        )  # fmt: skip
+
+    def end(self, batch: int, state: str, reason: str = "") -> None:
+        """Note how a batch ended, for now."""
+        self._change(
+            "UPDATE batches SET state = ?, reason = ?, ended = ?, pid = 0 WHERE id = ?",
+            state, reason, time.time(), batch,
+        )  # fmt: skip
+        self._change(
+            "UPDATE exposures SET state = 'waiting' WHERE batch = ? AND state IN "
+            "('running', 'retrying')",
+            batch,
+        )
+        self.commit()
+
+    def event(self, batch: int, kind: str, text: str, number: int | None = None) -> None:
+        """Note something remarkable."""
+        self._change(
+            "INSERT INTO events (batch, time, kind, number, text) VALUES (?, ?, ?, ?, ?)",
+            batch, time.time(), kind, number, text,
+        )  # fmt: skip
+
+    def body(self, digest: str, body: Mapping[str, Any]) -> None:
+        """Keep parameters or references that many exposures share."""
+        self._change(
+            "INSERT OR IGNORE INTO bodies (digest, body) VALUES (?, ?)",
+            digest, json.dumps(body, sort_keys=True),
+        )  # fmt: skip
+
+    def header(
+        self, path: str, size: int, mtime_ns: int, digest: str, header: Mapping[str, Any]
+    ) -> None:
+        """Keep an input's header, so that it need not be read again."""
+        packed = zlib.compress(json.dumps(header).encode(), 1)
+        self._change(
+            "INSERT OR REPLACE INTO inputs VALUES (?, ?, ?, ?, ?)",
+            path, size, mtime_ns, digest, packed,
+        )  # fmt: skip
+
+    def reference(self, path: str, size: int, mtime_ns: int, sha1: str) -> None:
+        """Keep a reference's checksum."""
+        self._change("INSERT OR REPLACE INTO refs VALUES (?, ?, ?, ?)", path, size, mtime_ns, sha1)
+
+    def update(self, batch: int, number: int, **values: Any) -> None:
+        """Set columns of an exposure; ``parameters`` and ``refs`` by their digests."""
+        parts = [
+            f"{n} = (SELECT id FROM bodies WHERE digest = ?)"
+            if n in ("parameters", "refs")
+            else f"{n} = ?"
+            for n in values
+        ]
+        self._change(
+            f"UPDATE exposures SET {', '.join(parts)} WHERE batch = ? AND number = ?",
+            *values.values(), batch, number,
+        )  # fmt: skip
+
+    def attempt(self, batch: int, number: int, /, **values: Any) -> None:
+        """Note a try at an exposure."""
+        names, marks = ", ".join(values), ", ?" * len(values)
+        self._change(
+            f"INSERT INTO attempts (exposure, {names}) VALUES ("
+            f"(SELECT id FROM exposures WHERE batch = ? AND number = ?){marks})",
+            batch, number, *values.values(),
+        )  # fmt: skip
+
+    def products(self, batch: int, number: int, products: Iterable[ProductRow]) -> None:
+        """Note the files that an exposure became; earlier ones of the same batch are forgotten."""
+        exposure = "(SELECT id FROM exposures WHERE batch = ? AND number = ?)"
+        self._change(f"DELETE FROM products WHERE exposure = {exposure}", batch, number)
+        for product in products:
+            self._change(
+                "INSERT INTO products (exposure, path, size, mtime_ns, digest) VALUES "
+                f"({exposure}, ?, ?, ?, ?)",
+                batch, number, product.path, product.size, product.mtime_ns, product.digest,
+            )  # fmt: skip
+
+    def forget(self, batch: int) -> None:
+        """Remove a batch's records; its products stay."""
+        mine = "(SELECT id FROM exposures WHERE batch = ?)"
+        for table in ("attempts", "products"):
+            self._change(f"DELETE FROM {table} WHERE exposure IN {mine}", batch)
+        for table in ("exposures", "events"):
+            self._change(f"DELETE FROM {table} WHERE batch = ?", batch)
+        self._change("DELETE FROM batches WHERE id = ?", batch)
+        self.commit()
+
+    def batch(self, name: str) -> BatchRow:
+        """Return a batch by its name.
+
+        Raises
+        ------
+        LedgerError
+            When there is no such batch.
+        """
+        for row in self._rows("SELECT * FROM batches WHERE name = ?", name):
+            return BatchRow.of(row)
+        raise LedgerError(f"{self.path}: has no batch {name}")
+
+    # -- what was known before ----------------------------------------------------------------
+
+    def _rows(self, query: str, *values: Any) -> Iterator[dict[str, Any]]:
+        with self._guard:
+            try:
+                found = self._connection.execute(query, values).fetchall()
+            except sqlite3.Error as error:
+                raise LedgerError(f"{self.path}: {error}") from error
+        return (dict(row) for row in found)
+
+    def unfinished(self, batch: int, *, failed: bool) -> Iterator[tuple[int, str]]:
+        """Yield number and path of a batch's exposures that are still to be done."""
+        states = (*OPEN, "failed", "quarantined") if failed else OPEN
+        marks = ", ".join("?" * len(states))
+        for row in self._rows(
+            f"SELECT number, path FROM exposures WHERE batch = ? AND state IN ({marks}) "
+            "ORDER BY number",
+            batch, *states,
+        ):  # fmt: skip
+            yield row["number"], row["path"]
+
+
+def _passes(error: sqlite3.OperationalError) -> bool:
+    """Return whether trying again later may succeed: no room, readers, a disk that failed."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CANTOPEN,  # the journal cannot be made
+        sqlite3.SQLITE_READONLY,  # permission lost, perhaps for a while
+    )
+
+
+def private_folder(folder: Path) -> Path:
+    """Make a folder for this user alone.
+
+    Raises
+    ------
+    LedgerError
+        When it cannot be made.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise LedgerError(f"cannot write to {folder}: {error.strerror or error}") from error
+    return folder

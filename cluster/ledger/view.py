@@ -1,0 +1,161 @@
+"""Reading a ledger, from any process, while its driver writes it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from calbatch.cluster.ledger.known import Known
+from calbatch.cluster.ledger.records import (
+    AttemptRow,
+    BatchRow,
+    EventRow,
+    ExposureRow,
+    ProductRow,
+)
+from calbatch.cluster.ledger.schema import MIGRATIONS, LedgerError, version_of
+from calbatch.cluster.ledger.store import NAME
+
+PATIENCE = 10.0
+"""Seconds to wait for a commit."""
+
+
+class View(Known):
+    """A ledger to look at.
+
+    Parameters
+    ----------
+    folder : Path
+        Where it is.
+
+    Raises
+    ------
+    LedgerError
+        When there is none, or it cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / NAME
+        if not self.path.is_file():
+            raise LedgerError(f"{folder}: there is no ledger of batches")
+        try:
+            self._connection = self._opened()
+            found = version_of(self._connection, self.path)
+        except sqlite3.Error as error:
+            raise LedgerError(f"{self.path}: {error}") from error
+        if found != len(MIGRATIONS):
+            self._connection.close()
+            raise LedgerError(
+                f"{self.path}: of version {found}, not {len(MIGRATIONS)}: a batch there, or a "
+                "later calbatch, can use it"
+            )
+        self._connection.row_factory = sqlite3.Row
+
+    def _opened(self) -> sqlite3.Connection:
+        # To be read after its driver was killed in a commit, that one must be rolled back, which
+        # takes write access; another user's ledger is only read.
+        for mode in ("rw", "ro"):
+            address = f"{self.path.absolute().as_uri()}?mode={mode}"
+            connection = sqlite3.connect(
+                address, uri=True, timeout=PATIENCE, check_same_thread=False
+            )
+            try:
+                connection.execute("PRAGMA query_only = ON")
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            except sqlite3.OperationalError:
+                connection.close()
+                if mode == "ro":
+                    raise
+                continue
+            return connection
+        raise AssertionError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        self._connection.close()
+
+    def _rows(self, query: str, *values: Any) -> Iterator[dict[str, Any]]:
+        try:
+            for row in self._connection.execute(query, values):
+                yield dict(row)
+        except sqlite3.Error as error:
+            raise LedgerError(f"{self.path}: {error}") from error
+
+    def batches(self) -> list[BatchRow]:
+        """Return all batches, the newest last."""
+        return [BatchRow.of(r) for r in self._rows("SELECT * FROM batches ORDER BY id")]
+
+    def batch(self, name: str | int) -> BatchRow:
+        """Return a batch by its name or number.
+
+        Raises
+        ------
+        LedgerError
+            When there is no such batch.
+        """
+        column = "id" if isinstance(name, int) else "name"
+        for row in self._rows(f"SELECT * FROM batches WHERE {column} = ?", name):
+            return BatchRow.of(row)
+        raise LedgerError(f"{self.path}: has no batch {name}")
+
+    def counts(self, batch: int) -> dict[str, int]:
+        """Return how many exposures are in each state."""
+        query = "SELECT state, count(*) AS n FROM exposures WHERE batch = ? GROUP BY state"
+        return {row["state"]: row["n"] for row in self._rows(query, batch)}
+
+    def exposures(self, batch: int, *states: str) -> Iterator[ExposureRow]:
+        """Yield a batch's exposures in order: all, or those in some states."""
+        wanted = f" AND state IN ({', '.join('?' * len(states))})" if states else ""
+        query = f"SELECT * FROM exposures WHERE batch = ?{wanted} ORDER BY number"
+        yield from (ExposureRow.of(row) for row in self._rows(query, batch, *states))
+
+    def attempts(self, exposure: int) -> list[AttemptRow]:
+        """Return the tries at an exposure, in order."""
+        query = "SELECT * FROM attempts WHERE exposure = ? ORDER BY id"
+        return [AttemptRow.of(row) for row in self._rows(query, exposure)]
+
+    def products(self, exposure: int) -> list[ProductRow]:
+        """Return the files that an exposure became."""
+        query = "SELECT * FROM products WHERE exposure = ? ORDER BY id"
+        return [ProductRow.of(row) for row in self._rows(query, exposure)]
+
+    def events(self, batch: int, after: float = 0.0) -> list[EventRow]:
+        """Return what was remarkable, in order."""
+        query = "SELECT * FROM events WHERE batch = ? AND time > ? ORDER BY id"
+        return [EventRow.of(row) for row in self._rows(query, batch, after)]
+
+    def ended_since(self, batch: int, time: float) -> int:
+        """Return how many exposures were calibrated since a time: the rate is made of it."""
+        query = (
+            "SELECT count(*) AS n FROM exposures WHERE batch = ? AND state IN ('done', 'failed', "
+            "'quarantined') AND ended > ?"
+        )
+        return int(next(self._rows(query, batch, time))["n"])
+
+    def inputs(self) -> dict[str, tuple[int, int, str]]:
+        """Return size, time and digest of every input that is known."""
+        query = "SELECT path, size, mtime_ns, digest FROM inputs"
+        return {r["path"]: (r["size"], r["mtime_ns"], r["digest"]) for r in self._rows(query)}
+
+    def references(self, exposure: int) -> Mapping[str, Any]:
+        """Return the references of an exposure by type, with their checksums."""
+        return self._body("refs", exposure)
+
+    def parameters(self, exposure: int) -> Mapping[str, Any]:
+        """Return the parameters of an exposure, with their sources."""
+        return self._body("parameters", exposure)
+
+    def _body(self, column: str, exposure: int) -> Mapping[str, Any]:
+        query = (
+            f"SELECT body FROM bodies JOIN exposures ON exposures.{column} = bodies.id "
+            "WHERE exposures.id = ?"
+        )
+        for row in self._rows(query, exposure):
+            found: dict[str, Any] = json.loads(row["body"])
+            return found
+        return {}

@@ -1,0 +1,62 @@
+"""What a batch did, as a file for programs: written when its driver ends."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from calbatch.cluster.folder import BatchFolder
+from calbatch.cluster.ledger import View
+
+VERSION = 1
+
+
+def write_manifest(folder: BatchFolder) -> None:
+    """Write a batch's manifest, of which each exposure has a line: it may be long."""
+    part = folder.manifest.with_suffix(".part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file, View(folder.state) as view:
+        batch = view.batch(folder.name)
+        head = {
+            "manifest": VERSION,
+            "batch": batch.name,
+            "state": batch.state,
+            "pipeline": batch.pipeline,
+            "configuration": folder.config.name,
+            "output": str(folder.output),
+            "context": batch.context,
+            "context_reason": batch.context_reason,
+            "request": batch.request,
+            "parameters": batch.parameters,
+            "software": batch.software,
+            "created": batch.created,
+            "started": batch.started,
+            "ended": batch.ended,
+            "exposures": [],
+        }
+        opening = json.dumps(head, indent=1).removesuffix("[]\n}")
+        file.write(opening + "[")
+        for count, entry in enumerate(_exposures(view, batch.id)):
+            file.write(("," if count else "") + "\n  " + json.dumps(entry))
+        file.write("\n ]\n}\n")
+    part.replace(folder.manifest)
+
+
+def _exposures(view: View, batch: int) -> Iterator[dict[str, Any]]:
+    for row in view.exposures(batch):
+        yield {
+            "input": row.path,
+            "size": row.size,
+            "mtime_ns": row.mtime_ns,
+            "header_sha256": row.digest,
+            "identity": row.identity,
+            "state": row.state,
+            "reason": row.reason,
+            "references": view.references(row.id),
+            "products": [
+                {"path": p.path, "size": p.size, "mtime_ns": p.mtime_ns, "sha256_headers": p.digest}
+                for p in view.products(row.id)
+            ],
+        }

@@ -1,0 +1,325 @@
+"""From inputs to what is to be done with each: headers, references, and what was done before."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+from calbatch.calibrate.errors import ReferenceFileError
+from calbatch.calibrate.references import CrdsReferences, ResolvedReferences
+from calbatch.calibrate.step import Step
+from calbatch.cluster.errors import RequestError
+from calbatch.cluster.identity import (
+    Sums,
+    digest,
+    identity,
+    parameters_of,
+    reference_files,
+    settings_digest,
+)
+from calbatch.cluster.ledger import ProductRow
+from calbatch.cluster.resolving import Fetching, Resolved, resolved
+from calbatch.models import datamodels, files
+from calbatch.models.errors import ModelError
+from calbatch.models.layout import read_layout, verify_checksums
+
+FIRST_BLOCK, BLOCK = 16, 128
+"""Exposures that are planned at a time: few at first, so that work begins soon."""
+
+
+class Books(Protocol):
+    """What is known of earlier work; see `calbatch.cluster.ledger.known.Known`."""
+
+    def known_header(
+        self, path: str, size: int, mtime_ns: int
+    ) -> tuple[str, dict[str, Any]] | None:
+        """Return an unchanged input's digest and header."""
+        ...
+
+    def known_reference(self, path: str, size: int, mtime_ns: int) -> str | None:
+        """Return an unchanged reference's checksum."""
+        ...
+
+    def made_before(self, identity: str) -> list[ProductRow]:
+        """Return the products of an identity."""
+        ...
+
+    def ended_before(self, identity: str) -> str:
+        """Return the state in which an identity ended last."""
+        ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A step's parameters: the user's, or with what CRDS has for some exposures.
+
+    Attributes
+    ----------
+    step : Step
+        Configured.
+    digest : str
+        Of values, code and software.
+    body : mapping
+        Values with their sources.
+    """
+
+    step: Step
+    digest: str
+    body: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """Digest of the values with their sources."""
+        return digest(self.body)
+
+
+@dataclass
+class Planned:
+    """An exposure, and what is to be done with it.
+
+    Attributes
+    ----------
+    number, path
+        The exposure.
+    source : (str, int, int, str), optional
+        Path, size, time and header digest of the input as it was when its header was read.
+    header : mapping
+        Its metadata.
+    fault : exception, optional
+        Why it cannot be calibrated.
+    settings : Settings
+        How it is calibrated.
+    references : ResolvedReferences
+        With what.
+    made : sequence of ProductRow
+        Intact products of the same work, where it was done before.
+    suspect : bool
+        Whether the same work was quarantined before.
+    seen : bool
+        Whether the input is known from before.
+    """
+
+    number: int
+    path: Path
+    settings: Settings
+    references: ResolvedReferences
+    source: tuple[str, int, int, str] | None = None
+    header: Mapping[str, Any] = field(default_factory=dict)
+    fault: BaseException | None = None
+    made: Sequence[ProductRow] = ()
+    suspect: bool = False
+    seen: bool = False
+
+    def identity(self, sums: Sums) -> str:
+        """Return what makes it the same work as another; waits for references' checksums."""
+        if self.source is None:
+            return ""
+        taken = sums.of(self.files())
+        return identity(self.source, self.settings.digest, taken)
+
+    def files(self) -> dict[str, str]:
+        """Return its reference files by type."""
+        return reference_files(self.settings.step, self.references)
+
+
+@dataclass(frozen=True)
+class Again:
+    """What is done again though it was done before.
+
+    Attributes
+    ----------
+    force : bool
+        Everything.
+    verify : bool
+        What is not as it was, by checksums; otherwise sizes and times tell.
+    """
+
+    force: bool = False
+    verify: bool = False
+
+
+class Planner:
+    """Plans exposures, some at a time.
+
+    Parameters
+    ----------
+    step : Step
+        The configured step or pipeline.
+    references : CrdsReferences
+        What chooses references.
+    date : str, optional
+        What DATE says in products.
+    use_pars : bool
+        Whether the observatory's parameter references are read.
+    fetching : callable, optional
+        How references that are not in the cache are fetched; by default without a word.
+    books : Books, optional
+        What is known of earlier work.
+    sums : Sums, optional
+        Takes references' checksums; needed with ``books``.
+    again : Again
+        What is done again.
+    verify_inputs : bool
+        Whether checksums tell what is wrong with a file that cannot be opened.
+    """
+
+    def __init__(
+        self,
+        step: Step,
+        references: CrdsReferences,
+        *,
+        date: str | None = None,
+        use_pars: bool = True,
+        fetching: Fetching | None = None,
+        books: Books | None = None,
+        sums: Sums | None = None,
+        again: Again | None = None,
+        verify_inputs: bool = False,
+    ) -> None:
+        self.step, self.references = step, references
+        self.again = again or Again()
+        self.books, self.sums = books, sums
+        self._date, self._use_pars, self._fetching = date, use_pars, fetching
+        self._verify_inputs = verify_inputs
+        self._settings: dict[tuple[str, ...], Settings] = {}
+        self.resolved = Resolved()
+        self._guard = threading.Lock()
+
+    def blocks(self, inputs: Iterable[tuple[int, Path]]) -> Iterator[list[Planned]]:
+        """Plan inputs in blocks, in order.
+
+        Raises
+        ------
+        RequestError
+            When the context's rules are not there or damaged.
+        """
+        pending = iter(inputs)
+        size = FIRST_BLOCK
+        while block := list(islice(pending, size)):
+            yield self.block(block)
+            size = BLOCK
+
+    def block(self, inputs: Sequence[tuple[int, Path]]) -> list[Planned]:
+        """Plan some inputs: read their headers, choose their parameters and references."""
+        with self._guard:
+            return self._block(inputs)
+
+    def _block(self, inputs: Sequence[tuple[int, Path]]) -> list[Planned]:
+        own = self._configured(self.step, ())
+        found = [self._opened(number, path, own) for number, path in inputs]
+        headers = {p.number: p.header for p in found if p.fault is None}
+        rules = resolved(
+            self.step, headers, self.references, self._fetching, use_pars=self._use_pars
+        )
+        self._remember(rules)
+        for planned in found:
+            self._add_rules(planned, rules)
+        return found
+
+    def _remember(self, rules: Resolved) -> None:
+        self.resolved.context = rules.context or self.resolved.context
+        self.resolved.context_reason = rules.context_reason or self.resolved.context_reason
+        self.resolved.parameters.update(rules.parameters)
+
+    def _opened(self, number: int, path: Path, own: Settings) -> Planned:
+        planned = Planned(number, path, own, ResolvedReferences(""))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # given again, and kept, when it is calibrated
+                self._add_header(planned)
+        except Exception as error:  # whatever is wrong with a file is that file's
+            fault = damage(path) if self._verify_inputs else None
+            planned.fault = fault or error
+        return planned
+
+    def _add_header(self, planned: Planned) -> None:
+        stamp = files.look(planned.path)
+        place = stamp.path, stamp.size, stamp.mtime_ns
+        known = self.books.known_header(*place) if self.books else None
+        if known is not None:
+            found, planned.header = known
+            planned.seen = True
+        else:
+            found = read_layout(planned.path).digest
+            with datamodels.open(planned.path) as model:
+                planned.header = model.to_flat_dict()
+        planned.source = (*place, found)
+
+    def _add_rules(self, planned: Planned, rules: Resolved) -> None:
+        planned.fault = planned.fault or rules.faults.get(planned.number)
+        if planned.fault is not None:
+            return
+        step = rules.steps.get(planned.number)
+        if step is not None:
+            planned.settings = self._configured(step, rules.chosen[planned.number])
+        planned.references = rules.references.get(planned.number, ResolvedReferences(rules.context))
+        if planned.seen:
+            self._compare(planned)
+
+    def _configured(self, step: Step, pars: tuple[str, ...]) -> Settings:
+        """Return a step's settings; equal parameter references make equal ones."""
+        if pars not in self._settings:
+            body = parameters_of(step)
+            self._settings[pars] = Settings(step, settings_digest(step, self._date), body)
+        return self._settings[pars]
+
+    def _compare(self, planned: Planned) -> None:
+        """Look whether the same work was done before, and its products are as they were."""
+        if self.books is None or self.sums is None or planned.references.missing:
+            return
+        same = planned.identity(self.sums)
+        planned.suspect = self.books.ended_before(same) == "quarantined"
+        made = self.books.made_before(same)
+        if made and not self.again.force and all(self._intact(p) for p in made):
+            planned.made = made
+
+    def _intact(self, product: ProductRow) -> bool:
+        try:
+            status = Path(product.path).stat()
+            if (status.st_size, status.st_mtime_ns) != (product.size, product.mtime_ns):
+                return False
+            if self.again.verify:
+                layout = read_layout(product.path)
+                verify_checksums(layout)
+                return layout.digest == product.digest
+        except (OSError, ModelError):
+            return False
+        return True
+
+
+def references_of(step: Step, context: str | None = None) -> CrdsReferences:
+    """Return what chooses a step's references; where it needs any, ready to.
+
+    Parameters
+    ----------
+    step : Step
+        The configured step or pipeline.
+    context : str, optional
+        The CRDS context; by default the environment's.
+
+    Raises
+    ------
+    RequestError
+        When there is no reference cache, or it lacks the context.
+    """
+    references = CrdsReferences(context)
+    try:
+        if step.wanted_references():
+            references.context  # noqa: B018 - opens the cache
+    except ReferenceFileError as error:
+        raise RequestError(str(error)) from error
+    return references
+
+
+def damage(path: Path) -> ModelError | None:
+    """Return what checksums tell about a file that is no exposure: it may have been one."""
+    try:
+        verify_checksums(read_layout(path))
+    except ModelError as error:
+        return error
+    return None

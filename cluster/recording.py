@@ -1,0 +1,179 @@
+"""What became of each exposure, told to the ledger and to whoever watches."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from calbatch.cluster.identity import Sums, digest
+from calbatch.cluster.ledger import Ledger, ProductRow
+from calbatch.cluster.outcome import Outcome
+from calbatch.cluster.planning import Planned
+from calbatch.cluster.policy import Action, History
+
+Watcher = Callable[[Outcome], None]
+
+
+@dataclass
+class Attempted:
+    """An exposure that is under way, or is to be tried again.
+
+    Attributes
+    ----------
+    planned : Planned
+        The exposure.
+    history : History
+        What happened to it before.
+    due : float
+        When it may be tried, by `time.monotonic`.
+    alone : bool
+        Whether it is, or is to be, the only one under way.
+    submitted, running : float
+        When it was handed to the site, and was first seen to be calibrated; 0 for not yet.
+    serial : int
+        Number of the try, from 1.
+    """
+
+    planned: Planned
+    history: History = field(default_factory=History)
+    due: float = 0.0
+    alone: bool = False
+    submitted: float = 0.0
+    running: float = 0.0
+    serial: int = 0
+
+
+class Recorder:
+    """Writes the ledger of one batch.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        Open.
+    batch : int
+        The batch's number in it.
+    sums : Sums
+        References' checksums.
+    told : callable
+        Told each outcome that is final.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        batch: int,
+        sums: Sums,
+        told: Watcher = lambda outcome: None,
+    ) -> None:
+        self.ledger, self.batch, self.sums, self.told = ledger, batch, sums, told
+        self.failed = self.done = 0
+        self._bodies: set[str] = set()
+
+    def planned(self, planned: Planned) -> None:
+        """Note what an exposure is, when it is taken up."""
+        if planned.source is None:
+            return
+        path, size, mtime_ns, header = planned.source
+        if not planned.seen:
+            self.ledger.header(path, size, mtime_ns, header, planned.header)
+        self.ledger.update(
+            self.batch, planned.number, state="running", size=size, mtime_ns=mtime_ns,
+            digest=header, parameters=self._body(planned.settings.key, planned.settings.body),
+        )  # fmt: skip
+        for path in planned.files().values():
+            self.sums.want(path)
+        planned.header = {}  # of many exposures, they are large
+
+    def _body(self, key: str, body: object) -> str:
+        if key not in self._bodies:
+            self._bodies.add(key)
+            self.ledger.body(key, body)  # type: ignore[arg-type]
+        return key
+
+    def began(self, one: Attempted) -> None:
+        """Note that an exposure is under way."""
+        self.ledger.update(
+            self.batch, one.planned.number,
+            state="running", attempts=one.serial, started=time.time(),
+        )  # fmt: skip
+
+    def tried(self, one: Attempted, outcome: Outcome, log: str, result: str) -> None:
+        """Note how a try ended."""
+        told = "\n".join(filter(None, (*outcome.warnings, outcome.details, log)))
+        worker = outcome.peaks[0].process if outcome.peaks and not log else _worker(log)
+        self.ledger.attempt(
+            self.batch, one.planned.number,
+            number=one.serial, alone=int(one.alone), worker=worker,
+            started=outcome.began, ended=time.time(), seconds=outcome.seconds, cpu=outcome.cpu,
+            peak=max((p.bytes for p in outcome.peaks), default=0), result=result,
+            reason=outcome.error, log=told,
+        )  # fmt: skip
+
+    def again(self, one: Attempted, outcome: Outcome, log: str, seconds: float) -> None:
+        """Note that a failure is not the last word."""
+        number = one.planned.number
+        self.tried(one, outcome, log, str(outcome.kind))
+        self.ledger.update(
+            self.batch, number, state="retrying", reason=outcome.error,
+            deaths=one.history.deaths_alone,
+        )  # fmt: skip
+        how = ", alone" if one.alone else ""
+        text = f"{outcome.error}; tried again in {seconds:.1f} s{how}"
+        self.ledger.event(self.batch, "retry", text, number)
+
+    def kept(self, planned: Planned, outcome: Outcome) -> None:
+        """Note that there was nothing to do."""
+        assert planned.source is not None
+        _, size, mtime_ns, header = planned.source
+        self.ledger.update(
+            self.batch, planned.number, state="kept", size=size, mtime_ns=mtime_ns, digest=header,
+            identity=planned.identity(self.sums), note="done before, and unchanged",
+            parameters=self._body(planned.settings.key, planned.settings.body),
+            refs=self._references(planned), ended=time.time(),
+        )  # fmt: skip
+        self.ledger.products(self.batch, planned.number, planned.made)
+        self.done += 1
+        self.told(outcome)
+
+    def ended(
+        self, one: Attempted, outcome: Outcome, log: str = "", action: Action = Action.FAIL
+    ) -> None:
+        """Note an outcome that is final."""
+        planned, number = one.planned, one.planned.number
+        quarantined = action is Action.QUARANTINE
+        state = "done" if not outcome.failed else "quarantined" if quarantined else "failed"
+        if one.serial:
+            self.tried(one, outcome, log, state)
+        values = {"identity": planned.identity(self.sums)} if planned.source else {}
+        if planned.source and planned.references.chosen:
+            values["refs"] = self._references(planned)
+        self.ledger.update(
+            self.batch, number, state=state, reason=outcome.error, ended=time.time(),
+            seconds=outcome.seconds, cpu=outcome.cpu, deaths=one.history.deaths_alone,
+            peak=max((p.bytes for p in outcome.peaks), default=0),
+            warnings=json.dumps(outcome.warnings), stages=json.dumps(dict(outcome.stages)),
+            **values,
+        )  # fmt: skip
+        rows = [ProductRow(p.path, p.size, p.mtime_ns, p.digest) for p in outcome.written]
+        self.ledger.products(self.batch, number, rows)
+        self.failed += outcome.failed
+        self.done += not outcome.failed
+        self.told(outcome)
+
+    def _references(self, planned: Planned) -> str:
+        files = planned.files()
+        sums = self.sums.of(files)
+        body = {kind: [path, sums[kind]] for kind, path in files.items()}
+        return self._body(digest(body), body)
+
+    def event(self, kind: str, text: str) -> None:
+        """Note something remarkable."""
+        self.ledger.event(self.batch, kind, text)
+
+
+def _worker(log: str) -> str:
+    """Return which process wrote a log."""
+    first = log.partition("\n")[0]
+    return first.rpartition(" in ")[2] if first.startswith("began ") else ""

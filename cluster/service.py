@@ -1,0 +1,271 @@
+"""Beginning a batch, driving it, and what is left when it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from calbatch.calibrate import cfg, warm
+from calbatch.calibrate.step import Step
+from calbatch.cluster import sites
+from calbatch.cluster.control import take_back
+from calbatch.cluster.driver import Driver, Task
+from calbatch.cluster.errors import RequestError
+from calbatch.cluster.feed import Feed
+from calbatch.cluster.fetching import fetched
+from calbatch.cluster.folder import BatchFolder, new_name
+from calbatch.cluster.identity import Sums, parameters_of, software
+from calbatch.cluster.inputs import exposures, refuse_name_clashes, total_bytes, writable_folder
+from calbatch.cluster.job import sweep
+from calbatch.cluster.ledger import Ledger
+from calbatch.cluster.manifest import write_manifest
+from calbatch.cluster.order import Order
+from calbatch.cluster.planning import Planner, references_of
+from calbatch.cluster.progress import Watching, watching
+from calbatch.cluster.recording import Recorder
+from calbatch.cluster.request import configured, input_pattern
+from calbatch.cluster.result import Result
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A batch that is in the ledger.
+
+    Attributes
+    ----------
+    folder : BatchFolder
+        Its files.
+    step : Step
+        Configured.
+    order : Order
+        How it is to be done.
+    inputs : sequence of (int, Path)
+        What is still to be done.
+    total : int
+        Exposures in all.
+    """
+
+    folder: BatchFolder
+    step: Step
+    order: Order
+    inputs: Sequence[tuple[int, Path]]
+    total: int
+
+    @property
+    def place(self) -> sites.Place:
+        """Where it runs."""
+        paths = [path for _, path in self.inputs]
+        return sites.decided(self.order.wish, len(paths), total_bytes(paths))
+
+
+def inputs_of(step: Step, requested: Sequence[str]) -> list[Path]:
+    """Return the input files that a request means.
+
+    Raises
+    ------
+    RequestError
+        When there are none, or two would have products of one name.
+    """
+    paths = exposures(requested, input_pattern(step))
+    refuse_name_clashes(paths)
+    if step.output_file and len(paths) > 1:
+        raise RequestError(f"output_file = {step.output_file}: {len(paths)} exposures need names")
+    return paths
+
+
+def begin(step: Step, order: Order, output: Path | None = None) -> Begun:
+    """Enter a batch in the ledger of its output folder.
+
+    Parameters
+    ----------
+    step : Step
+        Configured.
+    order : Order
+        How it is to be done.
+    output : Path, optional
+        Where products go; by default the step's ``output_dir``, or this folder.
+
+    Raises
+    ------
+    RequestError
+        When it cannot be begun: no inputs, names that clash, an output that cannot be written.
+    """
+    output = writable_folder(Path(output or step.output_dir or "."))
+    paths = inputs_of(step, order.inputs)
+    sites.checked(order.wish)
+    step.output_dir = str(output)
+    folder = BatchFolder(output, new_name())
+    with Ledger(folder.state) as ledger:
+        folder.make()
+        folder.config.write_text(cfg.written(step, chosen=True), encoding="utf-8")
+        ledger.begin(
+            folder.name,
+            step.name,
+            [str(path) for path in paths],
+            request=order.as_json(),
+            parameters=parameters_of(step),
+            software=software(),
+        )
+    return Begun(folder, step, order, list(enumerate(paths)), len(paths))
+
+
+def taken_up(
+    folder: BatchFolder, *, failed: bool = False, change: Callable[[Order], Order] = lambda o: o
+) -> Begun:
+    """Return a batch of the ledger that is to be continued.
+
+    Parameters
+    ----------
+    folder : BatchFolder
+        The batch.
+    failed : bool
+        Whether what failed, or was quarantined, is tried again.
+    change : callable
+        Returns the order as it is to be from now on.
+
+    Raises
+    ------
+    RequestError
+        When there is no such batch, or another driver has it.
+    """
+    step = configured(folder.config)
+    step.output_dir = str(folder.output)
+    with Ledger(folder.state) as ledger:
+        row = ledger.batch(folder.name)
+        order = change(Order.of(row.request))
+        left = [(n, Path(p)) for n, p in ledger.unfinished(row.id, failed=failed)]
+    return Begun(folder, step, order, left, row.total)
+
+
+def drive(
+    begun: Begun, console: Console, *, site: sites.Site | None = None, debug: bool = False
+) -> Result:
+    """Run a batch to its end, in this process.
+
+    Parameters
+    ----------
+    begun : Begun
+        The batch.
+    console : rich.console.Console
+        Where progress is shown.
+    site : Site, optional
+        Where it runs; by default what its order says, which is then started and ended here.
+    debug : bool
+        Show tracebacks of failures.
+
+    Raises
+    ------
+    RequestError
+        When it cannot be started.
+    """
+    start = time.perf_counter()
+    folder, order, place = begun.folder, begun.order, begun.place
+    references = references_of(begun.step, order.context)
+    if site is None:
+        sites.announced(place)
+    with Ledger(folder.state) as ledger:
+        take_back(folder.control)
+        sums = Sums(ledger.known_reference, ledger.reference)
+        planner = Planner(
+            begun.step, references, date=order.options.date, use_pars=order.pars,
+            fetching=partial(fetched, console=console), books=ledger, sums=sums,
+            again=order.again, verify_inputs=order.options.verify_inputs,
+        )  # fmt: skip
+        session = _Session(begun, place, ledger, planner, sums, console, debug, site)
+        try:
+            session.run()
+        finally:
+            sums.close()
+    return Result(folder, time.perf_counter() - start)
+
+
+@dataclass
+class _Session:
+    """One driver's work on a batch."""
+
+    begun: Begun
+    place: sites.Place
+    ledger: Ledger
+    planner: Planner
+    sums: Sums
+    console: Console
+    debug: bool
+    site: sites.Site | None
+
+    def run(self) -> None:
+        """Drive, and leave the ledger, the manifest and the folder as they are to be."""
+        batch = self.ledger.batch(self.begun.folder.name).id
+        self.ledger.drive(batch, self.place.scheduler, None)
+        state, reason = "interrupted", "the driver was ended"
+        try:
+            state, reason = self._driven(batch)
+        except RequestError as error:
+            state, reason = "failed", str(error)
+            raise
+        except KeyboardInterrupt:
+            self._say("stopping: what is not finished is given up")
+            raise
+        finally:
+            sweep(self.begun.folder.output, self.begun.folder.name)
+            self.ledger.end(batch, state, reason)
+            write_manifest(self.begun.folder)
+
+    def _driven(self, batch: int) -> tuple[str, str]:
+        begun = self.begun
+        ahead = self.place.scheduler not in ("threads", "sync") and self.place.grain == "exposure"
+        with Feed(self.planner, begun.inputs, ahead=ahead) as feed:
+            rules = self.planner.resolved
+            self.ledger.context(batch, rules.context, rules.context_reason)
+            self._introduce()
+            with watching(len(begun.inputs), self.console, debug=self.debug) as watch:
+                recorder = Recorder(self.ledger, batch, self.sums, watch)
+                driver = self._driver(feed, recorder)
+                if driver.prepare():
+                    self._compile(driver)
+                    driver.run(partial(self._entered, watch))
+        if driver.stopping:
+            cancelled = driver.stopping.startswith("cancelled")
+            return ("cancelled" if cancelled else "interrupted"), driver.stopping
+        return ("failed" if recorder.failed else "done"), ""
+
+    def _driver(self, feed: Feed, recorder: Recorder) -> Driver:
+        folder, order = self.begun.folder, self.begun.order
+        task = Task(folder.name, order.options, folder.output, folder.logs, folder.control)
+        return Driver(task, feed, recorder, order.policy)
+
+    @contextmanager
+    def _entered(self, watch: Watching, alone: bool) -> Iterator[sites.Site]:
+        if self.site is not None:
+            yield self.site
+            return
+        place = self.place.alone() if alone else self.place
+        with sites.entered(place) as site:
+            if site.description != self.place.description:
+                watch.say(f"running on {site.description}")
+            watch.at(site.dashboard)
+            yield site
+
+    def _compile(self, driver: Driver) -> None:
+        job = driver.first_job()
+        if job is not None:
+            tell = partial(self.console.print, markup=False)
+            warm.compile_kernels(tell, job.step, job.path, job.references)
+
+    def _introduce(self) -> None:
+        rules, count = self.planner.resolved, len(self.begun.inputs)
+        context = f", context {rules.context} ({rules.context_reason})" if rules.context else ""
+        self._say(
+            f"{self.begun.step.name}: {count} exposure{'s' * (count != 1)}, "
+            f"{self.place.description}{context}; batch {self.begun.folder.name}"
+        )
+        for name, members in sorted(rules.parameters.items()):
+            self._say(f"parameters from {name}: {members} exposure{'s' * (members != 1)}")
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
