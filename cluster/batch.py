@@ -105,13 +105,45 @@ def run(
     RequestError
         When the batch cannot be started.
     """
-    console = console or Console(stderr=True)
+    step, order, output = ordered(
+        pipeline, inputs, output_dir, parameters=parameters, config=config, context=context,
+        pars=pars, save_steps=save_steps, scheduler=scheduler, workers=workers, grain=grain,
+        tile_rows=tile_rows, verify_inputs=verify_inputs, fsync=fsync, date=date,
+        insecure=insecure, force=force, verify=verify, policy=policy, source="run's arguments",
+    )  # fmt: skip
+    return drive(begin(step, order, output), console or Console(stderr=True), debug=debug)
+
+
+def ordered(
+    pipeline: str | Path | Step | type[Step],
+    inputs: str | Path | Sequence[str | Path],
+    output_dir: str | Path | None = None,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    config: str | Path | None = None,
+    context: str | None = None,
+    pars: bool = True,
+    save_steps: str | Sequence[str] = (),
+    scheduler: str = "auto",
+    workers: int | None = None,
+    grain: str = "auto",
+    tile_rows: int | None = None,
+    verify_inputs: bool = False,
+    fsync: bool = True,
+    date: str | None = None,
+    insecure: bool = False,
+    force: bool = False,
+    verify: bool = False,
+    policy: Policy | None = None,
+    source: str = "the command line",
+) -> tuple[Step, Order, Path | None]:
+    """Return a configured step, how its batch is to be done, and where products go; see `run`."""
     step = configured(
         pipeline,
         config=config,
         parameters=sections(parameters or {}),
         save_steps=listed(save_steps),
-        source="run's arguments",
+        source=source,
     )
     order = Order(
         tuple(texts(inputs)),
@@ -122,8 +154,7 @@ def run(
         Again(force, verify),
         policy or Policy(),
     )
-    output = None if output_dir is None else Path(output_dir)
-    return drive(begin(step, order, output), console, debug=debug)
+    return step, order, None if output_dir is None else Path(output_dir)
 
 
 def sections(parameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

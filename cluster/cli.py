@@ -2,72 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
 import signal
 import sys
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import click
 
 from calbatch import __version__
-
-PARAMETERS_HELP = (
-    "Any parameter can be given as --STEP.PARAMETER=VALUE, or --PARAMETER=VALUE for PIPELINE's own;"
-    " `calbatch params PIPELINE` lists them."
+from calbatch.cluster.cli_options import (
+    DRIVE_OPTIONS,
+    INPUT_ARGUMENTS,
+    PARAMETERS_HELP,
+    RUN_OPTIONS,
+    ParameterCommand,
+    policy_of,
+    shared,
 )
-
-
-class ParameterCommand(click.Command):
-    """A command that takes parameters of steps as options."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Take out of the arguments what is a step's parameter."""
-        known = {name for p in self.get_params(ctx) for name in p.opts + p.secondary_opts}
-        rest, ctx.obj = split_parameters(args, known)
-        return super().parse_args(ctx, rest)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; where a parameter is wrong, say which option is near to it."""
-        try:
-            return super().invoke(ctx)
-        except Exception as error:
-            options = [name for p in self.get_params(ctx) for name in p.opts if name[:2] == "--"]
-            for name in (ctx.obj or {}).get("", {}):
-                near = difflib.get_close_matches(f"--{name}", options, 1, cutoff=0.7)
-                if near and f"has no parameter {name!r}" in str(error):
-                    raise click.UsageError(f"{error}; or the option {near[0]}?") from error
-            raise
-
-
-def split_parameters(
-    args: Sequence[str], known: Container[str]
-) -> tuple[list[str], dict[str, dict[str, str]]]:
-    """Return the arguments that are click's, and the parameters by section.
-
-    A parameter is ``--name=value`` or ``--name value``; ``--name`` alone stands for True.
-    """
-    rest: list[str] = []
-    parameters: dict[str, dict[str, str]] = {}
-    pending = list(args)
-    while pending:
-        argument = pending.pop(0)
-        name, equals, value = argument.partition("=")
-        if argument == "--":
-            return [*rest, "--", *pending], parameters
-        if not argument.startswith("--") or name in known:
-            rest.append(argument)
-            continue
-        if not equals:
-            value = pending.pop(0) if pending and _is_value(pending[0]) else "True"
-        section, _, parameter = name[2:].removeprefix("steps.").rpartition(".")
-        parameters.setdefault(section, {})[parameter] = value
-    return rest, parameters
-
-
-def _is_value(argument: str) -> bool:
-    """Tell a value, negative numbers included, from the next option."""
-    return not argument.startswith("-") or argument[1:2].isdigit() or argument[1:2] == "."
+from calbatch.cluster.cli_refs import refs
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -76,80 +28,8 @@ def cli() -> None:
     """Calibrate large sets of telescope exposures."""
 
 
-_RUN_OPTIONS = [
-    click.argument("pipeline"),
-    click.argument("inputs", nargs=-1, required=True, metavar="INPUT..."),
-    click.option("--cfg", "config", metavar="FILE", help="Parameters from a .cfg file."),
-    click.option("--context", metavar="PMAP", help="CRDS context; by default CRDS_CONTEXT."),
-    click.option(
-        "--pars/--no-pars",
-        default=True,
-        help="Read parameters that CRDS has for an exposure (pars-STEP); the default.",
-    ),
-    click.option("--save-steps", default="", metavar="A,B", help="Keep these steps' results too."),
-    click.option(
-        "--scheduler",
-        default="auto",
-        show_default=True,
-        help="auto, local, threads, sync, or a scheduler's address.",
-    ),
-    click.option("--workers", type=click.IntRange(1), help="Workers; by default one a core."),
-    click.option(
-        "--grain",
-        type=click.Choice(["auto", "exposure", "tile"]),
-        default="auto",
-        show_default=True,
-        help="What a task is: a whole exposure, or one of its tiles.",
-    ),
-    click.option("--tile-rows", type=click.IntRange(1), help="Rows a tile; by default by memory."),
-    click.option(
-        "-o", "--output", "output_dir", metavar="DIR", help="For products; by default this folder."
-    ),
-    click.option(
-        "--date", metavar="ISO", help="What DATE says in products, to repeat them exactly."
-    ),
-    click.option("--force", is_flag=True, help="Do again what was done before."),
-    click.option(
-        "--verify",
-        is_flag=True,
-        help="Tell by checksums, not size and time, whether products are intact.",
-    ),
-]
-
-_DRIVE_OPTIONS = [
-    click.option("--verify-inputs", is_flag=True, help="Verify CHECKSUM and DATASUM first."),
-    click.option(
-        "--fsync/--no-fsync",
-        default=True,
-        help="Wait for the disk after each product; the default.",
-    ),
-    click.option("--insecure", is_flag=True, help="Allow an unencrypted scheduler elsewhere."),
-    click.option("--deadline", type=float, metavar="S", help="Seconds an exposure may take."),
-    click.option("--fail-fast", is_flag=True, help="End the batch with the first failure."),
-    click.option(
-        "--patience",
-        type=float,
-        default=600.0,
-        show_default=True,
-        metavar="S",
-        help="Seconds to wait for room on a full disk, or for a lost scheduler.",
-    ),
-]
-
-
-def _options(*lists: Sequence[Any]) -> Any:
-    """Return what adds options to a command."""
-
-    def added(function: Any) -> Any:
-        for option in reversed([option for part in lists for option in part]):
-            function = option(function)
-        return function
-
-    return added
-
-
 @cli.command(cls=ParameterCommand, epilog=PARAMETERS_HELP)
-@_options(_RUN_OPTIONS, _DRIVE_OPTIONS)
+@shared(INPUT_ARGUMENTS, RUN_OPTIONS, DRIVE_OPTIONS)
 @click.option("--timings", is_flag=True, help="Show the CPU seconds of each step.")
 @click.option("--debug", is_flag=True, help="Show tracebacks of failures.")
 @click.pass_context
@@ -160,17 +40,161 @@ def run(ctx: click.Context, /, **options: Any) -> None:
     """
     from calbatch.cluster.commands import run as command
 
-    ctx.exit(command.main(parameters=ctx.obj, **options))
+    ctx.exit(command.main(parameters=ctx.obj, policy=policy_of(options), **options))
 
 
 @cli.command(cls=ParameterCommand, epilog=PARAMETERS_HELP)
-@_options(_RUN_OPTIONS)
+@shared(INPUT_ARGUMENTS, RUN_OPTIONS)
 @click.pass_context
 def plan(ctx: click.Context, /, **options: Any) -> None:
     """Show what `run` would do: exposures, references, tiles and memory."""
     from calbatch.cluster.commands import plan as command
 
     ctx.exit(command.main(parameters=ctx.obj, **options))
+
+
+@cli.command(cls=ParameterCommand, epilog=PARAMETERS_HELP)
+@shared(INPUT_ARGUMENTS, RUN_OPTIONS, DRIVE_OPTIONS)
+@click.pass_context
+def submit(ctx: click.Context, /, **options: Any) -> None:
+    """Calibrate exposures in the background; print the batch's name, and return at once."""
+    from calbatch.cluster.commands import batches
+
+    ctx.exit(batches.submit(parameters=ctx.obj, policy=policy_of(options), **options))
+
+
+_BATCH = click.argument("batch", required=False, metavar="[BATCH]")
+
+
+@cli.command()
+@_BATCH
+@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
+@click.option("--watch", is_flag=True, help="Again and again, until it has ended.")
+@click.pass_context
+def status(ctx: click.Context, batch: str | None, as_json: bool, watch: bool) -> None:
+    """Show how far a batch is. It ends with 0 done, 1 some failed, 3 running, 130 ended early."""
+    from calbatch.cluster.commands import status as command
+
+    ctx.exit(command.status(batch, as_json=as_json, watch=watch))
+
+
+@cli.command()
+@_BATCH
+@click.argument("exposure", required=False, metavar="[EXPOSURE]")
+@click.option("-f", "--follow", is_flag=True, help="And what comes, until the batch has ended.")
+@click.pass_context
+def logs(ctx: click.Context, batch: str | None, exposure: str | None, follow: bool) -> None:
+    """Show what happened to a batch, or to one of its exposures (a number, or part of its name)."""
+    from calbatch.cluster.commands import status as command
+
+    ctx.exit(command.logs(batch, exposure, follow=follow))
+
+
+@cli.command()
+@_BATCH
+@click.option("--now", is_flag=True, help="Give up what is under way, too.")
+@click.pass_context
+def cancel(ctx: click.Context, batch: str | None, now: bool) -> None:
+    """End a batch: begin nothing more, and finish what is under way."""
+    from calbatch.cluster.commands import batches
+
+    ctx.exit(batches.cancel(batch, now=now))
+
+
+@cli.command()
+@_BATCH
+@click.option("--detach", is_flag=True, help="In the background.")
+@click.option("--debug", is_flag=True, help="Show tracebacks of failures.")
+@click.pass_context
+def resume(ctx: click.Context, batch: str | None, detach: bool, debug: bool) -> None:
+    """Do what is left of a batch: what waits, failed, or was quarantined."""
+    from calbatch.cluster.commands import batches
+
+    ctx.exit(batches.resume(batch, detach=detach, debug=debug))
+
+
+@cli.command()
+@_BATCH
+@click.option("--context", required=True, metavar="PMAP", help="The CRDS context to compare with.")
+@click.option("--dry-run", is_flag=True, help="Only say which, and why.")
+@click.pass_context
+def recalibrate(ctx: click.Context, batch: str | None, context: str, dry_run: bool) -> None:
+    """Do those exposures of a batch again whose references another context changes."""
+    from calbatch.cluster.commands import again
+
+    ctx.exit(again.recalibrate(batch, context, dry_run=dry_run))
+
+
+@cli.command(cls=ParameterCommand, epilog=PARAMETERS_HELP)
+@click.argument("pipeline")
+@click.argument("folder", metavar="DIR")
+@shared(RUN_OPTIONS, DRIVE_OPTIONS)
+@click.option(
+    "--settle",
+    type=float,
+    default=2.0,
+    show_default=True,
+    metavar="S",
+    help="Seconds without a change after which a file may be whole.",
+)
+@click.option(
+    "--idle", type=float, metavar="S", help="End when nothing has come for so many seconds."
+)
+@click.pass_context
+def watch(ctx: click.Context, /, **options: Any) -> None:
+    """Calibrate the exposures of a folder as they arrive, until interrupted."""
+    from calbatch.cluster.commands import again
+
+    ctx.exit(again.watch(parameters=ctx.obj, policy=policy_of(options), **options))
+
+
+@cli.command("list")
+@click.pass_context
+def list_(ctx: click.Context) -> None:
+    """List your batches."""
+    from calbatch.cluster.commands import batches
+
+    ctx.exit(batches.show())
+
+
+@cli.command()
+@click.argument("names", nargs=-1, metavar="[BATCH]...")
+@click.option(
+    "--older-than",
+    type=float,
+    default=30.0,
+    show_default=True,
+    metavar="DAYS",
+    help="Without BATCH: those older than this.",
+)
+@click.pass_context
+def prune(ctx: click.Context, names: Sequence[str], older_than: float) -> None:
+    """Forget batches that have ended: their records and logs, never their products."""
+    from calbatch.cluster.commands import batches
+
+    ctx.exit(batches.prune(names, older_than=older_than))
+
+
+@cli.command()
+@_BATCH
+@click.option("--timings", is_flag=True, help="Show the CPU seconds of each step.")
+@click.pass_context
+def report(ctx: click.Context, batch: str | None, timings: bool) -> None:
+    """Show what a batch came to, as `calbatch run` does at its end."""
+    from calbatch.cluster.commands import batches
+
+    ctx.exit(batches.report(batch, timings=timings))
+
+
+@cli.command(hidden=True)
+@click.argument("output")
+@click.argument("name")
+@click.pass_context
+def drive(ctx: click.Context, output: str, name: str) -> None:
+    """Drive a batch of an output folder: what `submit` starts."""
+    from calbatch.cluster.commands import batches
+
+    ctx.exit(batches.drive(output, name))
 
 
 @cli.command()
@@ -253,75 +277,7 @@ def demo(ctx: click.Context, output: str, picture: str | None) -> None:
     ctx.exit(command.main(output, picture))
 
 
-@cli.group()
-def refs() -> None:
-    """Choose, fetch and verify reference files."""
-
-
-@refs.command()
-@click.argument("inputs", nargs=-1, required=True, metavar="FILE...")
-@click.option("--context", metavar="PMAP", help="CRDS context; by default CRDS_CONTEXT.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@click.pass_context
-def bestrefs(ctx: click.Context, inputs: Sequence[str], context: str | None, as_json: bool) -> None:
-    """Show which references the rules choose for exposures."""
-    from calbatch.cluster.commands import refs as command
-
-    ctx.exit(command.bestrefs(inputs, context, as_json=as_json))
-
-
-@refs.command()
-@click.argument("items", nargs=-1, metavar="[FILE]...")
-@click.option("--files", is_flag=True, help="FILE are names of references or rules to fetch.")
-@click.option("--context", metavar="PMAP", help="CRDS context; by default CRDS_CONTEXT.")
-@click.option("--pipeline", metavar="NAME", help="Only what this pipeline or step wants.")
-@click.option(
-    "--instrument", "instruments", multiple=True, metavar="NAME", help="Without FILE: only its."
-)
-@click.pass_context
-def sync(ctx: click.Context, /, items: Sequence[str], **options: Any) -> None:
-    """Fetch references that are not in the cache, before working offline.
-
-    FILE are exposures; without any, all that a context has is fetched.
-    """
-    from calbatch.cluster.commands import refs as command
-
-    ctx.exit(command.sync(items, **options))
-
-
-@refs.command()
-@click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--repair", is_flag=True, help="Fetch what is wrong anew.")
-@click.pass_context
-def verify(ctx: click.Context, names: Sequence[str], repair: bool) -> None:
-    """Read the cache's files again and compare them with their sizes and sums."""
-    from calbatch.cluster.commands import refs as command
-
-    ctx.exit(command.verify(names, repair=repair))
-
-
-@refs.command()
-@click.argument("old", metavar="OLD")
-@click.argument("new", metavar="NEW")
-@click.argument("inputs", nargs=-1, required=True, metavar="FILE...")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@click.pass_context
-def diff(ctx: click.Context, old: str, new: str, inputs: Sequence[str], as_json: bool) -> None:
-    """Show which references of exposures differ between two contexts."""
-    from calbatch.cluster.commands import refs as command
-
-    ctx.exit(command.diff(old, new, inputs, as_json=as_json))
-
-
-@refs.command()
-@click.option("--context", metavar="PMAP", help="CRDS context; by default CRDS_CONTEXT.")
-@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
-@click.pass_context
-def info(ctx: click.Context, context: str | None, as_json: bool) -> None:
-    """Show the cache, the context and why that one, the mode and the server."""
-    from calbatch.cluster.commands import refs as command
-
-    ctx.exit(command.info(context, as_json=as_json))
+cli.add_command(refs)
 
 
 def main() -> None:

@@ -213,7 +213,7 @@ class Driver:
             self.recorder.kept(planned, _kept(planned))
             return None
         self.recorder.planned(planned)
-        if planned.suspect:  # once more, alone: it was quarantined before
+        if planned.deaths >= self.policy.deaths_alone:  # it was quarantined: once more, alone
             deaths = self.policy.deaths_alone - 1
             one = replace(one, alone=True, history=History(deaths_alone=deaths))
             self._waiting.append(one)

@@ -69,6 +69,11 @@ class BatchFolder:
         return self.path / "control"
 
     @property
+    def pid(self) -> Path:
+        """Which process drives it."""
+        return self.path / "driver.json"
+
+    @property
     def log(self) -> Path:
         """What a detached driver says."""
         return self.path / "driver.log"

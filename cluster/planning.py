@@ -49,8 +49,8 @@ class Books(Protocol):
         """Return the products of an identity."""
         ...
 
-    def ended_before(self, identity: str) -> str:
-        """Return the state in which an identity ended last."""
+    def deaths_before(self, identity: str) -> int:
+        """Return how many workers an identity took with it, alone, when it was tried last."""
         ...
 
 
@@ -98,8 +98,8 @@ class Planned:
         With what.
     made : sequence of ProductRow
         Intact products of the same work, where it was done before.
-    suspect : bool
-        Whether the same work was quarantined before.
+    deaths : int
+        Workers that the same work took with it, alone, when it was tried last.
     seen : bool
         Whether the input is known from before.
     """
@@ -112,7 +112,7 @@ class Planned:
     header: Mapping[str, Any] = field(default_factory=dict)
     fault: BaseException | None = None
     made: Sequence[ProductRow] = ()
-    suspect: bool = False
+    deaths: int = 0
     seen: bool = False
 
     def identity(self, sums: Sums) -> str:
@@ -273,7 +273,7 @@ class Planner:
         if self.books is None or self.sums is None or planned.references.missing:
             return
         same = planned.identity(self.sums)
-        planned.suspect = self.books.ended_before(same) == "quarantined"
+        planned.deaths = self.books.deaths_before(same)
         made = self.books.made_before(same)
         if made and not self.again.force and all(self._intact(p) for p in made):
             planned.made = made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +14,7 @@ from rich.console import Console
 from calbatch.calibrate import cfg, warm
 from calbatch.calibrate.step import Step
 from calbatch.cluster import sites
+from calbatch.cluster.alive import sign
 from calbatch.cluster.control import take_back
 from calbatch.cluster.driver import Driver, Task
 from calbatch.cluster.errors import RequestError
@@ -79,7 +80,12 @@ def inputs_of(step: Step, requested: Sequence[str]) -> list[Path]:
     return paths
 
 
-def begin(step: Step, order: Order, output: Path | None = None) -> Begun:
+def begin(
+    step: Step,
+    order: Order,
+    output: Path | None = None,
+    notes: Mapping[str, str] | None = None,
+) -> Begun:
     """Enter a batch in the ledger of its output folder.
 
     Parameters
@@ -90,6 +96,8 @@ def begin(step: Step, order: Order, output: Path | None = None) -> Begun:
         How it is to be done.
     output : Path, optional
         Where products go; by default the step's ``output_dir``, or this folder.
+    notes : mapping, optional
+        Input to why it is done, for the ledger.
 
     Raises
     ------
@@ -111,13 +119,12 @@ def begin(step: Step, order: Order, output: Path | None = None) -> Begun:
             request=order.as_json(),
             parameters=parameters_of(step),
             software=software(),
+            notes=notes or {},
         )
     return Begun(folder, step, order, list(enumerate(paths)), len(paths))
 
 
-def taken_up(
-    folder: BatchFolder, *, failed: bool = False, change: Callable[[Order], Order] = lambda o: o
-) -> Begun:
+def taken_up(folder: BatchFolder, *, failed: bool = False) -> Begun:
     """Return a batch of the ledger that is to be continued.
 
     Parameters
@@ -126,8 +133,6 @@ def taken_up(
         The batch.
     failed : bool
         Whether what failed, or was quarantined, is tried again.
-    change : callable
-        Returns the order as it is to be from now on.
 
     Raises
     ------
@@ -138,8 +143,10 @@ def taken_up(
     step.output_dir = str(folder.output)
     with Ledger(folder.state) as ledger:
         row = ledger.batch(folder.name)
-        order = change(Order.of(row.request))
-        left = [(n, Path(p)) for n, p in ledger.unfinished(row.id, failed=failed)]
+        order = Order.of(row.request)
+        if failed:
+            ledger.reopen(row.id)
+        left = [(n, Path(p)) for n, p in ledger.unfinished(row.id)]
     return Begun(folder, step, order, left, row.total)
 
 
@@ -201,6 +208,7 @@ class _Session:
     def run(self) -> None:
         """Drive, and leave the ledger, the manifest and the folder as they are to be."""
         batch = self.ledger.batch(self.begun.folder.name).id
+        sign(self.begun.folder)
         self.ledger.drive(batch, self.place.scheduler, None)
         state, reason = "interrupted", "the driver was ended"
         try:

@@ -72,6 +72,7 @@ def kernel_folder() -> Path:
             folder.mkdir(parents=True)
             _prune(base)
         if os.access(folder, os.W_OK):
+            os.utime(folder)  # the versions that were used last are kept
             return folder
     return _temporary() / folder.name
 

@@ -40,12 +40,9 @@ class Known:
         )
         return [ProductRow.of(row) for row in self._rows(query, identity)]
 
-    def ended_before(self, identity: str) -> str:
-        """Return the state in which the last exposure of this identity ended; "" for none."""
-        query = (
-            "SELECT state FROM exposures WHERE identity = ? AND state IN "
-            "('done', 'kept', 'failed', 'quarantined') ORDER BY id DESC LIMIT 1"
-        )
+    def deaths_before(self, identity: str) -> int:
+        """Return how many workers the last exposure of this identity took with it, alone."""
+        query = "SELECT deaths FROM exposures WHERE identity = ? ORDER BY id DESC LIMIT 1"
         for row in self._rows(query, identity):
-            return str(row["state"])
-        return ""
+            return int(row["deaths"])
+        return 0

@@ -173,8 +173,10 @@ class Ledger(Known):
         request: Mapping[str, Any],
         parameters: Mapping[str, Any],
         software: Mapping[str, str],
+        notes: Mapping[str, str] | None = None,
     ) -> int:
         """Enter a batch and its exposures; return its number."""
+        why = notes or {}
         texts = [json.dumps(value) for value in (request, parameters, software)]
         with self._guard:
             if not self.commit():
@@ -188,8 +190,8 @@ class Ledger(Known):
                 )
                 batch = int(cursor.lastrowid or 0)
                 self._connection.executemany(
-                    "INSERT INTO exposures (batch, number, path) VALUES (?, ?, ?)",
-                    ((batch, number, path) for number, path in enumerate(paths)),
+                    "INSERT INTO exposures (batch, number, path, note) VALUES (?, ?, ?, ?)",
+                    ((batch, n, path, why.get(path, "")) for n, path in enumerate(paths)),
                 )
                 self._connection.execute("COMMIT")
             except sqlite3.Error as error:
@@ -226,6 +228,18 @@ class Ledger(Known):
             "UPDATE exposures SET state = 'waiting' WHERE batch = ? AND state IN "
             "('running', 'retrying')",
             batch,
+        )
+        self.commit()
+
+    def reopen(self, batch: int) -> None:
+        """Have what failed, or was quarantined, done again."""
+        self._change(
+            "UPDATE exposures SET state = 'waiting', reason = '' WHERE batch = ? AND state IN "
+            "('failed', 'quarantined')",
+            batch,
+        )
+        self._change(
+            "UPDATE batches SET state = 'planned', reason = '', ended = NULL WHERE id = ?", batch
         )
         self.commit()
 
@@ -322,14 +336,13 @@ class Ledger(Known):
                 raise LedgerError(f"{self.path}: {error}") from error
         return (dict(row) for row in found)
 
-    def unfinished(self, batch: int, *, failed: bool) -> Iterator[tuple[int, str]]:
+    def unfinished(self, batch: int) -> Iterator[tuple[int, str]]:
         """Yield number and path of a batch's exposures that are still to be done."""
-        states = (*OPEN, "failed", "quarantined") if failed else OPEN
-        marks = ", ".join("?" * len(states))
+        marks = ", ".join("?" * len(OPEN))
         for row in self._rows(
             f"SELECT number, path FROM exposures WHERE batch = ? AND state IN ({marks}) "
             "ORDER BY number",
-            batch, *states,
+            batch, *OPEN,
         ):  # fmt: skip
             yield row["number"], row["path"]
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.batches import calbatch, products_in
 
-from calbatch.cluster.cli import cli, split_parameters
+from calbatch.cluster.cli import cli
+from calbatch.cluster.cli_options import split_parameters
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
 

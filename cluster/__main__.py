@@ -1,0 +1,5 @@
+"""`python -m calbatch.cluster`: the command line."""
+
+from calbatch.cluster.cli import main
+
+main()

@@ -1,0 +1,74 @@
+"""Whether a batch's driver lives, and what state that means."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from pathlib import Path
+
+import psutil
+
+from calbatch.cluster.folder import BatchFolder
+from calbatch.cluster.ledger import BatchRow
+
+SILENCE = 60.0
+"""Seconds without a sign of life after which a driver elsewhere is taken for dead."""
+
+EXIT = {"done": 0, "failed": 1, "planned": 3, "running": 3, "interrupted": 130, "cancelled": 130}
+"""Exit status of `calbatch status` by state."""
+
+
+def sign(folder: BatchFolder) -> None:
+    """Write which process drives a batch."""
+    process = psutil.Process()
+    who = {"host": socket.gethostname(), "pid": process.pid, "created": process.create_time()}
+    folder.pid.touch(0o600)
+    folder.pid.write_text(json.dumps(who), encoding="ascii")
+
+
+def driver_lives(folder: BatchFolder, batch: BatchRow) -> bool:
+    """Return whether the driver that a batch had is still at it."""
+    try:
+        who = json.loads(folder.pid.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return False
+    if who["host"] != socket.gethostname():
+        return time.time() - (batch.beat or 0.0) < SILENCE
+    return _runs(who["pid"], who["created"])
+
+
+def _runs(pid: int, created: float) -> bool:
+    """Return whether a process of this machine still runs, and is no other of the same number."""
+    try:
+        process = psutil.Process(pid)
+        return abs(process.create_time() - created) < 1.0 and process.status() != "zombie"
+    except psutil.Error:
+        return False
+
+
+def state_of(folder: BatchFolder, batch: BatchRow) -> str:
+    """Return a batch's state: what its driver said last, unless it died since."""
+    if batch.state == "running" and not driver_lives(folder, batch):
+        return "interrupted"
+    if batch.state == "planned" and folder.pid.exists() and not driver_lives(folder, batch):
+        return "interrupted"
+    return batch.state
+
+
+def detached(command: list[str], log: Path) -> int:
+    """Start a process that outlives this one and its terminal; return its number."""
+    import subprocess
+
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL, stdout=descriptor, stderr=subprocess.STDOUT,
+            start_new_session=True, close_fds=True,
+        )  # fmt: skip
+    finally:
+        os.close(descriptor)
+    process.returncode = 0  # it is not waited for
+    return process.pid

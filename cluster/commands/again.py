@@ -1,0 +1,144 @@
+"""`calbatch recalibrate` and `calbatch watch`: batches that follow from others, or from time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from calbatch.calibrate.step import Step
+from calbatch.cluster import sites
+from calbatch.cluster.batch import ordered
+from calbatch.cluster.errors import RequestError
+from calbatch.cluster.folder import find
+from calbatch.cluster.inputs import natural, writable_folder
+from calbatch.cluster.ledger import View
+from calbatch.cluster.order import Order
+from calbatch.cluster.planning import Planned, Planner, references_of
+from calbatch.cluster.report import summary
+from calbatch.cluster.request import configured, input_pattern
+from calbatch.cluster.service import begin, drive
+from calbatch.models import datamodels
+from calbatch.models.errors import ModelError
+
+EVERY = 2.0
+"""Seconds between looks at a folder."""
+
+
+def recalibrate(batch: str | None, context: str, *, dry_run: bool) -> int:
+    """Do those exposures of a batch again whose references another context changes."""
+    folder = find(batch)
+    console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+    step = configured(folder.config)
+    step.output_dir = str(folder.output)
+    with View(folder.state) as view:
+        row = view.batch(folder.name)
+        order = replace(Order.of(row.request), context=context)
+        changed = dict(_changed(view, row.id, step, order))
+    for path, why in changed.items():
+        console.print(f"{path}: {why}")
+    console.print(f"{len(changed)} of {row.total} exposures have other references by {context}")
+    if dry_run or not changed:
+        return 0
+    order = replace(order, inputs=tuple(map(str, changed)))
+    begun = begin(step, order, folder.output, {str(path): why for path, why in changed.items()})
+    result = drive(begun, console)
+    summary(result, Console())
+    return result.exit_status
+
+
+def _changed(view: View, batch: int, step: Step, order: Order) -> Iterator[tuple[Path, str]]:
+    """Yield the exposures whose references change, with how."""
+    rows = {row.number: row for row in view.exposures(batch, "done", "kept")}
+    planner = Planner(step, references_of(step, order.context), use_pars=order.pars, books=view)
+    inputs = [(number, Path(row.path)) for number, row in rows.items()]
+    for block in planner.blocks(inputs):
+        for planned in block:
+            why = _difference(view.references(rows[planned.number].id), planned)
+            if why:
+                yield planned.path, why
+
+
+def _difference(before: Mapping[str, Sequence[str]], planned: Planned) -> str:
+    """Return how an exposure's references differ from those that it was calibrated with."""
+    if planned.fault is not None:
+        return f"cannot be planned: {planned.fault}"
+    old = {kind: Path(path).name for kind, (path, _) in before.items()}
+    new = {kind: Path(path).name for kind, path in planned.files().items()}
+    new |= dict.fromkeys(planned.references.missing, "none")
+    kinds = sorted(kind for kind in old.keys() | new.keys() if old.get(kind) != new.get(kind))
+    parts = (f"{kind} {old.get(kind, 'none')} -> {new.get(kind, 'none')}" for kind in kinds)
+    return ", ".join(parts)
+
+
+def watch(
+    pipeline: str,
+    folder: str,
+    *,
+    settle: float,
+    idle: float | None,
+    **options: Any,
+) -> int:
+    """Calibrate the exposures of a folder as they arrive whole, until interrupted or idle."""
+    if not Path(folder).expanduser().is_dir():
+        raise RequestError(f"there is no folder {folder}")
+    console = Console(stderr=True)
+    step, order, output = ordered(pipeline, [folder], **options)
+    target = writable_folder(Path(output or step.output_dir or "."))
+    arrivals = _Arrivals(Path(folder).expanduser().absolute(), input_pattern(step), settle)
+    status, last = 0, time.monotonic()
+    place = sites.decided(order.wish, 1000, 2**40)
+    with sites.entered(place) as site:
+        while idle is None or time.monotonic() - last < idle:
+            fresh = arrivals.whole()
+            if not fresh:
+                time.sleep(min(EVERY, settle))
+                continue
+            begun = begin(step, replace(order, inputs=tuple(map(str, fresh))), target)
+            status |= drive(begun, console, site=site).exit_status
+            last = time.monotonic()
+    return status
+
+
+class _Arrivals:
+    """The files of a folder that have come whole since they were last asked for.
+
+    A file is whole when it has not changed for a while and its size is what its header says; one
+    that stays damaged is given out all the same after ten times that, to be told as a failure.
+    """
+
+    def __init__(self, folder: Path, pattern: str, settle: float) -> None:
+        self.folder, self.pattern, self.settle = folder, pattern, settle
+        self._seen: dict[Path, tuple[tuple[int, int], float]] = {}
+        self._given: dict[Path, tuple[int, int]] = {}
+
+    def whole(self) -> list[Path]:
+        """Return them in natural order."""
+        now, found = time.monotonic(), []
+        for path in sorted(self.folder.glob(self.pattern), key=natural):
+            try:
+                status = path.stat()
+            except OSError:  # gone again
+                continue
+            stamp = status.st_size, status.st_mtime_ns
+            if self._given.get(path) == stamp:
+                continue
+            before, since = self._seen.get(path, (None, now))
+            if before != stamp:
+                self._seen[path] = stamp, now
+            elif now - since >= self.settle and (_opens(path) or now - since >= 10 * self.settle):
+                self._given[path] = stamp
+                found.append(path)
+        return found
+
+
+def _opens(path: Path) -> bool:
+    try:
+        with datamodels.open(path):
+            return True
+    except (ModelError, OSError):
+        return False

@@ -1,0 +1,138 @@
+"""`calbatch submit`, `resume`, `cancel`, `list`, `prune`, `report`: batches as wholes."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from calbatch.cluster import alive, control
+from calbatch.cluster.errors import RequestError
+from calbatch.cluster.folder import BatchFolder, find, forget, registered
+from calbatch.cluster.ledger import BatchRow, Ledger, LedgerError, View
+
+DAY = 86400.0
+
+
+def submit(pipeline: str, inputs: Sequence[str], **options: Any) -> int:
+    """Enter a batch, have a process of its own drive it, and print the batch's name."""
+    from calbatch.cluster.batch import ordered
+    from calbatch.cluster.service import begin
+
+    step, order, output = ordered(pipeline, inputs, **options)
+    begun = begin(step, order, output)
+    launch(begun.folder)
+    print(begun.folder.name)  # noqa: T201 - what a script reads
+    return 0
+
+
+def launch(folder: BatchFolder) -> None:
+    """Start a driver of a batch in the background."""
+    command = [sys.executable, "-P", "-m", "calbatch.cluster", "drive"]
+    alive.detached([*command, str(folder.output), folder.name], folder.log)
+
+
+def drive(output: str, name: str) -> int:
+    """Drive a batch to its end: what detached processes run."""
+    from calbatch.cluster.report import summary
+    from calbatch.cluster.service import drive as driven
+    from calbatch.cluster.service import taken_up
+
+    begun = taken_up(BatchFolder(Path(output), name))
+    console = Console(width=120)
+    result = driven(begun, console)
+    summary(result, console)
+    return result.exit_status
+
+
+def resume(batch: str | None, *, detach: bool, debug: bool) -> int:
+    """Do what is left of a batch: what waits, failed, or was quarantined."""
+    from calbatch.cluster.report import summary
+    from calbatch.cluster.service import drive as driven
+    from calbatch.cluster.service import taken_up
+
+    folder = find(batch)
+    begun = taken_up(folder, failed=True)
+    console = Console(stderr=True)
+    if not begun.inputs:
+        console.print(f"{folder.name}: nothing is left to do", markup=False, highlight=False)
+        return 0
+    if detach:
+        launch(folder)
+        print(folder.name)  # noqa: T201
+        return 0
+    result = driven(begun, console, debug=debug)
+    summary(result, Console())
+    return result.exit_status
+
+
+def cancel(batch: str | None, *, now: bool) -> int:
+    """Ask a batch's driver to end."""
+    folder = find(batch)
+    state, _ = _state(folder)
+    if state not in ("running", "planned"):
+        raise RequestError(f"{folder.name}: is not running ({state})")
+    control.ask(folder.control, control.Wish.NOW if now else control.Wish.DRAIN)
+    what = "gives up what is under way" if now else "finishes what is under way"
+    Console().print(f"{folder.name}: {what}, and begins nothing more", highlight=False)
+    return 0
+
+
+def _state(folder: BatchFolder) -> tuple[str, BatchRow]:
+    with View(folder.state) as view:
+        row = view.batch(folder.name)
+    return alive.state_of(folder, row), row
+
+
+def show() -> int:
+    """List a user's batches."""
+    table = Table("batch", "state", "pipeline", "exposures", "output")
+    for folder in registered():
+        try:
+            state, row = _state(folder)
+        except LedgerError:
+            continue
+        table.add_row(folder.name, state, row.pipeline, str(row.total), str(folder.output))
+    Console().print(table)
+    return 0
+
+
+def prune(batches: Sequence[str], *, older_than: float) -> int:
+    """Forget batches that have ended: their records and logs, never their products."""
+    console = Console(markup=False, highlight=False)
+    chosen = [find(b) for b in batches] or list(registered())
+    limit = time.time() - (0.0 if batches else older_than * DAY)
+    for folder in chosen:
+        try:
+            state, row = _state(folder)
+        except LedgerError:
+            forget(folder)  # its output is gone
+            continue
+        if state in ("running", "planned") or row.created > limit:
+            if batches:
+                raise RequestError(f"{folder.name}: {state}; `calbatch cancel` it first")
+            continue
+        with Ledger(folder.state) as ledger:
+            ledger.forget(row.id)
+        shutil.rmtree(folder.path, ignore_errors=True)
+        forget(folder)
+        console.print(f"{folder.name}: forgotten; its products stay in {folder.output}")
+    return 0
+
+
+def report(batch: str | None, *, timings: bool) -> int:
+    """Print what a batch came to."""
+    from calbatch.cluster.report import summary
+    from calbatch.cluster.result import Result
+
+    folder = find(batch)
+    state, row = _state(folder)
+    ended = time.time() if state == "running" else row.ended or row.created
+    summary(Result(folder, ended - (row.started or row.created)), Console(), timings=timings)
+    return alive.EXIT[state]
