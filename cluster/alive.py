@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -70,5 +71,5 @@ def detached(command: list[str], log: Path) -> int:
         )  # fmt: skip
     finally:
         os.close(descriptor)
-    process.returncode = 0  # it is not waited for
+    threading.Thread(target=process.wait, daemon=True).start()  # where this one lives longer
     return process.pid

@@ -12,7 +12,7 @@ import json
 import platform
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -171,7 +171,9 @@ class Sums:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def identity(source: tuple[str, int, int, str], settings: str, sums: Mapping[str, str]) -> str:
+def identity(
+    source: tuple[str, int, int, str], settings: str, references: Mapping[str, Sequence[str]]
+) -> str:
     """Return the identity of an exposure.
 
     Parameters
@@ -180,7 +182,7 @@ def identity(source: tuple[str, int, int, str], settings: str, sums: Mapping[str
         The input's path, size, time of last change and header digest.
     settings : str
         By `settings_digest`.
-    sums : mapping
-        Reference type to checksum.
+    references : mapping
+        Type to name, which products tell, and checksum.
     """
-    return digest([list(source), settings, dict(sums)])
+    return digest([list(source), settings, dict(references)])

@@ -119,8 +119,10 @@ class Planned:
         """Return what makes it the same work as another; waits for references' checksums."""
         if self.source is None:
             return ""
-        taken = sums.of(self.files())
-        return identity(self.source, self.settings.digest, taken)
+        files = self.files()
+        taken = sums.of(files)
+        named = {kind: [Path(path).name, taken[kind]] for kind, path in files.items()}
+        return identity(self.source, self.settings.digest, named)
 
     def files(self) -> dict[str, str]:
         """Return its reference files by type."""

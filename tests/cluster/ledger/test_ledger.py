@@ -1,0 +1,195 @@
+"""The ledger: one writer, many readers, nothing lost."""
+
+import json
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calbatch.cluster.ledger import Ledger, LedgerError, ProductRow, View
+from calbatch.cluster.ledger.schema import MIGRATIONS
+from calbatch.cluster.ledger.store import NAME
+
+PATHS = [f"/data/{i}_uncal.fits" for i in range(5)]
+
+
+def begun(ledger, name="a", paths=PATHS):
+    return ledger.begin(name, "jump", paths, request={"x": 1}, parameters={}, software={"y": "2"})
+
+
+def test_what_is_written_is_read(tmp_path):
+    with Ledger(tmp_path / "state") as ledger:
+        batch = begun(ledger)
+        ledger.drive(batch, "local", None)
+        ledger.body("d1", {"": {"skip": ["False", "the step's default"]}})
+        ledger.update(batch, 1, state="done", identity="i1", parameters="d1", peak=5)
+        ledger.attempt(batch, 1, number=1, result="done", worker="vm:1")
+        ledger.products(batch, 1, [ProductRow("/out/1_rate.fits", 10, 20, "abc")])
+        ledger.event(batch, "retry", "again", 1)
+        ledger.end(batch, "done")
+    with View(tmp_path / "state") as view:
+        row = view.batch("a")
+        assert (row.state, row.request, row.software, row.total) == (
+            "done",
+            {"x": 1},
+            {"y": "2"},
+            5,
+        )
+        assert view.counts(row.id) == {"waiting": 4, "done": 1}
+        (exposure,) = view.exposures(row.id, "done")
+        assert (exposure.path, exposure.identity, exposure.peak) == (PATHS[1], "i1", 5)
+        assert view.parameters(exposure.id) == {"": {"skip": ["False", "the step's default"]}}
+        assert [a.worker for a in view.attempts(exposure.id)] == ["vm:1"]
+        assert view.products(exposure.id) == [ProductRow("/out/1_rate.fits", 10, 20, "abc")]
+        assert [(e.kind, e.number, e.text) for e in view.events(row.id)] == [("retry", 1, "again")]
+        assert view.made_before("i1") == view.products(exposure.id)
+        assert view.made_before("other") == []
+
+
+def test_it_is_its_users_alone(tmp_path):
+    with Ledger(tmp_path / "state"):
+        assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
+        for path in (tmp_path / "state").iterdir():
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+
+
+def test_a_second_writer_is_refused_and_told_of_the_first(tmp_path):
+    with Ledger(tmp_path), pytest.raises(LedgerError, match=f"by process {os.getpid()} on"):
+        Ledger(tmp_path)
+    Ledger(tmp_path).close()
+
+
+def test_a_header_is_known_while_the_file_is_the_same(tmp_path):
+    with Ledger(tmp_path) as ledger:
+        ledger.header("/a", 1, 2, "digest", {"meta.x": 3.5, "meta.y": "é"})
+        ledger.reference("/r", 4, 5, "sha")
+        ledger.commit()
+        assert ledger.known_header("/a", 1, 2) == ("digest", {"meta.x": 3.5, "meta.y": "é"})
+        assert ledger.known_header("/a", 1, 3) is None
+        assert ledger.known_header("/a", 2, 2) is None
+        assert ledger.known_reference("/r", 4, 5) == "sha"
+        assert ledger.known_reference("/r", 4, 6) is None
+
+
+def test_a_ledger_of_a_later_version_is_left_alone(tmp_path):
+    Ledger(tmp_path).close()
+    with sqlite3.connect(tmp_path / NAME) as connection:
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    with pytest.raises(LedgerError, match="made by a later calbatch"):
+        Ledger(tmp_path)
+    with pytest.raises(LedgerError, match="of version"):
+        View(tmp_path)
+
+
+def test_what_is_no_ledger(tmp_path):
+    (tmp_path / NAME).write_text("not a database, but long enough to be looked at as one" * 30)
+    with pytest.raises(LedgerError, match="is no ledger"):
+        Ledger(tmp_path)
+    with pytest.raises(LedgerError):
+        View(tmp_path)
+    with pytest.raises(LedgerError, match="there is no ledger"):
+        View(tmp_path / "elsewhere")
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from calbatch.cluster.ledger import Ledger
+ledger = Ledger(Path(sys.argv[1]))
+batch = ledger.begin("a", "jump", [str(i) for i in range(20000)], request={}, parameters={},
+                     software={})
+ledger.drive(batch, "local", None)
+print("begun", flush=True)
+for number in range(20000):
+    ledger.update(batch, number, state="done", identity=str(number))
+    ledger.tick()
+    time.sleep(0.0005)
+"""
+
+
+@pytest.fixture
+def writer(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(WRITER), tmp_path], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "begun\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_it_can_be_read_while_it_is_written(tmp_path, writer):
+    waits, counts = [], []
+    for _ in range(20):
+        start = time.perf_counter()
+        with View(tmp_path) as view:
+            counts.append(view.counts(view.batch("a").id).get("done", 0))
+        waits.append(time.perf_counter() - start)
+        time.sleep(0.05)
+    assert counts == sorted(counts)
+    assert counts[-1] > counts[0]
+    assert sorted(waits)[len(waits) // 2] < 1.0
+    assert writer.poll() is None
+
+
+def test_a_killed_writer_leaves_a_ledger_that_is_whole(tmp_path, writer):
+    time.sleep(1.0)
+    os.kill(writer.pid, signal.SIGKILL)
+    writer.wait()
+    with View(tmp_path) as view:  # rolls back what was under way
+        counts = view.counts(view.batch("a").id)
+    assert sum(counts.values()) == 20000
+    assert counts["done"] > 100
+    with Ledger(tmp_path) as ledger:  # its lock died with it
+        assert len(list(ledger.unfinished(ledger.batch("a").id))) == counts["waiting"]
+
+
+def test_a_full_disk_loses_nothing(tmp_path):
+    """The file may not grow for a while, as on a full disk."""
+    import resource
+
+    with Ledger(tmp_path) as ledger:
+        batch = begun(ledger)
+        size = (tmp_path / NAME).stat().st_size
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            for number in range(5):
+                ledger.update(batch, number, state="done", warnings=json.dumps(["x" * 9000]))
+            assert not ledger.commit()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            signal.signal(signal.SIGXFSZ, handler)
+        assert ledger.commit()
+    with View(tmp_path) as view:
+        assert view.counts(batch) == {"done": 5}
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 4), st.sampled_from(["running", "done", "failed", "retrying"])),
+        max_size=30,
+    )
+)
+def test_states_are_the_last_ones_whatever_the_order(tmp_path_factory, changes):
+    with Ledger(tmp_path_factory.mktemp("ledger")) as ledger:
+        batch = begun(ledger)
+        wanted = dict.fromkeys(range(5), "waiting")
+        for number, state in changes:
+            ledger.update(batch, number, state=state)
+            wanted[number] = state
+        ledger.commit()
+        open_ = {n for n, s in wanted.items() if s in ("waiting", "running", "retrying")}
+        assert {n for n, _ in ledger.unfinished(batch)} == open_
+        ledger.end(batch, "interrupted")
+        left = {n for n, s in wanted.items() if s not in ("done", "failed")}
+        assert {n for n, _ in ledger.unfinished(batch)} == left

@@ -1,0 +1,222 @@
+"""The same command again does only what is not done."""
+
+import json
+import os
+import shutil
+
+import pytest
+from astropy.io import fits
+from support.batches import DATE, calbatch, changed, products_in, quiet, small_set, sums
+
+from calbatch import cluster
+from calbatch.calibrate.step import Step
+from calbatch.cluster.ledger import View
+from calbatch.cluster.result import Result
+from calbatch.models.datamodels import RampModel
+
+
+@pytest.fixture
+def exposures(simulated, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for path in simulated.exposures:
+        shutil.copy2(path, folder)
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture
+def run(exposures, tmp_path):
+    def again(pipeline="superbias", **options) -> Result:
+        options = {"scheduler": "sync", "console": quiet(), "date": DATE, "fsync": False, **options}
+        return cluster.run(pipeline, exposures, tmp_path / "out", **options)
+
+    return again
+
+
+def test_nothing_is_done_twice(run, tmp_path):
+    first = run()
+    assert first.counts == {"done": 3}
+    times = {p: p.stat().st_mtime_ns for p in products_in(tmp_path / "out")}
+    second = run()
+    assert second.exit_status == 0
+    assert second.counts == {"kept": 3}
+    assert second.products == first.products
+    assert {p: p.stat().st_mtime_ns for p in products_in(tmp_path / "out")} == times
+    assert run(force=True).counts == {"done": 3}
+
+
+@pytest.mark.parametrize(
+    ("how", "kept"),
+    [
+        ("nothing", 3),
+        ("parameter", 0),
+        ("date", 0),
+        ("input touched", 2),
+        ("input replaced", 2),
+        ("product removed", 2),
+        ("product changed", 2),
+        ("reference replaced", 0),
+    ],
+)
+def test_what_changed_is_done_again(run, exposures, simulated, tmp_path, monkeypatch, how, kept):
+    cache = tmp_path / "crds"
+    shutil.copytree(simulated.crds, cache, copy_function=shutil.copy2)
+    monkeypatch.setenv("CRDS_PATH", str(cache))
+    first, options = run(), {}
+    if how == "parameter":
+        options["parameters"] = {"override_superbias": next(cache.rglob("*superbias*.fits"))}
+    elif how == "date":
+        options["date"] = "2025-01-01T00:00:00"
+    elif how == "input touched":
+        os.utime(exposures[1], ns=(1, 1))
+    elif how == "input replaced":
+        exposures[1].unlink()
+        changed(simulated.exposures[1], exposures[1], TARGPROP="other")
+    elif how == "product removed":
+        first.products[0].unlink()
+    elif how == "product changed":
+        fits.setval(first.products[0], "TARGPROP", value="other")
+    elif how == "reference replaced":
+        path = next(cache.rglob("*superbias*.fits"))
+        fits.setval(path, "AUTHOR", value="somebody else")
+    second = run(**options)
+    assert second.exit_status == 0
+    assert second.counts["kept"] == kept
+    assert second.counts["done"] == 3 - kept
+
+
+def test_a_changed_byte_is_found_with_verify(run, exposures):
+    product = run().products[1]
+    status = product.stat()
+    with product.open("r+b") as file:
+        file.seek(-3000, os.SEEK_END)
+        file.write(b"\x01")
+    os.utime(product, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert run().counts == {"kept": 3}
+    assert run(verify=True).counts == {"kept": 2, "done": 1}
+
+
+def test_headers_that_are_known_are_not_read_again(run, exposures, monkeypatch):
+    run()
+    monkeypatch.setattr("calbatch.models.datamodels.open", lambda *_: 1 / 0)
+    assert run().counts == {"kept": 3}
+
+
+class Mine(Step):
+    """A step whose code changes."""
+
+    def process(self, exposure):
+        return RampModel(exposure)
+
+
+def test_other_code_is_other_work(run):
+    assert run(Mine).counts == {"done": 3}
+    assert run(Mine).counts == {"kept": 3}
+    other = type("Mine", (Step,), {"process": Mine.process, "__module__": "__main__"})
+    assert run(other).counts == {"done": 3}
+
+
+def test_the_ledger_tells_all(run, exposures, tmp_path):
+    result = run()
+    with View(tmp_path / "out" / ".calbatch") as view:
+        batch = view.batch(result.name)
+        assert batch.software["calbatch"]
+        assert batch.context == "jwst_0001.pmap"
+        for exposure in view.exposures(batch.id):
+            assert exposure.seconds > 0
+            assert exposure.peak > 30e6
+            (attempt,) = view.attempts(exposure.id)
+            assert attempt.worker.endswith(f":{os.getpid()}")
+            path, sha1 = view.references(exposure.id)["superbias"]
+            assert path.endswith(".fits")
+            assert len(sha1) == 40
+            assert view.parameters(exposure.id)[""]["skip"] == ["False", "the step's default"]
+
+
+def test_a_manifest_and_a_configuration_repeat_it(run, exposures, tmp_path):
+    result = run(parameters={"suffix": "mine"})
+    manifest = json.loads(result.folder.manifest.read_text())
+    assert manifest["state"] == "done"
+    entries = manifest["exposures"]
+    assert [e["input"] for e in entries] == [str(p) for p in exposures]
+    assert [e["state"] for e in entries] == ["done"] * 3
+    assert entries[0]["products"][0]["path"] == str(result.products[0])
+    said = calbatch(
+        "run",
+        result.folder.config,
+        *exposures,
+        "-o",
+        tmp_path / "b",
+        "--date",
+        DATE,
+        "--scheduler",
+        "sync",
+    )
+    assert said.status == 0, said.err
+    assert sums(tmp_path / "b") == sums(tmp_path / "out")
+
+
+def test_plan_tells_what_would_stay(run, exposures, tmp_path):
+    run()
+    os.utime(exposures[0], ns=(1, 1))
+    said = calbatch("plan", "superbias", *exposures, "-o", tmp_path / "out", "--date", DATE)
+    assert said.status == 0
+    assert "2 done before and intact" in said.out
+    assert "3 exposures" in said.out
+
+
+@pytest.mark.usefixtures("simulated")
+def test_only_what_another_context_changes_is_recalibrated(run, exposures, tmp_path, monkeypatch):
+    made = small_set()
+    cache = tmp_path / "crds"
+    shutil.copytree(made.crds, cache)
+    monkeypatch.setenv("CRDS_PATH", str(cache))
+    fits.setval(exposures[1], "READPATT", value="BRIGHT1")
+    first = run()
+    _new_context(cache)
+    dry = calbatch("recalibrate", first.name, "--context", "jwst_0002.pmap", "--dry-run")
+    assert dry.status == 0, dry.err
+    assert "0 of 3 exposures" in dry.err
+    _new_context(cache, "superbias")
+    said = calbatch("recalibrate", first.name, "--context", "jwst_0003.pmap")
+    assert said.status == 0, said.err
+    assert "3 of 3 exposures have other references" in said.err
+    assert "jwst_nircam_superbias_0001.fits ->" in said.err
+    assert {fits.getval(p, "CRDS_CTX") for p in first.products} == {"jwst_0003.pmap"}
+
+
+def _new_context(cache, changed_type=None):
+    """Add a context to a cache: the same rules, or with a copy of one type's reference."""
+    mappings = cache / "mappings" / "jwst"
+    old = sorted(mappings.glob("*.pmap"))[-1]
+    number = int(old.stem[-4:]) + 1
+    text = old.read_text().replace(old.name, f"jwst_{number:04}.pmap")
+    if changed_type:
+        imap = next(p for p in mappings.glob("*nircam*.imap"))
+        rmap = next(p for p in mappings.glob(f"*nircam_{changed_type}*.rmap"))
+        reference = next(cache.rglob(f"jwst_nircam_{changed_type}_0001.fits"))
+        shutil.copy(reference, reference.with_name(f"jwst_nircam_{changed_type}_0009.fits"))
+        new_rmap = rmap.with_name(rmap.name.replace("0001", "0009"))
+        _write(
+            new_rmap,
+            rmap.read_text()
+            .replace(reference.name, f"jwst_nircam_{changed_type}_0009.fits")
+            .replace(rmap.name, new_rmap.name),
+        )
+        new_imap = imap.with_name(imap.name.replace("0001", "0009"))
+        _write(
+            new_imap,
+            imap.read_text().replace(rmap.name, new_rmap.name).replace(imap.name, new_imap.name),
+        )
+        text = text.replace(imap.name, new_imap.name)
+    _write(mappings / f"jwst_{number:04}.pmap", text)
+
+
+def _write(path, text):
+    """Write rules with the sum that they are to state."""
+    import hashlib
+    import re
+
+    text = re.sub(r"^\s*'sha1sum' : '\w+',\n", "@\n", text, flags=re.MULTILINE)
+    sha1 = hashlib.sha1(text.replace("@\n", "").encode()).hexdigest()
+    path.write_text(text.replace("@\n", f"    'sha1sum' : '{sha1}',\n"))

@@ -1,0 +1,192 @@
+"""Batches in the background: submitted, followed, cancelled, killed, resumed."""
+
+import json
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from support.batches import DATE, calbatch, products_in, small_set, sums
+
+from calbatch.cluster.folder import BatchFolder
+from calbatch.cluster.ledger import View
+
+SLOW = """
+import os, time
+from pathlib import Path
+from calbatch.calibrate.step import Step
+from calbatch.models.datamodels import RampModel
+
+def wait(data, *, path):
+    gate = Path(os.environ["GATE"])
+    while not gate.exists():
+        time.sleep(0.02)
+    return data
+
+class Slow(Step):
+    def process(self, exposure):
+        return RampModel(exposure).map_tiles(wait, ["data"], path=str(exposure.path))
+"""
+
+
+@pytest.fixture
+def service(tmp_path, monkeypatch):
+    """Return a function that submits a batch, which waits until its gate is there."""
+    (tmp_path / "slow.py").write_text(SLOW)
+    made = small_set()
+    settings = {**made.environment(), "PYTHONPATH": str(tmp_path), "GATE": str(tmp_path / "gate")}
+    settings["CALBATCH_STATE_DIR"] = str(tmp_path / "state")
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.syspath_prepend(tmp_path)
+    pids = []
+
+    def submit(pipeline="slow:Slow", *options):
+        how = ("--scheduler", "sync", "--date", DATE, "--no-fsync", *options)
+        said = calbatch("submit", pipeline, made.folder / "exposures", "-o", tmp_path / "out", *how)
+        assert said.status == 0, said.err
+        folder = BatchFolder(tmp_path / "out", said.out.strip())
+        until(folder.pid.exists)
+        pids.append(json.loads(folder.pid.read_text())["pid"])
+        return folder
+
+    yield submit
+    for pid in pids:
+        with_children(pid)
+
+
+def with_children(pid):
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    for one in family:
+        one.kill()
+
+
+def until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def state(folder):
+    said = calbatch("status", folder.name, "--json")
+    return json.loads(said.out)["state"], said.status
+
+
+def driver(folder):
+    return json.loads(folder.pid.read_text())["pid"]
+
+
+def test_a_batch_is_followed_from_elsewhere_to_its_end(service, tmp_path):
+    folder = service()
+    until(lambda: state(folder) == ("running", 3))
+    assert calbatch("status", folder.output).out.startswith(f"{folder.name} running: 0/3 done")
+    assert folder.name in calbatch("list").out
+    (tmp_path / "gate").touch()
+    said = calbatch("status", folder.name, "--watch")
+    assert said.status == 0
+    assert f"{folder.name} done: 3/3 done" in said.out
+    assert len(products_in(folder.output)) == 3
+    assert "in this process" in calbatch("logs", folder.name).out
+    assert re.search(r"_00002_.*: done\n", calbatch("logs", folder.name, "_00002_").out)
+    assert calbatch("report", folder.name).status == 0
+    until(lambda: not psutil.pid_exists(driver(folder)))
+
+
+def test_a_batch_that_fails_says_so(service, tmp_path):
+    folder = service("jump", "--context", "jwst_0001.pmap")
+    until(lambda: state(folder)[1] != 3)
+    assert state(folder) == ("failed", 1)
+    said = calbatch("logs", folder.name, "0")
+    assert "failed" in said.out
+    assert "Traceback" in said.out
+
+
+@pytest.mark.parametrize("now", [False, True])
+def test_it_is_cancelled_and_resumed(service, tmp_path, now):
+    folder = service("slow:Slow", "--scheduler", "local", "--workers", "1")
+    until(lambda: list(folder.output.glob(".*.part")))
+    assert calbatch("cancel", folder.name, *["--now"] * now).status == 0
+    if not now:
+        (tmp_path / "gate").touch()
+    until(lambda: state(folder)[1] != 3)
+    assert state(folder) == ("cancelled", 130)
+    done = len([p for p in products_in(folder.output) if p.suffix == ".fits"])
+    assert done == len(products_in(folder.output))
+    assert (done == 0) == now
+    assert done < 3
+    said = calbatch("cancel", folder.name)
+    assert said.status == 2
+    assert "is not running (cancelled)" in said.err
+    (tmp_path / "gate").touch()
+    assert calbatch("resume", folder.name).status == 0
+    assert state(folder) == ("done", 0)
+    assert len(products_in(folder.output)) == 3
+
+
+def test_a_killed_driver_is_noticed_and_its_batch_resumed(service, tmp_path):
+    folder = service()
+    until(lambda: list(folder.output.glob(".*.part")))
+    with_children(driver(folder))
+    until(lambda: state(folder) == ("interrupted", 130))
+    (tmp_path / "gate").touch()
+    assert calbatch("resume", folder.name, "--detach").out.strip() == folder.name
+    until(lambda: state(folder) == ("done", 0))
+    exposures = small_set().folder / "exposures"
+    how = ("--scheduler", "sync", "--date", DATE)
+    assert calbatch("run", "slow:Slow", exposures, "-o", tmp_path / "b", *how).status == 0
+    assert sums(folder.output) == sums(tmp_path / "b")
+    with View(folder.state) as view:
+        row = view.batch(folder.name)
+        assert view.counts(row.id) == {"done": 3}
+        assert row.reason == ""
+
+
+def test_it_is_asked_to_stop_by_a_signal(service):
+    folder = service()
+    until(lambda: list(folder.output.glob(".*.part")))
+    os.kill(driver(folder), signal.SIGTERM)
+    until(lambda: state(folder) == ("interrupted", 130))
+    assert products_in(folder.output) == []
+
+
+def test_what_is_forgotten_leaves_products(service, tmp_path):
+    (tmp_path / "gate").touch()
+    folder = service()
+    until(lambda: state(folder) == ("done", 0))
+    until(lambda: not psutil.pid_exists(driver(folder)))
+    assert calbatch("prune").status == 0  # it is not old
+    assert folder.path.is_dir()
+    assert calbatch("prune", folder.name).status == 0
+    assert not folder.path.exists()
+    assert len(products_in(folder.output)) == 3
+    said = calbatch("status", folder.name)
+    assert said.status == 2
+    assert "neither a batch of yours" in said.err
+
+
+def test_a_second_driver_is_refused(service, tmp_path):
+    folder = service()
+    until(lambda: state(folder) == ("running", 3))
+    said = calbatch("run", "slow:Slow", small_set().exposures[0], "-o", folder.output)
+    assert said.status == 2
+    assert f"a batch is being written there, by process {driver(folder)} on" in said.err
+
+
+def test_names_from_files_are_not_obeyed_by_a_terminal(service, tmp_path):
+    made = small_set()
+    odd = tmp_path / "in" / "\x1b[31mred\n_uncal.fits"
+    odd.parent.mkdir()
+    odd.write_bytes(Path(made.exposures[0]).read_bytes())
+    (tmp_path / "gate").touch()
+    calbatch("run", "slow:Slow", odd.parent, "-o", tmp_path / "out", "--scheduler", "sync")
+    said = calbatch("logs", tmp_path / "out", "0")
+    assert "\\x1b[31mred\\n_uncal.fits" in said.out
+    assert "\x1b" not in said.out
