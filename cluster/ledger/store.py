@@ -36,6 +36,9 @@ BEAT_EVERY = 5.0
 PATIENCE = 30.0
 """Seconds to wait for readers."""
 
+HELD = 1.0
+"""Seconds to wait for a writer that is just ending: a killed one's threads end one by one."""
+
 _Change = tuple[str, tuple[Any, ...]]
 
 
@@ -70,7 +73,7 @@ class Ledger(Known):
 
     def _take_lock(self) -> None:
         try:
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=HELD, poll_interval=0.05)
         except Timeout:
             raise LedgerError(
                 f"{self.path.parent}: a batch is being written there, by {self._writer()}; "

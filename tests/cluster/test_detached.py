@@ -137,7 +137,8 @@ def test_a_killed_driver_is_noticed_and_its_batch_resumed(service, tmp_path):
     with_children(driver(folder))
     until(lambda: state(folder) == ("interrupted", 130))
     (tmp_path / "gate").touch()
-    assert calbatch("resume", folder.name, "--detach").out.strip() == folder.name
+    said = calbatch("resume", folder.name, "--detach")
+    assert said.out.strip() == folder.name, said.err
     until(lambda: state(folder) == ("done", 0))
     exposures = small_set().folder / "exposures"
     how = ("--scheduler", "sync", "--date", DATE)
