@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -21,10 +22,12 @@ EXIT = {"done": 0, "failed": 1, "planned": 3, "running": 3, "interrupted": 130, 
 """Exit status of `calbatch status` by state."""
 
 
-def sign(folder: BatchFolder) -> None:
-    """Write which process drives a batch."""
-    process = psutil.Process()
-    who = {"host": socket.gethostname(), "pid": process.pid, "created": process.create_time()}
+def sign(folder: BatchFolder, pid: int | None = None) -> None:
+    """Write which process drives a batch: this one, or one that has just been started."""
+    created = 0.0
+    with suppress(psutil.NoSuchProcess):  # ended already: its log says why
+        created = psutil.Process(pid).create_time()
+    who = {"host": socket.gethostname(), "pid": pid or os.getpid(), "created": created}
     folder.pid.touch(0o600)
     folder.pid.write_text(json.dumps(who), encoding="ascii")
 

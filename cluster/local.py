@@ -12,6 +12,7 @@ from multiprocessing import active_children, forkserver, resource_tracker
 from typing import Any
 from urllib.parse import urlsplit
 
+from calbatch.cluster.errors import SiteLostError
 from calbatch.cluster.oncluster import OnCluster
 
 log = logging.getLogger(__name__)
@@ -107,14 +108,17 @@ def local_cluster(workers: int, grain: str) -> Iterator[OnCluster]:
         stack.enter_context(dask.config.set({**SETTINGS, **_routes(), **_processes()}))
         stack.enter_context(_script_not_rerun())
         with _interrupts_held():
-            cluster = LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                memory_limit=MEMORY_LIMIT // workers,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",
-                silence_logs=50,
-            )
+            try:
+                cluster = LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    memory_limit=MEMORY_LIMIT // workers,
+                    host="127.0.0.1",
+                    dashboard_address="127.0.0.1:0",
+                    silence_logs=50,
+                )
+            except (OSError, RuntimeError, ValueError) as error:  # a worker died as it started
+                raise SiteLostError(f"the cluster did not start: {error}") from error
             stack.callback(_close, cluster, others)
             client = stack.enter_context(Client(cluster, set_as_default=False))
         name = f"{workers} local worker{'s' * (workers > 1)}"

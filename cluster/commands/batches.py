@@ -35,7 +35,9 @@ def submit(pipeline: str, inputs: Sequence[str], **options: Any) -> int:
 def launch(folder: BatchFolder) -> None:
     """Start a driver of a batch in the background."""
     command = [sys.executable, "-P", "-m", "calbatch.cluster", "drive"]
-    alive.detached([*command, str(folder.output), folder.name], folder.log)
+    folder.pid.unlink(missing_ok=True)  # of an earlier driver
+    pid = alive.detached([*command, str(folder.output), folder.name], folder.log)
+    alive.sign(folder, pid)
 
 
 def drive(output: str, name: str) -> int:
