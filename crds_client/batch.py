@@ -11,11 +11,12 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-from calbatch.crds_client.conditioning import condition_value
+from calbatch.crds_client.conditioning import condition_values
 from calbatch.crds_client.dates import standard_date
 from calbatch.crds_client.keywords import UNDEFINED, all_synonyms, raw_values
-from calbatch.crds_client.rules import ReferenceRules, Resolution
+from calbatch.crds_client.rules import InstrumentRules, ReferenceRules, Resolution
 from calbatch.crds_client.selectors import Header, Selector, UseAfter
+from calbatch.crds_client.tables import InstrumentTables
 
 Exposure = TypeVar("Exposure", bound=Hashable)
 References = dict[str, Resolution]
@@ -61,38 +62,58 @@ class Configurations:
         self._dated = _date_parameters(rules)
         self._dates = [rules.parameters.index(name) for name in self._dated]
         self._boundaries = _boundaries(rules) if self._dated else []
+        self._tables = (
+            InstrumentTables(rules, self._dated)
+            if self._dated and isinstance(rules, InstrumentRules)
+            else None
+        )
         self._resolved: dict[tuple[Hashable, ...], References] = {}
 
     def values(self, header: Mapping[str, Any]) -> tuple[str, ...]:
         """Give the conditioned values of `InstrumentRules.parameters`."""
-        return tuple(map(condition_value, raw_values(header, self._names)))
+        return condition_values(raw_values(header, self._names))
 
     def key(self, values: tuple[str, ...]) -> tuple[Hashable, ...]:
         """Give what equal configurations have in common, from `values`."""
+        return self._key(values, self._date(values))
+
+    def resolve(self, values: tuple[str, ...], types: tuple[str, ...] | None) -> References:
+        """Choose for the values of a header; equal configurations once."""
+        date = self._date(values)
+        key = (self._key(values, date), types)
+        found = self._resolved.get(key)
+        if found is None:
+            if len(self._resolved) >= _MEMORY:
+                self._resolved.clear()
+            found = self._resolved[key] = self._choose(values, date, types)
+        return dict(found)
+
+    def _date(self, values: tuple[str, ...]) -> str:
+        """Give the date in its standard form; nothing if it is not to be had, or no matter."""
         if not self._dates:
-            return values
+            return ""
         texts = [values[index].strip() for index in self._dates]
+        if UNDEFINED in texts:
+            return ""
         try:
-            if UNDEFINED in texts:
-                return values
-            date = standard_date(" ".join(texts).strip())
+            return standard_date(" ".join(texts).strip())
         except ValueError:
-            return values  # malformed: the reason names the value
+            return ""  # malformed: the reason will name the value
+
+    def _key(self, values: tuple[str, ...], date: str) -> tuple[Hashable, ...]:
+        if not date:
+            return values
         kept = list(values)
         for index in self._dates:
             kept[index] = ""
         return (*kept, bisect.bisect_right(self._boundaries, date))
 
-    def resolve(self, values: tuple[str, ...], types: tuple[str, ...] | None) -> References:
-        """Choose for the values of a header; equal configurations once."""
-        key = (self.key(values), types)
-        found = self._resolved.get(key)
-        if found is None:
-            if len(self._resolved) >= _MEMORY:
-                self._resolved.clear()
-            header = dict(zip(self.rules.parameters, values, strict=True))
-            found = self._resolved[key] = self.rules.resolve(header, types)
-        return dict(found)
+    def _choose(
+        self, values: tuple[str, ...], date: str, types: tuple[str, ...] | None
+    ) -> References:
+        if date and self._tables:
+            return self._tables.resolve(values, date, types)
+        return self.rules.resolve(dict(zip(self.rules.parameters, values, strict=True)), types)
 
 
 def _selectors(rules: Rules) -> Iterator[Selector]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterable
 from typing import Any
 
 _NUMBER = re.compile(r"[-+]?[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+\.")
@@ -33,6 +34,11 @@ def condition_value(value: Any) -> str:
     ('F200W', '1.0', 'T', '*')
     """
     return _condition_text(str(value))
+
+
+def condition_values(values: Iterable[Any]) -> tuple[str, ...]:
+    """Normalise many values, as `condition_value` does."""
+    return tuple(map(_condition_text, map(str, values)))
 
 
 def is_special(text: str) -> bool:

@@ -40,6 +40,10 @@ def parse_date(text: str) -> datetime.datetime:
     return _alphabetical(text) if _WORD.search(text) else _numerical(text)
 
 
+# What JWST and Roman write, which needs no more words about it; the rest is tried in turn.
+_USUAL = re.compile(r"(\d{4})-(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d(?:\.\d*)?)")
+
+
 @functools.lru_cache(maxsize=65536)
 def standard_date(text: str) -> str:
     """Give a date in the form in which UseAfter compares it.
@@ -47,6 +51,12 @@ def standard_date(text: str) -> str:
     >>> standard_date("2016-01-23 22:08:13.482")
     '2016-01-23 22:08:13.482000'
     """
+    if usual := _USUAL.fullmatch(text):
+        year, month, day, hour, minute, seconds = usual.groups()
+        whole, fraction = _seconds(seconds)
+        date = (int(year), int(month), int(day))
+        moment = datetime.datetime(*date, int(hour), int(minute), whole, fraction)  # noqa: DTZ001
+        return moment.isoformat(" ")
     return parse_date(text).isoformat(" ")
 
 
@@ -59,13 +69,19 @@ def _clock(text: str) -> _Clock:
     if not 2 <= len(fields) <= 4:
         raise ValueError(f"time {text!r} is not hh:mm or hh:mm:ss")
     hour, minute = int(fields[0]), int(fields[1])
-    seconds = float(fields[2]) if len(fields) > 2 else 0.0
+    whole, fraction = _seconds(fields[2]) if len(fields) > 2 else (0, 0)
     if half == "PM" and hour < 12:
         hour += 12
     elif half == "AM" and hour == 12:
         hour = 0
+    return hour, minute, whole, fraction
+
+
+def _seconds(text: str) -> tuple[int, int]:
+    """Give seconds and microseconds, cut as crds cuts them."""
+    seconds = float(text)
     whole = int(seconds)
-    return hour, minute, whole, int((seconds - whole) * 10**6)
+    return whole, int((seconds - whole) * 10**6)
 
 
 def _numerical(text: str) -> datetime.datetime:

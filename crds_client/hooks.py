@@ -40,6 +40,10 @@ def hook_needed(observatory: str, instrument: str, filekind: str, header: Mappin
     return ""
 
 
+EXEMPT_PARAMETERS = ("DETECTOR", "CCDGAIN")
+"""What `dataset_exempt` asks for."""
+
+
 def dataset_exempt(observatory: str, header: Mapping[str, str]) -> bool:
     """Tell whether HST needs no references for a dataset: odd gains of ACS/WFC."""
     if observatory != "hst" or header.get("DETECTOR") != "WFC":

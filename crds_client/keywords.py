@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from calbatch.crds_client.conditioning import condition_value
+from calbatch.crds_client.conditioning import condition_values
 from calbatch.crds_client.errors import HeaderError
 
 UNDEFINED = "UNDEFINED"
@@ -114,7 +114,7 @@ def condition_header(
     """Give all parameters' conditioned values; those that the header lacks are ``UNDEFINED``."""
     parameters = tuple(parameters)
     values = raw_values(header, all_synonyms(parameters, observatory))
-    return dict(zip(parameters, map(condition_value, values), strict=True))
+    return dict(zip(parameters, condition_values(values), strict=True))
 
 
 def instrument_of(header: Mapping[str, Any], instrument_key: str) -> str:

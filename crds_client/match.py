@@ -18,7 +18,8 @@ from calbatch.crds_client.conditioning import alternatives, condition_value, is_
 from calbatch.crds_client.patterns import HIT, MISS, Pattern, compile_pattern
 from calbatch.crds_client.selectors import Header, Rejected, Selector, Unmatched, follow
 
-_Groups = tuple[int, ...]
+Groups = tuple[int, ...]
+"""Rules that fit, as bits, by weight, the heaviest first."""
 
 _MEMORY = 20_000
 """Values remembered before starting anew: bounds memory over endless distinct headers."""
@@ -53,7 +54,7 @@ class _Column:
         self._patterns: list[tuple[Pattern, int]] = [
             (compile_pattern(key), mask) for key, mask in rows.items()
         ]
-        self._remembered: dict[str, tuple[int, int]] = {}
+        self.remembered: dict[str | None, tuple[int, int]] = {}
 
     def find(self, value: str | None) -> tuple[int, int]:
         """Give the rules that a value leaves, and those of them that it makes heavier."""
@@ -61,12 +62,12 @@ class _Column:
             if "N/A" not in self.known:
                 raise Rejected(f"{self.name} is missing")
             value = "UNDEFINED"
-        found = self._remembered.get(value)
+        found = self.remembered.get(value)
         if found is None:
             self._check(value)
-            if len(self._remembered) >= _MEMORY:
-                self._remembered.clear()
-            found = self._remembered[value] = self._match(value)
+            if len(self.remembered) >= _MEMORY:
+                self.remembered.clear()
+            found = self.remembered[value] = self._match(value)
         return found
 
     def _match(self, value: str) -> tuple[int, int]:
@@ -151,7 +152,7 @@ class Match(Selector):
             for index, name in enumerate(parameters)
         ]
         self._all = (1 << len(keys)) - 1
-        self._ranked: dict[tuple[str | None, ...], _Groups] = {}
+        self._ranked: dict[tuple[str | None, ...], Groups] = {}
         self._grouped: dict[int, Any] = {}
 
     def choose(self, header: Header) -> Any:
@@ -163,34 +164,42 @@ class Match(Selector):
             if len(self._ranked) >= _MEMORY:
                 self._ranked.clear()
                 self._grouped.clear()
-            groups = self._ranked[values] = self._rank(values)
+            groups = self._ranked[values] = self.rank(values)
         reason = "no rule fits"
         for group in groups:
-            choice = self._grouped.get(group)
-            if choice is None:
-                choice = self._grouped[group] = self._choice(tuple(_bits(group)))
+            choice = self.fitting(group)
             if type(choice) is str:
                 return choice
             try:
                 return follow(choice, header)
             except Unmatched as error:
                 reason = str(error)
-        raise Unmatched(f"{reason} ({self._shown(values)})")
+        raise Unmatched(self.explained(reason, values))
 
-    def _shown(self, values: tuple[str | None, ...]) -> str:
+    def explained(self, reason: str, values: tuple[str | None, ...]) -> str:
+        """Add the header's values to why nothing fits."""
         pairs = zip(self.parameters, values, strict=True)
-        return ", ".join([f"{name}={value!r}" for name, value in pairs])
+        shown = ", ".join([f"{name}={value!r}" for name, value in pairs])
+        return f"{reason} ({shown})"
 
-    def _rank(self, values: tuple[str | None, ...]) -> _Groups:
-        """Give the rules that fit, in groups of equal weight, the heaviest first."""
+    def rank(self, values: tuple[str | None, ...]) -> Groups:
+        """Give the rules that fit the parameters' values, in groups of equal weight.
+
+        Raises
+        ------
+        Rejected
+            If a value is none that the rules know.
+        """
         left, heavier = self._all, []
         for column, value in zip(self._columns, values, strict=True):
-            fits, hits = column.find(value)
+            fits, hits = column.remembered.get(value) or column.find(value)
             left &= fits
             if hits:
                 heavier.append(hits)
         if not left:
             return ()
+        if not left & (left - 1):
+            return (left,)  # one rule
         groups = [left]  # by weight
         for hits in heavier:
             groups.append(0)
@@ -199,6 +208,19 @@ class Match(Selector):
                     groups[weight] ^= gains
                     groups[weight + 1] |= gains
         return tuple([group for group in reversed(groups) if group])
+
+    def fitting(self, group: int) -> Any:
+        """Give what equally good rules choose, merged if they are several.
+
+        Raises
+        ------
+        Rejected
+            If they cannot be.
+        """
+        choice = self._grouped.get(group)
+        if choice is None:
+            choice = self._grouped[group] = self._choice(tuple(_bits(group)))
+        return choice
 
     def _choice(self, group: tuple[int, ...]) -> Any:
         first = self.choices[group[0]]

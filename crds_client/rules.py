@@ -100,11 +100,12 @@ class ReferenceRules:
             except Rejected as error:
                 return Resolution("not found", reason=str(error))
         try:
-            return _resolution(self.selector.choose(header))
+            return resolution_of(self.selector.choose(header))
         except (Unmatched, Rejected) as error:
-            return self._missed(header, str(error))
+            return self.missed(header, str(error))
 
-    def _missed(self, header: Header, reason: str) -> Resolution:
+    def missed(self, header: Header, reason: str) -> Resolution:
+        """Say what it means for a header that nothing fits, and why nothing does."""
         if dataset_exempt(self.observatory, header):
             return Resolution("n/a", reason="no references are needed for this dataset")
         if not self.required:
@@ -138,7 +139,17 @@ class ReferenceRules:
 
 
 class InstrumentRules:
-    """The rules for all reference types of one instrument (an ``.imap``)."""
+    """The rules for all reference types of one instrument (an ``.imap``).
+
+    Attributes
+    ----------
+    types : dict
+        Every reference type: its rules, or N/A.
+    fixed : dict
+        Every type's resolution if it has no rules.
+    ruled : list
+        The types that have rules, with them.
+    """
 
     def __init__(self, source: MappingSource, read: ReadText) -> None:
         if not isinstance(source.selector, dict):
@@ -149,11 +160,11 @@ class InstrumentRules:
             str(kind).lower(): _load_type(source, value, read)
             for kind, value in source.selector.items()
         }
-        self._fixed = {
+        self.fixed = {
             kind: Resolution("n/a", reason=f"{rules} in {self.name}")
             for kind, rules in self.types.items()
         }
-        self._ruled = [
+        self.ruled = [
             (kind, rules) for kind, rules in self.types.items() if isinstance(rules, ReferenceRules)
         ]
         own = source.header.get("parkey", ())
@@ -162,13 +173,13 @@ class InstrumentRules:
 
     def reference_rules(self) -> Iterator[ReferenceRules]:
         """Give the rules of the types that have any."""
-        return (rules for _, rules in self._ruled)
+        return (rules for _, rules in self.ruled)
 
     def resolve(self, header: Header, types: Iterable[str] | None = None) -> dict[str, Resolution]:
         """Choose for each type (all of the instrument unless said)."""
         if types is None:
-            found = dict(self._fixed)
-            for kind, rules in self._ruled:
+            found = dict(self.fixed)
+            for kind, rules in self.ruled:
                 found[kind] = rules.resolve(header)
             return found
         return {kind: self._resolve(kind, header) for kind in map(str.lower, types)}
@@ -178,7 +189,7 @@ class InstrumentRules:
         if isinstance(rules, ReferenceRules):
             return rules.resolve(header)
         unknown = Resolution("not found", reason=f"{self.name} has no reference type {kind!r}")
-        return self._fixed.get(kind, unknown)
+        return self.fixed.get(kind, unknown)
 
     def references(self) -> set[str]:
         """Give every file that the rules can choose."""
@@ -324,7 +335,8 @@ def _holds(condition: Expression, header: Header, *, otherwise: bool) -> bool:
         return otherwise  # crds warns, and goes on as if there were no condition
 
 
-def _resolution(choice: Any) -> Resolution:
+def resolution_of(choice: Any) -> Resolution:
+    """Give the resolution of what a selector chose: a name, several, or N/A."""
     if type(choice) is str:
         return _one_name(choice)
     return Resolution("found", tuple(n for n in flat_names(choice) if n not in NOT_APPLICABLE))

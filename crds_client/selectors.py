@@ -108,9 +108,13 @@ class UseAfter(Selector):
         value = self.position(header)
         index = bisect.bisect_right(self.keys, value) - 1
         if index < 0:
-            raise Unmatched(f"{_named(self.parameters)} is before every rule")
+            raise self.too_early()
         choice = self.choices[index]
         return choice if type(choice) is str else follow_only(choice, header)
+
+    def too_early(self) -> Unmatched:
+        """Say that nothing fits before the first key."""
+        return Unmatched(f"{_named(self.parameters)} is before every rule")
 
     def position(self, header: Header) -> Any:
         """Give the header's date and time, in the form in which keys are compared."""

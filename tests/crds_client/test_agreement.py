@@ -7,7 +7,15 @@ from collections import Counter
 from datetime import datetime, timedelta
 
 import pytest
-from support.official_crds import agree, answer, compare_drawn, official, official_rules, rmap_texts
+from support.official_crds import (
+    agree,
+    answer,
+    compare_drawn,
+    compare_drawn_batch,
+    official,
+    official_rules,
+    rmap_texts,
+)
 
 from calbatch.crds_client import Client
 from calbatch.crds_client.conditioning import alternatives, condition_value, is_special
@@ -155,10 +163,52 @@ def test_every_shipped_rmap_at_length(cache):
     compare_shipped(cache / "mappings" / "jwst", seed, headers=300)
 
 
+def compare_instruments(client, seed, headers):
+    """Try all types of every instrument at once, by what all its rules say."""
+    rng, counts = random.Random(seed), Counter()
+    for instrument in sorted(set(client.instruments) - {"system"}):
+        names = [rules.name for rules in client.rules.instrument(instrument).reference_rules()]
+        pools = [RuleHeaders(client.cache.read_mapping(name), name, rng) for name in names]
+        for _ in range(headers):
+            header = {}
+            for pool in rng.sample(pools, len(pools)):
+                header.update(pool.draw())
+            header["META.INSTRUMENT.NAME"] = instrument.upper()
+            expected = official().get_best_references(client.context, header)
+            got = client.best_references(header)
+            assert got.keys() == expected.keys()
+            for kind, value in expected.items():
+                assert agree(got[kind], answer(value)), (client.context, header, kind, got[kind])
+                counts[got[kind].status] += 1
+    return counts
+
+
+def test_all_types_of_every_instrument(cache, clients, monkeypatch):
+    monkeypatch.setenv("CRDS_PATH", str(cache))
+    for client in clients.values():
+        counts = compare_instruments(client, seed=2, headers=30)
+        assert min(counts[status] for status in ("found", "n/a", "not found")) > 300
+
+
+@pytest.mark.slow
+def test_all_types_of_every_instrument_at_length(cache, clients, monkeypatch):
+    monkeypatch.setenv("CRDS_PATH", str(cache))
+    seed = int(os.environ.get("CALBATCH_SEED", random.randrange(10**6)))
+    for client in clients.values():
+        compare_instruments(client, seed, headers=1000)
+
+
 def test_rmaps_drawn_at_random():
     counts = Counter()
     for seed in range(150):
         counts.update(compare_drawn(seed))
+    assert min(counts[status] for status in ("found", "n/a", "not found")) > 200
+
+
+def test_batches_drawn_at_random():
+    counts = Counter()
+    for seed in range(150):
+        counts.update(compare_drawn_batch(seed))
     assert min(counts[status] for status in ("found", "n/a", "not found")) > 200
 
 
@@ -167,3 +217,4 @@ def test_rmaps_drawn_at_random_at_length():
     start = int(os.environ.get("CALBATCH_SEED", random.randrange(10**6)))
     for seed in range(start, start + 2500):
         compare_drawn(seed, headers=40)
+        compare_drawn_batch(seed, headers=60)

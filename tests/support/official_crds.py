@@ -5,10 +5,18 @@ import os
 import random
 from pathlib import Path
 
+from calbatch.crds_client.batch import Configurations
 from calbatch.crds_client.conditioning import condition_value
 from calbatch.crds_client.errors import MappingError
 from calbatch.crds_client.literals import parse_mapping
-from calbatch.crds_client.rules import NOT_APPLICABLE, ReferenceRules, Resolution
+from calbatch.crds_client.rules import (
+    NOT_APPLICABLE,
+    InstrumentRules,
+    ReferenceRules,
+    Resolution,
+    load_mapping,
+    mapping_checksum,
+)
 from calbatch.crds_client.selectors import flat_names
 from support.crds_rules import Generator
 
@@ -77,6 +85,48 @@ def compare_drawn(seed: int, headers: int = 25) -> dict[str, int]:
         got = ours.resolve(header)
         counts[expected[0]] = counts.get(expected[0], 0) + 1
         assert agree(got, expected), f"seed {seed}: {header}\n{drawn.text}"
+    return counts
+
+
+def signed(text: str) -> str:
+    """Give a rules file's text the sum that it must state."""
+    text = text.replace("{", "{\n'sha1sum': 'SUM',\n", 1)
+    return text.replace("SUM", mapping_checksum(text))
+
+
+def instrument_of_one(text: str, observatory: str) -> Configurations:
+    """Make an instrument that has one type, as a client resolves it for a batch."""
+    header = {"observatory": observatory, "instrument": "ANY", "parkey": ("REFTYPE",)}
+    files = {
+        "drawn.rmap": signed(text),
+        "drawn.imap": signed(f"header = {header!r}\nselector = {{'FLAT': 'drawn.rmap'}}\n"),
+    }
+    rules = InstrumentRules(load_mapping("drawn.imap", files.__getitem__), files.__getitem__)
+    return Configurations(rules, observatory)
+
+
+def compare_drawn_batch(seed: int, headers: int = 40) -> dict[str, int]:
+    """Draw rules and a batch: few values of each parameter, in every combination with dates.
+
+    What is remembered of one header must be right for the next.
+    """
+    rng = random.Random(seed)
+    drawn = Generator(rng).draw()
+    theirs = official_rules(drawn.text)
+    counts: dict[str, int] = {}
+    if theirs is None:
+        return counts
+    known = instrument_of_one(drawn.text, theirs.observatory)
+    few = {name: rng.choices(values, k=4) for name, values in drawn.values.items()}
+    for _ in range(headers):
+        header = {name: rng.choice(values) for name, values in few.items()}
+        values = known.values(header)
+        conditioned = dict(zip(known.rules.parameters, values, strict=True))
+        expected = answer(theirs.get_best_ref(conditioned))
+        got = known.resolve(values, None)["flat"]
+        counts[expected[0]] = counts.get(expected[0], 0) + 1
+        assert agree(got, expected), f"seed {seed}: {header}\n{drawn.text}"
+        assert known.resolve(values, ("FLAT",)) == {"flat": got}
     return counts
 
 
