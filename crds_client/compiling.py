@@ -39,6 +39,42 @@ def parkeys(source: MappingSource) -> tuple[tuple[str, ...], ...]:
     raise source.fault("header has no parkey such as (('DETECTOR',), ('DATE-OBS', 'TIME-OBS'))")
 
 
+def check_entries(source: MappingSource) -> None:
+    """Refuse a rules file whose header has an entry of another kind than CRDS reads.
+
+    Raises
+    ------
+    MappingError
+        Names the entry and what it is to be.
+    """
+    for key, (good, wanted) in _ENTRIES.items():
+        if key in source.header and not good(source.header[key]):
+            raise source.fault(f"{key} is {source.header[key]!r:.60}, but is to be {wanted}")
+
+
+def _is_names(value: Any) -> bool:
+    several = isinstance(value, tuple | list) and all(isinstance(name, str) for name in value)
+    return several or isinstance(value, str)
+
+
+def _is_texts(value: Any) -> bool:
+    pairs = value.items() if isinstance(value, dict) else [(None, None)]
+    return all(isinstance(part, str) for pair in pairs for part in pair)
+
+
+def _is_dicts(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(one, dict) for one in value.values())
+
+
+_ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "extra_keys": (_is_names, "names of parameters"),
+    "comment_parkeys": (_is_names, "names of parameters"),
+    "parkey_relevance": (_is_texts, "conditions by parameter"),
+    "hooks": (lambda value: value is None or _is_texts(value), "functions by hook"),
+    "substitutions": (_is_dicts, "values by parameter and value"),
+}
+
+
 def compile_selector(source: MappingSource) -> Selector:
     """Compile a rules file's selector and all below it.
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from calbatch.crds_client.compiling import compile_selector, parkeys
+from calbatch.crds_client.compiling import check_entries, compile_selector, parkeys
 from calbatch.crds_client.errors import ChecksumError, ContextError
 from calbatch.crds_client.expressions import Expression, names_of
 from calbatch.crds_client.hooks import dataset_exempt, hook_needed
@@ -75,6 +75,7 @@ class ReferenceRules:
 
     def __init__(self, source: MappingSource) -> None:
         header = source.header
+        check_entries(source)
         self.name = source.name
         self.observatory = _lower(source, "observatory")
         self.instrument = _lower(source, "instrument")
@@ -168,6 +169,8 @@ class InstrumentRules:
             (kind, rules) for kind, rules in self.types.items() if isinstance(rules, ReferenceRules)
         ]
         own = source.header.get("parkey", ())
+        if not (isinstance(own, tuple | list) and all(isinstance(name, str) for name in own)):
+            raise source.fault("header's parkey is not names such as ('REFTYPE',)")
         names = {name for rules in self.reference_rules() for name in rules.parameters}
         self.parameters = tuple(sorted(names | set(own)))
 
@@ -204,15 +207,16 @@ class PipelineRules:
     """The rules of one context (a ``.pmap``); an instrument's are read when first wanted."""
 
     def __init__(self, source: MappingSource, read: ReadText) -> None:
-        if not isinstance(source.selector, dict):
-            raise source.fault("a .pmap's selector is a plain dictionary")
+        files = source.selector
+        if not isinstance(files, dict) or not all(isinstance(one, str) for one in files.values()):
+            raise source.fault("a .pmap's selector is a plain dictionary of names")
         parkey = source.header.get("parkey")
         if not isinstance(parkey, tuple) or not parkey:
             raise source.fault("header has no parkey such as ('META.INSTRUMENT.NAME',)")
         self.name = source.name
         self.observatory = _lower(source, "observatory")
         self.instrument_key = str(parkey[0]).upper()
-        self._files = {str(key).lower(): value for key, value in source.selector.items()}
+        self._files = {str(key).lower(): value for key, value in files.items()}
         self._read = read
         self._loaded: dict[str, InstrumentRules] = {}
 

@@ -7,13 +7,16 @@ from collections import Counter
 from datetime import datetime, timedelta
 
 import pytest
+from support.crds_rules import rules_under, shipped_headers
 from support.official_crds import (
     agree,
     answer,
+    compare,
     compare_drawn,
     compare_drawn_batch,
     official,
     official_rules,
+    our_rules,
     rmap_texts,
 )
 
@@ -22,6 +25,7 @@ from calbatch.crds_client.conditioning import alternatives, condition_value, is_
 from calbatch.crds_client.literals import SelectorSource
 from calbatch.crds_client.rules import ReferenceRules, load_mapping, parse_mapping
 
+NEED_FUNCTIONS = ("ACS BIASFILE", "WFC3 BIASFILE", "WFPC2 FLATFILE")
 CONTEXTS = ("jwst_0303.pmap", "jwst_0541.pmap")
 
 
@@ -210,6 +214,22 @@ def test_batches_drawn_at_random():
     for seed in range(150):
         counts.update(compare_drawn_batch(seed))
     assert min(counts[status] for status in ("found", "n/a", "not found")) > 200
+
+
+@pytest.mark.parametrize(("observatory", "types"), [("hst", 130), ("roman", 50)])
+def test_types_of_other_observatories(observatory, types):
+    """The headers are the observatory's own (conditions, switches, dates); the rules are drawn."""
+    rng, counts, compared = random.Random(5), Counter(), 0
+    for header in shipped_headers(observatory):
+        drawn = rules_under(header, rng)
+        what = f"{header['instrument']} {header['filekind']}"
+        if our_rules(drawn.text).refused:
+            assert what in NEED_FUNCTIONS
+        else:
+            counts.update(compare(drawn, rng, 60, what))
+            compared += 1
+    assert compared >= types
+    assert min(counts[status] for status in ("found", "not found")) > 300
 
 
 @pytest.mark.slow

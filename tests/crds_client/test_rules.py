@@ -93,6 +93,12 @@ def test_faults_have_lines(selector, line):
         {"observatory": 1},
         {"rmap_relevance": "(f())"},
         {"parkey_relevance": {"detector": "(1 + 1)"}},
+        {"parkey_relevance": {"detector": None}},
+        {"extra_keys": None},
+        {"extra_keys": (1,)},
+        {"comment_parkeys": 5},
+        {"hooks": ["precondition_header"]},
+        {"substitutions": {"DETECTOR": "WFC"}},
     ],
 )
 def test_faults_of_the_header(header):
@@ -156,6 +162,23 @@ def test_an_instrument_resolves_all_its_types(files):
     assert acs.resolve({}, ["Nonsense"])["nonsense"].reason.endswith("no reference type 'nonsense'")
     assert acs.parameters == ("DATE-OBS", "DETECTOR", "REFTYPE", "TIME-OBS")
     assert acs.references() == {"a.fits"}
+
+
+@pytest.mark.parametrize(
+    ("file", "selector", "header"),
+    [
+        ("hst_0001.pmap", {"ACS": 3}, {"parkey": ("INSTRUME",)}),
+        ("hst_0001.pmap", {"ACS": ["N/A"]}, {"parkey": ("INSTRUME",)}),
+        ("hst_0001.pmap", {}, {"parkey": None}),
+        ("hst_acs_0001.imap", {"DARKFILE": 3}, {}),
+        ("hst_acs_0001.imap", {}, {"parkey": None}),
+        ("hst_acs_0001.imap", {}, {"parkey": (1,)}),
+    ],
+)
+def test_malformed_contexts_are_errors(files, file, selector, header):
+    files.add(file, selector, {"observatory": "HST", "instrument": "ACS", **header})
+    with pytest.raises(MappingError, match=rf"^{file}:\d+: "):
+        PipelineRules(load_mapping("hst_0001.pmap", files), files).instrument("ACS")
 
 
 def test_an_unknown_instrument_is_an_error(files):

@@ -1,7 +1,12 @@
 """Rules files drawn at random, with headers to try them on, for comparison with PyPI ``crds``."""
 
+import json
 import random
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
 
 NAMES = {
     "jwst": ("META.INSTRUMENT.DETECTOR", "META.EXPOSURE.TYPE", "META.SUBARRAY.NAME"),
@@ -190,3 +195,44 @@ class Generator:
                 f"('A' <= {name} < 'C')", f"({name} < 5)", "(True)", "(1 == 1)",
             ]
         )  # fmt: skip
+
+
+def shipped_headers(observatory: str) -> Iterator[dict[str, Any]]:
+    """Give the rules files' headers, of every type, that ``crds`` itself brings for new files."""
+    text = files("crds").joinpath(observatory, "specs", "combined_specs.json").read_text()
+    dated = {"hst": ("DATE-OBS", "TIME-OBS"), "roman": ("ROMAN.META.EXPOSURE.START_TIME",)}
+    for instrument, types in json.loads(text).items():
+        for kind, spec in types.items():
+            levels = spec.get("parkey")
+            if levels is None:
+                continue
+            if observatory == "hst" and not (levels and isinstance(levels[0], list)):
+                levels = (levels, dated["hst"])
+            said = {key: one for key, one in spec.items() if one is not None}
+            lists = {key: tuple(one) for key, one in said.items() if isinstance(one, list)}
+            yield {
+                "derived_from": "scratch", **said, **lists, "mapping": "REFERENCE",
+                "observatory": observatory.upper(), "instrument": instrument.upper(),
+                "filekind": kind.upper(), "name": "drawn.rmap", "parkey": tuple(map(tuple, levels)),
+            }  # fmt: skip
+
+
+def rules_under(header: dict[str, Any], rng: random.Random) -> Drawn:
+    """Draw rules for a header that is given, and values that its conditions speak of."""
+    conditions = [header.get("rmap_relevance"), header.get("rmap_omit")]
+    conditions += (header.get("parkey_relevance") or {}).values()
+    text = " ".join(filter(None, conditions))
+    words = [*re.findall(r"[\"']([^\"']+)[\"']", text), "A", "1.0"]
+    matched, dated = (*header["parkey"], ())[:2]
+    rows = [tuple(rng.choice([*words, "N/A", "*", "A|1.0"]) for _ in matched) for _ in range(6)]
+    body = ""
+    for number, row in enumerate(dict.fromkeys(rows)):
+        name = f"x{number}.fits"
+        choice = f"UseAfter({{{rng.choice(DAYS)!r} : {name!r},}})" if dated else repr(name)
+        body += f"    {row!r} : {choice},\n"
+    names = [*matched, *re.findall(r"[A-Z][A-Z0-9_]+", re.sub(r"[\"'][^\"']*[\"']", "", text))]
+    names.append(header.get("reffile_switch", "NONE").upper())
+    values = {name: [*words, *words, "UNDEFINED", "OMIT", "0.5"] for name in names}
+    days = DAYS if len(dated) == 1 else DAY_VALUES
+    values.update(zip(dated, (days, TIME_VALUES), strict=False))
+    return Drawn(f"header = {header!r}\n\nselector = Match({{\n{body}}})\n", values)

@@ -18,7 +18,7 @@ from calbatch.crds_client.rules import (
     mapping_checksum,
 )
 from calbatch.crds_client.selectors import flat_names
-from support.crds_rules import Generator
+from support.crds_rules import Drawn, Generator
 
 Answer = tuple[str, tuple[str, ...]]
 GARBAGE = "garbage"
@@ -73,9 +73,13 @@ def agree(got: Resolution, expected: Answer) -> bool:
 def compare_drawn(seed: int, headers: int = 25) -> dict[str, int]:
     """Draw rules and headers; both must agree on all. Return how often each status came."""
     rng = random.Random(seed)
-    drawn = Generator(rng).draw()
+    return compare(Generator(rng).draw(), rng, headers, f"seed {seed}")
+
+
+def compare(drawn: Drawn, rng: random.Random, headers: int, what: str) -> dict[str, int]:
+    """Draw headers for rules; both must agree on all. Return how often each status came."""
     theirs, ours = official_rules(drawn.text), our_rules(drawn.text)
-    assert (theirs is None) == (ours is None), f"seed {seed}: one loads\n{drawn.text}"
+    assert (theirs is None) == (ours is None), f"{what}: one loads\n{drawn.text}"
     counts: dict[str, int] = {}
     for _ in range(headers if ours else 0):
         header = drawn.header(rng)
@@ -84,7 +88,7 @@ def compare_drawn(seed: int, headers: int = 25) -> dict[str, int]:
         expected = answer(theirs.get_best_ref(dict(header)))
         got = ours.resolve(header)
         counts[expected[0]] = counts.get(expected[0], 0) + 1
-        assert agree(got, expected), f"seed {seed}: {header}\n{drawn.text}"
+        assert agree(got, expected), f"{what}: {header}\n{drawn.text}"
     return counts
 
 
