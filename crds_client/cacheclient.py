@@ -11,7 +11,8 @@ from typing import Literal, get_args
 from calbatch.crds_client.cache import Cache, is_mapping
 from calbatch.crds_client.errors import CrdsError, ReferenceMissing, ServerError
 from calbatch.crds_client.fetching import Fetcher, FetchReport, Progress
-from calbatch.crds_client.remote import open_source, reached
+from calbatch.crds_client.holds import Hold
+from calbatch.crds_client.remote import is_address, open_source, reached
 from calbatch.crds_client.server import Server
 from calbatch.crds_client.upkeep import Fault, held, known_infos, prune, verify
 from calbatch.crds_client.urls import UrlCache
@@ -33,6 +34,8 @@ class CacheClient:
         The cache on disk.
     mode : str
         ``local``, ``remote`` or ``auto``.
+    hold : Hold
+        What was asked for here, which others' pruning spares until the process ends.
 
     Raises
     ------
@@ -53,6 +56,7 @@ class CacheClient:
         self.mode = _mode(mode)
         self.max_bytes = max_bytes
         self.cache = _open_cache(cache_path, overlay, self.observatory)
+        self.hold = Hold(self.cache)
         self.server_url = server_url or os.environ.get("CRDS_SERVER_URL")
 
     @functools.cached_property
@@ -105,10 +109,12 @@ class CacheClient:
             If nothing can be fetched at all.
         """
         names = list(dict.fromkeys(names))
+        if self.mode != "local" and is_address(self.server_url):  # or else nothing is written
+            self.hold.add(names)
         if (anew or self.missing(names)) and self.source is not None:
             report = Fetcher(self.cache, self.source).fetch(names, progress, anew=anew)
             if self.max_bytes is not None:
-                prune(self.cache, self.max_bytes, keep=set(names))
+                prune(self.cache, self.max_bytes, keep=set(names), own=self.hold.id)
             return report
         report = FetchReport()
         for name in names:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 from calbatch.crds_client.errors import ServerError
 from calbatch.crds_client.keywords import UNDEFINED
@@ -18,12 +18,17 @@ log = logging.getLogger(__name__)
 _MISS = "NOT FOUND"
 
 
+def is_address(url: str | None) -> TypeGuard[str]:
+    """Tell whether there is a server or URL to ask at all."""
+    return bool(url) and not any(word in str(url) for word in ("serverless", "server-less"))
+
+
 def open_source(url: str | None, observatory: str) -> Server | UrlCache | None:
     """Give what is at a URL: a CRDS server (http), or a cache (any other that fsspec reads).
 
     Addresses that say ``serverless`` are the official client's way to say that there is none.
     """
-    if not url or "serverless" in url or "server-less" in url:
+    if not is_address(url):
         return None
     if url.startswith(("http://", "https://")):
         return Server(url, observatory)

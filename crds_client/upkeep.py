@@ -13,6 +13,7 @@ import filelock
 from calbatch.crds_client.cache import Cache, is_mapping
 from calbatch.crds_client.errors import CrdsError, MappingError
 from calbatch.crds_client.fetching import file_lock, wrong_with
+from calbatch.crds_client.holds import held_names, noting
 from calbatch.crds_client.rules import load_mapping
 from calbatch.crds_client.server import FileInfo, crds_decode, parse_infos
 
@@ -104,8 +105,10 @@ def _problem(cache: Cache, path: Path, info: FileInfo | None) -> str:
     return ""
 
 
-def prune(cache: Cache, max_bytes: int, keep: Collection[str] = ()) -> list[Path]:
+def prune(cache: Cache, max_bytes: int, keep: Collection[str] = (), *, own: str = "") -> list[Path]:
     """Remove the references that were longest not used until the cache is small enough.
+
+    What running clients asked for stays, in whatever process of whatever host they are.
 
     Parameters
     ----------
@@ -115,6 +118,8 @@ def prune(cache: Cache, max_bytes: int, keep: Collection[str] = ()) -> list[Path
         Of rules and references together.
     keep : collection of str
         Names that stay, such as those of the batch.
+    own : str
+        The `calbatch.crds_client.holds.Hold` of who prunes: what it asked for earlier may go.
 
     Returns
     -------
@@ -122,6 +127,13 @@ def prune(cache: Cache, max_bytes: int, keep: Collection[str] = ()) -> list[Path
         What was removed. A file that is being fetched is left alone.
     """
     excess = usage(cache).bytes - max_bytes
+    if excess <= 0:
+        return []
+    with noting(cache):
+        return _prune(cache, excess, held_names(cache, own).union(keep))
+
+
+def _prune(cache: Cache, excess: int, keep: Collection[str]) -> list[Path]:
     removed = []
     for path in _oldest_first(cache):
         if excess <= 0:

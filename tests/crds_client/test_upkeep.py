@@ -1,6 +1,9 @@
 """Verification, repair, pruning."""
 
 import os
+import subprocess
+import sys
+import textwrap
 
 import pytest
 from support.crds_server import CONTEXT, CrdsServer, make_cache
@@ -17,6 +20,7 @@ def client(tmp_path, monkeypatch):
     with CrdsServer(make_cache(tmp_path / "served")) as serving:
         made = Client(tmp_path / "cache", CONTEXT, server_url=serving.url)
         made.fetch(serving.files).check()
+        made.hold.release()  # of the making
         yield made
 
 
@@ -93,3 +97,61 @@ def test_a_file_that_is_in_hand_is_not_pruned(client):
         prune(client.cache, 0)
     left = [path.name for path in client.cache.references.rglob("*.fits")]
     assert left == ["jwst_miri_flat_0003.fits"]
+
+
+NEEDS = textwrap.dedent(
+    """
+    import sys
+    from calbatch.crds_client import Client
+    root, context, url, *names = sys.argv[1:]
+    client = Client(root, context, server_url=url)
+    assert not client.fetch(names).failed
+    print("ready", flush=True)
+    sys.stdin.read()
+    """
+)
+
+
+def start_needing(client, *names):
+    """Start a process that asked for files that are there, and goes on until it is ended."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", NEEDS, client.cache.root, client.context, client.server_url, *names],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def names_left(client):
+    return {path.name for path in client.cache.references.rglob("*.fits")}
+
+
+def test_what_another_process_needs_is_not_pruned_while_it_runs(client):
+    first = start_needing(client, "jwst_miri_flat_0001.fits", "jwst_miri_flat_0002.fits")
+    second = start_needing(client, "jwst_miri_flat_0002.fits", "jwst_miri_flat_0003.fits")
+    client.fetch(["jwst_miri_flat_0004.fits"]).check()
+    needed = {f"jwst_miri_flat_000{number}.fits" for number in (1, 2, 3, 4)}
+    prune(client.cache, 0)
+    assert names_left(client) == needed
+    first.kill()
+    first.communicate()
+    prune(client.cache, 0, own=client.hold.id)
+    assert names_left(client) == {"jwst_miri_flat_0002.fits", "jwst_miri_flat_0003.fits"}
+    second.communicate("")
+    prune(client.cache, 0)
+    assert names_left(client) == set()
+    notes = [path.suffix for path in (client.cache.config / ".in-use").iterdir()]
+    assert sorted(notes) == ["", ".lock", ".names"]  # of this process, which still runs
+
+
+def test_nothing_is_noted_in_a_cache_that_is_only_read(client, monkeypatch):
+    before = sorted(client.cache.root.rglob("*"))
+    name = "jwst_miri_flat_0001.fits"
+    Client(client.cache.root, client.context, mode="local").fetch([name]).check()
+    Client(client.cache.root, client.context).fetch([name]).check()
+    monkeypatch.setenv("CRDS_READONLY_CACHE", "1")
+    online = Client(client.cache.root, client.context, server_url=client.server_url)
+    online.fetch([name]).check()
+    assert sorted(client.cache.root.rglob("*")) == before
