@@ -45,6 +45,10 @@ class Hold:
         self._names: set[str] = set()
         self._lock: filelock.BaseFileLock | None = None
 
+    def __reduce__(self) -> tuple[type[Hold], tuple[Cache]]:
+        """Copy and pickle as one that holds nothing yet: a lock is its process's own."""
+        return Hold, (self._cache,)
+
     def add(self, names: Iterable[str]) -> None:
         """Note references; rules are not pruned. A cache that cannot be written to is let be."""
         new = {name for name in names if not is_mapping(name)} - self._names

@@ -3,8 +3,8 @@
 import gzip
 import os
 import shutil
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -115,17 +115,22 @@ def test_the_longest_unused_go(tmp_path, store):
     assert [copy.exists() for copy in copies] == [True, True, False, False]
 
 
-def decode(arguments):
-    folder, path = arguments
-    copy = DecodedStore(folder).plain(path)
-    return copy, copy.stat().st_ino
+DECODE = """
+import sys
+from calbatch.crds_client.decoded import DecodedStore
+for _ in range(3):
+    copy = DecodedStore(sys.argv[1]).plain(sys.argv[2])
+    print(copy, copy.stat().st_ino)
+"""
 
 
 def test_many_processes_share_one_copy(tmp_path, store):
     path = write(tmp_path / "x.fits", "compressed")
-    with ProcessPoolExecutor(4, mp_context=get_context("forkserver")) as pool:
-        copies = set(pool.map(decode, [(store.folder, path)] * 12))
-    assert len(copies) == 1
+    command = [sys.executable, "-c", DECODE, store.folder, path]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    lines = [line for process in processes for line in process.communicate()[0].splitlines()]
+    assert len(lines) == 12
+    assert len(set(lines)) == 1
 
 
 def test_a_folder_of_another_user_is_refused(tmp_path):

@@ -1,6 +1,7 @@
 """Files arrive whole or not at all, once, whatever server, disk and processes do."""
 
 import hashlib
+import json
 import os
 import random
 import signal
@@ -62,7 +63,7 @@ def test_fetches_all_once_and_then_nothing(serving, cache, fetcher):
 def test_many_at_once(serving, cache):
     serving.pause = 0.03  # a file takes a quarter of a second
     start = time.monotonic()
-    Fetcher(cache, Server(serving.url, patience=QUICK), workers=8).fetch(serving.files).check()
+    Fetcher(cache, Server(serving.url), workers=8).fetch(serving.files).check()
     assert time.monotonic() - start < 0.25 * len(serving.files) / 2
 
 
@@ -248,6 +249,63 @@ def test_a_full_disk_is_said_and_leaves_nothing_behind(serving, cache):
     assert os.strerror(27) in out  # EFBIG: the limit stands in for a full disk
     assert not list(cache.root.rglob("*.part"))
     assert not list(cache.references.rglob("jwst_*"))
+
+
+FILL_AND_FETCH = textwrap.dedent(
+    """
+    import json, sys
+    from pathlib import Path
+    from calbatch.crds_client.cache import Cache
+    from calbatch.crds_client.fetching import Fetcher, sha1_of
+    from calbatch.crds_client.server import Patience, Server
+    root, url, *names = sys.argv[1:]
+    patience = Patience(timeout=5, attempts=2, delay=0.05)
+    junk = Path(root, "junk")
+
+    def fill(*_):
+        # somebody else writes while we fetch
+        with junk.open("ab", buffering=0) as out:
+            try:
+                while out.write(bytes(4096)):
+                    pass
+            except OSError:
+                pass
+
+    fetcher = Fetcher(Cache(root), Server(url, patience=patience), patience=patience, workers=2)
+    for reason in fetcher.fetch(names, fill).failed.values():
+        print(reason)
+    def sums():
+        there = (path for path in Path(root).rglob("*.fits*") if path.suffix != ".lock")
+        return {path.name: sha1_of(path) for path in there}
+
+    print(json.dumps(sums()))
+    junk.unlink()
+    fetcher.fetch(names).check()
+    print(json.dumps(sums()))
+    """
+)
+
+
+def test_a_disk_that_fills_up_meanwhile(serving, tmp_path):
+    serving.pause = 0.01
+    names, disk = references(serving), tmp_path / "disk"
+    disk.mkdir()
+    mount = f'mount -t tmpfs -o size=600k tmpfs {disk} && exec "$@"'
+    private = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, "sh"]
+    try:
+        subprocess.run([*private, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no small disk can be made here: {error}")
+    command = [*private, sys.executable, "-c", FILL_AND_FETCH, str(disk), serving.url, *names]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    *reasons, left, again = done.stdout.splitlines()
+    assert reasons
+    assert all(reason.endswith(os.strerror(28)) for reason in reasons)
+    good = {name: hashlib.sha1(serving.files[name].read_bytes()).hexdigest() for name in names}
+    assert json.loads(left).items() <= good.items()  # whole files under their names, and no pieces
+    assert len(json.loads(left)) + len(reasons) == len(names)
+    assert json.loads(again) == good
 
 
 def test_too_little_room_is_said_beforehand(serving, fetcher, cache):

@@ -7,11 +7,17 @@ import subprocess
 import sys
 
 import pytest
-from support.crds_server import CONTEXT, HEADER, CrdsServer, make_cache
+from support.crds_server import CONTEXT, HEADER, CrdsServer, make_cache, write_mapping
 
 from calbatch.crds_client import Client, ReferenceMissing
 from calbatch.crds_client.cache import Cache
-from calbatch.crds_client.errors import ContextError, CrdsError, ServerError, WithdrawnReference
+from calbatch.crds_client.errors import (
+    ContextError,
+    CrdsError,
+    ServerError,
+    UnsafeName,
+    WithdrawnReference,
+)
 
 FLAT = "jwst_miri_flat_0002.fits"
 
@@ -181,3 +187,24 @@ def test_the_official_client_works_offline_in_our_cache(serving, root):
     client.fetch([FLAT]).check()
     path = run_official(root, "https://jwst-serverless.stsci.edu", CONTEXT)
     assert path == str(client.locate(FLAT))
+
+
+@pytest.mark.parametrize("name", ["../../../../etc/passwd", "/etc/passwd", "miri/x.fits"])
+def test_rules_that_name_a_path_lead_nowhere(serving, root, name):
+    folder, parkey = serving.cache.mappings, ("META.INSTRUMENT.NAME",)
+    kind = {"instrument": "MIRI", "filekind": "FLAT", "parkey": (("META.INSTRUMENT.DETECTOR",),)}
+    write_mapping(folder, "jwst_miri_flat_0009.rmap", kind, f"Match({{'A': {name!r}}})")
+    types = repr({"FLAT": "jwst_miri_flat_0009.rmap"})
+    write_mapping(folder, "jwst_miri_0009.imap", {"instrument": "MIRI", "parkey": ()}, types)
+    write_mapping(
+        folder, "jwst_0009.pmap", {"parkey": parkey}, repr({"MIRI": "jwst_miri_0009.imap"})
+    )
+    write_mapping(folder, "jwst_0010.pmap", {"parkey": parkey}, repr({"MIRI": name}))
+    client = Client(root, "jwst_0009.pmap", server_url=serving.url)
+    chosen = client.best_references(HEADER)["flat"].name
+    for use in (client.locate, lambda one: client.fetch([one])):
+        with pytest.raises(UnsafeName, match="not the plain name"):
+            use(chosen)
+    with pytest.raises(UnsafeName, match="not the plain name"):
+        Client(serving.cache.root, "jwst_0010.pmap", mode="local").best_references(HEADER)
+    assert all(name not in asked for _, asked in serving.requests)

@@ -1,6 +1,8 @@
 """Verification, repair, pruning."""
 
+import copy
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -144,6 +146,18 @@ def test_what_another_process_needs_is_not_pruned_while_it_runs(client):
     assert names_left(client) == set()
     notes = [path.suffix for path in (client.cache.config / ".in-use").iterdir()]
     assert sorted(notes) == ["", ".lock", ".names"]  # of this process, which still runs
+
+
+def test_a_copy_of_a_client_holds_nothing_of_its_own(client):
+    name = "jwst_miri_flat_0001.fits"
+    client.fetch([name]).check()
+    for other in (copy.deepcopy(client.hold), pickle.loads(pickle.dumps(client.hold))):
+        other.add(["jwst_miri_flat_0002.fits"])
+        prune(client.cache, 0)
+        assert names_left(client) == {name, "jwst_miri_flat_0002.fits"}
+        other.release()
+    prune(client.cache, 0)
+    assert names_left(client) == {name}
 
 
 def test_nothing_is_noted_in_a_cache_that_is_only_read(client, monkeypatch):
