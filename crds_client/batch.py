@@ -16,7 +16,7 @@ from calbatch.crds_client.dates import standard_date
 from calbatch.crds_client.keywords import UNDEFINED, all_synonyms, raw_values
 from calbatch.crds_client.rules import InstrumentRules, ReferenceRules, Resolution
 from calbatch.crds_client.selectors import Header, Selector, UseAfter
-from calbatch.crds_client.tables import InstrumentTables
+from calbatch.crds_client.tables import InstrumentTables, weighs
 
 Exposure = TypeVar("Exposure", bound=Hashable)
 References = dict[str, Resolution]
@@ -124,9 +124,11 @@ def _selectors(rules: Rules) -> Iterator[Selector]:
 def _date_parameters(rules: Rules) -> tuple[str, ...]:
     """Give the parameters that only say when; none if anything else asks for them."""
     dated = {one.parameters for one in _selectors(rules) if type(one) is UseAfter}
-    if len(dated) != 1 or any(reference.conditional for reference in rules.reference_rules()):
+    if len(dated) != 1:
         return ()
     (parameters,) = dated
+    if any(weighs(reference, parameters) for reference in rules.reference_rules()):
+        return ()
     others = {
         name for one in _selectors(rules) if type(one) is not UseAfter for name in one.parameters
     }

@@ -38,6 +38,11 @@ class Expression:
     parameters : iterable of str
         Names that may be written with dots (``META.EXPOSURE.TYPE``).
 
+    Attributes
+    ----------
+    names : set of str
+        What it asks for, with underscores for dots.
+
     Raises
     ------
     ValueError
@@ -51,7 +56,9 @@ class Expression:
         if len(text) > _MAX_LENGTH:
             raise ValueError("condition is too long")
         try:
-            self._evaluate = _compile(ast.parse(text, mode="eval").body)
+            tree = ast.parse(text, mode="eval").body
+            self._evaluate = _compile(tree)
+            self.names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
         except SyntaxError as error:
             raise ValueError(f"condition {text[:60]!r}: {error.msg}") from None
         except (RecursionError, MemoryError):

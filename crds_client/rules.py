@@ -64,6 +64,8 @@ class ReferenceRules:
     ----------
     conditional : bool
         Whether conditions on the header come before the choice.
+    weighed : frozenset of str
+        The parameters that the conditions ask for or change, with underscores for dots.
     refused : str
         Why nothing is chosen at all; empty if the rules can be followed.
 
@@ -87,23 +89,31 @@ class ReferenceRules:
         self._omitted = _condition(source, "rmap_omit", self.parameters)
         self._parameter_relevance = _parameter_conditions(source, self.parameters)
         self.conditional = bool(self._relevant or self._omitted or self._parameter_relevance)
+        self.weighed = self._weighed()
         self.selector = compile_selector(source)
 
     def resolve(self, header: Header) -> Resolution:
         """Choose for a conditioned header; parameters absent from it count as missing."""
         if self.refused:
             return Resolution("not found", reason=self.refused)
-        if self.conditional:
-            if exempt := self._exempt(header):
-                return Resolution("n/a", reason=exempt)
-            try:
-                header = self._relevant_only(header)
-            except Rejected as error:
-                return Resolution("not found", reason=str(error))
+        relevant = self.relevant(header)
+        if isinstance(relevant, Resolution):
+            return relevant
         try:
-            return resolution_of(self.selector.choose(header))
+            return resolution_of(self.selector.choose(relevant))
         except (Unmatched, Rejected) as error:
-            return self.missed(header, str(error))
+            return self.missed(relevant, str(error))
+
+    def relevant(self, header: Header) -> Header | Resolution:
+        """Give the header as the conditions leave it, or the answer if they settle it."""
+        if not self.conditional:
+            return header
+        if exempt := self._exempt(header):
+            return Resolution("n/a", reason=exempt)
+        try:
+            return self._relevant_only(header)
+        except Rejected as error:
+            return Resolution("not found", reason=str(error))
 
     def missed(self, header: Header, reason: str) -> Resolution:
         """Say what it means for a header that nothing fits, and why nothing does."""
@@ -133,6 +143,11 @@ class ReferenceRules:
             except ValueError as error:
                 raise Rejected(f"{name}: {error}") from None
         return changed
+
+    def _weighed(self) -> frozenset[str]:
+        conditions = [self._relevant, self._omitted, *(one for _, one in self._parameter_relevance)]
+        names = {name.replace(".", "_") for name, _ in self._parameter_relevance}
+        return frozenset(names.union(*(one.names for one in conditions if one is not None)))
 
     def references(self) -> set[str]:
         """Give every file that the rules can choose."""

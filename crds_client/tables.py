@@ -40,11 +40,16 @@ def is_tabular(rules: ReferenceRules, dated: tuple[str, ...]) -> bool:
         The parameters that make up the date.
     """
     top = rules.selector
-    if rules.refused or rules.conditional or type(top) is not Match:
+    if rules.refused or type(top) is not Match:
         return False
-    if not set(dated).isdisjoint(top.parameters):
+    if not set(dated).isdisjoint(top.parameters) or weighs(rules, dated):
         return False
     return all(_goes_by(one, dated) for one in top.choices if isinstance(one, Selector))
+
+
+def weighs(rules: ReferenceRules, parameters: tuple[str, ...]) -> bool:
+    """Tell whether a type's conditions ask for any of the parameters, or change one."""
+    return not rules.weighed.isdisjoint(name.replace(".", "_") for name in parameters)
 
 
 def _goes_by(selector: Selector, dated: tuple[str, ...]) -> bool:
@@ -75,11 +80,11 @@ class TypeTables:
     def __init__(self, rules: ReferenceRules, match: Match, parameters: Values) -> None:
         self._rules = rules
         self._match = match
-        names = dict.fromkeys(match.parameters)
+        matter = {*match.parameters, *(one for one in parameters if weighs(rules, (one,)))}
         if rules.observatory == "hst":  # there two values decide what a miss means
-            names.update(dict.fromkeys(name for name in EXEMPT_PARAMETERS if name in parameters))
-        self._names = tuple(names)
-        self.pick = _picker([parameters.index(name) for name in names])
+            matter.update(EXEMPT_PARAMETERS)
+        self._names = tuple([name for name in parameters if name in matter])
+        self.pick = _picker([parameters.index(name) for name in self._names])
         self.known: dict[Values, Table] = {}
         self._shared: dict[Groups, _Unfinished] = {}
 
@@ -92,25 +97,23 @@ class TypeTables:
         return table
 
     def _table(self, picked: Values) -> Table:
-        values = picked[: len(self._match.parameters)]
+        header = self._rules.relevant(dict(zip(self._names, picked, strict=True)))
+        if isinstance(header, Resolution):
+            return [], [header]
+        values = tuple([header[name] for name in self._match.parameters])
         try:
             groups = self._match.rank(values)
         except Rejected as error:
-            return [], [self._missed(picked, str(error))]
+            return [], [self._rules.missed(header, str(error))]
         shared = self._shared.get(groups)
         if shared is None:
             shared = self._shared[groups] = self._by_date(groups)
         dates, early, answers = shared
-        if isinstance(early, Resolution):
-            first = early
+        if isinstance(early, Unmatched):
+            early = self._rules.missed(header, self._match.explained(str(early), values))
         elif isinstance(early, Rejected):
-            first = self._missed(picked, str(early))
-        else:
-            first = self._missed(picked, self._match.explained(str(early), values))
-        return dates, [first, *answers]
-
-    def _missed(self, picked: Values, reason: str) -> Resolution:
-        return self._rules.missed(dict(zip(self._names, picked, strict=True)), reason)
+            early = self._rules.missed(header, str(early))
+        return dates, [early, *answers]
 
     def _by_date(self, groups: Groups) -> _Unfinished:
         """Lay the dates of rules that fit one before the other, the best rules' last.
