@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from calbatch.crds_client.hooks import EXEMPT_PARAMETERS
 from calbatch.crds_client.match import Groups, Match
 from calbatch.crds_client.rules import InstrumentRules, ReferenceRules, Resolution, resolution_of
-from calbatch.crds_client.selectors import Rejected, Selector, Unmatched, UseAfter
+from calbatch.crds_client.selectors import Header, Rejected, Selector, Unmatched, UseAfter
 
 _MEMORY = 4_000
 """Tables remembered of each type before starting anew."""
@@ -43,6 +43,8 @@ def is_tabular(rules: ReferenceRules, dated: tuple[str, ...]) -> bool:
     if rules.refused or type(top) is not Match:
         return False
     if not set(dated).isdisjoint(top.parameters) or weighs(rules, dated):
+        return False
+    if len(set(top.parameters)) < len(top.parameters):
         return False
     return all(_goes_by(one, dated) for one in top.choices if isinstance(one, Selector))
 
@@ -80,10 +82,12 @@ class TypeTables:
     def __init__(self, rules: ReferenceRules, match: Match, parameters: Values) -> None:
         self._rules = rules
         self._match = match
-        matter = {*match.parameters, *(one for one in parameters if weighs(rules, (one,)))}
-        if rules.observatory == "hst":  # there two values decide what a miss means
-            matter.update(EXEMPT_PARAMETERS)
-        self._names = tuple([name for name in parameters if name in matter])
+        exempting = rules.observatory == "hst"  # there two values decide what a miss means
+        self._conditional = rules.conditional or exempting
+        names = [*match.parameters, *(one for one in parameters if weighs(rules, (one,)))]
+        if exempting:
+            names += [name for name in EXEMPT_PARAMETERS if name in parameters]
+        self._names = tuple(dict.fromkeys(names))
         self.pick = _picker([parameters.index(name) for name in self._names])
         self.known: dict[Values, Table] = {}
         self._shared: dict[Groups, _Unfinished] = {}
@@ -97,10 +101,14 @@ class TypeTables:
         return table
 
     def _table(self, picked: Values) -> Table:
-        header = self._rules.relevant(dict(zip(self._names, picked, strict=True)))
-        if isinstance(header, Resolution):
-            return [], [header]
-        values = tuple([header[name] for name in self._match.parameters])
+        values = picked[: len(self._match.parameters)]
+        header: Header = {}
+        if self._conditional:
+            relevant = self._rules.relevant(dict(zip(self._names, picked, strict=True)))
+            if isinstance(relevant, Resolution):
+                return [], [relevant]
+            header = relevant
+            values = tuple([header[name] for name in self._match.parameters])
         try:
             groups = self._match.rank(values)
         except Rejected as error:
