@@ -106,6 +106,18 @@ class Cache:
         folders = self._instrument_folders(name)
         return folders[-1] / name if self.layout == "instrument" else self.references / name
 
+    def check_place(self, name: str) -> Path:
+        """Give `place`, where nothing that is written would end up out of the cache.
+
+        Raises
+        ------
+        UnsafeName
+            If its folder is a link out of the cache.
+        """
+        place = self.place(name)
+        self._check_inside(place.parent, self.mappings if is_mapping(name) else self.references)
+        return place
+
     def find(self, name: str) -> Path | None:
         """Give the path of a file that is there, in either layout.
 

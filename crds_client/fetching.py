@@ -149,7 +149,7 @@ class Fetcher:
         if self.cache.read_only:
             raise ReadOnlyCache(read_only_message(self.cache, names))
         try:
-            for folder in {self.cache.place(name).parent for name in names}:
+            for folder in {self.cache.check_place(name).parent for name in names}:
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _writing_fault(self.cache, names, error) from None
@@ -186,6 +186,8 @@ class Fetcher:
             raise DownloadError(f"{final}: {error.strerror}") from None
 
     def _receive(self, name: str, info: FileInfo, part: Path, progress: Progress) -> None:
+        if part.is_symlink():
+            part.unlink()  # not ours: we would write where it points
         have = part.stat().st_size if part.exists() else 0
         if have > info.size:
             have = 0

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from support.crds_server import CrdsServer, make_cache
 
 from calbatch.crds_client.cache import Cache
-from calbatch.crds_client.errors import DownloadError, ReadOnlyCache
+from calbatch.crds_client.errors import DownloadError, ReadOnlyCache, UnsafeName
 from calbatch.crds_client.fetching import Fetcher
 from calbatch.crds_client.server import Patience, Server
 
@@ -131,6 +132,23 @@ def test_what_is_left_and_bad_is_thrown_away(serving, cache, fetcher):
     part.write_bytes(b"x" * 1000)
     fetcher.fetch([NAME]).check()
     assert_only_good_files(cache, serving)
+
+
+def test_nothing_is_written_through_links_out_of_the_cache(cache, fetcher, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "mine").write_text("precious")
+    part = cache.place(NAME).with_name(f".{NAME}.part")
+    part.parent.mkdir(parents=True)
+    part.symlink_to(outside / "mine")
+    fetcher.fetch([NAME]).check()
+    assert (outside / "mine").read_text() == "precious"
+    cache.locate(NAME).unlink()
+    shutil.rmtree(part.parent)
+    part.parent.symlink_to(outside)
+    with pytest.raises(UnsafeName, match="out of the cache"):
+        fetcher.fetch([NAME])
+    assert [path.name for path in outside.iterdir()] == ["mine"]
 
 
 def test_fetching_anew_replaces_only_by_a_good_file(serving, cache, fetcher):
