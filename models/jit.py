@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import numpy as np
+import numpy.typing as npt
 
 _njit: Any = numba.njit  # its annotations leave out some of its options
 _config: Any = numba.config  # and the settings' names altogether
@@ -43,6 +45,23 @@ def _compiled(function: Callable[..., Any], **options: bool) -> Callable[..., An
         decorate = _njit(nogil=True, cache=True, error_model="numpy", **options)
         compiled: Callable[..., Any] = decorate(function)
     return compiled
+
+
+def for_kernel(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return an array as kernels are compiled for, contiguous and writable.
+
+    numba would compile a kernel anew for arrays that are strided or read-only. The kernel must not
+    write into it: other tiles may share its memory. It is copied only where it must be, as when
+    it came to a worker in a message.
+    """
+    array = np.ascontiguousarray(array)
+    if not array.flags.writeable:
+        array = array.view()
+        try:
+            array.flags.writeable = True  # as whoever owns its memory may do
+        except ValueError:
+            array = array.copy()
+    return array
 
 
 @contextmanager

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.models.errors import ModelError
+from calbatch.models.kept import shared_rows
 from calbatch.models.rows import Reader
 
 Array = npt.NDArray[Any]
@@ -165,7 +166,7 @@ def _argument(value: Any, region: Region, values: Mapping[str, Any]) -> Any:
     if value is REGION:
         return region
     if not isinstance(value, np.ndarray) and isinstance(value, Reader):
-        return value.read(region.rows, region.cols)
+        return shared_rows(value, region.rows, region.cols)
     return value
 
 

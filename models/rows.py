@@ -8,7 +8,7 @@ import copy
 import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from operator import mul
@@ -166,6 +166,20 @@ class Reader(ABC):
             array = function(array)
         return np.ascontiguousarray(array, self.dtype)
 
+    def key(self) -> Hashable | None:
+        """Return what tells the pixels of this reader from any other's; None: nothing does."""
+        source = self._source()
+        key = (type(self), source, self.window, self._decoded, self.dtype, self._functions)
+        try:
+            hash(key)
+        except TypeError:  # a function that holds what can change
+            return None
+        return None if source is None else key
+
+    def _source(self) -> Hashable | None:
+        """Return what tells where the pixels come from; None where they can change."""
+        return None
+
     def whole(self) -> Array:
         """Return everything, as `read` does."""
         *_, rows, cols = self.window.shape
@@ -237,6 +251,9 @@ class RowReader(Reader):
     def path(self) -> str:
         """The file."""
         return self._stamp.path
+
+    def _source(self) -> Hashable:
+        return self._stamp, self._index
 
     def _fetch(self, window: Window, dtype: np.dtype[Any]) -> Array:
         if not self._in_place:

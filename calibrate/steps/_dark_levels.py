@@ -3,6 +3,7 @@
 Source: stcal 1.20 ``dark_sub``.
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +85,10 @@ class DarkLevels(Reader):
         shape = (*dark.shape[:-3], groups, *dark.shape[-2:])
         super().__init__(shape, "f8" if self.missing and not averages else "f4")
         self._dark, self._step, self._count = dark, step, count
+
+    def _source(self) -> Hashable | None:
+        dark = self._dark.key()
+        return None if dark is None else (dark, self._step, self._count)
 
     def _fetch(self, window: Window, dtype: np.dtype[Any]) -> Array:
         """Return the levels of a window, holding one group's frames at a time."""

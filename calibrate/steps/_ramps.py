@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from calbatch.calibrate.errors import StepError
 from calbatch.models.base import DataModel
 from calbatch.models.datamodels import RampModel
+from calbatch.models.jit import for_kernel
 
 
 def as_ramp(exposure: DataModel) -> RampModel:
@@ -96,8 +96,5 @@ def required(model: DataModel, name: str, keyword: str) -> int:
 
 
 def for_kernels(*arrays: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
-    """Yield arrays as kernels are compiled for, contiguous and writable: others are copied.
-
-    numba would compile a kernel anew for arrays that are read-only, as workers receive them.
-    """
-    return (np.require(array, requirements=["C", "W"]) for array in arrays)
+    """Yield arrays as kernels are compiled for; see `calbatch.models.jit.for_kernel`."""
+    return map(for_kernel, arrays)

@@ -40,6 +40,7 @@ from calbatch.calibrate.steps._jump_rules import (
 from calbatch.models import dq
 from calbatch.models.arrays import Deferred
 from calbatch.models.datamodels import RampModel
+from calbatch.models.jit import for_kernel
 from calbatch.models.plan import Region
 
 Array = npt.NDArray[Any]
@@ -72,8 +73,7 @@ def _search(ramps: Ramps, search: Search, flags: Array) -> Array:
 
 
 def _ramps(*arrays: Array) -> Ramps:
-    # Compiling anew for strided or read-only arrays would take far longer than copying them.
-    return Ramps(*(np.require(a, requirements=["C", "W"]) for a in arrays))
+    return Ramps(*map(for_kernel, arrays))
 
 
 def crowded_groups(

@@ -10,14 +10,21 @@ import urllib.error
 import urllib.request
 
 import cloudpickle
+import dask
 import psutil
 import pytest
 from support.batches import DATE, calibrated_on, products_in, quiet, small_set, sums
 
 from calbatch.calibrate.step import Step
 from calbatch.cluster import run, sites
-from calbatch.cluster.local import WORKER_ENVIRONMENT
+from calbatch.cluster.local import (
+    REFERENCE_BYTES,
+    WORKER_BYTES,
+    WORKER_ENVIRONMENT,
+    reference_bytes,
+)
 from calbatch.cluster.oncluster import OnCluster
+from calbatch.models import kept
 from calbatch.models.datamodels import RampModel
 
 WORKERS = 2
@@ -73,6 +80,28 @@ def test_files_are_those_of_one_process_bit_for_bit(simulated, tmp_path, site):
     for outcome in result.outcomes:
         assert {"jump", "ramp_fit", "write"} <= set(outcome.stages)
         assert max(p.bytes for p in outcome.peaks) > 30e6
+
+
+def test_workers_keep_references_for_the_next_exposure(simulated, tmp_path, local):
+    calibrated_on(local, "detector1", simulated.exposures, tmp_path / "out", tile_rows=16)
+    held = list(local.client.run(kept.kept_bytes).values())
+    assert 0 < max(held) <= REFERENCE_BYTES
+
+
+@pytest.mark.parametrize(
+    ("memory", "grain", "wanted"),
+    [
+        (10 * REFERENCE_BYTES, "exposure", REFERENCE_BYTES),
+        (10 * REFERENCE_BYTES, "tile", 0),
+        (WORKER_BYTES + 2**20, "exposure", 2**19),
+        (WORKER_BYTES // 2, "exposure", 0),
+    ],
+)
+def test_workers_keep_references_as_far_as_memory_reaches(memory, grain, wanted):
+    with dask.config.set({kept.SETTING: None}):  # a cluster of this module has set it
+        assert reference_bytes(memory, grain) == wanted
+    with dask.config.set({kept.SETTING: 7}):
+        assert reference_bytes(memory, grain) == 7
 
 
 def test_one_failure_stops_nothing_else(simulated, tmp_path, site):

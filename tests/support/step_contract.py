@@ -15,9 +15,11 @@ import pytest
 from calbatch.calibrate import registry
 from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
 from calbatch.calibrate.simulate import Noise
-from calbatch.models import datamodels
+from calbatch.models import datamodels, kept
 from calbatch.models.base import DataModel
 from calbatch.models.plan import Region, Step
+from calbatch.models.rows import Reader
+from calbatch.models.tiles import delayed_value
 from support.simulated import small_exposure
 
 EVENTFUL = Noise(cosmic_rays=2000.0, hot=0.01, dead=0.01, bad_references=0.02)
@@ -84,6 +86,12 @@ class StepContract:
         for model, wanted in zip(self.inputs(), before, strict=True):
             for name, array in arrays(model).items():
                 np.testing.assert_array_equal(array, wanted[name], err_msg=name)
+
+    def test_references_stay_as_they_are(self):
+        """What a process keeps of them goes to other exposures too."""
+        with dask.config.set({kept.SETTING: 2**30}):
+            for result in self.results():
+                _run_watching_references(result)
 
     def test_step_and_result_pickle(self):
         step = pickle.loads(pickle.dumps(self.step()))
@@ -153,10 +161,24 @@ def _refuse(*args, **kwargs):
     pytest.fail("something was computed before anybody asked for it")
 
 
+def _run_watching_references(model: DataModel) -> None:
+    """Apply each kernel to the whole frame, comparing what it shares with what the files say."""
+    rows, columns = ((0, n) for n in model.frame)
+    nodes = [n for n in model._content.node.ancestry() if isinstance(n, Step)][::-1]
+    tile = model._content.node.source.pixels.tile(Region(rows, columns), 0)
+    for node in nodes:
+        values = {r.key: delayed_value(r).compute(scheduler="sync") for r in node.reductions}
+        tile = node.op.apply(tile, values)
+    for node in nodes:
+        for name, reader in getattr(node.op, "arguments", {}).items():
+            if isinstance(reader, Reader):
+                shared = kept.shared_rows(reader, rows, columns)
+                assert shared is kept.shared_rows(reader, rows, columns) or reader.key() is None
+                np.testing.assert_array_equal(shared, reader.read(rows, columns), err_msg=name)
+
+
 def _run_watching(model: DataModel) -> None:
     """Apply each kernel to the whole frame by hand, comparing its inputs before and after."""
-    from calbatch.models.tiles import delayed_value
-
     nodes = [n for n in model._content.node.ancestry() if isinstance(n, Step)][::-1]
     rows, columns = model.frame
     tile = model._content.node.source.pixels.tile(Region((0, rows), (0, columns)), 0)
