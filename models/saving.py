@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from typing import Any
 from dask.base import compute
 
 from calbatch.models import tiles
-from calbatch.models.arrays import Content
+from calbatch.models.arrays import Content, copied
 from calbatch.models.asdf_extension import asdf_parts
 from calbatch.models.base import DataModel
 from calbatch.models.budget import row_bytes
@@ -105,7 +104,7 @@ def writer_for(
         Part of the unfinished file's name, by which it is found should this process die.
     """
     content = model._content
-    tree = copy.deepcopy(content.tree)
+    tree = copied(content.tree)
     set_path(tree, "meta.filename", path.name)
     set_path(tree, "meta.model_type", type(model).__name__)
     set_path(tree, "meta.date", date or _now())
