@@ -62,6 +62,6 @@ class ValidationWarning(UserWarning):
     """A value that its schema does not allow, where that is only worth a warning."""
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """Return what an error says without its line breaks, for use in another's message."""
     return " ".join(str(error).split())

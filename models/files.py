@@ -1,6 +1,6 @@
 """Bytes of files: looked at once, and refused when the file is another one by the time of reading.
 
-Memory mapping is not used: a mapped file that is truncated meanwhile kills the process.
+A file lies on this machine, or is an object at a URL (`calbatch.models.ranges`). Memory mapping is not used: a mapped file that is truncated meanwhile kills the process.
 """
 
 import errno
@@ -9,13 +9,16 @@ import io
 import os
 import stat
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 from calbatch.models.errors import ChangedError, FileError, StorageError, one_line
+from calbatch.models.location import Url, is_url, location
+from calbatch.models.ranges import RemoteBytes
+from calbatch.models.stores import Facts, Store
 
 ReadAt = Callable[[int, int], bytes]
 """Returns the bytes at a position, fewer than asked for where the file ends."""
@@ -39,39 +42,72 @@ class Stamp:
     Attributes
     ----------
     path : str
-        Absolute path.
+        Absolute path, or URL.
     size : int
         In bytes.
     mtime_ns : int
-        Time of the last change, in nanoseconds.
+        Time of the last change, in nanoseconds; 0 of an object whose store does not tell.
     gzipped : bool
         Whether positions refer to its decompressed content.
+    identity : str
+        What an object's store calls this version of it (an ETag, else a time); empty of a file.
     """
 
     path: str
     size: int
     mtime_ns: int
     gzipped: bool = False
+    identity: str = ""
+
+
+class Opened(Protocol):
+    """A file or object that is open for reading."""
+
+    def read(self, position: int, count: int) -> bytes:
+        """Return bytes at a position, fewer where it ends."""
+        ...
+
+    def read_into(self, view: memoryview, position: int) -> None:
+        """Fill a buffer with the bytes at a position."""
+        ...
+
+    def stream(self) -> IO[bytes]:
+        """Return a file object of its own, to be closed."""
+        ...
 
 
 def look(path: str | os.PathLike[str]) -> Stamp:
-    """Return the stamp of a regular, readable, non-empty file.
+    """Return the stamp of a regular, readable, non-empty file, or of an object at a URL.
 
     Raises
     ------
     FileError
         There is none, or it is a directory, a device, empty, or not readable.
+    StorageError
+        The URL's server cannot be reached or fails.
     """
-    place = Path(path).absolute()
+    place = location(path)
+    if isinstance(place, Url):
+        return _look_at_url(place)
+    place = place.absolute()
     try:
         status = place.stat()
     except (OSError, ValueError) as error:
         raise FileError(place, _reason(place, error)) from error
     _require_regular(place, status)
     stamp = Stamp(str(place), status.st_size, status.st_mtime_ns)
-    with opened(stamp) as descriptor:
-        magic = _pread(descriptor, 0, len(_GZIP_MAGIC), stamp)
+    with opened(stamp) as file:
+        magic = file.read(0, len(_GZIP_MAGIC))
     return replace(stamp, gzipped=magic == _GZIP_MAGIC)
+
+
+def _look_at_url(url: Url) -> Stamp:
+    facts = Store(url).facts()
+    if facts.size == 0:
+        raise FileError(url, "is empty (0 bytes)")
+    # What it begins with is read without another look: whoever goes on reading has one.
+    magic = RemoteBytes(url, facts, [(0, len(_GZIP_MAGIC))]).read(0, len(_GZIP_MAGIC))
+    return Stamp(url.text, facts.size, facts.mtime_ns, magic == _GZIP_MAGIC, facts.identity)
 
 
 def _require_regular(place: Path, status: os.stat_result) -> None:
@@ -92,19 +128,31 @@ def _reason(place: Path, error: Exception) -> str:
 
 
 @contextmanager
-def opened(stamp: Stamp) -> Iterator[int]:
-    """Give a descriptor for reading, having checked that the file is still the same.
+def opened(stamp: Stamp, wanted: Sequence[tuple[int, int]] = ()) -> Iterator[Opened]:
+    """Open for reading, and check that the file is still the same.
 
     Opening takes a few microseconds, so descriptors are not kept: there is nothing to share between
-    threads, to inherit in a fork, or to run out of.
+    threads, to inherit in a fork, or to run out of. An object at a URL is checked when it has been
+    read: that it was the same then, as it was when looked at, covers all that was read.
+
+    Parameters
+    ----------
+    stamp : Stamp
+        The file.
+    wanted : sequence of (start, stop)
+        What will be read, in bytes: of an object, it is then asked for together.
 
     Raises
     ------
+    ChangedError
+        Its size, time or version has changed.
     FileError
         The file is gone.
-    ChangedError
-        Its size or time has changed.
     """
+    if is_url(stamp.path):
+        with _opened_url(stamp, wanted) as remote:
+            yield remote
+        return
     try:
         descriptor = os.open(stamp.path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
@@ -113,45 +161,70 @@ def opened(stamp: Stamp) -> Iterator[int]:
         status = os.fstat(descriptor)
         if (status.st_size, status.st_mtime_ns) != (stamp.size, stamp.mtime_ns):
             raise ChangedError(stamp.path, "was replaced or changed since it was first read")
-        yield descriptor
+        yield _LocalBytes(descriptor, stamp)
     finally:
         os.close(descriptor)
 
 
+@contextmanager
+def _opened_url(stamp: Stamp, wanted: Sequence[tuple[int, int]]) -> Iterator[Opened]:
+    facts = Facts(stamp.size, stamp.mtime_ns, stamp.identity)
+    remote = RemoteBytes(Url(stamp.path), facts, wanted)
+    try:
+        yield remote
+    except StorageError:
+        raise
+    except Exception:
+        remote.check()  # what cannot be made sense of may be of two objects
+        raise
+    if not remote.untouched:
+        remote.check()
+
+
+class _LocalBytes:
+    """A file of this machine, opened by a descriptor that somebody else closes."""
+
+    def __init__(self, descriptor: int, stamp: Stamp) -> None:
+        self._descriptor, self._stamp = descriptor, stamp
+
+    def read(self, position: int, count: int) -> bytes:
+        """Return bytes at a position, fewer where the file ends."""
+        try:
+            return os.pread(self._descriptor, count, position)
+        except OSError as error:
+            raise _disk_fault(self._stamp, error) from error
+
+    def read_into(self, view: memoryview, position: int) -> None:
+        """Fill a buffer with the bytes at a position.
+
+        Raises
+        ------
+        FileError
+            The file ends too early.
+        StorageError
+            The disk failed.
+        """
+        done = 0
+        while done < len(view):
+            try:
+                count = os.preadv(self._descriptor, [view[done:]], position + done)
+            except OSError as error:
+                raise _disk_fault(self._stamp, error) from error
+            if count == 0:
+                raise FileError(
+                    self._stamp.path,
+                    f"truncated while reading: {len(view)} bytes wanted at byte {position}, "
+                    f"{done} are there",
+                )
+            done += count
+
+    def stream(self) -> IO[bytes]:
+        """Return a file object with a descriptor of its own."""
+        return os.fdopen(os.dup(self._descriptor), "rb")
+
+
 def _disk_fault(stamp: Stamp, error: OSError) -> StorageError:
     return StorageError(stamp.path, f"reading failed: {error.strerror or error}")
-
-
-def read_into(descriptor: int, view: memoryview, position: int, stamp: Stamp) -> None:
-    """Fill a buffer with the bytes at a position of an opened file.
-
-    Raises
-    ------
-    FileError
-        The file ends too early.
-    StorageError
-        The disk failed.
-    """
-    done = 0
-    while done < len(view):
-        try:
-            count = os.preadv(descriptor, [view[done:]], position + done)
-        except OSError as error:
-            raise _disk_fault(stamp, error) from error
-        if count == 0:
-            raise FileError(
-                stamp.path,
-                f"truncated while reading: {len(view)} bytes wanted at byte {position}, "
-                f"{done} are there",
-            )
-        done += count
-
-
-def _pread(descriptor: int, position: int, count: int, stamp: Stamp) -> bytes:
-    try:
-        return os.pread(descriptor, count, position)
-    except OSError as error:
-        raise _disk_fault(stamp, error) from error
 
 
 @contextmanager
@@ -160,11 +233,11 @@ def reading(stamp: Stamp) -> Iterator[ReadAt]:
 
     Positions should rise: going back in a gzipped file starts from its beginning.
     """
-    with opened(stamp) as descriptor:
+    with opened(stamp) as file:
         if not stamp.gzipped:
-            yield lambda position, count: _pread(descriptor, position, count, stamp)
+            yield file.read
             return
-        with os.fdopen(os.dup(descriptor), "rb") as raw, gzip.GzipFile(fileobj=raw) as stream:
+        with file.stream() as raw, gzip.GzipFile(fileobj=raw) as stream:
             # The buffer serves small steps back, which else decompress from the beginning.
             buffered = io.BufferedReader(stream, _GZIP_BUFFER)
             yield lambda position, count: _read_gzip(buffered, position, count, stamp)

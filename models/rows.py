@@ -21,7 +21,7 @@ import numpy.typing as npt
 from calbatch.models import byteorder
 from calbatch.models.decoded import decoded_image
 from calbatch.models.errors import FileError
-from calbatch.models.files import Stamp, opened, read_into
+from calbatch.models.files import Opened, Stamp, opened
 from calbatch.models.hdu import Hdu
 from calbatch.models.layout import read_layout
 
@@ -262,12 +262,18 @@ class RowReader(Reader):
         if out.size == 0:
             return out
         table = out.reshape(-1, window.shape[-1])
+        runs = list(_runs(window, self._full))
         done = 0
-        with opened(self._stamp) as descriptor:
-            for start, count in _runs(window, self._full):
-                self._read_run(descriptor, start, table[done : done + count], window.cols)
+        with opened(self._stamp, [self._bytes(*run) for run in runs]) as file:
+            for start, count in runs:
+                self._read_run(file, start, table[done : done + count], window.cols)
                 done += count
         return out
+
+    def _bytes(self, start: int, count: int) -> Bounds:
+        """Return where some consecutive rows are in the file."""
+        row_bytes = self._full[-1] * self._native.itemsize
+        return self._offset + start * row_bytes, self._offset + (start + count) * row_bytes
 
     def _decode(self, window: Window, dtype: np.dtype[Any]) -> Array:
         if self._copies is None:
@@ -279,7 +285,7 @@ class RowReader(Reader):
             _in_copy.cache_clear()
             return _in_copy(self._copies, self._stamp, self._index)._fetch(window, dtype)
 
-    def _read_run(self, descriptor: int, start: int, out: Array, cols: range) -> None:
+    def _read_run(self, file: Opened, start: int, out: Array, cols: range) -> None:
         """Read consecutive rows of the image, its planes taken as one tall table of rows."""
         width = self._full[-1]
         row_bytes = width * self._native.itemsize
@@ -290,8 +296,8 @@ class RowReader(Reader):
         for first in range(0, len(out), at_once):
             part = out[first : first + at_once]
             buffer = part.reshape(-1) if straight else scratch[: len(part) * width]
-            position = self._offset + (start + first) * row_bytes
-            read_into(descriptor, buffer.view(np.uint8).data, position, self._stamp)
+            position, _ = self._bytes(start + first, len(part))
+            file.read_into(buffer.view(np.uint8).data, position)
             byteorder.to_native(buffer)
             if not straight:
                 part[:] = buffer.reshape(len(part), width)[:, cols.start : cols.stop]

@@ -30,11 +30,13 @@ def astropy_hdu(stamp: Stamp, index: int, label: str) -> Iterator[Any]:
         The file has changed, or astropy raised anything at all: over damaged headers and data it
         raises every kind of exception.
     """
-    with opened(stamp), warnings.catch_warnings():
+    with opened(stamp) as file, warnings.catch_warnings(), file.stream() as stream:
         warnings.simplefilter("ignore")  # what matters was checked with the layout
         try:
-            with fits.open(stamp.path, memmap=False) as hdus:
+            with fits.open(stream, memmap=False) as hdus:
                 yield hdus[index]
+        except FileError:
+            raise
         except Exception as error:
             reason = f"{label} cannot be decoded: {type(error).__name__}: {one_line(error)}"
             raise FileError(stamp.path, reason) from error

@@ -1,0 +1,132 @@
+"""Where files are: paths on this machine, and URLs of objects elsewhere.
+
+`pathlib` makes ``s3:/bucket`` of ``s3://bucket``, so URLs have a small type of their own. It has
+what is used of a path's name and place, and nothing that would look at a disk.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from calbatch.models.errors import FileError
+
+_PROTOCOL = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
+_MANGLED = re.compile(r"(s3a?|gs|gcs|abfss?|az|https?|sftp|memory):/[^/]", re.IGNORECASE)
+_PASSWORD = re.compile(r"(?<=:/)(/?)[^/\s@:]*:[^/\s@]*@")
+_SIGNATURE = re.compile(
+    r"((?:signature|credential|token|secret|password|accesskeyid|sig|key)=)[^&\s\"']+", re.IGNORECASE
+)
+_LOCAL = ("file", "local")
+
+
+@dataclass(frozen=True, order=True)
+class Url:
+    """The URL of an object or folder, with a path's words for its parts.
+
+    Parameters
+    ----------
+    text : str
+        Such as ``s3://bucket/raw/a_uncal.fits``.
+
+    Raises
+    ------
+    FileError
+        It is no URL, or carries a password or a query: they would get into messages and logs.
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        shown = scrubbed(self.text)
+        if not is_url(self.text):
+            raise FileError(shown, "is not a URL")
+        if not self.text.isprintable():
+            raise FileError(repr(shown), "has characters that cannot be printed")
+        if _PASSWORD.search(self.text):
+            raise FileError(shown, "must not have a password in it: leave it to the environment")
+        if self.protocol in ("http", "https") and "?" in self.text:
+            raise FileError(self.text.split("?")[0], "must not have a query: it may be a secret")
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __fspath__(self) -> str:
+        return self.text
+
+    @property
+    def protocol(self) -> str:
+        """What is before ``://``, such as ``s3``."""
+        return self.text.split("://", 1)[0].lower()
+
+    @property
+    def _rest(self) -> str:
+        return self.text.split("://", 1)[1]
+
+    @property
+    def name(self) -> str:
+        """The last part; empty for a bucket alone."""
+        _, slash, name = self._rest.rstrip("/").rpartition("/")
+        return name if slash else ""
+
+    @property
+    def parent(self) -> Url:
+        """The folder; a bucket's is itself."""
+        head, slash, _ = self._rest.rstrip("/").rpartition("/")
+        return Url(f"{self.text.split('://', 1)[0]}://{head}") if slash and head else self
+
+    def __truediv__(self, name: str | os.PathLike[str]) -> Url:
+        return Url(f"{self.text.rstrip('/')}/{os.fspath(name)}")
+
+    def with_name(self, name: str) -> Url:
+        """Return what has another name in the same folder."""
+        return self.parent / name
+
+    def absolute(self) -> Url:
+        """Return itself: URLs are absolute."""
+        return self
+
+    def resolve(self) -> Url:
+        """Return itself: URLs have no links."""
+        return self
+
+
+Location = Path | Url
+"""A file's place: on this machine, or a URL."""
+
+
+def is_url(text: str) -> bool:
+    """Tell whether a text is the URL of something that is not a file of this machine."""
+    found = _PROTOCOL.match(text)
+    return found is not None and found[1].lower() not in _LOCAL
+
+
+def location(place: str | os.PathLike[str]) -> Location:
+    """Return where something is: a path, or a URL where it reads like one.
+
+    Parameters
+    ----------
+    place : str or path-like
+        A path, a URL, or either of them already; ``file://`` is a path.
+
+    Raises
+    ------
+    FileError
+        A URL that cannot be taken; see `Url`.
+    """
+    if isinstance(place, (Path, Url)) and not _MANGLED.match(str(place)):
+        return place
+    text = os.fspath(place)
+    if is_url(text):
+        return Url(text)
+    found = _PROTOCOL.match(text)
+    if found is None and _MANGLED.match(text) and not Path(text.split("/", 1)[0]).exists():
+        raise FileError(scrubbed(text), "is a URL that lost a slash: give URLs as text, not as Path")
+    return Path(text[found.end() :] if found else text)
+
+
+def scrubbed(text: str) -> str:
+    """Return a text without passwords, keys and signatures that URLs in it may carry."""
+    return _SIGNATURE.sub(r"\1***", _PASSWORD.sub(r"\1***@", text))
