@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from calbatch.calibrate.errors import StepError
 from calbatch.models.base import DataModel
+from calbatch.models.location import Location, location
 from calbatch.models.saving import Written
 from calbatch.models.saving import save as save_models
 
@@ -47,23 +48,24 @@ def paths(step: Step, products: Sequence[tuple[str, DataModel]]) -> list[Path]:
     StepError
         When two products would get one name, or a product has neither input file nor name.
     """
-    found: list[Path] = []
+    found: list[Location] = []
     for suffix, model in products:
         source = step.output_file or (model.path.name if model.path else model.meta.filename)
         if not source:
             raise StepError(f"{step.name}: a model without a file needs output_file to be saved")
         inputs = model.path.parent if model.path else Path()
-        folder = Path(step.output_dir) if step.output_dir else inputs
+        folder = location(step.output_dir) if step.output_dir else inputs
         path = folder / product_name(Path(source).name, suffix)
         if path in found:
             raise StepError(f"{step.name}: two products would be called {path.name}")
         found.append(path)
-    return found
+    return cast("list[Path]", found)  # who asks uses what a Url has too
 
 
 def save(step: Step, products: Sequence[tuple[str, DataModel]]) -> Written:
     """Write a step's products, together."""
     pairs = [(m, p) for (_, m), p in zip(products, paths(step, products), strict=True)]
     for _, path in pairs:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(path, Path):  # a store has no folders, or uploading makes them
+            path.parent.mkdir(parents=True, exist_ok=True)
     return save_models(pairs)

@@ -323,7 +323,8 @@ class Step:
         if override is None:
             return self.references.choose(model.to_flat_dict(), reference_type)
         if isinstance(override, DataModel):
-            return Chosen(override.path, str(override.path or type(override).__name__))
+            path = override.path if isinstance(override.path, Path) else None
+            return Chosen(path, str(override.path or type(override).__name__))
         if str(override).upper() == "N/A":
             return NOT_APPLICABLE
         path = Path(override).expanduser()

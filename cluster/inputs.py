@@ -7,9 +7,14 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import cast
 
 from calbatch.calibrate.products import product_name
 from calbatch.cluster.errors import RequestError
+from calbatch.models.errors import FileError
+from calbatch.models.listing import listed, require_writable
+from calbatch.models.location import Location, Url, location
+from calbatch.models.stores import Store
 
 
 def exposures(requested: Sequence[str], pattern: str) -> list[Path]:
@@ -18,33 +23,38 @@ def exposures(requested: Sequence[str], pattern: str) -> list[Path]:
     Parameters
     ----------
     requested : sequence of str
-        Files, folders and globs. A folder stands for its files that match ``pattern``; a file
-        given by name is an input whatever its name or content: what is wrong with it is found
-        when it is opened, and fails only itself.
+        Files, folders and globs, also as URLs. A folder stands for its files that match
+        ``pattern``; a file given by name is an input whatever its name or content: what is wrong
+        with it is found when it is opened, and fails only itself.
     pattern : str
         Such as ``*_uncal.fits``.
 
     Returns
     -------
-    list of Path
+    list of Path or Url
         Absolute, for workers that have another working folder.
 
     Raises
     ------
     RequestError
-        When something requested does not exist or holds no exposures.
+        When something requested does not exist or holds no exposures, or a URL's server fails.
     """
-    found: dict[Path, None] = {}
+    found: dict[Location, None] = {}
     for request in requested:
-        paths = [p.absolute() for p in _matching(request, pattern)]
+        try:
+            paths = [p.absolute() for p in _matching(location(request), pattern)]
+        except FileError as error:
+            raise RequestError(f"no exposures: {error}") from error
         if not paths:
             raise RequestError(f"no exposures: {_why(request, pattern)}")
         found.update(dict.fromkeys(sorted(paths, key=natural)))
-    return list(found)
+    return cast("list[Path]", list(found))  # who asks uses what a Url has too
 
 
-def _matching(request: str, pattern: str) -> Iterable[Path]:
-    path = Path(request).expanduser()
+def _matching(request: Location, pattern: str) -> Iterable[Location]:
+    if isinstance(request, Url):
+        return listed(request, pattern)
+    path = request.expanduser()
     if path.is_dir():
         return (p for p in path.glob(pattern) if not p.is_dir())
     if path.exists() or path.is_symlink():
@@ -53,20 +63,20 @@ def _matching(request: str, pattern: str) -> Iterable[Path]:
 
 
 def _why(request: str, pattern: str) -> str:
-    if Path(request).expanduser().is_dir():
-        return f"the folder {request} has no files {pattern}"
     if glob.has_magic(request):
         return f"nothing matches {request}"
+    if isinstance(location(request), Url) or Path(request).expanduser().is_dir():
+        return f"the folder {request} has no files {pattern}"
     return f"there is no file or folder {request}"
 
 
-def natural(path: Path) -> list[tuple[int, int | str]]:
+def natural(path: Location) -> list[tuple[int, int | str]]:
     """Return a sorting key in which numbers within names count as numbers."""
     parts = re.split(r"(\d+)", str(path))
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
 
 
-def refuse_name_clashes(inputs: Sequence[Path]) -> None:
+def refuse_name_clashes(inputs: Sequence[Location]) -> None:
     """Refuse inputs whose products would have one name.
 
     Raises
@@ -74,7 +84,7 @@ def refuse_name_clashes(inputs: Sequence[Path]) -> None:
     RequestError
         Naming both inputs.
     """
-    owners: dict[str, Path] = {}
+    owners: dict[str, Location] = {}
     for path in inputs:
         stem = product_name(path.name, "*")
         if stem in owners:
@@ -85,15 +95,33 @@ def refuse_name_clashes(inputs: Sequence[Path]) -> None:
         owners[stem] = path
 
 
-def total_bytes(inputs: Sequence[Path]) -> int:
+def total_bytes(inputs: Sequence[Location]) -> int:
     """Return how large the inputs are together; a file that cannot be looked at counts nothing."""
     total = 0
     for path in inputs:
         try:
-            total += path.stat().st_size
-        except OSError:  # told when it is opened
+            total += Store(path).facts().size if isinstance(path, Url) else path.stat().st_size
+        except (OSError, FileError):  # told when it is opened
             continue
     return total
+
+
+def writable_place(folder: str | Location) -> Location:
+    """Return where products go, a folder or a URL, after trying that it can be written to.
+
+    Raises
+    ------
+    RequestError
+        When it cannot.
+    """
+    try:
+        place = location(folder)
+        if isinstance(place, Url):
+            require_writable(place)
+            return place
+    except FileError as error:
+        raise RequestError(f"cannot write to {error}") from error
+    return writable_folder(place)
 
 
 def writable_folder(folder: Path) -> Path:

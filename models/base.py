@@ -13,6 +13,7 @@ import numpy as np
 
 from calbatch.models.arrays import Content, Deferred, LazyArrays
 from calbatch.models.headers import Extra
+from calbatch.models.location import Location, Url, location
 from calbatch.models.mapping import MappedArrays
 from calbatch.models.meta import Node as Meta
 from calbatch.models.meta import flatten, get_path, set_path
@@ -27,7 +28,7 @@ class DataModel(MappedArrays):
 
     Parameters
     ----------
-    init : path, DataModel, tuple of int, array, or None
+    init : path, URL, DataModel, tuple of int, array, or None
         A FITS file (only its headers are read); a model, whose lazy graph is shared and which
         assigning here never changes; the shape of the primary array; or that array.
     schema : str or path, optional
@@ -49,7 +50,7 @@ class DataModel(MappedArrays):
     schema_url: ClassVar[str] = "core.schema.yaml"
 
     schema: Schema
-    path: Path | None
+    path: Location | None
     _content: Content
 
     def __init__(
@@ -65,8 +66,8 @@ class DataModel(MappedArrays):
         self._content = Content()
         if isinstance(init, DataModel):
             self._adopt(init)
-        elif isinstance(init, (str, Path)):
-            self.path = Path(init)
+        elif isinstance(init, (str, Path, Url)):
+            self.path = location(init)
             self._content = load(self.path, self.schema, copies)
         elif init is not None:
             shape = init if isinstance(init, tuple) else None
@@ -178,11 +179,11 @@ class DataModel(MappedArrays):
         """Return the name of the primary array."""
         return self.primary
 
-    def save(self, path: str | Path, **options: Any) -> Path:
+    def save(self, path: str | Location, **options: Any) -> Location:
         """Compute the model tile by tile into a FITS file; see `calbatch.models.saving.save`."""
         from calbatch.models.saving import save  # it saves DataModels
 
-        return Path(save([(self, Path(path))], **options).products[0].path)
+        return location(save([(self, location(path))], **options).products[0].path)
 
     def close(self) -> None:
         """Do nothing: no file stays open. Here for those who are used to closing models."""

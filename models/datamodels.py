@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from calbatch.models.base import DataModel
 from calbatch.models.errors import FileError, ValidationError
 from calbatch.models.files import Stamp, look
 from calbatch.models.layout import Layout, read_layout
+from calbatch.models.location import Location, location
 from calbatch.models.rows import Copies
 from calbatch.models.schema import load_schema
 from calbatch.models.validate import validate_value
@@ -169,12 +169,12 @@ _NAMED: tuple[type[DataModel], ...] = (
 _BY_NAME = {cls.__name__: cls for cls in _NAMED}
 
 
-def open(path: str | Path | DataModel) -> DataModel:
+def open(path: str | Location | DataModel) -> DataModel:
     """Open a file as the model that its header says, reading headers only.
 
     Parameters
     ----------
-    path : path or DataModel
+    path : path, URL or DataModel
         A FITS file; a model is returned as it is.
 
     Returns
@@ -187,11 +187,13 @@ def open(path: str | Path | DataModel) -> DataModel:
     ------
     FileError
         When the file is not a usable FITS file, or has no array to tell the model by.
+    StorageError
+        When a URL's server cannot be reached or fails.
     """
     if isinstance(path, DataModel):
         return path
     layout = read_layout(path)
-    return _class_of(Path(path), layout)(path)
+    return _class_of(location(path), layout)(path)
 
 
 def reference(reference_type: str, init: Any, copies: Copies | None = None) -> DataModel:
@@ -228,7 +230,7 @@ def _opened(reference_type: str, path: str, stamp: Stamp, copies: Copies | None)
     return cls(path, copies=copies)
 
 
-def _class_of(path: Path, layout: Layout) -> type[DataModel]:
+def _class_of(path: Location, layout: Layout) -> type[DataModel]:
     header = layout.hdus[0].header
     named = _BY_NAME.get(str(header.get("DATAMODL", "")))
     if named is not None:
@@ -239,7 +241,7 @@ def _class_of(path: Path, layout: Layout) -> type[DataModel]:
     return _by_dimensions(path, layout)
 
 
-def _by_dimensions(path: Path, layout: Layout) -> type[DataModel]:
+def _by_dimensions(path: Location, layout: Layout) -> type[DataModel]:
     science = layout.find("SCI")
     if science is None or not science.shape:
         what = "no SCI array" if science is None else "no pixels in its SCI extension"

@@ -1,6 +1,7 @@
 """Bytes of files: looked at once, and refused when the file is another one by the time of reading.
 
-A file lies on this machine, or is an object at a URL (`calbatch.models.ranges`). Memory mapping is not used: a mapped file that is truncated meanwhile kills the process.
+A file lies on this machine, or is an object at a URL (`calbatch.models.ranges`). Memory mapping is
+not used: a mapped file that is truncated meanwhile kills the process.
 """
 
 import errno
@@ -12,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -105,9 +107,14 @@ def _look_at_url(url: Url) -> Stamp:
     facts = Store(url).facts()
     if facts.size == 0:
         raise FileError(url, "is empty (0 bytes)")
-    # What it begins with is read without another look: whoever goes on reading has one.
+    return Stamp(url.text, facts.size, facts.mtime_ns, _is_gzipped(url, facts), facts.identity)
+
+
+@lru_cache(maxsize=1024)
+def _is_gzipped(url: Url, facts: Facts) -> bool:
+    # Read without another look: whoever goes on reading has one.
     magic = RemoteBytes(url, facts, [(0, len(_GZIP_MAGIC))]).read(0, len(_GZIP_MAGIC))
-    return Stamp(url.text, facts.size, facts.mtime_ns, magic == _GZIP_MAGIC, facts.identity)
+    return magic == _GZIP_MAGIC
 
 
 def _require_regular(place: Path, status: os.stat_result) -> None:

@@ -9,7 +9,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from calbatch.models import files
 from calbatch.models.cards import BLOCK, CARD, Cards, padded
@@ -17,6 +17,7 @@ from calbatch.models.checksum import ALL_ONES, add, checksum
 from calbatch.models.errors import FileError, ValidationWarning
 from calbatch.models.files import ReadAt, Stamp
 from calbatch.models.hdu import Hdu, Kind, Pixels, describe
+from calbatch.models.location import is_url
 from calbatch.models.notfits import check_start
 
 __all__ = ["Hdu", "Kind", "Layout", "Pixels", "read_layout", "verify_checksums"]
@@ -43,7 +44,7 @@ class Layout:
 
     @property
     def path(self) -> str:
-        """Absolute path of the file."""
+        """Absolute path of the file, or its URL."""
         return self.stamp.path
 
     @property
@@ -81,7 +82,8 @@ def read_layout(path: str | os.PathLike[str]) -> Layout:
     Parameters
     ----------
     path : str or path-like
-        A FITS file, gzipped or not. A gzipped one is decompressed once to check its length.
+        A FITS file or its URL, gzipped or not. A gzipped one is decompressed once to check its
+        length.
 
     Returns
     -------
@@ -91,6 +93,8 @@ def read_layout(path: str | os.PathLike[str]) -> Layout:
     ------
     FileError
         Not a regular file, not FITS, truncated, or with a header that cannot be true.
+    StorageError
+        The URL's server cannot be reached or fails.
 
     Warns
     -----
@@ -98,13 +102,23 @@ def read_layout(path: str | os.PathLike[str]) -> Layout:
         Something that is no HDU follows the last one.
     """
     stamp = files.look(path)
+    layout, clean = (_layout_of_object if is_url(stamp.path) else _layout_of)(stamp)
+    if not clean:
+        message = f"{stamp.path}: what follows {layout.hdus[-1].label} is no HDU and is ignored"
+        warnings.warn(message, ValidationWarning, stacklevel=2)
+    return layout
+
+
+def _layout_of(stamp: Stamp) -> tuple[Layout, bool]:
+    """Return the layout, and whether nothing follows the last HDU."""
     with files.reading(stamp) as read_at:
         check_start(stamp.path, read_at(0, 512))
         hdus = tuple(_walk(stamp, read_at))
-        if read_at(hdus[-1].end, BLOCK).strip(b"\0"):
-            message = f"{stamp.path}: what follows {hdus[-1].label} is no HDU and is ignored"
-            warnings.warn(message, ValidationWarning, stacklevel=2)
-    return Layout(stamp, hdus)
+        return Layout(stamp, hdus), not read_at(hdus[-1].end, BLOCK).strip(b"\0")
+
+
+_layout_of_object = lru_cache(maxsize=16)(_layout_of)
+"""A model's class is chosen by a layout, and the model reads it again: requests that are saved."""
 
 
 def _walk(stamp: Stamp, read_at: ReadAt) -> Iterator[Hdu]:

@@ -16,9 +16,8 @@ from calbatch.models.errors import FileError
 _PROTOCOL = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 _MANGLED = re.compile(r"(s3a?|gs|gcs|abfss?|az|https?|sftp|memory):/[^/]", re.IGNORECASE)
 _PASSWORD = re.compile(r"(?<=:/)(/?)[^/\s@:]*:[^/\s@]*@")
-_SIGNATURE = re.compile(
-    r"((?:signature|credential|token|secret|password|accesskeyid|sig|key)=)[^&\s\"']+", re.IGNORECASE
-)
+_SECRETS = "signature|credential|token|secret|password|accesskeyid|sig|key"
+_SIGNATURE = re.compile(rf"((?:{_SECRETS})=)[^&\s\"']+", re.IGNORECASE)
 _LOCAL = ("file", "local")
 
 
@@ -123,7 +122,7 @@ def location(place: str | os.PathLike[str]) -> Location:
         return Url(text)
     found = _PROTOCOL.match(text)
     if found is None and _MANGLED.match(text) and not Path(text.split("/", 1)[0]).exists():
-        raise FileError(scrubbed(text), "is a URL that lost a slash: give URLs as text, not as Path")
+        raise FileError(scrubbed(text), "is a URL that lost a slash: give it as text, not as Path")
     return Path(text[found.end() :] if found else text)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from calbatch.models.dq import DqRemap
 from calbatch.models.errors import FileError
 from calbatch.models.headers import meta_from_headers
 from calbatch.models.layout import Hdu, Layout, read_layout
+from calbatch.models.location import Location
 from calbatch.models.plan import Array, Source
 from calbatch.models.rows import Copies, Reader, RowReader
 from calbatch.models.schema import FieldSpec, Schema
@@ -25,7 +25,7 @@ from calbatch.models.tables import check_columns, read_table
 class Pending:
     """A table, or an array off the tile grid, that is read when somebody asks for it."""
 
-    path: Path
+    path: Location
     hdu: Hdu
     spec: FieldSpec
     shape: tuple[int, ...]
@@ -47,12 +47,12 @@ class Pending:
         return read_table(self.hdu)
 
 
-def load(path: Path, schema: Schema, copies: Copies | None = None) -> Content:
+def load(path: Location, schema: Schema, copies: Copies | None = None) -> Content:
     """Return what a file holds, by a schema. No pixel is read.
 
     Parameters
     ----------
-    path : Path
+    path : Path or Url
         The file.
     schema : Schema
         Names its arrays and keywords.
@@ -91,7 +91,7 @@ def _cards(hdu: Hdu) -> Any:
 
 
 def _found(
-    path: Path, schema: Schema, layout: Layout
+    path: Location, schema: Schema, layout: Layout
 ) -> Iterator[tuple[str, tuple[FieldSpec, Hdu]]]:
     for name, spec in schema.fields.items():
         hdu = layout.find(spec.hdu)
@@ -103,7 +103,7 @@ def _found(
         yield name, (spec, hdu)
 
 
-def _check(path: Path, spec: FieldSpec, hdu: Hdu) -> None:
+def _check(path: Location, spec: FieldSpec, hdu: Hdu) -> None:
     if spec.is_table != (hdu.kind == "table"):
         wanted = "a table" if spec.is_table else "an image"
         raise FileError(path, f"{spec.hdu} must be {wanted} extension, found {hdu.kind}")

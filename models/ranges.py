@@ -51,7 +51,9 @@ def coalesced(wanted: Iterable[Range], gap: int = GAP, longest: int = PIECE) -> 
         else:
             joined.append((start, stop))
     return [
-        (at, min(at + longest, stop)) for start, stop in joined for at in range(start, stop, longest)
+        (at, min(at + longest, stop))
+        for start, stop in joined
+        for at in range(start, stop, longest)
     ]
 
 

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from dask.base import compute
@@ -17,6 +16,7 @@ from calbatch.models.asdf_extension import asdf_parts
 from calbatch.models.base import DataModel
 from calbatch.models.budget import row_bytes
 from calbatch.models.headers import ASDF, cards_from_meta
+from calbatch.models.location import Location
 from calbatch.models.meta import set_path
 from calbatch.models.plan import Array, Node, Source, Tile
 from calbatch.models.schema import Schema
@@ -86,7 +86,7 @@ def _now() -> str:
 
 
 def writer_for(
-    model: DataModel, path: Path, *, date: str | None = None, fsync: bool = True, tag: str = ""
+    model: DataModel, path: Location, *, date: str | None = None, fsync: bool = True, tag: str = ""
 ) -> FitsWriter:
     """Return the plan of a model's file: HDUs in schema order, what no schema names, ASDF.
 
@@ -94,7 +94,7 @@ def writer_for(
     ----------
     model : DataModel
         The model; its metadata is checked first.
-    path : Path
+    path : Path or Url
         The file to be.
     date : str, optional
         What DATE says, for files that are to be identical; by default the time.
@@ -137,7 +137,7 @@ def _part(content: Content, name: str, hdu: str, cards: Callable[[str], Any]) ->
 
 
 def save(
-    models: Sequence[tuple[DataModel, Path]],
+    models: Sequence[tuple[DataModel, Location]],
     *,
     date: str | None = None,
     fsync: bool = True,
@@ -150,7 +150,7 @@ def save(
 
     Parameters
     ----------
-    models : sequence of (DataModel, Path)
+    models : sequence of (DataModel, Path or Url)
         What to save, and where.
     date : str, optional
         What DATE says, for files that are to be identical from run to run; by default the time.
@@ -175,7 +175,7 @@ def save(
 
 
 def saving_graph(
-    models: Sequence[tuple[DataModel, Path]],
+    models: Sequence[tuple[DataModel, Location]],
     *,
     date: str | None = None,
     fsync: bool = True,

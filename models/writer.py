@@ -1,7 +1,8 @@
 """Writing a FITS file by rows, from several tasks, under another name until it is complete.
 
 The file is laid out first. Bands of rows are then written into their places in any order, each
-giving its share of the data's checksum; headers come last, and with them the final name.
+giving its share of the data's checksum; headers come last, and with them the final name. What is to
+be an object at a URL is written in a folder for scratch, and uploaded when it is complete.
 """
 
 import errno
@@ -19,8 +20,10 @@ import numpy.typing as npt
 from calbatch.models import byteorder, checksum
 from calbatch.models.errors import FileError, FullError, ModelError, StorageError
 from calbatch.models.layout import read_layout
+from calbatch.models.location import Url, location
 from calbatch.models.parts import ImagePart, Part, RawPart, TablePart, Updates
 from calbatch.models.segments import ImageSegment, Receipt, lay_out
+from calbatch.models.uploading import scratch_folder, upload
 
 __all__ = ["FitsWriter", "ImagePart", "Product", "RawPart", "Receipt", "TablePart", "write_fits"]
 
@@ -47,17 +50,20 @@ class Product:
     Attributes
     ----------
     path : str
-        Its final name.
+        Its final name, or its URL.
     size, mtime_ns : int
         Bytes, and time of the last change in nanoseconds.
     digest : str
         SHA-256 of its headers, DATASUM included: `Layout.digest` of the same file is equal.
+    identity : str
+        What an object's store calls this version of it, as `calbatch.models.files.look` tells.
     """
 
     path: str
     size: int
     mtime_ns: int
     digest: str
+    identity: str = ""
 
 
 class FitsWriter:
@@ -66,7 +72,8 @@ class FitsWriter:
     Parameters
     ----------
     path : str or path-like
-        The final name. Until `finish`, everything happens in a file of another name beside it.
+        The final name, or a URL. Until `finish`, everything happens in a file of another name
+        beside it; of an object, in `scratch_folder`.
     parts : sequence of ImagePart, TablePart or RawPart
         The HDUs in order; the first is an ImagePart.
     fsync : bool
@@ -76,8 +83,10 @@ class FitsWriter:
 
     Attributes
     ----------
-    path, part : Path
-        The final and the temporary name.
+    path : Path or Url
+        The final name.
+    part : Path
+        The temporary name.
     size : int
         Of the file, in bytes.
 
@@ -95,11 +104,12 @@ class FitsWriter:
         fsync: bool = True,
         tag: str = "",
     ) -> None:
-        self.path = Path(path).absolute()
+        self.path = location(path).absolute()
         unique = f"{socket.gethostname()[:40]}-{os.getpid()}-{uuid.uuid4().hex}"
         # Short enough for any file system, whatever the length of the final name.
         tagged = f"{tag[:40]}-{unique}" if tag else unique
-        self.part = self.path.with_name(f".{self.path.name[:100]}.{tagged}.part")
+        folder = scratch_folder() if isinstance(self.path, Url) else self.path.parent
+        self.part = folder / f".{self.path.name[:100]}.{tagged}.part"
         self._fsync = fsync
         with self._naming():
             self._segments = tuple(lay_out(parts))
@@ -192,6 +202,11 @@ class FitsWriter:
 
     def _publish(self) -> Product:
         layout = read_layout(self.part)  # a last look at what others will read
+        if isinstance(self.path, Url):
+            facts = upload(self.part, self.path)
+            self.part.unlink()
+            digest = layout.digest
+            return Product(self.path.text, facts.size, facts.mtime_ns, digest, facts.identity)
         self.part.replace(self.path)
         if self._fsync:
             folder = os.open(self.path.parent, os.O_RDONLY)
@@ -235,7 +250,7 @@ class FitsWriter:
             os.close(descriptor)
 
     def _open(self, flags: int) -> int:
-        if flags and self.path.is_dir():
+        if flags and isinstance(self.path, Path) and self.path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         try:
             return os.open(self.part, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o666)

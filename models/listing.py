@@ -1,0 +1,74 @@
+"""What lies at a URL: the objects of a folder, or those that match a pattern."""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import os
+import socket
+import uuid
+from typing import Any
+
+from calbatch.models.errors import FileError
+from calbatch.models.location import Url
+from calbatch.models.stores import Store
+
+
+def listed(url: Url, pattern: str) -> list[Url]:
+    """Return the objects that a URL stands for.
+
+    Parameters
+    ----------
+    url : Url
+        An object, a folder (its objects, not those of folders in it), or a glob.
+    pattern : str
+        What a folder's objects are called, such as ``*_uncal.fits``.
+
+    Raises
+    ------
+    FileError
+        There is no such object or folder, or no permission to list it.
+    StorageError
+        The server cannot be reached or fails.
+    """
+    if glob.has_magic(url.text):
+        root, _, _ = _before_magic(url.text).rpartition("/")
+        store = Store(Url(root))
+        whole = store.path + url.text[len(root) :]
+        found = store.tried("listing it", lambda: store.run("glob", whole, detail=True))
+        return [Url(f"{root}{name[len(store.path) :]}") for name in _objects(found.values())]
+    store = Store(url)
+    info = store.tried("looking for it", lambda: store.run("info", store.path))
+    if info.get("type") != "directory":
+        return [url]
+    entries = store.tried("listing it", lambda: store.run("ls", store.path, detail=True))
+    names = (name.rstrip("/").rpartition("/")[2] for name in _objects(entries))
+    return [url / name for name in names if fnmatch.fnmatchcase(name, pattern)]
+
+
+def _before_magic(text: str) -> str:
+    return text[: min(text.find(sign) for sign in "*?[" if sign in text)]
+
+
+def _objects(entries: Any) -> list[str]:
+    return [str(entry["name"]) for entry in entries if entry.get("type") != "directory"]
+
+
+def require_writable(folder: Url) -> None:
+    """Refuse a folder in which no object can be made: one is made and removed again.
+
+    Raises
+    ------
+    FileError
+        There is no such bucket, no permission, or a protocol that cannot write.
+    StorageError
+        The server cannot be reached or fails.
+    """
+    name = f".calbatch-{socket.gethostname()[:40]}-{os.getpid()}-{uuid.uuid4().hex}.part"
+    store = Store(folder / name)
+    try:
+        store.tried("writing", lambda: store.run("pipe_file", store.path, b"."))
+        store.tried("removing what was written", lambda: store.run("rm_file", store.path))
+    except FileError as error:
+        told = "there is no such bucket" if error.message.startswith("there is no") else None
+        raise type(error)(folder, told or error.message) from None

@@ -1,0 +1,188 @@
+"""An S3 server on loopback (moto's), and a go-between that counts requests and does harm."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+SECRET = "testing-secret-access-key"
+
+
+@contextmanager
+def moto_server() -> Iterator[str]:
+    """Serve S3 on loopback, in a process of its own; give its address."""
+    pytest.importorskip("s3fs", reason="s3fs is not installed")
+    moto = shutil.which("moto_server", path=str(Path(sys.executable).parent))
+    if moto is None:
+        pytest.skip("moto_server is not installed")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    server = subprocess.Popen([moto, "-H", "127.0.0.1", "-p", str(port)], env=clean, **quiet)
+    endpoint = f"http://127.0.0.1:{port}"
+    try:
+        _wait_for(endpoint)
+        yield endpoint
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _wait_for(endpoint: str) -> None:
+    for _ in range(100):
+        try:
+            urllib.request.urlopen(endpoint).close()
+        except OSError:
+            time.sleep(0.2)
+        else:
+            return
+    pytest.fail("moto_server does not answer")
+
+
+def use_endpoint(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    """Have S3 in this process, and those that it starts, mean a server on loopback."""
+    import s3fs
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked, and how many bytes of body went each way."""
+
+    method: str
+    path: str
+    range: tuple[int, int] | None
+    status: int
+    received: int
+    sent: int
+
+
+@dataclass
+class Harm:
+    """What is done to requests of a method, so many times.
+
+    ``stall``: half of the answer, and then nothing more. ``cut``: half of it, and the connection
+    ends. ``alter``: one bit of what is sent to the server.
+    """
+
+    kind: str
+    method: str = "GET"
+    times: int = 1000
+    only_ranges_from: int = 0
+
+
+@dataclass
+class GoBetween:
+    """Passes requests on to a server, and remembers them."""
+
+    upstream: str
+    requests: list[Request] = field(default_factory=list)
+    harms: list[Harm] = field(default_factory=list)
+    before_get: Callable[[int], None] | None = None
+    released: threading.Event = field(default_factory=threading.Event)
+
+    @contextmanager
+    def serving(self) -> Iterator[str]:
+        """Serve on loopback; give the address."""
+        handler = type("Handler", (_Handler,), {"between": self})
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            self.released.set()
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
+    def harm_to(self, method: str, start: int) -> str:
+        """Return what is to be done to a request."""
+        for harm in self.harms:
+            if harm.method == method and harm.times > 0 and start >= harm.only_ranges_from:
+                harm.times -= 1
+                return harm.kind
+        return ""
+
+    @property
+    def reads(self) -> list[Request]:
+        """The requests for content."""
+        return [r for r in self.requests if r.method == "GET" and r.range is not None]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    between: GoBetween
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+    def _pass_on(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        between = self.between
+        span = _span(self.headers.get("Range"))
+        harm = between.harm_to(self.command, span[0] if span else 0)
+        if harm == "alter" and body:
+            body = bytes([*body[:-1], body[-1] ^ 1])
+        if self.command == "GET" and span and between.before_get:
+            between.before_get(span[0])
+        upstream = HTTPConnection(between.upstream.removeprefix("http://"))
+        kept = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "expect")}
+        upstream.request(self.command, self.path, body, kept)
+        answer = upstream.getresponse()
+        content = answer.read()
+        status, headers = answer.status, answer.getheaders()
+        upstream.close()
+        sent = len(content) // 2 if harm in ("stall", "cut") else len(content)
+        between.requests.append(Request(self.command, self.path, span, status, len(body), sent))
+        self._answer(status, headers, content, harm)
+
+    def _answer(
+        self, status: int, headers: list[tuple[str, str]], content: bytes, harm: str
+    ) -> None:
+        self.send_response_only(status)
+        for name, value in headers:
+            if name.lower() not in ("connection", "transfer-encoding", "content-length"):
+                self.send_header(name, value)
+        whole = dict((n.lower(), v) for n, v in headers).get("content-length", "0")
+        self.send_header("Content-Length", whole if self.command == "HEAD" else str(len(content)))
+        self.end_headers()
+        if harm in ("stall", "cut"):
+            self.wfile.write(content[: len(content) // 2])
+            self.wfile.flush()
+            if harm == "stall":
+                self.between.released.wait(60)
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+        else:
+            self.wfile.write(content)
+
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass_on
+
+
+def _span(header: str | None) -> tuple[int, int] | None:
+    if header is None:
+        return None
+    first, _, last = header.removeprefix("bytes=").partition("-")
+    return int(first), int(last) + 1
