@@ -63,10 +63,12 @@ def _matching(request: Location, pattern: str) -> Iterable[Location]:
 
 
 def _why(request: str, pattern: str) -> str:
+    if isinstance(location(request), Path) and Path(request).expanduser().is_dir():
+        return f"the folder {request} has no files {pattern}"
     if glob.has_magic(request):
         return f"nothing matches {request}"
-    if isinstance(location(request), Url) or Path(request).expanduser().is_dir():
-        return f"the folder {request} has no files {pattern}"
+    if isinstance(location(request), Url):
+        return f"{request} has no objects {pattern}"
     return f"there is no file or folder {request}"
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from calbatch.models.errors import FileError
 from calbatch.models.location import Url
 from calbatch.models.stores import Store
+from calbatch.models.uploading import require_upload
 
 
 def listed(url: Url, pattern: str) -> list[Url]:
@@ -64,6 +65,7 @@ def require_writable(folder: Url) -> None:
     StorageError
         The server cannot be reached or fails.
     """
+    require_upload(folder)
     name = f".calbatch-{socket.gethostname()[:40]}-{os.getpid()}-{uuid.uuid4().hex}.part"
     store = Store(folder / name)
     try:

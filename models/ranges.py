@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from calbatch.models.errors import ChangedError, FileError, StorageError
 from calbatch.models.location import Url
-from calbatch.models.stores import PAUSES, Facts, Store
+from calbatch.models.stores import Facts, Store
 
 Range = tuple[int, int]
 """Start and stop, in bytes."""
@@ -97,7 +97,7 @@ class RemoteBytes:
         """Whether nothing was read."""
         return self._reached < 0
 
-    def check(self, pauses: Sequence[float] = PAUSES) -> None:
+    def check(self, tries: int = 3) -> None:
         """Refuse an object that has been replaced: what was read may be of both.
 
         Raises
@@ -105,7 +105,7 @@ class RemoteBytes:
         ChangedError
             It is another one than when it was looked at.
         """
-        now = self._store.facts(pauses)
+        now = self._store.facts(tries)
         if (now.size, now.identity) != (self._facts.size, self._facts.identity):
             raise ChangedError(self._store.url, "was replaced or changed since it was first read")
 
@@ -178,7 +178,7 @@ class RemoteBytes:
         except StorageError:
             # Of an object that became shorter, say that rather than what the server says.
             with suppress(StorageError):
-                self.check(pauses=())
+                self.check(tries=1)
             raise
         return [(start, found[start, stop]) for start, stop in requests]
 

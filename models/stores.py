@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,8 +20,9 @@ from calbatch.models.location import Url, scrubbed
 T = TypeVar("T")
 
 _TIMEOUT_SECONDS = 30.0
-PAUSES = (0.5, 2.0)
-"""Seconds before the second and the third try."""
+_TRIES = 3
+_PAUSES = (1 / 60, 1 / 15)
+"""Before the second and the third try, as parts of the time limit."""
 
 _SLOWEST = 64 << 10
 """Bytes a second: a server that is slower does not count as answering."""
@@ -115,7 +116,7 @@ class Store:
         function = getattr(self.files, f"_{method}")
         return sync(self.files.loop, function, *arguments, timeout=limit, **named)
 
-    def tried(self, what: str, call: Callable[[], T], pauses: Sequence[float] = PAUSES) -> T:
+    def tried(self, what: str, call: Callable[[], T], tries: int = _TRIES) -> T:
         """Call something, again after a pause where it may then succeed.
 
         Parameters
@@ -124,8 +125,8 @@ class Store:
             Such as ``reading``, for the message.
         call : callable
             What to do.
-        pauses : sequence of float
-            Seconds before each further try.
+        tries : int
+            How often at most.
 
         Raises
         ------
@@ -134,14 +135,14 @@ class Store:
         StorageError
             The server cannot be reached, does not answer, or fails; after the last try.
         """
-        for pause in pauses:
+        for pause in _PAUSES[: tries - 1]:
             try:
                 return call()
             except Exception as error:
                 fault = self.fault(what, error)
                 if not isinstance(fault, StorageError):
                     raise fault from None
-            time.sleep(pause)
+            time.sleep(pause * timeout())
         try:
             return call()
         except Exception as error:
@@ -166,7 +167,7 @@ class Store:
             )
         return StorageError(self.url, f"{what} failed: {_told(error)}")
 
-    def facts(self, pauses: Sequence[float] = PAUSES) -> Facts:
+    def facts(self, tries: int = _TRIES) -> Facts:
         """Ask for the object's size and version.
 
         Raises
@@ -176,7 +177,7 @@ class Store:
         StorageError
             The server fails.
         """
-        info = self.tried("looking at it", lambda: self.run("info", self.path), pauses)
+        info = self.tried("looking at it", lambda: self.run("info", self.path), tries)
         if info.get("type") == "directory":
             raise FileError(self.url, "is a folder, not an object")
         if info.get("size") is None:
@@ -235,5 +236,6 @@ def _timed_out(error: BaseException) -> bool:
 
 
 def _told(error: BaseException) -> str:
-    text = scrubbed(one_line(error))
+    plain = error.strerror if isinstance(error, OSError) else None
+    text = scrubbed(" ".join(plain.split()) if plain else one_line(error))
     return text[:300] if text else type(error).__name__

@@ -1,5 +1,6 @@
 """Where astropy is asked to make sense of an HDU: tables, and what is compressed or scaled."""
 
+import gzip
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,8 +33,9 @@ def astropy_hdu(stamp: Stamp, index: int, label: str) -> Iterator[Any]:
     """
     with opened(stamp) as file, warnings.catch_warnings(), file.stream() as stream:
         warnings.simplefilter("ignore")  # what matters was checked with the layout
+        source = gzip.GzipFile(fileobj=stream) if stamp.gzipped else stream
         try:
-            with fits.open(stream, memmap=False) as hdus:
+            with fits.open(source, memmap=False) as hdus:
                 yield hdus[index]
         except FileError:
             raise

@@ -61,19 +61,38 @@ def upload(file: Path, url: Url) -> Facts:
     FileError
         No permission, no such bucket, or a protocol that cannot write.
     StorageError
-        The server fails, or what arrived is not what was sent; that is removed.
+        The server fails, or what is there in the end is not what was sent. It is left there: it
+        may be somebody else's.
     """
+    require_upload(url)
     store = Store(url)
     if url.protocol in _WHOLE:
         _put(store, file, store.path)
     else:
         _put_and_rename(store, file)
-    facts = store.facts()
+    try:
+        facts = store.facts()
+    except StorageError:
+        raise
+    except FileError as error:
+        raise StorageError(url, f"after it was uploaded: {error.message}") from None
     if facts.size != file.stat().st_size or not _same_content(file, url, facts):
-        with suppress(Exception):  # what is told is that it is damaged
-            store.run("rm_file", store.path)
-        raise StorageError(url, "was damaged when it was uploaded, and removed")
+        raise StorageError(
+            url, "is not what was uploaded: damaged on its way, or replaced by somebody else"
+        )
     return facts
+
+
+def require_upload(url: Url) -> None:
+    """Refuse a URL whose protocol only reads.
+
+    Raises
+    ------
+    FileError
+        It is ``http`` or ``https``.
+    """
+    if url.protocol in ("http", "https"):
+        raise FileError(url, f"cannot be written: {url.protocol} is for reading")
 
 
 def _put(store: Store, file: Path, path: str) -> None:

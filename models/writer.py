@@ -20,10 +20,10 @@ import numpy.typing as npt
 from calbatch.models import byteorder, checksum
 from calbatch.models.errors import FileError, FullError, ModelError, StorageError
 from calbatch.models.layout import read_layout
-from calbatch.models.location import Url, location
+from calbatch.models.location import Location, Url, location
 from calbatch.models.parts import ImagePart, Part, RawPart, TablePart, Updates
 from calbatch.models.segments import ImageSegment, Receipt, lay_out
-from calbatch.models.uploading import scratch_folder, upload
+from calbatch.models.uploading import require_upload, scratch_folder, upload
 
 __all__ = ["FitsWriter", "ImagePart", "Product", "RawPart", "Receipt", "TablePart", "write_fits"]
 
@@ -108,8 +108,7 @@ class FitsWriter:
         unique = f"{socket.gethostname()[:40]}-{os.getpid()}-{uuid.uuid4().hex}"
         # Short enough for any file system, whatever the length of the final name.
         tagged = f"{tag[:40]}-{unique}" if tag else unique
-        folder = scratch_folder() if isinstance(self.path, Url) else self.path.parent
-        self.part = folder / f".{self.path.name[:100]}.{tagged}.part"
+        self.part = self._folder() / f".{self.path.name[:100]}.{tagged}.part"
         self._fsync = fsync
         with self._naming():
             self._segments = tuple(lay_out(parts))
@@ -120,6 +119,13 @@ class FitsWriter:
         self._fields = {segment.field: segment for segment in images}
         if len(self._fields) < len(images):
             raise ModelError(f"{self.path}: two images have one field's name")
+
+    def _folder(self) -> Path:
+        """Return where the temporary file lies."""
+        if isinstance(self.path, Url):
+            require_upload(self.path)
+            return scratch_folder()
+        return self.path.parent
 
     def prepare(self) -> None:
         """Make the temporary file, with all its space where the file system can reserve it.
@@ -239,15 +245,20 @@ class FitsWriter:
         except OSError as error:
             reason = _FOLDER_FAULTS.get(error.errno or 0, f"cannot be written: {error.strerror}")
             kind = FullError if error.errno in _FULL else FileError
-            raise kind(self.path, reason) from error
+            raise kind(self._blamed, reason) from error
         try:
             yield descriptor
         except OSError as error:
             reason = f"writing {self.size} bytes failed: {error.strerror or error}"
             kind = FullError if error.errno in _FULL else StorageError
-            raise kind(self.path, reason) from error
+            raise kind(self._blamed, reason) from error
         finally:
             os.close(descriptor)
+
+    @property
+    def _blamed(self) -> Location:
+        """Which file a fault of the disk is about: of an object, the one for scratch."""
+        return self.part if isinstance(self.path, Url) else self.path
 
     def _open(self, flags: int) -> int:
         if flags and isinstance(self.path, Path) and self.path.is_dir():

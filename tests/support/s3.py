@@ -9,7 +9,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -64,6 +64,19 @@ def use_endpoint(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
     s3fs.S3FileSystem.clear_instance_cache()
 
 
+def plain_s3(endpoint: str) -> object:
+    """Return a file system of its own, whatever the environment says."""
+    import s3fs
+
+    return s3fs.S3FileSystem(
+        key="testing",
+        secret=SECRET,
+        endpoint_url=endpoint,
+        use_listings_cache=False,
+        skip_instance_cache=True,
+    )
+
+
 @dataclass(frozen=True)
 class Request:
     """What was asked, and how many bytes of body went each way."""
@@ -81,13 +94,17 @@ class Harm:
     """What is done to requests of a method, so many times.
 
     ``stall``: half of the answer, and then nothing more. ``cut``: half of it, and the connection
-    ends. ``alter``: one bit of what is sent to the server.
+    ends. With ``before_upstream`` the server does not hear of these, and nothing is answered.
+    ``alter``: one bit of what is sent to the server. ``refuse``: the answer is that the server is
+    too busy; ``forbid``: that one may not. ``drip``: the answer comes byte by byte.
     """
 
     kind: str
     method: str = "GET"
     times: int = 1000
-    only_ranges_from: int = 0
+    ranges_from: int = 0
+    path: str = ""
+    before_upstream: bool = False
 
 
 @dataclass
@@ -98,7 +115,9 @@ class GoBetween:
     requests: list[Request] = field(default_factory=list)
     harms: list[Harm] = field(default_factory=list)
     before_get: Callable[[int], None] | None = None
+    before_head: Callable[[], None] | None = None
     released: threading.Event = field(default_factory=threading.Event)
+    meeting: tuple[threading.Barrier, Callable[[int], bool]] | None = None
 
     @contextmanager
     def serving(self) -> Iterator[str]:
@@ -115,13 +134,23 @@ class GoBetween:
             thread.join()
             server.server_close()
 
-    def harm_to(self, method: str, start: int) -> str:
+    def harm_to(self, method: str, path: str, start: int) -> Harm | None:
         """Return what is to be done to a request."""
         for harm in self.harms:
-            if harm.method == method and harm.times > 0 and start >= harm.only_ranges_from:
+            meant = harm.method == method and harm.path in path and start >= harm.ranges_from
+            if meant and harm.times > 0:
                 harm.times -= 1
-                return harm.kind
-        return ""
+                return harm
+        return None
+
+    def meet(self, count: int, meant: Callable[[int], bool]) -> None:
+        """Answer no reading of the ranges meant before so many of them have come."""
+        self.meeting = (threading.Barrier(count), meant)
+
+    def wait_for_others(self, span: tuple[int, int] | None) -> None:
+        """Wait where there is a meeting."""
+        if self.meeting is not None and span is not None and self.meeting[1](span[0]):
+            self.meeting[0].wait(10)
 
     @property
     def reads(self) -> list[Request]:
@@ -142,11 +171,24 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(length)
         between = self.between
         span = _span(self.headers.get("Range"))
-        harm = between.harm_to(self.command, span[0] if span else 0)
+        meant = between.harm_to(self.command, self.path, span[0] if span else 0)
+        harm = meant.kind if meant else ""
+        if meant and meant.before_upstream and harm in ("stall", "cut"):
+            between.requests.append(Request(self.command, self.path, span, 0, len(body), 0))
+            self._end(harm)
+            return
+        if harm in ("refuse", "forbid"):
+            status = 503 if harm == "refuse" else 403
+            between.requests.append(Request(self.command, self.path, span, status, len(body), 0))
+            self._answer(status, [], b"", harm)
+            return
         if harm == "alter" and body:
             body = bytes([*body[:-1], body[-1] ^ 1])
         if self.command == "GET" and span and between.before_get:
             between.before_get(span[0])
+        if self.command == "HEAD" and between.before_head:
+            between.before_head()
+        between.wait_for_others(span)
         upstream = HTTPConnection(between.upstream.removeprefix("http://"))
         kept = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "expect")}
         upstream.request(self.command, self.path, body, kept)
@@ -165,18 +207,34 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in headers:
             if name.lower() not in ("connection", "transfer-encoding", "content-length"):
                 self.send_header(name, value)
-        whole = dict((n.lower(), v) for n, v in headers).get("content-length", "0")
-        self.send_header("Content-Length", whole if self.command == "HEAD" else str(len(content)))
+        length = {name.lower(): value for name, value in headers}.get("content-length", "0")
+        self.send_header("Content-Length", length if self.command == "HEAD" else str(len(content)))
         self.end_headers()
         if harm in ("stall", "cut"):
             self.wfile.write(content[: len(content) // 2])
             self.wfile.flush()
-            if harm == "stall":
-                self.between.released.wait(60)
-            self.close_connection = True
-            self.connection.shutdown(socket.SHUT_RDWR)
+            self._end(harm)
+        elif harm == "drip":
+            self._drip(content)
         else:
             self.wfile.write(content)
+
+    def _end(self, harm: str) -> None:
+        if harm == "stall":
+            self.between.released.wait(60)
+        self.close_connection = True
+        with suppress(OSError):  # they may have had enough
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    def _drip(self, content: bytes) -> None:
+        for octet in content:
+            if self.between.released.wait(0.1):
+                break
+            try:
+                self.wfile.write(bytes([octet]))
+            except OSError:  # they had enough
+                break
+        self.close_connection = True
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass_on
 
