@@ -1,0 +1,76 @@
+"""An exposure in a bucket, calibrated into a bucket: the same bits as on this machine."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.s3 import moto_server, plain_s3, use_endpoint
+from support.simulated import offline, small_exposure
+
+from calbatch.calibrate import products
+from calbatch.calibrate.errors import StepError
+from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
+from calbatch.models import datamodels, saving
+from calbatch.models.location import location
+
+# botocore's own, on some Pythons
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+DATE = "2026-01-01T00:00:00.000"
+
+
+@pytest.fixture(scope="module")
+def exposure():
+    return small_exposure("NRCA1", shape=(48, 64), nints=2, ngroups=6)
+
+
+@pytest.fixture
+def files(exposure, monkeypatch, tmp_path):
+    """Give a bucket with the exposure in it."""
+    with moto_server() as endpoint:
+        use_endpoint(monkeypatch, endpoint)
+        monkeypatch.setenv("CALBATCH_SCRATCH_DIR", str(tmp_path))
+        found = plain_s3(endpoint)
+        found.mkdir("bucket")
+        found.put_file(str(exposure.path), f"bucket/raw/{exposure.path.name}")
+        with offline(exposure.set):
+            yield found
+
+
+def calibrated(raw, folder, **parameters):
+    """Calibrate as a batch does, with a date that does not change; return what was written."""
+    step = Detector1Pipeline.configured(None, {"output_dir": str(folder), **parameters})
+    step.save_results = True
+    step.lazily(datamodels.open(raw))
+    made = step.products()
+    pairs = [(m, p) for (_, m), p in zip(made, products.paths(step, made), strict=True)]
+    return saving.save(pairs, date=DATE).products
+
+
+def test_from_bucket_to_bucket_is_bit_identical(files, exposure, tmp_path):
+    parameters = {"save_calibrated_ramp": True, "steps": {"ramp_fit": {"save_opt": True}}}
+    local = calibrated(exposure.path, tmp_path, **parameters)
+    remote = calibrated(f"s3://bucket/raw/{exposure.path.name}", "s3://bucket/out", **parameters)
+    names = [Path(product.path).name for product in local]
+    assert len(names) == 4
+    assert [product.path for product in remote] == [f"s3://bucket/out/{n}" for n in names]
+    assert sorted(files.find("bucket/out")) == sorted(f"bucket/out/{n}" for n in names)
+    for name in names:
+        assert files.cat_file(f"bucket/out/{name}") == (tmp_path / name).read_bytes()
+
+
+def test_products_go_beside_their_exposure(files, exposure):
+    raw = f"s3://bucket/raw/{exposure.path.name}"
+    result = Detector1Pipeline.call(raw, save_results=True)
+    assert str(result[0].path) == raw
+    rate = location(raw).with_name(exposure.path.name.replace("_uncal", "_rate"))
+    found = datamodels.open(rate)
+    assert isinstance(found, datamodels.ImageModel)
+    assert np.array_equal(found.data.compute(), result[0].data.compute(), equal_nan=True)
+
+
+def test_two_products_of_one_name_are_refused(exposure):
+    model = datamodels.open(exposure.path)
+    step = Detector1Pipeline.configured(None, {"output_dir": "s3://bucket/out"})
+    with pytest.raises(StepError, match="two products would be called"):
+        products.paths(step, [("rate", model), ("rate", model)])

@@ -1,0 +1,110 @@
+"""Which objects of a bucket are a batch's exposures, and whether products may go there."""
+
+import pytest
+from support.s3 import GoBetween, Harm, moto_server, plain_s3, use_endpoint
+
+from calbatch.cluster.errors import RequestError
+from calbatch.cluster.inputs import exposures, refuse_name_clashes, total_bytes, writable_place
+
+# botocore's own, on some Pythons
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+RAW = "*_uncal.fits"
+NAMES = ("b10_uncal.fits", "b9_uncal.fits", "b9_rate.fits", "sub/c1_uncal.fits")
+
+
+@pytest.fixture(scope="module")
+def server():
+    with moto_server() as endpoint:
+        files = plain_s3(endpoint)
+        files.mkdir("bucket")
+        for name in NAMES:
+            files.pipe_file(f"bucket/raw/{name}", b"abc")
+        yield endpoint
+
+
+@pytest.fixture(autouse=True)
+def between(server, monkeypatch):
+    made = GoBetween(server)
+    monkeypatch.setenv("CALBATCH_REMOTE_TIMEOUT", "0.6")
+    with made.serving() as endpoint:
+        use_endpoint(monkeypatch, endpoint)
+        yield made
+
+
+@pytest.mark.parametrize("folder", ["s3://bucket/raw", "s3://bucket/raw/"])
+def test_a_folder_stands_for_its_raw_exposures_in_natural_order(folder):
+    found = [str(url) for url in exposures([folder], RAW)]
+    assert found == [f"s3://bucket/raw/{name}" for name in ("b9_uncal.fits", "b10_uncal.fits")]
+
+
+def test_globs_and_objects_and_files_together(tmp_path):
+    (tmp_path / "a_uncal.fits").write_bytes(b"abc")
+    requested = [
+        str(tmp_path), "s3://bucket/raw/b9_rate.fits", "s3://bucket/raw/b*_uncal.fits",
+        "s3://bucket/*/b?_uncal.fits", "s3://bucket/raw/**/c*.fits",
+    ]  # fmt: skip
+    found = exposures(requested, RAW)
+    names = ["a_uncal.fits", "b9_rate.fits", "b9_uncal.fits", "b10_uncal.fits", "c1_uncal.fits"]
+    assert [place.name for place in found] == names
+    assert total_bytes(found) == 3 * len(names)
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ("s3://bucket/x*.fits", "nothing matches s3://bucket/x*.fits"),
+        ("s3://bucket/raw/x.fits", "s3://bucket/raw/x.fits: there is no such object"),
+        ("s3://bucket", "s3://bucket has no objects *_uncal.fits"),
+        ("s3://nowhere/raw/", "s3://nowhere/raw/: there is no such object"),
+        ("s3://me:pass@bucket/raw/", "s3://***@bucket/raw/: must not have a password in it"),
+    ],
+)
+def test_a_request_without_exposures_is_refused(request_, message):
+    with pytest.raises(RequestError) as caught:
+        exposures([request_], RAW)
+    assert str(caught.value).startswith(f"no exposures: {message}")
+    assert "pass@" not in str(caught.value)
+
+
+def test_a_server_that_fails_is_told(between):
+    between.harms = [Harm("refuse", "HEAD"), Harm("refuse", "GET")]
+    with pytest.raises(RequestError, match=r"no exposures: s3://bucket/raw/: .* failed: "):
+        exposures(["s3://bucket/raw/"], RAW)
+
+
+def test_two_inputs_of_one_name_are_refused(tmp_path):
+    (tmp_path / "b9_uncal.fits").write_bytes(b"abc")
+    paths = exposures([str(tmp_path), "s3://bucket/raw/b9_uncal.fits"], RAW)
+    with pytest.raises(RequestError, match=r"s3://bucket/raw/b9_uncal\.fits would both become"):
+        refuse_name_clashes(paths)
+
+
+def test_a_place_for_products_is_tried(server):
+    before = plain_s3(server).find("bucket")
+    assert str(writable_place("s3://bucket/out")) == "s3://bucket/out"
+    assert plain_s3(server).find("bucket") == before
+
+
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        ("s3://nowhere/out", "there is no such bucket"),
+        ("https://127.0.0.1:9/out", "cannot be written: https is for reading"),
+        ("s3://me:pass@bucket/out", "must not have a password"),
+    ],
+)
+def test_a_place_where_nothing_can_be_written_is_refused(folder, message):
+    with pytest.raises(RequestError, match=f"cannot write to .*{message}") as caught:
+        writable_place(folder)
+    assert "pass@" not in str(caught.value)
+
+
+def test_a_place_without_permission_is_refused(between):
+    between.harms = [Harm("forbid", "PUT")]
+    with pytest.raises(RequestError, match=r"s3://bucket/out: writing is not permitted"):
+        writable_place("s3://bucket/out")
+
+
+def test_a_place_may_be_a_folder(tmp_path):
+    assert writable_place(tmp_path / "out") == tmp_path / "out"
