@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 from calbatch.models.errors import FileError, StorageError, one_line
@@ -29,9 +30,18 @@ _SLOWEST = 64 << 10
 
 _CONNECTIONS = 16
 
+# By name: their packages are not imported.
+_NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError")
+_MISCONFIGURED = ("ParamValidationError", "ProfileNotFound", "ConfigParseError", "NoRegionError")
+
+# No server's fault.
+_BUGS = (TypeError, AttributeError, LookupError, AssertionError, MemoryError)
+
 # What stores call an object's version, the surest first.
 _VERSIONS = ("ETag", "etag", "md5Hash", "Content-MD5", "generation")
-_TIMES = ("LastModified", "last_modified", "mtime", "modified", "updated", "created")
+_TIMES = (
+    "LastModified", "last_modified", "Last-Modified", "mtime", "modified", "updated", "created",
+)  # fmt: skip
 
 
 def timeout() -> float:
@@ -86,8 +96,9 @@ class Store:
         from fsspec.core import url_to_fs
 
         self.url = url
+        text = url.protocol + url.text[len(url.protocol) :]
         try:
-            self.files, self.path = url_to_fs(url.text, **_options(url.protocol))
+            self.files, self.path = url_to_fs(text, **_options(url.protocol))
         except ImportError as error:
             raise FileError(url, _not_installed(url.protocol, error)) from None
         except ValueError as error:
@@ -138,6 +149,8 @@ class Store:
         for pause in _PAUSES[: tries - 1]:
             try:
                 return call()
+            except _BUGS:
+                raise
             except Exception as error:
                 fault = self.fault(what, error)
                 if not isinstance(fault, StorageError):
@@ -145,6 +158,8 @@ class Store:
             time.sleep(pause * timeout())
         try:
             return call()
+        except _BUGS:
+            raise
         except Exception as error:
             # The cause stays out of tracebacks: its text was not looked through for secrets.
             raise self.fault(what, error) from None
@@ -157,8 +172,10 @@ class Store:
             return FileError(self.url, "there is no such object")
         if isinstance(error, PermissionError):
             return FileError(self.url, f"{what} is not permitted: {_told(error)}")
-        if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
+        if type(error).__name__ in _NO_CREDENTIALS:
             return FileError(self.url, f"{what} needs credentials, and none were found")
+        if isinstance(error, ValueError) or type(error).__name__ in _MISCONFIGURED:
+            return FileError(self.url, f"{what} cannot be asked for: {_told(error)}")
         if isinstance(error, NotImplementedError):
             return FileError(self.url, f"{what} is not possible by {self.url.protocol}")
         if _timed_out(error):
@@ -196,8 +213,9 @@ def facts_of(info: dict[str, Any]) -> Facts:
 
 def _nanoseconds(moment: Any) -> int:
     if isinstance(moment, str):
-        with suppress(ValueError):
-            moment = datetime.fromisoformat(moment)
+        for read in (datetime.fromisoformat, parsedate_to_datetime):
+            with suppress(ValueError):
+                return _nanoseconds(read(moment))
     if isinstance(moment, datetime):
         aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
         return int(aware.timestamp()) * 10**9 + aware.microsecond * 1000

@@ -1,17 +1,9 @@
 """A cache at a URL: in memory, and in a bucket served by moto's S3 on loopback."""
 
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from pathlib import Path
-
 import fsspec
 import pytest
 from support.crds_server import CONTEXT, HEADER, CrdsServer, make_cache
+from support.s3 import moto_server, use_endpoint
 
 from calbatch.crds_client import Client
 from calbatch.crds_client.errors import ServerError
@@ -72,43 +64,15 @@ def test_an_unknown_protocol_is_an_error():
 
 
 @pytest.fixture
-def bucket(source):
-    """Serve S3 on loopback with the cache in a bucket; give its URL."""
-    pytest.importorskip("s3fs", reason="s3fs is not installed")
-    moto = shutil.which("moto_server", path=str(Path(sys.executable).parent))
-    if moto is None:
-        pytest.skip("moto_server is not installed")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    endpoint = f"http://127.0.0.1:{port}"
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    server = subprocess.Popen([moto, "-H", "127.0.0.1", "-p", str(port)], env=clean, **quiet)
-    try:
-        wait_for(endpoint)
-        yield endpoint
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def wait_for(endpoint):
-    for _ in range(100):
-        try:
-            urllib.request.urlopen(endpoint).close()
-        except OSError:
-            time.sleep(0.2)
-        else:
-            return
-    pytest.fail("moto_server does not answer")
+def bucket(monkeypatch):
+    """Serve S3 on loopback, and have S3 mean that."""
+    with moto_server() as endpoint:
+        use_endpoint(monkeypatch, endpoint)
+        yield
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # botocore's own, on some Pythons
-def test_a_bucket(bucket, root, source, monkeypatch):
-    monkeypatch.setenv("AWS_ENDPOINT_URL", bucket)
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
+def test_a_bucket(bucket, root, source):
     files = fsspec.filesystem("s3")
     files.mkdir("published")
     files.put(str(source.root), "published/crds", recursive=True)
