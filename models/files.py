@@ -48,7 +48,7 @@ class Stamp:
     size : int
         In bytes.
     mtime_ns : int
-        Time of the last change, in nanoseconds; 0 of an object whose store does not tell.
+        Time of the last change, in nanoseconds; of an object see `calbatch.models.stores.Facts`.
     gzipped : bool
         Whether positions refer to its decompressed content.
     identity : str

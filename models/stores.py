@@ -6,6 +6,7 @@ limit, and is tried a few times; what then still fails names the URL.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Callable
@@ -29,6 +30,7 @@ _SLOWEST = 64 << 10
 """Bytes a second: a server that is slower does not count as answering."""
 
 _CONNECTIONS = 16
+_SECOND = 10**9
 
 # By name: their packages are not imported.
 _NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError")
@@ -61,7 +63,8 @@ class Facts:
     size : int
         In bytes.
     mtime_ns : int
-        Time of the last change in nanoseconds; 0 where the store does not tell.
+        Time of the last change in nanoseconds. Stores tell whole seconds: what is below is made
+        of the version where they tell one, so that size and time tell versions apart.
     identity : str
         What the store calls this version of it (an ETag), else the time; empty if it has neither.
     """
@@ -207,8 +210,11 @@ def facts_of(info: dict[str, Any]) -> Facts:
     moments = (_nanoseconds(info[name]) for name in _TIMES if info.get(name))
     mtime_ns = next(moments, 0)
     versions = (str(info[name]).strip('"') for name in _VERSIONS if info.get(name))
-    identity = next(versions, "") or (str(mtime_ns) if mtime_ns else "")
-    return Facts(int(info["size"]), mtime_ns, identity)
+    version = next(versions, "")
+    if not version:
+        return Facts(int(info["size"]), mtime_ns, str(mtime_ns or ""))
+    below = int.from_bytes(hashlib.sha256(version.encode()).digest()[:8], "big") % _SECOND
+    return Facts(int(info["size"]), mtime_ns - mtime_ns % _SECOND + below, version)
 
 
 def _nanoseconds(moment: Any) -> int:
@@ -218,8 +224,8 @@ def _nanoseconds(moment: Any) -> int:
                 return _nanoseconds(read(moment))
     if isinstance(moment, datetime):
         aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-        return int(aware.timestamp()) * 10**9 + aware.microsecond * 1000
-    return int(moment * 1e9) if isinstance(moment, (int, float)) else 0
+        return int(aware.timestamp()) * _SECOND + aware.microsecond * 1000
+    return int(moment * _SECOND) if isinstance(moment, (int, float)) else 0
 
 
 def _options(protocol: str) -> dict[str, Any]:

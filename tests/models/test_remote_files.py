@@ -167,6 +167,7 @@ def test_a_look_tells_versions_apart(between, files, tmp_path, original):
     second = look(URL)
     assert second.size == first.size
     assert second.identity != first.identity
+    assert second.mtime_ns != first.mtime_ns  # even within a second
 
 
 def test_a_web_server_is_read_by_ranges_too(between, files):
