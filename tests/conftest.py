@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from support.services import REQUIRED
 
 # The first example may compile a kernel or import astropy: no time limit on one example.
 settings.register_profile("calbatch", deadline=None)
@@ -51,13 +52,13 @@ def _little_to_collect() -> None:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Fail a comparison with jwst, crds or real files that is skipped, where none may be."""
+    """Fail what is skipped where it may not be: comparisons, and what needs services."""
     report = yield
-    compares = item.get_closest_marker("agreement") or "real_data" in getattr(
-        item, "fixturenames", ()
-    )
-    if report.skipped and compares and not hasattr(report, "wasxfail"):
-        _refuse(report)
+    if report.skipped and not hasattr(report, "wasxfail"):
+        if item.get_closest_marker("agreement") or "real_data" in getattr(item, "fixturenames", ()):
+            _refuse(report, REQUIRE)
+        if item.get_closest_marker("services"):
+            _refuse(report, REQUIRED)
     return report
 
 
@@ -66,11 +67,11 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     """Fail a module that skips itself altogether, where no comparison may be skipped."""
     report = yield
     if report.skipped:
-        _refuse(report)
+        _refuse(report, REQUIRE)
     return report
 
 
-def _refuse(report: pytest.TestReport | pytest.CollectReport) -> None:
-    if os.environ.get(REQUIRE):
+def _refuse(report: pytest.TestReport | pytest.CollectReport, variable: str) -> None:
+    if os.environ.get(variable):
         report.outcome = "failed"
-        report.longrepr = f"skipped, but {REQUIRE} is set: {report.longrepr}"
+        report.longrepr = f"skipped, but {variable} is set: {report.longrepr}"

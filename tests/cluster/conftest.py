@@ -2,6 +2,7 @@
 
 import pytest
 from support.batches import small_set
+from support.onehost import one_host
 
 
 @pytest.fixture
@@ -11,3 +12,10 @@ def simulated(monkeypatch):
     for name, value in made.environment().items():
         monkeypatch.setenv(name, value)
     return made
+
+
+@pytest.fixture(scope="session")
+def slurm_host():
+    """Run a Slurm of one node, which the environment leads to; return its folder."""
+    with one_host() as folder:
+        yield folder

@@ -1,0 +1,150 @@
+"""A real Slurm of one node: its three daemons as children of the tests, all files in one folder."""
+
+import os
+import shutil
+import socket
+import tempfile
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from subprocess import CalledProcessError, check_output, run
+
+from support.services import ended, located, needed, started
+
+ANSWERS = 30.0
+"""Seconds within which the node must be ready."""
+
+REQUEUE = 3
+"""Seconds that Slurm lets a requeued job wait: as long as a job's credential holds."""
+
+SETTINGS = """\
+ClusterName=tests
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={controller}
+SlurmdPort={node}
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket,cred_expire={requeue}
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/controller.pid
+SlurmdPidFile={folder}/node.pid
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+MpiDefault=none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+SchedulerParameters=batch_sched_delay=0,sched_min_interval=100000,bf_interval=1
+SlurmdParameters=config_overrides
+ReturnToService=2
+KillWait=4
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} State=UNKNOWN
+PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
+"""
+
+CPUS = 8
+"""What the node says it has: tests' jobs mostly wait."""
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nothing listens at."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def slurm(*command: object) -> str:
+    """Run a command of Slurm's and return what it prints."""
+    return check_output(list(map(str, command)), text=True).strip()
+
+
+@contextmanager
+def one_host():
+    """Run Slurm; the environment's SLURM_CONF leads to it.
+
+    Whoever leaves has no job, no daemon and no file of it left.
+    """
+    needed("munged", "slurmctld", "slurmd", "sbatch", package="slurm-wlm munge")
+    before = os.environ.get("SLURM_CONF")
+    with ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="calbatch-slurm-"))  # a socket's path must be short
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        folder.chmod(0o755)  # munge refuses folders that its users cannot pass
+        os.environ["SLURM_CONF"] = str(_configured(folder))
+        stack.callback(_restored, "SLURM_CONF", before)
+        _run_daemons(stack, folder)
+        stack.callback(_without_jobs)
+        _wait_for_node(folder)
+        yield folder
+
+
+def _restored(name: str, value: str | None) -> None:
+    os.environ.pop(name, None)
+    if value is not None:
+        os.environ[name] = value
+
+
+def _configured(folder: Path) -> Path:
+    for name in ("state", "spool"):
+        (folder / name).mkdir()
+    key = folder / "munge.key"
+    key.write_bytes(os.urandom(128))
+    key.chmod(0o400)
+    controller, node = free_ports(2)
+    megabytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
+    settings = folder / "slurm.conf"
+    settings.write_text(
+        SETTINGS.format(
+            host=socket.gethostname().partition(".")[0],
+            controller=controller,
+            node=node,
+            folder=folder,
+            requeue=REQUEUE,
+            cpus=CPUS,
+            memory=int(megabytes * 0.9),
+        )
+    )
+    return settings
+
+
+def _run_daemons(stack: ExitStack, folder: Path) -> None:
+    log = stack.enter_context((folder / "daemons.log").open("ab"))
+    munge = {"socket": "munge.socket", "key-file": "munge.key", "seed-file": "munge.seed"}
+    munge |= {"pid-file": "munge.pid", "log-file": "munge.log"}
+    files = [f"--{option}={folder / name}" for option, name in munge.items()]
+    for command in (
+        ("munged", "--foreground", "--force", *files),
+        ("slurmctld", "-D"),
+        ("slurmd", "-D"),
+    ):
+        process = started(located(command[0]), *command[1:], log=log)
+        stack.callback(ended, process)
+
+
+def _wait_for_node(folder: Path) -> None:
+    limit = time.monotonic() + ANSWERS
+    while "idle" not in _states():
+        if time.monotonic() > limit:
+            told = (folder / "daemons.log").read_text(errors="replace")[-3000:]
+            raise TimeoutError(f"Slurm's node is not ready: {_states()!r}\n{told}")
+        time.sleep(0.1)
+
+
+def _states() -> str:
+    return run(["sinfo", "-h", "-o", "%t"], capture_output=True, text=True).stdout.strip()
+
+
+def _without_jobs() -> None:
+    """Cancel all jobs, and wait until their processes are gone."""
+    limit = time.monotonic() + ANSWERS
+    try:
+        slurm("scancel", "--user", "root")
+        while slurm("squeue", "-h") and time.monotonic() < limit:
+            time.sleep(0.2)
+    except CalledProcessError:  # the controller is gone already: nothing more can be asked of it
+        return
