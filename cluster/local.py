@@ -68,7 +68,7 @@ def start_server() -> None:
     Linux, and where a fork server runs already that is none of ours, workers import for themselves.
     """
     if _server.method() == "forkserver":
-        with _worker_environment(), _interrupts_held():
+        with _worker_environment(), interrupts_held():
             _server.start()
 
 
@@ -116,10 +116,10 @@ def local_cluster(workers: int, grain: str) -> Iterator[OnCluster]:
     with ExitStack() as stack:
         stack.enter_context(_worker_environment())
         keeping = {kept.SETTING: reference_bytes(MEMORY_LIMIT // workers, grain)}
-        settings = {**SETTINGS, **keeping, **_routes(), **_processes()}
+        settings = {**SETTINGS, **keeping, **routes(), **_processes()}
         stack.enter_context(dask.config.set(settings))
         stack.enter_context(_script_not_rerun())
-        with _interrupts_held():
+        with interrupts_held():
             try:
                 cluster = LocalCluster(
                     n_workers=workers,
@@ -174,7 +174,7 @@ def _processes() -> dict[str, Any]:
     }
 
 
-def _routes() -> dict[str, Any]:
+def routes() -> dict[str, Any]:
     """Return the scheduler's web routes without the one that is a proxy to anywhere."""
     import dask
 
@@ -217,7 +217,7 @@ def _script_not_rerun() -> Iterator[None]:
 
 
 @contextmanager
-def _interrupts_held() -> Iterator[None]:
+def interrupts_held() -> Iterator[None]:
     """Let Ctrl-C reach this process alone, and not before what is started here has started.
 
     Threads and processes inherit which signals are held back. A terminal's Ctrl-C goes to all of

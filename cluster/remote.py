@@ -39,14 +39,9 @@ def existing(address: str, grain: str, *, insecure: bool = False) -> Iterator[On
     try:
         client = Client(address, timeout=CONNECT, set_as_default=False)
     except (OSError, ValueError, TypeError, RuntimeError) as error:
-        raise RequestError(f"no scheduler answers at {address}: {_why(error)}") from error
+        raise RequestError(f"no scheduler answers at {address}: {why(error)}") from error
     with client:
-        hosts = _hosts(client, address)
-        if grain == "tile" and len(hosts) > 1:
-            raise RequestError(
-                f"{address}: its workers are on {len(hosts)} hosts, which must not write to one "
-                "file together: use --grain exposure"
-            )
+        hosts = fit_hosts(client, address, grain)
         name = f"the scheduler at {address} with {sum(hosts.values())} workers"
         yield OnCluster(client, grain, name, dashboard_link(client))
 
@@ -91,7 +86,8 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _why(error: Exception) -> str:
+def why(error: Exception) -> str:
+    """Return an error's first cause, in one line."""
     causes = [error]
     while causes[-1].__cause__ is not None:
         causes.append(causes[-1].__cause__)  # type: ignore[arg-type]
@@ -103,12 +99,18 @@ def _installed() -> tuple[str, str]:
     return socket.gethostname(), __version__
 
 
-def _hosts(client: Any, address: str) -> dict[str, int]:
-    """Return how many workers each host has, all of them fit to calibrate."""
+def fit_hosts(client: Any, address: str, grain: str) -> dict[str, int]:
+    """Return how many workers each host has, all of them fit to calibrate.
+
+    Raises
+    ------
+    RequestError
+        When one is not, or tiles of one exposure would be written from several hosts.
+    """
     try:
         found = client.run(_installed)
     except Exception as error:
-        raise RequestError(f"{address}: its workers cannot run calbatch: {_why(error)}") from error
+        raise RequestError(f"{address}: its workers cannot run calbatch: {why(error)}") from error
     hosts: dict[str, int] = {}
     for worker, (host, version) in found.items():
         if version != __version__:
@@ -116,4 +118,9 @@ def _hosts(client: Any, address: str) -> dict[str, int]:
                 f"{address}: worker {worker} has calbatch {version}, this is {__version__}"
             )
         hosts[host] = hosts.get(host, 0) + 1
+    if grain == "tile" and len(hosts) > 1:
+        raise RequestError(
+            f"{address}: its workers are on {len(hosts)} hosts, which must not write to one "
+            "file together: use --grain exposure"
+        )
     return hosts
