@@ -172,8 +172,15 @@ def told(output: str) -> str:
     return "; ".join(dict.fromkeys(e.strip() for e in errors)) or " ".join(output.split())
 
 
-def slurm(*command: str) -> str:
+def slurm(*command: str, variables: Mapping[str, str] | None = None) -> str:
     """Run a command of Slurm's in a clean environment, and return what it prints.
+
+    Parameters
+    ----------
+    *command : str
+        The program and its arguments.
+    variables : mapping, optional
+        What the environment has, beside this process's.
 
     Raises
     ------
@@ -181,7 +188,9 @@ def slurm(*command: str) -> str:
         When there is no such command here, or it fails.
     """
     try:
-        done = run(command, capture_output=True, text=True, env=environment(), timeout=ANSWER)
+        done = run(
+            command, capture_output=True, text=True, env=environment(variables), timeout=ANSWER
+        )
     except FileNotFoundError:
         raise RequestError(f"{command[0]} is not on this machine: Slurm is needed here") from None
     except TimeoutExpired as error:

@@ -14,9 +14,6 @@ from support.services import ended, located, needed, started
 ANSWERS = 30.0
 """Seconds within which the node must be ready."""
 
-REQUEUE = 3
-"""Seconds that Slurm lets a requeued job wait: as long as a job's credential holds."""
-
 SETTINGS = """\
 ClusterName=tests
 SlurmctldHost={host}(127.0.0.1)
@@ -25,7 +22,7 @@ SlurmdPort={node}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket,cred_expire={requeue}
+AuthInfo=socket={folder}/munge.socket
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
 SlurmctldPidFile={folder}/controller.pid
@@ -37,7 +34,7 @@ AccountingStorageType=accounting_storage/none
 MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
-SchedulerParameters=batch_sched_delay=0,sched_min_interval=100000,bf_interval=1
+SchedulerParameters=batch_sched_delay=0,sched_min_interval=100000,sched_interval=2,bf_interval=1
 SlurmdParameters=config_overrides
 ReturnToService=2
 KillWait=4
@@ -104,7 +101,6 @@ def _configured(folder: Path) -> Path:
             controller=controller,
             node=node,
             folder=folder,
-            requeue=REQUEUE,
             cpus=CPUS,
             memory=int(megabytes * 0.9),
         )

@@ -1,0 +1,136 @@
+"""Drivers as jobs of a real Slurm."""
+
+import stat
+import sys
+
+import pytest
+from support.onehost import slurm
+from support.placed import eventually
+
+from calbatch.cluster import RequestError
+from calbatch.cluster.driverjob import DriverJob, cancel_job, job_state, submit_driver
+
+pytestmark = pytest.mark.services
+
+DRIVER = """
+import os, signal, sys, time
+def stop(number, frame):
+    print("drained", flush=True)
+    sys.exit(3)
+signal.signal(signal.SIGTERM, stop)
+print("began", sys.argv[1:], os.environ.get("SBATCH_PARTITION"), os.environ.get("OWN"), flush=True)
+time.sleep(float(sys.argv[1]))
+print("ended", flush=True)
+"""
+"""What says that it began, and ends in time or when it is told to."""
+
+
+@pytest.fixture
+def driver(slurm_host, tmp_path):
+    """Return a function that submits a driver, and the driver's log."""
+    program = tmp_path / "driver.py"
+    program.write_text(DRIVER)
+    log = tmp_path / "logs" / "driver log.txt"
+
+    def submitted(*arguments, **how):
+        command = [sys.executable, "-S", str(program), *map(str, arguments)]
+        return submit_driver(command, log, DriverJob(**how))
+
+    return submitted, log
+
+
+def state(number):
+    return job_state(number).state
+
+
+def test_a_driver_is_submitted_and_followed(driver, monkeypatch):
+    submitted, log = driver
+    monkeypatch.setenv("SBATCH_PARTITION", "elsewhere")
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    evil = ["a b", "$(touch pwned)", "`id`", "c;d\n#SBATCH --hold", "'", '"\\']
+    number = submitted(0.2, *evil, variables={"OWN": "this"}, cores=2, walltime="5:00")
+    eventually(lambda: job_state(number).ended)
+    assert job_state(number).state == "COMPLETED"
+    assert job_state(number).exit_status == 0
+    assert log.read_text() == f"began {['0.2', *evil]} None this\nended\n"
+    shown = slurm("scontrol", "-o", "show", "job", number)
+    assert "Requeue=1" in shown
+    assert "NumCPUs=2" in shown
+    assert "TimeLimit=00:05:00" in shown
+    written = log.with_name("driver log.txt.sh")
+    assert stat.S_IMODE(written.stat().st_mode) == 0o700
+    assert sorted(log.parent.iterdir()) == [log, written]
+
+
+def test_put_back_into_the_queue_it_runs_again(driver):
+    submitted, log = driver
+    number = submitted(3)
+    eventually(lambda: log.exists() and "began" in log.read_text())
+    slurm("scontrol", "requeue", number)
+    waiting = eventually(lambda: state(number) == "PENDING" and job_state(number))
+    assert waiting.reason == "BeginTime"
+    assert not waiting.ended
+    slurm("scontrol", "update", f"JobId={number}", "StartTime=now")  # instead of in two minutes
+    eventually(lambda: job_state(number).ended, 40)
+    assert job_state(number).restarts == 1
+    assert state(number) == "COMPLETED"
+    assert log.read_text().count("began") == 2
+    assert log.read_text().endswith("ended\n")
+
+
+def test_it_is_asked_to_drain(driver):
+    submitted, log = driver
+    number = submitted(60)
+    eventually(lambda: log.exists() and "began" in log.read_text())
+    cancel_job(number, drain=True)
+    eventually(lambda: job_state(number).ended)
+    assert log.read_text().endswith("drained\n")
+    assert (state(number), job_state(number).exit_status) == ("FAILED", 3)
+
+
+def test_it_is_stopped(driver):
+    submitted, _ = driver
+    running = submitted(60)
+    waiting = submitted(60, directives=["--hold"])
+    eventually(lambda: state(running) == "RUNNING")
+    assert state(waiting) == "PENDING"
+    cancel_job(running)
+    cancel_job(waiting, drain=True)  # it has not begun: there is nothing to drain
+    for number in (running, waiting):
+        eventually(lambda number=number: job_state(number).ended)
+        assert state(number) == "CANCELLED"
+        cancel_job(number)  # which it may have been before
+    assert job_state("99999999").ended
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"partition": "elsewhere"}, "sbatch: .*invalid partition specified: elsewhere"),
+        ({"partition": "a;id"}, "partition 'a;id': must be a name"),
+        ({"name": "a\nb"}, "name .*: must not have line breaks"),
+        ({"memory": "much"}, "sbatch: .*mem"),
+        ({"directives": ["--requeue"]}, "--requeue is set by calbatch"),
+        ({"walltime": "soon"}, "walltime 'soon'"),
+    ],
+)
+def test_what_cannot_be_is_said(driver, how, message):
+    submitted, _ = driver
+    before = slurm("squeue", "-h", "-o", "%A")
+    with pytest.raises(RequestError, match=message) as told:
+        submitted(1, **how)
+    assert "\n" not in str(told.value)
+    assert slurm("squeue", "-h", "-o", "%A") == before
+
+
+@pytest.mark.parametrize("number", ["", "1 2", "--me", "-1", "1;id", "\u0661"])
+def test_only_numbers_are_jobs(slurm_host, number):
+    for function in (job_state, cancel_job):
+        with pytest.raises(RequestError, match="must be the number of a job"):
+            function(number)
+
+
+def test_without_slurm_it_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RequestError, match="sbatch is not on this machine"):
+        submit_driver(["true"], tmp_path / "log")
