@@ -1,0 +1,102 @@
+"""A real dask-gateway on this machine, whose backend starts local processes."""
+
+import gc
+import sys
+from importlib.util import find_spec
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+from support.batches import small_set
+from support.onehost import free_ports
+from support.placed import calibrated, eventually, importable, twice
+from support.services import ended, started
+
+from calbatch.cluster import RequestError
+from calbatch.cluster.anycluster import any_cluster
+from calbatch.cluster.siteoptions import ClusterOptions
+
+pytestmark = [
+    pytest.mark.services,
+    # dask-gateway's client closes itself once more when it is collected, and then complains
+    pytest.mark.filterwarnings(
+        "ignore:Exception ignored in. <function Gateway:pytest.PytestUnraisableExceptionWarning"
+    ),
+]
+
+SETTINGS = """
+import os
+c.DaskGateway.address = "127.0.0.1:{http}"
+c.DaskGateway.backend_class = "dask_gateway_server.backends.local.UnsafeLocalBackend"
+c.Proxy.address = "127.0.0.1:{proxy}"
+c.UnsafeLocalBackend.clusters_directory = {folder!r}
+c.UnsafeLocalBackend.cluster_heartbeat_period = 1
+c.UnsafeLocalBackend.cluster_heartbeat_timeout = 60
+c.UnsafeLocalBackend.inherited_environment = list(os.environ)
+c.ClusterConfig.scheduler_cmd = [{python!r}, "-m", "distributed.cli.dask_scheduler"]
+c.ClusterConfig.worker_cmd = [{python!r}, "-m", "distributed.cli.dask_worker"]
+c.ClusterConfig.worker_cores = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory):
+    """Return the arguments of a cluster of a gateway of ours."""
+    if find_spec("dask_gateway") is None or find_spec("dask_gateway_server") is None:
+        pytest.skip("pip install dask-gateway 'dask-gateway-server[local]'")
+    folder = tmp_path_factory.mktemp("gateway")
+    http, proxy = free_ports(2)
+    clusters = folder / "clusters"
+    clusters.mkdir()
+    settings = folder / "settings.py"
+    settings.write_text(
+        SETTINGS.format(http=http, proxy=proxy, folder=str(clusters), python=sys.executable)
+    )
+    with pytest.MonkeyPatch.context() as patch, (folder / "log").open("wb") as log:
+        importable(patch)
+        server = started(
+            *(sys.executable, "-m", "dask_gateway_server", "--config", settings),
+            log=log,
+            cwd=folder,
+        )
+        try:
+            address = f"http://127.0.0.1:{proxy}"
+            eventually(lambda: _answers(f"{address}/api/health"), 30)
+            yield {"address": address}
+        finally:
+            ended(server)
+
+
+@pytest.fixture(autouse=True)
+def _collected():
+    """Collect what a test leaves while its filters hold."""
+    yield
+    gc.collect()
+
+
+def _answers(url):
+    try:
+        with urlopen(url, timeout=2) as answer:
+            return answer.status == 200
+    except (URLError, OSError):
+        return False
+
+
+def test_exposures_on_a_gateway(gateway, tmp_path):
+    options = ClusterOptions("dask_gateway.GatewayCluster", gateway, workers=1, patience=60)
+    with any_cluster(options, "exposure") as site:
+        assert site.client.scheduler.address.startswith("gateway://")
+        assert site.client.submit(twice, 4).result() == 8
+        outcomes = calibrated(site, small_set().exposures, tmp_path)
+        assert [outcome.error for outcome in outcomes] == ["", "", ""]
+        assert site.description == "GatewayCluster with 1 worker so far"
+
+
+def test_a_gateway_that_is_not_there(gateway):
+    [port] = free_ports(1)
+    options = ClusterOptions("dask_gateway.GatewayCluster", {"address": f"http://127.0.0.1:{port}"})
+    with (
+        pytest.raises(RequestError, match=r"dask_gateway\.GatewayCluster: cannot be made: "),
+        any_cluster(options, "exposure"),
+    ):
+        raise AssertionError("it was taken")
