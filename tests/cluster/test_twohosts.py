@@ -1,0 +1,186 @@
+"""A scheduler and a worker on two hosts, and the network between them."""
+
+import json
+import os
+import subprocess
+import time
+from contextlib import ExitStack
+from subprocess import PIPE
+
+import pytest
+from distributed import Security
+from support.batches import small_set
+from support.placed import TESTS, eventually
+from support.services import ended
+from support.twohosts import HEAD, NODE, two_hosts
+
+pytestmark = pytest.mark.services
+
+IMPATIENT = {
+    "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "11s",
+    "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "6s",
+}
+"""What shortens the time after which hosts give each other up."""
+
+ADDRESS = f"{HEAD}:8786"
+
+
+class Hosts:
+    """Two hosts with a scheduler, and what else a test runs there."""
+
+    def __init__(self, stack: ExitStack, folder):
+        self.stack, self.folder = stack, folder
+        self.net = stack.enter_context(two_hosts())
+        self.ours, self.files = certificates(folder, "ours")
+
+    def environment(self, files, **more):
+        tls = {"CA_FILE": files["cert"]}
+        for role in ("CLIENT", "SCHEDULER", "WORKER"):
+            tls |= {f"{role}__CERT": files["cert"], f"{role}__KEY": files["key"]}
+        settings = {f"DASK_DISTRIBUTED__COMM__TLS__{n}": str(f) for n, f in tls.items()}
+        settings["DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION"] = "True"
+        path = os.pathsep.join([TESTS, os.environ.get("PYTHONPATH", "")])
+        return {**os.environ, "PYTHONPATH": path, **settings, **more}
+
+    def run(self, host, *command, again=False, **more):
+        log = self.folder / "processes.log"
+        running = self.net.running(
+            host, *command, log=log, again=again, env=self.environment(self.files, **more)
+        )
+        return self.stack.enter_context(running)
+
+    def scheduler(self, **more):
+        where = ("--host", HEAD, "--port", "8786", "--dashboard-address", "127.0.0.1:0")
+        self.run(
+            self.net.head,
+            "-m",
+            "distributed.cli.dask_scheduler",
+            "--protocol",
+            "tls",
+            *where,
+            **more,
+        )
+
+    def worker(self, host, address, **more):
+        how = ("--nthreads", "1", "--host", address, "--death-timeout", "20", "--no-dashboard")
+        program = ("-m", "distributed.cli.dask_worker", f"tls://{ADDRESS}")
+        self.run(host, *program, *how, again=True, **more)
+
+    def client(self, *exposures, **more):
+        """Return a client on the head, once it is connected."""
+        command = ("-m", "support.remote_client", f"tls://{ADDRESS}", self.folder, *exposures)
+        with (self.folder / "client.log").open("ab") as log:
+            process = subprocess.Popen(
+                self.net.command(self.net.head, *command),
+                env=self.environment(self.files, **more),
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=log,
+                text=True,
+            )
+        self.stack.callback(process.stdout.close)
+        self.stack.callback(process.stdin.close)
+        self.stack.callback(ended, process)
+        return process
+
+
+def certificates(folder, name):
+    """Make certificates of an authority of their own; return where they are."""
+    security = Security.temporary()
+    files = {"cert": folder / f"{name}.pem", "key": folder / f"{name}.key"}
+    files["cert"].write_text(security.tls_client_cert)
+    files["key"].write_text(security.tls_client_key)
+    files["key"].chmod(0o600)
+    return security, files
+
+
+@pytest.fixture
+def hosts(tmp_path):
+    with ExitStack() as stack:
+        yield Hosts(stack, tmp_path)
+
+
+def said(client, line=None):
+    """Say something to a client, and return what it answers."""
+    if line is not None:
+        client.stdin.write(line + "\n")
+        client.stdin.flush()
+    answer = client.stdout.readline()
+    assert answer, "the client is gone"
+    return json.loads(answer)
+
+
+def noted(folder, what):
+    path = folder / what
+    return [line.split()[0] for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def test_work_waits_for_a_host_that_is_cut_off(hosts):
+    exposures = small_set().exposures
+    hosts.scheduler()
+    hosts.worker(hosts.net.node, NODE)
+    client = hosts.client(*exposures)
+    assert said(client) == {"site": f"the scheduler at tls://{ADDRESS} with 0 workers"}
+    eventually(lambda: said(client, "workers")["workers"] == [NODE], 30)
+    hosts.net.cut()
+    assert said(client, "submit 3") == {"submitted": 3}
+    time.sleep(3)
+    assert noted(hosts.folder, "begun") == []
+    hosts.net.mend()
+    assert said(client) == {"done": [0, 1, 2], "errors": [""] * len(exposures)}
+    assert sorted(noted(hosts.folder, "begun")) == ["0", "1", "2"]  # each of them once
+
+
+def test_others_do_the_work_of_a_host_that_stays_away(hosts):
+    exposures = small_set().exposures
+    hosts.scheduler(**IMPATIENT)
+    hosts.worker(hosts.net.node, NODE, **IMPATIENT)
+    hosts.worker(hosts.net.head, HEAD, **IMPATIENT)
+    client = hosts.client(*exposures, **IMPATIENT)
+    said(client)
+    eventually(lambda: said(client, "workers")["workers"] == [HEAD, NODE], 30)
+    said(client, "submit 12")
+    eventually(lambda: len(noted(hosts.folder, "begun")) >= 2)
+    hosts.net.cut()
+    assert said(client) == {"done": list(range(12)), "errors": [""] * len(exposures)}
+    assert said(client, "workers")["workers"] == [HEAD]
+    hosts.net.mend()
+    eventually(lambda: said(client, "workers")["workers"] == [HEAD, NODE], 40)
+
+
+REFUSED = """
+import sys
+from distributed import Client, Security
+files = sys.argv[2:]
+names = ("tls_ca_file", "tls_client_cert", "tls_client_key")
+security = Security(**dict(zip(names, files)), require_encryption=bool(files))
+try:
+    Client(sys.argv[1], security=security, timeout=3)
+except OSError as error:
+    sys.exit(f"refused: {error}")
+"""
+"""What ends well where it is let in."""
+
+
+def test_strangers_are_refused(hosts):
+    hosts.scheduler()
+    _, theirs = certificates(hosts.folder, "theirs")
+    own, other = hosts.files, theirs
+    environment = {n: v for n, v in os.environ.items() if not n.startswith("DASK_")}
+
+    def ends(address, *files):
+        command = hosts.net.command(hosts.net.node, "-c", REFUSED, address, *files)
+        return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+    def let_in():
+        return ends(f"tls://{ADDRESS}", own["cert"], own["cert"], own["key"]).returncode == 0
+
+    eventually(let_in)
+    for told in (
+        ends(f"tcp://{ADDRESS}"),
+        ends(f"tls://{ADDRESS}", other["cert"], other["cert"], other["key"]),
+        ends(f"tls://{ADDRESS}", own["cert"], other["cert"], other["key"]),  # it trusts us only
+    ):
+        assert told.returncode == 1
+        assert told.stderr.startswith("refused: ") or "\nrefused: " in told.stderr
+    assert let_in()

@@ -1,0 +1,46 @@
+"""A client on another host: ``python -m support.remote_client ADDRESS FOLDER EXPOSURE...``.
+
+It connects as a site does, and does what the lines of its standard input say.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from calbatch.cluster.errors import RequestError
+from calbatch.cluster.job import calibrate
+from calbatch.cluster.remote import existing
+from support.placed import jobs, slowly
+
+
+def told(**said) -> None:
+    sys.stdout.write(json.dumps(said) + "\n")
+    sys.stdout.flush()
+
+
+def main(address: str, folder: Path, exposures: list[Path]) -> None:
+    """Submit when told to, and tell what comes of it."""
+    with existing(address, "exposure") as site:
+        client = site.client
+        told(site=site.description)
+        for line in sys.stdin:
+            if line == "workers\n":
+                told(workers=sorted(w["host"] for w in _workers(client)))
+            elif line.startswith("submit"):
+                count = int(line.split()[1])
+                sleeps = [client.submit(slowly, n, 0.5, str(folder)) for n in range(count)]
+                placed = [client.submit(calibrate, job) for job in jobs(exposures, folder / "out")]
+                told(submitted=count)
+                done = client.gather(sleeps)
+                told(done=done, errors=[outcome.error for outcome in client.gather(placed)])
+
+
+def _workers(client):
+    return client.scheduler_info(n_workers=-1)["workers"].values()
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1], Path(sys.argv[2]), [Path(p) for p in sys.argv[3:]])
+    except RequestError as error:
+        told(refused=str(error))
