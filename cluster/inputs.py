@@ -12,9 +12,8 @@ from typing import cast
 from calbatch.calibrate.products import product_name
 from calbatch.cluster.errors import RequestError
 from calbatch.models.errors import FileError
-from calbatch.models.listing import listed, require_writable
+from calbatch.models.listing import listed, require_writable, total_size
 from calbatch.models.location import Location, Url, location
-from calbatch.models.stores import Store
 
 
 def exposures(requested: Sequence[str], pattern: str) -> list[Path]:
@@ -99,11 +98,11 @@ def refuse_name_clashes(inputs: Sequence[Location]) -> None:
 
 def total_bytes(inputs: Sequence[Location]) -> int:
     """Return how large the inputs are together; a file that cannot be looked at counts nothing."""
-    total = 0
+    total = total_size(path for path in inputs if isinstance(path, Url))
     for path in inputs:
         try:
-            total += Store(path).facts().size if isinstance(path, Url) else path.stat().st_size
-        except (OSError, FileError):  # told when it is opened
+            total += path.stat().st_size if isinstance(path, Path) else 0
+        except OSError:  # told when it is opened
             continue
     return total
 

@@ -80,6 +80,18 @@ def test_two_inputs_of_one_name_are_refused(tmp_path):
         refuse_name_clashes(paths)
 
 
+def test_many_sizes_take_few_requests(between, server):
+    files = plain_s3(server)
+    for number in range(30):
+        files.pipe_file(f"bucket/many/{number}_uncal.fits", b"x" * number)
+    found = exposures(["s3://bucket/many/"], RAW)
+    gone = found[0].with_name("gone_uncal.fits")
+    between.requests.clear()
+    assert total_bytes([*found, gone]) == sum(range(30))
+    assert len(between.requests) == 1
+    assert total_bytes([gone, found[5]]) == 5
+
+
 def test_a_place_for_products_is_tried(server):
     before = plain_s3(server).find("bucket")
     assert str(writable_place("s3://bucket/out")) == "s3://bucket/out"
