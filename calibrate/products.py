@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from calbatch.calibrate.errors import StepError
 from calbatch.models.base import DataModel
@@ -40,7 +40,7 @@ def product_name(source: str, suffix: str) -> str:
     return f"{_SUFFIX.sub('', stem)}_{suffix}.fits"
 
 
-def paths(step: Step, products: Sequence[tuple[str, DataModel]]) -> list[Path]:
+def paths(step: Step, products: Sequence[tuple[str, DataModel]]) -> list[Location]:
     """Return where a step's products go.
 
     Raises
@@ -59,7 +59,7 @@ def paths(step: Step, products: Sequence[tuple[str, DataModel]]) -> list[Path]:
         if path in found:
             raise StepError(f"{step.name}: two products would be called {path.name}")
         found.append(path)
-    return cast("list[Path]", found)  # who asks uses what a Url has too
+    return found
 
 
 def save(step: Step, products: Sequence[tuple[str, DataModel]]) -> Written:

@@ -6,7 +6,6 @@ import copy
 import hashlib
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 
 import dask
@@ -17,6 +16,7 @@ from calbatch.calibrate.references import References
 from calbatch.calibrate.step import Step
 from calbatch.models import datamodels, jit
 from calbatch.models.base import DataModel
+from calbatch.models.location import Location
 
 MESSAGE = "compiling kernels: once on this machine, it can take a minute"
 ROWS = 8
@@ -40,7 +40,7 @@ class _Told(event.Listener):
 
 
 def compile_kernels(
-    tell: Callable[[str], None], step: Step, path: Path, references: References
+    tell: Callable[[str], None], step: Step, path: Location, references: References
 ) -> None:
     """Compile the kernels that an exposure needs, unless numba's cache has them.
 
@@ -54,7 +54,7 @@ def compile_kernels(
         time.
     step : Step
         The configured step or pipeline.
-    path : Path
+    path : Path or Url
         The exposure.
     references : References
         Its references.

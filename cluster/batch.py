@@ -12,6 +12,7 @@ from rich.console import Console
 from calbatch.calibrate.step import Step
 from calbatch.cluster import sites
 from calbatch.cluster.errors import RequestError
+from calbatch.cluster.inputs import place_of
 from calbatch.cluster.job import Options
 from calbatch.cluster.order import Order
 from calbatch.cluster.planning import Again
@@ -19,6 +20,7 @@ from calbatch.cluster.policy import Policy
 from calbatch.cluster.request import configured
 from calbatch.cluster.result import Result
 from calbatch.cluster.service import begin, drive
+from calbatch.models.location import Location
 
 
 def run(
@@ -136,7 +138,7 @@ def ordered(
     verify: bool = False,
     policy: Policy | None = None,
     source: str = "the command line",
-) -> tuple[Step, Order, Path | None]:
+) -> tuple[Step, Order, Location | None]:
     """Return a configured step, how its batch is to be done, and where products go; see `run`."""
     step = configured(
         pipeline,
@@ -154,7 +156,7 @@ def ordered(
         Again(force, verify),
         policy or Policy(),
     )
-    return step, order, None if output_dir is None else Path(output_dir)
+    return step, order, None if output_dir is None else place_of(output_dir)
 
 
 def sections(parameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from calbatch.cluster.planning import Planned, Planner
+from calbatch.models.location import Location
 
 AHEAD = 2
 """Blocks that are planned ahead of what is taken."""
@@ -32,7 +32,7 @@ class Feed:
     """
 
     def __init__(
-        self, planner: Planner, inputs: Sequence[tuple[int, Path]], *, ahead: bool = True
+        self, planner: Planner, inputs: Sequence[tuple[int, Location]], *, ahead: bool = True
     ) -> None:
         self._planner = planner
         self._inputs = inputs
@@ -113,11 +113,11 @@ class Feed:
         """Whether all have been taken."""
         return self._ended and not self._ready
 
-    def replan(self, number: int, path: Path) -> Planned:
+    def replan(self, number: int, path: Location) -> Planned:
         """Plan an exposure again, whose input has changed."""
         return self._planner.block([(number, path)])[0]
 
 
-def inputs_of(paths: Iterable[Path]) -> list[tuple[int, Path]]:
+def inputs_of(paths: Iterable[Location]) -> list[tuple[int, Location]]:
     """Return files with their numbers."""
     return list(enumerate(paths))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -13,7 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calbatch.cluster.errors import RequestError
+from calbatch.cluster.inputs import place_of
 from calbatch.cluster.ledger.store import private_folder
+from calbatch.models.errors import FileError
+from calbatch.models.location import Location, Url, location
+from calbatch.models.uploading import scratch_folder
 
 STATE = ".calbatch"
 """The folder, in a folder of products, of what is about its batches."""
@@ -34,19 +39,24 @@ class BatchFolder:
 
     Attributes
     ----------
-    output : Path
+    output : Path or Url
         Where its products go.
     name : str
         The batch's.
     """
 
-    output: Path
+    output: Location
     name: str
 
     @property
     def state(self) -> Path:
         """The folder of the ledger."""
-        return self.output / STATE
+        return state_of(self.output)
+
+    @property
+    def unfinished(self) -> Path:
+        """The folder on this machine in which products are made."""
+        return scratch_folder() if isinstance(self.output, Url) else self.output
 
     @property
     def path(self) -> Path:
@@ -95,6 +105,14 @@ class BatchFolder:
                 file.write(text)
 
 
+def state_of(output: Location) -> Path:
+    """Return the folder of the ledger of an output: in it, or on this machine for a URL."""
+    if isinstance(output, Url):
+        digest = hashlib.sha256(str(output).rstrip("/").encode()).hexdigest()[:16]
+        return registry() / "elsewhere" / digest
+    return output / STATE
+
+
 def registry() -> Path:
     """Return the folder of notes on where this user's batches are.
 
@@ -111,10 +129,10 @@ def registered() -> Iterator[BatchFolder]:
     """Yield this user's batches that are still there, the oldest first."""
     for note in sorted(registry().glob("*.json")):
         try:
-            output = Path(json.loads(note.read_text(encoding="utf-8"))["output"])
-        except (OSError, ValueError, KeyError, TypeError):
+            output = location(json.loads(note.read_text(encoding="utf-8"))["output"])
+        except (OSError, ValueError, KeyError, TypeError, FileError):
             continue
-        if _NAME.fullmatch(note.stem) and (output / STATE).is_dir():
+        if _NAME.fullmatch(note.stem) and state_of(output).is_dir():
             yield BatchFolder(output, note.stem)
 
 
@@ -150,8 +168,8 @@ def find(batch: str | None) -> BatchFolder:
     if found:
         names = ", ".join(f.name for f in found[:5])
         raise RequestError(f"{batch}: {len(found)} batches begin like that: {names}")
-    output = Path(batch).expanduser().absolute()
-    here = sorted(p.name for p in (output / STATE).glob("*") if _NAME.fullmatch(p.name))
+    output = place_of(batch)
+    here = sorted(p.name for p in state_of(output).glob("*") if _NAME.fullmatch(p.name))
     if not here:
         raise RequestError(
             f"{batch}: is neither a batch of yours, which `calbatch list` lists, nor a folder of "

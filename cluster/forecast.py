@@ -11,6 +11,7 @@ from calbatch.cluster.job import Job, Options, pipelined
 from calbatch.cluster.outcome import reason, remarks
 from calbatch.cluster.planning import Planned
 from calbatch.models.budget import TileBudget, tile_budget
+from calbatch.models.location import Location
 
 _KIND = (
     "instrument.name",
@@ -67,7 +68,7 @@ class Forecast:
     kinds: list[Kind] = field(default_factory=list)
     references: Counter[tuple[str, Path | None]] = field(default_factory=Counter)
     kept: int = 0
-    faults: dict[Path, str] = field(default_factory=dict)
+    faults: dict[Location, str] = field(default_factory=dict)
 
 
 def forecast(exposures: Iterable[Planned]) -> Forecast:

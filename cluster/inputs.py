@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import cast
 
 from calbatch.calibrate.products import product_name
 from calbatch.cluster.errors import RequestError
@@ -16,7 +15,7 @@ from calbatch.models.listing import listed, require_writable, total_size
 from calbatch.models.location import Location, Url, location
 
 
-def exposures(requested: Sequence[str], pattern: str) -> list[Path]:
+def exposures(requested: Sequence[str], pattern: str) -> list[Location]:
     """Return the input files of a request, in natural order and each once.
 
     Parameters
@@ -47,7 +46,7 @@ def exposures(requested: Sequence[str], pattern: str) -> list[Path]:
         if not paths:
             raise RequestError(f"no exposures: {_why(request, pattern)}")
         found.update(dict.fromkeys(sorted(paths, key=natural)))
-    return cast("list[Path]", list(found))  # who asks uses what a Url has too
+    return list(found)
 
 
 def _matching(request: Location, pattern: str) -> Iterable[Location]:
@@ -105,6 +104,21 @@ def total_bytes(inputs: Sequence[Location]) -> int:
         except OSError:  # told when it is opened
             continue
     return total
+
+
+def place_of(folder: str | Location) -> Location:
+    """Return where products go, an absolute path or a URL, as it was requested.
+
+    Raises
+    ------
+    RequestError
+        When it is a URL that cannot be taken.
+    """
+    try:
+        place = location(folder)
+    except FileError as error:
+        raise RequestError(str(error)) from error
+    return place.expanduser().absolute() if isinstance(place, Path) else place
 
 
 def writable_place(folder: str | Location) -> Location:

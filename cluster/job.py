@@ -21,6 +21,7 @@ from calbatch.models import datamodels
 from calbatch.models.errors import ChangedError
 from calbatch.models.files import look
 from calbatch.models.layout import read_layout, verify_checksums
+from calbatch.models.location import Location
 from calbatch.models.saving import Written, saving_graph, written_of
 
 
@@ -77,7 +78,7 @@ class Job:
     """
 
     number: int
-    path: Path
+    path: Location
     step: Step
     references: References
     options: Options
@@ -86,7 +87,7 @@ class Job:
     log: Path | None = None
 
 
-def pipelined(job: Job) -> list[tuple[Any, Path]]:
+def pipelined(job: Job) -> list[tuple[Any, Location]]:
     """Run a job's pipeline lazily; return its products' models and where they go.
 
     Raises

@@ -22,6 +22,7 @@ from calbatch.calibrate.errors import CalibrationError, ReferenceFileError
 from calbatch.cluster.errors import LostError
 from calbatch.cluster.policy import Kind
 from calbatch.models.errors import ChangedError, FullError, ModelError, StorageError
+from calbatch.models.location import Location, location
 from calbatch.models.writer import Product
 
 EXPECTED = (CalibrationError, ModelError, OSError)
@@ -75,7 +76,7 @@ class Outcome:
     """
 
     number: int
-    path: Path
+    path: Location
     written: tuple[Product, ...] = ()
     error: str = ""
     details: str = ""
@@ -94,9 +95,9 @@ class Outcome:
         return bool(self.error)
 
     @property
-    def products(self) -> tuple[Path, ...]:
+    def products(self) -> tuple[Location, ...]:
         """Where the files are that were written."""
-        return tuple(Path(product.path) for product in self.written)
+        return tuple(location(product.path) for product in self.written)
 
 
 class Times(TypedDict):
@@ -136,7 +137,7 @@ def kind_of(error: BaseException) -> Kind:
 
 
 def failure(
-    number: int, path: Path, error: BaseException, clock: Clock, remarkable: Sequence[str] = ()
+    number: int, path: Location, error: BaseException, clock: Clock, remarkable: Sequence[str] = ()
 ) -> Outcome:
     """Return the outcome of an exposure that failed.
 
@@ -168,7 +169,7 @@ def failure(
     )
 
 
-def reason(error: BaseException, path: Path) -> str:
+def reason(error: BaseException, path: Location) -> str:
     """Return a failure in one line that names the file."""
     text = " ".join(str(error).split()) or type(error).__name__
     if not isinstance(error, EXPECTED):

@@ -26,7 +26,9 @@ from calbatch.cluster.ledger import ProductRow
 from calbatch.cluster.resolving import Fetching, Resolved, resolved
 from calbatch.models import datamodels, files
 from calbatch.models.errors import ModelError
+from calbatch.models.files import look
 from calbatch.models.layout import read_layout, verify_checksums
+from calbatch.models.location import Location
 
 FIRST_BLOCK, BLOCK = 16, 128
 """Exposures that are planned at a time: few at first, so that work begins soon."""
@@ -105,7 +107,7 @@ class Planned:
     """
 
     number: int
-    path: Path
+    path: Location
     settings: Settings
     references: ResolvedReferences
     source: tuple[str, int, int, str] | None = None
@@ -192,7 +194,7 @@ class Planner:
         self.resolved = Resolved()
         self._guard = threading.Lock()
 
-    def blocks(self, inputs: Iterable[tuple[int, Path]]) -> Iterator[list[Planned]]:
+    def blocks(self, inputs: Iterable[tuple[int, Location]]) -> Iterator[list[Planned]]:
         """Plan inputs in blocks, in order.
 
         Raises
@@ -206,12 +208,12 @@ class Planner:
             yield self.block(block)
             size = BLOCK
 
-    def block(self, inputs: Sequence[tuple[int, Path]]) -> list[Planned]:
+    def block(self, inputs: Sequence[tuple[int, Location]]) -> list[Planned]:
         """Plan some inputs: read their headers, choose their parameters and references."""
         with self._guard:
             return self._block(inputs)
 
-    def _block(self, inputs: Sequence[tuple[int, Path]]) -> list[Planned]:
+    def _block(self, inputs: Sequence[tuple[int, Location]]) -> list[Planned]:
         own = self._configured(self.step, ())
         found = [self._opened(number, path, own) for number, path in inputs]
         headers = {p.number: p.header for p in found if p.fault is None}
@@ -228,7 +230,7 @@ class Planner:
         self.resolved.context_reason = rules.context_reason or self.resolved.context_reason
         self.resolved.parameters.update(rules.parameters)
 
-    def _opened(self, number: int, path: Path, own: Settings) -> Planned:
+    def _opened(self, number: int, path: Location, own: Settings) -> Planned:
         planned = Planned(number, path, own, ResolvedReferences(""))
         try:
             with warnings.catch_warnings():
@@ -282,8 +284,8 @@ class Planner:
 
     def _intact(self, product: ProductRow) -> bool:
         try:
-            status = Path(product.path).stat()
-            if (status.st_size, status.st_mtime_ns) != (product.size, product.mtime_ns):
+            now = look(product.path)
+            if (now.size, now.mtime_ns) != (product.size, product.mtime_ns):
                 return False
             if self.again.verify:
                 layout = read_layout(product.path)
@@ -318,7 +320,7 @@ def references_of(step: Step, context: str | None = None) -> CrdsReferences:
     return references
 
 
-def damage(path: Path) -> ModelError | None:
+def damage(path: Location) -> ModelError | None:
     """Return what checksums tell about a file that is no exposure: it may have been one."""
     try:
         verify_checksums(read_layout(path))

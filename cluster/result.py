@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from calbatch.cluster.folder import BatchFolder
 from calbatch.cluster.ledger import BatchRow, ExposureRow, View
 from calbatch.cluster.ledger.records import FINAL
 from calbatch.cluster.outcome import Outcome, Peak
+from calbatch.models.location import Location, location
 from calbatch.models.writer import Product
 
 
@@ -31,7 +31,7 @@ class Result:
     seconds: float
 
     @property
-    def output_dir(self) -> Path:
+    def output_dir(self) -> Location:
         """Where products are."""
         return self.folder.output
 
@@ -74,7 +74,7 @@ class Result:
         return [o for o in self.outcomes if o.failed]
 
     @property
-    def products(self) -> list[Path]:
+    def products(self) -> list[Location]:
         """All products."""
         return [path for outcome in self.outcomes for path in outcome.products]
 
@@ -97,7 +97,7 @@ def _outcome(view: View, row: ExposureRow) -> Outcome:
     peaks = tuple(Peak(a.worker, a.peak) for a in last if a.worker and a.peak)
     return Outcome(
         row.number,
-        Path(row.path),
+        location(row.path),
         written=tuple(Product(p.path, p.size, p.mtime_ns, p.digest) for p in view.products(row.id)),
         error=row.reason if row.state in ("failed", "quarantined") else "",
         details=last[0].log if last else "",

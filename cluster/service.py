@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from rich.console import Console
 
@@ -22,7 +21,7 @@ from calbatch.cluster.feed import Feed
 from calbatch.cluster.fetching import fetched
 from calbatch.cluster.folder import BatchFolder, new_name
 from calbatch.cluster.identity import Sums, parameters_of, software
-from calbatch.cluster.inputs import exposures, refuse_name_clashes, total_bytes, writable_folder
+from calbatch.cluster.inputs import exposures, refuse_name_clashes, total_bytes, writable_place
 from calbatch.cluster.job import sweep
 from calbatch.cluster.ledger import Ledger
 from calbatch.cluster.manifest import write_manifest
@@ -32,6 +31,7 @@ from calbatch.cluster.progress import Watching, watching
 from calbatch.cluster.recording import Recorder
 from calbatch.cluster.request import configured, input_pattern
 from calbatch.cluster.result import Result
+from calbatch.models.location import Location, location
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Begun:
     folder: BatchFolder
     step: Step
     order: Order
-    inputs: Sequence[tuple[int, Path]]
+    inputs: Sequence[tuple[int, Location]]
     total: int
 
     @property
@@ -65,7 +65,7 @@ class Begun:
         return sites.decided(self.order.wish, len(paths), total_bytes(paths))
 
 
-def inputs_of(step: Step, requested: Sequence[str]) -> list[Path]:
+def inputs_of(step: Step, requested: Sequence[str]) -> list[Location]:
     """Return the input files that a request means.
 
     Raises
@@ -83,7 +83,7 @@ def inputs_of(step: Step, requested: Sequence[str]) -> list[Path]:
 def begin(
     step: Step,
     order: Order,
-    output: Path | None = None,
+    output: Location | None = None,
     notes: Mapping[str, str] | None = None,
 ) -> Begun:
     """Enter a batch in the ledger of its output folder.
@@ -104,7 +104,7 @@ def begin(
     RequestError
         When it cannot be begun: no inputs, names that clash, an output that cannot be written.
     """
-    output = writable_folder(Path(output or step.output_dir or "."))
+    output = writable_place(output or step.output_dir or ".")
     paths = inputs_of(step, order.inputs)
     sites.checked(order.wish)
     step.output_dir = str(output)
@@ -146,7 +146,7 @@ def taken_up(folder: BatchFolder, *, failed: bool = False) -> Begun:
         order = Order.of(row.request)
         if failed:
             ledger.reopen(row.id)
-        left = [(n, Path(p)) for n, p in ledger.unfinished(row.id)]
+        left = [(n, location(p)) for n, p in ledger.unfinished(row.id)]
     return Begun(folder, step, order, left, row.total)
 
 
@@ -220,7 +220,7 @@ class _Session:
             self._say("stopping: what is not finished is given up")
             raise
         finally:
-            sweep(self.begun.folder.output, self.begun.folder.name)
+            sweep(self.begun.folder.unfinished, self.begun.folder.name)
             self.ledger.end(batch, state, reason)
             write_manifest(self.begun.folder)
 
@@ -244,7 +244,7 @@ class _Session:
 
     def _driver(self, feed: Feed, recorder: Recorder) -> Driver:
         folder, order = self.begun.folder, self.begun.order
-        task = Task(folder.name, order.options, folder.output, folder.logs, folder.control)
+        task = Task(folder.name, order.options, folder.unfinished, folder.logs, folder.control)
         return Driver(task, feed, recorder, order.policy)
 
     @contextmanager

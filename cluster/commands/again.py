@@ -15,7 +15,7 @@ from calbatch.cluster import sites
 from calbatch.cluster.batch import ordered
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.folder import find
-from calbatch.cluster.inputs import natural, writable_folder
+from calbatch.cluster.inputs import natural, writable_place
 from calbatch.cluster.ledger import View
 from calbatch.cluster.order import Order
 from calbatch.cluster.planning import Planned, Planner, references_of
@@ -24,6 +24,7 @@ from calbatch.cluster.request import configured, input_pattern
 from calbatch.cluster.service import begin, drive
 from calbatch.models import datamodels
 from calbatch.models.errors import ModelError
+from calbatch.models.location import Location
 
 EVERY = 2.0
 """Seconds between looks at a folder."""
@@ -51,7 +52,7 @@ def recalibrate(batch: str | None, context: str, *, dry_run: bool) -> int:
     return result.exit_status
 
 
-def _changed(view: View, batch: int, step: Step, order: Order) -> Iterator[tuple[Path, str]]:
+def _changed(view: View, batch: int, step: Step, order: Order) -> Iterator[tuple[Location, str]]:
     """Yield the exposures whose references change, with how."""
     rows = {row.number: row for row in view.exposures(batch, "done", "kept")}
     planner = Planner(step, references_of(step, order.context), use_pars=order.pars, books=view)
@@ -88,7 +89,7 @@ def watch(
         raise RequestError(f"there is no folder {folder}")
     console = Console(stderr=True)
     step, order, output = ordered(pipeline, [folder], **options)
-    target = writable_folder(Path(output or step.output_dir or "."))
+    target = writable_place(output or step.output_dir or ".")
     arrivals = _Arrivals(Path(folder).expanduser().absolute(), input_pattern(step), settle)
     status, last = 0, time.monotonic()
     place = sites.decided(order.wish, 1000, 2**40)

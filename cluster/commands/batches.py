@@ -6,7 +6,6 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -16,6 +15,7 @@ from calbatch.cluster import alive, control
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.folder import BatchFolder, find, forget, registered
 from calbatch.cluster.ledger import BatchRow, Ledger, LedgerError, View
+from calbatch.models.location import location
 
 DAY = 86400.0
 
@@ -46,7 +46,7 @@ def drive(output: str, name: str) -> int:
     from calbatch.cluster.service import drive as driven
     from calbatch.cluster.service import taken_up
 
-    begun = taken_up(BatchFolder(Path(output), name))
+    begun = taken_up(BatchFolder(location(output), name))
     console = Console(width=120)
     result = driven(begun, console)
     summary(result, console)

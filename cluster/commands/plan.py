@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import dask
@@ -16,10 +15,10 @@ from rich.table import Table
 from calbatch.cluster import sites
 from calbatch.cluster.batch import listed, sections
 from calbatch.cluster.fetching import put_off
-from calbatch.cluster.folder import STATE
+from calbatch.cluster.folder import state_of
 from calbatch.cluster.forecast import Forecast, Kind, forecast
 from calbatch.cluster.identity import Sums
-from calbatch.cluster.inputs import total_bytes
+from calbatch.cluster.inputs import place_of, total_bytes
 from calbatch.cluster.job import Options
 from calbatch.cluster.ledger import LedgerError, View
 from calbatch.cluster.planning import Again, Planner, references_of
@@ -27,6 +26,7 @@ from calbatch.cluster.progress import megabytes
 from calbatch.cluster.request import configured
 from calbatch.cluster.resolving import Resolved
 from calbatch.cluster.service import inputs_of
+from calbatch.models.location import Location
 
 
 def main(
@@ -50,7 +50,7 @@ def main(
     """Print what running a batch would take; return 1 when some exposures would fail."""
     values = sections(parameters)
     step = configured(pipeline, config=config, parameters=values, save_steps=listed(save_steps))
-    output = Path(output_dir or step.output_dir or ".").expanduser().absolute()
+    output = place_of(output_dir or step.output_dir or ".")
     step.output_dir = str(output)
     paths = inputs_of(step, inputs)
     console = Console(soft_wrap=True, markup=False, highlight=False)
@@ -71,17 +71,17 @@ def main(
     return 1 if found.faults else 0
 
 
-def _books(stack: ExitStack, output: Path) -> View | None:
+def _books(stack: ExitStack, output: Location) -> View | None:
     """Return the ledger of the products' folder, where there is one."""
     try:
-        return stack.enter_context(View(output / STATE))
+        return stack.enter_context(View(state_of(output)))
     except LedgerError:
         return None
 
 
 def _print(
     name: str,
-    paths: Sequence[Path],
+    paths: Sequence[Location],
     rules: Resolved,
     found: Forecast,
     place: sites.Place,
