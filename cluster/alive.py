@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from calbatch.cluster.errors import RequestError
 from calbatch.cluster.folder import BatchFolder
 from calbatch.cluster.ledger import BatchRow
 
@@ -30,6 +31,29 @@ def sign(folder: BatchFolder, pid: int | None = None) -> None:
     who = {"host": socket.gethostname(), "pid": pid or os.getpid(), "created": created}
     folder.pid.touch(0o600)
     folder.pid.write_text(json.dumps(who), encoding="ascii")
+
+
+def queue(folder: BatchFolder, job: str) -> None:
+    """Write which job of Slurm's drives a batch."""
+    folder.job.touch(0o600)
+    folder.job.write_text(job, encoding="ascii")
+
+
+def queued(folder: BatchFolder) -> str | None:
+    """Return which job of Slurm's drives a batch, if one does."""
+    try:
+        return folder.job.read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+
+
+def _job_lives(job: str) -> bool:
+    from calbatch.cluster.driverjob import job_state
+
+    try:
+        return not job_state(job).ended
+    except RequestError:  # no Slurm here
+        return False
 
 
 def driver_lives(folder: BatchFolder, batch: BatchRow) -> bool:
@@ -56,6 +80,9 @@ def state_of(folder: BatchFolder, batch: BatchRow) -> str:
     """Return a batch's state: what its driver said last, unless it died since."""
     if batch.state == "running" and not driver_lives(folder, batch):
         return "interrupted"
+    job = queued(folder)
+    if batch.state == "planned" and job is not None:
+        return "planned" if _job_lives(job) else "interrupted"
     if batch.state == "planned" and folder.pid.exists() and not driver_lives(folder, batch):
         return "interrupted"
     return batch.state

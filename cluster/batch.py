@@ -41,6 +41,7 @@ def run(
     fsync: bool = True,
     date: str | None = None,
     insecure: bool = False,
+    site: str | None = None,
     force: bool = False,
     verify: bool = False,
     policy: Policy | None = None,
@@ -86,6 +87,9 @@ def run(
         What DATE says in products, to repeat them exactly.
     insecure : bool
         Allow an unencrypted scheduler elsewhere.
+    site : str, optional
+        A site of dask's configuration by its name, instead of ``scheduler``; the section ``site``
+        of ``parameters`` changes its options.
     force : bool
         Do again what was done before.
     verify : bool
@@ -111,7 +115,8 @@ def run(
         pipeline, inputs, output_dir, parameters=parameters, config=config, context=context,
         pars=pars, save_steps=save_steps, scheduler=scheduler, workers=workers, grain=grain,
         tile_rows=tile_rows, verify_inputs=verify_inputs, fsync=fsync, date=date,
-        insecure=insecure, force=force, verify=verify, policy=policy, source="run's arguments",
+        insecure=insecure, site=site, force=force, verify=verify, policy=policy,
+        source="run's arguments",
     )  # fmt: skip
     return drive(begin(step, order, output), console or Console(stderr=True), debug=debug)
 
@@ -134,16 +139,19 @@ def ordered(
     fsync: bool = True,
     date: str | None = None,
     insecure: bool = False,
+    site: str | None = None,
     force: bool = False,
     verify: bool = False,
     policy: Policy | None = None,
     source: str = "the command line",
 ) -> tuple[Step, Order, Location | None]:
     """Return a configured step, how its batch is to be done, and where products go; see `run`."""
+    values = sections(parameters or {})
+    said = {name: str(value) for name, value in values.pop("site", {}).items()}
     step = configured(
         pipeline,
         config=config,
-        parameters=sections(parameters or {}),
+        parameters=values,
         save_steps=listed(save_steps),
         source=source,
     )
@@ -152,7 +160,7 @@ def ordered(
         context,
         pars,
         Options(_checked(date), fsync, tile_rows, verify_inputs=verify_inputs),
-        sites.Wish(scheduler, workers, grain, insecure),
+        sites.Wish(scheduler, workers, grain, insecure, site, said),
         Again(force, verify),
         policy or Policy(),
     )

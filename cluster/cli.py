@@ -213,6 +213,14 @@ def pipelines() -> None:
     tell.pipelines()
 
 
+@cli.command("sites")
+def sites_() -> None:
+    """List the places to run that dask's configuration names, with all their options."""
+    from calbatch.cluster.commands import tell
+
+    tell.sites()
+
+
 @cli.command(cls=ParameterCommand)
 @click.argument("pipeline")
 @click.option("--cfg", "config", metavar="FILE", help="Parameters from a .cfg file.")

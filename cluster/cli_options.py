@@ -86,6 +86,11 @@ RUN_OPTIONS = [
         show_default=True,
         help="auto, local, threads, sync, or a scheduler's address.",
     ),
+    click.option(
+        "--site",
+        metavar="NAME",
+        help="Where to run, by a name of `calbatch sites`; --site.OPTION=VALUE changes an option.",
+    ),
     click.option("--workers", type=click.IntRange(1), help="Workers; by default one a core."),
     click.option(
         "--grain",

@@ -84,6 +84,11 @@ class BatchFolder:
         return self.path / "driver.json"
 
     @property
+    def job(self) -> Path:
+        """Which job of Slurm's drives it."""
+        return self.path / "job"
+
+    @property
     def log(self) -> Path:
         """What a detached driver says."""
         return self.path / "driver.log"

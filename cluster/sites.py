@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.job import Job, calibrate
+from calbatch.cluster.named import NamedSite, opened, overridden, site_named
 from calbatch.cluster.outcome import Outcome
+from calbatch.cluster.siteoptions import LocalOptions, SlurmOptions
 
 SMALL = 64 * 2**20
 """Bytes of input that are calibrated sooner than a cluster starts."""
@@ -118,12 +120,32 @@ class Wish:
         What a task is.
     insecure : bool
         Whether an unencrypted scheduler elsewhere is acceptable.
+    site : str, optional
+        A site by its name, instead of ``scheduler``.
+    options : mapping
+        What is said about that site beside its configuration: option to text.
     """
 
     scheduler: str = "auto"
     workers: int | None = None
     grain: str = "auto"
     insecure: bool = False
+    site: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def named(self) -> NamedSite | None:
+        """Return the site that is asked for by name, with its options.
+
+        Raises
+        ------
+        RequestError
+            When there is none, or it cannot be so.
+        """
+        if self.site is None:
+            if self.options:
+                raise RequestError(f"--site.{next(iter(self.options))}: of which site? --site NAME")
+            return None
+        return overridden(site_named(self.site), self.options)
 
 
 @dataclass(frozen=True)
@@ -140,12 +162,15 @@ class Place:
         What a task is.
     insecure : bool
         As in `Wish`.
+    named : NamedSite, optional
+        The site that has this name.
     """
 
     scheduler: str
     workers: int
     grain: str
     insecure: bool = False
+    named: NamedSite | None = None
 
     @property
     def description(self) -> str:
@@ -156,11 +181,24 @@ class Place:
             return InProcess(0).description
         if self.scheduler == "local":
             return f"{self.workers} local worker{'s' * (self.workers > 1)}"
+        if self.named is not None:
+            return f"the site {self.named.name}"
         return f"the scheduler at {self.scheduler}"
 
     def alone(self) -> Place:
-        """Return the place for one exposure that may need all of it."""
+        """Return the place for one exposure that may need all of it, or more memory."""
+        if self.named is not None and isinstance(self.named.options, SlurmOptions):
+            return replace(self, named=replace(self.named, options=_roomy(self.named.options)))
         return replace(self, workers=1) if self.scheduler == "local" else self
+
+
+def _roomy(options: SlurmOptions) -> SlurmOptions:
+    """Return one job of a single worker, with twice the memory that a worker has otherwise."""
+    from dask.utils import parse_bytes
+
+    share = parse_bytes(options.memory) // options.cores
+    memory = max(parse_bytes(options.memory), 2 * share)
+    return replace(options, jobs=1, cores=1, memory=f"{memory // 2**20}MiB")
 
 
 def checked(wish: Wish) -> None:
@@ -171,7 +209,7 @@ def checked(wish: Wish) -> None:
     RequestError
         For a scheduler of no known kind, or one that is not safe.
     """
-    if "://" in wish.scheduler:
+    if wish.named() is None and "://" in wish.scheduler:
         from calbatch.cluster.remote import refuse_insecure
 
         refuse_insecure(wish.scheduler, insecure=wish.insecure)
@@ -195,6 +233,13 @@ def decided(wish: Wish, exposures: int, size: int) -> Place:
     RequestError
         For a scheduler of no known kind.
     """
+    named = wish.named()
+    if named is not None and not isinstance(named.options, LocalOptions):
+        grain = wish.grain if wish.grain != "auto" else "exposure"
+        return Place(named.kind, 0, grain, named=named)
+    if named is not None:
+        workers = wish.workers or named.options.workers
+        wish = replace(wish, scheduler="local", workers=workers)
     scheduler = wish.scheduler
     if scheduler == "auto":
         scheduler = "threads" if size <= SMALL or _cores() == 1 else "local"
@@ -251,6 +296,8 @@ def entered(place: Place) -> AbstractContextManager[Site]:
     """
     if place.scheduler in ("threads", "sync"):
         return _here(InProcess(place.workers if place.scheduler == "threads" else 0))
+    if place.named is not None:
+        return opened(place.named, place.grain)
     if place.scheduler == "local":
         from calbatch.cluster.local import local_cluster
 

@@ -12,9 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from calbatch.cluster import alive, control
+from calbatch.cluster.driverjob import DriverJob, cancel_job, submit_driver
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.folder import BatchFolder, find, forget, registered
 from calbatch.cluster.ledger import BatchRow, Ledger, LedgerError, View
+from calbatch.cluster.named import NamedSite
+from calbatch.cluster.siteoptions import SlurmOptions
 from calbatch.models.location import location
 
 DAY = 86400.0
@@ -27,17 +30,25 @@ def submit(pipeline: str, inputs: Sequence[str], **options: Any) -> int:
 
     step, order, output = ordered(pipeline, inputs, **options)
     begun = begin(step, order, output)
-    launch(begun.folder)
+    launch(begun.folder, begun.place.named)
     print(begun.folder.name)  # noqa: T201 - what a script reads
     return 0
 
 
-def launch(folder: BatchFolder) -> None:
-    """Start a driver of a batch in the background."""
-    command = [sys.executable, "-P", "-m", "calbatch.cluster", "drive"]
+def launch(folder: BatchFolder, site: NamedSite | None = None) -> None:
+    """Start a driver of a batch: a job where workers are jobs, otherwise in the background."""
+    program = [sys.executable, "-P", "-m", "calbatch.cluster", "drive"]
+    command = [*program, str(folder.output), folder.name]
     folder.pid.unlink(missing_ok=True)  # of an earlier driver
-    pid = alive.detached([*command, str(folder.output), folder.name], folder.log)
-    alive.sign(folder, pid)
+    if site is not None and isinstance(site.options, SlurmOptions):
+        alive.queue(folder, submit_driver(command, folder.log, _driver_job(folder, site.options)))
+    else:
+        alive.sign(folder, alive.detached(command, folder.log))
+
+
+def _driver_job(folder: BatchFolder, options: SlurmOptions) -> DriverJob:
+    name = f"calbatch-{folder.name}"
+    return DriverJob(name, partition=options.partition, account=options.account)
 
 
 def drive(output: str, name: str) -> int:
@@ -66,7 +77,7 @@ def resume(batch: str | None, *, detach: bool, debug: bool) -> int:
         console.print(f"{folder.name}: nothing is left to do", markup=False, highlight=False)
         return 0
     if detach:
-        launch(folder)
+        launch(folder, begun.place.named)
         print(folder.name)  # noqa: T201
         return 0
     result = driven(begun, console, debug=debug)
@@ -81,6 +92,11 @@ def cancel(batch: str | None, *, now: bool) -> int:
     if state not in ("running", "planned"):
         raise RequestError(f"{folder.name}: is not running ({state})")
     control.ask(folder.control, control.Wish.NOW if now else control.Wish.DRAIN)
+    job = alive.queued(folder)
+    if state == "planned" and job is not None:  # its driver is to find nothing to do
+        cancel_job(job)
+        with Ledger(folder.state) as ledger:
+            ledger.end(ledger.batch(folder.name).id, "cancelled", "cancelled before it began")
     what = "gives up what is under way" if now else "finishes what is under way"
     Console().print(f"{folder.name}: {what}, and begins nothing more", highlight=False)
     return 0

@@ -40,6 +40,7 @@ def main(
     pars: bool,
     save_steps: str,
     scheduler: str,
+    site: str | None,
     workers: int | None,
     grain: str,
     tile_rows: int | None,
@@ -49,6 +50,7 @@ def main(
 ) -> int:
     """Print what running a batch would take; return 1 when some exposures would fail."""
     values = sections(parameters)
+    said = values.pop("site", {})
     step = configured(pipeline, config=config, parameters=values, save_steps=listed(save_steps))
     output = place_of(output_dir or step.output_dir or ".")
     step.output_dir = str(output)
@@ -66,7 +68,11 @@ def main(
             found = forecast(chain.from_iterable(planner.blocks(enumerate(paths))))
         if sums:
             sums.close()
-    place = sites.decided(sites.Wish(scheduler, workers, grain), len(paths), total_bytes(paths))
+    place = sites.decided(
+        sites.Wish(scheduler, workers, grain, site=site, options=said),
+        len(paths),
+        total_bytes(paths),
+    )
     _print(step.name, paths, planner.resolved, found, place, console)
     return 1 if found.faults else 0
 

@@ -21,6 +21,13 @@ def steps() -> None:
     _print(registry.steps())
 
 
+def sites() -> None:
+    """Print the places to run that have names."""
+    from calbatch.cluster.named import described, named_sites
+
+    Console().print(described(named_sites().values()))
+
+
 def pipelines() -> None:
     """Print the pipelines, each with what it does."""
     _print(registry.pipelines())
