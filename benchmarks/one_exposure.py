@@ -2,7 +2,7 @@
 
     one_exposure.py FOLDER FILE PASSES
 
-Memory is the resident set of this process: before the first pass, with all kernels loaded, and the
+Memory is the resident set of this process: before the first pass, with all software loaded, and the
 highest during the passes.
 """
 
@@ -15,7 +15,7 @@ import dask
 import numpy as np
 from jobs import job_of
 
-from calbatch.cluster.job import Job, calibrate, pipelined
+from calbatch.cluster.job import Job, calibrate, pipelined, prepared
 from calbatch.models.budget import tile_budget
 
 ROWS = 8
@@ -37,10 +37,13 @@ def processor_seconds(job: Job) -> float:
 
 
 def load_kernels(job: Job) -> None:
-    """Calibrate a few rows, so that everything that an exposure needs is loaded."""
+    """Calibrate a few rows and lay products out, so that all that an exposure needs is loaded."""
     with dask.config.set({"calbatch.tile-rows": ROWS, "scheduler": "sync"}):
         for model, _ in pipelined(job):
             np.asarray(model.data[..., :ROWS, :])
+    _, writers = prepared(job)
+    for writer in writers:
+        writer.abort()
 
 
 def main(folder: str, path: str, passes: int) -> None:

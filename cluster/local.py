@@ -51,6 +51,8 @@ SETTINGS = {
     # driver hears of every death, and decides what is tried again.
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.scheduler.allowed-failures": 0,
+    # Whoever watches the profile sees as much with fewer looks, each of which halts the task.
+    "distributed.worker.profile.interval": "100ms",
     "distributed.scheduler.dashboard.bokeh-application.allow_websocket_origin": [
         "localhost",
         "127.0.0.1",

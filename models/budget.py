@@ -1,8 +1,8 @@
 """What calibrating a tile costs in memory, told from the plan before anything is read.
 
-The budget of a tile is what its rows take of everything the plan touches: the input's fields, the
-references, the fields that are made on the way, and the products. Not all of it is alive at once,
-which leaves room for what kernels need besides.
+The budget of a tile is what its rows take of the fields that are alive at the dearest moment, and
+of all references. These are read one after the other, but the gaps that they leave in a process's
+memory are mostly too small for the fields that are made next.
 """
 
 import math
@@ -29,7 +29,8 @@ class RowBytes:
     references : int
         Its pixels in all references.
     scratch : int
-        Fields that exist on the way only, and the second copy while a step replaces some.
+        What is alive besides input and products at the dearest moment: fields that exist on the
+        way only, and the second copy while a step replaces some.
     outputs : int
         Its pixels in the products.
     """
@@ -54,7 +55,8 @@ class TileBudget:
     row : RowBytes
         One row.
     rows, halo : int
-        The height of the highest tile, and its neighbours' rows that are read on either side.
+        The height of the highest tile, and its neighbours' rows that are read on either side;
+        none where there is a single tile.
     tiles : int
         How many there are.
     """
@@ -78,7 +80,8 @@ def tile_budget(models: Sequence[LazyArrays]) -> TileBudget:
     row = row_bytes(models)
     sources = {node.source for model in models if (node := model._content.node) is not None}
     heights = [b - a for s in sources for a, b in pairwise(edges_of(s, row.total))]
-    return TileBudget(row, max(heights, default=0), _halo(models), len(heights))
+    halo = _halo(models) if len(heights) > 1 else 0
+    return TileBudget(row, max(heights, default=0), halo, len(heights))
 
 
 def row_bytes(models: Sequence[LazyArrays]) -> RowBytes:
@@ -92,9 +95,8 @@ def row_bytes(models: Sequence[LazyArrays]) -> RowBytes:
             walk.shapes.setdefault(placed.key, placed.shape)
     for node in _in_order(models):
         walk.visit(node)
-    for model in models:
-        for placed in model._content.placed.values():
-            walk.give(placed.key)
+    for product, model in enumerate(models):
+        walk.give(product, model)
     return walk.row()
 
 
@@ -119,65 +121,86 @@ def _halo(models: Sequence[LazyArrays]) -> int:
 
 @dataclass
 class _Walk:
-    """Follows a plan from its source, adding up the fields that it touches."""
+    """Follows plans from their source, adding up the fields that they touch and that are alive."""
 
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     columns: int = 0
-    readers: dict[str, Reader] = field(default_factory=dict)  # not loaded yet
-    made: dict[str, int] = field(default_factory=dict)
-    products: dict[str, int] = field(default_factory=dict)
-    inputs: int = 0
+    states: dict[Node, "_State"] = field(default_factory=dict)
+    inputs: dict[str, int] = field(default_factory=dict)
+    products: dict[tuple[int, str], int] = field(default_factory=dict)
     references: int = 0
-    copies: int = 0
+    peak: int = 0
 
     def visit(self, node: Node) -> None:
         """Take in what a node reads and makes."""
+        state = _State() if node.parent is None else self.states[node.parent].copy()
+        self.states[node] = state
         if isinstance(node, Source):
             self.columns = max(self.columns, node.pixels.frame[1])
-            self.readers.update(node.pixels.readers)
+            state.readers.update(node.pixels.readers)
         elif isinstance(node, Assign):
-            self.made[node.name] = _row(node.array.shape, node.array.dtype)
+            state.alive[node.name] = _row(node.array.shape, node.array.dtype)
         elif isinstance(node, Step) and isinstance(node.op, Put):
-            self.readers[node.op.name] = node.op.reader
+            state.alive.pop(node.op.name, None)
+            state.readers[node.op.name] = node.op.reader
         elif isinstance(node, Step) and isinstance(node.op, Call):
-            self._call(node.op)
+            self._call(node.op, state)
 
-    def _call(self, call: Call) -> None:
+    def _call(self, call: Call, state: "_State") -> None:
         for name in call.inputs:
-            self._load(name)
+            self._load(name, state)
         readers = [v for v in call.arguments.values() if isinstance(v, Reader)]
         self.references += sum(_of_frame(r, self.columns) for r in readers)
-        outputs = {n: self._made(n, dtype) for n, dtype in call.outputs.items()}
-        self.copies = max(self.copies, sum(outputs.values()))
-        for name, size in outputs.items():
-            self.readers.pop(name, None)
-            self.made[name] = max(size, self.made.get(name, 0))
+        made = {n: self._made(n, dtype) for n, dtype in call.outputs.items()}
+        self._reach(state, sum(made.values()))
+        if not call.keep:
+            state.alive.clear()
+            state.readers.clear()
+        for name, size in made.items():
+            state.readers.pop(name, None)
+            state.alive[name] = size
 
-    def _load(self, name: str) -> None:
-        reader = self.readers.pop(name, None)
+    def _load(self, name: str, state: "_State") -> None:
+        reader = state.readers.pop(name, None)
         if reader is None:
             return
         self.shapes[name] = reader.shape
-        if isinstance(reader, Constant):
-            self.made[name] = _of_frame(reader, self.columns)
-        else:
-            self.inputs += _of_frame(reader, self.columns)
+        state.alive[name] = size = _of_frame(reader, self.columns)
+        if not isinstance(reader, Constant):
+            self.inputs[name] = size
 
     def _made(self, name: str, dtype: np.dtype[np.generic]) -> int:
         return _row(self.shapes.get(name, (1, self.columns)), dtype)
 
-    def give(self, name: str) -> None:
-        """Take in that a field is written to a product."""
-        self._load(name)
-        if name in self.made:
-            self.products[name] = self.made[name]
+    def _reach(self, state: "_State", more: int = 0) -> None:
+        self.peak = max(self.peak, sum(state.alive.values()) + more)
+
+    def give(self, product: int, model: LazyArrays) -> None:
+        """Take in that a model's fields are written to a product."""
+        node = model._content.node
+        if node is None:
+            return
+        state = self.states[node]
+        for placed in model._content.placed.values():
+            self._load(placed.key, state)
+            self.products[product, placed.key] = state.alive[placed.key]
+        self._reach(state)
 
     def row(self) -> RowBytes:
         """Return the sums."""
-        made = self.made.items()
-        on_the_way = sum(size for name, size in made if name not in self.products)
-        scratch = on_the_way + self.copies
-        return RowBytes(self.inputs, self.references, scratch, sum(self.products.values()))
+        inputs, outputs = sum(self.inputs.values()), sum(self.products.values())
+        return RowBytes(inputs, self.references, max(0, self.peak - inputs - outputs), outputs)
+
+
+@dataclass
+class _State:
+    """What of a plan's fields is in memory after a node, and what is still to be read."""
+
+    alive: dict[str, int] = field(default_factory=dict)
+    readers: dict[str, Reader] = field(default_factory=dict)
+
+    def copy(self) -> "_State":
+        return _State(dict(self.alive), dict(self.readers))
 
 
 def _row(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> int:

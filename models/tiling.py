@@ -7,8 +7,8 @@ import numpy as np
 
 from calbatch.models.plan import Region, Source
 
-TILE_BYTES = 160 * 2**20
-"""Bytes of all rows that a tile touches; its height follows from it.
+TILE_BYTES = 112 * 2**20
+"""Budget of a tile (`calbatch.models.budget`); its height follows from it.
 
 It makes 8 tiles of a full frame with 10 groups. Three times as many take a tenth more processor
 time, each its halo and some milliseconds; fewer are no faster.

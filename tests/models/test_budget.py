@@ -1,5 +1,7 @@
 """What a tile costs, told before it is read."""
 
+import tracemalloc
+
 import dask
 import numpy as np
 import pytest
@@ -37,9 +39,9 @@ def test_every_kind_of_row_is_counted():
     dark = ArrayReader(np.ones((5, 32, COLS), "f4"))
     model = ramp().map_tiles(subtract, ["data"], dark=dark)
     pixels = 2 * 5 * COLS
-    # data is read, replaced (so there for a moment twice) and written; the dark has no integrations
+    # data is read, replaced (both are there for a moment) and written; the dark has no integrations
     assert row_bytes([model]) == RowBytes(
-        inputs=4 * pixels, references=4 * 5 * COLS, scratch=4 * pixels, outputs=4 * pixels
+        inputs=4 * pixels, references=4 * 5 * COLS, scratch=0, outputs=4 * pixels
     )
 
 
@@ -51,9 +53,7 @@ def test_fields_that_no_product_has_are_scratch():
     found = row_bytes(list(made.values()))
     products = 4 * COLS + 2 * 4 * COLS
     flags = 2 * 5 * COLS + 4 * COLS
-    assert found == RowBytes(
-        inputs=4 * 2 * 5 * COLS, scratch=flags + max(flags, products), outputs=products
-    )
+    assert found == RowBytes(inputs=4 * 2 * 5 * COLS, scratch=flags, outputs=products)
 
 
 def test_what_nothing_reads_costs_nothing():
@@ -67,12 +67,51 @@ def near_slope(data):
     return data.mean((0, 1))
 
 
+def test_what_was_let_go_of_costs_no_more():
+    rate = ramp().map_tiles_into({"rate": ImageModel}, near_slope, ["rate.data"])["rate"]
+    twice = rate.map_tiles(near, ["data"])
+    assert row_bytes([twice]) == row_bytes([rate])
+
+
+def test_the_dearest_branch_counts():
+    model = ramp()
+    rate = model.map_tiles_into({"rate": ImageModel}, near_slope, ["rate.data"])["rate"]
+    flagged = model.map_tiles(flag, ["groupdq", "pixeldq"])
+    found = row_bytes([rate, flagged])
+    data, groupdq, plane = 4 * 2 * 5 * COLS, 2 * 5 * COLS, 4 * COLS
+    assert found.outputs == plane + data + groupdq + plane
+    assert found.scratch == 0
+    assert found.total >= data + 2 * (groupdq + plane)
+
+
+@pytest.mark.parametrize("ints", [1, 20])
+def test_memory_stays_within_the_budget(ints, tmp_path):
+    rng = np.random.default_rng(ints)
+    data, dark = (rng.normal(size=(n, 10, 256, 64)).astype("f4") for n in (ints, 1))
+    model = RampModel(data).map_tiles(subtract, ["data"], dark=ArrayReader(dark[0]))
+    made = model.map_tiles_into({"rate": ImageModel}, near_slope, ["rate.data"])["rate"]
+    with dask.config.set({"calbatch.tile-rows": 64}):
+        budget = tile_budget([made]).bytes
+        save([(made, tmp_path / "first.fits")], scheduler="sync")  # loads what saving needs
+        tracemalloc.start()
+        save([(made, tmp_path / "second.fits")], scheduler="sync")
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert 0.8 * budget < peak < 1.2 * budget + 2**20
+
+
 def test_the_halo_is_read_too():
     model = ramp().map_tiles(near, ["data"], radius=1).map_tiles(near, ["data"], radius=2)
     with dask.config.set({"calbatch.tile-rows": 8}):
         budget = tile_budget([model])
     assert (budget.rows, budget.halo, budget.tiles) == (8, 3, 4)
     assert budget.bytes == budget.row.total * 14
+
+
+def test_a_single_tile_has_no_neighbours():
+    model = ramp().map_tiles(near, ["data"], radius=3)
+    budget = tile_budget([model])
+    assert (budget.rows, budget.halo, budget.tiles) == (32, 0, 1)
 
 
 @pytest.mark.parametrize("ints", [1, 10, 40])
