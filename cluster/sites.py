@@ -234,12 +234,12 @@ def decided(wish: Wish, exposures: int, size: int) -> Place:
         For a scheduler of no known kind.
     """
     named = wish.named()
-    if named is not None and not isinstance(named.options, LocalOptions):
-        grain = wish.grain if wish.grain != "auto" else "exposure"
-        return Place(named.kind, 0, grain, named=named)
-    if named is not None:
+    if named is not None and isinstance(named.options, LocalOptions):
         workers = wish.workers or named.options.workers
         wish = replace(wish, scheduler="local", workers=workers)
+    elif named is not None:
+        grain = wish.grain if wish.grain != "auto" else "exposure"
+        return Place(named.kind, 0, grain, named=named)
     scheduler = wish.scheduler
     if scheduler == "auto":
         scheduler = "threads" if size <= SMALL or _cores() == 1 else "local"

@@ -9,7 +9,7 @@ calibrates one exposure would keep them in vain.
 import mmap
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import dask
@@ -112,18 +112,28 @@ def shared_rows(reader: Reader, rows: Bounds, cols: Bounds) -> Array:
     FileError, ValueError
         As `Reader.read`.
     """
+    (array,) = shared_beside(reader, rows, [cols])
+    return array
+
+
+def shared_beside(reader: Reader, rows: Bounds, cols: Sequence[Bounds]) -> list[Array]:
+    """Return several ranges of columns of the same rows, as `shared_rows`, read in one pass."""
     limit: int = dask.config.get(SETTING, None) or 0
-    key = (reader.key(), rows, cols) if limit else None
-    if key is None or key[0] is None:
+    name = reader.key() if limit else None
+    if name is None:
         return _read(reader, rows, cols)
-    array = _kept.find(key)
-    if array is None:
-        array = _read(reader, rows, cols)
-        _kept.keep(key, array, limit)
-    return array
+    keys = [(name, rows, each) for each in cols]
+    found = [_kept.find(key) for key in keys]
+    arrays = [array for array in found if array is not None]
+    if len(arrays) < len(keys):
+        arrays = _read(reader, rows, cols)
+        for key, array in zip(keys, arrays, strict=True):
+            _kept.keep(key, array, limit)
+    return arrays
 
 
-def _read(reader: Reader, rows: Bounds, cols: Bounds) -> Array:
-    array = reader.read(rows, cols)
-    array.flags.writeable = False
-    return array
+def _read(reader: Reader, rows: Bounds, cols: Sequence[Bounds]) -> list[Array]:
+    arrays = reader.read_beside(rows, cols)
+    for array in arrays:
+        array.flags.writeable = False
+    return arrays

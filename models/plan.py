@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.models.errors import ModelError
-from calbatch.models.kept import shared_rows
-from calbatch.models.rows import Reader
+from calbatch.models.kept import shared_beside
+from calbatch.models.rows import Bounds, Reader
 
 Array = npt.NDArray[Any]
 
@@ -60,6 +60,54 @@ REGION = _Here()
 """As a kernel's argument: the kernel receives the `Region` that its arrays cover."""
 
 
+class Reads:
+    """How the tiles of some regions get what they read: regions of the same rows in one pass.
+
+    Rows lie in files as a whole, so that columns at both edges cost as much as everything between.
+
+    Parameters
+    ----------
+    regions : sequence of Region
+        Those that will be read, one after the other; by default none is known.
+    """
+
+    def __init__(self, regions: "Sequence[Region]" = ()) -> None:
+        beside: dict[Bounds, dict[Bounds, None]] = {}
+        for rows, cols in regions:
+            beside.setdefault(rows, {})[cols] = None
+        self._beside = {rows: list(cols) for rows, cols in beside.items() if len(cols) > 1}
+        self._waiting: dict[tuple[Any, Reader, Region], Array] = {}
+
+    def own(self, reader: Reader, region: Region) -> Array:
+        """Return a region of a reader; nobody else has the array."""
+        return self._read(Reader.read_beside, reader, region)
+
+    def shared(self, reader: Reader, region: Region) -> Array:
+        """Return a region of a reader, read-only; see `calbatch.models.kept`."""
+        return self._read(shared_beside, reader, region)
+
+    def _read(
+        self,
+        read: Callable[[Reader, Bounds, Sequence[Bounds]], list[Array]],
+        reader: Reader,
+        region: Region,
+    ) -> Array:
+        rows, cols = region
+        together = self._beside.get(rows, ())
+        if cols not in together:
+            (array,) = read(reader, rows, [cols])
+            return array
+        if (read, reader, region) not in self._waiting:
+            arrays = read(reader, rows, together)
+            for each, array in zip(together, arrays, strict=True):
+                self._waiting[read, reader, Region(rows, each)] = array
+        return self._waiting.pop((read, reader, region))
+
+
+_ALONE = Reads()
+"""For tiles: no other region has their rows."""
+
+
 @dataclass(frozen=True)
 class Tile:
     """One region of an exposure, with its arrays, its own rows (``core``) and what it counted."""
@@ -70,13 +118,14 @@ class Tile:
     counts: Mapping[str, Array] = field(default_factory=dict)
     receipts: tuple[Any, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    reads: Reads = _ALONE
 
     def load(self, name: str) -> Array:
         """Return a field over the whole region, reading it on first use."""
         value = self.arrays[name]
         if isinstance(value, np.ndarray):
             return value
-        loaded = value.read(self.region.rows, self.region.cols)
+        loaded = self.reads.own(value, self.region)
         self.arrays[name] = loaded  # type: ignore[index]  # a cache: each tile owns its dict
         return loaded
 
@@ -133,7 +182,7 @@ class Call:
     def results(self, tile: Tile, values: Mapping[str, Any]) -> tuple[Any, ...]:
         """Run the kernel on the tile's arrays and return what it gives, as a tuple."""
         arrays = [tile.load(name) for name in self.inputs]
-        arguments = {k: _argument(v, tile.region, values) for k, v in self.arguments.items()}
+        arguments = {k: _argument(v, tile, values) for k, v in self.arguments.items()}
         found = self.kernel(*arrays, **arguments)
         return found if isinstance(found, tuple) else (found,)
 
@@ -160,13 +209,13 @@ class Call:
         return array.astype(dtype, copy=False)
 
 
-def _argument(value: Any, region: Region, values: Mapping[str, Any]) -> Any:
+def _argument(value: Any, tile: Tile, values: Mapping[str, Any]) -> Any:
     if isinstance(value, Slot):
         return values[value.key]
     if value is REGION:
-        return region
+        return tile.region
     if not isinstance(value, np.ndarray) and isinstance(value, Reader):
-        return shared_rows(value, region.rows, region.cols)
+        return tile.reads.shared(value, tile.region)
     return value
 
 
@@ -211,9 +260,9 @@ class Pixels:
     readers: Mapping[str, Reader]
     frame: tuple[int, int]
 
-    def tile(self, core: Region, halo: int) -> Tile:
+    def tile(self, core: Region, halo: int, reads: Reads = _ALONE) -> Tile:
         """Return the tile of a region; its arrays are read when first used."""
-        return Tile(core.grown(halo, self.frame), core, dict(self.readers))
+        return Tile(core.grown(halo, self.frame), core, dict(self.readers), reads=reads)
 
 
 class Source(Node):

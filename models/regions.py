@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from calbatch.models.plan import Array, Look, Op, Pixels, Region, Tile, run
+from calbatch.models.plan import Array, Look, Op, Pixels, Reads, Region, Tile, run
 
 Rows = tuple[int, int]
 Pieces = list[dict[str, Array] | None]
@@ -38,9 +38,10 @@ def value_on_pixels(
 ) -> Any:
     """Return a reduction's value, evaluating the chain on just the regions that it looks at."""
     radius = sum(op.radius for op in ops)
+    reads = Reads([region.grown(radius, pixels.frame) for region in look.regions])
 
     def tile_of(region: Region) -> Tile:
-        return run(ops, pixels.tile(region, radius), values).cropped()
+        return run(ops, pixels.tile(region, radius, reads), values).cropped()
 
     return look.value(tile_of, values)
 

@@ -8,7 +8,7 @@ import copy
 import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from operator import mul
@@ -161,7 +161,19 @@ class Reader(ABC):
         ValueError
             Rows or columns outside the window.
         """
-        array = self._fetch(self.window.cut(rows, cols), self._decoded)
+        (array,) = self.read_beside(rows, [cols])
+        return array
+
+    def read_beside(self, rows: Bounds, cols: Sequence[Bounds]) -> list[Array]:
+        """Return several ranges of columns of the same rows, each as `read` does, in one pass."""
+        windows = [self.window.cut(rows, each) for each in cols]
+        return [self._finished(array) for array in self._fetch_beside(windows, self._decoded)]
+
+    def _fetch_beside(self, windows: Sequence[Window], dtype: np.dtype[Any]) -> list[Array]:
+        """Return the pixels of windows that differ in their columns alone."""
+        return [self._fetch(window, dtype) for window in windows]
+
+    def _finished(self, array: Array) -> Array:
         for function in self._functions:
             array = function(array)
         return np.ascontiguousarray(array, self.dtype)
@@ -256,19 +268,25 @@ class RowReader(Reader):
         return self._stamp, self._index
 
     def _fetch(self, window: Window, dtype: np.dtype[Any]) -> Array:
+        (array,) = self._fetch_beside([window], dtype)
+        return array
+
+    def _fetch_beside(self, windows: Sequence[Window], dtype: np.dtype[Any]) -> list[Array]:
         if not self._in_place:
-            return self._decode(window, dtype)
-        out = byteorder.empty(window.shape, dtype)
-        if out.size == 0:
-            return out
-        table = out.reshape(-1, window.shape[-1])
-        runs = list(_runs(window, self._full))
+            return [self._decode(window, dtype) for window in windows]
+        found = [byteorder.empty(window.shape, dtype) for window in windows]
+        wanted = [(a, w.cols) for a, w in zip(found, windows, strict=True) if a.size]
+        if not wanted:
+            return found
+        tables = [(array.reshape(-1, array.shape[-1]), cols) for array, cols in wanted]
+        runs = list(_runs(windows[0], self._full))
         done = 0
         with opened(self._stamp, [self._bytes(*run) for run in runs]) as file:
             for start, count in runs:
-                self._read_run(file, start, table[done : done + count], window.cols)
+                outs = [(table[done : done + count], cols) for table, cols in tables]
+                self._read_run(file, start, count, outs)
                 done += count
-        return out
+        return found
 
     def _bytes(self, start: int, count: int) -> Bounds:
         """Return where some consecutive rows are in the file."""
@@ -285,22 +303,35 @@ class RowReader(Reader):
             _in_copy.cache_clear()
             return _in_copy(self._copies, self._stamp, self._index)._fetch(window, dtype)
 
-    def _read_run(self, file: Opened, start: int, out: Array, cols: range) -> None:
-        """Read consecutive rows of the image, its planes taken as one tall table of rows."""
+    def _read_run(
+        self, file: Opened, start: int, count: int, outs: Sequence[tuple[Array, range]]
+    ) -> None:
+        """Read consecutive rows of the image, its planes taken as one tall table of rows.
+
+        ``outs`` are tables of so many rows, and the columns that belong in each.
+        """
         width = self._full[-1]
         row_bytes = width * self._native.itemsize
         at_once = max(1, byteorder.SCRATCH_BYTES // row_bytes)
-        straight = out.dtype == self._native and len(cols) == width
-        size = 0 if straight else min(at_once, len(out)) * width
+        (out, cols), *others = outs
+        straight = not others and out.dtype == self._native and len(cols) == width
+        size = 0 if straight else min(at_once, count) * width
         scratch = byteorder.empty((size,), self._native)
-        for first in range(0, len(out), at_once):
-            part = out[first : first + at_once]
-            buffer = part.reshape(-1) if straight else scratch[: len(part) * width]
-            position, _ = self._bytes(start + first, len(part))
+        for first in range(0, count, at_once):
+            stop = min(count, first + at_once)
+            buffer = out[first:stop].reshape(-1) if straight else scratch[: (stop - first) * width]
+            position, _ = self._bytes(start + first, stop - first)
             file.read_into(buffer.view(np.uint8).data, position)
-            byteorder.to_native(buffer)
-            if not straight:
-                part[:] = buffer.reshape(len(part), width)[:, cols.start : cols.stop]
+            if straight:
+                byteorder.to_native(buffer)
+                continue
+            stored = buffer.reshape(stop - first, width)
+            for table, columns in outs:
+                part = stored[:, columns.start : columns.stop]
+                # Only what is wanted is decoded, and where it stands if nobody else wants it.
+                words = part.copy() if others else np.ascontiguousarray(part)
+                byteorder.to_native(words.reshape(-1))
+                table[first:stop] = words
 
 
 @lru_cache(maxsize=64)

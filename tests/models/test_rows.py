@@ -1,6 +1,7 @@
 """Readers, against astropy's decoding of the same file."""
 
 import gzip
+import itertools
 import math
 import os
 import pickle
@@ -331,3 +332,14 @@ def test_damaged_compressed_images_are_file_errors(tmp_path, card):
     with pytest.raises(FileError, match=r"a\.fits: HDU 1.* cannot be decoded: ") as caught:
         RowReader(hdu).read((0, 30), (0, 40))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", ["u2", "f4", "f8"])
+@pytest.mark.parametrize("cols", [[(0, 2), (7, 9)], [(3, 5), (0, 9), (4, 4)], [(8, 9), (8, 9)], []])
+def test_columns_of_the_same_rows_are_read_in_one_pass(tmp_path, dtype, cols):
+    array = random_array((2, 3, 7, 9), "u2")
+    reader = written(tmp_path / "a.fits", array).astype(dtype).then(partial(np.add, 1))
+    found = reader.read_beside((1, 6), cols)
+    for (first, last), part in zip(cols, found, strict=True):
+        assert same(part, array[..., 1:6, first:last].astype(dtype) + 1)
+    assert not any(np.shares_memory(a, b) for a, b in itertools.combinations(found, 2))

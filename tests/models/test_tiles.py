@@ -92,7 +92,7 @@ def source(pixels):
 
 
 WHOLE = Region((0, 37), (0, 11))
-EDGES = (Region((0, 3), (0, 11)), Region((30, 37), (2, 4)))
+EDGES = (Region((0, 3), (0, 11)), Region((30, 37), (2, 4)), Region((30, 37), (6, 9)))
 
 
 def chain(pixels, assigned=False):
