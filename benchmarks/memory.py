@@ -60,7 +60,7 @@ def _flat(setting: Setting) -> Table:
         )  # fmt: skip
     table.notes = [
         "Resident set, products streamed. The budget is what `calbatch plan` states for a tile;",
-        f"one tile is in flight. The goal: peaks within {ALLOWED:.0%} of the budget of each other.",
+        f"one tile is in flight. The goal: within {ALLOWED:.0%} of it, whatever the integrations.",
     ]
     return table
 
