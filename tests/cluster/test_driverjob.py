@@ -6,6 +6,7 @@ import sys
 import pytest
 from support.onehost import slurm
 from support.placed import eventually
+from support.services import started
 
 from calbatch.cluster import RequestError
 from calbatch.cluster.driverjob import DriverJob, cancel_job, job_state, submit_driver
@@ -37,6 +38,17 @@ def driver(slurm_host, tmp_path):
         return submit_driver(command, log, DriverJob(**how))
 
     return submitted, log
+
+
+NESTED = """
+from calbatch.cluster.siteoptions import SlurmOptions
+from calbatch.cluster.slurm import slurm_cluster
+options = SlurmOptions(jobs=2, memory="1GiB", interface="lo", logs="jobs", patience=10)
+with slurm_cluster(options, "exposure") as site:
+    site.client.wait_for_workers(2, timeout=40)
+    print(site.client.gather(site.client.map(pow, [2, 3], [3, 2])), flush=True)
+"""
+"""A driver that is a job, and has jobs."""
 
 
 def state(number):
@@ -88,6 +100,14 @@ def test_it_is_asked_to_drain(driver):
     assert (state(number), job_state(number).exit_status) == ("FAILED", 3)
 
 
+def test_it_is_warned_before_its_time_is_up(driver):
+    submitted, log = driver
+    number = submitted(300, walltime="1:00", warning=55)
+    eventually(lambda: job_state(number).ended, 50)
+    assert log.read_text().endswith("drained\n")
+    assert job_state(number).exit_status == 3
+
+
 def test_it_is_stopped(driver):
     submitted, _ = driver
     running = submitted(60)
@@ -101,6 +121,30 @@ def test_it_is_stopped(driver):
         assert state(number) == "CANCELLED"
         cancel_job(number)  # which it may have been before
     assert job_state("99999999").ended
+
+
+def test_a_driver_has_jobs_of_its_own(slurm_host, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    log = tmp_path / "log"
+    how = DriverJob(memory="500M", walltime="5:00")
+    number = submit_driver([sys.executable, "-c", NESTED], log, how)
+    eventually(lambda: job_state(number).ended, 60)
+    assert log.read_text() == "[8, 9]\n"
+    assert state(number) == "COMPLETED"
+    eventually(lambda: slurm("squeue", "-h") == "")
+
+
+def test_a_driver_that_is_killed_leaves_no_jobs(slurm_host, tmp_path):
+    program = NESTED + "    import time; time.sleep(600)\n"
+    with (tmp_path / "log").open("wb") as log:
+        driver = started(sys.executable, "-c", program, log=log, cwd=tmp_path)
+    try:
+        eventually(lambda: "[8, 9]" in (tmp_path / "log").read_text(), 60)
+        assert slurm("squeue", "-h") != ""
+    finally:
+        driver.kill()
+        driver.wait()
+    eventually(lambda: slurm("squeue", "-h") == "")
 
 
 @pytest.mark.parametrize(
