@@ -25,8 +25,8 @@ SLACK = 1.25
 EVERY = 0.5
 """Seconds between looks at the clock."""
 
-FETCHED = 5.0
-"""Seconds within which a client has taken the last result."""
+FETCHED = 30.0
+"""Seconds to wait for clients to take the last results: the worker would take them with it."""
 
 
 class Draining(WorkerPlugin):

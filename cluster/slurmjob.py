@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import itertools
 import logging
+import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -173,7 +173,7 @@ class WorkerCluster(SLURMCluster):
         await self._filled()
 
     async def _alive(self) -> set[str]:
-        ask = ["squeue", "--noheader", "--format=%A", f"--user={getpass.getuser()}"]
+        ask = ["squeue", "--noheader", "--format=%A", f"--user={os.getuid()}"]
         listed = await WorkerJob._call([*ask, f"--name={self.recipe.name}"], env=environment())
         return set(listed.split())
 

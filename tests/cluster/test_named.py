@@ -2,9 +2,11 @@
 
 import io
 import os
+import re
 import subprocess
 import sys
 from dataclasses import fields
+from pathlib import Path
 
 import dask
 import pytest
@@ -109,9 +111,9 @@ def test_names_are_plain(name):
 def test_a_name_that_is_not_there():
     with (
         configured(bigger={"kind": "local"}),
-        pytest.raises(RequestError, match=r"site 'biger': unknown \(did you mean 'bigger'\?\)"),
+        pytest.raises(RequestError, match=r"site 'bigge': unknown \(did you mean 'bigger'\?\)"),
     ):
-        site_named("biger")
+        site_named("bigge")
 
 
 def test_options_are_overridden_as_text():
@@ -194,6 +196,13 @@ def test_the_table_tells_all_options_but_no_secrets():
     assert "[red]x" in text
     assert "user=me, password=***" in text
     assert "hid den" not in text
+
+
+def test_the_page_tells_all_options():
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "sites.md"
+    told_of = set(re.findall(r"`(\w+)`", page.read_text()))
+    options = {option.name for kind in KINDS.values() for option in fields(kind)}
+    assert options - told_of == set()
 
 
 @pytest.mark.parametrize("kind", ["local", "cluster"])
