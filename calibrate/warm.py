@@ -61,6 +61,8 @@ def compile_kernels(
     """
     try:
         exposure = datamodels.open(path)
+        if not type(step).__module__.startswith("calbatch."):
+            return  # it might crash, which here would end the batch
         done = jit.kernel_folder() / f"compiled-{_kind(step, exposure)}"
         if done.exists():
             return

@@ -1,0 +1,264 @@
+"""Disks that fill up or turn read-only, inputs that change, folders that are watched, clocks."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from support.batches import DATE, calbatch, calibrated_on, products_in, quiet, small_set, sums
+
+from calbatch import cluster
+from calbatch.calibrate.step import Step
+from calbatch.cluster import sites
+from calbatch.cluster.ledger import View
+from calbatch.cluster.policy import Policy
+from calbatch.models.datamodels import RampModel
+
+HOW = {"scheduler": "sync", "date": DATE, "fsync": False}
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Return a folder on a file system of its own, of 68 MB; the driver leaves 64 MiB free."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", folder],
+        capture_output=True,
+        check=False,
+    )
+    if made.returncode:
+        pytest.skip(f"no file system can be mounted here: {made.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.fixture
+def protect(tmp_path):
+    """Return a function that takes away, and gives back, the right to make files in the output."""
+    out = tmp_path / "out"
+    out.mkdir()
+
+    def protected(on):
+        done = subprocess.run(
+            ["chattr", "+i" if on else "-i", out], capture_output=True, check=False
+        )
+        return done.returncode == 0
+
+    if not protected(True):
+        pytest.skip("folders cannot be protected here")
+    protected(False)
+    yield protected
+    protected(False)
+
+
+def test_a_full_disk_pauses_a_batch_until_there_is_room(simulated, small_disk, tmp_path):
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(40 * 2**20))
+    mended = threading.Timer(1.5, filler.unlink)
+    mended.start()
+    result = cluster.run(
+        "detector1", simulated.exposures, small_disk / "out", console=quiet(), **HOW
+    )
+    mended.join()
+    assert result.counts == {"done": 3}
+    with View(result.folder.state) as view:
+        kinds = [event.kind for event in view.events(result.batch.id)]
+    assert kinds.index("paused") < kinds.index("resumed")
+
+
+def test_a_disk_that_stays_full_ends_a_batch_which_is_resumed(simulated, small_disk, tmp_path):
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(40 * 2**20))
+    policy = Policy(patience=0.5)
+    result = cluster.run(
+        "detector1", simulated.exposures, small_disk / "out", console=quiet(), policy=policy, **HOW
+    )
+    assert result.exit_status == 130
+    assert "the disk is full" in result.batch.reason
+    assert products_in(small_disk / "out") == []
+    filler.unlink()
+    assert calbatch("resume", result.name).status == 0
+    undisturbed = cluster.run(
+        "detector1", simulated.exposures, tmp_path / "b", console=quiet(), **HOW
+    )
+    assert undisturbed.exit_status == 0
+    assert sums(small_disk / "out") == sums(tmp_path / "b")
+
+
+def test_permission_that_is_lost_fails_exposures_clearly_until_it_is_back(
+    simulated, tmp_path, protect
+):
+    class Losing(Step):
+        def process(self, exposure):
+            if "_00002_" in str(exposure.path) and not (tmp_path / "lost").exists():
+                (tmp_path / "lost").touch()
+                protect(True)
+            return RampModel(exposure)
+
+    out = tmp_path / "out"
+    result = cluster.run(Losing, simulated.exposures, out, console=quiet(), **HOW)
+    assert result.counts == {"done": 1, "failed": 2}
+    for outcome in result.failed:
+        assert "cannot be written: no permission to write in its folder" in outcome.error
+    assert len(products_in(out)) == 1
+    protect(False)
+    again = cluster.run(Losing, simulated.exposures, out, console=quiet(), **HOW)
+    assert again.counts == {"kept": 1, "done": 2}
+
+
+def test_an_input_that_is_replaced_meanwhile_is_planned_again(simulated, tmp_path):
+    paths = [tmp_path / path.name for path in simulated.exposures]
+    for source, target in zip(simulated.exposures, paths, strict=True):
+        shutil.copy(source, target)
+
+    class Replacing(Step):
+        def process(self, exposure):
+            if "_00002_" in str(exposure.path) and not (tmp_path / "replaced").exists():
+                (tmp_path / "replaced").touch()
+                shutil.copy(simulated.exposures[0], paths[1])
+                os.utime(paths[1])
+            return RampModel(exposure)
+
+    result = cluster.run(Replacing, paths, tmp_path / "out", console=quiet(), **HOW)
+    assert result.counts == {"done": 3}
+    with View(result.folder.state) as view:
+        (_, second, _) = view.exposures(result.batch.id)
+        first, again = view.attempts(second.id)
+    assert (first.result, again.result) == ("changed", "done")
+    assert "was replaced or changed" in first.reason
+    assert second.mtime_ns == paths[1].stat().st_mtime_ns
+
+
+class Endless(Step):
+    """A step that never ends for one exposure."""
+
+    def process(self, exposure):
+        return RampModel(exposure).map_tiles(_endless, ["data"], path=str(exposure.path))
+
+
+def _endless(data, *, path):
+    while "_00002_" in path:
+        time.sleep(0.05)
+    return data
+
+
+def test_what_takes_too_long_is_ended_and_the_others_go_on(simulated, tmp_path):
+    import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    with sites.entered(sites.Place("local", 2, "exposure")) as site:
+        result = calibrated_on(
+            site, Endless, simulated.exposures, tmp_path / "out", Policy(deadline=1.0)
+        )
+    assert [o.path for o in result.failed] == [simulated.exposures[1]]
+    assert "took longer than 1 s" in result.failed[0].error
+    assert len(products_in(tmp_path / "out")) == 2
+
+
+def test_the_first_failure_ends_a_batch_on_demand(simulated, tmp_path):
+    class Faulty(Step):
+        def process(self, exposure):
+            raise KeyError("surprise")
+
+    policy = Policy(fail_fast=True)
+    result = cluster.run(
+        Faulty, simulated.exposures, tmp_path / "out", console=quiet(), policy=policy, **HOW
+    )
+    assert result.exit_status == 130
+    assert result.counts == {"failed": 1, "waiting": 2}
+    assert "an exposure failed" in result.batch.reason
+
+
+def test_a_worker_that_crashes_tells_where(simulated, tmp_path):
+    import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    with sites.entered(sites.Place("local", 1, "exposure")) as site:
+        result = calibrated_on(site, Crashing, simulated.exposures[:1], tmp_path / "out")
+    assert "quarantined" in result.failed[0].error
+    assert "Fatal Python error: Segmentation fault" in result.failed[0].error
+    said = calbatch("logs", tmp_path / "out", "0")
+    assert "_crash" in said.out
+    assert said.out.count("Fatal Python error") >= 5
+
+
+class Crashing(Step):
+    """A step that crashes the interpreter."""
+
+    def process(self, exposure):
+        return RampModel(exposure).map_tiles(_crash, ["data"])
+
+
+def _crash(data):
+    import faulthandler
+
+    faulthandler._sigsegv()
+    return data
+
+
+def test_files_are_calibrated_as_they_arrive_whole(simulated, tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    first, second, _ = simulated.exposures
+
+    def arrive():
+        time.sleep(0.3)
+        shutil.copy(first, folder)
+        content = second.read_bytes()
+        with (folder / second.name).open("wb") as file:
+            file.write(content[: len(content) // 2])
+            file.flush()
+            time.sleep(1.0)
+            file.write(content[len(content) // 2 :])
+
+    arriving = threading.Thread(target=arrive)
+    arriving.start()
+    how = ("-o", out, "--settle", "0.3", "--idle", "3", "--scheduler", "sync", "--no-fsync")
+    said = calbatch("watch", "superbias", folder, *how)
+    arriving.join()
+    assert said.status == 0, said.err
+    stems = [p.name.removesuffix("_uncal.fits") for p in (first, second)]
+    assert [p.name for p in products_in(out)] == [f"{stem}_superbias.fits" for stem in stems]
+    assert "FAILED" not in said.err
+
+
+def test_a_clock_that_is_set_back_changes_nothing(tmp_path):
+    """Under libfaketime, which has the process live in the past from some moment on."""
+    library = next(iter(sorted(_libraries())), None)
+    if library is None:
+        pytest.skip("libfaketime not found: apt-get install faketime")
+    made = small_set()
+    command = [
+        sys.executable,
+        "-m",
+        "calbatch.cluster",
+        "run",
+        "superbias",
+        made.folder / "exposures",
+    ]
+    settings = {**os.environ, **made.environment(), "CALBATCH_STATE_DIR": str(tmp_path / "state")}
+    for name, offset in (("a", None), ("a", "-400d"), ("b", "-400d")):
+        environment = dict(settings)
+        if offset:
+            environment |= {
+                "LD_PRELOAD": str(library),
+                "FAKETIME": offset,
+                "DONT_FAKE_MONOTONIC": "1",
+            }
+        done = subprocess.run(
+            [*command, "-o", tmp_path / name, "--scheduler", "sync", "--date", DATE],
+            env=environment, capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    assert "3 of them before" in done.stderr or sums(tmp_path / "a") == sums(tmp_path / "b")
+    assert sums(tmp_path / "a") == sums(tmp_path / "b")
+
+
+def _libraries():
+    from pathlib import Path
+
+    return Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
