@@ -17,6 +17,10 @@ Progress = Callable[[str, int, int], None]
 """Called with a file's name, the bytes received and its size."""
 
 
+TO_BE_FETCHED = "is to be fetched first"
+"""What `put_off` says of a file."""
+
+
 class Received:
     """What has been received so far; told from several threads."""
 
@@ -149,4 +153,4 @@ def put_off(
         say_missing(names, references.cache, console)
         return references.fetch(names)
     console.print(f"to be fetched first, {len(names)} reference files: {', '.join(sorted(names))}")
-    return {name: f"{name} is to be fetched first: {sync_command([name])}" for name in names}
+    return {name: f"{name} {TO_BE_FETCHED}: {sync_command([name])}" for name in names}

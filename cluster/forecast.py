@@ -7,6 +7,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from calbatch.cluster.fetching import TO_BE_FETCHED
 from calbatch.cluster.job import Job, Options, pipelined
 from calbatch.cluster.outcome import reason, remarks
 from calbatch.cluster.planning import Planned
@@ -61,6 +62,8 @@ class Forecast:
         (type, file) to the number of exposures that use it; None stands for ``N/A``.
     kept : int
         Exposures that were done before, and are intact.
+    unknown : int
+        Exposures whose references are to be fetched before more can be told.
     faults : mapping
         Exposures that will fail, and why.
     """
@@ -68,6 +71,7 @@ class Forecast:
     kinds: list[Kind] = field(default_factory=list)
     references: Counter[tuple[str, Path | None]] = field(default_factory=Counter)
     kept: int = 0
+    unknown: int = 0
     faults: dict[Location, str] = field(default_factory=dict)
 
 
@@ -80,6 +84,8 @@ def forecast(exposures: Iterable[Planned]) -> Forecast:
             found.faults[planned.path] = reason(planned.fault, planned.path)
         elif planned.made:
             found.kept += 1
+        elif any(TO_BE_FETCHED in reason for reason in planned.references.missing.values()):
+            found.unknown += 1
         else:
             alike = groups.setdefault(_kind(planned), [])
             planned.header = planned.header if not alike else {}  # of many, they are large

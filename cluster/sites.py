@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -92,7 +92,7 @@ class InProcess:
     def ended(self, timeout: float) -> list[tuple[Job, Outcome]]:
         """Calibrate what was submitted."""
         if not self._waiting:
-            time.sleep(timeout)
+            threading.Event().wait(timeout)
         jobs, self._waiting = self._waiting, []
         return [(job, calibrate(job, self.threads)) for job in jobs]
 

@@ -99,6 +99,8 @@ def _print(
     console.print(f"{name}: {count} exposure{'s' * (count != 1)}, {size}{context}")
     if found.kept:
         console.print(f"{found.kept} done before and intact: they stay as they are")
+    if found.unknown:
+        console.print(f"{found.unknown} more to be told of when their references are here")
     for reference, members in sorted(rules.parameters.items()):
         console.print(f"parameters from {reference}: {members} exposure{'s' * (members != 1)}")
     if found.references:
@@ -138,7 +140,18 @@ def _memory(found: Forecast, place: sites.Place, console: Console) -> None:
     many = f"{flying} tiles at a time" if flying > 1 else "a tile at a time"
     where = f"in {place.workers} worker processes" if local else "in this process"
     total = megabytes(dearest.budget.bytes * flying)
-    console.print(f"{many}, {where}: {total} of pixels, besides the software")
+    kept = _kept(place) if local else 0
+    more = f", up to {megabytes(kept)} of references kept between exposures" if kept else ""
+    console.print(f"{many}, {where}: {total} of pixels{more}, besides the software")
+
+
+def _kept(place: sites.Place) -> int:
+    """Return how many bytes of references all workers of this machine may keep."""
+    from distributed.system import MEMORY_LIMIT
+
+    from calbatch.cluster.local import reference_bytes
+
+    return place.workers * reference_bytes(MEMORY_LIMIT // place.workers, place.grain)
 
 
 def _parts(kind: Kind) -> str:
