@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -74,19 +75,27 @@ class Setting:
         memory: bool = False,
         **environment: str,
     ) -> Run:
-        """Run commands that write so many products into a new folder, which is removed again."""
-        shutil.rmtree(output, ignore_errors=True)
-        output.mkdir(parents=True)
-        try:
-            result = run(
-                commands, {**self.full_frames.environment, **QUIET, **environment}, memory=memory
-            )
-            found = len(list(output.glob("*.fits")))
-            if found != products:
-                sys.exit(f"{commands[0][:3]} wrote {found} products, not {products}")
-        finally:
-            shutil.rmtree(output, ignore_errors=True)
+        """Run commands that write so many products; those that are there already are replaced.
+
+        Nothing else is there from runs before. Products take the place of others, so that the
+        machine need not find memory that it never used: a virtual one asks its host for every page
+        of it, which can take longer than calibrating.
+        """
+        output.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(output / ".calbatch", ignore_errors=True)
+        start = time.time() - 1
+        result = run(
+            commands, {**self.full_frames.environment, **QUIET, **environment}, memory=memory
+        )
+        found = sum(path.stat().st_mtime > start for path in output.glob("*.fits"))
+        if found != products:
+            sys.exit(f"{commands[0][:3]} wrote {found} products, not {products}")
         return result
+
+    def filled(self, output: Path) -> None:
+        """Have a folder hold the products of all exposures, for others to replace."""
+        count = max(self.counts)
+        self.run([self.calbatch("detector1", count, output)], output, 2 * count)
 
 
 def use_two_cores() -> int:

@@ -1,5 +1,6 @@
 """Speed: batches of full frames beside jwst 3.0.0, from exec to exit."""
 
+import shutil
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
@@ -62,13 +63,19 @@ def measure(setting: Setting) -> list[Table]:
     ours, floor = _ours(setting, "calbatch", "detector1"), _floor(setting)
     on_disk = _ours(setting, "calbatch, to disk", "detector1", setting.disk / "calbatch-benchmark")
     theirs = _theirs(setting)
+    folders = setting.cache / "products", setting.disk / "calbatch-benchmark"
+    for folder in folders:
+        setting.filled(folder)
     _in_turn(setting, [ours, floor, on_disk], [theirs] if setting.jwst_repeats else [])
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
     everything = [s for s in (theirs, ours, on_disk, floor) if s.runs]
     columns = ["program", "exposures", "wall s", "CPU s", "wall s each", "CPU s each", "load"]
     table = Table("Full frames, 2048 x 2048 x 10 groups, two cores", columns)
     table.rows = [row for series in everything for row in series.rows()]
     table.notes = [
-        "From exec to exit, kernels compiled, medians. Inputs, references and products in memory,",
+        "From exec to exit, kernels compiled, medians. Inputs, references and products in memory",
+        "(which replace others: see Setting.run),",
         "but for the products 'to disk', which are waited for (fsync). jwst: two processes, each",
         "with half of the files; calbatch: two workers; the floor reads and writes the same files",
         "by the same driver without any arithmetic. The slope is what a further exposure takes.",
