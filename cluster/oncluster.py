@@ -113,7 +113,9 @@ class OnCluster:
         try:
             self._ended.put((future.key, future.result()))
         except (Exception, asyncio.CancelledError) as error:
-            self._ended.put((future.key, error))
+            own = future.status == "error"  # otherwise it is the connection's, not the task's
+            lost = LostError(f"the scheduler lost it: {error}")
+            self._ended.put((future.key, error if own else lost))
 
     def ended(self, timeout: float) -> list[tuple[Job, Outcome]]:
         """Return what has ended, after waiting for something to end.

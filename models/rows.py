@@ -250,9 +250,7 @@ class RowReader(Reader):
         if hdu.kind not in ("image", "compressed"):
             raise FileError(hdu.stamp.path, f"{hdu.label} holds no image")
         super().__init__(hdu.shape, hdu.dtype)
-        self._stamp = hdu.stamp
-        self._index = hdu.index
-        self._offset = hdu.data_offset
+        self._stamp, self._index, self._offset = hdu.stamp, hdu.index, hdu.data_offset
         self._full = self.window.shape
         self._native = hdu.dtype
         plain = hdu.kind == "image" and not hdu.pixels.scaled and not hdu.stamp.gzipped

@@ -24,6 +24,15 @@ settings.load_profile("ci" if os.environ.get("CI") else "calbatch")
 os.environ["CALBATCH_STATE_DIR"] = tempfile.mkdtemp(prefix="calbatch-state-")
 atexit.register(shutil.rmtree, os.environ["CALBATCH_STATE_DIR"], ignore_errors=True)
 
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests in one process, which have fixtures in common; so with services."""
+    for item in items:
+        group = "services" if item.get_closest_marker("services") else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 REQUIRE = "CALBATCH_REQUIRE_AGREEMENT"
 
 

@@ -82,6 +82,7 @@ def test_put_back_into_the_queue_it_runs_again(driver):
     waiting = eventually(lambda: state(number) == "PENDING" and job_state(number))
     assert waiting.reason == "BeginTime"
     assert not waiting.ended
+    eventually(lambda: slurm("sinfo", "-h", "-o", "%t") == "idle")  # the first run is over
     slurm("scontrol", "update", f"JobId={number}", "StartTime=now")  # instead of in two minutes
     eventually(lambda: job_state(number).ended, 40)
     assert job_state(number).restarts == 1

@@ -98,6 +98,7 @@ def test_a_driver_that_is_queued_again_goes_on(submit, tmp_path):
     until(lambda: list(folder.output.glob(".*.part")))
     slurm("scontrol", "requeue", job(folder))
     until(lambda: "PENDING" in slurm("scontrol", "show", "job", job(folder)))
+    until(lambda: slurm("sinfo", "-h", "-o", "%t") == "idle")  # the first run is over
     (tmp_path / "gate").touch()
     slurm("scontrol", "update", f"JobId={job(folder)}", "StartTime=now")
     until(lambda: state(folder) == "done", 150)
