@@ -62,14 +62,15 @@ def measure(setting: Setting) -> list[Table]:
     first = _first_runs(setting)
     ours, floor = _ours(setting, "calbatch", "detector1"), _floor(setting)
     on_disk = _ours(setting, "calbatch, to disk", "detector1", setting.disk / "calbatch-benchmark")
+    alone = _ours(setting, "calbatch, one worker", "detector1", None, "--workers", "1")
     theirs = _theirs(setting)
     folders = setting.cache / "products", setting.disk / "calbatch-benchmark"
     for folder in folders:
         setting.filled(folder)
-    _in_turn(setting, [ours, floor, on_disk], [theirs] if setting.jwst_repeats else [])
+    _in_turn(setting, [ours, alone, floor, on_disk], [theirs] if setting.jwst_repeats else [])
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
-    everything = [s for s in (theirs, ours, on_disk, floor) if s.runs]
+    everything = [s for s in (theirs, ours, alone, on_disk, floor) if s.runs]
     columns = ["program", "exposures", "wall s", "CPU s", "wall s each", "CPU s each", "load"]
     table = Table("Full frames, 2048 x 2048 x 10 groups, two cores", columns)
     table.rows = [row for series in everything for row in series.rows()]
@@ -80,7 +81,12 @@ def measure(setting: Setting) -> list[Table]:
         "with half of the files; calbatch: two workers; the floor reads and writes the same files",
         "by the same driver without any arithmetic. The slope is what a further exposure takes.",
     ]
-    return [table, _ratios(theirs, ours, on_disk, floor), first, _stages(setting, ours, floor)]
+    return [
+        table,
+        _ratios(theirs, ours, alone, on_disk, floor),
+        first,
+        _stages(setting, ours, floor),
+    ]
 
 
 def _in_turn(setting: Setting, ours: Sequence[Series], theirs: Sequence[Series]) -> None:
@@ -93,11 +99,13 @@ def _in_turn(setting: Setting, ours: Sequence[Series], theirs: Sequence[Series])
                 series.measure(series.counts[which])
 
 
-def _ours(setting: Setting, name: str, pipeline: str, output: Path | None = None) -> Series:
+def _ours(
+    setting: Setting, name: str, pipeline: str, output: Path | None = None, *options: str
+) -> Series:
     folder = output or setting.cache / "products"
 
     def batch(count: int) -> Run:
-        command = setting.calbatch(pipeline, count, folder)
+        command = setting.calbatch(pipeline, count, folder, *options)
         return setting.run([command], folder, 2 * count)
 
     return Series(name, setting.counts, batch)
@@ -116,7 +124,7 @@ def _theirs(setting: Setting) -> Series:
     return Series("jwst", setting.jwst_counts, batch)
 
 
-def _ratios(theirs: Series, ours: Series, on_disk: Series, floor: Series) -> Table:
+def _ratios(theirs: Series, ours: Series, alone: Series, on_disk: Series, floor: Series) -> Table:
     table = Table("Ratios", ["what", "wall", "CPU"])
     if theirs.runs:
         few = theirs.counts[1], ours.counts[0]
@@ -127,6 +135,7 @@ def _ratios(theirs: Series, ours: Series, on_disk: Series, floor: Series) -> Tab
             + [theirs.median(few[0], w) / few[0] / (ours.median(few[1], w) / few[1])
                for w in ("wall", "cpu")],
         ]  # fmt: skip
+    table.rows.append(_ratio("one worker's slope / two workers' (goal 1.8)", alone, ours))
     table.rows.append(_ratio("calbatch's slope / the floor's", ours, floor))
     table.notes = [f"The goal for the first is {GOAL}; less than {LEAST} is not acceptable."]
     return table

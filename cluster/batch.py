@@ -44,6 +44,7 @@ def run(
     site: str | None = None,
     force: bool = False,
     verify: bool = False,
+    only_failed: bool = False,
     policy: Policy | None = None,
     console: Console | None = None,
     debug: bool = False,
@@ -94,6 +95,8 @@ def run(
         Do again what was done before.
     verify : bool
         Tell by checksums, rather than sizes and times, whether products are intact.
+    only_failed : bool
+        Do nothing but what failed, or was quarantined, when it was tried last.
     policy : Policy, optional
         How patient to be with failures.
     console : rich.console.Console, optional
@@ -115,7 +118,8 @@ def run(
         pipeline, inputs, output_dir, parameters=parameters, config=config, context=context,
         pars=pars, save_steps=save_steps, scheduler=scheduler, workers=workers, grain=grain,
         tile_rows=tile_rows, verify_inputs=verify_inputs, fsync=fsync, date=date,
-        insecure=insecure, site=site, force=force, verify=verify, policy=policy,
+        insecure=insecure, site=site, force=force, verify=verify, only_failed=only_failed,
+        policy=policy,
         source="run's arguments",
     )  # fmt: skip
     return drive(begin(step, order, output), console or Console(stderr=True), debug=debug)
@@ -142,6 +146,7 @@ def ordered(
     site: str | None = None,
     force: bool = False,
     verify: bool = False,
+    only_failed: bool = False,
     policy: Policy | None = None,
     source: str = "the command line",
 ) -> tuple[Step, Order, Location | None]:
@@ -161,7 +166,7 @@ def ordered(
         pars,
         Options(_checked(date), fsync, tile_rows, verify_inputs=verify_inputs),
         sites.Wish(scheduler, workers, grain, insecure, site, said),
-        Again(force, verify),
+        Again(force, verify, only_failed),
         policy or Policy(),
     )
     return step, order, None if output_dir is None else place_of(output_dir)

@@ -115,6 +115,7 @@ RUN_OPTIONS = [
 ]
 
 DRIVE_OPTIONS = [
+    click.option("--only-failed", is_flag=True, help="Do nothing but what failed before."),
     click.option("--verify-inputs", is_flag=True, help="Verify CHECKSUM and DATASUM first."),
     click.option(
         "--fsync/--no-fsync",

@@ -141,10 +141,13 @@ class Again:
         Everything.
     verify : bool
         What is not as it was, by checksums; otherwise sizes and times tell.
+    only_failed : bool
+        Nothing but what failed, or was quarantined, when it was tried last.
     """
 
     force: bool = False
     verify: bool = False
+    only_failed: bool = False
 
 
 class Planner:

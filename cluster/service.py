@@ -110,6 +110,11 @@ def begin(
     step.output_dir = str(output)
     folder = BatchFolder(output, new_name())
     with Ledger(folder.state) as ledger:
+        if order.again.only_failed:
+            failed = ledger.failed_before()
+            paths = [path for path in paths if str(path) in failed]
+        if not paths:
+            raise RequestError(f"none of the exposures has failed before in {output}")
         folder.make()
         folder.config.write_text(cfg.written(step, chosen=True), encoding="utf-8")
         ledger.begin(

@@ -116,6 +116,16 @@ def test_other_code_is_other_work(run):
     assert run(other).counts == {"done": 3}
 
 
+def test_only_what_failed_is_done_on_demand(run, exposures, simulated):
+    exposures[1].write_bytes(b"no exposure")
+    assert run().counts == {"done": 2, "failed": 1}
+    shutil.copy(simulated.exposures[1], exposures[1])
+    os.utime(exposures[0], ns=(1, 1))
+    assert run(only_failed=True).counts == {"done": 1}
+    with pytest.raises(cluster.RequestError, match="none of the exposures has failed before"):
+        run(only_failed=True)
+
+
 def test_the_ledger_tells_all(run, exposures, tmp_path):
     result = run()
     with View(tmp_path / "out" / ".calbatch") as view:

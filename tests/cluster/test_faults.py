@@ -186,6 +186,40 @@ def test_a_worker_that_crashes_tells_where(simulated, tmp_path):
     assert said.out.count("Fatal Python error") >= 5
 
 
+class Hungry(Step):
+    """A step that takes all the memory that it can get."""
+
+    def process(self, exposure):
+        return RampModel(exposure).map_tiles(_take_memory, ["data"])
+
+
+def _take_memory(data):
+    taken = []
+    while True:
+        taken.append(b"x" * 20_000_000)
+        time.sleep(0.02)
+    return data
+
+
+def test_a_lack_of_memory_is_told_as_such(simulated, tmp_path):
+    import cloudpickle
+    import dask
+    from distributed import LocalCluster
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    policy = Policy(deaths=1, deaths_alone=1)
+    few = {"n_workers": 1, "threads_per_worker": 1, "memory_limit": "700MB"}
+    quietly = {"dashboard_address": "127.0.0.1:0", "silence_logs": 50, "host": "127.0.0.1"}
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        LocalCluster(protocol="tcp", **few, **quietly) as running,
+        sites.entered(sites.Place(running.scheduler_address, 0, "exposure")) as site,
+    ):
+        result = calibrated_on(site, Hungry, simulated.exposures[:1], tmp_path / "out", policy)
+    assert "out of memory: it had" in result.failed[0].error
+    assert result.failed[0].error.count("of 700 MB") == 1
+
+
 class Crashing(Step):
     """A step that crashes the interpreter."""
 
