@@ -21,7 +21,6 @@ from typing import Any
 
 from calbatch import __version__
 from calbatch.calibrate.parameters import Override
-from calbatch.calibrate.references import ResolvedReferences
 from calbatch.calibrate.step import Step
 
 _OURS = ("calbatch.calibrate", "calbatch.models")
@@ -107,9 +106,9 @@ def software() -> dict[str, str]:
     return found
 
 
-def reference_files(step: Step, references: ResolvedReferences) -> dict[str, str]:
-    """Return reference type to path, or ``N/A``; what is overridden by its override."""
-    found = {t: str(c.path) if c.path else "N/A" for t, c in references.chosen.items()}
+def overrides_of(step: Step) -> dict[str, str]:
+    """Return each override of a reference, by its parameter, to path or ``N/A``."""
+    found = {}
     for one in (step, *step.steps().values()):
         for name, parameter in one.parameters().items():
             value = getattr(one, name)

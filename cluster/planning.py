@@ -6,6 +6,7 @@ import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,8 +19,8 @@ from calbatch.cluster.identity import (
     Sums,
     digest,
     identity,
+    overrides_of,
     parameters_of,
-    reference_files,
     settings_digest,
 )
 from calbatch.cluster.ledger import ProductRow
@@ -74,10 +75,15 @@ class Settings:
     digest: str
     body: Mapping[str, Any]
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Digest of the values with their sources."""
         return digest(self.body)
+
+    @cached_property
+    def overrides(self) -> Mapping[str, str]:
+        """Files that take references' places, by parameter."""
+        return overrides_of(self.step)
 
 
 @dataclass
@@ -128,7 +134,9 @@ class Planned:
 
     def files(self) -> dict[str, str]:
         """Return its reference files by type."""
-        return reference_files(self.settings.step, self.references)
+        chosen = self.references.chosen.items()
+        found = {kind: str(one.path) if one.path else "N/A" for kind, one in chosen}
+        return {**found, **self.settings.overrides}
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def killed_all_the_time(folder, every, drivers, count):
 @pytest.mark.parametrize(
     ("count", "every", "drivers"),
     [
-        pytest.param(30, 0.7, 1, id="sample"),
+        pytest.param(16, 0.7, 1, id="sample"),
         pytest.param(200, 2.0, 3, id="whole", marks=pytest.mark.slow),
     ],
 )

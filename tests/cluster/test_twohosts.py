@@ -120,7 +120,7 @@ def test_work_waits_for_a_host_that_is_cut_off(hosts):
     hosts.scheduler()
     hosts.worker(hosts.net.node, NODE)
     client = hosts.client(*exposures)
-    assert said(client) == {"site": f"the scheduler at tls://{ADDRESS} with 0 workers"}
+    assert said(client)["site"].startswith(f"the scheduler at tls://{ADDRESS} with ")
     eventually(lambda: said(client, "workers")["workers"] == [NODE], 30)
     hosts.net.cut()
     assert said(client, "submit 3") == {"submitted": 3}

@@ -68,6 +68,7 @@ class StepContract:
                     np.testing.assert_array_equal(tiled[name], array, err_msg=f"{name}, {height}")
 
     def test_nothing_is_computed_early(self):
+        self.inputs()  # made, and kept, by the first test that needs them
         with dask.config.set(scheduler=_refuse):
             assert self.results()
 
