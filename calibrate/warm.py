@@ -61,15 +61,14 @@ def compile_kernels(
     """
     try:
         exposure = datamodels.open(path)
-        if not type(step).__module__.startswith("calbatch."):
-            return  # it might crash, which here would end the batch
         done = jit.kernel_folder() / f"compiled-{_kind(step, exposure)}"
         if done.exists():
             return
         with event.install_listener("numba:compile", _Told(tell)):
             for module in kernel_modules():
                 module.warm_kernels()
-            _calibrate_rows(step, exposure, references)
+            if type(step).__module__.startswith("calbatch."):  # others might crash the batch
+                _calibrate_rows(step, exposure, references)
         done.touch()
     except Exception:  # its own calibration says what is wrong
         return

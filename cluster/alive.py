@@ -78,14 +78,13 @@ def _runs(pid: int, created: float) -> bool:
 
 def state_of(folder: BatchFolder, batch: BatchRow) -> str:
     """Return a batch's state: what its driver said last, unless it died since."""
-    if batch.state == "running" and not driver_lives(folder, batch):
-        return "interrupted"
+    if batch.state not in ("planned", "running") or driver_lives(folder, batch):
+        return batch.state
     job = queued(folder)
-    if batch.state == "planned" and job is not None:
+    if job is not None:  # which may have been put back into the queue
         return "planned" if _job_lives(job) else "interrupted"
-    if batch.state == "planned" and folder.pid.exists() and not driver_lives(folder, batch):
-        return "interrupted"
-    return batch.state
+    begun = batch.state == "running" or folder.pid.exists()
+    return "interrupted" if begun else batch.state
 
 
 def detached(command: list[str], log: Path) -> int:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from rich.console import Console
 
+from calbatch.calibrate.parameters import nearest
 from calbatch.calibrate.step import Step
-from calbatch.cluster import sites
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.inputs import place_of
 from calbatch.cluster.job import Options
@@ -20,48 +20,16 @@ from calbatch.cluster.policy import Policy
 from calbatch.cluster.request import configured
 from calbatch.cluster.result import Result
 from calbatch.cluster.service import begin, drive
+from calbatch.cluster.sites import Wish
 from calbatch.models.location import Location
 
 
-def run(
-    pipeline: str | Path | Step | type[Step],
-    inputs: str | Path | Sequence[str | Path],
-    output_dir: str | Path | None = None,
-    *,
-    parameters: Mapping[str, Any] | None = None,
-    config: str | Path | None = None,
-    context: str | None = None,
-    pars: bool = True,
-    save_steps: str | Sequence[str] = (),
-    scheduler: str = "auto",
-    workers: int | None = None,
-    grain: str = "auto",
-    tile_rows: int | None = None,
-    verify_inputs: bool = False,
-    fsync: bool = True,
-    date: str | None = None,
-    insecure: bool = False,
-    site: str | None = None,
-    force: bool = False,
-    verify: bool = False,
-    only_failed: bool = False,
-    policy: Policy | None = None,
-    console: Console | None = None,
-    debug: bool = False,
-) -> Result:
-    """Calibrate exposures, showing progress.
+class BatchOptions(TypedDict, total=False):
+    """How a batch is done: what `run` takes by name, beside its console.
 
-    What was done before, from the same inputs in the same way, and is intact, is not done again.
-
-    Parameters
+    Attributes
     ----------
-    pipeline : str, path, Step or class
-        A name, an import path, a ``.cfg``, or a step or pipeline itself.
-    inputs : path or sequence of paths
-        Files, folders and globs.
-    output_dir : path, optional
-        Where products go; by default the working folder.
-    parameters : mapping, optional
+    parameters : mapping
         The pipeline's parameters, and a mapping for each of its steps:
         ``{"save_calibrated_ramp": True, "jump": {"rejection_threshold": 5}}``.
     config : path, optional
@@ -69,11 +37,11 @@ def run(
     context : str, optional
         The CRDS context; by default the environment's.
     pars : bool
-        Whether the observatory's parameter references (``pars-<step>``) are read.
+        Whether the observatory's parameter references (``pars-<step>``) are read; the default.
     save_steps : sequence of str, or str
         Steps whose results are kept as well; in one text, separated by commas.
     scheduler : str
-        ``auto``, ``local``, ``threads``, ``sync``, or the address of a scheduler.
+        ``auto``, the default, ``local``, ``threads``, ``sync``, or the address of a scheduler.
     workers : int, optional
         Worker processes or threads; by default one a core, as far as memory reaches.
     grain : {"auto", "exposure", "tile"}
@@ -83,7 +51,7 @@ def run(
     verify_inputs : bool
         Verify the inputs' checksums first.
     fsync : bool
-        Wait until products are on the disk.
+        Wait until products are on the disk; the default.
     date : str, optional
         What DATE says in products, to repeat them exactly.
     insecure : bool
@@ -97,12 +65,66 @@ def run(
         Tell by checksums, rather than sizes and times, whether products are intact.
     only_failed : bool
         Do nothing but what failed, or was quarantined, when it was tried last.
-    policy : Policy, optional
+    policy : Policy
         How patient to be with failures.
+    """
+
+    parameters: Mapping[str, Any]
+    config: str | Path | None
+    context: str | None
+    pars: bool
+    save_steps: str | Sequence[str]
+    scheduler: str
+    workers: int | None
+    grain: str
+    tile_rows: int | None
+    verify_inputs: bool
+    fsync: bool
+    date: str | None
+    insecure: bool
+    site: str | None
+    force: bool
+    verify: bool
+    only_failed: bool
+    policy: Policy
+
+
+USUAL: BatchOptions = {
+    "parameters": {}, "config": None, "context": None, "pars": True, "save_steps": (),
+    "scheduler": "auto", "workers": None, "grain": "auto", "tile_rows": None,
+    "verify_inputs": False, "fsync": True, "date": None, "insecure": False, "site": None,
+    "force": False, "verify": False, "only_failed": False, "policy": Policy(),
+}  # fmt: skip
+"""What is done where nothing is said."""
+
+
+def run(
+    pipeline: str | Path | Step | type[Step],
+    inputs: str | Path | Sequence[str | Path],
+    output_dir: str | Path | None = None,
+    *,
+    console: Console | None = None,
+    debug: bool = False,
+    **options: Unpack[BatchOptions],
+) -> Result:
+    """Calibrate exposures, showing progress.
+
+    What was done before, from the same inputs in the same way, and is intact, is not done again.
+
+    Parameters
+    ----------
+    pipeline : str, path, Step or class
+        A name, an import path, a ``.cfg``, or a step or pipeline itself.
+    inputs : path or sequence of paths
+        Files, folders and globs.
+    output_dir : path, optional
+        Where products go; by default the working folder.
     console : rich.console.Console, optional
         Where progress is shown; by default standard error, or the notebook.
     debug : bool
         Show tracebacks of failures.
+    **options
+        See `BatchOptions`.
 
     Returns
     -------
@@ -113,15 +135,11 @@ def run(
     ------
     RequestError
         When the batch cannot be started.
+    TypeError
+        For an option that there is not.
     """
-    step, order, output = ordered(
-        pipeline, inputs, output_dir, parameters=parameters, config=config, context=context,
-        pars=pars, save_steps=save_steps, scheduler=scheduler, workers=workers, grain=grain,
-        tile_rows=tile_rows, verify_inputs=verify_inputs, fsync=fsync, date=date,
-        insecure=insecure, site=site, force=force, verify=verify, only_failed=only_failed,
-        policy=policy,
-        source="run's arguments",
-    )  # fmt: skip
+    source = "run's arguments"
+    step, order, output = ordered(pipeline, inputs, output_dir, source=source, **options)
     return drive(begin(step, order, output), console or Console(stderr=True), debug=debug)
 
 
@@ -130,44 +148,33 @@ def ordered(
     inputs: str | Path | Sequence[str | Path],
     output_dir: str | Path | None = None,
     *,
-    parameters: Mapping[str, Any] | None = None,
-    config: str | Path | None = None,
-    context: str | None = None,
-    pars: bool = True,
-    save_steps: str | Sequence[str] = (),
-    scheduler: str = "auto",
-    workers: int | None = None,
-    grain: str = "auto",
-    tile_rows: int | None = None,
-    verify_inputs: bool = False,
-    fsync: bool = True,
-    date: str | None = None,
-    insecure: bool = False,
-    site: str | None = None,
-    force: bool = False,
-    verify: bool = False,
-    only_failed: bool = False,
-    policy: Policy | None = None,
     source: str = "the command line",
+    **options: Unpack[BatchOptions],
 ) -> tuple[Step, Order, Location | None]:
     """Return a configured step, how its batch is to be done, and where products go; see `run`."""
-    values = sections(parameters or {})
+    for name in options.keys() - USUAL.keys():
+        raise TypeError(f"there is no option {name!r}{nearest(name, USUAL)}")
+    how: BatchOptions = {**USUAL, **options}
+    values = sections(how["parameters"])
     said = {name: str(value) for name, value in values.pop("site", {}).items()}
     step = configured(
         pipeline,
-        config=config,
+        config=how["config"],
         parameters=values,
-        save_steps=listed(save_steps),
+        save_steps=listed(how["save_steps"]),
         source=source,
+    )
+    read = Options(
+        _checked(how["date"]), how["fsync"], how["tile_rows"], None, how["verify_inputs"]
     )
     order = Order(
         tuple(texts(inputs)),
-        context,
-        pars,
-        Options(_checked(date), fsync, tile_rows, verify_inputs=verify_inputs),
-        sites.Wish(scheduler, workers, grain, insecure, site, said),
-        Again(force, verify, only_failed),
-        policy or Policy(),
+        how["context"],
+        how["pars"],
+        read,
+        Wish(how["scheduler"], how["workers"], how["grain"], how["insecure"], how["site"], said),
+        Again(how["force"], how["verify"], how["only_failed"]),
+        how["policy"],
     )
     return step, order, None if output_dir is None else place_of(output_dir)
 

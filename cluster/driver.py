@@ -165,7 +165,7 @@ class Driver:
         self.recorder.event("site lost", str(lost))
         for one in list(self._running.values()):
             left_behind(self._log(one))
-            self._waiting.append(replace(one, due=now, submitted=0.0, running=0.0))
+            self._waiting.append(replace(one, due=now, running=0.0))
         self._running.clear()
         if now - self._lost_since > self.policy.patience:
             self.stopping = f"the site was lost: {lost}"
@@ -221,7 +221,7 @@ class Driver:
         return one
 
     def _submit(self, site: Site, one: Attempted) -> None:
-        one = replace(one, serial=one.serial + 1, submitted=time.monotonic(), running=0.0)
+        one = replace(one, serial=one.serial + 1, running=0.0)
         self._running[one.planned.number] = one
         self.recorder.began(one)
         job = self.task.job(one)

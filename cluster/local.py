@@ -139,6 +139,14 @@ def local_cluster(workers: int, grain: str) -> Iterator[OnCluster]:
         yield OnCluster(client, grain, name, dashboard_link(client))
 
 
+def affordable() -> int:
+    """Return how many workers this machine's cores and memory allow, container limits included."""
+    from dask.system import CPU_COUNT
+    from distributed.system import MEMORY_LIMIT
+
+    return max(1, min(CPU_COUNT, MEMORY_LIMIT // WORKER_BYTES))
+
+
 def reference_bytes(memory: int, grain: str) -> int:
     """Return how much of the references a worker keeps.
 

@@ -157,9 +157,9 @@ def opened(site: NamedSite, grain: str) -> AbstractContextManager[OnCluster]:
         from calbatch.cluster.anycluster import any_cluster
 
         return any_cluster(options, grain)
-    from calbatch.cluster.local import local_cluster
+    from calbatch.cluster.local import affordable, local_cluster
 
-    return local_cluster(options.workers or _affordable(), grain)
+    return local_cluster(options.workers or affordable(), grain)
 
 
 def described(sites: Iterable[NamedSite]) -> Table:
@@ -317,13 +317,3 @@ def as_text(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return repr(value)[1:-1] if isinstance(value, str) else str(value)
-
-
-def _affordable() -> int:
-    """Return how many workers this machine's cores and memory allow."""
-    from dask.system import CPU_COUNT
-    from distributed.system import MEMORY_LIMIT
-
-    from calbatch.cluster.local import WORKER_BYTES
-
-    return max(1, min(CPU_COUNT, MEMORY_LIMIT // WORKER_BYTES))

@@ -113,7 +113,9 @@ class Policy:
             return Decision(Action.AGAIN if count <= self.losses else Action.FAIL)
         if kind is Kind.CHANGED:
             return Decision(Action.AGAIN if count <= 1 else Action.FAIL, self.first_delay)
-        if kind in (Kind.STORAGE, Kind.FULL) and count <= self.retries:
+        if kind is Kind.FULL and sum(map(self.delay, range(1, count + 1))) <= self.patience:
+            return Decision(Action.AGAIN, self.delay(count))
+        if kind is Kind.STORAGE and count <= self.retries:
             return Decision(Action.AGAIN, self.delay(count))
         return Decision(Action.FAIL)
 

@@ -30,8 +30,8 @@ class Attempted:
         When it may be tried, by `time.monotonic`.
     alone : bool
         Whether it is, or is to be, the only one under way.
-    submitted, running : float
-        When it was handed to the site, and was first seen to be calibrated; 0 for not yet.
+    running : float
+        When it was first seen to be calibrated, by `time.monotonic`; 0 for not yet.
     serial : int
         Number of the try, from 1.
     """
@@ -40,7 +40,6 @@ class Attempted:
     history: History = field(default_factory=History)
     due: float = 0.0
     alone: bool = False
-    submitted: float = 0.0
     running: float = 0.0
     serial: int = 0
 

@@ -150,6 +150,7 @@ def taken_up(folder: BatchFolder, *, failed: bool = False) -> Begun:
         row = ledger.batch(folder.name)
         order = Order.of(row.request)
         if failed:
+            take_back(folder.control)  # whoever resumes it wants no end any more
             ledger.reopen(row.id)
         left = [(n, location(p)) for n, p in ledger.unfinished(row.id)]
     return Begun(folder, step, order, left, row.total)
@@ -182,7 +183,6 @@ def drive(
     if site is None:
         sites.announced(place)
     with Ledger(folder.state) as ledger:
-        take_back(folder.control)
         sums = Sums(ledger.known_reference, ledger.reference)
         planner = Planner(
             begun.step, references, date=order.options.date, use_pars=order.pars,
@@ -227,7 +227,13 @@ class _Session:
         finally:
             sweep(self.begun.folder.unfinished, self.begun.folder.name)
             self.ledger.end(batch, state, reason)
+            self._leave_manifest()
+
+    def _leave_manifest(self) -> None:
+        try:
             write_manifest(self.begun.folder)
+        except OSError as error:  # the ledger has it all, as soon as there is room for it
+            self._say(f"{self.begun.folder.manifest}: cannot be written: {error.strerror}")
 
     def _driven(self, batch: int) -> tuple[str, str]:
         begun = self.begun

@@ -255,7 +255,7 @@ def decided(wish: Wish, exposures: int, size: int) -> Place:
             f"scheduler {scheduler!r}: must be auto, local, threads, sync, or an address such as "
             "tcp://127.0.0.1:8786"
         )
-    workers = wish.workers or _affordable(_cores())
+    workers = wish.workers or _affordable()
     grain = wish.grain
     if grain == "auto":  # too few exposures keep some workers idle
         grain = "tile" if exposures < workers else "exposure"
@@ -270,12 +270,10 @@ def _cores() -> int:
     return CPU_COUNT
 
 
-def _affordable(workers: int) -> int:
-    from distributed.system import MEMORY_LIMIT
+def _affordable() -> int:
+    from calbatch.cluster.local import affordable
 
-    from calbatch.cluster.local import WORKER_BYTES
-
-    return max(1, min(workers, MEMORY_LIMIT // WORKER_BYTES))
+    return affordable()
 
 
 def announced(place: Place) -> None:

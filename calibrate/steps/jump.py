@@ -112,12 +112,8 @@ def find_jumps(
     data, groupdq : ndarray
         Counts (DN) and flags, (integrations, groups, rows, columns). SATURATED and DO_NOT_USE
         samples take no part.
-    pixeldq : ndarray
-        Flags, (rows, columns).
-    gain : ndarray
-        Electrons per DN, (rows, columns).
-    readnoise : ndarray
-        Noise of the difference of two frames (DN), (rows, columns).
+    pixeldq, gain, readnoise : ndarray
+        Flags, electrons per DN, noise of the difference of two frames (DN), (rows, columns).
     rules : Rules
         The step's parameters.
     unusable : ndarray

@@ -24,7 +24,7 @@ from calbatch.cluster.request import configured, input_pattern
 from calbatch.cluster.service import begin, drive
 from calbatch.models import datamodels
 from calbatch.models.errors import ModelError
-from calbatch.models.location import Location
+from calbatch.models.location import Location, location
 
 EVERY = 2.0
 """Seconds between looks at a folder."""
@@ -56,7 +56,7 @@ def _changed(view: View, batch: int, step: Step, order: Order) -> Iterator[tuple
     """Yield the exposures whose references change, with how."""
     rows = {row.number: row for row in view.exposures(batch, "done", "kept")}
     planner = Planner(step, references_of(step, order.context), use_pars=order.pars, books=view)
-    inputs = [(number, Path(row.path)) for number, row in rows.items()]
+    inputs = [(number, location(row.path)) for number, row in rows.items()]
     for block in planner.blocks(inputs):
         for planned in block:
             why = _difference(view.references(rows[planned.number].id), planned)

@@ -39,7 +39,8 @@ def launch(folder: BatchFolder, site: NamedSite | None = None) -> None:
     """Start a driver of a batch: a job where workers are jobs, otherwise in the background."""
     program = [sys.executable, "-P", "-m", "calbatch.cluster", "drive"]
     command = [*program, str(folder.output), folder.name]
-    folder.pid.unlink(missing_ok=True)  # of an earlier driver
+    for earlier in (folder.pid, folder.job):
+        earlier.unlink(missing_ok=True)
     if site is not None and isinstance(site.options, SlurmOptions):
         alive.queue(folder, submit_driver(command, folder.log, _driver_job(folder, site.options)))
     else:

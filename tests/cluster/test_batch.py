@@ -202,6 +202,11 @@ def test_what_cannot_be_asked_for(simulated, tmp_path):
     assert not (tmp_path / "out").exists() or names(tmp_path / "out") == []
 
 
+def test_an_option_that_there_is_not_is_refused(simulated, tmp_path):
+    with pytest.raises(TypeError, match=r"there is no option 'worker'; did you mean 'workers'"):
+        cluster.run("detector1", simulated.folder / "exposures", tmp_path, worker=2)
+
+
 def test_no_cache_is_told_before_anything_runs(simulated, tmp_path, monkeypatch):
     monkeypatch.delenv("CRDS_PATH")
     with pytest.raises(RequestError, match="set CRDS_PATH"):

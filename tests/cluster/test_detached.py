@@ -11,6 +11,7 @@ import psutil
 import pytest
 from support.batches import DATE, calbatch, products_in, small_set, sums
 
+from calbatch.cluster.control import Wish, ask
 from calbatch.cluster.folder import BatchFolder
 from calbatch.cluster.ledger import View
 
@@ -128,6 +129,20 @@ def test_it_is_cancelled_and_resumed(service, tmp_path, now):
     (tmp_path / "gate").touch()
     assert calbatch("resume", folder.name).status == 0
     assert state(folder) == ("done", 0)
+    assert len(products_in(folder.output)) == 3
+
+
+def test_what_is_cancelled_before_its_driver_begins_is_not_begun(service, tmp_path):
+    folder = service("slow:Slow", "--scheduler", "local", "--workers", "1")
+    with_children(driver(folder))
+    until(lambda: state(folder)[1] != 3)
+    ask(folder.control, Wish.DRAIN)  # as `calbatch cancel` does while a driver's job is queued
+    said = calbatch("drive", folder.output, folder.name)
+    assert state(folder) == ("cancelled", 130)
+    assert said.status == 130
+    assert not products_in(folder.output)
+    (tmp_path / "gate").touch()
+    assert calbatch("resume", folder.name).status == 0
     assert len(products_in(folder.output)) == 3
 
 

@@ -27,6 +27,14 @@ def test_a_disk_is_given_time():
     assert [d.delay for d in found[:4]] == [0.5, 1.0, 2.0, 4.0]
 
 
+def test_a_full_disk_is_given_as_long_as_the_batch_is_patient():
+    history, waited = History(), 0.0
+    while (found := POLICY.after(Kind.FULL, history, alone=False)).action is Action.AGAIN:
+        waited += found.delay
+    assert POLICY.patience - POLICY.longest_delay < waited <= POLICY.patience
+    assert decisions(Kind.FULL, policy=Policy(patience=0.0)) == [Action.FAIL]
+
+
 def test_an_input_that_changes_is_planned_again_once():
     assert decisions(Kind.CHANGED, Kind.CHANGED) == [Action.AGAIN, Action.FAIL]
 

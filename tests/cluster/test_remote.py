@@ -94,7 +94,7 @@ def test_certificates_that_are_not_there_are_named(tmp_path):
     ):
         files = {f"distributed.comm.tls.{name}": file for name, file in settings.items()}
         with dask.config.set(files), pytest.raises(RequestError, match=message):
-            refuse_insecure(address, insecure=False)
+            assert refuse_insecure(address, insecure=False) is None
 
 
 @pytest.mark.parametrize("address", ["ucx://127.0.0.1:1", "tcp://", "http://127.0.0.1:8787"])
