@@ -221,7 +221,8 @@ def time_limit(options: SlurmOptions) -> list[str]:
 
 def worker_variables(options: SlurmOptions) -> dict[str, str]:
     """Return what workers find in their environment, settings of dask's included."""
-    settings = {n: v for n, v in SETTINGS.items() if n.startswith("distributed.worker.")}
+    ours = "distributed.worker.", "distributed.admin."
+    settings = {n: v for n, v in SETTINGS.items() if n.startswith(ours)}
     if options.encrypted:
         settings["distributed.comm.require-encryption"] = True
     names = {n: "DASK_" + n.upper().replace(".", "__").replace("-", "_") for n in settings}
