@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from pathlib import Path
+from contextlib import nullcontext
 
 import dask
 from distributed import Client, LocalCluster
@@ -46,7 +46,7 @@ class Sleeping(OnCluster):
 def main() -> None:
     verb, inputs, output, workers = sys.argv[1:]
     if verb == "run":
-        begun = begin(Sleep(), Order((inputs,), pars=False), Path(output))
+        begun = begin(Sleep(output_dir=output), Order((inputs,), pars=False))
     else:
         begun = taken_up(find(output), failed=True)
     with (
@@ -58,7 +58,7 @@ def main() -> None:
         Client(cluster, set_as_default=False) as client,
     ):  # fmt: skip
         site = Sleeping(client, "exposure", f"{workers} sleepers")
-        drive(begun, Console(), site=site)
+        drive(begun, Console(), entered=lambda *place: nullcontext(site))
 
 
 if __name__ == "__main__":

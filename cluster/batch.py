@@ -12,7 +12,6 @@ from rich.console import Console
 from calbatch.calibrate.parameters import nearest
 from calbatch.calibrate.step import Step
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.inputs import place_of
 from calbatch.cluster.job import Options
 from calbatch.cluster.order import Order
 from calbatch.cluster.planning import Again
@@ -21,7 +20,6 @@ from calbatch.cluster.request import configured
 from calbatch.cluster.result import Result
 from calbatch.cluster.service import begin, drive
 from calbatch.cluster.sites import Wish
-from calbatch.models.location import Location
 
 
 class BatchOptions(TypedDict, total=False):
@@ -139,8 +137,8 @@ def run(
         For an option that there is not.
     """
     source = "run's arguments"
-    step, order, output = ordered(pipeline, inputs, output_dir, source=source, **options)
-    return drive(begin(step, order, output), console or Console(stderr=True), debug=debug)
+    step, order = ordered(pipeline, inputs, output_dir, source=source, **options)
+    return drive(begin(step, order), console or Console(stderr=True), debug=debug)
 
 
 def ordered(
@@ -150,13 +148,15 @@ def ordered(
     *,
     source: str = "the command line",
     **options: Unpack[BatchOptions],
-) -> tuple[Step, Order, Location | None]:
-    """Return a configured step, how its batch is to be done, and where products go; see `run`."""
+) -> tuple[Step, Order]:
+    """Return a configured step, and how its batch is to be done; see `run`."""
     for name in options.keys() - USUAL.keys():
         raise TypeError(f"there is no option {name!r}{nearest(name, USUAL)}")
     how: BatchOptions = {**USUAL, **options}
     values = sections(how["parameters"])
     said = {name: str(value) for name, value in values.pop("site", {}).items()}
+    if output_dir is not None:
+        values.setdefault("", {})["output_dir"] = str(output_dir)
     step = configured(
         pipeline,
         config=how["config"],
@@ -176,7 +176,7 @@ def ordered(
         Again(how["force"], how["verify"], how["only_failed"]),
         how["policy"],
     )
-    return step, order, None if output_dir is None else place_of(output_dir)
+    return step, order
 
 
 def sections(parameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

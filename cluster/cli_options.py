@@ -112,10 +112,10 @@ RUN_OPTIONS = [
         is_flag=True,
         help="Tell by checksums, not size and time, whether products are intact.",
     ),
+    click.option("--only-failed", is_flag=True, help="Do nothing but what failed before."),
 ]
 
 DRIVE_OPTIONS = [
-    click.option("--only-failed", is_flag=True, help="Do nothing but what failed before."),
     click.option("--verify-inputs", is_flag=True, help="Verify CHECKSUM and DATASUM first."),
     click.option(
         "--fsync/--no-fsync",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,7 +23,7 @@ from calbatch.cluster.folder import BatchFolder, new_name
 from calbatch.cluster.identity import Sums, parameters_of, software
 from calbatch.cluster.inputs import exposures, refuse_name_clashes, total_bytes, writable_place
 from calbatch.cluster.job import sweep
-from calbatch.cluster.ledger import Ledger
+from calbatch.cluster.ledger import Known, Ledger
 from calbatch.cluster.manifest import write_manifest
 from calbatch.cluster.order import Order
 from calbatch.cluster.planning import Planner, references_of
@@ -32,6 +32,8 @@ from calbatch.cluster.recording import Recorder
 from calbatch.cluster.request import configured, input_pattern
 from calbatch.cluster.result import Result
 from calbatch.models.location import Location, location
+
+Entering = Callable[[sites.Place, bool], AbstractContextManager[sites.Site]]
 
 
 @dataclass(frozen=True)
@@ -80,22 +82,30 @@ def inputs_of(step: Step, requested: Sequence[str]) -> list[Location]:
     return paths
 
 
-def begin(
-    step: Step,
-    order: Order,
-    output: Location | None = None,
-    notes: Mapping[str, str] | None = None,
-) -> Begun:
+def failed_of(paths: Sequence[Location], books: Known, output: Location) -> list[Location]:
+    """Return those inputs that failed when they were tried last.
+
+    Raises
+    ------
+    RequestError
+        When there are none.
+    """
+    failed = books.failed_before()
+    chosen = [path for path in paths if str(path) in failed]
+    if not chosen:
+        raise RequestError(f"none of the exposures has failed before in {output}")
+    return chosen
+
+
+def begin(step: Step, order: Order, notes: Mapping[str, str] | None = None) -> Begun:
     """Enter a batch in the ledger of its output folder.
 
     Parameters
     ----------
     step : Step
-        Configured.
+        Configured; its ``output_dir`` is where products go, by default this folder.
     order : Order
         How it is to be done.
-    output : Path, optional
-        Where products go; by default the step's ``output_dir``, or this folder.
     notes : mapping, optional
         Input to why it is done, for the ledger.
 
@@ -104,17 +114,14 @@ def begin(
     RequestError
         When it cannot be begun: no inputs, names that clash, an output that cannot be written.
     """
-    output = writable_place(output or step.output_dir or ".")
+    output = writable_place(step.output_dir or ".")
     paths = inputs_of(step, order.inputs)
     sites.checked(order.wish)
     step.output_dir = str(output)
     folder = BatchFolder(output, new_name())
     with Ledger(folder.state) as ledger:
         if order.again.only_failed:
-            failed = ledger.failed_before()
-            paths = [path for path in paths if str(path) in failed]
-        if not paths:
-            raise RequestError(f"none of the exposures has failed before in {output}")
+            paths = failed_of(paths, ledger, output)
         folder.make()
         folder.config.write_text(cfg.written(step, chosen=True), encoding="utf-8")
         ledger.begin(
@@ -157,7 +164,11 @@ def taken_up(folder: BatchFolder, *, failed: bool = False) -> Begun:
 
 
 def drive(
-    begun: Begun, console: Console, *, site: sites.Site | None = None, debug: bool = False
+    begun: Begun,
+    console: Console,
+    *,
+    entered: Entering = sites.entered,
+    debug: bool = False,
 ) -> Result:
     """Run a batch to its end, in this process.
 
@@ -167,8 +178,9 @@ def drive(
         The batch.
     console : rich.console.Console
         Where progress is shown.
-    site : Site, optional
-        Where it runs; by default what its order says, which is then started and ended here.
+    entered : callable
+        Gives a site for a place, told whether it is for one exposure alone; by default starts one,
+        and ends it afterwards.
     debug : bool
         Show tracebacks of failures.
 
@@ -180,7 +192,7 @@ def drive(
     start = time.perf_counter()
     folder, order, place = begun.folder, begun.order, begun.place
     references = references_of(begun.step, order.context)
-    if site is None:
+    if entered is sites.entered:
         sites.announced(place)
     with Ledger(folder.state) as ledger:
         sums = Sums(ledger.known_reference, ledger.reference)
@@ -189,7 +201,7 @@ def drive(
             fetching=partial(fetched, console=console), books=ledger, sums=sums,
             again=order.again, verify_inputs=order.options.verify_inputs,
         )  # fmt: skip
-        session = _Session(begun, place, ledger, planner, sums, console, debug, site)
+        session = _Session(begun, place, ledger, planner, sums, console, debug, entered)
         try:
             session.run()
         finally:
@@ -208,7 +220,7 @@ class _Session:
     sums: Sums
     console: Console
     debug: bool
-    site: sites.Site | None
+    entered: Entering
 
     def run(self) -> None:
         """Drive, and leave the ledger, the manifest and the folder as they are to be."""
@@ -260,11 +272,7 @@ class _Session:
 
     @contextmanager
     def _entered(self, watch: Watching, alone: bool) -> Iterator[sites.Site]:
-        if self.site is not None:
-            yield self.site
-            return
-        place = self.place.alone() if alone else self.place
-        with sites.entered(place) as site:
+        with self.entered(self.place, alone) as site:
             if site.description != self.place.description:
                 watch.say(f"running on {site.description}")
             watch.at(site.dashboard)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, Self
 
-from calbatch.cluster.errors import RequestError
+from calbatch.cluster.errors import RequestError, SiteLostError
 from calbatch.cluster.job import Job, calibrate
 from calbatch.cluster.named import NamedSite, opened, overridden, site_named
 from calbatch.cluster.outcome import Outcome
@@ -284,14 +284,22 @@ def announced(place: Place) -> None:
         start_server()
 
 
-def entered(place: Place) -> AbstractContextManager[Site]:
+def entered(place: Place, alone: bool = False) -> AbstractContextManager[Site]:
     """Return a place as a context that gives a site to run on.
+
+    Parameters
+    ----------
+    place : Place
+        Where.
+    alone : bool
+        Whether it is for one exposure that may need all of it, or more memory than others.
 
     Raises
     ------
     RequestError
         On entering, when a scheduler cannot be reached or used.
     """
+    place = place.alone() if alone else place
     if place.scheduler in ("threads", "sync"):
         return _here(InProcess(place.workers if place.scheduler == "threads" else 0))
     if place.named is not None:
@@ -303,6 +311,44 @@ def entered(place: Place) -> AbstractContextManager[Site]:
     from calbatch.cluster.remote import existing
 
     return existing(place.scheduler, place.grain, insecure=place.insecure)
+
+
+class Kept:
+    """A place whose site stays from one batch to the next, until it is lost.
+
+    Parameters
+    ----------
+    place : Place
+        Where.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._open = ExitStack()
+        self._site: Site | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        self._open.close()
+
+    @contextmanager
+    def entered(self, place: Place, alone: bool) -> Iterator[Site]:
+        """Give the site; after a loss, another. One for an exposure alone is not kept."""
+        if alone:
+            with entered(place, alone=True) as other:
+                yield other
+            return
+        if self._site is None:
+            self._site = self._open.enter_context(entered(self.place))
+        try:
+            yield self._site
+        except SiteLostError:
+            self._site = None
+            with suppress(Exception):  # it is lost already
+                self._open.close()
+            raise
 
 
 @contextmanager

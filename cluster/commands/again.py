@@ -15,7 +15,7 @@ from calbatch.cluster import sites
 from calbatch.cluster.batch import ordered
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.folder import find
-from calbatch.cluster.inputs import natural, writable_place
+from calbatch.cluster.inputs import natural
 from calbatch.cluster.ledger import View
 from calbatch.cluster.order import Order
 from calbatch.cluster.planning import Planned, Planner, references_of
@@ -46,7 +46,7 @@ def recalibrate(batch: str | None, context: str, *, dry_run: bool) -> int:
     if dry_run or not changed:
         return 0
     order = replace(order, inputs=tuple(map(str, changed)))
-    begun = begin(step, order, folder.output, {str(path): why for path, why in changed.items()})
+    begun = begin(step, order, {str(path): why for path, why in changed.items()})
     result = drive(begun, console)
     summary(result, Console())
     return result.exit_status
@@ -88,19 +88,17 @@ def watch(
     if not Path(folder).expanduser().is_dir():
         raise RequestError(f"there is no folder {folder}")
     console = Console(stderr=True)
-    step, order, output = ordered(pipeline, [folder], **options)
-    target = writable_place(output or step.output_dir or ".")
+    step, order = ordered(pipeline, [folder], **options)
     arrivals = _Arrivals(Path(folder).expanduser().absolute(), input_pattern(step), settle)
     status, last = 0, time.monotonic()
-    place = sites.decided(order.wish, 1000, 2**40)
-    with sites.entered(place) as site:
+    with sites.Kept(sites.decided(order.wish, 1000, 2**40)) as site:
         while idle is None or time.monotonic() - last < idle:
             fresh = arrivals.whole()
             if not fresh:
                 time.sleep(min(EVERY, settle))
                 continue
-            begun = begin(step, replace(order, inputs=tuple(map(str, fresh))), target)
-            status |= drive(begun, console, site=site).exit_status
+            begun = begin(step, replace(order, inputs=tuple(map(str, fresh))))
+            status |= drive(begun, console, entered=site.entered).exit_status
             last = time.monotonic()
     return status
 

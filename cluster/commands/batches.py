@@ -28,8 +28,7 @@ def submit(pipeline: str, inputs: Sequence[str], **options: Any) -> int:
     from calbatch.cluster.batch import ordered
     from calbatch.cluster.service import begin
 
-    step, order, output = ordered(pipeline, inputs, **options)
-    begun = begin(step, order, output)
+    begun = begin(*ordered(pipeline, inputs, **options))
     launch(begun.folder, begun.place.named)
     print(begun.folder.name)  # noqa: T201 - what a script reads
     return 0

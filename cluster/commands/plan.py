@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Unpack
 
 import dask
 from rich.console import Console
 from rich.table import Table
 
 from calbatch.cluster import sites
-from calbatch.cluster.batch import listed, sections
+from calbatch.cluster.batch import BatchOptions, ordered
 from calbatch.cluster.fetching import put_off
 from calbatch.cluster.folder import state_of
 from calbatch.cluster.forecast import Forecast, Kind, forecast
 from calbatch.cluster.identity import Sums
 from calbatch.cluster.inputs import place_of, total_bytes
-from calbatch.cluster.job import Options
 from calbatch.cluster.ledger import LedgerError, View
-from calbatch.cluster.planning import Again, Planner, references_of
+from calbatch.cluster.planning import Planner, references_of
 from calbatch.cluster.progress import megabytes
-from calbatch.cluster.request import configured
 from calbatch.cluster.resolving import Resolved
-from calbatch.cluster.service import inputs_of
+from calbatch.cluster.service import failed_of, inputs_of
 from calbatch.models.location import Location
 
 
@@ -33,46 +31,29 @@ def main(
     pipeline: str,
     inputs: Sequence[str],
     *,
-    parameters: Mapping[str, Any],
-    config: str | None,
     output_dir: str | None,
-    context: str | None,
-    pars: bool,
-    save_steps: str,
-    scheduler: str,
-    site: str | None,
-    workers: int | None,
-    grain: str,
-    tile_rows: int | None,
-    date: str | None,
-    force: bool,
-    verify: bool,
+    **options: Unpack[BatchOptions],
 ) -> int:
     """Print what running a batch would take; return 1 when some exposures would fail."""
-    values = sections(parameters)
-    said = values.pop("site", {})
-    step = configured(pipeline, config=config, parameters=values, save_steps=listed(save_steps))
-    output = place_of(output_dir or step.output_dir or ".")
+    step, order = ordered(pipeline, inputs, output_dir, **options)
+    output = place_of(step.output_dir or ".")
     step.output_dir = str(output)
-    paths = inputs_of(step, inputs)
+    paths = inputs_of(step, order.inputs)
     console = Console(soft_wrap=True, markup=False, highlight=False)
     with ExitStack() as stack:
         books = _books(stack, output)
         sums = Sums(books.known_reference, lambda *kept: None) if books else None
+        if order.again.only_failed and books:
+            paths = failed_of(paths, books, output)
         planner = Planner(
-            step, references_of(step, context), date=date, use_pars=pars,
-            fetching=partial(put_off, console=console), books=books, sums=sums,
-            again=Again(force, verify),
+            step, references_of(step, order.context), date=order.options.date, use_pars=order.pars,
+            fetching=partial(put_off, console=console), books=books, sums=sums, again=order.again,
         )  # fmt: skip
-        with dask.config.set(Options(tile_rows=tile_rows).dask_config()):
+        with dask.config.set(order.options.dask_config()):
             found = forecast(chain.from_iterable(planner.blocks(enumerate(paths))))
         if sums:
             sums.close()
-    place = sites.decided(
-        sites.Wish(scheduler, workers, grain, site=site, options=said),
-        len(paths),
-        total_bytes(paths),
-    )
+    place = sites.decided(order.wish, len(paths), total_bytes(paths))
     _print(step.name, paths, planner.resolved, found, place, console)
     return 1 if found.faults else 0
 

@@ -3,6 +3,7 @@
 `Ledger` is what the one driver writes; `View` reads it, from any process, while the batch runs.
 """
 
+from calbatch.cluster.ledger.known import Known
 from calbatch.cluster.ledger.records import (
     AttemptRow,
     BatchRow,
@@ -19,6 +20,7 @@ __all__ = [
     "BatchRow",
     "EventRow",
     "ExposureRow",
+    "Known",
     "Ledger",
     "LedgerError",
     "ProductRow",

@@ -46,3 +46,11 @@ class Known:
         for row in self._rows(query, identity):
             return int(row["deaths"])
         return 0
+
+    def failed_before(self) -> set[str]:
+        """Return the inputs that failed, or were quarantined, when they were tried last."""
+        query = (
+            "SELECT path FROM exposures WHERE id IN (SELECT max(id) FROM exposures GROUP BY path) "
+            "AND state IN ('failed', 'quarantined')"
+        )
+        return {row["path"] for row in self._rows(query)}

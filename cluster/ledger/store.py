@@ -339,14 +339,6 @@ class Ledger(Known):
                 raise LedgerError(f"{self.path}: {error}") from error
         return (dict(row) for row in found)
 
-    def failed_before(self) -> set[str]:
-        """Return the inputs that failed, or were quarantined, when they were tried last."""
-        query = (
-            "SELECT path FROM exposures WHERE id IN (SELECT max(id) FROM exposures GROUP BY path) "
-            "AND state IN ('failed', 'quarantined')"
-        )
-        return {row["path"] for row in self._rows(query)}
-
     def unfinished(self, batch: int) -> Iterator[tuple[int, str]]:
         """Yield number and path of a batch's exposures that are still to be done."""
         marks = ", ".join("?" * len(OPEN))

@@ -175,6 +175,15 @@ def test_plan_tells_what_would_stay(run, exposures, tmp_path):
     assert "3 exposures" in said.out
 
 
+def test_plan_tells_of_what_failed(run, exposures, tmp_path):
+    how = ("plan", "superbias", *exposures, "-o", tmp_path / "out", "--date", DATE, "--only-failed")
+    exposures[1].write_bytes(b"no exposure")
+    run()
+    said = calbatch(*how)
+    assert said.out.startswith("superbias: 1 exposure,")
+    assert f"would fail: {exposures[1]}" in said.out
+
+
 @pytest.mark.usefixtures("simulated")
 def test_only_what_another_context_changes_is_recalibrated(run, exposures, tmp_path, monkeypatch):
     made = small_set()

@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -71,7 +71,9 @@ def calibrated_on(site, step, paths, folder, policy=None, **options) -> Result:
     """Run a batch on a site that is there already."""
     how = Options(date=DATE, fsync=False, **options)
     order = Order(tuple(map(str, paths)), options=how, policy=policy or Policy())
-    return drive(begin(configured(step), order, folder), quiet(), site=site)
+    step = configured(step)
+    step.output_dir = str(folder)
+    return drive(begin(step, order), quiet(), entered=lambda *place: nullcontext(site))
 
 
 @dataclass(frozen=True)

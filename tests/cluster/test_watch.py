@@ -1,0 +1,80 @@
+"""Exposures that are calibrated as they arrive, while what calibrates them comes and goes."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from support.batches import DATE, small_set
+
+DASK = [sys.executable, "-m"]
+
+
+@pytest.fixture
+def started():
+    """Return a function that starts a program, which is ended in the end."""
+    running = []
+
+    def start(*arguments, **settings):
+        process = subprocess.Popen(
+            [*DASK, *map(str, arguments)],
+            env={**os.environ, **settings}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True,
+        )  # fmt: skip
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+def dask(started, port):
+    """Start a scheduler and a worker."""
+    address = f"tcp://127.0.0.1:{port}"
+    listening = ("--host", "127.0.0.1", "--port", port, "--no-dashboard")
+    return [
+        started("distributed.cli.dask_scheduler", *listening),
+        started("distributed.cli.dask_worker", address, "--nthreads", 1, "--no-dashboard"),
+    ]
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_a_scheduler_that_is_lost_between_exposures_is_found_again(started, tmp_path):
+    made, folder, out = small_set(), tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+    settings = {
+        **made.environment(), "CALBATCH_STATE_DIR": str(tmp_path / "state"),
+        "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "2s",
+    }  # fmt: skip
+    first = dask(started, port)
+    how = ("--scheduler", f"tcp://127.0.0.1:{port}", "--settle", 0.2, "--idle", 4, "--no-fsync")
+    wait_for(lambda: "Registered" in first[1].stdout.readline())
+    watching = started(
+        "calbatch.cluster", "watch", "superbias", folder, "-o", out, "--date", DATE, *how,
+        **settings,
+    )  # fmt: skip
+    shutil.copy(made.exposures[0], folder)
+    wait_for(lambda: len(list(out.glob("*.fits"))) == 1)
+    for process in first:
+        process.kill()
+        process.wait()
+    shutil.copy(made.exposures[1], folder)
+    time.sleep(1.0)
+    dask(started, port)
+    wait_for(lambda: len(list(out.glob("*.fits"))) == 2)
+    said, _ = watching.communicate(timeout=60)
+    assert watching.returncode == 0, said
+    assert said.count("1/1 done, 0 failed") == 2
