@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -29,12 +30,18 @@ from calbatch.calibrate.references import (
 from calbatch.models import datamodels
 from calbatch.models.base import DataModel
 
-__all__ = ["SkipStep", "Step", "StepError"]
+__all__ = ["SkipStep", "Step", "StepError", "say_once"]
 
 log = logging.getLogger(__name__)
 
 FOLLOWED_VERSION = "3.0.0"
 """The jwst release whose numbers the products have; written to CAL_VER."""
+
+
+@cache
+def say_once(text: str) -> None:
+    """Say what holds for all exposures alike: once a process."""
+    log.info(text)
 
 
 class Step:

@@ -4,16 +4,15 @@ Source: jwst 3.0.0 ``jump`` step and stcal 1.20 ``detect_jumps_data``, the two-p
 method (Anderson & Gordon 2011, PASP 123, 1237) run in one process.
 """
 
-import logging
 from collections.abc import Mapping
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from calbatch.calibrate.parameters import Boolean, Float, Integer, Text
-from calbatch.calibrate.step import SkipStep, Step, StepError
+from calbatch.calibrate.step import SkipStep, Step, StepError, say_once
 from calbatch.calibrate.steps._jump_events import LargeEvents
 from calbatch.calibrate.steps._jump_flags import (
     EXCLUDED,
@@ -45,7 +44,6 @@ from calbatch.models.plan import Region
 
 Array = npt.NDArray[Any]
 
-log = logging.getLogger(__name__)
 
 BLOCK = 65536
 """Differences that the kernels work on at a time: what the processor's own caches hold,"""
@@ -174,11 +172,6 @@ def event_rates(
 # -- the step ----------------------------------------------------------------------------------
 
 
-@cache
-def _say_once(text: str) -> None:
-    log.info(text)
-
-
 class JumpStep(LargeEvents, Step):
     """Flag samples where a cosmic ray has hit, by the difference between groups."""
 
@@ -263,9 +256,9 @@ class JumpStep(LargeEvents, Step):
             if wanted:
                 raise StepError(f"{self.name}: {what} is not supported yet")
         if self.maximum_cores not in ("1", None):
-            _say_once(f"{self.name}: maximum_cores has no effect: tiles and exposures are parallel")
+            say_once(f"{self.name}: maximum_cores has no effect: tiles and exposures are parallel")
         if self.minimum_groups != FEWEST_GROUPS:
-            _say_once(f"{self.name}: minimum_groups has no effect, as in jwst: it is always 3")
+            say_once(f"{self.name}: minimum_groups has no effect, as in jwst: it is always 3")
 
     def _rules(self, exposure: RampModel) -> Rules:
         frames, group_time = exposure.meta.exposure.nframes, exposure.meta.exposure.group_time

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.calibrate.parameters import Boolean, Choice, Integer, Text
-from calbatch.calibrate.step import Step, StepError
+from calbatch.calibrate.step import Step, StepError, say_once
 from calbatch.calibrate.steps._ramp_fit_frame import fit_pixels
 from calbatch.calibrate.steps._ramp_fit_optional import Segments, count_planes, fit_segments
 from calbatch.calibrate.steps._ramp_fit_plan import Plan, Settings, make_plan
@@ -237,11 +237,6 @@ def refuse_saturated(counts: Mapping[str, Array], *, where: str) -> dict[str, An
 # -- the step ----------------------------------------------------------------------------------
 
 
-@cache
-def _say_once(text: str) -> None:
-    log.info(text)
-
-
 class RampFitStep(Step):
     """Fit count rates to ramps: one image for the exposure, and one for each integration."""
 
@@ -320,7 +315,7 @@ class RampFitStep(Step):
         if exposure.meta.exposure.read_times:
             raise StepError(f"{self.name}: an exposure with read_times is not supported yet")
         if self.maximum_cores not in ("1", None):
-            _say_once(f"{self.name}: maximum_cores has no effect, tiles run in parallel")
+            say_once(f"{self.name}: maximum_cores has no effect, tiles run in parallel")
 
     def _settings(self, exposure: RampModel) -> Settings:
         known = exposure.meta.exposure

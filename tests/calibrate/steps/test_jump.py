@@ -19,6 +19,7 @@ from support.jumps import DEFAULTS, Ramps, assert_agrees, calm, stormy
 from support.step_contract import StepContract
 
 from calbatch.calibrate.errors import ParameterError, StepError
+from calbatch.calibrate.step import say_once
 from calbatch.calibrate.steps import jump
 from calbatch.calibrate.steps._jump_rules import (
     ALL_AT_ONCE,
@@ -470,7 +471,7 @@ class TestStep:
             JumpStep(rejection_threshold=-1)
 
     def test_parameters_without_effect_say_so_once(self, tmp_path, ramps, caplog):
-        jump._say_once.cache_clear()
+        say_once.cache_clear()
         caplog.set_level("INFO")
         for _ in range(2):
             step = JumpStep(maximum_cores="half", minimum_groups=5, **references(tmp_path, ramps))
