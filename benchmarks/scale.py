@@ -33,7 +33,7 @@ def arguments() -> argparse.Namespace:
 
 
 def make_inputs(folder: Path, count: int) -> None:
-    """Write tiny raw exposures, of which headers can be read: one, and links to it."""
+    """Write tiny raw exposures, of which headers can be read."""
     from calbatch.calibrate.simulate import SimulationSpec, simulate
 
     spec = SimulationSpec(

@@ -1,12 +1,21 @@
-"""A driver of a batch whose calibration sleeps, with many workers in one process."""
+"""A driver of a batch whose calibration sleeps, with many workers in two processes.
 
+    python scale_driver.py (run|resume) INPUTS OUTPUT WORKERS
+    python scale_driver.py work SCHEDULER WORKERS NAME
+
+The second is what the first starts for its workers.
+"""
+
+import asyncio
 import os
+import subprocess
 import sys
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager, nullcontext
 
 import dask
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Worker
 from rich.console import Console
 
 from calbatch.calibrate.step import Step
@@ -37,14 +46,44 @@ def sleep(job: Job) -> Outcome:
 class Sleeping(OnCluster):
     """A scheduler whose workers sleep."""
 
-    def _submitted(self, job: Job) -> tuple[object, tuple[()]]:
-        self._serial += 1
-        key = (f"sleep-{job.batch}", self._serial)
-        return self.client.submit(sleep, job, key=key, pure=False, priority=-job.number), ()
+    work = staticmethod(sleep)
+
+
+PROCESSES = 2
+"""Among which the workers are shared out: they sleep most of the time."""
+
+
+async def work(scheduler: str, count: int, name: str) -> None:
+    """Be some workers with a thread each, until the scheduler is gone."""
+    with dask.config.set({**SETTINGS, "distributed.worker.profile.enabled": False}):
+        async with AsyncExitStack() as stack:
+            workers = [
+                await stack.enter_async_context(
+                    Worker(scheduler, nthreads=1, name=f"{name}-{n}", memory_limit=0,
+                           host="127.0.0.1", dashboard=False)
+                ) for n in range(count)
+            ]  # fmt: skip
+            await asyncio.gather(*(worker.finished() for worker in workers))
+
+
+@contextmanager
+def workers(scheduler: str, count: int) -> Iterator[None]:
+    """Have processes with so many workers in all."""
+    command = [sys.executable, __file__, "work", scheduler, str(count // PROCESSES)]
+    processes = [subprocess.Popen([*command, str(n)]) for n in range(PROCESSES)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.terminate()
+            process.wait()
 
 
 def main() -> None:
-    verb, inputs, output, workers = sys.argv[1:]
+    verb, inputs, output, count = sys.argv[1:]
+    if verb == "work":
+        asyncio.run(work(inputs, int(output), count))
+        return
     if verb == "run":
         begun = begin(Sleep(output_dir=output), Order((inputs,), pars=False))
     else:
@@ -52,14 +91,17 @@ def main() -> None:
     with (
         dask.config.set(SETTINGS),
         LocalCluster(
-            n_workers=2, threads_per_worker=int(workers) // 2, processes=True,
-            host="127.0.0.1", dashboard_address="127.0.0.1:0", memory_limit=0,
+            n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0", memory_limit=0
         ) as cluster,
+        workers(cluster.scheduler_address, int(count)),
         Client(cluster, set_as_default=False) as client,
-    ):  # fmt: skip
-        site = Sleeping(client, "exposure", f"{workers} sleepers")
+    ):
+        client.wait_for_workers(int(count))
+        site = Sleeping(client, "exposure", f"{count} sleepers")
         drive(begun, Console(), entered=lambda *place: nullcontext(site))
 
 
 if __name__ == "__main__":
-    main()
+    from scale_driver import main as run  # what is sent to workers must not be of __main__
+
+    run()

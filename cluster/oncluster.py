@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +18,9 @@ from calbatch.models.saving import written_of
 WINDOW_PER_THREAD = 2
 """Exposures under way for each thread: enough that none waits, few enough to stop quickly."""
 
+TOGETHER = 0.05
+"""Seconds in which results are fetched together: each fetch asks every worker that has one."""
+
 COUNT_EVERY = 5.0
 """Seconds between counts of a scheduler's threads: workers come and go."""
 
@@ -27,10 +30,18 @@ class _Task:
     """An exposure under way."""
 
     job: Job
-    future: Any
+    future: Any = None
     clock: Clock = field(default_factory=Clock)
     writers: Sequence[Any] = ()
     remarks: Sequence[str] = ()
+
+
+def _calibrate(job: Job) -> Outcome:
+    """Calibrate an exposure in a worker."""
+    from distributed import get_worker
+
+    limit = getattr(get_worker().memory_manager, "memory_limit", None)
+    return calibrate(job, memory=int(limit or 0))
 
 
 class OnCluster:
@@ -48,6 +59,9 @@ class OnCluster:
         Where it can be watched.
     """
 
+    work: Callable[[Job], Outcome] = staticmethod(_calibrate)
+    """What workers do with an exposure where it is one task."""
+
     def __init__(
         self, client: Any, grain: str, description: str, dashboard: str | None = None
     ) -> None:
@@ -57,6 +71,9 @@ class OnCluster:
         self._running: dict[Any, _Task] = {}
         self._ended: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
         self._serial = 0
+        self._unsent: dict[Any, Job] = {}
+        self._finished: list[Any] = []
+        self._fetched = float("-inf")
 
     def room(self) -> int:
         """Return how many exposures to have under way."""
@@ -69,37 +86,65 @@ class OnCluster:
     def submit(self, job: Job) -> Outcome | None:
         """Begin an exposure; return its outcome where it failed before there was a task.
 
+        Where an exposure is one task, it is sent with others, when it is asked what has ended.
+
         Raises
         ------
         SiteLostError
             When the scheduler is gone.
         """
         self._require_scheduler()
+        if self.grain == "tile":
+            return self._submit_tiles(job)
+        # Keys of one group: dask queues them, and shows one bar for the batch.
+        self._serial += 1
+        self._unsent[f"{job.step.name}-{job.batch}", self._serial] = job
+        return None
+
+    def _submit_tiles(self, job: Job) -> Outcome | None:
         clock, remarkable = Clock(), list[str]()
         try:
             with remarks(remarkable):
-                future, writers = self._submitted(job)
+                future, writers = self._computed(job)
         except Exception as error:  # one exposure's failure is its own
             self._require_scheduler()
             return failure(job.number, job.path, error, clock, remarkable)
-        self._running[future.key] = _Task(job, future, clock, writers, remarkable)
-        future.add_done_callback(self._note)
+        self._under_way({future.key: _Task(job, future, clock, writers, remarkable)})
         return None
+
+    def _under_way(self, tasks: Mapping[Any, _Task]) -> None:
+        self._running.update(tasks)
+        self.client.loop.add_callback(self._follow, [task.future for task in tasks.values()])
 
     def _require_scheduler(self) -> None:
         if self.client.status != "running":
             raise SiteLostError("the connection to the scheduler was lost")
 
-    def _submitted(self, job: Job) -> tuple[Any, Sequence[Any]]:
-        """Return a job's future, and the writers of this process."""
-        if self.grain == "tile":
-            return self._submitted_tiles(job)
-        # Keys of one group: dask queues them, and shows one bar for the batch. Oldest first.
-        self._serial += 1
-        key = (f"{job.step.name}-{job.batch}", self._serial)
-        return self.client.submit(_calibrate, job, key=key, pure=False, priority=-job.number), ()
+    def _send(self) -> Iterator[tuple[Job, Outcome]]:
+        """Send what waits to be sent in one graph; yield what cannot travel."""
+        unsent, self._unsent = self._unsent, {}
+        if not unsent:
+            return
+        try:
+            self._send_together(unsent)
+        except Exception:  # one exposure's failure is its own
+            for key, job in unsent.items():
+                try:
+                    self._send_together({key: job})
+                except Exception as error:
+                    self._require_scheduler()
+                    yield job, failure(job.number, job.path, error, Clock())
 
-    def _submitted_tiles(self, job: Job) -> tuple[Any, Sequence[Any]]:
+    def _send_together(self, jobs: Mapping[Any, Job]) -> None:
+        first = min(job.number for job in jobs.values())
+        futures = self.client.map(  # oldest first
+            self.work, list(jobs.values()), key=list(jobs), pure=False, priority=-first
+        )
+        tasks = zip(jobs, jobs.values(), futures, strict=True)
+        self._under_way({key: _Task(job, future) for key, job, future in tasks})
+
+    def _computed(self, job: Job) -> tuple[Any, Sequence[Any]]:
+        """Return a job's future, and the writers of this process."""
         graph, writers = prepared(job)
         try:
             return self.client.compute(graph, priority=-job.number), writers
@@ -108,14 +153,40 @@ class OnCluster:
                 writer.abort()
             raise
 
-    def _note(self, future: Any) -> None:
-        """Fetch what an ended task gave; dask calls this, in a thread of its own."""
+    # What follows runs in the client's event loop: a thread, or a wake-up, for each would cost
+    # more than all else that is done about an exposure.
+
+    async def _follow(self, futures: Sequence[Any]) -> None:
+        """Note what becomes of tasks."""
+        await asyncio.gather(*map(self._follow_one, futures))
+
+    async def _follow_one(self, future: Any) -> None:
+        with suppress(Exception, asyncio.CancelledError):
+            await future.exception()  # which waits for its end
+        if future.status != "finished":
+            await self._fetch([future])
+            return
+        self._finished.append(future)
+        if len(self._finished) == 1:
+            due = self._fetched + TOGETHER - time.monotonic()
+            if due > 0:
+                await asyncio.sleep(due)
+            self._fetched = time.monotonic()
+            together, self._finished = self._finished, []
+            await self._fetch(together)
+
+    async def _fetch(self, futures: Sequence[Any]) -> None:
+        """Fetch what ended tasks gave."""
         try:
-            self._ended.put((future.key, future.result()))
+            results = await self.client.gather(futures)
         except (Exception, asyncio.CancelledError) as error:
-            own = future.status == "error"  # otherwise it is the connection's, not the task's
-            lost = LostError(f"the scheduler lost it: {error}")
-            self._ended.put((future.key, error if own else lost))
+            if len(futures) > 1:  # it is one's
+                await asyncio.gather(*(self._fetch([future]) for future in futures))
+                return
+            own = futures[0].status == "error"  # otherwise it is the connection's, not the task's
+            results = [error if own else LostError(f"the scheduler lost it: {error}")]
+        for future, result in zip(futures, results, strict=True):
+            self._ended.put((future.key, result))
 
     def ended(self, timeout: float) -> list[tuple[Job, Outcome]]:
         """Return what has ended, after waiting for something to end.
@@ -125,7 +196,7 @@ class OnCluster:
         SiteLostError
             When the scheduler is gone.
         """
-        found: list[tuple[Job, Outcome]] = []
+        found = list(self._send())
         with suppress(queue.Empty):
             while True:
                 key, result = self._ended.get(timeout=0 if found else timeout)
@@ -164,6 +235,11 @@ class OnCluster:
             Whether to restart the workers that are at them: they may never end.
         """
         wanted = None if numbers is None else set(numbers)
+        self._unsent = {
+            key: job
+            for key, job in self._unsent.items()
+            if wanted is not None and job.number not in wanted
+        }
         taken = [k for k, t in self._running.items() if wanted is None or t.job.number in wanted]
         tasks = [self._running.pop(key) for key in taken]
         if tasks:
@@ -187,14 +263,6 @@ class OnCluster:
             held = {str(key) for keys in self.client.processing().values() for key in keys}
             return {t.job.number for k, t in self._running.items() if str(k) in held}
         return set()
-
-
-def _calibrate(job: Job) -> Outcome:
-    """Calibrate an exposure in a worker."""
-    from distributed import get_worker
-
-    limit = getattr(get_worker().memory_manager, "memory_limit", None)
-    return calibrate(job, memory=int(limit or 0))
 
 
 def _told(error: BaseException) -> BaseException:

@@ -260,8 +260,9 @@ class Planner:
             found, planned.header = known
             planned.seen = True
         else:
-            found = read_layout(planned.path).digest
-            with datamodels.open(planned.path) as model:
+            layout = read_layout(stamp)
+            found = layout.digest
+            with datamodels.open(planned.path, layout) as model:
                 planned.header = model.to_flat_dict()
         planned.source = (*place, found)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from calbatch.models.arrays import Content, Deferred, LazyArrays
 from calbatch.models.headers import Extra
+from calbatch.models.layout import Layout
 from calbatch.models.location import Location, Url, location
 from calbatch.models.mapping import MappedArrays
 from calbatch.models.meta import Node as Meta
@@ -36,6 +37,8 @@ class DataModel(MappedArrays):
     copies : Copies, optional
         Where arrays and tables of the file are read from that have to be decoded
         (`calbatch.models.rows.Copies`); by default each process decodes by itself.
+    layout : Layout, optional
+        The file's, where it has been read already.
     **fields
         Arrays and tables by name.
 
@@ -59,6 +62,7 @@ class DataModel(MappedArrays):
         *,
         schema: str | Path | None = None,
         copies: Copies | None = None,
+        layout: Layout | None = None,
         **fields: Any,
     ) -> None:
         self.schema = load_schema(schema or self.schema_url)
@@ -68,7 +72,7 @@ class DataModel(MappedArrays):
             self._adopt(init)
         elif isinstance(init, (str, Path, Url)):
             self.path = location(init)
-            self._content = load(self.path, self.schema, copies)
+            self._content = load(self.path, self.schema, copies, layout)
         elif init is not None:
             shape = init if isinstance(init, tuple) else None
             setattr(self, self.primary, np.zeros(shape, "f4") if shape is not None else init)

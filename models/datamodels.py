@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from calbatch.models.base import DataModel
+from calbatch.models.cards import Cards
 from calbatch.models.errors import FileError, ValidationError
 from calbatch.models.files import Stamp, look
 from calbatch.models.layout import Layout, read_layout
@@ -169,13 +170,15 @@ _NAMED: tuple[type[DataModel], ...] = (
 _BY_NAME = {cls.__name__: cls for cls in _NAMED}
 
 
-def open(path: str | Location | DataModel) -> DataModel:
+def open(path: str | Location | DataModel, layout: Layout | None = None) -> DataModel:
     """Open a file as the model that its header says, reading headers only.
 
     Parameters
     ----------
     path : path, URL or DataModel
         A FITS file; a model is returned as it is.
+    layout : Layout, optional
+        The file's, where it has been read already.
 
     Returns
     -------
@@ -192,8 +195,8 @@ def open(path: str | Location | DataModel) -> DataModel:
     """
     if isinstance(path, DataModel):
         return path
-    layout = read_layout(path)
-    return _class_of(location(path), layout)(path)
+    layout = layout or read_layout(path)
+    return _class_of(location(path), layout)(path, layout=layout)
 
 
 def reference(reference_type: str, init: Any, copies: Copies | None = None) -> DataModel:
@@ -231,14 +234,21 @@ def _opened(reference_type: str, path: str, stamp: Stamp, copies: Copies | None)
 
 
 def _class_of(path: Location, layout: Layout) -> type[DataModel]:
-    header = layout.hdus[0].header
-    named = _BY_NAME.get(str(header.get("DATAMODL", "")))
+    cards = Cards(layout.path, 0, layout.hdus[0].raw_header)
+    named = _BY_NAME.get(_text(cards, "DATAMODL"))
     if named is not None:
         return named
-    reference_type = str(header.get("REFTYPE", "")).strip().lower()
+    reference_type = _text(cards, "REFTYPE").strip().lower()
     if reference_type in REFERENCES:
         return REFERENCES[reference_type]
     return _by_dimensions(path, layout)
+
+
+def _text(cards: Cards, keyword: str) -> str:
+    try:
+        return cards.text(keyword)
+    except FileError:  # some other value, which names no class
+        return ""
 
 
 def _by_dimensions(path: Location, layout: Layout) -> type[DataModel]:

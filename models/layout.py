@@ -76,14 +76,14 @@ class Layout:
         return total.hexdigest()
 
 
-def read_layout(path: str | os.PathLike[str]) -> Layout:
+def read_layout(path: str | os.PathLike[str] | Stamp) -> Layout:
     """Find a file's HDUs and check that they are all there.
 
     Parameters
     ----------
-    path : str or path-like
-        A FITS file or its URL, gzipped or not. A gzipped one is decompressed once to check its
-        length.
+    path : str, path-like or Stamp
+        A FITS file or its URL, gzipped or not; its stamp, where it has been looked at already. A
+        gzipped one is decompressed once to check its length.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def read_layout(path: str | os.PathLike[str]) -> Layout:
     ValidationWarning
         Something that is no HDU follows the last one.
     """
-    stamp = files.look(path)
+    stamp = path if isinstance(path, Stamp) else files.look(path)
     layout, clean = (_layout_of_object if is_url(stamp.path) else _layout_of)(stamp)
     if not clean:
         message = f"{stamp.path}: what follows {layout.hdus[-1].label} is no HDU and is ignored"
@@ -118,7 +118,7 @@ def _layout_of(stamp: Stamp) -> tuple[Layout, bool]:
 
 
 _layout_of_object = lru_cache(maxsize=16)(_layout_of)
-"""A model's class is chosen by a layout, and the model reads it again: requests that are saved."""
+"""An exposure is looked at, verified and opened one after the other: requests that are saved."""
 
 
 def _walk(stamp: Stamp, read_at: ReadAt) -> Iterator[Hdu]:
@@ -173,7 +173,9 @@ def _require_text(path: str, raw: bytes, where: str) -> None:
 
 def _require_data(hdu: Hdu, read_at: ReadAt) -> None:
     """Refuse data that end early; the padding of the last block is part of the file."""
-    if hdu.data_size == 0 or read_at(hdu.end - 1, 1):
+    # A stream's length is known only by decompressing it; a file's needs no look at its disk.
+    whole = read_at(hdu.end - 1, 1) if hdu.stamp.gzipped else hdu.end <= hdu.stamp.size
+    if hdu.data_size == 0 or whole:
         return
     path, size = hdu.stamp.path, hdu.stamp.size
     found = "fewer" if hdu.stamp.gzipped else str(max(0, size - hdu.data_offset))

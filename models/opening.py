@@ -47,7 +47,9 @@ class Pending:
         return read_table(self.hdu)
 
 
-def load(path: Location, schema: Schema, copies: Copies | None = None) -> Content:
+def load(
+    path: Location, schema: Schema, copies: Copies | None = None, layout: Layout | None = None
+) -> Content:
     """Return what a file holds, by a schema. No pixel is read.
 
     Parameters
@@ -58,6 +60,8 @@ def load(path: Location, schema: Schema, copies: Copies | None = None) -> Conten
         Names its arrays and keywords.
     copies : Copies, optional
         Where what has to be decoded is read from; by default each process does it by itself.
+    layout : Layout, optional
+        The file's, where it has been read already.
 
     Raises
     ------
@@ -65,7 +69,7 @@ def load(path: Location, schema: Schema, copies: Copies | None = None) -> Conten
         When the file is no FITS file, is truncated, lacks an HDU that the schema requires, or has
         one of the wrong kind or dimensions.
     """
-    layout = read_layout(path)
+    layout = layout or read_layout(path)
     headers = [(h.name, h.version, _cards(h)) for h in layout.hdus]
     tree, extra = meta_from_headers(schema, headers, where=str(path))
     content = Content(tree=tree, extra=extra)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -74,8 +74,18 @@ class Source:
         """The file itself."""
         return self.folder.joinpath(self.name)
 
+    @cached_property
+    def _builtin(self) -> bool:
+        return self.folder == builtin_folder()
+
     def modified(self) -> int:
-        """Return when the file last changed [ns]; 0 where that is unknown or there is no file."""
+        """Return when the file last changed [ns]; 0 where that is unknown or there is no file.
+
+        It is 0 of calbatch's own, which change no more than its code does while it runs: all of
+        them would be looked at again for each model that is opened.
+        """
+        if self._builtin:
+            return 0
         try:
             return self.file.stat().st_mtime_ns if isinstance(self.file, Path) else 0
         except OSError:
@@ -85,10 +95,24 @@ class Source:
         return str(self.file)
 
 
+@cache
 def builtin_folder() -> Traversable:
     """Return the folder of the schemas that come with calbatch."""
     folder = resources.files("calbatch.models").joinpath("schemas")
     return folder.resolve() if isinstance(folder, Path) else folder
+
+
+@cache
+def _located_builtin(name: str) -> Source | None:
+    return _located_in(builtin_folder(), name)
+
+
+def _located_in(folder: Traversable, name: str) -> Source | None:
+    for ending in ("", ".yaml", ".schema.yaml"):
+        found = folder.joinpath(name + ending)
+        if found.is_file():
+            return _source(found, folder, name + ending)
+    return None
 
 
 def locate(name: str, beside: Traversable | None = None) -> Source:
@@ -111,12 +135,14 @@ def locate(name: str, beside: Traversable | None = None) -> Source:
         raise SchemaError(f"{name}: schemas are read from files and packages, never fetched")
     if ":" in name:
         return _locate_in_package(name)
-    folders = [builtin_folder(), Path()] if beside is None else [beside, builtin_folder()]
-    for folder in folders:
-        for ending in ("", ".yaml", ".schema.yaml"):
-            found = folder.joinpath(name + ending)
-            if found.is_file():
-                return _source(found, folder, name + ending)
+    if beside is None:
+        found, folders = _located_builtin(name), [builtin_folder(), Path()]
+    else:
+        found, folders = _located_in(beside, name), [beside, builtin_folder()]
+    if found is None:
+        found = _located_in(Path(), name) if beside is None else _located_builtin(name)
+    if found is not None:
+        return found
     searched = " and ".join(str(folder.joinpath(".")) for folder in folders)
     raise SchemaError(f"{name}: no such schema (searched {searched})")
 
