@@ -3,7 +3,8 @@
     python benchmarks/scale.py --exposures 100000 --workers 64
 
 Prints the driver's memory, the CPU seconds of driver and scheduler an exposure, how long `status`
-takes meanwhile, and how soon a killed batch is fed again.
+takes meanwhile, how soon a killed batch is fed again, and how long planning and running take when
+all is done. Workers are single threads in two processes of their own.
 """
 
 import argparse
@@ -56,6 +57,8 @@ class Watched:
                 command, env=environment, stdout=file, stderr=file, start_new_session=True
             )
         self.own = psutil.Process(self.process.pid)
+        self.began = time.monotonic()
+        self.seconds = 0.0
         self.memory = 0
         self.cpu = 0.0
 
@@ -67,6 +70,20 @@ class Watched:
             self.cpu = times.user + times.system
         except psutil.NoSuchProcess:
             return
+
+    def ended(self) -> float:
+        """Wait for the driver's end; return the seconds that takes."""
+        start = time.monotonic()
+        while self.process.poll() is None:
+            self.look()
+            time.sleep(0.05)
+        self.seconds = time.monotonic() - self.began
+        return time.monotonic() - start
+
+    def cost(self, exposures: int) -> str:
+        """Return what it has cost, in words."""
+        each = 1e3 * self.cpu / max(exposures, 1)
+        return f"driver {self.memory / 1e6:.0f} MB, {each:.2f} ms CPU an exposure"
 
     def kill(self) -> None:
         """End the driver and its workers at once."""
@@ -101,32 +118,39 @@ def measure(given: argparse.Namespace, folder: Path) -> None:
         **os.environ, "PYTHONPATH": paths, "CALBATCH_STATE_DIR": str(folder / "state"),
         "SLEEP": str(given.sleep),
     }  # fmt: skip
-    script = str(HERE / "scale_driver.py")
+    script = [sys.executable, str(HERE / "scale_driver.py")]
     common = [str(folder / "exposures"), str(output), str(given.workers)]
+
+    def driver(verb: str) -> Watched:
+        return Watched([*script, verb, *common], environment, folder / "log")
+
     began = time.monotonic()
-    first = Watched([sys.executable, script, "run", *common], environment, folder / "log")
-    waits, done = followed(first, output, environment, given.exposures * given.kill_at)
+    first = driver("run")
+    waits, _ = followed(first, output, environment, given.exposures * given.kill_at)
     half = time.monotonic() - began
     first.kill()
-    found, _ = status(output, environment)
-    done = int(found["done"])
-    print(f"killed with {done} done after {half:.0f} s; driver {first.memory / 1e6:.0f} MB, "
-          f"{1e3 * first.cpu / max(done, 1):.2f} ms CPU an exposure")  # fmt: skip
-    resumed = time.monotonic()
-    second = Watched([sys.executable, script, "resume", *common], environment, folder / "log")
-    feeding = fed_again(output, environment, done, resumed)
+    done = int(status(output, environment)[0]["done"])
+    print(f"killed with {done} done after {half:.0f} s; {first.cost(done)}")
+    second = driver("resume")
+    feeding = fed_again(second, output, environment, done)
     more, final = followed(second, output, environment, given.exposures)
-    second.process.wait()
+    ending = second.ended()
     waits += more
     print(f"fed again after {feeding:.1f} s")
-    print(f"all {final} done after {time.monotonic() - resumed:.0f} s more; driver "
-          f"{second.memory / 1e6:.0f} MB, {1e3 * second.cpu / max(final - done, 1):.2f} ms CPU an "
-          "exposure")  # fmt: skip
+    print(f"all {final} done after {second.seconds:.0f} s more, of which {ending:.1f} s to end and "
+          f"to write the manifest; {second.cost(final - done)}")  # fmt: skip
     print(f"status: median {statistics.median(waits):.2f} s, longest {max(waits):.2f} s, "
           f"{len(waits)} times")  # fmt: skip
+    print(f"ledger: {(output / '.calbatch' / 'ledger.sqlite').stat().st_size / 1e6:.0f} MB")
     if given.exposures != final:
         print((folder / "log").read_text()[-3000:])
         sys.exit("not all are done")
+    subprocess.run([*script, "plan", *common], env=environment, check=True)
+    third = driver("run")
+    third.ended()
+    again = status(output, environment)[0]
+    print(f"run again, {again['before']} of them done before: {third.seconds:.0f} s; "
+          f"{third.cost(given.exposures)}")  # fmt: skip
 
 
 def followed(
@@ -153,13 +177,15 @@ def followed(
     return [*waits, seconds], int(found["done"])
 
 
-def fed_again(output: Path, environment: dict[str, str], before: int, start: float) -> float:
-    """Return the seconds until more is done than before."""
-    while True:
+def fed_again(driver: Watched, output: Path, environment: dict[str, str], before: int) -> float:
+    """Return the seconds until more is done than before, by a driver that was just started."""
+    while driver.process.poll() is None:
+        driver.look()
         found, _ = status(output, environment)
         if int(found["done"]) > before:
-            return time.monotonic() - start
+            break
         time.sleep(0.2)
+    return time.monotonic() - driver.began
 
 
 if __name__ == "__main__":

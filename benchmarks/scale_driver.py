@@ -1,9 +1,10 @@
 """A driver of a batch whose calibration sleeps, with many workers in two processes.
 
     python scale_driver.py (run|resume) INPUTS OUTPUT WORKERS
+    python scale_driver.py plan INPUTS OUTPUT 0
     python scale_driver.py work SCHEDULER WORKERS NAME
 
-The second is what the first starts for its workers.
+The last is what the first starts for its workers.
 """
 
 import asyncio
@@ -20,13 +21,17 @@ from rich.console import Console
 
 from calbatch.calibrate.step import Step
 from calbatch.cluster.folder import find
+from calbatch.cluster.identity import Sums
 from calbatch.cluster.job import Job
+from calbatch.cluster.ledger import View
 from calbatch.cluster.local import SETTINGS
 from calbatch.cluster.oncluster import OnCluster
 from calbatch.cluster.order import Order
-from calbatch.cluster.outcome import Clock, Outcome
-from calbatch.cluster.service import begin, drive, taken_up
+from calbatch.cluster.outcome import Clock, Outcome, peak_memory
+from calbatch.cluster.planning import Planner, references_of
+from calbatch.cluster.service import begin, drive, inputs_of, taken_up
 from calbatch.models.datamodels import RampModel
+from calbatch.models.writer import Product
 
 
 class Sleep(Step):
@@ -38,9 +43,16 @@ class Sleep(Step):
 
 
 def sleep(job: Job) -> Outcome:
+    """Sleep, and leave a product of some bytes."""
     clock = Clock()
     time.sleep(float(os.environ["SLEEP"]))
-    return Outcome(job.number, job.path, **clock.times())
+    path = Path(job.step.output_dir, f"{job.path.stem}_slept.fits")
+    path.write_bytes(b"product\n")
+    status = path.stat()
+    product = Product(str(path), status.st_size, status.st_mtime_ns, "")
+    return Outcome(
+        job.number, job.path, written=(product,), peaks=(peak_memory(),), **clock.times()
+    )
 
 
 class Sleeping(OnCluster):
@@ -79,8 +91,25 @@ def workers(scheduler: str, count: int) -> Iterator[None]:
             process.wait()
 
 
+def print_plan(inputs: str, output: Path) -> None:
+    """Plan all again, as the driver does; print how many are done, and the seconds it takes."""
+    step = Sleep()
+    step.output_dir = str(output)
+    start = time.perf_counter()
+    with View(output / ".calbatch") as view:
+        sums = Sums(view.known_reference, lambda *_: None)
+        planner = Planner(step, references_of(step), use_pars=False, books=view, sums=sums)
+        blocks = planner.blocks(enumerate(inputs_of(step, (inputs,))))
+        done = sum(bool(planned.made) for block in blocks for planned in block)
+        sums.close()
+    print(f"planned again, {done} of them done before: {time.perf_counter() - start:.1f} s")
+
+
 def main() -> None:
     verb, inputs, output, count = sys.argv[1:]
+    if verb == "plan":
+        print_plan(inputs, Path(output))
+        return
     if verb == "work":
         asyncio.run(work(inputs, int(output), count))
         return

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calbatch.calibrate.errors import StepError
-from calbatch.models.base import DataModel
 from calbatch.models.location import Location, location
-from calbatch.models.saving import Written
-from calbatch.models.saving import save as save_models
 
 if TYPE_CHECKING:
     from calbatch.calibrate.step import Step
+    from calbatch.models.base import DataModel
+    from calbatch.models.saving import Written
 
 KNOWN_SUFFIXES = (
     "uncal", "ramp", "rate", "rateints", "cal", "calints", "fitopt", "dark_current", "dq_init",
@@ -64,6 +63,8 @@ def paths(step: Step, products: Sequence[tuple[str, DataModel]]) -> list[Locatio
 
 def save(step: Step, products: Sequence[tuple[str, DataModel]]) -> Written:
     """Write a step's products, together."""
+    from calbatch.models.saving import save as save_models  # names are asked for without dask
+
     pairs = [(m, p) for (_, m), p in zip(products, paths(step, products), strict=True)]
     for _, path in pairs:
         if isinstance(path, Path):  # a store has no folders, or uploading makes them

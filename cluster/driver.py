@@ -19,6 +19,7 @@ from calbatch.cluster.planning import Planned
 from calbatch.cluster.policy import DEATHS, Action, History, Kind, Policy
 from calbatch.cluster.recording import Attempted, Recorder
 from calbatch.cluster.sites import Site
+from calbatch.cluster.waiting import Waiting
 from calbatch.models.writer import Product
 
 TICK = 0.2
@@ -88,7 +89,7 @@ class Driver:
         self.policy = policy or Policy()
         self.stopping = ""
         self._running: dict[int, Attempted] = {}
-        self._waiting: list[Attempted] = []
+        self._waiting = Waiting()
         self._largest = 0
         self._paused = self._looked = 0.0
         self._lost_since = 0.0
@@ -120,21 +121,21 @@ class Driver:
     def prepare(self) -> bool:
         """Settle what needs no site; return whether anything is left that does."""
         one = self._next(alone=False)
-        if one is not None:
-            self._waiting.append(one)
         while one is None and not self.feed.exhausted and not self.stopping:
             time.sleep(TICK / 10)
             one = self._next(alone=False)
-            self._waiting.extend([one] if one else [])
             self.recorder.ledger.tick()
-        return bool(self._waiting) and not self.stopping
+        if one is not None:
+            self._waiting.add(one)
+        return self._waiting.example() is not None and not self.stopping
 
     def first_job(self) -> Job | None:
         """Return the job of an exposure that waits, as an example of all."""
-        return self.task.job(self._waiting[0]) if self._waiting else None
+        one = self._waiting.example()
+        return self.task.job(one) if one else None
 
     def _left(self, *, alone: bool) -> bool:
-        mine = any(w.alone == alone for w in self._waiting)
+        mine = self._waiting.left(alone=alone)
         return bool(mine or self._running or (not alone and not self.feed.exhausted))
 
     def _drive(self, site: Site, *, alone: bool) -> None:
@@ -165,7 +166,7 @@ class Driver:
         self.recorder.event("site lost", str(lost))
         for one in list(self._running.values()):
             left_behind(self._log(one))
-            self._waiting.append(replace(one, due=now, running=0.0))
+            self._waiting.add(replace(one, due=now, running=0.0))
         self._running.clear()
         if now - self._lost_since > self.policy.patience:
             self.stopping = f"the site was lost: {lost}"
@@ -190,11 +191,9 @@ class Driver:
 
     def _next(self, *, alone: bool) -> Attempted | None:
         """Return what is due, or the next exposure that has not been tried."""
-        now = time.monotonic()
-        due = [w for w in self._waiting if w.due <= now and w.alone == alone]
-        if due:
-            self._waiting.remove(due[0])
-            return due[0]
+        due = self._waiting.take(time.monotonic(), alone=alone)
+        if due is not None:
+            return due
         while not alone and (planned := self.feed.next()) is not None:
             one = self._taken_up(planned)
             if one is not None:
@@ -216,7 +215,7 @@ class Driver:
         if planned.deaths >= self.policy.deaths_alone:  # it was quarantined: once more, alone
             deaths = self.policy.deaths_alone - 1
             one = replace(one, alone=True, history=History(deaths_alone=deaths))
-            self._waiting.append(one)
+            self._waiting.add(one)
             return None
         return one
 
@@ -275,7 +274,7 @@ class Driver:
         alone = decision.action is Action.ALONE
         one = replace(one, due=time.monotonic() + decision.delay, alone=alone)
         self.recorder.again(one, outcome, log, decision.delay)
-        self._waiting.append(one)
+        self._waiting.add(one)
 
     def _end(
         self, one: Attempted, outcome: Outcome, log: str = "", action: Action = Action.FAIL

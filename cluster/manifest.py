@@ -45,7 +45,7 @@ def write_manifest(folder: BatchFolder) -> None:
 
 
 def _exposures(view: View, batch: int) -> Iterator[dict[str, Any]]:
-    for row in view.exposures(batch):
+    for row, references, products in view.in_full(batch):
         yield {
             "input": row.path,
             "size": row.size,
@@ -54,9 +54,9 @@ def _exposures(view: View, batch: int) -> Iterator[dict[str, Any]]:
             "identity": row.identity,
             "state": row.state,
             "reason": row.reason,
-            "references": view.references(row.id),
+            "references": references,
             "products": [
                 {"path": p.path, "size": p.size, "mtime_ns": p.mtime_ns, "sha256_headers": p.digest}
-                for p in view.products(row.id)
+                for p in products
             ],
         }

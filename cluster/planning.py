@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -25,9 +26,9 @@ from calbatch.cluster.identity import (
 )
 from calbatch.cluster.ledger import ProductRow
 from calbatch.cluster.resolving import Fetching, Resolved, resolved
-from calbatch.models import datamodels, files
+from calbatch.models import datamodels
 from calbatch.models.errors import ModelError
-from calbatch.models.files import look
+from calbatch.models.files import Stamp, look
 from calbatch.models.layout import read_layout, verify_checksums
 from calbatch.models.location import Location
 
@@ -38,22 +39,22 @@ FIRST_BLOCK, BLOCK = 16, 128
 class Books(Protocol):
     """What is known of earlier work; see `calbatch.cluster.ledger.known.Known`."""
 
-    def known_header(
-        self, path: str, size: int, mtime_ns: int
-    ) -> tuple[str, dict[str, Any]] | None:
-        """Return an unchanged input's digest and header."""
+    def known_headers(
+        self, places: Sequence[tuple[str, int, int]]
+    ) -> dict[str, tuple[str, dict[str, Any]]]:
+        """Return unchanged inputs' digests and headers, by path."""
         ...
 
     def known_reference(self, path: str, size: int, mtime_ns: int) -> str | None:
         """Return an unchanged reference's checksum."""
         ...
 
-    def made_before(self, identity: str) -> list[ProductRow]:
-        """Return the products of an identity."""
+    def made_before(self, identities: Sequence[str]) -> dict[str, list[ProductRow]]:
+        """Return the products of identities."""
         ...
 
-    def deaths_before(self, identity: str) -> int:
-        """Return how many workers an identity took with it, alone, when it was tried last."""
+    def deaths_before(self, identities: Sequence[str]) -> dict[str, int]:
+        """Return how many workers identities took with them, alone, when they were tried last."""
         ...
 
 
@@ -225,8 +226,9 @@ class Planner:
             return self._block(inputs)
 
     def _block(self, inputs: Sequence[tuple[int, Location]]) -> list[Planned]:
-        own = self._configured(self.step, ())
-        found = [self._opened(number, path, own) for number, path in inputs]
+        own, none = self._configured(self.step, ()), ResolvedReferences("")
+        found = [Planned(number, path, own, none) for number, path in inputs]
+        self._add_headers(found)
         headers = {p.number: p.header for p in found if p.fault is None}
         rules = resolved(
             self.step, headers, self.references, self._fetching, use_pars=self._use_pars
@@ -234,6 +236,7 @@ class Planner:
         self._remember(rules)
         for planned in found:
             self._add_rules(planned, rules)
+        self._compare([p for p in found if p.seen and p.fault is None])
         return found
 
     def _remember(self, rules: Resolved) -> None:
@@ -241,30 +244,27 @@ class Planner:
         self.resolved.context_reason = rules.context_reason or self.resolved.context_reason
         self.resolved.parameters.update(rules.parameters)
 
-    def _opened(self, number: int, path: Location, own: Settings) -> Planned:
-        planned = Planned(number, path, own, ResolvedReferences(""))
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # given again, and kept, when it is calibrated
-                self._add_header(planned)
-        except Exception as error:  # whatever is wrong with a file is that file's
-            fault = damage(path) if self._verify_inputs else None
-            planned.fault = fault or error
-        return planned
+    def _add_headers(self, found: Sequence[Planned]) -> None:
+        """Add what the ledger knows of inputs that are unchanged; read the others' headers."""
+        stamps: dict[int, Stamp] = {}
+        for planned in found:
+            with self._faults_of(planned):
+                stamps[planned.number] = look(planned.path)
+        places = [(stamp.path, stamp.size, stamp.mtime_ns) for stamp in stamps.values()]
+        known = self.books.known_headers(places) if self.books else {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # given again, and kept, when it is calibrated
+            for planned in found:
+                if planned.number in stamps:
+                    with self._faults_of(planned):
+                        _add_header(planned, stamps[planned.number], known)
 
-    def _add_header(self, planned: Planned) -> None:
-        stamp = files.look(planned.path)
-        place = stamp.path, stamp.size, stamp.mtime_ns
-        known = self.books.known_header(*place) if self.books else None
-        if known is not None:
-            found, planned.header = known
-            planned.seen = True
-        else:
-            layout = read_layout(stamp)
-            found = layout.digest
-            with datamodels.open(planned.path, layout) as model:
-                planned.header = model.to_flat_dict()
-        planned.source = (*place, found)
+    @contextmanager
+    def _faults_of(self, planned: Planned) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # whatever is wrong with a file is that file's
+            planned.fault = (damage(planned.path) if self._verify_inputs else None) or error
 
     def _add_rules(self, planned: Planned, rules: Resolved) -> None:
         planned.fault = planned.fault or rules.faults.get(planned.number)
@@ -274,8 +274,6 @@ class Planner:
         if step is not None:
             planned.settings = self._configured(step, rules.chosen[planned.number])
         planned.references = rules.references.get(planned.number, ResolvedReferences(rules.context))
-        if planned.seen:
-            self._compare(planned)
 
     def _configured(self, step: Step, pars: tuple[str, ...]) -> Settings:
         """Return a step's settings; equal parameter references make equal ones."""
@@ -284,15 +282,17 @@ class Planner:
             self._settings[pars] = Settings(step, settings_digest(step, self._date), body)
         return self._settings[pars]
 
-    def _compare(self, planned: Planned) -> None:
+    def _compare(self, seen: Sequence[Planned]) -> None:
         """Look whether the same work was done before, and its products are as they were."""
-        if self.books is None or self.sums is None or planned.references.missing:
+        if self.books is None or self.sums is None:
             return
-        same = planned.identity(self.sums)
-        planned.deaths = self.books.deaths_before(same)
-        made = self.books.made_before(same)
-        if made and not self.again.force and all(self._intact(p) for p in made):
-            planned.made = made
+        same = {p.identity(self.sums): p for p in seen if not p.references.missing}
+        deaths, made = self.books.deaths_before([*same]), self.books.made_before([*same])
+        for own, planned in same.items():
+            planned.deaths = deaths.get(own, 0)
+            before = made.get(own, ())
+            if before and not self.again.force and all(self._intact(p) for p in before):
+                planned.made = before
 
     def _intact(self, product: ProductRow) -> bool:
         try:
@@ -306,6 +306,20 @@ class Planner:
         except (OSError, ModelError):
             return False
         return True
+
+
+def _add_header(
+    planned: Planned, stamp: Stamp, known: Mapping[str, tuple[str, dict[str, Any]]]
+) -> None:
+    if stamp.path in known:
+        found, planned.header = known[stamp.path]
+        planned.seen = True
+    else:
+        layout = read_layout(stamp)
+        found = layout.digest
+        with datamodels.open(planned.path, layout) as model:
+            planned.header = model.to_flat_dict()
+    planned.source = stamp.path, stamp.size, stamp.mtime_ns, found
 
 
 def references_of(step: Step, context: str | None = None) -> CrdsReferences:

@@ -10,6 +10,9 @@ from rich.console import Console
 
 from calbatch.cluster.outcome import Outcome, Peak, peak_memory
 
+LIVE_EVERY = 0.1
+"""Seconds between lines that are drawn anew."""
+
 PLAIN_EVERY = 10.0
 """Seconds between lines where nothing can be redrawn."""
 
@@ -155,21 +158,30 @@ def _bar(tally: Tally, console: Console) -> Iterator[Callable[[], None]]:
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(tally.line(), total=tally.total)
 
-        def refresh() -> None:
+        def show() -> None:
             progress.update(task, completed=tally.ended, description=tally.line())
 
-        yield refresh
+        yield _every(LIVE_EVERY, tally, show)
+        show()
 
 
 @contextmanager
 def _lines(tally: Tally, console: Console) -> Iterator[Callable[[], None]]:
+    def show() -> None:
+        console.print(tally.line(), markup=False, highlight=False, soft_wrap=True)
+
+    yield _every(PLAIN_EVERY, tally, show)
+
+
+def _every(seconds: float, tally: Tally, show: Callable[[], None]) -> Callable[[], None]:
+    """Return what shows the counts, but not too often; the last ones always."""
     last = time.monotonic()
 
     def refresh() -> None:
         nonlocal last
         now = time.monotonic()
-        if now - last >= PLAIN_EVERY or tally.ended == tally.total:
+        if now - last >= seconds or tally.ended == tally.total:
             last = now
-            console.print(tally.line(), markup=False, highlight=False, soft_wrap=True)
+            show()
 
-    yield refresh
+    return refresh

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from calbatch.cluster.ledger.records import ProductRow
@@ -16,14 +16,23 @@ class Known:
     def _rows(self, query: str, *values: Any) -> Iterator[dict[str, Any]]:
         raise NotImplementedError
 
-    def known_header(
-        self, path: str, size: int, mtime_ns: int
-    ) -> tuple[str, dict[str, Any]] | None:
-        """Return an unchanged input's digest and header."""
-        query = "SELECT digest, header FROM inputs WHERE path = ? AND size = ? AND mtime_ns = ?"
-        for row in self._rows(query, path, size, mtime_ns):
-            return row["digest"], json.loads(zlib.decompress(row["header"]))
-        return None
+    def known_headers(
+        self, places: Sequence[tuple[str, int, int]]
+    ) -> dict[str, tuple[str, dict[str, Any]]]:
+        """Return digest and header of inputs that are unchanged, by path.
+
+        Parameters
+        ----------
+        places : sequence of (str, int, int)
+            Path, size and time of each, some hundreds at most.
+        """
+        now = {path: (size, mtime_ns) for path, size, mtime_ns in places}
+        query = "SELECT path, size, mtime_ns, digest, header FROM inputs WHERE path IN "
+        return {
+            row["path"]: (row["digest"], json.loads(zlib.decompress(row["header"])))
+            for row in self._rows(query + _marks(now), *now)
+            if (row["size"], row["mtime_ns"]) == now[row["path"]]
+        }
 
     def known_reference(self, path: str, size: int, mtime_ns: int) -> str | None:
         """Return an unchanged reference's checksum."""
@@ -32,20 +41,27 @@ class Known:
             return str(row["sha1"])
         return None
 
-    def made_before(self, identity: str) -> list[ProductRow]:
-        """Return the products of the last exposure of this identity that was done."""
+    def made_before(self, identities: Sequence[str]) -> dict[str, list[ProductRow]]:
+        """Return the products of the last exposure of each identity that was done."""
         query = (
-            "SELECT path, size, mtime_ns, digest FROM products WHERE exposure = ("
-            "SELECT max(id) FROM exposures WHERE identity = ? AND state IN ('done', 'kept'))"
+            "SELECT identity, products.path, products.size, products.mtime_ns, products.digest "
+            "FROM products JOIN exposures ON products.exposure = exposures.id "
+            "WHERE exposures.id IN (SELECT max(id) FROM exposures WHERE identity IN "
+            f"{_marks(identities)} AND state IN ('done', 'kept') GROUP BY identity) "
+            "ORDER BY products.id"
         )
-        return [ProductRow.of(row) for row in self._rows(query, identity)]
+        found: dict[str, list[ProductRow]] = {}
+        for row in self._rows(query, *identities):
+            found.setdefault(row["identity"], []).append(ProductRow.of(row))
+        return found
 
-    def deaths_before(self, identity: str) -> int:
-        """Return how many workers the last exposure of this identity took with it, alone."""
-        query = "SELECT deaths FROM exposures WHERE identity = ? ORDER BY id DESC LIMIT 1"
-        for row in self._rows(query, identity):
-            return int(row["deaths"])
-        return 0
+    def deaths_before(self, identities: Sequence[str]) -> dict[str, int]:
+        """Return how many workers the last exposure of each identity took with it, alone."""
+        query = (
+            "SELECT identity, deaths FROM exposures WHERE id IN (SELECT max(id) FROM exposures "
+            f"WHERE identity IN {_marks(identities)} GROUP BY identity)"
+        )
+        return {row["identity"]: row["deaths"] for row in self._rows(query, *identities)}
 
     def failed_before(self) -> set[str]:
         """Return the inputs that failed, or were quarantined, when they were tried last."""
@@ -54,3 +70,7 @@ class Known:
             "AND state IN ('failed', 'quarantined')"
         )
         return {row["path"] for row in self._rows(query)}
+
+
+def _marks(values: Collection[Any]) -> str:
+    return f"({', '.join('?' * len(values))})"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self
 
@@ -113,6 +115,27 @@ class View(Known):
         wanted = f" AND state IN ({', '.join('?' * len(states))})" if states else ""
         query = f"SELECT * FROM exposures WHERE batch = ?{wanted} ORDER BY number"
         yield from (ExposureRow.of(row) for row in self._rows(query, batch, *states))
+
+    def in_full(
+        self, batch: int
+    ) -> Iterator[tuple[ExposureRow, Mapping[str, Any], list[ProductRow]]]:
+        """Yield a batch's exposures in order, with references and products: two queries for all."""
+        query = (
+            "SELECT exposures.number AS number, products.* FROM exposures "
+            "JOIN products ON products.exposure = exposures.id "
+            "WHERE batch = ? ORDER BY exposures.number, products.id"
+        )
+        made = groupby(self._rows(query, batch), itemgetter("number"))
+        number, products = next(made, (None, iter(())))
+        bodies: dict[int | None, Mapping[str, Any]] = {None: {}}
+        for row in self._rows("SELECT * FROM exposures WHERE batch = ? ORDER BY number", batch):
+            own: list[ProductRow] = []
+            if number == row["number"]:
+                own = [ProductRow.of(product) for product in products]
+                number, products = next(made, (None, iter(())))
+            if row["refs"] not in bodies:
+                bodies[row["refs"]] = self.references(row["id"])
+            yield ExposureRow.of(row), bodies[row["refs"]], own
 
     def attempts(self, exposure: int) -> list[AttemptRow]:
         """Return the tries at an exposure, in order."""

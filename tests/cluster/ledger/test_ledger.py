@@ -50,8 +50,7 @@ def test_what_is_written_is_read(tmp_path):
         assert [a.worker for a in view.attempts(exposure.id)] == ["vm:1"]
         assert view.products(exposure.id) == [ProductRow("/out/1_rate.fits", 10, 20, "abc")]
         assert [(e.kind, e.number, e.text) for e in view.events(row.id)] == [("retry", 1, "again")]
-        assert view.made_before("i1") == view.products(exposure.id)
-        assert view.made_before("other") == []
+        assert view.made_before(["i1", "other"]) == {"i1": view.products(exposure.id)}
 
 
 def test_it_is_its_users_alone(tmp_path):
@@ -72,9 +71,10 @@ def test_a_header_is_known_while_the_file_is_the_same(tmp_path):
         ledger.header("/a", 1, 2, "digest", {"meta.x": 3.5, "meta.y": "é"})
         ledger.reference("/r", 4, 5, "sha")
         ledger.commit()
-        assert ledger.known_header("/a", 1, 2) == ("digest", {"meta.x": 3.5, "meta.y": "é"})
-        assert ledger.known_header("/a", 1, 3) is None
-        assert ledger.known_header("/a", 2, 2) is None
+        own = "digest", {"meta.x": 3.5, "meta.y": "é"}
+        assert ledger.known_headers([("/a", 1, 2), ("/b", 1, 2)]) == {"/a": own}
+        assert ledger.known_headers([("/a", 1, 3)]) == {}
+        assert ledger.known_headers([("/a", 2, 2)]) == {}
         assert ledger.known_reference("/r", 4, 5) == "sha"
         assert ledger.known_reference("/r", 4, 6) is None
 
