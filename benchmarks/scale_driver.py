@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager, nullcontext
+from pathlib import Path
 
 import dask
 from distributed import Client, LocalCluster, Worker

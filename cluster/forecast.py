@@ -66,6 +66,8 @@ class Forecast:
         Exposures whose references are to be fetched before more can be told.
     faults : mapping
         Exposures that will fail, and why.
+    changed : mapping
+        Exposures that will be done again though their sizes and times are the same, and why.
     """
 
     kinds: list[Kind] = field(default_factory=list)
@@ -73,6 +75,7 @@ class Forecast:
     kept: int = 0
     unknown: int = 0
     faults: dict[Location, str] = field(default_factory=dict)
+    changed: dict[Location, str] = field(default_factory=dict)
 
 
 def forecast(exposures: Iterable[Planned]) -> Forecast:
@@ -80,6 +83,8 @@ def forecast(exposures: Iterable[Planned]) -> Forecast:
     found = Forecast()
     groups: dict[Hashable, list[Planned]] = {}
     for planned in exposures:
+        if planned.why:
+            found.changed[planned.path] = planned.why
         if planned.fault is not None:
             found.faults[planned.path] = reason(planned.fault, planned.path)
         elif planned.made:

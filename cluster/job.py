@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from calbatch.cluster.joblog import logged
 from calbatch.cluster.outcome import Clock, Outcome, Peak, failure, peak_memory, remarks
 from calbatch.models import datamodels
 from calbatch.models.errors import ChangedError
-from calbatch.models.files import look
+from calbatch.models.files import content_digest, look
 from calbatch.models.layout import read_layout, verify_checksums
 from calbatch.models.location import Location
 from calbatch.models.saving import Written, saving_graph, written_of
@@ -117,16 +118,18 @@ def prepared(job: Job) -> tuple[Any, list[Any]]:
     CalibrationError, ModelError
         When the exposure cannot be calibrated.
     """
-    if job.stamp is not None:
-        stamp = look(job.path)
-        if (stamp.size, stamp.mtime_ns) != job.stamp:
-            raise ChangedError(job.path, "was replaced or changed since its header was read")
+    stamp = look(job.path)
+    if job.stamp is not None and (stamp.size, stamp.mtime_ns) != job.stamp:
+        raise ChangedError(job.path, "was replaced or changed since its header was read")
     if job.options.verify_inputs:
         verify_checksums(read_layout(job.path))
     options = job.options
     with dask.config.set(options.dask_config()):
         pairs = pipelined(job)
-        return saving_graph(pairs, date=options.date, fsync=options.fsync, tag=job.batch)
+        digest = partial(content_digest, stamp)
+        return saving_graph(
+            pairs, date=options.date, fsync=options.fsync, tag=job.batch, before_naming=digest
+        )
 
 
 def calibrate(job: Job, threads: int = 0, memory: int = 0) -> Outcome:
@@ -165,6 +168,7 @@ def success(
         job.number,
         job.path,
         written=written.products,
+        content=written.told,
         warnings=tuple(dict.fromkeys(remarkable)),
         stages=written.seconds,
         peaks=tuple(peaks),

@@ -51,9 +51,11 @@ def _exposures(view: View, batch: int) -> Iterator[dict[str, Any]]:
             "size": row.size,
             "mtime_ns": row.mtime_ns,
             "header_sha256": row.digest,
+            "content": row.content,
             "identity": row.identity,
             "state": row.state,
             "reason": row.reason,
+            "note": row.note,
             "references": references,
             "products": [
                 {"path": p.path, "size": p.size, "mtime_ns": p.mtime_ns, "sha256_headers": p.digest}

@@ -55,6 +55,8 @@ class Outcome:
         The exposure.
     written : tuple of Product
         Files written.
+    content : str
+        Digest of the input's bytes, or its version; see `calbatch.models.files.content_digest`.
     error : str
         The reason of a failure, in one line; empty when it went well.
     details : str
@@ -78,6 +80,7 @@ class Outcome:
     number: int
     path: Location
     written: tuple[Product, ...] = ()
+    content: str = ""
     error: str = ""
     details: str = ""
     kind: Kind = Kind.FAULT

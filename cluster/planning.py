@@ -28,7 +28,7 @@ from calbatch.cluster.ledger import ProductRow
 from calbatch.cluster.resolving import Fetching, Resolved, resolved
 from calbatch.models import datamodels
 from calbatch.models.errors import ModelError
-from calbatch.models.files import Stamp, look
+from calbatch.models.files import Stamp, content_digest, look
 from calbatch.models.layout import read_layout, verify_checksums
 from calbatch.models.location import Location
 
@@ -51,6 +51,10 @@ class Books(Protocol):
 
     def made_before(self, identities: Sequence[str]) -> dict[str, list[ProductRow]]:
         """Return the products of identities."""
+        ...
+
+    def contents_before(self, identities: Sequence[str]) -> dict[str, str]:
+        """Return the digests of identities' inputs, "" where there is none."""
         ...
 
     def deaths_before(self, identities: Sequence[str]) -> dict[str, int]:
@@ -111,6 +115,10 @@ class Planned:
         Workers that the same work took with it, alone, when it was tried last.
     seen : bool
         Whether the input is known from before.
+    content : str
+        Digest of the input's bytes when the same work was done.
+    why : str
+        Why it is done again though the input's size and time are the same.
     """
 
     number: int
@@ -123,6 +131,8 @@ class Planned:
     made: Sequence[ProductRow] = ()
     deaths: int = 0
     seen: bool = False
+    content: str = ""
+    why: str = ""
 
     def identity(self, sums: Sums) -> str:
         """Return what makes it the same work as another; waits for references' checksums."""
@@ -149,7 +159,7 @@ class Again:
     force : bool
         Everything.
     verify : bool
-        What is not as it was, by checksums; otherwise sizes and times tell.
+        What is not as it was, inputs or products, by checksums; otherwise sizes and times tell.
     only_failed : bool
         Nothing but what failed, or was quarantined, when it was tried last.
     """
@@ -257,7 +267,24 @@ class Planner:
             for planned in found:
                 if planned.number in stamps:
                     with self._faults_of(planned):
-                        _add_header(planned, stamps[planned.number], known)
+                        self._add_header(planned, stamps[planned.number], known)
+
+    def _add_header(
+        self, planned: Planned, stamp: Stamp, known: Mapping[str, tuple[str, dict[str, Any]]]
+    ) -> None:
+        before = known.get(stamp.path)
+        if before is not None and not self.again.verify:
+            found, planned.header = before
+            planned.seen = True
+        else:
+            layout = read_layout(stamp)
+            found = layout.digest
+            with datamodels.open(planned.path, layout) as model:
+                planned.header = model.to_flat_dict()
+            planned.seen = before is not None and before[0] == found
+            if before is not None and not planned.seen:
+                planned.why = "its header has changed, though its size and time have not"
+        planned.source = stamp.path, stamp.size, stamp.mtime_ns, found
 
     @contextmanager
     def _faults_of(self, planned: Planned) -> Iterator[None]:
@@ -288,10 +315,14 @@ class Planner:
             return
         same = {p.identity(self.sums): p for p in seen if not p.references.missing}
         deaths, made = self.books.deaths_before([*same]), self.books.made_before([*same])
+        contents = self.books.contents_before([*same])
         for own, planned in same.items():
             planned.deaths = deaths.get(own, 0)
+            planned.content = contents.get(own, "")
             before = made.get(own, ())
-            if before and not self.again.force and all(self._intact(p) for p in before):
+            if not before or self.again.force or not all(self._intact(p) for p in before):
+                continue
+            if not self.again.verify or _same_content(planned):
                 planned.made = before
 
     def _intact(self, product: ProductRow) -> bool:
@@ -308,18 +339,17 @@ class Planner:
         return True
 
 
-def _add_header(
-    planned: Planned, stamp: Stamp, known: Mapping[str, tuple[str, dict[str, Any]]]
-) -> None:
-    if stamp.path in known:
-        found, planned.header = known[stamp.path]
-        planned.seen = True
-    else:
-        layout = read_layout(stamp)
-        found = layout.digest
-        with datamodels.open(planned.path, layout) as model:
-            planned.header = model.to_flat_dict()
-    planned.source = stamp.path, stamp.size, stamp.mtime_ns, found
+def _same_content(planned: Planned) -> bool:
+    """Read an input again, and compare it with what was calibrated."""
+    before = planned.content
+    try:
+        planned.content = content_digest(look(planned.path))
+    except ModelError:  # doing it again tells what is wrong
+        return False
+    if before in ("", planned.content):
+        return True
+    planned.why = "its contents have changed, though its size, time and header have not"
+    return False
 
 
 def references_of(step: Step, context: str | None = None) -> CrdsReferences:

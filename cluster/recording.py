@@ -80,7 +80,12 @@ class Recorder:
         self.ledger.update(
             self.batch, planned.number, state="running", size=size, mtime_ns=mtime_ns,
             digest=header, parameters=self._body(planned.settings.key, planned.settings.body),
+            **({"note": planned.why} if planned.why else {}),
         )  # fmt: skip
+        if planned.why:
+            self.ledger.event(
+                self.batch, "changed", f"{planned.path}: {planned.why}", planned.number
+            )
         for path in planned.files().values():
             self.sums.want(path)
         planned.header = {}  # of many exposures, they are large
@@ -130,7 +135,7 @@ class Recorder:
             self.batch, planned.number, state="kept", size=size, mtime_ns=mtime_ns, digest=header,
             identity=planned.identity(self.sums), note="done before, and unchanged",
             parameters=self._body(planned.settings.key, planned.settings.body),
-            refs=self._references(planned), ended=time.time(),
+            refs=self._references(planned), ended=time.time(), content=planned.content or None,
         )  # fmt: skip
         self.ledger.products(self.batch, planned.number, planned.made)
         self.done += 1
@@ -153,7 +158,7 @@ class Recorder:
             seconds=outcome.seconds, cpu=outcome.cpu, deaths=one.history.deaths_alone,
             peak=max((p.bytes for p in outcome.peaks), default=0),
             warnings=json.dumps(outcome.warnings), stages=json.dumps(dict(outcome.stages)),
-            **values,
+            content=outcome.content or None, **values,
         )  # fmt: skip
         rows = [ProductRow(p.path, p.size, p.mtime_ns, p.digest) for p in outcome.written]
         self.ledger.products(self.batch, number, rows)

@@ -6,16 +6,17 @@ not used: a mapped file that is truncated meanwhile kills the process.
 
 import errno
 import gzip
+import hashlib
 import io
 import os
 import stat
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Protocol, cast
 
 from calbatch.models.errors import ChangedError, FileError, StorageError, one_line
 from calbatch.models.location import Url, is_url, location
@@ -53,6 +54,10 @@ class Stamp:
         Whether positions refer to its decompressed content.
     identity : str
         What an object's store calls this version of it (an ETag, else a time); empty of a file.
+    kind : str
+        What that is; see `calbatch.models.stores.Facts`.
+    ctime_ns : int
+        Of a file, when anything about it last changed, which nobody can set; in nanoseconds.
     """
 
     path: str
@@ -60,6 +65,8 @@ class Stamp:
     mtime_ns: int
     gzipped: bool = False
     identity: str = ""
+    kind: str = ""
+    ctime_ns: int = field(default=0, compare=False)  # a new link to a file makes it no other file
 
 
 class Opened(Protocol):
@@ -97,7 +104,7 @@ def look(path: str | os.PathLike[str]) -> Stamp:
     except (OSError, ValueError) as error:
         raise FileError(place, _reason(place, error)) from error
     _require_regular(place, status)
-    stamp = Stamp(str(place), status.st_size, status.st_mtime_ns)
+    stamp = Stamp(str(place), status.st_size, status.st_mtime_ns, ctime_ns=status.st_ctime_ns)
     with opened(stamp) as file:
         magic = file.read(0, len(_GZIP_MAGIC))
     return replace(stamp, gzipped=magic == _GZIP_MAGIC)
@@ -107,7 +114,8 @@ def _look_at_url(url: Url) -> Stamp:
     facts = Store(url).facts()
     if facts.size == 0:
         raise FileError(url, "is empty (0 bytes)")
-    return Stamp(url.text, facts.size, facts.mtime_ns, _is_gzipped(url, facts), facts.identity)
+    gzipped = _is_gzipped(url, facts)
+    return Stamp(url.text, facts.size, facts.mtime_ns, gzipped, facts.identity, facts.kind)
 
 
 @lru_cache(maxsize=1024)
@@ -175,7 +183,7 @@ def opened(stamp: Stamp, wanted: Sequence[tuple[int, int]] = ()) -> Iterator[Ope
 
 @contextmanager
 def _opened_url(stamp: Stamp, wanted: Sequence[tuple[int, int]]) -> Iterator[Opened]:
-    facts = Facts(stamp.size, stamp.mtime_ns, stamp.identity)
+    facts = Facts(stamp.size, stamp.mtime_ns, stamp.identity, stamp.kind)
     remote = RemoteBytes(Url(stamp.path), facts, wanted)
     try:
         yield remote
@@ -228,6 +236,49 @@ class _LocalBytes:
     def stream(self) -> IO[bytes]:
         """Return a file object with a descriptor of its own."""
         return os.fdopen(os.dup(self._descriptor), "rb")
+
+
+def content_digest(stamp: Stamp) -> str:
+    """Return what all bytes of a file come to, after refusing one that was touched since a look.
+
+    Of a file it is read, to the end: soon after its pixels were, the system still has them. An
+    object is not fetched again: each time it was read, its store said that it was this version.
+
+    Parameters
+    ----------
+    stamp : Stamp
+        The file, looked at before it was read.
+
+    Returns
+    -------
+    str
+        ``sha256:`` and the digest of a file, as stored; of an object, its version after what that
+        is, such as ``etag:``; see `calbatch.models.stores.Facts`.
+
+    Raises
+    ------
+    ChangedError
+        Something about the file has changed since, if only who may read it.
+    FileError
+        The file is gone.
+    StorageError
+        The disk failed.
+    """
+    if is_url(stamp.path):
+        return f"{stamp.kind}:{stamp.identity}"
+    with opened(stamp) as file, file.stream() as stream:
+        try:
+            found = hashlib.file_digest(cast("io.BufferedReader", stream), "sha256").hexdigest()
+            status = os.fstat(stream.fileno())
+        except OSError as error:
+            raise _disk_fault(stamp, error) from error
+    if (status.st_size, status.st_mtime_ns, status.st_ctime_ns) != _times(stamp):
+        raise ChangedError(stamp.path, "was replaced or changed while it was read")
+    return f"sha256:{found}"
+
+
+def _times(stamp: Stamp) -> tuple[int, int, int]:
+    return stamp.size, stamp.mtime_ns, stamp.ctime_ns
 
 
 def _disk_fault(stamp: Stamp, error: OSError) -> StorageError:

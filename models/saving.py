@@ -26,10 +26,21 @@ from calbatch.models.writer import FitsWriter, ImagePart, Product, RawPart, Tabl
 
 @dataclass(frozen=True)
 class Written:
-    """What came of saving: the products in order, and CPU seconds by step."""
+    """What came of saving.
+
+    Attributes
+    ----------
+    products : tuple of Product
+        In order.
+    seconds : mapping
+        CPU seconds by step.
+    told : str
+        What was told before products got their names.
+    """
 
     products: tuple[Product, ...]
     seconds: Mapping[str, float] = field(default_factory=dict)
+    told: str = ""
 
 
 class FileSink:
@@ -180,15 +191,20 @@ def saving_graph(
     date: str | None = None,
     fsync: bool = True,
     tag: str = "",
+    before_naming: Callable[[], str] | None = None,
 ) -> tuple[Any, list[FitsWriter]]:
-    """Return the dask array whose computing saves models, and the writers, to abort on failure."""
+    """Return the dask array whose computing saves models, and the writers, to abort on failure.
+
+    ``before_naming``, which has to pickle, is called when all pixels are written: should it raise,
+    no product gets its name.
+    """
     row = row_bytes([m for m, _ in models])
     writers = [writer_for(m, p, date=date, fsync=fsync, tag=tag) for m, p in models]
     try:
         for writer in writers:
             writer.prepare()
         sinks = [FileSink(m, w) for (m, _), w in zip(models, writers, strict=True)]
-        return tiles.products(sinks, row.total), writers
+        return tiles.products(sinks, row.total, before_naming), writers
     except BaseException:
         for writer in writers:
             writer.abort()
@@ -197,5 +213,5 @@ def saving_graph(
 
 def written_of(computed: Array) -> Written:
     """Return what a computed saving graph says."""
-    products, seconds = computed[0]
-    return Written(tuple(products), seconds)
+    products, seconds, told = computed[0]
+    return Written(tuple(products), seconds, told)

@@ -39,8 +39,11 @@ _MISCONFIGURED = ("ParamValidationError", "ProfileNotFound", "ConfigParseError",
 # No server's fault.
 _BUGS = (TypeError, AttributeError, LookupError, AssertionError, MemoryError)
 
-# What stores call an object's version, the surest first.
-_VERSIONS = ("ETag", "etag", "md5Hash", "Content-MD5", "generation")
+# What stores call an object's version, the surest first, and what each is.
+_VERSIONS = {
+    "ETag": "etag", "etag": "etag", "md5Hash": "md5", "Content-MD5": "md5",
+    "generation": "generation",
+}  # fmt: skip
 _TIMES = (
     "LastModified", "last_modified", "Last-Modified", "mtime", "modified", "updated", "created",
 )  # fmt: skip
@@ -67,11 +70,14 @@ class Facts:
         of the version where they tell one, so that size and time tell versions apart.
     identity : str
         What the store calls this version of it (an ETag), else the time; empty if it has neither.
+    kind : str
+        What that is: ``etag``, ``weak-etag``, ``md5``, ``generation``, ``time`` or ``nothing``.
     """
 
     size: int
     mtime_ns: int
     identity: str
+    kind: str = "nothing"
 
 
 class Store:
@@ -209,12 +215,14 @@ def facts_of(info: dict[str, Any]) -> Facts:
     """Return the facts in what fsspec tells of an object."""
     moments = (_nanoseconds(info[name]) for name in _TIMES if info.get(name))
     mtime_ns = next(moments, 0)
-    versions = (str(info[name]).strip('"') for name in _VERSIONS if info.get(name))
-    version = next(versions, "")
+    versions = ((str(info[name]).strip('"'), kind) for name, kind in _VERSIONS.items()
+                if info.get(name))  # fmt: skip
+    version, kind = next(versions, ("", "time" if mtime_ns else "nothing"))
+    kind = f"weak-{kind}" if version.startswith("W/") else kind  # not of bytes, but of meaning
     if not version:
-        return Facts(int(info["size"]), mtime_ns, str(mtime_ns or ""))
+        return Facts(int(info["size"]), mtime_ns, str(mtime_ns or ""), kind)
     below = int.from_bytes(hashlib.sha256(version.encode()).digest()[:8], "big") % _SECOND
-    return Facts(int(info["size"]), mtime_ns - mtime_ns % _SECOND + below, version)
+    return Facts(int(info["size"]), mtime_ns - mtime_ns % _SECOND + below, version, kind)
 
 
 def _nanoseconds(moment: Any) -> int:

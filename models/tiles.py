@@ -358,10 +358,13 @@ def aligned(array: da.Array, source: Source, what: str) -> da.Array:
     return array.rechunk((*whole[:-2], heights, whole[-1]))
 
 
-def products(sinks: Sequence[Sink], row_bytes: int = 0) -> da.Array:
+def products(
+    sinks: Sequence[Sink], row_bytes: int = 0, before_naming: Callable[[], str] | None = None
+) -> da.Array:
     """Return one dask value that writes every sink's product, each kernel running once a tile.
 
-    It computes to an array that holds one `Written`.
+    It computes to an array that holds one `Written`. When all tiles are done, and before products
+    get their names, ``before_naming`` is called.
     """
     for sink in sinks:
         edges_of(sink.node.source, row_bytes)
@@ -374,7 +377,7 @@ def products(sinks: Sequence[Sink], row_bytes: int = 0) -> da.Array:
             strip = partial(_run_on, [_Strip()])
             results.append(blocks if leaf else _map(strip, blocks, {}, "cut"))
     keys = [list(r.__dask_keys__()) for r in results]
-    task = (partial(_finished, list(sinks)), keys)
+    task = (partial(_finished, list(sinks), before_naming), keys)
     return _tasks(_name("finish"), [task], results)
 
 
@@ -382,9 +385,12 @@ def _depth(node: Node) -> int:
     return sum(1 for _ in node.ancestry())
 
 
-def _finished(sinks: Sequence[Sink], groups: list[list[Array]]) -> Array:
+def _finished(
+    sinks: Sequence[Sink], before_naming: Callable[[], str] | None, groups: list[list[Array]]
+) -> Array:
     made: list[Any] = [None] * len(sinks)
     seconds: dict[str, float] = {}
+    told = before_naming() if before_naming else ""
     for boxes in groups:
         tiles: list[Tile] = [box[0] for box in boxes]
         for tile in tiles:
@@ -395,4 +401,4 @@ def _finished(sinks: Sequence[Sink], groups: list[list[Array]]) -> Array:
         for i in {index for index, _ in tiles[0].receipts}:
             receipts = [r for t in tiles for index, r in t.receipts if index == i]
             made[i] = sinks[i].finish(receipts, counts)
-    return _boxed((made, seconds))
+    return _boxed((made, seconds, told))

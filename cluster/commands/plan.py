@@ -80,6 +80,8 @@ def _print(
     console.print(f"{name}: {count} exposure{'s' * (count != 1)}, {size}{context}")
     if found.kept:
         console.print(f"{found.kept} done before and intact: they stay as they are")
+    for path, why in found.changed.items():
+        console.print(f"done again: {path}: {why}")
     if found.unknown:
         console.print(f"{found.unknown} more to be told of when their references are here")
     for reference, members in sorted(rules.parameters.items()):

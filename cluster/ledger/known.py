@@ -55,6 +55,15 @@ class Known:
             found.setdefault(row["identity"], []).append(ProductRow.of(row))
         return found
 
+    def contents_before(self, identities: Sequence[str]) -> dict[str, str]:
+        """Return the digest of the input that was read when each identity was done last."""
+        query = (
+            "SELECT * FROM exposures WHERE id IN (SELECT max(id) FROM exposures WHERE identity IN "
+            f"{_marks(identities)} AND state IN ('done', 'kept') GROUP BY identity)"
+        )
+        found = self._rows(query, *identities)  # older ledgers have no such column
+        return {row["identity"]: row.get("content") or "" for row in found}
+
     def deaths_before(self, identities: Sequence[str]) -> dict[str, int]:
         """Return how many workers the last exposure of each identity took with it, alone."""
         query = (

@@ -23,7 +23,7 @@ class _Row:
     def of(cls, row: Mapping[str, Any]) -> Self:
         """Return it as an object; JSON is decoded."""
         wanted = [f.name for f in fields(cls)]  # type: ignore[arg-type]
-        values = {n: json.loads(row[n]) if n in cls._json else row[n] for n in wanted}
+        values = {n: json.loads(row[n]) if n in cls._json else row.get(n) for n in wanted}
         return cls(**values)
 
 
@@ -80,7 +80,17 @@ class ProductRow(_Row):
 
 @dataclass(frozen=True)
 class ExposureRow(_Row):
-    """An exposure of a batch."""
+    """An exposure of a batch.
+
+    Attributes
+    ----------
+    digest : str, optional
+        Of the input's headers.
+    content : str, optional
+        Of all its bytes, or its version; see `calbatch.models.files.content_digest`.
+    note : str
+        Why it is done, or is not.
+    """
 
     _json = frozenset({"warnings", "stages"})
 
@@ -94,6 +104,7 @@ class ExposureRow(_Row):
     size: int | None
     mtime_ns: int | None
     digest: str | None
+    content: str | None
     attempts: int
     deaths: int
     started: float | None

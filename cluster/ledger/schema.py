@@ -110,7 +110,11 @@ CREATE TABLE events (
 CREATE INDEX events_by_batch ON events (batch);
 """
 
-MIGRATIONS = (_FIRST,)
+_INPUTS_CONTENT = """
+ALTER TABLE exposures ADD COLUMN content TEXT;
+"""
+
+MIGRATIONS = (_FIRST, _INPUTS_CONTENT)
 """Each brings a ledger from the version that is its index to the next; none is ever changed."""
 
 

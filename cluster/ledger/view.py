@@ -48,11 +48,11 @@ class View(Known):
             found = version_of(self._connection, self.path)
         except sqlite3.Error as error:
             raise LedgerError(f"{self.path}: {error}") from error
-        if found != len(MIGRATIONS):
+        if not 1 <= found <= len(MIGRATIONS):  # columns that older ones lack are empty
             self._connection.close()
             raise LedgerError(
-                f"{self.path}: of version {found}, not {len(MIGRATIONS)}: a batch there, or a "
-                "later calbatch, can use it"
+                f"{self.path}: of version {found}, this one knows {len(MIGRATIONS)}: a later "
+                "calbatch can use it"
             )
         self._connection.row_factory = sqlite3.Row
 

@@ -1,0 +1,177 @@
+"""What inputs hold, to the last byte: kept in the ledger, and read again on demand."""
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+
+import pytest
+from support.batches import DATE, calbatch, quiet
+
+from calbatch import cluster
+from calbatch.cluster.ledger import Ledger, View
+from calbatch.cluster.ledger.schema import MIGRATIONS
+from calbatch.cluster.ledger.store import NAME
+
+HOW = {"scheduler": "sync", "date": DATE, "fsync": False}
+
+
+@pytest.fixture
+def exposures(simulated, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for path in simulated.exposures:
+        shutil.copy2(path, folder)
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture
+def run(exposures, tmp_path):
+    def again(**options):
+        return cluster.run(
+            "superbias", exposures, tmp_path / "out", console=quiet(), **{**HOW, **options}
+        )
+
+    return again
+
+
+def sha256(path):
+    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
+def contents(result):
+    with View(result.folder.state) as view:
+        return [row.content for row in view.exposures(result.batch.id)]
+
+
+def altered(path, position=-3000):
+    """Change a byte of a file, and leave its size and time."""
+    status = path.stat()
+    with path.open("r+b") as file:
+        file.seek(position, os.SEEK_END if position < 0 else os.SEEK_SET)
+        old = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([old[0] ^ 1]))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "grain"),
+    [("sync", "auto"), ("threads", "auto"), ("local", "exposure"), ("local", "tile")],
+)
+def test_every_way_of_running_keeps_the_same_digests(run, exposures, scheduler, grain):
+    how = {"workers": 2} if scheduler != "sync" else {}
+    result = run(scheduler=scheduler, grain=grain, tile_rows=7, **how)
+    assert contents(result) == [sha256(path) for path in exposures]
+    entries = json.loads(result.folder.manifest.read_text())["exposures"]
+    assert [entry["content"] for entry in entries] == contents(result)
+    assert [outcome.content for outcome in result.outcomes] == contents(result)
+
+
+def test_a_compressed_input_is_taken_as_it_lies_there(run, exposures, tmp_path):
+    import gzip
+
+    packed = tmp_path / "in" / f"{exposures[0].name}.gz"
+    packed.write_bytes(gzip.compress(exposures[0].read_bytes()))
+    result = cluster.run("superbias", packed, tmp_path / "out", console=quiet(), **HOW)
+    assert contents(result) == [sha256(packed)]
+
+
+def test_altered_pixels_are_found_with_verify_alone(run, exposures, tmp_path):
+    first = run()
+    before = contents(first)
+    altered(exposures[1])
+    kept = run()
+    assert kept.counts == {"kept": 3}
+    assert contents(kept) == before
+    said = calbatch("plan", "superbias", *exposures, "-o", tmp_path / "out", "--date", DATE)
+    assert "3 done before" in said.out
+    said = calbatch(
+        "plan", "superbias", *exposures, "-o", tmp_path / "out", "--date", DATE, "--verify"
+    )
+    assert f"done again: {exposures[1]}: its contents have changed" in said.out
+    again = run(verify=True)
+    assert again.counts == {"kept": 2, "done": 1}
+    assert contents(again) == [sha256(path) for path in exposures] != before
+    with View(again.folder.state) as view:
+        (_, second, _) = view.exposures(again.batch.id)
+    assert second.note == "its contents have changed, though its size, time and header have not"
+    assert f"{exposures[1]}: {second.note}" in calbatch("logs", tmp_path / "out").out
+    assert run(verify=True).counts == {"kept": 3}
+
+
+def test_an_altered_header_is_found_with_verify_alone(run, exposures):
+    run()
+    with exposures[2].open("rb") as file:
+        position = file.read(28800).index(b"TARGPROP")
+    altered(exposures[2], position + 12)
+    assert run().counts == {"kept": 3}
+    again = run(verify=True)
+    assert again.counts == {"kept": 2, "done": 1}
+    with View(again.folder.state) as view:
+        (_, _, third) = view.exposures(again.batch.id)
+    assert third.note == "its header has changed, though its size and time have not"
+    assert third.content == sha256(exposures[2])
+
+
+def test_a_ledger_without_digests_is_gone_on_with(run, exposures, tmp_path):
+    first = run()
+    ledger = first.folder.state / NAME
+    _as_of_version_1(ledger)
+    with View(first.folder.state) as view:  # still read as it is
+        assert [row.content for row in view.exposures(view.batch(first.name).id)] == [None] * 3
+    assert calbatch("status", tmp_path / "out").status == 0
+    kept = run()
+    assert kept.counts == {"kept": 3}
+    assert contents(kept) == [None] * 3
+    with sqlite3.connect(ledger) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+    verified = run(verify=True)  # nothing to compare with yet
+    assert verified.counts == {"kept": 3}
+    assert contents(verified) == [sha256(path) for path in exposures]
+
+
+def _as_of_version_1(path):
+    """Take out of a ledger what later versions added."""
+    with sqlite3.connect(path) as connection:
+        connection.execute("ALTER TABLE exposures DROP COLUMN content")
+        connection.execute("PRAGMA user_version = 1")
+
+
+def test_an_old_ledger_has_the_tables_of_a_new_one(tmp_path):
+    (tmp_path / "old").mkdir()
+    with sqlite3.connect(tmp_path / "old" / NAME) as connection:
+        connection.executescript(f"{MIGRATIONS[0]}PRAGMA user_version = 1;")
+    for name in ("old", "new"):
+        Ledger(tmp_path / name).close()
+    assert _columns(tmp_path / "old") == _columns(tmp_path / "new")
+
+
+def _columns(folder):
+    query = (
+        "SELECT t.name, c.name, c.type FROM sqlite_master AS t, pragma_table_info(t.name) AS c "
+        "WHERE t.type = 'table'"
+    )
+    with sqlite3.connect(folder / NAME) as connection:
+        return sorted(connection.execute(query).fetchall())
+
+
+def test_an_input_that_changed_in_secret_meanwhile_is_done_again(simulated, exposures, tmp_path):
+    """Its size and time are set back, as a copy that keeps times would have them."""
+    from calbatch.calibrate.step import Step
+    from calbatch.models.datamodels import RampModel
+
+    class Meddling(Step):
+        def process(self, exposure):
+            if exposure.path == exposures[1] and not (tmp_path / "done").exists():
+                (tmp_path / "done").touch()
+                altered(exposures[1])
+            return RampModel(exposure)
+
+    result = cluster.run(Meddling, exposures, tmp_path / "out", console=quiet(), **HOW)
+    assert result.counts == {"done": 3}
+    assert contents(result) == [sha256(path) for path in exposures]
+    with View(result.folder.state) as view:
+        (_, second, _) = view.exposures(result.batch.id)
+        assert [a.result for a in view.attempts(second.id)] == ["changed", "done"]
