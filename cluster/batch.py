@@ -60,7 +60,8 @@ class BatchOptions(TypedDict, total=False):
     force : bool
         Do again what was done before.
     verify : bool
-        Tell by checksums, rather than sizes and times, whether products are intact.
+        Tell by checksums, rather than sizes and times, whether inputs are the same and products
+        intact.
     only_failed : bool
         Do nothing but what failed, or was quarantined, when it was tried last.
     policy : Policy

@@ -110,7 +110,7 @@ RUN_OPTIONS = [
     click.option(
         "--verify",
         is_flag=True,
-        help="Tell by checksums, not size and time, whether products are intact.",
+        help="Tell by checksums, not size and time, if inputs are the same, products intact.",
     ),
     click.option("--only-failed", is_flag=True, help="Do nothing but what failed before."),
 ]

@@ -322,7 +322,9 @@ class Driver:
 
 def _kept(planned: Planned) -> Outcome:
     written = tuple(Product(p.path, p.size, p.mtime_ns, p.digest) for p in planned.made)
-    return Outcome(planned.number, planned.path, written=written, kept=True)
+    return Outcome(
+        planned.number, planned.path, written=written, content=planned.content, kept=True
+    )
 
 
 def _explained(outcome: Outcome, log: str) -> Outcome:

@@ -99,6 +99,7 @@ def _outcome(view: View, row: ExposureRow) -> Outcome:
         row.number,
         location(row.path),
         written=tuple(Product(p.path, p.size, p.mtime_ns, p.digest) for p in view.products(row.id)),
+        content=row.content or "",
         error=row.reason if row.state in ("failed", "quarantined") else "",
         details=last[0].log if last else "",
         warnings=tuple(row.warnings),
