@@ -1,10 +1,15 @@
 """A batch from a bucket to a bucket: as on this machine, and what is done is not done again."""
 
+import dataclasses
+
 import pytest
-from support.batches import DATE, calbatch, products_in, quiet
+from support.batches import DATE, SMALL, calbatch, products_in, quiet
 from support.s3 import GoBetween, Harm, moto_server, plain_s3, use_endpoint
 
 from calbatch import cluster
+from calbatch.calibrate.simulate import simulate
+from calbatch.cluster.ledger import View
+from calbatch.cluster.policy import Policy
 
 # botocore's own, on some Pythons
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -64,15 +69,109 @@ def test_nothing_is_done_twice(between, files, simulated):
     assert run(pipeline="superbias").counts == {"done": 1, "kept": 2}
 
 
-def test_one_exposure_s_failure_is_its_own(between, files, simulated):
+WORKERS = {"scheduler": "local", "workers": 2, "grain": "exposure"}
+HASTY = Policy(retries=1, first_delay=0.1)
+SILENCE = 0.6
+
+
+PIXELS = {"ranges_from": 8000, "ranges_to": 60000}
+"""Where ranges begin by which workers read; those of headers begin elsewhere."""
+
+
+@pytest.fixture
+def impatient(between, monkeypatch):
+    monkeypatch.setenv("CALBATCH_REMOTE_TIMEOUT", str(SILENCE))
+
+
+def attempts(result, number):
+    with View(result.folder.state) as view:
+        row = list(view.exposures(result.batch.id))[number]
+        return view.attempts(row.id)
+
+
+def contents(files, folder="bucket/out"):
+    return {name: files.cat_file(name) for name in files.find(folder)}
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_server_that_stalls_once_in_mid_range_is_asked_again(between, files, simulated):
     name = simulated.exposures[1].name
-    between.harms = [Harm("stall", path=name, ranges_from=8000)]
-    result = run(pipeline="superbias")
-    assert len(result.done) == 2
+    between.harms = [Harm("stall", path=name, times=1, **PIXELS)]
+    disturbed = run(**WORKERS, policy=HASTY)
+    assert disturbed.counts == {"done": 3}
+    (cut,) = (r for r in between.reads if r.range[1] - r.range[0] > r.sent)
+    again = [r for r in between.reads if (r.path, r.range) == (cut.path, cut.range)]
+    assert name in cut.path
+    assert len(again) > 1
+    before = contents(files)
+    run(force=True)
+    assert contents(files) == before
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_server_that_stays_stalled_fails_one_exposure_until_it_is_mended(
+    between, files, simulated
+):
+    name = simulated.exposures[1].name
+    between.harms = [Harm("stall", path=name, **PIXELS)]
+    result = run(**WORKERS, pipeline="superbias", policy=HASTY)
+    assert [o.path.name for o in result.failed] == [name]
     assert name in result.failed[0].error
-    assert "no answer within the limit" in result.failed[0].error
+    assert "no answer within the limit (0.6 s of silence)" in result.failed[0].error
+    tries = attempts(result, 1)
+    assert [(a.number, a.result) for a in tries] == [(1, "storage"), (2, "failed")]
+    # Three askings, each within its limits, and pauses between; the stall itself is of 60 s.
+    assert max(a.seconds for a in tries) < 15
+    assert len(files.find("bucket/out")) == 2
     between.harms = []
-    assert run(pipeline="superbias").counts == {"done": 1, "kept": 2}
+    assert calbatch("resume", result.name).status == 0
+    assert len(files.find("bucket/out")) == 3
+    assert run(pipeline="superbias").counts == {"kept": 3}
+
+
+@pytest.mark.usefixtures("impatient")
+def test_an_upload_that_stalls_leaves_nothing_until_it_is_mended(between, files, simulated):
+    stem = simulated.exposures[1].name.removesuffix("_uncal.fits")
+    between.harms = [Harm("stall", "PUT", path=f"/out/{stem}", before_upstream=True)]
+    result = run(**WORKERS, pipeline="superbias", policy=HASTY)
+    assert [o.path.name for o in result.failed] == [f"{stem}_uncal.fits"]
+    assert "uploading" in result.failed[0].error
+    assert "no answer within the limit" in result.failed[0].error
+    assert not [name for name in files.find("bucket") if f"/out/{stem}" in name]
+    assert len(files.find("bucket/out")) == 2
+    between.harms = []
+    assert calbatch("resume", result.name).status == 0
+    assert len(files.find("bucket/out")) == 3
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_large_upload_that_stalls_midway_leaves_nothing(between, files, monkeypatch, tmp_path):
+    large = dataclasses.replace(SMALL, shape=(512, 512), nints=4)
+    made = simulate(tmp_path / "large", spec=large, exposures=1)
+    for name, value in made.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("CALBATCH_REMOTE_TIMEOUT", "2")
+    between.harms = [Harm("stall", "PUT", path="partNumber=2", before_upstream=True)]
+    result = run(list(made.exposures), pipeline="superbias", policy=Policy(retries=0))
+    assert "no answer within the limit" in result.failed[0].error
+    assert any("partNumber=1" in request.path for request in between.requests)
+    assert files.find("bucket/out") == []
+    between.harms = []
+    assert calbatch("resume", result.name).status == 0
+    (path,) = files.find("bucket/out")
+    local = run(list(made.exposures), tmp_path / "out", pipeline="superbias")
+    assert files.cat_file(path) == local.products[0].read_bytes()
+
+
+def test_the_version_of_an_object_is_kept_as_what_was_read(between, files, simulated):
+    result = run(pipeline="superbias", **WORKERS)
+    tags = [files.info(name)["ETag"].strip('"') for name in sorted(files.find("bucket/raw"))]
+    assert [outcome.content for outcome in result.outcomes] == [f"etag:{tag}" for tag in tags]
+    fetched = sum(r.sent for r in between.reads if simulated.exposures[0].name in r.path)
+    between.requests.clear()
+    assert run(pipeline="superbias", verify=True).counts == {"kept": 3}
+    read = sum(r.sent for r in between.reads if "/raw/" in r.path)
+    assert read < fetched  # headers alone, of all three
 
 
 def test_the_command_line_takes_urls(between, files):

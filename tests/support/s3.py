@@ -103,6 +103,7 @@ class Harm:
     method: str = "GET"
     times: int = 1000
     ranges_from: int = 0
+    ranges_to: int = 1 << 60
     path: str = ""
     before_upstream: bool = False
 
@@ -137,7 +138,8 @@ class GoBetween:
     def harm_to(self, method: str, path: str, start: int) -> Harm | None:
         """Return what is to be done to a request."""
         for harm in self.harms:
-            meant = harm.method == method and harm.path in path and start >= harm.ranges_from
+            meant = harm.method == method and harm.path in path
+            meant = meant and harm.ranges_from <= start < harm.ranges_to
             if meant and harm.times > 0:
                 harm.times -= 1
                 return harm
