@@ -15,6 +15,7 @@ from pathlib import Path
 
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.inputs import place_of
+from calbatch.cluster.ledger import LedgerError, View
 from calbatch.cluster.ledger.store import private_folder
 from calbatch.models.errors import FileError
 from calbatch.models.location import Location, Url, location
@@ -132,13 +133,20 @@ def registry() -> Path:
 
 def registered() -> Iterator[BatchFolder]:
     """Yield this user's batches that are still there, the oldest first."""
-    for note in sorted(registry().glob("*.json")):
+    for note in sorted(registry().glob("*.json"), key=_written):
         try:
             output = location(json.loads(note.read_text(encoding="utf-8"))["output"])
         except (OSError, ValueError, KeyError, TypeError, FileError):
             continue
         if _NAME.fullmatch(note.stem) and state_of(output).is_dir():
             yield BatchFolder(output, note.stem)
+
+
+def _written(note: Path) -> tuple[int, str]:
+    """Return a key by which notes are in the order in which they were written."""
+    with suppress(OSError):  # removed meanwhile
+        return note.stat().st_mtime_ns, note.stem
+    return 0, note.stem
 
 
 def forget(folder: BatchFolder) -> None:
@@ -174,10 +182,11 @@ def find(batch: str | None) -> BatchFolder:
         names = ", ".join(f.name for f in found[:5])
         raise RequestError(f"{batch}: {len(found)} batches begin like that: {names}")
     output = place_of(batch)
-    here = sorted(p.name for p in state_of(output).glob("*") if _NAME.fullmatch(p.name))
-    if not here:
-        raise RequestError(
-            f"{batch}: is neither a batch of yours, which `calbatch list` lists, nor a folder of "
-            "products"
-        )
-    return BatchFolder(output, here[-1])
+    with suppress(LedgerError), View(state_of(output)) as view:
+        here = [row.name for row in view.batches()]
+        if here:
+            return BatchFolder(output, here[-1])
+    raise RequestError(
+        f"{batch}: is neither a batch of yours, which `calbatch list` lists, nor a folder of "
+        "products"
+    )

@@ -12,7 +12,7 @@ import pytest
 from support.batches import DATE, calbatch, products_in, small_set, sums
 
 from calbatch.cluster.control import Wish, ask
-from calbatch.cluster.folder import BatchFolder
+from calbatch.cluster.folder import BatchFolder, find, registered
 from calbatch.cluster.ledger import View
 
 SLOW = """
@@ -206,3 +206,19 @@ def test_names_from_files_are_not_obeyed_by_a_terminal(service, tmp_path):
     said = calbatch("logs", tmp_path / "out", "0")
     assert "\\x1b[31mred\\n_uncal.fits" in said.out
     assert "\x1b" not in said.out
+
+
+def test_the_last_batch_is_the_one_begun_last(tmp_path, monkeypatch):
+    """Of several begun in one second, which the letters of their names do not tell."""
+    monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "state"))
+    made = small_set()
+    for name, value in made.environment().items():
+        monkeypatch.setenv(name, value)
+    names = []
+    for _ in range(6):
+        how = ("--scheduler", "sync", "--no-fsync", "--date", DATE)
+        calbatch("run", "superbias", made.exposures[0], "-o", tmp_path / "out", *how)
+        names.append(find(None).name)
+        assert find(str(tmp_path / "out")).name == names[-1]
+    assert len(set(names)) == 6
+    assert [folder.name for folder in registered()] == names
