@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask
 from dask.base import compute
@@ -23,6 +23,7 @@ from calbatch.models.errors import ChangedError
 from calbatch.models.files import content_digest, look
 from calbatch.models.layout import read_layout, verify_checksums
 from calbatch.models.location import Location
+from calbatch.models.portable import loaded, packed
 from calbatch.models.saving import Written, saving_graph, written_of
 
 
@@ -86,6 +87,30 @@ class Job:
     batch: str
     stamp: tuple[int, int] | None = None
     log: Path | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return it with the step packed, which may be made of what workers cannot import."""
+        state = dict(self.__dict__)
+        if "step" in state:
+            state[_PACKED] = _packed_step(state.pop("step"))
+        return state
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            # Opened when it is needed: schedulers pass it on, and need not know what it is.
+            if name == "step" and _PACKED in self.__dict__:
+                return loaded(self.__dict__[_PACKED])
+            raise AttributeError(name)
+
+
+_PACKED = "_packed"
+
+
+@lru_cache(maxsize=4)
+def _packed_step(step: Step) -> bytes:
+    """Return a step packed; the exposures of a batch mostly share one."""
+    return packed(step)
 
 
 def pipelined(job: Job) -> list[tuple[Any, Location]]:

@@ -11,6 +11,7 @@ import numpy as np
 from calbatch.models.arrays import LazyArrays, Placed
 from calbatch.models.errors import ModelError
 from calbatch.models.plan import Call, Look, Node, Reduction, Region, Step, call_of
+from calbatch.models.portable import portable
 
 
 class MappedArrays(LazyArrays):
@@ -144,7 +145,7 @@ class MappedArrays(LazyArrays):
         source = self._shared()
         call, reductions = source._call(gather, {}, arguments)
         bands = tuple(regions) if regions is not None else self._bands()
-        look = Look(call, combine, bands, until)
+        look = Look(call, portable(combine), bands, until and portable(until))
         return Reduction(cast("Node", source._content.node), look, reductions)
 
     def _bands(self, rows: int = 256) -> tuple[Region, ...]:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from calbatch.models.errors import ModelError
 from calbatch.models.kept import shared_beside
+from calbatch.models.portable import portable
 from calbatch.models.rows import Bounds, Reader
 
 Array = npt.NDArray[Any]
@@ -355,7 +356,8 @@ def call_of(
         raise ModelError(f"{label}: wants arguments {sorted(known)}, got {sorted(arguments)}")
     reductions = tuple(v for v in arguments.values() if isinstance(v, Reduction))
     slots = {k: Slot(v.key) if isinstance(v, Reduction) else v for k, v in arguments.items()}
-    return Call(kernel, inputs, dict(dtypes), slots, label=label, **options), reductions
+    made = Call(portable(kernel), inputs, dict(dtypes), slots, label=label, **options)
+    return made, reductions
 
 
 def run(ops: Sequence[Op], tile: Tile, values: Mapping[str, Any]) -> Tile:

@@ -1,20 +1,25 @@
 """Disks that fill up or turn read-only, inputs that change, folders that are watched, clocks."""
 
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from support.batches import DATE, calbatch, calibrated_on, products_in, quiet, small_set, sums
+from support.placed import eventually
 
 from calbatch import cluster
 from calbatch.calibrate.step import Step
 from calbatch.cluster import sites
 from calbatch.cluster.ledger import View
+from calbatch.cluster.oncluster import OnCluster
 from calbatch.cluster.policy import Policy
+from calbatch.cluster.sites import InProcess
 from calbatch.models.datamodels import RampModel
 
 HOW = {"scheduler": "sync", "date": DATE, "fsync": False}
@@ -131,6 +136,91 @@ def test_an_input_that_is_replaced_meanwhile_is_planned_again(simulated, tmp_pat
     assert (first.result, again.result) == ("changed", "done")
     assert "was replaced or changed" in first.reason
     assert second.mtime_ns == paths[1].stat().st_mtime_ns
+
+
+class Watched(Step):
+    """A step that lets a test meddle with an exposure while a worker is at it."""
+
+    def process(self, exposure):
+        folder = str(Path(exposure.path).parent)
+        return RampModel(exposure).map_tiles(
+            _wait_once, ["data"], folder=folder if "_00002_" in str(exposure.path) else ""
+        )
+
+
+def _wait_once(data, *, folder):
+    if folder and not (Path(folder) / "seen").exists():
+        (Path(folder) / "seen").touch()
+        eventually((Path(folder) / "replaced").exists, 60)
+    return data
+
+
+def _rename(path, content):
+    part = path.with_suffix(".part")
+    part.write_bytes(content)
+    part.replace(path)
+
+
+def _rewrite(path, content):
+    with path.open("r+b") as file:
+        file.write(content)
+
+
+def _keeping_time(replace):
+    def replaced(path, content):
+        status = path.stat()
+        replace(path, content)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    return replaced
+
+
+@pytest.fixture(scope="module")
+def workers():
+    """Return a site of two workers."""
+    with sites.entered(sites.Place("local", 2, "exposure")) as site:
+        yield site
+
+
+@pytest.mark.parametrize(
+    ("replace", "grain", "rows"),
+    [
+        (_rename, "exposure", 7),
+        (_rewrite, "exposure", 7),
+        (_keeping_time(_rename), "exposure", 7),
+        (_keeping_time(_rewrite), "exposure", 48),  # all of it was read: the products are wrong
+        (_rename, "tile", 7),
+        (_keeping_time(_rewrite), "tile", 7),
+    ],
+)
+def test_an_input_that_is_replaced_while_a_worker_reads_is_done_again(
+    simulated, tmp_path, workers, replace, grain, rows
+):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    paths = [Path(shutil.copy(path, folder)) for path in simulated.exposures]
+    other = simulated.exposures[0].read_bytes()
+
+    def meddle():
+        eventually((folder / "seen").exists, 60)
+        replace(paths[1], other)
+        (folder / "replaced").touch()
+
+    meddling = threading.Thread(target=meddle)
+    meddling.start()
+    site = OnCluster(workers.client, grain, "two workers")
+    result = calibrated_on(site, Watched, paths, tmp_path / "out", tile_rows=rows)
+    meddling.join()
+    assert result.counts == {"done": 3}
+    with View(result.folder.state) as view:
+        (_, second, _) = view.exposures(result.batch.id)
+        first, again = view.attempts(second.id)
+    assert (first.result, again.result) == ("changed", "done")
+    assert "was replaced or changed" in first.reason
+    assert second.content == f"sha256:{hashlib.sha256(other).hexdigest()}"
+    undisturbed = calibrated_on(InProcess(0), Watched, paths, tmp_path / "again")
+    assert undisturbed.counts == {"done": 3}
+    assert sums(tmp_path / "out") == sums(tmp_path / "again")
 
 
 class Endless(Step):

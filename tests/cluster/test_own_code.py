@@ -1,0 +1,167 @@
+"""Steps of users' own, on workers that cannot import them."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from support.batches import DATE, quiet, sums
+from support.placed import eventually
+from support.services import ended
+
+from calbatch import cluster
+from calbatch.cluster.ledger import View
+
+SOURCE = Path(__file__).resolve().parents[2] / "src"
+
+HELPER = "def doubled(array):\n    return 2 * array\n"
+
+STEP = """
+from calbatch.calibrate.parameters import Float
+from calbatch.calibrate.step import Step
+from calbatch.models.datamodels import RampModel
+from {helper} import doubled
+
+def scale(data, *, factor, offset):
+    return factor * doubled(data) - offset
+
+def gather(data):
+    return float(data[0, 0].mean())
+
+class Mine(Step):
+    "A step of a user's own."
+
+    factor = Float(1.0, help="by how much")
+
+    def process(self, exposure):
+        ramp = RampModel(exposure)
+        offset = ramp.reduce(gather, sum)
+        return ramp.map_tiles(scale, outputs=("data",), factor=self.factor, offset=offset)
+"""
+
+SCRIPT = """
+import io, sys
+from rich.console import Console
+from calbatch import cluster
+{step}
+result = cluster.run(
+    Mine, sys.argv[3:], sys.argv[2], scheduler=sys.argv[1], date="{date}", fsync=False,
+    console=Console(file=io.StringIO()), parameters={{"factor": 3.0}},
+)
+print(dict(result.counts), [outcome.error for outcome in result.failed])
+"""
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """Run a scheduler and a worker elsewhere, that can import what is installed alone."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONSAFEPATH": "1"}
+    file = folder / "scheduler.json"
+    how = ("--host", "127.0.0.1", "--no-dashboard")
+    with ExitStack() as stack, (folder / "log").open("w") as log:
+
+        def run(program, *arguments):
+            command = [sys.executable, "-m", f"distributed.cli.{program}", *map(str, arguments)]
+            process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+            stack.callback(ended, process)
+
+        run("dask_scheduler", "--port", "0", "--scheduler-file", file, *how)
+        eventually(file.exists)
+        run("dask_worker", "--scheduler-file", file, "--nthreads", "1", *how)
+        yield json.loads(file.read_text())["address"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Return a folder that only this process imports from."""
+    made = tmp_path / "work"
+    made.mkdir()
+    monkeypatch.syspath_prepend(made)
+    yield made
+    for name in [n for n, m in sys.modules.items() if str(tmp_path) in str(m)]:
+        del sys.modules[name]
+
+
+def written(folder, name):
+    """Write a module of a step, and one that it imports."""
+    (folder / f"{name}_helper.py").write_text(HELPER)
+    (folder / f"{name}.py").write_text(STEP.format(helper=f"{name}_helper"))
+
+
+def run(step, paths, out, **options):
+    how = {"date": DATE, "fsync": False, "console": quiet(), "parameters": {"factor": 3.0}}
+    return cluster.run(step, paths, out, **how, **options)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("grain", ["exposure", "tile"])
+def test_a_module_of_the_working_folder_travels(simulated, tmp_path, folder, address, grain):
+    written(folder, f"mine_{grain}")
+    step = f"mine_{grain}:Mine"
+    result = run(
+        step, simulated.exposures, tmp_path / "a", scheduler=address, grain=grain, tile_rows=7
+    )
+    assert [outcome.error for outcome in result.failed] == []
+    assert result.counts == {"done": 3}
+    assert run(step, simulated.exposures, tmp_path / "b", scheduler="sync").exit_status == 0
+    assert sums(tmp_path / "a") == sums(tmp_path / "b")
+
+
+@pytest.mark.timeout(120)
+def test_what_a_script_defines_travels(simulated, tmp_path, address):
+    (tmp_path / "helpers_of_script.py").write_text(HELPER)
+    script = tmp_path / "script.py"
+    step = STEP.format(helper="helpers_of_script")
+    script.write_text(SCRIPT.format(step=step, date=DATE))
+    command = [sys.executable, script, address, tmp_path / "out", *simulated.exposures]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SOURCE), str(tmp_path)])}
+    said = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=100
+    )
+    assert said.stdout == "{'done': 3} []\n", said.stderr
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("grain", ["exposure", "tile"])
+def test_what_is_installed_here_alone_is_told_of_in_a_line(
+    simulated, tmp_path, folder, address, grain, monkeypatch
+):
+    installed = tmp_path / "site-packages"
+    installed.mkdir()
+    monkeypatch.syspath_prepend(installed)
+    written(installed, f"only_here_{grain}")
+    step = f"only_here_{grain}:Mine"
+    result = run(step, simulated.exposures, tmp_path / "out", scheduler=address, grain=grain)
+    assert result.counts == {"failed": 3}
+    for path, outcome in zip(simulated.exposures, result.failed, strict=True):
+        assert outcome.error == (
+            f"{path}: its code cannot be loaded where it is to run: ModuleNotFoundError: No module "
+            f"named 'only_here_{grain}'; install there what it imports"
+        )
+    with View(result.folder.state) as view:
+        rows = list(view.exposures(result.batch.id))
+        assert [len(view.attempts(row.id)) for row in rows] == [1, 1, 1]
+    # The worker is as it was.
+    written(folder, f"after_{grain}")
+    again = run(f"after_{grain}:Mine", simulated.exposures, tmp_path / "b", scheduler=address)
+    assert again.counts == {"done": 3}
+
+
+@pytest.mark.timeout(120)
+def test_what_cannot_be_sent_is_told_of_in_a_line(simulated, tmp_path, folder, address):
+    text = STEP.format(helper="locked_helper") + textwrap.dedent(
+        """
+        import threading
+        Mine.lock = threading.Lock()
+        """
+    )
+    (folder / "locked_helper.py").write_text(HELPER)
+    (folder / "locked.py").write_text(text)
+    result = run("locked:Mine", simulated.exposures, tmp_path / "out", scheduler=address)
+    assert result.counts == {"failed": 3}
+    assert "No module named 'locked'" in result.failed[0].error
