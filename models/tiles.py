@@ -48,6 +48,7 @@ from calbatch.models.regions import (  # noqa: E402
 from calbatch.models.tiling import cores_of, edges_of  # noqa: E402
 
 _EMPTY = np.empty(0, dtype=object)
+Last = Callable[[], str] | None
 
 
 class Sink(Protocol):
@@ -358,13 +359,10 @@ def aligned(array: da.Array, source: Source, what: str) -> da.Array:
     return array.rechunk((*whole[:-2], heights, whole[-1]))
 
 
-def products(
-    sinks: Sequence[Sink], row_bytes: int = 0, before_naming: Callable[[], str] | None = None
-) -> da.Array:
+def products(sinks: Sequence[Sink], row_bytes: int = 0, last: Last = None) -> da.Array:
     """Return one dask value that writes every sink's product, each kernel running once a tile.
 
-    It computes to an array that holds one `Written`. When all tiles are done, and before products
-    get their names, ``before_naming`` is called.
+    It computes to one `Written`. When all tiles are done, before products get names, ``last`` runs.
     """
     for sink in sinks:
         edges_of(sink.node.source, row_bytes)
@@ -377,7 +375,7 @@ def products(
             strip = partial(_run_on, [_Strip()])
             results.append(blocks if leaf else _map(strip, blocks, {}, "cut"))
     keys = [list(r.__dask_keys__()) for r in results]
-    task = (partial(_finished, list(sinks), before_naming), keys)
+    task = (partial(_finished, list(sinks), last), keys)
     return _tasks(_name("finish"), [task], results)
 
 
@@ -385,12 +383,10 @@ def _depth(node: Node) -> int:
     return sum(1 for _ in node.ancestry())
 
 
-def _finished(
-    sinks: Sequence[Sink], before_naming: Callable[[], str] | None, groups: list[list[Array]]
-) -> Array:
+def _finished(sinks: Sequence[Sink], last: Last, groups: list[list[Array]]) -> Array:
     made: list[Any] = [None] * len(sinks)
     seconds: dict[str, float] = {}
-    told = before_naming() if before_naming else ""
+    told = last() if last else ""
     for boxes in groups:
         tiles: list[Tile] = [box[0] for box in boxes]
         for tile in tiles:

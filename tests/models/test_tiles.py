@@ -123,7 +123,7 @@ def tasks_of(sinks):
 def computed(sinks, rows, scheduler="sync"):
     with dask.config.set({"calbatch.tile-rows": rows}):
         graph = tiles.products(sinks)
-    made, seconds = graph.compute(scheduler=scheduler)[0]
+    made, seconds, _ = graph.compute(scheduler=scheduler)[0]
     return made, seconds
 
 
