@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.batches import DATE, calbatch, calibrated_on, products_in, quiet, small_set, sums
+from support.batches import DATE, calbatch, calibrated_on, products_in, quiet, sums
 from support.placed import eventually
 
 from calbatch import cluster
@@ -348,41 +348,3 @@ def test_files_are_calibrated_as_they_arrive_whole(simulated, tmp_path):
     stems = [p.name.removesuffix("_uncal.fits") for p in (first, second)]
     assert [p.name for p in products_in(out)] == [f"{stem}_superbias.fits" for stem in stems]
     assert "FAILED" not in said.err
-
-
-def test_a_clock_that_is_set_back_changes_nothing(tmp_path):
-    """Under libfaketime, which has the process live in the past from some moment on."""
-    library = next(iter(sorted(_libraries())), None)
-    if library is None:
-        pytest.skip("libfaketime not found: apt-get install faketime")
-    made = small_set()
-    command = [
-        sys.executable,
-        "-m",
-        "calbatch.cluster",
-        "run",
-        "superbias",
-        made.folder / "exposures",
-    ]
-    settings = {**os.environ, **made.environment(), "CALBATCH_STATE_DIR": str(tmp_path / "state")}
-    for name, offset in (("a", None), ("a", "-400d"), ("b", "-400d")):
-        environment = dict(settings)
-        if offset:
-            environment |= {
-                "LD_PRELOAD": str(library),
-                "FAKETIME": offset,
-                "DONT_FAKE_MONOTONIC": "1",
-            }
-        done = subprocess.run(
-            [*command, "-o", tmp_path / name, "--scheduler", "sync", "--date", DATE],
-            env=environment, capture_output=True, text=True, check=False, timeout=120,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-    assert "3 of them before" in done.stderr or sums(tmp_path / "a") == sums(tmp_path / "b")
-    assert sums(tmp_path / "a") == sums(tmp_path / "b")
-
-
-def _libraries():
-    from pathlib import Path
-
-    return Path("/usr/lib").glob("*/faketime/libfaketime.so.1")

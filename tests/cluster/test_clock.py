@@ -1,0 +1,91 @@
+"""A clock that is set back, under libfaketime: while a batch runs, and between batches."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.batches import DATE, small_set, sums
+
+from calbatch.cluster.ledger import View
+
+pytestmark = pytest.mark.services  # where it has to run, a skip is a failure
+
+SETS_BACK = """
+import os
+from pathlib import Path
+from calbatch.calibrate.step import Step
+from calbatch.models.datamodels import RampModel
+
+def set_back(data, *, path):
+    clock = os.environ.get("FAKETIME_TIMESTAMP_FILE")
+    if clock and "_00002_" in path:
+        Path(clock).write_text("-400d")
+    return data
+
+class SetsBack(Step):
+    def process(self, exposure):
+        return RampModel(exposure).map_tiles(set_back, ["data"], path=str(exposure.path))
+"""
+
+
+@pytest.fixture
+def clock(tmp_path):
+    """Return the settings under which a file says how far the clock is off."""
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    if not found:
+        pytest.skip("libfaketime not found: apt-get install faketime")
+    (tmp_path / "clock").write_text("+0")
+    return {
+        "LD_PRELOAD": str(found[0]),
+        "FAKETIME_TIMESTAMP_FILE": str(tmp_path / "clock"),
+        "FAKETIME_NO_CACHE": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+    }
+
+
+@pytest.fixture
+def calibrate(tmp_path):
+    """Return a function that runs a batch in a process of its own."""
+    (tmp_path / "clocks.py").write_text(SETS_BACK)
+    made = small_set()
+
+    def run(output, **settings):
+        fixed = {"PYTHONPATH": str(tmp_path), "CALBATCH_STATE_DIR": str(tmp_path / "state")}
+        how = ("--scheduler", "sync", "--date", DATE, "--no-fsync", "-o", output)
+        command = [sys.executable, "-m", "calbatch.cluster", "run", "clocks:SetsBack"]
+        done = subprocess.run(
+            [*command, made.folder / "exposures", *how],
+            env={**os.environ, **made.environment(), **fixed, **settings},
+            capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    return run
+
+
+def test_it_is_set_back_while_a_batch_runs(tmp_path, clock, calibrate):
+    out = tmp_path / "out"
+    said = calibrate(out, **clock)
+    assert (tmp_path / "clock").read_text() == "-400d"
+    assert "3/3 done, 0 failed" in said
+    with View(out / ".calbatch") as view:
+        (batch,) = view.batches()
+        rows = list(view.exposures(batch.id))
+    assert batch.ended < batch.started  # the clock was set back indeed
+    assert [row.state for row in rows] == ["done"] * 3
+    assert all(0 <= row.seconds < 60 for row in rows)
+    manifest = next(out.glob(".calbatch/*/manifest.json"))
+    assert [e["state"] for e in json.loads(manifest.read_text())["exposures"]] == ["done"] * 3
+    assert "3 of them before" in calibrate(out)  # by the right clock
+
+
+def test_it_is_set_back_between_batches(tmp_path, clock, calibrate):
+    calibrate(tmp_path / "a")
+    (tmp_path / "clock").write_text("-400d")
+    assert "3 of them before" in calibrate(tmp_path / "a", **clock)
+    calibrate(tmp_path / "b", **clock)
+    assert sums(tmp_path / "a") == sums(tmp_path / "b")
