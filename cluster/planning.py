@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -28,9 +28,12 @@ from calbatch.cluster.ledger import ProductRow
 from calbatch.cluster.resolving import Fetching, Resolved, resolved
 from calbatch.models import datamodels
 from calbatch.models.errors import ModelError
-from calbatch.models.files import Stamp, content_digest, look
+from calbatch.models.files import Place, content_digest, glance, look
 from calbatch.models.layout import read_layout, verify_checksums
 from calbatch.models.location import Location
+
+READERS = 8
+"""Files that are looked at, or whose headers are read, at a time."""
 
 FIRST_BLOCK, BLOCK = 16, 128
 """Exposures that are planned at a time: few at first, so that work begins soon."""
@@ -39,9 +42,7 @@ FIRST_BLOCK, BLOCK = 16, 128
 class Books(Protocol):
     """What is known of earlier work; see `calbatch.cluster.ledger.known.Known`."""
 
-    def known_headers(
-        self, places: Sequence[tuple[str, int, int]]
-    ) -> dict[str, tuple[str, dict[str, Any]]]:
+    def known_headers(self, places: Sequence[Place]) -> dict[str, tuple[str, dict[str, Any]]]:
         """Return unchanged inputs' digests and headers, by path."""
         ...
 
@@ -215,6 +216,7 @@ class Planner:
         self._settings: dict[tuple[str, ...], Settings] = {}
         self.resolved = Resolved()
         self._guard = threading.Lock()
+        self._pool = ThreadPoolExecutor(READERS, "calbatch-planning")
 
     def blocks(self, inputs: Iterable[tuple[int, Location]]) -> Iterator[list[Planned]]:
         """Plan inputs in blocks, in order.
@@ -255,41 +257,38 @@ class Planner:
         self.resolved.parameters.update(rules.parameters)
 
     def _add_headers(self, found: Sequence[Planned]) -> None:
-        """Add what the ledger knows of inputs that are unchanged; read the others' headers."""
-        stamps: dict[int, Stamp] = {}
-        for planned in found:
-            with self._faults_of(planned):
-                stamps[planned.number] = look(planned.path)
-        places = [(stamp.path, stamp.size, stamp.mtime_ns) for stamp in stamps.values()]
-        known = self.books.known_headers(places) if self.books else {}
+        """Add what the ledger knows of inputs that are unchanged; read the others' headers.
+
+        Disks and stores keep whoever reads a little of each of many files waiting: several are
+        read at a time.
+        """
+        before: dict[int, str] = {}
+        if self.books is not None:
+            places = list(self._pool.map(glance, [planned.path for planned in found]))
+            known = self.books.known_headers([place for place in places if place is not None])
+            for planned, place in zip(found, places, strict=True):
+                if place is None or place[0] not in known:
+                    continue
+                if self.again.verify:
+                    before[planned.number] = known[place[0]][0]
+                else:
+                    _add_known(planned, place, known[place[0]])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # given again, and kept, when it is calibrated
-            for planned in found:
-                if planned.number in stamps:
-                    with self._faults_of(planned):
-                        self._add_header(planned, stamps[planned.number], known)
+            list(self._pool.map(self._read_header, [p for p in found if not p.seen]))
+        for planned in found:
+            if planned.number in before and planned.source is not None:
+                planned.seen = planned.source[3] == before[planned.number]
+                if not planned.seen:
+                    planned.why = "its header has changed, though its size and time have not"
 
-    def _add_header(
-        self, planned: Planned, stamp: Stamp, known: Mapping[str, tuple[str, dict[str, Any]]]
-    ) -> None:
-        before = known.get(stamp.path)
-        if before is not None and not self.again.verify:
-            found, planned.header = before
-            planned.seen = True
-        else:
+    def _read_header(self, planned: Planned) -> None:
+        try:
+            stamp = look(planned.path)
             layout = read_layout(stamp)
-            found = layout.digest
             with datamodels.open(planned.path, layout) as model:
                 planned.header = model.to_flat_dict()
-            planned.seen = before is not None and before[0] == found
-            if before is not None and not planned.seen:
-                planned.why = "its header has changed, though its size and time have not"
-        planned.source = stamp.path, stamp.size, stamp.mtime_ns, found
-
-    @contextmanager
-    def _faults_of(self, planned: Planned) -> Iterator[None]:
-        try:
-            yield
+            planned.source = stamp.path, stamp.size, stamp.mtime_ns, layout.digest
         except Exception as error:  # whatever is wrong with a file is that file's
             planned.fault = (damage(planned.path) if self._verify_inputs else None) or error
 
@@ -319,16 +318,19 @@ class Planner:
         for own, planned in same.items():
             planned.deaths = deaths.get(own, 0)
             planned.content = contents.get(own, "")
-            before = made.get(own, ())
-            if not before or self.again.force or not all(self._intact(p) for p in before):
-                continue
-            if not self.again.verify or _same_content(planned):
-                planned.made = before
+        before = [] if self.again.force else [made.get(own, []) for own in same]
+        stays = self._pool.map(self._stays, same.values(), before)
+        for planned, products, stay in zip(same.values(), before, stays, strict=False):
+            planned.made = products if stay else ()
+
+    def _stays(self, planned: Planned, products: Sequence[ProductRow]) -> bool:
+        intact = bool(products) and all(map(self._intact, products))
+        return intact and (not self.again.verify or _same_content(planned))
 
     def _intact(self, product: ProductRow) -> bool:
         try:
-            now = look(product.path)
-            if (now.size, now.mtime_ns) != (product.size, product.mtime_ns):
+            now = glance(product.path)
+            if now is None or now[1:] != (product.size, product.mtime_ns):
                 return False
             if self.again.verify:
                 layout = read_layout(product.path)
@@ -337,6 +339,12 @@ class Planner:
         except (OSError, ModelError):
             return False
         return True
+
+
+def _add_known(planned: Planned, place: Place, known: tuple[str, dict[str, Any]]) -> None:
+    digest, planned.header = known
+    planned.source = (*place, digest)
+    planned.seen = True
 
 
 def _same_content(planned: Planned) -> bool:

@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO, Protocol, cast
 
-from calbatch.models.errors import ChangedError, FileError, StorageError, one_line
+from calbatch.models.errors import ChangedError, FileError, ModelError, StorageError, one_line
 from calbatch.models.location import Url, is_url, location
 from calbatch.models.ranges import RemoteBytes
 from calbatch.models.stores import Facts, Store
@@ -108,6 +108,29 @@ def look(path: str | os.PathLike[str]) -> Stamp:
     with opened(stamp) as file:
         magic = file.read(0, len(_GZIP_MAGIC))
     return replace(stamp, gzipped=magic == _GZIP_MAGIC)
+
+
+Place = tuple[str, int, int]
+"""Absolute path or URL of a file, its size in bytes, and the time of its last change [ns]."""
+
+
+def glance(path: str | os.PathLike[str]) -> Place | None:
+    """Return what tells whether a file is as it was, without opening it.
+
+    None where it is no file that can be read, as far as that shows: `look` says what is wrong.
+    """
+    place = location(path)
+    try:
+        if isinstance(place, Url):
+            stamp = look(place)
+            return stamp.path, stamp.size, stamp.mtime_ns
+        place = place.absolute()
+        status = place.stat()
+    except (OSError, ValueError, ModelError):
+        return None
+    if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
+        return None
+    return str(place), status.st_size, status.st_mtime_ns
 
 
 def _look_at_url(url: Url) -> Stamp:

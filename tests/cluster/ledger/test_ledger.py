@@ -53,6 +53,24 @@ def test_what_is_written_is_read(tmp_path):
         assert view.made_before(["i1", "other"]) == {"i1": view.products(exposure.id)}
 
 
+def test_exposures_come_in_full_as_each_is_found_by_itself(tmp_path):
+    with Ledger(tmp_path) as ledger:
+        ledger.products(begun(ledger, "other"), 0, [ProductRow("/elsewhere.fits", 1, 2, "x")])
+        batch = begun(ledger)
+        for digest in ("r1", "r2"):
+            ledger.body(digest, {"dark": [f"/{digest}.fits", "sha"]})
+        for number, digest in ((3, "r1"), (0, "r2"), (4, "r1")):
+            ledger.update(batch, number, state="done", refs=digest)
+        for number, count in ((3, 2), (0, 1), (2, 3)):
+            rows = [ProductRow(f"/{number}-{n}.fits", n, n, "d") for n in range(count)]
+            ledger.products(batch, number, rows)
+    with View(tmp_path) as view:
+        rows = list(view.exposures(batch))
+        wanted = [(row, view.references(row.id), view.products(row.id)) for row in rows]
+        assert list(view.in_full(batch)) == wanted
+        assert [len(products) for _, _, products in wanted] == [1, 0, 3, 2, 0]
+
+
 def test_it_is_its_users_alone(tmp_path):
     with Ledger(tmp_path / "state"):
         assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700

@@ -1,0 +1,160 @@
+"""What an exposure costs where there are many: files opened, questions to the ledger, imports."""
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from support.batches import calibrated_on, small_set
+
+from calbatch.calibrate.references import ResolvedReferences
+from calbatch.calibrate.step import Step
+from calbatch.cluster import sites
+from calbatch.cluster.folder import STATE
+from calbatch.cluster.identity import Sums
+from calbatch.cluster.job import Job, Options
+from calbatch.cluster.ledger import View
+from calbatch.cluster.planning import BLOCK, FIRST_BLOCK, Planned, Planner, Settings, references_of
+from calbatch.cluster.recording import Attempted
+from calbatch.cluster.request import configured
+from calbatch.cluster.waiting import Waiting
+from calbatch.models.datamodels import RampModel
+
+_opened: list[str] = []
+_watching = threading.Event()
+
+
+def _note(event, arguments):
+    if event == "open" and _watching.is_set():
+        _opened.append(str(arguments[0]))
+
+
+sys.addaudithook(_note)
+
+
+@pytest.fixture
+def opened():
+    """Return the list of the files that this process opens meanwhile."""
+    _opened.clear()
+    _watching.set()
+    yield _opened
+    _watching.clear()
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """Return a folder with the products, and the ledger, of a small set."""
+    folder = tmp_path_factory.mktemp("done")
+    made = small_set()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in made.environment().items():
+            patch.setenv(name, value)
+        with sites.entered(sites.Place("sync", 1, "exposure")) as site:
+            result = calibrated_on(site, "dq_init", made.exposures, folder)
+    assert result.counts == {"done": 3}
+    return folder
+
+
+def planned(paths, folder=None):
+    """Plan a step for exposures, with what the ledger of a folder knows of them."""
+    step = configured("dq_init")
+    if folder is None:
+        blocks = Planner(step, references_of(step)).blocks(enumerate(paths))
+        return [one for block in blocks for one in block]
+    with Questions(folder / STATE) as books:
+        sums = Sums(books.known_reference, lambda *_: None)
+        how = {"date": "2024-01-31T12:00:00", "books": books, "sums": sums}
+        step.output_dir = str(folder)
+        blocks = Planner(step, references_of(step), **how).blocks(enumerate(paths))
+        found = [one for block in blocks for one in block]
+        sums.close()
+        return found, books.asked
+
+
+class Questions(View):
+    """A ledger that keeps what it is asked."""
+
+    def __init__(self, folder):
+        self.asked = []
+        super().__init__(folder)
+
+    def _rows(self, query, *values):
+        self.asked.append(query)
+        return super()._rows(query, *values)
+
+
+def test_an_input_is_looked_at_once_and_read_once(simulated, opened):
+    assert all(one.fault is None and one.header for one in planned(simulated.exposures))
+    for path in simulated.exposures:
+        assert opened.count(str(path)) == 2
+
+
+def test_planning_again_reads_no_header_and_asks_a_block_at_a_time(simulated, done, opened):
+    found, asked = planned(simulated.exposures, done)
+    assert all(one.seen and one.made for one in found)
+    for path in simulated.exposures:
+        assert opened.count(str(path)) == 0
+    of_exposures = [query for query in asked if "FROM refs" not in query]
+    assert len(of_exposures) == 3  # headers, deaths and products, of all together
+    assert len(simulated.exposures) < FIRST_BLOCK < BLOCK
+
+
+def test_the_status_of_a_batch_is_told_without_what_calibrates(done):
+    script = (
+        "import sys; from calbatch.cluster.commands.status import taken; "
+        "from calbatch.cluster.folder import find; from pathlib import Path; "
+        f"print(taken(find({str(done)!r})).done); "
+        "print(sorted({'numpy', 'dask', 'distributed', 'astropy', 'numba'} & set(sys.modules)))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert said.stdout.split("\n")[:2] == ["3", "[]"]
+
+
+def test_what_waits_is_tried_when_it_is_due_the_earliest_first():
+    settings = Settings(configured("dq_init"), "", {})
+
+    def one(number, due, alone=False):
+        of = Planned(number, Path(f"/{number}"), settings, ResolvedReferences(""))
+        return Attempted(of, due=due, alone=alone)
+
+    waiting = Waiting()
+    for number, due in enumerate((5.0, 1.0, 3.0, 1.0)):
+        waiting.add(one(number, due))
+    waiting.add(one(4, 0.0, alone=True))
+    assert waiting.left(alone=False)
+    assert waiting.left(alone=True)
+    taken = [waiting.take(4.0, alone=False) for _ in range(4)]
+    assert [t.planned.number if t else None for t in taken] == [1, 3, 2, None]
+    assert waiting.take(4.0, alone=True).planned.number == 4
+    assert not waiting.left(alone=True)
+    assert waiting.example().planned.number == 0
+
+
+class Stuck(Step):
+    """A step that cannot travel to a worker."""
+
+    def process(self, exposure):
+        return RampModel(exposure)
+
+
+def test_what_cannot_travel_fails_alone(simulated, tmp_path):
+    good, stuck = configured("dq_init"), Stuck()
+    stuck.lock = threading.Lock()  # which cannot be pickled
+    for step in (good, stuck):
+        step.output_dir = str(tmp_path)
+    references = planned(simulated.exposures[:1])[0].references
+    with sites.entered(sites.Place("local", 2, "exposure")) as site:
+        for number, (step, path) in enumerate(
+            zip((good, stuck, good), simulated.exposures, strict=True)
+        ):
+            job = Job(number, path, step, references, Options(fsync=False), "batch")
+            assert site.submit(job) is None
+        ended = {}
+        while len(ended) < 3:
+            ended.update((job.number, outcome) for job, outcome in site.ended(1.0))
+    assert "Could not serialize" in ended[1].error
+    assert not ended[0].failed
+    assert not ended[2].failed
