@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from rich.console import Console
+from rich import console as rich_console
 
 from calbatch.calibrate.parameters import nearest
 from calbatch.calibrate.step import Step
@@ -20,6 +20,7 @@ from calbatch.cluster.request import configured
 from calbatch.cluster.result import Result
 from calbatch.cluster.service import begin, drive
 from calbatch.cluster.sites import Wish
+from calbatch.cluster.terminal import Console
 
 
 class BatchOptions(TypedDict, total=False):
@@ -102,7 +103,7 @@ def run(
     inputs: str | Path | Sequence[str | Path],
     output_dir: str | Path | None = None,
     *,
-    console: Console | None = None,
+    console: rich_console.Console | None = None,
     debug: bool = False,
     **options: Unpack[BatchOptions],
 ) -> Result:

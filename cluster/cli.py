@@ -302,10 +302,11 @@ def main() -> None:
         sys.exit(error.exit_code)
     except Exception as error:
         from calbatch.cluster import faults
+        from calbatch.cluster.terminal import harmless_lines
 
         if "--debug" in sys.argv or not faults.is_expected(error):
             raise
-        click.echo(f"calbatch: {error}", err=True)
+        click.echo(harmless_lines(f"calbatch: {error}"), err=True)
         sys.exit(2)
     sys.exit(status if isinstance(status, int) else 0)
 

@@ -35,7 +35,8 @@ def exposures(requested: Sequence[str], pattern: str) -> list[Location]:
     Raises
     ------
     RequestError
-        When something requested does not exist or holds no exposures, or a URL's server fails.
+        When something requested does not exist or holds no exposures, has a name that is no text,
+        or a URL's server fails.
     """
     found: dict[Location, None] = {}
     for request in requested:
@@ -45,8 +46,20 @@ def exposures(requested: Sequence[str], pattern: str) -> list[Location]:
             raise RequestError(f"no exposures: {error}") from error
         if not paths:
             raise RequestError(f"no exposures: {_why(request, pattern)}")
+        for path in paths:
+            _require_text(path)
         found.update(dict.fromkeys(sorted(paths, key=natural)))
     return list(found)
+
+
+def _require_text(path: Location) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        shown = str(path).encode("ascii", "backslashreplace").decode()
+        raise RequestError(
+            f"{shown}: its name is not UTF-8, and no ledger could keep it: rename it"
+        ) from error
 
 
 def _matching(request: Location, pattern: str) -> Iterable[Location]:

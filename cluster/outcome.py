@@ -21,6 +21,7 @@ from typing import TypedDict
 from calbatch.calibrate.errors import CalibrationError, ReferenceFileError
 from calbatch.cluster.errors import LostError
 from calbatch.cluster.policy import Kind
+from calbatch.cluster.terminal import harmless
 from calbatch.models.errors import ChangedError, FullError, ModelError, StorageError
 from calbatch.models.location import Location, location
 from calbatch.models.writer import Product
@@ -177,7 +178,9 @@ def reason(error: BaseException, path: Location) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     if not isinstance(error, EXPECTED):
         text = f"{type(error).__name__}: {text} (a fault of calbatch, or of a step of yours)"
-    return text if text.startswith(str(path)) else f"{path}: {text}"
+    name = harmless(str(path))
+    text = harmless(text.replace(" ".join(str(path).split()), name, 1))
+    return text if text.startswith(name) else f"{name}: {text}"
 
 
 def peak_memory() -> Peak:

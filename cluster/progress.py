@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 
 from calbatch.cluster.outcome import Outcome, Peak, peak_memory
+from calbatch.cluster.terminal import harmless_lines
 
 LIVE_EVERY = 0.1
 """Seconds between lines that are drawn anew."""
@@ -128,7 +129,9 @@ class Watching:
 
     def say(self, text: str, style: str = "") -> None:
         """Show a line."""
-        self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(
+            harmless_lines(text), style=style, markup=False, highlight=False, soft_wrap=True
+        )
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from rich.table import Table
 from calbatch.cluster.outcome import Outcome, peak_memory
 from calbatch.cluster.progress import Memory, duration
 from calbatch.cluster.result import Result
+from calbatch.cluster.terminal import harmless
 
 SHOWN = 20
 """Warnings and names listed; a long list would hide the summary."""
@@ -63,7 +64,7 @@ class _Found:
 
 
 def _say(console: Console, text: str, style: str = "") -> None:
-    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+    console.print(harmless(text), style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def _totals(found: _Found) -> Table:

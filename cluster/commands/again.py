@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from calbatch.calibrate.step import Step
 from calbatch.cluster import sites
 from calbatch.cluster.batch import ordered
@@ -22,6 +20,7 @@ from calbatch.cluster.planning import Planned, Planner, references_of
 from calbatch.cluster.report import summary
 from calbatch.cluster.request import configured, input_pattern
 from calbatch.cluster.service import begin, drive
+from calbatch.cluster.terminal import Console
 from calbatch.models import datamodels
 from calbatch.models.errors import ModelError
 from calbatch.models.location import Location, location

@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from calbatch.cluster import alive, control
@@ -18,6 +17,7 @@ from calbatch.cluster.folder import BatchFolder, find, forget, registered
 from calbatch.cluster.ledger import BatchRow, Ledger, LedgerError, View
 from calbatch.cluster.named import NamedSite
 from calbatch.cluster.siteoptions import SlurmOptions
+from calbatch.cluster.terminal import Console
 from calbatch.models.location import location
 
 DAY = 86400.0

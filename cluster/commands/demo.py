@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from calbatch.calibrate.products import product_name
@@ -29,6 +28,7 @@ from calbatch.cluster.commands.simulate import announce, claimed, known, tell
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.progress import duration
 from calbatch.cluster.report import summary
+from calbatch.cluster.terminal import Console
 from calbatch.models import datamodels
 
 PRESET = "demo"

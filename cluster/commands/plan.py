@@ -9,7 +9,6 @@ from itertools import chain
 from typing import Unpack
 
 import dask
-from rich.console import Console
 from rich.table import Table
 
 from calbatch.cluster import sites
@@ -24,6 +23,7 @@ from calbatch.cluster.planning import Planner, references_of
 from calbatch.cluster.progress import megabytes
 from calbatch.cluster.resolving import Resolved
 from calbatch.cluster.service import failed_of, inputs_of
+from calbatch.cluster.terminal import Console
 from calbatch.models.location import Location
 
 

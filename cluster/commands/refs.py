@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from calbatch.calibrate import pars
@@ -17,6 +16,7 @@ from calbatch.cluster.fetching import fetch_progress, say_missing
 from calbatch.cluster.inputs import exposures
 from calbatch.cluster.progress import megabytes
 from calbatch.cluster.request import configured
+from calbatch.cluster.terminal import Console
 from calbatch.crds_client import Client, listing
 from calbatch.crds_client.batch import ReferenceTable
 from calbatch.crds_client.cacheclient import CacheClient

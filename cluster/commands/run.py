@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
-
 from calbatch.cluster import batch
 from calbatch.cluster.report import summary
+from calbatch.cluster.terminal import Console
 
 
 def main(pipeline: str, inputs: Sequence[str], *, timings: bool, **options: Any) -> int:

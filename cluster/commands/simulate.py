@@ -7,11 +7,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from calbatch.calibrate.simulate import PRESETS, SimulatedSet, SimulationSpec, simulate
 from calbatch.calibrate.simulate.geometry import plan_readout
 from calbatch.cluster.errors import RequestError
+from calbatch.cluster.terminal import Console
 
 MADE_BY = "made-by-calbatch.json"
 """The file that says what a folder of simulated exposures was made with."""

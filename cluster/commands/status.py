@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.text import Text
 
 from calbatch.cluster import alive
@@ -16,6 +15,7 @@ from calbatch.cluster.errors import RequestError
 from calbatch.cluster.folder import BatchFolder, find
 from calbatch.cluster.ledger import BatchRow, ExposureRow, View
 from calbatch.cluster.ledger.records import OPEN
+from calbatch.cluster.terminal import Console, harmless
 
 RECENT = 300.0
 """Seconds over which the rate is taken."""
@@ -120,7 +120,7 @@ def logs(batch: str | None, exposure: str | None, *, follow: bool) -> int:
 
     def say(lines: Iterator[str]) -> None:
         for line in lines:
-            console.print(Text(_harmless(line)))
+            console.print(Text(harmless(line)))
 
     say(told())
     while follow and taken(folder).exit_status == alive.EXIT["running"]:
@@ -128,11 +128,6 @@ def logs(batch: str | None, exposure: str | None, *, follow: bool) -> int:
         say(told())
     say(told())
     return 0
-
-
-def _harmless(line: str) -> str:
-    """Return a line without what a terminal would obey: names come from files."""
-    return "".join(c if c.isprintable() or c == "\t" else repr(c)[1:-1] for c in line)
 
 
 def _of_batch(folder: BatchFolder) -> Callable[[], Iterator[str]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -13,6 +12,7 @@ from calbatch.calibrate import cfg, pars, registry
 from calbatch.calibrate.references import CrdsReferences
 from calbatch.calibrate.step import Step
 from calbatch.cluster.request import configured
+from calbatch.cluster.terminal import Console
 from calbatch.models import datamodels
 
 

@@ -1,0 +1,168 @@
+"""Names and headers that come from elsewhere: they escape no folder, and nothing obeys them."""
+
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+from support.batches import DATE, calbatch, changed, products_in, quiet
+
+from calbatch import cluster
+from calbatch.calibrate import products
+from calbatch.calibrate.registry import find
+from calbatch.cluster import terminal
+from calbatch.cluster.slurmtools import script
+from calbatch.models import datamodels
+from calbatch.models.datamodels import ImageModel
+
+STEMS = [
+    "\x1b[31mred\x1b]0;title\x07",
+    "line\nFAILED nothing: all is well\r",
+    "a;touch pwned;b",
+    "$(touch pwned)`touch pwned`&|>pwned",
+    "<img src=x onerror=alert(1)>",
+    "[bold red]loud[blink]",
+    "-o --force 'one' \"two\"",
+    "\x9b31m\u202ebackwards",
+]
+UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\ud800-\udfff]")
+"""What a terminal would obey, or cannot show; rich's own output to a file has none of it."""
+
+TEXTS = st.text(st.characters(codec="utf-8") | st.sampled_from("\x1b\x07\x9b\r\n;$`'\"<>[]/.."))
+
+
+@pytest.fixture
+def hostile(simulated, tmp_path, monkeypatch):
+    """Return a folder of exposures with such names, in an empty working folder."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for stem in STEMS:
+        shutil.copy(simulated.exposures[0], folder / f"{stem}_uncal.fits")
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def names(folder):
+    return {path.name for path in products_in(folder)}
+
+
+def test_what_is_said_of_such_names_is_harmless(hostile, tmp_path):
+    how = ("superbias", hostile, "-o", "out", "--date", DATE)
+    bad = hostile / f"{STEMS[0]}_uncal.fits"
+    bad.write_bytes(b"no exposure" + STEMS[0].encode())
+    worse = hostile / f"{STEMS[1]}_uncal.fits"
+    worse.write_bytes(b"")
+    said = [
+        calbatch("plan", *how),
+        calbatch("run", *how, "--scheduler", "sync", "--no-fsync"),
+        *(calbatch(*asked, "out") for asked in (["status"], ["logs"], ["report"])),
+        *(calbatch("logs", "out", number) for number in range(len(STEMS))),
+        calbatch("list"),
+    ]
+    assert [s.status for s in said][:5] == [1, 1, 1, 0, 1]
+    for one in said:
+        assert UNSAFE.findall(one.out + one.err) == []
+    failures = [line for line in said[1].err.splitlines() if line.startswith("FAILED")]
+    assert len(failures) == 2
+    assert any(r"line\nFAILED nothing: all is well\r_uncal.fits: is empty" in f for f in failures)
+    assert names(tmp_path / "out") == {f"{stem}_superbias.fits" for stem in STEMS[2:]}
+    assert {path.name for path in tmp_path.iterdir()} <= {"in", "out"}
+
+
+def test_the_manifest_has_names_as_they_are(hostile, tmp_path):
+    result = cluster.run("superbias", hostile, "out", scheduler="sync", console=quiet())
+    assert result.counts == {"done": len(STEMS)}
+    entries = json.loads(result.folder.manifest.read_text())["exposures"]
+    assert {e["input"] for e in entries} == {str(path) for path in hostile.iterdir()}
+    assert {Path(p["path"]) for e in entries for p in e["products"]} == set(result.products)
+    assert {path.parent for path in result.products} == {tmp_path / "out"}
+    assert "<Result" in repr(result)
+
+
+def test_notebooks_show_them_as_text(hostile, simulated, tmp_path, monkeypatch):
+    display = pytest.importorskip("IPython.display")
+    shown = []
+    monkeypatch.setattr(display, "display", shown.append)
+    for path in hostile.iterdir():
+        path.write_bytes(b"no exposure")
+    console = Console(force_jupyter=True, width=200)
+    cluster.run("superbias", hostile, "out", scheduler="sync", console=console)
+    html = "".join(one._repr_html_() for one in shown if hasattr(one, "_repr_html_"))
+    assert "&lt;img src=x onerror=alert(1)&gt;" in html
+    assert "<img" not in html
+
+
+def test_models_in_notebooks_are_text(simulated, tmp_path):
+    evil = changed(
+        simulated.exposures[0], tmp_path / "<b>_uncal.fits", TARGPROP="<script>alert(1)</script>"
+    )
+    with datamodels.open(evil) as model:
+        html = model._repr_html_()
+    assert "&lt;b&gt;" in html
+    assert "<script" not in html
+    assert "<b>" not in html
+
+
+def test_headers_name_no_products(simulated, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    changed(
+        simulated.exposures[0], folder / "a_uncal.fits",
+        FILENAME="../../evil.fits", OBS_ID="/etc/passwd", TARGPROP="$(touch pwned); ../x",
+    )  # fmt: skip
+    result = cluster.run("superbias", folder, tmp_path / "out", scheduler="sync", console=quiet())
+    assert result.products == [tmp_path / "out" / "a_superbias.fits"]
+    assert {path.name for path in tmp_path.rglob("*evil*")} == set()
+
+
+def test_a_name_that_is_no_text_is_refused_in_a_line(simulated, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    try:
+        shutil.copy(simulated.exposures[0], folder / os.fsdecode(b"\xff\x1b_uncal.fits"))
+    except OSError:
+        pytest.skip("this file system has no such names")
+    said = calbatch("run", "superbias", folder, "-o", tmp_path / "out")
+    assert said.status == 2
+    assert "its name is not UTF-8" in said.err
+    assert r"\udcff\x1b_uncal.fits" in said.err
+    assert said.err.count("\n") == 1
+
+
+@given(name=TEXTS.filter(bool))
+@example(name="../../evil_uncal.fits")
+@example(name="/etc/cron.d/evil")
+@example(name="..")
+def test_a_model_s_file_name_leads_nowhere_else(name):
+    step = find("superbias")()
+    step.output_dir = "/data/out"
+    model = ImageModel((4, 4))
+    model.meta.filename = name
+    (path,) = products.paths(step, [("cal", model)])
+    assert path.parent == Path("/data/out")
+    assert Path(os.path.normpath(path)) == path
+    assert path.name.endswith("_cal.fits")
+
+
+@given(text=TEXTS)
+@example(text="\x1b[31mred")
+def test_consoles_show_no_text_that_terminals_obey(text):
+    console = terminal.Console(file=io.StringIO(), force_terminal=True, width=80)
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    assert UNSAFE.findall(console.file.getvalue()) == []
+
+
+@settings(max_examples=40)
+@given(arguments=st.lists(TEXTS.map(lambda text: text.replace("\0", "")), max_size=4))
+@example(arguments=STEMS)
+def test_a_job_s_script_hands_arguments_on_as_they_are(arguments):
+    body = script(["/usr/bin/printf", "%s\\0", "first", *arguments])
+    done = subprocess.run(["/bin/sh"], input=body.encode(), capture_output=True, check=True)
+    assert done.stdout == b"".join(a.encode() + b"\0" for a in ["first", *arguments])
