@@ -96,7 +96,7 @@ def test_planning_again_reads_no_header_and_asks_a_block_at_a_time(simulated, do
     for path in simulated.exposures:
         assert opened.count(str(path)) == 0
     of_exposures = [query for query in asked if "FROM refs" not in query]
-    assert len(of_exposures) == 3  # headers, deaths and products, of all together
+    assert len(of_exposures) == 4  # headers, deaths, products, contents: of all together
     assert len(simulated.exposures) < FIRST_BLOCK < BLOCK
 
 
