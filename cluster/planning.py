@@ -32,7 +32,7 @@ from calbatch.models.files import Place, content_digest, glance, look
 from calbatch.models.layout import read_layout, verify_checksums
 from calbatch.models.location import Location
 
-READERS = 8
+READERS = 4
 """Files that are looked at, or whose headers are read, at a time."""
 
 FIRST_BLOCK, BLOCK = 16, 128

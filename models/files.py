@@ -28,6 +28,7 @@ ReadAt = Callable[[int, int], bytes]
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_BUFFER = 1 << 20
+_AHEAD = 1 << 16
 
 _REASONS = {
     errno.ENOENT: "there is no such file",
@@ -316,12 +317,29 @@ def reading(stamp: Stamp) -> Iterator[ReadAt]:
     """
     with opened(stamp) as file:
         if not stamp.gzipped:
-            yield file.read
+            yield file.read if is_url(stamp.path) else _ReadAhead(file.read)
             return
         with file.stream() as raw, gzip.GzipFile(fileobj=raw) as stream:
             # The buffer serves small steps back, which else decompress from the beginning.
             buffered = io.BufferedReader(stream, _GZIP_BUFFER)
             yield lambda position, count: _read_gzip(buffered, position, count, stamp)
+
+
+class _ReadAhead:
+    """Serves small reads from the last piece that was read: headers are walked in small steps."""
+
+    def __init__(self, read: ReadAt) -> None:
+        self._read, self._start, self._piece = read, -1, b""
+
+    def __call__(self, position: int, count: int) -> bytes:
+        """Return the bytes at a position, fewer where the file ends."""
+        if count >= _AHEAD:
+            return self._read(position, count)
+        at = position - self._start
+        whole = len(self._piece) == _AHEAD  # otherwise the file ends with it
+        if not 0 <= at <= len(self._piece) - (count if whole else 0):
+            self._start, self._piece, at = position, self._read(position, _AHEAD), 0
+        return self._piece[at : at + count]
 
 
 def _read_gzip(stream: IO[bytes], position: int, count: int, stamp: Stamp) -> bytes:
