@@ -51,8 +51,8 @@ class View(Known):
         if not 1 <= found <= len(MIGRATIONS):  # columns that older ones lack are empty
             self._connection.close()
             raise LedgerError(
-                f"{self.path}: of version {found}, this one knows {len(MIGRATIONS)}: a later "
-                "calbatch can use it"
+                f"{self.path}: of version {found}, not 1 to {len(MIGRATIONS)}: a batch there, or a "
+                "later calbatch, can use it"
             )
         self._connection.row_factory = sqlite3.Row
 
