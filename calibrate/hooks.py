@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from calbatch.calibrate.errors import ParameterError
+
+if TYPE_CHECKING:
+    from calbatch.calibrate.step import Step
 
 
 def applied(hook: Any, value: Any) -> Any:
@@ -47,3 +52,21 @@ def imported(path: str) -> Any:
         return getattr(importlib.import_module(module), name)
     except (ImportError, ValueError, AttributeError) as error:
         raise ParameterError(f"{path!r} cannot be imported: {error}") from error
+
+
+def brought_along(step: Step) -> Step:
+    """Return a step with the functions that its hooks name, where they can be imported here.
+
+    Where it is to run, they may not be there to be imported.
+    """
+    twin = copy.deepcopy(step)
+    for one in (twin, *twin.steps().values()):
+        one.pre_hooks = [_brought(hook) for hook in one.pre_hooks]
+        one.post_hooks = [_brought(hook) for hook in one.post_hooks]
+    return twin
+
+
+def _brought(hook: Any) -> Any:
+    with suppress(ParameterError):  # told where it is run
+        return imported(hook) if isinstance(hook, str) else hook
+    return hook

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dask
 from dask.base import compute
 
-from calbatch.calibrate import products
+from calbatch.calibrate import hooks, products
 from calbatch.calibrate.errors import StepError
 from calbatch.calibrate.references import References
 from calbatch.calibrate.step import Step
@@ -110,7 +110,7 @@ _PACKED = "_packed"
 @lru_cache(maxsize=4)
 def _packed_step(step: Step) -> bytes:
     """Return a step packed; the exposures of a batch mostly share one."""
-    return packed(step)
+    return packed(hooks.brought_along(step))
 
 
 def pipelined(job: Job) -> list[tuple[Any, Location]]:

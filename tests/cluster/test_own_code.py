@@ -15,6 +15,7 @@ from support.services import ended
 
 from calbatch import cluster
 from calbatch.cluster.ledger import View
+from calbatch.models import datamodels
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 
@@ -98,7 +99,6 @@ def run(step, paths, out, **options):
     return cluster.run(step, paths, out, **how, **options)
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("grain", ["exposure", "tile"])
 def test_a_module_of_the_working_folder_travels(simulated, tmp_path, folder, address, grain):
     written(folder, f"mine_{grain}")
@@ -112,7 +112,24 @@ def test_a_module_of_the_working_folder_travels(simulated, tmp_path, folder, add
     assert sums(tmp_path / "a") == sums(tmp_path / "b")
 
 
-@pytest.mark.timeout(120)
+def test_hooks_that_are_named_travel(simulated, tmp_path, folder, address):
+    (folder / "hooked.py").write_text("def title(model):\n    model.meta.program.title = 'hooked'\n")
+    how = {"scheduler": address, "date": DATE, "fsync": False, "console": quiet()}
+    hooks = {"": {"post_hooks": "hooked:title"}, "saturation": {"pre_hooks": "no.such:thing"}}
+    result = cluster.run(
+        "superbias", simulated.exposures, tmp_path / "a", parameters=hooks[""], **how
+    )
+    assert result.counts == {"done": 3}
+    for path in result.products:
+        assert datamodels.open(path).meta.program.title == "hooked"
+    result = cluster.run(
+        "detector1", simulated.exposures, tmp_path / "b",
+        parameters={"saturation": hooks["saturation"]}, **how,
+    )  # fmt: skip
+    assert result.counts == {"failed": 3}
+    assert "'no.such:thing' cannot be imported" in result.failed[0].error
+
+
 def test_what_a_script_defines_travels(simulated, tmp_path, address):
     (tmp_path / "helpers_of_script.py").write_text(HELPER)
     script = tmp_path / "script.py"
@@ -126,7 +143,6 @@ def test_what_a_script_defines_travels(simulated, tmp_path, address):
     assert said.stdout == "{'done': 3} []\n", said.stderr
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("grain", ["exposure", "tile"])
 def test_what_is_installed_here_alone_is_told_of_in_a_line(
     simulated, tmp_path, folder, address, grain, monkeypatch
@@ -152,7 +168,6 @@ def test_what_is_installed_here_alone_is_told_of_in_a_line(
     assert again.counts == {"done": 3}
 
 
-@pytest.mark.timeout(120)
 def test_what_cannot_be_sent_is_told_of_in_a_line(simulated, tmp_path, folder, address):
     text = STEP.format(helper="locked_helper") + textwrap.dedent(
         """
