@@ -113,7 +113,9 @@ def test_a_module_of_the_working_folder_travels(simulated, tmp_path, folder, add
 
 
 def test_hooks_that_are_named_travel(simulated, tmp_path, folder, address):
-    (folder / "hooked.py").write_text("def title(model):\n    model.meta.program.title = 'hooked'\n")
+    (folder / "hooked.py").write_text(
+        "def title(model):\n    model.meta.program.title = 'hooked'\n"
+    )
     how = {"scheduler": address, "date": DATE, "fsync": False, "console": quiet()}
     hooks = {"": {"post_hooks": "hooked:title"}, "saturation": {"pre_hooks": "no.such:thing"}}
     result = cluster.run(
