@@ -13,7 +13,8 @@ class Kind(StrEnum):
     STORAGE = "storage"  # a disk or a connection failed
     FULL = "full"  # no room on the disk
     CHANGED = "changed"  # the input was replaced while it was read
-    DEATH = "death"  # the worker died
+    DEATH = "death"  # the worker died, or was killed: nothing says why
+    CRASH = "crash"  # compiled code crashed the worker
     MEMORY = "memory"  # the worker died for lack of memory
     DEADLINE = "deadline"  # it took too long
     LOST = "lost"  # the scheduler was lost: the exposure is not to blame
@@ -28,7 +29,10 @@ class Action(StrEnum):
     QUARANTINE = "quarantine"
 
 
-DEATHS = (Kind.DEATH, Kind.MEMORY)
+DEATHS = (Kind.DEATH, Kind.CRASH, Kind.MEMORY)
+
+UNEXPLAINED = 0.5
+"""What a death alone counts that nothing explains: whoever ends processes may have ended it."""
 
 
 @dataclass
@@ -41,14 +45,22 @@ class History:
         Kind of failure to how many there were.
     deaths_alone : int
         Workers that it took with it when it was alone.
+    unexplained : int
+        How many of them with nothing that says why.
     """
 
     tries: dict[Kind, int] = field(default_factory=dict)
     deaths_alone: int = 0
+    unexplained: int = 0
 
     def count(self, *kinds: Kind) -> int:
         """Return how many failures of some kinds there were."""
         return sum(self.tries.get(kind, 0) for kind in kinds)
+
+    @property
+    def blame(self) -> float:
+        """How many deaths the exposure is to blame for, as far as one can tell."""
+        return self.deaths_alone - (1.0 - UNEXPLAINED) * self.unexplained
 
 
 @dataclass(frozen=True)
@@ -71,7 +83,8 @@ class Policy:
         Workers that an exposure may lose in company before it is suspected, and runs alone: its
         neighbours may have been what killed them.
     deaths_alone : int
-        Workers that it may lose alone before it is quarantined.
+        Workers that it may lose alone before it is quarantined; those count half of which nothing
+        says why they died.
     first_delay, longest_delay : float
         Seconds before the first further try; doubled each time, up to the longest.
     losses : int
@@ -108,7 +121,7 @@ class Policy:
         """
         history.tries[kind] = count = history.tries.get(kind, 0) + 1
         if kind in DEATHS:
-            return self._after_death(history, alone=alone)
+            return self._after_death(kind, history, alone=alone)
         if kind is Kind.LOST:
             return Decision(Action.AGAIN if count <= self.losses else Action.FAIL)
         if kind is Kind.CHANGED:
@@ -119,11 +132,14 @@ class Policy:
             return Decision(Action.AGAIN, self.delay(count))
         return Decision(Action.FAIL)
 
-    def _after_death(self, history: History, *, alone: bool) -> Decision:
+    def _after_death(self, kind: Kind, history: History, *, alone: bool) -> Decision:
         history.deaths_alone += alone
-        if history.deaths_alone >= self.deaths_alone:
+        history.unexplained += alone and kind is Kind.DEATH
+        if history.blame >= self.deaths_alone:
             return Decision(Action.QUARANTINE)
-        if alone or history.count(*DEATHS) >= self.deaths:
+        if alone:
+            return Decision(Action.ALONE, self.delay(history.deaths_alone))
+        if kind is Kind.MEMORY or history.count(*DEATHS) >= self.deaths:
             return Decision(Action.ALONE)
         return Decision(Action.AGAIN, self.first_delay)
 

@@ -68,6 +68,7 @@ class Recorder:
     ) -> None:
         self.ledger, self.batch, self.sums, self.told = ledger, batch, sums, told
         self.failed = self.done = 0
+        self._tries = ledger.tries(batch)  # of earlier drivers
         self._bodies: set[str] = set()
 
     def planned(self, planned: Planned) -> None:
@@ -96,6 +97,10 @@ class Recorder:
             self.ledger.body(key, body)  # type: ignore[arg-type]
         return key
 
+    def next_try(self, one: Attempted) -> int:
+        """Return the number of an exposure's next try, whichever drivers made the others."""
+        return max(one.serial, self._tries.get(one.planned.number, 0)) + 1
+
     def began(self, one: Attempted) -> None:
         """Note that an exposure is under way."""
         self.ledger.update(
@@ -114,6 +119,10 @@ class Recorder:
             peak=max((p.bytes for p in outcome.peaks), default=0), result=result,
             reason=outcome.error, log=told,
         )  # fmt: skip
+
+    def lost(self, reason: str) -> None:
+        """Note that nobody will hear how the tries under way ended; others follow."""
+        self.ledger.broken_off(self.batch, reason)
 
     def again(self, one: Attempted, outcome: Outcome, log: str, seconds: float) -> None:
         """Note that a failure is not the last word."""

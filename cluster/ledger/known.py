@@ -65,10 +65,10 @@ class Known:
         return {row["identity"]: row.get("content") or "" for row in found}
 
     def deaths_before(self, identities: Sequence[str]) -> dict[str, int]:
-        """Return how many workers the last exposure of each identity took with it, alone."""
+        """Return how many workers the last exposure of each identity took with it, in vain."""
         query = (
             "SELECT identity, deaths FROM exposures WHERE id IN (SELECT max(id) FROM exposures "
-            f"WHERE identity IN {_marks(identities)} GROUP BY identity)"
+            f"WHERE identity IN {_marks(identities)} GROUP BY identity) AND state != 'done'"
         )
         return {row["identity"]: row["deaths"] for row in self._rows(query, *identities)}
 
@@ -79,6 +79,11 @@ class Known:
             "AND state IN ('failed', 'quarantined')"
         )
         return {row["path"] for row in self._rows(query)}
+
+    def tries(self, batch: int) -> dict[int, int]:
+        """Return the exposures of a batch that have been tried, with how often."""
+        query = "SELECT number, attempts FROM exposures WHERE batch = ? AND attempts > 0"
+        return {row["number"]: row["attempts"] for row in self._rows(query, batch)}
 
 
 def _marks(values: Collection[Any]) -> str:

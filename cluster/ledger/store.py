@@ -207,6 +207,7 @@ class Ledger(Known):
         """Note that this process drives a batch from now on."""
         self._batch = batch
         now = time.time()
+        self.broken_off(batch, "its driver ended")
         self._change(
             "UPDATE batches SET state = 'running', reason = '', site = ?, dashboard = ?, host = ?, "
             "pid = ?, started = coalesce(started, ?), ended = NULL, beat = ? WHERE id = ?",
@@ -227,12 +228,23 @@ class Ledger(Known):
             "UPDATE batches SET state = ?, reason = ?, ended = ?, pid = 0 WHERE id = ?",
             state, reason, time.time(), batch,
         )  # fmt: skip
+        self.broken_off(batch, reason or "the batch ended")
         self._change(
             "UPDATE exposures SET state = 'waiting' WHERE batch = ? AND state IN "
             "('running', 'retrying')",
             batch,
         )
         self.commit()
+
+    def broken_off(self, batch: int, reason: str) -> None:
+        """Note the tries that began and whose outcome nobody will hear of."""
+        self._change(
+            "INSERT INTO attempts (exposure, number, started, result, reason) "
+            "SELECT id, attempts, started, 'lost', ? FROM exposures WHERE batch = ? AND state IN "
+            "('running', 'retrying') AND attempts > (SELECT coalesce(max(number), 0) FROM attempts "
+            "WHERE exposure = exposures.id)",
+            reason, batch,
+        )  # fmt: skip
 
     def reopen(self, batch: int) -> None:
         """Have what failed, or was quarantined, done again."""

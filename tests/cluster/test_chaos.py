@@ -1,26 +1,23 @@
 """Batches whose workers, schedulers and drivers are killed: all is done, once."""
 
-import json
 import os
-import random
 import shutil
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
-import time
 from contextlib import suppress
 
 import psutil
 import pytest
-from support.batches import DATE, calbatch, products_in, small_set, sums
+from support.batches import DATE, calbatch, small_set, sums
+from support.chaos import disturbed, driver_of, kill, require_consistent, with_children
 
 from calbatch.cluster.folder import BatchFolder
 from calbatch.cluster.ledger import View
-from calbatch.cluster.ledger.store import NAME
 
 HOW = ("--date", DATE, "--no-fsync")
+WHOLE = (pytest.mark.slow, pytest.mark.timeout(1500))
 
 
 @pytest.fixture
@@ -41,139 +38,106 @@ def exposures(tmp_path, monkeypatch):
     return copies
 
 
-def submitted(inputs, output, *options):
-    said = calbatch("submit", "detector1", inputs, "-o", output, *options, *HOW)
-    return BatchFolder(output, said.out.strip())
+@pytest.fixture
+def submit(tmp_path):
+    """Return a function that submits a batch; its driver is ended in the end."""
+    folders = []
+
+    def submitted(inputs, *options):
+        said = calbatch("submit", "detector1", inputs, "-o", tmp_path / "out", *options, *HOW)
+        assert said.status == 0, said.err
+        folders.append(BatchFolder(tmp_path / "out", said.out.strip()))
+        return folders[-1]
+
+    yield submitted
+    for folder in folders:
+        kill(*with_children(driver_of(folder)))
 
 
-def driver_of(folder):
-    with suppress(OSError, ValueError, psutil.Error):
-        return psutil.Process(json.loads(folder.pid.read_text())["pid"])
-    return None
+def require_as_undisturbed(folder, inputs, where):
+    how = ("-o", where, "--scheduler", "sync", *HOW)
+    assert calbatch("run", "detector1", inputs, *how).status == 0
+    assert sums(folder.output) == sums(where)
 
 
-def workers_of(driver):
-    """Return the processes that a driver's workers run in: those that its server has forked."""
-    with suppress(psutil.Error):
-        return [p for p in driver.children(recursive=True) if p.ppid() != driver.pid]
-    return []
+def spread(count, *actions):
+    """Return actions with how many exposures are to be done before each."""
+    return [(count * (n + 1) // (len(actions) + 1), a) for n, a in enumerate(actions)]
 
 
-def kill(*processes):
-    for process in processes:
-        with suppress(psutil.Error):
-            process.kill()
-
-
-def status(folder):
-    return json.loads(calbatch("status", folder.name, "--json").out)
-
-
-def require_consistent(folder, count):
-    """Require that all is done, once, with nothing left behind, and that the ledger agrees."""
-    assert not list(folder.output.rglob("*.part"))
-    assert not list(folder.logs.iterdir())
-    with sqlite3.connect(folder.state / NAME) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    with View(folder.state) as view:
-        row = view.batch(folder.name)
-        assert row.state == "done"
-        states = view.counts(row.id)
-        assert sum(states.values()) == count
-        assert set(states) <= {"done", "kept"}
-        told = [p.path for e in view.exposures(row.id) for p in view.products(e.id)]
-    assert sorted(told) == [str(p) for p in products_in(folder.output)]
-
-
-def killed_all_the_time(folder, every, drivers, count):
-    """Kill workers now and then, and the driver so many times; return how many workers it was."""
-    chance, killed, ends = (
-        random.Random(1),
-        0,
-        [count * (n + 1) / (drivers + 1) for n in range(drivers)],
-    )
-    last, end = time.monotonic(), time.monotonic() + 240
-    while True:
-        assert time.monotonic() < end, status(folder)
-        found = status(folder)
-        driver = driver_of(folder)
-        if found["state"] == "done":
-            return killed
-        if found["state"] in ("interrupted", "failed"):
-            calbatch("resume", folder.name, "--detach")  # refused while the driver is just ending
-            time.sleep(0.5)
-        elif driver and ends and found["done"] + found["before"] >= ends[0]:
-            ends.pop(0)
-            kill(*driver.children(recursive=True), driver)
-        elif driver and time.monotonic() - last > every and (workers := workers_of(driver)):
-            kill(chance.choice(workers))
-            killed, last = killed + 1, time.monotonic()
-        time.sleep(0.1)
+def kill_driver(folder):
+    driver = driver_of(folder)
+    kill(*with_children(driver))
+    return driver is not None
 
 
 @pytest.mark.parametrize(
-    ("count", "every", "drivers"),
-    [
-        pytest.param(16, 2.0, 1, id="sample"),
-        pytest.param(200, 2.0, 3, id="whole", marks=pytest.mark.slow),
-    ],
+    ("count", "drivers"),
+    [pytest.param(16, 1, id="sample"), pytest.param(200, 3, id="whole", marks=WHOLE)],
 )
-def test_workers_and_drivers_die(exposures, tmp_path, count, every, drivers):
+def test_workers_and_drivers_die(exposures, submit, tmp_path, count, drivers):
     inputs = exposures(count)
-    how = ("-o", tmp_path / "out", "--scheduler", "local", "--workers", "2", *HOW)
-    folder = BatchFolder(
-        tmp_path / "out", calbatch("submit", "detector1", inputs, *how).out.strip()
-    )
-    try:
-        killed = killed_all_the_time(folder, every, drivers, count)
-    finally:
-        driver = driver_of(folder)
-        kill(*(driver.children(recursive=True) if driver else []), *([driver] if driver else []))
-    assert killed
+    folder = submit(inputs, "--scheduler", "local", "--workers", "2")
+
+    def strike(chance):
+        driver, workers = driver_of(folder), []
+        with suppress(psutil.Error):  # workers are what the driver's server has forked
+            children = driver.children(recursive=True) if driver else []
+            workers = [p for p in children if p.ppid() != driver.pid]
+        kill(*([chance.choice(workers)] if workers else []))
+        return bool(workers)
+
+    planned = spread(count, *[lambda: kill_driver(folder)] * drivers)
+    assert disturbed(folder, every=2.0, strike=strike, planned=planned, seconds=2 * count + 120)
     require_consistent(folder, count)
-    undisturbed = calbatch(
-        "run", "detector1", inputs, "-o", tmp_path / "b", "--scheduler", "sync", *HOW
-    )
-    assert undisturbed.status == 0
-    assert sums(folder.output) == sums(tmp_path / "b")
+    require_as_undisturbed(folder, inputs, tmp_path / "b")
 
 
 class Running:
-    """A scheduler and its workers, each a process; what is killed can be started again."""
+    """A scheduler and its workers, each a process; what ends is started again."""
 
     def __init__(self, folder):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        self.folder, self.processes = folder, []
-        self.start()
+        here = ("--host", "127.0.0.1", "--no-dashboard")
+        worker = ("worker", self.address, "--nthreads", "1", "--local-directory", str(folder))
+        self.commands = {
+            "scheduler": ("scheduler", "--port", str(self.port), *here),
+            **{f"worker {n}": (*worker, *here) for n in range(2)},
+        }
+        self.log, self.processes = folder / "dask.log", {}
+        self.keep()
 
     @property
     def address(self):
         return f"tcp://127.0.0.1:{self.port}"
 
-    def start(self):
-        self._run("scheduler", "--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard")
-        for _ in range(2):
-            self._run(
-                "worker", self.address, "--host", "127.0.0.1", "--nthreads", "1", "--no-dashboard",
-                "--local-directory", str(self.folder),
-            )  # fmt: skip
+    def keep(self):
+        for name, (what, *arguments) in self.commands.items():
+            if name in self.processes and self.processes[name].poll() is None:
+                continue
+            command = [sys.executable, "-m", f"distributed.cli.dask_{what}", *arguments]
+            with self.log.open("ab") as log:
+                self.processes[name] = subprocess.Popen(
+                    command, stdout=log, stderr=log, start_new_session=True
+                )
 
-    def _run(self, *arguments):
-        command = [sys.executable, "-m", "distributed.cli.dask_" + arguments[0], *arguments[1:]]
-        log = (self.folder / "dask.log").open("ab")
-        with log:
-            self.processes.append(
-                subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-            )
+    def workers(self):
+        """Return the processes that calibrate: their parents would start them again."""
+        found = []
+        for name, process in self.processes.items():
+            with suppress(psutil.Error):
+                children = psutil.Process(process.pid).children() if name != "scheduler" else []
+                found += [c for c in children if "spawn_main" in " ".join(c.cmdline())]
+        return found
 
-    def kill(self):
-        for process in self.processes:
+    def kill(self, *names):
+        for name in names or list(self.processes):
             with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        self.processes = []
+                os.killpg(self.processes[name].pid, signal.SIGKILL)
+            self.processes[name].wait()
+        return True
 
 
 @pytest.fixture
@@ -185,25 +149,27 @@ def running(tmp_path):
     there.kill()
 
 
-def test_a_scheduler_dies_and_comes_back(exposures, tmp_path, running):
-    inputs, count = exposures(40), 40
-    how = ("-o", tmp_path / "out", "--scheduler", running.address, *HOW)
-    folder = BatchFolder(
-        tmp_path / "out", calbatch("submit", "detector1", inputs, *how).out.strip()
-    )
-    end = time.monotonic() + 120
-    while status(folder)["done"] < 5:
-        assert time.monotonic() < end, (status(folder), folder.log.read_text())
-        if status(folder)["state"] in ("failed", "interrupted"):  # no scheduler yet
-            calbatch("resume", folder.name, "--detach")
-        time.sleep(0.1)
-    running.kill()
-    time.sleep(1.0)
-    running.start()
-    while status(folder)["state"] == "running":
-        assert time.monotonic() < end, (status(folder), folder.log.read_text())
-        time.sleep(0.2)
+@pytest.mark.parametrize(
+    ("count", "drivers"),
+    [pytest.param(24, 1, id="sample"), pytest.param(200, 3, id="whole", marks=WHOLE)],
+)
+def test_workers_a_scheduler_and_drivers_die(exposures, submit, tmp_path, running, count, drivers):
+    inputs = exposures(count)
+    folder = submit(inputs, "--scheduler", running.address)
+
+    def strike(chance):
+        workers = running.workers()
+        kill(*([chance.choice(workers)] if workers else []))
+        return bool(workers)
+
+    actions = [lambda: kill_driver(folder)] * drivers
+    actions.insert(drivers // 2, lambda: running.kill("scheduler"))
+    assert disturbed(
+        folder, every=2.0, strike=strike, planned=spread(count, *actions), keep=running.keep,
+        seconds=2 * count + 120,
+    )  # fmt: skip
     require_consistent(folder, count)
+    require_as_undisturbed(folder, inputs, tmp_path / "b")
     with View(folder.state) as view:
         kinds = [event.kind for event in view.events(view.batch(folder.name).id)]
     assert "site lost" in kinds

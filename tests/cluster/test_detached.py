@@ -10,42 +10,26 @@ from pathlib import Path
 import psutil
 import pytest
 from support.batches import DATE, calbatch, products_in, small_set, sums
+from support.gated import GATE, SLOW
+from support.placed import importable
 
 from calbatch.cluster.control import Wish, ask
 from calbatch.cluster.folder import BatchFolder, find, registered
 from calbatch.cluster.ledger import View
 
-SLOW = """
-import os, time
-from pathlib import Path
-from calbatch.calibrate.step import Step
-from calbatch.models.datamodels import RampModel
-
-def wait(data, *, path):
-    gate = Path(os.environ["GATE"])
-    while not gate.exists():
-        time.sleep(0.02)
-    return data
-
-class Slow(Step):
-    def process(self, exposure):
-        return RampModel(exposure).map_tiles(wait, ["data"], path=str(exposure.path))
-"""
-
 
 @pytest.fixture
 def service(tmp_path, monkeypatch):
     """Return a function that submits a batch, which waits until its gate is there."""
-    (tmp_path / "slow.py").write_text(SLOW)
     made = small_set()
-    settings = {**made.environment(), "PYTHONPATH": str(tmp_path), "GATE": str(tmp_path / "gate")}
+    settings = {**made.environment(), GATE: str(tmp_path / "gate")}
     settings["CALBATCH_STATE_DIR"] = str(tmp_path / "state")
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.syspath_prepend(tmp_path)
+    importable(monkeypatch)
     pids = []
 
-    def submit(pipeline="slow:Slow", *options):
+    def submit(pipeline=SLOW, *options):
         how = ("--scheduler", "sync", "--date", DATE, "--no-fsync", *options)
         said = calbatch("submit", pipeline, made.folder / "exposures", "-o", tmp_path / "out", *how)
         assert said.status == 0, said.err
@@ -112,7 +96,7 @@ def test_a_batch_that_fails_says_so(service, tmp_path):
 
 @pytest.mark.parametrize("now", [False, True])
 def test_it_is_cancelled_and_resumed(service, tmp_path, now):
-    folder = service("slow:Slow", "--scheduler", "local", "--workers", "1")
+    folder = service(SLOW, "--scheduler", "local", "--workers", "1")
     until(lambda: list(folder.output.glob(".*.part")))
     assert calbatch("cancel", folder.name, *["--now"] * now).status == 0
     if not now:
@@ -133,7 +117,7 @@ def test_it_is_cancelled_and_resumed(service, tmp_path, now):
 
 
 def test_what_is_cancelled_before_its_driver_begins_is_not_begun(service, tmp_path):
-    folder = service("slow:Slow", "--scheduler", "local", "--workers", "1")
+    folder = service(SLOW, "--scheduler", "local", "--workers", "1")
     with_children(driver(folder))
     until(lambda: state(folder)[1] != 3)
     ask(folder.control, Wish.DRAIN)  # as `calbatch cancel` does while a driver's job is queued
@@ -157,7 +141,7 @@ def test_a_killed_driver_is_noticed_and_its_batch_resumed(service, tmp_path):
     until(lambda: state(folder) == ("done", 0))
     exposures = small_set().folder / "exposures"
     how = ("--scheduler", "sync", "--date", DATE)
-    assert calbatch("run", "slow:Slow", exposures, "-o", tmp_path / "b", *how).status == 0
+    assert calbatch("run", SLOW, exposures, "-o", tmp_path / "b", *how).status == 0
     assert sums(folder.output) == sums(tmp_path / "b")
     with View(folder.state) as view:
         row = view.batch(folder.name)
@@ -191,7 +175,7 @@ def test_what_is_forgotten_leaves_products(service, tmp_path):
 def test_a_second_driver_is_refused(service, tmp_path):
     folder = service()
     until(lambda: state(folder) == ("running", 3))
-    said = calbatch("run", "slow:Slow", small_set().exposures[0], "-o", folder.output)
+    said = calbatch("run", SLOW, small_set().exposures[0], "-o", folder.output)
     assert said.status == 2
     assert f"a batch is being written there, by process {driver(folder)} on" in said.err
 
@@ -202,7 +186,7 @@ def test_names_from_files_are_not_obeyed_by_a_terminal(service, tmp_path):
     odd.parent.mkdir()
     odd.write_bytes(Path(made.exposures[0]).read_bytes())
     (tmp_path / "gate").touch()
-    calbatch("run", "slow:Slow", odd.parent, "-o", tmp_path / "out", "--scheduler", "sync")
+    calbatch("run", SLOW, odd.parent, "-o", tmp_path / "out", "--scheduler", "sync")
     said = calbatch("logs", tmp_path / "out", "0")
     assert "\\x1b[31mred\\n_uncal.fits" in said.out
     assert "\x1b" not in said.out

@@ -24,6 +24,7 @@ from calbatch.cluster.local import (
     reference_bytes,
 )
 from calbatch.cluster.oncluster import OnCluster
+from calbatch.cluster.policy import Policy
 from calbatch.models import kept
 from calbatch.models.datamodels import RampModel
 
@@ -114,11 +115,12 @@ def test_one_failure_stops_nothing_else(simulated, tmp_path, site):
 
 
 def test_an_exposure_that_kills_its_workers_is_told_in_a_line(simulated, tmp_path, site):
-    result = calibrated_on(site, Deadly, simulated.exposures, tmp_path / "out")
+    policy = Policy(first_delay=0.05)
+    result = calibrated_on(site, Deadly, simulated.exposures, tmp_path / "out", policy)
     assert [o.path for o in result.failed] == [simulated.exposures[1]]
     error = result.failed[0].error
     assert error.startswith(f"{simulated.exposures[1]}: its worker died")
-    assert error.endswith("quarantined: alone, it took 3 workers with it")
+    assert error.endswith("quarantined: alone, it took 6 workers with it")
     assert "\n" not in error
     written = [p.name for p in products_in(tmp_path / "out")]
     assert len(written) == 2

@@ -6,46 +6,31 @@ import time
 import pytest
 import yaml
 from support.batches import DATE, calbatch, products_in, small_set, sums
+from support.gated import GATE, SLOW
 from support.onehost import slurm
+from support.placed import importable
 
 from calbatch.cluster.folder import BatchFolder
 from calbatch.cluster.ledger import View
 
 pytestmark = pytest.mark.services
 
-SLOW = """
-import os, time
-from pathlib import Path
-from calbatch.calibrate.step import Step
-from calbatch.models.datamodels import RampModel
-
-def wait(data, *, path):
-    while not Path(os.environ["GATE"]).exists():
-        time.sleep(0.02)
-    return data
-
-class Slow(Step):
-    def process(self, exposure):
-        return RampModel(exposure).map_tiles(wait, ["data"], path=str(exposure.path))
-"""
-
 
 @pytest.fixture
 def submit(slurm_host, tmp_path, monkeypatch):
     """Return a function that submits a batch to a site on Slurm."""
     made = small_set()
-    (tmp_path / "slow.py").write_text(SLOW)
     site = {"kind": "slurm", "jobs": 1, "memory": "1GiB", "interface": "lo", "patience": 20.0}
     config = {"calbatch": {"sites": {"node": {**site, "logs": str(tmp_path / "jobs")}}}}
     (tmp_path / "dask").mkdir()
     (tmp_path / "dask" / "calbatch.yaml").write_text(yaml.safe_dump(config))
     settings = {
-        **made.environment(), "PYTHONPATH": str(tmp_path), "GATE": str(tmp_path / "gate"),
+        **made.environment(), GATE: str(tmp_path / "gate"),
         "DASK_CONFIG": str(tmp_path / "dask"), "CALBATCH_STATE_DIR": str(tmp_path / "state"),
     }  # fmt: skip
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.syspath_prepend(tmp_path)
+    importable(monkeypatch)
     import dask
 
     dask.config.refresh(paths=[str(tmp_path / "dask")])
@@ -94,7 +79,7 @@ def test_a_batch_is_done_by_jobs(submit, tmp_path):
 
 
 def test_a_driver_that_is_queued_again_goes_on(submit, tmp_path):
-    folder = submit("slow:Slow")
+    folder = submit(SLOW)
     until(lambda: list(folder.output.glob(".*.part")))
     slurm("scontrol", "requeue", job(folder))
     until(lambda: "PENDING" in slurm("scontrol", "show", "job", job(folder)))
@@ -108,7 +93,7 @@ def test_a_driver_that_is_queued_again_goes_on(submit, tmp_path):
 
 
 def test_a_batch_is_cancelled_and_resumed(submit, tmp_path):
-    folder = submit("slow:Slow")
+    folder = submit(SLOW)
     until(lambda: list(folder.output.glob(".*.part")))
     assert calbatch("cancel", folder.name, "--now").status == 0
     until(lambda: state(folder) == "cancelled")
@@ -121,7 +106,7 @@ def test_a_batch_is_cancelled_and_resumed(submit, tmp_path):
 
 
 def test_a_batch_whose_workers_jobs_are_cancelled_is_done_all_the_same(submit, tmp_path):
-    folder = submit("slow:Slow")
+    folder = submit(SLOW)
     until(lambda: list(folder.output.glob(".*.part")))
     workers = [n for n in slurm("squeue", "-h", "-o", "%i").split() if n != job(folder)]
     assert workers

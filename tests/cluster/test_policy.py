@@ -41,8 +41,24 @@ def test_an_input_that_changes_is_planned_again_once():
 
 def test_deaths_in_company_make_a_suspect_and_deaths_alone_a_quarantine():
     history = History()
-    found = [POLICY.after(Kind.DEATH, history, alone=n >= 2).action for n in range(5)]
+    found = [POLICY.after(Kind.CRASH, history, alone=n >= 2).action for n in range(5)]
     assert found == [Action.AGAIN, Action.ALONE, Action.ALONE, Action.ALONE, Action.QUARANTINE]
+
+
+def test_deaths_that_nothing_explains_count_half():
+    assert decisions(*[Kind.DEATH] * 6, alone=True) == [Action.ALONE] * 5 + [Action.QUARANTINE]
+    mixed = [Kind.DEATH, Kind.CRASH, Kind.DEATH, Kind.MEMORY]
+    assert decisions(*mixed, alone=True) == [Action.ALONE] * 3 + [Action.QUARANTINE]
+
+
+def test_deaths_alone_are_given_time():
+    history = History()
+    found = [POLICY.after(Kind.DEATH, history, alone=True).delay for _ in range(5)]
+    assert found == [0.5, 1.0, 2.0, 4.0, 8.0]
+
+
+def test_a_lack_of_memory_makes_a_suspect_at_once():
+    assert decisions(Kind.MEMORY) == [Action.ALONE]
 
 
 def test_deaths_in_company_alone_never_quarantine():
@@ -55,13 +71,13 @@ def test_a_lost_scheduler_is_not_the_exposures_fault():
 
 @given(st.lists(st.tuples(st.sampled_from(list(Kind)), st.booleans()), min_size=1, max_size=80))
 def test_whatever_happens_it_ends_and_never_quarantines_without_deaths_alone(events):
-    history, deaths_alone = History(), 0
+    history, blame = History(), 0.0
     for kind, alone in events:
         decision = POLICY.after(kind, history, alone=alone)
-        deaths_alone += alone and kind in DEATHS
+        blame += (0.5 if kind is Kind.DEATH else 1.0) * (alone and kind in DEATHS)
         assert 0 <= decision.delay <= POLICY.longest_delay
         assert (decision.action is Action.QUARANTINE) == (
-            kind in DEATHS and deaths_alone >= POLICY.deaths_alone
+            kind in DEATHS and blame >= POLICY.deaths_alone
         )
         if decision.action in FINAL:
             return
