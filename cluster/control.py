@@ -11,6 +11,7 @@ class Wish(StrEnum):
 
     DRAIN = "drain"  # begin nothing more
     NOW = "now"  # and give up what is under way
+    LATER = "later"  # begin nothing more: another driver goes on
 
 
 def wished(path: Path | None) -> Wish | None:

@@ -164,6 +164,7 @@ class Driver:
         now = time.monotonic()
         self._lost_since = self._lost_since or now
         self.recorder.event("site lost", str(lost))
+        self.recorder.lost(f"the site was lost: {lost}")
         for one in list(self._running.values()):
             left_behind(self._log(one))
             self._waiting.add(replace(one, due=now, running=0.0))
@@ -220,7 +221,7 @@ class Driver:
         return one
 
     def _submit(self, site: Site, one: Attempted) -> None:
-        one = replace(one, serial=one.serial + 1, running=0.0)
+        one = replace(one, serial=self.recorder.next_try(one), running=0.0)
         self._running[one.planned.number] = one
         self.recorder.began(one)
         job = self.task.job(one)
@@ -280,7 +281,7 @@ class Driver:
         self, one: Attempted, outcome: Outcome, log: str = "", action: Action = Action.FAIL
     ) -> None:
         if action is Action.QUARANTINE:
-            count = self.policy.deaths_alone
+            count = one.history.deaths_alone
             text = f"{outcome.error}; quarantined: alone, it took {count} workers with it"
             outcome = replace(outcome, error=text)
         self.recorder.ended(one, outcome, log, action)
@@ -293,8 +294,9 @@ class Driver:
         """Do what users ask for by the control file."""
         wish = wished(self.task.control)
         if wish is not None and not self.stopping:
-            self.stopping = f"cancelled ({wish})"
-            self.recorder.event("cancel", self.stopping)
+            later = wish is Wish.LATER
+            self.stopping = "the driver's time is up" if later else f"cancelled ({wish})"
+            self.recorder.event("pause" if later else "cancel", self.stopping)
         if wish is Wish.NOW or (self.stopping and self.policy.fail_fast):
             site.give_up()
             self._running.clear()
@@ -336,5 +338,5 @@ def _explained(outcome: Outcome, log: str) -> Outcome:
         return replace(outcome, kind=Kind.MEMORY, error=f"{outcome.path}: {memory}")
     fatal = next((line for line in log.splitlines() if line.startswith("Fatal Python error")), "")
     if fatal:
-        return replace(outcome, error=f"{outcome.error}: {fatal}")
+        return replace(outcome, kind=Kind.CRASH, error=f"{outcome.error}: {fatal}")
     return outcome

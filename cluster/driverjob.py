@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
+from typing import NoReturn
 
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.slurmtools import common, log_pattern, plain, script, slurm
@@ -20,6 +25,14 @@ ENDED = (
 
 UNKNOWN = "UNKNOWN"
 """The state of a job that Slurm has forgotten."""
+
+
+NEAR = 180.0
+"""Seconds before a job's end at which SIGTERM means that its time is up. Slurm is up to a minute
+early."""
+
+RESERVE = 20.0
+"""Seconds before a job's end at which it must have stopped, to end in order."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +85,15 @@ class JobState:
         How many times it was put back into the queue.
     exit_status : int, optional
         What the command ended with; None before it has ended, or when a signal ended it.
+    ends : float, optional
+        When it must end, or has ended, in seconds since 1970.
     """
 
     state: str
     reason: str = ""
     restarts: int = 0
     exit_status: int | None = None
+    ends: float | None = None
 
     @property
     def ended(self) -> bool:
@@ -159,7 +175,7 @@ def job_state(number: str) -> JobState:
         if "Invalid job id" in str(error):
             return JobState(UNKNOWN)
         raise
-    known = dict(re.findall(r"(JobState|Reason|Restarts|ExitCode)=(\S*)", told))
+    known = dict(re.findall(r"\b(JobState|Reason|Restarts|ExitCode|EndTime)=(\S*)", told))
     state = known.get("JobState", UNKNOWN)
     status, _, ended_by = known.get("ExitCode", "0:0").partition(":")
     return JobState(
@@ -167,7 +183,15 @@ def job_state(number: str) -> JobState:
         reason="" if known.get("Reason") == "None" else known.get("Reason", ""),
         restarts=int(known.get("Restarts", 0)),
         exit_status=int(status) if state in ENDED and ended_by == "0" else None,
+        ends=_moment(known.get("EndTime", "")),
     )
+
+
+def _moment(text: str) -> float | None:
+    """Return a time as Slurm tells it, in this host's zone, in seconds since 1970."""
+    with suppress(ValueError):
+        return datetime.fromisoformat(text).timestamp()
+    return None  # "Unknown"
 
 
 def cancel_job(number: str, *, drain: bool = False) -> None:
@@ -189,6 +213,70 @@ def cancel_job(number: str, *, drain: bool = False) -> None:
         slurm("scancel", "--batch", "--signal=TERM", _number(number))
     else:
         slurm("scancel", _number(number))
+
+
+def requeue_job(number: str) -> None:
+    """Put a job back into the queue; where it runs, it is ended.
+
+    Raises
+    ------
+    RequestError
+        When that is no job's number, or Slurm refuses.
+    """
+    slurm("scontrol", "requeue", _number(number))
+
+
+def own_job(name: str) -> str | None:
+    """Return the number of the job that this process is; None where it is none of that name."""
+    found = os.environ.get("SLURM_JOB_NAME") == name
+    return os.environ.get("SLURM_JOB_ID") if found else None
+
+
+@contextmanager
+def warned(number: str, stop: Callable[[], None]) -> Iterator[None]:
+    """Have this process, which is a job, stop in order before its job must end.
+
+    Slurm sends SIGTERM some time before. Then ``stop`` is called, once, and whatever still runs
+    when little time is left is interrupted as by Ctrl-C. A SIGTERM at any other time, of somebody
+    who ends the job, interrupts at once.
+
+    Parameters
+    ----------
+    number : str
+        The job's.
+    stop : callable
+        Asks for an end, which may take a while.
+    """
+    asked = False
+
+    def interrupt(signum: int, frame: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    def told(signum: int, frame: object) -> None:
+        nonlocal asked
+        left = None if asked else _seconds_left(number)
+        if left is None or left > NEAR:
+            raise KeyboardInterrupt
+        asked = True
+        stop()
+        signal.setitimer(signal.ITIMER_REAL, max(left - RESERVE, 0.01))
+
+    before = signal.signal(signal.SIGTERM, told), signal.signal(signal.SIGALRM, interrupt)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGALRM, before[1])
+
+
+def _seconds_left(number: str) -> float | None:
+    """Return how long a job may still run; None where it is being ended, or nobody knows."""
+    try:
+        now = job_state(number)
+    except RequestError:
+        return None
+    return now.ends - time.time() if now.state == "RUNNING" and now.ends is not None else None
 
 
 def _number(text: str) -> str:

@@ -129,7 +129,7 @@ def overridden(site: NamedSite, pairs: Mapping[str, str]) -> NamedSite:
     return _whole(replace(site, options=options, given=site.given | set(changed)))
 
 
-def opened(site: NamedSite, grain: str) -> AbstractContextManager[OnCluster]:
+def opened(site: NamedSite, grain: str, batch: str = "") -> AbstractContextManager[OnCluster]:
     """Return a site as a context that gives a scheduler.
 
     Parameters
@@ -138,6 +138,8 @@ def opened(site: NamedSite, grain: str) -> AbstractContextManager[OnCluster]:
         The site.
     grain : {"exposure", "tile"}
         What a task is.
+    batch : str
+        The batch's name, where it is for one.
 
     Raises
     ------
@@ -148,7 +150,7 @@ def opened(site: NamedSite, grain: str) -> AbstractContextManager[OnCluster]:
     if isinstance(options, SlurmOptions):
         from calbatch.cluster.slurm import slurm_cluster
 
-        return slurm_cluster(options, grain)
+        return slurm_cluster(options, grain, batch)
     if isinstance(options, AddressOptions):
         from calbatch.cluster.remote import existing
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -33,7 +33,7 @@ from calbatch.cluster.request import configured, input_pattern
 from calbatch.cluster.result import Result
 from calbatch.models.location import Location, location
 
-Entering = Callable[[sites.Place, bool], AbstractContextManager[sites.Site]]
+Entering = Callable[[sites.Place, bool, str], AbstractContextManager[sites.Site]]
 
 
 @dataclass(frozen=True)
@@ -179,8 +179,8 @@ def drive(
     console : rich.console.Console
         Where progress is shown.
     entered : callable
-        Gives a site for a place, told whether it is for one exposure alone; by default starts one,
-        and ends it afterwards.
+        Gives a site for a place; told whether it is for one exposure alone, and the batch's name.
+        By default starts one, and ends it afterwards.
     debug : bool
         Show tracebacks of failures.
 
@@ -226,6 +226,7 @@ class _Session:
         """Drive, and leave the ledger, the manifest and the folder as they are to be."""
         batch = self.ledger.batch(self.begun.folder.name).id
         sign(self.begun.folder)
+        self._sweep()  # after an earlier driver, whose workers may still be at it
         self.ledger.drive(batch, self.place.scheduler, None)
         state, reason = "interrupted", "the driver was ended"
         try:
@@ -237,9 +238,15 @@ class _Session:
             self._say("stopping: what is not finished is given up")
             raise
         finally:
-            sweep(self.begun.folder.unfinished, self.begun.folder.name)
+            self._sweep()
             self.ledger.end(batch, state, reason)
             self._leave_manifest()
+
+    def _sweep(self) -> None:
+        folder = self.begun.folder
+        sweep(folder.unfinished, folder.name)
+        for log in folder.logs.glob("*.log"):
+            log.unlink(missing_ok=True)
 
     def _leave_manifest(self) -> None:
         try:
@@ -272,11 +279,24 @@ class _Session:
 
     @contextmanager
     def _entered(self, watch: Watching, alone: bool) -> Iterator[sites.Site]:
-        with self.entered(self.place, alone) as site:
+        with ExitStack() as stack:
+            site = self._found(stack, alone=alone)
             if site.description != self.place.description:
                 watch.say(f"running on {site.description}")
             watch.at(site.dashboard)
             yield site
+
+    def _found(self, stack: ExitStack, *, alone: bool) -> sites.Site:
+        name = self.begun.folder.name
+        if alone:
+            try:
+                return stack.enter_context(self.entered(self.place, True, name))
+            except RequestError as error:
+                if self.place.alone() == self.place:
+                    raise
+                # there may be no more memory to have
+                self._say(f"{error}: what runs alone has no more than others")
+        return stack.enter_context(self.entered(self.place, False, name))
 
     def _compile(self, driver: Driver) -> None:
         job = driver.first_job()

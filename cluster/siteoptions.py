@@ -39,6 +39,9 @@ class SlurmOptions:
     interface: str | None = option(None, "network interface here that nodes reach")
     worker_interface: str | None = option(None, "network interface of the nodes")
     port: int = option(0, "the scheduler's port; 0 for any that is free")
+    driver_walltime: str | None = option(
+        None, "time limit of a driver's job; by default the partition's"
+    )
     margin: float = option(120.0, "seconds before the time limit at which workers are gone")
     patience: float = option(60.0, "seconds that a worker waits for a scheduler it lost")
     encrypted: bool = option(True, "whether scheduler and workers talk by TLS")

@@ -284,7 +284,7 @@ def announced(place: Place) -> None:
         start_server()
 
 
-def entered(place: Place, alone: bool = False) -> AbstractContextManager[Site]:
+def entered(place: Place, alone: bool = False, batch: str = "") -> AbstractContextManager[Site]:
     """Return a place as a context that gives a site to run on.
 
     Parameters
@@ -293,6 +293,8 @@ def entered(place: Place, alone: bool = False) -> AbstractContextManager[Site]:
         Where.
     alone : bool
         Whether it is for one exposure that may need all of it, or more memory than others.
+    batch : str
+        The batch's name, where it is for one: what earlier drivers of it left there is ended.
 
     Raises
     ------
@@ -303,7 +305,7 @@ def entered(place: Place, alone: bool = False) -> AbstractContextManager[Site]:
     if place.scheduler in ("threads", "sync"):
         return _here(InProcess(place.workers if place.scheduler == "threads" else 0))
     if place.named is not None:
-        return opened(place.named, place.grain)
+        return opened(place.named, place.grain, batch)
     if place.scheduler == "local":
         from calbatch.cluster.local import local_cluster
 
@@ -334,10 +336,10 @@ class Kept:
         self._open.close()
 
     @contextmanager
-    def entered(self, place: Place, alone: bool) -> Iterator[Site]:
+    def entered(self, place: Place, alone: bool, batch: str) -> Iterator[Site]:
         """Give the site; after a loss, another. One for an exposure alone is not kept."""
         if alone:
-            with entered(place, alone=True) as other:
+            with entered(self.place, True, batch) as other:
                 yield other
             return
         if self._site is None:

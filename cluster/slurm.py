@@ -7,14 +7,16 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from calbatch.cluster.errors import RequestError
+from calbatch.cluster.job import Job
 from calbatch.cluster.local import (
     SETTINGS,
     WORKER_ENVIRONMENT,
@@ -23,18 +25,22 @@ from calbatch.cluster.local import (
     routes,
 )
 from calbatch.cluster.oncluster import OnCluster
+from calbatch.cluster.outcome import Outcome
 from calbatch.cluster.remote import fit_hosts
 from calbatch.cluster.siteoptions import SlurmOptions
-from calbatch.cluster.slurmtools import common, log_pattern, plain, seconds, told
+from calbatch.cluster.slurmtools import common, log_pattern, plain, seconds, slurm, told
 
 log = logging.getLogger(__name__)
 
 FIRST = 30.0
 """Seconds to wait for a first worker, to see whether jobs run at all. A queue may take longer."""
 
+LONGER = 1.1
+"""Workers are told of an exposure that took so many times as long as those before."""
+
 
 @contextmanager
-def slurm_cluster(options: SlurmOptions, grain: str) -> Iterator[OnCluster]:
+def slurm_cluster(options: SlurmOptions, grain: str, batch: str = "") -> Iterator[OnCluster]:
     """Give a scheduler in this process, with workers in jobs of Slurm's.
 
     Jobs that end are replaced. Scheduler and workers talk by TLS, with certificates for this one
@@ -46,6 +52,9 @@ def slurm_cluster(options: SlurmOptions, grain: str) -> Iterator[OnCluster]:
         What the jobs are like.
     grain : {"exposure", "tile"}
         What a task is.
+    batch : str
+        The batch's name, where it is for one. Jobs and certificates of an earlier driver of it,
+        which was killed, are ended and removed first.
 
     Raises
     ------
@@ -54,25 +63,27 @@ def slurm_cluster(options: SlurmOptions, grain: str) -> Iterator[OnCluster]:
     """
     checked(options, grain)
     with ExitStack() as stack:
-        client, cluster = _entered(stack, options)
+        client, cluster = _entered(stack, options, batch)
         _wait(cluster, options)
         fit_hosts(client, "Slurm", grain)
         jobs, cores = options.jobs, options.cores
         plural = "s" * (jobs > 1), "s" * (cores > 1)
         name = f"{jobs} Slurm job{plural[0]} with {cores} worker{plural[1]} each"
-        yield OnCluster(client, grain, name, dashboard_link(client))
+        yield OnSlurm(client, grain, name, dashboard_link(client))
 
 
-def _entered(stack: ExitStack, options: SlurmOptions) -> tuple[Any, Any]:
+def _entered(stack: ExitStack, options: SlurmOptions, batch: str) -> tuple[Any, Any]:
     import dask
     from distributed import Client
 
     from calbatch.cluster.draining import Draining
 
     cluster_class, recipe_class = _classes()
-    name = f"calbatch-{uuid.uuid4().hex[:12]}"
+    name = f"calbatch-{batch or uuid.uuid4().hex[:12]}-workers"
     logs = _log_folder(options)
-    security, files = _credentials(stack, logs) if options.encrypted else (None, {})
+    if batch:
+        swept(name, logs)
+    security, files = _credentials(stack, logs, name) if options.encrypted else (None, {})
     recipe = recipe_class(
         name, sbatch_arguments(options, name, logs), worker_command(options, files),
         before=time_limit(options), variables=worker_variables(options),
@@ -97,6 +108,60 @@ def _entered(stack: ExitStack, options: SlurmOptions) -> tuple[Any, Any]:
         except (RuntimeError, OSError, ValueError) as error:
             raise RequestError(f"Slurm: {told(str(error))}") from error
     return client, cluster
+
+
+class OnSlurm(OnCluster):
+    """Jobs of Slurm's, whose workers are told how long exposures take.
+
+    One whose time is nearly up begins nothing that takes as long, though it may never have done
+    any itself.
+    """
+
+    _told = 0.0
+
+    def ended(self, timeout: float) -> list[tuple[Job, Outcome]]:
+        """Return what has ended, after waiting for something to end."""
+        found = super().ended(timeout)
+        longest = max((o.seconds for _, o in found if not o.failed), default=0.0)
+        if self.grain == "exposure" and longest > LONGER * self._told:
+            self._told = longest
+            # In a thread: a worker that does not answer must not keep the others waiting.
+            threading.Thread(target=_expect, args=(self.client, longest), daemon=True).start()
+        return found
+
+
+def _expect(client: Any, seconds: float) -> None:
+    from calbatch.cluster.draining import expected
+
+    with suppress(Exception):  # the scheduler may be what was lost
+        expected(client, seconds)
+
+
+def swept(name: str, logs: Path) -> None:
+    """End the jobs of a driver that was killed, and remove its certificates.
+
+    Its workers could otherwise still write what a new driver's have written.
+
+    Parameters
+    ----------
+    name : str
+        The jobs'.
+    logs : Path
+        Where the certificates are.
+
+    Raises
+    ------
+    RequestError
+        When Slurm does not answer.
+    """
+    ours = (f"--name={name}", f"--user={os.getuid()}")
+    limit = time.monotonic() + FIRST
+    if slurm("squeue", "--noheader", *ours):
+        slurm("scancel", *ours)
+        while slurm("squeue", "--noheader", *ours) and time.monotonic() < limit:
+            time.sleep(0.5)
+    for private in logs.glob(f".tls-{name}-*"):
+        shutil.rmtree(private, ignore_errors=True)
 
 
 def _classes() -> tuple[Any, Any]:
@@ -238,7 +303,7 @@ def _log_folder(options: SlurmOptions) -> Path:
     return folder
 
 
-def _credentials(stack: ExitStack, folder: Path) -> tuple[Any, dict[str, str]]:
+def _credentials(stack: ExitStack, folder: Path, name: str) -> tuple[Any, dict[str, str]]:
     """Make certificates for this one time; return dask's object, and the workers' files.
 
     Whoever reads them can run code on the workers: they are for this user alone.
@@ -249,7 +314,7 @@ def _credentials(stack: ExitStack, folder: Path) -> tuple[Any, dict[str, str]]:
         made = Security.temporary()
     except ImportError as error:
         raise RequestError(f"Slurm: {error}; pip install 'calbatch[slurm]'") from error
-    private = Path(tempfile.mkdtemp(prefix=".tls-", dir=folder))
+    private = Path(tempfile.mkdtemp(prefix=f".tls-{name}-", dir=folder))
     stack.callback(shutil.rmtree, private, ignore_errors=True)
     files = {}
     texts = {"ca-file": made.tls_ca_file, "cert": made.tls_worker_cert, "key": made.tls_worker_key}

@@ -6,17 +6,27 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from rich.table import Table
 
 from calbatch.cluster import alive, control
-from calbatch.cluster.driverjob import DriverJob, cancel_job, submit_driver
+from calbatch.cluster.driverjob import (
+    DriverJob,
+    cancel_job,
+    own_job,
+    requeue_job,
+    submit_driver,
+    warned,
+)
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.folder import BatchFolder, find, forget, registered
 from calbatch.cluster.ledger import BatchRow, Ledger, LedgerError, View
 from calbatch.cluster.named import NamedSite
 from calbatch.cluster.siteoptions import SlurmOptions
+from calbatch.cluster.slurmtools import seconds
 from calbatch.cluster.terminal import Console
 from calbatch.models.location import location
 
@@ -47,21 +57,66 @@ def launch(folder: BatchFolder, site: NamedSite | None = None) -> None:
 
 
 def _driver_job(folder: BatchFolder, options: SlurmOptions) -> DriverJob:
-    name = f"calbatch-{folder.name}"
-    return DriverJob(name, partition=options.partition, account=options.account)
+    limit, how = options.driver_walltime, DriverJob(_job_name(folder))
+    if limit is not None:  # of a short one, not half is for stopping
+        how = replace(how, walltime=limit, warning=min(how.warning, seconds(limit) // 4))
+    return replace(how, partition=options.partition, account=options.account)
+
+
+def _job_name(folder: BatchFolder) -> str:
+    return f"calbatch-{folder.name}"
 
 
 def drive(output: str, name: str) -> int:
-    """Drive a batch to its end: what detached processes run."""
+    """Drive a batch to its end: what detached processes run.
+
+    Where that is a job whose time is up before, it goes back into the queue, to go on later.
+    """
+    folder = BatchFolder(location(output), name)
+    job = own_job(_job_name(folder))
+    if control.wished(folder.control) is control.Wish.LATER:  # of the time before
+        control.take_back(folder.control)
+    if job is None:
+        return _driven(folder)
+    try:
+        with warned(job, partial(control.ask, folder.control, control.Wish.LATER)):
+            status = _driven(folder)
+    except KeyboardInterrupt:
+        if control.wished(folder.control) is not control.Wish.LATER:
+            raise
+        status = alive.EXIT["interrupted"]
+    if status == alive.EXIT["interrupted"] and (
+        control.wished(folder.control) is control.Wish.LATER
+    ):
+        _go_on_later(folder, job)
+    return status
+
+
+def _driven(folder: BatchFolder) -> int:
     from calbatch.cluster.report import summary
     from calbatch.cluster.service import drive as driven
     from calbatch.cluster.service import taken_up
 
-    begun = taken_up(BatchFolder(location(output), name))
+    begun = taken_up(folder)
     console = Console(width=120)
     result = driven(begun, console)
     summary(result, console)
     return result.exit_status
+
+
+def _go_on_later(folder: BatchFolder, job: str) -> None:
+    """Put this job back into the queue."""
+    _note(folder, "planned", "the driver's time was up: its job is in the queue again")
+    try:
+        requeue_job(job)
+    except RequestError as error:
+        _note(folder, "interrupted", f"the driver's time is up: {error}")
+        raise
+
+
+def _note(folder: BatchFolder, state: str, reason: str) -> None:
+    with Ledger(folder.state) as ledger:
+        ledger.end(ledger.batch(folder.name).id, state, reason)
 
 
 def resume(batch: str | None, *, detach: bool, debug: bool) -> int:
@@ -95,8 +150,7 @@ def cancel(batch: str | None, *, now: bool) -> int:
     job = alive.queued(folder)
     if state == "planned" and job is not None:  # its driver is to find nothing to do
         cancel_job(job)
-        with Ledger(folder.state) as ledger:
-            ledger.end(ledger.batch(folder.name).id, "cancelled", "cancelled before it began")
+        _note(folder, "cancelled", "cancelled before it began")
     what = "gives up what is under way" if now else "finishes what is under way"
     Console().print(f"{folder.name}: {what}, and begins nothing more", highlight=False)
     return 0
