@@ -78,10 +78,12 @@ def _runs(pid: int, created: float) -> bool:
 
 def state_of(folder: BatchFolder, batch: BatchRow) -> str:
     """Return a batch's state: what its driver said last, unless it died since."""
+    job = queued(folder)
+    if batch.state == "interrupted" and job is not None:  # Slurm may have put it back
+        return "planned" if _job_lives(job) else batch.state
     if batch.state not in ("planned", "running") or driver_lives(folder, batch):
         return batch.state
-    job = queued(folder)
-    if job is not None:  # which may have been put back into the queue
+    if job is not None:
         return "planned" if _job_lives(job) else "interrupted"
     begun = batch.state == "running" or folder.pid.exists()
     return "interrupted" if begun else batch.state

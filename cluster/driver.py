@@ -273,9 +273,8 @@ class Driver:
                 return
             self.recorder.planned(planned)
         alone = decision.action is Action.ALONE
-        one = replace(one, due=time.monotonic() + decision.delay, alone=alone)
-        self.recorder.again(one, outcome, log, decision.delay)
-        self._waiting.add(one)
+        self.recorder.again(one, outcome, log, decision.delay, alone=alone)
+        self._waiting.add(replace(one, due=time.monotonic() + decision.delay, alone=alone))
 
     def _end(
         self, one: Attempted, outcome: Outcome, log: str = "", action: Action = Action.FAIL

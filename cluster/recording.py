@@ -124,15 +124,17 @@ class Recorder:
         """Note that nobody will hear how the tries under way ended; others follow."""
         self.ledger.broken_off(self.batch, reason)
 
-    def again(self, one: Attempted, outcome: Outcome, log: str, seconds: float) -> None:
-        """Note that a failure is not the last word."""
+    def again(
+        self, one: Attempted, outcome: Outcome, log: str, seconds: float, *, alone: bool
+    ) -> None:
+        """Note that a failure is not the last word: the next try may be alone."""
         number = one.planned.number
         self.tried(one, outcome, log, str(outcome.kind))
         self.ledger.update(
             self.batch, number, state="retrying", reason=outcome.error,
             deaths=one.history.deaths_alone,
         )  # fmt: skip
-        how = ", alone" if one.alone else ""
+        how = ", alone" if alone else ""
         text = f"{outcome.error}; tried again in {seconds:.1f} s{how}"
         self.ledger.event(self.batch, "retry", text, number)
 

@@ -48,6 +48,9 @@ def launch(folder: BatchFolder, site: NamedSite | None = None) -> None:
     """Start a driver of a batch: a job where workers are jobs, otherwise in the background."""
     program = [sys.executable, "-P", "-m", "calbatch.cluster", "drive"]
     command = [*program, str(folder.output), folder.name]
+    earlier_job = alive.queued(folder)
+    if earlier_job is not None:  # it may wait, to go on by itself
+        cancel_job(earlier_job)
     for earlier in (folder.pid, folder.job):
         earlier.unlink(missing_ok=True)
     if site is not None and isinstance(site.options, SlurmOptions):

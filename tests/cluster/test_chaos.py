@@ -1,7 +1,6 @@
 """Batches whose workers, schedulers and drivers are killed: all is done, once."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -10,8 +9,8 @@ from contextlib import suppress
 
 import psutil
 import pytest
-from support.batches import DATE, calbatch, small_set, sums
-from support.chaos import disturbed, driver_of, kill, require_consistent, with_children
+from support.batches import DATE, calbatch, copies, small_set, sums
+from support.chaos import disturbed, driver_of, kill, require_consistent, spread, with_children
 
 from calbatch.cluster.folder import BatchFolder
 from calbatch.cluster.ledger import View
@@ -23,19 +22,9 @@ WHOLE = (pytest.mark.slow, pytest.mark.timeout(1500))
 @pytest.fixture
 def exposures(tmp_path, monkeypatch):
     """Return a function that makes so many exposures."""
-    made = small_set()
-    for name, value in made.environment().items():
+    for name, value in small_set().environment().items():
         monkeypatch.setenv(name, value)
-
-    def copies(count):
-        folder = tmp_path / "in"
-        folder.mkdir()
-        for number in range(count):
-            source = made.exposures[number % len(made.exposures)]
-            shutil.copy(source, folder / f"e{number:04}_uncal.fits")
-        return folder
-
-    return copies
+    return lambda count: copies(count, tmp_path / "in")
 
 
 @pytest.fixture
@@ -58,11 +47,6 @@ def require_as_undisturbed(folder, inputs, where):
     how = ("-o", where, "--scheduler", "sync", *HOW)
     assert calbatch("run", "detector1", inputs, *how).status == 0
     assert sums(folder.output) == sums(where)
-
-
-def spread(count, *actions):
-    """Return actions with how many exposures are to be done before each."""
-    return [(count * (n + 1) // (len(actions) + 1), a) for n, a in enumerate(actions)]
 
 
 def kill_driver(folder):

@@ -5,8 +5,9 @@ import time
 
 import pytest
 import yaml
-from support.batches import DATE, calbatch, products_in, small_set, sums
-from support.gated import GATE, SLOW
+from support.batches import DATE, calbatch, copies, products_in, small_set, sums
+from support.chaos import disturbed, driver_of, kill, require_consistent, spread
+from support.gated import DYING, GATE, HUNGRY, SLOW, WANTED
 from support.onehost import slurm
 from support.placed import importable
 
@@ -35,9 +36,9 @@ def submit(slurm_host, tmp_path, monkeypatch):
 
     dask.config.refresh(paths=[str(tmp_path / "dask")])
 
-    def submitted(pipeline, *options):
+    def submitted(pipeline, *options, inputs=made.folder / "exposures"):
         how = ("-o", tmp_path / "out", "--site", "node", "--date", DATE, "--no-fsync", *options)
-        said = calbatch("submit", pipeline, made.folder / "exposures", *how)
+        said = calbatch("submit", pipeline, inputs, *how)
         assert said.status == 0, said.err
         return BatchFolder(tmp_path / "out", said.out.strip())
 
@@ -48,7 +49,7 @@ def submit(slurm_host, tmp_path, monkeypatch):
 def until(condition, seconds=90):
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, f"waited in vain; jobs are {slurm('squeue')}"
         time.sleep(0.2)
 
 
@@ -62,6 +63,20 @@ def log(folder):
 
 def job(folder):
     return folder.job.read_text().strip()
+
+
+def workers(folder):
+    """Return the numbers of jobs that run workers."""
+    name = f"--name=calbatch-{folder.name}-workers"
+    return slurm("squeue", "-h", "-o", "%i", "-t", "RUNNING", name).split()
+
+
+def soon(folder):
+    """Have a driver that is in the queue again not wait for the two minutes that Slurm gives it."""
+    shown = slurm("scontrol", "-o", "show", "job", job(folder))
+    if "JobState=PENDING" in shown and "Reason=BeginTime" in shown:
+        until(lambda: driver_of(folder) is None)
+        slurm("scontrol", "update", f"JobId={job(folder)}", "StartTime=now")
 
 
 def test_a_batch_is_done_by_jobs(submit, tmp_path):
@@ -114,3 +129,101 @@ def test_a_batch_whose_workers_jobs_are_cancelled_is_done_all_the_same(submit, t
     (tmp_path / "gate").touch()
     until(lambda: state(folder) == "done", 150)
     assert len(products_in(folder.output)) == 3
+
+
+def test_a_driver_whose_time_is_up_goes_on_later(submit, tmp_path):
+    folder = submit(SLOW, "--site.driver_walltime", "10:00")
+    assert "TimeLimit=00:10:00" in slurm("scontrol", "show", "job", job(folder))
+    until(lambda: list(folder.output.glob(".*.part")))
+    slurm("scontrol", "update", f"JobId={job(folder)}", "TimeLimit=2")
+    slurm("scancel", "--batch", "--signal=TERM", job(folder))  # as Slurm does by itself, but sooner
+    until(folder.control.exists)
+    (tmp_path / "gate").touch()  # what is under way ends, and nothing more is begun
+    until(lambda: "Restarts=1" in slurm("scontrol", "show", "job", job(folder)))
+    until(lambda: "PENDING" in slurm("scontrol", "show", "job", job(folder)))
+    assert state(folder) == "planned"
+    assert 0 < len(products_in(folder.output)) < 6
+    until(lambda: soon(folder) or state(folder) == "done", 150)
+    require_consistent(folder, 3)
+    assert "its job is in the queue again" in log(folder) or "time is up" in log(folder)
+
+
+def test_a_driver_that_is_killed_leaves_nothing_to_its_follower(submit, tmp_path):
+    folder = submit(SLOW)
+    until(lambda: list(folder.output.glob(".*.part")))
+    [certificates] = (tmp_path / "jobs").glob(".tls-*")
+    [before] = workers(folder)
+    kill(driver_of(folder))
+    until(lambda: state(folder) == "interrupted")
+    assert certificates.is_dir()
+    assert calbatch("resume", folder.name, "--detach").status == 0
+    until(lambda: workers(folder) not in ([], [before]), 120)
+    assert not certificates.exists()
+    (tmp_path / "gate").touch()
+    until(lambda: state(folder) == "done", 150)
+    until(lambda: slurm("squeue", "-h") == "")
+    assert not list((tmp_path / "jobs").glob(".tls-*"))
+    require_consistent(folder, 3)
+
+
+def test_what_runs_out_of_memory_gets_more(submit, tmp_path, monkeypatch):
+    monkeypatch.setenv(WANTED, str(600 * 2**20))
+    inputs = copies(1, tmp_path / "in")
+    folder = submit(HUNGRY, "--site.memory", "700MiB", inputs=inputs)
+    until(lambda: state(folder) not in ("planned", "running"), 150)
+    assert state(folder) == "done", log(folder)
+    require_consistent(folder, 1)
+    with View(folder.state) as view:
+        [exposure] = view.exposures(view.batch(folder.name).id)
+        died, done = view.attempts(exposure.id)
+    assert (died.result, died.alone) == ("memory", 0)
+    assert "out of memory: it had" in died.reason
+    assert "of 734 MB" in died.reason
+    assert (done.result, done.alone) == ("done", 1)
+    assert done.peak > 600 * 2**20
+
+
+def test_a_site_that_has_no_more_memory_gives_what_it_has(submit, monkeypatch):
+    monkeypatch.setenv(WANTED, "0")
+    megabytes = int(slurm("sinfo", "-h", "-o", "%m").rstrip("+"))
+    folder = submit(DYING, "--site.memory", f"{megabytes * 2 // 3}MiB")
+    until(lambda: state(folder) not in ("planned", "running"), 150)
+    assert "what runs alone has no more than others" in log(folder)
+    assert state(folder) == "done", log(folder)
+    require_consistent(folder, 3)
+
+
+@pytest.mark.parametrize(
+    ("count", "fates"),
+    [
+        pytest.param(12, ["requeue"], id="sample"),
+        pytest.param(
+            200, ["kill", "requeue", "cancel"], id="whole",
+            marks=(pytest.mark.slow, pytest.mark.timeout(1500)),
+        ),
+    ],
+)  # fmt: skip
+def test_jobs_of_workers_and_drivers_are_cancelled(submit, tmp_path, count, fates):
+    inputs = copies(count, tmp_path / "in")
+    folder = submit("detector1", "--site.jobs", "2", inputs=inputs)
+    chosen = {
+        "kill": lambda: kill(driver_of(folder)) or True,
+        "requeue": lambda: slurm("scontrol", "requeue", job(folder)) or True,
+        "cancel": lambda: slurm("scancel", job(folder)) or True,
+    }
+
+    def strike(chance):
+        running = workers(folder)
+        slurm("scancel", *([chance.choice(running)] if running else ["--name=none"]))
+        return bool(running)
+
+    assert disturbed(
+        folder, every=6.0, strike=strike, planned=spread(count, *[chosen[f] for f in fates]),
+        keep=lambda: soon(folder), seconds=4 * count + 200,
+    )  # fmt: skip
+    require_consistent(folder, count)
+    how = ("--scheduler", "sync", "--date", DATE)
+    assert calbatch("run", "detector1", inputs, "-o", tmp_path / "b", *how).status == 0
+    assert sums(folder.output) == sums(tmp_path / "b")
+    until(lambda: slurm("squeue", "-h") == "")
+    assert not list((tmp_path / "jobs").glob(".tls-*"))

@@ -268,3 +268,18 @@ def test_names_reach_no_shell(slurm_host, tmp_path, monkeypatch):
     assert list((evil / "logs").glob("worker-*.log"))
     assert (evil / "scratch").is_dir()
     assert [p.name for p in Path(tmp_path).rglob("*pwned*")] == [evil.name]
+
+
+def test_what_a_killed_driver_of_the_same_batch_left_is_ended(slurm_host, tmp_path):
+    name = "calbatch-20260131-120000-abcd-workers"
+    wrap = ("-o", "/dev/null", "--wrap", "sleep 600")
+    left = slurm("sbatch", "--parsable", f"--job-name={name}", *wrap)
+    other = slurm("sbatch", "--parsable", f"--job-name={name}2", *wrap)
+    for folder in (f".tls-{name}-x", f".tls-{name}2-x"):
+        (tmp_path / "logs" / folder).mkdir(parents=True)
+    with slurm_cluster(options(tmp_path), "exposure", "20260131-120000-abcd") as running:
+        assert "CANCELLED" in slurm("scontrol", "show", "job", left)
+        assert slurm("squeue", "-h", "-o", "%T", "-j", other) in ("PENDING", "RUNNING")
+        assert running.client.submit(twice, 4).result() == 8
+        slurm("scancel", other)
+    assert [p.name for p in (tmp_path / "logs").glob(".tls-*")] == [f".tls-{name}2-x"]

@@ -55,6 +55,15 @@ def sums(folder: Path) -> dict[str, str]:
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in products_in(folder)}
 
 
+def copies(count: int, folder: Path) -> Path:
+    """Make so many small exposures in a folder that is made, and return it."""
+    folder.mkdir()
+    made = small_set().exposures
+    for number in range(count):
+        shutil.copy(made[number % len(made)], folder / f"e{number:04}_uncal.fits")
+    return folder
+
+
 def changed(source: Path, target: Path, **cards: object) -> Path:
     """Copy an exposure with some cards of its primary header changed; None removes one."""
     with fits.open(source) as hdus:

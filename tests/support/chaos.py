@@ -44,6 +44,11 @@ def with_children(process):
     return []
 
 
+def spread(count, *actions):
+    """Return actions with how many exposures are to be done before each."""
+    return [(count * (n + 1) // (len(actions) + 1), a) for n, a in enumerate(actions)]
+
+
 def disturbed(folder, *, every, strike, planned, seconds, keep=lambda: None):
     """Follow a batch to its end, resuming it whenever it is interrupted.
 
@@ -128,7 +133,7 @@ def _require_one_try_that_succeeded(exposure, attempts):
     assert exposure.attempts == len(attempts)
     *others, last = [a.result for a in attempts]
     assert last == "done"
-    assert set(others) <= {"death", "lost"}, attempts
+    assert set(others) <= {"death", "lost", "memory"}, attempts
 
 
 def _require_as_told(product):

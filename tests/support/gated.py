@@ -1,4 +1,4 @@
-"""A step that waits at a gate: batches that are as slow as a test wants."""
+"""Steps that do to their workers what a test wants: keep them waiting, use memory, end them."""
 
 import os
 import time
@@ -9,6 +9,12 @@ from calbatch.models.datamodels import RampModel
 
 SLOW = "support.gated:Slow"
 """What it is called, where processes can import this module."""
+
+HUNGRY = "support.gated:Hungry"
+DYING = "support.gated:Dying"
+
+WANTED = "WANTED"
+"""The variable that says how many bytes a hungry step wants."""
 
 GATE = "GATE"
 """The variable that says where the gate is: a file, without which nothing goes on."""
@@ -25,4 +31,38 @@ class Slow(Step):
 def _wait(data, *, path):
     while not Path(os.environ[GATE]).exists():
         time.sleep(0.02)
+    return data
+
+
+class Hungry(Step):
+    """A step that uses some memory for a while, and changes nothing."""
+
+    def process(self, exposure):
+        """Use it at each tile."""
+        return RampModel(exposure).map_tiles(_use, ["data"])
+
+
+def _use(data):
+    taken = []
+    while sum(map(len, taken)) < int(os.environ[WANTED]):
+        taken.append(b"x" * 20_000_000)
+        time.sleep(0.05)  # whoever watches memory is to see it grow
+    time.sleep(1.0)
+    return data
+
+
+class Dying(Step):
+    """A step that ends its worker without a word, twice, beside its input; then it does nothing."""
+
+    def process(self, exposure):
+        """End it at a tile."""
+        return RampModel(exposure).map_tiles(_die, ["data"], path=str(exposure.path))
+
+
+def _die(data, *, path):
+    deaths = Path(os.environ[GATE]).with_name(f"{Path(path).name}.deaths")
+    count = len(deaths.read_text()) if deaths.exists() else 0
+    if count < 2:
+        deaths.write_text("x" * (count + 1))
+        os._exit(1)
     return data
