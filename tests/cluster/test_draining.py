@@ -3,13 +3,18 @@
 import os
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import dask
 from distributed import Client, Nanny, Scheduler, SpecCluster
-from support.placed import about, eventually, importable, slowly
+from support.batches import small_set
+from support.gated import GATE, SLOW
+from support.placed import about, eventually, importable, jobs, longest_known, slowly
 
 from calbatch.cluster.draining import BEGAN, ENDS, Draining, expected
 from calbatch.cluster.local import SETTINGS
+from calbatch.cluster.request import configured
+from calbatch.cluster.slurm import OnSlurm
 
 HERE = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
 SETTINGS = {**SETTINGS, "distributed.worker.memory.monitor-interval": "20 ms"}
@@ -102,3 +107,28 @@ def test_without_a_limit_nothing_happens():
         time.sleep(1.5)
         assert client.run(os.getpid) == before
         assert [f["threads"] for f in client.run(about).values()] == [1]
+
+
+def test_all_workers_are_told_how_long_an_exposure_took(tmp_path, monkeypatch):
+    importable(monkeypatch)
+    monkeypatch.setenv(GATE, str(tmp_path / "gate"))
+    path = small_set().exposures[0]
+    job = replace(jobs([path], tmp_path / "out")[0], step=waiting(tmp_path / "out"))
+    with workers(one={}, other={}) as client:
+        site = OnSlurm(client, "exposure", "two workers")
+        before = set(client.run(longest_known).values())
+        site.submit(job)
+        eventually(lambda: list((tmp_path / "out").glob(".*.part")))
+        time.sleep(1.1)
+        (tmp_path / "gate").touch()
+        [(_, outcome)] = eventually(lambda: site.ended(0.1))
+        assert outcome.error == ""
+        assert outcome.seconds > 1.0
+        eventually(lambda: min(client.run(longest_known).values()) >= 1.0)
+    assert before == {0.0}
+
+
+def waiting(folder):
+    step = configured(SLOW)
+    step.output_dir = str(folder)
+    return step

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from calbatch.calibrate.references import ResolvedReferences
 from calbatch.calibrate.step import Step
+from calbatch.cluster.draining import Draining
 from calbatch.cluster.job import Job, Options, calibrate
 from calbatch.cluster.request import configured
 from calbatch.models.datamodels import RampModel
@@ -59,6 +60,11 @@ def about(names=(), dask_worker=None) -> dict:
         "pid": os.getpid(),
         "environment": {name: os.environ.get(name) for name in names},
     }
+
+
+def longest_known() -> float:
+    """Return how long exposures take, as far as a worker knows."""
+    return Draining.known
 
 
 def slowly(number: int, seconds: float, folder: str) -> int:
