@@ -47,7 +47,8 @@ def queued(folder: BatchFolder) -> str | None:
         return None
 
 
-def _job_lives(job: str) -> bool:
+def job_lives(job: str) -> bool:
+    """Return whether a job waits or runs, as far as Slurm tells."""
     from calbatch.cluster.driverjob import job_state
 
     try:
@@ -80,11 +81,11 @@ def state_of(folder: BatchFolder, batch: BatchRow) -> str:
     """Return a batch's state: what its driver said last, unless it died since."""
     job = queued(folder)
     if batch.state == "interrupted" and job is not None:  # Slurm may have put it back
-        return "planned" if _job_lives(job) else batch.state
+        return "planned" if job_lives(job) else batch.state
     if batch.state not in ("planned", "running") or driver_lives(folder, batch):
         return batch.state
     if job is not None:
-        return "planned" if _job_lives(job) else "interrupted"
+        return "planned" if job_lives(job) else "interrupted"
     begun = batch.state == "running" or folder.pid.exists()
     return "interrupted" if begun else batch.state
 

@@ -49,7 +49,7 @@ def launch(folder: BatchFolder, site: NamedSite | None = None) -> None:
     program = [sys.executable, "-P", "-m", "calbatch.cluster", "drive"]
     command = [*program, str(folder.output), folder.name]
     earlier_job = alive.queued(folder)
-    if earlier_job is not None:  # it may wait, to go on by itself
+    if earlier_job is not None and alive.job_lives(earlier_job):  # it waits, to go on by itself
         cancel_job(earlier_job)
     for earlier in (folder.pid, folder.job):
         earlier.unlink(missing_ok=True)
