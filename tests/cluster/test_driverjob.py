@@ -2,6 +2,7 @@
 
 import stat
 import sys
+import time
 
 import pytest
 from support.onehost import slurm
@@ -10,6 +11,7 @@ from support.services import started
 
 from calbatch.cluster import RequestError
 from calbatch.cluster.driverjob import DriverJob, cancel_job, job_state, submit_driver
+from calbatch.cluster.slurmtools import seconds
 
 pytestmark = pytest.mark.services
 
@@ -107,6 +109,45 @@ def test_it_is_warned_before_its_time_is_up(driver):
     eventually(lambda: job_state(number).ended, 50)
     assert log.read_text().endswith("drained\n")
     assert job_state(number).exit_status == 3
+
+
+WARNED = """
+import os, sys, time
+from calbatch.cluster import driverjob
+driverjob.RESERVE = float(sys.argv[1])
+try:
+    with driverjob.warned(os.environ["SLURM_JOB_ID"], lambda: print("asked", flush=True)):
+        print("began", flush=True)
+        time.sleep(60 if len(sys.argv) < 3 else float(sys.argv[2]))
+    print("ended", flush=True)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+"""What stops in order when its time is up: told how long before its end, and how long it takes."""
+
+
+@pytest.mark.parametrize(
+    ("walltime", "arguments", "said"),
+    [
+        ("10:00", (20,), ["interrupted"]),  # somebody ends it: its time is not up
+        ("2:00", (20, 4), ["asked", "ended"]),
+        ("2:00", (118,), ["asked", "interrupted"]),  # it takes too long
+    ],
+)
+def test_a_driver_stops_in_order_when_its_time_is_up(
+    slurm_host, tmp_path, walltime, arguments, said
+):
+    log = tmp_path / "log"
+    command = [sys.executable, "-c", WARNED, *map(str, arguments)]
+    number = submit_driver(command, log, DriverJob(walltime=walltime))
+    eventually(lambda: log.exists() and "began" in log.read_text())
+    ends = job_state(number).ends
+    assert ends is not None
+    assert 60 < ends - time.time() <= seconds(walltime)
+    cancel_job(number, drain=True)
+    eventually(lambda: job_state(number).ended)
+    lines = log.read_text().splitlines()
+    assert [line for line in lines if not line.startswith("slurmstepd")] == ["began", *said]
 
 
 def test_it_is_stopped(driver):
