@@ -93,6 +93,7 @@ class Driver:
         self._largest = 0
         self._paused = self._looked = 0.0
         self._lost_since = 0.0
+        self._logs_seen = False
 
     # -- the whole ----------------------------------------------------------------------------
 
@@ -261,6 +262,9 @@ class Driver:
             self.recorder.ended(one, outcome)
             return
         outcome = _explained(outcome, log)
+        self._logs_seen = self._logs_seen or bool(log)
+        if outcome.kind is Kind.DEATH and not (one.alone or log) and self._logs_are_seen():
+            outcome = replace(outcome, kind=Kind.LOST)  # it only waited at a worker that died
         decision = self.policy.after(outcome.kind, one.history, alone=one.alone)
         if decision.action in (Action.FAIL, Action.QUARANTINE):
             self._end(one, outcome, log, decision.action)
@@ -275,6 +279,13 @@ class Driver:
         alone = decision.action is Action.ALONE
         self.recorder.again(one, outcome, log, decision.delay, alone=alone)
         self._waiting.add(replace(one, due=time.monotonic() + decision.delay, alone=alone))
+
+    def _logs_are_seen(self) -> bool:
+        """Return whether workers' logs are seen here: whatever was begun has one."""
+        folder = self.task.logs
+        if not self._logs_seen and folder is not None:
+            self._logs_seen = any(folder.glob("*.log"))
+        return self._logs_seen
 
     def _end(
         self, one: Attempted, outcome: Outcome, log: str = "", action: Action = Action.FAIL

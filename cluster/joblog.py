@@ -15,10 +15,10 @@ from typing import IO
 
 import psutil
 
-MEMORY_EVERY = 0.2
+MEMORY_EVERY = 0.1
 """Seconds between looks at this process's memory."""
 
-MEMORY_GROWTH = 1.1
+MEMORY_GROWTH = 1.02
 """A size is told when it is this many times the last one told."""
 
 LONGEST = 256 * 2**10

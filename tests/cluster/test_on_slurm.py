@@ -101,7 +101,7 @@ def test_a_driver_that_is_queued_again_goes_on(submit, tmp_path):
     until(lambda: slurm("sinfo", "-h", "-o", "%t") == "idle")  # the first run is over
     (tmp_path / "gate").touch()
     slurm("scontrol", "update", f"JobId={job(folder)}", "StartTime=now")
-    until(lambda: state(folder) == "done", 150)
+    until(lambda: state(folder) == "done", 240)
     assert len(products_in(folder.output)) == 3
     with View(folder.state) as view:
         assert view.counts(view.batch(folder.name).id) == {"done": 3}
@@ -127,7 +127,7 @@ def test_a_batch_whose_workers_jobs_are_cancelled_is_done_all_the_same(submit, t
     assert workers
     slurm("scancel", *workers)
     (tmp_path / "gate").touch()
-    until(lambda: state(folder) == "done", 150)
+    until(lambda: state(folder) == "done", 240)
     assert len(products_in(folder.output)) == 3
 
 
@@ -143,7 +143,7 @@ def test_a_driver_whose_time_is_up_goes_on_later(submit, tmp_path):
     until(lambda: "PENDING" in slurm("scontrol", "show", "job", job(folder)))
     assert state(folder) == "planned"
     assert 0 < len(products_in(folder.output)) < 6
-    until(lambda: soon(folder) or state(folder) == "done", 150)
+    until(lambda: soon(folder) or state(folder) == "done", 240)
     require_consistent(folder, 3)
     assert "its job is in the queue again" in log(folder) or "time is up" in log(folder)
 
@@ -160,34 +160,34 @@ def test_a_driver_that_is_killed_leaves_nothing_to_its_follower(submit, tmp_path
     until(lambda: workers(folder) not in ([], [before]), 120)
     assert not certificates.exists()
     (tmp_path / "gate").touch()
-    until(lambda: state(folder) == "done", 150)
+    until(lambda: state(folder) == "done", 240)
     until(lambda: slurm("squeue", "-h") == "")
     assert not list((tmp_path / "jobs").glob(".tls-*"))
     require_consistent(folder, 3)
 
 
-def test_what_runs_out_of_memory_gets_more(submit, tmp_path, monkeypatch):
+def test_what_runs_out_of_memory_gets_more(submit, monkeypatch):
     monkeypatch.setenv(WANTED, str(600 * 2**20))
-    inputs = copies(1, tmp_path / "in")
-    folder = submit(HUNGRY, "--site.memory", "700MiB", inputs=inputs)
-    until(lambda: state(folder) not in ("planned", "running"), 150)
+    folder = submit(HUNGRY, "--site.memory", "700MiB")
+    until(lambda: state(folder) not in ("planned", "running"), 240)
     assert state(folder) == "done", log(folder)
-    require_consistent(folder, 1)
+    require_consistent(folder, 3)
     with View(folder.state) as view:
-        [exposure] = view.exposures(view.batch(folder.name).id)
-        died, done = view.attempts(exposure.id)
-    assert (died.result, died.alone) == ("memory", 0)
-    assert "out of memory: it had" in died.reason
-    assert "of 734 MB" in died.reason
-    assert (done.result, done.alone) == ("done", 1)
-    assert done.peak > 600 * 2**20
+        tries = [view.attempts(e.id) for e in view.exposures(view.batch(folder.name).id)]
+    for each in tries:  # one that only waited at a worker that died is not to blame
+        died, done = [a for a in each if a.result != "lost"]
+        assert (died.result, died.alone) == ("memory", 0)
+        assert "out of memory: it had" in died.reason
+        assert "of 734 MB" in died.reason
+        assert (done.result, done.alone) == ("done", 1)
+        assert done.peak > 600 * 2**20
 
 
 def test_a_site_that_has_no_more_memory_gives_what_it_has(submit, monkeypatch):
     monkeypatch.setenv(WANTED, "0")
     megabytes = int(slurm("sinfo", "-h", "-o", "%m").rstrip("+"))
     folder = submit(DYING, "--site.memory", f"{megabytes * 2 // 3}MiB")
-    until(lambda: state(folder) not in ("planned", "running"), 150)
+    until(lambda: state(folder) not in ("planned", "running"), 240)
     assert "what runs alone has no more than others" in log(folder)
     assert state(folder) == "done", log(folder)
     require_consistent(folder, 3)

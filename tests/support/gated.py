@@ -46,7 +46,7 @@ def _use(data):
     taken = []
     while sum(map(len, taken)) < int(os.environ[WANTED]):
         taken.append(b"x" * 20_000_000)
-        time.sleep(0.05)  # whoever watches memory is to see it grow
+        time.sleep(0.1)  # whoever watches memory is to see it grow
     time.sleep(1.0)
     return data
 
