@@ -115,12 +115,12 @@ def test_one_failure_stops_nothing_else(simulated, tmp_path, site):
 
 
 def test_an_exposure_that_kills_its_workers_is_told_in_a_line(simulated, tmp_path, site):
-    policy = Policy(first_delay=0.05)
+    policy = Policy(first_delay=0.05, deaths_alone=2)
     result = calibrated_on(site, Deadly, simulated.exposures, tmp_path / "out", policy)
     assert [o.path for o in result.failed] == [simulated.exposures[1]]
     error = result.failed[0].error
     assert error.startswith(f"{simulated.exposures[1]}: its worker died")
-    assert error.endswith("quarantined: alone, it took 6 workers with it")
+    assert error.endswith("quarantined: alone, it took 4 workers with it")
     assert "\n" not in error
     written = [p.name for p in products_in(tmp_path / "out")]
     assert len(written) == 2
