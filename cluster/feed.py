@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import heapq
 import queue
 import threading
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 
+from calbatch.cluster.outcome import kind_of
 from calbatch.cluster.planning import Planned, Planner
+from calbatch.cluster.policy import Action, History, Policy
 from calbatch.models.location import Location
 
 AHEAD = 2
 """Blocks that are planned ahead of what is taken."""
+
+POLL = 0.1
+"""Seconds between looks at what is to be planned again, when all else is planned."""
 
 Block = Sequence[Planned]
 
@@ -26,16 +33,26 @@ class Feed:
         Plans them.
     inputs : sequence of (int, Path)
         Their numbers and files.
+    policy : Policy, optional
+        How often what fails for a reason that may pass, such as a connection's, is planned again.
     ahead : bool
         Whether to plan in a thread of its own. Not where this process calibrates as well: Python's
         warnings, which both collect, belong to the process.
     """
 
     def __init__(
-        self, planner: Planner, inputs: Sequence[tuple[int, Location]], *, ahead: bool = True
+        self,
+        planner: Planner,
+        inputs: Sequence[tuple[int, Location]],
+        policy: Policy | None = None,
+        *,
+        ahead: bool = True,
     ) -> None:
         self._planner = planner
         self._inputs = inputs
+        self._policy = policy or Policy()
+        self._histories: dict[int, History] = {}
+        self._late: list[tuple[float, int, Location]] = []
         self._ahead = ahead
         self._ready: list[Planned] = []
         self._blocks: queue.Queue[Block | BaseException | None] = queue.Queue(AHEAD)
@@ -44,11 +61,43 @@ class Feed:
         self._thread = threading.Thread(target=self._run, name="calbatch-feed", daemon=True)
 
     def __enter__(self) -> Feed:
-        self._pending = self._planner.blocks(self._inputs)
+        self._pending = self._planned()
         self._take(next(self._pending, None))
         if self._ahead:
             self._thread.start()
         return self
+
+    def _planned(self) -> Iterator[Block]:
+        """Yield blocks; an empty one where all that is left is to be planned later."""
+        for block in self._planner.blocks(self._inputs):
+            yield self._sifted(block)
+            while self._late and self._late[0][0] <= time.monotonic():
+                yield self._planned_again()
+        while self._late:
+            if self._late[0][0] <= time.monotonic():
+                yield self._planned_again()
+            else:
+                if self._ahead:
+                    self._stop.wait(POLL)
+                yield ()
+
+    def _planned_again(self) -> Block:
+        _, number, path = heapq.heappop(self._late)
+        return self._sifted([self.replan(number, path)])
+
+    def _sifted(self, block: Block) -> Block:
+        """Return what is settled; keep back what failed for a reason that may pass."""
+        settled = []
+        for planned in block:
+            if planned.fault is not None:
+                history = self._histories.setdefault(planned.number, History())
+                decision = self._policy.after(kind_of(planned.fault), history, alone=False)
+                if decision.action is Action.AGAIN:
+                    due = time.monotonic() + decision.delay
+                    heapq.heappush(self._late, (due, planned.number, planned.path))
+                    continue
+            settled.append(planned)
+        return settled
 
     def __exit__(self, *fault: object) -> None:
         self._stop.set()
@@ -114,7 +163,7 @@ class Feed:
         return self._ended and not self._ready
 
     def replan(self, number: int, path: Location) -> Planned:
-        """Plan an exposure again, whose input has changed."""
+        """Plan an exposure again: its input has changed, or could not be read for a while."""
         return self._planner.block([(number, path)])[0]
 
 

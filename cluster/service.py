@@ -257,7 +257,7 @@ class _Session:
     def _driven(self, batch: int) -> tuple[str, str]:
         begun = self.begun
         ahead = self.place.scheduler not in ("threads", "sync") and self.place.grain == "exposure"
-        with Feed(self.planner, begun.inputs, ahead=ahead) as feed:
+        with Feed(self.planner, begun.inputs, begun.order.policy, ahead=ahead) as feed:
             rules = self.planner.resolved
             self.ledger.context(batch, rules.context, rules.context_reason)
             self._introduce()

@@ -70,6 +70,8 @@ def test_nothing_is_done_twice(between, files, simulated):
 
 
 WORKERS = {"scheduler": "local", "workers": 2, "grain": "exposure"}
+REFUSALS = 6
+"""Enough for all three tries at both requests by which a header is read."""
 HASTY = Policy(retries=1, first_delay=0.1)
 SILENCE = 0.6
 
@@ -94,6 +96,17 @@ def contents(files, folder="bucket/out"):
 
 
 @pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("where", [{"scheduler": "sync"}, WORKERS], ids=["sync", "local"])
+@pytest.mark.parametrize("retries", [4, 0])
+def test_a_header_that_cannot_be_read_for_a_while(between, simulated, where, retries):
+    name = simulated.exposures[1].name
+    between.harms.append(Harm("refuse", path=f"/raw/{name}", times=REFUSALS))
+    result = run(pipeline="superbias", policy=Policy(retries=retries, first_delay=0.1), **where)
+    assert between.harms[0].times == 0
+    assert result.counts == ({"done": 3} if retries else {"done": 2, "failed": 1})
+    assert all(name in outcome.error for outcome in result.failed)
+
+
 def test_a_server_that_stalls_once_in_mid_range_is_asked_again(between, files, simulated):
     name = simulated.exposures[1].name
     between.harms = [Harm("stall", path=name, times=1, **PIXELS)]
