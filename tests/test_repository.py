@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import os
 import re
 import statistics
 from collections.abc import Iterator
@@ -32,6 +33,13 @@ def blocks(path, language):
 
 def named(path):
     return str(path.relative_to(ROOT))
+
+
+def test_groups_of_tests_stay_together(request):
+    """What shares fixtures, or services, runs in one process; see conftest.py."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        pytest.skip("there is one process")
+    assert "@" in request.node.nodeid
 
 
 # -- sizes -------------------------------------------------------------------------------------

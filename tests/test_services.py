@@ -17,7 +17,7 @@ def test_slurm_runs_jobs_and_leaves_nothing(tmp_path):
         job = slurm("sbatch", "--parsable", "-o", tmp_path / "log", f"--wrap=hostname > {written}")
         slurm("sbatch", "--parsable", "-o", tmp_path / "other", "--wrap=sleep 600")
         limit = time.monotonic() + 20
-        while not written.exists() and time.monotonic() < limit:
+        while not (written.exists() and written.read_text()) and time.monotonic() < limit:
             time.sleep(0.1)
         assert int(job)
         assert written.read_text().strip() == os.uname().nodename

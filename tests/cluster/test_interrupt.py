@@ -25,6 +25,11 @@ class Slow(Step):
 """
 
 
+def _heed_interrupts():
+    """Undo what is inherited from a shell that runs the tests in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def begun(tmp_path):
     """Return a function that starts a slow batch and waits until it is at its first product."""
@@ -40,6 +45,7 @@ def begun(tmp_path):
             env={**os.environ, **made.environment(), "PYTHONPATH": str(tmp_path)},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             start_new_session=True,
+            preexec_fn=_heed_interrupts,
         )  # fmt: skip
         processes.append(process)
         end = time.monotonic() + 120

@@ -270,7 +270,9 @@ def test_names_reach_no_shell(slurm_host, tmp_path, monkeypatch):
     assert [p.name for p in Path(tmp_path).rglob("*pwned*")] == [evil.name]
 
 
-def test_what_a_killed_driver_of_the_same_batch_left_is_ended(slurm_host, tmp_path):
+def test_what_a_killed_driver_of_the_same_batch_left_is_ended(slurm_host, tmp_path, monkeypatch):
+    for variable in ENCLOSING:
+        monkeypatch.delenv(variable, raising=False)
     name = "calbatch-20260131-120000-abcd-workers"
     wrap = ("-o", "/dev/null", "--wrap", "sleep 600")
     left = slurm("sbatch", "--parsable", f"--job-name={name}", *wrap)

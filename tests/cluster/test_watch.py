@@ -30,7 +30,7 @@ def started():
     yield start
     for process in running:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 def dask(started, port):
