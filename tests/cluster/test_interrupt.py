@@ -25,9 +25,11 @@ class Slow(Step):
 """
 
 
-def _heed_interrupts():
-    """Undo what is inherited from a shell that runs the tests in the background."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+# A shell that runs the tests in the background has them, and what they start, ignore Ctrl-C.
+PROGRAM = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from calbatch.cluster.cli import main; main()"
+)
 
 
 @pytest.fixture
@@ -38,14 +40,13 @@ def begun(tmp_path):
     processes = []
 
     def begin(*options):
-        command = [sys.executable, "-c", "from calbatch.cluster.cli import main; main()", "run"]
+        command = [sys.executable, "-c", PROGRAM, "run"]
         command += ["slow:Slow", made.folder / "exposures", "-o", tmp_path / "out", *options]
         process = subprocess.Popen(
             command,
             env={**os.environ, **made.environment(), "PYTHONPATH": str(tmp_path)},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             start_new_session=True,
-            preexec_fn=_heed_interrupts,
         )  # fmt: skip
         processes.append(process)
         end = time.monotonic() + 120
