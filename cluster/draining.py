@@ -90,7 +90,7 @@ class Draining(WorkerPlugin):
 
     def _look(self) -> None:
         left = self.ends - time.time()
-        if self.closing or left > self.needed():
+        if self.closing or left > self.needed() + EVERY:  # another may begin until the next look
             return
         if self.worker.status == Status.running:
             log.info("%.0f seconds are left: nothing new is begun", left)

@@ -274,7 +274,7 @@ def test_what_a_killed_driver_of_the_same_batch_left_is_ended(slurm_host, tmp_pa
     for variable in ENCLOSING:
         monkeypatch.delenv(variable, raising=False)
     name = "calbatch-20260131-120000-abcd-workers"
-    wrap = ("-o", "/dev/null", "--wrap", "sleep 600")
+    wrap = ("-o", "/dev/null", "--mem=10M", "--wrap", "sleep 600")
     left = slurm("sbatch", "--parsable", f"--job-name={name}", *wrap)
     other = slurm("sbatch", "--parsable", f"--job-name={name}2", *wrap)
     for folder in (f".tls-{name}-x", f".tls-{name}2-x"):
