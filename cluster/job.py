@@ -16,11 +16,12 @@ from calbatch.calibrate import hooks, products
 from calbatch.calibrate.errors import StepError
 from calbatch.calibrate.references import References
 from calbatch.calibrate.step import Step
+from calbatch.cluster.errors import LostError
 from calbatch.cluster.joblog import logged
 from calbatch.cluster.outcome import Clock, Outcome, Peak, failure, peak_memory, remarks
 from calbatch.models import datamodels
 from calbatch.models.errors import ChangedError
-from calbatch.models.files import content_digest, look
+from calbatch.models.files import Stamp, content_digest, look
 from calbatch.models.layout import read_layout, verify_checksums
 from calbatch.models.location import Location
 from calbatch.models.portable import loaded, packed
@@ -133,8 +134,15 @@ def pipelined(job: Job) -> list[tuple[Any, Location]]:
     return pairs
 
 
-def prepared(job: Job) -> tuple[Any, list[Any]]:
+def prepared(job: Job, log: Path | None = None) -> tuple[Any, list[Any]]:
     """Return the dask value that writes a job's products, and the writers, to abort on failure.
+
+    Parameters
+    ----------
+    job : Job
+        The exposure.
+    log : Path, optional
+        A file without which its products get no names: it is removed when others are to make them.
 
     Raises
     ------
@@ -151,10 +159,22 @@ def prepared(job: Job) -> tuple[Any, list[Any]]:
     options = job.options
     with dask.config.set(options.dask_config()):
         pairs = pipelined(job)
-        digest = partial(content_digest, stamp)
+        told = partial(_told_before_naming, stamp, log)
         return saving_graph(
-            pairs, date=options.date, fsync=options.fsync, tag=job.batch, before_naming=digest
+            pairs, date=options.date, fsync=options.fsync, tag=job.batch, before_naming=told
         )
+
+
+def _told_before_naming(stamp: Stamp, log: Path | None) -> str:
+    """Return the input's digest, unless somebody else is to make the products by now.
+
+    A driver that takes a batch up, or loses its site, removes the logs of what was under way. Its
+    workers may live on for a while, and must not replace what has been made, and recorded, since.
+    """
+    digest = content_digest(stamp)
+    if log is not None and not log.exists():
+        raise LostError(f"{stamp.path}: was given to another worker meanwhile")
+    return digest
 
 
 def calibrate(job: Job, threads: int = 0, memory: int = 0) -> Outcome:
@@ -174,7 +194,7 @@ def calibrate(job: Job, threads: int = 0, memory: int = 0) -> Outcome:
     remarkable: list[str] = []
     try:
         with logged(job.log, memory), remarks(remarkable):
-            graph, writers = prepared(job)
+            graph, writers = prepared(job, job.log if job.log and job.log.exists() else None)
             try:
                 written = written_of(compute(graph, **how)[0])
             finally:
