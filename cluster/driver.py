@@ -14,6 +14,7 @@ from calbatch.cluster.errors import RequestError, SiteLostError
 from calbatch.cluster.feed import Feed
 from calbatch.cluster.job import Job, Options
 from calbatch.cluster.joblog import left_behind, ran_out_of_memory
+from calbatch.cluster.ledger import Ledger
 from calbatch.cluster.outcome import Clock, Outcome, failure
 from calbatch.cluster.planning import Planned
 from calbatch.cluster.policy import DEATHS, Action, History, Kind, Policy
@@ -91,7 +92,7 @@ class Driver:
         self._running: dict[int, Attempted] = {}
         self._waiting = Waiting()
         self._largest = 0
-        self._paused = self._looked = 0.0
+        self._paused = self._looked = self._told_stuck = 0.0
         self._lost_since = 0.0
         self._logs_seen = False
 
@@ -184,7 +185,7 @@ class Driver:
     def _admit(self, site: Site, *, alone: bool) -> None:
         """Hand exposures to the site while there is room on it and on the disk."""
         while not self.stopping and len(self._running) < (1 if alone else site.room()):
-            if not self._disk_has_room():
+            if not (self._disk_has_room() and self._ledger_takes_it()):
                 return
             one = self._next(alone=alone)
             if one is None:
@@ -250,6 +251,22 @@ class Driver:
             self.recorder.event("paused", f"paused: {self.task.output} has {left}, {wanted}")
         if now - self._paused > self.policy.patience and not self._running:
             self.stopping = f"the disk is full: {self.task.output} has {free / 1e6:.0f} MB left"
+        return False
+
+    def _ledger_takes_it(self) -> bool:
+        """Return whether the ledger can be written; where not, wait for what is under way.
+
+        Exposures that are done meanwhile would be done again by the next driver.
+        """
+        stuck = self.recorder.ledger.stuck
+        if stuck is None:
+            self._told_stuck = 0.0
+            return True
+        if self._told_stuck != stuck.since:
+            self._told_stuck = stuck.since
+            self.recorder.say(f"paused: {self.recorder.ledger.path} cannot be written: {stuck.why}")
+        if time.monotonic() - stuck.since > self.policy.patience and not self._running:
+            self.stopping = unwritable(self.recorder.ledger)
         return False
 
     # -- settling -----------------------------------------------------------------------------
@@ -330,6 +347,12 @@ class Driver:
             text = f"{one.planned.path}: took longer than {self.policy.deadline:g} s"
             outcome = Outcome(one.planned.number, one.planned.path, error=text, kind=Kind.DEADLINE)
             self._end(one, outcome, log)
+
+
+def unwritable(ledger: Ledger) -> str:
+    """Return why a batch ends whose ledger cannot be written."""
+    why = ledger.stuck.why if ledger.stuck else "unknown"
+    return f"the ledger cannot be written: {ledger.path}: {why}"
 
 
 def _kept(planned: Planned) -> Outcome:

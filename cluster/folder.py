@@ -15,7 +15,7 @@ from pathlib import Path
 
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.inputs import place_of
-from calbatch.cluster.ledger import LedgerError, View
+from calbatch.cluster.ledger import DamagedLedgerError, LedgerError, View
 from calbatch.cluster.ledger.store import private_folder
 from calbatch.models.errors import FileError
 from calbatch.models.location import Location, Url, location
@@ -182,10 +182,15 @@ def find(batch: str | None) -> BatchFolder:
         names = ", ".join(f.name for f in found[:5])
         raise RequestError(f"{batch}: {len(found)} batches begin like that: {names}")
     output = place_of(batch)
-    with suppress(LedgerError), View(state_of(output)) as view:
-        here = [row.name for row in view.batches()]
+    try:
+        with View(state_of(output)) as view:
+            here = [row.name for row in view.batches()]
         if here:
             return BatchFolder(output, here[-1])
+    except DamagedLedgerError:
+        raise
+    except LedgerError:
+        pass
     raise RequestError(
         f"{batch}: is neither a batch of yours, which `calbatch list` lists, nor a folder of "
         "products"

@@ -57,6 +57,8 @@ class Recorder:
         References' checksums.
     told : callable
         Told each outcome that is final.
+    say : callable
+        Shows a line to whoever watches.
     """
 
     def __init__(
@@ -65,11 +67,33 @@ class Recorder:
         batch: int,
         sums: Sums,
         told: Watcher = lambda outcome: None,
+        say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.ledger, self.batch, self.sums, self.told = ledger, batch, sums, told
+        self.say = say
         self.failed = self.done = 0
         self._tries = ledger.tries(batch)  # of earlier drivers
         self._bodies: set[str] = set()
+        self._unrecorded: list[Outcome] = []
+        self._commits = ledger.commits
+
+    def unrecorded(self) -> list[Outcome]:
+        """Return the final outcomes that the ledger has not committed."""
+        self._forget_recorded()
+        return list(self._unrecorded)
+
+    def _forget_recorded(self) -> None:
+        if self._commits != self.ledger.commits:  # a commit takes all that there is
+            self._unrecorded.clear()
+            self._commits = self.ledger.commits
+
+    def _settled(self, outcome: Outcome) -> None:
+        """Count a final outcome, whose changes have just been handed to the ledger."""
+        self._forget_recorded()
+        self._unrecorded.append(outcome)
+        self.failed += outcome.failed
+        self.done += not outcome.failed
+        self.told(outcome)
 
     def planned(self, planned: Planned) -> None:
         """Note what an exposure is, when it is taken up."""
@@ -149,8 +173,7 @@ class Recorder:
             refs=self._references(planned), ended=time.time(), content=planned.content or None,
         )  # fmt: skip
         self.ledger.products(self.batch, planned.number, planned.made)
-        self.done += 1
-        self.told(outcome)
+        self._settled(outcome)
 
     def ended(
         self, one: Attempted, outcome: Outcome, log: str = "", action: Action = Action.FAIL
@@ -173,9 +196,7 @@ class Recorder:
         )  # fmt: skip
         rows = [ProductRow(p.path, p.size, p.mtime_ns, p.digest) for p in outcome.written]
         self.ledger.products(self.batch, number, rows)
-        self.failed += outcome.failed
-        self.done += not outcome.failed
-        self.told(outcome)
+        self._settled(outcome)
 
     def _references(self, planned: Planned) -> str:
         files = planned.files()

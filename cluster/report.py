@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.table import Table
 
+from calbatch.cluster.ledger import DamagedLedgerError
 from calbatch.cluster.outcome import Outcome, peak_memory
 from calbatch.cluster.progress import Memory, duration
 from calbatch.cluster.result import Result
@@ -18,7 +20,7 @@ SHOWN = 20
 
 def summary(result: Result, console: Console, *, timings: bool = False) -> None:
     """Print what was done, what was remarkable, what failed, and where the products are."""
-    found = _Found(result)
+    found = _found(result)
     _warnings(found, console)
     if timings:
         console.print(_stages(found))
@@ -27,25 +29,47 @@ def summary(result: Result, console: Console, *, timings: bool = False) -> None:
         names = found.names[:SHOWN]
         more = f" and {found.failed - SHOWN} more" if found.failed > SHOWN else ""
         _say(console, f"failed: {', '.join(names)}{more}", "red")
-    if result.batch.reason:
-        _say(console, f"{result.batch.state}: {result.batch.reason}", "red")
+    if result.reason:
+        _say(console, f"{result.state}: {result.reason}", "red")
     if found.done:
         _say(console, f"products are in {result.output_dir}")
-    if result.exit_status:
+    if result.exit_status and found.readable:
         _say(console, f"`calbatch resume {result.name}` does what is left")
+
+
+def unrecorded_line(outcomes: Sequence[Outcome]) -> str:
+    """Return a line about outcomes that the ledger does not have."""
+    names = ", ".join(outcome.path.name for outcome in outcomes[:SHOWN])
+    more = f" and {len(outcomes) - SHOWN} more" if len(outcomes) > SHOWN else ""
+    count = f"{len(outcomes)} outcome{'s' * (len(outcomes) != 1)}"
+    return f"{count} could not be recorded, and would be done again: {names}{more}"
+
+
+def _found(result: Result) -> _Found:
+    """Return what a batch came to: by its ledger or, where that is damaged, by its driver."""
+    try:
+        return _Found(result, result.batch.total, result.each())
+    except DamagedLedgerError:
+        if result.ending is None:
+            raise
+        found = _Found(result, result.ending.total, result.unrecorded, readable=False)
+        found.done, found.failed = result.ending.done, result.ending.failed
+        return found
 
 
 class _Found:
     """What a batch came to, gathered from its outcomes one by one."""
 
-    def __init__(self, result: Result) -> None:
-        self.result = result
+    def __init__(
+        self, result: Result, total: int, outcomes: Iterable[Outcome], *, readable: bool = True
+    ) -> None:
+        self.result, self.total, self.readable = result, total, readable
         self.done = self.kept = self.failed = self.products = 0
         self.names: list[str] = []
         self.warnings: Counter[str] = Counter()
         self.stages: Counter[str] = Counter()
         self.memory = Memory()
-        for outcome in result.each():
+        for outcome in outcomes:
             self._add(outcome)
         self.memory.add(peak_memory())
 
@@ -70,7 +94,7 @@ def _say(console: Console, text: str, style: str = "") -> None:
 def _totals(found: _Found) -> Table:
     kept = ["before"] if found.kept else []
     table = Table("exposures", "done", *kept, "failed", "products", "wall time", "peak memory")
-    counts = [found.result.batch.total, found.done]
+    counts = [found.total, found.done]
     counts += [found.kept] if found.kept else []
     counts += [found.failed, found.products]
     seconds = duration(found.result.seconds)

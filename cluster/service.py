@@ -15,7 +15,7 @@ from calbatch.calibrate.step import Step
 from calbatch.cluster import sites
 from calbatch.cluster.alive import sign
 from calbatch.cluster.control import take_back
-from calbatch.cluster.driver import Driver, Task
+from calbatch.cluster.driver import TICK, Driver, Task, unwritable
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.feed import Feed
 from calbatch.cluster.fetching import fetched
@@ -23,14 +23,15 @@ from calbatch.cluster.folder import BatchFolder, new_name
 from calbatch.cluster.identity import Sums, parameters_of, software
 from calbatch.cluster.inputs import exposures, refuse_name_clashes, total_bytes, writable_place
 from calbatch.cluster.job import sweep
-from calbatch.cluster.ledger import Known, Ledger
+from calbatch.cluster.ledger import DamagedLedgerError, Known, Ledger, LedgerError
 from calbatch.cluster.manifest import write_manifest
 from calbatch.cluster.order import Order
 from calbatch.cluster.planning import Planner, references_of
 from calbatch.cluster.progress import Watching, watching
 from calbatch.cluster.recording import Recorder
+from calbatch.cluster.report import unrecorded_line
 from calbatch.cluster.request import configured, input_pattern
-from calbatch.cluster.result import Result
+from calbatch.cluster.result import Ending, Result
 from calbatch.models.location import Location, location
 
 Entering = Callable[[sites.Place, bool, str], AbstractContextManager[sites.Site]]
@@ -203,10 +204,10 @@ def drive(
         )  # fmt: skip
         session = _Session(begun, place, ledger, planner, sums, console, debug, entered)
         try:
-            session.run()
+            ending = session.run()
         finally:
             sums.close()
-    return Result(folder, time.perf_counter() - start)
+    return Result(folder, time.perf_counter() - start, ending)
 
 
 @dataclass
@@ -222,8 +223,10 @@ class _Session:
     debug: bool
     entered: Entering
 
-    def run(self) -> None:
-        """Drive, and leave the ledger, the manifest and the folder as they are to be."""
+    recorder: Recorder | None = None
+
+    def run(self) -> Ending:
+        """Drive, leave the ledger, the manifest and the folder in order, and return the outcome."""
         batch = self.ledger.batch(self.begun.folder.name).id
         sign(self.begun.folder)
         self._sweep()  # after an earlier driver, whose workers may still be at it
@@ -231,6 +234,8 @@ class _Session:
         state, reason = "interrupted", "the driver was ended"
         try:
             state, reason = self._driven(batch)
+        except DamagedLedgerError as error:  # what was done is told all the same
+            reason = str(error)
         except RequestError as error:
             state, reason = "failed", str(error)
             raise
@@ -239,8 +244,34 @@ class _Session:
             raise
         finally:
             self._sweep()
-            self.ledger.end(batch, state, reason)
+            ending = self._end(batch, state, reason)
+        return ending
+
+    def _end(self, batch: int, state: str, reason: str) -> Ending:
+        """Record how the batch ended, and say what could not be recorded."""
+        try:
+            recorded = self.ledger.end(batch, state, reason)
+            if not recorded and state in ("done", "failed") and not self._recorded_after_all():
+                state, reason = "interrupted", unwritable(self.ledger)
+                self.ledger.end(batch, state, reason)
             self._leave_manifest()
+        except LedgerError as error:
+            state, reason = "interrupted", reason or str(error)
+        recorder = self.recorder
+        lost = tuple(recorder.unrecorded()) if recorder else ()
+        if lost:
+            self._say(unrecorded_line(lost))
+        done, failed = (recorder.done, recorder.failed) if recorder else (0, 0)
+        return Ending(state, reason, self.begun.total, done, failed, lost)
+
+    def _recorded_after_all(self) -> bool:
+        """Wait for room for the ledger, as long as the policy allows; return whether it came."""
+        limit = self.ledger.stuck.since if self.ledger.stuck else time.monotonic()
+        limit += self.begun.order.policy.patience
+        self._say(f"waiting: {unwritable(self.ledger)}")
+        while not (recorded := self.ledger.commit()) and time.monotonic() < limit:
+            time.sleep(TICK)
+        return recorded
 
     def _sweep(self) -> None:
         folder = self.begun.folder
@@ -262,7 +293,8 @@ class _Session:
             self.ledger.context(batch, rules.context, rules.context_reason)
             self._introduce()
             with watching(len(begun.inputs), self.console, debug=self.debug) as watch:
-                recorder = Recorder(self.ledger, batch, self.sums, watch)
+                recorder = Recorder(self.ledger, batch, self.sums, watch, watch.say)
+                self.recorder = recorder
                 driver = self._driver(feed, recorder)
                 if driver.prepare():
                     self._compile(driver)

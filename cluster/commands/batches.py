@@ -23,7 +23,7 @@ from calbatch.cluster.driverjob import (
 )
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.folder import BatchFolder, find, forget, registered
-from calbatch.cluster.ledger import BatchRow, Ledger, LedgerError, View
+from calbatch.cluster.ledger import BatchRow, DamagedLedgerError, Ledger, LedgerError, View
 from calbatch.cluster.named import NamedSite
 from calbatch.cluster.siteoptions import SlurmOptions
 from calbatch.cluster.slurmtools import seconds
@@ -171,6 +171,9 @@ def show() -> int:
     for folder in registered():
         try:
             state, row = _state(folder)
+        except DamagedLedgerError:
+            table.add_row(folder.name, "damaged ledger", "?", "?", str(folder.output))
+            continue
         except LedgerError:
             continue
         table.add_row(folder.name, state, row.pipeline, str(row.total), str(folder.output))
@@ -186,6 +189,11 @@ def prune(batches: Sequence[str], *, older_than: float) -> int:
     for folder in chosen:
         try:
             state, row = _state(folder)
+        except DamagedLedgerError as error:
+            if batches:
+                raise
+            console.print(str(error), soft_wrap=True)
+            continue
         except LedgerError:
             forget(folder)  # its output is gone
             continue

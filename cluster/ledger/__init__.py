@@ -11,13 +11,14 @@ from calbatch.cluster.ledger.records import (
     ExposureRow,
     ProductRow,
 )
-from calbatch.cluster.ledger.schema import LedgerError
+from calbatch.cluster.ledger.schema import DamagedLedgerError, LedgerError
 from calbatch.cluster.ledger.store import Ledger
 from calbatch.cluster.ledger.view import View
 
 __all__ = [
     "AttemptRow",
     "BatchRow",
+    "DamagedLedgerError",
     "EventRow",
     "ExposureRow",
     "Known",

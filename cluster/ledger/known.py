@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+from calbatch.cluster.ledger.faults import decoding
 from calbatch.cluster.ledger.records import ProductRow
 
 
 class Known:
     """Questions about earlier work, for what can read a ledger's rows."""
+
+    path: Path
+    """The database's file."""
 
     def _rows(self, query: str, *values: Any) -> Iterator[dict[str, Any]]:
         raise NotImplementedError
@@ -28,11 +33,12 @@ class Known:
         """
         now = {path: (size, mtime_ns) for path, size, mtime_ns in places}
         query = "SELECT path, size, mtime_ns, digest, header FROM inputs WHERE path IN "
-        return {
-            row["path"]: (row["digest"], json.loads(zlib.decompress(row["header"])))
-            for row in self._rows(query + _marks(now), *now)
-            if (row["size"], row["mtime_ns"]) == now[row["path"]]
-        }
+        with decoding(self.path):
+            return {
+                row["path"]: (row["digest"], json.loads(zlib.decompress(row["header"])))
+                for row in self._rows(query + _marks(now), *now)
+                if (row["size"], row["mtime_ns"]) == now[row["path"]]
+            }
 
     def known_reference(self, path: str, size: int, mtime_ns: int) -> str | None:
         """Return an unchanged reference's checksum."""

@@ -122,15 +122,21 @@ class LedgerError(RequestError):
     """A ledger that cannot be opened, or is in use by another driver."""
 
 
+class DamagedLedgerError(LedgerError):
+    """A ledger whose contents are not what was written."""
+
+
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Bring a ledger to this version's tables, each step as one transaction.
 
     Raises
     ------
     LedgerError
-        When it is of a later version, or no ledger at all.
+        When it is of a later version.
+    sqlite3.Error
+        When it is no ledger at all.
     """
-    version = version_of(connection, path)
+    version = version_of(connection)
     if version > len(MIGRATIONS):
         raise LedgerError(
             f"{path}: made by a later calbatch (version {version} of the ledger, this one knows "
@@ -140,16 +146,13 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
         connection.executescript(f"BEGIN;{script}PRAGMA user_version = {number};COMMIT;")
 
 
-def version_of(connection: sqlite3.Connection, path: Path) -> int:
+def version_of(connection: sqlite3.Connection) -> int:
     """Return the version of a ledger's tables; 0 of an empty file.
 
     Raises
     ------
-    LedgerError
+    sqlite3.Error
         When the file is no SQLite database, or cannot be read.
     """
-    try:
-        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    except sqlite3.DatabaseError as error:
-        raise LedgerError(f"{path}: is no ledger: {error}") from error
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     return version

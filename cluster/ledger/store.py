@@ -18,10 +18,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from filelock import FileLock, Timeout
 
+from calbatch.cluster.ledger.faults import decoding, fault, passes
 from calbatch.cluster.ledger.known import Known
 from calbatch.cluster.ledger.records import OPEN, BatchRow, ProductRow
 from calbatch.cluster.ledger.schema import LedgerError, migrate
@@ -42,6 +43,13 @@ HELD = 1.0
 _Change = tuple[str, tuple[Any, ...]]
 
 
+class Stuck(NamedTuple):
+    """Since when, by `time.monotonic`, changes cannot be committed, and why not."""
+
+    since: float
+    why: str
+
+
 class Ledger(Known):
     """The ledger of an output folder, for the one process that writes it.
 
@@ -49,6 +57,13 @@ class Ledger(Known):
     ----------
     folder : Path
         Where it is; made, for this user alone, if need be.
+
+    Attributes
+    ----------
+    commits : int
+        How many times changes were committed.
+    stuck : Stuck, optional
+        Why changes cannot be committed at present.
 
     Raises
     ------
@@ -61,7 +76,8 @@ class Ledger(Known):
         self._queue: deque[_Change] = deque()
         self._guard = threading.RLock()
         self._committed = self._beaten = time.monotonic()
-        self._batch = 0
+        self._batch = self.commits = 0
+        self.stuck: Stuck | None = None
         private_folder(folder)
         self._lock = FileLock(folder / "ledger.lock", mode=0o600)
         self._take_lock()
@@ -103,11 +119,10 @@ class Ledger(Known):
             connection.execute("PRAGMA journal_mode = DELETE")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA cache_size = -65536")  # no spilling: it keeps readers out
-        except sqlite3.Error as error:
+        except BaseException as error:
             connection.close()
-            raise LedgerError(f"{self.path}: {error}") from error
-        except BaseException:
-            connection.close()
+            if isinstance(error, sqlite3.Error):
+                raise fault(self.path, error) from error
             raise
         connection.row_factory = sqlite3.Row
         return connection
@@ -157,13 +172,15 @@ class Ledger(Known):
                 for statement, values in self._queue:
                     self._connection.execute(statement, values)
                 self._connection.execute("COMMIT")
-            except sqlite3.OperationalError as error:
+            except sqlite3.Error as error:
                 with suppress(sqlite3.Error):
                     self._connection.execute("ROLLBACK")
-                if _passes(error):
+                if passes(error):
+                    self.stuck = self.stuck or Stuck(time.monotonic(), str(error))
                     return False
-                raise LedgerError(f"{self.path}: {error}") from error
+                raise fault(self.path, error) from error
             self._queue.clear()
+            self.stuck, self.commits = None, self.commits + 1
             self._committed = time.monotonic()
             return True
 
@@ -200,7 +217,7 @@ class Ledger(Known):
             except sqlite3.Error as error:
                 with suppress(sqlite3.Error):
                     self._connection.execute("ROLLBACK")
-                raise LedgerError(f"{self.path}: {error}") from error
+                raise fault(self.path, error) from error
         return batch
 
     def drive(self, batch: int, site: str, dashboard: str | None) -> None:
@@ -222,8 +239,8 @@ class Ledger(Known):
             context, reason, batch,
         )  # fmt: skip
 
-    def end(self, batch: int, state: str, reason: str = "") -> None:
-        """Note how a batch ended, for now."""
+    def end(self, batch: int, state: str, reason: str = "") -> bool:
+        """Note how a batch ended, for now; return whether that, and all before, is committed."""
         self._change(
             "UPDATE batches SET state = ?, reason = ?, ended = ?, pid = 0 WHERE id = ?",
             state, reason, time.time(), batch,
@@ -234,7 +251,7 @@ class Ledger(Known):
             "('running', 'retrying')",
             batch,
         )
-        self.commit()
+        return self.commit()
 
     def broken_off(self, batch: int, reason: str) -> None:
         """Note the tries that began and whose outcome nobody will hear of."""
@@ -338,7 +355,8 @@ class Ledger(Known):
             When there is no such batch.
         """
         for row in self._rows("SELECT * FROM batches WHERE name = ?", name):
-            return BatchRow.of(row)
+            with decoding(self.path):
+                return BatchRow.of(row)
         raise LedgerError(f"{self.path}: has no batch {name}")
 
     # -- what was known before ----------------------------------------------------------------
@@ -348,7 +366,7 @@ class Ledger(Known):
             try:
                 found = self._connection.execute(query, values).fetchall()
             except sqlite3.Error as error:
-                raise LedgerError(f"{self.path}: {error}") from error
+                raise fault(self.path, error) from error
         return (dict(row) for row in found)
 
     def unfinished(self, batch: int) -> Iterator[tuple[int, str]]:
@@ -360,18 +378,6 @@ class Ledger(Known):
             batch, *OPEN,
         ):  # fmt: skip
             yield row["number"], row["path"]
-
-
-def _passes(error: sqlite3.OperationalError) -> bool:
-    """Return whether trying again later may succeed: no room, readers, a disk that failed."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return code in (
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_CANTOPEN,  # the journal cannot be made
-        sqlite3.SQLITE_READONLY,  # permission lost, perhaps for a while
-    )
 
 
 def private_folder(folder: Path) -> Path:

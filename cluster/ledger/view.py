@@ -10,6 +10,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self
 
+from calbatch.cluster.ledger.faults import decoding, fault
 from calbatch.cluster.ledger.known import Known
 from calbatch.cluster.ledger.records import (
     AttemptRow,
@@ -45,9 +46,9 @@ class View(Known):
             raise LedgerError(f"{folder}: there is no ledger of batches")
         try:
             self._connection = self._opened()
-            found = version_of(self._connection, self.path)
+            found = version_of(self._connection)
         except sqlite3.Error as error:
-            raise LedgerError(f"{self.path}: {error}") from error
+            raise fault(self.path, error) from error
         if not 1 <= found <= len(MIGRATIONS):  # columns that older ones lack are empty
             self._connection.close()
             raise LedgerError(
@@ -86,11 +87,12 @@ class View(Known):
             for row in self._connection.execute(query, values):
                 yield dict(row)
         except sqlite3.Error as error:
-            raise LedgerError(f"{self.path}: {error}") from error
+            raise fault(self.path, error) from error
 
     def batches(self) -> list[BatchRow]:
         """Return all batches, the newest last."""
-        return [BatchRow.of(r) for r in self._rows("SELECT * FROM batches ORDER BY id")]
+        with decoding(self.path):
+            return [BatchRow.of(r) for r in self._rows("SELECT * FROM batches ORDER BY id")]
 
     def batch(self, name: str | int) -> BatchRow:
         """Return a batch by its name or number.
@@ -102,7 +104,8 @@ class View(Known):
         """
         column = "id" if isinstance(name, int) else "name"
         for row in self._rows(f"SELECT * FROM batches WHERE {column} = ?", name):
-            return BatchRow.of(row)
+            with decoding(self.path):
+                return BatchRow.of(row)
         raise LedgerError(f"{self.path}: has no batch {name}")
 
     def counts(self, batch: int) -> dict[str, int]:
@@ -114,7 +117,12 @@ class View(Known):
         """Yield a batch's exposures in order: all, or those in some states."""
         wanted = f" AND state IN ({', '.join('?' * len(states))})" if states else ""
         query = f"SELECT * FROM exposures WHERE batch = ?{wanted} ORDER BY number"
-        yield from (ExposureRow.of(row) for row in self._rows(query, batch, *states))
+        for row in self._rows(query, batch, *states):
+            yield self._exposure(row)
+
+    def _exposure(self, row: Mapping[str, Any]) -> ExposureRow:
+        with decoding(self.path):
+            return ExposureRow.of(row)
 
     def in_full(
         self, batch: int
@@ -135,7 +143,7 @@ class View(Known):
                 number, products = next(made, (None, iter(())))
             if row["refs"] not in bodies:
                 bodies[row["refs"]] = self.references(row["id"])
-            yield ExposureRow.of(row), bodies[row["refs"]], own
+            yield self._exposure(row), bodies[row["refs"]], own
 
     def attempts(self, exposure: int) -> list[AttemptRow]:
         """Return the tries at an exposure, in order."""
@@ -179,6 +187,7 @@ class View(Known):
             "WHERE exposures.id = ?"
         )
         for row in self._rows(query, exposure):
-            found: dict[str, Any] = json.loads(row["body"])
-            return found
+            with decoding(self.path):
+                found: dict[str, Any] = json.loads(row["body"])
+                return found
         return {}

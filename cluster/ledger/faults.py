@@ -1,0 +1,75 @@
+"""What SQLite complains about: what passes, what is damage, and what to do about it."""
+
+from __future__ import annotations
+
+import shlex
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from calbatch.cluster.ledger.schema import DamagedLedgerError, LedgerError
+
+_PASSING = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,  # the journal cannot be made
+    sqlite3.SQLITE_READONLY,  # permission lost, perhaps for a while
+)
+"""Errors after which the same may succeed later: no room, readers, a disk that failed."""
+
+_OTHERS = (sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_AUTH)
+"""Errors that are neither temporary nor a sign of damage."""
+
+_UNDECODABLE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, zlib.error)
+"""What Python raises for a value that the ledger never wrote like this."""
+
+
+def passes(error: sqlite3.Error) -> bool:
+    """Return whether trying again later may succeed."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _PASSING
+
+
+def fault(path: Path, error: sqlite3.Error) -> LedgerError:
+    """Return an error of SQLite's as one that names the ledger and says what to do.
+
+    Parameters
+    ----------
+    path : Path
+        The ledger.
+    error : sqlite3.Error
+        What SQLite raised. The ledger's own statements are correct, so whatever cannot pass means
+        that its contents are not what was written.
+    """
+    if not isinstance(error, sqlite3.DatabaseError) or isinstance(error, sqlite3.ProgrammingError):
+        return LedgerError(f"{path}: {error}")
+    if passes(error) or getattr(error, "sqlite_errorcode", 0) & 0xFF in _OTHERS:
+        return LedgerError(f"{path}: {error}")
+    return damage(path, str(error))
+
+
+def damage(path: Path, why: str) -> DamagedLedgerError:
+    """Return the error for a ledger that is damaged."""
+    folder = path.parent
+    output = shlex.quote(str(folder.parent)) if folder.name.startswith(".") else "OUTPUT"
+    return DamagedLedgerError(
+        f"{path}: is no ledger, or a damaged one ({why}); `calbatch rebuild {output}` sets it "
+        "aside and makes a new one from what can still be read, the manifests and the products"
+    )
+
+
+@contextmanager
+def decoding(path: Path) -> Iterator[None]:
+    """Raise what goes wrong in decoding a ledger's values as damage of the ledger.
+
+    Raises
+    ------
+    DamagedLedgerError
+        When a value cannot be decoded.
+    """
+    try:
+        yield
+    except _UNDECODABLE as error:
+        raise damage(path, f"{type(error).__name__}: {error}") from error

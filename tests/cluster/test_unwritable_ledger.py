@@ -1,0 +1,225 @@
+"""Ledgers that cannot be written, or are damaged: the exit status is what the driver knows."""
+
+import io
+import random
+import resource
+import subprocess
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from support.batches import DATE, calbatch, products_in, quiet
+
+from calbatch.calibrate.step import Step
+from calbatch.cluster.batch import ordered
+from calbatch.cluster.folder import state_of
+from calbatch.cluster.ledger import Ledger, LedgerError, View
+from calbatch.cluster.ledger.store import NAME
+from calbatch.cluster.policy import Policy
+from calbatch.cluster.report import summary
+from calbatch.cluster.service import begin, drive
+from calbatch.models.datamodels import RampModel
+
+HOW = {"scheduler": "sync", "date": DATE, "fsync": False}
+
+
+class Plain(Step):
+    """A step that changes nothing."""
+
+    def process(self, exposure):
+        return RampModel(exposure)
+
+
+@contextmanager
+def no_file_larger_than(size):
+    """Let no file of this process grow beyond a size, as `ulimit -f` does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def grown(folder, size):
+    """Make a ledger larger than the products will be, so that only it reaches the limit."""
+    with Ledger(state_of(folder)) as ledger:
+        batch = ledger.begin("old", "x", [], request={}, parameters={}, software={})
+        ledger.event(batch, "note", "x" * size)
+    return (state_of(folder) / NAME).stat().st_size
+
+
+def shown(result):
+    console = Console(file=io.StringIO(), width=200)
+    summary(result, console)
+    return console.file.getvalue()
+
+
+def test_a_file_size_limit_that_the_ledger_reaches_is_no_success(simulated, tmp_path):
+    out, console = tmp_path / "out", quiet()
+    grown(out, 2_000_000)
+    step, order = ordered(Plain, simulated.exposures, out, policy=Policy(patience=0.3), **HOW)
+    begun = begin(step, order)
+    limit = (state_of(out) / NAME).stat().st_size
+    with no_file_larger_than(limit):
+        result = drive(begun, console)
+    said = console.file.getvalue()
+    assert result.exit_status == 130
+    assert "ledger cannot be written" in result.reason
+    assert len(products_in(out)) == len(result.unrecorded) > 0
+    for outcome in result.unrecorded:
+        assert outcome.path.name in said
+    assert "ledger cannot be written" in shown(result)
+    undone = {row.number for row in _rows(result)} - {o.number for o in result.unrecorded}
+    assert {o.number for o in result.outcomes} == {o.number for o in result.unrecorded}
+    assert result.counts == {"done": len(result.unrecorded), **_waiting(undone)}
+
+
+def _rows(result):
+    with View(result.folder.state) as view:
+        return list(view.exposures(result.batch.id))
+
+
+def _waiting(numbers):
+    return {"waiting": len(numbers)} if numbers else {}
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """Return a function that mounts a small file system at a folder, and fills it."""
+    mounted = []
+
+    def filled(folder):
+        folder.mkdir(parents=True)
+        command = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", folder]
+        made = subprocess.run(command, capture_output=True, check=False)
+        if made.returncode:
+            pytest.skip(f"no file system can be mounted here: {made.stderr.decode().strip()}")
+        mounted.append(folder)
+
+    yield filled
+    for folder in mounted:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def fill(folder):
+    """Leave no room on a file system."""
+    with suppress(OSError), (folder / "filler").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+class Filling(Step):
+    """A step during which the disk of the ledger fills up."""
+
+    def process(self, exposure):
+        folder = state_of(Path(self.output_dir))
+        if not (folder / "filler").exists():
+            fill(folder)
+        return RampModel(exposure)
+
+
+def test_a_full_disk_of_the_ledger_is_no_success(simulated, tmp_path, full_disk):
+    out, console = tmp_path / "out", quiet()
+    full_disk(state_of(out))
+    step, order = ordered(Filling, simulated.exposures, out, policy=Policy(patience=0.3), **HOW)
+    result = drive(begin(step, order), console)
+    assert result.exit_status == 130
+    assert result.unrecorded
+    assert all(o.path.name in console.file.getvalue() for o in result.unrecorded)
+    (state_of(out) / "filler").unlink()
+    again = drive(begin(*ordered(Plain, simulated.exposures, out, **HOW)), quiet())
+    assert again.exit_status == 0
+
+
+def test_room_that_comes_in_time_loses_nothing(simulated, tmp_path, full_disk):
+    out = tmp_path / "out"
+    full_disk(state_of(out))
+    step, order = ordered(Filling, simulated.exposures, out, policy=Policy(patience=60), **HOW)
+    console = _Emptying(state_of(out) / "filler")
+    result = drive(begin(step, order), console)
+    assert (result.exit_status, result.counts) == (0, {"done": 3})
+    assert result.unrecorded == ()
+
+
+class _Emptying(Console):
+    """A console whose reader makes room as soon as it is told that there is none."""
+
+    def __init__(self, filler):
+        super().__init__(file=io.StringIO(), width=200)
+        self.filler = filler
+
+    def print(self, *texts, **how):
+        super().print(*texts, **how)
+        if "cannot be written" in str(texts):
+            self.filler.unlink(missing_ok=True)
+
+
+# -- damage ------------------------------------------------------------------------------------
+
+
+def scribble(path, seed=0, first=0):
+    """Overwrite every page of a file, from some page on, with noise."""
+    noise = random.Random(seed)
+    with path.open("r+b") as file:
+        for start in range(first * 4096, path.stat().st_size, 4096):
+            file.seek(start)
+            file.write(noise.randbytes(4096))
+
+
+class Scribbling(Step):
+    """A step during which somebody overwrites the ledger."""
+
+    def process(self, exposure):
+        if "_00002_" in str(exposure.path):
+            scribble(state_of(Path(self.output_dir)) / NAME)
+        return RampModel(exposure)
+
+
+def test_a_ledger_that_is_damaged_meanwhile_ends_the_batch_in_order(simulated, tmp_path):
+    out, console = tmp_path / "out", quiet()
+    step, order = ordered(Scribbling, simulated.exposures, out, **HOW)
+    result = drive(begin(step, order), console)
+    assert result.exit_status == 130
+    for text in (result.reason, shown(result)):
+        assert NAME in text
+        assert f"calbatch rebuild {out}" in text
+    assert len(products_in(out)) >= len(result.unrecorded) > 0
+    assert all(o.path.name in console.file.getvalue() for o in result.unrecorded)
+    with pytest.raises(LedgerError, match="rebuild"):
+        list(result.outcomes)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("command", ["status", "logs", "report", "resume", "run", "recalibrate"])
+def test_every_command_says_what_to_do_about_a_damaged_ledger(
+    simulated, tmp_path, monkeypatch, command, first
+):
+    monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "notes"))
+    out = tmp_path / "out"
+    begin(*ordered("superbias", simulated.exposures, out, **HOW))
+    scribble(state_of(out) / NAME, first=first)
+    arguments = {
+        "run": ("superbias", simulated.exposures[0], "-o", out, "--scheduler", "sync"),
+        "recalibrate": ("--context", "jwst_1.pmap"),
+    }
+    said = calbatch(command, *arguments.get(command, ()))
+    assert said.status == 2, said
+    assert "Traceback" not in said.err
+    assert f"calbatch rebuild {out}" in said.err
+
+
+def test_a_damaged_ledger_is_listed_and_never_forgotten(simulated, tmp_path, monkeypatch):
+    monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "notes"))
+    out = tmp_path / "out"
+    folder = begin(*ordered("superbias", simulated.exposures, out, **HOW)).folder
+    scribble(state_of(out) / NAME)
+    listed = calbatch("list")
+    assert listed.status == 0
+    assert folder.name in listed.out
+    assert "damaged" in listed.out
+    assert calbatch("prune", "--older-than", "0").status == 0
+    assert calbatch("prune", folder.name).status == 2
+    assert folder.name in calbatch("list").out
+    assert f"calbatch rebuild {out}" in calbatch("status", out).err
