@@ -87,6 +87,7 @@ def state_of(folder: BatchFolder, batch: BatchRow) -> str:
     if job is not None:
         return "planned" if job_lives(job) else "interrupted"
     begun = batch.state == "running" or folder.pid.exists()
+    begun = begun or time.time() - batch.created > SILENCE  # killed before its driver began
     return "interrupted" if begun else batch.state
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -152,6 +153,12 @@ def _written(note: Path) -> tuple[int, str]:
 def forget(folder: BatchFolder) -> None:
     """Remove the note on a batch."""
     (registry() / f"{folder.name}.json").unlink(missing_ok=True)
+
+
+def remove(folder: BatchFolder) -> None:
+    """Remove a batch's own folder and the note on it."""
+    shutil.rmtree(folder.path, ignore_errors=True)
+    forget(folder)
 
 
 def find(batch: str | None) -> BatchFolder:

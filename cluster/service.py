@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,9 +17,10 @@ from calbatch.cluster.alive import sign
 from calbatch.cluster.control import take_back
 from calbatch.cluster.driver import TICK, Driver, Task, unwritable
 from calbatch.cluster.errors import RequestError
+from calbatch.cluster.faults import is_expected
 from calbatch.cluster.feed import Feed
 from calbatch.cluster.fetching import fetched
-from calbatch.cluster.folder import BatchFolder, new_name
+from calbatch.cluster.folder import BatchFolder, new_name, remove
 from calbatch.cluster.identity import Sums, parameters_of, software
 from calbatch.cluster.inputs import exposures, refuse_name_clashes, total_bytes, writable_place
 from calbatch.cluster.job import sweep
@@ -53,6 +54,8 @@ class Begun:
         What is still to be done.
     total : int
         Exposures in all.
+    fresh : bool
+        Whether it was made just now, rather than taken up.
     """
 
     folder: BatchFolder
@@ -60,6 +63,7 @@ class Begun:
     order: Order
     inputs: Sequence[tuple[int, Location]]
     total: int
+    fresh: bool = False
 
     @property
     def place(self) -> sites.Place:
@@ -119,22 +123,55 @@ def begin(step: Step, order: Order, notes: Mapping[str, str] | None = None) -> B
     paths = inputs_of(step, order.inputs)
     sites.checked(order.wish)
     step.output_dir = str(output)
+    references_of(step, order.context)  # refused before there is a batch, not after
     folder = BatchFolder(output, new_name())
     with Ledger(folder.state) as ledger:
         if order.again.only_failed:
             paths = failed_of(paths, ledger, output)
-        folder.make()
-        folder.config.write_text(cfg.written(step, chosen=True), encoding="utf-8")
-        ledger.begin(
-            folder.name,
-            step.name,
-            [str(path) for path in paths],
-            request=order.as_json(),
-            parameters=parameters_of(step),
-            software=software(),
-            notes=notes or {},
-        )
-    return Begun(folder, step, order, list(enumerate(paths)), len(paths))
+        try:
+            _enter(folder, ledger, step, order, paths, notes or {})
+        except BaseException:
+            remove(folder)
+            raise
+    return Begun(folder, step, order, list(enumerate(paths)), len(paths), fresh=True)
+
+
+def _enter(
+    folder: BatchFolder,
+    ledger: Ledger,
+    step: Step,
+    order: Order,
+    paths: Sequence[Location],
+    notes: Mapping[str, str],
+) -> None:
+    """Make a batch's folder, and enter the batch in the ledger."""
+    folder.make()
+    folder.config.write_text(cfg.written(step, chosen=True), encoding="utf-8")
+    ledger.begin(
+        folder.name,
+        step.name,
+        [str(path) for path in paths],
+        request=order.as_json(),
+        parameters=parameters_of(step),
+        software=software(),
+        notes=notes,
+    )
+
+
+def abandon(begun: Begun, why: str) -> None:
+    """Take back a batch whose driver could not be started.
+
+    Nothing stays of one that was made for this and of which nothing has been tried. Any other stays
+    in the ledger, with the reason.
+    """
+    folder = begun.folder
+    with suppress(LedgerError), Ledger(folder.state) as ledger:
+        row = ledger.batch(folder.name)
+        if begun.fresh and not ledger.tries(row.id):
+            ledger.forget(row.id)
+            remove(folder)
+        elif row.state in ("planned", "running"):
+            ledger.end(row.id, "failed", why)
 
 
 def taken_up(folder: BatchFolder, *, failed: bool = False) -> Begun:
@@ -188,8 +225,17 @@ def drive(
     Raises
     ------
     RequestError
-        When it cannot be started.
+        When it cannot be started. A batch that was made for this is then gone.
     """
+    try:
+        return _driven(begun, console, entered, debug=debug)
+    except Exception as error:
+        if is_expected(error):
+            abandon(begun, str(error))
+        raise
+
+
+def _driven(begun: Begun, console: Console, entered: Entering, *, debug: bool) -> Result:
     start = time.perf_counter()
     folder, order, place = begun.folder, begun.order, begun.place
     references = references_of(begun.step, order.context)

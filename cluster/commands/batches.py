@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -22,13 +21,16 @@ from calbatch.cluster.driverjob import (
     warned,
 )
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.folder import BatchFolder, find, forget, registered
+from calbatch.cluster.folder import BatchFolder, find, forget, registered, remove
 from calbatch.cluster.ledger import BatchRow, DamagedLedgerError, Ledger, LedgerError, View
 from calbatch.cluster.named import NamedSite
 from calbatch.cluster.siteoptions import SlurmOptions
 from calbatch.cluster.slurmtools import seconds
 from calbatch.cluster.terminal import Console
 from calbatch.models.location import location
+
+if TYPE_CHECKING:
+    from calbatch.cluster.service import Begun
 
 DAY = 86400.0
 
@@ -39,9 +41,26 @@ def submit(pipeline: str, inputs: Sequence[str], **options: Any) -> int:
     from calbatch.cluster.service import begin
 
     begun = begin(*ordered(pipeline, inputs, **options))
-    launch(begun.folder, begun.place.named)
+    _launched(begun)
     print(begun.folder.name)  # noqa: T201 - what a script reads
     return 0
+
+
+def _launched(begun: Begun) -> None:
+    """Start a driver; where that is refused, leave no batch that waits for one.
+
+    Raises
+    ------
+    RequestError, OSError
+        When it is refused.
+    """
+    from calbatch.cluster.service import abandon
+
+    try:
+        launch(begun.folder, begun.place.named)
+    except (RequestError, OSError) as error:
+        abandon(begun, f"its driver could not be started: {error}")
+        raise
 
 
 def launch(folder: BatchFolder, site: NamedSite | None = None) -> None:
@@ -135,7 +154,7 @@ def resume(batch: str | None, *, detach: bool, debug: bool) -> int:
         console.print(f"{folder.name}: nothing is left to do", markup=False, highlight=False)
         return 0
     if detach:
-        launch(folder, begun.place.named)
+        _launched(begun)
         print(folder.name)  # noqa: T201
         return 0
     result = driven(begun, console, debug=debug)
@@ -203,8 +222,7 @@ def prune(batches: Sequence[str], *, older_than: float) -> int:
             continue
         with Ledger(folder.state) as ledger:
             ledger.forget(row.id)
-        shutil.rmtree(folder.path, ignore_errors=True)
-        forget(folder)
+        remove(folder)
         console.print(f"{folder.name}: forgotten; its products stay in {folder.output}")
     return 0
 

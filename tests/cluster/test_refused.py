@@ -1,0 +1,150 @@
+"""Requests that are refused: they leave no batch behind."""
+
+import os
+import shutil
+import stat
+
+import pytest
+import yaml
+from support.batches import DATE, calbatch, small_set
+
+from calbatch.cluster import alive, remote
+from calbatch.cluster.batch import ordered
+from calbatch.cluster.folder import registered, state_of
+from calbatch.cluster.ledger import Ledger, View
+from calbatch.cluster.service import begin
+
+HOW = ("--date", DATE, "--no-fsync")
+
+
+@pytest.fixture
+def out(simulated, tmp_path, monkeypatch):
+    """Return a folder for products, of a user without batches."""
+    monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "notes"))
+    return tmp_path / "out"
+
+
+def require_no_batch(out):
+    assert list(registered()) == []
+    if state_of(out).is_dir():
+        assert [p.name for p in state_of(out).iterdir() if p.is_dir()] == []
+        with View(state_of(out)) as view:
+            assert view.batches() == []
+    assert calbatch("status").status == 2
+    assert calbatch("status", out).status == 2
+
+
+def without_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("CRDS_PATH", str(tmp_path / "nowhere"))
+    monkeypatch.delenv("CRDS_SERVER_URL", raising=False)
+
+
+def without_rules(monkeypatch, tmp_path):
+    cache = shutil.copytree(small_set().crds, tmp_path / "cache")
+    for rules in (cache / "mappings").rglob("*.pmap"):
+        rules.unlink()
+    monkeypatch.setenv("CRDS_PATH", str(cache))
+
+
+def where_nothing_answers(monkeypatch, tmp_path):
+    monkeypatch.setattr(remote, "CONNECT", 0.5)
+
+
+def site(monkeypatch, tmp_path, **options):
+    """Name a site, as a user's configuration does."""
+    import dask
+
+    folder = tmp_path / "dask"
+    folder.mkdir()
+    config = {"calbatch": {"sites": {"node": options}}}
+    (folder / "calbatch.yaml").write_text(yaml.safe_dump(config))
+    monkeypatch.setenv("DASK_CONFIG", str(folder))
+    dask.config.refresh(paths=[str(folder)])
+
+
+def slurm_site(monkeypatch, tmp_path):
+    site(monkeypatch, tmp_path, kind="slurm", logs=str(tmp_path / "jobs"))
+
+
+def without_sbatch(monkeypatch, tmp_path):
+    slurm_site(monkeypatch, tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+def with_sbatch_that_refuses(monkeypatch, tmp_path):
+    slurm_site(monkeypatch, tmp_path)
+    program = tmp_path / "sbatch"
+    program.write_text("#!/bin/sh\necho 'sbatch: error: no credit left' >&2\nexit 1\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+
+
+def with_a_class_that_fails(monkeypatch, tmp_path):
+    site(monkeypatch, tmp_path, kind="cluster", path="collections.OrderedDict")
+
+
+SYNC = ("--scheduler", "sync")
+NODE = ("--site", "node")
+
+
+@pytest.mark.parametrize(
+    ("command", "where", "prepare"),
+    [
+        ("run", SYNC, without_cache),
+        ("run", SYNC, without_rules),
+        ("run", ("--scheduler", "tcp://127.0.0.1:1"), where_nothing_answers),
+        ("run", NODE, without_sbatch),
+        ("run", NODE, with_a_class_that_fails),
+        ("submit", SYNC, without_cache),
+        ("submit", NODE, without_sbatch),
+        ("submit", NODE, with_sbatch_that_refuses),
+    ],
+)
+def test_a_refused_request_leaves_no_batch(
+    simulated, out, tmp_path, monkeypatch, command, where, prepare
+):
+    with monkeypatch.context() as changed:
+        prepare(changed, tmp_path)
+        said = calbatch(command, "superbias", simulated.exposures[0], "-o", out, *where, *HOW)
+        assert said.status == 2, said
+        require_no_batch(out)
+    assert calbatch("run", "superbias", simulated.exposures[0], "-o", out, *SYNC).status == 0
+    [folder] = registered()
+    assert folder.output == out
+
+
+def test_a_disk_that_is_full_at_the_beginning_leaves_no_batch(simulated, out):
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Ledger(state_of(out)):
+        pass
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        many = [str(simulated.exposures[0])]
+        said = calbatch("run", "superbias", *many, "-o", out, *SYNC, f"--suffix={'x' * 200_000}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert said.status == 2, said
+    require_no_batch(out)
+
+
+def test_a_resumed_batch_whose_driver_is_refused_says_why(simulated, out, tmp_path, monkeypatch):
+    step, order = ordered("superbias", simulated.exposures, out, scheduler="sync")
+    folder = begin(step, order).folder
+    monkeypatch.setenv("CRDS_PATH", str(tmp_path / "nowhere"))
+    monkeypatch.delenv("CRDS_SERVER_URL", raising=False)
+    assert calbatch("resume", folder.name).status == 2
+    said = calbatch("status", folder.name)
+    assert said.status == 1
+    assert "nowhere" in said.out
+    assert calbatch("prune", folder.name).status == 0
+
+
+def test_a_batch_whose_maker_died_can_be_pruned(simulated, out, monkeypatch):
+    folder = begin(*ordered("superbias", simulated.exposures, out, scheduler="sync")).folder
+    assert calbatch("status", folder.name).status == 3
+    monkeypatch.setattr(alive, "SILENCE", 0.0)
+    assert calbatch("status", folder.name).status == 130
+    assert calbatch("prune", folder.name).status == 0
+    assert list(registered()) == []
