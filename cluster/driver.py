@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from calbatch.cluster.control import Wish, wished
-from calbatch.cluster.errors import RequestError, SiteLostError
+from calbatch.cluster.errors import FencedError, LostError, RequestError, SiteLostError
 from calbatch.cluster.feed import Feed
 from calbatch.cluster.job import Job, Options
 from calbatch.cluster.joblog import left_behind, ran_out_of_memory
@@ -19,6 +19,7 @@ from calbatch.cluster.planning import Planned
 from calbatch.cluster.policy import DEATHS, Action, History, Kind, Policy
 from calbatch.cluster.recording import Attempted, Recorder
 from calbatch.cluster.sites import Site
+from calbatch.cluster.staging import Staging
 from calbatch.cluster.waiting import Waiting
 from calbatch.models.writer import Product
 
@@ -48,6 +49,8 @@ class Task:
         Where workers keep what they say.
     control : Path, optional
         A file by which users ask for an end.
+    staging : Staging, optional
+        Where products are made; by default beside their final names.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Task:
     output: Path
     logs: Path | None = None
     control: Path | None = None
+    staging: Staging | None = None
 
     def job(self, one: Attempted) -> Job:
         """Return a try at an exposure, as it travels to a worker."""
@@ -62,9 +66,21 @@ class Task:
         stamp = None if planned.source is None else (planned.source[1], planned.source[2])
         log = self.logs / f"{planned.number}-{one.serial}.log" if self.logs else None
         step, references = planned.settings.step, planned.references
+        staging = self.staging.of(planned.number, one.serial) if self.staging else None
         return Job(
-            planned.number, planned.path, step, references, self.options, self.name, stamp, log
-        )
+            planned.number, planned.path, step, references, self.options, self.name, stamp, log,
+            staging,
+        )  # fmt: skip
+
+    def make_room(self, job: Job) -> None:
+        """Make the folder in which a try makes its products; see `Staging.make`."""
+        if self.staging and job.staging:
+            self.staging.make(job.staging)
+
+    def fence(self, job: Job) -> None:
+        """Remove the folder of a try that has ended, or is given up; see `Staging.remove`."""
+        if self.staging and job.staging:
+            self.staging.remove(job.staging)
 
 
 class Driver:
@@ -168,6 +184,7 @@ class Driver:
         self.recorder.lost(f"the site was lost: {lost}")
         for one in list(self._running.values()):
             left_behind(self._log(one))
+            self._fence(self.task.job(one))
             self._waiting.add(replace(one, due=now, running=0.0))
         self._running.clear()
         if now - self._lost_since > self.policy.patience:
@@ -175,6 +192,14 @@ class Driver:
             return
         self.recorder.ledger.commit()
         time.sleep(1.0)
+
+    def _fence(self, job: Job) -> None:
+        """See that a try publishes nothing any more; where that cannot be, try nothing again."""
+        try:
+            self.task.fence(job)
+        except OSError as error:
+            self.stopping = f"{job.staging}: cannot be removed: {error.strerror or error}"
+            self.recorder.event("staging", self.stopping)
 
     def _log(self, one: Attempted) -> Path:
         return self.task.job(one).log or Path()
@@ -226,10 +251,21 @@ class Driver:
         self._running[one.planned.number] = one
         self.recorder.began(one)
         job = self.task.job(one)
-        outcome = site.submit(job)
+        outcome = self._begun(site, job)
         if outcome is not None:
             del self._running[one.planned.number]
             self._settle(one, job, outcome)
+
+    def _begun(self, site: Site, job: Job) -> Outcome | None:
+        """Give a try its folder and hand it to the site; return its outcome if it has failed."""
+        try:
+            self.task.make_room(job)
+        except FencedError as error:
+            self.stopping = str(error)
+            return failure(job.number, job.path, LostError(str(error)), Clock())
+        except OSError as error:
+            return failure(job.number, job.path, error, Clock())
+        return site.submit(job)
 
     def _disk_has_room(self) -> bool:
         """Return whether the next product fits; where not, wait for what is under way."""
@@ -256,6 +292,7 @@ class Driver:
 
     def _settle(self, one: Attempted, job: Job, outcome: Outcome) -> None:
         """Note an outcome, or have the exposure tried again."""
+        self._fence(job)
         log = left_behind(job.log) if job.log and outcome.kind in (*DEATHS, Kind.LOST) else ""
         if not outcome.failed:
             self._largest = max(self._largest, sum(p.size for p in outcome.written))
@@ -326,6 +363,7 @@ class Driver:
             site.give_up([o.planned.number for o in late], kill=True)
         for one in late:
             self._running.pop(one.planned.number)
+            self._fence(self.task.job(one))
             log = left_behind(self._log(one))
             text = f"{one.planned.path}: took longer than {self.policy.deadline:g} s"
             outcome = Outcome(one.planned.number, one.planned.path, error=text, kind=Kind.DEADLINE)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from rich.console import Console
 
@@ -22,8 +23,8 @@ from calbatch.cluster.fetching import fetched
 from calbatch.cluster.folder import BatchFolder, new_name
 from calbatch.cluster.identity import Sums, parameters_of, software
 from calbatch.cluster.inputs import exposures, refuse_name_clashes, total_bytes, writable_place
-from calbatch.cluster.job import sweep
 from calbatch.cluster.ledger import Known, Ledger
+from calbatch.cluster.leftovers import clear
 from calbatch.cluster.manifest import write_manifest
 from calbatch.cluster.order import Order
 from calbatch.cluster.planning import Planner, references_of
@@ -31,6 +32,7 @@ from calbatch.cluster.progress import Watching, watching
 from calbatch.cluster.recording import Recorder
 from calbatch.cluster.request import configured, input_pattern
 from calbatch.cluster.result import Result
+from calbatch.cluster.staging import Staging
 from calbatch.models.location import Location, location
 
 Entering = Callable[[sites.Place, bool, str], AbstractContextManager[sites.Site]]
@@ -226,11 +228,11 @@ class _Session:
         """Drive, and leave the ledger, the manifest and the folder as they are to be."""
         batch = self.ledger.batch(self.begun.folder.name).id
         sign(self.begun.folder)
-        self._sweep()  # after an earlier driver, whose workers may still be at it
         self.ledger.drive(batch, self.place.scheduler, None)
         state, reason = "interrupted", "the driver was ended"
         try:
-            state, reason = self._driven(batch)
+            with self._taken_over() as staging:
+                state, reason = self._driven(batch, staging)
         except RequestError as error:
             state, reason = "failed", str(error)
             raise
@@ -238,15 +240,23 @@ class _Session:
             self._say("stopping: what is not finished is given up")
             raise
         finally:
-            self._sweep()
             self.ledger.end(batch, state, reason)
             self._leave_manifest()
 
-    def _sweep(self) -> None:
+    @contextmanager
+    def _taken_over(self) -> Iterator[Staging]:
+        """Keep earlier drivers' workers from publishing anything more, and remove what they left.
+
+        In the end, the same is done to what this driver's own workers are still at.
+        """
         folder = self.begun.folder
-        sweep(folder.unfinished, folder.name)
-        for log in folder.logs.glob("*.log"):
-            log.unlink(missing_ok=True)
+        staging = Staging(folder.state)
+        try:
+            clear(folder)
+            yield staging
+        finally:
+            staging.close()
+            clear(folder)
 
     def _leave_manifest(self) -> None:
         try:
@@ -254,7 +264,7 @@ class _Session:
         except OSError as error:  # the ledger has it all, as soon as there is room for it
             self._say(f"{self.begun.folder.manifest}: cannot be written: {error.strerror}")
 
-    def _driven(self, batch: int) -> tuple[str, str]:
+    def _driven(self, batch: int, staging: Staging) -> tuple[str, str]:
         begun = self.begun
         ahead = self.place.scheduler not in ("threads", "sync") and self.place.grain == "exposure"
         with Feed(self.planner, begun.inputs, begun.order.policy, ahead=ahead) as feed:
@@ -263,7 +273,7 @@ class _Session:
             self._introduce()
             with watching(len(begun.inputs), self.console, debug=self.debug) as watch:
                 recorder = Recorder(self.ledger, batch, self.sums, watch)
-                driver = self._driver(feed, recorder)
+                driver = self._driver(feed, recorder, staging)
                 if driver.prepare():
                     self._compile(driver)
                     driver.run(partial(self._entered, watch))
@@ -272,9 +282,12 @@ class _Session:
             return ("cancelled" if cancelled else "interrupted"), driver.stopping
         return ("failed" if recorder.failed else "done"), ""
 
-    def _driver(self, feed: Feed, recorder: Recorder) -> Driver:
+    def _driver(self, feed: Feed, recorder: Recorder, staging: Staging) -> Driver:
         folder, order = self.begun.folder, self.begun.order
-        task = Task(folder.name, order.options, folder.unfinished, folder.logs, folder.control)
+        task = Task(
+            folder.name, order.options, folder.unfinished, folder.logs, folder.control,
+            staging if isinstance(folder.output, Path) else None,
+        )  # fmt: skip
         return Driver(task, feed, recorder, order.policy)
 
     @contextmanager
