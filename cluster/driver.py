@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -10,16 +9,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from calbatch.cluster.control import Wish, wished
-from calbatch.cluster.errors import RequestError, SiteLostError
+from calbatch.cluster.errors import FencedError, LostError, RequestError, SiteLostError
 from calbatch.cluster.feed import Feed
 from calbatch.cluster.job import Job, Options
 from calbatch.cluster.joblog import left_behind, ran_out_of_memory
-from calbatch.cluster.ledger import Ledger
 from calbatch.cluster.outcome import Clock, Outcome, failure
 from calbatch.cluster.planning import Planned
 from calbatch.cluster.policy import DEATHS, Action, History, Kind, Policy
 from calbatch.cluster.recording import Attempted, Recorder
+from calbatch.cluster.room import Room
 from calbatch.cluster.sites import Site
+from calbatch.cluster.staging import Staging
 from calbatch.cluster.waiting import Waiting
 from calbatch.models.writer import Product
 
@@ -28,9 +28,6 @@ TICK = 0.2
 
 LOOK_EVERY = 2.0
 """Seconds between looks at deadlines and at the disk."""
-
-ROOM_LEFT = 64 * 2**20
-"""Bytes of the output's disk that are left free."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +46,8 @@ class Task:
         Where workers keep what they say.
     control : Path, optional
         A file by which users ask for an end.
+    staging : Staging, optional
+        Where products are made; by default beside their final names.
     """
 
     name: str
@@ -56,6 +55,7 @@ class Task:
     output: Path
     logs: Path | None = None
     control: Path | None = None
+    staging: Staging | None = None
 
     def job(self, one: Attempted) -> Job:
         """Return a try at an exposure, as it travels to a worker."""
@@ -63,9 +63,21 @@ class Task:
         stamp = None if planned.source is None else (planned.source[1], planned.source[2])
         log = self.logs / f"{planned.number}-{one.serial}.log" if self.logs else None
         step, references = planned.settings.step, planned.references
+        staging = self.staging.of(planned.number, one.serial) if self.staging else None
         return Job(
-            planned.number, planned.path, step, references, self.options, self.name, stamp, log
-        )
+            planned.number, planned.path, step, references, self.options, self.name, stamp, log,
+            staging,
+        )  # fmt: skip
+
+    def make_room(self, job: Job) -> None:
+        """Make the folder in which a try makes its products; see `Staging.make`."""
+        if self.staging and job.staging:
+            self.staging.make(job.staging)
+
+    def fence(self, job: Job) -> None:
+        """Remove the folder of a try that has ended, or is given up; see `Staging.remove`."""
+        if self.staging and job.staging:
+            self.staging.remove(job.staging)
 
 
 class Driver:
@@ -91,8 +103,8 @@ class Driver:
         self.stopping = ""
         self._running: dict[int, Attempted] = {}
         self._waiting = Waiting()
-        self._largest = 0
-        self._paused = self._looked = self._told_stuck = 0.0
+        self._room = Room(task.output, recorder, self.policy.patience)
+        self._looked = 0.0
         self._lost_since = 0.0
         self._logs_seen = False
 
@@ -169,6 +181,7 @@ class Driver:
         self.recorder.lost(f"the site was lost: {lost}")
         for one in list(self._running.values()):
             left_behind(self._log(one))
+            self._fence(self.task.job(one))
             self._waiting.add(replace(one, due=now, running=0.0))
         self._running.clear()
         if now - self._lost_since > self.policy.patience:
@@ -176,6 +189,14 @@ class Driver:
             return
         self.recorder.ledger.commit()
         time.sleep(1.0)
+
+    def _fence(self, job: Job) -> None:
+        """See that a try publishes nothing any more; where that cannot be, try nothing again."""
+        try:
+            self.task.fence(job)
+        except OSError as error:
+            self.stopping = f"{job.staging}: cannot be removed: {error.strerror or error}"
+            self.recorder.event("staging", self.stopping)
 
     def _log(self, one: Attempted) -> Path:
         return self.task.job(one).log or Path()
@@ -185,7 +206,8 @@ class Driver:
     def _admit(self, site: Site, *, alone: bool) -> None:
         """Hand exposures to the site while there is room on it and on the disk."""
         while not self.stopping and len(self._running) < (1 if alone else site.room()):
-            if not (self._disk_has_room() and self._ledger_takes_it()):
+            if not self._room.there(busy=bool(self._running)):
+                self.stopping = self._room.ended
                 return
             one = self._next(alone=alone)
             if one is None:
@@ -227,55 +249,30 @@ class Driver:
         self._running[one.planned.number] = one
         self.recorder.began(one)
         job = self.task.job(one)
-        outcome = site.submit(job)
+        outcome = self._begun(site, job)
         if outcome is not None:
             del self._running[one.planned.number]
             self._settle(one, job, outcome)
 
-    def _disk_has_room(self) -> bool:
-        """Return whether the next product fits; where not, wait for what is under way."""
+    def _begun(self, site: Site, job: Job) -> Outcome | None:
+        """Give a try its folder and hand it to the site; return its outcome if it has failed."""
         try:
-            free = shutil.disk_usage(self.task.output).free
-        except OSError:  # the exposure will tell
-            return True
-        needed = self._largest + ROOM_LEFT
-        if free >= needed:
-            if self._paused:
-                self.recorder.event("resumed", "there is room on the disk again")
-            self._paused = 0.0
-            return True
-        now = time.monotonic()
-        if not self._paused:
-            self._paused = now
-            left, wanted = f"{free / 1e6:.0f} MB left", f"{needed / 1e6:.0f} wanted"
-            self.recorder.event("paused", f"paused: {self.task.output} has {left}, {wanted}")
-        if now - self._paused > self.policy.patience and not self._running:
-            self.stopping = f"the disk is full: {self.task.output} has {free / 1e6:.0f} MB left"
-        return False
-
-    def _ledger_takes_it(self) -> bool:
-        """Return whether the ledger can be written; where not, wait for what is under way.
-
-        Exposures that are done meanwhile would be done again by the next driver.
-        """
-        stuck = self.recorder.ledger.stuck
-        if stuck is None:
-            self._told_stuck = 0.0
-            return True
-        if self._told_stuck != stuck.since:
-            self._told_stuck = stuck.since
-            self.recorder.say(f"paused: {self.recorder.ledger.path} cannot be written: {stuck.why}")
-        if time.monotonic() - stuck.since > self.policy.patience and not self._running:
-            self.stopping = unwritable(self.recorder.ledger)
-        return False
+            self.task.make_room(job)
+        except FencedError as error:
+            self.stopping = str(error)
+            return failure(job.number, job.path, LostError(str(error)), Clock())
+        except OSError as error:
+            return failure(job.number, job.path, error, Clock())
+        return site.submit(job)
 
     # -- settling -----------------------------------------------------------------------------
 
     def _settle(self, one: Attempted, job: Job, outcome: Outcome) -> None:
         """Note an outcome, or have the exposure tried again."""
+        self._fence(job)
         log = left_behind(job.log) if job.log and outcome.kind in (*DEATHS, Kind.LOST) else ""
         if not outcome.failed:
-            self._largest = max(self._largest, sum(p.size for p in outcome.written))
+            self._room.expect(sum(product.size for product in outcome.written))
             self.recorder.ended(one, outcome)
             return
         outcome = _explained(outcome, log)
@@ -343,16 +340,11 @@ class Driver:
             site.give_up([o.planned.number for o in late], kill=True)
         for one in late:
             self._running.pop(one.planned.number)
+            self._fence(self.task.job(one))
             log = left_behind(self._log(one))
             text = f"{one.planned.path}: took longer than {self.policy.deadline:g} s"
             outcome = Outcome(one.planned.number, one.planned.path, error=text, kind=Kind.DEADLINE)
             self._end(one, outcome, log)
-
-
-def unwritable(ledger: Ledger) -> str:
-    """Return why a batch ends whose ledger cannot be written."""
-    why = ledger.stuck.why if ledger.stuck else "unknown"
-    return f"the ledger cannot be written: {ledger.path}: {why}"
 
 
 def _kept(planned: Planned) -> Outcome:

@@ -25,5 +25,9 @@ class DeathError(LostError):
     kind = Kind.DEATH
 
 
+class FencedError(OSError):
+    """A driver whose folder of products another one has taken over."""
+
+
 class SiteLostError(OSError):
     """A scheduler that is gone."""

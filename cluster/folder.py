@@ -120,6 +120,11 @@ def state_of(output: Location) -> Path:
     return output / STATE
 
 
+def batch_folders(state: Path) -> Iterator[Path]:
+    """Yield the folders of all batches whose ledger is in a folder."""
+    return (path for path in state.glob("*") if _NAME.fullmatch(path.name) and path.is_dir())
+
+
 def registry() -> Path:
     """Return the folder of notes on where this user's batches are.
 

@@ -21,7 +21,7 @@ from calbatch.cluster.joblog import logged
 from calbatch.cluster.outcome import Clock, Outcome, Peak, failure, peak_memory, remarks
 from calbatch.models import datamodels
 from calbatch.models.errors import ChangedError
-from calbatch.models.files import Stamp, content_digest, look
+from calbatch.models.files import content_digest, look
 from calbatch.models.layout import read_layout, verify_checksums
 from calbatch.models.location import Location
 from calbatch.models.portable import loaded, packed
@@ -78,6 +78,9 @@ class Job:
         Size and time of the input when it was planned: another file is refused.
     log : Path, optional
         Where its worker keeps what it says, until it is done.
+    staging : Path, optional
+        The folder in which its products are made, and that its driver removes when the try is
+        given up: products cannot get their names then. By default, beside those.
     """
 
     number: int
@@ -88,6 +91,7 @@ class Job:
     batch: str
     stamp: tuple[int, int] | None = None
     log: Path | None = None
+    staging: Path | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Return it with the step packed, which may be made of what workers cannot import."""
@@ -134,15 +138,13 @@ def pipelined(job: Job) -> list[tuple[Any, Location]]:
     return pairs
 
 
-def prepared(job: Job, log: Path | None = None) -> tuple[Any, list[Any]]:
+def prepared(job: Job) -> tuple[Any, list[Any]]:
     """Return the dask value that writes a job's products, and the writers, to abort on failure.
 
     Parameters
     ----------
     job : Job
         The exposure.
-    log : Path, optional
-        A file without which its products get no names: it is removed when others are to make them.
 
     Raises
     ------
@@ -159,22 +161,10 @@ def prepared(job: Job, log: Path | None = None) -> tuple[Any, list[Any]]:
     options = job.options
     with dask.config.set(options.dask_config()):
         pairs = pipelined(job)
-        told = partial(_told_before_naming, stamp, log)
         return saving_graph(
-            pairs, date=options.date, fsync=options.fsync, tag=job.batch, before_naming=told
-        )
-
-
-def _told_before_naming(stamp: Stamp, log: Path | None) -> str:
-    """Return the input's digest, unless somebody else is to make the products by now.
-
-    A driver that takes a batch up, or loses its site, removes the logs of what was under way. Its
-    workers may live on for a while, and must not replace what has been made, and recorded, since.
-    """
-    digest = content_digest(stamp)
-    if log is not None and not log.exists():
-        raise LostError(f"{stamp.path}: was given to another worker meanwhile")
-    return digest
+            pairs, date=options.date, fsync=options.fsync, tag=job.batch, staging=job.staging,
+            before_naming=partial(content_digest, stamp),
+        )  # fmt: skip
 
 
 def calibrate(job: Job, threads: int = 0, memory: int = 0) -> Outcome:
@@ -194,15 +184,22 @@ def calibrate(job: Job, threads: int = 0, memory: int = 0) -> Outcome:
     remarkable: list[str] = []
     try:
         with logged(job.log, memory), remarks(remarkable):
-            graph, writers = prepared(job, job.log if job.log and job.log.exists() else None)
+            graph, writers = prepared(job)
             try:
                 written = written_of(compute(graph, **how)[0])
             finally:
                 for writer in writers:
                     writer.abort()
     except Exception as error:  # one exposure's failure is its own
-        return failure(job.number, job.path, error, clock, remarkable)
+        return failure(job.number, job.path, _unless_fenced(job, error), clock, remarkable)
     return success(job, written, clock, remarkable, [peak_memory()])
+
+
+def _unless_fenced(job: Job, error: Exception) -> Exception:
+    """Return an error, or in its place that the try was given up, of which it comes."""
+    if job.staging is None or job.staging.exists():
+        return error
+    return LostError(f"{job.path}: was given to another worker meanwhile")
 
 
 def success(
@@ -219,9 +216,3 @@ def success(
         peaks=tuple(peaks),
         **clock.times(),
     )
-
-
-def sweep(folder: Path, batch: str) -> None:
-    """Remove what killed or interrupted processes of a batch left unfinished in a folder."""
-    for part in folder.glob(f".*.{batch}-*.part"):
-        part.unlink(missing_ok=True)

@@ -4,35 +4,39 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from rich.console import Console
 
-from calbatch.calibrate import cfg, warm
+from calbatch.calibrate import warm
 from calbatch.calibrate.step import Step
 from calbatch.cluster import sites
 from calbatch.cluster.alive import sign
 from calbatch.cluster.control import take_back
-from calbatch.cluster.driver import TICK, Driver, Task, unwritable
+from calbatch.cluster.driver import Driver, Task
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.faults import is_expected
 from calbatch.cluster.feed import Feed
 from calbatch.cluster.fetching import fetched
 from calbatch.cluster.folder import BatchFolder, new_name, remove
-from calbatch.cluster.identity import Sums, parameters_of, software
+from calbatch.cluster.identity import Sums
 from calbatch.cluster.inputs import exposures, refuse_name_clashes, total_bytes, writable_place
-from calbatch.cluster.job import sweep
 from calbatch.cluster.ledger import DamagedLedgerError, Known, Ledger, LedgerError
+from calbatch.cluster.leftovers import clear
 from calbatch.cluster.manifest import write_manifest
 from calbatch.cluster.order import Order
 from calbatch.cluster.planning import Planner, references_of
 from calbatch.cluster.progress import Watching, watching
 from calbatch.cluster.recording import Recorder
+from calbatch.cluster.registering import abandon, enter
 from calbatch.cluster.report import unrecorded_line
 from calbatch.cluster.request import configured, input_pattern
 from calbatch.cluster.result import Ending, Result
+from calbatch.cluster.room import committed_in_time, unwritable
+from calbatch.cluster.staging import Staging
 from calbatch.models.location import Location, location
 
 Entering = Callable[[sites.Place, bool, str], AbstractContextManager[sites.Site]]
@@ -129,49 +133,11 @@ def begin(step: Step, order: Order, notes: Mapping[str, str] | None = None) -> B
         if order.again.only_failed:
             paths = failed_of(paths, ledger, output)
         try:
-            _enter(folder, ledger, step, order, paths, notes or {})
+            enter(folder, ledger, step, order, paths, notes or {})
         except BaseException:
             remove(folder)
             raise
     return Begun(folder, step, order, list(enumerate(paths)), len(paths), fresh=True)
-
-
-def _enter(
-    folder: BatchFolder,
-    ledger: Ledger,
-    step: Step,
-    order: Order,
-    paths: Sequence[Location],
-    notes: Mapping[str, str],
-) -> None:
-    """Make a batch's folder, and enter the batch in the ledger."""
-    folder.make()
-    folder.config.write_text(cfg.written(step, chosen=True), encoding="utf-8")
-    ledger.begin(
-        folder.name,
-        step.name,
-        [str(path) for path in paths],
-        request=order.as_json(),
-        parameters=parameters_of(step),
-        software=software(),
-        notes=notes,
-    )
-
-
-def abandon(begun: Begun, why: str) -> None:
-    """Take back a batch whose driver could not be started.
-
-    Nothing stays of one that was made for this and of which nothing has been tried. Any other stays
-    in the ledger, with the reason.
-    """
-    folder = begun.folder
-    with suppress(LedgerError), Ledger(folder.state) as ledger:
-        row = ledger.batch(folder.name)
-        if begun.fresh and not ledger.tries(row.id):
-            ledger.forget(row.id)
-            remove(folder)
-        elif row.state in ("planned", "running"):
-            ledger.end(row.id, "failed", why)
 
 
 def taken_up(folder: BatchFolder, *, failed: bool = False) -> Begun:
@@ -231,7 +197,7 @@ def drive(
         return _driven(begun, console, entered, debug=debug)
     except Exception as error:
         if is_expected(error):
-            abandon(begun, str(error))
+            abandon(begun.folder, str(error), fresh=begun.fresh)
         raise
 
 
@@ -268,18 +234,17 @@ class _Session:
     console: Console
     debug: bool
     entered: Entering
-
     recorder: Recorder | None = None
 
     def run(self) -> Ending:
         """Drive, leave the ledger, the manifest and the folder in order, and return the outcome."""
         batch = self.ledger.batch(self.begun.folder.name).id
         sign(self.begun.folder)
-        self._sweep()  # after an earlier driver, whose workers may still be at it
         self.ledger.drive(batch, self.place.scheduler, None)
         state, reason = "interrupted", "the driver was ended"
         try:
-            state, reason = self._driven(batch)
+            with self._taken_over() as staging:
+                state, reason = self._driven(batch, staging)
         except DamagedLedgerError as error:  # what was done is told all the same
             reason = str(error)
         except RequestError as error:
@@ -289,7 +254,6 @@ class _Session:
             self._say("stopping: what is not finished is given up")
             raise
         finally:
-            self._sweep()
             ending = self._end(batch, state, reason)
         return ending
 
@@ -297,9 +261,11 @@ class _Session:
         """Record how the batch ended, and say what could not be recorded."""
         try:
             recorded = self.ledger.end(batch, state, reason)
-            if not recorded and state in ("done", "failed") and not self._recorded_after_all():
-                state, reason = "interrupted", unwritable(self.ledger)
-                self.ledger.end(batch, state, reason)
+            if not recorded and state in ("done", "failed"):
+                self._say(f"waiting: {unwritable(self.ledger)}")
+                if not committed_in_time(self.ledger, self.begun.order.policy.patience):
+                    state, reason = "interrupted", unwritable(self.ledger)
+                    self.ledger.end(batch, state, reason)
             self._leave_manifest()
         except LedgerError as error:
             state, reason = "interrupted", reason or str(error)
@@ -310,20 +276,20 @@ class _Session:
         done, failed = (recorder.done, recorder.failed) if recorder else (0, 0)
         return Ending(state, reason, self.begun.total, done, failed, lost)
 
-    def _recorded_after_all(self) -> bool:
-        """Wait for room for the ledger, as long as the policy allows; return whether it came."""
-        limit = self.ledger.stuck.since if self.ledger.stuck else time.monotonic()
-        limit += self.begun.order.policy.patience
-        self._say(f"waiting: {unwritable(self.ledger)}")
-        while not (recorded := self.ledger.commit()) and time.monotonic() < limit:
-            time.sleep(TICK)
-        return recorded
+    @contextmanager
+    def _taken_over(self) -> Iterator[Staging]:
+        """Keep earlier drivers' workers from publishing anything more, and remove what they left.
 
-    def _sweep(self) -> None:
+        In the end, the same is done to what this driver's own workers are still at.
+        """
         folder = self.begun.folder
-        sweep(folder.unfinished, folder.name)
-        for log in folder.logs.glob("*.log"):
-            log.unlink(missing_ok=True)
+        staging = Staging(folder.state)
+        try:
+            clear(folder)
+            yield staging
+        finally:
+            staging.close()
+            clear(folder)
 
     def _leave_manifest(self) -> None:
         try:
@@ -331,7 +297,7 @@ class _Session:
         except OSError as error:  # the ledger has it all, as soon as there is room for it
             self._say(f"{self.begun.folder.manifest}: cannot be written: {error.strerror}")
 
-    def _driven(self, batch: int) -> tuple[str, str]:
+    def _driven(self, batch: int, staging: Staging) -> tuple[str, str]:
         begun = self.begun
         ahead = self.place.scheduler not in ("threads", "sync") and self.place.grain == "exposure"
         with Feed(self.planner, begun.inputs, begun.order.policy, ahead=ahead) as feed:
@@ -341,7 +307,7 @@ class _Session:
             with watching(len(begun.inputs), self.console, debug=self.debug) as watch:
                 recorder = Recorder(self.ledger, batch, self.sums, watch, watch.say)
                 self.recorder = recorder
-                driver = self._driver(feed, recorder)
+                driver = self._driver(feed, recorder, staging)
                 if driver.prepare():
                     self._compile(driver)
                     driver.run(partial(self._entered, watch))
@@ -350,9 +316,12 @@ class _Session:
             return ("cancelled" if cancelled else "interrupted"), driver.stopping
         return ("failed" if recorder.failed else "done"), ""
 
-    def _driver(self, feed: Feed, recorder: Recorder) -> Driver:
+    def _driver(self, feed: Feed, recorder: Recorder, staging: Staging) -> Driver:
         folder, order = self.begun.folder, self.begun.order
-        task = Task(folder.name, order.options, folder.unfinished, folder.logs, folder.control)
+        task = Task(
+            folder.name, order.options, folder.unfinished, folder.logs, folder.control,
+            staging if isinstance(folder.output, Path) else None,
+        )  # fmt: skip
         return Driver(task, feed, recorder, order.policy)
 
     @contextmanager

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from dask.base import compute
@@ -64,8 +65,8 @@ class FileSink:
         rows = tile.core.rows
         return [self.writer.write_rows(n, rows, tile.own(k)) for n, k in self.keys.items()]
 
-    def finish(self, receipts: list[Any], counts: Mapping[str, Array]) -> Product:
-        """Write what is not in tiles and the headers, and give the file its name."""
+    def complete(self, receipts: list[Any], counts: Mapping[str, Array]) -> None:
+        """Write what is not in tiles, and the headers."""
         flat = [receipt for found in receipts for receipt in found]
         for name, array in self.loose.items():
             rows = array.shape[-2] if array.ndim > 1 else 1
@@ -76,7 +77,11 @@ class FileSink:
             for path in deferred.paths:
                 hdu, keyword = self.cards[path]
                 updates.setdefault(hdu, {})[keyword] = values.get(path)
-        return self.writer.finish(flat, updates)
+        self.writer.complete(flat, updates)
+
+    def publish(self) -> Product:
+        """Give the file, which is complete, its name."""
+        return self.writer.publish()
 
 
 def _card(schema: Schema, path: str) -> tuple[str, str]:
@@ -97,7 +102,13 @@ def _now() -> str:
 
 
 def writer_for(
-    model: DataModel, path: Location, *, date: str | None = None, fsync: bool = True, tag: str = ""
+    model: DataModel,
+    path: Location,
+    *,
+    date: str | None = None,
+    fsync: bool = True,
+    tag: str = "",
+    staging: Path | None = None,
 ) -> FitsWriter:
     """Return the plan of a model's file: HDUs in schema order, what no schema names, ASDF.
 
@@ -113,6 +124,8 @@ def writer_for(
         Whether the file is to be on the disk when it gets its name.
     tag : str
         Part of the unfinished file's name, by which it is found should this process die.
+    staging : Path, optional
+        Where to make the file; by default beside its final name.
     """
     content = model._content
     tree = copied(content.tree)
@@ -132,7 +145,7 @@ def writer_for(
         parts.extend([] if part is None else [part])
     parts.extend(RawPart(h) for h in content.passed if h.name != ASDF)
     parts.extend(asdf_parts(model.schema, content.passed))
-    return FitsWriter(path, parts, fsync=fsync, tag=tag)
+    return FitsWriter(path, parts, fsync=fsync, tag=tag, staging=staging)
 
 
 def _part(content: Content, name: str, hdu: str, cards: Callable[[str], Any]) -> Any:
@@ -191,15 +204,17 @@ def saving_graph(
     date: str | None = None,
     fsync: bool = True,
     tag: str = "",
+    staging: Path | None = None,
     before_naming: Callable[[], str] | None = None,
 ) -> tuple[Any, list[FitsWriter]]:
     """Return the dask array whose computing saves models, and the writers, to abort on failure.
 
     ``before_naming``, which has to pickle, is called when all pixels are written: should it raise,
-    no product gets its name.
+    no product gets its name. With ``staging``, files are made in that folder, which must exist.
     """
     row = row_bytes([m for m, _ in models])
-    writers = [writer_for(m, p, date=date, fsync=fsync, tag=tag) for m, p in models]
+    how: dict[str, Any] = {"date": date, "fsync": fsync, "tag": tag, "staging": staging}
+    writers = [writer_for(m, p, **how) for m, p in models]
     try:
         for writer in writers:
             writer.prepare()

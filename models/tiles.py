@@ -63,8 +63,12 @@ class Sink(Protocol):
         """Store one tile's own rows; return a small receipt."""
         ...
 
-    def finish(self, receipts: list[Any], counts: Mapping[str, Array]) -> Any:
+    def complete(self, receipts: list[Any], counts: Mapping[str, Array]) -> None:
         """Complete the product; ``counts`` holds the frame's row counts."""
+        ...
+
+    def publish(self) -> Any:
+        """Give the complete product its name; return what describes it."""
         ...
 
 
@@ -384,7 +388,7 @@ def _depth(node: Node) -> int:
 
 
 def _finished(sinks: Sequence[Sink], last: Last, groups: list[list[Array]]) -> Array:
-    made: list[Any] = [None] * len(sinks)
+    """Complete all products, and only then give them their names, one right after the other."""
     seconds: dict[str, float] = {}
     told = last() if last else ""
     for boxes in groups:
@@ -396,5 +400,5 @@ def _finished(sinks: Sequence[Sink], last: Last, groups: list[list[Array]]) -> A
         counts = {n: np.concatenate([t.counts[n] for t in tiles]) for n in names}
         for i in {index for index, _ in tiles[0].receipts}:
             receipts = [r for t in tiles for index, r in t.receipts if index == i]
-            made[i] = sinks[i].finish(receipts, counts)
-    return _boxed((made, seconds, told))
+            sinks[i].complete(receipts, counts)
+    return _boxed(([sink.publish() for sink in sinks], seconds, told))

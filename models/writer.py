@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from calbatch.models import byteorder, checksum
 from calbatch.models.errors import FileError, FullError, ModelError, StorageError
-from calbatch.models.layout import read_layout
+from calbatch.models.layout import Layout, read_layout
 from calbatch.models.location import Location, Url, location
 from calbatch.models.parts import ImagePart, Part, RawPart, TablePart, Updates
 from calbatch.models.segments import ImageSegment, Receipt, lay_out
@@ -80,6 +80,9 @@ class FitsWriter:
         Whether the file is to be on the disk when it gets its name.
     tag : str
         Begins the unique part of the temporary name, so that whoever chose it finds the file.
+    staging : path, optional
+        A folder of the same file system in which to make the file. It is never created here: once
+        somebody else has removed it, the file cannot get its final name any more.
 
     Attributes
     ----------
@@ -103,12 +106,14 @@ class FitsWriter:
         *,
         fsync: bool = True,
         tag: str = "",
+        staging: Path | None = None,
     ) -> None:
         self.path = location(path).absolute()
+        self._layout: Layout | None = None
         unique = f"{socket.gethostname()[:40]}-{os.getpid()}-{uuid.uuid4().hex}"
         # Short enough for any file system, whatever the length of the final name.
         tagged = f"{tag[:40]}-{unique}" if tag else unique
-        self.part = self._folder() / f".{self.path.name[:100]}.{tagged}.part"
+        self.part = (staging or self._folder()) / f".{self.path.name[:100]}.{tagged}.part"
         self._fsync = fsync
         with self._naming():
             self._segments = tuple(lay_out(parts))
@@ -176,6 +181,16 @@ class FitsWriter:
     ) -> Product:
         """Write the rest, check that nothing is missing, and give the file its name.
 
+        Parameters and errors are those of `complete` and `publish`.
+        """
+        self.complete(receipts, updates)
+        return self.publish()
+
+    def complete(
+        self, receipts: Iterable[Receipt], updates: Mapping[str, Updates] | None = None
+    ) -> None:
+        """Write the rest and check that nothing is missing; only the final name is lacking then.
+
         Parameters
         ----------
         receipts : iterable of Receipt
@@ -204,23 +219,43 @@ class FitsWriter:
                 raise ModelError(f"has no HDU {next(iter(changes))} to update")
             if self._fsync:
                 os.fsync(descriptor)
-            return self._publish()
+            self._layout = read_layout(self.part)  # a last look at what others will read
 
-    def _publish(self) -> Product:
-        layout = read_layout(self.part)  # a last look at what others will read
+    def publish(self) -> Product:
+        """Give the file, which is complete, its final name.
+
+        Raises
+        ------
+        FileError
+            The folder cannot be written any more.
+        StorageError
+            The temporary file is gone, or the disk or the server fails.
+        """
+        with self._naming():
+            return self._published()
+
+    def _published(self) -> Product:
+        layout = self._layout
+        if layout is None:
+            raise ModelError("is not complete")
         if isinstance(self.path, Url):
             facts = upload(self.part, self.path)
-            self.part.unlink()
+            self.abort()
             digest = layout.digest
             return Product(self.path.text, facts.size, facts.mtime_ns, digest, facts.identity)
-        self.part.replace(self.path)
-        if self._fsync:
-            folder = os.open(self.path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+        self._rename(self.path)
         return Product(str(self.path), layout.size, layout.mtime_ns, layout.digest)
+
+    def _rename(self, path: Path) -> None:
+        """Rename the temporary file, which fails where somebody else has removed its folder."""
+        try:
+            self.part.rename(path)
+            if self._fsync:
+                _sync_folder(path.parent)
+        except FileNotFoundError as error:
+            raise StorageError(path, f"its unfinished {self.part.name} is gone") from error
+        except OSError as error:
+            raise self._fault(error, "cannot get its name") from error
 
     def abort(self) -> None:
         """Remove the temporary file, if it is there; a finished file stays."""
@@ -249,11 +284,13 @@ class FitsWriter:
         try:
             yield descriptor
         except OSError as error:
-            reason = f"writing {self.size} bytes failed: {error.strerror or error}"
-            kind = FullError if error.errno in _FULL else StorageError
-            raise kind(self._blamed, reason) from error
+            raise self._fault(error, f"writing {self.size} bytes failed") from error
         finally:
             os.close(descriptor)
+
+    def _fault(self, error: OSError, what: str) -> StorageError:
+        kind = FullError if error.errno in _FULL else StorageError
+        return kind(self._blamed, f"{what}: {error.strerror or error}")
 
     @property
     def _blamed(self) -> Location:
@@ -298,6 +335,14 @@ def write_fits(
         return writer.finish(writer.write_rows(n, (0, rows[n]), a) for n, a in arrays.items())
     finally:
         writer.abort()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _reserve(descriptor: int, size: int) -> None:

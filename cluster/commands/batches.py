@@ -54,12 +54,13 @@ def _launched(begun: Begun) -> None:
     RequestError, OSError
         When it is refused.
     """
-    from calbatch.cluster.service import abandon
+    from calbatch.cluster.registering import abandon
 
     try:
         launch(begun.folder, begun.place.named)
     except (RequestError, OSError) as error:
-        abandon(begun, f"its driver could not be started: {error}")
+        why = f"its driver could not be started: {error}"
+        abandon(begun.folder, why, fresh=begun.fresh)
         raise
 
 

@@ -5,20 +5,15 @@ import json
 import os
 import shutil
 import sqlite3
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from support.batches import DATE, calbatch, quiet
-from support.placed import jobs
 
 from calbatch import cluster
 from calbatch.calibrate.step import Step
-from calbatch.cluster.job import calibrate
 from calbatch.cluster.ledger import Ledger, View
 from calbatch.cluster.ledger.schema import MIGRATIONS
 from calbatch.cluster.ledger.store import NAME
-from calbatch.cluster.policy import Kind
 from calbatch.models.datamodels import RampModel
 
 HOW = {"scheduler": "sync", "date": DATE, "fsync": False}
@@ -166,8 +161,6 @@ def _columns(folder):
 
 def test_an_input_that_changed_in_secret_meanwhile_is_done_again(simulated, exposures, tmp_path):
     """Its size and time are set back, as a copy that keeps times would have them."""
-    from calbatch.calibrate.step import Step
-    from calbatch.models.datamodels import RampModel
 
     class Meddling(Step):
         def process(self, exposure):
@@ -182,28 +175,3 @@ def test_an_input_that_changed_in_secret_meanwhile_is_done_again(simulated, expo
     with View(result.folder.state) as view:
         (_, second, _) = view.exposures(result.batch.id)
         assert [a.result for a in view.attempts(second.id)] == ["changed", "done"]
-
-
-class Swept(Step):
-    """A step whose log another driver removes meanwhile, which takes the batch up."""
-
-    def process(self, exposure):
-        return RampModel(exposure).map_tiles(_sweep, ["data"], folder=str(self.output_dir))
-
-
-def _sweep(data, *, folder):
-    for log in Path(folder).glob("*.log"):
-        log.unlink()
-    return data
-
-
-def test_what_others_make_by_now_gets_no_name(simulated, tmp_path):
-    step = Swept()
-    step.output_dir = str(tmp_path)
-    (job,) = jobs(simulated.exposures[:1], tmp_path)
-    job = replace(job, step=step, log=tmp_path / "0-1.log")
-    outcome = calibrate(job)
-    assert outcome.kind is Kind.LOST
-    assert "was given to another worker meanwhile" in outcome.error
-    assert list(tmp_path.iterdir()) == []
-    assert not calibrate(replace(job, log=None)).failed

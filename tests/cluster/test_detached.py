@@ -97,7 +97,7 @@ def test_a_batch_that_fails_says_so(service, tmp_path):
 @pytest.mark.parametrize("now", [False, True])
 def test_it_is_cancelled_and_resumed(service, tmp_path, now):
     folder = service(SLOW, "--scheduler", "local", "--workers", "1")
-    until(lambda: list(folder.output.glob(".*.part")))
+    until(lambda: list(folder.output.rglob(".*.part")))
     assert calbatch("cancel", folder.name, *["--now"] * now).status == 0
     if not now:
         (tmp_path / "gate").touch()
@@ -132,7 +132,7 @@ def test_what_is_cancelled_before_its_driver_begins_is_not_begun(service, tmp_pa
 
 def test_a_killed_driver_is_noticed_and_its_batch_resumed(service, tmp_path):
     folder = service()
-    until(lambda: list(folder.output.glob(".*.part")))
+    until(lambda: list(folder.output.rglob(".*.part")))
     with_children(driver(folder))
     until(lambda: state(folder) == ("interrupted", 130))
     (tmp_path / "gate").touch()
@@ -151,7 +151,7 @@ def test_a_killed_driver_is_noticed_and_its_batch_resumed(service, tmp_path):
 
 def test_it_is_asked_to_stop_by_a_signal(service):
     folder = service()
-    until(lambda: list(folder.output.glob(".*.part")))
+    until(lambda: list(folder.output.rglob(".*.part")))
     os.kill(driver(folder), signal.SIGTERM)
     until(lambda: state(folder) == ("interrupted", 130))
     assert products_in(folder.output) == []

@@ -118,7 +118,7 @@ def test_all_workers_are_told_how_long_an_exposure_took(tmp_path, monkeypatch):
         site = OnSlurm(client, "exposure", "two workers")
         before = set(client.run(longest_known).values())
         site.submit(job)
-        eventually(lambda: site.ended(0.1) or list((tmp_path / "out").glob(".*.part")))
+        eventually(lambda: site.ended(0.1) or list((tmp_path / "out").rglob(".*.part")))
         time.sleep(1.1)
         (tmp_path / "gate").touch()
         [(_, outcome)] = eventually(lambda: site.ended(0.1))

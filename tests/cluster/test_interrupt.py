@@ -50,7 +50,7 @@ def begun(tmp_path):
         )  # fmt: skip
         processes.append(process)
         end = time.monotonic() + 120
-        while not list((tmp_path / "out").glob(".*.part")):
+        while not list((tmp_path / "out").rglob(".*.part")):
             assert process.poll() is None, process.stdout.read()
             assert time.monotonic() < end
             time.sleep(0.02)
@@ -80,6 +80,7 @@ def test_nothing_stays_behind(begun, tmp_path, options, number, whole_group):
     assert "stopping: what is not finished is given up" in said
     assert said.splitlines()[-1].startswith("calbatch: interrupted")
     assert "Traceback" not in said
-    assert not [p.name for p in (tmp_path / "out").iterdir() if p.suffix == ".part"]
+    assert not list((tmp_path / "out").rglob("*.part"))
+    assert not list((tmp_path / "out").rglob("staging"))
     _, alive = psutil.wait_procs(children, timeout=10)
     assert alive == []

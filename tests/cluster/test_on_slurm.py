@@ -95,7 +95,7 @@ def test_a_batch_is_done_by_jobs(submit, tmp_path):
 
 def test_a_driver_that_is_queued_again_goes_on(submit, tmp_path):
     folder = submit(SLOW)
-    until(lambda: list(folder.output.glob(".*.part")))
+    until(lambda: list(folder.output.rglob(".*.part")))
     slurm("scontrol", "requeue", job(folder))
     until(lambda: "PENDING" in slurm("scontrol", "show", "job", job(folder)))
     until(lambda: slurm("sinfo", "-h", "-o", "%t") == "idle")  # the first run is over
@@ -109,7 +109,7 @@ def test_a_driver_that_is_queued_again_goes_on(submit, tmp_path):
 
 def test_a_batch_is_cancelled_and_resumed(submit, tmp_path):
     folder = submit(SLOW)
-    until(lambda: list(folder.output.glob(".*.part")))
+    until(lambda: list(folder.output.rglob(".*.part")))
     assert calbatch("cancel", folder.name, "--now").status == 0
     until(lambda: state(folder) == "cancelled")
     assert products_in(folder.output) == []
@@ -122,7 +122,7 @@ def test_a_batch_is_cancelled_and_resumed(submit, tmp_path):
 
 def test_a_batch_whose_workers_jobs_are_cancelled_is_done_all_the_same(submit, tmp_path):
     folder = submit(SLOW)
-    until(lambda: list(folder.output.glob(".*.part")))
+    until(lambda: list(folder.output.rglob(".*.part")))
     workers = [n for n in slurm("squeue", "-h", "-o", "%i").split() if n != job(folder)]
     assert workers
     slurm("scancel", *workers)
@@ -134,7 +134,7 @@ def test_a_batch_whose_workers_jobs_are_cancelled_is_done_all_the_same(submit, t
 def test_a_driver_whose_time_is_up_goes_on_later(submit, tmp_path):
     folder = submit(SLOW, "--site.driver_walltime", "10:00")
     assert "TimeLimit=00:10:00" in slurm("scontrol", "show", "job", job(folder))
-    until(lambda: list(folder.output.glob(".*.part")))
+    until(lambda: list(folder.output.rglob(".*.part")))
     slurm("scontrol", "update", f"JobId={job(folder)}", "TimeLimit=2")
     slurm("scancel", "--batch", "--signal=TERM", job(folder))  # as Slurm does by itself, but sooner
     until(folder.control.exists)
@@ -150,7 +150,7 @@ def test_a_driver_whose_time_is_up_goes_on_later(submit, tmp_path):
 
 def test_a_driver_that_is_killed_leaves_nothing_to_its_follower(submit, tmp_path):
     folder = submit(SLOW)
-    until(lambda: list(folder.output.glob(".*.part")))
+    until(lambda: list(folder.output.rglob(".*.part")))
     [certificates] = (tmp_path / "jobs").glob(".tls-*")
     [before] = workers(folder)
     kill(driver_of(folder))

@@ -67,8 +67,11 @@ class Memory:
     def write(self, tile):
         return tile.own(self.name).copy()
 
-    def finish(self, receipts, counts):
-        return np.concatenate(receipts, axis=-2), dict(counts)
+    def complete(self, receipts, counts):
+        self.made = np.concatenate(receipts, axis=-2), dict(counts)
+
+    def publish(self):
+        return self.made
 
 
 def step(parent, kernel, *, radius=0, row_counts=(), **arguments):

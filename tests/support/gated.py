@@ -4,6 +4,9 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
+
+from calbatch.calibrate.parameters import Float, Text
 from calbatch.calibrate.step import Step
 from calbatch.models.datamodels import RampModel
 
@@ -66,3 +69,23 @@ def _die(data, *, path):
         deaths.write_text("x" * (count + 1))
         os._exit(1)
     return data
+
+
+HELD = "support.gated:Held"
+
+
+class Held(Step):
+    """A step that adds a level, and waits for a file first where one is named."""
+
+    level = Float(0.0, help="what is added")
+    gate = Text("", help="the file without which nothing goes on")
+
+    def process(self, exposure):
+        """Wait and add at each tile."""
+        return RampModel(exposure).map_tiles(_held, ["data"], level=self.level, gate=self.gate)
+
+
+def _held(data, *, level, gate):
+    while gate and not Path(gate).exists():
+        time.sleep(0.02)
+    return data + np.float32(level)

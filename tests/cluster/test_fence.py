@@ -1,0 +1,232 @@
+"""Workers that outlive their driver, or their try: nothing of theirs becomes a product any more."""
+
+import subprocess
+import threading
+from contextlib import suppress
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+from distributed import LocalCluster
+from support.batches import DATE, calbatch, calibrated_on, products_in, quiet, sums
+from support.chaos import driver_of, kill, with_children
+from support.gated import HELD, Held
+from support.placed import eventually, importable, jobs
+
+from calbatch import cluster
+from calbatch.calibrate.step import Step
+from calbatch.cluster import RequestError, sites
+from calbatch.cluster.folder import STATE, BatchFolder
+from calbatch.cluster.job import calibrate
+from calbatch.cluster.ledger import View
+from calbatch.cluster.policy import Kind, Policy
+from calbatch.cluster.sites import InProcess
+from calbatch.cluster.staging import Staging, fence
+from calbatch.models.datamodels import RampModel
+from calbatch.models.errors import FileError, StorageError
+from calbatch.models.files import look
+from calbatch.models.writer import FitsWriter, ImagePart
+
+HERE = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
+HOW = {"date": DATE, "fsync": False}
+
+
+@pytest.fixture(scope="module")
+def scheduler():
+    """Run a scheduler that outlives drivers; its two workers are threads of this process."""
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=False, protocol="tcp", **HERE
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+def orphaned(simulated, scheduler, tmp_path, monkeypatch):
+    """Return a function that leaves a worker at an exposure whose driver has been killed."""
+    importable(monkeypatch)
+    started = []
+
+    def leave(*options):
+        where = ("-o", tmp_path / "out", "--scheduler", scheduler.scheduler_address)
+        how = ("--date", DATE, "--no-fsync", "--gate", tmp_path / "gate", "--level", "1")
+        said = calbatch("submit", HELD, simulated.exposures[0], *where, *how, *options)
+        folder = BatchFolder(tmp_path / "out", said.out.strip())
+        eventually(lambda: list(folder.output.rglob(".*.part")), 60)
+        started.append(driver_of(folder))
+        kill(*with_children(started[-1]))
+        started[-1].wait(30)
+        return folder
+
+    yield leave
+    (tmp_path / "gate").touch()
+    eventually(lambda: idle(scheduler), 60)
+
+
+def idle(scheduler):
+    return not any(worker.state.executing_count for worker in scheduler.workers.values())
+
+
+def as_ledger_says(folder):
+    with View(folder.state) as view:
+        row = view.batch(folder.name)
+        (exposure,) = view.exposures(row.id)
+        (product,) = view.products(exposure.id)
+    now = look(product.path)
+    return row.state == "done" and (now.size, now.mtime_ns) == (product.size, product.mtime_ns)
+
+
+@pytest.mark.parametrize("grain", ["exposure", "tile"])
+def test_an_orphan_replaces_nothing_of_a_newer_batch(
+    orphaned, simulated, scheduler, tmp_path, grain
+):
+    earlier = orphaned("--grain", grain)
+    where = {"scheduler": scheduler.scheduler_address, "grain": "exposure"}
+    inputs, options = simulated.exposures[:1], {**HOW, **where, "console": quiet()}
+    result = cluster.run(HELD, inputs, tmp_path / "out", parameters={"level": 2.0}, **options)
+    before = sums(tmp_path / "out")
+    (tmp_path / "gate").touch()
+    eventually(lambda: idle(scheduler), 60)
+    assert sums(tmp_path / "out") == before
+    assert as_ledger_says(result.folder)
+    assert not list((tmp_path / "out").rglob("*.part"))
+    assert not list(earlier.logs.iterdir())
+
+
+def test_an_orphan_replaces_nothing_of_its_own_batch_resumed(orphaned, scheduler, tmp_path):
+    folder = orphaned()
+    (tmp_path / "gate").touch()  # whichever of the two comes first
+    assert calbatch("resume", folder.name).status == 0
+    eventually(lambda: idle(scheduler), 60)
+    assert as_ledger_says(folder)
+    assert not list((tmp_path / "out").rglob("*.part"))
+
+
+class Taken(Step):
+    """A step during which another driver takes the folder of products up."""
+
+    def process(self, exposure):
+        state = Path(self.output_dir) / STATE
+        return RampModel(exposure).map_tiles(_take, ["data"], state=str(state))
+
+
+def _take(data, *, state):
+    fence(Path(state))
+    return data
+
+
+def test_a_try_that_was_given_up_publishes_nothing(simulated, tmp_path):
+    (job,) = jobs(simulated.exposures[:1], tmp_path)
+    staging = Staging(tmp_path / STATE)
+    step = Taken()
+    step.output_dir = str(tmp_path)
+    job = replace(job, step=step, staging=staging.of(0, 1))
+    staging.make(job.staging)
+    outcome = calibrate(job)
+    assert outcome.kind is Kind.LOST
+    assert "was given to another worker meanwhile" in outcome.error
+    assert products_in(tmp_path) == []
+    assert not calibrate(replace(job, staging=None)).failed
+
+
+def test_a_driver_that_was_replaced_ends(simulated, tmp_path):
+    result = calibrated_on(InProcess(0), Taken, simulated.exposures, tmp_path / "out")
+    assert result.batch.state == "interrupted"
+    assert "another driver has taken over" in result.batch.reason
+    assert result.counts == {"waiting": 3}
+    assert products_in(tmp_path / "out") == []
+
+
+def test_what_took_too_long_publishes_nothing_later(simulated, scheduler, tmp_path):
+    """Its worker cannot be restarted, as one on a host that does not answer."""
+    step = Held(gate=str(tmp_path / "gate"))
+    where = sites.Place(scheduler.scheduler_address, 0, "exposure")
+    with sites.entered(where) as site:
+        result = calibrated_on(
+            site, step, simulated.exposures[:1], tmp_path / "out", Policy(deadline=0.5)
+        )
+    assert result.counts == {"failed": 1}
+    assert not idle(scheduler)
+    (tmp_path / "gate").touch()
+    eventually(lambda: idle(scheduler), 60)
+    assert products_in(tmp_path / "out") == []
+
+
+PARTS = (ImagePart("", "PRIMARY"), ImagePart("data", "SCI", dtype=np.dtype("f4"), shape=(2, 3)))
+
+
+def test_products_get_their_names_when_all_are_complete_and_no_longer_when_fenced(tmp_path):
+    staging = Staging(tmp_path / STATE)
+    folder = staging.of(0, 1)
+    staging.make(folder)
+    writers = [FitsWriter(tmp_path / f"{n}.fits", PARTS, staging=folder) for n in "ab"]
+    for writer in writers:
+        writer.prepare()
+        writer.complete([writer.write_rows("data", (0, 2), np.zeros((2, 3), "f4"))])
+    assert products_in(tmp_path) == []
+    writers[0].publish()
+    staging.remove(folder)
+    with pytest.raises(StorageError, match=r"b\.fits: its unfinished .* is gone"):
+        writers[1].publish()
+    with pytest.raises(FileError, match="its folder does not exist"):
+        writers[1].prepare()
+    assert products_in(tmp_path) == [tmp_path / "a.fits"]
+
+
+def test_nothing_is_published_after_a_fence_however_many_publish(tmp_path):
+    """Threads make files and rename them, as fast as they can, until they cannot any more."""
+    staging = Staging(tmp_path / STATE)
+    folders = [staging.of(n, 1) for n in range(4)]
+
+    def publish(folder):
+        with suppress(FileNotFoundError):
+            for n in count():
+                (folder / "a").write_bytes(b"")
+                (folder / "a").rename(tmp_path / f"{folder.name}-{n}")
+
+    for folder in folders:
+        staging.make(folder)
+    threads = [threading.Thread(target=publish, args=(folder,)) for folder in folders]
+    for thread in threads:
+        thread.start()
+    eventually(lambda: len(products_in(tmp_path)) > 20)
+    fence(tmp_path / STATE)
+    published = products_in(tmp_path)
+    for thread in threads:
+        thread.join()
+    assert products_in(tmp_path) == published
+    assert list((tmp_path / STATE).iterdir()) == []
+
+
+def test_what_cannot_be_removed_is_refused(tmp_path, monkeypatch):
+    """A folder that stays, as where its disk has failed."""
+    monkeypatch.setattr("calbatch.cluster.staging.PATIENCE", 0.1)
+    left = Staging(tmp_path / STATE).folder / "0-1"
+    left.mkdir()
+    mounted = left / "mounted"
+    mounted.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "none", mounted], capture_output=True).returncode:
+        pytest.skip("needs the right to mount")
+    try:
+        with pytest.raises(RequestError, match="cannot be removed"):
+            Staging(tmp_path / STATE)
+    finally:
+        (busy,) = (tmp_path / STATE).rglob("mounted")
+        subprocess.run(["umount", busy], check=True)
+    Staging(tmp_path / STATE).close()
+    assert list((tmp_path / STATE).iterdir()) == []
+
+
+def test_links_are_removed_and_not_followed(tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "mine").touch()
+    state = tmp_path / STATE
+    state.mkdir()
+    (state / "staging").symlink_to(other)
+    (state / "retired-1").symlink_to(other)
+    Staging(state)
+    assert (other / "mine").exists()
+    assert not (state / "staging").is_symlink()
+    assert not list(state.glob("retired-*"))
