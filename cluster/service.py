@@ -32,6 +32,7 @@ from calbatch.cluster.recording import Recorder
 from calbatch.cluster.request import configured, input_pattern
 from calbatch.cluster.result import Result
 from calbatch.models.location import Location, location
+from calbatch.models.private import write_private_text
 
 Entering = Callable[[sites.Place, bool, str], AbstractContextManager[sites.Site]]
 
@@ -119,11 +120,12 @@ def begin(step: Step, order: Order, notes: Mapping[str, str] | None = None) -> B
     sites.checked(order.wish)
     step.output_dir = str(output)
     folder = BatchFolder(output, new_name())
+    folder.secure()
     with Ledger(folder.state) as ledger:
         if order.again.only_failed:
             paths = failed_of(paths, ledger, output)
         folder.make()
-        folder.config.write_text(cfg.written(step, chosen=True), encoding="utf-8")
+        write_private_text(folder.config, cfg.written(step, chosen=True))
         ledger.begin(
             folder.name,
             step.name,
@@ -151,6 +153,7 @@ def taken_up(folder: BatchFolder, *, failed: bool = False) -> Begun:
     RequestError
         When there is no such batch, or another driver has it.
     """
+    folder.secure()
     step = configured(folder.config)
     step.output_dir = str(folder.output)
     with Ledger(folder.state) as ledger:
