@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from calbatch.calibrate.errors import ReferenceFileError
+from calbatch.models.copies import DecodedStore
+from calbatch.models.errors import FileError
+from calbatch.models.private import NotPrivateError
 
 if TYPE_CHECKING:
     from calbatch.crds_client import Client, ReferenceTable, Resolution
@@ -288,20 +291,16 @@ class HostCopies:
         ReferenceFileError
             If it cannot be decoded, or the copy not be written.
         """
-        from calbatch.crds_client import CrdsError
-        from calbatch.crds_client.decoded import DecodedStore
-
         try:
             return DecodedStore(self.folder).plain(path)
-        except CrdsError as error:
+        except FileError as error:
             raise ReferenceFileError(str(error)) from error
 
     def table(self, path: str, index: int) -> Path | None:
         """Give an ``.npy`` file with a table's rows; None if they cannot be held by one."""
-        from calbatch.crds_client import CrdsError
-        from calbatch.crds_client.decoded import DecodedStore
-
         try:
             return DecodedStore(self.folder).table(path, index)
-        except CrdsError:
+        except NotPrivateError as error:
+            raise ReferenceFileError(str(error)) from error
+        except FileError:
             return None

@@ -15,6 +15,7 @@ import psutil
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.folder import BatchFolder
 from calbatch.cluster.ledger import BatchRow
+from calbatch.models.private import write_private_text
 
 SILENCE = 60.0
 """Seconds without a sign of life after which a driver elsewhere is taken for dead."""
@@ -29,14 +30,12 @@ def sign(folder: BatchFolder, pid: int | None = None) -> None:
     with suppress(psutil.NoSuchProcess):  # ended already: its log says why
         created = psutil.Process(pid).create_time()
     who = {"host": socket.gethostname(), "pid": pid or os.getpid(), "created": created}
-    folder.pid.touch(0o600)
-    folder.pid.write_text(json.dumps(who), encoding="ascii")
+    write_private_text(folder.pid, json.dumps(who))
 
 
 def queue(folder: BatchFolder, job: str) -> None:
     """Write which job of Slurm's drives a batch."""
-    folder.job.touch(0o600)
-    folder.job.write_text(job, encoding="ascii")
+    write_private_text(folder.job, job)
 
 
 def queued(folder: BatchFolder) -> str | None:

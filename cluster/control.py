@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from pathlib import Path
 
+from calbatch.models.private import write_private_text
+
 
 class Wish(StrEnum):
     """What is asked for."""
@@ -26,9 +28,7 @@ def wished(path: Path | None) -> Wish | None:
 
 def ask(path: Path, wish: Wish) -> None:
     """Ask for something."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(f"{wish}\n", encoding="ascii")
-    part.replace(path)
+    write_private_text(path, f"{wish}\n")
 
 
 def take_back(path: Path) -> None:

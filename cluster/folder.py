@@ -20,12 +20,19 @@ from calbatch.cluster.ledger import DamagedLedgerError, LedgerError, View
 from calbatch.cluster.ledger.store import private_folder
 from calbatch.models.errors import FileError
 from calbatch.models.location import Location, Url, location
+from calbatch.models.private import (
+    NotPrivateError,
+    check_private_folder,
+    create_file,
+    make_private_folder,
+)
 from calbatch.models.uploading import scratch_folder
 
 STATE = ".calbatch"
 """The folder, in a folder of products, of what is about its batches."""
 
 _NAME = re.compile(r"\d{8}-\d{6}-[a-z0-9]{4}")
+_OTHER_REGISTRY = "name another in CALBATCH_STATE_DIR"
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
@@ -100,16 +107,31 @@ class BatchFolder:
         """Where workers keep what they say until an exposure is done."""
         return self.path / "logs"
 
+    def secure(self) -> None:
+        """Make the folder of the ledger, for this user alone, or refuse one that others made.
+
+        Ledger and configuration decide what is run, and to which scheduler it goes: before any of
+        that is believed, it must be certain who wrote it.
+
+        Raises
+        ------
+        LedgerError
+            When another user could have prepared a folder, or it cannot be made.
+        """
+        if isinstance(self.output, Url):
+            for folder in (registry(), self.state.parent):
+                private_folder(folder, _OTHER_REGISTRY)
+        private_folder(self.state)
+
     def make(self) -> None:
         """Make the folders, for this user alone, and note where they are."""
-        for folder in (self.state, self.path, self.logs):
+        self.secure()
+        for folder in (self.path, self.logs):
             private_folder(folder)
         with suppress(OSError):  # without a home, the output folder is the batch's name
-            note = private_folder(registry()) / f"{self.name}.json"
+            make_private_folder(registry(), _OTHER_REGISTRY)
             text = json.dumps({"output": str(self.output)})
-            descriptor = os.open(note, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
+            create_file(registry() / f"{self.name}.json", text)
 
 
 def state_of(output: Location) -> Path:
@@ -138,7 +160,19 @@ def registry() -> Path:
 
 
 def registered() -> Iterator[BatchFolder]:
-    """Yield this user's batches that are still there, the oldest first."""
+    """Yield this user's batches that are still there, the oldest first.
+
+    Raises
+    ------
+    RequestError
+        When somebody else could have written the notes on where they are.
+    """
+    try:
+        check_private_folder(registry(), _OTHER_REGISTRY)
+    except NotPrivateError as error:
+        raise RequestError(str(error)) from error
+    except OSError:  # there is none yet, or none that can be read
+        return
     for note in sorted(registry().glob("*.json"), key=_written):
         try:
             output = location(json.loads(note.read_text(encoding="utf-8"))["output"])

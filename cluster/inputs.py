@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import glob
-import os
 import re
+import secrets
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from calbatch.cluster.errors import RequestError
 from calbatch.models.errors import FileError
 from calbatch.models.listing import listed, require_writable, total_size
 from calbatch.models.location import Location, Url, location
+from calbatch.models.private import create_file
 
 
 def exposures(requested: Sequence[str], pattern: str) -> list[Location]:
@@ -161,10 +162,10 @@ def writable_folder(folder: Path) -> Path:
         When it cannot be made or written to.
     """
     folder = folder.expanduser().absolute()
-    probe = folder / f".calbatch-{os.getpid()}.part"
+    probe = folder / f".calbatch-{secrets.token_hex(8)}.part"  # others may write there, too
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"")
+        create_file(probe)
         probe.unlink()
     except OSError as error:
         raise RequestError(f"cannot write to {folder}: {error.strerror or error}") from error

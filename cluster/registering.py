@@ -12,6 +12,7 @@ from calbatch.cluster.identity import parameters_of, software
 from calbatch.cluster.ledger import Ledger, LedgerError
 from calbatch.cluster.order import Order
 from calbatch.models.location import Location
+from calbatch.models.private import write_private_text
 
 
 def enter(
@@ -45,7 +46,7 @@ def enter(
         When there is no room, or no permission.
     """
     folder.make()
-    folder.config.write_text(cfg.written(step, chosen=True), encoding="utf-8")
+    write_private_text(folder.config, cfg.written(step, chosen=True))
     ledger.begin(
         folder.name,
         step.name,

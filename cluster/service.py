@@ -129,6 +129,7 @@ def begin(step: Step, order: Order, notes: Mapping[str, str] | None = None) -> B
     step.output_dir = str(output)
     references_of(step, order.context)  # refused before there is a batch, not after
     folder = BatchFolder(output, new_name())
+    folder.secure()
     with Ledger(folder.state) as ledger:
         if order.again.only_failed:
             paths = failed_of(paths, ledger, output)
@@ -155,6 +156,7 @@ def taken_up(folder: BatchFolder, *, failed: bool = False) -> Begun:
     RequestError
         When there is no such batch, or another driver has it.
     """
+    folder.secure()
     step = configured(folder.config)
     step.output_dir = str(folder.output)
     with Ledger(folder.state) as ledger:

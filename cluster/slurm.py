@@ -29,6 +29,7 @@ from calbatch.cluster.outcome import Outcome
 from calbatch.cluster.remote import fit_hosts
 from calbatch.cluster.siteoptions import SlurmOptions
 from calbatch.cluster.slurmtools import common, log_pattern, plain, seconds, slurm, told
+from calbatch.models.private import NotPrivateError, make_private_folder
 
 log = logging.getLogger(__name__)
 
@@ -297,10 +298,11 @@ def worker_variables(options: SlurmOptions) -> dict[str, str]:
 def _log_folder(options: SlurmOptions) -> Path:
     folder = Path(options.logs).expanduser().absolute()
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return make_private_folder(folder, "name another one in the site's option logs")
+    except NotPrivateError as error:  # who can exchange certificates can run code
+        raise RequestError(str(error)) from error
     except OSError as error:
         raise RequestError(f"{folder}: cannot have logs: {error.strerror}") from error
-    return folder
 
 
 def _credentials(stack: ExitStack, folder: Path, name: str) -> tuple[Any, dict[str, str]]:

@@ -6,16 +6,24 @@ in one folder per instrument, and ``config/<observatory>/`` what the server last
 
 from __future__ import annotations
 
-import ast
 import contextlib
+import logging
 import os
-import pprint
 import re
 import uuid
 from pathlib import Path
 from typing import Any
 
-from calbatch.crds_client.errors import ContextError, CrdsError, ReferenceMissing, UnsafeName
+from calbatch.crds_client.answers import MAX_ANSWER, parse_literal
+from calbatch.crds_client.errors import (
+    ContextError,
+    CrdsError,
+    ReferenceMissing,
+    ServerError,
+    UnsafeName,
+)
+
+log = logging.getLogger(__name__)
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,254}")
 _CONTEXT = re.compile(r"[a-z]+_(\d{4,})\.pmap")
@@ -44,7 +52,8 @@ def replace_text(path: Path, text: str) -> None:
     """Write a small file whole or not at all."""
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        part.write_text(text, encoding="utf-8")
+        with part.open("x", encoding="utf-8") as file:  # nor through a link
+            file.write(text)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -177,33 +186,41 @@ class Cache:
         Raises
         ------
         ContextError
-            If the file is not a literal.
+            If the file is no such thing.
         """
         path = self.config / "server_config"
         try:
-            config = ast.literal_eval(path.read_text(encoding="utf-8"))
+            with path.open("rb") as file:
+                return parse_literal(file.read(MAX_ANSWER + 1))
         except FileNotFoundError:
             return self.behind.server_config() if self.behind else {}
-        except (OSError, ValueError, SyntaxError, MemoryError, RecursionError) as error:
-            raise ContextError(f"{path}: not a server configuration: {error}") from None
-        return config if isinstance(config, dict) else {}
+        except (OSError, ServerError) as error:
+            raise ContextError(f"{path}: {error}; remove it, to ask the server again") from None
 
     def bad_files(self) -> frozenset[str]:
         """Give the names of files that the observatory has withdrawn as scientifically invalid."""
         try:
-            return frozenset((self.config / "bad_files.txt").read_text().split())
+            text = (self.config / "bad_files.txt").read_text(encoding="utf-8", errors="replace")
+            return frozenset(text.split())
         except OSError:
             if self.behind is not None and not (self.config / "server_config").exists():
                 return self.behind.bad_files()
-            return frozenset(self.server_config().get("bad_files_list", ()))
+            return frozenset(self.server_config().get("bad_files_list") or ())
 
     def keep_config(self, info: dict[str, Any]) -> None:
         """Keep what the server said, as the official client does, for when it is not there.
 
         A cache that cannot be written to stays as it is.
         """
-        bad = "\n".join(map(str, info.get("bad_files_list", ())))
-        files = {"server_config": pprint.pformat(info), "bad_files.txt": bad}
+        bad = "\n".join(info.get("bad_files_list") or ())
+        try:
+            config = "".join(f" {key!r}: {value!r},\n" for key, value in info.items())
+            config = f"{{\n{config}}}\n"
+            parse_literal(config.encode())
+        except (ServerError, RecursionError) as error:
+            log.warning("%s: what the server says of itself cannot be kept: %s", self, error)
+            return
+        files = {"server_config": config, "bad_files.txt": bad}
         if not (self.config / "ref_cache_subdir_mode").exists():
             files["ref_cache_subdir_mode"] = self.layout
         with contextlib.suppress(OSError):

@@ -148,9 +148,12 @@ def _by_date(date: str, cache: Cache, server: ContextServer | None) -> str:
         with contextlib.suppress(ServerError):
             return check_name(server.context_by_date(date))
     moment = date.replace("T", " ")
-    history = sorted(
-        (str(start), str(name)) for start, name, *_ in _known(cache, "context_history")
-    )
+    try:
+        history = sorted(
+            (str(start), str(name)) for start, name, *_ in _known(cache, "context_history")
+        )
+    except (TypeError, ValueError):
+        raise ContextError(f"{cache}: context_history in its server_config is no list") from None
     before = [name for start, name in history if start <= moment]
     if not before:
         raise ContextError(f"no context was in use on {date}")

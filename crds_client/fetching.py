@@ -13,6 +13,7 @@ import functools
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -21,10 +22,11 @@ from typing import IO, Protocol
 
 import filelock
 
+from calbatch.crds_client.answers import FileInfo
 from calbatch.crds_client.cache import Cache, check_name
 from calbatch.crds_client.errors import CrdsError, DownloadError, ReadOnlyCache, ServerError
-from calbatch.crds_client.server import FileInfo, Patience
-from calbatch.crds_client.transport import Refused, Transient, persistently, read_chunk
+from calbatch.crds_client.server import Patience
+from calbatch.crds_client.transport import Pace, Refused, Transient, persistently, read_chunk
 
 _CHUNK = 2**20
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -186,23 +188,44 @@ class Fetcher:
             raise DownloadError(f"{final}: {error.strerror}") from None
 
     def _receive(self, name: str, info: FileInfo, part: Path, progress: Progress) -> None:
-        if part.is_symlink():
-            part.unlink()  # not ours: we would write where it points
-        have = part.stat().st_size if part.exists() else 0
-        if have > info.size:
-            have = 0
-        if have == info.size and part.exists():
-            return
-        start, response = self.source.open_file(name, have)
-        with response, part.open("r+b" if start and have else "wb") as out:
-            out.seek(start)
-            received = start
-            while received <= info.size and (piece := read_chunk(response, _CHUNK)):
-                out.write(piece)
-                received += len(piece)
-                progress(name, received, info.size)
+        with _opened_part(part) as out:
+            have = os.fstat(out.fileno()).st_size
+            if have > info.size:
+                have = 0
+            if have == info.size and have:
+                return
+            start, response = self.source.open_file(name, have)
+            with response:
+                out.truncate(start)
+                out.seek(start)
+                received, pace = start, Pace(self.patience.timeout)
+                while received <= info.size and (piece := read_chunk(response, _CHUNK)):
+                    out.write(piece)
+                    received += len(piece)
+                    pace.add(len(piece))
+                    progress(name, received, info.size)
             out.flush()
             os.fsync(out.fileno())
+
+
+def _opened_part(part: Path) -> IO[bytes]:
+    """Open an unfinished file, new or another's whose process died, to go on with it.
+
+    Others may write to a cache that is shared: a link, or a file with another name elsewhere, is
+    removed, for we would write where it leads.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    for _ in range(2):
+        with contextlib.suppress(OSError):
+            found = part.lstat()
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+                part.unlink()
+        file = os.fdopen(os.open(part, flags, 0o666), "r+b")
+        found = os.fstat(file.fileno())
+        if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+            return file
+        file.close()
+    raise OSError(errno.EEXIST, "somebody else's file is in its place", str(part))
 
 
 @dataclass

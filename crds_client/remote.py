@@ -73,7 +73,13 @@ class RemoteInstrument:
     def types(self) -> dict[str, str]:
         """The reference types that the server chooses for a header that says nothing else."""
         header = dict.fromkeys(self.parameters, UNDEFINED)
-        header[next(name for name in self.parameters if "INSTRUME" in name)] = self.instrument
+        key = next((name for name in self.parameters if "INSTRUME" in name), None)
+        if key is None:
+            raise ServerError(
+                f"CRDS server {self._server}, get_required_parkeys: names no parameter of "
+                f"{self.instrument} for the instrument"
+            )
+        header[key] = self.instrument
         return dict.fromkeys(self.resolve(header), "")
 
     def reference_rules(self) -> Iterator[ReferenceRules]:
@@ -90,6 +96,6 @@ def _resolution(value: Any) -> Resolution:
     if isinstance(value, str) and value.startswith(_MISS):
         reason = value.removeprefix(_MISS).strip()
         return Resolution("n/a" if reason.lower() == "n/a" else "not found", reason=reason)
-    if value is None or value in NOT_APPLICABLE:
+    if value is None or (isinstance(value, str) and value in NOT_APPLICABLE):
         return Resolution("n/a", reason="N/A by the server")
     return Resolution("found", tuple(flat_names(value)))

@@ -6,46 +6,46 @@ Source: PyPI ``crds`` 14.0.3, ``client.api`` and ``client.proxy``. A question is
 
 from __future__ import annotations
 
-import base64
 import functools
 import html
 import json
+import math
 import os
+import re
 import uuid
-import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
+from calbatch.crds_client.answers import (
+    MAX_ANSWER,
+    FileInfo,
+    check_info,
+    decode_packed,
+    files_of,
+    mapping_of,
+    parse_infos,
+    parse_json,
+    shortened,
+    text_of,
+    texts_of,
+)
 from calbatch.crds_client.cache import check_name, is_mapping
-from calbatch.crds_client.errors import ServerError
-from calbatch.crds_client.transport import Refused, Transient, open_url, persistently
+from calbatch.crds_client.errors import ServerError, UnsafeName
+from calbatch.crds_client.transport import Refused, Transient, open_url, persistently, read_answer
 
-_MAX_ANSWER = 512 * 2**20
-"""Bytes: the list of all JWST files takes some ten million."""
+_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
 
-
-@dataclass(frozen=True, slots=True)
-class FileInfo:
-    """What is known of a file before it is fetched.
-
-    Attributes
-    ----------
-    size : int
-        Bytes.
-    sha1 : str
-        Empty if not known.
-    """
-
-    size: int
-    sha1: str
+_ADVICE = "; check CRDS_SERVER_URL, try again later, or work offline with CRDS_MODE=local"
 
 
 def _setting(name: str, default: float) -> float:
     try:
-        return float(os.environ.get(name, default))
+        value = float(os.environ.get(name, default))
     except ValueError:
         return default
+    return value if math.isfinite(value) and value >= 0 else default
 
 
 @dataclass(frozen=True)
@@ -105,84 +105,105 @@ class Server:
         Raises
         ------
         ServerError
-            If the server cannot be reached, or answers with an error.
+            If the server cannot be reached, answers with an error, or with what is no answer.
         """
         identity = f"calbatch-{uuid.uuid4()}"
         question = {"jsonrpc": "1.0", "method": method, "params": parameters, "id": identity}
         body = json.dumps(question).encode()
-        url = f"{self.url}/json/{method}/{identity}/"
-        try:
-            patience = self.patience
+        patience = self.patience
+        with self._told(method):
+            url = f"{self.url}/json/{method}/{identity}/"
             text = persistently(lambda: self._post(url, body), patience.attempts, patience.delay)
-        except (Transient, Refused) as error:
-            raise ServerError(f"CRDS server {self.url}, {method}: {error}") from None
-        return self._result(method, text)
+            return self._result(text)
+
+    @contextmanager
+    def _told(self, method: str) -> Iterator[None]:
+        """Say which server, and which question, a fault is about, and what to do."""
+        try:
+            yield
+        except (ServerError, Transient, Refused, UnsafeName) as error:
+            kind = UnsafeName if isinstance(error, UnsafeName) else ServerError
+            raise kind(f"CRDS server {self.url}, {method}: {error}{_ADVICE}") from None
 
     def _post(self, url: str, body: bytes) -> bytes:
         headers = {"Content-Type": "application/json"}
         with open_url(url, data=body, headers=headers, timeout=self.patience.timeout) as response:
-            try:
-                answer = response.read(_MAX_ANSWER + 1)
-            except (OSError, ValueError) as error:
-                raise Transient(str(error)) from None
-        if len(answer) > _MAX_ANSWER:
-            raise Refused("the answer is too long")
-        return answer
+            return read_answer(response, MAX_ANSWER, self.patience.timeout)
 
-    def _result(self, method: str, text: bytes) -> Any:
+    def _result(self, text: bytes) -> Any:
         try:
-            answer = json.loads(text)
-            error, result = answer.get("error"), answer.get("result")
-        except (ValueError, AttributeError, RecursionError):
-            raise ServerError(
-                f"CRDS server {self.url}, {method}: the answer is not JSON-RPC"
-            ) from None
-        if error:
-            message = error.get("message") if isinstance(error, dict) else error
-            raise ServerError(f"CRDS server {self.url}, {method}: {html.unescape(str(message))}")
-        return crds_decode(result)
+            answer = mapping_of(parse_json(text), "an answer")
+        except ServerError as error:
+            raise ServerError(f"the answer is not JSON-RPC: {error}") from None
+        if fault := answer.get("error"):
+            message = fault.get("message") if isinstance(fault, dict) else fault
+            raise ServerError(shortened(html.unescape(shortened(str(message)))))
+        return decode_packed(answer.get("result"))
 
     @functools.cached_property
     def info(self) -> dict[str, Any]:
         """What the server says of itself; asked once."""
-        info = self.call("get_server_info")
-        if not isinstance(info, dict):
-            raise ServerError(f"CRDS server {self.url}: get_server_info is not a dictionary")
-        if info.get("observatory", self.observatory) != self.observatory:
-            raise ServerError(
-                f"CRDS server {self.url} is {info['observatory']}'s, not {self.observatory}'s"
-            )
+        method = "get_server_info"
+        info = self.call(method)
+        with self._told(method):
+            info = check_info(info)
+            told = info.get("observatory") or self.observatory
+            if told != self.observatory:
+                raise ServerError(f"the server is {told}'s, not {self.observatory}'s")
         return {**info, "server": self.url}
+
+    def _context(self, method: str, *parameters: str) -> str:
+        answer = self.call(method, *parameters)
+        with self._told(method):
+            name = check_name(text_of(answer, "a context"))
+            if not name.endswith(".pmap"):
+                raise ServerError(f"a context is to be the name of a .pmap, not {name}")
+            return name
 
     def default_context(self, state: str) -> str:
         """Give the context in use (``latest``) or in preparation (``edit``)."""
-        return str(self.call("get_default_context", self.observatory, state))
+        return self._context("get_default_context", self.observatory, state)
 
     def build_context(self, version: str) -> str:
         """Give the context of a release of the calibration software."""
-        return str(self.call("get_build_context", self.observatory, version))
+        return self._context("get_build_context", self.observatory, version)
 
     def context_by_date(self, date: str) -> str:
         """Give the context in use at a date."""
-        return str(self.call("get_context_by_date", date, self.observatory))
+        return self._context("get_context_by_date", date, self.observatory)
 
     def mapping_names(self, context: str) -> list[str]:
         """List all rules files of a context."""
-        return [check_name(str(name)) for name in self.call("get_mapping_names", context)]
+        answer = self.call("get_mapping_names", context)
+        with self._told("get_mapping_names"):
+            return [check_name(name) for name in texts_of(answer, "the names of rules")]
 
     def required_parameters(self, context: str) -> dict[str, list[str]]:
         """Give what the rules need of headers, by instrument."""
-        return {
-            str(instrument).lower(): [str(name) for name in names]
-            for instrument, names in self.call("get_required_parkeys", context).items()
-        }
+        answer = self.call("get_required_parkeys", context)
+        with self._told("get_required_parkeys"):
+            needed = mapping_of(answer, "the parameters by instrument")
+            return {one.lower(): texts_of(names, one) for one, names in needed.items()}
 
     def best_references(
         self, context: str, header: Mapping[str, str], types: Iterable[str] | None
     ) -> dict[str, Any]:
-        """Have the server choose references: type to name, or ``NOT FOUND`` and a reason."""
+        """Have the server choose references.
+
+        Returns
+        -------
+        dict
+            Type to name, a list of names, ``NOT FOUND`` and a reason, or None.
+        """
         wanted = None if types is None else list(types)
-        return dict(self.call("get_best_references", context, dict(header), wanted))
+        method = "get_best_references"
+        answer = self.call(method, context, dict(header), wanted)
+        with self._told(method):
+            chosen = mapping_of(answer, "the references by type")
+            for kind, value in chosen.items():
+                if value is not None:
+                    (texts_of if isinstance(value, list) else text_of)(value, kind)
+        return chosen
 
     def file_infos(self, names: Iterable[str]) -> dict[str, FileInfo]:
         """Give sizes and sums; files that the server does not know are left out."""
@@ -193,18 +214,21 @@ class Server:
         return known
 
     def _asked_infos(self, names: list[str]) -> Mapping[str, Any]:
-        fields = ["size", "sha1sum"]
+        method, fields = "get_file_info_map", ["size", "sha1sum"]
         try:
-            answer = self.call("get_file_info_map", self.observatory, sorted(names), fields)
+            answer = self.call(method, self.observatory, sorted(names), fields)
         except ServerError:
             if not self._all_infos:
                 raise
             return {}  # it has told all it knows, and may call other names an error
-        return answer if isinstance(answer, dict) else {}
+        with self._told(method):
+            return mapping_of(answer, "the descriptions of files")
 
     @functools.cached_property
     def _all_infos(self) -> Mapping[str, Any]:
-        return crds_decode(self.info.get("download_metadata")) or {}
+        info = self.info
+        with self._told("get_server_info"):
+            return files_of(info)
 
     def open_file(self, name: str, offset: int) -> tuple[int, IO[bytes]]:
         """Begin to fetch a file; gives where the response begins, and the response.
@@ -217,8 +241,11 @@ class Server:
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         headers["Accept-Encoding"] = "identity"
         response = open_url(self._address(name), headers=headers, timeout=self.patience.timeout)
-        resumed = getattr(response, "status", 200) == 206
-        return offset if resumed else 0, response
+        try:
+            return _start(response, offset), response
+        except Transient:
+            response.close()
+            raise
 
     def _address(self, name: str) -> str:
         section = "mapping_url" if is_mapping(name) else "reference_url"
@@ -226,36 +253,17 @@ class Server:
         if isinstance(bases, dict):
             bases = bases.get("unchecked", bases)
         base = bases.get(self.observatory) if isinstance(bases, dict) else bases
-        if not base:
-            raise Refused(f"CRDS server {self.url} gives no {section}")
-        return f"{str(base).rstrip('/')}/{check_name(name)}"
+        if not base or not isinstance(base, str):
+            raise Refused(f"CRDS server {self.url}, get_server_info: gives no {section}{_ADVICE}")
+        return f"{base.rstrip('/')}/{check_name(name)}"
 
 
-def parse_infos(described: Mapping[str, Any], names: Iterable[str]) -> dict[str, FileInfo]:
-    """Take sizes and sums from a server's description of files."""
-    infos = {}
-    for name in names:
-        entry = described.get(name)
-        if isinstance(entry, dict) and str(entry.get("size", "")).isdigit():
-            sha1 = str(entry.get("sha1sum", "")).lower()
-            infos[name] = FileInfo(int(entry["size"]), sha1 if sha1 != "none" else "")
-    return infos
-
-
-def crds_decode(value: Any) -> Any:
-    """Unpack an answer that was packed for its length; others are returned as they are.
-
-    Raises
-    ------
-    ServerError
-        If it cannot be unpacked.
-    """
-    if not isinstance(value, dict) or "crds_encoded" not in value:
-        return value
-    try:
-        packed = base64.b64decode(value["crds_payload"])
-        unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-        text = unpacker.decompress(packed, _MAX_ANSWER)
-        return json.loads(text if unpacker.eof else b"")  # cut short, or too long
-    except (KeyError, TypeError, ValueError, zlib.error) as error:
-        raise ServerError(f"a packed answer cannot be unpacked: {error}") from None
+def _start(response: Any, offset: int) -> int:
+    """Return at which byte of the file a response begins."""
+    if getattr(response, "status", 200) != 206:
+        return 0
+    told = response.headers.get("Content-Range") or ""
+    found = _RANGE.fullmatch(told.strip())
+    if found is None or found[1] != str(offset):
+        raise Transient(f"bytes from {offset} on were asked for, and {shortened(told)!r} came")
+    return offset

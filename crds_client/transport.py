@@ -5,9 +5,12 @@ The standard library is enough: a few requests and streamed files, many at once 
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import logging
 import random
+import socket
+import threading
 import time
 import urllib.error
 import urllib.parse
@@ -15,6 +18,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from typing import IO, Any, TypeVar
 
+from calbatch.crds_client.answers import shortened
 from calbatch.crds_client.errors import CrdsError
 
 log = logging.getLogger(__name__)
@@ -30,6 +34,10 @@ class Refused(CrdsError):
     """The server answered that it will not: no use to ask again."""
 
 
+SLOWEST = 1000
+"""Bytes a second below which a response is given up, after the time-out."""
+
+_CHUNK = 2**16
 _PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -38,30 +46,168 @@ def open_url(
 ) -> IO[bytes]:
     """Begin a request and give its response.
 
+    Parameters
+    ----------
+    url : str
+        Of http or https. Redirections to others are not followed, nor from https to http; a
+        question that is posted is not redirected at all.
+    data : bytes, optional
+        Posted.
+    headers : mapping, optional
+        Sent.
+    timeout : float
+        Seconds without a sign of life, and for the response to begin.
+
     Raises
     ------
     Transient, Refused
         By the kind of fault.
     """
-    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-        raise Refused(f"{url}: only http and https are asked")
-    request = urllib.request.Request(url, data=data, headers=dict(headers or {}))
+    _check_scheme(url)
     try:
-        # an opener of our own, since the shared one keeps the proxies that it saw first
-        return urllib.request.build_opener().open(request, timeout=timeout)
+        request = urllib.request.Request(url, data=data, headers=dict(headers or {}))
+        return _opener().open(request, timeout=timeout)
     except urllib.error.HTTPError as error:
         error.close()
         kind = Transient if error.code in _PASSING_STATUS else Refused
-        raise kind(f"{url}: {error.code} {error.reason}") from None
+        raise kind(f"{url}: {error.code} {shortened(str(error.reason))}") from None
     except (OSError, http.client.HTTPException) as error:
         raise Transient(f"{url}: {_plain(error)}") from None
+    except ValueError as error:  # no address at all, or none that could be asked
+        raise Refused(f"{url}: {_plain(error)}") from None
+
+
+def _check_scheme(url: str) -> None:
+    try:
+        scheme = urllib.parse.urlsplit(url).scheme
+    except ValueError as error:
+        raise Refused(f"{url}: {error}") from None
+    if scheme not in ("http", "https"):
+        raise Refused(f"{url}: only http and https are asked")
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """Make an opener that knows http and https; a shared one keeps the proxies it saw first."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        _Http(),
+        _Https(),
+        _Redirections(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.UnknownHandler(),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+class _Redirections(urllib.request.HTTPRedirectHandler):
+    """Follows redirections where no more can be read or changed on the way than before."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        """Return the next request; see the base class."""
+        shown = shortened(newurl)
+        if req.data is not None:
+            raise Refused(f"{req.full_url}: is redirected to {shown}: use the server's own address")
+        _check_scheme(newurl)
+        if req.type == "https" and urllib.parse.urlsplit(newurl).scheme != "https":
+            raise Refused(f"{req.full_url}: is redirected to {shown}, which is not encrypted")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+class _Prompt(http.client.HTTPConnection):
+    """A connection whose response has to begin in time, however its bytes trickle in."""
+
+    def getresponse(self) -> http.client.HTTPResponse:
+        """Return the response; a connection that takes too long is shut."""
+        watch = threading.Timer(self.timeout or 0.0, _shut, (self.sock,))
+        watch.daemon = True
+        watch.start()
+        try:
+            return super().getresponse()
+        finally:
+            watch.cancel()
+
+
+class _PromptTls(http.client.HTTPSConnection, _Prompt):
+    """The same, encrypted."""
+
+
+def _shut(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)  # that of TLS would wait for its lock
+
+
+class _Http(urllib.request.HTTPHandler):
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        """Ask; see the base class."""
+        return self.do_open(_Prompt, req)
+
+
+class _Https(urllib.request.HTTPSHandler):
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        """Ask; see the base class."""
+        return self.do_open(_PromptTls, req)
+
+
+class Pace:
+    """Notices a response that only trickles in.
+
+    Parameters
+    ----------
+    timeout : float
+        Seconds after which it must have come at `SLOWEST` on average.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout, self._began, self._bytes = timeout, time.monotonic(), 0
+
+    def add(self, count: int) -> None:
+        """Count bytes that came.
+
+        Raises
+        ------
+        Transient
+            If there are too few, by now.
+        """
+        self._bytes += count
+        seconds = time.monotonic() - self._began
+        if seconds > self._timeout and self._bytes < SLOWEST * seconds:
+            raise Transient(f"only {self._bytes} bytes came in {seconds:.0f} s")
+
+
+def read_answer(response: Any, most: int, timeout: float) -> bytes:
+    """Read a response to its end.
+
+    Raises
+    ------
+    Transient
+        If it breaks off, or only trickles in.
+    Refused
+        If it is longer than ``most`` bytes.
+    """
+    pieces, size, pace = [], 0, Pace(timeout)
+    while piece := read_chunk(response, _CHUNK):
+        pace.add(len(piece))
+        pieces.append(piece)
+        size += len(piece)
+        if size > most:
+            raise Refused(f"the answer is longer than {most} bytes")
+    length = getattr(response, "length", None)
+    if length:  # http.client tells only whole reads that bytes are missing
+        raise Transient(f"the answer was cut short, {length} bytes before its end")
+    return b"".join(pieces)
 
 
 def read_chunk(response: Any, size: int) -> bytes:
-    """Read on; a broken connection is a `Transient` fault."""
+    """Read on, at most so many bytes; whatever breaks is a `Transient` fault."""
+    read = getattr(response, "read1", response.read)  # what is there, without waiting for more
     try:
-        return bytes(response.read(size))
-    except (OSError, http.client.HTTPException) as error:
+        return bytes(read(size))
+    except Exception as error:  # a store's client may raise anything
         raise Transient(_plain(error)) from None
 
 
@@ -87,4 +233,4 @@ def persistently(action: Callable[[], T], attempts: int, delay: float) -> T:
 
 def _plain(error: BaseException) -> str:
     reason = getattr(error, "reason", error)
-    return str(reason) or type(error).__name__
+    return shortened(str(reason)) or type(error).__name__

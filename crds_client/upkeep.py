@@ -10,12 +10,12 @@ from pathlib import Path
 
 import filelock
 
+from calbatch.crds_client.answers import FileInfo, files_of, parse_infos
 from calbatch.crds_client.cache import Cache, is_mapping
 from calbatch.crds_client.errors import CrdsError, MappingError
 from calbatch.crds_client.fetching import file_lock, wrong_with
 from calbatch.crds_client.holds import held_names, noting
 from calbatch.crds_client.rules import load_mapping
-from calbatch.crds_client.server import FileInfo, crds_decode, parse_infos
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def usage(cache: Cache) -> Usage:
 
 def known_infos(cache: Cache, names: Iterable[str]) -> dict[str, FileInfo]:
     """Give the sizes and sums that the cache's ``server_config`` states."""
-    return parse_infos(crds_decode(cache.server_config().get("download_metadata")) or {}, names)
+    return parse_infos(files_of(cache.server_config()), names)
 
 
 def verify(

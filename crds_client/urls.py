@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import ast
-import contextlib
 import functools
 import posixpath
 from collections.abc import Iterable, Mapping
 from typing import IO, Any
 
+from calbatch.crds_client.answers import (
+    MAX_ANSWER,
+    FileInfo,
+    files_of,
+    parse_infos,
+    parse_literal,
+    shortened,
+)
 from calbatch.crds_client.cache import check_name, is_mapping
 from calbatch.crds_client.errors import ServerError
-from calbatch.crds_client.server import FileInfo, crds_decode, parse_infos
 from calbatch.crds_client.transport import Refused, Transient
 
 
@@ -42,7 +47,7 @@ class UrlCache:
         self.observatory = observatory
         try:
             self._files, self._root = fsspec.core.url_to_fs(self.url, **(options or {}))
-        except (ImportError, ValueError) as error:
+        except Exception as error:  # by its package, which may raise anything
             raise ServerError(f"{url}: {error}") from None
 
     def __str__(self) -> str:
@@ -54,19 +59,18 @@ class UrlCache:
         path = self._path("config", self.observatory, "server_config")
         try:
             with self._files.open(path, "rb") as stream:
-                config = ast.literal_eval(stream.read().decode())
+                return parse_literal(stream.read(MAX_ANSWER + 1))
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, SyntaxError) as error:
-            raise ServerError(f"{self.url}: server_config: {error}") from None
-        return config if isinstance(config, dict) else {}
+        except Exception as error:  # a store's client may raise anything
+            raise ServerError(f"{self.url}: server_config: {_said(error)}") from None
 
     def default_context(self, state: str) -> str:
         """Give the context that the cache's ``server_config`` names."""
         keys = ("latest_context", "operational_context") if state == "latest" else ("edit_context",)
         for key in keys:
-            if key in self.info:
-                return str(self.info[key])
+            if self.info.get(key):
+                return check_name(str(self.info[key]))
         raise ServerError(f"{self.url}: server_config names no {state} context")
 
     def build_context(self, version: str) -> str:
@@ -80,22 +84,34 @@ class UrlCache:
     def file_infos(self, names: Iterable[str]) -> dict[str, FileInfo]:
         """Give sizes and, where the ``server_config`` has them, sums."""
         wanted = list(names)
-        known = parse_infos(crds_decode(self.info.get("download_metadata")) or {}, wanted)
+        try:
+            known = parse_infos(files_of(self.info), wanted)
+        except ServerError as error:
+            raise ServerError(f"{self.url}: server_config: {error}") from None
         for name in wanted:
-            if name not in known:
-                with contextlib.suppress(FileNotFoundError):
-                    known[name] = FileInfo(int(self._files.info(self._find(name))["size"]), "")
+            if name not in known and (size := self._size(name)) is not None:
+                known[name] = FileInfo(size, "")
         return known
+
+    def _size(self, name: str) -> int | None:
+        path = self._find(name)
+        try:
+            return int(self._files.info(path)["size"])
+        except FileNotFoundError:
+            return None
+        except Exception as error:  # a store's client may raise anything
+            raise ServerError(f"{self.url}: {name}: {_said(error)}") from None
 
     def open_file(self, name: str, offset: int) -> tuple[int, IO[bytes]]:
         """Begin to fetch a file, as `calbatch.crds_client.server.Server.open_file` does."""
+        path = self._find(name)
         try:
-            stream = self._files.open(self._find(name), "rb")
+            stream = self._files.open(path, "rb")
             stream.seek(offset)
         except FileNotFoundError:
             raise Refused(f"{self.url}: no {name}") from None
-        except OSError as error:
-            raise Transient(f"{self.url}: {name}: {error}") from None
+        except Exception as error:  # a store's client may raise anything
+            raise Transient(f"{self.url}: {name}: {_said(error)}") from None
         return offset, stream
 
     def _path(self, *parts: str) -> str:
@@ -109,6 +125,16 @@ class UrlCache:
         parts = name.split("_")
         if len(parts) > 2:
             grouped = self._path("references", self.observatory, parts[1], name)
-            if self._files.exists(grouped):
+            if self._exists(grouped):
                 return grouped
         return flat
+
+    def _exists(self, path: str) -> bool:
+        try:
+            return bool(self._files.exists(path))
+        except Exception as error:  # a store's client may raise anything
+            raise ServerError(f"{self.url}: {_said(error)}") from None
+
+
+def _said(error: BaseException) -> str:
+    return shortened(str(error)) or type(error).__name__

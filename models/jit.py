@@ -2,11 +2,13 @@
 
 import atexit
 import hashlib
+import logging
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,17 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from calbatch.models.private import NotPrivateError, make_private_folder
+
+log = logging.getLogger(__name__)
+
 _njit: Any = numba.njit  # its annotations leave out some of its options
 _config: Any = numba.config  # and the settings' names altogether
 
 _KEPT = 4
 """Versions of the kernels that stay in the user's cache."""
+
+_VERSION = re.compile(r"calbatch-[0-9a-f]{16}")
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -86,13 +94,18 @@ def kernel_folder() -> Path:
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     base = Path(told) if told else Path(home) / "calbatch" / "kernels"
     folder = base / f"calbatch-{_state()}"
-    with suppress(OSError):
-        if not folder.is_dir():
-            folder.mkdir(parents=True)
+    try:
+        new = not folder.exists()
+        make_private_folder(folder)  # numba runs what is in it
+        if new:
             _prune(base)
         if os.access(folder, os.W_OK):
             os.utime(folder)  # the versions that were used last are kept
             return folder
+    except NotPrivateError as error:
+        log.warning("kernels are compiled anew for this process alone: %s", error)
+    except OSError:
+        log.debug("%s: cannot have kernels", folder, exc_info=True)
     return _temporary() / folder.name
 
 
@@ -116,7 +129,14 @@ def _state() -> str:
 
 
 def _prune(base: Path) -> None:
-    """Remove the kernels of all but the newest versions."""
-    versions = sorted(base.glob("calbatch-*"), key=lambda p: p.stat().st_mtime, reverse=True)
-    for folder in versions[_KEPT:]:
+    """Remove the kernels of all but the newest versions; the folder may hold others' files."""
+    ours = [path for path in base.glob("calbatch-*") if _VERSION.fullmatch(path.name)]
+    for folder in sorted(ours, key=_last_used, reverse=True)[_KEPT:]:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _last_used(folder: Path) -> float:
+    try:
+        return folder.lstat().st_mtime
+    except OSError:  # removed meanwhile
+        return 0.0

@@ -301,7 +301,9 @@ class FitsWriter:
         if flags and isinstance(self.path, Path) and self.path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         try:
-            return os.open(self.part, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o666)
+            # Folders for scratch may be everybody's.
+            mode = 0o600 if isinstance(self.path, Url) else 0o666
+            return os.open(self.part, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, mode)
         except FileNotFoundError as error:
             if flags:
                 raise

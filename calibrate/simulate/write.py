@@ -1,5 +1,6 @@
 """FITS files as the simulator writes them: the same bytes for the same input."""
 
+import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,8 +41,8 @@ def write_fits(path: Path, cards: Iterable[Card], extensions: Sequence[Extension
     _add_cards(primary.header, cards)
     hdus = fits.HDUList([primary, *(_as_hdu(extension) for extension in extensions)])
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    hdus.writeto(part, overwrite=True, output_verify="exception")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")  # no name for others' links
+    hdus.writeto(part, output_verify="exception")
     part.replace(path)
 
 

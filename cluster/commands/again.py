@@ -32,6 +32,7 @@ EVERY = 2.0
 def recalibrate(batch: str | None, context: str, *, dry_run: bool) -> int:
     """Do those exposures of a batch again whose references another context changes."""
     folder = find(batch)
+    folder.secure()
     console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
     step = configured(folder.config)
     step.output_dir = str(folder.output)

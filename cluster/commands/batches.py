@@ -96,6 +96,7 @@ def drive(output: str, name: str) -> int:
     Where that is a job whose time is up before, it goes back into the queue, to go on later.
     """
     folder = BatchFolder(location(output), name)
+    folder.secure()
     job = own_job(_job_name(folder))
     if control.wished(folder.control) is control.Wish.LATER:  # of the time before
         control.take_back(folder.control)
@@ -166,6 +167,7 @@ def resume(batch: str | None, *, detach: bool, debug: bool) -> int:
 def cancel(batch: str | None, *, now: bool) -> int:
     """Ask a batch's driver to end."""
     folder = find(batch)
+    folder.secure()
     state, _ = _state(folder)
     if state not in ("running", "planned"):
         raise RequestError(f"{folder.name}: is not running ({state})")
@@ -221,6 +223,7 @@ def prune(batches: Sequence[str], *, older_than: float) -> int:
             if batches:
                 raise RequestError(f"{folder.name}: {state}; `calbatch cancel` it first")
             continue
+        folder.secure()
         with Ledger(folder.state) as ledger:
             ledger.forget(row.id)
         remove(folder)

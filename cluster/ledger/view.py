@@ -21,6 +21,7 @@ from calbatch.cluster.ledger.records import (
 )
 from calbatch.cluster.ledger.schema import MIGRATIONS, LedgerError, version_of
 from calbatch.cluster.ledger.store import NAME
+from calbatch.models.private import NotPrivateError, check_private_folder
 
 PATIENCE = 10.0
 """Seconds to wait for a commit."""
@@ -59,8 +60,8 @@ class View(Known):
 
     def _opened(self) -> sqlite3.Connection:
         # To be read after its driver was killed in a commit, that one must be rolled back, which
-        # takes write access; another user's ledger is only read.
-        for mode in ("rw", "ro"):
+        # takes write access; another user's ledger is only read, or its links might be followed.
+        for mode in ("rw", "ro") if _is_private(self.path.parent) else ("ro",):
             address = f"{self.path.absolute().as_uri()}?mode={mode}"
             connection = sqlite3.connect(
                 address, uri=True, timeout=PATIENCE, check_same_thread=False
@@ -74,7 +75,7 @@ class View(Known):
                     raise
                 continue
             return connection
-        raise AssertionError
+        raise AssertionError("each mode returns or raises")
 
     def __enter__(self) -> Self:
         return self
@@ -191,3 +192,11 @@ class View(Known):
                 found: dict[str, Any] = json.loads(row["body"])
                 return found
         return {}
+
+
+def _is_private(folder: Path) -> bool:
+    try:
+        check_private_folder(folder)
+    except (NotPrivateError, OSError):
+        return False
+    return True

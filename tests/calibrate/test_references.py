@@ -11,22 +11,22 @@ from astropy.io import fits
 from support.simulated import small_exposure
 
 from calbatch.calibrate.references import HostCopies
-from calbatch.crds_client.decoded import DecodedStore
 from calbatch.models import datamodels
+from calbatch.models.copies import DecodedStore
 from calbatch.models.layout import read_layout
 from calbatch.models.tables import read_table
 
 READ = """
 import sys
 from calbatch.calibrate.references import HostCopies
-from calbatch.crds_client import decoded
+from calbatch.models import copies
 from calbatch.models import datamodels
 
-decode = decoded._decode_images
+decode = copies._decode_images
 def noted(path, part):
     print("decoded", flush=True)
     decode(path, part)
-decoded._decode_images = noted
+copies._decode_images = noted
 kind, path = sys.argv[1:]
 reader = datamodels.reference(kind, path, HostCopies()).reader("data")
 for row in range(0, 32, 8):

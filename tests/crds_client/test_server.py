@@ -3,8 +3,9 @@
 import pytest
 from support.crds_server import CONTEXT, CrdsServer, encoded, make_cache
 
+from calbatch.crds_client.answers import FileInfo, decode_packed
 from calbatch.crds_client.errors import ServerError, UnsafeName
-from calbatch.crds_client.server import FileInfo, Patience, Server, crds_decode
+from calbatch.crds_client.server import Patience, Server
 
 QUICK = Patience(timeout=0.5, attempts=3, delay=0.01)
 
@@ -87,11 +88,11 @@ def test_names_from_the_server_are_checked(serving, server):
 
 
 def test_packed_answers():
-    assert crds_decode(encoded({"a": [1]})) == {"a": [1]}
-    assert crds_decode([1]) == [1]
+    assert decode_packed(encoded({"a": [1]})) == {"a": [1]}
+    assert decode_packed([1]) == [1]
     for payload in ("", "!", "AAAA", encoded(1)["crds_payload"][:-8]):
         with pytest.raises(ServerError, match="cannot be unpacked"):
-            crds_decode({"crds_encoded": "1.0", "crds_payload": payload})
+            decode_packed({"crds_encoded": "1.0", "crds_payload": payload})
 
 
 def test_the_official_variables_are_read(monkeypatch):

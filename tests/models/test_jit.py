@@ -38,7 +38,7 @@ def test_kernels_are_kept_in_the_users_cache_by_state_of_the_sources(tmp_path, v
 
 def test_old_versions_are_removed(tmp_path):
     for number in range(6):
-        (tmp_path / f"calbatch-{number}").mkdir()
+        (tmp_path / f"calbatch-{number:016x}").mkdir()
     folder, _ = place(NUMBA_CACHE_DIR=str(tmp_path))
     left = list(tmp_path.iterdir())
     assert Path(folder) in left

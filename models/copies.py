@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import tempfile
 import time
 import uuid
@@ -22,12 +23,16 @@ import filelock
 import numpy as np
 from astropy.io import fits
 
-from calbatch.crds_client.errors import CrdsError
+from calbatch.models.errors import FileError, one_line
+from calbatch.models.private import make_private_folder, opened_folder
 
 _OFFSETS = {8: -128, 16: 2**15, 32: 2**31, 64: 2**63}
 """By BITPIX: offsets that only say signed or unsigned: readers undo them as they go."""
 
 DEFAULT_BYTES = 20 * 2**30
+
+_INSTEAD = "name another one in CALBATCH_DECODED_DIR"
+_COPY = re.compile(r".+\.[0-9a-f]{20}\.(?:fits|[^/]+\.npy)")
 
 
 def default_folder() -> Path:
@@ -56,7 +61,7 @@ class DecodedStore:
 
         Raises
         ------
-        CrdsError
+        FileError
             If the reference cannot be read, or the copy not be written.
         """
         path = Path(path)
@@ -68,7 +73,7 @@ class DecodedStore:
 
         Raises
         ------
-        CrdsError
+        FileError
             If there is no such table, or its columns are of varying length.
         """
         path = Path(path)
@@ -81,7 +86,7 @@ class DecodedStore:
 
     def _once(self, path: Path, suffix: str, decode: Callable[[Path, Path], None]) -> Path:
         """Give the copy of a file; whoever comes first makes it, and others wait."""
-        self._own_folder()
+        make_private_folder(self.folder, _INSTEAD)
         copy = self.folder / f"{path.name}.{_identity(path)}{suffix}"
         with filelock.FileLock(copy.with_name(f".{copy.name}.lock")):
             if not copy.exists():
@@ -96,27 +101,24 @@ class DecodedStore:
         self._clean(keep=copy)
         return copy
 
-    def _own_folder(self) -> None:
-        """Make the folder, and refuse one that another user could have prepared."""
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if self.folder.stat().st_uid != os.getuid():
-            raise OSError(f"{self.folder} belongs to another user")
-
     def _clean(self, keep: Path) -> None:
-        copies = sorted(self.copies(), key=lambda one: one.stat().st_atime)
-        excess = sum(copy.stat().st_size for copy in copies) - self.max_bytes
-        for copy in copies:
-            if excess <= 0:
-                return
-            if copy != keep:
-                excess -= copy.stat().st_size
-                # whoever has it open reads on; whoever wants it anew decodes it anew
-                with contextlib.suppress(FileNotFoundError):
-                    copy.unlink()
+        with opened_folder(self.folder, _INSTEAD) as folder:
+            found = {copy.name: copy.lstat() for copy in self.copies()}
+            excess = sum(status.st_size for status in found.values()) - self.max_bytes
+            for name in sorted(found, key=lambda name: found[name].st_atime):
+                if excess <= 0:
+                    return
+                if name != keep.name:
+                    excess -= found[name].st_size
+                    # whoever has it open reads on; whoever wants it anew decodes it anew
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(name, dir_fd=folder)
 
     def copies(self) -> Iterator[Path]:
-        """Give the copies that are there."""
-        return (path for path in self.folder.glob("*") if not path.name.startswith("."))
+        """Give the copies that are there; files of other names are somebody else's."""
+        for path in self.folder.glob("*"):
+            if not path.name.startswith(".") and _COPY.fullmatch(path.name) and path.is_file():
+                yield path
 
 
 def is_plain(path: Path) -> bool:
@@ -156,8 +158,11 @@ def _identity(path: Path) -> str:
 def _explained(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, TypeError, KeyError, fits.VerifyError) as error:
-        raise CrdsError(f"{path}: cannot be decoded: {error}") from None
+    except FileError:
+        raise
+    except Exception as error:  # over damaged files astropy and NumPy raise every kind
+        reason = f"cannot be decoded: {type(error).__name__}: {one_line(error)}"
+        raise FileError(path, reason) from error
 
 
 def _decode_images(path: Path, part: Path) -> None:

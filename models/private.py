@@ -1,0 +1,165 @@
+"""Folders that only one user can write to, wherever they lie.
+
+What decides what is run, or where (ledgers, configurations, certificates, compiled code), must not
+be prepared or exchanged by somebody else who may write to ``/tmp`` or to a shared folder. All such
+folders are made, opened and emptied here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import pwd
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from calbatch.models.errors import FileError
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+class NotPrivateError(FileError):
+    """A folder or file that another user could have prepared, or can change."""
+
+
+def make_private_folder(folder: Path, instead: str = "choose another folder") -> Path:
+    """Make a folder that only this user can write to, or accept one that is there already.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder. Parents that are missing are made for this user alone, too.
+    instead : str
+        What a user can do where the folder is refused, for the message.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    NotPrivateError
+        If it is a link, belongs to somebody else, or can be written by others.
+    OSError
+        If it cannot be made.
+    """
+    missing = [folder]
+    while not missing[-1].parent.exists():
+        missing.append(missing[-1].parent)
+    for each in reversed(missing):
+        with suppress(FileExistsError):  # made meanwhile: it is checked below
+            each.mkdir(0o700)
+    check_private_folder(folder, instead)
+    return folder
+
+
+def check_private_folder(folder: Path, instead: str = "choose another folder") -> None:
+    """Refuse a folder that is not private; see `make_private_folder`."""
+    with opened_folder(folder, instead):
+        pass
+
+
+@contextmanager
+def opened_folder(folder: Path, instead: str = "choose another folder") -> Iterator[int]:
+    """Give a descriptor of a private folder, for calls that take ``dir_fd``.
+
+    Raises
+    ------
+    NotPrivateError, OSError
+        See `make_private_folder`.
+    """
+    try:
+        descriptor = os.open(folder, _FOLDER)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENOTDIR, errno.EMLINK):
+            raise
+        what = "a link" if folder.is_symlink() else "not a folder"
+        reason = f"is {what}, where a folder of your own is needed: remove it, or {instead}"
+        raise NotPrivateError(folder, reason) from None
+    try:
+        reason = _fault(descriptor)
+        if reason:
+            raise NotPrivateError(folder, f"{reason}, or {instead}")
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _fault(descriptor: int) -> str:
+    """Return why a folder is not private, and what to do; "" if it is."""
+    found = os.fstat(descriptor)
+    foreign = found.st_uid != os.geteuid()
+    writable = found.st_mode & _OTHERS_WRITE
+    if not (foreign or writable):
+        return ""
+    fresh = _fresh_file(descriptor)
+    # Some file systems map all owners, or keep no permissions (FAT, some network mounts): what has
+    # just been made looks no better there, and nothing better is to be had.
+    if foreign and (fresh is None or fresh.st_uid != found.st_uid):
+        owner = _user_name(found.st_uid)
+        return f"belongs to {owner}, not to you, who may have prepared it: remove it"
+    if writable and (fresh is None or writable & ~fresh.st_mode):
+        mode = stat.S_IMODE(found.st_mode)
+        return (
+            f"can be written by other users (mode {mode:04o}), who may have put files there: "
+            "remove it; or `chmod go-w` it, if you know everything in it"
+        )
+    return ""
+
+
+def _fresh_file(descriptor: int) -> os.stat_result | None:
+    """Return the status of a new private file in a folder; None if none can be made."""
+    name = f".calbatch-{secrets.token_hex(8)}"
+    try:
+        file = os.open(name, _NEW, 0o600, dir_fd=descriptor)
+    except OSError:
+        return None
+    try:
+        return os.fstat(file)
+    finally:
+        os.close(file)
+        with suppress(OSError):
+            os.unlink(name, dir_fd=descriptor)
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return f"user {pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"user {uid}"
+
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def create_file(path: Path, text: str = "", mode: int = 0o600) -> None:
+    """Create a file that was not there, following no link.
+
+    Raises
+    ------
+    OSError
+        If it is there, even as a link that leads nowhere, or cannot be written.
+    """
+    with os.fdopen(os.open(path, _NEW, mode), "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def write_private_text(path: Path, text: str) -> None:
+    """Write a file for this user alone, replacing what has its name, be that a link.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; what was there stays then.
+    """
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    try:
+        create_file(part, text)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,141 @@
+"""Folders that several users can write to: nobody's links are followed, nobody's state believed."""
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+
+import pytest
+from support.batches import DATE, calbatch, copies
+
+from calbatch.cluster.control import Wish, ask, wished
+from calbatch.cluster.folder import STATE, find
+from calbatch.cluster.ledger import View
+
+HOW = ("--scheduler", "sync", "--no-fsync", "--date", DATE)
+OTHER = 12345
+
+
+@pytest.fixture(scope="module")
+def exposures(tmp_path_factory):
+    return copies(1, tmp_path_factory.mktemp("shared") / "in")
+
+
+@pytest.fixture(autouse=True)
+def _cache(simulated):
+    """Have a reference cache."""
+
+
+@pytest.fixture
+def done(exposures, tmp_path, monkeypatch):
+    """Return the output folder of a batch that is done."""
+    monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "notes"))
+    said = calbatch("run", "superbias", exposures, "-o", tmp_path / "out", *HOW)
+    assert said.status == 0, said.err
+    return tmp_path / "out"
+
+
+def given_away(folder):
+    if os.getuid() != 0:
+        pytest.skip("only root can give a folder away")
+    os.chown(folder, OTHER, OTHER)
+
+
+def linked(folder):
+    real = folder.rename(folder.with_name("elsewhere"))
+    folder.symlink_to(real)
+
+
+def opened_to_all(folder):
+    folder.chmod(0o777)
+
+
+@pytest.mark.parametrize("prepare", [given_away, linked, opened_to_all])
+def test_a_prepared_state_folder_decides_nothing(prepare, exposures, done):
+    name = find(str(done)).name
+    prepare(done / STATE)
+    before = {path.name: path.stat().st_mtime_ns for path in (done / STATE).rglob("*")}
+    for command in (
+        ("run", "superbias", exposures, "-o", done, *HOW),
+        ("submit", "superbias", exposures, "-o", done),
+        ("resume", name),
+        ("cancel", name, "--now"),
+        ("recalibrate", name, "--context", "jwst_0001.pmap"),
+        ("drive", done, name),
+        ("prune", name),
+    ):
+        said = calbatch(*command)
+        assert (command, said.status) == (command, 2)
+        assert str(done / STATE) in said.err
+    after = {path.name: path.stat().st_mtime_ns for path in (done / STATE).rglob("*")}
+    assert after == before
+    assert calbatch("status", name).status == 0  # it may be looked at
+
+
+@pytest.mark.parametrize("prepare", [given_away, linked, opened_to_all])
+def test_notes_that_others_may_have_written_lead_nowhere(prepare, done, tmp_path):
+    prepare(tmp_path / "notes")
+    for command in (["resume"], ["status"], ["list"]):
+        said = calbatch(*command)
+        assert said.status == 2
+        assert "CALBATCH_STATE_DIR" in said.err
+
+
+def test_everything_about_a_batch_is_for_one_user(exposures, tmp_path, monkeypatch):
+    monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "new" / "notes"))
+    before = os.umask(0)
+    try:
+        said = calbatch("run", "superbias", exposures, "-o", tmp_path / "out", *HOW)
+    finally:
+        os.umask(before)
+    assert said.status == 0, said.err
+    folder = find(None)
+    assert folder.config.exists()
+    for top in (folder.state, tmp_path / "new"):
+        for path in (top, *top.rglob("*")):
+            wanted = 0o700 if path.is_dir() else 0o600
+            assert (path, stat.S_IMODE(path.lstat().st_mode)) == (path, wanted)
+
+
+def test_asking_a_batch_to_end_replaces_a_link(done):
+    folder = find(str(done))
+    victim = done / "victim"
+    victim.write_text("precious")
+    folder.control.symlink_to(victim)
+    (folder.path / ".control.part").symlink_to(victim)
+    ask(folder.control, Wish.DRAIN)
+    assert wished(folder.control) is Wish.DRAIN
+    assert victim.read_text() == "precious"
+
+
+PROBE = """
+import os, sys
+from pathlib import Path
+from calbatch.cluster.inputs import writable_folder
+out, victim = map(Path, sys.argv[1:])
+for name in (f".calbatch-{os.getpid()}.part", f".calbatch-{os.getpid()}"):
+    (out / name).symlink_to(victim)
+writable_folder(out)
+"""
+
+
+def test_looking_whether_a_folder_can_be_written_follows_no_link(tmp_path):
+    out, victim = tmp_path / "out", tmp_path / "victim"
+    out.mkdir()
+    victim.write_text("precious")
+    subprocess.run([sys.executable, "-c", PROBE, out, victim], check=True)
+    assert victim.read_text() == "precious"
+    assert all(path.is_symlink() for path in out.iterdir())
+
+
+def test_another_users_ledger_is_only_read(done):
+    """A journal beside it would be rolled back into whatever its links lead to."""
+    given_away(done / STATE)
+    (done / STATE / "ledger.sqlite").chmod(0o666)
+    with View(done / STATE) as view:
+        assert view._connection.execute("PRAGMA query_only").fetchone()[0] == 1
+        assert len(view.batches()) == 1
+        view._connection.execute("PRAGMA query_only = OFF")
+        with pytest.raises(sqlite3.OperationalError):
+            view._connection.execute("DELETE FROM batches")
