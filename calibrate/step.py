@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from calbatch import __version__
-from calbatch.calibrate import cfg, hooks, subarray
+from calbatch.calibrate import cfg, hooks, provenance, subarray
 from calbatch.calibrate.errors import ParameterError, ReferenceFileError, SkipStep, StepError
 from calbatch.calibrate.parameters import (
     Boolean,
@@ -111,6 +111,11 @@ class Step:
     def parameters(cls) -> dict[str, Parameter[Any]]:
         """Return the parameters by name."""
         return parameters_of(cls)
+
+    @property
+    def root(self) -> Step:
+        """The step that was asked to run: the outermost pipeline, or the step itself."""
+        return self if self.parent is None else self.parent.root
 
     def steps(self) -> Mapping[str, Step]:
         """Return the steps that this one is made of: none, but in a pipeline."""
@@ -236,6 +241,8 @@ class Step:
         self._used.clear()
         self._products.clear()
         model = init if isinstance(init, DataModel) else datamodels.open(init)
+        if self.parent is None and not self.skip:
+            provenance.warn_repeated(self.name, self.steps() or {self.name: self}, model)
         if self.skip:
             result = self._skipped(model, "as its parameter skip says")
         else:
@@ -251,13 +258,15 @@ class Step:
     def _processed(self, model: DataModel, *args: Any) -> Any:
         for hook in self.pre_hooks:
             model = hooks.applied(hook, model)
+        before = len(self.root._products)
         try:
             result = self.process(model.copy(), *args)
         except SkipStep as reason:
             return self._skipped(model, str(reason))
         for hook in self.post_hooks:
             result = hooks.applied(hook, result)
-        for product in _models(result):
+        further = (product for _, product in self.root._products[before:])
+        for product in (*_models(result), *further):
             self._sign(product, "COMPLETE")
         return result
 
@@ -268,18 +277,21 @@ class Step:
         return result
 
     def _sign(self, model: DataModel, status: str) -> None:
-        """Write the step's status and references into a product's metadata."""
+        """Write the step's status and references into a product's metadata.
+
+        A step that was skipped has used no reference.
+        """
         if self.cal_step is not None:
             model[f"meta.cal_step.{self.cal_step}"] = status
-        for reference_type, recorded in self._used.items():
-            path = f"meta.ref_file.{reference_type}.name"
-            if model.schema.lookup(path) is not None:
-                model[path] = recorded
+        if status == "COMPLETE":
+            provenance.record_references(model, self.name, self._used)
+        else:
+            provenance.record_absence(model, self._used)
         model["meta.calibration_software_version"] = FOLLOWED_VERSION
         model["meta.calbatch.version"] = __version__
         context = self._context()
         if context:
-            model["meta.ref_file.crds.context_used"] = context
+            provenance.record_context(model, context)
             model["meta.ref_file.crds.sw_version"] = __version__
 
     def _context(self) -> str | None:
@@ -354,10 +366,7 @@ class Step:
 
     def add_product(self, suffix: str, model: DataModel) -> None:
         """Have a further product written with the others."""
-        root: Step = self
-        while root.parent is not None:
-            root = root.parent
-        root._products.append((suffix, model))
+        self.root._products.append((suffix, model))
 
     def add_products(self, result: Any) -> None:
         """Have the step's results written."""

@@ -6,7 +6,7 @@ import copy
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 import dask.array as da
 import numpy as np
@@ -50,6 +50,14 @@ class Deferred:
     paths: tuple[str, ...]
 
 
+class Used(NamedTuple):
+    """A reference file that a step used: its type, the step, and what the header says of it."""
+
+    kind: str
+    step: str
+    recorded: str
+
+
 @dataclass
 class Content:
     """All that a model holds, so that models share and copy it in one go."""
@@ -60,6 +68,7 @@ class Content:
     loose: dict[str, Any] = field(default_factory=dict)  # tables, and arrays off the tile grid
     extra: Extra = field(default_factory=dict)
     deferred: tuple[Deferred, ...] = ()
+    used: tuple[Used, ...] = ()  # references that steps have used since the file was opened
     passed: tuple[Any, ...] = ()  # whole HDUs that no schema names, as they lie in the input
 
     def loose_array(self, name: str) -> Array:

@@ -14,6 +14,7 @@ import logging
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ import numpy.typing as npt
 import yaml
 
 from calbatch.models.errors import FileError, one_line
-from calbatch.models.files import reading
+from calbatch.models.files import Stamp, reading
 from calbatch.models.hdu import Hdu
 from calbatch.models.headers import ASDF
 from calbatch.models.parts import TablePart
@@ -107,6 +108,49 @@ def _kept(schema: Schema, hdu: Hdu) -> bytes | None:
         fault = FileError(hdu.stamp.path, f"{hdu.label} cannot be read: {one_line(error)}")
         log.warning("%s; it is left out", fault)
         return None
+
+
+def has_value(hdu: Hdu, path: str) -> bool:
+    """Return whether an ASDF extension has a value, neither null nor empty, at a dotted path.
+
+    Raises
+    ------
+    FileError
+        When the name is in it, and it cannot be read.
+    """
+    return _has_value(hdu.stamp, hdu.data_offset, hdu.data_size, path)
+
+
+@lru_cache(maxsize=64)
+def _has_value(stamp: Stamp, offset: int, size: int, path: str) -> bool:
+    with reading(stamp) as read_at:
+        content = read_at(offset, size)
+    if path.rpartition(".")[2].encode() not in content:
+        return False
+    try:
+        node = _node_at(_text_of(content), path)
+    except (ValueError, yaml.YAMLError) as error:
+        reason = f"its ASDF extension mentions {path} and cannot be read: {one_line(error)}"
+        raise FileError(stamp.path, reason) from None
+    if isinstance(node, yaml.ScalarNode):
+        return node.tag != "tag:yaml.org,2002:null"
+    return node is not None and bool(node.value)
+
+
+def _node_at(text: bytes, path: str) -> yaml.Node | None:
+    _require_shallow(text)
+    node = yaml.compose(text, Loader=_LOADER)
+    for name in path.split("."):
+        if not isinstance(node, yaml.MappingNode):
+            return None
+        node = next((value for key, value in node.value if key.value == name), None)
+    return node
+
+
+def _text_of(content: bytes) -> bytes:
+    """Return the tree of an ASDF file, as text; empty where there is none."""
+    start, stop = content.find(b"%YAML"), content.find(_END)
+    return content[start : stop if stop >= 0 else len(content)] if start >= 0 else b""
 
 
 def beyond_headers(schema: Schema, content: bytes) -> bytes | None:

@@ -12,7 +12,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from calbatch.models.arrays import Content, Deferred, LazyArrays
-from calbatch.models.headers import Extra
+from calbatch.models.asdf_extension import has_value
+from calbatch.models.headers import ASDF, Extra
 from calbatch.models.layout import Layout
 from calbatch.models.location import Location, Url, location
 from calbatch.models.mapping import MappedArrays
@@ -103,6 +104,7 @@ class DataModel(MappedArrays):
         """Take over metadata, history and header cards, and the tables that this schema has."""
         self._content.tree = copying.deepcopy(other._content.tree)
         self._content.extra = copying.deepcopy(other._content.extra)
+        self._content.used = other._content.used
         for name, value in other._content.loose.items():
             if name in self.schema.fields and self.schema.fields[name].is_table:
                 self._content.loose[name] = value
@@ -147,6 +149,23 @@ class DataModel(MappedArrays):
     def to_flat_dict(self) -> dict[str, Any]:
         """Return the metadata that is set, by dotted path."""
         return flatten({"meta": self._content.tree.get("meta", {})})
+
+    def has_in_asdf(self, path: str) -> bool:
+        """Return whether the file's ASDF extension has a value for which no keyword has room.
+
+        Nothing else is read of that extension.
+
+        Parameters
+        ----------
+        path : str
+            Such as ``meta.exposure.read_times``.
+
+        Raises
+        ------
+        FileError
+            When the extension seems to have it and cannot be read.
+        """
+        return any(has_value(hdu, path) for hdu in self._content.passed if hdu.name == ASDF)
 
     def search_schema(self, text: str) -> list[tuple[str, str]]:
         """Return (path, title) of everything in the schema that mentions ``text``."""

@@ -55,9 +55,9 @@ class Detector1Pipeline(Pipeline):
 
     def process(self, exposure: DataModel) -> Any:
         """Return (rate, rateints); the corrected ramp where ramp_fit is skipped."""
+        ramp: Any = as_ramp(exposure)
         if exposure.meta.instrument.name == "MIRI":
             raise StepError(f"{exposure.path}: detector1 does not support MIRI yet")
-        ramp: Any = as_ramp(exposure)
         before_fit = [s for a, s in self.steps().items() if a not in ("ramp_fit", "gain_scale")]
         for step in before_fit:
             ramp = step(ramp)

@@ -9,13 +9,24 @@ from typing import Any
 import numpy.typing as npt
 
 from calbatch.calibrate.errors import StepError
+from calbatch.calibrate.steps._reference_pixels import DETECTOR
 from calbatch.models.base import DataModel
 from calbatch.models.datamodels import RampModel
 from calbatch.models.jit import for_kernel
 
+GUIDE_STARS = (
+    "FGS_ID-IMAGE", "FGS_ID-STACK", "FGS_ACQ1", "FGS_ACQ2", "FGS_TRACK", "FGS_FINEGUIDE",
+)  # fmt: skip
+"""Exposure types of the fine guidance sensor that are no ramps to fit rates to."""
+
+READ_TIMES = "meta.exposure.read_times"
+
 
 def as_ramp(exposure: DataModel) -> RampModel:
     """Return an exposure as a ramp, its DQ arrays zero where it has none yet.
+
+    Every step that corrects or fits ramps begins with this, so that each of them refuses by itself
+    what a pipeline would.
 
     Raises
     ------
@@ -37,22 +48,45 @@ def refuse_readouts(exposure: DataModel) -> None:
     Raises
     ------
     StepError
-        For IRS2, multistripe and superstripe readouts, zero frames and explicit read times.
+        For guide-star exposures, IRS2, multistripe and superstripe readouts, zero frames and
+        explicit read times.
     """
     meta = exposure.meta
+    kind = str(meta.exposure.type).upper()
+    if kind in GUIDE_STARS:
+        raise StepError(
+            f"{exposure.path}: guide-star exposures (EXP_TYPE = {kind}) are calibrated by the "
+            "pipeline guider, which calbatch does not have yet"
+        )
     found = {
-        f"IRS2 readout (READPATT = {meta.exposure.readpatt})": (
-            "IRS2" in str(meta.exposure.readpatt)
-            or (meta.instrument.name == "NIRSPEC" and max(exposure.shape, default=0) > 2048)
-        ),
+        f"IRS2 readout (READPATT = {meta.exposure.readpatt})": _is_irs2(exposure),
         "a separate zero frame (ZEROFRAM = T)": bool(meta.exposure.zero_frame),
         "multistripe readout": meta.subarray.multistripe_reads1 is not None,
         "superstripe readout": bool(meta.subarray.num_superstripe),
-        "explicit read times": bool(meta.exposure.read_times),
+        "a ramp with explicit read times (read_times)": has_read_times(exposure),
     }
     for what, present in found.items():
         if present:
             raise StepError(f"{exposure.path}: {what} is not supported yet")
+
+
+def _is_irs2(exposure: DataModel) -> bool:
+    """Return whether reference pixels are, or may be, interleaved with an exposure's pixels.
+
+    Once refpix has taken them out, an IRS2 ramp is like any other.
+    """
+    if max(exposure.shape[-2:]) > DETECTOR and exposure.meta.instrument.name == "NIRSPEC":
+        return True
+    taken_out = exposure.meta.cal_step.refpix == "COMPLETE"
+    return "IRS2" in str(exposure.meta.exposure.readpatt) and not taken_out
+
+
+def has_read_times(exposure: DataModel) -> bool:
+    """Return whether an exposure says when each of its reads was taken.
+
+    No keyword has room for that: in files it is in the ASDF extension.
+    """
+    return bool(exposure.meta.exposure.read_times) or exposure.has_in_asdf(READ_TIMES)
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,9 @@ class GroupScaleStep(Step):
 
     def process(self, exposure: DataModel) -> RampModel:
         """Return the ramp with its groups scaled."""
+        ramp = as_ramp(exposure)
         factor = scale_of(exposure.meta.exposure.nframes, exposure.meta.exposure.frame_divisor)
-        return as_ramp(exposure).map_tiles(scale_groups, outputs=("data",), factor=factor)
+        return ramp.map_tiles(scale_groups, outputs=("data",), factor=factor)
 
 
 def scale_of(frames: int | None, divisor: int | None) -> float:

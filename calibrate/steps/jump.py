@@ -36,8 +36,10 @@ from calbatch.calibrate.steps._jump_rules import (
     planned,
     unusable_groups,
 )
+from calbatch.calibrate.steps._ramps import as_ramp
 from calbatch.models import dq
 from calbatch.models.arrays import Deferred
+from calbatch.models.base import DataModel
 from calbatch.models.datamodels import RampModel
 from calbatch.models.jit import for_kernel
 from calbatch.models.plan import Region
@@ -212,12 +214,15 @@ class JumpStep(LargeEvents, Step):
     )
     maximum_cores = Text("1", none=True, help="no effect: tiles and exposures run in parallel")
 
-    def process(self, exposure: RampModel) -> RampModel:
-        """Return the exposure with its jumps flagged."""
+    def process(self, exposure: DataModel) -> RampModel:
+        """Return the ramp with its jumps flagged."""
+        return self._flagged(as_ramp(exposure))
+
+    def _flagged(self, exposure: RampModel) -> RampModel:
         integrations, groups = exposure.shape[:2]
         if groups <= 2:
             raise SkipStep(f"{groups} groups are too few to find jumps in")
-        self._refuse(exposure)
+        self._refuse()
         rules = self._rules(exposure)
         gain = self.open_reference(exposure, "gain")
         noise = self.open_reference(exposure, "readnoise")
@@ -246,12 +251,11 @@ class JumpStep(LargeEvents, Step):
         result.defer_meta(Deferred(rates, RATES))
         return result
 
-    def _refuse(self, exposure: RampModel) -> None:
+    def _refuse(self) -> None:
         """Refuse by name what is not there yet."""
         for wanted, what in (
             (self.expand_large_events, "expand_large_events (snowballs)"),
             (self.find_showers, "find_showers"),
-            (exposure.meta.exposure.read_times, "an exposure with read_times"),
         ):
             if wanted:
                 raise StepError(f"{self.name}: {what} is not supported yet")

@@ -22,8 +22,10 @@ from calbatch.calibrate.steps._ramp_fit_frame import fit_pixels
 from calbatch.calibrate.steps._ramp_fit_optional import Segments, count_planes, fit_segments
 from calbatch.calibrate.steps._ramp_fit_plan import Plan, Settings, make_plan
 from calbatch.calibrate.steps._ramp_fit_work import Exposure, Rates, make_stretch
+from calbatch.calibrate.steps._ramps import as_ramp
 from calbatch.models import dq
 from calbatch.models.arrays import Deferred
+from calbatch.models.base import DataModel
 from calbatch.models.datamodels import CubeModel, IFUImageModel, ImageModel, RampModel
 from calbatch.models.datamodels import RampFitOutputModel as OptionalModel
 from calbatch.models.plan import Reduction
@@ -39,6 +41,8 @@ OPTIONAL = (
     *("slope", "sigslope", "var_poisson", "var_rnoise", "yint", "sigyint", "weights"),
     *("pedestal", "crmag"),
 )
+LIKELY_GROUPS = 4
+"""With fewer groups jwst fits by OLS_C whatever the algorithm."""
 _IFU_TYPES = ("NRS_IFU", "MIR_MRS")
 _LAMP_TYPES = ("NRS_AUTOWAVE", "NRS_LAMP")
 
@@ -253,28 +257,29 @@ class RampFitStep(Step):
     lastgroup = Integer(None, none=True, help="ignore groups after this one, counted from 0")
     maximum_cores = Text("1", none=True, help="no effect: tiles and exposures run in parallel")
 
-    def process(self, exposure: RampModel) -> tuple[Any, CubeModel]:
+    def process(self, exposure: DataModel) -> tuple[Any, CubeModel]:
         """Return the rates of the exposure and of its integrations."""
-        self._refuse(exposure)
-        gain = self.open_reference(exposure, "gain")
-        noise = self.open_reference(exposure, "readnoise")
-        settings = self._settings(exposure)
-        kept = self._kept(exposure, settings)
+        ramp = as_ramp(exposure)
+        self._refuse(ramp)
+        gain = self.open_reference(ramp, "gain")
+        noise = self.open_reference(ramp, "readnoise")
+        settings = self._settings(ramp)
+        kept = self._kept(ramp, settings)
         found: dict[str, Any] = {
             "gain": gain.rows("data"),
             "readnoise": noise.rows("data"),
             "settings": settings,
             "kept": kept,
         }
-        models = {"rate": _image_class(exposure), "rateints": CubeModel}
+        models = {"rate": _image_class(ramp), "rateints": CubeModel}
         if self.save_opt:
-            made = self._with_segments(exposure, models, found)
+            made = self._with_segments(ramp, models, found)
         else:
-            made = exposure.map_tiles_into(
+            made = ramp.map_tiles_into(
                 models, fit_ramps, RATES, row_counts=("unsaturated",), label=self.name, **found
             )
         rate, rateints = made["rate"], made["rateints"]
-        refuse = partial(refuse_saturated, where=f"{self.name}: {exposure.path or 'exposure'}")
+        refuse = partial(refuse_saturated, where=f"{self.name}: {ramp.path or 'exposure'}")
         for model in (rate, rateints):
             model.defer_meta(Deferred(refuse, ()))
             model.meta.bunit_data = model.meta.bunit_err = "DN/s"
@@ -310,10 +315,16 @@ class RampFitStep(Step):
 
     def _refuse(self, exposure: RampModel) -> None:
         """Refuse by name what is not there yet."""
-        if self.algorithm == "LIKELY":
+        groups = exposure.shape[1]
+        if self.algorithm == "LIKELY" and groups >= LIKELY_GROUPS:
             raise StepError(f"{self.name}: algorithm LIKELY is not supported yet; use OLS_C")
-        if exposure.meta.exposure.read_times:
-            raise StepError(f"{self.name}: an exposure with read_times is not supported yet")
+        if self.algorithm == "LIKELY":
+            log.info("%s: %d groups are too few for LIKELY: fitting by OLS_C", self.name, groups)
+        if not self.suppress_one_group and exposure.has("zeroframe"):
+            raise StepError(
+                f"{exposure.path}: {self.name}: suppress_one_group = False with a ZEROFRAME "
+                "extension, which would then be fitted too, is not supported yet"
+            )
         if self.maximum_cores not in ("1", None):
             say_once(f"{self.name}: maximum_cores has no effect, tiles run in parallel")
 

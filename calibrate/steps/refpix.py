@@ -131,12 +131,11 @@ class RefPixStep(Step):
         """Raise for what is not implemented, and skip what jwst skips."""
         if ramp.meta.instrument.name == "MIRI" and is_subarray(ramp.frame, MIRI_DETECTOR):
             raise SkipStep("MIRI subarrays have no correction by reference pixels")
+        sirs = self.refpix_algorithm == "sirs" and self.use_side_ref_pixels
         refused = {
             "MIRI": ramp.meta.instrument.name == "MIRI",
             "IRS2 readout": max(ramp.frame) > DETECTOR,
-            "refpix_algorithm = sirs": self.refpix_algorithm == "sirs",
-            "preserve_irs2_refpix = True": self.preserve_irs2_refpix,
-            "irs2_mean_subtraction = True": self.irs2_mean_subtraction,
+            "refpix_algorithm = sirs": sirs and "FULL" in str(ramp.meta.subarray.name),
         }
         for what, wanted in refused.items():
             if wanted:

@@ -27,9 +27,9 @@ class ResetStep(Step):
 
     def process(self, exposure: DataModel) -> RampModel:
         """Return the ramp less the anomaly."""
+        ramp = as_ramp(exposure)
         if not str(exposure.meta.instrument.detector).startswith("MIR"):
             raise SkipStep("only MIRI has a reset anomaly")
-        ramp = as_ramp(exposure)
         reference = self.open_reference(ramp, "reset")
         ints, groups, integration = corrected(ramp, reference)
         return ramp.map_tiles(

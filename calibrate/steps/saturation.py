@@ -34,8 +34,8 @@ class SaturationStep(Step):
         """Return the ramp with its saturated groups flagged."""
         ramp = as_ramp(exposure)
         reference = self.open_reference(ramp, "saturation")
-        bias = self._bias(ramp)
         frames = frames_of(ramp) if self.use_readpatt else None
+        bias = None if frames is None else self._bias(ramp)
         # Growth reaches as far again where what averaging hides is grown from the grown flags.
         times = 2 if frames is not None and frames > 1 else 1
         return ramp.map_tiles(
@@ -44,7 +44,7 @@ class SaturationStep(Step):
             radius=times * self.n_pix_grow_sat,
             threshold=reference.rows("data"),
             threshold_dq=reference.rows("dq"),
-            bias=bias if self.use_readpatt else None,
+            bias=bias,
             reach=self.n_pix_grow_sat,
             frames=frames,
         )

@@ -213,7 +213,7 @@ class TestRefusals:
             Given(tmp_path, rng).ours(algorithm="LIKELY")
 
     def test_read_times(self, tmp_path, rng):
-        with pytest.raises(StepError, match="read_times is not supported yet"):
+        with pytest.raises(StepError, match=r"read_times\) is not supported yet"):
             Given(tmp_path, rng, read_times=[[1], [2]]).ours()
 
     @pytest.mark.parametrize(

@@ -1,0 +1,183 @@
+"""Exposures that are not supported yet: each step by itself refuses what a pipeline refuses."""
+
+import asdf
+import numpy as np
+import pytest
+from astropy.io import fits
+from jwst.ramp_fitting import RampFitStep as JwstRampFitStep
+from stdatamodels.jwst import datamodels as jwst_models
+from support.agreement import assert_close
+from support.detector_steps import ramp
+
+from calbatch.calibrate import registry
+from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
+from calbatch.calibrate.step import StepError
+from calbatch.calibrate.steps._later import LaterStep
+from calbatch.calibrate.steps._ramps import GUIDE_STARS
+from calbatch.calibrate.steps.ramp_fit import RampFitStep
+from calbatch.models import datamodels
+from calbatch.models.errors import FileError
+
+ON_RATES = ("gain_scale", "flat_field")
+ON_RAMPS = [
+    name
+    for name in registry.STEPS
+    if name not in ON_RATES and not issubclass(registry.find(name), LaterStep)
+]
+REFUSED = {
+    "ZEROFRAM": ({"ZEROFRAM": True}, r"a separate zero frame \(ZEROFRAM = T\) is not supported"),
+    "IRS2": ({"READPATT": "NRSIRS2"}, r"IRS2 readout \(READPATT = NRSIRS2\) is not supported"),
+    "multistripe": ({"MSTR_RD1": 1}, "multistripe readout is not supported"),
+    "superstripe": ({"SSTR_NST": 4}, "superstripe readout is not supported"),
+    **{
+        kind: ({"EXP_TYPE": kind}, rf"guide-star exposures \(EXP_TYPE = {kind}\).* guider")
+        for kind in GUIDE_STARS
+    },
+}
+
+
+def written(path, **cards):
+    """Write a small ramp with some header cards; return its path."""
+    exposure = ramp(np.random.default_rng(0), groups=4, shape=(6, 8))
+    exposure.ours().save(path, fsync=False)
+    with fits.open(path, mode="update") as hdus:
+        hdus[0].header.update(cards)
+    return path
+
+
+def with_tree(path, tree):
+    """Give a file an ASDF extension that holds a tree."""
+    with fits.open(path) as hdus:
+        kept = fits.HDUList([h.copy() for h in hdus if h.name != "ASDF"])
+    content = path.with_suffix(".asdf")
+    asdf.AsdfFile(tree).write_to(content)
+    data = np.zeros(1, dtype=[("ASDF_METADATA", "u1", (content.stat().st_size,))])
+    data["ASDF_METADATA"] = np.frombuffer(content.read_bytes(), "u1")
+    kept.append(fits.BinTableHDU(data, name="ASDF"))
+    kept.writeto(path, overwrite=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Return a file for each readout that is refused."""
+    folder = tmp_path_factory.mktemp("readouts")
+    made = {name: written(folder / f"{name}.fits", **cards) for name, (cards, _) in REFUSED.items()}
+    plain = written(folder / "read_times.fits")
+    times = {"meta": {"exposure": {"read_times": [[2.8, 5.5], [8.2], [11.0], [13.7]]}}}
+    return {**made, "read_times": with_tree(plain, times)}
+
+
+@pytest.mark.parametrize("name", [*ON_RAMPS, "detector1"])
+@pytest.mark.parametrize("readout", [*REFUSED, "read_times"])
+def test_every_step_by_itself_refuses(files, name, readout):
+    message = REFUSED[readout][1] if readout in REFUSED else r"read times \(read_times\) is not"
+    with pytest.raises(StepError, match=rf"{readout}\.fits: .*{message}"):
+        registry.find(name).call(files[readout])
+
+
+def test_the_table_names_every_guide_star_type_of_jwst():
+    from jwst.lib.exposure_types import FGS_GUIDE_EXP_TYPES
+
+    assert sorted(GUIDE_STARS) == sorted(kind.upper() for kind in FGS_GUIDE_EXP_TYPES)
+
+
+def test_a_flight_exposure_of_a_guide_star_is_refused(real_data):
+    path = real_data / "fgs_acq1" / "jw01019001001_gs-acq1_2022117003102_uncal.fits"
+    with pytest.raises(StepError, match=r"EXP_TYPE = FGS_ACQ1.* guider"):
+        Detector1Pipeline.call(path)
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [{}, {"meta": {"exposure": {"read_times": None}}}, {"meta": {"exposure": {"read_times": []}}},
+     {"meta": {"read_times": [1.0]}}, {"read_times": [1.0]}],
+    ids=str,
+)  # fmt: skip
+def test_other_trees_in_the_asdf_extension_say_nothing(tmp_path, tree):
+    model = datamodels.open(with_tree(written(tmp_path / "a.fits"), tree))
+    assert not model.has_in_asdf("meta.exposure.read_times")
+
+
+def test_read_times_that_cannot_be_read_are_refused(tmp_path):
+    path = with_tree(written(tmp_path / "a.fits"), {"read_times": "x"})
+    path.write_bytes(path.read_bytes().replace(b"read_times: x", b"read_times: {"))
+    with pytest.raises(FileError, match=r"a\.fits: .*ASDF.*read_times"):
+        RampFitStep.call(path)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+# -- what is like any other ramp ------------------------------------------------------------------
+
+
+def fitted(exposure, **parameters):
+    """Return the rate and jwst's, by unit gain and a read noise of 10."""
+    shape = exposure.data.shape[-2:]
+    step, other = RampFitStep(**parameters), JwstRampFitStep(**parameters)
+    for kind, name, value in (("gain", "GainModel", 1), ("readnoise", "ReadnoiseModel", 10)):
+        for package, each in ((datamodels, step), (jwst_models, other)):
+            model = getattr(package, name)(np.full(shape, value, "f4"))
+            model.meta.instrument.name = "NIRCAM"
+            model.meta.subarray.xstart = model.meta.subarray.ystart = 1
+            model.meta.subarray.ysize, model.meta.subarray.xsize = shape
+            setattr(each, f"override_{kind}", model)
+    ours, theirs = exposure.ours(), exposure.theirs()
+    for model in (ours, theirs):
+        model.meta.exposure.frame_time = model.meta.exposure.group_time = 2.0
+    return step.run(ours)[0], other.process(theirs)[0]
+
+
+def assert_same_rates(ours, theirs):
+    error = np.nan_to_num(theirs.err)
+    for name in ("data", "err", "dq"):
+        found, wanted = np.asarray(getattr(ours, name)), getattr(theirs, name)
+        assert_close(found, wanted, error, name)
+
+
+def test_an_irs2_ramp_without_its_interleaved_pixels_is_fitted_as_in_jwst(rng):
+    exposure = ramp(rng, exposure={"readpatt": "NRSIRS2RAPID"})
+    plain = exposure.ours()
+    exposure._described = _refpix_complete(exposure._described)
+    assert_same_rates(*fitted(exposure))
+    with pytest.raises(StepError, match="IRS2"):
+        RampFitStep().run(plain)
+
+
+def _refpix_complete(described):
+    def after_refpix(model):
+        described(model).meta.cal_step.refpix = "COMPLETE"
+        return model
+
+    return after_refpix
+
+
+def test_many_integrations_are_not_taken_for_irs2(rng):
+    exposure = ramp(rng, ints=2049, groups=1, shape=(1, 4), instrument="NIRSPEC", detector="NRS1")
+    result = registry.find("dq_init")(override_mask="N/A").run(exposure.ours())
+    assert result.meta.cal_step.dq_init == "SKIPPED"
+
+
+def test_likely_with_fewer_than_four_groups_is_ols_as_in_jwst(rng):
+    assert_same_rates(*fitted(ramp(rng, groups=3), algorithm="LIKELY"))
+    with pytest.raises(StepError, match="LIKELY is not supported yet"):
+        RampFitStep(algorithm="LIKELY").run(ramp(rng, groups=4).ours())
+
+
+def test_a_zero_frame_beside_an_ordinary_ramp_is_refused_only_where_it_counts(rng):
+    model = ramp(rng, groups=3).ours()
+    model.zeroframe = np.zeros((1, 12, 20), "f4")
+    with pytest.raises(StepError, match="suppress_one_group = False with a ZEROFRAME"):
+        RampFitStep(suppress_one_group=False).run(model)
+    exposure = ramp(rng, groups=3)
+    described = exposure._described
+
+    def with_zero_frame(model):
+        model.zeroframe = np.full((1, 12, 20), 7, "f4")
+        return described(model)
+
+    exposure._described = with_zero_frame
+    assert_same_rates(*fitted(exposure))
