@@ -269,18 +269,23 @@ class Step:
 
     def _sign(self, model: DataModel, status: str) -> None:
         """Write the step's status and references into a product's metadata."""
-        if self.cal_step is not None:
+        if self.cal_step is not None and model.schema.has_branch("meta.cal_step"):
             model[f"meta.cal_step.{self.cal_step}"] = status
         for reference_type, recorded in self._used.items():
             path = f"meta.ref_file.{reference_type}.name"
             if model.schema.lookup(path) is not None:
                 model[path] = recorded
-        model["meta.calibration_software_version"] = FOLLOWED_VERSION
-        model["meta.calbatch.version"] = __version__
+        told: dict[str, Any] = {
+            "meta.calibration_software_version": FOLLOWED_VERSION,
+            "meta.calbatch.version": __version__,
+        }
         context = self._context()
         if context:
-            model["meta.ref_file.crds.context_used"] = context
-            model["meta.ref_file.crds.sw_version"] = __version__
+            told["meta.ref_file.crds.context_used"] = context
+            told["meta.ref_file.crds.sw_version"] = __version__
+        for path, value in told.items():
+            if model.schema.lookup(path) is not None:
+                model[path] = value
 
     def _context(self) -> str | None:
         chosen = (r for t, r in self._used.items() if getattr(self, f"override_{t}", None) is None)
