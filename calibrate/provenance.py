@@ -89,12 +89,28 @@ def record_absence(model: DataModel, used: Mapping[str, str]) -> None:
             model[path] = name
 
 
-def record_context(model: DataModel, context: str) -> None:
-    """Write the CRDS context into a product's metadata; HISTORY keeps another one of before."""
-    before = model[CONTEXT]
-    if before not in (None, context):
-        model.history.append(f"CRDS_CTX of {EARLIER}: {before}")
-    model[CONTEXT] = context
+def record_software(model: DataModel, followed: str, version: str, context: str | None) -> None:
+    """Write the software and the CRDS context into a product's metadata, where its schema has them.
+
+    Parameters
+    ----------
+    model : DataModel
+        The product.
+    followed : str
+        The release of jwst whose numbers it has.
+    version : str
+        The release of calbatch.
+    context : str, optional
+        The CRDS context; HISTORY keeps an earlier one that differs.
+    """
+    values = {"meta.calibration_software_version": followed, "meta.calbatch.version": version}
+    if context:
+        values |= {CONTEXT: context, "meta.ref_file.crds.sw_version": version}
+    for path, value in values.items():
+        if model.schema.lookup(path) is not None:
+            if path == CONTEXT and model[path] not in (None, value):
+                model.history.append(f"CRDS_CTX of {EARLIER}: {model[path]}")
+            model[path] = value
 
 
 def _earlier(model: DataModel, kind: str, path: str) -> list[Used]:

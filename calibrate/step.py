@@ -281,18 +281,13 @@ class Step:
 
         A step that was skipped has used no reference.
         """
-        if self.cal_step is not None:
+        if self.cal_step is not None and model.schema.has_branch("meta.cal_step"):
             model[f"meta.cal_step.{self.cal_step}"] = status
         if status == "COMPLETE":
             provenance.record_references(model, self.name, self._used)
         else:
             provenance.record_absence(model, self._used)
-        model["meta.calibration_software_version"] = FOLLOWED_VERSION
-        model["meta.calbatch.version"] = __version__
-        context = self._context()
-        if context:
-            provenance.record_context(model, context)
-            model["meta.ref_file.crds.sw_version"] = __version__
+        provenance.record_software(model, FOLLOWED_VERSION, __version__, self._context())
 
     def _context(self) -> str | None:
         chosen = (r for t, r in self._used.items() if getattr(self, f"override_{t}", None) is None)

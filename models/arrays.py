@@ -12,7 +12,8 @@ import dask.array as da
 import numpy as np
 
 from calbatch.models import tiles
-from calbatch.models.errors import ModelError, ValidationError
+from calbatch.models.casting import fitted
+from calbatch.models.errors import ModelError
 from calbatch.models.headers import Extra
 from calbatch.models.plan import (
     Array,
@@ -23,7 +24,7 @@ from calbatch.models.plan import (
     Step,
 )
 from calbatch.models.rows import ArrayReader, Constant, Reader
-from calbatch.models.schema import FieldSpec, Schema
+from calbatch.models.schema import Schema
 from calbatch.models.tables import check_columns
 
 _UNCHANGING = {str, int, float, bool, type(None)}
@@ -200,8 +201,7 @@ class LazyArrays:
     def _assign(self, name: str, value: Any) -> None:
         spec = self.schema.fields[name]
         array = value if isinstance(value, da.Array) else np.asarray(value)
-        _check_array(spec, array, f"{self._where}: {name}")
-        array = array.astype(spec.dtype or array.dtype)
+        array = fitted(spec, array, f"{self._where}: {name}")
         if array.ndim < 2 or (self._content.node is not None and not self._on_grid(array)):
             self._loosen(name, array)
         elif isinstance(array, da.Array):
@@ -290,14 +290,3 @@ class LazyArrays:
             for n, p in self._content.placed.items()
         }
         return part
-
-
-def _check_array(spec: FieldSpec, array: Any, where: str) -> None:
-    if spec.ndim is not None and array.ndim != spec.ndim:
-        raise ValidationError(f"{where}: must have {spec.ndim} dimensions, has {array.ndim}")
-    if spec.max_ndim is not None and array.ndim > spec.max_ndim:
-        raise ValidationError(f"{where}: may have {spec.max_ndim} dimensions, has {array.ndim}")
-    if spec.dtype is not None and not np.can_cast(array.dtype, spec.dtype, casting="same_kind"):
-        signed = np.issubdtype(array.dtype, np.integer) and np.issubdtype(spec.dtype, np.integer)
-        if not signed:
-            raise ValidationError(f"{where}: {array.dtype} cannot become {spec.dtype}")

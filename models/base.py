@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import copy as copying
+import difflib
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from calbatch.models.arrays import Content, Deferred, LazyArrays
+from calbatch.models.arrays import Content, Deferred, LazyArrays, Placed
 from calbatch.models.asdf_extension import has_value
-from calbatch.models.headers import ASDF, Extra
+from calbatch.models.casting import check_dimensions, exact, needs_values
+from calbatch.models.conversion import translate
+from calbatch.models.errors import ValidationError
+from calbatch.models.headers import ASDF, Extra, own_card
 from calbatch.models.layout import Layout
 from calbatch.models.location import Location, Url, location
 from calbatch.models.mapping import MappedArrays
 from calbatch.models.meta import Node as Meta
-from calbatch.models.meta import flatten, get_path, set_path
-from calbatch.models.opening import load
-from calbatch.models.rows import Copies
-from calbatch.models.schema import Schema, load_schema
-from calbatch.models.validate import accept, validate_tree
+from calbatch.models.meta import flatten, get_path
+from calbatch.models.opening import load, loose_as
+from calbatch.models.rows import Constant, Copies
+from calbatch.models.schema import KeywordSpec, Schema, load_schema
+from calbatch.models.validate import accept, to_plain, validate_tree
+
+_OF_THE_FILE = ("meta.date", "meta.filename", "meta.model_type")
+"""Metadata that belong to one file, which no other takes over."""
+
+
+def _is_within(spec: KeywordSpec, part: str) -> bool:
+    """Return whether metadata are in an HDU, or at or below a dotted path."""
+    in_hdu = spec.keyword is not None and spec.hdu.upper() == part.upper()
+    return in_hdu or spec.path == part or spec.path.startswith(f"{part}.")
 
 
 class DataModel(MappedArrays):
@@ -74,37 +87,63 @@ class DataModel(MappedArrays):
         elif isinstance(init, (str, Path, Url)):
             self.path = location(init)
             self._content = load(self.path, self.schema, copies, layout)
+        elif isinstance(init, tuple):
+            self._fill(init)
         elif init is not None:
-            shape = init if isinstance(init, tuple) else None
-            setattr(self, self.primary, np.zeros(shape, "f4") if shape is not None else init)
+            setattr(self, self.primary, init)
         for name, value in fields.items():
             setattr(self, name, value)
+
+    def _fill(self, shape: tuple[int, ...]) -> None:
+        """Set the primary array to its default everywhere, by default 0."""
+        spec = self.schema.fields.get(self.primary)
+        if spec is None or len(shape) < 2:
+            dtype = None if spec is None else spec.dtype
+            setattr(self, self.primary, np.zeros(shape, dtype or "f4"))
+            return
+        check_dimensions(spec, len(shape), f"{self._where}: {spec.name}")
+        dtype = spec.dtype or np.dtype("f4")
+        self.place(spec.name, Constant(shape, dtype, 0 if spec.default is None else spec.default))
 
     def _adopt(self, other: DataModel) -> None:
         """Share another model's content, as far as this schema knows its fields."""
         self.path, self._content = other.path, other._content.copy()
         if self.schema is other.schema:
             return
+        translate(self._content, other.schema, self.schema)
         for held in (self._content.placed, self._content.loose):
             for name in [n for n in held if n not in self.schema.fields]:
                 held.pop(name)
+        where = f"{type(self).__name__} of {type(other).__name__} {other.path or ''}".rstrip()
         for name, placed in list(self._content.placed.items()):
-            wanted = self.schema.fields[name].dtype
-            if wanted is not None and wanted != placed.dtype:
-                self._cast(other, name, wanted)
+            self._cast(other, name, placed, f"{where}: {name}")
+        for name, value in list(self._content.loose.items()):
+            self._content.loose[name] = loose_as(
+                self.schema.fields[name], value, f"{where}: {name}"
+            )
 
-    def _cast(self, other: DataModel, name: str, dtype: np.dtype[Any]) -> None:
+    def _cast(self, other: DataModel, name: str, placed: Placed, where: str) -> None:
+        """Have an array that another model has on its grid in the type that this schema wants."""
+        spec = self.schema.fields[name]
+        if spec.is_table:
+            raise ValidationError(f"{where}: must be a table, is an array")
+        check_dimensions(spec, len(placed.shape), where)
+        if spec.dtype is None or spec.dtype == placed.dtype:
+            return
         reader = other.reader(name)
         if reader is None:
-            setattr(self, name, getattr(other, name).astype(dtype))
+            setattr(self, name, getattr(other, name))
+        elif needs_values(placed.dtype, spec.dtype, where):
+            self.place(name, reader.then(partial(exact, dtype=spec.dtype, where=where), spec.dtype))
         else:
-            self.place(name, reader.astype(dtype))
+            self.place(name, reader.astype(spec.dtype))
 
     def _inherit(self, other: LazyArrays) -> None:
         """Take over metadata, history and header cards, and the tables that this schema has."""
         self._content.tree = copying.deepcopy(other._content.tree)
         self._content.extra = copying.deepcopy(other._content.extra)
         self._content.used = other._content.used
+        translate(self._content, other.schema, self.schema)
         for name, value in other._content.loose.items():
             if name in self.schema.fields and self.schema.fields[name].is_table:
                 self._content.loose[name] = value
@@ -133,8 +172,43 @@ class DataModel(MappedArrays):
 
     @property
     def extra(self) -> Extra:
-        """Header cards that no schema names."""
+        """Header cards that no schema names; `set_card` adds to them."""
         return self._content.extra
+
+    def set_card(
+        self, keyword: str, value: Any, comment: str = "", *, hdu: str = "PRIMARY"
+    ) -> None:
+        """Set a header card that no schema names.
+
+        Parameters
+        ----------
+        keyword : str
+            Up to eight characters.
+        value : str, bool, int or float
+            The value; None removes the card.
+        comment : str
+            Its comment.
+        hdu : str
+            The HDU whose header it is in: ``PRIMARY``, or the extension of one of the model's
+            arrays or tables.
+
+        Raises
+        ------
+        ValidationError
+            When the schema names that card, or FITS cannot hold it.
+        """
+        place = hdu.upper()
+        known = ["PRIMARY", *(spec.hdu.upper() for spec in self.schema.fields.values())]
+        if place not in (*known, *self.extra):
+            raise ValidationError(f"{self._where}: has no HDU {hdu!r}; it may have {known}")
+        card = own_card(self.schema, place, keyword, value if value is not None else "", comment)
+        others = [c for c in self.extra.get(place, ()) if c[0] != card[0]]
+        self.extra[place] = others if value is None else [*others, card]
+
+    def get_card(self, keyword: str, default: Any = None, *, hdu: str = "PRIMARY") -> Any:
+        """Return the value of a header card that no schema names, or a default."""
+        cards = self.extra.get(hdu.upper(), ())
+        return next((value for name, value, _ in cards if name == keyword.upper()), default)
 
     def __getitem__(self, path: str) -> Any:
         value: Any = self
@@ -171,12 +245,44 @@ class DataModel(MappedArrays):
         """Return (path, title) of everything in the schema that mentions ``text``."""
         return self.schema.search(text)
 
-    def update(self, other: DataModel, only: Sequence[str] | None = None) -> None:
-        """Take over another model's metadata: all that this schema names, or just some branches."""
-        for path, value in other.to_flat_dict().items():
-            inside = only is None or any(path == o or path.startswith(f"{o}.") for o in only)
-            if inside and self.schema.lookup(path) is not None:
-                set_path(self._content.tree, path, copying.deepcopy(value))
+    def update(
+        self, other: DataModel | Mapping[str, Any], only: str | Sequence[str] | None = None
+    ) -> None:
+        """Take over another model's metadata, as far as this schema names them.
+
+        What a file says of itself stays as it is: its name, date and kind of model.
+
+        Parameters
+        ----------
+        other : DataModel or mapping
+            The model, or nested metadata: ``{"meta": {...}}``.
+        only : str or sequence of str, optional
+            What to take over: HDUs (``SCI``), or dotted paths of branches and values.
+
+        Raises
+        ------
+        ValidationError
+            When ``only`` has something that this schema does not know.
+        """
+        flat = other.to_flat_dict() if isinstance(other, DataModel) else flatten(to_plain(other))
+        wanted = None if only is None else [only] if isinstance(only, str) else list(only)
+        for part in wanted or ():
+            self._check_part(part)
+        for path, value in flat.items():
+            spec = self.schema.keywords.get(path)
+            if spec is None or path in _OF_THE_FILE:
+                continue
+            if wanted is None or any(_is_within(spec, part) for part in wanted):
+                self[path] = copying.deepcopy(value)
+
+    def _check_part(self, part: str) -> None:
+        schema = self.schema
+        if part.upper() in schema.by_hdu or schema.has_branch(part) or part in schema.keywords:
+            return
+        known = [*schema.by_hdu, *schema.branches, *schema.keywords]
+        near = difflib.get_close_matches(part, known, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValidationError(f"{self._where}: schema {schema.name!r} has no {part!r}{hint}")
 
     def validate(self) -> None:
         """Check all metadata against the schema, as saving does.
@@ -184,7 +290,8 @@ class DataModel(MappedArrays):
         Raises
         ------
         ValidationError
-            Under ``STRICT_VALIDATION``; otherwise a `ValidationWarning` is given.
+            When something required is missing, and for any fault under ``STRICT_VALIDATION``;
+            otherwise a `ValidationWarning` is given.
         """
         validate_tree(self.schema, self._content.tree, self._where)
 

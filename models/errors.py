@@ -58,6 +58,10 @@ class ValidationError(ModelError):
     """A value that its schema does not allow."""
 
 
+class UnknownNameError(ValidationError, AttributeError):
+    """Metadata that no schema names."""
+
+
 class ValidationWarning(UserWarning):
     """A value that its schema does not allow, where that is only worth a warning."""
 

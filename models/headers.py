@@ -6,6 +6,7 @@ and written back after the schema's own.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,7 +25,9 @@ from calbatch.models.header_cards import (
     unwritable,
 )
 from calbatch.models.schema import PRIMARY, KeywordSpec, Schema
-from calbatch.models.validate import describe, report, switch, validate_value
+from calbatch.models.validate import describe, report, switch, to_plain, validate_value
+
+_CARD_NAME = re.compile(r"[A-Z0-9_-]{1,8}")
 
 #: Cards that no schema names, by HDU (see `hdu_keys`).
 Extra = dict[str, list[Card]]
@@ -132,6 +135,55 @@ def _sort_cards(
         elif keyword and not is_structural(keyword):
             unnamed.append(card)
     return unnamed
+
+
+def take_cards(
+    specs: Mapping[str, tuple[KeywordSpec, ...]], cards: list[Card], data: dict[str, Any]
+) -> list[Card]:
+    """Move the cards that some keywords name into a model's metadata; return the other cards.
+
+    Values that the schema does not allow stay cards, without a word: they were told of, or
+    allowed, where they come from.
+    """
+    left = []
+    for card in cards:
+        keyword, value, _ = card
+        try:
+            valid = [(spec, validate_value(spec, value)) for spec in specs.get(keyword, ())]
+        except ValidationError:
+            valid = []
+        moved = [_set(data, spec, checked, None) for spec, checked in valid]
+        if not (moved and all(moved)):
+            left.append(card)
+    return left
+
+
+def own_card(schema: Schema, hdu: str, keyword: str, value: Any, comment: str = "") -> Card:
+    """Return a header card of a user's own, ready to be kept beside what the schema names.
+
+    Raises
+    ------
+    ValidationError
+        When FITS cannot hold it, or it has a place of its own: in the metadata, or in what
+        describes the array below the header.
+    """
+    name = keyword.strip().upper()
+    where = f"header card {name} of {hdu}"
+    if not _CARD_NAME.fullmatch(name):
+        raise ValidationError(
+            f"header card {keyword!r}: a keyword has 1 to 8 characters of A-Z, 0-9, '_' and '-'"
+        )
+    if name in COMMENTARY or is_structural(name):
+        hint = "; see model.history" if name == "HISTORY" else ""
+        raise ValidationError(f"{where}: is written with the file and cannot be set{hint}")
+    specs = schema.by_card.get(hdu, {}).get(name)
+    if specs:
+        raise ValidationError(f"{where}: is model.{specs[0].path}; assign to that")
+    plain = to_plain(value)
+    fault = unwritable(plain)
+    if fault is not None:
+        raise ValidationError(f"{where} = {plain!r}: {fault}")
+    return name, plain, printable(comment)
 
 
 def _set(data: dict[str, Any], spec: KeywordSpec, value: Any, where: str | None) -> bool:

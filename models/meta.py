@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from calbatch.models.schema import Schema
+from calbatch.models.schema import KeywordSpec, Schema
 from calbatch.models.validate import Check, accept, to_plain
 
 
@@ -39,13 +39,13 @@ def set_path(data: dict[str, Any], path: str, value: Any) -> None:
 
 
 def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return dotted path -> value of every leaf that is set."""
+    """Return dotted path -> value of every leaf that is set; an empty list is not."""
     flat: dict[str, Any] = {}
     for name, value in data.items():
         path = f"{prefix}.{name}" if prefix else name
         if isinstance(value, Mapping):
             flat.update(flatten(value, path))
-        elif value is not None:
+        elif value is not None and value != []:
             flat[path] = value
     return flat
 
@@ -53,9 +53,9 @@ def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 class Node:
     """A branch of the metadata tree.
 
-    ``node.name`` is a value, a further node, or None for what the schema knows but nobody set. What
-    the schema does not know cannot be read, but it may be assigned: it is kept in memory, without
-    checks, and FITS files do not get it.
+    ``node.name`` is a value, a further node, or, for what the schema knows but nobody set, None, or
+    an empty list where the schema says that it is a list. What the schema does not know can be
+    neither read nor assigned.
 
     Parameters
     ----------
@@ -98,9 +98,17 @@ class Node:
         value = self.instance.get(name)
         if isinstance(value, dict) or (value is None and self._schema.has_branch(path)):
             return Node(self._data, self._schema, path, self._check)
-        if value is None and self._schema.lookup(path) is None:
+        return self._unset(name, path) if value is None else value
+
+    def _unset(self, name: str, path: str) -> Any:
+        spec = self._schema.lookup(path)
+        if spec is None:
             raise AttributeError(self._unknown(name))
-        return value
+        if not isinstance(spec, KeywordSpec) or spec.type != "array":
+            return None
+        items: list[Any] = []
+        set_path(self._data, path, items)  # so that what is appended to it is there
+        return items
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name.startswith("_") or name == "instance":
@@ -124,7 +132,7 @@ class Node:
 
     def hasattr(self, name: str) -> bool:
         """Return whether a name is set, not only known."""
-        return self.instance.get(name) is not None
+        return self.instance.get(name) not in (None, [])
 
     def items(self) -> Iterator[tuple[str, Any]]:
         """Iterate over (dotted path below this branch, value) of what is set."""
@@ -134,7 +142,7 @@ class Node:
         return iter(flatten(self.instance))
 
     def __contains__(self, path: str) -> bool:
-        return get_path(self.instance, path) is not None
+        return get_path(self.instance, path) not in (None, [])
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Node):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from calbatch.models.arrays import Content, Placed
+from calbatch.models.casting import check_dimensions, fitted
 from calbatch.models.dq import DqRemap
-from calbatch.models.errors import FileError
+from calbatch.models.errors import FileError, ValidationError
 from calbatch.models.headers import meta_from_headers
 from calbatch.models.layout import Hdu, Layout, read_layout
 from calbatch.models.location import Location
@@ -45,6 +46,27 @@ class Pending:
             with contextlib.suppress(OSError):
                 return np.load(copy, allow_pickle=False) if copy else read_table(self.hdu)
         return read_table(self.hdu)
+
+
+def loose_as(spec: FieldSpec, value: Any, where: str) -> Any:
+    """Return a table, or an array off the tile grid, as a field of another schema.
+
+    Raises
+    ------
+    ValidationError
+        When it does not fit; of what has not been read yet, columns are checked when it is.
+    """
+    is_table = value.spec.is_table if isinstance(value, Pending) else value.dtype.names is not None
+    if spec.is_table != is_table:
+        kinds = ("a table", "an array") if spec.is_table else ("an array", "a table")
+        raise ValidationError(f"{where}: must be {kinds[0]}, is {kinds[1]}")
+    if spec.columns is None:
+        check_dimensions(spec, len(value.shape), where)
+    if isinstance(value, Pending):
+        return replace(value, spec=spec)
+    if spec.columns is not None:
+        return check_columns(value, spec.columns, where)
+    return fitted(spec, value, where)
 
 
 def load(

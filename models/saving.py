@@ -16,12 +16,13 @@ from calbatch.models.arrays import Content, copied
 from calbatch.models.asdf_extension import asdf_parts
 from calbatch.models.base import DataModel
 from calbatch.models.budget import row_bytes
+from calbatch.models.errors import ValidationError
 from calbatch.models.headers import ASDF, cards_from_meta
 from calbatch.models.location import Location
-from calbatch.models.meta import set_path
+from calbatch.models.meta import get_path, set_path
 from calbatch.models.plan import Array, Node, Source, Tile
 from calbatch.models.schema import Schema
-from calbatch.models.validate import validate_tree
+from calbatch.models.validate import report, validate_tree
 from calbatch.models.writer import FitsWriter, ImagePart, Product, RawPart, TablePart
 
 
@@ -101,6 +102,24 @@ def _now() -> str:
     return when.replace(tzinfo=None).isoformat(timespec="milliseconds")
 
 
+def _require_fields(model: DataModel, path: Location) -> None:
+    """Refuse to write a file without the arrays that opening it would ask for."""
+    for name, spec in model.schema.fields.items():
+        if spec.required and not model.has(name):
+            raise ValidationError(
+                f"{path}: {type(model).__name__} has no {name} ({spec.title or spec.hdu}), and a "
+                f"file without it cannot be opened; assign model.{name} before saving"
+            )
+
+
+def _tell_of_unwritten(schema: Schema, tree: Mapping[str, Any], path: Location) -> None:
+    """Warn of metadata that have a place in the model but none in FITS headers."""
+    for spec in schema.keywords.values():
+        value = get_path(tree, spec.path) if spec.keyword is None else None
+        if value not in (None, []):
+            report(ValidationError(f"{path}: {spec.path} has no FITS keyword, and is left out"))
+
+
 def writer_for(
     model: DataModel,
     path: Location,
@@ -128,13 +147,16 @@ def writer_for(
         Where to make the file; by default beside its final name.
     """
     content = model._content
+    _require_fields(model, path)
     tree = copied(content.tree)
-    set_path(tree, "meta.filename", path.name)
-    set_path(tree, "meta.model_type", type(model).__name__)
-    set_path(tree, "meta.date", date or _now())
+    own = {"filename": path.name, "model_type": type(model).__name__, "date": date or _now()}
+    for name, value in own.items():
+        if f"meta.{name}" in model.schema.keywords:
+            set_path(tree, f"meta.{name}", value)
     for path_ in (p for d in content.deferred for p in d.paths):
         set_path(tree, path_, 0.0)  # room for a value that is known when the tiles have run
     tree = validate_tree(model.schema, tree, str(path))
+    _tell_of_unwritten(model.schema, tree, path)
 
     def cards(name: str) -> Any:
         return cards_from_meta(model.schema, tree, content.extra, name)
@@ -188,7 +210,8 @@ def save(
     FileError
         When the folder is missing or cannot be written, or the disk is full.
     ValidationError
-        Under ``STRICT_VALIDATION``, when metadata are invalid.
+        When an array or value that the schema requires is missing; under ``STRICT_VALIDATION``
+        also when metadata are invalid.
     """
     graph, writers = saving_graph(models, date=date, fsync=fsync)
     try:

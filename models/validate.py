@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from calbatch.models.errors import ValidationError, ValidationWarning
+from calbatch.models.errors import UnknownNameError, ValidationError, ValidationWarning
 from calbatch.models.schema import KeywordSpec, Schema
 
 _TRUE = ("1", "true", "t", "yes", "y")
@@ -152,7 +152,7 @@ def accept(schema: Schema, path: str, value: Any, *, where: str = "") -> tuple[b
     Parameters
     ----------
     schema : Schema
-        The model's schema. What it does not mention may take any value.
+        The model's schema.
     path : str
         Dotted path that is assigned to: a leaf, or a branch with a mapping for its value.
     value : Any
@@ -171,11 +171,18 @@ def accept(schema: Schema, path: str, value: Any, *, where: str = "") -> tuple[b
     ------
     ValidationError
         When the value is invalid and ``STRICT_VALIDATION`` is set.
+    UnknownNameError
+        When the schema has no such path, unless ``PASS_INVALID_VALUES`` is set: no file would
+        get it.
     """
     if not switch("VALIDATE_ON_ASSIGNMENT", default=True):
         return True, to_plain(value)
     try:
         return True, _validated(schema, path, value, where)
+    except UnknownNameError as error:
+        if not switch("PASS_INVALID_VALUES", default=False):
+            raise
+        return report(error), to_plain(value)
     except ValidationError as error:
         return report(error), to_plain(value)
 
@@ -193,11 +200,33 @@ def _validated(schema: Schema, path: str, value: Any, where: str) -> Any:
     if spec is not None:
         return validate_value(spec, value, where=where)
     if not schema.has_branch(path):
+        if _is_unknown(schema, path):
+            raise UnknownNameError(_unknown(schema, path, where))
         return to_plain(value)
     if not isinstance(value, Mapping):
         start = f"{where}: {path}" if where else path
         raise ValidationError(f"{start} = {value!r}: must be a mapping, as it has children")
     return {name: _validated(schema, f"{path}.{name}", v, where) for name, v in value.items()}
+
+
+def _is_unknown(schema: Schema, path: str) -> bool:
+    """Return whether a path is neither in the schema nor within a value whose inside is free."""
+    parents = path.split(".")[:-1]
+    above = [".".join(parents[:n]) for n in range(1, len(parents) + 1)]
+    return bool(above) and above[0] in schema.branches and not any(map(schema.keywords.get, above))
+
+
+def _unknown(schema: Schema, path: str, where: str) -> str:
+    parent, _, name = path.rpartition(".")
+    while not schema.has_branch(parent):  # a mapping was assigned, or set, further up
+        parent, _, name = parent.rpartition(".")
+    near = difflib.get_close_matches(name, schema.children(parent), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    start = f"{where}: " if where else ""
+    return (
+        f"{start}{parent} has no {name!r} in schema {schema.name!r}{hint} Keep a value of your own "
+        "in a header card, model.set_card(keyword, value), or name it in a schema"
+    )
 
 
 def validate_tree(schema: Schema, data: Mapping[str, Any], where: str = "") -> dict[str, Any]:
@@ -220,16 +249,21 @@ def validate_tree(schema: Schema, data: Mapping[str, Any], where: str = "") -> d
     Raises
     ------
     ValidationError
-        At the first invalid value, when ``STRICT_VALIDATION`` is set.
+        At the first invalid value, when ``STRICT_VALIDATION`` is set. When required values are
+        missing, unless ``PASS_INVALID_VALUES`` is set.
 
     Warns
     -----
     ValidationWarning
-        For each invalid value and each required one that is missing.
+        For each invalid value, and for what no schema names.
     """
     valid = _valid_branch(schema, data, "", where)
-    for spec in _missing(schema, valid):
-        report(ValidationError(f"{describe(spec, None, where)}: is required"))
+    missing = [describe(spec, None, where) for spec in _missing(schema, valid)]
+    if missing:
+        error = ValidationError("; ".join(f"{text}: is required" for text in missing))
+        if not switch("PASS_INVALID_VALUES", default=False):
+            raise error
+        report(error)
     return valid
 
 

@@ -192,8 +192,8 @@ def test_arrays_that_do_not_fit_are_refused(image):
         model.data = np.zeros((2, 24, 20))
     with pytest.raises(ModelError, match=r"data of shape \(5, 5\) does not fit.*\(24, 20\)"):
         model.data = np.zeros((5, 5))
-    with pytest.raises(ValidationError, match="dq: float64 cannot become uint32"):
-        model.dq = np.zeros((24, 20))
+    with pytest.raises(ValidationError, match="data: complex128 cannot become float32"):
+        model.data = np.zeros((24, 20), complex)
 
 
 def test_optional_array_that_is_absent_is_none(image):

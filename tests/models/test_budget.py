@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from calbatch.models.budget import RowBytes, row_bytes, tile_budget
-from calbatch.models.datamodels import CubeModel, ImageModel, RampModel
+from calbatch.models.datamodels import CubeModel, ImageModel, RampFitOutputModel, RampModel
 from calbatch.models.rows import ArrayReader
 from calbatch.models.saving import save
 from calbatch.models.tiling import TILE_BYTES
@@ -145,6 +145,6 @@ def test_an_assigned_array_counts_as_made():
 
 
 def test_tables_alone_have_no_tiles(tmp_path):
-    model = ImageModel()
+    model = RampFitOutputModel()
     assert tile_budget([model]).bytes == 0
     assert save([(model, tmp_path / "empty.fits")]).products

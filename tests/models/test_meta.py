@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calbatch.models.errors import ValidationWarning
+from calbatch.models.errors import UnknownNameError, ValidationWarning
 from calbatch.models.meta import Node, flatten, get_path, set_path
 from calbatch.models.schema import load_schema
 
 SCHEMA = load_schema("core")
 
 names = st.text("abc", min_size=1, max_size=2)
-leaves = st.integers() | st.text(max_size=3) | st.lists(st.integers(), max_size=2)
+leaves = st.integers() | st.text(max_size=3) | st.lists(st.integers(), min_size=1, max_size=2)
 trees = st.dictionaries(
     names, st.recursive(leaves, lambda t: st.dictionaries(names, t, min_size=1, max_size=3))
 )
@@ -86,11 +86,31 @@ class TestAssigning:
             meta.instrument.name = "HST"
         assert meta.instrument.name == "MIRI"
 
-    def test_an_unknown_name_may_be_assigned_and_then_read(self, meta):
-        meta.own = {"deep": {"er": 1}}
-        assert meta.own.deep.er == 1
-        meta.own.deep.two = 2
-        assert meta.instance["own"] == {"deep": {"er": 1, "two": 2}}
+    @pytest.mark.parametrize(
+        ("name", "value", "message"),
+        [
+            ("detectr", "NRCA1", "meta.instrument has no 'detectr'.*did you mean 'detector'"),
+            ("own", {"deep": 1}, "meta.instrument has no 'own'.*model.set_card"),
+        ],
+    )
+    def test_an_unknown_name_is_refused(self, meta, data, name, value, message):
+        before = copy.deepcopy(data)
+        with pytest.raises(UnknownNameError, match=message):
+            setattr(meta.instrument, name, value)
+        assert data == before
+
+    def test_an_unknown_name_within_a_mapping_is_refused(self, meta, data):
+        before = copy.deepcopy(data)
+        with pytest.raises(AttributeError, match=r"meta\.instrument has no 'filtre'.*'filter'"):
+            meta.instrument = {"name": "FGS", "filtre": "CLEAR"}
+        assert data == before
+
+    def test_an_unset_list_is_empty_and_takes_items(self, meta):
+        assert meta.background.polynomial_info == []
+        assert not meta.background.hasattr("polynomial_info")
+        assert "background.polynomial_info" not in dict(meta.items())
+        meta.background.polynomial_info.append({"degree": [1]})
+        assert meta.background.polynomial_info == [{"degree": [1]}]
 
     def test_a_branch_from_a_mapping_is_copied(self, meta):
         given = {"name": "FGS"}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from stdatamodels.jwst.datamodels import ImageModel
 
-from calbatch.models.errors import ValidationError, ValidationWarning
+from calbatch.models.errors import UnknownNameError, ValidationError, ValidationWarning
 from calbatch.models.schema import KeywordSpec, load_schema
 from calbatch.models.validate import accept, switch, to_plain, validate_tree, validate_value
 
@@ -126,11 +126,23 @@ class TestAssignment:
             accepted, _ = accept(self.schema, "meta.instrument.name", "HST")
         assert not accepted
 
-    def test_the_schema_says_nothing_of_other_names(self):
-        assert accept(self.schema, "meta.users.own", [1]) == (True, [1])
+    @pytest.mark.parametrize("path", ["meta.users", "meta.users.own", "meta.instrument.nam"])
+    def test_names_that_the_schema_lacks_are_refused(self, path):
+        with pytest.raises(UnknownNameError, match=r"has no '(users|nam)'"):
+            accept(self.schema, path, [1])
+
+    def test_such_names_are_only_kept_where_invalid_values_pass(self, monkeypatch):
+        monkeypatch.setenv("PASS_INVALID_VALUES", "1")
+        with pytest.warns(ValidationWarning, match="has no 'users'"):
+            assert accept(self.schema, "meta.users", [1]) == (True, [1])
+
+    def test_what_lies_within_a_free_value_may_have_any_name(self, tmp_path):
+        path = tmp_path / "s.yaml"
+        path.write_text("properties: {meta: {any: {type: array, fits_keyword: A}}}")
+        assert accept(load_schema(path), "meta.any.thing", 1) == (True, 1)
 
     def test_a_branch_takes_a_mapping(self):
-        value = {"name": "MIRI", "own": 1}
+        value = {"name": "MIRI", "detector": "MIRIMAGE"}
         assert accept(self.schema, "meta.instrument", value) == (True, value)
 
     @pytest.mark.parametrize("value", [{"name": "HST", "filter": "CLEAR"}, "MIRI"])
@@ -190,12 +202,17 @@ class TestTrees:
     schema = load_schema("core")
 
     def test_invalid_values_are_left_out_with_a_warning_each(self):
-        data = {"meta": {"instrument": {"name": "HST", "filter": "CLEAR"}, "date": 3, "own": 1}}
+        data = {"meta": {"instrument": {"name": "HST", "filter": "CLEAR"}, "date": 3}}
         with pytest.warns(ValidationWarning) as said:
             valid = validate_tree(self.schema, data, "a.fits")
-        assert valid == {"meta": {"instrument": {"filter": "CLEAR"}, "own": 1}}
+        assert valid == {"meta": {"instrument": {"filter": "CLEAR"}}}
         assert [str(w.message).split(":")[1].split()[0] for w in said] == ["INSTRUME", "DATE"]
         assert all(str(w.message).startswith("a.fits: ") for w in said)
+
+    def test_names_that_the_schema_lacks_are_left_out_with_a_warning(self):
+        data = {"meta": {"own": 1, "date": "2026"}}
+        with pytest.warns(ValidationWarning, match=r"a\.fits: meta has no 'own'"):
+            assert validate_tree(self.schema, data, "a.fits") == {"meta": {"date": "2026"}}
 
     def test_they_stay_where_invalid_values_pass(self, monkeypatch):
         monkeypatch.setenv("PASS_INVALID_VALUES", "1")
@@ -215,12 +232,15 @@ class TestTrees:
         assert data == {"meta": {"date": 3}, "history": ["a"]}
         assert valid["history"] == ["a"]
 
-    def test_what_is_required_and_missing_is_named(self, tmp_path):
+    def test_what_is_required_and_missing_is_an_error(self, tmp_path, monkeypatch):
         path = tmp_path / "s.yaml"
         path.write_text(
             "properties: {meta: {required: [a], a: {type: string, fits_keyword: A}, b: {}}}"
         )
         schema = load_schema(path)
         assert validate_tree(schema, {"meta": {"a": "x"}}) == {"meta": {"a": "x"}}
+        with pytest.raises(ValidationError, match=r"A \(meta\.a\) = None: is required"):
+            validate_tree(schema, {"meta": {"b": 1}})
+        monkeypatch.setenv("PASS_INVALID_VALUES", "1")
         with pytest.warns(ValidationWarning, match=r"A \(meta\.a\) = None: is required"):
             validate_tree(schema, {"meta": {"b": 1}})

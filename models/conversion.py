@@ -1,0 +1,46 @@
+"""What one kind of model takes over from another: metadata and header cards, by both schemas."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from calbatch.models.arrays import Content
+from calbatch.models.headers import take_cards
+from calbatch.models.meta import get_path, set_path
+from calbatch.models.schema import KeywordSpec, Schema
+
+
+def translate(content: Content, old: Schema, new: Schema) -> None:
+    """Rearrange metadata that were sorted by one schema as another one sorts them.
+
+    What only the old one names becomes header cards, and cards that only the new one names become
+    metadata, so that both are still there when the model is saved.
+    """
+    if old is new:
+        return
+    for spec in _only_in(old, new):
+        value = get_path(content.tree, spec.path)
+        if value is None:
+            continue
+        set_path(content.tree, spec.path, None)
+        if spec.keyword is not None:
+            content.extra.setdefault(spec.hdu.upper(), []).append((spec.keyword, value, spec.title))
+    fresh: dict[str, dict[str, tuple[KeywordSpec, ...]]] = {}
+    for spec in _only_in(new, old):
+        cards = fresh.setdefault(spec.hdu.upper(), {})
+        cards[spec.keyword or ""] = (*cards.get(spec.keyword or "", ()), spec)
+    for hdu, specs in fresh.items():
+        if hdu in content.extra:
+            content.extra[hdu] = take_cards(specs, content.extra[hdu], content.tree)
+            _drop_if_empty(content.extra, hdu)
+
+
+@lru_cache(maxsize=64)
+def _only_in(one: Schema, other: Schema) -> tuple[KeywordSpec, ...]:
+    return tuple(spec for path, spec in one.keywords.items() if path not in other.keywords)
+
+
+def _drop_if_empty(extra: dict[str, list[Any]], hdu: str) -> None:
+    if not extra[hdu]:
+        del extra[hdu]

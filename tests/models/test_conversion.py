@@ -1,0 +1,237 @@
+"""Models made of other models, and arrays and metadata that have to fit."""
+
+import dask.array as da
+import numpy as np
+import pytest
+from astropy.io import fits
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from calbatch.models import datamodels
+from calbatch.models.casting import exact
+from calbatch.models.errors import ModelError, ValidationError, ValidationWarning
+
+PIXELS = np.arange(48, dtype="f4").reshape(8, 6)
+
+
+def image(**fields):
+    model = datamodels.ImageModel(PIXELS, **fields)
+    model.meta.telescope = "JWST"
+    return model
+
+
+class TestDimensions:
+    def test_an_image_is_no_cube(self):
+        with pytest.raises(ValidationError, match=r"CubeModel of ImageModel.*3 dimensions, has 2"):
+            datamodels.CubeModel(image())
+
+    def test_a_file_of_another_kind_is_no_cube_either(self, tmp_path):
+        opened = datamodels.open(image().save(tmp_path / "x.fits", fsync=False))
+        with pytest.raises(ValidationError, match=r"x\.fits: data: must have 3 dimensions, has 2"):
+            datamodels.CubeModel(opened)
+
+    def test_whatever_can_be_made_of_a_model_can_be_saved_and_opened(self, tmp_path):
+        """Each class of each other: refused when it is made or saved, or a file that opens."""
+        classes = [getattr(datamodels, name) for name in datamodels.__all__ if name[0].isupper()]
+        shapes = {cls: 2 if cls is not datamodels.CubeModel else 3 for cls in classes}
+        made = 0
+        for source in (datamodels.ImageModel, datamodels.CubeModel, datamodels.MaskModel):
+            model = source((2, 8, 6)[3 - shapes[source] :])
+            for cls in classes:
+                path = tmp_path / f"{source.__name__}_{cls.__name__}.fits"
+                try:
+                    cls(model).save(path, fsync=False)
+                except ValidationError:
+                    assert not path.exists()
+                    continue
+                cls(path)
+                made += 1
+        assert made > 10
+
+    @pytest.mark.parametrize(
+        ("cls", "shape"),
+        [
+            (datamodels.MaskModel, (10, 12)),
+            (datamodels.ImageModel, (10, 12)),
+            (datamodels.Level1bModel, (1, 2, 10, 12)),
+            (datamodels.LinearityModel, (3, 10, 12)),
+            (datamodels.SaturationModel, (10, 12)),
+        ],
+    )
+    def test_a_shape_makes_the_primary_array_with_its_default(self, cls, shape):
+        model = cls(shape)
+        spec = model.schema.fields[model.primary]
+        array = np.asarray(getattr(model, model.primary))
+        assert array.dtype == spec.dtype
+        np.testing.assert_array_equal(array, np.full(shape, spec.default))
+
+    def test_a_shape_of_other_dimensions_is_refused(self):
+        with pytest.raises(ValidationError, match="dq: must have 2 dimensions, has 3"):
+            datamodels.MaskModel((2, 10, 12))
+
+
+class TestRequired:
+    def test_a_file_that_could_not_be_opened_is_not_written(self, tmp_path):
+        model = datamodels.ImageModel(err=PIXELS)
+        with pytest.raises(ValidationError, match=r"e\.fits: ImageModel has no data .*before sav"):
+            model.save(tmp_path / "e.fits")
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestMetadata:
+    OWN = "allOf:\n- $ref: image.schema.yaml\n- properties:\n    meta:\n      observer:\n        {}"
+
+    def test_what_one_schema_names_alone_survives_as_a_card(self, tmp_path):
+        schema = tmp_path / "own.schema.yaml"
+        schema.write_text(self.OWN.format("{type: string, fits_keyword: OBSERVER, title: Who}"))
+        own = datamodels.DataModel(PIXELS, schema=schema)
+        own.meta.observer = "Galileo"
+        model = datamodels.ImageModel(own)
+        assert model.get_card("observer") == "Galileo"
+        path = model.save(tmp_path / "x.fits", fsync=False)
+        assert fits.getval(path, "OBSERVER") == "Galileo"
+        again = datamodels.DataModel(datamodels.open(path), schema=schema)
+        assert again.meta.observer == "Galileo"
+        assert again.get_card("OBSERVER") is None
+        again.meta.observer = "Herschel"
+        again.save(tmp_path / "y.fits", fsync=False)
+        header = fits.getheader(tmp_path / "y.fits")
+        assert [card.value for card in header.cards if card.keyword == "OBSERVER"] == ["Herschel"]
+
+    def test_cards_of_ones_own_are_in_the_file_and_come_back(self, tmp_path):
+        model = image()
+        model.set_card("mykey", 3, "what I think")
+        model.set_card("MYKEY", 3.5, "what I think")
+        model.set_card("SEEN", True, hdu="SCI")
+        model.set_card("GONE", 1)
+        model.set_card("GONE", None)
+        path = model.save(tmp_path / "x.fits", fsync=False)
+        with fits.open(path) as hdus:
+            assert hdus[0].header["MYKEY"] == 3.5
+            assert hdus[0].header.comments["MYKEY"] == "what I think"
+            assert hdus["SCI"].header["SEEN"] is True
+            assert "GONE" not in hdus[0].header
+        again = datamodels.open(path)
+        assert again.get_card("MYKEY") == 3.5
+        assert again.get_card("SEEN", hdu="sci") is True
+        assert again.get_card("nothing", "default") == "default"
+
+    @pytest.mark.parametrize(
+        ("keyword", "value", "hdu", "message"),
+        [
+            ("TELESCOP", "HST", "PRIMARY", r"is model\.meta\.telescope; assign to that"),
+            ("NAXIS1", 3, "SCI", "is written with the file"),
+            ("HISTORY", "x", "PRIMARY", r"see model\.history"),
+            ("too_long_a_name", 1, "PRIMARY", "1 to 8 characters"),
+            ("MYKEY", "naïve", "PRIMARY", "printable ASCII"),
+            ("MYKEY", [1], "PRIMARY", "cannot hold a list"),
+            ("MYKEY", 1, "SCY", "has no HDU 'SCY'"),
+        ],
+    )
+    def test_cards_that_have_another_place_or_none_are_refused(self, keyword, value, hdu, message):
+        model = image()
+        with pytest.raises(ValidationError, match=message):
+            model.set_card(keyword, value, hdu=hdu)
+        assert model.extra == {}
+
+    def test_what_fits_headers_do_not_hold_is_told_of(self, tmp_path):
+        model = image()
+        model.meta.exposure.read_times = [[1.0, 2.0]]
+        with pytest.warns(ValidationWarning, match=r"meta\.exposure\.read_times has no FITS keyw"):
+            model.save(tmp_path / "x.fits", fsync=False)
+
+    def test_lists_that_were_only_looked_at_are_not_told_of(self, tmp_path):
+        model = image()
+        assert model.meta.background.polynomial_info == []
+        model.save(tmp_path / "x.fits", fsync=False)
+
+
+class TestUpdate:
+    def other(self, tmp_path):
+        model = image()
+        model.meta.instrument.name = "NIRCAM"
+        model.meta.wcsinfo.crval1 = 5.0
+        path = model.save(tmp_path / "other.fits", date="2001-02-03T04:05:06", fsync=False)
+        return datamodels.open(path)
+
+    def test_name_date_and_kind_of_a_file_stay_its_own(self, tmp_path):
+        model = datamodels.CubeModel((2, 8, 6))
+        model.meta.filename, model.meta.date, model.meta.model_type = (
+            "mine.fits",
+            "2026",
+            "CubeModel",
+        )
+        other = self.other(tmp_path)
+        assert other.meta.filename == "other.fits"
+        model.update(other)
+        assert model.meta.telescope == "JWST"
+        kept = (model.meta.filename, model.meta.date, model.meta.model_type)
+        assert kept == ("mine.fits", "2026", "CubeModel")
+
+    @pytest.mark.parametrize(
+        ("only", "taken"),
+        [
+            ("SCI", {"meta.wcsinfo.crval1"}),
+            (["meta.instrument"], {"meta.instrument.name"}),
+            (["meta.telescope", "sci"], {"meta.telescope", "meta.wcsinfo.crval1"}),
+        ],
+    )
+    def test_parts_are_hdus_branches_or_values(self, tmp_path, only, taken):
+        model = datamodels.ImageModel()
+        model.update(self.other(tmp_path), only=only)
+        assert set(model.to_flat_dict()) == taken
+
+    def test_unknown_parts_are_refused(self, tmp_path):
+        with pytest.raises(ValidationError, match=r"'meta\.instrment'; did you mean 'meta\.instru"):
+            datamodels.ImageModel().update(self.other(tmp_path), only=["meta.instrment"])
+
+    def test_plain_mappings_are_taken_and_checked(self):
+        model = datamodels.ImageModel()
+        with pytest.warns(ValidationWarning, match="'WFC3'"):
+            model.update({"meta": {"telescope": "JWST", "instrument": {"name": "WFC3"}, "own": 1}})
+        assert model.to_flat_dict() == {"meta.telescope": "JWST"}
+
+
+integers = st.sampled_from(["u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8"]).map(np.dtype)
+numbers = st.sampled_from(["u1", "i4", "u8", "i8", "f2", "f4", "f8", "?"]).map(np.dtype)
+
+
+class TestIntegers:
+    @given(numbers.flatmap(lambda dtype: hnp.arrays(dtype, st.integers(0, 5))), integers)
+    def test_values_are_taken_exactly_if_all_fit(self, values, dtype):
+        low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+        plain = values.tolist()  # Python's own numbers have no limits
+        fits_all = all(
+            v == v and abs(v) != np.inf and v == int(v) and low <= v <= high for v in plain
+        )
+        if fits_all:
+            found = exact(values, dtype, "x")
+            assert found.dtype == dtype
+            assert found.tolist() == [int(v) for v in plain]
+        else:
+            with pytest.raises(ValidationError, match=f"x: {dtype} cannot hold"):
+                exact(values, dtype, "x")
+
+    @pytest.mark.parametrize("kind", ["f4", "f8", "i2", "i8", "u8", "?"])
+    def test_flags_of_any_type_that_fit_are_taken(self, kind):
+        for flags in (np.ones((8, 6), kind), da.ones((8, 6), dtype=kind, chunks=4)):
+            model = image(dq=flags)
+            assert model.dq.dtype == np.uint32
+            np.testing.assert_array_equal(model.dq, np.ones((8, 6)))
+
+    def test_what_does_not_fit_is_refused_not_wrapped(self):
+        with pytest.raises(ValidationError, match="dq: uint32 cannot hold 48 of its int64 values"):
+            image(dq=np.full((8, 6), -1))
+        with pytest.raises(ValidationError, match=r"data: uint16 cannot hold .* such as 0\.5"):
+            datamodels.Level1bModel(np.full((1, 2, 8, 6), 0.5))
+        model = image(dq=da.full((8, 6), 2**40, chunks=4))
+        with pytest.raises(ModelError, match=f"dq: uint32 cannot hold .* such as {2**40}"):
+            model.dq.compute(scheduler="sync")
+
+    def test_a_ramp_as_raw_counts(self):
+        ramp = datamodels.RampModel(np.full((1, 2, 8, 6), 7.0))
+        np.testing.assert_array_equal(datamodels.Level1bModel(ramp).data, np.full((1, 2, 8, 6), 7))
+        raw = datamodels.Level1bModel(datamodels.RampModel(np.full((1, 2, 8, 6), -3.0)))
+        with pytest.raises(ModelError, match="data: uint16 cannot hold"):
+            raw.data.compute(scheduler="sync")
