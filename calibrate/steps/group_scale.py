@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calbatch.calibrate.numbers import number
 from calbatch.calibrate.step import SkipStep, Step
 from calbatch.calibrate.steps._ramps import as_ramp
 from calbatch.models.base import DataModel
@@ -27,7 +28,8 @@ class GroupScaleStep(Step):
 
     def process(self, exposure: DataModel) -> RampModel:
         """Return the ramp with its groups scaled."""
-        factor = scale_of(exposure.meta.exposure.nframes, exposure.meta.exposure.frame_divisor)
+        frames = number(exposure, "meta.exposure.nframes")
+        factor = scale_of(frames, number(exposure, "meta.exposure.frame_divisor"))
         return as_ramp(exposure).map_tiles(scale_groups, outputs=("data",), factor=factor)
 
 
