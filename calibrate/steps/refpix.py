@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calbatch.calibrate.numbers import number
 from calbatch.calibrate.parameters import Boolean, Choice, Float, Integer
 from calbatch.calibrate.step import SkipStep, Step, StepError
 from calbatch.calibrate.steps._ramps import as_ramp
@@ -103,7 +104,7 @@ class RefPixStep(Step):
             self.side_gain,
             self.siglimit,
         )
-        single = is_subarray(placement.shape) and ramp.meta.exposure.noutputs != 4
+        single = is_subarray(placement.shape) and number(ramp, "meta.exposure.noutputs") != 4
         stand_in = BORDER if single and ramp.meta.subarray.name in EDGELESS else 0
         regions = reference_regions(
             placement, columns=stand_in, sides=single or self.use_side_ref_pixels
@@ -157,9 +158,8 @@ def placement_of(exposure: DataModel) -> Placement:
     SkipStep
         When the subarray does not lie within the detector.
     """
-    meta: dict[str, Any] = exposure.to_flat_dict()
     shape = exposure.frame
-    values: dict[str, Any] = {k: meta.get(f"meta.subarray.{name}") for name, k in PLACEMENT.items()}
+    values = {key: number(exposure, f"meta.subarray.{name}") for name, key in PLACEMENT.items()}
     missing = [keyword for keyword, value in values.items() if value is None]
     if missing:
         raise StepError(f"{exposure.path}: the header lacks {', '.join(missing)}")
