@@ -15,7 +15,13 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from calbatch.crds_client.errors import ContextError, CrdsError, ReferenceMissing, UnsafeName
+from calbatch.crds_client.errors import (
+    ContextError,
+    CrdsError,
+    ReferenceMissing,
+    UnsafeName,
+    explained,
+)
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,254}")
 _CONTEXT = re.compile(r"[a-z]+_(\d{4,})\.pmap")
@@ -88,7 +94,7 @@ class Cache:
         """``flat``, or ``instrument`` for one folder per instrument."""
         try:
             mode = (self.config / "ref_cache_subdir_mode").read_text().strip()
-        except OSError:
+        except (OSError, UnicodeDecodeError):
             return "instrument"
         return "flat" if mode == "flat" else "instrument"
 
@@ -180,22 +186,25 @@ class Cache:
             If the file is not a literal.
         """
         path = self.config / "server_config"
-        try:
-            config = ast.literal_eval(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return self.behind.server_config() if self.behind else {}
-        except (OSError, ValueError, SyntaxError, MemoryError, RecursionError) as error:
-            raise ContextError(f"{path}: not a server configuration: {error}") from None
+        with explained(ContextError, f"{path}: not a server configuration"):
+            try:
+                config = ast.literal_eval(path.read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                return self.behind.server_config() if self.behind else {}
+            except MemoryError:  # how Python's parser calls what is nested too deep
+                raise ValueError("nested too deep") from None
         return config if isinstance(config, dict) else {}
 
     def bad_files(self) -> frozenset[str]:
         """Give the names of files that the observatory has withdrawn as scientifically invalid."""
         try:
-            return frozenset((self.config / "bad_files.txt").read_text().split())
+            text = (self.config / "bad_files.txt").read_text(encoding="utf-8", errors="replace")
+            return frozenset(text.split())
         except OSError:
             if self.behind is not None and not (self.config / "server_config").exists():
                 return self.behind.bad_files()
-            return frozenset(self.server_config().get("bad_files_list", ()))
+            listed = self.server_config().get("bad_files_list", ())
+            return frozenset(map(str, listed if isinstance(listed, list | tuple) else ()))
 
     def keep_config(self, info: dict[str, Any]) -> None:
         """Keep what the server said, as the official client does, for when it is not there.

@@ -22,7 +22,7 @@ import filelock
 import numpy as np
 from astropy.io import fits
 
-from calbatch.crds_client.errors import CrdsError
+from calbatch.crds_client.errors import CrdsError, explained
 
 _OFFSETS = {8: -128, 16: 2**15, 32: 2**31, 64: 2**63}
 """By BITPIX: offsets that only say signed or unsigned: readers undo them as they go."""
@@ -154,10 +154,8 @@ def _identity(path: Path) -> str:
 
 @contextlib.contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    try:
+    with explained(CrdsError, f"{path}: cannot be decoded"):
         yield
-    except (OSError, ValueError, TypeError, KeyError, fits.VerifyError) as error:
-        raise CrdsError(f"{path}: cannot be decoded: {error}") from None
 
 
 def _decode_images(path: Path, part: Path) -> None:
