@@ -14,7 +14,7 @@ from functools import cached_property, lru_cache
 from calbatch.models import files
 from calbatch.models.cards import BLOCK, CARD, Cards, padded
 from calbatch.models.checksum import ALL_ONES, add, checksum
-from calbatch.models.errors import FileError, ValidationWarning
+from calbatch.models.errors import FileError, ValidationWarning, explained
 from calbatch.models.files import ReadAt, Stamp
 from calbatch.models.hdu import Hdu, Kind, Pixels, describe
 from calbatch.models.location import is_url
@@ -111,7 +111,7 @@ def read_layout(path: str | os.PathLike[str] | Stamp) -> Layout:
 
 def _layout_of(stamp: Stamp) -> tuple[Layout, bool]:
     """Return the layout, and whether nothing follows the last HDU."""
-    with files.reading(stamp) as read_at:
+    with explained(stamp.path), files.reading(stamp) as read_at:
         check_start(stamp.path, read_at(0, 512))
         hdus = tuple(_walk(stamp, read_at))
         return Layout(stamp, hdus), not read_at(hdus[-1].end, BLOCK).strip(b"\0")
@@ -205,7 +205,7 @@ def verify_checksums(layout: Layout) -> int:
         The first one that does not match.
     """
     count = 0
-    with files.reading(layout.stamp) as read_at:
+    with explained(layout.path), files.reading(layout.stamp) as read_at:
         for hdu in layout.hdus:
             count += _verify(hdu, read_at)
     return count

@@ -11,7 +11,7 @@ import numpy as np
 
 from calbatch.models.arrays import Content, Placed
 from calbatch.models.dq import DqRemap
-from calbatch.models.errors import FileError
+from calbatch.models.errors import FileError, explained
 from calbatch.models.headers import meta_from_headers
 from calbatch.models.layout import Hdu, Layout, read_layout
 from calbatch.models.location import Location
@@ -33,6 +33,10 @@ class Pending:
 
     def load(self) -> Array:
         """Read it."""
+        with explained(self.path, f"{self.hdu.label} cannot be read"):
+            return self._load()
+
+    def _load(self) -> Array:
         if self.spec.columns is not None:
             return check_columns(self._rows(), self.spec.columns, f"{self.path}: {self.hdu.name}")
         array = RowReader(self.hdu, self.copies).whole()
@@ -41,8 +45,8 @@ class Pending:
     def _rows(self) -> Array:
         if self.copies is not None:
             copy = self.copies.table(self.hdu.stamp.path, self.hdu.index)
-            # A copy may be cleaned away at any time.
-            with contextlib.suppress(OSError):
+            # A copy may be cleaned away at any time, or damaged.
+            with contextlib.suppress(OSError, ValueError, EOFError):
                 return np.load(copy, allow_pickle=False) if copy else read_table(self.hdu)
         return read_table(self.hdu)
 
@@ -70,6 +74,11 @@ def load(
         one of the wrong kind or dimensions.
     """
     layout = layout or read_layout(path)
+    with explained(path):
+        return _content(path, schema, copies, layout)
+
+
+def _content(path: Location, schema: Schema, copies: Copies | None, layout: Layout) -> Content:
     headers = [(h.name, h.version, _cards(h)) for h in layout.hdus]
     tree, extra = meta_from_headers(schema, headers, where=str(path))
     content = Content(tree=tree, extra=extra)

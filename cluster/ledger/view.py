@@ -179,6 +179,11 @@ class View(Known):
             "WHERE exposures.id = ?"
         )
         for row in self._rows(query, exposure):
-            found: dict[str, Any] = json.loads(row["body"])
+            try:
+                found = json.loads(row["body"])
+            except (ValueError, TypeError, RecursionError):
+                found = None
+            if not isinstance(found, dict):
+                raise LedgerError(f"{self.path}: is damaged: {column} of exposure {exposure}")
             return found
         return {}
