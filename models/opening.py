@@ -18,6 +18,7 @@ from calbatch.models.location import Location
 from calbatch.models.plan import Array, Source
 from calbatch.models.rows import Copies, Reader, RowReader
 from calbatch.models.schema import FieldSpec, Schema
+from calbatch.models.table_columns import require_columns
 from calbatch.models.tables import check_columns, read_table
 
 
@@ -43,6 +44,7 @@ class Pending:
         return array.astype(self.spec.dtype or array.dtype, copy=False)
 
     def _rows(self) -> Array:
+        require_columns(self.hdu)
         if self.copies is not None:
             copy = self.copies.table(self.hdu.stamp.path, self.hdu.index)
             # A copy may be cleaned away at any time, or damaged.

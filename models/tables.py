@@ -10,6 +10,7 @@ from astropy.io import fits
 from calbatch.models.errors import FileError, ValidationError, one_line
 from calbatch.models.hdu import Hdu
 from calbatch.models.schema import ColumnSpec
+from calbatch.models.table_columns import require_columns
 from calbatch.models.unpacking import astropy_hdu
 
 Table = npt.NDArray[Any]
@@ -39,6 +40,7 @@ def read_table(hdu: Hdu) -> Table:
         raise FileError(path, f"{hdu.label} holds no table")
     if hdu.dtype.itemsize == 0 and hdu.shape[0]:
         raise FileError(path, f"{hdu.label} claims {hdu.shape[0]} rows of no bytes")
+    require_columns(hdu)
     with astropy_hdu(hdu.stamp, hdu.index, hdu.label) as found:
         return _plain(found.data, hdu.shape[0])
 
