@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import configobj
 
-from calbatch.calibrate.errors import ParameterError
+from calbatch.calibrate.errors import ParameterError, explained
 
 if TYPE_CHECKING:
     from calbatch.calibrate.step import Step
@@ -41,16 +41,30 @@ class Config:
     values: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-def read(path: Path) -> Config:
+def read(path: Path, including: tuple[Path, ...] = ()) -> Config:
     """Read a ``.cfg``.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    including : tuple of Path
+        The files that include it by their ``config_file``.
 
     Raises
     ------
     ParameterError
         When the file is missing, is not in ConfigObj's format, or nests sections too deep.
     """
-    if not path.is_file():
-        raise ParameterError(f"{path}: there is no such parameter file")
+    with explained(ParameterError, f"{path}: not a parameter file"):
+        if not path.is_file():
+            raise ParameterError(f"{path}: there is no such parameter file")
+        if path.resolve() in including:
+            raise ParameterError(f"{path}: includes itself, by a config_file")
+        return _read(path, (*including, path.resolve()))
+
+
+def _read(path: Path, including: tuple[Path, ...]) -> Config:
     try:
         # No interpolation: a value is what it says.
         raw = configobj.ConfigObj(
@@ -65,18 +79,25 @@ def read(path: Path) -> Config:
         for name, entry in steps.items():
             if entry.sections:
                 raise ParameterError(f"{path}: section [{name}] must not have sections itself")
-            values[name] = {**_included(path, entry), **_parameters(entry)}
-    return Config(path, raw.get("name"), raw.get("class"), values)
+            values[name] = {**_included(path, entry, including), **_parameters(entry)}
+    return Config(path, _text(path, raw, "name"), _text(path, raw, "class"), values)
+
+
+def _text(path: Path, section: Any, key: str) -> str | None:
+    value = section.get(key)
+    if value is None or isinstance(value, str):
+        return value
+    raise ParameterError(f"{path}: {key} must be one text, not {value!r:.100}")
 
 
 def _parameters(section: Any) -> dict[str, Any]:
     return {k: section[k] for k in section.scalars if k not in _NOT_PARAMETERS}
 
 
-def _included(path: Path, section: Any) -> dict[str, Any]:
+def _included(path: Path, section: Any, including: tuple[Path, ...]) -> dict[str, Any]:
     """Return the parameters of the file that a section names as its ``config_file``."""
-    name = section.get("config_file")
-    return {} if not name else dict(read(path.parent / name).values[""])
+    name = _text(path, section, "config_file")
+    return {} if not name else dict(read(path.parent / name, including).values[""])
 
 
 def _first_line(error: Exception) -> str:

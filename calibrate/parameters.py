@@ -65,13 +65,16 @@ class Parameter(Generic[T]):
             if self.none:
                 return None
             raise self._fault(value)
-        return self._convert(value)
+        try:
+            return self._convert(value)
+        except (ArithmeticError, ValueError, TypeError, RecursionError) as error:
+            raise self._fault(value) from error
 
     def _convert(self, value: Any) -> T:
         return cast("T", value)
 
     def _fault(self, value: Any) -> ParameterError:
-        return ParameterError(f"{self.name} = {value!r}: must be {self.describe()}")
+        return ParameterError(f"{self.name} = {value!r:.200}: must be {self.describe()}")
 
     def describe(self) -> str:
         """Return what values are allowed, in words."""
@@ -236,6 +239,8 @@ class Items(Parameter[list[Any]]):
             return [part.strip() for part in value.split(",") if part.strip()]
         if callable(value):
             return [value]
+        if isinstance(value, Mapping):
+            raise self._fault(value)
         return list(value)
 
     def text(self, value: Any) -> str:

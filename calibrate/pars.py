@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from calbatch.calibrate.errors import ParameterError, ReferenceFileError
+from calbatch.calibrate.errors import ParameterError, ReferenceFileError, explained
 from calbatch.calibrate.parameters import parameters_of
 from calbatch.calibrate.pipeline import DEFAULT_SOURCE, Pipeline
 from calbatch.calibrate.references import (
@@ -76,11 +76,13 @@ def configured(step: Step, chosen: Mapping[str, Chosen]) -> Step:
     if not files:
         return step
     changed = copy.deepcopy(step)
-    for alias, values in _sections(changed, files).items():
-        part = changed.steps()[alias] if alias else changed
-        for name, (value, source) in values.items():
-            _suggest(part, name, value, source)
-    changed.check()
+    names = ", ".join(path.name for path in files.values())
+    with explained(ParameterError, f"{names}; --no-pars leaves such references out"):
+        for alias, values in _sections(changed, files).items():
+            part = changed.steps()[alias] if alias else changed
+            for name, (value, source) in values.items():
+                _suggest(part, name, value, source)
+        changed.check()
     return changed
 
 

@@ -60,11 +60,12 @@ def driver_lives(folder: BatchFolder, batch: BatchRow) -> bool:
     """Return whether the driver that a batch had is still at it."""
     try:
         who = json.loads(folder.pid.read_text(encoding="ascii"))
-    except (OSError, ValueError):
+        host, pid, created = str(who["host"]), int(who["pid"]), float(who["created"])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return False
-    if who["host"] != socket.gethostname():
+    if host != socket.gethostname():
         return time.time() - (batch.beat or 0.0) < SILENCE
-    return _runs(who["pid"], who["created"])
+    return _runs(pid, created)
 
 
 def _runs(pid: int, created: float) -> bool:
@@ -72,7 +73,7 @@ def _runs(pid: int, created: float) -> bool:
     try:
         process = psutil.Process(pid)
         return abs(process.create_time() - created) < 1.0 and process.status() != "zombie"
-    except psutil.Error:
+    except (psutil.Error, ValueError, OverflowError):  # or a number that is no process's
         return False
 
 

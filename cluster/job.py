@@ -24,6 +24,7 @@ from calbatch.models.errors import ChangedError
 from calbatch.models.files import content_digest, look
 from calbatch.models.layout import read_layout, verify_checksums
 from calbatch.models.location import Location
+from calbatch.models.memory import SETTING as MEMORY
 from calbatch.models.portable import loaded, packed
 from calbatch.models.saving import Written, saving_graph, written_of
 
@@ -183,7 +184,8 @@ def calibrate(job: Job, threads: int = 0, memory: int = 0) -> Outcome:
     clock = Clock()
     remarkable: list[str] = []
     try:
-        with logged(job.log, memory), remarks(remarkable):
+        limit = {MEMORY: memory} if memory else {}
+        with logged(job.log, memory), remarks(remarkable), dask.config.set(limit):
             graph, writers = prepared(job)
             try:
                 written = written_of(compute(graph, **how)[0])

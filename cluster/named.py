@@ -299,8 +299,8 @@ def _mapping(text: str) -> dict[str, Any]:
 
     try:
         found = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
+    except Exception as error:  # values that do not fit their tag raise anything
+        raise ValueError(f"{type(error).__name__}: {error}") from error
     if not isinstance(found, dict):
         raise TypeError(f"{text!r} is no mapping")
     return found

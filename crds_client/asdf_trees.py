@@ -1,4 +1,4 @@
-"""The metadata of an ASDF file as plain data: read with YAML's safe loader, tags ignored.
+"""The metadata of an ASDF file as plain data: read within bounds, tags ignored.
 
 Enough for parameter references (``pars-<step>``) and for Roman's headers, and no more: arrays in
 binary blocks are left where they are.
@@ -12,27 +12,11 @@ from typing import Any
 
 import yaml
 
-from calbatch.crds_client.errors import HeaderError
+from calbatch.crds_client.errors import HeaderError, explained
+from calbatch.crds_client.plain_yaml import load_plain
 
-_MAX_TREE = 64 * 2**20
+_MAX_TREE = 16 * 2**20
 _MAX_VALUES = 100_000
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """Reads what a tag is on, and forgets the tag."""
-
-
-def _plain(loader: yaml.SafeLoader, _suffix: str, node: yaml.Node) -> Any:
-    if isinstance(node, yaml.MappingNode):
-        return loader.construct_mapping(node, deep=True)
-    if isinstance(node, yaml.SequenceNode):
-        return loader.construct_sequence(node, deep=True)
-    assert isinstance(node, yaml.ScalarNode)
-    return loader.construct_scalar(node)
-
-
-_PlainLoader.add_multi_constructor("!", _plain)
-_PlainLoader.add_multi_constructor("tag:", _plain)
 
 
 def read_tree(path: str | Path) -> dict[str, Any]:
@@ -43,16 +27,16 @@ def read_tree(path: str | Path) -> dict[str, Any]:
     HeaderError
         If the file is no ASDF file or its tree is not to be read; starts with its path.
     """
-    try:
-        with Path(path).open("rb") as stream:
-            if not stream.readline(100).startswith(b"#ASDF "):
-                raise HeaderError(f"{path}: not an ASDF file: it does not begin with #ASDF")
-            text = _tree_text(stream.read(_MAX_TREE))
-        tree = yaml.load(text, Loader=_PlainLoader)
-    except (OSError, UnicodeDecodeError, ValueError, TypeError, RecursionError) as error:
-        raise HeaderError(f"{path}: {error}") from None
-    except yaml.YAMLError as error:
-        raise HeaderError(f"{path}: its tree is not YAML: {' '.join(str(error).split())}") from None
+    with explained(HeaderError, path), Path(path).open("rb") as stream:
+        if not stream.readline(100).startswith(b"#ASDF "):
+            raise HeaderError(f"{path}: not an ASDF file: it does not begin with #ASDF")
+        text = _tree_text(stream.read(_MAX_TREE))
+    with explained(HeaderError, f"{path}: its tree cannot be read"):
+        try:
+            tree = load_plain(text)
+        except yaml.YAMLError as error:
+            said = " ".join(str(error).split())
+            raise HeaderError(f"{path}: its tree is not YAML: {said}") from None
     if not isinstance(tree, dict):
         raise HeaderError(f"{path}: its tree is not a mapping")
     return tree

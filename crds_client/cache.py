@@ -97,7 +97,7 @@ class Cache:
         """``flat``, or ``instrument`` for one folder per instrument."""
         try:
             mode = (self.config / "ref_cache_subdir_mode").read_text().strip()
-        except OSError:
+        except (OSError, UnicodeDecodeError):
             return "instrument"
         return "flat" if mode == "flat" else "instrument"
 
@@ -205,7 +205,8 @@ class Cache:
         except OSError:
             if self.behind is not None and not (self.config / "server_config").exists():
                 return self.behind.bad_files()
-            return frozenset(self.server_config().get("bad_files_list") or ())
+            listed = self.server_config().get("bad_files_list", ())
+            return frozenset(map(str, listed if isinstance(listed, list | tuple) else ()))
 
     def keep_config(self, info: dict[str, Any]) -> None:
         """Keep what the server said, as the official client does, for when it is not there.

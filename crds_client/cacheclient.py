@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from calbatch.crds_client.cache import Cache, is_mapping
-from calbatch.crds_client.errors import CrdsError, ReferenceMissing, ServerError
+from calbatch.crds_client.errors import CrdsError, ReferenceMissing, ServerError, UnsafeName
 from calbatch.crds_client.fetching import Fetcher, FetchReport, Progress
 from calbatch.crds_client.holds import Hold
 from calbatch.crds_client.remote import is_address, open_source, reached
@@ -126,8 +126,14 @@ class CacheClient:
         return report
 
     def missing(self, names: Iterable[str]) -> list[str]:
-        """List those files that are not in the cache."""
-        return sorted(name for name in set(names) if self.cache.find(name) is None)
+        """List those files that are not in the cache; names that are none `locate` refuses."""
+        return sorted(name for name in set(names) if not self._has(name))
+
+    def _has(self, name: str) -> bool:
+        try:
+            return self.cache.find(name) is not None
+        except UnsafeName:  # asking for it would not help
+            return True
 
     def verify(self, names: Collection[str] = ()) -> tuple[list[Fault], list[str]]:
         """Read files of the cache again, and compare them with the sizes and sums they should have.

@@ -16,6 +16,7 @@ from calbatch.crds_client.errors import (
     ContextError,
     CrdsError,
     WithdrawnReference,
+    explained,
 )
 from calbatch.crds_client.keywords import instrument_of, synonyms
 from calbatch.crds_client.remote import RemoteInstrument
@@ -88,7 +89,8 @@ class Client(CacheClient):
     def _choose_context(self, wanted: str | None) -> ContextChoice:
         here = self.mode != "remote" and known_here(wanted, self.cache)
         asked = None if here else self.source
-        choice = choose_context(wanted, self.cache, asked)
+        with explained(ContextError, f"{self.cache}: the context cannot be chosen"):
+            choice = choose_context(wanted, self.cache, asked)
         log.info("CRDS context %s: %s", choice.name, choice.reason)
         return choice
 
@@ -193,16 +195,15 @@ class Client(CacheClient):
         seen: dict[Any, int] = {}
         for exposure, header in headers.items():
             try:
-                known = self._configurations_of(header)
+                with explained(ContextError, f"{self.context} cannot be followed"):
+                    known = self._configurations_of(header)
+                    values = known.values(header)
+                    key = (known.rules.instrument, known.key(values))
+                    found = seen[key] if key in seen else known.resolve(values, wanted)
             except CrdsError as error:
                 table.faults[exposure] = str(error)
                 continue
-            values = known.values(header)
-            key = (known.rules.instrument, known.key(values))
-            if key in seen:
-                table.add(exposure, seen[key])
-            else:
-                seen[key] = table.add(exposure, known.resolve(values, wanted))
+            seen[key] = table.add(exposure, found)
         return table
 
     def locate(self, name: str) -> Path:

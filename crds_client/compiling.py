@@ -16,6 +16,9 @@ from calbatch.crds_client.match import Match, MatchSettings
 from calbatch.crds_client.patterns import compile_pattern
 from calbatch.crds_client.selectors import ORDERED, Selector
 
+_LONGEST_VALUE = 10_000
+"""Characters of one value in a key of Match."""
+
 _DEFAULT_SUBSTITUTIONS = {
     "META.SUBARRAY.NAME": {"GENERIC": "N/A"},
     "SUBARRAY": {"GENERIC": "N/A"},
@@ -174,9 +177,9 @@ def _by_read_key(
         try:
             read = read_key(key)
         except (ValueError, TypeError, RecursionError) as error:
-            raise source.fault(f"key {rule.key!r}: {error}", rule.line) from None
+            raise source.fault(f"key {rule.key!r:.200}: {error}", rule.line) from None
         if read in choices:
-            raise source.fault(f"key {rule.key!r} is there twice", rule.line)
+            raise source.fault(f"key {rule.key!r:.200} is there twice", rule.line)
         choices[read] = rule.choice
     return choices
 
@@ -185,6 +188,8 @@ def _match_key(key: Any, parameters: tuple[str, ...]) -> tuple[str, ...]:
     elements = key if isinstance(key, tuple) else (key,)
     if len(elements) != len(parameters):
         raise ValueError(f"there are {len(parameters)} parameters, {', '.join(parameters)}")
+    if longest := next((e for e in elements if len(str(e)) > _LONGEST_VALUE), None):
+        raise ValueError(f"a value of {len(str(longest))} characters is too long")
     conditioned = tuple(condition_key(element) for element in elements)
     for element in conditioned:
         compile_pattern(element)  # here, where a fault's line is known

@@ -11,7 +11,10 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-_NUMBER = re.compile(r"[-+]?[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+\.")
+# Possessive throughout: digits that are no number are looked at once, however many there are.
+_NUMBER = re.compile(
+    r"[-+]?(?:[0-9]++(?:\.[0-9]++)?+|\.[0-9]++)(?:[eE][-+]?[0-9]++)?+|[-+]?[0-9]++\."
+)
 # Only the last of these is anchored at its end in crds, so "N/A (see below)" counts as N/A too.
 _NOT_APPLICABLE = re.compile(r"-2147483648.0|\(\)|N/A|NOT APPLICABLE|NOT_APPLICABLE$")
 _SPELLINGS = {"ANY": "*", "4294967295.0": "-1.0", "TRUE": "T", "FALSE": "F"}

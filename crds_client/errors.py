@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class CrdsError(Exception):
     """Any fault of reference selection or of a reference cache."""
@@ -66,3 +69,29 @@ class ReferenceMissing(CrdsError):
 
     def __str__(self) -> str:
         return f"{self.name}: not in the cache {self.where}; fetch it with: {self.command}"
+
+
+@contextmanager
+def explained(kind: type[CrdsError], where: object) -> Iterator[None]:
+    """Turn whatever goes wrong inside into an error of one kind that says where.
+
+    Every reader of rules, files and settings from elsewhere has this around it: over what is
+    damaged, libraries raise all kinds of exceptions, and one that nobody expects would end a batch.
+
+    Parameters
+    ----------
+    kind : type
+        The error to raise; a `CrdsError` passes as it is, and so does a lack of memory.
+    where : object
+        What is being read; the message starts with it.
+    """
+    try:
+        yield
+    except (CrdsError, MemoryError):
+        raise
+    except OSError as error:
+        raise kind(f"{where}: {error.strerror or error}") from error
+    except Exception as error:
+        said = " ".join(str(error).split())[:300]
+        plain = isinstance(error, ValueError) and said
+        raise kind(f"{where}: {said if plain else f'{type(error).__name__}: {said}'}") from error

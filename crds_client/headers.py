@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import gzip
 import os
-import zlib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any, cast
 
 from astropy.io.fits import Card
-from astropy.io.fits.verify import VerifyError
 
 from calbatch.crds_client.asdf_trees import flatten, read_tree
-from calbatch.crds_client.errors import CrdsError, HeaderError
+from calbatch.crds_client.errors import CrdsError, HeaderError, explained
 
 _BLOCK = 2880
 _CARD = 80
@@ -48,19 +46,15 @@ def read_selection_header(path: str | os.PathLike[str], wanted: Collection[str])
     HeaderError
         If the file is not there or neither; starts with its path.
     """
-    try:
-        with Path(path).open("rb") as stream:
-            if stream.read(2) == b"\x1f\x8b":
-                with gzip.open(path, "rb") as unpacked:
-                    return _read(cast(IO[bytes], unpacked), wanted)
-            stream.seek(0)
-            if stream.read(6) == b"#ASDF ":
-                return flatten(read_tree(Path(path)))
-            stream.seek(0)
-            return _read(stream, wanted)
-    except (OSError, EOFError, ValueError, VerifyError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise HeaderError(f"{path}: {reason}") from None
+    with explained(HeaderError, path), Path(path).open("rb") as stream:
+        if stream.read(2) == b"\x1f\x8b":
+            with gzip.open(path, "rb") as unpacked:
+                return _read(cast(IO[bytes], unpacked), wanted)
+        stream.seek(0)
+        if stream.read(6) == b"#ASDF ":
+            return flatten(read_tree(Path(path)))
+        stream.seek(0)
+        return _read(stream, wanted)
 
 
 def read_selection_headers(

@@ -6,13 +6,13 @@ Source of the format: PyPI ``stpipe`` 1.1.0, ``_config``: an ASDF tree with ``cl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from calbatch.crds_client.asdf_trees import read_tree
-from calbatch.crds_client.errors import HeaderError
+from calbatch.crds_client.errors import HeaderError, explained
 
 PREFIX = "pars-"
 
@@ -59,18 +59,31 @@ def read_parameters(path: str | Path) -> ParameterReference:
     HeaderError
         If the file is not one; starts with its path.
     """
-    tree = read_tree(path)
-    if not isinstance(tree.get("parameters"), Mapping):
-        raise HeaderError(f"{path}: not a parameter reference: it has no parameters")
-    steps = {}
-    for step in tree.get("steps") or []:
-        if not isinstance(step, Mapping) or "name" not in step:
+    with explained(HeaderError, path):
+        tree = read_tree(path)
+        return ParameterReference(
+            source=Path(path).name,
+            class_name=str(tree.get("class", "")),
+            name=str(tree.get("name", "")),
+            parameters=_named(tree.get("parameters"), f"{path}: not a parameter reference: it"),
+            steps=dict(_steps(tree.get("steps") or [], path)),
+        )
+
+
+def _steps(steps: Any, path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    if not isinstance(steps, list):
+        raise HeaderError(f"{path}: steps is {steps!r:.60}, not a list")
+    for step in steps:
+        if not isinstance(step, Mapping) or not isinstance(step.get("name"), str):
             raise HeaderError(f"{path}: a step without a name")
-        steps[str(step["name"])] = dict(step.get("parameters") or {})
-    return ParameterReference(
-        source=Path(path).name,
-        class_name=str(tree.get("class", "")),
-        name=str(tree.get("name", "")),
-        parameters=dict(tree["parameters"]),
-        steps=steps,
-    )
+        name = step["name"]
+        yield name, _named(step.get("parameters") or {}, f"{path}: step {name!r:.60}")
+
+
+def _named(parameters: Any, what: str) -> dict[str, Any]:
+    if not isinstance(parameters, Mapping):
+        raise HeaderError(f"{what} has no parameters")
+    odd = next((name for name in parameters if not isinstance(name, str)), None)
+    if odd is not None:
+        raise HeaderError(f"{what} has {odd!r:.60} for the name of a parameter")
+    return dict(parameters)

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable
 
 from calbatch.crds_client.conditioning import alternatives
+from calbatch.crds_client.regular import compile_expression
 
 HIT, IGNORED, MISS = 1, 0, -1
 
@@ -20,9 +21,6 @@ Pattern = Callable[[str], int]
 
 _RELATION = re.compile(r"([><]=?)\s*([-+]?[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)")
 _RELATIONS = {">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operator.le}
-# A repeated group that itself repeats or branches can take for ever on a short value.
-_RUNAWAY = re.compile(r"\([^()]*[*+|}][^()]*\)[*+{]|\\[1-9]|\(\?P=")
-_MAX_EXPRESSION = 1000
 
 
 @functools.lru_cache(maxsize=8192)
@@ -35,7 +33,7 @@ def compile_pattern(key: str) -> Pattern:
         If the key is malformed.
     """
     if key.startswith("(") and key.endswith(")"):
-        return _expression(_safe(key[1:-1]))
+        return _when(key[1:-1], compile_expression(key[1:-1]))
     if key.startswith("{") and key.endswith("}"):
         return _literal(key[1:-1])
     if key.startswith("#") and key.endswith("#"):
@@ -79,22 +77,15 @@ def _when(key: str, condition: Callable[[str], object]) -> Pattern:
     return match
 
 
-def _safe(expression: str) -> str:
-    if len(expression) > _MAX_EXPRESSION or _RUNAWAY.search(expression):
-        raise ValueError(f"regular expression {expression[:60]!r} could run for ever")
-    return expression
-
-
-def _expression(expression: str) -> Pattern:
-    try:
-        compiled = re.compile(expression)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise ValueError(f"regular expression {expression[:60]!r}: {error}") from None
-    return _when(expression, compiled.match)
-
-
 def _glob(key: str) -> Pattern:
-    return _expression("^(" + "|".join(map(fnmatch.translate, alternatives(key))) + ")$")
+    # fnmatch's expressions hold on to the first fit of each part: they never backtrack far.
+    expressions = [fnmatch.translate(part) for part in alternatives(key)]
+    try:
+        matches = [re.compile(expression).match for expression in expressions]
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(f"pattern {key[:60]!r}: {error}") from None
+    whole = "^(" + "|".join(expressions) + ")$"
+    return _when(whole, lambda value: any(match(value) for match in matches))
 
 
 def _inequality(key: str) -> Pattern:

@@ -10,10 +10,10 @@ import functools
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 from calbatch.crds_client.compiling import check_entries, compile_selector, parkeys
-from calbatch.crds_client.errors import ChecksumError, ContextError
+from calbatch.crds_client.errors import ChecksumError, ContextError, MappingError, explained
 from calbatch.crds_client.expressions import Expression, names_of
 from calbatch.crds_client.hooks import dataset_exempt, hook_needed
 from calbatch.crds_client.literals import MappingSource, parse_mapping
@@ -52,6 +52,20 @@ class Resolution:
         return self.names[0] if len(self.names) == 1 else None
 
 
+Method = TypeVar("Method", bound=Callable[..., None])
+
+
+def _explaining(make: Method) -> Method:
+    """Have whatever goes wrong in making rules of a file raised as an error about that file."""
+
+    @functools.wraps(make)
+    def made(self: Any, source: MappingSource, *arguments: Any) -> None:
+        with explained(MappingError, f"{source.name}:1"):
+            make(self, source, *arguments)
+
+    return cast("Method", made)
+
+
 class ReferenceRules:
     """The rules for one reference type of one instrument (an ``.rmap``).
 
@@ -75,6 +89,7 @@ class ReferenceRules:
         If the rules are malformed.
     """
 
+    @_explaining
     def __init__(self, source: MappingSource) -> None:
         header = source.header
         check_entries(source)
@@ -96,6 +111,13 @@ class ReferenceRules:
         """Choose for a conditioned header; parameters absent from it count as missing."""
         if self.refused:
             return Resolution("not found", reason=self.refused)
+        try:
+            with explained(ContextError, f"{self.name} cannot be followed"):
+                return self._resolved(header)
+        except ContextError as error:
+            return Resolution("not found", reason=str(error))
+
+    def _resolved(self, header: Header) -> Resolution:
         relevant = self.relevant(header)
         if isinstance(relevant, Resolution):
             return relevant
@@ -167,6 +189,7 @@ class InstrumentRules:
         The types that have rules, with them.
     """
 
+    @_explaining
     def __init__(self, source: MappingSource, read: ReadText) -> None:
         if not isinstance(source.selector, dict):
             raise source.fault("an .imap's selector is a plain dictionary")
@@ -221,6 +244,7 @@ class InstrumentRules:
 class PipelineRules:
     """The rules of one context (a ``.pmap``); an instrument's are read when first wanted."""
 
+    @_explaining
     def __init__(self, source: MappingSource, read: ReadText) -> None:
         files = source.selector
         if not isinstance(files, dict) or not all(isinstance(one, str) for one in files.values()):
@@ -272,12 +296,13 @@ def load_mapping(name: str, read: ReadText, *, verify: bool = True) -> MappingSo
     MappingError, ChecksumError
         If it is malformed or altered.
     """
-    text = read(name)
-    source = parse_mapping(text, name)
-    stated = source.header.get("sha1sum")
-    if verify and stated != (actual := mapping_checksum(text)):
-        raise ChecksumError(f"{name}:1: sha1sum {stated} is stated, but its text has {actual}")
-    return source
+    with explained(MappingError, f"{name}:1"):
+        text = read(name)
+        source = parse_mapping(text, name)
+        stated = source.header.get("sha1sum")
+        if verify and stated != (actual := mapping_checksum(text)):
+            raise ChecksumError(f"{name}:1: sha1sum {stated} is stated, but its text has {actual}")
+        return source
 
 
 def mapping_checksum(text: str) -> str:

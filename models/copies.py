@@ -23,7 +23,7 @@ import filelock
 import numpy as np
 from astropy.io import fits
 
-from calbatch.models.errors import FileError, one_line
+from calbatch.models.errors import explained
 from calbatch.models.private import make_private_folder, opened_folder
 
 _OFFSETS = {8: -128, 16: 2**15, 32: 2**31, 64: 2**63}
@@ -65,7 +65,7 @@ class DecodedStore:
             If the reference cannot be read, or the copy not be written.
         """
         path = Path(path)
-        with _explained(path):
+        with explained(path, "cannot be decoded"):
             return path if is_plain(path) else self._once(path, ".fits", _decode_images)
 
     def table(self, path: str | Path, extension: str | int) -> Path:
@@ -81,7 +81,7 @@ class DecodedStore:
         def decode(source: Path, part: Path) -> None:
             _decode_table(source, part, extension)
 
-        with _explained(path):
+        with explained(path, "cannot be decoded"):
             return self._once(path, f".{extension}.npy", decode)
 
     def _once(self, path: Path, suffix: str, decode: Callable[[Path, Path], None]) -> Path:
@@ -152,17 +152,6 @@ def _identity(path: Path) -> str:
     state = real.stat()
     text = f"{real}\0{state.st_size}\0{state.st_mtime_ns}"
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:20]
-
-
-@contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileError:
-        raise
-    except Exception as error:  # over damaged files astropy and NumPy raise every kind
-        reason = f"cannot be decoded: {type(error).__name__}: {one_line(error)}"
-        raise FileError(path, reason) from error
 
 
 def _decode_images(path: Path, part: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from calbatch.models.base import DataModel
 from calbatch.models.cards import Cards
-from calbatch.models.errors import FileError, ValidationError
+from calbatch.models.errors import FileError, ValidationError, explained
 from calbatch.models.files import Stamp, look
 from calbatch.models.layout import Layout, read_layout
 from calbatch.models.location import Location, location
@@ -198,7 +198,8 @@ def open(path: str | Location | DataModel, layout: Layout | None = None) -> Data
     if isinstance(path, DataModel):
         return path
     layout = layout or read_layout(path)
-    return _class_of(location(path), layout)(path, layout=layout)
+    with explained(path):
+        return _class_of(location(path), layout)(path, layout=layout)
 
 
 def reference(reference_type: str, init: Any, copies: Copies | None = None) -> DataModel:

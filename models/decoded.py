@@ -4,6 +4,7 @@ Tile-compressed, gzipped and scaled images go through astropy. Each process keep
 within a limit of bytes, so that an exposure's tiles do not decode it again and again.
 """
 
+import math
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.models.files import Stamp
+from calbatch.models.memory import require_memory
 from calbatch.models.unpacking import astropy_hdu
 
 LIMIT = 512 << 20
@@ -62,8 +64,13 @@ def _forget_oldest() -> None:
             total -= 0 if oldest.array is None else oldest.array.nbytes
 
 
+def _size(hdu: Any) -> int:
+    return math.prod(hdu.shape) * max(4, abs(hdu.header.get("BITPIX", 8)) // 8)
+
+
 def _decode(stamp: Stamp, index: int) -> npt.NDArray[Any]:
     with astropy_hdu(stamp, index, f"HDU {index}") as hdu:
+        require_memory(stamp.path, _size(hdu), f"decoding HDU {index}, which has to be whole,")
         data = hdu.data
         array = np.ascontiguousarray(data, data.dtype.newbyteorder("="))
     array.flags.writeable = False

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class ModelError(Exception):
@@ -69,3 +71,27 @@ class ValidationWarning(UserWarning):
 def one_line(error: BaseException) -> str:
     """Return what an error says without its line breaks, for use in another's message."""
     return " ".join(str(error).split())
+
+
+@contextmanager
+def explained(path: str | os.PathLike[str], what: str = "cannot be read") -> Iterator[None]:
+    """Turn whatever goes wrong inside into a `FileError` about a file.
+
+    Everything that reads files from elsewhere has this around it: over damaged headers and data,
+    libraries raise all kinds of exceptions.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file that is being read.
+    what : str
+        What is wrong with it if anything goes wrong. A `ModelError` passes as it is; so does a
+        lack of memory.
+    """
+    try:
+        yield
+    except (ModelError, MemoryError):
+        raise
+    except Exception as error:
+        reason = f"{what}: {type(error).__name__}: {one_line(error)[:300]}"
+        raise FileError(path, reason) from error

@@ -22,6 +22,7 @@ _STORED = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 _TABLES = ("BINTABLE", "TABLE", "A3DTABLE")
 _IMAGES = ("IMAGE", "IUEIMAGE")
 _MOST_AXES = 999
+_MOST_COLUMNS = 999
 _MOST_BYTES = 2**63 - 1
 # Even a constant image keeps a descriptor for each of its tiles.
 _BEST_COMPRESSION = 10_000
@@ -153,9 +154,12 @@ def describe(stamp: Stamp, index: int, position: int, raw: bytes) -> Hdu:
     bitpix, axes = _array(cards, "")
     size = _data_size(cards, bitpix, axes)
     kind = _kind(cards, index, axes)
+    if kind in ("table", "compressed"):
+        _require_columns(cards)
     if kind == "compressed":
+        rows = axes[0]
         bitpix, axes = _array(cards, "Z")
-        _require_plausible(cards, bitpix, axes, size)
+        _require_plausible(cards, bitpix, axes, size, rows)
     return Hdu(
         index=index,
         name="PRIMARY" if index == 0 else cards.text("EXTNAME").strip().upper(),
@@ -214,11 +218,26 @@ def _kind(cards: Cards, index: int, axes: tuple[int, ...]) -> Kind:
     return "image" if axes and 0 not in axes else "empty"
 
 
-def _require_plausible(cards: Cards, bitpix: int, axes: tuple[int, ...], size: int) -> None:
+def _require_columns(cards: Cards) -> None:
+    columns = cards.integer("TFIELDS")
+    if not 0 <= columns <= _MOST_COLUMNS:
+        raise cards.fault(f"TFIELDS = {columns} is not between 0 and {_MOST_COLUMNS}")
+
+
+def _require_plausible(
+    cards: Cards, bitpix: int, axes: tuple[int, ...], size: int, rows: int
+) -> None:
     """Refuse a compressed image that no compression could have made so small."""
     wanted = abs(bitpix) // 8 * math.prod(axes)
     if wanted > _SMALL + _BEST_COMPRESSION * size:
         raise cards.fault(f"the axes {axes} ask for {wanted} bytes from {size}, which is absurd")
+    numbers = range(len(axes), 0, -1)
+    sides = [cards.integer(f"ZTILE{n}", axes[-1] if n == 1 else 1) for n in numbers]
+    if any(side < 1 for side in sides):
+        raise cards.fault(f"tiles of {sides} pixels")
+    tiles = math.prod(-(-axis // side) for axis, side in zip(axes, sides, strict=True))
+    if tiles != rows:
+        raise cards.fault(f"the axes {axes} are {tiles} tiles of {sides}, and {rows} are there")
 
 
 def _pixels(cards: Cards, kind: Kind, bitpix: int, axes: tuple[int, ...]) -> Pixels:

@@ -14,7 +14,7 @@ from functools import cached_property, lru_cache
 from calbatch.models import files
 from calbatch.models.cards import BLOCK, CARD, Cards, ascii_only, padded, text_begins
 from calbatch.models.checksum import ALL_ONES, add, checksum
-from calbatch.models.errors import FileError, ValidationWarning
+from calbatch.models.errors import FileError, ValidationWarning, explained
 from calbatch.models.files import ReadAt, Stamp
 from calbatch.models.hdu import Hdu, Kind, Pixels, describe
 from calbatch.models.location import is_url
@@ -22,7 +22,12 @@ from calbatch.models.notfits import check_start
 
 __all__ = ["Hdu", "Kind", "Layout", "Pixels", "read_layout", "verify_checksums"]
 
-_LONGEST_HEADER = 64 << 20
+_LONGEST_HEADER = 8 << 20
+_LONGEST_HEADERS = 64 << 20
+_MOST_HDUS = 10_000
+_BEST_GZIP = 1032
+"""How many bytes deflate can make of one, at most."""
+
 _HEADER_READ = 8 * BLOCK
 _SUM_READ = 1 << 18
 
@@ -113,7 +118,7 @@ def read_layout(path: str | os.PathLike[str] | Stamp) -> Layout:
 
 
 def _layout_of(stamp: Stamp) -> Layout:
-    with files.reading(stamp) as read_at:
+    with explained(stamp.path), files.reading(stamp) as read_at:
         check_start(stamp.path, read_at(0, 512))
         hdus = tuple(_walk(stamp, read_at))
         return Layout(stamp, hdus, clean=not read_at(hdus[-1].end, BLOCK).strip(b"\0"))
@@ -124,13 +129,17 @@ _layout_of_object = lru_cache(maxsize=16)(_layout_of)
 
 
 def _walk(stamp: Stamp, read_at: ReadAt) -> Iterator[Hdu]:
-    position, index = 0, 0
+    position, index, headers = 0, 0, 0
     while index == 0 or _begins_extension(read_at(position, 8)):
+        if index >= _MOST_HDUS or headers > _LONGEST_HEADERS:
+            raise FileError(
+                stamp.path, f"has {index} HDUs with {headers >> 20} MB of headers, and still more"
+            )
         raw = _read_header(stamp.path, read_at, position, f"HDU {index}")
         hdu = describe(stamp, index, position, raw)
         _require_data(hdu, read_at)
         yield hdu
-        position, index = hdu.end, index + 1
+        position, index, headers = hdu.end, index + 1, headers + len(raw)
 
 
 def _begins_extension(start: bytes) -> bool:
@@ -182,11 +191,14 @@ def _require_text(path: str, raw: bytes, where: str) -> None:
 
 def _require_data(hdu: Hdu, read_at: ReadAt) -> None:
     """Refuse data that end early; the padding of the last block is part of the file."""
+    path, size = hdu.stamp.path, hdu.stamp.size
     # A stream's length is known only by decompressing it; a file's needs no look at its disk.
-    whole = read_at(hdu.end - 1, 1) if hdu.stamp.gzipped else hdu.end <= hdu.stamp.size
+    if hdu.stamp.gzipped:
+        whole = hdu.end <= _BEST_GZIP * size and read_at(hdu.end - 1, 1) != b""
+    else:
+        whole = hdu.end <= size
     if hdu.data_size == 0 or whole:
         return
-    path, size = hdu.stamp.path, hdu.stamp.size
     found = "fewer" if hdu.stamp.gzipped else str(max(0, size - hdu.data_offset))
     raise FileError(
         path,
@@ -214,7 +226,7 @@ def verify_checksums(layout: Layout) -> int:
         The first one that does not match.
     """
     count = 0
-    with files.reading(layout.stamp) as read_at:
+    with explained(layout.path), files.reading(layout.stamp) as read_at:
         for hdu in layout.hdus:
             count += _verify(hdu, read_at)
     return count

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from calbatch.models.arrays import Content, Placed
-from calbatch.models.cards import Cards, foreign_cards
+from calbatch.models.cards import foreign_cards
 from calbatch.models.casting import check_dimensions, fitted
-from calbatch.models.columns import require_full_rows
+from calbatch.models.columns import require_columns, require_full_rows
 from calbatch.models.contradictions import Opened, check, unusable
 from calbatch.models.dq import DqRemap
-from calbatch.models.errors import FileError, ValidationError, ValidationWarning
+from calbatch.models.errors import FileError, ValidationError, ValidationWarning, explained
 from calbatch.models.headers import meta_from_headers
 from calbatch.models.layout import Hdu, Layout, read_layout
 from calbatch.models.location import Location
@@ -40,16 +40,21 @@ class Pending:
 
     def load(self) -> Array:
         """Read it."""
+        with explained(self.path, f"{self.hdu.label} cannot be read"):
+            return self._load()
+
+    def _load(self) -> Array:
         if self.spec.columns is not None:
             return check_columns(self._rows(), self.spec.columns, f"{self.path}: {self.hdu.name}")
         array = RowReader(self.hdu, self.copies).whole()
         return array.astype(self.spec.dtype or array.dtype, copy=False)
 
     def _rows(self) -> Array:
+        require_columns(self.hdu)
         if self.copies is not None:
             copy = self.copies.table(self.hdu.stamp.path, self.hdu.index)
-            # A copy may be cleaned away at any time.
-            with contextlib.suppress(OSError):
+            # A copy may be cleaned away at any time, or damaged.
+            with contextlib.suppress(OSError, ValueError, EOFError):
                 return np.load(copy, allow_pickle=False) if copy else read_table(self.hdu)
         return read_table(self.hdu)
 
@@ -99,6 +104,11 @@ def load(
     """
     layout = layout or read_layout(path)
     _warn_of_foreign_bytes(path, layout)
+    with explained(path):
+        return _content(path, schema, copies, layout)
+
+
+def _content(path: Location, schema: Schema, copies: Copies | None, layout: Layout) -> Content:
     headers = [(h.name, h.version, _cards(h)) for h in layout.hdus]
     tree, extra = meta_from_headers(schema, headers, where=str(path))
     content = Content(tree=tree, extra=extra)
@@ -158,7 +168,7 @@ def _check(path: Location, name: str, spec: FieldSpec, hdu: Hdu) -> None:
         wanted = "a table" if spec.is_table else "an image"
         raise FileError(path, f"{spec.hdu} must be {wanted} extension, found {hdu.kind}")
     if spec.is_table:
-        require_full_rows(Cards(str(path), hdu.index, hdu.raw_header), hdu.dtype.itemsize)
+        require_full_rows(hdu)
         return
     ndim = len(hdu.shape)
     if spec.ndim is not None and ndim != spec.ndim:

@@ -5,6 +5,7 @@ from itertools import pairwise
 import dask
 import numpy as np
 
+from calbatch.models.memory import require_row
 from calbatch.models.plan import Region, Source
 
 TILE_BYTES = 112 * 2**20
@@ -20,12 +21,19 @@ def edges_of(source: Source, row_bytes: int = 0) -> tuple[int, ...]:
 
     ``row_bytes`` is what one row costs over the whole chain; ``calbatch.tile-rows`` in dask's
     configuration fixes the height instead.
+
+    Raises
+    ------
+    ModelError
+        If a single row costs more than the memory that there may be.
     """
     if source.edges is None:
+        row_bytes = row_bytes or _stored_row_bytes(source)
+        require_row(row_bytes)
         rows = source.pixels.frame[0]
         fixed = dask.config.get("calbatch.tile-rows", None)
         budget = dask.config.get("calbatch.tile-bytes", TILE_BYTES)
-        height = fixed or max(1, budget // max(row_bytes or _stored_row_bytes(source), 1))
+        height = fixed or max(1, budget // max(row_bytes, 1))
         count = -(-rows // min(height, rows))
         bounds = range(0, rows, height) if fixed else (rows * i // count for i in range(count))
         source.edges = (*bounds, rows)

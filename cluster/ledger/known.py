@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from calbatch.cluster.ledger.faults import decoding
 from calbatch.cluster.ledger.records import ProductRow
+
+_LONGEST_HEADER = 64 << 20
+"""Bytes of JSON: more than any file's header comes to."""
 
 
 class Known:
@@ -33,12 +36,12 @@ class Known:
         """
         now = {path: (size, mtime_ns) for path, size, mtime_ns in places}
         query = "SELECT path, size, mtime_ns, digest, header FROM inputs WHERE path IN "
-        with decoding(self.path):
-            return {
-                row["path"]: (row["digest"], json.loads(zlib.decompress(row["header"])))
-                for row in self._rows(query + _marks(now), *now)
-                if (row["size"], row["mtime_ns"]) == now[row["path"]]
-            }
+        found = {}
+        for row in self._rows(query + _marks(now), *now):
+            if (row["size"], row["mtime_ns"]) == now[row["path"]]:
+                with suppress(ValueError, TypeError, RecursionError, zlib.error):  # read it again
+                    found[row["path"]] = row["digest"], _header(row["header"])
+        return found
 
     def known_reference(self, path: str, size: int, mtime_ns: int) -> str | None:
         """Return an unchanged reference's checksum."""
@@ -90,6 +93,15 @@ class Known:
         """Return the exposures of a batch that have been tried, with how often."""
         query = "SELECT number, attempts FROM exposures WHERE batch = ? AND attempts > 0"
         return {row["number"]: row["attempts"] for row in self._rows(query, batch)}
+
+
+def _header(packed: bytes) -> dict[str, Any]:
+    """Return an input's metadata as the ledger keeps it."""
+    unpacker = zlib.decompressobj()
+    header = json.loads(unpacker.decompress(packed, _LONGEST_HEADER))
+    if not isinstance(header, dict):
+        raise TypeError(f"a header is {type(header).__name__}")
+    return header
 
 
 def _marks(values: Collection[Any]) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
+from calbatch.cluster.ledger.schema import LedgerError
+
 FINAL = ("done", "kept", "failed", "quarantined")
 """States in which an exposure has an outcome."""
 
@@ -21,10 +23,41 @@ class _Row:
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
-        """Return it as an object; JSON is decoded."""
-        wanted = [f.name for f in fields(cls)]  # type: ignore[arg-type]
-        values = {n: json.loads(row[n]) if n in cls._json else row.get(n) for n in wanted}
+        """Return it as an object; JSON is decoded.
+
+        Raises
+        ------
+        LedgerError
+            When a value is not of its column's type, which SQLite does not check.
+        """
+        wanted = {f.name: str(f.type) for f in fields(cls)}  # type: ignore[arg-type]
+        values = {n: _decoded(row[n]) if n in cls._json else row.get(n) for n in wanted}
+        for name, kind in wanted.items():
+            if not isinstance(values[name], _TYPES[kind]):
+                raise LedgerError(f"the ledger is damaged: {name} is {values[name]!r:.60}")
         return cls(**values)
+
+
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "str": (str,),
+    "str | None": (str, type(None)),
+    "int": (int,),
+    "int | None": (int, type(None)),
+    "float": (float, int),
+    "float | None": (float, int, type(None)),
+    "Sequence[str]": (list,),
+    "Mapping[str, Any]": (dict,),
+    "Mapping[str, str]": (dict,),
+    "Mapping[str, float]": (dict,),
+}
+"""By annotation, what a row's field may hold."""
+
+
+def _decoded(text: Any) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        return None  # no field that is kept as JSON may be that
 
 
 @dataclass(frozen=True)

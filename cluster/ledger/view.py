@@ -188,9 +188,13 @@ class View(Known):
             "WHERE exposures.id = ?"
         )
         for row in self._rows(query, exposure):
-            with decoding(self.path):
-                found: dict[str, Any] = json.loads(row["body"])
-                return found
+            try:
+                found = json.loads(row["body"])
+            except (ValueError, TypeError, RecursionError):
+                found = None
+            if not isinstance(found, dict):
+                raise LedgerError(f"{self.path}: is damaged: {column} of exposure {exposure}")
+            return found
         return {}
 
 

@@ -122,10 +122,17 @@ def test_tables_survive_a_round_trip(tmp_path, table):
         ),
         (
             ["NAXIS1 = 4", "NAXIS2 = 1", "TFIELDS = 1", "TFORM1 = '?'"],
-            "HDU 1 .TAB.: TFORM1 = '[?]' is no format of a column",
+            "HDU 1 .TAB.: TFORM1 = '[?]' is not the format of a column",
         ),
-        (["NAXIS1 = 4", "NAXIS2 = 1", "TFIELDS = 'x'"], "HDU 1 .TAB.: TFIELDS = 'x' is not an"),
+        (["NAXIS1 = 4", "NAXIS2 = 1", "TFIELDS = 'x'"], "TFIELDS = 'x' is not an integer"),
         (["NAXIS1 = 4", "NAXIS2 = 1", "TFIELDS = 1000"], "TFIELDS = 1000 is not between 0 and 999"),
+        (["NAXIS1 = 4", "NAXIS2 = 1", "TFIELDS = 9223372036854775807"], "not between 0 and 999"),
+        (["NAXIS1 = 4", "NAXIS2 = 1"], "TFIELDS is missing"),
+        (
+            ["NAXIS1 = 4", "NAXIS2 = 1", "TFIELDS = 1", "TFORM1 = '99999999999999999999E'"],
+            "take 399999999999999999996 bytes",
+        ),
+        (["NAXIS1 = 4", "NAXIS2 = 1", "TFIELDS = 1", "TFORM1 = 'H'"], "not the format of a column"),
     ],
 )
 def test_tables_that_make_no_sense_are_refused(tmp_path, cards, message):
@@ -133,6 +140,21 @@ def test_tables_that_make_no_sense_are_refused(tmp_path, cards, message):
     head = header("XTENSION= 'BINTABLE'", "BITPIX = 8", "NAXIS = 2", *cards, "EXTNAME = 'TAB'")
     path.write_bytes(primary() + head + blocks(bytes(4)))
     with pytest.raises(FileError, match=message):
+        read_table(read_layout(path).find("TAB"))
+
+
+@pytest.mark.parametrize("cell", [(2**31 - 1, 0), (1, 2**31 - 8), (-1, 0), (2, -4)])
+def test_cells_of_varying_length_outside_the_heap_are_refused(tmp_path, cell):
+    path = tmp_path / "a.fits"
+    lengths = fits.Column("a", "PJ()", array=np.array([[1, 2], [3]], dtype=object))
+    written(path, lengths)
+    sound = read_table(read_layout(path).find("TAB"))
+    assert [list(row) for row in sound["a"]] == [[1, 2], [3]]
+    octets = bytearray(path.read_bytes())
+    at = read_layout(path).find("TAB").data_offset
+    octets[at : at + 8] = np.array(cell, ">i4").tobytes()
+    path.write_bytes(octets)
+    with pytest.raises(FileError, match="TFORM1 has cells that lie outside the table"):
         read_table(read_layout(path).find("TAB"))
 
 
