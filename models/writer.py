@@ -252,10 +252,12 @@ class FitsWriter:
             self.part.rename(path)
             if self._fsync:
                 _sync_folder(path.parent)
-        except FileNotFoundError as error:
-            raise StorageError(path, f"its unfinished {self.part.name} is gone") from error
         except OSError as error:
-            raise self._fault(error, "cannot get its name") from error
+            if error.errno == errno.ENOENT and path.parent.is_dir():
+                raise StorageError(path, f"its unfinished {self.part.name} is gone") from error
+            if error.errno in _FOLDER_FAULTS:
+                raise FileError(path, _FOLDER_FAULTS[error.errno]) from error
+            raise self._fault(error, "renaming it to this failed") from error
 
     def abort(self) -> None:
         """Remove the temporary file, if it is there; a finished file stays."""
@@ -298,8 +300,8 @@ class FitsWriter:
         return self.part if isinstance(self.path, Url) else self.path
 
     def _open(self, flags: int) -> int:
-        if flags and isinstance(self.path, Path) and self.path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if flags and isinstance(self.path, Path):
+            _require_place(self.path)
         try:
             # Folders for scratch may be everybody's.
             mode = 0o600 if isinstance(self.path, Url) else 0o666
@@ -337,6 +339,19 @@ def write_fits(
         return writer.finish(writer.write_rows(n, (0, rows[n]), a) for n, a in arrays.items())
     finally:
         writer.abort()
+
+
+def _require_place(path: Path) -> None:
+    """Refuse, before anything is computed, a final name that the file could not get."""
+    fault = 0
+    if path.is_dir():
+        fault = errno.EISDIR
+    elif not path.parent.is_dir():
+        fault = errno.ENOTDIR if path.parent.exists() else errno.ENOENT
+    elif not os.access(path.parent, os.W_OK | os.X_OK):
+        fault = errno.EACCES
+    if fault:
+        raise OSError(fault, os.strerror(fault))
 
 
 def _sync_folder(folder: Path) -> None:
