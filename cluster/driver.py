@@ -206,11 +206,12 @@ class Driver:
     def _admit(self, site: Site, *, alone: bool) -> None:
         """Hand exposures to the site while there is room on it and on the disk."""
         while not self.stopping and len(self._running) < (1 if alone else site.room()):
-            if not self._room.there(busy=bool(self._running)):
-                self.stopping = self._room.ended
-                return
             one = self._next(alone=alone)
             if one is None:
+                return
+            if not self._room.there(busy=bool(self._running)):
+                self._waiting.add(one)
+                self.stopping = self._room.ended
                 return
             self._submit(site, one)
 

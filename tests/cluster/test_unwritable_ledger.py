@@ -86,61 +86,56 @@ def _waiting(numbers):
 
 
 @pytest.fixture
-def full_disk(tmp_path):
-    """Return a function that mounts a small file system at a folder, and fills it."""
-    mounted = []
-
-    def filled(folder):
-        folder.mkdir(parents=True)
-        command = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", folder]
-        made = subprocess.run(command, capture_output=True, check=False)
-        if made.returncode:
-            pytest.skip(f"no file system can be mounted here: {made.stderr.decode().strip()}")
-        mounted.append(folder)
-
-    yield filled
-    for folder in mounted:
-        subprocess.run(["umount", "-l", folder], check=True)
-
-
-def fill(folder):
-    """Leave no room on a file system."""
-    with suppress(OSError), (folder / "filler").open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(4096))
+def small_disk(tmp_path):
+    """Return a folder on a file system of its own, small enough to be filled quickly."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", folder]
+    made = subprocess.run(command, capture_output=True, check=False)
+    if made.returncode:
+        pytest.skip(f"no file system can be mounted here: {made.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
 
 
 class Filling(Step):
-    """A step during which the disk of the ledger fills up."""
+    """A step during which the disk fills up, when its products have their room already."""
 
     def process(self, exposure):
-        folder = state_of(Path(self.output_dir))
-        if not (folder / "filler").exists():
-            fill(folder)
-        return RampModel(exposure)
+        return RampModel(exposure).map_tiles(_fill, ["data"], folder=str(self.output_dir))
 
 
-def test_a_full_disk_of_the_ledger_is_no_success(simulated, tmp_path, full_disk):
-    out, console = tmp_path / "out", quiet()
-    full_disk(state_of(out))
-    step, order = ordered(Filling, simulated.exposures, out, policy=Policy(patience=0.3), **HOW)
+def _fill(data, *, folder):
+    with suppress(OSError), (Path(folder) / "filler").open("wb", buffering=0) as file:
+        for size in (2**20, 2**12):
+            with suppress(OSError):
+                while True:
+                    file.write(bytes(size))
+    return data
+
+
+def test_a_disk_that_is_full_when_all_is_done_is_no_success(simulated, small_disk):
+    console = quiet()
+    step, order = ordered(Filling, simulated.exposures[:1], small_disk, **patient(0.3))
     result = drive(begin(step, order), console)
     assert result.exit_status == 130
-    assert result.unrecorded
-    assert all(o.path.name in console.file.getvalue() for o in result.unrecorded)
-    (state_of(out) / "filler").unlink()
-    again = drive(begin(*ordered(Plain, simulated.exposures, out, **HOW)), quiet())
-    assert again.exit_status == 0
+    assert "ledger cannot be written" in result.reason
+    assert [o.number for o in result.unrecorded] == [0]
+    assert simulated.exposures[0].name in console.file.getvalue()
+    (small_disk / "filler").unlink()
+    again = drive(begin(*ordered(Plain, simulated.exposures, small_disk, **HOW)), quiet())
+    assert (again.exit_status, again.counts) == (0, {"done": 3})
 
 
-def test_room_that_comes_in_time_loses_nothing(simulated, tmp_path, full_disk):
-    out = tmp_path / "out"
-    full_disk(state_of(out))
-    step, order = ordered(Filling, simulated.exposures, out, policy=Policy(patience=60), **HOW)
-    console = _Emptying(state_of(out) / "filler")
-    result = drive(begin(step, order), console)
-    assert (result.exit_status, result.counts) == (0, {"done": 3})
+def test_room_that_comes_in_time_loses_nothing(simulated, small_disk):
+    step, order = ordered(Filling, simulated.exposures[:1], small_disk, **patient(60))
+    result = drive(begin(step, order), _Emptying(small_disk / "filler"))
+    assert (result.exit_status, result.counts) == (0, {"done": 1})
     assert result.unrecorded == ()
+
+
+def patient(seconds):
+    return {**HOW, "policy": Policy(patience=seconds)}
 
 
 class _Emptying(Console):
