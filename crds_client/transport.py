@@ -81,9 +81,9 @@ def _check_scheme(url: str) -> None:
     try:
         scheme = urllib.parse.urlsplit(url).scheme
     except ValueError as error:
-        raise Refused(f"{url}: {error}") from None
+        raise Refused(f"{shortened(url)}: {error}") from None
     if scheme not in ("http", "https"):
-        raise Refused(f"{url}: only http and https are asked")
+        raise Refused(f"{shortened(url)}: only http and https are asked")
 
 
 def _opener() -> urllib.request.OpenerDirector:
@@ -109,10 +109,14 @@ class _Redirections(urllib.request.HTTPRedirectHandler):
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
         """Return the next request; see the base class."""
+        fp.close()  # it would be read to its end, wherever that is
         shown = shortened(newurl)
         if req.data is not None:
             raise Refused(f"{req.full_url}: is redirected to {shown}: use the server's own address")
-        _check_scheme(newurl)
+        try:
+            _check_scheme(newurl)
+        except Refused as error:
+            raise Refused(f"{req.full_url}: is redirected to {error}") from None
         if req.type == "https" and urllib.parse.urlsplit(newurl).scheme != "https":
             raise Refused(f"{req.full_url}: is redirected to {shown}, which is not encrypted")
         return super().redirect_request(req, fp, code, msg, headers, newurl)

@@ -333,3 +333,26 @@ def test_too_little_room_is_said_beforehand(serving, fetcher, cache):
     with pytest.raises(DownloadError, match=rf"{10**18} bytes are to be fetched"):
         fetcher.fetch([NAME])
     assert serving.asked[NAME] == 0
+
+
+@pytest.mark.parametrize("how", ["link", "hard link", "pipe", "dangling link"])
+@pytest.mark.parametrize("suffix", ["part", "lock"])
+def test_what_others_put_beside_a_file_is_not_written_to(
+    serving, cache, fetcher, tmp_path, how, suffix
+):
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    place = cache.place(NAME).with_name(f".{NAME}.{suffix}")
+    place.parent.mkdir(parents=True)
+    if how == "hard link":
+        place.hardlink_to(victim)
+    elif how == "pipe":
+        os.mkfifo(place)
+    else:
+        place.symlink_to(victim if how == "link" else tmp_path / "made")
+    report = fetcher.fetch([NAME])
+    assert victim.read_bytes() == b"precious"
+    assert not (tmp_path / "made").exists()
+    if suffix == "part":
+        assert report.failed == {}
+    assert_only_good_files(cache, serving)

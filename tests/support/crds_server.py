@@ -10,6 +10,7 @@ import threading
 import time
 from base64 import b64encode
 from collections import Counter
+from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -64,6 +65,9 @@ class CrdsServer:
     bytes, then the connection closes), ``wrong`` (bits flipped), ``500``, ``gone`` (404),
     ``slow`` (pauses between pieces), ``stall`` (says nothing for a
     while), ``long`` (too many bytes).
+
+    ``raw``, given a question or a file's name, yields the pieces of the whole response as they go
+    over the wire, whatever they are.
     """
 
     def __init__(self, cache: Cache, *, ranges: bool = True, pause: float = 0.0) -> None:
@@ -71,6 +75,7 @@ class CrdsServer:
         self.faults: dict[str, list[str]] = {}
         self.rpc_faults: list[str] = []
         self.answers: dict[str, object] = {}
+        self.raw: Callable[[str], Iterable[bytes]] | None = None
         self.asked: Counter[str] = Counter()
         self.requests: list[tuple[str, str]] = []
         self.lock = threading.Lock()
@@ -183,9 +188,18 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
+    def send_raw(self, asked):
+        self.close_connection = True
+        with contextlib.suppress(OSError):  # whoever asked has had enough
+            for piece in self.crds.raw(asked):
+                self.wfile.write(piece)
+
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.crds.requests.append(("rpc", body["method"]))
+        if self.crds.raw is not None:
+            self.send_raw(body["method"])
+            return
         fault = self.crds.rpc_faults.pop(0) if self.crds.rpc_faults else ""
         if fault == "500":
             self.send_error(500)
@@ -204,6 +218,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         name = self.path.rsplit("/", 1)[-1]
+        if self.crds.raw is not None:
+            self.send_raw(name)
+            return
         self.crds.requests.append((self.headers.get("Range", "whole"), name))
         fault = self.crds.next_fault(name)
         path = self.crds.files.get(name)
