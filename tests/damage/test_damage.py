@@ -1,0 +1,62 @@
+"""Damage of everything that a batch reads: an error that is clear, or data; nothing else.
+
+The default suite takes a seeded sample. For a long run::
+
+    CALBATCH_DAMAGE_CASES=5000 pytest -n 0 -m slow tests/damage -rP
+
+Each case is made from its subject's name and its number: ``CALBATCH_DAMAGE_ONLY=uncal:17`` repeats
+one.
+"""
+
+import os
+from collections import Counter
+
+import pytest
+from support.damaged import CLASSES, NONE_OF, a_world
+
+SAMPLE_SECONDS = 20
+SAMPLE = 110
+LONG = int(os.environ.get("CALBATCH_DAMAGE_CASES", "3000"))
+ONLY = os.environ.get("CALBATCH_DAMAGE_ONLY", "")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    with a_world(tmp_path_factory.mktemp("damage")) as made:
+        yield made
+
+
+def numbered(world, count, start=0):
+    """Yield so many cases, the subjects in turn."""
+    names = list(world.subjects)
+    for number in range(count):
+        yield names[number % len(names)], start + number // len(names)
+
+
+def outcomes(world, cases):
+    """Run cases; return those that must not be, and print how many are of each class."""
+    counted, bad = Counter(), []
+    for name, number in cases:
+        case = world.case(name, number)
+        counted[case.subject, case.outcome] += 1
+        if case.outcome in NONE_OF or os.environ.get("CALBATCH_DAMAGE_VERBOSE"):
+            bad.append(case)
+            print(case, flush=True)
+    for name in dict.fromkeys(name for name, _ in counted):
+        row = ", ".join(f"{counted[name, c]} {c}" for c in CLASSES if counted[name, c])
+        print(f"{name:40} {row}")
+    return [str(case) for case in bad if case.outcome in NONE_OF]
+
+
+def test_a_sample_of_damage(world):
+    assert outcomes(world, numbered(world, SAMPLE)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(0)
+def test_thousands_of_damages(world):
+    cases = numbered(world, LONG, start=1000)
+    if ONLY:
+        name, _, number = ONLY.rpartition(":")
+        cases = [(name, int(number))]
+    assert outcomes(world, cases) == []

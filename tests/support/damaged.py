@@ -1,0 +1,415 @@
+"""What is damaged, and the doors through which batches read it: outcomes of damage, by class."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from astropy.io import fits
+from stpipe._config import StepConfig
+
+from calbatch.calibrate import cfg
+from calbatch.cluster import run
+from calbatch.cluster.errors import RequestError
+from calbatch.cluster.folder import STATE
+from calbatch.cluster.identity import parameters_of
+from calbatch.cluster.job import Job, Options, calibrate
+from calbatch.cluster.ledger import View
+from calbatch.cluster.outcome import reason
+from calbatch.cluster.planning import Planner, references_of
+from calbatch.cluster.request import configured
+from calbatch.crds_client import Client, CrdsError
+from calbatch.crds_client.rules import mapping_checksum
+from support import damage
+from support.batches import DATE, calbatch, quiet
+from support.crds_server import HEADER, CrdsServer, make_cache
+from support.damage import Mutator
+from support.parameter_references import add_parameters, copied_cache
+from support.simulated import small_exposure
+
+SLOW_SECONDS = 5.0
+MUCH_MEMORY = 200 << 20
+HUNG_SECONDS = 100
+FAULT = "a fault of calbatch"
+CLASSES = ("same data", "clear error", "other data", "escaped", "slow", "memory")
+NONE_OF = ("escaped", "slow", "memory")
+
+
+class Refused(Exception):
+    """A clear error: one of those that a batch tells in one line."""
+
+
+class Hung(BaseException):
+    """A case that does not end."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A file that is damaged, and the door through which a batch reads it.
+
+    Attributes
+    ----------
+    name : str
+        What it is.
+    path : Path
+        Where it is; put back after each case.
+    mutators : tuple
+        What may be done to it.
+    door : callable
+        Reads it as a batch does; returns a digest of what comes out, or raises.
+    seal : callable, optional
+        Makes sums right again, now and then, so that damage is not found by them alone.
+    """
+
+    name: str
+    path: Path
+    mutators: tuple[Mutator, ...]
+    door: Callable[[], str]
+    seal: Callable[[bytes, random.Random], bytes] | None = None
+
+
+@dataclass
+class Case:
+    """What came of one damage."""
+
+    subject: str
+    number: int
+    what: str
+    outcome: str = ""
+    said: str = ""
+    seconds: float = 0.0
+    memory: int = 0
+
+    def __str__(self) -> str:
+        cost = f"{self.seconds:.1f} s, {self.memory >> 20} MB"
+        return f"{self.subject}:{self.number}: {self.what}: {self.outcome} ({cost}): {self.said}"
+
+
+@dataclass
+class World:
+    """All that one batch reads, in one folder, with a server of another cache."""
+
+    folder: Path
+    subjects: dict[str, Subject] = field(default_factory=dict)
+    usual: dict[str, tuple[str, float]] = field(default_factory=dict)
+    _count: int = 0
+
+    def output(self) -> Path:
+        """Return a folder that is not there yet."""
+        self._count += 1
+        return self.folder / f"out{self._count}"
+
+    def case(self, name: str, number: int) -> Case:
+        """Damage a subject, as its number says, and see what comes of it."""
+        subject = self.subjects[name]
+        rng = random.Random(f"{name}:{number}")
+        sound = subject.path.read_bytes()
+        damaged = rng.choice(subject.mutators)(sound, rng)
+        content = damaged.content
+        if subject.seal is not None:
+            content = subject.seal(content, rng)
+        case = Case(name, number, damaged.what)
+        if name not in self.usual:
+            self.usual[name] = self._digest_and_seconds(subject)
+        subject.path.write_bytes(content)
+        try:
+            self._judge(subject, case, max(len(sound), len(content)))
+        finally:
+            subject.path.write_bytes(sound)
+        return case
+
+    def _digest_and_seconds(self, subject: Subject) -> tuple[str, float]:
+        began = time.process_time()
+        return subject.door(), time.process_time() - began
+
+    def _judge(self, subject: Subject, case: Case, size: int) -> None:
+        digest, seconds = self.usual[subject.name]
+        began, before = time.process_time(), _reset_peak()
+        with warnings.catch_warnings(), _alarm():
+            warnings.simplefilter("ignore")
+            try:
+                found = subject.door()
+                case.outcome = "same data" if found == digest else "other data"
+            except Refused as error:
+                case.outcome, case.said = "clear error", str(error)[:200]
+            except Hung:
+                case.outcome = "slow"
+            except BaseException as error:
+                case.outcome, case.said = "escaped", f"{type(error).__name__}: {error}"[:500]
+                case.said += _where(error)
+        case.seconds, case.memory = time.process_time() - began, _peak() - before
+        if case.seconds > max(SLOW_SECONDS, 3 * seconds):
+            case.outcome = "slow"
+        elif case.memory > max(MUCH_MEMORY, 4 * size):
+            case.outcome = "memory"
+
+
+def _where(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else ""
+
+
+@contextmanager
+def _alarm() -> Iterator[None]:
+    def hung(number: int, frame: object) -> None:
+        raise Hung
+
+    before = signal.signal(signal.SIGALRM, hung)
+    signal.alarm(HUNG_SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _memory(name: str) -> int:
+    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(found[1]) * 1024 if found else 0
+
+
+def _reset_peak() -> int:
+    """Have the kernel measure this process's peak anew; return what it has now."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _memory("VmRSS")
+
+
+def _peak() -> int:
+    return _memory("VmHWM")
+
+
+# -- doors ----------------------------------------------------------------------------------------
+
+
+def pixels(paths: list[Path]) -> str:
+    """Return a digest of all arrays of some products."""
+    total = hashlib.sha256()
+    for path in sorted(paths):
+        with fits.open(path, memmap=False) as hdus:
+            for hdu in hdus:
+                if hdu.is_image and hdu.data is not None:
+                    total.update(f"{hdu.name} {hdu.data.shape}".encode() + hdu.data.tobytes())
+    return total.hexdigest()
+
+
+def through_a_batch(world: World, pipeline: str, path: Path) -> str:
+    """Plan an exposure and calibrate it, as a batch does."""
+    output = world.output()
+    try:
+        step = configured(pipeline, parameters={"": {"output_dir": str(output)}})
+        references = references_of(step)
+        (planned,) = Planner(step, references, date=DATE).block([(0, path)])
+    except RequestError as error:
+        raise Refused(str(error)) from error
+    if planned.fault is not None:
+        _tell(reason(planned.fault, path))
+    output.mkdir()
+    job = Job(
+        0, path, planned.settings.step, planned.references, Options(DATE, fsync=False), "damage"
+    )
+    outcome = calibrate(job)
+    if outcome.failed:
+        shutil.rmtree(output)
+        _tell(outcome.error, outcome.details)
+    try:
+        return pixels(list(output.glob("*.fits")))
+    finally:
+        shutil.rmtree(output)
+
+
+def _tell(error: str, details: str = "") -> None:
+    if FAULT in error or "Traceback" in error:
+        lines = [line.strip() for line in details.splitlines() if line.startswith("  File")]
+        raise AssertionError(f"{error} {lines[-1:]}")
+    raise Refused(error)
+
+
+def configuration(path: Path) -> str:
+    """Read a ``.cfg``."""
+    try:
+        return json.dumps(parameters_of(configured(path)), sort_keys=True)
+    except RequestError as error:
+        raise Refused(str(error)) from error
+
+
+def again(world: World, source: Path, uncal: Path) -> str:
+    """Look at a batch, and do the same again in a copy of its folder."""
+    output = world.output()
+    shutil.copytree(source, output)
+    try:
+        said = calbatch("status", output)
+        if "Traceback" in said.err or said.status not in (0, 1, 2):
+            raise AssertionError(said.err)
+        with View(output / STATE) as view:
+            for batch in view.batches():
+                list(view.in_full(batch.id))
+                view.events(batch.id)
+                for row in view.exposures(batch.id):
+                    view.attempts(row.id), view.parameters(row.id)
+        result = run("detector1", [uncal], output, scheduler="sync", date=DATE, fsync=False,
+                     console=quiet())  # fmt: skip
+        for failed in result.failed:
+            _tell(failed.error, failed.details)
+        return pixels(list(output.glob("*_rate*.fits")))
+    except RequestError as error:
+        raise Refused(str(error)) from error
+    finally:
+        shutil.rmtree(output)
+
+
+def from_server(world: World, server: CrdsServer, method: str, answer: Path, mode: str) -> str:
+    """Choose and fetch references by a server that gives one damaged answer."""
+    try:
+        server.answers = {method: json.loads(answer.read_bytes())}
+    except (ValueError, RecursionError):
+        server.answers = {method: answer.read_bytes().decode("latin-1")}
+    cache = world.output()
+    cache.mkdir()
+    try:
+        client = Client(cache, None, "jwst", mode, server.url)
+        table = client.table({0: HEADER})
+        if table.faults:
+            raise Refused(table.faults[0])
+        report = client.fetch(sorted(table.names()))
+        if report.failed:
+            raise Refused(str(report.failed))
+        return repr((client.context, sorted(table[0].items())))
+    except CrdsError as error:
+        raise Refused(str(error)) from error
+    finally:
+        shutil.rmtree(cache)
+
+
+# -- the world ------------------------------------------------------------------------------------
+
+
+def sealed(content: bytes, rng: random.Random) -> bytes:
+    """Return a rules file, mostly with the sum that its text has."""
+    if rng.random() < 0.2:
+        return content
+    text = content.decode("latin-1")
+    total = mapping_checksum(text)
+    return re.sub(r"('sha1sum' *: *)'\w*'", rf"\1'{total}'", text, count=1).encode("latin-1")
+
+
+METHODS = ("get_server_info", "get_default_context", "get_mapping_names", "get_file_info_map",
+           "get_required_parkeys", "get_best_references")  # fmt: skip
+
+
+@contextmanager
+def a_world(folder: Path) -> Iterator[World]:
+    """Make what is to be damaged, and yield it."""
+    exposure = small_exposure("NIS", shape=(24, 32), nints=2, ngroups=4)
+    crds = copied_cache(exposure, folder / "crds")
+    uncal = Path(shutil.copy(exposure.path, folder / exposure.path.name))
+    readpatt = exposure.header["READPATT"]
+    jump = StepConfig("jwst.jump.JumpStep", "jump", {"rejection_threshold": 4.5, "skip": False}, [])
+    whole = StepConfig("jwst.pipeline.Detector1Pipeline", "d1", {"save_results": True}, [jump])
+    add_parameters(crds, "pars-jumpstep", {readpatt: jump})
+    add_parameters(crds, "pars-detector1pipeline", {readpatt: whole})
+    environment = {
+        "CRDS_PATH": str(crds), "CRDS_CONTEXT": exposure.set.context, "CRDS_MODE": "local",
+        "CRDS_CLIENT_RETRY_COUNT": "1", "CRDS_CLIENT_RETRY_DELAY_SECONDS": "0",
+        "CALBATCH_DECODED_DIR": str(folder / "decoded"),
+    }  # fmt: skip
+    saved = dict(os.environ)
+    os.environ.update(environment)
+    os.environ.pop("CRDS_SERVER_URL", None)
+    (folder / "decoded").mkdir()
+    try:
+        with CrdsServer(make_cache(folder / "served", 3, 500)) as server:
+            world = World(folder)
+            for subject in [
+                *_inputs(world, uncal), *_of_cache(world, crds, uncal),
+                *_of_batch(world, uncal), *_answers(world, server),
+            ]:  # fmt: skip
+                world.subjects[subject.name] = subject
+            yield world
+    finally:
+        os.environ.clear()
+        os.environ.update(saved)
+
+
+def _inputs(world: World, uncal: Path) -> Iterator[Subject]:
+    yield Subject("uncal", uncal, damage.FITS, lambda: through_a_batch(world, "detector1", uncal))
+    made = world.folder / "made"
+    run("detector1", [uncal], made, scheduler="sync", date=DATE, fsync=False, console=quiet())
+    rate = Path(shutil.copy(next(made.glob("*_rate.fits")), world.folder))
+    yield Subject("rate", rate, damage.FITS, lambda: through_a_batch(world, "flat_field", rate))
+
+
+def _of_cache(world: World, crds: Path, uncal: Path) -> Iterator[Subject]:
+    def door() -> str:
+        return through_a_batch(world, "detector1", uncal)
+
+    for path in sorted((crds / "references").rglob("*.fits")):
+        kind = path.name.split("_")[2]
+        if kind in ("area", "photom"):
+            continue
+        if kind == "flat":
+            rate = next(world.folder.glob("*_rate.fits"))
+            yield Subject(
+                kind, path, damage.FITS, lambda r=rate: through_a_batch(world, "flat_field", r)
+            )
+        else:
+            yield Subject(kind, path, damage.FITS, door)
+    for path in sorted((crds / "references").rglob("*.asdf")):
+        yield Subject(path.name.split("_")[2], path, damage.ASDF, door)
+    for path in sorted((crds / "mappings").rglob("*map")):
+        if not re.search("area|photom|flat", path.name):
+            name = path.name.removeprefix("jwst_")
+            yield Subject(f"rules {name}", path, damage.RULE, door, sealed)
+    config = crds / "config" / "jwst" / "server_config"
+    if config.exists():
+        yield Subject("server_config", config, damage.RULE, door)
+
+
+def _of_batch(world: World, uncal: Path) -> Iterator[Subject]:
+    made = world.folder / "made"
+    (batch,) = (path.parent for path in (made / STATE).glob("*/manifest.json"))
+    for name, path, mutators in [
+        ("ledger", made / STATE / "ledger.sqlite", damage.LEDGER),
+        ("manifest", batch / "manifest.json", damage.JSON),
+    ]:
+        yield Subject(name, path, mutators, lambda: again(world, made, uncal))
+    yield Subject(
+        "batch.cfg", batch / "batch.cfg", damage.CONFIG, lambda: configuration(batch / "batch.cfg")
+    )
+    full = world.folder / "full.cfg"
+    full.write_text(cfg.written(configured("detector1")))
+    yield Subject("cfg", full, damage.CONFIG, lambda: configuration(full))
+
+
+def _answers(world: World, server: CrdsServer) -> Iterator[Subject]:
+    parameters = {
+        "get_server_info": [], "get_default_context": ["jwst"], "get_build_context": ["jwst", ""],
+        "get_mapping_names": ["jwst_0002.pmap"], "get_file_info_map": ["jwst"],
+        "get_required_parkeys": [""], "get_best_references": None,
+    }  # fmt: skip
+    for method in METHODS:
+        given = parameters[method]
+        result = {"flat": "jwst_miri_flat_0001.fits"}
+        if given is not None:
+            result = getattr(server, f"rpc_{method}")(*given)
+        path = world.folder / f"{method}.json"
+        path.write_text(json.dumps(result))
+        mode = "remote" if method in ("get_required_parkeys", "get_best_references") else "auto"
+        yield Subject(
+            f"answer {method}",
+            path,
+            damage.JSON,
+            lambda m=method, p=path, how=mode: from_server(world, server, m, p, how),
+        )
