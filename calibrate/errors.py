@@ -39,7 +39,7 @@ def explained(kind: type[CalibrationError], where: object) -> Iterator[None]:
     """
     try:
         yield
-    except (CalibrationError, MemoryError):
+    except (CalibrationError, MemoryError, Warning):  # a warning is an error where users ask for it
         raise
     except Exception as error:
         said = " ".join(str(error).split())[:300]

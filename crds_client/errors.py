@@ -87,7 +87,7 @@ def explained(kind: type[CrdsError], where: object) -> Iterator[None]:
     """
     try:
         yield
-    except (CrdsError, MemoryError):
+    except (CrdsError, MemoryError, Warning):  # a warning is an error where users ask for it
         raise
     except OSError as error:
         raise kind(f"{where}: {error.strerror or error}") from error

@@ -85,12 +85,12 @@ def explained(path: str | os.PathLike[str], what: str = "cannot be read") -> Ite
     path : str or path-like
         The file that is being read.
     what : str
-        What is wrong with it if anything goes wrong. A `ModelError` passes as it is; so does a
-        lack of memory.
+        What is wrong with it if anything goes wrong. A `ModelError` passes as it is; so do
+        warnings and a lack of memory.
     """
     try:
         yield
-    except (ModelError, MemoryError):
+    except (ModelError, MemoryError, Warning):  # warnings are errors where users ask for it
         raise
     except Exception as error:
         reason = f"{what}: {type(error).__name__}: {one_line(error)[:300]}"
