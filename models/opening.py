@@ -138,6 +138,11 @@ def _check(path: Location, name: str, spec: FieldSpec, hdu: Hdu) -> None:
     if spec.is_table:
         require_full_rows(Cards(str(path), hdu.index, hdu.raw_header), hdu.dtype.itemsize)
         return
+    if hdu.kind == "other":
+        cards = Cards(str(path), hdu.index, hdu.raw_header)
+        counts = f"PCOUNT = {cards.integer('PCOUNT', 0)} and GCOUNT = {cards.integer('GCOUNT', 1)}"
+        kind = "its XTENSION is " + repr(cards.text("XTENSION")) if hdu.index else "it is PRIMARY"
+        raise FileError(path, f"{spec.hdu} must be an image, but {counts}, {kind}")
     ndim = len(hdu.shape)
     if spec.ndim is not None and ndim != spec.ndim:
         raise FileError(path, f"{spec.hdu} must have {spec.ndim} dimensions, found {hdu.shape}")
