@@ -139,10 +139,7 @@ def _check(path: Location, name: str, spec: FieldSpec, hdu: Hdu) -> None:
         require_full_rows(Cards(str(path), hdu.index, hdu.raw_header), hdu.dtype.itemsize)
         return
     if hdu.kind == "other":
-        cards = Cards(str(path), hdu.index, hdu.raw_header)
-        counts = f"PCOUNT = {cards.integer('PCOUNT', 0)} and GCOUNT = {cards.integer('GCOUNT', 1)}"
-        kind = "its XTENSION is " + repr(cards.text("XTENSION")) if hdu.index else "it is PRIMARY"
-        raise FileError(path, f"{spec.hdu} must be an image, but {counts}, {kind}")
+        raise FileError(path, f"{spec.hdu} must be an image, but {_oddity(path, hdu)}")
     ndim = len(hdu.shape)
     if spec.ndim is not None and ndim != spec.ndim:
         raise FileError(path, f"{spec.hdu} must have {spec.ndim} dimensions, found {hdu.shape}")
@@ -155,6 +152,15 @@ def _check(path: Location, name: str, spec: FieldSpec, hdu: Hdu) -> None:
         counts = name == "data"  # of flags the bits matter, not the numbers
         if floats or (counts and not np.can_cast(hdu.dtype, spec.dtype, "safe")):
             raise FileError(path, f"{spec.hdu} must hold {spec.dtype}, found {hdu.dtype}")
+
+
+def _oddity(path: Location, hdu: Hdu) -> str:
+    """Return what keeps an HDU from being an image or a table."""
+    cards = Cards(str(path), hdu.index, hdu.raw_header)
+    counts = cards.integer("PCOUNT", 0), cards.integer("GCOUNT", 1)
+    if counts != (0, 1):
+        return f"PCOUNT = {counts[0]} and GCOUNT = {counts[1]}"
+    return f"XTENSION = {cards.text('XTENSION')!r}"
 
 
 def _readers(
