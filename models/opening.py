@@ -170,6 +170,8 @@ def _check(path: Location, name: str, spec: FieldSpec, hdu: Hdu) -> None:
     if spec.is_table:
         require_full_rows(hdu)
         return
+    if hdu.kind == "other":
+        raise FileError(path, f"{spec.hdu} must be an image, but {_oddity(path, hdu)}")
     ndim = len(hdu.shape)
     if spec.ndim is not None and ndim != spec.ndim:
         raise FileError(path, f"{spec.hdu} must have {spec.ndim} dimensions, found {hdu.shape}")
@@ -182,6 +184,15 @@ def _check(path: Location, name: str, spec: FieldSpec, hdu: Hdu) -> None:
         counts = name == "data"  # of flags the bits matter, not the numbers
         if floats or (counts and not np.can_cast(hdu.dtype, spec.dtype, "safe")):
             raise FileError(path, f"{spec.hdu} must hold {spec.dtype}, found {hdu.dtype}")
+
+
+def _oddity(path: Location, hdu: Hdu) -> str:
+    """Return what keeps an HDU from being an image or a table."""
+    cards = Cards(str(path), hdu.index, hdu.raw_header)
+    counts = cards.integer("PCOUNT", 0), cards.integer("GCOUNT", 1)
+    if counts != (0, 1):
+        return f"PCOUNT = {counts[0]} and GCOUNT = {counts[1]}"
+    return f"XTENSION = {cards.text('XTENSION')!r}"
 
 
 def _readers(
