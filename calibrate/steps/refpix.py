@@ -227,7 +227,7 @@ def gather_usable(data: Array, pixeldq: Array) -> tuple[Array, Array]:
 
 def are_reference(pixeldq: Array) -> Array:
     """Return which pixels are flagged REFERENCE_PIXEL, and not DO_NOT_USE."""
-    which: Array = np.equal(pixeldq & (REFERENCE_PIXEL | DO_NOT_USE), REFERENCE_PIXEL)
+    which: Array = (pixeldq & REFERENCE_PIXEL != 0) & (pixeldq & DO_NOT_USE == 0)
     return which
 
 
