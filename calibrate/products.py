@@ -2,41 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calbatch.calibrate.errors import StepError
+from calbatch.calibrate.suffixes import product_name
 from calbatch.models.location import Location, location
 
 if TYPE_CHECKING:
     from calbatch.calibrate.step import Step
     from calbatch.models.base import DataModel
     from calbatch.models.saving import Written
-
-KNOWN_SUFFIXES = (
-    "uncal", "ramp", "rate", "rateints", "cal", "calints", "fitopt", "dark_current", "dq_init",
-    "saturation", "ipc", "superbias", "refpix", "linearity", "jump", "gain_scale", "group_scale",
-    "flat_field", "reset", "ramp_fit",
-)  # fmt: skip
-"""Endings that a product's own suffix takes the place of."""
-
-_SUFFIX = re.compile(rf"_(?:{'|'.join(sorted(KNOWN_SUFFIXES, key=len, reverse=True))})$")
-
-
-def product_name(source: str, suffix: str) -> str:
-    """Return a product's file name: the input's, with another ending.
-
-    Parameters
-    ----------
-    source : str
-        The input's file name.
-    suffix : str
-        What the product's name ends in, such as ``rate``.
-    """
-    stem = source.removesuffix(".gz").removesuffix(".fits")
-    return f"{_SUFFIX.sub('', stem)}_{suffix}.fits"
 
 
 def paths(step: Step, products: Sequence[tuple[str, DataModel]]) -> list[Location]:

@@ -9,6 +9,7 @@ import logging
 from typing import NamedTuple
 
 from calbatch.calibrate.errors import ReferenceFileError
+from calbatch.calibrate.numbers import number
 from calbatch.models.base import DataModel
 
 log = logging.getLogger(__name__)
@@ -61,9 +62,9 @@ def _is_detector_frame(reference: DataModel) -> bool:
 
 
 def _placement(model: DataModel, role: str) -> Placement:
-    sub = model.meta.subarray
     rows, columns = model.frame
-    known = (sub.xstart, sub.ystart, sub.xsize, sub.ysize)
+    known = [number(model, f"meta.subarray.{n}") for n in ("xstart", "ystart", "xsize", "ysize")]
+    xstart, ystart, *sizes = known
     if None in known:
         full = (1024, 1032) if model.meta.instrument.name == "MIRI" else (2048, 2048)
         if role == "exposure" or (rows, columns) != full:
@@ -72,13 +73,13 @@ def _placement(model: DataModel, role: str) -> Placement:
                 "pixels are: SUBSTRT1, SUBSTRT2, SUBSIZE1 and SUBSIZE2 are needed"
             )
         return Placement(1, 1, columns, rows)
-    if sub.xstart < 1 or sub.ystart < 1:
+    if xstart < 1 or ystart < 1:
         raise ReferenceFileError(
-            f"{model.path}: SUBSTRT1 = {sub.xstart}, SUBSTRT2 = {sub.ystart}: must be at least 1"
+            f"{model.path}: SUBSTRT1 = {xstart}, SUBSTRT2 = {ystart}: must be at least 1"
         )
-    if (sub.xsize, sub.ysize) != (columns, rows):
+    if role == "reference" and sizes != [columns, rows]:  # an exposure's is told when it is opened
         log.warning(
             "%s: SUBSIZE1 x SUBSIZE2 = %s x %s, but its arrays have %s x %s pixels: going by those",
-            model.path, sub.xsize, sub.ysize, columns, rows,
+            model.path, *sizes, columns, rows,
         )  # fmt: skip
-    return Placement(sub.xstart, sub.ystart, columns, rows)
+    return Placement(xstart, ystart, columns, rows)

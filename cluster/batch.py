@@ -65,6 +65,8 @@ class BatchOptions(TypedDict, total=False):
         intact.
     only_failed : bool
         Do nothing but what failed, or was quarantined, when it was tried last.
+    recursive : bool
+        Take the exposures of folders in a folder, too.
     policy : Policy
         How patient to be with failures.
     """
@@ -86,6 +88,7 @@ class BatchOptions(TypedDict, total=False):
     force: bool
     verify: bool
     only_failed: bool
+    recursive: bool
     policy: Policy
 
 
@@ -93,7 +96,8 @@ USUAL: BatchOptions = {
     "parameters": {}, "config": None, "context": None, "pars": True, "save_steps": (),
     "scheduler": "auto", "workers": None, "grain": "auto", "tile_rows": None,
     "verify_inputs": False, "fsync": True, "date": None, "insecure": False, "site": None,
-    "force": False, "verify": False, "only_failed": False, "policy": Policy(),
+    "force": False, "verify": False, "only_failed": False, "recursive": False,
+    "policy": Policy(),
 }  # fmt: skip
 """What is done where nothing is said."""
 
@@ -177,6 +181,7 @@ def ordered(
         Wish(how["scheduler"], how["workers"], how["grain"], how["insecure"], how["site"], said),
         Again(how["force"], how["verify"], how["only_failed"]),
         how["policy"],
+        recursive=how["recursive"],
     )
     return step, order
 

@@ -112,6 +112,7 @@ RUN_OPTIONS = [
         is_flag=True,
         help="Tell by checksums, not size and time, if inputs are the same, products intact.",
     ),
+    click.option("--recursive", is_flag=True, help="A folder stands for all folders in it, too."),
     click.option("--only-failed", is_flag=True, help="Do nothing but what failed before."),
 ]
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from calbatch.cluster.fetching import TO_BE_FETCHED
 from calbatch.cluster.job import Job, Options, pipelined
 from calbatch.cluster.outcome import reason, remarks
-from calbatch.cluster.planning import Planned
+from calbatch.cluster.planning import SHAPE, TYPE, Planned
 from calbatch.models.budget import TileBudget, tile_budget
 from calbatch.models.location import Location
 
@@ -19,12 +20,9 @@ _KIND = (
     "instrument.detector",
     "exposure.type",
     "exposure.readpatt",
-    "exposure.nints",
-    "exposure.ngroups",
     "subarray.name",
-    "subarray.xsize",
-    "subarray.ysize",
 )
+_SIZES = ("exposure.nints", "exposure.ngroups", "subarray.ysize", "subarray.xsize")
 """Metadata that, with the references, decide what a tile of an exposure costs."""
 
 
@@ -103,7 +101,11 @@ def forecast(exposures: Iterable[Planned]) -> Forecast:
 
 
 def _kind(planned: Planned) -> Hashable:
-    facts = tuple(planned.header.get(f"meta.{name}") for name in _KIND)
+    facts = (
+        *(planned.header.get(f"meta.{name}") for name in _KIND),
+        planned.header.get(TYPE),
+        _size(planned.header),
+    )
     files = frozenset((n, c.path) for n, c in planned.references.chosen.items())
     return facts, files, planned.settings.digest
 
@@ -131,5 +133,10 @@ def _title(exposure: Planned) -> str:
         return str(exposure.header.get(f"meta.{name}", "?"))
 
     names = ("instrument.detector", "subarray.name", "exposure.readpatt")
-    sizes = ("exposure.nints", "exposure.ngroups", "subarray.ysize", "subarray.xsize")
-    return f"{' '.join(map(fact, names))}, {' x '.join(map(fact, sizes))}"
+    return f"{' '.join(map(fact, names))}, {_size(exposure.header)}"
+
+
+def _size(header: Mapping[str, Any]) -> str:
+    """Return the size of an exposure's array, as its header says it where nobody looked."""
+    said = " x ".join(str(header.get(f"meta.{name}", "?")) for name in _SIZES)
+    return str(header.get(SHAPE, said))

@@ -5,27 +5,29 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from calbatch.calibrate.products import product_name
+from calbatch.calibrate.suffixes import product_name, without_extension
 from calbatch.cluster.errors import RequestError
 from calbatch.models.errors import FileError
-from calbatch.models.listing import listed, require_writable, total_size
+from calbatch.models.listing import is_called, listed, require_writable, total_size
 from calbatch.models.location import Location, Url, location
 
 
-def exposures(requested: Sequence[str], pattern: str) -> list[Location]:
+def exposures(requested: Sequence[str], pattern: str, *, recursive: bool = False) -> list[Location]:
     """Return the input files of a request, in natural order and each once.
 
     Parameters
     ----------
     requested : sequence of str
-        Files, folders and globs, also as URLs. A folder stands for its files that match
-        ``pattern``; a file given by name is an input whatever its name or content: what is wrong
-        with it is found when it is opened, and fails only itself.
+        Files, folders and globs, also as URLs. A folder stands for its files that ``pattern``
+        means (`calbatch.models.listing.is_called`); a file given by name is an input whatever its
+        name or content: what is wrong with it is found when it is opened, and fails only itself.
     pattern : str
         Such as ``*_uncal.fits``.
+    recursive : bool
+        Whether a folder stands for the files of all folders in it, too.
 
     Returns
     -------
@@ -41,11 +43,15 @@ def exposures(requested: Sequence[str], pattern: str) -> list[Location]:
     found: dict[Location, None] = {}
     for request in requested:
         try:
-            paths = [p.absolute() for p in _matching(location(request), pattern)]
+            paths = [
+                p.absolute() for p in _matching(location(request), pattern, recursive=recursive)
+            ]
         except FileError as error:
             raise RequestError(f"no exposures: {error}") from error
+        except OSError as error:
+            raise RequestError(f"no exposures: {request}: {error.strerror or error}") from error
         if not paths:
-            raise RequestError(f"no exposures: {_why(request, pattern)}")
+            raise RequestError(f"no exposures: {_why(request, pattern, recursive=recursive)}")
         for path in paths:
             _require_text(path)
         found.update(dict.fromkeys(sorted(paths, key=natural)))
@@ -62,25 +68,46 @@ def _require_text(path: Location) -> None:
         ) from error
 
 
-def _matching(request: Location, pattern: str) -> Iterable[Location]:
+def _matching(request: Location, pattern: str, *, recursive: bool) -> Iterable[Location]:
     if isinstance(request, Url):
-        return listed(request, pattern)
+        return listed(request, pattern, recursive=recursive)
     path = request.expanduser()
     if path.is_dir():
-        return (p for p in path.glob(pattern) if not p.is_dir())
+        return files_in(path, pattern, recursive=recursive)
     if path.exists() or path.is_symlink():
         return [path]
     return (Path(p) for p in glob.glob(str(path)))  # noqa: PTH207 - absolute patterns too
 
 
-def _why(request: str, pattern: str) -> str:
-    if isinstance(location(request), Path) and Path(request).expanduser().is_dir():
-        return f"the folder {request} has no files {pattern}"
+def files_in(folder: Path, pattern: str, *, recursive: bool = False) -> Iterator[Path]:
+    """Yield the files of a folder that a pattern means; see `exposures`.
+
+    Hidden folders, such as that of a batch's records, and links to folders are not gone into.
+    """
+    if not recursive:
+        yield from (p for p in folder.iterdir() if is_called(p.name, pattern) and not p.is_dir())
+        return
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(place, name) for name in names if is_called(name, pattern))
+
+
+def _why(request: str, pattern: str, *, recursive: bool) -> str:
+    place = location(request)
     if glob.has_magic(request):
         return f"nothing matches {request}"
-    if isinstance(location(request), Url):
-        return f"{request} has no objects {pattern}"
-    return f"there is no file or folder {request}"
+    local = isinstance(place, Path)
+    if isinstance(place, Path) and not place.expanduser().is_dir():
+        return f"there is no file or folder {request}"
+    what = (
+        f"the folder {request} has no files {pattern}"
+        if local
+        else (f"{request} has no objects {pattern}")
+    )
+    below = () if recursive else _matching(place, pattern, recursive=True)
+    if any(True for _ in below):
+        return f"{what}, but folders in it have some: --recursive takes those"
+    return what
 
 
 def natural(path: Location) -> list[tuple[int, int | str]]:
@@ -102,10 +129,18 @@ def refuse_name_clashes(inputs: Sequence[Location]) -> None:
         stem = product_name(path.name, "*")
         if stem in owners:
             raise RequestError(
-                f"{owners[stem]} and {path} would both become {stem}: calibrate them one after "
-                "the other, into different folders"
+                f"{owners[stem]} and {path} would both become {stem}: {_remedy(owners[stem], path)}"
             )
         owners[stem] = path
+
+
+def _remedy(first: Location, second: Location) -> str:
+    """Return what to do about two inputs whose products would have one name."""
+    if first.parent == second.parent and without_extension(first.name) == without_extension(
+        second.name
+    ):
+        return "they seem to be one exposure, compressed and not: give one of them by its name"
+    return "calibrate them one after the other, into different folders"
 
 
 def total_bytes(inputs: Sequence[Location]) -> int:

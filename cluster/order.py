@@ -32,6 +32,8 @@ class Order:
         What is done though it was done before.
     policy : Policy
         How patient to be.
+    recursive : bool
+        Whether a folder stands for the folders in it, too.
     """
 
     inputs: tuple[str, ...]
@@ -41,6 +43,7 @@ class Order:
     wish: Wish = field(default_factory=Wish)
     again: Again = field(default_factory=Again)
     policy: Policy = field(default_factory=Policy)
+    recursive: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return it as what JSON can hold."""
@@ -57,4 +60,5 @@ class Order:
             Wish(**kept["wish"]),
             Again(**kept["again"]),
             Policy(**kept["policy"]),
+            kept.get("recursive", False),  # orders of older ledgers do not say
         )

@@ -158,9 +158,10 @@ def failure(
     """
     remarkable = tuple(dict.fromkeys(remarkable))
     text = reason(error, path)
-    if isinstance(error, ReferenceFileError) and remarkable:
+    if isinstance(error, ReferenceFileError):
         # Values that were not accepted are often why nothing was found.
-        text += "; " + "; ".join(r.removeprefix(f"{path}: ") for r in remarkable)
+        values = [r.removeprefix(f"{path}: ") for r in remarkable if "(meta." in r]
+        text = "; ".join([text, *values])
     return Outcome(
         number,
         path,

@@ -32,6 +32,9 @@ from calbatch.models.files import Place, content_digest, glance, look
 from calbatch.models.layout import read_layout, verify_checksums
 from calbatch.models.location import Location
 
+SHAPE, TYPE = "array.shape", "array.model"
+"""Kept among an exposure's metadata: its array's size, such as 3 x 5 x 64 x 64, and its class."""
+
 READERS = 4
 """Files that are looked at, or whose headers are read, at a time."""
 
@@ -103,7 +106,7 @@ class Planned:
     source : (str, int, int, str), optional
         Path, size, time and header digest of the input as it was when its header was read.
     header : mapping
-        Its metadata.
+        Its metadata, and under `SHAPE` the array's, which counts where they contradict it.
     fault : exception, optional
         Why it cannot be calibrated.
     settings : Settings
@@ -287,7 +290,9 @@ class Planner:
             stamp = look(planned.path)
             layout = read_layout(stamp)
             with datamodels.open(planned.path, layout) as model:
-                planned.header = model.to_flat_dict()
+                shape = " x ".join(map(str, model.shape))
+                arrays = {SHAPE: shape, TYPE: type(model).__name__}
+                planned.header = {**model.to_flat_dict(), **arrays}
             planned.source = stamp.path, stamp.size, stamp.mtime_ns, layout.digest
         except Exception as error:  # whatever is wrong with a file is that file's
             planned.fault = (damage(planned.path) if self._verify_inputs else None) or error

@@ -67,15 +67,15 @@ class Begun:
         return sites.decided(self.order.wish, len(paths), total_bytes(paths))
 
 
-def inputs_of(step: Step, requested: Sequence[str]) -> list[Location]:
-    """Return the input files that a request means.
+def inputs_of(step: Step, order: Order) -> list[Location]:
+    """Return the input files that an order means.
 
     Raises
     ------
     RequestError
         When there are none, or two would have products of one name.
     """
-    paths = exposures(requested, input_pattern(step))
+    paths = exposures(order.inputs, input_pattern(step), recursive=order.recursive)
     refuse_name_clashes(paths)
     if step.output_file and len(paths) > 1:
         raise RequestError(f"output_file = {step.output_file}: {len(paths)} exposures need names")
@@ -115,7 +115,7 @@ def begin(step: Step, order: Order, notes: Mapping[str, str] | None = None) -> B
         When it cannot be begun: no inputs, names that clash, an output that cannot be written.
     """
     output = writable_place(step.output_dir or ".")
-    paths = inputs_of(step, order.inputs)
+    paths = inputs_of(step, order)
     sites.checked(order.wish)
     step.output_dir = str(output)
     folder = BatchFolder(output, new_name())

@@ -22,7 +22,7 @@ from calbatch.models.meta import flatten, get_path, set_path
 from calbatch.models.opening import load
 from calbatch.models.rows import Copies
 from calbatch.models.schema import Schema, load_schema
-from calbatch.models.validate import accept, validate_tree
+from calbatch.models.validate import accept, misfit, validate_tree
 
 
 class DataModel(MappedArrays):
@@ -166,6 +166,25 @@ class DataModel(MappedArrays):
             When the extension seems to have it and cannot be read.
         """
         return any(has_value(hdu, path) for hdu in self._content.passed if hdu.name == ASDF)
+
+    def misread(self, path: str) -> str | None:
+        """Return what is wrong with the card of metadata that its value kept from being set.
+
+        Returns
+        -------
+        str or None
+            Such as ``NFRAMES = '1' is text; a whole number is needed``; None where the header has
+            no such card, or the value was accepted.
+        """
+        spec = self.schema.keywords.get(path)
+        if spec is None:
+            return None
+        value = get_path(self._content.tree, path)
+        cards = self._content.extra.get(spec.hdu.upper(), ())
+        refused = [v for keyword, v, _ in cards if keyword == spec.keyword and v is not None]
+        if value is None and refused:
+            value = refused[0]
+        return None if value is None else misfit(spec, value)
 
     def search_schema(self, text: str) -> list[tuple[str, str]]:
         """Return (path, title) of everything in the schema that mentions ``text``."""

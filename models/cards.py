@@ -1,6 +1,7 @@
 """The few header cards that say how an HDU is laid out, read without parsing all the others."""
 
 import re
+from collections.abc import Iterator
 
 from calbatch.models.errors import FileError
 
@@ -18,6 +19,29 @@ def padded(size: int) -> int:
     return -(-size // BLOCK) * BLOCK
 
 
+_ASCII = bytes(range(0x80)) + b"?" * 0x80
+_COMMENTARY = (b"        ", b"COMMENT ", b"HISTORY ", b"CONTINUE")
+
+
+def ascii_only(raw: bytes) -> bytes:
+    """Return a header with a question mark, as astropy has it, for every byte above 0x7F."""
+    return raw if raw.isascii() else raw.translate(_ASCII)
+
+
+def foreign_cards(raw: bytes) -> Iterator[str]:
+    """Yield the keyword of each card of a header that has a byte above 0x7F."""
+    if raw.isascii():
+        return
+    for at in range(0, len(raw), CARD):
+        if not raw[at : at + CARD].isascii():
+            yield ascii_only(raw[at : at + 8]).decode("ascii").strip()
+
+
+def text_begins(card: bytes) -> int:
+    """Return the column from which a card may hold free text: behind its keyword and ``=``."""
+    return 8 if card[:8] in _COMMENTARY else 10
+
+
 def label(index: int, name: str) -> str:
     """Return what messages call an HDU."""
     return f"HDU {index} ({name.strip()})" if name.strip() else f"HDU {index}"
@@ -33,10 +57,11 @@ class Cards:
     index : int
         The HDU's place in the file, for messages.
     raw : bytes
-        The header, a multiple of 80 ASCII bytes.
+        The header, a multiple of 80 bytes; those that are not ASCII are read as question marks.
     """
 
     def __init__(self, path: str, index: int, raw: bytes) -> None:
+        raw = ascii_only(raw)
         self.path = path
         self.index = index
         # Backwards, so that the first card of a keyword is the one that stays.

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from calbatch.models.base import DataModel
 from calbatch.models.cards import Cards
 from calbatch.models.errors import FileError, ValidationError
@@ -237,11 +239,22 @@ def _class_of(path: Location, layout: Layout) -> type[DataModel]:
     cards = Cards(layout.path, 0, layout.hdus[0].raw_header)
     named = _BY_NAME.get(_text(cards, "DATAMODL"))
     if named is not None:
-        return named
+        return _ramp_if_edited(layout) if named is Level1bModel else named
     reference_type = _text(cards, "REFTYPE").strip().lower()
     if reference_type in REFERENCES:
         return REFERENCES[reference_type]
     return _by_dimensions(path, layout)
+
+
+def _ramp_if_edited(layout: Layout) -> type[DataModel]:
+    """Return the class of a raw exposure; what the detector did not send makes it a ramp.
+
+    That is counts of another type, as programs write that edit or simulate exposures, and flags.
+    """
+    science = layout.find("SCI")
+    flags = any(layout.find(name) is not None for name in ("PIXELDQ", "GROUPDQ"))
+    sent = science is None or science.dtype in (np.uint16, np.uint8)
+    return Level1bModel if sent and not flags else RampModel
 
 
 def _text(cards: Cards, keyword: str) -> str:
@@ -259,7 +272,7 @@ def _by_dimensions(path: Location, layout: Layout) -> type[DataModel]:
         raise FileError(path, f"has {what}, so it is no exposure, rate or known reference{clues}")
     ndim = len(science.shape)
     if ndim == 4:
-        return Level1bModel if layout.find("GROUPDQ") is None else RampModel
+        return _ramp_if_edited(layout)
     if ndim in (2, 3):
         return ImageModel if ndim == 2 else CubeModel
     raise FileError(path, f"has a SCI array of {ndim} dimensions: no model has those")

@@ -12,7 +12,7 @@ import numpy as np
 from astropy.io import fits
 
 from calbatch.models.byteorder import bzero_of
-from calbatch.models.cards import Cards, label, padded
+from calbatch.models.cards import Cards, ascii_only, label, padded
 from calbatch.models.files import Stamp
 from calbatch.models.unpacking import astropy_hdu
 
@@ -120,7 +120,12 @@ class Hdu:
         if self.kind == "compressed":
             with astropy_hdu(self.stamp, self.index, self.label) as hdu:
                 return hdu.header.copy()
-        return fits.Header.fromstring(self.raw_header)
+        return fits.Header.fromstring(self.text)
+
+    @cached_property
+    def text(self) -> str:
+        """The header's cards, with a question mark for every byte that is not ASCII."""
+        return ascii_only(self.raw_header).decode("ascii")
 
 
 def describe(stamp: Stamp, index: int, position: int, raw: bytes) -> Hdu:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +21,20 @@ from calbatch.models.errors import ModelError
 
 #: Keyword, value (None where the card has none) and comment.
 Card = tuple[str, Any, str]
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Stands for a card's value that is none: NaN, or text whose closing quote is missing.
+
+    Attributes
+    ----------
+    text : str
+        What stands in the card.
+    """
+
+    text: str
+
 
 CARD_LENGTH = 80
 COMMENTARY = ("", "COMMENT", "HISTORY")
@@ -65,12 +81,13 @@ def read_cards(header: fits.Header | str) -> Iterator[Card]:
     Yields
     ------
     tuple
-        Keyword, value and comment. Long texts are put together from their CONTINUE cards.
+        Keyword, value and comment. Long texts are put together from their CONTINUE cards. The
+        value is `Unreadable` where FITS has no such value.
 
     Raises
     ------
     ModelError
-        At a card that makes no sense.
+        At a card whose very keyword makes no sense.
     """
     if isinstance(header, str):
         yield from map(_parse, _split(header))
@@ -110,17 +127,25 @@ def _parse(image: str) -> Card:
             if integer is not None:
                 return keyword, int(integer), comment
             if number is not None:
-                return keyword, float(number.replace("D", "E")), comment
+                value = float(number.replace("D", "E"))
+                return keyword, value if math.isfinite(value) else Unreadable(number), comment
             return keyword, None, comment
-    return _from_astropy(fits.Card.fromstring(image))
+    return _from_astropy(fits.Card.fromstring(image), image)
 
 
-def _from_astropy(card: fits.Card) -> Card:
+def _from_astropy(card: fits.Card, image: str | None = None) -> Card:
     try:
-        keyword, value, comment = card.keyword, card.value, card.comment
+        keyword = card.keyword
     except (fits.VerifyError, ValueError) as error:
         shown = str(error).partition("\n")[0]
         raise ModelError(f"cannot read a header card: {shown}") from error
+    try:
+        value, comment = card.value, card.comment
+    except (fits.VerifyError, ValueError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # astropy makes text of the value, and says so
+            _, _, text = (image or card.image).partition("=")
+        return keyword, Unreadable(text.strip()), ""
     return keyword, None if isinstance(value, fits.card.Undefined) else value, comment
 
 

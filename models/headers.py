@@ -7,7 +7,7 @@ and written back after the schema's own.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from astropy.io import fits
@@ -16,6 +16,7 @@ from calbatch.models.errors import FileError, ModelError, ValidationError, Valid
 from calbatch.models.header_cards import (
     COMMENTARY,
     Card,
+    Unreadable,
     commentary,
     fitted_comment,
     is_structural,
@@ -96,11 +97,14 @@ def meta_from_headers(
     extra: Extra = {}
     checked = switch("VALIDATE_ON_ASSIGNMENT", default=True)
     keys = hdu_keys([(name, version) for name, version, _ in headers])
-    for key, (_, _, header) in zip(keys, headers, strict=True):
+    for index, (key, (_, _, header)) in enumerate(zip(keys, headers, strict=True)):
         if key == ASDF:
             continue
         try:
-            cards = list(read_cards(header))
+            found = _readable(read_cards(header), schema.by_card.get(key, {}), (index, key), where)
+            cards = list(found)
+        except FileError:
+            raise
         except ModelError as error:
             raise FileError(where or "header", f"HDU {key}: {error}") from error
         unnamed = _sort_cards(schema.by_card.get(key, {}), cards, data, where if checked else None)
@@ -109,6 +113,28 @@ def meta_from_headers(
         if unnamed:
             extra[key] = unnamed
     return data, extra
+
+
+def _readable(
+    cards: Iterator[Card], named: Container[str], hdu: tuple[int, str], where: str
+) -> Iterator[Card]:
+    """Yield the cards that have a value; refuse others that the schema names, warn of the rest."""
+    index, key = hdu
+    for card in cards:
+        keyword, value, _ = card
+        if not isinstance(value, Unreadable):
+            yield card
+            continue
+        fault = f"HDU {key}: {keyword} = {value.text} is no value that a FITS header can hold"
+        if keyword in named:
+            place = f"FILE, {keyword!r}, ext={index}"
+            raise FileError(
+                where or "header",
+                f"{fault}; set it with astropy.io.fits.setval({place}, value=VALUE), or remove it "
+                f"with astropy.io.fits.delval({place})",
+            )
+        message = f"{where or 'header'}: {fault}; the card is left out"
+        warnings.warn(message, ValidationWarning, stacklevel=4)
 
 
 def _sort_cards(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from calbatch.models import files
-from calbatch.models.cards import BLOCK, CARD, Cards, padded
+from calbatch.models.cards import BLOCK, CARD, Cards, ascii_only, padded, text_begins
 from calbatch.models.checksum import ALL_ONES, add, checksum
 from calbatch.models.errors import FileError, ValidationWarning
 from calbatch.models.files import ReadAt, Stamp
@@ -37,10 +37,13 @@ class Layout:
         Readers refuse a file that has changed since.
     hdus : tuple of Hdu
         In the file's order.
+    clean : bool
+        Whether nothing follows the last one.
     """
 
     stamp: Stamp
     hdus: tuple[Hdu, ...]
+    clean: bool = True
 
     @property
     def path(self) -> str:
@@ -102,19 +105,18 @@ def read_layout(path: str | os.PathLike[str] | Stamp) -> Layout:
         Something that is no HDU follows the last one.
     """
     stamp = path if isinstance(path, Stamp) else files.look(path)
-    layout, clean = (_layout_of_object if is_url(stamp.path) else _layout_of)(stamp)
-    if not clean:
+    layout = (_layout_of_object if is_url(stamp.path) else _layout_of)(stamp)
+    if not layout.clean:
         message = f"{stamp.path}: what follows {layout.hdus[-1].label} is no HDU and is ignored"
         warnings.warn(message, ValidationWarning, stacklevel=2)
     return layout
 
 
-def _layout_of(stamp: Stamp) -> tuple[Layout, bool]:
-    """Return the layout, and whether nothing follows the last HDU."""
+def _layout_of(stamp: Stamp) -> Layout:
     with files.reading(stamp) as read_at:
         check_start(stamp.path, read_at(0, 512))
         hdus = tuple(_walk(stamp, read_at))
-        return Layout(stamp, hdus), not read_at(hdus[-1].end, BLOCK).strip(b"\0")
+        return Layout(stamp, hdus, clean=not read_at(hdus[-1].end, BLOCK).strip(b"\0"))
 
 
 _layout_of_object = lru_cache(maxsize=16)(_layout_of)
@@ -162,13 +164,20 @@ def _find_end(raw: bytearray, start: int) -> int:
 
 
 def _require_text(path: str, raw: bytes, where: str) -> None:
+    """Refuse zeros, and bytes above 0x7F in a card's keyword: nobody knows which one it was.
+
+    Elsewhere in a card such a byte, which many programs write, is read as a question mark.
+    """
     if raw.isascii() and b"\0" not in raw:
         return
-    bad = next(i for i, octet in enumerate(raw) if octet == 0 or octet > 0x7F)
-    keyword = raw[bad - bad % CARD :][:8].decode("ascii", "replace").strip()
-    raise FileError(
-        path, f"{where}: damaged header: byte 0x{raw[bad]:02x} in card {keyword!r} is not text"
-    )
+    for at in range(0, len(raw), CARD):
+        card = raw[at : at + CARD]
+        start = text_begins(card)
+        bad = [c for c, octet in enumerate(card) if octet == 0 or (octet > 0x7F and c < start)]
+        if bad:
+            keyword = ascii_only(card[:8]).decode("ascii").strip()
+            what = f"byte 0x{card[bad[0]]:02x} in card {keyword!r} is not text"
+            raise FileError(path, f"{where}: damaged header: {what}")
 
 
 def _require_data(hdu: Hdu, read_at: ReadAt) -> None:

@@ -19,15 +19,39 @@ from calbatch.models.uploading import require_upload
 _MANY = 20
 
 
-def listed(url: Url, pattern: str) -> list[Url]:
+_COMPRESSED = (".gz", ".fz")
+
+
+def is_called(name: str, pattern: str) -> bool:
+    """Return whether a file of a folder is among those that a pattern means.
+
+    Parameters
+    ----------
+    name : str
+        The file's name. A hidden one, which begins with a dot, is none of them: macOS leaves
+        ``._a_uncal.fits`` beside ``a_uncal.fits`` on foreign disks.
+    pattern : str
+        Such as ``*_uncal.fits``, in lower case: it means ``a_uncal.fits``, ``a-uncal.fits``,
+        ``A_UNCAL.FITS``, and also ``a_uncal.fits.gz`` and ``a_uncal.fits.fz``.
+    """
+    plain = name.lower()
+    for ending in _COMPRESSED:
+        plain = plain.removesuffix(ending)
+    patterns = pattern, pattern.replace("*_", "*-")
+    return name[:1] != "." and any(fnmatch.fnmatchcase(plain, each) for each in patterns)
+
+
+def listed(url: Url, pattern: str, *, recursive: bool = False) -> list[Url]:
     """Return the objects that a URL stands for.
 
     Parameters
     ----------
     url : Url
-        An object, a folder (its objects, not those of folders in it), or a glob.
+        An object, a folder, or a glob.
     pattern : str
-        What a folder's objects are called, such as ``*_uncal.fits``.
+        What a folder's objects are called, such as ``*_uncal.fits``; see `is_called`.
+    recursive : bool
+        Whether a folder stands also for the objects of folders in it.
 
     Raises
     ------
@@ -46,9 +70,23 @@ def listed(url: Url, pattern: str) -> list[Url]:
     info = store.tried("looking for it", lambda: store.run("info", store.path))
     if info.get("type") != "directory":
         return [url]
+    if recursive:
+        return _below(url, store, pattern)
     entries = store.tried("listing it", lambda: store.run("ls", store.path, detail=True))
     names = (name.rstrip("/").rpartition("/")[2] for name in _objects(entries))
-    return [url / name for name in names if fnmatch.fnmatchcase(name, pattern)]
+    return [url / name for name in names if is_called(name, pattern)]
+
+
+def _below(url: Url, store: Store, pattern: str) -> list[Url]:
+    """Return the objects of a folder and of the folders in it, but for hidden ones."""
+    found = store.tried("listing it", lambda: store.run("find", store.path, detail=True))
+    root = store.path.rstrip("/") + "/"
+    parts = [name.removeprefix(root).split("/") for name in _objects(found.values())]
+    return [
+        url / "/".join(folders) / name if folders else url / name
+        for *folders, name in parts
+        if is_called(name, pattern) and not any(folder.startswith(".") for folder in folders)
+    ]
 
 
 def total_size(urls: Iterable[Url]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,11 @@ from typing import Any
 import numpy as np
 
 from calbatch.models.arrays import Content, Placed
+from calbatch.models.cards import Cards, foreign_cards
+from calbatch.models.columns import require_full_rows
+from calbatch.models.contradictions import Opened, check, unusable
 from calbatch.models.dq import DqRemap
-from calbatch.models.errors import FileError
+from calbatch.models.errors import FileError, ValidationWarning
 from calbatch.models.headers import meta_from_headers
 from calbatch.models.layout import Hdu, Layout, read_layout
 from calbatch.models.location import Location
@@ -19,6 +23,8 @@ from calbatch.models.plan import Array, Source
 from calbatch.models.rows import Copies, Reader, RowReader
 from calbatch.models.schema import FieldSpec, Schema
 from calbatch.models.tables import check_columns, read_table
+
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -70,10 +76,15 @@ def load(
         one of the wrong kind or dimensions.
     """
     layout = layout or read_layout(path)
+    _warn_of_foreign_bytes(path, layout)
     headers = [(h.name, h.version, _cards(h)) for h in layout.hdus]
     tree, extra = meta_from_headers(schema, headers, where=str(path))
     content = Content(tree=tree, extra=extra)
     found = dict(_found(path, schema, layout))
+    opened = Opened(schema, layout, {name: hdu for name, (_, hdu) in found.items()}, tree)
+    check(opened)
+    for name, _ in unusable(opened) if "data" in found else ():
+        found.pop(name)
     readers = dict(_readers(found, copies))
     frame = _frame(schema, readers)
     for name, (spec, hdu) in found.items():
@@ -89,9 +100,22 @@ def load(
     return content
 
 
+def _warn_of_foreign_bytes(path: Location, layout: Layout) -> None:
+    """Warn of cards that are not ASCII, once for the whole file."""
+    found = [
+        f"{keyword or 'a card without keyword'} of {hdu.label}"
+        for hdu in layout.hdus
+        for keyword in foreign_cards(hdu.raw_header)
+    ]
+    if found:
+        shown = ", ".join(found[:_SHOWN]) + (", ..." if len(found) > _SHOWN else "")
+        message = f"{path}: bytes that are not ASCII are read as question marks, in {shown}"
+        warnings.warn(message, ValidationWarning, stacklevel=3)
+
+
 def _cards(hdu: Hdu) -> Any:
     """Return what a header's cards are read from: its text, unless astropy has to unpack it."""
-    return hdu.header if hdu.kind == "compressed" else hdu.raw_header.decode("latin-1")
+    return hdu.header if hdu.kind == "compressed" else hdu.text
 
 
 def _found(
@@ -103,16 +127,19 @@ def _found(
             if spec.required:
                 raise FileError(path, f"has no {spec.hdu} extension ({spec.title or name})")
             continue
-        _check(path, spec, hdu)
+        _check(path, name, spec, hdu)
         yield name, (spec, hdu)
 
 
-def _check(path: Location, spec: FieldSpec, hdu: Hdu) -> None:
+def _check(path: Location, name: str, spec: FieldSpec, hdu: Hdu) -> None:
     if spec.is_table != (hdu.kind == "table"):
         wanted = "a table" if spec.is_table else "an image"
         raise FileError(path, f"{spec.hdu} must be {wanted} extension, found {hdu.kind}")
     if spec.is_table:
+        require_full_rows(Cards(str(path), hdu.index, hdu.raw_header), hdu.dtype.itemsize)
         return
+    if hdu.kind == "other":
+        raise FileError(path, f"{spec.hdu} must be an image, but {_oddity(path, hdu)}")
     ndim = len(hdu.shape)
     if spec.ndim is not None and ndim != spec.ndim:
         raise FileError(path, f"{spec.hdu} must have {spec.ndim} dimensions, found {hdu.shape}")
@@ -120,9 +147,20 @@ def _check(path: Location, spec: FieldSpec, hdu: Hdu) -> None:
         raise FileError(path, f"{spec.hdu} may have {spec.max_ndim} dimensions, found {hdu.shape}")
     if 0 in hdu.shape:
         raise FileError(path, f"{spec.hdu} is empty: its shape is {hdu.shape}")
-    floats = np.issubdtype(hdu.dtype, np.floating)
-    if spec.dtype is not None and np.issubdtype(spec.dtype, np.integer) and floats:
-        raise FileError(path, f"{spec.hdu} must hold {spec.dtype}, found {hdu.dtype}")
+    if spec.dtype is not None and np.issubdtype(spec.dtype, np.integer):
+        floats = np.issubdtype(hdu.dtype, np.floating)
+        counts = name == "data"  # of flags the bits matter, not the numbers
+        if floats or (counts and not np.can_cast(hdu.dtype, spec.dtype, "safe")):
+            raise FileError(path, f"{spec.hdu} must hold {spec.dtype}, found {hdu.dtype}")
+
+
+def _oddity(path: Location, hdu: Hdu) -> str:
+    """Return what keeps an HDU from being an image or a table."""
+    cards = Cards(str(path), hdu.index, hdu.raw_header)
+    counts = cards.integer("PCOUNT", 0), cards.integer("GCOUNT", 1)
+    if counts != (0, 1):
+        return f"PCOUNT = {counts[0]} and GCOUNT = {counts[1]}"
+    return f"XTENSION = {cards.text('XTENSION')!r}"
 
 
 def _readers(

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.models import byteorder, files
-from calbatch.models.cards import padded
-from calbatch.models.checksum import add, checksum
+from calbatch.models.cards import CARD, ascii_only, padded
+from calbatch.models.checksum import ALL_ONES, add, checksum, encode
 from calbatch.models.errors import ModelError
 from calbatch.models.hdu import Hdu
 from calbatch.models.parts import (
@@ -177,18 +177,25 @@ class TableSegment(Segment):
 
 @dataclass(frozen=True)
 class RawSegment(Segment):
-    """An HDU that is copied, its checksums with it."""
+    """An HDU that is copied, its checksums with it.
+
+    Only a header that is not ASCII, as FITS demands, is changed: see `_ascii_header`.
+    """
 
     hdu: Hdu
 
     def complete_data(self, descriptor: int, receipts: Sequence[Receipt]) -> int:
         """Copy header and data in small pieces."""
         del receipts
-        first, last = self.hdu.header_offset, self.hdu.end
+        header, last, total = self.hdu.raw_header, self.hdu.end, 0
+        place = self.offset + len(header) - self.hdu.data_offset
         with files.reading(self.hdu.stamp) as read_at:
-            for at in range(first, last, _COPY_BYTES):
+            for at in range(self.hdu.data_offset, last, _COPY_BYTES):
                 data = read_at(at, min(_COPY_BYTES, last - at))
-                write_all(descriptor, memoryview(data), self.offset + at - first)
+                write_all(descriptor, memoryview(data), place + at)
+                total = total if header.isascii() else add(total, checksum(data))
+        header = header if header.isascii() else _ascii_header(header, total)
+        write_all(descriptor, memoryview(header), self.offset)
         return 0
 
     def complete(self, descriptor: int, receipts: Sequence[Receipt], values: Updates) -> None:
@@ -196,6 +203,18 @@ class RawSegment(Segment):
         if values:
             raise ModelError(f"{self.extname} is copied from {self.hdu.stamp.path}: not updated")
         self.complete_data(descriptor, receipts)
+
+
+def _ascii_header(raw: bytes, datasum: int) -> bytes:
+    """Return a header with question marks for what is not ASCII, and its CHECKSUM made anew."""
+    header = ascii_only(raw)
+    for at in range(0, len(header), CARD):
+        if header[at : at + 11] == b"CHECKSUM= '":
+            start = at + 11
+            header = header[:start] + b"0" * 16 + header[start + 16 :]
+            value = encode(ALL_ONES - add(datasum, checksum(header)))
+            return header[:start] + value.encode("ascii") + header[start + 16 :]
+    return header
 
 
 def write_all(descriptor: int, data: memoryview, position: int) -> None:

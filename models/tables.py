@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
 
+from calbatch.models.cards import Cards
+from calbatch.models.columns import require_full_rows
 from calbatch.models.errors import FileError, ValidationError, one_line
 from calbatch.models.hdu import Hdu
 from calbatch.models.schema import ColumnSpec
@@ -39,6 +41,7 @@ def read_table(hdu: Hdu) -> Table:
         raise FileError(path, f"{hdu.label} holds no table")
     if hdu.dtype.itemsize == 0 and hdu.shape[0]:
         raise FileError(path, f"{hdu.label} claims {hdu.shape[0]} rows of no bytes")
+    require_full_rows(Cards(path, hdu.index, hdu.raw_header), hdu.dtype.itemsize)
     with astropy_hdu(hdu.stamp, hdu.index, hdu.label) as found:
         return _plain(found.data, hdu.shape[0])
 

@@ -80,6 +80,19 @@ def validate_value(spec: KeywordSpec, value: Any, *, where: str = "") -> Any:
     raise ValidationError(f"{describe(spec, value, where)}: {fault}")
 
 
+_NEEDED = {"integer": "a whole number", "number": "a number", "boolean": "T or F"}
+
+
+def misfit(spec: KeywordSpec, value: Any) -> str | None:
+    """Return why a card's value is of no use where its schema wants another; None where it fits."""
+    fault = _fault(spec, value)
+    if fault is None:
+        return None
+    if isinstance(value, str) and spec.type in _NEEDED:
+        return f"{spec.keyword} = {value!r} is text; {_NEEDED[spec.type]} is needed"
+    return f"{spec.keyword} = {value!r}: {fault}"
+
+
 def describe(spec: KeywordSpec, value: Any, where: str = "") -> str:
     """Return ``file: KEYWORD (path) = value`` for a message."""
     name = f"{spec.keyword} ({spec.path})" if spec.keyword else spec.path

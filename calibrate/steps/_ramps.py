@@ -9,6 +9,7 @@ from typing import Any
 import numpy.typing as npt
 
 from calbatch.calibrate.errors import StepError
+from calbatch.calibrate.numbers import number, required
 from calbatch.calibrate.steps._reference_pixels import DETECTOR
 from calbatch.models.base import DataModel
 from calbatch.models.datamodels import RampModel
@@ -60,9 +61,9 @@ def refuse_readouts(exposure: DataModel) -> None:
         )
     found = {
         f"IRS2 readout (READPATT = {meta.exposure.readpatt})": _is_irs2(exposure),
-        "a separate zero frame (ZEROFRAM = T)": bool(meta.exposure.zero_frame),
-        "multistripe readout": meta.subarray.multistripe_reads1 is not None,
-        "superstripe readout": bool(meta.subarray.num_superstripe),
+        "a separate zero frame (ZEROFRAM = T)": bool(number(exposure, "meta.exposure.zero_frame")),
+        "multistripe readout": number(exposure, "meta.subarray.multistripe_reads1") is not None,
+        "superstripe readout": bool(number(exposure, "meta.subarray.num_superstripe")),
         "a ramp with explicit read times (read_times)": has_read_times(exposure),
     }
     for what, present in found.items():
@@ -104,29 +105,15 @@ class Readout:
         Raises
         ------
         StepError
-            When the header lacks a number.
+            When the header lacks a number, or has something else in its place.
         """
         shape: Any = model.shape
-        return cls(shape[-3], frames_of(model), required(model, "groupgap", "GROUPGAP"))
+        return cls(shape[-3], frames_of(model), int(required(model, "meta.exposure.groupgap")))
 
 
 def frames_of(model: DataModel) -> int:
     """Return how many frames a group averages."""
-    return required(model, "nframes", "NFRAMES")
-
-
-def required(model: DataModel, name: str, keyword: str) -> int:
-    """Return a number of ``meta.exposure`` that must be there.
-
-    Raises
-    ------
-    StepError
-        When the header lacks it.
-    """
-    value = model[f"meta.exposure.{name}"]
-    if value is None:
-        raise StepError(f"{model.path}: the header lacks {keyword}")
-    return int(value)
+    return int(required(model, "meta.exposure.nframes"))
 
 
 def for_kernels(*arrays: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from calbatch.calibrate.numbers import number
 from calbatch.calibrate.step import SkipStep, Step
 from calbatch.models.base import DataModel
 from calbatch.models.datamodels import reference
@@ -37,10 +38,10 @@ class GainScaleStep(Step):
 
     def process(self, exposure: DataModel) -> DataModel:
         """Return the exposure with its rates, errors and variances scaled."""
-        factor = exposure.meta.exposure.gain_factor
+        factor = number(exposure, "meta.exposure.gain_factor")
         if factor is None:
             gain = reference("gain", self.get_reference_file(exposure, "gain"))
-            factor = gain.meta.exposure.gain_factor
+            factor = number(gain, "meta.exposure.gain_factor")
             if factor is None:
                 raise SkipStep(f"its gain reference {gain.path} has no GAINFACT")
         factor = float(factor)

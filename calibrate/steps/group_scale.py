@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calbatch.calibrate.numbers import number
 from calbatch.calibrate.step import SkipStep, Step
 from calbatch.calibrate.steps._ramps import as_ramp
 from calbatch.models.base import DataModel
@@ -28,7 +29,8 @@ class GroupScaleStep(Step):
     def process(self, exposure: DataModel) -> RampModel:
         """Return the ramp with its groups scaled."""
         ramp = as_ramp(exposure)
-        factor = scale_of(exposure.meta.exposure.nframes, exposure.meta.exposure.frame_divisor)
+        frames = number(ramp, "meta.exposure.nframes")
+        factor = scale_of(frames, number(ramp, "meta.exposure.frame_divisor"))
         return ramp.map_tiles(scale_groups, outputs=("data",), factor=factor)
 
 

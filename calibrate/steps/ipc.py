@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calbatch.calibrate.numbers import number
 from calbatch.calibrate.step import Step, StepError
 from calbatch.calibrate.steps._ramps import as_ramp
 from calbatch.calibrate.steps._reference_pixels import miri_margins, near_infrared_margins
@@ -52,12 +53,12 @@ def interior_of(exposure: DataModel) -> Region:
     StepError
         When the header does not say where on the detector the array lies.
     """
-    place = exposure.meta.subarray
-    if place.xstart is None or place.ystart is None:
+    xstart, ystart = (number(exposure, f"meta.subarray.{n}") for n in ("xstart", "ystart"))
+    if xstart is None or ystart is None:
         raise StepError(
             f"{exposure.path}: the header lacks SUBSTRT1 or SUBSTRT2, where the array begins"
         )
-    origin = place.ystart - 1, place.xstart - 1
+    origin = ystart - 1, xstart - 1
     miri = exposure.meta.instrument.name == "MIRI"
     margins = (miri_margins if miri else near_infrared_margins)(exposure.frame, origin)
     return margins.interior(exposure.frame)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calbatch.calibrate.numbers import required
 from calbatch.calibrate.parameters import Boolean, Float, Integer, Text
 from calbatch.calibrate.step import SkipStep, Step, StepError, say_once
 from calbatch.calibrate.steps._jump_events import LargeEvents
@@ -265,11 +266,8 @@ class JumpStep(LargeEvents, Step):
             say_once(f"{self.name}: minimum_groups has no effect, as in jwst: it is always 3")
 
     def _rules(self, exposure: RampModel) -> Rules:
-        frames, group_time = exposure.meta.exposure.nframes, exposure.meta.exposure.group_time
-        for value, name in ((frames, "NFRAMES"), (group_time, "TGROUP")):
-            if value is None or value <= 0:
-                where = f"{self.name}: {exposure.path}"
-                raise StepError(f"{where}: {name} must be positive, is {value}")
+        frames = required(exposure, "meta.exposure.nframes", positive=True)
+        group_time = required(exposure, "meta.exposure.group_time", positive=True)
         return Rules(
             threshold=self.rejection_threshold,
             three_differences=self.four_group_rejection_threshold,

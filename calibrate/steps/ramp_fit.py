@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calbatch.calibrate.numbers import number, required
 from calbatch.calibrate.parameters import Boolean, Choice, Integer, Text
 from calbatch.calibrate.step import Step, StepError, say_once
 from calbatch.calibrate.steps._ramp_fit_frame import fit_pixels
@@ -280,11 +281,12 @@ class RampFitStep(Step):
             )
         rate, rateints = made["rate"], made["rateints"]
         refuse = partial(refuse_saturated, where=f"{self.name}: {ramp.path or 'exposure'}")
+        gain_factor = number(gain, "meta.exposure.gain_factor")
         for model in (rate, rateints):
             model.defer_meta(Deferred(refuse, ()))
             model.meta.bunit_data = model.meta.bunit_err = "DN/s"
-            if gain.meta.exposure.gain_factor is not None:
-                model.meta.exposure.gain_factor = gain.meta.exposure.gain_factor
+            if gain_factor is not None:
+                model.meta.exposure.gain_factor = gain_factor
         return rate, rateints
 
     def _with_segments(
@@ -329,19 +331,12 @@ class RampFitStep(Step):
             say_once(f"{self.name}: maximum_cores has no effect, tiles run in parallel")
 
     def _settings(self, exposure: RampModel) -> Settings:
-        known = exposure.meta.exposure
-        wanted = {"TFRAME": known.frame_time, "TGROUP": known.group_time, "NFRAMES": known.nframes}
-        for name, value in wanted.items():
-            if value is None or not value > 0:
-                raise StepError(
-                    f"{self.name}: needs a positive {name} in {exposure.path}, found {value}"
-                )
         return Settings(
-            frame_time=float(known.frame_time),
-            group_time=float(known.group_time),
-            nframes=int(known.nframes),
-            groupgap=int(known.groupgap or 0),
-            drop_frames1=int(known.drop_frames1 or 0),
+            frame_time=float(required(exposure, "meta.exposure.frame_time", positive=True)),
+            group_time=float(required(exposure, "meta.exposure.group_time", positive=True)),
+            nframes=int(required(exposure, "meta.exposure.nframes", positive=True)),
+            groupgap=int(number(exposure, "meta.exposure.groupgap") or 0),
+            drop_frames1=int(number(exposure, "meta.exposure.drop_frames1") or 0),
             window=self._window(exposure.shape[1]),
             suppress_one_group=self.suppress_one_group,
         )

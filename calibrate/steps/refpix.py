@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calbatch.calibrate.numbers import number
 from calbatch.calibrate.parameters import Boolean, Choice, Float, Integer
 from calbatch.calibrate.step import SkipStep, Step, StepError
 from calbatch.calibrate.steps._ramps import as_ramp
@@ -109,7 +110,7 @@ class RefPixStep(Step):
             self.side_gain,
             self.siglimit,
         )
-        if is_subarray(placement.shape) and ramp.meta.exposure.noutputs != 4:
+        if is_subarray(placement.shape) and number(ramp, "meta.exposure.noutputs") != 4:
             return _signal_of_single(ramp, placement, settings)
         regions = reference_regions(placement, sides=self.use_side_ref_pixels)
         if not regions:
@@ -180,9 +181,8 @@ def placement_of(exposure: DataModel) -> Placement:
     SkipStep
         When the subarray does not lie within the detector.
     """
-    meta: dict[str, Any] = exposure.to_flat_dict()
     shape = exposure.frame
-    values: dict[str, Any] = {k: meta.get(f"meta.subarray.{name}") for name, k in PLACEMENT.items()}
+    values = {key: number(exposure, f"meta.subarray.{name}") for name, key in PLACEMENT.items()}
     missing = [keyword for keyword, value in values.items() if value is None]
     if missing:
         raise StepError(f"{exposure.path}: the header lacks {', '.join(missing)}")
@@ -227,13 +227,14 @@ def gather_usable(data: Array, pixeldq: Array) -> tuple[Array, Array]:
 
 def are_reference(pixeldq: Array) -> Array:
     """Return which pixels are flagged REFERENCE_PIXEL, and not DO_NOT_USE."""
-    which: Array = (pixeldq & REFERENCE_PIXEL != 0) & (pixeldq & DO_NOT_USE == 0)
+    which: Array = np.equal(pixeldq & (REFERENCE_PIXEL | DO_NOT_USE), REFERENCE_PIXEL)
     return which
 
 
 def rows_with_reference(pixeldq: Array) -> Array:
     """Return which rows have reference pixels fit for use, (rows,)."""
-    return are_reference(pixeldq).any(axis=1)
+    rows: Array = np.any(are_reference(pixeldq), axis=1)
+    return rows
 
 
 def regions_with_reference(

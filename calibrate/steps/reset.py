@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calbatch.calibrate.numbers import number
 from calbatch.calibrate.step import SkipStep, Step
 from calbatch.calibrate.steps._ramps import as_ramp
 from calbatch.models.base import DataModel
@@ -60,7 +61,7 @@ def corrected(
     shape: Any = reference.shape
     known = reference.meta.exposure
     last = min(known.nints or shape[0], shape[0]) - 1
-    start = (ramp.meta.exposure.integration_start or 1) - 1
+    start = (number(ramp, "meta.exposure.integration_start") or 1) - 1
     taken = [min(start + i, last) for i in range(ramp_shape[0])]
     groups = min(known.ngroups or shape[1], shape[1], ramp_shape[1])
     return (taken[0], taken[-1] + 1), groups, tuple(i - taken[0] for i in taken)

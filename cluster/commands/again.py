@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from calbatch.cluster import sites
 from calbatch.cluster.batch import ordered
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.folder import find
-from calbatch.cluster.inputs import natural
+from calbatch.cluster.inputs import files_in, natural
 from calbatch.cluster.ledger import View
 from calbatch.cluster.order import Order
 from calbatch.cluster.planning import Planned, Planner, references_of
@@ -88,7 +89,8 @@ def watch(
         raise RequestError(f"there is no folder {folder}")
     console = Console(stderr=True)
     step, order = ordered(pipeline, [folder], **options)
-    arrivals = _Arrivals(Path(folder).expanduser().absolute(), input_pattern(step), settle)
+    place, pattern = Path(folder).expanduser().absolute(), input_pattern(step)
+    arrivals = _Arrivals(place, pattern, settle, recursive=order.recursive)
     status, last = 0, time.monotonic()
     with sites.Kept(sites.decided(order.wish, 1000, 2**40)) as site:
         while idle is None or time.monotonic() - last < idle:
@@ -109,15 +111,21 @@ class _Arrivals:
     that stays damaged is given out all the same after ten times that, to be told as a failure.
     """
 
-    def __init__(self, folder: Path, pattern: str, settle: float) -> None:
+    def __init__(
+        self, folder: Path, pattern: str, settle: float, *, recursive: bool = False
+    ) -> None:
         self.folder, self.pattern, self.settle = folder, pattern, settle
+        self.recursive = recursive
         self._seen: dict[Path, tuple[tuple[int, int], float]] = {}
         self._given: dict[Path, tuple[int, int]] = {}
 
     def whole(self) -> list[Path]:
         """Return them in natural order."""
         now, found = time.monotonic(), []
-        for path in sorted(self.folder.glob(self.pattern), key=natural):
+        there: list[Path] = []
+        with suppress(OSError):  # the folder is away for a while
+            there += files_in(self.folder, self.pattern, recursive=self.recursive)
+        for path in sorted(there, key=natural):
             try:
                 status = path.stat()
             except OSError:  # gone again

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from calbatch.calibrate.products import product_name
 from calbatch.calibrate.simulate import (
     RateScore,
     RayScore,
@@ -23,6 +22,7 @@ from calbatch.calibrate.simulate import (
     score_rays,
     simulate,
 )
+from calbatch.calibrate.suffixes import product_name
 from calbatch.cluster import batch
 from calbatch.cluster.commands.simulate import announce, claimed, known, tell
 from calbatch.cluster.errors import RequestError

@@ -38,7 +38,7 @@ def main(
     step, order = ordered(pipeline, inputs, output_dir, **options)
     output = place_of(step.output_dir or ".")
     step.output_dir = str(output)
-    paths = inputs_of(step, order.inputs)
+    paths = inputs_of(step, order)
     console = Console(soft_wrap=True, markup=False, highlight=False)
     with ExitStack() as stack:
         books = _books(stack, output)

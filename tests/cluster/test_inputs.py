@@ -14,6 +14,7 @@ from calbatch.cluster.inputs import (
     total_bytes,
     writable_folder,
 )
+from calbatch.models.listing import is_called
 
 RAW = "*_uncal.fits"
 
@@ -62,6 +63,53 @@ def test_a_dangling_link_is_an_input(folder):
 
 
 @pytest.mark.parametrize(
+    "name",
+    ["A_UNCAL.FITS", "a-uncal.fits", "a_uncal.FITS", "a_uncal.fits.gz", "a_uncal.fits.fz"],
+)
+def test_a_folder_has_exposures_in_any_spelling(tmp_path, name):
+    (tmp_path / name).write_bytes(b"abc")
+    (tmp_path / f"._{name}").write_bytes(b"macOS leaves such files")
+    (tmp_path / f".{name}.part").write_bytes(b"unfinished")
+    assert names(exposures([str(tmp_path)], RAW)) == [name]
+    assert names(exposures([str(tmp_path)], "*.fits")) == [name]
+
+
+@given(
+    st.from_regex(r"[a-z0-9_.-]{1,9}", fullmatch=True).filter(lambda stem: stem[0] != "."),
+    st.sampled_from("_-"),
+    st.sampled_from(["", ".gz", ".fz"]),
+    st.booleans(),
+)
+def test_a_pattern_means_every_spelling_and_nothing_hidden(stem, separator, compressed, capital):
+    name = f"{stem}{separator}uncal.fits{compressed}"
+    name = name.upper() if capital else name
+    assert is_called(name, RAW)
+    assert is_called(name, "*.fits")
+    assert not is_called(f".{name}", RAW)
+    assert not is_called(f"{name}x", RAW)
+
+
+@pytest.fixture
+def nights(tmp_path):
+    for place in ("n2/a_uncal.fits", "n10/b_uncal.fits.gz", ".calbatch/c_uncal.fits", "n2/d.txt"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_bytes(b"abc")
+    (tmp_path / "n2" / "round").symlink_to(tmp_path)
+    return tmp_path
+
+
+def test_a_folder_of_folders_is_told_of_and_taken_when_asked(nights):
+    with pytest.raises(RequestError) as caught:
+        exposures([str(nights)], RAW)
+    assert str(caught.value) == (
+        f"no exposures: the folder {nights} has no files *_uncal.fits, but folders in it have "
+        "some: --recursive takes those"
+    )
+    found = exposures([str(nights)], RAW, recursive=True)
+    assert found == [nights / "n2/a_uncal.fits", nights / "n10/b_uncal.fits.gz"]
+
+
+@pytest.mark.parametrize(
     ("request_", "message"),
     [
         ("empty", "no exposures: the folder empty has no files *_uncal.fits"),
@@ -100,6 +148,18 @@ def test_two_inputs_of_one_name_are_refused(folder):
     assert str(folder / "b9_uncal.fits") in str(caught.value)
     assert str(twin) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("ending", [".gz", ".fz"])
+def test_an_exposure_that_is_there_compressed_as_well_is_refused(tmp_path, ending):
+    for name in ("x_uncal.fits", f"x_uncal.fits{ending}"):
+        (tmp_path / name).write_bytes(b"abc")
+    with pytest.raises(RequestError) as caught:
+        refuse_name_clashes(exposures([str(tmp_path)], RAW))
+    assert str(caught.value) == (
+        f"{tmp_path}/x_uncal.fits and {tmp_path}/x_uncal.fits{ending} would both become x_*.fits: "
+        "they seem to be one exposure, compressed and not: give one of them by its name"
+    )
 
 
 def test_one_exposure_at_two_stages_is_refused(folder):

@@ -10,7 +10,10 @@ from calbatch.cluster.inputs import exposures, refuse_name_clashes, total_bytes,
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 RAW = "*_uncal.fits"
-NAMES = ("b10_uncal.fits", "b9_uncal.fits", "b9_rate.fits", "sub/c1_uncal.fits")
+NAMES = (
+    *("b10_uncal.fits", "b9_uncal.fits", "b9_rate.fits", "._b9_uncal.fits", "sub/c1_uncal.fits"),
+    "sub/.calbatch/d1_uncal.fits",
+)
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +39,17 @@ def between(server, monkeypatch):
 def test_a_folder_stands_for_its_raw_exposures_in_natural_order(folder):
     found = [str(url) for url in exposures([folder], RAW)]
     assert found == [f"s3://bucket/raw/{name}" for name in ("b9_uncal.fits", "b10_uncal.fits")]
+
+
+def test_a_folder_of_folders_is_told_of_and_taken_when_asked():
+    found = exposures(["s3://bucket/raw"], RAW, recursive=True)
+    assert [url.name for url in found] == ["b9_uncal.fits", "b10_uncal.fits", "c1_uncal.fits"]
+    with pytest.raises(RequestError) as caught:
+        exposures(["s3://bucket/"], RAW)
+    assert str(caught.value) == (
+        "no exposures: s3://bucket/ has no objects *_uncal.fits, but folders in it have some: "
+        "--recursive takes those"
+    )
 
 
 def test_globs_and_objects_and_files_together(tmp_path):

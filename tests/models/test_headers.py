@@ -269,10 +269,34 @@ class TestReading:
         headers = [("", 1, ""), ("ASDF", 1, header_text([("OWN", 1)]))]
         assert meta_from_headers(SCHEMA, headers) == ({"meta": {}}, {})
 
-    def test_an_unreadable_card_names_file_and_hdu(self):
-        text = "KEY     = 'no end".ljust(80) + "KEY2    = 1 2 3 = '".ljust(80)
-        with pytest.raises(FileError, match=r"^a\.fits: HDU SCI: cannot read a header card"):
-            meta_from_headers(SCHEMA, [("", 1, ""), ("SCI", 1, text)], where="a.fits")
+    @pytest.mark.parametrize(
+        "value", ["NaN", "-Infinity", "1E999", "5,25", "1.0.0", "'no end", "1 2 3 = '"]
+    )
+    def test_an_unreadable_value_names_file_and_card_and_what_to_do(self, value):
+        text = f"TGROUP  = {value:>20}".ljust(80)
+        with pytest.raises(FileError) as caught:
+            meta_from_headers(SCHEMA, [("", 1, text)], where="a.fits")
+        start = f"a.fits: HDU PRIMARY: TGROUP = {value} is no value that a FITS header can hold; "
+        assert str(caught.value).startswith(start)
+        assert "setval(FILE, 'TGROUP', ext=0, value=VALUE)" in str(caught.value)
+        assert "delval(FILE, 'TGROUP', ext=0)" in str(caught.value)
+
+    def test_the_advice_for_an_unreadable_value_works(self, tmp_path):
+        path = tmp_path / "a.fits"
+        fits.PrimaryHDU(header=fits.Header([("TGROUP", 5.25), ("OWN", 1)])).writeto(path)
+        damaged = path.read_bytes().replace(b"5.25", b" NaN")
+        path.write_bytes(damaged)
+        fits.setval(path, "TGROUP", ext=0, value=5.25)
+        assert fits.getheader(path)["TGROUP"] == 5.25
+        path.write_bytes(damaged)
+        fits.delval(path, "TGROUP", ext=0)
+        assert "TGROUP" not in fits.getheader(path)
+
+    def test_an_unreadable_value_that_nothing_needs_is_left_out_with_a_warning(self):
+        text = "KEY     = NaN".ljust(80) + "KEY2    =                    2".ljust(80)
+        with pytest.warns(ValidationWarning, match=r"^a\.fits: HDU SCI: KEY = NaN is no value"):
+            _, extra = meta_from_headers(SCHEMA, [("", 1, ""), ("SCI", 1, text)], where="a.fits")
+        assert extra == {"SCI": [("KEY2", 2, "")]}
 
     def test_names_of_hdus(self):
         hdus = [("X", 1), ("SCI", 1), ("sci", 2), ("", 1), ("SCI", 1), ("Pointing", 1)]

@@ -209,11 +209,28 @@ def test_an_implausible_compressed_image_is_refused(tmp_path):
         read_layout(path)
 
 
-def test_damaged_header_text_is_refused_with_its_card(tmp_path):
+@pytest.mark.parametrize(
+    ("card", "message"),
+    [
+        ("OBSERV\xe9R= 'Jose'", "byte 0xe9 in card 'OBSERV[?]R' is not text"),
+        ("OBSERVER\xbd 'Jose'", "byte 0xbd in card 'OBSERVER' is not text"),
+        ("COMMENT Jos\0", "byte 0x00 in card 'COMMENT' is not text"),
+    ],
+)
+def test_damaged_header_text_is_refused_with_its_card(tmp_path, card, message):
     path = tmp_path / "bad.fits"
-    path.write_bytes(primary("OBSERVER= 'Jos\xe9'"))
-    with pytest.raises(FileError, match="byte 0xe9 in card 'OBSERVER' is not text"):
+    path.write_bytes(header("SIMPLE = T", "BITPIX = 8", "NAXIS = 0", card))
+    with pytest.raises(FileError, match=message):
         read_layout(path)
+
+
+@pytest.mark.parametrize("card", ["OBSERVER= 'Jos\xe9'", "COMMENT \xe9", "\x20" * 8 + "\xe9"])
+def test_a_byte_that_is_not_ascii_is_read_as_a_question_mark(tmp_path, card):
+    path = tmp_path / "accent.fits"
+    path.write_bytes(header("SIMPLE = T", "BITPIX = 8", "NAXIS = 0", card))
+    (hdu,) = read_layout(path).hdus
+    assert b"\xe9" in hdu.raw_header  # checksums count the bytes as they are
+    assert hdu.text == hdu.raw_header.decode("ascii", "replace").replace("\ufffd", "?")
 
 
 def test_a_header_without_end_is_refused_early(tmp_path):

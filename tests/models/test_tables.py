@@ -118,9 +118,14 @@ def test_tables_survive_a_round_trip(tmp_path, table):
         ),
         (
             ["NAXIS1 = 4", "NAXIS2 = 1", "TFIELDS = 1", "TFORM1 = 'Q?'"],
-            "HDU 1 .TAB. cannot be decoded: ",
+            "HDU 1 .TAB.: its 1 columns take 16 bytes by their TFORM, a row has NAXIS1 = 4",
         ),
-        (["NAXIS1 = 4", "NAXIS2 = 1", "TFIELDS = 'x'"], "HDU 1 .TAB. cannot be decoded: "),
+        (
+            ["NAXIS1 = 4", "NAXIS2 = 1", "TFIELDS = 1", "TFORM1 = '?'"],
+            "HDU 1 .TAB.: TFORM1 = '[?]' is no format of a column",
+        ),
+        (["NAXIS1 = 4", "NAXIS2 = 1", "TFIELDS = 'x'"], "HDU 1 .TAB.: TFIELDS = 'x' is not an"),
+        (["NAXIS1 = 4", "NAXIS2 = 1", "TFIELDS = 1000"], "TFIELDS = 1000 is not between 0 and 999"),
     ],
 )
 def test_tables_that_make_no_sense_are_refused(tmp_path, cards, message):

@@ -98,7 +98,7 @@ def offline(simulated: SimulatedSet) -> Iterator[None]:
     changes = simulated.environment()
     saved = {name: os.environ.get(name) for name in changes}
     os.environ.update(changes)
-    _forget_crds()
+    forget_crds()
     try:
         yield
     finally:
@@ -107,7 +107,7 @@ def offline(simulated: SimulatedSet) -> Iterator[None]:
                 os.environ.pop(name)
             else:
                 os.environ[name] = value
-        _forget_crds()
+        forget_crds()
 
 
 @cache
@@ -127,7 +127,8 @@ def _session_folder() -> Path:
     return folder
 
 
-def _forget_crds() -> None:
+def forget_crds() -> None:
+    """Have crds read contexts and settings again."""
     from crds.core import utils
 
     utils.clear_function_caches()

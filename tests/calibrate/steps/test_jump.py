@@ -463,7 +463,7 @@ class TestStep:
     def test_what_the_header_must_tell(self, ramps, name):
         observed = exposure(ramps, exposure={name: None})
         keyword = {"nframes": "NFRAMES", "group_time": "TGROUP"}[name]
-        with pytest.raises(StepError, match=f"{keyword} must be positive"):
+        with pytest.raises(StepError, match=f"the header lacks {keyword}"):
             JumpStep().run(observed.ours())
 
     def test_parameters_have_bounds(self):

@@ -222,7 +222,8 @@ class TestRefusals:
     )
     @pytest.mark.parametrize("value", [None, 0])
     def test_no_times(self, tmp_path, rng, fact, keyword, value):
-        with pytest.raises(StepError, match=f"needs a positive {keyword}"):
+        fault = f"lacks {keyword}" if value is None else f"{keyword} must be positive, is 0"
+        with pytest.raises(StepError, match=fault):
             Given(tmp_path, rng, **{fact: value}).ours()
 
     def test_all_saturated_from_the_start(self, tmp_path, rng):

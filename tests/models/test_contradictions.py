@@ -1,0 +1,277 @@
+"""Headers that contradict their arrays, made on a real file's bytes: told once, or refused."""
+
+import warnings
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.fits_bytes import blocks, header, primary
+
+from calbatch.models import datamodels
+from calbatch.models.errors import FileError, ValidationWarning
+from calbatch.models.layout import read_layout
+from calbatch.models.tables import read_table
+
+INTS, GROUPS, ROWS, COLS = 2, 3, 20, 24
+CARDS = {"NINTS": INTS, "NGROUPS": GROUPS, "SUBSIZE1": COLS, "SUBSIZE2": ROWS}
+
+
+def ramp(path, *extensions, cards=(), dtype="u2", model="Level1bModel", shape=None):
+    """Write an exposure whose header and array agree, but for what is changed."""
+    shape = shape or (INTS, GROUPS, ROWS, COLS)
+    data = (np.arange(np.prod(shape)) % 30000 + 1000).reshape(shape).astype(dtype)
+    first = fits.PrimaryHDU(header=fits.Header({**CARDS, "DATAMODL": model, **dict(cards)}))
+    science = fits.ImageHDU(data, name="SCI")
+    fits.HDUList([first, science, *extensions]).writeto(path)
+    return path
+
+
+def opened(path):
+    """Open a file; return its model, and what was warned of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = datamodels.open(path)
+    assert all(issubclass(w.category, ValidationWarning) for w in caught)
+    return model, [str(w.message).removeprefix(f"{path}: ") for w in caught]
+
+
+def times(rows):
+    return fits.BinTableHDU(np.zeros(rows, [("integration_number", ">i4")]), name="INT_TIMES")
+
+
+def image(name, shape, dtype="f4"):
+    return fits.ImageHDU(np.ones(shape, dtype), name=name)
+
+
+PLANES = (INTS, GROUPS, ROWS, COLS)
+
+
+@pytest.mark.parametrize(
+    ("extensions", "cards"),
+    [
+        ((), ()),
+        ((times(INTS),), ()),
+        ((), [("NINTS", 900), ("INTSTART", 101), ("INTEND", 102)]),
+        ((times(900),), [("NINTS", 900), ("INTSTART", 101), ("INTEND", 102)]),
+        ((), [("NINTS", 900), ("EXSEGTOT", 450)]),
+        ((), [("SUBSIZE2", 512), ("READPATT", "NRSIRS2")]),
+        ((), [("NGROUPS", 1), ("NINTS", 1), ("SSTR_NST", 2)]),
+        ((image("PIXELDQ", (ROWS, COLS), "u4"), image("GROUPDQ", PLANES, "u1")), ()),
+    ],
+    ids=["plain", "times", "segment", "times of all", "no INTEND", "IRS2", "stripes", "flags"],
+)
+def test_what_agrees_is_not_warned_of(tmp_path, extensions, cards):
+    assert opened(ramp(tmp_path / "a.fits", *extensions, cards=cards))[1] == []
+
+
+@pytest.mark.parametrize(
+    ("extensions", "cards", "wanted"),
+    [
+        ((), [("NGROUPS", 5)], "NGROUPS = 5, but the groups in SCI are 3: calibrating those"),
+        ((), [("NINTS", 7)], "NINTS = 7, but the integrations in SCI are 2: calibrating those"),
+        (
+            (),
+            [("INTSTART", 2), ("INTEND", 4)],
+            "INTSTART = 2 and INTEND = 4, but the integrations in SCI are 2: calibrating those",
+        ),
+        (
+            (),
+            [("SUBSIZE1", 64)],
+            "SUBSIZE1 x SUBSIZE2 = 64 x 20, but its arrays have 24 x 20 pixels: going by those",
+        ),
+        ((times(5),), (), "INT_TIMES has 5 rows, but SCI has 2 integrations"),
+        (
+            (image("SCI", PLANES, "u2"),),
+            (),
+            "it has 2 extensions SCI of EXTVER 1: the first counts",
+        ),
+        (
+            (image("PIXELDQ", (ROWS, COLS + 1), "u4"),),
+            (),
+            "PIXELDQ has the shape (20, 25), SCI has (2, 3, 20, 24): PIXELDQ is left out",
+        ),
+        (
+            (image("GROUPDQ", (1, GROUPS, ROWS, COLS), "u1"),),
+            (),
+            "GROUPDQ has the shape (1, 3, 20, 24), SCI has (2, 3, 20, 24): GROUPDQ is left out",
+        ),
+        (
+            (image("ZEROFRAME", (1, ROWS, COLS), "u2"),),
+            (),
+            "ZEROFRAME has the shape (1, 20, 24), SCI has (2, 3, 20, 24): ZEROFRAME is left out",
+        ),
+        (
+            (image("GROUPDQ", PLANES, "i4"),),
+            (),
+            "GROUPDQ is stored as int32: flags beyond 8 bits are left out",
+        ),
+    ],
+    ids=lambda value: value.split(",")[0].split(" has")[0] if isinstance(value, str) else "",
+)
+def test_a_contradiction_is_told_once_and_the_array_counts(tmp_path, extensions, cards, wanted):
+    path = ramp(tmp_path / "a.fits", *extensions, cards=cards)
+    model, told = opened(path)
+    assert told == [wanted]
+    assert model.shape == PLANES
+    np.testing.assert_array_equal(np.asarray(model.data), fits.getdata(path, 1))
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [image("PIXELDQ", (ROWS, 9), "u4"), image("GROUPDQ", (1, 1, ROWS, COLS), "u1")],
+    ids=["PIXELDQ", "GROUPDQ"],
+)
+def test_flags_of_another_shape_give_way_to_none(tmp_path, flags):
+    model, _ = opened(ramp(tmp_path / "a.fits", flags))
+    found = np.asarray(getattr(model, flags.name.lower()))
+    assert found.shape == (PLANES if flags.name == "GROUPDQ" else PLANES[-2:])
+    assert not found.any()
+
+
+@settings(max_examples=30)
+@given(nints=st.integers(1, 9), ngroups=st.integers(1, 9), ints=st.integers(1, 9))
+def test_a_warning_comes_where_counts_differ_and_only_there(tmp_path_factory, nints, ngroups, ints):
+    path = tmp_path_factory.mktemp("counts") / "a.fits"
+    cards = [("NINTS", nints), ("NGROUPS", ngroups)]
+    _, told = opened(ramp(path, cards=cards, shape=(ints, GROUPS, ROWS, COLS)))
+    named = {message.split()[0] for message in told}
+    differing = {"NINTS": nints != ints, "NGROUPS": ngroups != GROUPS}
+    assert named == {keyword for keyword, differs in differing.items() if differs}
+
+
+# -- refused ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["ERR", "DQ", "VAR_POISSON"])
+def test_planes_of_another_shape_than_their_image_are_refused(tmp_path, name):
+    path = tmp_path / "a_rate.fits"
+    science = fits.ImageHDU(np.ones((ROWS, COLS), "f4"), name="SCI")
+    other = image(name, (ROWS, COLS - 1), "u4" if name == "DQ" else "f4")
+    first = fits.PrimaryHDU(header=fits.Header([("DATAMODL", "ImageModel")]))
+    fits.HDUList([first, science, other]).writeto(path)
+    with pytest.raises(FileError) as caught:
+        datamodels.open(path)
+    assert str(caught.value) == f"{path}: {name} has the shape (20, 23), SCI has (20, 24)"
+
+
+def without_bzero(path):
+    """Take the card away that makes counts of signed integers unsigned ones."""
+    octets = bytearray(path.read_bytes())
+    at = octets.index(b"BZERO   =")
+    octets[at : at + 80] = b"COMMENT".ljust(80)
+    path.write_bytes(octets)
+    return path
+
+
+def test_a_ramp_that_lost_bzero_is_refused_and_the_advice_mends_it(tmp_path):
+    path = ramp(tmp_path / "a.fits")
+    counts = fits.getdata(path, 1)
+    without_bzero(path)
+    assert fits.getdata(path, 1).max() < 0
+    with pytest.raises(FileError, match="below zero: the offset of unsigned counts is lost") as e:
+        datamodels.open(path)
+    assert "setval(FILE, 'BZERO', ext=1, value=32768)" in str(e.value)
+    fits.setval(path, "BZERO", ext=1, value=32768)
+    np.testing.assert_array_equal(np.asarray(datamodels.open(path).data), counts)
+
+
+def test_signed_counts_that_are_counts_are_taken_as_jwst_takes_them(tmp_path):
+    path = ramp(tmp_path / "a.fits", dtype="i2")
+    model, told = opened(path)
+    assert told == [
+        "SCI holds 16-bit integers without BZERO = 32768: its counts are taken as signed"
+    ]
+    np.testing.assert_array_equal(np.asarray(model.data), fits.getdata(path, 1).astype("f4"))
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i4", "u4"])
+def test_counts_of_another_type_than_the_detectors_are_a_ramp(tmp_path, dtype):
+    path = ramp(tmp_path / "a.fits", dtype=dtype)
+    model, told = opened(path)
+    assert told == []
+    assert (type(model).__name__, model.data.dtype) == ("RampModel", np.float32)
+    np.testing.assert_array_equal(np.asarray(model.data), fits.getdata(path, 1).astype("f4"))
+    with pytest.raises(FileError, match="SCI must hold uint16, found"):
+        datamodels.Level1bModel(path)
+
+
+@pytest.mark.parametrize(("axis", "length"), [("NAXIS3", 2), ("NAXIS4", 1)])
+def test_an_array_cut_short_by_its_header_alone_is_refused(tmp_path, axis, length):
+    """The pixels are all there: had the header its way, others' would be taken for them."""
+    shape = (4, 6, 60, 24)
+    path = ramp(tmp_path / "a.fits", shape=shape, cards=[("NINTS", 4), ("NGROUPS", 6)])
+    octets = path.read_bytes()
+    at = octets.index(f"{axis}  =".encode())
+    path.write_bytes(octets[:at] + f"{axis}  = {length:>20}".ljust(80).encode() + octets[at + 80 :])
+    with (
+        pytest.warns(ValidationWarning, match="is no HDU and is ignored"),
+        pytest.raises(FileError, match="NAXIS3 or NAXIS4 of SCI is wrong"),
+    ):
+        datamodels.open(path)
+
+
+def table(*cards, rows=b""):
+    return (
+        primary() + header("XTENSION= 'BINTABLE'", "BITPIX = 8", "NAXIS = 2", *cards) + blocks(rows)
+    )
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.tuples(st.integers(1, 5), st.sampled_from("LBIJKAEDCMX")), min_size=1, max_size=5),
+    st.integers(-9, 9),
+)
+def test_a_table_is_refused_where_its_columns_do_not_fill_its_rows(tmp_path_factory, formats, off):
+    path = tmp_path_factory.mktemp("table") / "a.fits"
+    forms = [f"{repeat}{letter}" for repeat, letter in formats]
+    columns = fits.ColDefs([fits.Column(f"C{n}", f) for n, f in enumerate(forms)])
+    width = columns.dtype.itemsize  # as astropy counts
+    cards = [f"TFORM{n} = '{form:8}'" for n, form in enumerate(forms, 1)]
+    cards += [f"TTYPE{n} = 'C{n:7}'" for n in range(1, len(forms) + 1)]
+    size = max(1, width + off)
+    path.write_bytes(
+        table(
+            *(f"NAXIS1 = {size}", "NAXIS2 = 1", "PCOUNT = 0", "GCOUNT = 1"),
+            *(f"TFIELDS = {len(forms)}", *cards),
+            rows=bytes(size),
+        )
+    )
+    hdu = read_layout(path).hdus[1]
+    if size == width:
+        assert len(read_table(hdu)) == 1
+    else:
+        with pytest.raises(FileError, match=f"take {width} bytes .* NAXIS1 = {size}"):
+            read_table(hdu)
+
+
+def test_a_column_of_text_that_ends_behind_its_row_is_refused(tmp_path):
+    path = tmp_path / "a.fits"
+    column = fits.Column("N", "I5", array=np.array([1, 2]), ascii=True)
+    fits.HDUList([fits.PrimaryHDU(), fits.TableHDU.from_columns([column])]).writeto(path)
+    assert read_table(read_layout(path).hdus[1])["N"].tolist() == [1, 2]
+    fits.setval(path, "TFORM1", ext=1, value="I50")
+    with pytest.raises(FileError, match="column 1 takes bytes 1 to 50 of a row"):
+        read_table(read_layout(path).hdus[1])
+
+
+def test_definitions_of_flags_that_do_not_fill_their_rows_are_refused(tmp_path):
+    path = tmp_path / "mask.fits"
+    rows = np.array([(0, 1, "DO_NOT_USE", "")], "i4, u4, U40, U80")
+    rows.dtype.names = ("BIT", "VALUE", "NAME", "DESCRIPTION")
+    flags = image("DQ", (ROWS, COLS), "u4")
+    fits.HDUList([fits.PrimaryHDU(), flags, fits.BinTableHDU(rows, name="DQ_DEF")]).writeto(path)
+    assert datamodels.MaskModel(path).shape == (ROWS, COLS)
+    fits.setval(path, "TFORM1", ext=2, value="I")
+    with pytest.raises(FileError, match=r"HDU 2 \(DQ_DEF\): its 4 columns take"):
+        datamodels.MaskModel(path)
+
+
+def test_groups_of_random_access_are_no_image(tmp_path):
+    path = ramp(tmp_path / "a.fits")
+    octets = path.read_bytes()
+    at = octets.rindex(b"PCOUNT  =")
+    path.write_bytes(octets[:at] + b"PCOUNT  = 4".ljust(80) + octets[at + 80 :] + bytes(2880))
+    with pytest.raises(FileError, match="SCI must be an image, but PCOUNT = 4 and GCOUNT = 1"):
+        datamodels.open(path)
