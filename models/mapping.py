@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self, cast
@@ -10,7 +11,7 @@ import numpy as np
 
 from calbatch.models.arrays import LazyArrays, Placed
 from calbatch.models.errors import ModelError
-from calbatch.models.plan import Call, Look, Node, Reduction, Region, Step, call_of
+from calbatch.models.plan import Call, Look, Node, Reduction, Region, Slot, Step, call_of
 from calbatch.models.portable import portable
 
 
@@ -25,6 +26,7 @@ class MappedArrays(LazyArrays):
         radius: int = 0,
         row_counts: Sequence[str] = (),
         label: str | None = None,
+        alone: Mapping[str, Callable[..., Any]] | None = None,
         **arguments: Any,
     ) -> Self:
         """Return the model with a kernel to be applied to each of its tiles.
@@ -43,6 +45,9 @@ class MappedArrays(LazyArrays):
             Names of what it returns after the outputs: integers, one row of numbers for each row.
         label : str, optional
             Its name on the dashboard and in timings.
+        alone : mapping, optional
+            For some outputs, a kernel that returns just this one and takes fewer fields and
+            arguments. Reductions that need nothing else run it instead.
         **arguments
             Plain values; readers (`rows` of another model), of which the kernel receives the
             tile's rows and columns; reductions, of which it receives the value; or
@@ -65,6 +70,12 @@ class MappedArrays(LazyArrays):
             row_counts=tuple(row_counts),
             label=label,
         )
+        for name, smaller in (alone or {}).items():
+            known = inspect.signature(smaller).parameters
+            fewer = {k: v for k, v in arguments.items() if k in known}
+            placed = wanted[name]
+            part, _ = result._call(smaller, {placed.key: placed.dtype}, fewer, label=label)
+            call = replace(call, alone={**call.alone, placed.key: part})
         content.placed.update(wanted)
         content.node = Step(cast("Node", content.node), call, reductions)
         return result
@@ -122,7 +133,7 @@ class MappedArrays(LazyArrays):
         self,
         gather: Callable[..., Any],
         combine: Callable[[list[Any]], Any],
-        regions: Sequence[Region] | None = None,
+        regions: Sequence[Region] | Reduction | None = None,
         *,
         until: Callable[[list[Any]], bool] | None = None,
         **arguments: Any,
@@ -135,8 +146,9 @@ class MappedArrays(LazyArrays):
             A kernel as in `map_tiles`, run on each region; it may return anything.
         combine : callable
             Makes the value from the list of what was gathered, in the order of ``regions``.
-        regions : sequence of Region, optional
-            Where to look; by default over the whole frame in bands of rows.
+        regions : sequence of Region, or Reduction, optional
+            Where to look, or a reduction whose value tells; by default over the whole frame in
+            bands of rows.
         until : callable, optional
             Given the list so far: look no further when it is true.
         **arguments
@@ -144,8 +156,12 @@ class MappedArrays(LazyArrays):
         """
         source = self._shared()
         call, reductions = source._call(gather, {}, arguments)
-        bands = tuple(regions) if regions is not None else self._bands()
-        look = Look(call, portable(combine), bands, until and portable(until))
+        where: tuple[Region, ...] | Slot
+        if isinstance(regions, Reduction):
+            where, reductions = Slot(regions.key), (*reductions, regions)
+        else:
+            where = tuple(regions) if regions is not None else self._bands()
+        look = Look(call, portable(combine), where, until and portable(until))
         return Reduction(cast("Node", source._content.node), look, reductions)
 
     def _bands(self, rows: int = 256) -> tuple[Region, ...]:

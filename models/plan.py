@@ -179,6 +179,7 @@ class Call:
     row_counts: tuple[str, ...] = ()
     keep: bool = True
     label: str = ""
+    alone: "Mapping[str, Call]" = field(default_factory=dict)  # that give one output from less
 
     def results(self, tile: Tile, values: Mapping[str, Any]) -> tuple[Any, ...]:
         """Run the kernel on the tile's arrays and return what it gives, as a tuple."""
@@ -303,21 +304,25 @@ class Look:
         Run on each region; what it returns is handed on as it is.
     combine : callable
         Takes the list of what was gathered, in the order of ``regions``.
-    regions : tuple of Region
-        Where to look.
+    regions : tuple of Region, or Slot
+        Where to look; a slot stands for a reduction whose value they are.
     until : callable, optional
         Given the list gathered so far: stop looking when it is true.
     """
 
     gather: Call
     combine: Callable[[list[Any]], Any]
-    regions: tuple[Region, ...]
+    regions: tuple[Region, ...] | Slot
     until: Callable[[list[Any]], bool] | None = None
+
+    def where(self, values: Mapping[str, Any]) -> tuple[Region, ...]:
+        """Return the regions to look at."""
+        return self.regions if isinstance(self.regions, tuple) else values[self.regions.key]
 
     def value(self, tile_of: Callable[[Region], Tile], values: Mapping[str, Any]) -> Any:
         """Return the combined value."""
         gathered: list[Any] = []
-        for region in self.regions:
+        for region in self.where(values):
             found = self.gather.results(tile_of(region), values)
             gathered.append(found if len(found) > 1 else found[0])
             if self.until is not None and self.until(gathered):

@@ -38,7 +38,7 @@ def value_on_pixels(
 ) -> Any:
     """Return a reduction's value, evaluating the chain on just the regions that it looks at."""
     radius = sum(op.radius for op in ops)
-    reads = Reads([region.grown(radius, pixels.frame) for region in look.regions])
+    reads = Reads([region.grown(radius, pixels.frame) for region in look.where(values)])
 
     def tile_of(region: Region) -> Tile:
         return run(ops, pixels.tile(region, radius, reads), values).cropped()
@@ -62,7 +62,7 @@ def cut(names: Sequence[str], regions: Sequence[Region], tile: Tile) -> Pieces:
 
 def value_on_pieces(look: Look, by_tile: Sequence[Pieces], values: Mapping[str, Any]) -> Any:
     """Return a reduction's value from what `cut` found in each tile."""
-    by_region = dict(zip(look.regions, zip(*by_tile, strict=True), strict=True))
+    by_region = dict(zip(look.where(values), zip(*by_tile, strict=True), strict=True))
 
     def tile_of(region: Region) -> Tile:
         pieces = [p for p in by_region[region] if p is not None]

@@ -38,6 +38,7 @@ from calbatch.models.plan import (  # noqa: E402
     Tile,
     run,
 )
+from calbatch.models.pruning import needed_for  # noqa: E402
 from calbatch.models.regions import (  # noqa: E402
     cut,
     joined,
@@ -293,12 +294,11 @@ def _values_of(reductions: Iterable[Reduction]) -> dict[str, Delayed]:
 
 def _look_at_pixels(reduction: Reduction) -> Delayed:
     """Evaluate the chain on the reduction's own regions, straight from the source."""
-    steps = [n for n in reduction.parent.ancestry() if isinstance(n, Step)][::-1]
-    ops = [n.op for n in steps]
-    values = _values_of([r for n in steps for r in n.reductions] + list(reduction.reductions))
-    pixels = reduction.parent.source.pixels
-    function = partial(_evaluate, reduction.look, pixels, ops, tuple(values))
-    return _single(_name(reduction.look.gather.label), function, list(values.values()))
+    look, pixels = reduction.look, reduction.parent.source.pixels
+    needed = needed_for(look.gather.inputs, reduction.parent)
+    values = _values_of([*(r for n in needed for r in n.reductions), *reduction.reductions])
+    function = partial(_evaluate, look, pixels, [n.op for n in needed], tuple(values))
+    return _single(_name(look.gather.label), function, list(values.values()))
 
 
 def _evaluate(
@@ -311,19 +311,19 @@ def _look_at_tiles(reduction: Reduction) -> Delayed:
     """Cut the reduction's regions out of the tiles, where the chain has assigned arrays."""
     look = reduction.look
     tiles = _Build([reduction.parent]).blocks(reduction.parent)
-    pieces = _map(partial(_cut, look.gather.inputs, look.regions), tiles, {}, "cut")
     values = _values_of(reduction.reductions)
+    pieces = _map(partial(_cut, look), tiles, values, "cut")
     function = partial(_piece, look, tuple(values))
     return _single(_name(look.gather.label), function, [pieces, *values.values()])
 
 
-def _cut(names: Sequence[str], regions: Sequence[Region], box: Array) -> Array:
-    return _boxed(cut(names, regions, box[0]))
+def _cut(look: Look, box: Array, values: Mapping[str, Any] | None = None) -> Array:
+    return _boxed(cut(look.gather.inputs, look.where(values or {}), box[0]))
 
 
 def _piece(look: Look, keys: Sequence[str], found: list[list[Any]]) -> Any:
     boxes, *rest = found
-    values = dict(zip(keys, (v[0] for v in rest), strict=True))
+    values = {key: value for key, (value,) in zip(keys, rest, strict=True)}
     return value_on_pieces(look, [box[0] for box in boxes], values)
 
 

@@ -25,7 +25,8 @@ from calbatch.models.plan import Region
 Array = npt.NDArray[Any]
 Float64 = npt.NDArray[np.float64]
 Gathered = tuple[Array, Array]
-"""A region's samples (integrations, groups, rows, columns), and its usable pixels."""
+"""What is known of a region: its samples, (integrations, groups, rows, columns), and which of its
+pixels are usable, (rows, columns)."""
 
 WHOLE: Range = (0, DETECTOR)
 LOW: Range = (0, BORDER)
@@ -106,15 +107,16 @@ def _overlap(first: Region, second: Region) -> Region:
 
 
 def signal_of(
-    edges: Edges, by_detector_row: Float64 | None, by_detector_column: Float64
+    place: Placement,
+    lead: tuple[int, int],
+    by_detector_row: Float64 | None,
+    by_detector_column: Float64,
 ) -> ReferenceSignal:
     """Return the signal along file rows and columns from that along the detector's."""
-    place = edges.placement
-    lead = edges.lead
     column_signal = by_detector_column[:, :: np.sign(place.fastaxis)].reshape(*lead, -1)
     if by_detector_row is None:
         height = place.slow[1] - place.slow[0]
-        by_detector_row = np.zeros((edges.frames, height))
+        by_detector_row = np.zeros((lead[0] * lead[1], height))
     row_signal = by_detector_row[:, :: np.sign(place.slowaxis)].reshape(*lead, -1)
     if place.transposed:
         return ReferenceSignal(rows=column_signal, cols=row_signal)
@@ -140,7 +142,7 @@ def combine_amplifiers(
     edges = Edges(placement, regions, gathered)
     offsets = _amplifier_offsets(edges, settings)
     rows = _row_signal(edges, offsets, settings) if settings.use_side_ref_pixels else None
-    return signal_of(edges, rows, offsets)
+    return signal_of(placement, edges.lead, rows, offsets)
 
 
 def _amplifier_offsets(edges: Edges, settings: Settings) -> Float64:
@@ -193,21 +195,35 @@ def combine_single(
     gathered: Sequence[Gathered],
     *,
     placement: Placement,
-    regions: Sequence[Region],
+    lead: tuple[int, int],
     settings: Settings,
-) -> ReferenceSignal:
-    """Return the signal of a subarray read by one amplifier.
+) -> ReferenceSignal | None:
+    """Return the signal of a subarray read by one amplifier; None without reference pixels.
 
     Even and odd columns lose the clipped mean of all their reference pixels, wherever these are.
+
+    Parameters
+    ----------
+    gathered : sequence of tuple
+        Of each region, the samples of its reference pixels (integrations, groups, pixels) and
+        their detector columns (pixels,).
+    placement : Placement
+        Where the exposure lies.
+    lead : tuple of int
+        Its integrations and groups.
+    settings : Settings
+        The parameters.
     """
-    edges = Edges(placement, regions, gathered)
-    samples = [data.reshape(edges.frames, -1) for data, _ in gathered]
+    frames = lead[0] * lead[1]
+    if not any(columns.size for _, columns in gathered):
+        return None
+    columns = np.concatenate([columns for _, columns in gathered])
     means = parity_means(
-        np.concatenate(samples, axis=1),
-        np.concatenate([good.ravel() for _, good in gathered]),
-        np.concatenate([placement.columns(region).ravel() for region in regions]),
+        np.concatenate([samples.reshape(frames, -1) for samples, _ in gathered], axis=1),
+        np.ones(columns.size, np.bool_),
+        columns,
         settings.odd_even_columns,
         settings.siglimit,
     )
-    columns = np.arange(*placement.fast)
-    return signal_of(edges, None, column_offsets(means, columns, edges.frames))
+    offsets = column_offsets(means, np.arange(*placement.fast), frames)
+    return signal_of(placement, lead, None, offsets)

@@ -38,6 +38,7 @@ class DQInitStep(Step):
         return ramp.map_tiles(
             apply_mask,
             outputs=("pixeldq", "groupdq"),
+            alone={"pixeldq": add_mask},
             mask=reference.rows("dq"),
             user_dq=None if more is None else user_flags(more, ramp.frame),
         )
@@ -58,9 +59,17 @@ def apply_mask(
     user_dq : ndarray or None
         More flags, (rows, columns).
     """
-    if user_dq is not None:
-        mask = mask | user_dq
-    return pixeldq | mask, groupdq | (mask & DO_NOT_USE).astype(np.uint8)
+    known = mask if user_dq is None else mask | user_dq
+    return (
+        add_mask(pixeldq, mask=mask, user_dq=user_dq),
+        groupdq | (known & DO_NOT_USE).astype(np.uint8),
+    )
+
+
+def add_mask(pixeldq: Array, *, mask: Array, user_dq: Array | None) -> Array:
+    """Return pixel flags with the mask's; the arguments are those of `apply_mask`."""
+    flags: Array = pixeldq | (mask if user_dq is None else mask | user_dq)
+    return flags
 
 
 def user_flags(path: str, frame: tuple[int, int]) -> Reader:

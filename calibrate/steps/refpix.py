@@ -4,6 +4,7 @@ Source: jwst 3.0.0 ``refpix`` step, near-infrared detectors in traditional reado
 """
 
 import logging
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -47,6 +48,11 @@ PLACEMENT = {
     "slowaxis": "SLOWAXIS",
 }
 """What says where an exposure lies: names below ``meta.subarray`` and FITS keywords."""
+
+FLAG_ROWS = 256
+"""Rows whose flags are looked at at a time,"""
+BAND_BYTES = 8 << 20
+"""and bytes of samples that are read at a time, where reference pixels lie off the border."""
 
 log = logging.getLogger(__name__)
 
@@ -104,29 +110,15 @@ class RefPixStep(Step):
             self.side_gain,
             self.siglimit,
         )
-        single = is_subarray(placement.shape) and number(ramp, "meta.exposure.noutputs") != 4
-        stand_in = BORDER if single and ramp.meta.subarray.name in EDGELESS else 0
-        regions = reference_regions(
-            placement, columns=stand_in, sides=single or self.use_side_ref_pixels
-        )
+        if is_subarray(placement.shape) and number(ramp, "meta.exposure.noutputs") != 4:
+            return _signal_of_single(ramp, placement, settings)
+        regions = reference_regions(placement, sides=self.use_side_ref_pixels)
         if not regions:
             return None
         combine = partial(
-            combine_single if single else combine_amplifiers,
-            placement=placement,
-            regions=tuple(regions),
-            settings=settings,
+            combine_amplifiers, placement=placement, regions=tuple(regions), settings=settings
         )
-        if not single:
-            return ramp.reduce(gather_usable, combine, regions)
-        return ramp.reduce(
-            gather_flagged,
-            combine,
-            regions,
-            region=REGION,
-            width=placement.shape[1],
-            columns=stand_in,
-        )
+        return ramp.reduce(gather_usable, combine, regions)
 
     def _refuse(self, ramp: RampModel) -> None:
         """Raise for what is not implemented, and skip what jwst skips."""
@@ -141,6 +133,37 @@ class RefPixStep(Step):
         for what, wanted in refused.items():
             if wanted:
                 raise StepError(f"{ramp.path}: {self.name}: {what} is not supported yet")
+
+
+def _signal_of_single(ramp: RampModel, placement: Placement, settings: Settings) -> Reduction:
+    """Return the signal of a subarray read by one amplifier.
+
+    Flags say which pixels are reference pixels, so they are looked at first, over the whole frame;
+    samples are then read at the border, and where else there are any.
+    """
+    columns = BORDER if ramp.meta.subarray.name in EDGELESS else 0
+    margins = near_infrared_margins(placement.shape, placement.origin, columns)
+    border, inside = margins.regions(placement.shape), margins.interior(placement.shape)
+    lead = (ramp.shape[0], ramp.shape[1])
+    row_bytes = lead[0] * lead[1] * placement.shape[1] * np.dtype(np.float32).itemsize
+    where = ramp.reduce(
+        rows_with_reference,
+        partial(
+            regions_with_reference,
+            border=tuple(border),
+            inside=inside,
+            height=max(1, BAND_BYTES // row_bytes),
+        ),
+        list(bands_of(inside, FLAG_ROWS)),
+    )
+    return ramp.reduce(
+        gather_flagged,
+        partial(combine_single, placement=placement, lead=lead, settings=settings),
+        where,
+        region=REGION,
+        placement=placement,
+        columns=columns,
+    )
 
 
 def is_subarray(shape: tuple[int, int], detector: tuple[int, int] = (DETECTOR, DETECTOR)) -> bool:
@@ -181,21 +204,17 @@ def placement_of(exposure: DataModel) -> Placement:
     return Placement(shape, (y - 1, x - 1), fast, slow)
 
 
-def reference_regions(
-    placement: Placement, *, columns: int = 0, sides: bool = True
-) -> list[Region]:
-    """Return the parts of an exposure's array that hold reference pixels, none overlapping.
+def reference_regions(placement: Placement, *, sides: bool = True) -> list[Region]:
+    """Return the parts of an exposure's array in the detector's border, none overlapping.
 
     Parameters
     ----------
     placement : Placement
         Where the exposure lies.
-    columns : int, optional
-        So many file columns at the left and right count, wherever the exposure lies.
     sides : bool, optional
         Whether the side columns of the detector are wanted too, or just its bottom and top rows.
     """
-    margins = near_infrared_margins(placement.shape, placement.origin, columns)
+    margins = near_infrared_margins(placement.shape, placement.origin)
     if not sides:
         margins = margins.only_columns() if placement.transposed else margins.only_rows()
     return margins.regions(placement.shape)
@@ -206,10 +225,52 @@ def gather_usable(data: Array, pixeldq: Array) -> tuple[Array, Array]:
     return data, pixeldq & DO_NOT_USE == 0
 
 
+def are_reference(pixeldq: Array) -> Array:
+    """Return which pixels are flagged REFERENCE_PIXEL, and not DO_NOT_USE."""
+    which: Array = np.equal(pixeldq & (REFERENCE_PIXEL | DO_NOT_USE), REFERENCE_PIXEL)
+    return which
+
+
+def rows_with_reference(pixeldq: Array) -> Array:
+    """Return which rows have reference pixels fit for use, (rows,)."""
+    rows: Array = np.any(are_reference(pixeldq), axis=1)
+    return rows
+
+
+def regions_with_reference(
+    found: Sequence[Array], *, border: tuple[Region, ...], inside: Region, height: int
+) -> tuple[Region, ...]:
+    """Return the border's regions, and bands of those rows inside that have reference pixels.
+
+    Parameters
+    ----------
+    found : sequence of ndarray
+        Which rows do, from the first row inside to the last.
+    border : tuple of Region
+        The border.
+    inside : Region
+        What it leaves of the frame.
+    height : int
+        Rows of the highest band.
+    """
+    rows = inside.rows[0] + np.flatnonzero(np.concatenate([[], *found]))
+    runs = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1) if rows.size else []
+    spans = (Region((int(run[0]), int(run[-1]) + 1), inside.cols) for run in runs)
+    return (*border, *(band for span in spans for band in bands_of(span, height)))
+
+
+def bands_of(region: Region, height: int) -> Iterator[Region]:
+    """Yield a region in bands of at most so many rows; nothing if it has no columns."""
+    (first, stop), cols = region
+    if cols[0] < cols[1]:
+        for start in range(first, stop, height):
+            yield Region((start, min(start + height, stop)), cols)
+
+
 def gather_flagged(
-    data: Array, pixeldq: Array, *, region: Region, width: int, columns: int
+    data: Array, pixeldq: Array, *, region: Region, placement: Placement, columns: int
 ) -> tuple[Array, Array]:
-    """Return samples, and which pixels are reference pixels fit for use.
+    """Return the samples of reference pixels fit for use, and their detector columns.
 
     Parameters
     ----------
@@ -219,15 +280,20 @@ def gather_flagged(
         (rows, columns): REFERENCE_PIXEL says which they are, DO_NOT_USE which of them are bad.
     region : Region
         Where the arrays lie.
-    width : int
-        File columns of the exposure.
+    placement : Placement
+        Where the exposure lies.
     columns : int
-        So many of them at the left and right are reference pixels whatever their flags say.
+        So many file columns at the left and right are reference pixels whatever their flags say.
+
+    Returns
+    -------
+    samples, detector_columns : ndarray
+        (integrations, groups, pixels) and (pixels,).
     """
     numbers = np.arange(*region.cols)
-    outer = (numbers < columns) | (numbers >= width - columns)
-    reference = (pixeldq & REFERENCE_PIXEL != 0) | outer
-    return data, reference & (pixeldq & DO_NOT_USE == 0)
+    outer = (numbers < columns) | (numbers >= placement.shape[1] - columns)
+    wanted = are_reference(pixeldq | np.where(outer, np.uint32(REFERENCE_PIXEL), np.uint32(0)))
+    return data[..., wanted], placement.columns(region)[wanted]
 
 
 @kernel
@@ -238,15 +304,15 @@ def _subtract(data: Array, rows: Array, cols: Array, result: Array) -> None:
                 result[frame, r, c] = data[frame, r, c] - rows[frame, r] - cols[frame, c]
 
 
-def subtract_reference(data: Array, *, signal: ReferenceSignal, region: Region) -> Array:
+def subtract_reference(data: Array, *, signal: ReferenceSignal | None, region: Region) -> Array:
     """Subtract the reference signal from the pixels of a region.
 
     Parameters
     ----------
     data : ndarray
         float32, (integrations, groups, rows, columns).
-    signal : ReferenceSignal
-        The signal of the whole exposure.
+    signal : ReferenceSignal or None
+        The signal of the whole exposure; None where there are no reference pixels.
     region : Region
         The rows and columns of the exposure that ``data`` covers.
 
@@ -255,6 +321,8 @@ def subtract_reference(data: Array, *, signal: ReferenceSignal, region: Region) 
     ndarray
         float32, shaped as ``data``.
     """
+    if signal is None:
+        return data
     frames = data.shape[0] * data.shape[1]
     (r0, r1), (c0, c1) = region
     # Copies: the kernel would be compiled anew for tables that are strided or read-only.

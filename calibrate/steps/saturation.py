@@ -14,6 +14,7 @@ from calbatch.calibrate.steps import _saturation_flags as loops
 from calbatch.calibrate.steps._ramps import as_ramp, for_kernels, frames_of
 from calbatch.models.base import DataModel
 from calbatch.models.datamodels import RampModel
+from calbatch.models.dq import NO_SAT_CHECK
 from calbatch.models.rows import Reader
 
 Array = npt.NDArray[Any]
@@ -41,6 +42,7 @@ class SaturationStep(Step):
         return ramp.map_tiles(
             flag_saturation,
             outputs=("groupdq", "pixeldq"),
+            alone={"pixeldq": flag_unchecked},
             radius=times * self.n_pix_grow_sat,
             threshold=reference.rows("data"),
             threshold_dq=reference.rows("dq"),
@@ -106,3 +108,10 @@ def flag_saturation(
         if frames is not None and len(counts) > 2:
             loops.flag_second_group(counts, limit, zero, frames, new)
     return flags, pixel_flags
+
+
+def flag_unchecked(pixeldq: Array, *, threshold: Array, threshold_dq: Array) -> Array:
+    """Return the pixel flags that `flag_saturation` gives, (rows, columns)."""
+    unknown = np.where(np.isnan(threshold), np.uint32(NO_SAT_CHECK), np.uint32(0))
+    flags: Array = pixeldq | threshold_dq | unknown
+    return flags

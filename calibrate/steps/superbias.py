@@ -29,6 +29,7 @@ class SuperBiasStep(Step):
         return ramp.map_tiles(
             subtract_bias,
             outputs=("data", "pixeldq"),
+            alone={"pixeldq": add_flags},
             bias=reference.rows("data"),
             bias_dq=reference.rows("dq"),
         )
@@ -48,4 +49,11 @@ def subtract_bias(
     bias : ndarray
         Bias (DN), (rows, columns); NaN counts as none.
     """
-    return data - np.where(np.isnan(bias), np.float32(0), bias), pixeldq | bias_dq
+    flags = add_flags(pixeldq, bias_dq=bias_dq)
+    return data - np.where(np.isnan(bias), np.float32(0), bias), flags
+
+
+def add_flags(pixeldq: Array, *, bias_dq: Array) -> Array:
+    """Return pixel flags with the bias's, (rows, columns)."""
+    flags: Array = pixeldq | bias_dq
+    return flags

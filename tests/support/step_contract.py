@@ -192,4 +192,7 @@ def _run_watching(model: DataModel) -> None:
         for name, array in before.items():
             what = f"{node.op.label} {name}"
             np.testing.assert_array_equal(tile.arrays[name], array, err_msg=what)
+        for name, call in getattr(node.op, "alone", {}).items():
+            (array,) = call.results(tile, values)
+            np.testing.assert_array_equal(array, after.arrays[name], err_msg=f"{name} alone")
         tile = after

@@ -1,24 +1,34 @@
 """The reference-pixel step, against jwst's."""
 
+import shutil
 import warnings
 
 import dask
 import numpy as np
 import pytest
+from astropy.io import fits
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jwst.dq_init import DQInitStep as JwstDQInitStep
 from jwst.refpix import RefPixStep as JwstRefPixStep
+from stdatamodels.jwst import datamodels as jwst_models
 from support.placed_ramps import PlacedRamp, flagged_border
+from support.simulated import offline, small_exposure
 from support.step_contract import StepContract
 
 from calbatch.calibrate.step import StepError
 from calbatch.calibrate.steps._refpix_combine import ReferenceSignal
 from calbatch.calibrate.steps._refpix_geometry import Placement
+from calbatch.calibrate.steps.dq_init import DQInitStep
 from calbatch.calibrate.steps.refpix import (
     RefPixStep,
     gather_flagged,
     reference_regions,
+    regions_with_reference,
     subtract_reference,
 )
-from calbatch.models.dq import DO_NOT_USE
+from calbatch.models.datamodels import RampModel
+from calbatch.models.dq import DO_NOT_USE, REFERENCE_PIXEL
 from calbatch.models.plan import Region
 
 READ_NOISE = 10.0
@@ -244,6 +254,109 @@ def test_one_amplifier_without_good_odd_columns_is_left_alone():
     assert np.array_equal(corrected(placed), placed.data)
 
 
+def scattered(seed, shape, origin=(0, 0), chance=0.02, **place):
+    """Return a ramp with reference pixels, good and bad, flagged anywhere."""
+    placed = ramp(seed, shape, origin, **place)
+    rng = np.random.default_rng(seed)
+    placed.pixeldq[rng.random(shape) < chance] |= REFERENCE_PIXEL
+    placed.pixeldq[rng.random(shape) < 0.1] |= DO_NOT_USE
+    return placed
+
+
+@settings(max_examples=8)
+@given(
+    st.integers(0, 2**32),
+    st.tuples(st.integers(1, 30), st.integers(2, 30)),
+    st.tuples(st.integers(0, 2018), st.integers(0, 2018)),
+    st.sampled_from(EVERY_AXES),
+    st.floats(0.01, 1),
+    st.sampled_from([1, 7, 400]),
+)
+def test_reference_pixels_count_wherever_they_are_flagged(seed, shape, origin, axes, chance, rows):
+    placed = scattered(seed, shape, origin, chance, axes=axes, noutputs=1)
+    _have_both_parities(placed)
+    with dask.config.set({"calbatch.tile-rows": rows}):
+        check(placed)
+
+
+def _have_both_parities(placed):
+    """Flag two good neighbours: jwst fails where all reference pixels are of one parity."""
+    rows, columns = placed.pixeldq.shape
+    along = (1, 0) if abs(placed.axes[0]) == 2 else (0, 1)
+    if rows > along[0] and columns > along[1]:
+        placed.pixeldq[0, 0] = placed.pixeldq[along] = REFERENCE_PIXEL
+    else:
+        placed.pixeldq[:] = 0
+
+
+@pytest.mark.parametrize("where", EDGES)
+def test_one_flag_off_the_border_counts(where):
+    placed = ramp(31, *EDGES[where], detector="NRS2", noutputs=1)
+    before = corrected(placed)
+    placed.pixeldq[9:11, 10] = REFERENCE_PIXEL
+    assert (corrected(placed) != before).any()
+    check(placed)
+
+
+@pytest.mark.parametrize("name", ["SUB512", "GENERIC"])
+def test_flags_between_the_stand_ins_of_edgeless_subarrays_count(name):
+    check(scattered(32, (32, 64), (1000, 900), detector="NRS1", noutputs=1, subarray=name))
+
+
+def test_four_amplifiers_take_no_notice_of_flags_off_the_border():
+    placed = ramp(33, (16, 2048), axes=(1, 2))
+    good = corrected(placed)
+    placed.pixeldq[8, 100:900] |= REFERENCE_PIXEL
+    assert np.array_equal(corrected(placed), good)
+    check(placed)
+
+
+def test_bands_of_scattered_flags_do_not_change_a_bit():
+    placed = scattered(34, (40, 2048), (1000, 0), chance=0.001, nints=2, ngroups=2, noutputs=1)
+    whole = corrected(placed)
+    for rows in (1, 7, 16):
+        with dask.config.set({"calbatch.tile-rows": rows}):
+            assert np.array_equal(corrected(placed), whole)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=40), st.integers(1, 9), st.data())
+def test_regions_hold_each_row_with_reference_pixels_once(rows, height, data):
+    cut = data.draw(st.integers(0, len(rows)))
+    inside = Region((4, 4 + len(rows)), (2, 9))
+    found = [np.array(rows[:cut], bool), np.array(rows[cut:], bool)]
+    border = (Region((0, 4), (0, 11)),)
+    first, *bands = regions_with_reference(found, border=border, inside=inside, height=height)
+    covered = [row for band in bands for row in range(*band.rows)]
+    assert first == border[0]
+    assert covered == [4 + n for n, flagged in enumerate(rows) if flagged]
+    assert all(band.shape[0] <= height and band.cols == inside.cols for band in bands)
+
+
+def test_flags_from_the_raw_files_own_pixeldq_and_from_the_mask(tmp_path):
+    """The file that users reported, in small: flags of its own, in the middle of the frame."""
+    exposure = small_exposure("NIS", shape=(24, 24), ngroups=3, nints=2)
+    path = shutil.copy(exposure.path, tmp_path / "own_uncal.fits")
+    flags = np.zeros((24, 24), "u4")
+    flags[12, 10:13] = REFERENCE_PIXEL
+    flags[14, 14] = REFERENCE_PIXEL | DO_NOT_USE
+    with fits.open(path, mode="append") as hdus:
+        hdus.append(fits.ImageHDU(flags, name="PIXELDQ"))
+    mask = shutil.copy(exposure.reference("mask"), tmp_path / "mask.fits")
+    with fits.open(mask, mode="update") as hdus:
+        bits = {row["NAME"].strip(): row["VALUE"] for row in hdus["DQ_DEF"].data}
+        hdus["DQ"].data[16, 9:12] |= bits["REFERENCE_PIXEL"]
+    ours, theirs = RampModel(path), jwst_models.RampModel(str(path))
+    with offline(exposure.set):
+        for our_step, their_step in (
+            (DQInitStep(override_mask=mask), JwstDQInitStep(override_mask=str(mask))),
+            (RefPixStep(), JwstRefPixStep()),
+        ):
+            ours, theirs = our_step.run(ours), their_step.run(theirs)
+    assert ours.meta.exposure.noutputs == 1
+    assert np.array_equal(np.asarray(ours.pixeldq), theirs.pixeldq)
+    assert_agrees(np.asarray(ours.data), theirs.data)
+
+
 def test_nan_reference_pixel_of_one_amplifier():
     placed = ramp(18, (40, 24), noutputs=1)
     placed.pixeldq[0, 3] = 2**31
@@ -252,10 +365,13 @@ def test_nan_reference_pixel_of_one_amplifier():
 
 
 def test_flagged_pixels_follow_the_region():
-    data, pixeldq = np.zeros((1, 1, 2, 3)), np.zeros((2, 3), dtype=np.uint32)
+    data, pixeldq = np.arange(6.0).reshape(1, 1, 2, 3), np.zeros((2, 3), dtype=np.uint32)
+    pixeldq[1, 2] |= DO_NOT_USE
+    place = Placement((2, 9), (0, 100), 1, 2)
     region = Region((0, 2), (3, 6))
-    _, good = gather_flagged(data, pixeldq, region=region, width=9, columns=4)
-    assert good.tolist() == [[True, False, True]] * 2
+    samples, columns = gather_flagged(data, pixeldq, region=region, placement=place, columns=4)
+    assert samples.tolist() == [[[0, 2, 3]]]
+    assert columns.tolist() == [103, 105, 103]
 
 
 # -- which algorithm, and what is refused -------------------------------------------------------
