@@ -24,7 +24,7 @@ from calbatch.cluster.folder import BatchFolder, new_name
 from calbatch.cluster.identity import Sums, parameters_of, software
 from calbatch.cluster.inputs import exposures, refuse_name_clashes, total_bytes, writable_place
 from calbatch.cluster.ledger import Known, Ledger
-from calbatch.cluster.leftovers import clear
+from calbatch.cluster.leftovers import clear, end_abandoned
 from calbatch.cluster.manifest import write_manifest
 from calbatch.cluster.order import Order
 from calbatch.cluster.planning import Planner, references_of
@@ -231,7 +231,7 @@ class _Session:
         self.ledger.drive(batch, self.place.scheduler, None)
         state, reason = "interrupted", "the driver was ended"
         try:
-            with self._taken_over() as staging:
+            with self._taken_over(batch) as staging:
                 state, reason = self._driven(batch, staging)
         except RequestError as error:
             state, reason = "failed", str(error)
@@ -244,7 +244,7 @@ class _Session:
             self._leave_manifest()
 
     @contextmanager
-    def _taken_over(self) -> Iterator[Staging]:
+    def _taken_over(self, batch: int) -> Iterator[Staging]:
         """Keep earlier drivers' workers from publishing anything more, and remove what they left.
 
         In the end, the same is done to what this driver's own workers are still at.
@@ -253,6 +253,8 @@ class _Session:
         staging = Staging(folder.state)
         try:
             clear(folder)
+            for remark in end_abandoned(self.ledger, batch):
+                self._say(remark)
             yield staging
         finally:
             staging.close()
