@@ -162,6 +162,8 @@ def taken_up(folder: BatchFolder, *, failed: bool = False) -> Begun:
             take_back(folder.control)  # whoever resumes it wants no end any more
             ledger.reopen(row.id)
         left = [(n, location(p)) for n, p in ledger.unfinished(row.id)]
+        if failed and not left:  # its driver may have died when all was done but saying so
+            ledger.end(row.id, "done")
     return Begun(folder, step, order, left, row.total)
 
 

@@ -142,6 +142,16 @@ def test_an_owner_is_dead_only_if_that_is_known(tmp_path):
     assert not owner_is_dead(file)
 
 
+def test_what_was_done_but_for_saying_so_is_done_when_resumed(simulated, tmp_path):
+    how = {"scheduler": "sync", "date": DATE, "fsync": False, "console": quiet()}
+    result = cluster.run("superbias", simulated.exposures[:1], tmp_path, **how)
+    with Ledger(result.folder.state) as ledger:  # as a driver that is killed leaves it
+        ledger.drive(result.batch.id, "sync", None)
+    for _ in range(2):
+        assert calbatch("resume", result.folder.name).status == 0
+        assert calbatch("status", result.folder.name).status == 0
+
+
 def test_a_driver_notes_that_those_before_it_died(simulated, tmp_path):
     how = {"scheduler": "sync", "date": DATE, "fsync": False, "console": quiet()}
     first = cluster.run("superbias", simulated.exposures[:1], tmp_path, **how)
