@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence

@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.models.private import NotPrivateError, make_private_folder
+from calbatch.models.temporary import own_folder
 
 log = logging.getLogger(__name__)
 
@@ -111,10 +111,10 @@ def kernel_folder() -> Path:
 
 def _temporary() -> Path:
     """Make a folder for this process and the workers that it starts: nothing else is writable."""
-    folder = tempfile.mkdtemp(prefix="calbatch-kernels-")
+    folder = own_folder("kernels")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    os.environ["NUMBA_CACHE_DIR"] = folder
-    return Path(folder)
+    os.environ["NUMBA_CACHE_DIR"] = str(folder)
+    return folder
 
 
 def _state() -> str:

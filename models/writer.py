@@ -23,7 +23,7 @@ from calbatch.models.layout import Layout, read_layout
 from calbatch.models.location import Location, Url, location
 from calbatch.models.parts import ImagePart, Part, RawPart, TablePart, Updates
 from calbatch.models.segments import ImageSegment, Receipt, lay_out
-from calbatch.models.uploading import require_upload, scratch_folder, upload
+from calbatch.models.uploading import clear_scratch, require_upload, scratch_folder, upload
 
 __all__ = ["FitsWriter", "ImagePart", "Product", "RawPart", "Receipt", "TablePart", "write_fits"]
 
@@ -110,7 +110,7 @@ class FitsWriter:
     ) -> None:
         self.path = location(path).absolute()
         self._layout: Layout | None = None
-        unique = f"{socket.gethostname()[:40]}-{os.getpid()}-{uuid.uuid4().hex}"
+        unique = f"{_host()}-{os.getpid()}-{uuid.uuid4().hex}"
         # Short enough for any file system, whatever the length of the final name.
         tagged = f"{tag[:40]}-{unique}" if tag else unique
         self.part = (staging or self._folder()) / f".{self.path.name[:100]}.{tagged}.part"
@@ -129,6 +129,8 @@ class FitsWriter:
         """Return where the temporary file lies."""
         if isinstance(self.path, Url):
             require_upload(self.path)
+            with suppress(OSError):  # another process may be removing the same
+                clear_scratch(_host())
             return scratch_folder()
         return self.path.parent
 
@@ -339,6 +341,10 @@ def write_fits(
         return writer.finish(writer.write_rows(n, (0, rows[n]), a) for n, a in arrays.items())
     finally:
         writer.abort()
+
+
+def _host() -> str:
+    return socket.gethostname()[:40]
 
 
 def _require_place(path: Path) -> None:
