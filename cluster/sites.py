@@ -12,6 +12,7 @@ from calbatch.cluster.errors import RequestError, SiteLostError
 from calbatch.cluster.job import Job, calibrate
 from calbatch.cluster.named import NamedSite, opened, overridden, site_named
 from calbatch.cluster.outcome import Outcome
+from calbatch.cluster.silence import Silent
 from calbatch.cluster.siteoptions import LocalOptions, SlurmOptions
 
 SMALL = 64 * 2**20
@@ -59,6 +60,14 @@ class Site(Protocol):
         """Return the numbers of the exposures that are being calibrated."""
         ...
 
+    def silent(self, limit: float) -> list[Silent]:
+        """Return the workers that are not heard of; stopped ones are given up after a limit."""
+        ...
+
+    def discard(self, silent: Silent) -> None:
+        """End a worker that is given up, and give it nothing more."""
+        ...
+
     def give_up(self, numbers: Iterable[int] | None = None, *, kill: bool = False) -> None:
         """Take back exposures, all or some; with ``kill``, by ending the processes at them."""
         ...
@@ -99,6 +108,13 @@ class InProcess:
     def started(self) -> set[int]:
         """Return nothing: while something is calibrated, nobody can ask."""
         return set()
+
+    def silent(self, limit: float) -> list[Silent]:
+        """Return nothing: there are no workers but this process."""
+        return []
+
+    def discard(self, silent: Silent) -> None:
+        """Do nothing."""
 
     def give_up(self, numbers: Iterable[int] | None = None, *, kill: bool = False) -> None:
         """Forget what waits."""
