@@ -186,6 +186,19 @@ def report(ctx: click.Context, batch: str | None, timings: bool) -> None:
     ctx.exit(batches.report(batch, timings=timings))
 
 
+@cli.command()
+@click.argument("output", metavar="OUTPUT")
+@click.pass_context
+def rebuild(ctx: click.Context, output: str) -> None:
+    """Make a new ledger for the folder OUTPUT, whose own is damaged.
+
+    The damaged one is set aside. Exposures whose products are intact are not done again.
+    """
+    from calbatch.cluster.commands import rebuild as command
+
+    ctx.exit(command.main(output))
+
+
 @cli.command(hidden=True)
 @click.argument("output")
 @click.argument("name")

@@ -134,6 +134,14 @@ DRIVE_OPTIONS = [
         metavar="S",
         help="Seconds to wait for room on a full disk, or for a lost scheduler.",
     ),
+    click.option(
+        "--silence",
+        type=click.FloatRange(1.0),
+        default=60.0,
+        show_default=True,
+        metavar="S",
+        help="Seconds after which a worker that is stopped, or cut off, is taken for dead.",
+    ),
 ]
 
 
@@ -152,5 +160,5 @@ def policy_of(options: dict[str, Any]) -> Any:
     """Take out of a command's options what says how patient to be."""
     from calbatch.cluster.policy import Policy
 
-    names = ("deadline", "fail_fast", "patience")
+    names = ("deadline", "fail_fast", "patience", "silence")
     return Policy(**{name: options.pop(name) for name in names})

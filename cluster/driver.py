@@ -18,6 +18,7 @@ from calbatch.cluster.planning import Planned
 from calbatch.cluster.policy import DEATHS, Action, History, Kind, Policy
 from calbatch.cluster.recording import Attempted, Recorder
 from calbatch.cluster.room import Room
+from calbatch.cluster.silence import GONE, Condition, Reports, Silent
 from calbatch.cluster.sites import Site
 from calbatch.cluster.staging import Staging
 from calbatch.cluster.waiting import Waiting
@@ -103,6 +104,7 @@ class Driver:
         self.stopping = ""
         self._running: dict[int, Attempted] = {}
         self._waiting = Waiting()
+        self._reports = Reports()
         self._room = Room(task.output, recorder, self.policy.patience)
         self._looked = 0.0
         self._lost_since = 0.0
@@ -165,6 +167,7 @@ class Driver:
                     if one is not None:
                         self._settle(one, job, outcome)
                 self._look(site)
+                self._heed_silence(site)
                 self.recorder.ledger.tick()
         finally:
             site.give_up()
@@ -325,6 +328,30 @@ class Driver:
         if wish is Wish.NOW or (self.stopping and self.policy.fail_fast):
             site.give_up()
             self._running.clear()
+
+    def _heed_silence(self, site: Site) -> None:
+        """Tell of workers that are not heard of; try again what those had that are stopped."""
+        silent = site.silent(self.policy.silence)
+        for one in self._reports.news(silent):
+            self.recorder.event("silence", one.line())
+            if one.condition is not Condition.BUSY:
+                self.recorder.say(one.line())
+        for one in silent:
+            if one.condition in GONE and one.seconds >= self.policy.silence:
+                self._give_up_worker(site, one)
+
+    def _give_up_worker(self, site: Site, silent: Silent) -> None:
+        """Treat a worker as dead, so that it publishes nothing should it go on after all."""
+        lost = [self._running.pop(number) for number in silent.numbers & self._running.keys()]
+        site.give_up([one.planned.number for one in lost])
+        for one in lost:
+            self._fence(self.task.job(one))
+        site.discard(silent)
+        for one in lost:
+            number, path = one.planned.number, one.planned.path
+            text = f"{path}: its worker was given up: {silent.line()}"
+            outcome = Outcome(number, path, error=text, kind=Kind.DEATH)
+            self._settle(one, self.task.job(one), outcome)
 
     def _look(self, site: Site) -> None:
         """End what takes longer than it may."""

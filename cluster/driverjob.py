@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.slurmtools import common, log_pattern, plain, script, slurm
+from calbatch.cluster.slurmtools import common, log_pattern, plain, script, slurm, without
 
 ENDED = (
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY"),
@@ -54,7 +54,9 @@ class DriverJob:
     partition, account : str, optional
         Where it runs, and who pays.
     directives : sequence of str
-        More options of sbatch, each as ``--NAME=VALUE``.
+        More options of sbatch, each as ``--NAME=VALUE``; they replace those set here.
+    skip : sequence of str
+        Options of sbatch to leave out, for sites that forbid them: see `slurmtools.SKIPPABLE`.
     variables : mapping
         What its environment has, beside this process's.
     """
@@ -67,6 +69,7 @@ class DriverJob:
     partition: str | None = None
     account: str | None = None
     directives: Sequence[str] = ()
+    skip: Sequence[str] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -122,6 +125,20 @@ def submit_driver(command: Sequence[str], log: Path, how: DriverJob | None = Non
         When an option cannot be, or Slurm refuses the job.
     """
     how, log = how or DriverJob(), log.absolute()
+    arguments = driver_arguments(how, log)
+    path = _written(log, script(command))
+    told = slurm("sbatch", *arguments, str(path), variables=how.variables)
+    return told.partition(";")[0]  # the cluster's name may follow
+
+
+def driver_arguments(how: DriverJob, log: Path) -> list[str]:
+    """Return how a driver's job is submitted: arguments of sbatch.
+
+    Raises
+    ------
+    RequestError
+        When an option cannot be.
+    """
     arguments = [
         "--parsable",
         f"--job-name={plain('name', how.name)}",
@@ -134,16 +151,10 @@ def submit_driver(command: Sequence[str], log: Path, how: DriverJob | None = Non
         "--ntasks=1",
         f"--cpus-per-task={int(how.cores)}",
         f"--mem={plain('memory', how.memory)}",
-        *common(
-            partition=how.partition,
-            account=how.account,
-            walltime=how.walltime,
-            more=how.directives,
-        ),
+        *common(partition=how.partition, account=how.account, walltime=how.walltime, more=()),
     ]
-    path = _written(log, script(command))
-    told = slurm("sbatch", *arguments, str(path), variables=how.variables)
-    return told.partition(";")[0]  # the cluster's name may follow
+    more = common(partition=None, account=None, walltime=None, more=how.directives)
+    return [*without(arguments, how.skip, how.directives), *more]
 
 
 def _written(log: Path, text: str) -> Path:

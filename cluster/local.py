@@ -54,6 +54,9 @@ SETTINGS = {
     # driver hears of every death, and decides what is tried again.
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.scheduler.allowed-failures": 0,
+    # A worker whose kernel holds the interpreter for minutes is not dead: the driver looks at its
+    # process, and gives up those that are stopped or cut off.
+    "distributed.scheduler.worker-ttl": None,
     # Whoever watches the profile sees as much with fewer looks, each of which halts the task.
     "distributed.worker.profile.interval": "100ms",
     # Looking at event loops 50 times a second, and at memory 10 times, takes 7 % of a core from two

@@ -13,6 +13,7 @@ from typing import Any
 from calbatch.cluster.errors import DeathError, LostError, SiteLostError
 from calbatch.cluster.job import Job, calibrate, prepared, success
 from calbatch.cluster.outcome import Clock, Outcome, Peak, failure, peak_memory, remarks
+from calbatch.cluster.silence import Condition, Silent, Watch, kill, with_numbers
 from calbatch.models.saving import written_of
 
 WINDOW_PER_THREAD = 2
@@ -23,6 +24,10 @@ TOGETHER = 0.05
 
 COUNT_EVERY = 5.0
 """Seconds between counts of a scheduler's threads: workers come and go."""
+
+
+FORGET = 10.0
+"""Seconds to wait until a scheduler has forgotten a worker."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ class OnCluster:
         self._unsent: dict[Any, Job] = {}
         self._finished: list[Any] = []
         self._fetched = float("-inf")
+        self._watch = Watch(client)
 
     def room(self) -> int:
         """Return how many exposures to have under way."""
@@ -256,6 +262,34 @@ class OnCluster:
         wanted = {str(key) for key in keys}
         at = self.client.processing()
         return [worker for worker, held in at.items() if wanted & {str(k) for k in held}]
+
+    def silent(self, limit: float) -> list[Silent]:
+        """Return the workers that are not heard of, with the exposures that they have.
+
+        Parameters
+        ----------
+        limit : float
+            Seconds after which those that are stopped are given up.
+        """
+        found = self._watch.look(limit)
+        return with_numbers(found, self._at() if found else {})
+
+    def discard(self, silent: Silent) -> None:
+        """Kill a stopped worker where its nanny can, and have the scheduler forget it."""
+        if silent.condition is Condition.STOPPED:
+            kill(self.client, silent.worker)
+        with suppress(Exception):  # the scheduler may know that it is gone, or be lost
+            forget = self.client.scheduler.unregister
+            how = {"address": silent.worker, "stimulus_id": f"calbatch-silent-{silent.worker}"}
+            self.client.sync(forget, **how, callback_timeout=FORGET)
+
+    def _at(self) -> dict[str, frozenset[int]]:
+        """Return the exposures that each worker has, as far as is known."""
+        with suppress(Exception):
+            mine = {str(key): task.job.number for key, task in self._running.items()}
+            held = self.client.processing().items()
+            return {w: frozenset(mine[str(k)] for k in keys if str(k) in mine) for w, keys in held}
+        return {}
 
     def started(self) -> set[int]:
         """Return the exposures that workers are at, as far as is known."""

@@ -95,6 +95,8 @@ class Policy:
         Whether the first failure ends the batch.
     patience : float
         Seconds to wait for room on the disk, or for a scheduler.
+    silence : float
+        Seconds after which a worker that is stopped, or cut off, is taken for dead.
     """
 
     retries: int = 4
@@ -106,6 +108,7 @@ class Policy:
     deadline: float | None = None
     fail_fast: bool = False
     patience: float = 600.0
+    silence: float = 60.0
 
     def after(self, kind: Kind, history: History, *, alone: bool) -> Decision:
         """Take note of a failure, and decide.

@@ -25,6 +25,7 @@ from calbatch.cluster.folder import BatchFolder, new_name, remove
 from calbatch.cluster.identity import Sums
 from calbatch.cluster.inputs import exposures, refuse_name_clashes, total_bytes, writable_place
 from calbatch.cluster.ledger import DamagedLedgerError, Known, Ledger, LedgerError
+from calbatch.cluster.ledger.faults import decoding
 from calbatch.cluster.leftovers import clear, end_abandoned
 from calbatch.cluster.manifest import write_manifest
 from calbatch.cluster.order import Order
@@ -161,7 +162,8 @@ def taken_up(folder: BatchFolder, *, failed: bool = False) -> Begun:
     step.output_dir = str(folder.output)
     with Ledger(folder.state) as ledger:
         row = ledger.batch(folder.name)
-        order = Order.of(row.request)
+        with decoding(ledger.path):
+            order = Order.of(row.request)
         if failed:
             take_back(folder.control)  # whoever resumes it wants no end any more
             ledger.reopen(row.id)

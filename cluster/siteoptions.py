@@ -33,6 +33,7 @@ class SlurmOptions:
     partition: str | None = option(None, "partition; by default Slurm's")
     account: str | None = option(None, "account that is charged; by default Slurm's")
     directives: tuple[str, ...] = option((), "more options of sbatch, each as --NAME=VALUE")
+    skip: tuple[str, ...] = option((), "options of sbatch to leave out, such as mem; drivers' too")
     python: str | None = option(None, "Python on the nodes; by default the one that runs this")
     logs: str = option("calbatch-slurm", "folder that nodes share, for logs and certificates")
     scratch: str | None = option(None, "folder for workers' temporary files on a node")
@@ -42,6 +43,7 @@ class SlurmOptions:
     driver_walltime: str | None = option(
         None, "time limit of a driver's job; by default the partition's"
     )
+    driver_directives: tuple[str, ...] = option((), "more options of sbatch for a driver's job")
     margin: float = option(120.0, "seconds before the time limit at which workers are gone")
     patience: float = option(60.0, "seconds that a worker waits for a scheduler it lost")
     encrypted: bool = option(True, "whether scheduler and workers talk by TLS")

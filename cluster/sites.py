@@ -12,7 +12,9 @@ from calbatch.cluster.errors import RequestError, SiteLostError
 from calbatch.cluster.job import Job, calibrate
 from calbatch.cluster.named import NamedSite, opened, overridden, site_named
 from calbatch.cluster.outcome import Outcome
+from calbatch.cluster.silence import Silent
 from calbatch.cluster.siteoptions import LocalOptions, SlurmOptions
+from calbatch.cluster.slurmtools import sent
 
 SMALL = 64 * 2**20
 """Bytes of input that are calibrated sooner than a cluster starts."""
@@ -59,6 +61,14 @@ class Site(Protocol):
         """Return the numbers of the exposures that are being calibrated."""
         ...
 
+    def silent(self, limit: float) -> list[Silent]:
+        """Return the workers that are not heard of; stopped ones are given up after a limit."""
+        ...
+
+    def discard(self, silent: Silent) -> None:
+        """End a worker that is given up, and give it nothing more."""
+        ...
+
     def give_up(self, numbers: Iterable[int] | None = None, *, kill: bool = False) -> None:
         """Take back exposures, all or some; with ``kill``, by ending the processes at them."""
         ...
@@ -99,6 +109,13 @@ class InProcess:
     def started(self) -> set[int]:
         """Return nothing: while something is calibrated, nobody can ask."""
         return set()
+
+    def silent(self, limit: float) -> list[Silent]:
+        """Return nothing: there are no workers but this process."""
+        return []
+
+    def discard(self, silent: Silent) -> None:
+        """Do nothing."""
 
     def give_up(self, numbers: Iterable[int] | None = None, *, kill: bool = False) -> None:
         """Forget what waits."""
@@ -193,12 +210,22 @@ class Place:
 
 
 def _roomy(options: SlurmOptions) -> SlurmOptions:
-    """Return one job of a single worker, with twice the memory that a worker has otherwise."""
+    """Return one job of a single worker, with twice the memory that a worker has otherwise.
+
+    Where memory comes with cores, because ``--mem`` is not said, the job has more of those. Where
+    neither can be said, the worker has the memory of a whole job.
+    """
     from dask.utils import parse_bytes
 
-    share = parse_bytes(options.memory) // options.cores
-    memory = max(parse_bytes(options.memory), 2 * share)
-    return replace(options, jobs=1, cores=1, memory=f"{memory // 2**20}MiB")
+    whole = int(parse_bytes(options.memory))
+    memory = max(whole, 2 * (whole // options.cores))
+    directives = options.directives
+    if not sent("mem", options.skip, directives):
+        if sent("cpus-per-task", options.skip, directives):
+            directives = (*directives, f"--cpus-per-task={max(options.cores, 2)}")
+        else:
+            memory = whole
+    return replace(options, jobs=1, cores=1, memory=f"{memory // 2**20}MiB", directives=directives)
 
 
 def checked(wish: Wish) -> None:

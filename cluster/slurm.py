@@ -29,7 +29,7 @@ from calbatch.cluster.oncluster import OnCluster
 from calbatch.cluster.outcome import Outcome
 from calbatch.cluster.remote import fit_hosts
 from calbatch.cluster.siteoptions import SlurmOptions
-from calbatch.cluster.slurmtools import common, log_pattern, plain, seconds, slurm, told
+from calbatch.cluster.slurmtools import common, log_pattern, plain, seconds, slurm, told, without
 from calbatch.models.private import NotPrivateError, make_private_folder
 
 log = logging.getLogger(__name__)
@@ -218,6 +218,7 @@ def checked(options: SlurmOptions, grain: str) -> None:
             "together: use --grain exposure"
         )
     _bytes(options.memory)
+    without([], options.skip, options.directives)
 
 
 def _bytes(memory: str) -> int:
@@ -235,13 +236,7 @@ def _bytes(memory: str) -> int:
 def sbatch_arguments(options: SlurmOptions, name: str, logs: Path) -> list[str]:
     """Return how a job is submitted: arguments of sbatch."""
     output = log_pattern(logs, "worker-%j.log")
-    where = common(
-        partition=options.partition,
-        account=options.account,
-        walltime=options.walltime,
-        more=options.directives,
-    )
-    return [
+    arguments = [
         "--parsable",
         f"--job-name={name}",
         f"--output={output}",
@@ -251,8 +246,15 @@ def sbatch_arguments(options: SlurmOptions, name: str, logs: Path) -> list[str]:
         "--ntasks=1",
         f"--cpus-per-task={options.cores}",
         f"--mem={-(-_bytes(options.memory) // 2**20)}M",
-        *where,
+        *common(
+            partition=options.partition,
+            account=options.account,
+            walltime=options.walltime,
+            more=(),
+        ),
     ]
+    more = common(partition=None, account=None, walltime=None, more=options.directives)
+    return [*without(arguments, options.skip, options.directives), *more]
 
 
 def worker_command(options: SlurmOptions, files: Mapping[str, str]) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from subprocess import TimeoutExpired, run
 
@@ -22,12 +22,20 @@ KEPT = ("SLURM_CONF",)
 """What says where Slurm is, among the variables that otherwise describe a job."""
 
 OURS = (
-    *("account", "array", "chdir", "cpus-per-task", "error", "export", "export-file"),
-    *("get-user-env", "help", "input", "job-name", "mem", "no-requeue", "ntasks", "open-mode"),
-    *("output", "parsable", "partition", "requeue", "signal", "test-only", "time", "usage"),
-    *("version", "wait", "wrap"),
+    *("account", "array", "chdir", "error", "export", "export-file", "get-user-env", "help"),
+    *("input", "job-name", "no-requeue", "open-mode", "output", "parsable", "partition", "requeue"),
+    *("signal", "test-only", "time", "usage", "version", "wait", "wrap"),
 )
 """Options of sbatch that are no directives: a job depends on them, or there is an option here."""
+
+REPLACEABLE = ("cpus-per-task", "mem", "ntasks")
+"""Options that are set here, unless a directive says something else about the same."""
+
+SKIPPABLE = (*REPLACEABLE, "export", "no-requeue", "open-mode", "requeue", "signal", "time")
+"""Options that are set here and can be left out, for sites that forbid them."""
+
+INSTEAD = {"mem-per-cpu": "mem", "mem-per-gpu": "mem"}
+"""Directives beside which Slurm does not allow an option that is set here."""
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.@:+,-]*", re.ASCII)
 _DIRECTIVE = re.compile(r"--([a-z][a-z0-9-]*)(=.+)?")
@@ -67,14 +75,60 @@ def directive(text: str) -> str:
     Raises
     ------
     RequestError
-        When it is not like ``--NAME=VALUE``, or is one that calbatch sets.
+        When it is not like ``--NAME=VALUE``, is one that calbatch sets, or is the beginning of
+        one's name, which Slurm would take for it.
     """
     found = _DIRECTIVE.fullmatch(plain("directive", text))
     if not found:
         raise RequestError(f"directive {text!r}: must be like --NAME or --NAME=VALUE")
-    if found[1] in OURS or any(name.startswith(found[1]) for name in OURS):
-        raise RequestError(f"directive {text!r}: --{found[1]} is set by calbatch")
+    name = found[1]
+    if name in REPLACEABLE or name in INSTEAD:
+        return text
+    if any(one.startswith(name) for one in OURS):
+        raise RequestError(f"directive {text!r}: --{name} is set by calbatch")
+    whole = next((one for one in (*REPLACEABLE, *INSTEAD) if one.startswith(name)), None)
+    if whole is not None:
+        raise RequestError(f"directive {text!r}: write --{whole} in full")
     return text
+
+
+def without(
+    arguments: Sequence[str], skip: Collection[str], directives: Sequence[str]
+) -> list[str]:
+    """Return arguments of sbatch without those that a site forbids, or a directive replaces.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Each as ``--NAME`` or ``--NAME=VALUE``.
+    skip : collection of str
+        Names of what is left out, without hyphens before them.
+    directives : sequence of str
+        What the user adds.
+
+    Raises
+    ------
+    RequestError
+        When something else than `SKIPPABLE` is to be left out.
+    """
+    for name in skip:
+        if name.removeprefix("--") not in SKIPPABLE:
+            raise RequestError(
+                f"skip {name!r}: cannot be left out; what can is {', '.join(SKIPPABLE)}"
+            )
+    given = {_name(text) for text in directives}
+    left_out = {name.removeprefix("--") for name in skip} | (given & {*REPLACEABLE})
+    left_out |= {INSTEAD[name] for name in given if name in INSTEAD}
+    return [argument for argument in arguments if _name(argument) not in left_out]
+
+
+def sent(name: str, skip: Collection[str], directives: Sequence[str]) -> bool:
+    """Return whether an option that is set here reaches sbatch as it is set here."""
+    return bool(without([f"--{name}"], skip, directives))
+
+
+def _name(argument: str) -> str:
+    return argument.removeprefix("--").partition("=")[0]
 
 
 def seconds(walltime: str) -> int:

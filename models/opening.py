@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from calbatch.models.arrays import Content, Placed
-from calbatch.models.cards import foreign_cards
+from calbatch.models.cards import Cards, foreign_cards
 from calbatch.models.casting import check_dimensions, fitted
 from calbatch.models.columns import require_columns, require_full_rows
 from calbatch.models.contradictions import Opened, check, unusable

@@ -16,6 +16,7 @@ from calbatch.cluster.errors import RequestError
 from calbatch.cluster.folder import find
 from calbatch.cluster.inputs import files_in, natural
 from calbatch.cluster.ledger import View
+from calbatch.cluster.ledger.faults import decoding
 from calbatch.cluster.order import Order
 from calbatch.cluster.planning import Planned, Planner, references_of
 from calbatch.cluster.report import summary
@@ -39,7 +40,8 @@ def recalibrate(batch: str | None, context: str, *, dry_run: bool) -> int:
     step.output_dir = str(folder.output)
     with View(folder.state) as view:
         row = view.batch(folder.name)
-        order = replace(Order.of(row.request), context=context)
+        with decoding(view.path):
+            order = replace(Order.of(row.request), context=context)
         changed = dict(_changed(view, row.id, step, order))
     for path, why in changed.items():
         console.print(f"{path}: {why}")

@@ -83,7 +83,13 @@ def _driver_job(folder: BatchFolder, options: SlurmOptions) -> DriverJob:
     limit, how = options.driver_walltime, DriverJob(_job_name(folder))
     if limit is not None:  # of a short one, not half is for stopping
         how = replace(how, walltime=limit, warning=min(how.warning, seconds(limit) // 4))
-    return replace(how, partition=options.partition, account=options.account)
+    return replace(
+        how,
+        partition=options.partition,
+        account=options.account,
+        directives=options.driver_directives,
+        skip=options.skip,
+    )
 
 
 def _job_name(folder: BatchFolder) -> str:

@@ -90,6 +90,11 @@ class View(Known):
         except sqlite3.Error as error:
             raise fault(self.path, error) from error
 
+    def problems(self) -> list[str]:
+        """Return what is structurally wrong with the database."""
+        found = [row["integrity_check"] for row in self._rows("PRAGMA integrity_check(10)")]
+        return [text for text in found if text != "ok"]
+
     def batches(self) -> list[BatchRow]:
         """Return all batches, the newest last."""
         with decoding(self.path):

@@ -1,0 +1,133 @@
+"""What can still be read of a damaged ledger, copied into a new one."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+from calbatch.cluster.ledger.faults import decoding
+from calbatch.cluster.ledger.records import FINAL, OPEN, BatchRow, ExposureRow
+from calbatch.cluster.ledger.schema import LedgerError
+from calbatch.cluster.ledger.view import View
+
+TABLES = ("batches", "bodies", "exposures", "attempts", "products", "events")
+"""Tables that are copied. What is left out is read or computed anew when it is needed."""
+
+_ORPHANS = (
+    "DELETE FROM exposures WHERE batch NOT IN (SELECT id FROM batches)",
+    "DELETE FROM events WHERE batch NOT IN (SELECT id FROM batches)",
+    "DELETE FROM attempts WHERE exposure NOT IN (SELECT id FROM exposures)",
+    "DELETE FROM products WHERE exposure NOT IN (SELECT id FROM exposures)",
+    "UPDATE exposures SET refs = NULL WHERE refs NOT IN (SELECT id FROM bodies)",
+    "UPDATE exposures SET parameters = NULL WHERE parameters NOT IN (SELECT id FROM bodies)",
+)
+
+
+def is_intact(folder: Path) -> bool:
+    """Return whether the ledger in a folder is whole, and all of it can be decoded."""
+    try:
+        with View(folder) as view:
+            if list(view.problems()):
+                return False
+            for batch in view.batches():
+                for _ in view.in_full(batch.id):
+                    pass
+    except LedgerError:
+        return False
+    return True
+
+
+def copy_rows(damaged: Path, connection: sqlite3.Connection) -> None:
+    """Copy the rows of a damaged ledger that can be read into a new, empty one.
+
+    Parameters
+    ----------
+    damaged : Path
+        The damaged ledger's file, which is not changed.
+    connection : sqlite3.Connection
+        To the new one. Rows that contradict its rules, or one another, are left out.
+    """
+    address = f"{damaged.absolute().as_uri()}?mode=ro&immutable=1"
+    with suppress(sqlite3.Error), closing(sqlite3.connect(address, uri=True)) as source:
+        source.row_factory = sqlite3.Row
+        for table in TABLES:
+            known = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+            edges: list[Mapping[str, Any]] = []
+            for row in _readable(source, table, edges):
+                _insert(connection, table, {n: row[n] for n in known & row.keys()})
+            if table == "products":  # of these exposures, some products may be among what is lost
+                for row in edges:
+                    _forget_products(connection, row["exposure"])
+    _remove_undecodable(connection)
+
+
+def _forget_products(connection: sqlite3.Connection, exposure: object) -> None:
+    with suppress(sqlite3.Error):
+        connection.execute("DELETE FROM products WHERE exposure = ?", (exposure,))
+
+
+def _readable(
+    source: sqlite3.Connection, table: str, edges: list[Mapping[str, Any]] | None = None
+) -> Iterator[Mapping[str, Any]]:
+    """Yield the rows of a table from either end, as far as they can be read.
+
+    Parameters
+    ----------
+    source : sqlite3.Connection
+        To the database.
+    table : str
+        The table's name.
+    edges : list, optional
+        Gets the rows next to what cannot be read.
+    """
+    seen: set[int] = set()
+    for order in ("ASC", "DESC"):
+        last = None
+        try:
+            for row in source.execute(f"SELECT * FROM {table} ORDER BY id {order}"):
+                if row["id"] in seen:
+                    return
+                seen.add(row["id"])
+                last = dict(row)
+                yield last
+        except sqlite3.Error:
+            if last is not None and edges is not None:
+                edges.append(last)
+
+
+def _insert(connection: sqlite3.Connection, table: str, values: Mapping[str, Any]) -> None:
+    marks = ", ".join("?" * len(values))
+    with suppress(sqlite3.Error, OverflowError):
+        connection.execute(
+            f"INSERT OR IGNORE INTO {table} ({', '.join(values)}) VALUES ({marks})",
+            list(values.values()),
+        )
+
+
+def _remove_undecodable(connection: sqlite3.Connection) -> None:
+    for table, decodes in (("batches", _batch_decodes), ("exposures", _exposure_decodes)):
+        for row in list(_readable(connection, table)):
+            if not decodes(row):
+                connection.execute(f"DELETE FROM {table} WHERE id = ?", (row["id"],))
+    for statement in _ORPHANS:
+        connection.execute(statement)
+
+
+def _batch_decodes(row: Mapping[str, Any]) -> bool:
+    try:
+        with decoding(Path("batches")):
+            BatchRow.of(row)
+    except LedgerError:
+        return False
+    return True
+
+
+def _exposure_decodes(row: Mapping[str, Any]) -> bool:
+    try:
+        with decoding(Path("exposures")):
+            return ExposureRow.of(row).state in (*FINAL, *OPEN)
+    except LedgerError:
+        return False

@@ -1,0 +1,198 @@
+"""Ledgers that are damaged, and what is made of them."""
+
+import json
+import random
+import shutil
+import sqlite3
+
+import pytest
+from support.batches import DATE, calbatch, products_in, quiet
+
+from calbatch import cluster
+from calbatch.cluster.folder import registered, state_of
+from calbatch.cluster.ledger import Ledger, ProductRow, View
+from calbatch.cluster.ledger.salvage import copy_rows, is_intact
+from calbatch.cluster.ledger.store import NAME
+from calbatch.cluster.rebuilding import rebuild
+
+HOW = {"scheduler": "sync", "date": DATE, "fsync": False}
+PAGE = 4096
+
+
+@pytest.fixture
+def out(simulated, tmp_path, monkeypatch):
+    """Return a folder of products with a batch that is done."""
+    monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "notes"))
+    assert run(simulated.exposures, tmp_path / "out").exit_status == 0
+    return tmp_path / "out"
+
+
+def run(exposures, out, **more):
+    return cluster.run("superbias", exposures, out, console=quiet(), **HOW, **more)
+
+
+def ledger(out):
+    return state_of(out) / NAME
+
+
+def scribble(path, pages=None, seed=0):
+    """Overwrite pages of a file with noise, by default all."""
+    noise = random.Random(seed)
+    with path.open("r+b") as file:
+        for page in pages_of(path) if pages is None else pages:
+            file.seek(page * PAGE)
+            file.write(noise.randbytes(PAGE))
+
+
+def pages_of(path):
+    return range(path.stat().st_size // PAGE)
+
+
+def stamps(out):
+    return {p: (p.stat().st_mtime_ns, p.stat().st_ino) for p in products_in(out)}
+
+
+def test_a_ledger_that_is_all_noise_is_rebuilt_from_its_manifest(simulated, out):
+    before = stamps(out)
+    scribble(ledger(out))
+    noise = ledger(out).read_bytes()
+    said = calbatch("rebuild", out)
+    assert said.status == 0, said.err
+    assert "3 of 3 exposures are done" in said.out
+    [aside] = state_of(out).glob("ledger.damaged-*.sqlite")
+    assert aside.read_bytes() == noise
+    assert str(aside) in said.out
+    assert calbatch("status", out).status == 0
+    assert run(simulated.exposures, out).counts == {"kept": 3}
+    assert stamps(out) == before
+
+
+def test_a_damaged_page_costs_no_more_than_what_it_held(simulated, out):
+    """Without a manifest, as when the driver was killed, the rows themselves are what is left."""
+    whole = ledger(out).read_bytes()
+    for manifest in state_of(out).glob("*/manifest.json"):
+        manifest.unlink()
+    done = []
+    for page in pages_of(ledger(out)):
+        ledger(out).write_bytes(whole)
+        scribble(ledger(out), [page], seed=page)
+        rebuild(out)
+        assert is_intact(state_of(out))
+        with View(state_of(out)) as view:
+            done.append(sum(view.counts(batch.id).get("done", 0) for batch in view.batches()))
+    assert set(done) <= {0, 3}
+    assert done.count(3) > len(done) / 2
+    assert done[0] == 0  # without its first page it is no database
+
+
+def test_what_is_not_intact_is_not_done(simulated, out):
+    first, second, _ = products_in(out)
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:-2880] + bytes(2880))
+    scribble(ledger(out))
+    assert "1 of 3 exposures are done" in calbatch("rebuild", out).out
+    said = calbatch("status", out)
+    assert said.status == 130
+    assert "1 of 3 exposures are known to be done" in said.out
+    assert calbatch("resume", out).status == 0
+    assert len(products_in(out)) == 3
+
+
+def test_an_input_that_has_changed_since_is_done_again(simulated, out, tmp_path):
+    (tmp_path / "in").mkdir()
+    paths = [shutil.copy(path, tmp_path / "in") for path in simulated.exposures]
+    other = tmp_path / "other"
+    assert run(paths, other).exit_status == 0
+    shutil.copy(simulated.exposures[1], paths[0])
+    scribble(ledger(other))
+    rebuild(other)
+    assert run(paths, other).counts == {"done": 1, "kept": 2}
+
+
+def test_other_parameters_are_other_work_after_a_rebuild_too(simulated, out):
+    scribble(ledger(out), [0])
+    rebuild(out)
+    again = run(simulated.exposures, out, parameters={"suffix": "other"})
+    assert again.counts == {"done": 3}
+
+
+@pytest.mark.parametrize("text", ["{", "null", '{"exposures": 3}'])
+def test_a_damaged_manifest_is_no_obstacle(simulated, out, text):
+    [manifest] = state_of(out).glob("*/manifest.json")
+    manifest.write_text(text)
+    scribble(ledger(out))
+    said = calbatch("rebuild", out)
+    assert said.status == 0, said.err
+    assert "nothing tells what it was" in said.out
+    assert list(registered()) == []
+    assert run(simulated.exposures, out).counts == {"done": 3}
+
+
+def test_a_manifest_that_says_something_else_does_no_harm(simulated, out):
+    [manifest] = state_of(out).glob("*/manifest.json")
+    whole = manifest.read_text()
+    for seed in range(30):
+        chance = random.Random(seed)
+        manifest.write_text(json.dumps(mutated(json.loads(whole), chance)))
+        scribble(ledger(out))
+        rebuild(out)
+        assert is_intact(state_of(out))
+        with View(state_of(out)) as view:
+            for batch in view.batches():
+                for _, _, products in view.in_full(batch.id):
+                    assert {p.path for p in products} <= {str(p) for p in products_in(out)}
+    assert run(simulated.exposures, out).exit_status == 0
+    assert len(products_in(out)) == 3
+
+
+def mutated(told, chance):
+    """Return a manifest in which each exposure has a value that is something else."""
+    for entry in told["exposures"]:
+        place = chance.choice([entry, *entry["products"]])
+        name = chance.choice(sorted(place))
+        place[name] = chance.choice([None, 7, "x", [], {}, -1, 2**70])
+    return told
+
+
+def test_an_intact_ledger_is_left_alone(simulated, out):
+    before = ledger(out).read_bytes()
+    said = calbatch("rebuild", out)
+    assert (said.status, ledger(out).read_bytes()) == (0, before)
+    assert "intact" in said.out
+
+
+def test_a_ledger_in_use_is_left_alone(simulated, out):
+    with Ledger(state_of(out)):
+        scribble(ledger(out), [0])
+        damaged = ledger(out).read_bytes()
+        said = calbatch("rebuild", out)
+    assert said.status == 2
+    assert "a batch is being written there" in said.err
+    assert ledger(out).read_bytes() == damaged
+
+
+def test_where_no_batches_are_there_is_nothing_to_rebuild(tmp_path):
+    said = calbatch("rebuild", tmp_path)
+    assert said.status == 2
+    assert "there are no batches" in said.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_an_exposure_keeps_all_of_its_products_or_none(tmp_path, seed):
+    with Ledger(tmp_path / "old") as old:
+        paths = [f"/{number}.fits" for number in range(400)]
+        batch = old.begin("b", "p", paths, request={}, parameters={}, software={})
+        for number in range(400):
+            rows = [ProductRow(f"/{number}-{n}.fits", 1, 2, "d" * 60) for n in range(2)]
+            old.update(batch, number, state="done", identity=str(number))
+            old.products(batch, number, rows)
+    pages = pages_of(tmp_path / "old" / NAME)
+    scribble(tmp_path / "old" / NAME, random.Random(seed).sample(pages[1:], 3), seed)
+    Ledger(tmp_path / "new").close()
+    with sqlite3.connect(tmp_path / "new" / NAME) as connection:
+        connection.row_factory = sqlite3.Row
+        copy_rows(tmp_path / "old" / NAME, connection)
+        query = "SELECT count(*) FROM products GROUP BY exposure"
+        assert {row[0] for row in connection.execute(query)} <= {2}
+    assert is_intact(tmp_path / "new")
