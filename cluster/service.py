@@ -31,6 +31,7 @@ from calbatch.cluster.progress import Watching, watching
 from calbatch.cluster.recording import Recorder
 from calbatch.cluster.request import configured, input_pattern
 from calbatch.cluster.result import Result
+from calbatch.cluster.terminal import harmless
 from calbatch.models.location import Location, location
 from calbatch.models.private import write_private_text
 
@@ -318,4 +319,5 @@ class _Session:
             self._say(f"parameters from {name}: {members} exposure{'s' * (members != 1)}")
 
     def _say(self, text: str) -> None:
+        text = harmless(text)
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
