@@ -6,15 +6,18 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Container, Iterator
 from contextlib import ExitStack, contextmanager
 from multiprocessing import active_children, forkserver, resource_tracker
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from calbatch.cluster.errors import SiteLostError
 from calbatch.cluster.oncluster import OnCluster
 from calbatch.models import kept
+from calbatch.models.private import NotPrivateError, make_private_folder
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +125,8 @@ def local_cluster(workers: int, grain: str) -> Iterator[OnCluster]:
     with ExitStack() as stack:
         stack.enter_context(_worker_environment())
         keeping = {kept.SETTING: reference_bytes(MEMORY_LIMIT // workers, grain)}
-        settings = {**SETTINGS, **keeping, **routes(), **_processes()}
+        folder = {"temporary-directory": str(_worker_folder(stack))}
+        settings = {**SETTINGS, **keeping, **routes(), **_processes(), **folder}
         stack.enter_context(dask.config.set(settings))
         stack.enter_context(_script_not_rerun())
         with interrupts_held():
@@ -178,6 +182,24 @@ def _close(cluster: Any, others: Container[int | None]) -> None:
         for child in active_children():
             if child.pid not in others:
                 child.kill()
+
+
+def _worker_folder(stack: ExitStack) -> Path:
+    """Return a private folder for workers' files.
+
+    dask's own would be one of a name that everybody knows, in a folder that everybody can write to;
+    workers import from it.
+    """
+    import dask
+
+    base = Path(dask.config.get("temporary-directory", None) or tempfile.gettempdir())
+    try:
+        return make_private_folder(base.absolute() / f"calbatch-workers-{os.getuid()}")
+    except NotPrivateError as error:
+        log.warning("%s; this time workers have another one", error)
+    except OSError as error:
+        raise SiteLostError(f"{base}: cannot have workers' files: {error.strerror}") from error
+    return Path(stack.enter_context(tempfile.TemporaryDirectory(dir=base, prefix="calbatch-")))
 
 
 def _processes() -> dict[str, Any]:
