@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 from collections.abc import Sequence
@@ -305,23 +306,34 @@ def main() -> None:
     """Run the command line, telling faults of a request in one line."""
     for interrupt in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(interrupt, _interrupt)
+    from calbatch.cluster.messages import guard_messages, harmless_lines
+
+    guard_messages()
     try:
         status = cli.main(standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):
         click.echo("calbatch: interrupted; the same command does it again", err=True)
         sys.exit(130)
     except click.ClickException as error:
-        error.show()
+        _show(error)
         sys.exit(error.exit_code)
     except Exception as error:
         from calbatch.cluster import faults
-        from calbatch.cluster.terminal import harmless_lines
 
         if "--debug" in sys.argv or not faults.is_expected(error):
             raise
         click.echo(harmless_lines(f"calbatch: {error}"), err=True)
         sys.exit(2)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _show(error: click.ClickException) -> None:
+    """Show how a command was misused; what was typed may be the name of a file."""
+    from calbatch.cluster.messages import harmless_lines
+
+    text = io.StringIO()
+    error.show(file=text)
+    click.echo(harmless_lines(text.getvalue()), err=True, nl=False)
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:

@@ -11,6 +11,8 @@ from typing import Any
 from distributed import Status, WorkerPlugin
 from tornado.ioloop import PeriodicCallback
 
+from calbatch.cluster.messages import guard_messages
+
 log = logging.getLogger(__name__)
 
 ENDS = "CALBATCH_WORKER_ENDS"
@@ -56,7 +58,8 @@ class Draining(WorkerPlugin):
         self._idle = 0.0
 
     def setup(self, worker: Any) -> None:
-        """Watch the clock."""
+        """Watch the clock; what the worker says goes to a log that people look at."""
+        guard_messages()
         self.worker, self.closing = worker, False
         Draining.known = max(Draining.known, self.longest)
         ends = os.environ.get(ENDS)

@@ -15,6 +15,8 @@ from typing import IO
 
 import psutil
 
+from calbatch.cluster.messages import HarmlessFormatter
+
 MEMORY_EVERY = 0.1
 """Seconds between looks at this process's memory."""
 
@@ -74,7 +76,8 @@ def logged(path: Path | None, limit: int = 0) -> Iterator[None]:
         return
     handler = logging.StreamHandler(file)
     handler.addFilter(_OwnThread())
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    inner = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler.setFormatter(HarmlessFormatter(inner))
     print(f"began {_now()} in {socket.gethostname()}:{os.getpid()}", file=file, flush=True)
     memory = _Memory(file, limit) if limit else None
     log = logging.getLogger("calbatch")

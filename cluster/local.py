@@ -7,10 +7,12 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Container, Iterator
 from contextlib import ExitStack, contextmanager
 from multiprocessing import active_children, current_process, forkserver, resource_tracker
 from multiprocessing.util import Finalize
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -140,7 +142,8 @@ def local_cluster(workers: int, grain: str) -> Iterator[OnCluster]:
     with ExitStack() as stack:
         stack.enter_context(_worker_environment())
         keeping = {kept.SETTING: reference_bytes(MEMORY_LIMIT // workers, grain)}
-        settings = {**SETTINGS, **keeping, **routes(), **_processes()}
+        folder = {"temporary-directory": str(_worker_folder(stack))}
+        settings = {**SETTINGS, **keeping, **routes(), **_processes(), **folder}
         stack.enter_context(dask.config.set(settings))
         stack.enter_context(_script_not_rerun())
         with interrupts_held():
@@ -196,6 +199,24 @@ def _close(cluster: Any, others: Container[int | None]) -> None:
         for child in active_children():
             if child.pid not in others:
                 child.kill()
+
+
+def _worker_folder(stack: ExitStack) -> Path:
+    """Return a private folder for workers' files.
+
+    dask's own would be one of a name that everybody knows, in a folder that everybody can write to;
+    workers import from it.
+    """
+    import dask
+
+    base = dask.config.get("temporary-directory", None)
+    try:
+        folder = own_folder("workers", Path(base).absolute() if base else None)
+    except OSError as error:
+        where = base or tempfile.gettempdir()
+        raise SiteLostError(f"{where}: cannot have workers' files: {error.strerror}") from error
+    stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _processes() -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import resource
 import socket
 import sys
@@ -23,11 +24,19 @@ from calbatch.cluster.errors import LostError
 from calbatch.cluster.policy import Kind
 from calbatch.cluster.terminal import harmless
 from calbatch.models.errors import ChangedError, FullError, ModelError, StorageError
+from calbatch.models.files import Stamp
 from calbatch.models.location import Location, location
 from calbatch.models.writer import Product
 
 EXPECTED = (CalibrationError, ModelError, OSError)
-"""Faults of an exposure, told in one line; anything else is a fault of ours."""
+"""Faults of an exposure, told in one line."""
+
+_READING = re.compile(
+    r"calbatch\.(models\.(asdf_extension|byteorder|cards|copies|decoded|dq|files|hdu|header_cards|"
+    r"headers|layout|notfits|opening|ranges|rows|stores|tables|unpacking)"
+    r"|calibrate\.(pars|references)|crds_client\..*)"
+)
+"""Modules that make sense of what comes from elsewhere: unexpected faults there are its damage."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +169,10 @@ def failure(
     text = reason(error, path)
     if isinstance(error, ReferenceFileError):
         # Values that were not accepted are often why nothing was found.
-        values = [r.removeprefix(f"{path}: ") for r in remarkable if "(meta." in r]
+        names = f"{path}: ", f"{harmless(str(path))}: "
+        values = [
+            r.removeprefix(names[0]).removeprefix(names[1]) for r in remarkable if "(meta." in r
+        ]
         text = "; ".join([text, *values])
     return Outcome(
         number,
@@ -177,11 +189,27 @@ def failure(
 def reason(error: BaseException, path: Location) -> str:
     """Return a failure in one line that names the file."""
     text = " ".join(str(error).split()) or type(error).__name__
-    if not isinstance(error, EXPECTED):
-        text = f"{type(error).__name__}: {text} (a fault of calbatch, or of a step of yours)"
+    if isinstance(error, MemoryError):
+        text = f"not enough memory: {text}"
+    elif not isinstance(error, EXPECTED):
+        text = _unexpected(error, f"{type(error).__name__}: {text}")
     name = harmless(str(path))
     text = harmless(text.replace(" ".join(str(path).split()), name, 1))
     return text if text.startswith(name) else f"{name}: {text}"
+
+
+def _unexpected(error: BaseException, text: str) -> str:
+    """Return what to say of an exception that nobody foresaw: whose fault it is, by where it arose.
+
+    Libraries assert all kinds of things of the files that they read, and raise all kinds of
+    exceptions where those do not hold.
+    """
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if not any(_READING.fullmatch(f.f_globals.get("__name__", "")) for f in frames):
+        return f"{text} (a fault of calbatch, or of a step of yours)"
+    stamps = [value for f in frames for value in f.f_locals.values() if isinstance(value, Stamp)]
+    name = f"{stamps[-1].path}: " if stamps else ""
+    return f"{name}cannot be read, and may be damaged: {text}"
 
 
 def peak_memory() -> Peak:

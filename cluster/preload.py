@@ -3,6 +3,7 @@
 import gc
 from importlib import import_module
 
+from calbatch.cluster.messages import guard_messages
 from calbatch.models import rows
 
 for name in (
@@ -15,5 +16,6 @@ for name in (
     import_module(name)
 
 rows.warm_kernels()  # sets numba up; the other kernels come from its cache where they are used
+guard_messages()
 gc.collect()
 gc.freeze()  # what is here stays, and shared

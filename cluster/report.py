@@ -67,6 +67,7 @@ class _Found:
         self.done = self.kept = self.failed = self.products = 0
         self.names: list[str] = []
         self.warnings: Counter[str] = Counter()
+        self.first: dict[str, str] = {}
         self.stages: Counter[str] = Counter()
         self.memory = Memory()
         for outcome in outcomes:
@@ -83,8 +84,19 @@ class _Found:
         self.products += len(outcome.written)
         self.memory.add(*outcome.peaks)
         self.stages.update(outcome.stages)
-        texts = {w.replace(str(outcome.path), "<input>") for w in outcome.warnings}
+        name = harmless(str(outcome.path))
+        texts = {_without_name(harmless(text), name) for text in outcome.warnings}
         self.warnings.update(texts)
+        for text in texts:
+            self.first.setdefault(text, name)
+
+
+_NAME = "\0"
+
+
+def _without_name(text: str, name: str) -> str:
+    """Return a warning with a mark for its file's name, so that equal ones can be counted."""
+    return text.replace(name, _NAME) if name in text else f"{_NAME}: {text}"
 
 
 def _say(console: Console, text: str, style: str = "") -> None:
@@ -104,8 +116,8 @@ def _totals(found: _Found) -> Table:
 
 def _warnings(found: _Found, console: Console) -> None:
     for text, count in found.warnings.most_common(SHOWN):
-        times = f" ({count} exposures)" if count > 1 else ""
-        _say(console, f"warning: {text}{times}", "yellow")
+        more = f" (and in {count - 1} more exposure{'s' * (count > 2)})" if count > 1 else ""
+        _say(console, f"warning: {text.replace(_NAME, found.first[text])}{more}", "yellow")
     if len(found.warnings) > SHOWN:
         _say(console, f"... and {len(found.warnings) - SHOWN} more kinds of warnings", "yellow")
 

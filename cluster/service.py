@@ -38,6 +38,7 @@ from calbatch.cluster.request import configured, input_pattern
 from calbatch.cluster.result import Ending, Result
 from calbatch.cluster.room import committed_in_time, unwritable
 from calbatch.cluster.staging import Staging
+from calbatch.cluster.terminal import harmless
 from calbatch.models.location import Location, location
 
 Entering = Callable[[sites.Place, bool, str], AbstractContextManager[sites.Site]]
@@ -370,4 +371,5 @@ class _Session:
             self._say(f"parameters from {name}: {members} exposure{'s' * (members != 1)}")
 
     def _say(self, text: str) -> None:
+        text = harmless(text)
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -7,20 +7,9 @@ from collections.abc import Iterable
 from rich import console as rich_console
 from rich.segment import Segment
 
+from calbatch.cluster.messages import harmless, harmless_lines
 
-def harmless(text: str) -> str:
-    """Return a text as one line without what a terminal would obey, which is escaped instead."""
-    return text if text.isprintable() else "".join(map(_escaped, text))
-
-
-def harmless_lines(text: str) -> str:
-    """Return a text of lines, each harmless."""
-    return "\n".join(map(harmless, text.split("\n")))
-
-
-def _escaped(character: str) -> str:
-    printable = character.isprintable() or character == "\t"
-    return character if printable else repr(character)[1:-1]
+__all__ = ["Console", "harmless", "harmless_lines"]
 
 
 class Console(rich_console.Console):

@@ -68,6 +68,16 @@ class ValidationWarning(UserWarning):
     """A value that its schema does not allow, where that is only worth a warning."""
 
 
+def escaped(text: str) -> str:
+    """Return a text as one line without what a terminal would obey, which is escaped instead."""
+    return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def _shown(character: str) -> str:
+    printable = character.isprintable() or character == "\t"
+    return character if printable else repr(character)[1:-1]
+
+
 def one_line(error: BaseException) -> str:
     """Return what an error says without its line breaks, for use in another's message."""
     return " ".join(str(error).split())

@@ -24,6 +24,7 @@ _IMAGES = ("IMAGE", "IUEIMAGE")
 _MOST_AXES = 999
 _MOST_COLUMNS = 999
 _MOST_BYTES = 2**63 - 1
+_LONGEST_ROW = 2**31 - 1  # of a table, as NumPy can have it
 # Even a constant image keeps a descriptor for each of its tiles.
 _BEST_COMPRESSION = 10_000
 _SMALL = 1 << 20
@@ -242,6 +243,8 @@ def _require_plausible(
 
 def _pixels(cards: Cards, kind: Kind, bitpix: int, axes: tuple[int, ...]) -> Pixels:
     if kind == "table":
+        if axes[1] > _LONGEST_ROW:
+            raise cards.fault(f"NAXIS1 = {axes[1]} is absurd")
         row = np.dtype((np.void, axes[1]))
         return Pixels(row, row)
     stored = np.dtype(_STORED[bitpix])

@@ -13,7 +13,13 @@ from typing import Any
 
 from astropy.io import fits
 
-from calbatch.models.errors import FileError, ModelError, ValidationError, ValidationWarning
+from calbatch.models.errors import (
+    FileError,
+    ModelError,
+    ValidationError,
+    ValidationWarning,
+    escaped,
+)
 from calbatch.models.header_cards import (
     COMMENTARY,
     Card,
@@ -315,4 +321,4 @@ def _refuse(spec: KeywordSpec, value: Any, fault: str) -> None:
     error = ValidationError(f"{describe(spec, value)}: {fault}")
     if switch("STRICT_VALIDATION", default=False):
         raise error
-    warnings.warn(f"{error}; left out", ValidationWarning, stacklevel=4)
+    warnings.warn(escaped(f"{error}; left out"), ValidationWarning, stacklevel=4)

@@ -14,7 +14,7 @@ from functools import cached_property, lru_cache
 from calbatch.models import files
 from calbatch.models.cards import BLOCK, CARD, Cards, ascii_only, padded, text_begins
 from calbatch.models.checksum import ALL_ONES, add, checksum
-from calbatch.models.errors import FileError, ValidationWarning, explained
+from calbatch.models.errors import FileError, ValidationWarning, escaped, explained
 from calbatch.models.files import ReadAt, Stamp
 from calbatch.models.hdu import Hdu, Kind, Pixels, describe
 from calbatch.models.location import is_url
@@ -113,7 +113,7 @@ def read_layout(path: str | os.PathLike[str] | Stamp) -> Layout:
     layout = (_layout_of_object if is_url(stamp.path) else _layout_of)(stamp)
     if not layout.clean:
         message = f"{stamp.path}: what follows {layout.hdus[-1].label} is no HDU and is ignored"
-        warnings.warn(message, ValidationWarning, stacklevel=2)
+        warnings.warn(escaped(message), ValidationWarning, stacklevel=2)
     return layout
 
 

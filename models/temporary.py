@@ -13,7 +13,7 @@ _LOCK = "lock"
 _held: list[int] = []  # descriptors whose locks end with this process
 
 
-def own_folder(kind: str) -> Path:
+def own_folder(kind: str, base: Path | None = None) -> Path:
     """Make a folder for this process, and remove those that killed processes have left.
 
     Whether a folder's process lives is told by the kernel, which holds a lock for it until it ends.
@@ -23,9 +23,11 @@ def own_folder(kind: str) -> Path:
     ----------
     kind : str
         What it is for: a part of its name.
+    base : Path, optional
+        Where it is made; by default in the system's folder for temporary files.
     """
     prefix = f"calbatch-{kind}-{os.getuid()}-"
-    base = Path(tempfile.gettempdir())
+    base = base or Path(tempfile.gettempdir())
     _remove_abandoned(base, prefix)
     made = Path(tempfile.mkdtemp(prefix=f".{prefix}", dir=base))
     descriptor = os.open(made / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

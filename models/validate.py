@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from calbatch.models.errors import UnknownNameError, ValidationError, ValidationWarning
+from calbatch.models.errors import UnknownNameError, ValidationError, ValidationWarning, escaped
 from calbatch.models.schema import KeywordSpec, Schema
 
 _TRUE = ("1", "true", "t", "yes", "y")
@@ -204,7 +204,7 @@ def report(error: ValidationError) -> bool:
     """Raise an error or warn of it, as the environment says; return whether to set the value."""
     if switch("STRICT_VALIDATION", default=False):
         raise error
-    warnings.warn(str(error), ValidationWarning, stacklevel=4)
+    warnings.warn(escaped(str(error)), ValidationWarning, stacklevel=4)
     return switch("PASS_INVALID_VALUES", default=False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from calbatch.calibrate import cfg, pars, registry
 from calbatch.calibrate.references import CrdsReferences
 from calbatch.calibrate.step import Step
 from calbatch.cluster.request import configured
-from calbatch.cluster.terminal import Console
+from calbatch.cluster.terminal import Console, harmless_lines
 from calbatch.models import datamodels
 
 
@@ -56,7 +57,10 @@ def params(
         step.references = CrdsReferences(context)
         step = pars.for_exposure(step, datamodels.open(exposure).to_flat_dict())
     if as_cfg:
-        print(cfg.written(step), end="")  # noqa: T201 - for a file, so nothing is folded
+        text = cfg.written(step)
+        if sys.stdout.isatty():
+            text = harmless_lines(text)
+        print(text, end="")  # noqa: T201 - for a file, so nothing is folded
         return
     table = Table("parameter", "value", "from", "allowed", "meaning")
     for prefix, part in [("", step), *((f"{a}.", s) for a, s in step.steps().items())]:

@@ -2,10 +2,12 @@
 
 import io
 import json
+import logging
 import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from calbatch import cluster
 from calbatch.calibrate import products
 from calbatch.calibrate.registry import find
 from calbatch.cluster import terminal
+from calbatch.cluster.joblog import logged
 from calbatch.cluster.slurmtools import script
 from calbatch.models import datamodels
 from calbatch.models.datamodels import ImageModel
@@ -121,6 +124,74 @@ def test_headers_name_no_products(simulated, tmp_path):
     result = cluster.run("superbias", folder, tmp_path / "out", scheduler="sync", console=quiet())
     assert result.products == [tmp_path / "out" / "a_superbias.fits"]
     assert {path.name for path in tmp_path.rglob("*evil*")} == set()
+
+
+def with_junk(source, target):
+    """Copy an exposure with something after its last HDU, of which there is a warning."""
+    target.write_bytes(source.read_bytes() + b"junk" * 720)
+    return target
+
+
+def test_warnings_name_such_files_harmlessly(simulated, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for stem in STEMS[:2]:
+        evil = with_junk(simulated.exposures[0], folder / f"{stem}_uncal.fits")
+    command = [sys.executable, "-P", "-m", "calbatch.cluster", "inspect", evil]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "is no HDU and is ignored" in done.stderr
+    assert UNSAFE.findall(done.stdout + done.stderr) == []
+    assert done.stderr.count("\n") == 1
+    out = tmp_path / "out"
+    said = calbatch("run", "superbias", folder, "-o", out, "--scheduler", "sync", "--no-fsync")
+    assert UNSAFE.findall(said.out + said.err) == []
+    (told,) = [line for line in said.out.splitlines() if "is no HDU and is ignored" in line]
+    assert told.startswith("warning: ")
+    assert terminal.harmless(str(folder / STEMS[0])) in told or str(evil.parent) in told
+    assert "(and in 1 more exposure)" in told
+
+
+@pytest.mark.parametrize("typed", [["\x1b[31m"], ["status", "--\x1b[31m"], ["run", "\x9b31m", "x"]])
+def test_what_was_typed_is_told_harmlessly(typed):
+    said = calbatch(*typed)
+    assert said.status == 2
+    assert UNSAFE.findall(said.err) == []
+    assert re.search(r"\\x(1b|9b)", said.err)
+
+
+PYTHONS_OWN = """
+import logging, threading, warnings
+from calbatch.cluster.messages import guard_messages
+logging.basicConfig()
+guard_messages()
+guard_messages()
+evil = "\x1b[31m\x07"
+warnings.warn(evil)
+logging.getLogger("calbatch").warning("%s", evil)
+logging.lastResort.handle(logging.makeLogRecord({"msg": evil, "levelno": 40}))
+thread = threading.Thread(target=lambda: exec("raise KeyError(evil)", {"evil": Exception(evil)}))
+thread.start()
+thread.join()
+raise ValueError(evil)
+"""
+
+
+def test_python_s_own_messages_are_harmless():
+    done = subprocess.run(
+        [sys.executable, "-c", PYTHONS_OWN], capture_output=True, text=True, check=False
+    )
+    assert UNSAFE.findall(done.stderr) == []
+    assert done.stderr.count(r"\x1b[31m") >= 5
+    assert "Traceback" in done.stderr
+
+
+def test_a_worker_s_log_is_harmless(tmp_path):
+    path = tmp_path / "worker.log"
+    with logged(path):
+        logging.getLogger("calbatch").warning("read %s", STEMS[0])
+        text = path.read_text()
+    assert r"\x1b[31mred" in text
+    assert UNSAFE.findall(text) == []
 
 
 def test_a_name_that_is_no_text_is_refused_in_a_line(simulated, tmp_path):

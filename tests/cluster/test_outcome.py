@@ -9,12 +9,16 @@ import threading
 import time
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from calbatch.calibrate.errors import ReferenceFileError, StepError
 from calbatch.cluster.outcome import Clock, failure, peak_memory, reason, remarks
-from calbatch.models.errors import FileError, ValidationWarning
+from calbatch.models.errors import FileError, ModelError, ValidationWarning
+from calbatch.models.files import look
+from calbatch.models.tables import check_columns
 
 RAW = Path("/data/a_uncal.fits")
 
@@ -32,12 +36,30 @@ RAW = Path("/data/a_uncal.fits")
         ),
         (
             MemoryError(),
-            f"{RAW}: MemoryError: MemoryError (a fault of calbatch, or of a step of yours)",
+            f"{RAW}: not enough memory: MemoryError",
         ),
     ],
 )
 def test_a_reason_is_one_line_that_names_the_file(error, wanted):
     assert reason(error, RAW) == wanted
+
+
+def read_wrongly(stamp=None):
+    """Have NumPy raise below a module that reads, as it does over damaged files."""
+    check_columns(np.zeros(1, [("a", "f4")]), [SimpleNamespace(name="a", shape=None)], "")
+
+
+def test_unforeseen_faults_of_reading_are_the_files_damage(tmp_path):
+    reference = tmp_path / "gain.fits"
+    reference.write_bytes(b"SIMPLE")
+    for arguments, named in (((), ""), ((look(reference),), f"{reference}: ")):
+        with pytest.raises(Exception) as caught:  # noqa: PT011 - whatever it raises
+            read_wrongly(*arguments)
+        assert not isinstance(caught.value, ModelError)
+        told = reason(caught.value, RAW)
+        what = f"{named}cannot be read, and may be damaged: {caught.type.__name__}: "
+        assert told.startswith(f"{RAW}: {what}")
+        assert "fault of calbatch" not in told
 
 
 def test_a_missing_reference_is_told_with_the_values_that_were_refused():

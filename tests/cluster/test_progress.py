@@ -164,7 +164,14 @@ def test_many_failures_are_not_all_listed(result):
 
 def test_equal_warnings_are_told_once(result):
     warned = [done(i, warnings=(f"{PATHS[i]}: odd", f"{PATHS[i]}: odd")) for i in range(3)]
-    assert told(result(*warned)).splitlines()[0] == "warning: <input>: odd (3 exposures)"
+    first = told(result(*warned)).splitlines()[0]
+    assert first == f"warning: {PATHS[0]}: odd (and in 2 more exposures)"
+
+
+def test_a_warning_names_its_file_whoever_gave_it(result):
+    warned = [done(0, warnings=("a library's",)), done(1, warnings=(f"{PATHS[1]}: \x1b[31m",))]
+    lines = told(result(*warned)).splitlines()[:2]
+    assert lines == [f"warning: {PATHS[0]}: a library's", rf"warning: {PATHS[1]}: \x1b[31m"]
 
 
 def test_stages_are_means_over_what_was_done(result):

@@ -5,13 +5,17 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import ExitStack
+from pathlib import Path
 
+import dask
 import pytest
 from support.batches import DATE, calbatch, copies
 
 from calbatch.cluster.control import Wish, ask, wished
 from calbatch.cluster.folder import STATE, find
 from calbatch.cluster.ledger import View
+from calbatch.cluster.local import local_cluster
 
 HOW = ("--scheduler", "sync", "--no-fsync", "--date", DATE)
 OTHER = 12345
@@ -139,3 +143,23 @@ def test_another_users_ledger_is_only_read(done):
         view._connection.execute("PRAGMA query_only = OFF")
         with pytest.raises(sqlite3.OperationalError):
             view._connection.execute("DELETE FROM batches")
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_workers_have_a_folder_that_nobody_prepared(prepared, tmp_path):
+    """They import from it."""
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (tmp_path / "dask-scratch-space").symlink_to(victim)
+    own = tmp_path / f"calbatch-workers-{os.getuid()}"
+    if prepared:
+        own.symlink_to(victim)
+    with dask.config.set({"temporary-directory": str(tmp_path)}), ExitStack() as stack:
+        site = stack.enter_context(local_cluster(1, "exposure"))
+        (worker,) = site.client.scheduler_info()["workers"].values()
+        private = Path(worker["local_directory"]).parent.parent
+        assert private.parent == tmp_path
+        assert (private == own) != prepared
+        assert stat.S_IMODE(private.lstat().st_mode) == 0o700
+    assert list(victim.iterdir()) == []
+    assert private.exists() != prepared
