@@ -11,6 +11,7 @@ from functools import partial
 from rich.console import Console
 
 from calbatch.calibrate import cfg, warm
+from calbatch.calibrate.errors import ParameterError
 from calbatch.calibrate.step import Step
 from calbatch.cluster import sites
 from calbatch.cluster.alive import sign
@@ -118,12 +119,13 @@ def begin(step: Step, order: Order, notes: Mapping[str, str] | None = None) -> B
     paths = inputs_of(step, order.inputs)
     sites.checked(order.wish)
     step.output_dir = str(output)
+    config = _config_of(step)
     folder = BatchFolder(output, new_name())
     with Ledger(folder.state) as ledger:
         if order.again.only_failed:
             paths = failed_of(paths, ledger, output)
         folder.make()
-        folder.config.write_text(cfg.written(step, chosen=True), encoding="utf-8")
+        folder.config.write_text(config, encoding="utf-8")
         ledger.begin(
             folder.name,
             step.name,
@@ -134,6 +136,14 @@ def begin(step: Step, order: Order, notes: Mapping[str, str] | None = None) -> B
             notes=notes or {},
         )
     return Begun(folder, step, order, list(enumerate(paths)), len(paths))
+
+
+def _config_of(step: Step) -> str:
+    """Return a step as the batch's ``.cfg``, before there is a batch."""
+    try:
+        return cfg.written(step, chosen=True)
+    except ParameterError as error:
+        raise RequestError(str(error)) from error
 
 
 def taken_up(folder: BatchFolder, *, failed: bool = False) -> Begun:
