@@ -32,8 +32,9 @@ class Guarded:
 
     def _is_called_by_itself(self) -> bool:
         frame = inspect.currentframe()
-        for _ in range(2):  # to __setattr__, and to who assigns
-            frame = frame.f_back if frame is not None else None
+        frame = frame.f_back if frame is not None else None
+        while frame is not None and frame.f_code.co_name == "__setattr__":  # a subclass's, too
+            frame = frame.f_back
         return frame is not None and frame.f_locals.get("self") is self
 
     def _require_known(self, name: str) -> None:
