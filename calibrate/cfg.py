@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import configobj
 
+from calbatch.calibrate.cfgtext import NotInFileError, comment, quoted, quoted_items
 from calbatch.calibrate.errors import ParameterError, explained
 
 if TYPE_CHECKING:
     from calbatch.calibrate.step import Step
 
 _NOT_PARAMETERS = ("name", "class", "config_file")
+
+_ELSEWHERE = "@python "
+"""What stands for a value that only the process has that it was given in."""
 
 
 @dataclass(frozen=True)
@@ -66,20 +70,26 @@ def read(path: Path, including: tuple[Path, ...] = ()) -> Config:
 
 def _read(path: Path, including: tuple[Path, ...]) -> Config:
     try:
-        # No interpolation: a value is what it says.
-        raw = configobj.ConfigObj(
-            str(path), interpolation=False, file_error=True, encoding="utf-8", list_values=True
-        )
-    except (configobj.ConfigObjError, OSError, UnicodeError) as error:
+        text = path.read_bytes().decode("utf-8-sig")  # line breaks as they are
+    except (OSError, UnicodeError) as error:
         raise ParameterError(f"{path}: not a parameter file: {_first_line(error)}") from None
-    values = {"": _parameters(raw)}
+    return _parsed(text, path, including)
+
+
+def _parsed(text: str, path: Path, including: tuple[Path, ...]) -> Config:
+    try:
+        # No interpolation: a value is what it says. Lines end where files have them end alone.
+        raw = configobj.ConfigObj(text.split("\n"), interpolation=False, list_values=True)
+    except configobj.ConfigObjError as error:
+        raise ParameterError(f"{path}: not a parameter file: {_first_line(error)}") from None
+    values = {"": _parameters(path, raw)}
     for section in raw.sections:
         below = raw[section]
         steps = {s: below[s] for s in below.sections} if section == "steps" else {section: below}
         for name, entry in steps.items():
             if entry.sections:
                 raise ParameterError(f"{path}: section [{name}] must not have sections itself")
-            values[name] = {**_included(path, entry, including), **_parameters(entry)}
+            values[name] = {**_included(path, entry, including), **_parameters(path, entry)}
     return Config(path, _text(path, raw, "name"), _text(path, raw, "class"), values)
 
 
@@ -90,8 +100,15 @@ def _text(path: Path, section: Any, key: str) -> str | None:
     raise ParameterError(f"{path}: {key} must be one text, not {value!r:.100}")
 
 
-def _parameters(section: Any) -> dict[str, Any]:
-    return {k: section[k] for k in section.scalars if k not in _NOT_PARAMETERS}
+def _parameters(path: Path, section: Any) -> dict[str, Any]:
+    found = {k: section[k] for k in section.scalars if k not in _NOT_PARAMETERS}
+    for name, value in found.items():
+        if isinstance(value, str) and value.startswith(_ELSEWHERE):
+            raise ParameterError(
+                f"{path}: {name} was given in Python ({value.removeprefix(_ELSEWHERE)}), and a "
+                "file cannot hold it: run the batch again from there"
+            )
+    return found
 
 
 def _included(path: Path, section: Any, including: tuple[Path, ...]) -> dict[str, Any]:
@@ -112,14 +129,29 @@ def written(step: Step, *, chosen: bool = False) -> str:
     step : Step
         Configured.
     chosen : bool
-        Whether to leave out what nobody chose: defaults, and what CRDS has for an exposure.
+        Whether it is for a batch: without what nobody chose (defaults, and what CRDS has for an
+        exposure), and with a mark for what only this process has, such as a model, so that reading
+        the file fails.
+
+    Raises
+    ------
+    ParameterError
+        When a parameter file cannot hold a value just as it is.
     """
     usual = type(step)() if chosen else None
-    lines = [f'name = "{step.name}"', f'class = "{class_path(step)}"', *_section(step, usual)]
+    entries = {"": _entries(step, usual, "", chosen=chosen)}
     for alias, part in step.steps().items():
-        section = _section(part, usual.steps()[alias] if usual else None)
-        lines += ["", f"[{alias}]", *section] if section or not chosen else []
-    return "\n".join(lines) + "\n"
+        section = _entries(part, usual.steps()[alias] if usual else None, alias, chosen=chosen)
+        if section or not chosen:
+            entries[alias] = section
+    lines = [f"name = {quoted(step.name)}", f"class = {quoted(class_path(step))}"]
+    for alias, section in entries.items():
+        lines += ["", f"[{alias}]"] if alias else []
+        for name, entry in section.items():
+            lines += [_comment(step, alias, name), f"{name} = {_as_line(entry)}"]
+    text = "\n".join(lines) + "\n"
+    _require_same(text, entries)
+    return text
 
 
 def class_path(step: Step) -> str:
@@ -127,8 +159,12 @@ def class_path(step: Step) -> str:
     return f"{type(step).__module__}.{type(step).__qualname__}"
 
 
-def _section(step: Step, usual: Step | None) -> list[str]:
-    lines = []
+Entry = str | list[str]
+"""What a file holds for a value."""
+
+
+def _entries(step: Step, usual: Step | None, alias: str, *, chosen: bool) -> dict[str, Entry]:
+    entries: dict[str, Entry] = {}
     defaults = usual.described() if usual else {}
     for name, (value, source) in step.described().items():
         parameter = step.parameters()[name]
@@ -138,12 +174,55 @@ def _section(step: Step, usual: Step | None) -> list[str]:
             parameter.text(defaults[name][0]), defaults[name][1],
         ):  # fmt: skip
             continue
-        unit = f" [{parameter.unit}]" if parameter.unit else ""
-        lines.append(f"# {parameter.help}{unit} ({parameter.describe()}); from {source}")
-        lines.append(f"{name} = {_quoted(parameter.text(value))}")
-    return lines
+        try:
+            entries[name] = _holdable(parameter.entry(value))
+        except NotInFileError as error:
+            if not chosen or _is_text(value):
+                place = f"{alias}.{name}" if alias else name
+                raise ParameterError(f"{place} = {value!r}: {error}") from None
+            entries[name] = _ELSEWHERE + comment(str(error))[2:]
+    return entries
 
 
-def _quoted(text: str) -> str:
-    plain = text and not set(text) & set("#'\"\n") and text.strip() == text
-    return text if plain else '"' + text.replace('"', "'") + '"'
+def _holdable(entry: Entry) -> Entry:
+    """Return what a file can hold, or raise NotInFileError."""
+    line = _as_line(entry)
+    if line.startswith((f'"{_ELSEWHERE}', f"'{_ELSEWHERE}")):
+        raise NotInFileError(f"a parameter file cannot hold what begins with {_ELSEWHERE!r}")
+    return entry
+
+
+def _is_text(value: Any) -> bool:
+    return all(isinstance(v, str) for v in (value if isinstance(value, list) else [value]))
+
+
+def _as_line(entry: Entry) -> str:
+    return quoted(entry) if isinstance(entry, str) else quoted_items(entry)
+
+
+def _comment(step: Step, alias: str, name: str) -> str:
+    part = step.steps()[alias] if alias else step
+    parameter, (_, source) = part.parameters()[name], part.described()[name]
+    unit = f" [{parameter.unit}]" if parameter.unit else ""
+    return comment(f"{parameter.help}{unit} ({parameter.describe()}); from {source}")
+
+
+def _require_same(text: str, entries: Mapping[str, Mapping[str, Entry]]) -> None:
+    """Refuse values that reading the text would change."""
+    raw = configobj.ConfigObj(text.split("\n"), interpolation=False, list_values=True)
+    for alias, section in entries.items():
+        found = raw[alias] if alias else raw
+        for name, entry in section.items():
+            if found.get(name) != entry or not _encodes(entry):
+                place = f"{alias}.{name}" if alias else name
+                raise ParameterError(
+                    f"{place} = {entry!r}: a parameter file cannot hold this text as it is"
+                )
+
+
+def _encodes(entry: Entry) -> bool:
+    try:
+        "".join(entry).encode("utf-8")
+    except UnicodeError:  # half of a character, as names that are not UTF-8 have
+        return False
+    return True

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import os
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Generic, Literal, Self, TypeVar, cast, overload
+from weakref import WeakKeyDictionary
 
+from calbatch.calibrate.cfgtext import NotInFileError, quoted_items, split_items
 from calbatch.calibrate.errors import ParameterError
+from calbatch.models.errors import ValidationError
 
 T = TypeVar("T")
 
@@ -61,9 +66,10 @@ class Parameter(Generic[T]):
 
     def convert(self, value: Any) -> T | None:
         """Return a value, given as itself or as text, in the parameter's type."""
-        if value is None or (isinstance(value, str) and value.strip().lower() == "none"):
-            if self.none:
-                return None
+        is_none = isinstance(value, str) and value.strip().lower() == "none"
+        if self.none and (value is None or is_none):
+            return None
+        if value is None:
             raise self._fault(value)
         try:
             return self._convert(value)
@@ -84,8 +90,18 @@ class Parameter(Generic[T]):
         return f"a {self.kind}"
 
     def text(self, value: Any) -> str:
-        """Return a value as a ``.cfg`` holds it."""
+        """Return a value as text, different for different values."""
         return str(value)
+
+    def entry(self, value: Any) -> str | list[str]:
+        """Return what a ``.cfg`` has to hold for a value.
+
+        Raises
+        ------
+        NotInFileError
+            When there is nothing: the value exists in this process only.
+        """
+        return self.text(value)
 
 
 class _Number(Parameter[T]):
@@ -199,7 +215,9 @@ class Text(Parameter[T]):
         super().__init__(default, **options)
 
     def _convert(self, value: Any) -> Any:
-        if isinstance(value, (bool, list, tuple, dict)):
+        if isinstance(value, list):  # so a parameter file yields what has commas
+            raise ParameterError(f"{self._fault(value)}; put a text with commas into quotes")
+        if isinstance(value, bool) or not isinstance(value, (str, os.PathLike, int, float)):
             raise self._fault(value)
         return str(value)
 
@@ -222,12 +240,21 @@ class Choice(Parameter[str]):
 
 
 class Items(Parameter[list[Any]]):
-    """A list; in a ``.cfg`` its items are separated by commas."""
+    """A list; in a ``.cfg`` its items are separated by commas.
+
+    Parameters
+    ----------
+    item : Parameter, optional
+        What each item is; by default a text.
+    help : str
+        As for other parameters.
+    """
 
     kind = "list"
 
-    def __init__(self, *, help: str = "") -> None:
+    def __init__(self, item: Parameter[Any] | None = None, *, help: str = "") -> None:
         super().__init__([], help=help)
+        self.item: Parameter[Any] = item or Text("")
 
     def __get__(self, instance: object | None, owner: type) -> Any:
         if instance is None:
@@ -236,33 +263,95 @@ class Items(Parameter[list[Any]]):
 
     def _convert(self, value: Any) -> list[Any]:
         if isinstance(value, str):
-            return [part.strip() for part in value.split(",") if part.strip()]
-        if callable(value):
-            return [value]
-        if isinstance(value, Mapping):
+            value = split_items(value)
+        elif callable(value):
+            value = [value]
+        elif not isinstance(value, Iterable) or isinstance(value, (Mapping, bytes)):
             raise self._fault(value)
-        return list(value)
+        return [self._item(item) for item in value]
+
+    def _item(self, item: Any) -> Any:
+        try:
+            return self.item.convert(item)
+        except ParameterError:
+            raise ParameterError(
+                f"{self.name}: item {item!r} must be {self.item.describe()}"
+            ) from None
+
+    def _item_entry(self, item: Any) -> str:
+        return str(self.item.entry(item))
 
     def text(self, value: Any) -> str:
-        """Return the items as a ``.cfg`` holds them."""
-        return ", ".join(str(item) for item in value) + ","
+        """Return the items in one text, as far as one can hold them."""
+        try:
+            return quoted_items([self.item.text(item) for item in value])
+        except NotInFileError:
+            return repr([self.item.text(item) for item in value])
+
+    def entry(self, value: Any) -> list[str]:
+        """Return the items as texts."""
+        return [self._item_entry(item) for item in value]
 
 
 class Override(Parameter[Any]):
     """A reference file to use instead of the one that CRDS chooses: a path, a model, or N/A."""
 
-    kind = "path, model or N/A"
+    kind = "path, a model, N/A"
 
     def __init__(self, reference_type: str) -> None:
         super().__init__(None, help=f"use this {reference_type} reference: a path, or N/A for none")
+        self.reference_type = reference_type
 
     def convert(self, value: Any) -> Any:
         """Return the override; an empty text is none."""
-        return None if value in (None, "", "None") else value
+        if value is None or (isinstance(value, str) and value.strip().lower() in ("", "none")):
+            return None
+        if isinstance(value, (str, os.PathLike)):
+            return value
+        return self._model(value)
+
+    def _model(self, value: Any) -> Any:
+        from calbatch.models import datamodels  # it takes long, and few overrides are models
+
+        if not isinstance(value, datamodels.DataModel):
+            shown = " ".join(repr(value).split())[:80]
+            raise ParameterError(
+                f"{self.name} = {shown}: must be {self.describe()}, not {type(value).__name__}"
+            )
+        try:
+            return datamodels.as_reference(self.reference_type, value)
+        except ValidationError as error:
+            raise ParameterError(f"{self.name}: {error}") from None
 
     def text(self, value: Any) -> str:
-        """Return the path; a model has none that a ``.cfg`` could hold."""
-        return str(getattr(value, "path", value) or "")
+        """Return the path, or a name for a model, which may differ from any file."""
+        if value is None or isinstance(value, (str, os.PathLike)):
+            return "" if value is None else os.fspath(value)
+        return process_name(value)
+
+    def entry(self, value: Any) -> str:
+        """Return the path.
+
+        Raises
+        ------
+        NotInFileError
+            For a model, which may differ from its file.
+        """
+        if value is None or isinstance(value, (str, os.PathLike)):
+            return self.text(value)
+        raise NotInFileError(f"{type(value).__name__} in memory")
+
+
+_NAMES: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+
+
+def process_name(value: Any) -> str:
+    """Return a name for an object of this process that no object of another has."""
+    kind = getattr(value, "__qualname__", type(value).__qualname__)
+    try:
+        return _NAMES.setdefault(value, f"<{kind} {uuid.uuid4().hex}>")
+    except TypeError:  # nothing that can be remembered
+        return f"<{kind} {uuid.uuid4().hex}>"
 
 
 def parameters_of(cls: type) -> dict[str, Parameter[Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from calbatch.calibrate.attributes import SET_IN_PYTHON
 from calbatch.calibrate.errors import ParameterError
 from calbatch.calibrate.parameters import nearest
 from calbatch.calibrate.step import Step
@@ -28,14 +29,29 @@ class Pipeline(Step):
         self, name: str | None = None, parent: Step | None = None, **parameters: Any
     ) -> None:
         self._steps = {alias: cls(alias, self) for alias, cls in self.step_defs.items()}
-        super().__init__(name, parent, **parameters)
+        super().__init__(name, parent)
         self.configure(self.defaults, DEFAULT_SOURCE)
+        self.configure({"": parameters}, SET_IN_PYTHON)
 
     def __getattr__(self, name: str) -> Step:
         steps = self.__dict__.get("_steps", {})
         if name in steps:
             return steps[name]
         raise AttributeError(f"{type(self).__name__} has no {name!r}{nearest(name, steps)}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.step_defs:
+            raise ParameterError(
+                f"{self.name}.{name} is a step: set its parameters one by one, or list another "
+                "class in the step_defs of a pipeline of your own"
+            )
+        super().__setattr__(name, value)
+
+    def _require_known(self, name: str) -> None:
+        hint = nearest(name, self.step_defs)
+        if hint and name not in self.parameters():
+            raise ParameterError(f"{self.name} has no step or parameter {name!r}{hint}")
+        super()._require_known(name)
 
     def steps(self) -> Mapping[str, Step]:
         """Return the steps by alias, in order."""

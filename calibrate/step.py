@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Self
 
 from calbatch import __version__
 from calbatch.calibrate import cfg, hooks, provenance, subarray
+from calbatch.calibrate.attributes import SET_IN_PYTHON, Guarded
 from calbatch.calibrate.errors import ParameterError, ReferenceFileError, SkipStep, StepError
 from calbatch.calibrate.parameters import (
     Boolean,
-    Items,
     Override,
     Parameter,
     Text,
@@ -44,7 +44,7 @@ def say_once(text: str) -> None:
     log.info(text)
 
 
-class Step:
+class Step(Guarded):
     """One correction.
 
     Subclasses write `process`, declare their parameters as class attributes
@@ -75,8 +75,8 @@ class Step:
     output_dir = Text(None, none=True, help="the folder for products; by default the input's")
     output_file = Text(None, none=True, help="the product's name, without its suffix")
     suffix = Text(None, none=True, help="what the product's name ends in")
-    pre_hooks = Items(help="functions that change the input first: module:function")
-    post_hooks = Items(help="functions that change the result: module:function")
+    pre_hooks = hooks.Hooks(help="what changes the input first, or looks at it")
+    post_hooks = hooks.Hooks(help="what changes the result, or looks at it")
 
     name: str
 
@@ -97,7 +97,7 @@ class Step:
         self._references: References | None = None
         self._used: dict[str, str] = {}
         self._products: list[tuple[str, DataModel]] = []
-        self.configure({"": parameters}, "set in Python")
+        self.configure({"": parameters}, SET_IN_PYTHON)
 
     # -- what it is ---------------------------------------------------------------------------
 
@@ -158,13 +158,6 @@ class Step:
         for step in self.steps().values():
             step.check()
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name.startswith("override_") and name not in self.parameters():
-            raise ParameterError(
-                f"{self.name} has no parameter {name!r}{nearest(name, self.parameters())}"
-            )
-        object.__setattr__(self, name, value)
-
     def described(self) -> dict[str, tuple[Any, str]]:
         """Return every parameter's value and where it came from."""
         return {
@@ -215,7 +208,7 @@ class Step:
             step.configure(cfg.read(Path(config_file)).values, str(config_file))
         own = dict(parameters or {})
         sections = own.pop("steps", {})
-        step.configure({"": own, **sections}, "set in Python")
+        step.configure({"": own, **sections}, SET_IN_PYTHON)
         return step
 
     def run(self, init: Any, *args: Any) -> Any:
@@ -256,15 +249,16 @@ class Step:
         raise NotImplementedError(f"{type(self).__name__} does not say what it does")
 
     def _processed(self, model: DataModel, *args: Any) -> Any:
+        model = model.copy()  # hooks may change what they get
         for hook in self.pre_hooks:
-            model = hooks.applied(hook, model)
+            model = hooks.applied(hook, model, self)
         before = len(self.root._products)
         try:
             result = self.process(model.copy(), *args)
         except SkipStep as reason:
             return self._skipped(model, str(reason))
         for hook in self.post_hooks:
-            result = hooks.applied(hook, result)
+            result = hooks.applied(hook, result, self)
         further = (product for _, product in self.root._products[before:])
         for product in (*_models(result), *further):
             self._sign(product, "COMPLETE")
@@ -312,7 +306,8 @@ class Step:
         if self.skip:
             return set()
         own = {t for t in self.reference_file_types if getattr(self, f"override_{t}") is None}
-        return own.union(*(step.wanted_references() for step in self.steps().values()))
+        parts = [*self.steps().values(), *hooks.steps_of([*self.pre_hooks, *self.post_hooks])]
+        return own.union(*(step.wanted_references() for step in parts))
 
     def get_reference_file(self, model: DataModel, reference_type: str) -> Any:
         """Return the path of a reference file, or the model given in its place.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import sys
 from collections.abc import Callable
@@ -12,6 +11,7 @@ import dask
 import numpy as np
 from numba.core import event
 
+from calbatch.calibrate import hooks
 from calbatch.calibrate.references import References
 from calbatch.calibrate.step import Step
 from calbatch.models import datamodels, jit
@@ -75,7 +75,7 @@ def compile_kernels(
 
 
 def _calibrate_rows(step: Step, exposure: DataModel, references: References) -> None:
-    twin = copy.deepcopy(step)
+    twin = hooks.without(step)  # they are run for exposures, and not for this
     twin.references = references
     twin.save_results = True
     with dask.config.set({"calbatch.tile-rows": ROWS, "scheduler": "sync"}):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from calbatch.calibrate import hooks
 from calbatch.cluster.fetching import TO_BE_FETCHED
 from calbatch.cluster.job import Job, Options, pipelined
 from calbatch.cluster.outcome import reason, remarks
@@ -114,7 +115,8 @@ def _add(found: Forecast, members: list[Planned]) -> None:
     first = members[0]
     try:
         with remarks([]):
-            job = Job(0, first.path, first.settings.step, first.references, Options(), "plan")
+            step = hooks.without_commands(first.settings.step)  # nothing is to be done
+            job = Job(0, first.path, step, first.references, Options(), "plan")
             models = [model for model, _ in pipelined(job)]
             budget = tile_budget(models)
     except Exception as error:  # as running it would: the fault is the exposures'

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from calbatch.calibrate import cfg
 from calbatch.calibrate.step import Step
 from calbatch.cluster.folder import BatchFolder, remove
 from calbatch.cluster.identity import parameters_of, software
@@ -21,6 +20,7 @@ def enter(
     step: Step,
     order: Order,
     paths: Sequence[Location],
+    config: str,
     notes: Mapping[str, str],
 ) -> None:
     """Make a batch's folder, and enter the batch in the ledger.
@@ -37,6 +37,8 @@ def enter(
         How it is to be done.
     paths : sequence of Path
         Its exposures.
+    config : str
+        The configured step, as a ``.cfg`` holds it.
     notes : mapping
         Input to why it is done.
 
@@ -46,7 +48,7 @@ def enter(
         When there is no room, or no permission.
     """
     folder.make()
-    write_private_text(folder.config, cfg.written(step, chosen=True))
+    write_private_text(folder.config, config)
     ledger.begin(
         folder.name,
         step.name,

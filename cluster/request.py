@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from calbatch.calibrate.parameters import Override
 from calbatch.calibrate.pipeline import Pipeline
 from calbatch.calibrate.step import Step
 from calbatch.cluster.errors import RequestError
+from calbatch.models import datamodels
+from calbatch.models.errors import ModelError
 
 Values = Mapping[str, Mapping[str, Any]]
 
@@ -57,6 +60,7 @@ def configured(
         _keep(step, save_steps)
         if not isinstance(step, Pipeline) and "skip" not in step.sources:
             step.skip = False  # asked for by itself, a step is meant to run
+            step.sources.pop("skip", None)  # nobody said so
         _find_overrides(step)
         step.check()
     except CalibrationError as error:
@@ -91,18 +95,25 @@ def _find_overrides(step: Step) -> None:
     """Look for the references that a user named, and say where they are from any folder."""
     for name, parameter in step.parameters().items():
         value = getattr(step, name)
-        if isinstance(parameter, Override) and isinstance(value, (str, Path)):
-            setattr(step, name, _found(step, name, str(value)))
+        if isinstance(parameter, Override) and isinstance(value, (str, os.PathLike)):
+            source = step.sources[name]
+            found = _found(step, name, os.fspath(value), parameter.reference_type)
+            step.configure({"": {name: found}}, source)
     for part in step.steps().values():
         _find_overrides(part)
 
 
-def _found(step: Step, name: str, value: str) -> str:
+def _found(step: Step, name: str, value: str, reference_type: str) -> str:
     if value.upper() == "N/A":
         return "N/A"
     path = Path(value).expanduser().absolute()
     if not path.is_file():
         raise ParameterError(f"{step.name}.{name}: there is no file {value}")
+    if reference_type in datamodels.REFERENCES:
+        try:
+            datamodels.reference(reference_type, path)
+        except ModelError as error:
+            raise ParameterError(f"{step.name}.{name}: {error}") from None
     return str(path)
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from calbatch.calibrate import warm
+from calbatch.calibrate import cfg, warm
+from calbatch.calibrate.errors import ParameterError
 from calbatch.calibrate.step import Step
 from calbatch.cluster import sites
 from calbatch.cluster.alive import sign
@@ -130,17 +131,26 @@ def begin(step: Step, order: Order, notes: Mapping[str, str] | None = None) -> B
     sites.checked(order.wish)
     step.output_dir = str(output)
     references_of(step, order.context)  # refused before there is a batch, not after
+    config = _config_of(step)
     folder = BatchFolder(output, new_name())
     folder.secure()
     with Ledger(folder.state) as ledger:
         if order.again.only_failed:
             paths = failed_of(paths, ledger, output)
         try:
-            enter(folder, ledger, step, order, paths, notes or {})
+            enter(folder, ledger, step, order, paths, config, notes or {})
         except BaseException:
             remove(folder)
             raise
     return Begun(folder, step, order, list(enumerate(paths)), len(paths), fresh=True)
+
+
+def _config_of(step: Step) -> str:
+    """Return a step as the batch's ``.cfg``, before there is a batch."""
+    try:
+        return cfg.written(step, chosen=True)
+    except ParameterError as error:
+        raise RequestError(str(error)) from error
 
 
 def taken_up(folder: BatchFolder, *, failed: bool = False) -> Begun:

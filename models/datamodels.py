@@ -15,7 +15,7 @@ from calbatch.models.files import Stamp, look
 from calbatch.models.layout import Layout, read_layout
 from calbatch.models.location import Location, location
 from calbatch.models.rows import Copies
-from calbatch.models.schema import load_schema
+from calbatch.models.schema import FieldSpec, load_schema
 from calbatch.models.validate import validate_value
 
 __all__ = [
@@ -165,6 +165,9 @@ REFERENCES: dict[str, type[ReferenceFileModel]] = {
 }
 """CRDS reference type -> model class."""
 
+_SPECIAL: dict[str, tuple[type[DataModel], ...]] = {"dark": (DarkMIRIModel,)}
+"""CRDS reference type -> classes of some instruments' references."""
+
 _NAMED: tuple[type[DataModel], ...] = (
     Level1bModel, RampModel, ImageModel, IFUImageModel, CubeModel, RampFitOutputModel,
     DarkMIRIModel, *REFERENCES.values(),
@@ -222,8 +225,36 @@ def reference(reference_type: str, init: Any, copies: Copies | None = None) -> D
         When the file is no such reference.
     """
     if isinstance(init, DataModel):
-        return init
+        return as_reference(reference_type, init)
     return _opened(reference_type, str(init), look(init), copies).copy()
+
+
+def as_reference(reference_type: str, model: DataModel) -> DataModel:
+    """Return a model that is to be used as a reference, if it can be one of that type.
+
+    Raises
+    ------
+    ValidationError
+        When it is the model of another type's references, or has not the arrays of this one's.
+    """
+    cls = REFERENCES.get(reference_type)
+    if cls is None or isinstance(model, (cls, *_SPECIAL.get(reference_type, ()))):
+        return model
+    other = isinstance(model, tuple(REFERENCES.values()))
+    fields = load_schema(cls.schema_url).fields.values()
+    missing = [spec.name for spec in fields if spec.required and not _offers(model, spec)]
+    if other or missing:
+        why = "which is for others" if other else f"which has no fitting {missing[0]!r}"
+        raise ValidationError(
+            f"a {reference_type} reference must be a {cls.__name__}, not {type(model).__name__}, "
+            f"{why}"
+        )
+    return model
+
+
+def _offers(model: DataModel, spec: FieldSpec) -> bool:
+    shape = model.shape_of(spec.name)
+    return shape is not None and spec.ndim in (None, len(shape))
 
 
 @lru_cache(maxsize=128)
@@ -233,7 +264,11 @@ def _opened(reference_type: str, path: str, stamp: Stamp, copies: Copies | None)
     if cls is DarkModel:
         data = read_layout(path).find("SCI")
         cls = DarkMIRIModel if data is not None and len(data.shape) == 4 else DarkModel
-    return cls(path, copies=copies)
+    model = cls(path, copies=copies)
+    named = str(model.meta.reftype or "").strip().lower()
+    if named in REFERENCES and named != reference_type:
+        raise FileError(path, f"is a {named} reference, by its REFTYPE, not a {reference_type}")
+    return model
 
 
 def _class_of(path: Location, layout: Layout) -> type[DataModel]:

@@ -100,6 +100,28 @@ def test_hooks_and_places_are_the_users_own(tmp_path):
     assert (made.pre_hooks, made.output_dir, made.override_gain) == ([], None, None)
 
 
+def test_no_command_comes_from_a_reference(tmp_path):
+    """Nor any other hook, of the pipeline, of a step, or of a step's own reference."""
+    values = {name: ["touch canary", "a:b"] for name in ("pre_hooks", "post_hooks")}
+    step = StepConfig("jwst.jump.JumpStep", "jump", values, [])
+    whole = StepConfig("jwst.pipeline.Detector1Pipeline", "detector1", values, [step])
+    found = chosen(tmp_path, jumpstep=step, detector1pipeline=whole)
+    mine = Detector1Pipeline()
+    mine.jump.post_hooks = "my:own"
+    made = pars.configured(mine, found)
+    hooks = [one.pre_hooks + one.post_hooks for one in (made, *made.steps().values())]
+    assert [hook for some in hooks for hook in some] == ["my:own"]
+
+
+def test_what_is_assigned_to_a_step_is_what_the_user_says(tmp_path):
+    step = Detector1Pipeline()
+    step.jump.rejection_threshold = 4.0  # the default, but by choice
+    step.jump.skip = False
+    made = pars.configured(step, chosen(tmp_path, jumpstep=JUMP))
+    assert value(made.jump, "rejection_threshold") == (4.0, "set in Python")
+    assert value(made.jump, "skip") == (False, "set in Python")
+
+
 def test_a_value_that_does_not_fit_names_the_file(tmp_path):
     config = StepConfig("jwst.jump.JumpStep", "jump", {"rejection_threshold": "high"}, [])
     with pytest.raises(ParameterError, match=r"^jumpstep\.asdf: jump\.rejection_threshold.*--no-p"):

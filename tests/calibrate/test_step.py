@@ -20,6 +20,7 @@ from calbatch.calibrate.steps import dark_current as dark_step
 from calbatch.calibrate.steps import reset as reset_step
 from calbatch.calibrate.steps import superbias as bias_step
 from calbatch.models import datamodels
+from calbatch.models.errors import UnknownNameError
 
 
 # The step and its correction, and the pipeline, as a user would write them.
@@ -255,6 +256,93 @@ def test_wrong_attributes_are_refused():
         FlatFieldStep().override_flit = "x.fits"
     with pytest.raises(ParameterError, match="did you mean 'amount'"):
         Offset(amonut=2)
+
+
+class WithAttributes(Offset):
+    """A step as users write them, with attributes of its own."""
+
+    gain = 2.0
+
+    def __init__(self, *args, **parameters):
+        self.before = 1
+        super().__init__(*args, **parameters)
+        self.after = self.before + 1
+
+    def process(self, image):
+        self.seen = image.shape
+        self.remember(seen_twice=True)
+        return super().process(image)
+
+    def remember(self, **values):
+        for name, value in values.items():
+            setattr(self, name, value)
+
+    @property
+    def half(self):
+        return self.amount / 2
+
+    @half.setter
+    def half(self, value):
+        self.amount = 2 * value
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("amuont", "Offset has no parameter 'amuont'; did you mean 'amount'"),
+        ("rejection_treshold", "Offset has no parameter 'rejection_treshold'"),
+        ("save_result", "did you mean 'save_results'"),
+        ("paremt", "did you mean 'parent'"),
+    ],
+)
+def test_attributes_that_a_step_does_not_have_are_refused(name, message):
+    step = Offset()
+    with pytest.raises(ParameterError, match=message):
+        setattr(step, name, 5)
+    assert not hasattr(step, name)
+
+
+def test_attributes_that_a_pipeline_does_not_have_are_refused():
+    pipeline = Two()
+    with pytest.raises(ParameterError, match="first has no parameter 'amuont'"):
+        pipeline.first.amuont = 5
+    with pytest.raises(ParameterError, match="has no step or parameter 'frist'; did you mean 'fi"):
+        pipeline.frist = 5
+    with pytest.raises(ParameterError, match="did you mean 'save_results'"):
+        pipeline.save_result = True
+    with pytest.raises(ParameterError, match=r"first is a step: set its parameters.*step_defs"):
+        pipeline.first = Offset()
+    pipeline.first.amount = 5
+    pipeline.save_results = True
+    assert (pipeline.first.amount, pipeline.save_results) == (5.0, True)
+
+
+def test_attributes_of_users_own_classes_work(image):
+    step = WithAttributes(amount=3)
+    step.before, step.after, step.gain, step.half, step._private = 5, 6, 7.0, 4.0, 8
+    assert (step.before, step.after, step.gain, step.amount) == (5, 6, 7.0, 8.0)
+    step.run(image)
+    assert (step.seen, step.seen_twice) == ((8, 6), True)
+    step.seen = None
+    again = pickle.loads(pickle.dumps(step))
+    assert (again.before, again.seen, again.amount) == (5, None, 8.0)
+    with pytest.raises(ParameterError, match="no parameter 'befor'; did you mean 'before'"):
+        step.befor = 1
+
+
+def test_ones_own_parameters_are_above_a_pipelines_defaults_for_itself():
+    class Named(Two):
+        defaults = {"": {"suffix": "usual"}}
+
+    assert (Named().suffix, Named(suffix="mine").suffix) == ("usual", "mine")
+
+
+def test_status_that_no_schema_names_is_told_of_not_lost(image):
+    class Odd(Offset):
+        cal_step = "flat_feild"
+
+    with pytest.raises(UnknownNameError, match="did you mean 'flat_field'"):
+        Odd().run(image)
 
 
 def double(model):

@@ -8,8 +8,9 @@ import textwrap
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import pytest
-from support.batches import DATE, quiet, sums
+from support.batches import DATE, calbatch, quiet, sums
 from support.placed import eventually
 from support.services import ended
 
@@ -130,6 +131,38 @@ def test_hooks_that_are_named_travel(simulated, tmp_path, folder, address):
     )  # fmt: skip
     assert result.counts == {"failed": 3}
     assert "'no.such:thing' cannot be imported" in result.failed[0].error
+
+
+def test_steps_with_parameters_and_commands_are_hooks_on_workers(
+    simulated, tmp_path, folder, address
+):
+    written(folder, "stepped")
+    seen = tmp_path / "seen.fits"
+    hooks = ["stepped.Mine(factor=0.25)", f"cp {{0}} '{seen}'"]
+    how = {
+        "date": DATE, "fsync": False, "console": quiet(), "parameters": {"": {"post_hooks": hooks}}
+    }  # fmt: skip
+    paths = simulated.exposures[:1]
+    result = cluster.run("superbias", paths, tmp_path / "a", scheduler=address, **how)
+    assert [outcome.error for outcome in result.failed] == []
+    (product,) = result.products
+    plain = cluster.run("superbias", paths, tmp_path / "b", scheduler="sync", date=DATE,
+                        fsync=False, console=quiet()).products  # fmt: skip
+    with datamodels.open(plain[0]) as model:
+        data = np.asarray(model.data)
+    for path in (product, seen):
+        found = np.asarray(datamodels.open(path).data)
+        np.testing.assert_allclose(found, data / 2 - data[0, 0].mean(), rtol=1e-4, atol=0.1)
+
+
+def test_plans_run_no_commands(simulated, tmp_path):
+    seen = tmp_path / "seen.fits"
+    said = calbatch(
+        "plan", "superbias", simulated.exposures[0], "-o", tmp_path / "out",
+        f"--post_hooks=cp {{0}} '{seen}'",
+    )  # fmt: skip
+    assert said.status == 0, said.err
+    assert not seen.exists()
 
 
 def test_what_a_script_defines_travels(simulated, tmp_path, address):

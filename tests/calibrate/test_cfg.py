@@ -1,0 +1,181 @@
+"""Parameter files: what is written is what is read, for every kind of parameter, or is refused."""
+
+import re
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from calbatch.calibrate import cfg
+from calbatch.calibrate.errors import ParameterError
+from calbatch.calibrate.parameters import Boolean, Choice, Float, Integer, Items, Text
+from calbatch.calibrate.pipeline import Pipeline
+from calbatch.calibrate.step import Step
+from calbatch.cluster.errors import RequestError
+from calbatch.cluster.request import configured
+from calbatch.models import datamodels
+
+NASTY = [
+    "a, b", "a,", ",", "it's", 'say "x"', """both ' and " of them""", "# no comment", "a # b", "\\",
+    "C:\\dir\\", "%(name)s", "${name}", "$x", "=", "[jump]", "two\nlines", "two\r\nlines", "\u2028",
+    "\x0b", "\ufeffbom", " blank ", "\t", "", "none", "None", "naïve ☃", "'''", '"""', "'", '"',
+    "'''\"\"\"", "a'\n\"b\"", "@python x", "True", "1,", "x" * 3000, "\x00", "\udcff",
+]  # fmt: skip
+
+texts = st.sampled_from(NASTY) | st.text(max_size=12) | st.text("'\"\\,#\n {}%$=[]a", max_size=8)
+values = st.fixed_dictionaries(
+    {},
+    optional={
+        "label": texts | st.none(),
+        "level": st.floats(allow_nan=False),
+        "count": st.integers(),
+        "last": st.integers() | st.none(),
+        "on": st.booleans(),
+        "how": st.sampled_from(["fast", "Slow", "none"]),
+        "names": st.lists(texts, max_size=3),
+        "levels": st.lists(st.floats(allow_nan=False), max_size=3),
+        "override_flat": texts,
+        "suffix": texts,
+    },
+)
+
+
+class Thing(Step):
+    """A step with a parameter of each kind."""
+
+    reference_file_types = ["flat"]
+    level = Float(4.0, help="how high", unit="DN")
+    count = Integer(3, help="how many, # and 'more'")
+    last = Integer(None, none=True)
+    on = Boolean(True)
+    how = Choice("fast", ("fast", "Slow", "none"))
+    label = Text("a label")
+    names = Items(help="names")
+    levels = Items(Float(0.0), help="levels")
+
+    def process(self, exposure):
+        return exposure
+
+
+class Things(Pipeline):
+    """Two of them."""
+
+    step_defs = {"one": Thing, "other": Thing}
+
+
+def made(given):
+    """Return a pipeline of which a step has some values, where they fit."""
+    step = Things()
+    with suppress(ParameterError):  # None for a text, say
+        for name, value in given.items():
+            setattr(step.one, name, value)
+    return step
+
+
+def described(step):
+    return {n: {k: v for k, (v, _) in s.described().items()} for n, s in step.steps().items()}
+
+
+@given(values, st.booleans())
+@example({"label": "@python x"}, True)
+@example({"names": []}, False)
+def test_what_is_written_is_read_or_refused(tmp_path_factory, given, chosen):
+    step, path = made(given), tmp_path_factory.getbasetemp() / "roundtrip.cfg"
+    event = None
+    try:
+        path.write_bytes(cfg.written(step, chosen=chosen).encode())
+    except ParameterError as error:
+        event = str(error)
+    if event is not None:
+        assert re.match(r"one\.\w+ = .*a parameter file cannot hold", event, re.DOTALL)
+        return
+    again = Things.configured(path)
+    assert described(again) == described(step)
+
+
+NOT_HELD = ("'''\"\"\"", "\udcff", "@python x", "two\r\nlines")
+
+
+@pytest.mark.parametrize("text", [t for t in NASTY if t not in NOT_HELD])
+def test_texts_that_a_file_can_hold_are_not_refused(tmp_path, text):
+    step = Thing(label=text)
+    path = tmp_path / "thing.cfg"
+    path.write_bytes(cfg.written(step).encode())
+    assert Thing.configured(path).label == text
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"label": "'''\"\"\""}, r"label = .*cannot hold this mixture of quotes"),
+        ({"names": ["a'b\"c"]}, r"names = .*quotes of both kinds"),
+        ({"label": "\udcff"}, r"label = .*cannot hold this text as it is"),
+    ],
+)
+def test_what_no_file_can_hold_is_refused(values, message):
+    for chosen in (True, False):
+        with pytest.raises(ParameterError, match=message):
+            cfg.written(Thing(**values), chosen=chosen)
+
+
+def test_comments_cannot_become_parameters(tmp_path):
+    step = Thing()
+    step.configure({"": {"level": 5}}, "odd\nskip = True\u2028[one]\rfile.cfg")
+    path = tmp_path / "thing.cfg"
+    path.write_bytes(cfg.written(step).encode())
+    assert Thing.configured(path).skip is False
+    assert "from odd skip = True [one] file.cfg" in path.read_text()
+
+
+def test_a_text_with_commas_that_is_not_in_quotes_is_refused(tmp_path):
+    path = tmp_path / "thing.cfg"
+    path.write_text("label = a, b\n")
+    with pytest.raises(ParameterError, match=r"label = .*put a text with commas into quotes"):
+        Thing.configured(path)
+
+
+@pytest.mark.parametrize("word", ["none", "None"])
+def test_none_is_a_text_where_there_is_no_none(word):
+    assert Thing(label=word, how=word).described()["label"][0] == word
+    assert Thing(how=word).how == "none"
+
+
+class TestOverrides:
+    @pytest.mark.parametrize(
+        ("value", "message"),
+        [
+            (5, r"thing\.override_flat = 5: must be a path, a model, N/A or None, not int"),
+            (True, r"thing\.override_flat = True"),
+            (["a.fits", "b.fits"], r"thing\.override_flat = \['a"),
+            (np.ones((4, 4)), r"thing\.override_flat = array.*not ndarray"),
+            (SimpleNamespace(path="x.fits"), r"thing\.override_flat = .*not SimpleNamespace"),
+            (datamodels.GainModel((4, 4)), r"thing\.override_flat: .*FlatModel, not GainModel"),
+            (datamodels.CubeModel((2, 4, 4)), r"thing\.override_flat: .*no fitting 'data'"),
+        ],
+    )
+    def test_wrong_types_are_refused_at_once(self, value, message):
+        with pytest.raises(ParameterError, match=message):
+            Thing(name="thing", override_flat=value)
+
+    @pytest.mark.parametrize("value", ["a.fits", Path("a.fits"), "N/A", None])
+    def test_paths_and_nothing_are_fine(self, value):
+        assert Thing(override_flat=value).override_flat == value
+
+    @pytest.mark.parametrize("cls", [datamodels.FlatModel, datamodels.ImageModel])
+    def test_models_that_can_be_such_a_reference_are_fine(self, cls):
+        model = cls((4, 4))
+        assert Thing(override_flat=model).override_flat is model
+
+    def test_a_file_of_another_kind_is_refused_before_anything_runs(self, tmp_path):
+        model = datamodels.GainModel(np.ones((4, 4)))
+        model.meta.reftype = "GAIN"
+        path = model.save(tmp_path / "gain.fits", fsync=False)
+        for override in (path, str(path)):
+            with pytest.raises(
+                RequestError, match=r"readnoise: .*gain\.fits: is a gain reference.*not a readnoise"
+            ):
+                configured("jump", parameters={"": {"override_readnoise": override}})

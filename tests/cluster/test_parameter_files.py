@@ -1,0 +1,75 @@
+"""What a batch was begun with, through its ``batch.cfg``: every value as it was, or a refusal."""
+
+import pytest
+from support.batches import DATE, calbatch, quiet
+
+from calbatch import cluster
+from calbatch.cluster.errors import RequestError
+from calbatch.cluster.identity import settings_digest
+from calbatch.cluster.ledger import View
+from calbatch.cluster.request import configured
+from calbatch.cluster.service import taken_up
+from calbatch.models import datamodels
+
+HOOKS = ["calbatch.models.datamodels:open", "echo 'a, b' {0}", "m.S(a=1, b='x')"]
+
+
+def begun(simulated, folder, **values):
+    parameters = {"": {"skip": True, **values}}
+    result = cluster.run(
+        "superbias", simulated.exposures[:1], folder, scheduler="sync", date=DATE, fsync=False,
+        console=quiet(), parameters=parameters,
+    )  # fmt: skip
+    assert result.exit_status == 0
+    return result
+
+
+def test_a_batchs_cfg_holds_what_it_was_begun_with(simulated, tmp_path):
+    values = {"suffix": "odd, 'x' # \\", "post_hooks": HOOKS}
+    result = begun(simulated, tmp_path, **values)
+    step = taken_up(result.folder).step
+    assert {name: getattr(step, name) for name in values} == values
+    with View(result.folder.state) as view:
+        kept = view.batch(result.batch.name).parameters[""]
+    assert kept["suffix"][0] == values["suffix"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("post_hooks", [lambda model: model], "the hook .*<lambda>"),
+        ("override_superbias", datamodels.SuperBiasModel((4, 4)), "SuperBiasModel in memory"),
+    ],
+)
+def test_what_only_python_has_is_never_left_out(simulated, tmp_path, name, value, told):
+    result = begun(simulated, tmp_path, **{name: value})
+    with pytest.raises(RequestError, match=f"{name} was given in Python \\({told}\\).*again"):
+        taken_up(result.folder)
+
+
+def test_what_no_file_can_hold_begins_no_batch(simulated, tmp_path):
+    with pytest.raises(RequestError, match=r"suffix = .*cannot hold this mixture"):
+        begun(simulated, tmp_path / "out", suffix="'''\"\"\"")
+    assert not list(tmp_path.glob("out/.calbatch*/*/batch.cfg"))
+
+
+def test_other_models_are_other_work(simulated, tmp_path):
+    models = [datamodels.SuperBiasModel((4, 4)) for _ in range(2)]
+    steps = [configured("superbias", parameters={"": {"override_superbias": m}}) for m in models]
+    digests = [settings_digest(step, None) for step in (*steps, configured("superbias"))]
+    assert len(set(digests)) == 3
+    assert settings_digest(steps[0], None) == digests[0]
+
+
+def test_params_writes_what_it_reads(tmp_path):
+    values = {"suffix": "odd, 'x' # \\", "pre_hooks": "wc -c {0}, a", "output_dir": " a,b "}
+    options = [f"--{name}={value}" for name, value in values.items()]
+    first = calbatch("params", "superbias", *options, "--as-cfg")
+    path = tmp_path / "my.cfg"
+    path.write_text(first.out)
+    step = configured(path)
+    assert (step.suffix, step.output_dir) == (values["suffix"], values["output_dir"])
+    assert step.pre_hooks == [values["pre_hooks"]]
+    again = calbatch("params", path, "--as-cfg")
+    plain = [[line for line in said.out.splitlines() if line[0] != "#"] for said in (first, again)]
+    assert plain[0] == plain[1]
