@@ -6,6 +6,7 @@ compared with the size of the file. Source for the rules: FITS standard 4.0.
 
 import hashlib
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ __all__ = ["Hdu", "Kind", "Layout", "Pixels", "read_layout", "verify_checksums"]
 _LONGEST_HEADER = 8 << 20
 _LONGEST_HEADERS = 64 << 20
 _MOST_HDUS = 10_000
+_OF_HEADERS = re.compile(rb"XTENSION=|BITPIX  =|NAXIS\d? *=  |TFORM\d+ *= '")
 _BEST_GZIP = 1032
 """How many bytes deflate can make of one, at most."""
 
@@ -121,7 +123,10 @@ def _layout_of(stamp: Stamp) -> Layout:
     with explained(stamp.path), files.reading(stamp) as read_at:
         check_start(stamp.path, read_at(0, 512))
         hdus = tuple(_walk(stamp, read_at))
-        return Layout(stamp, hdus, clean=not read_at(hdus[-1].end, BLOCK).strip(b"\0"))
+        tail = read_at(hdus[-1].end, BLOCK)
+        if tail:
+            _require_nothing_lost(hdus[-1], read_at)
+        return Layout(stamp, hdus, clean=not tail.strip(b"\0"))
 
 
 _layout_of_object = lru_cache(maxsize=16)(_layout_of)
@@ -140,6 +145,24 @@ def _walk(stamp: Stamp, read_at: ReadAt) -> Iterator[Hdu]:
         _require_data(hdu, read_at)
         yield hdu
         position, index, headers = hdu.end, index + 1, headers + len(raw)
+
+
+def _require_nothing_lost(last: Hdu, read_at: ReadAt) -> None:
+    """Refuse a file with the beginning of an extension within or after its last HDU's data.
+
+    Where blocks were lost, or a length is wrong, headers are taken for pixels, and all that follows
+    for rubbish.
+    """
+    position, before = last.data_offset, b""
+    while piece := read_at(position, _SUM_READ):
+        found = _OF_HEADERS.search(before + piece)
+        if found is not None:
+            raise FileError(
+                last.stamp.path,
+                f"damaged: there is a header at byte {position - len(before) + found.start()}, but "
+                f"by its own {last.label} ends at byte {last.end}, where no extension begins",
+            )
+        position, before = position + len(piece), piece[-CARD:]
 
 
 def _begins_extension(start: bytes) -> bool:

@@ -26,6 +26,8 @@ from calbatch.models.schema import FieldSpec, Schema
 from calbatch.models.tables import check_columns, read_table
 
 _SHOWN = 5
+_OF_PIXELS = frozenset({"dq", "err", "pixeldq", "groupdq", "var_poisson", "var_rnoise", "var_flat"})
+"""Fields that tell of the primary array's pixels, one by one."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ def _content(path: Location, schema: Schema, copies: Copies | None, layout: Layo
             content.placed[name] = Placed(name, readers[name].shape, readers[name].dtype)
         else:
             content.loose[name] = Pending(path, hdu, spec, hdu.shape, copies)
+    _require_frame(path, content, schema, readers, frame)
     if frame is not None:
         on_grid = {n: r for n, r in readers.items() if n in content.placed}
         content.node = Source(_standard_dq(content, on_grid), frame)
@@ -210,6 +213,23 @@ def _frame(schema: Schema, readers: Mapping[str, Reader]) -> tuple[int, int] | N
     names = ["data", *schema.fields]
     shapes = [readers[n].shape for n in names if n in readers]
     return (shapes[0][-2], shapes[0][-1]) if shapes else None
+
+
+def _require_frame(
+    path: Location,
+    content: Content,
+    schema: Schema,
+    readers: Mapping[str, Reader],
+    frame: tuple[int, int] | None,
+) -> None:
+    """Refuse arrays that tell of each of the frame's pixels, and have others."""
+    for name in _OF_PIXELS.intersection(content.loose, readers):
+        rows, columns = readers[name].shape[-2:]
+        raise FileError(
+            path,
+            f"{schema.fields[name].hdu} has {columns} x {rows} pixels, where the arrays beside it "
+            f"have {frame and frame[1]} x {frame and frame[0]}",
+        )
 
 
 def _standard_dq(content: Content, readers: dict[str, Any]) -> dict[str, Reader]:

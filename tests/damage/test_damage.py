@@ -8,13 +8,14 @@ Each case is made from its subject's name and its number: ``CALBATCH_DAMAGE_ONLY
 one.
 """
 
+import itertools
 import os
+import sys
 from collections import Counter
 
 import pytest
 from support.damaged import CLASSES, NONE_OF, a_world
 
-SAMPLE_SECONDS = 20
 SAMPLE = 110
 LONG = int(os.environ.get("CALBATCH_DAMAGE_CASES", "3000"))
 ONLY = os.environ.get("CALBATCH_DAMAGE_ONLY", "")
@@ -28,9 +29,13 @@ def world(tmp_path_factory):
 
 def numbered(world, count, start=0):
     """Yield so many cases, the subjects in turn."""
-    names = list(world.subjects)
-    for number in range(count):
-        yield names[number % len(names)], start + number // len(names)
+    for number, name in zip(range(count), itertools.cycle(world.subjects), strict=False):
+        yield name, start + number // len(world.subjects)
+
+
+def say(line):
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def outcomes(world, cases):
@@ -41,10 +46,10 @@ def outcomes(world, cases):
         counted[case.subject, case.outcome] += 1
         if case.outcome in NONE_OF or os.environ.get("CALBATCH_DAMAGE_VERBOSE"):
             bad.append(case)
-            print(case, flush=True)
+            say(str(case))
     for name in dict.fromkeys(name for name, _ in counted):
         row = ", ".join(f"{counted[name, c]} {c}" for c in CLASSES if counted[name, c])
-        print(f"{name:40} {row}")
+        say(f"{name:48} {row}")
     return [str(case) for case in bad if case.outcome in NONE_OF]
 
 

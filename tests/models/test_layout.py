@@ -300,3 +300,33 @@ def test_one_wrong_byte_of_data_or_header_fails_verification(tmp_path, hdus, dat
     path.write_bytes(content)
     with pytest.raises(FileError, match=f"HDU {hdu.index}.*(DATASUM|CHECKSUM)"):
         verify_checksums(read_layout(path))
+
+
+LOST = {
+    "a block of the first array": (2880 + 2880, 2880, b""),
+    "some bytes of the first array": (2880 + 2880, 700, b""),
+    "a block too many in the first array": (2880 + 2880, 0, bytes(2880)),
+}
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_extensions_that_lost_or_added_bytes_hide_are_not_left_out(tmp_path, name):
+    path = tmp_path / "a.fits"
+    arrays = [image(n, 8, (2880, 2), b"\1" * 5760) for n in ("SCI", "DQ", "DQ_DEF")]
+    sound = primary() + b"".join(arrays)
+    path.write_bytes(sound)
+    assert len(read_layout(path).hdus) == 4
+    at, lost, added = LOST[name]
+    path.write_bytes(sound[:at] + added + sound[at + lost :])
+    with pytest.raises(FileError, match="damaged: there is a header at byte"):
+        read_layout(path)
+
+
+def test_a_length_that_is_too_small_hides_no_extension(tmp_path):
+    path = tmp_path / "a.fits"
+    arrays = [image(n, 8, (2880, 2), b"\1" * 5760) for n in ("SCI", "DQ")]
+    sound = primary() + b"".join(arrays)
+    shorter = sound.replace(b"NAXIS2  =                    2", b"NAXIS2  =                    1", 1)
+    path.write_bytes(shorter)
+    with pytest.raises(FileError, match=r"by its own HDU 1 \(SCI\) ends at byte"):
+        read_layout(path)

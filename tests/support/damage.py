@@ -22,6 +22,7 @@ class Damage:
 
     content: bytes
     what: str
+    valid: bool = True
 
 
 Mutator = Callable[[bytes, random.Random], Damage]
@@ -39,7 +40,7 @@ def flip(content: bytes, rng: random.Random) -> Damage:
 
 def truncate(content: bytes, rng: random.Random) -> Damage:
     length = rng.choice((rng.randrange(len(content)), len(content) // 2, len(content) - 1))
-    return Damage(content[:length], f"cut to {length} of {len(content)} bytes")
+    return Damage(content[:length], f"cut to {length} of {len(content)} bytes", False)
 
 
 def swap_blocks(content: bytes, rng: random.Random) -> Damage:
@@ -61,7 +62,7 @@ def lose_block(content: bytes, rng: random.Random) -> Damage:
 def pack(content: bytes, rng: random.Random) -> Damage:
     packed = gzip.compress(content, 1)
     inner = rng.choice((flip, truncate, lose_block))(packed, rng)
-    return Damage(inner.content, f"compressed, then {inner.what}")
+    return Damage(inner.content, f"compressed, then {inner.what}", False)
 
 
 ANY: tuple[Mutator, ...] = (flip, truncate, swap_blocks, lose_block)
@@ -107,9 +108,21 @@ def edit_card(content: bytes, rng: random.Random) -> Damage:
     keyword = content[at : at + 8].decode("latin-1")
     value = rng.choice([*NUMBERS, *TEXTS, *(FORMATS if keyword.startswith("TFORM") else [])])
     card = f"{keyword}= {value:>20}".ljust(CARD)[:CARD].encode("latin-1")
+    before = content[at + 10 : at + CARD].decode("latin-1").split("/")[0].strip()
     return Damage(
-        content[:at] + card + content[at + CARD :], f"{keyword.strip()} at {at} = {value[:30]!r}"
+        content[:at] + card + content[at + CARD :],
+        f"{keyword.strip()} at {at} = {value[:30]!r}",
+        _kind(value) == _kind(before),
     )
+
+
+def _kind(value: str) -> str:
+    """Return which kind of value a card has; two that no kind fits are alike to nothing."""
+    if re.fullmatch(r"[+-]?\d+(\.\d*)?([ED][+-]?\d+)?", value):
+        return "number"
+    if re.fullmatch(r"'[ -~]*'", value):
+        return "text"
+    return "logical" if value in ("T", "F") else repr(value)
 
 
 def move_card(content: bytes, rng: random.Random) -> Damage:

@@ -42,8 +42,9 @@ SLOW_SECONDS = 5.0
 MUCH_MEMORY = 200 << 20
 HUNG_SECONDS = 100
 FAULT = "a fault of calbatch"
-CLASSES = ("same data", "clear error", "other data", "escaped", "slow", "memory")
-NONE_OF = ("escaped", "slow", "memory")
+NONE_OF = ("wrong data", "escaped", "slow", "memory")
+CLASSES = ("same data", "clear error", "other data", *NONE_OF)
+"""Other data may come of damage that is valid by itself, wrong data of damage that is not."""
 
 
 class Refused(Exception):
@@ -86,6 +87,7 @@ class Case:
     subject: str
     number: int
     what: str
+    valid: bool = True
     outcome: str = ""
     said: str = ""
     seconds: float = 0.0
@@ -119,7 +121,7 @@ class World:
         content = damaged.content
         if subject.seal is not None:
             content = subject.seal(content, rng)
-        case = Case(name, number, damaged.what)
+        case = Case(name, number, damaged.what, damaged.valid)
         if name not in self.usual:
             self.usual[name] = self._digest_and_seconds(subject)
         subject.path.write_bytes(content)
@@ -140,7 +142,8 @@ class World:
             warnings.simplefilter("ignore")
             try:
                 found = subject.door()
-                case.outcome = "same data" if found == digest else "other data"
+                other = "other data" if case.valid or not _is_fits(subject) else "wrong data"
+                case.outcome = "same data" if found == digest else other
             except Refused as error:
                 case.outcome, case.said = "clear error", str(error)[:200]
             except Hung:
@@ -153,6 +156,11 @@ class World:
             case.outcome = "slow"
         elif case.memory > max(MUCH_MEMORY, 4 * size):
             case.outcome = "memory"
+
+
+def _is_fits(subject: Subject) -> bool:
+    # A text that is cut, or a line that is lost, leaves a text that says less.
+    return subject.path.suffix == ".fits"
 
 
 def _where(error: BaseException) -> str:

@@ -1,0 +1,129 @@
+"""One bad reference, rules file or parameter reference fails its exposures, not the batch."""
+
+import re
+
+import pytest
+from astropy.io import fits
+from stpipe._config import StepConfig
+from support.batches import changed, quiet
+from support.crds_server import write_mapping
+from support.parameter_references import PARKEY, add_parameters, copied_cache
+from support.simulated import small_exposure
+
+from calbatch.cluster import run
+from calbatch.crds_client.rules import mapping_checksum
+
+# jwst's stpipe, which writes the parameter references here
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+VALUES = [
+    "!!int ''", "!!bool maybe", "!!timestamp hello", "!!float x", "!!binary '*'", "{1: 2}",
+    "{[a]: b}", "1" * 6000, "0x" + "f" * 9000, ":".join(["1"] * 5000), "[" * 3000, "&a [*a]",
+    "{<<: 5}", "2020-13-45",
+]  # fmt: skip
+BOMB = ["a0: &a0 {k: 1}", *(f"a{n}: &a{n} {{<<: [{f'*a{n - 1}, ' * 9}]}}" for n in range(1, 40))]
+TREES = [
+    *(f"parameters: {{rejection_threshold: {value}}}" for value in VALUES),
+    "parameters: {5: 6}", "parameters: {~: 6}", "parameters: 5", "parameters: {}\nsteps: 5",
+    "parameters: {}\nsteps: [5]", "parameters: {}\nsteps: [{name: [1]}]",
+    "parameters: {}\nsteps: [{name: jump, parameters: 5}]",
+    "parameters: {}\nsteps: [{name: jump, parameters: {7: 8}}]",
+    "\n".join([*BOMB, "parameters: {}"]),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory):
+    """Give a cache whose parameter references differ by readout pattern, and two exposures."""
+    exposure = small_exposure("NIS", shape=(24, 32), ngroups=4)
+    folder = tmp_path_factory.mktemp("bad")
+    crds = copied_cache(exposure, folder / "crds")
+    jump = StepConfig("jwst.jump.JumpStep", "jump", {"rejection_threshold": 4.5}, [])
+    good, other = exposure.header["READPATT"], "NISRAPID"
+    other = "NIS" if good == "NISRAPID" else "NISRAPID"
+    (dark,) = crds.rglob("*_dark_*.rmap")
+    text = dark.read_text()
+    changed_text = text.replace(f"'{good}'", "'NIS|NISRAPID'")
+    dark.write_text(changed_text.replace(mapping_checksum(text), mapping_checksum(changed_text)))
+    names = add_parameters(crds, "pars-jumpstep", {good: jump, other: jump})
+    bad = changed(exposure.path, folder / "bad_uncal.fits", READPATT=other)
+    (reference,) = crds.rglob(names[other])
+    return crds, exposure.path, bad, reference
+
+
+@pytest.fixture
+def cache(setting, monkeypatch):
+    for name in ("CRDS_SERVER_URL", "STPIPE_DISABLE_CRDS_STEPPARS", "CALBATCH_NO_PARS"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("CRDS_PATH", str(setting[0]))
+    monkeypatch.setenv("CRDS_CONTEXT", "jwst_0001.pmap")
+    monkeypatch.setenv("CRDS_MODE", "local")
+    return setting
+
+
+def outcome(output, *exposures):
+    """Run a batch; give the failures by file."""
+    result = run("detector1", exposures, output, scheduler="sync", fsync=False, console=quiet())
+    assert result.exit_status == bool(result.failed)
+    return {failed.path.name: failed.error for failed in result.failed}
+
+
+def test_each_parameter_reference_fails_its_exposures(cache, tmp_path):
+    _, good, bad, reference = cache
+    sound = reference.read_bytes()
+    told = []
+    try:
+        for number, tree in enumerate(TREES):
+            reference.write_text(f"#ASDF 1.0.0\n---\n{tree}\n...\n")
+            # The good one comes first in one batch, and alone shows that it goes on.
+            given = (good, bad) if number == 0 else (bad,)
+            failed = outcome(tmp_path / f"out{number}", *given)
+            assert list(failed) == [bad.name], tree[:60]
+            told.append(failed[bad.name])
+    finally:
+        reference.write_bytes(sound)
+    assert [text for text in told if reference.name not in text] == []
+    assert not [text for text in told if "fault of calbatch" in text]
+
+
+BAD_RULES = {
+    "nested": "Match({'NIS': " + "(" * 150 + "'x'" + ")" * 150 + "})",
+    "another name": "Match({'N/A': UseAfter({'1900-01-01 00:00:00': '../../../x.asdf'})})",
+    "not a name": "Match({'N/A': UseAfter({'1900-01-01 00:00:00': ''})})",
+    "a runaway expression": r"Match({r'((N)\1)': UseAfter({'1900-01-01 00:00:00': 'x.asdf'})})",
+    "mixed dates": "Match({'N/A': UseAfter({'1900-01-01 00:00:00': {'a': ('b', 'c')}})})",
+    "no version": "Match({'N/A': SelectVersion({'<(1': 'y'})})",
+}
+
+
+@pytest.mark.parametrize("name", BAD_RULES)
+def test_a_rules_file_fails_its_exposures(cache, tmp_path, name):
+    crds, good, bad, _ = cache
+    (path,) = crds.rglob("*pars-jumpstep*.rmap")
+    sound = path.read_bytes()
+    header = {"mapping": "REFERENCE", "filekind": "PARS-JUMPSTEP", "parkey": PARKEY}
+    write_mapping(path.parent, path.name, {**header, "instrument": "NIRISS"}, BAD_RULES[name])
+    try:
+        failed = outcome(tmp_path / "out", good, bad)
+    finally:
+        path.write_bytes(sound)
+    named = re.compile(r"rmap|plain name|several|not in the cache")
+    assert [error for error in failed.values() if not named.search(error)] == []
+    assert bad.name in failed
+
+
+def test_a_table_of_flags_fails_its_exposures(cache, tmp_path):
+    crds, good, _, _ = cache
+    (path,) = crds.rglob("*_mask_*.fits")
+    sound = path.read_bytes()
+    with fits.open(path) as hdus:
+        at = hdus["DQ_DEF"].fileinfo()["hdrLoc"]
+    start = sound.index(b"TFIELDS =", at)
+    absurd = f"TFIELDS = {2**63 - 1:>20}".encode()
+    path.write_bytes(sound[:start] + absurd + sound[start + len(absurd) :])
+    try:
+        failed = outcome(tmp_path / "out", good)
+    finally:
+        path.write_bytes(sound)
+    assert f"{path}: HDU" in failed[good.name]
+    assert "TFIELDS = 9223372036854775807 is not between 0 and 999" in failed[good.name]
