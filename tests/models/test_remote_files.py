@@ -57,7 +57,6 @@ def between(server, files, original, monkeypatch):
     """Give what is between this process and the server; the bucket holds a ramp."""
     files.put_file(str(original), "bucket/raw/a.fits")
     made = GoBetween(server)
-    monkeypatch.setenv("CALBATCH_REMOTE_TIMEOUT", "0.6")
     with made.serving() as endpoint:
         use_endpoint(monkeypatch, endpoint)
         yield made
@@ -198,31 +197,42 @@ def test_a_forked_process_reads_too(between):
 # -- what fails --------------------------------------------------------------------------------
 
 
-def test_a_stall_in_mid_range_ends_within_the_limit(between):
+def test_a_stall_in_mid_range_ends_within_the_limit(between, monkeypatch):
     source = reader()
+    monkeypatch.setenv("CALBATCH_REMOTE_TIMEOUT", "0.6")
     between.harms = [Harm("stall")]  # for ever: without a limit, this test would not end
     with pytest.raises(StorageError, match=r"s3://bucket/raw/a\.fits: reading .*no answer within"):
         tile(source)
+    monkeypatch.delenv("CALBATCH_REMOTE_TIMEOUT")
     between.harms = []
     assert np.array_equal(tile(source), WANTED)
 
 
 def test_an_answer_that_drips_ends_within_the_limit(between, monkeypatch):
     """Each byte comes in time, and all of them would take an hour."""
-    monkeypatch.setenv("CALBATCH_REMOTE_TIMEOUT", "0.3")
     source = reader().section(TOP, 4, 0, 512)
+    monkeypatch.setenv("CALBATCH_REMOTE_TIMEOUT", "0.3")
     between.harms = [Harm("drip")]
     with pytest.raises(StorageError, match="no answer within"):
         source.whole()
 
 
-@pytest.mark.parametrize("kind", ["stall", "cut", "refuse"])
+@pytest.mark.parametrize("kind", ["cut", "refuse"])
 def test_what_fails_once_is_tried_again(between, kind):
     source = reader()
     between.requests.clear()
     between.harms = [Harm(kind, times=1)]
     assert np.array_equal(tile(source), WANTED)
     assert len(between.reads) == PLANES + 1
+
+
+def test_what_stalls_once_is_tried_again(between, monkeypatch):
+    source = reader()
+    between.requests.clear()
+    between.harms = [Harm("stall", times=1)]
+    monkeypatch.setenv("CALBATCH_REMOTE_TIMEOUT", "2")
+    assert np.array_equal(tile(source), WANTED)
+    assert len(between.reads) > PLANES
 
 
 def test_a_connection_that_is_always_cut(between):
