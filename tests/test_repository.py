@@ -5,6 +5,8 @@ import importlib
 import os
 import re
 import statistics
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -148,6 +150,58 @@ def test_change_fragments_are_of_a_known_kind():
     fragments = {p.name for p in (ROOT / "changes").iterdir()} - {"README.md"}
     kinds = "|".join(FRAGMENTS)
     assert [n for n in fragments if not re.fullmatch(rf"(\+\w+|\d+)\.({kinds})\.md", n)] == []
+
+
+# -- tests and time ----------------------------------------------------------------------------
+
+CLOCKS = {"tests/support/waiting.py", "tests/support/chaos.py"}
+"""Where clocks may be looked at: to wait for conditions, and to kill at random moments."""
+
+
+def calls(node, *names) -> Iterator[int]:
+    """Yield the lines where functions are called below a node, but not in functions within it."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Call) and ast.unparse(child.func).rpartition(".")[2] in names:
+            yield child.lineno
+        if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield from calls(child, *names)
+
+
+def test_no_test_looks_at_clocks():
+    """What is fast is measured in benchmarks/; what has to happen is waited for."""
+    others = [p for p in TESTS if named(p) not in CLOCKS]
+    assert [named(p) for p in others if any(m == "time" for _, m in imports(p))] == []
+    timers = {named(p): [*calls(ast.parse(p.read_text()), "Timer", "sleep")] for p in others}
+    assert {name: at for name, at in timers.items() if at} == {}
+
+
+def test_no_test_waits_a_fixed_time_or_asserts_times():
+    """Only what a test has others do may be slow, such as a step or a server."""
+    found = []
+    for path in TESTS:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                found += [f"{named(path)}:{line} be_slow" for line in calls(node, "be_slow")]
+            elif isinstance(node, ast.Assert):
+                found += [f"{named(path)}:{line} now" for line in calls(node, "now")]
+    assert found == [], "wait for a condition: support.waiting.eventually"
+
+
+# -- releases ----------------------------------------------------------------------------------
+
+
+def test_constraints_grant_what_is_asked_for():
+    """On every Python that the file is made for; `python .ci/constraints.py` makes it anew."""
+    command = [sys.executable, ROOT / ".ci" / "constraints.py", "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_commands_of_the_readme_install_tested_releases():
+    readme = (ROOT / "README.md").read_text()
+    installs = re.findall(r"pip install.*", "\n".join(blocks(ROOT / "README.md", "sh")))
+    assert len(re.findall(r"<!-- \w+ -->", readme)) == len(installs) == 2
+    assert all(command.startswith("pip install -c constraints.txt ") for command in installs)
 
 
 # -- imports -----------------------------------------------------------------------------------

@@ -1,11 +1,11 @@
 """The services that tests run: they come up, and leave nothing."""
 
 import os
-import time
 
 import psutil
 import pytest
 from support.onehost import one_host, slurm
+from support.waiting import eventually
 
 
 @pytest.mark.services
@@ -16,9 +16,7 @@ def test_slurm_runs_jobs_and_leaves_nothing(tmp_path):
         written = tmp_path / "written"
         job = slurm("sbatch", "--parsable", "-o", tmp_path / "log", f"--wrap=hostname > {written}")
         slurm("sbatch", "--parsable", "-o", tmp_path / "other", "--wrap=sleep 600")
-        limit = time.monotonic() + 20
-        while not (written.exists() and written.read_text()) and time.monotonic() < limit:
-            time.sleep(0.1)
+        eventually(lambda: written.exists() and written.read_text())
         assert int(job)
         assert written.read_text().strip() == os.uname().nodename
         daemons = {child.name() for child in ours.children() if child.pid not in before}

@@ -95,16 +95,20 @@ def test_parameters(parameters):
     check(small_exposure("NRCA1", ngroups=8, nints=2, noise=ROUGH), **parameters)
 
 
+def long(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     ("detector", "ngroups"),
     [
         ("NRCA1", 3),
-        ("NRCB1", 2),
-        ("NIS", 2),
-        ("NRS1", 2),
-        ("NRS2", 2),
-        ("GUIDER1", 2),
-        ("GUIDER2", 2),
+        long("NRCB1", 2),
+        long("NIS", 2),
+        long("NRS1", 2),
+        long("NRS2", 2),
+        long("GUIDER1", 2),
+        long("GUIDER2", 2),
     ],
 )
 def test_full_frame(detector, ngroups):

@@ -57,7 +57,7 @@ def test_none_comes():
     [
         ("", "cluster '': must be like dask_gateway.GatewayCluster"),
         ("LocalCluster", "must be like dask_gateway.GatewayCluster"),
-        ("no_such_package.Cluster", "No module named 'no_such_package'; is it installed?"),
+        ("no_such_package.Cluster", "'no_such_package'; is it installed?"),
         ("distributed.LokalCluster", "distributed has no LokalCluster"),
         ("distributed.wait", "is no class"),
         ("collections.Counter", "is no class of dask clusters"),

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import time
 from pathlib import Path
 
 import psutil
@@ -12,6 +11,7 @@ import pytest
 from support.batches import DATE, calbatch, products_in, small_set, sums
 from support.gated import GATE, SLOW
 from support.placed import importable
+from support.waiting import eventually
 
 from calbatch.cluster.control import Wish, ask
 from calbatch.cluster.folder import BatchFolder, find, registered
@@ -34,7 +34,7 @@ def service(tmp_path, monkeypatch):
         said = calbatch("submit", pipeline, made.folder / "exposures", "-o", tmp_path / "out", *how)
         assert said.status == 0, said.err
         folder = BatchFolder(tmp_path / "out", said.out.strip())
-        until(folder.pid.exists)
+        eventually(folder.pid.exists)
         pids.append(json.loads(folder.pid.read_text())["pid"])
         return folder
 
@@ -53,13 +53,6 @@ def with_children(pid):
         one.kill()
 
 
-def until(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-
-
 def state(folder):
     said = calbatch("status", folder.name, "--json")
     return json.loads(said.out)["state"], said.status
@@ -71,7 +64,7 @@ def driver(folder):
 
 def test_a_batch_is_followed_from_elsewhere_to_its_end(service, tmp_path):
     folder = service()
-    until(lambda: state(folder) == ("running", 3))
+    eventually(lambda: state(folder) == ("running", 3))
     assert calbatch("status", folder.output).out.startswith(f"{folder.name} running: 0/3 done")
     assert folder.name in calbatch("list").out
     (tmp_path / "gate").touch()
@@ -82,12 +75,12 @@ def test_a_batch_is_followed_from_elsewhere_to_its_end(service, tmp_path):
     assert "in this process" in calbatch("logs", folder.name).out
     assert re.search(r"_00002_.*: done\n", calbatch("logs", folder.name, "_00002_").out)
     assert calbatch("report", folder.name).status == 0
-    until(lambda: not psutil.pid_exists(driver(folder)))
+    eventually(lambda: not psutil.pid_exists(driver(folder)))
 
 
 def test_a_batch_that_fails_says_so(service, tmp_path):
     folder = service("jump", "--context", "jwst_0001.pmap")
-    until(lambda: state(folder)[1] != 3)
+    eventually(lambda: state(folder)[1] != 3)
     assert state(folder) == ("failed", 1)
     said = calbatch("logs", folder.name, "0")
     assert "failed" in said.out
@@ -97,11 +90,11 @@ def test_a_batch_that_fails_says_so(service, tmp_path):
 @pytest.mark.parametrize("now", [False, True])
 def test_it_is_cancelled_and_resumed(service, tmp_path, now):
     folder = service(SLOW, "--scheduler", "local", "--workers", "1")
-    until(lambda: list(folder.output.rglob(".*.part")))
+    eventually(lambda: list(folder.output.rglob(".*.part")))
     assert calbatch("cancel", folder.name, *["--now"] * now).status == 0
     if not now:
         (tmp_path / "gate").touch()
-    until(lambda: state(folder)[1] != 3)
+    eventually(lambda: state(folder)[1] != 3)
     assert state(folder) == ("cancelled", 130)
     done = len([p for p in products_in(folder.output) if p.suffix == ".fits"])
     assert done == len(products_in(folder.output))
@@ -119,7 +112,7 @@ def test_it_is_cancelled_and_resumed(service, tmp_path, now):
 def test_what_is_cancelled_before_its_driver_begins_is_not_begun(service, tmp_path):
     folder = service(SLOW, "--scheduler", "local", "--workers", "1")
     with_children(driver(folder))
-    until(lambda: state(folder)[1] != 3)
+    eventually(lambda: state(folder)[1] != 3)
     ask(folder.control, Wish.DRAIN)  # as `calbatch cancel` does while a driver's job is queued
     said = calbatch("drive", folder.output, folder.name)
     assert state(folder) == ("cancelled", 130)
@@ -132,13 +125,13 @@ def test_what_is_cancelled_before_its_driver_begins_is_not_begun(service, tmp_pa
 
 def test_a_killed_driver_is_noticed_and_its_batch_resumed(service, tmp_path):
     folder = service()
-    until(lambda: list(folder.output.rglob(".*.part")))
+    eventually(lambda: list(folder.output.rglob(".*.part")))
     with_children(driver(folder))
-    until(lambda: state(folder) == ("interrupted", 130))
+    eventually(lambda: state(folder) == ("interrupted", 130))
     (tmp_path / "gate").touch()
     said = calbatch("resume", folder.name, "--detach")
     assert said.out.strip() == folder.name, said.err
-    until(lambda: state(folder) == ("done", 0))
+    eventually(lambda: state(folder) == ("done", 0))
     exposures = small_set().folder / "exposures"
     how = ("--scheduler", "sync", "--date", DATE)
     assert calbatch("run", SLOW, exposures, "-o", tmp_path / "b", *how).status == 0
@@ -151,17 +144,17 @@ def test_a_killed_driver_is_noticed_and_its_batch_resumed(service, tmp_path):
 
 def test_it_is_asked_to_stop_by_a_signal(service):
     folder = service()
-    until(lambda: list(folder.output.rglob(".*.part")))
+    eventually(lambda: list(folder.output.rglob(".*.part")))
     os.kill(driver(folder), signal.SIGTERM)
-    until(lambda: state(folder) == ("interrupted", 130))
+    eventually(lambda: state(folder) == ("interrupted", 130))
     assert products_in(folder.output) == []
 
 
 def test_what_is_forgotten_leaves_products(service, tmp_path):
     (tmp_path / "gate").touch()
     folder = service()
-    until(lambda: state(folder) == ("done", 0))
-    until(lambda: not psutil.pid_exists(driver(folder)))
+    eventually(lambda: state(folder) == ("done", 0))
+    eventually(lambda: not psutil.pid_exists(driver(folder)))
     assert calbatch("prune").status == 0  # it is not old
     assert folder.path.is_dir()
     assert calbatch("prune", folder.name).status == 0
@@ -174,7 +167,7 @@ def test_what_is_forgotten_leaves_products(service, tmp_path):
 
 def test_a_second_driver_is_refused(service, tmp_path):
     folder = service()
-    until(lambda: state(folder) == ("running", 3))
+    eventually(lambda: state(folder) == ("running", 3))
     said = calbatch("run", SLOW, small_set().exposures[0], "-o", folder.output)
     assert said.status == 2
     assert f"a batch is being written there, by process {driver(folder)} on" in said.err

@@ -2,7 +2,7 @@
 
 import stat
 import sys
-import time
+from datetime import datetime
 
 import pytest
 from support.onehost import slurm
@@ -22,10 +22,10 @@ def stop(number, frame):
     sys.exit(3)
 signal.signal(signal.SIGTERM, stop)
 print("began", sys.argv[1:], os.environ.get("SBATCH_PARTITION"), os.environ.get("OWN"), flush=True)
-time.sleep(float(sys.argv[1]))
+time.sleep(float(sys.argv[1 + int(os.environ.get("SLURM_RESTART_COUNT", 0))]))
 print("ended", flush=True)
 """
-"""What says that it began, and ends in time or when it is told to."""
+"""What says that it began, and ends when told to, or after the seconds given for each run."""
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ from calbatch.cluster.siteoptions import SlurmOptions
 from calbatch.cluster.slurm import slurm_cluster
 options = SlurmOptions(jobs=2, memory="1GiB", interface="lo", logs="jobs", patience=10)
 with slurm_cluster(options, "exposure") as site:
-    site.client.wait_for_workers(2, timeout=40)
+    site.client.wait_for_workers(2, timeout=120)
     print(site.client.gather(site.client.map(pow, [2, 3], [3, 2])), flush=True)
 """
 """A driver that is a job, and has jobs."""
@@ -78,7 +78,7 @@ def test_a_driver_is_submitted_and_followed(driver, monkeypatch):
 
 def test_put_back_into_the_queue_it_runs_again(driver):
     submitted, log = driver
-    number = submitted(3)
+    number = submitted(600, 0.2)
     eventually(lambda: log.exists() and "began" in log.read_text())
     slurm("scontrol", "requeue", number)
     waiting = eventually(lambda: state(number) == "PENDING" and job_state(number))
@@ -86,7 +86,7 @@ def test_put_back_into_the_queue_it_runs_again(driver):
     assert not waiting.ended
     eventually(lambda: slurm("sinfo", "-h", "-o", "%t") == "idle")  # the first run is over
     slurm("scontrol", "update", f"JobId={number}", "StartTime=now")  # instead of in two minutes
-    eventually(lambda: job_state(number).ended, 40)
+    eventually(lambda: job_state(number).ended)
     assert job_state(number).restarts == 1
     assert state(number) == "COMPLETED"
     assert log.read_text().count("began") == 2
@@ -106,19 +106,25 @@ def test_it_is_asked_to_drain(driver):
 def test_it_is_warned_before_its_time_is_up(driver):
     submitted, log = driver
     number = submitted(300, walltime="1:00", warning=55)
-    eventually(lambda: job_state(number).ended, 50)
+    eventually(lambda: job_state(number).ended)
     assert log.read_text().endswith("drained\n")
     assert job_state(number).exit_status == 3
 
 
 WARNED = """
-import os, sys, time
+import os, sys, threading, time
 from calbatch.cluster import driverjob
 driverjob.RESERVE = float(sys.argv[1])
+asked = threading.Event()
+def stop():
+    print("asked", flush=True)
+    asked.set()
 try:
-    with driverjob.warned(os.environ["SLURM_JOB_ID"], lambda: print("asked", flush=True)):
+    with driverjob.warned(os.environ["SLURM_JOB_ID"], stop):
         print("began", flush=True)
-        time.sleep(60 if len(sys.argv) < 3 else float(sys.argv[2]))
+        while not asked.is_set():
+            time.sleep(0.1)
+        time.sleep(float(sys.argv[2]))
     print("ended", flush=True)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
@@ -129,9 +135,9 @@ except KeyboardInterrupt:
 @pytest.mark.parametrize(
     ("walltime", "arguments", "said"),
     [
-        ("10:00", (20,), ["interrupted"]),  # somebody ends it: its time is not up
-        ("2:00", (20, 4), ["asked", "ended"]),
-        ("2:00", (118,), ["asked", "interrupted"]),  # it takes too long
+        ("10:00", (20, 60), ["interrupted"]),  # somebody ends it: its time is not up
+        ("2:00", (20, 0), ["asked", "ended"]),
+        ("2:00", (118, 60), ["asked", "interrupted"]),  # it takes too long
     ],
 )
 def test_a_driver_stops_in_order_when_its_time_is_up(
@@ -143,7 +149,9 @@ def test_a_driver_stops_in_order_when_its_time_is_up(
     eventually(lambda: log.exists() and "began" in log.read_text())
     ends = job_state(number).ends
     assert ends is not None
-    assert 60 < ends - time.time() <= seconds(walltime)
+    begins, told = slurm("squeue", "-h", "-o", "%S %e", "-j", number).split()
+    assert ends == datetime.fromisoformat(told).timestamp()
+    assert ends - datetime.fromisoformat(begins).timestamp() == seconds(walltime)
     cancel_job(number, drain=True)
     eventually(lambda: job_state(number).ended)
     lines = log.read_text().splitlines()
@@ -170,7 +178,7 @@ def test_a_driver_has_jobs_of_its_own(slurm_host, tmp_path, monkeypatch):
     log = tmp_path / "log"
     how = DriverJob(memory="500M", walltime="5:00")
     number = submit_driver([sys.executable, "-c", NESTED], log, how)
-    eventually(lambda: job_state(number).ended, 60)
+    eventually(lambda: job_state(number).ended)
     assert log.read_text() == "[8, 9]\n"
     assert state(number) == "COMPLETED"
     eventually(lambda: slurm("squeue", "-h") == "")
@@ -181,7 +189,7 @@ def test_a_driver_that_is_killed_leaves_no_jobs(slurm_host, tmp_path):
     with (tmp_path / "log").open("wb") as log:
         driver = started(sys.executable, "-c", program, log=log, cwd=tmp_path)
     try:
-        eventually(lambda: "[8, 9]" in (tmp_path / "log").read_text(), 60)
+        eventually(lambda: "[8, 9]" in (tmp_path / "log").read_text())
         assert slurm("squeue", "-h") != ""
     finally:
         driver.kill()
@@ -192,7 +200,7 @@ def test_a_driver_that_is_killed_leaves_no_jobs(slurm_host, tmp_path):
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"partition": "elsewhere"}, "sbatch: .*invalid partition specified: elsewhere"),
+        ({"partition": "elsewhere"}, "sbatch: .*elsewhere"),
         ({"partition": "a;id"}, "partition 'a;id': must be a name"),
         ({"name": "a\nb"}, "name .*: must not have line breaks"),
         ({"memory": "much"}, "sbatch: .*mem"),

@@ -6,17 +6,18 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from support.batches import DATE, calbatch, calibrated_on, products_in, quiet, sums
-from support.placed import eventually
+from support.waiting import be_slow, eventually
 
 from calbatch import cluster
 from calbatch.calibrate.step import Step
 from calbatch.cluster import sites
-from calbatch.cluster.ledger import View
+from calbatch.cluster.folder import STATE
+from calbatch.cluster.ledger import LedgerError, View
 from calbatch.cluster.oncluster import OnCluster
 from calbatch.cluster.policy import Policy
 from calbatch.cluster.sites import InProcess
@@ -60,10 +61,22 @@ def protect(tmp_path):
     protected(False)
 
 
+def events(out):
+    """Return the kinds of what has happened to the batch of a folder so far."""
+    with suppress(LedgerError), View(out / STATE) as view:
+        return [event.kind for row in view.batches() for event in view.events(row.id)]
+    return []
+
+
 def test_a_full_disk_pauses_a_batch_until_there_is_room(simulated, small_disk, tmp_path):
     filler = small_disk / "filler"
     filler.write_bytes(bytes(40 * 2**20))
-    mended = threading.Timer(1.5, filler.unlink)
+
+    def mend():
+        eventually(lambda: "paused" in events(small_disk / "out"))
+        filler.unlink()
+
+    mended = threading.Thread(target=mend)
     mended.start()
     result = cluster.run(
         "detector1", simulated.exposures, small_disk / "out", console=quiet(), **HOW
@@ -232,7 +245,7 @@ class Endless(Step):
 
 def _endless(data, *, path):
     while "_00002_" in path:
-        time.sleep(0.05)
+        be_slow(0.05)
     return data
 
 
@@ -287,7 +300,7 @@ def _take_memory(data):
     taken = []
     while True:
         taken.append(b"x" * 20_000_000)
-        time.sleep(0.02)
+        be_slow(0.02)
     return data
 
 
@@ -330,13 +343,14 @@ def test_files_are_calibrated_as_they_arrive_whole(simulated, tmp_path):
     first, second, _ = simulated.exposures
 
     def arrive():
-        time.sleep(0.3)
+        eventually((out / STATE).exists)
         shutil.copy(first, folder)
+        eventually(lambda: list(out.glob("*.fits")))
         content = second.read_bytes()
         with (folder / second.name).open("wb") as file:
             file.write(content[: len(content) // 2])
             file.flush()
-            time.sleep(1.0)
+            be_slow(1.0)  # as a network is that a file comes by
             file.write(content[len(content) // 2 :])
 
     arriving = threading.Thread(target=arrive)

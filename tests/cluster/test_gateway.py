@@ -61,7 +61,7 @@ def gateway(tmp_path_factory):
         )
         try:
             address = f"http://127.0.0.1:{proxy}"
-            eventually(lambda: _answers(f"{address}/api/health"), 30)
+            eventually(lambda: _answers(f"{address}/api/health"))
             yield {"address": address}
         finally:
             ended(server)

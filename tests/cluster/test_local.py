@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 
@@ -14,6 +13,7 @@ import dask
 import psutil
 import pytest
 from support.batches import DATE, calibrated_on, products_in, quiet, small_set, sums
+from support.waiting import eventually
 
 from calbatch.calibrate.step import Step
 from calbatch.cluster import run, sites
@@ -125,14 +125,7 @@ def test_an_exposure_that_kills_its_workers_is_told_in_a_line(simulated, tmp_pat
     written = [p.name for p in products_in(tmp_path / "out")]
     assert len(written) == 2
     assert not any(name.endswith(".part") for name in written)
-    wait_for(lambda: len(site.client.nthreads()) == WORKERS)  # for the tests that follow
-
-
-def wait_for(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
+    eventually(lambda: len(site.client.nthreads()) == WORKERS)  # for the tests that follow
 
 
 def test_workers_have_what_keeps_them_apart(local):

@@ -1,7 +1,6 @@
 """Whole batches on a real Slurm: the driver is a job, and so are its workers."""
 
 import json
-import time
 
 import pytest
 import yaml
@@ -10,6 +9,7 @@ from support.chaos import disturbed, driver_of, kill, require_consistent, spread
 from support.gated import DYING, GATE, HUNGRY, SLOW, WANTED
 from support.onehost import slurm
 from support.placed import importable
+from support.waiting import eventually
 
 from calbatch.cluster.folder import BatchFolder
 from calbatch.cluster.ledger import View
@@ -46,11 +46,8 @@ def submit(slurm_host, tmp_path, monkeypatch):
     dask.config.refresh()
 
 
-def until(condition, seconds=90):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"waited in vain; jobs are {slurm('squeue')}"
-        time.sleep(0.2)
+def until(condition, seconds=240):
+    eventually(condition, seconds, every=0.2, state=lambda: f"jobs are {slurm('squeue')}")
 
 
 def state(folder):
@@ -101,7 +98,7 @@ def test_a_driver_that_is_queued_again_goes_on(submit, tmp_path):
     until(lambda: slurm("sinfo", "-h", "-o", "%t") == "idle")  # the first run is over
     (tmp_path / "gate").touch()
     slurm("scontrol", "update", f"JobId={job(folder)}", "StartTime=now")
-    until(lambda: state(folder) == "done", 240)
+    until(lambda: state(folder) == "done")
     assert len(products_in(folder.output)) == 3
     with View(folder.state) as view:
         assert view.counts(view.batch(folder.name).id) == {"done": 3}
@@ -127,7 +124,7 @@ def test_a_batch_whose_workers_jobs_are_cancelled_is_done_all_the_same(submit, t
     assert workers
     slurm("scancel", *workers)
     (tmp_path / "gate").touch()
-    until(lambda: state(folder) == "done", 240)
+    until(lambda: state(folder) == "done")
     assert len(products_in(folder.output)) == 3
 
 
@@ -143,7 +140,7 @@ def test_a_driver_whose_time_is_up_goes_on_later(submit, tmp_path):
     until(lambda: "PENDING" in slurm("scontrol", "show", "job", job(folder)))
     assert state(folder) == "planned"
     assert 0 < len(products_in(folder.output)) < 6
-    until(lambda: soon(folder) or state(folder) == "done", 240)
+    until(lambda: soon(folder) or state(folder) == "done")
     require_consistent(folder, 3)
     assert "its job is in the queue again" in log(folder) or "time is up" in log(folder)
 
@@ -157,10 +154,10 @@ def test_a_driver_that_is_killed_leaves_nothing_to_its_follower(submit, tmp_path
     until(lambda: state(folder) == "interrupted")
     assert certificates.is_dir()
     assert calbatch("resume", folder.name, "--detach").status == 0
-    until(lambda: workers(folder) not in ([], [before]), 120)
+    until(lambda: workers(folder) not in ([], [before]))
     assert not certificates.exists()
     (tmp_path / "gate").touch()
-    until(lambda: state(folder) == "done", 240)
+    until(lambda: state(folder) == "done")
     until(lambda: slurm("squeue", "-h") == "")
     assert not list((tmp_path / "jobs").glob(".tls-*"))
     require_consistent(folder, 3)
@@ -169,7 +166,7 @@ def test_a_driver_that_is_killed_leaves_nothing_to_its_follower(submit, tmp_path
 def test_what_runs_out_of_memory_gets_more(submit, monkeypatch):
     monkeypatch.setenv(WANTED, str(600 * 2**20))
     folder = submit(HUNGRY, "--site.memory", "700MiB")
-    until(lambda: state(folder) not in ("planned", "running"), 240)
+    until(lambda: state(folder) not in ("planned", "running"))
     assert state(folder) == "done", log(folder)
     require_consistent(folder, 3)
     with View(folder.state) as view:
@@ -187,7 +184,7 @@ def test_a_site_that_has_no_more_memory_gives_what_it_has(submit, monkeypatch):
     monkeypatch.setenv(WANTED, "0")
     megabytes = int(slurm("sinfo", "-h", "-o", "%m").rstrip("+"))
     folder = submit(DYING, "--site.memory", f"{megabytes * 2 // 3}MiB")
-    until(lambda: state(folder) not in ("planned", "running"), 240)
+    until(lambda: state(folder) not in ("planned", "running"))
     assert "what runs alone has no more than others" in log(folder)
     assert state(folder) == "done", log(folder)
     require_consistent(folder, 3)

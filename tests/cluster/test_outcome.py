@@ -6,7 +6,6 @@ import pickle
 import subprocess
 import sys
 import threading
-import time
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +20,7 @@ from calbatch.models.files import look
 from calbatch.models.tables import check_columns
 
 RAW = Path("/data/a_uncal.fits")
+FULL = OSError(28, "the disk is full")
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ RAW = Path("/data/a_uncal.fits")
         (FileError(RAW, "is empty"), f"{RAW}: is empty"),
         (StepError("jump: TGROUP is None"), f"{RAW}: jump: TGROUP is None"),
         (StepError("two\n  lines"), f"{RAW}: two lines"),
-        (OSError(28, "No space left on device"), f"{RAW}: [Errno 28] No space left on device"),
+        (FULL, f"{RAW}: {FULL}"),
         (
             KeyError("x"),
             f"{RAW}: KeyError: 'x' (a fault of calbatch, or of a step of yours)",
@@ -73,14 +73,13 @@ def test_a_missing_reference_is_told_with_the_values_that_were_refused():
 
 def test_a_failure_keeps_its_traceback_and_time():
     clock = Clock()
-    time.sleep(0.02)
     try:
         raise StepError("no")  # noqa: TRY301
     except StepError as error:
         outcome = failure(3, RAW, error, clock)
     assert outcome.failed
-    assert outcome.seconds >= 0.02
-    assert outcome.began <= time.time() - 0.02
+    assert outcome.seconds > 0
+    assert outcome.began == clock.began
     assert "Traceback" in outcome.details
     assert __file__ in outcome.details
     assert pickle.loads(pickle.dumps(outcome)) == outcome

@@ -133,8 +133,6 @@ def test_a_server_that_stays_stalled_fails_one_exposure_until_it_is_mended(
     assert "no answer within the limit (0.6 s of silence)" in result.failed[0].error
     tries = attempts(result, 1)
     assert [(a.number, a.result) for a in tries] == [(1, "storage"), (2, "failed")]
-    # Three askings, each within its limits, and pauses between; the stall itself is of 60 s.
-    assert max(a.seconds for a in tries) < 15
     assert len(files.find("bucket/out")) == 2
     between.harms = []
     assert calbatch("resume", result.name).status == 0

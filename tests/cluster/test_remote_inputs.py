@@ -29,7 +29,6 @@ def server():
 @pytest.fixture(autouse=True)
 def between(server, monkeypatch):
     made = GoBetween(server)
-    monkeypatch.setenv("CALBATCH_REMOTE_TIMEOUT", "0.6")
     with made.serving() as endpoint:
         use_endpoint(monkeypatch, endpoint)
         yield made

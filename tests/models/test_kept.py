@@ -69,8 +69,7 @@ def test_what_is_shared_is_read_only(reader, limit):
     with keeping(limit):
         for _ in range(2):
             shared = kept.shared_rows(reader, (0, 4), ALL)
-            with pytest.raises(ValueError, match="read-only"):
-                shared[0, 0] = 1
+            assert not shared.flags.writeable
 
 
 def test_kernels_get_it_without_a_copy_as_they_are_compiled_for(reader):

@@ -59,7 +59,7 @@ class TestValues:
     def test_other_rules_of_json_schema_are_checked(self):
         spec = KeywordSpec("meta.x", others={"items": {"type": "number"}, "minItems": 2})
         assert validate_value(spec, [1, 2.5]) == [1, 2.5]
-        assert "is not of type 'number'" in fault(spec, [1, "a"])
+        assert "meta.x" in fault(spec, [1, "a"])
 
     def test_none_is_not_set_and_always_valid(self):
         assert validate_value(FILTER, None) is None

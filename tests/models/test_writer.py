@@ -1,5 +1,6 @@
 """Files written by rows: the bytes, the checksums, and what happens when something goes wrong."""
 
+import errno
 import gzip
 import itertools
 import os
@@ -456,7 +457,7 @@ def files_no_larger_than(size):
 
 def test_no_room_is_found_before_any_work(tmp_path):
     writer, *_ = two_fields(tmp_path / "a.fits")
-    with files_no_larger_than(9000), pytest.raises(StorageError, match="File too large"):
+    with files_no_larger_than(9000), pytest.raises(StorageError, match=os.strerror(errno.EFBIG)):
         writer.prepare()
     writer.abort()
     assert not list(tmp_path.iterdir())
@@ -489,7 +490,7 @@ def tiny_disk(tmp_path):
 
 def test_a_full_disk_leaves_nothing(tiny_disk):
     array = np.zeros((600, 600), "f4")
-    with pytest.raises(StorageError, match="No space left on device"):
+    with pytest.raises(StorageError, match=os.strerror(errno.ENOSPC)):
         write_fits(tiny_disk / "a.fits", [PRIMARY, image_part("sci", array)], {"sci": array})
     assert not list(tiny_disk.iterdir())
     small = array[:300, :300]

@@ -13,6 +13,7 @@ from calbatch.cluster.ledger.store import NAME
 from calbatch.models.files import look
 from calbatch.models.layout import read_layout, verify_checksums
 from support.batches import calbatch, products_in
+from support.waiting import Limit, be_slow
 
 PUT_OFF = 8.0
 """Seconds that a strike is put off while nothing is done."""
@@ -76,11 +77,11 @@ def disturbed(folder, *, every, strike, planned, seconds, keep=lambda: None):
         How many workers were killed.
     """
     strikes, planned, chance = 0, list(planned), random.Random(1)
-    end = time.monotonic() + seconds
+    limit = Limit(seconds)
     due, done = time.monotonic() + every, 0
     while True:
         found = status(folder)
-        assert time.monotonic() < end, (found, folder.log.read_text()[-3000:])
+        limit.check((found, folder.log.read_text()[-3000:]))
         keep()
         if found["state"] == "done":
             assert not planned
@@ -88,14 +89,14 @@ def disturbed(folder, *, every, strike, planned, seconds, keep=lambda: None):
             return strikes
         if found["state"] in ("interrupted", "failed", "cancelled"):
             calbatch("resume", folder.name, "--detach")  # refused while the driver is just ending
-            time.sleep(0.5)
+            be_slow(0.5)
         elif planned and found["done"] >= planned[0][0]:
             if planned[0][1]():
                 planned.pop(0)
         elif time.monotonic() > due + (PUT_OFF if found["done"] == done else 0):
             strikes += strike(chance)
             done, due = found["done"], time.monotonic() + every * chance.uniform(0.5, 1.5)
-        time.sleep(0.1)
+        be_slow(0.1)
 
 
 def _wait_for(process):

@@ -6,8 +6,8 @@ import hashlib
 import json
 import random
 import re
+import socket
 import threading
-import time
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from calbatch.crds_client.cache import Cache
 from calbatch.crds_client.rules import PipelineRules, load_mapping, mapping_checksum
+from support.waiting import be_slow
 
 CONTEXT = "jwst_0002.pmap"
 HEADER = {"INSTRUME": "MIRI", "DETECTOR": "A", "DATE-OBS": "2020-01-01", "TIME-OBS": "00:00:00"}
@@ -63,8 +64,8 @@ class CrdsServer:
 
     Faults are given for a file's name, one for each request of it, in order: ``cut`` (half of the
     bytes, then the connection closes), ``wrong`` (bits flipped), ``500``, ``gone`` (404),
-    ``slow`` (pauses between pieces), ``stall`` (says nothing for a
-    while), ``long`` (too many bytes).
+    ``slow`` (pauses between pieces), ``stall`` (says nothing until the client hangs up), ``long``
+    (too many bytes).
 
     ``raw``, given a question or a file's name, yields the pieces of the whole response as they go
     over the wire, whatever they are.
@@ -74,6 +75,7 @@ class CrdsServer:
         self.cache, self.ranges, self.pause = cache, ranges, pause
         self.faults: dict[str, list[str]] = {}
         self.rpc_faults: list[str] = []
+        self.meeting: threading.Barrier | None = None
         self.answers: dict[str, object] = {}
         self.raw: Callable[[str], Iterable[bytes]] | None = None
         self.asked: Counter[str] = Counter()
@@ -90,6 +92,13 @@ class CrdsServer:
     def __exit__(self, *_):
         self.http.shutdown()
         self.http.server_close()
+
+    def meet(self, count: int) -> None:
+        """Answer none of the next requests for files before so many have come."""
+        self.meeting = threading.Barrier(count, action=self._adjourn)
+
+    def _adjourn(self) -> None:
+        self.meeting = None
 
     @property
     def files(self) -> dict[str, Path]:
@@ -205,7 +214,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(500)
             return
         if fault == "stall":
-            time.sleep(1.0)
+            self.wait_for_the_client_to_hang_up()
         answer: dict[str, object] = {"id": body["id"], "error": None, "result": None}
         assert re.search(rf"/json/{body['method']}/[^/]+/$", self.path)
         assert body["jsonrpc"] == "1.0"
@@ -222,6 +231,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_raw(name)
             return
         self.crds.requests.append((self.headers.get("Range", "whole"), name))
+        if self.crds.meeting is not None:
+            self.crds.meeting.wait()
         fault = self.crds.next_fault(name)
         path = self.crds.files.get(name)
         if fault == "500":
@@ -237,13 +248,17 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "long":
             content += b"more"
         if fault == "stall":
-            time.sleep(1.0)
+            self.wait_for_the_client_to_hang_up()
         start, status, extra = 0, 200, {}
         found = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         if found and self.crds.ranges:
             start, status = int(found[1]), 206
             extra["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         self.respond(status, content[start:], extra, fault)
+
+    def wait_for_the_client_to_hang_up(self):
+        with contextlib.suppress(ConnectionError):
+            self.connection.recv(1, socket.MSG_PEEK)
 
     def respond(self, status, content, extra, fault=""):
         self.send_response(status)
@@ -258,4 +273,4 @@ class Handler(BaseHTTPRequestHandler):
         with contextlib.suppress(ConnectionError):
             for begin in range(0, len(content), step):
                 self.wfile.write(content[begin : begin + step])
-                time.sleep(pause)
+                be_slow(pause)

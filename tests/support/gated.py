@@ -1,7 +1,6 @@
 """Steps that do to their workers what a test wants: keep them waiting, use memory, end them."""
 
 import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import numpy as np
 from calbatch.calibrate.parameters import Float, Text
 from calbatch.calibrate.step import Step
 from calbatch.models.datamodels import RampModel
+from support.waiting import be_slow
 
 SLOW = "support.gated:Slow"
 """What it is called, where processes can import this module."""
@@ -33,7 +33,7 @@ class Slow(Step):
 
 def _wait(data, *, path):
     while not Path(os.environ[GATE]).exists():
-        time.sleep(0.02)
+        be_slow(0.02)
     return data
 
 
@@ -49,8 +49,8 @@ def _use(data):
     taken = []
     while sum(map(len, taken)) < int(os.environ[WANTED]):
         taken.append(b"x" * 20_000_000)
-        time.sleep(0.1)  # whoever watches memory is to see it grow
-    time.sleep(1.0)
+        be_slow(0.1)  # whoever watches memory is to see it grow
+    be_slow(1.0)
     return data
 
 

@@ -4,14 +4,14 @@ import os
 import shutil
 import socket
 import tempfile
-import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from subprocess import CalledProcessError, check_output, run
 
 from support.services import ended, located, needed, started
+from support.waiting import WaitedInVain, eventually
 
-ANSWERS = 30.0
+ANSWERS = 90.0
 """Seconds within which the node must be ready."""
 
 SETTINGS = """\
@@ -123,12 +123,11 @@ def _run_daemons(stack: ExitStack, folder: Path) -> None:
 
 
 def _wait_for_node(folder: Path) -> None:
-    limit = time.monotonic() + ANSWERS
-    while "idle" not in _states():
-        if time.monotonic() > limit:
-            told = (folder / "daemons.log").read_text(errors="replace")[-3000:]
-            raise TimeoutError(f"Slurm's node is not ready: {_states()!r}\n{told}")
-        time.sleep(0.1)
+    def state() -> str:
+        said = (folder / "daemons.log").read_text(errors="replace")[-3000:]
+        return f"Slurm's node is not ready: {_states()!r}\n{said}"
+
+    eventually(lambda: "idle" in _states(), ANSWERS, state=state)
 
 
 def _states() -> str:
@@ -137,10 +136,7 @@ def _states() -> str:
 
 def _without_jobs() -> None:
     """Cancel all jobs, and wait until their processes are gone."""
-    limit = time.monotonic() + ANSWERS
-    try:
+    # Without an answer the controller is gone already: nothing more can be asked of it.
+    with suppress(CalledProcessError, WaitedInVain):
         slurm("scancel", "--user", "root")
-        while slurm("squeue", "-h") and time.monotonic() < limit:
-            time.sleep(0.2)
-    except CalledProcessError:  # the controller is gone already: nothing more can be asked of it
-        return
+        eventually(lambda: not slurm("squeue", "-h"), ANSWERS, every=0.2)

@@ -2,7 +2,6 @@
 
 import os
 import socket
-import time
 from pathlib import Path
 
 from calbatch.calibrate.references import ResolvedReferences
@@ -11,6 +10,8 @@ from calbatch.cluster.draining import Draining
 from calbatch.cluster.job import Job, Options, calibrate
 from calbatch.cluster.request import configured
 from calbatch.models.datamodels import RampModel
+from support.waiting import be_slow, now
+from support.waiting import eventually as eventually
 
 TESTS = str(Path(__file__).resolve().parents[1])
 """Where workers in other processes find this module: a part of their PYTHONPATH."""
@@ -62,6 +63,11 @@ def about(names=(), dask_worker=None) -> dict:
     }
 
 
+def surrounded(environment: dict) -> None:
+    """Have a worker find more in its environment."""
+    os.environ.update(environment)
+
+
 def longest_known() -> float:
     """Return how long exposures take, as far as a worker knows."""
     return Draining.known
@@ -70,17 +76,8 @@ def longest_known() -> float:
 def slowly(number: int, seconds: float, folder: str) -> int:
     """Note that a task begins, take some time, and note that it has ended."""
     with (Path(folder) / "begun").open("a") as file:
-        file.write(f"{number} {time.time()}\n")
-    time.sleep(seconds)
+        file.write(f"{number} {now()}\n")
+    be_slow(seconds)
     with (Path(folder) / "ended").open("a") as file:
-        file.write(f"{number} {time.time()}\n")
+        file.write(f"{number} {now()}\n")
     return number
-
-
-def eventually(condition, seconds: float = 30.0, every: float = 0.1):
-    """Wait for something to be true, and return it."""
-    limit = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < limit, f"not within {seconds} s: {condition}"
-        time.sleep(every)
-    return found

@@ -10,7 +10,7 @@ from pathlib import Path
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.job import calibrate
 from calbatch.cluster.remote import existing
-from support.placed import jobs, slowly
+from support.placed import eventually, jobs, slowly
 
 
 def told(**said) -> None:
@@ -30,6 +30,7 @@ def main(address: str, folder: Path, exposures: list[Path]) -> None:
                 count = int(line.split()[1])
                 sleeps = [client.submit(slowly, n, 0.5, str(folder)) for n in range(count)]
                 placed = [client.submit(calibrate, job) for job in jobs(exposures, folder / "out")]
+                eventually(lambda: any(client.processing().values()))
                 told(submitted=count)
                 done = client.gather(sleeps)
                 told(done=done, errors=[outcome.error for outcome in client.gather(placed)])

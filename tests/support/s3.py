@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
+from support.waiting import eventually
 
 SECRET = "testing-secret-access-key"
 
@@ -35,22 +36,19 @@ def moto_server() -> Iterator[str]:
     server = subprocess.Popen([moto, "-H", "127.0.0.1", "-p", str(port)], env=clean, **quiet)
     endpoint = f"http://127.0.0.1:{port}"
     try:
-        _wait_for(endpoint)
+        eventually(lambda: _answers(endpoint))
         yield endpoint
     finally:
         server.terminate()
         server.wait()
 
 
-def _wait_for(endpoint: str) -> None:
-    for _ in range(100):
-        try:
-            urllib.request.urlopen(endpoint).close()
-        except OSError:
-            time.sleep(0.2)
-        else:
-            return
-    pytest.fail("moto_server does not answer")
+def _answers(endpoint: str) -> bool:
+    try:
+        urllib.request.urlopen(endpoint).close()
+    except OSError:
+        return False
+    return True
 
 
 def use_endpoint(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
@@ -223,7 +221,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _end(self, harm: str) -> None:
         if harm == "stall":
-            self.between.released.wait(60)
+            self.between.released.wait()
         self.close_connection = True
         with suppress(OSError):  # they may have had enough
             self.connection.shutdown(socket.SHUT_RDWR)

@@ -1,6 +1,8 @@
 """`calbatch simulate`: what it makes, what it says, and where it refuses to write."""
 
+import errno
 import json
+import os
 
 import pytest
 from astropy.io import fits
@@ -74,7 +76,7 @@ def test_it_does_not_touch_others_folders(tmp_path):
 
 def test_a_file_in_the_way_is_told(tmp_path):
     (tmp_path / "set").write_text("mine")
-    with pytest.raises(RequestError, match=r"cannot write to .*set: File exists"):
+    with pytest.raises(RequestError, match=f"cannot write to .*set: {os.strerror(errno.EEXIST)}"):
         simulate(tmp_path / "set")
 
 
