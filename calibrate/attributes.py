@@ -43,7 +43,6 @@ class Guarded:
             return
         public = [attribute for attribute in vars(self) if not attribute.startswith("_")]
         own = getattr(self, "name", type(self).__name__)
-        raise ParameterError(
-            f"{own} has no parameter {name!r}{nearest(name, [*known, *public])}; a step's class "
-            "and its own methods may give it further attributes"
-        )
+        hint = nearest(name, [*known, *public])
+        more = "; a step's class and its own methods may give it further attributes"
+        raise ParameterError(f"{own} has no parameter {name!r}{hint or more}")

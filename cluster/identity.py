@@ -107,14 +107,14 @@ def software() -> dict[str, str]:
 
 
 def overrides_of(step: Step) -> dict[str, str]:
-    """Return each override of a reference, by its parameter, to path or ``N/A``."""
+    """Return each override of a reference, by its parameter: a path, ``N/A``, or a model's kind."""
     found = {}
     for one in (step, *step.steps().values()):
         for name, parameter in one.parameters().items():
             value = getattr(one, name)
             if isinstance(parameter, Override) and value is not None:
                 path = getattr(value, "path", value)  # a model, or a path
-                found[f"{one.name}.{name}"] = str(path) if path else "N/A"
+                found[f"{one.name}.{name}"] = str(path or f"<{type(value).__name__} in memory>")
     return found
 
 
@@ -140,14 +140,14 @@ class Sums:
         self._guard = threading.Lock()
 
     def want(self, path: str) -> Future[str]:
-        """Have a file's sum taken, now or soon; ``N/A`` is its own."""
+        """Have a file's sum taken, now or soon; ``N/A``, or a model in memory, is its own."""
         with self._guard:
             if path not in self._found:
                 self._found[path] = self._pool.submit(self._taken, path)
             return self._found[path]
 
     def _taken(self, path: str) -> str:
-        if path == "N/A":
+        if path == "N/A" or path.startswith("<"):
             return path
         try:
             status = Path(path).stat()

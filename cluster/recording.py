@@ -185,7 +185,7 @@ class Recorder:
         if one.serial:
             self.tried(one, outcome, log, state)
         values = {"identity": planned.identity(self.sums)} if planned.source else {}
-        if planned.source and planned.references.chosen:
+        if planned.source and planned.files():
             values["refs"] = self._references(planned)
         self.ledger.update(
             self.batch, number, state=state, reason=outcome.error, ended=time.time(),

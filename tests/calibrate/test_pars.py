@@ -7,10 +7,12 @@ from stpipe._config import StepConfig
 from support.parameter_references import add_parameters, copied_cache
 from support.simulated import offline, small_exposure
 
-from calbatch.calibrate import pars
+from calbatch.calibrate import cfg, pars
 from calbatch.calibrate.errors import ParameterError, ReferenceFileError
+from calbatch.calibrate.parameters import Text
 from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
 from calbatch.calibrate.references import Chosen
+from calbatch.calibrate.step import Step
 from calbatch.calibrate.steps.jump import JumpStep
 from calbatch.models import datamodels
 
@@ -111,6 +113,24 @@ def test_no_command_comes_from_a_reference(tmp_path):
     made = pars.configured(mine, found)
     hooks = [one.pre_hooks + one.post_hooks for one in (made, *made.steps().values())]
     assert [hook for some in hooks for hook in some] == ["my:own"]
+
+
+class LabelStep(Step):
+    """A step with a text."""
+
+    label = Text("", help="any text")
+
+
+@pytest.mark.parametrize(
+    "label", ["a, b", 'it\'s "x" # 1', "C:\\d", "%(x)s $y", " a ", "naïve", "1,"]
+)
+def test_texts_are_taken_as_they_are_and_written_so(tmp_path, label):
+    found = chosen(tmp_path, labelstep=StepConfig("x.LabelStep", "label", {"label": label}, []))
+    made = pars.configured(LabelStep(), found)
+    assert made.label == label
+    path = tmp_path / "label.cfg"
+    path.write_text(cfg.written(made))
+    assert LabelStep.configured(path).label == label
 
 
 def test_what_is_assigned_to_a_step_is_what_the_user_says(tmp_path):

@@ -53,6 +53,17 @@ def test_what_no_file_can_hold_begins_no_batch(simulated, tmp_path):
     assert not list(tmp_path.glob("out/.calbatch*/*/batch.cfg"))
 
 
+def test_a_model_in_memory_is_recorded_as_one(simulated, tmp_path):
+    model = datamodels.open(next(simulated.crds.rglob("*_superbias_*.fits")))
+    model.data = model.data + 1
+    model.path = None
+    result = begun(simulated, tmp_path, skip=False, override_superbias=model)
+    with View(result.folder.state) as view:
+        (row,) = view.exposures(result.batch.id, "done")
+        recorded = view.references(row.id)["superbias.override_superbias"]
+    assert tuple(recorded) == ("<SuperBiasModel in memory>",) * 2
+
+
 def test_other_models_are_other_work(simulated, tmp_path):
     models = [datamodels.SuperBiasModel((4, 4)) for _ in range(2)]
     steps = [configured("superbias", parameters={"": {"override_superbias": m}}) for m in models]

@@ -8,6 +8,7 @@ from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
 from calbatch.calibrate.steps.jump import JumpStep
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.request import configured, input_pattern
+from calbatch.models.datamodels import GainModel
 
 
 def test_precedence(tmp_path):
@@ -71,9 +72,20 @@ def test_what_is_wrong_is_refused_in_one_line(wanted, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("content", [b"", b"no FITS file at all", None])
+def test_overrides_that_are_no_references_are_refused_before_anything_starts(tmp_path, content):
+    path = tmp_path / "gain.fits"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(RequestError, match=r"^jump\.override_gain: .*gain\.fits"):
+        configured("detector1", parameters={"jump": {"override_gain": path}})
+
+
 def test_overrides_are_absolute(tmp_path, monkeypatch):
     """Workers on a scheduler elsewhere have another working folder."""
-    (tmp_path / "gain.fits").touch()
+    GainModel((4, 4)).save(tmp_path / "gain.fits", fsync=False)
     monkeypatch.chdir(tmp_path)
     given = {"jump": {"override_gain": "gain.fits", "override_readnoise": "n/a"}}
     step = configured("detector1", parameters=given)
