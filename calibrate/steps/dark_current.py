@@ -17,7 +17,7 @@ from calbatch.calibrate.steps._dark_levels import DarkLevels, subtract_levels
 from calbatch.calibrate.steps._ramps import Readout, as_ramp, for_kernels
 from calbatch.models.base import DataModel
 from calbatch.models.datamodels import RampModel
-from calbatch.models.rows import Reader
+from calbatch.models.rows import Constant, Reader
 
 Array = npt.NDArray[Any]
 
@@ -50,6 +50,8 @@ class DarkCurrentStep(Step):
         reference = self.open_reference(ramp, "dark")
         refuse_average_dark_current(reference)
         integration = dark_integrations(ramp, reference)
+        # jwst writes it into every ramp; what an earlier run left there does not count any more.
+        ramp.place("average_dark_current", Constant(ramp.frame, np.dtype(np.float32), 0.0))
         return ramp.map_tiles(
             subtract_dark,
             outputs=("data", "pixeldq"),

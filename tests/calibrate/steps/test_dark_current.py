@@ -8,6 +8,7 @@ import pytest
 from astropy.io import fits
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from jwst.dark_current import DarkCurrentStep as JwstDarkCurrentStep
 from support.detector_steps import (
     FIELDS,
     PERMUTED,
@@ -206,6 +207,28 @@ class TestRefusals:
         assert result.meta.cal_step.dark_sub == "COMPLETE"
         with pytest.raises(StepError, match=r"some\.fits: has an average dark current"):
             DarkCurrentStep(override_dark=some).run(exposure.ours())
+
+    def test_the_ramp_on_disk_has_the_average_that_jwst_writes(self, tmp_path, rng):
+        """Zero, whatever an earlier run of the step has left in the exposure."""
+        dark = reference_file(
+            tmp_path / "dark.fits",
+            {"SCI": dark_ramp(rng, 10), "DQ": np.zeros(SHAPE, "u4")},
+            NFRAMES=1, GROUPGAP=0,
+        )  # fmt: skip
+        exposure = with_readout(rng)
+        ours, theirs = exposure.ours(), exposure.theirs()
+        for model in (ours, theirs):
+            model.average_dark_current = np.full(SHAPE, 3, "f4")
+        DarkCurrentStep(override_dark=dark).run(ours).save(tmp_path / "ours.fits", fsync=False)
+        step = JwstDarkCurrentStep()
+        step.override_dark = str(dark)
+        step.process(theirs).save(str(tmp_path / "theirs.fits"))
+        with (
+            fits.open(tmp_path / "ours.fits") as found,
+            fits.open(tmp_path / "theirs.fits") as wanted,
+        ):
+            assert {h.name for h in found} == {h.name for h in wanted}
+            np.testing.assert_array_equal(found["AVDRKCUR"].data, wanted["AVDRKCUR"].data)
 
     @pytest.mark.parametrize("parameter", [{"dark_output": "x"}, {"average_dark_current": 0.1}])
     def test_parameters_that_wait(self, rng, parameter):

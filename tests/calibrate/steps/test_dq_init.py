@@ -1,8 +1,11 @@
 """DQ initialization against jwst's step."""
 
+import shutil
+
 import numpy as np
 import pytest
 from astropy.io import fits
+from jwst.dq_init import DQInitStep as JwstDQInitStep
 from support.detector_steps import (
     FIELDS,
     PERMUTED,
@@ -13,6 +16,7 @@ from support.detector_steps import (
     ramp,
     reference_file,
 )
+from support.simulated import small_exposure
 from support.step_contract import StepContract
 
 from calbatch.calibrate.step import StepError
@@ -119,6 +123,24 @@ class TestStep:
     def test_readouts_that_wait(self, rng, facts, message):
         with pytest.raises(StepError, match=f"{message}.* is not supported yet"):
             DQInitStep(override_mask="N/A").run(ramp(rng, exposure=facts).ours())
+
+
+@pytest.mark.parametrize("opened", [datamodels.open, datamodels.Level1bModel, str])
+def test_flags_of_a_raw_file_are_begun_with_as_in_jwst(tmp_path, rng, opened):
+    exposure = small_exposure("NIS", shape=(24, 24), ngroups=3, nints=2)
+    path = shutil.copy(exposure.path, tmp_path / "own_uncal.fits")
+    own = {"PIXELDQ": flags(rng, (24, 24)), "GROUPDQ": rng.integers(0, 8, (2, 3, 24, 24), "u1")}
+    with fits.open(path, mode="append") as hdus:
+        hdus.extend(fits.ImageHDU(array, name=name) for name, array in own.items())
+    mask = exposure.reference("mask")
+    theirs = jwst_result(JwstDQInitStep, str(path), override_mask=mask)
+    DQInitStep(override_mask=mask).run(opened(path)).save(tmp_path / "ours.fits", fsync=False)
+    with fits.open(tmp_path / "ours.fits") as found:
+        names = [hdu.name for hdu in found]
+        assert len(names) == len(set(names))
+        assert (found["PIXELDQ"].data & own["PIXELDQ"] == own["PIXELDQ"]).all()
+        for name, hdu in zip(FIELDS, ("SCI", "GROUPDQ", "PIXELDQ"), strict=True):
+            np.testing.assert_array_equal(found[hdu].data, getattr(theirs, name), err_msg=name)
 
 
 def test_kernel_leaves_its_inputs_alone(rng):

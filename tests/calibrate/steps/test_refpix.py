@@ -4,6 +4,7 @@ import shutil
 import warnings
 
 import dask
+import dask.array as da
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -263,7 +264,7 @@ def scattered(seed, shape, origin=(0, 0), chance=0.02, **place):
     return placed
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(
     st.integers(0, 2**32),
     st.tuples(st.integers(1, 30), st.integers(2, 30)),
@@ -317,6 +318,14 @@ def test_bands_of_scattered_flags_do_not_change_a_bit():
     for rows in (1, 7, 16):
         with dask.config.set({"calbatch.tile-rows": rows}):
             assert np.array_equal(corrected(placed), whole)
+
+
+def test_scattered_flags_count_in_a_ramp_that_was_assigned():
+    placed = scattered(35, (40, 24), (1000, 900), chance=0.05, noutputs=1)
+    model = placed.ours()
+    model.data = da.from_array(placed.data, chunks=(1, 1, 7, 24))
+    found = RefPixStep().run(model).data.compute(scheduler="synchronous")
+    assert np.array_equal(found, corrected(placed))
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=40), st.integers(1, 9), st.data())
