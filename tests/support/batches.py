@@ -8,6 +8,8 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
+import warnings
 from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
@@ -98,7 +100,7 @@ def calbatch(*arguments: object) -> Said:
     """Run the command line in this process."""
     out, err, argv = io.StringIO(), io.StringIO(), sys.argv
     handlers = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGHUP)}
-    columns = os.environ.get("COLUMNS")
+    columns, hooks = os.environ.get("COLUMNS"), (threading.excepthook, warnings.formatwarning)
     sys.argv, os.environ["COLUMNS"] = ["calbatch", *map(str, arguments)], "200"
     try:
         with redirect_stdout(out), redirect_stderr(err):
@@ -107,6 +109,7 @@ def calbatch(*arguments: object) -> Said:
         return Said(int(end.code or 0), out.getvalue(), err.getvalue())
     finally:
         sys.argv = argv
+        threading.excepthook, warnings.formatwarning = hooks  # pytest's own
         os.environ.pop("COLUMNS")
         if columns is not None:
             os.environ["COLUMNS"] = columns
