@@ -25,12 +25,26 @@ EXIT = {"done": 0, "failed": 1, "planned": 3, "running": 3, "interrupted": 130, 
 
 def sign(folder: BatchFolder, pid: int | None = None) -> None:
     """Write which process drives a batch: this one, or one that has just been started."""
+    write_owner(folder.pid, pid)
+
+
+def write_owner(file: Path, pid: int | None = None) -> None:
+    """Write to a file which process it belongs to: this one, or another of this host."""
     created = 0.0
     with suppress(psutil.NoSuchProcess):  # ended already: its log says why
         created = psutil.Process(pid).create_time()
     who = {"host": socket.gethostname(), "pid": pid or os.getpid(), "created": created}
-    folder.pid.touch(0o600)
-    folder.pid.write_text(json.dumps(who), encoding="ascii")
+    file.touch(0o600)
+    file.write_text(json.dumps(who), encoding="ascii")
+
+
+def owner_is_dead(file: Path) -> bool:
+    """Return whether a file belongs to a process of this host that has ended."""
+    try:
+        who = json.loads(file.read_text(encoding="ascii"))
+        return who["host"] == socket.gethostname() and not _runs(who["pid"], who["created"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def queue(folder: BatchFolder, job: str) -> None:

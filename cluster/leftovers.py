@@ -7,13 +7,21 @@ any host: all that batches left there can go. What lies elsewhere goes when its 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from calbatch.cluster.errors import RequestError
 from calbatch.cluster.folder import BatchFolder, batch_folders
+from calbatch.cluster.ledger import BatchRow, Ledger
+from calbatch.cluster.order import Order
+from calbatch.cluster.siteoptions import SlurmOptions
 
-_PART = re.compile(r"\..+\.\d{8}-\d{6}-[a-z0-9]{4}-.+-\d+-[0-9a-f]{32}\.part")
+OLD = 60.0
+"""Seconds after which a file is not being written any more by a command such as ``cancel``."""
+
+_PART = re.compile(r"\..+\.(\d{8}-\d{6}-[a-z0-9]{4})-.+-\d+-[0-9a-f]{32}\.part")
 """Unfinished products beside their final names, as releases without staging folders made them."""
 
 
@@ -30,8 +38,44 @@ def clear(folder: BatchFolder) -> None:
             path.unlink(missing_ok=True)
 
 
+def end_abandoned(ledger: Ledger, batch: int) -> Iterator[str]:
+    """Note that earlier drivers of other batches have died, and end their jobs of Slurm's.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        Held by the caller.
+    batch : int
+        The number of the caller's own batch.
+
+    Yields
+    ------
+    str
+        What could not be ended, and why.
+    """
+    for row in ledger.abandoned(batch):
+        try:
+            _end_jobs(row)
+        except RequestError as error:
+            yield f"{row.name}: its workers' jobs may go on for a while: {error}"
+        ledger.end(row.id, "interrupted", "its driver died")
+
+
+def _end_jobs(row: BatchRow) -> None:
+    site = Order.of(row.request).wish.named()
+    if site is not None and isinstance(site.options, SlurmOptions):
+        from calbatch.cluster.slurm import swept, workers_name
+
+        swept(workers_name(row.name), Path(site.options.logs).expanduser().absolute())
+
+
 def _unfinished(folder: BatchFolder) -> Iterator[Path]:
-    return (p for p in folder.unfinished.glob(".*.part") if _PART.fullmatch(p.name))
+    """Yield unfinished products; in a folder for scratch, only those of this ledger's batches."""
+    names = {path.name for path in batch_folders(folder.state)}
+    for path in folder.unfinished.glob(".*.part"):
+        found = _PART.fullmatch(path.name)
+        if found and (isinstance(folder.output, Path) or found[1] in names):
+            yield path
 
 
 def _logs(state: Path) -> Iterator[Path]:
@@ -39,3 +83,11 @@ def _logs(state: Path) -> Iterator[Path]:
     for batch in batch_folders(state):
         yield from batch.glob("logs/*.log")
         yield from batch.glob("manifest.part")
+        yield from (path for path in batch.glob(".*.part") if _is_old(path))
+
+
+def _is_old(path: Path) -> bool:
+    """Return whether a file is older than any command takes to write a few lines."""
+    with suppress(OSError):
+        return time.time() - path.stat().st_mtime > OLD
+    return False

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Container, Iterator
 from contextlib import ExitStack, contextmanager
-from multiprocessing import active_children, forkserver, resource_tracker
+from multiprocessing import active_children, current_process, forkserver, resource_tracker
+from multiprocessing.util import Finalize
 from typing import Any
 from urllib.parse import urlsplit
 
 from calbatch.cluster.errors import SiteLostError
 from calbatch.cluster.oncluster import OnCluster
 from calbatch.models import kept
+from calbatch.models.temporary import own_folder
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +104,7 @@ class _Server:
         with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
             context = get_mp_context()  # dask preloads other things, once
         context.set_forkserver_preload(["calbatch.cluster.preload"])
+        _have_own_temporary_folder()
         forkserver.ensure_running()
         self.pid = self._running()
 
@@ -111,6 +115,17 @@ class _Server:
 
 
 _server = _Server()
+
+
+def _have_own_temporary_folder() -> None:
+    """Have multiprocessing put its sockets where they are found should this process be killed.
+
+    It otherwise makes a folder ``pymp-…``, of which nobody can tell whose it was.
+    """
+    config: dict[str, Any] = getattr(current_process(), "_config", {})
+    if config.get("tempdir") is None:
+        config["tempdir"] = str(own_folder("sockets"))
+        Finalize(None, shutil.rmtree, (config["tempdir"], True), exitpriority=-100)  # as it does
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from calbatch.cluster.identity import Sums
 from calbatch.cluster.inputs import exposures, refuse_name_clashes, total_bytes, writable_place
 from calbatch.cluster.ledger import DamagedLedgerError, Known, Ledger, LedgerError
 from calbatch.cluster.ledger.faults import decoding
-from calbatch.cluster.leftovers import clear
+from calbatch.cluster.leftovers import clear, end_abandoned
 from calbatch.cluster.manifest import write_manifest
 from calbatch.cluster.order import Order
 from calbatch.cluster.planning import Planner, references_of
@@ -166,6 +166,8 @@ def taken_up(folder: BatchFolder, *, failed: bool = False) -> Begun:
             take_back(folder.control)  # whoever resumes it wants no end any more
             ledger.reopen(row.id)
         left = [(n, location(p)) for n, p in ledger.unfinished(row.id)]
+        if failed and not left:  # its driver may have died when all was done but saying so
+            ledger.end(row.id, "done")
     return Begun(folder, step, order, left, row.total)
 
 
@@ -245,7 +247,7 @@ class _Session:
         self.ledger.drive(batch, self.place.scheduler, None)
         state, reason = "interrupted", "the driver was ended"
         try:
-            with self._taken_over() as staging:
+            with self._taken_over(batch) as staging:
                 state, reason = self._driven(batch, staging)
         except DamagedLedgerError as error:  # what was done is told all the same
             reason = str(error)
@@ -279,7 +281,7 @@ class _Session:
         return Ending(state, reason, self.begun.total, done, failed, lost)
 
     @contextmanager
-    def _taken_over(self) -> Iterator[Staging]:
+    def _taken_over(self, batch: int) -> Iterator[Staging]:
         """Keep earlier drivers' workers from publishing anything more, and remove what they left.
 
         In the end, the same is done to what this driver's own workers are still at.
@@ -288,6 +290,8 @@ class _Session:
         staging = Staging(folder.state)
         try:
             clear(folder)
+            for remark in end_abandoned(self.ledger, batch):
+                self._say(remark)
             yield staging
         finally:
             staging.close()

@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from calbatch.cluster.alive import owner_is_dead, write_owner
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.job import Job
 from calbatch.cluster.local import (
@@ -79,10 +80,11 @@ def _entered(stack: ExitStack, options: SlurmOptions, batch: str) -> tuple[Any, 
     from calbatch.cluster.draining import Draining
 
     cluster_class, recipe_class = _classes()
-    name = f"calbatch-{batch or uuid.uuid4().hex[:12]}-workers"
+    name = workers_name(batch or uuid.uuid4().hex[:12])
     logs = _log_folder(options)
     if batch:
         swept(name, logs)
+    _remove_abandoned(logs)
     security, files = _credentials(stack, logs, name) if options.encrypted else (None, {})
     recipe = recipe_class(
         name, sbatch_arguments(options, name, logs), worker_command(options, files),
@@ -135,6 +137,18 @@ def _expect(client: Any, seconds: float) -> None:
 
     with suppress(Exception):  # the scheduler may be what was lost
         expected(client, seconds)
+
+
+def workers_name(batch: str) -> str:
+    """Return what the jobs of a batch's workers are called."""
+    return f"calbatch-{batch}-workers"
+
+
+def _remove_abandoned(logs: Path) -> None:
+    """Remove the certificates of drivers of any batch that were killed on this host."""
+    for private in logs.glob(".tls-calbatch-*"):
+        if owner_is_dead(private / "owner.json"):
+            shutil.rmtree(private, ignore_errors=True)
 
 
 def swept(name: str, logs: Path) -> None:
@@ -318,6 +332,7 @@ def _credentials(stack: ExitStack, folder: Path, name: str) -> tuple[Any, dict[s
         raise RequestError(f"Slurm: {error}; pip install 'calbatch[slurm]'") from error
     private = Path(tempfile.mkdtemp(prefix=f".tls-{name}-", dir=folder))
     stack.callback(shutil.rmtree, private, ignore_errors=True)
+    write_owner(private / "owner.json")
     files = {}
     texts = {"ca-file": made.tls_ca_file, "cert": made.tls_worker_cert, "key": made.tls_worker_key}
     for name, text in texts.items():

@@ -13,7 +13,6 @@ import hashlib
 import os
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -85,7 +84,9 @@ class DecodedStore:
         copy = self.folder / f"{path.name}.{_identity(path)}{suffix}"
         with filelock.FileLock(copy.with_name(f".{copy.name}.lock")):
             if not copy.exists():
-                part = copy.with_name(f".{uuid.uuid4().hex}{copy.suffix}")
+                # One name, which only the holder of the lock uses: a killed one's is written over.
+                part = copy.with_name(f".{copy.name}.part{copy.suffix}")
+                part.unlink(missing_ok=True)
                 try:
                     decode(path, part)
                     part.replace(copy)

@@ -4,7 +4,6 @@ import atexit
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -14,6 +13,8 @@ from typing import Any
 import numba
 import numpy as np
 import numpy.typing as npt
+
+from calbatch.models.temporary import own_folder
 
 _njit: Any = numba.njit  # its annotations leave out some of its options
 _config: Any = numba.config  # and the settings' names altogether
@@ -98,10 +99,10 @@ def kernel_folder() -> Path:
 
 def _temporary() -> Path:
     """Make a folder for this process and the workers that it starts: nothing else is writable."""
-    folder = tempfile.mkdtemp(prefix="calbatch-kernels-")
+    folder = own_folder("kernels")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    os.environ["NUMBA_CACHE_DIR"] = folder
-    return Path(folder)
+    os.environ["NUMBA_CACHE_DIR"] = str(folder)
+    return folder
 
 
 def _state() -> str:

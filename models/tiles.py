@@ -57,19 +57,15 @@ class Sink(Protocol):
     @property
     def node(self) -> Node:
         """The state of the plan that it takes."""
-        ...
 
     def write(self, tile: Tile) -> Any:
         """Store one tile's own rows; return a small receipt."""
-        ...
 
     def complete(self, receipts: list[Any], counts: Mapping[str, Array]) -> None:
         """Complete the product; ``counts`` holds the frame's row counts."""
-        ...
 
     def publish(self) -> Any:
         """Give the complete product its name; return what describes it."""
-        ...
 
 
 # -- small pieces of graph ---------------------------------------------------------------------
@@ -388,7 +384,6 @@ def _depth(node: Node) -> int:
 
 
 def _finished(sinks: Sequence[Sink], last: Last, groups: list[list[Array]]) -> Array:
-    """Complete all products, and only then give them their names, one right after the other."""
     seconds: dict[str, float] = {}
     told = last() if last else ""
     for boxes in groups:

@@ -11,6 +11,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from calbatch.models.errors import FileError, StorageError
@@ -27,6 +28,26 @@ _WHOLE = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _MD5_OF_PARTS = re.compile(r"[0-9a-f]{32}-[0-9]+")
+
+
+@cache
+def clear_scratch(host: str) -> None:
+    """Remove what killed processes of this host left unfinished in the folder for scratch."""
+    named = re.compile(rf"\..+[.-]{re.escape(host)}-(\d+)-[0-9a-f]{{32}}\.part")
+    for path in scratch_folder().glob(".*.part"):
+        found = named.fullmatch(path.name)
+        if found and path.lstat().st_uid == os.getuid() and not _is_alive(int(found[1])):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def scratch_folder() -> Path:

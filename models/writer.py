@@ -23,7 +23,7 @@ from calbatch.models.layout import Layout, read_layout
 from calbatch.models.location import Location, Url, location
 from calbatch.models.parts import ImagePart, Part, RawPart, TablePart, Updates
 from calbatch.models.segments import ImageSegment, Receipt, lay_out
-from calbatch.models.uploading import require_upload, scratch_folder, upload
+from calbatch.models.uploading import clear_scratch, require_upload, scratch_folder, upload
 
 __all__ = ["FitsWriter", "ImagePart", "Product", "RawPart", "Receipt", "TablePart", "write_fits"]
 
@@ -110,7 +110,7 @@ class FitsWriter:
     ) -> None:
         self.path = location(path).absolute()
         self._layout: Layout | None = None
-        unique = f"{socket.gethostname()[:40]}-{os.getpid()}-{uuid.uuid4().hex}"
+        unique = f"{_host()}-{os.getpid()}-{uuid.uuid4().hex}"
         # Short enough for any file system, whatever the length of the final name.
         tagged = f"{tag[:40]}-{unique}" if tag else unique
         self.part = (staging or self._folder()) / f".{self.path.name[:100]}.{tagged}.part"
@@ -129,6 +129,8 @@ class FitsWriter:
         """Return where the temporary file lies."""
         if isinstance(self.path, Url):
             require_upload(self.path)
+            with suppress(OSError):  # another process may be removing the same
+                clear_scratch(_host())
             return scratch_folder()
         return self.path.parent
 
@@ -252,10 +254,12 @@ class FitsWriter:
             self.part.rename(path)
             if self._fsync:
                 _sync_folder(path.parent)
-        except FileNotFoundError as error:
-            raise StorageError(path, f"its unfinished {self.part.name} is gone") from error
         except OSError as error:
-            raise self._fault(error, "cannot get its name") from error
+            if error.errno == errno.ENOENT and path.parent.is_dir():
+                raise StorageError(path, f"its unfinished {self.part.name} is gone") from error
+            if error.errno in _FOLDER_FAULTS:
+                raise FileError(path, _FOLDER_FAULTS[error.errno]) from error
+            raise self._fault(error, "renaming it to this failed") from error
 
     def abort(self) -> None:
         """Remove the temporary file, if it is there; a finished file stays."""
@@ -298,8 +302,8 @@ class FitsWriter:
         return self.part if isinstance(self.path, Url) else self.path
 
     def _open(self, flags: int) -> int:
-        if flags and isinstance(self.path, Path) and self.path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if flags and isinstance(self.path, Path):
+            _require_place(self.path)
         try:
             return os.open(self.part, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o666)
         except FileNotFoundError as error:
@@ -335,6 +339,23 @@ def write_fits(
         return writer.finish(writer.write_rows(n, (0, rows[n]), a) for n, a in arrays.items())
     finally:
         writer.abort()
+
+
+def _host() -> str:
+    return socket.gethostname()[:40]
+
+
+def _require_place(path: Path) -> None:
+    """Refuse, before anything is computed, a final name that the file could not get."""
+    fault = 0
+    if path.is_dir():
+        fault = errno.EISDIR
+    elif not path.parent.is_dir():
+        fault = errno.ENOTDIR if path.parent.exists() else errno.ENOENT
+    elif not os.access(path.parent, os.W_OK | os.X_OK):
+        fault = errno.EACCES
+    if fault:
+        raise OSError(fault, os.strerror(fault))
 
 
 def _sync_folder(folder: Path) -> None:

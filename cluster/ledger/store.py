@@ -253,6 +253,14 @@ class Ledger(Known):
         )
         return self.commit()
 
+    def abandoned(self, batch: int) -> list[BatchRow]:
+        """Return the other batches that say they run, whose drivers must have died.
+
+        Whoever has the ledger open for writing is the only driver.
+        """
+        rows = self._rows("SELECT * FROM batches WHERE state = 'running' AND id != ?", batch)
+        return [BatchRow.of(row) for row in rows]
+
     def broken_off(self, batch: int, reason: str) -> None:
         """Note the tries that began and whose outcome nobody will hear of."""
         self._change(

@@ -55,10 +55,7 @@ def kill_driver(folder):
     return driver is not None
 
 
-@pytest.mark.parametrize(
-    ("count", "drivers"),
-    [pytest.param(16, 1, id="sample"), pytest.param(200, 3, id="whole", marks=WHOLE)],
-)
+@pytest.mark.parametrize(("count", "drivers"), [pytest.param(200, 3, id="whole", marks=WHOLE)])
 def test_workers_and_drivers_die(exposures, submit, tmp_path, count, drivers):
     inputs = exposures(count)
     folder = submit(inputs, "--scheduler", "local", "--workers", "2")

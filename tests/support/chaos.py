@@ -116,9 +116,9 @@ def require_consistent(folder, count):
         assert row.state == "done"
         exposures = list(view.exposures(row.id))
         assert [e.number for e in exposures] == list(range(count))
-        assert {e.state for e in exposures} == {"done"}
+        assert {e.state for e in exposures} <= {"done", "kept"}
         assert len({e.path for e in exposures}) == count
-        for exposure in exposures:
+        for exposure in (e for e in exposures if e.state == "done"):
             _require_one_try_that_succeeded(exposure, view.attempts(exposure.id))
         made = [view.products(e.id) for e in exposures]
     assert len(set(map(len, made))) == 1

@@ -1,0 +1,120 @@
+"""Batches that are killed at exact points: afterwards all is as if nothing had happened."""
+
+import json
+import random
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from support.batches import calbatch, copies, small_set, sums
+from support.chaos import kill, require_consistent
+from support.kills import HOOKS, HOW, OTHERWISE, Killed
+from support.placed import eventually
+
+WHOLE = (pytest.mark.slow, pytest.mark.timeout(3000))
+
+DRIVERS = [
+    ["fence", "before", 1, "self"],
+    ["drive", "after", 1, "self"],
+    ["make", "after", 2, "self"],
+    ["publish", "before", 1, "self"],
+    ["publish", "after", 1, "self"],  # between the two products of an exposure
+    ["commit", "before", 3, "self"],
+    ["close", "before", 1, "self"],
+    ["manifest", "before", 1, "self"],
+]
+WORKERS = [
+    ["prepare", "after", 1, "self"],
+    ["publish", "after", 1, "self"],
+    ["publish", "before", 2, "driver"],  # its workers go on
+    ["complete", "after", 2, "all"],
+]
+
+
+def at_random(count, seed=9):
+    """Return kills at random points."""
+    chance = random.Random(seed)
+    worker = [("prepare", "after"), ("complete", "after"), ("publish", "before")]
+    worker.append(("publish", "after"))
+    driver = [("make", "after"), ("remove", "before"), ("commit", "before"), ("commit", "after")]
+    driver += [("fence", "before"), ("fence", "after"), ("clear", "before"), ("end", "before")]
+    found = []
+    for _ in range(count):
+        point = chance.choice(worker + driver)
+        victims = ["self", "self", "driver", "all"] if point in worker else ["self"]
+        often = point[0] in ("fence", "clear", "end")
+        found.append([*point, 1 if often else chance.randint(1, 40), chance.choice(victims)])
+    return found
+
+
+@pytest.fixture
+def killed(tmp_path, monkeypatch):
+    """Return a function that makes so many exposures and plans kills of their batches."""
+    temporary = Path(tempfile.mkdtemp(prefix="cb"))  # short, as sockets need it
+    for name, value in small_set().environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setenv("PYTHONPATH", str(HOOKS), prepend=":")
+    plan = tmp_path / "kills.json"
+    made = []
+
+    def planned(count, kills, *site):
+        plan.write_text(json.dumps(kills))
+        inputs = copies(count, tmp_path / "in")
+        made.append(Killed(inputs, tmp_path / "out", site, plan, temporary))
+        for name, value in made[-1].environment().items():
+            monkeypatch.setenv(name, value)
+        return made[-1]
+
+    yield planned
+    for one in made:
+        kill(*one.processes())
+    shutil.rmtree(temporary)
+
+
+def require_as_undisturbed(killed, count, where, monkeypatch):
+    require_consistent(killed.folder, count)
+    monkeypatch.delenv("KILLS")
+    how = ("--scheduler", "sync", *HOW, *OTHERWISE[killed.other])
+    assert calbatch("run", "detector1", killed.inputs, "-o", where, *how).status == 0
+    assert sums(killed.output) == sums(where)
+    state = killed.folder.state
+    assert not (state / "staging").exists()
+    assert not [*state.glob("retired-*"), *state.glob("*/logs/*"), *state.glob("*/manifest.part")]
+
+
+def require_nothing_temporary(folder):
+    """Decoded references stay, which every batch of this host shares, and locks of dask's."""
+    left = [p.name for p in folder.rglob("*") if ".part" in p.name or p.suffix == ".sock"]
+    left += [p.name for p in folder.glob("*") if p.name.startswith(("pymp", "calbatch-sockets"))]
+    left += [p.name for p in folder.glob("dask-*/*") if p.is_dir()]
+    assert left == []
+
+
+@pytest.mark.parametrize(
+    ("count", "kills"),
+    [
+        pytest.param(4, DRIVERS, id="sample"),
+        pytest.param(200, at_random(60), id="whole", marks=WHOLE),
+    ],
+)
+def test_a_driver_is_killed(killed, tmp_path, monkeypatch, count, kills):
+    batches = killed(count, kills, "--scheduler", "sync")
+    batches.run(4 * count + 200)
+    require_as_undisturbed(batches, count, tmp_path / "b", monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("count", "kills"),
+    [
+        pytest.param(8, WORKERS, id="sample"),
+        pytest.param(200, at_random(60), id="whole", marks=WHOLE),
+    ],
+)
+def test_workers_and_drivers_are_killed(killed, tmp_path, monkeypatch, count, kills):
+    batches = killed(count, kills, "--scheduler", "local", "--workers", "2")
+    batches.run(8 * count + 200)
+    eventually(lambda: batches.processes() == [], 60)  # orphans, too
+    require_as_undisturbed(batches, count, tmp_path / "b", monkeypatch)
+    require_nothing_temporary(batches.temporary)
