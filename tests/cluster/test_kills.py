@@ -17,6 +17,8 @@ from support.ownscheduler import Running
 from support.placed import eventually
 
 WHOLE = (pytest.mark.slow, pytest.mark.timeout(3000))
+KILLS = 40
+"""How many kills a batch of 200 gets in the long run."""
 
 DRIVERS = [
     ["fence", "before", 1, "self"],
@@ -100,7 +102,7 @@ def require_nothing_temporary(folder):
     ("count", "kills"),
     [
         pytest.param(4, DRIVERS, id="sample"),
-        pytest.param(200, at_random(60), id="whole", marks=WHOLE),
+        pytest.param(200, at_random(KILLS), id="whole", marks=WHOLE),
     ],
 )
 def test_a_driver_is_killed(killed, tmp_path, monkeypatch, count, kills):
@@ -113,7 +115,7 @@ def test_a_driver_is_killed(killed, tmp_path, monkeypatch, count, kills):
     ("count", "kills"),
     [
         pytest.param(8, WORKERS, id="sample"),
-        pytest.param(200, at_random(60), id="whole", marks=WHOLE),
+        pytest.param(200, at_random(KILLS), id="whole", marks=WHOLE),
     ],
 )
 def test_workers_and_drivers_are_killed(killed, tmp_path, monkeypatch, count, kills):
@@ -133,7 +135,7 @@ def test_workers_of_a_scheduler_and_drivers_are_killed(killed, tmp_path, monkeyp
     running = Running(folder)  # its workers have the environment of batches
     try:
         batches.site = ("--scheduler", running.address)
-        batches.plan.write_text(json.dumps(at_random(60, seed=3)))
+        batches.plan.write_text(json.dumps(at_random(KILLS, seed=3)))
         batches.run(2500, keep=running.keep)
         eventually(lambda: running.idle(), 60)
         require_as_undisturbed(batches, 200, tmp_path / "b", monkeypatch)
@@ -152,7 +154,7 @@ def test_jobs_of_workers_and_drivers_are_killed(killed, slurm_host, tmp_path, mo
     monkeypatch.setenv("DASK_CONFIG", str(tmp_path / "dask"))
     dask.config.refresh(paths=[str(tmp_path / "dask")])
     try:
-        batches = killed(200, at_random(30, seed=5), "--site", "node")
+        batches = killed(200, at_random(KILLS, seed=5), "--site", "node")
         batches.run(2500)
         eventually(lambda: slurm("squeue", "-h") == "", 120)
         require_as_undisturbed(batches, 200, tmp_path / "b", monkeypatch)
