@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from rich.console import Console
 
@@ -38,7 +37,7 @@ from calbatch.cluster.report import unrecorded_line
 from calbatch.cluster.request import configured, input_pattern
 from calbatch.cluster.result import Ending, Result
 from calbatch.cluster.room import committed_in_time, unwritable
-from calbatch.cluster.staging import Staging
+from calbatch.cluster.staging import Fence, taken_over
 from calbatch.cluster.terminal import harmless
 from calbatch.models.location import Location, location
 
@@ -294,16 +293,16 @@ class _Session:
         return Ending(state, reason, self.begun.total, done, failed, lost)
 
     @contextmanager
-    def _taken_over(self, batch: int) -> Iterator[Staging]:
+    def _taken_over(self, batch: int) -> Iterator[Fence]:
         """Keep earlier drivers' workers from publishing anything more, and remove what they left.
 
         In the end, the same is done to what this driver's own workers are still at.
         """
         folder = self.begun.folder
-        staging = Staging(folder.state)
+        staging = taken_over(folder)
         try:
             clear(folder)
-            for remark in end_abandoned(self.ledger, batch):
+            for remark in filter(None, [staging.remark, *end_abandoned(self.ledger, batch)]):
                 self._say(remark)
             yield staging
         finally:
@@ -316,7 +315,7 @@ class _Session:
         except OSError as error:  # the ledger has it all, as soon as there is room for it
             self._say(f"{self.begun.folder.manifest}: cannot be written: {error.strerror}")
 
-    def _driven(self, batch: int, staging: Staging) -> tuple[str, str]:
+    def _driven(self, batch: int, staging: Fence) -> tuple[str, str]:
         begun = self.begun
         ahead = self.place.scheduler not in ("threads", "sync") and self.place.grain == "exposure"
         with Feed(self.planner, begun.inputs, begun.order.policy, ahead=ahead) as feed:
@@ -335,11 +334,11 @@ class _Session:
             return ("cancelled" if cancelled else "interrupted"), driver.stopping
         return ("failed" if recorder.failed else "done"), ""
 
-    def _driver(self, feed: Feed, recorder: Recorder, staging: Staging) -> Driver:
+    def _driver(self, feed: Feed, recorder: Recorder, staging: Fence) -> Driver:
         folder, order = self.begun.folder, self.begun.order
         task = Task(
             folder.name, order.options, folder.unfinished, folder.logs, folder.control,
-            staging if isinstance(folder.output, Path) else None,
+            staging,
         )  # fmt: skip
         return Driver(task, feed, recorder, order.policy)
 
