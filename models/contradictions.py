@@ -103,10 +103,8 @@ def _frame(file: Opened) -> Iterator[str]:
     sizes = file.number("subarray.xsize"), file.number("subarray.ysize")
     rows, columns = file.shape[-2:]
     if None not in sizes and sizes != (columns, rows) and not file.is_striped:
-        yield (
-            f"SUBSIZE1 x SUBSIZE2 = {sizes[0]} x {sizes[1]}, but its arrays have {columns} x "
-            f"{rows} pixels: going by those"
-        )
+        said = f"SUBSIZE1 x SUBSIZE2 = {sizes[0]} x {sizes[1]}"
+        yield f"{said}, but its arrays have {columns} x {rows} pixels"
 
 
 def _lost_offset(file: Opened) -> Iterator[str]:
