@@ -199,7 +199,7 @@ class Text(Parameter[T]):
         super().__init__(default, **options)
 
     def _convert(self, value: Any) -> Any:
-        if isinstance(value, (bool, list, tuple, dict)):
+        if isinstance(value, (bool, bytes, list, tuple, dict, set)):
             raise self._fault(value)
         return str(value)
 

@@ -92,7 +92,7 @@ NOT_A_DRIVER = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", NOT_A_DRIVER)
+@pytest.mark.parametrize("text", NOT_A_DRIVER, ids=range(len(NOT_A_DRIVER)))
 def test_a_damaged_note_on_a_driver_says_that_none_lives(tmp_path, text):
     folder = BatchFolder(tmp_path, "20240101-000000-abcd")
     folder.make()
@@ -112,7 +112,10 @@ def test_a_damaged_note_on_a_job_names_none(tmp_path, text):
     assert alive.queued(folder) == "1234"
 
 
-@pytest.mark.parametrize("text", [*NOT_A_DRIVER, '{"output": 5}', '{"output": "s3://a:b@c/"}'])
+NO_PLACES = [*NOT_A_DRIVER, '{"output": 5}', '{"output": "s3://a:b@c/"}']
+
+
+@pytest.mark.parametrize("text", NO_PLACES, ids=range(len(NO_PLACES)))
 def test_a_damaged_note_on_a_batch_is_left_out(tmp_path, monkeypatch, text):
     monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "state"))
     folder = BatchFolder(tmp_path, "20240101-000000-abcd")
