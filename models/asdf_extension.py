@@ -46,7 +46,7 @@ _ALLOCATED = struct.Struct(">8xQ")  # after the flags and the kind of compressio
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-_MOST_EVENTS = 500_000  # of which each takes half a kilobyte once it is a node
+_MOST_EVENTS = 200_000  # of which each takes half a kilobyte once it is a node
 _DEEPEST = 200  # a WCS has some 30 levels; libyaml overflows the stack at many thousands
 
 _ABOUT_ITSELF = ("asdf_library", "history")
