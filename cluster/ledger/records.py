@@ -34,7 +34,7 @@ class _Row:
         values = {n: _decoded(row[n]) if n in cls._json else row.get(n) for n in wanted}
         for name, kind in wanted.items():
             if not isinstance(values[name], _TYPES[kind]):
-                raise LedgerError(f"the ledger is damaged: {name} is {values[name]!r:.60}")
+                raise LedgerError(f"is damaged: {name} is {values[name]!r:.60}")
         return cls(**values)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from calbatch.cluster.ledger.known import Known
 from calbatch.cluster.ledger.records import (
@@ -20,6 +20,8 @@ from calbatch.cluster.ledger.records import (
 )
 from calbatch.cluster.ledger.schema import MIGRATIONS, LedgerError, version_of
 from calbatch.cluster.ledger.store import NAME
+
+Row = TypeVar("Row", BatchRow, ExposureRow, AttemptRow, ProductRow, EventRow)
 
 PATIENCE = 10.0
 """Seconds to wait for a commit."""
@@ -88,9 +90,15 @@ class View(Known):
         except sqlite3.Error as error:
             raise LedgerError(f"{self.path}: {error}") from error
 
+    def _made(self, kind: type[Row], row: Mapping[str, Any]) -> Row:
+        try:
+            return kind.of(row)
+        except LedgerError as error:
+            raise LedgerError(f"{self.path}: {error}") from error
+
     def batches(self) -> list[BatchRow]:
         """Return all batches, the newest last."""
-        return [BatchRow.of(r) for r in self._rows("SELECT * FROM batches ORDER BY id")]
+        return [self._made(BatchRow, r) for r in self._rows("SELECT * FROM batches ORDER BY id")]
 
     def batch(self, name: str | int) -> BatchRow:
         """Return a batch by its name or number.
@@ -102,7 +110,7 @@ class View(Known):
         """
         column = "id" if isinstance(name, int) else "name"
         for row in self._rows(f"SELECT * FROM batches WHERE {column} = ?", name):
-            return BatchRow.of(row)
+            return self._made(BatchRow, row)
         raise LedgerError(f"{self.path}: has no batch {name}")
 
     def counts(self, batch: int) -> dict[str, int]:
@@ -114,7 +122,7 @@ class View(Known):
         """Yield a batch's exposures in order: all, or those in some states."""
         wanted = f" AND state IN ({', '.join('?' * len(states))})" if states else ""
         query = f"SELECT * FROM exposures WHERE batch = ?{wanted} ORDER BY number"
-        yield from (ExposureRow.of(row) for row in self._rows(query, batch, *states))
+        yield from (self._made(ExposureRow, row) for row in self._rows(query, batch, *states))
 
     def in_full(
         self, batch: int
@@ -131,26 +139,26 @@ class View(Known):
         for row in self._rows("SELECT * FROM exposures WHERE batch = ? ORDER BY number", batch):
             own: list[ProductRow] = []
             if number == row["number"]:
-                own = [ProductRow.of(product) for product in products]
+                own = [self._made(ProductRow, product) for product in products]
                 number, products = next(made, (None, iter(())))
             if row["refs"] not in bodies:
                 bodies[row["refs"]] = self.references(row["id"])
-            yield ExposureRow.of(row), bodies[row["refs"]], own
+            yield self._made(ExposureRow, row), bodies[row["refs"]], own
 
     def attempts(self, exposure: int) -> list[AttemptRow]:
         """Return the tries at an exposure, in order."""
         query = "SELECT * FROM attempts WHERE exposure = ? ORDER BY id"
-        return [AttemptRow.of(row) for row in self._rows(query, exposure)]
+        return [self._made(AttemptRow, row) for row in self._rows(query, exposure)]
 
     def products(self, exposure: int) -> list[ProductRow]:
         """Return the files that an exposure became."""
         query = "SELECT * FROM products WHERE exposure = ? ORDER BY id"
-        return [ProductRow.of(row) for row in self._rows(query, exposure)]
+        return [self._made(ProductRow, row) for row in self._rows(query, exposure)]
 
     def events(self, batch: int, after: float = 0.0) -> list[EventRow]:
         """Return what was remarkable, in order."""
         query = "SELECT * FROM events WHERE batch = ? AND time > ? ORDER BY id"
-        return [EventRow.of(row) for row in self._rows(query, batch, after)]
+        return [self._made(EventRow, row) for row in self._rows(query, batch, after)]
 
     def ended_since(self, batch: int, time: float) -> int:
         """Return how many exposures were calibrated since a time: the rate is made of it."""
