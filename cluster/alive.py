@@ -55,9 +55,10 @@ def queue(folder: BatchFolder, job: str) -> None:
 def queued(folder: BatchFolder) -> str | None:
     """Return which job of Slurm's drives a batch, if one does."""
     try:
-        return folder.job.read_text(encoding="ascii").strip()
-    except OSError:
+        job = folder.job.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
         return None
+    return job if job.isdecimal() else None  # damaged, it names no job
 
 
 def job_lives(job: str) -> bool:

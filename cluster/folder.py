@@ -176,7 +176,7 @@ def registered() -> Iterator[BatchFolder]:
     for note in sorted(registry().glob("*.json"), key=_written):
         try:
             output = location(json.loads(note.read_text(encoding="utf-8"))["output"])
-        except (OSError, ValueError, KeyError, TypeError, FileError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, FileError):
             continue
         if _NAME.fullmatch(note.stem) and state_of(output).is_dir():
             yield BatchFolder(output, note.stem)

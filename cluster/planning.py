@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from calbatch.calibrate.errors import ReferenceFileError
 from calbatch.calibrate.references import CrdsReferences, ResolvedReferences
 from calbatch.calibrate.step import Step
+from calbatch.cluster.books import Books
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.identity import (
     Sums,
@@ -40,30 +41,6 @@ READERS = 4
 
 FIRST_BLOCK, BLOCK = 16, 128
 """Exposures that are planned at a time: few at first, so that work begins soon."""
-
-
-class Books(Protocol):
-    """What is known of earlier work; see `calbatch.cluster.ledger.known.Known`."""
-
-    def known_headers(self, places: Sequence[Place]) -> dict[str, tuple[str, dict[str, Any]]]:
-        """Return unchanged inputs' digests and headers, by path."""
-        ...
-
-    def known_reference(self, path: str, size: int, mtime_ns: int) -> str | None:
-        """Return an unchanged reference's checksum."""
-        ...
-
-    def made_before(self, identities: Sequence[str]) -> dict[str, list[ProductRow]]:
-        """Return the products of identities."""
-        ...
-
-    def contents_before(self, identities: Sequence[str]) -> dict[str, str]:
-        """Return the digests of identities' inputs, "" where there is none."""
-        ...
-
-    def deaths_before(self, identities: Sequence[str]) -> dict[str, int]:
-        """Return how many workers identities took with them, alone, when they were tried last."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -238,7 +215,19 @@ class Planner:
     def block(self, inputs: Sequence[tuple[int, Location]]) -> list[Planned]:
         """Plan some inputs: read their headers, choose their parameters and references."""
         with self._guard:
+            return self._apart(inputs)
+
+    def _apart(self, inputs: Sequence[tuple[int, Location]]) -> list[Planned]:
+        """Plan inputs together or, where that fails as nobody foresaw, each by itself."""
+        try:
             return self._block(inputs)
+        except RequestError:
+            raise
+        except Exception as error:  # one exposure's fault is not the batch's
+            if len(inputs) > 1:
+                return [planned for each in inputs for planned in self._apart([each])]
+            own, none = self._configured(self.step, ()), ResolvedReferences("")
+            return [Planned(*inputs[0], own, none, fault=error)]
 
     def _block(self, inputs: Sequence[tuple[int, Location]]) -> list[Planned]:
         own, none = self._configured(self.step, ()), ResolvedReferences("")

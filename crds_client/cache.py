@@ -59,6 +59,12 @@ def replace_text(path: Path, text: str) -> None:
         part.unlink(missing_ok=True)
 
 
+def _withdrawn(info: dict[str, Any]) -> list[str]:
+    """List the files that a server calls scientifically invalid."""
+    listed = info.get("bad_files_list")
+    return [str(name) for name in listed] if isinstance(listed, list | tuple) else []
+
+
 class Cache:
     """Where the files of one observatory are.
 
@@ -205,15 +211,14 @@ class Cache:
         except OSError:
             if self.behind is not None and not (self.config / "server_config").exists():
                 return self.behind.bad_files()
-            listed = self.server_config().get("bad_files_list", ())
-            return frozenset(map(str, listed if isinstance(listed, list | tuple) else ()))
+            return frozenset(_withdrawn(self.server_config()))
 
     def keep_config(self, info: dict[str, Any]) -> None:
         """Keep what the server said, as the official client does, for when it is not there.
 
         A cache that cannot be written to stays as it is.
         """
-        bad = "\n".join(info.get("bad_files_list") or ())
+        bad = "\n".join(_withdrawn(info))
         try:
             config = "".join(f" {key!r}: {value!r},\n" for key, value in info.items())
             config = f"{{\n{config}}}\n"

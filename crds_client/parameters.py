@@ -83,7 +83,7 @@ def _steps(steps: Any, path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]
 def _named(parameters: Any, what: str) -> dict[str, Any]:
     if not isinstance(parameters, Mapping):
         raise HeaderError(f"{what} has no parameters")
-    odd = next((name for name in parameters if not isinstance(name, str)), None)
-    if odd is not None:
-        raise HeaderError(f"{what} has {odd!r:.60} for the name of a parameter")
+    odd = [name for name in parameters if not isinstance(name, str)]
+    if odd:
+        raise HeaderError(f"{what} has {odd[0]!r:.60} for the name of a parameter")
     return dict(parameters)

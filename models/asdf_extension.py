@@ -25,6 +25,7 @@ from calbatch.models.errors import FileError, one_line
 from calbatch.models.files import Stamp, reading
 from calbatch.models.hdu import Hdu
 from calbatch.models.headers import ASDF
+from calbatch.models.memory import require_memory
 from calbatch.models.parts import TablePart
 from calbatch.models.schema import Schema
 
@@ -46,6 +47,7 @@ _ALLOCATED = struct.Struct(">8xQ")  # after the flags and the kind of compressio
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_MOST_EVENTS = 200_000  # of which each takes half a kilobyte once it is a node
 _DEEPEST = 200  # a WCS has some 30 levels; libyaml overflows the stack at many thousands
 
 _ABOUT_ITSELF = ("asdf_library", "history")
@@ -100,11 +102,14 @@ def asdf_parts(schema: Schema, hdus: Iterable[Hdu]) -> list[TablePart]:
 
 def _kept(schema: Schema, hdu: Hdu) -> bytes | None:
     """Return what an extension says beyond headers and HDUs; None where that is nothing."""
+    require_memory(hdu.stamp.path, hdu.data_size, f"{hdu.label}, which is read whole,")
     with reading(hdu.stamp) as read_at:
         content = read_at(hdu.data_offset, hdu.data_size)
     try:
         return beyond_headers(schema, content)
-    except (ValueError, yaml.YAMLError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # of what is damaged, PyYAML makes exceptions of every kind
         fault = FileError(hdu.stamp.path, f"{hdu.label} cannot be read: {one_line(error)}")
         log.warning("%s; it is left out", fault)
         return None
@@ -129,7 +134,9 @@ def _has_value(stamp: Stamp, offset: int, size: int, path: str) -> bool:
         return False
     try:
         node = _node_at(_text_of(content), path)
-    except (ValueError, yaml.YAMLError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # of what is damaged, PyYAML makes exceptions of every kind
         reason = f"its ASDF extension mentions {path} and cannot be read: {one_line(error)}"
         raise FileError(stamp.path, reason) from None
     if isinstance(node, yaml.ScalarNode):
@@ -138,7 +145,7 @@ def _has_value(stamp: Stamp, offset: int, size: int, path: str) -> bool:
 
 
 def _node_at(text: bytes, path: str) -> yaml.Node | None:
-    _require_shallow(text)
+    _require_bounded(text)
     node = yaml.compose(text, Loader=_LOADER)
     for name in path.split("."):
         if not isinstance(node, yaml.MappingNode):
@@ -161,13 +168,14 @@ def beyond_headers(schema: Schema, content: bytes) -> bytes | None:
     Raises
     ------
     ValueError, yaml.YAMLError
-        When it is damaged, or nested absurdly deep.
+        When it is damaged, nested absurdly deep, or of absurdly many parts.
     """
-    start, stop = content.find(b"%YAML"), content.find(_END)
-    if start < 0:
+    text = _text_of(content)
+    if not text:
         return None
-    text = content[start : stop if stop >= 0 else len(content)]
-    _require_shallow(text)
+    start = content.find(text)
+    stop = start + len(text)
+    _require_bounded(text)
     tree = yaml.compose(text, Loader=_LOADER)
     if not isinstance(tree, yaml.MappingNode):
         return None
@@ -180,9 +188,11 @@ def beyond_headers(schema: Schema, content: bytes) -> bytes | None:
     return content[:start] + _as_text(tree) + blocks
 
 
-def _require_shallow(text: bytes) -> None:
+def _require_bounded(text: bytes) -> None:
     depth = 0
-    for event in yaml.parse(text, Loader=_LOADER):
+    for number, event in enumerate(yaml.parse(text, Loader=_LOADER)):
+        if number > _MOST_EVENTS:
+            raise ValueError(f"it has more than {_MOST_EVENTS} parts")
         opens = isinstance(event, yaml.CollectionStartEvent)
         depth += opens - isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEEPEST:

@@ -23,7 +23,15 @@ _PASSING = (
 _OTHERS = (sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_AUTH)
 """Errors that are neither temporary nor a sign of damage."""
 
-_UNDECODABLE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, zlib.error)
+_UNDECODABLE = (
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+    zlib.error,
+)
 """What Python raises for a value that the ledger never wrote like this."""
 
 

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
-from calbatch.cluster.ledger.schema import LedgerError
-
 FINAL = ("done", "kept", "failed", "quarantined")
 """States in which an exposure has an outcome."""
 
@@ -27,14 +25,14 @@ class _Row:
 
         Raises
         ------
-        LedgerError
+        TypeError
             When a value is not of its column's type, which SQLite does not check.
         """
         wanted = {f.name: str(f.type) for f in fields(cls)}  # type: ignore[arg-type]
         values = {n: _decoded(row[n]) if n in cls._json else row.get(n) for n in wanted}
         for name, kind in wanted.items():
             if not isinstance(values[name], _TYPES[kind]):
-                raise LedgerError(f"the ledger is damaged: {name} is {values[name]!r:.60}")
+                raise TypeError(f"{name} is {values[name]!r:.60}")
         return cls(**values)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from calbatch.cluster.ledger.faults import decoding, fault
 from calbatch.cluster.ledger.known import Known
@@ -22,6 +22,8 @@ from calbatch.cluster.ledger.records import (
 from calbatch.cluster.ledger.schema import MIGRATIONS, LedgerError, version_of
 from calbatch.cluster.ledger.store import NAME
 from calbatch.models.private import NotPrivateError, check_private_folder
+
+Row = TypeVar("Row", BatchRow, ExposureRow, AttemptRow, ProductRow, EventRow)
 
 PATIENCE = 10.0
 """Seconds to wait for a commit."""
@@ -95,10 +97,13 @@ class View(Known):
         found = [row["integrity_check"] for row in self._rows("PRAGMA integrity_check(10)")]
         return [text for text in found if text != "ok"]
 
+    def _made(self, kind: type[Row], row: Mapping[str, Any]) -> Row:
+        with decoding(self.path):
+            return kind.of(row)
+
     def batches(self) -> list[BatchRow]:
         """Return all batches, the newest last."""
-        with decoding(self.path):
-            return [BatchRow.of(r) for r in self._rows("SELECT * FROM batches ORDER BY id")]
+        return [self._made(BatchRow, r) for r in self._rows("SELECT * FROM batches ORDER BY id")]
 
     def batch(self, name: str | int) -> BatchRow:
         """Return a batch by its name or number.
@@ -110,8 +115,7 @@ class View(Known):
         """
         column = "id" if isinstance(name, int) else "name"
         for row in self._rows(f"SELECT * FROM batches WHERE {column} = ?", name):
-            with decoding(self.path):
-                return BatchRow.of(row)
+            return self._made(BatchRow, row)
         raise LedgerError(f"{self.path}: has no batch {name}")
 
     def counts(self, batch: int) -> dict[str, int]:
@@ -123,12 +127,7 @@ class View(Known):
         """Yield a batch's exposures in order: all, or those in some states."""
         wanted = f" AND state IN ({', '.join('?' * len(states))})" if states else ""
         query = f"SELECT * FROM exposures WHERE batch = ?{wanted} ORDER BY number"
-        for row in self._rows(query, batch, *states):
-            yield self._exposure(row)
-
-    def _exposure(self, row: Mapping[str, Any]) -> ExposureRow:
-        with decoding(self.path):
-            return ExposureRow.of(row)
+        yield from (self._made(ExposureRow, row) for row in self._rows(query, batch, *states))
 
     def in_full(
         self, batch: int
@@ -145,26 +144,26 @@ class View(Known):
         for row in self._rows("SELECT * FROM exposures WHERE batch = ? ORDER BY number", batch):
             own: list[ProductRow] = []
             if number == row["number"]:
-                own = [ProductRow.of(product) for product in products]
+                own = [self._made(ProductRow, product) for product in products]
                 number, products = next(made, (None, iter(())))
             if row["refs"] not in bodies:
                 bodies[row["refs"]] = self.references(row["id"])
-            yield self._exposure(row), bodies[row["refs"]], own
+            yield self._made(ExposureRow, row), bodies[row["refs"]], own
 
     def attempts(self, exposure: int) -> list[AttemptRow]:
         """Return the tries at an exposure, in order."""
         query = "SELECT * FROM attempts WHERE exposure = ? ORDER BY id"
-        return [AttemptRow.of(row) for row in self._rows(query, exposure)]
+        return [self._made(AttemptRow, row) for row in self._rows(query, exposure)]
 
     def products(self, exposure: int) -> list[ProductRow]:
         """Return the files that an exposure became."""
         query = "SELECT * FROM products WHERE exposure = ? ORDER BY id"
-        return [ProductRow.of(row) for row in self._rows(query, exposure)]
+        return [self._made(ProductRow, row) for row in self._rows(query, exposure)]
 
     def events(self, batch: int, after: float = 0.0) -> list[EventRow]:
         """Return what was remarkable, in order."""
         query = "SELECT * FROM events WHERE batch = ? AND time > ? ORDER BY id"
-        return [EventRow.of(row) for row in self._rows(query, batch, after)]
+        return [self._made(EventRow, row) for row in self._rows(query, batch, after)]
 
     def ended_since(self, batch: int, time: float) -> int:
         """Return how many exposures were calibrated since a time: the rate is made of it."""
@@ -193,13 +192,11 @@ class View(Known):
             "WHERE exposures.id = ?"
         )
         for row in self._rows(query, exposure):
-            try:
+            with decoding(self.path):
                 found = json.loads(row["body"])
-            except (ValueError, TypeError, RecursionError):
-                found = None
-            if not isinstance(found, dict):
-                raise LedgerError(f"{self.path}: is damaged: {column} of exposure {exposure}")
-            return found
+                if not isinstance(found, dict):
+                    raise TypeError(f"{column} of exposure {exposure}")
+                return found
         return {}
 
 

@@ -10,7 +10,10 @@ from support.crds_server import write_mapping
 from support.parameter_references import PARKEY, add_parameters, copied_cache
 from support.simulated import small_exposure
 
+from calbatch.calibrate.references import CrdsReferences
 from calbatch.cluster import run
+from calbatch.cluster.planning import Planner
+from calbatch.cluster.request import configured
 from calbatch.crds_client.rules import mapping_checksum
 
 # jwst's stpipe, which writes the parameter references here
@@ -110,6 +113,33 @@ def test_a_rules_file_fails_its_exposures(cache, tmp_path, name):
     named = re.compile(r"rmap|plain name|several|not in the cache")
     assert [error for error in failed.values() if not named.search(error)] == []
     assert bad.name in failed
+
+
+class Failing(CrdsReferences):
+    """References that fail, for one file, as nobody foresaw."""
+
+    def __init__(self, name):
+        super().__init__()
+        self.name = name
+
+    def resolve_all(self, groups, *arguments, **options):
+        groups = list(groups)
+        if any(h["meta.filename"] == self.name for headers, _ in groups for h in headers.values()):
+            raise ZeroDivisionError(self.name)
+        return super().resolve_all(groups, *arguments, **options)
+
+
+def test_what_nobody_foresaw_fails_the_exposure_that_it_is_about(cache, tmp_path):
+    _, good, _, _ = cache
+    names = [f"e{number}_uncal.fits" for number in range(3)]
+    inputs = [
+        (number, changed(good, tmp_path / name, FILENAME=name)) for number, name in enumerate(names)
+    ]
+    step = configured("detector1")
+    planner = Planner(step, Failing(names[1]), use_pars=False)
+    planned = planner.block(inputs)
+    assert [type(p.fault) for p in planned] == [type(None), ZeroDivisionError, type(None)]
+    assert all(p.references.chosen for p in planned if p.fault is None)
 
 
 def test_a_table_of_flags_fails_its_exposures(cache, tmp_path):

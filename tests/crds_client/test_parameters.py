@@ -1,7 +1,11 @@
 """Parameter references, as stpipe writes them."""
 
+import contextlib
+
 import asdf
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from stpipe._config import StepConfig
 
 from calbatch.crds_client.asdf_trees import flatten, read_tree
@@ -69,7 +73,7 @@ def test_a_tree_that_repeats_itself_without_end_is_refused(tmp_path):
     levels = [f"a{n}: &a{n} {{x: *a{n - 1}, y: *a{n - 1}, z: *a{n - 1}}}" for n in range(1, 40)]
     path.write_text("\n".join(["#ASDF 1.0.0", "---", "a0: &a0 {}", *levels, "..."]))
     with pytest.raises(HeaderError, match="more than"):
-        flatten(read_tree(path))
+        read_tree(path)
 
 
 def test_nothing_is_made_of_a_tag(tmp_path):
@@ -79,3 +83,64 @@ def test_nothing_is_made_of_a_tag(tmp_path):
     path.write_text(f"#ASDF 1.0.0\n--- {{parameters: {{a: {call}, b: !mine {{c: 1}}}}}}\n")
     assert read_parameters(path).parameters == {"a": [f"touch {mark}"], "b": {"c": 1}}
     assert not mark.exists()
+
+
+NASTY = [
+    "!!int ''", "!!bool maybe", "!!timestamp hello", "!!float x", "!!set [a]",
+    "!!omap 5", "!!pairs [[]]", "{[a]: b}", "{? {a: b} : c}", "1" * 6000, "0x" + "f" * 9000,
+    ":".join(["1"] * 200_000), ":".join(["1"] * 3000) + ".5", "[" * 3000, "{a: " * 3000,
+    "[" * 200 + "]" * 200, "&a [*a]", "{x: &b {y: *b}}", "*nothing", "{<<: 5}", "{<<: [1]}",
+    "2020-13-45", '"\\ud800', "@", "%",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", NASTY, ids=range(len(NASTY)))
+def test_whatever_a_value_makes_yaml_raise_is_an_error_about_the_file(tmp_path, value):
+    path = tmp_path / "x.asdf"
+    path.write_text(f"#ASDF 1.0.0\n---\nparameters:\n  a: {value}\n")
+    with pytest.raises(HeaderError, match=f"^{path}: "):
+        read_parameters(path)
+
+
+ONES = ["parameters: {}", "steps: [{name: jump}]"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["parameters: 5", "parameters: {1: 2}", "parameters: {~: 1}", "steps: 5", "steps: {a: b}",
+     "steps: [5]", "steps: [{name: 5}]", "steps: [{name: a, parameters: [1]}]",
+     "steps: [{name: a, parameters: {true: 1}}]", "parameters: [a, b]"],
+)  # fmt: skip
+def test_trees_of_another_form_are_refused(tmp_path, line):
+    path = tmp_path / "x.asdf"
+    others = [one for one in ONES if one.split(":")[0] != line.split(":")[0]]
+    path.write_text("\n".join(["#ASDF 1.0.0", "---", *others, line]))
+    with pytest.raises(HeaderError, match=f"^{path}: "):
+        read_parameters(path)
+
+
+@pytest.mark.parametrize("merge", ["k: [{}]", "<<: [{}]"])
+def test_a_tree_that_repeats_itself_is_refused_before_it_is_made(tmp_path, merge):
+    path = tmp_path / "x.asdf"
+    levels = [
+        f"a{n}: &a{n} {{{merge.format(', '.join([f'*a{n - 1}'] * 9))}}}" for n in range(1, 40)
+    ]
+    path.write_text("\n".join(["#ASDF 1.0.0", "---", "a0: &a0 {x: 1}", *levels, "parameters: {}"]))
+    with pytest.raises(HeaderError, match="repeated ones counted again"):
+        read_parameters(path)
+
+
+def test_what_is_shared_now_and_then_is_read(tmp_path):
+    path = tmp_path / "x.asdf"
+    text = "#ASDF 1.0.0\n---\na: &a {x: 1, y: [2]}\nparameters: {b: *a, c: {<<: *a, y: 3}}\n"
+    path.write_text(text)
+    assert read_parameters(path).parameters == {"b": {"x": 1, "y": [2]}, "c": {"x": 1, "y": 3}}
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text("ab:-[]{}&*!<?|>'\"#%@`, \n\t~1.", max_size=60))
+def test_any_text_is_parameters_or_an_error_about_the_file(tmp_path, text):
+    path = tmp_path / "x.asdf"
+    path.write_text(f"#ASDF 1.0.0\n---\nparameters: {text}")
+    with contextlib.suppress(HeaderError):
+        assert all(isinstance(name, str) for name in read_parameters(path).parameters)

@@ -18,6 +18,7 @@ from support.damaged import CLASSES, NONE_OF, a_world
 
 SAMPLE = 110
 LONG = int(os.environ.get("CALBATCH_DAMAGE_CASES", "3000"))
+START = int(os.environ.get("CALBATCH_DAMAGE_START", "1000"))
 ONLY = os.environ.get("CALBATCH_DAMAGE_ONLY", "")
 
 
@@ -60,7 +61,7 @@ def test_a_sample_of_damage(world):
 @pytest.mark.slow
 @pytest.mark.timeout(0)
 def test_thousands_of_damages(world):
-    cases = numbered(world, LONG, start=1000)
+    cases = numbered(world, LONG, START)
     if ONLY:
         name, _, number = ONLY.rpartition(":")
         cases = [(name, int(number))]

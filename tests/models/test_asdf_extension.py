@@ -127,8 +127,10 @@ def test_a_model_of_another_kind_has_none(tmp_path):
 
 
 DEEP = b"%YAML 1.1\n---\n" + b"[" * 100_000 + b"]" * 100_000 + b"\n...\n"
+MANY = b"%YAML 1.1\n---\nmine: [" + b"0," * 210_000 + b"]\n...\n"
 DAMAGED = {
     "deep": DEEP,
+    "many": MANY,
     "not YAML": b"%YAML 1.1\n---\nmine: [1, 2\n...\n",
     "cut block": asdf_bytes({"mine": np.zeros(1000)})[:-4000],
 }

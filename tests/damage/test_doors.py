@@ -1,0 +1,150 @@
+"""Every place that reads what others wrote is known, and something damages what it reads."""
+
+import ast
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from support.batches import calbatch as command
+
+import calbatch
+from calbatch.cluster import alive
+from calbatch.cluster.folder import BatchFolder, registered, registry
+from calbatch.models import datamodels
+
+ROOT = Path(calbatch.__file__).parent
+PARSERS = {
+    "yaml.load", "yaml.safe_load", "yaml.parse", "yaml.compose", "json.loads", "json.load",
+    "ast.parse", "ast.literal_eval", "configobj.ConfigObj", "sqlite3.connect", "fits.open",
+    "np.load", "zlib.decompress", "zlib.decompressobj", "gzip.open", "gzip.GzipFile",
+    "fits.Card.fromstring", "Card.fromstring", "fits.Header.fromstring", "cloudpickle.loads",
+    "re2.compile", "base64.b64decode",
+}  # fmt: skip
+
+DAMAGED = "tests/damage: "
+DOORS = {
+    # What is from elsewhere.
+    "models/files.py": DAMAGED + "every FITS file, compressed",
+    "models/hdu.py": DAMAGED + "every FITS file",
+    "models/header_cards.py": DAMAGED + "every FITS file",
+    "models/unpacking.py": DAMAGED + "every FITS file",
+    "models/opening.py": "tests/damage/test_doors.py",
+    "models/asdf_extension.py": "tests/models/test_asdf_extension.py",
+    "models/parts.py": "reads back cards that it wrote",
+    "models/portable.py": "opens steps that a batch's own driver packed",
+    "models/schema_source.py": "schemas are the software's, or the user's own",
+    "crds_client/plain_yaml.py": DAMAGED + "pars-jumpstep",
+    "crds_client/literals.py": DAMAGED + "rules",
+    "crds_client/expressions.py": "tests/crds_client/test_expressions.py",
+    "crds_client/versions.py": "tests/crds_client/test_versions.py",
+    "crds_client/regular.py": "tests/crds_client/test_patterns.py",
+    "crds_client/headers.py": "tests/crds_client/test_headers.py",
+    "crds_client/decoded.py": "tests/crds_client/test_decoded.py",
+    "crds_client/cache.py": DAMAGED + "server_config",
+    "crds_client/server.py": DAMAGED + "answer get_server_info",
+    "crds_client/urls.py": "tests/crds_client/test_urls.py",
+    # What a batch keeps, and what its user writes.
+    "calibrate/cfg.py": DAMAGED + "cfg",
+    "calibrate/simulate/truth.py": "the truth of simulated exposures, which no batch reads",
+    "cluster/alive.py": "tests/damage/test_doors.py",
+    "cluster/folder.py": "tests/damage/test_doors.py",
+    "cluster/named.py": "tests/cluster/test_named.py",
+    "cluster/ledger/known.py": DAMAGED + "ledger",
+    "cluster/ledger/records.py": DAMAGED + "ledger",
+    "cluster/ledger/store.py": DAMAGED + "ledger",
+    "cluster/ledger/view.py": DAMAGED + "ledger",
+}
+"""Module to what shows that damage of what it reads does no harm, or why none can come."""
+
+
+def callee(node):
+    return ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+
+
+def modules_that_parse():
+    """Return the modules that call a parser, relative to the package."""
+    found = set()
+    for folder in ("models", "crds_client", "calibrate", "cluster"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            calls = {callee(node) for node in ast.walk(ast.parse(path.read_text()))}
+            if calls & PARSERS:
+                found.add(path.relative_to(ROOT).as_posix())
+    return found
+
+
+def test_every_door_is_known():
+    assert modules_that_parse() - DOORS.keys() == set(), "say in DOORS what damages what they read"
+
+
+def test_no_door_is_only_on_paper():
+    assert DOORS.keys() - modules_that_parse() == set()
+    named = {shown for shown in DOORS.values() if shown.startswith("tests/") and ":" not in shown}
+    here = Path(__file__).parents[2]
+    assert [name for name in named if not (here / name).is_file()] == []
+
+
+NOT_A_DRIVER = [
+    "", "{", "5", "null", "[]", "{}", '{"host": 1}', '{"host": "x", "pid": "y", "created": 0}',
+    '{"host": "x", "pid": [], "created": 0}', '{"host": "x", "pid": 1, "created": "z"}',
+    '{"host": "HOST", "pid": -5, "created": 0}', '{"host": "HOST", "pid": 1e999, "created": 1}',
+    '{"host": "HOST", "pid": 99999999999999999999, "created": 0}', "[" * 100_000, "\xff\xfe",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", NOT_A_DRIVER, ids=range(len(NOT_A_DRIVER)))
+def test_a_damaged_note_on_a_driver_says_that_none_lives(tmp_path, text):
+    folder = BatchFolder(tmp_path, "20240101-000000-abcd")
+    folder.make()
+    here = text.replace("HOST", alive.socket.gethostname())
+    folder.pid.write_text(here, encoding="latin-1")
+    batch = type("Row", (), {"beat": 0.0})
+    assert alive.driver_lives(folder, batch) is False
+
+
+@pytest.mark.parametrize("text", ["", "\xff", "--help", "5; rm -rf /", "a" * 9999])
+def test_a_damaged_note_on_a_job_names_none(tmp_path, text):
+    folder = BatchFolder(tmp_path, "20240101-000000-abcd")
+    folder.make()
+    folder.job.write_text(text, encoding="latin-1")
+    assert alive.queued(folder) is None
+    folder.job.write_text("1234\n")
+    assert alive.queued(folder) == "1234"
+
+
+NO_PLACES = [*NOT_A_DRIVER, '{"output": 5}', '{"output": "s3://a:b@c/"}']
+
+
+@pytest.mark.parametrize("text", NO_PLACES, ids=range(len(NO_PLACES)))
+def test_a_damaged_note_on_a_batch_is_left_out(tmp_path, monkeypatch, text):
+    monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "state"))
+    folder = BatchFolder(tmp_path, "20240101-000000-abcd")
+    folder.make()
+    assert [found.name for found in registered()] == [folder.name]
+    (registry() / f"{folder.name}.json").write_text(text, encoding="latin-1")
+    assert list(registered()) == []
+    said = command("status")
+    assert (said.status, "Traceback" in said.err) == (2, False)
+
+
+def test_a_damaged_copy_of_a_table_is_read_from_the_reference_itself(tmp_path):
+    table = np.array(
+        [(0, 1, "DEAD", "")], [("BIT", "i4"), ("VALUE", "i4"), ("NAME", "S8"), ("D", "S2")]
+    )
+    hdus = [fits.PrimaryHDU(), fits.ImageHDU(np.zeros((20, 20), "u4"), name="DQ")]
+    names = dict(zip(table.dtype.names, ["BIT", "VALUE", "NAME", "DESCRIPTION"], strict=True))
+    described = fits.BinTableHDU(table, name="DQ_DEF")
+    for old, new in names.items():
+        described.columns.change_name(old, new)
+    fits.HDUList([*hdus, described]).writeto(tmp_path / "mask.fits")
+    (tmp_path / "copy.npy").write_bytes(b"\x93NUMPY\x01\x00v\x00{'descr'")
+
+    class Copies:
+        def plain(self, path):
+            return path
+
+        def table(self, path, index):
+            return tmp_path / "copy.npy"
+
+    mask = datamodels.MaskModel(tmp_path / "mask.fits", copies=Copies())
+    assert list(mask.dq_def["VALUE"]) == [1]
