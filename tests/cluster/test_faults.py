@@ -249,16 +249,18 @@ def _endless(data, *, path):
     return data
 
 
-def test_what_takes_too_long_is_ended_and_the_others_go_on(simulated, tmp_path):
+def test_what_takes_too_long_is_ended_and_the_others_go_on(simulated, tmp_path, workers):
     import cloudpickle
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    with sites.entered(sites.Place("local", 2, "exposure")) as site:
-        result = calibrated_on(
-            site, Endless, simulated.exposures, tmp_path / "out", Policy(deadline=5.0)
-        )
+    site = OnCluster(workers.client, "exposure", "two workers")
+    ready = calibrated_on(site, "superbias", simulated.exposures, tmp_path / "ready")
+    assert ready.counts == {"done": 3}  # workers have imported what they need
+    result = calibrated_on(
+        site, Endless, simulated.exposures, tmp_path / "out", Policy(deadline=8.0)
+    )
     assert [o.path for o in result.failed] == [simulated.exposures[1]]
-    assert "took longer than 5 s" in result.failed[0].error
+    assert "took longer than 8 s" in result.failed[0].error
     assert len(products_in(tmp_path / "out")) == 2
 
 

@@ -4,6 +4,7 @@ Agreement: ramps within 1e-5 relative or 1e-3 of the read noise, rates and image
 relative or 1e-3 of their error, NaN in the same places, and DQ equal.
 """
 
+import gc
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ class Arrays:
 
 def jwst_steps(path: Path, **parameters) -> Iterator[Arrays]:
     """Run jwst's steps one after another; ``parameters`` are {step: {parameter: value}}."""
+    gc.collect()
+    gc.freeze()  # each step collects garbage: what is there by now need not be looked at again
     model = jwst_models.RampModel(str(path))
     for name in ORDER:
         step = JwstDetector1.step_defs[name]

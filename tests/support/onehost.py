@@ -8,6 +8,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from subprocess import CalledProcessError, check_output, run
 
+from psutil import process_iter
+
 from support.services import ended, located, needed, started
 from support.waiting import WaitedInVain, eventually
 
@@ -44,6 +46,17 @@ PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=
 
 CPUS = 8
 """What the node says it has: tests' jobs mostly wait."""
+
+
+def is_left(job: object) -> bool:
+    """Return whether a run of a job is still there, though Slurm may have the job waiting again.
+
+    What watches over a run ends when it has told the controller how that ended.
+    """
+    title = f"slurmstepd: [{job}."
+    return any(
+        " ".join(p.info["cmdline"] or ()).startswith(title) for p in process_iter(["cmdline"])
+    )
 
 
 def free_ports(count: int) -> list[int]:
