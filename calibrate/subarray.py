@@ -14,6 +14,8 @@ from calbatch.models.base import DataModel
 
 log = logging.getLogger(__name__)
 
+_ANY = ("ANY", "N/A", "MULTIPLE")
+
 
 class Placement(NamedTuple):
     """Where a frame lies on the detector: 1-based starts, and sizes, in pixels."""
@@ -32,6 +34,7 @@ def fitted(exposure: DataModel, reference: DataModel) -> DataModel:
     ReferenceFileError
         When the reference has no place on the detector or does not cover the exposure.
     """
+    _compare_detectors(exposure, reference)
     if reference.shape is None or exposure.shape is None or not _is_detector_frame(reference):
         return reference
     place = _placement(reference, "reference")
@@ -54,6 +57,16 @@ def fitted(exposure: DataModel, reference: DataModel) -> DataModel:
             f"{wanted.ystart + wanted.ysize - 1}"
         )
     return reference.section(row, wanted.ysize, col, wanted.xsize)
+
+
+def _compare_detectors(exposure: DataModel, reference: DataModel) -> None:
+    """Warn of a reference of another instrument or detector, which only an override can be."""
+    for path, keyword in (("instrument.name", "INSTRUME"), ("instrument.detector", "DETECTOR")):
+        wanted, found = (model[f"meta.{path}"] for model in (exposure, reference))
+        if None not in (wanted, found) and found != wanted and found not in _ANY:
+            log.warning(
+                "%s: its %s is %s, that of the exposure %s", reference.path, keyword, found, wanted
+            )
 
 
 def _is_detector_frame(reference: DataModel) -> bool:

@@ -160,7 +160,7 @@ def failure(
     text = reason(error, path)
     if isinstance(error, ReferenceFileError):
         # Values that were not accepted are often why nothing was found.
-        values = [r.removeprefix(f"{path}: ") for r in remarkable if "(meta." in r]
+        values = [r.removeprefix(f"{path}: ") for r in remarkable if ": must " in r]
         text = "; ".join([text, *values])
     return Outcome(
         number,

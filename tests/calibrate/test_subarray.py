@@ -50,6 +50,25 @@ def test_place_unknown_is_refused():
         fitted(exposure, reference)
 
 
+@pytest.mark.parametrize(
+    ("name", "detector", "told"),
+    [
+        ("NIRCAM", "NRCA1", ""),
+        ("NIRCAM", "ANY", ""),
+        ("NIRCAM", "NRCA2", "its DETECTOR is NRCA2, that of the exposure NRCA1"),
+        ("NIRISS", "NRCA1", "its INSTRUME is NIRISS, that of the exposure NIRCAM"),
+    ],
+)
+def test_a_reference_of_another_detector_is_told_of(caplog, name, detector, told):
+    reference = placed(datamodels.GainModel, 0, 20, 0, 20)
+    exposure = placed(datamodels.ImageModel, 0, 20, 0, 20)
+    exposure["meta.instrument.name"], exposure["meta.instrument.detector"] = "NIRCAM", "NRCA1"
+    reference["meta.instrument.name"] = name
+    reference["meta.instrument.detector"] = detector
+    fitted(exposure, reference)
+    assert [told in r.message for r in caplog.records] == ([True] if told else [])
+
+
 def test_arrays_count_where_keywords_are_wrong(caplog):
     reference = placed(datamodels.GainModel, 0, 64, 0, 48, ysize=2048)
     exposure = placed(datamodels.ImageModel, 5, 20, 5, 20)

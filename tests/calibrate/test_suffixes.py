@@ -14,11 +14,11 @@ def test_every_suffix_of_jwst_is_known():
     assert set(KNOW_SUFFIXES) <= KNOWN
 
 
-@pytest.mark.parametrize("suffix", sorted(KNOW_SUFFIXES))
 @pytest.mark.parametrize("separator", ["_", "-"])
-def test_a_known_suffix_gives_way_as_in_jwst(suffix, separator):
-    name = f"jw01_0{separator}{suffix}"
-    assert product_name(f"{name}.fits", "rate") == f"{replace_suffix(name, 'rate')}.fits"
+def test_a_known_suffix_gives_way_as_in_jwst(separator):
+    for suffix in KNOW_SUFFIXES:
+        name = f"jw01_0{separator}{suffix}"
+        assert product_name(f"{name}.fits", "rate") == f"{replace_suffix(name, 'rate')}.fits"
 
 
 @given(st.from_regex(r"[a-z0-9_-]{1,12}", fullmatch=True), st.sampled_from(sorted(KNOW_SUFFIXES)))

@@ -79,7 +79,7 @@ def test_what_agrees_is_not_warned_of(tmp_path, extensions, cards):
         (
             (),
             [("SUBSIZE1", 64)],
-            "SUBSIZE1 x SUBSIZE2 = 64 x 20, but its arrays have 24 x 20 pixels: going by those",
+            "SUBSIZE1 x SUBSIZE2 = 64 x 20, but its arrays have 24 x 20 pixels",
         ),
         ((times(5),), (), "INT_TIMES has 5 rows, but SCI has 2 integrations"),
         (
@@ -154,6 +154,13 @@ def test_planes_of_another_shape_than_their_image_are_refused(tmp_path, name):
     with pytest.raises(FileError) as caught:
         datamodels.open(path)
     assert str(caught.value) == f"{path}: {name} has the shape (20, 23), SCI has (20, 24)"
+
+
+@pytest.mark.parametrize("name", ["PIXELDQ", "GROUPDQ"])
+def test_flags_that_are_floating_point_numbers_are_refused(tmp_path, name):
+    path = ramp(tmp_path / "a.fits", image(name, PLANES[-2:] if name == "PIXELDQ" else PLANES))
+    with pytest.raises(FileError, match=f"{name} must hold uint.*, found float32"):
+        datamodels.open(path)
 
 
 def without_bzero(path):

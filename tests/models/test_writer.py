@@ -387,6 +387,21 @@ def test_foreign_hdus_are_copied_byte_by_byte(tmp_path, gzipped):
     assert verify_checksums(found) == 4
 
 
+def test_of_a_foreign_header_that_is_not_ascii_a_valid_one_is_made(tmp_path):
+    path = tmp_path / "source.fits"
+    foreign = fits.ImageHDU(np.arange(9000.0), name="FOREIGN")
+    foreign.header["NOTE"] = ("Jose", "20 deg C")
+    fits.HDUList([fits.PrimaryHDU(), foreign]).writeto(path, checksum=True)
+    path.write_bytes(path.read_bytes().replace(b"Jose", b"Jos\xe9").replace(b"deg", b"\xc2\xb0 "))
+    write_fits(tmp_path / "a.fits", [PRIMARY, RawPart(read_layout(path).hdus[1])], {})
+    made = read_layout(tmp_path / "a.fits")
+    assert made.hdus[1].raw_header.isascii()
+    assert verify_checksums(made) == 2
+    with fits.open(tmp_path / "a.fits", checksum=True) as hdus:  # a mismatch is a warning
+        assert hdus[1].header.cards["NOTE"][1:] == ("Jos?", "20 ??  C")
+        np.testing.assert_array_equal(hdus[1].data, foreign.data)
+
+
 def test_a_foreign_hdu_of_a_file_that_changed_is_refused(tmp_path):
     path = tmp_path / "source.fits"
     source_with_a_foreign_hdu(path)

@@ -1,0 +1,64 @@
+"""Numbers of headers: what stands in their place is told, never taken for nothing."""
+
+import pytest
+from support.batches import changed, small_set
+
+from calbatch.calibrate.errors import StepError
+from calbatch.calibrate.numbers import number, required
+from calbatch.calibrate.steps.gain_scale import GainScaleStep
+from calbatch.calibrate.steps.group_scale import GroupScaleStep
+from calbatch.models import datamodels
+
+pytestmark = pytest.mark.filterwarnings("ignore::calbatch.models.errors.ValidationWarning")
+
+
+@pytest.fixture(scope="module")
+def simulated():
+    return small_set()
+
+
+def with_cards(simulated, tmp_path, **cards):
+    return datamodels.open(changed(simulated.exposures[0], tmp_path / "a_uncal.fits", **cards))
+
+
+@pytest.mark.parametrize(
+    ("path", "keyword", "value", "fault"),
+    [
+        ("nframes", "NFRAMES", "1", "NFRAMES = '1' is text; a whole number is needed"),
+        ("nframes", "NFRAMES", 1.5, "NFRAMES = 1.5: must be an integer, not float"),
+        ("group_time", "TGROUP", "5", "TGROUP = '5' is text; a number is needed"),
+        ("group_time", "TGROUP", True, "TGROUP = True: must be a number, not bool"),
+        ("zero_frame", "ZEROFRAM", "T", "ZEROFRAM = 'T' is text; T or F is needed"),
+    ],
+)
+def test_a_card_with_something_else_is_told(simulated, tmp_path, path, keyword, value, fault):
+    model = with_cards(simulated, tmp_path, **{keyword: value})
+    for ask in (number, required):
+        with pytest.raises(StepError) as caught:
+            ask(model, f"meta.exposure.{path}")
+        assert str(caught.value) == f"{model.path}: {fault}"
+
+
+def test_no_card_is_no_number(simulated, tmp_path):
+    model = with_cards(simulated, tmp_path, NFRAMES=None, TGROUP=0.0)
+    assert number(model, "meta.exposure.nframes") is None
+    with pytest.raises(StepError, match="the header lacks NFRAMES"):
+        required(model, "meta.exposure.nframes")
+    with pytest.raises(StepError, match=r"TGROUP must be positive, is 0\.0"):
+        required(model, "meta.exposure.group_time", positive=True)
+
+
+def test_a_value_that_is_let_through_is_still_no_number(simulated, tmp_path, monkeypatch):
+    monkeypatch.setenv("PASS_INVALID_VALUES", "1")
+    model = with_cards(simulated, tmp_path, NFRAMES="1")
+    with pytest.raises(StepError, match="NFRAMES = '1' is text"):
+        number(model, "meta.exposure.nframes")
+
+
+@pytest.mark.parametrize(
+    ("step", "keyword"), [(GroupScaleStep, "FRMDIVSR"), (GainScaleStep, "GAINFACT")]
+)
+def test_a_step_is_not_skipped_for_a_number_that_is_text(simulated, tmp_path, step, keyword):
+    model = with_cards(simulated, tmp_path, **{keyword: "2"})
+    with pytest.raises(StepError, match=f"{keyword} = '2' is text"):
+        step().run(model)
