@@ -179,7 +179,7 @@ def failure(
         # Values that were not accepted are often why nothing was found.
         names = f"{path}: ", f"{harmless(str(path))}: "
         values = [
-            r.removeprefix(names[0]).removeprefix(names[1]) for r in remarkable if "(meta." in r
+            r.removeprefix(names[0]).removeprefix(names[1]) for r in remarkable if ": must " in r
         ]
         text = "; ".join([text, *values])
     return Outcome(

@@ -75,8 +75,8 @@ def _groups(file: Opened) -> Iterator[str]:
 
 
 def _integrations(file: Opened) -> Iterator[str]:
-    if len(file.shape) < 3 or file.is_striped:
-        return
+    if file.schema.name not in _RAMPS or file.is_striped:
+        return  # of rates it was told when they were made
     first, last = (file.number(f"exposure.integration_{end}") for end in ("start", "end"))
     if first is not None and last is not None:
         wanted: int | None = last - first + 1
@@ -171,7 +171,7 @@ def _narrowed(file: Opened) -> Iterator[str]:
 
 def _times(file: Opened) -> Iterator[str]:
     hdu = file.found.get("int_times")
-    if hdu is None or not hdu.shape[0] or len(file.shape) < 3 or file.is_striped:
+    if hdu is None or not hdu.shape[0] or file.schema.name not in _RAMPS or file.is_striped:
         return
     if hdu.shape[0] not in (file.shape[0], file.number("exposure.nints")):
         yield f"INT_TIMES has {hdu.shape[0]} rows, but SCI has {file.shape[0]} integrations"
