@@ -266,8 +266,10 @@ class OnCluster:
         at = self.client.processing()
         return [worker for worker, held in at.items() if wanted & {str(k) for k in held}]
 
-    def silent(self, limit: float) -> list[Silent]:
+    def silent(self, limit: float) -> list[Silent] | None:
         """Return the workers that are not heard of, with the exposures that they have.
+
+        None where it is too early for another look.
 
         Parameters
         ----------
@@ -275,7 +277,7 @@ class OnCluster:
             Seconds after which those that are stopped are given up.
         """
         found = self._watch.look(limit)
-        return with_numbers(found, self._at() if found else {})
+        return with_numbers(found, self._at()) if found else found
 
     def discard(self, silent: Silent) -> None:
         """Kill a stopped worker where its nanny can, and have the scheduler forget it."""

@@ -149,8 +149,10 @@ class Watch:
         self._processes: dict[str, tuple[str, int]] = {}
         self._mute_since: float | None = None
 
-    def look(self, limit: float) -> list[Silent]:
+    def look(self, limit: float) -> list[Silent] | None:
         """Return the workers that have been silent for a while, or the scheduler.
+
+        None where it is too early for another look.
 
         Parameters
         ----------
@@ -159,7 +161,7 @@ class Watch:
         """
         now = time.monotonic()
         if now < self._due:
-            return []
+            return None
         workers = self._workers()
         if workers is None:
             return self._mute(now, limit)
