@@ -20,8 +20,9 @@ from calbatch.cluster.recording import Attempted, Recorder
 from calbatch.cluster.room import Room
 from calbatch.cluster.silence import GONE, Condition, Reports, Silent
 from calbatch.cluster.sites import Site
-from calbatch.cluster.staging import Staging
+from calbatch.cluster.staging import Fence
 from calbatch.cluster.waiting import Waiting
+from calbatch.models.errors import FileError
 from calbatch.models.writer import Product
 
 TICK = 0.2
@@ -47,7 +48,7 @@ class Task:
         Where workers keep what they say.
     control : Path, optional
         A file by which users ask for an end.
-    staging : Staging, optional
+    staging : Fence, optional
         Where products are made; by default beside their final names.
     """
 
@@ -56,7 +57,7 @@ class Task:
     output: Path
     logs: Path | None = None
     control: Path | None = None
-    staging: Staging | None = None
+    staging: Fence | None = None
 
     def job(self, one: Attempted) -> Job:
         """Return a try at an exposure, as it travels to a worker."""
@@ -75,10 +76,10 @@ class Task:
         if self.staging and job.staging:
             self.staging.make(job.staging)
 
-    def fence(self, job: Job) -> None:
+    def fence(self, job: Job, *, ended: bool) -> None:
         """Remove the folder of a try that has ended, or is given up; see `Staging.remove`."""
         if self.staging and job.staging:
-            self.staging.remove(job.staging)
+            self.staging.remove(job.staging, ended=ended)
 
 
 class Driver:
@@ -193,12 +194,12 @@ class Driver:
         self.recorder.ledger.commit()
         time.sleep(1.0)
 
-    def _fence(self, job: Job) -> None:
+    def _fence(self, job: Job, *, ended: bool = False) -> None:
         """See that a try publishes nothing any more; where that cannot be, try nothing again."""
         try:
-            self.task.fence(job)
-        except OSError as error:
-            self.stopping = f"{job.staging}: cannot be removed: {error.strerror or error}"
+            self.task.fence(job, ended=ended)
+        except (OSError, FileError) as error:
+            self.stopping = f"{job.path}: a try cannot be kept from publishing products: {error}"
             self.recorder.event("staging", self.stopping)
 
     def _log(self, one: Attempted) -> Path:
@@ -265,7 +266,7 @@ class Driver:
         except FencedError as error:
             self.stopping = str(error)
             return failure(job.number, job.path, LostError(str(error)), Clock())
-        except OSError as error:
+        except (OSError, FileError) as error:
             return failure(job.number, job.path, error, Clock())
         return site.submit(job)
 
@@ -273,7 +274,7 @@ class Driver:
 
     def _settle(self, one: Attempted, job: Job, outcome: Outcome) -> None:
         """Note an outcome, or have the exposure tried again."""
-        self._fence(job)
+        self._fence(job, ended=outcome.kind not in (*DEATHS, Kind.LOST) or not outcome.failed)
         log = left_behind(job.log) if job.log and outcome.kind in (*DEATHS, Kind.LOST) else ""
         if not outcome.failed:
             self._room.expect(sum(product.size for product in outcome.written))

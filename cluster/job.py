@@ -24,6 +24,7 @@ from calbatch.models.errors import ChangedError
 from calbatch.models.files import content_digest, look
 from calbatch.models.layout import read_layout, verify_checksums
 from calbatch.models.location import Location
+from calbatch.models.permits import Permit
 from calbatch.models.portable import loaded, packed
 from calbatch.models.saving import Written, saving_graph, written_of
 
@@ -78,9 +79,10 @@ class Job:
         Size and time of the input when it was planned: another file is refused.
     log : Path, optional
         Where its worker keeps what it says, until it is done.
-    staging : Path, optional
+    staging : Path or Permit, optional
         The folder in which its products are made, and that its driver removes when the try is
-        given up: products cannot get their names then. By default, beside those.
+        given up: products cannot get their names then. By default, beside those. For objects, a
+        permit that its driver takes back.
     """
 
     number: int
@@ -91,7 +93,7 @@ class Job:
     batch: str
     stamp: tuple[int, int] | None = None
     log: Path | None = None
-    staging: Path | None = None
+    staging: Path | Permit | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Return it with the step packed, which may be made of what workers cannot import."""
@@ -197,7 +199,7 @@ def calibrate(job: Job, threads: int = 0, memory: int = 0) -> Outcome:
 
 def _unless_fenced(job: Job, error: Exception) -> Exception:
     """Return an error, or in its place that the try was given up, of which it comes."""
-    if job.staging is None or job.staging.exists():
+    if not isinstance(job.staging, Path) or job.staging.exists():
         return error
     return LostError(f"{job.path}: was given to another worker meanwhile")
 

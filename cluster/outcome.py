@@ -22,7 +22,13 @@ from calbatch.calibrate.errors import CalibrationError, ReferenceFileError
 from calbatch.cluster.errors import LostError
 from calbatch.cluster.policy import Kind
 from calbatch.cluster.terminal import harmless
-from calbatch.models.errors import ChangedError, FullError, ModelError, StorageError
+from calbatch.models.errors import (
+    ChangedError,
+    FullError,
+    ModelError,
+    StorageError,
+    SupersededError,
+)
 from calbatch.models.location import Location, location
 from calbatch.models.writer import Product
 
@@ -129,6 +135,8 @@ def kind_of(error: BaseException) -> Kind:
     """Return what kind of failure an exception is."""
     if isinstance(error, LostError):
         return error.kind
+    if isinstance(error, SupersededError):
+        return Kind.LOST
     if isinstance(error, FullError):
         return Kind.FULL
     if isinstance(error, ChangedError):

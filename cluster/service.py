@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from rich.console import Console
 
@@ -26,7 +25,7 @@ from calbatch.cluster.identity import Sums
 from calbatch.cluster.inputs import exposures, refuse_name_clashes, total_bytes, writable_place
 from calbatch.cluster.ledger import DamagedLedgerError, Known, Ledger, LedgerError
 from calbatch.cluster.ledger.faults import decoding
-from calbatch.cluster.leftovers import clear, end_abandoned
+from calbatch.cluster.leftovers import clear, end_abandoned, living
 from calbatch.cluster.manifest import write_manifest
 from calbatch.cluster.order import Order
 from calbatch.cluster.planning import Planner, references_of
@@ -37,7 +36,7 @@ from calbatch.cluster.report import unrecorded_line
 from calbatch.cluster.request import configured, input_pattern
 from calbatch.cluster.result import Ending, Result
 from calbatch.cluster.room import committed_in_time, unwritable
-from calbatch.cluster.staging import Staging
+from calbatch.cluster.staging import Fence, taken_over
 from calbatch.models.location import Location, location
 
 Entering = Callable[[sites.Place, bool, str], AbstractContextManager[sites.Site]]
@@ -281,21 +280,23 @@ class _Session:
         return Ending(state, reason, self.begun.total, done, failed, lost)
 
     @contextmanager
-    def _taken_over(self, batch: int) -> Iterator[Staging]:
+    def _taken_over(self, batch: int) -> Iterator[Fence]:
         """Keep earlier drivers' workers from publishing anything more, and remove what they left.
 
         In the end, the same is done to what this driver's own workers are still at.
         """
         folder = self.begun.folder
-        staging = Staging(folder.state)
+        staging = taken_over(folder)
         try:
-            clear(folder)
-            for remark in end_abandoned(self.ledger, batch):
+            spared = living(self.ledger, batch)
+            clear(folder, spared)
+            remarks = end_abandoned(self.ledger, batch, spared)
+            for remark in filter(None, [staging.remark, *remarks]):
                 self._say(remark)
             yield staging
         finally:
             staging.close()
-            clear(folder)
+            clear(folder, living(self.ledger, batch))
 
     def _leave_manifest(self) -> None:
         try:
@@ -303,7 +304,7 @@ class _Session:
         except OSError as error:  # the ledger has it all, as soon as there is room for it
             self._say(f"{self.begun.folder.manifest}: cannot be written: {error.strerror}")
 
-    def _driven(self, batch: int, staging: Staging) -> tuple[str, str]:
+    def _driven(self, batch: int, staging: Fence) -> tuple[str, str]:
         begun = self.begun
         ahead = self.place.scheduler not in ("threads", "sync") and self.place.grain == "exposure"
         with Feed(self.planner, begun.inputs, begun.order.policy, ahead=ahead) as feed:
@@ -322,11 +323,11 @@ class _Session:
             return ("cancelled" if cancelled else "interrupted"), driver.stopping
         return ("failed" if recorder.failed else "done"), ""
 
-    def _driver(self, feed: Feed, recorder: Recorder, staging: Staging) -> Driver:
+    def _driver(self, feed: Feed, recorder: Recorder, staging: Fence) -> Driver:
         folder, order = self.begun.folder, self.begun.order
         task = Task(
             folder.name, order.options, folder.unfinished, folder.logs, folder.control,
-            staging if isinstance(folder.output, Path) else None,
+            staging,
         )  # fmt: skip
         return Driver(task, feed, recorder, order.policy)
 

@@ -20,8 +20,13 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 from calbatch.cluster.errors import FencedError, RequestError
+from calbatch.cluster.folder import BatchFolder
+from calbatch.models.errors import FileError
+from calbatch.models.location import Url
+from calbatch.models.permits import Permit, Permits
 
 NAME = "staging"
 RETIRED = "retired-"
@@ -29,8 +34,54 @@ RETIRED = "retired-"
 PATIENCE = 10.0
 """Seconds in which a folder must be empty, though workers may still be making files in it."""
 
+LOOK_EVERY = 5.0
+"""Seconds between looks at whether another driver has taken a place for objects over."""
+
 HIDDEN = ".nfs"
 """How names begin that network file systems give to removed files which a process holds open."""
+
+
+class Fence(Protocol):
+    """What keeps a driver's workers from publishing what it has given up.
+
+    Attributes
+    ----------
+    remark : str
+        What is worth telling the user about it; empty for nothing.
+    """
+
+    remark: str
+
+    def of(self, number: int, serial: int) -> Path | Permit:
+        """Return what a try at an exposure needs in order to publish products."""
+
+    def make(self, place: Path | Permit, /) -> None:
+        """Make that.
+
+        Raises
+        ------
+        FencedError
+            When another driver has taken over.
+        """
+
+    def remove(self, place: Path | Permit, /, *, ended: bool) -> None:
+        """Remove it; ``ended`` says that the try's worker has ended it and publishes no more."""
+
+    def close(self) -> None:
+        """Remove all that was made."""
+
+
+def taken_over(folder: BatchFolder) -> Fence:
+    """Fence off the earlier drivers of a folder of products, or of a place for objects.
+
+    Raises
+    ------
+    RequestError
+        When that cannot be.
+    """
+    if isinstance(folder.output, Url):
+        return ObjectStaging(folder.output)
+    return Staging(folder.state)
 
 
 class Staging:
@@ -48,6 +99,7 @@ class Staging:
     """
 
     def __init__(self, state: Path) -> None:
+        self.remark = ""
         self._state = state
         self.folder = state / NAME / secrets.token_hex(8)
         try:
@@ -67,7 +119,7 @@ class Staging:
         """Return the folder of a try at an exposure."""
         return self.folder / f"{number}-{serial}"
 
-    def make(self, folder: Path) -> None:
+    def make(self, folder: Path | Permit) -> None:
         """Make the folder of a try.
 
         Raises
@@ -77,6 +129,7 @@ class Staging:
         OSError
             When it cannot be made, such as on a disk that is full.
         """
+        assert isinstance(folder, Path)
         try:
             folder.mkdir(mode=0o700)
         except FileNotFoundError as error:
@@ -84,7 +137,7 @@ class Staging:
                 f"{self.folder} is gone: another driver has taken over this folder of products"
             ) from error
 
-    def remove(self, folder: Path) -> None:
+    def remove(self, folder: Path | Permit, *, ended: bool = False) -> None:
         """Remove the folder of a try, so that nothing in it can become a product any more.
 
         Raises
@@ -92,6 +145,7 @@ class Staging:
         OSError
             When it cannot be removed.
         """
+        assert isinstance(folder, Path)
         try:
             folder.rmdir()  # nothing is left in it as a rule
         except FileNotFoundError:
@@ -105,6 +159,61 @@ class Staging:
             retire(self.folder, self._state)
         with suppress(OSError):  # another driver's are in it
             self.folder.parent.rmdir()
+
+
+class ObjectStaging:
+    """Permits to make objects, of one driver; see `calbatch.models.permits`.
+
+    Parameters
+    ----------
+    output : Url
+        Where objects are made.
+
+    Raises
+    ------
+    RequestError
+        When the store does not let this driver take over.
+    """
+
+    def __init__(self, output: Url) -> None:
+        self._permits = Permits(output, secrets.token_hex(8))
+        self._looked = time.monotonic()
+        try:
+            self._permits.claim()
+        except FileError as error:
+            raise RequestError(
+                f"workers of earlier batches cannot be kept from writing to {output}: {error}"
+            ) from error
+        self.remark = self._permits.remark
+
+    def of(self, number: int, serial: int) -> Permit:
+        """Return the permit of a try at an exposure."""
+        return self._permits.permit(f"{number}-{serial}")
+
+    def make(self, permit: Path | Permit) -> None:
+        """See now and then that no other driver has taken over.
+
+        Raises
+        ------
+        FencedError
+            When one has.
+        """
+        if time.monotonic() - self._looked > LOOK_EVERY:
+            self._looked = time.monotonic()
+            if not self._permits.hold():
+                raise FencedError(
+                    f"{self._permits.marker} is gone: another driver has taken over this place"
+                )
+
+    def remove(self, permit: Path | Permit, *, ended: bool = False) -> None:
+        """Take a permit back, unless its worker has ended."""
+        if not ended and isinstance(permit, Permit):
+            self._permits.refuse(permit)
+
+    def close(self) -> None:
+        """Take all permits back."""
+        with suppress(FileError):  # the next driver does it
+            self._permits.release()
 
 
 def fence(state: Path) -> None:

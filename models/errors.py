@@ -50,6 +50,10 @@ class ChangedError(FileError):
     """A file that is another one than when it was first looked at."""
 
 
+class SupersededError(FileError):
+    """A product that somebody else makes by now."""
+
+
 class SchemaError(ModelError):
     """A schema that cannot be found, read or understood."""
 

@@ -19,6 +19,7 @@ from calbatch.models.budget import row_bytes
 from calbatch.models.headers import ASDF, cards_from_meta
 from calbatch.models.location import Location
 from calbatch.models.meta import set_path
+from calbatch.models.permits import Permit
 from calbatch.models.plan import Array, Node, Source, Tile
 from calbatch.models.schema import Schema
 from calbatch.models.validate import validate_tree
@@ -108,7 +109,7 @@ def writer_for(
     date: str | None = None,
     fsync: bool = True,
     tag: str = "",
-    staging: Path | None = None,
+    staging: Path | Permit | None = None,
 ) -> FitsWriter:
     """Return the plan of a model's file: HDUs in schema order, what no schema names, ASDF.
 
@@ -124,8 +125,8 @@ def writer_for(
         Whether the file is to be on the disk when it gets its name.
     tag : str
         Part of the unfinished file's name, by which it is found should this process die.
-    staging : Path, optional
-        Where to make the file; by default beside its final name.
+    staging : Path or Permit, optional
+        Where to make the file, by default beside its final name; for an object, a permit.
     """
     content = model._content
     tree = copied(content.tree)
@@ -204,7 +205,7 @@ def saving_graph(
     date: str | None = None,
     fsync: bool = True,
     tag: str = "",
-    staging: Path | None = None,
+    staging: Path | Permit | None = None,
     before_naming: Callable[[], str] | None = None,
 ) -> tuple[Any, list[FitsWriter]]:
     """Return the dask array whose computing saves models, and the writers, to abort on failure.

@@ -132,9 +132,13 @@ class Store:
             return getattr(self.files, method)(*arguments, **named)
         from fsspec.asyn import sync
 
-        limit = 2 * timeout() + size / _SLOWEST
         function = getattr(self.files, f"_{method}")
-        return sync(self.files.loop, function, *arguments, timeout=limit, **named)
+        return sync(self.files.loop, function, *arguments, timeout=self.limit(size), **named)
+
+    @staticmethod
+    def limit(size: int = 0) -> float:
+        """Return how many seconds a request may take that moves so many bytes."""
+        return 2 * timeout() + size / _SLOWEST
 
     def tried(self, what: str, call: Callable[[], T], tries: int = _TRIES) -> T:
         """Call something, again after a pause where it may then succeed.

@@ -9,13 +9,14 @@ import posixpath
 import re
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from calbatch.models.errors import FileError, StorageError
+from calbatch.models.errors import FileError, StorageError, SupersededError
 from calbatch.models.location import Url
+from calbatch.models.permits import S3, Permit, put_with_permit
 from calbatch.models.ranges import RemoteBytes
 from calbatch.models.stores import Facts, Store
 
@@ -59,7 +60,7 @@ def scratch_folder() -> Path:
     return Path(os.environ.get("CALBATCH_SCRATCH_DIR") or tempfile.gettempdir()).absolute()
 
 
-def upload(file: Path, url: Url) -> Facts:
+def upload(file: Path, url: Url, permit: Permit | None = None) -> Facts:
     """Make a file an object, replacing what was there, and verify it.
 
     Nothing shows under the URL before all of it is there: stores of objects see to that, and
@@ -71,6 +72,8 @@ def upload(file: Path, url: Url) -> Facts:
         A complete file; it stays.
     url : Url
         What it is to be.
+    permit : Permit, optional
+        Without which it must not be made any more.
 
     Returns
     -------
@@ -81,16 +84,23 @@ def upload(file: Path, url: Url) -> Facts:
     ------
     FileError
         No permission, no such bucket, or a protocol that cannot write.
+    SupersededError
+        The permit was taken back.
     StorageError
         The server fails, or what is there in the end is not what was sent. It is left there: it
         may be somebody else's.
     """
     require_upload(url)
     store = Store(url)
-    if url.protocol in _WHOLE:
+    if permit and url.protocol in S3:
+        size, chunk = file.stat().st_size, _chunk(file.stat().st_size)
+        _tried(store, size, lambda: put_with_permit(store, file, chunk, permit))
+    elif url.protocol in _WHOLE:
+        if permit:
+            permit.require()
         _put(store, file, store.path)
     else:
-        _put_and_rename(store, file)
+        _put_and_rename(store, file, permit)
     try:
         facts = store.facts()
     except StorageError:
@@ -119,15 +129,19 @@ def require_upload(url: Url) -> None:
 def _put(store: Store, file: Path, path: str) -> None:
     size = file.stat().st_size
     options = {}
-    if store.url.protocol in ("s3", "s3a"):
+    if store.url.protocol in S3:
         options = {"chunksize": _chunk(size), "max_concurrency": _AT_ONCE}
 
     def put() -> None:
         store.run("put_file", str(file), path, size=size, **options)
 
+    _tried(store, size, put)
+
+
+def _tried(store: Store, size: int, put: Callable[[], None]) -> None:
     try:
         store.tried(f"uploading {size} bytes", put)
-    except StorageError:
+    except (StorageError, SupersededError):
         raise
     except FileError as error:
         if error.message == "there is no such object":
@@ -135,12 +149,14 @@ def _put(store: Store, file: Path, path: str) -> None:
         raise
 
 
-def _put_and_rename(store: Store, file: Path) -> None:
+def _put_and_rename(store: Store, file: Path, permit: Permit | None) -> None:
     folder, name = posixpath.split(store.path)
     part = posixpath.join(folder, f".{name[:100]}.{uuid.uuid4().hex}.part")
     store.tried("making its folder", lambda: store.run("makedirs", folder, exist_ok=True))
     try:
         _put(store, file, part)
+        if permit:
+            permit.require()
         store.tried("renaming it", lambda: _rename(store, part))
     except BaseException:
         with suppress(Exception):  # what is told is why it was not uploaded

@@ -22,6 +22,7 @@ from calbatch.models.errors import FileError, FullError, ModelError, StorageErro
 from calbatch.models.layout import Layout, read_layout
 from calbatch.models.location import Location, Url, location
 from calbatch.models.parts import ImagePart, Part, RawPart, TablePart, Updates
+from calbatch.models.permits import Permit
 from calbatch.models.segments import ImageSegment, Receipt, lay_out
 from calbatch.models.uploading import clear_scratch, require_upload, scratch_folder, upload
 
@@ -80,9 +81,10 @@ class FitsWriter:
         Whether the file is to be on the disk when it gets its name.
     tag : str
         Begins the unique part of the temporary name, so that whoever chose it finds the file.
-    staging : path, optional
+    staging : Path or Permit, optional
         A folder of the same file system in which to make the file. It is never created here: once
-        somebody else has removed it, the file cannot get its final name any more.
+        somebody else has removed it, the file cannot get its final name any more. For an object,
+        a permit that can be taken back.
 
     Attributes
     ----------
@@ -106,14 +108,16 @@ class FitsWriter:
         *,
         fsync: bool = True,
         tag: str = "",
-        staging: Path | None = None,
+        staging: Path | Permit | None = None,
     ) -> None:
         self.path = location(path).absolute()
         self._layout: Layout | None = None
         unique = f"{_host()}-{os.getpid()}-{uuid.uuid4().hex}"
         # Short enough for any file system, whatever the length of the final name.
         tagged = f"{tag[:40]}-{unique}" if tag else unique
-        self.part = (staging or self._folder()) / f".{self.path.name[:100]}.{tagged}.part"
+        self._permit = staging if isinstance(staging, Permit) else None
+        folder = staging if isinstance(staging, Path) else self._folder()
+        self.part = folder / f".{self.path.name[:100]}.{tagged}.part"
         self._fsync = fsync
         with self._naming():
             self._segments = tuple(lay_out(parts))
@@ -241,7 +245,7 @@ class FitsWriter:
         if layout is None:
             raise ModelError("is not complete")
         if isinstance(self.path, Url):
-            facts = upload(self.part, self.path)
+            facts = upload(self.part, self.path, self._permit)
             self.abort()
             digest = layout.digest
             return Product(self.path.text, facts.size, facts.mtime_ns, digest, facts.identity)

@@ -1,16 +1,12 @@
 """Batches whose workers, schedulers and drivers are killed: all is done, once."""
 
-import os
-import signal
-import socket
-import subprocess
-import sys
 from contextlib import suppress
 
 import psutil
 import pytest
 from support.batches import DATE, calbatch, copies, small_set, sums
 from support.chaos import disturbed, driver_of, kill, require_consistent, spread, with_children
+from support.ownscheduler import Running
 
 from calbatch.cluster.folder import BatchFolder
 from calbatch.cluster.ledger import View
@@ -72,53 +68,6 @@ def test_workers_and_drivers_die(exposures, submit, tmp_path, count, drivers):
     assert disturbed(folder, every=2.0, strike=strike, planned=planned, seconds=2 * count + 120)
     require_consistent(folder, count)
     require_as_undisturbed(folder, inputs, tmp_path / "b")
-
-
-class Running:
-    """A scheduler and its workers, each a process; what ends is started again."""
-
-    def __init__(self, folder):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        here = ("--host", "127.0.0.1", "--no-dashboard")
-        worker = ("worker", self.address, "--nthreads", "1", "--local-directory", str(folder))
-        self.commands = {
-            "scheduler": ("scheduler", "--port", str(self.port), *here),
-            **{f"worker {n}": (*worker, *here) for n in range(2)},
-        }
-        self.log, self.processes = folder / "dask.log", {}
-        self.keep()
-
-    @property
-    def address(self):
-        return f"tcp://127.0.0.1:{self.port}"
-
-    def keep(self):
-        for name, (what, *arguments) in self.commands.items():
-            if name in self.processes and self.processes[name].poll() is None:
-                continue
-            command = [sys.executable, "-m", f"distributed.cli.dask_{what}", *arguments]
-            with self.log.open("ab") as log:
-                self.processes[name] = subprocess.Popen(
-                    command, stdout=log, stderr=log, start_new_session=True
-                )
-
-    def workers(self):
-        """Return the processes that calibrate: their parents would start them again."""
-        found = []
-        for name, process in self.processes.items():
-            with suppress(psutil.Error):
-                children = psutil.Process(process.pid).children() if name != "scheduler" else []
-                found += [c for c in children if "spawn_main" in " ".join(c.cmdline())]
-        return found
-
-    def kill(self, *names):
-        for name in names or list(self.processes):
-            with suppress(ProcessLookupError):
-                os.killpg(self.processes[name].pid, signal.SIGKILL)
-            self.processes[name].wait()
-        return True
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Workers that outlive their driver, or their try: nothing of theirs becomes a product any more."""
 
+import os
 import subprocess
 import threading
 from contextlib import suppress
@@ -13,7 +14,7 @@ from distributed import LocalCluster
 from support.batches import DATE, calbatch, calibrated_on, products_in, quiet, sums
 from support.chaos import driver_of, kill, with_children
 from support.gated import HELD, Held
-from support.placed import eventually, importable, jobs
+from support.placed import Plain, eventually, importable, jobs
 
 from calbatch import cluster
 from calbatch.calibrate.step import Step
@@ -230,3 +231,18 @@ def test_links_are_removed_and_not_followed(tmp_path):
     assert (other / "mine").exists()
     assert not (state / "staging").is_symlink()
     assert not list(state.glob("retired-*"))
+
+
+def test_products_have_the_group_of_their_folder(simulated, tmp_path):
+    """Though they are made in another one: folders that groups share pass theirs on."""
+    out, group = tmp_path / "out", 12345 if os.geteuid() == 0 else os.getgroups()[-1]
+    out.mkdir()
+    os.chown(out, -1, group)
+    out.chmod(0o2775)
+    before = os.umask(0o002)
+    try:
+        calibrated_on(InProcess(0), Plain, simulated.exposures[:1], out)
+    finally:
+        os.umask(before)
+    (product,) = products_in(out)
+    assert (product.stat().st_gid, product.stat().st_mode & 0o777) == (group, 0o664)

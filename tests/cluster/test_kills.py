@@ -6,13 +6,19 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import dask
 import pytest
+import yaml
 from support.batches import calbatch, copies, small_set, sums
 from support.chaos import kill, require_consistent
 from support.kills import HOOKS, HOW, OTHERWISE, Killed
+from support.onehost import slurm
+from support.ownscheduler import Running
 from support.placed import eventually
 
 WHOLE = (pytest.mark.slow, pytest.mark.timeout(3000))
+KILLS = 40
+"""How many kills a batch of 200 gets in the long run."""
 
 DRIVERS = [
     ["fence", "before", 1, "self"],
@@ -96,7 +102,7 @@ def require_nothing_temporary(folder):
     ("count", "kills"),
     [
         pytest.param(4, DRIVERS, id="sample"),
-        pytest.param(200, at_random(60), id="whole", marks=WHOLE),
+        pytest.param(200, at_random(KILLS), id="whole", marks=WHOLE),
     ],
 )
 def test_a_driver_is_killed(killed, tmp_path, monkeypatch, count, kills):
@@ -109,7 +115,7 @@ def test_a_driver_is_killed(killed, tmp_path, monkeypatch, count, kills):
     ("count", "kills"),
     [
         pytest.param(8, WORKERS, id="sample"),
-        pytest.param(200, at_random(60), id="whole", marks=WHOLE),
+        pytest.param(200, at_random(KILLS), id="whole", marks=WHOLE),
     ],
 )
 def test_workers_and_drivers_are_killed(killed, tmp_path, monkeypatch, count, kills):
@@ -118,3 +124,41 @@ def test_workers_and_drivers_are_killed(killed, tmp_path, monkeypatch, count, ki
     eventually(lambda: batches.processes() == [], 60)  # orphans, too
     require_as_undisturbed(batches, count, tmp_path / "b", monkeypatch)
     require_nothing_temporary(batches.temporary)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_workers_of_a_scheduler_and_drivers_are_killed(killed, tmp_path, monkeypatch):
+    batches = killed(200, [])
+    folder = tmp_path / "dask"
+    folder.mkdir()
+    running = Running(folder)  # its workers have the environment of batches
+    try:
+        batches.site = ("--scheduler", running.address)
+        batches.plan.write_text(json.dumps(at_random(KILLS, seed=3)))
+        batches.run(2500, keep=running.keep)
+        eventually(lambda: running.idle(), 60)
+        require_as_undisturbed(batches, 200, tmp_path / "b", monkeypatch)
+    finally:
+        running.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.services
+@pytest.mark.timeout(3000)
+def test_jobs_of_workers_and_drivers_are_killed(killed, slurm_host, tmp_path, monkeypatch):
+    site = {"kind": "slurm", "jobs": 2, "memory": "1GiB", "interface": "lo", "patience": 20.0}
+    (tmp_path / "dask").mkdir()
+    config = {"calbatch": {"sites": {"node": {**site, "logs": str(tmp_path / "jobs")}}}}
+    (tmp_path / "dask" / "calbatch.yaml").write_text(yaml.safe_dump(config))
+    monkeypatch.setenv("DASK_CONFIG", str(tmp_path / "dask"))
+    dask.config.refresh(paths=[str(tmp_path / "dask")])
+    try:
+        batches = killed(200, at_random(KILLS, seed=5), "--site", "node")
+        batches.run(2500)
+        eventually(lambda: slurm("squeue", "-h") == "", 120)
+        require_as_undisturbed(batches, 200, tmp_path / "b", monkeypatch)
+        assert not list((tmp_path / "jobs").glob(".tls-*"))
+    finally:
+        monkeypatch.undo()
+        dask.config.refresh()

@@ -148,7 +148,10 @@ def test_a_driver_whose_time_is_up_goes_on_later(submit, tmp_path):
     assert "its job is in the queue again" in log(folder) or "time is up" in log(folder)
 
 
-def test_a_driver_that_is_killed_leaves_nothing_to_its_follower(submit, tmp_path):
+@pytest.mark.parametrize(
+    "resumed", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["resume", "new-batch"]
+)
+def test_a_driver_that_is_killed_leaves_nothing_to_its_follower(submit, tmp_path, resumed):
     folder = submit(SLOW)
     until(lambda: list(folder.output.rglob(".*.part")))
     [certificates] = (tmp_path / "jobs").glob(".tls-*")
@@ -156,7 +159,11 @@ def test_a_driver_that_is_killed_leaves_nothing_to_its_follower(submit, tmp_path
     kill(driver_of(folder))
     until(lambda: state(folder) == "interrupted")
     assert certificates.is_dir()
-    assert calbatch("resume", folder.name, "--detach").status == 0
+    if resumed:
+        assert calbatch("resume", folder.name, "--detach").status == 0
+    else:
+        killed, folder = folder, submit(SLOW)
+        until(lambda: workers(killed) == [], 120)
     until(lambda: workers(folder) not in ([], [before]), 120)
     assert not certificates.exists()
     (tmp_path / "gate").touch()

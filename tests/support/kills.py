@@ -63,8 +63,7 @@ class Killed:
     def again(self):
         """Give the same command again, which makes a new batch."""
         how = (*self.site, *HOW, *OTHERWISE[self.other])
-        said = calbatch("submit", "detector1", self.inputs, "-o", self.output, *how)
-        assert said.status == 0, said.err
+        said = _accepted("submit", "detector1", self.inputs, "-o", self.output, *how)
         self.folders.append(BatchFolder(self.output, said.out.strip()))
 
     def otherwise(self):
@@ -74,8 +73,7 @@ class Killed:
 
     def resume(self):
         """Resume the last batch."""
-        said = calbatch("resume", self.folder.name, "--detach")
-        assert said.status == 0, said.err
+        _accepted("resume", self.folder.name, "--detach")
 
     def run(self, seconds, keep=lambda: None):
         """Go on until all kills have been done and a batch has ended well.
@@ -120,3 +118,12 @@ class Killed:
                 if process.pid != os.getpid() and process.environ().get("KILLS") == str(self.plan):
                     found.append(process)
         return found
+
+
+def _accepted(*arguments):
+    """Give a command, again while the threads of a killed driver are still ending."""
+    end = time.monotonic() + 60
+    while (said := calbatch(*arguments)).status and "is being written" in said.err:
+        assert time.monotonic() < end, said.err
+    assert said.status == 0, said.err
+    return said

@@ -117,6 +117,7 @@ class GoBetween:
     harms: list[Harm] = field(default_factory=list)
     before_get: Callable[[int], None] | None = None
     before_head: Callable[[], None] | None = None
+    before_complete: Callable[[], None] | None = None
     released: threading.Event = field(default_factory=threading.Event)
     meeting: tuple[threading.Barrier, Callable[[int], bool]] | None = None
 
@@ -190,6 +191,8 @@ class _Handler(BaseHTTPRequestHandler):
             between.before_get(span[0])
         if self.command == "HEAD" and between.before_head:
             between.before_head()
+        if self.command == "POST" and "uploadId=" in self.path and between.before_complete:
+            between.before_complete()
         between.wait_for_others(span)
         upstream = HTTPConnection(between.upstream.removeprefix("http://"))
         kept = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "expect")}

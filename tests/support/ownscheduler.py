@@ -1,0 +1,65 @@
+"""A scheduler with workers that runs by itself, as users start one."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+
+import psutil
+
+
+class Running:
+    """A scheduler and its workers, each a process; what ends is started again."""
+
+    def __init__(self, folder):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        here = ("--host", "127.0.0.1", "--no-dashboard")
+        worker = ("worker", self.address, "--nthreads", "1", "--local-directory", str(folder))
+        self.commands = {
+            "scheduler": ("scheduler", "--port", str(self.port), *here),
+            **{f"worker {n}": (*worker, *here) for n in range(2)},
+        }
+        self.log, self.processes = folder / "dask.log", {}
+        self.keep()
+
+    @property
+    def address(self):
+        return f"tcp://127.0.0.1:{self.port}"
+
+    def keep(self):
+        for name, (what, *arguments) in self.commands.items():
+            if name in self.processes and self.processes[name].poll() is None:
+                continue
+            command = [sys.executable, "-m", f"distributed.cli.dask_{what}", *arguments]
+            with self.log.open("ab") as log:
+                self.processes[name] = subprocess.Popen(
+                    command, stdout=log, stderr=log, start_new_session=True
+                )
+
+    def workers(self):
+        """Return the processes that calibrate: their parents would start them again."""
+        found = []
+        for name, process in self.processes.items():
+            with suppress(psutil.Error):
+                children = psutil.Process(process.pid).children() if name != "scheduler" else []
+                found += [c for c in children if "spawn_main" in " ".join(c.cmdline())]
+        return found
+
+    def idle(self):
+        """Return whether no worker is at anything."""
+        from distributed import Client
+
+        with Client(self.address, set_as_default=False) as client:
+            counts = client.run(lambda dask_worker: dask_worker.state.executing_count)
+        return not any(counts.values())
+
+    def kill(self, *names):
+        for name in names or list(self.processes):
+            with suppress(ProcessLookupError):
+                os.killpg(self.processes[name].pid, signal.SIGKILL)
+            self.processes[name].wait()
+        return True
