@@ -333,6 +333,8 @@ class Driver:
     def _heed_silence(self, site: Site) -> None:
         """Tell of workers that are not heard of; try again what those had that are stopped."""
         silent = site.silent(self.policy.silence)
+        if silent is None:
+            return
         for one in self._reports.news(silent):
             self.recorder.event("silence", one.line())
             if one.condition is not Condition.BUSY:

@@ -1,17 +1,20 @@
 """What killed drivers and workers leave behind, and who may remove it.
 
-Whoever holds the ledger of a folder of products knows that no other driver of that folder lives, on
-any host: all that batches left there can go. What lies elsewhere goes when its process is gone.
+Whoever holds the ledger of a folder of products is its only driver, on any host. Should a file
+system not lock across hosts, drivers still give signs of life in the ledger: batches of those are
+spared. What lies outside the folder goes when its process is gone.
 """
 
 from __future__ import annotations
 
 import re
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from calbatch.cluster.alive import SILENCE
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.folder import BatchFolder, batch_folders
 from calbatch.cluster.ledger import BatchRow, Ledger
@@ -25,20 +28,37 @@ _PART = re.compile(r"\..+\.(\d{8}-\d{6}-[a-z0-9]{4})-.+-\d+-[0-9a-f]{32}\.part")
 """Unfinished products beside their final names, as releases without staging folders made them."""
 
 
-def clear(folder: BatchFolder) -> None:
+def living(ledger: Ledger, batch: int) -> frozenset[str]:
+    """Return the names of other batches that show signs of life, from other hosts.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        Held by the caller, so that nobody else on this host drives.
+    batch : int
+        The number of the caller's batch.
+    """
+    here, since = socket.gethostname(), time.time() - SILENCE
+    rows = ledger.abandoned(batch)
+    return frozenset(r.name for r in rows if r.host != here and (r.beat or 0.0) > since)
+
+
+def clear(folder: BatchFolder, spared: Collection[str] = ()) -> None:
     """Remove what the batches of a folder of products left there unfinished.
 
     Parameters
     ----------
     folder : BatchFolder
         Any of them; the caller holds the ledger.
+    spared : collection of str
+        Names of batches that are left alone.
     """
-    for path in [*_unfinished(folder), *_logs(folder.state)]:
+    for path in [*_unfinished(folder, spared), *_logs(folder.state, spared)]:
         with suppress(OSError):  # in a folder that others may write to, it may be theirs
             path.unlink(missing_ok=True)
 
 
-def end_abandoned(ledger: Ledger, batch: int) -> Iterator[str]:
+def end_abandoned(ledger: Ledger, batch: int, spared: Collection[str] = ()) -> Iterator[str]:
     """Note that earlier drivers of other batches have died, and end their jobs of Slurm's.
 
     Parameters
@@ -47,6 +67,8 @@ def end_abandoned(ledger: Ledger, batch: int) -> Iterator[str]:
         Held by the caller.
     batch : int
         The number of the caller's own batch.
+    spared : collection of str
+        Names of batches that are left alone.
 
     Yields
     ------
@@ -54,6 +76,8 @@ def end_abandoned(ledger: Ledger, batch: int) -> Iterator[str]:
         What could not be ended, and why.
     """
     for row in ledger.abandoned(batch):
+        if row.name in spared:
+            continue
         try:
             _end_jobs(row)
         except RequestError as error:
@@ -69,18 +93,21 @@ def _end_jobs(row: BatchRow) -> None:
         swept(workers_name(row.name), Path(site.options.logs).expanduser().absolute())
 
 
-def _unfinished(folder: BatchFolder) -> Iterator[Path]:
+def _unfinished(folder: BatchFolder, spared: Collection[str]) -> Iterator[Path]:
     """Yield unfinished products; in a folder for scratch, only those of this ledger's batches."""
     names = {path.name for path in batch_folders(folder.state)}
     for path in folder.unfinished.glob(".*.part"):
         found = _PART.fullmatch(path.name)
-        if found and (isinstance(folder.output, Path) or found[1] in names):
+        name = found[1] if found else ""
+        if name and name not in spared and (isinstance(folder.output, Path) or name in names):
             yield path
 
 
-def _logs(state: Path) -> Iterator[Path]:
+def _logs(state: Path, spared: Collection[str]) -> Iterator[Path]:
     """Yield the logs of workers; of other batches, too: none is running."""
     for batch in batch_folders(state):
+        if batch.name in spared:
+            continue
         yield from batch.glob("logs/*.log")
         yield from batch.glob("manifest.part")
         yield from (path for path in batch.glob(".*.part") if _is_old(path))

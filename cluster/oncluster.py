@@ -13,7 +13,7 @@ from typing import Any
 from calbatch.cluster.errors import DeathError, LostError, SiteLostError
 from calbatch.cluster.job import Job, calibrate, prepared, success
 from calbatch.cluster.outcome import Clock, Outcome, Peak, failure, peak_memory, remarks
-from calbatch.cluster.silence import Condition, Silent, Watch, kill, with_numbers
+from calbatch.cluster.silence import ANSWER, Condition, Silent, Watch, kill, with_numbers
 from calbatch.models.saving import written_of
 
 WINDOW_PER_THREAD = 2
@@ -85,8 +85,11 @@ class OnCluster:
         """Return how many exposures to have under way."""
         now = time.monotonic()
         if now - self._counted > COUNT_EVERY and self.client.status == "running":
-            threads = sum(self.client.nthreads().values())
-            self._room, self._counted = WINDOW_PER_THREAD * max(threads, 1), now
+            with suppress(TimeoutError):  # of a scheduler that does not answer: see `silent`
+                ask = self.client.scheduler.ncores
+                threads = sum(self.client.sync(ask, callback_timeout=ANSWER).values())
+                self._room = WINDOW_PER_THREAD * max(threads, 1)
+            self._counted = now
         return self._room or WINDOW_PER_THREAD
 
     def submit(self, job: Job) -> Outcome | None:
@@ -263,8 +266,10 @@ class OnCluster:
         at = self.client.processing()
         return [worker for worker, held in at.items() if wanted & {str(k) for k in held}]
 
-    def silent(self, limit: float) -> list[Silent]:
+    def silent(self, limit: float) -> list[Silent] | None:
         """Return the workers that are not heard of, with the exposures that they have.
+
+        None where it is too early for another look.
 
         Parameters
         ----------
@@ -272,7 +277,7 @@ class OnCluster:
             Seconds after which those that are stopped are given up.
         """
         found = self._watch.look(limit)
-        return with_numbers(found, self._at() if found else {})
+        return with_numbers(found, self._at()) if found else found
 
     def discard(self, silent: Silent) -> None:
         """Kill a stopped worker where its nanny can, and have the scheduler forget it."""
@@ -287,7 +292,8 @@ class OnCluster:
         """Return the exposures that each worker has, as far as is known."""
         with suppress(Exception):
             mine = {str(key): task.job.number for key, task in self._running.items()}
-            held = self.client.processing().items()
+            asked = self.client.sync(self.client.scheduler.processing, callback_timeout=ANSWER)
+            held = asked.items()
             return {w: frozenset(mine[str(k)] for k in keys if str(k) in mine) for w, keys in held}
         return {}
 

@@ -26,7 +26,7 @@ from calbatch.cluster.identity import Sums
 from calbatch.cluster.inputs import exposures, refuse_name_clashes, total_bytes, writable_place
 from calbatch.cluster.ledger import DamagedLedgerError, Known, Ledger, LedgerError
 from calbatch.cluster.ledger.faults import decoding
-from calbatch.cluster.leftovers import clear, end_abandoned
+from calbatch.cluster.leftovers import clear, end_abandoned, living
 from calbatch.cluster.manifest import write_manifest
 from calbatch.cluster.order import Order
 from calbatch.cluster.planning import Planner, references_of
@@ -301,13 +301,15 @@ class _Session:
         folder = self.begun.folder
         staging = taken_over(folder)
         try:
-            clear(folder)
-            for remark in filter(None, [staging.remark, *end_abandoned(self.ledger, batch)]):
+            spared = living(self.ledger, batch)
+            clear(folder, spared)
+            remarks = end_abandoned(self.ledger, batch, spared)
+            for remark in filter(None, [staging.remark, *remarks]):
                 self._say(remark)
             yield staging
         finally:
             staging.close()
-            clear(folder)
+            clear(folder, living(self.ledger, batch))
 
     def _leave_manifest(self) -> None:
         try:

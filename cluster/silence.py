@@ -33,8 +33,11 @@ ASK_AFTER = 4.0
 TELL_AFTER = 8.0
 """Seconds of silence that are told."""
 
-ANSWER = 10.0
-"""Seconds within which a nanny answers."""
+ANSWER = 4.0
+"""Seconds within which a scheduler answers."""
+
+NANNY_ANSWER = 30.0
+"""Seconds after which a nanny is taken to be unreachable: its host may be busy."""
 
 _STOPPED = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
 
@@ -44,6 +47,7 @@ class Condition(StrEnum):
 
     STOPPED = "its process is stopped, by SIGSTOP or because its job is suspended"
     UNREACHABLE = "nothing on its side answers: its host or its job is stopped, or cut off"
+    MUTE = "it answers nothing: it is stopped, overloaded, or cut off; it is waited for"
     BUSY = "its process runs: a kernel holds the interpreter, or a disk is slow; it is waited for"
     UNKNOWN = "nobody can tell whether it is stopped or busy; it is waited for"
 
@@ -75,7 +79,8 @@ class Silent:
 
     def line(self) -> str:
         """Return it in words."""
-        return f"worker {self.worker} has been silent for {self.seconds:.0f} s: {self.condition}"
+        who = "the scheduler at" if self.condition is Condition.MUTE else "worker"
+        return f"{who} {self.worker} has been silent for {self.seconds:.0f} s: {self.condition}"
 
 
 class Heartbeats:
@@ -119,11 +124,11 @@ class _Question:
     answer: Future[Condition]
     before: Condition = Condition.UNKNOWN
 
-    def condition(self) -> Condition:
+    def condition(self, limit: float) -> Condition:
         """Return the answer; before there is one, the answer to the question before."""
         if self.answer.done():
             return self.answer.result()
-        late = time.monotonic() - self.asked > ANSWER
+        late = time.monotonic() - self.asked > min(NANNY_ANSWER, limit / 2)
         return Condition.UNREACHABLE if late else self.before
 
 
@@ -142,9 +147,12 @@ class Watch:
         self._due = 0.0
         self._asked: dict[str, _Question] = {}
         self._processes: dict[str, tuple[str, int]] = {}
+        self._mute_since: float | None = None
 
-    def look(self, limit: float) -> list[Silent]:
-        """Return the workers that have been silent for a while.
+    def look(self, limit: float) -> list[Silent] | None:
+        """Return the workers that have been silent for a while, or the scheduler.
+
+        None where it is too early for another look.
 
         Parameters
         ----------
@@ -153,8 +161,11 @@ class Watch:
         """
         now = time.monotonic()
         if now < self._due:
-            return []
+            return None
         workers = self._workers()
+        if workers is None:
+            return self._mute(now, limit)
+        self._mute_since, now = None, time.monotonic()
         every = max(LOOK_EVERY, len(workers) / 100)
         self._due = now + every
         self._learn({w for w, known in workers.items() if not known.get("nanny")})
@@ -163,17 +174,26 @@ class Watch:
         quiet = {w: s for w, s in silent.items() if s >= min(ASK_AFTER, limit / 2)}
         self._asked = {w: question for w, question in self._asked.items() if w in quiet}
         found = [
-            Silent(worker, seconds, self._condition(worker, workers[worker]))
+            Silent(worker, seconds, self._condition(worker, workers[worker], limit))
             for worker, seconds in quiet.items()
         ]
         return [one for one in found if one.seconds >= min(TELL_AFTER, limit)]
 
-    def _workers(self) -> Mapping[str, Mapping[str, Any]]:
+    def _workers(self) -> Mapping[str, Mapping[str, Any]] | None:
+        """Return what the scheduler knows of its workers; None where it does not answer."""
         client = self._client
-        with suppress(Exception):  # a scheduler that is lost is told elsewhere
+        try:
             found: dict[str, Any] = client.sync(client.scheduler.identity, callback_timeout=ANSWER)
-            return dict(found["workers"])
-        return {}
+        except Exception:  # one that is lost is told elsewhere
+            return None
+        return dict(found["workers"])
+
+    def _mute(self, asked: float, limit: float) -> list[Silent]:
+        """Return the scheduler as what is silent, where it has been for a while."""
+        self._mute_since = self._mute_since or asked
+        seconds = time.monotonic() - self._mute_since
+        silent = Silent(str(self._client.scheduler.address), seconds, Condition.MUTE)
+        return [silent] if seconds >= min(TELL_AFTER, limit) else []
 
     def _learn(self, without_nanny: Collection[str]) -> None:
         """Ask new workers that have no nanny which processes they are, while they answer."""
@@ -187,13 +207,13 @@ class Watch:
             told = self._client.run(_process, workers=workers, on_error="ignore")
             self._processes.update(told)
 
-    def _condition(self, worker: str, known: Mapping[str, Any]) -> Condition:
+    def _condition(self, worker: str, known: Mapping[str, Any], limit: float) -> Condition:
         """Return what is known about a worker, and have it asked for again."""
         if not known.get("nanny"):
             host, pid = self._processes.get(worker, ("", 0))
             return condition_of(pid) if host == socket.gethostname() else Condition.UNKNOWN
         question = self._asked.get(worker)
-        found = question.condition() if question else Condition.UNKNOWN
+        found = question.condition(limit) if question else Condition.UNKNOWN
         if question is None or question.answer.done():
             self._asked[worker] = _Question(time.monotonic(), Future(), found)
             how = (self._client, worker, self._asked[worker].answer)

@@ -61,8 +61,11 @@ class Site(Protocol):
         """Return the numbers of the exposures that are being calibrated."""
         ...
 
-    def silent(self, limit: float) -> list[Silent]:
-        """Return the workers that are not heard of; stopped ones are given up after a limit."""
+    def silent(self, limit: float) -> list[Silent] | None:
+        """Return the workers that are not heard of, by a limit in seconds.
+
+        None where it is too early for another look.
+        """
         ...
 
     def discard(self, silent: Silent) -> None:

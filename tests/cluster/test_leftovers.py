@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -17,9 +18,10 @@ from support.gated import HELD
 from support.placed import eventually, importable
 
 from calbatch import cluster
-from calbatch.cluster.alive import owner_is_dead, write_owner
+from calbatch.cluster.alive import SILENCE, owner_is_dead, write_owner
 from calbatch.cluster.folder import BatchFolder, new_name
 from calbatch.cluster.ledger import Ledger, View
+from calbatch.cluster.ledger.store import NAME as LEDGER
 from calbatch.cluster.leftovers import clear
 from calbatch.models.uploading import clear_scratch
 
@@ -150,6 +152,29 @@ def test_what_was_done_but_for_saying_so_is_done_when_resumed(simulated, tmp_pat
     for _ in range(2):
         assert calbatch("resume", result.folder.name).status == 0
         assert calbatch("status", result.folder.name).status == 0
+
+
+def test_a_batch_with_signs_of_life_on_another_host_is_spared(simulated, tmp_path):
+    """Its file system does not lock across hosts, or the ledger would be refused."""
+    how = {"scheduler": "sync", "date": DATE, "fsync": False, "console": quiet()}
+    first = cluster.run("superbias", simulated.exposures[:1], tmp_path, **how).folder
+    log = first.logs / "0-1.log"
+
+    def again(silent):
+        log.touch()
+        with Ledger(first.state) as ledger:
+            ledger.drive(ledger.batch(first.name).id, "sync", None)
+        with sqlite3.connect(first.state / LEDGER) as ledger:
+            ledger.execute(
+                "UPDATE batches SET host = 'another', beat = beat - ? WHERE name = ?",
+                (silent, first.name),
+            )
+        cluster.run("superbias", simulated.exposures[1:2], tmp_path, **how)
+        with View(first.state) as view:
+            return view.batch(first.name).state, log.exists()
+
+    assert again(0.0) == ("running", True)
+    assert again(2 * SILENCE) == ("interrupted", False)
 
 
 def test_a_driver_notes_that_those_before_it_died(simulated, tmp_path):

@@ -1,5 +1,6 @@
 """Workers that are stopped, and workers that are only busy."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -12,14 +13,17 @@ import pytest
 from distributed import LocalCluster
 from hypothesis import given
 from hypothesis import strategies as st
-from support.batches import calibrated_on, products_in, small_set
+from support.batches import DATE, calibrated_on, products_in, quiet, small_set
 from support.gated import GATE, SLOW
+from support.onehost import free_ports
 from support.placed import eventually, importable
 from support.services import ended, started
 
+from calbatch import cluster
 from calbatch.calibrate.step import Step
 from calbatch.cluster import sites
-from calbatch.cluster.ledger import View
+from calbatch.cluster.folder import state_of
+from calbatch.cluster.ledger import LedgerError, View
 from calbatch.cluster.policy import Policy
 from calbatch.cluster.silence import Condition, Heartbeats, condition_of
 from calbatch.models.datamodels import RampModel
@@ -50,7 +54,7 @@ def beginning(folder):
     return found
 
 
-def stopping(out, gate, stopped, count=1):
+def stopping(out, gate, stopped):
     """Stop the worker that has the first exposure, and let the others go on."""
     pids = eventually(lambda: (found := beginning(out)) and 0 in found and found, 30)
     os.kill(pids[0], signal.SIGSTOP)
@@ -78,13 +82,14 @@ def test_a_stopped_worker_is_told_and_its_exposure_tried_again(workers, tmp_path
     gate.unlink(missing_ok=True)
     out, stopped = tmp_path / "out", []
     thread = background(stopping, out, gate, stopped)
-    policy = Policy(silence=SILENCE, deadline=None)
+    policy = Policy(silence=SILENCE)
     result = calibrated_on(site, SLOW, small_set().exposures, out, policy)
     thread.join()
     tries, events = attempts_and_events(result)
     assert result.counts == {"done": 3}
     assert tries[0] == ["death", "done"]
-    assert any(e.kind == "silence" and str(Condition.STOPPED) in e.text for e in events)
+    told = [e.text for e in events if e.kind == "silence" and str(Condition.STOPPED) in e.text]
+    assert len(told) == 1
     eventually(lambda: not psutil.pid_exists(stopped[0]) or _ended(stopped[0]))
     eventually(lambda: len(site.client.nthreads()) == 2)  # another has taken its place
 
@@ -118,7 +123,7 @@ def test_a_kernel_that_holds_the_interpreter_is_waited_for(workers, tmp_path):
     tries, events = attempts_and_events(result)
     assert tries == {0: ["done"]}
     told = [e.text for e in events if e.kind == "silence"]
-    assert any(str(Condition.BUSY) in text for text in told)
+    assert sum(str(Condition.BUSY) in text for text in told) == 1
     assert not any(str(Condition.STOPPED) in text for text in told)
 
 
@@ -182,6 +187,99 @@ def _until_it_rests(pid):
         return time.monotonic() - quiet > 2.0
 
     eventually(rests, 30)
+
+
+@pytest.fixture
+def apart(tmp_path, monkeypatch):
+    """Return a scheduler of others with a worker and its nanny, each a process; and the gate."""
+    importable(monkeypatch)
+    gate = tmp_path / "gate"
+    monkeypatch.setenv(GATE, str(gate))
+    for name, value in small_set().environment().items():
+        monkeypatch.setenv(name, value)
+    [port] = free_ports(1)
+    address = f"tcp://127.0.0.1:{port}"
+    where = ("dask_scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard")
+    worker = ("dask_worker", address, "--nthreads", "1", "--no-dashboard")
+    processes = {}
+    with (tmp_path / "processes.log").open("wb") as log:
+
+        def start(name, module, *how):
+            program = ("-m", f"distributed.cli.{module}", *how)
+            processes[name] = started(sys.executable, *program, log=log, cwd=tmp_path)
+
+        start("scheduler", *where)
+        start("worker", *worker)
+        yield address, processes, gate, lambda: start("another", *worker)
+        for process in reversed(processes.values()):
+            for each in [*psutil.Process(process.pid).children(recursive=True), process]:
+                each.send_signal(signal.SIGCONT)
+            ended(process)
+
+
+def events_of(out):
+    """Return what a batch has told so far; nothing before it is there."""
+    with contextlib.suppress(LedgerError), View(state_of(out)) as view:
+        return [event for batch in view.batches() for event in view.events(batch.id)]
+    return []
+
+
+def running(address, out, **more):
+    how = {"scheduler": address, "date": DATE, "fsync": False, "console": quiet(), **more}
+    return cluster.run(SLOW, small_set().exposures, out, policy=Policy(silence=10.0), **how)
+
+
+def until_told(out, kind, condition=""):
+    eventually(
+        lambda: any(e.kind == kind and condition in e.text for e in events_of(out)), 60, every=0.3
+    )
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_is_stopped_is_told_and_waited_for(apart, tmp_path):
+    address, processes, gate, _ = apart
+    out, told = tmp_path / "out", []
+
+    def stop():
+        eventually(lambda: beginning(out), 60)
+        processes["scheduler"].send_signal(signal.SIGSTOP)
+        until_told(out, "silence", str(Condition.MUTE))
+        told.append(True)
+        processes["scheduler"].send_signal(signal.SIGCONT)
+        gate.touch()
+
+    thread = background(stop)
+    result = running(address, out)
+    thread.join()
+    assert told == [True]
+    assert result.counts == {"done": 3}
+
+
+@pytest.mark.slow
+def test_a_job_that_is_suspended_with_its_nanny_is_given_up(apart, tmp_path):
+    address, processes, gate, start_another = apart
+    out, told = tmp_path / "out", []
+
+    def suspend():
+        eventually(lambda: beginning(out), 60)
+        nanny = psutil.Process(processes["worker"].pid)
+        family = [nanny, *nanny.children(recursive=True)]
+        for process in family:
+            process.suspend()
+        until_told(out, "silence", str(Condition.UNREACHABLE))
+        until_told(out, "retry")
+        told.append(True)
+        gate.touch()
+        start_another()  # a worker that is given up ends when it goes on
+        for process in family:
+            process.resume()
+
+    thread = background(suspend)
+    result = running(address, out)
+    thread.join()
+    assert told == [True]
+    assert result.counts == {"done": 3}
+    assert "death" in attempts_and_events(result)[0][0]
 
 
 # -- the rules ---------------------------------------------------------------------------------
