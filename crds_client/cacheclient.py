@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from calbatch.crds_client.cache import Cache, is_mapping
-from calbatch.crds_client.errors import CrdsError, ReferenceMissing, ServerError, UnsafeName
+from calbatch.crds_client.errors import (
+    CrdsError,
+    ReferenceMissing,
+    ServerError,
+    UnsafeName,
+    explained,
+)
 from calbatch.crds_client.fetching import Fetcher, FetchReport, Progress
 from calbatch.crds_client.holds import Hold
 from calbatch.crds_client.remote import is_address, open_source, reached
@@ -74,7 +80,8 @@ class CacheClient:
             if self.mode == "remote":
                 raise ServerError("mode is remote, and CRDS_SERVER_URL names no server")
             return None
-        info = reached(source, must=self.mode == "remote")
+        with explained(ServerError, f"{source}: what it says of itself"):
+            info = reached(source, must=self.mode == "remote")
         if info is None:
             return None
         if self.mode == "auto" and info.get("force_remote_mode"):
@@ -112,7 +119,8 @@ class CacheClient:
         if self.mode != "local" and is_address(self.server_url):  # or else nothing is written
             self.hold.add(names)
         if (anew or self.missing(names)) and self.source is not None:
-            report = Fetcher(self.cache, self.source).fetch(names, progress, anew=anew)
+            with explained(ServerError, f"{self.source}: what it says of files"):
+                report = Fetcher(self.cache, self.source).fetch(names, progress, anew=anew)
             if self.max_bytes is not None:
                 prune(self.cache, self.max_bytes, keep=set(names), own=self.hold.id)
             return report

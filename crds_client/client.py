@@ -15,6 +15,7 @@ from calbatch.crds_client.context import ContextChoice, choose_context, known_he
 from calbatch.crds_client.errors import (
     ContextError,
     CrdsError,
+    ServerError,
     WithdrawnReference,
     explained,
 )
@@ -106,7 +107,8 @@ class Client(CacheClient):
         if self.cache.find(self.context) is None and self.source is not None:
             names = [self.context]
             if isinstance(self.source, Server):
-                names = self.source.mapping_names(self.context)
+                with explained(ServerError, f"{self.source}: what it says of {self.context}"):
+                    names = self.source.mapping_names(self.context)
             self.fetch(names).check()
         return PipelineRules(load_mapping(self.context, self._read), self._read)
 
@@ -125,7 +127,8 @@ class Client(CacheClient):
 
     def _instrument_rules(self, instrument: str) -> InstrumentRules | RemoteInstrument:
         if self.mode == "remote" and isinstance(self.source, Server):
-            needed = self.source.required_parameters(self.context)
+            with explained(ServerError, f"{self.source}: what it says of {self.context}"):
+                needed = self.source.required_parameters(self.context)
             if instrument not in needed:
                 raise ContextError(f"{self.context}: no rules for instrument {instrument!r}")
             return RemoteInstrument(self.source, self.context, instrument, needed[instrument])

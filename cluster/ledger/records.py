@@ -18,6 +18,7 @@ class _Row:
     """A row of a table, made from a database's by the names of its columns."""
 
     _json: frozenset[str] = frozenset()
+    _states: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
@@ -25,14 +26,14 @@ class _Row:
 
         Raises
         ------
-        TypeError
-            When a value is not of its column's type, which SQLite does not check.
+        ValueError
+            When a value is not of its column's type, which SQLite does not check, or is no state.
         """
         wanted = {f.name: str(f.type) for f in fields(cls)}  # type: ignore[arg-type]
         values = {n: _decoded(row[n]) if n in cls._json else row.get(n) for n in wanted}
         for name, kind in wanted.items():
-            if not isinstance(values[name], _TYPES[kind]):
-                raise TypeError(f"{name} is {values[name]!r:.60}")
+            if not _fits(name, values[name], kind, cls._states):
+                raise ValueError(f"{name} is {values[name]!r:.60}")
         return cls(**values)
 
 
@@ -49,6 +50,21 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "Mapping[str, float]": (dict,),
 }
 """By annotation, what a row's field may hold."""
+
+
+_LATEST = 2.5e11
+"""Seconds since 1970: later than that, there are no dates."""
+
+
+def _fits(name: str, value: Any, kind: str, states: tuple[str, ...]) -> bool:
+    """Return whether a value can be a field's, by its annotation."""
+    if name == "state" and value not in states:
+        return False
+    if isinstance(value, float) and not abs(value) < _LATEST:  # nor if it is no number
+        return False
+    if kind.startswith("float") and isinstance(value, int) and not abs(value) < _LATEST:
+        return False
+    return isinstance(value, _TYPES[kind])
 
 
 def _decoded(text: Any) -> Any:
@@ -77,6 +93,7 @@ class BatchRow(_Row):
     """
 
     _json = frozenset({"request", "parameters", "software"})
+    _states = ("planned", "running", "done", "failed", "interrupted", "cancelled")
 
     id: int
     name: str
@@ -124,6 +141,7 @@ class ExposureRow(_Row):
     """
 
     _json = frozenset({"warnings", "stages"})
+    _states = (*OPEN, *FINAL)
 
     id: int
     number: int
