@@ -43,7 +43,7 @@ def test_a_class_by_its_path(tmp_path, monkeypatch, path):
 def test_workers_are_asked_for():
     options = ClusterOptions(LOCAL, {**NONE, "threads_per_worker": 1}, workers=2)
     with any_cluster(options, "tile") as site:
-        site.client.wait_for_workers(2, timeout=20)
+        site.client.wait_for_workers(2, timeout=120)
         assert len(site.client.nthreads()) == 2
 
 

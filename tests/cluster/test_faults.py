@@ -345,7 +345,6 @@ def test_files_are_calibrated_as_they_arrive_whole(simulated, tmp_path):
     first, second, _ = simulated.exposures
 
     def arrive():
-        eventually((out / STATE).exists)
         shutil.copy(first, folder)
         eventually(lambda: list(out.glob("*.fits")))
         content = second.read_bytes()
