@@ -17,7 +17,7 @@ from pathlib import Path
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.inputs import place_of
 from calbatch.cluster.ledger import DamagedLedgerError, LedgerError, View
-from calbatch.cluster.ledger.store import private_folder
+from calbatch.cluster.ledger.faults import private_folder
 from calbatch.models.errors import FileError
 from calbatch.models.location import Location, Url, location
 from calbatch.models.private import (

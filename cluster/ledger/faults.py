@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from calbatch.cluster.ledger.schema import DamagedLedgerError, LedgerError
+from calbatch.models.private import NotPrivateError, make_private_folder
 
 _PASSING = (
     sqlite3.SQLITE_FULL,
@@ -81,3 +82,26 @@ def decoding(path: Path) -> Iterator[None]:
         yield
     except _UNDECODABLE as error:
         raise damage(path, f"{type(error).__name__}: {error}") from error
+
+
+def private_folder(folder: Path, instead: str = "choose another output folder") -> Path:
+    """Make a folder for this user alone, or accept one that is.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+    instead : str
+        What a user can do where it is refused.
+
+    Raises
+    ------
+    LedgerError
+        When it cannot be made, or another user could have prepared it.
+    """
+    try:
+        return make_private_folder(folder, instead)
+    except NotPrivateError as error:
+        raise LedgerError(str(error)) from error
+    except OSError as error:
+        raise LedgerError(f"cannot write to {folder}: {error.strerror or error}") from error

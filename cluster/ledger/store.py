@@ -22,11 +22,10 @@ from typing import Any, NamedTuple, Self
 
 from filelock import FileLock, Timeout
 
-from calbatch.cluster.ledger.faults import decoding, fault, passes
+from calbatch.cluster.ledger.faults import decoding, fault, passes, private_folder
 from calbatch.cluster.ledger.known import Known
 from calbatch.cluster.ledger.records import OPEN, BatchRow, ProductRow
 from calbatch.cluster.ledger.schema import LedgerError, migrate
-from calbatch.models.private import NotPrivateError, make_private_folder
 
 NAME = "ledger.sqlite"
 COMMIT_EVERY = 0.25
@@ -387,26 +386,3 @@ class Ledger(Known):
             batch, *OPEN,
         ):  # fmt: skip
             yield row["number"], row["path"]
-
-
-def private_folder(folder: Path, instead: str = "choose another output folder") -> Path:
-    """Make a folder for this user alone, or accept one that is.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder.
-    instead : str
-        What a user can do where it is refused.
-
-    Raises
-    ------
-    LedgerError
-        When it cannot be made, or another user could have prepared it.
-    """
-    try:
-        return make_private_folder(folder, instead)
-    except NotPrivateError as error:
-        raise LedgerError(str(error)) from error
-    except OSError as error:
-        raise LedgerError(f"cannot write to {folder}: {error.strerror or error}") from error
