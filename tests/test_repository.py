@@ -154,8 +154,9 @@ def test_change_fragments_are_of_a_known_kind():
 
 # -- tests and time ----------------------------------------------------------------------------
 
-CLOCKS = {"tests/support/waiting.py", "tests/support/chaos.py"}
-"""Where clocks may be looked at: to wait for conditions, and to kill at random moments."""
+CLOCKS = {f"tests/support/{name}.py" for name in ("waiting", "chaos", "damaged")}
+"""Where clocks may be looked at: to wait for conditions, to kill at random moments, and to find
+damage over which reading takes many times as long."""
 
 
 def calls(node, *names) -> Iterator[int]:

@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 import cloudpickle
@@ -16,8 +15,9 @@ from hypothesis import strategies as st
 from support.batches import DATE, calibrated_on, products_in, quiet, small_set
 from support.gated import GATE, SLOW
 from support.onehost import free_ports
-from support.placed import eventually, importable
+from support.placed import importable
 from support.services import ended, started
+from support.waiting import eventually
 
 from calbatch import cluster
 from calbatch.calibrate.step import Step
@@ -172,21 +172,18 @@ def test_a_stopped_worker_that_goes_on_after_all_publishes_nothing(foreign, tmp_
 
 def _until_it_rests(pid):
     """Wait until a worker has ended what it was at: it ends itself, or uses no CPU any more."""
-    before, quiet = -1.0, time.monotonic()
+    used = []
 
     def rests():
-        nonlocal before, quiet
         if _ended(pid):
             return True
         try:
-            used = sum(psutil.Process(pid).cpu_times()[:2])
+            used.append(sum(psutil.Process(pid).cpu_times()[:2]))
         except psutil.NoSuchProcess:
             return True
-        if used > before + 0.05:
-            before, quiet = used, time.monotonic()
-        return time.monotonic() - quiet > 2.0
+        return len(used) > 40 and used[-1] - used[-40] < 0.05
 
-    eventually(rests, 30)
+    eventually(rests)
 
 
 @pytest.fixture

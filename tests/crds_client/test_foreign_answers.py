@@ -7,7 +7,6 @@ import json
 import ssl
 import subprocess
 import sys
-import time
 
 import fsspec
 import pytest
@@ -15,6 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support.crds_server import CONTEXT, HEADER, CrdsServer, encoded, make_cache
 from support.tls import certificate
+from support.waiting import be_slow
 
 from calbatch.crds_client import Client
 from calbatch.crds_client.answers import FileInfo, decode_packed, files_of, parse_infos, parse_json
@@ -335,7 +335,7 @@ def trickling(start, piece):
     """Yield pieces for as long as somebody listens."""
     yield start
     while True:
-        time.sleep(0.02)
+        be_slow(0.02)
         yield piece
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import cycle
@@ -15,6 +14,7 @@ from calbatch.cluster.folder import BatchFolder
 from calbatch.cluster.ledger import View
 from support.batches import DATE, calbatch
 from support.chaos import driver_of
+from support.waiting import Limit, be_slow
 
 HOOKS = Path(__file__).parent / "killing"
 OTHERWISE = {False: (), True: ("--ramp_fit.suppress_one_group", "false", "--jump.skip", "true")}
@@ -81,18 +81,18 @@ class Killed:
         A batch that ends before is followed by one with other parameters, which has all to do.
         """
         follow = cycle([self.resume, self.again, self.otherwise])
-        end = time.monotonic() + seconds
+        limit = Limit(seconds)
         self.again()
         while True:
             keep()
             state = self.state()
-            assert time.monotonic() < end, (state, self.planned(), self.said())
+            limit.check((state, self.planned(), self.said()))
             if state == "done" and not self.planned():
                 break
             if state in ("done", "failed", "interrupted"):
                 self._wait_for_driver()
                 (self.otherwise if state == "done" else next(follow))()
-            time.sleep(0.05)
+            be_slow(0.05)
         self._wait_for_driver()
 
     def state(self):
@@ -122,8 +122,8 @@ class Killed:
 
 def _accepted(*arguments):
     """Give a command, again while the threads of a killed driver are still ending."""
-    end = time.monotonic() + 60
+    limit = Limit()
     while (said := calbatch(*arguments)).status and "is being written" in said.err:
-        assert time.monotonic() < end, said.err
+        limit.check(said.err)
     assert said.status == 0, said.err
     return said
