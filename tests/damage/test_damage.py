@@ -54,6 +54,7 @@ def outcomes(world, cases):
     return [str(case) for case in bad if case.outcome in NONE_OF]
 
 
+@pytest.mark.timeout(1200)  # for machines that do much else
 def test_a_sample_of_damage(world):
     assert outcomes(world, numbered(world, SAMPLE)) == []
 

@@ -40,7 +40,7 @@ from support.simulated import small_exposure
 
 SLOW_SECONDS = 5.0
 MUCH_MEMORY = 200 << 20
-HUNG_SECONDS = 100
+HUNG_SECONDS = 300
 FAULT = "a fault of calbatch"
 NONE_OF = ("wrong data", "escaped", "slow", "memory")
 CLASSES = ("same data", "clear error", "other data", *NONE_OF)
