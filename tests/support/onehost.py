@@ -53,9 +53,10 @@ def is_left(job: object) -> bool:
 
     What watches over a run ends when it has told the controller how that ended.
     """
-    title = f"slurmstepd: [{job}."
     return any(
-        " ".join(p.info["cmdline"] or ()).startswith(title) for p in process_iter(["cmdline"])
+        " ".join(p.info["cmdline"] or ()).startswith(f"slurmstepd: [{job}.")
+        and (p.info["environ"] or {}).get("SLURM_CONF") == os.environ["SLURM_CONF"]
+        for p in process_iter(["cmdline", "environ"])  # there may be another Slurm
     )
 
 
