@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from calbatch.cluster.ledger.schema import DamagedLedgerError, LedgerError
 
@@ -25,6 +26,13 @@ _OTHERS = (sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_AUTH)
 
 _UNDECODABLE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, zlib.error)
 """What Python raises for a value that the ledger never wrote like this."""
+
+
+class Stuck(NamedTuple):
+    """Since when, by `time.monotonic`, changes cannot be committed, and why not."""
+
+    since: float
+    why: str
 
 
 def passes(error: sqlite3.Error) -> bool:
