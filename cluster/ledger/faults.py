@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from calbatch.cluster.ledger.schema import DamagedLedgerError, LedgerError
 from calbatch.models.private import NotPrivateError, make_private_folder
@@ -34,6 +35,13 @@ _UNDECODABLE = (
     zlib.error,
 )
 """What Python raises for a value that the ledger never wrote like this."""
+
+
+class Stuck(NamedTuple):
+    """Since when, by `time.monotonic`, changes cannot be committed, and why not."""
+
+    since: float
+    why: str
 
 
 def passes(error: sqlite3.Error) -> bool:

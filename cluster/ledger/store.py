@@ -18,11 +18,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from calbatch.cluster.ledger.faults import decoding, fault, passes, private_folder
+from calbatch.cluster.ledger.faults import Stuck, decoding, fault, passes, private_folder
 from calbatch.cluster.ledger.known import Known
 from calbatch.cluster.ledger.records import OPEN, BatchRow, ProductRow
 from calbatch.cluster.ledger.schema import LedgerError, migrate
@@ -41,13 +41,6 @@ HELD = 1.0
 """Seconds to wait for a writer that is just ending: a killed one's threads end one by one."""
 
 _Change = tuple[str, tuple[Any, ...]]
-
-
-class Stuck(NamedTuple):
-    """Since when, by `time.monotonic`, changes cannot be committed, and why not."""
-
-    since: float
-    why: str
 
 
 class Ledger(Known):
