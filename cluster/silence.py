@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from threading import Thread
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -146,7 +146,6 @@ class Watch:
         self._heartbeats = Heartbeats()
         self._due = 0.0
         self._asked: dict[str, _Question] = {}
-        self._processes: dict[str, tuple[str, int]] = {}
         self._mute_since: float | None = None
 
     def look(self, limit: float) -> list[Silent] | None:
@@ -168,7 +167,6 @@ class Watch:
         self._mute_since, now = None, time.monotonic()
         every = max(LOOK_EVERY, len(workers) / 100)
         self._due = now + every
-        self._learn({w for w, known in workers.items() if not known.get("nanny")})
         seen = {address: float(known["last_seen"]) for address, known in workers.items()}
         silent = self._heartbeats.look(seen, now, 2 * every)
         quiet = {w: s for w, s in silent.items() if s >= min(ASK_AFTER, limit / 2)}
@@ -195,23 +193,10 @@ class Watch:
         silent = Silent(str(self._client.scheduler.address), seconds, Condition.MUTE)
         return [silent] if seconds >= min(TELL_AFTER, limit) else []
 
-    def _learn(self, without_nanny: Collection[str]) -> None:
-        """Ask new workers that have no nanny which processes they are, while they answer."""
-        new = [worker for worker in without_nanny if worker not in self._processes]
-        if new:
-            self._processes.update(dict.fromkeys(new, ("", 0)))
-            Thread(target=self._ask_processes, args=(new,), daemon=True).start()
-
-    def _ask_processes(self, workers: Sequence[str]) -> None:
-        with suppress(Exception):
-            told = self._client.run(_process, workers=workers, on_error="ignore")
-            self._processes.update(told)
-
     def _condition(self, worker: str, known: Mapping[str, Any], limit: float) -> Condition:
         """Return what is known about a worker, and have it asked for again."""
         if not known.get("nanny"):
-            host, pid = self._processes.get(worker, ("", 0))
-            return condition_of(pid) if host == socket.gethostname() else Condition.UNKNOWN
+            return condition_of(listening_at(worker))
         question = self._asked.get(worker)
         found = question.condition(limit) if question else Condition.UNKNOWN
         if question is None or question.answer.done():
@@ -247,9 +232,21 @@ def _of_nanny(dask_worker: Any) -> str:
     return str(condition_of(dask_worker.pid))
 
 
-def _process() -> tuple[str, int]:
-    """Return host and process of a worker: runs in the worker."""
-    return socket.gethostname(), os.getpid()
+def listening_at(address: str) -> int | None:
+    """Return the process of this host that listens at an address.
+
+    The worker itself is not asked: it may have been stopped before anybody could.
+    """
+    place = urlsplit(address)
+    here = {a.address for found in psutil.net_if_addrs().values() for a in found}
+    if place.hostname not in here:
+        return None
+    with suppress(psutil.Error, OSError):
+        for connection in psutil.net_connections("tcp"):
+            listens = connection.status == psutil.CONN_LISTEN
+            if listens and connection.laddr.port == place.port:
+                return connection.pid
+    return None
 
 
 def condition_of(pid: int | None) -> Condition:
