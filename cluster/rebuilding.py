@@ -25,7 +25,7 @@ from calbatch.cluster.errors import RequestError
 from calbatch.cluster.folder import BatchFolder, batch_folders, forget, state_of
 from calbatch.cluster.identity import digest
 from calbatch.cluster.ledger import Ledger, LedgerError, View
-from calbatch.cluster.ledger.salvage import copy_rows, is_intact
+from calbatch.cluster.ledger.salvage import copy_rows, is_intact, remove_undecodable
 from calbatch.cluster.ledger.store import HELD, NAME
 from calbatch.models import datamodels
 from calbatch.models.errors import ModelError
@@ -135,6 +135,7 @@ def _fill(connection: sqlite3.Connection, output: Location, names: Sequence[str]
     for name in names:
         with suppress(*_UNFIT):
             _add_manifest(connection, BatchFolder(output, name))
+    remove_undecodable(connection)
     for row in connection.execute("SELECT * FROM exposures").fetchall():
         if row["state"] in _DONE:
             _verify(connection, row)

@@ -19,6 +19,7 @@ from calbatch.cluster.request import configured
 from calbatch.cluster.terminal import Console
 from calbatch.crds_client import Client, listing
 from calbatch.crds_client.batch import ReferenceTable
+from calbatch.crds_client.cache import check_name
 from calbatch.crds_client.cacheclient import CacheClient
 from calbatch.crds_client.upkeep import Fault, usage
 
@@ -116,7 +117,7 @@ def sync(
         )
     _make_cache()
     if files:
-        return _had(CacheClient(), items)
+        return _had(CacheClient(), [check_name(name) for name in items])
     client = Client(context=context)
     _say(f"context {client.context}: {client.context_reason}")
     if not items:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
@@ -9,7 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from calbatch.cluster.ledger.faults import decoding
-from calbatch.cluster.ledger.records import FINAL, OPEN, BatchRow, ExposureRow
+from calbatch.cluster.ledger.records import (
+    AttemptRow,
+    BatchRow,
+    EventRow,
+    ExposureRow,
+    ProductRow,
+)
 from calbatch.cluster.ledger.schema import LedgerError
 from calbatch.cluster.ledger.view import View
 
@@ -61,7 +68,7 @@ def copy_rows(damaged: Path, connection: sqlite3.Connection) -> None:
             if table == "products":  # of these exposures, some products may be among what is lost
                 for row in edges:
                     _forget_products(connection, row["exposure"])
-    _remove_undecodable(connection)
+    remove_undecodable(connection)
 
 
 def _forget_products(connection: sqlite3.Connection, exposure: object) -> None:
@@ -107,27 +114,46 @@ def _insert(connection: sqlite3.Connection, table: str, values: Mapping[str, Any
         )
 
 
-def _remove_undecodable(connection: sqlite3.Connection) -> None:
-    for table, decodes in (("batches", _batch_decodes), ("exposures", _exposure_decodes)):
+def remove_undecodable(connection: sqlite3.Connection) -> None:
+    """Remove rows that hold what their columns never do, and what belongs to them.
+
+    Of an exposure with such a product, all products go: it is done again.
+    """
+    for table, decodes in _DECODES.items():
         for row in list(_readable(connection, table)):
-            if not decodes(row):
-                connection.execute(f"DELETE FROM {table} WHERE id = ?", (row["id"],))
+            if decodes(row):
+                continue
+            if table == "products":
+                _forget_products(connection, row["exposure"])
+            connection.execute(f"DELETE FROM {table} WHERE id = ?", (row["id"],))
     for statement in _ORPHANS:
         connection.execute(statement)
 
 
-def _batch_decodes(row: Mapping[str, Any]) -> bool:
-    try:
-        with decoding(Path("batches")):
-            BatchRow.of(row)
-    except LedgerError:
-        return False
-    return True
+def _decodes(kind: type[BatchRow | ExposureRow | ProductRow | AttemptRow | EventRow]) -> Any:
+    def decodes(row: Mapping[str, Any]) -> bool:
+        try:
+            with decoding(Path(kind.__name__)):
+                kind.of(row)
+        except LedgerError:
+            return False
+        return True
+
+    return decodes
 
 
-def _exposure_decodes(row: Mapping[str, Any]) -> bool:
+def _body_decodes(row: Mapping[str, Any]) -> bool:
     try:
-        with decoding(Path("exposures")):
-            return ExposureRow.of(row).state in (*FINAL, *OPEN)
-    except LedgerError:
+        return isinstance(json.loads(row["body"]), dict)
+    except (ValueError, TypeError, RecursionError):
         return False
+
+
+_DECODES = {
+    "batches": _decodes(BatchRow),
+    "bodies": _body_decodes,
+    "exposures": _decodes(ExposureRow),
+    "attempts": _decodes(AttemptRow),
+    "products": _decodes(ProductRow),
+    "events": _decodes(EventRow),
+}

@@ -136,6 +136,8 @@ def test_what_waits_is_tried_when_it_is_due_the_earliest_first():
 class Stuck(Step):
     """A step that cannot travel to a worker."""
 
+    lock = None
+
     def process(self, exposure):
         return RampModel(exposure)
 

@@ -33,4 +33,7 @@ def test_a_value_that_its_column_cannot_have_is_told(tmp_path, table, column, va
     connection.close()
     with pytest.raises(LedgerError) as told:
         read_all(tmp_path)
-    assert str(told.value).startswith(f"{tmp_path / 'ledger.sqlite'}: is damaged: {column} is ")
+    assert str(told.value).startswith(
+        f"{tmp_path / 'ledger.sqlite'}: is no ledger, or a damaged one"
+    )
+    assert f" {column} is " in str(told.value)
