@@ -79,7 +79,7 @@ def test_a_batch_is_followed_from_elsewhere_to_its_end(service, tmp_path):
 
 
 def test_a_batch_that_fails_says_so(service, tmp_path):
-    folder = service("jump", "--context", "jwst_0001.pmap")
+    folder = service("flat_field", "--context", "jwst_0001.pmap")
     eventually(lambda: state(folder)[1] != 3)
     assert state(folder) == ("failed", 1)
     said = calbatch("logs", folder.name, "0")
