@@ -16,8 +16,9 @@ from pathlib import Path
 
 from calbatch.cluster.alive import SILENCE
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.folder import BatchFolder, batch_folders
+from calbatch.cluster.folder import BatchFolder
 from calbatch.cluster.ledger import BatchRow, Ledger
+from calbatch.cluster.ledger.faults import batch_folders
 from calbatch.cluster.order import Order
 from calbatch.cluster.siteoptions import SlurmOptions
 

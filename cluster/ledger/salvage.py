@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
@@ -9,12 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from calbatch.cluster.ledger.faults import decoding
-from calbatch.cluster.ledger.records import FINAL, OPEN, BatchRow, ExposureRow
+from calbatch.cluster.ledger.records import AttemptRow, BatchRow, EventRow, ExposureRow, ProductRow
 from calbatch.cluster.ledger.schema import LedgerError
 from calbatch.cluster.ledger.view import View
 
+Kind = type[BatchRow] | type[ExposureRow] | type[AttemptRow] | type[ProductRow] | type[EventRow]
+
 TABLES = ("batches", "bodies", "exposures", "attempts", "products", "events")
 """Tables that are copied. What is left out is read or computed anew when it is needed."""
+
+_ROWS: Mapping[str, Kind] = {
+    "batches": BatchRow,
+    "exposures": ExposureRow,
+    "attempts": AttemptRow,
+    "products": ProductRow,
+    "events": EventRow,
+}
+"""Tables whose rows must be what commands can read."""
 
 _ORPHANS = (
     "DELETE FROM exposures WHERE batch NOT IN (SELECT id FROM batches)",
@@ -32,6 +44,10 @@ def is_intact(folder: Path) -> bool:
         with View(folder) as view:
             if list(view.problems()):
                 return False
+            for table, kind in _ROWS.items():
+                for row in view.rows_of(table):
+                    with decoding(view.path):
+                        kind.of(row)
             for batch in view.batches():
                 for _ in view.in_full(batch.id):
                     pass
@@ -48,7 +64,7 @@ def copy_rows(damaged: Path, connection: sqlite3.Connection) -> None:
     damaged : Path
         The damaged ledger's file, which is not changed.
     connection : sqlite3.Connection
-        To the new one. Rows that contradict its rules, or one another, are left out.
+        To the new one. Rows that contradict its rules are left out.
     """
     address = f"{damaged.absolute().as_uri()}?mode=ro&immutable=1"
     with suppress(sqlite3.Error), closing(sqlite3.connect(address, uri=True)) as source:
@@ -61,7 +77,6 @@ def copy_rows(damaged: Path, connection: sqlite3.Connection) -> None:
             if table == "products":  # of these exposures, some products may be among what is lost
                 for row in edges:
                     _forget_products(connection, row["exposure"])
-    _remove_undecodable(connection)
 
 
 def _forget_products(connection: sqlite3.Connection, exposure: object) -> None:
@@ -107,27 +122,33 @@ def _insert(connection: sqlite3.Connection, table: str, values: Mapping[str, Any
         )
 
 
-def _remove_undecodable(connection: sqlite3.Connection) -> None:
-    for table, decodes in (("batches", _batch_decodes), ("exposures", _exposure_decodes)):
+def remove_undecodable(connection: sqlite3.Connection) -> None:
+    """Remove the rows of a new ledger that no command could read, or that belong to no other."""
+    for table, kind in _ROWS.items():
         for row in list(_readable(connection, table)):
-            if not decodes(row):
+            if _decodes(kind, row):
+                continue
+            if kind is ProductRow:  # all of its exposure's: some are not what it became
+                _forget_products(connection, row["exposure"])
+            else:
                 connection.execute(f"DELETE FROM {table} WHERE id = ?", (row["id"],))
+    for row in list(_readable(connection, "bodies")):
+        if not _is_mapping(row["body"]):
+            connection.execute("DELETE FROM bodies WHERE id = ?", (row["id"],))
     for statement in _ORPHANS:
         connection.execute(statement)
 
 
-def _batch_decodes(row: Mapping[str, Any]) -> bool:
+def _decodes(kind: Kind, row: Mapping[str, Any]) -> bool:
     try:
-        with decoding(Path("batches")):
-            BatchRow.of(row)
+        with decoding(Path("row")):
+            kind.of(row)
     except LedgerError:
         return False
     return True
 
 
-def _exposure_decodes(row: Mapping[str, Any]) -> bool:
-    try:
-        with decoding(Path("exposures")):
-            return ExposureRow.of(row).state in (*FINAL, *OPEN)
-    except LedgerError:
-        return False
+def _is_mapping(text: Any) -> bool:
+    with suppress(ValueError, TypeError, RecursionError):
+        return isinstance(json.loads(text), dict)
+    return False

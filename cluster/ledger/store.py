@@ -22,7 +22,14 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from calbatch.cluster.ledger.faults import Stuck, decoding, fault, passes, private_folder
+from calbatch.cluster.ledger.faults import (
+    Stuck,
+    decoding,
+    fault,
+    passes,
+    private_folder,
+    require_contents,
+)
 from calbatch.cluster.ledger.known import Known
 from calbatch.cluster.ledger.records import OPEN, BatchRow, ProductRow
 from calbatch.cluster.ledger.schema import LedgerError, migrate
@@ -75,6 +82,7 @@ class Ledger(Known):
         self._lock = FileLock(folder / "ledger.lock", mode=0o600)
         self._take_lock()
         try:
+            require_contents(self.path)
             self._connection = self._opened()
         except BaseException:
             self._lock.release()

@@ -68,6 +68,7 @@ def test_a_prepared_state_folder_decides_nothing(prepare, exposures, done):
         ("recalibrate", name, "--context", "jwst_0001.pmap"),
         ("drive", done, name),
         ("prune", name),
+        ("rebuild", done),
     ):
         said = calbatch(*command)
         assert (command, said.status) == (command, 2)
@@ -151,15 +152,17 @@ def test_workers_have_a_folder_that_nobody_prepared(prepared, tmp_path):
     victim = tmp_path / "victim"
     victim.mkdir()
     (tmp_path / "dask-scratch-space").symlink_to(victim)
-    own = tmp_path / f"calbatch-workers-{os.getuid()}"
+    own = f"calbatch-workers-{os.getuid()}"
     if prepared:
-        own.symlink_to(victim)
+        (tmp_path / own).symlink_to(victim)
+        (tmp_path / f"{own}-abcdefgh").symlink_to(victim)
     with dask.config.set({"temporary-directory": str(tmp_path)}), ExitStack() as stack:
         site = stack.enter_context(local_cluster(1, "exposure"))
         (worker,) = site.client.scheduler_info()["workers"].values()
         private = Path(worker["local_directory"]).parent.parent
         assert private.parent == tmp_path
-        assert (private == own) != prepared
+        assert private.name.startswith(f"{own}-")
+        assert not private.is_symlink()
         assert stat.S_IMODE(private.lstat().st_mode) == 0o700
     assert list(victim.iterdir()) == []
-    assert private.exists() != prepared
+    assert not private.exists()
