@@ -22,7 +22,7 @@ from calbatch.cluster.planning import Planned, Planner, references_of
 from calbatch.cluster.report import summary
 from calbatch.cluster.request import configured, input_pattern
 from calbatch.cluster.service import begin, drive
-from calbatch.cluster.terminal import Console
+from calbatch.cluster.terminal import Console, harmless
 from calbatch.models import datamodels
 from calbatch.models.errors import ModelError
 from calbatch.models.location import Location, location
@@ -44,7 +44,7 @@ def recalibrate(batch: str | None, context: str, *, dry_run: bool) -> int:
             order = replace(Order.of(row.request), context=context)
         changed = dict(_changed(view, row.id, step, order))
     for path, why in changed.items():
-        console.print(f"{path}: {why}")
+        console.print(harmless(f"{path}: {why}"))
     console.print(f"{len(changed)} of {row.total} exposures have other references by {context}")
     if dry_run or not changed:
         return 0

@@ -68,7 +68,7 @@ class Status:
         if self.left is not None:
             parts += [f"{self.rate:.3g} a minute", f"{_duration(self.left)} left"]
         text = f"{self.batch} {self.state}: {', '.join(parts)}"
-        return f"{text}\n{self.reason}" if self.reason else text
+        return f"{text}\n{harmless(self.reason)}" if self.reason else text
 
 
 def _duration(seconds: float) -> str:

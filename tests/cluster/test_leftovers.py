@@ -46,7 +46,7 @@ def test_the_same_command_again_removes_what_a_kill_of_everything_left(
     command = ("submit", HELD, simulated.exposures[0], *how, "--gate", tmp_path / "gate")
     killed = BatchFolder(out, calbatch(*command).out.strip())
     eventually(lambda: list(out.rglob(".*.part")) and list(killed.logs.iterdir()), 60)
-    assert [p.name.split("-")[1] for p in temporary.glob("calbatch-*")] == ["sockets"]
+    assert {p.name.split("-")[1] for p in temporary.glob("calbatch-*")} == {"sockets", "workers"}
     kill(*with_children(driver_of(killed)))
     assert list(state.glob("staging/*/*/.*.part"))
     assert list(killed.logs.iterdir())
@@ -147,11 +147,18 @@ def test_an_owner_is_dead_only_if_that_is_known(tmp_path):
 def test_what_was_done_but_for_saying_so_is_done_when_resumed(simulated, tmp_path):
     how = {"scheduler": "sync", "date": DATE, "fsync": False, "console": quiet()}
     result = cluster.run("superbias", simulated.exposures[:1], tmp_path, **how)
-    with Ledger(result.folder.state) as ledger:  # as a driver that is killed leaves it
+    folder = result.folder
+    with Ledger(folder.state) as ledger:  # as a driver that is killed leaves it
         ledger.drive(result.batch.id, "sync", None)
+    folder.manifest.unlink()
+    (folder.logs / "0-1.log").touch()
+    (folder.state / "staging" / "0" / "0-1").mkdir(parents=True)
     for _ in range(2):
-        assert calbatch("resume", result.folder.name).status == 0
-        assert calbatch("status", result.folder.name).status == 0
+        assert calbatch("resume", folder.name).status == 0
+        assert calbatch("status", folder.name).status == 0
+    assert folder.manifest.exists()
+    assert not list(folder.logs.iterdir())
+    assert not (folder.state / "staging").exists()
 
 
 def test_a_batch_with_signs_of_life_on_another_host_is_spared(simulated, tmp_path):
