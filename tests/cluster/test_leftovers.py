@@ -98,6 +98,23 @@ def test_a_folder_whose_process_lives_stays(monkeypatch, temporary):
     second.wait()
 
 
+def test_folders_of_killed_clusters_go_with_a_batch_that_needs_none(
+    simulated, tmp_path, monkeypatch, temporary
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    how = {"scheduler": "sync", "date": DATE, "fsync": False, "console": quiet()}
+    left = []
+    for kind in ("sockets", "workers"):
+        made = subprocess.run(
+            [sys.executable, "-c", OWN.replace("test", kind)],
+            input="\n", capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        left.append(Path(made.stdout.strip()))
+    assert all(folder.exists() for folder in left)
+    cluster.run("superbias", simulated.exposures[:1], tmp_path, **how)
+    assert not any(folder.exists() for folder in left)
+
+
 def test_scratch_of_living_processes_and_of_other_hosts_stays(tmp_path, monkeypatch):
     monkeypatch.setenv("CALBATCH_SCRATCH_DIR", str(tmp_path))
     ended = subprocess.Popen([sys.executable, "-c", ""])
