@@ -32,7 +32,7 @@ from calbatch.cluster.ledger.faults import (
 )
 from calbatch.cluster.ledger.known import Known
 from calbatch.cluster.ledger.records import OPEN, BatchRow, ProductRow
-from calbatch.cluster.ledger.schema import LedgerError, migrate
+from calbatch.cluster.ledger.schema import HeldLedgerError, LedgerError, migrate
 
 NAME = "ledger.sqlite"
 COMMIT_EVERY = 0.25
@@ -92,7 +92,7 @@ class Ledger(Known):
         try:
             self._lock.acquire(timeout=HELD, poll_interval=0.05)
         except Timeout:
-            raise LedgerError(
+            raise HeldLedgerError(
                 f"{self.path.parent}: a batch is being written there, by {self._writer()}; "
                 "`calbatch status` shows it, `calbatch cancel` ends it"
             ) from None
