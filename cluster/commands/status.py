@@ -108,7 +108,7 @@ def status(batch: str | None, *, as_json: bool, watch: bool) -> int:
             print(json.dumps(asdict(found)), flush=True)  # noqa: T201
         else:
             console.print(Text(found.line()))
-        if not watch or found.exit_status != alive.EXIT["running"]:
+        if not watch or console.quiet or found.exit_status != alive.EXIT["running"]:
             return found.exit_status
         time.sleep(EVERY)
 
@@ -123,7 +123,7 @@ def logs(batch: str | None, exposure: str | None, *, follow: bool) -> int:
             console.print(Text(harmless(line)))
 
     say(told())
-    while follow and taken(folder).exit_status == alive.EXIT["running"]:
+    while follow and not console.quiet and taken(folder).exit_status == alive.EXIT["running"]:
         time.sleep(EVERY)
         say(told())
     say(told())
