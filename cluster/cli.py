@@ -312,6 +312,8 @@ def main() -> None:
     try:
         status = cli.main(standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):
+        for interrupt in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(interrupt, signal.SIG_DFL)  # another one ends this at once
         click.echo("calbatch: interrupted; the same command does it again", err=True)
         sys.exit(130)
     except click.ClickException as error:

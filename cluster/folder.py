@@ -142,11 +142,6 @@ def state_of(output: Location) -> Path:
     return output / STATE
 
 
-def batch_folders(state: Path) -> Iterator[Path]:
-    """Yield the folders of all batches whose ledger is in a folder."""
-    return (path for path in state.glob("*") if _NAME.fullmatch(path.name) and path.is_dir())
-
-
 def registry() -> Path:
     """Return the folder of notes on where this user's batches are.
 
@@ -221,6 +216,8 @@ def find(batch: str | None) -> BatchFolder:
                 "there are no batches of yours; `calbatch run` or `submit` makes one"
             )
         return known[-1]
+    if not batch:  # all names begin with it
+        raise RequestError("an empty name is no batch's; `calbatch list` lists them")
     found = [k for k in known if k.name.startswith(batch)]
     if len(found) == 1:
         return found[0]

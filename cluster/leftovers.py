@@ -16,10 +16,12 @@ from pathlib import Path
 
 from calbatch.cluster.alive import SILENCE
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.folder import BatchFolder, batch_folders
+from calbatch.cluster.folder import BatchFolder
 from calbatch.cluster.ledger import BatchRow, Ledger
+from calbatch.cluster.ledger.faults import batch_folders
 from calbatch.cluster.order import Order
 from calbatch.cluster.siteoptions import SlurmOptions
+from calbatch.models.temporary import remove_abandoned
 
 OLD = 60.0
 """Seconds after which a file is not being written any more by a command such as ``cancel``."""
@@ -56,6 +58,16 @@ def clear(folder: BatchFolder, spared: Collection[str] = ()) -> None:
     for path in [*_unfinished(folder, spared), *_logs(folder.state, spared)]:
         with suppress(OSError):  # in a folder that others may write to, it may be theirs
             path.unlink(missing_ok=True)
+    _clear_temporary()
+
+
+def _clear_temporary() -> None:
+    """Remove what killed local clusters have left on this host, whatever kind this batch has."""
+    import dask
+
+    base = dask.config.get("temporary-directory", None)
+    remove_abandoned("sockets")
+    remove_abandoned("workers", Path(base).absolute() if base else None)
 
 
 def end_abandoned(ledger: Ledger, batch: int, spared: Collection[str] = ()) -> Iterator[str]:

@@ -8,6 +8,7 @@ not done again.
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 import sqlite3
@@ -22,9 +23,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.folder import BatchFolder, batch_folders, forget, state_of
+from calbatch.cluster.folder import BatchFolder, forget, state_of
 from calbatch.cluster.identity import digest
 from calbatch.cluster.ledger import Ledger, LedgerError, View
+from calbatch.cluster.ledger.faults import batch_folders
 from calbatch.cluster.ledger.salvage import copy_rows, is_intact, remove_undecodable
 from calbatch.cluster.ledger.store import HELD, NAME
 from calbatch.models import datamodels
@@ -43,6 +45,7 @@ _UNFIT = (
 """What a manifest raises that does not say what manifests say."""
 
 _DONE = ("done", "kept")
+_FRESH = "rebuilt-"
 
 
 @dataclass(frozen=True)
@@ -73,24 +76,27 @@ def rebuild(output: Location) -> tuple[Path | None, list[Rebuilt]]:
     Returns
     -------
     aside : Path or None
-        Where the damaged ledger is now; None where there was nothing to do.
+        Where the damaged ledger is now, if there was a file; None where there was nothing to do.
     batches : list of Rebuilt
         What the new one knows.
 
     Raises
     ------
     RequestError
-        When there is no ledger and nothing to make one of, a driver is at work there, or the new
-        ledger cannot be written.
+        When there is no ledger and nothing to make one of, a driver is at work there, another user
+        could have prepared the folder, or the new ledger cannot be written.
     """
     state = state_of(output)
     names = sorted(path.name for path in batch_folders(state)) if state.is_dir() else []
     if not names and not (state / NAME).exists():
         raise RequestError(f"{output}: there are no batches")
+    BatchFolder(output, "").secure()
     with _held(state):
+        for left in state.glob(f"{_FRESH}*"):  # of one that was killed
+            shutil.rmtree(left, ignore_errors=True)
         if is_intact(state):
             return None, []
-        fresh = state / f"rebuilt-{secrets.token_hex(4)}"
+        fresh = state / f"{_FRESH}{secrets.token_hex(4)}"
         try:
             Ledger(fresh).close()
             with closing(sqlite3.connect(fresh / NAME, isolation_level=None)) as connection:
@@ -259,11 +265,26 @@ def _told(fresh: Path, names: Sequence[str]) -> list[Rebuilt]:
 
 
 def _swap(state: Path, fresh: Path) -> Path:
-    """Put the new ledger in the damaged one's place; return where that is now."""
+    """Put the new ledger in the damaged one's place; return where that is now.
+
+    Whenever this is killed, there is one of both: none at all would look like a folder without
+    batches.
+    """
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     aside = state / f"ledger.damaged-{stamp}.sqlite"
-    for suffix in ("-journal", ""):  # a journal must not be applied to the new one
-        with suppress(FileNotFoundError):
-            (state / f"{NAME}{suffix}").rename(f"{aside}{suffix}")
-    (fresh / NAME).rename(state / NAME)
+    with suppress(FileNotFoundError):  # a journal must not be applied to the new one
+        (state / f"{NAME}-journal").rename(f"{aside}-journal")
+    with suppress(FileNotFoundError):
+        _second_name(state / NAME, aside)
+    (fresh / NAME).replace(state / NAME)
     return aside
+
+
+def _second_name(file: Path, name: Path) -> None:
+    """Give a file another name, too; only that where a file system has no two names."""
+    try:
+        os.link(file, name, follow_symlinks=False)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        file.rename(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -179,8 +179,17 @@ def taken_up(folder: BatchFolder, *, failed: bool = False) -> Begun:
             ledger.reopen(row.id)
         left = [(n, location(p)) for n, p in ledger.unfinished(row.id)]
         if failed and not left:  # its driver may have died when all was done but saying so
-            ledger.end(row.id, "done")
+            _conclude(folder, ledger, row.id)
     return Begun(folder, step, order, left, row.total)
+
+
+def _conclude(folder: BatchFolder, ledger: Ledger, batch: int) -> None:
+    """Leave a batch of which all is done as its driver would have."""
+    taken_over(folder).close()
+    clear(folder, living(ledger, batch))
+    ledger.end(batch, "done")
+    with suppress(OSError):
+        write_manifest(folder)
 
 
 def drive(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 from rich import console as rich_console
@@ -30,3 +31,10 @@ class Console(rich_console.Console):
                 yield segment
             else:
                 yield Segment(harmless_lines(segment.text), segment.style)
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing more, as nobody reads it: that is no reason to end a batch, or to fail."""
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.file.fileno())
+        os.close(nowhere)

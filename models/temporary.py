@@ -26,7 +26,7 @@ def own_folder(kind: str, base: Path | None = None) -> Path:
     base : Path, optional
         Where it is made; by default in the system's folder for temporary files.
     """
-    prefix = f"calbatch-{kind}-{os.getuid()}-"
+    prefix = _prefix(kind)
     base = base or Path(tempfile.gettempdir())
     _remove_abandoned(base, prefix)
     made = Path(tempfile.mkdtemp(prefix=f".{prefix}", dir=base))
@@ -35,6 +35,15 @@ def own_folder(kind: str, base: Path | None = None) -> Path:
     _held.append(descriptor)
     # Only now does it have a name by which others look for abandoned ones.
     return made.rename(base / made.name.removeprefix("."))
+
+
+def remove_abandoned(kind: str, base: Path | None = None) -> None:
+    """Remove the folders of a kind that killed processes have left; see `own_folder`."""
+    _remove_abandoned(base or Path(tempfile.gettempdir()), _prefix(kind))
+
+
+def _prefix(kind: str) -> str:
+    return f"calbatch-{kind}-{os.getuid()}-"
 
 
 def _remove_abandoned(base: Path, prefix: str) -> None:

@@ -15,14 +15,14 @@ from calbatch.cluster.batch import ordered
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.folder import find
 from calbatch.cluster.inputs import files_in, natural
-from calbatch.cluster.ledger import View
+from calbatch.cluster.ledger import HeldLedgerError, View
 from calbatch.cluster.ledger.faults import decoding
 from calbatch.cluster.order import Order
 from calbatch.cluster.planning import Planned, Planner, references_of
 from calbatch.cluster.report import summary
 from calbatch.cluster.request import configured, input_pattern
 from calbatch.cluster.service import begin, drive
-from calbatch.cluster.terminal import Console
+from calbatch.cluster.terminal import Console, harmless
 from calbatch.models import datamodels
 from calbatch.models.errors import ModelError
 from calbatch.models.location import Location, location
@@ -44,7 +44,7 @@ def recalibrate(batch: str | None, context: str, *, dry_run: bool) -> int:
             order = replace(Order.of(row.request), context=context)
         changed = dict(_changed(view, row.id, step, order))
     for path, why in changed.items():
-        console.print(f"{path}: {why}")
+        console.print(harmless(f"{path}: {why}"))
     console.print(f"{len(changed)} of {row.total} exposures have other references by {context}")
     if dry_run or not changed:
         return 0
@@ -94,15 +94,24 @@ def watch(
     step, order = ordered(pipeline, [folder], **options)
     place, pattern = Path(folder).expanduser().absolute(), input_pattern(step)
     arrivals = _Arrivals(place, pattern, settle, recursive=order.recursive)
-    status, last = 0, time.monotonic()
+    status, last, waiting, told = 0, time.monotonic(), list[Path](), ""
     with sites.Kept(sites.decided(order.wish, 1000, 2**40)) as site:
         while idle is None or time.monotonic() - last < idle:
-            fresh = arrivals.whole()
-            if not fresh:
+            waiting += arrivals.whole()
+            if not waiting:
                 time.sleep(min(EVERY, settle))
                 continue
-            begun = begin(step, replace(order, inputs=tuple(map(str, fresh))))
-            status |= drive(begun, console, entered=site.entered).exit_status
+            try:
+                begun = begin(step, replace(order, inputs=tuple(map(str, waiting))))
+                result = drive(begun, console, entered=site.entered)
+            except HeldLedgerError as error:  # by a `resume`, say: these come after it
+                if str(error) != told:
+                    told = str(error)
+                    console.print(harmless(f"waiting: {error}"), markup=False, highlight=False)
+                time.sleep(EVERY)
+            else:
+                waiting, told = [], ""
+                status = max(status, result.exit_status)  # failed is worse than done, ended worst
             last = time.monotonic()
     return status
 

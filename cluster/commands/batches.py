@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
+from rich.text import Text
 
 from calbatch.cluster import alive, control
 from calbatch.cluster.driverjob import (
@@ -26,7 +27,7 @@ from calbatch.cluster.ledger import BatchRow, DamagedLedgerError, Ledger, Ledger
 from calbatch.cluster.named import NamedSite
 from calbatch.cluster.siteoptions import SlurmOptions
 from calbatch.cluster.slurmtools import seconds
-from calbatch.cluster.terminal import Console
+from calbatch.cluster.terminal import Console, harmless
 from calbatch.models.location import location
 
 if TYPE_CHECKING:
@@ -195,23 +196,32 @@ def _state(folder: BatchFolder) -> tuple[str, BatchRow]:
 
 def show() -> int:
     """List a user's batches."""
-    table = Table("batch", "state", "pipeline", "exposures", "output")
+    table = Table()
+    for heading in ("batch", "state", "pipeline", "exposures"):
+        table.add_column(heading, no_wrap=True, overflow="fold")
+    table.add_column("output", overflow="fold")
     for folder in registered():
         try:
             state, row = _state(folder)
         except DamagedLedgerError:
-            table.add_row(folder.name, "damaged ledger", "?", "?", str(folder.output))
+            table.add_row(folder.name, "damaged ledger", "?", "?", _shown(folder))
             continue
         except LedgerError:
             continue
-        table.add_row(folder.name, state, row.pipeline, str(row.total), str(folder.output))
+        pipeline = Text(harmless(row.pipeline))
+        table.add_row(folder.name, state, pipeline, str(row.total), _shown(folder))
     Console().print(table)
     return 0
 
 
+def _shown(folder: BatchFolder) -> Text:
+    """Return a batch's output as it can be shown: in one line, whatever is in its name."""
+    return Text(harmless(str(folder.output)))
+
+
 def prune(batches: Sequence[str], *, older_than: float) -> int:
     """Forget batches that have ended: their records and logs, never their products."""
-    console = Console(markup=False, highlight=False)
+    console = Console(markup=False, highlight=False, soft_wrap=True)
     chosen = [find(b) for b in batches] or list(registered())
     limit = time.time() - (0.0 if batches else older_than * DAY)
     for folder in chosen:
@@ -220,7 +230,7 @@ def prune(batches: Sequence[str], *, older_than: float) -> int:
         except DamagedLedgerError as error:
             if batches:
                 raise
-            console.print(str(error), soft_wrap=True)
+            console.print(harmless(str(error)))
             continue
         except LedgerError:
             forget(folder)  # its output is gone
@@ -229,12 +239,23 @@ def prune(batches: Sequence[str], *, older_than: float) -> int:
             if batches:
                 raise RequestError(f"{folder.name}: {state}; `calbatch cancel` it first")
             continue
-        folder.secure()
-        with Ledger(folder.state) as ledger:
-            ledger.forget(row.id)
-        remove(folder)
-        console.print(f"{folder.name}: forgotten; its products stay in {folder.output}")
+        try:
+            _forget(folder, row)
+        except LedgerError as error:  # another batch is at work there, or it is not ours any more
+            if batches:
+                raise
+            console.print(harmless(f"{folder.name}: stays: {error}"))
+            continue
+        told = f"{folder.name}: forgotten; its products stay in {folder.output}"
+        console.print(harmless(told))
     return 0
+
+
+def _forget(folder: BatchFolder, row: BatchRow) -> None:
+    folder.secure()
+    with Ledger(folder.state) as ledger:
+        ledger.forget(row.id)
+    remove(folder)
 
 
 def report(batch: str | None, *, timings: bool) -> int:

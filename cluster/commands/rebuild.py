@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from calbatch.cluster.inputs import place_of
 from calbatch.cluster.rebuilding import rebuild
-from calbatch.cluster.terminal import Console
+from calbatch.cluster.terminal import Console, harmless
 
 
 def main(output: str) -> int:
@@ -12,7 +12,7 @@ def main(output: str) -> int:
     console = Console(markup=False, highlight=False, soft_wrap=True)
     aside, batches = rebuild(place_of(output))
     if aside is None:
-        console.print(f"{output}: the ledger is intact; nothing was changed")
+        console.print(f"{harmless(output)}: the ledger is intact; nothing was changed")
         return 0
     for batch in batches:
         if batch.total:
@@ -21,5 +21,5 @@ def main(output: str) -> int:
             console.print(
                 f"{batch.name}: nothing tells what it was; the same command does it again"
             )
-    console.print(f"the damaged ledger is {aside}")
+    console.print(harmless(f"the damaged ledger is {aside}"))
     return 0

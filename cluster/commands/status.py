@@ -68,7 +68,7 @@ class Status:
         if self.left is not None:
             parts += [f"{self.rate:.3g} a minute", f"{_duration(self.left)} left"]
         text = f"{self.batch} {self.state}: {', '.join(parts)}"
-        return f"{text}\n{self.reason}" if self.reason else text
+        return f"{text}\n{harmless(self.reason)}" if self.reason else text
 
 
 def _duration(seconds: float) -> str:
@@ -108,7 +108,7 @@ def status(batch: str | None, *, as_json: bool, watch: bool) -> int:
             print(json.dumps(asdict(found)), flush=True)  # noqa: T201
         else:
             console.print(Text(found.line()))
-        if not watch or found.exit_status != alive.EXIT["running"]:
+        if not watch or console.quiet or found.exit_status != alive.EXIT["running"]:
             return found.exit_status
         time.sleep(EVERY)
 
@@ -123,7 +123,7 @@ def logs(batch: str | None, exposure: str | None, *, follow: bool) -> int:
             console.print(Text(harmless(line)))
 
     say(told())
-    while follow and taken(folder).exit_status == alive.EXIT["running"]:
+    while follow and not console.quiet and taken(folder).exit_status == alive.EXIT["running"]:
         time.sleep(EVERY)
         say(told())
     say(told())

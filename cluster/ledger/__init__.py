@@ -11,7 +11,7 @@ from calbatch.cluster.ledger.records import (
     ExposureRow,
     ProductRow,
 )
-from calbatch.cluster.ledger.schema import DamagedLedgerError, LedgerError
+from calbatch.cluster.ledger.schema import DamagedLedgerError, HeldLedgerError, LedgerError
 from calbatch.cluster.ledger.store import Ledger
 from calbatch.cluster.ledger.view import View
 
@@ -21,6 +21,7 @@ __all__ = [
     "DamagedLedgerError",
     "EventRow",
     "ExposureRow",
+    "HeldLedgerError",
     "Known",
     "Ledger",
     "LedgerError",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sqlite3
 import zlib
@@ -35,6 +36,9 @@ _UNDECODABLE = (
     zlib.error,
 )
 """What Python raises for a value that the ledger never wrote like this."""
+
+
+_BATCH = re.compile(r"\d{8}-\d{6}-[a-z0-9]{4}")
 
 
 class Stuck(NamedTuple):
@@ -75,6 +79,31 @@ def damage(path: Path, why: str) -> DamagedLedgerError:
         f"{path}: is no ledger, or a damaged one ({why}); `calbatch rebuild {output}` sets it "
         "aside and makes a new one from what can still be read, the manifests and the products"
     )
+
+
+def batch_folders(folder: Path) -> Iterator[Path]:
+    """Yield the folders of all batches whose ledger is in a folder."""
+    return (path for path in folder.glob("*") if _BATCH.fullmatch(path.name) and path.is_dir())
+
+
+def require_contents(path: Path) -> None:
+    """Refuse a ledger that is gone or empty, though there are batches: SQLite would begin anew.
+
+    Raises
+    ------
+    DamagedLedgerError
+        When it is.
+    """
+    try:
+        if path.stat().st_size:
+            return
+        why = "it is empty, though there are batches"
+    except FileNotFoundError:
+        why = "it is missing, though there are batches"
+    except OSError as error:
+        raise LedgerError(f"{path}: {error.strerror}") from error
+    if any(batch_folders(path.parent)):
+        raise damage(path, why)
 
 
 @contextmanager

@@ -10,18 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from calbatch.cluster.ledger.faults import decoding
-from calbatch.cluster.ledger.records import (
-    AttemptRow,
-    BatchRow,
-    EventRow,
-    ExposureRow,
-    ProductRow,
-)
+from calbatch.cluster.ledger.records import AttemptRow, BatchRow, EventRow, ExposureRow, ProductRow
 from calbatch.cluster.ledger.schema import LedgerError
 from calbatch.cluster.ledger.view import View
 
+Kind = type[BatchRow] | type[ExposureRow] | type[AttemptRow] | type[ProductRow] | type[EventRow]
+
 TABLES = ("batches", "bodies", "exposures", "attempts", "products", "events")
 """Tables that are copied. What is left out is read or computed anew when it is needed."""
+
+_ROWS: Mapping[str, Kind] = {
+    "batches": BatchRow,
+    "exposures": ExposureRow,
+    "attempts": AttemptRow,
+    "products": ProductRow,
+    "events": EventRow,
+}
+"""Tables whose rows must be what commands can read."""
 
 _ORPHANS = (
     "DELETE FROM exposures WHERE batch NOT IN (SELECT id FROM batches)",
@@ -39,6 +44,10 @@ def is_intact(folder: Path) -> bool:
         with View(folder) as view:
             if list(view.problems()):
                 return False
+            for table, kind in _ROWS.items():
+                for row in view.rows_of(table):
+                    with decoding(view.path):
+                        kind.of(row)
             for batch in view.batches():
                 for _ in view.in_full(batch.id):
                     pass
@@ -55,7 +64,7 @@ def copy_rows(damaged: Path, connection: sqlite3.Connection) -> None:
     damaged : Path
         The damaged ledger's file, which is not changed.
     connection : sqlite3.Connection
-        To the new one. Rows that contradict its rules, or one another, are left out.
+        To the new one. Rows that contradict its rules are left out.
     """
     address = f"{damaged.absolute().as_uri()}?mode=ro&immutable=1"
     with suppress(sqlite3.Error), closing(sqlite3.connect(address, uri=True)) as source:
@@ -68,7 +77,6 @@ def copy_rows(damaged: Path, connection: sqlite3.Connection) -> None:
             if table == "products":  # of these exposures, some products may be among what is lost
                 for row in edges:
                     _forget_products(connection, row["exposure"])
-    remove_undecodable(connection)
 
 
 def _forget_products(connection: sqlite3.Connection, exposure: object) -> None:
@@ -115,45 +123,32 @@ def _insert(connection: sqlite3.Connection, table: str, values: Mapping[str, Any
 
 
 def remove_undecodable(connection: sqlite3.Connection) -> None:
-    """Remove rows that hold what their columns never do, and what belongs to them.
-
-    Of an exposure with such a product, all products go: it is done again.
-    """
-    for table, decodes in _DECODES.items():
+    """Remove the rows of a new ledger that no command could read, or that belong to no other."""
+    for table, kind in _ROWS.items():
         for row in list(_readable(connection, table)):
-            if decodes(row):
+            if _decodes(kind, row):
                 continue
-            if table == "products":
+            if kind is ProductRow:  # all of its exposure's: some are not what it became
                 _forget_products(connection, row["exposure"])
-            connection.execute(f"DELETE FROM {table} WHERE id = ?", (row["id"],))
+            else:
+                connection.execute(f"DELETE FROM {table} WHERE id = ?", (row["id"],))
+    for row in list(_readable(connection, "bodies")):
+        if not _is_mapping(row["body"]):
+            connection.execute("DELETE FROM bodies WHERE id = ?", (row["id"],))
     for statement in _ORPHANS:
         connection.execute(statement)
 
 
-def _decodes(kind: type[BatchRow | ExposureRow | ProductRow | AttemptRow | EventRow]) -> Any:
-    def decodes(row: Mapping[str, Any]) -> bool:
-        try:
-            with decoding(Path(kind.__name__)):
-                kind.of(row)
-        except LedgerError:
-            return False
-        return True
-
-    return decodes
-
-
-def _body_decodes(row: Mapping[str, Any]) -> bool:
+def _decodes(kind: Kind, row: Mapping[str, Any]) -> bool:
     try:
-        return isinstance(json.loads(row["body"]), dict)
-    except (ValueError, TypeError, RecursionError):
+        with decoding(Path("row")):
+            kind.of(row)
+    except LedgerError:
         return False
+    return True
 
 
-_DECODES = {
-    "batches": _decodes(BatchRow),
-    "bodies": _body_decodes,
-    "exposures": _decodes(ExposureRow),
-    "attempts": _decodes(AttemptRow),
-    "products": _decodes(ProductRow),
-    "events": _decodes(EventRow),
-}
+def _is_mapping(text: Any) -> bool:
+    with suppress(ValueError, TypeError, RecursionError):
+        return isinstance(json.loads(text), dict)
+    return False

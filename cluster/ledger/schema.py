@@ -122,6 +122,10 @@ class LedgerError(RequestError):
     """A ledger that cannot be opened, or is in use by another driver."""
 
 
+class HeldLedgerError(LedgerError):
+    """Another driver writes the ledger."""
+
+
 class DamagedLedgerError(LedgerError):
     """A ledger whose contents are not what was written."""
 

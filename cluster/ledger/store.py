@@ -22,10 +22,17 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from calbatch.cluster.ledger.faults import Stuck, decoding, fault, passes, private_folder
+from calbatch.cluster.ledger.faults import (
+    Stuck,
+    decoding,
+    fault,
+    passes,
+    private_folder,
+    require_contents,
+)
 from calbatch.cluster.ledger.known import Known
 from calbatch.cluster.ledger.records import OPEN, BatchRow, ProductRow
-from calbatch.cluster.ledger.schema import LedgerError, migrate
+from calbatch.cluster.ledger.schema import HeldLedgerError, LedgerError, migrate
 
 NAME = "ledger.sqlite"
 COMMIT_EVERY = 0.25
@@ -75,6 +82,7 @@ class Ledger(Known):
         self._lock = FileLock(folder / "ledger.lock", mode=0o600)
         self._take_lock()
         try:
+            require_contents(self.path)
             self._connection = self._opened()
         except BaseException:
             self._lock.release()
@@ -84,7 +92,7 @@ class Ledger(Known):
         try:
             self._lock.acquire(timeout=HELD, poll_interval=0.05)
         except Timeout:
-            raise LedgerError(
+            raise HeldLedgerError(
                 f"{self.path.parent}: a batch is being written there, by {self._writer()}; "
                 "`calbatch status` shows it, `calbatch cancel` ends it"
             ) from None

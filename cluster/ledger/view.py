@@ -10,7 +10,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from calbatch.cluster.ledger.faults import decoding, fault
+from calbatch.cluster.ledger.faults import decoding, fault, require_contents
 from calbatch.cluster.ledger.known import Known
 from calbatch.cluster.ledger.records import (
     AttemptRow,
@@ -45,6 +45,7 @@ class View(Known):
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
+        require_contents(self.path)
         if not self.path.is_file():
             raise LedgerError(f"{folder}: there is no ledger of batches")
         try:
@@ -91,6 +92,10 @@ class View(Known):
                 yield dict(row)
         except sqlite3.Error as error:
             raise fault(self.path, error) from error
+
+    def rows_of(self, table: str) -> Iterator[Mapping[str, Any]]:
+        """Yield all rows of a table as the database has them."""
+        return self._rows(f"SELECT * FROM {table}")
 
     def problems(self) -> list[str]:
         """Return what is structurally wrong with the database."""

@@ -238,3 +238,14 @@ def test_a_job_s_script_hands_arguments_on_as_they_are(arguments):
     body = script(["/usr/bin/printf", "%s\\0", "first", *arguments])
     done = subprocess.run(["/bin/sh"], input=body.encode(), capture_output=True, check=True)
     assert done.stdout == b"".join(a.encode() + b"\0" for a in ["first", *arguments])
+
+
+def test_lists_show_folders_of_such_names_as_they_are(simulated, tmp_path, monkeypatch):
+    monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "notes"))
+    monkeypatch.setenv("COLUMNS", "400")
+    out = tmp_path / "[bold red]a\nb"
+    how = ("-o", out, "--scheduler", "sync", "--date", DATE)
+    assert calbatch("run", "superbias", simulated.exposures[0], *how).status == 0
+    shown = str(out).replace("\n", "\\n")
+    assert shown in calbatch("list").out
+    assert shown in calbatch("prune", "--older-than", "0").out

@@ -98,6 +98,23 @@ def test_a_folder_whose_process_lives_stays(monkeypatch, temporary):
     second.wait()
 
 
+def test_folders_of_killed_clusters_go_with_a_batch_that_needs_none(
+    simulated, tmp_path, monkeypatch, temporary
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    how = {"scheduler": "sync", "date": DATE, "fsync": False, "console": quiet()}
+    left = []
+    for kind in ("sockets", "workers"):
+        made = subprocess.run(
+            [sys.executable, "-c", OWN.replace("test", kind)],
+            input="\n", capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        left.append(Path(made.stdout.strip()))
+    assert all(folder.exists() for folder in left)
+    cluster.run("superbias", simulated.exposures[:1], tmp_path, **how)
+    assert not any(folder.exists() for folder in left)
+
+
 def test_scratch_of_living_processes_and_of_other_hosts_stays(tmp_path, monkeypatch):
     monkeypatch.setenv("CALBATCH_SCRATCH_DIR", str(tmp_path))
     ended = subprocess.Popen([sys.executable, "-c", ""])
@@ -147,11 +164,18 @@ def test_an_owner_is_dead_only_if_that_is_known(tmp_path):
 def test_what_was_done_but_for_saying_so_is_done_when_resumed(simulated, tmp_path):
     how = {"scheduler": "sync", "date": DATE, "fsync": False, "console": quiet()}
     result = cluster.run("superbias", simulated.exposures[:1], tmp_path, **how)
-    with Ledger(result.folder.state) as ledger:  # as a driver that is killed leaves it
+    folder = result.folder
+    with Ledger(folder.state) as ledger:  # as a driver that is killed leaves it
         ledger.drive(result.batch.id, "sync", None)
+    folder.manifest.unlink()
+    (folder.logs / "0-1.log").touch()
+    (folder.state / "staging" / "0" / "0-1").mkdir(parents=True)
     for _ in range(2):
-        assert calbatch("resume", result.folder.name).status == 0
-        assert calbatch("status", result.folder.name).status == 0
+        assert calbatch("resume", folder.name).status == 0
+        assert calbatch("status", folder.name).status == 0
+    assert folder.manifest.exists()
+    assert not list(folder.logs.iterdir())
+    assert not (folder.state / "staging").exists()
 
 
 def test_a_batch_with_signs_of_life_on_another_host_is_spared(simulated, tmp_path):

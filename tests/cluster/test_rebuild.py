@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 import sqlite3
+from pathlib import Path
 
 import pytest
 from support.batches import DATE, calbatch, products_in, quiet
@@ -196,3 +197,48 @@ def test_an_exposure_keeps_all_of_its_products_or_none(tmp_path, seed):
         query = "SELECT count(*) FROM products GROUP BY exposure"
         assert {row[0] for row in connection.execute(query)} <= {2}
     assert is_intact(tmp_path / "new")
+
+
+def emptied(path):
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("lose", [emptied, Path.unlink])
+def test_a_ledger_that_is_emptied_or_lost_is_damaged(lose, simulated, out):
+    """SQLite takes an empty file for a new database, and makes one where there is none."""
+    before, [batch] = stamps(out), registered()
+    lose(ledger(out))
+    how = ("-o", out, "--scheduler", "sync", "--date", DATE)
+    for command in (
+        ("status", out),
+        ("run", "superbias", simulated.exposures[0], *how),
+        ("resume", batch.name),
+    ):
+        said = calbatch(*command)
+        assert (command, said.status) == (command, 2)
+        assert f"calbatch rebuild {out}" in said.err
+    assert "damaged ledger" in calbatch("list").out
+    calbatch("prune", "--older-than", "0")
+    assert [folder.name for folder in registered()] == [batch.name]
+    said = calbatch("rebuild", out)
+    assert "3 of 3 exposures are done" in said.out
+    assert run(simulated.exposures, out).counts == {"kept": 3}
+    assert stamps(out) == before
+
+
+def test_a_kill_while_ledgers_are_exchanged_leaves_one(out, monkeypatch):
+    scribble(ledger(out))
+
+    def killed(self, target):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            rebuild(out)
+    assert ledger(out).exists()
+    left = state_of(out) / "rebuilt-0123"
+    left.mkdir()
+    assert calbatch("rebuild", out).status == 0
+    assert calbatch("status", out).status == 0
+    assert not left.exists()

@@ -10,7 +10,7 @@ from support.batches import DATE, calbatch, small_set
 
 from calbatch.cluster import alive, remote
 from calbatch.cluster.batch import ordered
-from calbatch.cluster.folder import registered, state_of
+from calbatch.cluster.folder import find, registered, state_of
 from calbatch.cluster.ledger import Ledger, View
 from calbatch.cluster.service import begin
 
@@ -148,3 +148,25 @@ def test_a_batch_whose_maker_died_can_be_pruned(simulated, out, monkeypatch):
     assert calbatch("status", folder.name).status == 130
     assert calbatch("prune", folder.name).status == 0
     assert list(registered()) == []
+
+
+def test_pruning_leaves_out_what_is_being_written(simulated, tmp_path, out):
+    how = ("--scheduler", "sync", "--date", DATE, "--no-fsync")
+    for folder in (out, tmp_path / "second"):
+        said = calbatch("run", "superbias", simulated.exposures[0], "-o", folder, *how)
+        assert said.status == 0, said.err
+    held, other = (find(str(folder)) for folder in (out, tmp_path / "second"))
+    with Ledger(held.state):
+        said = calbatch("prune", "--older-than", "0")
+        assert said.status == 0, said.err
+        assert calbatch("prune", held.name).status == 2
+    assert f"{held.name}: stays" in said.out
+    assert f"{other.name}: forgotten" in said.out
+    assert [folder.name for folder in registered()] == [held.name]
+
+
+def test_an_empty_name_is_no_batch(simulated, out):
+    how = ("--scheduler", "sync", "--date", DATE, "--no-fsync")
+    assert calbatch("run", "superbias", simulated.exposures[0], "-o", out, *how).status == 0
+    assert calbatch("prune", "").status == 2
+    assert len(list(registered())) == 1

@@ -1,7 +1,6 @@
 """Folders that several users can write to: nobody's links are followed, nobody's state believed."""
 
 import os
-import re
 import sqlite3
 import stat
 import subprocess
@@ -69,6 +68,7 @@ def test_a_prepared_state_folder_decides_nothing(prepare, exposures, done):
         ("recalibrate", name, "--context", "jwst_0001.pmap"),
         ("drive", done, name),
         ("prune", name),
+        ("rebuild", done),
     ):
         said = calbatch(*command)
         assert (command, said.status) == (command, 2)
@@ -146,17 +146,23 @@ def test_another_users_ledger_is_only_read(done):
             view._connection.execute("DELETE FROM batches")
 
 
-def test_workers_have_a_folder_that_nobody_prepared(tmp_path):
+@pytest.mark.parametrize("prepared", [False, True])
+def test_workers_have_a_folder_that_nobody_prepared(prepared, tmp_path):
     """They import from it."""
     victim = tmp_path / "victim"
     victim.mkdir()
     (tmp_path / "dask-scratch-space").symlink_to(victim)
+    own = f"calbatch-workers-{os.getuid()}"
+    if prepared:
+        (tmp_path / own).symlink_to(victim)
+        (tmp_path / f"{own}-abcdefgh").symlink_to(victim)
     with dask.config.set({"temporary-directory": str(tmp_path)}), ExitStack() as stack:
         site = stack.enter_context(local_cluster(1, "exposure"))
         (worker,) = site.client.scheduler_info()["workers"].values()
         private = Path(worker["local_directory"]).parent.parent
         assert private.parent == tmp_path
-        assert re.fullmatch(rf"calbatch-workers-{os.getuid()}-\w+", private.name)
+        assert private.name.startswith(f"{own}-")
+        assert not private.is_symlink()
         assert stat.S_IMODE(private.lstat().st_mode) == 0o700
     assert list(victim.iterdir()) == []
     assert not private.exists()

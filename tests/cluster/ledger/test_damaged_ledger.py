@@ -5,6 +5,7 @@ import sqlite3
 import pytest
 
 from calbatch.cluster.ledger import Ledger, LedgerError, View
+from calbatch.cluster.ledger.salvage import is_intact
 from calbatch.cluster.ledger.store import NAME
 
 
@@ -33,7 +34,6 @@ def test_a_value_that_its_column_cannot_have_is_told(tmp_path, table, column, va
     connection.close()
     with pytest.raises(LedgerError) as told:
         read_all(tmp_path)
-    assert str(told.value).startswith(
-        f"{tmp_path / 'ledger.sqlite'}: is no ledger, or a damaged one"
-    )
-    assert f" {column} is " in str(told.value)
+    assert str(told.value).startswith(f"{tmp_path / NAME}: is no ledger, or a damaged one (")
+    assert f"{column} is " in str(told.value)
+    assert not is_intact(tmp_path)  # or `rebuild` would do nothing about it
