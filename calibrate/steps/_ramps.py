@@ -32,7 +32,8 @@ def as_ramp(exposure: DataModel) -> RampModel:
     Raises
     ------
     StepError
-        For an exposure that is no ramp, or of a readout that is not supported yet.
+        For an exposure that is no ramp, of a readout that is not supported yet, or of groups that
+        no detector makes.
     """
     if exposure.shape is None or len(exposure.shape) != 4:
         raise StepError(
@@ -40,6 +41,7 @@ def as_ramp(exposure: DataModel) -> RampModel:
             f"its shape is {exposure.shape}"
         )
     refuse_readouts(exposure)
+    _require_possible_counts(exposure)
     return exposure if isinstance(exposure, RampModel) else RampModel(exposure)
 
 
@@ -69,6 +71,24 @@ def refuse_readouts(exposure: DataModel) -> None:
     for what, present in found.items():
         if present:
             raise StepError(f"{exposure.path}: {what} is not supported yet")
+
+
+def _require_possible_counts(model: DataModel) -> None:
+    """Refuse groups of no frames, or that begin before the one before has ended.
+
+    A header that lacks these numbers is refused by the steps that need them.
+
+    Raises
+    ------
+    StepError
+        When NFRAMES is not positive, or GROUPGAP is negative.
+    """
+    for path, least in (("meta.exposure.nframes", 1), ("meta.exposure.groupgap", 0)):
+        value = model[path]
+        if isinstance(value, int) and value < least:
+            keyword = model.schema.keywords[path].keyword
+            where = model.path or type(model).__name__
+            raise StepError(f"{where}: {keyword} must be at least {least}, is {value}")
 
 
 def _is_irs2(exposure: DataModel) -> bool:
@@ -107,6 +127,7 @@ class Readout:
         StepError
             When the header lacks a number, or has something else in its place.
         """
+        _require_possible_counts(model)
         shape: Any = model.shape
         return cls(shape[-3], frames_of(model), int(required(model, "meta.exposure.groupgap")))
 
