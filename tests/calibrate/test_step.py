@@ -116,7 +116,9 @@ def test_users_step_and_pipeline_run_on_a_cluster(image, flat, tmp_path):
     here = SimplePipeline.call(exposure.path, steps=over)
     wanted = np.asarray(here.data)
     with (
-        LocalCluster(1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster,
+        LocalCluster(
+            1, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+        ) as cluster,
         Client(cluster),
     ):
         check_flat_fielded(FlatFieldStep.call(image, override_flat=str(flat)))
