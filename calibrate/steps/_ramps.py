@@ -20,6 +20,8 @@ GUIDE_STARS = (
 )  # fmt: skip
 """Exposure types of the fine guidance sensor that are no ramps to fit rates to."""
 
+_MOST_FRAMES = 65_535
+
 READ_TIMES = "meta.exposure.read_times"
 
 
@@ -81,14 +83,16 @@ def _require_possible_counts(model: DataModel) -> None:
     Raises
     ------
     StepError
-        When NFRAMES is not positive, or GROUPGAP is negative.
+        When NFRAMES is not positive, GROUPGAP is negative, or either is absurdly large: steps go
+        through the frames of a group one by one.
     """
     for path, least in (("meta.exposure.nframes", 1), ("meta.exposure.groupgap", 0)):
         value = model[path]
-        if isinstance(value, int) and value < least:
+        if isinstance(value, int) and not least <= value <= _MOST_FRAMES:
             keyword = model.schema.keywords[path].keyword
+            bound = f"least {least}" if value < least else f"most {_MOST_FRAMES}"
             where = model.path or type(model).__name__
-            raise StepError(f"{where}: {keyword} must be at least {least}, is {value}")
+            raise StepError(f"{where}: {keyword} must be at {bound}, is {value}")
 
 
 def _is_irs2(exposure: DataModel) -> bool:

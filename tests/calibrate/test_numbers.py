@@ -69,12 +69,19 @@ def test_a_step_is_not_skipped_for_a_number_that_is_text(simulated, tmp_path, st
 
 
 @pytest.mark.parametrize(
-    ("keyword", "value", "least"), [("NFRAMES", 0, 1), ("NFRAMES", -2, 1), ("GROUPGAP", -1, 0)]
+    ("keyword", "value", "bound"),
+    [
+        ("NFRAMES", 0, "least 1"),
+        ("NFRAMES", -2, "least 1"),
+        ("NFRAMES", 2**62, "most 65535"),
+        ("GROUPGAP", -1, "least 0"),
+        ("GROUPGAP", 2**62, "most 65535"),
+    ],
 )
 @pytest.mark.parametrize("step", [GroupScaleStep, DQInitStep, JumpStep, RampFitStep])
 def test_groups_that_no_detector_makes_are_refused(
-    simulated, tmp_path, step, keyword, value, least
+    simulated, tmp_path, step, keyword, value, bound
 ):
     model = with_cards(simulated, tmp_path, **{keyword: value})
-    with pytest.raises(StepError, match=f"^{model.path}: {keyword} must be at least {least}, is"):
+    with pytest.raises(StepError, match=f"^{model.path}: {keyword} must be at {bound}, is"):
         step().run(model)
