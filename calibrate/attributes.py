@@ -26,9 +26,18 @@ class Guarded:
         known = name.startswith("_") or name in self.__dict__ or hasattr(type(self), name)
         if name.startswith("override_") or not (known or self._is_called_by_itself()):
             self._require_known(name)
+        self._require_no_method(name, value)
         object.__setattr__(self, name, value)
         if name in parameters_of(type(self)) and "sources" in self.__dict__:
             self.sources[name] = SET_IN_PYTHON
+
+    def _require_no_method(self, name: str, value: Any) -> None:
+        """Refuse what would take a method's place and cannot do its work."""
+        if inspect.isroutine(getattr(type(self), name, None)) and not callable(value):
+            raise ParameterError(
+                f"{getattr(self, 'name', type(self).__name__)}.{name} is a method, not a "
+                "parameter: it cannot be set to a value"
+            )
 
     def _is_called_by_itself(self) -> bool:
         frame = inspect.currentframe()

@@ -45,6 +45,11 @@ class Pipeline(Step):
                 f"{self.name}.{name} is a step: set its parameters one by one, or list another "
                 "class in the step_defs of a pipeline of your own"
             )
+        if name in ("step_defs", "defaults") and "_steps" in self.__dict__:
+            raise ParameterError(
+                f"{self.name}.{name} comes too late, the steps are there already: set it in a "
+                "class of your own"
+            )
         super().__setattr__(name, value)
 
     def _require_known(self, name: str) -> None:

@@ -137,6 +137,10 @@ class Step(Guarded):
                 raise ParameterError(
                     f"{self.name} has no step {section!r}{nearest(section, self.steps())}"
                 )
+            if not isinstance(parameters, Mapping):
+                raise ParameterError(
+                    f"{target.name} = {parameters!r:.100}: must be parameters by name"
+                )
             target._set(parameters, source)
 
     def _set(self, values: Mapping[str, Any], source: str) -> None:
@@ -208,6 +212,8 @@ class Step(Guarded):
             step.configure(cfg.read(Path(config_file)).values, str(config_file))
         own = dict(parameters or {})
         sections = own.pop("steps", {})
+        if not isinstance(sections, Mapping):
+            raise ParameterError(f"steps = {sections!r:.100}: must be parameters by step")
         step.configure({"": own, **sections}, SET_IN_PYTHON)
         return step
 

@@ -6,6 +6,7 @@ binary blocks are left where they are.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from calbatch.crds_client.plain_yaml import load_plain
 
 _MAX_TREE = 16 * 2**20
 _MAX_VALUES = 100_000
+
+_END = re.compile(rb"\n\.\.\.(?=\r?\n|$)")
+"""As asdf has it, which refuses a file without."""
 
 
 def read_tree(path: str | Path) -> dict[str, Any]:
@@ -44,10 +48,12 @@ def read_tree(path: str | Path) -> dict[str, Any]:
 
 def _tree_text(content: bytes) -> str:
     """Cut off the binary blocks after the tree."""
-    end = content.find(b"\n...")
-    if end < 0 and len(content) == _MAX_TREE:
+    end = _END.search(content)
+    if end is None and len(content) == _MAX_TREE:
         raise ValueError("its tree is too long")
-    return (content if end < 0 else content[: end + 1]).decode()
+    if end is None:  # whatever there is of it may be read without a fault, and be less than it said
+        raise ValueError("its tree has no end mark: the file is cut short")
+    return content[: end.start() + 1].decode()
 
 
 def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:

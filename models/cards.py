@@ -1,5 +1,6 @@
 """The few header cards that say how an HDU is laid out, read without parsing all the others."""
 
+import math
 import re
 from collections.abc import Iterator
 
@@ -102,9 +103,12 @@ class Cards:
         return default
 
     def number(self, keyword: str, default: float) -> float:
-        """Return a number, FORTRAN's D exponents included."""
+        """Return a number, FORTRAN's D exponents included; one beyond 64 bits is an error."""
         found = self._match(keyword, _NUMBER, "a number")
-        return default if found is None else float(found.upper().replace("D", "E"))
+        value = default if found is None else float(found.upper().replace("D", "E"))
+        if not math.isfinite(value):
+            raise self.fault(f"{keyword} = {found} is too large a number")
+        return value
 
     def logical(self, keyword: str) -> bool:
         """Return True for T; False for F and where there is no such card."""

@@ -23,6 +23,7 @@ from calbatch.models.schema import KeywordSpec, Schema
 
 _TRUE = ("1", "true", "t", "yes", "y")
 _FALSE = ("0", "", "false", "f", "no", "n")
+_TOO_LARGE = 2**63
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
     "integer": (int,),
@@ -128,6 +129,8 @@ def _fault(spec: KeywordSpec, value: Any) -> str | None:
         if spec.pattern is not None and not re.search(spec.pattern, value):
             return f"must match {spec.pattern!r}"
     elif _is_type(value, "number"):
+        if isinstance(value, int) and not -_TOO_LARGE <= value < _TOO_LARGE:
+            return "must fit into 64 bits"
         if spec.minimum is not None and value < spec.minimum:
             return f"must be at least {spec.minimum}"
         if spec.maximum is not None and value > spec.maximum:

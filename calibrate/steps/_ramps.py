@@ -20,6 +20,8 @@ GUIDE_STARS = (
 )  # fmt: skip
 """Exposure types of the fine guidance sensor that are no ramps to fit rates to."""
 
+_MOST_FRAMES = 65_535
+
 READ_TIMES = "meta.exposure.read_times"
 
 
@@ -32,7 +34,8 @@ def as_ramp(exposure: DataModel) -> RampModel:
     Raises
     ------
     StepError
-        For an exposure that is no ramp, or of a readout that is not supported yet.
+        For an exposure that is no ramp, of a readout that is not supported yet, or of groups that
+        no detector makes.
     """
     if exposure.shape is None or len(exposure.shape) != 4:
         raise StepError(
@@ -40,6 +43,7 @@ def as_ramp(exposure: DataModel) -> RampModel:
             f"its shape is {exposure.shape}"
         )
     refuse_readouts(exposure)
+    _require_possible_counts(exposure)
     return exposure if isinstance(exposure, RampModel) else RampModel(exposure)
 
 
@@ -69,6 +73,26 @@ def refuse_readouts(exposure: DataModel) -> None:
     for what, present in found.items():
         if present:
             raise StepError(f"{exposure.path}: {what} is not supported yet")
+
+
+def _require_possible_counts(model: DataModel) -> None:
+    """Refuse groups of no frames, or that begin before the one before has ended.
+
+    A header that lacks these numbers is refused by the steps that need them.
+
+    Raises
+    ------
+    StepError
+        When NFRAMES is not positive, GROUPGAP is negative, or either is absurdly large: steps go
+        through the frames of a group one by one.
+    """
+    for path, least in (("meta.exposure.nframes", 1), ("meta.exposure.groupgap", 0)):
+        value = model[path]
+        if isinstance(value, int) and not least <= value <= _MOST_FRAMES:
+            keyword = model.schema.keywords[path].keyword
+            bound = f"least {least}" if value < least else f"most {_MOST_FRAMES}"
+            where = model.path or type(model).__name__
+            raise StepError(f"{where}: {keyword} must be at {bound}, is {value}")
 
 
 def _is_irs2(exposure: DataModel) -> bool:
@@ -107,6 +131,7 @@ class Readout:
         StepError
             When the header lacks a number, or has something else in its place.
         """
+        _require_possible_counts(model)
         shape: Any = model.shape
         return cls(shape[-3], frames_of(model), int(required(model, "meta.exposure.groupgap")))
 

@@ -5,8 +5,11 @@ from support.batches import changed, small_set
 
 from calbatch.calibrate.errors import StepError
 from calbatch.calibrate.numbers import number, required
+from calbatch.calibrate.steps.dq_init import DQInitStep
 from calbatch.calibrate.steps.gain_scale import GainScaleStep
 from calbatch.calibrate.steps.group_scale import GroupScaleStep
+from calbatch.calibrate.steps.jump import JumpStep
+from calbatch.calibrate.steps.ramp_fit import RampFitStep
 from calbatch.models import datamodels
 
 pytestmark = pytest.mark.filterwarnings("ignore::calbatch.models.errors.ValidationWarning")
@@ -26,6 +29,7 @@ def with_cards(simulated, tmp_path, **cards):
     [
         ("nframes", "NFRAMES", "1", "NFRAMES = '1' is text; a whole number is needed"),
         ("nframes", "NFRAMES", 1.5, "NFRAMES = 1.5: must be an integer, not float"),
+        ("nframes", "NFRAMES", 10**20, f"NFRAMES = {10**20}: must fit into 64 bits"),
         ("group_time", "TGROUP", "5", "TGROUP = '5' is text; a number is needed"),
         ("group_time", "TGROUP", True, "TGROUP = True: must be a number, not bool"),
         ("zero_frame", "ZEROFRAM", "T", "ZEROFRAM = 'T' is text; T or F is needed"),
@@ -61,4 +65,23 @@ def test_a_value_that_is_let_through_is_still_no_number(simulated, tmp_path, mon
 def test_a_step_is_not_skipped_for_a_number_that_is_text(simulated, tmp_path, step, keyword):
     model = with_cards(simulated, tmp_path, **{keyword: "2"})
     with pytest.raises(StepError, match=f"{keyword} = '2' is text"):
+        step().run(model)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "bound"),
+    [
+        ("NFRAMES", 0, "least 1"),
+        ("NFRAMES", -2, "least 1"),
+        ("NFRAMES", 2**62, "most 65535"),
+        ("GROUPGAP", -1, "least 0"),
+        ("GROUPGAP", 2**62, "most 65535"),
+    ],
+)
+@pytest.mark.parametrize("step", [GroupScaleStep, DQInitStep, JumpStep, RampFitStep])
+def test_groups_that_no_detector_makes_are_refused(
+    simulated, tmp_path, step, keyword, value, bound
+):
+    model = with_cards(simulated, tmp_path, **{keyword: value})
+    with pytest.raises(StepError, match=f"^{model.path}: {keyword} must be at {bound}, is"):
         step().run(model)

@@ -14,6 +14,7 @@ from calbatch.calibrate import cfg
 from calbatch.calibrate.errors import ParameterError, ReferenceFileError
 from calbatch.calibrate.parameters import Float
 from calbatch.calibrate.pipeline import Pipeline
+from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
 from calbatch.calibrate.references import Chosen, ResolvedReferences
 from calbatch.calibrate.step import SkipStep, Step
 from calbatch.calibrate.steps import dark_current as dark_step
@@ -115,7 +116,9 @@ def test_users_step_and_pipeline_run_on_a_cluster(image, flat, tmp_path):
     here = SimplePipeline.call(exposure.path, steps=over)
     wanted = np.asarray(here.data)
     with (
-        LocalCluster(1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster,
+        LocalCluster(
+            1, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+        ) as cluster,
         Client(cluster),
     ):
         check_flat_fielded(FlatFieldStep.call(image, override_flat=str(flat)))
@@ -300,6 +303,30 @@ def test_attributes_that_a_step_does_not_have_are_refused(name, message):
     with pytest.raises(ParameterError, match=message):
         setattr(step, name, 5)
     assert not hasattr(step, name)
+
+
+@pytest.mark.parametrize("name", ["steps", "parameters", "process", "check", "products", "root"])
+def test_no_value_takes_the_place_of_a_method(name):
+    pipeline = Detector1Pipeline()
+    for step in (pipeline, pipeline.jump):
+        with pytest.raises((ParameterError, AttributeError), match=name):
+            setattr(step, name, {"jump": {"rejection_threshold": 5}})
+
+
+@pytest.mark.parametrize("name", ["step_defs", "defaults"])
+def test_a_pipeline_that_is_made_gets_no_other_steps(name):
+    pipeline = Detector1Pipeline()
+    with pytest.raises(ParameterError, match=f"{name} comes too late"):
+        setattr(pipeline, name, {})
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [(5, "steps = 5: must be parameters by step"), ({"jump": 5}, "jump = 5: must be parameters")],
+)
+def test_parameters_of_steps_have_names(steps, message):
+    with pytest.raises(ParameterError, match=message):
+        Detector1Pipeline.configured(parameters={"steps": steps})
 
 
 def test_attributes_that_a_pipeline_does_not_have_are_refused():

@@ -63,9 +63,22 @@ def test_arrays_are_left_where_they_are(tmp_path):
 )
 def test_other_files_are_refused(tmp_path, content, fault):
     path = tmp_path / "x.asdf"
-    path.write_text(content)
+    path.write_text(content + "...\n")
     with pytest.raises(HeaderError, match=rf"^{path}: .*{fault}"):
         read_parameters(path)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_file_that_is_cut_short_is_refused_wherever_it_ends(tmp_path, end):
+    path = tmp_path / "x.asdf"
+    lines = ["#ASDF 1.0.0", "---", "parameters:", "  rejection_threshold: 12.5", "  skip: false"]
+    whole = end.join([*lines, "...", ""]).encode()
+    path.write_bytes(whole)
+    assert read_parameters(path).parameters == {"rejection_threshold": 12.5, "skip": False}
+    for length in range(whole.index(b"...") + 3):
+        path.write_bytes(whole[:length])
+        with pytest.raises(HeaderError, match=f"^{path}: "):
+            read_parameters(path)
 
 
 def test_a_tree_that_repeats_itself_without_end_is_refused(tmp_path):
@@ -80,7 +93,7 @@ def test_nothing_is_made_of_a_tag(tmp_path):
     path = tmp_path / "x.asdf"
     mark = tmp_path / "executed"
     call = f"!!python/object/apply:os.system ['touch {mark}']"
-    path.write_text(f"#ASDF 1.0.0\n--- {{parameters: {{a: {call}, b: !mine {{c: 1}}}}}}\n")
+    path.write_text(f"#ASDF 1.0.0\n--- {{parameters: {{a: {call}, b: !mine {{c: 1}}}}}}\n...\n")
     assert read_parameters(path).parameters == {"a": [f"touch {mark}"], "b": {"c": 1}}
     assert not mark.exists()
 
@@ -97,7 +110,7 @@ NASTY = [
 @pytest.mark.parametrize("value", NASTY, ids=range(len(NASTY)))
 def test_whatever_a_value_makes_yaml_raise_is_an_error_about_the_file(tmp_path, value):
     path = tmp_path / "x.asdf"
-    path.write_text(f"#ASDF 1.0.0\n---\nparameters:\n  a: {value}\n")
+    path.write_text(f"#ASDF 1.0.0\n---\nparameters:\n  a: {value}\n...\n")
     with pytest.raises(HeaderError, match=f"^{path}: "):
         read_parameters(path)
 
@@ -114,7 +127,7 @@ ONES = ["parameters: {}", "steps: [{name: jump}]"]
 def test_trees_of_another_form_are_refused(tmp_path, line):
     path = tmp_path / "x.asdf"
     others = [one for one in ONES if one.split(":")[0] != line.split(":")[0]]
-    path.write_text("\n".join(["#ASDF 1.0.0", "---", *others, line]))
+    path.write_text("\n".join(["#ASDF 1.0.0", "---", *others, line, "..."]))
     with pytest.raises(HeaderError, match=f"^{path}: "):
         read_parameters(path)
 
@@ -125,14 +138,15 @@ def test_a_tree_that_repeats_itself_is_refused_before_it_is_made(tmp_path, merge
     levels = [
         f"a{n}: &a{n} {{{merge.format(', '.join([f'*a{n - 1}'] * 9))}}}" for n in range(1, 40)
     ]
-    path.write_text("\n".join(["#ASDF 1.0.0", "---", "a0: &a0 {x: 1}", *levels, "parameters: {}"]))
+    lines = ["#ASDF 1.0.0", "---", "a0: &a0 {x: 1}", *levels, "parameters: {}", "..."]
+    path.write_text("\n".join(lines))
     with pytest.raises(HeaderError, match="repeated ones counted again"):
         read_parameters(path)
 
 
 def test_what_is_shared_now_and_then_is_read(tmp_path):
     path = tmp_path / "x.asdf"
-    text = "#ASDF 1.0.0\n---\na: &a {x: 1, y: [2]}\nparameters: {b: *a, c: {<<: *a, y: 3}}\n"
+    text = "#ASDF 1.0.0\n---\na: &a {x: 1, y: [2]}\nparameters: {b: *a, c: {<<: *a, y: 3}}\n...\n"
     path.write_text(text)
     assert read_parameters(path).parameters == {"b": {"x": 1, "y": [2]}, "c": {"x": 1, "y": 3}}
 
@@ -141,6 +155,6 @@ def test_what_is_shared_now_and_then_is_read(tmp_path):
 @given(st.text("ab:-[]{}&*!<?|>'\"#%@`, \n\t~1.", max_size=60))
 def test_any_text_is_parameters_or_an_error_about_the_file(tmp_path, text):
     path = tmp_path / "x.asdf"
-    path.write_text(f"#ASDF 1.0.0\n---\nparameters: {text}")
+    path.write_text(f"#ASDF 1.0.0\n---\nparameters: {text}\n...\n")
     with contextlib.suppress(HeaderError):
         assert all(isinstance(name, str) for name in read_parameters(path).parameters)

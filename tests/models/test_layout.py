@@ -167,6 +167,8 @@ def test_a_cut_gzip_file_is_noticed(tmp_path):
         (["BITPIX", "NAXIS = 0"], "keyword BITPIX has no value"),
         (["BITPIX = 8", "NAXIS = 0", "PCOUNT = -1"], "is negative"),
         (["BITPIX = 16", "NAXIS = 0", "BZERO = 'x'"], "BZERO = 'x' is not a number"),
+        (["BITPIX = 16", "NAXIS = 0", "BZERO = 1E400"], "BZERO = 1E400 is too large a number"),
+        (["BITPIX = 16", "NAXIS = 0", "BSCALE = -1D999"], "BSCALE = -1D999 is too large a number"),
         (["BITPIX = 16", "NAXIS = 0", "EXTVER = T"], "EXTVER = T is not an integer"),
         (["BITPIX = 16", "NAXIS = 0", "EXTNAME = 3"], "EXTNAME = 3 is not a string"),
         (["BITPIX = 8", "NAXIS = 1", f"NAXIS1 = {10**20}"], "is absurd"),
