@@ -26,9 +26,9 @@ from pathlib import Path
 from astropy.io import fits
 
 from calbatch.crds_client import Client
-from calbatch.crds_client.conditioning import alternatives, is_special
-from calbatch.crds_client.headers import read_selection_headers
-from calbatch.crds_client.match import Match
+from calbatch.crds_client.rules.conditioning import alternatives, is_special
+from calbatch.crds_client.rules.match import Match
+from calbatch.crds_client.selection_headers import read_selection_headers
 
 PROCESSES = 5
 HEADERS = 1000

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from calbatch.calibrate.pipeline import Pipeline
 from calbatch.calibrate.step import Step
 from calbatch.calibrate.steps.dark_current import levels_of
-from calbatch.models.base import DataModel
 from calbatch.models.datamodels import CubeModel, ImageModel, RampModel
+from calbatch.models.model import DataModel
 
 Array = npt.NDArray[Any]
 

@@ -8,7 +8,7 @@ from scripts import answer
 from setting import QUIET, Setting
 from tables import Table
 
-from calbatch.cluster.job import Job, prepared
+from calbatch.cluster.exposure.job import Job, prepared
 
 TILES = (8, 32)
 

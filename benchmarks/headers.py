@@ -12,9 +12,9 @@ from collections.abc import Callable
 from astropy.io import fits
 
 from calbatch.models import datamodels
-from calbatch.models.headers import meta_from_headers
-from calbatch.models.layout import read_layout
-from calbatch.models.schema import load_schema
+from calbatch.models.fits.headers import meta_from_headers
+from calbatch.models.fits.layout import read_layout
+from calbatch.models.schema.spec import load_schema
 
 ROUNDS = 50
 

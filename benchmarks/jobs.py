@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from calbatch.calibrate.references import CrdsReferences
-from calbatch.cluster.job import Job, Options
-from calbatch.cluster.request import configured
+from calbatch.cluster.exposure.job import Job, Options
+from calbatch.cluster.planning.configure import configured
 
 
 def job_of(path: Path, folder: Path, tile_rows: int | None = None) -> Job:

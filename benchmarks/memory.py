@@ -9,7 +9,7 @@ from setting import QUIET, Setting
 from tables import Table
 
 from calbatch.calibrate.simulate.spec import PRESETS
-from calbatch.cluster.local import WORKER_ENVIRONMENT
+from calbatch.cluster.sites.local import WORKER_ENVIRONMENT
 
 MB = 2**20
 INTEGRATIONS = (1, 10, 40)

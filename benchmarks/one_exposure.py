@@ -15,7 +15,7 @@ import dask
 import numpy as np
 from jobs import job_of
 
-from calbatch.cluster.job import Job, calibrate, pipelined, prepared
+from calbatch.cluster.exposure.job import Job, calibrate, pipelined, prepared
 from calbatch.models.budget import tile_budget
 
 ROWS = 8

@@ -21,18 +21,18 @@ from distributed import Client, LocalCluster, Worker
 from rich.console import Console
 
 from calbatch.calibrate.step import Step
+from calbatch.cluster.batch.order import Order
+from calbatch.cluster.batch.service import begin, drive, inputs_of, taken_up
+from calbatch.cluster.exposure.job import Job
+from calbatch.cluster.exposure.outcome import Clock, Outcome, peak_memory
 from calbatch.cluster.folder import find
-from calbatch.cluster.identity import Sums
-from calbatch.cluster.job import Job
 from calbatch.cluster.ledger import View
-from calbatch.cluster.local import SETTINGS
-from calbatch.cluster.oncluster import OnCluster
-from calbatch.cluster.order import Order
-from calbatch.cluster.outcome import Clock, Outcome, peak_memory
-from calbatch.cluster.planning import Planner, references_of
-from calbatch.cluster.service import begin, drive, inputs_of, taken_up
+from calbatch.cluster.planning.identity import Sums
+from calbatch.cluster.planning.planner import Planner, references_of
+from calbatch.cluster.sites.local import SETTINGS
+from calbatch.cluster.sites.scheduler import OnCluster
 from calbatch.models.datamodels import RampModel
-from calbatch.models.writer import Product
+from calbatch.models.fits.writer import Product
 
 
 class Sleep(Step):

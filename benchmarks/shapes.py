@@ -8,7 +8,7 @@ from setting import QUIET, Setting
 from tables import Table
 
 from calbatch.calibrate.simulate import SimulationSpec, Sky
-from calbatch.cluster.local import WORKER_ENVIRONMENT
+from calbatch.cluster.sites.local import WORKER_ENVIRONMENT
 
 SHAPES = (
     (1, 10, 2048, 2048),

@@ -26,7 +26,7 @@ from calbatch.calibrate.cfgtext import NotInFileError, split_items
 from calbatch.calibrate.errors import ParameterError
 from calbatch.calibrate.parameters import Items, Parameter, process_name
 from calbatch.calibrate.shellhook import Command
-from calbatch.models.base import DataModel
+from calbatch.models.model import DataModel
 
 if TYPE_CHECKING:
     from calbatch.calibrate.step import Step

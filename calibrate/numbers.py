@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from calbatch.calibrate.errors import StepError
-from calbatch.models.base import DataModel
+from calbatch.models.model import DataModel
 
 
 def number(model: DataModel, path: str) -> Any:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from calbatch.calibrate.errors import StepError
 from calbatch.calibrate.suffixes import product_name
-from calbatch.models.location import Location, location
+from calbatch.models.storage.location import Location, location
 
 if TYPE_CHECKING:
     from calbatch.calibrate.step import Step
-    from calbatch.models.base import DataModel
+    from calbatch.models.model import DataModel
     from calbatch.models.saving import Written
 
 

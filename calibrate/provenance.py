@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from calbatch.models.arrays import Used
-from calbatch.models.base import DataModel
+from calbatch.models.model import DataModel
 
 if TYPE_CHECKING:
     from calbatch.calibrate.step import Step

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from calbatch.calibrate.errors import ReferenceFileError
-from calbatch.models.copies import DecodedStore
 from calbatch.models.errors import FileError
+from calbatch.models.fits.decoded_copies import DecodedStore
 from calbatch.models.private import NotPrivateError
 
 if TYPE_CHECKING:
@@ -273,7 +273,7 @@ def parameter_type(step: str) -> str:
 class HostCopies:
     """References that are compressed, scaled or tables, decoded once on a host.
 
-    See `calbatch.models.rows.Copies`.
+    See `calbatch.models.fits.readers.Copies`.
 
     Parameters
     ----------

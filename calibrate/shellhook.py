@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from calbatch.calibrate.errors import ParameterError, StepError
-from calbatch.models.base import DataModel
+from calbatch.models.model import DataModel
 from calbatch.models.saving import save
 
 log = logging.getLogger(__name__)

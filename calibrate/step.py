@@ -28,7 +28,7 @@ from calbatch.calibrate.references import (
     References,
 )
 from calbatch.models import datamodels
-from calbatch.models.base import DataModel
+from calbatch.models.model import DataModel
 
 __all__ = ["SkipStep", "Step", "StepError", "say_once"]
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from calbatch.calibrate.errors import ReferenceFileError
 from calbatch.calibrate.numbers import number
-from calbatch.models.base import DataModel
+from calbatch.models.model import DataModel
 
 log = logging.getLogger(__name__)
 

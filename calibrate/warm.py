@@ -15,8 +15,8 @@ from calbatch.calibrate import hooks
 from calbatch.calibrate.references import References
 from calbatch.calibrate.step import Step
 from calbatch.models import datamodels, jit
-from calbatch.models.base import DataModel
-from calbatch.models.location import Location
+from calbatch.models.model import DataModel
+from calbatch.models.storage.location import Location
 
 MESSAGE = "compiling kernels: once on this machine, it can take a minute"
 ROWS = 8

@@ -7,12 +7,17 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from calbatch.cluster.batch import run as run
+    from calbatch.cluster.batch.api import run as run
+    from calbatch.cluster.batch.result import Result as Result
     from calbatch.cluster.errors import RequestError as RequestError
-    from calbatch.cluster.outcome import Outcome as Outcome
-    from calbatch.cluster.result import Result as Result
+    from calbatch.cluster.exposure.outcome import Outcome as Outcome
 
-_PLACES = {"run": "batch", "Result": "result", "RequestError": "errors", "Outcome": "outcome"}
+_PLACES = {
+    "run": "batch.api",
+    "Result": "batch.result",
+    "RequestError": "errors",
+    "Outcome": "exposure.outcome",
+}
 
 __all__ = ["Outcome", "RequestError", "Result", "run"]
 

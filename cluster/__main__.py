@@ -1,5 +1,5 @@
 """`python -m calbatch.cluster`: the command line."""
 
-from calbatch.cluster.cli import main
+from calbatch.cluster.cli.app import main
 
 main()

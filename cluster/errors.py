@@ -1,6 +1,6 @@
 """What can go wrong with a batch as a whole."""
 
-from calbatch.cluster.policy import Kind
+from calbatch.cluster.exposure.policy import Kind
 
 
 class RequestError(Exception):

@@ -15,18 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.inputs import place_of
 from calbatch.cluster.ledger import DamagedLedgerError, LedgerError, View
 from calbatch.cluster.ledger.faults import private_folder
+from calbatch.cluster.planning.inputs import place_of
 from calbatch.models.errors import FileError
-from calbatch.models.location import Location, Url, location
 from calbatch.models.private import (
     NotPrivateError,
     check_private_folder,
     create_file,
     make_private_folder,
 )
-from calbatch.models.uploading import scratch_folder
+from calbatch.models.storage.location import Location, Url, location
+from calbatch.models.storage.uploading import scratch_folder
 
 STATE = ".calbatch"
 """The folder, in a folder of products, of what is about its batches."""

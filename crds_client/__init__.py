@@ -3,6 +3,6 @@
 from calbatch.crds_client.batch import ReferenceTable
 from calbatch.crds_client.client import Client
 from calbatch.crds_client.errors import CrdsError, ReferenceMissing
-from calbatch.crds_client.rules import Resolution
+from calbatch.crds_client.rules.mapping import Resolution
 
 __all__ = ["Client", "CrdsError", "ReferenceMissing", "ReferenceTable", "Resolution"]

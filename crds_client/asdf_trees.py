@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from calbatch.crds_client.errors import HeaderError, explained
-from calbatch.crds_client.plain_yaml import load_plain
+from calbatch.crds_client.rules.plain_yaml import load_plain
 
 _MAX_TREE = 16 * 2**20
 _MAX_VALUES = 100_000

@@ -11,12 +11,12 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-from calbatch.crds_client.conditioning import condition_values
-from calbatch.crds_client.dates import standard_date
-from calbatch.crds_client.keywords import UNDEFINED, all_synonyms, raw_values
-from calbatch.crds_client.rules import InstrumentRules, ReferenceRules, Resolution
-from calbatch.crds_client.selectors import Header, Selector, UseAfter
-from calbatch.crds_client.tables import InstrumentTables, weighs
+from calbatch.crds_client.rules.conditioning import condition_values
+from calbatch.crds_client.rules.dates import standard_date
+from calbatch.crds_client.rules.keywords import UNDEFINED, all_synonyms, raw_values
+from calbatch.crds_client.rules.mapping import InstrumentRules, ReferenceRules, Resolution
+from calbatch.crds_client.rules.selectors import Header, Selector, UseAfter
+from calbatch.crds_client.rules.tables import InstrumentTables, weighs
 
 Exposure = TypeVar("Exposure", bound=Hashable)
 References = dict[str, Resolution]

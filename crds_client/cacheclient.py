@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Literal, get_args
 
-from calbatch.crds_client.cache import Cache, is_mapping
+from calbatch.crds_client.cache.holds import Hold
+from calbatch.crds_client.cache.layout import Cache, is_mapping
 from calbatch.crds_client.errors import (
     CrdsError,
     ReferenceMissing,
@@ -17,11 +18,10 @@ from calbatch.crds_client.errors import (
     explained,
 )
 from calbatch.crds_client.fetching import Fetcher, FetchReport, Progress
-from calbatch.crds_client.holds import Hold
-from calbatch.crds_client.remote import is_address, open_source, reached
-from calbatch.crds_client.server import Server
+from calbatch.crds_client.server.bucket import UrlCache
+from calbatch.crds_client.server.protocol import Server
+from calbatch.crds_client.server.remote import is_address, open_source, reached
 from calbatch.crds_client.upkeep import Fault, held, known_infos, prune, verify
-from calbatch.crds_client.urls import UrlCache
 
 Mode = Literal["auto", "local", "remote"]
 

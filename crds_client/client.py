@@ -19,10 +19,10 @@ from calbatch.crds_client.errors import (
     WithdrawnReference,
     explained,
 )
-from calbatch.crds_client.keywords import instrument_of, synonyms
-from calbatch.crds_client.remote import RemoteInstrument
-from calbatch.crds_client.rules import InstrumentRules, PipelineRules, load_mapping
-from calbatch.crds_client.server import Server
+from calbatch.crds_client.rules.keywords import instrument_of, synonyms
+from calbatch.crds_client.rules.mapping import InstrumentRules, PipelineRules, load_mapping
+from calbatch.crds_client.server.protocol import Server
+from calbatch.crds_client.server.remote import RemoteInstrument
 
 log = logging.getLogger(__name__)
 
@@ -173,7 +173,7 @@ class Client(CacheClient):
         Returns
         -------
         dict
-            Type to `calbatch.crds_client.rules.Resolution`.
+            Type to `calbatch.crds_client.rules.mapping.Resolution`.
 
         Raises
         ------

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from calbatch.crds_client.cache import Cache, check_name
+from calbatch.crds_client.cache.layout import Cache, check_name
 from calbatch.crds_client.errors import ContextError, ServerError
 
 log = logging.getLogger(__name__)

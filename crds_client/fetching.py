@@ -23,10 +23,10 @@ from typing import IO, Protocol
 import filelock
 
 from calbatch.crds_client.answers import FileInfo
-from calbatch.crds_client.cache import Cache, check_name
+from calbatch.crds_client.cache.layout import Cache, check_name
 from calbatch.crds_client.errors import CrdsError, DownloadError, ReadOnlyCache, ServerError
-from calbatch.crds_client.server import Patience
-from calbatch.crds_client.transport import Pace, Refused, Transient, persistently, read_chunk
+from calbatch.crds_client.server.protocol import Patience
+from calbatch.crds_client.server.transport import Pace, Refused, Transient, persistently, read_chunk
 
 _CHUNK = 2**20
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)

@@ -8,8 +8,8 @@ from typing import Any
 
 from calbatch.crds_client.batch import ReferenceTable
 from calbatch.crds_client.client import Client
-from calbatch.crds_client.headers import read_selection_headers
-from calbatch.crds_client.rules import Resolution
+from calbatch.crds_client.rules.mapping import Resolution
+from calbatch.crds_client.selection_headers import read_selection_headers
 from calbatch.crds_client.upkeep import usage
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import filelock
 
 from calbatch.crds_client.answers import FileInfo, files_of, parse_infos
-from calbatch.crds_client.cache import Cache, is_mapping
+from calbatch.crds_client.cache.holds import held_names, noting
+from calbatch.crds_client.cache.layout import Cache, is_mapping
 from calbatch.crds_client.errors import CrdsError, MappingError
 from calbatch.crds_client.fetching import file_lock, wrong_with
-from calbatch.crds_client.holds import held_names, noting
-from calbatch.crds_client.rules import load_mapping
+from calbatch.crds_client.rules.mapping import load_mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def prune(cache: Cache, max_bytes: int, keep: Collection[str] = (), *, own: str 
     keep : collection of str
         Names that stay, such as those of the batch.
     own : str
-        The `calbatch.crds_client.holds.Hold` of who prunes: what it asked for earlier may go.
+        The `calbatch.crds_client.cache.holds.Hold` of who prunes: what it asked for earlier may go.
 
     Returns
     -------

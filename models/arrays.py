@@ -11,11 +11,14 @@ from typing import Any, NamedTuple, Self, cast
 import dask.array as da
 import numpy as np
 
-from calbatch.models import tiles
 from calbatch.models.casting import fitted
 from calbatch.models.errors import ModelError
-from calbatch.models.headers import Extra
-from calbatch.models.plan import (
+from calbatch.models.fits.headers import Extra
+from calbatch.models.fits.readers import ArrayReader, Constant, Reader
+from calbatch.models.fits.tables import check_columns
+from calbatch.models.schema.spec import Schema
+from calbatch.models.tiling import graphs
+from calbatch.models.tiling.plan import (
     Array,
     Assign,
     Node,
@@ -23,9 +26,6 @@ from calbatch.models.plan import (
     Source,
     Step,
 )
-from calbatch.models.rows import ArrayReader, Constant, Reader
-from calbatch.models.schema import Schema
-from calbatch.models.tables import check_columns
 
 _UNCHANGING = {str, int, float, bool, type(None)}
 
@@ -98,7 +98,7 @@ def copied(value: Any) -> Any:
 
 
 class LazyArrays:
-    """The array half of a data model. `calbatch.models.base.DataModel` adds files and metadata."""
+    """The array half of a data model. `calbatch.models.model.DataModel` adds files and metadata."""
 
     schema: Schema
     _content: Content
@@ -151,7 +151,7 @@ class LazyArrays:
         if name not in content.placed and self._default_shape(name) is None:
             return None
         node, placed = self._present(name)
-        return tiles.view(node, placed.key, placed.shape, placed.dtype)
+        return graphs.view(node, placed.key, placed.shape, placed.dtype)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("schema", "path", "_content") or hasattr(type(self), name):
@@ -237,7 +237,7 @@ class LazyArrays:
             content.node = source = Source({}, array.shape[-2:])
             source.edges = (0, *np.cumsum(array.chunks[-2]).tolist())
         key = content.placed[name].key if name in content.placed else name
-        array = tiles.aligned(array, content.node.source, f"{self._where}: {name}")
+        array = graphs.aligned(array, content.node.source, f"{self._where}: {name}")
         content.node = Assign(content.node, key, array)
         content.loose.pop(name, None)
         content.placed[name] = Placed(key, array.shape, array.dtype)

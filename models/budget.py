@@ -13,9 +13,9 @@ from itertools import pairwise
 import numpy as np
 
 from calbatch.models.arrays import LazyArrays
-from calbatch.models.plan import Assign, Call, Node, Put, Source, Step
-from calbatch.models.rows import Constant, Reader
-from calbatch.models.tiling import edges_of
+from calbatch.models.fits.readers import Constant, Reader
+from calbatch.models.tiling.bands import edges_of
+from calbatch.models.tiling.plan import Assign, Call, Node, Put, Source, Step
 
 
 @dataclass(frozen=True)

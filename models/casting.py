@@ -9,8 +9,8 @@ import dask.array as da
 import numpy as np
 
 from calbatch.models.errors import ValidationError
-from calbatch.models.plan import Array
-from calbatch.models.schema import FieldSpec
+from calbatch.models.schema.spec import FieldSpec
+from calbatch.models.tiling.plan import Array
 
 
 def check_dimensions(spec: FieldSpec, ndim: int, where: str) -> None:

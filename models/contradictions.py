@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from calbatch.models.errors import FileError, ValidationWarning
-from calbatch.models.layout import Hdu, Layout
-from calbatch.models.meta import get_path
-from calbatch.models.rows import RowReader
-from calbatch.models.schema import Schema
+from calbatch.models.fits.layout import Hdu, Layout
+from calbatch.models.fits.readers import RowReader
+from calbatch.models.schema.meta import get_path
+from calbatch.models.schema.spec import Schema
 
 _EXPOSURES = ("level1b", "ramp", "image", "ifuimage", "cube")
 _RAMPS = ("level1b", "ramp")

@@ -6,9 +6,9 @@ from functools import lru_cache
 from typing import Any
 
 from calbatch.models.arrays import Content
-from calbatch.models.headers import take_cards
-from calbatch.models.meta import get_path, set_path
-from calbatch.models.schema import KeywordSpec, Schema
+from calbatch.models.fits.headers import take_cards
+from calbatch.models.schema.meta import get_path, set_path
+from calbatch.models.schema.spec import KeywordSpec, Schema
 
 
 def translate(content: Content, old: Schema, new: Schema) -> None:

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from calbatch.models.base import DataModel
-from calbatch.models.cards import Cards
 from calbatch.models.errors import FileError, ValidationError, explained
-from calbatch.models.files import Stamp, look
-from calbatch.models.layout import Layout, read_layout
-from calbatch.models.location import Location, location
-from calbatch.models.rows import Copies
-from calbatch.models.schema import FieldSpec, load_schema
-from calbatch.models.validate import validate_value
+from calbatch.models.fits.layout import Layout, read_layout
+from calbatch.models.fits.layout_cards import Cards
+from calbatch.models.fits.readers import Copies
+from calbatch.models.model import DataModel
+from calbatch.models.schema.spec import FieldSpec, load_schema
+from calbatch.models.schema.validate import validate_value
+from calbatch.models.storage.files import Stamp, look
+from calbatch.models.storage.location import Location, location
 
 __all__ = [
     "CubeModel",
@@ -217,7 +217,7 @@ def reference(reference_type: str, init: Any, copies: Copies | None = None) -> D
     init : path or DataModel
         The reference.
     copies : Copies, optional
-        Where what has to be decoded is read from; see `calbatch.models.rows.Copies`.
+        Where what has to be decoded is read from; see `calbatch.models.fits.readers.Copies`.
 
     Raises
     ------

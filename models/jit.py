@@ -121,7 +121,7 @@ def _state() -> str:
     """Return a digest of the sources that compiled code comes from: kernels, and the DQ flags."""
     here = Path(__file__).parent
     digest = hashlib.sha256()
-    for path in sorted([*here.glob("*.py"), *here.parent.glob("calibrate/**/*.py")]):
+    for path in sorted([*here.rglob("*.py"), *here.parent.glob("calibrate/**/*.py")]):
         text = path.read_bytes()
         if b"calbatch.models.jit" in text or path.name == "dq.py":
             digest.update(b"%d %s\n" % (path.stat().st_mtime_ns, text))

@@ -11,8 +11,8 @@ import numpy as np
 
 from calbatch.models.arrays import LazyArrays, Placed
 from calbatch.models.errors import ModelError
-from calbatch.models.plan import Call, Look, Node, Reduction, Region, Slot, Step, call_of
-from calbatch.models.portable import portable
+from calbatch.models.tiling.plan import Call, Look, Node, Reduction, Region, Slot, Step, call_of
+from calbatch.models.tiling.portable import portable
 
 
 class MappedArrays(LazyArrays):
@@ -51,7 +51,7 @@ class MappedArrays(LazyArrays):
         **arguments
             Plain values; readers (`rows` of another model), of which the kernel receives the
             tile's rows and columns; reductions, of which it receives the value; or
-            `calbatch.models.plan.REGION`.
+            `calbatch.models.tiling.plan.REGION`.
 
         Raises
         ------

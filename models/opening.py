@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 
 from calbatch.models.arrays import Content, Placed
-from calbatch.models.cards import Cards, foreign_cards
 from calbatch.models.casting import check_dimensions, fitted
-from calbatch.models.columns import require_columns, require_full_rows
 from calbatch.models.contradictions import Opened, check, unusable
 from calbatch.models.dq import DqRemap
 from calbatch.models.errors import FileError, ValidationError, ValidationWarning, explained
-from calbatch.models.headers import meta_from_headers
-from calbatch.models.layout import Hdu, Layout, read_layout
-from calbatch.models.location import Location
-from calbatch.models.plan import Array, Source
-from calbatch.models.rows import Copies, Reader, RowReader
-from calbatch.models.schema import FieldSpec, Schema
-from calbatch.models.tables import check_columns, read_table
+from calbatch.models.fits.columns import require_columns, require_full_rows
+from calbatch.models.fits.headers import meta_from_headers
+from calbatch.models.fits.layout import Hdu, Layout, read_layout
+from calbatch.models.fits.layout_cards import Cards, foreign_cards
+from calbatch.models.fits.readers import Copies, Reader, RowReader
+from calbatch.models.fits.tables import check_columns, read_table
+from calbatch.models.schema.spec import FieldSpec, Schema
+from calbatch.models.storage.location import Location
+from calbatch.models.tiling.plan import Array, Source
 
 _SHOWN = 5
 _OF_PIXELS = frozenset({"dq", "err", "pixeldq", "groupdq", "var_poisson", "var_rnoise", "var_flat"})

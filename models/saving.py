@@ -11,20 +11,20 @@ from typing import Any
 
 from dask.base import compute
 
-from calbatch.models import tiles
 from calbatch.models.arrays import Content, copied
-from calbatch.models.asdf_extension import asdf_parts
-from calbatch.models.base import DataModel
 from calbatch.models.budget import row_bytes
 from calbatch.models.errors import ValidationError
-from calbatch.models.headers import ASDF, cards_from_meta
-from calbatch.models.location import Location
-from calbatch.models.meta import get_path, set_path
-from calbatch.models.permits import Permit
-from calbatch.models.plan import Array, Node, Source, Tile
-from calbatch.models.schema import Schema
-from calbatch.models.validate import report, validate_tree
-from calbatch.models.writer import FitsWriter, ImagePart, Product, RawPart, TablePart
+from calbatch.models.fits.asdf_extension import asdf_parts
+from calbatch.models.fits.headers import ASDF, cards_from_meta
+from calbatch.models.fits.writer import FitsWriter, ImagePart, Product, RawPart, TablePart
+from calbatch.models.model import DataModel
+from calbatch.models.schema.meta import get_path, set_path
+from calbatch.models.schema.spec import Schema
+from calbatch.models.schema.validate import report, validate_tree
+from calbatch.models.storage.location import Location
+from calbatch.models.storage.permits import Permit
+from calbatch.models.tiling import graphs
+from calbatch.models.tiling.plan import Array, Node, Source, Tile
 
 
 @dataclass(frozen=True)
@@ -243,7 +243,7 @@ def saving_graph(
         for writer in writers:
             writer.prepare()
         sinks = [FileSink(m, w) for (m, _), w in zip(models, writers, strict=True)]
-        return tiles.products(sinks, row.total, before_naming), writers
+        return graphs.products(sinks, row.total, before_naming), writers
     except BaseException:
         for writer in writers:
             writer.abort()

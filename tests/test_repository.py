@@ -15,7 +15,7 @@ import pytest
 from calbatch.calibrate.parameters import Override
 from calbatch.calibrate.registry import PIPELINES, STEPS, find
 from calbatch.calibrate.step import Step
-from calbatch.cluster.cli import cli
+from calbatch.cluster.cli.app import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("models", "crds_client", "calibrate", "cluster")
@@ -86,7 +86,9 @@ def test_no_file_is_large():
 
 
 def names_in(folder, pattern):
-    return {p.stem for p in (ROOT / folder).glob(pattern) if not p.name.startswith("_")}
+    found = [p for p in (ROOT / folder).glob(pattern) if not p.name.startswith("_")]
+    packages = [p.parent for p in (ROOT / folder).glob("*/__init__.py")]
+    return {p.stem for p in [*found, *(packages if pattern == "*.py" else [])]}
 
 
 def test_each_step_is_in_the_table():
@@ -226,7 +228,7 @@ def test_ours_is_imported_as_calbatch():
 def test_only_tiles_makes_graphs():
     machinery = ("dask.highlevelgraph", "dask.blockwise", "dask.delayed", "dask.core")
     users = {named(p) for p in SOURCES for _, m in imports(p) if m.startswith(machinery)}
-    assert users == {"models/tiles.py"}
+    assert users == {"models/tiling/graphs.py"}
 
 
 def test_no_file_names_a_place_on_somebodys_machine():

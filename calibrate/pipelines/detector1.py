@@ -23,7 +23,7 @@ from calbatch.calibrate.steps.ramp_fit import RampFitStep
 from calbatch.calibrate.steps.refpix import RefPixStep
 from calbatch.calibrate.steps.saturation import SaturationStep
 from calbatch.calibrate.steps.superbias import SuperBiasStep
-from calbatch.models.base import DataModel
+from calbatch.models.model import DataModel
 
 
 class Detector1Pipeline(Pipeline):

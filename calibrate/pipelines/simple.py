@@ -8,8 +8,8 @@ from calbatch.calibrate.pipeline import Pipeline
 from calbatch.calibrate.steps.dark_current import DarkCurrentStep
 from calbatch.calibrate.steps.reset import ResetStep
 from calbatch.calibrate.steps.superbias import SuperBiasStep
-from calbatch.models.base import DataModel
 from calbatch.models.datamodels import RampModel
+from calbatch.models.model import DataModel
 
 
 class SimplePipeline(Pipeline):

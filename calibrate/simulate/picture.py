@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calbatch.calibrate.simulate.truth import Truth
-from calbatch.models.base import DataModel
 from calbatch.models.dq import DO_NOT_USE, SATURATED
+from calbatch.models.model import DataModel
 
 Image = NDArray[Any]
 

@@ -15,7 +15,7 @@ from calbatch.calibrate.simulate.sky import render_sky
 from calbatch.calibrate.simulate.spec import SimulationSpec, as_specs
 from calbatch.calibrate.simulate.truth import make_truth, write_truth
 from calbatch.calibrate.simulate.write import Extension, write_fits
-from calbatch.models.asdf_extension import asdf_table
+from calbatch.models.fits.asdf_extension import asdf_table
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calbatch.models.fits.readers import Reader, Window
 from calbatch.models.jit import inner_kernel, kernel
-from calbatch.models.rows import Reader, Window
 
 Array = npt.NDArray[Any]
 Bounds = tuple[int, int]

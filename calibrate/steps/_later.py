@@ -7,7 +7,7 @@ from typing import NoReturn
 from calbatch.calibrate.errors import ParameterError
 from calbatch.calibrate.parameters import Boolean
 from calbatch.calibrate.step import Step
-from calbatch.models.base import DataModel
+from calbatch.models.model import DataModel
 
 
 class LaterStep(Step):

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from calbatch.calibrate.errors import StepError
 from calbatch.calibrate.numbers import number, required
 from calbatch.calibrate.steps._reference_pixels import DETECTOR
-from calbatch.models.base import DataModel
 from calbatch.models.datamodels import RampModel
 from calbatch.models.jit import for_kernel
+from calbatch.models.model import DataModel
 
 GUIDE_STARS = (
     "FGS_ID-IMAGE", "FGS_ID-STACK", "FGS_ACQ1", "FGS_ACQ2", "FGS_TRACK", "FGS_FINEGUIDE",

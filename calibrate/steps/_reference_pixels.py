@@ -5,7 +5,7 @@ Source: jwst 3.0.0 ``ipc.ipc_corr.get_num_ref_pixels`` and ``refpix.reference_pi
 
 from dataclasses import dataclass, replace
 
-from calbatch.models.plan import Region
+from calbatch.models.tiling.plan import Region
 
 DETECTOR = 2048
 """Rows and columns of a near-infrared detector."""

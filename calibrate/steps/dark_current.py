@@ -15,9 +15,9 @@ from calbatch.calibrate.parameters import Float, Text
 from calbatch.calibrate.step import Step, StepError
 from calbatch.calibrate.steps._dark_levels import DarkLevels, subtract_levels
 from calbatch.calibrate.steps._ramps import Readout, as_ramp, for_kernels
-from calbatch.models.base import DataModel
 from calbatch.models.datamodels import RampModel
-from calbatch.models.rows import Constant, Reader
+from calbatch.models.fits.readers import Constant, Reader
+from calbatch.models.model import DataModel
 
 Array = npt.NDArray[Any]
 

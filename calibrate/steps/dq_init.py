@@ -11,11 +11,11 @@ import numpy.typing as npt
 from calbatch.calibrate.parameters import Text
 from calbatch.calibrate.step import Step, StepError
 from calbatch.calibrate.steps._ramps import as_ramp
-from calbatch.models.base import DataModel
 from calbatch.models.datamodels import RampModel
 from calbatch.models.dq import DO_NOT_USE
-from calbatch.models.layout import read_layout
-from calbatch.models.rows import Reader, RowReader
+from calbatch.models.fits.layout import read_layout
+from calbatch.models.fits.readers import Reader, RowReader
+from calbatch.models.model import DataModel
 
 Array = npt.NDArray[Any]
 

@@ -13,9 +13,9 @@ from calbatch.calibrate import subarray
 from calbatch.calibrate.errors import ParameterError
 from calbatch.calibrate.parameters import Boolean, Text
 from calbatch.calibrate.step import SkipStep, Step, StepError
-from calbatch.models.base import DataModel
 from calbatch.models.datamodels import FlatModel
 from calbatch.models.dq import DO_NOT_USE, NO_FLAT_FIELD
+from calbatch.models.model import DataModel
 
 Array = npt.NDArray[Any]
 

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from calbatch.calibrate.numbers import number
 from calbatch.calibrate.step import SkipStep, Step
-from calbatch.models.base import DataModel
 from calbatch.models.datamodels import reference
+from calbatch.models.model import DataModel
 
 Array = npt.NDArray[Any]
 

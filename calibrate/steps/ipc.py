@@ -12,10 +12,10 @@ from calbatch.calibrate.numbers import number
 from calbatch.calibrate.step import Step, StepError
 from calbatch.calibrate.steps._ramps import as_ramp
 from calbatch.calibrate.steps._reference_pixels import miri_margins, near_infrared_margins
-from calbatch.models.base import DataModel
 from calbatch.models.datamodels import IPCModel, RampModel
-from calbatch.models.plan import REGION, Region
-from calbatch.models.rows import Reader
+from calbatch.models.fits.readers import Reader
+from calbatch.models.model import DataModel
+from calbatch.models.tiling.plan import REGION, Region
 
 Array = npt.NDArray[Any]
 

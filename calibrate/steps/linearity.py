@@ -12,8 +12,8 @@ from calbatch.calibrate.errors import ReferenceFileError
 from calbatch.calibrate.step import Step
 from calbatch.calibrate.steps._linearity_polynomial import linearize_groups, linearize_reads
 from calbatch.calibrate.steps._ramps import as_ramp, for_kernels, frames_of
-from calbatch.models.base import DataModel
 from calbatch.models.datamodels import RampModel
+from calbatch.models.model import DataModel
 
 Array = npt.NDArray[Any]
 

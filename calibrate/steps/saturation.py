@@ -12,10 +12,10 @@ from calbatch.calibrate.parameters import Boolean, Integer
 from calbatch.calibrate.step import SkipStep, Step
 from calbatch.calibrate.steps import _saturation_flags as loops
 from calbatch.calibrate.steps._ramps import as_ramp, for_kernels, frames_of
-from calbatch.models.base import DataModel
 from calbatch.models.datamodels import RampModel
 from calbatch.models.dq import NO_SAT_CHECK
-from calbatch.models.rows import Reader
+from calbatch.models.fits.readers import Reader
+from calbatch.models.model import DataModel
 
 Array = npt.NDArray[Any]
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from calbatch.calibrate.step import Step
 from calbatch.calibrate.steps._ramps import as_ramp
-from calbatch.models.base import DataModel
 from calbatch.models.datamodels import RampModel
+from calbatch.models.model import DataModel
 
 Array = npt.NDArray[Any]
 

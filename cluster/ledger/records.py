@@ -135,7 +135,7 @@ class ExposureRow(_Row):
     digest : str, optional
         Of the input's headers.
     content : str, optional
-        Of all its bytes, or its version; see `calbatch.models.files.content_digest`.
+        Of all its bytes, or its version; see `calbatch.models.storage.files.content_digest`.
     note : str
         Why it is done, or is not.
     """

@@ -16,7 +16,7 @@ from calbatch.calibrate.parameters import Boolean, Choice, Float, Integer, Items
 from calbatch.calibrate.pipeline import Pipeline
 from calbatch.calibrate.step import Step
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.request import configured
+from calbatch.cluster.planning.configure import configured
 from calbatch.models import datamodels
 
 NASTY = [

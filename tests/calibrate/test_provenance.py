@@ -18,7 +18,7 @@ from calbatch.calibrate.steps.jump import JumpStep
 from calbatch.calibrate.steps.ramp_fit import RampFitStep
 from calbatch.calibrate.steps.saturation import SaturationStep
 from calbatch.models import datamodels
-from calbatch.models.schema import load_schema
+from calbatch.models.schema.spec import load_schema
 
 KEYWORDS = {
     spec.parts[2]: spec.keyword

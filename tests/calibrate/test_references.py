@@ -12,9 +12,9 @@ from support.simulated import small_exposure
 
 from calbatch.calibrate.references import HostCopies
 from calbatch.models import datamodels
-from calbatch.models.copies import DecodedStore
-from calbatch.models.layout import read_layout
-from calbatch.models.tables import read_table
+from calbatch.models.fits.decoded_copies import DecodedStore
+from calbatch.models.fits.layout import read_layout
+from calbatch.models.fits.tables import read_table
 
 READ = """
 import sys

@@ -11,7 +11,7 @@ from calbatch.calibrate import products
 from calbatch.calibrate.errors import StepError
 from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
 from calbatch.models import datamodels, saving
-from calbatch.models.location import location
+from calbatch.models.storage.location import location
 
 # botocore's own, on some Pythons
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -10,8 +10,8 @@ from support.batches import DATE, calbatch, changed, products_in, quiet, small_s
 
 from calbatch import cluster
 from calbatch.calibrate.step import Step
+from calbatch.cluster.batch.result import Result
 from calbatch.cluster.ledger import View
-from calbatch.cluster.result import Result
 from calbatch.models.datamodels import RampModel
 
 

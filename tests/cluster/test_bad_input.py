@@ -8,7 +8,7 @@ from support.batches import products_in, quiet
 
 from calbatch.cluster import run
 from calbatch.models import datamodels
-from calbatch.models.layout import read_layout
+from calbatch.models.fits.layout import read_layout
 
 NOT_OURS = "has no SCI array, so it is no exposure, rate or known reference"
 EMPTY = "has no pixels in its SCI extension, so it is no exposure, rate or known reference"

@@ -12,9 +12,9 @@ from support.simulated import small_exposure
 
 from calbatch.calibrate.references import CrdsReferences
 from calbatch.cluster import run
-from calbatch.cluster.planning import Planner
-from calbatch.cluster.request import configured
-from calbatch.crds_client.rules import mapping_checksum
+from calbatch.cluster.planning.configure import configured
+from calbatch.cluster.planning.planner import Planner
+from calbatch.crds_client.rules.mapping import mapping_checksum
 
 # jwst's stpipe, which writes the parameter references here
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

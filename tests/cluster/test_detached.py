@@ -13,7 +13,7 @@ from support.gated import GATE, SLOW
 from support.placed import importable
 from support.waiting import eventually
 
-from calbatch.cluster.control import Wish, ask
+from calbatch.cluster.driver.control import Wish, ask
 from calbatch.cluster.folder import BatchFolder, find, registered
 from calbatch.cluster.ledger import View
 

@@ -15,12 +15,12 @@ from support.waiting import be_slow, eventually
 
 from calbatch import cluster
 from calbatch.calibrate.step import Step
-from calbatch.cluster import sites
+from calbatch.cluster.exposure.policy import Policy
 from calbatch.cluster.folder import STATE
 from calbatch.cluster.ledger import LedgerError, View
-from calbatch.cluster.oncluster import OnCluster
-from calbatch.cluster.policy import Policy
-from calbatch.cluster.sites import InProcess
+from calbatch.cluster.sites import places
+from calbatch.cluster.sites.places import InProcess
+from calbatch.cluster.sites.scheduler import OnCluster
 from calbatch.models.datamodels import RampModel
 
 HOW = {"scheduler": "sync", "date": DATE, "fsync": False}
@@ -191,7 +191,7 @@ def _keeping_time(replace):
 @pytest.fixture(scope="module")
 def workers():
     """Return a site of two workers."""
-    with sites.entered(sites.Place("local", 2, "exposure")) as site:
+    with places.entered(places.Place("local", 2, "exposure")) as site:
         yield site
 
 
@@ -282,7 +282,7 @@ def test_a_worker_that_crashes_tells_where(simulated, tmp_path):
     import cloudpickle
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    with sites.entered(sites.Place("local", 1, "exposure")) as site:
+    with places.entered(places.Place("local", 1, "exposure")) as site:
         result = calibrated_on(site, Crashing, simulated.exposures[:1], tmp_path / "out")
     assert "quarantined" in result.failed[0].error
     assert "Fatal Python error: Segmentation fault" in result.failed[0].error
@@ -318,7 +318,7 @@ def test_a_lack_of_memory_is_told_as_such(simulated, tmp_path):
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         LocalCluster(protocol="tcp", **few, **quietly) as running,
-        sites.entered(sites.Place(running.scheduler_address, 0, "exposure")) as site,
+        places.entered(places.Place(running.scheduler_address, 0, "exposure")) as site,
     ):
         result = calibrated_on(site, Hungry, simulated.exposures[:1], tmp_path / "out", policy)
     assert "out of memory: it had" in result.failed[0].error

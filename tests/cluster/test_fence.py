@@ -18,17 +18,18 @@ from support.placed import Plain, eventually, importable, jobs
 
 from calbatch import cluster
 from calbatch.calibrate.step import Step
-from calbatch.cluster import RequestError, sites
+from calbatch.cluster import RequestError
+from calbatch.cluster.driver.staging import Staging, fence
+from calbatch.cluster.exposure.job import calibrate
+from calbatch.cluster.exposure.policy import Kind, Policy
 from calbatch.cluster.folder import STATE, BatchFolder
-from calbatch.cluster.job import calibrate
 from calbatch.cluster.ledger import View
-from calbatch.cluster.policy import Kind, Policy
-from calbatch.cluster.sites import InProcess
-from calbatch.cluster.staging import Staging, fence
+from calbatch.cluster.sites import places
+from calbatch.cluster.sites.places import InProcess
 from calbatch.models.datamodels import RampModel
 from calbatch.models.errors import FileError, StorageError
-from calbatch.models.files import look
-from calbatch.models.writer import FitsWriter, ImagePart
+from calbatch.models.fits.writer import FitsWriter, ImagePart
+from calbatch.models.storage.files import look
 
 HERE = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
 HOW = {"date": DATE, "fsync": False}
@@ -142,8 +143,8 @@ def test_a_driver_that_was_replaced_ends(simulated, tmp_path):
 def test_what_took_too_long_publishes_nothing_later(simulated, scheduler, tmp_path):
     """Its worker cannot be restarted, as one on a host that does not answer."""
     step = Held(gate=str(tmp_path / "gate"))
-    where = sites.Place(scheduler.scheduler_address, 0, "exposure")
-    with sites.entered(where) as site:
+    where = places.Place(scheduler.scheduler_address, 0, "exposure")
+    with places.entered(where) as site:
         result = calibrated_on(
             site, step, simulated.exposures[:1], tmp_path / "out", Policy(deadline=0.5)
         )
@@ -202,7 +203,7 @@ def test_nothing_is_published_after_a_fence_however_many_publish(tmp_path):
 
 def test_what_cannot_be_removed_is_refused(tmp_path, monkeypatch):
     """A folder that stays, as where its disk has failed."""
-    monkeypatch.setattr("calbatch.cluster.staging.PATIENCE", 0.1)
+    monkeypatch.setattr("calbatch.cluster.driver.staging.PATIENCE", 0.1)
     left = Staging(tmp_path / STATE).folder / "0-1"
     left.mkdir()
     mounted = left / "mounted"

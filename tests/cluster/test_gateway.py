@@ -13,8 +13,8 @@ from support.placed import calibrated, eventually, importable, twice
 from support.services import ended, started
 
 from calbatch.cluster import RequestError
-from calbatch.cluster.anycluster import any_cluster
-from calbatch.cluster.siteoptions import ClusterOptions
+from calbatch.cluster.sites.custom import any_cluster
+from calbatch.cluster.sites.options import ClusterOptions
 
 pytestmark = [
     pytest.mark.services,

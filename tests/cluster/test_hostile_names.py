@@ -19,9 +19,9 @@ from support.batches import DATE, calbatch, changed, products_in, quiet
 from calbatch import cluster
 from calbatch.calibrate import products
 from calbatch.calibrate.registry import find
-from calbatch.cluster import terminal
-from calbatch.cluster.joblog import logged
-from calbatch.cluster.slurmtools import script
+from calbatch.cluster.exposure import terminal
+from calbatch.cluster.exposure.log import logged
+from calbatch.cluster.sites.slurm.commands import script
 from calbatch.models import datamodels
 from calbatch.models.datamodels import ImageModel
 
@@ -161,7 +161,7 @@ def test_what_was_typed_is_told_harmlessly(typed):
 
 PYTHONS_OWN = """
 import logging, threading, warnings
-from calbatch.cluster.messages import guard_messages
+from calbatch.cluster.exposure.messages import guard_messages
 logging.basicConfig()
 guard_messages()
 guard_messages()

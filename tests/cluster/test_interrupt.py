@@ -15,7 +15,7 @@ from support.waiting import eventually
 # A shell that runs the tests in the background has them, and what they start, ignore Ctrl-C.
 PROGRAM = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "from calbatch.cluster.cli import main; main()"
+    "from calbatch.cluster.cli.app import main; main()"
 )
 
 

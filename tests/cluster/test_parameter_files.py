@@ -4,11 +4,11 @@ import pytest
 from support.batches import DATE, calbatch, quiet
 
 from calbatch import cluster
+from calbatch.cluster.batch.service import taken_up
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.identity import settings_digest
 from calbatch.cluster.ledger import View
-from calbatch.cluster.request import configured
-from calbatch.cluster.service import taken_up
+from calbatch.cluster.planning.configure import configured
+from calbatch.cluster.planning.identity import settings_digest
 from calbatch.models import datamodels
 
 HOOKS = ["calbatch.models.datamodels:open", "echo 'a, b' {0}", "m.S(a=1, b='x')"]

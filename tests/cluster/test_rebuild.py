@@ -10,11 +10,11 @@ import pytest
 from support.batches import DATE, calbatch, products_in, quiet
 
 from calbatch import cluster
+from calbatch.cluster.batch.rebuilding import rebuild
 from calbatch.cluster.folder import registered, state_of
 from calbatch.cluster.ledger import Ledger, ProductRow, View
 from calbatch.cluster.ledger.salvage import copy_rows, is_intact
 from calbatch.cluster.ledger.store import NAME
-from calbatch.cluster.rebuilding import rebuild
 
 HOW = {"scheduler": "sync", "date": DATE, "fsync": False}
 PAGE = 4096

@@ -14,12 +14,12 @@ from support.parameter_references import add_parameters, copied_cache
 from support.simulated import small_exposure
 
 from calbatch.calibrate.references import CrdsReferences
-from calbatch.cluster.batch import run
-from calbatch.cluster.cli import cli
-from calbatch.cluster.fetching import put_off
-from calbatch.cluster.planning import Planner, references_of
-from calbatch.cluster.request import configured
-from calbatch.crds_client.cache import Cache
+from calbatch.cluster.batch.api import run
+from calbatch.cluster.cli.app import cli
+from calbatch.cluster.display.fetch_progress import put_off
+from calbatch.cluster.planning.configure import configured
+from calbatch.cluster.planning.planner import Planner, references_of
+from calbatch.crds_client.cache.layout import Cache
 
 SUPERBIAS = "jwst_niriss_superbias_0001.fits"
 SATURATION = "jwst_niriss_saturation_0001.fits"

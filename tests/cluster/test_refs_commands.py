@@ -14,7 +14,7 @@ import pytest
 from astropy.io import fits
 from support.crds_server import CONTEXT, HEADER, CrdsServer, make_cache
 
-from calbatch.cluster.cli import main
+from calbatch.cluster.cli.app import main
 
 OLD = "jwst_0001.pmap"
 FLAT, OLD_FLAT = "jwst_miri_flat_0002.fits", "jwst_miri_flat_0001.fits"
@@ -268,7 +268,7 @@ def test_info(user):
 
 def test_as_a_process_of_its_own(user):
     user.cache.mkdir()
-    program = "from calbatch.cluster.cli import main; main()"
+    program = "from calbatch.cluster.cli.app import main; main()"
     command = [sys.executable, "-c", program, "refs", "info", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert json.loads(done.stdout)["server"] == user.server.url

@@ -8,11 +8,12 @@ import pytest
 import yaml
 from support.batches import DATE, calbatch, small_set
 
-from calbatch.cluster import alive, remote
-from calbatch.cluster.batch import ordered
+from calbatch.cluster.batch import liveness
+from calbatch.cluster.batch.api import ordered
+from calbatch.cluster.batch.service import begin
 from calbatch.cluster.folder import find, registered, state_of
 from calbatch.cluster.ledger import Ledger, View
-from calbatch.cluster.service import begin
+from calbatch.cluster.sites import remote
 
 HOW = ("--date", DATE, "--no-fsync")
 
@@ -144,7 +145,7 @@ def test_a_resumed_batch_whose_driver_is_refused_says_why(simulated, out, tmp_pa
 def test_a_batch_whose_maker_died_can_be_pruned(simulated, out, monkeypatch):
     folder = begin(*ordered("superbias", simulated.exposures, out, scheduler="sync")).folder
     assert calbatch("status", folder.name).status == 3
-    monkeypatch.setattr(alive, "SILENCE", 0.0)
+    monkeypatch.setattr(liveness, "SILENCE", 0.0)
     assert calbatch("status", folder.name).status == 130
     assert calbatch("prune", folder.name).status == 0
     assert list(registered()) == []

@@ -8,8 +8,8 @@ from support.s3 import GoBetween, Harm, moto_server, plain_s3, use_endpoint
 
 from calbatch import cluster
 from calbatch.calibrate.simulate import simulate
+from calbatch.cluster.exposure.policy import Policy
 from calbatch.cluster.ledger import View
-from calbatch.cluster.policy import Policy
 
 # botocore's own, on some Pythons
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

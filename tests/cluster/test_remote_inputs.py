@@ -4,7 +4,12 @@ import pytest
 from support.s3 import GoBetween, Harm, moto_server, plain_s3, use_endpoint
 
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.inputs import exposures, refuse_name_clashes, total_bytes, writable_place
+from calbatch.cluster.planning.inputs import (
+    exposures,
+    refuse_name_clashes,
+    total_bytes,
+    writable_place,
+)
 
 # botocore's own, on some Pythons
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

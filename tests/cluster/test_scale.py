@@ -10,15 +10,22 @@ from support.batches import calibrated_on, small_set
 
 from calbatch.calibrate.references import ResolvedReferences
 from calbatch.calibrate.step import Step
-from calbatch.cluster import sites
+from calbatch.cluster.driver.recording import Attempted
+from calbatch.cluster.driver.retry_queue import Waiting
+from calbatch.cluster.exposure.job import Job, Options
 from calbatch.cluster.folder import STATE
-from calbatch.cluster.identity import Sums
-from calbatch.cluster.job import Job, Options
 from calbatch.cluster.ledger import View
-from calbatch.cluster.planning import BLOCK, FIRST_BLOCK, Planned, Planner, Settings, references_of
-from calbatch.cluster.recording import Attempted
-from calbatch.cluster.request import configured
-from calbatch.cluster.waiting import Waiting
+from calbatch.cluster.planning.configure import configured
+from calbatch.cluster.planning.identity import Sums
+from calbatch.cluster.planning.planner import (
+    BLOCK,
+    FIRST_BLOCK,
+    Planned,
+    Planner,
+    Settings,
+    references_of,
+)
+from calbatch.cluster.sites import places
 from calbatch.models.datamodels import RampModel
 
 _opened: list[str] = []
@@ -50,7 +57,7 @@ def done(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in made.environment().items():
             patch.setenv(name, value)
-        with sites.entered(sites.Place("sync", 1, "exposure")) as site:
+        with places.entered(places.Place("sync", 1, "exposure")) as site:
             result = calibrated_on(site, "dq_init", made.exposures, folder)
     assert result.counts == {"done": 3}
     return folder
@@ -102,7 +109,7 @@ def test_planning_again_reads_no_header_and_asks_a_block_at_a_time(simulated, do
 
 def test_the_status_of_a_batch_is_told_without_what_calibrates(done):
     script = (
-        "import sys; from calbatch.cluster.commands.status import taken; "
+        "import sys; from calbatch.cluster.cli.commands.status import taken; "
         "from calbatch.cluster.folder import find; from pathlib import Path; "
         f"print(taken(find({str(done)!r})).done); "
         "print(sorted({'numpy', 'dask', 'distributed', 'astropy', 'numba'} & set(sys.modules)))"
@@ -148,7 +155,7 @@ def test_what_cannot_travel_fails_alone(simulated, tmp_path):
     for step in (good, stuck):
         step.output_dir = str(tmp_path)
     references = planned(simulated.exposures[:1])[0].references
-    with sites.entered(sites.Place("local", 2, "exposure")) as site:
+    with places.entered(places.Place("local", 2, "exposure")) as site:
         for number, (step, path) in enumerate(
             zip((good, stuck, good), simulated.exposures, strict=True)
         ):

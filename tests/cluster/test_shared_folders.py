@@ -12,10 +12,10 @@ import dask
 import pytest
 from support.batches import DATE, calbatch, copies
 
-from calbatch.cluster.control import Wish, ask, wished
+from calbatch.cluster.driver.control import Wish, ask, wished
 from calbatch.cluster.folder import STATE, find
 from calbatch.cluster.ledger import View
-from calbatch.cluster.local import local_cluster
+from calbatch.cluster.sites.local import local_cluster
 
 HOW = ("--scheduler", "sync", "--no-fsync", "--date", DATE)
 OTHER = 12345
@@ -117,7 +117,7 @@ def test_asking_a_batch_to_end_replaces_a_link(done):
 PROBE = """
 import os, sys
 from pathlib import Path
-from calbatch.cluster.inputs import writable_folder
+from calbatch.cluster.planning.inputs import writable_folder
 out, victim = map(Path, sys.argv[1:])
 for name in (f".calbatch-{os.getpid()}.part", f".calbatch-{os.getpid()}"):
     (out / name).symlink_to(victim)

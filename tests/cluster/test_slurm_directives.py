@@ -10,12 +10,17 @@ from support.onehost import slurm
 from support.placed import about, eventually, importable, twice
 
 from calbatch.cluster import RequestError
-from calbatch.cluster.driverjob import DriverJob, driver_arguments, job_state, submit_driver
-from calbatch.cluster.named import NamedSite
-from calbatch.cluster.siteoptions import SlurmOptions
-from calbatch.cluster.sites import Place
-from calbatch.cluster.slurm import checked, sbatch_arguments, slurm_cluster
-from calbatch.cluster.slurmtools import REPLACEABLE, SKIPPABLE
+from calbatch.cluster.sites.config import NamedSite
+from calbatch.cluster.sites.options import SlurmOptions
+from calbatch.cluster.sites.places import Place
+from calbatch.cluster.sites.slurm.commands import REPLACEABLE, SKIPPABLE
+from calbatch.cluster.sites.slurm.driver_job import (
+    DriverJob,
+    driver_arguments,
+    job_state,
+    submit_driver,
+)
+from calbatch.cluster.sites.slurm.site import checked, sbatch_arguments, slurm_cluster
 
 SIZES = {"--mem", "--cpus-per-task", "--ntasks"}
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 from support.batches import DATE, calbatch, products_in
 
-from calbatch.cluster.terminal import Console
+from calbatch.cluster.exposure.terminal import Console
 
 HOW = ("--scheduler", "sync", "--date", DATE, "--no-fsync")
 

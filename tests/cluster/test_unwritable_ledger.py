@@ -12,13 +12,13 @@ from rich.console import Console
 from support.batches import DATE, calbatch, products_in, quiet
 
 from calbatch.calibrate.step import Step
-from calbatch.cluster.batch import ordered
+from calbatch.cluster.batch.api import ordered
+from calbatch.cluster.batch.report import summary
+from calbatch.cluster.batch.service import begin, drive
+from calbatch.cluster.exposure.policy import Policy
 from calbatch.cluster.folder import state_of
 from calbatch.cluster.ledger import Ledger, LedgerError, View
 from calbatch.cluster.ledger.store import NAME
-from calbatch.cluster.policy import Policy
-from calbatch.cluster.report import summary
-from calbatch.cluster.service import begin, drive
 from calbatch.models.datamodels import RampModel
 
 HOW = {"scheduler": "sync", "date": DATE, "fsync": False}

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from support.batches import DATE, calbatch, products_in
 
-from calbatch.cluster.commands import again
+from calbatch.cluster.cli.commands import again
 from calbatch.cluster.folder import state_of
 from calbatch.cluster.ledger import HeldLedgerError, Ledger
 

@@ -21,9 +21,9 @@ from support.official_crds import (
 )
 
 from calbatch.crds_client import Client
-from calbatch.crds_client.conditioning import alternatives, condition_value, is_special
-from calbatch.crds_client.literals import SelectorSource
-from calbatch.crds_client.rules import ReferenceRules, load_mapping, parse_mapping
+from calbatch.crds_client.rules.conditioning import alternatives, condition_value, is_special
+from calbatch.crds_client.rules.literals import SelectorSource
+from calbatch.crds_client.rules.mapping import ReferenceRules, load_mapping, parse_mapping
 
 NEED_FUNCTIONS = ("ACS BIASFILE", "WFC3 BIASFILE", "WFPC2 FLATFILE")
 CONTEXTS = ("jwst_0303.pmap", "jwst_0541.pmap")

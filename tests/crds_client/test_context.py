@@ -2,7 +2,7 @@
 
 import pytest
 
-from calbatch.crds_client.cache import Cache
+from calbatch.crds_client.cache.layout import Cache
 from calbatch.crds_client.context import BUILD_CONTEXTS, choose_context
 from calbatch.crds_client.errors import ContextError, UnsafeName
 

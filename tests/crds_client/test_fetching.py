@@ -14,10 +14,10 @@ import pytest
 from support.crds_server import CrdsServer, make_cache
 from support.waiting import eventually
 
-from calbatch.crds_client.cache import Cache
+from calbatch.crds_client.cache.layout import Cache
 from calbatch.crds_client.errors import DownloadError, ReadOnlyCache, UnsafeName
 from calbatch.crds_client.fetching import Fetcher
-from calbatch.crds_client.server import Patience, Server
+from calbatch.crds_client.server.protocol import Patience, Server
 
 QUICK = Patience(timeout=0.5, attempts=4, delay=0.01)
 NAME = "jwst_miri_flat_0000.fits"
@@ -181,9 +181,9 @@ def test_an_overlay_is_written_before_a_read_only_cache(serving, tmp_path, monke
 FETCH_ALL = textwrap.dedent(
     """
     import resource, signal, sys
-    from calbatch.crds_client.cache import Cache
+    from calbatch.crds_client.cache.layout import Cache
     from calbatch.crds_client.fetching import Fetcher
-    from calbatch.crds_client.server import Patience, Server
+    from calbatch.crds_client.server.protocol import Patience, Server
     root, url, limit, *names = sys.argv[1:]
     if int(limit):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -274,9 +274,9 @@ FILL_AND_FETCH = textwrap.dedent(
     """
     import json, sys
     from pathlib import Path
-    from calbatch.crds_client.cache import Cache
+    from calbatch.crds_client.cache.layout import Cache
     from calbatch.crds_client.fetching import Fetcher, sha1_of
-    from calbatch.crds_client.server import Patience, Server
+    from calbatch.crds_client.server.protocol import Patience, Server
     root, url, *names = sys.argv[1:]
     patience = Patience(timeout=5, attempts=2, delay=0.05)
     junk = Path(root, "junk")

@@ -18,12 +18,12 @@ from support.waiting import be_slow
 
 from calbatch.crds_client import Client
 from calbatch.crds_client.answers import FileInfo, decode_packed, files_of, parse_infos, parse_json
-from calbatch.crds_client.cache import Cache
+from calbatch.crds_client.cache.layout import Cache
 from calbatch.crds_client.cacheclient import CacheClient
 from calbatch.crds_client.errors import CrdsError, ServerError
 from calbatch.crds_client.fetching import Fetcher
-from calbatch.crds_client.server import Patience, Server
-from calbatch.crds_client.urls import UrlCache
+from calbatch.crds_client.server.bucket import UrlCache
+from calbatch.crds_client.server.protocol import Patience, Server
 
 QUICK = Patience(timeout=0.3, attempts=1, delay=0.0)
 NAME = "jwst_miri_flat_0000.fits"

@@ -10,7 +10,7 @@ import pytest
 from support.crds_server import CONTEXT, HEADER, CrdsServer, make_cache, write_mapping
 
 from calbatch.crds_client import Client, ReferenceMissing
-from calbatch.crds_client.cache import Cache
+from calbatch.crds_client.cache.layout import Cache
 from calbatch.crds_client.errors import (
     ContextError,
     CrdsError,

@@ -9,7 +9,7 @@ from astropy.io import fits
 from support.batches import calbatch as command
 
 import calbatch
-from calbatch.cluster import alive
+from calbatch.cluster.batch import liveness
 from calbatch.cluster.folder import BatchFolder, registered, registry
 from calbatch.models import datamodels
 
@@ -25,32 +25,33 @@ PARSERS = {
 DAMAGED = "tests/damage: "
 DOORS = {
     # What is from elsewhere.
-    "models/files.py": DAMAGED + "every FITS file, compressed",
-    "models/hdu.py": DAMAGED + "every FITS file",
-    "models/header_cards.py": DAMAGED + "every FITS file",
-    "models/unpacking.py": DAMAGED + "every FITS file",
+    "models/storage/files.py": DAMAGED + "every FITS file, compressed",
+    "models/fits/hdu.py": DAMAGED + "every FITS file",
+    "models/fits/cards.py": DAMAGED + "every FITS file",
+    "models/fits/astropy_access.py": DAMAGED + "every FITS file",
     "models/opening.py": "tests/damage/test_doors.py",
-    "models/asdf_extension.py": "tests/models/test_asdf_extension.py",
-    "models/parts.py": "reads back cards that it wrote",
-    "models/copies.py": "tests/models/test_copies.py",
-    "models/permits.py": "tests/models/test_permits.py",
-    "models/portable.py": "opens steps that a batch's own driver packed",
-    "models/schema_source.py": "schemas are the software's, or the user's own",
-    "crds_client/plain_yaml.py": DAMAGED + "pars-jumpstep",
-    "crds_client/literals.py": DAMAGED + "rules",
-    "crds_client/expressions.py": "tests/crds_client/test_expressions.py",
-    "crds_client/versions.py": "tests/crds_client/test_versions.py",
-    "crds_client/regular.py": "tests/crds_client/test_patterns.py",
+    "models/fits/asdf_extension.py": "tests/models/fits/test_asdf_extension.py",
+    "models/fits/output_hdus.py": "reads back cards that it wrote",
+    "models/fits/decoded_copies.py": "tests/models/fits/test_decoded_copies.py",
+    "models/storage/permits.py": "tests/models/storage/test_permits.py",
+    "models/tiling/portable.py": "opens steps that a batch's own driver packed",
+    "models/schema/source.py": "schemas are the software's, or the user's own",
+    "crds_client/rules/plain_yaml.py": DAMAGED + "pars-jumpstep",
+    "crds_client/rules/literals.py": DAMAGED + "rules",
+    "crds_client/rules/expressions.py": "tests/crds_client/rules/test_expressions.py",
+    "crds_client/rules/versions.py": "tests/crds_client/rules/test_versions.py",
+    "crds_client/rules/regular.py": "tests/crds_client/rules/test_patterns.py",
     "crds_client/answers.py": "tests/crds_client/test_foreign_answers.py",
-    "crds_client/headers.py": "tests/crds_client/test_headers.py",
+    "crds_client/selection_headers.py": "tests/crds_client/test_selection_headers.py",
     # What a batch keeps, and what its user writes.
     "calibrate/hooks.py": "tests/calibrate/test_hooks.py",
     "calibrate/cfg.py": DAMAGED + "cfg",
     "calibrate/simulate/truth.py": "the truth of simulated exposures, which no batch reads",
-    "cluster/alive.py": "tests/damage/test_doors.py",
+    "cluster/batch/liveness.py": "tests/damage/test_doors.py",
+    "cluster/owner.py": "tests/damage/test_doors.py",
     "cluster/folder.py": "tests/damage/test_doors.py",
-    "cluster/named.py": "tests/cluster/test_named.py",
-    "cluster/rebuilding.py": "tests/cluster/test_rebuild.py",
+    "cluster/sites/config.py": "tests/cluster/sites/test_config.py",
+    "cluster/batch/rebuilding.py": "tests/cluster/test_rebuild.py",
     "cluster/ledger/salvage.py": "tests/cluster/test_rebuild.py",
     "cluster/ledger/known.py": DAMAGED + "ledger",
     "cluster/ledger/records.py": DAMAGED + "ledger",
@@ -98,10 +99,10 @@ NOT_A_DRIVER = [
 def test_a_damaged_note_on_a_driver_says_that_none_lives(tmp_path, text):
     folder = BatchFolder(tmp_path, "20240101-000000-abcd")
     folder.make()
-    here = text.replace("HOST", alive.socket.gethostname())
+    here = text.replace("HOST", liveness.socket.gethostname())
     folder.pid.write_text(here, encoding="latin-1")
     batch = type("Row", (), {"beat": 0.0})
-    assert alive.driver_lives(folder, batch) is False
+    assert liveness.driver_lives(folder, batch) is False
 
 
 @pytest.mark.parametrize("text", ["", "\xff", "--help", "5; rm -rf /", "a" * 9999])
@@ -109,9 +110,9 @@ def test_a_damaged_note_on_a_job_names_none(tmp_path, text):
     folder = BatchFolder(tmp_path, "20240101-000000-abcd")
     folder.make()
     folder.job.write_text(text, encoding="latin-1")
-    assert alive.queued(folder) is None
+    assert liveness.queued(folder) is None
     folder.job.write_text("1234\n")
-    assert alive.queued(folder) == "1234"
+    assert liveness.queued(folder) == "1234"
 
 
 NO_PLACES = [*NOT_A_DRIVER, '{"output": 5}', '{"output": "s3://a:b@c/"}']

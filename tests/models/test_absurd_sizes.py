@@ -9,10 +9,10 @@ import pytest
 from astropy.io import fits
 from support.fits_bytes import blocks, header, image, primary
 
-from calbatch.models import layout
 from calbatch.models.errors import FileError
-from calbatch.models.layout import read_layout
-from calbatch.models.rows import RowReader
+from calbatch.models.fits import layout
+from calbatch.models.fits.layout import read_layout
+from calbatch.models.fits.readers import RowReader
 
 GIGABYTES_3 = 3 << 30
 

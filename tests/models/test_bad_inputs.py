@@ -9,9 +9,9 @@ import pytest
 from support.fits_bytes import primary
 
 from calbatch.models.errors import FileError
-from calbatch.models.layout import read_layout, verify_checksums
-from calbatch.models.rows import RowReader
-from calbatch.models.tables import read_table
+from calbatch.models.fits.layout import read_layout, verify_checksums
+from calbatch.models.fits.readers import RowReader
+from calbatch.models.fits.tables import read_table
 
 # What reading the layout says; None where it is the metadata or the instrument that are wrong.
 OPENING = {

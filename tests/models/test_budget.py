@@ -8,9 +8,9 @@ import pytest
 
 from calbatch.models.budget import RowBytes, row_bytes, tile_budget
 from calbatch.models.datamodels import CubeModel, ImageModel, RampFitOutputModel, RampModel
-from calbatch.models.rows import ArrayReader
+from calbatch.models.fits.readers import ArrayReader
 from calbatch.models.saving import save
-from calbatch.models.tiling import TILE_BYTES
+from calbatch.models.tiling.bands import TILE_BYTES
 
 COLS = 64
 

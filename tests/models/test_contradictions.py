@@ -11,8 +11,8 @@ from support.fits_bytes import blocks, header, primary
 
 from calbatch.models import datamodels
 from calbatch.models.errors import FileError, ValidationWarning
-from calbatch.models.layout import read_layout
-from calbatch.models.tables import read_table
+from calbatch.models.fits.layout import read_layout
+from calbatch.models.fits.tables import read_table
 
 INTS, GROUPS, ROWS, COLS = 2, 3, 20, 24
 CARDS = {"NINTS": INTS, "NGROUPS": GROUPS, "SUBSIZE1": COLS, "SUBSIZE2": ROWS}

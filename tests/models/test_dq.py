@@ -12,7 +12,7 @@ from stdatamodels.jwst.datamodels import dqflags
 
 from calbatch.models import dq
 from calbatch.models.dq import DqRemap
-from calbatch.models.schema import load_schema
+from calbatch.models.schema.spec import load_schema
 
 TABLE = load_schema("dq_def").fields["dq_def"].dtype
 

@@ -9,7 +9,8 @@ import pytest
 
 CODE = """
 import numba
-from calbatch.models import byteorder, jit
+from calbatch.models import jit
+from calbatch.models.fits import byteorder
 byteorder.warm_kernels()
 print(jit.kernel_folder())
 print(numba.config.CACHE_DIR)

@@ -6,8 +6,8 @@ import stat
 import pytest
 
 from calbatch.models import jit
-from calbatch.models.copies import DecodedStore
 from calbatch.models.errors import FileError
+from calbatch.models.fits.decoded_copies import DecodedStore
 from calbatch.models.private import (
     NotPrivateError,
     create_file,

@@ -14,12 +14,13 @@ import pytest
 from astropy.io import fits
 from support.s3 import SECRET, GoBetween, Harm, moto_server, plain_s3, use_endpoint
 
-from calbatch.models import datamodels, ranges
+from calbatch.models import datamodels
 from calbatch.models.errors import ChangedError, FileError, StorageError
-from calbatch.models.files import look
-from calbatch.models.layout import read_layout, verify_checksums
-from calbatch.models.rows import RowReader
-from calbatch.models.tables import read_table
+from calbatch.models.fits.layout import read_layout, verify_checksums
+from calbatch.models.fits.readers import RowReader
+from calbatch.models.fits.tables import read_table
+from calbatch.models.storage import ranges
+from calbatch.models.storage.files import look
 
 # botocore's own, on some Pythons
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from support.s3 import GoBetween, Harm, moto_server, plain_s3, use_endpoint
 
-from calbatch.models import datamodels, uploading
+from calbatch.models import datamodels
 from calbatch.models.errors import FileError, StorageError
-from calbatch.models.files import look
-from calbatch.models.location import Url
-from calbatch.models.uploading import upload
-from calbatch.models.writer import FitsWriter, ImagePart, write_fits
+from calbatch.models.fits.writer import FitsWriter, ImagePart, write_fits
+from calbatch.models.storage import uploading
+from calbatch.models.storage.files import look
+from calbatch.models.storage.location import Url
+from calbatch.models.storage.uploading import upload
 
 # botocore's own, on some Pythons
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

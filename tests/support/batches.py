@@ -19,14 +19,14 @@ from astropy.io import fits
 from rich.console import Console
 
 from calbatch.calibrate.simulate import SimulatedSet, SimulationSpec, simulate
-from calbatch.cluster import cli
+from calbatch.cluster.batch.order import Order
+from calbatch.cluster.batch.result import Result
+from calbatch.cluster.batch.service import begin, drive
+from calbatch.cluster.cli import app
+from calbatch.cluster.exposure.job import Options
+from calbatch.cluster.exposure.policy import Policy
 from calbatch.cluster.folder import STATE
-from calbatch.cluster.job import Options
-from calbatch.cluster.order import Order
-from calbatch.cluster.policy import Policy
-from calbatch.cluster.request import configured
-from calbatch.cluster.result import Result
-from calbatch.cluster.service import begin, drive
+from calbatch.cluster.planning.configure import configured
 
 DATE = "2024-01-31T12:00:00"
 SMALL = SimulationSpec(
@@ -104,7 +104,7 @@ def calbatch(*arguments: object) -> Said:
     sys.argv, os.environ["COLUMNS"] = ["calbatch", *map(str, arguments)], "200"
     try:
         with redirect_stdout(out), redirect_stderr(err):
-            cli.main()
+            app.main()
     except SystemExit as end:
         return Said(int(end.code or 0), out.getvalue(), err.getvalue())
     finally:

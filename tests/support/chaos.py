@@ -10,8 +10,8 @@ import psutil
 
 from calbatch.cluster.ledger import View
 from calbatch.cluster.ledger.store import NAME
-from calbatch.models.files import look
-from calbatch.models.layout import read_layout, verify_checksums
+from calbatch.models.fits.layout import read_layout, verify_checksums
+from calbatch.models.storage.files import look
 from support.batches import calbatch, products_in
 from support.waiting import Limit, be_slow
 

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from calbatch.crds_client.cache import Cache
-from calbatch.crds_client.rules import PipelineRules, load_mapping, mapping_checksum
+from calbatch.crds_client.cache.layout import Cache
+from calbatch.crds_client.rules.mapping import PipelineRules, load_mapping, mapping_checksum
 from support.waiting import be_slow
 
 CONTEXT = "jwst_0002.pmap"

@@ -22,15 +22,15 @@ from stpipe._config import StepConfig
 from calbatch.calibrate import cfg
 from calbatch.cluster import run
 from calbatch.cluster.errors import RequestError
+from calbatch.cluster.exposure.job import Job, Options, calibrate
+from calbatch.cluster.exposure.outcome import reason
 from calbatch.cluster.folder import STATE
-from calbatch.cluster.identity import parameters_of
-from calbatch.cluster.job import Job, Options, calibrate
 from calbatch.cluster.ledger import View
-from calbatch.cluster.outcome import reason
-from calbatch.cluster.planning import Planner, references_of
-from calbatch.cluster.request import configured
+from calbatch.cluster.planning.configure import configured
+from calbatch.cluster.planning.identity import parameters_of
+from calbatch.cluster.planning.planner import Planner, references_of
 from calbatch.crds_client import Client, CrdsError
-from calbatch.crds_client.rules import mapping_checksum
+from calbatch.crds_client.rules.mapping import mapping_checksum
 from support import damage
 from support.batches import DATE, calbatch, quiet
 from support.crds_server import HEADER, CrdsServer, make_cache

@@ -9,7 +9,7 @@ from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import dqflags
 
 from calbatch.calibrate.steps import ramp_fit as ours
-from calbatch.calibrate.steps._ramp_fit_plan import Settings
+from calbatch.calibrate.steps.ramp_fit.plan import Settings
 
 DO_NOT_USE, SATURATED, JUMP, PERSISTENCE, CHARGELOSS = 1, 2, 4, 32, 128
 FLAGS = (DO_NOT_USE, SATURATED, JUMP, PERSISTENCE, CHARGELOSS)

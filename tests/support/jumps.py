@@ -9,7 +9,7 @@ from stcal.jump.jump_class import JumpData
 from stdatamodels.jwst.datamodels import dqflags
 
 from calbatch.calibrate.steps import jump
-from calbatch.calibrate.steps._jump_rules import Rules, choose_method, median_gain, unusable_groups
+from calbatch.calibrate.steps.jump.rules import Rules, choose_method, median_gain, unusable_groups
 
 CLOSE = 1e-4
 """A decision may differ where the statistic is this close to its threshold, relatively."""

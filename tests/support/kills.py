@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from calbatch.cluster.alive import state_of
+from calbatch.cluster.batch.liveness import state_of
 from calbatch.cluster.folder import BatchFolder
 from calbatch.cluster.ledger import View
 from support.batches import DATE, calbatch

@@ -6,10 +6,10 @@ import random
 from pathlib import Path
 
 from calbatch.crds_client.batch import Configurations
-from calbatch.crds_client.conditioning import condition_value
 from calbatch.crds_client.errors import MappingError
-from calbatch.crds_client.literals import parse_mapping
-from calbatch.crds_client.rules import (
+from calbatch.crds_client.rules.conditioning import condition_value
+from calbatch.crds_client.rules.literals import parse_mapping
+from calbatch.crds_client.rules.mapping import (
     NOT_APPLICABLE,
     InstrumentRules,
     ReferenceRules,
@@ -17,7 +17,7 @@ from calbatch.crds_client.rules import (
     load_mapping,
     mapping_checksum,
 )
-from calbatch.crds_client.selectors import flat_names
+from calbatch.crds_client.rules.selectors import flat_names
 from support.crds_rules import Drawn, Generator
 
 Answer = tuple[str, tuple[str, ...]]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from calbatch.calibrate.references import ResolvedReferences
 from calbatch.calibrate.step import Step
-from calbatch.cluster.draining import Draining
-from calbatch.cluster.job import Job, Options, calibrate
-from calbatch.cluster.request import configured
+from calbatch.cluster.exposure.job import Job, Options, calibrate
+from calbatch.cluster.planning.configure import configured
+from calbatch.cluster.sites.draining import Draining
 from calbatch.models.datamodels import RampModel
 from support.waiting import be_slow, now
 from support.waiting import eventually as eventually

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.job import calibrate
-from calbatch.cluster.remote import existing
+from calbatch.cluster.exposure.job import calibrate
+from calbatch.cluster.sites.remote import existing
 from support.placed import eventually, jobs, slowly
 
 

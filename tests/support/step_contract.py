@@ -15,11 +15,12 @@ import pytest
 from calbatch.calibrate import registry
 from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
 from calbatch.calibrate.simulate import Noise
-from calbatch.models import datamodels, kept
-from calbatch.models.base import DataModel
-from calbatch.models.plan import Region, Step
-from calbatch.models.rows import Reader
-from calbatch.models.tiles import delayed_value
+from calbatch.models import datamodels
+from calbatch.models.fits.readers import Reader
+from calbatch.models.model import DataModel
+from calbatch.models.tiling import reference_cache
+from calbatch.models.tiling.graphs import delayed_value
+from calbatch.models.tiling.plan import Region, Step
 from support.simulated import small_exposure
 
 EVENTFUL = Noise(cosmic_rays=2000.0, hot=0.01, dead=0.01, bad_references=0.02)
@@ -90,7 +91,7 @@ class StepContract:
 
     def test_references_stay_as_they_are(self):
         """What a process keeps of them goes to other exposures too."""
-        with dask.config.set({kept.SETTING: 2**30}):
+        with dask.config.set({reference_cache.SETTING: 2**30}):
             for result in self.results():
                 _run_watching_references(result)
 
@@ -173,8 +174,11 @@ def _run_watching_references(model: DataModel) -> None:
     for node in nodes:
         for name, reader in getattr(node.op, "arguments", {}).items():
             if isinstance(reader, Reader):
-                shared = kept.shared_rows(reader, rows, columns)
-                assert shared is kept.shared_rows(reader, rows, columns) or reader.key() is None
+                shared = reference_cache.shared_rows(reader, rows, columns)
+                assert (
+                    shared is reference_cache.shared_rows(reader, rows, columns)
+                    or reader.key() is None
+                )
                 np.testing.assert_array_equal(shared, reader.read(rows, columns), err_msg=name)
 
 

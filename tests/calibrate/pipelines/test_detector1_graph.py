@@ -10,7 +10,7 @@ from support.simulated import offline, small_exposure
 
 from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
 from calbatch.models import saving
-from calbatch.models.plan import Call, Step
+from calbatch.models.tiling.plan import Call, Step
 
 ROWS = 32
 TILES = (8, 16)

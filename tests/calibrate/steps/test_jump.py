@@ -21,7 +21,8 @@ from support.step_contract import StepContract
 from calbatch.calibrate.errors import ParameterError, StepError
 from calbatch.calibrate.step import say_once
 from calbatch.calibrate.steps import jump
-from calbatch.calibrate.steps._jump_rules import (
+from calbatch.calibrate.steps.jump import JumpStep
+from calbatch.calibrate.steps.jump.rules import (
     ALL_AT_ONCE,
     CLIPPING,
     NOT_SEARCHED,
@@ -29,7 +30,6 @@ from calbatch.calibrate.steps._jump_rules import (
     choose_method,
     median_gain,
 )
-from calbatch.calibrate.steps.jump import JumpStep
 from calbatch.models.dq import DO_NOT_USE, JUMP_DET, NO_GAIN_VALUE, SATURATED
 
 SHAPE = (12, 20)

@@ -8,8 +8,8 @@ from astropy.stats import sigma_clip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calbatch.calibrate.steps._jump_bounds import clip
-from calbatch.calibrate.steps._jump_sort import medians, sort_columns
+from calbatch.calibrate.steps.jump.bounds import clip
+from calbatch.calibrate.steps.jump.sort import medians, sort_columns
 
 
 def drawn(seed, rows, columns, equal=False):

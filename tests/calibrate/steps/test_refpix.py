@@ -18,8 +18,6 @@ from support.simulated import offline, small_exposure
 from support.step_contract import StepContract
 
 from calbatch.calibrate.step import StepError
-from calbatch.calibrate.steps._refpix_combine import ReferenceSignal
-from calbatch.calibrate.steps._refpix_geometry import Placement
 from calbatch.calibrate.steps.dq_init import DQInitStep
 from calbatch.calibrate.steps.refpix import (
     RefPixStep,
@@ -28,9 +26,11 @@ from calbatch.calibrate.steps.refpix import (
     regions_with_reference,
     subtract_reference,
 )
+from calbatch.calibrate.steps.refpix.combine import ReferenceSignal
+from calbatch.calibrate.steps.refpix.geometry import Placement
 from calbatch.models.datamodels import RampModel
 from calbatch.models.dq import DO_NOT_USE, REFERENCE_PIXEL
-from calbatch.models.plan import Region
+from calbatch.models.tiling.plan import Region
 
 READ_NOISE = 10.0
 """Counts; the scatter of the samples below."""

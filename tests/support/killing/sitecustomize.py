@@ -17,18 +17,18 @@ from functools import wraps
 from pathlib import Path
 
 POINTS = {
-    "prepare": ("calbatch.models.writer", "FitsWriter.prepare"),
-    "complete": ("calbatch.models.writer", "FitsWriter.complete"),
-    "publish": ("calbatch.models.writer", "FitsWriter.publish"),
-    "fence": ("calbatch.cluster.staging", "fence"),
-    "make": ("calbatch.cluster.staging", "Staging.make"),
-    "remove": ("calbatch.cluster.staging", "Staging.remove"),
-    "close": ("calbatch.cluster.staging", "Staging.close"),
+    "prepare": ("calbatch.models.fits.writer", "FitsWriter.prepare"),
+    "complete": ("calbatch.models.fits.writer", "FitsWriter.complete"),
+    "publish": ("calbatch.models.fits.writer", "FitsWriter.publish"),
+    "fence": ("calbatch.cluster.driver.staging", "fence"),
+    "make": ("calbatch.cluster.driver.staging", "Staging.make"),
+    "remove": ("calbatch.cluster.driver.staging", "Staging.remove"),
+    "close": ("calbatch.cluster.driver.staging", "Staging.close"),
     "drive": ("calbatch.cluster.ledger.store", "Ledger.drive"),
     "commit": ("calbatch.cluster.ledger.store", "Ledger.commit"),
     "end": ("calbatch.cluster.ledger.store", "Ledger.end"),
-    "clear": ("calbatch.cluster.service", "clear"),
-    "manifest": ("calbatch.cluster.service", "write_manifest"),
+    "clear": ("calbatch.cluster.batch.service", "clear"),
+    "manifest": ("calbatch.cluster.batch.service", "write_manifest"),
 }
 """By name: what is called there. ``publish`` is called once for each product of an exposure."""
 

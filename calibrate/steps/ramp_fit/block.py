@@ -1,0 +1,223 @@
+"""Ramps with flags: copied out of a stretch of pixels, their flags judged, their starting rates.
+
+This is the general path of the ramp fit; ramps without flags are fitted many at once by
+`_ramp_fit_clean`. Source: stcal 1.20 ``ramp_fitting`` (``slope_fitter.c``).
+
+Functions called for each ramp take few arguments: every array among them is seven numbers or more
+to hand over, which would take longer than the arithmetic.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from calbatch.calibrate.steps.ramp_fit.plan import Plan
+from calbatch.models import dq
+from calbatch.models.jit import inner_kernel
+
+# Flags of samples, which are those of pixels too; numba takes them as they are now.
+DO_NOT_USE = dq.DO_NOT_USE
+SATURATED = dq.SATURATED
+JUMP_DET = dq.JUMP_DET
+PERSISTENCE = dq.PERSISTENCE
+CHARGELOSS = dq.CHARGELOSS
+UNUSABLE = DO_NOT_USE | SATURATED
+BAD_GAIN = DO_NOT_USE | dq.NO_GAIN_VALUE
+
+Floats = npt.NDArray[np.float64]
+Singles = npt.NDArray[np.float32]
+Flags = npt.NDArray[np.uint8]
+Places = npt.NDArray[np.intp]
+Words = npt.NDArray[np.uint32]
+
+
+class Block(NamedTuple):
+    """Flagged ramps of a stretch of pixels in one integration, each in a row of its own.
+
+    Attributes
+    ----------
+    where : ndarray of intp, (ramps,)
+        The pixels' places in the stretch.
+    ramps : ndarray of float32, (ramps, groups)
+        Samples of the groups kept, DN; NaN where saturated.
+    flags : ndarray of uint8, (ramps, groups)
+        Their flags.
+    seen : ndarray of uint8, (ramps,)
+        All flags of any group.
+    added : ndarray of uint32, (ramps,)
+        What they add to the integration's flags, partial saturation apart.
+    alone : ndarray of uint8, (ramps,)
+        Whether the first group is the one good one, which is timed from the reset.
+    differences : ndarray of float64, (groups,)
+        Scratch.
+    starts, stops : ndarray of intp, (groups + 1,)
+        Scratch: one ramp's segments.
+    """
+
+    where: Places
+    ramps: Singles
+    flags: Flags
+    seen: Flags
+    added: Words
+    alone: Flags
+    differences: Floats
+    starts: Places
+    stops: Places
+
+
+def make_block(ramps: int, plan: Plan) -> Block:
+    """Return work space for as many ramps."""
+    size = plan.stop - plan.start
+    return Block(
+        where=np.empty(ramps, np.intp),
+        ramps=np.empty((ramps, size), np.float32),
+        flags=np.empty((ramps, size), np.uint8),
+        seen=np.empty(ramps, np.uint8),
+        added=np.empty(ramps, np.uint32),
+        alone=np.empty(ramps, np.uint8),
+        differences=np.empty(size),
+        starts=np.empty(size + 1, np.intp),
+        stops=np.empty(size + 1, np.intp),
+    )
+
+
+# -- reading -----------------------------------------------------------------------------------
+
+
+@inner_kernel
+def gather(samples: Singles, groupdq: Flags, low: int, odd: Flags, plan: Plan, block: Block) -> int:
+    """Copy the ramps where ``odd`` is not 0 into ``block``.
+
+    Parameters
+    ----------
+    samples, groupdq : ndarray, (groups, pixels)
+        One integration.
+    low : int
+        Where the stretch begins.
+    odd : ndarray of uint8, (stretch,)
+        Which of its ramps to take.
+
+    Returns
+    -------
+    int
+        How many there are.
+    """
+    count = 0
+    for c in range(odd.size):
+        block.where[count] = c
+        count += odd[c] != 0
+    for group in range(plan.start, plan.stop):
+        outside = group < plan.first or group >= plan.last
+        added = np.uint8(DO_NOT_USE) if outside else np.uint8(0)
+        k = group - plan.start
+        for j in range(count):
+            at = low + block.where[j]
+            block.flags[j, k] = groupdq[group, at] | added
+            block.ramps[j, k] = samples[group, at]
+    _judge(count, plan, block)
+    return count
+
+
+@inner_kernel
+def _judge(count: int, plan: Plan, block: Block) -> None:
+    """Apply the rules that change a ramp's flags, and sum them up."""
+    size = plan.stop - plan.start
+    flags = block.flags
+    for j in range(count):
+        good = 0
+        for k in range(size):
+            good += (flags[j, k] & ~PERSISTENCE) == 0
+        if plan.suppress and good == 1:
+            for k in range(size):
+                flags[j, k] |= np.uint8(DO_NOT_USE)
+        if plan.start > 0:  # nothing is kept that the first group could have jumped from
+            flags[j, 0] &= np.uint8(~JUMP_DET & 0xFF)
+        seen, clear, unusable, saturated = 0, 0, 0, 0
+        for k in range(size):
+            flag = int(flags[j, k])
+            seen |= flag
+            clear += flag == 0
+            unusable += (flag & UNUSABLE) != 0
+            saturated += (flag & SATURATED) != 0
+            if flag & SATURATED:
+                block.ramps[j, k] = np.float32(math.nan)
+        added = seen & (JUMP_DET | PERSISTENCE)
+        if flags[j, 0] & SATURATED or saturated == size:
+            added |= DO_NOT_USE | SATURATED
+        elif unusable == size:
+            added |= DO_NOT_USE
+        block.seen[j], block.added[j] = seen, added
+        block.alone[j] = not plan.suppress and clear == 1 and flags[j, 0] == 0
+
+
+# -- starting rates ----------------------------------------------------------------------------
+
+
+@inner_kernel
+def starting_rate(
+    ramps: Singles,
+    flags: Flags,
+    j: int,
+    alone: int,
+    plan_times: tuple[float, float],
+    differences: Floats,
+) -> float:
+    """Return the median of a ramp's differences, in DN/s.
+
+    A ramp without a usable difference has its first sample in place of one, and 0 if that is not
+    usable either; an exposure of one group knows only first samples, usable or not.
+    """
+    group_time, one_group_time = plan_times
+    size = ramps.shape[1]
+    first = np.float64(ramps[j, 0])
+    if size == 1:
+        return first / one_group_time
+    if alone:
+        return 0.0 if math.isnan(first) else first / one_group_time
+    count = 0
+    before, bad = first, (flags[j, 0] & DO_NOT_USE) != 0
+    for k in range(1, size):
+        sample, flag = np.float64(ramps[j, k]), flags[j, k]
+        step = sample - before
+        differences[count] = step
+        count += not (bad or (flag & (JUMP_DET | DO_NOT_USE)) != 0 or math.isnan(step))
+        before, bad = sample, (flag & DO_NOT_USE) != 0
+    if count == 0:
+        start = math.nan if flags[j, 0] & DO_NOT_USE else first
+    else:
+        start = _median(differences, count)
+    return 0.0 if math.isnan(start) else start / group_time
+
+
+@inner_kernel
+def _median(values: Floats, count: int) -> float:
+    """Return the median of the first ``count`` values, which are reordered."""
+    middle = count // 2
+    low, high = 0, count - 1
+    while low < high:  # quickselect: after it, values below the middle place are not larger
+        pivot = values[(low + high) // 2]
+        i, j = low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if middle <= j:
+            high = j
+        elif middle >= i:
+            low = i
+        else:
+            break
+    upper = values[middle]
+    if count % 2 == 1:
+        return upper
+    lower = values[0]
+    for k in range(1, middle):
+        lower = max(lower, values[k])
+    return (lower + upper) / 2.0

@@ -1,0 +1,210 @@
+"""Ramps without flags, many pixels at a time.
+
+Their one segment is all the groups fitted, so what depends on flags is the same for all of them.
+Every loop here runs along pixels with few arrays, so that the compiler vectorises it. The general
+path is `_ramp_fit_odd`; which of the two a ramp takes depends on that ramp alone.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from calbatch.calibrate.steps.ramp_fit.block import Flags, Floats, Singles
+from calbatch.calibrate.steps.ramp_fit.plan import Plan
+from calbatch.calibrate.steps.ramp_fit.segments import LARGE_VARIANCE
+from calbatch.models.jit import inner_kernel
+
+
+class Whole(NamedTuple):
+    """What the fit of a whole, unflagged ramp has in common over a pixel's integrations.
+
+    Attributes
+    ----------
+    scale : ndarray of float64
+        From slope to the rate given out: 1, 0 for a variance too large, NaN for an unusable pixel.
+    read, poisson : ndarray of float64
+        Inverse variances.
+    var_read, var_poisson, err : ndarray of float32
+        As given out.
+    """
+
+    scale: Floats
+    read: Floats
+    poisson: Floats
+    var_read: Singles
+    var_poisson: Singles
+    err: Singles
+
+
+@inner_kernel
+def merge_flags(flags: Flags, seen: Flags) -> None:
+    """Or one group's flags into ``seen``."""
+    for c in range(seen.size):
+        seen[c] |= flags[c]
+
+
+@inner_kernel
+def _difference(before: Singles, after: Singles, difference: Singles, spoiled: Singles) -> None:
+    """Subtract two groups; ``spoiled`` becomes NaN where a sample is not finite."""
+    for c in range(difference.size):
+        step = after[c] - before[c]
+        difference[c] = step
+        spoiled[c] += step * np.float32(0.0)
+
+
+@inner_kernel
+def _exchange(lower: Singles, upper: Singles) -> None:
+    """Put the smaller of each two values into ``lower``."""
+    for c in range(lower.size):
+        a, b = lower[c], upper[c]
+        lower[c] = np.minimum(
+            a, b
+        )  # a conditional here becomes a masked store, several times slower
+        upper[c] = np.maximum(a, b)
+
+
+@inner_kernel
+def _note_spoiled(spoiled: Singles, odd: Flags) -> None:
+    for c in range(odd.size):
+        odd[c] |= np.uint8(0) if spoiled[c] == np.float32(0.0) else np.uint8(1)
+
+
+@inner_kernel
+def _add_middle(lower: Singles, upper: Singles, odd: Flags, half: float, total: Floats) -> None:
+    """Add the mean of the middle two differences, unless the ramp goes the general path."""
+    for c in range(total.size):
+        middle = (np.float64(lower[c]) + np.float64(upper[c])) * half
+        total[c] += middle if odd[c] == 0 else 0.0
+
+
+@inner_kernel
+def add_starting_rates(
+    ramps: Singles,
+    low: int,
+    plan: Plan,
+    differences: Singles,
+    spoiled: Singles,
+    odd: Flags,
+    total: Floats,
+) -> None:
+    """Add the medians of the differences of one integration's unflagged ramps, in DN/s.
+
+    Differences of float32 samples are exact to float32, so the median is too. A ramp with a sample
+    that is not finite becomes ``odd``.
+
+    Parameters
+    ----------
+    ramps : ndarray of float32, (groups, pixels)
+        One integration.
+    low : int
+        Where the pixels begin; ``total`` has their number.
+    differences, spoiled : ndarray of float32
+        Scratch: (groups - 1, pixels) and (pixels,).
+    odd : ndarray of uint8, (pixels,)
+        Not 0 where a ramp goes the general path.
+    total : ndarray of float64, (pixels,)
+        Where the medians are added.
+    """
+    size = total.size
+    count = plan.last - plan.first - 1
+    for c in range(size):
+        spoiled[c] = 0.0
+    for k in range(count):
+        group = plan.first + k
+        before, after = ramps[group, low : low + size], ramps[group + 1, low : low + size]
+        _difference(before, after, differences[k], spoiled)
+    for k in range(plan.network.shape[0]):
+        lower, upper = plan.network[k]
+        _exchange(differences[lower], differences[upper])
+    _note_spoiled(spoiled, odd)
+    lower, upper = (count - 1) // 2, count // 2
+    half = 0.5 / plan.group_time
+    _add_middle(differences[lower], differences[upper], odd, half, total)
+
+
+@inner_kernel
+def whole_ramp(
+    gain: Singles,
+    noise: Floats,
+    current: Floats,
+    valid: Flags,
+    plan: Plan,
+    whole: Whole,
+) -> None:
+    """Fill ``whole`` for pixels of given gain, read noise and current (see `Pixel`)."""
+    n = float(plan.last - plan.first)
+    for c in range(noise.size):
+        electrons = np.float64(gain[c])
+        ratio = noise[c] / plan.group_time
+        read = 12.0 * ratio * ratio / ((n * n * n - n) * electrons * electrons)
+        poisson = current[c] / (plan.group_time * electrons * (n - 1.0))
+        both = read + poisson
+        usable = valid[c] != 0
+        whole.read[c] = 1.0 / read
+        whole.poisson[c] = 1.0 / poisson if poisson > 0.0 else 0.0
+        heard = read < LARGE_VARIANCE
+        whole.scale[c] = (1.0 if heard else 0.0) if usable else math.nan
+        whole.var_read[c] = read if usable and heard else 0.0
+        given = usable and poisson > 0.0 and poisson < LARGE_VARIANCE
+        whole.var_poisson[c] = poisson if given else 0.0
+        whole.err[c] = (math.sqrt(both) if not both > LARGE_VARIANCE else 0.0) if usable else 0.0
+
+
+@inner_kernel
+def _classes(before: Singles, after: Singles, gain: Singles, noise: Floats, found: Flags) -> None:
+    """Find the class of signal to noise; see `noise_class`."""
+    for c in range(found.size):
+        electrons = (np.float64(after[c]) - np.float64(before[c])) * np.float64(gain[c])
+        variance = noise[c] * noise[c] + electrons
+        ratio = electrons / math.sqrt(variance) if variance > 0.0 else 0.0
+        upper = np.uint8(ratio >= 50.0) + np.uint8(ratio >= 100.0) + np.uint8(ratio >= 20.0)
+        found[c] = np.uint8(ratio >= 5.0) + np.uint8(ratio >= 10.0) + upper
+
+
+@inner_kernel
+def _add_pair(
+    low: Singles,
+    high: Singles,
+    weights: Floats,
+    found: Flags,
+    slope: Floats,
+) -> None:
+    for c in range(slope.size):
+        slope[c] += weights[found[c]] * (np.float64(high[c]) - np.float64(low[c]))
+
+
+@inner_kernel
+def fit_whole(
+    ramps: Singles,
+    low: int,
+    gain: Singles,
+    noise: Floats,
+    plan: Plan,
+    found: Flags,
+    slope: Floats,
+) -> None:
+    """Find the slopes of one integration's ramps as if none had flags, in DN/s.
+
+    Parameters
+    ----------
+    ramps : ndarray of float32, (groups, pixels)
+        One integration.
+    low : int
+        Where the pixels begin; ``slope`` has their number.
+    gain, noise : ndarray, (pixels,)
+        Electrons a DN, and read noise in electrons.
+    found : ndarray of uint8, (pixels,)
+        Scratch.
+    slope : ndarray of float64, (pixels,)
+        The result.
+    """
+    size = slope.size
+    first, last = plan.first, plan.last - 1
+    high = low + size
+    _classes(ramps[first, low:high], ramps[last, low:high], gain, noise, found)
+    for c in range(size):
+        slope[c] = 0.0
+    for k in range(plan.full.shape[0]):
+        near, far = ramps[first + k, low:high], ramps[last - k, low:high]
+        _add_pair(near, far, plan.full[k], found, slope)

@@ -1,0 +1,204 @@
+"""The ramp fit over a tile's pixels: starting rates, integrations, and the exposure's mean rate.
+
+Pixels are taken in short stretches, whose samples stay in the processor's cache from one pass to
+the next. Source: stcal 1.20 ``ramp_fitting`` (``slope_fitter.c``).
+"""
+
+import math
+
+import numpy as np
+
+from calbatch.calibrate.steps.ramp_fit.block import (
+    BAD_GAIN,
+    UNUSABLE,
+    Flags,
+    Floats,
+    Singles,
+    Words,
+    gather,
+)
+from calbatch.calibrate.steps.ramp_fit.clean import (
+    add_starting_rates,
+    fit_whole,
+    merge_flags,
+    whole_ramp,
+)
+from calbatch.calibrate.steps.ramp_fit.odd import add_odd_rates, fit_odd
+from calbatch.calibrate.steps.ramp_fit.plan import Plan
+from calbatch.calibrate.steps.ramp_fit.segments import LARGE_VARIANCE, capped, group_noise
+from calbatch.calibrate.steps.ramp_fit.work import Exposure, Rates, Stretch
+from calbatch.models.jit import inner_kernel, kernel
+
+
+@kernel
+def fit_pixels(exposure: Exposure, plan: Plan, rate: Rates, rateints: Rates, work: Stretch) -> None:
+    """Fit the ramps of all pixels.
+
+    Parameters
+    ----------
+    exposure : Exposure
+        The ramps and what is known of their pixels.
+    plan : Plan
+        What all fits share.
+    rate, rateints : Rates
+        To fill: the mean over integrations, as one integration, and each integration.
+    work : Stretch
+        See `make_stretch`.
+    """
+    size = work.noise.size
+    integrations, _, pixels = exposure.data.shape
+    for start in range(0, pixels, size):
+        low = min(start, pixels - size)  # the last stretch may do some of the one before again
+        high = low + size
+        gain = exposure.gain[low:high]
+        _start_noise(exposure.readnoise[low:high], gain, plan, work)
+        _start_flags(exposure.pixeldq[low:high], gain, work)
+        _start_sums(integrations, work)
+        count = 0
+        for integ in range(integrations):
+            count = _add_rates(exposure, integ, low, plan, work)
+        set_currents(work.current, exposure.dark[low:high], integrations)
+        whole_ramp(gain, work.noise, work.current, work.valid, plan, work.whole)
+        for integ in range(integrations):
+            ramps = exposure.data[integ]
+            if plan.last - plan.first > 1:
+                fit_whole(ramps, low, gain, work.noise, plan, work.classes, work.slope)
+                _give_whole(work, work.odd[integ], _part(rateints, integ, low, high))
+            if integrations > 1:
+                odd = work.odd[integ]
+                count = gather(ramps, exposure.groupdq[integ], low, odd, plan, work.block)
+            fit_odd(exposure, integ, low, count, plan, work, rateints)
+        _combine(work, _part(rate, 0, low, high))
+
+
+@inner_kernel
+def _part(rates: Rates, integ: int, low: int, high: int) -> Rates:
+    """Cut a stretch out: an index with an offset would keep loops from being vectorised."""
+    return Rates(
+        rates.data[integ, low:high],
+        rates.err[integ, low:high],
+        rates.dq[integ, low:high],
+        rates.var_poisson[integ, low:high],
+        rates.var_rnoise[integ, low:high],
+    )
+
+
+@inner_kernel
+def _start_noise(readnoise: Singles, gain: Singles, plan: Plan, work: Stretch) -> None:
+    few = plan.last - plan.first < 2
+    for c in range(gain.size):
+        work.noise[c] = group_noise(readnoise[c], gain[c], plan)
+    for c in range(gain.size):
+        fine = work.noise[c] > 0.0 and work.noise[c] < math.inf
+        work.unfit[c] = np.uint8(few or not fine)
+
+
+@inner_kernel
+def _start_flags(pixeldq: Words, gain: Singles, work: Stretch) -> None:
+    for c in range(gain.size):
+        bad = np.uint32(0) if gain[c] > 0.0 else np.uint32(BAD_GAIN)
+        work.dq[c] = pixeldq[c] | bad
+    for c in range(gain.size):
+        work.valid[c] = np.uint8((work.dq[c] & np.uint32(UNUSABLE)) == 0)
+
+
+@inner_kernel
+def _start_sums(integrations: int, work: Stretch) -> None:
+    sums = work.sums
+    for c in range(work.noise.size):
+        sums.slope[c], sums.read[c], sums.poisson[c] = 0.0, 0.0, 0.0
+    for c in range(work.noise.size):
+        sums.uncharged[c], sums.whole[c], work.current[c] = 0.0, integrations, 0.0
+    for c in range(work.noise.size):
+        sums.charged[c], sums.partial[c] = 0, 0
+    for c in range(work.noise.size):
+        sums.any_flag[c], sums.every_flag[c] = 0, UNUSABLE
+
+
+@inner_kernel
+def _add_rates(exposure: Exposure, integ: int, low: int, plan: Plan, work: Stretch) -> int:
+    """Find which of an integration's ramps are odd, add all starting rates, and count the odd."""
+    odd = work.odd[integ]
+    for c in range(odd.size):
+        odd[c] = work.unfit[c]
+    high = low + odd.size
+    for group in range(plan.start, plan.stop):
+        merge_flags(exposure.groupdq[integ, group, low:high], odd)
+    if plan.last - plan.first > 1:
+        add_starting_rates(
+            exposure.data[integ], low, plan, work.differences, work.spoiled, odd, work.current
+        )
+    return add_odd_rates(exposure, integ, low, odd, plan, work.current, work.block)
+
+
+@inner_kernel
+def set_currents(current: Floats, dark: Singles, integrations: int) -> None:
+    """Turn sums of starting rates into what makes the Poisson noise."""
+    for c in range(current.size):
+        mean = current[c] / integrations
+        current[c] = (mean if mean > 0.0 else 0.0) + np.float64(dark[c])
+
+
+@inner_kernel
+def _give_whole(work: Stretch, odd: Flags, given: Rates) -> None:
+    """Give an integration its whole ramps' rates, and add them to the sums."""
+    whole, total = work.whole, work.sums.slope
+    for c in range(odd.size):
+        given.data[c] = work.slope[c] * whole.scale[c]
+    for c in range(odd.size):
+        part = work.slope[c] * whole.read[c]
+        total[c] += part if odd[c] == 0 else 0.0
+    for c in range(odd.size):
+        given.err[c] = whole.err[c]
+        given.var_poisson[c] = whole.var_poisson[c]
+    for c in range(odd.size):
+        given.dq[c] = work.dq[c]
+        given.var_rnoise[c] = whole.var_read[c]
+
+
+@inner_kernel
+def _combine(work: Stretch, given: Rates) -> None:
+    """Give the mean rates over integrations."""
+    sums, whole = work.sums, work.whole
+    _add_whole(sums.read, whole.read, sums.whole)
+    _add_whole(sums.poisson, whole.poisson, sums.whole)
+    for c in range(work.dq.size):
+        every = sums.every_flag[c] if sums.whole[c] == 0.0 else np.uint32(0)
+        given.dq[c] = work.dq[c] | sums.any_flag[c] | every
+    for c in range(work.dq.size):
+        work.valid[c] = np.uint8((given.dq[c] & np.uint32(UNUSABLE)) == 0)
+    for c in range(work.dq.size):
+        given.dq[c] |= np.uint32(sums.partial[c])
+    _invert(sums.read, work.valid)
+    _invert(sums.poisson, work.valid)
+    for c in range(work.dq.size):
+        given.var_rnoise[c] = sums.read[c]
+        given.var_poisson[c] = sums.poisson[c]
+    for c in range(work.dq.size):
+        given.err[c] = math.sqrt(sums.read[c] + sums.poisson[c])
+    for c in range(work.dq.size):
+        slope = sums.slope[c] * sums.read[c]
+        given.data[c] = slope if work.valid[c] != 0 else math.nan
+    for c in range(work.dq.size):
+        if sums.charged[c] != 0:
+            charged = sums.uncharged[c]
+            heard = whole.var_read[c] > 0.0 and sums.whole[c] > 0.0
+            charged += sums.whole[c] * whole.read[c] if heard else 0.0
+            if charged > 0.0:
+                given.var_rnoise[c] = capped(1.0 / charged)
+
+
+@inner_kernel
+def _add_whole(sums: Floats, each: Floats, count: Floats) -> None:
+    for c in range(sums.size):
+        part = each[c] * count[c]
+        sums[c] += part if count[c] > 0.0 else 0.0
+
+
+@inner_kernel
+def _invert(sums: Floats, valid: Flags) -> None:
+    """Turn sums of inverse variances into variances."""
+    for c in range(sums.size):
+        variance = 1.0 / sums[c] if sums[c] > 0.0 else sums[c]
+        heard = valid[c] != 0 and not variance >= LARGE_VARIANCE
+        sums[c] = variance if heard else 0.0

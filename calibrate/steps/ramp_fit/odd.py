@@ -1,0 +1,175 @@
+"""Ramps with flags, fitted one by one."""
+
+import math
+
+import numpy as np
+
+from calbatch.calibrate.steps.ramp_fit.block import (
+    CHARGELOSS,
+    DO_NOT_USE,
+    JUMP_DET,
+    PERSISTENCE,
+    SATURATED,
+    UNUSABLE,
+    Block,
+    Flags,
+    Floats,
+    Places,
+    Singles,
+    gather,
+    starting_rate,
+)
+from calbatch.calibrate.steps.ramp_fit.plan import Plan
+from calbatch.calibrate.steps.ramp_fit.segments import (
+    LARGE_VARIANCE,
+    Pixel,
+    capped,
+    poisson_variance,
+    read_variance,
+    segment_slope,
+    split,
+)
+from calbatch.calibrate.steps.ramp_fit.work import Exposure, Rates, Stretch
+from calbatch.models.jit import inner_kernel
+
+
+@inner_kernel
+def add_odd_rates(
+    exposure: Exposure,
+    integ: int,
+    low: int,
+    odd: Flags,
+    plan: Plan,
+    total: Floats,
+    block: Block,
+) -> int:
+    """Add the starting rates of an integration's odd ramps, DN/s, and return how many there are.
+
+    They are in ``block`` then.
+    """
+    times = plan.group_time, plan.one_group_time
+    count = gather(exposure.data[integ], exposure.groupdq[integ], low, odd, plan, block)
+    for j in range(count):
+        total[block.where[j]] += starting_rate(
+            block.ramps, block.flags, j, block.alone[j], times, block.differences
+        )
+    return count
+
+
+@inner_kernel
+def fit_odd(
+    exposure: Exposure, integ: int, low: int, count: int, plan: Plan, work: Stretch, given: Rates
+) -> None:
+    """Fit the ramps in ``work.block`` by segments, give their rates, and add to the sums."""
+    block, sums = work.block, work.sums
+    for j in range(count):
+        c = block.where[j]
+        at = low + c
+        pixel = Pixel(np.float64(exposure.gain[at]), work.noise[c], work.current[c])
+        time = plan.one_group_time if block.alone[j] else plan.group_time
+        segments = 0
+        if not block.flags[j, 0] & SATURATED:
+            segments = split(block.flags, j, block.starts, block.stops)
+        slope, read, poisson, both = _sum_segments(
+            block.ramps,
+            j,
+            segments,
+            block.starts,
+            block.stops,
+            (time, plan.group_time),
+            pixel,
+            plan.estimators,
+        )
+        dq = work.dq[c] | block.added[j]
+        seen = block.seen[j]
+        sums.whole[c] -= 1.0
+        sums.slope[c] += slope
+        sums.read[c] += read
+        sums.poisson[c] += poisson
+        sums.any_flag[c] |= np.uint32(seen & (JUMP_DET | PERSISTENCE))
+        sums.every_flag[c] &= dq
+        sums.partial[c] |= seen & np.uint8(SATURATED)
+        usable = (dq & UNUSABLE) == 0
+        var_read, var_poisson, err = 0.0, 0.0, 0.0
+        if usable and segments > 0:
+            var_read = capped(1.0 / read)
+            var_poisson = capped(1.0 / poisson) if poisson > 0.0 else 0.0
+            variance = 1.0 / both
+            err = 0.0 if variance > LARGE_VARIANCE else math.sqrt(variance)
+            slope *= var_read
+        given.data[integ, at] = slope if usable else math.nan
+        given.err[integ, at] = err
+        given.dq[integ, at] = dq | (seen & SATURATED)
+        given.var_poisson[integ, at] = var_poisson
+        inverse = 1.0 / var_read if var_read > 0.0 else 0.0
+        if seen & CHARGELOSS:
+            sums.charged[c] = 1
+            inverse = _uncharged_read(exposure.groupdq[integ], at, j, time, pixel, plan, block)
+            var_read = capped(1.0 / inverse)
+        sums.uncharged[c] += inverse
+        given.var_rnoise[integ, at] = var_read
+
+
+@inner_kernel
+def _sum_segments(
+    ramps: Singles,
+    j: int,
+    count: int,
+    starts: Places,
+    stops: Places,
+    times: tuple[float, float],
+    pixel: Pixel,
+    estimators: Floats,
+) -> tuple[float, float, float, float]:
+    """Return sums over segments: slope over read variance; inverse read, Poisson, both variances.
+
+    ``times`` are a group's, in a segment of one group and in a longer one.
+    """
+    slopes, read, poisson, both = 0.0, 0.0, 0.0, 0.0
+    time = times[0] if count == 1 and stops[0] - starts[0] == 1 else times[1]
+    # Of two groups; a longer segment's are smaller by factors of its length alone.
+    var_read, var_poisson = read_variance(2, time, pixel), poisson_variance(2, time, pixel)
+    heard, seen = 1.0 / var_read, 1.0 / var_poisson
+    for k in range(count):
+        span = starts[k], stops[k]
+        n = float(max(span[1] - span[0], 2))
+        cubic, steps = (n * n * n - n) / 6.0, n - 1.0
+        slope = segment_slope(ramps, j, span, time, pixel, estimators)
+        slopes += slope * (cubic * heard)
+        read += cubic * heard
+        both += cubic * steps / (var_poisson * cubic + var_read * steps)
+        if var_poisson > 0.0:
+            poisson += steps * seen
+    return slopes, read, poisson, both
+
+
+@inner_kernel
+def _uncharged_read(
+    groupdq: Flags,
+    at: int,
+    j: int,
+    one_group_time: float,
+    pixel: Pixel,
+    plan: Plan,
+    block: Block,
+) -> float:
+    """Return the inverse read variance with the groups that charge loss took put back.
+
+    Charge loss biases the slope, not the read noise: jwst gives the variance of the ramp without.
+    """
+    flags = block.flags
+    for group in range(plan.start, plan.stop):
+        flag = groupdq[group, at]
+        if group < plan.first or group >= plan.last:
+            flag |= np.uint8(DO_NOT_USE)
+        if flag & CHARGELOSS:
+            flag ^= np.uint8(CHARGELOSS | DO_NOT_USE)
+        flags[j, group - plan.start] = flag
+    inverse = 0.0
+    for k in range(split(flags, j, block.starts, block.stops)):
+        length = block.stops[k] - block.starts[k]
+        time = one_group_time if length == 1 else plan.group_time
+        variance = read_variance(length, time, pixel)
+        if variance > 0.0:
+            inverse += 1.0 / variance
+    return inverse

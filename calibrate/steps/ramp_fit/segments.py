@@ -1,0 +1,183 @@
+"""Segments of a ramp between its flagged groups: their slopes and variances.
+
+Source: stcal 1.20 ``ramp_fitting`` (``slope_fitter.c``), whose arithmetic is in float64, as here.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from calbatch.calibrate.steps.ramp_fit.block import (
+    JUMP_DET,
+    PERSISTENCE,
+    Flags,
+    Floats,
+    Places,
+    Singles,
+)
+from calbatch.calibrate.steps.ramp_fit.plan import Plan, packed
+from calbatch.models.jit import inner_kernel
+
+LARGE_VARIANCE = 1.0e6
+"""Variances from here on are given as 0: such a segment says nothing about the rate."""
+
+_packed = inner_kernel(packed)
+
+
+class Pixel(NamedTuple):
+    """What a pixel's segments share.
+
+    Attributes
+    ----------
+    gain : float
+        Electrons a DN.
+    noise : float
+        Read noise of one group, in electrons.
+    current : float
+        Rate that makes the Poisson noise: starting rate and average dark current, DN/s.
+    """
+
+    gain: float
+    noise: float
+    current: float
+
+
+@inner_kernel
+def group_noise(readnoise: float, gain: float, plan: Plan) -> float:
+    """Return the read noise of one group in electrons, from that of a difference of frames in DN.
+
+    jwst keeps it as float32.
+    """
+    return np.float64(np.float32(readnoise * (np.float64(gain) / plan.frames_root)))
+
+
+@inner_kernel
+def find_segments(flags: Flags, j: int, starts: Places, stops: Places) -> tuple[int, int]:
+    """Find runs of good groups, each with a jump that comes just before it.
+
+    Returns
+    -------
+    count, longest : int
+        How many were put into ``starts`` and ``stops``, and the groups of the longest.
+    """
+    size = flags.shape[1]
+    count, longest, start = 0, 0, -1
+    before = 0
+    for k in range(size):
+        flag = flags[j, k] & ~PERSISTENCE
+        if flag == 0:
+            if start < 0:
+                start = k - 1 if before == JUMP_DET else k
+        elif start >= 0:
+            starts[count], stops[count] = start, k
+            count += 1
+            longest = max(longest, k - start)
+            start = -1
+        before = flag
+    if start >= 0:
+        starts[count], stops[count] = start, size
+        count += 1
+        longest = max(longest, size - start)
+    return count, longest
+
+
+@inner_kernel
+def split(flags: Flags, j: int, starts: Places, stops: Places) -> int:
+    """Find the ramp's segments.
+
+    Segments of one group count only if there are no longer ones, and then only the first of them.
+
+    Returns
+    -------
+    int
+        How many segments were put into ``starts`` and ``stops``.
+    """
+    count, longest = find_segments(flags, j, starts, stops)
+    if longest < 2:
+        return min(count, 1)
+    kept = 0
+    for k in range(count):
+        if stops[k] - starts[k] > 1:
+            starts[kept], stops[kept] = starts[k], stops[k]
+            kept += 1
+    return kept
+
+
+@inner_kernel
+def noise_class(rise: float, gain: float, noise: float) -> int:
+    """Return the class of signal to noise of a segment whose data rise by ``rise`` DN.
+
+    A rise that is not finite is of the highest class.
+    """
+    variance = noise * noise + rise * gain
+    low = variance <= 0.0 or gain == 0.0
+    ratio = 0.0 if low else rise * gain / math.sqrt(variance)
+    below = (ratio < 5.0) + (ratio < 10.0) + (ratio < 20.0) + (ratio < 50.0) + (ratio < 100.0)
+    return 5 - below
+
+
+@inner_kernel
+def segment_slope(
+    ramps: Singles, j: int, span: tuple[int, int], time: float, pixel: Pixel, estimators: Floats
+) -> float:
+    """Return the slope of a segment, in DN/s; ``time`` is that of one group."""
+    start, stop = span
+    length = stop - start
+    first, last = np.float64(ramps[j, start]), np.float64(ramps[j, stop - 1])
+    if length == 1:
+        return first / time
+    if length == 2:
+        return (last - first) / time
+    row = noise_class(last - first, pixel.gain, pixel.noise)
+    offset = _packed(length)
+    slope = 0.0
+    for k in range(length // 2):
+        step = np.float64(ramps[j, stop - 1 - k]) - np.float64(ramps[j, start + k])
+        slope += estimators[row, offset + k] * step
+    if not math.isfinite(slope):
+        slope = _spoiled_slope(ramps, j, span, row, estimators)
+    unfit = pixel.noise == 0.0 or not math.isfinite(pixel.noise)
+    return math.nan if unfit or math.isinf(ramps[j, start + length // 2]) else slope / time
+
+
+@inner_kernel
+def _spoiled_slope(
+    ramps: Singles, j: int, span: tuple[int, int], row: int, estimators: Floats
+) -> float:
+    """Return the slope of a segment with NaN samples, which count as 0; per group.
+
+    With infinite samples there is none.
+    """
+    start, stop = span
+    offset = _packed(stop - start)
+    slope = 0.0
+    for k in range((stop - start) // 2):
+        low, high = np.float64(ramps[j, start + k]), np.float64(ramps[j, stop - 1 - k])
+        if math.isinf(low) or math.isinf(high):
+            return math.nan
+        step = (0.0 if math.isnan(high) else high) - (0.0 if math.isnan(low) else low)
+        slope += estimators[row, offset + k] * step
+    return slope
+
+
+@inner_kernel
+def read_variance(length: int, time: float, pixel: Pixel) -> float:
+    """Return the read-noise variance of the slope of a segment; ``time`` is one group's."""
+    if length > 2 and not pixel.gain > 0.0:
+        return 0.0
+    n = float(max(length, 2))
+    ratio = pixel.noise / time
+    return 12.0 * ratio * ratio / ((n * n * n - n) * pixel.gain * pixel.gain)
+
+
+@inner_kernel
+def poisson_variance(length: int, time: float, pixel: Pixel) -> float:
+    """Return the Poisson variance of the slope of a segment; ``time`` is one group's."""
+    return pixel.current / (time * pixel.gain * float(max(length - 1, 1)))
+
+
+@inner_kernel
+def capped(variance: float) -> float:
+    """Return a variance, or 0 for one so large that it says nothing."""
+    return 0.0 if variance >= LARGE_VARIANCE else variance

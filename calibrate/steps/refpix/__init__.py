@@ -1,0 +1,334 @@
+"""Reference pixels: subtract the drifts that the detector's own reference pixels show.
+
+Source: jwst 3.0.0 ``refpix`` step, near-infrared detectors in traditional readout.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from calbatch.calibrate.numbers import number
+from calbatch.calibrate.parameters import Boolean, Choice, Float, Integer
+from calbatch.calibrate.step import SkipStep, Step, StepError
+from calbatch.calibrate.steps._ramps import as_ramp
+from calbatch.calibrate.steps._reference_pixels import (
+    BORDER,
+    DETECTOR,
+    MIRI_DETECTOR,
+    near_infrared_margins,
+)
+from calbatch.calibrate.steps.refpix.combine import (
+    ReferenceSignal,
+    Settings,
+    combine_amplifiers,
+    combine_single,
+)
+from calbatch.calibrate.steps.refpix.geometry import Placement
+from calbatch.models.datamodels import RampModel
+from calbatch.models.dq import DO_NOT_USE, REFERENCE_PIXEL
+from calbatch.models.jit import kernel
+from calbatch.models.model import DataModel
+from calbatch.models.tiling.plan import REGION, Reduction, Region
+
+Array = npt.NDArray[Any]
+
+EDGELESS = ("SUB512", "SUB512S", "SUB32")
+"""NIRSpec subarrays that touch no edge: their first and last columns stand in."""
+
+PLACEMENT = {
+    "xstart": "SUBSTRT1",
+    "ystart": "SUBSTRT2",
+    "xsize": "SUBSIZE1",
+    "ysize": "SUBSIZE2",
+    "fastaxis": "FASTAXIS",
+    "slowaxis": "SLOWAXIS",
+}
+"""What says where an exposure lies: names below ``meta.subarray`` and FITS keywords."""
+
+FLAG_ROWS = 256
+"""Rows whose flags are looked at at a time,"""
+BAND_BYTES = 8 << 20
+"""and bytes of samples that are read at a time, where reference pixels lie off the border."""
+
+log = logging.getLogger(__name__)
+
+
+class RefPixStep(Step):
+    """Subtract what the reference pixels show of the readout's drifts, group by group.
+
+    Full frames, and subarrays read by four amplifiers, lose the mean of each amplifier's even and
+    odd columns and the smoothed signal of the side columns; subarrays read by one amplifier lose
+    the mean of even and odd columns.
+    """
+
+    cal_step = "refpix"
+
+    odd_even_columns = Boolean(True, help="tell even and odd detector columns apart")
+    use_side_ref_pixels = Boolean(True, help="subtract the smoothed side columns, row by row")
+    side_smoothing_length = Integer(
+        11, low=1, high=2 * DETECTOR - 1, unit="rows", help="running median over the side columns"
+    )
+    side_gain = Float(1.0, help="factor on the side signal before it is subtracted")
+    odd_even_rows = Boolean(True, help="tell even and odd rows apart (MIRI only)")
+    ovr_corr_mitigation_ftr = Float(
+        3.0, help="factor against overcorrection by bad reference pixels (IRS2 only)"
+    )
+    preserve_irs2_refpix = Boolean(False, help="keep the interleaved reference pixels (IRS2 only)")
+    irs2_mean_subtraction = Boolean(False, help="subtract means before the IRS2 correction")
+    refpix_algorithm = Choice("median", ("median", "sirs"), help="how the sides are smoothed")
+    sigreject = Float(4.0, low=0.0, unit="sigma", help="outliers of the sides (sirs only)")
+    gaussmooth = Float(1.0, low=0.0, unit="pixels", help="width of the low-pass filter (sirs only)")
+    halfwidth = Integer(30, low=1, unit="pixels", help="half-width of the kernel (sirs only)")
+    siglimit = Float(3.0, low=0.0, unit="sigma", help="limit of the clipped means")
+
+    def process(self, exposure: DataModel) -> RampModel:
+        """Return the ramp less what its reference pixels show."""
+        ramp = as_ramp(exposure)
+        self._refuse(ramp)
+        placement = placement_of(ramp)
+        signal = self._signal(ramp, placement)
+        if signal is None:
+            log.info("%s: no reference pixels in this subarray, nothing to subtract", self.name)
+            return ramp
+        return ramp.map_tiles(
+            subtract_reference,
+            outputs=("data",),
+            label=self.name,
+            signal=signal,
+            region=REGION,
+        )
+
+    def _signal(self, ramp: RampModel, placement: Placement) -> Reduction | None:
+        settings = Settings(
+            self.odd_even_columns,
+            self.use_side_ref_pixels,
+            self.side_smoothing_length,
+            self.side_gain,
+            self.siglimit,
+        )
+        if is_subarray(placement.shape) and number(ramp, "meta.exposure.noutputs") != 4:
+            return _signal_of_single(ramp, placement, settings)
+        regions = reference_regions(placement, sides=self.use_side_ref_pixels)
+        if not regions:
+            return None
+        combine = partial(
+            combine_amplifiers, placement=placement, regions=tuple(regions), settings=settings
+        )
+        return ramp.reduce(gather_usable, combine, regions)
+
+    def _refuse(self, ramp: RampModel) -> None:
+        """Raise for what is not implemented, and skip what jwst skips."""
+        if ramp.meta.instrument.name == "MIRI" and is_subarray(ramp.frame, MIRI_DETECTOR):
+            raise SkipStep("MIRI subarrays have no correction by reference pixels")
+        sirs = self.refpix_algorithm == "sirs" and self.use_side_ref_pixels
+        refused = {
+            "MIRI": ramp.meta.instrument.name == "MIRI",
+            "IRS2 readout": max(ramp.frame) > DETECTOR,
+            "refpix_algorithm = sirs": sirs and "FULL" in str(ramp.meta.subarray.name),
+        }
+        for what, wanted in refused.items():
+            if wanted:
+                raise StepError(f"{ramp.path}: {self.name}: {what} is not supported yet")
+
+
+def _signal_of_single(ramp: RampModel, placement: Placement, settings: Settings) -> Reduction:
+    """Return the signal of a subarray read by one amplifier.
+
+    Flags say which pixels are reference pixels, so they are looked at first, over the whole frame;
+    samples are then read at the border, and where else there are any.
+    """
+    columns = BORDER if ramp.meta.subarray.name in EDGELESS else 0
+    margins = near_infrared_margins(placement.shape, placement.origin, columns)
+    border, inside = margins.regions(placement.shape), margins.interior(placement.shape)
+    lead = (ramp.shape[0], ramp.shape[1])
+    row_bytes = lead[0] * lead[1] * placement.shape[1] * np.dtype(np.float32).itemsize
+    where = ramp.reduce(
+        rows_with_reference,
+        partial(
+            regions_with_reference,
+            border=tuple(border),
+            inside=inside,
+            height=max(1, BAND_BYTES // row_bytes),
+        ),
+        list(bands_of(inside, FLAG_ROWS)),
+    )
+    return ramp.reduce(
+        gather_flagged,
+        partial(combine_single, placement=placement, lead=lead, settings=settings),
+        where,
+        region=REGION,
+        placement=placement,
+        columns=columns,
+    )
+
+
+def is_subarray(shape: tuple[int, int], detector: tuple[int, int] = (DETECTOR, DETECTOR)) -> bool:
+    """Return whether an array has fewer rows or columns than its detector."""
+    return shape[0] < detector[0] or shape[1] < detector[1]
+
+
+def placement_of(exposure: DataModel) -> Placement:
+    """Return where an exposure lies on its detector.
+
+    Raises
+    ------
+    StepError
+        When the header does not tell, or contradicts the array.
+    SkipStep
+        When the subarray does not lie within the detector.
+    """
+    shape = exposure.frame
+    values = {key: number(exposure, f"meta.subarray.{name}") for name, key in PLACEMENT.items()}
+    missing = [keyword for keyword, value in values.items() if value is None]
+    if missing:
+        raise StepError(f"{exposure.path}: the header lacks {', '.join(missing)}")
+    x, y, columns, rows, fast, slow = (int(value) for value in values.values())
+    if {abs(fast), abs(slow)} != {1, 2}:
+        raise StepError(
+            f"{exposure.path}: FASTAXIS = {fast} and SLOWAXIS = {slow} must be two axes: "
+            "1 or -1, and 2 or -2"
+        )
+    if not is_subarray(shape):
+        return Placement(shape, (0, 0), fast, slow)
+    if (rows, columns) != shape:
+        raise StepError(
+            f"{exposure.path}: SUBSIZE2 and SUBSIZE1 say {rows} rows and {columns} columns, "
+            f"the array has {shape[0]} and {shape[1]}"
+        )
+    if x < 1 or y < 1 or x - 1 + columns > DETECTOR or y - 1 + rows > DETECTOR:
+        raise SkipStep("the subarray does not fit in the detector")
+    return Placement(shape, (y - 1, x - 1), fast, slow)
+
+
+def reference_regions(placement: Placement, *, sides: bool = True) -> list[Region]:
+    """Return the parts of an exposure's array in the detector's border, none overlapping.
+
+    Parameters
+    ----------
+    placement : Placement
+        Where the exposure lies.
+    sides : bool, optional
+        Whether the side columns of the detector are wanted too, or just its bottom and top rows.
+    """
+    margins = near_infrared_margins(placement.shape, placement.origin)
+    if not sides:
+        margins = margins.only_columns() if placement.transposed else margins.only_rows()
+    return margins.regions(placement.shape)
+
+
+def gather_usable(data: Array, pixeldq: Array) -> tuple[Array, Array]:
+    """Return samples, and which pixels are not DO_NOT_USE."""
+    return data, pixeldq & DO_NOT_USE == 0
+
+
+def are_reference(pixeldq: Array) -> Array:
+    """Return which pixels are flagged REFERENCE_PIXEL, and not DO_NOT_USE."""
+    which: Array = np.equal(pixeldq & (REFERENCE_PIXEL | DO_NOT_USE), REFERENCE_PIXEL)
+    return which
+
+
+def rows_with_reference(pixeldq: Array) -> Array:
+    """Return which rows have reference pixels fit for use, (rows,)."""
+    rows: Array = np.any(are_reference(pixeldq), axis=1)
+    return rows
+
+
+def regions_with_reference(
+    found: Sequence[Array], *, border: tuple[Region, ...], inside: Region, height: int
+) -> tuple[Region, ...]:
+    """Return the border's regions, and bands of those rows inside that have reference pixels.
+
+    Parameters
+    ----------
+    found : sequence of ndarray
+        Which rows do, from the first row inside to the last.
+    border : tuple of Region
+        The border.
+    inside : Region
+        What it leaves of the frame.
+    height : int
+        Rows of the highest band.
+    """
+    rows = inside.rows[0] + np.flatnonzero(np.concatenate([[], *found]))
+    runs = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1) if rows.size else []
+    spans = (Region((int(run[0]), int(run[-1]) + 1), inside.cols) for run in runs)
+    return (*border, *(band for span in spans for band in bands_of(span, height)))
+
+
+def bands_of(region: Region, height: int) -> Iterator[Region]:
+    """Yield a region in bands of at most so many rows; nothing if it has no columns."""
+    (first, stop), cols = region
+    if cols[0] < cols[1]:
+        for start in range(first, stop, height):
+            yield Region((start, min(start + height, stop)), cols)
+
+
+def gather_flagged(
+    data: Array, pixeldq: Array, *, region: Region, placement: Placement, columns: int
+) -> tuple[Array, Array]:
+    """Return the samples of reference pixels fit for use, and their detector columns.
+
+    Parameters
+    ----------
+    data : ndarray
+        (integrations, groups, rows, columns).
+    pixeldq : ndarray
+        (rows, columns): REFERENCE_PIXEL says which they are, DO_NOT_USE which of them are bad.
+    region : Region
+        Where the arrays lie.
+    placement : Placement
+        Where the exposure lies.
+    columns : int
+        So many file columns at the left and right are reference pixels whatever their flags say.
+
+    Returns
+    -------
+    samples, detector_columns : ndarray
+        (integrations, groups, pixels) and (pixels,).
+    """
+    numbers = np.arange(*region.cols)
+    outer = (numbers < columns) | (numbers >= placement.shape[1] - columns)
+    wanted = are_reference(pixeldq | np.where(outer, np.uint32(REFERENCE_PIXEL), np.uint32(0)))
+    return data[..., wanted], placement.columns(region)[wanted]
+
+
+@kernel
+def _subtract(data: Array, rows: Array, cols: Array, result: Array) -> None:
+    for frame in range(data.shape[0]):
+        for r in range(data.shape[1]):
+            for c in range(data.shape[2]):
+                result[frame, r, c] = data[frame, r, c] - rows[frame, r] - cols[frame, c]
+
+
+def subtract_reference(data: Array, *, signal: ReferenceSignal | None, region: Region) -> Array:
+    """Subtract the reference signal from the pixels of a region.
+
+    Parameters
+    ----------
+    data : ndarray
+        float32, (integrations, groups, rows, columns).
+    signal : ReferenceSignal or None
+        The signal of the whole exposure; None where there are no reference pixels.
+    region : Region
+        The rows and columns of the exposure that ``data`` covers.
+
+    Returns
+    -------
+    ndarray
+        float32, shaped as ``data``.
+    """
+    if signal is None:
+        return data
+    frames = data.shape[0] * data.shape[1]
+    (r0, r1), (c0, c1) = region
+    # Copies: the kernel would be compiled anew for tables that are strided or read-only.
+    rows = np.array(signal.rows[..., r0:r1]).reshape(frames, -1)
+    cols = np.array(signal.cols[..., c0:c1]).reshape(frames, -1)
+    samples = np.ascontiguousarray(data).reshape(frames, *data.shape[2:])
+    result = np.empty_like(samples)
+    _subtract(samples, rows, cols, result)
+    return result.reshape(data.shape)

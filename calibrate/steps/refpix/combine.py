@@ -1,0 +1,229 @@
+"""From the reference pixels that were gathered to the signal to subtract from every pixel.
+
+Source: jwst 3.0.0 ``refpix.reference_pixels``, ``do_fullframe_corrections`` and
+``do_subarray_corrections``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from calbatch.calibrate.steps._reference_pixels import BORDER, DETECTOR
+from calbatch.calibrate.steps.refpix.geometry import AMPLIFIER, Placement, Range
+from calbatch.calibrate.steps.refpix.signal import (
+    average_known,
+    column_offsets,
+    combine_sides,
+    parity_means,
+    running_median,
+)
+from calbatch.models.tiling.plan import Region
+
+Array = npt.NDArray[Any]
+Float64 = npt.NDArray[np.float64]
+Gathered = tuple[Array, Array]
+"""What is known of a region: its samples, (integrations, groups, rows, columns), and which of its
+pixels are usable, (rows, columns)."""
+
+WHOLE: Range = (0, DETECTOR)
+LOW: Range = (0, BORDER)
+HIGH: Range = (DETECTOR - BORDER, DETECTOR)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The parameters of the step that the arithmetic needs, named as there."""
+
+    odd_even_columns: bool = True
+    use_side_ref_pixels: bool = True
+    side_smoothing_length: int = 11
+    side_gain: float = 1.0
+    siglimit: float = 3.0
+
+
+@dataclass(frozen=True)
+class ReferenceSignal:
+    """What to subtract from a pixel: the sum of its file row's and its file column's value.
+
+    Attributes
+    ----------
+    rows, cols : ndarray
+        float64, (integrations, groups, file rows) and (integrations, groups, file columns).
+    """
+
+    rows: Float64
+    cols: Float64
+
+
+class Edges:
+    """The gathered regions, from which any rectangle inside them can be cut.
+
+    Parameters
+    ----------
+    placement : Placement
+        Where the exposure lies.
+    regions : sequence of Region
+        Regions that do not overlap.
+    gathered : sequence of tuple
+        What was gathered on each.
+    """
+
+    def __init__(
+        self, placement: Placement, regions: Sequence[Region], gathered: Sequence[Gathered]
+    ) -> None:
+        self.placement = placement
+        self.regions = regions
+        self.gathered = gathered
+        self.lead: tuple[int, int] = gathered[0][0].shape[:2]
+        self.frames = self.lead[0] * self.lead[1]
+
+    def cut(self, slow: Range, fast: Range) -> Gathered:
+        """Return the samples (frames, detector rows, columns) and usable pixels of a rectangle.
+
+        ``slow`` and ``fast`` are ranges of detector rows and columns; only the part inside the
+        exposure is returned.
+        """
+        wanted = self.placement.region(slow, fast)
+        samples = np.zeros((*self.lead, *wanted.shape), dtype=np.float64)
+        good = np.zeros(wanted.shape, dtype=np.bool_)
+        for region, (data, usable) in zip(self.regions, self.gathered, strict=True):
+            common = _overlap(wanted, region)
+            here, there = common.within(wanted), common.within(region)
+            samples[..., *here] = data[..., *there]
+            good[here] = usable[there]
+        oriented = self.placement.to_detector(samples)
+        return oriented.reshape(self.frames, *oriented.shape[2:]), self.placement.to_detector(good)
+
+
+def _overlap(first: Region, second: Region) -> Region:
+    spans = []
+    for (a, b), (c, d) in zip(first, second, strict=True):
+        start = max(a, c)
+        spans.append((start, max(start, min(b, d))))
+    return Region(*spans)
+
+
+def signal_of(
+    place: Placement,
+    lead: tuple[int, int],
+    by_detector_row: Float64 | None,
+    by_detector_column: Float64,
+) -> ReferenceSignal:
+    """Return the signal along file rows and columns from that along the detector's."""
+    column_signal = by_detector_column[:, :: np.sign(place.fastaxis)].reshape(*lead, -1)
+    if by_detector_row is None:
+        height = place.slow[1] - place.slow[0]
+        by_detector_row = np.zeros((lead[0] * lead[1], height))
+    row_signal = by_detector_row[:, :: np.sign(place.slowaxis)].reshape(*lead, -1)
+    if place.transposed:
+        return ReferenceSignal(rows=column_signal, cols=row_signal)
+    return ReferenceSignal(rows=row_signal, cols=column_signal)
+
+
+# -- four amplifiers ---------------------------------------------------------------------------
+
+
+def combine_amplifiers(
+    gathered: Sequence[Gathered],
+    *,
+    placement: Placement,
+    regions: Sequence[Region],
+    settings: Settings,
+) -> ReferenceSignal:
+    """Return the signal of a full frame, or of a subarray read by four amplifiers.
+
+    Each amplifier's even and odd columns lose the average of the clipped means of their bottom and
+    top reference pixels. What then remains in the side columns is smoothed by a running median,
+    averaged over both sides and, times the gain, taken from each detector row.
+    """
+    edges = Edges(placement, regions, gathered)
+    offsets = _amplifier_offsets(edges, settings)
+    rows = _row_signal(edges, offsets, settings) if settings.use_side_ref_pixels else None
+    return signal_of(placement, edges.lead, rows, offsets)
+
+
+def _amplifier_offsets(edges: Edges, settings: Settings) -> Float64:
+    first, last = edges.placement.fast
+    bottom, top = edges.cut(LOW, WHOLE), edges.cut(HIGH, WHOLE)
+    columns = np.arange(first, last)
+    offsets = np.zeros((edges.frames, columns.size))
+    for start in range(0, DETECTOR, AMPLIFIER):
+        mine = (columns >= start) & (columns < start + AMPLIFIER)
+        if mine.any():
+            means = [_edge_means(edge, columns, mine, settings) for edge in (bottom, top)]
+            both = [average_known(*pair) for pair in zip(*means, strict=True)]
+            offsets[:, mine] = column_offsets(both, columns[mine], edges.frames)
+    return offsets
+
+
+def _edge_means(
+    edge: Gathered, columns: Array, mine: Array, settings: Settings
+) -> list[Float64 | None]:
+    samples, good = edge[0][:, :, mine], edge[1][:, mine]
+    parities = np.broadcast_to(columns[mine], good.shape).ravel()
+    return parity_means(
+        samples.reshape(samples.shape[0], -1),
+        good.ravel(),
+        parities,
+        settings.odd_even_columns,
+        settings.siglimit,
+    )
+
+
+def _row_signal(edges: Edges, offsets: Float64, settings: Settings) -> Float64:
+    left, right = (_side_median(edges, side, offsets, settings) for side in (LOW, HIGH))
+    return settings.side_gain * combine_sides(left, right)
+
+
+def _side_median(edges: Edges, side: Range, offsets: Float64, settings: Settings) -> Float64:
+    samples, good = edges.cut(WHOLE, side)
+    first, _ = edges.placement.fast
+    mine = slice(max(side[0] - first, 0), max(side[1] - first, 0))
+    samples -= offsets[:, None, mine]
+    return running_median(
+        samples, good, settings.side_smoothing_length, edges.placement.slow[0], DETECTOR
+    )
+
+
+# -- one amplifier -----------------------------------------------------------------------------
+
+
+def combine_single(
+    gathered: Sequence[Gathered],
+    *,
+    placement: Placement,
+    lead: tuple[int, int],
+    settings: Settings,
+) -> ReferenceSignal | None:
+    """Return the signal of a subarray read by one amplifier; None without reference pixels.
+
+    Even and odd columns lose the clipped mean of all their reference pixels, wherever these are.
+
+    Parameters
+    ----------
+    gathered : sequence of tuple
+        Of each region, the samples of its reference pixels (integrations, groups, pixels) and
+        their detector columns (pixels,).
+    placement : Placement
+        Where the exposure lies.
+    lead : tuple of int
+        Its integrations and groups.
+    settings : Settings
+        The parameters.
+    """
+    frames = lead[0] * lead[1]
+    if not any(columns.size for _, columns in gathered):
+        return None
+    columns = np.concatenate([columns for _, columns in gathered])
+    means = parity_means(
+        np.concatenate([samples.reshape(frames, -1) for samples, _ in gathered], axis=1),
+        np.ones(columns.size, np.bool_),
+        columns,
+        settings.odd_even_columns,
+        settings.siglimit,
+    )
+    offsets = column_offsets(means, np.arange(*placement.fast), frames)
+    return signal_of(placement, lead, None, offsets)

@@ -1,0 +1,1 @@
+"""A batch as a whole: begun, driven, resumed, and its result."""

@@ -1,0 +1,94 @@
+"""Whether a batch's driver lives, and what state that means."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+
+from calbatch.cluster.errors import RequestError
+from calbatch.cluster.folder import BatchFolder
+from calbatch.cluster.ledger import BatchRow
+from calbatch.cluster.owner import is_running, write_owner
+from calbatch.models.private import write_private_text
+
+SILENCE = 60.0
+"""Seconds without a sign of life after which a driver elsewhere is taken for dead."""
+
+EXIT = {"done": 0, "failed": 1, "planned": 3, "running": 3, "interrupted": 130, "cancelled": 130}
+"""Exit status of `calbatch status` by state."""
+
+
+def sign(folder: BatchFolder, pid: int | None = None) -> None:
+    """Write which process drives a batch: this one, or one that has just been started."""
+    write_owner(folder.pid, pid)
+
+
+def queue(folder: BatchFolder, job: str) -> None:
+    """Write which job of Slurm's drives a batch."""
+    write_private_text(folder.job, job)
+
+
+def queued(folder: BatchFolder) -> str | None:
+    """Return which job of Slurm's drives a batch, if one does."""
+    try:
+        job = folder.job.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return None
+    return job if job.isdecimal() else None  # damaged, it names no job
+
+
+def job_lives(job: str) -> bool:
+    """Return whether a job waits or runs, as far as Slurm tells."""
+    from calbatch.cluster.sites.slurm.driver_job import job_state
+
+    try:
+        return not job_state(job).ended
+    except RequestError:  # no Slurm here
+        return False
+
+
+def driver_lives(folder: BatchFolder, batch: BatchRow) -> bool:
+    """Return whether the driver that a batch had is still at it."""
+    try:
+        who = json.loads(folder.pid.read_text(encoding="ascii"))
+        host, pid, created = str(who["host"]), int(who["pid"]), float(who["created"])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return False
+    if host != socket.gethostname():
+        return time.time() - (batch.beat or 0.0) < SILENCE
+    return is_running(pid, created)
+
+
+def state_of(folder: BatchFolder, batch: BatchRow) -> str:
+    """Return a batch's state: what its driver said last, unless it died since."""
+    job = queued(folder)
+    if batch.state == "interrupted" and job is not None:  # Slurm may have put it back
+        return "planned" if job_lives(job) else batch.state
+    if batch.state not in ("planned", "running") or driver_lives(folder, batch):
+        return batch.state
+    if job is not None:
+        return "planned" if job_lives(job) else "interrupted"
+    begun = batch.state == "running" or folder.pid.exists()
+    begun = begun or time.time() - batch.created > SILENCE  # killed before its driver began
+    return "interrupted" if begun else batch.state
+
+
+def detached(command: list[str], log: Path) -> int:
+    """Start a process that outlives this one and its terminal; return its number."""
+    import subprocess
+
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL, stdout=descriptor, stderr=subprocess.STDOUT,
+            start_new_session=True, close_fds=True,
+        )  # fmt: skip
+    finally:
+        os.close(descriptor)
+    threading.Thread(target=process.wait, daemon=True).start()  # where this one lives longer
+    return process.pid

@@ -1,0 +1,290 @@
+"""Making a new ledger of a damaged one, the manifests, and the products that are there.
+
+An exposure counts as done only where its record is whole and its products are what the record says:
+same size, time and digest of headers. So nothing is taken for done that is not, and what is done is
+not done again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import sqlite3
+import time
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from calbatch.cluster.errors import RequestError
+from calbatch.cluster.folder import BatchFolder, forget, state_of
+from calbatch.cluster.ledger import Ledger, LedgerError, View
+from calbatch.cluster.ledger.faults import batch_folders
+from calbatch.cluster.ledger.salvage import copy_rows, is_intact, remove_undecodable
+from calbatch.cluster.ledger.store import HELD, NAME
+from calbatch.cluster.planning.identity import digest
+from calbatch.models import datamodels
+from calbatch.models.errors import ModelError
+from calbatch.models.fits.layout import read_layout
+from calbatch.models.storage.files import glance, look
+from calbatch.models.storage.location import Location
+
+_BATCH = ("state", "pipeline", "context", "context_reason", "created", "started", "ended")
+_JSON = ("request", "parameters", "software")
+_EXPOSURE = ("size", "mtime_ns", "content", "identity", "state", "reason", "note")
+_UNFIT = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError),
+    sqlite3.Error,
+)
+"""What a manifest raises that does not say what manifests say."""
+
+_DONE = ("done", "kept")
+_FRESH = "rebuilt-"
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What a new ledger knows of a batch.
+
+    Attributes
+    ----------
+    name : str
+        The batch's.
+    total, done : int
+        Its exposures, and how many are done for sure; 0 of a batch that nothing tells of.
+    """
+
+    name: str
+    total: int = 0
+    done: int = 0
+
+
+def rebuild(output: Location) -> tuple[Path | None, list[Rebuilt]]:
+    """Set a damaged ledger aside, and make a new one of all that is left.
+
+    Parameters
+    ----------
+    output : Path or Url
+        The folder of products.
+
+    Returns
+    -------
+    aside : Path or None
+        Where the damaged ledger is now, if there was a file; None where there was nothing to do.
+    batches : list of Rebuilt
+        What the new one knows.
+
+    Raises
+    ------
+    RequestError
+        When there is no ledger and nothing to make one of, a driver is at work there, another user
+        could have prepared the folder, or the new ledger cannot be written.
+    """
+    state = state_of(output)
+    names = sorted(path.name for path in batch_folders(state)) if state.is_dir() else []
+    if not names and not (state / NAME).exists():
+        raise RequestError(f"{output}: there are no batches")
+    BatchFolder(output, "").secure()
+    with _held(state):
+        for left in state.glob(f"{_FRESH}*"):  # of one that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        if is_intact(state):
+            return None, []
+        fresh = state / f"{_FRESH}{secrets.token_hex(4)}"
+        try:
+            Ledger(fresh).close()
+            with closing(sqlite3.connect(fresh / NAME, isolation_level=None)) as connection:
+                connection.row_factory = sqlite3.Row
+                connection.execute("BEGIN")
+                _fill(connection, output, names)
+                connection.execute("COMMIT")
+            found = _told(fresh, names)
+            aside = _swap(state, fresh)
+        except (OSError, sqlite3.Error) as error:
+            raise RequestError(f"{fresh}: cannot be written: {error}") from error
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+    for batch in found:
+        if not batch.total:  # no command can do anything with it
+            forget(BatchFolder(output, batch.name))
+    return aside, found
+
+
+@contextmanager
+def _held(state: Path) -> Iterator[None]:
+    """Hold the ledger's lock, as its driver does."""
+    lock = FileLock(state / "ledger.lock", mode=0o600)
+    try:
+        lock.acquire(timeout=HELD, poll_interval=0.05)
+    except Timeout:
+        raise LedgerError(
+            f"{state}: a batch is being written there; `calbatch cancel` ends it"
+        ) from None
+    except OSError as error:
+        raise LedgerError(f"cannot write to {state}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _fill(connection: sqlite3.Connection, output: Location, names: Sequence[str]) -> None:
+    """Fill a new ledger: with what the damaged one has, then with what only manifests have."""
+    state = state_of(output)
+    copy_rows(state / NAME, connection)
+    for name in names:
+        with suppress(*_UNFIT):
+            _add_manifest(connection, BatchFolder(output, name))
+    remove_undecodable(connection)
+    for row in connection.execute("SELECT * FROM exposures").fetchall():
+        if row["state"] in _DONE:
+            _verify(connection, row)
+        elif row["state"] not in ("failed", "quarantined"):
+            _reopen(connection, row["id"])
+    for row in connection.execute("SELECT * FROM batches").fetchall():
+        _conclude(connection, row)
+
+
+def _add_manifest(connection: sqlite3.Connection, folder: BatchFolder) -> None:
+    told = json.loads(folder.manifest.read_text(encoding="utf-8"))
+    values = {name: told[name] for name in _BATCH}
+    values |= {name: json.dumps(told[name]) for name in _JSON}
+    connection.execute(
+        f"INSERT OR IGNORE INTO batches (name, total, {', '.join(values)}) "
+        f"VALUES (?, ?{', ?' * len(values)})",
+        (folder.name, len(told["exposures"]), *values.values()),
+    )
+    query = "SELECT id FROM batches WHERE name = ?"
+    batch = connection.execute(query, (folder.name,)).fetchone()["id"]
+    query = "SELECT number FROM exposures WHERE batch = ?"
+    known = {row["number"] for row in connection.execute(query, (batch,))}
+    for number, entry in enumerate(told["exposures"]):
+        if number not in known:
+            with suppress(*_UNFIT), _all_or_nothing(connection):
+                _add_exposure(connection, batch, number, entry)
+
+
+@contextmanager
+def _all_or_nothing(connection: sqlite3.Connection) -> Iterator[None]:
+    """Undo what was begun where not all of it can be done."""
+    connection.execute("SAVEPOINT entry")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK TO entry")
+        raise
+    finally:
+        connection.execute("RELEASE entry")
+
+
+def _add_exposure(
+    connection: sqlite3.Connection, batch: int, number: int, entry: Mapping[str, Any]
+) -> None:
+    references = json.dumps(entry["references"], sort_keys=True)
+    body = digest(entry["references"])
+    connection.execute(
+        "INSERT OR IGNORE INTO bodies (digest, body) VALUES (?, ?)", (body, references)
+    )
+    values = {name: entry[name] for name in _EXPOSURE}
+    values |= {"path": entry["input"], "digest": entry["header_sha256"]}
+    made = connection.execute(
+        f"INSERT INTO exposures (batch, number, refs, {', '.join(values)}) VALUES "
+        f"(?, ?, (SELECT id FROM bodies WHERE digest = ?){', ?' * len(values)})",
+        (batch, number, body, *values.values()),
+    )
+    for product in entry["products"]:
+        connection.execute(
+            "INSERT INTO products (exposure, path, size, mtime_ns, digest) VALUES (?, ?, ?, ?, ?)",
+            (made.lastrowid, product["path"], product["size"], product["mtime_ns"],
+             product["sha256_headers"]),
+        )  # fmt: skip
+
+
+def _verify(connection: sqlite3.Connection, row: sqlite3.Row) -> None:
+    """Keep an exposure as done if its products are intact, and its input's header beside it."""
+    query = "SELECT path, size, mtime_ns, digest FROM products WHERE exposure = ?"
+    products = [tuple(product) for product in connection.execute(query, (row["id"],))]
+    if not (products and row["identity"] and all(_is(*product) for product in products)):
+        _reopen(connection, row["id"])
+        return
+    if not _is(row["path"], row["size"], row["mtime_ns"], row["digest"]):
+        return  # another file by now: to be done by whoever asks for it
+    with suppress(ModelError, OSError), datamodels.open(row["path"]) as model:
+        header = json.dumps(model.to_flat_dict()).encode()
+        values = row["path"], row["size"], row["mtime_ns"], row["digest"], zlib.compress(header, 1)
+        connection.execute("INSERT OR REPLACE INTO inputs VALUES (?, ?, ?, ?, ?)", values)
+
+
+def _is(path: str, size: int, mtime_ns: int, headers: str) -> bool:
+    """Return whether a file is what a record says."""
+    try:
+        return glance(path) == (path, size, mtime_ns) and read_layout(look(path)).digest == headers
+    except (OSError, ModelError, ValueError, TypeError):
+        return False
+
+
+def _reopen(connection: sqlite3.Connection, exposure: int) -> None:
+    connection.execute("DELETE FROM products WHERE exposure = ?", (exposure,))
+    connection.execute(
+        "UPDATE exposures SET state = 'waiting', identity = NULL WHERE id = ?", (exposure,)
+    )
+
+
+def _conclude(connection: sqlite3.Connection, row: sqlite3.Row) -> None:
+    """Set a batch's state by what is known of its exposures."""
+    query = "SELECT state, count(*) AS n FROM exposures WHERE batch = ? GROUP BY state"
+    counts = {r["state"]: r["n"] for r in connection.execute(query, (row["id"],))}
+    known, done = sum(counts.values()), sum(counts.get(state, 0) for state in _DONE)
+    reason, state = "", "done" if done == row["total"] else "failed"
+    if known < row["total"] or counts.get("waiting"):
+        state = "interrupted"
+        reason = f"its ledger was damaged: {done} of {row['total']} exposures are known to be done"
+        if known < row["total"]:
+            reason += "; the same command does the others, which `resume` does not know"
+    connection.execute(
+        "UPDATE batches SET state = ?, reason = ?, pid = 0, ended = coalesce(ended, ?) "
+        "WHERE id = ?",
+        (state, reason, time.time(), row["id"]),
+    )
+
+
+def _told(fresh: Path, names: Sequence[str]) -> list[Rebuilt]:
+    with View(fresh) as view:
+        found = {}
+        for batch in view.batches():
+            counts = view.counts(batch.id)
+            done = sum(counts.get(state, 0) for state in _DONE)
+            found[batch.name] = Rebuilt(batch.name, batch.total, done)
+    return [found.get(name, Rebuilt(name)) for name in sorted({*names, *found})]
+
+
+def _swap(state: Path, fresh: Path) -> Path:
+    """Put the new ledger in the damaged one's place; return where that is now.
+
+    Whenever this is killed, there is one of both: none at all would look like a folder without
+    batches.
+    """
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    aside = state / f"ledger.damaged-{stamp}.sqlite"
+    with suppress(FileNotFoundError):  # a journal must not be applied to the new one
+        (state / f"{NAME}-journal").rename(f"{aside}-journal")
+    with suppress(FileNotFoundError):
+        _second_name(state / NAME, aside)
+    (fresh / NAME).replace(state / NAME)
+    return aside
+
+
+def _second_name(file: Path, name: Path) -> None:
+    """Give a file another name, too; only that where a file system has no two names."""
+    try:
+        os.link(file, name, follow_symlinks=False)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        file.rename(name)

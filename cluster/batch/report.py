@@ -1,0 +1,131 @@
+"""What a batch came to, as tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from calbatch.cluster.batch.result import Result
+from calbatch.cluster.display.progress import Memory, duration
+from calbatch.cluster.exposure.outcome import Outcome, peak_memory
+from calbatch.cluster.exposure.terminal import harmless
+from calbatch.cluster.ledger import DamagedLedgerError
+
+SHOWN = 20
+"""Warnings and names listed; a long list would hide the summary."""
+
+
+def summary(result: Result, console: Console, *, timings: bool = False) -> None:
+    """Print what was done, what was remarkable, what failed, and where the products are."""
+    found = _found(result)
+    _warnings(found, console)
+    if timings:
+        console.print(_stages(found))
+    console.print(_totals(found))
+    if found.failed:
+        names = found.names[:SHOWN]
+        more = f" and {found.failed - SHOWN} more" if found.failed > SHOWN else ""
+        _say(console, f"failed: {', '.join(names)}{more}", "red")
+    if result.reason:
+        _say(console, f"{result.state}: {result.reason}", "red")
+    if found.done:
+        _say(console, f"products are in {result.output_dir}")
+    if result.exit_status and found.readable:
+        _say(console, f"`calbatch resume {result.name}` does what is left")
+
+
+def unrecorded_line(outcomes: Sequence[Outcome]) -> str:
+    """Return a line about outcomes that the ledger does not have."""
+    names = ", ".join(outcome.path.name for outcome in outcomes[:SHOWN])
+    more = f" and {len(outcomes) - SHOWN} more" if len(outcomes) > SHOWN else ""
+    count = f"{len(outcomes)} outcome{'s' * (len(outcomes) != 1)}"
+    return f"{count} could not be recorded, and would be done again: {names}{more}"
+
+
+def _found(result: Result) -> _Found:
+    """Return what a batch came to: by its ledger or, where that is damaged, by its driver."""
+    try:
+        return _Found(result, result.batch.total, result.each())
+    except DamagedLedgerError:
+        if result.ending is None:
+            raise
+        found = _Found(result, result.ending.total, result.unrecorded, readable=False)
+        found.done, found.failed = result.ending.done, result.ending.failed
+        return found
+
+
+class _Found:
+    """What a batch came to, gathered from its outcomes one by one."""
+
+    def __init__(
+        self, result: Result, total: int, outcomes: Iterable[Outcome], *, readable: bool = True
+    ) -> None:
+        self.result, self.total, self.readable = result, total, readable
+        self.done = self.kept = self.failed = self.products = 0
+        self.names: list[str] = []
+        self.warnings: Counter[str] = Counter()
+        self.first: dict[str, str] = {}
+        self.stages: Counter[str] = Counter()
+        self.memory = Memory()
+        for outcome in outcomes:
+            self._add(outcome)
+        self.memory.add(peak_memory())
+
+    def _add(self, outcome: Outcome) -> None:
+        if outcome.failed:
+            self.failed += 1
+            self.names += [outcome.path.name] if self.failed <= SHOWN else []
+        else:
+            self.done += 1
+        self.kept += outcome.kept
+        self.products += len(outcome.written)
+        self.memory.add(*outcome.peaks)
+        self.stages.update(outcome.stages)
+        name = harmless(str(outcome.path))
+        texts = {_without_name(harmless(text), name) for text in outcome.warnings}
+        self.warnings.update(texts)
+        for text in texts:
+            self.first.setdefault(text, name)
+
+
+_NAME = "\0"
+
+
+def _without_name(text: str, name: str) -> str:
+    """Return a warning with a mark for its file's name, so that equal ones can be counted."""
+    return text.replace(name, _NAME) if name in text else f"{_NAME}: {text}"
+
+
+def _say(console: Console, text: str, style: str = "") -> None:
+    console.print(harmless(text), style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def _totals(found: _Found) -> Table:
+    kept = ["before"] if found.kept else []
+    table = Table("exposures", "done", *kept, "failed", "products", "wall time", "peak memory")
+    counts = [found.total, found.done]
+    counts += [found.kept] if found.kept else []
+    counts += [found.failed, found.products]
+    seconds = duration(found.result.seconds)
+    table.add_row(*(str(count) for count in counts), seconds, str(found.memory))
+    return table
+
+
+def _warnings(found: _Found, console: Console) -> None:
+    for text, count in found.warnings.most_common(SHOWN):
+        more = f" (and in {count - 1} more exposure{'s' * (count > 2)})" if count > 1 else ""
+        _say(console, f"warning: {text.replace(_NAME, found.first[text])}{more}", "yellow")
+    if len(found.warnings) > SHOWN:
+        _say(console, f"... and {len(found.warnings) - SHOWN} more kinds of warnings", "yellow")
+
+
+def _stages(found: _Found) -> Table:
+    count = max(found.done - found.kept, 1)
+    table = Table("stage", "CPU s an exposure")
+    for stage, seconds in found.stages.items():
+        table.add_row(stage, f"{seconds / count:.3f}")
+    table.add_row("all", f"{sum(found.stages.values()) / count:.3f}")
+    return table

@@ -1,0 +1,169 @@
+"""What became of a batch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from calbatch.cluster.batch.liveness import EXIT
+from calbatch.cluster.exposure.outcome import Outcome, Peak
+from calbatch.cluster.folder import BatchFolder
+from calbatch.cluster.ledger import BatchRow, ExposureRow, View
+from calbatch.cluster.ledger.records import FINAL
+from calbatch.models.fits.writer import Product
+from calbatch.models.storage.location import Location, location
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a batch ended, as its driver knows, whatever the ledger could be told.
+
+    Attributes
+    ----------
+    state : str
+        ``done``, ``failed``, ``interrupted`` or ``cancelled``.
+    reason : str
+        Why it is not done.
+    total, done, failed : int
+        Exposures of the batch, and what became of those that this driver settled.
+    unrecorded : tuple of Outcome
+        What became of exposures and is not in the ledger.
+    """
+
+    state: str
+    reason: str = ""
+    total: int = 0
+    done: int = 0
+    failed: int = 0
+    unrecorded: tuple[Outcome, ...] = ()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a batch, as its driver and its ledger tell.
+
+    Attributes
+    ----------
+    folder : BatchFolder
+        The batch's files.
+    seconds : float
+        Wall time of this driver.
+    ending : Ending, optional
+        What this driver knows; without one, the ledger alone tells.
+    """
+
+    folder: BatchFolder
+    seconds: float
+    ending: Ending | None = None
+
+    @property
+    def output_dir(self) -> Location:
+        """Where products are."""
+        return self.folder.output
+
+    @property
+    def name(self) -> str:
+        """The batch's name."""
+        return self.folder.name
+
+    @cached_property
+    def batch(self) -> BatchRow:
+        """The batch, as it was when this was first asked."""
+        with View(self.folder.state) as view:
+            return view.batch(self.name)
+
+    @property
+    def state(self) -> str:
+        """The batch's state."""
+        return self.ending.state if self.ending else self.batch.state
+
+    @property
+    def reason(self) -> str:
+        """Why the batch is not done."""
+        return self.ending.reason if self.ending else self.batch.reason
+
+    @property
+    def unrecorded(self) -> Sequence[Outcome]:
+        """What became of exposures and could not be written to the ledger."""
+        return self.ending.unrecorded if self.ending else ()
+
+    @cached_property
+    def counts(self) -> Counter[str]:
+        """Exposures in each state."""
+        with View(self.folder.state) as view:
+            if not self.unrecorded:
+                return Counter(view.counts(self.batch.id))
+            states = {row.number: row.state for row in view.exposures(self.batch.id)}
+        for outcome in self.unrecorded:
+            states[outcome.number] = _state(outcome)
+        return Counter(states.values())
+
+    @cached_property
+    def outcomes(self) -> Sequence[Outcome]:
+        """What became of each exposure that has an outcome, in the order of the inputs."""
+        return list(self.each())
+
+    def each(self, *states: str) -> Iterator[Outcome]:
+        """Yield outcomes one by one, of a batch that may be long: all, or of some states."""
+        newer = {outcome.number: outcome for outcome in self.unrecorded}
+        with View(self.folder.state) as view:
+            wanted = states or FINAL
+            for row in view.exposures(self.batch.id, *(() if newer else wanted)):
+                outcome = newer.get(row.number) or _outcome(view, row)
+                state = _state(outcome) if row.number in newer else row.state
+                if state in wanted:
+                    yield outcome
+
+    @property
+    def done(self) -> list[Outcome]:
+        """The exposures with products."""
+        return [o for o in self.outcomes if not o.failed]
+
+    @property
+    def failed(self) -> list[Outcome]:
+        """The exposures without products."""
+        return [o for o in self.outcomes if o.failed]
+
+    @property
+    def products(self) -> list[Location]:
+        """All products."""
+        return [path for outcome in self.outcomes for path in outcome.products]
+
+    @property
+    def exit_status(self) -> int:
+        """0 when all are done and recorded, 1 when some failed, 130 when it was ended before."""
+        return EXIT.get(self.state, 1)
+
+    def __repr__(self) -> str:
+        counts = self.counts
+        done = counts["done"] + counts["kept"]
+        failed = counts["failed"] + counts["quarantined"]
+        return f"<Result {self.name}: {done} done, {failed} failed, in {self.output_dir}>"
+
+
+def _state(outcome: Outcome) -> str:
+    if outcome.failed:
+        return "failed"
+    return "kept" if outcome.kept else "done"
+
+
+def _outcome(view: View, row: ExposureRow) -> Outcome:
+    last = view.attempts(row.id)[-1:]
+    peaks = tuple(Peak(a.worker, a.peak) for a in last if a.worker and a.peak)
+    return Outcome(
+        row.number,
+        location(row.path),
+        written=tuple(Product(p.path, p.size, p.mtime_ns, p.digest) for p in view.products(row.id)),
+        content=row.content or "",
+        error=row.reason if row.state in ("failed", "quarantined") else "",
+        details=last[0].log if last else "",
+        warnings=tuple(row.warnings),
+        began=row.started or 0.0,
+        seconds=row.seconds or 0.0,
+        cpu=row.cpu or 0.0,
+        stages=row.stages,
+        peaks=peaks,
+        kept=row.state == "kept",
+    )

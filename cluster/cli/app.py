@@ -1,0 +1,343 @@
+"""The command line. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import io
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from calbatch import __version__
+from calbatch.cluster.cli.options import (
+    DRIVE_OPTIONS,
+    INPUT_ARGUMENTS,
+    PARAMETERS_HELP,
+    RUN_OPTIONS,
+    ParameterCommand,
+    policy_of,
+    shared,
+)
+from calbatch.cluster.cli.refs import refs
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="calbatch")
+def cli() -> None:
+    """Calibrate large sets of telescope exposures."""
+
+
+@cli.command(cls=ParameterCommand, epilog=PARAMETERS_HELP)
+@shared(INPUT_ARGUMENTS, RUN_OPTIONS, DRIVE_OPTIONS)
+@click.option("--timings", is_flag=True, help="Show the CPU seconds of each step.")
+@click.option("--debug", is_flag=True, help="Show tracebacks of failures.")
+@click.pass_context
+def run(ctx: click.Context, /, **options: Any) -> None:
+    """Calibrate exposures. INPUT is files, folders and globs.
+
+    PIPELINE is a name, a step, a class path or a .cfg.
+    """
+    from calbatch.cluster.cli.commands import run as command
+
+    ctx.exit(command.main(parameters=ctx.obj, policy=policy_of(options), **options))
+
+
+@cli.command(cls=ParameterCommand, epilog=PARAMETERS_HELP)
+@shared(INPUT_ARGUMENTS, RUN_OPTIONS)
+@click.pass_context
+def plan(ctx: click.Context, /, **options: Any) -> None:
+    """Show what `run` would do: exposures, references, tiles and memory."""
+    from calbatch.cluster.cli.commands import plan as command
+
+    ctx.exit(command.main(parameters=ctx.obj, **options))
+
+
+@cli.command(cls=ParameterCommand, epilog=PARAMETERS_HELP)
+@shared(INPUT_ARGUMENTS, RUN_OPTIONS, DRIVE_OPTIONS)
+@click.pass_context
+def submit(ctx: click.Context, /, **options: Any) -> None:
+    """Calibrate exposures in the background; print the batch's name, and return at once."""
+    from calbatch.cluster.cli.commands import batches
+
+    ctx.exit(batches.submit(parameters=ctx.obj, policy=policy_of(options), **options))
+
+
+_BATCH = click.argument("batch", required=False, metavar="[BATCH]")
+
+
+@cli.command()
+@_BATCH
+@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
+@click.option("--watch", is_flag=True, help="Again and again, until it has ended.")
+@click.pass_context
+def status(ctx: click.Context, batch: str | None, as_json: bool, watch: bool) -> None:
+    """Show how far a batch is. It ends with 0 done, 1 some failed, 3 running, 130 ended early."""
+    from calbatch.cluster.cli.commands import status as command
+
+    ctx.exit(command.status(batch, as_json=as_json, watch=watch))
+
+
+@cli.command()
+@_BATCH
+@click.argument("exposure", required=False, metavar="[EXPOSURE]")
+@click.option("-f", "--follow", is_flag=True, help="And what comes, until the batch has ended.")
+@click.pass_context
+def logs(ctx: click.Context, batch: str | None, exposure: str | None, follow: bool) -> None:
+    """Show what happened to a batch, or to one of its exposures (a number, or part of its name)."""
+    from calbatch.cluster.cli.commands import status as command
+
+    ctx.exit(command.logs(batch, exposure, follow=follow))
+
+
+@cli.command()
+@_BATCH
+@click.option("--now", is_flag=True, help="Give up what is under way, too.")
+@click.pass_context
+def cancel(ctx: click.Context, batch: str | None, now: bool) -> None:
+    """End a batch: begin nothing more, and finish what is under way."""
+    from calbatch.cluster.cli.commands import batches
+
+    ctx.exit(batches.cancel(batch, now=now))
+
+
+@cli.command()
+@_BATCH
+@click.option("--detach", is_flag=True, help="In the background.")
+@click.option("--debug", is_flag=True, help="Show tracebacks of failures.")
+@click.pass_context
+def resume(ctx: click.Context, batch: str | None, detach: bool, debug: bool) -> None:
+    """Do what is left of a batch: what waits, failed, or was quarantined."""
+    from calbatch.cluster.cli.commands import batches
+
+    ctx.exit(batches.resume(batch, detach=detach, debug=debug))
+
+
+@cli.command()
+@_BATCH
+@click.option("--context", required=True, metavar="PMAP", help="The CRDS context to compare with.")
+@click.option("--dry-run", is_flag=True, help="Only say which, and why.")
+@click.pass_context
+def recalibrate(ctx: click.Context, batch: str | None, context: str, dry_run: bool) -> None:
+    """Do those exposures of a batch again whose references another context changes."""
+    from calbatch.cluster.cli.commands import again
+
+    ctx.exit(again.recalibrate(batch, context, dry_run=dry_run))
+
+
+@cli.command(cls=ParameterCommand, epilog=PARAMETERS_HELP)
+@click.argument("pipeline")
+@click.argument("folder", metavar="DIR")
+@shared(RUN_OPTIONS, DRIVE_OPTIONS)
+@click.option(
+    "--settle",
+    type=float,
+    default=2.0,
+    show_default=True,
+    metavar="S",
+    help="Seconds without a change after which a file may be whole.",
+)
+@click.option(
+    "--idle", type=float, metavar="S", help="End when nothing has come for so many seconds."
+)
+@click.pass_context
+def watch(ctx: click.Context, /, **options: Any) -> None:
+    """Calibrate the exposures of a folder as they arrive, until interrupted."""
+    from calbatch.cluster.cli.commands import again
+
+    ctx.exit(again.watch(parameters=ctx.obj, policy=policy_of(options), **options))
+
+
+@cli.command("list")
+@click.pass_context
+def list_(ctx: click.Context) -> None:
+    """List your batches."""
+    from calbatch.cluster.cli.commands import batches
+
+    ctx.exit(batches.show())
+
+
+@cli.command()
+@click.argument("names", nargs=-1, metavar="[BATCH]...")
+@click.option(
+    "--older-than",
+    type=float,
+    default=30.0,
+    show_default=True,
+    metavar="DAYS",
+    help="Without BATCH: those older than this.",
+)
+@click.pass_context
+def prune(ctx: click.Context, names: Sequence[str], older_than: float) -> None:
+    """Forget batches that have ended: their records and logs, never their products."""
+    from calbatch.cluster.cli.commands import batches
+
+    ctx.exit(batches.prune(names, older_than=older_than))
+
+
+@cli.command()
+@_BATCH
+@click.option("--timings", is_flag=True, help="Show the CPU seconds of each step.")
+@click.pass_context
+def report(ctx: click.Context, batch: str | None, timings: bool) -> None:
+    """Show what a batch came to, as `calbatch run` does at its end."""
+    from calbatch.cluster.cli.commands import batches
+
+    ctx.exit(batches.report(batch, timings=timings))
+
+
+@cli.command()
+@click.argument("output", metavar="OUTPUT")
+@click.pass_context
+def rebuild(ctx: click.Context, output: str) -> None:
+    """Make a new ledger for the folder OUTPUT, whose own is damaged.
+
+    The damaged one is set aside. Exposures whose products are intact are not done again.
+    """
+    from calbatch.cluster.cli.commands import rebuild as command
+
+    ctx.exit(command.main(output))
+
+
+@cli.command(hidden=True)
+@click.argument("output")
+@click.argument("name")
+@click.pass_context
+def drive(ctx: click.Context, output: str, name: str) -> None:
+    """Drive a batch of an output folder: what `submit` starts."""
+    from calbatch.cluster.cli.commands import batches
+
+    ctx.exit(batches.drive(output, name))
+
+
+@cli.command()
+def steps() -> None:
+    """List the steps."""
+    from calbatch.cluster.cli.commands import tell
+
+    tell.steps()
+
+
+@cli.command()
+def pipelines() -> None:
+    """List the pipelines."""
+    from calbatch.cluster.cli.commands import tell
+
+    tell.pipelines()
+
+
+@cli.command("sites")
+def sites_() -> None:
+    """List the places to run that dask's configuration names, with all their options."""
+    from calbatch.cluster.cli.commands import tell
+
+    tell.sites()
+
+
+@cli.command(cls=ParameterCommand)
+@click.argument("pipeline")
+@click.option("--cfg", "config", metavar="FILE", help="Parameters from a .cfg file.")
+@click.option("--as-cfg", is_flag=True, help="Write them as a .cfg file to standard output.")
+@click.option(
+    "--for", "exposure", metavar="FILE", help="As for this exposure: with what CRDS has for it."
+)
+@click.option("--context", metavar="PMAP", help="CRDS context; by default CRDS_CONTEXT.")
+@click.pass_context
+def params(ctx: click.Context, /, pipeline: str, **options: Any) -> None:
+    """Show every parameter of PIPELINE: its value, where that comes from, and what it means."""
+    from calbatch.cluster.cli.commands import tell
+
+    tell.params(pipeline, ctx.obj, **options)
+
+
+@cli.command()
+@click.argument("path", metavar="FILE")
+@click.option("--meta", is_flag=True, help="All metadata that is set.")
+def inspect(path: str, meta: bool) -> None:
+    """Show what a file is: its model, arrays and metadata. No pixel is read."""
+    from calbatch.cluster.cli.commands import tell
+
+    tell.inspect(path, meta=meta)
+
+
+@cli.command()
+@click.argument("folder", metavar="DIR")
+@click.option("--preset", default="demo", show_default=True, help="Which set to make.")
+@click.option(
+    "--exposures", type=click.IntRange(1), default=4, show_default=True, help="How many of a kind."
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="The same seed gives the same pixels.",
+)
+def simulate(folder: str, preset: str, exposures: int, seed: int) -> None:
+    """Make a set of realistic raw exposures, their truth, and a complete CRDS cache for them."""
+    from calbatch.cluster.cli.commands import simulate as command
+
+    command.main(folder, preset, exposures, seed)
+
+
+@cli.command()
+@click.option(
+    "-o",
+    "--output",
+    default="calbatch-demo",
+    show_default=True,
+    metavar="DIR",
+    help="For all that is made.",
+)
+@click.option("--picture", metavar="FILE", help="Draw an exposure as a PNG; needs matplotlib.")
+@click.pass_context
+def demo(ctx: click.Context, output: str, picture: str | None) -> None:
+    """Simulate a small set of exposures, calibrate it, and compare it with the truth."""
+    from calbatch.cluster.cli.commands import demo as command
+
+    ctx.exit(command.main(output, picture))
+
+
+cli.add_command(refs)
+
+
+def main() -> None:
+    """Run the command line, telling faults of a request in one line."""
+    for interrupt in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(interrupt, _interrupt)
+    from calbatch.cluster.exposure.messages import guard_messages, harmless_lines
+
+    guard_messages()
+    try:
+        status = cli.main(standalone_mode=False)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        for interrupt in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(interrupt, signal.SIG_DFL)  # another one ends this at once
+        click.echo("calbatch: interrupted; the same command does it again", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        _show(error)
+        sys.exit(error.exit_code)
+    except Exception as error:
+        from calbatch.cluster import faults
+
+        if "--debug" in sys.argv or not faults.is_expected(error):
+            raise
+        click.echo(harmless_lines(f"calbatch: {error}"), err=True)
+        sys.exit(2)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _show(error: click.ClickException) -> None:
+    """Show how a command was misused; what was typed may be the name of a file."""
+    from calbatch.cluster.exposure.messages import harmless_lines
+
+    text = io.StringIO()
+    error.show(file=text)
+    click.echo(harmless_lines(text.getvalue()), err=True, nl=False)
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    """Stop as Ctrl-C does."""
+    raise KeyboardInterrupt

@@ -1,0 +1,162 @@
+"""`calbatch recalibrate` and `calbatch watch`: batches that follow from others, or from time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from calbatch.calibrate.step import Step
+from calbatch.cluster.batch.api import ordered
+from calbatch.cluster.batch.order import Order
+from calbatch.cluster.batch.report import summary
+from calbatch.cluster.batch.service import begin, drive
+from calbatch.cluster.errors import RequestError
+from calbatch.cluster.exposure.terminal import Console, harmless
+from calbatch.cluster.folder import find
+from calbatch.cluster.ledger import HeldLedgerError, View
+from calbatch.cluster.ledger.faults import decoding
+from calbatch.cluster.planning.configure import configured, input_pattern
+from calbatch.cluster.planning.inputs import files_in, natural
+from calbatch.cluster.planning.planner import Planned, Planner, references_of
+from calbatch.cluster.sites import places
+from calbatch.models import datamodels
+from calbatch.models.errors import ModelError
+from calbatch.models.storage.location import Location, location
+
+EVERY = 2.0
+"""Seconds between looks at a folder."""
+
+
+def recalibrate(batch: str | None, context: str, *, dry_run: bool) -> int:
+    """Do those exposures of a batch again whose references another context changes."""
+    folder = find(batch)
+    folder.secure()
+    console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+    step = configured(folder.config)
+    step.output_dir = str(folder.output)
+    with View(folder.state) as view:
+        row = view.batch(folder.name)
+        with decoding(view.path):
+            order = replace(Order.of(row.request), context=context)
+        changed = dict(_changed(view, row.id, step, order))
+    for path, why in changed.items():
+        console.print(harmless(f"{path}: {why}"))
+    console.print(f"{len(changed)} of {row.total} exposures have other references by {context}")
+    if dry_run or not changed:
+        return 0
+    order = replace(order, inputs=tuple(map(str, changed)))
+    begun = begin(step, order, {str(path): why for path, why in changed.items()})
+    result = drive(begun, console)
+    summary(result, Console())
+    return result.exit_status
+
+
+def _changed(view: View, batch: int, step: Step, order: Order) -> Iterator[tuple[Location, str]]:
+    """Yield the exposures whose references change, with how."""
+    rows = {row.number: row for row in view.exposures(batch, "done", "kept")}
+    planner = Planner(step, references_of(step, order.context), use_pars=order.pars, books=view)
+    inputs = [(number, location(row.path)) for number, row in rows.items()]
+    for block in planner.blocks(inputs):
+        for planned in block:
+            why = _difference(view.references(rows[planned.number].id), planned)
+            if why:
+                yield planned.path, why
+
+
+def _difference(before: Mapping[str, Sequence[str]], planned: Planned) -> str:
+    """Return how an exposure's references differ from those that it was calibrated with."""
+    if planned.fault is not None:
+        return f"cannot be planned: {planned.fault}"
+    old = {kind: Path(path).name for kind, (path, _) in before.items()}
+    new = {kind: Path(path).name for kind, path in planned.files().items()}
+    new |= dict.fromkeys(planned.references.missing, "none")
+    kinds = sorted(kind for kind in old.keys() | new.keys() if old.get(kind) != new.get(kind))
+    parts = (f"{kind} {old.get(kind, 'none')} -> {new.get(kind, 'none')}" for kind in kinds)
+    return ", ".join(parts)
+
+
+def watch(
+    pipeline: str,
+    folder: str,
+    *,
+    settle: float,
+    idle: float | None,
+    **options: Any,
+) -> int:
+    """Calibrate the exposures of a folder as they arrive whole, until interrupted or idle."""
+    if not Path(folder).expanduser().is_dir():
+        raise RequestError(f"there is no folder {folder}")
+    console = Console(stderr=True)
+    step, order = ordered(pipeline, [folder], **options)
+    place, pattern = Path(folder).expanduser().absolute(), input_pattern(step)
+    arrivals = _Arrivals(place, pattern, settle, recursive=order.recursive)
+    status, last, waiting, told = 0, time.monotonic(), list[Path](), ""
+    with places.Kept(places.decided(order.wish, 1000, 2**40)) as site:
+        while idle is None or time.monotonic() - last < idle:
+            waiting += arrivals.whole()
+            if not waiting:
+                time.sleep(min(EVERY, settle))
+                continue
+            try:
+                begun = begin(step, replace(order, inputs=tuple(map(str, waiting))))
+                result = drive(begun, console, entered=site.entered)
+            except HeldLedgerError as error:  # by a `resume`, say: these come after it
+                if str(error) != told:
+                    told = str(error)
+                    console.print(harmless(f"waiting: {error}"), markup=False, highlight=False)
+                time.sleep(EVERY)
+            else:
+                waiting, told = [], ""
+                status = max(status, result.exit_status)  # failed is worse than done, ended worst
+            last = time.monotonic()
+    return status
+
+
+class _Arrivals:
+    """The files of a folder that have come whole since they were last asked for.
+
+    A file is whole when it has not changed for a while and its size is what its header says; one
+    that stays damaged is given out all the same after ten times that, to be told as a failure.
+    """
+
+    def __init__(
+        self, folder: Path, pattern: str, settle: float, *, recursive: bool = False
+    ) -> None:
+        self.folder, self.pattern, self.settle = folder, pattern, settle
+        self.recursive = recursive
+        self._seen: dict[Path, tuple[tuple[int, int], float]] = {}
+        self._given: dict[Path, tuple[int, int]] = {}
+
+    def whole(self) -> list[Path]:
+        """Return them in natural order."""
+        now, found = time.monotonic(), []
+        there: list[Path] = []
+        with suppress(OSError):  # the folder is away for a while
+            there += files_in(self.folder, self.pattern, recursive=self.recursive)
+        for path in sorted(there, key=natural):
+            try:
+                status = path.stat()
+            except OSError:  # gone again
+                continue
+            stamp = status.st_size, status.st_mtime_ns
+            if self._given.get(path) == stamp:
+                continue
+            before, since = self._seen.get(path, (None, now))
+            if before != stamp:
+                self._seen[path] = stamp, now
+            elif now - since >= self.settle and (_opens(path) or now - since >= 10 * self.settle):
+                self._given[path] = stamp
+                found.append(path)
+        return found
+
+
+def _opens(path: Path) -> bool:
+    try:
+        with datamodels.open(path):
+            return True
+    except (ModelError, OSError):
+        return False

@@ -1,0 +1,228 @@
+"""`calbatch refs`: reference files."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from calbatch.calibrate import pars
+from calbatch.cluster.display.fetch_progress import fetch_progress, say_missing
+from calbatch.cluster.display.progress import megabytes
+from calbatch.cluster.errors import RequestError
+from calbatch.cluster.exposure.terminal import Console
+from calbatch.cluster.planning.configure import configured
+from calbatch.cluster.planning.inputs import exposures
+from calbatch.crds_client import Client, listing
+from calbatch.crds_client.batch import ReferenceTable
+from calbatch.crds_client.cache.layout import check_name
+from calbatch.crds_client.cacheclient import CacheClient
+from calbatch.crds_client.upkeep import Fault, usage
+
+
+def bestrefs(inputs: Sequence[str], context: str | None, *, as_json: bool) -> int:
+    """Print the references of exposures; return 1 when some exposures have none at all."""
+    client = Client(context=context)
+    paths = _paths(inputs)
+    table = listing.table_of_files(client, paths)
+    rows = {row["file"]: row for row in listing.bestrefs_rows(table)}
+    records = [rows[path] for path in paths]
+    if as_json:
+        _print_json(records)
+    else:
+        _say(f"context {client.context}: {client.context_reason}")
+        _print_table(("file", "type", "reference"), _bestrefs_cells(records))
+    return 1 if table.faults else 0
+
+
+def _bestrefs_cells(records: Iterable[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+    for record in records:
+        name = Path(record["file"]).name
+        why = record["why"]
+        if "" in why:
+            yield name, "", why[""]
+        for kind, reference in record["references"].items():
+            yield name, kind, f"not found: {why[kind]}" if reference is None else _text(reference)
+
+
+def diff(old: str, new: str, inputs: Sequence[str], *, as_json: bool) -> int:
+    """Print what two contexts choose differently; return 1 when exposures cannot be compared."""
+    paths = _paths(inputs)
+    clients = [Client(context=name) for name in (old, new)]
+    before, after = (listing.table_of_files(client, paths) for client in clients)
+    found = list(listing.differences(before, after))
+    faults = before.faults | after.faults
+    if as_json:
+        keys = ("file", "type", before.context, after.context)
+        _print_json(dict(zip(keys, (d.exposure, d.type, d.old, d.new), strict=True)) for d in found)
+    else:
+        cells = ((Path(d.exposure).name, d.type, _text(d.old), _text(d.new)) for d in found)
+        if found:
+            _print_table(("file", "type", before.context, after.context), cells)
+        changed = len({d.exposure for d in found})
+        count = len(paths) - len(faults)
+        _say(f"{changed} of {count} exposures have other references in {after.context}")
+    for reason in faults.values():
+        Console(stderr=True).print(reason, markup=False, highlight=False, soft_wrap=True)
+    return 1 if faults else 0
+
+
+def info(context: str | None, *, as_json: bool) -> int:
+    """Print where references come from, by which rules, and what the cache holds."""
+    found = listing.information(Client(context=context))
+    if as_json:
+        _print_json([found])
+        return 0
+    found["bytes"] = megabytes(found["bytes"])
+    found["contexts"] = ", ".join(found["contexts"])
+    found["server"] = found["server"] or "none: CRDS_SERVER_URL is not set"
+    for key, value in found.items():
+        _say(f"{key.replace('_', ' ') + ':':<16} {value}")
+    return 0
+
+
+def sync(
+    items: Sequence[str],
+    context: str | None,
+    *,
+    files: bool,
+    pipeline: str | None,
+    instruments: Sequence[str],
+) -> int:
+    """Fetch what is missing; return 1 when some of it cannot be had.
+
+    Parameters
+    ----------
+    items : sequence of str
+        Exposures, or with ``files`` names of files; nothing for all of a context.
+    context : str, optional
+        The context; by default the environment's.
+    files : bool
+        Whether ``items`` are names of files.
+    pipeline : str, optional
+        Whose references are wanted of exposures; by default all types.
+    instruments : sequence of str
+        Of the context; by default all.
+    """
+    if files and not items:
+        raise RequestError("refs sync --files: name the files")
+    if not items and not (context or instruments):
+        raise RequestError(
+            "refs sync: name exposures, or files with --files; or give --context or --instrument "
+            "for all that a context has, which can be very much"
+        )
+    _make_cache()
+    if files:
+        return _had(CacheClient(), [check_name(name) for name in items])
+    client = Client(context=context)
+    _say(f"context {client.context}: {client.context_reason}")
+    if not items:
+        return _had(client, listing.files_of_context(client, instruments or None))
+    table = listing.table_of_files(client, _paths(items), _types(pipeline))
+    for reason in table.faults.values():
+        Console(stderr=True).print(reason, markup=False, highlight=False, soft_wrap=True)
+    _tell_unresolved(table, told=pipeline is not None)
+    return _had(client, table.names()) or (1 if table.faults else 0)
+
+
+def _types(pipeline: str | None) -> set[str] | None:
+    """Return the reference types that a pipeline wants, its parameters' included."""
+    if pipeline is None:
+        return None
+    step = configured(pipeline)
+    return step.wanted_references() | (set() if pars.disabled() else pars.wanted(step))
+
+
+def _tell_unresolved(table: ReferenceTable[str], *, told: bool) -> None:
+    """Say which references a pipeline wants and the rules do not have."""
+    for exposure in table if told else ():
+        for kind, one in sorted(table[exposure].items()):
+            if one.status == "not found" and not kind.startswith("pars-"):
+                _say(f"{exposure}: no {kind} reference: {one.reason}")
+
+
+def _make_cache() -> None:
+    """Make the folder of a cache that is about to be filled for the first time."""
+    folder = os.environ.get("CRDS_PATH")
+    if folder and os.environ.get("CRDS_SERVER_URL"):
+        Path(folder).expanduser().mkdir(parents=True, exist_ok=True)
+
+
+def _had(client: CacheClient, names: Collection[str]) -> int:
+    """Have files in the cache, and say so."""
+    missing = client.missing(names)
+    if missing and client.source is None:
+        say_missing(missing, str(client.cache), _console())
+        return 1
+    failed = {}
+    if missing:
+        with fetch_progress(len(missing), _console()) as told:
+            failed = client.fetch(missing, told).failed
+    for name, reason in sorted(failed.items()):
+        _say(f"{name}: {reason}")
+    there = len(set(names)) - len(failed)
+    _say(f"{there} of {len(set(names))} files are in {client.cache}")
+    return 1 if failed else 0
+
+
+def verify(names: Sequence[str], *, repair: bool) -> int:
+    """Read the cache's files again; return 1 when some are wrong, and were not repaired."""
+    client = CacheClient()
+    faults, unknown = client.verify(names)
+    for fault in faults:
+        _say(f"{fault.path}: {fault.problem}")
+    if unknown:
+        _say(f"{len(unknown)} files cannot be verified: neither a server nor the cache knows them")
+    checked = (len(names) or usage(client.cache).files) - len(unknown)
+    if repair and faults:
+        return _repaired(client, faults)
+    advice = "; --repair fetches them anew" if faults else ""
+    _say(f"{checked} files verified, {len(faults)} wrong{advice}")
+    return 1 if faults else 0
+
+
+def _repaired(client: CacheClient, faults: Sequence[Fault]) -> int:
+    names = [fault.name for fault in faults]
+    if client.source is None:
+        _say("nothing can be repaired without a server (CRDS_SERVER_URL, CRDS_MODE)")
+        return 1
+    with fetch_progress(len(names), _console()) as told:
+        report = client.fetch(names, told, anew=True)
+    for name, reason in sorted(report.failed.items()):
+        _say(f"{name}: {reason}")
+    _say(f"{len(report.fetched)} of {len(names)} files repaired")
+    return 1 if report.failed else 0
+
+
+def _paths(inputs: Sequence[str]) -> list[str]:
+    return [str(path) for path in exposures(inputs, "*.fits")]
+
+
+def _text(reference: str | list[str] | None) -> str:
+    if reference is None:
+        return "not found"
+    return reference if isinstance(reference, str) else ", ".join(reference)
+
+
+def _console() -> Console:
+    return Console(stderr=True)
+
+
+def _say(text: str) -> None:
+    Console(soft_wrap=True).print(text, markup=False, highlight=False)
+
+
+def _print_json(records: Iterable[dict[str, Any]]) -> None:
+    for record in records:
+        print(json.dumps(record))  # noqa: T201 - for programs
+
+
+def _print_table(names: Sequence[str], rows: Iterable[tuple[str, ...]]) -> None:
+    table = Table(*names)
+    for row in rows:
+        table.add_row(*(cell.replace("[", r"\[") for cell in row))
+    Console().print(table)

@@ -1,0 +1,95 @@
+"""`calbatch simulate`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from calbatch.calibrate.simulate import PRESETS, SimulatedSet, SimulationSpec, simulate
+from calbatch.calibrate.simulate.geometry import plan_readout
+from calbatch.cluster.errors import RequestError
+from calbatch.cluster.exposure.terminal import Console
+
+MADE_BY = "made-by-calbatch.json"
+"""The file that says what a folder of simulated exposures was made with."""
+
+
+def main(folder: str, preset: str, exposures: int, seed: int) -> None:
+    """Simulate a set, and print what it is and how to calibrate it."""
+    console = Console(soft_wrap=True, markup=False, highlight=False)
+    specs = known(preset)
+    made_with = {"command": "simulate", "preset": preset, "exposures": exposures, "seed": seed}
+    place = claimed(Path(folder), made_with)
+    announce(specs, exposures, console)
+    made = simulate(place, spec=preset, exposures=exposures, seed=seed)
+    tell(made, console)
+    console.print("calibrate them:")
+    cache = shlex.quote(str(made.crds.absolute()))
+    console.print(f"  export CRDS_PATH={cache} CRDS_CONTEXT={made.context}")
+    raw, out = (shlex.quote(str(Path(folder) / name)) for name in ("exposures", "calibrated"))
+    console.print(f"  calbatch run detector1 {raw} -o {out}")
+    if any(spec.device.instrument == "MIRI" for spec in specs):
+        console.print("  (not MIRI's, which detector1 refuses: they are for the pipeline simple)")
+
+
+def known(preset: str) -> Sequence[SimulationSpec]:
+    """Return a preset's specs.
+
+    Raises
+    ------
+    RequestError
+        When there is none of that name.
+    """
+    if preset not in PRESETS:
+        raise RequestError(f"no preset {preset!r}: choose one of {', '.join(PRESETS)}")
+    return PRESETS[preset]
+
+
+def claimed(folder: Path, made_with: Mapping[str, object]) -> Path:
+    """Return a folder, made if need be, that is empty or holds just what is to be made again.
+
+    Raises
+    ------
+    RequestError
+        When there is anything else in it, or it cannot be written to.
+    """
+    text = json.dumps(made_with, indent=2) + "\n"
+    record = folder / MADE_BY
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        before = record.read_text("utf-8", errors="replace") if record.is_file() else None
+        if before is None and any(folder.iterdir()):
+            raise RequestError(f"{folder} has other files in it: name a new or an empty folder")
+        if before not in (None, text):
+            raise RequestError(
+                f"{folder} was made otherwise, as {MADE_BY} in it tells: name another"
+            )
+        record.write_text(text, "utf-8")
+    except OSError as error:
+        raise RequestError(f"cannot write to {folder}: {error.strerror or error}") from error
+    return folder
+
+
+def announce(specs: Sequence[SimulationSpec], exposures: int, console: Console) -> None:
+    """Say what is going to be simulated."""
+    total = exposures * len(specs)
+    console.print(f"simulating {total} raw exposure{'s' * (total > 1)}, with references and truth:")
+    for spec in specs:
+        readout = plan_readout(spec)
+        rows, cols = readout.frame.shape
+        frames = f" of {readout.nframes} frames" if readout.nframes > 1 else ""
+        integrations = f"{readout.nints} integrations of " if readout.nints > 1 else ""
+        console.print(
+            f"  {exposures} of {readout.detector.instrument} {readout.detector.name}, "
+            f"{cols} x {rows} pixels, {integrations}{readout.ngroups} groups{frames}"
+        )
+
+
+def tell(made: SimulatedSet, console: Console) -> None:
+    """Say where a set is."""
+    console.print(f"they are in {made.folder.absolute()}:")
+    console.print("  exposures/  the raw exposures")
+    console.print("  truth/      the light in each, and every cosmic ray")
+    console.print("  crds/       their reference files, and the rules that choose them")

@@ -1,0 +1,88 @@
+"""`calbatch steps`, `pipelines`, `params` and `inspect`: what there is."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from calbatch.calibrate import cfg, pars, registry
+from calbatch.calibrate.references import CrdsReferences
+from calbatch.calibrate.step import Step
+from calbatch.cluster.exposure.terminal import Console, harmless_lines
+from calbatch.cluster.planning.configure import configured
+from calbatch.models import datamodels
+
+
+def steps() -> None:
+    """Print the steps, each with what it does."""
+    _print(registry.steps())
+
+
+def sites() -> None:
+    """Print the places to run that have names."""
+    from calbatch.cluster.sites.config import described, named_sites
+
+    Console().print(described(named_sites().values()))
+
+
+def pipelines() -> None:
+    """Print the pipelines, each with what it does."""
+    _print(registry.pipelines())
+
+
+def _print(table: Mapping[str, str]) -> None:
+    grid = Table.grid(padding=(0, 2))
+    for name in table:
+        first = (registry.find(name).__doc__ or "").strip().partition("\n")[0]
+        grid.add_row(name, Text(first))
+    Console().print(grid)
+
+
+def params(
+    pipeline: str,
+    values: Mapping[str, Mapping[str, Any]],
+    *,
+    config: str | None,
+    as_cfg: bool,
+    exposure: str | None,
+    context: str | None,
+) -> None:
+    """Print a step's or pipeline's parameters, as they are for an exposure if one is named."""
+    step = configured(pipeline, config=config, parameters=values)
+    if exposure is not None:
+        step.references = CrdsReferences(context)
+        step = pars.for_exposure(step, datamodels.open(exposure).to_flat_dict())
+    if as_cfg:
+        text = cfg.written(step)
+        if sys.stdout.isatty():
+            text = harmless_lines(text)
+        print(text, end="")  # noqa: T201 - for a file, so nothing is folded
+        return
+    table = Table("parameter", "value", "from", "allowed", "meaning")
+    for prefix, part in [("", step), *((f"{a}.", s) for a, s in step.steps().items())]:
+        _rows(table, prefix, part)
+    Console().print(table)
+
+
+def _rows(table: Table, prefix: str, step: Step) -> None:
+    for name, (value, source) in step.described().items():
+        parameter = step.parameters()[name]
+        unit = f" [{parameter.unit}]" if parameter.unit else ""
+        cells = (f"{prefix}{name}", str(value), source, parameter.describe(), parameter.help + unit)
+        table.add_row(*(Text(cell) for cell in cells))
+
+
+def inspect(path: str, *, meta: bool) -> None:
+    """Print what a file is."""
+    model = datamodels.open(path)
+    console = Console(soft_wrap=True, markup=False)
+    console.print(repr(model))
+    if meta:
+        for name, value in model.to_flat_dict().items():
+            spec = model.schema.keywords.get(name)
+            keyword = f" ({spec.keyword})" if spec is not None and spec.keyword else ""
+            console.print(f"{name}{keyword} = {value!r}")

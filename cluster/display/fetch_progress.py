@@ -1,0 +1,156 @@
+"""Showing how reference files are fetched, and what cannot be."""
+
+from __future__ import annotations
+
+import shlex
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from calbatch.calibrate.references import CrdsReferences
+from calbatch.cluster.display.progress import PLAIN_EVERY, duration, megabytes
+
+Progress = Callable[[str, int, int], None]
+"""Called with a file's name, the bytes received and its size."""
+
+
+TO_BE_FETCHED = "is to be fetched first"
+"""What `put_off` says of a file."""
+
+
+class Received:
+    """What has been received so far; told from several threads."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.start = time.monotonic()
+        self._received: dict[str, tuple[int, int]] = {}
+        self._lock = threading.Lock()
+
+    def add(self, name: str, received: int, size: int) -> None:
+        """Take note of a piece."""
+        with self._lock:
+            self._received[name] = received, size
+
+    @property
+    def bytes(self) -> int:
+        """Bytes received."""
+        with self._lock:
+            return sum(received for received, _ in self._received.values())
+
+    @property
+    def whole(self) -> int:
+        """Files received whole."""
+        with self._lock:
+            return sum(received >= size for received, size in self._received.values())
+
+    def line(self) -> str:
+        """Return it all in one line."""
+        seconds = time.monotonic() - self.start
+        count = f"{self.whole} of {self.total} files"
+        return f"fetched {count}, {megabytes(self.bytes)} in {duration(seconds)}"
+
+
+@contextmanager
+def fetch_progress(total: int, console: Console) -> Iterator[Progress]:
+    """Give a function that shows what is received: live in a terminal, in lines elsewhere."""
+    received = Received(total)
+    live = console.is_terminal or console.is_jupyter
+    with _bar(received, console) if live else _lines(received, console) as refresh:
+
+        def told(name: str, count: int, size: int) -> None:
+            received.add(name, count, size)
+            refresh()
+
+        yield told
+    if received.bytes:
+        console.print(received.line(), markup=False, highlight=False)
+
+
+@contextmanager
+def _bar(received: Received, console: Console) -> Iterator[Callable[[], None]]:
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = BarColumn(), TextColumn("{task.description}", markup=False)
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(received.line(), total=received.total)
+        yield lambda: bar.update(task, completed=received.whole, description=received.line())
+
+
+@contextmanager
+def _lines(received: Received, console: Console) -> Iterator[Callable[[], None]]:
+    last, lock = time.monotonic(), threading.Lock()
+
+    def refresh() -> None:
+        nonlocal last
+        with lock:
+            if time.monotonic() - last >= PLAIN_EVERY:
+                last = time.monotonic()
+                console.print(received.line(), markup=False, highlight=False)
+
+    yield refresh
+
+
+def fetched(
+    references: CrdsReferences, names: Sequence[str], console: Console
+) -> Mapping[str, str]:
+    """Have references in the cache before pixels are touched; say what cannot be had.
+
+    Parameters
+    ----------
+    references : CrdsReferences
+        Whose cache.
+    names : sequence of str
+        Files that are not in it.
+    console : rich.console.Console
+        Where to show progress.
+
+    Returns
+    -------
+    mapping
+        Name to reason, of those that are still not there.
+    """
+    if references.offline:
+        say_missing(names, references.cache, console)
+        return references.fetch(names)
+    console.print(
+        f"fetching {len(names)} reference file{'s' * (len(names) != 1)} into {references.cache}",
+        markup=False, highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    with fetch_progress(len(names), console) as told:
+        failed = references.fetch(names, told)
+    for name, reason in sorted(failed.items()):
+        console.print(f"{name}: {reason}", markup=False, highlight=False, soft_wrap=True)
+    return failed
+
+
+def say_missing(names: Sequence[str], where: str, console: Console) -> None:
+    """List all files that are not in the cache, with the command that would fetch them."""
+    count = f"{len(names)} reference file{'s are' if len(names) != 1 else ' is'}"
+    lines = [
+        f"{count} not in the cache {where}, and no server is asked (CRDS_SERVER_URL, CRDS_MODE):",
+        *(f"  {name}" for name in sorted(names)),
+        "where there is one, this fetches all of it:",
+        f"  {sync_command(names)}",
+    ]
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def sync_command(names: Sequence[str]) -> str:
+    """Return the command that fetches files by name."""
+    return shlex.join(["calbatch", "refs", "sync", "--files", *sorted(names)])
+
+
+def put_off(
+    references: CrdsReferences, names: Sequence[str], console: Console
+) -> Mapping[str, str]:
+    """Fetch nothing: say what would be fetched, or could not be. See `fetched`."""
+    if references.offline:
+        say_missing(names, references.cache, console)
+        return references.fetch(names)
+    console.print(f"to be fetched first, {len(names)} reference files: {', '.join(sorted(names))}")
+    return {name: f"{name} {TO_BE_FETCHED}: {sync_command([name])}" for name in names}

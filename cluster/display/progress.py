@@ -1,0 +1,190 @@
+"""Watching a batch: live in a terminal or a notebook, in plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from calbatch.cluster.exposure.outcome import Outcome, Peak, peak_memory
+from calbatch.cluster.exposure.terminal import harmless_lines
+
+LIVE_EVERY = 0.1
+"""Seconds between lines that are drawn anew."""
+
+PLAIN_EVERY = 10.0
+"""Seconds between lines where nothing can be redrawn."""
+
+
+class Tally:
+    """Counts of a batch under way."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done, self.failed, self.kept = total, 0, 0, 0
+        self.memory = Memory()
+        self.start = time.monotonic()
+
+    def add(self, outcome: Outcome) -> None:
+        """Count an outcome."""
+        self.done += not outcome.failed
+        self.failed += outcome.failed
+        self.kept += outcome.kept
+        self.memory.add(*outcome.peaks)
+
+    @property
+    def ended(self) -> int:
+        """Exposures that are done or failed."""
+        return self.done + self.failed
+
+    @property
+    def rate(self) -> float:
+        """Exposures calibrated a minute so far."""
+        return 60 * (self.ended - self.kept) / max(time.monotonic() - self.start, 1e-9)
+
+    @property
+    def left(self) -> float | None:
+        """Seconds that the rest will take, at this rate; None before the first has ended."""
+        return 60 * (self.total - self.ended) / self.rate if self.rate else None
+
+    def line(self) -> str:
+        """Return it all in one line."""
+        parts = [f"{self.done}/{self.total} done", f"{self.failed} failed"]
+        if self.kept:
+            parts.append(f"{self.kept} of them before")
+        if self.left is not None:
+            parts += [f"{self.rate:.3g} a minute", f"{duration(self.left)} left"]
+        self.memory.add(peak_memory())
+        return ", ".join([*parts, f"peak memory {self.memory}"])
+
+
+class Memory:
+    """The most memory that processes have had."""
+
+    def __init__(self) -> None:
+        self.by_process: dict[str, int] = {}
+
+    def add(self, *peaks: Peak) -> None:
+        """Take note of processes' peaks."""
+        for peak in peaks:
+            self.by_process[peak.process] = max(self.by_process.get(peak.process, 0), peak.bytes)
+
+    def __str__(self) -> str:
+        count = len(self.by_process)
+        where = f" in {count} processes" if count > 1 else ""
+        return f"{megabytes(sum(self.by_process.values()))}{where}"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as h:mm:ss, or with one decimal below a minute."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
+
+
+def megabytes(count: float) -> str:
+    """Return bytes as MB, small amounts with a decimal, large ones as GB."""
+    if count >= 1e10:
+        return f"{count / 1e9:.1f} GB"
+    return f"{count / 1e6:.{int(count < 1e7)}f} MB"
+
+
+class Watching:
+    """Shows outcomes as they come, and where else to look.
+
+    Parameters
+    ----------
+    tally : Tally
+        Counts them.
+    console : rich.console.Console
+        Where to show them.
+    refresh : callable
+        Shows the counts anew.
+    debug : bool
+        Whether to show tracebacks of failures.
+    """
+
+    def __init__(
+        self, tally: Tally, console: Console, refresh: Callable[[], None], *, debug: bool
+    ) -> None:
+        self._tally, self._console, self._refresh = tally, console, refresh
+        self._debug, self._dashboard = debug, ""
+
+    def __call__(self, outcome: Outcome) -> None:
+        """Show an outcome."""
+        self._tally.add(outcome)
+        if outcome.failed:
+            text = f"FAILED {outcome.error}" + f"\n{outcome.details}" * self._debug
+            self.say(text, "red")
+        self._refresh()
+
+    def at(self, dashboard: str | None) -> None:
+        """Show where the batch can be watched."""
+        if dashboard and dashboard != self._dashboard:
+            self.say(f"dashboard: {dashboard}")
+        self._dashboard = dashboard or ""
+
+    def say(self, text: str, style: str = "") -> None:
+        """Show a line."""
+        self._console.print(
+            harmless_lines(text), style=style, markup=False, highlight=False, soft_wrap=True
+        )
+
+
+@contextmanager
+def watching(total: int, console: Console, *, debug: bool = False) -> Iterator[Watching]:
+    """Give what shows a batch while it runs.
+
+    Parameters
+    ----------
+    total : int
+        How many outcomes there will be.
+    console : rich.console.Console
+        Where to show them.
+    debug : bool
+        Whether to show tracebacks of failures.
+    """
+    tally = Tally(total)
+    live = console.is_terminal or console.is_jupyter
+    with _bar(tally, console) if live else _lines(tally, console) as refresh:
+        yield Watching(tally, console, refresh, debug=debug)
+
+
+@contextmanager
+def _bar(tally: Tally, console: Console) -> Iterator[Callable[[], None]]:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = BarColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(tally.line(), total=tally.total)
+
+        def show() -> None:
+            progress.update(task, completed=tally.ended, description=tally.line())
+
+        yield _every(LIVE_EVERY, tally, show)
+        show()
+
+
+@contextmanager
+def _lines(tally: Tally, console: Console) -> Iterator[Callable[[], None]]:
+    def show() -> None:
+        console.print(tally.line(), markup=False, highlight=False, soft_wrap=True)
+
+    yield _every(PLAIN_EVERY, tally, show)
+
+
+def _every(seconds: float, tally: Tally, show: Callable[[], None]) -> Callable[[], None]:
+    """Return what shows the counts, but not too often; the last ones always."""
+    last = time.monotonic()
+
+    def refresh() -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= seconds or tally.ended == tally.total:
+            last = now
+            show()
+
+    return refresh

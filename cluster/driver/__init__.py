@@ -1,0 +1,1 @@
+"""The driver: what feeds a site and records what comes back."""

@@ -1,0 +1,1 @@
+"""From inputs to planned exposures: headers, references, identity, earlier work."""

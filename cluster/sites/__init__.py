@@ -1,0 +1,1 @@
+"""Places to run: this process, local clusters, schedulers, Slurm, any cluster class."""

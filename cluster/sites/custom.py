@@ -1,0 +1,123 @@
+"""Any class of dask clusters, by its import path."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
+from typing import Any
+from urllib.parse import urlsplit
+
+from calbatch.cluster.errors import RequestError
+from calbatch.cluster.sites.local import SETTINGS, dashboard_link, interrupts_held, routes
+from calbatch.cluster.sites.options import ClusterOptions
+from calbatch.cluster.sites.remote import fit_hosts, refuse_insecure, why
+from calbatch.cluster.sites.scheduler import OnCluster
+
+EVERY = 0.1
+"""Seconds between looks at whether there is a worker."""
+
+
+@contextmanager
+def any_cluster(options: ClusterOptions, grain: str) -> Iterator[OnCluster]:
+    """Make a cluster of any class, give its scheduler, and close it in the end.
+
+    Parameters
+    ----------
+    options : ClusterOptions
+        The class, its arguments, and how many workers to ask for.
+    grain : {"exposure", "tile"}
+        What a task is.
+
+    Raises
+    ------
+    RequestError
+        When there is no such class, it cannot be made so, no worker comes, or workers cannot
+        calibrate.
+    """
+    import dask
+
+    kind = imported(options.path)
+    with ExitStack() as stack:
+        stack.enter_context(dask.config.set({**SETTINGS, **routes()}))
+        with interrupts_held():
+            cluster = _made(kind, options)
+            stack.callback(cluster.close)
+            client = stack.enter_context(_client(cluster, options))
+        _scaled(cluster, client, options)
+        workers = sum(fit_hosts(client, options.path, grain).values())
+        name = f"{kind.__name__} with {workers} worker{'s' * (workers > 1)} so far"
+        yield OnCluster(client, grain, name, dashboard_link(client))
+
+
+def imported(path: str) -> type:
+    """Return a class by its import path.
+
+    Raises
+    ------
+    RequestError
+        When there is none of this path.
+    """
+    module, _, name = path.replace(":", ".").rpartition(".")
+    if not module or not name:
+        raise RequestError(f"cluster {path!r}: must be like dask_gateway.GatewayCluster")
+    try:
+        found = getattr(import_module(module), name)
+    except ImportError as error:
+        raise RequestError(f"cluster {path}: {error}; is it installed?") from error
+    except AttributeError:
+        raise RequestError(f"cluster {path}: {module} has no {name}") from None
+    if not isinstance(found, type):
+        raise RequestError(f"cluster {path}: is no class")
+    return found
+
+
+def _made(kind: type, options: ClusterOptions) -> Any:
+    try:
+        cluster = kind(**options.arguments)
+    except Exception as error:  # whatever it raises: its arguments are the user's
+        raise RequestError(f"cluster {options.path}: cannot be made: {why(error)}") from error
+    if not callable(getattr(cluster, "close", None)) or not hasattr(cluster, "scheduler_address"):
+        raise RequestError(f"cluster {options.path}: is no class of dask clusters")
+    return cluster
+
+
+def _client(cluster: Any, options: ClusterOptions) -> Any:
+    from distributed import Client
+    from distributed.deploy.cluster import Cluster
+
+    address = str(cluster.scheduler_address)
+    if urlsplit(address).scheme == "tcp":
+        refuse_insecure(address, insecure=options.insecure)
+    try:
+        if isinstance(cluster, Cluster):
+            return Client(cluster, set_as_default=False)
+        return cluster.get_client(set_as_default=False)
+    except Exception as error:  # whatever it raises
+        raise RequestError(f"cluster {options.path}: no connection: {why(error)}") from error
+
+
+def _scaled(cluster: Any, client: Any, options: ClusterOptions) -> None:
+    """Ask for workers, and wait for the first.
+
+    Raises
+    ------
+    RequestError
+        When it cannot have so many, or none comes.
+    """
+    if options.workers is not None:
+        try:
+            cluster.scale(options.workers)
+        except Exception as error:  # whatever it raises
+            raise RequestError(
+                f"cluster {options.path}: cannot have {options.workers} workers: {why(error)}"
+            ) from error
+    limit = time.monotonic() + options.patience
+    while not client.nthreads():
+        if time.monotonic() > limit:
+            raise RequestError(
+                f"cluster {options.path}: no worker came within {options.patience:g} s; does it "
+                "need `workers`?"
+            )
+        time.sleep(EVERY)

@@ -1,0 +1,1 @@
+"""Slurm: workers and drivers as jobs."""

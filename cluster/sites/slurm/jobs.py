@@ -1,0 +1,189 @@
+"""Jobs of Slurm's that run workers, and the cluster that keeps as many as are wanted."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from dask_jobqueue.slurm import SLURMCluster, SLURMJob
+from distributed import Status
+
+from calbatch.cluster.sites.slurm.commands import environment, script, told
+
+log = logging.getLogger(__name__)
+
+LOOK = 1.0
+"""Seconds between looks at which workers there are: that asks nobody."""
+
+ASK = 2.0
+"""Seconds between questions to Slurm, when workers are missing."""
+
+ASK_SELDOM = 30.0
+"""Seconds between questions when it has been so for long: jobs wait in a queue for hours."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a job is made of.
+
+    Attributes
+    ----------
+    name : str
+        Of the jobs: nobody else's have it.
+    sbatch : sequence of str
+        Arguments of sbatch.
+    worker : sequence of str
+        Python, and the arguments with which it starts workers, but for their name and scheduler.
+    before : sequence of str
+        Lines of shell that run first.
+    variables : mapping
+        What a job's environment has, beside this process's.
+    """
+
+    name: str
+    sbatch: Sequence[str]
+    worker: Sequence[str]
+    before: Sequence[str] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+class WorkerJob(SLURMJob):
+    """A job that runs workers.
+
+    dask-jobqueue would write all options into a script, unquoted. Here Slurm has them as arguments,
+    and the script is one quoted command.
+    """
+
+    def __init__(
+        self, scheduler: Any = None, name: Any = None, *, recipe: Recipe, **kwargs: Any
+    ) -> None:
+        super().__init__(scheduler=scheduler, name=name, **kwargs)
+        self.recipe = recipe
+
+    def job_script(self) -> str:
+        """Return the script."""
+        command = [*self.recipe.worker, "--name", str(self.name), str(self.scheduler)]
+        return script(command, self.recipe.before)
+
+    async def _submit_job(self, script_filename: str) -> str:
+        command = ["sbatch", *self.recipe.sbatch, script_filename]
+        return str(await self._call(command, env=environment(self.recipe.variables)))
+
+    async def close(self) -> None:
+        """Cancel the job."""
+        await super().close()
+        self.status = Status.closed
+        self._event_finished.set()
+
+
+class WorkerCluster(SLURMCluster):
+    """A scheduler in this process with its jobs, as many as are wanted.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        What each is made of.
+    jobs, cores : int
+        How many, and how many workers each has.
+    **kwargs
+        As for SLURMCluster.
+
+    Attributes
+    ----------
+    wasted : int
+        Jobs that ended, since the last worker came, without that their workers came.
+    """
+
+    job_cls: type[SLURMJob] = WorkerJob
+
+    def __init__(self, recipe: Recipe, jobs: int, cores: int, **kwargs: Any) -> None:
+        self.recipe, self.jobs, self.wasted = recipe, jobs, 0
+        self._expected = jobs * cores
+        self._numbers = itertools.count()
+        self._watching: asyncio.Task[None] | None = None
+        super().__init__(recipe=recipe, cores=cores, processes=cores, name=recipe.name, **kwargs)
+
+    def submit(self) -> None:
+        """Submit the jobs, and see to it from now on that there are as many.
+
+        Raises
+        ------
+        RuntimeError
+            When Slurm refuses them.
+        """
+        self.sync(self._filled)
+        self.sync(self._watched)
+
+    def alive(self) -> set[str]:
+        """Return the numbers of our jobs that wait or run."""
+        found: set[str] = self.sync(self._alive)
+        return found
+
+    def _new_worker_name(self, worker_number: int) -> str:
+        """Return a name that no worker had: the scheduler may not know yet that one is gone."""
+        return f"{self._name}-{next(self._numbers)}"
+
+    async def _filled(self) -> None:
+        while len(self.worker_spec) < self.jobs:
+            self.worker_spec.update(self.new_worker_spec())
+        await self._correct_state()
+
+    async def _watched(self) -> None:
+        self._watching = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        """Put new jobs in the place of those that ended."""
+        present, pause, ask = -1, ASK, 0.0
+        scheduler: Any = self.scheduler
+        while True:
+            await asyncio.sleep(LOOK)
+            now, before = time.monotonic(), present
+            present = len(scheduler.workers)
+            if present > before:
+                self.wasted = 0
+            if present != before:
+                pause, ask = ASK, now
+            if present < self._expected and now >= ask:
+                try:
+                    await self._replace()
+                except (RuntimeError, OSError) as error:  # Slurm may be away for a while
+                    log.warning("Slurm jobs: %s", told(str(error)))
+                pause = min(ASK_SELDOM, pause * 1.3)
+                ask = time.monotonic() + pause
+
+    async def _replace(self) -> None:
+        submitted = dict(self.workers)
+        alive = await self._alive()
+        for name, job in submitted.items():
+            if job.job_id in alive:
+                continue
+            if job.job_id is not None:
+                self.wasted += 1
+                log.warning("Slurm job %s is gone: another takes its place", job.job_id)
+            job.status = Status.closed
+            self.workers.pop(name, None)
+            self.worker_spec.pop(name, None)
+        await self._filled()
+
+    async def _alive(self) -> set[str]:
+        ask = ["squeue", "--noheader", "--format=%A", f"--user={os.getuid()}"]
+        listed = await WorkerJob._call([*ask, f"--name={self.recipe.name}"], env=environment())
+        return set(listed.split())
+
+    async def _close(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watching
+            self._watching = None
+        await super()._close()
+        # Whatever was being submitted meanwhile.
+        with suppress(RuntimeError, OSError):
+            await WorkerJob._call(["scancel", f"--name={self.recipe.name}"], env=environment())

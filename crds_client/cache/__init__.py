@@ -1,0 +1,1 @@
+"""A CRDS cache on disk: its layout, what fills it, and its upkeep."""

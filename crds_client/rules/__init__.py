@@ -1,0 +1,1 @@
+"""The rules language: mappings parsed as data and applied to headers."""

@@ -1,0 +1,395 @@
+"""Rules files made ready to choose: one reference type, one instrument, one observatory.
+
+Source: PyPI ``crds`` 14.0.3, ``rmap``: relevance, omission, irrelevant parameters, required or
+not, and what counts as not applicable.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, cast
+
+from calbatch.crds_client.errors import ChecksumError, ContextError, MappingError, explained
+from calbatch.crds_client.rules.compiling import check_entries, compile_selector, parkeys
+from calbatch.crds_client.rules.expressions import Expression, names_of
+from calbatch.crds_client.rules.hooks import dataset_exempt, hook_needed
+from calbatch.crds_client.rules.literals import MappingSource, parse_mapping
+from calbatch.crds_client.rules.selectors import Header, Rejected, Unmatched, flat_names
+
+NOT_APPLICABLE = frozenset({"N/A", "TEMP_N/A", "n/a", "temp_n/a"})
+OMITTED = frozenset({"OMIT", "TEMP_OMIT", "omit"})
+
+_JWST_EXTRA = ("META.VISIT.TSOVISIT", "META.INSTRUMENT.LAMP_STATE")
+
+Status = Literal["found", "n/a", "not found"]
+ReadText = Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What the rules say of one reference type for one header.
+
+    Attributes
+    ----------
+    status : str
+        ``found``, ``n/a`` (the type does not apply: skip) or ``not found`` (a fault).
+    names : tuple of str
+        The file; rules that bracket or merge several name several; none unless found.
+    reason : str
+        Why not found, or why not applicable.
+    """
+
+    status: Status
+    names: tuple[str, ...] = ()
+    reason: str = ""
+
+    @property
+    def name(self) -> str | None:
+        """The one file, or None: if not found, not applicable, or several."""
+        return self.names[0] if len(self.names) == 1 else None
+
+
+Method = TypeVar("Method", bound=Callable[..., None])
+
+
+def _explaining(make: Method) -> Method:
+    """Have whatever goes wrong in making rules of a file raised as an error about that file."""
+
+    @functools.wraps(make)
+    def made(self: Any, source: MappingSource, *arguments: Any) -> None:
+        with explained(MappingError, f"{source.name}:1"):
+            make(self, source, *arguments)
+
+    return cast("Method", made)
+
+
+class ReferenceRules:
+    """The rules for one reference type of one instrument (an ``.rmap``).
+
+    Parameters
+    ----------
+    source : MappingSource
+        As parsed.
+
+    Attributes
+    ----------
+    conditional : bool
+        Whether conditions on the header come before the choice.
+    weighed : frozenset of str
+        The parameters that the conditions ask for or change, with underscores for dots.
+    refused : str
+        Why nothing is chosen at all; empty if the rules can be followed.
+
+    Raises
+    ------
+    MappingError
+        If the rules are malformed.
+    """
+
+    @_explaining
+    def __init__(self, source: MappingSource) -> None:
+        header = source.header
+        check_entries(source)
+        self.name = source.name
+        self.observatory = _lower(source, "observatory")
+        self.instrument = _lower(source, "instrument")
+        self.filekind = _lower(source, "filekind")
+        self.parameters = _parameters(source, self.observatory)
+        self.refused = hook_needed(self.observatory, self.instrument, self.filekind, header)
+        self.required = _text(header, "reffile_required", "NONE").upper() in ("YES", "NONE")
+        self._relevant = _condition(source, "rmap_relevance", self.parameters)
+        self._omitted = _condition(source, "rmap_omit", self.parameters)
+        self._parameter_relevance = _parameter_conditions(source, self.parameters)
+        self.conditional = bool(self._relevant or self._omitted or self._parameter_relevance)
+        self.weighed = self._weighed()
+        self.selector = compile_selector(source)
+
+    def resolve(self, header: Header) -> Resolution:
+        """Choose for a conditioned header; parameters absent from it count as missing."""
+        if self.refused:
+            return Resolution("not found", reason=self.refused)
+        try:
+            with explained(ContextError, f"{self.name} cannot be followed"):
+                return self._resolved(header)
+        except ContextError as error:
+            return Resolution("not found", reason=str(error))
+
+    def _resolved(self, header: Header) -> Resolution:
+        relevant = self.relevant(header)
+        if isinstance(relevant, Resolution):
+            return relevant
+        try:
+            return resolution_of(self.selector.choose(relevant))
+        except (Unmatched, Rejected) as error:
+            return self.missed(relevant, str(error))
+
+    def relevant(self, header: Header) -> Header | Resolution:
+        """Give the header as the conditions leave it, or the answer if they settle it."""
+        if not self.conditional:
+            return header
+        if exempt := self._exempt(header):
+            return Resolution("n/a", reason=exempt)
+        try:
+            return self._relevant_only(header)
+        except Rejected as error:
+            return Resolution("not found", reason=str(error))
+
+    def missed(self, header: Header, reason: str) -> Resolution:
+        """Say what it means for a header that nothing fits, and why nothing does."""
+        if dataset_exempt(self.observatory, header):
+            return Resolution("n/a", reason="no references are needed for this dataset")
+        if not self.required:
+            return Resolution("n/a", reason=f"not required, and {reason}")
+        return Resolution("not found", reason=reason)
+
+    def _exempt(self, header: Header) -> str:
+        """Say why the type does not apply to the header at all; nothing if it does."""
+        if self._omitted is not None and _holds(self._omitted, header, otherwise=False):
+            return "omitted by the rules' rmap_omit"
+        if self._relevant is not None and not _holds(self._relevant, header, otherwise=True):
+            return "not relevant by the rules' rmap_relevance"
+        return ""
+
+    def _relevant_only(self, header: Header) -> Header:
+        """Set to N/A the parameters that the rules call irrelevant."""
+        defined = {**dict.fromkeys(self.parameters, "UNDEFINED"), **header}
+        names = {**names_of(defined), "keep_comments": False}
+        changed = dict(header)
+        for name, condition in self._parameter_relevance:
+            try:
+                if not condition(names):
+                    changed[name] = "N/A"
+            except ValueError as error:
+                raise Rejected(f"{name}: {error}") from None
+        return changed
+
+    def _weighed(self) -> frozenset[str]:
+        conditions = [self._relevant, self._omitted, *(one for _, one in self._parameter_relevance)]
+        names = {name.replace(".", "_") for name, _ in self._parameter_relevance}
+        return frozenset(names.union(*(one.names for one in conditions if one is not None)))
+
+    def references(self) -> set[str]:
+        """Give every file that the rules can choose."""
+        return set(self.selector.names()) - NOT_APPLICABLE - OMITTED
+
+
+class InstrumentRules:
+    """The rules for all reference types of one instrument (an ``.imap``).
+
+    Attributes
+    ----------
+    types : dict
+        Every reference type: its rules, or N/A.
+    fixed : dict
+        Every type's resolution if it has no rules.
+    ruled : list
+        The types that have rules, with them.
+    """
+
+    @_explaining
+    def __init__(self, source: MappingSource, read: ReadText) -> None:
+        if not isinstance(source.selector, dict):
+            raise source.fault("an .imap's selector is a plain dictionary")
+        self.name = source.name
+        self.instrument = _lower(source, "instrument")
+        self.types: dict[str, ReferenceRules | str] = {
+            str(kind).lower(): _load_type(source, value, read)
+            for kind, value in source.selector.items()
+        }
+        self.fixed = {
+            kind: Resolution("n/a", reason=f"{rules} in {self.name}")
+            for kind, rules in self.types.items()
+        }
+        self.ruled = [
+            (kind, rules) for kind, rules in self.types.items() if isinstance(rules, ReferenceRules)
+        ]
+        own = source.header.get("parkey", ())
+        if not (isinstance(own, tuple | list) and all(isinstance(name, str) for name in own)):
+            raise source.fault("header's parkey is not names such as ('REFTYPE',)")
+        names = {name for rules in self.reference_rules() for name in rules.parameters}
+        self.parameters = tuple(sorted(names | set(own)))
+
+    def reference_rules(self) -> Iterator[ReferenceRules]:
+        """Give the rules of the types that have any."""
+        return (rules for _, rules in self.ruled)
+
+    def resolve(self, header: Header, types: Iterable[str] | None = None) -> dict[str, Resolution]:
+        """Choose for each type (all of the instrument unless said)."""
+        if types is None:
+            found = dict(self.fixed)
+            for kind, rules in self.ruled:
+                found[kind] = rules.resolve(header)
+            return found
+        return {kind: self._resolve(kind, header) for kind in map(str.lower, types)}
+
+    def _resolve(self, kind: str, header: Header) -> Resolution:
+        rules = self.types.get(kind)
+        if isinstance(rules, ReferenceRules):
+            return rules.resolve(header)
+        unknown = Resolution("not found", reason=f"{self.name} has no reference type {kind!r}")
+        return self.fixed.get(kind, unknown)
+
+    def references(self) -> set[str]:
+        """Give every file that the rules can choose."""
+        return {name for rules in self.reference_rules() for name in rules.references()}
+
+    def mappings(self) -> set[str]:
+        """Give the names of the rules files."""
+        return {self.name} | {rules.name for rules in self.reference_rules()}
+
+
+class PipelineRules:
+    """The rules of one context (a ``.pmap``); an instrument's are read when first wanted."""
+
+    @_explaining
+    def __init__(self, source: MappingSource, read: ReadText) -> None:
+        files = source.selector
+        if not isinstance(files, dict) or not all(isinstance(one, str) for one in files.values()):
+            raise source.fault("a .pmap's selector is a plain dictionary of names")
+        parkey = source.header.get("parkey")
+        if not isinstance(parkey, tuple) or not parkey:
+            raise source.fault("header has no parkey such as ('META.INSTRUMENT.NAME',)")
+        self.name = source.name
+        self.observatory = _lower(source, "observatory")
+        self.instrument_key = str(parkey[0]).upper()
+        self._files = {str(key).lower(): value for key, value in files.items()}
+        self._read = read
+        self._loaded: dict[str, InstrumentRules] = {}
+
+    @property
+    def instruments(self) -> tuple[str, ...]:
+        """The instruments that have rules."""
+        special = NOT_APPLICABLE | OMITTED
+        return tuple(sorted(key for key, value in self._files.items() if value not in special))
+
+    def instrument(self, name: str) -> InstrumentRules:
+        """Give an instrument's rules.
+
+        Raises
+        ------
+        ContextError
+            If the context has none.
+        """
+        name = {"wfii": "wfpc2"}.get(name.lower(), name.lower())  # as crds spells it
+        if name not in self._loaded:
+            if name not in self.instruments:
+                known = ", ".join(self.instruments).upper()
+                raise ContextError(f"{self.name}: no rules for instrument {name!r}; has {known}")
+            source = load_mapping(self._files[name], self._read)
+            self._loaded[name] = InstrumentRules(source, self._read)
+        return self._loaded[name]
+
+    def mappings(self) -> set[str]:
+        """Give the names of all rules files of the context."""
+        names = {self.name}
+        return names.union(*(self.instrument(name).mappings() for name in self.instruments))
+
+
+def load_mapping(name: str, read: ReadText, *, verify: bool = True) -> MappingSource:
+    """Read and parse a rules file and verify the sha1sum that it states.
+
+    Raises
+    ------
+    MappingError, ChecksumError
+        If it is malformed or altered.
+    """
+    with explained(MappingError, f"{name}:1"):
+        text = read(name)
+        source = parse_mapping(text, name)
+        stated = source.header.get("sha1sum")
+        if verify and stated != (actual := mapping_checksum(text)):
+            raise ChecksumError(f"{name}:1: sha1sum {stated} is stated, but its text has {actual}")
+        return source
+
+
+def mapping_checksum(text: str) -> str:
+    """Give the sha1 of a rules file's text without the line that states it."""
+    kept = "".join(line for line in text.splitlines(keepends=True) if "sha1sum" not in line)
+    return hashlib.sha1(kept.encode(), usedforsecurity=False).hexdigest()
+
+
+def _load_type(source: MappingSource, value: Any, read: ReadText) -> ReferenceRules | str:
+    if not isinstance(value, str):
+        raise source.fault(f"{value!r} is neither a rules file nor N/A")
+    if value in NOT_APPLICABLE or value in OMITTED:
+        return value
+    return ReferenceRules(load_mapping(value, read))
+
+
+def _text(header: Mapping[str, Any], key: str, default: str) -> str:
+    value = header.get(key, default)
+    return value if isinstance(value, str) else default
+
+
+def _lower(source: MappingSource, key: str) -> str:
+    value = source.header.get(key)
+    if not isinstance(value, str):
+        raise source.fault(f"header has no {key}")
+    return value.lower()
+
+
+def _parameters(source: MappingSource, observatory: str) -> tuple[str, ...]:
+    """List the header parameters that the rules need, in crds's order."""
+    names = [name for level in parkeys(source) for name in level]
+    switch = _text(source.header, "reffile_switch", "NONE").upper()
+    if switch != "NONE":
+        names.append(switch)
+    names.extend(source.header.get("extra_keys", ()))
+    if observatory == "jwst":
+        names.extend(_JWST_EXTRA)
+    return tuple(dict.fromkeys(names))
+
+
+def _condition(source: MappingSource, key: str, names: tuple[str, ...]) -> Expression | None:
+    text = source.header.get(key)
+    if not isinstance(text, str) or text.lower() in ("always", "false"):
+        return None
+    if not (text.startswith("(") and text.endswith(")")):
+        text = text.lower()  # crds reads header values in lower case unless in parentheses
+    if key == "rmap_relevance":
+        text = text.replace("always", "True")
+    return _expression(source, text, names)
+
+
+def _expression(source: MappingSource, text: str, names: tuple[str, ...]) -> Expression:
+    try:
+        return Expression(text, names)
+    except ValueError as error:
+        raise source.fault(str(error)) from None
+
+
+def _parameter_conditions(
+    source: MappingSource, names: tuple[str, ...]
+) -> list[tuple[str, Expression]]:
+    """Give each parameter's relevance; comments are never relevant to the choice."""
+    texts = dict(source.header.get("parkey_relevance", {}))
+    comments = (str(name).lower() for name in source.header.get("comment_parkeys", ()))
+    texts |= dict.fromkeys(comments, "keep_comments")
+    compiled = {key.lower(): _expression(source, text, names) for key, text in texts.items()}
+    return [(name, compiled[name.lower()]) for name in names if name.lower() in compiled]
+
+
+def _holds(condition: Expression, header: Header, *, otherwise: bool) -> bool:
+    try:
+        return condition(names_of(header))
+    except ValueError:
+        return otherwise  # crds warns, and goes on as if there were no condition
+
+
+def resolution_of(choice: Any) -> Resolution:
+    """Give the resolution of what a selector chose: a name, several, or N/A."""
+    if type(choice) is str:
+        return _one_name(choice)
+    return Resolution("found", tuple(n for n in flat_names(choice) if n not in NOT_APPLICABLE))
+
+
+@functools.lru_cache(maxsize=16384)
+def _one_name(choice: str) -> Resolution:
+    if choice in NOT_APPLICABLE:
+        return Resolution("n/a", reason="N/A in the rules for these values")
+    if choice in OMITTED:
+        return Resolution("n/a", reason="omitted in the rules for these values")
+    return Resolution("found", (choice,))

@@ -1,0 +1,250 @@
+"""The Match selector: rules over several parameters, of which the best-fitting is taken.
+
+Every parameter of a rule either equals the header's value (the rule gains weight), does not
+matter (``N/A``), or excludes the rule. The heaviest are tried first; equals are merged.
+Source: PyPI ``crds`` 14.0.3, ``selectors.MatchSelector``.
+
+Rules are kept as bits of an int, a column at a time: a value's matches in a column are found once
+and remembered, and a header's rules are the columns' bits, anded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from calbatch.crds_client.rules.conditioning import alternatives, condition_value, is_special
+from calbatch.crds_client.rules.patterns import HIT, MISS, Pattern, compile_pattern
+from calbatch.crds_client.rules.selectors import Header, Rejected, Selector, Unmatched, follow
+
+Groups = tuple[int, ...]
+"""Rules that fit, as bits, by weight, the heaviest first."""
+
+_MEMORY = 20_000
+"""Values remembered before starting anew: bounds memory over endless distinct headers."""
+
+
+@dataclass(frozen=True, slots=True)
+class MatchSettings:
+    """What a rules file's header says about matching.
+
+    Attributes
+    ----------
+    substitutions : dict
+        Parameter to {value in the rules: what to read instead}.
+    merge_overlaps : bool
+        Whether rules that fit equally well are merged, or are a fault.
+    """
+
+    substitutions: dict[str, dict[Any, Any]] = field(default_factory=dict)
+    merge_overlaps: bool = True
+
+
+class _Column:
+    """All rules' patterns for one parameter."""
+
+    def __init__(self, name: str, keys: Sequence[str], settings: MatchSettings) -> None:
+        self.name = name
+        self.known = _known_values(keys)
+        self._substitutes = settings.substitutions.get(name, {})
+        rows: dict[str, int] = {}
+        for row, key in enumerate(keys):
+            rows[key] = rows.get(key, 0) | 1 << row
+        self._patterns: list[tuple[Pattern, int]] = [
+            (compile_pattern(key), mask) for key, mask in rows.items()
+        ]
+        self.remembered: dict[str | None, tuple[int, int]] = {}
+
+    def find(self, value: str | None) -> tuple[int, int]:
+        """Give the rules that a value leaves, and those of them that it makes heavier."""
+        if value is None:
+            if "N/A" not in self.known:
+                raise Rejected(f"{self.name} is missing")
+            value = "UNDEFINED"
+        found = self.remembered.get(value)
+        if found is None:
+            self._check(value)
+            if len(self.remembered) >= _MEMORY:
+                self.remembered.clear()
+            found = self.remembered[value] = self._match(value)
+        return found
+
+    def _match(self, value: str) -> tuple[int, int]:
+        left = hits = 0
+        for pattern, mask in self._patterns:
+            answer = pattern(value)
+            if answer != MISS:
+                left |= mask
+            if answer == HIT:
+                hits |= mask
+        return left, hits
+
+    def _check(self, value: Any) -> None:
+        """Refuse a value that no rule mentions, unless some rule takes any."""
+        if value in self.known or condition_value(value) in self.known or not self.known:
+            return
+        if not {"*", "ANY", "N/A"}.isdisjoint(self.known):
+            return
+        if not isinstance(value, str):
+            raise Rejected(f"{self.name} has several substitutes: {value!r}")
+        if value.startswith("NOT"):
+            self._check(value.removeprefix("NOT").strip())
+        elif not (is_special(value) or value in ("*", "ANY", "N/A") or self._in_range(value)):
+            if value not in self._substitutes:
+                raise Rejected(f"{self.name}={value!r} is not one of {self.known}")
+            self._check(self._substitutes[value])
+
+    def _in_range(self, value: str) -> bool:
+        """Tell whether the only known value is a range ``low:high`` with the value in it."""
+        if len(self.known) != 1 or ":" not in self.known[0]:
+            return False
+        try:
+            low, high = map(float, self.known[0].split(":"))
+            number = float(value)
+        except ValueError:
+            number, low, high = 1.0, 0.0, 0.0
+        if not low <= number <= high:
+            raise Rejected(f"{self.name}={value!r} is not in {self.known[0]}")
+        return True
+
+
+def _known_values(keys: Sequence[str]) -> list[str]:
+    """List the plain values of a column's keys; none if an expression is among them."""
+    if any(is_special(key) for key in keys):
+        return []
+    return sorted({part for key in keys for part in alternatives(key)})
+
+
+class Match(Selector):
+    """See the module.
+
+    Parameters
+    ----------
+    parameters : tuple of str
+        Names in the header, one for each element of a key.
+    keys : list of tuple of str
+        Conditioned and sorted.
+    choices : list
+        In the order of the keys.
+    settings : MatchSettings
+        From the rules file's header.
+
+    Raises
+    ------
+    ValueError
+        If a pattern is malformed.
+    """
+
+    def __init__(
+        self,
+        parameters: tuple[str, ...],
+        keys: list[tuple[str, ...]],
+        choices: list[Any],
+        settings: MatchSettings,
+    ) -> None:
+        self.parameters = parameters
+        self.keys = keys
+        self.choices = choices
+        self._settings = settings
+        self._columns = [
+            _Column(name, [key[index] for key in keys], settings)
+            for index, name in enumerate(parameters)
+        ]
+        self._all = (1 << len(keys)) - 1
+        self._ranked: dict[tuple[str | None, ...], Groups] = {}
+        self._grouped: dict[int, Any] = {}
+
+    def choose(self, header: Header) -> Any:
+        """See `Selector.choose`."""
+        get = header.get
+        values = tuple([get(name) for name in self.parameters])
+        groups = self._ranked.get(values)
+        if groups is None:
+            if len(self._ranked) >= _MEMORY:
+                self._ranked.clear()
+                self._grouped.clear()
+            groups = self._ranked[values] = self.rank(values)
+        reason = "no rule fits"
+        for group in groups:
+            choice = self.fitting(group)
+            if type(choice) is str:
+                return choice
+            try:
+                return follow(choice, header)
+            except Unmatched as error:
+                reason = str(error)
+        raise Unmatched(self.explained(reason, values))
+
+    def explained(self, reason: str, values: tuple[str | None, ...]) -> str:
+        """Add the header's values to why nothing fits."""
+        pairs = zip(self.parameters, values, strict=True)
+        shown = ", ".join([f"{name}={value!r}" for name, value in pairs])
+        return f"{reason} ({shown})"
+
+    def rank(self, values: tuple[str | None, ...]) -> Groups:
+        """Give the rules that fit the parameters' values, in groups of equal weight.
+
+        Raises
+        ------
+        Rejected
+            If a value is none that the rules know.
+        """
+        left, heavier = self._all, []
+        for column, value in zip(self._columns, values, strict=True):
+            fits, hits = column.remembered.get(value) or column.find(value)
+            left &= fits
+            if hits:
+                heavier.append(hits)
+        if not left:
+            return ()
+        if not left & (left - 1):
+            return (left,)  # one rule
+        groups = [left]  # by weight
+        for hits in heavier:
+            groups.append(0)
+            for weight in range(len(groups) - 2, -1, -1):
+                if gains := groups[weight] & hits:
+                    groups[weight] ^= gains
+                    groups[weight + 1] |= gains
+        return tuple([group for group in reversed(groups) if group])
+
+    def fitting(self, group: int) -> Any:
+        """Give what equally good rules choose, merged if they are several.
+
+        Raises
+        ------
+        Rejected
+            If they cannot be.
+        """
+        choice = self._grouped.get(group)
+        if choice is None:
+            choice = self._grouped[group] = self._choice(tuple(_bits(group)))
+        return choice
+
+    def _choice(self, group: tuple[int, ...]) -> Any:
+        first = self.choices[group[0]]
+        if len(group) == 1:
+            return first
+        if not self._settings.merge_overlaps:
+            keys = ", ".join(str(self.keys[row]) for row in group)
+            raise Rejected(f"these rules fit equally well: {keys}")
+        if not isinstance(first, Selector):
+            return self._names(group)
+        merged = first
+        for row in group[1:]:
+            merged = merged.merge(self.choices[row])
+        return merged
+
+    def _names(self, group: tuple[int, ...]) -> tuple[Any, ...]:
+        choices = tuple(self.choices[row] for row in group)
+        if any(isinstance(choice, Selector) for choice in choices):
+            raise Rejected("of the rules that fit equally well, only some name a file")
+        return choices
+
+
+def _bits(mask: int) -> Iterator[int]:
+    while mask:
+        lowest = mask & -mask
+        yield lowest.bit_length() - 1
+        mask ^= lowest

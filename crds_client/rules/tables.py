@@ -1,0 +1,207 @@
+"""Rules of a common shape made into tables: by values, which file from which date on.
+
+Nearly all rules are a Match over UseAfters that go by one date. Once a header's values have
+chosen the rules that fit, all that is left to ask is the date; so each new combination of values
+gets a table of dates and answers, which every later header with these values only looks up.
+What is of another shape is resolved rule by rule, as `ReferenceRules.resolve` does.
+"""
+
+from __future__ import annotations
+
+import bisect
+import operator
+from collections.abc import Callable, Iterable
+
+from calbatch.crds_client.rules.hooks import EXEMPT_PARAMETERS
+from calbatch.crds_client.rules.mapping import (
+    InstrumentRules,
+    ReferenceRules,
+    Resolution,
+    resolution_of,
+)
+from calbatch.crds_client.rules.match import Groups, Match
+from calbatch.crds_client.rules.selectors import Header, Rejected, Selector, Unmatched, UseAfter
+
+_MEMORY = 4_000
+"""Tables remembered of each type before starting anew."""
+
+Values = tuple[str, ...]
+Table = tuple[list[str], list[Resolution]]
+"""Sorted dates, and one answer more than dates: the first is for times before all of them."""
+
+_Early = Resolution | Unmatched | Rejected
+_Unfinished = tuple[list[str], _Early, list[Resolution]]
+_UNSET = Resolution("not found")
+
+
+def is_tabular(rules: ReferenceRules, dated: tuple[str, ...]) -> bool:
+    """Tell whether a type's answer depends on a Match's values and one date alone.
+
+    Parameters
+    ----------
+    rules : ReferenceRules
+        Of the type.
+    dated : tuple of str
+        The parameters that make up the date.
+    """
+    top = rules.selector
+    if rules.refused or type(top) is not Match:
+        return False
+    if not set(dated).isdisjoint(top.parameters) or weighs(rules, dated):
+        return False
+    if len(set(top.parameters)) < len(top.parameters):
+        return False
+    return all(_goes_by(one, dated) for one in top.choices if isinstance(one, Selector))
+
+
+def weighs(rules: ReferenceRules, parameters: tuple[str, ...]) -> bool:
+    """Tell whether a type's conditions ask for any of the parameters, or change one."""
+    return not rules.weighed.isdisjoint(name.replace(".", "_") for name in parameters)
+
+
+def _goes_by(selector: Selector, dated: tuple[str, ...]) -> bool:
+    below = any(isinstance(choice, Selector) for choice in selector.choices)
+    return type(selector) is UseAfter and selector.parameters == dated and not below
+
+
+class TypeTables:
+    """The tables of one reference type.
+
+    Parameters
+    ----------
+    rules : ReferenceRules
+        That `is_tabular`.
+    match : Match
+        Their selector.
+    parameters : tuple of str
+        The instrument's, in whose order headers' values come.
+
+    Attributes
+    ----------
+    pick : callable
+        Gives those of a header's values that matter to this type.
+    known : dict
+        What `pick` gave, to the table: dates, and one answer more than dates.
+    """
+
+    def __init__(self, rules: ReferenceRules, match: Match, parameters: Values) -> None:
+        self._rules = rules
+        self._match = match
+        exempting = rules.observatory == "hst"  # there two values decide what a miss means
+        self._conditional = rules.conditional or exempting
+        names = [*match.parameters, *(one for one in parameters if weighs(rules, (one,)))]
+        if exempting:
+            names += [name for name in EXEMPT_PARAMETERS if name in parameters]
+        self._names = tuple(dict.fromkeys(names))
+        self.pick = _picker([parameters.index(name) for name in self._names])
+        self.known: dict[Values, Table] = {}
+        self._shared: dict[Groups, _Unfinished] = {}
+
+    def learn(self, picked: Values) -> Table:
+        """Make and remember the table of a header's values, as `pick` gives them."""
+        if len(self.known) >= _MEMORY:
+            self.known.clear()
+            self._shared.clear()
+        table = self.known[picked] = self._table(picked)
+        return table
+
+    def _table(self, picked: Values) -> Table:
+        values = picked[: len(self._match.parameters)]
+        header: Header = {}
+        if self._conditional:
+            relevant = self._rules.relevant(dict(zip(self._names, picked, strict=True)))
+            if isinstance(relevant, Resolution):
+                return [], [relevant]
+            header = relevant
+            values = tuple([header[name] for name in self._match.parameters])
+        try:
+            groups = self._match.rank(values)
+        except Rejected as error:
+            return [], [self._rules.missed(header, str(error))]
+        shared = self._shared.get(groups)
+        if shared is None:
+            shared = self._shared[groups] = self._by_date(groups)
+        dates, early, answers = shared
+        if isinstance(early, Unmatched):
+            early = self._rules.missed(header, self._match.explained(str(early), values))
+        elif isinstance(early, Rejected):
+            early = self._rules.missed(header, str(early))
+        return dates, [early, *answers]
+
+    def _by_date(self, groups: Groups) -> _Unfinished:
+        """Lay the dates of rules that fit one before the other, the best rules' last.
+
+        What holds before all of them may be a miss, whose reason each header completes.
+        """
+        dates: list[str] = []
+        answers: list[Resolution] = []
+        early: _Early = Unmatched("no rule fits")
+        for group in groups:
+            try:
+                choice = self._match.fitting(group)
+            except Rejected as error:
+                return dates, error, answers
+            if not isinstance(choice, UseAfter):
+                return dates, resolution_of(choice), answers
+            cut = bisect.bisect_left(choice.keys, dates[0]) if dates else len(choice.keys)
+            dates = choice.keys[:cut] + dates
+            answers = [*map(resolution_of, choice.choices[:cut]), *answers]
+            early = choice.too_early()
+        return dates, early, answers
+
+
+def _picker(positions: list[int]) -> Callable[[Values], Values]:
+    if len(positions) > 1:
+        return operator.itemgetter(*positions)
+    return lambda values: tuple([values[position] for position in positions])
+
+
+class InstrumentTables:
+    """The tables of an instrument's types.
+
+    Parameters
+    ----------
+    rules : InstrumentRules
+        The instrument's.
+    dated : tuple of str
+        The parameters that make up the date.
+    """
+
+    def __init__(self, rules: InstrumentRules, dated: tuple[str, ...]) -> None:
+        self._rules = rules
+        self._tables = {
+            kind: TypeTables(one, one.selector, rules.parameters)
+            for kind, one in rules.ruled
+            if isinstance(one.selector, Match) and is_tabular(one, dated)
+        }
+        self._others = [kind for kind, _ in rules.ruled if kind not in self._tables]
+
+    def resolve(
+        self, values: Values, date: str, types: Iterable[str] | None = None
+    ) -> dict[str, Resolution]:
+        """Choose for each type (all of the instrument unless said).
+
+        Parameters
+        ----------
+        values : tuple of str
+            Conditioned, of `InstrumentRules.parameters`.
+        date : str
+            In the form in which UseAfter compares it.
+        types : iterable of str, optional
+            Which.
+        """
+        if types is None:
+            found, tables, others = dict(self._rules.fixed), self._tables, self._others
+        else:
+            wanted = [kind.lower() for kind in types]
+            found = dict.fromkeys(wanted, _UNSET)
+            tables = {kind: self._tables[kind] for kind in wanted if kind in self._tables}
+            others = [kind for kind in wanted if kind not in tables]
+        for kind, table in tables.items():
+            picked = table.pick(values)
+            dates, answers = table.known.get(picked) or table.learn(picked)
+            found[kind] = answers[bisect.bisect_right(dates, date)]
+        if others:
+            header = dict(zip(self._rules.parameters, values, strict=True))
+            found.update(self._rules.resolve(header, others))
+        return found

@@ -1,0 +1,1 @@
+"""The CRDS server and caches at URLs."""

@@ -1,0 +1,275 @@
+"""The CRDS server's protocol: JSON-RPC for questions, plain addresses for files.
+
+Source: PyPI ``crds`` 14.0.3, ``client.api`` and ``client.proxy``. A question is POSTed to
+``<server>/json/<method>/<id>/``; long answers come gzipped and in base64 (``crds_encoded``).
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+import json
+import math
+import os
+import re
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, Any
+
+from calbatch.crds_client.answers import (
+    MAX_ANSWER,
+    FileInfo,
+    check_info,
+    decode_packed,
+    files_of,
+    mapping_of,
+    parse_infos,
+    parse_json,
+    shortened,
+    text_of,
+    texts_of,
+)
+from calbatch.crds_client.cache.layout import check_name, is_mapping
+from calbatch.crds_client.errors import ServerError, UnsafeName
+from calbatch.crds_client.server.transport import (
+    Refused,
+    Transient,
+    open_url,
+    persistently,
+    read_answer,
+)
+
+_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
+
+_ADVICE = "; check CRDS_SERVER_URL, try again later, or work offline with CRDS_MODE=local"
+
+
+def _setting(name: str, default: float) -> float:
+    try:
+        value = float(os.environ.get(name, default))
+    except ValueError:
+        return default
+    return value if math.isfinite(value) and value >= 0 else default
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for a server, and how often to ask again.
+
+    Attributes
+    ----------
+    timeout : float
+        Seconds without any answer.
+    attempts : int
+        At least one.
+    delay : float
+        Seconds before the second attempt; doubled before each further one.
+    """
+
+    timeout: float = 60.0
+    attempts: int = 4
+    delay: float = 1.0
+
+    @classmethod
+    def from_environment(cls) -> Patience:
+        """Read the variables of the official client; what they do not say is our default."""
+        return cls(
+            timeout=_setting("CRDS_CLIENT_TIMEOUT_SECONDS", cls.timeout),
+            attempts=max(1, int(_setting("CRDS_CLIENT_RETRY_COUNT", cls.attempts))),
+            delay=_setting("CRDS_CLIENT_RETRY_DELAY_SECONDS", cls.delay),
+        )
+
+
+class Server:
+    """A CRDS server.
+
+    Parameters
+    ----------
+    url : str
+        As in ``CRDS_SERVER_URL``.
+    observatory : str
+        ``jwst``, ``roman`` or ``hst``.
+    patience : Patience, optional
+        By default as the environment says.
+    """
+
+    def __init__(
+        self, url: str, observatory: str = "jwst", patience: Patience | None = None
+    ) -> None:
+        self.url = url.rstrip("/")
+        self.observatory = observatory
+        self.patience = patience or Patience.from_environment()
+
+    def __str__(self) -> str:
+        return self.url
+
+    def call(self, method: str, *parameters: Any) -> Any:
+        """Ask a question.
+
+        Raises
+        ------
+        ServerError
+            If the server cannot be reached, answers with an error, or with what is no answer.
+        """
+        identity = f"calbatch-{uuid.uuid4()}"
+        question = {"jsonrpc": "1.0", "method": method, "params": parameters, "id": identity}
+        body = json.dumps(question).encode()
+        patience = self.patience
+        with self._told(method):
+            url = f"{self.url}/json/{method}/{identity}/"
+            text = persistently(lambda: self._post(url, body), patience.attempts, patience.delay)
+            return self._result(text)
+
+    @contextmanager
+    def _told(self, method: str) -> Iterator[None]:
+        """Say which server, and which question, a fault is about, and what to do."""
+        try:
+            yield
+        except (ServerError, Transient, Refused, UnsafeName) as error:
+            kind = UnsafeName if isinstance(error, UnsafeName) else ServerError
+            raise kind(f"CRDS server {self.url}, {method}: {error}{_ADVICE}") from None
+
+    def _post(self, url: str, body: bytes) -> bytes:
+        headers = {"Content-Type": "application/json"}
+        with open_url(url, data=body, headers=headers, timeout=self.patience.timeout) as response:
+            return read_answer(response, MAX_ANSWER, self.patience.timeout)
+
+    def _result(self, text: bytes) -> Any:
+        try:
+            answer = mapping_of(parse_json(text), "an answer")
+        except ServerError as error:
+            raise ServerError(f"the answer is not JSON-RPC: {error}") from None
+        if fault := answer.get("error"):
+            message = fault.get("message") if isinstance(fault, dict) else fault
+            raise ServerError(shortened(html.unescape(shortened(str(message)))))
+        return decode_packed(answer.get("result"))
+
+    @functools.cached_property
+    def info(self) -> dict[str, Any]:
+        """What the server says of itself; asked once."""
+        method = "get_server_info"
+        info = self.call(method)
+        with self._told(method):
+            info = check_info(info)
+            told = info.get("observatory") or self.observatory
+            if told != self.observatory:
+                raise ServerError(f"the server is {told}'s, not {self.observatory}'s")
+        return {**info, "server": self.url}
+
+    def _context(self, method: str, *parameters: str) -> str:
+        answer = self.call(method, *parameters)
+        with self._told(method):
+            name = check_name(text_of(answer, "a context"))
+            if not name.endswith(".pmap"):
+                raise ServerError(f"a context is to be the name of a .pmap, not {name}")
+            return name
+
+    def default_context(self, state: str) -> str:
+        """Give the context in use (``latest``) or in preparation (``edit``)."""
+        return self._context("get_default_context", self.observatory, state)
+
+    def build_context(self, version: str) -> str:
+        """Give the context of a release of the calibration software."""
+        return self._context("get_build_context", self.observatory, version)
+
+    def context_by_date(self, date: str) -> str:
+        """Give the context in use at a date."""
+        return self._context("get_context_by_date", date, self.observatory)
+
+    def mapping_names(self, context: str) -> list[str]:
+        """List all rules files of a context."""
+        answer = self.call("get_mapping_names", context)
+        with self._told("get_mapping_names"):
+            return [check_name(name) for name in texts_of(answer, "the names of rules")]
+
+    def required_parameters(self, context: str) -> dict[str, list[str]]:
+        """Give what the rules need of headers, by instrument."""
+        answer = self.call("get_required_parkeys", context)
+        with self._told("get_required_parkeys"):
+            needed = mapping_of(answer, "the parameters by instrument")
+            return {one.lower(): texts_of(names, one) for one, names in needed.items()}
+
+    def best_references(
+        self, context: str, header: Mapping[str, str], types: Iterable[str] | None
+    ) -> dict[str, Any]:
+        """Have the server choose references.
+
+        Returns
+        -------
+        dict
+            Type to name, a list of names, ``NOT FOUND`` and a reason, or None.
+        """
+        wanted = None if types is None else list(types)
+        method = "get_best_references"
+        answer = self.call(method, context, dict(header), wanted)
+        with self._told(method):
+            chosen = mapping_of(answer, "the references by type")
+            for kind, value in chosen.items():
+                if value is not None:
+                    (texts_of if isinstance(value, list) else text_of)(value, kind)
+        return chosen
+
+    def file_infos(self, names: Iterable[str]) -> dict[str, FileInfo]:
+        """Give sizes and sums; files that the server does not know are left out."""
+        wanted = list(names)
+        known = parse_infos(self._all_infos, wanted)
+        if unknown := [name for name in wanted if name not in known]:
+            known |= parse_infos(self._asked_infos(unknown), unknown)
+        return known
+
+    def _asked_infos(self, names: list[str]) -> Mapping[str, Any]:
+        method, fields = "get_file_info_map", ["size", "sha1sum"]
+        try:
+            answer = self.call(method, self.observatory, sorted(names), fields)
+        except ServerError:
+            if not self._all_infos:
+                raise
+            return {}  # it has told all it knows, and may call other names an error
+        with self._told(method):
+            return mapping_of(answer, "the descriptions of files")
+
+    @functools.cached_property
+    def _all_infos(self) -> Mapping[str, Any]:
+        info = self.info
+        with self._told("get_server_info"):
+            return files_of(info)
+
+    def open_file(self, name: str, offset: int) -> tuple[int, IO[bytes]]:
+        """Begin to fetch a file; gives where the response begins, and the response.
+
+        Raises
+        ------
+        Transient, Refused
+            By the kind of fault.
+        """
+        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        headers["Accept-Encoding"] = "identity"
+        response = open_url(self._address(name), headers=headers, timeout=self.patience.timeout)
+        try:
+            return _start(response, offset), response
+        except Transient:
+            response.close()
+            raise
+
+    def _address(self, name: str) -> str:
+        section = "mapping_url" if is_mapping(name) else "reference_url"
+        bases = self.info.get(section, {})
+        if isinstance(bases, dict):
+            bases = bases.get("unchecked", bases)
+        base = bases.get(self.observatory) if isinstance(bases, dict) else bases
+        if not base or not isinstance(base, str):
+            raise Refused(f"CRDS server {self.url}, get_server_info: gives no {section}{_ADVICE}")
+        return f"{base.rstrip('/')}/{check_name(name)}"
+
+
+def _start(response: Any, offset: int) -> int:
+    """Return at which byte of the file a response begins."""
+    if getattr(response, "status", 200) != 206:
+        return 0
+    told = response.headers.get("Content-Range") or ""
+    found = _RANGE.fullmatch(told.strip())
+    if found is None or found[1] != str(offset):
+        raise Transient(f"bytes from {offset} on were asked for, and {shortened(told)!r} came")
+    return offset

@@ -1,0 +1,101 @@
+"""What a client asks of others: which server or URL there is, and rules that a server applies."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeGuard
+
+from calbatch.crds_client.errors import ServerError
+from calbatch.crds_client.rules.keywords import UNDEFINED
+from calbatch.crds_client.rules.mapping import NOT_APPLICABLE, ReferenceRules, Resolution
+from calbatch.crds_client.rules.selectors import Header, flat_names
+from calbatch.crds_client.server.bucket import UrlCache
+from calbatch.crds_client.server.protocol import Patience, Server
+
+log = logging.getLogger(__name__)
+
+_MISS = "NOT FOUND"
+
+
+def is_address(url: str | None) -> TypeGuard[str]:
+    """Tell whether there is a server or URL to ask at all."""
+    return bool(url) and not any(word in str(url) for word in ("serverless", "server-less"))
+
+
+def open_source(url: str | None, observatory: str) -> Server | UrlCache | None:
+    """Give what is at a URL: a CRDS server (http), or a cache (any other that fsspec reads).
+
+    Addresses that say ``serverless`` are the official client's way to say that there is none.
+    """
+    if not is_address(url):
+        return None
+    if url.startswith(("http://", "https://")):
+        return Server(url, observatory)
+    return UrlCache(url, observatory)
+
+
+def reached(source: Server | UrlCache, *, must: bool) -> dict[str, Any] | None:
+    """Give what a source says of itself; None, with a warning, if it cannot be reached.
+
+    Raises
+    ------
+    ServerError
+        If it must be, and cannot.
+    """
+    if isinstance(source, Server) and not must:
+        quick = Patience(timeout=min(10.0, source.patience.timeout), attempts=1)
+        contact: Server | UrlCache = Server(source.url, source.observatory, quick)
+    else:
+        contact = source
+    try:
+        source.info = contact.info
+    except ServerError as error:
+        if must:
+            raise
+        log.warning("working offline: %s", error)
+        return None
+    return source.info
+
+
+class RemoteInstrument:
+    """An instrument's rules, applied by the server; in the place of ``InstrumentRules``."""
+
+    def __init__(
+        self, server: Server, context: str, instrument: str, parameters: Iterable[str]
+    ) -> None:
+        self.name = context
+        self.instrument = instrument
+        self.parameters = tuple(dict.fromkeys(parameters))
+        self._server = server
+
+    @property
+    def types(self) -> dict[str, str]:
+        """The reference types that the server chooses for a header that says nothing else."""
+        header = dict.fromkeys(self.parameters, UNDEFINED)
+        key = next((name for name in self.parameters if "INSTRUME" in name), None)
+        if key is None:
+            raise ServerError(
+                f"CRDS server {self._server}, get_required_parkeys: names no parameter of "
+                f"{self.instrument} for the instrument"
+            )
+        header[key] = self.instrument
+        return dict.fromkeys(self.resolve(header), "")
+
+    def reference_rules(self) -> Iterator[ReferenceRules]:
+        """Give none: the rules are the server's."""
+        return iter(())
+
+    def resolve(self, header: Header, types: Iterable[str] | None = None) -> dict[str, Resolution]:
+        """Have the server choose."""
+        answers = self._server.best_references(self.name, header, types)
+        return {kind.lower(): _resolution(value) for kind, value in answers.items()}
+
+
+def _resolution(value: Any) -> Resolution:
+    if isinstance(value, str) and value.startswith(_MISS):
+        reason = value.removeprefix(_MISS).strip()
+        return Resolution("n/a" if reason.lower() == "n/a" else "not found", reason=reason)
+    if value is None or (isinstance(value, str) and value in NOT_APPLICABLE):
+        return Resolution("n/a", reason="N/A by the server")
+    return Resolution("found", tuple(flat_names(value)))

@@ -1,0 +1,1 @@
+"""FITS: layout, headers, tables and pixels, read and written in place."""

@@ -1,0 +1,277 @@
+"""The ASDF extension of a product, in which jwst keeps what FITS headers cannot hold, as a WCS.
+
+jwst 3.0.0 does not calibrate a file given by its name without this extension. What headers and HDUs
+say too, its readers take from there, unless the extension has the digest of just these headers. So
+ours has none and repeats nothing: it is empty, or what a file's own extension says beyond its
+headers and HDUs.
+
+Source for the form: stdatamodels 6.0 (`fits_support`), ASDF standard 1.6.0.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from calbatch.models.errors import FileError, one_line
+from calbatch.models.fits.hdu import Hdu
+from calbatch.models.fits.headers import ASDF
+from calbatch.models.fits.output_hdus import TablePart
+from calbatch.models.schema.spec import Schema
+from calbatch.models.storage.files import Stamp, reading
+from calbatch.models.storage.memory import require_memory
+
+log = logging.getLogger(__name__)
+
+_EMPTY = b"""#ASDF 1.0.0
+#ASDF_STANDARD 1.6.0
+%YAML 1.1
+%TAG ! tag:stsci.edu:asdf/
+--- !core/asdf-1.1.0
+{}
+...
+"""
+_END = b"\n..."
+_TAGS = {"!": "tag:stsci.edu:asdf/"}
+_BLOCK = b"\xd3BLK"
+_BLOCK_FIXED = 6  # bytes of a block before those that its header counts
+_ALLOCATED = struct.Struct(">8xQ")  # after the flags and the kind of compression
+
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_MOST_EVENTS = 200_000  # of which each takes half a kilobyte once it is a node
+_DEEPEST = 200  # a WCS has some 30 levels; libyaml overflows the stack at many thousands
+
+_ABOUT_ITSELF = ("asdf_library", "history")
+_OF_HEADERS = ("_fits_hash", "extra_fits", "history.entries")
+
+
+@dataclass(frozen=True)
+class Names:
+    """Branches of a tree to be left out: a leaf wholly, a branch as far as it has names."""
+
+    below: Mapping[str, Names]
+
+    @classmethod
+    def of(cls, paths: Iterable[str]) -> Names:
+        """Return the names of dotted paths."""
+        tree: dict[str, Any] = {}
+        for path in paths:
+            branch = tree
+            for part in path.split("."):
+                branch = branch.setdefault(part, {})
+        return cls._of_tree(tree)
+
+    @classmethod
+    def _of_tree(cls, tree: Mapping[str, Any]) -> Names:
+        return cls({name: cls._of_tree(branch) for name, branch in tree.items()})
+
+
+def asdf_table(content: bytes = _EMPTY) -> npt.NDArray[np.void]:
+    """Return the extension's table: an ASDF file's bytes in one cell. By default an empty tree."""
+    table = np.zeros(1, dtype=[("ASDF_METADATA", np.uint8, (len(content),))])
+    table["ASDF_METADATA"] = np.frombuffer(content, dtype=np.uint8)
+    return table
+
+
+def asdf_parts(schema: Schema, hdus: Iterable[Hdu]) -> list[TablePart]:
+    """Return the ASDF extension to be written with a model: one, or none.
+
+    Parameters
+    ----------
+    schema : Schema
+        The model's. Models of the observatory's kind, which have a ``meta.model_type``, always have
+        an extension; others where their file had something to say in it.
+    hdus : iterable of Hdu
+        What the model's file holds besides the schema's fields.
+    """
+    found = next((hdu for hdu in hdus if hdu.name == ASDF), None)
+    content = None if found is None else _kept(schema, found)
+    if content is None and schema.lookup("meta.model_type") is None:
+        return []
+    return [TablePart(ASDF, asdf_table(content or _EMPTY))]
+
+
+def _kept(schema: Schema, hdu: Hdu) -> bytes | None:
+    """Return what an extension says beyond headers and HDUs; None where that is nothing."""
+    require_memory(hdu.stamp.path, hdu.data_size, f"{hdu.label}, which is read whole,")
+    with reading(hdu.stamp) as read_at:
+        content = read_at(hdu.data_offset, hdu.data_size)
+    try:
+        return beyond_headers(schema, content)
+    except MemoryError:
+        raise
+    except Exception as error:  # of what is damaged, PyYAML makes exceptions of every kind
+        fault = FileError(hdu.stamp.path, f"{hdu.label} cannot be read: {one_line(error)}")
+        log.warning("%s; it is left out", fault)
+        return None
+
+
+def has_value(hdu: Hdu, path: str) -> bool:
+    """Return whether an ASDF extension has a value, neither null nor empty, at a dotted path.
+
+    Raises
+    ------
+    FileError
+        When the name is in it, and it cannot be read.
+    """
+    return _has_value(hdu.stamp, hdu.data_offset, hdu.data_size, path)
+
+
+@lru_cache(maxsize=64)
+def _has_value(stamp: Stamp, offset: int, size: int, path: str) -> bool:
+    with reading(stamp) as read_at:
+        content = read_at(offset, size)
+    if path.rpartition(".")[2].encode() not in content:
+        return False
+    try:
+        node = _node_at(_text_of(content), path)
+    except MemoryError:
+        raise
+    except Exception as error:  # of what is damaged, PyYAML makes exceptions of every kind
+        reason = f"its ASDF extension mentions {path} and cannot be read: {one_line(error)}"
+        raise FileError(stamp.path, reason) from None
+    if isinstance(node, yaml.ScalarNode):
+        return node.tag != "tag:yaml.org,2002:null"
+    return node is not None and bool(node.value)
+
+
+def _node_at(text: bytes, path: str) -> yaml.Node | None:
+    _require_bounded(text)
+    node = yaml.compose(text, Loader=_LOADER)
+    for name in path.split("."):
+        if not isinstance(node, yaml.MappingNode):
+            return None
+        node = next((value for key, value in node.value if key.value == name), None)
+    return node
+
+
+def _text_of(content: bytes) -> bytes:
+    """Return the tree of an ASDF file, as text; empty where there is none."""
+    start, stop = content.find(b"%YAML"), content.find(_END)
+    return content[start : stop if stop >= 0 else len(content)] if start >= 0 else b""
+
+
+def beyond_headers(schema: Schema, content: bytes) -> bytes | None:
+    """Return an ASDF file without what a model's headers and HDUs say; None where that was all.
+
+    Nothing in it is made into objects: it is taken apart and put together again as text.
+
+    Raises
+    ------
+    ValueError, yaml.YAMLError
+        When it is damaged, nested absurdly deep, or of absurdly many parts.
+    """
+    text = _text_of(content)
+    if not text:
+        return None
+    start = content.find(text)
+    stop = start + len(text)
+    _require_bounded(text)
+    tree = yaml.compose(text, Loader=_LOADER)
+    if not isinstance(tree, yaml.MappingNode):
+        return None
+    named = [s.path for s in schema.keywords.values() if s.keyword is not None]
+    _prune(tree, Names.of([*named, *schema.fields, *_OF_HEADERS]))
+    nodes = list(_without_links(tree))
+    if all(key.value in _ABOUT_ITSELF for key, _ in tree.value):
+        return None
+    blocks = b"".join(_blocks(content[stop:])) if any(map(_is_block, nodes)) else b""
+    return content[:start] + _as_text(tree) + blocks
+
+
+def _require_bounded(text: bytes) -> None:
+    depth = 0
+    for number, event in enumerate(yaml.parse(text, Loader=_LOADER)):
+        if number > _MOST_EVENTS:
+            raise ValueError(f"it has more than {_MOST_EVENTS} parts")
+        opens = isinstance(event, yaml.CollectionStartEvent)
+        depth += opens - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise ValueError(f"it is nested more than {_DEEPEST} deep")
+
+
+def _as_text(tree: yaml.Node) -> bytes:
+    return yaml.serialize(
+        tree,
+        Dumper=_DUMPER,
+        encoding="utf-8",
+        version=(1, 1),
+        tags=_TAGS,
+        explicit_start=True,
+        explicit_end=True,
+    )
+
+
+def _prune(mapping: yaml.MappingNode, names: Names) -> None:
+    """Leave out what is named, and branches of which nothing is left."""
+    left = []
+    for key, value in mapping.value:
+        named = names.below.get(key.value) if isinstance(key, yaml.ScalarNode) else None
+        if named is not None and named.below and isinstance(value, yaml.MappingNode):
+            _prune(value, named)
+            if not value.value:
+                continue
+        elif named is not None:
+            continue
+        left.append((key, value))
+    mapping.value = left
+
+
+def _without_links(tree: yaml.Node) -> Iterator[yaml.Node]:
+    """Leave out links to HDUs; yield every node that stays, each once."""
+    seen = {id(tree)}
+    pending = [tree]
+    while pending:
+        node = pending.pop()
+        yield node
+        if isinstance(node, yaml.MappingNode):
+            node.value = [(key, value) for key, value in node.value if not _is_link(value)]
+            children = [value for _, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            children = node.value = [value for value in node.value if not _is_link(value)]
+        else:
+            continue
+        pending += [child for child in children if id(child) not in seen]
+        seen.update(map(id, children))
+
+
+def _source(node: yaml.Node) -> yaml.ScalarNode | None:
+    """Return where an array is, as its node says; None for what is no array."""
+    if not isinstance(node, yaml.MappingNode) or "/ndarray-" not in node.tag:
+        return None
+    sources = (v for k, v in node.value if k.value == "source" and isinstance(v, yaml.ScalarNode))
+    return next(sources, None)
+
+
+def _is_link(node: yaml.Node) -> bool:
+    source = _source(node)
+    return source is not None and source.value.startswith("fits:")
+
+
+def _is_block(node: yaml.Node) -> bool:
+    source = _source(node)
+    return source is not None and not source.value.startswith("fits:")
+
+
+def _blocks(content: bytes) -> Iterator[bytes]:
+    """Yield the binary blocks; the index after them, which would be wrong, is left out."""
+    at = content.find(_BLOCK)
+    while at >= 0 and content[at : at + len(_BLOCK)] == _BLOCK:
+        header = content[at + _BLOCK_FIXED : at + _BLOCK_FIXED + _ALLOCATED.size]
+        if len(header) < _ALLOCATED.size:
+            raise ValueError("a block is cut short")
+        (length,) = struct.unpack(">H", content[at + 4 : at + _BLOCK_FIXED])
+        end = at + _BLOCK_FIXED + length + _ALLOCATED.unpack(header)[0]
+        if end > len(content):
+            raise ValueError("a block is cut short")
+        yield content[at:end]
+        at = end

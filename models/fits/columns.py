@@ -1,0 +1,136 @@
+"""The columns of a table, checked before its values are believed or room is made for them.
+
+Source for the rules: FITS standard 4.0, sections 7.2 and 7.3 (TFORMn, TBCOLn, THEAP).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from calbatch.models.fits.hdu import Hdu
+from calbatch.models.fits.layout_cards import Cards
+from calbatch.models.storage.files import reading
+from calbatch.models.storage.memory import require_memory
+
+_FORM = re.compile(r" *([0-9]*)([LXBIJKAEDCMPQ])([A-Za-z]?)")
+_BYTES = {"L": 1, "B": 1, "I": 2, "J": 4, "K": 8, "A": 1, "E": 4, "D": 8, "C": 8, "M": 16}
+_DESCRIPTORS: dict[str, np.dtype[Any]] = {"P": np.dtype(">i4"), "Q": np.dtype(">i8")}
+_ASCII = re.compile(r" *[AIFED]([0-9]+)")
+
+
+class _Column(NamedTuple):
+    """A column's place in a row; of one with cells of varying length, what they are made of."""
+
+    keyword: str
+    start: int
+    width: int
+    descriptor: np.dtype[Any] | None = None
+    item: int = 0
+
+
+def require_full_rows(hdu: Hdu) -> None:
+    """Refuse a table whose columns are not as wide as its rows: all its values would be misread.
+
+    Parameters
+    ----------
+    hdu : Hdu
+        A table, of which only the header is looked at.
+
+    Raises
+    ------
+    FileError
+        Naming the column, or what the columns add up to.
+    """
+    cards, row = _cards(hdu), hdu.dtype.itemsize
+    count = cards.integer("TFIELDS")
+    if cards.text("XTENSION") == "TABLE":
+        _require_columns_within(cards, count, row)
+        return
+    total = sum(column.width for column in _columns(cards, count))
+    if total != row:
+        raise cards.fault(
+            f"its {count} columns take {total} bytes by their TFORM, a row has NAXIS1 = "
+            f"{row}: its values cannot be told apart; make the table anew"
+        )
+
+
+def require_columns(hdu: Hdu) -> None:
+    """Refuse a table whose columns do not fill its rows, or whose cells lie outside of it.
+
+    Parameters
+    ----------
+    hdu : Hdu
+        A table that is about to be read whole.
+
+    Raises
+    ------
+    FileError
+        Naming the column, or the memory that the table would take.
+    """
+    require_full_rows(hdu)
+    require_memory(hdu.stamp.path, hdu.data_size, f"{hdu.label}, a table read whole,")
+    cards = _cards(hdu)
+    if cards.text("XTENSION") == "TABLE":
+        return
+    for column in _columns(cards, cards.integer("TFIELDS")):
+        if column.descriptor is not None and column.width:
+            _require_heap(hdu, cards, column)
+
+
+def _cards(hdu: Hdu) -> Cards:
+    return Cards(hdu.stamp.path, hdu.index, hdu.raw_header)
+
+
+def _columns(cards: Cards, count: int) -> Iterator[_Column]:
+    start = 0
+    for number in range(1, count + 1):
+        column = _column(cards, f"TFORM{number}", start)
+        start += column.width
+        yield column
+
+
+def _column(cards: Cards, keyword: str, start: int) -> _Column:
+    text = cards.text(keyword)
+    found = _FORM.match(text)
+    if found is None:
+        raise cards.fault(f"{keyword} = {text!r:.40} is not the format of a column")
+    repeat, code = int(found[1] or 1), found[2]
+    if code in _DESCRIPTORS:
+        item = _BYTES.get(found[3], 0)  # of bits, eight are a byte
+        kind = _DESCRIPTORS[code]
+        return _Column(keyword, start, 2 * kind.itemsize * min(repeat, 1), kind, item)
+    width = -(-repeat // 8) if code == "X" else repeat * _BYTES[code]
+    return _Column(keyword, start, width)
+
+
+def _require_columns_within(cards: Cards, count: int, row_bytes: int) -> None:
+    """Refuse a column of an ASCII table that ends behind the row; between columns may be gaps."""
+    for n in range(1, count + 1):
+        text, start = cards.text(f"TFORM{n}"), cards.integer(f"TBCOL{n}")
+        found = _ASCII.match(text)
+        if found is None:
+            raise cards.fault(f"TFORM{n} = {text!r:.40} is not the format of a column")
+        end = start + int(found[1]) - 1
+        if start < 1 or end > row_bytes:
+            raise cards.fault(
+                f"column {n} takes bytes {start} to {end} of a row by its TBCOL and TFORM, a row "
+                f"has NAXIS1 = {row_bytes}"
+            )
+
+
+def _require_heap(hdu: Hdu, cards: Cards, column: _Column) -> None:
+    """Refuse cells of varying length that lie outside the table's heap."""
+    assert column.descriptor is not None
+    row, rows = hdu.dtype.itemsize, hdu.shape[0]
+    heap = cards.integer("THEAP", row * rows)
+    with reading(hdu.stamp) as read_at:
+        table = np.frombuffer(read_at(hdu.data_offset, row * rows), np.uint8).reshape(rows, row)
+    cells = np.ascontiguousarray(table[:, column.start : column.start + column.width])
+    counts, places = cells.view(column.descriptor).astype(np.float64).T
+    ends = places + counts * column.item
+    if (counts < 0).any() or (places < 0).any() or (ends > hdu.data_size - heap).any():
+        raise cards.fault(f"the column of {column.keyword} has cells that lie outside the table")

@@ -1,0 +1,77 @@
+"""Images that cannot be read row by row, decoded whole once and kept for a while.
+
+Tile-compressed, gzipped and scaled images go through astropy. Each process keeps the last ones,
+within a limit of bytes, so that an exposure's tiles do not decode it again and again.
+"""
+
+import math
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from calbatch.models.fits.astropy_access import astropy_hdu
+from calbatch.models.storage.files import Stamp
+from calbatch.models.storage.memory import require_memory
+
+LIMIT = 512 << 20
+"""Bytes that a process keeps; the newest image stays whatever its size."""
+
+
+@dataclass
+class _Entry:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    array: npt.NDArray[Any] | None = None
+
+
+_entries: OrderedDict[tuple[Stamp, int], _Entry] = OrderedDict()
+_entries_lock = threading.Lock()
+
+
+def decoded_image(stamp: Stamp, index: int) -> npt.NDArray[Any]:
+    """Return the whole image of an HDU, native and read-only, from the cache if it is there.
+
+    Parameters
+    ----------
+    stamp : Stamp
+        The file; refused if it has changed.
+    index : int
+        The HDU's place in it.
+
+    Raises
+    ------
+    FileError
+        The file has changed, or astropy cannot decode the image.
+    """
+    with _entries_lock:
+        entry = _entries.setdefault((stamp, index), _Entry())
+        _entries.move_to_end((stamp, index))
+    with entry.lock:  # others that want the same image wait, rather than decode it too
+        if entry.array is None:
+            entry.array = _decode(stamp, index)
+            _forget_oldest()
+        return entry.array
+
+
+def _forget_oldest() -> None:
+    with _entries_lock:
+        total = sum(entry.array.nbytes for entry in _entries.values() if entry.array is not None)
+        while total > LIMIT and len(_entries) > 1:
+            _, oldest = _entries.popitem(last=False)
+            total -= 0 if oldest.array is None else oldest.array.nbytes
+
+
+def _size(hdu: Any) -> int:
+    return math.prod(hdu.shape) * max(4, abs(hdu.header.get("BITPIX", 8)) // 8)
+
+
+def _decode(stamp: Stamp, index: int) -> npt.NDArray[Any]:
+    with astropy_hdu(stamp, index, f"HDU {index}") as hdu:
+        require_memory(stamp.path, _size(hdu), f"decoding HDU {index}, which has to be whole,")
+        data = hdu.data
+        array = np.ascontiguousarray(data, data.dtype.newbyteorder("="))
+    array.flags.writeable = False
+    return array

@@ -1,0 +1,262 @@
+"""One header and data unit: its shape, type and size as its header has them, checked.
+
+Source for the rules: FITS standard 4.0, sections 4.4 and 10 (tile compression).
+"""
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from astropy.io import fits
+
+from calbatch.models.fits.astropy_access import astropy_hdu
+from calbatch.models.fits.byteorder import bzero_of
+from calbatch.models.fits.layout_cards import Cards, ascii_only, label, padded
+from calbatch.models.storage.files import Stamp
+
+Kind = Literal["image", "table", "compressed", "other", "empty"]
+
+_STORED = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
+_TABLES = ("BINTABLE", "TABLE", "A3DTABLE")
+_IMAGES = ("IMAGE", "IUEIMAGE")
+_MOST_AXES = 999
+_MOST_COLUMNS = 999
+_MOST_BYTES = 2**63 - 1
+_LONGEST_ROW = 2**31 - 1  # of a table, as NumPy can have it
+# Even a constant image keeps a descriptor for each of its tiles.
+_BEST_COMPRESSION = 10_000
+_SMALL = 1 << 20
+
+
+class Pixels(NamedTuple):
+    """How an array is stored.
+
+    Attributes
+    ----------
+    dtype, stored : numpy.dtype
+        Native type after decoding, and big-endian type in the file.
+    bscale, bzero : float
+        Scaling of the stored values.
+    scaled : bool
+        Whether decoding takes arithmetic, other than the offsets that stand for unsigned integers.
+    """
+
+    dtype: np.dtype[Any]
+    stored: np.dtype[Any]
+    bscale: float = 1.0
+    bzero: float = 0.0
+    scaled: bool = False
+
+
+@dataclass(frozen=True)
+class Hdu:
+    """One header and data unit of a file.
+
+    Attributes
+    ----------
+    index : int
+        Place in the file, from 0.
+    name, version : str, int
+        EXTNAME in capitals ("PRIMARY" for the first, "" where there is none) and EXTVER.
+    kind : {"image", "table", "compressed", "other", "empty"}
+        "compressed" is a tile-compressed image; "empty" has no pixels; "other" is passed through.
+    shape : tuple of int
+        In NumPy's order. A table's is its number of rows.
+    pixels : Pixels
+        How they are stored.
+    header_offset, data_offset, data_size : int
+        Bytes; the size leaves out the padding.
+    raw_header : bytes
+        The header's blocks as they are.
+    stamp : Stamp
+        The file.
+    """
+
+    index: int
+    name: str
+    version: int
+    kind: Kind
+    shape: tuple[int, ...]
+    pixels: Pixels
+    header_offset: int
+    data_offset: int
+    data_size: int
+    raw_header: bytes = field(repr=False)
+    stamp: Stamp = field(repr=False)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Native type of the decoded pixels."""
+        return self.pixels.dtype
+
+    @property
+    def stored(self) -> np.dtype[Any]:
+        """Big-endian type of the pixels in the file."""
+        return self.pixels.stored
+
+    @property
+    def bscale(self) -> float:
+        """Factor of the stored values."""
+        return self.pixels.bscale
+
+    @property
+    def bzero(self) -> float:
+        """Offset of the stored values."""
+        return self.pixels.bzero
+
+    @property
+    def label(self) -> str:
+        """What messages call this HDU."""
+        return label(self.index, self.name)
+
+    @property
+    def end(self) -> int:
+        """Where the next HDU begins."""
+        return self.data_offset + padded(self.data_size)
+
+    @cached_property
+    def header(self) -> fits.Header:
+        """The header; of a compressed image, that of the image."""
+        if self.kind == "compressed":
+            with astropy_hdu(self.stamp, self.index, self.label) as hdu:
+                return hdu.header.copy()
+        return fits.Header.fromstring(self.text)
+
+    @cached_property
+    def text(self) -> str:
+        """The header's cards, with a question mark for every byte that is not ASCII."""
+        return ascii_only(self.raw_header).decode("ascii")
+
+
+def describe(stamp: Stamp, index: int, position: int, raw: bytes) -> Hdu:
+    """Read the cards that give an HDU's shape, type and size.
+
+    Parameters
+    ----------
+    stamp : Stamp
+        The file.
+    index : int
+        The HDU's place in it, from 0.
+    position : int
+        Where its header begins, in bytes.
+    raw : bytes
+        The header's blocks.
+
+    Raises
+    ------
+    FileError
+        A card that is missing, of the wrong type, or cannot be true.
+    """
+    cards = Cards(stamp.path, index, raw)
+    if index == 0 and not cards.logical("SIMPLE"):
+        raise cards.fault("SIMPLE is not T: the file says that it is not standard FITS")
+    bitpix, axes = _array(cards, "")
+    size = _data_size(cards, bitpix, axes)
+    kind = _kind(cards, index, axes)
+    if kind in ("table", "compressed"):
+        _require_columns(cards)
+    if kind == "compressed":
+        rows = axes[0]
+        bitpix, axes = _array(cards, "Z")
+        _require_plausible(cards, bitpix, axes, size, rows)
+    return Hdu(
+        index=index,
+        name="PRIMARY" if index == 0 else cards.text("EXTNAME").strip().upper(),
+        version=cards.integer("EXTVER", 1),
+        kind=kind,
+        shape=axes[:1] if kind == "table" else axes,
+        pixels=_pixels(cards, kind, bitpix, axes),
+        header_offset=position,
+        data_offset=position + len(raw),
+        data_size=size,
+        raw_header=raw,
+        stamp=stamp,
+    )
+
+
+def _array(cards: Cards, prefix: str) -> tuple[int, tuple[int, ...]]:
+    """Return BITPIX and the axes in NumPy's order; the prefix is Z for a compressed image."""
+    bitpix = cards.integer(f"{prefix}BITPIX")
+    if bitpix not in _STORED:
+        raise cards.fault(f"{prefix}BITPIX = {bitpix} is none of {sorted(_STORED)}")
+    naxis = cards.integer(f"{prefix}NAXIS")
+    if not 0 <= naxis <= _MOST_AXES:
+        raise cards.fault(f"{prefix}NAXIS = {naxis} is not between 0 and {_MOST_AXES}")
+    keywords = [f"{prefix}NAXIS{n}" for n in range(naxis, 0, -1)]
+    axes = tuple(cards.integer(keyword) for keyword in keywords)
+    for keyword, length in zip(keywords, axes, strict=True):
+        if length < 0:
+            raise cards.fault(f"{keyword} = {length} is negative")
+        if length > _MOST_BYTES:
+            raise cards.fault(f"{keyword} = {length} is absurd")
+    return bitpix, axes
+
+
+def _data_size(cards: Cards, bitpix: int, axes: tuple[int, ...]) -> int:
+    """Return the data's length in bytes without padding, in Python's unbounded integers."""
+    pcount, gcount = cards.integer("PCOUNT", 0), cards.integer("GCOUNT", 1)
+    if pcount < 0 or gcount < 0:
+        raise cards.fault(f"PCOUNT = {pcount} or GCOUNT = {gcount} is negative")
+    groups = bool(axes) and axes[-1] == 0 and cards.logical("GROUPS")
+    count = math.prod(axes[:-1] if groups else axes) if axes else 0
+    size = abs(bitpix) // 8 * gcount * (pcount + count)
+    if size > _MOST_BYTES:
+        raise cards.fault(f"the axes {axes} ask for {size} bytes, which is absurd")
+    return size
+
+
+def _kind(cards: Cards, index: int, axes: tuple[int, ...]) -> Kind:
+    extension = "IMAGE" if index == 0 else cards.text("XTENSION")
+    if extension in _TABLES:
+        if len(axes) != 2:
+            raise cards.fault(f"NAXIS = {len(axes)}, where a table has 2")
+        return "compressed" if cards.logical("ZIMAGE") else "table"
+    grouped = cards.integer("PCOUNT", 0) != 0 or cards.integer("GCOUNT", 1) != 1
+    if extension not in _IMAGES or grouped or (axes and cards.logical("GROUPS")):
+        return "other"
+    return "image" if axes and 0 not in axes else "empty"
+
+
+def _require_columns(cards: Cards) -> None:
+    columns = cards.integer("TFIELDS")
+    if not 0 <= columns <= _MOST_COLUMNS:
+        raise cards.fault(f"TFIELDS = {columns} is not between 0 and {_MOST_COLUMNS}")
+
+
+def _require_plausible(
+    cards: Cards, bitpix: int, axes: tuple[int, ...], size: int, rows: int
+) -> None:
+    """Refuse a compressed image that no compression could have made so small."""
+    wanted = abs(bitpix) // 8 * math.prod(axes)
+    if wanted > _SMALL + _BEST_COMPRESSION * size:
+        raise cards.fault(f"the axes {axes} ask for {wanted} bytes from {size}, which is absurd")
+    numbers = range(len(axes), 0, -1)
+    sides = [cards.integer(f"ZTILE{n}", axes[-1] if n == 1 else 1) for n in numbers]
+    if any(side < 1 for side in sides):
+        raise cards.fault(f"tiles of {sides} pixels")
+    tiles = math.prod(-(-axis // side) for axis, side in zip(axes, sides, strict=True))
+    if tiles != rows:
+        raise cards.fault(f"the axes {axes} are {tiles} tiles of {sides}, and {rows} are there")
+
+
+def _pixels(cards: Cards, kind: Kind, bitpix: int, axes: tuple[int, ...]) -> Pixels:
+    if kind == "table":
+        if axes[1] > _LONGEST_ROW:
+            raise cards.fault(f"NAXIS1 = {axes[1]} is absurd")
+        row = np.dtype((np.void, axes[1]))
+        return Pixels(row, row)
+    stored = np.dtype(_STORED[bitpix])
+    native = stored.newbyteorder("=")
+    if kind == "other":
+        return Pixels(native, stored)
+    bscale, bzero = cards.number("BSCALE", 1.0), cards.number("BZERO", 0.0)
+    if bscale == 1 and bzero == 0 and (bitpix < 0 or "BLANK" not in cards):
+        return Pixels(native, stored)
+    if bitpix > 0:
+        other = np.dtype(f"{'i' if bitpix == 8 else 'u'}{stored.itemsize}")
+        if bscale == 1 and bzero == bzero_of(other):
+            return Pixels(other, stored, bscale, bzero)
+        native = np.dtype(np.float32 if bitpix <= 16 else np.float64)  # as astropy does
+    return Pixels(native, stored, bscale, bzero, scaled=True)

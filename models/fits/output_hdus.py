@@ -1,0 +1,340 @@
+"""The HDUs of a file to be written, and their headers as bytes.
+
+Header cards are formatted by astropy. CHECKSUM and DATASUM are reserved in every header, so that
+filling them in later moves nothing.
+"""
+
+import io
+import math
+import re
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from astropy.io import fits
+from astropy.io.fits.verify import VerifyError, VerifyWarning
+
+from calbatch.models.errors import ModelError, one_line
+from calbatch.models.fits.byteorder import bzero_of
+from calbatch.models.fits.cards import Card, is_structural
+from calbatch.models.fits.checksum import ALL_ONES, add, checksum, encode
+from calbatch.models.fits.hdu import Hdu
+from calbatch.models.fits.layout_cards import BLOCK, CARD, padded
+
+Updates = Mapping[str, Any]
+
+_BITPIX = {"u1": 8, "i1": 8, "i2": 16, "u2": 16, "i4": 32, "u4": 32, "i8": 64, "u8": 64}
+_BITPIX |= {"f4": -32, "f8": -64}
+_PLAIN_COLUMNS = {"u1", "i2", "i4", "i8", "f4", "f8"}
+
+_RESERVED: tuple[Card, ...] = (
+    ("CHECKSUM", "0" * 16, "HDU checksum"),
+    ("DATASUM", "0", "data unit checksum"),
+)
+# Cards that need no astropy.
+_KEYWORD = re.compile(r"(?!(?:COMMENT|HISTORY|CONTINUE|HIERARCH|END)$)[A-Z0-9_-]{1,8}")
+_TEXT = re.compile(r"[ -~]*")
+_QUOTE = "'"
+_LONGEST_TEXT = 70  # with its quotes
+
+_CHECKSUM_AT = 11  # within its card, after the quote
+
+
+@dataclass(frozen=True)
+class ImagePart:
+    """An image HDU, whose pixels are written row by row, or a primary HDU without data.
+
+    Attributes
+    ----------
+    name : str
+        The field that its pixels are written by.
+    extname, extver : str, int
+        Its name in the file; the first part is the primary HDU, whatever its name.
+    dtype : numpy.dtype, optional
+        Native type of the pixels; bool is stored as uint8.
+    shape : tuple of int, optional
+        In NumPy's order; None where there are no data.
+    cards : sequence of (keyword, value, comment)
+        In the file's order. Keywords that describe the storage are left out.
+    """
+
+    name: str
+    extname: str
+    extver: int = 1
+    dtype: np.dtype[Any] | None = None
+    shape: tuple[int, ...] | None = None
+    cards: Sequence[Card] = ()
+
+    @property
+    def pixel_type(self) -> np.dtype[Any]:
+        """The type that is stored, in native order."""
+        kind = np.dtype(np.uint8 if self.dtype is None or self.dtype == bool else self.dtype)
+        return kind.newbyteorder("=")
+
+
+@dataclass(frozen=True)
+class TablePart:
+    """A binary table, small enough to be kept in memory.
+
+    Attributes
+    ----------
+    extname : str
+        Its name in the file.
+    array : structured ndarray
+        One row per element.
+    cards : sequence of (keyword, value, comment)
+        Further ones, units (TUNITn) among them.
+    extver : int
+        Its version.
+    """
+
+    extname: str
+    array: npt.NDArray[Any]
+    cards: Sequence[Card] = ()
+    extver: int = 1
+
+
+@dataclass(frozen=True)
+class RawPart:
+    """An HDU of another file that is copied as it is, header and data.
+
+    Attributes
+    ----------
+    hdu : Hdu
+        Not the first of its file, which must not change before the copy.
+    """
+
+    hdu: Hdu
+
+    @property
+    def size(self) -> int:
+        """Length in bytes, padding included."""
+        return self.hdu.end - self.hdu.header_offset
+
+
+Part = ImagePart | TablePart | RawPart
+
+
+def image_header(part: ImagePart, primary: bool) -> bytes:
+    """Return the blocks of an image's header.
+
+    Raises
+    ------
+    ModelError
+        A type that FITS has not, or a card that it cannot hold.
+    """
+    kind = part.pixel_type
+    shape = part.shape or ()
+    if kind.str[1:] not in _BITPIX:
+        raise ModelError(f"{part.extname}: FITS has no images of type {part.dtype}")
+    cards: list[Card] = [
+        ("SIMPLE", True, "conforms to FITS standard")
+        if primary
+        else ("XTENSION", "IMAGE", "Image extension"),
+        ("BITPIX", _BITPIX[kind.str[1:]], "array data type"),
+        ("NAXIS", len(shape), "number of array dimensions"),
+        *((f"NAXIS{n}", length, "") for n, length in enumerate(reversed(shape), 1)),
+    ]
+    if primary:
+        cards.append(("EXTEND", True, ""))
+    else:
+        cards += [("PCOUNT", 0, "number of parameters"), ("GCOUNT", 1, "number of groups")]
+    if bzero_of(kind):
+        cards += [("BSCALE", 1, ""), ("BZERO", bzero_of(kind), "")]
+    if not primary:
+        cards += _names(part.extname, part.extver)
+    return _blocks(part.extname, [*cards, *_free(part.cards), *_RESERVED])
+
+
+def table_bytes(part: TablePart) -> tuple[bytes, bytes]:
+    """Return the blocks of a table's header, and its data without padding.
+
+    Raises
+    ------
+    ModelError
+        A column that FITS tables have not, or a card that a header cannot hold.
+    """
+    plain = part.array.ndim == 1 and _is_plain(part.array.dtype)
+    try:
+        structure, data = (_plain_table if plain else _any_table)(part.array)
+    except (ValueError, TypeError, KeyError, VerifyError) as error:
+        raise ModelError(
+            f"{part.extname}: FITS cannot hold the table: {one_line(error)}"
+        ) from error
+    cards = [*structure, *_names(part.extname, part.extver), *_free(part.cards), *_RESERVED]
+    return _blocks(part.extname, cards), data
+
+
+def _is_plain(dtype: np.dtype[Any]) -> bool:
+    """Return whether FITS tables store all columns as NumPy does, but for the byte order."""
+    bases = [dtype[name].base for name in dtype.names or ()]
+    plain = [b.str[1:] in _PLAIN_COLUMNS or (b.kind == "S" and b.itemsize > 0) for b in bases]
+    return bool(plain) and all(plain)
+
+
+def _plain_table(table: npt.NDArray[Any]) -> tuple[list[Card], bytes]:
+    """Return the cards of a table's structure, and its data, of plain columns."""
+    kinds = [(n, table.dtype[n].base, table.dtype[n].shape) for n in table.dtype.names or ()]
+    stored = np.dtype([(n, base.newbyteorder(">"), shape) for n, base, shape in kinds])
+    cards = [
+        (keyword, table.size if keyword == "NAXIS2" else value, comment)
+        for keyword, value, comment in _structure(stored.newbyteorder("="))
+    ]
+    return cards, table.astype(stored).tobytes()
+
+
+@lru_cache(maxsize=64)
+def _structure(dtype: np.dtype[Any]) -> tuple[Card, ...]:
+    """Return the cards of a table's structure, as of no rows; astropy takes milliseconds."""
+    header = fits.BinTableHDU(np.zeros(0, dtype)).header
+    return tuple((c.keyword, c.value, c.comment) for c in header.cards)
+
+
+def _any_table(table: npt.NDArray[Any]) -> tuple[list[Card], bytes]:
+    """Return the cards of a table's structure, and its data, as astropy has them."""
+    hdu = fits.BinTableHDU(_storable(table))
+    stream = io.BytesIO()
+    hdu.writeto(stream)
+    # astropy puts a primary HDU of one block before the table.
+    start = BLOCK + len(hdu.header.tostring())
+    size = hdu.header["NAXIS1"] * hdu.header["NAXIS2"]
+    structure: list[Card] = [(c.keyword, c.value, c.comment) for c in hdu.header.cards]
+    return structure, stream.getvalue()[start : start + size]
+
+
+def _storable(table: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a copy that astropy may change, of types that it stores faithfully."""
+    kinds = []
+    for name in table.dtype.names or ():
+        base, shape = table.dtype[name].base, table.dtype[name].shape
+        # astropy takes signed bytes for logicals.
+        base = np.dtype(np.int16) if base == np.int8 else base.newbyteorder("=")
+        kinds.append((name, base, shape))
+    return table.astype(np.dtype(kinds), copy=True)
+
+
+def _names(extname: str, extver: int) -> list[Card]:
+    return [("EXTNAME", extname, "extension name"), ("EXTVER", extver, "extension value")]
+
+
+def _free(cards: Iterable[Card]) -> list[Card]:
+    """Return the cards that do not contradict what follows from the data themselves."""
+    return [c for c in cards if c[0].startswith("TUNIT") or not is_structural(c[0].upper())]
+
+
+def _blocks(where: str, cards: Iterable[Card]) -> bytes:
+    with warnings.catch_warnings():
+        # Comments that do not fit are cut, and long keywords become HIERARCH cards.
+        warnings.simplefilter("ignore", VerifyWarning)
+        text = "".join(_image(where, card) for card in cards)
+    text += "END".ljust(CARD)
+    return text.ljust(padded(len(text))).encode("ascii")
+
+
+def _image(where: str, card: Card) -> str:
+    """Return the 80 characters of a card, or several times 80 for a long one."""
+    try:
+        return _plain_image(*card) or str(fits.Card(*card))
+    except (ValueError, VerifyError) as error:
+        raise ModelError(
+            f"{where}: FITS cannot hold {card[0]} = {card[1]!r:.50}: {one_line(error)}"
+        ) from error
+
+
+def _plain_image(keyword: str, value: Any, comment: str) -> str | None:
+    """Return an ordinary card as astropy formats it, in a twentieth of its time; None for others.
+
+    A raw exposure's headers have some 300 cards, of which nearly all are ordinary.
+    """
+    text = _plain_value(value)
+    if text is None or not _KEYWORD.fullmatch(keyword):
+        return None
+    if comment != comment.strip() or not _TEXT.fullmatch(comment):
+        return None
+    return f"{keyword:8}= {text:20}{' / ' if comment else ''}{comment}".ljust(CARD)[:CARD]
+
+
+def _plain_value(value: Any) -> str | None:
+    kind = type(value)
+    if kind is bool:
+        text = f"{'T' if value else 'F':>20}"
+    elif kind is int:
+        text = f"{value:>20}"
+    elif kind is float and math.isfinite(value):
+        text = f"{str(value).upper():>20}"
+    elif kind is str and value and value[-1] != " " and _TEXT.fullmatch(value):
+        text = f"'{value.replace(_QUOTE, 2 * _QUOTE):8}'"
+        return text if len(text) <= _LONGEST_TEXT else None
+    else:
+        return None
+    return text if len(text) == 20 else None
+
+
+def updated(header: bytes, where: str, values: Updates) -> bytes:
+    """Return a header with other values for cards that it has, of the same length.
+
+    Parameters
+    ----------
+    header : bytes
+        Its blocks.
+    where : str
+        The HDU, for messages.
+    values : mapping
+        Values by keyword; None blanks the card out.
+
+    Raises
+    ------
+    ModelError
+        A keyword that the header has not, or no room for a longer value.
+    """
+    for keyword, value in values.items():
+        header = _update(header, where, keyword.upper(), value)
+    return header
+
+
+def _update(header: bytes, where: str, keyword: str, value: Any) -> bytes:
+    start, stop = _span(header, where, keyword)
+    comment = fits.Card.fromstring(header[start:stop]).comment
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VerifyWarning)
+        text = "" if value is None else _image(where, (keyword, value, comment))
+    # A shorter value must not move END into an earlier block.
+    image = text.ljust(stop - start).encode("ascii")
+    changed = (header[:start] + image + header[stop:]).rstrip()
+    if padded(len(changed) - len(b"END") + CARD) > len(header):
+        raise ModelError(f"{where}: no room in the header for a longer {keyword}")
+    return changed.ljust(len(header))
+
+
+def _span(header: bytes, where: str, keyword: str) -> tuple[int, int]:
+    """Return where a card begins and ends, the CONTINUE cards after it included."""
+    name = keyword.ljust(8).encode()
+    places = range(0, len(header), CARD)
+    start = next((at for at in places if header[at : at + 8] == name), None)
+    if start is None:
+        raise ModelError(f"{where}: no card {keyword} was reserved in the header")
+    stop = start + CARD
+    while header[stop : stop + 8] == b"CONTINUE":
+        stop += CARD
+    return start, stop
+
+
+def sealed(header: bytes, datasum: int) -> bytes:
+    """Return a header with its DATASUM and CHECKSUM filled in.
+
+    Parameters
+    ----------
+    header : bytes
+        With both cards reserved.
+    datasum : int
+        The sum of the data unit, without or with its padding of zeros.
+    """
+    header = _update(header, "", "DATASUM", str(datasum))
+    total = add(datasum, checksum(header))
+    start, _ = _span(header, "", "CHECKSUM")
+    at = start + _CHECKSUM_AT
+    return header[:at] + encode(ALL_ONES - total).encode("ascii") + header[at + 16 :]

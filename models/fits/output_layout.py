@@ -1,0 +1,258 @@
+"""The HDUs of a file that is being written: where each lies, and how its bytes get there."""
+
+import math
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from calbatch.models.errors import ModelError
+from calbatch.models.fits import byteorder
+from calbatch.models.fits.checksum import ALL_ONES, add, checksum, encode
+from calbatch.models.fits.hdu import Hdu
+from calbatch.models.fits.layout_cards import CARD, ascii_only, padded
+from calbatch.models.fits.output_hdus import (
+    ImagePart,
+    Part,
+    RawPart,
+    TablePart,
+    Updates,
+    image_header,
+    sealed,
+    table_bytes,
+    updated,
+)
+from calbatch.models.storage import files
+
+Array = npt.NDArray[Any]
+
+_COPY_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What was written of a field: its rows, and what they add to the DATASUM."""
+
+    field: str
+    rows: tuple[int, int]
+    datasum: int
+
+
+@dataclass(frozen=True)
+class Segment(ABC):
+    """An HDU's place in the file.
+
+    Attributes
+    ----------
+    extname : str
+        Its name; "PRIMARY" for the first.
+    offset : int
+        Where its header begins, in bytes.
+    header : bytes
+        Its blocks, checksums still to be filled in.
+    data_size : int
+        Bytes, without padding.
+    """
+
+    extname: str
+    offset: int
+    header: bytes
+    data_size: int
+
+    @property
+    def data_offset(self) -> int:
+        """Where the data begin."""
+        return self.offset + len(self.header)
+
+    @property
+    def end(self) -> int:
+        """Where the next HDU begins."""
+        return self.data_offset + padded(self.data_size)
+
+    @abstractmethod
+    def complete_data(self, descriptor: int, receipts: Sequence[Receipt]) -> int:
+        """Write the data that are still to be written, and return their DATASUM."""
+
+    def complete(self, descriptor: int, receipts: Sequence[Receipt], values: Updates) -> None:
+        """Write what is missing: data, then the header with its checksums."""
+        datasum = self.complete_data(descriptor, receipts)
+        header = sealed(updated(self.header, self.extname, values), datasum)
+        write_all(descriptor, memoryview(header), self.offset)
+
+
+@dataclass(frozen=True)
+class ImageSegment(Segment):
+    """An image, of which rows are written one band at a time.
+
+    Attributes
+    ----------
+    field : str
+        What receipts call it.
+    dtype : numpy.dtype
+        Native type.
+    shape : tuple of int
+        (..., rows, columns); empty where there are no data.
+    """
+
+    field: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    @property
+    def rows(self) -> int:
+        """Rows of a plane."""
+        return self.shape[-2] if self.shape else 0
+
+    def write_rows(self, descriptor: int, rows: tuple[int, int], array: Array) -> Receipt:
+        """Write a band of rows of every plane."""
+        self._require_fit(rows, array)
+        start, stop = rows
+        width = self.shape[-1]
+        # Whole planes follow each other in the file, and make one band.
+        height = array.size // width if stop - start == self.rows else stop - start
+        bands = array.reshape((-1, height, width)) if array.size else ()
+        total = 0
+        for plane, band in enumerate(bands):
+            first = (plane * self.rows + start) * width
+            total = add(total, self._write_band(descriptor, first, band))
+        return Receipt(self.field, rows, total)
+
+    def _require_fit(self, rows: tuple[int, int], array: Array) -> None:
+        where = f"rows {rows[0]}:{rows[1]} of {self.field!r}"
+        if not 0 <= rows[0] <= rows[1] <= self.rows:
+            raise ModelError(f"{where} are not within 0:{self.rows}")
+        wanted = (*self.shape[:-2], rows[1] - rows[0], self.shape[-1])
+        found = array.shape if array.ndim > 1 else (1, *array.shape)
+        if found != wanted:
+            raise ModelError(f"{where} must have shape {wanted}, not {array.shape}")
+        if array.dtype != self.dtype and not (array.dtype == bool and self.dtype == np.uint8):
+            raise ModelError(f"{where} must be {self.dtype}, not {array.dtype}")
+
+    def _write_band(self, descriptor: int, first: int, band: Array) -> int:
+        """Write consecutive rows, beginning at an element of the data unit; return their sum."""
+        width = band.shape[1]
+        at_once = max(1, byteorder.SCRATCH_BYTES // max(1, width * self.dtype.itemsize))
+        scratch = byteorder.empty((min(at_once, len(band)) * width,), self.dtype)
+        total = 0
+        for start in range(0, len(band), at_once):
+            part = band[start : start + at_once]
+            buffer = scratch[: part.size]
+            buffer.reshape(part.shape)[:] = part
+            byteorder.to_fits(buffer)
+            octets = buffer.view(np.uint8)
+            position = (first + start * width) * self.dtype.itemsize
+            total = add(total, checksum(octets, position))
+            write_all(descriptor, octets.data, self.data_offset + position)
+        return total
+
+    def complete_data(self, descriptor: int, receipts: Sequence[Receipt]) -> int:
+        """Check that every row was written once, and return the sum."""
+        del descriptor  # all was written already
+        mine = sorted((r for r in receipts if r.field == self.field), key=lambda r: r.rows)
+        reached = 0
+        for start, stop in [*(r.rows for r in mine), (self.rows, self.rows)]:
+            if start > reached:
+                raise ModelError(f"rows {reached}:{start} of {self.field!r} were not written")
+            if start < reached:
+                raise ModelError(f"rows {start}:{reached} of {self.field!r} were written twice")
+            reached = stop
+        return add(*(r.datasum for r in mine))
+
+
+@dataclass(frozen=True)
+class TableSegment(Segment):
+    """A table, kept as bytes."""
+
+    data: bytes
+
+    def complete_data(self, descriptor: int, receipts: Sequence[Receipt]) -> int:
+        """Write the table, and return its sum."""
+        del receipts
+        write_all(descriptor, memoryview(self.data), self.data_offset)
+        return checksum(self.data)
+
+
+@dataclass(frozen=True)
+class RawSegment(Segment):
+    """An HDU that is copied, its checksums with it.
+
+    Only a header that is not ASCII, as FITS demands, is changed: see `_ascii_header`.
+    """
+
+    hdu: Hdu
+
+    def complete_data(self, descriptor: int, receipts: Sequence[Receipt]) -> int:
+        """Copy header and data in small pieces."""
+        del receipts
+        header, last, total = self.hdu.raw_header, self.hdu.end, 0
+        place = self.offset + len(header) - self.hdu.data_offset
+        with files.reading(self.hdu.stamp) as read_at:
+            for at in range(self.hdu.data_offset, last, _COPY_BYTES):
+                data = read_at(at, min(_COPY_BYTES, last - at))
+                write_all(descriptor, memoryview(data), place + at)
+                total = total if header.isascii() else add(total, checksum(data))
+        header = header if header.isascii() else _ascii_header(header, total)
+        write_all(descriptor, memoryview(header), self.offset)
+        return 0
+
+    def complete(self, descriptor: int, receipts: Sequence[Receipt], values: Updates) -> None:
+        """Copy the HDU; its header stays as it is."""
+        if values:
+            raise ModelError(f"{self.extname} is copied from {self.hdu.stamp.path}: not updated")
+        self.complete_data(descriptor, receipts)
+
+
+def _ascii_header(raw: bytes, datasum: int) -> bytes:
+    """Return a header with question marks for what is not ASCII, and its CHECKSUM made anew."""
+    header = ascii_only(raw)
+    for at in range(0, len(header), CARD):
+        if header[at : at + 11] == b"CHECKSUM= '":
+            start = at + 11
+            header = header[:start] + b"0" * 16 + header[start + 16 :]
+            value = encode(ALL_ONES - add(datasum, checksum(header)))
+            return header[:start] + value.encode("ascii") + header[start + 16 :]
+    return header
+
+
+def write_all(descriptor: int, data: memoryview, position: int) -> None:
+    """Write all of some bytes at a position."""
+    done = 0
+    while done < len(data):
+        done += os.pwrite(descriptor, data[done:], position + done)
+
+
+def lay_out(parts: Iterable[Part]) -> Iterator[Segment]:
+    """Yield each part with its place, one after the other.
+
+    Raises
+    ------
+    ModelError
+        The first one is no image, or something that FITS cannot hold.
+    """
+    offset = 0
+    for index, part in enumerate(parts):
+        if index == 0 and not isinstance(part, ImagePart):
+            raise ModelError("the first HDU of a file must be an ImagePart")
+        segment = _segment(part, offset, primary=index == 0)
+        yield segment
+        offset = segment.end
+
+
+def _segment(part: Part, offset: int, *, primary: bool) -> Segment:
+    match part:
+        case ImagePart():
+            shape = part.shape or ()
+            size = part.pixel_type.itemsize * math.prod(shape) if shape else 0
+            name = "PRIMARY" if primary else part.extname.upper()
+            frame = (1, *shape) if len(shape) == 1 else shape
+            header = image_header(part, primary)
+            return ImageSegment(name, offset, header, size, part.name, part.pixel_type, frame)
+        case TablePart():
+            header, data = table_bytes(part)
+            return TableSegment(part.extname.upper(), offset, header, len(data), data)
+        case RawPart():
+            return RawSegment(part.hdu.name, offset, b"", part.size, part.hdu)

@@ -1,0 +1,400 @@
+"""Readers: arrays of which a tile reads just its rows and columns.
+
+A reader is small and picklable: it says where pixels are, and every `read` fetches some of them.
+Files are read in place by position, big-endian bytes decoded on the way, and never mapped.
+"""
+
+import copy
+import itertools
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from operator import mul
+from os import PathLike
+from typing import Any, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from calbatch.models.errors import FileError
+from calbatch.models.fits import byteorder
+from calbatch.models.fits.decoded_images import decoded_image
+from calbatch.models.fits.hdu import Hdu
+from calbatch.models.fits.layout import read_layout
+from calbatch.models.storage.files import Opened, Stamp, opened
+
+Array = npt.NDArray[Any]
+Bounds = tuple[int, int]
+
+
+class Copies(Protocol):
+    """Decoded copies of files on a host, each made once for all of its processes.
+
+    Picklable: what it gives on another host is that host's.
+    """
+
+    def __hash__(self) -> int:
+        """Equal ones give the same copies."""
+        ...
+
+    def plain(self, path: str) -> PathLike[str]:
+        """Give a file whose images can be read by position: the file itself, or its copy."""
+        ...
+
+    def table(self, path: str, index: int) -> PathLike[str] | None:
+        """Give an ``.npy`` file with the rows of an HDU's table, or None: read it yourself."""
+        ...
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of an array that a reader sees.
+
+    Attributes
+    ----------
+    leading : tuple of range
+        Indices along the leading axes.
+    rows, cols : range
+        Indices along the last two axes, consecutive.
+    """
+
+    leading: tuple[range, ...]
+    rows: range
+    cols: range
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...]) -> "Window":
+        """Return the window that is all of an array; one of a single axis is one row."""
+        *leading, rows, cols = (1, *shape) if len(shape) == 1 else shape
+        return cls(tuple(range(n) for n in leading), range(rows), range(cols))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(..., rows, columns)."""
+        return (*map(len, self.leading), len(self.rows), len(self.cols))
+
+    def cut(self, rows: Bounds, cols: Bounds) -> "Window":
+        """Return the window of some of this window's rows and columns, counted within it."""
+        for what, (start, stop), whole in (("rows", rows, self.rows), ("columns", cols, self.cols)):
+            if not 0 <= start <= stop <= len(whole):
+                raise ValueError(f"{what} {start}:{stop} are not within 0:{len(whole)}")
+        return replace(self, rows=self.rows[slice(*rows)], cols=self.cols[slice(*cols)])
+
+    def take(self, index: tuple[slice, ...]) -> "Window":
+        """Return the window of some of this window's planes."""
+        if len(index) > len(self.leading):
+            raise ValueError(f"{len(index)} slices for {len(self.leading)} leading axes")
+        taken = tuple(axis[part] for axis, part in zip(self.leading, index, strict=False))
+        return replace(self, leading=taken + self.leading[len(index) :])
+
+    def index(self) -> tuple[Any, ...]:
+        """Return the index that cuts this window out of an array of at least two axes."""
+        parts = (*self.leading, self.rows, self.cols)
+        return tuple(slice(p.start, p.stop if p.stop >= 0 else None, p.step) for p in parts)
+
+
+class Reader(ABC):
+    """An array of which any rows and columns can be read.
+
+    Readers do not change: the methods that narrow or convert return another one.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (..., rows, columns); an array with a single axis counts as one row.
+    dtype : dtype-like
+        Native type of its pixels.
+
+    Attributes
+    ----------
+    window : Window
+        The part that is seen.
+    dtype : numpy.dtype
+        The type that `read` returns.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
+        self.window = Window.of(shape)
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        self._decoded = self.dtype
+        self._flat = len(shape) == 1
+        self._functions: tuple[Callable[[Array], Array], ...] = ()
+
+    @abstractmethod
+    def _fetch(self, window: Window, dtype: np.dtype[Any]) -> Array:
+        """Return the pixels of a window as a fresh contiguous array."""
+
+    def _with(self, **changes: Any) -> Self:
+        twin = copy.copy(self)
+        twin.__dict__.update(changes)
+        return twin
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(..., rows, columns), or (columns,) of an array with a single axis."""
+        return self.window.shape[1:] if self._flat else self.window.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def read(self, rows: Bounds, cols: Bounds) -> Array:
+        """Return some rows and columns of every plane.
+
+        Parameters
+        ----------
+        rows, cols : (int, int)
+            Start and stop, counted within this reader's window.
+
+        Returns
+        -------
+        ndarray, shape (..., stop - start, stop - start)
+            Native, C-contiguous, the caller's own.
+
+        Raises
+        ------
+        FileError
+            The file is gone, changed, truncated or damaged.
+        ValueError
+            Rows or columns outside the window.
+        """
+        (array,) = self.read_beside(rows, [cols])
+        return array
+
+    def read_beside(self, rows: Bounds, cols: Sequence[Bounds]) -> list[Array]:
+        """Return several ranges of columns of the same rows, each as `read` does, in one pass."""
+        windows = [self.window.cut(rows, each) for each in cols]
+        return [self._finished(array) for array in self._fetch_beside(windows, self._decoded)]
+
+    def _fetch_beside(self, windows: Sequence[Window], dtype: np.dtype[Any]) -> list[Array]:
+        """Return the pixels of windows that differ in their columns alone."""
+        return [self._fetch(window, dtype) for window in windows]
+
+    def _finished(self, array: Array) -> Array:
+        for function in self._functions:
+            array = function(array)
+        return np.ascontiguousarray(array, self.dtype)
+
+    def key(self) -> Hashable | None:
+        """Return what tells the pixels of this reader from any other's; None: nothing does."""
+        source = self._source()
+        key = (type(self), source, self.window, self._decoded, self.dtype, self._functions)
+        try:
+            hash(key)
+        except TypeError:  # a function that holds what can change
+            return None
+        return None if source is None else key
+
+    def _source(self) -> Hashable | None:
+        """Return what tells where the pixels come from; None where they can change."""
+        return None
+
+    def whole(self) -> Array:
+        """Return everything, as `read` does."""
+        *_, rows, cols = self.window.shape
+        return self.read((0, rows), (0, cols)).reshape(self.shape)
+
+    def section(self, row0: int, nrows: int, col0: int, ncols: int) -> Self:
+        """Return a reader of a rectangle of each plane, such as a subarray."""
+        window = self.window.cut((row0, row0 + nrows), (col0, col0 + ncols))
+        return self._with(window=window)
+
+    def planes(self, index: slice | tuple[slice, ...]) -> Self:
+        """Return a reader of some planes: slices of the leading axes, from the first one on."""
+        parts = index if isinstance(index, tuple) else (index,)
+        return self._with(window=self.window.take(parts))
+
+    def astype(self, dtype: npt.DTypeLike) -> Self:
+        """Return a reader that gives another type, decoding to it directly where it can."""
+        wanted = np.dtype(dtype)
+        if not self._functions:
+            return self._with(dtype=wanted, _decoded=wanted)
+        return self.then(partial(np.asarray, dtype=wanted), wanted)
+
+    def then(self, function: Callable[[Array], Array], dtype: npt.DTypeLike | None = None) -> Self:
+        """Return a reader that applies a function to whatever is read.
+
+        Parameters
+        ----------
+        function : callable
+            Takes and returns an array of the same shape; it may change its argument. A module's
+            function or a `functools.partial` of one, so that it pickles.
+        dtype : dtype-like, optional
+            The type that it returns, if it is another one.
+        """
+        wanted = self.dtype if dtype is None else np.dtype(dtype)
+        return self._with(_functions=(*self._functions, function), dtype=wanted)
+
+
+class RowReader(Reader):
+    """Reads the rows of an image HDU by position, or decodes it whole where that cannot be.
+
+    Parameters
+    ----------
+    hdu : Hdu
+        An image of a layout. The file must still be the same when it is read.
+    copies : Copies, optional
+        Where an image that has to be decoded is read from; by default each process decodes by
+        itself.
+
+    Raises
+    ------
+    FileError
+        The HDU holds no image.
+    """
+
+    def __init__(self, hdu: Hdu, copies: Copies | None = None) -> None:
+        if hdu.kind not in ("image", "compressed"):
+            raise FileError(hdu.stamp.path, f"{hdu.label} holds no image")
+        super().__init__(hdu.shape, hdu.dtype)
+        self._stamp, self._index, self._offset = hdu.stamp, hdu.index, hdu.data_offset
+        self._full = self.window.shape
+        self._native = hdu.dtype
+        plain = hdu.kind == "image" and not hdu.pixels.scaled and not hdu.stamp.gzipped
+        self._in_place = plain
+        self._copies = copies
+
+    @property
+    def path(self) -> str:
+        """The file."""
+        return self._stamp.path
+
+    def _source(self) -> Hashable:
+        return self._stamp, self._index
+
+    def _fetch(self, window: Window, dtype: np.dtype[Any]) -> Array:
+        (array,) = self._fetch_beside([window], dtype)
+        return array
+
+    def _fetch_beside(self, windows: Sequence[Window], dtype: np.dtype[Any]) -> list[Array]:
+        if not self._in_place:
+            return [self._decode(window, dtype) for window in windows]
+        found = [byteorder.empty(window.shape, dtype) for window in windows]
+        wanted = [(a, w.cols) for a, w in zip(found, windows, strict=True) if a.size]
+        if not wanted:
+            return found
+        tables = [(array.reshape(-1, array.shape[-1]), cols) for array, cols in wanted]
+        runs = list(_runs(windows[0], self._full))
+        done = 0
+        with opened(self._stamp, [self._bytes(*run) for run in runs]) as file:
+            for start, count in runs:
+                outs = [(table[done : done + count], cols) for table, cols in tables]
+                self._read_run(file, start, count, outs)
+                done += count
+        return found
+
+    def _bytes(self, start: int, count: int) -> Bounds:
+        """Return where some consecutive rows are in the file."""
+        row_bytes = self._full[-1] * self._native.itemsize
+        return self._offset + start * row_bytes, self._offset + (start + count) * row_bytes
+
+    def _decode(self, window: Window, dtype: np.dtype[Any]) -> Array:
+        if self._copies is None:
+            image = decoded_image(self._stamp, self._index).reshape(self._full)
+            return np.array(image[window.index()], dtype, order="C")
+        try:
+            return _in_copy(self._copies, self._stamp, self._index)._fetch(window, dtype)
+        except FileError:  # the copy was cleaned away meanwhile
+            _in_copy.cache_clear()
+            return _in_copy(self._copies, self._stamp, self._index)._fetch(window, dtype)
+
+    def _read_run(
+        self, file: Opened, start: int, count: int, outs: Sequence[tuple[Array, range]]
+    ) -> None:
+        """Read consecutive rows of the image, its planes taken as one tall table of rows.
+
+        ``outs`` are tables of so many rows, and the columns that belong in each.
+        """
+        width = self._full[-1]
+        row_bytes = width * self._native.itemsize
+        at_once = max(1, byteorder.SCRATCH_BYTES // row_bytes)
+        (out, cols), *others = outs
+        straight = not others and out.dtype == self._native and len(cols) == width
+        size = 0 if straight else min(at_once, count) * width
+        scratch = byteorder.empty((size,), self._native)
+        for first in range(0, count, at_once):
+            stop = min(count, first + at_once)
+            buffer = out[first:stop].reshape(-1) if straight else scratch[: (stop - first) * width]
+            position, _ = self._bytes(start + first, stop - first)
+            file.read_into(buffer.view(np.uint8).data, position)
+            if straight:
+                byteorder.to_native(buffer)
+                continue
+            stored = buffer.reshape(stop - first, width)
+            for table, columns in outs:
+                part = stored[:, columns.start : columns.stop]
+                # Only what is wanted is decoded, and where it stands if nobody else wants it.
+                words = part.copy() if others else np.ascontiguousarray(part)
+                byteorder.to_native(words.reshape(-1))
+                table[first:stop] = words
+
+
+@lru_cache(maxsize=64)
+def _in_copy(copies: Copies, stamp: Stamp, index: int) -> RowReader:
+    """Return the reader of an image in its file's copy; its window counts as the original's."""
+    return RowReader(read_layout(copies.plain(stamp.path)).hdus[index])
+
+
+def _runs(window: Window, full: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """Yield the consecutive rows that a window covers, as (first row, number of rows).
+
+    Rows count on from one plane to the next, so that whole planes make one long run.
+    """
+    strides = [math.prod(full[axis + 1 : -1]) for axis in range(len(full) - 2)]
+    start = count = 0
+    for plane in itertools.product(*window.leading):
+        first = sum(map(mul, plane, strides)) + window.rows.start
+        if count and first == start + count:
+            count += len(window.rows)
+            continue
+        if count:
+            yield start, count
+        start, count = first, len(window.rows)
+    yield start, count
+
+
+class Constant(Reader):
+    """Stands for an array that a file does not have: one value everywhere.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (..., rows, columns).
+    dtype : dtype-like
+        Native type.
+    value : scalar
+        The schema's default.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: npt.DTypeLike, value: Any) -> None:
+        super().__init__(shape, dtype)
+        self._value = value
+
+    def _fetch(self, window: Window, dtype: np.dtype[Any]) -> Array:
+        return np.full(window.shape, self._value, dtype)
+
+
+class ArrayReader(Reader):
+    """Reads an array in memory, which is never changed. Pickling it pickles the array.
+
+    Parameters
+    ----------
+    array : array-like
+        Of one axis or more.
+    """
+
+    def __init__(self, array: npt.ArrayLike) -> None:
+        values = np.asarray(array)
+        super().__init__(values.shape, values.dtype.newbyteorder("="))
+        self._array = values.reshape(self.window.shape)
+
+    def _fetch(self, window: Window, dtype: np.dtype[Any]) -> Array:
+        return np.array(self._array[window.index()], dtype, order="C")
+
+
+def warm_kernels() -> None:
+    """Compile the kernels that reading uses, or load them from numba's cache."""
+    byteorder.warm_kernels()

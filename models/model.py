@@ -1,0 +1,369 @@
+"""The data model: validated metadata beside lazy arrays, and the file they come from."""
+
+from __future__ import annotations
+
+import copy as copying
+import difflib
+import html
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from calbatch.models.arrays import Content, Deferred, LazyArrays, Placed
+from calbatch.models.casting import check_dimensions, exact, needs_values
+from calbatch.models.conversion import translate
+from calbatch.models.errors import ValidationError
+from calbatch.models.fits.asdf_extension import has_value
+from calbatch.models.fits.headers import ASDF, Extra, own_card
+from calbatch.models.fits.layout import Layout
+from calbatch.models.fits.readers import Constant, Copies
+from calbatch.models.mapping import MappedArrays
+from calbatch.models.opening import load, loose_as
+from calbatch.models.schema.meta import Node as Meta
+from calbatch.models.schema.meta import flatten, get_path
+from calbatch.models.schema.spec import KeywordSpec, Schema, load_schema
+from calbatch.models.schema.validate import accept, misfit, to_plain, validate_tree
+from calbatch.models.storage.location import Location, Url, location
+
+_OF_THE_FILE = ("meta.date", "meta.filename", "meta.model_type")
+"""Metadata that belong to one file, which no other takes over."""
+
+
+def _is_within(spec: KeywordSpec, part: str) -> bool:
+    """Return whether metadata are in an HDU, or at or below a dotted path."""
+    in_hdu = spec.keyword is not None and spec.hdu.upper() == part.upper()
+    return in_hdu or spec.path == part or spec.path.startswith(f"{part}.")
+
+
+class DataModel(MappedArrays):
+    """Metadata and arrays of one file, as its schema names them.
+
+    Parameters
+    ----------
+    init : path, URL, DataModel, tuple of int, array, or None
+        A FITS file (only its headers are read); a model, whose lazy graph is shared and which
+        assigning here never changes; the shape of the primary array; or that array.
+    schema : str or path, optional
+        Another schema than the class's own.
+    copies : Copies, optional
+        Where arrays and tables of the file are read from that have to be decoded
+        (`calbatch.models.fits.readers.Copies`); by default each process decodes by itself.
+    layout : Layout, optional
+        The file's, where it has been read already.
+    **fields
+        Arrays and tables by name.
+
+    Raises
+    ------
+    FileError
+        When the file is not what it should be: missing, truncated, not FITS.
+    ValidationError
+        When an array or table does not fit the schema.
+    """
+
+    schema_url: ClassVar[str] = "core.schema.yaml"
+
+    schema: Schema
+    path: Location | None
+    _content: Content
+
+    def __init__(
+        self,
+        init: Any = None,
+        *,
+        schema: str | Path | None = None,
+        copies: Copies | None = None,
+        layout: Layout | None = None,
+        **fields: Any,
+    ) -> None:
+        self.schema = load_schema(schema or self.schema_url)
+        self.path = None
+        self._content = Content()
+        if isinstance(init, DataModel):
+            self._adopt(init)
+        elif isinstance(init, (str, Path, Url)):
+            self.path = location(init)
+            self._content = load(self.path, self.schema, copies, layout)
+        elif isinstance(init, tuple):
+            self._fill(init)
+        elif init is not None:
+            setattr(self, self.primary, init)
+        for name, value in fields.items():
+            setattr(self, name, value)
+
+    def _fill(self, shape: tuple[int, ...]) -> None:
+        """Set the primary array to its default everywhere, by default 0."""
+        spec = self.schema.fields.get(self.primary)
+        if spec is None or len(shape) < 2:
+            dtype = None if spec is None else spec.dtype
+            setattr(self, self.primary, np.zeros(shape, dtype or "f4"))
+            return
+        check_dimensions(spec, len(shape), f"{self._where}: {spec.name}")
+        dtype = spec.dtype or np.dtype("f4")
+        self.place(spec.name, Constant(shape, dtype, 0 if spec.default is None else spec.default))
+
+    def _adopt(self, other: DataModel) -> None:
+        """Share another model's content, as far as this schema knows its fields."""
+        self.path, self._content = other.path, other._content.copy()
+        if self.schema is other.schema:
+            return
+        translate(self._content, other.schema, self.schema)
+        for held in (self._content.placed, self._content.loose):
+            for name in [n for n in held if n not in self.schema.fields]:
+                held.pop(name)
+        where = f"{type(self).__name__} of {type(other).__name__} {other.path or ''}".rstrip()
+        for name, placed in list(self._content.placed.items()):
+            self._cast(other, name, placed, f"{where}: {name}")
+        for name, value in list(self._content.loose.items()):
+            self._content.loose[name] = loose_as(
+                self.schema.fields[name], value, f"{where}: {name}"
+            )
+
+    def _cast(self, other: DataModel, name: str, placed: Placed, where: str) -> None:
+        """Have an array that another model has on its grid in the type that this schema wants."""
+        spec = self.schema.fields[name]
+        if spec.is_table:
+            raise ValidationError(f"{where}: must be a table, is an array")
+        check_dimensions(spec, len(placed.shape), where)
+        if spec.dtype is None or spec.dtype == placed.dtype:
+            return
+        reader = other.reader(name)
+        if reader is None:
+            setattr(self, name, getattr(other, name))
+        elif needs_values(placed.dtype, spec.dtype, where):
+            self.place(name, reader.then(partial(exact, dtype=spec.dtype, where=where), spec.dtype))
+        else:
+            self.place(name, reader.astype(spec.dtype))
+
+    def _inherit(self, other: LazyArrays) -> None:
+        """Take over metadata, history and header cards, and the tables that this schema has."""
+        self._content.tree = copying.deepcopy(other._content.tree)
+        self._content.extra = copying.deepcopy(other._content.extra)
+        self._content.used = other._content.used
+        translate(self._content, other.schema, self.schema)
+        for name, value in other._content.loose.items():
+            if name in self.schema.fields and self.schema.fields[name].is_table:
+                self._content.loose[name] = value
+        self.path = other.path
+
+    # -- metadata -----------------------------------------------------------------------------
+
+    @property
+    def _where(self) -> str:
+        return str(self.path) if self.path else type(self).__name__
+
+    @property
+    def meta(self) -> Meta:
+        """The metadata tree."""
+        check = partial(accept, self.schema, where=self._where)
+        return Meta(self._content.tree, self.schema, "meta", check)
+
+    @property
+    def history(self) -> list[str]:
+        """HISTORY lines, oldest first."""
+        return self._content.tree.setdefault("history", [])
+
+    @history.setter
+    def history(self, lines: Sequence[str]) -> None:
+        self._content.tree["history"] = list(lines)
+
+    @property
+    def extra(self) -> Extra:
+        """Header cards that no schema names; `set_card` adds to them."""
+        return self._content.extra
+
+    def set_card(
+        self, keyword: str, value: Any, comment: str = "", *, hdu: str = "PRIMARY"
+    ) -> None:
+        """Set a header card that no schema names.
+
+        Parameters
+        ----------
+        keyword : str
+            Up to eight characters.
+        value : str, bool, int or float
+            The value; None removes the card.
+        comment : str
+            Its comment.
+        hdu : str
+            The HDU whose header it is in: ``PRIMARY``, or the extension of one of the model's
+            arrays or tables.
+
+        Raises
+        ------
+        ValidationError
+            When the schema names that card, or FITS cannot hold it.
+        """
+        place = hdu.upper()
+        known = ["PRIMARY", *(spec.hdu.upper() for spec in self.schema.fields.values())]
+        if place not in (*known, *self.extra):
+            raise ValidationError(f"{self._where}: has no HDU {hdu!r}; it may have {known}")
+        card = own_card(self.schema, place, keyword, value if value is not None else "", comment)
+        others = [c for c in self.extra.get(place, ()) if c[0] != card[0]]
+        self.extra[place] = others if value is None else [*others, card]
+
+    def get_card(self, keyword: str, default: Any = None, *, hdu: str = "PRIMARY") -> Any:
+        """Return the value of a header card that no schema names, or a default."""
+        cards = self.extra.get(hdu.upper(), ())
+        return next((value for name, value, _ in cards if name == keyword.upper()), default)
+
+    def __getitem__(self, path: str) -> Any:
+        value: Any = self
+        for name in path.split("."):
+            value = getattr(value, name)
+        return value
+
+    def __setitem__(self, path: str, value: Any) -> None:
+        head, _, leaf = path.rpartition(".")
+        setattr(self[head] if head else self, leaf, value)
+
+    def to_flat_dict(self) -> dict[str, Any]:
+        """Return the metadata that is set, by dotted path."""
+        return flatten({"meta": self._content.tree.get("meta", {})})
+
+    def has_in_asdf(self, path: str) -> bool:
+        """Return whether the file's ASDF extension has a value for which no keyword has room.
+
+        Nothing else is read of that extension.
+
+        Parameters
+        ----------
+        path : str
+            Such as ``meta.exposure.read_times``.
+
+        Raises
+        ------
+        FileError
+            When the extension seems to have it and cannot be read.
+        """
+        return any(has_value(hdu, path) for hdu in self._content.passed if hdu.name == ASDF)
+
+    def misread(self, path: str) -> str | None:
+        """Return what is wrong with the card of metadata that its value kept from being set.
+
+        Returns
+        -------
+        str or None
+            Such as ``NFRAMES = '1' is text; a whole number is needed``; None where the header has
+            no such card, or the value was accepted.
+        """
+        spec = self.schema.keywords.get(path)
+        if spec is None:
+            return None
+        value = get_path(self._content.tree, path)
+        cards = self._content.extra.get(spec.hdu.upper(), ())
+        refused = [v for keyword, v, _ in cards if keyword == spec.keyword and v is not None]
+        if value is None and refused:
+            value = refused[0]
+        return None if value is None else misfit(spec, value)
+
+    def search_schema(self, text: str) -> list[tuple[str, str]]:
+        """Return (path, title) of everything in the schema that mentions ``text``."""
+        return self.schema.search(text)
+
+    def update(
+        self, other: DataModel | Mapping[str, Any], only: str | Sequence[str] | None = None
+    ) -> None:
+        """Take over another model's metadata, as far as this schema names them.
+
+        What a file says of itself stays as it is: its name, date and kind of model.
+
+        Parameters
+        ----------
+        other : DataModel or mapping
+            The model, or nested metadata: ``{"meta": {...}}``.
+        only : str or sequence of str, optional
+            What to take over: HDUs (``SCI``), or dotted paths of branches and values.
+
+        Raises
+        ------
+        ValidationError
+            When ``only`` has something that this schema does not know.
+        """
+        flat = other.to_flat_dict() if isinstance(other, DataModel) else flatten(to_plain(other))
+        wanted = None if only is None else [only] if isinstance(only, str) else list(only)
+        for part in wanted or ():
+            self._check_part(part)
+        for path, value in flat.items():
+            spec = self.schema.keywords.get(path)
+            if spec is None or path in _OF_THE_FILE:
+                continue
+            if wanted is None or any(_is_within(spec, part) for part in wanted):
+                self[path] = copying.deepcopy(value)
+
+    def _check_part(self, part: str) -> None:
+        schema = self.schema
+        if part.upper() in schema.by_hdu or schema.has_branch(part) or part in schema.keywords:
+            return
+        known = [*schema.by_hdu, *schema.branches, *schema.keywords]
+        near = difflib.get_close_matches(part, known, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValidationError(f"{self._where}: schema {schema.name!r} has no {part!r}{hint}")
+
+    def validate(self) -> None:
+        """Check all metadata against the schema, as saving does.
+
+        Raises
+        ------
+        ValidationError
+            When something required is missing, and for any fault under ``STRICT_VALIDATION``;
+            otherwise a `ValidationWarning` is given.
+        """
+        validate_tree(self.schema, self._content.tree, self._where)
+
+    def defer_meta(self, deferred: Deferred) -> None:
+        """Let row counts decide some metadata when the model is saved."""
+        self._content.deferred = (*self._content.deferred, deferred)
+
+    # -- as a whole ---------------------------------------------------------------------------
+
+    def copy(self) -> Self:
+        """Return a model that shares the lazy graph and nothing else."""
+        return self._shared()
+
+    def get_primary_array_name(self) -> str:
+        """Return the name of the primary array."""
+        return self.primary
+
+    def save(self, path: str | Location, **options: Any) -> Location:
+        """Compute the model tile by tile into a FITS file; see `calbatch.models.saving.save`."""
+        from calbatch.models.saving import save  # it saves DataModels
+
+        return location(save([(self, location(path))], **options).products[0].path)
+
+    def close(self) -> None:
+        """Do nothing: no file stays open. Here for those who are used to closing models."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _summary(self) -> list[tuple[str, str]]:
+        rows = []
+        for name, spec in self.schema.fields.items():
+            shape = self.shape_of(name)
+            if shape is not None:
+                kind = "table" if spec.is_table else str(spec.dtype)
+                rows.append((name, f"{kind} {shape}  {spec.hdu}  {spec.title}".rstrip()))
+        for path in ("telescope", "instrument.name", "instrument.detector", "exposure.type"):
+            value = get_path(self._content.tree, f"meta.{path}")
+            rows.extend([] if value is None else [(f"meta.{path}", str(value))])
+        return rows
+
+    def __repr__(self) -> str:
+        head = f"<{type(self).__name__}{f' {self.path}' if self.path else ''}>"
+        return "\n".join([head, *(f"  {name}: {text}" for name, text in self._summary())])
+
+    def _repr_html_(self) -> str:
+        cells = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
+            for name, text in self._summary()
+        )
+        head = html.escape(f"{type(self).__name__} {self.path or ''}".strip())
+        return f"<table><caption>{head}</caption>{cells}</table>"

@@ -1,0 +1,1 @@
+"""Schemas: the metadata, arrays and tables that a kind of file has."""

@@ -1,0 +1,167 @@
+"""Metadata as a tree of attributes over plain nested dictionaries."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from calbatch.models.schema.spec import KeywordSpec, Schema
+from calbatch.models.schema.validate import Check, accept, to_plain
+
+
+def get_path(data: Mapping[str, Any], path: str, default: Any = None) -> Any:
+    """Return the value at a dotted path of nested dictionaries, or a default."""
+    value: Any = data
+    for part in path.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return default
+        value = value[part]
+    return value
+
+
+def set_path(data: dict[str, Any], path: str, value: Any) -> None:
+    """Set the value at a dotted path, making the dictionaries on the way; None removes it."""
+    *branches, leaf = path.split(".")
+    for part in branches:
+        below = data.get(part)
+        if not isinstance(below, dict):
+            if value is None:
+                return
+            below = data[part] = {}
+        data = below
+    if value is None:
+        data.pop(leaf, None)
+    else:
+        data[leaf] = value
+
+
+def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return dotted path -> value of every leaf that is set; an empty list is not."""
+    flat: dict[str, Any] = {}
+    for name, value in data.items():
+        path = f"{prefix}.{name}" if prefix else name
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, path))
+        elif value is not None and value != []:
+            flat[path] = value
+    return flat
+
+
+class Node:
+    """A branch of the metadata tree.
+
+    ``node.name`` is a value, a further node, or, for what the schema knows but nobody set, None, or
+    an empty list where the schema says that it is a list. What the schema does not know can be
+    neither read nor assigned.
+
+    Parameters
+    ----------
+    data : dict
+        The nested dictionaries of the whole model (``{"meta": {...}}``); the node changes them.
+    schema : Schema
+        What may be in there.
+    path : str
+        Dotted path of the branch.
+    check : callable, optional
+        ``check(path, value) -> (accepted, value)``, asked before every assignment. The default is
+        `validate.accept`.
+    """
+
+    __slots__ = ("_check", "_data", "_path", "_schema")
+
+    def __init__(
+        self,
+        data: dict[str, Any],
+        schema: Schema,
+        path: str = "meta",
+        check: Check | None = None,
+    ) -> None:
+        set_slot = partial(object.__setattr__, self)
+        set_slot("_data", data)
+        set_slot("_schema", schema)
+        set_slot("_path", path)
+        set_slot("_check", check or partial(accept, schema))
+
+    @property
+    def instance(self) -> dict[str, Any]:
+        """The branch as a plain nested dictionary; empty when nothing in it is set."""
+        branch = get_path(self._data, self._path)
+        return branch if isinstance(branch, dict) else {}
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # pickle and copy ask for such names before the slots are set
+            raise AttributeError(name)
+        path = f"{self._path}.{name}"
+        value = self.instance.get(name)
+        if isinstance(value, dict) or (value is None and self._schema.has_branch(path)):
+            return Node(self._data, self._schema, path, self._check)
+        return self._unset(name, path) if value is None else value
+
+    def _unset(self, name: str, path: str) -> Any:
+        spec = self._schema.lookup(path)
+        if spec is None:
+            raise AttributeError(self._unknown(name))
+        if not isinstance(spec, KeywordSpec) or spec.type != "array":
+            return None
+        items: list[Any] = []
+        set_path(self._data, path, items)  # so that what is appended to it is there
+        return items
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_") or name == "instance":
+            raise AttributeError(f"{self._path}.{name} is not metadata and cannot be set")
+        path = f"{self._path}.{name}"
+        plain = value.copy() if isinstance(value, Node) else to_plain(value)
+        accepted, value = self._check(path, plain)
+        if accepted:
+            set_path(self._data, path, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name not in self.instance:
+            raise AttributeError(f"{self._path}.{name} is not set")
+        set_path(self._data, f"{self._path}.{name}", None)
+
+    def _unknown(self, name: str) -> str:
+        known = {*self._schema.children(self._path), *self.instance}
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"{self._path} has no {name!r} in schema {self._schema.name!r}{hint}"
+
+    def hasattr(self, name: str) -> bool:
+        """Return whether a name is set, not only known."""
+        return self.instance.get(name) not in (None, [])
+
+    def items(self) -> Iterator[tuple[str, Any]]:
+        """Iterate over (dotted path below this branch, value) of what is set."""
+        return iter(flatten(self.instance).items())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(flatten(self.instance))
+
+    def __contains__(self, path: str) -> bool:
+        return get_path(self.instance, path) not in (None, [])
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Node):
+            return flatten(self.instance) == flatten(other.instance)
+        return isinstance(other, Mapping) and flatten(self.instance) == flatten(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Node, (self._data, self._schema, self._path, self._check)
+
+    def copy(self) -> dict[str, Any]:
+        """Return an independent copy of the branch's values."""
+        return copy.deepcopy(self.instance)
+
+    def __dir__(self) -> list[str]:
+        names = {*super().__dir__(), *self._schema.children(self._path), *self.instance}
+        return sorted(names)
+
+    def __repr__(self) -> str:
+        lines = [f"{path}: {value!r}" for path, value in self.items()]
+        return "\n".join([f"<{self._path}>", *(f"  {line}" for line in lines)])

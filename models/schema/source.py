@@ -1,0 +1,328 @@
+"""Reading schema files: YAML in, one tree out, with references resolved and shorthand expanded.
+
+A schema is JSON schema in YAML. A mapping may also list its children directly, without
+``properties``: a key that JSON schema or FITS gives a meaning to, and whose value is not a mapping,
+is a keyword; a key whose value is a mapping is a child. So ``type: string`` is a keyword and
+``type: {title: Visit type, type: string}`` is a child called ``type``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from calbatch.models.errors import SchemaError
+
+# libyaml's safe loader where PyYAML was built with it: ten times faster on the core schema.
+_SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
+
+#: Keywords that mean something here; any other key with a plain value is an annotation.
+_KNOWN = {
+    *("title", "description", "type", "default", "required"),
+    *("fits_keyword", "fits_hdu", "datatype", "ndim", "max_ndim"),
+    *("enum", "const", "pattern", "minLength", "maxLength", "anyOf", "oneOf", "not", "items"),
+    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+    *("minItems", "maxItems", "uniqueItems", "$ref", "allOf", "properties"),
+}
+_MAPPINGS = {"definitions", "$defs", "additionalProperties", "patternProperties", "not"}
+
+
+@dataclass
+class SchemaNode:
+    """One place in a schema: what is said of it, and what lies below it, in order."""
+
+    keywords: dict[str, Any] = field(default_factory=dict)
+    children: dict[str, SchemaNode] = field(default_factory=dict)
+
+    def merge(self, other: SchemaNode) -> None:
+        """Add what another node says of the same place; where both speak, the other wins."""
+        required = [*self.keywords.get("required", ()), *other.keywords.get("required", ())]
+        self.keywords.update(other.keywords)
+        if required:
+            self.keywords["required"] = list(dict.fromkeys(required))
+        for name, child in other.children.items():
+            self.children.setdefault(name, SchemaNode()).merge(child)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the node as plain JSON schema."""
+        document = dict(self.keywords)
+        if self.children:
+            document["type"] = "object"
+            document["properties"] = {n: c.to_json() for n, c in self.children.items()}
+        return document
+
+
+@dataclass(frozen=True)
+class Source:
+    """A schema file: the folder it lies in and its name."""
+
+    folder: Traversable
+    name: str
+
+    @cached_property
+    def file(self) -> Traversable:
+        """The file itself."""
+        return self.folder.joinpath(self.name)
+
+    @cached_property
+    def _builtin(self) -> bool:
+        return self.folder == builtin_folder()
+
+    def modified(self) -> int:
+        """Return when the file last changed [ns]; 0 where that is unknown or there is no file.
+
+        It is 0 of calbatch's own, which change no more than its code does while it runs: all of
+        them would be looked at again for each model that is opened.
+        """
+        if self._builtin:
+            return 0
+        try:
+            return self.file.stat().st_mtime_ns if isinstance(self.file, Path) else 0
+        except OSError:
+            return 0
+
+    def __str__(self) -> str:
+        return str(self.file)
+
+
+@cache
+def builtin_folder() -> Traversable:
+    """Return the folder of the schemas that come with calbatch."""
+    folder = resources.files("calbatch.models").joinpath("schema", "schemas")
+    return folder.resolve() if isinstance(folder, Path) else folder
+
+
+@cache
+def _located_builtin(name: str) -> Source | None:
+    return _located_in(builtin_folder(), name)
+
+
+def _located_in(folder: Traversable, name: str) -> Source | None:
+    for ending in ("", ".yaml", ".schema.yaml"):
+        found = folder.joinpath(name + ending)
+        if found.is_file():
+            return _source(found, folder, name + ending)
+    return None
+
+
+def locate(name: str, beside: Traversable | None = None) -> Source:
+    """Find a schema file.
+
+    Parameters
+    ----------
+    name : str
+        A path, ``package:resource``, or the bare name of one of calbatch's own schemas; the ending
+        ``.schema.yaml`` may be left out.
+    beside : Traversable, optional
+        Folder of the file that refers to it: searched first.
+
+    Raises
+    ------
+    SchemaError
+        When there is no such file.
+    """
+    if "://" in name:
+        raise SchemaError(f"{name}: schemas are read from files and packages, never fetched")
+    if ":" in name:
+        return _locate_in_package(name)
+    if beside is None:
+        found, folders = _located_builtin(name), [builtin_folder(), Path()]
+    else:
+        found, folders = _located_in(beside, name), [beside, builtin_folder()]
+    if found is None:
+        found = _located_in(Path(), name) if beside is None else _located_builtin(name)
+    if found is not None:
+        return found
+    searched = " and ".join(str(folder.joinpath(".")) for folder in folders)
+    raise SchemaError(f"{name}: no such schema (searched {searched})")
+
+
+def _locate_in_package(name: str) -> Source:
+    package, _, resource = name.partition(":")
+    try:
+        folder = resources.files(package)
+    except (ImportError, ValueError, TypeError) as error:
+        raise SchemaError(f"{name}: cannot import the package {package!r}: {error}") from error
+    if not folder.joinpath(resource).is_file():
+        raise SchemaError(f"{name}: the package {package!r} has no file {resource!r}")
+    return _source(folder.joinpath(resource), folder, resource)
+
+
+def _source(found: Traversable, folder: Traversable, name: str) -> Source:
+    if isinstance(found, Path):  # so that one file has one name, and references lie beside it
+        found = found.resolve()
+        return Source(found.parent, found.name)
+    return Source(folder, name)
+
+
+def read_tree(source: Source) -> tuple[SchemaNode, tuple[Source, ...]]:
+    """Read a schema with everything that it refers to.
+
+    Returns
+    -------
+    tree : SchemaNode
+        The schema, ``allOf`` and ``$ref`` merged in the order they are written.
+    files : tuple of Source
+        Every file that was read.
+
+    Raises
+    ------
+    SchemaError
+        When a file is missing, is not YAML, or says something that makes no sense.
+    """
+    reader = _Reader()
+    try:
+        tree = reader.file(source, "")
+    except RecursionError as error:
+        raise SchemaError(f"{source}: the schema contains itself") from error
+    return tree, tuple(reader.files)
+
+
+_documents: dict[Source, tuple[int, Any]] = {}
+
+
+def _document(source: Source) -> Any:
+    modified = source.modified()
+    known = _documents.get(source)
+    if known is not None and known[0] == modified:
+        return known[1]
+    try:
+        document = yaml.load(source.file.read_text("utf-8"), Loader=_SAFE_LOADER)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SchemaError(f"{source}: cannot read the schema: {error}") from error
+    except yaml.YAMLError as error:
+        fault = " ".join(str(error).split())
+        raise SchemaError(f"{source}: not a YAML document: {fault}") from error
+    _documents[source] = (modified, document)
+    return document
+
+
+class _Reader:
+    """One reading of a schema and of what it refers to."""
+
+    def __init__(self) -> None:
+        self.files: dict[Source, None] = {}
+        self._open: list[tuple[Source, str]] = []
+
+    def file(self, source: Source, pointer: str) -> SchemaNode:
+        if (source, pointer) in self._open:
+            chain = " -> ".join(str(s) for s, _ in [*self._open, (source, pointer)])
+            raise SchemaError(f"{source}: the schema refers back to itself: {chain}")
+        self._open.append((source, pointer))
+        self.files[source] = None
+        raw = _document(source)
+        for step in filter(None, pointer.split("/")):
+            if not isinstance(raw, Mapping) or step not in raw:
+                raise SchemaError(f"{source}: has no {pointer!r}")
+            raw = raw[step]
+        node = self.node(raw, source, ())
+        self._open.pop()
+        return node
+
+    def node(self, raw: Any, source: Source, path: tuple[str, ...]) -> SchemaNode:
+        if not isinstance(raw, Mapping):
+            raise _fault(source, path, f"expected a mapping, found {raw!r}")
+        node = SchemaNode()
+        if "$ref" in raw:
+            node.merge(self.reference(raw["$ref"], source, path))
+        for part in _list_of(raw, "allOf", source, path):
+            node.merge(self.node(part, source, path))
+        for key, value in raw.items():
+            self.entry(node, (key, value), raw, source, path)
+        return node
+
+    def reference(self, target: Any, source: Source, path: tuple[str, ...]) -> SchemaNode:
+        if not isinstance(target, str):
+            raise _fault(source, path, f"$ref must be a text, found {target!r}")
+        name, _, pointer = target.partition("#")
+        if not name:
+            return self.file(source, pointer)
+        try:
+            found = locate(name, beside=source.folder)
+        except SchemaError as error:
+            raise _fault(source, path, f"$ref {error}") from error
+        return self.file(found, pointer)
+
+    def entry(
+        self,
+        node: SchemaNode,
+        entry: tuple[Any, Any],
+        raw: Mapping[str, Any],
+        source: Source,
+        path: tuple[str, ...],
+    ) -> None:
+        key, value = entry
+        if not isinstance(key, str):
+            raise _fault(source, path, f"the name {key!r} is not a text: put it in quotes")
+        if key in ("$ref", "allOf"):
+            return
+        if key == "properties":
+            self.children(node, value, source, path)
+        elif key in _MAPPINGS or not isinstance(value, Mapping) or _is_items(key, raw):
+            keyword = self.keyword(key, value, source, path)
+            node.merge(SchemaNode(keyword))
+        else:
+            self.children(node, {key: value}, source, path)
+
+    def children(self, node: SchemaNode, raw: Any, source: Source, path: tuple[str, ...]) -> None:
+        if not isinstance(raw, Mapping):
+            raise _fault(source, path, f"properties must be a mapping, found {raw!r}")
+        for name, value in raw.items():
+            child = self.node(value, source, (*path, str(name)))
+            node.children.setdefault(str(name), SchemaNode()).merge(child)
+
+    def keyword(
+        self, key: str, value: Any, source: Source, path: tuple[str, ...]
+    ) -> dict[str, Any]:
+        if key not in _KNOWN:
+            _refuse_misspelling(key, source, path)
+            return {}
+        if key == "type":
+            return _types(value, source, path)
+        if key in ("anyOf", "oneOf"):
+            parts = _list_of({key: value}, key, source, path)
+            return {key: [self.node(part, source, path).to_json() for part in parts]}
+        if key in ("items", "not"):
+            return {key: self.node(value, source, (*path, key)).to_json()}
+        return {key: value}
+
+
+def _is_items(key: str, raw: Mapping[str, Any]) -> bool:
+    return key == "items" and str(raw.get("type")).lower() == "array"
+
+
+def _types(value: Any, source: Source, path: tuple[str, ...]) -> dict[str, Any]:
+    names = [str(v).lower() for v in (value if isinstance(value, list) else [value])]
+    for name in names:
+        if name not in TYPES:
+            raise _fault(source, path, f"unknown type {name!r}: one of {', '.join(TYPES)}")
+    return {"type": names[0]} if len(names) == 1 else {"anyOf": [{"type": n} for n in names]}
+
+
+def _list_of(raw: Mapping[str, Any], key: str, source: Source, path: tuple[str, ...]) -> list[Any]:
+    value = raw.get(key, [])
+    if not isinstance(value, list):
+        raise _fault(source, path, f"{key} must be a list, found {value!r}")
+    return value
+
+
+def _refuse_misspelling(key: str, source: Source, path: tuple[str, ...]) -> None:
+    # Annotations of other tools pass, so only a near miss can be told from one.
+    near = difflib.get_close_matches(key, _KNOWN, n=1, cutoff=0.85)
+    if near:
+        raise _fault(source, path, f"unknown keyword {key!r}: did you mean {near[0]!r}?")
+
+
+def _fault(source: Source, path: tuple[str, ...], message: str) -> SchemaError:
+    place = ".".join(path)
+    return SchemaError(f"{source}: {place}: {message}" if place else f"{source}: {message}")

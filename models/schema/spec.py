@@ -1,0 +1,367 @@
+"""Schemas: which metadata, arrays and tables a kind of file has, and where FITS keeps them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, SupportsIndex
+
+import numpy as np
+
+from calbatch.models.errors import SchemaError
+from calbatch.models.schema.source import (
+    SchemaNode,
+    Source,
+    builtin_folder,
+    locate,
+    read_tree,
+)
+
+PRIMARY = "PRIMARY"
+
+_DATATYPES = {
+    **{name: np.dtype(name) for name in ("int8", "int16", "int32", "int64")},
+    **{name: np.dtype(name) for name in ("uint8", "uint16", "uint32", "uint64")},
+    **{name: np.dtype(name) for name in ("float32", "float64", "complex64", "complex128")},
+    "bool8": np.dtype(bool),
+}
+# What KeywordSpec holds by name, or what says nothing about a value.
+_PLAIN_KEYWORDS = {
+    *("title", "description", "type", "enum", "pattern", "minimum", "maximum", "default"),
+    *("fits_keyword", "fits_hdu", "required"),
+}
+_FITS_KEYWORD = re.compile(r"[A-Z0-9_-]{1,8}")
+
+
+@dataclass(frozen=True)
+class KeywordSpec:
+    """One piece of metadata.
+
+    Attributes
+    ----------
+    path : str
+        Dotted path in the model: ``meta.instrument.name``.
+    keyword, hdu : str
+        FITS keyword (None for metadata that FITS files do not carry) and the extension it is in.
+    title : str
+        Short description; the comment of the FITS card.
+    type : str, optional
+        JSON type of the value.
+    enum, pattern, minimum, maximum
+        What the value may be.
+    others : mapping
+        The schema's other rules (``anyOf``, ``items``, ...), as JSON schema.
+    default : Any
+        The schema's default; informative, as reading metadata that is not set gives None.
+    required : bool
+        Whether a file without it is invalid.
+    """
+
+    path: str
+    keyword: str | None = None
+    hdu: str = PRIMARY
+    title: str = ""
+    type: str | None = None
+    enum: tuple[Any, ...] | None = None
+    pattern: str | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    others: Mapping[str, Any] = field(default_factory=dict)
+    default: Any = None
+    required: bool = False
+
+    @cached_property
+    def parts(self) -> tuple[str, ...]:
+        """The steps of the path."""
+        return tuple(self.path.split("."))
+
+    @cached_property
+    def branches(self) -> tuple[str, ...]:
+        """The dotted paths of the branches that it lies in, outermost first."""
+        return tuple(".".join(self.parts[:n]) for n in range(1, len(self.parts)))
+
+
+@dataclass(frozen=True)
+class ColumnSpec:
+    """One column of a table: name, type of an element, shape of a cell (None: any), unit."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...] | None = None
+    unit: str | None = None
+
+
+@dataclass(frozen=True)
+class FieldSpec:
+    """One array or table.
+
+    Attributes
+    ----------
+    name, hdu, title : str
+        Attribute of the model, name of the FITS extension, short description.
+    dtype : numpy.dtype, optional
+        Type in memory, in native byte order; of a row, for a table.
+    ndim, max_ndim : int, optional
+        Number of dimensions, or the most there may be.
+    default : Any, optional
+        Value to fill an absent array with.
+    columns : tuple of ColumnSpec, optional
+        A table's columns; None for an array.
+    required : bool
+        Whether a file without it is invalid.
+    """
+
+    name: str
+    hdu: str
+    title: str = ""
+    dtype: np.dtype[Any] | None = None
+    ndim: int | None = None
+    max_ndim: int | None = None
+    default: Any = None
+    columns: tuple[ColumnSpec, ...] | None = None
+    required: bool = False
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it is a table."""
+        return self.columns is not None
+
+
+class Schema:
+    """What a kind of file contains.
+
+    Attributes
+    ----------
+    name : str
+        Name of the schema, without folder and endings.
+    fields : dict of FieldSpec
+        Arrays and tables by name, in the schema's order.
+    keywords : dict of KeywordSpec
+        Metadata by dotted path, in the schema's order.
+    branches : dict of str
+        Title of every inner node of the metadata tree, by dotted path.
+    files : tuple of (Source, int)
+        The files it was read from, each with its time of modification.
+    """
+
+    def __init__(self, tree: SchemaNode, files: tuple[tuple[Source, int], ...]) -> None:
+        self.files = files
+        self.name = files[0][0].name.removesuffix(".yaml").removesuffix(".schema")
+        self.fields: dict[str, FieldSpec] = {}
+        self.keywords: dict[str, KeywordSpec] = {}
+        self.branches: dict[str, str] = {"meta": ""}
+        self._add_children(tree, "")
+
+    def _add_children(self, node: SchemaNode, path: str) -> None:
+        required = node.keywords.get("required", ())
+        for name, child in node.children.items():
+            place = f"{path}.{name}" if path else name
+            try:
+                self._add(child, place, name in required)
+            except SchemaError as error:
+                raise SchemaError(f"{self.source}: {place}: {error}") from error
+        absent = [name for name in required if name not in node.children]
+        if absent:
+            raise SchemaError(f"{self.source}: requires {absent[0]!r}, which it does not define")
+
+    def _add(self, node: SchemaNode, path: str, required: bool) -> None:
+        said = node.keywords
+        if node.children or said.get("type") == "object":
+            if said.get("type", "object") != "object":
+                raise SchemaError(f"a {said['type']} cannot have children {[*node.children]}")
+            self.branches[path] = str(said.get("title", ""))
+            self._add_children(node, path)
+        elif said.keys() & {"datatype", "ndim", "max_ndim"}:
+            self.fields[path] = _field(path, said, required)
+        else:
+            self.keywords[path] = _keyword(path, said, required)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        # Models travel to workers often; calbatch's own schemas are there already.
+        if self.files[0][0].folder == builtin_folder():
+            return load_schema, (self.name,)
+        return super().__reduce_ex__(protocol)
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.keywords)} keywords, fields {', '.join(self.fields) or 'none'}"
+        return f"<Schema {self.name}: {counts}>"
+
+    @property
+    def source(self) -> str:
+        """The file that was asked for."""
+        return str(self.files[0][0])
+
+    def lookup(self, path: str) -> KeywordSpec | FieldSpec | None:
+        """Return what the schema says of a dotted path, or None where it says nothing."""
+        return self.keywords.get(path) or self.fields.get(path)
+
+    def has_branch(self, path: str) -> bool:
+        """Return whether the path is an inner node of the metadata tree."""
+        return path in self.branches
+
+    def children(self, path: str) -> tuple[str, ...]:
+        """Return the names directly below a branch, in order."""
+        return self._children.get(path, ())
+
+    @cached_property
+    def _children(self) -> dict[str, tuple[str, ...]]:
+        below: dict[str, list[str]] = {}
+        for path in [*self.branches, *self.keywords]:
+            parent, _, name = path.rpartition(".")
+            below.setdefault(parent, []).append(name)
+        return {path: tuple(names) for path, names in below.items()}
+
+    def search(self, text: str) -> list[tuple[str, str]]:
+        """Return (path, title) of everything whose path, title or FITS name contains a text."""
+        wanted = text.lower()
+        entries = [(s.path, s.title, s.keyword or "") for s in self.keywords.values()]
+        entries += [(s.name, s.title, s.hdu) for s in self.fields.values()]
+        return sorted(entry[:2] for entry in entries if wanted in "\0".join(entry).lower())
+
+    @cached_property
+    def by_hdu(self) -> dict[str, tuple[KeywordSpec, ...]]:
+        """The metadata that FITS carries, in order: extension name in capitals -> specs."""
+        index: dict[str, list[KeywordSpec]] = {}
+        for spec in self.keywords.values():
+            if spec.keyword is not None:
+                index.setdefault(spec.hdu.upper(), []).append(spec)
+        return {hdu: tuple(specs) for hdu, specs in index.items()}
+
+    @cached_property
+    def by_card(self) -> dict[str, dict[str, tuple[KeywordSpec, ...]]]:
+        """The metadata that FITS carries: extension name in capitals -> keyword -> specs."""
+        index: dict[str, dict[str, tuple[KeywordSpec, ...]]] = {}
+        for hdu, specs in self.by_hdu.items():
+            cards = index[hdu] = {}
+            for spec in specs:
+                cards[spec.keyword or ""] = (*cards.get(spec.keyword or "", ()), spec)
+        return index
+
+
+_loaded: dict[Source, Schema] = {}
+
+
+def load_schema(name_or_path: str | os.PathLike[str]) -> Schema:
+    """Load a schema.
+
+    Parameters
+    ----------
+    name_or_path : str or path-like
+        ``image`` or ``image.schema.yaml`` for one of calbatch's own, the path of a user's, or
+        ``package:resource.yaml`` for one that lies in a package.
+
+    Returns
+    -------
+    Schema
+        The same object for the same file, as long as neither it nor what it refers to changes.
+
+    Raises
+    ------
+    SchemaError
+        When a file is missing or at fault; the message names it.
+    """
+    source = locate(os.fspath(name_or_path))
+    known = _loaded.get(source)
+    if known is not None and all(file.modified() == time for file, time in known.files):
+        return known
+    tree, files = read_tree(source)
+    schema = Schema(tree, tuple((file, file.modified()) for file in files))
+    _loaded[source] = schema
+    return schema
+
+
+def _keyword(path: str, said: Mapping[str, Any], required: bool) -> KeywordSpec:
+    keyword = said.get("fits_keyword")
+    if keyword is not None:
+        keyword = str(keyword).upper()
+        if not _FITS_KEYWORD.fullmatch(keyword):
+            raise SchemaError(f"fits_keyword {keyword!r} is not 1 to 8 of A-Z, 0-9, '_' and '-'")
+    return KeywordSpec(
+        path=path,
+        keyword=keyword,
+        hdu=str(said.get("fits_hdu", PRIMARY)),
+        title=str(said.get("title") or said.get("description") or "").partition("\n")[0],
+        type=said.get("type"),
+        enum=_enum(said),
+        pattern=_pattern(said),
+        minimum=said.get("minimum"),
+        maximum=said.get("maximum"),
+        others={key: value for key, value in said.items() if key not in _PLAIN_KEYWORDS},
+        default=said.get("default"),
+        required=required,
+    )
+
+
+def _enum(said: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    if "enum" not in said:
+        return None
+    values = said["enum"]
+    if not isinstance(values, list) or not values:
+        raise SchemaError(f"enum must be a list of values, found {values!r}")
+    if said.get("type") == "string":
+        for value in values:
+            if not isinstance(value, str):  # YAML reads OFF as false and 12 as a number
+                raise SchemaError(f"the enum value {value!r} is not a text: put it in quotes")
+    return tuple(values)
+
+
+def _pattern(said: Mapping[str, Any]) -> str | None:
+    if "pattern" not in said:
+        return None
+    try:
+        re.compile(str(said["pattern"]))
+    except re.error as error:
+        raise SchemaError(f"pattern {said['pattern']!r} is not a regular expression") from error
+    return str(said["pattern"])
+
+
+def _field(path: str, said: Mapping[str, Any], required: bool) -> FieldSpec:
+    for key in ("ndim", "max_ndim"):
+        if not isinstance(said.get(key, 0), int):
+            raise SchemaError(f"{key} must be a whole number, found {said[key]!r}")
+    dtype, columns = _datatype(said.get("datatype"))
+    return FieldSpec(
+        name=path,
+        hdu=str(said.get("fits_hdu", path.upper())),
+        title=str(said.get("title", "")),
+        dtype=dtype,
+        ndim=said.get("ndim"),
+        max_ndim=said.get("max_ndim"),
+        default=said.get("default"),
+        columns=columns,
+        required=required,
+    )
+
+
+def _datatype(
+    said: Any,
+) -> tuple[np.dtype[Any] | None, tuple[ColumnSpec, ...] | None]:
+    if said is None:
+        return None, None
+    if isinstance(said, list) and all(isinstance(column, Mapping) for column in said):
+        columns = tuple(_column(column) for column in said)
+        return np.dtype([(c.name, c.dtype, c.shape or ()) for c in columns]), columns
+    return _scalar(said), None
+
+
+def _column(said: Mapping[str, Any]) -> ColumnSpec:
+    if "name" not in said or "datatype" not in said:
+        raise SchemaError(f"a column needs a name and a datatype, found {dict(said)!r}")
+    shape = tuple(said["shape"]) if "shape" in said else None
+    unit = said.get("unit")
+    return ColumnSpec(str(said["name"]), _scalar(said["datatype"]), shape, unit)
+
+
+def _scalar(said: Any) -> np.dtype[Any]:
+    match said:
+        case str() if said in _DATATYPES:
+            return _DATATYPES[said]
+        case ["ascii", int(length)]:
+            return np.dtype(f"S{length}")
+        case ["ucs4", int(length)]:
+            return np.dtype(f"U{length}")
+    allowed = ", ".join(_DATATYPES)
+    raise SchemaError(f"unknown datatype {said!r}: one of {allowed}, [ascii, n], [ucs4, n]")

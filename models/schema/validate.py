@@ -1,0 +1,312 @@
+"""Checking metadata against its schema, and what happens to values that do not fit.
+
+As in stdatamodels, an invalid value is by default not set, with a `ValidationWarning`. Three
+environment variables change that: ``PASS_INVALID_VALUES`` (warn, but set it),
+``STRICT_VALIDATION`` (raise `ValidationError`) and ``VALIDATE_ON_ASSIGNMENT`` (false: look only
+when the model is saved).
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date
+from typing import Any
+
+import numpy as np
+
+from calbatch.models.errors import UnknownNameError, ValidationError, ValidationWarning, escaped
+from calbatch.models.schema.spec import KeywordSpec, Schema
+
+_TRUE = ("1", "true", "t", "yes", "y")
+_FALSE = ("0", "", "false", "f", "no", "n")
+_TOO_LARGE = 2**63
+_TYPES: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "array": (list, tuple),
+    "object": (dict,),
+    "null": (),
+}
+_SHOWN_VALUES = 20  # longer enumerations are cut down to the values nearest to what was given
+
+
+def switch(name: str, *, default: bool) -> bool:
+    """Return whether an environment variable says yes."""
+    value = os.environ.get(name)
+    if value is None:
+        return default
+    if value.strip().lower() not in _TRUE + _FALSE:
+        raise ValidationError(f"environment variable {name}={value!r}: neither true nor false")
+    return value.strip().lower() in _TRUE
+
+
+def validate_value(spec: KeywordSpec, value: Any, *, where: str = "") -> Any:
+    """Check one value.
+
+    Parameters
+    ----------
+    spec : KeywordSpec
+        What the schema says of it.
+    value : Any
+        The value; None means not set, which is always valid.
+    where : str
+        The file that it belongs to, for the message.
+
+    Returns
+    -------
+    Any
+        The value as plain Python: NumPy scalars unpacked, dates as text, whole floats as integers
+        where an integer is wanted.
+
+    Raises
+    ------
+    ValidationError
+        When the schema does not allow it. The message names file, keyword, path and value, and
+        says what is allowed.
+    """
+    if value is None:
+        return None
+    value = to_plain(value)
+    if spec.type == "integer" and type(value) is float and value.is_integer():
+        value = int(value)
+    fault = _fault(spec, value)
+    if fault is None:
+        return value
+    raise ValidationError(f"{describe(spec, value, where)}: {fault}")
+
+
+_NEEDED = {"integer": "a whole number", "number": "a number", "boolean": "T or F"}
+
+
+def misfit(spec: KeywordSpec, value: Any) -> str | None:
+    """Return why a card's value is of no use where its schema wants another; None where it fits."""
+    fault = _fault(spec, value)
+    if fault is None:
+        return None
+    if isinstance(value, str) and spec.type in _NEEDED:
+        return f"{spec.keyword} = {value!r} is text; {_NEEDED[spec.type]} is needed"
+    return f"{spec.keyword} = {value!r}: {fault}"
+
+
+def describe(spec: KeywordSpec, value: Any, where: str = "") -> str:
+    """Return ``file: KEYWORD (path) = value`` for a message."""
+    name = f"{spec.keyword} ({spec.path})" if spec.keyword else spec.path
+    shown = repr(value)
+    shown = shown if len(shown) <= 200 else shown[:196] + " ..."
+    return f"{where}: {name} = {shown}" if where else f"{name} = {shown}"
+
+
+def to_plain(value: Any) -> Any:
+    """Return a value as plain Python types."""
+    if type(value) in (str, int, float, bool):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return {name: to_plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(item) for item in value]
+    return value
+
+
+def _fault(spec: KeywordSpec, value: Any) -> str | None:
+    if spec.type is not None and not _is_type(value, spec.type):
+        article = "an" if spec.type[0] in "aeiou" else "a"
+        return f"must be {article} {spec.type}, not {type(value).__name__}"
+    if spec.enum is not None and value not in spec.enum:
+        return f"must be {_allowed(spec.enum, value)}"
+    if isinstance(value, str):
+        if spec.pattern is not None and not re.search(spec.pattern, value):
+            return f"must match {spec.pattern!r}"
+    elif _is_type(value, "number"):
+        if isinstance(value, int) and not -_TOO_LARGE <= value < _TOO_LARGE:
+            return "must fit into 64 bits"
+        if spec.minimum is not None and value < spec.minimum:
+            return f"must be at least {spec.minimum}"
+        if spec.maximum is not None and value > spec.maximum:
+            return f"must be at most {spec.maximum}"
+    return _other_fault(spec, value) if spec.others else None
+
+
+def _is_type(value: Any, name: str) -> bool:
+    # To Python a bool is an int; to JSON schema it is not.
+    if isinstance(value, bool) and name != "boolean":
+        return False
+    return isinstance(value, _TYPES[name])
+
+
+def _allowed(values: tuple[Any, ...], value: Any) -> str:
+    if len(values) <= _SHOWN_VALUES:
+        return "one of " + ", ".join(str(v) for v in values)
+    near = difflib.get_close_matches(str(value), [str(v) for v in values], n=5, cutoff=0.4)
+    hint = f"nearest {', '.join(near)}" if near else f"such as {', '.join(map(str, values[:5]))}"
+    return f"one of {len(values)} values, {hint}"
+
+
+def _other_fault(spec: KeywordSpec, value: Any) -> str | None:
+    # jsonschema takes long to import, and few schemas need it.
+    from jsonschema import Draft202012Validator
+
+    errors = Draft202012Validator(spec.others).iter_errors(value)
+    messages = [error.message.partition("\n")[0] for error in errors]
+    return messages[0] if messages else None
+
+
+def accept(schema: Schema, path: str, value: Any, *, where: str = "") -> tuple[bool, Any]:
+    """Decide on an assignment.
+
+    Parameters
+    ----------
+    schema : Schema
+        The model's schema.
+    path : str
+        Dotted path that is assigned to: a leaf, or a branch with a mapping for its value.
+    value : Any
+        The new value.
+    where : str
+        The file that the model came from, for the message.
+
+    Returns
+    -------
+    accepted : bool
+        Whether to set it.
+    value : Any
+        The value to set, as plain Python.
+
+    Raises
+    ------
+    ValidationError
+        When the value is invalid and ``STRICT_VALIDATION`` is set.
+    UnknownNameError
+        When the schema has no such path, unless ``PASS_INVALID_VALUES`` is set: no file would
+        get it.
+    """
+    if not switch("VALIDATE_ON_ASSIGNMENT", default=True):
+        return True, to_plain(value)
+    try:
+        return True, _validated(schema, path, value, where)
+    except UnknownNameError as error:
+        if not switch("PASS_INVALID_VALUES", default=False):
+            raise
+        return report(error), to_plain(value)
+    except ValidationError as error:
+        return report(error), to_plain(value)
+
+
+def report(error: ValidationError) -> bool:
+    """Raise an error or warn of it, as the environment says; return whether to set the value."""
+    if switch("STRICT_VALIDATION", default=False):
+        raise error
+    warnings.warn(escaped(str(error)), ValidationWarning, stacklevel=4)
+    return switch("PASS_INVALID_VALUES", default=False)
+
+
+def _validated(schema: Schema, path: str, value: Any, where: str) -> Any:
+    spec = schema.keywords.get(path)
+    if spec is not None:
+        return validate_value(spec, value, where=where)
+    if not schema.has_branch(path):
+        if _is_unknown(schema, path):
+            raise UnknownNameError(_unknown(schema, path, where))
+        return to_plain(value)
+    if not isinstance(value, Mapping):
+        start = f"{where}: {path}" if where else path
+        raise ValidationError(f"{start} = {value!r}: must be a mapping, as it has children")
+    return {name: _validated(schema, f"{path}.{name}", v, where) for name, v in value.items()}
+
+
+def _is_unknown(schema: Schema, path: str) -> bool:
+    """Return whether a path is neither in the schema nor within a value whose inside is free."""
+    parents = path.split(".")[:-1]
+    above = [".".join(parents[:n]) for n in range(1, len(parents) + 1)]
+    return bool(above) and above[0] in schema.branches and not any(map(schema.keywords.get, above))
+
+
+def _unknown(schema: Schema, path: str, where: str) -> str:
+    parent, _, name = path.rpartition(".")
+    while not schema.has_branch(parent):  # a mapping was assigned, or set, further up
+        parent, _, name = parent.rpartition(".")
+    near = difflib.get_close_matches(name, schema.children(parent), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    start = f"{where}: " if where else ""
+    return (
+        f"{start}{parent} has no {name!r} in schema {schema.name!r}{hint} Keep a value of your own "
+        "in a header card, model.set_card(keyword, value), or name it in a schema"
+    )
+
+
+def validate_tree(schema: Schema, data: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """Check all metadata, as before saving it.
+
+    Parameters
+    ----------
+    schema : Schema
+        The model's schema.
+    data : mapping
+        Nested metadata, ``{"meta": {...}}``.
+    where : str
+        The file, for the messages.
+
+    Returns
+    -------
+    dict
+        A copy without the invalid values (with them, under ``PASS_INVALID_VALUES``).
+
+    Raises
+    ------
+    ValidationError
+        At the first invalid value, when ``STRICT_VALIDATION`` is set. When required values are
+        missing, unless ``PASS_INVALID_VALUES`` is set.
+
+    Warns
+    -----
+    ValidationWarning
+        For each invalid value, and for what no schema names.
+    """
+    valid = _valid_branch(schema, data, "", where)
+    missing = [describe(spec, None, where) for spec in _missing(schema, valid)]
+    if missing:
+        error = ValidationError("; ".join(f"{text}: is required" for text in missing))
+        if not switch("PASS_INVALID_VALUES", default=False):
+            raise error
+        report(error)
+    return valid
+
+
+def _valid_branch(schema: Schema, data: Mapping[str, Any], path: str, where: str) -> dict[str, Any]:
+    valid: dict[str, Any] = {}
+    for name, value in data.items():
+        place = f"{path}.{name}" if path else name
+        if isinstance(value, Mapping) and place not in schema.keywords:
+            valid[name] = _valid_branch(schema, value, place, where)
+            continue
+        try:
+            valid[name] = _validated(schema, place, value, where)
+        except ValidationError as error:
+            if report(error):
+                valid[name] = to_plain(value)
+    return valid
+
+
+def _missing(schema: Schema, data: Mapping[str, Any]) -> Iterator[KeywordSpec]:
+    for spec in schema.keywords.values():
+        if spec.required:
+            value: Any = data
+            for part in spec.parts:
+                value = value.get(part) if isinstance(value, Mapping) else None
+            if value is None:
+                yield spec
+
+
+#: Decides on an assignment: dotted path and value in, whether to set it and what to set out.
+Check = Callable[[str, Any], tuple[bool, Any]]

@@ -1,0 +1,1 @@
+"""Files and objects: where they are, whether they changed, and reading and writing their bytes."""

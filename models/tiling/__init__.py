@@ -1,0 +1,1 @@
+"""Plans of calibrations, and the dask graphs that run them tile by tile."""

@@ -1,0 +1,183 @@
+"""What is shown while a batch runs, and at its end."""
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from calbatch.calibrate.references import ResolvedReferences
+from calbatch.calibrate.step import Step
+from calbatch.cluster.batch.report import summary
+from calbatch.cluster.batch.result import Result
+from calbatch.cluster.display import progress
+from calbatch.cluster.display.progress import Memory, Tally, duration, megabytes, watching
+from calbatch.cluster.driver.recording import Attempted, Recorder
+from calbatch.cluster.exposure.outcome import Outcome, Peak
+from calbatch.cluster.folder import BatchFolder, new_name
+from calbatch.cluster.ledger import Ledger
+from calbatch.cluster.planning.identity import Sums
+from calbatch.cluster.planning.planner import Planned, Settings
+from calbatch.models.fits.writer import Product
+
+PATHS = [Path(f"/data/{i}_uncal.fits") for i in range(4)]
+
+
+def done(number, **values):
+    product = Product(f"{number}_rate.fits", 1, 2, "")
+    return Outcome(number, PATHS[number], written=(product,), **values)
+
+
+def failed(number):
+    return Outcome(number, PATHS[number], error=f"{PATHS[number]}: [jump] is no good", details="T")
+
+
+def plain():
+    return Console(file=io.StringIO(), width=200)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0.0 s"),
+        (59.94, "59.9 s"),
+        (59.96, "0:01:00"),
+        (3661.4, "1:01:01"),
+        (360000, "100:00:00"),
+    ],
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0.0 MB"), (9.4e6, "9.4 MB"), (12.3e6, "12 MB"), (12.3e9, "12.3 GB")]
+)
+def test_amounts(count, text):
+    assert megabytes(count) == text
+
+
+def test_memory_is_the_sum_of_every_processs_peak():
+    memory = Memory()
+    memory.add(Peak("host:1", 100_000_000), Peak("host:2", 50_000_000))
+    memory.add(Peak("host:1", 80_000_000))
+    assert str(memory) == "150 MB in 2 processes"
+
+
+def test_a_tally_counts_and_foresees(monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    tally = Tally(4)
+    assert tally.left is None
+    assert "left" not in tally.line()
+    clock[0] += 30
+    tally.add(done(0))
+    tally.add(failed(1))
+    assert tally.rate == pytest.approx(4)
+    assert tally.left == pytest.approx(30)
+    assert re.match(r"1/4 done, 1 failed, 4 a minute, 30\.0 s left, peak memory ", tally.line())
+
+
+def test_plain_lines_come_now_and_then_and_at_the_end(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    console = plain()
+    with watching(4, console) as watch:
+        watch.at("http://127.0.0.1:1/status")
+        watch.at("http://127.0.0.1:1/status")
+        for number in range(4):
+            clock[0] += 6
+            watch(done(number))
+    lines = console.file.getvalue().splitlines()
+    assert lines[0] == "dashboard: http://127.0.0.1:1/status"
+    assert [line.split(",")[0] for line in lines[1:]] == ["2/4 done", "4/4 done"]
+
+
+def test_failures_are_told_as_they_come():
+    console = plain()
+    with watching(4, console) as watch:
+        watch(failed(1))
+        assert "FAILED /data/1_uncal.fits: [jump] is no good\n" in console.file.getvalue()
+    assert "\nT" not in console.file.getvalue()
+    with watching(4, console, debug=True) as watch:
+        watch(failed(1))
+    assert "\nT\n" in console.file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["terminal", "notebook"])
+def test_live_where_it_can_be_redrawn(kind, monkeypatch):
+    shown = []
+    if kind == "notebook":
+        display = pytest.importorskip("IPython.display")
+        monkeypatch.setattr(display, "display", shown.append)
+        console = Console(force_jupyter=True, width=120)
+    else:
+        console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with watching(2, console) as watch:
+        watch(done(0))
+        watch(failed(1))
+    text = "".join(map(str, shown)) if kind == "notebook" else console.file.getvalue()
+    assert "1/2 done" in text
+    assert "is no good" in text
+
+
+@pytest.fixture
+def result(tmp_path):
+    """Return a function that gives the result of a batch with some outcomes."""
+
+    def made(*outcomes, seconds=12.0):
+        folder = BatchFolder(tmp_path, new_name())
+        settings = Settings(Step(), "", {})
+        with Ledger(folder.state) as ledger:
+            paths = [str(outcome.path) for outcome in outcomes]
+            batch = ledger.begin(folder.name, "jump", paths, request={}, parameters={}, software={})
+            recorder = Recorder(ledger, batch, Sums(ledger.known_reference, ledger.reference))
+            for outcome in outcomes:
+                planned = Planned(outcome.number, outcome.path, settings, ResolvedReferences(""))
+                recorder.ended(Attempted(planned, serial=1), outcome)
+            ledger.end(batch, "failed" if recorder.failed else "done")
+        return Result(folder, seconds)
+
+    return made
+
+
+def told(found, **options):
+    console = plain()
+    summary(found, console, **options)
+    return console.file.getvalue()
+
+
+def test_a_summary_counts(result, tmp_path):
+    text = told(result(done(0), done(1), failed(2)))
+    assert re.search(r"│ 3 +│ 2 +│ 1 +│ 2 +│ 12\.0 s +│ \d+ MB +│", text)
+    assert "failed: 2_uncal.fits\n" in text
+    assert f"products are in {tmp_path}\n" in text
+
+
+def test_many_failures_are_not_all_listed(result):
+    many = [Outcome(i, Path(f"{i}.fits"), error="no") for i in range(50)]
+    text = told(result(*many))
+    assert "19.fits and 30 more\n" in text
+    assert "products are in" not in text
+
+
+def test_equal_warnings_are_told_once(result):
+    warned = [done(i, warnings=(f"{PATHS[i]}: odd", f"{PATHS[i]}: odd")) for i in range(3)]
+    first = told(result(*warned)).splitlines()[0]
+    assert first == f"warning: {PATHS[0]}: odd (and in 2 more exposures)"
+
+
+def test_a_warning_names_its_file_whoever_gave_it(result):
+    warned = [done(0, warnings=("a library's",)), done(1, warnings=(f"{PATHS[1]}: \x1b[31m",))]
+    lines = told(result(*warned)).splitlines()[:2]
+    assert lines == [f"warning: {PATHS[0]}: a library's", rf"warning: {PATHS[1]}: \x1b[31m"]
+
+
+def test_stages_are_means_over_what_was_done(result):
+    outcomes = [done(0, stages={"jump": 1.0, "write": 0.5}), done(1, stages={"jump": 3.0})]
+    text = told(result(*outcomes, failed(2)), timings=True)
+    assert re.search(r"│ jump +│ 2\.000 ", text)
+    assert re.search(r"│ write +│ 0\.250 ", text)
+    assert re.search(r"│ all +│ 2\.250 ", text)
+    assert "jump" not in told(result(*outcomes))

@@ -1,0 +1,98 @@
+"""From what is asked for to a configured step."""
+
+import re
+
+import pytest
+
+from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
+from calbatch.calibrate.steps.jump import JumpStep
+from calbatch.cluster.errors import RequestError
+from calbatch.cluster.planning.configure import configured, input_pattern
+from calbatch.models.datamodels import GainModel
+
+
+def test_precedence(tmp_path):
+    cfg = tmp_path / "a.cfg"
+    cfg.write_text("[jump]\nrejection_threshold = 5\nflag_4_neighbors = False\n")
+    given = {"jump": {"rejection_threshold": "6"}}
+    step = configured("detector1", config=cfg, parameters=given)
+    assert step.jump.rejection_threshold == 6
+    assert step.jump.flag_4_neighbors is False
+    assert step.jump.sources["rejection_threshold"] == "the command line"
+    assert step.jump.sources["flag_4_neighbors"] == str(cfg)
+
+
+@pytest.mark.parametrize("pipeline", ["jump", JumpStep, JumpStep(), "a.cfg"])
+def test_a_step_by_name_class_instance_and_file(tmp_path, monkeypatch, pipeline):
+    (tmp_path / "a.cfg").write_text('name = "jump"\n')
+    monkeypatch.chdir(tmp_path)
+    assert isinstance(configured(pipeline), JumpStep)
+
+
+def test_an_instance_is_not_changed():
+    mine = Detector1Pipeline()
+    configured(mine, parameters={"jump": {"skip": True}}, save_steps=["jump"])
+    assert not mine.jump.skip
+    assert not mine.jump.save_results
+
+
+def test_a_step_asked_for_by_itself_is_meant_to_run():
+    """persistence is off by default, and not there yet: alone, it is refused instead of skipped."""
+    with pytest.raises(RequestError, match="persistence"):
+        configured("persistence")
+    assert configured("persistence", parameters={"": {"skip": "True"}}).skip is True
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({"pipeline": "detectr1"}, "no step or pipeline 'detectr1'; did you mean 'detector1'?"),
+        ({"pipeline": "absent.cfg"}, "absent.cfg: there is no such parameter file"),
+        ({"pipeline": "no_such_package.steps:Step"}, "cannot be imported"),
+        ({"parameters": {"jmp": {"skip": True}}}, "no step 'jmp'; did you mean 'jump'?"),
+        (
+            {"parameters": {"jump": {"rejection_treshold": 5}}},
+            "no parameter 'rejection_treshold'; did you mean 'rejection_threshold'?",
+        ),
+        (
+            {"parameters": {"jump": {"rejection_threshold": "high"}}},
+            "jump.rejection_threshold = 'high': must be a number",
+        ),
+        ({"save_steps": ["dark_curent"]}, "no step 'dark_curent'; did you mean 'dark_current'?"),
+        ({"pipeline": "jump", "save_steps": ["jump"]}, "jump is one step"),
+        (
+            {"parameters": {"jump": {"override_gain": "absent.fits"}}},
+            "jump.override_gain: there is no file absent.fits",
+        ),
+    ],
+)
+def test_what_is_wrong_is_refused_in_one_line(wanted, message):
+    with pytest.raises(RequestError, match=re.escape(message)) as caught:
+        configured(**{"pipeline": "detector1", **wanted})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"no FITS file at all", None])
+def test_overrides_that_are_no_references_are_refused_before_anything_starts(tmp_path, content):
+    path = tmp_path / "gain.fits"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(RequestError, match=r"^jump\.override_gain: .*gain\.fits"):
+        configured("detector1", parameters={"jump": {"override_gain": path}})
+
+
+def test_overrides_are_absolute(tmp_path, monkeypatch):
+    """Workers on a scheduler elsewhere have another working folder."""
+    GainModel((4, 4)).save(tmp_path / "gain.fits", fsync=False)
+    monkeypatch.chdir(tmp_path)
+    given = {"jump": {"override_gain": "gain.fits", "override_readnoise": "n/a"}}
+    step = configured("detector1", parameters=given)
+    assert step.jump.override_gain == str(tmp_path / "gain.fits")
+    assert step.jump.override_readnoise == "N/A"
+
+
+def test_what_a_folder_gives():
+    assert input_pattern(configured("detector1")) == "*_uncal.fits"
+    assert input_pattern(configured("flat_field")) == "*.fits"

@@ -1,0 +1,231 @@
+"""Sites by name, from dask's configuration."""
+
+import io
+import os
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import dask
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+from support.placed import importable, twice
+
+from calbatch.cluster import RequestError
+from calbatch.cluster.sites.config import (
+    as_text,
+    described,
+    named_sites,
+    opened,
+    overridden,
+    site_named,
+)
+from calbatch.cluster.sites.options import KINDS, SlurmOptions
+
+FILE = """
+calbatch:
+  sites:
+    desk: {kind: local, workers: 3}
+    big:
+      kind: slurm
+      jobs: 20
+      memory: 8GiB
+      walltime: "4:00:00"
+      worker-interface: ib0
+      margin: 90
+      directives: [--exclusive, "--constraint=a b"]
+    head: {kind: address, address: "tls://head.example:8786"}
+    gate:
+      kind: cluster
+      path: dask_gateway.GatewayCluster
+      arguments: {address: "https://gate.example", auth_token: hidden}
+"""
+
+
+def configured(**sites):
+    return dask.config.set({"calbatch.sites": sites})
+
+
+def shown(sites):
+    console = Console(file=io.StringIO(), width=200)
+    console.print(described(sites))
+    return console.file.getvalue()
+
+
+def test_dask_reads_them_from_its_files(tmp_path):
+    (tmp_path / "sites.yaml").write_text(FILE)
+    program = (
+        "from calbatch.cluster.sites.config import named_sites\n"
+        "for site in named_sites().values(): print(site)"
+    )
+    environment = {**os.environ, "DASK_CONFIG": str(tmp_path)}
+    environment["DASK_CALBATCH__SITES__DESK__WORKERS"] = "5"
+    told = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert [line.split("'")[1] for line in told] == ["local", "desk", "big", "head", "gate"]
+    assert "LocalOptions(workers=5)" in told[1]
+    assert "directives=('--exclusive', '--constraint=a b')" in told[2]
+    assert "worker_interface='ib0'" in told[2]
+    assert "margin=90.0" in told[2]
+    assert "arguments={'address': 'https://gate.example', 'auth_token': 'hidden'}" in told[4]
+
+
+def test_local_is_always_there():
+    with configured():
+        assert list(named_sites()) == ["local"]
+    with configured(local={"kind": "local", "workers": 1}):
+        assert site_named("local").options.workers == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({}, "site it: needs a kind; kinds are local, slurm, address, cluster"),
+        ({"kind": "slum"}, r"site it: kind 'slum': unknown \(did you mean 'slurm'\?\)"),
+        ("slurm", "site it: must have a kind and options, not 'slurm'"),
+        ({"kind": "slurm", "job": 3}, r"slurm has no option 'job' \(did you mean 'jobs'\?\); it"),
+        ({"kind": "local", "zzz": 3}, "local has no option 'zzz'; it has workers$"),
+        ({"kind": "slurm", "jobs": "3"}, "site it: jobs: must be a whole number, not '3'"),
+        ({"kind": "slurm", "jobs": True}, "jobs: must be a whole number, not True"),
+        ({"kind": "slurm", "margin": "long"}, "margin: must be a number, not 'long'"),
+        ({"kind": "slurm", "encrypted": 1}, "encrypted: must be true or false, not 1"),
+        ({"kind": "slurm", "walltime": 7200}, "walltime: must be text, in quotes where YAML"),
+        ({"kind": "slurm", "directives": "--a"}, "directives: must be a list of texts"),
+        ({"kind": "cluster", "path": "a.B", "arguments": []}, "arguments: must be a mapping"),
+        ({"kind": "cluster"}, "site it: a site of kind cluster needs 'path'"),
+        ({"kind": "address"}, "site it: a site of kind address needs 'address'"),
+    ],
+)
+def test_what_cannot_be_is_said(said, message):
+    with configured(it=said), pytest.raises(RequestError, match=message):
+        named_sites()
+
+
+@pytest.mark.parametrize("name", ["", "a b", "../x", "1", "a\n"])
+def test_names_are_plain(name):
+    with (
+        configured(**{name: {"kind": "local"}}),
+        pytest.raises(RequestError, match="a name must be of letters"),
+    ):
+        named_sites()
+
+
+def test_a_name_that_is_not_there():
+    with (
+        configured(bigger={"kind": "local"}),
+        pytest.raises(RequestError, match=r"site 'bigge': unknown \(did you mean 'bigger'\?\)"),
+    ):
+        site_named("bigge")
+
+
+def test_options_are_overridden_as_text():
+    with configured(it={"kind": "slurm", "jobs": 3, "partition": "long"}):
+        site = site_named("it")
+    pairs = {
+        "jobs": "7",
+        "margin": "1.5",
+        "encrypted": "no",
+        "partition": "none",
+        "account": "me",
+        "worker-interface": "ib0",
+        "directives": "--exclusive '--constraint=a b'",
+    }
+    changed = overridden(site, pairs)
+    assert changed.options == SlurmOptions(
+        jobs=7,
+        margin=1.5,
+        encrypted=False,
+        account="me",
+        worker_interface="ib0",
+        directives=("--exclusive", "--constraint=a b"),
+    )
+    assert changed.given == {name.replace("-", "_") for name in pairs}
+    assert site.options.jobs == 3
+
+
+def test_mappings_are_overridden_as_text():
+    with configured(it={"kind": "cluster", "path": "a.B"}):
+        changed = overridden(site_named("it"), {"arguments": "{n_workers: 2, name: x}"})
+    assert changed.options.arguments == {"n_workers": 2, "name": "x"}
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ({"jobs": "many"}, "site it: jobs: must be a whole number, not 'many'"),
+        ({"jobs": "none"}, "jobs: must be a whole number, not 'none'"),
+        ({"encrypted": "perhaps"}, "encrypted: must be true or false, not 'perhaps'"),
+        ({"directives": "'--a"}, "directives: must be texts with spaces"),
+        ({"partitoin": "x"}, r"slurm has no option 'partitoin' \(did you mean 'partition'\?\)"),
+        ({"kind": "local"}, "site it: its kind is slurm, and cannot be changed"),
+    ],
+)
+def test_overriding_what_cannot_be(pairs, message):
+    with configured(it={"kind": "slurm"}), pytest.raises(RequestError, match=message):
+        overridden(site_named("it"), pairs)
+
+
+@pytest.mark.parametrize("text", ["[1]", "{a: ", "a"])
+def test_overriding_with_no_mapping(text):
+    with (
+        configured(it={"kind": "cluster", "path": "a.B"}),
+        pytest.raises(RequestError, match="arguments: must be a mapping, as in YAML"),
+    ):
+        overridden(site_named("it"), {"arguments": text})
+
+
+@given(st.integers(), st.floats(allow_nan=False), st.booleans(), st.lists(st.text("-=ab '\"\\")))
+def test_what_is_shown_can_be_said_again(jobs, margin, encrypted, directives):
+    said = {"kind": "slurm", "jobs": jobs, "margin": margin, "encrypted": encrypted}
+    with configured(it={**said, "directives": directives}):
+        site = site_named("it")
+    pairs = {n: as_text(n, getattr(site.options, n)) for n in ("jobs", "margin", "encrypted")}
+    pairs["directives"] = as_text("directives", site.options.directives)
+    with configured(it={"kind": "slurm"}):
+        assert overridden(site_named("it"), pairs).options == site.options
+
+
+def test_the_table_tells_all_options_but_no_secrets():
+    with configured(
+        big={"kind": "slurm", "jobs": 20, "partition": "[red]x"},
+        gate={"kind": "cluster", "path": "a.B", "arguments": {"user": "me", "password": "hid den"}},
+    ):
+        text = shown(named_sites().values())
+    for kind in ("local", "slurm", "cluster"):
+        for option in fields(KINDS[kind]):
+            assert option.name in text
+            assert option.metadata["help"] in text
+    assert "[red]x" in text
+    assert "user=me, password=***" in text
+    assert "hid den" not in text
+
+
+def test_the_page_tells_all_options():
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "sites.md"
+    told_of = set(re.findall(r"`(\w+)`", page.read_text()))
+    options = {option.name for kind in KINDS.values() for option in fields(kind)}
+    assert options - told_of == set()
+
+
+@pytest.mark.parametrize("kind", ["local", "cluster"])
+def test_a_site_is_opened(kind, monkeypatch):
+    importable(monkeypatch)
+    own = {"n_workers": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+    said = {
+        "local": {"kind": "local", "workers": 1},
+        "cluster": {"kind": "cluster", "path": "distributed.LocalCluster", "arguments": own},
+    }
+    with configured(it=said[kind]):
+        site = site_named("it")
+    with opened(site, "exposure") as running:
+        assert running.client.submit(twice, 4).result() == 8
+        address = running.client.scheduler.address
+        with configured(there={"kind": "address", "address": address}):
+            other = site_named("there")
+        with opened(other, "exposure") as second:
+            assert second.client.submit(twice, 5).result() == 10

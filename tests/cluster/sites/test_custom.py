@@ -1,0 +1,85 @@
+"""Clusters of any class."""
+
+import socket
+
+import psutil
+import pytest
+from support.batches import small_set
+from support.placed import calibrated, importable, twice
+
+from calbatch.cluster import RequestError
+from calbatch.cluster.sites.custom import any_cluster
+from calbatch.cluster.sites.options import ClusterOptions
+
+LOCAL = "distributed.LocalCluster"
+HERE = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
+NONE = {**HERE, "protocol": "tcp", "n_workers": 0, "processes": False}
+
+
+def refused(grain="exposure", **given):
+    """Return why a cluster is not to be had."""
+    with pytest.raises(RequestError) as told, any_cluster(ClusterOptions(**given), grain):
+        raise AssertionError("it was taken")
+    assert "\n" not in str(told.value)
+    return str(told.value)
+
+
+@pytest.mark.parametrize("path", [LOCAL, "distributed.deploy.local:LocalCluster"])
+def test_a_class_by_its_path(tmp_path, monkeypatch, path):
+    importable(monkeypatch)
+    arguments = {**HERE, "n_workers": 1, "threads_per_worker": 1}
+    with any_cluster(ClusterOptions(path, arguments), "exposure") as site:
+        client, address = site.client, site.client.scheduler.address
+        assert client.submit(twice, 4).result() == 8
+        outcomes = calibrated(site, small_set().exposures, tmp_path)
+        assert [outcome.error for outcome in outcomes] == ["", "", ""]
+        assert site.description == "LocalCluster with 1 worker so far"
+        assert site.dashboard.startswith("http://127.0.0.1:")
+    host, port = address.removeprefix("tcp://").split(":")
+    with pytest.raises(ConnectionRefusedError):  # it is closed
+        socket.create_connection((host, int(port)), 1)
+
+
+def test_workers_are_asked_for():
+    options = ClusterOptions(LOCAL, {**NONE, "threads_per_worker": 1}, workers=2)
+    with any_cluster(options, "tile") as site:
+        site.client.wait_for_workers(2, timeout=120)
+        assert len(site.client.nthreads()) == 2
+
+
+def test_none_comes():
+    told = refused(path=LOCAL, arguments=NONE, patience=0.5)
+    assert told.endswith("no worker came within 0.5 s; does it need `workers`?")
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("", "cluster '': must be like dask_gateway.GatewayCluster"),
+        ("LocalCluster", "must be like dask_gateway.GatewayCluster"),
+        ("no_such_package.Cluster", "'no_such_package'; is it installed?"),
+        ("distributed.LokalCluster", "distributed has no LokalCluster"),
+        ("distributed.wait", "is no class"),
+        ("collections.Counter", "is no class of dask clusters"),
+    ],
+)
+def test_what_is_no_cluster_is_said(path, message):
+    assert message in refused(path=path)
+
+
+def test_arguments_that_cannot_be_are_said():
+    told = refused(path=LOCAL, arguments={**NONE, "n_workers": 1, "colour": "red"})
+    assert "distributed.LocalCluster: cannot be made: " in told
+    assert "colour" in told
+
+
+def test_unencrypted_on_other_addresses_is_refused():
+    found = {a.address for each in psutil.net_if_addrs().values() for a in each if a.family == 2}
+    others = sorted(a for a in found if not a.startswith("127."))
+    if not others:
+        pytest.skip("this machine has no other address than its own loopback")
+    arguments = {**NONE, "host": others[0]}
+    assert "whoever reaches it runs code" in refused(path=LOCAL, arguments=arguments)
+    options = ClusterOptions(LOCAL, arguments, workers=1, insecure=True)
+    with any_cluster(options, "exposure") as site:
+        assert site.client.submit(twice, 4).result() == 8

@@ -1,0 +1,153 @@
+"""Batches on schedulers that run already, named by address."""
+
+import sys
+import threading
+
+import cloudpickle
+import dask
+import pytest
+from distributed import LocalCluster, Security
+from support.batches import DATE, calibrated_on, quiet, sums
+
+from calbatch.calibrate.step import Step
+from calbatch.cluster import RequestError, run
+from calbatch.cluster.exposure.policy import Policy
+from calbatch.cluster.sites import places
+from calbatch.cluster.sites.remote import refuse_insecure
+from calbatch.models.datamodels import RampModel
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import tests
+
+HERE = {"n_workers": 1, "processes": False, "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
+
+
+class Plain(Step):
+    """A step that does nothing."""
+
+    def process(self, exposure):
+        return RampModel(exposure)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Return somebody's scheduler, with a worker of two threads."""
+    with LocalCluster(protocol="tcp", host="127.0.0.1", threads_per_worker=2, **HERE) as running:
+        yield running
+
+
+@pytest.mark.parametrize("grain", ["auto", "tile"])
+def test_a_scheduler_by_address(simulated, tmp_path, cluster, grain):
+    how = {"date": DATE, "fsync": False, "console": quiet()}
+    run("detector1", simulated.exposures, tmp_path / "a", scheduler="sync", **how)
+    address = cluster.scheduler_address
+    result = run(
+        "detector1", simulated.exposures, tmp_path / "b", scheduler=address, grain=grain, **how
+    )
+    assert result.exit_status == 0
+    assert sums(tmp_path / "a") == sums(tmp_path / "b")
+    assert f"the scheduler at {address} with 1 workers" in how["console"].file.getvalue()
+    assert list(cluster.scheduler.workers)  # it is not ours to stop
+
+
+def test_a_scheduler_with_certificates(simulated, tmp_path):
+    pytest.importorskip("cryptography")
+    security = Security.temporary()
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    key.write_text(security.tls_client_key)
+    certificate.write_text(security.tls_client_cert)
+    files = {"ca-file": str(certificate), "client.key": str(key), "client.cert": str(certificate)}
+    with LocalCluster(
+        protocol="tls://", security=security, threads_per_worker=1, **HERE
+    ) as running:
+        address = running.scheduler_address
+        assert address.startswith("tls://")
+        with dask.config.set({f"distributed.comm.tls.{n}": f for n, f in files.items()}):
+            result = run(
+                Plain, simulated.exposures, tmp_path / "out", scheduler=address, console=quiet()
+            )
+        assert result.exit_status == 0
+        with pytest.raises(RequestError, match="ca-file is not set"):
+            run(Plain, simulated.exposures, tmp_path, scheduler=address, console=quiet())
+
+
+@pytest.mark.parametrize("address", ["tcp://10.0.0.1:8786", "tcp://head.example:8786"])
+def test_what_others_could_listen_to_is_refused(address):
+    with pytest.raises(RequestError, match="not encrypted, and not on this machine"):
+        refuse_insecure(address, insecure=False)
+    refuse_insecure(address, insecure=True)
+
+
+@pytest.mark.parametrize(
+    "address", ["tcp://127.0.0.1:1", "tcp://127.8.9.1:1", "tcp://[::1]:1", "tcp://localhost:1"]
+)
+def test_what_stays_here_is_not(address):
+    refuse_insecure(address, insecure=False)
+
+
+def test_certificates_that_are_not_there_are_named(tmp_path):
+    address = "tls://head.example:8786"
+    there = tmp_path / "ca.pem"
+    there.touch()
+    for settings, message in (
+        ({}, "ca-file is not set; DASK_DISTRIBUTED__COMM__TLS__CA_FILE can say"),
+        ({"ca-file": "gone.pem"}, "ca-file is gone.pem, which is no file"),
+        ({"ca-file": str(there)}, "client.cert is not set; DASK_DISTRIBUTED__COMM__TLS__CLIENT__"),
+    ):
+        files = {f"distributed.comm.tls.{name}": file for name, file in settings.items()}
+        with dask.config.set(files), pytest.raises(RequestError, match=message):
+            assert refuse_insecure(address, insecure=False) is None
+
+
+@pytest.mark.parametrize("address", ["ucx://127.0.0.1:1", "tcp://", "http://127.0.0.1:8787"])
+def test_other_addresses_are_refused(address):
+    with pytest.raises(RequestError, match=r"must be tcp://HOST:PORT or tls://HOST:PORT"):
+        refuse_insecure(address, insecure=True)
+
+
+def test_nobody_there(simulated, tmp_path, monkeypatch):
+    monkeypatch.setattr("calbatch.cluster.sites.remote.CONNECT", 0.5)
+    with pytest.raises(RequestError, match=r"no scheduler answers at tcp://127\.0\.0\.1:9"):
+        run(Plain, simulated.exposures, tmp_path, scheduler="tcp://127.0.0.1:9", console=quiet())
+
+
+def test_a_scheduler_that_goes_away_leaves_the_rest_for_later(simulated, tmp_path):
+    paths = [tmp_path / f"{i:02}_uncal.fits" for i in range(12)]
+    for path in paths:
+        path.symlink_to(simulated.exposures[0])
+    running = LocalCluster(protocol="tcp", host="127.0.0.1", threads_per_worker=1, **HERE)
+    place = places.Place(running.scheduler_address, 0, "exposure")
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+        places.entered(place) as site,
+    ):
+        going = _Going(site, running.close)
+        result = calibrated_on(going, Plain, paths, tmp_path / "out", Policy(patience=1.0))
+    assert result.exit_status == 130
+    assert result.batch.state == "interrupted"
+    assert "the site was lost" in result.batch.reason
+    assert result.done
+    assert result.counts["waiting"] == len(paths) - len(result.done)
+    again = run(
+        Plain, paths, tmp_path / "out", scheduler="sync", console=quiet(), date=DATE, fsync=False
+    )
+    assert again.exit_status == 0
+    assert again.counts["kept"] == len(result.done)
+
+
+class _Going:
+    """A site whose scheduler goes away with the first outcome."""
+
+    def __init__(self, site, close):
+        self._site, self._close = site, close
+
+    def __getattr__(self, name):
+        return getattr(self._site, name)
+
+    def ended(self, timeout):
+        found = self._site.ended(timeout)
+        if found and self._close:
+            close, self._close = self._close, None
+            thread = threading.Thread(target=close)
+            thread.start()
+            thread.join()
+        return found

@@ -1,0 +1,96 @@
+"""Rules files: only literals and selectors, faults by file and line."""
+
+import contextlib
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calbatch.crds_client.errors import MappingError
+from calbatch.crds_client.rules.literals import SelectorSource, parse_mapping
+
+GOOD = """header = {
+    'name' : 'x.rmap',
+    'parkey' : (('A',), ('B', 'C')),
+}
+
+comment = 'why'
+
+selector = Match({
+    ('N', 1.0) : UseAfter({
+        '1900-01-01 00:00:00' : 'one.fits',
+    }),
+    'O' : 'N/A',
+})
+"""
+
+scalars = st.text(max_size=8) | st.integers() | st.booleans() | st.none()
+literals = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(scalars, inner, max_size=3)
+)
+
+
+def test_reads_header_and_nested_selectors():
+    source = parse_mapping(GOOD, "x.rmap")
+    assert source.header["parkey"] == (("A",), ("B", "C"))
+    assert isinstance(source.selector, SelectorSource)
+    inner = source.selector.choices["N", 1.0]
+    assert (inner.kind, inner.choices) == ("UseAfter", {"1900-01-01 00:00:00": "one.fits"})
+    assert source.selector.lines["O"] == 12
+
+
+@given(st.dictionaries(st.text(max_size=8), literals, max_size=4))
+def test_literals_survive(header):
+    assert parse_mapping(f"header = {header!r}\nselector = {{}}", "x.imap").header == header
+
+
+@pytest.mark.parametrize(
+    ("statement", "line"),
+    [
+        ("header = {}\nselector = __import__('os').system('x')", 2),
+        ("header = {}\nselector = Match({'a': open('x')})", 2),
+        ("header = {'a': (lambda: 1)}\nselector = {}", 1),
+        ("header = {'a': 1 + 1}\nselector = {}", 1),
+        ("header = {'a': [x for x in ()]}\nselector = {}", 1),
+        ("header = {'a': f'{1}'}\nselector = {}", 1),
+        ("header = {'a': name}\nselector = {}", 1),
+        ("header = {**{}}\nselector = {}", 1),
+        ("header = {}\n\nimport os\nselector = {}", 3),
+        ("header = {}\nselector = {}\nprint(1)", 3),
+        ("header = {}\nother = {}\nselector = {}", 2),
+        ("header = selector = {}", 1),
+        ("header = {}\nselector = Match()", 2),
+        ("header = {}\nselector = Match({}, {})", 2),
+        ("header = {}\nselector = Match(a={})", 2),
+        ("header = {}\nselector = Match({\n'a':\nUnknown({})})", 4),
+        ("header = {}\nselector = {[]: 1}", 2),
+        ("header = {}\nheader = {}\nselector = {}", 2),
+        ("header = {\n", 1),
+        ("header = {}", 1),
+        ("selector = {}", 1),
+        ("header = 'x'\nselector = {}", 1),
+        ("header = {}\nselector = 3", 1),
+        ("header = {}\x00", 1),
+        ("header = " + "(" * 5000, None),
+        ("header = {}\nselector = {'a': " + "-" * 50000 + "1}", None),
+    ],
+)
+def test_anything_else_is_refused_by_file_and_line(statement, line):
+    with pytest.raises(MappingError) as raised:
+        parse_mapping(statement, "hostile.rmap")
+    stated = re.match(r"hostile\.rmap:(\d+): ", str(raised.value))
+    assert stated
+    if line is not None:  # where Python's own parser gives up for depth, it does not say where
+        assert int(stated[1]) == line
+    assert "\n" not in str(raised.value)
+
+
+def test_a_regular_expression_without_r_gives_no_warning():
+    parse_mapping("header = {}\nselector = Match({'(\\d)': 'x'})", "x.rmap")
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_read_or_refused(text):
+    with contextlib.suppress(MappingError):
+        parse_mapping(text, "any.rmap")

@@ -1,0 +1,161 @@
+"""The ASDF extension: what jwst's readers ask for, and what only it says, kept."""
+
+import io
+import warnings
+
+import asdf
+import numpy as np
+import pytest
+import yaml
+from astropy.io import fits
+from hypothesis import given
+from hypothesis import strategies as st
+from stdatamodels.jwst import datamodels as jwst_models
+from stdatamodels.jwst.datamodels.util import read_metadata
+
+from calbatch.models import datamodels
+from calbatch.models.fits.asdf_extension import beyond_headers
+from calbatch.models.schema.spec import load_schema
+
+SCHEMA = load_schema("image")
+
+
+def image(**tree):
+    """Return jwst's image with further values in its tree."""
+    model = jwst_models.ImageModel((6, 8))
+    model.meta.telescope, model.meta.instrument.name = "JWST", "NIRCAM"
+    for name, value in tree.items():
+        setattr(model.meta, name, value)
+    return model
+
+
+def saved(model, folder):
+    """Return a file of jwst's, saved again by calbatch after a change."""
+    original, again = folder / "original.fits", folder / "again.fits"
+    model.save(original)
+    ours = datamodels.open(original)
+    ours.meta.target.catalog_name = "changed"
+    return ours.save(again, fsync=False)
+
+
+def content(path):
+    return fits.getdata(path, "ASDF").tobytes()
+
+
+def asdf_bytes(tree):
+    stream = io.BytesIO()
+    asdf.AsdfFile(tree).write_to(stream)
+    return stream.getvalue()
+
+
+def tree_of(data):
+    with asdf.open(io.BytesIO(data)) as opened:
+        return {k: v for k, v in opened.tree.items() if k not in ("asdf_library", "history")}
+
+
+def test_a_model_without_one_gets_an_empty_tree(tmp_path):
+    path = datamodels.ImageModel((4, 5)).save(tmp_path / "x.fits", fsync=False)
+    assert tree_of(content(path)) == {}
+    with fits.open(path) as hdus:
+        assert hdus[-1].name == "ASDF"
+    assert read_metadata(path)["meta.model_type"] == "ImageModel"
+
+
+def test_it_is_the_same_in_every_file(tmp_path):
+    paths = [tmp_path / name for name in ("a.fits", "b.fits")]
+    for path in paths:
+        datamodels.CubeModel((2, 4, 5)).save(path, fsync=False)
+    assert content(paths[0]) == content(paths[1])
+
+
+def test_what_headers_and_arrays_say_is_left_to_them(tmp_path):
+    path = saved(image(), tmp_path)
+    assert tree_of(content(path)) == {}
+    with jwst_models.open(path) as model:
+        assert model.meta.target.catalog_name == "changed"
+        assert model.data.shape == (6, 8)
+
+
+def test_a_world_coordinate_system_stays(real_data, tmp_path):
+    source = real_data / "miri_lrs" / "ERS_NGTS10_2022_new_drift_041_calints.fits"
+    copy = datamodels.open(source).save(tmp_path / "copy.fits", fsync=False)
+    with warnings.catch_warnings(), jwst_models.open(source) as theirs:
+        warnings.simplefilter("error")
+        with jwst_models.open(copy) as ours:
+            columns, rows = np.meshgrid(np.arange(0, 72.0), np.arange(0, 416.0))
+            np.testing.assert_array_equal(
+                ours.meta.wcs(columns, rows), theirs.meta.wcs(columns, rows)
+            )
+            assert ours.meta.filetype == theirs.meta.filetype
+
+
+def test_arrays_in_blocks_stay(tmp_path):
+    table = np.arange(12.0).reshape(3, 4)
+    path = saved(image(calibration_curve=table), tmp_path)
+    with jwst_models.open(path) as model:
+        np.testing.assert_array_equal(model.meta.calibration_curve, table)
+
+
+def test_blocks_that_nothing_refers_to_go():
+    data = asdf_bytes({"data": np.zeros((50, 50)), "meta": {"mine": 1}})
+    kept = beyond_headers(SCHEMA, data)
+    assert tree_of(kept) == {"meta": {"mine": 1}}
+    assert len(kept) < len(data) - 50 * 50 * 8
+
+
+def test_links_to_arrays_go_wherever_they_are():
+    link = "!core/ndarray-1.1.0 {source: 'fits:SCI,2', datatype: float32, shape: [2]}"
+    text = f"slits:\n- name: a\n  data: {link}\n- {link}\n"
+    data = b"#ASDF 1.0.0\n%YAML 1.1\n%TAG ! tag:stsci.edu:asdf/\n---\n" + text.encode() + b"...\n"
+    assert tree_of(beyond_headers(SCHEMA, data)) == {"slits": [{"name": "a"}]}
+
+
+def test_shared_values_stay_shared():
+    shared = {"a": [1, 2]}
+    tree = tree_of(beyond_headers(SCHEMA, asdf_bytes({"mine": [shared, shared]})))
+    assert tree["mine"][0] is tree["mine"][1]
+
+
+def test_a_model_of_another_kind_has_none(tmp_path):
+    schema = tmp_path / "own.schema.yaml"
+    schema.write_text("type: object\nproperties:\n  data: {fits_hdu: SCI, datatype: float32}\n")
+    model = datamodels.DataModel(np.zeros((3, 3), "f4"), schema=schema)
+    with fits.open(model.save(tmp_path / "x.fits", fsync=False)) as hdus:
+        assert [hdu.name for hdu in hdus] == ["PRIMARY", "SCI"]
+
+
+DEEP = b"%YAML 1.1\n---\n" + b"[" * 100_000 + b"]" * 100_000 + b"\n...\n"
+MANY = b"%YAML 1.1\n---\nmine: [" + b"0," * 210_000 + b"]\n...\n"
+DAMAGED = {
+    "deep": DEEP,
+    "many": MANY,
+    "not YAML": b"%YAML 1.1\n---\nmine: [1, 2\n...\n",
+    "cut block": asdf_bytes({"mine": np.zeros(1000)})[:-4000],
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_one_is_left_out_and_told(name, tmp_path, caplog):
+    data = DAMAGED[name]
+    table = np.zeros(1, [("ASDF_METADATA", "u1", (len(data),))])
+    table["ASDF_METADATA"] = np.frombuffer(data, "u1")
+    hdus = [fits.PrimaryHDU(), fits.ImageHDU(np.zeros((3, 4), "f4"), name="SCI")]
+    fits.HDUList([*hdus, fits.BinTableHDU(table, name="ASDF")]).writeto(tmp_path / "bad.fits")
+    path = datamodels.open(tmp_path / "bad.fits").save(tmp_path / "x.fits", fsync=False)
+    assert tree_of(content(path)) == {}
+    (record,) = caplog.records
+    assert record.message.startswith(f"{tmp_path / 'bad.fits'}: HDU 2 (ASDF) cannot be read: ")
+    assert record.message.endswith("; it is left out")
+
+
+@given(st.binary(max_size=300), st.booleans())
+def test_nothing_in_it_can_do_more_than_be_refused(data, headed):
+    try:
+        beyond_headers(SCHEMA, b"#ASDF 1.0.0\n%YAML 1.1\n---\n" + data if headed else data)
+    except (ValueError, yaml.YAMLError):
+        return
+
+
+def test_nothing_is_made_into_objects():
+    text = b"%YAML 1.1\n---\nmine: !!python/object/apply:os.system ['false']\n...\n"
+    assert b"python/object/apply:os.system" in beyond_headers(SCHEMA, text)

@@ -1,0 +1,133 @@
+"""Decoded once per host, right to the value, and not too many kept."""
+
+import gzip
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from calbatch.models.errors import FileError
+from calbatch.models.fits.decoded_copies import DecodedStore, is_plain
+
+DATA = np.arange(60, dtype=np.float32).reshape(4, 15) - 7
+
+
+def scaled():
+    hdu = fits.ImageHDU(DATA.copy(), name="SCI")
+    hdu.scale("int16", bzero=3.0, bscale=0.5)
+    return hdu
+
+
+HDUS = {
+    "float": lambda: fits.ImageHDU(DATA, name="SCI"),
+    "unsigned": lambda: fits.ImageHDU(np.arange(5, dtype=np.uint16), name="SCI"),
+    "signed byte": lambda: fits.ImageHDU(np.arange(-5, 5, dtype=np.int8), name="SCI"),
+    "table": lambda: fits.BinTableHDU(np.ones(3, [("a", "i4"), ("b", "f8", 2)]), name="SCI"),
+    "scaled": scaled,
+    "compressed": lambda: fits.CompImageHDU(DATA.astype(np.int32), name="SCI"),
+}
+PLAIN = {"float", "unsigned", "signed byte", "table"}
+
+
+@pytest.fixture
+def store(tmp_path):
+    return DecodedStore(tmp_path / "store")
+
+
+@pytest.fixture(params=HDUS)
+def kind(request):
+    return request.param
+
+
+def write(path, kind):
+    header = fits.Header({"META": "kept"})
+    fits.HDUList([fits.PrimaryHDU(header=header), HDUS[kind]()]).writeto(path)
+    return path
+
+
+def test_only_what_is_not_plain_is_decoded(tmp_path, store, kind):
+    path = write(tmp_path / "x.fits", kind)
+    assert is_plain(path) == (kind in PLAIN)
+    plain = store.plain(path)
+    assert (plain == path) == (kind in PLAIN)
+    assert is_plain(plain)
+    with fits.open(path) as before, fits.open(plain) as after:
+        assert after[0].header["META"] == "kept"
+        np.testing.assert_array_equal(after["SCI"].data, before["SCI"].data)
+
+
+def test_gzipped_files(tmp_path, store, kind):
+    path = write(tmp_path / "x.fits", kind)
+    packed = tmp_path / "x.fits.gz"
+    with path.open("rb") as source, gzip.open(packed, "wb") as out:
+        shutil.copyfileobj(source, out)
+    plain = store.plain(packed)
+    assert is_plain(plain)
+    with fits.open(path) as before, fits.open(plain) as after:
+        np.testing.assert_array_equal(after["SCI"].data, before["SCI"].data)
+
+
+def test_other_kinds_of_file_are_left_alone(tmp_path, store):
+    path = tmp_path / "x.asdf"
+    path.write_text("#ASDF 1.0.0")
+    assert store.plain(path) == path
+
+
+def test_a_changed_reference_is_decoded_anew(tmp_path, store):
+    path = write(tmp_path / "x.fits", "scaled")
+    first = store.plain(path)
+    assert store.plain(path) == first
+    path.unlink()
+    os.utime(write(path, "compressed"), (1, 1))
+    assert store.plain(path) != first
+
+
+def test_tables_as_rows_of_the_machines_own_kind(tmp_path, store):
+    path = write(tmp_path / "x.fits", "table")
+    rows = np.load(store.table(path, "SCI"), mmap_mode="r", allow_pickle=False)
+    assert rows.dtype["b"].base.isnative
+    assert rows.shape == (3,)
+    np.testing.assert_array_equal(rows["b"], np.ones((3, 2)))
+    with pytest.raises(FileError, match="cannot be decoded"):
+        store.table(path, "NOTHING")
+
+
+def test_a_broken_file_is_named(tmp_path, store):
+    path = tmp_path / "x.fits.gz"
+    path.write_bytes(b"\x1f\x8bnothing")
+    with pytest.raises(FileError, match=rf"^{path}: cannot be decoded"):
+        store.plain(path)
+    assert list(store.copies()) == []
+
+
+def test_the_longest_unused_go(tmp_path, store):
+    paths = [write(tmp_path / f"{number}.fits", "scaled") for number in range(4)]
+    copies = [store.plain(path) for path in paths]
+    size = copies[0].stat().st_size
+    for age, copy in enumerate(copies):  # the first was used last
+        os.utime(copy, (1e9 - age, 1e9 - age))
+    small = DecodedStore(store.folder, max_bytes=3 * size)
+    small.plain(write(tmp_path / "new.fits", "scaled"))
+    assert [copy.exists() for copy in copies] == [True, True, False, False]
+
+
+DECODE = """
+import sys
+from calbatch.models.fits.decoded_copies import DecodedStore
+for _ in range(3):
+    copy = DecodedStore(sys.argv[1]).plain(sys.argv[2])
+    print(copy, copy.stat().st_ino)
+"""
+
+
+def test_many_processes_share_one_copy(tmp_path, store):
+    path = write(tmp_path / "x.fits", "compressed")
+    command = [sys.executable, "-c", DECODE, store.folder, path]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    lines = [line for process in processes for line in process.communicate()[0].splitlines()]
+    assert len(lines) == 12
+    assert len(set(lines)) == 1

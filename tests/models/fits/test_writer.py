@@ -1,0 +1,553 @@
+"""Files written by rows: the bytes, the checksums, and what happens when something goes wrong."""
+
+import errno
+import gzip
+import itertools
+import os
+import pickle
+import resource
+import subprocess
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from calbatch.models.errors import FileError, ModelError, StorageError
+from calbatch.models.fits import byteorder
+from calbatch.models.fits.layout import read_layout, verify_checksums
+from calbatch.models.fits.readers import RowReader
+from calbatch.models.fits.writer import (
+    FitsWriter,
+    ImagePart,
+    RawPart,
+    TablePart,
+    warm_kernels,
+    write_fits,
+)
+
+IN_ONE_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+DTYPES = ["u1", "i1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8", "?"]
+PRIMARY = ImagePart("", "PRIMARY")
+shapes = st.lists(st.integers(1, 6), min_size=1, max_size=4).map(tuple)
+
+
+@pytest.fixture(autouse=True)
+def small_scratch(monkeypatch):
+    """Make the rows of small test images span several buffers."""
+    monkeypatch.setattr(byteorder, "SCRATCH_BYTES", 64)
+
+
+def random_array(shape, dtype, seed=0):
+    bits = np.random.default_rng(seed).bytes(int(np.prod(shape)) * np.dtype(dtype).itemsize)
+    found = np.frombuffer(bits, dtype if dtype != "?" else "u1").reshape(shape)
+    return found if dtype != "?" else found > 99
+
+
+def image_part(name, array, *cards):
+    return ImagePart(name, name.upper(), 1, array.dtype, array.shape, cards)
+
+
+def bands_of(array, edges):
+    """Cut an array into bands of rows at some edges."""
+    rows = array.shape[-2] if array.ndim > 1 else 1
+    inner = sorted({0, rows, *(edge for edge in edges if edge < rows)})
+    for start, stop in itertools.pairwise(inner):
+        yield (start, stop), array[..., start:stop, :] if array.ndim > 1 else array
+
+
+@settings(IN_ONE_FOLDER, max_examples=50)
+@given(st.lists(st.tuples(shapes, st.sampled_from(DTYPES)), max_size=3), st.data())
+def test_any_tiling_gives_the_file_that_astropy_would(tmp_path, images, data):
+    arrays = {f"a{n}": random_array(*image, seed=n) for n, image in enumerate(images)}
+    parts = [PRIMARY, *(image_part(n, a) for n, a in arrays.items())]
+    bands = [
+        (name, rows, band)
+        for name, array in arrays.items()
+        for rows, band in bands_of(array, data.draw(st.lists(st.integers(1, 5))))
+    ]
+    written, receipted = (data.draw(st.permutations(range(len(bands)))) for _ in "12")
+    writer = FitsWriter(tmp_path / "a.fits", parts, fsync=False)
+    writer.prepare()
+    receipts = [writer.write_rows(*bands[n]) for n in written]
+    product = writer.finish(receipts[n] for n in receipted)
+    with fits.open(product.path, checksum=True, memmap=False) as hdus:  # a mismatch would warn
+        hdus.verify("exception")
+        for array, hdu in zip(arrays.values(), hdus[1:], strict=True):
+            wanted = array.view("u1") if array.dtype == bool else array
+            assert hdu.data.dtype.newbyteorder("=") == wanted.dtype
+            assert hdu.data.astype(wanted.dtype).tobytes() == wanted.tobytes()
+    whole = write_fits(tmp_path / "b.fits", parts, arrays, fsync=False)
+    assert Path(whole.path).read_bytes() == Path(product.path).read_bytes()
+    assert verify_checksums(read_layout(product.path)) == 1 + len(arrays)
+
+
+@pytest.mark.parametrize("dtype", [d for d in DTYPES if d != "?"])
+def test_headers_are_those_of_astropy(tmp_path, dtype):
+    array = random_array((2, 3, 4), dtype)
+    write_fits(tmp_path / "a.fits", [PRIMARY, image_part("sci", array)], {"sci": array})
+    hdus = fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(array.copy(), name="SCI", ver=1)])
+    hdus[1].header["EXTVER"] = 1
+    hdus.writeto(tmp_path / "b.fits", checksum=True)
+    for index in (0, 1):
+        ours = fits.getheader(tmp_path / "a.fits", index)
+        theirs = fits.getheader(tmp_path / "b.fits", index)
+        assert list(ours) == list(theirs)
+        assert all(ours[key] == theirs[key] for key in ours if key != "CHECKSUM")
+
+
+def test_an_image_in_the_primary_hdu(tmp_path):
+    array = random_array((3, 4), "u2")
+    part = ImagePart("data", "ignored", 1, array.dtype, array.shape)
+    write_fits(tmp_path / "a.fits", [part], {"data": array})
+    with fits.open(tmp_path / "a.fits", checksum=True) as hdus:
+        np.testing.assert_array_equal(hdus[0].data, array)
+
+
+def test_cards_come_in_the_order_given_and_structure_is_left_out(tmp_path):
+    cards = [
+        ("TELESCOP", "JWST", "the telescope"),
+        ("", "", ""),
+        ("", "Section", ""),
+        ("BZERO", 5, "not true"),
+        ("NAXIS7", 5, "not true"),
+        ("CHECKSUM", "x", "not true"),
+        ("LONG", "x" * 200, "a long text"),
+        ("HIERARCH ESO DET", 3, ""),
+        ("NOTHING", None, "no value"),
+        ("HISTORY", "h" * 100, ""),
+        ("DATE", "2030-01-01", ""),
+    ]
+    write_fits(tmp_path / "a.fits", [ImagePart("", "PRIMARY", cards=cards)], {})
+    header = fits.getheader(tmp_path / "a.fits")
+    assert list(header)[4:] == [
+        *("TELESCOP", "", "", "LONG", "ESO DET", "NOTHING", "HISTORY", "HISTORY", "DATE"),
+        *("CHECKSUM", "DATASUM"),
+    ]
+    assert header["LONG"] == "x" * 200
+    assert header.comments["TELESCOP"] == "the telescope"
+    assert header["DATE"] == "2030-01-01"
+
+
+@pytest.mark.parametrize("value", [float("nan"), "line\nbreak", "\xe9", object()])
+def test_values_that_fits_cannot_hold_are_refused(tmp_path, value):
+    parts = [ImagePart("", "PRIMARY", cards=[("KEY", value, "")])]
+    with pytest.raises(ModelError, match=r"a\.fits: PRIMARY: FITS cannot hold KEY = "):
+        FitsWriter(tmp_path / "a.fits", parts)
+
+
+def test_types_that_fits_cannot_hold_are_refused(tmp_path):
+    for part in (
+        ImagePart("a", "A", 1, np.dtype("f2"), (2, 2)),
+        ImagePart("a", "A", 1, np.dtype("c8"), (2, 2)),
+        TablePart("A", np.zeros(2, [("a", "O")])),
+    ):
+        with pytest.raises(ModelError, match=r"a\.fits: A: FITS "):
+            FitsWriter(tmp_path / "a.fits", [PRIMARY, part])
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ([], "at least a primary HDU"),
+        ([TablePart("T", np.zeros(1, [("a", "f4")]))], "must be an ImagePart"),
+        ([PRIMARY, *2 * [ImagePart("a", "A", 1, np.dtype("f4"), (2, 2))]], "one field's name"),
+    ],
+)
+def test_plans_that_make_no_file_are_refused(tmp_path, parts, message):
+    with pytest.raises(ModelError, match=message):
+        FitsWriter(tmp_path / "a.fits", parts)
+
+
+def two_fields(path, **options):
+    data, dq = random_array((2, 5, 4), "f4"), random_array((5, 4), "u4")
+    parts = [
+        ImagePart("", "PRIMARY", cards=[("COUNT", 0, "number of jumps"), ("NOTE", "x" * 150, "")]),
+        image_part("data", data),
+        image_part("dq", dq),
+    ]
+    return FitsWriter(path, parts, **options), data, dq
+
+
+def test_arrays_are_not_changed_whatever_their_strides(tmp_path):
+    writer, data, dq = two_fields(tmp_path / "a.fits")
+    writer.prepare()
+    wide = np.zeros((2, 9, 8), "f4")
+    wide[:, 2:7, 1:5] = data
+    wide.flags.writeable = False
+    turned = np.asfortranarray(dq)
+    turned.flags.writeable = False
+    writer.finish(
+        [
+            writer.write_rows("data", (1, 5), wide[:, 3:7, 1:5]),
+            writer.write_rows("data", (0, 1), wide[:, 2:3, 1:5]),
+            writer.write_rows("dq", (0, 5), turned),
+        ]
+    )
+    np.testing.assert_array_equal(wide[:, 2:7, 1:5], data)
+    np.testing.assert_array_equal(turned, dq)
+    np.testing.assert_array_equal(fits.getdata(tmp_path / "a.fits", "DATA"), data)
+    np.testing.assert_array_equal(fits.getdata(tmp_path / "a.fits", "DQ"), dq)
+
+
+@pytest.mark.parametrize(
+    ("field", "rows", "array", "message"),
+    [
+        ("err", (0, 1), np.zeros((1, 4), "u4"), r"no field 'err', only \['data', 'dq'\]"),
+        ("dq", (4, 6), np.zeros((2, 4), "u4"), "rows 4:6 of 'dq' are not within 0:5"),
+        ("dq", (0, 2), np.zeros((3, 4), "u4"), r"must have shape \(2, 4\), not \(3, 4\)"),
+        ("data", (0, 2), np.zeros((2, 4), "f4"), r"must have shape \(2, 2, 4\), not \(2, 4\)"),
+        ("dq", (0, 1), np.zeros((1, 4), "i4"), "must be uint32, not int32"),
+        ("data", (0, 1), np.zeros((2, 1, 4), ">f4"), "must be float32, not >f4"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(tmp_path, field, rows, array, message):
+    writer, *_ = two_fields(tmp_path / "a.fits")
+    writer.prepare()
+    with pytest.raises(ModelError, match=message):
+        writer.write_rows(field, rows, array)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "rows 0:5 of 'dq' were not written"),
+        ([(0, 2), (3, 5)], "rows 2:3 of 'dq' were not written"),
+        ([(0, 4)], "rows 4:5 of 'dq' were not written"),
+        ([(0, 3), (2, 5)], "rows 2:3 of 'dq' were written twice"),
+        ([(0, 5), (0, 5)], "rows 0:5 of 'dq' were written twice"),
+    ],
+)
+def test_every_row_must_be_written_once(tmp_path, rows, message):
+    writer, data, dq = two_fields(tmp_path / "a.fits")
+    writer.prepare()
+    receipts = [writer.write_rows("dq", band, dq[slice(*band)]) for band in rows]
+    receipts.append(writer.write_rows("data", (0, 5), data))
+    with pytest.raises(ModelError, match=message):
+        writer.finish(receipts)
+    assert not (tmp_path / "a.fits").exists()
+
+
+def finished(writer, data, dq, updates=None):
+    writer.prepare()
+    receipts = [writer.write_rows("data", (0, 5), data), writer.write_rows("dq", (0, 5), dq)]
+    return writer.finish(receipts, updates)
+
+
+def test_reserved_cards_are_filled_in_at_the_end(tmp_path):
+    writer, data, dq = two_fields(tmp_path / "a.fits")
+    product = finished(writer, data, dq, {"primary": {"COUNT": 12345, "note": "it's short"}})
+    with fits.open(product.path, checksum=True) as hdus:
+        assert hdus[0].header["COUNT"] == 12345
+        assert hdus[0].header.comments["COUNT"] == "number of jumps"
+        assert hdus[0].header["NOTE"] == "it's short"
+        assert "CONTINUE" not in hdus[0].header
+    assert product.size == writer.size == writer.path.stat().st_size
+    assert product.digest == read_layout(product.path).digest
+
+
+def test_none_blanks_a_card_out(tmp_path):
+    writer, data, dq = two_fields(tmp_path / "a.fits")
+    product = finished(writer, data, dq, {"PRIMARY": {"COUNT": None}})
+    with fits.open(product.path, checksum=True) as hdus:
+        assert "COUNT" not in hdus[0].header
+        assert len(hdus["DATA"].data) == 2
+
+
+@pytest.mark.parametrize(
+    ("updates", "message"),
+    [
+        ({"PRIMARY": {"NEW": 1}}, "PRIMARY: no card NEW was reserved"),
+        ({"NONE": {"COUNT": 1}}, "has no HDU NONE to update"),
+        ({"PRIMARY": {"COUNT": "x" * 9000}}, "PRIMARY: no room in the header for a longer COUNT"),
+        ({"PRIMARY": {"COUNT": float("inf")}}, "FITS cannot hold COUNT = inf"),
+    ],
+)
+def test_updates_that_cannot_be_are_refused(tmp_path, updates, message):
+    writer, data, dq = two_fields(tmp_path / "a.fits")
+    with pytest.raises(ModelError, match=message):
+        finished(writer, data, dq, updates)
+    assert not (tmp_path / "a.fits").exists()
+
+
+@pytest.mark.parametrize("length", [0, 60, 70, 500, 1500])
+def test_a_longer_value_moves_nothing(tmp_path, length):
+    writer, data, dq = two_fields(tmp_path / "a.fits")
+    product = finished(writer, data, dq, {"PRIMARY": {"COUNT": "x" * length}})
+    with fits.open(product.path, checksum=True) as hdus:
+        assert hdus[0].header["COUNT"] == "x" * length
+        np.testing.assert_array_equal(hdus["DQ"].data, dq)
+
+
+def test_nothing_carries_the_final_name_before_the_end(tmp_path):
+    path = tmp_path / "a.fits"
+    path.write_bytes(b"the last run's")
+    writer, data, dq = two_fields(path)
+    writer.prepare()
+    receipts = [writer.write_rows("data", (0, 5), data), writer.write_rows("dq", (0, 5), dq)]
+    assert path.read_bytes() == b"the last run's"
+    assert [p.suffix for p in tmp_path.iterdir() if p != path] == [".part"]
+    writer.finish(receipts)
+    assert list(tmp_path.iterdir()) == [path]
+    writer.abort()
+    assert path.exists()
+
+
+def test_an_aborted_file_leaves_nothing(tmp_path):
+    writer, data, _ = two_fields(tmp_path / "a.fits")
+    writer.prepare()
+    writer.write_rows("data", (0, 5), data)
+    writer.abort()
+    writer.abort()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_whole_write_leaves_nothing(tmp_path):
+    array = np.zeros((2, 3), "f4")
+    with pytest.raises(ModelError, match="were not written"):
+        write_fits(tmp_path / "a.fits", [PRIMARY, image_part("sci", array)], {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path):
+    first, *_ = two_fields(tmp_path / "a.fits")
+    second, *_ = two_fields(tmp_path / "a.fits")
+    assert first.part != second.part
+    assert {first.part.parent, second.part.parent} == {tmp_path}
+
+
+def test_long_names_have_a_temporary_name_too(tmp_path):
+    writer, data, dq = two_fields(tmp_path / ("x" * 250 + ".fits"))
+    finished(writer, data, dq)
+    assert writer.path.exists()
+
+
+def test_a_repeated_prepare_keeps_what_was_written(tmp_path):
+    writer, data, dq = two_fields(tmp_path / "a.fits")
+    writer.prepare()
+    receipts = [writer.write_rows("data", (0, 5), data)]
+    writer.prepare()
+    receipts.append(writer.write_rows("dq", (0, 5), dq))
+    writer.finish(receipts)
+    np.testing.assert_array_equal(fits.getdata(tmp_path / "a.fits", "DATA"), data)
+
+
+def test_rows_may_be_written_by_copies_and_in_threads(tmp_path):
+    writer, data, dq = two_fields(tmp_path / "a.fits")
+    writer.prepare()
+    bands = [("data", (r, r + 1), data[:, r : r + 1]) for r in range(5)]
+    bands += [("dq", (r, r + 1), dq[r : r + 1]) for r in range(5)]
+    with ThreadPoolExecutor(4) as pool:
+        copies = [pickle.loads(pickle.dumps(writer)) for _ in bands]
+        receipts = list(pool.map(lambda copy, band: copy.write_rows(*band), copies, bands))
+    pickle.loads(pickle.dumps(writer)).finish(pickle.loads(pickle.dumps(receipts)))
+    with fits.open(tmp_path / "a.fits", checksum=True) as hdus:
+        np.testing.assert_array_equal(hdus["DATA"].data, data)
+        np.testing.assert_array_equal(hdus["DQ"].data, dq)
+
+
+def test_tables_are_written_with_their_checksums(tmp_path):
+    table = np.array([(1, "ab"), (2, "c")], [("a", "u4"), ("b", "U3")])
+    parts = [PRIMARY, TablePart("tab", table, [("TUNIT1", "s", ""), ("NOTE", 1, "")], extver=2)]
+    write_fits(tmp_path / "a.fits", parts, {})
+    with fits.open(tmp_path / "a.fits", checksum=True) as hdus:
+        hdus.verify("exception")
+        assert hdus["TAB", 2].data["a"].tolist() == [1, 2]
+        assert hdus["TAB", 2].columns["a"].unit == "s"
+        assert hdus["TAB", 2].header["NOTE"] == 1
+
+
+def source_with_a_foreign_hdu(path):
+    """A file of which one HDU is to be copied, with something odd in its header."""
+    table = fits.BinTableHDU(np.zeros(3, [("x", "f4")]), name="FOREIGN")
+    table.header["ODD"] = (1.50, "kept as it is")
+    images = [fits.ImageHDU(np.arange(5000, dtype="i2"), name=name) for name in ("A", "B")]
+    fits.HDUList([fits.PrimaryHDU(), images[0], table, images[1]]).writeto(path, checksum=True)
+
+
+@pytest.mark.parametrize("gzipped", [False, True])
+def test_foreign_hdus_are_copied_byte_by_byte(tmp_path, gzipped):
+    path = tmp_path / "source.fits"
+    source_with_a_foreign_hdu(path)
+    content = path.read_bytes()
+    if gzipped:
+        path.write_bytes(gzip.compress(content))
+    layout = read_layout(path)
+    data = random_array((3, 3), "f4")
+    parts = [PRIMARY, *map(RawPart, layout.hdus[2:]), image_part("sci", data)]
+    write_fits(tmp_path / "a.fits", parts, {"sci": data})
+    found = read_layout(tmp_path / "a.fits")
+    assert found.names == ("PRIMARY", "FOREIGN", "B", "SCI")
+    copied = (tmp_path / "a.fits").read_bytes()[found.hdus[1].header_offset : found.hdus[2].end]
+    assert copied == content[layout.hdus[2].header_offset :]
+    assert verify_checksums(found) == 4
+
+
+def test_of_a_foreign_header_that_is_not_ascii_a_valid_one_is_made(tmp_path):
+    path = tmp_path / "source.fits"
+    foreign = fits.ImageHDU(np.arange(9000.0), name="FOREIGN")
+    foreign.header["NOTE"] = ("Jose", "20 deg C")
+    fits.HDUList([fits.PrimaryHDU(), foreign]).writeto(path, checksum=True)
+    path.write_bytes(path.read_bytes().replace(b"Jose", b"Jos\xe9").replace(b"deg", b"\xc2\xb0 "))
+    write_fits(tmp_path / "a.fits", [PRIMARY, RawPart(read_layout(path).hdus[1])], {})
+    made = read_layout(tmp_path / "a.fits")
+    assert made.hdus[1].raw_header.isascii()
+    assert verify_checksums(made) == 2
+    with fits.open(tmp_path / "a.fits", checksum=True) as hdus:  # a mismatch is a warning
+        assert hdus[1].header.cards["NOTE"][1:] == ("Jos?", "20 ??  C")
+        np.testing.assert_array_equal(hdus[1].data, foreign.data)
+
+
+def test_a_foreign_hdu_of_a_file_that_changed_is_refused(tmp_path):
+    path = tmp_path / "source.fits"
+    source_with_a_foreign_hdu(path)
+    part = RawPart(read_layout(path).hdus[2])
+    os.utime(path, ns=(0, 0))
+    with pytest.raises(FileError, match=r"source\.fits: was replaced or changed"):
+        write_fits(tmp_path / "a.fits", [PRIMARY, part], {})
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_foreign_hdu_is_not_updated(tmp_path):
+    path = tmp_path / "source.fits"
+    source_with_a_foreign_hdu(path)
+    writer = FitsWriter(tmp_path / "a.fits", [PRIMARY, RawPart(read_layout(path).hdus[2])])
+    writer.prepare()
+    with pytest.raises(ModelError, match=r"FOREIGN is copied from .*: not updated"):
+        writer.finish([], {"FOREIGN": {"ODD": 2}})
+
+
+def test_folders_that_cannot_be_written_are_named(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "folder.fits").mkdir()
+    messages = {
+        "absent/a.fits": "its folder does not exist",
+        "file/a.fits": "its folder is not a folder",
+        "folder.fits": "it is a folder",
+        "x" * 300: "the name is too long",
+    }
+    for name, message in messages.items():
+        writer, *_ = two_fields(tmp_path / name)
+        with pytest.raises(FileError, match=message) as caught:
+            writer.prepare()
+        assert str(caught.value).startswith(f"{tmp_path / name}: cannot be written: ")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission(tmp_path):
+    tmp_path.chmod(0o500)
+    writer, *_ = two_fields(tmp_path / "a.fits")
+    with pytest.raises(FileError, match="no permission to write in its folder"):
+        writer.prepare()
+
+
+def test_a_temporary_file_that_is_gone_or_cut_is_noticed(tmp_path):
+    writer, data, dq = two_fields(tmp_path / "a.fits")
+    writer.prepare()
+    receipts = [writer.write_rows("data", (0, 5), data), writer.write_rows("dq", (0, 5), dq)]
+    os.truncate(writer.part, 100)
+    with pytest.raises(StorageError, match=r"a\.fits: its unfinished .*\.part was cut short"):
+        writer.finish(receipts)
+    writer.abort()
+    for action in (lambda: writer.finish(receipts), lambda: writer.write_rows("dq", (0, 5), dq)):
+        with pytest.raises(StorageError, match=r"a\.fits: its unfinished .*\.part is gone"):
+            action()
+    assert not list(tmp_path.iterdir())
+
+
+@contextmanager
+def files_no_larger_than(size):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_no_room_is_found_before_any_work(tmp_path):
+    writer, *_ = two_fields(tmp_path / "a.fits")
+    with files_no_larger_than(9000), pytest.raises(StorageError, match=os.strerror(errno.EFBIG)):
+        writer.prepare()
+    writer.abort()
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_room_while_rows_are_written(tmp_path):
+    writer, data, dq = two_fields(tmp_path / "a.fits")
+    writer.prepare()
+    with files_no_larger_than(9000), pytest.raises(StorageError, match=r"a\.fits: writing"):
+        finished(writer, data, dq)
+    writer.abort()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """A file system of one megabyte."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    try:
+        made = subprocess.run(mount, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no mount command")
+    if made.returncode:
+        pytest.skip(f"a file system may not be mounted here: {made.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_full_disk_leaves_nothing(tiny_disk):
+    array = np.zeros((600, 600), "f4")
+    with pytest.raises(StorageError, match=os.strerror(errno.ENOSPC)):
+        write_fits(tiny_disk / "a.fits", [PRIMARY, image_part("sci", array)], {"sci": array})
+    assert not list(tiny_disk.iterdir())
+    small = array[:300, :300]
+    write_fits(tiny_disk / "b.fits", [PRIMARY, image_part("sci", small)], {"sci": small})
+    assert verify_checksums(read_layout(tiny_disk / "b.fits")) == 2
+
+
+def test_a_file_system_that_cannot_reserve_space(tmp_path, monkeypatch):
+    def unsupported(*_):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(os, "posix_fallocate", unsupported)
+    writer, data, dq = two_fields(tmp_path / "a.fits")
+    finished(writer, data, dq)
+    np.testing.assert_array_equal(RowReader(read_layout(writer.path).find("DQ")).whole(), dq)
+
+
+@pytest.mark.parametrize("fsync", [False, True])
+def test_fsync_is_an_option(tmp_path, monkeypatch, fsync):
+    synced = []
+    really = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(fd) or really(fd))
+    finished(*two_fields(tmp_path / "a.fits", fsync=fsync))
+    assert len(synced) == 2 * fsync  # the file, and the folder that has its name
+
+
+def test_empty_arrays_have_headers_only(tmp_path):
+    array = np.zeros((0, 5), "f4")
+    write_fits(tmp_path / "a.fits", [PRIMARY, image_part("sci", array)], {"sci": array})
+    layout = read_layout(tmp_path / "a.fits")
+    assert (layout.find("SCI").shape, layout.find("SCI").kind) == ((0, 5), "empty")
+    assert verify_checksums(layout) == 2
+
+
+def test_kernels_are_compiled_ahead(tmp_path):
+    warm_kernels()
+    compiled = len(byteorder._swap_and_flip.signatures)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for dtype in DTYPES:
+            array = random_array((2, 3, 5), dtype)
+            array.flags.writeable = False
+            part = image_part("sci", array)
+            write_fits(tmp_path / "a.fits", [PRIMARY, part], {"sci": array}, fsync=False)
+    assert len(byteorder._swap_and_flip.signatures) == compiled

@@ -1,0 +1,455 @@
+"""Schemas: how they are found and read, and that ours agree with jwst's."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from asdf.schema import load_schema as load_asdf_schema
+from asdf.tags.core.ndarray import asdf_datatype_to_numpy_dtype
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from stdatamodels.jwst import datamodels as jwst_models
+from stdatamodels.schema import merge_property_trees
+
+from calbatch.models.errors import SchemaError
+from calbatch.models.schema.source import builtin_folder, locate, read_tree
+from calbatch.models.schema.spec import load_schema
+
+# The two schemas that the project was asked to read, as they were given.
+IMAGE_EXAMPLE = """\
+allOf:
+- $ref: core.schema.yaml
+- type: object
+  properties:
+    data:
+      title: The pixel data array
+      fits_hdu: SCI
+      ndim: 2
+      datatype: float32
+    err:
+      title: Error array
+      fits_hdu: ERR
+      datatype: float32
+    dq:
+      title: Data quality array
+      fits_hdu: DQ
+      default: 0
+      datatype: uint32
+"""
+CORE_EXAMPLE = """\
+type: object
+properties:
+  meta:
+    telescope:
+      title: Telescope used to acquire the data
+      type: string
+      fits_keyword: TELESCOP
+    instrument:
+      title: Instrument used to acquire the data
+      type: string
+      enum: [FGS, MIRI, NIRCAM, NIRISS, NIRSPEC]
+      fits_keyword: INSTRUME
+    zero_frame:
+      title: Zero frame was downlinked separately
+      type: Boolean
+      fits_keyword: ZEROFRAM
+"""
+
+PRODUCTS = {
+    "level1b": "Level1bModel",
+    "ramp": "RampModel",
+    "image": "ImageModel",
+    "ifuimage": "IFUImageModel",
+    "cube": "CubeModel",
+    "rampfitoutput": "RampFitOutputModel",
+    "superbias": "SuperBiasModel",
+    "dark": "DarkModel",
+    "dark_miri": "DarkMIRIModel",
+    "dark_nirspec": "DarkNirspecModel",
+    "mask": "MaskModel",
+    "saturation": "SaturationModel",
+    "linearity": "LinearityModel",
+    "gain": "GainModel",
+    "readnoise": "ReadnoiseModel",
+    "ipc": "IPCModel",
+    "flat": "FlatModel",
+    "reset": "ResetModel",
+}
+# Left to pass through as they are: tables of moving targets, multistripe readout and NIRSpec
+# target acquisition.
+UNKNOWN_HDUS = {"MOVING_TARGET_POSITION", "INT_TIMES_STRIPE", "CHEBY", "MSA_TARG_ACQ"}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(name, text):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def error_of(path):
+    with pytest.raises(SchemaError) as caught:
+        load_schema(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def jwst_leaves(model):
+    """Yield (path, schema) of what a jwst model's schema defines, from jwst itself."""
+    url = getattr(jwst_models, model).schema_url
+    tree = merge_property_trees(load_asdf_schema(url, resolve_references=True))
+
+    def walk(node, path):
+        for name, child in node.get("properties", {}).items():
+            place = f"{path}.{name}" if path else name
+            if "properties" in child:
+                yield from walk(child, place)
+            elif child.get("fits_hdu") not in UNKNOWN_HDUS:
+                yield place, child
+
+    return list(walk(tree, ""))
+
+
+@pytest.mark.parametrize(("ours", "theirs"), PRODUCTS.items())
+class TestAgreementWithJwst:
+    def test_every_keyword_is_at_the_same_path_and_hdu(self, ours, theirs):
+        schema = load_schema(ours)
+        wanted = {
+            path: (said["fits_keyword"], said.get("fits_hdu", "PRIMARY"))
+            for path, said in jwst_leaves(theirs)
+            if "fits_keyword" in said
+        }
+        found = {
+            path: (spec.keyword, spec.hdu)
+            for path, spec in schema.keywords.items()
+            if path in wanted
+        }
+        assert len(wanted) > 10
+        assert found == wanted
+
+    def test_every_keyword_has_the_same_type(self, ours, theirs):
+        schema = load_schema(ours)
+        for path, said in jwst_leaves(theirs):
+            if "fits_keyword" in said and "type" in said:
+                assert schema.keywords[path].type == said["type"], path
+
+    def test_every_value_that_jwst_allows_is_allowed(self, ours, theirs):
+        schema = load_schema(ours)
+        for path, said in jwst_leaves(theirs):
+            alternatives = [said, *said.get("anyOf", [])]
+            values = {value for part in alternatives for value in part.get("enum", [])}
+            allowed = schema.keywords[path].enum if values else None
+            assert allowed is None or values <= set(allowed), path
+
+    def test_every_array_and_table_is_the_same(self, ours, theirs):
+        schema = load_schema(ours)
+        for path, said in jwst_leaves(theirs):
+            if "fits_hdu" not in said or "datatype" not in said:
+                continue
+            spec = schema.fields[path]
+            dtype = asdf_datatype_to_numpy_dtype(said["datatype"]).newbyteorder("=")
+            assert (spec.hdu, spec.dtype) == (said["fits_hdu"], dtype)
+            assert (spec.ndim, spec.max_ndim) == (said.get("ndim"), said.get("max_ndim"))
+            assert spec.default in (None, said.get("default"))
+
+
+# References are left out: jwst composes the metadata of each anew, in no common order.
+@pytest.mark.parametrize("ours", ["level1b", "ramp", "image", "ifuimage", "cube", "rampfitoutput"])
+def test_the_keywords_of_products_come_in_the_same_order_as_jwsts(ours):
+    found = [spec.path for spec in load_schema(ours).by_hdu["PRIMARY"]]
+    wanted = [
+        path
+        for path, said in jwst_leaves(PRODUCTS[ours])
+        if "fits_keyword" in said and said.get("fits_hdu", "PRIMARY") == "PRIMARY"
+    ]
+    assert [path for path in found if not path.startswith("meta.calbatch.")] == wanted
+
+
+class TestOwnSchemas:
+    @pytest.fixture
+    def files(self):
+        files = sorted(Path(str(builtin_folder())).glob("*.yaml"))
+        assert files
+        return files
+
+    def test_every_file_loads(self, files):
+        for file in files:
+            schema = load_schema(file)
+            assert schema.keywords or schema.fields, file
+
+    def test_every_file_is_json_schema_once_shorthand_is_expanded(self, files):
+        for file in files:
+            tree, _ = read_tree(locate(str(file)))
+            Draft202012Validator.check_schema(tree.to_json())
+
+    def test_every_title_fits_beside_a_number(self, files):
+        for file in files:
+            for spec in load_schema(file).keywords.values():
+                assert 0 < len(spec.title) <= 80 - 8 - 2 - 20 - 3 or spec.keyword is None, spec
+
+    def test_every_step_of_detector1_has_a_status(self):
+        steps = load_schema("core").children("meta.cal_step")
+        assert {"dq_init", "saturation", "superbias", "refpix", "dark_sub", "jump"} <= {*steps}
+        assert load_schema("core").keywords["meta.cal_step.dark_sub"].keyword == "S_DARK"
+
+    def test_raw_counts_are_unsigned(self):
+        assert load_schema("level1b").fields["data"].dtype == np.dtype("u2")
+
+    def test_a_bare_name_and_a_file_name_mean_the_same(self):
+        assert load_schema("image") is load_schema("image.schema.yaml")
+
+    def test_arrays_that_a_file_must_have_are_required(self):
+        ramp = load_schema("ramp").fields
+        assert ramp["data"].required
+        assert not ramp["groupdq"].required
+
+
+class TestTheExamples:
+    def test_the_image_schema(self, write):
+        schema = load_schema(write("image_example.yaml", IMAGE_EXAMPLE))
+        assert list(schema.fields) == ["data", "err", "dq"]
+        data, err, dq = schema.fields.values()
+        assert (data.hdu, data.ndim, data.dtype) == ("SCI", 2, np.dtype("f4"))
+        assert (err.hdu, err.ndim, err.default) == ("ERR", None, None)
+        assert (dq.title, dq.default, dq.dtype) == ("Data quality array", 0, np.dtype("u4"))
+        assert schema.keywords["meta.instrument.name"].keyword == "INSTRUME"
+
+    def test_the_metadata_schema(self, write):
+        schema = load_schema(write("core_example.yaml", CORE_EXAMPLE))
+        assert list(schema.keywords) == [
+            "meta.telescope",
+            "meta.instrument",
+            "meta.zero_frame",
+        ]
+        spec = schema.keywords["meta.instrument"]
+        assert spec.enum == ("FGS", "MIRI", "NIRCAM", "NIRISS", "NIRSPEC")
+        assert (spec.keyword, spec.hdu, spec.type) == ("INSTRUME", "PRIMARY", "string")
+        assert schema.keywords["meta.zero_frame"].type == "boolean"
+
+    def test_a_users_core_schema_comes_before_ours(self, write):
+        write("core.schema.yaml", CORE_EXAMPLE)
+        schema = load_schema(write("image_example.yaml", IMAGE_EXAMPLE))
+        assert list(schema.keywords) == ["meta.telescope", "meta.instrument", "meta.zero_frame"]
+        assert list(schema.fields) == ["data", "err", "dq"]
+
+
+class TestShorthand:
+    def test_words_that_are_keywords_may_be_names_of_children(self, write):
+        text = """
+        properties:
+          meta:
+            exposure:
+              title: Exposure parameters
+              type: {title: Exposure type, type: STRING, fits_keyword: EXP_TYPE}
+              items: {type: integer, fits_keyword: NITEMS}
+              default: {type: number, fits_keyword: DEFAULT}
+        """
+        schema = load_schema(write("s.yaml", text))
+        assert schema.branches["meta.exposure"] == "Exposure parameters"
+        found = {path: (s.keyword, s.type) for path, s in schema.keywords.items()}
+        assert found == {
+            "meta.exposure.type": ("EXP_TYPE", "string"),
+            "meta.exposure.items": ("NITEMS", "integer"),
+            "meta.exposure.default": ("DEFAULT", "number"),
+        }
+
+    def test_full_json_schema_and_shorthand_mean_the_same(self, write):
+        leaf = "{title: Filter, type: string, fits_keyword: FILTER}"
+        short = load_schema(write("a.yaml", f"properties: {{meta: {{i: {{f: {leaf}}}}}}}"))
+        full = load_schema(
+            write(
+                "b.yaml",
+                "type: object\nproperties: {meta: {type: object, properties: {i: {type: object,"
+                f" properties: {{f: {leaf}}}}}}}}}}}",
+            )
+        )
+        assert short.keywords == full.keywords
+        assert short.branches == full.branches
+
+    def test_several_types_become_alternatives(self, write):
+        text = "properties: {meta: {x: {type: [String, 'null'], fits_keyword: X}}}"
+        spec = load_schema(write("s.yaml", text)).keywords["meta.x"]
+        assert spec.type is None
+        assert spec.others == {"anyOf": [{"type": "string"}, {"type": "null"}]}
+
+    def test_shorthand_inside_a_list(self, write):
+        text = "properties: {meta: {x: {type: array, items: {a: {type: Boolean}}}}}"
+        items = load_schema(write("s.yaml", text)).keywords["meta.x"].others["items"]
+        assert items == {"type": "object", "properties": {"a": {"type": "boolean"}}}
+
+    def test_annotations_of_other_tools_are_ignored(self, write):
+        text = "id: x\nproperties: {meta: {x: {type: string, blend_table: True, unit: s}}}"
+        assert load_schema(write("s.yaml", text)).keywords["meta.x"].others == {}
+
+
+class TestTables:
+    def test_columns(self, write):
+        text = """
+        properties:
+          table:
+            fits_hdu: TABLE
+            datatype:
+            - {name: TIME, datatype: float64, unit: s}
+            - {name: LABEL, datatype: [ascii, 5]}
+            - {name: WORD, datatype: [ucs4, 4]}
+            - {name: COEFFS, datatype: float32, shape: [2, 3]}
+        """
+        spec = load_schema(write("s.yaml", text)).fields["table"]
+        assert spec.is_table
+        assert [c.unit for c in spec.columns] == ["s", None, None, None]
+        assert spec.dtype == np.dtype(
+            [("TIME", "f8"), ("LABEL", "S5"), ("WORD", "U4"), ("COEFFS", "f4", (2, 3))]
+        )
+
+    def test_an_array_is_no_table(self):
+        assert not load_schema("image").fields["data"].is_table
+
+
+class TestMerging:
+    def test_later_parts_add_and_override(self, write):
+        write("a.yaml", "properties: {meta: {x: {type: string, title: A}, y: {type: string}}}")
+        text = """
+        allOf:
+        - $ref: a.yaml
+        - properties: {meta: {x: {title: B}}}
+        properties: {meta: {z: {type: integer}}}
+        """
+        schema = load_schema(write("b.yaml", text))
+        assert list(schema.keywords) == ["meta.x", "meta.y", "meta.z"]
+        assert (schema.keywords["meta.x"].title, schema.keywords["meta.x"].type) == ("B", "string")
+
+    def test_references_are_relative_to_the_file_that_makes_them(self, write):
+        write("parts/leaf.yaml", "properties: {meta: {x: {type: string}}}")
+        write("parts/middle.yaml", "allOf: [{$ref: leaf.yaml}]")
+        schema = load_schema(write("top.yaml", "$ref: parts/middle.yaml"))
+        assert list(schema.keywords) == ["meta.x"]
+
+    def test_a_reference_may_point_into_a_file(self, write):
+        text = """
+        definitions: {flag: {type: string, enum: [A, B]}}
+        properties: {meta: {x: {$ref: "#/definitions/flag", fits_keyword: X}}}
+        """
+        spec = load_schema(write("s.yaml", text)).keywords["meta.x"]
+        assert (spec.enum, spec.keyword) == (("A", "B"), "X")
+
+    def test_required_names_add_up(self, write):
+        field = "{fits_hdu: H, datatype: int8}"
+        write("a.yaml", f"required: [p]\nproperties: {{p: {field}, q: {field}, r: {field}}}")
+        schema = load_schema(write("b.yaml", "allOf: [{$ref: a.yaml}, {required: [q]}]"))
+        assert [name for name, spec in schema.fields.items() if spec.required] == ["p", "q"]
+
+    @given(st.permutations(["program", "instrument", "exposure", "dither"]))
+    def test_the_order_of_parts_is_the_order_of_keywords(self, tmp_path_factory, names):
+        path = tmp_path_factory.mktemp("schema") / "s.yaml"
+        path.write_text(yaml.safe_dump({"allOf": [{"$ref": f"{n}.schema"} for n in names]}))
+        found = [spec.path.split(".")[1] for spec in load_schema(path).keywords.values()]
+        expected = [s.path.split(".")[1] for n in names for s in load_schema(n).keywords.values()]
+        assert found == expected
+
+
+class TestFinding:
+    def test_in_a_package(self, tmp_path, monkeypatch):
+        (tmp_path / "users_package").mkdir()
+        (tmp_path / "users_package" / "__init__.py").touch()
+        (tmp_path / "users_package" / "mine.yaml").write_text(IMAGE_EXAMPLE)
+        monkeypatch.syspath_prepend(tmp_path)
+        assert "dq" in load_schema("users_package:mine.yaml").fields
+
+    def test_a_changed_file_is_read_again(self, write):
+        path = write("s.yaml", "$ref: part.yaml")
+        part = write("part.yaml", "properties: {meta: {x: {type: string}}}")
+        before = load_schema(path)
+        assert load_schema(path) is before
+        part.write_text("properties: {meta: {y: {type: string}}}")
+        assert list(load_schema(path).keywords) == ["meta.y"]
+
+    @pytest.mark.parametrize(
+        ("name", "fault"),
+        [
+            ("nowhere.yaml", "no such schema"),
+            ("no_such_package_here:a.yaml", "cannot import"),
+            ("calbatch:absent.yaml", "has no file 'absent.yaml'"),
+            ("http://example.org/core.schema", "never fetched"),
+        ],
+    )
+    def test_what_cannot_be_found(self, name, fault):
+        message = error_of(name)
+        assert message.startswith(name)
+        assert fault in message
+
+    def test_our_own_schemas_pickle_by_name(self):
+        schema = load_schema("ramp")
+        assert pickle.loads(pickle.dumps(schema)) is schema
+        assert len(pickle.dumps(schema)) < 200
+
+    def test_a_users_schema_pickles_whole(self, write):
+        path = write("s.yaml", CORE_EXAMPLE)
+        data = pickle.dumps(load_schema(path))
+        path.unlink()
+        assert pickle.loads(data).keywords["meta.telescope"].keyword == "TELESCOP"
+
+
+class TestFaults:
+    @pytest.mark.parametrize(
+        ("text", "fault"),
+        [
+            ("properties: [1, 2", "not a YAML document"),
+            ("!!python/object/apply:os.getcwd []", "not a YAML document"),
+            ("- a\n- b", "expected a mapping"),
+            ("properties: {meta: {x: {type: strnig}}}", "unknown type 'strnig'"),
+            ("properties: {meta: {x: {fits_keywrod: X}}}", "did you mean 'fits_keyword'?"),
+            ("properties: {meta: {x: {fits_keyword: TOO_LONG_1}}}", "'TOO_LONG_1' is not 1 to 8"),
+            ("properties: {meta: {x: {type: string, enum: [ON, A]}}}", "put it in quotes"),
+            ("properties: {meta: {x: {enum: A}}}", "enum must be a list"),
+            ("properties: {meta: {x: {pattern: '('}}}", "not a regular expression"),
+            ("properties: {meta: {x: {type: string, y: {type: string}}}}", "cannot have children"),
+            ("properties: {meta: {no: {type: string}}}", "is not a text: put it in quotes"),
+            ("properties: {a: {fits_hdu: A, datatype: float23}}", "unknown datatype 'float23'"),
+            ("properties: {a: {fits_hdu: A, ndim: two}}", "ndim must be a whole number"),
+            ("properties: {a: {datatype: [{name: x}]}}", "a column needs a name and a datatype"),
+            ("required: [data]\nproperties: {}", "requires 'data'"),
+            ("allOf: {$ref: a}", "allOf must be a list"),
+            ("$ref: absent.yaml", "no such schema"),
+            ("$ref: '#/definitions/a'", "has no '/definitions/a'"),
+            ("$ref: 3", "$ref must be a text"),
+            ("allOf: [{$ref: s.yaml}]", "refers back to itself"),
+            ("properties: &p {meta: *p}", "contains itself"),
+        ],
+    )
+    def test_each_names_the_file_and_the_fault(self, write, text, fault):
+        path = write("s.yaml", text)
+        message = error_of(path)
+        assert message.startswith(str(path))
+        assert fault in message
+
+    def test_a_fault_in_a_part_names_the_part_and_the_place(self, write):
+        part = write("part.yaml", "properties: {meta: {x: {type: strnig}}}")
+        message = error_of(write("s.yaml", "$ref: part.yaml"))
+        assert message.startswith(f"{part}: meta.x: ")
+
+
+class TestLookup:
+    def test_by_path(self):
+        schema = load_schema("image")
+        assert schema.lookup("meta.exposure.type").keyword == "EXP_TYPE"
+        assert schema.lookup("dq").hdu == "DQ"
+        assert schema.lookup("meta.exposure") is None
+        assert schema.has_branch("meta.exposure")
+        assert not schema.has_branch("meta.exposure.type")
+
+    def test_search_finds_paths_titles_and_keywords(self):
+        schema = load_schema("image")
+        gain = dict(schema.search("gain"))
+        assert {"meta.exposure.gain_factor", "meta.cal_step.gain_scale"} <= set(gain)
+        assert gain["meta.ref_file.gain.name"] == schema.keywords["meta.ref_file.gain.name"].title
+        assert ("meta.cal_step.dark_sub", "Dark current step") in schema.search("s_dark")
+        assert schema.search("PHOTON")[0][0] == "var_poisson"
+        assert schema.search("no such thing") == []

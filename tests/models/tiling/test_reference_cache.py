@@ -1,0 +1,176 @@
+"""What a process keeps of references: the same rows, not too many, never another file's."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import dask
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from calbatch.models.fits.layout import read_layout
+from calbatch.models.fits.readers import ArrayReader, Reader, RowReader
+from calbatch.models.jit import for_kernel
+from calbatch.models.tiling import reference_cache
+
+ROWS, COLS = 64, 32
+BAND = 8
+BAND_BYTES = BAND * COLS * 4
+BANDS = [(row, row + BAND) for row in range(0, ROWS, BAND)]
+ALL = (0, COLS)
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept():
+    reference_cache.forget()
+    yield
+    reference_cache.forget()
+
+
+@pytest.fixture
+def array():
+    return np.random.default_rng(1).normal(size=(ROWS, COLS)).astype("f4")
+
+
+@pytest.fixture
+def reader(tmp_path, array):
+    return written(tmp_path / "reference.fits", array)
+
+
+def written(path, array) -> Reader:
+    hdus = [fits.PrimaryHDU(), fits.ImageHDU(array)]
+    fits.HDUList(hdus).writeto(path, overwrite=True)
+    return RowReader(read_layout(path).hdus[1])
+
+
+def keeping(limit):
+    return dask.config.set({reference_cache.SETTING: limit})
+
+
+def test_nothing_is_kept_unless_asked_for(reader, array):
+    first, second = (reference_cache.shared_rows(reader, (3, 9), ALL) for _ in range(2))
+    assert reference_cache.kept_bytes() == 0
+    assert first is not second
+    np.testing.assert_array_equal(second, array[3:9])
+
+
+def test_the_same_rows_are_the_same_array(reader, array):
+    with keeping(2**20):
+        reference_cache.shared_rows(reader, (3, 9), ALL)
+        first, second = (reference_cache.shared_rows(reader, (3, 9), ALL) for _ in range(2))
+    assert first is second
+    assert reference_cache.kept_bytes() == first.nbytes
+    np.testing.assert_array_equal(first, array[3:9])
+
+
+@pytest.mark.parametrize("limit", [0, 2**20])
+def test_what_is_shared_is_read_only(reader, limit):
+    with keeping(limit):
+        for _ in range(2):
+            shared = reference_cache.shared_rows(reader, (0, 4), ALL)
+            assert not shared.flags.writeable
+
+
+def test_kernels_get_it_without_a_copy_as_they_are_compiled_for(reader):
+    with keeping(2**20):
+        reference_cache.shared_rows(reader, (0, 4), ALL)
+        shared = reference_cache.shared_rows(reader, (0, 4), ALL)
+    given = for_kernel(shared)
+    assert given.flags.writeable
+    assert given.ctypes.data == shared.ctypes.data
+    assert not shared.flags.writeable
+    message = np.frombuffer(bytes(16), "f4")
+    assert for_kernel(message).flags.writeable
+    assert not np.shares_memory(for_kernel(message), message)
+
+
+def test_a_reader_that_differs_gets_its_own(reader, array):
+    with keeping(2**20):
+        reference_cache.shared_rows(reader, (0, 4), (0, 4))
+        part = reader.section(8, 16, 4, 8)
+        np.testing.assert_array_equal(
+            reference_cache.shared_rows(part, (0, 4), (0, 4)), array[8:12, 4:8]
+        )
+        wide = reference_cache.shared_rows(reader.astype("f8"), (0, 4), (0, 4))
+        assert wide.dtype == np.float64
+        for shift in (1.0, 2.0):
+            moved = reader.then(partial(np.add, shift))
+            found = reference_cache.shared_rows(moved, (0, 4), (0, 4))
+            np.testing.assert_array_equal(found, array[:4, :4] + np.float32(shift))
+
+
+def test_arrays_in_memory_are_not_kept(array):
+    with keeping(2**20):
+        values = ArrayReader(array)
+        reference_cache.shared_rows(values, (0, 4), ALL)
+        array[:] = 0
+        assert not reference_cache.shared_rows(values, (0, 4), ALL).any()
+    assert reference_cache.kept_bytes() == 0
+
+
+def test_a_file_that_was_replaced_is_read_anew(reader, array, tmp_path):
+    path = tmp_path / "reference.fits"
+    with keeping(2**20):
+        reference_cache.shared_rows(reader, (0, 4), ALL)
+        after = path.stat().st_mtime_ns + 10**9
+        changed = written(path, array + 1)
+        os.utime(path, ns=(after, after))
+        changed = RowReader(read_layout(path).hdus[1])
+        np.testing.assert_array_equal(
+            reference_cache.shared_rows(changed, (0, 4), ALL), array[:4] + 1
+        )
+
+
+@pytest.mark.parametrize("limit", [1, BAND_BYTES, 3 * BAND_BYTES + 5, 100 * BAND_BYTES])
+def test_the_limit_holds(reader, limit):
+    with keeping(limit):
+        for _ in range(20):
+            for band in BANDS:
+                reference_cache.shared_rows(reader, band, ALL)
+                assert reference_cache.kept_bytes() <= limit
+    assert reference_cache.kept_bytes() == BAND_BYTES * min(len(BANDS), limit // BAND_BYTES)
+
+
+def test_a_lower_limit_takes_hold(reader):
+    with keeping(100 * BAND_BYTES):
+        for band in BANDS:
+            reference_cache.shared_rows(reader, band, ALL)
+    with keeping(2 * BAND_BYTES):
+        reference_cache.shared_rows(reader, (0, 1), ALL)
+    assert reference_cache.kept_bytes() <= 2 * BAND_BYTES
+
+
+def test_where_not_all_fits_some_serves_every_exposure(reader):
+    """Going through more than fits, again and again, finds as much as does fit."""
+    with keeping(len(BANDS) // 2 * BAND_BYTES):
+        for _ in range(5):
+            passes = [
+                [reference_cache.shared_rows(reader, b, ALL) for b in BANDS] for _ in range(2)
+            ]
+    same = sum(a is b for a, b in zip(*passes, strict=True))
+    assert same == len(BANDS) // 2
+
+
+def test_what_nobody_asks_for_makes_room(reader, array, tmp_path):
+    other = written(tmp_path / "other.fits", array + 1)
+    limit = len(BANDS) * BAND_BYTES
+    with keeping(limit):
+        for band in BANDS:
+            reference_cache.shared_rows(reader, band, ALL)
+        for _ in range(2 * reference_cache.PATIENCE):
+            rows = [reference_cache.shared_rows(other, band, ALL) for band in BANDS]
+        again = [reference_cache.shared_rows(other, band, ALL) for band in BANDS]
+    assert all(a is b for a, b in zip(rows, again, strict=True))
+
+
+def test_threads_share_it(reader, array):
+    bands = [(r % (ROWS - 3), r % (ROWS - 3) + 3) for r in range(600)]
+
+    def right(band):
+        found = reference_cache.shared_rows(reader, band, ALL)
+        return np.array_equal(found, array[slice(*band)])
+
+    with keeping(2**20), ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(right, bands))
+    assert reference_cache.kept_bytes() == len(set(bands)) * 3 * COLS * 4
