@@ -38,8 +38,7 @@ EXPECTED = (CalibrationError, ModelError, OSError)
 """Faults of an exposure, told in one line."""
 
 _READING = re.compile(
-    r"calbatch\.(models\.(asdf_extension|byteorder|cards|copies|decoded|dq|files|hdu|header_cards|"
-    r"headers|layout|notfits|opening|ranges|rows|stores|tables|unpacking)"
+    r"calbatch\.(models\.(dq|opening|storage\.\w+|fits\.(?!writer|output_)\w+)"
     r"|calibrate\.(pars|references)|crds_client\..*)"
 )
 """Modules that make sense of what comes from elsewhere: unexpected faults there are its damage."""

@@ -19,14 +19,14 @@ from calbatch.models.fits.tables import read_table
 READ = """
 import sys
 from calbatch.calibrate.references import HostCopies
-from calbatch.models import copies
 from calbatch.models import datamodels
+from calbatch.models.fits import decoded_copies
 
-decode = copies._decode_images
+decode = decoded_copies._decode_images
 def noted(path, part):
     print("decoded", flush=True)
     decode(path, part)
-copies._decode_images = noted
+decoded_copies._decode_images = noted
 kind, path = sys.argv[1:]
 reader = datamodels.reference(kind, path, HostCopies()).reader("data")
 for row in range(0, 32, 8):

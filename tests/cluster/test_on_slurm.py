@@ -72,7 +72,7 @@ def soon(folder):
     """Have a driver that is in the queue again not wait for the two minutes that Slurm gives it."""
     shown = slurm("scontrol", "-o", "show", "job", job(folder))
     if "JobState=PENDING" in shown and "Reason=BeginTime" in shown:
-        until(lambda: driver_of(folder) is None)
+        until(lambda: driver_of(folder) is None and not is_left(job(folder)))
         slurm("scontrol", "update", f"JobId={job(folder)}", "StartTime=now")
 
 

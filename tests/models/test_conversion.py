@@ -74,7 +74,7 @@ class TestDimensions:
 class TestRequired:
     def test_a_file_that_could_not_be_opened_is_not_written(self, tmp_path):
         model = datamodels.ImageModel(err=PIXELS)
-        with pytest.raises(ValidationError, match=r"e\.fits: ImageModel has no data .*before sav"):
+        with pytest.raises(ValidationError, match=r"e\.fits: ImageModel has no data"):
             model.save(tmp_path / "e.fits")
         assert list(tmp_path.iterdir()) == []
 

@@ -58,15 +58,15 @@ def a_file(folder, victim):
     folder.write_text("")
 
 
-def anothers(folder, victim):
+def foreign(folder, victim):
     if os.getuid() != 0:
         pytest.skip("only root can give a folder away")
     folder.mkdir()
     os.chown(folder, OTHER, OTHER)
 
 
-def anothers_open_to_all(folder, victim):
-    anothers(folder, victim)
+def foreign_open_to_all(folder, victim):
+    foreign(folder, victim)
     folder.chmod(0o777)
 
 
@@ -75,8 +75,8 @@ PREPARED = {
     writable_by_all: r"mode 0777\)",
     writable_by_a_group: r"mode 0770\)",
     a_file: "not a folder",
-    anothers: f"belongs to user {OTHER}",
-    anothers_open_to_all: f"belongs to user {OTHER}",
+    foreign: f"belongs to user {OTHER}",
+    foreign_open_to_all: f"belongs to user {OTHER}",
 }
 
 

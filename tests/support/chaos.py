@@ -81,7 +81,7 @@ def disturbed(folder, *, every, strike, planned, seconds, keep=lambda: None):
     due, done = time.monotonic() + every, 0
     while True:
         found = status(folder)
-        limit.check((found, folder.log.read_text()[-3000:]))
+        limit.check((found, folder.log.read_text()[-3000:] if folder.log.exists() else ""))
         keep()
         if found["state"] == "done":
             assert not planned

@@ -222,8 +222,12 @@ class TestRefusals:
     )
     @pytest.mark.parametrize("value", [None, 0])
     def test_no_times(self, tmp_path, rng, fact, keyword, value):
-        fault = f"lacks {keyword}" if value is None else f"{keyword} must be positive, is 0"
-        with pytest.raises(StepError, match=fault):
+        fault = (
+            f"lacks {keyword}"
+            if value is None
+            else rf"{keyword} must be (positive|at least 1), is 0"
+        )
+        with pytest.raises(StepError, match=wrong.format(keyword)):
             Given(tmp_path, rng, **{fact: value}).ours()
 
     def test_all_saturated_from_the_start(self, tmp_path, rng):

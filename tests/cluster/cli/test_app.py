@@ -13,7 +13,7 @@ from support.batches import calbatch, products_in
 from calbatch.cluster.cli.app import cli
 from calbatch.cluster.cli.options import split_parameters
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "cli.md"
 
 
 # -- options -----------------------------------------------------------------------------------
@@ -81,7 +81,7 @@ def test_debug_shows_where(tmp_path, simulated):
     said = calbatch("run", "superbias", bad, "-o", tmp_path / "out", "--debug")
     assert said.status == 1
     assert "Traceback" in said.err
-    assert "notfits.py" in said.err
+    assert "file_kind.py" in said.err
 
 
 @pytest.mark.parametrize(

@@ -206,7 +206,7 @@ def test_the_table_tells_all_options_but_no_secrets():
 
 
 def test_the_page_tells_all_options():
-    page = Path(__file__).parents[2] / "docs" / "how-to" / "sites.md"
+    page = Path(__file__).parents[3] / "docs" / "how-to" / "sites.md"
     told_of = set(re.findall(r"`(\w+)`", page.read_text()))
     options = {option.name for kind in KINDS.values() for option in fields(kind)}
     assert options - told_of == set()
