@@ -222,11 +222,7 @@ class TestRefusals:
     )
     @pytest.mark.parametrize("value", [None, 0])
     def test_no_times(self, tmp_path, rng, fact, keyword, value):
-        fault = (
-            f"lacks {keyword}"
-            if value is None
-            else rf"{keyword} must be (positive|at least 1), is 0"
-        )
+        wrong = "lacks {}" if value is None else "{} must be (positive|at least 1), is 0"
         with pytest.raises(StepError, match=wrong.format(keyword)):
             Given(tmp_path, rng, **{fact: value}).ours()
 
