@@ -7,7 +7,7 @@ import yaml
 from support.batches import DATE, calbatch, copies, products_in, small_set, sums
 from support.chaos import disturbed, driver_of, kill, require_consistent, spread
 from support.gated import DYING, GATE, HUNGRY, SLOW, WANTED
-from support.onehost import is_left, slurm
+from support.onehost import is_left, slurm, start_soon
 from support.placed import importable
 from support.waiting import eventually
 
@@ -73,7 +73,7 @@ def soon(folder):
     shown = slurm("scontrol", "-o", "show", "job", job(folder))
     if "JobState=PENDING" in shown and "Reason=BeginTime" in shown:
         until(lambda: driver_of(folder) is None and not is_left(job(folder)))
-        slurm("scontrol", "update", f"JobId={job(folder)}", "StartTime=now")
+        start_soon(job(folder))
 
 
 def test_a_batch_is_done_by_jobs(submit, tmp_path):
@@ -97,7 +97,7 @@ def test_a_driver_that_is_queued_again_goes_on(submit, tmp_path):
     until(lambda: "PENDING" in slurm("scontrol", "show", "job", job(folder)))
     until(lambda: not is_left(job(folder)) and slurm("sinfo", "-h", "-o", "%t") == "idle")
     (tmp_path / "gate").touch()
-    slurm("scontrol", "update", f"JobId={job(folder)}", "StartTime=now")
+    start_soon(job(folder))
     until(lambda: state(folder) == "done")
     assert len(products_in(folder.output)) == 3
     with View(folder.state) as view:

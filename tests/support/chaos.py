@@ -107,6 +107,7 @@ def _wait_for(process):
 
 def require_consistent(folder, count):
     """Require that all is done, once, with nothing left behind, and that the ledger agrees."""
+    _wait_for(driver_of(folder))  # it still writes the manifest
     assert not list(folder.output.rglob("*.part"))
     assert not list(folder.logs.iterdir())
     with sqlite3.connect(folder.state / NAME) as connection:

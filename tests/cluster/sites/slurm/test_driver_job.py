@@ -5,7 +5,7 @@ import sys
 from datetime import datetime
 
 import pytest
-from support.onehost import is_left, slurm
+from support.onehost import is_left, slurm, start_soon
 from support.placed import eventually
 from support.services import started
 
@@ -90,7 +90,7 @@ def test_put_back_into_the_queue_it_runs_again(driver):
     assert waiting.reason == "BeginTime"
     assert not waiting.ended
     eventually(lambda: not is_left(number) and slurm("sinfo", "-h", "-o", "%t") == "idle")
-    slurm("scontrol", "update", f"JobId={number}", "StartTime=now")  # instead of in two minutes
+    start_soon(number)
     eventually(lambda: job_state(number).ended)
     assert job_state(number).restarts == 1
     assert state(number) == "COMPLETED"
