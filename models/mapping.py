@@ -70,15 +70,27 @@ class MappedArrays(LazyArrays):
             row_counts=tuple(row_counts),
             label=label,
         )
-        for name, smaller in (alone or {}).items():
-            known = inspect.signature(smaller).parameters
-            fewer = {k: v for k, v in arguments.items() if k in known}
-            placed = wanted[name]
-            part, _ = result._call(smaller, {placed.key: placed.dtype}, fewer, label=label)
-            call = replace(call, alone={**call.alone, placed.key: part})
+        parts = {
+            wanted[name].key: result._part(smaller, wanted[name], arguments, label)
+            for name, smaller in (alone or {}).items()
+        }
         content.placed.update(wanted)
+        call = replace(call, alone={**call.alone, **parts})
         content.node = Step(cast("Node", content.node), call, reductions)
         return result
+
+    def _part(
+        self,
+        kernel: Callable[..., Any],
+        output: Placed,
+        arguments: Mapping[str, Any],
+        label: str | None,
+    ) -> Call:
+        """Return the call of a kernel that gives one output from those arguments it takes."""
+        known = inspect.signature(kernel).parameters
+        fewer = {name: value for name, value in arguments.items() if name in known}
+        part, _ = self._call(kernel, {output.key: output.dtype}, fewer, label=label)
+        return part
 
     def map_tiles_into(
         self,

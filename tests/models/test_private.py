@@ -108,7 +108,8 @@ def test_a_folder_that_others_may_read_is_accepted(tmp_path):
     folder = tmp_path / "read"
     folder.mkdir()
     folder.chmod(0o2755)
-    make_private_folder(folder)
+    assert make_private_folder(folder) == folder
+    assert mode_of(folder) == 0o2755
 
 
 def test_no_link_is_written_through(tmp_path, victim, loose_umask):
