@@ -92,14 +92,23 @@ def test_workers_a_scheduler_and_drivers_die(exposures, submit, tmp_path, runnin
         kill(*([chance.choice(workers)] if workers else []))
         return bool(workers)
 
-    actions = [lambda: kill_driver(folder)] * drivers
-    actions.insert(drivers // 2, lambda: running.kill("scheduler"))
+    def kinds():
+        with View(folder.state) as view:
+            return [event.kind for event in view.events(view.batch(folder.name).id)]
+
+    def kill_driver_that_lost_it():
+        return "site lost" in kinds() and kill_driver(folder)
+
+    before = drivers // 2
+    actions = [
+        *[lambda: kill_driver(folder)] * before,
+        lambda: running.kill("scheduler"),
+        *[kill_driver_that_lost_it] * (drivers - before),
+    ]
     assert disturbed(
         folder, every=2.0, strike=strike, planned=spread(count, *actions), keep=running.keep,
         seconds=2 * count + 120,
     )  # fmt: skip
     require_consistent(folder, count)
     require_as_undisturbed(folder, inputs, tmp_path / "b")
-    with View(folder.state) as view:
-        kinds = [event.kind for event in view.events(view.batch(folder.name).id)]
-    assert "site lost" in kinds
+    assert "site lost" in kinds()
