@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.repository import missing_tests
 
 from calbatch.calibrate.parameters import Override
 from calbatch.calibrate.registry import PIPELINES, STEPS, find
@@ -146,6 +147,31 @@ def test_examples_use_commands_that_there_are():
     shell = [block for page in PAGES for block in blocks(page, "sh")]
     used = {name for b in shell for name in re.findall(r"^calbatch ([a-z]+)", b, re.MULTILINE)}
     assert {"run", "params"} <= used <= set(cli.commands)
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if "| tests/" in p.read_text()], ids=named)
+def test_pages_quote_tests_that_exist(page):
+    assert missing_tests(page.read_text(), ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("cell", "missing"),
+    [
+        ("tests/test_repository.py::test_gone", ["tests/test_repository.py::test_gone"]),
+        (
+            "tests/test_repository.py::TestGone::test_a",
+            ["tests/test_repository.py::TestGone::test_a"],
+        ),
+        (
+            "tests/test_repository.py::test_no_file_is_large, test_gone",
+            ["tests/test_repository.py::test_gone"],
+        ),
+        ("tests/test_gone.py", ["tests/test_gone.py: no such file of tests"]),
+        ("test_repository.py", ["test_repository.py: no such file of tests"]),
+    ],
+)
+def test_a_quoted_test_that_does_not_exist_is_found(cell, missing):
+    assert missing_tests(f"| a fault | its outcome | {cell} |", ROOT) == missing
 
 
 def test_change_fragments_are_of_a_known_kind():
