@@ -148,3 +148,52 @@ def missing_tests(page: str, root: Path) -> list[Finding]:
                 break
             tree = inner[0]
     return found
+
+
+# -- pages -------------------------------------------------------------------------------------
+
+SOURCE_FOLDERS = ("models", "crds_client", "calibrate", "cluster")
+
+
+def named_files(page: str) -> set[str]:
+    """Return the files and folders of the repository that a page names in backticks."""
+    tops = "|".join((*SOURCE_FOLDERS, "tests", "docs", "benchmarks", "changes", r"\.ci", "src"))
+    return set(re.findall(rf"(?<!`)`((?:{tops})/[\w./-]*)`(?!`)", page))
+
+
+def missing_files(page: str, root: Path) -> list[Finding]:
+    """Return the files and folders that a page names and the repository lacks."""
+    return sorted(name for name in named_files(page) if not (root / name).exists())
+
+
+def glossary(page: str) -> dict[str, str]:
+    """Return the terms of a glossary, each with its meaning: the first two columns of its tables."""
+    rows = (line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| "))
+    return {row[0]: row[1] for row in rows if len(row) > 1 and row[0] != "Term"}
+
+
+def identifiers(source: str) -> set[str]:
+    """Return the names of a module's functions, classes, parameters and assigned attributes."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            names.add(node.attr)
+    return names
+
+
+def words_in(name: str) -> list[str]:
+    """Return the words of an identifier in lower case: ``RetryQueue`` and ``retry_queue`` alike."""
+    parts = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().split("_")
+    return [part for part in parts if part]
+
+
+def uses_of(words: Iterable[str], source: str) -> list[str]:
+    """Return a module's identifiers that contain one of the words."""
+    avoided = set(words)
+    return sorted(name for name in identifiers(source) if avoided & set(words_in(name)))
