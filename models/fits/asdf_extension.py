@@ -26,8 +26,9 @@ from calbatch.models.fits.hdu import Hdu
 from calbatch.models.fits.headers import ASDF
 from calbatch.models.fits.output_hdus import TablePart
 from calbatch.models.schema.spec import Schema
-from calbatch.models.storage.files import Stamp, open_decompressed
+from calbatch.models.storage.files import open_decompressed
 from calbatch.models.storage.memory import require_memory
+from calbatch.models.storage.stamps import Stamp
 
 _EMPTY = b"""#ASDF 1.0.0
 #ASDF_STANDARD 1.6.0
