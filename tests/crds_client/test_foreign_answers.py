@@ -24,12 +24,12 @@ from support.tls import certificate
 from support.waiting import be_slow
 
 from calbatch.crds_client import Client
-from calbatch.crds_client.answers import FileInfo, decode_packed, files_of, parse_infos, parse_json
+from calbatch.crds_client.answers import FileInfo, decode_packed, file_descriptions, parse_infos, parse_json
 from calbatch.crds_client.cache.layout import Cache
-from calbatch.crds_client.cacheclient import CacheClient
+from calbatch.crds_client.cache_client import CacheClient
 from calbatch.crds_client.errors import CrdsError, ServerError
 from calbatch.crds_client.fetching import Fetcher
-from calbatch.crds_client.server.bucket import UrlCache
+from calbatch.crds_client.server.url_cache import UrlCache
 from calbatch.crds_client.server.protocol import Patience, Server
 
 QUICK = Patience(timeout=0.3, attempts=1, delay=0.0)
@@ -44,7 +44,7 @@ QUESTIONS = {
     "get_build_context": lambda server: server.build_context("3.0.0"),
     "get_context_by_date": lambda server: server.context_by_date("2020-01-01"),
     "get_mapping_names": lambda server: server.mapping_names(CONTEXT),
-    "get_required_parkeys": lambda server: server.required_parameters(CONTEXT),
+    "get_required_parkeys": lambda server: server.selection_parameters(CONTEXT),
     "get_best_references": lambda server: server.best_references(CONTEXT, HEADER, None),
     "get_file_info_map": lambda server: server.file_infos(["jwst_miri_flat_9999.fits"]),
 }
@@ -492,7 +492,7 @@ def test_small_answers_take_no_more_memory_than_large_ones():
 def test_the_catalogue_of_a_whole_archive_is_accepted():
     entry = {"size": "123456789", "sha1sum": "0" * 40, "instrument": "miri", "blacklisted": "false"}
     catalogue = {f"jwst_miri_flat_{number:06}.fits": entry for number in range(50_000)}
-    assert files_of({"download_metadata": encoded(catalogue)}) == catalogue
+    assert file_descriptions({"download_metadata": encoded(catalogue)}) == catalogue
 
 
 @given(size=VALUES)
