@@ -277,6 +277,17 @@ def test_a_quoted_test_that_does_not_exist_is_found(cell, missing):
     assert repository.missing_tests(f"| a fault | its outcome | {cell} |", ROOT) == [missing]
 
 
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_pages_quote_existing_messages(page):
+    sources = (path.read_text() for path in SOURCES)
+    assert repository.missing_messages(page.read_text(), sources) == []
+
+
+def test_a_quoted_message_that_does_not_exist_is_found():
+    page = "| message | what to do |\n|---|---|\n| `no … left: …` | wait |\n| `gone` | stop |\n"
+    assert repository.missing_messages(page, ['f"no {room} left: {path}"']) == ["gone"]
+
+
 def test_change_fragments_are_of_a_known_kind():
     fragments = {p.name for p in (ROOT / "changes").iterdir()} - {"README.md"}
     kinds = "|".join(FRAGMENTS)
@@ -296,7 +307,8 @@ GLOSSARY = ROOT / "docs" / "glossary.md"
 def test_the_glossary_defines_the_terms_of_the_project():
     defined = repository.glossary(GLOSSARY.read_text())
     assert TERMS - set(defined) == set()
-    assert list(defined) == sorted(defined, key=str.lower)
+    sections = map(repository.glossary, GLOSSARY.read_text().split("## "))
+    assert [s for s in map(list, sections) if s != sorted(s, key=str.lower)] == []
     assert [term for term, meaning in defined.items() if len(meaning) < 20] == []
 
 

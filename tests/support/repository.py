@@ -197,3 +197,30 @@ def uses_of(words: Iterable[str], source: str) -> list[str]:
     """Return a module's identifiers that contain one of the words."""
     avoided = set(words)
     return sorted(name for name in identifiers(source) if avoided & set(words_in(name)))
+
+
+def quoted_messages(page: str) -> list[str]:
+    """Return the messages that the tables of a page quote, in a first column headed `message`."""
+    found: list[str] = []
+    for table in re.findall(r"^\| message \|.*\n((?:\|.*\n)*)", page, re.MULTILINE):
+        found += re.findall(r"^\| `(.*?)` \|", table, re.MULTILINE)
+    return found
+
+
+def texts(source: str) -> Iterator[str]:
+    """Yield the string constants of a module, those in f-strings included."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def missing_messages(page: str, sources: Iterable[str]) -> list[Finding]:
+    """Return the quoted messages of a page that no module contains; ``…`` stands for any text."""
+    known = {" ".join(text.split()) for source in sources for text in texts(source)}
+    return [
+        message
+        for message in quoted_messages(page)
+        if any(
+            not any(part in text for text in known) for part in map(str.strip, message.split("…"))
+        )
+    ]
