@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from calbatch.models.arrays import Used
+from calbatch.models.arrays import UsedReference
 from calbatch.models.model import DataModel
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ def record_references(model: DataModel, step: str, used: Mapping[str, str]) -> N
         path = f"meta.ref_file.{kind}.name"
         if model.schema.lookup(path) is not None:
             earlier = _earlier(model, kind, path)
-            model._content.used += (Used(kind, step, name),)
-            _name_each(model, path, earlier, Used(kind, step, name))
+            model._content.used_references += (UsedReference(kind, step, name),)
+            _name_each(model, path, earlier, UsedReference(kind, step, name))
             model[path] = _for_keyword(model[path], name)
 
 
@@ -113,16 +113,16 @@ def record_software(model: DataModel, followed: str, version: str, context: str 
             model[path] = value
 
 
-def _earlier(model: DataModel, kind: str, path: str) -> list[Used]:
+def _earlier(model: DataModel, kind: str, path: str) -> list[UsedReference]:
     """Return what steps used before, of one type; of another run only the keyword is known."""
-    known = [used for used in model._content.used if used.kind == kind]
+    known = [used for used in model._content.used_references if used.kind == kind]
     if not known and is_file(model[path]):
-        known = [Used(kind, EARLIER, model[path])]
-        model._content.used += tuple(known)
+        known = [UsedReference(kind, EARLIER, model[path])]
+        model._content.used_references += tuple(known)
     return known
 
 
-def _name_each(model: DataModel, path: str, earlier: list[Used], latest: Used) -> None:
+def _name_each(model: DataModel, path: str, earlier: list[UsedReference], latest: UsedReference) -> None:
     """Name each step's file in HISTORY, once they differ."""
     told = len({used.recorded for used in earlier}) > 1
     if told or any(used.recorded != latest.recorded for used in earlier):

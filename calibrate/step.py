@@ -356,7 +356,7 @@ class Step(Guarded):
             As `get_reference_file`; also when the reference does not cover the exposure.
         """
         found = self.get_reference_file(model, reference_type)
-        return subarray.fitted(model, datamodels.reference(reference_type, found, HostCopies()))
+        return subarray.fitted(model, datamodels.open_reference(reference_type, found, HostCopies()))
 
     # -- products -----------------------------------------------------------------------------
 
