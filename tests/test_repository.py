@@ -408,6 +408,13 @@ def test_no_test_waits_a_fixed_time_or_asserts_times():
     assert found == [], "wait for a condition: support.waiting.eventually"
 
 
+@pytest.mark.parametrize("script", ["newest", "pinned"])
+def test_scripts_name_existing_tests(script):
+    named = re.findall(r"\btests/[\w./]+", (ROOT / ".ci" / script).read_text())
+    assert len(named) > 5
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
 # -- releases ----------------------------------------------------------------------------------
 
 
