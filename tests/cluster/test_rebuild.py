@@ -168,7 +168,7 @@ def test_a_ledger_in_use_is_left_alone(simulated, out):
         damaged = ledger(out).read_bytes()
         said = calbatch("rebuild", out)
     assert said.status == 2
-    assert "a batch is being written there" in said.err
+    assert "a batch is running there" in said.err
     assert ledger(out).read_bytes() == damaged
 
 

@@ -98,7 +98,7 @@ def test_debug_shows_where(tmp_path, simulated):
         (["detector1", "RAW", "--jump.skip=perhaps"], "must be True or False"),
         (["detector1", "RAW", "--save-steps", "jmp"], "no step 'jmp'; did you mean 'jump'?"),
         (["detector1", "RAW", "-o", "file"], "cannot write to"),
-        (["detector1", "RAW", "TWIN"], "would both become"),
+        (["detector1", "RAW", "TWIN"], "would both be"),
         (["detector1", "RAW", "--scheduler", "tcp://10.0.0.1:8786"], "not encrypted"),
         (["detector1", "RAW", "--scheduler", "pbs"], "scheduler 'pbs': must be"),
         (["detector1", "RAW", "--grain", "group"], "'--grain'"),
