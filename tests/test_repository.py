@@ -444,6 +444,17 @@ def imports(path) -> Iterator[tuple[int, str]]:
             yield node.level, node.module or ""
 
 
+def test_the_design_page_names_every_layer():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    page = (ROOT / "docs" / "design.md").read_text()
+    for contract in contracts["contracts"]:
+        folder = contract.get("containers", [""])[0].partition(".")[2]
+        if folder:
+            row = re.search(rf"^\| `{folder}/` \|.*$", page, re.MULTILINE).group()
+            layers = set(re.findall(r"\w+", " ".join(contract["layers"]))) - {"__main__"}
+            assert layers - set(re.findall(r"`(\w+)`", row)) == set()
+
+
 def test_modules_are_imported_as_calbatch():
     found = [(relative(p), *i) for p in [*SOURCES, *TESTS, *OTHERS] for i in imports(p)]
     bare = [(p, m) for p, level, m in found if level or m.partition(".")[0] in FOLDERS]
