@@ -12,7 +12,7 @@ import dask
 from rich.table import Table
 
 from calbatch.cluster.batch.api import BatchOptions, ordered
-from calbatch.cluster.batch.service import failed_of, inputs_of
+from calbatch.cluster.batch.registering import failed_of, inputs_of
 from calbatch.cluster.display.fetch_progress import defer_fetching
 from calbatch.cluster.display.progress import megabytes
 from calbatch.cluster.exposure.terminal import Console

@@ -106,6 +106,10 @@ def test_debug_shows_where(tmp_path, simulated):
         (["detector1", "RAW", "--context", "jwst_9999.pmap"], "jwst_9999.pmap"),
         (["detector1", "RAW", "--dark_current.override_dark=gone.fits"], "there is no file gone"),
         (["detector1"], "'INPUT...'"),
+        (["detector1", "RAW", "--suffix=../../x"], "suffix = '../../x': must not have slashes"),
+        (["detector1", "RAW", "--output_file=a/b"], "output_file = 'a/b': must not have slashes"),
+        (["detector1", "RAW", "--jump.output_dir=x"], "jump.output_dir = 'x': all products"),
+        (["detector1", "RAW", "--jump.output_file=x"], "jump.output_file = 'x': the products"),
     ],
 )
 def test_2_the_request_was_wrong(simulated, tmp_path, monkeypatch, arguments, message):
@@ -121,6 +125,12 @@ def test_2_the_request_was_wrong(simulated, tmp_path, monkeypatch, arguments, me
     assert len(told) == 1, said.err
     assert "Traceback" not in said.err
     assert products_in(tmp_path) == before
+
+
+def test_watch_refuses_one_name_for_all_products(simulated, tmp_path):
+    said = calbatch("watch", "detector1", tmp_path, "--output_file=mine", "--idle", "0")
+    assert said.status == 2
+    assert "output_file = mine: every exposure needs a name of its own" in said.err
 
 
 def test_no_cache(simulated, tmp_path, monkeypatch):
