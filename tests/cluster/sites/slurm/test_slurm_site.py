@@ -168,14 +168,14 @@ def test_a_worker_that_dies_comes_again_in_its_job(site):
 
 
 def test_jobs_follow_one_another_and_interrupt_nothing(slurm_host, tmp_path):
-    limited = options(tmp_path, walltime="1:00", margin=51.0)  # 9 seconds each
+    limited = options(tmp_path, walltime="1:00", margin=42.0)  # 18 seconds each
     with open_slurm(limited, "exposure") as running:
         client = running.client
         client.wait_for_workers(1, timeout=120)
         [first] = client.run(about, [BEGAN, ENDS]).values()
         began, ends = (float(first["environment"][name]) for name in (BEGAN, ENDS))
-        assert ends - began == 9
-        futures = [client.submit(slowly, n, 0.7, str(tmp_path), pure=False) for n in range(12)]
+        assert ends - began == 18  # where processes start slowly, half of that
+        futures = [client.submit(slowly, n, 1.7, str(tmp_path), pure=False) for n in range(12)]
         done = []
         for future, result in as_completed(futures, loop=client.loop, with_results=True):
             done.append(result)
