@@ -6,10 +6,12 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
 _LOCK = "lock"
+_RENAMED_WITHIN = 60.0  # seconds
 _held: list[int] = []  # descriptors whose locks end with this process
 
 
@@ -47,15 +49,26 @@ def _prefix(kind: str) -> str:
 
 
 def _remove_abandoned(base: Path, prefix: str) -> None:
-    for folder in base.glob(f"{prefix}*"):
+    hidden = [path for path in base.glob(f".{prefix}*") if _is_old(path)]
+    for folder in [*base.glob(f"{prefix}*"), *hidden]:
         with suppress(OSError):
             if folder.lstat().st_uid == os.getuid() and _is_abandoned(folder / _LOCK):
                 shutil.rmtree(folder)
 
 
+def _is_old(folder: Path) -> bool:
+    """Return whether a folder would have its final name by now if its process were alive."""
+    with suppress(OSError):
+        return time.time() - folder.lstat().st_mtime > _RENAMED_WITHIN
+    return False
+
+
 def _is_abandoned(lock: Path) -> bool:
-    """Return whether no process holds a lock."""
-    descriptor = os.open(lock, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    """Return whether no process holds a lock, or its removal was broken off."""
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:  # a folder has its lock before it has its name
+        return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
