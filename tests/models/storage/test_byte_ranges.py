@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 
 from calbatch.models.errors import FileError
 from calbatch.models.storage.location import Url
-from calbatch.models.storage.remote_files import OpenRemoteFile, group_requests, merge_ranges
+from calbatch.models.storage.remote_files import (
+    OpenRemoteFile,
+    RemoteFile,
+    group_requests,
+    merge_ranges,
+)
 from calbatch.models.storage.stores import Store
 
 CONTENT = np.random.default_rng(1).bytes(300_000)
@@ -78,3 +83,10 @@ def test_more_than_there_is_cannot_be_read_into_a_buffer():
     assert remote.read(len(CONTENT) - 3, 10) == CONTENT[-3:]
     with pytest.raises(FileError, match="10 bytes wanted at byte 299997, 3 are there"):
         remote.read_into(memoryview(bytearray(10)), len(CONTENT) - 3)
+
+
+@pytest.mark.parametrize("content", [b"1", b"\x1f"])
+def test_an_object_of_one_byte_has_a_stamp(stored, content):
+    stored.pipe_file("/ranges/byte", content)
+    stamp = RemoteFile(Url("memory://ranges/byte")).stamp()
+    assert (stamp.size, stamp.is_gzipped) == (1, False)

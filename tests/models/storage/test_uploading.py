@@ -93,7 +93,7 @@ def test_nothing_shows_before_it_is_complete(between, files, scratch):
     writer.prepare()
     receipts = [writer.write_rows("data", (0, 40), DATA)]
     assert files.find("bucket") == []
-    assert [p.parent for p in (writer.part,)] == [scratch]
+    assert [p.parent for p in (writer.temporary,)] == [scratch]
     assert not [r for r in between.requests if r.method == "PUT"]
     writer.finish(receipts)
     assert files.find("bucket") == ["bucket/out/a.fits"]
