@@ -362,6 +362,7 @@ class Step(Guarded):
 
     def add_product(self, suffix: str, model: DataModel) -> None:
         """Have a further product written with the others."""
+        model.product = suffix
         self.root._products.append((suffix, model))
 
     def add_products(self, result: Any) -> None:

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple, Self, cast
 import dask.array as da
 import numpy as np
 
-from calbatch.models.casting import as_array, check_shape, cast_array
+from calbatch.models.casting import as_array, cast_array, check_shape
 from calbatch.models.errors import ModelError
 from calbatch.models.fits.headers import ExtraCards
 from calbatch.models.fits.readers import ArrayReader, ConstantReader, Reader
 from calbatch.models.fits.tables import cast_columns
 from calbatch.models.schema.spec import Schema
+from calbatch.models.storage.location import Location
 from calbatch.models.tiling import graphs
 from calbatch.models.tiling.plan import (
     AssignNode,
@@ -59,22 +60,53 @@ class UsedReference(NamedTuple):
     recorded: str
 
 
+class StoredFile(NamedTuple):
+    """A file that holds a model, and the plan of the arrays that it holds."""
+
+    path: Location
+    node: PlanNode | None
+
+
 @dataclass
 class ModelContent:
-    """All that a model holds, so that models share and copy it in one go."""
+    """Everything that a model holds, which models share and copy as a whole.
+
+    Attributes
+    ----------
+    tree : dict
+        The metadata, ``{"meta": {...}, "history": [...]}``.
+    node : PlanNode, optional
+        The plan of the arrays on the tile grid; None without arrays.
+    on_grid : dict
+        Fields on the tile grid, by name.
+    off_grid : dict
+        Tables, and arrays off the tile grid, by name.
+    extra : dict
+        Header cards that no schema names, by HDU.
+    deferred : tuple of DeferredMetadata
+        Metadata that are known only once the tiles have run.
+    used_references : tuple of UsedReference
+        References that steps have used since the file was opened.
+    other_hdus : tuple of Hdu
+        HDUs that no schema names, copied from the input as a whole.
+    stored : StoredFile, optional
+        The file that the model was opened from or last saved to.
+    product : str
+        Suffix of the product that a step made the model for, such as ``rate``.
+    """
 
     tree: dict[str, Any] = field(default_factory=dict)
     node: PlanNode | None = None
     on_grid: dict[str, GridField] = field(default_factory=dict)
-    off_grid: dict[str, Any] = field(default_factory=dict)  # tables, and arrays off the tile grid
+    off_grid: dict[str, Any] = field(default_factory=dict)
     extra: ExtraCards = field(default_factory=dict)
     deferred: tuple[DeferredMetadata, ...] = ()
-    used_references: tuple[
-        UsedReference, ...
-    ] = ()  # references that steps have used since the file was opened
-    other_hdus: tuple[Any, ...] = ()  # whole HDUs that no schema names, as they lie in the input
+    used_references: tuple[UsedReference, ...] = ()
+    other_hdus: tuple[Any, ...] = ()
+    stored: StoredFile | None = None
+    product: str = ""
 
-    def loose_array(self, name: str) -> Array:
+    def off_grid_array(self, name: str) -> Array:
         """Return a table or an array off the grid, reading it on first use."""
         value = self.off_grid[name]
         if not isinstance(value, np.ndarray):
@@ -149,7 +181,7 @@ class LazyArrays:
             raise AttributeError(f"{type(self).__name__} has no {name!r}{self._hint(name)}")
         content = self._content
         if name in content.off_grid:
-            return content.loose_array(name)
+            return content.off_grid_array(name)
         if name not in content.on_grid and self._default_shape(name) is None:
             return None
         node, placed = self._present(name)

@@ -1,14 +1,24 @@
-"""The model classes, and opening a file as the right one."""
+"""The model classes, and opening a file as the right one.
+
+A package adds a model class through the entry-point group ``calbatch.models``. The entry point's
+name is the class's, which `DataModel.save` writes as DATAMODL, and by which `open` finds it:
+
+.. code-block:: toml
+
+   [project.entry-points."calbatch.models"]
+   SpectrumModel = "mypackage.models:SpectrumModel"
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import numpy as np
 
-from calbatch.models.errors import FileError, ValidationError, explain_errors
+from calbatch.models.errors import FileError, ValidationError, explain_errors, one_line
 from calbatch.models.fits.cards import HeaderKeywords
 from calbatch.models.fits.layout import Layout, read_layout
 from calbatch.models.fits.readers import CopyProvider
@@ -175,6 +185,9 @@ _NAMED: tuple[type[DataModel], ...] = (
 )  # fmt: skip
 _BY_NAME = {cls.__name__: cls for cls in _NAMED}
 
+GROUP = "calbatch.models"
+"""Entry-point group of model classes that other packages add, by the name in DATAMODL."""
+
 
 def open(path: str | Location | DataModel, layout: Layout | None = None) -> DataModel:
     """Open a file as the model that its header says, reading headers only.
@@ -203,7 +216,8 @@ def open(path: str | Location | DataModel, layout: Layout | None = None) -> Data
         return path
     layout = layout or read_layout(path)
     with explain_errors(path):
-        return _choose_class(location(path), layout)(path, layout=layout)
+        cls = _choose_class(location(path), layout)
+        return cls(path, layout=layout)
 
 
 def open_reference(reference_type: str, init: Any, copies: CopyProvider | None = None) -> DataModel:
@@ -276,13 +290,35 @@ def _open_reference(
 
 def _choose_class(path: Location, layout: Layout) -> type[DataModel]:
     cards = HeaderKeywords(layout.path, 0, layout.hdus[0].raw_header)
-    named = _BY_NAME.get(_text(cards, "DATAMODL"))
+    name = _text(cards, "DATAMODL")
+    named = _BY_NAME.get(name)
     if named is not None:
         return _ramp_if_edited(layout) if named is Level1bModel else named
+    added = _find_entry_point(name)
+    if added is not None:
+        return _load_added_class(path, added)
     reference_type = _text(cards, "REFTYPE").strip().lower()
     if reference_type in REFERENCES:
         return REFERENCES[reference_type]
     return _by_dimensions(path, layout)
+
+
+@lru_cache(maxsize=64)
+def _find_entry_point(name: str) -> EntryPoint | None:
+    """Return the entry point of the model class that another package adds by a name, if any."""
+    return next(iter(entry_points(group=GROUP, name=name)), None) if name else None
+
+
+def _load_added_class(path: Location, point: EntryPoint) -> type[DataModel]:
+    start = f"its DATAMODL is {point.name}, and the entry point {point.value}"
+    try:
+        cls = point.load()
+    except Exception as error:  # importing another package's code may raise anything
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        raise FileError(path, f"{start} cannot be imported: {reason}") from error
+    if not (isinstance(cls, type) and issubclass(cls, DataModel)):
+        raise FileError(path, f"{start} is not a subclass of DataModel")
+    return cls
 
 
 def _ramp_if_edited(layout: Layout) -> type[DataModel]:

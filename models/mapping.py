@@ -9,7 +9,7 @@ from typing import Any, Self, cast
 
 import numpy as np
 
-from calbatch.models.arrays import LazyArrays, GridField
+from calbatch.models.arrays import GridField, LazyArrays
 from calbatch.models.errors import ModelError
 from calbatch.models.tiling.plan import (
     KernelCall,

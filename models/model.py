@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from calbatch.models.arrays import ModelContent, DeferredMetadata, LazyArrays, GridField
-from calbatch.models.casting import check_dimensions, check_shape, cast_exactly, needs_value_check
+from calbatch.models.arrays import DeferredMetadata, GridField, LazyArrays, ModelContent
+from calbatch.models.casting import cast_exactly, check_dimensions, check_shape, needs_value_check
 from calbatch.models.conversion import translate
 from calbatch.models.errors import ValidationError
 from calbatch.models.fits.asdf_extension import has_value
@@ -21,7 +21,7 @@ from calbatch.models.fits.headers import ASDF, ExtraCards, user_card
 from calbatch.models.fits.layout import Layout
 from calbatch.models.fits.readers import ConstantReader, CopyProvider
 from calbatch.models.mapping import MappedArrays
-from calbatch.models.opening import load_content, convert_field
+from calbatch.models.opening import convert_field, load_content
 from calbatch.models.schema.meta import MetadataNode as Meta
 from calbatch.models.schema.meta import flatten, get_path
 from calbatch.models.schema.spec import KeywordSpec, Schema, load_schema
@@ -355,6 +355,23 @@ class DataModel(MappedArrays):
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    @property
+    def product(self) -> str:
+        """Suffix of the product that a step made this model for, such as ``rate``; "" otherwise."""
+        return self._content.product
+
+    @product.setter
+    def product(self, suffix: str) -> None:
+        self._content.product = suffix
+
+    def _title(self) -> str:
+        """Return the class, and the file that holds the model, or its product and source."""
+        name, content = type(self).__name__, self._content
+        if content.stored is not None and content.stored.node is content.node:
+            return f"{name} {content.stored.path}"
+        made = f"{name} {content.product}".rstrip()
+        return f"{made} from {self.path.name}" if self.path else made
+
     def _summary(self) -> list[tuple[str, str]]:
         rows = []
         for name, spec in self.schema.fields.items():
@@ -368,7 +385,7 @@ class DataModel(MappedArrays):
         return rows
 
     def __repr__(self) -> str:
-        head = f"<{type(self).__name__}{f' {self.path}' if self.path else ''}>"
+        head = f"<{self._title()}>"
         return "\n".join([head, *(f"  {name}: {text}" for name, text in self._summary())])
 
     def _repr_html_(self) -> str:
@@ -377,5 +394,5 @@ class DataModel(MappedArrays):
             f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
             for name, text in self._summary()
         )
-        head = html.escape(f"{type(self).__name__} {self.path or ''}".strip())
+        head = html.escape(self._title())
         return f"<table><caption>{head}</caption>{cells}</table>"

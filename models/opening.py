@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from calbatch.models.arrays import ModelContent, GridField
-from calbatch.models.casting import check_dimensions, cast_array
+from calbatch.models.arrays import GridField, ModelContent, StoredFile
+from calbatch.models.casting import cast_array, check_dimensions
 from calbatch.models.contradictions import FileContents, check_contradictions, unusable_fields
 from calbatch.models.dq import DqRemap
 from calbatch.models.errors import FileError, ValidationError, ValidationWarning, explain_errors
@@ -135,6 +135,7 @@ def _content(
     if frame is not None:
         on_grid = {n: r for n, r in readers.items() if n in content.on_grid}
         content.node = SourceNode(_standard_dq(content, on_grid), frame)
+    content.stored = StoredFile(path, content.node)
     named = {spec.hdu.upper() for spec in schema.fields.values()}
     content.other_hdus = tuple(h for h in layout.hdus[1:] if h.name.upper() not in named)
     return content

@@ -11,16 +11,16 @@ from typing import Any
 
 from dask.base import compute
 
-from calbatch.models.arrays import ModelContent, copy_metadata
+from calbatch.models.arrays import ModelContent, StoredFile, copy_metadata
 from calbatch.models.budget import row_bytes
 from calbatch.models.errors import FileError, ValidationError
 from calbatch.models.fits.asdf_extension import build_asdf_hdus
 from calbatch.models.fits.headers import ASDF, cards_from_meta
-from calbatch.models.fits.writer import FitsWriter, OutputImage, Product, CopiedHdu, OutputTable
+from calbatch.models.fits.writer import CopiedHdu, FitsWriter, OutputImage, OutputTable, Product
 from calbatch.models.model import DataModel
 from calbatch.models.schema.meta import get_path, set_path
 from calbatch.models.schema.spec import Schema
-from calbatch.models.schema.validate import warn_or_raise, validate_tree
+from calbatch.models.schema.validate import validate_tree, warn_or_raise
 from calbatch.models.storage.location import Location
 from calbatch.models.storage.upload_permits import Permit
 from calbatch.models.tiling import graphs
@@ -58,7 +58,7 @@ class FileSink:
         self.node: PlanNode = content.node or SourceNode({}, (1, 1))
         self.writer = writer
         self.keys = {name: p.key for name, p in content.on_grid.items()}
-        self.off_grid = _loose_images(content)
+        self.off_grid = _off_grid_images(content)
         self.deferred = content.deferred
         self.cards = {p: _card(model.schema, p) for d in content.deferred for p in d.paths}
 
@@ -95,8 +95,8 @@ def _card(schema: Schema, path: str) -> tuple[str, str]:
     return spec.hdu, str(spec.keyword)
 
 
-def _loose_images(content: ModelContent) -> dict[str, Array]:
-    arrays = {name: content.loose_array(name) for name in list(content.off_grid)}
+def _off_grid_images(content: ModelContent) -> dict[str, Array]:
+    arrays = {name: content.off_grid_array(name) for name in list(content.off_grid)}
     return {name: array for name, array in arrays.items() if array.dtype.names is None}
 
 
@@ -196,7 +196,7 @@ def _part(content: ModelContent, name: str, hdu: str, cards: Callable[[str], Any
         return OutputImage(name, hdu, 1, placed.dtype, placed.shape, cards(hdu))
     if name not in content.off_grid:
         return None
-    array = content.loose_array(name)
+    array = content.off_grid_array(name)
     if array.dtype.names is not None:
         return OutputTable(hdu, array, cards(hdu))
     return OutputImage(name, hdu, 1, array.dtype, array.shape, cards(hdu))
@@ -235,7 +235,10 @@ def save(
     """
     graph, writers = build_saving_graph(models, date=date, fsync=fsync)
     try:
-        return save_result(compute(graph, scheduler=scheduler)[0])
+        result = save_result(compute(graph, scheduler=scheduler)[0])
+        for model, path in models:
+            model._content.stored = StoredFile(path, model._content.node)
+        return result
     finally:
         for writer in writers:
             writer.abort()
