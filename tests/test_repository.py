@@ -92,6 +92,14 @@ def test_folders_hold_few_modules():
     assert {relative(f): n for f, n in crowded.items() if relative(f) not in REGISTRIES} == {}
 
 
+def test_long_functions_and_crowded_folders_are_found():
+    long = 'def f():\n    """Do it."""\n' + "    f()\n" * (FUNCTION_LINES + 1)
+    assert [repository.body_lines(f) for f in repository.functions(long)] == [FUNCTION_LINES + 1]
+    paths = [Path("models", "fits", f"{n}.py") for n in ("__init__", *range(FOLDER_MODULES))]
+    assert repository.crowded_folders(paths, FOLDER_MODULES) == {}
+    assert repository.crowded_folders([*paths, Path("models/fits/more.py")], FOLDER_MODULES)
+
+
 def test_no_file_is_large():
     pictures = [p for p in (ROOT / "docs").rglob("*") if p.is_file() and "_build" not in p.parts]
     assert [relative(p) for p in [*SOURCES, *TESTS, *pictures] if p.stat().st_size > 200_000] == []
@@ -120,6 +128,16 @@ def test_no_module_or_class_name_stands_for_two_things(folder):
     classes = [(c, relative(p)) for p in sources for c in repository.classes(p.read_text())]
     pairs = [*(pair for pair in modules if pair[0] not in common), *classes]
     assert repeated_names(folder, pairs) == {}
+
+
+def test_a_repeated_name_is_found():
+    pairs = [
+        ("cards", "models/fits/cards.py"),
+        ("cards", "models/cards.py"),
+        ("Plan", "models/a.py"),
+    ]
+    assert repository.repeated(pairs) == {"cards": ["models/fits/cards.py", "models/cards.py"]}
+    assert repository.classes("class Plan:\n    class Inner: ...") == ["Plan"]
 
 
 def test_no_function_is_named_by_a_bare_participle():
