@@ -8,6 +8,7 @@ test, too.
 import ast
 import importlib
 import os
+import pkgutil
 import re
 import statistics
 import subprocess
@@ -258,6 +259,26 @@ def test_examples_import_existing_names(page):
                 for alias in node.names:
                     if not hasattr(module, alias.name):
                         importlib.import_module(f"{node.module}.{alias.name}")
+
+
+def is_importable(path):
+    """Return whether a dotted path names a module, or a member of one."""
+    try:
+        return pkgutil.resolve_name(path) is not None
+    except (ImportError, AttributeError):
+        return False
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_pages_name_existing_objects(page):
+    named = set(re.findall(r"`(calbatch(?:\.\w+)+)[`(]", page.read_text()))
+    assert [path for path in sorted(named) if not is_importable(path)] == []
+
+
+def test_an_object_that_does_not_exist_is_found():
+    assert is_importable("calbatch.models.jit.kernel")
+    assert not is_importable("calbatch.models.jit.gone")
+    assert not is_importable("calbatch.gone.kernel")
 
 
 def test_examples_use_existing_commands():
