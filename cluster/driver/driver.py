@@ -37,6 +37,9 @@ TICK = 0.2
 LOOK_EVERY = 2.0
 """Seconds between checks of deadlines."""
 
+SITE_DELAY = 1.0
+"""Seconds to wait before a lost site is entered again."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class BatchSetup:
@@ -208,7 +211,7 @@ class Driver:
             self.stopping = f"the site was lost: {lost}"
             return
         self.recorder.ledger.commit()
-        time.sleep(1.0)
+        time.sleep(SITE_DELAY)
 
     def _fence(self, job: Job, *, ended: bool = False) -> None:
         """Keep an attempt from publishing anything more; stop the batch if that fails."""
@@ -290,12 +293,9 @@ class Driver:
 
     def _settle(self, one: Attempt, job: Job, outcome: Outcome) -> None:
         """Record an outcome that is final, or schedule a retry."""
-        self._fence(
-            job, ended=outcome.kind not in (*DEATHS, FailureKind.LOST) or not outcome.failed
-        )
-        log = (
-            collect_log(job.log) if job.log and outcome.kind in (*DEATHS, FailureKind.LOST) else ""
-        )
+        lost = outcome.failed and outcome.kind in (*DEATHS, FailureKind.LOST)
+        self._fence(job, ended=not lost)
+        log = collect_log(job.log) if job.log and lost else ""
         if not outcome.failed:
             self._room.expect(sum(product.size for product in outcome.written))
             self.recorder.record_outcome(one, outcome)
