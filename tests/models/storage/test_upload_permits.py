@@ -1,4 +1,4 @@
-"""Permits to make objects: taken back, nothing is made any more, whatever has begun."""
+"""Upload permits: after they are revoked, no upload completes, even one that has begun."""
 
 import fsspec
 import pytest
@@ -9,7 +9,7 @@ from calbatch.models.storage.location import Url
 from calbatch.models.storage.upload_permits import Permits
 from calbatch.models.storage.uploading import upload
 
-# botocore's own, on some Pythons
+# raised by botocore on some versions of Python
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 OUT = Url("s3://bucket/out")
@@ -25,15 +25,15 @@ def server():
 
 @pytest.fixture
 def files(server):
-    found = plain_s3(server)
-    yield found
-    for name in found.find("bucket"):
-        found.rm_file(name)
-    assert uploads(found) == []
+    bucket = plain_s3(server)
+    yield bucket
+    for name in bucket.find("bucket"):
+        bucket.rm_file(name)
+    assert uploads(bucket) == []
 
 
 @pytest.fixture(scope="module")
-def between(server):
+def proxy(server):
     made = GoBetween(server)
     with pytest.MonkeyPatch.context() as patch, made.serving() as endpoint:
         use_endpoint(patch, endpoint)
@@ -51,14 +51,14 @@ def file(tmp_path):
     return path
 
 
-def claimed(generation, output=OUT):
+def claim(generation, output=OUT):
     permits = Permits(output, generation)
     permits.claim()
     return permits
 
 
-def test_with_a_permit_an_object_is_made(between, files, file):
-    permits = claimed("a")
+def test_a_file_is_uploaded_with_a_permit(proxy, files, file):
+    permits = claim("a")
     facts = upload(file, URL, permits.issue("0-1"))
     assert files.cat_file("bucket/out/a.fits") == file.read_bytes()
     assert facts.size == file.stat().st_size
@@ -66,62 +66,62 @@ def test_with_a_permit_an_object_is_made(between, files, file):
     assert files.find("bucket") == ["bucket/out/a.fits"]
 
 
-@pytest.mark.parametrize("late", [False, True], ids=["before", "between-look-and-end"])
-def test_a_place_that_was_taken_over_is_not_written_to(between, files, file, late):
-    earlier, made = claimed("a"), []
+@pytest.mark.parametrize("late", [False, True], ids=["before", "between-check-and-completion"])
+def test_an_earlier_driver_cannot_replace_products(proxy, files, file, late):
+    earlier, later = claim("a"), []
 
     def take_over():
-        between.before_complete = None
-        made.append(claimed("b"))
+        proxy.before_complete = None
+        later.append(claim("b"))
         files.pipe_file("bucket/out/a.fits", b"theirs")
 
-    if late:  # the upload has been begun, the permit was looked at, all parts are there
-        between.before_complete = take_over
+    if late:  # all parts are uploaded and the permit was checked
+        proxy.before_complete = take_over
     else:
         take_over()
     with pytest.raises(SupersededError, match="given to another worker"):
         upload(file, URL, earlier.issue("0-1"))
     assert files.cat_file("bucket/out/a.fits") == b"theirs"
     assert not earlier.is_held()
-    assert made[0].is_held()
-    made[0].release()
+    assert later[0].is_held()
+    later[0].release()
     assert files.find("bucket") == ["bucket/out/a.fits"]
 
 
-@pytest.mark.parametrize("late", [False, True], ids=["before", "between-look-and-end"])
-def test_a_try_that_is_given_up_makes_nothing_and_others_do(between, files, file, late):
-    permits = claimed("a")
-    given_up, other = permits.issue("0-1"), permits.issue("1-1")
+@pytest.mark.parametrize("late", [False, True], ids=["before", "between-check-and-completion"])
+def test_a_revoked_permit_leaves_others_valid(proxy, files, file, late):
+    permits = claim("a")
+    revoked, other = permits.issue("0-1"), permits.issue("1-1")
 
-    def give_up():
-        between.before_complete = None
-        permits.revoke(given_up)
+    def revoke():
+        proxy.before_complete = None
+        permits.revoke(revoked)
 
     if late:
-        between.before_complete = give_up
+        proxy.before_complete = revoke
     else:
-        give_up()
+        revoke()
     with pytest.raises(SupersededError, match="given to another worker"):
-        upload(file, URL, given_up)
-    if late:  # its upload is ended, too, and it begins another
-        between.before_complete = give_up
+        upload(file, URL, revoked)
+    if late:  # its upload is aborted as well, and it starts another
+        proxy.before_complete = revoke
     upload(file, URL, other)
     assert files.cat_file("bucket/out/a.fits") == file.read_bytes()
 
 
-def test_large_files_go_in_parts(between, files, tmp_path):
+def test_large_files_are_uploaded_in_parts(proxy, files, tmp_path):
     path = tmp_path / "large.fits"
     path.write_bytes(bytes(range(256)) * (17 << 12))
-    facts = upload(path, URL, claimed("a").issue("0-1"))
+    facts = upload(path, URL, claim("a").issue("0-1"))
     assert facts.version.endswith("-3")
     assert files.cat_file("bucket/out/a.fits") == path.read_bytes()
 
 
-def test_uploads_of_others_are_left_alone(between, files):
+def test_uploads_of_other_programs_are_left_alone(proxy, files):
     names = ["out/table.csv", "out/deeper/a.fits", "output/a.fits"]
     ours = files.call_s3("create_multipart_upload", Bucket="bucket", Key="out/b.fits")
     others = [files.call_s3("create_multipart_upload", Bucket="bucket", Key=n) for n in names]
-    claimed("a")
+    claim("a")
     assert sorted(u["Key"] for u in uploads(files)) == sorted(names)
     assert ours["UploadId"] not in {u["UploadId"] for u in uploads(files)}
     for made in others:
@@ -129,19 +129,19 @@ def test_uploads_of_others_are_left_alone(between, files):
         files.call_s3("abort_multipart_upload", **where)
 
 
-def test_what_a_store_forbids_is_told(between, files, file):
-    between.harms.append(Harm("forbid", path="uploads"))
-    permits = claimed("a")
+def test_a_store_that_forbids_listing_uploads_is_reported(proxy, files, file):
+    proxy.harms.append(Harm("forbid", path="uploads"))
+    permits = claim("a")
     assert "may still complete an upload" in permits.remark
-    between.harms.clear()
-    permits = claimed("b")
+    proxy.harms.clear()
+    permits = claim("b")
     assert permits.remark == ""
 
 
-def test_stores_without_uploads_in_parts_look_at_the_marker(file):
+def test_the_marker_is_checked_in_stores_without_multipart_uploads(file):
     output = Url("memory://out")
-    earlier = claimed("a", output)
-    later = claimed("b", output)
+    earlier = claim("a", output)
+    later = claim("b", output)
     with pytest.raises(SupersededError):
         upload(file, output / "a.fits", earlier.issue("0-1"))
     upload(file, output / "a.fits", later.issue("0-1"))
