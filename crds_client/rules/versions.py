@@ -1,4 +1,4 @@
-"""Software versions as CRDS compares them: VersionAfter's and SelectVersion's.
+"""Software versions as VersionAfter and SelectVersion compare them.
 
 Source: PyPI ``crds`` 14.0.3, ``config.simplify_version`` and ``selectors.VersionRelation``.
 """
@@ -14,11 +14,11 @@ _VERSION = re.compile(r"(\d{1,8}(?:\.\d{1,8}){0,2})[a-zA-Z0-9_+\-.]{0,128}")
 _RELATION = re.compile(r"([<=]=?)(.*)")
 
 Relation = tuple[Any, str]
-"""A version and its relation: ``=`` sorts after ``<`` of the same version, ``<=`` between."""
+"""A version and its relation; for one version, ``<``, ``<=`` and ``=`` sort in this order."""
 
 
 def version_key(text: str) -> tuple[int, int, int]:
-    """Give major, minor and patch of a version, missing ones as 0, suffixes dropped.
+    """Return major, minor and patch of a version; missing ones are 0, suffixes are ignored.
 
     >>> version_key("0.7.8rc1.dev305"), version_key("2")
     ((0, 7, 8), (2, 0, 0))
@@ -37,7 +37,7 @@ def version_key(text: str) -> tuple[int, int, int]:
 
 
 def parse_relation(text: str) -> Relation:
-    """Read ``< 5``, ``= (5, 0, 1)``, ``5.1`` (meaning equal) or ``default`` (above all).
+    """Return the relation ``< 5``, ``= (5, 0, 1)``, ``5.1`` (equal) or ``default`` (the highest).
 
     Raises
     ------
@@ -55,7 +55,7 @@ def parse_relation(text: str) -> Relation:
 
 
 def comparable(one: Relation, other: Relation) -> bool:
-    """Tell whether two versions are of kinds that can be compared."""
+    """Return whether two versions can be compared."""
     if isinstance(one[0], int | float) and isinstance(other[0], int | float):
         return True
     return isinstance(one[0], type(other[0]))
