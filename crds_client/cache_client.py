@@ -52,6 +52,7 @@ class CacheClient:
     def __init__(
         self,
         cache_path: str | Path | None = None,
+        *,
         observatory: str | None = None,
         mode: Mode | None = None,
         server_url: str | None = None,

@@ -74,6 +74,7 @@ class Client(CacheClient):
         self,
         cache_path: str | Path | None = None,
         context: str | None = None,
+        *,
         observatory: str | None = None,
         mode: Mode | None = None,
         server_url: str | None = None,
@@ -82,7 +83,14 @@ class Client(CacheClient):
     ) -> None:
         context = context or os.environ.get("CRDS_CONTEXT")
         observatory = observatory or _observatory_of(context or "")
-        super().__init__(cache_path, observatory, mode, server_url, overlay, max_bytes)
+        super().__init__(
+            cache_path,
+            observatory=observatory,
+            mode=mode,
+            server_url=server_url,
+            overlay=overlay,
+            max_bytes=max_bytes,
+        )
         choice = self._choose_context(context)
         self.context, self.context_reason = choice.name, choice.reason
         self._configurations: dict[str, Configurations] = {}

@@ -6,15 +6,23 @@ import contextlib
 import logging
 import re
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from calbatch.crds_client.cache.layout import Cache, check_name
 from calbatch.crds_client.errors import ContextError, ServerError
 
 log = logging.getLogger(__name__)
 
-BUILD_CONTEXTS = {"jwst": ("3.0.0", "jwst_1581.pmap")}
-"""Observatory to (release whose results calbatch reproduces, the context of that release).
+
+class Build(NamedTuple):
+    """A release of the calibration software, and its context."""
+
+    release: str
+    context: str
+
+
+BUILDS = {"jwst": Build("3.0.0", "jwst_1581.pmap")}
+"""By observatory: the release whose results calbatch reproduces.
 
 Source: the table of operational builds in the metadata of PyPI ``jwst`` 3.0.0.
 """
@@ -51,9 +59,10 @@ def is_known_locally(wanted: str | None, cache: Cache) -> bool:
     """Return whether a context can be resolved without a server."""
     if wanted is not None and wanted.endswith(".pmap"):
         return True
-    build = wanted in (None, "build", f"{cache.observatory}-build")
-    name = BUILD_CONTEXTS.get(cache.observatory, ("", ""))[1]
-    return bool(build and name) and cache.find(name) is not None
+    build = BUILDS.get(cache.observatory)
+    if build is None or wanted not in (None, "build", f"{cache.observatory}-build"):
+        return False
+    return cache.find(build.context) is not None
 
 
 def choose_context(
@@ -101,17 +110,17 @@ def _default(cache: Cache, server: ContextServer | None) -> ContextChoice:
         return _build(cache, server)
     except (ContextError, ServerError):
         latest = _latest(cache, server)
-    release, name = BUILD_CONTEXTS.get(cache.observatory, ("", ""))
     reason = f"the latest {'by the server' if server else 'in the cache'}"
-    if name:
-        reason += f"; {name}, which belongs to {cache.observatory} {release}, is unavailable"
+    if build := BUILDS.get(cache.observatory):
+        belongs = f"which belongs to {cache.observatory} {build.release}"
+        reason += f"; {build.context}, {belongs}, is unavailable"
     return ContextChoice(latest, reason)
 
 
 def _build(cache: Cache, server: ContextServer | None) -> ContextChoice:
-    if cache.observatory not in BUILD_CONTEXTS:
+    if cache.observatory not in BUILDS:
         raise ContextError(f"no build context is known for {cache.observatory}")
-    release, name = BUILD_CONTEXTS[cache.observatory]
+    release, name = BUILDS[cache.observatory]
     reason = f"the build context of {cache.observatory} {release}"
     if server is not None:
         return ContextChoice(check_name(server.build_context(release)), f"{reason}, by the server")

@@ -79,12 +79,10 @@ def differences(old: ReferenceTable[str], new: ReferenceTable[str]) -> Iterator[
             continue
         before, after = old[exposure], new[exposure]
         for kind in sorted(before.keys() | after.keys()):
-            pair = (
-                plain_resolution(before.get(kind, absent)),
-                plain_resolution(after.get(kind, absent)),
-            )
-            if pair[0] != pair[1]:
-                yield Difference(exposure, kind, *pair)
+            old_names = plain_resolution(before.get(kind, absent))
+            new_names = plain_resolution(after.get(kind, absent))
+            if old_names != new_names:
+                yield Difference(exposure, kind, old_names, new_names)
 
 
 def files_of_context(client: Client, instruments: Iterable[str] | None = None) -> set[str]:

@@ -222,7 +222,7 @@ class SelectVersion(Selector):
         for key, choice in zip(self.keys, self.choices, strict=True):
             if not comparable(key, version):
                 raise RejectedValueError(
-                    f"{name}={header[name]!r} cannot be compared with {key[0]!r}"
+                    f"{name}={header[name]!r} cannot be compared with {key.version!r}"
                 )
             if version <= key:
                 return follow_only(choice, header)

@@ -8,13 +8,17 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 _VERSION = re.compile(r"(\d{1,8}(?:\.\d{1,8}){0,2})[a-zA-Z0-9_+\-.]{0,128}")
 _RELATION = re.compile(r"([<=]=?)(.*)")
 
-Relation = tuple[Any, str]
-"""A version and its relation; for one version, ``<``, ``<=`` and ``=`` sort in this order."""
+
+class Relation(NamedTuple):
+    """A relation to a version; for one version, ``<``, ``<=`` and ``=`` sort in this order."""
+
+    version: Any
+    operator: str
 
 
 def version_key(text: str) -> tuple[int, int, int]:
@@ -45,17 +49,17 @@ def parse_relation(text: str) -> Relation:
         If the relation or its version is malformed.
     """
     if text.replace("=", "").strip() == "default":
-        return sys.maxsize, "="
+        return Relation(sys.maxsize, "=")
     found = _RELATION.fullmatch(text if text.startswith(("<", "=")) else f"={text}")
     try:
         version = ast.literal_eval(found[2].strip() if found else "")
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         raise ValueError(f"{text!r} has no version such as 5.1 or (5, 1)") from None
-    return version, (found[1] if found else "=").replace("==", "=")
+    return Relation(version, (found[1] if found else "=").replace("==", "="))
 
 
 def comparable(one: Relation, other: Relation) -> bool:
     """Return whether two versions can be compared."""
-    if isinstance(one[0], int | float) and isinstance(other[0], int | float):
+    if isinstance(one.version, int | float) and isinstance(other.version, int | float):
         return True
-    return isinstance(one[0], type(other[0]))
+    return isinstance(one.version, type(other.version))
