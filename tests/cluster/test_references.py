@@ -166,8 +166,8 @@ def test_parameters_that_are_missing_fail_their_exposures(tmp_path, cache, monke
         path.unlink()
     monkeypatch.setenv("CRDS_SERVER_URL", "")
     _, (refused, fine) = batch_of("detector1", paths)
-    assert "--no-pars" in str(refused.fault)
-    assert fine.fault is None
+    assert "--no-pars" in str(refused.error)
+    assert fine.error is None
 
 
 @pytest.mark.usefixtures("cache")
