@@ -120,7 +120,8 @@ def _scale(cluster: Any, client: Any, options: ClusterOptions) -> None:
             cluster.scale(options.workers)
         except Exception as error:  # whatever it raises
             raise RequestError(
-                f"cluster {options.path}: cannot have {options.workers} workers: {first_cause(error)}"
+                f"cluster {options.path}: cannot scale to {options.workers} workers: "
+                f"{first_cause(error)}"
             ) from error
     limit = time.monotonic() + options.patience
     while not client.nthreads():

@@ -1,7 +1,7 @@
 """The kinds of sites: one table, to which other packages add theirs through entry points.
 
-A package adds a kind through the entry-point group ``calbatch.sites``. The entry point's name is that
-of the kind; its object is a subclass of `SiteKind`:
+A package adds a kind through the entry-point group ``calbatch.sites``. The entry point's name is
+that of the kind; its object is a subclass of `SiteKind`:
 
 .. code-block:: toml
 
@@ -42,7 +42,7 @@ class SiteKind(Generic[OptionsT]):
     ----------
     options : type
         A frozen dataclass whose fields are declared with
-        `calbatch.cluster.sites.options.option`. Their types are those of the built-in kinds' options.
+        `calbatch.cluster.sites.options.option`, with types as in the built-in kinds' options.
     required : str
         Name of the option without which there is no site; empty if there is none.
     """

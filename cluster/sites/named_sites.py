@@ -165,7 +165,7 @@ def site_table(sites: Iterable[NamedSite]) -> Table:
 def _read(name: str, entry: Any) -> NamedSite:
     if not _NAME.fullmatch(name):
         raise RequestError(
-            f"site {name!r}: a name must start with a letter and have only letters, digits and . _ -"
+            f"site {name!r}: a name must start with a letter, followed by letters, digits and . _ -"
         )
     if not isinstance(entry, Mapping):
         raise RequestError(f"site {name}: must have a kind and options, not {entry!r}")
