@@ -1,12 +1,16 @@
 """Upload permits: after they are revoked, no upload completes, even one that has begun."""
 
+import asyncio
+from types import SimpleNamespace
+
 import fsspec
 import pytest
 from support.s3 import GoBetween, Harm, moto_server, plain_s3, use_endpoint
 
-from calbatch.models.errors import SupersededError
+from calbatch.models.errors import StorageError, SupersededError
+from calbatch.models.storage import upload_permits
 from calbatch.models.storage.location import Url
-from calbatch.models.storage.upload_permits import Permits
+from calbatch.models.storage.upload_permits import Permit, Permits
 from calbatch.models.storage.uploading import upload
 
 # raised by botocore on some versions of Python
@@ -149,3 +153,74 @@ def test_the_marker_is_checked_in_stores_without_multipart_uploads(file):
     memory = fsspec.filesystem("memory")
     assert memory.find("/out") == ["/out/a.fits"]
     memory.rm("/out", recursive=True)
+
+
+class Bucket:
+    """A store in memory whose multipart uploads another program aborts before a request."""
+
+    url = URL
+    bucket_and_key = ("bucket", "out/a.fits")
+
+    def __init__(self, marker: bytes | None, missing_at: str = "") -> None:
+        self.marker, self.missing_at, self.requests = marker, missing_at, []
+
+    def run(self, function, size):
+        return asyncio.run(function())
+
+    async def call_async(self, method, name, **_):
+        if method == "cat_file":
+            if self.marker is None:
+                raise FileNotFoundError
+            return self.marker
+        self.requests.append(name)
+        if name == self.missing_at:
+            raise FileNotFoundError
+        return {"UploadId": "1", "ETag": "2"}
+
+
+def upload_to(bucket, file, monkeypatch):
+    marker = SimpleNamespace(path="marker", call_async=bucket.call_async)
+    monkeypatch.setattr(upload_permits, "Store", lambda url: marker)
+    permit = Permit(OUT / ".calbatch" / "driver-a", "0-1")
+    upload_permits.upload_with_permit(bucket, file, 100, permit)
+
+
+def test_parts_are_uploaded_before_completion(file, monkeypatch):
+    bucket = Bucket(b"[]")
+    upload_to(bucket, file, monkeypatch)
+    parts = ["upload_part"] * 4
+    assert bucket.requests == ["create_multipart_upload", *parts, "complete_multipart_upload"]
+
+
+@pytest.mark.parametrize("request_", ["upload_part", "complete_multipart_upload"])
+def test_an_upload_that_another_program_aborted_is_reported(file, monkeypatch, request_):
+    bucket = Bucket(b"[]", request_)
+    with pytest.raises(StorageError, match="its upload was aborted by another program"):
+        upload_to(bucket, file, monkeypatch)
+    assert bucket.requests[-1] == "abort_multipart_upload"
+
+
+@pytest.mark.parametrize("marker", [None, b'["0-1"]'], ids=["removed", "revoked"])
+def test_without_a_valid_permit_nothing_is_uploaded(file, monkeypatch, marker):
+    bucket = Bucket(marker)
+    with pytest.raises(SupersededError, match="given to another worker"):
+        upload_to(bucket, file, monkeypatch)
+    assert bucket.requests == ["create_multipart_upload", "abort_multipart_upload"]
+
+
+def test_permits_are_held_while_the_server_fails(proxy, files):
+    permits = claim("a")
+    proxy.harms.append(Harm("refuse", "HEAD"))
+    assert permits.is_held()
+    proxy.harms.clear()
+    permits.release()
+    assert not permits.is_held()
+
+
+def test_a_server_that_fails_does_not_count_as_a_revoked_permit(proxy, files, file):
+    permit = claim("a").issue("0-1")
+    proxy.harms.append(Harm("refuse", path="driver-a"))
+    with pytest.raises(StorageError, match="reading it failed"):
+        permit.require_valid()
+    proxy.harms.clear()
+    permit.require_valid()

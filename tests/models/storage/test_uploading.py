@@ -1,5 +1,7 @@
 """Products uploaded as objects: complete and verified, or absent."""
 
+import base64
+import hashlib
 import pickle
 import subprocess
 import sys
@@ -10,11 +12,12 @@ import pytest
 from support.s3 import GoBetween, Harm, moto_server, plain_s3, use_endpoint
 
 from calbatch.models import datamodels
-from calbatch.models.errors import FileError, StorageError
+from calbatch.models.errors import FileError, StorageError, SupersededError
 from calbatch.models.fits.writer import FitsWriter, OutputImage, write_fits
 from calbatch.models.storage import uploading
 from calbatch.models.storage.files import read_stamp
 from calbatch.models.storage.location import Url
+from calbatch.models.storage.upload_permits import Permits
 from calbatch.models.storage.uploading import upload
 
 # raised by botocore on some versions of Python
@@ -206,3 +209,50 @@ def test_other_protocols_use_a_temporary_name_until_completion(scratch):
         assert (datamodels.CubeModel("memory://out/sub/a.fits").data.compute() == DATA).all()
     finally:
         memory.rm("/out", recursive=True)
+
+
+@pytest.fixture
+def memory(monkeypatch):
+    """Return fsspec's memory; it stands for an object store, and reports versions."""
+    memory = fsspec.filesystem("memory")
+    monkeypatch.setattr(uploading, "_ATOMIC", ("memory",))
+    yield memory
+    memory.rm("/", recursive=True)
+
+
+@pytest.mark.parametrize("field", ["Content-MD5", "ETag", "generation"])
+@pytest.mark.parametrize("same", [True, False])
+def test_content_is_compared_by_the_stores_checksum(memory, monkeypatch, tmp_path, field, same):
+    (tmp_path / "a.fits").write_bytes(b"12345")
+    digest = hashlib.md5(b"12345" if same else b"54321", usedforsecurity=False)
+    base64_digest = base64.b64encode(digest.digest()).decode()
+    versions = {"Content-MD5": base64_digest, "ETag": digest.hexdigest(), "generation": "7"}
+    info = {"name": "a", "size": 5, field: versions[field]}
+    monkeypatch.setattr(type(memory), "info", lambda self, path, **_: info)
+    stored = memory.cat_ranges if same else lambda paths, *_, **__: [b"54321"] * len(paths)
+    monkeypatch.setattr(type(memory), "cat_ranges", lambda self, *a, **b: stored(*a, **b))
+    url = Url("memory://out/a.fits")
+    if same:
+        assert upload(tmp_path / "a.fits", url).version == versions[field]
+    else:
+        with pytest.raises(StorageError, match="is not what was uploaded"):
+            upload(tmp_path / "a.fits", url)
+
+
+def test_an_object_that_disappears_is_reported(memory, monkeypatch, tmp_path):
+    (tmp_path / "a.fits").write_bytes(b"12345")
+    monkeypatch.setattr(type(memory), "put_file", lambda *_, **__: None)
+    with pytest.raises(StorageError, match="after it was uploaded: there is no such object"):
+        upload(tmp_path / "a.fits", Url("memory://out/a.fits"))
+
+
+def test_a_permit_is_checked_before_an_atomic_upload(memory, tmp_path):
+    (tmp_path / "a.fits").write_bytes(b"12345")
+    permits = Permits(Url("memory://out"), "a")
+    permits.claim()
+    permit = permits.issue("0-1")
+    assert upload(tmp_path / "a.fits", Url("memory://out/a.fits"), permit).size == 5
+    permits.revoke(permit)
+    with pytest.raises(SupersededError):
+        upload(tmp_path / "a.fits", Url("memory://out/b.fits"), permit)
+    assert not memory.exists("/out/b.fits")

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from calbatch.models.datamodels import RampModel
 from calbatch.models.tiling.graphs import delayed_value
-from calbatch.models.tiling.plan import Reduction
+from calbatch.models.tiling.plan import OperationNode, Reduction, build_call
+from calbatch.models.tiling.pruning import required_operations
 from calbatch.models.tiling.tile import Region
 
 RUNS: Counter[str] = Counter()
@@ -127,3 +128,20 @@ def test_a_reduction_can_choose_the_regions_of_another(assigned):
     found = value(model.reduce(gather_data, join, where))
     rows = np.argsort(ramp().pixeldq.compute().sum(axis=1))[-2:]
     np.testing.assert_array_equal(found, np.asarray(model.data)[..., rows, :])
+
+
+class Unknown:
+    """An operation whose inputs and outputs are not declared."""
+
+    label, radius = "unknown", 0
+
+    def apply(self, tile, values):
+        return tile
+
+
+def test_operations_before_an_unknown_one_are_required():
+    node = apply_chain(["pixeldq", "groupdq"])._content.node
+    tip = OperationNode(OperationNode(node, Unknown()), build_call(shift_data, {}, {"by": 1.0})[0])
+    labels = [required.op.label for required in required_operations(["groupdq"], tip)]
+    assert labels[-1] == "unknown"
+    assert {"flag_pixels", "flag_groups"} < set(labels)
