@@ -19,7 +19,8 @@ from calbatch.cluster.batch.report import describe_unrecorded
 from calbatch.cluster.batch.result import Ending, Result
 from calbatch.cluster.display.fetch_progress import fetch_references
 from calbatch.cluster.display.progress import ProgressDisplay, show_progress
-from calbatch.cluster.driver.driver import BatchSetup, Driver
+from calbatch.cluster.driver.batch_setup import BatchSetup
+from calbatch.cluster.driver.driver import Driver
 from calbatch.cluster.driver.feed import Feed
 from calbatch.cluster.driver.recording import Recorder
 from calbatch.cluster.driver.room import describe_unwritable, wait_for_commit

@@ -12,7 +12,7 @@ from calbatch.calibrate import hooks
 from calbatch.cluster.display.fetch_progress import TO_BE_FETCHED
 from calbatch.cluster.exposure.job import ExposureOptions, Job, build_products
 from calbatch.cluster.exposure.outcome import collect_remarks, describe_failure
-from calbatch.cluster.planning.planner import SHAPE, TYPE, PlannedExposure
+from calbatch.cluster.planning.planned_exposure import SHAPE, TYPE, PlannedExposure
 from calbatch.models.budget import TileBudget, tile_budget
 from calbatch.models.storage.location import Location
 

@@ -13,7 +13,7 @@ from calbatch.cluster.exposure.job import Job
 from calbatch.cluster.exposure.outcome import Outcome
 from calbatch.cluster.exposure.policy import FailureKind
 from calbatch.cluster.planning.identity import InputVersion
-from calbatch.cluster.planning.planner import PlannedExposure, StepSettings
+from calbatch.cluster.planning.planned_exposure import PlannedExposure, StepSettings
 from calbatch.models.fits.writer import Product
 
 SETTINGS = StepSettings(step=Step(), digest="d", body={"": {}})

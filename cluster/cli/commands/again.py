@@ -26,7 +26,8 @@ from calbatch.cluster.ledger import HeldLedgerError, View
 from calbatch.cluster.ledger.records import OPEN
 from calbatch.cluster.ledger.sqlite_errors import decoding
 from calbatch.cluster.planning.inputs import files_in, natural_key
-from calbatch.cluster.planning.planner import PlannedExposure, Planner, open_references
+from calbatch.cluster.planning.planned_exposure import PlannedExposure
+from calbatch.cluster.planning.planner import Planner, open_references
 from calbatch.cluster.planning.step_configuration import input_pattern
 from calbatch.cluster.sites import placement
 from calbatch.models import datamodels

@@ -17,8 +17,9 @@ from support.fakes import (
 
 from calbatch.cluster.driver import driver as driver_module
 from calbatch.cluster.driver import room
+from calbatch.cluster.driver.batch_setup import BatchSetup
 from calbatch.cluster.driver.control import StopRequest, request_stop
-from calbatch.cluster.driver.driver import BatchSetup, Driver
+from calbatch.cluster.driver.driver import Driver
 from calbatch.cluster.driver.feed import Feed
 from calbatch.cluster.driver.recording import Recorder
 from calbatch.cluster.driver.staging import Staging, fence_earlier_drivers

@@ -11,7 +11,7 @@ from calbatch.cluster.exposure.outcome import MemoryPeak, Outcome
 from calbatch.cluster.exposure.policy import FailureHistory, FailureKind, RetryAction
 from calbatch.cluster.ledger import Ledger, ProductRow
 from calbatch.cluster.planning.identity import ReferenceChecksums
-from calbatch.cluster.planning.planner import StepSettings
+from calbatch.cluster.planning.planned_exposure import StepSettings
 from calbatch.models.fits.writer import Product
 
 PRODUCT = Product("/out/1_rate.fits", 5, 7, "digest")

@@ -11,14 +11,8 @@ from calbatch.cluster.errors import RequestError
 from calbatch.cluster.ledger import KnownHeader, ProductRow
 from calbatch.cluster.planning import planner as planner_module
 from calbatch.cluster.planning.identity import ReferenceChecksums
-from calbatch.cluster.planning.planner import (
-    SHAPE,
-    TYPE,
-    Planner,
-    RerunPolicy,
-    find_damage,
-    open_references,
-)
+from calbatch.cluster.planning.planned_exposure import SHAPE, TYPE
+from calbatch.cluster.planning.planner import Planner, RerunPolicy, find_damage, open_references
 from calbatch.cluster.planning.step_configuration import configure_step
 from calbatch.models.errors import FileError, ModelError
 from calbatch.models.fits.layout import read_layout
