@@ -10,6 +10,7 @@ import importlib
 import os
 import pkgutil
 import re
+import shlex
 import statistics
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from support import repository
 
@@ -24,6 +26,7 @@ from calbatch.calibrate.parameters import Override
 from calbatch.calibrate.registry import PIPELINES, STEPS, find
 from calbatch.calibrate.step import Step
 from calbatch.cluster.cli.app import cli
+from calbatch.cluster.cli.options import ParameterCommand
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = repository.SOURCE_FOLDERS
@@ -281,10 +284,45 @@ def test_an_object_that_does_not_exist_is_found():
     assert not is_importable("calbatch.gone.kernel")
 
 
-def test_examples_use_existing_commands():
-    shell = [block for page in PAGES for block in blocks(page, "sh")]
-    used = {name for b in shell for name in re.findall(r"^calbatch ([a-z]+)", b, re.MULTILINE)}
-    assert {"run", "params"} <= used <= set(cli.commands)
+def command_lines(text):
+    """Yield the words of each `calbatch …` command of a shell block."""
+    for line in re.findall(r"^calbatch (.*)", text, re.MULTILINE):
+        yield shlex.split(line, comments=True)
+
+
+def unknown_words(words):
+    """Return the subcommand or the options of a command line that do not exist."""
+    command, rest = cli, list(words)
+    while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
+        command, rest = command.get_command(None, rest[0]), rest[1:]
+        if command is None:
+            return words
+    known = {name for p in command.params for name in [*p.opts, *p.secondary_opts]} | {"--help"}
+    if isinstance(command, ParameterCommand):
+        rest = [word for word in rest if "=" not in word and "." not in word]
+    options = (word.partition("=")[0] for word in rest if word.startswith("-"))
+    return [option for option in options if option not in known]
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "sh")], ids=relative)
+def test_examples_use_existing_commands(page):
+    lines = [words for block in blocks(page, "sh") for words in command_lines(block)]
+    assert [words for words in lines if unknown_words(words)] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "unknown"),
+    [
+        ("calbatch vanish", ["vanish"]),
+        ("calbatch refs vanish", ["refs", "vanish"]),
+        ("calbatch status --vanish  # a comment", ["--vanish"]),
+        ("calbatch run detector1 in/ -o out/ --jump.skip --level=1", []),
+        ("calbatch run detector1 in/ --vanish", ["--vanish"]),
+    ],
+)
+def test_commands_that_do_not_exist_are_found(line, unknown):
+    [words] = command_lines(line)
+    assert unknown_words(words) == unknown
 
 
 @pytest.mark.parametrize("page", PAGES, ids=relative)
