@@ -52,7 +52,7 @@ def list_objects(url: Url, pattern: str, *, recursive: bool = False) -> list[Url
     pattern : str
         Pattern of the names of a folder's objects, such as ``*_uncal.fits``; see `is_match`.
     recursive : bool
-        Whether to include the objects of subfolders.
+        True to include the objects of subfolders.
 
     Raises
     ------

@@ -174,7 +174,7 @@ class OpenRemoteFile:
 
     @property
     def has_read(self) -> bool:
-        """Whether anything was requested."""
+        """True if anything was requested."""
         return self._reached >= 0
 
     def check(self, tries: int = 3) -> None:

@@ -1,4 +1,4 @@
-"""Files on this machine: what is rejected, and when a digest is refused."""
+"""Files on this machine: paths that are rejected, and changes that prevent a digest."""
 
 import errno
 import hashlib
@@ -46,7 +46,7 @@ def dangling(path):
         (lambda path: None, "there is no such file"),
     ],
 )
-def test_what_is_no_regular_file_is_rejected(tmp_path, make, message):
+def test_paths_without_a_regular_file_are_rejected(tmp_path, make, message):
     make(tmp_path / "a.fits")
     with pytest.raises(FileError, match=rf"{tmp_path}/a\.fits: {message}"):
         LocalFile(tmp_path / "a.fits").stamp()

@@ -1,4 +1,4 @@
-"""Stores: descriptions of objects, and what exceptions of fsspec mean."""
+"""Stores: descriptions of objects, and the errors that exceptions of fsspec become."""
 
 import asyncio
 from datetime import UTC, datetime
