@@ -156,7 +156,7 @@ def test_types_that_fits_cannot_hold_are_refused(tmp_path):
     [
         ([], "at least a primary HDU"),
         ([OutputTable("T", np.zeros(1, [("a", "f4")]))], "must be an OutputImage"),
-        ([PRIMARY, *2 * [OutputImage("a", "A", 1, np.dtype("f4"), (2, 2))]], "one field's name"),
+        ([PRIMARY, *2 * [OutputImage("a", "A", 1, np.dtype("f4"), (2, 2))]], "the same field name"),
     ],
 )
 def test_plans_that_make_no_file_are_refused(tmp_path, parts, message):
@@ -419,7 +419,7 @@ def test_a_foreign_hdu_is_not_updated(tmp_path):
     source_with_a_foreign_hdu(path)
     writer = FitsWriter(tmp_path / "a.fits", [PRIMARY, CopiedHdu(read_layout(path).hdus[2])])
     writer.prepare()
-    with pytest.raises(ModelError, match=r"FOREIGN is copied from .*: not updated"):
+    with pytest.raises(ModelError, match=r"FOREIGN is copied from .* and cannot be updated"):
         writer.finish([], {"FOREIGN": {"ODD": 2}})
 
 
