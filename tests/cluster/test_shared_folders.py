@@ -13,8 +13,8 @@ import dask
 import pytest
 from support.batches import DATE, calbatch, copies
 
-from calbatch.cluster.errors import RequestError
 from calbatch.cluster.driver.control import StopRequest, read_stop_request, request_stop
+from calbatch.cluster.errors import RequestError
 from calbatch.cluster.folder import STATE, find_batch
 from calbatch.cluster.ledger import View
 from calbatch.cluster.sites.local import open_local_cluster
@@ -80,6 +80,50 @@ def test_a_prepared_state_folder_decides_nothing(prepare, exposures, done):
     assert calbatch("status", name).status == 0  # it may be looked at
 
 
+@pytest.fixture
+def unreadable(exposures, monkeypatch):
+    """Return the output folder of a batch of root's, for another user who may not read it."""
+    if os.getuid() != 0:
+        pytest.skip("only root can become another user")
+    with tempfile.TemporaryDirectory() as name:
+        top = Path(name)
+        monkeypatch.setenv("CALBATCH_STATE_DIR", str(top / "notes"))
+        out = top / "out"
+        assert calbatch("run", "superbias", exposures, "-o", out, *HOW).status == 0
+        (top / "notes").chmod(0o755)
+        top.chmod(0o755)
+        out.chmod(0o777)
+        other = top / "others-notes"
+        other.mkdir()
+        os.chown(other, OTHER, OTHER)
+        monkeypatch.setenv("CALBATCH_STATE_DIR", str(other))
+        os.seteuid(OTHER)
+        try:
+            yield out
+        finally:
+            os.seteuid(0)
+
+
+def test_commands_say_whose_an_unreadable_state_folder_is(unreadable, exposures):
+    for command in (
+        ("status", unreadable),
+        ("logs", unreadable),
+        ("report", unreadable),
+        ("resume", unreadable),
+        ("cancel", unreadable),
+        ("prune", unreadable),
+        ("recalibrate", unreadable, "--context", "jwst_0001.pmap"),
+        ("rebuild", unreadable),
+        ("run", "superbias", exposures, "-o", unreadable, *HOW),
+        ("submit", "superbias", exposures, "-o", unreadable),
+    ):
+        said = calbatch(*command)
+        assert (command, said.status) == (command, 2)
+        assert str(unreadable / STATE) in said.err
+        assert "belongs to user root" in said.err
+        assert "chmod -R go+rX" in said.err or "choose another output folder" in said.err
+
+
 @pytest.mark.parametrize("prepare", [given_away, linked, opened_to_all])
 def test_notes_that_others_may_have_written_lead_nowhere(prepare, done, tmp_path):
     prepare(tmp_path / "notes")
@@ -119,11 +163,11 @@ def test_asking_a_batch_to_end_replaces_a_link(done):
 PROBE = """
 import os, sys
 from pathlib import Path
-from calbatch.cluster.planning.inputs import writable_folder
+from calbatch.cluster.planning.inputs import require_writable_folder
 out, victim = map(Path, sys.argv[1:])
 for name in (f".calbatch-{os.getpid()}.part", f".calbatch-{os.getpid()}"):
     (out / name).symlink_to(victim)
-writable_folder(out)
+require_writable_folder(out)
 """
 
 
