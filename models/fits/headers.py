@@ -249,10 +249,16 @@ def _set(data: dict[str, Any], spec: KeywordSpec, value: Any, where: str | None)
 
 
 def _take_history(cards: list[Card], data: dict[str, Any]) -> list[Card]:
-    history = [value for keyword, value, _ in cards if keyword == "HISTORY"]
+    history, others = [], []
+    for card in cards:
+        keyword, value, _ = card
+        if keyword == "HISTORY":
+            history.append(value)
+        else:
+            others.append(card)
     if history:
         data["history"] = history
-    return [card for card in cards if card[0] != "HISTORY"]
+    return others
 
 
 def cards_from_meta(

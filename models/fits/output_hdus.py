@@ -44,7 +44,7 @@ _RESERVED: tuple[Card, ...] = (
 _CHECKSUM_AT = 11  # within its card, after the quote
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OutputImage:
     """An image HDU whose pixels are written row by row, or a primary HDU without data.
 
@@ -119,7 +119,7 @@ class CopiedHdu:
 OutputHdu = OutputImage | OutputTable | CopiedHdu
 
 
-def image_header(part: OutputImage, primary: bool) -> bytes:
+def image_header(output: OutputImage, primary: bool) -> bytes:
     """Return the blocks of an image's header.
 
     Raises
@@ -127,10 +127,10 @@ def image_header(part: OutputImage, primary: bool) -> bytes:
     ModelError
         If FITS does not have the pixels' type, or cannot hold a card.
     """
-    kind = part.pixel_type
-    shape = part.shape or ()
+    kind = output.pixel_type
+    shape = output.shape or ()
     if kind.str[1:] not in _BITPIX:
-        raise ModelError(f"{part.extname}: FITS has no images of type {part.dtype}")
+        raise ModelError(f"{output.extname}: FITS has no images of type {output.dtype}")
     cards: list[Card] = [
         ("SIMPLE", True, "conforms to FITS standard")
         if primary
@@ -146,11 +146,11 @@ def image_header(part: OutputImage, primary: bool) -> bytes:
     if bzero_of(kind):
         cards += [("BSCALE", 1, ""), ("BZERO", bzero_of(kind), "")]
     if not primary:
-        cards += _names(part.extname, part.extver)
-    return format_header(part.extname, [*cards, *_without_structure(part.cards), *_RESERVED])
+        cards += _names(output.extname, output.extver)
+    return format_header(output.extname, [*cards, *_without_structure(output.cards), *_RESERVED])
 
 
-def table_bytes(part: OutputTable) -> tuple[bytes, bytes]:
+def table_bytes(output: OutputTable) -> tuple[bytes, bytes]:
     """Return the blocks of a table's header, and its data without padding.
 
     Raises
@@ -158,20 +158,20 @@ def table_bytes(part: OutputTable) -> tuple[bytes, bytes]:
     ModelError
         If FITS does not have the type of a column, or cannot hold a card.
     """
-    plain = part.array.ndim == 1 and _is_plain(part.array.dtype)
+    plain = output.array.ndim == 1 and _is_plain(output.array.dtype)
     try:
-        structure, data = (_plain_table if plain else _any_table)(part.array)
+        structure, data = (_plain_table if plain else _any_table)(output.array)
     except (ValueError, TypeError, KeyError, VerifyError) as error:
         raise ModelError(
-            f"{part.extname}: FITS cannot hold the table: {one_line(error)}"
+            f"{output.extname}: FITS cannot hold the table: {one_line(error)}"
         ) from error
     cards = [
         *structure,
-        *_names(part.extname, part.extver),
-        *_without_structure(part.cards),
+        *_names(output.extname, output.extver),
+        *_without_structure(output.cards),
         *_RESERVED,
     ]
-    return format_header(part.extname, cards), data
+    return format_header(output.extname, cards), data
 
 
 def _is_plain(dtype: np.dtype[Any]) -> bool:
@@ -228,7 +228,11 @@ def _names(extname: str, extver: int) -> list[Card]:
 
 def _without_structure(cards: Iterable[Card]) -> list[Card]:
     """Return the cards that do not describe the storage of the data."""
-    return [c for c in cards if c[0].startswith("TUNIT") or not is_structural(c[0].upper())]
+    return [
+        (keyword, value, comment)
+        for keyword, value, comment in cards
+        if keyword.startswith("TUNIT") or not is_structural(keyword.upper())
+    ]
 
 
 def update_cards(header: bytes, where: str, values: Updates) -> bytes:

@@ -42,7 +42,7 @@ class Receipt:
     datasum: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HduExtent(ABC):
     """An HDU's extent in the file.
 
@@ -84,7 +84,7 @@ class HduExtent(ABC):
         write_all(descriptor, memoryview(header), self.offset)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageExtent(HduExtent):
     """The extent of an image, written in bands of rows.
 
@@ -163,7 +163,7 @@ class ImageExtent(HduExtent):
         return add(*(r.datasum for r in mine))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TableExtent(HduExtent):
     """The extent of a table, whose data are in memory."""
 
@@ -176,7 +176,7 @@ class TableExtent(HduExtent):
         return checksum(self.data)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CopyExtent(HduExtent):
     """The extent of an HDU that is copied with its checksums.
 
@@ -226,7 +226,7 @@ def write_all(descriptor: int, data: memoryview, position: int) -> None:
         done += os.pwrite(descriptor, data[done:], position + done)
 
 
-def lay_out(parts: Iterable[OutputHdu]) -> Iterator[HduExtent]:
+def lay_out(hdus: Iterable[OutputHdu]) -> Iterator[HduExtent]:
     """Yield the extents of the HDUs of a file.
 
     Raises
@@ -235,25 +235,45 @@ def lay_out(parts: Iterable[OutputHdu]) -> Iterator[HduExtent]:
         If the first HDU is not an image, or FITS cannot hold an HDU.
     """
     offset = 0
-    for index, part in enumerate(parts):
-        if index == 0 and not isinstance(part, OutputImage):
+    for index, hdu in enumerate(hdus):
+        if index == 0 and not isinstance(hdu, OutputImage):
             raise ModelError("the first HDU of a file must be an OutputImage")
-        segment = _make_extent(part, offset, primary=index == 0)
-        yield segment
-        offset = segment.end
+        extent = _make_extent(hdu, offset, primary=index == 0)
+        yield extent
+        offset = extent.end
 
 
-def _make_extent(part: OutputHdu, offset: int, *, primary: bool) -> HduExtent:
-    match part:
+def _make_extent(output: OutputHdu, offset: int, *, primary: bool) -> HduExtent:
+    match output:
         case OutputImage():
-            shape = part.shape or ()
-            size = part.pixel_type.itemsize * math.prod(shape) if shape else 0
-            name = "PRIMARY" if primary else part.extname.upper()
+            shape = output.shape or ()
+            size = output.pixel_type.itemsize * math.prod(shape) if shape else 0
+            name = "PRIMARY" if primary else output.extname.upper()
             frame = (1, *shape) if len(shape) == 1 else shape
-            header = image_header(part, primary)
-            return ImageExtent(name, offset, header, size, part.name, part.pixel_type, frame)
+            header = image_header(output, primary)
+            return ImageExtent(
+                extname=name,
+                offset=offset,
+                header=header,
+                data_size=size,
+                field=output.name,
+                dtype=output.pixel_type,
+                shape=frame,
+            )
         case OutputTable():
-            header, data = table_bytes(part)
-            return TableExtent(part.extname.upper(), offset, header, len(data), data)
+            header, data = table_bytes(output)
+            return TableExtent(
+                extname=output.extname.upper(),
+                offset=offset,
+                header=header,
+                data_size=len(data),
+                data=data,
+            )
         case CopiedHdu():
-            return CopyExtent(part.hdu.name, offset, b"", part.size, part.hdu)
+            return CopyExtent(
+                extname=output.hdu.name,
+                offset=offset,
+                header=b"",
+                data_size=output.size,
+                hdu=output.hdu,
+            )

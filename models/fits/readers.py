@@ -87,8 +87,8 @@ class Window:
         """Return the window of some planes of this window."""
         if len(index) > len(self.leading):
             raise ValueError(f"{len(index)} slices for {len(self.leading)} leading axes")
-        taken = tuple(axis[part] for axis, part in zip(self.leading, index, strict=False))
-        return replace(self, leading=taken + self.leading[len(index) :])
+        chosen = tuple(axis[part] for axis, part in zip(self.leading, index, strict=False))
+        return replace(self, leading=chosen + self.leading[len(index) :])
 
     def index(self) -> tuple[Any, ...]:
         """Return the index that cuts this window out of an array of at least two axes."""

@@ -130,12 +130,12 @@ class FitsWriter:
         self.temporary = folder / f".{self.path.name[:100]}.{tagged}.part"
         self._fsync = fsync
         with self._naming():
-            self._segments = tuple(lay_out(hdus))
-        if not self._segments:
+            self._extents = tuple(lay_out(hdus))
+        if not self._extents:
             raise ModelError(f"{self.path}: a file needs at least a primary HDU")
-        self.size = self._segments[-1].end
-        images = [s for s in self._segments if isinstance(s, ImageExtent) and s.shape]
-        self._fields = {segment.field: segment for segment in images}
+        self.size = self._extents[-1].end
+        images = [s for s in self._extents if isinstance(s, ImageExtent) and s.shape]
+        self._fields = {extent.field: extent for extent in images}
         if len(self._fields) < len(images):
             raise ModelError(f"{self.path}: two images have the same field name")
 
@@ -221,13 +221,13 @@ class FitsWriter:
         StorageError
             If the disk is full or fails, or the temporary file is gone.
         """
-        given = list(receipts)
+        known = list(receipts)
         changes = {name.upper(): values for name, values in (updates or {}).items()}
         with self._naming(), self._writing() as descriptor:
             if os.fstat(descriptor).st_size != self.size:
                 raise StorageError(self.path, f"its unfinished {self.temporary.name} was cut short")
-            for segment in self._segments:
-                segment.complete(descriptor, given, changes.pop(segment.extname, {}))
+            for extent in self._extents:
+                extent.complete(descriptor, known, changes.pop(extent.extname, {}))
             if changes:
                 raise ModelError(f"has no HDU {next(iter(changes))} to update")
             if self._fsync:

@@ -155,7 +155,10 @@ def test_what_took_too_long_publishes_nothing_later(simulated, scheduler, tmp_pa
     assert products_in(tmp_path / "out") == []
 
 
-PARTS = (OutputImage("", "PRIMARY"), OutputImage("data", "SCI", dtype=np.dtype("f4"), shape=(2, 3)))
+PARTS = (
+    OutputImage(name="", extname="PRIMARY"),
+    OutputImage(name="data", extname="SCI", dtype=np.dtype("f4"), shape=(2, 3)),
+)
 
 
 def test_products_get_their_names_when_all_are_complete_and_no_longer_when_fenced(tmp_path):

@@ -98,7 +98,9 @@ def tables(draw):
 def test_tables_survive_a_round_trip(tmp_path, table):
     path = tmp_path / "a.fits"
     before = table.copy()
-    write_fits(path, [OutputImage("", "PRIMARY"), OutputTable("TAB", table)], {}, fsync=False)
+    write_fits(
+        path, [OutputImage(name="", extname="PRIMARY"), OutputTable("TAB", table)], {}, fsync=False
+    )
     assert table.tobytes() == before.tobytes()
     found = read_table(read_layout(path).find("TAB"))
     assert found.dtype.names == table.dtype.names
