@@ -203,7 +203,7 @@ def test_a_name_that_is_no_text_is_refused_in_a_line(simulated, tmp_path):
         pytest.skip("this file system has no such names")
     said = calbatch("run", "superbias", folder, "-o", tmp_path / "out")
     assert said.status == 2
-    assert "its name is not UTF-8" in said.err
+    assert "the name is not UTF-8" in said.err
     assert r"\udcff\x1b_uncal.fits" in said.err
     assert said.err.count("\n") == 1
 
