@@ -11,7 +11,7 @@ from pathlib import Path
 
 import dask
 import pytest
-from support.batches import DATE, calbatch, copies
+from support.batches import DATE, calbatch, copies, small_set
 
 from calbatch.cluster.driver.control import StopRequest, read_stop_request, request_stop
 from calbatch.cluster.errors import RequestError
@@ -81,17 +81,17 @@ def test_a_prepared_state_folder_decides_nothing(prepare, exposures, done):
 
 
 @pytest.fixture
-def unreadable(exposures, monkeypatch):
-    """Return the output folder of a batch of root's, for another user who may not read it."""
+def unreadable(monkeypatch):
+    """Return input and output folder of root's batch, as a user who may not read its state."""
     if os.getuid() != 0:
         pytest.skip("only root can become another user")
     with tempfile.TemporaryDirectory() as name:
         top = Path(name)
         monkeypatch.setenv("CALBATCH_STATE_DIR", str(top / "notes"))
-        out = top / "out"
+        exposures, out = copies(1, top / "in"), top / "out"
         assert calbatch("run", "superbias", exposures, "-o", out, *HOW).status == 0
-        (top / "notes").chmod(0o755)
-        top.chmod(0o755)
+        for readable in (top, small_set().folder):
+            readable.chmod(0o755)
         out.chmod(0o777)
         other = top / "others-notes"
         other.mkdir()
@@ -99,27 +99,29 @@ def unreadable(exposures, monkeypatch):
         monkeypatch.setenv("CALBATCH_STATE_DIR", str(other))
         os.seteuid(OTHER)
         try:
-            yield out
+            yield exposures, out
         finally:
             os.seteuid(0)
+            small_set().folder.chmod(0o700)
 
 
-def test_commands_say_whose_an_unreadable_state_folder_is(unreadable, exposures):
+def test_commands_say_whose_an_unreadable_state_folder_is(unreadable):
+    exposures, out = unreadable
     for command in (
-        ("status", unreadable),
-        ("logs", unreadable),
-        ("report", unreadable),
-        ("resume", unreadable),
-        ("cancel", unreadable),
-        ("prune", unreadable),
-        ("recalibrate", unreadable, "--context", "jwst_0001.pmap"),
-        ("rebuild", unreadable),
-        ("run", "superbias", exposures, "-o", unreadable, *HOW),
-        ("submit", "superbias", exposures, "-o", unreadable),
+        ("status", out),
+        ("logs", out),
+        ("report", out),
+        ("resume", out),
+        ("cancel", out),
+        ("prune", out),
+        ("recalibrate", out, "--context", "jwst_0001.pmap"),
+        ("rebuild", out),
+        ("run", "superbias", exposures, "-o", out, *HOW),
+        ("submit", "superbias", exposures, "-o", out),
     ):
         said = calbatch(*command)
         assert (command, said.status) == (command, 2)
-        assert str(unreadable / STATE) in said.err
+        assert str(out / STATE) in said.err
         assert "belongs to user root" in said.err
         assert "chmod -R go+rX" in said.err or "choose another output folder" in said.err
 
@@ -206,6 +208,7 @@ def test_a_ledger_that_may_not_be_read_is_told_with_its_owner(monkeypatch):
                 find_batch(base)
         finally:
             os.seteuid(0)
+            small_set().folder.chmod(0o700)
 
 
 @pytest.mark.parametrize("prepared", [False, True])
