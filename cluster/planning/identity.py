@@ -173,8 +173,8 @@ class ReferenceChecksums:
 
     def wait_for(self, files: Mapping[str, str]) -> dict[str, str]:
         """Return the checksums of files by reference type, after waiting for them."""
-        wanted = {kind: self.schedule(path) for kind, path in files.items()}
-        return {kind: future.result() for kind, future in wanted.items()}
+        futures = {kind: self.schedule(path) for kind, path in files.items()}
+        return {kind: future.result() for kind, future in futures.items()}
 
     def close(self) -> None:
         """Cancel checksums that have not been started, and wait for the one that has."""
