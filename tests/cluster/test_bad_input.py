@@ -1,6 +1,6 @@
-"""Every kind of bad file, given by name beside a good one: one line each, and nothing half-written.
+"""Bad files of every kind beside a good one: one line each, and no partial products.
 
-The files are other projects' examples of what goes wrong.
+The files are other projects' examples of damage.
 """
 
 import pytest
@@ -23,7 +23,7 @@ MESSAGES = {
         f"{EMPTY}; DETECTOR (meta.instrument.detector) = 'NIRISS': must be one of 21 values, "
         "nearest NIS, NRS2, NRS1, MIRIFUSHORT, MIRIMAGE"
     ),
-    # It is sound, and of a detector that the cache has no rules for.
+    # Intact, but of a detector for which the cache has no rules.
     "jw01075001001_03105_00009_nrca2_uncal.fits": (
         "no mask reference: META.INSTRUMENT.DETECTOR='NRCA2' is not one of ['NRCA1']"
     ),
@@ -61,12 +61,14 @@ DAMAGED = {
 }
 
 
-def test_the_table_has_every_file(real_data):
+def test_the_table_lists_every_file(real_data):
     assert sorted(p.name for p in (real_data / "bad_inputs").iterdir()) == sorted(MESSAGES)
 
 
 @pytest.mark.parametrize("verify", [False, True], ids=["", "verified"])
-def test_each_has_its_line_and_the_others_are_calibrated(real_data, simulated, tmp_path, verify):
+def test_each_bad_file_has_a_line_and_the_others_are_calibrated(
+    real_data, simulated, tmp_path, verify
+):
     wanted = MESSAGES | (DAMAGED if verify else {})
     bad = [real_data / "bad_inputs" / name for name in wanted]
     good = simulated.exposures[0]
@@ -84,7 +86,7 @@ def test_each_has_its_line_and_the_others_are_calibrated(real_data, simulated, t
     assert written == [f"{stem}_rate.fits", f"{stem}_rateints.fits"]
 
 
-def test_a_damaged_exposure_is_found_when_it_is_verified(simulated, tmp_path):
+def test_verification_finds_a_damaged_exposure(simulated, tmp_path):
     sound = tmp_path / "sound_uncal.fits"
     datamodels.open(simulated.exposures[0]).save(sound)  # with checksums
     octets = bytearray(sound.read_bytes())

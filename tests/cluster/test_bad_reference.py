@@ -1,4 +1,4 @@
-"""One bad reference, rules file or parameter reference fails its exposures, not the batch."""
+"""A bad reference, rules file or parameter reference fails its exposures, not the batch."""
 
 import re
 
@@ -16,7 +16,7 @@ from calbatch.cluster.planning.planner import Planner
 from calbatch.cluster.planning.step_configuration import configure_step
 from calbatch.crds_client.rules.mapping import mapping_checksum
 
-# jwst's stpipe, which writes the parameter references here
+# stpipe writes the parameter references of these tests
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 VALUES = [
@@ -37,7 +37,7 @@ TREES = [
 
 @pytest.fixture(scope="module")
 def setting(tmp_path_factory):
-    """Give a cache whose parameter references differ by readout pattern, and two exposures."""
+    """Return a cache whose parameter references differ by readout pattern, and two exposures."""
     exposure = small_exposure("NIS", shape=(24, 32), ngroups=4)
     folder = tmp_path_factory.mktemp("bad")
     crds = copied_cache(exposure, folder / "crds")
@@ -65,7 +65,7 @@ def cache(setting, monkeypatch):
 
 
 def outcome(output, *exposures):
-    """Run a batch; give the failures by file."""
+    """Run a batch, and return the failures by file."""
     result = run("detector1", exposures, output, scheduler="sync", fsync=False, console=quiet())
     assert result.exit_status == bool(result.failed)
     return {failed.path.name: failed.error for failed in result.failed}
@@ -78,7 +78,7 @@ def test_each_parameter_reference_fails_its_exposures(cache, tmp_path):
     try:
         for number, tree in enumerate(TREES):
             reference.write_text(f"#ASDF 1.0.0\n---\n{tree}\n...\n")
-            # The good one comes first in one batch, and alone shows that it goes on.
+            # A good exposure comes first in one batch, and shows that the batch goes on.
             given = (good, bad) if number == 0 else (bad,)
             failed = outcome(tmp_path / f"out{number}", *given)
             assert list(failed) == [bad.name], tree[:60]
@@ -116,7 +116,7 @@ def test_a_rules_file_fails_its_exposures(cache, tmp_path, name):
 
 
 class Failing(CrdsReferences):
-    """References that fail, for one file, as nobody foresaw."""
+    """References that raise an unexpected exception for one file."""
 
     def __init__(self, name):
         super().__init__()
@@ -129,7 +129,7 @@ class Failing(CrdsReferences):
         return super().resolve_all(groups, *arguments, **options)
 
 
-def test_what_nobody_foresaw_fails_the_exposure_that_it_is_about(cache, tmp_path):
+def test_an_unexpected_exception_fails_only_its_exposure(cache, tmp_path):
     _, good, _, _ = cache
     names = [f"e{number}_uncal.fits" for number in range(3)]
     inputs = [

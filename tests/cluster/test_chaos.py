@@ -1,4 +1,4 @@
-"""Batches whose workers, schedulers and drivers are killed: all is done, once."""
+"""Batches whose workers, schedulers and drivers are killed finish each exposure once."""
 
 from contextlib import suppress
 
@@ -17,7 +17,7 @@ WHOLE = (pytest.mark.slow, pytest.mark.timeout(1500))
 
 @pytest.fixture
 def exposures(tmp_path, monkeypatch):
-    """Return a function that makes so many exposures."""
+    """Return a function that makes a number of exposures."""
     for name, value in small_set().environment().items():
         monkeypatch.setenv(name, value)
     return lambda count: copies(count, tmp_path / "in")
@@ -25,7 +25,7 @@ def exposures(tmp_path, monkeypatch):
 
 @pytest.fixture
 def submit(tmp_path):
-    """Return a function that submits a batch; its driver is ended in the end."""
+    """Return a function that submits a batch; the driver is killed after the test."""
     folders = []
 
     def submitted(inputs, *options):
@@ -58,7 +58,7 @@ def test_workers_and_drivers_die(exposures, submit, tmp_path, count, drivers):
 
     def strike(chance):
         driver, workers = driver_of(folder), []
-        with suppress(psutil.Error):  # workers are what the driver's server has forked
+        with suppress(psutil.Error):  # workers are the children of the driver's fork server
             children = driver.children(recursive=True) if driver else []
             workers = [p for p in children if p.ppid() != driver.pid]
         kill(*([chance.choice(workers)] if workers else []))

@@ -20,7 +20,7 @@ from calbatch.cluster.ledger import View
 
 @pytest.fixture
 def service(tmp_path, monkeypatch):
-    """Return a function that submits a batch, which waits until its gate is there."""
+    """Return a function that submits a batch, which waits until its gate file exists."""
     made = small_set()
     settings = {**made.environment(), GATE: str(tmp_path / "gate")}
     settings["CALBATCH_STATE_DIR"] = str(tmp_path / "state")
@@ -62,7 +62,7 @@ def driver(folder):
     return json.loads(folder.pid.read_text())["pid"]
 
 
-def test_a_batch_is_followed_from_elsewhere_to_its_end(service, tmp_path):
+def test_another_process_follows_a_batch_to_its_end(service, tmp_path):
     folder = service()
     eventually(lambda: state(folder) == ("running", 3))
     assert calbatch("status", folder.output).out.startswith(f"{folder.name} running: 0/3 done")
@@ -78,7 +78,7 @@ def test_a_batch_is_followed_from_elsewhere_to_its_end(service, tmp_path):
     eventually(lambda: not psutil.pid_exists(driver(folder)))
 
 
-def test_a_batch_that_fails_says_so(service, tmp_path):
+def test_a_failed_batch_is_reported(service, tmp_path):
     folder = service("flat_field", "--context", "jwst_0001.pmap")
     eventually(lambda: state(folder)[1] != 3)
     assert state(folder) == ("failed", 1)
@@ -88,7 +88,7 @@ def test_a_batch_that_fails_says_so(service, tmp_path):
 
 
 @pytest.mark.parametrize("now", [False, True])
-def test_it_is_cancelled_and_resumed(service, tmp_path, now):
+def test_a_running_batch_is_cancelled_and_resumed(service, tmp_path, now):
     folder = service(SLOW, "--scheduler", "local", "--workers", "1")
     eventually(lambda: list(folder.output.rglob(".*.part")))
     assert calbatch("cancel", folder.name, *["--now"] * now).status == 0
@@ -109,11 +109,12 @@ def test_it_is_cancelled_and_resumed(service, tmp_path, now):
     assert len(products_in(folder.output)) == 3
 
 
-def test_what_is_cancelled_before_its_driver_begins_is_not_begun(service, tmp_path):
+def test_a_batch_cancelled_before_its_driver_starts_calibrates_nothing(service, tmp_path):
     folder = service(SLOW, "--scheduler", "local", "--workers", "1")
     with_children(driver(folder))
     eventually(lambda: state(folder)[1] != 3)
-    request_stop(folder.control, StopRequest.DRAIN)  # as `calbatch cancel` does while a driver's job is queued
+    # As `calbatch cancel` does while the driver's job is queued.
+    request_stop(folder.control, StopRequest.DRAIN)
     said = calbatch("drive", folder.output, folder.name)
     assert state(folder) == ("cancelled", 130)
     assert said.status == 130
@@ -123,7 +124,7 @@ def test_what_is_cancelled_before_its_driver_begins_is_not_begun(service, tmp_pa
     assert len(products_in(folder.output)) == 3
 
 
-def test_a_killed_driver_is_noticed_and_its_batch_resumed(service, tmp_path):
+def test_a_killed_driver_is_detected_and_its_batch_resumed(service, tmp_path):
     folder = service()
     eventually(lambda: list(folder.output.rglob(".*.part")))
     with_children(driver(folder))
@@ -142,7 +143,7 @@ def test_a_killed_driver_is_noticed_and_its_batch_resumed(service, tmp_path):
         assert row.reason == ""
 
 
-def test_it_is_asked_to_stop_by_a_signal(service):
+def test_a_signal_stops_a_batch(service):
     folder = service()
     eventually(lambda: list(folder.output.rglob(".*.part")))
     os.kill(driver(folder), signal.SIGTERM)
@@ -150,12 +151,12 @@ def test_it_is_asked_to_stop_by_a_signal(service):
     assert products_in(folder.output) == []
 
 
-def test_what_is_forgotten_leaves_products(service, tmp_path):
+def test_pruning_keeps_products(service, tmp_path):
     (tmp_path / "gate").touch()
     folder = service()
     eventually(lambda: state(folder) == ("done", 0))
     eventually(lambda: not psutil.pid_exists(driver(folder)))
-    assert calbatch("prune").status == 0  # it is not old
+    assert calbatch("prune").status == 0  # too recent
     assert folder.path.is_dir()
     assert calbatch("prune", folder.name).status == 0
     assert not folder.path.exists()
@@ -173,7 +174,7 @@ def test_a_second_driver_is_refused(service, tmp_path):
     assert f"a batch is running there, driven by process {driver(folder)} on" in said.err
 
 
-def test_names_from_files_are_not_obeyed_by_a_terminal(service, tmp_path):
+def test_file_names_do_not_control_the_terminal(service, tmp_path):
     made = small_set()
     odd = tmp_path / "in" / "\x1b[31mred\n_uncal.fits"
     odd.parent.mkdir()
@@ -185,8 +186,8 @@ def test_names_from_files_are_not_obeyed_by_a_terminal(service, tmp_path):
     assert "\x1b" not in said.out
 
 
-def test_the_last_batch_is_the_one_begun_last(tmp_path, monkeypatch):
-    """Of several begun in one second, which the letters of their names do not tell."""
+def test_the_last_batch_is_the_one_registered_last(tmp_path, monkeypatch):
+    """Batches registered within one second are not ordered by their names."""
     monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "state"))
     made = small_set()
     for name, value in made.environment().items():

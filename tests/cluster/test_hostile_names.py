@@ -1,4 +1,4 @@
-"""Names and headers that come from elsewhere: they escape no folder, and nothing obeys them."""
+"""Hostile file names and headers: they leave no folder, and no terminal or shell obeys them."""
 
 import io
 import json
@@ -43,7 +43,7 @@ TEXTS = st.text(st.characters(codec="utf-8") | st.sampled_from("\x1b\x07\x9b\r\n
 
 @pytest.fixture
 def hostile(simulated, tmp_path, monkeypatch):
-    """Return a folder of exposures with such names, in an empty working folder."""
+    """Return a folder of exposures with hostile names, in an empty working folder."""
     folder = tmp_path / "in"
     folder.mkdir()
     for stem in STEMS:
@@ -56,7 +56,7 @@ def names(folder):
     return {path.name for path in products_in(folder)}
 
 
-def test_what_is_said_of_such_names_is_harmless(hostile, tmp_path):
+def test_messages_with_hostile_names_are_escaped(hostile, tmp_path):
     how = ("superbias", hostile, "-o", "out", "--date", DATE)
     bad = hostile / f"{STEMS[0]}_uncal.fits"
     bad.write_bytes(b"no exposure" + STEMS[0].encode())
@@ -89,7 +89,7 @@ def test_the_manifest_has_names_as_they_are(hostile, tmp_path):
     assert "<Result" in repr(result)
 
 
-def test_notebooks_show_them_as_text(hostile, simulated, tmp_path, monkeypatch):
+def test_notebooks_show_hostile_names_as_text(hostile, simulated, tmp_path, monkeypatch):
     pytest.importorskip("ipywidgets", reason="rich draws in notebooks with it")
     display = pytest.importorskip("IPython.display")
     shown = []
@@ -114,7 +114,7 @@ def test_models_in_notebooks_are_text(simulated, tmp_path):
     assert "<b>" not in html
 
 
-def test_headers_name_no_products(simulated, tmp_path):
+def test_headers_do_not_name_products(simulated, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     changed(
@@ -127,12 +127,12 @@ def test_headers_name_no_products(simulated, tmp_path):
 
 
 def with_junk(source, target):
-    """Copy an exposure with something after its last HDU, of which there is a warning."""
+    """Copy an exposure, and append bytes after its last HDU, which causes a warning."""
     target.write_bytes(source.read_bytes() + b"junk" * 720)
     return target
 
 
-def test_warnings_name_such_files_harmlessly(simulated, tmp_path):
+def test_warnings_escape_hostile_file_names(simulated, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     for stem in STEMS[:2]:
@@ -152,7 +152,7 @@ def test_warnings_name_such_files_harmlessly(simulated, tmp_path):
 
 
 @pytest.mark.parametrize("typed", [["\x1b[31m"], ["status", "--\x1b[31m"], ["run", "\x9b31m", "x"]])
-def test_what_was_typed_is_told_harmlessly(typed):
+def test_arguments_are_echoed_escaped(typed):
     said = calbatch(*typed)
     assert said.status == 2
     assert UNSAFE.findall(said.err) == []
@@ -176,7 +176,7 @@ raise ValueError(evil)
 """
 
 
-def test_python_s_own_messages_are_harmless():
+def test_messages_of_python_are_escaped():
     done = subprocess.run(
         [sys.executable, "-c", PYTHONS_OWN], capture_output=True, text=True, check=False
     )
@@ -185,7 +185,7 @@ def test_python_s_own_messages_are_harmless():
     assert "Traceback" in done.stderr
 
 
-def test_a_worker_s_log_is_harmless(tmp_path):
+def test_the_log_of_a_worker_is_escaped(tmp_path):
     path = tmp_path / "worker.log"
     with log_to_file(path):
         logging.getLogger("calbatch").warning("read %s", STEMS[0])
@@ -194,7 +194,7 @@ def test_a_worker_s_log_is_harmless(tmp_path):
     assert UNSAFE.findall(text) == []
 
 
-def test_a_name_that_is_no_text_is_refused_in_a_line(simulated, tmp_path):
+def test_an_undecodable_name_is_refused_in_one_line(simulated, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     try:
@@ -212,7 +212,7 @@ def test_a_name_that_is_no_text_is_refused_in_a_line(simulated, tmp_path):
 @example(name="../../evil_uncal.fits")
 @example(name="/etc/cron.d/evil")
 @example(name="..")
-def test_a_model_s_file_name_leads_nowhere_else(name):
+def test_the_file_name_of_a_model_leads_to_no_other_folder(name):
     step = find("superbias")()
     step.output_dir = "/data/out"
     model = ImageModel((4, 4))
@@ -225,7 +225,7 @@ def test_a_model_s_file_name_leads_nowhere_else(name):
 
 @given(text=TEXTS)
 @example(text="\x1b[31mred")
-def test_consoles_show_no_text_that_terminals_obey(text):
+def test_consoles_print_no_control_sequences(text):
     console = terminal.Console(file=io.StringIO(), force_terminal=True, width=80)
     console.print(text, markup=False, highlight=False, soft_wrap=True)
     assert UNSAFE.findall(console.file.getvalue()) == []
@@ -234,13 +234,13 @@ def test_consoles_show_no_text_that_terminals_obey(text):
 @settings(max_examples=40)
 @given(arguments=st.lists(TEXTS.map(lambda text: text.replace("\0", "")), max_size=4))
 @example(arguments=STEMS)
-def test_a_job_s_script_hands_arguments_on_as_they_are(arguments):
+def test_the_script_of_a_job_passes_arguments_unchanged(arguments):
     body = job_script(["/usr/bin/printf", "%s\\0", "first", *arguments])
     done = subprocess.run(["/bin/sh"], input=body.encode(), capture_output=True, check=True)
     assert done.stdout == b"".join(a.encode() + b"\0" for a in ["first", *arguments])
 
 
-def test_lists_show_folders_of_such_names_as_they_are(simulated, tmp_path, monkeypatch):
+def test_lists_show_hostile_folder_names_as_text(simulated, tmp_path, monkeypatch):
     monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "notes"))
     monkeypatch.setenv("COLUMNS", "400")
     out = tmp_path / "[bold red]a\nb"

@@ -1,4 +1,4 @@
-"""Steps of users' own, on workers that cannot import them."""
+"""Users' own steps on workers that cannot import them."""
 
 import json
 import os
@@ -60,7 +60,7 @@ print(dict(result.counts), [outcome.error for outcome in result.failed])
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    """Run a scheduler and a worker elsewhere, that can import what is installed alone."""
+    """Run a scheduler and a worker that can import only installed packages."""
     folder = tmp_path_factory.mktemp("elsewhere")
     environment = {**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONSAFEPATH": "1"}
     file = folder / "scheduler.json"
@@ -80,7 +80,7 @@ def address(tmp_path_factory):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Return a folder that only this process imports from."""
+    """Return a folder from which only this process imports."""
     made = tmp_path / "work"
     made.mkdir()
     monkeypatch.syspath_prepend(made)
@@ -90,7 +90,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def written(folder, name):
-    """Write a module of a step, and one that it imports."""
+    """Write the module of a step, and a module that it imports."""
     (folder / f"{name}_helper.py").write_text(HELPER)
     (folder / f"{name}.py").write_text(STEP.format(helper=f"{name}_helper"))
 
@@ -101,7 +101,9 @@ def run(step, paths, out, **options):
 
 
 @pytest.mark.parametrize("grain", ["exposure", "tile"])
-def test_a_module_of_the_working_folder_travels(simulated, tmp_path, folder, address, grain):
+def test_a_module_of_the_working_folder_is_sent_to_workers(
+    simulated, tmp_path, folder, address, grain
+):
     written(folder, f"mine_{grain}")
     step = f"mine_{grain}:Mine"
     result = run(
@@ -113,7 +115,7 @@ def test_a_module_of_the_working_folder_travels(simulated, tmp_path, folder, add
     assert sums(tmp_path / "a") == sums(tmp_path / "b")
 
 
-def test_hooks_that_are_named_travel(simulated, tmp_path, folder, address):
+def test_hooks_given_by_name_are_sent_to_workers(simulated, tmp_path, folder, address):
     (folder / "hooked.py").write_text(
         "def title(model):\n    model.meta.program.title = 'hooked'\n"
     )
@@ -165,7 +167,7 @@ def test_plans_run_no_commands(simulated, tmp_path):
     assert not seen.exists()
 
 
-def test_what_a_script_defines_travels(simulated, tmp_path, address):
+def test_definitions_of_a_script_are_sent_to_workers(simulated, tmp_path, address):
     (tmp_path / "helpers_of_script.py").write_text(HELPER)
     script = tmp_path / "script.py"
     step = STEP.format(helper="helpers_of_script")
@@ -179,7 +181,7 @@ def test_what_a_script_defines_travels(simulated, tmp_path, address):
 
 
 @pytest.mark.parametrize("grain", ["exposure", "tile"])
-def test_what_is_installed_here_alone_is_told_of_in_a_line(
+def test_a_package_missing_on_workers_is_reported_in_one_line(
     simulated, tmp_path, folder, address, grain, monkeypatch
 ):
     installed = tmp_path / "site-packages"
@@ -197,13 +199,13 @@ def test_what_is_installed_here_alone_is_told_of_in_a_line(
     with View(result.folder.state) as view:
         rows = list(view.exposures(result.batch.id))
         assert [len(view.attempts(row.id)) for row in rows] == [1, 1, 1]
-    # The worker is as it was.
+    # The worker is unchanged.
     written(folder, f"after_{grain}")
     again = run(f"after_{grain}:Mine", simulated.exposures, tmp_path / "b", scheduler=address)
     assert again.counts == {"done": 3}
 
 
-def test_what_cannot_be_sent_is_told_of_in_a_line(simulated, tmp_path, folder, address):
+def test_an_unpicklable_step_is_reported_in_one_line(simulated, tmp_path, folder, address):
     text = STEP.format(helper="locked_helper") + textwrap.dedent(
         """
         import threading

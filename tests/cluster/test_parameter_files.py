@@ -1,4 +1,4 @@
-"""What a batch was begun with, through its ``batch.cfg``: every value as it was, or a refusal."""
+"""Parameters through ``batch.cfg``: each value is read as it was written, or refused."""
 
 import pytest
 from support.batches import DATE, calbatch, quiet
@@ -24,7 +24,7 @@ def begun(simulated, folder, **values):
     return result
 
 
-def test_a_batchs_cfg_holds_what_it_was_begun_with(simulated, tmp_path):
+def test_batch_cfg_holds_the_parameters_of_the_batch(simulated, tmp_path):
     values = {"suffix": "odd, 'x' # \\", "post_hooks": HOOKS}
     result = begun(simulated, tmp_path, **values)
     step = take_up(result.folder).step
@@ -41,13 +41,15 @@ def test_a_batchs_cfg_holds_what_it_was_begun_with(simulated, tmp_path):
         ("override_superbias", datamodels.SuperBiasModel((4, 4)), "SuperBiasModel in memory"),
     ],
 )
-def test_what_only_python_has_is_never_left_out(simulated, tmp_path, name, value, told):
+def test_values_that_exist_only_in_python_are_never_left_out(
+    simulated, tmp_path, name, value, told
+):
     result = begun(simulated, tmp_path, **{name: value})
     with pytest.raises(RequestError, match=f"{name} was given in Python \\({told}\\).*again"):
         take_up(result.folder)
 
 
-def test_what_no_file_can_hold_begins_no_batch(simulated, tmp_path):
+def test_a_value_that_no_file_can_hold_is_refused(simulated, tmp_path):
     with pytest.raises(RequestError, match=r"suffix = .*cannot hold this mixture"):
         begun(simulated, tmp_path / "out", suffix="'''\"\"\"")
     assert not list(tmp_path.glob("out/.calbatch*/*/batch.cfg"))
@@ -64,9 +66,11 @@ def test_a_model_in_memory_is_recorded_as_one(simulated, tmp_path):
     assert tuple(recorded) == ("<SuperBiasModel in memory>",) * 2
 
 
-def test_other_models_are_other_work(simulated, tmp_path):
+def test_another_model_calibrates_again(simulated, tmp_path):
     models = [datamodels.SuperBiasModel((4, 4)) for _ in range(2)]
-    steps = [configure_step("superbias", parameters={"": {"override_superbias": m}}) for m in models]
+    steps = [
+        configure_step("superbias", parameters={"": {"override_superbias": m}}) for m in models
+    ]
     digests = [settings_digest(step, None) for step in (*steps, configure_step("superbias"))]
     assert len(set(digests)) == 3
     assert settings_digest(steps[0], None) == digests[0]

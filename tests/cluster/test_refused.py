@@ -1,4 +1,4 @@
-"""Requests that are refused: they leave no batch behind."""
+"""Refused requests leave no batch behind."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ HOW = ("--date", DATE, "--no-fsync")
 
 @pytest.fixture
 def out(simulated, tmp_path, monkeypatch):
-    """Return a folder for products, of a user without batches."""
+    """Return an output folder of a user without batches."""
     monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "notes"))
     return tmp_path / "out"
 
@@ -52,7 +52,7 @@ def where_nothing_answers(monkeypatch, tmp_path):
 
 
 def site(monkeypatch, tmp_path, **options):
-    """Name a site, as a user's configuration does."""
+    """Define a site in the user's configuration."""
     import dask
 
     folder = tmp_path / "dask"
@@ -114,7 +114,7 @@ def test_a_refused_request_leaves_no_batch(
     assert folder.output == out
 
 
-def test_a_disk_that_is_full_at_the_beginning_leaves_no_batch(simulated, out):
+def test_a_full_disk_at_the_start_leaves_no_batch(simulated, out):
     import resource
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -130,7 +130,7 @@ def test_a_disk_that_is_full_at_the_beginning_leaves_no_batch(simulated, out):
     require_no_batch(out)
 
 
-def test_a_resumed_batch_whose_driver_is_refused_says_why(simulated, out, tmp_path, monkeypatch):
+def test_a_resumed_batch_records_why_its_driver_was_refused(simulated, out, tmp_path, monkeypatch):
     step, order = build_order("superbias", simulated.exposures, out, scheduler="sync")
     folder = begin_batch(step, order).folder
     monkeypatch.setenv("CRDS_PATH", str(tmp_path / "nowhere"))
@@ -142,8 +142,10 @@ def test_a_resumed_batch_whose_driver_is_refused_says_why(simulated, out, tmp_pa
     assert calbatch("prune", folder.name).status == 0
 
 
-def test_a_batch_whose_maker_died_can_be_pruned(simulated, out, monkeypatch):
-    folder = begin_batch(*build_order("superbias", simulated.exposures, out, scheduler="sync")).folder
+def test_a_batch_that_was_never_driven_can_be_pruned(simulated, out, monkeypatch):
+    folder = begin_batch(
+        *build_order("superbias", simulated.exposures, out, scheduler="sync")
+    ).folder
     assert calbatch("status", folder.name).status == 3
     monkeypatch.setattr(liveness, "SILENCE", 0.0)
     assert calbatch("status", folder.name).status == 130
@@ -151,7 +153,7 @@ def test_a_batch_whose_maker_died_can_be_pruned(simulated, out, monkeypatch):
     assert list(find_registered()) == []
 
 
-def test_pruning_leaves_out_what_is_being_written(simulated, tmp_path, out):
+def test_pruning_skips_batches_that_are_being_written(simulated, tmp_path, out):
     how = ("--scheduler", "sync", "--date", DATE, "--no-fsync")
     for folder in (out, tmp_path / "second"):
         said = calbatch("run", "superbias", simulated.exposures[0], "-o", folder, *how)
@@ -166,7 +168,7 @@ def test_pruning_leaves_out_what_is_being_written(simulated, tmp_path, out):
     assert [folder.name for folder in find_registered()] == [held.name]
 
 
-def test_an_empty_name_is_no_batch(simulated, out):
+def test_an_empty_name_matches_no_batch(simulated, out):
     how = ("--scheduler", "sync", "--date", DATE, "--no-fsync")
     assert calbatch("run", "superbias", simulated.exposures[0], "-o", out, *how).status == 0
     assert calbatch("prune", "").status == 2

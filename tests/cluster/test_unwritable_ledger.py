@@ -60,7 +60,9 @@ def shown(result):
 def test_a_file_size_limit_that_the_ledger_reaches_is_no_success(simulated, tmp_path):
     out, console = tmp_path / "out", quiet()
     grown(out, 2_000_000)
-    step, order = build_order(Plain, simulated.exposures, out, policy=RetryPolicy(patience=0.3), **HOW)
+    step, order = build_order(
+        Plain, simulated.exposures, out, policy=RetryPolicy(patience=0.3), **HOW
+    )
     begun = begin_batch(step, order)
     limit = (state_of(out) / NAME).stat().st_size
     with no_file_larger_than(limit):
