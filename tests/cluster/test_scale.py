@@ -1,4 +1,4 @@
-"""What an exposure costs where there are many: files opened, questions to the ledger, imports."""
+"""The cost of an exposure in a large batch: files opened, ledger queries, imports."""
 
 import subprocess
 import sys
@@ -36,7 +36,7 @@ sys.addaudithook(_note)
 
 @pytest.fixture
 def opened():
-    """Return the list of the files that this process opens meanwhile."""
+    """Return the list of files that this process opens during the test."""
     _opened.clear()
     _watching.set()
     yield _opened
@@ -45,7 +45,7 @@ def opened():
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    """Return a folder with the products, and the ledger, of a small set."""
+    """Return a folder with the products and the ledger of a small set."""
     folder = tmp_path_factory.mktemp("done")
     made = small_set()
     with pytest.MonkeyPatch.context() as patch:
@@ -58,7 +58,7 @@ def done(tmp_path_factory):
 
 
 def planned(paths, folder=None):
-    """Plan a step for exposures, with what the ledger of a folder knows of them."""
+    """Plan a step for exposures with the records of a folder's ledger."""
     step = configure_step("dq_init")
     if folder is None:
         blocks = Planner(step, open_references(step)).plan_blocks(enumerate(paths))
@@ -74,7 +74,7 @@ def planned(paths, folder=None):
 
 
 class Questions(View):
-    """A ledger that keeps what it is asked."""
+    """A ledger that records the queries that it answers."""
 
     def __init__(self, folder):
         self.asked = []
@@ -85,23 +85,25 @@ class Questions(View):
         return super()._rows(query, *values)
 
 
-def test_an_input_is_looked_at_once_and_read_once(simulated, opened):
+def test_an_input_is_stated_once_and_read_once(simulated, opened):
     assert all(one.error is None and one.header for one in planned(simulated.exposures))
     for path in simulated.exposures:
         assert opened.count(str(path)) == 2
 
 
-def test_planning_again_reads_no_header_and_asks_a_block_at_a_time(simulated, done, opened):
+def test_planning_again_reads_no_header_and_queries_the_ledger_once_a_block(
+    simulated, done, opened
+):
     found, asked = planned(simulated.exposures, done)
     assert all(one.is_known and one.earlier_products for one in found)
     for path in simulated.exposures:
         assert opened.count(str(path)) == 0
     of_exposures = [query for query in asked if "FROM refs" not in query]
-    assert len(of_exposures) == 4  # headers, deaths, products, contents: of all together
+    assert len(of_exposures) == 4  # one query each for headers, deaths, products and contents
     assert len(simulated.exposures) < FIRST_BLOCK < BLOCK
 
 
-def test_the_status_of_a_batch_is_told_without_what_calibrates(done):
+def test_status_imports_no_calibration_code(done):
     script = (
         "import sys; from calbatch.cluster.cli.commands.status import read_status;  "
         "from calbatch.cluster.folder import find_batch; from pathlib import Path; "
@@ -114,7 +116,7 @@ def test_the_status_of_a_batch_is_told_without_what_calibrates(done):
     assert said.stdout.split("\n")[:2] == ["3", "[]"]
 
 
-def test_what_waits_is_tried_when_it_is_due_the_earliest_first():
+def test_retries_start_when_they_are_due_earliest_first():
     settings = StepSettings(step=configure_step("dq_init"), digest="", body={})
 
     def one(number, due, alone=False):
@@ -140,7 +142,7 @@ def test_what_waits_is_tried_when_it_is_due_the_earliest_first():
 
 
 class Stuck(Step):
-    """A step that cannot travel to a worker."""
+    """A step that cannot be pickled."""
 
     lock = None
 
@@ -148,9 +150,9 @@ class Stuck(Step):
         return RampModel(exposure)
 
 
-def test_what_cannot_travel_fails_alone(simulated, tmp_path):
+def test_an_unpicklable_exposure_fails_alone(simulated, tmp_path):
     good, stuck = configure_step("dq_init"), Stuck()
-    stuck.lock = threading.Lock()  # which cannot be pickled
+    stuck.lock = threading.Lock()  # cannot be pickled
     for step in (good, stuck):
         step.output_dir = str(tmp_path)
     references = planned(simulated.exposures[:1])[0].references

@@ -1,4 +1,4 @@
-"""The command line answers at once: what is heavy is imported by the commands that need it."""
+"""The command line starts fast: commands import heavy packages themselves."""
 
 import os
 import subprocess

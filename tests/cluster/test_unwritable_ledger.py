@@ -1,4 +1,4 @@
-"""Ledgers that cannot be written, or are damaged: the exit status is what the driver knows."""
+"""Unwritable and damaged ledgers: the exit status follows from the driver's knowledge."""
 
 import io
 import random
@@ -34,7 +34,7 @@ class Plain(Step):
 
 @contextmanager
 def no_file_larger_than(size):
-    """Let no file of this process grow beyond a size, as `ulimit -f` does."""
+    """Limit the size of files of this process, like `ulimit -f`."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -44,7 +44,7 @@ def no_file_larger_than(size):
 
 
 def grown(folder, size):
-    """Make a ledger larger than the products will be, so that only it reaches the limit."""
+    """Make a ledger larger than the products, so that only the ledger reaches the limit."""
     with Ledger(state_of(folder)) as ledger:
         batch = ledger.add_batch("old", "x", [], request={}, parameters={}, software={})
         ledger.add_event(batch, "note", "x" * size)
@@ -57,7 +57,7 @@ def shown(result):
     return console.file.getvalue()
 
 
-def test_a_file_size_limit_that_the_ledger_reaches_is_no_success(simulated, tmp_path):
+def test_a_ledger_at_the_file_size_limit_fails_the_batch(simulated, tmp_path):
     out, console = tmp_path / "out", quiet()
     grown(out, 2_000_000)
     step, order = build_order(
@@ -90,7 +90,7 @@ def _waiting(numbers):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """Return a folder on a file system of its own, small enough to be filled quickly."""
+    """Return a folder on its own file system, small enough to be filled quickly."""
     folder = tmp_path / "disk"
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", folder]
@@ -102,7 +102,7 @@ def small_disk(tmp_path):
 
 
 class Filling(Step):
-    """A step during which the disk fills up, when its products have their room already."""
+    """A step during which the disk fills up, after the room of its products is allocated."""
 
     def process(self, exposure):
         return RampModel(exposure).map_tiles(_fill, ["data"], folder=str(self.output_dir))
@@ -117,7 +117,7 @@ def _fill(data, *, folder):
     return data
 
 
-def test_a_disk_that_is_full_when_all_is_done_is_no_success(simulated, small_disk):
+def test_a_disk_that_is_full_at_the_end_fails_the_batch(simulated, small_disk):
     console = quiet()
     step, order = build_order(Filling, simulated.exposures[:1], small_disk, **patient(0.3))
     result = drive(begin_batch(step, order), console)
@@ -130,7 +130,7 @@ def test_a_disk_that_is_full_when_all_is_done_is_no_success(simulated, small_dis
     assert (again.exit_status, again.counts) == (0, {"done": 3})
 
 
-def test_room_that_comes_in_time_loses_nothing(simulated, small_disk):
+def test_space_freed_in_time_loses_nothing(simulated, small_disk):
     step, order = build_order(Filling, simulated.exposures[:1], small_disk, **patient(60))
     result = drive(begin_batch(step, order), _Emptying(small_disk / "filler"))
     assert (result.exit_status, result.counts) == (0, {"done": 1})
@@ -142,7 +142,7 @@ def patient(seconds):
 
 
 class _Emptying(Console):
-    """A console whose reader makes room as soon as it is told that there is none."""
+    """A console that frees disk space when it prints that there is none."""
 
     def __init__(self, filler):
         super().__init__(file=io.StringIO(), width=200)
@@ -158,7 +158,7 @@ class _Emptying(Console):
 
 
 def scribble(path, seed=0, first=0):
-    """Overwrite every page of a file, from some page on, with noise."""
+    """Overwrite the pages of a file with noise, starting with a given page."""
     noise = random.Random(seed)
     with path.open("r+b") as file:
         for start in range(first * 4096, path.stat().st_size, 4096):
@@ -167,7 +167,7 @@ def scribble(path, seed=0, first=0):
 
 
 class Scribbling(Step):
-    """A step during which somebody overwrites the ledger."""
+    """A step during which the ledger is overwritten."""
 
     def process(self, exposure):
         if "_00002_" in str(exposure.path):
@@ -175,7 +175,7 @@ class Scribbling(Step):
         return RampModel(exposure)
 
 
-def test_a_ledger_that_is_damaged_meanwhile_ends_the_batch_in_order(simulated, tmp_path):
+def test_a_ledger_damaged_during_a_batch_ends_it_cleanly(simulated, tmp_path):
     out, console = tmp_path / "out", quiet()
     step, order = build_order(Scribbling, simulated.exposures, out, **HOW)
     result = drive(begin_batch(step, order), console)
@@ -191,7 +191,7 @@ def test_a_ledger_that_is_damaged_meanwhile_ends_the_batch_in_order(simulated, t
 
 @pytest.mark.parametrize("first", [0, 1])
 @pytest.mark.parametrize("command", ["status", "logs", "report", "resume", "run", "recalibrate"])
-def test_every_command_says_what_to_do_about_a_damaged_ledger(
+def test_every_command_says_how_to_repair_a_damaged_ledger(
     simulated, tmp_path, monkeypatch, command, first
 ):
     monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "notes"))
@@ -208,7 +208,7 @@ def test_every_command_says_what_to_do_about_a_damaged_ledger(
     assert f"calbatch rebuild {out}" in said.err
 
 
-def test_a_damaged_ledger_is_listed_and_never_forgotten(simulated, tmp_path, monkeypatch):
+def test_a_damaged_ledger_is_listed_and_never_pruned(simulated, tmp_path, monkeypatch):
     monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "notes"))
     out = tmp_path / "out"
     folder = begin_batch(*build_order("superbias", simulated.exposures, out, **HOW)).folder

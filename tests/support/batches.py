@@ -1,4 +1,4 @@
-"""Small batches of simulated exposures, and the command line as a user sees it."""
+"""Small batches of simulated exposures, and the command line run in this process."""
 
 import atexit
 import hashlib
@@ -37,19 +37,19 @@ SMALL = SimulationSpec(
 
 @cache
 def small_set(exposures: int = 3) -> SimulatedSet:
-    """Return a set of small NIRCam exposures; the same within a session, to be left as it is."""
+    """Return a set of small NIRCam exposures, shared within a session and never modified."""
     folder = Path(tempfile.mkdtemp(prefix="calbatch-batch-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return simulate(folder, spec=SMALL, exposures=exposures)
 
 
 def quiet() -> Console:
-    """Return a console that keeps what is printed: its ``file`` has it."""
+    """Return a console that prints to memory; read its ``file``."""
     return Console(file=io.StringIO(), width=200)
 
 
 def products_in(folder: Path) -> list[Path]:
-    """Return all that is in a folder, hidden files included, but what is about its batches."""
+    """Return all paths in a folder, hidden ones included, except the state of batches."""
     return sorted(p for p in Path(folder).iterdir() if p.name != STATE)
 
 
@@ -59,7 +59,7 @@ def sums(folder: Path) -> dict[str, str]:
 
 
 def copies(count: int, folder: Path) -> Path:
-    """Make so many small exposures in a folder that is made, and return it."""
+    """Create a folder with a number of small exposures, and return it."""
     folder.mkdir()
     made = small_set().exposures
     for number in range(count):
@@ -68,7 +68,7 @@ def copies(count: int, folder: Path) -> Path:
 
 
 def changed(source: Path, target: Path, **cards: object) -> Path:
-    """Copy an exposure with some cards of its primary header changed; None removes one."""
+    """Copy an exposure with changed cards in its primary header; None removes a card."""
     with fits.open(source) as hdus:
         for keyword, value in cards.items():
             if value is None:
@@ -80,7 +80,7 @@ def changed(source: Path, target: Path, **cards: object) -> Path:
 
 
 def calibrated_on(site, step, paths, folder, policy=None, **options) -> Result:
-    """Run a batch on a site that is there already."""
+    """Run a batch on an open site."""
     how = ExposureOptions(date=DATE, fsync=False, **options)
     order = Order(inputs=tuple(map(str, paths)), exposure=how, policy=policy or RetryPolicy())
     step = configure_step(step)
@@ -90,7 +90,7 @@ def calibrated_on(site, step, paths, folder, policy=None, **options) -> Result:
 
 @dataclass(frozen=True)
 class Said:
-    """What a command said, and how it ended."""
+    """The output and the exit status of a command."""
 
     status: int
     out: str
@@ -110,7 +110,7 @@ def calbatch(*arguments: object) -> Said:
         return Said(int(end.code or 0), out.getvalue(), err.getvalue())
     finally:
         sys.argv = argv
-        threading.excepthook, warnings.formatwarning = hooks  # pytest's own
+        threading.excepthook, warnings.formatwarning = hooks  # set by pytest
         os.environ.pop("COLUMNS")
         if columns is not None:
             os.environ["COLUMNS"] = columns

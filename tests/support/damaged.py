@@ -1,4 +1,4 @@
-"""What is damaged, and the doors through which batches read it: outcomes of damage, by class."""
+"""Subjects of damage, the entry points that read them, and the classes of outcomes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ CLASSES = ("same data", "clear error", "other data", *NONE_OF)
 
 
 class Refused(Exception):
-    """A clear error: one of those that a batch tells in one line."""
+    """A clear error, which a batch reports in one line."""
 
 
 class Hung(BaseException):
@@ -57,20 +57,20 @@ class Hung(BaseException):
 
 @dataclass(frozen=True)
 class Subject:
-    """A file that is damaged, and the door through which a batch reads it.
+    """A file to damage, and the entry point through which a batch reads it.
 
     Attributes
     ----------
     name : str
-        What it is.
+        Name of the subject.
     path : Path
-        Where it is; put back after each case.
+        Its path; the file is restored after each case.
     mutators : tuple
-        What may be done to it.
+        Kinds of damage.
     door : callable
-        Reads it as a batch does; returns a digest of what comes out, or raises.
+        Reads it as a batch does; returns a digest of the result, or raises.
     seal : callable, optional
-        Makes sums right again, now and then, so that damage is not found by them alone.
+        Occasionally corrects checksums, so that they do not catch all damage.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Subject:
 
 @dataclass
 class Case:
-    """What came of one damage."""
+    """The outcome of one case of damage."""
 
     subject: str
     number: int
@@ -100,7 +100,7 @@ class Case:
 
 @dataclass
 class World:
-    """All that one batch reads, in one folder, with a server of another cache."""
+    """Everything that a batch reads, in one folder, and a server of another cache."""
 
     folder: Path
     subjects: dict[str, Subject] = field(default_factory=dict)
@@ -108,12 +108,12 @@ class World:
     _count: int = 0
 
     def output(self) -> Path:
-        """Return a folder that is not there yet."""
+        """Return a new output folder."""
         self._count += 1
         return self.folder / f"out{self._count}"
 
     def case(self, name: str, number: int) -> Case:
-        """Damage a subject, as its number says, and see what comes of it."""
+        """Damage a subject by the number of the case, and classify the outcome."""
         subject = self.subjects[name]
         rng = random.Random(f"{name}:{number}")
         sound = subject.path.read_bytes()
@@ -159,7 +159,7 @@ class World:
 
 
 def _is_fits(subject: Subject) -> bool:
-    # A text that is cut, or a line that is lost, leaves a text that says less.
+    # A text without its end, or without a line, may be valid.
     return subject.path.suffix == ".fits"
 
 
@@ -190,7 +190,7 @@ def _memory(name: str) -> int:
 
 
 def _reset_peak() -> int:
-    """Have the kernel measure this process's peak anew; return what it has now."""
+    """Reset this process's peak memory, and return its current memory."""
     Path("/proc/self/clear_refs").write_text("5")
     return _memory("VmRSS")
 
@@ -203,7 +203,7 @@ def _peak() -> int:
 
 
 def pixels(paths: list[Path]) -> str:
-    """Return a digest of all arrays and ASDF trees of some products."""
+    """Return a digest of all arrays and ASDF trees of products."""
     total = hashlib.sha256()
     for path in sorted(paths):
         with fits.open(path, memmap=False) as hdus:
@@ -216,7 +216,7 @@ def pixels(paths: list[Path]) -> str:
 
 
 def through_a_batch(world: World, pipeline: str, path: Path) -> str:
-    """Plan an exposure and calibrate it, as a batch does."""
+    """Plan and calibrate an exposure as a batch does."""
     output = world.output()
     try:
         step = configure_step(pipeline, parameters={"": {"output_dir": str(output)}})
@@ -261,7 +261,7 @@ def configuration(path: Path) -> str:
 
 
 def again(world: World, source: Path, uncal: Path) -> str:
-    """Look at a batch, and do the same again in a copy of its folder."""
+    """Read the records of a batch, and repeat the batch in a copy of its folder."""
     output = world.output()
     shutil.copytree(source, output)
     try:
@@ -286,7 +286,7 @@ def again(world: World, source: Path, uncal: Path) -> str:
 
 
 def from_server(world: World, server: CrdsServer, method: str, answer: Path, mode: str) -> str:
-    """Choose and fetch references by a server that gives one damaged answer."""
+    """Select and fetch references from a server with one damaged answer."""
     try:
         server.answers = {method: json.loads(answer.read_bytes())}
     except (ValueError, RecursionError):
@@ -312,7 +312,7 @@ def from_server(world: World, server: CrdsServer, method: str, answer: Path, mod
 
 
 def sealed(content: bytes, rng: random.Random) -> bytes:
-    """Return a rules file, mostly with the sum that its text has."""
+    """Return a rules file, usually with the correct checksum."""
     if rng.random() < 0.2:
         return content
     text = content.decode("latin-1")
@@ -326,7 +326,7 @@ METHODS = ("get_server_info", "get_default_context", "get_mapping_names", "get_f
 
 @contextmanager
 def a_world(folder: Path) -> Iterator[World]:
-    """Make what is to be damaged, and yield it."""
+    """Create the world of subjects, and yield it."""
     exposure = small_exposure("NIS", shape=(24, 32), nints=2, ngroups=4)
     crds = copied_cache(exposure, folder / "crds")
     uncal = Path(shutil.copy(exposure.path, folder / exposure.path.name))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from calbatch.cluster.batch.liveness import state_of
+from calbatch.cluster.batch.liveness import batch_state
 from calbatch.cluster.folder import BatchFolder
 from calbatch.cluster.ledger import View
 from support.batches import DATE, calbatch
@@ -103,7 +103,7 @@ class Killed:
         with View(self.folder.state) as view:
             row = view.batch(self.folder.name)
             done = sum(exposure.state == "done" for exposure in view.exposures(row.id))
-            return state_of(self.folder, row), done
+            return batch_state(self.folder, row), done
 
     def said(self):
         """Return what the last driver said."""

@@ -38,7 +38,14 @@ def jobs(paths, folder: Path) -> list[Job]:
     step.output_dir = str(folder)
     how = ExposureOptions(date=DATE, fsync=False)
     return [
-        Job(number=n, path=p, step=step, references=ResolvedReferences("none"), options=how, batch="b")
+        Job(
+            number=n,
+            path=p,
+            step=step,
+            references=ResolvedReferences("none"),
+            options=how,
+            batch="b",
+        )
         for n, p in enumerate(paths)
     ]
 
@@ -73,7 +80,7 @@ def surrounded(environment: dict) -> None:
 
 def longest_known() -> float:
     """Return how long exposures take, as far as a worker knows."""
-    return Draining.known
+    return Draining.longest_known
 
 
 def slowly(number: int, seconds: float, folder: str) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.job import calibrate
-from calbatch.cluster.sites.remote import existing
+from calbatch.cluster.sites.remote import open_scheduler
 from support.placed import eventually, jobs, slowly
 
 
@@ -20,7 +20,7 @@ def told(**said) -> None:
 
 def main(address: str, folder: Path, exposures: list[Path]) -> None:
     """Submit when told to, and tell what comes of it."""
-    with existing(address, "exposure") as site:
+    with open_scheduler(address, "exposure") as site:
         client = site.client
         told(site=site.description)
         for line in sys.stdin:
