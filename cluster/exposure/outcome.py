@@ -181,9 +181,11 @@ def failure(
     text = describe_failure(error, path)
     if isinstance(error, ReferenceFileError):
         # A header value that was rejected is often the reason why no reference was found.
-        names = f"{path}: ", f"{escape_controls(str(path))}: "
+        plain, escaped = f"{path}: ", f"{escape_controls(str(path))}: "
         values = [
-            r.removeprefix(names[0]).removeprefix(names[1]) for r in remarks if ": must " in r
+            remark.removeprefix(plain).removeprefix(escaped)
+            for remark in remarks
+            if ": must " in remark
         ]
         text = "; ".join([text, *values])
     return Outcome(
