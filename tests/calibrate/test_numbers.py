@@ -1,7 +1,7 @@
 """Numbers of headers: what stands in their place is told, never taken for nothing."""
 
 import pytest
-from support.batches import changed, small_set
+from support.batches import copy_changed, small_set
 
 from calbatch.calibrate.errors import StepError
 from calbatch.calibrate.numbers import number, required
@@ -21,7 +21,7 @@ def simulated():
 
 
 def with_cards(simulated, tmp_path, **cards):
-    return datamodels.open(changed(simulated.exposures[0], tmp_path / "a_uncal.fits", **cards))
+    return datamodels.open(copy_changed(simulated.exposures[0], tmp_path / "a_uncal.fits", **cards))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 from stpipe._config import StepConfig
-from support.parameter_references import add_parameters, copied_cache
+from support.parameter_references import add_parameters, copy_cache
 from support.simulated import offline, small_exposure
 
 from calbatch.calibrate import cfg, pars
@@ -163,7 +163,7 @@ def exposure():
 @pytest.fixture
 def cache(exposure, tmp_path, monkeypatch):
     """Give the cache of the exposure, with parameter references for it and for others."""
-    crds = copied_cache(exposure, tmp_path / "crds")
+    crds = copy_cache(exposure, tmp_path / "crds")
     readpatt = exposure.header["READPATT"]
     other = StepConfig("jwst.jump.JumpStep", "jump", {"rejection_threshold": 99.0}, [])
     add_parameters(crds, "pars-jumpstep", {readpatt: JUMP, "OTHER": other})

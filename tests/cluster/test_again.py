@@ -6,7 +6,15 @@ import shutil
 
 import pytest
 from astropy.io import fits
-from support.batches import DATE, calbatch, changed, products_in, quiet, small_set, sums
+from support.batches import (
+    DATE,
+    calbatch,
+    checksums,
+    copy_changed,
+    products_in,
+    quiet_console,
+    small_set,
+)
 
 from calbatch import cluster
 from calbatch.calibrate.step import Step
@@ -27,7 +35,13 @@ def exposures(simulated, tmp_path):
 @pytest.fixture
 def run(exposures, tmp_path):
     def again(pipeline="superbias", **options) -> Result:
-        options = {"scheduler": "sync", "console": quiet(), "date": DATE, "fsync": False, **options}
+        options = {
+            "scheduler": "sync",
+            "console": quiet_console(),
+            "date": DATE,
+            "fsync": False,
+            **options,
+        }
         return cluster.run(pipeline, exposures, tmp_path / "out", **options)
 
     return again
@@ -73,7 +87,7 @@ def test_changed_exposures_are_calibrated_again(
         os.utime(exposures[1], ns=(1, 1))
     elif how == "input replaced":
         exposures[1].unlink()
-        changed(simulated.exposures[1], exposures[1], TARGPROP="other")
+        copy_changed(simulated.exposures[1], exposures[1], TARGPROP="other")
     elif how == "product removed":
         first.products[0].unlink()
     elif how == "product changed":
@@ -153,7 +167,7 @@ def test_a_batch_is_repeated_from_manifest_and_configuration(run, exposures, tmp
     assert [e["input"] for e in entries] == [str(p) for p in exposures]
     assert [e["state"] for e in entries] == ["done"] * 3
     assert entries[0]["products"][0]["path"] == str(result.products[0])
-    said = calbatch(
+    completed = calbatch(
         "run",
         result.folder.config,
         *exposures,
@@ -164,26 +178,26 @@ def test_a_batch_is_repeated_from_manifest_and_configuration(run, exposures, tmp
         "--scheduler",
         "sync",
     )
-    assert said.status == 0, said.err
-    assert sums(tmp_path / "b") == sums(tmp_path / "out")
+    assert completed.status == 0, completed.err
+    assert checksums(tmp_path / "b") == checksums(tmp_path / "out")
 
 
 def test_plan_shows_which_products_would_stay(run, exposures, tmp_path):
     run()
     os.utime(exposures[0], ns=(1, 1))
-    said = calbatch("plan", "superbias", *exposures, "-o", tmp_path / "out", "--date", DATE)
-    assert said.status == 0
-    assert "2 done before and intact" in said.out
-    assert "3 exposures" in said.out
+    completed = calbatch("plan", "superbias", *exposures, "-o", tmp_path / "out", "--date", DATE)
+    assert completed.status == 0
+    assert "2 done before and intact" in completed.out
+    assert "3 exposures" in completed.out
 
 
 def test_plan_shows_exposures_that_failed(run, exposures, tmp_path):
     how = ("plan", "superbias", *exposures, "-o", tmp_path / "out", "--date", DATE, "--only-failed")
     exposures[1].write_bytes(b"no exposure")
     run()
-    said = calbatch(*how)
-    assert said.out.startswith("superbias: 1 exposure,")
-    assert f"would fail: {exposures[1]}" in said.out
+    completed = calbatch(*how)
+    assert completed.out.startswith("superbias: 1 exposure,")
+    assert f"would fail: {exposures[1]}" in completed.out
 
 
 @pytest.mark.usefixtures("simulated")
@@ -201,10 +215,10 @@ def test_only_exposures_that_another_context_changes_are_recalibrated(
     assert dry.status == 0, dry.err
     assert "0 of 3 exposures" in dry.err
     _new_context(cache, "superbias")
-    said = calbatch("recalibrate", first.name, "--context", "jwst_0003.pmap")
-    assert said.status == 0, said.err
-    assert "3 of 3 exposures have other references" in said.err
-    assert "jwst_nircam_superbias_0001.fits ->" in said.err
+    completed = calbatch("recalibrate", first.name, "--context", "jwst_0003.pmap")
+    assert completed.status == 0, completed.err
+    assert "3 of 3 exposures have other references" in completed.err
+    assert "jwst_nircam_superbias_0001.fits ->" in completed.err
     assert {fits.getval(p, "CRDS_CTX") for p in first.products} == {"jwst_0003.pmap"}
 
 

@@ -4,7 +4,7 @@ The files are other projects' examples of damage.
 """
 
 import pytest
-from support.batches import products_in, quiet
+from support.batches import products_in, quiet_console
 
 from calbatch.cluster import run
 from calbatch.models import datamodels
@@ -72,7 +72,7 @@ def test_each_bad_file_has_a_line_and_the_others_are_calibrated(
     wanted = MESSAGES | (DAMAGED if verify else {})
     bad = [real_data / "bad_inputs" / name for name in wanted]
     good = simulated.exposures[0]
-    console = quiet()
+    console = quiet_console()
     given = [*bad[:7], good, *bad[7:]]
     result = run(
         "detector1", given, tmp_path, verify_inputs=verify, scheduler="sync", console=console
@@ -95,7 +95,12 @@ def test_verification_finds_a_damaged_exposure(simulated, tmp_path):
     damaged.write_bytes(octets)
     given = [damaged, sound]
     result = run(
-        "detector1", given, tmp_path / "out", verify_inputs=True, scheduler="sync", console=quiet()
+        "detector1",
+        given,
+        tmp_path / "out",
+        verify_inputs=True,
+        scheduler="sync",
+        console=quiet_console(),
     )
     assert [o.path for o in result.failed] == [damaged]
     assert "do not match DATASUM" in result.failed[0].error

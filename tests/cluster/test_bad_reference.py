@@ -5,9 +5,9 @@ import re
 import pytest
 from astropy.io import fits
 from stpipe._config import StepConfig
-from support.batches import changed, quiet
+from support.batches import copy_changed, quiet_console
 from support.crds_server import write_mapping
-from support.parameter_references import PARKEY, add_parameters, copied_cache
+from support.parameter_references import PARKEY, add_parameters, copy_cache
 from support.simulated import small_exposure
 
 from calbatch.calibrate.references import CrdsReferences
@@ -40,7 +40,7 @@ def setting(tmp_path_factory):
     """Return a cache whose parameter references differ by readout pattern, and two exposures."""
     exposure = small_exposure("NIS", shape=(24, 32), ngroups=4)
     folder = tmp_path_factory.mktemp("bad")
-    crds = copied_cache(exposure, folder / "crds")
+    crds = copy_cache(exposure, folder / "crds")
     jump = StepConfig("jwst.jump.JumpStep", "jump", {"rejection_threshold": 4.5}, [])
     good, other = exposure.header["READPATT"], "NISRAPID"
     other = "NIS" if good == "NISRAPID" else "NISRAPID"
@@ -49,7 +49,7 @@ def setting(tmp_path_factory):
     changed_text = text.replace(f"'{good}'", "'NIS|NISRAPID'")
     dark.write_text(changed_text.replace(mapping_checksum(text), mapping_checksum(changed_text)))
     names = add_parameters(crds, "pars-jumpstep", {good: jump, other: jump})
-    bad = changed(exposure.path, folder / "bad_uncal.fits", READPATT=other)
+    bad = copy_changed(exposure.path, folder / "bad_uncal.fits", READPATT=other)
     (reference,) = crds.rglob(names[other])
     return crds, exposure.path, bad, reference
 
@@ -66,7 +66,9 @@ def cache(setting, monkeypatch):
 
 def outcome(output, *exposures):
     """Run a batch, and return the failures by file."""
-    result = run("detector1", exposures, output, scheduler="sync", fsync=False, console=quiet())
+    result = run(
+        "detector1", exposures, output, scheduler="sync", fsync=False, console=quiet_console()
+    )
     assert result.exit_status == bool(result.failed)
     return {failed.path.name: failed.error for failed in result.failed}
 
@@ -133,7 +135,8 @@ def test_an_unexpected_exception_fails_only_its_exposure(cache, tmp_path):
     _, good, _, _ = cache
     names = [f"e{number}_uncal.fits" for number in range(3)]
     inputs = [
-        (number, changed(good, tmp_path / name, FILENAME=name)) for number, name in enumerate(names)
+        (number, copy_changed(good, tmp_path / name, FILENAME=name))
+        for number, name in enumerate(names)
     ]
     step = configure_step("detector1")
     planner = Planner(step, Failing(names[1]), use_pars=False)

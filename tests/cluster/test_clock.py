@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.batches import DATE, small_set, sums
+from support.batches import DATE, checksums, small_set
 
 from calbatch.cluster.ledger import View
 
@@ -69,9 +69,9 @@ def calibrate(tmp_path):
 
 def test_the_clock_is_set_back_during_a_batch(tmp_path, clock, calibrate):
     out = tmp_path / "out"
-    said = calibrate(out, **clock)
+    completed = calibrate(out, **clock)
     assert (tmp_path / "clock").read_text() == "-400d"
-    assert "3/3 done, 0 failed" in said
+    assert "3/3 done, 0 failed" in completed
     with View(out / ".calbatch") as view:
         (batch,) = view.batches()
         rows = list(view.exposures(batch.id))
@@ -88,4 +88,4 @@ def test_the_clock_is_set_back_between_batches(tmp_path, clock, calibrate):
     (tmp_path / "clock").write_text("-400d")
     assert "3 of them earlier" in calibrate(tmp_path / "a", **clock)
     calibrate(tmp_path / "b", **clock)
-    assert sums(tmp_path / "a") == sums(tmp_path / "b")
+    assert checksums(tmp_path / "a") == checksums(tmp_path / "b")

@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 
 import pytest
-from support.batches import DATE, calbatch, quiet
+from support.batches import DATE, calbatch, quiet_console
 
 from calbatch import cluster
 from calbatch.calibrate.step import Step
@@ -32,7 +32,7 @@ def exposures(simulated, tmp_path):
 def run(exposures, tmp_path):
     def again(**options):
         return cluster.run(
-            "superbias", exposures, tmp_path / "out", console=quiet(), **{**HOW, **options}
+            "superbias", exposures, tmp_path / "out", console=quiet_console(), **{**HOW, **options}
         )
 
     return again
@@ -47,7 +47,7 @@ def contents(result):
         return [row.content for row in view.exposures(result.batch.id)]
 
 
-def altered(path, position=None):
+def alter(path, position=None):
     """Change one byte of a file, and keep its size and time."""
     status = path.stat()
     with path.open("r+b") as file:
@@ -76,23 +76,23 @@ def test_the_digest_of_a_compressed_input_is_of_its_compressed_bytes(run, exposu
 
     packed = tmp_path / "in" / f"{exposures[0].name}.gz"
     packed.write_bytes(gzip.compress(exposures[0].read_bytes()))
-    result = cluster.run("superbias", packed, tmp_path / "out", console=quiet(), **HOW)
+    result = cluster.run("superbias", packed, tmp_path / "out", console=quiet_console(), **HOW)
     assert contents(result) == [sha256(packed)]
 
 
 def test_altered_pixels_are_found_only_with_verify(run, exposures, tmp_path):
     first = run()
     before = contents(first)
-    altered(exposures[1])
+    alter(exposures[1])
     kept = run()
     assert kept.counts == {"kept": 3}
     assert contents(kept) == before
-    said = calbatch("plan", "superbias", *exposures, "-o", tmp_path / "out", "--date", DATE)
-    assert "3 done before" in said.out
-    said = calbatch(
+    completed = calbatch("plan", "superbias", *exposures, "-o", tmp_path / "out", "--date", DATE)
+    assert "3 done before" in completed.out
+    completed = calbatch(
         "plan", "superbias", *exposures, "-o", tmp_path / "out", "--date", DATE, "--verify"
     )
-    assert f"done again: {exposures[1]}: its contents have changed" in said.out
+    assert f"done again: {exposures[1]}: its contents have changed" in completed.out
     again = run(verify=True)
     assert again.counts == {"kept": 2, "done": 1}
     assert contents(again) == [sha256(path) for path in exposures] != before
@@ -107,7 +107,7 @@ def test_an_altered_header_is_found_only_with_verify(run, exposures):
     run()
     with exposures[2].open("rb") as file:
         position = file.read(28800).index(b"TITLE   =")
-    altered(exposures[2], position + 12)
+    alter(exposures[2], position + 12)
     assert run().counts == {"kept": 3}
     again = run(verify=True)
     assert again.counts == {"kept": 2, "done": 1}
@@ -166,10 +166,10 @@ def test_an_input_changed_without_a_trace_is_calibrated_again(simulated, exposur
         def process(self, exposure):
             if exposure.path == exposures[1] and not (tmp_path / "done").exists():
                 (tmp_path / "done").touch()
-                altered(exposures[1])
+                alter(exposures[1])
             return RampModel(exposure)
 
-    result = cluster.run(Meddling, exposures, tmp_path / "out", console=quiet(), **HOW)
+    result = cluster.run(Meddling, exposures, tmp_path / "out", console=quiet_console(), **HOW)
     assert result.counts == {"done": 3}
     assert contents(result) == [sha256(path) for path in exposures]
     with View(result.folder.state) as view:

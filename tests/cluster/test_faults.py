@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support.batches import DATE, calbatch, calibrated_on, products_in, quiet, sums
+from support.batches import DATE, calbatch, calibrate_on, checksums, products_in, quiet_console
 from support.waiting import be_slow, eventually
 
 from calbatch import cluster
@@ -79,7 +79,7 @@ def test_a_full_disk_pauses_a_batch_until_there_is_room(simulated, small_disk, t
     mended = threading.Thread(target=mend)
     mended.start()
     result = cluster.run(
-        "detector1", simulated.exposures, small_disk / "out", console=quiet(), **HOW
+        "detector1", simulated.exposures, small_disk / "out", console=quiet_console(), **HOW
     )
     mended.join()
     assert result.counts == {"done": 3}
@@ -93,7 +93,12 @@ def test_a_disk_that_stays_full_ends_a_batch_which_is_resumed(simulated, small_d
     filler.write_bytes(bytes(40 * 2**20))
     policy = RetryPolicy(patience=0.5)
     result = cluster.run(
-        "detector1", simulated.exposures, small_disk / "out", console=quiet(), policy=policy, **HOW
+        "detector1",
+        simulated.exposures,
+        small_disk / "out",
+        console=quiet_console(),
+        policy=policy,
+        **HOW,
     )
     assert result.exit_status == 130
     assert "the disk is full" in result.batch.reason
@@ -101,10 +106,10 @@ def test_a_disk_that_stays_full_ends_a_batch_which_is_resumed(simulated, small_d
     filler.unlink()
     assert calbatch("resume", result.name).status == 0
     undisturbed = cluster.run(
-        "detector1", simulated.exposures, tmp_path / "b", console=quiet(), **HOW
+        "detector1", simulated.exposures, tmp_path / "b", console=quiet_console(), **HOW
     )
     assert undisturbed.exit_status == 0
-    assert sums(small_disk / "out") == sums(tmp_path / "b")
+    assert checksums(small_disk / "out") == checksums(tmp_path / "b")
 
 
 def test_lost_permission_fails_exposures_until_it_is_restored(simulated, tmp_path, protect):
@@ -116,13 +121,13 @@ def test_lost_permission_fails_exposures_until_it_is_restored(simulated, tmp_pat
             return RampModel(exposure)
 
     out = tmp_path / "out"
-    result = cluster.run(Losing, simulated.exposures, out, console=quiet(), **HOW)
+    result = cluster.run(Losing, simulated.exposures, out, console=quiet_console(), **HOW)
     assert result.counts == {"done": 1, "failed": 2}
     for outcome in result.failed:
         assert "cannot be written: no permission to write in its folder" in outcome.error
     assert len(products_in(out)) == 1
     protect(False)
-    again = cluster.run(Losing, simulated.exposures, out, console=quiet(), **HOW)
+    again = cluster.run(Losing, simulated.exposures, out, console=quiet_console(), **HOW)
     assert again.counts == {"kept": 1, "done": 2}
 
 
@@ -139,7 +144,7 @@ def test_an_input_replaced_after_planning_is_planned_again(simulated, tmp_path):
                 os.utime(paths[1])
             return RampModel(exposure)
 
-    result = cluster.run(Replacing, paths, tmp_path / "out", console=quiet(), **HOW)
+    result = cluster.run(Replacing, paths, tmp_path / "out", console=quiet_console(), **HOW)
     assert result.counts == {"done": 3}
     with View(result.folder.state) as view:
         (_, second, _) = view.exposures(result.batch.id)
@@ -220,7 +225,7 @@ def test_an_input_replaced_while_a_worker_reads_it_is_calibrated_again(
     meddling = threading.Thread(target=meddle)
     meddling.start()
     site = DaskSite(workers.client, grain, "two workers")
-    result = calibrated_on(site, Watched, paths, tmp_path / "out", tile_rows=rows)
+    result = calibrate_on(site, Watched, paths, tmp_path / "out", tile_rows=rows)
     meddling.join()
     assert result.counts == {"done": 3}
     with View(result.folder.state) as view:
@@ -229,9 +234,9 @@ def test_an_input_replaced_while_a_worker_reads_it_is_calibrated_again(
     assert (first.result, again.result) == ("changed", "done")
     assert "was replaced or changed" in first.reason
     assert second.content == f"sha256:{hashlib.sha256(other).hexdigest()}"
-    undisturbed = calibrated_on(InProcess(0), Watched, paths, tmp_path / "again")
+    undisturbed = calibrate_on(InProcess(0), Watched, paths, tmp_path / "again")
     assert undisturbed.counts == {"done": 3}
-    assert sums(tmp_path / "out") == sums(tmp_path / "again")
+    assert checksums(tmp_path / "out") == checksums(tmp_path / "again")
 
 
 class Endless(Step):
@@ -254,9 +259,9 @@ def test_an_exposure_over_its_time_limit_is_ended_and_the_others_continue(
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     site = DaskSite(workers.client, "exposure", "two workers")
-    ready = calibrated_on(site, "superbias", simulated.exposures, tmp_path / "ready")
+    ready = calibrate_on(site, "superbias", simulated.exposures, tmp_path / "ready")
     assert ready.counts == {"done": 3}  # workers have imported their modules
-    result = calibrated_on(
+    result = calibrate_on(
         site, Endless, simulated.exposures, tmp_path / "out", RetryPolicy(deadline=8.0)
     )
     assert [o.path for o in result.failed] == [simulated.exposures[1]]
@@ -271,7 +276,7 @@ def test_the_first_failure_ends_a_batch_on_request(simulated, tmp_path):
 
     policy = RetryPolicy(fail_fast=True)
     result = cluster.run(
-        Faulty, simulated.exposures, tmp_path / "out", console=quiet(), policy=policy, **HOW
+        Faulty, simulated.exposures, tmp_path / "out", console=quiet_console(), policy=policy, **HOW
     )
     assert result.exit_status == 130
     assert result.counts == {"failed": 1, "waiting": 2}
@@ -283,12 +288,12 @@ def test_a_crashed_worker_reports_where_it_crashed(simulated, tmp_path):
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     with placement.open_place(placement.Place("local", 1, "exposure")) as site:
-        result = calibrated_on(site, Crashing, simulated.exposures[:1], tmp_path / "out")
+        result = calibrate_on(site, Crashing, simulated.exposures[:1], tmp_path / "out")
     assert "quarantined" in result.failed[0].error
     assert "Fatal Python error: Segmentation fault" in result.failed[0].error
-    said = calbatch("logs", tmp_path / "out", "0")
-    assert "_crash" in said.out
-    assert said.out.count("Fatal Python error") >= 5
+    completed = calbatch("logs", tmp_path / "out", "0")
+    assert "_crash" in completed.out
+    assert completed.out.count("Fatal Python error") >= 5
 
 
 class Hungry(Step):
@@ -320,7 +325,7 @@ def test_a_lack_of_memory_is_reported_as_such(simulated, tmp_path):
         LocalCluster(protocol="tcp", **few, **quietly) as running,
         placement.open_place(placement.Place(running.scheduler_address, 0, "exposure")) as site,
     ):
-        result = calibrated_on(site, Hungry, simulated.exposures[:1], tmp_path / "out", policy)
+        result = calibrate_on(site, Hungry, simulated.exposures[:1], tmp_path / "out", policy)
     assert "out of memory: the worker had" in result.failed[0].error
     assert result.failed[0].error.count("of 700 MB") == 1
 
@@ -357,9 +362,9 @@ def test_files_are_calibrated_once_they_are_complete(simulated, tmp_path):
     arriving = threading.Thread(target=arrive)
     arriving.start()
     how = ("-o", out, "--settle", "0.3", "--idle", "3", "--scheduler", "sync", "--no-fsync")
-    said = calbatch("watch", "superbias", folder, *how)
+    completed = calbatch("watch", "superbias", folder, *how)
     arriving.join()
-    assert said.status == 0, said.err
+    assert completed.status == 0, completed.err
     stems = [p.name.removesuffix("_uncal.fits") for p in (first, second)]
     assert [p.name for p in products_in(out)] == [f"{stem}_superbias.fits" for stem in stems]
-    assert "FAILED" not in said.err
+    assert "FAILED" not in completed.err

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from distributed import LocalCluster
-from support.batches import DATE, calbatch, calibrated_on, products_in, quiet, sums
+from support.batches import DATE, calbatch, calibrate_on, checksums, products_in, quiet_console
 from support.chaos import driver_of, kill, with_children
 from support.gated import HELD, Held
-from support.placed import Plain, eventually, importable, jobs
+from support.placed import Plain, eventually, jobs, make_importable
 
 from calbatch import cluster
 from calbatch.calibrate.step import Step
@@ -47,14 +47,14 @@ def scheduler():
 @pytest.fixture
 def orphaned(simulated, scheduler, tmp_path, monkeypatch):
     """Return a function that leaves a worker calibrating after its driver has been killed."""
-    importable(monkeypatch)
+    make_importable(monkeypatch)
     started = []
 
     def leave(*options):
         where = ("-o", tmp_path / "out", "--scheduler", scheduler.scheduler_address)
         how = ("--date", DATE, "--no-fsync", "--gate", tmp_path / "gate", "--level", "1")
-        said = calbatch("submit", HELD, simulated.exposures[0], *where, *how, *options)
-        folder = BatchFolder(tmp_path / "out", said.out.strip())
+        completed = calbatch("submit", HELD, simulated.exposures[0], *where, *how, *options)
+        folder = BatchFolder(tmp_path / "out", completed.out.strip())
         eventually(lambda: list(folder.output.rglob(".*.part")), 60)
         started.append(driver_of(folder))
         kill(*with_children(started[-1]))
@@ -85,12 +85,12 @@ def test_an_orphan_replaces_no_product_of_a_newer_batch(
 ):
     earlier = orphaned("--grain", grain)
     where = {"scheduler": scheduler.scheduler_address, "grain": "exposure"}
-    inputs, options = simulated.exposures[:1], {**HOW, **where, "console": quiet()}
+    inputs, options = simulated.exposures[:1], {**HOW, **where, "console": quiet_console()}
     result = cluster.run(HELD, inputs, tmp_path / "out", parameters={"level": 2.0}, **options)
-    before = sums(tmp_path / "out")
+    before = checksums(tmp_path / "out")
     (tmp_path / "gate").touch()
     eventually(lambda: idle(scheduler), 60)
-    assert sums(tmp_path / "out") == before
+    assert checksums(tmp_path / "out") == before
     assert as_ledger_says(result.folder)
     assert not list((tmp_path / "out").rglob("*.part"))
     assert not list(earlier.logs.iterdir())
@@ -133,7 +133,7 @@ def test_an_abandoned_attempt_publishes_nothing(simulated, tmp_path):
 
 
 def test_a_replaced_driver_ends(simulated, tmp_path):
-    result = calibrated_on(InProcess(0), Taken, simulated.exposures, tmp_path / "out")
+    result = calibrate_on(InProcess(0), Taken, simulated.exposures, tmp_path / "out")
     assert result.batch.state == "interrupted"
     assert "another driver has taken over" in result.batch.reason
     assert result.counts == {"waiting": 3}
@@ -145,7 +145,7 @@ def test_an_exposure_over_its_time_limit_publishes_nothing_later(simulated, sche
     step = Held(gate=str(tmp_path / "gate"))
     where = placement.Place(scheduler.scheduler_address, 0, "exposure")
     with placement.open_place(where) as site:
-        result = calibrated_on(
+        result = calibrate_on(
             site, step, simulated.exposures[:1], tmp_path / "out", RetryPolicy(deadline=0.5)
         )
     assert result.counts == {"failed": 1}
@@ -245,7 +245,7 @@ def test_products_have_the_group_of_their_folder(simulated, tmp_path):
     out.chmod(0o2775)
     before = os.umask(0o002)
     try:
-        calibrated_on(InProcess(0), Plain, simulated.exposures[:1], out)
+        calibrate_on(InProcess(0), Plain, simulated.exposures[:1], out)
     finally:
         os.umask(before)
     (product,) = products_in(out)

@@ -9,8 +9,8 @@ from urllib.request import urlopen
 import pytest
 from support.batches import small_set
 from support.onehost import free_ports
-from support.placed import calibrated, eventually, importable, twice
-from support.services import ended, started
+from support.placed import calibrate_all, double, eventually, make_importable
+from support.services import end_process, start_process
 
 from calbatch.cluster import RequestError
 from calbatch.cluster.sites.custom import open_cluster
@@ -53,8 +53,8 @@ def gateway(tmp_path_factory):
         SETTINGS.format(http=http, proxy=proxy, folder=str(clusters), python=sys.executable)
     )
     with pytest.MonkeyPatch.context() as patch, (folder / "log").open("wb") as log:
-        importable(patch)
-        server = started(
+        make_importable(patch)
+        server = start_process(
             *(sys.executable, "-m", "dask_gateway_server", "--config", settings),
             log=log,
             cwd=folder,
@@ -64,7 +64,7 @@ def gateway(tmp_path_factory):
             eventually(lambda: _answers(f"{address}/api/health"))
             yield {"address": address}
         finally:
-            ended(server)
+            end_process(server)
 
 
 @pytest.fixture(autouse=True)
@@ -86,8 +86,8 @@ def test_exposures_on_a_gateway(gateway, tmp_path):
     options = ClusterOptions("dask_gateway.GatewayCluster", gateway, workers=1, patience=60)
     with open_cluster(options, "exposure") as site:
         assert site.client.scheduler.address.startswith("gateway://")
-        assert site.client.submit(twice, 4).result() == 8
-        outcomes = calibrated(site, small_set().exposures, tmp_path)
+        assert site.client.submit(double, 4).result() == 8
+        outcomes = calibrate_all(site, small_set().exposures, tmp_path)
         assert [outcome.error for outcome in outcomes] == ["", "", ""]
         assert site.description == "GatewayCluster with 1 worker so far"
 

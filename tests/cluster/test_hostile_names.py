@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
-from support.batches import DATE, calbatch, changed, products_in, quiet
+from support.batches import DATE, calbatch, copy_changed, products_in, quiet_console
 
 from calbatch import cluster
 from calbatch.calibrate import products
@@ -62,17 +62,17 @@ def test_messages_with_hostile_names_are_escaped(hostile, tmp_path):
     bad.write_bytes(b"no exposure" + STEMS[0].encode())
     worse = hostile / f"{STEMS[1]}_uncal.fits"
     worse.write_bytes(b"")
-    said = [
+    completed = [
         calbatch("plan", *how),
         calbatch("run", *how, "--scheduler", "sync", "--no-fsync"),
         *(calbatch(*asked, "out") for asked in (["status"], ["logs"], ["report"])),
         *(calbatch("logs", "out", number) for number in range(len(STEMS))),
         calbatch("list"),
     ]
-    assert [s.status for s in said][:5] == [1, 1, 1, 0, 1]
-    for one in said:
+    assert [s.status for s in completed][:5] == [1, 1, 1, 0, 1]
+    for one in completed:
         assert UNSAFE.findall(one.out + one.err) == []
-    failures = [line for line in said[1].err.splitlines() if line.startswith("FAILED")]
+    failures = [line for line in completed[1].err.splitlines() if line.startswith("FAILED")]
     assert len(failures) == 2
     assert any(r"line\nFAILED nothing: all is well\r_uncal.fits: is empty" in f for f in failures)
     assert names(tmp_path / "out") == {f"{stem}_superbias.fits" for stem in STEMS[2:]}
@@ -80,7 +80,7 @@ def test_messages_with_hostile_names_are_escaped(hostile, tmp_path):
 
 
 def test_the_manifest_has_names_as_they_are(hostile, tmp_path):
-    result = cluster.run("superbias", hostile, "out", scheduler="sync", console=quiet())
+    result = cluster.run("superbias", hostile, "out", scheduler="sync", console=quiet_console())
     assert result.counts == {"done": len(STEMS)}
     entries = json.loads(result.folder.manifest.read_text())["exposures"]
     assert {e["input"] for e in entries} == {str(path) for path in hostile.iterdir()}
@@ -104,7 +104,7 @@ def test_notebooks_show_hostile_names_as_text(hostile, simulated, tmp_path, monk
 
 
 def test_models_in_notebooks_are_text(simulated, tmp_path):
-    evil = changed(
+    evil = copy_changed(
         simulated.exposures[0], tmp_path / "<b>_uncal.fits", TARGPROP="<script>alert(1)</script>"
     )
     with datamodels.open(evil) as model:
@@ -117,11 +117,13 @@ def test_models_in_notebooks_are_text(simulated, tmp_path):
 def test_headers_do_not_name_products(simulated, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
-    changed(
+    copy_changed(
         simulated.exposures[0], folder / "a_uncal.fits",
         FILENAME="../../evil.fits", OBS_ID="/etc/passwd", TARGPROP="$(touch pwned); ../x",
     )  # fmt: skip
-    result = cluster.run("superbias", folder, tmp_path / "out", scheduler="sync", console=quiet())
+    result = cluster.run(
+        "superbias", folder, tmp_path / "out", scheduler="sync", console=quiet_console()
+    )
     assert result.products == [tmp_path / "out" / "a_superbias.fits"]
     assert {path.name for path in tmp_path.rglob("*evil*")} == set()
 
@@ -143,9 +145,11 @@ def test_warnings_escape_hostile_file_names(simulated, tmp_path):
     assert UNSAFE.findall(done.stdout + done.stderr) == []
     assert done.stderr.count("\n") == 1
     out = tmp_path / "out"
-    said = calbatch("run", "superbias", folder, "-o", out, "--scheduler", "sync", "--no-fsync")
-    assert UNSAFE.findall(said.out + said.err) == []
-    (told,) = [line for line in said.out.splitlines() if "are not an HDU and are ignored" in line]
+    completed = calbatch("run", "superbias", folder, "-o", out, "--scheduler", "sync", "--no-fsync")
+    assert UNSAFE.findall(completed.out + completed.err) == []
+    (told,) = [
+        line for line in completed.out.splitlines() if "are not an HDU and are ignored" in line
+    ]
     assert told.startswith("warning: ")
     assert messages.escape_controls(str(folder / STEMS[0])) in told or str(evil.parent) in told
     assert "(and in 1 more exposure)" in told
@@ -153,10 +157,10 @@ def test_warnings_escape_hostile_file_names(simulated, tmp_path):
 
 @pytest.mark.parametrize("typed", [["\x1b[31m"], ["status", "--\x1b[31m"], ["run", "\x9b31m", "x"]])
 def test_arguments_are_echoed_escaped(typed):
-    said = calbatch(*typed)
-    assert said.status == 2
-    assert UNSAFE.findall(said.err) == []
-    assert re.search(r"\\x(1b|9b)", said.err)
+    completed = calbatch(*typed)
+    assert completed.status == 2
+    assert UNSAFE.findall(completed.err) == []
+    assert re.search(r"\\x(1b|9b)", completed.err)
 
 
 PYTHONS_OWN = """
@@ -201,11 +205,11 @@ def test_an_undecodable_name_is_refused_in_one_line(simulated, tmp_path):
         shutil.copy(simulated.exposures[0], folder / os.fsdecode(b"\xff\x1b_uncal.fits"))
     except OSError:
         pytest.skip("this file system has no such names")
-    said = calbatch("run", "superbias", folder, "-o", tmp_path / "out")
-    assert said.status == 2
-    assert "the name is not UTF-8" in said.err
-    assert r"\udcff\x1b_uncal.fits" in said.err
-    assert said.err.count("\n") == 1
+    completed = calbatch("run", "superbias", folder, "-o", tmp_path / "out")
+    assert completed.status == 2
+    assert "the name is not UTF-8" in completed.err
+    assert r"\udcff\x1b_uncal.fits" in completed.err
+    assert completed.err.count("\n") == 1
 
 
 @given(name=TEXTS.filter(bool))

@@ -71,13 +71,13 @@ def test_an_interrupted_batch_leaves_nothing_behind(begun, tmp_path, options, nu
     process = begun(*options)
     children = psutil.Process(process.pid).children(recursive=True)
     (os.killpg if whole_group else os.kill)(process.pid, number)
-    said = "".join(until_it_stops(process.stdout))
+    completed = "".join(until_it_stops(process.stdout))
     (tmp_path / "gate").touch()  # a kernel in a thread cannot be interrupted; it returns by itself
-    said += process.communicate()[0]
-    assert process.returncode == 130, said
-    assert STOPPING in said
-    assert said.splitlines()[-1].startswith("calbatch: interrupted")
-    assert "Traceback" not in said
+    completed += process.communicate()[0]
+    assert process.returncode == 130, completed
+    assert STOPPING in completed
+    assert completed.splitlines()[-1].startswith("calbatch: interrupted")
+    assert "Traceback" not in completed
     assert not list((tmp_path / "out").rglob("*.part"))
     assert not list((tmp_path / "out").rglob("staging"))
     eventually(lambda: not any(child.is_running() for child in children))

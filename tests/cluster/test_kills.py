@@ -9,7 +9,7 @@ from pathlib import Path
 import dask
 import pytest
 import yaml
-from support.batches import calbatch, copies, small_set, sums
+from support.batches import calbatch, checksums, make_copies, small_set
 from support.chaos import kill, require_consistent
 from support.kills import HOOKS, HOW, OTHERWISE, Killed
 from support.onehost import slurm
@@ -67,7 +67,7 @@ def killed(tmp_path, monkeypatch):
 
     def planned(count, kills, *site):
         plan.write_text(json.dumps(kills))
-        inputs = copies(count, tmp_path / "in")
+        inputs = make_copies(count, tmp_path / "in")
         made.append(Killed(inputs, tmp_path / "out", site, plan, temporary))
         for name, value in made[-1].environment().items():
             monkeypatch.setenv(name, value)
@@ -84,7 +84,7 @@ def require_as_undisturbed(killed, count, where, monkeypatch):
     monkeypatch.delenv("KILLS")
     how = ("--scheduler", "sync", *HOW, *OTHERWISE[killed.other])
     assert calbatch("run", "detector1", killed.inputs, "-o", where, *how).status == 0
-    assert sums(killed.output) == sums(where)
+    assert checksums(killed.output) == checksums(where)
     state = killed.folder.state
     assert not (state / "staging").exists()
     assert not [*state.glob("retired-*"), *state.glob("*/logs/*"), *state.glob("*/manifest.part")]

@@ -4,11 +4,11 @@ import json
 
 import pytest
 import yaml
-from support.batches import DATE, calbatch, copies, products_in, small_set, sums
-from support.chaos import disturbed, driver_of, kill, require_consistent, spread
+from support.batches import DATE, calbatch, checksums, make_copies, products_in, small_set
+from support.chaos import driver_of, kill, require_consistent, run_disturbed, spread_actions
 from support.gated import DYING, GATE, HUNGRY, SLOW, WANTED
 from support.onehost import is_left, slurm, start_soon
-from support.placed import importable
+from support.placed import make_importable
 from support.waiting import eventually
 
 from calbatch.cluster.folder import BatchFolder
@@ -31,16 +31,16 @@ def submit(slurm_host, tmp_path, monkeypatch):
     }  # fmt: skip
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    importable(monkeypatch)
+    make_importable(monkeypatch)
     import dask
 
     dask.config.refresh(paths=[str(tmp_path / "dask")])
 
     def submitted(pipeline, *options, inputs=made.folder / "exposures"):
         how = ("-o", tmp_path / "out", "--site", "node", "--date", DATE, "--no-fsync", *options)
-        said = calbatch("submit", pipeline, inputs, *how)
-        assert said.status == 0, said.err
-        return BatchFolder(tmp_path / "out", said.out.strip())
+        completed = calbatch("submit", pipeline, inputs, *how)
+        assert completed.status == 0, completed.err
+        return BatchFolder(tmp_path / "out", completed.out.strip())
 
     yield submitted
     dask.config.refresh()
@@ -86,7 +86,7 @@ def test_a_batch_is_done_by_jobs(submit, tmp_path):
     exposures = small_set().folder / "exposures"
     how = ("--scheduler", "sync", "--date", DATE)
     assert calbatch("run", "detector1", exposures, "-o", tmp_path / "b", *how).status == 0
-    assert sums(folder.output) == sums(tmp_path / "b")
+    assert checksums(folder.output) == checksums(tmp_path / "b")
     until(lambda: slurm("squeue", "-h") == "")
 
 
@@ -208,7 +208,7 @@ def test_a_site_without_more_memory_retries_with_the_same(submit, monkeypatch):
     ],
 )  # fmt: skip
 def test_jobs_of_workers_and_drivers_are_cancelled(submit, tmp_path, count, fates):
-    inputs = copies(count, tmp_path / "in")
+    inputs = make_copies(count, tmp_path / "in")
     folder = submit("detector1", "--site.jobs", "2", inputs=inputs)
     chosen = {
         "kill": lambda: kill(driver_of(folder)) or True,
@@ -221,13 +221,14 @@ def test_jobs_of_workers_and_drivers_are_cancelled(submit, tmp_path, count, fate
         slurm("scancel", *([chance.choice(running)] if running else ["--name=none"]))
         return bool(running)
 
-    assert disturbed(
-        folder, every=6.0, strike=strike, planned=spread(count, *[chosen[f] for f in fates]),
+    planned = spread_actions(count, *[chosen[f] for f in fates])
+    assert run_disturbed(
+        folder, every=6.0, strike=strike, planned=planned,
         keep=lambda: soon(folder), seconds=200,
     )  # fmt: skip
     require_consistent(folder, count)
     how = ("--scheduler", "sync", "--date", DATE)
     assert calbatch("run", "detector1", inputs, "-o", tmp_path / "b", *how).status == 0
-    assert sums(folder.output) == sums(tmp_path / "b")
+    assert checksums(folder.output) == checksums(tmp_path / "b")
     until(lambda: slurm("squeue", "-h") == "")
     assert not list((tmp_path / "jobs").glob(".tls-*"))

@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from support.batches import DATE, calbatch, products_in, quiet
+from support.batches import DATE, calbatch, products_in, quiet_console
 
 from calbatch import cluster
 from calbatch.cluster.batch.rebuilding import rebuild_ledger
@@ -29,7 +29,7 @@ def out(simulated, tmp_path, monkeypatch):
 
 
 def run(exposures, out, **more):
-    return cluster.run("superbias", exposures, out, console=quiet(), **HOW, **more)
+    return cluster.run("superbias", exposures, out, console=quiet_console(), **HOW, **more)
 
 
 def ledger(out):
@@ -57,12 +57,12 @@ def test_an_overwritten_ledger_is_rebuilt_from_its_manifest(simulated, out):
     before = stamps(out)
     scribble(ledger(out))
     noise = ledger(out).read_bytes()
-    said = calbatch("rebuild", out)
-    assert said.status == 0, said.err
-    assert "3 of 3 exposures are done" in said.out
+    completed = calbatch("rebuild", out)
+    assert completed.status == 0, completed.err
+    assert "3 of 3 exposures are done" in completed.out
     [aside] = state_of(out).glob("ledger.damaged-*.sqlite")
     assert aside.read_bytes() == noise
-    assert str(aside) in said.out
+    assert str(aside) in completed.out
     assert calbatch("status", out).status == 0
     assert run(simulated.exposures, out).counts == {"kept": 3}
     assert stamps(out) == before
@@ -92,9 +92,9 @@ def test_exposures_with_damaged_products_are_not_done(simulated, out):
     second.write_bytes(second.read_bytes()[:-2880] + bytes(2880))
     scribble(ledger(out))
     assert "1 of 3 exposures are done" in calbatch("rebuild", out).out
-    said = calbatch("status", out)
-    assert said.status == 130
-    assert "1 of 3 exposures are known to be done" in said.out
+    completed = calbatch("status", out)
+    assert completed.status == 130
+    assert "1 of 3 exposures are known to be done" in completed.out
     assert calbatch("resume", out).status == 0
     assert len(products_in(out)) == 3
 
@@ -122,9 +122,9 @@ def test_a_damaged_manifest_does_not_prevent_a_rebuild(simulated, out, text):
     [manifest] = state_of(out).glob("*/manifest.json")
     manifest.write_text(text)
     scribble(ledger(out))
-    said = calbatch("rebuild", out)
-    assert said.status == 0, said.err
-    assert "nothing tells what it was" in said.out
+    completed = calbatch("rebuild", out)
+    assert completed.status == 0, completed.err
+    assert "nothing tells what it was" in completed.out
     assert list(find_registered()) == []
     assert run(simulated.exposures, out).counts == {"done": 3}
 
@@ -157,25 +157,25 @@ def mutated(told, chance):
 
 def test_an_intact_ledger_is_left_alone(simulated, out):
     before = ledger(out).read_bytes()
-    said = calbatch("rebuild", out)
-    assert (said.status, ledger(out).read_bytes()) == (0, before)
-    assert "intact" in said.out
+    completed = calbatch("rebuild", out)
+    assert (completed.status, ledger(out).read_bytes()) == (0, before)
+    assert "intact" in completed.out
 
 
 def test_a_ledger_in_use_is_left_alone(simulated, out):
     with Ledger(state_of(out)):
         scribble(ledger(out), [0])
         damaged = ledger(out).read_bytes()
-        said = calbatch("rebuild", out)
-    assert said.status == 2
-    assert "a batch is running there" in said.err
+        completed = calbatch("rebuild", out)
+    assert completed.status == 2
+    assert "a batch is running there" in completed.err
     assert ledger(out).read_bytes() == damaged
 
 
 def test_a_folder_without_batches_has_nothing_to_rebuild(tmp_path):
-    said = calbatch("rebuild", tmp_path)
-    assert said.status == 2
-    assert "there are no batches" in said.err
+    completed = calbatch("rebuild", tmp_path)
+    assert completed.status == 2
+    assert "there are no batches" in completed.err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -214,14 +214,14 @@ def test_an_emptied_or_missing_ledger_is_damaged(lose, simulated, out):
         ("run", "superbias", simulated.exposures[0], *how),
         ("resume", batch.name),
     ):
-        said = calbatch(*command)
-        assert (command, said.status) == (command, 2)
-        assert f"calbatch rebuild {out}" in said.err
+        completed = calbatch(*command)
+        assert (command, completed.status) == (command, 2)
+        assert f"calbatch rebuild {out}" in completed.err
     assert "damaged ledger" in calbatch("list").out
     calbatch("prune", "--older-than", "0")
     assert [folder.name for folder in find_registered()] == [batch.name]
-    said = calbatch("rebuild", out)
-    assert "3 of 3 exposures are done" in said.out
+    completed = calbatch("rebuild", out)
+    assert "3 of 3 exposures are done" in completed.out
     assert run(simulated.exposures, out).counts == {"kept": 3}
     assert stamps(out) == before
 

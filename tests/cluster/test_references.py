@@ -10,7 +10,7 @@ from astropy.io import fits
 from rich.console import Console
 from stpipe._config import StepConfig
 from support.crds_server import CrdsServer
-from support.parameter_references import add_parameters, copied_cache
+from support.parameter_references import add_parameters, copy_cache
 from support.simulated import small_exposure
 
 from calbatch.calibrate.references import CrdsReferences
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
     """Return a cache with parameter references for one readout pattern."""
-    crds = copied_cache(simulated(), tmp_path_factory.mktemp("published") / "crds")
+    crds = copy_cache(simulated(), tmp_path_factory.mktemp("published") / "crds")
     jump = StepConfig("jwst.jump.JumpStep", "jump", {"skip": True}, [])
     add_parameters(crds, "pars-jumpstep", {"NIS": jump})
     return crds
@@ -83,7 +83,7 @@ def quiet():
     return Console(file=io.StringIO(), width=200)
 
 
-def said(console):
+def output_of(console):
     return console.file.getvalue()
 
 
@@ -97,7 +97,7 @@ def test_each_file_is_fetched_once_before_the_batch_starts(tmp_path, server):
     result = run("superbias", paths, tmp_path / "out", scheduler="threads", console=console)
     assert not result.failed
     assert references_asked(server) == {SUPERBIAS: 1}
-    text = said(console)
+    text = output_of(console)
     assert "fetching 1 reference file" in text
     assert "fetched 1 of 1 files" in text
     assert text.index("fetched") < text.index("context jwst_0001.pmap (as requested)")
@@ -114,7 +114,7 @@ def test_everything_missing_is_reported_when_offline(tmp_path, cache, monkeypatc
     monkeypatch.setenv("CRDS_SERVER_URL", "")
     console = quiet()
     result = run("superbias", paths, tmp_path / "out", scheduler="sync", console=console)
-    assert re.search(rf"calbatch refs sync --files {SUPERBIAS}\n", said(console))
+    assert re.search(rf"calbatch refs sync --files {SUPERBIAS}\n", output_of(console))
     (failed,) = result.failed
     assert SUPERBIAS in failed.error
     assert result.exit_status == 1
@@ -135,7 +135,7 @@ def test_plan_fetches_no_references(tmp_path, server):
     fetching = partial(defer_fetching, console=console)
     _, (planned,) = batch_of("superbias", exposures(tmp_path, "NISRAPID"), fetch=fetching)
     assert references_asked(server) == {}
-    assert SUPERBIAS in said(console)
+    assert SUPERBIAS in output_of(console)
     assert SUPERBIAS in planned.references.missing["superbias"]
 
 

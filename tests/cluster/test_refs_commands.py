@@ -61,7 +61,7 @@ class Setting:
             main()
         return Done(ended.value.code, out.getvalue(), err.getvalue())
 
-    def held(self):
+    def cached_files(self):
         return {p.name for p in self.cache.rglob("jwst_*") if not p.name.endswith("map")}
 
 
@@ -126,7 +126,7 @@ def test_sync_makes_the_cache_and_fetches_what_exposures_need(user):
     files = [user.exposure("a.fits"), user.exposure("b.fits", DETECTOR="A")]
     done = user.run("sync", *files)
     assert done.returncode == 0, done.stderr
-    assert user.held() == {FLAT}
+    assert user.cached_files() == {FLAT}
     assert user.server.asked[FLAT] == 1
     assert "fetched 1 of 1 files" in done.stderr
     assert "1 of 1 files are in" in done.stdout
@@ -139,27 +139,27 @@ def test_sync_makes_the_cache_and_fetches_what_exposures_need(user):
 def test_sync_of_a_pipeline_takes_only_its_types(user):
     file = user.exposure("a.fits")
     assert user.run("sync", "--pipeline", "superbias", file).returncode == 0
-    assert user.held() == set()
+    assert user.cached_files() == set()
     assert user.run("sync", "--pipeline", "flat_field", file).returncode == 0
-    assert user.held() == {FLAT}
+    assert user.cached_files() == {FLAT}
 
 
 def test_sync_of_a_whole_context(user):
     done = user.run("sync", "--context", OLD)
     assert done.returncode == 0
-    assert user.held() == {f"jwst_miri_flat_{n:04}.fits" for n in range(6)}
+    assert user.cached_files() == {f"jwst_miri_flat_{n:04}.fits" for n in range(6)}
     assert not (user.cache / "mappings" / "jwst" / CONTEXT).exists()
 
 
 def test_sync_of_an_instrument(user):
     assert user.run("sync", "--instrument", "MIRI").returncode == 0
-    assert len(user.held()) == 6
+    assert len(user.cached_files()) == 6
 
 
 def test_sync_of_names(user):
     done = user.run("sync", "--files", FLAT, "jwst_miri_flat_0009.fits")
     assert done.returncode == 1
-    assert user.held() == {FLAT}
+    assert user.cached_files() == {FLAT}
     assert "jwst_miri_flat_0009.fits: not known to the server" in done.stdout
 
 
@@ -168,7 +168,7 @@ def test_a_wrong_request_fetches_nothing(user, arguments):
     done = user.run("sync", *arguments)
     assert done.returncode == 2
     assert done.stderr.strip().count("\n") == 0
-    assert user.held() == set()
+    assert user.cached_files() == set()
 
 
 def test_offline_sync_lists_everything_missing_with_the_command_that_fetches_it(user):
@@ -183,7 +183,7 @@ def test_offline_sync_lists_everything_missing_with_the_command_that_fetches_it(
     assert set(command[4:]) == {FLAT, "jwst_miri_flat_0005.fits"}
     user.set(CRDS_SERVER_URL=user.server.url)
     assert user.run(*command[2:]).returncode == 0
-    assert user.held() == set(command[4:])
+    assert user.cached_files() == set(command[4:])
 
 
 def test_an_unreachable_server_means_offline(user):
@@ -229,8 +229,8 @@ def test_verify_uses_the_last_known_checksums_when_offline(user):
 
 def test_verify_lists_files_that_cannot_be_verified(user):
     assert user.run("sync", "--files", FLAT).returncode == 0
-    (held,) = user.cache.rglob(FLAT)
-    (held.parent / "jwst_miri_flat_mine.fits").write_bytes(b"mine")
+    (cached_files,) = user.cache.rglob(FLAT)
+    (cached_files.parent / "jwst_miri_flat_mine.fits").write_bytes(b"mine")
     done = user.run("verify")
     assert done.returncode == 0
     assert "1 files cannot be verified" in done.stdout
@@ -305,5 +305,5 @@ def test_a_read_only_cache_says_what_to_do(user):
     assert "CALBATCH_CRDS_OVERLAY" in done.stderr
     user.set(CALBATCH_CRDS_OVERLAY=user.folder / "own")
     assert user.run("sync", file).returncode == 0
-    assert user.held() == set()
+    assert user.cached_files() == set()
     assert {p.name for p in (user.folder / "own").rglob("*.fits")} == {FLAT}

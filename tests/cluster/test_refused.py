@@ -106,8 +106,8 @@ def test_a_refused_request_leaves_no_batch(
 ):
     with monkeypatch.context() as changed:
         prepare(changed, tmp_path)
-        said = calbatch(command, "superbias", simulated.exposures[0], "-o", out, *where, *HOW)
-        assert said.status == 2, said
+        completed = calbatch(command, "superbias", simulated.exposures[0], "-o", out, *where, *HOW)
+        assert completed.status == 2, completed
         require_no_batch(out)
     assert calbatch("run", "superbias", simulated.exposures[0], "-o", out, *SYNC).status == 0
     [folder] = find_registered()
@@ -123,10 +123,12 @@ def test_a_full_disk_at_the_start_leaves_no_batch(simulated, out):
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:
         many = [str(simulated.exposures[0])]
-        said = calbatch("run", "superbias", *many, "-o", out, *SYNC, f"--suffix={'x' * 200_000}")
+        completed = calbatch(
+            "run", "superbias", *many, "-o", out, *SYNC, f"--suffix={'x' * 200_000}"
+        )
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert said.status == 2, said
+    assert completed.status == 2, completed
     require_no_batch(out)
 
 
@@ -136,9 +138,9 @@ def test_a_resumed_batch_records_why_its_driver_was_refused(simulated, out, tmp_
     monkeypatch.setenv("CRDS_PATH", str(tmp_path / "nowhere"))
     monkeypatch.delenv("CRDS_SERVER_URL", raising=False)
     assert calbatch("resume", folder.name).status == 2
-    said = calbatch("status", folder.name)
-    assert said.status == 1
-    assert "nowhere" in said.out
+    completed = calbatch("status", folder.name)
+    assert completed.status == 1
+    assert "nowhere" in completed.out
     assert calbatch("prune", folder.name).status == 0
 
 
@@ -156,15 +158,15 @@ def test_a_batch_that_was_never_driven_can_be_pruned(simulated, out, monkeypatch
 def test_pruning_skips_batches_that_are_being_written(simulated, tmp_path, out):
     how = ("--scheduler", "sync", "--date", DATE, "--no-fsync")
     for folder in (out, tmp_path / "second"):
-        said = calbatch("run", "superbias", simulated.exposures[0], "-o", folder, *how)
-        assert said.status == 0, said.err
+        completed = calbatch("run", "superbias", simulated.exposures[0], "-o", folder, *how)
+        assert completed.status == 0, completed.err
     held, other = (find_batch(str(folder)) for folder in (out, tmp_path / "second"))
     with Ledger(held.state):
-        said = calbatch("prune", "--older-than", "0")
-        assert said.status == 0, said.err
+        completed = calbatch("prune", "--older-than", "0")
+        assert completed.status == 0, completed.err
         assert calbatch("prune", held.name).status == 2
-    assert f"{held.name}: stays" in said.out
-    assert f"{other.name}: forgotten" in said.out
+    assert f"{held.name}: stays" in completed.out
+    assert f"{other.name}: forgotten" in completed.out
     assert [folder.name for folder in find_registered()] == [held.name]
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from support.batches import DATE, SMALL, calbatch, products_in, quiet
+from support.batches import DATE, SMALL, calbatch, products_in, quiet_console
 from support.s3 import GoBetween, Harm, moto_server, plain_s3, use_endpoint
 
 from calbatch import cluster
@@ -42,7 +42,13 @@ def files(between):
 
 
 def run(inputs=RAW, output=OUT, pipeline="detector1", **options):
-    options = {"scheduler": "sync", "console": quiet(), "date": DATE, "fsync": False, **options}
+    options = {
+        "scheduler": "sync",
+        "console": quiet_console(),
+        "date": DATE,
+        "fsync": False,
+        **options,
+    }
     return cluster.run(pipeline, inputs, output, **options)
 
 
@@ -186,10 +192,10 @@ def test_the_version_of_an_input_object_is_recorded(between, files, simulated):
 
 
 def test_the_command_line_accepts_urls(between, files):
-    said = calbatch("plan", "superbias", RAW, "-o", OUT)
-    assert said.status == 0, said.err
-    said = calbatch("run", "superbias", f"{RAW}*_uncal.fits", "-o", OUT, "--workers", "1")
-    assert said.status == 0, said.err
-    assert "s3://bucket/out" in said.err + said.out
+    completed = calbatch("plan", "superbias", RAW, "-o", OUT)
+    assert completed.status == 0, completed.err
+    completed = calbatch("run", "superbias", f"{RAW}*_uncal.fits", "-o", OUT, "--workers", "1")
+    assert completed.status == 0, completed.err
+    assert "s3://bucket/out" in completed.err + completed.out
     assert len(files.ls("bucket/out")) == 3
     assert calbatch("status", OUT).status == 0

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from support.batches import calibrated_on, small_set
+from support.batches import calibrate_on, small_set
 
 from calbatch.calibrate.references import ResolvedReferences
 from calbatch.calibrate.step import Step
@@ -35,7 +35,7 @@ sys.addaudithook(_note)
 
 
 @pytest.fixture
-def opened():
+def opened_files():
     """Return the list of files that this process opens during the test."""
     _opened.clear()
     _watching.set()
@@ -44,7 +44,7 @@ def opened():
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory):
+def finished(tmp_path_factory):
     """Return a folder with the products and the ledger of a small set."""
     folder = tmp_path_factory.mktemp("done")
     made = small_set()
@@ -52,12 +52,12 @@ def done(tmp_path_factory):
         for name, value in made.environment().items():
             patch.setenv(name, value)
         with placement.open_place(placement.Place("sync", 1, "exposure")) as site:
-            result = calibrated_on(site, "dq_init", made.exposures, folder)
+            result = calibrate_on(site, "dq_init", made.exposures, folder)
     assert result.counts == {"done": 3}
     return folder
 
 
-def planned(paths, folder=None):
+def plan_exposures(paths, folder=None):
     """Plan a step for exposures with the records of a folder's ledger."""
     step = configure_step("dq_init")
     if folder is None:
@@ -85,35 +85,35 @@ class Questions(View):
         return super()._rows(query, *values)
 
 
-def test_an_input_is_stated_once_and_read_once(simulated, opened):
-    assert all(one.error is None and one.header for one in planned(simulated.exposures))
+def test_an_input_is_stated_once_and_read_once(simulated, opened_files):
+    assert all(one.error is None and one.header for one in plan_exposures(simulated.exposures))
     for path in simulated.exposures:
-        assert opened.count(str(path)) == 2
+        assert opened_files.count(str(path)) == 2
 
 
 def test_planning_again_reads_no_header_and_queries_the_ledger_once_a_block(
-    simulated, done, opened
+    simulated, finished, opened_files
 ):
-    found, asked = planned(simulated.exposures, done)
+    found, asked = plan_exposures(simulated.exposures, finished)
     assert all(one.is_known and one.earlier_products for one in found)
     for path in simulated.exposures:
-        assert opened.count(str(path)) == 0
+        assert opened_files.count(str(path)) == 0
     of_exposures = [query for query in asked if "FROM refs" not in query]
     assert len(of_exposures) == 4  # one query each for headers, deaths, products and contents
     assert len(simulated.exposures) < FIRST_BLOCK < BLOCK
 
 
-def test_status_imports_no_calibration_code(done):
+def test_status_imports_no_calibration_code(finished):
     script = (
         "import sys; from calbatch.cluster.cli.commands.status import read_status;  "
         "from calbatch.cluster.folder import find_batch; from pathlib import Path; "
-        f"print(read_status(find_batch({str(done)!r})).done); "
+        f"print(read_status(find_batch({str(finished)!r})).done); "
         "print(sorted({'numpy', 'dask', 'distributed', 'astropy', 'numba'} & set(sys.modules)))"
     )
-    said = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert said.stdout.split("\n")[:2] == ["3", "[]"]
+    assert completed.stdout.split("\n")[:2] == ["3", "[]"]
 
 
 def test_retries_start_when_they_are_due_earliest_first():
@@ -155,7 +155,7 @@ def test_an_unpicklable_exposure_fails_alone(simulated, tmp_path):
     stuck.lock = threading.Lock()  # cannot be pickled
     for step in (good, stuck):
         step.output_dir = str(tmp_path)
-    references = planned(simulated.exposures[:1])[0].references
+    references = plan_exposures(simulated.exposures[:1])[0].references
     with placement.open_place(placement.Place("local", 2, "exposure")) as site:
         for number, (step, path) in enumerate(
             zip((good, stuck, good), simulated.exposures, strict=True)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.onehost import slurm
-from support.placed import about, eventually, importable, twice
+from support.placed import double, eventually, make_importable, worker_facts
 
 from calbatch.cluster import RequestError
 from calbatch.cluster.sites.named_sites import NamedSite
@@ -43,8 +43,8 @@ def of_driver(folder, **how):
 def test_skipped_options_are_left_out(made, name, tmp_path):
     time = {"walltime": "30:00"}
     before = made(tmp_path, **time)
-    for said in (name, f"--{name}"):
-        after = made(tmp_path, skip=(said,), **time)
+    for completed in (name, f"--{name}"):
+        after = made(tmp_path, skip=(completed,), **time)
         assert after == [a for a in before if a.partition("=")[0] != f"--{name}"]
 
 
@@ -92,12 +92,12 @@ def test_no_option_is_repeated_and_skipped_ones_are_absent(skip, directives):
         of_workers(Path("/logs"), skip=tuple(skip), directives=tuple(directives)),
         of_driver(Path("/logs"), skip=tuple(skip), directives=tuple(directives)),
     ):
-        said = names(found)
+        completed = names(found)
         assert set(directives) <= set(found)
         ours = [argument for argument in found if argument not in directives]
         assert not {f"--{name}" for name in skip} & set(names(ours))
-        assert max(Counter(said).values()) == 1
-        assert not ("--mem-per-cpu" in said and "--mem" in names(ours))
+        assert max(Counter(completed).values()) == 1
+        assert not ("--mem-per-cpu" in completed and "--mem" in names(ours))
 
 
 @pytest.mark.parametrize(
@@ -119,27 +119,27 @@ def test_exposures_alone_have_more_memory_by_every_option(given_, arguments, mem
     assert (alone.jobs, alone.cores, alone.memory) == (1, 1, memory)
 
 
-def shown(number):
+def show_job(number):
     return slurm("scontrol", "-o", "show", "job", number)
 
 
 @pytest.mark.services
 def test_slurm_accepts_jobs_with_memory_per_core(slurm_host, tmp_path, monkeypatch):
-    importable(monkeypatch)
+    make_importable(monkeypatch)
     options = SlurmOptions(
         memory="1GiB", interface="lo", logs=str(tmp_path / "logs"), walltime="20:00",
         skip=REPLACEABLE, directives=("--nodes=1", "--mem-per-cpu=1G"),
     )  # fmt: skip
     with open_slurm(options, "exposure") as site:
-        assert site.client.submit(twice, 21).result(timeout=60) == 42
-        [job] = {found["job"] for found in site.client.run(about).values()}
-        assert "MinMemoryCPU=1G" in shown(job)
+        assert site.client.submit(double, 21).result(timeout=60) == 42
+        [job] = {found["job"] for found in site.client.run(worker_facts).values()}
+        assert "MinMemoryCPU=1G" in show_job(job)
 
 
 @pytest.mark.services
 def test_slurm_accepts_drivers_with_memory_per_core(slurm_host, tmp_path):
     how = DriverJob(skip=("ntasks", "cpus-per-task"), directives=("--mem-per-cpu=100M",))
     number = submit_driver(["true"], tmp_path / "log", how)
-    assert "MinMemoryCPU=100M" in shown(number)
+    assert "MinMemoryCPU=100M" in show_job(number)
     eventually(lambda: job_state(number).ended)
     assert job_state(number).state == "COMPLETED"

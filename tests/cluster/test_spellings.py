@@ -5,7 +5,7 @@ import gzip
 import numpy as np
 import pytest
 from astropy.io import fits
-from support.batches import calbatch, changed, products_in, quiet
+from support.batches import calbatch, copy_changed, products_in, quiet_console
 
 from calbatch.cluster import run
 
@@ -39,7 +39,7 @@ def folder(spelt, simulated):
 
 def test_a_folder_with_all_spellings_is_one_batch(folder, tmp_path):
     result = run(
-        "detector1", folder, tmp_path, recursive=True, scheduler="sync", console=quiet(),
+        "detector1", folder, tmp_path, recursive=True, scheduler="sync", console=quiet_console(),
         fsync=False,
     )  # fmt: skip
     assert [o.error for o in result.outcomes] == [""] * 5
@@ -55,27 +55,27 @@ def test_a_folder_with_all_spellings_is_one_batch(folder, tmp_path):
 
 
 def test_a_folder_of_compressed_exposures_is_one_batch(folder):
-    said = calbatch("plan", "detector1", folder / "night2")
-    assert said.status == 0
-    assert "detector1: 3 exposures" in said.out
+    completed = calbatch("plan", "detector1", folder / "night2")
+    assert completed.status == 0
+    assert "detector1: 3 exposures" in completed.out
 
 
 @pytest.mark.parametrize("command", ["plan", "run", "submit"])
 def test_recursive_is_suggested_for_subfolders(folder, tmp_path, command):
-    said = calbatch(command, "detector1", folder, "-o", tmp_path / "out")
-    assert said.status == 2
-    assert said.err.splitlines()[-1] == (
+    completed = calbatch(command, "detector1", folder, "-o", tmp_path / "out")
+    assert completed.status == 2
+    assert completed.err.splitlines()[-1] == (
         f"calbatch: no exposures: the folder {folder} has no files *_uncal.fits, but its "
         "subfolders do: use --recursive to include them"
     )
 
 
 def test_subfolders_are_watched(folder, tmp_path):
-    said = calbatch(
+    completed = calbatch(
         "watch", "group_scale", folder, "--recursive", "--settle", "0", "--idle", "1",
         "-o", tmp_path, "--scheduler", "sync",
     )  # fmt: skip
-    assert said.status == 0
+    assert completed.status == 0
     names = [p.name for p in products_in(tmp_path)]
     stems = ("CAPITALS_", "dashed-", "packed_", "plain_", "zipped_")
     assert names == [f"{stem}group_scale.fits" for stem in stems]
@@ -83,10 +83,10 @@ def test_subfolders_are_watched(folder, tmp_path):
 
 def test_arrays_decide_the_kind_of_a_file_against_its_header(simulated, tmp_path):
     good = simulated.exposures[0]
-    changed(good, tmp_path / "a_uncal.fits", NINTS=7)
-    changed(good, tmp_path / "b_uncal.fits", NGROUPS=4)
-    said = calbatch("plan", "detector1", good, tmp_path)
-    assert said.status == 0
-    (kind,) = [line for line in said.out.splitlines() if "NRCA1" in line]
+    copy_changed(good, tmp_path / "a_uncal.fits", NINTS=7)
+    copy_changed(good, tmp_path / "b_uncal.fits", NGROUPS=4)
+    completed = calbatch("plan", "detector1", good, tmp_path)
+    assert completed.status == 0
+    (kind,) = [line for line in completed.out.splitlines() if "NRCA1" in line]
     assert "2 x 5 x 48 x 64" in kind
     assert kind.split("│")[2].strip() == "3"

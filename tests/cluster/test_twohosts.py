@@ -10,7 +10,7 @@ import pytest
 from distributed import Security
 from support.batches import small_set
 from support.placed import TESTS, eventually
-from support.services import ended
+from support.services import end_process
 from support.twohosts import HEAD, NODE, two_hosts
 
 pytestmark = pytest.mark.services
@@ -43,7 +43,7 @@ class Hosts:
 
     def run(self, host, *command, again=False, **more):
         log = self.folder / "processes.log"
-        running = self.net.running(
+        running = self.net.start(
             host, *command, log=log, again=again, env=self.environment(self.files, **more)
         )
         return self.stack.enter_context(running)
@@ -79,7 +79,7 @@ class Hosts:
             )
         self.stack.callback(process.stdout.close)
         self.stack.callback(process.stdin.close)
-        self.stack.callback(ended, process)
+        self.stack.callback(end_process, process)
         return process
 
 
@@ -99,7 +99,7 @@ def hosts(tmp_path):
         yield Hosts(stack, tmp_path)
 
 
-def said(client, line=None):
+def ask(client, line=None):
     """Send a line to a client, and return its answer."""
     if line is not None:
         client.stdin.write(line + "\n")
@@ -109,7 +109,7 @@ def said(client, line=None):
     return json.loads(answer)
 
 
-def noted(folder, what):
+def read_notes(folder, what):
     path = folder / what
     return [line.split()[0] for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -119,14 +119,14 @@ def test_exposures_wait_for_a_disconnected_host(hosts):
     hosts.scheduler()
     hosts.worker(hosts.net.node, NODE)
     client = hosts.client(*exposures)
-    assert said(client)["site"].startswith(f"the scheduler at tls://{ADDRESS} with ")
-    eventually(lambda: said(client, "workers")["workers"] == [NODE])
+    assert ask(client)["site"].startswith(f"the scheduler at tls://{ADDRESS} with ")
+    eventually(lambda: ask(client, "workers")["workers"] == [NODE])
     hosts.net.cut()
-    assert said(client, "submit 3") == {"submitted": 3}  # and assigned to the worker
-    assert noted(hosts.folder, "begun") == []
+    assert ask(client, "submit 3") == {"submitted": 3}  # and assigned to the worker
+    assert read_notes(hosts.folder, "begun") == []
     hosts.net.mend()
-    assert said(client) == {"done": [0, 1, 2], "errors": [""] * len(exposures)}
-    assert sorted(noted(hosts.folder, "begun")) == ["0", "1", "2"]  # each exactly once
+    assert ask(client) == {"done": [0, 1, 2], "errors": [""] * len(exposures)}
+    assert sorted(read_notes(hosts.folder, "begun")) == ["0", "1", "2"]  # each exactly once
 
 
 def test_other_workers_take_over_from_a_lost_host(hosts):
@@ -135,15 +135,15 @@ def test_other_workers_take_over_from_a_lost_host(hosts):
     hosts.worker(hosts.net.node, NODE, **IMPATIENT)
     hosts.worker(hosts.net.head, HEAD, **IMPATIENT)
     client = hosts.client(*exposures, **IMPATIENT)
-    said(client)
-    eventually(lambda: said(client, "workers")["workers"] == [HEAD, NODE])
-    said(client, "submit 12")
-    eventually(lambda: len(noted(hosts.folder, "begun")) >= 2)
+    ask(client)
+    eventually(lambda: ask(client, "workers")["workers"] == [HEAD, NODE])
+    ask(client, "submit 12")
+    eventually(lambda: len(read_notes(hosts.folder, "begun")) >= 2)
     hosts.net.cut()
-    assert said(client) == {"done": list(range(12)), "errors": [""] * len(exposures)}
-    eventually(lambda: said(client, "workers")["workers"] == [HEAD])  # a busy host comes back
+    assert ask(client) == {"done": list(range(12)), "errors": [""] * len(exposures)}
+    eventually(lambda: ask(client, "workers")["workers"] == [HEAD])  # a busy host comes back
     hosts.net.mend()
-    eventually(lambda: said(client, "workers")["workers"] == [HEAD, NODE])
+    eventually(lambda: ask(client, "workers")["workers"] == [HEAD, NODE])
 
 
 REFUSED = """

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from support.batches import DATE, calbatch, products_in, quiet
+from support.batches import DATE, calbatch, products_in, quiet_console
 
 from calbatch.calibrate.step import Step
 from calbatch.cluster.batch.python_api import build_order
@@ -43,7 +43,7 @@ def no_file_larger_than(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def grown(folder, size):
+def grow_ledger(folder, size):
     """Make a ledger larger than the products, so that only the ledger reaches the limit."""
     with Ledger(state_of(folder)) as ledger:
         batch = ledger.add_batch("old", "x", [], request={}, parameters={}, software={})
@@ -51,15 +51,15 @@ def grown(folder, size):
     return (state_of(folder) / NAME).stat().st_size
 
 
-def shown(result):
+def summary_of(result):
     console = Console(file=io.StringIO(), width=200)
     print_summary(result, console)
     return console.file.getvalue()
 
 
 def test_a_ledger_at_the_file_size_limit_fails_the_batch(simulated, tmp_path):
-    out, console = tmp_path / "out", quiet()
-    grown(out, 2_000_000)
+    out, console = tmp_path / "out", quiet_console()
+    grow_ledger(out, 2_000_000)
     step, order = build_order(
         Plain, simulated.exposures, out, policy=RetryPolicy(patience=0.3), **HOW
     )
@@ -67,13 +67,13 @@ def test_a_ledger_at_the_file_size_limit_fails_the_batch(simulated, tmp_path):
     limit = (state_of(out) / NAME).stat().st_size
     with no_file_larger_than(limit):
         result = drive(begun, console)
-    said = console.file.getvalue()
+    completed = console.file.getvalue()
     assert result.exit_status == 130
     assert "ledger cannot be written" in result.reason
     assert len(products_in(out)) == len(result.unrecorded) > 0
     for outcome in result.unrecorded:
-        assert outcome.path.name in said
-    assert "ledger cannot be written" in shown(result)
+        assert outcome.path.name in completed
+    assert "ledger cannot be written" in summary_of(result)
     undone = {row.number for row in _rows(result)} - {o.number for o in result.unrecorded}
     assert {o.number for o in result.outcomes} == {o.number for o in result.unrecorded}
     assert result.counts == {"done": len(result.unrecorded), **_waiting(undone)}
@@ -118,7 +118,7 @@ def _fill(data, *, folder):
 
 
 def test_a_disk_that_is_full_at_the_end_fails_the_batch(simulated, small_disk):
-    console = quiet()
+    console = quiet_console()
     step, order = build_order(Filling, simulated.exposures[:1], small_disk, **patient(0.3))
     result = drive(begin_batch(step, order), console)
     assert result.exit_status == 130
@@ -126,7 +126,9 @@ def test_a_disk_that_is_full_at_the_end_fails_the_batch(simulated, small_disk):
     assert [o.number for o in result.unrecorded] == [0]
     assert simulated.exposures[0].name in console.file.getvalue()
     (small_disk / "filler").unlink()
-    again = drive(begin_batch(*build_order(Plain, simulated.exposures, small_disk, **HOW)), quiet())
+    again = drive(
+        begin_batch(*build_order(Plain, simulated.exposures, small_disk, **HOW)), quiet_console()
+    )
     assert (again.exit_status, again.counts) == (0, {"done": 3})
 
 
@@ -176,11 +178,11 @@ class Scribbling(Step):
 
 
 def test_a_ledger_damaged_during_a_batch_ends_it_cleanly(simulated, tmp_path):
-    out, console = tmp_path / "out", quiet()
+    out, console = tmp_path / "out", quiet_console()
     step, order = build_order(Scribbling, simulated.exposures, out, **HOW)
     result = drive(begin_batch(step, order), console)
     assert result.exit_status == 130
-    for text in (result.reason, shown(result)):
+    for text in (result.reason, summary_of(result)):
         assert NAME in text
         assert f"calbatch rebuild {out}" in text
     assert len(products_in(out)) >= len(result.unrecorded) > 0
@@ -202,10 +204,10 @@ def test_every_command_says_how_to_repair_a_damaged_ledger(
         "run": ("superbias", simulated.exposures[0], "-o", out, "--scheduler", "sync"),
         "recalibrate": ("--context", "jwst_1.pmap"),
     }
-    said = calbatch(command, *arguments.get(command, ()))
-    assert said.status == 2, said
-    assert "Traceback" not in said.err
-    assert f"calbatch rebuild {out}" in said.err
+    completed = calbatch(command, *arguments.get(command, ()))
+    assert completed.status == 2, completed
+    assert "Traceback" not in completed.err
+    assert f"calbatch rebuild {out}" in completed.err
 
 
 def test_a_damaged_ledger_is_listed_and_never_pruned(simulated, tmp_path, monkeypatch):

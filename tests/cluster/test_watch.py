@@ -77,6 +77,6 @@ def test_watch_reconnects_to_a_restarted_scheduler(started, tmp_path):
     eventually(lambda: "site lost" in events(out))
     dask(started, port)
     eventually(lambda: len(list(out.glob("*.fits"))) == 2)
-    said, _ = watching.communicate(timeout=60)
-    assert watching.returncode == 0, said
-    assert said.count("1/1 done, 0 failed") == 2
+    completed, _ = watching.communicate(timeout=60)
+    assert watching.returncode == 0, completed
+    assert completed.count("1/1 done, 0 failed") == 2

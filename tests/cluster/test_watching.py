@@ -41,9 +41,9 @@ def test_exposures_that_arrive_during_another_batch_are_calibrated_after_it(
             raise
 
     monkeypatch.setattr(again, "begin_batch", begun)
-    said = calbatch("watch", "superbias", folder, "-o", out, *HOW)
-    assert said.status == 0, said.err
-    assert said.err.count("waiting: ") == 1
+    completed = calbatch("watch", "superbias", folder, "-o", out, *HOW)
+    assert completed.status == 0, completed.err
+    assert completed.err.count("waiting: ") == 1
     assert len(refused) == 2
     assert len(products_in(out)) == 1
 
@@ -60,8 +60,8 @@ def test_watch_ends_with_the_worst_status_of_its_batches(folder, simulated, tmp_
         return SimpleNamespace(state=state, exit_status=status)
 
     monkeypatch.setattr(again, "drive", drive)
-    said = calbatch("watch", "superbias", folder, "-o", tmp_path / "out", *HOW)
-    assert said.status == 130, said.err
+    completed = calbatch("watch", "superbias", folder, "-o", tmp_path / "out", *HOW)
+    assert completed.status == 130, completed.err
     assert results == []
 
 
@@ -81,15 +81,15 @@ def interrupted(monkeypatch, times):
 
 def test_watch_retries_the_rest_of_an_interrupted_batch(folder, tmp_path, monkeypatch):
     results = interrupted(monkeypatch, 1)
-    said = calbatch("watch", "superbias", folder, "-o", tmp_path / "out", *HOW)
-    assert said.status == 0, said.err
+    completed = calbatch("watch", "superbias", folder, "-o", tmp_path / "out", *HOW)
+    assert completed.status == 0, completed.err
     assert [result.state for result in results] == ["interrupted", "done"]
     assert len(products_in(tmp_path / "out")) == 1
 
 
 def test_watch_ends_when_every_batch_is_interrupted(folder, tmp_path, monkeypatch):
     results = interrupted(monkeypatch, 10**6)
-    said = calbatch("watch", "superbias", folder, "-o", tmp_path / "out", *HOW)
-    assert said.status == 130, said.err
+    completed = calbatch("watch", "superbias", folder, "-o", tmp_path / "out", *HOW)
+    assert completed.status == 130, completed.err
     assert len(results) > 1
     assert not products_in(tmp_path / "out")

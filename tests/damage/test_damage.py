@@ -14,7 +14,7 @@ import sys
 from collections import Counter
 
 import pytest
-from support.damaged import CLASSES, NONE_OF, a_world
+from support.damaged import CLASSES, NONE_OF, make_world
 
 SAMPLE = 110
 LONG = int(os.environ.get("CALBATCH_DAMAGE_CASES", "3000"))
@@ -24,7 +24,7 @@ ONLY = os.environ.get("CALBATCH_DAMAGE_ONLY", "")
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    with a_world(tmp_path_factory.mktemp("damage")) as made:
+    with make_world(tmp_path_factory.mktemp("damage")) as made:
         yield made
 
 

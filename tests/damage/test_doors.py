@@ -39,8 +39,8 @@ DOORS = {
     "crds_client/rules/literals.py": DAMAGED + "rules",
     "crds_client/rules/expressions.py": "tests/crds_client/rules/test_expressions.py",
     "crds_client/rules/versions.py": "tests/crds_client/rules/test_versions.py",
-    "crds_client/rules/regular.py": "tests/crds_client/rules/test_patterns.py",
-    "crds_client/answers.py": "tests/crds_client/test_foreign_answers.py",
+    "crds_client/rules/regular.py": "tests/crds_client/rules/test_regular.py",
+    "crds_client/answers.py": "tests/crds_client/test_answers.py",
     # Files of batches, and files that users write.
     "calibrate/hooks.py": "tests/calibrate/test_hooks.py",
     "calibrate/cfg.py": DAMAGED + "cfg",
@@ -124,8 +124,8 @@ def test_a_damaged_note_on_a_batch_is_ignored(tmp_path, monkeypatch, text):
     assert [found.name for found in find_registered()] == [folder.name]
     (registry() / f"{folder.name}.json").write_text(text, encoding="latin-1")
     assert list(find_registered()) == []
-    said = command("status")
-    assert (said.status, "Traceback" in said.err) == (2, False)
+    completed = command("status")
+    assert (completed.status, "Traceback" in completed.err) == (2, False)
 
 
 def test_a_damaged_copy_of_a_table_is_read_from_the_reference_itself(tmp_path):

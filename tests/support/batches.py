@@ -43,7 +43,7 @@ def small_set(exposures: int = 3) -> SimulatedSet:
     return simulate(folder, spec=SMALL, exposures=exposures)
 
 
-def quiet() -> Console:
+def quiet_console() -> Console:
     """Return a console that prints to memory; read its ``file``."""
     return Console(file=io.StringIO(), width=200)
 
@@ -53,12 +53,12 @@ def products_in(folder: Path) -> list[Path]:
     return sorted(p for p in Path(folder).iterdir() if p.name != STATE)
 
 
-def sums(folder: Path) -> dict[str, str]:
+def checksums(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of every product in a folder, hidden files included."""
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in products_in(folder)}
 
 
-def copies(count: int, folder: Path) -> Path:
+def make_copies(count: int, folder: Path) -> Path:
     """Create a folder with a number of small exposures, and return it."""
     folder.mkdir()
     made = small_set().exposures
@@ -67,7 +67,7 @@ def copies(count: int, folder: Path) -> Path:
     return folder
 
 
-def changed(source: Path, target: Path, **cards: object) -> Path:
+def copy_changed(source: Path, target: Path, **cards: object) -> Path:
     """Copy an exposure with changed cards in its primary header; None removes a card."""
     with fits.open(source) as hdus:
         for keyword, value in cards.items():
@@ -79,17 +79,19 @@ def changed(source: Path, target: Path, **cards: object) -> Path:
     return target
 
 
-def calibrated_on(site, step, paths, folder, policy=None, **options) -> Result:
+def calibrate_on(site, step, paths, folder, policy=None, **options) -> Result:
     """Run a batch on an open site."""
     how = ExposureOptions(date=DATE, fsync=False, **options)
     order = Order(inputs=tuple(map(str, paths)), exposure=how, policy=policy or RetryPolicy())
     step = configure_step(step)
     step.output_dir = str(folder)
-    return drive(begin_batch(step, order), quiet(), entered=lambda *place: nullcontext(site))
+    return drive(
+        begin_batch(step, order), quiet_console(), entered=lambda *place: nullcontext(site)
+    )
 
 
 @dataclass(frozen=True)
-class Said:
+class CommandResult:
     """The output and the exit status of a command."""
 
     status: int
@@ -97,7 +99,7 @@ class Said:
     err: str
 
 
-def calbatch(*arguments: object) -> Said:
+def calbatch(*arguments: object) -> CommandResult:
     """Run the command line in this process."""
     out, err, argv = io.StringIO(), io.StringIO(), sys.argv
     handlers = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGHUP)}
@@ -107,7 +109,7 @@ def calbatch(*arguments: object) -> Said:
         with redirect_stdout(out), redirect_stderr(err):
             app.main()
     except SystemExit as end:
-        return Said(int(end.code or 0), out.getvalue(), err.getvalue())
+        return CommandResult(int(end.code or 0), out.getvalue(), err.getvalue())
     finally:
         sys.argv = argv
         threading.excepthook, warnings.formatwarning = hooks  # set by pytest

@@ -45,12 +45,12 @@ def with_children(process):
     return []
 
 
-def spread(count, *actions):
+def spread_actions(count, *actions):
     """Return actions with the number of exposures to finish before each."""
     return [(count * (n + 1) // (len(actions) + 1), a) for n, a in enumerate(actions)]
 
 
-def disturbed(folder, *, every, strike, planned, seconds, keep=lambda: None):
+def run_disturbed(folder, *, every, strike, planned, seconds, keep=lambda: None):
     """Follow a batch to its end, resuming it whenever it is interrupted.
 
     On a slow machine nothing may get done between two strikes. Strikes are then postponed for a

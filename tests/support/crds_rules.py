@@ -208,10 +208,10 @@ def shipped_headers(observatory: str) -> Iterator[dict[str, Any]]:
                 continue
             if observatory == "hst" and not (levels and isinstance(levels[0], list)):
                 levels = (levels, dated["hst"])
-            said = {key: one for key, one in spec.items() if one is not None}
-            lists = {key: tuple(one) for key, one in said.items() if isinstance(one, list)}
+            completed = {key: one for key, one in spec.items() if one is not None}
+            lists = {key: tuple(one) for key, one in completed.items() if isinstance(one, list)}
             yield {
-                "derived_from": "scratch", **said, **lists, "mapping": "REFERENCE",
+                "derived_from": "scratch", **completed, **lists, "mapping": "REFERENCE",
                 "observatory": observatory.upper(), "instrument": instrument.upper(),
                 "filekind": kind.upper(), "name": "drawn.rmap", "parkey": tuple(map(tuple, levels)),
             }  # fmt: skip

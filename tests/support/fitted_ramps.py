@@ -75,7 +75,7 @@ def draw(rng, integrations=1, groups=10, rows=8, columns=24, **times):
     )
 
 
-def flagged(ramps, rng, chance=0.12, flags=FLAGS):
+def flag_at_random(ramps, rng, chance=0.12, flags=FLAGS):
     """Flag samples at random; after a saturated one, most ramps stay saturated."""
     groupdq = ramps.groupdq.copy()
     for flag in flags:
@@ -99,7 +99,7 @@ def every_pattern(ramps, states=(0, DO_NOT_USE, SATURATED, JUMP, CHARGELOSS | DO
     return replace(ramps, groupdq=groupdq)
 
 
-def spoiled(ramps, rng, chance=0.2):
+def spoil(ramps, rng, chance=0.2):
     """Make pixels bad by gain, read noise, flags, non-finite samples or dark current."""
     bad = {f: getattr(ramps, f).copy() for f in ARRAYS}
     frame = bad["gain"].shape

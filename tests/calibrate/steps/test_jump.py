@@ -280,7 +280,7 @@ class TestFlags:
         assert found[1, 2] == (NO_GAIN_VALUE | DO_NOT_USE) * bad
         assert not found[0].any()
 
-    def test_inputs_stay_as_they_are(self):
+    def test_inputs_stay_unchanged(self):
         ramps = stormy(2, 12, SHAPE)
         copy = pickle.loads(pickle.dumps(ramps))
         for name in vars(ramps):
