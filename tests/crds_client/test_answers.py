@@ -415,9 +415,7 @@ def test_a_loop_of_redirections_ends(serving, cache):
     assert next(count) < 50
 
 
-def test_an_encrypted_download_stays_encrypted(
-    serving, cache, tmp_path, monkeypatch
-):
+def test_an_encrypted_download_stays_encrypted(serving, cache, tmp_path, monkeypatch):
     authority, chain = certificate(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(authority))
     patience = Patience(timeout=10.0, attempts=1, delay=0.0)
