@@ -19,7 +19,7 @@ from calbatch.cluster.batch.report import print_summary
 from calbatch.cluster.batch.result import Result
 from calbatch.cluster.batch.session import drive
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.exposure.messages import escape_controls
+from calbatch.cluster.exposure.messages import escape_text
 from calbatch.cluster.exposure.terminal import Console
 from calbatch.cluster.folder import find_batch
 from calbatch.cluster.ledger import HeldLedgerError, View
@@ -50,7 +50,7 @@ def recalibrate(batch: str | None, context: str, *, dry_run: bool) -> int:
             order = replace(Order.from_json(row.request), context=context)
         changed = dict(_find_changes(view, row.id, step, order))
     for path, why in changed.items():
-        console.print(escape_controls(f"{path}: {why}"))
+        console.print(escape_text(f"{path}: {why}"))
     console.print(f"{len(changed)} of {row.total} exposures have other references by {context}")
     if dry_run or not changed:
         return 0
@@ -124,7 +124,7 @@ def watch(
                 if str(error) != told:
                     told = str(error)
                     console.print(
-                        escape_controls(f"waiting: {error}"), markup=False, highlight=False
+                        escape_text(f"waiting: {error}"), markup=False, highlight=False
                     )
                 time.sleep(EVERY)
             else:
