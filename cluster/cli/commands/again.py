@@ -108,7 +108,7 @@ def watch(
         )
     place, pattern = Path(folder).expanduser().absolute(), input_pattern(step)
     arrivals = _Arrivals(place, pattern, settle, recursive=order.recursive)
-    status, last, waiting, told = 0, time.monotonic(), list[Path](), ""
+    status, last, waiting, reported = 0, time.monotonic(), list[Path](), ""
     with placement.SharedSite(placement.choose_place(order.site, 1000, 2**40)) as site:
         while idle is None or time.monotonic() - last < idle:
             waiting += arrivals.whole()
@@ -116,32 +116,30 @@ def watch(
                 time.sleep(min(EVERY, settle))
                 continue
             try:
-                begun = begin_batch(
-                    step, replace(order, inputs=tuple(map(str, waiting))), hold=True
-                )
-                result = drive(begun, console, entered=site.open)
-            except HeldLedgerError as error:  # by a `resume`, say: these come after it
-                if str(error) != told:
-                    told = str(error)
-                    console.print(
-                        escape_text(f"waiting: {error}"), markup=False, highlight=False
-                    )
+                inputs = tuple(map(str, waiting))
+                batch = begin_batch(step, replace(order, inputs=inputs), hold=True)
+                result = drive(batch, console, open_site=site.open)
+            except HeldLedgerError as error:  # another batch is running, such as a `resume`
+                if str(error) != reported:
+                    reported = str(error)
+                    text = escape_text(f"waiting: {error}")
+                    console.print(text, markup=False, highlight=False)
                 time.sleep(EVERY)
             else:
-                given, told = waiting, ""
-                waiting = _left_over(result)
+                given, reported = waiting, ""
+                waiting = _unfinished(result)
                 if waiting:
                     time.sleep(EVERY)
                 else:
                     status = max(status, result.exit_status)  # failed is worse than done
-                if waiting == given:  # nothing was done: that is not to go on for ever
+                if waiting == given:  # without progress, `idle` limits the attempts
                     continue
             last = time.monotonic()
     return max(status, EXIT_STATUS["interrupted"]) if waiting else status
 
 
-def _left_over(result: Result) -> list[Path]:
-    """Return the exposures that a batch was not at the end of, unless a user cancelled it."""
+def _unfinished(result: Result) -> list[Path]:
+    """Return the exposures that an interrupted batch has not finished; none if it was cancelled."""
     if result.state != "interrupted":
         return []
     with View(result.folder.state) as view:
