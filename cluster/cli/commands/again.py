@@ -115,6 +115,7 @@ def watch(
             if not waiting:
                 time.sleep(min(EVERY, settle))
                 continue
+            started = time.monotonic()
             try:
                 inputs = tuple(map(str, waiting))
                 batch = begin_batch(step, replace(order, inputs=inputs), hold=True)
@@ -126,19 +127,20 @@ def watch(
                     console.print(text, markup=False, highlight=False)
                 time.sleep(EVERY)
             else:
-                given, reported = waiting, ""
-                waiting = _unfinished(result)
+                ended, given, reported = time.monotonic(), waiting, ""
+                waiting = _list_unfinished(result)
                 if waiting:
                     time.sleep(EVERY)
                 else:
                     status = max(status, result.exit_status)  # failed is worse than done
-                if waiting == given:  # without progress, `idle` limits the attempts
+                if waiting == given:  # `idle` limits the pauses between fruitless attempts
+                    last += ended - started
                     continue
             last = time.monotonic()
     return max(status, EXIT_STATUS["interrupted"]) if waiting else status
 
 
-def _unfinished(result: Result) -> list[Path]:
+def _list_unfinished(result: Result) -> list[Path]:
     """Return the exposures that an interrupted batch has not finished; none if it was cancelled."""
     if result.state != "interrupted":
         return []
