@@ -34,11 +34,11 @@ def test_the_table_counts_exposures_and_products(tmp_path):
     )
     lines = summary(Result(folder, 75.0))
     heading = next(n for n, line in enumerate(lines) if line.startswith("exposures done"))
-    assert lines[heading].startswith("exposures done before failed products wall time")
+    assert lines[heading].startswith("exposures done earlier failed products wall time")
     assert lines[heading + 2].startswith("4 2 1 1 3 0:01:15 ")
     assert "failed: e2_uncal.fits" in lines
     assert f"products are in {tmp_path}" in lines
-    assert lines[-1] == f"`calbatch resume {folder.name}` does what is left"
+    assert lines[-1] == f"`calbatch resume {folder.name}` calibrates the remaining exposures"
 
 
 def test_nothing_more_is_said_of_a_batch_without_products_that_is_done(tmp_path):
@@ -110,7 +110,15 @@ def test_the_driver_knows_the_counts_of_a_damaged_ledger(tmp_path):
     with pytest.raises(DamagedLedgerError, match="damaged"):
         summary(Result(folder, 1.0))
     lost = (Outcome(number=2, path=Path("/in/e2_uncal.fits")),)
-    lines = summary(Result(folder, 1.0, Ending("interrupted", "damaged", 3, 2, 1, lost)))
+    lines = summary(
+        Result(
+            folder,
+            1.0,
+            Ending(
+                state="interrupted", reason="damaged", total=3, done=2, failed=1, unrecorded=lost
+            ),
+        )
+    )
     assert any(line.startswith("3 2 1 0 1.0 s ") for line in lines)
     assert "interrupted: damaged" in lines
     assert not [line for line in lines if "resume" in line]
@@ -119,8 +127,11 @@ def test_the_driver_knows_the_counts_of_a_damaged_ledger(tmp_path):
 @pytest.mark.parametrize(
     ("count", "line"),
     [
-        (1, "1 outcome could not be recorded, and would be done again: e0.fits"),
-        (2, "2 outcomes could not be recorded, and would be done again: e0.fits, e1.fits"),
+        (1, "1 outcome could not be recorded; these exposures would be repeated: e0.fits"),
+        (
+            2,
+            "2 outcomes could not be recorded; these exposures would be repeated: e0.fits, e1.fits",
+        ),
     ],
 )
 def test_unrecorded_outcomes_are_named(count, line):

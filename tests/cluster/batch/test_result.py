@@ -83,7 +83,11 @@ def test_what_could_not_be_recorded_replaces_what_the_ledger_says(folder):
         Outcome(number=4, path=Path("/in/e4_uncal.fits")),
         Outcome(number=0, path=Path("/in/e0_uncal.fits"), error="e0: is gone"),
     )
-    result = Result(folder, 1.0, Ending("failed", "no room", 5, 2, 3, lost))
+    result = Result(
+        folder,
+        1.0,
+        Ending(state="failed", reason="no room", total=5, done=2, failed=3, unrecorded=lost),
+    )
     assert (result.state, result.reason, result.exit_status) == ("failed", "no room", 1)
     assert result.counts == {"done": 1, "kept": 1, "failed": 2, "quarantined": 1}
     assert [outcome.number for outcome in result.done] == [1, 4]
@@ -94,7 +98,7 @@ def test_what_could_not_be_recorded_replaces_what_the_ledger_says(folder):
     ("state", "status"), [("done", 0), ("failed", 1), ("cancelled", 130), ("interrupted", 130)]
 )
 def test_the_exit_status_follows_from_the_state(folder, state, status):
-    assert Result(folder, 0.0, Ending(state)).exit_status == status
+    assert Result(folder, 0.0, Ending(state=state)).exit_status == status
 
 
 def test_waiting_returns_the_time_that_the_batch_took(folder):

@@ -98,7 +98,7 @@ class Watched:
         exposure = {"state": {"done": "done", "failed": "failed"}.get(state, "waiting")}
         exposures = [exposure | {"path": path} for path in order.inputs]
         folder = record_batch(self.output, exposures, state)
-        return Result(folder, 1.0, Ending(state))
+        return Result(folder, 1.0, Ending(state=state))
 
     def watch(self, **options):
         how = {

@@ -54,7 +54,7 @@ def taken(monkeypatch, tmp_path):
 
     def drive(begun, console, **how):
         calls["driven"].append(begun)
-        return Result(folder, 1.0, Ending("done"))
+        return Result(folder, 1.0, Ending(state="done"))
 
     calls["batch"] = batch
     monkeypatch.setattr(registering, "take_up", take_up)
@@ -124,7 +124,7 @@ def driving(monkeypatch, folder, state, request=None, error=None):
             request_stop(folder.control, request)
         if error:
             raise error
-        return Result(folder, 1.0, Ending(state))
+        return Result(folder, 1.0, Ending(state=state))
 
     monkeypatch.setattr(session, "drive", drive)
 
