@@ -42,14 +42,10 @@ def read_tree(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises
     ------
     FileError
-        The file is not ASDF, is cut short, or has a tree that is malformed or exceeds the bounds.
+        If the file is not ASDF or cut short, or its tree is malformed or exceeds the bounds.
     """
     try:
-        with Path(path).open("rb") as stream:
-            if not stream.readline(100).startswith(b"#ASDF "):
-                raise FileError(path, "not an ASDF file: it does not begin with #ASDF")
-            content = stream.read(MAX_TREE_LENGTH)
-        tree = load_plain(_whole_tree(content).decode())
+        tree = load_plain(_whole_tree(_read_content(path)).decode())
     except OSError as error:
         raise FileError(path, error.strerror or str(error)) from error
     except yaml.YAMLError as error:
@@ -63,6 +59,14 @@ def read_tree(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise FileError(path, "its tree is not a mapping")
     return tree
+
+
+def _read_content(path: str | os.PathLike[str]) -> bytes:
+    """Return the beginning of an ASDF file after its first line."""
+    with Path(path).open("rb") as stream:
+        if stream.readline(100).startswith(b"#ASDF "):
+            return stream.read(MAX_TREE_LENGTH)
+    raise FileError(path, "not an ASDF file: it does not begin with #ASDF")
 
 
 def find_tree_end(content: bytes, start: int = 0) -> int:
