@@ -1,8 +1,7 @@
-"""Making a new ledger of a damaged one, the manifests, and the products that are there.
+"""Rebuilding a damaged ledger from its remains, the manifests, and the products.
 
-An exposure counts as done only where its record is whole and its products are what the record says:
-same size, time and digest of headers. So nothing is taken for done that is not, and what is done is
-not done again.
+An exposure counts as done only if its record is complete and its products match the record in size,
+time and digest of headers. Exposures that are done are thus not repeated, and no other is skipped.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ _UNFIT = (
     *(OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError),
     sqlite3.Error,
 )
-"""What a manifest raises that does not say what manifests say."""
+"""Errors of reading a malformed manifest."""
 
 _DONE = ("done", "kept")
 _FRESH = "rebuilt-"
@@ -50,14 +49,14 @@ _FRESH = "rebuilt-"
 
 @dataclass(frozen=True)
 class RebuiltBatch:
-    """What a new ledger knows of a batch.
+    """A batch in a rebuilt ledger.
 
     Attributes
     ----------
     name : str
-        The batch's.
+        Name of the batch.
     total, done : int
-        Its exposures, and how many are done for sure; 0 of a batch that nothing tells of.
+        Number of its exposures, and of those that are certainly done; 0 if nothing is known.
     """
 
     name: str
@@ -66,25 +65,25 @@ class RebuiltBatch:
 
 
 def rebuild_ledger(output: Location) -> tuple[Path | None, list[RebuiltBatch]]:
-    """Set a damaged ledger aside, and make a new one of all that is left.
+    """Set a damaged ledger aside, and build a new one from everything that is left.
 
     Parameters
     ----------
     output : Path or Url
-        The folder of products.
+        The output folder.
 
     Returns
     -------
     aside : Path or None
-        Where the damaged ledger is now, if there was a file; None where there was nothing to do.
-    batches : list of Rebuilt
-        What the new one knows.
+        The new path of the damaged ledger; None if the ledger was intact.
+    batches : list of RebuiltBatch
+        The batches of the new ledger.
 
     Raises
     ------
     RequestError
-        When there is no ledger and nothing to make one of, a driver is at work there, another user
-        could have prepared the folder, or the new ledger cannot be written.
+        If there is no ledger and nothing to build one from, a driver is running, another user could
+        have prepared the folder, or the new ledger cannot be written.
     """
     state = state_of(output)
     if not os.path.lexists(state):
@@ -94,7 +93,7 @@ def rebuild_ledger(output: Location) -> tuple[Path | None, list[RebuiltBatch]]:
     if not names and not (state / NAME).exists():
         raise RequestError(f"{output}: there are no batches")
     with _hold_lock(state):
-        for left in state.glob(f"{_FRESH}*"):  # of one that was killed
+        for left in state.glob(f"{_FRESH}*"):  # left by a killed process
             shutil.rmtree(left, ignore_errors=True)
         if is_intact(state):
             return None, []
@@ -113,14 +112,14 @@ def rebuild_ledger(output: Location) -> tuple[Path | None, list[RebuiltBatch]]:
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     for batch in found:
-        if not batch.total:  # no command can do anything with it
+        if not batch.total:  # no command could use it
             forget_batch(BatchFolder(output, batch.name))
     return aside, found
 
 
 @contextmanager
 def _hold_lock(state: Path) -> Iterator[None]:
-    """Hold the ledger's lock, as its driver does."""
+    """Hold the ledger's lock, as drivers do."""
     lock = FileLock(state / "ledger.lock", mode=0o600)
     try:
         lock.acquire(timeout=HELD, poll_interval=0.05)
@@ -137,7 +136,7 @@ def _hold_lock(state: Path) -> Iterator[None]:
 
 
 def _fill(connection: sqlite3.Connection, output: Location, names: Sequence[str]) -> None:
-    """Fill a new ledger: with what the damaged one has, then with what only manifests have."""
+    """Fill a new ledger from the damaged one, and then from the manifests."""
     state = state_of(output)
     copy_rows(state / NAME, connection)
     for name in names:
@@ -154,19 +153,19 @@ def _fill(connection: sqlite3.Connection, output: Location, names: Sequence[str]
 
 
 def _add_manifest(connection: sqlite3.Connection, folder: BatchFolder) -> None:
-    told = json.loads(folder.manifest.read_text(encoding="utf-8"))
-    values = {name: told[name] for name in _BATCH}
-    values |= {name: json.dumps(told[name]) for name in _JSON}
+    manifest = json.loads(folder.manifest.read_text(encoding="utf-8"))
+    values = {name: manifest[name] for name in _BATCH}
+    values |= {name: json.dumps(manifest[name]) for name in _JSON}
     connection.execute(
         f"INSERT OR IGNORE INTO batches (name, total, {', '.join(values)}) "
         f"VALUES (?, ?{', ?' * len(values)})",
-        (folder.name, len(told["exposures"]), *values.values()),
+        (folder.name, len(manifest["exposures"]), *values.values()),
     )
     query = "SELECT id FROM batches WHERE name = ?"
     batch = connection.execute(query, (folder.name,)).fetchone()["id"]
     query = "SELECT number FROM exposures WHERE batch = ?"
     known = {row["number"] for row in connection.execute(query, (batch,))}
-    for number, entry in enumerate(told["exposures"]):
+    for number, entry in enumerate(manifest["exposures"]):
         if number not in known:
             with suppress(*_UNFIT), _all_or_nothing(connection):
                 _add_exposure(connection, batch, number, entry)
@@ -174,7 +173,7 @@ def _add_manifest(connection: sqlite3.Connection, folder: BatchFolder) -> None:
 
 @contextmanager
 def _all_or_nothing(connection: sqlite3.Connection) -> Iterator[None]:
-    """Undo what was begun where not all of it can be done."""
+    """Undo all changes of this context if an exception is raised in it."""
     connection.execute("SAVEPOINT entry")
     try:
         yield
@@ -209,14 +208,14 @@ def _add_exposure(
 
 
 def _verify(connection: sqlite3.Connection, row: sqlite3.Row) -> None:
-    """Keep an exposure as done if its products are intact, and its input's header beside it."""
+    """Keep an exposure as done if its products are intact, and store its input's header again."""
     query = "SELECT path, size, mtime_ns, digest FROM products WHERE exposure = ?"
     products = [tuple(product) for product in connection.execute(query, (row["id"],))]
     if not (products and row["identity"] and all(_is(*product) for product in products)):
         _reopen(connection, row["id"])
         return
     if not _is(row["path"], row["size"], row["mtime_ns"], row["digest"]):
-        return  # another file by now: to be done by whoever asks for it
+        return  # the input has changed: a batch that names it will calibrate it
     with suppress(ModelError, OSError), datamodels.open(row["path"]) as model:
         header = json.dumps(model.to_flat_dict()).encode()
         values = row["path"], row["size"], row["mtime_ns"], row["digest"], zlib.compress(header, 1)
@@ -224,7 +223,7 @@ def _verify(connection: sqlite3.Connection, row: sqlite3.Row) -> None:
 
 
 def _is(path: str, size: int, mtime_ns: int, headers: str) -> bool:
-    """Return whether a file is what a record says."""
+    """Return whether a file is the recorded one."""
     try:
         return (
             current_version(path) == (path, size, mtime_ns)
@@ -242,7 +241,7 @@ def _reopen(connection: sqlite3.Connection, exposure: int) -> None:
 
 
 def _conclude(connection: sqlite3.Connection, row: sqlite3.Row) -> None:
-    """Set a batch's state by what is known of its exposures."""
+    """Set a batch's state according to its exposures."""
     query = "SELECT state, count(*) AS n FROM exposures WHERE batch = ? GROUP BY state"
     counts = {r["state"]: r["n"] for r in connection.execute(query, (row["id"],))}
     known, done = sum(counts.values()), sum(counts.get(state, 0) for state in _DONE)
@@ -270,10 +269,10 @@ def _count_exposures(fresh: Path, names: Sequence[str]) -> list[RebuiltBatch]:
 
 
 def _swap(state: Path, fresh: Path) -> Path:
-    """Put the new ledger in the damaged one's place; return where that is now.
+    """Replace the damaged ledger by the new one; return the new path of the damaged one.
 
-    Whenever this is killed, there is one of both: none at all would look like a folder without
-    batches.
+    If this is killed at any point, one of the two is in place: without a ledger, the folder would
+    look as if it had no batches.
     """
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     aside = state / f"ledger.damaged-{stamp}.sqlite"
@@ -286,7 +285,7 @@ def _swap(state: Path, fresh: Path) -> Path:
 
 
 def _second_name(file: Path, name: Path) -> None:
-    """Give a file another name, too; only that where a file system has no two names."""
+    """Add a second name to a file, or rename it if the file system has no hard links."""
     try:
         os.link(file, name, follow_symlinks=False)
     except FileNotFoundError:

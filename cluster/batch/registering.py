@@ -1,4 +1,4 @@
-"""Entering a batch in the ledger of its folder, taking it up again, and taking it back."""
+"""Registering a batch in the ledger of its output folder, taking it up again, abandoning it."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ from calbatch.models.private import write_private_text
 from calbatch.models.storage.location import Location, location
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RegisteredBatch:
     """A batch that is in the ledger.
 
     Attributes
     ----------
     folder : BatchFolder
-        Its files.
+        The batch's files.
     step : Step
-        Configured.
+        The configured step or pipeline.
     order : Order
-        How it is to be done.
-    inputs : sequence of (int, Path)
-        What is still to be done.
+        The batch's order.
+    inputs : sequence of (int, Path or Url)
+        Number and path of the exposures that are not done.
     total : int
-        Exposures in all.
+        Number of all exposures.
     fresh : bool
-        True if it was made just now, rather than taken up.
+        True if the batch is new, rather than taken up again.
     ledger : Ledger, optional
-        The open ledger, if it was kept open for whoever drives the batch.
+        The open ledger, if it is held for the driver.
     """
 
     folder: BatchFolder
@@ -65,30 +65,30 @@ class RegisteredBatch:
 
     @property
     def place(self) -> placement.Place:
-        """Where it runs."""
+        """The place where the batch runs."""
         paths = [path for _, path in self.inputs]
         return placement.choose_place(self.order.site, len(paths), total_bytes(paths))
 
     @contextmanager
     def hold_ledger(self) -> Iterator[Ledger]:
-        """Yield the ledger that was kept open, or open it; close it in the end.
+        """Yield the ledger, which is opened if it is not held, and close it at the end.
 
         Raises
         ------
         LedgerError
-            If another driver writes it.
+            If another driver holds it.
         """
         with self.ledger or Ledger(self.folder.state) as ledger:
             yield ledger
 
 
 def find_inputs(step: Step, order: Order) -> list[Location]:
-    """Return the input files that an order means.
+    """Return the input files of an order.
 
     Raises
     ------
     RequestError
-        When there are none, or two would have products of one name.
+        If there are none, or the products of two would have the same name.
     """
     paths = find_exposures(order.inputs, input_pattern(step), recursive=order.recursive)
     refuse_name_clashes(paths)
@@ -98,16 +98,16 @@ def find_inputs(step: Step, order: Order) -> list[Location]:
 
 
 def select_failed(
-    paths: Sequence[Location], books: HistoryQueries, output: Location
+    paths: Sequence[Location], history: HistoryQueries, output: Location
 ) -> list[Location]:
-    """Return those inputs that failed when they were tried last.
+    """Return the inputs that failed in their last batch.
 
     Raises
     ------
     RequestError
-        When there are none.
+        If there are none.
     """
-    failed = books.find_failed()
+    failed = history.find_failed()
     chosen = [path for path in paths if str(path) in failed]
     if not chosen:
         raise RequestError(f"none of the exposures has failed before in {output}")
@@ -117,29 +117,30 @@ def select_failed(
 def begin_batch(
     step: Step, order: Order, notes: Mapping[str, str] | None = None, *, hold: bool = False
 ) -> RegisteredBatch:
-    """Enter a batch in the ledger of its output folder.
+    """Register a new batch in the ledger of its output folder.
 
     Parameters
     ----------
     step : Step
-        Configured; its ``output_dir`` is where products go, by default this folder.
+        The configured step or pipeline. Its ``output_dir`` is the folder for
+        products; the working folder by default.
     order : Order
-        How it is to be done.
+        The batch's order.
     notes : mapping, optional
-        Input to why it is done, for the ledger.
+        Input to the reason why it is calibrated, for the ledger.
     hold : bool
         Keep the ledger open, so that no other driver can take it before this batch is driven.
 
     Raises
     ------
     RequestError
-        When it cannot be begun: no inputs, names that clash, an output that cannot be written.
+        If there are no inputs, names clash, or the output folder cannot be written.
     """
     output = require_writable_place(step.output_dir or ".")
     paths = find_inputs(step, order)
     placement.check_request(order.site)
     step.output_dir = str(output)
-    open_references(step, order.context)  # refused before there is a batch, not after
+    open_references(step, order.context)  # raises before there is a batch
     config = _config_of(step)
     folder = BatchFolder(output, make_batch_name())
     folder.secure()
@@ -148,21 +149,34 @@ def begin_batch(
         if order.rerun.only_failed:
             paths = select_failed(paths, ledger, output)
         try:
-            enter_batch(folder, ledger, step, order, paths, config, notes or {})
+            _enter_batch(
+                folder,
+                ledger,
+                step=step,
+                order=order,
+                paths=paths,
+                config=config,
+                notes=notes or {},
+            )
         except BaseException:
             remove_batch(folder)
             raise
-        inputs = list(enumerate(paths))
-        begun = RegisteredBatch(
-            folder, step, order, inputs, len(paths), True, ledger if hold else None
+        registered = RegisteredBatch(
+            folder=folder,
+            step=step,
+            order=order,
+            inputs=list(enumerate(paths)),
+            total=len(paths),
+            fresh=True,
+            ledger=ledger if hold else None,
         )
         if hold:
             stack.pop_all()
-    return begun
+    return registered
 
 
 def _config_of(step: Step) -> str:
-    """Return a step as the batch's ``.cfg``, before there is a batch."""
+    """Return the text of the batch's ``.cfg``."""
     try:
         return cfg.written(step, chosen=True)
     except ParameterError as error:
@@ -175,16 +189,16 @@ def take_up(folder: BatchFolder, *, failed: bool = False, hold: bool = False) ->
     Parameters
     ----------
     folder : BatchFolder
-        The batch.
+        The batch's files.
     failed : bool
-        Whether what failed, or was quarantined, is tried again.
+        Calibrate failed and quarantined exposures again.
     hold : bool
-        Keep the ledger open if anything is left to do; see `begin`.
+        Keep the ledger open if anything is left to do; see `begin_batch`.
 
     Raises
     ------
     RequestError
-        When there is no such batch, or another driver has it.
+        If there is no such batch, or another driver has it.
     """
     folder.secure()
     with ExitStack() as stack:
@@ -194,22 +208,27 @@ def take_up(folder: BatchFolder, *, failed: bool = False, hold: bool = False) ->
             order = Order.from_json(row.request)
         step = reconfigure(folder, row)
         if failed:
-            withdraw_stop_request(folder.control)  # whoever resumes it wants no end any more
+            withdraw_stop_request(folder.control)  # resuming a batch cancels requests to stop it
             ledger.reopen_failed(row.id)
         left = [(n, location(p)) for n, p in ledger.unfinished_exposures(row.id)]
-        if failed and not left:  # its driver may have died when all was done but saying so
+        if failed and not left:  # the driver may have died just before it recorded the end
             _conclude(folder, ledger, row.id)
         hold = hold and bool(left)
-        begun = RegisteredBatch(
-            folder, step, order, left, row.total, False, ledger if hold else None
+        registered = RegisteredBatch(
+            folder=folder,
+            step=step,
+            order=order,
+            inputs=left,
+            total=row.total,
+            ledger=ledger if hold else None,
         )
         if hold:
             stack.pop_all()
-    return begun
+    return registered
 
 
 def _conclude(folder: BatchFolder, ledger: Ledger, batch: int) -> None:
-    """Leave a batch of which all is done as its driver would have."""
+    """End a batch of which all exposures are done as its driver would have ended it."""
     take_over(folder).close()
     remove_leftovers(folder, living_batches(ledger, batch))
     with suppress(OSError):
@@ -217,38 +236,39 @@ def _conclude(folder: BatchFolder, ledger: Ledger, batch: int) -> None:
     ledger.end_batch(batch, "done")
 
 
-def enter_batch(
+def _enter_batch(
     folder: BatchFolder,
     ledger: Ledger,
+    *,
     step: Step,
     order: Order,
     paths: Sequence[Location],
     config: str,
     notes: Mapping[str, str],
 ) -> None:
-    """Make a batch's folder, and enter the batch in the ledger.
+    """Create a batch's folder, and add the batch to the ledger.
 
     Parameters
     ----------
     folder : BatchFolder
-        The batch's.
+        The batch's files.
     ledger : Ledger
-        Open.
+        The open ledger.
     step : Step
-        Configured.
+        The configured step or pipeline.
     order : Order
-        How it is to be done.
-    paths : sequence of Path
-        Its exposures.
+        The batch's order.
+    paths : sequence of Path or Url
+        The exposures.
     config : str
-        The configured step, as a ``.cfg`` holds it.
+        The configured step as the text of a ``.cfg``.
     notes : mapping
-        Input to why it is done.
+        Input to the reason why it is calibrated.
 
     Raises
     ------
     LedgerError, OSError
-        When there is no room, or no permission.
+        If there is no space left, or no permission.
     """
     folder.make()
     write_private_text(folder.config, config)
@@ -264,21 +284,21 @@ def enter_batch(
 
 
 def abandon_batch(ledger: Ledger, folder: BatchFolder, why: str, *, fresh: bool) -> None:
-    """Take back a batch whose driver could not be started.
+    """Abandon a batch whose driver could not be started.
 
-    Nothing stays of a batch that was made for this driver and of which nothing has been tried. Any
-    other stays in the ledger, with the reason.
+    A new batch without any attempt is removed entirely. Any other batch stays in the ledger, with
+    the reason.
 
     Parameters
     ----------
     ledger : Ledger
-        Open.
+        The open ledger.
     folder : BatchFolder
-        The batch's.
+        The batch's files.
     why : str
         Why its driver could not be started.
     fresh : bool
-        Whether the batch was made for this driver.
+        True if the batch is new, rather than taken up again.
     """
     with suppress(LedgerError):
         row = ledger.batch(folder.name)

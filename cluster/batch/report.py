@@ -1,4 +1,4 @@
-"""What a batch came to, as tables."""
+"""The summary of a batch, as tables and lines."""
 
 from __future__ import annotations
 
@@ -15,11 +15,21 @@ from calbatch.cluster.exposure.outcome import Outcome, peak_memory
 from calbatch.cluster.ledger import DamagedLedgerError
 
 SHOWN = 20
-"""Warnings and names listed; a long list would hide the summary."""
+"""Maximum number of warnings and names listed; a long list would hide the summary."""
 
 
 def print_summary(result: Result, console: Console, *, timings: bool = False) -> None:
-    """Print what was done, what was remarkable, what failed, and where the products are."""
+    """Print the counts of a batch, its warnings and failures, and the folder of its products.
+
+    Parameters
+    ----------
+    result : Result
+        The batch's result.
+    console : rich.console.Console
+        Prints the summary.
+    timings : bool
+        Print the CPU time of each stage.
+    """
     found = _add_up(result)
     _warnings(found, console)
     if timings:
@@ -34,19 +44,19 @@ def print_summary(result: Result, console: Console, *, timings: bool = False) ->
     if found.done:
         _say(console, f"products are in {result.output_dir}")
     if result.exit_status and found.readable:
-        _say(console, f"`calbatch resume {result.name}` does what is left")
+        _say(console, f"`calbatch resume {result.name}` calibrates the remaining exposures")
 
 
 def describe_unrecorded(outcomes: Sequence[Outcome]) -> str:
-    """Return a line about outcomes that the ledger does not have."""
+    """Return a line about outcomes that are missing from the ledger."""
     names = ", ".join(outcome.path.name for outcome in outcomes[:SHOWN])
     more = f" and {len(outcomes) - SHOWN} more" if len(outcomes) > SHOWN else ""
     count = f"{len(outcomes)} outcome{'s' * (len(outcomes) != 1)}"
-    return f"{count} could not be recorded, and would be done again: {names}{more}"
+    return f"{count} could not be recorded; these exposures would be repeated: {names}{more}"
 
 
 def _add_up(result: Result) -> _Totals:
-    """Return what a batch came to: by its ledger or, where that is damaged, by its driver."""
+    """Return the totals of a batch, from its ledger or, if that is damaged, from its driver."""
     try:
         return _Totals(result, result.batch.total, result.each())
     except DamagedLedgerError:
@@ -58,7 +68,7 @@ def _add_up(result: Result) -> _Totals:
 
 
 class _Totals:
-    """What a batch came to, gathered from its outcomes one by one."""
+    """Totals of a batch, added up from its outcomes one by one."""
 
     def __init__(
         self, result: Result, total: int, outcomes: Iterable[Outcome], *, readable: bool = True
@@ -95,7 +105,7 @@ _NAME = "\0"
 
 
 def _without_name(text: str, name: str) -> str:
-    """Return a warning with a mark for its file's name, so that equal ones can be counted."""
+    """Return a warning with a placeholder for the file's name, so that equal ones are counted."""
     return text.replace(name, _NAME) if name in text else f"{_NAME}: {text}"
 
 
@@ -104,7 +114,7 @@ def _say(console: Console, text: str, style: str = "") -> None:
 
 
 def _totals(found: _Totals) -> Table:
-    kept = ["before"] if found.kept else []
+    kept = ["earlier"] if found.kept else []
     table = Table("exposures", "done", *kept, "failed", "products", "wall time", "peak memory")
     counts = [found.total, found.done]
     counts += [found.kept] if found.kept else []
@@ -124,7 +134,7 @@ def _warnings(found: _Totals, console: Console) -> None:
 
 def _stages(found: _Totals) -> Table:
     count = max(found.done - found.kept, 1)
-    table = Table("stage", "CPU s an exposure")
+    table = Table("stage", "CPU s per exposure")
     for stage, seconds in found.stages.items():
         table.add_row(stage, f"{seconds / count:.3f}")
     table.add_row("all", f"{sum(found.stages.values()) / count:.3f}")

@@ -1,4 +1,4 @@
-"""What became of a batch."""
+"""The result of a batch."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from functools import cached_property
 from calbatch.cluster.batch.liveness import EXIT_STATUS, batch_state
 from calbatch.cluster.exposure.outcome import MemoryPeak, Outcome
 from calbatch.cluster.folder import BatchFolder
-from calbatch.cluster.ledger import BatchRow, ExposureRow, View
+from calbatch.cluster.ledger import BatchRow, ExposureRow, LedgerError, View
 from calbatch.cluster.ledger.records import FINAL
 from calbatch.models.fits.writer import Product
 from calbatch.models.storage.location import Location, location
 
 _LOOK_EVERY = 0.5
-"""Seconds between looks at a batch in the background."""
+"""Seconds between checks of a batch in the background."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Ending:
-    """How a batch ended, as its driver knows, whatever the ledger could be told.
+    """How a batch ended according to its driver, even if the ledger could not be written.
 
     Attributes
     ----------
     state : str
         ``done``, ``failed``, ``interrupted`` or ``cancelled``.
     reason : str
-        Why it is not done.
+        Why the batch is not done.
     total, done, failed : int
-        Exposures of the batch, and what became of those that this driver settled.
+        Number of exposures of the batch, and of those that this driver completed or saw fail.
     unrecorded : tuple of Outcome
-        What became of exposures and is not in the ledger.
+        Outcomes that are missing from the ledger.
     """
 
     state: str
@@ -47,7 +47,7 @@ class Ending:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a batch, as its driver and its ledger tell.
+    """The result of a batch, from its driver and its ledger.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class Result:
     seconds : float
         Wall time of this driver.
     ending : Ending, optional
-        What this driver knows; without one, the ledger alone tells.
+        How the batch ended according to this driver; by default, the ledger alone is consulted.
     """
 
     folder: BatchFolder
@@ -65,7 +65,7 @@ class Result:
 
     @property
     def output_dir(self) -> Location:
-        """Where products are."""
+        """The folder of products."""
         return self.folder.output
 
     @property
@@ -75,7 +75,7 @@ class Result:
 
     @cached_property
     def batch(self) -> BatchRow:
-        """The batch, as it was when this was first asked."""
+        """The batch's record in the ledger, read once."""
         with View(self.folder.state) as view:
             return view.batch(self.name)
 
@@ -116,12 +116,12 @@ class Result:
 
     @property
     def unrecorded(self) -> Sequence[Outcome]:
-        """What became of exposures and could not be written to the ledger."""
+        """Outcomes that could not be written to the ledger."""
         return self.ending.unrecorded if self.ending else ()
 
     @cached_property
     def counts(self) -> Counter[str]:
-        """Exposures in each state."""
+        """Number of exposures in each state."""
         with View(self.folder.state) as view:
             if not self.unrecorded:
                 return Counter(view.counts(self.batch.id))
@@ -132,11 +132,17 @@ class Result:
 
     @cached_property
     def outcomes(self) -> Sequence[Outcome]:
-        """What became of each exposure that has an outcome, in the order of the inputs."""
+        """The outcomes of exposures, in the order of the inputs."""
         return list(self.each())
 
     def each(self, *states: str) -> Iterator[Outcome]:
-        """Yield outcomes one by one, of a batch that may be long: all, or of some states."""
+        """Yield outcomes one by one, without keeping them in memory.
+
+        Parameters
+        ----------
+        *states : str
+            States of exposures, such as ``done``; all final states by default.
+        """
         newer = {outcome.number: outcome for outcome in self.unrecorded}
         with View(self.folder.state) as view:
             wanted = states or FINAL
@@ -163,11 +169,14 @@ class Result:
 
     @property
     def exit_status(self) -> int:
-        """0 when all are done and recorded, 1 when some failed, 130 when it was ended before."""
+        """0 if all exposures are done and recorded, 1 if some failed, 130 if it ended early."""
         return EXIT_STATUS.get(self.state, 1)
 
     def __repr__(self) -> str:
-        counts = self.counts
+        try:
+            counts = self.counts
+        except LedgerError:  # pruned, or damaged
+            return f"<Result {self.name}: its ledger cannot be read, in {self.output_dir}>"
         done = counts["done"] + counts["kept"]
         failed = counts["failed"] + counts["quarantined"]
         return f"<Result {self.name}: {done} done, {failed} failed, in {self.output_dir}>"

@@ -1,4 +1,4 @@
-"""The command line. Nothing heavy is imported before a command needs it."""
+"""The command line: its commands, which import nothing heavy before they run."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def plan(ctx: click.Context, /, **options: Any) -> None:
 @add_options(INPUT_ARGUMENTS, batch_options("submit"))
 @click.pass_context
 def submit(ctx: click.Context, /, **options: Any) -> None:
-    """Calibrate exposures in the background; print the batch's name, and return at once."""
+    """Calibrate exposures in the background: print the batch's name and return at once."""
     from calbatch.cluster.cli.commands import batches
 
     ctx.exit(batches.submit(parameters=ctx.obj, policy=retry_policy(options), **options))
@@ -68,11 +68,15 @@ _BATCH = click.argument("batch", required=False, metavar="[BATCH]")
 
 @cli.command()
 @_BATCH
-@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
-@click.option("--watch", is_flag=True, help="Again and again, until it has ended.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@click.option("--watch", is_flag=True, help="Repeat until the batch has ended.")
 @click.pass_context
 def status(ctx: click.Context, batch: str | None, as_json: bool, watch: bool) -> None:
-    """Show how far a batch is. It ends with 0 done, 1 some failed, 3 running, 130 ended early."""
+    """Show the progress of a batch.
+
+    The exit status is 0 if all exposures are done, 1 if some failed, 3 if the batch is running, and
+    130 if it ended early.
+    """
     from calbatch.cluster.cli.commands import status as command
 
     ctx.exit(command.status(batch, as_json=as_json, watch=watch))
@@ -81,10 +85,10 @@ def status(ctx: click.Context, batch: str | None, as_json: bool, watch: bool) ->
 @cli.command()
 @_BATCH
 @click.argument("exposure", required=False, metavar="[EXPOSURE]")
-@click.option("-f", "--follow", is_flag=True, help="And what comes, until the batch has ended.")
+@click.option("-f", "--follow", is_flag=True, help="Show new lines until the batch has ended.")
 @click.pass_context
 def logs(ctx: click.Context, batch: str | None, exposure: str | None, follow: bool) -> None:
-    """Show what happened to a batch, or to one of its exposures (a number, or part of its name)."""
+    """Show the events of a batch, or of one exposure (its number, or part of its name)."""
     from calbatch.cluster.cli.commands import status as command
 
     ctx.exit(command.logs(batch, exposure, follow=follow))
@@ -92,10 +96,10 @@ def logs(ctx: click.Context, batch: str | None, exposure: str | None, follow: bo
 
 @cli.command()
 @_BATCH
-@click.option("--now", is_flag=True, help="Give up what is under way, too.")
+@click.option("--now", is_flag=True, help="Give up running exposures, too.")
 @click.pass_context
 def cancel(ctx: click.Context, batch: str | None, now: bool) -> None:
-    """End a batch: begin nothing more, and finish what is under way."""
+    """Stop a batch: start no further exposures, and finish those that are running."""
     from calbatch.cluster.cli.commands import batches
 
     ctx.exit(batches.cancel(batch, now=now))
@@ -103,11 +107,11 @@ def cancel(ctx: click.Context, batch: str | None, now: bool) -> None:
 
 @cli.command()
 @_BATCH
-@click.option("--detach", is_flag=True, help="In the background.")
+@click.option("--detach", is_flag=True, help="Run in the background.")
 @click.option("--debug", is_flag=True, help="Show tracebacks of failures.")
 @click.pass_context
 def resume(ctx: click.Context, batch: str | None, detach: bool, debug: bool) -> None:
-    """Do what is left of a batch: what waits, failed, or was quarantined."""
+    """Calibrate the exposures of a batch that are waiting, failed or quarantined."""
     from calbatch.cluster.cli.commands import batches
 
     ctx.exit(batches.resume(batch, detach=detach, debug=debug))
@@ -116,10 +120,10 @@ def resume(ctx: click.Context, batch: str | None, detach: bool, debug: bool) -> 
 @cli.command()
 @_BATCH
 @click.option("--context", required=True, metavar="PMAP", help="The CRDS context to compare with.")
-@click.option("--dry-run", is_flag=True, help="Only say which, and why.")
+@click.option("--dry-run", is_flag=True, help="Only list the exposures, and why.")
 @click.pass_context
 def recalibrate(ctx: click.Context, batch: str | None, context: str, dry_run: bool) -> None:
-    """Do those exposures of a batch again whose references another context changes."""
+    """Calibrate exposures of a batch again if their references differ in another context."""
     from calbatch.cluster.cli.commands import again
 
     ctx.exit(again.recalibrate(batch, context, dry_run=dry_run))
@@ -135,10 +139,10 @@ def recalibrate(ctx: click.Context, batch: str | None, context: str, dry_run: bo
     default=2.0,
     show_default=True,
     metavar="S",
-    help="Seconds without a change after which a file may be whole.",
+    help="Seconds without a change after which a file may be complete.",
 )
 @click.option(
-    "--idle", type=float, metavar="S", help="End when nothing has come for so many seconds."
+    "--idle", type=float, metavar="S", help="End after so many seconds without a new exposure."
 )
 @click.pass_context
 def watch(ctx: click.Context, /, **options: Any) -> None:
@@ -165,7 +169,7 @@ def list_(ctx: click.Context) -> None:
     default=30.0,
     show_default=True,
     metavar="DAYS",
-    help="Without BATCH: those older than this.",
+    help="Without BATCH, forget batches older than this.",
 )
 @click.pass_context
 def prune(ctx: click.Context, names: Sequence[str], older_than: float) -> None:
@@ -180,7 +184,7 @@ def prune(ctx: click.Context, names: Sequence[str], older_than: float) -> None:
 @click.option("--timings", is_flag=True, help="Show the CPU seconds of each step.")
 @click.pass_context
 def report(ctx: click.Context, batch: str | None, timings: bool) -> None:
-    """Show what a batch came to, as `calbatch run` does at its end."""
+    """Show the summary of a batch, as `calbatch run` does at its end."""
     from calbatch.cluster.cli.commands import batches
 
     ctx.exit(batches.report(batch, timings=timings))
@@ -190,9 +194,9 @@ def report(ctx: click.Context, batch: str | None, timings: bool) -> None:
 @click.argument("output", metavar="OUTPUT")
 @click.pass_context
 def rebuild(ctx: click.Context, output: str) -> None:
-    """Make a new ledger for the folder OUTPUT, whose own is damaged.
+    """Rebuild the damaged ledger of the folder OUTPUT.
 
-    The damaged one is set aside. Exposures whose products are intact are not done again.
+    The damaged ledger is set aside. Exposures whose products are intact stay done.
     """
     from calbatch.cluster.cli.commands import rebuild as command
 
@@ -204,7 +208,7 @@ def rebuild(ctx: click.Context, output: str) -> None:
 @click.argument("name")
 @click.pass_context
 def drive(ctx: click.Context, output: str, name: str) -> None:
-    """Drive a batch of an output folder: what `submit` starts."""
+    """Drive a batch of an output folder; `submit` starts this command."""
     from calbatch.cluster.cli.commands import batches
 
     ctx.exit(batches.drive(output, name))
@@ -228,7 +232,7 @@ def pipelines() -> None:
 
 @cli.command("sites")
 def sites_() -> None:
-    """List the places to run that dask's configuration names, with all their options."""
+    """List the sites of dask's configuration, with all their options."""
     from calbatch.cluster.cli.commands import listings
 
     listings.sites()
@@ -239,12 +243,16 @@ def sites_() -> None:
 @click.option("--cfg", "config", metavar="FILE", help="Parameters from a .cfg file.")
 @click.option("--as-cfg", is_flag=True, help="Write them as a .cfg file to standard output.")
 @click.option(
-    "--for", "exposure", metavar="FILE", help="As for this exposure: with what CRDS has for it."
+    "--for", "exposure", metavar="FILE", help="Include the parameters that CRDS has for this file."
 )
-@click.option("--context", metavar="PMAP", help="CRDS context; by default CRDS_CONTEXT.")
+@click.option(
+    "--context",
+    metavar="PMAP",
+    help="CRDS context; the environment's CRDS_CONTEXT by default.",
+)
 @click.pass_context
 def params(ctx: click.Context, /, pipeline: str, **options: Any) -> None:
-    """Show every parameter of PIPELINE: its value, where that comes from, and what it means."""
+    """Show all parameters of PIPELINE with their values, sources and meanings."""
     from calbatch.cluster.cli.commands import listings
 
     listings.params(pipeline, ctx.obj, **options)
@@ -252,9 +260,9 @@ def params(ctx: click.Context, /, pipeline: str, **options: Any) -> None:
 
 @cli.command()
 @click.argument("path", metavar="FILE")
-@click.option("--meta", is_flag=True, help="All metadata that is set.")
+@click.option("--meta", is_flag=True, help="Show all metadata that is set.")
 def inspect(path: str, meta: bool) -> None:
-    """Show what a file is: its model, arrays and metadata. No pixel is read."""
+    """Show a file's model, arrays and metadata, without reading any pixel."""
     from calbatch.cluster.cli.commands import listings
 
     listings.inspect(path, meta=meta)
@@ -262,19 +270,23 @@ def inspect(path: str, meta: bool) -> None:
 
 @cli.command()
 @click.argument("folder", metavar="DIR")
-@click.option("--preset", default="demo", show_default=True, help="Which set to make.")
+@click.option("--preset", default="demo", show_default=True, help="Name of the set.")
 @click.option(
-    "--exposures", type=click.IntRange(1), default=4, show_default=True, help="How many of a kind."
+    "--exposures",
+    type=click.IntRange(1),
+    default=4,
+    show_default=True,
+    help="Number of exposures of each kind.",
 )
 @click.option(
     "--seed",
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="The same seed gives the same pixels.",
+    help="Seed of the random numbers; equal seeds give equal pixels.",
 )
 def simulate(folder: str, preset: str, exposures: int, seed: int) -> None:
-    """Make a set of realistic raw exposures, their truth, and a complete CRDS cache for them."""
+    """Simulate realistic raw exposures, with their truth and a complete CRDS cache."""
     from calbatch.cluster.cli.commands import simulate as command
 
     command.main(folder, preset, exposures, seed)
@@ -287,12 +299,12 @@ def simulate(folder: str, preset: str, exposures: int, seed: int) -> None:
     default="calbatch-demo",
     show_default=True,
     metavar="DIR",
-    help="For all that is made.",
+    help="Output folder.",
 )
 @click.option("--picture", metavar="FILE", help="Draw an exposure as a PNG; needs matplotlib.")
 @click.pass_context
 def demo(ctx: click.Context, output: str, picture: str | None) -> None:
-    """Simulate a small set of exposures, calibrate it, and compare it with the truth."""
+    """Simulate a few exposures, calibrate them, and compare the results with the truth."""
     from calbatch.cluster.cli.commands import demo as command
 
     ctx.exit(command.main(output, picture))
@@ -302,7 +314,7 @@ cli.add_command(refs)
 
 
 def main() -> None:
-    """Run the command line, telling faults of a request in one line."""
+    """Run the command line, and report expected errors in one line."""
     for interrupt in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(interrupt, _interrupt)
     from calbatch.cluster.exposure.messages import escape_lines, escape_python_messages
@@ -312,8 +324,8 @@ def main() -> None:
         status = cli.main(standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):
         for interrupt in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(interrupt, signal.SIG_DFL)  # another one ends this at once
-        click.echo("calbatch: interrupted; the same command does it again", err=True)
+            signal.signal(interrupt, signal.SIG_DFL)  # a second signal ends the process at once
+        click.echo("calbatch: interrupted; the same command continues", err=True)
         sys.exit(130)
     except click.ClickException as error:
         _show(error)
@@ -329,7 +341,7 @@ def main() -> None:
 
 
 def _show(error: click.ClickException) -> None:
-    """Show how a command was misused; what was typed may be the name of a file."""
+    """Print a usage error, which may quote a file's name, with control characters escaped."""
     from calbatch.cluster.exposure.messages import escape_lines
 
     text = io.StringIO()
@@ -338,5 +350,5 @@ def _show(error: click.ClickException) -> None:
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:
-    """Stop as Ctrl-C does."""
+    """Handle a signal as Ctrl-C is handled."""
     raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Options and arguments that commands share."""
+"""Options and arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ PARAMETERS_HELP = (
 
 
 class ParameterCommand(click.Command):
-    """A command that takes parameters of steps as options."""
+    """A command that accepts the parameters of steps as options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Take out of the arguments what is a step's parameter."""
+        """Parse the arguments, after moving parameters of steps to ``ctx.obj``."""
         known = {name for p in self.get_params(ctx) for name in p.opts + p.secondary_opts}
         rest, ctx.obj = split_parameters(args, known)
         return super().parse_args(ctx, rest)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; where a parameter is wrong, say which option is near to it."""
+        """Run the command; if a parameter is unknown, suggest an option of a similar name."""
         try:
             return super().invoke(ctx)
         except Exception as error:
@@ -43,7 +43,7 @@ class ParameterCommand(click.Command):
 def split_parameters(
     args: Sequence[str], known: Container[str]
 ) -> tuple[list[str], dict[str, dict[str, str]]]:
-    """Return the arguments that are click's, and the parameters by section.
+    """Return the arguments for click, and the parameters of steps by section.
 
     A parameter is ``--name=value`` or ``--name value``; ``--name`` alone stands for True.
     """
@@ -66,7 +66,7 @@ def split_parameters(
 
 
 def _is_value(argument: str) -> bool:
-    """Tell a value, negative numbers included, from the next option."""
+    """Return whether an argument is a value, such as a negative number, and not an option."""
     return not argument.startswith("-") or argument[1:2].isdigit() or argument[1:2] == "."
 
 

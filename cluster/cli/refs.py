@@ -7,6 +7,15 @@ from typing import Any
 
 import click
 
+_CONTEXT = click.option(
+    "--context",
+    metavar="PMAP",
+    help="CRDS context; the environment's CRDS_CONTEXT by default.",
+)
+_JSON_LINES = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object per line."
+)
+
 
 @click.group()
 def refs() -> None:
@@ -15,11 +24,11 @@ def refs() -> None:
 
 @refs.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="FILE...")
-@click.option("--context", metavar="PMAP", help="CRDS context; by default CRDS_CONTEXT.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@_CONTEXT
+@_JSON_LINES
 @click.pass_context
 def bestrefs(ctx: click.Context, inputs: Sequence[str], context: str | None, as_json: bool) -> None:
-    """Show which references the rules choose for exposures."""
+    """Show the references that the rules choose for exposures."""
     from calbatch.cluster.cli.commands import refs as command
 
     ctx.exit(command.bestrefs(inputs, context, as_json=as_json))
@@ -28,16 +37,22 @@ def bestrefs(ctx: click.Context, inputs: Sequence[str], context: str | None, as_
 @refs.command()
 @click.argument("items", nargs=-1, metavar="[FILE]...")
 @click.option("--files", is_flag=True, help="FILE are names of references or rules to fetch.")
-@click.option("--context", metavar="PMAP", help="CRDS context; by default CRDS_CONTEXT.")
-@click.option("--pipeline", metavar="NAME", help="Only what this pipeline or step wants.")
+@_CONTEXT
 @click.option(
-    "--instrument", "instruments", multiple=True, metavar="NAME", help="Without FILE: only its."
+    "--pipeline", metavar="NAME", help="Fetch only the types that this pipeline or step uses."
+)
+@click.option(
+    "--instrument",
+    "instruments",
+    multiple=True,
+    metavar="NAME",
+    help="Without FILE, fetch only this instrument's files.",
 )
 @click.pass_context
 def sync(ctx: click.Context, /, items: Sequence[str], **options: Any) -> None:
-    """Fetch references that are not in the cache, before working offline.
+    """Fetch references that are missing from the cache, before working offline.
 
-    FILE are exposures; without any, all that a context has is fetched.
+    FILE are exposures; without any, all files of a context are fetched.
     """
     from calbatch.cluster.cli.commands import refs as command
 
@@ -46,10 +61,10 @@ def sync(ctx: click.Context, /, items: Sequence[str], **options: Any) -> None:
 
 @refs.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--repair", is_flag=True, help="Fetch what is wrong anew.")
+@click.option("--repair", is_flag=True, help="Fetch damaged files again.")
 @click.pass_context
 def verify(ctx: click.Context, names: Sequence[str], repair: bool) -> None:
-    """Read the cache's files again and compare them with their sizes and sums."""
+    """Compare the cache's files with their recorded sizes and checksums."""
     from calbatch.cluster.cli.commands import refs as command
 
     ctx.exit(command.verify(names, repair=repair))
@@ -59,21 +74,21 @@ def verify(ctx: click.Context, names: Sequence[str], repair: bool) -> None:
 @click.argument("old", metavar="OLD")
 @click.argument("new", metavar="NEW")
 @click.argument("inputs", nargs=-1, required=True, metavar="FILE...")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@_JSON_LINES
 @click.pass_context
 def diff(ctx: click.Context, old: str, new: str, inputs: Sequence[str], as_json: bool) -> None:
-    """Show which references of exposures differ between two contexts."""
+    """Show the references of exposures that differ between two contexts."""
     from calbatch.cluster.cli.commands import refs as command
 
     ctx.exit(command.diff(old, new, inputs, as_json=as_json))
 
 
 @refs.command()
-@click.option("--context", metavar="PMAP", help="CRDS context; by default CRDS_CONTEXT.")
-@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
+@_CONTEXT
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @click.pass_context
 def info(ctx: click.Context, context: str | None, as_json: bool) -> None:
-    """Show the cache, the context and why that one, the mode and the server."""
+    """Show the cache, the context and its source, the mode and the server."""
     from calbatch.cluster.cli.commands import refs as command
 
     ctx.exit(command.info(context, as_json=as_json))

@@ -173,7 +173,7 @@ KINDS: dict[str, SiteKind[Any]] = {
 
 def kind_names() -> list[str]:
     """Return the names of all kinds, the built-in ones first."""
-    return [*KINDS, *sorted(_added() - KINDS.keys())]
+    return [*KINDS, *sorted(_package_kinds() - KINDS.keys())]
 
 
 def find_kind(name: str) -> SiteKind[Any]:
@@ -194,7 +194,7 @@ def find_kind(name: str) -> SiteKind[Any]:
     return _load(found[name])
 
 
-def _added() -> set[str]:
+def _package_kinds() -> set[str]:
     return {point.name for point in entry_points(group=GROUP)}
 
 

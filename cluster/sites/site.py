@@ -67,7 +67,7 @@ class Site(Protocol):
         ...
 
     def discard_worker(self, silent: SilentWorker) -> None:
-        """Give up a silent worker: kill it if possible, and send it nothing more."""
+        """Abandon a silent worker: kill it if possible, and send it nothing more."""
         ...
 
     def give_up(self, numbers: Iterable[int] | None = None, *, kill: bool = False) -> None:

@@ -187,7 +187,7 @@ def test_plan_shows_which_products_would_stay(run, exposures, tmp_path):
     os.utime(exposures[0], ns=(1, 1))
     completed = calbatch("plan", "superbias", *exposures, "-o", tmp_path / "out", "--date", DATE)
     assert completed.status == 0
-    assert "2 done before and intact" in completed.out
+    assert "2 are done and intact" in completed.out
     assert "3 exposures" in completed.out
 
 

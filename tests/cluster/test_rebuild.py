@@ -124,7 +124,7 @@ def test_a_damaged_manifest_does_not_prevent_a_rebuild(simulated, out, text):
     scribble(ledger(out))
     completed = calbatch("rebuild", out)
     assert completed.status == 0, completed.err
-    assert "nothing tells what it was" in completed.out
+    assert "nothing is known about it" in completed.out
     assert list(find_registered()) == []
     assert run(simulated.exposures, out).counts == {"done": 3}
 

@@ -1,4 +1,4 @@
-"""`calbatch recalibrate` and `calbatch watch`: batches that follow from others, or from time."""
+"""`calbatch recalibrate` and `calbatch watch`: batches that follow from others or from arrivals."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from calbatch.models.errors import ModelError
 from calbatch.models.storage.location import Location, location
 
 EVERY = 2.0
-"""Seconds between looks at a folder."""
+"""Seconds between scans of a folder."""
 
 
 def recalibrate(batch: str | None, context: str, *, dry_run: bool) -> int:
-    """Do those exposures of a batch again whose references another context changes."""
+    """Calibrate exposures of a batch again if their references differ in another context."""
     folder = find_batch(batch)
     folder.secure()
     console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
@@ -65,7 +65,7 @@ def recalibrate(batch: str | None, context: str, *, dry_run: bool) -> int:
 def _find_changes(
     view: View, batch: int, step: Step, order: Order
 ) -> Iterator[tuple[Location, str]]:
-    """Yield the exposures whose references change, with how."""
+    """Yield the exposures whose references change, each with a description of the change."""
     rows = {row.number: row for row in view.exposures(batch, "done", "kept")}
     planner = Planner(step, open_references(step, order.context), use_pars=order.pars, history=view)
     inputs = [(number, location(row.path)) for number, row in rows.items()]
@@ -77,7 +77,7 @@ def _find_changes(
 
 
 def _difference(before: Mapping[str, Sequence[str]], planned: PlannedExposure) -> str:
-    """Return how an exposure's references differ from those that it was calibrated with."""
+    """Return a description of changes in an exposure's references; empty if there are none."""
     if planned.error is not None:
         return f"cannot be planned: {planned.error}"
     old = {kind: Path(path).name for kind, (path, _) in before.items()}
@@ -96,7 +96,7 @@ def watch(
     idle: float | None,
     **options: Any,
 ) -> int:
-    """Calibrate the exposures of a folder as they arrive whole, until interrupted or idle."""
+    """Calibrate the exposures of a folder as they arrive, until interrupted or idle."""
     if not Path(folder).expanduser().is_dir():
         raise RequestError(f"there is no folder {folder}")
     console = Console(stderr=True)
@@ -150,10 +150,10 @@ def _list_unfinished(result: Result) -> list[Path]:
 
 
 class _Arrivals:
-    """The files of a folder that have come whole since they were last asked for.
+    """Files that arrive completely in a folder.
 
-    A file is whole when it has not changed for a while and its size is what its header says; one
-    that stays damaged is given out all the same after ten times that, to be told as a failure.
+    A file is complete if it has not changed for a while and can be opened. A file that stays
+    damaged is returned after ten times that while, and then fails.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class _Arrivals:
         self._given: dict[Path, tuple[int, int]] = {}
 
     def whole(self) -> list[Path]:
-        """Return them in natural order."""
+        """Return the files that have become complete since the last call, in natural order."""
         now, found = time.monotonic(), []
         there: list[Path] = []
         with suppress(OSError):  # the folder is away for a while

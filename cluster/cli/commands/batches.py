@@ -1,11 +1,11 @@
-"""`calbatch submit`, `resume`, `cancel`, `list`, `prune`, `report`: batches as wholes."""
+"""`calbatch submit`, `resume`, `cancel`, `list`, `prune`, `report`: whole batches."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
@@ -31,9 +31,6 @@ from calbatch.cluster.sites.slurm.driver_job import (
 )
 from calbatch.models.storage.location import location
 
-if TYPE_CHECKING:
-    pass
-
 DAY = 86400.0
 
 
@@ -50,16 +47,18 @@ def submit(pipeline: str, inputs: Sequence[str], **options: Any) -> int:
 
 
 def drive(output: str, name: str) -> int:
-    """Drive a batch to its end: what detached processes run.
+    """Drive a batch to its end, in a background process or a Slurm job.
 
-    Where that is a job whose time is up before, it goes back into the queue, to go on later.
+    A job that reaches its time limit first is requeued, and continues later.
     """
-    folder = BatchFolder(location(output), name)
-    folder.secure()
     from calbatch.cluster.batch.launching import job_name
 
+    folder = BatchFolder(location(output), name)
+    folder.secure()
     job = own_job(job_name(folder))
-    if control.read_stop_request(folder.control) is control.StopRequest.LATER:  # of the time before
+    if (
+        control.read_stop_request(folder.control) is control.StopRequest.LATER
+    ):  # of the previous run
         control.withdraw_stop_request(folder.control)
     if job is None:
         return _drive(folder)
@@ -75,29 +74,28 @@ def drive(output: str, name: str) -> int:
     if status == liveness.EXIT_STATUS["interrupted"] and (
         control.read_stop_request(folder.control) is control.StopRequest.LATER
     ):
-        _go_on_later(folder, job)
+        _requeue(folder, job)
     return status
 
 
 def _drive(folder: BatchFolder) -> int:
     from calbatch.cluster.batch.registering import take_up
     from calbatch.cluster.batch.report import print_summary
-    from calbatch.cluster.batch.session import drive as driven
+    from calbatch.cluster.batch.session import drive as drive_batch
 
-    begun = take_up(folder, hold=True)
     console = Console(width=120)
-    result = driven(begun, console)
+    result = drive_batch(take_up(folder, hold=True), console)
     print_summary(result, console)
     return result.exit_status
 
 
-def _go_on_later(folder: BatchFolder, job: str) -> None:
-    """Put this job back into the queue."""
-    _note(folder, "planned", "the driver's time was up: its job is in the queue again")
+def _requeue(folder: BatchFolder, job: str) -> None:
+    """Requeue this job."""
+    _note(folder, "planned", "the driver reached its time limit: its job has been requeued")
     try:
         requeue_job(job)
     except RequestError as error:
-        _note(folder, "interrupted", f"the driver's time is up: {error}")
+        _note(folder, "interrupted", f"the driver reached its time limit: {error}")
         raise
 
 
@@ -107,30 +105,30 @@ def _note(folder: BatchFolder, state: str, reason: str) -> None:
 
 
 def resume(batch: str | None, *, detach: bool, debug: bool) -> int:
-    """Do what is left of a batch: what waits, failed, or was quarantined."""
+    """Calibrate the exposures of a batch that are waiting, failed or quarantined."""
     from calbatch.cluster.batch.registering import take_up
     from calbatch.cluster.batch.report import print_summary
-    from calbatch.cluster.batch.session import drive as driven
+    from calbatch.cluster.batch.session import drive as drive_batch
 
     folder = find_batch(batch)
-    begun = take_up(folder, failed=True, hold=True)
+    registered = take_up(folder, failed=True, hold=True)
     console = Console(stderr=True)
-    if not begun.inputs:
+    if not registered.inputs:
         console.print(f"{folder.name}: nothing is left to do", markup=False, highlight=False)
         return 0
     if detach:
         from calbatch.cluster.batch.launching import launch
 
-        launch(begun)
+        launch(registered)
         print(folder.name)  # noqa: T201
         return 0
-    result = driven(begun, console, debug=debug)
+    result = drive_batch(registered, console, debug=debug)
     print_summary(result, Console())
     return result.exit_status
 
 
 def cancel(batch: str | None, *, now: bool) -> int:
-    """Ask a batch's driver to end."""
+    """Ask a batch's driver to stop."""
     folder = find_batch(batch)
     folder.secure()
     state, _ = _state(folder)
@@ -140,11 +138,11 @@ def cancel(batch: str | None, *, now: bool) -> int:
         folder.control, control.StopRequest.NOW if now else control.StopRequest.DRAIN
     )
     job = liveness.read_job(folder)
-    if state == "planned" and job is not None:  # its driver is to find nothing to do
+    if state == "planned" and job is not None:  # the driver must not start
         cancel_job(job)
-        _note(folder, "cancelled", "cancelled before it began")
-    what = "gives up what is under way" if now else "finishes what is under way"
-    Console().print(f"{folder.name}: {what}, and begins nothing more", highlight=False)
+        _note(folder, "cancelled", "cancelled before it started")
+    what = "gives up running exposures" if now else "finishes running exposures"
+    Console().print(f"{folder.name}: {what}, and starts no further exposures", highlight=False)
     return 0
 
 
@@ -193,7 +191,7 @@ def prune(batches: Sequence[str], *, older_than: float) -> int:
             console.print(escape_text(str(error)))
             continue
         except LedgerError:
-            forget_batch(folder)  # its output is gone
+            forget_batch(folder)  # its output folder is gone
             continue
         if state in ("running", "planned") or row.created > limit:
             if batches:
@@ -201,13 +199,15 @@ def prune(batches: Sequence[str], *, older_than: float) -> int:
             continue
         try:
             _forget(folder, row)
-        except LedgerError as error:  # another batch is at work there, or it is not ours any more
+        except (
+            LedgerError
+        ) as error:  # another batch is running there, or the folder is another user's
             if batches:
                 raise
             console.print(escape_text(f"{folder.name}: stays: {error}"))
             continue
-        told = f"{folder.name}: forgotten; its products stay in {folder.output}"
-        console.print(escape_text(told))
+        message = f"{folder.name}: forgotten; its products stay in {folder.output}"
+        console.print(escape_text(message))
     return 0
 
 
@@ -219,7 +219,7 @@ def _forget(folder: BatchFolder, row: BatchRow) -> None:
 
 
 def report(batch: str | None, *, timings: bool) -> int:
-    """Print what a batch came to."""
+    """Print the summary of a batch."""
     from calbatch.cluster.batch.report import print_summary
     from calbatch.cluster.batch.result import Result
 

@@ -1,4 +1,4 @@
-"""`calbatch demo`: simulate a small set, calibrate it, compare it with the truth."""
+"""`calbatch demo`: simulate exposures, calibrate them, and compare them with the truth."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from calbatch.models import datamodels
 PRESET = "demo"
 EXPOSURES = 4
 
-# Drift that the reference pixels do not see moves a whole exposure by some hundredths of its error.
+# Drift that the reference pixels miss shifts a whole exposure by some hundredths of its error.
 MEAN_WITHIN = 0.15
 SCATTER_WITHIN = 0.1
 FOUND_AT_LEAST = 0.95
@@ -48,7 +48,7 @@ FALSE_BELOW = 0.005
 
 @dataclass(frozen=True)
 class Score:
-    """How one exposure's products agree with its truth."""
+    """The agreement of one exposure's products with its truth."""
 
     name: str
     rate: RateScore
@@ -56,7 +56,7 @@ class Score:
 
 
 def main(output: str, picture: str | None = None) -> int:
-    """Run the demonstration; return the exit status: 1 when anything is not as it should be."""
+    """Run the demonstration; return the exit status, 1 if a check failed."""
     start = time.perf_counter()
     console = Console(soft_wrap=True, markup=False, highlight=False)
     if picture is not None and importlib.util.find_spec("matplotlib") is None:
@@ -89,7 +89,7 @@ def main(output: str, picture: str | None = None) -> int:
 
 @contextmanager
 def references_of(made: SimulatedSet) -> Iterator[None]:
-    """Choose references from a set's own cache, whatever the environment says."""
+    """Choose references from a set's own cache, regardless of the environment."""
     before = dict(os.environ)
     for name in before:
         if name.startswith(("CRDS_", "CALBATCH_CRDS_")):
@@ -126,11 +126,11 @@ def _table(scores: Sequence[Score]) -> Table:
 
 
 def verdict(scores: Sequence[Score], console: Console) -> bool:
-    """Say whether products are as good as they should be, and return it."""
+    """Print the checks of the products, and return whether all of them passed."""
     bright = sum(s.rays.bright for s in scores)
     found = sum(s.rays.found * s.rays.bright for s in scores) / max(bright, 1)
     rates = [s.rate for s in scores]
-    # A score without a value is none of these.
+    # A score that is NaN fails.
     checks = {
         f"rates are the truth within {MEAN_WITHIN} of their errors": all(
             abs(r.mean) <= MEAN_WITHIN for r in rates

@@ -1,4 +1,4 @@
-"""`calbatch steps`, `pipelines`, `params` and `inspect`: what there is."""
+"""`calbatch steps`, `pipelines`, `sites`, `params` and `inspect`: listings."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from calbatch.models import datamodels
 
 
 def steps() -> None:
-    """Print the steps, each with what it does."""
+    """Print the steps with their descriptions."""
     _print(registry.steps())
 
 
 def sites() -> None:
-    """Print the places to run that have names."""
+    """Print the configured sites."""
     from calbatch.cluster.sites.named_sites import site_table, sites_by_name
 
     Console().print(site_table(sites_by_name().values()))
 
 
 def pipelines() -> None:
-    """Print the pipelines, each with what it does."""
+    """Print the pipelines with their descriptions."""
     _print(registry.pipelines())
 
 
@@ -52,7 +52,7 @@ def params(
     exposure: str | None,
     context: str | None,
 ) -> None:
-    """Print a step's or pipeline's parameters, as they are for an exposure if one is named."""
+    """Print the parameters of a step or pipeline, for an exposure if one is named."""
     step = configure_step(pipeline, config=config, parameters=values)
     if exposure is not None:
         step.references = CrdsReferences(context)
@@ -78,7 +78,7 @@ def _rows(table: Table, prefix: str, step: Step) -> None:
 
 
 def inspect(path: str, *, meta: bool) -> None:
-    """Print what a file is."""
+    """Print a file's model and metadata."""
     model = datamodels.open(path)
     console = Console(soft_wrap=True, markup=False)
     console.print(repr(model))

@@ -34,7 +34,7 @@ def main(
     output_dir: str | None,
     **options: Any,
 ) -> int:
-    """Print what running a batch would take; return 1 when some exposures would fail."""
+    """Print the plan of a batch; return 1 if some exposures would fail."""
     step, order = build_order(pipeline, inputs, output_dir, **options)
     output = parse_place(step.output_dir or ".")
     step.output_dir = str(output)
@@ -65,7 +65,7 @@ def main(
 
 
 def _books(stack: ExitStack, output: Location) -> View | None:
-    """Return the ledger of the products' folder, where there is one."""
+    """Return the ledger of the output folder, if there is one."""
     try:
         return stack.enter_context(View(state_of(output)))
     except LedgerError:
@@ -85,11 +85,11 @@ def _print(
     context = f", context {rules.context} ({rules.context_reason})" if rules.context else ""
     console.print(f"{name}: {count} exposure{'s' * (count != 1)}, {size}{context}")
     if found.kept:
-        console.print(f"{found.kept} done before and intact: they stay as they are")
+        console.print(f"{found.kept} are done and intact, and stay as they are")
     for path, why in found.changed.items():
         console.print(f"done again: {path}: {why}")
     if found.unknown:
-        console.print(f"{found.unknown} more to be told of when their references are here")
+        console.print(f"{found.unknown} more can be planned once their references are fetched")
     for reference, members in sorted(rules.parameters.items()):
         console.print(f"parameters from {reference}: {members} exposure{'s' * (members != 1)}")
     if found.references:
@@ -121,7 +121,7 @@ def _kinds(found: Forecast) -> Table:
 
 def _memory(found: Forecast, place: placement.Place, console: Console) -> None:
     dearest = max(found.groups, key=lambda kind: kind.budget.bytes)
-    console.print(f"the dearest tile has {_parts(dearest)}")
+    console.print(f"the largest tile takes {_parts(dearest)}")
     if not place.workers:
         return
     local = place.scheduler == "local"
@@ -135,7 +135,7 @@ def _memory(found: Forecast, place: placement.Place, console: Console) -> None:
 
 
 def _reference_memory(place: placement.Place) -> int:
-    """Return how many bytes of references all workers of this machine may keep."""
+    """Return the bytes of references that all workers of this machine may keep together."""
     from distributed.system import MEMORY_LIMIT
 
     from calbatch.cluster.sites.local import reference_bytes

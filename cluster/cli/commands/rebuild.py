@@ -1,4 +1,4 @@
-"""`calbatch rebuild`: a new ledger in a damaged one's place."""
+"""`calbatch rebuild`: rebuilding a damaged ledger."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from calbatch.cluster.planning.inputs import parse_place
 
 
 def main(output: str) -> int:
-    """Make a new ledger of what is left of a damaged one, and say what it knows."""
+    """Rebuild a damaged ledger, and print the batches of the new one."""
     console = Console(markup=False, highlight=False, soft_wrap=True)
     aside, batches = rebuild_ledger(parse_place(output))
     if aside is None:
@@ -20,7 +20,7 @@ def main(output: str) -> int:
             console.print(f"{batch.name}: {batch.done} of {batch.total} exposures are done")
         else:
             console.print(
-                f"{batch.name}: nothing tells what it was; the same command does it again"
+                f"{batch.name}: nothing is known about it; give its command again to repeat it"
             )
     console.print(escape_text(f"the damaged ledger is {aside}"))
     return 0

@@ -25,7 +25,7 @@ from calbatch.crds_client.upkeep import Fault, usage
 
 
 def bestrefs(inputs: Sequence[str], context: str | None, *, as_json: bool) -> int:
-    """Print the references of exposures; return 1 when some exposures have none at all."""
+    """Print the references of exposures; return 1 if some exposures have none at all."""
     client = Client(context=context)
     paths = _paths(inputs)
     table = listing.table_of_files(client, paths)
@@ -50,7 +50,7 @@ def _bestrefs_cells(records: Iterable[dict[str, Any]]) -> Iterator[tuple[str, ..
 
 
 def diff(old: str, new: str, inputs: Sequence[str], *, as_json: bool) -> int:
-    """Print what two contexts choose differently; return 1 when exposures cannot be compared."""
+    """Print references that differ between contexts; return 1 if exposures cannot be compared."""
     paths = _paths(inputs)
     clients = [Client(context=name) for name in (old, new)]
     before, after = (listing.table_of_files(client, paths) for client in clients)
@@ -72,7 +72,7 @@ def diff(old: str, new: str, inputs: Sequence[str], *, as_json: bool) -> int:
 
 
 def info(context: str | None, *, as_json: bool) -> int:
-    """Print where references come from, by which rules, and what the cache holds."""
+    """Print the source of references, the context, and the contents of the cache."""
     found = listing.describe_client(Client(context=context))
     if as_json:
         _print_json([found])
@@ -93,27 +93,27 @@ def sync(
     pipeline: str | None,
     instruments: Sequence[str],
 ) -> int:
-    """Fetch what is missing; return 1 when some of it cannot be had.
+    """Fetch missing files; return 1 if some cannot be fetched.
 
     Parameters
     ----------
     items : sequence of str
-        Exposures, or with ``files`` names of files; nothing for all of a context.
+        Exposures, or names of files with ``files``; empty for all files of a context.
     context : str, optional
-        The context; by default the environment's.
+        The context; the environment's by default.
     files : bool
-        Whether ``items`` are names of files.
+        True if ``items`` are names of files.
     pipeline : str, optional
-        Whose references are wanted of exposures; by default all types.
+        Pipeline or step whose reference types are fetched; all types by default.
     instruments : sequence of str
-        Of the context; by default all.
+        Instruments whose files of the context are fetched; all by default.
     """
     if files and not items:
         raise RequestError("refs sync --files: name the files")
     if not items and not (context or instruments):
         raise RequestError(
             "refs sync: name exposures, or files with --files; or give --context or --instrument "
-            "for all that a context has, which can be very much"
+            "for all files of a context, which may be very many"
         )
     _make_cache()
     if files:
@@ -125,43 +125,44 @@ def sync(
     table = listing.table_of_files(client, _paths(items), _types(pipeline))
     for reason in table.faults.values():
         Console(stderr=True).print(reason, markup=False, highlight=False, soft_wrap=True)
-    _tell_unresolved(table, told=pipeline is not None)
+    if pipeline is not None:
+        _print_unresolved(table)
     return _ensure_cached(client, table.names()) or (1 if table.faults else 0)
 
 
 def _types(pipeline: str | None) -> set[str] | None:
-    """Return the reference types that a pipeline wants, its parameters' included."""
+    """Return the types of references and parameter references that a pipeline uses."""
     if pipeline is None:
         return None
     step = configure_step(pipeline)
     return step.wanted_references() | (set() if pars.are_disabled() else pars.parameter_types(step))
 
 
-def _tell_unresolved(table: ReferenceTable[str], *, told: bool) -> None:
-    """Say which references a pipeline wants and the rules do not have."""
-    for exposure in table if told else ():
+def _print_unresolved(table: ReferenceTable[str]) -> None:
+    """Print the references that a pipeline uses and the rules do not have."""
+    for exposure in table:
         for kind, one in sorted(table[exposure].items()):
             if one.status == "not found" and not kind.startswith("pars-"):
                 _say(f"{exposure}: no {kind} reference: {one.reason}")
 
 
 def _make_cache() -> None:
-    """Make the folder of a cache that is about to be filled for the first time."""
+    """Create the folder of a cache that is about to be filled for the first time."""
     folder = os.environ.get("CRDS_PATH")
     if folder and os.environ.get("CRDS_SERVER_URL"):
         Path(folder).expanduser().mkdir(parents=True, exist_ok=True)
 
 
 def _ensure_cached(client: CacheClient, names: Collection[str]) -> int:
-    """Have files in the cache, and say so."""
+    """Fetch files that are missing from the cache, and print how many are in it."""
     missing = client.missing(names)
     if missing and client.source is None:
         print_missing(missing, str(client.cache), _console())
         return 1
     failed = {}
     if missing:
-        with show_fetch_progress(len(missing), _console()) as told:
-            failed = client.fetch(missing, told).failed
+        with show_fetch_progress(len(missing), _console()) as show:
+            failed = client.fetch(missing, show).failed
     for name, reason in sorted(failed.items()):
         _say(f"{name}: {reason}")
     there = len(set(names)) - len(failed)
@@ -170,7 +171,7 @@ def _ensure_cached(client: CacheClient, names: Collection[str]) -> int:
 
 
 def verify(names: Sequence[str], *, repair: bool) -> int:
-    """Read the cache's files again; return 1 when some are wrong, and were not repaired."""
+    """Verify the cache's files; return 1 if some are damaged and have not been repaired."""
     client = CacheClient()
     faults, unknown = client.verify(names)
     for fault in faults:
@@ -190,8 +191,8 @@ def _repair(client: CacheClient, faults: Sequence[Fault]) -> int:
     if client.source is None:
         _say("nothing can be repaired without a server (CRDS_SERVER_URL, CRDS_MODE)")
         return 1
-    with show_fetch_progress(len(names), _console()) as told:
-        report = client.fetch(names, told, anew=True)
+    with show_fetch_progress(len(names), _console()) as show:
+        report = client.fetch(names, show, anew=True)
     for name, reason in sorted(report.failed.items()):
         _say(f"{name}: {reason}")
     _say(f"{len(report.fetched)} of {len(names)} files repaired")

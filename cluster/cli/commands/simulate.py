@@ -13,11 +13,11 @@ from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.terminal import Console
 
 MADE_BY = "made-by-calbatch.json"
-"""The file that says what a folder of simulated exposures was made with."""
+"""The file that records how a folder of simulated exposures was made."""
 
 
 def main(folder: str, preset: str, exposures: int, seed: int) -> None:
-    """Simulate a set, and print what it is and how to calibrate it."""
+    """Simulate a set, and print its contents and the commands that calibrate it."""
     console = Console(soft_wrap=True, markup=False, highlight=False)
     specs = find_preset(preset)
     made_with = {"command": "simulate", "preset": preset, "exposures": exposures, "seed": seed}
@@ -40,7 +40,7 @@ def find_preset(preset: str) -> Sequence[SimulationSpec]:
     Raises
     ------
     RequestError
-        When there is none of that name.
+        If there is none of that name.
     """
     if preset not in PRESETS:
         raise RequestError(f"no preset {preset!r}: choose one of {', '.join(PRESETS)}")
@@ -48,12 +48,12 @@ def find_preset(preset: str) -> Sequence[SimulationSpec]:
 
 
 def claim_folder(folder: Path, made_with: Mapping[str, object]) -> Path:
-    """Return a folder, made if need be, that is empty or holds just what is to be made again.
+    """Return a folder, created if necessary, that is empty or was made in the same way.
 
     Raises
     ------
     RequestError
-        When there is anything else in it, or it cannot be written to.
+        If it contains anything else, or cannot be written.
     """
     text = json.dumps(made_with, indent=2) + "\n"
     record = folder / MADE_BY
@@ -61,10 +61,10 @@ def claim_folder(folder: Path, made_with: Mapping[str, object]) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         before = record.read_text("utf-8", errors="replace") if record.is_file() else None
         if before is None and any(folder.iterdir()):
-            raise RequestError(f"{folder} has other files in it: name a new or an empty folder")
+            raise RequestError(f"{folder} contains other files: name a new or an empty folder")
         if before not in (None, text):
             raise RequestError(
-                f"{folder} was made otherwise, as {MADE_BY} in it tells: name another"
+                f"{folder} was made differently, according to {MADE_BY} in it: name another"
             )
         record.write_text(text, "utf-8")
     except OSError as error:
@@ -73,7 +73,7 @@ def claim_folder(folder: Path, made_with: Mapping[str, object]) -> Path:
 
 
 def announce(specs: Sequence[SimulationSpec], exposures: int, console: Console) -> None:
-    """Say what is going to be simulated."""
+    """Print what is going to be simulated."""
     total = exposures * len(specs)
     console.print(f"simulating {total} raw exposure{'s' * (total > 1)}, with references and truth:")
     for spec in specs:
@@ -88,7 +88,7 @@ def announce(specs: Sequence[SimulationSpec], exposures: int, console: Console) 
 
 
 def print_folders(made: SimulatedSet, console: Console) -> None:
-    """Say where a set is."""
+    """Print the folders of a set."""
     console.print(f"they are in {made.folder.absolute()}:")
     console.print("  exposures/  the raw exposures")
     console.print("  truth/      the light in each, and every cosmic ray")

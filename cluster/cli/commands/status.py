@@ -1,4 +1,4 @@
-"""`calbatch status` and `calbatch logs`: looking at a batch while it runs, and after."""
+"""`calbatch status` and `calbatch logs`: the progress and the events of a batch."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from calbatch.cluster.ledger import BatchRow, ExposureRow, View
 from calbatch.cluster.ledger.records import OPEN
 
 RECENT = 300.0
-"""Seconds over which the rate is taken."""
+"""Seconds over which the rate is averaged."""
 
 EVERY = 2.0
-"""Seconds between looks, while following."""
+"""Seconds between updates, while following."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """How far a batch is.
+    """The progress of a batch.
 
     Attributes
     ----------
     rate : float
-        Exposures calibrated a minute, lately.
+        Exposures calibrated per minute, recently.
     left : float, optional
-        Seconds that the rest takes at that rate.
+        Seconds left at that rate.
     """
 
     batch: str
@@ -56,11 +56,11 @@ class Status:
 
     @property
     def exit_status(self) -> int:
-        """The state, as an exit status."""
+        """The exit status for the state."""
         return liveness.EXIT_STATUS[self.state]
 
     def line(self) -> str:
-        """Return it in a line or two."""
+        """Return a summary in one line, or two if there is a reason."""
         parts = [f"{self.done + self.before}/{self.total} done"]
         parts += [f"{self.before} of them earlier"] if self.before else []
         parts += [f"{self.running} running"] if self.running else []
@@ -78,7 +78,7 @@ def _duration(seconds: float) -> str:
 
 
 def read_status(folder: BatchFolder) -> Status:
-    """Return how far a batch is now."""
+    """Return the current progress of a batch."""
     with View(folder.state) as view:
         row = view.batch(folder.name)
         counts = view.counts(row.id)
@@ -101,7 +101,7 @@ def _rate(view: View, row: BatchRow) -> float:
 
 
 def status(batch: str | None, *, as_json: bool, watch: bool) -> int:
-    """Print how far a batch is; return its state as an exit status."""
+    """Print the progress of a batch; return the exit status for its state."""
     folder, console = find_batch(batch), Console(soft_wrap=True, markup=False, highlight=False)
     while True:
         found = read_status(folder)
@@ -115,31 +115,31 @@ def status(batch: str | None, *, as_json: bool, watch: bool) -> int:
 
 
 def logs(batch: str | None, exposure: str | None, *, follow: bool) -> int:
-    """Print what happened to a batch, or to one of its exposures."""
+    """Print the events of a batch, or of one of its exposures."""
     folder, console = find_batch(batch), Console(soft_wrap=True, markup=False, highlight=False)
-    told = _of_exposure(folder, exposure) if exposure else _of_batch(folder)
+    read_news = _of_exposure(folder, exposure) if exposure else _of_batch(folder)
 
     def say(lines: Iterator[str]) -> None:
         for line in lines:
             console.print(Text(escape_text(line)))
 
-    say(told())
+    say(read_news())
     while (
         follow
         and not console.quiet
         and read_status(folder).exit_status == liveness.EXIT_STATUS["running"]
     ):
         time.sleep(EVERY)
-        say(told())
-    say(told())
+        say(read_news())
+    say(read_news())
     return 0
 
 
 def _of_batch(folder: BatchFolder) -> Callable[[], Iterator[str]]:
-    """Return a function that gives what has happened since it was last asked."""
+    """Return a function that yields the events since its last call."""
     seen = [0, 0]
 
-    def told() -> Iterator[str]:
+    def read_news() -> Iterator[str]:
         with View(folder.state) as view:
             events = view.events(view.batch(folder.name).id)
         for event in events[seen[0] :]:
@@ -147,13 +147,13 @@ def _of_batch(folder: BatchFolder) -> Callable[[], Iterator[str]]:
         seen[0] = len(events)
         yield from _news(folder.log, seen, 1)
 
-    return told
+    return read_news
 
 
 def _of_exposure(folder: BatchFolder, wanted: str) -> Callable[[], Iterator[str]]:
     seen = [0, 0]
 
-    def told() -> Iterator[str]:
+    def read_news() -> Iterator[str]:
         with View(folder.state) as view:
             row = _exposure(view, view.batch(folder.name), wanted)
             attempts = view.attempts(row.id)
@@ -168,7 +168,7 @@ def _of_exposure(folder: BatchFolder, wanted: str) -> Callable[[], Iterator[str]
         if row.state == "running":
             yield from _news(folder.logs / f"{row.number}-{row.attempts}.log", seen, 1)
 
-    return told
+    return read_news
 
 
 def _exposure(view: View, batch: BatchRow, wanted: str) -> ExposureRow:
@@ -184,7 +184,7 @@ def _exposure(view: View, batch: BatchRow, wanted: str) -> ExposureRow:
 
 
 def _news(path: Path, seen: list[int], index: int) -> Iterator[str]:
-    """Yield the lines that a growing file has since it was last looked at."""
+    """Yield the lines that a growing file has gained since the last call."""
     try:
         with path.open("rb") as file:
             file.seek(seen[index])

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 from astropy.io import fits
-from support.batches import DATE, copy_changed, products_in, quiet_console, checksums
+from support.batches import DATE, checksums, copy_changed, products_in, quiet_console
 
 from calbatch import cluster
 from calbatch.calibrate.pipelines.simple import SimplePipeline

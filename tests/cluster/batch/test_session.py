@@ -165,7 +165,7 @@ def test_outcomes_that_the_ledger_has_no_room_for_are_reported(session):
     assert result.state == "interrupted"
     assert "full" in result.reason
     assert [outcome.number for outcome in result.unrecorded] == [0, 1, 2]
-    assert "3 outcomes could not be recorded, and would be done again: " in session.said
+    assert "3 outcomes could not be recorded; these exposures would be repeated: " in session.said
     assert result.counts == {"failed": 3}
 
 

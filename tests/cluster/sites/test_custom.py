@@ -5,7 +5,7 @@ import socket
 import psutil
 import pytest
 from support.batches import small_set
-from support.placed import calibrate_all, make_importable, double
+from support.placed import calibrate_all, double, make_importable
 
 from calbatch.cluster import RequestError
 from calbatch.cluster.sites.custom import open_cluster

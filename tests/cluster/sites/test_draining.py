@@ -7,7 +7,15 @@ import dask
 import pytest
 from distributed import Client, Nanny, Scheduler, SpecCluster
 from support.batches import small_set
-from support.placed import worker_facts, eventually, make_importable, jobs, longest_known, run_slowly, extend_environment
+from support.placed import (
+    eventually,
+    extend_environment,
+    jobs,
+    longest_known,
+    make_importable,
+    run_slowly,
+    worker_facts,
+)
 from support.waiting import now
 
 from calbatch.cluster.sites.draining import BEGAN, ENDS, Draining, announce_duration

@@ -12,7 +12,7 @@ import cloudpickle
 import dask
 import psutil
 import pytest
-from support.batches import DATE, calibrate_on, products_in, quiet_console, small_set, checksums
+from support.batches import DATE, calibrate_on, checksums, products_in, quiet_console, small_set
 from support.waiting import eventually
 
 from calbatch.calibrate.step import Step

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
-from support.placed import make_importable, double
+from support.placed import double, make_importable
 
 from calbatch.cluster import RequestError
 from calbatch.cluster.sites.kinds import KINDS

@@ -8,7 +8,7 @@ import cloudpickle
 import dask
 import pytest
 from distributed import Client, LocalCluster, Security
-from support.batches import DATE, calibrate_on, quiet_console, checksums
+from support.batches import DATE, calibrate_on, checksums, quiet_console
 from support.onehost import free_ports
 from support.services import end_process, start_process
 from support.waiting import eventually

@@ -71,7 +71,7 @@ def test_a_picture_needs_matplotlib(tmp_path, monkeypatch):
 
 def test_it_writes_into_no_other_folder(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(RequestError, match="has other files in it"):
+    with pytest.raises(RequestError, match="contains other files"):
         demo.main(str(tmp_path))
 
 

@@ -69,7 +69,7 @@ def test_it_does_not_mix_sets(tmp_path):
 
 def test_it_does_not_touch_others_folders(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(RequestError, match="has other files in it"):
+    with pytest.raises(RequestError, match="contains other files"):
         simulate(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 

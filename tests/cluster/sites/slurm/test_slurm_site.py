@@ -12,9 +12,17 @@ from urllib.parse import urlsplit
 
 import pytest
 from distributed import Client, Security, as_completed
-from support.batches import small_set, checksums
+from support.batches import checksums, small_set
 from support.onehost import slurm
-from support.placed import worker_facts, calibrate_all, eventually, make_importable, jobs, run_slowly, double
+from support.placed import (
+    calibrate_all,
+    double,
+    eventually,
+    jobs,
+    make_importable,
+    run_slowly,
+    worker_facts,
+)
 
 from calbatch.cluster import RequestError
 from calbatch.cluster.exposure.job import calibrate
