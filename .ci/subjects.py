@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-FIRST = "626af3c929e5e8f47bb5ab21b289a332ea69276e"
+FIRST = "9d46fe427d2677b732f2ad624ec189d10f590dc8"
 LENGTH = 72
 MADE_BY_GIT = ("Merge ", "Revert ", "fixup! ", "squash! ", "amend! ")
 IMPERATIVES = ("bring", "embed", "exceed", "feed", "need", "seed", "shed", "speed", "string")
