@@ -17,7 +17,7 @@ pytestmark = pytest.mark.services
 
 IMPATIENT = {
     "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "11s",
-    "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "6s",
+    "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "12s",
 }
 """What shortens the time after which hosts give each other up."""
 

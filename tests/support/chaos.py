@@ -16,7 +16,7 @@ from support.batches import calbatch, products_in
 from support.waiting import Limit, be_slow
 
 PUT_OFF = 8.0
-"""Seconds that a strike is put off while nothing is done."""
+"""Seconds that a strike is put off while nothing is done; twice as long each time in vain."""
 
 
 def status(folder):
@@ -78,7 +78,7 @@ def run_disturbed(folder, *, every, strike, planned, seconds, keep=lambda: None)
     """
     strikes, planned, chance = 0, list(planned), random.Random(1)
     limit, most = Limit(seconds), 0
-    due, done = time.monotonic() + every, 0
+    due, done, put_off = time.monotonic() + every, 0, PUT_OFF
     while True:
         found = status(folder)
         limit.check((found, folder.log.read_text()[-3000:] if folder.log.exists() else ""))
@@ -95,7 +95,8 @@ def run_disturbed(folder, *, every, strike, planned, seconds, keep=lambda: None)
         elif planned and found["done"] >= planned[0][0]:
             if planned[0][1]():
                 planned.pop(0)
-        elif time.monotonic() > due + (PUT_OFF if found["done"] == done else 0):
+        elif time.monotonic() > due + (put_off if found["done"] == done else 0):
+            put_off = 2 * put_off if found["done"] == done else PUT_OFF
             strikes += strike(chance)
             done, due = found["done"], time.monotonic() + every * chance.uniform(0.5, 1.5)
         be_slow(0.1)
