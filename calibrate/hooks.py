@@ -85,6 +85,9 @@ class Hook(Parameter[Any]):
             raise self._fault(value)
         return value
 
+    def _fault(self, value: Any) -> ParameterError:
+        return ParameterError(f"hook {value!r:.200}: must be {self.describe()}")
+
     def _described(self) -> str:
         return "a function, a step, module:name, module.Step(name=value) or a command"
 
@@ -172,6 +175,31 @@ def applied(hook: Any, value: Any, owner: Step) -> Any:
     return value if result is None else result
 
 
+def require_usable(step: Step) -> None:
+    """Refuse hooks that cannot be imported or called, or whose parameters do not fit.
+
+    Raises
+    ------
+    ParameterError
+        When a hook would fail for every exposure; the message names the step and the hook.
+    """
+    for name in ("pre_hooks", "post_hooks"):
+        for hook in getattr(step, name):
+            try:
+                parsed_hook = parsed(hook) if isinstance(hook, str) else hook
+                if not isinstance(parsed_hook, Command):
+                    found = opened(parsed_hook)
+                    if _is_step_class(type(found)):
+                        found.check()
+            except ParameterError as error:
+                shown = repr(hook) if isinstance(hook, str) else _name_of(hook)
+                raise ParameterError(f"{step.name}.{name}: hook {shown:.200}: {error}") from None
+
+
+def _name_of(hook: Any) -> str:
+    return str(getattr(hook, "__qualname__", type(hook).__qualname__))
+
+
 def models_of(value: Any) -> list[DataModel]:
     """Return the models among what a step takes or returns."""
     if isinstance(value, Mapping):
@@ -192,15 +220,25 @@ def opened(hook: Any, owner: Step | None = None) -> Any:
     if _is_step_class(found):
         return found(parent=owner, **parameters)
     if parameters:
-        raise ParameterError(f"hook {hook.path!r} is not a step, and has no parameters")
+        raise ParameterError(f"{hook.path!r} is not a step, and takes no parameters")
     if _is_step_class(type(found)):
         found = copy.deepcopy(found)  # with the steps of a pipeline, whose parent it is
         found.parent = owner
     elif isinstance(found, type):
-        found = found()
+        found = _instance(found)
     if not callable(found):
-        raise ParameterError(f"hook {hook!r} is not a function or step")
+        name = hook.path if isinstance(hook, Named) else hook
+        raise ParameterError(f"{name!r} is not a function or step")
     return found
+
+
+def _instance(cls: type) -> Any:
+    try:
+        return cls()
+    except Exception as error:
+        raise ParameterError(
+            f"{cls.__qualname__} cannot be created: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _target(hook: Any) -> tuple[Any, Mapping[str, Any]]:
@@ -226,8 +264,10 @@ def imported(path: str) -> Any:
         module, _, name = path.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)
-    except (ImportError, ValueError, AttributeError) as error:
-        raise ParameterError(f"{path!r} cannot be imported: {error}") from error
+    except Exception as error:  # a module runs arbitrary code when it is imported
+        raise ParameterError(
+            f"{path!r} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
 
 
 def steps_of(hooks: Sequence[Any]) -> Iterator[Step]:

@@ -152,13 +152,16 @@ class Step(Guarded):
             self.sources[name] = source
 
     def check(self) -> None:
-        """Refuse parameters that go together badly, before anything runs.
+        """Refuse unusable hooks and parameters that do not go together, before anything runs.
+
+        Subclasses that add checks call this one, too.
 
         Raises
         ------
         ParameterError
             With what to change.
         """
+        hooks.require_usable(self)
         for step in self.steps().values():
             step.check()
 

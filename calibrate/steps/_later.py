@@ -17,6 +17,7 @@ class LaterStep(Step):
 
     def check(self) -> None:
         """Refuse to be switched on."""
+        super().check()
         if not self.skip:
             raise ParameterError(f"{self.name} is not supported yet: leave {self.name}.skip = True")
 

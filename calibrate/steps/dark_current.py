@@ -39,7 +39,8 @@ class DarkCurrentStep(Step):
     )
 
     def check(self) -> None:
-        """Refuse what is not supported yet."""
+        """Refuse parameters that are not supported yet."""
+        super().check()
         for name in ("dark_output", "average_dark_current"):
             if getattr(self, name) is not None:
                 raise ParameterError(f"{self.name}.{name} is not supported yet: leave it None")

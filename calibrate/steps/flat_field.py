@@ -48,7 +48,8 @@ class FlatFieldStep(Step):
     inverse = Boolean(False, help="multiply by the flat instead")
 
     def check(self) -> None:
-        """Refuse what is not supported yet."""
+        """Refuse parameters that are not supported yet."""
+        super().check()
         if self.save_interpolated_flat:
             raise ParameterError(
                 f"{self.name}.save_interpolated_flat is not supported yet: leave it False"

@@ -18,6 +18,8 @@ from calbatch.calibrate.parameters import Float, Text
 from calbatch.calibrate.pipeline import Pipeline
 from calbatch.calibrate.shellhook import Command
 from calbatch.calibrate.step import Step
+from calbatch.cluster.errors import RequestError
+from calbatch.cluster.planning.configure import configured
 from calbatch.models import datamodels
 
 PATH = __name__
@@ -52,6 +54,21 @@ class AddTwice(Pipeline):
 
     def process(self, image):
         return self.second(self.first(image))
+
+
+class Never(Step):
+    """Refuse to run."""
+
+    def check(self):
+        super().check()
+        raise ParameterError("Never is never to run")
+
+
+class NeedsArgument:
+    """A class that cannot be called without an argument."""
+
+    def __init__(self, argument):
+        self.argument = argument
 
 
 def double(model):
@@ -134,19 +151,45 @@ class TestPython:
         with pytest.raises(ParameterError, match=r"^step\.post_hooks: (hook|command) "):
             Add(name="step", post_hooks=[text])
 
-    def test_a_parameter_that_the_step_does_not_have_is_refused(self, image):
-        step = Add(pre_hooks=[f"{PATH}.Add(amuont=5)"])
-        with pytest.raises(ParameterError, match="no parameter 'amuont'; did you mean 'amount'"):
-            step.run(image)
+    @pytest.mark.parametrize(
+        ("hook", "message"),
+        [
+            (f"{PATH}.Add(amuont=5)", "Add has no parameter 'amuont'; did you mean 'amount'"),
+            (f"{PATH}.Add(amount='many')", "Add.amount = 'many': must be a number"),
+            (f"{PATH}.Never", "Never is never to run"),
+            (f"{PATH}.double(amount=5)", "double' is not a step, and takes no parameters"),
+            (f"{PATH}.PATH", "PATH' is not a function or step"),
+            (f"{PATH}:duoble", "duoble' cannot be imported: AttributeError"),
+            (f"{PATH}:NeedsArgument", "NeedsArgument cannot be created: TypeError"),
+            ("no_such_module:double", "'no_such_module:double' cannot be imported: ModuleNot"),
+        ],
+    )
+    @pytest.mark.parametrize("when", ["pre_hooks", "post_hooks"])
+    def test_an_unusable_hook_is_refused_before_anything_runs(self, hook, message, when):
+        pipeline = AddTwice()
+        pipeline.configure({"second": {when: [f"{PATH}:double", hook]}}, "a test")
+        with pytest.raises(ParameterError) as refused:
+            pipeline.check()
+        assert str(refused.value).startswith(f"second.{when}: hook {hook!r}: ")
+        assert message in str(refused.value)
+        with pytest.raises(RequestError) as refused_request:
+            configured(pipeline)
+        assert str(refused_request.value) == str(refused.value)
 
-    def test_a_function_has_no_parameters(self, image):
-        with pytest.raises(ParameterError, match="double' is not a step, and has no parameters"):
-            Add(pre_hooks=[f"{PATH}.double(amount=5)"]).run(image)
+    def test_a_module_that_fails_on_import_is_named(self, tmp_path, monkeypatch):
+        (tmp_path / "broken_hooks.py").write_text("1 / 0\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        with pytest.raises(ParameterError, match=r"hook 'broken_hooks:f': .*ZeroDivisionError"):
+            Add(pre_hooks=["broken_hooks:f"]).check()
 
-    @pytest.mark.parametrize("value", [5, [5], {"a": 1}, b"ls"])
-    def test_what_is_no_hook_is_refused_at_once(self, value):
-        with pytest.raises(ParameterError, match=r"step\.pre_hooks.* must be "):
+    @pytest.mark.parametrize("value", [5, {"a": 1}, b"ls"])
+    def test_a_list_of_hooks_is_refused_if_it_is_neither_list_nor_hook(self, value):
+        with pytest.raises(ParameterError, match=r"^step\.pre_hooks = .*: must be a list"):
             Add(name="step", pre_hooks=value)
+
+    def test_an_item_that_is_not_a_hook_is_refused_with_its_value(self):
+        with pytest.raises(ParameterError, match=r"^step\.pre_hooks: hook 5: must be a function,"):
+            Add(name="step", pre_hooks=[5])
 
     def test_references_of_hooks_that_are_steps_are_looked_up_with_the_others(self):
         step = AddTwice()
