@@ -386,19 +386,29 @@ class TestAgreementWithJwst:
         ramps = stormy(2, 5, SHAPE, seed=8)
         ramps.groupdq[...] &= 0xFF - DO_NOT_USE
         ramps.groupdq[1, dropped] |= np.uint8(DO_NOT_USE)
-        self.compare(tmp_path, exposure(ramps), references(tmp_path, ramps))
+        found = self.compare(tmp_path, exposure(ramps), references(tmp_path, ramps))
+        assert not np.any(np.asarray(found.groupdq)[1, dropped] & JUMP_DET)
+        new = np.asarray(found.groupdq) & ~ramps.groupdq & JUMP_DET
+        assert np.any(new) == (len(dropped) < 3)  # one difference is too few to search
 
     def test_all_groups_unusable(self, tmp_path):
         ramps = stormy(1, 4, SHAPE, seed=9)
         ramps.groupdq[...] |= np.uint8(DO_NOT_USE)
-        self.compare(tmp_path, exposure(ramps), references(tmp_path, ramps))
+        found = self.compare(tmp_path, exposure(ramps), references(tmp_path, ramps))
+        np.testing.assert_array_equal(found.groupdq, ramps.groupdq & (0xFF - JUMP_DET))
 
     def test_subarray_of_larger_references(self, tmp_path):
         ramps = stormy(1, 5, (30, 40))
         cut = Ramps(*(getattr(ramps, n)[..., 8:20, 15:35] for n in vars(ramps)))
         after = {"after_jump_flag_dn1": 50.0, "after_jump_flag_time1": 25.0}
         observed = exposure(cut, origin=(16, 9))
-        self.compare(tmp_path, observed, references(tmp_path, ramps), **after)
+        found = self.compare(tmp_path, observed, references(tmp_path, ramps), **after)
+        own = tmp_path / "own"
+        own.mkdir()
+        same = self.compare(tmp_path, exposure(cut), references(own, cut), **after)
+        assert np.any(np.asarray(found.groupdq) & ~cut.groupdq & JUMP_DET)
+        # The median gain, which scales limits after jumps, is of the whole reference.
+        np.testing.assert_array_equal(found.pixeldq, same.pixeldq)
 
 
 class TestStep:

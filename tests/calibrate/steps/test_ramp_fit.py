@@ -60,6 +60,17 @@ class Given:
             return jwst_result(JwstStep, model, **self.references, **parameters)
 
 
+WITHOUT_EFFECT = [
+    {},
+    {"firstgroup": -2, "lastgroup": 99},
+    {"firstgroup": 4, "lastgroup": 2},
+    {"firstgroup": 5},
+    {"lastgroup": 0},
+    {"lastgroup": -1},
+]
+"""Ranges that begin and end outside of six groups, or hold less than two: all are fitted."""
+
+
 def arrays(model):
     return {name: np.asarray(getattr(model, name)) for name in FIELDS}
 
@@ -84,16 +95,30 @@ class TestAgreementWithJwst:
     )
     def test_parameters(self, tmp_path, rng, parameters):
         given = Given(tmp_path, rng)
-        self.compare(given.ours(**parameters), given.theirs(**parameters))
+        ours = given.ours(**parameters)
+        self.compare(ours, given.theirs(**parameters))
+        found, default = (arrays(model[0])["data"] for model in (ours, given.ours()))
+        as_by_default = np.array_equal(found, default, equal_nan=True)
+        assert as_by_default == (parameters in WITHOUT_EFFECT)
 
     def test_one_group(self, tmp_path, rng):
         given = Given(tmp_path, rng, groups=1)
-        self.compare(given.ours(), given.theirs())
+        rate, rateints = given.ours()
+        self.compare((rate, rateints), given.theirs())
+        found = arrays(rateints)["data"]
+        known = arrays(rateints)["var_rnoise"] > 0  # where the noise is too large, the rate is 0
+        good = np.isfinite(found) & known & (given.ramps.groupdq[:, 0] == 0)
+        assert np.any(good)
+        counts, time = given.ramps.data[:, 0], 10.73676 * (4 + 1) / 2  # the mean of four frames
+        np.testing.assert_allclose(found[good], counts[good] / time, rtol=1e-6)
 
     def test_miri(self, tmp_path, rng):
         given = Given(tmp_path, rng, instrument="MIRI")
         given.ramps.groupdq[:, [0, -1]] |= np.uint8(DO_NOT_USE)
-        self.compare(given.ours(), given.theirs())
+        rate, rateints = given.ours()
+        self.compare((rate, rateints), given.theirs())
+        given.ramps.data[:, [0, -1]] = 1e5
+        np.testing.assert_array_equal(rate.data, given.ours()[0].data)
 
     @pytest.mark.parametrize(
         ("kind", "lamp", "wanted"),

@@ -85,9 +85,12 @@ def assert_agrees(found, wanted):
 
 
 def check(placed, **parameters):
+    """Compare with jwst; return what the step subtracts."""
     wanted, status = expected(placed, **parameters)
     assert status == "COMPLETE"
-    assert_agrees(corrected(placed, **parameters), wanted)
+    found = corrected(placed, **parameters)
+    assert_agrees(found, wanted)
+    return placed.data - found
 
 
 # -- four amplifiers ---------------------------------------------------------------------------
@@ -95,24 +98,27 @@ def check(placed, **parameters):
 
 @pytest.mark.parametrize("detector", ["NRCA1", "NRCB1", "NRS1", "NIS"])
 def test_full_frame(detector):
-    check(ramp(1, (2048, 2048), detector=detector, subarray="FULL"))
+    assert np.all(check(ramp(1, (2048, 2048), detector=detector, subarray="FULL")))
 
 
 @pytest.mark.parametrize("axes", EVERY_AXES)
 def test_four_amplifiers_in_any_orientation(axes):
-    check(ramp(2, (2048, 12), (0, 2036), axes=axes))
-    check(ramp(3, (12, 2048), (0, 0), axes=axes))
+    assert np.any(check(ramp(2, (2048, 12), (0, 2036), axes=axes)))
+    assert np.any(check(ramp(3, (12, 2048), (0, 0), axes=axes)))
 
 
 @pytest.mark.parametrize("where", EDGES)
 def test_four_amplifiers_at_any_edge(where):
-    check(ramp(4, *EDGES[where], detector="GUIDER2"))
+    signal = check(ramp(4, *EDGES[where], detector="GUIDER2"))
+    assert np.any(signal) == (where != "nothing")
 
 
 def test_every_group_of_every_integration_has_its_own_signal():
     placed = ramp(4, (16, 2048), nints=2, ngroups=3)
-    placed.data += np.arange(6).reshape(2, 3, 1, 1) * 1000
-    check(placed)
+    level = np.arange(6).reshape(2, 3, 1, 1) * 1000
+    placed.data += level
+    medians = np.median(check(placed) - level, axis=(2, 3))
+    assert np.ptp(medians) < READ_NOISE
 
 
 @pytest.mark.parametrize(
@@ -130,7 +136,8 @@ def test_every_group_of_every_integration_has_its_own_signal():
 )
 def test_parameters_of_four_amplifiers(parameters):
     # Two amplifiers, the top rows and one side.
-    check(ramp(5, (300, 700), (1748, 0), axes=(1, 2)), **parameters)
+    placed = ramp(5, (300, 700), (1748, 0), axes=(1, 2))
+    assert np.any(check(placed, **parameters) != placed.data - corrected(placed))
 
 
 @pytest.mark.parametrize("axes", [(1, 2), (2, 1)])
@@ -164,15 +171,19 @@ BAD = {
 @pytest.mark.parametrize("where", BAD)
 def test_bad_reference_pixels(where):
     placed = ramp(8, (2048, 520), axes=(1, 2))
+    good = placed.data - corrected(placed)
     placed.pixeldq[BAD[where]] |= DO_NOT_USE
-    check(placed)
+    signal = check(placed)
+    assert np.any(signal != good)
+    assert np.any(signal) == (where != "everything")
 
 
 @pytest.mark.parametrize("where", ["an amplifier's top", "an amplifier's bottom and top"])
 def test_bad_reference_pixels_without_parity(where):
     placed = ramp(8, (2048, 520), axes=(1, 2))
+    good = placed.data - corrected(placed, odd_even_columns=False)
     placed.pixeldq[BAD[where]] |= DO_NOT_USE
-    check(placed, odd_even_columns=False)
+    assert np.any(check(placed, odd_even_columns=False) != good)
 
 
 @pytest.mark.parametrize(
@@ -180,8 +191,11 @@ def test_bad_reference_pixels_without_parity(where):
 )
 def test_bad_sides(bad):
     placed = ramp(8, (30, 2048), (1000, 0), axes=(1, 2))
+    good = placed.data - corrected(placed)
     placed.pixeldq[:, bad] |= DO_NOT_USE
-    check(placed)
+    signal = check(placed)
+    assert np.any(signal != good)
+    assert np.any(signal) == (len(range(2048)[bad] if isinstance(bad, slice) else bad) < 8)
 
 
 def test_flags_other_than_do_not_use_do_not_matter_to_four_amplifiers():
@@ -192,11 +206,20 @@ def test_flags_other_than_do_not_use_do_not_matter_to_four_amplifiers():
     check(placed)
 
 
-@pytest.mark.parametrize("where", [(0, 700), (12, 2046), (14, 1), (slice(None), slice(4))], ids=str)
-def test_nan_reference_pixels_spoil_what_they_spoil_in_jwst(where):
+@pytest.mark.parametrize(
+    ("where", "spoiled"),
+    [
+        ((0, 700), 1),  # itself: the pixel is bad
+        ((12, 2046), 1),  # itself: the other side is known
+        ((14, 1), 1),
+        ((slice(None), slice(4)), 512 * 16),  # its amplifier
+    ],
+    ids=str,
+)
+def test_nan_reference_pixels_spoil_what_they_spoil_in_jwst(where, spoiled):
     placed = ramp(10, (16, 2048), axes=(1, 2))
     placed.data[0, 0][where] = np.nan
-    check(placed)
+    assert np.sum(np.isnan(check(placed))) == spoiled
 
 
 # -- one amplifier -----------------------------------------------------------------------------
@@ -204,12 +227,17 @@ def test_nan_reference_pixels_spoil_what_they_spoil_in_jwst(where):
 
 @pytest.mark.parametrize("where", EDGES)
 def test_one_amplifier_at_any_edge(where):
-    check(ramp(11, *EDGES[where], detector="NRS2", noutputs=1))
+    signal = check(ramp(11, *EDGES[where], detector="NRS2", noutputs=1))
+    assert np.any(signal) == (where != "nothing")
 
 
 @pytest.mark.parametrize("axes", EVERY_AXES)
 def test_one_amplifier_in_any_orientation(axes):
-    check(ramp(11, *EDGES["far corner"], nints=2, ngroups=2, axes=axes, noutputs=1))
+    placed = ramp(11, *EDGES["far corner"], nints=2, ngroups=2, axes=axes, noutputs=1)
+    signal = check(placed)
+    across = 2 if abs(axes[0]) == 1 else 3  # the file's axis along the detector's columns
+    assert np.all(np.ptp(signal, axis=across) < 1e-2)
+    assert np.all(signal)
 
 
 @pytest.mark.parametrize("subarray", ["SUB512", "SUB512S", "SUB32"])
@@ -228,7 +256,8 @@ def test_edgeless_subarrays_read_by_four_amplifiers_have_no_reference_pixels():
 
 @pytest.mark.parametrize("parameters", [{"odd_even_columns": False}, {"siglimit": 2.0}], ids=str)
 def test_parameters_of_one_amplifier(parameters):
-    check(ramp(14, (40, 24), detector="NRS1", noutputs=1), **parameters)
+    placed = ramp(14, (40, 24), detector="NRS1", noutputs=1)
+    assert np.any(check(placed, **parameters) != placed.data - corrected(placed))
 
 
 def test_one_amplifier_uses_only_flagged_reference_pixels():
@@ -277,7 +306,8 @@ def test_reference_pixels_count_wherever_they_are_flagged(seed, shape, origin, a
     placed = scattered(seed, shape, origin, chance, axes=axes, noutputs=1)
     _have_both_parities(placed)
     with dask.config.set({"calbatch.tile-rows": rows}):
-        check(placed)
+        signal = check(placed)
+    assert np.any(signal) == np.any(placed.pixeldq & REFERENCE_PIXEL)
 
 
 def _have_both_parities(placed):
@@ -301,7 +331,10 @@ def test_one_flag_off_the_border_counts(where):
 
 @pytest.mark.parametrize("name", ["SUB512", "GENERIC"])
 def test_flags_between_the_stand_ins_of_edgeless_subarrays_count(name):
-    check(scattered(32, (32, 64), (1000, 900), detector="NRS1", noutputs=1, subarray=name))
+    placed = scattered(32, (32, 64), (1000, 900), detector="NRS1", noutputs=1, subarray=name)
+    flagged = check(placed)
+    placed.pixeldq[:, 4:-4] &= ~np.uint32(REFERENCE_PIXEL)
+    assert np.any(flagged != check(placed))
 
 
 def test_four_amplifiers_take_no_notice_of_flags_off_the_border():
@@ -370,7 +403,9 @@ def test_nan_reference_pixel_of_one_amplifier():
     placed = ramp(18, (40, 24), noutputs=1)
     placed.pixeldq[0, 3] = 2**31
     placed.data[0, 0, 0, 3] = np.nan
-    check(placed)
+    spoiled = np.isnan(check(placed))
+    assert np.all(spoiled[..., 1::2])
+    assert not np.any(spoiled[..., ::2])
 
 
 def test_flagged_pixels_follow_the_region():
