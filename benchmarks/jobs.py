@@ -3,12 +3,19 @@
 from pathlib import Path
 
 from calbatch.calibrate.references import CrdsReferences
-from calbatch.cluster.exposure.job import Job, Options
-from calbatch.cluster.planning.configure import configured
+from calbatch.cluster.exposure.job import ExposureOptions, Job
+from calbatch.cluster.planning.step_configuration import configure_step
 
 
 def job_of(path: Path, folder: Path, tile_rows: int | None = None) -> Job:
     """Return the job that calibrates an exposure with detector1 into a folder."""
-    step = configured("detector1", parameters={"": {"output_dir": str(folder)}})
-    options = Options(fsync=False, tile_rows=tile_rows)
-    return Job(0, path, step, CrdsReferences(), options, "benchmark")
+    step = configure_step("detector1", parameters={"": {"output_dir": str(folder)}})
+    options = ExposureOptions(fsync=False, tile_rows=tile_rows)
+    return Job(
+        number=0,
+        path=path,
+        step=step,
+        references=CrdsReferences(),
+        options=options,
+        batch="benchmark",
+    )

@@ -15,7 +15,7 @@ import dask
 import numpy as np
 from jobs import job_of
 
-from calbatch.cluster.exposure.job import Job, calibrate, pipelined, prepared
+from calbatch.cluster.exposure.job import Job, build_products, build_saving_graph, calibrate
 from calbatch.models.budget import tile_budget
 
 ROWS = 8
@@ -39,9 +39,9 @@ def processor_seconds(job: Job) -> float:
 def load_kernels(job: Job) -> None:
     """Calibrate a few rows and lay products out, so that all that an exposure needs is loaded."""
     with dask.config.set({"calbatch.tile-rows": ROWS, "scheduler": "sync"}):
-        for model, _ in pipelined(job):
+        for model, _ in build_products(job):
             np.asarray(model.data[..., :ROWS, :])
-    _, writers = prepared(job)
+    _, writers = build_saving_graph(job)
     for writer in writers:
         writer.abort()
 
@@ -50,7 +50,7 @@ def main(folder: str, path: str, passes: int) -> None:
     job = job_of(Path(path), Path(folder))
     load_kernels(job)
     with dask.config.set(job.options.dask_config()):
-        budget = tile_budget([model for model, _ in pipelined(job)])
+        budget = tile_budget([model for model, _ in build_products(job)])
     baseline = status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the highest so far is forgotten
     seconds = [processor_seconds(job) for _ in range(passes)]

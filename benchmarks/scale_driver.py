@@ -22,15 +22,16 @@ from rich.console import Console
 
 from calbatch.calibrate.step import Step
 from calbatch.cluster.batch.order import Order
-from calbatch.cluster.batch.service import begin, drive, inputs_of, taken_up
+from calbatch.cluster.batch.registering import begin, inputs_of, take_up
+from calbatch.cluster.batch.service import drive
 from calbatch.cluster.exposure.job import Job
-from calbatch.cluster.exposure.outcome import Clock, Outcome, peak_memory
-from calbatch.cluster.folder import find
+from calbatch.cluster.exposure.outcome import Outcome, Stopwatch, peak_memory
+from calbatch.cluster.folder import find_batch
 from calbatch.cluster.ledger import View
-from calbatch.cluster.planning.identity import Sums
-from calbatch.cluster.planning.planner import Planner, references_of
-from calbatch.cluster.sites.local import SETTINGS
-from calbatch.cluster.sites.scheduler import OnCluster
+from calbatch.cluster.planning.identity import ReferenceChecksums
+from calbatch.cluster.planning.planner import Planner, open_references
+from calbatch.cluster.sites.local import DASK_SETTINGS
+from calbatch.cluster.sites.dask_site import DaskSite
 from calbatch.models.datamodels import RampModel
 from calbatch.models.fits.writer import Product
 
@@ -45,18 +46,22 @@ class Sleep(Step):
 
 def sleep(job: Job) -> Outcome:
     """Sleep, and leave a product of some bytes."""
-    clock = Clock()
+    clock = Stopwatch()
     time.sleep(float(os.environ["SLEEP"]))
     path = Path(job.step.output_dir, f"{job.path.stem}_slept.fits")
     path.write_bytes(b"product\n")
     status = path.stat()
     product = Product(str(path), status.st_size, status.st_mtime_ns, "")
     return Outcome(
-        job.number, job.path, written=(product,), peaks=(peak_memory(),), **clock.times()
+        number=job.number,
+        path=job.path,
+        written=(product,),
+        peaks=(peak_memory(),),
+        **clock.times(),
     )
 
 
-class Sleeping(OnCluster):
+class Sleeping(DaskSite):
     """A scheduler whose workers sleep."""
 
     work = staticmethod(sleep)
@@ -68,7 +73,7 @@ PROCESSES = 2
 
 async def work(scheduler: str, count: int, name: str) -> None:
     """Be some workers with a thread each, until the scheduler is gone."""
-    with dask.config.set({**SETTINGS, "distributed.worker.profile.enabled": False}):
+    with dask.config.set({**DASK_SETTINGS, "distributed.worker.profile.enabled": False}):
         async with AsyncExitStack() as stack:
             workers = [
                 await stack.enter_async_context(
@@ -98,10 +103,10 @@ def print_plan(inputs: str, output: Path) -> None:
     step.output_dir = str(output)
     start = time.perf_counter()
     with View(output / ".calbatch") as view:
-        sums = Sums(view.known_reference, lambda *_: None)
-        planner = Planner(step, references_of(step), use_pars=False, books=view, sums=sums)
-        blocks = planner.blocks(enumerate(inputs_of(step, (inputs,))))
-        done = sum(bool(planned.made) for block in blocks for planned in block)
+        sums = ReferenceChecksums(view.find_checksum, lambda *_: None)
+        planner = Planner(step, open_references(step), use_pars=False, books=view, sums=sums)
+        blocks = planner.plan_blocks(enumerate(inputs_of(step, (inputs,))))
+        done = sum(bool(planned.earlier_products) for block in blocks for planned in block)
         sums.close()
     print(f"planned again, {done} of them done before: {time.perf_counter() - start:.1f} s")
 
@@ -117,9 +122,9 @@ def main() -> None:
     if verb == "run":
         begun = begin(Sleep(output_dir=output), Order((inputs,), pars=False))
     else:
-        begun = taken_up(find(output), failed=True)
+        begun = take_up(find_batch(output), failed=True)
     with (
-        dask.config.set(SETTINGS),
+        dask.config.set(DASK_SETTINGS),
         LocalCluster(
             n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0", memory_limit=0
         ) as cluster,

@@ -18,7 +18,7 @@ from calbatch.calibrate.errors import ParameterError, ReferenceFileError, explai
 from calbatch.calibrate.parameters import parameters_of
 from calbatch.calibrate.pipeline import DEFAULT_SOURCE, Pipeline
 from calbatch.calibrate.references import (
-    Chosen,
+    ChosenReference,
     CrdsReferences,
     ResolvedReferences,
     parameter_type,
@@ -37,7 +37,7 @@ Sourced = tuple[Any, str]
 """A value and where it is from."""
 
 
-def disabled() -> bool:
+def are_disabled() -> bool:
     """Tell whether the environment leaves parameter references out.
 
     ``CALBATCH_NO_PARS`` does so, and ``STPIPE_DISABLE_CRDS_STEPPARS`` as in stpipe.
@@ -46,7 +46,7 @@ def disabled() -> bool:
     return any(os.environ.get(name, "").strip().lower() in _TRUTHS for name in names)
 
 
-def wanted(step: Step) -> set[str]:
+def parameter_types(step: Step) -> set[str]:
     """Return the types of the parameter references of a step or pipeline, and of its steps."""
     return {_type_of(part) for part in (step, *step.steps().values())}
 
@@ -55,7 +55,7 @@ def _type_of(step: Step) -> str:
     return parameter_type(type(step).__name__)
 
 
-def configured(step: Step, chosen: Mapping[str, Chosen]) -> Step:
+def configure(step: Step, chosen: Mapping[str, ChosenReference]) -> Step:
     """Return a step with the parameters of references where nobody said otherwise.
 
     Parameters
@@ -96,7 +96,7 @@ def _sections(step: Step, files: Mapping[str, Path]) -> dict[str, dict[str, Sour
     if path is not None:
         for alias, parameters in read_parameters(path).steps.items():
             if alias in step.steps():
-                known = _known(step.steps()[alias], parameters, path.name)
+                known = _known_parameters(step.steps()[alias], parameters, path.name)
                 sections[alias].update({name: (value, path.name) for name, value in known})
             else:
                 log.info("%s: %s has no step %s: ignored", path.name, step.name, alias)
@@ -107,11 +107,11 @@ def _sections(step: Step, files: Mapping[str, Path]) -> dict[str, dict[str, Sour
 
 def _values(step: Step, path: Path | None) -> Iterator[tuple[str, Sourced]]:
     if path is not None:
-        for name, value in _known(step, read_parameters(path).parameters, path.name):
+        for name, value in _known_parameters(step, read_parameters(path).parameters, path.name):
             yield name, (value, path.name)
 
 
-def _known(step: Step, values: Mapping[str, Any], source: str) -> Iterator[tuple[str, Any]]:
+def _known_parameters(step: Step, values: Mapping[str, Any], source: str) -> Iterator[tuple[str, Any]]:
     unknown = []
     for name, value in values.items():
         if name in step.parameters():
@@ -140,7 +140,7 @@ def _suggest(step: Step, name: str, value: Any, source: str) -> None:
     step.sources[name] = source
 
 
-def for_exposure(step: Step, header: Mapping[str, Any]) -> Step:
+def configure_for_exposure(step: Step, header: Mapping[str, Any]) -> Step:
     """Return a step with the parameters that CRDS has for one exposure.
 
     Without a usable cache, or where parameter references are left out, it stays as it is.
@@ -158,17 +158,17 @@ def for_exposure(step: Step, header: Mapping[str, Any]) -> Step:
         If a reference that the rules choose is not to be had, or is not fit.
     """
     references = step.references
-    if disabled() or not isinstance(references, CrdsReferences):
+    if are_disabled() or not isinstance(references, CrdsReferences):
         return step
     try:
-        found = references.resolve({"": header}, wanted(step), optional=True)[""]
+        found = references.resolve({"": header}, parameter_types(step), optional=True)[""]
     except ReferenceFileError as error:
         log.info("%s: no parameter references: %s", step.name, error)
         return step
-    return configured(step, required(found))
+    return configure(step, require_found(found))
 
 
-def required(found: ResolvedReferences) -> Mapping[str, Chosen]:
+def require_found(found: ResolvedReferences) -> Mapping[str, ChosenReference]:
     """Return the parameter references of an exposure.
 
     Raises

@@ -25,7 +25,7 @@ Fetch = Callable[[Sequence[str]], Mapping[str, str]]
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenReference:
     """The reference of one type for one exposure.
 
     Attributes
@@ -40,7 +40,7 @@ class Chosen:
     recorded: str
 
 
-NOT_APPLICABLE = Chosen(None, "N/A")
+NOT_APPLICABLE = ChosenReference(None, "N/A")
 
 
 class References(Protocol):
@@ -51,7 +51,7 @@ class References(Protocol):
         """The context that chose them, such as ``jwst_0541.pmap``."""
         ...
 
-    def choose(self, header: Mapping[str, Any], reference_type: str) -> Chosen:
+    def choose(self, header: Mapping[str, Any], reference_type: str) -> ChosenReference:
         """Return the reference for an exposure with this metadata (dotted path -> value).
 
         Raises
@@ -67,10 +67,10 @@ class ResolvedReferences:
     """The references of one exposure, resolved ahead of the pixels with all of its batch."""
 
     context: str
-    chosen: Mapping[str, Chosen] = field(default_factory=dict)
+    chosen: Mapping[str, ChosenReference] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
 
-    def choose(self, header: Mapping[str, Any], reference_type: str) -> Chosen:
+    def choose(self, header: Mapping[str, Any], reference_type: str) -> ChosenReference:
         """Return the reference that was resolved."""
         if reference_type in self.chosen:
             return self.chosen[reference_type]
@@ -129,7 +129,7 @@ class CrdsReferences:
         """The folder, or folders, of the cache."""
         return str(self.client.cache)
 
-    def choose(self, header: Mapping[str, Any], reference_type: str) -> Chosen:
+    def choose(self, header: Mapping[str, Any], reference_type: str) -> ChosenReference:
         """Return the reference that the rules choose."""
         resolved = self.resolve({"": header}, [reference_type])[""]
         return resolved.choose(header, reference_type)
@@ -192,7 +192,7 @@ class CrdsReferences:
             for exposure in table:
                 references = table[exposure]
                 if id(references) not in known:
-                    known[id(references)] = self._located(references, failed, optional=optional)
+                    known[id(references)] = self._locate_all(references, failed, optional=optional)
                 found[exposure] = known[id(references)]
         return found
 
@@ -216,10 +216,10 @@ class CrdsReferences:
     def _nothing(self, missing: Mapping[str, str]) -> ResolvedReferences:
         return ResolvedReferences(self.context, {}, missing)
 
-    def _located(
+    def _locate_all(
         self, found: Mapping[str, Resolution], failed: Mapping[str, str], *, optional: bool
     ) -> ResolvedReferences:
-        chosen: dict[str, Chosen] = {}
+        chosen: dict[str, ChosenReference] = {}
         missing: dict[str, str] = {}
         for kind, resolution in found.items():
             if resolution.status == "n/a" or (optional and resolution.status != "found"):
@@ -235,12 +235,12 @@ class CrdsReferences:
         return ResolvedReferences(self.context, chosen, missing)
 
     def _locate(
-        self, reference_type: str, name: str, chosen: dict[str, Chosen], missing: dict[str, str]
+        self, reference_type: str, name: str, chosen: dict[str, ChosenReference], missing: dict[str, str]
     ) -> None:
         from calbatch.crds_client import CrdsError
 
         try:
-            chosen[reference_type] = Chosen(self.client.locate(name), f"crds://{name}")
+            chosen[reference_type] = ChosenReference(self.client.locate(name), f"crds://{name}")
         except CrdsError as error:
             missing[reference_type] = str(error)
 

@@ -22,7 +22,7 @@ from calbatch.calibrate.parameters import (
 )
 from calbatch.calibrate.references import (
     NOT_APPLICABLE,
-    Chosen,
+    ChosenReference,
     CrdsReferences,
     HostCopies,
     References,
@@ -203,7 +203,7 @@ class Step(Guarded):
 
         model = init if isinstance(init, DataModel) else datamodels.open(init)
         step = cls.configured(config_file, parameters)
-        return pars.for_exposure(step, model.to_flat_dict()).run(model, *args)
+        return pars.configure_for_exposure(step, model.to_flat_dict()).run(model, *args)
 
     @classmethod
     def configured(
@@ -337,18 +337,18 @@ class Step(Guarded):
             raise SkipStep(f"its {reference_type} reference is N/A")
         return str(chosen.path)
 
-    def _chosen(self, model: DataModel, reference_type: str, override: Any) -> Chosen:
+    def _chosen(self, model: DataModel, reference_type: str, override: Any) -> ChosenReference:
         if override is None:
             return self.references.choose(model.to_flat_dict(), reference_type)
         if isinstance(override, DataModel):
             path = override.path if isinstance(override.path, Path) else None
-            return Chosen(path, str(override.path or type(override).__name__))
+            return ChosenReference(path, str(override.path or type(override).__name__))
         if str(override).upper() == "N/A":
             return NOT_APPLICABLE
         path = Path(override).expanduser()
         if not path.is_file():
             raise ReferenceFileError(f"override_{reference_type}: there is no file {path}")
-        return Chosen(path, str(path.resolve()))
+        return ChosenReference(path, str(path.resolve()))
 
     def open_reference(self, model: DataModel, reference_type: str) -> Any:
         """Return a reference's model, cut to the exposure's subarray; nothing is read yet.

@@ -16,14 +16,15 @@ from pathlib import Path
 
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.ledger import DamagedLedgerError, LedgerError, View
-from calbatch.cluster.ledger.faults import private_folder
-from calbatch.cluster.planning.inputs import place_of
+from calbatch.cluster.ledger.sqlite_errors import ensure_private_folder
+from calbatch.cluster.planning.inputs import parse_place
 from calbatch.models.errors import FileError
 from calbatch.models.private import (
     NotPrivateError,
     check_private_folder,
     create_file,
     make_private_folder,
+    owner_of,
 )
 from calbatch.models.storage.location import Location, Url, location
 from calbatch.models.storage.uploading import scratch_folder
@@ -36,7 +37,7 @@ _OTHER_REGISTRY = "name another in CALBATCH_STATE_DIR"
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
-def new_name() -> str:
+def make_batch_name() -> str:
     """Return a name for a batch: when it was made, and four letters."""
     tail = "".join(secrets.choice(_LETTERS) for _ in range(4))
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{tail}"
@@ -120,14 +121,14 @@ class BatchFolder:
         """
         if isinstance(self.output, Url):
             for folder in (registry(), self.state.parent):
-                private_folder(folder, _OTHER_REGISTRY)
-        private_folder(self.state)
+                ensure_private_folder(folder, _OTHER_REGISTRY)
+        ensure_private_folder(self.state)
 
     def make(self) -> None:
         """Make the folders, for this user alone, and note where they are."""
         self.secure()
         for folder in (self.path, self.logs):
-            private_folder(folder)
+            ensure_private_folder(folder)
         with suppress(OSError):  # without a home, the output folder is the batch's name
             make_private_folder(registry(), _OTHER_REGISTRY)
             text = json.dumps({"output": str(self.output)})
@@ -154,7 +155,7 @@ def registry() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "state") / "calbatch"
 
 
-def registered() -> Iterator[BatchFolder]:
+def find_registered() -> Iterator[BatchFolder]:
     """Yield this user's batches that are still there, the oldest first.
 
     Raises
@@ -168,7 +169,7 @@ def registered() -> Iterator[BatchFolder]:
         raise RequestError(str(error)) from error
     except OSError:  # there is none yet, or none that can be read
         return
-    for note in sorted(registry().glob("*.json"), key=_written):
+    for note in sorted(registry().glob("*.json"), key=_age_key):
         try:
             output = location(json.loads(note.read_text(encoding="utf-8"))["output"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError, FileError):
@@ -177,25 +178,25 @@ def registered() -> Iterator[BatchFolder]:
             yield BatchFolder(output, note.stem)
 
 
-def _written(note: Path) -> tuple[int, str]:
+def _age_key(note: Path) -> tuple[int, str]:
     """Return a key by which notes are in the order in which they were written."""
     with suppress(OSError):  # removed meanwhile
         return note.stat().st_mtime_ns, note.stem
     return 0, note.stem
 
 
-def forget(folder: BatchFolder) -> None:
+def forget_batch(folder: BatchFolder) -> None:
     """Remove the note on a batch."""
     (registry() / f"{folder.name}.json").unlink(missing_ok=True)
 
 
-def remove(folder: BatchFolder) -> None:
+def remove_batch(folder: BatchFolder) -> None:
     """Remove a batch's own folder and the note on it."""
     shutil.rmtree(folder.path, ignore_errors=True)
-    forget(folder)
+    forget_batch(folder)
 
 
-def find(batch: str | None) -> BatchFolder:
+def find_batch(batch: str | None) -> BatchFolder:
     """Return the batch that a user means.
 
     Parameters
@@ -209,7 +210,7 @@ def find(batch: str | None) -> BatchFolder:
     RequestError
         When there is no such batch, or several.
     """
-    known = list(registered())
+    known = list(find_registered())
     if batch is None:
         if not known:
             raise RequestError(
@@ -224,7 +225,7 @@ def find(batch: str | None) -> BatchFolder:
     if found:
         names = ", ".join(f.name for f in found[:5])
         raise RequestError(f"{batch}: {len(found)} batches begin like that: {names}")
-    output = place_of(batch)
+    output = parse_place(batch)
     try:
         with View(state_of(output)) as view:
             here = [row.name for row in view.batches()]
@@ -232,8 +233,13 @@ def find(batch: str | None) -> BatchFolder:
             return BatchFolder(output, here[-1])
     except DamagedLedgerError:
         raise
-    except LedgerError:
-        pass
+    except LedgerError as error:
+        if isinstance(error.__cause__, PermissionError):
+            state = state_of(output)
+            raise RequestError(
+                f"{error}: {state} belongs to {owner_of(state)}, who can let you read it with "
+                f"`chmod -R go+rX {state}`"
+            ) from error
     raise RequestError(
         f"{batch}: is neither a batch of yours, which `calbatch list` lists, nor a folder of "
         "products"

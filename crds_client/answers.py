@@ -57,7 +57,7 @@ def parse_json(text: bytes) -> Any:
     try:
         return json.loads(text, parse_float=_finite, parse_constant=_refuse)
     except (ValueError, RecursionError, MemoryError) as error:
-        raise ServerError(f"not JSON: {_said(error)}") from None
+        raise ServerError(f"not JSON: {_error_text(error)}") from None
 
 
 def _finite(text: str) -> float:
@@ -66,7 +66,7 @@ def _finite(text: str) -> float:
 
 
 def _refuse(text: str) -> float:
-    raise ValueError(f"{shortened(text, 30)} is no number")
+    raise ValueError(f"{shorten(text, 30)} is no number")
 
 
 def parse_literal(text: bytes) -> dict[str, Any]:
@@ -81,9 +81,9 @@ def parse_literal(text: bytes) -> dict[str, Any]:
     try:
         config = ast.literal_eval(text.decode())
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
-        raise ServerError(f"not a server configuration: {_said(error)}") from None
+        raise ServerError(f"not a server configuration: {_error_text(error)}") from None
     if not isinstance(config, dict):
-        raise ServerError(f"not a server configuration: a dictionary is wanted, {_named(config)}")
+        raise ServerError(f"not a server configuration: a dictionary is wanted, {_describe_type(config)}")
     return check_info(config)
 
 
@@ -108,16 +108,16 @@ def decode_packed(value: Any) -> Any:
         return value
     try:
         packed = base64.b64decode(value["crds_payload"])
-        text = _unzipped(packed)
+        text = _unzip(packed)
     except (KeyError, TypeError, ValueError, zlib.error) as error:
-        raise ServerError(f"a packed answer cannot be unpacked: {_said(error)}") from None
+        raise ServerError(f"a packed answer cannot be unpacked: {_error_text(error)}") from None
     try:
         return parse_json(text)
     except ServerError as error:
         raise ServerError(f"a packed answer cannot be unpacked: {error}") from None
 
 
-def _unzipped(packed: bytes) -> bytes:
+def _unzip(packed: bytes) -> bytes:
     unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     pieces, size = [], 0
     while not unpacker.eof:
@@ -134,29 +134,29 @@ def _unzipped(packed: bytes) -> bytes:
 # -- types -------------------------------------------------------------------------------------
 
 
-def text_of(value: Any, what: str) -> str:
+def require_text(value: Any, what: str) -> str:
     """Return a value that has to be text that is not empty."""
     if not isinstance(value, str) or not value:
-        raise ServerError(f"{what} is to be text, {_named(value)}")
+        raise ServerError(f"{what} is to be text, {_describe_type(value)}")
     return value
 
 
-def texts_of(value: Any, what: str) -> list[str]:
+def require_texts(value: Any, what: str) -> list[str]:
     """Return a value that has to be a list of texts."""
     if not isinstance(value, (list, tuple, set, frozenset)):
-        raise ServerError(f"{what} is to be a list, {_named(value)}")
+        raise ServerError(f"{what} is to be a list, {_describe_type(value)}")
     for one in value:
         if not isinstance(one, str):
-            raise ServerError(f"each of {what} is to be text, {_named(one)}")
+            raise ServerError(f"each of {what} is to be text, {_describe_type(one)}")
     return list(value)
 
 
-def mapping_of(value: Any, what: str) -> dict[str, Any]:
+def require_mapping(value: Any, what: str) -> dict[str, Any]:
     """Return a value that has to be a dictionary with texts as keys."""
     if not isinstance(value, dict):
-        raise ServerError(f"{what} is to be a dictionary, {_named(value)}")
+        raise ServerError(f"{what} is to be a dictionary, {_describe_type(value)}")
     for key in value:
-        text_of(key, f"each key of {what}")
+        require_text(key, f"each key of {what}")
     return value
 
 
@@ -174,17 +174,17 @@ def check_info(info: Any) -> dict[str, Any]:
     ServerError
         If an entry is of another type.
     """
-    info = mapping_of(info, "what a server says of itself")
+    info = require_mapping(info, "what a server says of itself")
     for key in _TEXTS:
         if info.get(key) is not None:
-            text_of(info[key], key)
+            require_text(info[key], key)
     for key in _LISTS:
         if info.get(key) is not None:
-            texts_of(info[key], key)
+            require_texts(info[key], key)
     return info
 
 
-def files_of(info: Mapping[str, Any]) -> Mapping[str, Any]:
+def file_descriptions(info: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the descriptions of all files that come with what a server says of itself.
 
     Raises
@@ -193,7 +193,7 @@ def files_of(info: Mapping[str, Any]) -> Mapping[str, Any]:
         If they cannot be unpacked, or are no dictionary.
     """
     found = decode_packed(info.get("download_metadata"))
-    return {} if found is None else mapping_of(found, "download_metadata")
+    return {} if found is None else require_mapping(found, "download_metadata")
 
 
 def parse_infos(described: Mapping[str, Any], names: Iterable[str]) -> dict[str, FileInfo]:
@@ -219,18 +219,18 @@ def _size(value: Any) -> int | None:
     return int(text)
 
 
-def _named(value: Any) -> str:
+def _describe_type(value: Any) -> str:
     """Say what was found in the place of what was wanted."""
     found = {type(None): "nothing", str: "text"}.get(type(value), type(value).__name__)
     return f"not {found}" if value != "" else "and is empty"
 
 
-def _said(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     """Return an error's message, as long as a line may be, or else its kind."""
-    return shortened(str(error)) or type(error).__name__
+    return shorten(str(error)) or type(error).__name__
 
 
-def shortened(text: str, most: int = 300) -> str:
+def shorten(text: str, most: int = 300) -> str:
     """Return a foreign text as one line of limited length, for use in a message."""
     line = " ".join(text[: 4 * most].split())
     return line if len(line) <= most else f"{line[:most]} ..."

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from calbatch.crds_client.errors import HeaderError, explained
+from calbatch.crds_client.errors import HeaderError, convert_errors
 from calbatch.crds_client.rules.plain_yaml import load_plain
 
 _MAX_TREE = 16 * 2**20
@@ -31,11 +31,11 @@ def read_tree(path: str | Path) -> dict[str, Any]:
     HeaderError
         If the file is no ASDF file or its tree is not to be read; starts with its path.
     """
-    with explained(HeaderError, path), Path(path).open("rb") as stream:
+    with convert_errors(HeaderError, path), Path(path).open("rb") as stream:
         if not stream.readline(100).startswith(b"#ASDF "):
             raise HeaderError(f"{path}: not an ASDF file: it does not begin with #ASDF")
         text = _tree_text(stream.read(_MAX_TREE))
-    with explained(HeaderError, f"{path}: its tree cannot be read"):
+    with convert_errors(HeaderError, f"{path}: its tree cannot be read"):
         try:
             tree = load_plain(text)
         except yaml.YAMLError as error:

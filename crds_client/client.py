@@ -9,15 +9,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from calbatch.crds_client.batch import Configurations, Exposure, References, ReferenceTable
-from calbatch.crds_client.cacheclient import CacheClient, Mode
-from calbatch.crds_client.context import ContextChoice, choose_context, known_here
+from calbatch.crds_client.reference_table import Configurations, Exposure, References, ReferenceTable
+from calbatch.crds_client.cache_client import CacheClient, Mode
+from calbatch.crds_client.context import ContextChoice, choose_context, is_known_locally
 from calbatch.crds_client.errors import (
     ContextError,
     CrdsError,
     ServerError,
     WithdrawnReference,
-    explained,
+    convert_errors,
 )
 from calbatch.crds_client.rules.keywords import instrument_of, synonyms
 from calbatch.crds_client.rules.mapping import InstrumentRules, PipelineRules, load_mapping
@@ -88,9 +88,9 @@ class Client(CacheClient):
         return f"Client({str(self.cache)!r}, context={self.context!r}, mode={self.mode!r})"
 
     def _choose_context(self, wanted: str | None) -> ContextChoice:
-        here = self.mode != "remote" and known_here(wanted, self.cache)
+        here = self.mode != "remote" and is_known_locally(wanted, self.cache)
         asked = None if here else self.source
-        with explained(ContextError, f"{self.cache}: the context cannot be chosen"):
+        with convert_errors(ContextError, f"{self.cache}: the context cannot be chosen"):
             choice = choose_context(wanted, self.cache, asked)
         log.info("CRDS context %s: %s", choice.name, choice.reason)
         return choice
@@ -107,7 +107,7 @@ class Client(CacheClient):
         if self.cache.find(self.context) is None and self.source is not None:
             names = [self.context]
             if isinstance(self.source, Server):
-                with explained(ServerError, f"{self.source}: what it says of {self.context}"):
+                with convert_errors(ServerError, f"{self.source}: what it says of {self.context}"):
                     names = self.source.mapping_names(self.context)
             self.fetch(names).check()
         return PipelineRules(load_mapping(self.context, self._read), self._read)
@@ -127,14 +127,14 @@ class Client(CacheClient):
 
     def _instrument_rules(self, instrument: str) -> InstrumentRules | RemoteInstrument:
         if self.mode == "remote" and isinstance(self.source, Server):
-            with explained(ServerError, f"{self.source}: what it says of {self.context}"):
-                needed = self.source.required_parameters(self.context)
+            with convert_errors(ServerError, f"{self.source}: what it says of {self.context}"):
+                needed = self.source.selection_parameters(self.context)
             if instrument not in needed:
                 raise ContextError(f"{self.context}: no rules for instrument {instrument!r}")
             return RemoteInstrument(self.source, self.context, instrument, needed[instrument])
         rules = self.rules.instrument(instrument)
         withdrawn = (rules.mappings() | {self.context}) & self.cache.bad_files()
-        if withdrawn and not _allowed("CRDS_ALLOW_BAD_RULES"):
+        if withdrawn and not _is_allowed("CRDS_ALLOW_BAD_RULES"):
             raise ContextError(
                 f"{self.context}: {', '.join(sorted(withdrawn))} was withdrawn as scientifically "
                 "invalid; CRDS_ALLOW_BAD_RULES=1 uses it nevertheless"
@@ -145,7 +145,7 @@ class Client(CacheClient):
     def instruments(self) -> tuple[str, ...]:
         """The instruments that the context has rules for."""
         if self.mode == "remote" and isinstance(self.source, Server):
-            return tuple(sorted(self.source.required_parameters(self.context)))
+            return tuple(sorted(self.source.selection_parameters(self.context)))
         return self.rules.instruments
 
     def reference_types(self, instrument: str) -> tuple[str, ...]:
@@ -198,7 +198,7 @@ class Client(CacheClient):
         seen: dict[Any, int] = {}
         for exposure, header in headers.items():
             try:
-                with explained(ContextError, f"{self.context} cannot be followed"):
+                with convert_errors(ContextError, f"{self.context} cannot be followed"):
                     known = self._configurations_of(header)
                     values = known.values(header)
                     key = (known.rules.instrument, known.key(values))
@@ -221,7 +221,7 @@ class Client(CacheClient):
         WithdrawnReference
             If the observatory has withdrawn it, unless ``CRDS_ALLOW_BAD_REFERENCES`` is set.
         """
-        if name in self._withdrawn and not _allowed("CRDS_ALLOW_BAD_REFERENCES"):
+        if name in self._withdrawn and not _is_allowed("CRDS_ALLOW_BAD_REFERENCES"):
             raise WithdrawnReference(
                 f"{name} was withdrawn as scientifically invalid; CRDS_ALLOW_BAD_REFERENCES=1 uses "
                 "it nevertheless"
@@ -256,5 +256,5 @@ def _observatory_of(context: str) -> str | None:
     )
 
 
-def _allowed(variable: str) -> bool:
+def _is_allowed(variable: str) -> bool:
     return os.environ.get(variable, "").upper() in ("1", "T", "TRUE", "Y", "YES")

@@ -47,7 +47,7 @@ class ContextChoice:
     reason: str
 
 
-def known_here(wanted: str | None, cache: Cache) -> bool:
+def is_known_locally(wanted: str | None, cache: Cache) -> bool:
     """Tell whether a context can be resolved without asking a server."""
     if wanted is not None and wanted.endswith(".pmap"):
         return True
@@ -85,9 +85,9 @@ def choose_context(
     if spec == "build":
         return _build(cache, server)
     if spec in (*_LATEST, "edit"):
-        return ContextChoice(_named(spec, cache, server), f"{spec} context, as asked for")
+        return ContextChoice(_resolve_state(spec, cache, server), f"{spec} context, as asked for")
     if _DATE.fullmatch(spec):
-        return ContextChoice(_by_date(spec, cache, server), f"in use on {spec}, as asked for")
+        return ContextChoice(_context_in_use(spec, cache, server), f"in use on {spec}, as asked for")
     raise ContextError(
         f"{wanted!r} is not a context: give a name such as {cache.observatory}_0541.pmap, "
         "latest, edit, build, or a date such as 2024-01-31T12:00:00"
@@ -118,12 +118,12 @@ def _build(cache: Cache, server: ContextServer | None) -> ContextChoice:
     return ContextChoice(name, reason)
 
 
-def _named(spec: str, cache: Cache, server: ContextServer | None) -> str:
+def _resolve_state(spec: str, cache: Cache, server: ContextServer | None) -> str:
     if spec in _LATEST:
         return _latest(cache, server)
     if server is not None:
         return check_name(server.default_context(spec))
-    return check_name(str(_known(cache, f"{spec}_context")))
+    return check_name(str(_config_entry(cache, f"{spec}_context")))
 
 
 def _latest(cache: Cache, server: ContextServer | None) -> str:
@@ -143,14 +143,14 @@ def _latest(cache: Cache, server: ContextServer | None) -> str:
     return there[-1]
 
 
-def _by_date(date: str, cache: Cache, server: ContextServer | None) -> str:
+def _context_in_use(date: str, cache: Cache, server: ContextServer | None) -> str:
     if server is not None:
         with contextlib.suppress(ServerError):
             return check_name(server.context_by_date(date))
     moment = date.replace("T", " ")
     try:
         history = sorted(
-            (str(start), str(name)) for start, name, *_ in _known(cache, "context_history")
+            (str(start), str(name)) for start, name, *_ in _config_entry(cache, "context_history")
         )
     except (TypeError, ValueError):
         raise ContextError(f"{cache}: context_history in its server_config is no list") from None
@@ -160,7 +160,7 @@ def _by_date(date: str, cache: Cache, server: ContextServer | None) -> str:
     return check_name(before[-1])
 
 
-def _known(cache: Cache, key: str) -> Any:
+def _config_entry(cache: Cache, key: str) -> Any:
     config = cache.server_config()
     if key not in config:
         raise ContextError(f"{cache}: no {key} in the cache's server_config, and no server to ask")

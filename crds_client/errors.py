@@ -72,7 +72,7 @@ class ReferenceMissing(CrdsError):
 
 
 @contextmanager
-def explained(kind: type[CrdsError], where: object) -> Iterator[None]:
+def convert_errors(kind: type[CrdsError], where: object) -> Iterator[None]:
     """Turn whatever goes wrong inside into an error of one kind that says where.
 
     Every reader of rules, files and settings from elsewhere has this around it: over what is

@@ -26,7 +26,7 @@ from calbatch.crds_client.answers import FileInfo
 from calbatch.crds_client.cache.layout import Cache, check_name
 from calbatch.crds_client.errors import CrdsError, DownloadError, ReadOnlyCache, ServerError
 from calbatch.crds_client.server.protocol import Patience
-from calbatch.crds_client.server.transport import Pace, Refused, Transient, persistently, read_chunk
+from calbatch.crds_client.server.transport import Pace, RefusedError, TransientError, retry, read_chunk
 
 _CHUNK = 2**20
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -120,7 +120,7 @@ class Fetcher:
             If the source cannot be asked.
         """
         report = FetchReport()
-        wanted = self._wanted(names, report, anew=anew)
+        wanted = self._select_missing(names, report, anew=anew)
         if not wanted:
             return report
         infos = self.source.file_infos(wanted)
@@ -137,7 +137,7 @@ class Fetcher:
             known = [name for name, ok in zip(known, done, strict=True) if not ok]
         return report
 
-    def _wanted(self, names: Iterable[str], report: FetchReport, *, anew: bool) -> list[str]:
+    def _select_missing(self, names: Iterable[str], report: FetchReport, *, anew: bool) -> list[str]:
         wanted = []
         for name in dict.fromkeys(names):
             path = None if anew else self.cache.find(name)
@@ -178,9 +178,9 @@ class Fetcher:
             _verify(part, info)
 
         try:
-            persistently(attempt, self.patience.attempts, self.patience.delay)
+            retry(attempt, self.patience.attempts, self.patience.delay)
             part.replace(final)
-        except (Transient, Refused) as error:
+        except (TransientError, RefusedError) as error:
             raise DownloadError(str(error)) from None
         except OSError as error:
             if error.errno in _FULL:
@@ -188,7 +188,7 @@ class Fetcher:
             raise DownloadError(f"{final}: {error.strerror}") from None
 
     def _receive(self, name: str, info: FileInfo, part: Path, progress: Progress) -> None:
-        with _opened_part(part) as out:
+        with _open_part(part) as out:
             have = os.fstat(out.fileno()).st_size
             if have > info.size:
                 have = 0
@@ -208,7 +208,7 @@ class Fetcher:
             os.fsync(out.fileno())
 
 
-def _opened_part(part: Path) -> IO[bytes]:
+def _open_part(part: Path) -> IO[bytes]:
     """Open an unfinished file, new or another's whose process died, to go on with it.
 
     Others may write to a cache that is shared: a link, or a file with another name elsewhere, is
@@ -274,28 +274,28 @@ def file_lock(cache: Cache, name: str, waiting: float = -1.0) -> Iterator[None]:
         yield
 
 
-def sha1_of(path: Path) -> str:
+def file_sha1(path: Path) -> str:
     """Give a file's sha1."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha1").hexdigest()
 
 
-def wrong_with(path: Path, info: FileInfo) -> str:
+def find_damage(path: Path, info: FileInfo) -> str:
     """Say what is wrong with a file; nothing if size and sum are right."""
     size = path.stat().st_size
     if size != info.size:
         return f"has {size} bytes, not {info.size}"
-    if info.sha1 and (actual := sha1_of(path)) != info.sha1:
+    if info.sha1 and (actual := file_sha1(path)) != info.sha1:
         return f"has sha1 {actual}, not {info.sha1}"
     return ""
 
 
 def _verify(part: Path, info: FileInfo) -> None:
-    fault = wrong_with(part, info)
+    fault = find_damage(part, info)
     if fault:
         if part.stat().st_size >= info.size:
             part.unlink()  # not to be gone on with; what was only cut short is
-        raise Transient(f"what was received {fault}")
+        raise TransientError(f"what was received {fault}")
 
 
 def read_only_message(cache: Cache, names: Iterable[str]) -> str:

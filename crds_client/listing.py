@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from calbatch.crds_client.batch import ReferenceTable
+from calbatch.crds_client.reference_table import ReferenceTable
 from calbatch.crds_client.client import Client
 from calbatch.crds_client.rules.mapping import Resolution
 from calbatch.crds_client.selection_headers import read_selection_headers
 from calbatch.crds_client.upkeep import usage
 
 
-def wanted_keywords(client: Client) -> frozenset[str]:
+def all_selection_keywords(client: Client) -> frozenset[str]:
     """List what any instrument of the context selects by."""
     keywords: frozenset[str] = frozenset()
     return keywords.union(*(client.selection_keywords(one) for one in client.instruments))
@@ -23,7 +23,7 @@ def table_of_files(
     client: Client, paths: Iterable[str], types: Iterable[str] | None = None
 ) -> ReferenceTable[str]:
     """Choose the references of files; those that cannot be read are in the table's faults."""
-    headers, faults = read_selection_headers(paths, wanted_keywords(client))
+    headers, faults = read_selection_headers(paths, all_selection_keywords(client))
     table = client.table(headers, types)
     table.faults.update(faults)
     return table
@@ -40,7 +40,7 @@ def bestrefs_rows(table: ReferenceTable[str]) -> Iterator[dict[str, Any]]:
         yield {
             "file": exposure,
             "context": table.context,
-            "references": {kind: shown(one) for kind, one in sorted(references.items())},
+            "references": {kind: plain_resolution(one) for kind, one in sorted(references.items())},
             "why": {
                 kind: one.reason
                 for kind, one in sorted(references.items())
@@ -51,7 +51,7 @@ def bestrefs_rows(table: ReferenceTable[str]) -> Iterator[dict[str, Any]]:
         yield {"file": exposure, "context": table.context, "references": {}, "why": {"": reason}}
 
 
-def shown(resolution: Resolution) -> str | list[str] | None:
+def plain_resolution(resolution: Resolution) -> str | list[str] | None:
     """Give a resolution as people and JSON see it."""
     if resolution.status == "found":
         return resolution.name or list(resolution.names)
@@ -79,7 +79,7 @@ def differences(old: ReferenceTable[str], new: ReferenceTable[str]) -> Iterator[
             continue
         before, after = old[exposure], new[exposure]
         for kind in sorted(before.keys() | after.keys()):
-            pair = shown(before.get(kind, absent)), shown(after.get(kind, absent))
+            pair = plain_resolution(before.get(kind, absent)), plain_resolution(after.get(kind, absent))
             if pair[0] != pair[1]:
                 yield Difference(exposure, kind, *pair)
 
@@ -93,7 +93,7 @@ def files_of_context(client: Client, instruments: Iterable[str] | None = None) -
     return names
 
 
-def information(client: Client) -> dict[str, Any]:
+def describe_client(client: Client) -> dict[str, Any]:
     """Describe a client: cache, context and why, mode, server, what the cache holds."""
     held = usage(client.cache)
     return {

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from calbatch.crds_client.asdf_trees import read_tree
-from calbatch.crds_client.errors import HeaderError, explained
+from calbatch.crds_client.errors import HeaderError, convert_errors
 
 PREFIX = "pars-"
 
@@ -59,13 +59,13 @@ def read_parameters(path: str | Path) -> ParameterReference:
     HeaderError
         If the file is not one; starts with its path.
     """
-    with explained(HeaderError, path):
+    with convert_errors(HeaderError, path):
         tree = read_tree(path)
         return ParameterReference(
             source=Path(path).name,
             class_name=str(tree.get("class", "")),
             name=str(tree.get("name", "")),
-            parameters=_named(tree.get("parameters"), f"{path}: not a parameter reference: it"),
+            parameters=_require_names(tree.get("parameters"), f"{path}: not a parameter reference: it"),
             steps=dict(_steps(tree.get("steps") or [], path)),
         )
 
@@ -77,10 +77,10 @@ def _steps(steps: Any, path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]
         if not isinstance(step, Mapping) or not isinstance(step.get("name"), str):
             raise HeaderError(f"{path}: a step without a name")
         name = step["name"]
-        yield name, _named(step.get("parameters") or {}, f"{path}: step {name!r:.60}")
+        yield name, _require_names(step.get("parameters") or {}, f"{path}: step {name!r:.60}")
 
 
-def _named(parameters: Any, what: str) -> dict[str, Any]:
+def _require_names(parameters: Any, what: str) -> dict[str, Any]:
     if not isinstance(parameters, Mapping):
         raise HeaderError(f"{what} has no parameters")
     odd = [name for name in parameters if not isinstance(name, str)]

@@ -15,7 +15,7 @@ from typing import IO, Any, cast
 from astropy.io.fits import Card
 
 from calbatch.crds_client.asdf_trees import flatten, read_tree
-from calbatch.crds_client.errors import CrdsError, HeaderError, explained
+from calbatch.crds_client.errors import CrdsError, HeaderError, convert_errors
 
 _BLOCK = 2880
 _CARD = 80
@@ -46,7 +46,7 @@ def read_selection_header(path: str | os.PathLike[str], wanted: Collection[str])
     HeaderError
         If the file is not there or neither; starts with its path.
     """
-    with explained(HeaderError, path), Path(path).open("rb") as stream:
+    with convert_errors(HeaderError, path), Path(path).open("rb") as stream:
         if stream.read(2) == b"\x1f\x8b":
             with gzip.open(path, "rb") as unpacked:
                 return _read(cast(IO[bytes], unpacked), wanted)

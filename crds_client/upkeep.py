@@ -10,11 +10,11 @@ from pathlib import Path
 
 import filelock
 
-from calbatch.crds_client.answers import FileInfo, files_of, parse_infos
-from calbatch.crds_client.cache.holds import held_names, noting
+from calbatch.crds_client.answers import FileInfo, file_descriptions, parse_infos
+from calbatch.crds_client.cache.holds import names_in_use, lock_holds
 from calbatch.crds_client.cache.layout import Cache, is_mapping
 from calbatch.crds_client.errors import CrdsError, MappingError
-from calbatch.crds_client.fetching import file_lock, wrong_with
+from calbatch.crds_client.fetching import file_lock, find_damage
 from calbatch.crds_client.rules.mapping import load_mapping
 
 
@@ -35,7 +35,7 @@ class Usage:
     bytes: int
 
 
-def held(cache: Cache) -> Iterator[Path]:
+def cached_files(cache: Cache) -> Iterator[Path]:
     """Give all rules and references of a cache; not what is being fetched."""
     for folder in (cache.mappings, cache.references):
         for path in sorted(folder.rglob("*")):
@@ -45,13 +45,13 @@ def held(cache: Cache) -> Iterator[Path]:
 
 def usage(cache: Cache) -> Usage:
     """Say how much a cache holds."""
-    sizes = [path.stat().st_size for path in held(cache)]
+    sizes = [path.stat().st_size for path in cached_files(cache)]
     return Usage(len(sizes), sum(sizes))
 
 
-def known_infos(cache: Cache, names: Iterable[str]) -> dict[str, FileInfo]:
+def config_infos(cache: Cache, names: Iterable[str]) -> dict[str, FileInfo]:
     """Give the sizes and sums that the cache's ``server_config`` states."""
-    return parse_infos(files_of(cache.server_config()), names)
+    return parse_infos(file_descriptions(cache.server_config()), names)
 
 
 def verify(
@@ -78,7 +78,7 @@ def verify(
     list of Fault
         Truncated, altered, unknown; in the order of names.
     """
-    paths = [path for path in held(cache) if names is None or path.name in names]
+    paths = [path for path in cached_files(cache) if names is None or path.name in names]
     with ThreadPoolExecutor(workers) as pool:
         faults = pool.map(lambda path: _fault(cache, path, infos.get(path.name)), paths)
         return [fault for fault in faults if fault is not None]
@@ -95,7 +95,7 @@ def _fault(cache: Cache, path: Path, info: FileInfo | None) -> Fault | None:
 def _problem(cache: Cache, path: Path, info: FileInfo | None) -> str:
     cache.find(path.name)  # UnsafeName
     if info is not None:
-        return wrong_with(path, info)
+        return find_damage(path, info)
     if not is_mapping(path.name):
         return "is not known to the server, so that it cannot be verified"
     try:
@@ -129,8 +129,8 @@ def prune(cache: Cache, max_bytes: int, keep: Collection[str] = (), *, own: str 
     excess = usage(cache).bytes - max_bytes
     if excess <= 0:
         return []
-    with noting(cache):
-        return _prune(cache, excess, held_names(cache, own).union(keep))
+    with lock_holds(cache):
+        return _prune(cache, excess, names_in_use(cache, own).union(keep))
 
 
 def _prune(cache: Cache, excess: int, keep: Collection[str]) -> list[Path]:
@@ -149,5 +149,5 @@ def _prune(cache: Cache, excess: int, keep: Collection[str]) -> list[Path]:
 
 
 def _oldest_first(cache: Cache) -> list[Path]:
-    references = [path for path in held(cache) if not is_mapping(path.name)]
+    references = [path for path in cached_files(cache) if not is_mapping(path.name)]
     return sorted(references, key=lambda path: max(path.stat().st_atime, path.stat().st_mtime))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self, cast
 import dask.array as da
 import numpy as np
 
-from calbatch.models.casting import fitted
+from calbatch.models.casting import as_array, check_shape, fitted
 from calbatch.models.errors import ModelError
 from calbatch.models.fits.headers import Extra
 from calbatch.models.fits.readers import ArrayReader, Constant, Reader
@@ -19,13 +19,13 @@ from calbatch.models.fits.tables import check_columns
 from calbatch.models.schema.spec import Schema
 from calbatch.models.tiling import graphs
 from calbatch.models.tiling.plan import (
-    Array,
-    Assign,
-    Node,
-    Put,
-    Source,
-    Step,
+    AssignNode,
+    OperationNode,
+    PlanNode,
+    ReplaceField,
+    SourceNode,
 )
+from calbatch.models.tiling.tile import Array
 
 _UNCHANGING = {str, int, float, bool, type(None)}
 
@@ -64,7 +64,7 @@ class Content:
     """All that a model holds, so that models share and copy it in one go."""
 
     tree: dict[str, Any] = field(default_factory=dict)
-    node: Node | None = None
+    node: PlanNode | None = None
     placed: dict[str, Placed] = field(default_factory=dict)
     loose: dict[str, Any] = field(default_factory=dict)  # tables, and arrays off the tile grid
     extra: Extra = field(default_factory=dict)
@@ -183,10 +183,10 @@ class LazyArrays:
         """Return the shape that an absent array's default takes, or None where it has none."""
         return None if self.schema.fields[name].default is None else self._absent_shape(name)
 
-    def _present(self, name: str) -> tuple[Node, Placed]:
+    def _present(self, name: str) -> tuple[PlanNode, Placed]:
         """Return where a field is; one that is absent is there as its schema's default."""
         content = self._content
-        node = cast("Node", content.node)
+        node = cast("PlanNode", content.node)
         if name in content.placed:
             return node, content.placed[name]
         shape = self._default_shape(name)
@@ -194,14 +194,16 @@ class LazyArrays:
             raise ModelError(f"{self._where}: has no {name}, and no default for it")
         spec = self.schema.fields[name]
         reader = Constant(shape, spec.dtype or np.dtype("f4"), spec.default)
-        return Step(node, Put(name, reader)), Placed(name, shape, reader.dtype)
+        return OperationNode(node, ReplaceField(name, reader)), Placed(name, shape, reader.dtype)
 
     # -- assignment ---------------------------------------------------------------------------
 
     def _assign(self, name: str, value: Any) -> None:
         spec = self.schema.fields[name]
-        array = value if isinstance(value, da.Array) else np.asarray(value)
-        array = fitted(spec, array, f"{self._where}: {name}")
+        where = f"{self._where}: {name}"
+        array = fitted(spec, as_array(value, where), where)
+        if array.ndim > 1 and not np.isnan(array.shape).any():
+            check_shape(array.shape, where)
         if array.ndim < 2 or (self._content.node is not None and not self._on_grid(array)):
             self._loosen(name, array)
         elif isinstance(array, da.Array):
@@ -226,19 +228,19 @@ class LazyArrays:
         """Set a field to what a reader yields; the first one sets the model's frame."""
         content = self._content
         if content.node is None:
-            content.node = Source({}, (reader.shape[-2], reader.shape[-1]))
+            content.node = SourceNode({}, (reader.shape[-2], reader.shape[-1]))
         content.loose.pop(name, None)
-        content.node = Step(content.node, Put(name, reader))
+        content.node = OperationNode(content.node, ReplaceField(name, reader))
         content.placed[name] = Placed(name, reader.shape, reader.dtype)
 
     def _place_lazy(self, name: str, array: da.Array) -> None:
         content = self._content
         if content.node is None:
-            content.node = source = Source({}, array.shape[-2:])
+            content.node = source = SourceNode({}, array.shape[-2:])
             source.edges = (0, *np.cumsum(array.chunks[-2]).tolist())
         key = content.placed[name].key if name in content.placed else name
-        array = graphs.aligned(array, content.node.source, f"{self._where}: {name}")
-        content.node = Assign(content.node, key, array)
+        array = graphs.align_chunks(array, content.node.source, f"{self._where}: {name}")
+        content.node = AssignNode(content.node, key, array)
         content.loose.pop(name, None)
         content.placed[name] = Placed(key, array.shape, array.dtype)
 
@@ -271,9 +273,9 @@ class LazyArrays:
         """Return the reader that a field comes from; None when something was computed before."""
         node, placed = self._present(name)
         for step in node.ancestry():
-            if isinstance(step, Source):
+            if isinstance(step, SourceNode):
                 return step.pixels.readers[placed.key]
-            if not (isinstance(step, Step) and isinstance(step.op, Put)):
+            if not (isinstance(step, OperationNode) and isinstance(step.op, ReplaceField)):
                 break
             if step.op.name == placed.key:
                 return step.op.reader
@@ -284,7 +286,7 @@ class LazyArrays:
         part = self._shared()
         readers = {p.key: self.rows(n).section(row0, rows, col0, columns)
                    for n, p in self._content.placed.items()}  # fmt: skip
-        part._content.node = Source(readers, (rows, columns))
+        part._content.node = SourceNode(readers, (rows, columns))
         part._content.placed = {
             n: replace(p, shape=(*p.shape[:-2], rows, columns))
             for n, p in self._content.placed.items()

@@ -14,8 +14,15 @@ import numpy as np
 
 from calbatch.models.arrays import LazyArrays
 from calbatch.models.fits.readers import Constant, Reader
-from calbatch.models.tiling.bands import edges_of
-from calbatch.models.tiling.plan import Assign, Call, Node, Put, Source, Step
+from calbatch.models.tiling.plan import (
+    AssignNode,
+    KernelCall,
+    OperationNode,
+    PlanNode,
+    ReplaceField,
+    SourceNode,
+)
+from calbatch.models.tiling.tile_edges import tile_edges
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,7 @@ def tile_budget(models: Sequence[LazyArrays]) -> TileBudget:
     """
     row = row_bytes(models)
     sources = {node.source for model in models if (node := model._content.node) is not None}
-    heights = [b - a for s in sources for a, b in pairwise(edges_of(s, row.total))]
+    heights = [b - a for s in sources for a, b in pairwise(tile_edges(s, row.total))]
     halo = _halo(models) if len(heights) > 1 else 0
     return TileBudget(row, max(heights, default=0), halo, len(heights))
 
@@ -100,9 +107,9 @@ def row_bytes(models: Sequence[LazyArrays]) -> RowBytes:
     return walk.row()
 
 
-def _in_order(models: Sequence[LazyArrays]) -> list[Node]:
+def _in_order(models: Sequence[LazyArrays]) -> list[PlanNode]:
     """Return every node of the models' plans once, each after its parent."""
-    order: dict[Node, None] = {}
+    order: dict[PlanNode, None] = {}
     for model in models:
         if model._content.node is not None:
             order.update(dict.fromkeys(reversed(list(model._content.node.ancestry()))))
@@ -111,10 +118,10 @@ def _in_order(models: Sequence[LazyArrays]) -> list[Node]:
 
 def _halo(models: Sequence[LazyArrays]) -> int:
     """Return the largest sum of radii between a source, or an assigned array, and a product."""
-    deepest, halo = 0, dict[Node, int]()
+    deepest, halo = 0, dict[PlanNode, int]()
     for node in _in_order(models):
         above = halo.get(node.parent, 0) if node.parent is not None else 0
-        halo[node] = above + node.op.radius if isinstance(node, Step) else 0
+        halo[node] = above + node.op.radius if isinstance(node, OperationNode) else 0
         deepest = max(deepest, halo[node])
     return deepest
 
@@ -125,28 +132,28 @@ class _Walk:
 
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     columns: int = 0
-    states: dict[Node, "_State"] = field(default_factory=dict)
+    states: dict[PlanNode, "_State"] = field(default_factory=dict)
     inputs: dict[str, int] = field(default_factory=dict)
     products: dict[tuple[int, str], int] = field(default_factory=dict)
     references: int = 0
     peak: int = 0
 
-    def visit(self, node: Node) -> None:
+    def visit(self, node: PlanNode) -> None:
         """Take in what a node reads and makes."""
         state = _State() if node.parent is None else self.states[node.parent].copy()
         self.states[node] = state
-        if isinstance(node, Source):
+        if isinstance(node, SourceNode):
             self.columns = max(self.columns, node.pixels.frame[1])
             state.readers.update(node.pixels.readers)
-        elif isinstance(node, Assign):
+        elif isinstance(node, AssignNode):
             state.alive[node.name] = _row(node.array.shape, node.array.dtype)
-        elif isinstance(node, Step) and isinstance(node.op, Put):
+        elif isinstance(node, OperationNode) and isinstance(node.op, ReplaceField):
             state.alive.pop(node.op.name, None)
             state.readers[node.op.name] = node.op.reader
-        elif isinstance(node, Step) and isinstance(node.op, Call):
+        elif isinstance(node, OperationNode) and isinstance(node.op, KernelCall):
             self._call(node.op, state)
 
-    def _call(self, call: Call, state: "_State") -> None:
+    def _call(self, call: KernelCall, state: "_State") -> None:
         for name in call.inputs:
             self._load(name, state)
         readers = [v for v in call.arguments.values() if isinstance(v, Reader)]

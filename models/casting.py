@@ -10,7 +10,7 @@ import numpy as np
 
 from calbatch.models.errors import ValidationError
 from calbatch.models.schema.spec import FieldSpec
-from calbatch.models.tiling.plan import Array
+from calbatch.models.tiling.tile import Array
 
 
 def check_dimensions(spec: FieldSpec, ndim: int, where: str) -> None:
@@ -25,6 +25,52 @@ def check_dimensions(spec: FieldSpec, ndim: int, where: str) -> None:
         raise ValidationError(f"{where}: must have {spec.ndim} dimensions, has {ndim}")
     if spec.max_ndim is not None and ndim > spec.max_ndim:
         raise ValidationError(f"{where}: may have {spec.max_ndim} dimensions, has {ndim}")
+
+
+def check_shape(shape: tuple[Any, ...], where: str) -> None:
+    """Refuse a shape that no image can have: sizes must be positive integers.
+
+    Raises
+    ------
+    ValidationError
+        When a size is not one.
+    """
+    if not all(isinstance(n, (int, np.integer)) and n > 0 for n in shape):
+        raise ValidationError(f"{where}: the shape {shape} has a size that is no positive integer")
+
+
+def as_array(value: Any, where: str) -> Any:
+    """Return a value as an array, refusing masks and units, which arrays of models do not have.
+
+    Parameters
+    ----------
+    value : array-like or dask array
+        The value.
+    where : str
+        The model and field, for messages.
+
+    Raises
+    ------
+    ValidationError
+        When pixels are masked, or might be, or the value has a unit.
+    """
+    unit = getattr(value, "unit", None)
+    if unit is not None and str(unit):
+        raise ValidationError(
+            f"{where}: has the unit {unit}, which arrays of models do not have: assign its `.value`"
+        )
+    if isinstance(value, da.Array):
+        masked = isinstance(value._meta, np.ma.MaskedArray)
+    else:
+        masked = np.ma.is_masked(value)
+        value = np.asarray(value)
+    if masked:
+        raise ValidationError(
+            f"{where}: is a masked array, and the mask would be lost: fill it "
+            "(`numpy.ma.filled`, of a dask array `dask.array.ma.filled`) and flag the masked "
+            "pixels in a DQ array"
+        )
+    return value
 
 
 def fitted(spec: FieldSpec, array: Any, where: str) -> Any:

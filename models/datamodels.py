@@ -15,7 +15,7 @@ from calbatch.models.fits.readers import Copies
 from calbatch.models.model import DataModel
 from calbatch.models.schema.spec import FieldSpec, load_schema
 from calbatch.models.schema.validate import validate_value
-from calbatch.models.storage.files import Stamp, look
+from calbatch.models.storage.files import Stamp, read_stamp
 from calbatch.models.storage.location import Location, location
 
 __all__ = [
@@ -226,7 +226,7 @@ def reference(reference_type: str, init: Any, copies: Copies | None = None) -> D
     """
     if isinstance(init, DataModel):
         return as_reference(reference_type, init)
-    return _opened(reference_type, str(init), look(init), copies).copy()
+    return _opened(reference_type, str(init), read_stamp(init), copies).copy()
 
 
 def as_reference(reference_type: str, model: DataModel) -> DataModel:

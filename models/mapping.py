@@ -11,8 +11,17 @@ import numpy as np
 
 from calbatch.models.arrays import LazyArrays, Placed
 from calbatch.models.errors import ModelError
-from calbatch.models.tiling.plan import Call, Look, Node, Reduction, Region, Slot, Step, call_of
-from calbatch.models.tiling.portable import portable
+from calbatch.models.tiling.plan import (
+    KernelCall,
+    OperationNode,
+    PlanNode,
+    Reduction,
+    ReductionSpec,
+    ValueSlot,
+    build_call,
+)
+from calbatch.models.tiling.portable import make_portable
+from calbatch.models.tiling.tile import Region
 
 
 class MappedArrays(LazyArrays):
@@ -76,7 +85,7 @@ class MappedArrays(LazyArrays):
         }
         content.placed.update(wanted)
         call = replace(call, alone={**call.alone, **parts})
-        content.node = Step(cast("Node", content.node), call, reductions)
+        content.node = OperationNode(cast("PlanNode", content.node), call, reductions)
         return result
 
     def _part(
@@ -85,7 +94,7 @@ class MappedArrays(LazyArrays):
         output: Placed,
         arguments: Mapping[str, Any],
         label: str | None,
-    ) -> Call:
+    ) -> KernelCall:
         """Return the call of a kernel that gives one output from those arguments it takes."""
         known = inspect.signature(kernel).parameters
         fewer = {name: value for name, value in arguments.items() if name in known}
@@ -134,7 +143,7 @@ class MappedArrays(LazyArrays):
         names["row_counts"] = tuple(names.get("row_counts", ()))
         dtypes = {output: p.dtype for output, p in placed.items()}
         call, reductions = source._call(kernel, dtypes, options, keep=False, **names)
-        node = Step(cast("Node", source._content.node), call, reductions)
+        node = OperationNode(cast("PlanNode", source._content.node), call, reductions)
         for model in made.values():
             model._content.node = node
             model._content.deferred = self._content.deferred
@@ -168,13 +177,13 @@ class MappedArrays(LazyArrays):
         """
         source = self._shared()
         call, reductions = source._call(gather, {}, arguments)
-        where: tuple[Region, ...] | Slot
+        where: tuple[Region, ...] | ValueSlot
         if isinstance(regions, Reduction):
-            where, reductions = Slot(regions.key), (*reductions, regions)
+            where, reductions = ValueSlot(regions.key), (*reductions, regions)
         else:
             where = tuple(regions) if regions is not None else self._bands()
-        look = Look(call, portable(combine), where, until and portable(until))
-        return Reduction(cast("Node", source._content.node), look, reductions)
+        look = ReductionSpec(call, make_portable(combine), where, until and make_portable(until))
+        return Reduction(cast("PlanNode", source._content.node), look, reductions)
 
     def _bands(self, rows: int = 256) -> tuple[Region, ...]:
         height, width = self.frame
@@ -186,8 +195,8 @@ class MappedArrays(LazyArrays):
         dtypes: Mapping[str, np.dtype[Any]],
         arguments: Mapping[str, Any],
         **options: Any,
-    ) -> tuple[Call, tuple[Reduction, ...]]:
-        call, reductions = call_of(kernel, dtypes, arguments, **options)
+    ) -> tuple[KernelCall, tuple[Reduction, ...]]:
+        call, reductions = build_call(kernel, dtypes, arguments, **options)
         keys = tuple(self._ensure(name).key for name in call.inputs)
         return replace(call, inputs=keys), reductions
 

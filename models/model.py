@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from calbatch.models.arrays import Content, Deferred, LazyArrays, Placed
-from calbatch.models.casting import check_dimensions, exact, needs_values
+from calbatch.models.casting import check_dimensions, check_shape, exact, needs_values
 from calbatch.models.conversion import translate
 from calbatch.models.errors import ValidationError
 from calbatch.models.fits.asdf_extension import has_value
@@ -96,6 +96,7 @@ class DataModel(MappedArrays):
 
     def _fill(self, shape: tuple[int, ...]) -> None:
         """Set the primary array to its default everywhere, by default 0."""
+        check_shape(shape, self._where)
         spec = self.schema.fields.get(self.primary)
         if spec is None or len(shape) < 2:
             dtype = None if spec is None else spec.dtype
@@ -280,9 +281,16 @@ class DataModel(MappedArrays):
 
         Raises
         ------
+        TypeError
+            When ``other`` is neither a model nor a mapping.
         ValidationError
             When ``only`` has something that this schema does not know.
         """
+        if not isinstance(other, (DataModel, Mapping)):
+            kind = type(other).__name__
+            raise TypeError(
+                f'update() needs a model or nested metadata, {{"meta": {{...}}}}, not {kind}'
+            )
         flat = other.to_flat_dict() if isinstance(other, DataModel) else flatten(to_plain(other))
         wanted = None if only is None else [only] if isinstance(only, str) else list(only)
         for part in wanted or ():

@@ -23,7 +23,8 @@ from calbatch.models.fits.readers import Copies, Reader, RowReader
 from calbatch.models.fits.tables import check_columns, read_table
 from calbatch.models.schema.spec import FieldSpec, Schema
 from calbatch.models.storage.location import Location
-from calbatch.models.tiling.plan import Array, Source
+from calbatch.models.tiling.plan import SourceNode
+from calbatch.models.tiling.tile import Array
 
 _SHOWN = 5
 _OF_PIXELS = frozenset({"dq", "err", "pixeldq", "groupdq", "var_poisson", "var_rnoise", "var_flat"})
@@ -129,7 +130,7 @@ def _content(path: Location, schema: Schema, copies: Copies | None, layout: Layo
     _require_frame(path, content, schema, readers, frame)
     if frame is not None:
         on_grid = {n: r for n, r in readers.items() if n in content.placed}
-        content.node = Source(_standard_dq(content, on_grid), frame)
+        content.node = SourceNode(_standard_dq(content, on_grid), frame)
     named = {spec.hdu.upper() for spec in schema.fields.values()}
     content.passed = tuple(h for h in layout.hdus[1:] if h.name.upper() not in named)
     return content

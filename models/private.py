@@ -75,6 +75,11 @@ def opened_folder(folder: Path, instead: str = "choose another folder") -> Itera
     """
     try:
         descriptor = os.open(folder, _FOLDER)
+    except PermissionError:
+        if folder.lstat().st_uid == os.geteuid():
+            raise
+        reason = f"belongs to {owner_of(folder)}, not to you, and you may not read it"
+        raise NotPrivateError(folder, f"{reason}: ask for `chmod -R go+rX`, or {instead}") from None
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.ENOTDIR, errno.EMLINK):
             raise
@@ -125,6 +130,17 @@ def _fresh_file(descriptor: int) -> os.stat_result | None:
         os.close(file)
         with suppress(OSError):
             os.unlink(name, dir_fd=descriptor)
+
+
+def owner_of(path: Path) -> str:
+    """Return the owner of a file or folder, as ``user NAME``.
+
+    Raises
+    ------
+    OSError
+        If the file is missing, or in a folder that cannot be searched.
+    """
+    return _user_name(path.lstat().st_uid)
 
 
 def _user_name(uid: int) -> str:

@@ -13,7 +13,7 @@ from dask.base import compute
 
 from calbatch.models.arrays import Content, copied
 from calbatch.models.budget import row_bytes
-from calbatch.models.errors import ValidationError
+from calbatch.models.errors import FileError, ValidationError
 from calbatch.models.fits.asdf_extension import asdf_parts
 from calbatch.models.fits.headers import ASDF, cards_from_meta
 from calbatch.models.fits.writer import FitsWriter, ImagePart, Product, RawPart, TablePart
@@ -22,9 +22,12 @@ from calbatch.models.schema.meta import get_path, set_path
 from calbatch.models.schema.spec import Schema
 from calbatch.models.schema.validate import report, validate_tree
 from calbatch.models.storage.location import Location
-from calbatch.models.storage.permits import Permit
+from calbatch.models.storage.upload_permits import Permit
 from calbatch.models.tiling import graphs
-from calbatch.models.tiling.plan import Array, Node, Source, Tile
+from calbatch.models.tiling.plan import PlanNode, SourceNode
+from calbatch.models.tiling.tile import Array, Tile
+
+_COMPRESSED = ("gz", "fz", "bz2", "xz", "zst", "z", "zip")
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ class FileSink:
 
     def __init__(self, model: DataModel, writer: FitsWriter) -> None:
         content = model._content
-        self.node: Node = content.node or Source({}, (1, 1))  # a file of tables has no tiles
+        # A file of tables has no tiles.
+        self.node: PlanNode = content.node or SourceNode({}, (1, 1))
         self.writer = writer
         self.keys = {name: p.key for name, p in content.placed.items()}
         self.loose = _loose_images(content)
@@ -65,7 +69,7 @@ class FileSink:
     def write(self, tile: Tile) -> Any:
         """Write the tile's own rows of every field."""
         rows = tile.core.rows
-        return [self.writer.write_rows(n, rows, tile.own(k)) for n, k in self.keys.items()]
+        return [self.writer.write_rows(n, rows, tile.core_rows(k)) for n, k in self.keys.items()]
 
     def complete(self, receipts: list[Any], counts: Mapping[str, Array]) -> None:
         """Write what is not in tiles, and the headers."""
@@ -121,6 +125,18 @@ def _tell_of_unwritten(schema: Schema, tree: Mapping[str, Any], path: Location) 
             report(ValidationError(f"{path}: {spec.path} has no FITS keyword, and is left out"))
 
 
+def _require_plain_name(path: Location) -> None:
+    """Refuse a name by which readers would take the file, which is not compressed, for packed."""
+    ending = path.name.lower().rpartition(".")[2]
+    if ending in _COMPRESSED:
+        plain = path.name[: -len(ending) - 1]
+        raise FileError(
+            path,
+            f"is the name of a compressed file, and files are written uncompressed: save it as "
+            f"{plain}, and compress that",
+        )
+
+
 def writer_for(
     model: DataModel,
     path: Location,
@@ -148,6 +164,7 @@ def writer_for(
         Where to make the file, by default beside its final name; for an object, a permit.
     """
     content = model._content
+    _require_plain_name(path)
     _require_fields(model, path)
     tree = copied(content.tree)
     own = {"filename": path.name, "model_type": type(model).__name__, "date": date or _now()}
@@ -243,7 +260,7 @@ def saving_graph(
         for writer in writers:
             writer.prepare()
         sinks = [FileSink(m, w) for (m, _), w in zip(models, writers, strict=True)]
-        return graphs.products(sinks, row.total, before_naming), writers
+        return graphs.build_product_graph(sinks, row.total, before_naming), writers
     except BaseException:
         for writer in writers:
             writer.abort()

@@ -1,4 +1,9 @@
-"""The repository's own rules: sizes, names, pages, imports. `pytest -rP` shows the sizes."""
+"""The repository's own rules: sizes, names, mirrored tests, pages, imports.
+
+`pytest tests/test_repository.py -rP` prints the sizes. Exceptions, with their reasons, are in
+`repository.toml` beside this file. Its lists only shrink: an entry that is no longer needed fails a
+test, too.
+"""
 
 import ast
 import importlib
@@ -7,10 +12,12 @@ import re
 import statistics
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import repository
 
 from calbatch.calibrate.parameters import Override
 from calbatch.calibrate.registry import PIPELINES, STEPS, find
@@ -18,14 +25,19 @@ from calbatch.calibrate.step import Step
 from calbatch.cluster.cli.app import cli
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("models", "crds_client", "calibrate", "cluster")
+FOLDERS = repository.SOURCE_FOLDERS
 SOURCES = sorted(p for folder in FOLDERS for p in (ROOT / folder).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 OTHERS = [p for folder in ("benchmarks", "docs", ".ci") for p in (ROOT / folder).rglob("*.py")]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+EXCEPTIONS = tomllib.loads((ROOT / "tests" / "repository.toml").read_text())
 
 MODULE_LINES = 400
 FUNCTION_LINES = 60
+FOLDER_MODULES = 20
+REGISTRIES = {"calibrate/steps", "cluster/cli/commands"}
+"""Folders with one module for each thing of a kind, which may hold any number."""
+EXCEPTION_LIMITS = {"untested": 200, "participles": 200}
 FRAGMENTS = ("feature", "bugfix", "numerics", "removal", "doc")
 
 
@@ -33,12 +45,12 @@ def blocks(path, language):
     return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
 
 
-def named(path):
+def relative(path):
     return str(path.relative_to(ROOT))
 
 
 def test_groups_of_tests_stay_together(request):
-    """What shares fixtures, or services, runs in one process; see conftest.py."""
+    """Tests that share fixtures or services run in one process; see conftest.py."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         pytest.skip("there is one process")
     assert "@" in request.node.nodeid
@@ -49,37 +61,125 @@ def test_groups_of_tests_stay_together(request):
 
 def lengths(path) -> Iterator[tuple[str, int]]:
     """Yield each function of a module and its lines without signature and docstring."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            body = node.body[1:] if ast.get_docstring(node) is not None else node.body
-            count = body[-1].end_lineno - body[0].lineno + 1 if body else 0
-            yield f"{named(path)}:{node.lineno} {node.name}", count
+    for node in repository.functions(path.read_text()):
+        yield f"{relative(path)}:{node.lineno} {node.name}", repository.body_lines(node)
 
 
-def told(what, counts):
+def print_sizes(subject, counts):
+    """Print the median, the 90th percentile and the maximum; return the first two."""
     tenths = statistics.quantiles(counts, n=10)
     sizes = f"median {tenths[4]:.0f}, p90 {tenths[8]:.0f}, max {max(counts)}"
-    print(f"{what}: {len(counts)}, {sizes}")  # noqa: T201 - what -rP shows
+    print(f"{subject}: {len(counts)}, {sizes}")  # noqa: T201 - shown by -rP
     return tenths[4], tenths[8]
 
 
 def test_functions_are_short():
     found = [length for path in SOURCES for length in lengths(path)]
-    median, ninth = told("lines a function", [count for _, count in found])
+    median, ninth = print_sizes("lines per function", [count for _, count in found])
     assert [f"{name}: {count} lines" for name, count in found if count > FUNCTION_LINES] == []
     assert median <= 8
     assert ninth <= 25
 
 
 def test_modules_are_short():
-    found = {named(p): len(p.read_text().splitlines()) for p in SOURCES}
-    told("lines a module", list(found.values()))
+    found = {relative(p): len(p.read_text().splitlines()) for p in SOURCES}
+    print_sizes("lines per module", list(found.values()))
     assert {name: count for name, count in found.items() if count > MODULE_LINES} == {}
+
+
+def test_folders_hold_few_modules():
+    crowded = repository.crowded_folders(SOURCES, FOLDER_MODULES)
+    assert {relative(f): n for f, n in crowded.items() if relative(f) not in REGISTRIES} == {}
 
 
 def test_no_file_is_large():
     pictures = [p for p in (ROOT / "docs").rglob("*") if p.is_file() and "_build" not in p.parts]
-    assert [named(p) for p in [*SOURCES, *TESTS, *pictures] if p.stat().st_size > 200_000] == []
+    assert [relative(p) for p in [*SOURCES, *TESTS, *pictures] if p.stat().st_size > 200_000] == []
+
+
+# -- names -------------------------------------------------------------------------------------
+
+
+def module_name(path):
+    return path.parent.name if path.stem == "__init__" else path.stem
+
+
+def repeated_names(folder, pairs):
+    """Return names that stand for two things in a folder, but for the documented exceptions."""
+    found = repository.repeated(pairs)
+    allowed = EXCEPTIONS["repeated"].get(folder, {})
+    assert set(allowed) - set(found) == set(), "repository.toml: no longer repeated, remove them"
+    return {name: places for name, places in found.items() if name not in allowed}
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_no_module_or_class_name_stands_for_two_things(folder):
+    sources = [p for p in SOURCES if p.is_relative_to(ROOT / folder)]
+    modules = [(module_name(p), relative(p)) for p in sources]
+    common = {"errors", "base", "options"}
+    classes = [(c, relative(p)) for p in sources for c in repository.classes(p.read_text())]
+    pairs = [*(pair for pair in modules if pair[0] not in common), *classes]
+    assert repeated_names(folder, pairs) == {}
+
+
+def test_no_function_is_named_by_a_bare_participle():
+    found = {relative(p): repository.bare_participles(p.read_text()) for p in SOURCES}
+    now = {f"{path}:{name}" for path, names in found.items() for name in names}
+    known = set(EXCEPTIONS["participles"]["functions"])
+    assert now - known == set(), "name it by an imperative, or by the noun that it returns"
+    assert known - now == set(), "repository.toml: renamed, remove them"
+
+
+@pytest.mark.parametrize("name", ["told", "_kept", "brought_along", "decided", "taken_up"])
+def test_bare_participles_are_recognized(name):
+    assert repository.bare_participles(f"def {name}(): ...") == [name]
+
+
+@pytest.mark.parametrize(
+    "name", ["read_header", "set_card", "run", "put", "sorted_names", "proceed", "open_file"]
+)
+def test_imperatives_and_nouns_are_no_bare_participles(name):
+    assert repository.bare_participles(f"def {name}(): ...") == []
+    assert repository.bare_participles("class A:\n @property\n def closed(self): ...") == []
+
+
+# -- tests mirror the code ---------------------------------------------------------------------
+
+
+def untested_modules():
+    tests = {p.relative_to(ROOT): repository.mirrored_test(p.relative_to(ROOT)) for p in SOURCES}
+    return {str(p) for p, test in tests.items() if test and not (ROOT / test).is_file()}
+
+
+def is_empty_package(path):
+    return path.name == "__init__.py" and len(ast.parse(path.read_text()).body) <= 1
+
+
+def test_each_public_module_has_a_test_of_its_name():
+    now = {name for name in untested_modules() if not is_empty_package(ROOT / name)}
+    known = set(EXCEPTIONS["untested"]["modules"])
+    assert now - known == set(), "add a test of that name"
+    assert known - now == set(), "repository.toml: tested or gone, remove them"
+
+
+def test_the_lists_of_exceptions_do_not_grow():
+    """Lower the limits together with the lists."""
+    for name, key in (("untested", "modules"), ("participles", "functions")):
+        listed = EXCEPTIONS[name][key]
+        assert listed == sorted(set(listed))
+        assert len(listed) <= EXCEPTION_LIMITS[name]
+
+
+@pytest.mark.parametrize(
+    ("module", "test"),
+    [
+        ("models/fits/cards.py", "tests/models/fits/test_cards.py"),
+        ("calibrate/steps/jump/__init__.py", "tests/calibrate/steps/test_jump.py"),
+        ("calibrate/steps/_ramps.py", None),
+    ],
+)
+def test_a_module_has_its_test_in_the_folder_of_its_name(module, test):
+    assert repository.mirrored_test(Path(module)) == (test and Path(test))
 
 
 # -- one name for each step --------------------------------------------------------------------
@@ -97,7 +197,7 @@ def test_each_step_is_in_the_table():
 
 
 @pytest.mark.parametrize("name", {**STEPS, **PIPELINES})
-def test_a_step_lies_in_the_module_of_its_name(name):
+def test_a_step_is_in_the_module_of_its_name(name):
     kind = "steps" if name in STEPS else "pipelines"
     assert find(name).__module__ == f"calbatch.calibrate.{kind}.{name}"
 
@@ -112,18 +212,18 @@ def test_each_step_has_a_test(name):
 
 
 @pytest.mark.parametrize("name", {**STEPS, **PIPELINES})
-def test_a_page_tells_every_parameter(name):
+def test_a_page_describes_every_parameter(name):
     page = ROOT / "docs" / "steps" / f"{name if name in STEPS else 'index'}.md"
     own = {
         parameter
         for parameter, declared in find(name).parameters().items()
         if parameter not in Step.parameters() and not isinstance(declared, Override)
     }
-    told_of = set(re.findall(r"`(\w+)`", page.read_text() if page.is_file() else ""))
-    assert own - told_of == set(), f"{named(page)} does not say what they do"
+    described = set(re.findall(r"`(\w+)`", page.read_text() if page.is_file() else ""))
+    assert own - described == set(), f"{relative(page)} does not describe them"
 
 
-def test_the_index_tells_every_common_parameter():
+def test_the_index_describes_every_common_parameter():
     text = (ROOT / "docs" / "steps" / "index.md").read_text()
     assert set(Step.parameters()) - set(re.findall(r"`(\w+)`", text)) == set()
 
@@ -131,8 +231,8 @@ def test_the_index_tells_every_common_parameter():
 # -- pages -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=named)
-def test_examples_import_what_there_is(page):
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=relative)
+def test_examples_import_existing_names(page):
     for block in blocks(page, "python"):
         for node in ast.walk(ast.parse(block)):
             if isinstance(node, ast.ImportFrom) and node.module.startswith("calbatch"):
@@ -142,10 +242,39 @@ def test_examples_import_what_there_is(page):
                         importlib.import_module(f"{node.module}.{alias.name}")
 
 
-def test_examples_use_commands_that_there_are():
+def test_examples_use_existing_commands():
     shell = [block for page in PAGES for block in blocks(page, "sh")]
     used = {name for b in shell for name in re.findall(r"^calbatch ([a-z]+)", b, re.MULTILINE)}
     assert {"run", "params"} <= used <= set(cli.commands)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_pages_name_existing_files(page):
+    assert repository.missing_files(page.read_text(), ROOT) == []
+
+
+def test_a_named_file_that_does_not_exist_is_found():
+    page = "See `models/errors.py`, `models/gone.py`, `calibrated/`, and `tests/models/`."
+    assert repository.missing_files(page, ROOT) == ["models/gone.py"]
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if "| tests/" in p.read_text()], ids=relative)
+def test_pages_quote_existing_tests(page):
+    assert repository.missing_tests(page.read_text(), ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("cell", "missing"),
+    [
+        ("tests/test_services.py::test_gone", "tests/test_services.py::test_gone"),
+        ("tests/test_services.py::TestGone::test_a", "tests/test_services.py::TestGone::test_a"),
+        ("tests/test_services.py, test_gone", "tests/test_services.py::test_gone"),
+        ("tests/test_gone.py", "tests/test_gone.py: no such file of tests"),
+        ("test_services.py", "test_services.py: no such file of tests"),
+    ],
+)
+def test_a_quoted_test_that_does_not_exist_is_found(cell, missing):
+    assert repository.missing_tests(f"| a fault | its outcome | {cell} |", ROOT) == [missing]
 
 
 def test_change_fragments_are_of_a_known_kind():
@@ -154,11 +283,86 @@ def test_change_fragments_are_of_a_known_kind():
     assert [n for n in fragments if not re.fullmatch(rf"(\+\w+|\d+)\.({kinds})\.md", n)] == []
 
 
+# -- the glossary ------------------------------------------------------------------------------
+
+TERMS = {
+    "attempt", "batch", "context", "DQ", "exposure", "frame", "grain", "group", "halo", "identity",
+    "integration", "kernel", "ledger", "pipeline", "plan", "product", "ramp", "receipt",
+    "reference", "site", "stamp", "step", "tile",
+}  # fmt: skip
+GLOSSARY = ROOT / "docs" / "glossary.md"
+
+
+def test_the_glossary_defines_the_terms_of_the_project():
+    defined = repository.glossary(GLOSSARY.read_text())
+    assert TERMS - set(defined) == set()
+    assert list(defined) == sorted(defined, key=str.lower)
+    assert [term for term, meaning in defined.items() if len(meaning) < 20] == []
+
+
+def test_code_uses_the_terms_of_the_glossary():
+    """Words that have a better one in the glossary appear in no identifier."""
+    avoided = EXCEPTIONS["words"]
+    used = {relative(p): repository.uses_of(avoided, p.read_text()) for p in SOURCES}
+    assert {path: names for path, names in used.items() if names} == {}
+
+
+def test_an_avoided_word_is_found():
+    source = "class TheBooks:\n    def note_try(self, wish): self.try_count = 0"
+    assert repository.uses_of(["books", "try"], source) == ["TheBooks", "note_try", "try_count"]
+    assert repository.uses_of(["book"], source) == []
+
+
+# -- commits -----------------------------------------------------------------------------------
+
+
+def check_subject(text, tmp_path):
+    message = tmp_path / "message"
+    message.write_text(text)
+    command = [sys.executable, ROOT / ".ci" / "subjects.py", message]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "models: refuse a negative shape",
+        "docs: say where products are laid out; mend links\n\nA body.",
+        "Merge branch 'topic'",
+        "fixup! models: refuse a negative shape",
+    ],
+)
+def test_commit_subjects_name_an_area_and_an_imperative(subject, tmp_path):
+    done = check_subject(subject, tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("subject", "reason"),
+    [
+        ("refuse a negative shape", "area"),
+        ("cluster, crds: check states", "area"),
+        ("Models: refuse a negative shape", "area"),
+        ("models: Refuse a negative shape", "lower case"),
+        ("models: refused a negative shape", "imperative"),
+        ("models: refusing a negative shape", "imperative"),
+        ("models: refuse a negative shape.", "full stop"),
+        (f"models: refuse {'a' * 72}", "72"),
+        ("models: refuse it\nno empty line", "empty line"),
+        ("", "area"),
+    ],
+)
+def test_other_commit_subjects_are_refused(subject, reason, tmp_path):
+    done = check_subject(subject, tmp_path)
+    assert done.returncode == 1
+    assert reason in done.stderr
+
+
 # -- tests and time ----------------------------------------------------------------------------
 
 CLOCKS = {f"tests/support/{name}.py" for name in ("waiting", "chaos", "damaged")}
-"""Where clocks may be looked at: to wait for conditions, to kill at random moments, and to find
-damage over which reading takes many times as long."""
+"""Helpers that may read clocks: to wait for conditions, to kill at random moments, and to find
+damage that makes reading many times slower."""
 
 
 def calls(node, *names) -> Iterator[int]:
@@ -170,31 +374,31 @@ def calls(node, *names) -> Iterator[int]:
             yield from calls(child, *names)
 
 
-def test_no_test_looks_at_clocks():
-    """What is fast is measured in benchmarks/; what has to happen is waited for."""
-    others = [p for p in TESTS if named(p) not in CLOCKS]
-    assert [named(p) for p in others if any(m == "time" for _, m in imports(p))] == []
-    timers = {named(p): [*calls(ast.parse(p.read_text()), "Timer", "sleep")] for p in others}
+def test_no_test_reads_clocks():
+    """Speed is measured in benchmarks/; tests wait for conditions."""
+    others = [p for p in TESTS if relative(p) not in CLOCKS]
+    assert [relative(p) for p in others if any(m == "time" for _, m in imports(p))] == []
+    timers = {relative(p): [*calls(ast.parse(p.read_text()), "Timer", "sleep")] for p in others}
     assert {name: at for name, at in timers.items() if at} == {}
 
 
 def test_no_test_waits_a_fixed_time_or_asserts_times():
-    """Only what a test has others do may be slow, such as a step or a server."""
+    """Only helpers of a test may be slow, such as a step or a server."""
     found = []
     for path in TESTS:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-                found += [f"{named(path)}:{line} be_slow" for line in calls(node, "be_slow")]
+                found += [f"{relative(path)}:{line} be_slow" for line in calls(node, "be_slow")]
             elif isinstance(node, ast.Assert):
-                found += [f"{named(path)}:{line} now" for line in calls(node, "now")]
+                found += [f"{relative(path)}:{line} now" for line in calls(node, "now")]
     assert found == [], "wait for a condition: support.waiting.eventually"
 
 
 # -- releases ----------------------------------------------------------------------------------
 
 
-def test_constraints_grant_what_is_asked_for():
-    """On every Python that the file is made for; `python .ci/constraints.py` makes it anew."""
+def test_constraints_satisfy_the_requirements():
+    """On every supported Python; `python .ci/constraints.py` renews the file."""
     command = [sys.executable, ROOT / ".ci" / "constraints.py", "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -219,20 +423,25 @@ def imports(path) -> Iterator[tuple[int, str]]:
             yield node.level, node.module or ""
 
 
-def test_ours_is_imported_as_calbatch():
-    found = [(named(p), *imported) for p in [*SOURCES, *TESTS, *OTHERS] for imported in imports(p)]
+def test_modules_are_imported_as_calbatch():
+    found = [(relative(p), *i) for p in [*SOURCES, *TESTS, *OTHERS] for i in imports(p)]
     bare = [(p, m) for p, level, m in found if level or m.partition(".")[0] in FOLDERS]
     assert bare == [], "import calbatch.models, … instead"
 
 
-def test_only_tiles_makes_graphs():
+def test_one_module_makes_graphs():
     machinery = ("dask.highlevelgraph", "dask.blockwise", "dask.delayed", "dask.core")
-    users = {named(p) for p in SOURCES for _, m in imports(p) if m.startswith(machinery)}
+    users = {relative(p) for p in SOURCES for _, m in imports(p) if m.startswith(machinery)}
     assert users == {"models/tiling/graphs.py"}
+
+
+def test_only_storage_calls_fsspec():
+    users = {relative(p) for p in SOURCES for _, m in imports(p) if m.startswith("fsspec")}
+    assert users <= {f"models/storage/{name}.py" for name in ("stores", "upload_permits")}
 
 
 def test_no_file_names_a_place_on_somebodys_machine():
     place = re.compile(r"(?<![\w.])/(?:home|root|work|Users)/\w")
     mine = [p for p in [*SOURCES, *TESTS, *OTHERS, *PAGES] if p != Path(__file__)]
     mine += [ROOT / "pyproject.toml", *(p for p in (ROOT / ".ci").iterdir() if p.is_file())]
-    assert [named(p) for p in mine if place.search(p.read_text())] == []
+    assert [relative(p) for p in mine if place.search(p.read_text())] == []

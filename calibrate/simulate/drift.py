@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from calbatch.calibrate.simulate.geometry import Readout, fast_index, slow_index
+from calbatch.calibrate.simulate.readout_plan import ReadoutPlan, fast_index, slow_index
 
 COMMON_NOISE = 4.0  # DN rms, all amplifiers together
 OUTPUT_NOISE = 1.5  # DN rms, each amplifier
@@ -49,7 +49,7 @@ def pink(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64
     return np.fft.irfft(spectrum * weight, n=length) * np.sqrt(length / max(power, 1e-30))
 
 
-def draw_drift(rng: np.random.Generator, readout: Readout) -> Drift:
+def draw_drift(rng: np.random.Generator, readout: ReadoutPlan) -> Drift:
     """Draw one integration's correlated noise, averaged over the frames of each group."""
     frames = readout.ngroups * readout.nframes
     fast = fast_index(readout.detector, readout.frame)
@@ -75,7 +75,7 @@ def draw_drift(rng: np.random.Generator, readout: Readout) -> Drift:
 
 
 def _outputs(
-    readout: Readout, fast: NDArray[np.intp]
+    readout: ReadoutPlan, fast: NDArray[np.intp]
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Return each fast-axis position's amplifier, and when in the line (0 to 1) it is read."""
     if readout.noutputs == 1:
@@ -85,7 +85,7 @@ def _outputs(
     return fast // 512, (fast % 512) / 512
 
 
-def _group_means(profiles: NDArray[np.float64], readout: Readout) -> NDArray[np.float32]:
+def _group_means(profiles: NDArray[np.float64], readout: ReadoutPlan) -> NDArray[np.float32]:
     """Average profiles (frames, k, n) over the frames of each group."""
     grouped = profiles.reshape(readout.ngroups, readout.nframes, *profiles.shape[1:])
     return grouped.mean(axis=1).astype(np.float32)

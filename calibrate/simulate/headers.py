@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from calbatch.calibrate.simulate.geometry import Readout
+from calbatch.calibrate.simulate.readout_plan import ReadoutPlan
 from calbatch.calibrate.simulate.reference_parts import exposure_type, wheels
 from calbatch.calibrate.simulate.spec import SimulationSpec
 from calbatch.calibrate.simulate.write import Card
@@ -49,7 +49,7 @@ def exposure_name(spec: SimulationSpec, observation: int, exposure: int) -> str:
 class Schedule:
     """When an exposure, its integrations and its groups begin and end."""
 
-    def __init__(self, readout: Readout, exposure: int) -> None:
+    def __init__(self, readout: ReadoutPlan, exposure: int) -> None:
         self.readout = readout
         self.integration_time = readout.total_frames * readout.frame_time
         self.step = self.integration_time + readout.frame_time  # a reset frame between integrations
@@ -95,7 +95,7 @@ def modified_julian_date(time: datetime) -> float:
 
 
 def primary_cards(
-    spec: SimulationSpec, readout: Readout, observation: int, exposure: int
+    spec: SimulationSpec, readout: ReadoutPlan, observation: int, exposure: int
 ) -> list[Card]:
     """Return the primary header of an exposure, in the order of the core schema."""
     schedule = Schedule(readout, exposure)
@@ -137,7 +137,7 @@ def _observation_cards(schedule: Schedule, observation: int, exposure: int) -> l
     ]
 
 
-def _instrument_cards(spec: SimulationSpec, readout: Readout) -> list[Card]:
+def _instrument_cards(spec: SimulationSpec, readout: ReadoutPlan) -> list[Card]:
     detector = readout.detector
     cards: list[Card] = [
         ("INSTRUME", detector.instrument, "Instrument used to acquire the data"),
@@ -151,7 +151,7 @@ def _instrument_cards(spec: SimulationSpec, readout: Readout) -> list[Card]:
 
 
 def _exposure_cards(
-    spec: SimulationSpec, readout: Readout, schedule: Schedule, exposure: int
+    spec: SimulationSpec, readout: ReadoutPlan, schedule: Schedule, exposure: int
 ) -> list[Card]:
     start, end = schedule.start, schedule.at(schedule.duration)
     days = [modified_julian_date(time) for time in (start, start + (end - start) / 2, end)]
@@ -188,7 +188,7 @@ def _exposure_cards(
     ]
 
 
-def _subarray_cards(readout: Readout) -> list[Card]:
+def _subarray_cards(readout: ReadoutPlan) -> list[Card]:
     detector, frame = readout.detector, readout.frame
     return [
         ("SUBARRAY", readout.subarray, "Subarray used"),

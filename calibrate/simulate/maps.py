@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from calbatch.calibrate.simulate.geometry import Frame, fast_index, reference_pixels
+from calbatch.calibrate.simulate.readout_plan import Frame, fast_index, reference_pixels
 from calbatch.calibrate.simulate.instruments import Detector
 from calbatch.calibrate.simulate.spec import Noise
 from calbatch.calibrate.simulate.streams import stream

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from calbatch.calibrate.simulate import kernels
 from calbatch.calibrate.simulate.drift import Drift, draw_drift
-from calbatch.calibrate.simulate.geometry import Readout
+from calbatch.calibrate.simulate.readout_plan import ReadoutPlan
 from calbatch.calibrate.simulate.maps import DetectorMaps
 from calbatch.calibrate.simulate.rays import Rays, draw_rays, spread
 from calbatch.calibrate.simulate.spec import Noise
@@ -52,7 +52,7 @@ def reset_factor(integration: int, group: int) -> float:
 
 
 def simulate_ramp(
-    readout: Readout,
+    readout: ReadoutPlan,
     maps: DetectorMaps,
     light: NDArray[np.float64],
     noise: Noise,
@@ -99,7 +99,7 @@ class _Integration:
     ``expected`` are electrons per frame; ``purpose`` ends with the integration's number.
     """
 
-    readout: Readout
+    readout: ReadoutPlan
     maps: DetectorMaps
     noise: Noise
     expected: NDArray[np.float64]
@@ -169,7 +169,7 @@ class _Integration:
 
 
 def _prepare(
-    readout: Readout,
+    readout: ReadoutPlan,
     maps: DetectorMaps,
     light: NDArray[np.float64],
     noise: Noise,

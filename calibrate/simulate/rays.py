@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from calbatch.calibrate.simulate.geometry import Readout
+from calbatch.calibrate.simulate.readout_plan import ReadoutPlan
 from calbatch.calibrate.simulate.spec import Noise
 
 MEDIAN_CHARGE = 1500.0  # electrons
@@ -38,7 +38,7 @@ class Rays:
 
 
 def draw_rays(
-    rng: np.random.Generator, readout: Readout, noise: Noise, light: NDArray[np.bool_]
+    rng: np.random.Generator, readout: ReadoutPlan, noise: Noise, light: NDArray[np.bool_]
 ) -> Rays:
     """Draw one integration's rays; those on pixels that see no light leave nothing."""
     rows, cols = readout.frame.shape

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from calbatch.calibrate.simulate.geometry import Frame, Readout
+from calbatch.calibrate.simulate.readout_plan import Frame, ReadoutPlan
 from calbatch.calibrate.simulate.maps import DetectorMaps, Mask
 from calbatch.calibrate.simulate.spec import SimulationSpec
 from calbatch.calibrate.simulate.streams import stream
@@ -63,7 +63,7 @@ class Setting:
     """
 
     spec: SimulationSpec
-    readout: Readout
+    readout: ReadoutPlan
     maps: DetectorMaps
     seed: int
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from calbatch.calibrate.simulate import headers
 from calbatch.calibrate.simulate.cache import Cache
-from calbatch.calibrate.simulate.geometry import Frame, plan_readout
+from calbatch.calibrate.simulate.readout_plan import Frame, plan_readout
 from calbatch.calibrate.simulate.maps import make_maps
 from calbatch.calibrate.simulate.ramp import simulate_ramp
 from calbatch.calibrate.simulate.reference_parts import Setting
-from calbatch.calibrate.simulate.references import make_references
+from calbatch.calibrate.simulate.reference_files import make_references
 from calbatch.calibrate.simulate.sky import render_sky
 from calbatch.calibrate.simulate.spec import SimulationSpec, as_specs
 from calbatch.calibrate.simulate.truth import make_truth, write_truth

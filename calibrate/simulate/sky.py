@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from calbatch.calibrate.simulate.geometry import Frame
+from calbatch.calibrate.simulate.readout_plan import Frame
 from calbatch.calibrate.simulate.spec import Sky
 from calbatch.calibrate.simulate.streams import stream
 

@@ -7,7 +7,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from calbatch.calibrate.simulate.geometry import Readout
+from calbatch.calibrate.simulate.readout_plan import ReadoutPlan
 from calbatch.calibrate.simulate.maps import DetectorMaps, Image, Mask
 from calbatch.calibrate.simulate.rays import Rays
 from calbatch.calibrate.simulate.write import Extension, write_fits
@@ -51,7 +51,7 @@ class Truth:
 
 
 def make_truth(
-    readout: Readout, maps: DetectorMaps, light: NDArray[np.float64], bad: Mask, rays: list[Rays]
+    readout: ReadoutPlan, maps: DetectorMaps, light: NDArray[np.float64], bad: Mask, rays: list[Rays]
 ) -> Truth:
     """Put together an exposure's truth; ``bad`` are the pixels spoilt in a reference."""
     collected = np.where(maps.reference, 0.0, light * maps.flat)
@@ -88,7 +88,7 @@ def read_truth(path: Path) -> Truth:
 
 
 def _difference_noise(
-    readout: Readout, maps: DetectorMaps, collected: NDArray[np.float64]
+    readout: ReadoutPlan, maps: DetectorMaps, collected: NDArray[np.float64]
 ) -> Image:
     """Return the standard deviation of two groups' difference: reading and counting."""
     electrons = (collected + maps.dark_rate) * readout.group_time
@@ -96,7 +96,7 @@ def _difference_noise(
     return np.sqrt(variance).astype(np.float32)
 
 
-def _ray_table(readout: Readout, maps: DetectorMaps, rays: list[Rays]) -> NDArray[np.void]:
+def _ray_table(readout: ReadoutPlan, maps: DetectorMaps, rays: list[Rays]) -> NDArray[np.void]:
     """Return all integrations' rays as one table, in order of arrival."""
     tables = []
     for integration, hits in enumerate(rays):

@@ -10,7 +10,7 @@ from typing import Any
 
 from calbatch.calibrate import pars
 from calbatch.calibrate.errors import CalibrationError, ReferenceFileError
-from calbatch.calibrate.references import Chosen, CrdsReferences, Fetch, ResolvedReferences
+from calbatch.calibrate.references import ChosenReference, CrdsReferences, Fetch, ResolvedReferences
 from calbatch.calibrate.step import Step
 from calbatch.cluster.errors import RequestError
 
@@ -20,7 +20,7 @@ Fetching = Callable[[CrdsReferences, Sequence[str]], Mapping[str, str]]
 
 
 @dataclass
-class Resolved:
+class Resolution:
     """What the rules say about a batch.
 
     Attributes
@@ -35,7 +35,7 @@ class Resolved:
         Number to the names of its parameter references, where its step has values of theirs.
     parameters : Counter
         Parameter reference to the number of exposures that it is for.
-    faults : dict
+    errors : dict
         Number to why the exposure cannot be calibrated.
     """
 
@@ -45,17 +45,17 @@ class Resolved:
     steps: dict[int, Step] = field(default_factory=dict)
     chosen: dict[int, tuple[str, ...]] = field(default_factory=dict)
     parameters: Counter[str] = field(default_factory=Counter)
-    faults: dict[int, CalibrationError] = field(default_factory=dict)
+    errors: dict[int, CalibrationError] = field(default_factory=dict)
 
 
-def resolved(
+def resolve_references(
     step: Step,
     headers: Headers,
     references: CrdsReferences,
     fetching: Fetching | None = None,
     *,
     use_pars: bool = True,
-) -> Resolved:
+) -> Resolution:
     """Choose parameters and references of all exposures, and have the files in the cache.
 
     Parameters
@@ -76,13 +76,13 @@ def resolved(
     RequestError
         When there is no usable cache or context and references are wanted.
     """
-    result = Resolved()
-    fetch = _bound(references, fetching)
-    if use_pars and headers and not pars.disabled():
+    result = Resolution()
+    fetch = _bind_references(references, fetching)
+    if use_pars and headers and not pars.are_disabled():
         _add_parameters(result, step, headers, references, fetch)
     groups: dict[int, tuple[dict[int, Mapping[str, Any]], set[str]]] = {}
     for number, header in headers.items():
-        if number not in result.faults:
+        if number not in result.errors:
             own = result.steps.get(number, step)
             group = groups.setdefault(id(own), ({}, own.wanted_references()))
             group[0][number] = header
@@ -96,7 +96,7 @@ def resolved(
     return result
 
 
-def _bound(references: CrdsReferences, fetching: Fetching | None) -> Fetch | None:
+def _bind_references(references: CrdsReferences, fetching: Fetching | None) -> Fetch | None:
     if fetching is None:
         return None
     shown = fetching
@@ -104,7 +104,7 @@ def _bound(references: CrdsReferences, fetching: Fetching | None) -> Fetch | Non
 
 
 def _add_parameters(
-    result: Resolved,
+    result: Resolution,
     step: Step,
     headers: Headers,
     references: CrdsReferences,
@@ -112,7 +112,7 @@ def _add_parameters(
 ) -> None:
     """Configure the step for each set of parameter references."""
     try:
-        found = references.resolve(headers, pars.wanted(step), fetch, optional=True)
+        found = references.resolve(headers, pars.parameter_types(step), fetch, optional=True)
     except ReferenceFileError as error:
         if step.wanted_references():
             raise RequestError(str(error)) from error
@@ -122,22 +122,22 @@ def _add_parameters(
         names = {kind: str(c.path) for kind, c in one.chosen.items() if c.path is not None}
         key = json.dumps([names, sorted(one.missing.items())], sort_keys=True)
         if key not in made:
-            made[key] = _configured(step, one)
+            made[key] = _configure(step, one)
         own = made[key]
         if isinstance(own, CalibrationError):
-            result.faults[number] = own
+            result.errors[number] = own
         elif own is not step:
             result.steps[number] = own
             result.chosen[number] = _names(one.chosen)
             result.parameters.update(_names(one.chosen))
 
 
-def _configured(step: Step, found: ResolvedReferences) -> Step | CalibrationError:
+def _configure(step: Step, found: ResolvedReferences) -> Step | CalibrationError:
     try:
-        return pars.configured(step, pars.required(found))
+        return pars.configure(step, pars.require_found(found))
     except CalibrationError as error:
         return error
 
 
-def _names(chosen: Mapping[str, Chosen]) -> tuple[str, ...]:
+def _names(chosen: Mapping[str, ChosenReference]) -> tuple[str, ...]:
     return tuple(sorted(one.path.name for one in chosen.values() if one.path is not None))

@@ -24,13 +24,15 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from calbatch.cluster.sites.timeouts import call_within
+
 LOOK_EVERY = 1.0
 """Seconds between looks at heartbeats; a few hundred workers are looked at more seldom."""
 
 ASK_AFTER = 4.0
 """Seconds of silence after which the state of a worker's process is asked for."""
 
-TELL_AFTER = 8.0
+REPORT_AFTER = 8.0
 """Seconds of silence that are told."""
 
 ANSWER = 4.0
@@ -49,15 +51,16 @@ class Condition(StrEnum):
     UNREACHABLE = "nothing on its side answers: its host or its job is stopped, or cut off"
     MUTE = "it answers nothing: it is stopped, overloaded, or cut off; it is waited for"
     BUSY = "its process runs: a kernel holds the interpreter, or a disk is slow; it is waited for"
+    UNWATCHED = "no nanny watches it, and it is not on this host: it may be stopped, or busy"
     UNKNOWN = "nobody can tell whether it is stopped or busy; it is waited for"
 
 
-GONE = (Condition.STOPPED, Condition.UNREACHABLE)
+GONE = (Condition.STOPPED, Condition.UNREACHABLE, Condition.UNWATCHED)
 """Conditions in which a worker is given up after a while."""
 
 
 @dataclass(frozen=True)
-class Silent:
+class SilentWorker:
     """A worker that is not heard of.
 
     Attributes
@@ -132,7 +135,7 @@ class _Question:
         return Condition.UNREACHABLE if late else self.before
 
 
-class Watch:
+class WorkerWatch:
     """Looks after a scheduler's workers.
 
     Parameters
@@ -148,7 +151,7 @@ class Watch:
         self._asked: dict[str, _Question] = {}
         self._mute_since: float | None = None
 
-    def look(self, limit: float) -> list[Silent] | None:
+    def look(self, limit: float) -> list[SilentWorker] | None:
         """Return the workers that have been silent for a while, or the scheduler.
 
         None where it is too early for another look.
@@ -172,10 +175,10 @@ class Watch:
         quiet = {w: s for w, s in silent.items() if s >= min(ASK_AFTER, limit / 2)}
         self._asked = {w: question for w, question in self._asked.items() if w in quiet}
         found = [
-            Silent(worker, seconds, self._condition(worker, workers[worker], limit))
+            SilentWorker(worker, seconds, self._condition(worker, workers[worker], limit))
             for worker, seconds in quiet.items()
         ]
-        return [one for one in found if one.seconds >= min(TELL_AFTER, limit)]
+        return [one for one in found if one.seconds >= min(REPORT_AFTER, limit)]
 
     def _workers(self) -> Mapping[str, Mapping[str, Any]] | None:
         """Return what the scheduler knows of its workers; None where it does not answer."""
@@ -186,17 +189,18 @@ class Watch:
             return None
         return dict(found["workers"])
 
-    def _mute(self, asked: float, limit: float) -> list[Silent]:
+    def _mute(self, asked: float, limit: float) -> list[SilentWorker]:
         """Return the scheduler as what is silent, where it has been for a while."""
         self._mute_since = self._mute_since or asked
         seconds = time.monotonic() - self._mute_since
-        silent = Silent(str(self._client.scheduler.address), seconds, Condition.MUTE)
-        return [silent] if seconds >= min(TELL_AFTER, limit) else []
+        silent = SilentWorker(str(self._client.scheduler.address), seconds, Condition.MUTE)
+        return [silent] if seconds >= min(REPORT_AFTER, limit) else []
 
     def _condition(self, worker: str, known: Mapping[str, Any], limit: float) -> Condition:
         """Return what is known about a worker, and have it asked for again."""
         if not known.get("nanny"):
-            return condition_of(listening_at(worker))
+            found = condition_of(find_listener(worker))
+            return Condition.UNWATCHED if found is Condition.UNKNOWN else found
         question = self._asked.get(worker)
         found = question.condition(limit) if question else Condition.UNKNOWN
         if question is None or question.answer.done():
@@ -215,10 +219,11 @@ def _ask(client: Any, worker: str, answer: Future[Condition]) -> None:
     answer.set_result(found)
 
 
-def kill(client: Any, worker: str) -> None:
+def kill_worker(client: Any, worker: str) -> None:
     """Have a worker's nanny kill it, where there is one that answers; another takes its place."""
     with suppress(Exception):
-        client.run(_kill_worker, workers=[worker], nanny=True, on_error="ignore")
+        how = {"workers": [worker], "nanny": True, "on_error": "ignore"}
+        call_within(NANNY_ANSWER, lambda: client.run(_kill_worker, **how))
 
 
 def _kill_worker(dask_worker: Any) -> None:
@@ -232,7 +237,7 @@ def _of_nanny(dask_worker: Any) -> str:
     return str(condition_of(dask_worker.pid))
 
 
-def listening_at(address: str) -> int | None:
+def find_listener(address: str) -> int | None:
     """Return the process of this host that listens at an address.
 
     The worker itself is not asked: it may have been stopped before anybody could.
@@ -260,20 +265,22 @@ def condition_of(pid: int | None) -> Condition:
     return Condition.STOPPED if status in _STOPPED else Condition.BUSY
 
 
-class Reports:
+class SilenceReports:
     """What has been told: each condition of a silent worker once, until it is heard of again."""
 
     def __init__(self) -> None:
-        self._told: dict[str, Condition] = {}
+        self._reported: dict[str, Condition] = {}
 
-    def news(self, silent: Iterable[Silent]) -> list[Silent]:
+    def news(self, silent: Iterable[SilentWorker]) -> list[SilentWorker]:
         """Return what is worth telling."""
         silent = list(silent)
-        fresh = [one for one in silent if self._told.get(one.worker) != one.condition]
-        self._told = {one.worker: one.condition for one in silent}
+        fresh = [one for one in silent if self._reported.get(one.worker) != one.condition]
+        self._reported = {one.worker: one.condition for one in silent}
         return fresh
 
 
-def with_numbers(silent: Sequence[Silent], at: Mapping[str, frozenset[int]]) -> list[Silent]:
+def add_numbers(
+    silent: Sequence[SilentWorker], at: Mapping[str, frozenset[int]]
+) -> list[SilentWorker]:
     """Return silent workers with the exposures that they have."""
     return [replace(one, numbers=at.get(one.worker, frozenset())) for one in silent]

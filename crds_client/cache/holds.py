@@ -22,7 +22,7 @@ def _folder(cache: Cache) -> Path:
 
 
 @contextlib.contextmanager
-def noting(cache: Cache) -> Iterator[None]:
+def lock_holds(cache: Cache) -> Iterator[None]:
     """Keep others from noting names, or from pruning, meanwhile: both take little time."""
     folder = _folder(cache)
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,9 +56,9 @@ class Hold:
             return
         folder = _folder(self._cache)
         with contextlib.suppress(OSError):
-            with noting(self._cache):
+            with lock_holds(self._cache):
                 if self._lock is None:
-                    held_names(self._cache)  # what dead ones left goes
+                    names_in_use(self._cache)  # what dead ones left goes
                     self._lock = filelock.FileLock(folder / f"{self.id}.lock", thread_local=False)
                     self._lock.acquire()
                 names = self._names | new
@@ -73,7 +73,7 @@ class Hold:
         self._names = set()
 
 
-def held_names(cache: Cache, but: str = "") -> set[str]:
+def names_in_use(cache: Cache, but: str = "") -> set[str]:
     """Give the names that running clients need, and remove what dead ones left.
 
     Parameters
@@ -85,12 +85,12 @@ def held_names(cache: Cache, but: str = "") -> set[str]:
     """
     found: set[str] = set()
     for path in _folder(cache).glob("*.names"):
-        if path.stem != but and not _abandoned(path):
+        if path.stem != but and not _remove_if_abandoned(path):
             found.update(path.read_text(encoding="utf-8").split())
     return found
 
 
-def _abandoned(path: Path) -> bool:
+def _remove_if_abandoned(path: Path) -> bool:
     """Tell whether whoever noted the names is gone; then remove them."""
     lock = path.with_suffix(".lock")
     try:

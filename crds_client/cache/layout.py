@@ -59,7 +59,7 @@ def replace_text(path: Path, text: str) -> None:
         part.unlink(missing_ok=True)
 
 
-def _withdrawn(info: dict[str, Any]) -> list[str]:
+def _bad_files(info: dict[str, Any]) -> list[str]:
     """List the files that a server calls scientifically invalid."""
     listed = info.get("bad_files_list")
     return [str(name) for name in listed] if isinstance(listed, list | tuple) else []
@@ -211,14 +211,14 @@ class Cache:
         except OSError:
             if self.behind is not None and not (self.config / "server_config").exists():
                 return self.behind.bad_files()
-            return frozenset(_withdrawn(self.server_config()))
+            return frozenset(_bad_files(self.server_config()))
 
-    def keep_config(self, info: dict[str, Any]) -> None:
+    def save_config(self, info: dict[str, Any]) -> None:
         """Keep what the server said, as the official client does, for when it is not there.
 
         A cache that cannot be written to stays as it is.
         """
-        bad = "\n".join(_withdrawn(info))
+        bad = "\n".join(_bad_files(info))
         try:
             config = "".join(f" {key!r}: {value!r},\n" for key, value in info.items())
             config = f"{{\n{config}}}\n"

@@ -116,7 +116,7 @@ def _compile(
         key: _Rule(key, _choice(source, choice, node.lines[key], levels, settings), node.lines[key])
         for key, choice in node.choices.items()
     }
-    rules = _substituted(rules, levels[0], settings)
+    rules = _apply_substitutions(rules, levels[0], settings)
     make, read_key = _maker(node.kind, levels[0], settings)
     choices = _by_read_key(source, rules, read_key)
     try:
@@ -142,7 +142,7 @@ def _choice(
     return choice
 
 
-def _substituted(
+def _apply_substitutions(
     rules: dict[Any, _Rule], parameters: tuple[str, ...], settings: MatchSettings
 ) -> dict[Any, _Rule]:
     """Replace values in keys as the file's substitutions say, one parameter after another."""

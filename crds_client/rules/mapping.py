@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast
 
-from calbatch.crds_client.errors import ChecksumError, ContextError, MappingError, explained
+from calbatch.crds_client.errors import ChecksumError, ContextError, MappingError, convert_errors
 from calbatch.crds_client.rules.compiling import check_entries, compile_selector, parkeys
 from calbatch.crds_client.rules.expressions import Expression, names_of
 from calbatch.crds_client.rules.hooks import dataset_exempt, hook_needed
 from calbatch.crds_client.rules.literals import MappingSource, parse_mapping
-from calbatch.crds_client.rules.selectors import Header, Rejected, Unmatched, flat_names
+from calbatch.crds_client.rules.selectors import Header, RejectedValueError, NoMatchError, flat_names
 
 NOT_APPLICABLE = frozenset({"N/A", "TEMP_N/A", "n/a", "temp_n/a"})
 OMITTED = frozenset({"OMIT", "TEMP_OMIT", "omit"})
@@ -55,15 +55,15 @@ class Resolution:
 Method = TypeVar("Method", bound=Callable[..., None])
 
 
-def _explaining(make: Method) -> Method:
+def _name_file_in_errors(make: Method) -> Method:
     """Have whatever goes wrong in making rules of a file raised as an error about that file."""
 
     @functools.wraps(make)
-    def made(self: Any, source: MappingSource, *arguments: Any) -> None:
-        with explained(MappingError, f"{source.name}:1"):
+    def wrapper(self: Any, source: MappingSource, *arguments: Any) -> None:
+        with convert_errors(MappingError, f"{source.name}:1"):
             make(self, source, *arguments)
 
-    return cast("Method", made)
+    return cast("Method", wrapper)
 
 
 class ReferenceRules:
@@ -76,9 +76,9 @@ class ReferenceRules:
 
     Attributes
     ----------
-    conditional : bool
+    has_conditions : bool
         Whether conditions on the header come before the choice.
-    weighed : frozenset of str
+    condition_parameters : frozenset of str
         The parameters that the conditions ask for or change, with underscores for dots.
     refused : str
         Why nothing is chosen at all; empty if the rules can be followed.
@@ -89,7 +89,7 @@ class ReferenceRules:
         If the rules are malformed.
     """
 
-    @_explaining
+    @_name_file_in_errors
     def __init__(self, source: MappingSource) -> None:
         header = source.header
         check_entries(source)
@@ -98,46 +98,46 @@ class ReferenceRules:
         self.instrument = _lower(source, "instrument")
         self.filekind = _lower(source, "filekind")
         self.parameters = _parameters(source, self.observatory)
-        self.refused = hook_needed(self.observatory, self.instrument, self.filekind, header)
+        self.refusal = hook_needed(self.observatory, self.instrument, self.filekind, header)
         self.required = _text(header, "reffile_required", "NONE").upper() in ("YES", "NONE")
         self._relevant = _condition(source, "rmap_relevance", self.parameters)
         self._omitted = _condition(source, "rmap_omit", self.parameters)
         self._parameter_relevance = _parameter_conditions(source, self.parameters)
-        self.conditional = bool(self._relevant or self._omitted or self._parameter_relevance)
-        self.weighed = self._weighed()
+        self.has_conditions = bool(self._relevant or self._omitted or self._parameter_relevance)
+        self.condition_parameters = self._names_in_conditions()
         self.selector = compile_selector(source)
 
     def resolve(self, header: Header) -> Resolution:
         """Choose for a conditioned header; parameters absent from it count as missing."""
-        if self.refused:
-            return Resolution("not found", reason=self.refused)
+        if self.refusal:
+            return Resolution("not found", reason=self.refusal)
         try:
-            with explained(ContextError, f"{self.name} cannot be followed"):
-                return self._resolved(header)
+            with convert_errors(ContextError, f"{self.name} cannot be followed"):
+                return self._choose(header)
         except ContextError as error:
             return Resolution("not found", reason=str(error))
 
-    def _resolved(self, header: Header) -> Resolution:
-        relevant = self.relevant(header)
+    def _choose(self, header: Header) -> Resolution:
+        relevant = self.apply_conditions(header)
         if isinstance(relevant, Resolution):
             return relevant
         try:
             return resolution_of(self.selector.choose(relevant))
-        except (Unmatched, Rejected) as error:
-            return self.missed(relevant, str(error))
+        except (NoMatchError, RejectedValueError) as error:
+            return self.resolve_miss(relevant, str(error))
 
-    def relevant(self, header: Header) -> Header | Resolution:
+    def apply_conditions(self, header: Header) -> Header | Resolution:
         """Give the header as the conditions leave it, or the answer if they settle it."""
-        if not self.conditional:
+        if not self.has_conditions:
             return header
         if exempt := self._exempt(header):
             return Resolution("n/a", reason=exempt)
         try:
             return self._relevant_only(header)
-        except Rejected as error:
+        except RejectedValueError as error:
             return Resolution("not found", reason=str(error))
 
-    def missed(self, header: Header, reason: str) -> Resolution:
+    def resolve_miss(self, header: Header, reason: str) -> Resolution:
         """Say what it means for a header that nothing fits, and why nothing does."""
         if dataset_exempt(self.observatory, header):
             return Resolution("n/a", reason="no references are needed for this dataset")
@@ -163,10 +163,10 @@ class ReferenceRules:
                 if not condition(names):
                     changed[name] = "N/A"
             except ValueError as error:
-                raise Rejected(f"{name}: {error}") from None
+                raise RejectedValueError(f"{name}: {error}") from None
         return changed
 
-    def _weighed(self) -> frozenset[str]:
+    def _names_in_conditions(self) -> frozenset[str]:
         conditions = [self._relevant, self._omitted, *(one for _, one in self._parameter_relevance)]
         names = {name.replace(".", "_") for name, _ in self._parameter_relevance}
         return frozenset(names.union(*(one.names for one in conditions if one is not None)))
@@ -185,11 +185,11 @@ class InstrumentRules:
         Every reference type: its rules, or N/A.
     fixed : dict
         Every type's resolution if it has no rules.
-    ruled : list
+    with_rules : list
         The types that have rules, with them.
     """
 
-    @_explaining
+    @_name_file_in_errors
     def __init__(self, source: MappingSource, read: ReadText) -> None:
         if not isinstance(source.selector, dict):
             raise source.fault("an .imap's selector is a plain dictionary")
@@ -203,7 +203,7 @@ class InstrumentRules:
             kind: Resolution("n/a", reason=f"{rules} in {self.name}")
             for kind, rules in self.types.items()
         }
-        self.ruled = [
+        self.with_rules = [
             (kind, rules) for kind, rules in self.types.items() if isinstance(rules, ReferenceRules)
         ]
         own = source.header.get("parkey", ())
@@ -214,13 +214,13 @@ class InstrumentRules:
 
     def reference_rules(self) -> Iterator[ReferenceRules]:
         """Give the rules of the types that have any."""
-        return (rules for _, rules in self.ruled)
+        return (rules for _, rules in self.with_rules)
 
     def resolve(self, header: Header, types: Iterable[str] | None = None) -> dict[str, Resolution]:
         """Choose for each type (all of the instrument unless said)."""
         if types is None:
             found = dict(self.fixed)
-            for kind, rules in self.ruled:
+            for kind, rules in self.with_rules:
                 found[kind] = rules.resolve(header)
             return found
         return {kind: self._resolve(kind, header) for kind in map(str.lower, types)}
@@ -244,7 +244,7 @@ class InstrumentRules:
 class PipelineRules:
     """The rules of one context (a ``.pmap``); an instrument's are read when first wanted."""
 
-    @_explaining
+    @_name_file_in_errors
     def __init__(self, source: MappingSource, read: ReadText) -> None:
         files = source.selector
         if not isinstance(files, dict) or not all(isinstance(one, str) for one in files.values()):
@@ -296,7 +296,7 @@ def load_mapping(name: str, read: ReadText, *, verify: bool = True) -> MappingSo
     MappingError, ChecksumError
         If it is malformed or altered.
     """
-    with explained(MappingError, f"{name}:1"):
+    with convert_errors(MappingError, f"{name}:1"):
         text = read(name)
         source = parse_mapping(text, name)
         stated = source.header.get("sha1sum")

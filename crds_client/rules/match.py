@@ -5,7 +5,7 @@ matter (``N/A``), or excludes the rule. The heaviest are tried first; equals are
 Source: PyPI ``crds`` 14.0.3, ``selectors.MatchSelector``.
 
 Rules are kept as bits of an int, a column at a time: a value's matches in a column are found once
-and remembered, and a header's rules are the columns' bits, anded.
+and memory, and a header's rules are the columns' bits, anded.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any
 
 from calbatch.crds_client.rules.conditioning import alternatives, condition_value, is_special
 from calbatch.crds_client.rules.patterns import HIT, MISS, Pattern, compile_pattern
-from calbatch.crds_client.rules.selectors import Header, Rejected, Selector, Unmatched, follow
+from calbatch.crds_client.rules.selectors import Header, RejectedValueError, Selector, NoMatchError, follow
 
 Groups = tuple[int, ...]
 """Rules that fit, as bits, by weight, the heaviest first."""
 
 _MEMORY = 20_000
-"""Values remembered before starting anew: bounds memory over endless distinct headers."""
+"""Values memory before starting anew: bounds memory over endless distinct headers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class _Column:
 
     def __init__(self, name: str, keys: Sequence[str], settings: MatchSettings) -> None:
         self.name = name
-        self.known = _known_values(keys)
+        self.values = _plain_values(keys)
         self._substitutes = settings.substitutions.get(name, {})
         rows: dict[str, int] = {}
         for row, key in enumerate(keys):
@@ -54,20 +54,20 @@ class _Column:
         self._patterns: list[tuple[Pattern, int]] = [
             (compile_pattern(key), mask) for key, mask in rows.items()
         ]
-        self.remembered: dict[str | None, tuple[int, int]] = {}
+        self.memory: dict[str | None, tuple[int, int]] = {}
 
     def find(self, value: str | None) -> tuple[int, int]:
         """Give the rules that a value leaves, and those of them that it makes heavier."""
         if value is None:
-            if "N/A" not in self.known:
-                raise Rejected(f"{self.name} is missing")
+            if "N/A" not in self.values:
+                raise RejectedValueError(f"{self.name} is missing")
             value = "UNDEFINED"
-        found = self.remembered.get(value)
+        found = self.memory.get(value)
         if found is None:
             self._check(value)
-            if len(self.remembered) >= _MEMORY:
-                self.remembered.clear()
-            found = self.remembered[value] = self._match(value)
+            if len(self.memory) >= _MEMORY:
+                self.memory.clear()
+            found = self.memory[value] = self._match(value)
         return found
 
     def _match(self, value: str) -> tuple[int, int]:
@@ -82,34 +82,34 @@ class _Column:
 
     def _check(self, value: Any) -> None:
         """Refuse a value that no rule mentions, unless some rule takes any."""
-        if value in self.known or condition_value(value) in self.known or not self.known:
+        if value in self.values or condition_value(value) in self.values or not self.values:
             return
-        if not {"*", "ANY", "N/A"}.isdisjoint(self.known):
+        if not {"*", "ANY", "N/A"}.isdisjoint(self.values):
             return
         if not isinstance(value, str):
-            raise Rejected(f"{self.name} has several substitutes: {value!r}")
+            raise RejectedValueError(f"{self.name} has several substitutes: {value!r}")
         if value.startswith("NOT"):
             self._check(value.removeprefix("NOT").strip())
         elif not (is_special(value) or value in ("*", "ANY", "N/A") or self._in_range(value)):
             if value not in self._substitutes:
-                raise Rejected(f"{self.name}={value!r} is not one of {self.known}")
+                raise RejectedValueError(f"{self.name}={value!r} is not one of {self.values}")
             self._check(self._substitutes[value])
 
     def _in_range(self, value: str) -> bool:
         """Tell whether the only known value is a range ``low:high`` with the value in it."""
-        if len(self.known) != 1 or ":" not in self.known[0]:
+        if len(self.values) != 1 or ":" not in self.values[0]:
             return False
         try:
-            low, high = map(float, self.known[0].split(":"))
+            low, high = map(float, self.values[0].split(":"))
             number = float(value)
         except ValueError:
             number, low, high = 1.0, 0.0, 0.0
         if not low <= number <= high:
-            raise Rejected(f"{self.name}={value!r} is not in {self.known[0]}")
+            raise RejectedValueError(f"{self.name}={value!r} is not in {self.values[0]}")
         return True
 
 
-def _known_values(keys: Sequence[str]) -> list[str]:
+def _plain_values(keys: Sequence[str]) -> list[str]:
     """List the plain values of a column's keys; none if an expression is among them."""
     if any(is_special(key) for key in keys):
         return []
@@ -167,16 +167,16 @@ class Match(Selector):
             groups = self._ranked[values] = self.rank(values)
         reason = "no rule fits"
         for group in groups:
-            choice = self.fitting(group)
+            choice = self.choice_of(group)
             if type(choice) is str:
                 return choice
             try:
                 return follow(choice, header)
-            except Unmatched as error:
+            except NoMatchError as error:
                 reason = str(error)
-        raise Unmatched(self.explained(reason, values))
+        raise NoMatchError(self.add_values(reason, values))
 
-    def explained(self, reason: str, values: tuple[str | None, ...]) -> str:
+    def add_values(self, reason: str, values: tuple[str | None, ...]) -> str:
         """Add the header's values to why nothing fits."""
         pairs = zip(self.parameters, values, strict=True)
         shown = ", ".join([f"{name}={value!r}" for name, value in pairs])
@@ -192,7 +192,7 @@ class Match(Selector):
         """
         left, heavier = self._all, []
         for column, value in zip(self._columns, values, strict=True):
-            fits, hits = column.remembered.get(value) or column.find(value)
+            fits, hits = column.memory.get(value) or column.find(value)
             left &= fits
             if hits:
                 heavier.append(hits)
@@ -209,7 +209,7 @@ class Match(Selector):
                     groups[weight + 1] |= gains
         return tuple([group for group in reversed(groups) if group])
 
-    def fitting(self, group: int) -> Any:
+    def choice_of(self, group: int) -> Any:
         """Give what equally good rules choose, merged if they are several.
 
         Raises
@@ -228,7 +228,7 @@ class Match(Selector):
             return first
         if not self._settings.merge_overlaps:
             keys = ", ".join(str(self.keys[row]) for row in group)
-            raise Rejected(f"these rules fit equally well: {keys}")
+            raise RejectedValueError(f"these rules fit equally well: {keys}")
         if not isinstance(first, Selector):
             return self._names(group)
         merged = first
@@ -239,7 +239,7 @@ class Match(Selector):
     def _names(self, group: tuple[int, ...]) -> tuple[Any, ...]:
         choices = tuple(self.choices[row] for row in group)
         if any(isinstance(choice, Selector) for choice in choices):
-            raise Rejected("of the rules that fit equally well, only some name a file")
+            raise RejectedValueError("of the rules that fit equally well, only some name a file")
         return choices
 
 

@@ -33,7 +33,7 @@ def compile_pattern(key: str) -> Pattern:
         If the key is malformed.
     """
     if key.startswith("(") and key.endswith(")"):
-        return _when(key[1:-1], compile_expression(key[1:-1]))
+        return _conditional(key[1:-1], compile_expression(key[1:-1]))
     if key.startswith("{") and key.endswith("}"):
         return _literal(key[1:-1])
     if key.startswith("#") and key.endswith("#"):
@@ -41,7 +41,7 @@ def compile_pattern(key: str) -> Pattern:
     if key.upper().startswith("BETWEEN"):
         return _between(key)
     if key.upper().startswith("NOT "):
-        return _negated(compile_pattern(key[len("NOT ") :].strip()))
+        return _negation(compile_pattern(key[len("NOT ") :].strip()))
     if "|" in key or "*" in key:
         return _glob(key)
     if key == "N/A":
@@ -64,7 +64,7 @@ def _literal(key: str) -> Pattern:
     return match
 
 
-def _when(key: str, condition: Callable[[str], object]) -> Pattern:
+def _conditional(key: str, condition: Callable[[str], object]) -> Pattern:
     """Match as a literal does, or else where the condition holds."""
     literal = _literal(key)
 
@@ -85,7 +85,7 @@ def _glob(key: str) -> Pattern:
     except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"pattern {key[:60]!r}: {error}") from None
     whole = "^(" + "|".join(expressions) + ")$"
-    return _when(whole, lambda value: any(match(value) for match in matches))
+    return _conditional(whole, lambda value: any(match(value) for match in matches))
 
 
 def _inequality(key: str) -> Pattern:
@@ -100,20 +100,20 @@ def _inequality(key: str) -> Pattern:
         except ValueError:
             return False
 
-    return _when(key, holds)
+    return _conditional(key, holds)
 
 
 def _relational(key: str) -> Pattern:
     for word, combine in (("AND", all), ("OR", any)):
         if f" {word} " in key:
-            return _combined(key, key[1:-1], word, combine)
+            return _combination(key, key[1:-1], word, combine)
     return compile_pattern(key[1:-1])
 
 
-def _combined(key: str, text: str, word: str, combine: Callable[[list[bool]], bool]) -> Pattern:
+def _combination(key: str, text: str, word: str, combine: Callable[[list[bool]], bool]) -> Pattern:
     # As crds does: split wherever the letters occur, and use the first two parts.
     parts = [compile_pattern(part.strip()) for part in text.split(word)[:2]]
-    whole = _when(key, lambda value: combine([part(value) == HIT for part in parts]))
+    whole = _conditional(key, lambda value: combine([part(value) == HIT for part in parts]))
     return lambda value: whole(value.upper())
 
 
@@ -122,8 +122,8 @@ def _between(key: str) -> Pattern:
     if len(words) != 3 or not float(words[1]) <= float(words[2]):
         raise ValueError(f"{key!r} is not 'between LOW HIGH'")
     text = f">={words[1]} AND <{words[2]}"
-    return _combined(text, text, "AND", all)
+    return _combination(text, text, "AND", all)
 
 
-def _negated(pattern: Pattern) -> Pattern:
+def _negation(pattern: Pattern) -> Pattern:
     return lambda value: -pattern(value)

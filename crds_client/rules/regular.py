@@ -51,7 +51,7 @@ def compile_expression(expression: str) -> Callable[[str], object]:
     if end < len(expression):
         raise ValueError(f"{shown}: {expression[end : end + 10]!r} is not supported in rules")
     _require_wellformed(expression, shown)
-    return _compiled(expression, shown)
+    return _compile(expression, shown)
 
 
 def _end_of_common(expression: str) -> int:
@@ -69,7 +69,7 @@ def _require_wellformed(expression: str, shown: str) -> None:
         raise ValueError(f"{shown}: {error}") from None
 
 
-def _compiled(expression: str, shown: str) -> Callable[[str], object]:
+def _compile(expression: str, shown: str) -> Callable[[str], object]:
     import re2  # few rules have regular expressions
 
     options = re2.Options()

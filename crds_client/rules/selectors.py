@@ -22,11 +22,11 @@ Header = Mapping[str, str]
 """Conditioned values by parameter."""
 
 
-class Unmatched(Exception):
+class NoMatchError(Exception):
     """No choice fits; a rule that fits less well may be tried."""
 
 
-class Rejected(Exception):
+class RejectedValueError(Exception):
     """The header's value is not acceptable to the rules, or the rules do not say which to take."""
 
 
@@ -56,7 +56,7 @@ class Selector:
 
     def merge(self, other: Any) -> Selector:
         """Join with a selector that fits equally well."""
-        raise Rejected(f"two rules fit equally well, and {type(self).__name__} cannot join them")
+        raise RejectedValueError(f"two rules fit equally well, and {type(self).__name__} cannot join them")
 
     def walk(self) -> Iterator[Selector]:
         """Give this selector and all below it."""
@@ -89,8 +89,8 @@ def follow_only(choice: Any, header: Header) -> Any:
     """Choose in the only choice that fits."""
     try:
         return follow(choice, header)
-    except Unmatched as error:
-        raise Unmatched(f"nothing below fits either: {error}") from None
+    except NoMatchError as error:
+        raise NoMatchError(f"nothing below fits either: {error}") from None
 
 
 class UseAfter(Selector):
@@ -112,9 +112,9 @@ class UseAfter(Selector):
         choice = self.choices[index]
         return choice if type(choice) is str else follow_only(choice, header)
 
-    def too_early(self) -> Unmatched:
+    def too_early(self) -> NoMatchError:
         """Say that nothing fits before the first key."""
-        return Unmatched(f"{_named(self.parameters)} is before every rule")
+        return NoMatchError(f"{_join_names(self.parameters)} is before every rule")
 
     def position(self, header: Header) -> Any:
         """Give the header's date and time, in the form in which keys are compared."""
@@ -123,14 +123,14 @@ class UseAfter(Selector):
     def merge(self, other: Any) -> UseAfter:
         """Take the keys of both; where both have one, the greater name, as the later one."""
         if not isinstance(other, UseAfter):
-            raise Rejected("two rules fit equally well, and only one of them goes by date")
+            raise RejectedValueError("two rules fit equally well, and only one of them goes by date")
         merged = dict(zip(self.keys, self.choices, strict=True))
         try:
             for key, choice in zip(other.keys, other.choices, strict=True):
                 merged[key] = max(merged[key], choice) if key in merged else choice
             keys = sorted(merged)
         except TypeError:
-            raise Rejected("two rules fit equally well, and cannot be joined") from None
+            raise RejectedValueError("two rules fit equally well, and cannot be joined") from None
         return type(self)(self.parameters, keys, [merged[key] for key in keys])
 
 
@@ -144,7 +144,7 @@ class VersionAfter(UseAfter):
         try:
             return version_key(text)
         except ValueError as error:
-            raise Rejected(f"{_named(self.parameters)}: {error}") from None
+            raise RejectedValueError(f"{_join_names(self.parameters)}: {error}") from None
 
 
 class ClosestTime(UseAfter):
@@ -156,7 +156,7 @@ class ClosestTime(UseAfter):
         try:
             gaps = [abs((date - parse_date(key)).total_seconds()) for key in self.keys]
         except ValueError as error:
-            raise Rejected(str(error)) from None
+            raise RejectedValueError(str(error)) from None
         return follow_only(self.choices[_nearest(np.array(gaps, dtype=np.float32))], header)
 
 
@@ -186,7 +186,7 @@ class Bracket(Selector):
         """See `Selector.choose`."""
         value = _number(self.parameters[0], header)
         if not self.keys:
-            raise Rejected("the rule has no choices")
+            raise RejectedValueError("the rule has no choices")
         above = self._above(value)
         exact = above == 0 or self.keys[above] == value or value > self.keys[-1]
         less = follow_only(self.choices[above if exact else above - 1], header)
@@ -217,10 +217,10 @@ class SelectVersion(Selector):
         version = self._version(name, header[name])
         for key, choice in zip(self.keys, self.choices, strict=True):
             if not comparable(key, version):
-                raise Rejected(f"{name}={header[name]!r} cannot be compared with {key[0]!r}")
+                raise RejectedValueError(f"{name}={header[name]!r} cannot be compared with {key[0]!r}")
             if version <= key:
                 return follow_only(choice, header)
-        raise Rejected(f"{name}={header[name]!r} is above every version of the rule")
+        raise RejectedValueError(f"{name}={header[name]!r} is above every version of the rule")
 
     @staticmethod
     def _version(name: str, value: str) -> Relation:
@@ -229,7 +229,7 @@ class SelectVersion(Selector):
                 float(value)
             return parse_relation(value)
         except ValueError:
-            raise Rejected(f"{name}={value!r} is not a version") from None
+            raise RejectedValueError(f"{name}={value!r} is not a version") from None
 
 
 def header_date(parameters: tuple[str, ...], header: Header) -> str:
@@ -243,30 +243,30 @@ def header_date(parameters: tuple[str, ...], header: Header) -> str:
     try:
         values = tuple([header[name] for name in parameters])
     except KeyError as error:
-        raise Rejected(f"{error.args[0]} is missing") from None
-    return _joined_date(parameters, values)
+        raise RejectedValueError(f"{error.args[0]} is missing") from None
+    return _join_date(parameters, values)
 
 
 @functools.lru_cache(maxsize=16384)
-def _joined_date(parameters: tuple[str, ...], values: tuple[str, ...]) -> str:
+def _join_date(parameters: tuple[str, ...], values: tuple[str, ...]) -> str:
     stripped = [value.strip() for value in values]
     if "UNDEFINED" in stripped:
-        raise Rejected(f"{parameters[stripped.index('UNDEFINED')]} is UNDEFINED")
+        raise RejectedValueError(f"{parameters[stripped.index('UNDEFINED')]} is UNDEFINED")
     text = " ".join(stripped).strip()
     try:
         return standard_date(text)
     except ValueError as error:
-        raise Rejected(f"{_named(parameters)} {text!r}: {error}") from None
+        raise RejectedValueError(f"{_join_names(parameters)} {text!r}: {error}") from None
 
 
-def _named(parameters: tuple[str, ...]) -> str:
+def _join_names(parameters: tuple[str, ...]) -> str:
     return " ".join(parameters)
 
 
 def _require(parameters: tuple[str, ...], header: Header) -> None:
     for name in parameters:
         if name not in header:
-            raise Rejected(f"{name} is missing")
+            raise RejectedValueError(f"{name} is missing")
 
 
 def _number(name: str, header: Header) -> float:
@@ -274,12 +274,12 @@ def _number(name: str, header: Header) -> float:
     try:
         return float(header[name])
     except ValueError:
-        raise Rejected(f"{name}={header[name]!r} is not a number") from None
+        raise RejectedValueError(f"{name}={header[name]!r} is not a number") from None
 
 
 def _nearest(gaps: np.ndarray) -> int:
     if not gaps.size:
-        raise Rejected("the rule has no choices")
+        raise RejectedValueError("the rule has no choices")
     return int(np.argmin(gaps))
 
 
@@ -295,7 +295,7 @@ def _number_text(key: Any) -> str:
     return value
 
 
-def _bound(key: Any) -> float:
+def _number_key(key: Any) -> float:
     if not isinstance(key, int | float):
         raise TypeError(f"{key!r} is not a number")
     return key
@@ -306,7 +306,7 @@ ORDERED: dict[str, tuple[Callable[..., Selector], Callable[[Any], Any]]] = {
     "VersionAfter": (VersionAfter, lambda key: version_key(str(key))),
     "ClosestTime": (ClosestTime, _text),
     "GeometricallyNearest": (GeometricallyNearest, _number_text),
-    "Bracket": (Bracket, _bound),
+    "Bracket": (Bracket, _number_key),
     "SelectVersion": (SelectVersion, lambda key: parse_relation(str(key))),
 }
 """By the name in a rules file: the class, and how a key is read (ValueError, TypeError)."""

@@ -20,7 +20,7 @@ from calbatch.crds_client.rules.mapping import (
     resolution_of,
 )
 from calbatch.crds_client.rules.match import Groups, Match
-from calbatch.crds_client.rules.selectors import Header, Rejected, Selector, Unmatched, UseAfter
+from calbatch.crds_client.rules.selectors import Header, RejectedValueError, Selector, NoMatchError, UseAfter
 
 _MEMORY = 4_000
 """Tables remembered of each type before starting anew."""
@@ -29,7 +29,7 @@ Values = tuple[str, ...]
 Table = tuple[list[str], list[Resolution]]
 """Sorted dates, and one answer more than dates: the first is for times before all of them."""
 
-_Early = Resolution | Unmatched | Rejected
+_Early = Resolution | NoMatchError | RejectedValueError
 _Unfinished = tuple[list[str], _Early, list[Resolution]]
 _UNSET = Resolution("not found")
 
@@ -45,21 +45,21 @@ def is_tabular(rules: ReferenceRules, dated: tuple[str, ...]) -> bool:
         The parameters that make up the date.
     """
     top = rules.selector
-    if rules.refused or type(top) is not Match:
+    if rules.refusal or type(top) is not Match:
         return False
-    if not set(dated).isdisjoint(top.parameters) or weighs(rules, dated):
+    if not set(dated).isdisjoint(top.parameters) or has_condition_on(rules, dated):
         return False
     if len(set(top.parameters)) < len(top.parameters):
         return False
-    return all(_goes_by(one, dated) for one in top.choices if isinstance(one, Selector))
+    return all(_is_by_date(one, dated) for one in top.choices if isinstance(one, Selector))
 
 
-def weighs(rules: ReferenceRules, parameters: tuple[str, ...]) -> bool:
+def has_condition_on(rules: ReferenceRules, parameters: tuple[str, ...]) -> bool:
     """Tell whether a type's conditions ask for any of the parameters, or change one."""
-    return not rules.weighed.isdisjoint(name.replace(".", "_") for name in parameters)
+    return not rules.condition_parameters.isdisjoint(name.replace(".", "_") for name in parameters)
 
 
-def _goes_by(selector: Selector, dated: tuple[str, ...]) -> bool:
+def _is_by_date(selector: Selector, dated: tuple[str, ...]) -> bool:
     below = any(isinstance(choice, Selector) for choice in selector.choices)
     return type(selector) is UseAfter and selector.parameters == dated and not below
 
@@ -80,7 +80,7 @@ class TypeTables:
     ----------
     pick : callable
         Gives those of a header's values that matter to this type.
-    known : dict
+    tables : dict
         What `pick` gave, to the table: dates, and one answer more than dates.
     """
 
@@ -88,44 +88,44 @@ class TypeTables:
         self._rules = rules
         self._match = match
         exempting = rules.observatory == "hst"  # there two values decide what a miss means
-        self._conditional = rules.conditional or exempting
-        names = [*match.parameters, *(one for one in parameters if weighs(rules, (one,)))]
+        self._conditional = rules.has_conditions or exempting
+        names = [*match.parameters, *(one for one in parameters if has_condition_on(rules, (one,)))]
         if exempting:
             names += [name for name in EXEMPT_PARAMETERS if name in parameters]
         self._names = tuple(dict.fromkeys(names))
         self.pick = _picker([parameters.index(name) for name in self._names])
-        self.known: dict[Values, Table] = {}
+        self.tables: dict[Values, Table] = {}
         self._shared: dict[Groups, _Unfinished] = {}
 
     def learn(self, picked: Values) -> Table:
         """Make and remember the table of a header's values, as `pick` gives them."""
-        if len(self.known) >= _MEMORY:
-            self.known.clear()
+        if len(self.tables) >= _MEMORY:
+            self.tables.clear()
             self._shared.clear()
-        table = self.known[picked] = self._table(picked)
+        table = self.tables[picked] = self._table(picked)
         return table
 
     def _table(self, picked: Values) -> Table:
         values = picked[: len(self._match.parameters)]
         header: Header = {}
         if self._conditional:
-            relevant = self._rules.relevant(dict(zip(self._names, picked, strict=True)))
+            relevant = self._rules.apply_conditions(dict(zip(self._names, picked, strict=True)))
             if isinstance(relevant, Resolution):
                 return [], [relevant]
             header = relevant
             values = tuple([header[name] for name in self._match.parameters])
         try:
             groups = self._match.rank(values)
-        except Rejected as error:
-            return [], [self._rules.missed(header, str(error))]
+        except RejectedValueError as error:
+            return [], [self._rules.resolve_miss(header, str(error))]
         shared = self._shared.get(groups)
         if shared is None:
             shared = self._shared[groups] = self._by_date(groups)
         dates, early, answers = shared
-        if isinstance(early, Unmatched):
-            early = self._rules.missed(header, self._match.explained(str(early), values))
-        elif isinstance(early, Rejected):
-            early = self._rules.missed(header, str(early))
+        if isinstance(early, NoMatchError):
+            early = self._rules.resolve_miss(header, self._match.add_values(str(early), values))
+        elif isinstance(early, RejectedValueError):
+            early = self._rules.resolve_miss(header, str(early))
         return dates, [early, *answers]
 
     def _by_date(self, groups: Groups) -> _Unfinished:
@@ -135,11 +135,11 @@ class TypeTables:
         """
         dates: list[str] = []
         answers: list[Resolution] = []
-        early: _Early = Unmatched("no rule fits")
+        early: _Early = NoMatchError("no rule fits")
         for group in groups:
             try:
-                choice = self._match.fitting(group)
-            except Rejected as error:
+                choice = self._match.choice_of(group)
+            except RejectedValueError as error:
                 return dates, error, answers
             if not isinstance(choice, UseAfter):
                 return dates, resolution_of(choice), answers
@@ -171,10 +171,10 @@ class InstrumentTables:
         self._rules = rules
         self._tables = {
             kind: TypeTables(one, one.selector, rules.parameters)
-            for kind, one in rules.ruled
+            for kind, one in rules.with_rules
             if isinstance(one.selector, Match) and is_tabular(one, dated)
         }
-        self._others = [kind for kind, _ in rules.ruled if kind not in self._tables]
+        self._others = [kind for kind, _ in rules.with_rules if kind not in self._tables]
 
     def resolve(
         self, values: Values, date: str, types: Iterable[str] | None = None
@@ -199,7 +199,7 @@ class InstrumentTables:
             others = [kind for kind in wanted if kind not in tables]
         for kind, table in tables.items():
             picked = table.pick(values)
-            dates, answers = table.known.get(picked) or table.learn(picked)
+            dates, answers = table.tables.get(picked) or table.learn(picked)
             found[kind] = answers[bisect.bisect_right(dates, date)]
         if others:
             header = dict(zip(self._rules.parameters, values, strict=True))

@@ -23,21 +23,21 @@ from calbatch.crds_client.answers import (
     FileInfo,
     check_info,
     decode_packed,
-    files_of,
-    mapping_of,
+    file_descriptions,
+    require_mapping,
     parse_infos,
     parse_json,
-    shortened,
-    text_of,
-    texts_of,
+    shorten,
+    require_text,
+    require_texts,
 )
 from calbatch.crds_client.cache.layout import check_name, is_mapping
 from calbatch.crds_client.errors import ServerError, UnsafeName
 from calbatch.crds_client.server.transport import (
-    Refused,
-    Transient,
+    RefusedError,
+    TransientError,
     open_url,
-    persistently,
+    retry,
     read_answer,
 )
 
@@ -117,17 +117,17 @@ class Server:
         question = {"jsonrpc": "1.0", "method": method, "params": parameters, "id": identity}
         body = json.dumps(question).encode()
         patience = self.patience
-        with self._told(method):
+        with self._error_context(method):
             url = f"{self.url}/json/{method}/{identity}/"
-            text = persistently(lambda: self._post(url, body), patience.attempts, patience.delay)
+            text = retry(lambda: self._post(url, body), patience.attempts, patience.delay)
             return self._result(text)
 
     @contextmanager
-    def _told(self, method: str) -> Iterator[None]:
+    def _error_context(self, method: str) -> Iterator[None]:
         """Say which server, and which question, a fault is about, and what to do."""
         try:
             yield
-        except (ServerError, Transient, Refused, UnsafeName) as error:
+        except (ServerError, TransientError, RefusedError, UnsafeName) as error:
             kind = UnsafeName if isinstance(error, UnsafeName) else ServerError
             raise kind(f"CRDS server {self.url}, {method}: {error}{_ADVICE}") from None
 
@@ -138,12 +138,12 @@ class Server:
 
     def _result(self, text: bytes) -> Any:
         try:
-            answer = mapping_of(parse_json(text), "an answer")
+            answer = require_mapping(parse_json(text), "an answer")
         except ServerError as error:
             raise ServerError(f"the answer is not JSON-RPC: {error}") from None
         if fault := answer.get("error"):
             message = fault.get("message") if isinstance(fault, dict) else fault
-            raise ServerError(shortened(html.unescape(shortened(str(message)))))
+            raise ServerError(shorten(html.unescape(shorten(str(message)))))
         return decode_packed(answer.get("result"))
 
     @functools.cached_property
@@ -151,7 +151,7 @@ class Server:
         """What the server says of itself; asked once."""
         method = "get_server_info"
         info = self.call(method)
-        with self._told(method):
+        with self._error_context(method):
             info = check_info(info)
             told = info.get("observatory") or self.observatory
             if told != self.observatory:
@@ -160,8 +160,8 @@ class Server:
 
     def _context(self, method: str, *parameters: str) -> str:
         answer = self.call(method, *parameters)
-        with self._told(method):
-            name = check_name(text_of(answer, "a context"))
+        with self._error_context(method):
+            name = check_name(require_text(answer, "a context"))
             if not name.endswith(".pmap"):
                 raise ServerError(f"a context is to be the name of a .pmap, not {name}")
             return name
@@ -181,15 +181,15 @@ class Server:
     def mapping_names(self, context: str) -> list[str]:
         """List all rules files of a context."""
         answer = self.call("get_mapping_names", context)
-        with self._told("get_mapping_names"):
-            return [check_name(name) for name in texts_of(answer, "the names of rules")]
+        with self._error_context("get_mapping_names"):
+            return [check_name(name) for name in require_texts(answer, "the names of rules")]
 
-    def required_parameters(self, context: str) -> dict[str, list[str]]:
+    def selection_parameters(self, context: str) -> dict[str, list[str]]:
         """Give what the rules need of headers, by instrument."""
         answer = self.call("get_required_parkeys", context)
-        with self._told("get_required_parkeys"):
-            needed = mapping_of(answer, "the parameters by instrument")
-            return {one.lower(): texts_of(names, one) for one, names in needed.items()}
+        with self._error_context("get_required_parkeys"):
+            needed = require_mapping(answer, "the parameters by instrument")
+            return {one.lower(): require_texts(names, one) for one, names in needed.items()}
 
     def best_references(
         self, context: str, header: Mapping[str, str], types: Iterable[str] | None
@@ -204,11 +204,11 @@ class Server:
         wanted = None if types is None else list(types)
         method = "get_best_references"
         answer = self.call(method, context, dict(header), wanted)
-        with self._told(method):
-            chosen = mapping_of(answer, "the references by type")
+        with self._error_context(method):
+            chosen = require_mapping(answer, "the references by type")
             for kind, value in chosen.items():
                 if value is not None:
-                    (texts_of if isinstance(value, list) else text_of)(value, kind)
+                    (require_texts if isinstance(value, list) else require_text)(value, kind)
         return chosen
 
     def file_infos(self, names: Iterable[str]) -> dict[str, FileInfo]:
@@ -216,10 +216,10 @@ class Server:
         wanted = list(names)
         known = parse_infos(self._all_infos, wanted)
         if unknown := [name for name in wanted if name not in known]:
-            known |= parse_infos(self._asked_infos(unknown), unknown)
+            known |= parse_infos(self._request_infos(unknown), unknown)
         return known
 
-    def _asked_infos(self, names: list[str]) -> Mapping[str, Any]:
+    def _request_infos(self, names: list[str]) -> Mapping[str, Any]:
         method, fields = "get_file_info_map", ["size", "sha1sum"]
         try:
             answer = self.call(method, self.observatory, sorted(names), fields)
@@ -227,14 +227,14 @@ class Server:
             if not self._all_infos:
                 raise
             return {}  # it has told all it knows, and may call other names an error
-        with self._told(method):
-            return mapping_of(answer, "the descriptions of files")
+        with self._error_context(method):
+            return require_mapping(answer, "the descriptions of files")
 
     @functools.cached_property
     def _all_infos(self) -> Mapping[str, Any]:
         info = self.info
-        with self._told("get_server_info"):
-            return files_of(info)
+        with self._error_context("get_server_info"):
+            return file_descriptions(info)
 
     def open_file(self, name: str, offset: int) -> tuple[int, IO[bytes]]:
         """Begin to fetch a file; gives where the response begins, and the response.
@@ -249,7 +249,7 @@ class Server:
         response = open_url(self._address(name), headers=headers, timeout=self.patience.timeout)
         try:
             return _start(response, offset), response
-        except Transient:
+        except TransientError:
             response.close()
             raise
 
@@ -260,7 +260,7 @@ class Server:
             bases = bases.get("unchecked", bases)
         base = bases.get(self.observatory) if isinstance(bases, dict) else bases
         if not base or not isinstance(base, str):
-            raise Refused(f"CRDS server {self.url}, get_server_info: gives no {section}{_ADVICE}")
+            raise RefusedError(f"CRDS server {self.url}, get_server_info: gives no {section}{_ADVICE}")
         return f"{base.rstrip('/')}/{check_name(name)}"
 
 
@@ -271,5 +271,5 @@ def _start(response: Any, offset: int) -> int:
     told = response.headers.get("Content-Range") or ""
     found = _RANGE.fullmatch(told.strip())
     if found is None or found[1] != str(offset):
-        raise Transient(f"bytes from {offset} on were asked for, and {shortened(told)!r} came")
+        raise TransientError(f"bytes from {offset} on were asked for, and {shorten(told)!r} came")
     return offset

@@ -10,7 +10,7 @@ from calbatch.crds_client.errors import ServerError
 from calbatch.crds_client.rules.keywords import UNDEFINED
 from calbatch.crds_client.rules.mapping import NOT_APPLICABLE, ReferenceRules, Resolution
 from calbatch.crds_client.rules.selectors import Header, flat_names
-from calbatch.crds_client.server.bucket import UrlCache
+from calbatch.crds_client.server.url_cache import UrlCache
 from calbatch.crds_client.server.protocol import Patience, Server
 
 log = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 _MISS = "NOT FOUND"
 
 
-def is_address(url: str | None) -> TypeGuard[str]:
+def is_server_address(url: str | None) -> TypeGuard[str]:
     """Tell whether there is a server or URL to ask at all."""
     return bool(url) and not any(word in str(url) for word in ("serverless", "server-less"))
 
@@ -28,14 +28,14 @@ def open_source(url: str | None, observatory: str) -> Server | UrlCache | None:
 
     Addresses that say ``serverless`` are the official client's way to say that there is none.
     """
-    if not is_address(url):
+    if not is_server_address(url):
         return None
     if url.startswith(("http://", "https://")):
         return Server(url, observatory)
     return UrlCache(url, observatory)
 
 
-def reached(source: Server | UrlCache, *, must: bool) -> dict[str, Any] | None:
+def contact(source: Server | UrlCache, *, must: bool) -> dict[str, Any] | None:
     """Give what a source says of itself; None, with a warning, if it cannot be reached.
 
     Raises

@@ -18,7 +18,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from typing import IO, Any, TypeVar
 
-from calbatch.crds_client.answers import shortened
+from calbatch.crds_client.answers import shorten
 from calbatch.crds_client.errors import CrdsError
 
 log = logging.getLogger(__name__)
@@ -26,11 +26,11 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Transient(CrdsError):
+class TransientError(CrdsError):
     """A fault that may be gone at the next attempt."""
 
 
-class Refused(CrdsError):
+class RefusedError(CrdsError):
     """The server answered that it will not: no use to ask again."""
 
 
@@ -69,21 +69,21 @@ def open_url(
         return _opener().open(request, timeout=timeout)
     except urllib.error.HTTPError as error:
         error.close()
-        kind = Transient if error.code in _PASSING_STATUS else Refused
-        raise kind(f"{url}: {error.code} {shortened(str(error.reason))}") from None
+        kind = TransientError if error.code in _PASSING_STATUS else RefusedError
+        raise kind(f"{url}: {error.code} {shorten(str(error.reason))}") from None
     except (OSError, http.client.HTTPException) as error:
-        raise Transient(f"{url}: {_plain(error)}") from None
+        raise TransientError(f"{url}: {_error_text(error)}") from None
     except ValueError as error:  # no address at all, or none that could be asked
-        raise Refused(f"{url}: {_plain(error)}") from None
+        raise RefusedError(f"{url}: {_error_text(error)}") from None
 
 
 def _check_scheme(url: str) -> None:
     try:
         scheme = urllib.parse.urlsplit(url).scheme
     except ValueError as error:
-        raise Refused(f"{shortened(url)}: {error}") from None
+        raise RefusedError(f"{shorten(url)}: {error}") from None
     if scheme not in ("http", "https"):
-        raise Refused(f"{shortened(url)}: only http and https are asked")
+        raise RefusedError(f"{shorten(url)}: only http and https are asked")
 
 
 def _opener() -> urllib.request.OpenerDirector:
@@ -110,15 +110,15 @@ class _Redirections(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         """Return the next request; see the base class."""
         fp.close()  # it would be read to its end, wherever that is
-        shown = shortened(newurl)
+        shown = shorten(newurl)
         if req.data is not None:
-            raise Refused(f"{req.full_url}: is redirected to {shown}: use the server's own address")
+            raise RefusedError(f"{req.full_url}: is redirected to {shown}: use the server's own address")
         try:
             _check_scheme(newurl)
-        except Refused as error:
-            raise Refused(f"{req.full_url}: is redirected to {error}") from None
+        except RefusedError as error:
+            raise RefusedError(f"{req.full_url}: is redirected to {error}") from None
         if req.type == "https" and urllib.parse.urlsplit(newurl).scheme != "https":
-            raise Refused(f"{req.full_url}: is redirected to {shown}, which is not encrypted")
+            raise RefusedError(f"{req.full_url}: is redirected to {shown}, which is not encrypted")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -127,7 +127,7 @@ class _Prompt(http.client.HTTPConnection):
 
     def getresponse(self) -> http.client.HTTPResponse:
         """Return the response; a connection that takes too long is shut."""
-        watch = threading.Timer(self.timeout or 0.0, _shut, (self.sock,))
+        watch = threading.Timer(self.timeout or 0.0, _shut_down, (self.sock,))
         watch.daemon = True
         watch.start()
         try:
@@ -140,7 +140,7 @@ class _PromptTls(http.client.HTTPSConnection, _Prompt):
     """The same, encrypted."""
 
 
-def _shut(sock: socket.socket) -> None:
+def _shut_down(sock: socket.socket) -> None:
     with contextlib.suppress(OSError):
         socket.socket.shutdown(sock, socket.SHUT_RDWR)  # that of TLS would wait for its lock
 
@@ -180,7 +180,7 @@ class Pace:
         self._bytes += count
         seconds = time.monotonic() - self._began
         if seconds > self._timeout and self._bytes < SLOWEST * seconds:
-            raise Transient(f"only {self._bytes} bytes came in {seconds:.0f} s")
+            raise TransientError(f"only {self._bytes} bytes came in {seconds:.0f} s")
 
 
 def read_answer(response: Any, most: int, timeout: float) -> bytes:
@@ -199,10 +199,10 @@ def read_answer(response: Any, most: int, timeout: float) -> bytes:
         pieces.append(piece)
         size += len(piece)
         if size > most:
-            raise Refused(f"the answer is longer than {most} bytes")
+            raise RefusedError(f"the answer is longer than {most} bytes")
     length = getattr(response, "length", None)
     if length:  # http.client tells only whole reads that bytes are missing
-        raise Transient(f"the answer was cut short, {length} bytes before its end")
+        raise TransientError(f"the answer was cut short, {length} bytes before its end")
     return b"".join(pieces)
 
 
@@ -212,10 +212,10 @@ def read_chunk(response: Any, size: int) -> bytes:
     try:
         return bytes(read(size))
     except Exception as error:  # a store's client may raise anything
-        raise Transient(_plain(error)) from None
+        raise TransientError(_error_text(error)) from None
 
 
-def persistently(action: Callable[[], T], attempts: int, delay: float) -> T:
+def retry(action: Callable[[], T], attempts: int, delay: float) -> T:
     """Act, and act again after transient faults, waiting twice as long each time.
 
     Raises
@@ -226,7 +226,7 @@ def persistently(action: Callable[[], T], attempts: int, delay: float) -> T:
     for attempt in range(attempts):
         try:
             return action()
-        except Transient as error:
+        except TransientError as error:
             if attempt == attempts - 1:
                 raise
             wait = delay * 2**attempt * random.uniform(0.5, 1.5)
@@ -235,6 +235,6 @@ def persistently(action: Callable[[], T], attempts: int, delay: float) -> T:
     raise AssertionError("attempts must be positive")
 
 
-def _plain(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     reason = getattr(error, "reason", error)
-    return shortened(str(reason)) or type(error).__name__
+    return shorten(str(reason)) or type(error).__name__

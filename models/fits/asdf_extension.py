@@ -10,7 +10,7 @@ Source for the form: stdatamodels 6.0 (`fits_support`), ASDF standard 1.6.0.
 
 from __future__ import annotations
 
-import logging
+import hashlib
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -26,10 +26,9 @@ from calbatch.models.fits.hdu import Hdu
 from calbatch.models.fits.headers import ASDF
 from calbatch.models.fits.output_hdus import TablePart
 from calbatch.models.schema.spec import Schema
-from calbatch.models.storage.files import Stamp, reading
+from calbatch.models.storage.files import open_decompressed
 from calbatch.models.storage.memory import require_memory
-
-log = logging.getLogger(__name__)
+from calbatch.models.storage.stamps import Stamp
 
 _EMPTY = b"""#ASDF 1.0.0
 #ASDF_STANDARD 1.6.0
@@ -43,7 +42,7 @@ _END = b"\n..."
 _TAGS = {"!": "tag:stsci.edu:asdf/"}
 _BLOCK = b"\xd3BLK"
 _BLOCK_FIXED = 6  # bytes of a block before those that its header counts
-_ALLOCATED = struct.Struct(">8xQ")  # after the flags and the kind of compression
+_BLOCK_HEADER = struct.Struct(">8xQQ8x16s")  # bytes reserved, bytes used, MD5 of the latter
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -91,28 +90,35 @@ def asdf_parts(schema: Schema, hdus: Iterable[Hdu]) -> list[TablePart]:
         The model's. Models of the observatory's kind, which have a ``meta.model_type``, always have
         an extension; others where their file had something to say in it.
     hdus : iterable of Hdu
-        What the model's file holds besides the schema's fields.
+        The HDUs of the model's file that no schema names.
+
+    Raises
+    ------
+    FileError
+        When the file's extension is damaged.
     """
     found = next((hdu for hdu in hdus if hdu.name == ASDF), None)
-    content = None if found is None else _kept(schema, found)
+    content = None if found is None else _remainder(schema, found)
     if content is None and schema.lookup("meta.model_type") is None:
         return []
     return [TablePart(ASDF, asdf_table(content or _EMPTY))]
 
 
-def _kept(schema: Schema, hdu: Hdu) -> bytes | None:
-    """Return what an extension says beyond headers and HDUs; None where that is nothing."""
+def _remainder(schema: Schema, hdu: Hdu) -> bytes | None:
+    """Return the part of an extension that repeats no header and no HDU; None where it is empty."""
     require_memory(hdu.stamp.path, hdu.data_size, f"{hdu.label}, which is read whole,")
-    with reading(hdu.stamp) as read_at:
+    with open_decompressed(hdu.stamp) as read_at:
         content = read_at(hdu.data_offset, hdu.data_size)
     try:
         return beyond_headers(schema, content)
     except MemoryError:
         raise
     except Exception as error:  # of what is damaged, PyYAML makes exceptions of every kind
-        fault = FileError(hdu.stamp.path, f"{hdu.label} cannot be read: {one_line(error)}")
-        log.warning("%s; it is left out", fault)
-        return None
+        raise FileError(
+            hdu.stamp.path,
+            f"{hdu.label} cannot be read: {one_line(error)}; remove that extension to go on "
+            "without what it says",
+        ) from error
 
 
 def has_value(hdu: Hdu, path: str) -> bool:
@@ -121,23 +127,24 @@ def has_value(hdu: Hdu, path: str) -> bool:
     Raises
     ------
     FileError
-        When the name is in it, and it cannot be read.
+        When it is damaged.
     """
     return _has_value(hdu.stamp, hdu.data_offset, hdu.data_size, path)
 
 
 @lru_cache(maxsize=64)
 def _has_value(stamp: Stamp, offset: int, size: int, path: str) -> bool:
-    with reading(stamp) as read_at:
+    with open_decompressed(stamp) as read_at:
         content = read_at(offset, size)
-    if path.rpartition(".")[2].encode() not in content:
-        return False
     try:
-        node = _node_at(_text_of(content), path)
+        text = _text_of(content)
+        if path.rpartition(".")[2].encode() not in text:
+            return False
+        node = _node_at(text, path)
     except MemoryError:
         raise
     except Exception as error:  # of what is damaged, PyYAML makes exceptions of every kind
-        reason = f"its ASDF extension mentions {path} and cannot be read: {one_line(error)}"
+        reason = f"its ASDF extension, where {path} may be, cannot be read: {one_line(error)}"
         raise FileError(stamp.path, reason) from None
     if isinstance(node, yaml.ScalarNode):
         return node.tag != "tag:yaml.org,2002:null"
@@ -155,9 +162,20 @@ def _node_at(text: bytes, path: str) -> yaml.Node | None:
 
 
 def _text_of(content: bytes) -> bytes:
-    """Return the tree of an ASDF file, as text; empty where there is none."""
-    start, stop = content.find(b"%YAML"), content.find(_END)
-    return content[start : stop if stop >= 0 else len(content)] if start >= 0 else b""
+    """Return the tree of an ASDF file, as text; empty where the extension is.
+
+    Raises
+    ------
+    ValueError
+        When the tree has no beginning or no end.
+    """
+    if not content:
+        return b""
+    start = content.find(b"%YAML")
+    stop = content.find(_END, start) if start >= 0 else -1
+    if stop < 0:
+        raise ValueError("its tree is cut short")
+    return content[start:stop]
 
 
 def beyond_headers(schema: Schema, content: bytes) -> bytes | None:
@@ -184,8 +202,11 @@ def beyond_headers(schema: Schema, content: bytes) -> bytes | None:
     nodes = list(_without_links(tree))
     if all(key.value in _ABOUT_ITSELF for key, _ in tree.value):
         return None
-    blocks = b"".join(_blocks(content[stop:])) if any(map(_is_block, nodes)) else b""
-    return content[:start] + _as_text(tree) + blocks
+    needed = max(map(_blocks_needed, nodes))
+    blocks = list(_blocks(content[stop:])) if needed else []
+    if len(blocks) < needed:
+        raise ValueError("a block is missing")
+    return content[:start] + _as_text(tree) + b"".join(blocks)
 
 
 def _require_bounded(text: bytes) -> None:
@@ -257,21 +278,31 @@ def _is_link(node: yaml.Node) -> bool:
     return source is not None and source.value.startswith("fits:")
 
 
-def _is_block(node: yaml.Node) -> bool:
+def _blocks_needed(node: yaml.Node) -> int:
+    """Return how many blocks there must be for a node's array to be in one of them."""
     source = _source(node)
-    return source is not None and not source.value.startswith("fits:")
+    if source is None or not source.value.removeprefix("-").isdecimal():
+        return 0
+    return max(0, int(source.value)) + 1  # -1 is the last one
 
 
 def _blocks(content: bytes) -> Iterator[bytes]:
     """Yield the binary blocks; the index after them, which would be wrong, is left out."""
     at = content.find(_BLOCK)
     while at >= 0 and content[at : at + len(_BLOCK)] == _BLOCK:
-        header = content[at + _BLOCK_FIXED : at + _BLOCK_FIXED + _ALLOCATED.size]
-        if len(header) < _ALLOCATED.size:
+        header = content[at + _BLOCK_FIXED : at + _BLOCK_FIXED + _BLOCK_HEADER.size]
+        if len(header) < _BLOCK_HEADER.size:
             raise ValueError("a block is cut short")
         (length,) = struct.unpack(">H", content[at + 4 : at + _BLOCK_FIXED])
-        end = at + _BLOCK_FIXED + length + _ALLOCATED.unpack(header)[0]
+        if length < _BLOCK_HEADER.size:
+            raise ValueError("a block has no header")
+        allocated, used, digest = _BLOCK_HEADER.unpack(header)
+        begin = at + _BLOCK_FIXED + length
+        end = begin + allocated
         if end > len(content):
             raise ValueError("a block is cut short")
+        found = hashlib.md5(content[begin : begin + used], usedforsecurity=False)
+        if any(digest) and found.digest() != digest:
+            raise ValueError("a block does not match its checksum")
         yield content[at:end]
         at = end

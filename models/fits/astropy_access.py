@@ -9,7 +9,7 @@ from typing import Any
 from astropy.io import fits
 
 from calbatch.models.errors import FileError, one_line
-from calbatch.models.storage.files import Stamp, opened
+from calbatch.models.storage.files import Stamp, open_file
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def astropy_hdu(stamp: Stamp, index: int, label: str) -> Iterator[Any]:
         The file has changed, or astropy raised anything at all: over damaged headers and data it
         raises every kind of exception.
     """
-    with opened(stamp) as file, warnings.catch_warnings(), file.stream() as stream:
+    with open_file(stamp) as file, warnings.catch_warnings(), file.stream() as stream:
         warnings.simplefilter("ignore")  # what matters was checked with the layout
         source = gzip.GzipFile(fileobj=stream) if stamp.gzipped else stream
         try:

@@ -13,7 +13,7 @@ import numpy as np
 
 from calbatch.models.fits.hdu import Hdu
 from calbatch.models.fits.layout_cards import Cards
-from calbatch.models.storage.files import reading
+from calbatch.models.storage.files import open_decompressed
 from calbatch.models.storage.memory import require_memory
 
 _FORM = re.compile(r" *([0-9]*)([LXBIJKAEDCMPQ])([A-Za-z]?)")
@@ -127,7 +127,7 @@ def _require_heap(hdu: Hdu, cards: Cards, column: _Column) -> None:
     assert column.descriptor is not None
     row, rows = hdu.dtype.itemsize, hdu.shape[0]
     heap = cards.integer("THEAP", row * rows)
-    with reading(hdu.stamp) as read_at:
+    with open_decompressed(hdu.stamp) as read_at:
         table = np.frombuffer(read_at(hdu.data_offset, row * rows), np.uint8).reshape(rows, row)
     cells = np.ascontiguousarray(table[:, column.start : column.start + column.width])
     counts, places = cells.view(column.descriptor).astype(np.float64).T

@@ -111,7 +111,7 @@ def read_layout(path: str | os.PathLike[str] | Stamp) -> Layout:
     ValidationWarning
         Something that is no HDU follows the last one.
     """
-    stamp = path if isinstance(path, Stamp) else files.look(path)
+    stamp = path if isinstance(path, Stamp) else files.read_stamp(path)
     layout = (_layout_of_object if is_url(stamp.path) else _layout_of)(stamp)
     if not layout.clean:
         message = f"{stamp.path}: what follows {layout.hdus[-1].label} is no HDU and is ignored"
@@ -120,7 +120,7 @@ def read_layout(path: str | os.PathLike[str] | Stamp) -> Layout:
 
 
 def _layout_of(stamp: Stamp) -> Layout:
-    with explained(stamp.path), files.reading(stamp) as read_at:
+    with explained(stamp.path), files.open_decompressed(stamp) as read_at:
         check_start(stamp.path, read_at(0, 512))
         hdus = tuple(_walk(stamp, read_at))
         tail = read_at(hdus[-1].end, BLOCK)
@@ -249,7 +249,7 @@ def verify_checksums(layout: Layout) -> int:
         The first one that does not match.
     """
     count = 0
-    with explained(layout.path), files.reading(layout.stamp) as read_at:
+    with explained(layout.path), files.open_decompressed(layout.stamp) as read_at:
         for hdu in layout.hdus:
             count += _verify(hdu, read_at)
     return count

@@ -190,7 +190,7 @@ class RawSegment(Segment):
         del receipts
         header, last, total = self.hdu.raw_header, self.hdu.end, 0
         place = self.offset + len(header) - self.hdu.data_offset
-        with files.reading(self.hdu.stamp) as read_at:
+        with files.open_decompressed(self.hdu.stamp) as read_at:
             for at in range(self.hdu.data_offset, last, _COPY_BYTES):
                 data = read_at(at, min(_COPY_BYTES, last - at))
                 write_all(descriptor, memoryview(data), place + at)

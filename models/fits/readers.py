@@ -23,7 +23,7 @@ from calbatch.models.fits import byteorder
 from calbatch.models.fits.decoded_images import decoded_image
 from calbatch.models.fits.hdu import Hdu
 from calbatch.models.fits.layout import read_layout
-from calbatch.models.storage.files import Opened, Stamp, opened
+from calbatch.models.storage.files import OpenFile, Stamp, open_file
 
 Array = npt.NDArray[Any]
 Bounds = tuple[int, int]
@@ -279,7 +279,7 @@ class RowReader(Reader):
         tables = [(array.reshape(-1, array.shape[-1]), cols) for array, cols in wanted]
         runs = list(_runs(windows[0], self._full))
         done = 0
-        with opened(self._stamp, [self._bytes(*run) for run in runs]) as file:
+        with open_file(self._stamp, [self._bytes(*run) for run in runs]) as file:
             for start, count in runs:
                 outs = [(table[done : done + count], cols) for table, cols in tables]
                 self._read_run(file, start, count, outs)
@@ -302,7 +302,7 @@ class RowReader(Reader):
             return _in_copy(self._copies, self._stamp, self._index)._fetch(window, dtype)
 
     def _read_run(
-        self, file: Opened, start: int, count: int, outs: Sequence[tuple[Array, range]]
+        self, file: OpenFile, start: int, count: int, outs: Sequence[tuple[Array, range]]
     ) -> None:
         """Read consecutive rows of the image, its planes taken as one tall table of rows.
 

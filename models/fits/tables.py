@@ -104,7 +104,18 @@ def check_columns(table: Any, columns: Sequence[ColumnSpec], where: str) -> Tabl
     return _table(cast, array.shape)
 
 
+def _is_masked(table: Any) -> bool:
+    """Return whether a masked array, or a table of astropy's, has values that are masked."""
+    if isinstance(table, np.ma.MaskedArray):
+        return bool(np.ma.flatten_mask(np.ma.getmaskarray(table)).any())
+    return bool(getattr(table, "has_masked_values", False))
+
+
 def _structured(table: Any, columns: Sequence[ColumnSpec], where: str) -> Table:
+    if _is_masked(table):
+        raise ValidationError(
+            f"{where}: has masked values, and the mask would be lost: fill them (`filled()`)"
+        )
     if isinstance(table, fits.FITS_rec):
         return _plain(table, len(table))
     if isinstance(table, list):

@@ -23,8 +23,13 @@ from calbatch.models.fits.layout import Layout, read_layout
 from calbatch.models.fits.output_hdus import ImagePart, Part, RawPart, TablePart, Updates
 from calbatch.models.fits.output_layout import ImageSegment, Receipt, lay_out
 from calbatch.models.storage.location import Location, Url, location
-from calbatch.models.storage.permits import Permit
-from calbatch.models.storage.uploading import clear_scratch, require_upload, scratch_folder, upload
+from calbatch.models.storage.upload_permits import Permit
+from calbatch.models.storage.uploading import (
+    clear_scratch,
+    require_uploadable,
+    scratch_folder,
+    upload,
+)
 
 __all__ = ["FitsWriter", "ImagePart", "Product", "RawPart", "Receipt", "TablePart", "write_fits"]
 
@@ -58,7 +63,7 @@ class Product:
         SHA-256 of its headers, DATASUM included: `Layout.digest` of the same file is equal.
     identity : str
         What an object's store calls this version of it, as
-        `calbatch.models.storage.files.look` tells.
+        `calbatch.models.storage.files.read_stamp` tells.
     """
 
     path: str
@@ -133,7 +138,7 @@ class FitsWriter:
     def _folder(self) -> Path:
         """Return where the temporary file lies."""
         if isinstance(self.path, Url):
-            require_upload(self.path)
+            require_uploadable(self.path)
             with suppress(OSError):  # another process may be removing the same
                 clear_scratch(_host())
             return scratch_folder()

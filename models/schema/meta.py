@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Self, SupportsIndex
 
 from calbatch.models.schema.spec import KeywordSpec, Schema
 from calbatch.models.schema.validate import Check, accept, to_plain
@@ -48,6 +48,67 @@ def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         elif value is not None and value != []:
             flat[path] = value
     return flat
+
+
+class MetaList(list[Any]):
+    """A list in the metadata, checked against the schema whenever items are added.
+
+    Items that are not valid are treated as in an assignment of the whole list. Copies and pickles
+    are plain lists.
+
+    Parameters
+    ----------
+    items : iterable
+        The list's items.
+    path : str
+        Dotted path of the list.
+    check : callable
+        See `Node`.
+    """
+
+    __slots__ = ("_check", "_path")
+
+    def __init__(self, items: Iterable[Any], path: str, check: Check) -> None:
+        super().__init__(items)
+        self._path = path
+        self._check = check
+
+    def _replace(self, items: list[Any]) -> None:
+        accepted, items = self._check(self._path, items)
+        if accepted:
+            super().__setitem__(slice(None), items)
+
+    def append(self, item: Any) -> None:
+        """Append an item."""
+        self._replace([*self, item])
+
+    def extend(self, items: Iterable[Any]) -> None:
+        """Append several items."""
+        self._replace([*self, *items])
+
+    def insert(self, index: SupportsIndex, item: Any) -> None:
+        """Insert an item before an index."""
+        items = [*self]
+        items.insert(index, item)
+        self._replace(items)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        items = [*self]
+        items[index] = value
+        self._replace(items)
+
+    def __iadd__(self, items: Iterable[Any]) -> Self:  # type: ignore[misc]
+        self.extend(items)
+        return self
+
+    def __copy__(self) -> list[Any]:
+        return [*self]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> list[Any]:
+        return copy.deepcopy([*self], memo)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return list, ([*self],)
 
 
 class Node:
@@ -98,16 +159,18 @@ class Node:
         value = self.instance.get(name)
         if isinstance(value, dict) or (value is None and self._schema.has_branch(path)):
             return Node(self._data, self._schema, path, self._check)
-        return self._unset(name, path) if value is None else value
+        if value is None or isinstance(value, list):
+            return self._list_or_unset(name, path, value)
+        return value
 
-    def _unset(self, name: str, path: str) -> Any:
+    def _list_or_unset(self, name: str, path: str, value: list[Any] | None) -> Any:
         spec = self._schema.lookup(path)
-        if spec is None:
+        if spec is None and value is None:
             raise AttributeError(self._unknown(name))
         if not isinstance(spec, KeywordSpec) or spec.type != "array":
-            return None
-        items: list[Any] = []
-        set_path(self._data, path, items)  # so that what is appended to it is there
+            return value
+        items = MetaList(value or (), path, self._check)
+        set_path(self._data, path, items)  # so that items appended to it are in the tree
         return items
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -157,9 +157,21 @@ def _other_fault(spec: KeywordSpec, value: Any) -> str | None:
     # jsonschema takes long to import, and few schemas need it.
     from jsonschema import Draft202012Validator
 
-    errors = Draft202012Validator(spec.others).iter_errors(value)
+    errors = Draft202012Validator(_closed(spec.others)).iter_errors(value)
     messages = [error.message.partition("\n")[0] for error in errors]
     return messages[0] if messages else None
+
+
+def _closed(rule: Any) -> Any:
+    """Return a JSON schema in which objects have no properties besides those that it lists."""
+    if isinstance(rule, list):
+        return [_closed(each) for each in rule]
+    if not isinstance(rule, Mapping):
+        return rule
+    closed = {key: _closed(below) for key, below in rule.items()}
+    if isinstance(rule.get("properties"), Mapping) and "patternProperties" not in rule:
+        closed.setdefault("additionalProperties", False)
+    return closed
 
 
 def accept(schema: Schema, path: str, value: Any, *, where: str = "") -> tuple[bool, Any]:

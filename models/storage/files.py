@@ -1,6 +1,6 @@
 """Bytes of files: looked at once, and refused when the file is another one by the time of reading.
 
-A file lies on this machine, or is an object at a URL (`calbatch.models.storage.ranges`). Memory
+A file lies on this machine, or is an object at a URL (`calbatch.models.storage.remote_files`). Memory
 mapping is not used: a mapped file that is truncated meanwhile kills the process.
 """
 
@@ -20,8 +20,8 @@ from typing import IO, Protocol, cast
 
 from calbatch.models.errors import ChangedError, FileError, ModelError, StorageError, one_line
 from calbatch.models.storage.location import Url, is_url, location
-from calbatch.models.storage.ranges import RemoteBytes
-from calbatch.models.storage.stores import Facts, Store
+from calbatch.models.storage.remote_files import OpenRemoteFile
+from calbatch.models.storage.stores import ObjectInfo, Store
 
 ReadAt = Callable[[int, int], bytes]
 """Returns the bytes at a position, fewer than asked for where the file ends."""
@@ -71,7 +71,7 @@ class Stamp:
     ctime_ns: int = field(default=0, compare=False)  # a new link to a file makes it no other file
 
 
-class Opened(Protocol):
+class OpenFile(Protocol):
     """A file or object that is open for reading."""
 
     def read(self, position: int, count: int) -> bytes:
@@ -87,7 +87,7 @@ class Opened(Protocol):
         ...
 
 
-def look(path: str | os.PathLike[str]) -> Stamp:
+def read_stamp(path: str | os.PathLike[str]) -> Stamp:
     """Return the stamp of a regular, readable, non-empty file, or of an object at a URL.
 
     Raises
@@ -107,16 +107,16 @@ def look(path: str | os.PathLike[str]) -> Stamp:
         raise FileError(place, _reason(place, error)) from error
     _require_regular(place, status)
     stamp = Stamp(str(place), status.st_size, status.st_mtime_ns, ctime_ns=status.st_ctime_ns)
-    with opened(stamp) as file:
+    with open_file(stamp) as file:
         magic = file.read(0, len(_GZIP_MAGIC))
     return replace(stamp, gzipped=magic == _GZIP_MAGIC)
 
 
-Place = tuple[str, int, int]
+FileVersion = tuple[str, int, int]
 """Absolute path or URL of a file, its size in bytes, and the time of its last change [ns]."""
 
 
-def glance(path: str | os.PathLike[str]) -> Place | None:
+def current_version(path: str | os.PathLike[str]) -> FileVersion | None:
     """Return what tells whether a file is as it was, without opening it.
 
     None where it is no file that can be read, as far as that shows: `look` says what is wrong.
@@ -124,7 +124,7 @@ def glance(path: str | os.PathLike[str]) -> Place | None:
     place = location(path)
     try:
         if isinstance(place, Url):
-            stamp = look(place)
+            stamp = read_stamp(place)
             return stamp.path, stamp.size, stamp.mtime_ns
         place = place.absolute()
         status = place.stat()
@@ -144,9 +144,9 @@ def _look_at_url(url: Url) -> Stamp:
 
 
 @lru_cache(maxsize=1024)
-def _is_gzipped(url: Url, facts: Facts) -> bool:
+def _is_gzipped(url: Url, facts: ObjectInfo) -> bool:
     # Read without another look: whoever goes on reading has one.
-    magic = RemoteBytes(url, facts, [(0, len(_GZIP_MAGIC))]).read(0, len(_GZIP_MAGIC))
+    magic = OpenRemoteFile(url, facts, [(0, len(_GZIP_MAGIC))]).read(0, len(_GZIP_MAGIC))
     return magic == _GZIP_MAGIC
 
 
@@ -168,7 +168,7 @@ def _reason(place: Path, error: Exception) -> str:
 
 
 @contextmanager
-def opened(stamp: Stamp, wanted: Sequence[tuple[int, int]] = ()) -> Iterator[Opened]:
+def open_file(stamp: Stamp, wanted: Sequence[tuple[int, int]] = ()) -> Iterator[OpenFile]:
     """Open for reading, and check that the file is still the same.
 
     Opening takes a few microseconds, so descriptors are not kept: there is nothing to share between
@@ -207,9 +207,9 @@ def opened(stamp: Stamp, wanted: Sequence[tuple[int, int]] = ()) -> Iterator[Ope
 
 
 @contextmanager
-def _opened_url(stamp: Stamp, wanted: Sequence[tuple[int, int]]) -> Iterator[Opened]:
-    facts = Facts(stamp.size, stamp.mtime_ns, stamp.identity, stamp.kind)
-    remote = RemoteBytes(Url(stamp.path), facts, wanted)
+def _opened_url(stamp: Stamp, wanted: Sequence[tuple[int, int]]) -> Iterator[OpenFile]:
+    facts = ObjectInfo(stamp.size, stamp.mtime_ns, stamp.identity, stamp.kind)
+    remote = OpenRemoteFile(Url(stamp.path), facts, wanted)
     try:
         yield remote
     except StorageError:
@@ -291,7 +291,7 @@ def content_digest(stamp: Stamp) -> str:
     """
     if is_url(stamp.path):
         return f"{stamp.kind}:{stamp.identity}"
-    with opened(stamp) as file, file.stream() as stream:
+    with open_file(stamp) as file, file.stream() as stream:
         try:
             found = hashlib.file_digest(cast("io.BufferedReader", stream), "sha256").hexdigest()
             status = os.fstat(stream.fileno())
@@ -311,12 +311,12 @@ def _disk_fault(stamp: Stamp, error: OSError) -> StorageError:
 
 
 @contextmanager
-def reading(stamp: Stamp) -> Iterator[ReadAt]:
+def open_decompressed(stamp: Stamp) -> Iterator[ReadAt]:
     """Give a function that returns bytes by position, decompressed where the file is gzipped.
 
     Positions should rise: going back in a gzipped file starts from its beginning.
     """
-    with opened(stamp) as file:
+    with open_file(stamp) as file:
         if not stamp.gzipped:
             yield file.read if is_url(stamp.path) else _ReadAhead(file.read)
             return

@@ -14,7 +14,7 @@ from typing import Any
 from calbatch.models.errors import FileError
 from calbatch.models.storage.location import Url
 from calbatch.models.storage.stores import Store
-from calbatch.models.storage.uploading import require_upload
+from calbatch.models.storage.uploading import require_uploadable
 
 _MANY = 20
 
@@ -22,7 +22,7 @@ _MANY = 20
 _COMPRESSED = (".gz", ".fz")
 
 
-def is_called(name: str, pattern: str) -> bool:
+def is_match(name: str, pattern: str) -> bool:
     """Return whether a file of a folder is among those that a pattern means.
 
     Parameters
@@ -41,7 +41,7 @@ def is_called(name: str, pattern: str) -> bool:
     return name[:1] != "." and any(fnmatch.fnmatchcase(plain, each) for each in patterns)
 
 
-def listed(url: Url, pattern: str, *, recursive: bool = False) -> list[Url]:
+def list_objects(url: Url, pattern: str, *, recursive: bool = False) -> list[Url]:
     """Return the objects that a URL stands for.
 
     Parameters
@@ -74,7 +74,7 @@ def listed(url: Url, pattern: str, *, recursive: bool = False) -> list[Url]:
         return _below(url, store, pattern)
     entries = store.tried("listing it", lambda: store.run("ls", store.path, detail=True))
     names = (name.rstrip("/").rpartition("/")[2] for name in _objects(entries))
-    return [url / name for name in names if is_called(name, pattern)]
+    return [url / name for name in names if is_match(name, pattern)]
 
 
 def _below(url: Url, store: Store, pattern: str) -> list[Url]:
@@ -85,7 +85,7 @@ def _below(url: Url, store: Store, pattern: str) -> list[Url]:
     return [
         url / "/".join(folders) / name if folders else url / name
         for *folders, name in parts
-        if is_called(name, pattern) and not any(folder.startswith(".") for folder in folders)
+        if is_match(name, pattern) and not any(folder.startswith(".") for folder in folders)
     ]
 
 
@@ -138,7 +138,7 @@ def require_writable(folder: Url) -> None:
     StorageError
         The server cannot be reached or fails.
     """
-    require_upload(folder)
+    require_uploadable(folder)
     name = f".calbatch-{socket.gethostname()[:40]}-{os.getpid()}-{uuid.uuid4().hex}.part"
     store = Store(folder / name)
     try:

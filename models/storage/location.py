@@ -39,7 +39,7 @@ class Url:
     text: str
 
     def __post_init__(self) -> None:
-        shown = scrubbed(self.text)
+        shown = scrub_secrets(self.text)
         if not is_url(self.text):
             raise FileError(shown, "is not a URL")
         if not self.text.isprintable():
@@ -122,10 +122,10 @@ def location(place: str | os.PathLike[str]) -> Location:
         return Url(text)
     found = _PROTOCOL.match(text)
     if found is None and _MANGLED.match(text) and not Path(text.split("/", 1)[0]).exists():
-        raise FileError(scrubbed(text), "is a URL that lost a slash: give it as text, not as Path")
+        raise FileError(scrub_secrets(text), "is a URL that lost a slash: give it as text, not as Path")
     return Path(text[found.end() :] if found else text)
 
 
-def scrubbed(text: str) -> str:
+def scrub_secrets(text: str) -> str:
     """Return a text without passwords, keys and signatures that URLs in it may carry."""
     return _SIGNATURE.sub(r"\1***", _PASSWORD.sub(r"\1***@", text))

@@ -52,7 +52,7 @@ def require_memory(path: str | os.PathLike[str], size: int, what: str) -> None:
     """
     limit = memory_limit()
     if size > limit:
-        raise FileError(path, f"{what} {excess(size, limit)}")
+        raise FileError(path, f"{what} {describe_excess(size, limit)}")
 
 
 def require_row(size: int) -> None:
@@ -66,10 +66,10 @@ def require_row(size: int) -> None:
     limit = memory_limit()
     if size > limit:
         raise ModelError(
-            f"one row of its frame, with all that is made of it, {excess(size, limit)}"
+            f"one row of its frame, with all that is made of it, {describe_excess(size, limit)}"
         )
 
 
-def excess(size: int, limit: int) -> str:
+def describe_excess(size: int, limit: int) -> str:
     """Return how much is needed, and how much there is, in words."""
     return f"takes {size / 1e9:.3g} GB of memory, and this process may have {limit / 1e9:.3g} GB"

@@ -17,7 +17,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 from calbatch.models.errors import FileError, StorageError, one_line
-from calbatch.models.storage.location import Url, scrubbed
+from calbatch.models.storage.location import Url, scrub_secrets
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ def timeout() -> float:
 
 
 @dataclass(frozen=True)
-class Facts:
+class ObjectInfo:
     """An object as its store describes it.
 
     Attributes
@@ -197,7 +197,7 @@ class Store:
             )
         return StorageError(self.url, f"{what} failed: {_told(error)}")
 
-    def facts(self, tries: int = _TRIES) -> Facts:
+    def facts(self, tries: int = _TRIES) -> ObjectInfo:
         """Ask for the object's size and version.
 
         Raises
@@ -212,10 +212,10 @@ class Store:
             raise FileError(self.url, "is a folder, not an object")
         if info.get("size") is None:
             raise FileError(self.url, "its server does not tell its size")
-        return facts_of(info)
+        return object_info(info)
 
 
-def facts_of(info: dict[str, Any]) -> Facts:
+def object_info(info: dict[str, Any]) -> ObjectInfo:
     """Return the facts in what fsspec tells of an object."""
     moments = (_nanoseconds(info[name]) for name in _TIMES if info.get(name))
     mtime_ns = next(moments, 0)
@@ -224,9 +224,9 @@ def facts_of(info: dict[str, Any]) -> Facts:
     version, kind = next(versions, ("", "time" if mtime_ns else "nothing"))
     kind = f"weak-{kind}" if version.startswith("W/") else kind  # not of bytes, but of meaning
     if not version:
-        return Facts(int(info["size"]), mtime_ns, str(mtime_ns or ""), kind)
+        return ObjectInfo(int(info["size"]), mtime_ns, str(mtime_ns or ""), kind)
     below = int.from_bytes(hashlib.sha256(version.encode()).digest()[:8], "big") % _SECOND
-    return Facts(int(info["size"]), mtime_ns - mtime_ns % _SECOND + below, version, kind)
+    return ObjectInfo(int(info["size"]), mtime_ns - mtime_ns % _SECOND + below, version, kind)
 
 
 def _nanoseconds(moment: Any) -> int:
@@ -273,5 +273,5 @@ def _timed_out(error: BaseException) -> bool:
 
 def _told(error: BaseException) -> str:
     plain = error.strerror if isinstance(error, OSError) else None
-    text = scrubbed(" ".join(plain.split()) if plain else one_line(error))
+    text = scrub_secrets(" ".join(plain.split()) if plain else one_line(error))
     return text[:300] if text else type(error).__name__

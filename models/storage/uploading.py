@@ -16,9 +16,9 @@ from pathlib import Path
 
 from calbatch.models.errors import FileError, StorageError, SupersededError
 from calbatch.models.storage.location import Url
-from calbatch.models.storage.permits import S3, Permit, put_with_permit
-from calbatch.models.storage.ranges import RemoteBytes
-from calbatch.models.storage.stores import Facts, Store
+from calbatch.models.storage.remote_files import OpenRemoteFile
+from calbatch.models.storage.stores import ObjectInfo, Store
+from calbatch.models.storage.upload_permits import S3, Permit, upload_with_permit
 
 _CHUNK = 8 << 20
 _MOST_PARTS = 10_000
@@ -60,7 +60,7 @@ def scratch_folder() -> Path:
     return Path(os.environ.get("CALBATCH_SCRATCH_DIR") or tempfile.gettempdir()).absolute()
 
 
-def upload(file: Path, url: Url, permit: Permit | None = None) -> Facts:
+def upload(file: Path, url: Url, permit: Permit | None = None) -> ObjectInfo:
     """Make a file an object, replacing what was there, and verify it.
 
     Nothing shows under the URL before all of it is there: stores of objects see to that, and
@@ -90,11 +90,11 @@ def upload(file: Path, url: Url, permit: Permit | None = None) -> Facts:
         The server fails, or what is there in the end is not what was sent. It is left there: it
         may be somebody else's.
     """
-    require_upload(url)
+    require_uploadable(url)
     store = Store(url)
     if permit and url.protocol in S3:
         size, chunk = file.stat().st_size, _chunk(file.stat().st_size)
-        _tried(store, size, lambda: put_with_permit(store, file, chunk, permit))
+        _tried(store, size, lambda: upload_with_permit(store, file, chunk, permit))
     elif url.protocol in _WHOLE:
         if permit:
             permit.require()
@@ -114,7 +114,7 @@ def upload(file: Path, url: Url, permit: Permit | None = None) -> Facts:
     return facts
 
 
-def require_upload(url: Url) -> None:
+def require_uploadable(url: Url) -> None:
     """Refuse a URL whose protocol only reads.
 
     Raises
@@ -169,11 +169,11 @@ def _rename(store: Store, part: str) -> None:
     store.files.mv(part, store.path)
 
 
-def _same_content(file: Path, url: Url, facts: Facts) -> bool:
+def _same_content(file: Path, url: Url, facts: ObjectInfo) -> bool:
     """Compare by what the store tells of the content, or else by reading it again."""
     if facts.identity in _sums(file, facts.identity):
         return True
-    remote = RemoteBytes(url, facts)
+    remote = OpenRemoteFile(url, facts)
     found = hashlib.md5(usedforsecurity=False)
     for at in range(0, facts.size, _CHUNK):
         found.update(remote.read(at, min(_CHUNK, facts.size - at)))

@@ -1,16 +1,15 @@
-"""Dask graphs from plans: the only module that touches dask's graph machinery.
+"""Dask graphs of plans: the only module that touches dask's graph machinery.
 
-A graph has one dask array of dtype object with one `Tile` a chunk. A run of operations on a tile is
-one task, so a chain of steps costs one task a tile; a field assigned as a dask array ends the run,
-because its blocks are known to dask only. Reductions are delayed values that evaluate the chain so
-far on their own regions, once an exposure.
+A graph has one dask array of dtype object with one `Tile` per chunk. Consecutive operations on a
+tile are one task, so a chain of steps takes one task per tile. A field assigned as a dask array
+ends the chain, because only dask knows its blocks. Reductions are delayed values that evaluate the
+preceding chain on their own regions, once per exposure.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import pairwise
-from typing import Any, Protocol, cast
+from typing import Any, cast
 from uuid import uuid4
 
 import dask
@@ -24,51 +23,21 @@ from dask.delayed import Delayed  # noqa: E402
 from dask.highlevelgraph import HighLevelGraph  # noqa: E402
 
 from calbatch.models.errors import ModelError  # noqa: E402
-from calbatch.models.tiling.bands import cores_of, edges_of  # noqa: E402
+from calbatch.models.tiling import tasks  # noqa: E402
+from calbatch.models.tiling.halos import overlap  # noqa: E402
 from calbatch.models.tiling.plan import (  # noqa: E402
-    Array,
-    Assign,
-    Look,
-    Node,
-    Op,
-    Pixels,
+    AssignNode,
+    Operation,
+    OperationNode,
+    PlanNode,
     Reduction,
-    Region,
-    Source,
-    Step,
-    Tile,
-    run,
+    SourceNode,
 )
-from calbatch.models.tiling.pruning import needed_for  # noqa: E402
-from calbatch.models.tiling.regions import (  # noqa: E402
-    cut,
-    joined,
-    overlap,
-    value_on_pieces,
-    value_on_pixels,
-)
+from calbatch.models.tiling.pruning import required_operations  # noqa: E402
+from calbatch.models.tiling.sinks import BeforeNaming, DropArrays, Sink, WriteTile  # noqa: E402
+from calbatch.models.tiling.tile_edges import tile_cores, tile_edges  # noqa: E402
 
 _EMPTY = np.empty(0, dtype=object)
-Last = Callable[[], str] | None
-
-
-class Sink(Protocol):
-    """Takes the tiles of one node and makes a product of them."""
-
-    @property
-    def node(self) -> Node:
-        """The state of the plan that it takes."""
-
-    def write(self, tile: Tile) -> Any:
-        """Store one tile's own rows; return a small receipt."""
-
-    def complete(self, receipts: list[Any], counts: Mapping[str, Array]) -> None:
-        """Complete the product; ``counts`` holds the frame's row counts."""
-
-    def publish(self) -> Any:
-        """Give the complete product its name; return what describes it."""
-
-
 # -- small pieces of graph ---------------------------------------------------------------------
 
 
@@ -76,17 +45,11 @@ def _name(label: str) -> str:
     return f"{label}-{uuid4().hex}"
 
 
-def _boxed(value: Any) -> Array:
-    box = np.empty(1, dtype=object)
-    box[0] = value
-    return box
-
-
-def _tasks(name: str, tasks: Sequence[Any], dependencies: Sequence[Any]) -> da.Array:
-    """Return an object array with one chunk for each given task."""
-    layer: dict[Any, Any] = {(name, i): task for i, task in enumerate(tasks)}
+def _object_array(name: str, calls: Sequence[Any], dependencies: Sequence[Any]) -> da.Array:
+    """Return an object array with one chunk per call, given as a dask task."""
+    layer: dict[Any, Any] = {(name, i): task for i, task in enumerate(calls)}
     graph = HighLevelGraph.from_collections(name, layer, dependencies=dependencies)
-    return da.Array(graph, name, chunks=((1,) * len(tasks),), dtype=object, meta=_EMPTY)
+    return da.Array(graph, name, chunks=((1,) * len(calls),), dtype=object, meta=_EMPTY)
 
 
 def _single(name: str, function: Callable[..., Any], dependencies: Sequence[Any]) -> Delayed:
@@ -105,148 +68,121 @@ def _map(
     )
 
 
-# -- operations that only a graph has ----------------------------------------------------------
-
-
-class _Tee:
-    """Hand a passing tile to a sink."""
-
-    label, radius = "write", 0
-
-    def __init__(self, index: int, sink: Sink) -> None:
-        self.index, self.write = index, sink.write
-
-    def apply(self, tile: Tile, values: Mapping[str, Any]) -> Tile:
-        receipt = (self.index, self.write(tile))
-        return replace(tile, receipts=(*tile.receipts, receipt))
-
-
-class _Strip:
-    """Let go of a tile's arrays: only its receipts and counts travel on."""
-
-    label, radius = "write", 0
-
-    def apply(self, tile: Tile, values: Mapping[str, Any]) -> Tile:
-        return replace(tile, arrays={})
-
-
-class _Core:
-    """A region in a graph, opaque to dask (a bare tuple would be taken for a task)."""
-
-    def __init__(self, region: Region) -> None:
-        self.region = region
-
-
-def _run_from(
-    pixels: Pixels, halo: int, ops: Sequence[Op], keys: Sequence[str], core: _Core, found: list[Any]
-) -> Array:
-    values = dict(zip(keys, found, strict=True))
-    return _boxed(run(ops, pixels.tile(core.region, halo), values))
-
-
-def _run_on(ops: Sequence[Op], box: Array, values: Mapping[str, Any] | None = None) -> Array:
-    return _boxed(run(ops, box[0], values or {}))
-
-
-def _set_field(name: str, box: Array, block: Array) -> Array:
-    tile = box[0].cropped()
-    return _boxed(replace(tile, arrays={**tile.arrays, name: block}))
-
-
-def _get_field(name: str, box: Array) -> Array:
-    return cast("Array", box[0].own(name))
-
-
 # -- graphs of plans ---------------------------------------------------------------------------
 
 
-class _Build:
-    """One graph under construction: how much halo each node needs, and who uses it."""
+class _GraphBuilder:
+    """A graph under construction.
 
-    def __init__(self, tips: Iterable[Node], sinks: Sequence[Sink] = ()) -> None:
+    Attributes
+    ----------
+    halo : dict
+        The halo that each node's tiles need.
+    users : dict
+        The number of nodes that use each node's tiles.
+    built : dict
+        The tiles of each node built so far.
+    tapped : set of int
+        The sinks whose tiles are written while operations run on.
+    """
+
+    def __init__(self, tips: Iterable[PlanNode], sinks: Sequence[Sink] = ()) -> None:
         self.sinks = list(enumerate(sinks))
         self.tapped: set[int] = set()
-        self.built: dict[Node, da.Array] = {}
-        self.halo: dict[Node, int] = {}
-        self.users: dict[Node, int] = {}
+        self.built: dict[PlanNode, da.Array] = {}
+        self.halo: dict[PlanNode, int] = {}
+        self.users: dict[PlanNode, int] = {}
         for node in _topological(tips):
             self.halo.setdefault(node, 0)
             if node.parent is not None:
-                wanted = self.halo[node] + node.op.radius if isinstance(node, Step) else 0
-                self.halo[node.parent] = max(self.halo.get(node.parent, 0), wanted)
+                halo = self.halo[node] + node.op.radius if isinstance(node, OperationNode) else 0
+                self.halo[node.parent] = max(self.halo.get(node.parent, 0), halo)
                 self.users[node.parent] = self.users.get(node.parent, 0) + 1
 
-    def blocks(self, node: Node) -> da.Array:
+    def blocks(self, node: PlanNode) -> da.Array:
         """Return the tiles of a node as a dask array of objects."""
         if node not in self.built:
-            known = self._known(node)
-            self.built[node] = self._new(node) if known is None else known
+            existing = self._existing_blocks(node)
+            self.built[node] = self._build_blocks(node) if existing is None else existing
         return self.built[node]
 
-    def _known(self, node: Node) -> da.Array | None:
+    def _existing_blocks(self, node: PlanNode) -> da.Array | None:
         tapped = any(s.node is node for _, s in self.sinks)
         return None if tapped else node.blocks.get(self.halo[node])
 
-    def _new(self, node: Node) -> da.Array:
-        built = self._assigned(node) if isinstance(node, Assign) else self._run(node)
-        if not self.sinks:  # what writes files must not be shared
-            node.blocks[self.halo[node]] = built
-        return built
+    def _build_blocks(self, node: PlanNode) -> da.Array:
+        if isinstance(node, AssignNode):
+            blocks = self._build_assigned(node)
+        else:
+            blocks = self._build_chain(node)
+        if not self.sinks:  # tasks that write files must not be shared
+            node.blocks[self.halo[node]] = blocks
+        return blocks
 
-    def _taps(self, node: Node) -> list[Op]:
-        taps: list[Op] = [_Tee(i, s) for i, s in self.sinks if s.node is node]
+    def _taps(self, node: PlanNode) -> list[Operation]:
+        """Return the operations that write a node's tiles in passing."""
+        taps: list[Operation] = [WriteTile(i, s) for i, s in self.sinks if s.node is node]
         self.tapped.update(i for i, s in self.sinks if s.node is node)
-        return [*taps, _Strip()] if taps and not self.users.get(node) else taps
+        return [*taps, DropArrays()] if taps and not self.users.get(node) else taps
 
-    def _run(self, tip: Node) -> da.Array:
+    def _build_chain(self, tip: PlanNode) -> da.Array:
         """Fuse the operations back to the source, or to a node that has its own blocks."""
-        ops = self._taps(tip)
+        operations = self._taps(tip)
         reductions: list[Reduction] = []
         node = tip
-        while isinstance(node, Step):
-            ops.insert(0, node.op)
+        while isinstance(node, OperationNode):
+            operations.insert(0, node.op)
             reductions.extend(node.reductions)
-            node = cast("Node", node.parent)
-            if not isinstance(node, Source) and self._stands_alone(node):
+            node = cast("PlanNode", node.parent)
+            if not isinstance(node, SourceNode) and self._has_own_blocks(node):
                 break
-            ops[:0] = self._taps(node)
-        values = {r.key: delayed_value(r) for r in dict.fromkeys(reductions)}
-        label = next((op.label for op in reversed(ops) if op.label != "write"), "read")
-        if isinstance(node, Source):
-            return self._from_source(node, ops, values, label)
-        return _map(partial(_run_on, ops), self._with_halo(node), values, label)
+            operations[:0] = self._taps(node)
+        values = _values_of(reductions)
+        label = next((op.label for op in reversed(operations) if op.label != "write"), "read")
+        if isinstance(node, SourceNode):
+            return self._from_source(node, operations, values, label)
+        return _map(partial(tasks.run_on_tile, operations), self._with_halo(node), values, label)
 
-    def _stands_alone(self, node: Node) -> bool:
-        return isinstance(node, Assign) or self.users[node] > 1 or self._known(node) is not None
+    def _has_own_blocks(self, node: PlanNode) -> bool:
+        return (
+            isinstance(node, AssignNode)
+            or self.users[node] > 1
+            or self._existing_blocks(node) is not None
+        )
 
     def _from_source(
-        self, source: Source, ops: Sequence[Op], values: Mapping[str, Delayed], label: str
+        self,
+        source: SourceNode,
+        operations: Sequence[Operation],
+        values: Mapping[str, Delayed],
+        label: str,
     ) -> da.Array:
-        function = partial(_run_from, source.pixels, self.halo[source], ops, tuple(values))
-        found = [delayed.key for delayed in values.values()]
-        tasks = [(function, _Core(core), found) for core in cores_of(source)]
-        return _tasks(_name(label), tasks, list(values.values()))
+        run = tasks.RunFromSource(source.pixels, self.halo[source], operations, tuple(values))
+        value_keys = [delayed.key for delayed in values.values()]
+        calls = [(run, tasks.Core(core), value_keys) for core in tile_cores(source)]
+        return _object_array(_name(label), calls, list(values.values()))
 
-    def _with_halo(self, node: Node) -> da.Array:
+    def _with_halo(self, node: PlanNode) -> da.Array:
         blocks, halo = self.blocks(node), self.halo[node]
-        return _exchanged(blocks, node.source, halo) if isinstance(node, Assign) else blocks
+        is_assigned = isinstance(node, AssignNode)
+        return _exchange_halos(blocks, node.source, halo) if is_assigned else blocks
 
-    def _assigned(self, node: Assign) -> da.Array:
-        tiles = self.blocks(cast("Node", node.parent))
+    def _build_assigned(self, node: AssignNode) -> da.Array:
+        tiles = self.blocks(cast("PlanNode", node.parent))
         array, row_axis = node.array, node.array.ndim - 2
         blocks = da.blockwise(
-            partial(_set_field, node.name), (row_axis,),
+            partial(tasks.set_field, node.name), (row_axis,),
             tiles, (row_axis,), array, tuple(range(array.ndim)),
             dtype=object, concatenate=True, align_arrays=False, meta=_EMPTY, name=_name("assign"),
         )  # fmt: skip
         taps = self._taps(node)
-        return _map(partial(_run_on, taps), blocks, {}, "write") if taps else blocks
+        return _map(partial(tasks.run_on_tile, taps), blocks, {}, "write") if taps else blocks
 
 
-def _topological(tips: Iterable[Node]) -> list[Node]:
+def _topological(tips: Iterable[PlanNode]) -> list[PlanNode]:
     """Return every node of the plans, each before its parent."""
-    order: list[Node] = []
-    seen: set[Node] = set()
+    order: list[PlanNode] = []
+    seen: set[PlanNode] = set()
     for tip in tips:
         fresh = []
         for node in tip.ancestry():
@@ -254,37 +190,33 @@ def _topological(tips: Iterable[Node]) -> list[Node]:
                 break
             fresh.append(node)
         seen.update(fresh)
-        order = fresh + order  # what an earlier tip shares with this one lies behind it
+        order = fresh + order  # nodes shared with an earlier tip come after these
     return order
 
 
-def _exchanged(blocks: da.Array, source: Source, halo: int) -> da.Array:
-    """Give tiles without halo the rows of their neighbours."""
+def _exchange_halos(blocks: da.Array, source: SourceNode, halo: int) -> da.Array:
+    """Return tiles with halos, taken from the rows of their neighbours."""
     if halo == 0:
         return blocks
-    cores, frame = cores_of(source), source.pixels.frame
+    cores, frame = tile_cores(source), source.pixels.frame
     keys = blocks.__dask_keys__()
-    tasks = []
+    calls = []
     for core in cores:
-        wanted = core.grown(halo, frame)
+        wanted = core.grow(halo, frame)
         near = [i for i, c in enumerate(cores) if overlap(c.rows, wanted.rows)]
-        tasks.append((partial(_join, wanted, core), [keys[i] for i in near]))
-    return _tasks(_name("exchange"), tasks, [blocks])
-
-
-def _join(wanted: Region, core: Region, boxes: Sequence[Array]) -> Array:
-    return _boxed(joined(wanted, core, [box[0] for box in boxes]))
+        calls.append((partial(tasks.join_halo, wanted, core), [keys[i] for i in near]))
+    return _object_array(_name("exchange"), calls, [blocks])
 
 
 # -- reductions --------------------------------------------------------------------------------
 
 
 def delayed_value(reduction: Reduction) -> Delayed:
-    """Return a reduction as a delayed value, the same one each time it is asked for."""
+    """Return a reduction as a delayed value, the same one on every call."""
     if reduction.delayed is None:
         nodes = list(reduction.parent.ancestry())
-        local = not any(isinstance(n, Assign) for n in nodes)
-        reduction.delayed = (_look_at_pixels if local else _look_at_tiles)(reduction)
+        is_local = not any(isinstance(n, AssignNode) for n in nodes)
+        reduction.delayed = (_delay_on_pixels if is_local else _delay_on_tiles)(reduction)
     return reduction.delayed
 
 
@@ -292,108 +224,90 @@ def _values_of(reductions: Iterable[Reduction]) -> dict[str, Delayed]:
     return {r.key: delayed_value(r) for r in dict.fromkeys(reductions)}
 
 
-def _look_at_pixels(reduction: Reduction) -> Delayed:
+def _delay_on_pixels(reduction: Reduction) -> Delayed:
     """Evaluate the chain on the reduction's own regions, straight from the source."""
-    look, pixels = reduction.look, reduction.parent.source.pixels
-    needed = needed_for(look.gather.inputs, reduction.parent)
-    values = _values_of([*(r for n in needed for r in n.reductions), *reduction.reductions])
-    function = partial(_evaluate, look, pixels, [n.op for n in needed], tuple(values))
-    return _single(_name(look.gather.label), function, list(values.values()))
+    spec, pixels = reduction.spec, reduction.parent.source.pixels
+    required = required_operations(spec.gather.inputs, reduction.parent)
+    values = _values_of([*(r for n in required for r in n.reductions), *reduction.reductions])
+    task = tasks.ReducePixels(spec, pixels, [n.op for n in required], tuple(values))
+    return _single(_name(spec.gather.label), task, list(values.values()))
 
 
-def _evaluate(
-    look: Look, pixels: Pixels, ops: Sequence[Op], keys: Sequence[str], found: list[list[Any]]
-) -> Any:
-    return value_on_pixels(look, pixels, ops, dict(zip(keys, (f[0] for f in found), strict=True)))
-
-
-def _look_at_tiles(reduction: Reduction) -> Delayed:
-    """Cut the reduction's regions out of the tiles, where the chain has assigned arrays."""
-    look = reduction.look
-    tiles = _Build([reduction.parent]).blocks(reduction.parent)
+def _delay_on_tiles(reduction: Reduction) -> Delayed:
+    """Cut the reduction's regions out of the tiles of a chain that has assigned arrays."""
+    spec = reduction.spec
+    tiles = _GraphBuilder([reduction.parent]).blocks(reduction.parent)
     values = _values_of(reduction.reductions)
-    pieces = _map(partial(_cut, look), tiles, values, "cut")
-    function = partial(_piece, look, tuple(values))
-    return _single(_name(look.gather.label), function, [pieces, *values.values()])
+    pieces = _map(partial(tasks.cut_boxed_pieces, spec), tiles, values, "cut")
+    task = partial(tasks.reduce_boxed_pieces, spec, tuple(values))
+    return _single(_name(spec.gather.label), task, [pieces, *values.values()])
 
 
-def _cut(look: Look, box: Array, values: Mapping[str, Any] | None = None) -> Array:
-    return _boxed(cut(look.gather.inputs, look.where(values or {}), box[0]))
+# -- graphs that models build ------------------------------------------------------------------
 
 
-def _piece(look: Look, keys: Sequence[str], found: list[list[Any]]) -> Any:
-    boxes, *rest = found
-    values = {key: value for key, (value,) in zip(keys, rest, strict=True)}
-    return value_on_pieces(look, [box[0] for box in boxes], values)
-
-
-# -- what models ask for -----------------------------------------------------------------------
-
-
-def view(node: Node, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> da.Array:
+def view(node: PlanNode, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> da.Array:
     """Return one field of a node as an ordinary dask array, without halo."""
-    tiles = _Build([node]).blocks(node)
+    tiles = _GraphBuilder([node]).blocks(node)
     axes = tuple(range(len(shape)))
     row_axis = len(shape) - 2
-    heights = tuple(b - a for a, b in pairwise(edges_of(node.source)))
+    heights = tuple(b - a for a, b in pairwise(tile_edges(node.source)))
     return da.blockwise(
-        partial(_get_field, name), axes, tiles, (row_axis,),
+        partial(tasks.get_field, name), axes, tiles, (row_axis,),
         new_axes={a: shape[a] for a in axes if a != row_axis},
         adjust_chunks={row_axis: heights},
         dtype=dtype, meta=np.empty((0,) * len(shape), dtype=dtype), name=_name(name),
     )  # fmt: skip
 
 
-def aligned(array: da.Array, source: Source, what: str) -> da.Array:
-    """Return ``array`` with the chunks of a source's tiles.
+def align_chunks(array: da.Array, source: SourceNode, what: str) -> da.Array:
+    """Return ``array`` rechunked to a source's tiles.
 
     Raises
     ------
     ModelError
-        When its last two dimensions are not the frame's.
+        If its last two dimensions are not the frame's.
     """
     if array.shape[-2:] != source.pixels.frame:
         raise ModelError(f"{what}: shape {array.shape} does not end in {source.pixels.frame}")
-    heights = tuple(b - a for a, b in pairwise(edges_of(source)))
+    heights = tuple(b - a for a, b in pairwise(tile_edges(source)))
     whole = tuple((n,) for n in array.shape)
     return array.rechunk((*whole[:-2], heights, whole[-1]))
 
 
-def products(sinks: Sequence[Sink], row_bytes: int = 0, last: Last = None) -> da.Array:
-    """Return one dask value that writes every sink's product, each kernel running once a tile.
+def build_product_graph(
+    sinks: Sequence[Sink], row_bytes: int = 0, before_naming: BeforeNaming = None
+) -> da.Array:
+    """Return a dask array that writes every sink's product, running each kernel once per tile.
 
-    It computes to one `Written`. When all tiles are done, before products get names, ``last`` runs.
+    Parameters
+    ----------
+    sinks : sequence of Sink
+        The products.
+    row_bytes : int
+        Memory that one row takes; see `calbatch.models.tiling.tile_edges.tile_edges`.
+    before_naming : callable, optional
+        Called when all tiles are written, before products get their names.
+
+    Returns
+    -------
+    dask.array.Array
+        Its single element computes to a `GraphResult`.
     """
     for sink in sinks:
-        edges_of(sink.node.source, row_bytes)
-    build = _Build([s.node for s in sinks], sinks)
+        tile_edges(sink.node.source, row_bytes)
+    builder = _GraphBuilder([s.node for s in sinks], sinks)
     results = []
     for i, sink in sorted(enumerate(sinks), key=lambda item: _depth(item[1].node), reverse=True):
-        if i not in build.tapped:
-            blocks = build.blocks(sink.node)
-            leaf = not build.users.get(sink.node)
-            strip = partial(_run_on, [_Strip()])
-            results.append(blocks if leaf else _map(strip, blocks, {}, "cut"))
+        if i not in builder.tapped:
+            blocks = builder.blocks(sink.node)
+            is_leaf = not builder.users.get(sink.node)
+            drop = partial(tasks.run_on_tile, [DropArrays()])
+            results.append(blocks if is_leaf else _map(drop, blocks, {}, "cut"))
     keys = [list(r.__dask_keys__()) for r in results]
-    task = (partial(_finished, list(sinks), last), keys)
-    return _tasks(_name("finish"), [task], results)
+    task = (partial(tasks.finish, list(sinks), before_naming), keys)
+    return _object_array(_name("finish"), [task], results)
 
 
-def _depth(node: Node) -> int:
+def _depth(node: PlanNode) -> int:
     return sum(1 for _ in node.ancestry())
-
-
-def _finished(sinks: Sequence[Sink], last: Last, groups: list[list[Array]]) -> Array:
-    seconds: dict[str, float] = {}
-    told = last() if last else ""
-    for boxes in groups:
-        tiles: list[Tile] = [box[0] for box in boxes]
-        for tile in tiles:
-            for label, spent in tile.seconds.items():
-                seconds[label] = seconds.get(label, 0.0) + spent
-        names = tiles[0].counts
-        counts = {n: np.concatenate([t.counts[n] for t in tiles]) for n in names}
-        for i in {index for index, _ in tiles[0].receipts}:
-            receipts = [r for t in tiles for index, r in t.receipts if index == i]
-            sinks[i].complete(receipts, counts)
-    return _boxed(([sink.publish() for sink in sinks], seconds, told))

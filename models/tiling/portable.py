@@ -1,9 +1,9 @@
-"""Users' own code, on its way to processes that cannot import it.
+"""Pickling of users' code for processes that cannot import it.
 
-What is installed is named in a pickle, and imported where it arrives. A module of a user's working
-folder is not there to be imported, so what it defines is sent as it is. All of it arrives as bytes
-that are opened when they are needed: dask, which opens messages, breaks a connection where it
-cannot.
+A pickle refers to installed code by name, and the receiver imports it. A module in a user's working
+folder cannot be imported there, so its functions and classes are pickled by value. The result is
+sent as bytes and unpickled on first use: if dask fails to unpickle a message itself, it closes the
+connection.
 """
 
 from __future__ import annotations
@@ -23,41 +23,41 @@ import cloudpickle
 from calbatch.models.errors import ModelError
 
 _INSTALLED = {"site-packages", "dist-packages"}
-_REGISTERING = threading.Lock()
+_REGISTRY_LOCK = threading.Lock()
 
 
-def packed(value: Any) -> bytes:
-    """Return a pickle of a value, with what it needs of modules that are not installed."""
+def pack(value: Any) -> bytes:
+    """Return a pickle of a value that includes its code from modules that are not installed."""
     try:
-        with _sent_along():
+        with _own_modules_by_value():
             return bytes(cloudpickle.dumps(value))
-    except Exception:  # something in those modules cannot be sent: they may be there to be imported
+    except Exception:  # those modules cannot be pickled; the receiver may be able to import them
         return bytes(cloudpickle.dumps(value))
 
 
 @lru_cache(maxsize=32)
-def loaded(payload: bytes) -> Any:
-    """Return what was packed: one object for equal bytes, so that its kernels are compiled once.
+def unpack(payload: bytes) -> Any:
+    """Return the value of a pickle, the same object for equal bytes: its kernels compile once.
 
     Raises
     ------
     ModelError
-        When this process cannot import what it needs.
+        If this process cannot import a module that the value needs.
     """
     try:
         return cloudpickle.loads(payload)
     except Exception as error:
-        told = " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         raise ModelError(
-            f"its code cannot be loaded where it is to run: {type(error).__name__}: {told}; "
-            "install there what it imports"
+            f"its code cannot be loaded where it is to run: {type(error).__name__}: {reason}; "
+            "install the modules that it imports there"
         ) from error
 
 
 @contextmanager
-def _sent_along() -> Iterator[None]:
-    """Have modules of the user's own pickled by value."""
-    with _REGISTERING:
+def _own_modules_by_value() -> Iterator[None]:
+    """Register the user's own modules to be pickled by value."""
+    with _REGISTRY_LOCK:
         before = cloudpickle.list_registry_pickle_by_value()
         own = [m for m in list(sys.modules.values()) if _is_own(m) and m.__name__ not in before]
         for module in own:
@@ -83,26 +83,26 @@ def _is_own(module: ModuleType | None) -> bool:
 @cache
 def _is_own_file(package: str, file: str) -> bool:
     if package in ("calbatch", "__main__") or package in sys.stdlib_module_names:
-        return False  # what a script defines is always sent along
+        return False  # cloudpickle always pickles a script's definitions by value
     path = Path(file)
     if path.suffix != ".py" or _INSTALLED & set(path.parts):
         return False
-    return package not in _distributed()
+    return package not in _installed_packages()
 
 
 @cache
-def _distributed() -> frozenset[str]:
-    """Return the packages that are installed, those from a folder of their sources included."""
+def _installed_packages() -> frozenset[str]:
+    """Return the names of installed packages, including editable installs."""
     return frozenset(packages_distributions())
 
 
-class Portable:
-    """A function of somebody else's: opened when it is called, not when it arrives.
+class PortableFunction:
+    """A user's function, unpickled on its first call rather than on arrival.
 
     Parameters
     ----------
     function : callable
-        Any.
+        The function.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -112,19 +112,19 @@ class Portable:
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         """Call the function."""
         if self._function is None:
-            self._function = loaded(self._payload)
+            self._function = unpack(self._payload)
         return self._function(*arguments, **named)
 
     def __getstate__(self) -> bytes:
-        self._payload = self._payload or packed(self._function)
+        self._payload = self._payload or pack(self._function)
         return self._payload
 
     def __setstate__(self, payload: bytes) -> None:
         self._function, self._payload = None, payload
 
 
-def portable(function: Callable[..., Any]) -> Callable[..., Any]:
+def make_portable(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that other processes can call, whether or not they can import it."""
-    named = function.func if isinstance(function, partial) else function
-    module = getattr(named, "__module__", None) or ""
-    return function if module.startswith("calbatch.") else Portable(function)
+    plain = function.func if isinstance(function, partial) else function
+    module = getattr(plain, "__module__", None) or ""
+    return function if module.startswith("calbatch.") else PortableFunction(function)

@@ -1,58 +1,66 @@
-"""What of a chain of operations has to run, where only some fields are wanted of its end."""
+"""The operations of a chain that have to run when only some fields of its end are wanted."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from calbatch.models.tiling.plan import Call, Node, Op, Put, Reduction, Slot, Step
+from calbatch.models.tiling.plan import (
+    KernelCall,
+    Operation,
+    OperationNode,
+    PlanNode,
+    Reduction,
+    ReplaceField,
+    ValueSlot,
+)
 
 
-class Needed(NamedTuple):
+class RequiredOperation(NamedTuple):
     """An operation that has to run, and the reductions whose values it takes."""
 
-    op: Op
+    op: Operation
     reductions: tuple[Reduction, ...]
 
 
-def needed_for(names: Iterable[str], tip: Node) -> list[Needed]:
+def required_operations(names: Iterable[str], tip: PlanNode) -> list[RequiredOperation]:
     """Return the operations that some fields depend on.
 
     Parameters
     ----------
     names : iterable of str
-        The fields that are wanted in the end.
-    tip : Node
-        The end of a chain of operations that are known on any region.
+        The fields wanted at the end of the chain.
+    tip : PlanNode
+        The end of a chain of operations that can be evaluated on any region.
 
     Returns
     -------
-    list of Needed
-        The first to run first.
+    list of RequiredOperation
+        In the order in which they run.
     """
-    wanted, kept = set(names), list[Needed]()
-    steps = [node for node in tip.ancestry() if isinstance(node, Step)]
-    for i, step in enumerate(steps):
-        op = step.op
-        if isinstance(op, Put):
-            made, inputs = {op.name}, tuple[str, ...]()
-        elif isinstance(op, Call):
-            op = _smallest(op, wanted)
-            made, inputs = set(op.outputs), op.inputs
-        else:  # who knows what it reads
-            kept += [Needed(s.op, s.reductions) for s in steps[i:]]
+    wanted, required = set(names), list[RequiredOperation]()
+    nodes = [node for node in tip.ancestry() if isinstance(node, OperationNode)]
+    for i, node in enumerate(nodes):
+        op = node.op
+        if isinstance(op, ReplaceField):
+            outputs, inputs = {op.name}, tuple[str, ...]()
+        elif isinstance(op, KernelCall):
+            op = _cheapest_call(op, wanted)
+            outputs, inputs = set(op.outputs), op.inputs
+        else:  # its inputs are unknown, so everything before it has to run
+            required += [RequiredOperation(n.op, n.reductions) for n in nodes[i:]]
             break
-        if made & wanted:
-            wanted = (wanted - made) | set(inputs)
-            kept.append(Needed(op, _used(op, step.reductions)))
-    return kept[::-1]
+        if outputs & wanted:
+            wanted = (wanted - outputs) | set(inputs)
+            required.append(RequiredOperation(op, _reductions_used(op, node.reductions)))
+    return required[::-1]
 
 
-def _smallest(call: Call, wanted: set[str]) -> Call:
-    """Return the call that gives just what is wanted, where there is one."""
-    made = wanted & call.outputs.keys()
-    return call.alone.get(made.pop(), call) if len(made) == 1 else call
+def _cheapest_call(call: KernelCall, wanted: set[str]) -> KernelCall:
+    """Return the alternative call that returns the one wanted output, or the call itself."""
+    outputs = wanted & call.outputs.keys()
+    return call.alone.get(outputs.pop(), call) if len(outputs) == 1 else call
 
 
-def _used(op: Op, reductions: Sequence[Reduction]) -> tuple[Reduction, ...]:
-    arguments = op.arguments.values() if isinstance(op, Call) else ()
-    keys = {value.key for value in arguments if isinstance(value, Slot)}
+def _reductions_used(op: Operation, reductions: Sequence[Reduction]) -> tuple[Reduction, ...]:
+    arguments = op.arguments.values() if isinstance(op, KernelCall) else ()
+    keys = {value.key for value in arguments if isinstance(value, ValueSlot)}
     return tuple(r for r in reductions if r.key in keys)

@@ -1,9 +1,9 @@
-"""Rows of references that a process keeps from one exposure to the next.
+"""Cache of reference rows, shared by the exposures that a process calibrates.
 
-Exposures of a batch mostly share their references, and are cut into the same tiles: a process that
-calibrates many of them would read and decode the same rows again and again. How many bytes it keeps
-is ``calbatch.reference-cache-bytes`` in dask's configuration; by default none, as a process that
-calibrates one exposure would keep them in vain.
+Exposures of a batch mostly share their references and are cut into the same tiles, so a process
+that calibrates many of them would read and decode the same rows again and again. The size of the
+cache is ``calbatch.reference-cache-bytes`` in dask's configuration. It is 0 by default: a process
+that calibrates one exposure has no use for the rows afterwards.
 """
 
 import mmap
@@ -20,69 +20,76 @@ from calbatch.models.fits.readers import Array, Bounds, Reader
 SETTING = "calbatch.reference-cache-bytes"
 
 PATIENCE = 4
-"""What is kept makes room once so many times the limit was asked for without it.
+"""An array can be evicted when this many times the limit has been requested since its last use.
 
-Exposures ask for the same rows in turn. Were the oldest always the first to go, a limit just below
-what they ask for would keep only what is not asked for next.
+Exposures request the same rows in turn. With plain least-recently-used eviction, a limit just below
+their total size would evict every array shortly before its next use.
 """
 
 
 @dataclass
-class _Entry:
+class _CachedArray:
     array: Array
-    used: int  # bytes that had been asked for when it was
+    used: int  # total bytes requested from the cache by the time of its last use
 
 
-class Kept:
-    """Arrays by key, within a limit of bytes; for any thread."""
+class ReferenceCache:
+    """Arrays by key, within a limit of bytes; thread-safe.
+
+    Attributes
+    ----------
+    bytes : int
+        Total size of the arrays.
+    """
 
     def __init__(self) -> None:
-        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()  # the longest unused first
+        self._entries: OrderedDict[Hashable, _CachedArray] = OrderedDict()  # oldest use first
         self._lock = threading.Lock()
-        self._asked = 0
+        self._requested = 0
         self.bytes = 0
-        """How many are kept."""
 
     def find(self, key: Hashable) -> Array | None:
-        """Return what is kept, or None."""
+        """Return the array of a key, or None."""
         with self._lock:
             entry = self._entries.get(key)
             if entry is None:
                 return None
             self._entries.move_to_end(key)
-            self._asked += entry.array.nbytes
-            entry.used = self._asked
+            self._requested += entry.array.nbytes
+            entry.used = self._requested
             return entry.array
 
-    def keep(self, key: Hashable, array: Array, limit: int) -> None:
-        """Keep an array if there is room, or can be made from what nobody seems to want."""
+    def add(self, key: Hashable, array: Array, limit: int) -> None:
+        """Add an array if there is room for it, evicting arrays that are no longer used."""
         with self._lock:
-            self._asked += array.nbytes
-            if key in self._entries or not array.nbytes:  # another thread may have been as quick
+            self._requested += array.nbytes
+            if key in self._entries or not array.nbytes:  # another thread may have added it
                 return
-            while self.bytes > limit or (self.bytes + array.nbytes > limit and self._stale(limit)):
+            while self.bytes > limit or (
+                self.bytes + array.nbytes > limit and self._is_oldest_unused(limit)
+            ):
                 _, oldest = self._entries.popitem(last=False)
                 self.bytes -= oldest.array.nbytes
             if self.bytes + array.nbytes <= limit:
-                self._entries[key] = _Entry(_apart(array), self._asked)
+                self._entries[key] = _CachedArray(_copy_to_own_pages(array), self._requested)
                 self.bytes += array.nbytes
 
     def clear(self) -> None:
-        """Let go of all."""
+        """Remove all arrays."""
         with self._lock:
             self._entries.clear()
             self.bytes = 0
 
-    def _stale(self, limit: int) -> bool:
+    def _is_oldest_unused(self, limit: int) -> bool:
         oldest = next(iter(self._entries.values()), None)
-        return oldest is not None and self._asked - oldest.used > PATIENCE * limit
+        return oldest is not None and self._requested - oldest.used > PATIENCE * limit
 
 
-def _apart(array: Array) -> Array:
-    """Return a read-only copy that has its own pages.
+def _copy_to_own_pages(array: Array) -> Array:
+    """Return a read-only copy in memory pages of its own.
 
-    Among the arrays that come and go with every tile, what stays would leave gaps that are too
-    small for the next ones: a third more memory.
+    A long-lived array on the heap, among those allocated and freed with every tile, leaves gaps
+    too small for the next ones: that takes a third more memory.
     """
     pages = np.frombuffer(mmap.mmap(-1, array.nbytes), array.dtype)
     copy = pages.reshape(array.shape)
@@ -91,48 +98,51 @@ def _apart(array: Array) -> Array:
     return copy
 
 
-_kept = Kept()
+_cache = ReferenceCache()
 
 
-def kept_bytes() -> int:
-    """Return how many bytes of references this process keeps."""
-    return _kept.bytes
+def cached_bytes() -> int:
+    """Return the size of this process's cache."""
+    return _cache.bytes
 
 
-def forget() -> None:
-    """Let go of the references that this process keeps."""
-    _kept.clear()
+def clear() -> None:
+    """Empty this process's cache."""
+    _cache.clear()
 
 
-def shared_rows(reader: Reader, rows: Bounds, cols: Bounds) -> Array:
-    """Return some rows and columns of a reader, read-only: others may be given the same array.
+def read_shared_rows(reader: Reader, rows: Bounds, cols: Bounds) -> Array:
+    """Return some rows and columns of a reader, read-only: other callers may share the array.
 
     Raises
     ------
     FileError, ValueError
         As `Reader.read`.
     """
-    (array,) = shared_beside(reader, rows, [cols])
+    (array,) = read_shared_columns(reader, rows, [cols])
     return array
 
 
-def shared_beside(reader: Reader, rows: Bounds, cols: Sequence[Bounds]) -> list[Array]:
-    """Return several ranges of columns of the same rows, as `shared_rows`, read in one pass."""
+def read_shared_columns(reader: Reader, rows: Bounds, cols: Sequence[Bounds]) -> list[Array]:
+    """Return several ranges of columns of the same rows, read in one pass.
+
+    The arrays are read-only, as those of `read_shared_rows`.
+    """
     limit: int = dask.config.get(SETTING, None) or 0
-    name = reader.key() if limit else None
-    if name is None:
-        return _read(reader, rows, cols)
-    keys = [(name, rows, each) for each in cols]
-    found = [_kept.find(key) for key in keys]
-    arrays = [array for array in found if array is not None]
+    reader_key = reader.key() if limit else None
+    if reader_key is None:
+        return _read_only(reader, rows, cols)
+    keys = [(reader_key, rows, each) for each in cols]
+    cached = [_cache.find(key) for key in keys]
+    arrays = [array for array in cached if array is not None]
     if len(arrays) < len(keys):
-        arrays = _read(reader, rows, cols)
+        arrays = _read_only(reader, rows, cols)
         for key, array in zip(keys, arrays, strict=True):
-            _kept.keep(key, array, limit)
+            _cache.add(key, array, limit)
     return arrays
 
 
-def _read(reader: Reader, rows: Bounds, cols: Sequence[Bounds]) -> list[Array]:
+def _read_only(reader: Reader, rows: Bounds, cols: Sequence[Bounds]) -> list[Array]:
     arrays = reader.read_beside(rows, cols)
     for array in arrays:
         array.flags.writeable = False

@@ -11,7 +11,7 @@ from calbatch.calibrate import cfg, pars
 from calbatch.calibrate.errors import ParameterError, ReferenceFileError
 from calbatch.calibrate.parameters import Text
 from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
-from calbatch.calibrate.references import Chosen
+from calbatch.calibrate.references import ChosenReference
 from calbatch.calibrate.step import Step
 from calbatch.calibrate.steps.jump import JumpStep
 from calbatch.models import datamodels
@@ -39,7 +39,7 @@ def chosen(folder, **configs):
         path = folder / f"{kind}.asdf"
         with config.to_asdf() as tree:
             tree.write_to(path)
-        found[f"pars-{kind}"] = Chosen(path, f"crds://{path.name}")
+        found[f"pars-{kind}"] = ChosenReference(path, f"crds://{path.name}")
     return found
 
 
@@ -50,7 +50,7 @@ def value(step, name):
 def test_a_steps_reference_is_below_what_the_user_says(tmp_path):
     step = Detector1Pipeline()
     step.configure({"jump": {"rejection_threshold": 5.0}}, "my.cfg")
-    made = pars.configured(step, chosen(tmp_path, jumpstep=JUMP))
+    made = pars.configure(step, chosen(tmp_path, jumpstep=JUMP))
     assert value(made.jump, "rejection_threshold") == (5.0, "my.cfg")
     assert value(made.jump, "skip") == (True, "jumpstep.asdf")
     assert value(step.jump, "skip")[0] is False  # others' exposures have other parameters
@@ -61,7 +61,7 @@ def test_it_is_above_the_pipelines_default(tmp_path):
         defaults = {"jump": {"rejection_threshold": 3.0}}
 
     assert value(Careful().jump, "rejection_threshold") == (3.0, "the pipeline's default")
-    made = pars.configured(Careful(), chosen(tmp_path, jumpstep=JUMP))
+    made = pars.configure(Careful(), chosen(tmp_path, jumpstep=JUMP))
     assert value(made.jump, "rejection_threshold") == (7.0, "jumpstep.asdf")
 
 
@@ -69,14 +69,14 @@ def test_a_pipelines_reference_is_above_its_steps(tmp_path):
     found = chosen(
         tmp_path, jumpstep=JUMP, detector1pipeline=pipeline_config(rejection_threshold=9.0)
     )
-    made = pars.configured(Detector1Pipeline(), found)
+    made = pars.configure(Detector1Pipeline(), found)
     assert value(made.jump, "rejection_threshold") == (9.0, "detector1pipeline.asdf")
     assert value(made.jump, "skip") == (True, "jumpstep.asdf")
     assert value(made, "save_calibrated_ramp") == (True, "detector1pipeline.asdf")
 
 
 def test_a_step_asked_for_by_itself_runs(tmp_path):
-    made = pars.configured(JumpStep(), chosen(tmp_path, jumpstep=JUMP))
+    made = pars.configure(JumpStep(), chosen(tmp_path, jumpstep=JUMP))
     assert not made.skip
     assert made.rejection_threshold == 7.0
 
@@ -87,7 +87,7 @@ def test_what_is_unknown_is_ignored_in_one_line(tmp_path, caplog):
     pipeline = StepConfig("x.Detector1Pipeline", "d1", {}, [other])
     found = chosen(tmp_path, jumpstep=odd, detector1pipeline=pipeline)
     with caplog.at_level(logging.INFO, logger="calbatch"):
-        made = pars.configured(Detector1Pipeline(), found)
+        made = pars.configure(Detector1Pipeline(), found)
     assert made.jump.described() == Detector1Pipeline().jump.described()
     assert [record.getMessage() for record in caplog.records] == [
         "jumpstep.asdf: jump has no newer, newest: ignored",
@@ -98,7 +98,7 @@ def test_what_is_unknown_is_ignored_in_one_line(tmp_path, caplog):
 def test_hooks_and_places_are_the_users_own(tmp_path):
     values = {"pre_hooks": ["os:system"], "output_dir": "/tmp", "override_gain": "g.fits"}
     config = StepConfig("jwst.jump.JumpStep", "jump", values, [])
-    made = pars.configured(JumpStep(), chosen(tmp_path, jumpstep=config))
+    made = pars.configure(JumpStep(), chosen(tmp_path, jumpstep=config))
     assert (made.pre_hooks, made.output_dir, made.override_gain) == ([], None, None)
 
 
@@ -110,7 +110,7 @@ def test_no_command_comes_from_a_reference(tmp_path):
     found = chosen(tmp_path, jumpstep=step, detector1pipeline=whole)
     mine = Detector1Pipeline()
     mine.jump.post_hooks = "my:own"
-    made = pars.configured(mine, found)
+    made = pars.configure(mine, found)
     hooks = [one.pre_hooks + one.post_hooks for one in (made, *made.steps().values())]
     assert [hook for some in hooks for hook in some] == ["my:own"]
 
@@ -126,7 +126,7 @@ class LabelStep(Step):
 )
 def test_texts_are_taken_as_they_are_and_written_so(tmp_path, label):
     found = chosen(tmp_path, labelstep=StepConfig("x.LabelStep", "label", {"label": label}, []))
-    made = pars.configured(LabelStep(), found)
+    made = pars.configure(LabelStep(), found)
     assert made.label == label
     path = tmp_path / "label.cfg"
     path.write_text(cfg.written(made))
@@ -137,7 +137,7 @@ def test_what_is_assigned_to_a_step_is_what_the_user_says(tmp_path):
     step = Detector1Pipeline()
     step.jump.rejection_threshold = 4.0  # the default, but by choice
     step.jump.skip = False
-    made = pars.configured(step, chosen(tmp_path, jumpstep=JUMP))
+    made = pars.configure(step, chosen(tmp_path, jumpstep=JUMP))
     assert value(made.jump, "rejection_threshold") == (4.0, "set in Python")
     assert value(made.jump, "skip") == (False, "set in Python")
 
@@ -145,14 +145,14 @@ def test_what_is_assigned_to_a_step_is_what_the_user_says(tmp_path):
 def test_a_value_that_does_not_fit_names_the_file(tmp_path):
     config = StepConfig("jwst.jump.JumpStep", "jump", {"rejection_threshold": "high"}, [])
     with pytest.raises(ParameterError, match=r"^jumpstep\.asdf: jump\.rejection_threshold.*--no-p"):
-        pars.configured(Detector1Pipeline(), chosen(tmp_path, jumpstep=config))
+        pars.configure(Detector1Pipeline(), chosen(tmp_path, jumpstep=config))
 
 
 def test_a_file_that_is_none(tmp_path):
     (tmp_path / "x.asdf").write_text("nothing")
-    found = {"pars-jumpstep": Chosen(tmp_path / "x.asdf", "crds://x.asdf")}
+    found = {"pars-jumpstep": ChosenReference(tmp_path / "x.asdf", "crds://x.asdf")}
     with pytest.raises(ReferenceFileError, match=r"x\.asdf: not an ASDF file"):
-        pars.configured(JumpStep(), found)
+        pars.configure(JumpStep(), found)
 
 
 @pytest.fixture
@@ -186,13 +186,13 @@ def test_as_stpipe_merges_them(exposure):
     from jwst.pipeline import Detector1Pipeline as Theirs
 
     config = Theirs.get_config_from_reference(str(exposure.path))
-    made = pars.for_exposure(Detector1Pipeline(), header_of(exposure))
+    made = pars.configure_for_exposure(Detector1Pipeline(), header_of(exposure))
     theirs = config["steps"]["jump"]
     assert made.jump.rejection_threshold == theirs["rejection_threshold"] == 9.5
     assert made.jump.skip == theirs["skip"]
     assert made.save_calibrated_ramp == config["save_calibrated_ramp"]
     alone = TheirJump.get_config_from_reference(str(exposure.path))
-    mine = pars.for_exposure(JumpStep(), header_of(exposure))
+    mine = pars.configure_for_exposure(JumpStep(), header_of(exposure))
     assert mine.rejection_threshold == alone["rejection_threshold"] == 7.0
 
 
@@ -213,20 +213,20 @@ def test_calling_a_pipeline_reads_them(exposure):
 def test_the_environment_leaves_them_out(exposure, monkeypatch, name, text):
     monkeypatch.setenv(name, text)
     step = Detector1Pipeline()
-    assert pars.for_exposure(step, header_of(exposure)) is step
+    assert pars.configure_for_exposure(step, header_of(exposure)) is step
 
 
 def test_one_that_is_not_in_the_cache_is_not_passed_over(exposure, cache):
     for path in cache.rglob("*jumpstep*.asdf"):
         path.unlink()
     with pytest.raises(ReferenceFileError, match=r"calbatch refs sync --files .*; --no-pars"):
-        pars.for_exposure(JumpStep(), header_of(exposure))
+        pars.configure_for_exposure(JumpStep(), header_of(exposure))
 
 
 def test_contexts_and_places_without_any(exposure, monkeypatch):
     step = Detector1Pipeline()
     with offline(exposure.set):
         monkeypatch.setenv("STPIPE_DISABLE_CRDS_STEPPARS", "")
-        assert pars.for_exposure(step, header_of(exposure)) is step
+        assert pars.configure_for_exposure(step, header_of(exposure)) is step
         monkeypatch.setenv("CRDS_PATH", "")
-        assert pars.for_exposure(step, header_of(exposure)) is step
+        assert pars.configure_for_exposure(step, header_of(exposure)) is step

@@ -11,7 +11,7 @@ from support.simulated import small_exposure
 
 from calbatch.calibrate.pipeline import Pipeline
 from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
-from calbatch.calibrate.references import NOT_APPLICABLE, Chosen, ResolvedReferences
+from calbatch.calibrate.references import NOT_APPLICABLE, ChosenReference, ResolvedReferences
 from calbatch.calibrate.step import SkipStep, Step
 from calbatch.calibrate.steps.gain_scale import GainScaleStep
 from calbatch.calibrate.steps.jump import JumpStep
@@ -52,7 +52,7 @@ def chosen(kind):
         path = exposure().reference(kind)
     except IndexError:
         return NOT_APPLICABLE
-    return Chosen(path, f"crds://{path.name}")
+    return ChosenReference(path, f"crds://{path.name}")
 
 
 def another(kind, folder):
@@ -117,7 +117,7 @@ def test_any_type_names_the_override_and_history_each_steps(tmp_path, kind, orde
     first = order == "override first"
     step = both()
     step.steps()["one" if first else "two"].configure({"": {f"override_{kind}": mine}}, "test")
-    step.references = ResolvedReferences("c", {kind: Chosen(theirs, "crds://theirs.fits")})
+    step.references = ResolvedReferences("c", {kind: ChosenReference(theirs, "crds://theirs.fits")})
     model = step.run(datamodels.ImageModel(np.zeros((2, 2), "f4")))
     assert name_in(model, kind) == str(mine)
     names = [str(mine), "crds://theirs.fits"]

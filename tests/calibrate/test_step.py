@@ -15,7 +15,7 @@ from calbatch.calibrate.errors import ParameterError, ReferenceFileError
 from calbatch.calibrate.parameters import Float
 from calbatch.calibrate.pipeline import Pipeline
 from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
-from calbatch.calibrate.references import Chosen, ResolvedReferences
+from calbatch.calibrate.references import ChosenReference, ResolvedReferences
 from calbatch.calibrate.step import SkipStep, Step
 from calbatch.calibrate.steps import dark_current as dark_step
 from calbatch.calibrate.steps import reset as reset_step
@@ -145,7 +145,7 @@ def test_pipeline_takes_miri_through_reset(tmp_path):
 
 def test_provenance_is_written(image, flat, tmp_path):
     step = FlatFieldStep(save_results=True, output_dir=str(tmp_path / "out"))
-    chosen = {"flat": Chosen(flat, f"crds://{flat.name}")}
+    chosen = {"flat": ChosenReference(flat, f"crds://{flat.name}")}
     step.references = ResolvedReferences("jwst_0541.pmap", chosen)
     step.run(image)
     header = fits.getheader(tmp_path / "out" / "jw1_FlatFieldStep.fits")

@@ -193,7 +193,7 @@ def test_what_is_installed_here_alone_is_told_of_in_a_line(
         start, name, end = outcome.error.partition(f"only_here_{grain}")
         assert start.startswith(f"{path}: its code cannot be loaded where it is to run: ")
         assert name
-        assert end.endswith("; install there what it imports")
+        assert end.endswith("; install the modules that it imports there")
     with View(result.folder.state) as view:
         rows = list(view.exposures(result.batch.id))
         assert [len(view.attempts(row.id)) for row in rows] == [1, 1, 1]

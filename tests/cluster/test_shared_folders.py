@@ -5,6 +5,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,10 +13,11 @@ import dask
 import pytest
 from support.batches import DATE, calbatch, copies
 
-from calbatch.cluster.driver.control import Wish, ask, wished
-from calbatch.cluster.folder import STATE, find
+from calbatch.cluster.errors import RequestError
+from calbatch.cluster.driver.control import StopRequest, read_stop_request, request_stop
+from calbatch.cluster.folder import STATE, find_batch
 from calbatch.cluster.ledger import View
-from calbatch.cluster.sites.local import local_cluster
+from calbatch.cluster.sites.local import open_local_cluster
 
 HOW = ("--scheduler", "sync", "--no-fsync", "--date", DATE)
 OTHER = 12345
@@ -57,7 +59,7 @@ def opened_to_all(folder):
 
 @pytest.mark.parametrize("prepare", [given_away, linked, opened_to_all])
 def test_a_prepared_state_folder_decides_nothing(prepare, exposures, done):
-    name = find(str(done)).name
+    name = find_batch(str(done)).name
     prepare(done / STATE)
     before = {path.name: path.stat().st_mtime_ns for path in (done / STATE).rglob("*")}
     for command in (
@@ -95,7 +97,7 @@ def test_everything_about_a_batch_is_for_one_user(exposures, tmp_path, monkeypat
     finally:
         os.umask(before)
     assert said.status == 0, said.err
-    folder = find(None)
+    folder = find_batch(None)
     assert folder.config.exists()
     for top in (folder.state, tmp_path / "new"):
         for path in (top, *top.rglob("*")):
@@ -104,13 +106,13 @@ def test_everything_about_a_batch_is_for_one_user(exposures, tmp_path, monkeypat
 
 
 def test_asking_a_batch_to_end_replaces_a_link(done):
-    folder = find(str(done))
+    folder = find_batch(str(done))
     victim = done / "victim"
     victim.write_text("precious")
     folder.control.symlink_to(victim)
     (folder.path / ".control.part").symlink_to(victim)
-    ask(folder.control, Wish.DRAIN)
-    assert wished(folder.control) is Wish.DRAIN
+    request_stop(folder.control, StopRequest.DRAIN)
+    assert read_stop_request(folder.control) is StopRequest.DRAIN
     assert victim.read_text() == "precious"
 
 
@@ -146,6 +148,22 @@ def test_another_users_ledger_is_only_read(done):
             view._connection.execute("DELETE FROM batches")
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_a_ledger_that_may_not_be_read_is_told_with_its_owner(monkeypatch):
+    with tempfile.TemporaryDirectory(dir="/tmp") as base:
+        Path(base).chmod(0o755)
+        state = Path(base) / STATE
+        state.mkdir(0o700)
+        (state / "ledger.sqlite").touch()
+        monkeypatch.setenv("CALBATCH_STATE_DIR", f"{base}/notes")
+        os.seteuid(OTHER)
+        try:
+            with pytest.raises(RequestError, match=rf"{state} belongs to user root.*chmod -R go"):
+                find_batch(base)
+        finally:
+            os.seteuid(0)
+
+
 @pytest.mark.parametrize("prepared", [False, True])
 def test_workers_have_a_folder_that_nobody_prepared(prepared, tmp_path):
     """They import from it."""
@@ -157,7 +175,7 @@ def test_workers_have_a_folder_that_nobody_prepared(prepared, tmp_path):
         (tmp_path / own).symlink_to(victim)
         (tmp_path / f"{own}-abcdefgh").symlink_to(victim)
     with dask.config.set({"temporary-directory": str(tmp_path)}), ExitStack() as stack:
-        site = stack.enter_context(local_cluster(1, "exposure"))
+        site = stack.enter_context(open_local_cluster(1, "exposure"))
         (worker,) = site.client.scheduler_info()["workers"].values()
         private = Path(worker["local_directory"]).parent.parent
         assert private.parent == tmp_path

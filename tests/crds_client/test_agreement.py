@@ -223,7 +223,7 @@ def test_types_of_other_observatories(observatory, types):
     for header in shipped_headers(observatory):
         drawn = rules_under(header, rng)
         what = f"{header['instrument']} {header['filekind']}"
-        if our_rules(drawn.text).refused:
+        if our_rules(drawn.text).refusal:
             assert what in NEED_FUNCTIONS
         else:
             counts.update(compare(drawn, rng, 60, what))

@@ -8,7 +8,7 @@ from astropy.io import fits
 from support.crds_server import write_mapping
 
 from calbatch.crds_client import Client, CrdsError, ReferenceMissing
-from calbatch.crds_client.cacheclient import CacheClient
+from calbatch.crds_client.cache_client import CacheClient
 from calbatch.crds_client.errors import HeaderError
 
 NIRCAM = {

@@ -1,14 +1,21 @@
-"""Whatever a server answers, it is an error of ours that names server and question, or right."""
+"""Each answer of a server is either used correctly or rejected by an error that names both."""
 
+import ast
 import contextlib
 import copy
+import gzip
+import http.client
+import io
 import itertools
 import json
+import math
 import ssl
 import subprocess
 import sys
+from base64 import b64encode
 
 import fsspec
+import jsonschema
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -17,17 +24,19 @@ from support.tls import certificate
 from support.waiting import be_slow
 
 from calbatch.crds_client import Client
-from calbatch.crds_client.answers import FileInfo, decode_packed, files_of, parse_infos, parse_json
+from calbatch.crds_client.answers import FileInfo, decode_packed, file_descriptions, parse_infos, parse_json
 from calbatch.crds_client.cache.layout import Cache
-from calbatch.crds_client.cacheclient import CacheClient
+from calbatch.crds_client.cache_client import CacheClient
 from calbatch.crds_client.errors import CrdsError, ServerError
 from calbatch.crds_client.fetching import Fetcher
-from calbatch.crds_client.server.bucket import UrlCache
+from calbatch.crds_client.server.url_cache import UrlCache
 from calbatch.crds_client.server.protocol import Patience, Server
 
 QUICK = Patience(timeout=0.3, attempts=1, delay=0.0)
 NAME = "jwst_miri_flat_0000.fits"
 FLAT = "jwst_miri_flat_0002.fits"
+FLATS = {"jwst_0001.pmap": "jwst_miri_flat_0001.fits", "jwst_0002.pmap": FLAT}
+"""The reference of `HEADER` by context."""
 
 QUESTIONS = {
     "get_server_info": lambda server: server.info,
@@ -35,10 +44,43 @@ QUESTIONS = {
     "get_build_context": lambda server: server.build_context("3.0.0"),
     "get_context_by_date": lambda server: server.context_by_date("2020-01-01"),
     "get_mapping_names": lambda server: server.mapping_names(CONTEXT),
-    "get_required_parkeys": lambda server: server.required_parameters(CONTEXT),
+    "get_required_parkeys": lambda server: server.selection_parameters(CONTEXT),
     "get_best_references": lambda server: server.best_references(CONTEXT, HEADER, None),
     "get_file_info_map": lambda server: server.file_infos(["jwst_miri_flat_9999.fits"]),
 }
+
+NAMES = {"type": "string", "pattern": r"\A(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._+-]{0,254}\Z"}
+CONTEXTS = {"allOf": [NAMES, {"pattern": r"\.pmap\Z"}]}
+TEXTS = {"type": "string", "minLength": 1}
+LISTS = {"type": "array", "items": {"type": "string"}}
+BY_NAME = {"type": "object", "propertyNames": TEXTS}
+OR_NULL = {"anyOf": [{"type": "null"}, TEXTS]}
+CONFIG = {
+    **BY_NAME,
+    "properties": {
+        "observatory": OR_NULL,
+        "edit_context": OR_NULL,
+        "latest_context": OR_NULL,
+        "operational_context": OR_NULL,
+        "bad_files_list": {"anyOf": [{"type": "null"}, LISTS]},
+    },
+}
+SCHEMAS = {
+    "get_server_info": {
+        "allOf": [CONFIG, {"properties": {"observatory": {"enum": [None, "jwst"]}}}]
+    },
+    "get_default_context": CONTEXTS,
+    "get_build_context": CONTEXTS,
+    "get_context_by_date": CONTEXTS,
+    "get_mapping_names": {"type": "array", "items": NAMES},
+    "get_required_parkeys": {**BY_NAME, "additionalProperties": LISTS},
+    "get_best_references": {
+        **BY_NAME,
+        "additionalProperties": {"anyOf": [{"type": "null"}, TEXTS, LISTS]},
+    },
+    "get_file_info_map": BY_NAME,
+}
+"""The answers that are well formed, as JSON schemas."""
 
 LEAVES = (
     st.none()
@@ -118,29 +160,59 @@ def assert_told(error, server, method):
     assert len(str(error)) < 1500
 
 
-def check_answer(server, method):
-    """Ask, and expect an answer or an error that says whose and to what."""
+def is_finite(value):
+    """Tell whether JSON can express a value: it knows no infinity and no NaN."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return all(map(is_finite, parts))
+
+
+def is_valid(value, schema):
+    return jsonschema.Draft202012Validator(schema).is_valid(value)
+
+
+def ask(server, method):
+    """Return the answer, or the error, which names the server and the question."""
     try:
-        QUESTIONS[method](server)
+        return QUESTIONS[method](server)
     except CrdsError as error:
         assert_told(error, server, method)
+        return error
+
+
+def meaning(method, answer, server):
+    """Return the value that a well-formed answer stands for."""
+    if method == "get_server_info":
+        return {**answer, "server": server.url}
+    if method == "get_required_parkeys":
+        return {instrument.lower(): names for instrument, names in answer.items()}
+    if method == "get_file_info_map":
+        return {}  # a file that the server does not know
+    return answer
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(method=st.sampled_from(sorted(QUESTIONS)), data=st.data())
-def test_other_answers_than_were_expected(serving, method, data):
+def test_an_answer_is_used_if_it_is_well_formed_and_rejected_otherwise(serving, method, data):
     serving.answers = {}
     real = serving.call(method, parameters_of(method))
-    serving.answers = {
-        method: mutated(data, real) if data.draw(st.booleans()) else data.draw(VALUES)
-    }
-    check_answer(Server(serving.url, patience=QUICK), method)
+    answer = mutated(data, real) if data.draw(st.booleans()) else data.draw(VALUES)
+    serving.answers = {method: answer}
+    server = Server(serving.url, patience=QUICK)
+    result = ask(server, method)
+    if method == "get_file_info_map" and not is_finite(answer):
+        assert result == {}  # the server's catalogue is known already
+    elif is_finite(answer) and is_valid(answer, SCHEMAS[method]):
+        assert result == meaning(method, answer, server)
+    else:
+        assert isinstance(result, CrdsError)
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 @example(data=None)
-def test_a_client_with_such_a_server_fails_as_one(serving, tmp_path_factory, data):
+def test_a_client_chooses_and_fetches_the_right_file_or_fails(serving, tmp_path_factory, data):
     info = serving.rpc_get_server_info()
     info = {"a": deep(900)} if data is None else mutated(data, info)
     serving.answers = {"get_server_info": info}
@@ -151,9 +223,14 @@ def test_a_client_with_such_a_server_fails_as_one(serving, tmp_path_factory, dat
     for mode in ("auto", "remote"):
         with contextlib.suppress(CrdsError):
             client = Client(root, "latest", mode=mode, server_url=serving.url)
-            client.best_references(HEADER)
-            CacheClient(root, mode=mode, server_url=serving.url).fetch([FLAT]).check()
-    Cache(root).server_config()  # what was kept can be read
+            chosen = client.best_references(HEADER)
+            if client.mode == "auto" or "get_best_references" not in serving.answers:
+                assert chosen["flat"].name == FLATS[client.context]
+            report = CacheClient(root, mode=mode, server_url=serving.url).fetch([FLAT])
+            report.check()
+            assert report.paths[FLAT].read_bytes() == serving.files[FLAT].read_bytes()
+    if kept := Cache(root).server_config():
+        assert kept == {**serving.answers["get_server_info"], "server": serving.url}
 
 
 def deep(levels):
@@ -221,15 +298,37 @@ def test_what_is_no_answer(serving, name, method):
     assert_told(caught.value, server, method)
 
 
+class Received(io.BytesIO):
+    """Bytes in the place of a socket."""
+
+    def makefile(self, *_):
+        return self
+
+
+def context_in(content):
+    """Return the context in a whole response, by http.client and json; None if there is none."""
+    try:
+        with contextlib.closing(http.client.HTTPResponse(Received(content))) as received:
+            received.begin()
+            answer = json.loads(received.read())
+            valid = is_valid(answer, BY_NAME) and is_valid(answer.get("result"), CONTEXTS)
+            return answer["result"] if valid and received.status // 100 == 2 else None
+    except (http.client.HTTPException, ValueError):
+        return None
+
+
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), junk=st.binary(max_size=60))
-def test_damaged_answers(serving, data, junk):
+def test_a_damaged_response_is_read_as_http_and_json_say_or_rejected(serving, data, junk):
     answer = json.dumps({"id": 1, "error": None, "result": "jwst_0001.pmap"}).encode()
     whole = response(answer)
     at = data.draw(st.integers(0, len(whole)))
     cut = data.draw(st.integers(0, 20))
-    serving.raw = lambda asked: [whole[:at] + junk + whole[at + cut :]]
-    check_answer(Server(serving.url, patience=QUICK), "get_default_context")
+    damaged = whole[:at] + junk + whole[at + cut :]
+    serving.raw = lambda asked: [damaged]
+    result = ask(Server(serving.url, patience=QUICK), "get_default_context")
+    expected = context_in(damaged)
+    assert result == expected if expected else isinstance(result, ServerError)
 
 
 # -- files -------------------------------------------------------------------------------------
@@ -393,7 +492,7 @@ def test_small_answers_take_no_more_memory_than_large_ones():
 def test_the_catalogue_of_a_whole_archive_is_accepted():
     entry = {"size": "123456789", "sha1sum": "0" * 40, "instrument": "miri", "blacklisted": "false"}
     catalogue = {f"jwst_miri_flat_{number:06}.fits": entry for number in range(50_000)}
-    assert files_of({"download_metadata": encoded(catalogue)}) == catalogue
+    assert file_descriptions({"download_metadata": encoded(catalogue)}) == catalogue
 
 
 @given(size=VALUES)
@@ -415,15 +514,29 @@ def test_any_text_is_json_or_an_error(text):
 
 
 @given(value=VALUES)
-@example(value={"crds_encoded": "1.0", "crds_payload": "é"})
-@example(value={"crds_encoded": "1.0", "crds_payload": 5})
-def test_any_value_is_unpacked_or_an_error(value):
-    with contextlib.suppress(ServerError):
-        decode_packed(value)
+def test_a_value_that_is_not_packed_stays_as_it_is(value):
+    assert decode_packed(value) is value
+
+
+@given(value=VALUES.filter(is_finite))
+def test_a_packed_value_is_unpacked(value):
+    assert decode_packed(encoded(value)) == value
+
+
+@given(payload=VALUES)
+@example(payload="é")
+@example(payload=5)
+@example(payload=b64encode(gzip.compress(b"[1", 1)).decode())
+@example(payload=b64encode(gzip.compress(b"[1]", 1)[:-9]).decode())
+def test_a_packed_value_that_is_damaged_is_an_error(payload):
+    with pytest.raises(ServerError, match="cannot be unpacked: "):
+        decode_packed({"crds_encoded": "1.0", "crds_payload": payload})
 
 
 # -- caches at URLs ----------------------------------------------------------------------------
 
+DESCRIBED = {NAME: {"size": "5"}}
+PACKED = encoded(DESCRIBED)
 CONFIGS = st.binary(max_size=60) | VALUES.map(lambda value: repr(value).encode())
 
 
@@ -432,14 +545,44 @@ CONFIGS = st.binary(max_size=60) | VALUES.map(lambda value: repr(value).encode()
 @example(text=b"{'download_metadata': {'crds_encoded': 1, 'crds_payload': 'x'}}")
 @example(text=b"{'edit_context': '../x', 'download_metadata': [1]}")
 @example(text=b"{[]: 1}")
-def test_a_published_cache_that_is_damaged(text):
+@example(text=repr({"edit_context": CONTEXT, "download_metadata": DESCRIBED}).encode())
+@example(text=repr({"download_metadata": PACKED}).encode())
+def test_the_config_of_a_published_cache_is_used_if_it_is_valid(text):
     files = fsspec.filesystem("memory")
     files.pipe("/foreign/config/jwst/server_config", text)
+    config = config_in(text)
+    check_url_cache(lambda source: source.info, config)
+    context = (config or {}).get("edit_context")
+    context = context if is_valid(context, NAMES) else None
+    check_url_cache(lambda source: source.default_context("edit"), context)
+    check_url_cache(lambda source: source.file_infos([NAME]), infos_in(config))
+
+
+def config_in(text):
+    """Return the dictionary that a file holds, as Python reads it; None if it is no valid one."""
+    try:
+        config = ast.literal_eval(text.decode())
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return config if is_valid(config, CONFIG) else None
+
+
+def infos_in(config):
+    """Return the description of the file ``NAME`` in a configuration; None if it is damaged."""
+    if config is None:
+        return None
+    described = config.get("download_metadata")
+    if described in (DESCRIBED, PACKED):
+        return {NAME: FileInfo(5, "")}
+    valid = described is None or (is_valid(described, BY_NAME) and "crds_encoded" not in described)
+    return {} if valid else None
+
+
+def check_url_cache(question, expected):
+    """Compare the answer of a cache at a URL; None stands for an error."""
     source = UrlCache("memory://foreign")
-    for question in (
-        lambda: source.default_context("edit"),
-        lambda: source.file_infos([NAME]),
-        lambda: source.info,
-    ):
-        with contextlib.suppress(CrdsError):
-            question()
+    if expected is None:
+        with pytest.raises(CrdsError):
+            question(source)
+    else:
+        assert question(source) == expected

@@ -11,7 +11,7 @@ from calbatch.crds_client.listing import (
     bestrefs_rows,
     differences,
     files_of_context,
-    information,
+    describe_client,
     table_of_files,
 )
 
@@ -67,7 +67,7 @@ def test_all_files_of_a_context(client, cache):
 
 
 def test_information(client):
-    told = information(client)
+    told = describe_client(client)
     assert told["context"] == CONTEXT
     assert told["context_reason"] == "as asked for"
     assert told["contexts"] == ["jwst_0001.pmap", CONTEXT]

@@ -12,7 +12,7 @@ from support.crds_server import CONTEXT, CrdsServer, make_cache
 
 from calbatch.crds_client import Client
 from calbatch.crds_client.fetching import file_lock
-from calbatch.crds_client.upkeep import held, known_infos, prune, usage, verify
+from calbatch.crds_client.upkeep import cached_files, config_infos, prune, usage, verify
 
 
 @pytest.fixture
@@ -37,12 +37,12 @@ def flip(path):
 
 
 def infos_of(client):
-    return known_infos(client.cache, [path.name for path in held(client.cache)])
+    return config_infos(client.cache, [path.name for path in cached_files(client.cache)])
 
 
 def test_a_good_cache_has_no_faults(client):
     assert verify(client.cache, infos_of(client)) == []
-    assert usage(client.cache).files == len(list(held(client.cache))) == 12
+    assert usage(client.cache).files == len(list(cached_files(client.cache))) == 12
 
 
 @pytest.mark.parametrize("spoil", [truncate, flip])

@@ -10,7 +10,7 @@ from support.batches import calbatch as command
 
 import calbatch
 from calbatch.cluster.batch import liveness
-from calbatch.cluster.folder import BatchFolder, registered, registry
+from calbatch.cluster.folder import BatchFolder, find_registered, registry
 from calbatch.models import datamodels
 
 ROOT = Path(calbatch.__file__).parent
@@ -33,7 +33,7 @@ DOORS = {
     "models/fits/asdf_extension.py": "tests/models/fits/test_asdf_extension.py",
     "models/fits/output_hdus.py": "reads back cards that it wrote",
     "models/fits/decoded_copies.py": "tests/models/fits/test_decoded_copies.py",
-    "models/storage/permits.py": "tests/models/storage/test_permits.py",
+    "models/storage/upload_permits.py": "tests/models/storage/test_upload_permits.py",
     "models/tiling/portable.py": "opens steps that a batch's own driver packed",
     "models/schema/source.py": "schemas are the software's, or the user's own",
     "crds_client/rules/plain_yaml.py": DAMAGED + "pars-jumpstep",
@@ -50,10 +50,10 @@ DOORS = {
     "cluster/batch/liveness.py": "tests/damage/test_doors.py",
     "cluster/owner.py": "tests/damage/test_doors.py",
     "cluster/folder.py": "tests/damage/test_doors.py",
-    "cluster/sites/config.py": "tests/cluster/sites/test_config.py",
+    "cluster/sites/named_sites.py": "tests/cluster/sites/test_config.py",
     "cluster/batch/rebuilding.py": "tests/cluster/test_rebuild.py",
     "cluster/ledger/salvage.py": "tests/cluster/test_rebuild.py",
-    "cluster/ledger/known.py": DAMAGED + "ledger",
+    "cluster/ledger/queries.py": DAMAGED + "ledger",
     "cluster/ledger/records.py": DAMAGED + "ledger",
     "cluster/ledger/store.py": DAMAGED + "ledger",
     "cluster/ledger/view.py": DAMAGED + "ledger",
@@ -123,9 +123,9 @@ def test_a_damaged_note_on_a_batch_is_left_out(tmp_path, monkeypatch, text):
     monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "state"))
     folder = BatchFolder(tmp_path, "20240101-000000-abcd")
     folder.make()
-    assert [found.name for found in registered()] == [folder.name]
+    assert [found.name for found in find_registered()] == [folder.name]
     (registry() / f"{folder.name}.json").write_text(text, encoding="latin-1")
-    assert list(registered()) == []
+    assert list(find_registered()) == []
     said = command("status")
     assert (said.status, "Traceback" in said.err) == (2, False)
 

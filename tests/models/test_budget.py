@@ -10,7 +10,7 @@ from calbatch.models.budget import RowBytes, row_bytes, tile_budget
 from calbatch.models.datamodels import CubeModel, ImageModel, RampFitOutputModel, RampModel
 from calbatch.models.fits.readers import ArrayReader
 from calbatch.models.saving import save
-from calbatch.models.tiling.bands import TILE_BYTES
+from calbatch.models.tiling.tile_edges import TILE_BYTES
 
 COLS = 64
 

@@ -2,6 +2,8 @@
 
 import os
 import stat
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -96,6 +98,20 @@ def test_a_prepared_folder_is_refused_with_what_to_do(prepared):
     with pytest.raises(NotPrivateError, match=rf"^{folder}: .*{reason}.* or sail away$"):
         make_private_folder(folder, "sail away")
     assert folder.is_file() or list(folder.resolve().glob(".calbatch-*")) == []
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_a_folder_that_belongs_to_another_and_cannot_be_read_is_refused_with_its_owner():
+    with tempfile.TemporaryDirectory(dir="/tmp") as base:
+        Path(base).chmod(0o755)
+        folder = Path(base) / "theirs"
+        folder.mkdir(0o700)
+        os.seteuid(OTHER)
+        try:
+            with pytest.raises(NotPrivateError, match=r"belongs to user root.*read it: .* or sail"):
+                make_private_folder(folder, "sail away")
+        finally:
+            os.seteuid(0)
 
 
 def test_missing_folders_are_made_for_one_user_whatever_the_umask(tmp_path, loose_umask):

@@ -19,8 +19,8 @@ from calbatch.models.errors import ChangedError, FileError, StorageError
 from calbatch.models.fits.layout import read_layout, verify_checksums
 from calbatch.models.fits.readers import RowReader
 from calbatch.models.fits.tables import read_table
-from calbatch.models.storage import ranges
-from calbatch.models.storage.files import look
+from calbatch.models.storage import remote_files
+from calbatch.models.storage.files import read_stamp
 
 # botocore's own, on some Pythons
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -109,8 +109,8 @@ def test_opening_reads_headers_alone(between):
 
 
 def test_large_reads_hold_little_at_a_time(between, monkeypatch):
-    monkeypatch.setattr(ranges, "PIECE", 100_000)
-    monkeypatch.setattr(ranges, "AT_ONCE", 200_000)
+    monkeypatch.setattr(remote_files, "PIECE", 100_000)
+    monkeypatch.setattr(remote_files, "AT_ONCE", 200_000)
     source = reader()
     assert np.array_equal(source.whole(), RAMP)
     backwards = source.planes((slice(None, None, -1), slice(None, None, -2)))
@@ -162,13 +162,13 @@ def stored_at(files):
 
 
 def test_a_look_tells_versions_apart(between, files, tmp_path, original):
-    first = look(URL)
+    first = read_stamp(URL)
     assert (first.path, first.size) == (URL, original.stat().st_size)
     assert first.mtime_ns // 10**9 == stored_at(files)
-    assert look(URL) == first
+    assert read_stamp(URL) == first
     ramp_file(tmp_path / "a.fits", RAMP + 1)
     files.put_file(str(tmp_path / "a.fits"), "bucket/raw/a.fits")
-    second = look(URL)
+    second = read_stamp(URL)
     assert second.size == first.size
     assert second.identity != first.identity
     assert second.mtime_ns != first.mtime_ns  # even within a second
@@ -255,7 +255,7 @@ def test_a_server_that_is_too_busy(between):
 def test_a_server_that_is_gone(between, monkeypatch, endpoint):
     use_endpoint(monkeypatch, endpoint)
     with pytest.raises(StorageError, match="looking at it failed: ") as caught:
-        look(URL)
+        read_stamp(URL)
     assert "pass-word" not in "".join(traceback.format_exception(caught.value))
 
 
@@ -324,13 +324,13 @@ def test_no_credentials(between, monkeypatch):
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
     fsspec.get_filesystem_class("s3").clear_instance_cache()
     with pytest.raises(FileError, match="needs credentials, and none were found"):
-        look(URL)
+        read_stamp(URL)
 
 
 def test_refused_credentials_are_not_repeated(between):
     between.harms = [Harm("forbid", "HEAD")]
     with pytest.raises(FileError, match="not permitted") as caught:
-        look(URL)
+        read_stamp(URL)
     assert not isinstance(caught.value, StorageError)
     assert SECRET not in str(caught.value)
 

@@ -13,7 +13,7 @@ from calbatch.models import datamodels
 from calbatch.models.errors import FileError, StorageError
 from calbatch.models.fits.writer import FitsWriter, ImagePart, write_fits
 from calbatch.models.storage import uploading
-from calbatch.models.storage.files import look
+from calbatch.models.storage.files import read_stamp
 from calbatch.models.storage.location import Url
 from calbatch.models.storage.uploading import upload
 
@@ -81,11 +81,11 @@ def test_an_object_is_the_file_byte_by_byte(between, files, tmp_path, scratch):
 
 def test_a_product_is_known_again(between, files):
     product = written()
-    stamp = look(URL)
+    stamp = read_stamp(URL)
     known = (stamp.path, stamp.size, stamp.mtime_ns, stamp.identity)
     assert known == (product.path, product.size, product.mtime_ns, product.identity)
     files.pipe_file("bucket/out/a.fits", b"0" * product.size)
-    assert look(URL).identity != product.identity
+    assert read_stamp(URL).identity != product.identity
 
 
 def test_nothing_shows_before_it_is_complete(between, files, scratch):
@@ -130,7 +130,7 @@ def test_an_upload_that_fails_leaves_what_was_there(between, files, scratch, kin
 
 def test_an_upload_that_fails_once_is_tried_again(between, files):
     between.harms = [Harm("cut", "PUT", times=1, before_upstream=True)]
-    assert files.info(written().path)["size"] == look(URL).size
+    assert files.info(written().path)["size"] == read_stamp(URL).size
 
 
 def test_what_was_altered_on_its_way_does_not_count(between, files, scratch):
@@ -202,7 +202,7 @@ def test_elsewhere_it_has_another_name_until_it_is_complete(scratch):
     try:
         product = written("memory://out/sub/a.fits")
         assert memory.find("/out") == ["/out/sub/a.fits"]
-        assert look("memory://out/sub/a.fits").size == product.size
+        assert read_stamp("memory://out/sub/a.fits").size == product.size
         assert (datamodels.CubeModel("memory://out/sub/a.fits").data.compute() == DATA).all()
     finally:
         memory.rm("/out", recursive=True)

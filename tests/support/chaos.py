@@ -11,7 +11,7 @@ import psutil
 from calbatch.cluster.ledger import View
 from calbatch.cluster.ledger.store import NAME
 from calbatch.models.fits.layout import read_layout, verify_checksums
-from calbatch.models.storage.files import look
+from calbatch.models.storage.files import read_stamp
 from support.batches import calbatch, products_in
 from support.waiting import Limit, be_slow
 
@@ -139,7 +139,7 @@ def _require_one_try_that_succeeded(exposure, attempts):
 
 
 def _require_as_told(product):
-    now, layout = look(product.path), read_layout(product.path)
+    now, layout = read_stamp(product.path), read_layout(product.path)
     assert (now.size, now.mtime_ns, layout.digest) == (
         product.size,
         product.mtime_ns,

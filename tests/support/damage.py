@@ -143,7 +143,17 @@ def move_card(content: bytes, rng: random.Random) -> Damage:
     return Damage(content[:at] + card + content[at + CARD :], f"{keyword} at {at} {how}")
 
 
-FITS = (*ANY, pack, edit_card, edit_card, edit_card, edit_card, move_card, move_card)
+def cut_asdf(content: bytes, rng: random.Random) -> Damage:
+    """Cut what is embedded as an ASDF extension; zeros take the place of the rest."""
+    start, stop = content.rfind(b"#ASDF 1"), content.rfind(b"\n...")
+    if not 0 <= start < stop:
+        return truncate(content, rng)
+    at = rng.randrange(start, stop)
+    cut = content[:at] + bytes(len(content) - at)
+    return Damage(cut, f"ASDF extension cut after {at - start} bytes", False)
+
+
+FITS = (*ANY, pack, cut_asdf, edit_card, edit_card, edit_card, edit_card, move_card, move_card)
 
 # -- text: YAML, rules, .cfg ----------------------------------------------------------------------
 

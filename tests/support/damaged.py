@@ -22,13 +22,13 @@ from stpipe._config import StepConfig
 from calbatch.calibrate import cfg
 from calbatch.cluster import run
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.exposure.job import Job, Options, calibrate
-from calbatch.cluster.exposure.outcome import reason
+from calbatch.cluster.exposure.job import ExposureOptions, Job, calibrate
+from calbatch.cluster.exposure.outcome import describe_failure
 from calbatch.cluster.folder import STATE
 from calbatch.cluster.ledger import View
-from calbatch.cluster.planning.configure import configured
 from calbatch.cluster.planning.identity import parameters_of
-from calbatch.cluster.planning.planner import Planner, references_of
+from calbatch.cluster.planning.planner import Planner, open_references
+from calbatch.cluster.planning.step_configuration import configure_step
 from calbatch.crds_client import Client, CrdsError
 from calbatch.crds_client.rules.mapping import mapping_checksum
 from support import damage
@@ -41,7 +41,7 @@ from support.simulated import small_exposure
 SLOW_SECONDS = 5.0
 MUCH_MEMORY = 200 << 20
 HUNG_SECONDS = 300
-FAULT = "a fault of calbatch"
+FAULT = "a defect in calbatch"
 NONE_OF = ("wrong data", "escaped", "slow", "memory")
 CLASSES = ("same data", "clear error", "other data", *NONE_OF)
 """Other data may come of damage that is valid by itself, wrong data of damage that is not."""
@@ -203,12 +203,14 @@ def _peak() -> int:
 
 
 def pixels(paths: list[Path]) -> str:
-    """Return a digest of all arrays of some products."""
+    """Return a digest of all arrays and ASDF trees of some products."""
     total = hashlib.sha256()
     for path in sorted(paths):
         with fits.open(path, memmap=False) as hdus:
             for hdu in hdus:
-                if hdu.is_image and hdu.data is not None:
+                if hdu.name == "ASDF":
+                    total.update(hdu.data.tobytes())
+                elif hdu.is_image and hdu.data is not None:
                     total.update(f"{hdu.name} {hdu.data.shape}".encode() + hdu.data.tobytes())
     return total.hexdigest()
 
@@ -217,16 +219,21 @@ def through_a_batch(world: World, pipeline: str, path: Path) -> str:
     """Plan an exposure and calibrate it, as a batch does."""
     output = world.output()
     try:
-        step = configured(pipeline, parameters={"": {"output_dir": str(output)}})
-        references = references_of(step)
-        (planned,) = Planner(step, references, date=DATE).block([(0, path)])
+        step = configure_step(pipeline, parameters={"": {"output_dir": str(output)}})
+        references = open_references(step)
+        (planned,) = Planner(step, references, date=DATE).plan_block([(0, path)])
     except RequestError as error:
         raise Refused(str(error)) from error
-    if planned.fault is not None:
-        _tell(reason(planned.fault, path))
+    if planned.error is not None:
+        _tell(describe_failure(planned.error, path))
     output.mkdir()
     job = Job(
-        0, path, planned.settings.step, planned.references, Options(DATE, fsync=False), "damage"
+        number=0,
+        path=path,
+        step=planned.settings.step,
+        references=planned.references,
+        options=ExposureOptions(date=DATE, fsync=False),
+        batch="damage",
     )
     outcome = calibrate(job)
     if outcome.failed:
@@ -248,7 +255,7 @@ def _tell(error: str, details: str = "") -> None:
 def configuration(path: Path) -> str:
     """Read a ``.cfg``."""
     try:
-        return json.dumps(parameters_of(configured(path)), sort_keys=True)
+        return json.dumps(parameters_of(configure_step(path)), sort_keys=True)
     except RequestError as error:
         raise Refused(str(error)) from error
 
@@ -263,7 +270,7 @@ def again(world: World, source: Path, uncal: Path) -> str:
             raise AssertionError(said.err)
         with View(output / STATE) as view:
             for batch in view.batches():
-                list(view.in_full(batch.id))
+                list(view.exposures_in_full(batch.id))
                 view.events(batch.id)
                 for row in view.exposures(batch.id):
                     view.attempts(row.id), view.parameters(row.id)
@@ -397,7 +404,7 @@ def _of_batch(world: World, uncal: Path) -> Iterator[Subject]:
         "batch.cfg", batch / "batch.cfg", damage.CONFIG, lambda: configuration(batch / "batch.cfg")
     )
     full = world.folder / "full.cfg"
-    full.write_text(cfg.written(configured("detector1")))
+    full.write_text(cfg.written(configure_step("detector1")))
     yield Subject("cfg", full, damage.CONFIG, lambda: configuration(full))
 
 

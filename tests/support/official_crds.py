@@ -5,7 +5,7 @@ import os
 import random
 from pathlib import Path
 
-from calbatch.crds_client.batch import Configurations
+from calbatch.crds_client.reference_table import Configurations
 from calbatch.crds_client.errors import MappingError
 from calbatch.crds_client.rules.conditioning import condition_value
 from calbatch.crds_client.rules.literals import parse_mapping

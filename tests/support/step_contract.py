@@ -20,7 +20,8 @@ from calbatch.models.fits.readers import Reader
 from calbatch.models.model import DataModel
 from calbatch.models.tiling import reference_cache
 from calbatch.models.tiling.graphs import delayed_value
-from calbatch.models.tiling.plan import Region, Step
+from calbatch.models.tiling.plan import OperationNode
+from calbatch.models.tiling.tile import Region
 from support.simulated import small_exposure
 
 EVENTFUL = Noise(cosmic_rays=2000.0, hot=0.01, dead=0.01, bad_references=0.02)
@@ -166,7 +167,7 @@ def _refuse(*args, **kwargs):
 def _run_watching_references(model: DataModel) -> None:
     """Apply each kernel to the whole frame, comparing what it shares with what the files say."""
     rows, columns = ((0, n) for n in model.frame)
-    nodes = [n for n in model._content.node.ancestry() if isinstance(n, Step)][::-1]
+    nodes = [n for n in model._content.node.ancestry() if isinstance(n, OperationNode)][::-1]
     tile = model._content.node.source.pixels.tile(Region(rows, columns), 0)
     for node in nodes:
         values = {r.key: delayed_value(r).compute(scheduler="sync") for r in node.reductions}
@@ -174,9 +175,9 @@ def _run_watching_references(model: DataModel) -> None:
     for node in nodes:
         for name, reader in getattr(node.op, "arguments", {}).items():
             if isinstance(reader, Reader):
-                shared = reference_cache.shared_rows(reader, rows, columns)
+                shared = reference_cache.read_shared_rows(reader, rows, columns)
                 assert (
-                    shared is reference_cache.shared_rows(reader, rows, columns)
+                    shared is reference_cache.read_shared_rows(reader, rows, columns)
                     or reader.key() is None
                 )
                 np.testing.assert_array_equal(shared, reader.read(rows, columns), err_msg=name)
@@ -184,7 +185,7 @@ def _run_watching_references(model: DataModel) -> None:
 
 def _run_watching(model: DataModel) -> None:
     """Apply each kernel to the whole frame by hand, comparing its inputs before and after."""
-    nodes = [n for n in model._content.node.ancestry() if isinstance(n, Step)][::-1]
+    nodes = [n for n in model._content.node.ancestry() if isinstance(n, OperationNode)][::-1]
     rows, columns = model.frame
     tile = model._content.node.source.pixels.tile(Region((0, rows), (0, columns)), 0)
     for node in nodes:
@@ -197,6 +198,6 @@ def _run_watching(model: DataModel) -> None:
             what = f"{node.op.label} {name}"
             np.testing.assert_array_equal(tile.arrays[name], array, err_msg=what)
         for name, call in getattr(node.op, "alone", {}).items():
-            (array,) = call.results(tile, values)
+            (array,) = call.run_kernel(tile, values)
             np.testing.assert_array_equal(array, after.arrays[name], err_msg=f"{name} alone")
         tile = after

@@ -11,16 +11,16 @@ from typing import Any
 from rich.table import Table
 
 from calbatch.calibrate import pars
-from calbatch.cluster.display.fetch_progress import fetch_progress, say_missing
+from calbatch.cluster.display.fetch_progress import show_fetch_progress, print_missing
 from calbatch.cluster.display.progress import megabytes
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.terminal import Console
-from calbatch.cluster.planning.configure import configured
-from calbatch.cluster.planning.inputs import exposures
+from calbatch.cluster.planning.inputs import find_exposures
+from calbatch.cluster.planning.step_configuration import configure_step
 from calbatch.crds_client import Client, listing
-from calbatch.crds_client.batch import ReferenceTable
+from calbatch.crds_client.reference_table import ReferenceTable
 from calbatch.crds_client.cache.layout import check_name
-from calbatch.crds_client.cacheclient import CacheClient
+from calbatch.crds_client.cache_client import CacheClient
 from calbatch.crds_client.upkeep import Fault, usage
 
 
@@ -73,7 +73,7 @@ def diff(old: str, new: str, inputs: Sequence[str], *, as_json: bool) -> int:
 
 def info(context: str | None, *, as_json: bool) -> int:
     """Print where references come from, by which rules, and what the cache holds."""
-    found = listing.information(Client(context=context))
+    found = listing.describe_client(Client(context=context))
     if as_json:
         _print_json([found])
         return 0
@@ -133,8 +133,8 @@ def _types(pipeline: str | None) -> set[str] | None:
     """Return the reference types that a pipeline wants, its parameters' included."""
     if pipeline is None:
         return None
-    step = configured(pipeline)
-    return step.wanted_references() | (set() if pars.disabled() else pars.wanted(step))
+    step = configure_step(pipeline)
+    return step.wanted_references() | (set() if pars.are_disabled() else pars.parameter_types(step))
 
 
 def _tell_unresolved(table: ReferenceTable[str], *, told: bool) -> None:
@@ -156,11 +156,11 @@ def _had(client: CacheClient, names: Collection[str]) -> int:
     """Have files in the cache, and say so."""
     missing = client.missing(names)
     if missing and client.source is None:
-        say_missing(missing, str(client.cache), _console())
+        print_missing(missing, str(client.cache), _console())
         return 1
     failed = {}
     if missing:
-        with fetch_progress(len(missing), _console()) as told:
+        with show_fetch_progress(len(missing), _console()) as told:
             failed = client.fetch(missing, told).failed
     for name, reason in sorted(failed.items()):
         _say(f"{name}: {reason}")
@@ -190,7 +190,7 @@ def _repaired(client: CacheClient, faults: Sequence[Fault]) -> int:
     if client.source is None:
         _say("nothing can be repaired without a server (CRDS_SERVER_URL, CRDS_MODE)")
         return 1
-    with fetch_progress(len(names), _console()) as told:
+    with show_fetch_progress(len(names), _console()) as told:
         report = client.fetch(names, told, anew=True)
     for name, reason in sorted(report.failed.items()):
         _say(f"{name}: {reason}")
@@ -199,7 +199,7 @@ def _repaired(client: CacheClient, faults: Sequence[Fault]) -> int:
 
 
 def _paths(inputs: Sequence[str]) -> list[str]:
-    return [str(path) for path in exposures(inputs, "*.fits")]
+    return [str(path) for path in find_exposures(inputs, "*.fits")]
 
 
 def _text(reference: str | list[str] | None) -> str:

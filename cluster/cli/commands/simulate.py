@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from calbatch.calibrate.simulate import PRESETS, SimulatedSet, SimulationSpec, simulate
-from calbatch.calibrate.simulate.geometry import plan_readout
+from calbatch.calibrate.simulate.readout_plan import plan_readout
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.terminal import Console
 

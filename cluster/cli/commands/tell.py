@@ -12,8 +12,9 @@ from rich.text import Text
 from calbatch.calibrate import cfg, pars, registry
 from calbatch.calibrate.references import CrdsReferences
 from calbatch.calibrate.step import Step
-from calbatch.cluster.exposure.terminal import Console, harmless_lines
-from calbatch.cluster.planning.configure import configured
+from calbatch.cluster.exposure.messages import escape_lines
+from calbatch.cluster.exposure.terminal import Console
+from calbatch.cluster.planning.step_configuration import configure_step
 from calbatch.models import datamodels
 
 
@@ -24,9 +25,9 @@ def steps() -> None:
 
 def sites() -> None:
     """Print the places to run that have names."""
-    from calbatch.cluster.sites.config import described, named_sites
+    from calbatch.cluster.sites.named_sites import site_table, sites_by_name
 
-    Console().print(described(named_sites().values()))
+    Console().print(site_table(sites_by_name().values()))
 
 
 def pipelines() -> None:
@@ -52,14 +53,14 @@ def params(
     context: str | None,
 ) -> None:
     """Print a step's or pipeline's parameters, as they are for an exposure if one is named."""
-    step = configured(pipeline, config=config, parameters=values)
+    step = configure_step(pipeline, config=config, parameters=values)
     if exposure is not None:
         step.references = CrdsReferences(context)
-        step = pars.for_exposure(step, datamodels.open(exposure).to_flat_dict())
+        step = pars.configure_for_exposure(step, datamodels.open(exposure).to_flat_dict())
     if as_cfg:
         text = cfg.written(step)
         if sys.stdout.isatty():
-            text = harmless_lines(text)
+            text = escape_lines(text)
         print(text, end="")  # noqa: T201 - for a file, so nothing is folded
         return
     table = Table("parameter", "value", "from", "allowed", "meaning")

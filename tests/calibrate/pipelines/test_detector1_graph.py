@@ -10,7 +10,7 @@ from support.simulated import offline, small_exposure
 
 from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
 from calbatch.models import saving
-from calbatch.models.tiling.plan import Call, Step
+from calbatch.models.tiling.plan import KernelCall, OperationNode
 
 ROWS = 32
 TILES = (8, 16)
@@ -69,7 +69,7 @@ def counted(call, name, runs):
 def plan_of(pairs):
     """Return the steps with kernels of all products' plans, and the reductions, in order."""
     nodes = dict.fromkeys(n for model, _ in pairs for n in model._content.node.ancestry())
-    steps = [n for n in nodes if isinstance(n, Step) and isinstance(n.op, Call)]
+    steps = [n for n in nodes if isinstance(n, OperationNode) and isinstance(n.op, KernelCall)]
     reductions = [r for step in steps for r in step.reductions]
     reductions += [further for r in reductions for further in r.reductions]
     return steps, list(dict.fromkeys(reductions))
@@ -81,14 +81,14 @@ def count_runs(steps, reductions):
     for step in steps:
         step.op = counted(step.op, step, runs)
     for reduction in reductions:
-        look = reduction.look
-        reduction.look = replace(look, gather=counted(look.gather, reduction, runs))
+        look = reduction.spec
+        reduction.spec = replace(look, gather=counted(look.gather, reduction, runs))
     return runs
 
 
 def looks_at(step, reductions, runs):
     """Return how many regions reductions looked at that depend on the step."""
-    needing = (r for r in reductions if step.op.label in NEEDED[r.look.gather.label])
+    needing = (r for r in reductions if step.op.label in NEEDED[r.spec.gather.label])
     return sum(runs[r] for r in needing)
 
 
@@ -114,7 +114,7 @@ def test_reductions_look_at_few_regions(exposure, tmp_path):
     noted = count_runs(steps, reductions)
     dask.compute(saving_graph(pairs, TILES[1]), scheduler="sync")
     runs = Counter(noted)
-    by_name = {r.look.gather.label: runs[r] for r in reductions}
+    by_name = {r.spec.gather.label: runs[r] for r in reductions}
     assert by_name["unusable_groups"] == 1, "a few good rows settle it"
     assert by_name["rows_with_reference"] == 1
     assert by_name["gather_flagged"] == 2, "the border, bottom and left"

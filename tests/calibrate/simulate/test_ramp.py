@@ -11,8 +11,8 @@ from support.simulated import without_noise
 
 from calbatch.calibrate.simulate import SimulationSpec, Sky
 from calbatch.calibrate.simulate.drift import draw_drift, pink
-from calbatch.calibrate.simulate.geometry import plan_readout
-from calbatch.calibrate.simulate.linearity import linearise
+from calbatch.calibrate.simulate.readout_plan import plan_readout
+from calbatch.calibrate.simulate.nonlinearity import linearise
 from calbatch.calibrate.simulate.maps import make_maps
 from calbatch.calibrate.simulate.ramp import reset_factor, simulate_ramp
 

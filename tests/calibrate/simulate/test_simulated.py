@@ -2,7 +2,7 @@ import pytest
 from support.simulated import small_exposure
 
 from calbatch.calibrate.simulate import PRESETS, SimulationSpec, simulate
-from calbatch.calibrate.simulate.geometry import plan_readout
+from calbatch.calibrate.simulate.readout_plan import plan_readout
 
 
 def contents(folder):

@@ -1,6 +1,6 @@
 """Rules files: only literals and selectors, faults by file and line."""
 
-import contextlib
+import functools
 import re
 
 import pytest
@@ -87,10 +87,43 @@ def test_anything_else_is_refused_by_file_and_line(statement, line):
 
 
 def test_a_regular_expression_without_r_gives_no_warning():
-    parse_mapping("header = {}\nselector = Match({'(\\d)': 'x'})", "x.rmap")
+    source = parse_mapping("header = {}\nselector = Match({'(\\d)': 'x'})", "x.rmap")
+    assert source.selector.choices == {r"(\d)": "x"}
+
+
+def plain(selector):
+    """Return a selector, and those in it, as pairs of kind and choices."""
+    if not isinstance(selector, SelectorSource):
+        return selector
+    choices = {key: plain(choice) for key, choice in selector.choices.items()}
+    return selector.kind, choices
+
+
+SELECTORS = {
+    kind: functools.partial(lambda kind, choices: (kind, choices), kind)
+    for kind in ("Match", "UseAfter")
+}
 
 
 @given(st.text(max_size=60))
-def test_any_text_is_read_or_refused(text):
-    with contextlib.suppress(MappingError):
+def test_any_text_is_refused_by_file_and_line(text):
+    with pytest.raises(MappingError, match=r"^any\.rmap:\d+: "):
         parse_mapping(text, "any.rmap")
+
+
+@given(st.data())
+def test_a_damaged_file_says_what_python_reads_in_it_or_is_refused(data):
+    at = data.draw(st.integers(0, len(GOOD)))
+    cut = data.draw(st.integers(0, 8))
+    junk = data.draw(st.text(max_size=5) | st.sampled_from([",", "'", ")", "{", "#", "\n", "1"]))
+    text = GOOD[:at] + junk + GOOD[at + cut :]
+    try:
+        source = parse_mapping(text, "any.rmap")
+    except MappingError:
+        with pytest.raises(MappingError, match=r"^any\.rmap:\d+: "):
+            parse_mapping(text, "any.rmap")
+        return
+    names = {"__builtins__": {}, **SELECTORS}
+    exec(text, names)  # only literals and selectors are in it
+    assert source.header == names["header"]
+    assert plain(source.selector) == names["selector"]

@@ -30,7 +30,7 @@ def test_questions_about_contexts(server):
         "jwst_miri_0001.imap",
         "jwst_miri_flat_0001.rmap",
     }
-    assert "META.INSTRUMENT.DETECTOR" in server.required_parameters(CONTEXT)["miri"]
+    assert "META.INSTRUMENT.DETECTOR" in server.selection_parameters(CONTEXT)["miri"]
 
 
 @pytest.mark.parametrize("packed", [True, False])

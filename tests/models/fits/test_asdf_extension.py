@@ -14,10 +14,12 @@ from stdatamodels.jwst import datamodels as jwst_models
 from stdatamodels.jwst.datamodels.util import read_metadata
 
 from calbatch.models import datamodels
+from calbatch.models.errors import FileError
 from calbatch.models.fits.asdf_extension import beyond_headers
 from calbatch.models.schema.spec import load_schema
 
 SCHEMA = load_schema("image")
+READ_TIMES = "meta.exposure.read_times"
 
 
 def image(**tree):
@@ -124,6 +126,15 @@ def test_a_model_of_another_kind_has_none(tmp_path):
         assert [hdu.name for hdu in hdus] == ["PRIMARY", "SCI"]
 
 
+def with_extension(path, data):
+    """Return a file with an image and an ASDF extension of these bytes."""
+    table = np.zeros(1, [("ASDF_METADATA", "u1", (len(data),))])
+    table["ASDF_METADATA"] = np.frombuffer(data, "u1")
+    hdus = [fits.PrimaryHDU(), fits.ImageHDU(np.zeros((3, 4), "f4"), name="SCI")]
+    fits.HDUList([*hdus, fits.BinTableHDU(table, name="ASDF")]).writeto(path, overwrite=True)
+    return path
+
+
 DEEP = b"%YAML 1.1\n---\n" + b"[" * 100_000 + b"]" * 100_000 + b"\n...\n"
 MANY = b"%YAML 1.1\n---\nmine: [" + b"0," * 210_000 + b"]\n...\n"
 DAMAGED = {
@@ -135,17 +146,45 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_a_damaged_one_is_left_out_and_told(name, tmp_path, caplog):
-    data = DAMAGED[name]
-    table = np.zeros(1, [("ASDF_METADATA", "u1", (len(data),))])
-    table["ASDF_METADATA"] = np.frombuffer(data, "u1")
-    hdus = [fits.PrimaryHDU(), fits.ImageHDU(np.zeros((3, 4), "f4"), name="SCI")]
-    fits.HDUList([*hdus, fits.BinTableHDU(table, name="ASDF")]).writeto(tmp_path / "bad.fits")
-    path = datamodels.open(tmp_path / "bad.fits").save(tmp_path / "x.fits", fsync=False)
-    assert tree_of(content(path)) == {}
-    (record,) = caplog.records
-    assert record.message.startswith(f"{tmp_path / 'bad.fits'}: HDU 2 (ASDF) cannot be read: ")
-    assert record.message.endswith("; it is left out")
+def test_a_damaged_one_is_refused(name, tmp_path):
+    path = with_extension(tmp_path / "bad.fits", DAMAGED[name])
+    with pytest.raises(FileError, match=rf"{path}: HDU 2 \(ASDF\) cannot be read: .*; remove"):
+        datamodels.open(path).save(tmp_path / "x.fits", fsync=False)
+
+
+@pytest.mark.parametrize(
+    ("array", "fill"),
+    [({}, b""), ({}, b"\0"), ({"curve": np.arange(5.0)}, b"")],
+    ids=["tree shorter", "tree with zeros", "block shorter"],
+)
+def test_a_truncated_one_is_refused_or_gives_the_same(array, fill):
+    whole = asdf_bytes({"mine": {"a": [1, 2], "b": "c"}, "read_times": [[1.5, 2.5]], **array})
+    expected = beyond_headers(SCHEMA, whole)
+    refused = 0
+    for length in range(0 if fill else 1, len(whole)):
+        cut = whole[:length] + fill * (len(whole) - length)
+        try:
+            assert beyond_headers(SCHEMA, cut) == expected
+        except (ValueError, yaml.YAMLError):
+            refused += 1
+    assert refused > 0.5 * len(whole)
+
+
+def test_zeros_in_a_block_are_found_by_its_checksum():
+    curve = np.arange(5.0)
+    whole = asdf_bytes({"curve": curve})
+    assert curve.tobytes() in whole
+    with pytest.raises(ValueError, match="a block does not match its checksum"):
+        beyond_headers(SCHEMA, whole.replace(curve.tobytes(), bytes(curve.nbytes)))
+
+
+def test_a_truncated_one_is_not_asked_for_values(tmp_path):
+    whole = asdf_bytes({"a": 1, "meta": {"exposure": {"read_times": [[1.5]]}}})
+    assert datamodels.open(with_extension(tmp_path / "x.fits", whole)).has_in_asdf(READ_TIMES)
+    cut = whole[: whole.index(b"meta:")]
+    model = datamodels.open(with_extension(tmp_path / "x.fits", cut))
+    with pytest.raises(FileError, match=f"{READ_TIMES} may be, cannot be read: its tree is cut"):
+        model.has_in_asdf(READ_TIMES)
 
 
 @given(st.binary(max_size=300), st.booleans())

@@ -112,6 +112,40 @@ class TestAssigning:
         meta.background.polynomial_info.append({"degree": [1]})
         assert meta.background.polynomial_info == [{"degree": [1]}]
 
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda items, item: items.append(item),
+            lambda items, item: items.extend([item]),
+            lambda items, item: items.insert(0, item),
+            lambda items, item: items.__setitem__(0, item),
+            lambda items, item: items.__iadd__([item]),
+        ],
+        ids=["append", "extend", "insert", "setitem", "iadd"],
+    )
+    @pytest.mark.parametrize(
+        ("item", "message"),
+        [(5, "5 is not of type 'object'"), ({"degre": [1]}, "'degre' was unexpected")],
+    )
+    def test_an_invalid_item_warns_as_an_assignment_does(self, meta, change, item, message):
+        valid = {"degree": [1]}
+        meta.background.polynomial_info.append(valid)
+        with pytest.warns(ValidationWarning, match=message):
+            change(meta.background.polynomial_info, item)
+        with pytest.warns(ValidationWarning, match=message):
+            meta.background.polynomial_info = [item]
+        assert meta.background.polynomial_info == [valid]
+        change(meta.background.polynomial_info, {"channel": "1"})
+        assert {"channel": "1"} in meta.background.polynomial_info
+
+    def test_copies_of_a_list_are_plain_and_independent(self, meta):
+        items = meta.background.polynomial_info
+        items.append({"degree": [1]})
+        for other in (copy.copy(items), copy.deepcopy(items), pickle.loads(pickle.dumps(items))):
+            assert type(other) is list
+            other.append(5)
+        assert items == [{"degree": [1]}]
+
     def test_a_branch_from_a_mapping_is_copied(self, meta):
         given = {"name": "FGS"}
         meta.instrument = given

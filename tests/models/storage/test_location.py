@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from calbatch.models.errors import FileError
-from calbatch.models.storage.location import Url, location, scrubbed
+from calbatch.models.storage.location import Url, location, scrub_secrets
 
 RAW = "s3://bucket/raw/a_uncal.fits"
 
@@ -87,10 +87,10 @@ def test_a_url_cannot_break_lines():
     ],
 )
 def test_secrets_are_taken_out_of_texts(text):
-    assert "***" in scrubbed(text)
-    assert "pass-word" not in scrubbed(text)
+    assert "***" in scrub_secrets(text)
+    assert "pass-word" not in scrub_secrets(text)
 
 
 def test_other_texts_stay():
     text = "reading s3://bucket/a@b:c.fits failed: no key 'a' at 12:30"
-    assert scrubbed(text) == text
+    assert scrub_secrets(text) == text

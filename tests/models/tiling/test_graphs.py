@@ -13,18 +13,17 @@ from hypothesis import strategies as st
 from calbatch.models.errors import ModelError
 from calbatch.models.fits.readers import ArrayReader
 from calbatch.models.tiling import graphs
-from calbatch.models.tiling.bands import edges_of
 from calbatch.models.tiling.plan import (
-    REGION,
-    Assign,
-    Look,
-    Put,
+    AssignNode,
+    OperationNode,
     Reduction,
-    Region,
-    Source,
-    Step,
-    call_of,
+    ReductionSpec,
+    ReplaceField,
+    SourceNode,
+    build_call,
 )
+from calbatch.models.tiling.tile import REGION, Region
+from calbatch.models.tiling.tile_edges import tile_edges
 
 FRAME = (37, 11)
 FLOAT = {"data": np.dtype("f4")}
@@ -75,7 +74,7 @@ class Memory:
         self.node, self.name = node, name
 
     def write(self, tile):
-        return tile.own(self.name).copy()
+        return tile.core_rows(self.name).copy()
 
     def complete(self, receipts, counts):
         self.made = np.concatenate(receipts, axis=-2), dict(counts)
@@ -85,13 +84,13 @@ class Memory:
 
 
 def step(parent, kernel, *, radius=0, row_counts=(), **arguments):
-    call, reductions = call_of(kernel, FLOAT, arguments, radius=radius, row_counts=row_counts)
-    return Step(parent, call, reductions)
+    call, reductions = build_call(kernel, FLOAT, arguments, radius=radius, row_counts=row_counts)
+    return OperationNode(parent, call, reductions)
 
 
 def reduction(parent, regions, until=None):
-    call, reductions = call_of(look, {}, {})
-    return Reduction(parent, Look(call, mean, tuple(regions), until), reductions)
+    call, reductions = build_call(look, {}, {})
+    return Reduction(parent, ReductionSpec(call, mean, tuple(regions), until), reductions)
 
 
 @pytest.fixture
@@ -101,7 +100,7 @@ def pixels():
 
 
 def source(pixels):
-    return Source({"data": ArrayReader(pixels)}, pixels.shape[-2:])
+    return SourceNode({"data": ArrayReader(pixels)}, pixels.shape[-2:])
 
 
 WHOLE = Region((0, 37), (0, 11))
@@ -113,7 +112,7 @@ def chain(pixels, assigned=False):
     first = step(source(pixels), smooth, radius=1)
     if assigned:
         doubled = graphs.view(first, "data", pixels.shape, pixels.dtype) * 2
-        first = Assign(first, "data", doubled)
+        first = AssignNode(first, "data", doubled)
     level = reduction(first, EDGES)
     middle = step(first, subtract, level=level)
     return middle, step(middle, smooth, radius=1)
@@ -129,13 +128,13 @@ def expected(pixels, assigned=False):
 
 def tasks_of(sinks):
     """Count tasks after optimisation; an alias is only another name for one."""
-    (graph,) = dask.optimize(graphs.products(sinks))
+    (graph,) = dask.optimize(graphs.build_product_graph(sinks))
     return sum("Alias" not in type(task).__name__ for task in dict(graph.__dask_graph__()).values())
 
 
 def computed(sinks, rows, scheduler="sync"):
     with dask.config.set({"calbatch.tile-rows": rows}):
-        graph = graphs.products(sinks)
+        graph = graphs.build_product_graph(sinks)
     made, seconds, _ = graph.compute(scheduler=scheduler)[0]
     return made, seconds
 
@@ -160,7 +159,7 @@ def test_halos_add_up_for_any_number_of_neighbour_steps(rows, before, after, ass
     if assigned:
         with dask.config.set({"calbatch.tile-rows": rows}):
             view = graphs.view(node, "data", pixels.shape, pixels.dtype)
-        node, wanted = Assign(node, "data", view + 1), wanted + 1
+        node, wanted = AssignNode(node, "data", view + 1), wanted + 1
     for _ in range(after):
         node, wanted = step(node, smooth, radius=1), smooth(wanted)
     made, _ = computed([Memory(node)], rows)
@@ -186,7 +185,7 @@ def test_views_of_a_node_share_its_tiles_with_what_follows(pixels):
     node = step(source(pixels), subtract, level=1)
     with dask.config.set({"calbatch.tile-rows": 10}):
         view = graphs.view(node, "data", pixels.shape, pixels.dtype)
-        after = Assign(node, "data", view * 3)
+        after = AssignNode(node, "data", view * 3)
         RUNS.clear()
         made, _ = computed([Memory(after)], rows=10)
     np.testing.assert_array_equal(made[0][0], (pixels - 1) * 3)
@@ -199,7 +198,7 @@ def test_assigned_array_adds_at_most_three_tasks_a_tile(pixels):
         if assigned:
             view = graphs.view(node, "data", pixels.shape, pixels.dtype)
             flat = graphs.view(source(pixels), "data", pixels.shape, pixels.dtype)
-            node = Assign(node, "data", view / flat)
+            node = AssignNode(node, "data", view / flat)
         return tasks_of([Memory(step(node, subtract, level=2))])
 
     with dask.config.set({"calbatch.tile-rows": 4}):
@@ -232,7 +231,7 @@ def test_reduction_stops_where_it_has_seen_enough(pixels):
 
 
 def test_field_is_read_from_where_it_was_put(pixels):
-    node = Step(source(pixels), Put("data", ArrayReader(pixels + 5)))
+    node = OperationNode(source(pixels), ReplaceField("data", ArrayReader(pixels + 5)))
     made, _ = computed([Memory(node)], rows=8)
     np.testing.assert_array_equal(made[0][0], pixels + 5)
 
@@ -246,20 +245,20 @@ def test_kernel_that_changes_the_shape_is_refused(pixels):
     def cut(data):
         return data[..., 1:, :]
 
-    with pytest.raises(ModelError, match=r"cut: data came back as \(2, 36, 11\)"):
+    with pytest.raises(ModelError, match=r"cut: returned data of shape \(2, 36, 11\)"):
         computed([Memory(step(source(pixels), cut))], rows=37)
 
 
 def test_arguments_that_a_kernel_does_not_take_are_refused(pixels):
-    with pytest.raises(ModelError, match=r"subtract: wants arguments \['level'\], got \['lvl'\]"):
+    with pytest.raises(ModelError, match=r"subtract: takes arguments \['level'\], got \['lvl'\]"):
         step(source(pixels), subtract, lvl=1)
 
 
 def test_array_of_another_frame_is_refused(pixels):
     with pytest.raises(ModelError, match=r"shape \(2, 11, 37\) does not end in \(37, 11\)"):
-        graphs.aligned(da.zeros((2, 11, 37)), source(pixels), "data")
+        graphs.align_chunks(da.zeros((2, 11, 37)), source(pixels), "data")
 
 
 def test_tiles_follow_the_memory_that_a_row_takes(pixels):
     with dask.config.set({"calbatch.tile-bytes": 1000}):
-        assert edges_of(source(pixels), row_bytes=100) == (0, 9, 18, 27, 37)
+        assert tile_edges(source(pixels), row_bytes=100) == (0, 9, 18, 27, 37)

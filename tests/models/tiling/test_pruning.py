@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from calbatch.models.datamodels import RampModel
 from calbatch.models.tiling.graphs import delayed_value
-from calbatch.models.tiling.plan import Reduction, Region
+from calbatch.models.tiling.plan import Reduction
+from calbatch.models.tiling.tile import Region
 
 RUNS: Counter[str] = Counter()
 

@@ -23,9 +23,9 @@ ALL = (0, COLS)
 
 @pytest.fixture(autouse=True)
 def nothing_kept():
-    reference_cache.forget()
+    reference_cache.clear()
     yield
-    reference_cache.forget()
+    reference_cache.clear()
 
 
 @pytest.fixture
@@ -49,18 +49,18 @@ def keeping(limit):
 
 
 def test_nothing_is_kept_unless_asked_for(reader, array):
-    first, second = (reference_cache.shared_rows(reader, (3, 9), ALL) for _ in range(2))
-    assert reference_cache.kept_bytes() == 0
+    first, second = (reference_cache.read_shared_rows(reader, (3, 9), ALL) for _ in range(2))
+    assert reference_cache.cached_bytes() == 0
     assert first is not second
     np.testing.assert_array_equal(second, array[3:9])
 
 
 def test_the_same_rows_are_the_same_array(reader, array):
     with keeping(2**20):
-        reference_cache.shared_rows(reader, (3, 9), ALL)
-        first, second = (reference_cache.shared_rows(reader, (3, 9), ALL) for _ in range(2))
+        reference_cache.read_shared_rows(reader, (3, 9), ALL)
+        first, second = (reference_cache.read_shared_rows(reader, (3, 9), ALL) for _ in range(2))
     assert first is second
-    assert reference_cache.kept_bytes() == first.nbytes
+    assert reference_cache.cached_bytes() == first.nbytes
     np.testing.assert_array_equal(first, array[3:9])
 
 
@@ -68,14 +68,14 @@ def test_the_same_rows_are_the_same_array(reader, array):
 def test_what_is_shared_is_read_only(reader, limit):
     with keeping(limit):
         for _ in range(2):
-            shared = reference_cache.shared_rows(reader, (0, 4), ALL)
+            shared = reference_cache.read_shared_rows(reader, (0, 4), ALL)
             assert not shared.flags.writeable
 
 
 def test_kernels_get_it_without_a_copy_as_they_are_compiled_for(reader):
     with keeping(2**20):
-        reference_cache.shared_rows(reader, (0, 4), ALL)
-        shared = reference_cache.shared_rows(reader, (0, 4), ALL)
+        reference_cache.read_shared_rows(reader, (0, 4), ALL)
+        shared = reference_cache.read_shared_rows(reader, (0, 4), ALL)
     given = for_kernel(shared)
     assert given.flags.writeable
     assert given.ctypes.data == shared.ctypes.data
@@ -87,38 +87,38 @@ def test_kernels_get_it_without_a_copy_as_they_are_compiled_for(reader):
 
 def test_a_reader_that_differs_gets_its_own(reader, array):
     with keeping(2**20):
-        reference_cache.shared_rows(reader, (0, 4), (0, 4))
+        reference_cache.read_shared_rows(reader, (0, 4), (0, 4))
         part = reader.section(8, 16, 4, 8)
         np.testing.assert_array_equal(
-            reference_cache.shared_rows(part, (0, 4), (0, 4)), array[8:12, 4:8]
+            reference_cache.read_shared_rows(part, (0, 4), (0, 4)), array[8:12, 4:8]
         )
-        wide = reference_cache.shared_rows(reader.astype("f8"), (0, 4), (0, 4))
+        wide = reference_cache.read_shared_rows(reader.astype("f8"), (0, 4), (0, 4))
         assert wide.dtype == np.float64
         for shift in (1.0, 2.0):
             moved = reader.then(partial(np.add, shift))
-            found = reference_cache.shared_rows(moved, (0, 4), (0, 4))
+            found = reference_cache.read_shared_rows(moved, (0, 4), (0, 4))
             np.testing.assert_array_equal(found, array[:4, :4] + np.float32(shift))
 
 
 def test_arrays_in_memory_are_not_kept(array):
     with keeping(2**20):
         values = ArrayReader(array)
-        reference_cache.shared_rows(values, (0, 4), ALL)
+        reference_cache.read_shared_rows(values, (0, 4), ALL)
         array[:] = 0
-        assert not reference_cache.shared_rows(values, (0, 4), ALL).any()
-    assert reference_cache.kept_bytes() == 0
+        assert not reference_cache.read_shared_rows(values, (0, 4), ALL).any()
+    assert reference_cache.cached_bytes() == 0
 
 
 def test_a_file_that_was_replaced_is_read_anew(reader, array, tmp_path):
     path = tmp_path / "reference.fits"
     with keeping(2**20):
-        reference_cache.shared_rows(reader, (0, 4), ALL)
+        reference_cache.read_shared_rows(reader, (0, 4), ALL)
         after = path.stat().st_mtime_ns + 10**9
         changed = written(path, array + 1)
         os.utime(path, ns=(after, after))
         changed = RowReader(read_layout(path).hdus[1])
         np.testing.assert_array_equal(
-            reference_cache.shared_rows(changed, (0, 4), ALL), array[:4] + 1
+            reference_cache.read_shared_rows(changed, (0, 4), ALL), array[:4] + 1
         )
 
 
@@ -127,18 +127,18 @@ def test_the_limit_holds(reader, limit):
     with keeping(limit):
         for _ in range(20):
             for band in BANDS:
-                reference_cache.shared_rows(reader, band, ALL)
-                assert reference_cache.kept_bytes() <= limit
-    assert reference_cache.kept_bytes() == BAND_BYTES * min(len(BANDS), limit // BAND_BYTES)
+                reference_cache.read_shared_rows(reader, band, ALL)
+                assert reference_cache.cached_bytes() <= limit
+    assert reference_cache.cached_bytes() == BAND_BYTES * min(len(BANDS), limit // BAND_BYTES)
 
 
 def test_a_lower_limit_takes_hold(reader):
     with keeping(100 * BAND_BYTES):
         for band in BANDS:
-            reference_cache.shared_rows(reader, band, ALL)
+            reference_cache.read_shared_rows(reader, band, ALL)
     with keeping(2 * BAND_BYTES):
-        reference_cache.shared_rows(reader, (0, 1), ALL)
-    assert reference_cache.kept_bytes() <= 2 * BAND_BYTES
+        reference_cache.read_shared_rows(reader, (0, 1), ALL)
+    assert reference_cache.cached_bytes() <= 2 * BAND_BYTES
 
 
 def test_where_not_all_fits_some_serves_every_exposure(reader):
@@ -146,7 +146,7 @@ def test_where_not_all_fits_some_serves_every_exposure(reader):
     with keeping(len(BANDS) // 2 * BAND_BYTES):
         for _ in range(5):
             passes = [
-                [reference_cache.shared_rows(reader, b, ALL) for b in BANDS] for _ in range(2)
+                [reference_cache.read_shared_rows(reader, b, ALL) for b in BANDS] for _ in range(2)
             ]
     same = sum(a is b for a, b in zip(*passes, strict=True))
     assert same == len(BANDS) // 2
@@ -157,10 +157,10 @@ def test_what_nobody_asks_for_makes_room(reader, array, tmp_path):
     limit = len(BANDS) * BAND_BYTES
     with keeping(limit):
         for band in BANDS:
-            reference_cache.shared_rows(reader, band, ALL)
+            reference_cache.read_shared_rows(reader, band, ALL)
         for _ in range(2 * reference_cache.PATIENCE):
-            rows = [reference_cache.shared_rows(other, band, ALL) for band in BANDS]
-        again = [reference_cache.shared_rows(other, band, ALL) for band in BANDS]
+            rows = [reference_cache.read_shared_rows(other, band, ALL) for band in BANDS]
+        again = [reference_cache.read_shared_rows(other, band, ALL) for band in BANDS]
     assert all(a is b for a, b in zip(rows, again, strict=True))
 
 
@@ -168,9 +168,9 @@ def test_threads_share_it(reader, array):
     bands = [(r % (ROWS - 3), r % (ROWS - 3) + 3) for r in range(600)]
 
     def right(band):
-        found = reference_cache.shared_rows(reader, band, ALL)
+        found = reference_cache.read_shared_rows(reader, band, ALL)
         return np.array_equal(found, array[slice(*band)])
 
     with keeping(2**20), ThreadPoolExecutor(8) as pool:
         assert all(pool.map(right, bands))
-    assert reference_cache.kept_bytes() == len(set(bands)) * 3 * COLS * 4
+    assert reference_cache.cached_bytes() == len(set(bands)) * 3 * COLS * 4

@@ -7,7 +7,7 @@ from support.s3 import moto_server, use_endpoint
 
 from calbatch.crds_client import Client
 from calbatch.crds_client.errors import ServerError
-from calbatch.crds_client.server.bucket import UrlCache
+from calbatch.crds_client.server.url_cache import UrlCache
 
 FLAT = "jwst_miri_flat_0002.fits"
 
@@ -17,7 +17,7 @@ def source(tmp_path):
     """Give a complete cache, with the server's word on its files."""
     cache = make_cache(tmp_path / "published")
     with CrdsServer(cache) as serving:
-        cache.keep_config(serving.rpc_get_server_info())
+        cache.save_config(serving.rpc_get_server_info())
     return cache
 
 

@@ -10,14 +10,14 @@ from typing import IO, Any
 from calbatch.crds_client.answers import (
     MAX_ANSWER,
     FileInfo,
-    files_of,
+    file_descriptions,
     parse_infos,
     parse_literal,
-    shortened,
+    shorten,
 )
 from calbatch.crds_client.cache.layout import check_name, is_mapping
 from calbatch.crds_client.errors import ServerError
-from calbatch.crds_client.server.transport import Refused, Transient
+from calbatch.crds_client.server.transport import RefusedError, TransientError
 
 
 class UrlCache:
@@ -63,7 +63,7 @@ class UrlCache:
         except FileNotFoundError:
             return {}
         except Exception as error:  # a store's client may raise anything
-            raise ServerError(f"{self.url}: server_config: {_said(error)}") from None
+            raise ServerError(f"{self.url}: server_config: {_error_text(error)}") from None
 
     def default_context(self, state: str) -> str:
         """Give the context that the cache's ``server_config`` names."""
@@ -85,7 +85,7 @@ class UrlCache:
         """Give sizes and, where the ``server_config`` has them, sums."""
         wanted = list(names)
         try:
-            known = parse_infos(files_of(self.info), wanted)
+            known = parse_infos(file_descriptions(self.info), wanted)
         except ServerError as error:
             raise ServerError(f"{self.url}: server_config: {error}") from None
         for name in wanted:
@@ -100,7 +100,7 @@ class UrlCache:
         except FileNotFoundError:
             return None
         except Exception as error:  # a store's client may raise anything
-            raise ServerError(f"{self.url}: {name}: {_said(error)}") from None
+            raise ServerError(f"{self.url}: {name}: {_error_text(error)}") from None
 
     def open_file(self, name: str, offset: int) -> tuple[int, IO[bytes]]:
         """Begin to fetch a file, as `Server.open_file` does."""
@@ -109,9 +109,9 @@ class UrlCache:
             stream = self._files.open(path, "rb")
             stream.seek(offset)
         except FileNotFoundError:
-            raise Refused(f"{self.url}: no {name}") from None
+            raise RefusedError(f"{self.url}: no {name}") from None
         except Exception as error:  # a store's client may raise anything
-            raise Transient(f"{self.url}: {name}: {_said(error)}") from None
+            raise TransientError(f"{self.url}: {name}: {_error_text(error)}") from None
         return offset, stream
 
     def _path(self, *parts: str) -> str:
@@ -133,8 +133,8 @@ class UrlCache:
         try:
             return bool(self._files.exists(path))
         except Exception as error:  # a store's client may raise anything
-            raise ServerError(f"{self.url}: {_said(error)}") from None
+            raise ServerError(f"{self.url}: {_error_text(error)}") from None
 
 
-def _said(error: BaseException) -> str:
-    return shortened(str(error)) or type(error).__name__
+def _error_text(error: BaseException) -> str:
+    return shorten(str(error)) or type(error).__name__

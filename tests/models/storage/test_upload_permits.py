@@ -6,7 +6,7 @@ from support.s3 import GoBetween, Harm, moto_server, plain_s3, use_endpoint
 
 from calbatch.models.errors import SupersededError
 from calbatch.models.storage.location import Url
-from calbatch.models.storage.permits import Permits
+from calbatch.models.storage.upload_permits import Permits
 from calbatch.models.storage.uploading import upload
 
 # botocore's own, on some Pythons

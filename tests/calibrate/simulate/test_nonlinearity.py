@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from calbatch.calibrate.simulate import Noise
-from calbatch.calibrate.simulate.geometry import Frame
+from calbatch.calibrate.simulate.readout_plan import Frame
 from calbatch.calibrate.simulate.instruments import DETECTORS
-from calbatch.calibrate.simulate.linearity import delinearise, inverse_coefficients, linearise
+from calbatch.calibrate.simulate.nonlinearity import delinearise, inverse_coefficients, linearise
 from calbatch.calibrate.simulate.maps import make_maps
 
 FRAME = Frame(500, 40, 500, 50)

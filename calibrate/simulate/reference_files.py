@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from calbatch.calibrate.simulate.geometry import Readout
+from calbatch.calibrate.simulate.readout_plan import ReadoutPlan
 from calbatch.calibrate.simulate.instruments import READPATTS
-from calbatch.calibrate.simulate.linearity import inverse_coefficients
+from calbatch.calibrate.simulate.nonlinearity import inverse_coefficients
 from calbatch.calibrate.simulate.maps import Mask
 from calbatch.calibrate.simulate.ramp import RESET_GROUPS, dark_factor, reset_factor
 from calbatch.calibrate.simulate.reference_parts import (
@@ -101,7 +101,7 @@ def _linearity(setting: Setting) -> Reference:
     return make_reference(setting, "linearity", "LinearityModel", extensions)
 
 
-def needs_inverse(spec: SimulationSpec, readout: Readout) -> bool:
+def needs_inverse(spec: SimulationSpec, readout: ReadoutPlan) -> bool:
     """Return whether the linearity reference has inverse coefficients too."""
     return readout.nframes > 1 if spec.inverse_linearity is None else spec.inverse_linearity
 
@@ -164,7 +164,7 @@ def _dark(setting: Setting) -> Reference:
     return Reference("dark", setting.instrument, readout.frame, keys, cards, extensions)
 
 
-def dark_times(spec: SimulationSpec, readout: Readout) -> NDArray[np.float64]:
+def dark_times(spec: SimulationSpec, readout: ReadoutPlan) -> NDArray[np.float64]:
     """Return the seconds after the reset of every group of the dark."""
     if spec.dark_grouped:
         starts = np.arange(readout.ngroups) * (readout.nframes + readout.groupgap)

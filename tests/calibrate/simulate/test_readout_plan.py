@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from calbatch.calibrate.simulate import SimulationSpec
-from calbatch.calibrate.simulate.geometry import (
+from calbatch.calibrate.simulate.readout_plan import (
     fast_index,
     plan_readout,
     reference_pixels,

@@ -16,7 +16,7 @@ from calbatch.crds_client.rules.dates import standard_date
 from calbatch.crds_client.rules.keywords import UNDEFINED, all_synonyms, raw_values
 from calbatch.crds_client.rules.mapping import InstrumentRules, ReferenceRules, Resolution
 from calbatch.crds_client.rules.selectors import Header, Selector, UseAfter
-from calbatch.crds_client.rules.tables import InstrumentTables, weighs
+from calbatch.crds_client.rules.tables import InstrumentTables, has_condition_on
 
 Exposure = TypeVar("Exposure", bound=Hashable)
 References = dict[str, Resolution]
@@ -25,7 +25,7 @@ _MEMORY = 5_000
 """Configurations remembered before starting anew."""
 
 
-class Rules(Protocol):
+class SelectionRules(Protocol):
     """An instrument's rules, applied here (``InstrumentRules``) or by a server."""
 
     instrument: str
@@ -56,7 +56,7 @@ class Configurations:
         Says what headers call the parameters.
     """
 
-    def __init__(self, rules: Rules, observatory: str) -> None:
+    def __init__(self, rules: SelectionRules, observatory: str) -> None:
         self.rules = rules
         self._names = all_synonyms(rules.parameters, observatory)
         self._dated = _date_parameters(rules)
@@ -116,18 +116,18 @@ class Configurations:
         return self.rules.resolve(dict(zip(self.rules.parameters, values, strict=True)), types)
 
 
-def _selectors(rules: Rules) -> Iterator[Selector]:
+def _selectors(rules: SelectionRules) -> Iterator[Selector]:
     for reference in rules.reference_rules():
         yield from reference.selector.walk()
 
 
-def _date_parameters(rules: Rules) -> tuple[str, ...]:
+def _date_parameters(rules: SelectionRules) -> tuple[str, ...]:
     """Give the parameters that only say when; none if anything else asks for them."""
     dated = {one.parameters for one in _selectors(rules) if type(one) is UseAfter}
     if len(dated) != 1:
         return ()
     (parameters,) = dated
-    if any(weighs(reference, parameters) for reference in rules.reference_rules()):
+    if any(has_condition_on(reference, parameters) for reference in rules.reference_rules()):
         return ()
     others = {
         name for one in _selectors(rules) if type(one) is not UseAfter for name in one.parameters
@@ -135,7 +135,7 @@ def _date_parameters(rules: Rules) -> tuple[str, ...]:
     return () if others.intersection(parameters) else parameters
 
 
-def _boundaries(rules: Rules) -> list[str]:
+def _boundaries(rules: SelectionRules) -> list[str]:
     return sorted({key for one in _selectors(rules) if type(one) is UseAfter for key in one.keys})
 
 

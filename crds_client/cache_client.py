@@ -15,13 +15,13 @@ from calbatch.crds_client.errors import (
     ReferenceMissing,
     ServerError,
     UnsafeName,
-    explained,
+    convert_errors,
 )
 from calbatch.crds_client.fetching import Fetcher, FetchReport, Progress
-from calbatch.crds_client.server.bucket import UrlCache
+from calbatch.crds_client.server.url_cache import UrlCache
 from calbatch.crds_client.server.protocol import Server
-from calbatch.crds_client.server.remote import is_address, open_source, reached
-from calbatch.crds_client.upkeep import Fault, held, known_infos, prune, verify
+from calbatch.crds_client.server.remote import is_server_address, open_source, contact
+from calbatch.crds_client.upkeep import Fault, cached_files, config_infos, prune, verify
 
 Mode = Literal["auto", "local", "remote"]
 
@@ -80,14 +80,14 @@ class CacheClient:
             if self.mode == "remote":
                 raise ServerError("mode is remote, and CRDS_SERVER_URL names no server")
             return None
-        with explained(ServerError, f"{source}: what it says of itself"):
-            info = reached(source, must=self.mode == "remote")
+        with convert_errors(ServerError, f"{source}: what it says of itself"):
+            info = contact(source, must=self.mode == "remote")
         if info is None:
             return None
         if self.mode == "auto" and info.get("force_remote_mode"):
             self.mode = "remote"
         if info:
-            self.cache.keep_config(info)
+            self.cache.save_config(info)
         return source
 
     def fetch(
@@ -116,10 +116,10 @@ class CacheClient:
             If nothing can be fetched at all.
         """
         names = list(dict.fromkeys(names))
-        if self.mode != "local" and is_address(self.server_url):  # or else nothing is written
+        if self.mode != "local" and is_server_address(self.server_url):  # or else nothing is written
             self.hold.add(names)
         if (anew or self.missing(names)) and self.source is not None:
-            with explained(ServerError, f"{self.source}: what it says of files"):
+            with convert_errors(ServerError, f"{self.source}: what it says of files"):
                 report = Fetcher(self.cache, self.source).fetch(names, progress, anew=anew)
             if self.max_bytes is not None:
                 prune(self.cache, self.max_bytes, keep=set(names), own=self.hold.id)
@@ -156,10 +156,10 @@ class CacheClient:
         list of Fault, list of str
             What is wrong, and what cannot be verified: references that nobody knows.
         """
-        there = {path.name for path in held(self.cache)}
+        there = {path.name for path in cached_files(self.cache)}
         wanted = there.intersection(names) if names else there
         absent = [Fault(n, self.cache.place(n), "is not in the cache") for n in {*names} - there]
-        infos = self.source.file_infos(wanted) if self.source else known_infos(self.cache, wanted)
+        infos = self.source.file_infos(wanted) if self.source else config_infos(self.cache, wanted)
         unknown = {name for name in wanted if name not in infos and not is_mapping(name)}
         return [*absent, *verify(self.cache, infos, wanted - unknown)], sorted(unknown)
 

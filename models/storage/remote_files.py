@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from calbatch.models.errors import ChangedError, FileError, StorageError
 from calbatch.models.storage.location import Url
-from calbatch.models.storage.stores import Facts, Store
+from calbatch.models.storage.stores import ObjectInfo, Store
 
 Range = tuple[int, int]
 """Start and stop, in bytes."""
@@ -32,7 +32,7 @@ _AHEAD = 64 << 10
 _FARTHEST_AHEAD = 4 << 20
 
 
-def coalesced(wanted: Iterable[Range], gap: int = GAP, longest: int = PIECE) -> list[Range]:
+def merge_ranges(wanted: Iterable[Range], gap: int = GAP, longest: int = PIECE) -> list[Range]:
     """Return the requests that cover some ranges, in rising order and without overlap.
 
     Parameters
@@ -57,7 +57,7 @@ def coalesced(wanted: Iterable[Range], gap: int = GAP, longest: int = PIECE) -> 
     ]
 
 
-def batches(requests: Sequence[Range], at_once: int = AT_ONCE) -> list[list[Range]]:
+def group_requests(requests: Sequence[Range], at_once: int = AT_ONCE) -> list[list[Range]]:
     """Return requests in lots that are under way together, none much larger than ``at_once``."""
     lots: list[list[Range]] = []
     room = 0
@@ -70,7 +70,7 @@ def batches(requests: Sequence[Range], at_once: int = AT_ONCE) -> list[list[Rang
     return lots
 
 
-class RemoteBytes:
+class OpenRemoteFile:
     """An object that is being read, by one thread.
 
     Parameters
@@ -83,10 +83,10 @@ class RemoteBytes:
         Ranges that will be read; others may be too.
     """
 
-    def __init__(self, url: Url, facts: Facts, wanted: Sequence[Range] = ()) -> None:
+    def __init__(self, url: Url, facts: ObjectInfo, wanted: Sequence[Range] = ()) -> None:
         self._store = Store(url)
         self._facts = facts
-        self._lots = batches(coalesced(wanted))
+        self._lots = group_requests(merge_ranges(wanted))
         self._starts = [lot[0][0] for lot in self._lots]
         self._held: list[tuple[int, bytes]] = []
         self._ahead = _AHEAD
@@ -209,7 +209,7 @@ class RemoteBytes:
 class _Stream(io.RawIOBase):
     """What Python's and astropy's readers of files take."""
 
-    def __init__(self, source: RemoteBytes, size: int) -> None:
+    def __init__(self, source: OpenRemoteFile, size: int) -> None:
         self._source, self._size, self._at = source, size, 0
 
     def readable(self) -> bool:

@@ -77,7 +77,7 @@ class Permit:
         )
 
 
-def put_with_permit(store: Store, file: Path, chunk: int, permit: Permit) -> None:
+def upload_with_permit(store: Store, file: Path, chunk: int, permit: Permit) -> None:
     """Upload a file to S3 in parts, and complete the upload only if the permit holds.
 
     Raises

@@ -48,7 +48,7 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Readout:
+class ReadoutPlan:
     """How one exposure is read: frame, amplifiers, groups and times (seconds)."""
 
     detector: Detector
@@ -91,7 +91,7 @@ class Readout:
         return group + (within >= self.nframes)
 
 
-def plan_readout(spec: SimulationSpec) -> Readout:
+def plan_readout(spec: SimulationSpec) -> ReadoutPlan:
     """Return the readout that a spec describes.
 
     Raises
@@ -107,7 +107,7 @@ def plan_readout(spec: SimulationSpec) -> Readout:
     frame = _find_frame(spec)
     full = frame.shape == detector.shape
     noutputs = spec.noutputs or (4 if full or _spans_amplifiers(detector, frame) else 1)
-    return Readout(
+    return ReadoutPlan(
         detector, frame, spec.subarray, noutputs, spec.nints, spec.ngroups, readpatt, nframes,
         groupgap, _frame_time(detector, frame, noutputs),
     )  # fmt: skip

@@ -1,0 +1,150 @@
+"""Tiles of a frame: regions, and the arrays that cover them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from calbatch.models.fits.readers import Bounds, Reader
+from calbatch.models.tiling.reference_cache import read_shared_columns
+
+Array = npt.NDArray[Any]
+
+
+class Region(NamedTuple):
+    """A rectangle of the frame: half-open ranges of file rows and columns."""
+
+    rows: tuple[int, int]
+    cols: tuple[int, int]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Return (rows, columns)."""
+        return self.rows[1] - self.rows[0], self.cols[1] - self.cols[0]
+
+    def grow(self, radius: int, frame: tuple[int, int]) -> "Region":
+        """Return the region with ``radius`` more pixels on each side, clipped to the frame."""
+        (top, bottom), (left, right) = self
+        return Region(
+            (max(0, top - radius), min(frame[0], bottom + radius)),
+            (max(0, left - radius), min(frame[1], right + radius)),
+        )
+
+    def within(self, outer: "Region") -> tuple[slice, slice]:
+        """Return the slices that select this region from an array covering ``outer``."""
+        (top, bottom), (left, right) = self
+        row0, col0 = outer.rows[0], outer.cols[0]
+        return slice(top - row0, bottom - row0), slice(left - col0, right - col0)
+
+
+class _Here:
+    """The type of `REGION`."""
+
+    def __reduce__(self) -> str:
+        return "REGION"
+
+
+REGION = _Here()
+"""Kernel argument that stands for the `Region` covered by the kernel's arrays."""
+
+
+class RegionReads:
+    """Reads for the tiles of known regions: regions on the same rows are read in one pass.
+
+    Files store whole rows, so reading columns at both edges costs as much as reading everything
+    in between.
+
+    Parameters
+    ----------
+    regions : sequence of Region
+        Regions to be read one after the other; none is known by default.
+    """
+
+    def __init__(self, regions: "Sequence[Region]" = ()) -> None:
+        by_rows: dict[Bounds, dict[Bounds, None]] = {}
+        for rows, cols in regions:
+            by_rows.setdefault(rows, {})[cols] = None
+        self._column_ranges = {rows: list(cols) for rows, cols in by_rows.items() if len(cols) > 1}
+        self._read_ahead: dict[tuple[Any, Reader, Region], Array] = {}
+
+    def read_own(self, reader: Reader, region: Region) -> Array:
+        """Return a region of a reader as an array that nothing else refers to."""
+        return self._read(Reader.read_beside, reader, region)
+
+    def read_shared(self, reader: Reader, region: Region) -> Array:
+        """Return a region of a reader, read-only; see `calbatch.models.tiling.reference_cache`."""
+        return self._read(read_shared_columns, reader, region)
+
+    def _read(
+        self,
+        read: Callable[[Reader, Bounds, Sequence[Bounds]], list[Array]],
+        reader: Reader,
+        region: Region,
+    ) -> Array:
+        rows, cols = region
+        together = self._column_ranges.get(rows, ())
+        if cols not in together:
+            (array,) = read(reader, rows, [cols])
+            return array
+        if (read, reader, region) not in self._read_ahead:
+            arrays = read(reader, rows, together)
+            for each, array in zip(together, arrays, strict=True):
+                self._read_ahead[read, reader, Region(rows, each)] = array
+        return self._read_ahead.pop((read, reader, region))
+
+
+INDEPENDENT_READS = RegionReads()
+"""For tiles of the whole frame's width: no other region is on their rows."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A region of an exposure and its arrays.
+
+    Attributes
+    ----------
+    region : Region
+        The pixels that the arrays cover.
+    core : Region
+        The region without its halo.
+    arrays : mapping
+        An array, or the reader it will be read from, for each field.
+    counts : mapping
+        Row counts that kernels returned for the core.
+    receipts : tuple of (int, object)
+        For each sink that the tile passed, its index and the value it returned.
+    seconds : mapping
+        CPU seconds by operation label.
+    reads : RegionReads
+        The reads that this tile shares with others.
+    """
+
+    region: Region
+    core: Region
+    arrays: Mapping[str, Array | Reader]
+    counts: Mapping[str, Array] = field(default_factory=dict)
+    receipts: tuple[tuple[int, Any], ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    reads: RegionReads = INDEPENDENT_READS
+
+    def load(self, name: str) -> Array:
+        """Return a field over the whole region, reading it on first use."""
+        value = self.arrays[name]
+        if isinstance(value, np.ndarray):
+            return value
+        array = self.reads.read_own(value, self.region)
+        self.arrays[name] = array  # type: ignore[index]  # a cache: each tile owns its dict
+        return array
+
+    def core_rows(self, name: str) -> Array:
+        """Return a view of a field without the halo."""
+        rows, cols = self.core.within(self.region)
+        return self.load(name)[..., rows, cols]
+
+    def crop(self) -> "Tile":
+        """Return the tile without its halo."""
+        if self.region == self.core:
+            return self
+        return replace(self, region=self.core, arrays={n: self.core_rows(n) for n in self.arrays})

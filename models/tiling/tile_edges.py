@@ -1,0 +1,58 @@
+"""The row boundaries of a frame's tiles."""
+
+from itertools import pairwise
+
+import dask
+import numpy as np
+
+from calbatch.models.storage.memory import require_row
+from calbatch.models.tiling.plan import SourceNode
+from calbatch.models.tiling.tile import Region
+
+TILE_BYTES = 112 * 2**20
+"""Default memory budget of a tile (see `calbatch.models.budget`), which determines its height.
+
+A full frame with 10 groups makes 8 tiles. Three times as many tiles take a tenth more processor
+time, because each has a halo and some milliseconds of overhead; fewer tiles are no faster.
+"""
+
+
+def tile_edges(source: SourceNode, row_bytes: int = 0) -> tuple[int, ...]:
+    """Return the row boundaries of a source's tiles, choosing them on first use.
+
+    Parameters
+    ----------
+    source : SourceNode
+        The source.
+    row_bytes : int
+        Memory that one row takes over the whole chain; by default, that of its stored pixels.
+        ``calbatch.tile-rows`` in dask's configuration fixes the height instead.
+
+    Raises
+    ------
+    ModelError
+        If a single row takes more memory than the process may have.
+    """
+    if source.edges is None:
+        row_bytes = row_bytes or _stored_row_bytes(source)
+        require_row(row_bytes)
+        rows = source.pixels.frame[0]
+        fixed = dask.config.get("calbatch.tile-rows", None)
+        budget = dask.config.get("calbatch.tile-bytes", TILE_BYTES)
+        height = fixed or max(1, budget // max(row_bytes, 1))
+        count = -(-rows // min(height, rows))
+        bounds = range(0, rows, height) if fixed else (rows * i // count for i in range(count))
+        source.edges = (*bounds, rows)
+    return source.edges
+
+
+def _stored_row_bytes(source: SourceNode) -> int:
+    readers = source.pixels.readers.values()
+    return sum(
+        int(np.prod(r.shape[:-2], dtype=np.int64)) * r.shape[-1] * r.dtype.itemsize for r in readers
+    )
+
+
+def tile_cores(source: SourceNode) -> list[Region]:
+    """Return the regions of a source's tiles without halos, in order."""
+    return [Region(rows, (0, source.pixels.frame[1])) for rows in pairwise(tile_edges(source))]

@@ -1,0 +1,199 @@
+"""Checks of the repository itself: sizes, names, mirrored tests and quoted tests.
+
+Each check returns its findings as text, so that a test can compare them with an empty list, and can
+run the check on broken input.
+"""
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+Finding = str
+
+
+# -- sizes -------------------------------------------------------------------------------------
+
+
+def functions(source: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Yield every function and method of a module."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield node
+
+
+def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Return a function's number of lines without signature and docstring."""
+    body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    return body[-1].end_lineno - body[0].lineno + 1 if body else 0
+
+
+def crowded_folders(paths: Iterable[Path], limit: int) -> dict[Path, int]:
+    """Return the folders with more modules than `limit`, ``__init__`` not counted."""
+    counts: dict[Path, int] = defaultdict(int)
+    for path in paths:
+        counts[path.parent] += path.stem != "__init__"
+    return {folder: count for folder, count in counts.items() if count > limit}
+
+
+# -- names -------------------------------------------------------------------------------------
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+IRREGULAR = _words(
+    "begun bent bought bound bred brought built caught chosen come cut dealt done drawn driven fed "
+    "fallen felt forgotten fought found frozen given gone got grown held heard hidden hit hurt "
+    "kept known laid led left lent let lit lost made meant met mistaken paid put risen run said "
+    "seen sent set shaken shown shut sold sought spent split stood stuck sworn swept taken taught "
+    "thought thrown told torn understood woken won worn woven written"
+)
+"""Irregular past participles."""
+VERBS = _words("come cut hit hurt let put run set shut split")
+"""Participles that are also a verb's imperative."""
+NO_PARTICIPLES = _words("bed embed exceed feed need proceed red seed shed speed succeed")
+PARTICLES = _words(
+    "again along apart aside as at away back before beside by down for from in into of off on out "
+    "over there to together twice under up with within"
+)
+
+
+def is_participle(word: str) -> bool:
+    """Return whether a word is a past participle, and not an imperative as well."""
+    regular = word.endswith("ed") and word not in NO_PARTICIPLES
+    return word not in VERBS and (regular or word in IRREGULAR)
+
+
+def is_bare_participle(name: str) -> bool:
+    """Return whether a name is a participle alone, or one with a particle and what follows."""
+    first, *rest = name.strip("_").split("_")
+    return is_participle(first) and (not rest or rest[0] in PARTICLES)
+
+
+def _is_property(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    decorators = {ast.unparse(node).rpartition(".")[2] for node in function.decorator_list}
+    return bool(decorators & {"property", "cached_property", "setter"})
+
+
+def bare_participles(source: str) -> list[str]:
+    """Return the names of the functions, properties excepted, that are bare participles."""
+    callables = (node.name for node in functions(source) if not _is_property(node))
+    return sorted(name for name in callables if is_bare_participle(name))
+
+
+def classes(source: str) -> list[str]:
+    """Return the names of a module's own classes."""
+    return [node.name for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
+
+
+def repeated(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Return the names that stand in several places, from (name, place) pairs."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for name, place in pairs:
+        places[name].append(place)
+    return {name: where for name, where in sorted(places.items()) if len(where) > 1}
+
+
+# -- tests -------------------------------------------------------------------------------------
+
+
+def mirrored_test(module: Path) -> Path | None:
+    """Return the path of the test of a module's name; None for private parts and empty packages.
+
+    Both paths are relative to the repository. A package is tested as its folder is named.
+    """
+    if any(part.startswith("_") and part != "__init__.py" for part in module.parts):
+        return None
+    if module.stem == "__init__":
+        module = module.parent
+    return Path("tests", module.parent, f"test_{module.stem}.py")
+
+
+def quoted_tests(page: str) -> Iterator[tuple[str, str]]:
+    """Yield (file, name) of each test that the tables of a page quote; the name may be empty.
+
+    After ``tests/test_a.py::test_b`` a cell may go on with ``, test_c`` of the same file.
+    """
+    for line in page.splitlines():
+        if not (line.startswith("|") and "test_" in line):
+            continue
+        file = ""
+        for word in re.findall(r"[\w/.:]*\btest_[\w.:]+", line):
+            path, _, names = word.rpartition("py::") if "py::" in word else (word, "", "")
+            if names:
+                file = f"{path}py"
+            elif word.endswith(".py"):
+                file = word
+            else:
+                names = word
+            yield file, names
+
+
+def missing_tests(page: str, root: Path) -> list[Finding]:
+    """Return the quoted tests of a page that do not exist."""
+    found = []
+    for file, names in quoted_tests(page):
+        path = root / file
+        if not file.startswith("tests/") or not path.is_file():
+            found.append(f"{file or names}: no such file of tests")
+            continue
+        tree: ast.Module | ast.ClassDef = ast.parse(path.read_text())
+        for name in filter(None, names.split("::")):
+            inner = [node for node in tree.body if getattr(node, "name", None) == name]
+            if not inner:
+                found.append(f"{file}::{names}")
+                break
+            tree = inner[0]
+    return found
+
+
+# -- pages -------------------------------------------------------------------------------------
+
+SOURCE_FOLDERS = ("models", "crds_client", "calibrate", "cluster")
+
+
+def named_files(page: str) -> set[str]:
+    """Return the files and folders of the repository that a page names in backticks."""
+    tops = "|".join((*SOURCE_FOLDERS, "tests", "docs", "benchmarks", "changes", r"\.ci", "src"))
+    return set(re.findall(rf"(?<!`)`((?:{tops})/[\w./-]*)`(?!`)", page))
+
+
+def missing_files(page: str, root: Path) -> list[Finding]:
+    """Return the files and folders that a page names and the repository lacks."""
+    return sorted(name for name in named_files(page) if not (root / name).exists())
+
+
+def glossary(page: str) -> dict[str, str]:
+    """Return the terms of a glossary, each with its meaning: the first two columns of its tables."""
+    rows = (line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| "))
+    return {row[0]: row[1] for row in rows if len(row) > 1 and row[0] != "Term"}
+
+
+def identifiers(source: str) -> set[str]:
+    """Return the names of a module's functions, classes, parameters and assigned attributes."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            names.add(node.attr)
+    return names
+
+
+def words_in(name: str) -> list[str]:
+    """Return the words of an identifier in lower case: ``RetryQueue`` and ``retry_queue`` alike."""
+    parts = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().split("_")
+    return [part for part in parts if part]
+
+
+def uses_of(words: Iterable[str], source: str) -> list[str]:
+    """Return a module's identifiers that contain one of the words."""
+    avoided = set(words)
+    return sorted(name for name in identifiers(source) if avoided & set(words_in(name)))
