@@ -12,7 +12,7 @@ SET_IN_PYTHON = "set in Python"
 """Where a value is from that somebody assigned."""
 
 
-class Guarded:
+class GuardedAttributes:
     """Refuses attributes that its class does not know, except from its own methods.
 
     Parameters, other attributes of the class, and what its methods have set may be assigned by

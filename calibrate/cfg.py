@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import configobj
 
-from calbatch.calibrate.cfgtext import NotInFileError, comment, quoted, quoted_items
-from calbatch.calibrate.errors import ParameterError, explained
+from calbatch.calibrate.cfgtext import NotInFileError, comment, quote, quote_items
+from calbatch.calibrate.errors import ParameterError, convert_errors
 
 if TYPE_CHECKING:
     from calbatch.calibrate.step import Step
@@ -60,7 +60,7 @@ def read(path: Path, including: tuple[Path, ...] = ()) -> Config:
     ParameterError
         When the file is missing, is not in ConfigObj's format, or nests sections too deep.
     """
-    with explained(ParameterError, f"{path}: not a parameter file"):
+    with convert_errors(ParameterError, f"{path}: not a parameter file"):
         if not path.is_file():
             raise ParameterError(f"{path}: there is no such parameter file")
         if path.resolve() in including:
@@ -73,10 +73,10 @@ def _read(path: Path, including: tuple[Path, ...]) -> Config:
         text = path.read_bytes().decode("utf-8-sig")  # line breaks as they are
     except (OSError, UnicodeError) as error:
         raise ParameterError(f"{path}: not a parameter file: {_first_line(error)}") from None
-    return _parsed(text, path, including)
+    return _parse(text, path, including)
 
 
-def _parsed(text: str, path: Path, including: tuple[Path, ...]) -> Config:
+def _parse(text: str, path: Path, including: tuple[Path, ...]) -> Config:
     try:
         # No interpolation: a value is what it says. Lines end where files have them end alone.
         raw = configobj.ConfigObj(text.split("\n"), interpolation=False, list_values=True)
@@ -89,7 +89,7 @@ def _parsed(text: str, path: Path, including: tuple[Path, ...]) -> Config:
         for name, entry in steps.items():
             if entry.sections:
                 raise ParameterError(f"{path}: section [{name}] must not have sections itself")
-            values[name] = {**_included(path, entry, including), **_parameters(path, entry)}
+            values[name] = {**_read_included(path, entry, including), **_parameters(path, entry)}
     return Config(path, _text(path, raw, "name"), _text(path, raw, "class"), values)
 
 
@@ -111,7 +111,7 @@ def _parameters(path: Path, section: Any) -> dict[str, Any]:
     return found
 
 
-def _included(path: Path, section: Any, including: tuple[Path, ...]) -> dict[str, Any]:
+def _read_included(path: Path, section: Any, including: tuple[Path, ...]) -> dict[str, Any]:
     """Return the parameters of the file that a section names as its ``config_file``."""
     name = _text(path, section, "config_file")
     return {} if not name else dict(read(path.parent / name, including).values[""])
@@ -121,7 +121,7 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
-def written(step: Step, *, chosen: bool = False) -> str:
+def format_cfg(step: Step, *, chosen: bool = False) -> str:
     """Return a step or pipeline as a ``.cfg``, with each parameter's help and source.
 
     Parameters
@@ -144,7 +144,7 @@ def written(step: Step, *, chosen: bool = False) -> str:
         section = _entries(part, usual.steps()[alias] if usual else None, alias, chosen=chosen)
         if section or not chosen:
             entries[alias] = section
-    lines = [f"name = {quoted(step.name)}", f"class = {quoted(class_path(step))}"]
+    lines = [f"name = {quote(step.name)}", f"class = {quote(class_path(step))}"]
     for alias, section in entries.items():
         lines += ["", f"[{alias}]"] if alias else []
         for name, entry in section.items():
@@ -165,8 +165,8 @@ Entry = str | list[str]
 
 def _entries(step: Step, usual: Step | None, alias: str, *, chosen: bool) -> dict[str, Entry]:
     entries: dict[str, Entry] = {}
-    defaults = usual.described() if usual else {}
-    for name, (value, source) in step.described().items():
+    defaults = usual.parameter_values() if usual else {}
+    for name, (value, source) in step.parameter_values().items():
         parameter = step.parameters()[name]
         if name.startswith("override_") and value is None:
             continue
@@ -197,12 +197,12 @@ def _is_text(value: Any) -> bool:
 
 
 def _as_line(entry: Entry) -> str:
-    return quoted(entry) if isinstance(entry, str) else quoted_items(entry)
+    return quote(entry) if isinstance(entry, str) else quote_items(entry)
 
 
 def _comment(step: Step, alias: str, name: str) -> str:
     part = step.steps()[alias] if alias else step
-    parameter, (_, source) = part.parameters()[name], part.described()[name]
+    parameter, (_, source) = part.parameters()[name], part.parameter_values()[name]
     unit = f" [{parameter.unit}]" if parameter.unit else ""
     return comment(f"{parameter.help}{unit} ({parameter.describe()}); from {source}")
 

@@ -21,7 +21,7 @@ class NotInFileError(ParameterError):
     """A value that a parameter file cannot hold."""
 
 
-def quoted(text: str) -> str:
+def quote(text: str) -> str:
     """Return a text as a ``.cfg`` holds it.
 
     Raises
@@ -38,7 +38,7 @@ def quoted(text: str) -> str:
     raise NotInFileError("a parameter file cannot hold this mixture of quotes")
 
 
-def quoted_items(items: Sequence[str]) -> str:
+def quote_items(items: Sequence[str]) -> str:
     """Return a list of texts as a ``.cfg`` holds it.
 
     Raises
@@ -46,10 +46,10 @@ def quoted_items(items: Sequence[str]) -> str:
     NotInFileError
         When it cannot: an item has quotes of both kinds, or a line break.
     """
-    return ", ".join(map(_quoted_item, items)) + ","
+    return ", ".join(map(_quote_item, items)) + ","
 
 
-def _quoted_item(text: str) -> str:
+def _quote_item(text: str) -> str:
     if _PLAIN.fullmatch(text):
         return text
     for quote in ('"', "'"):
@@ -68,7 +68,7 @@ def split_items(text: str) -> list[str]:
     empty items are left out, unless they are in quotes.
     """
     parts = (part.strip() for part in _parts(text))
-    return [_unquoted(part) for part in parts if part]
+    return [_unquote(part) for part in parts if part]
 
 
 def _parts(text: str) -> Iterator[str]:
@@ -91,7 +91,7 @@ def _parts(text: str) -> Iterator[str]:
         yield text[start:]
 
 
-def _unquoted(part: str) -> str:
+def _unquote(part: str) -> str:
     quote = part[0]
     whole = len(part) > 1 and quote in "\"'" and part.find(quote, 1) == len(part) - 1
     return part[1:-1] if whole else part

@@ -25,7 +25,7 @@ class SkipStep(Exception):
 
 
 @contextmanager
-def explained(kind: type[CalibrationError], where: object) -> Iterator[None]:
+def convert_errors(kind: type[CalibrationError], where: object) -> Iterator[None]:
     """Turn whatever goes wrong inside into an error of one kind that says where.
 
     For what reads parameters: a value from elsewhere may be anything at all.

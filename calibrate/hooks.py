@@ -35,14 +35,14 @@ _NAMED = re.compile(r"(?P<path>[^\W\d]\w*(?:[.:][^\W\d]\w*)+)(?P<call>\(.*\))?",
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedHook:
     """A function or step by its import path, and a step's parameters."""
 
     path: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
-def parsed(text: str) -> Named | Command:
+def parse_hook(text: str) -> NamedHook | Command:
     """Return what a hook's text says; nothing is imported or run.
 
     Raises
@@ -54,7 +54,7 @@ def parsed(text: str) -> Named | Command:
     if match is None:
         return Command.of(text)
     call = match["call"]
-    return Named(match["path"], {} if call is None else _literals(text, call))
+    return NamedHook(match["path"], {} if call is None else _literals(text, call))
 
 
 def _literals(text: str, call: str) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class Hook(Parameter[Any]):
 
     def _convert(self, value: Any) -> Any:
         if isinstance(value, str):
-            parsed(value)
+            parse_hook(value)
             return value
         if not callable(value):
             raise self._fault(value)
@@ -147,7 +147,7 @@ def import_path(value: Any) -> str | None:
     return f"{module}:{name}" if found is value else None
 
 
-def applied(hook: Any, value: Any, owner: Step) -> Any:
+def apply_hook(hook: Any, value: Any, owner: Step) -> Any:
     """Return what a hook makes of a model, or the model where the hook returns nothing.
 
     Parameters
@@ -166,16 +166,16 @@ def applied(hook: Any, value: Any, owner: Step) -> Any:
     StepError
         When a command fails.
     """
-    said = parsed(hook) if isinstance(hook, str) else hook
+    said = parse_hook(hook) if isinstance(hook, str) else hook
     if isinstance(said, Command):
         said.run(models_of(value), owner.name)
         return value
-    function = opened(said, owner)
+    function = resolve_hook(said, owner)
     result = function(value)
     return value if result is None else result
 
 
-def require_usable(step: Step) -> None:
+def require_usable_hooks(step: Step) -> None:
     """Refuse hooks that cannot be imported or called, or whose parameters do not fit.
 
     Raises
@@ -186,9 +186,9 @@ def require_usable(step: Step) -> None:
     for name in ("pre_hooks", "post_hooks"):
         for hook in getattr(step, name):
             try:
-                parsed_hook = parsed(hook) if isinstance(hook, str) else hook
+                parsed_hook = parse_hook(hook) if isinstance(hook, str) else hook
                 if not isinstance(parsed_hook, Command):
-                    found = opened(parsed_hook)
+                    found = resolve_hook(parsed_hook)
                     if _is_step_class(type(found)):
                         found.check()
             except ParameterError as error:
@@ -208,7 +208,7 @@ def models_of(value: Any) -> list[DataModel]:
     return [one for one in several if isinstance(one, DataModel)]
 
 
-def opened(hook: Any, owner: Step | None = None) -> Any:
+def resolve_hook(hook: Any, owner: Step | None = None) -> Any:
     """Return the function or step that a hook stands for; a step becomes part of its owner.
 
     Raises
@@ -227,7 +227,7 @@ def opened(hook: Any, owner: Step | None = None) -> Any:
     elif isinstance(found, type):
         found = _instance(found)
     if not callable(found):
-        name = hook.path if isinstance(hook, Named) else hook
+        name = hook.path if isinstance(hook, NamedHook) else hook
         raise ParameterError(f"{name!r} is not a function or step")
     return found
 
@@ -242,7 +242,9 @@ def _instance(cls: type) -> Any:
 
 
 def _target(hook: Any) -> tuple[Any, Mapping[str, Any]]:
-    return (imported(hook.path), hook.parameters) if isinstance(hook, Named) else (hook, {})
+    return (
+        (import_object(hook.path), hook.parameters) if isinstance(hook, NamedHook) else (hook, {})
+    )
 
 
 def _is_step_class(found: Any) -> bool:
@@ -251,7 +253,7 @@ def _is_step_class(found: Any) -> bool:
     return isinstance(found, type) and issubclass(found, Step)
 
 
-def imported(path: str) -> Any:
+def import_object(path: str) -> Any:
     """Return what ``module:name`` or ``module.name`` names.
 
     Raises
@@ -274,20 +276,20 @@ def steps_of(hooks: Sequence[Any]) -> Iterator[Step]:
     """Iterate over the hooks that are steps, as far as they can be imported here."""
     for hook in hooks:
         with suppress(ParameterError):  # told where it is run
-            said = parsed(hook) if isinstance(hook, str) else hook
+            said = parse_hook(hook) if isinstance(hook, str) else hook
             if isinstance(said, Command):
                 continue
             found, _ = _target(said)
             if _is_step_class(found) or _is_step_class(type(found)):
-                yield opened(said)
+                yield resolve_hook(said)
 
 
-def brought_along(step: Step) -> Step:
+def with_imported_hooks(step: Step) -> Step:
     """Return a step with the functions that its hooks name, where they can be imported here.
 
     Where it is to run, they may not be there to be imported.
     """
-    return _with_hooks(step, _brought)
+    return _with_hooks(step, _import_hook)
 
 
 def without_commands(step: Step) -> Step:
@@ -295,7 +297,7 @@ def without_commands(step: Step) -> Step:
     return _with_hooks(step, lambda hook: None if _is_command(hook) else hook)
 
 
-def without(step: Step) -> Step:
+def without_hooks(step: Step) -> Step:
     """Return a step without hooks."""
     return _with_hooks(step, lambda hook: None)
 
@@ -310,12 +312,12 @@ def _with_hooks(step: Step, change: Any) -> Step:
 
 
 def _is_command(hook: Any) -> bool:
-    return isinstance(hook, str) and isinstance(parsed(hook), Command)
+    return isinstance(hook, str) and isinstance(parse_hook(hook), Command)
 
 
-def _brought(hook: Any) -> Any:
+def _import_hook(hook: Any) -> Any:
     with suppress(ParameterError):  # told where it is run
-        said = parsed(hook) if isinstance(hook, str) else hook
-        if isinstance(said, Named):
-            return opened(said) if said.parameters else imported(said.path)
+        said = parse_hook(hook) if isinstance(hook, str) else hook
+        if isinstance(said, NamedHook):
+            return resolve_hook(said) if said.parameters else import_object(said.path)
     return hook

@@ -12,7 +12,7 @@ from calbatch.calibrate.errors import StepError
 from calbatch.models.model import DataModel
 
 
-def number(model: DataModel, path: str) -> Any:
+def header_number(model: DataModel, path: str) -> Any:
     """Return a number or logical value of the metadata, or None where the header has no such card.
 
     Parameters
@@ -35,7 +35,7 @@ def number(model: DataModel, path: str) -> Any:
     return value
 
 
-def required(model: DataModel, path: str, *, positive: bool = False) -> Any:
+def required_number(model: DataModel, path: str, *, positive: bool = False) -> Any:
     """Return a number of the metadata that must be there.
 
     Parameters
@@ -52,7 +52,7 @@ def required(model: DataModel, path: str, *, positive: bool = False) -> Any:
     StepError
         There is no such card, or its value is no such number.
     """
-    value = number(model, path)
+    value = header_number(model, path)
     where, keyword = model.path or type(model).__name__, model.schema.keywords[path].keyword
     if value is None:
         raise StepError(f"{where}: the header lacks {keyword}")

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Generic, Literal, Self, TypeVar, cast, overload
 from weakref import WeakKeyDictionary
 
-from calbatch.calibrate.cfgtext import NotInFileError, quoted_items, split_items
+from calbatch.calibrate.cfgtext import NotInFileError, quote_items, split_items
 from calbatch.calibrate.errors import ParameterError
 from calbatch.models.errors import ValidationError
 
@@ -284,7 +284,7 @@ class Items(Parameter[list[Any]]):
     def text(self, value: Any) -> str:
         """Return the items in one text, as far as one can hold them."""
         try:
-            return quoted_items([self.item.text(item) for item in value])
+            return quote_items([self.item.text(item) for item in value])
         except NotInFileError:
             return repr([self.item.text(item) for item in value])
 

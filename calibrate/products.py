@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from calbatch.models.saving import Written
 
 
-def paths(step: Step, products: Sequence[tuple[str, DataModel]]) -> list[Location]:
+def product_paths(step: Step, products: Sequence[tuple[str, DataModel]]) -> list[Location]:
     """Return where a step's products go.
 
     Raises
@@ -42,7 +42,7 @@ def save(step: Step, products: Sequence[tuple[str, DataModel]]) -> Written:
     """Write a step's products, together."""
     from calbatch.models.saving import save as save_models  # names are asked for without dask
 
-    pairs = [(m, p) for (_, m), p in zip(products, paths(step, products), strict=True)]
+    pairs = [(m, p) for (_, m), p in zip(products, product_paths(step, products), strict=True)]
     for _, path in pairs:
         if isinstance(path, Path):  # a store has no folders, or uploading makes them
             path.parent.mkdir(parents=True, exist_ok=True)

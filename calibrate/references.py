@@ -235,7 +235,11 @@ class CrdsReferences:
         return ResolvedReferences(self.context, chosen, missing)
 
     def _locate(
-        self, reference_type: str, name: str, chosen: dict[str, ChosenReference], missing: dict[str, str]
+        self,
+        reference_type: str,
+        name: str,
+        chosen: dict[str, ChosenReference],
+        missing: dict[str, str],
     ) -> None:
         from calbatch.crds_client import CrdsError
 

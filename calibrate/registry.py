@@ -45,16 +45,16 @@ PIPELINES = {
 @cache
 def steps() -> dict[str, str]:
     """Return name -> ``module:Class`` of all steps, other packages' included."""
-    return {**_others("calbatch.steps"), **STEPS}
+    return {**_installed("calbatch.steps"), **STEPS}
 
 
 @cache
 def pipelines() -> dict[str, str]:
     """Return name -> ``module:Class`` of all pipelines, other packages' included."""
-    return {**_others("calbatch.pipelines"), **PIPELINES}
+    return {**_installed("calbatch.pipelines"), **PIPELINES}
 
 
-def _others(group: str) -> dict[str, str]:
+def _installed(group: str) -> dict[str, str]:
     return {entry.name: entry.value for entry in entry_points(group=group)}
 
 
@@ -76,10 +76,10 @@ def find(name: str) -> type[Step]:
     target = known.get(name) or known.get(name.removeprefix("calwebb_"))
     if target is None and not ("." in name or ":" in name):
         raise ParameterError(f"there is no step or pipeline {name!r}{nearest(name, known)}")
-    return _imported(target or name)
+    return _import_class(target or name)
 
 
-def _imported(path: str) -> type[Step]:
+def _import_class(path: str) -> type[Step]:
     from calbatch.calibrate.step import Step
 
     module, colon, name = path.partition(":")

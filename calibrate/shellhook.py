@@ -98,7 +98,7 @@ class Command:
             paths = {number: Path(folder, f"model{number}.fits") for number in wanted}
             for number, path in paths.items():
                 save([(models[number], path)], fsync=False, scheduler="sync")
-            self._run(["".join(_filled(word, paths)) for word in self.words], name)
+            self._run(["".join(_fill(word, paths)) for word in self.words], name)
 
     def _run(self, words: Sequence[str], name: str) -> None:
         log.info("%s: running %s", name, shlex.join(words))
@@ -112,7 +112,10 @@ class Command:
                     f"{name}: command {self.text!r} cannot be run: {error}; a Python function is "
                     "written module:function"
                 ) from error
-            lines = {"standard output": _shown(out), "standard error": _shown(err)}
+            lines = {
+                "standard output": _read_last_lines(out),
+                "standard error": _read_last_lines(err),
+            }
         for stream, said in lines.items():
             for line in said:
                 log.info("%s: %s: %s", name, stream, line)
@@ -156,12 +159,12 @@ def _pieces(word: str, text: str, counter: Iterator[int]) -> Iterator[Piece]:
         yield int(field) if field else next(counter)
 
 
-def _filled(word: Sequence[Piece], paths: dict[int, Path]) -> Iterator[str]:
+def _fill(word: Sequence[Piece], paths: dict[int, Path]) -> Iterator[str]:
     for piece in word:
         yield piece if isinstance(piece, str) else str(paths[piece])
 
 
-def _shown(file: IO[Any]) -> list[str]:
+def _read_last_lines(file: IO[Any]) -> list[str]:
     """Return the last lines that a command wrote, without what terminals would obey."""
     size = file.seek(0, 2)
     file.seek(max(0, size - _MOST_SHOWN))

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 from calbatch import __version__
 from calbatch.calibrate import cfg, hooks, provenance, subarray
-from calbatch.calibrate.attributes import SET_IN_PYTHON, Guarded
+from calbatch.calibrate.attributes import SET_IN_PYTHON, GuardedAttributes
 from calbatch.calibrate.errors import ParameterError, ReferenceFileError, SkipStep, StepError
 from calbatch.calibrate.parameters import (
     Boolean,
@@ -30,21 +30,21 @@ from calbatch.calibrate.references import (
 from calbatch.models import datamodels
 from calbatch.models.model import DataModel
 
-__all__ = ["SkipStep", "Step", "StepError", "say_once"]
+__all__ = ["SkipStep", "Step", "StepError", "log_once"]
 
 log = logging.getLogger(__name__)
 
-FOLLOWED_VERSION = "3.0.0"
+JWST_VERSION = "3.0.0"
 """The jwst release whose numbers the products have; written to CAL_VER."""
 
 
 @cache
-def say_once(text: str) -> None:
+def log_once(text: str) -> None:
     """Say what holds for all exposures alike: once a process."""
     log.info(text)
 
 
-class Step(Guarded):
+class Step(GuardedAttributes):
     """One correction.
 
     Subclasses write `process`, declare their parameters as class attributes
@@ -141,9 +141,9 @@ class Step(Guarded):
                 raise ParameterError(
                     f"{target.name} = {parameters!r:.100}: must be parameters by name"
                 )
-            target._set(parameters, source)
+            target._set_parameters(parameters, source)
 
-    def _set(self, values: Mapping[str, Any], source: str) -> None:
+    def _set_parameters(self, values: Mapping[str, Any], source: str) -> None:
         known = self.parameters()
         for name, value in values.items():
             if name not in known:
@@ -161,11 +161,11 @@ class Step(Guarded):
         ParameterError
             With what to change.
         """
-        hooks.require_usable(self)
+        hooks.require_usable_hooks(self)
         for step in self.steps().values():
             step.check()
 
-    def described(self) -> dict[str, tuple[Any, str]]:
+    def parameter_values(self) -> dict[str, tuple[Any, str]]:
         """Return every parameter's value and where it came from."""
         return {
             name: (getattr(self, name), self.sources.get(name, "the step's default"))
@@ -202,11 +202,11 @@ class Step(Guarded):
         from calbatch.calibrate import pars
 
         model = init if isinstance(init, DataModel) else datamodels.open(init)
-        step = cls.configured(config_file, parameters)
+        step = cls.from_config(config_file, parameters)
         return pars.configure_for_exposure(step, model.to_flat_dict()).run(model, *args)
 
     @classmethod
-    def configured(
+    def from_config(
         cls, config_file: str | Path | None = None, parameters: Mapping[str, Any] | None = None
     ) -> Self:
         """Return the step with a ``.cfg`` and then parameters applied."""
@@ -231,14 +231,14 @@ class Step(Guarded):
             When the input cannot be read or a product cannot be written.
         """
         self.check()
-        result = self.lazily(init, *args)
+        result = self.run_lazily(init, *args)
         if self.parent is None and self._products:
             self._save()
         return result
 
     __call__ = run
 
-    def lazily(self, init: Any, *args: Any) -> Any:
+    def run_lazily(self, init: Any, *args: Any) -> Any:
         """Run the step without writing anything: `products` says what there is to write."""
         self._used.clear()
         self._products.clear()
@@ -246,9 +246,9 @@ class Step(Guarded):
         if self.parent is None and not self.skip:
             provenance.warn_repeated(self.name, self.steps() or {self.name: self}, model)
         if self.skip:
-            result = self._skipped(model, "as its parameter skip says")
+            result = self._skip(model, "as its parameter skip says")
         else:
-            result = self._processed(model, *args)
+            result = self._run_process(model, *args)
         if self.save_results:
             self.add_products(result)
         return result
@@ -257,29 +257,29 @@ class Step(Guarded):
         """Return the corrected exposure. Subclasses write this."""
         raise NotImplementedError(f"{type(self).__name__} does not say what it does")
 
-    def _processed(self, model: DataModel, *args: Any) -> Any:
+    def _run_process(self, model: DataModel, *args: Any) -> Any:
         model = model.copy()  # hooks may change what they get
         for hook in self.pre_hooks:
-            model = hooks.applied(hook, model, self)
+            model = hooks.apply_hook(hook, model, self)
         before = len(self.root._products)
         try:
             result = self.process(model.copy(), *args)
         except SkipStep as reason:
-            return self._skipped(model, str(reason))
+            return self._skip(model, str(reason))
         for hook in self.post_hooks:
-            result = hooks.applied(hook, result, self)
+            result = hooks.apply_hook(hook, result, self)
         further = (product for _, product in self.root._products[before:])
         for product in (*_models(result), *further):
-            self._sign(product, "COMPLETE")
+            self._record(product, "COMPLETE")
         return result
 
-    def _skipped(self, model: DataModel, reason: str) -> DataModel:
+    def _skip(self, model: DataModel, reason: str) -> DataModel:
         log.info("%s: skipped, %s", self.name, reason)
         result = model.copy()
-        self._sign(result, "SKIPPED")
+        self._record(result, "SKIPPED")
         return result
 
-    def _sign(self, model: DataModel, status: str) -> None:
+    def _record(self, model: DataModel, status: str) -> None:
         """Write the step's status and references into a product's metadata.
 
         A step that was skipped has used no reference.
@@ -290,7 +290,7 @@ class Step(Guarded):
             provenance.record_references(model, self.name, self._used)
         else:
             provenance.record_absence(model, self._used)
-        provenance.record_software(model, FOLLOWED_VERSION, __version__, self._context())
+        provenance.record_software(model, JWST_VERSION, __version__, self._context())
 
     def _context(self) -> str | None:
         chosen = (r for t, r in self._used.items() if getattr(self, f"override_{t}", None) is None)
@@ -329,7 +329,7 @@ class Step(Guarded):
             When there is none.
         """
         override = getattr(self, f"override_{reference_type}", None)
-        chosen = self._chosen(model, reference_type, override)
+        chosen = self._choose_reference(model, reference_type, override)
         self._used[reference_type] = chosen.recorded
         if isinstance(override, DataModel):
             return override
@@ -337,7 +337,9 @@ class Step(Guarded):
             raise SkipStep(f"its {reference_type} reference is N/A")
         return str(chosen.path)
 
-    def _chosen(self, model: DataModel, reference_type: str, override: Any) -> ChosenReference:
+    def _choose_reference(
+        self, model: DataModel, reference_type: str, override: Any
+    ) -> ChosenReference:
         if override is None:
             return self.references.choose(model.to_flat_dict(), reference_type)
         if isinstance(override, DataModel):
@@ -359,7 +361,9 @@ class Step(Guarded):
             As `get_reference_file`; also when the reference does not cover the exposure.
         """
         found = self.get_reference_file(model, reference_type)
-        return subarray.fitted(model, datamodels.reference(reference_type, found, HostCopies()))
+        return subarray.cut_to_exposure(
+            model, datamodels.reference(reference_type, found, HostCopies())
+        )
 
     # -- products -----------------------------------------------------------------------------
 

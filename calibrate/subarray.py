@@ -9,7 +9,7 @@ import logging
 from typing import NamedTuple
 
 from calbatch.calibrate.errors import ReferenceFileError
-from calbatch.calibrate.numbers import number
+from calbatch.calibrate.numbers import header_number
 from calbatch.models.model import DataModel
 
 log = logging.getLogger(__name__)
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 _ANY = ("ANY", "N/A", "MULTIPLE")
 
 
-class Placement(NamedTuple):
+class SubarrayPlacement(NamedTuple):
     """Where a frame lies on the detector: 1-based starts, and sizes, in pixels."""
 
     xstart: int
@@ -26,7 +26,7 @@ class Placement(NamedTuple):
     ysize: int
 
 
-def fitted(exposure: DataModel, reference: DataModel) -> DataModel:
+def cut_to_exposure(exposure: DataModel, reference: DataModel) -> DataModel:
     """Return a reference cut to an exposure's subarray; itself where they already agree.
 
     Raises
@@ -74,9 +74,11 @@ def _is_detector_frame(reference: DataModel) -> bool:
     return min(reference.frame) > 16 or reference.meta.subarray.xsize == reference.frame[1]
 
 
-def _placement(model: DataModel, role: str) -> Placement:
+def _placement(model: DataModel, role: str) -> SubarrayPlacement:
     rows, columns = model.frame
-    known = [number(model, f"meta.subarray.{n}") for n in ("xstart", "ystart", "xsize", "ysize")]
+    known = [
+        header_number(model, f"meta.subarray.{n}") for n in ("xstart", "ystart", "xsize", "ysize")
+    ]
     xstart, ystart, *sizes = known
     if None in known:
         full = (1024, 1032) if model.meta.instrument.name == "MIRI" else (2048, 2048)
@@ -85,7 +87,7 @@ def _placement(model: DataModel, role: str) -> Placement:
                 f"{model.path}: the {role} says not where on the detector its {columns} x {rows} "
                 "pixels are: SUBSTRT1, SUBSTRT2, SUBSIZE1 and SUBSIZE2 are needed"
             )
-        return Placement(1, 1, columns, rows)
+        return SubarrayPlacement(1, 1, columns, rows)
     if xstart < 1 or ystart < 1:
         raise ReferenceFileError(
             f"{model.path}: SUBSTRT1 = {xstart}, SUBSTRT2 = {ystart}: must be at least 1"
@@ -95,4 +97,4 @@ def _placement(model: DataModel, role: str) -> Placement:
             "%s: SUBSIZE1 x SUBSIZE2 = %s x %s, but its arrays have %s x %s pixels: going by those",
             model.path, *sizes, columns, rows,
         )  # fmt: skip
-    return Placement(xstart, ystart, columns, rows)
+    return SubarrayPlacement(xstart, ystart, columns, rows)

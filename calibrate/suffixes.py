@@ -39,17 +39,17 @@ _CLASSES = """
 """.split()  # noqa: SIM905 - a list of so many words reads worse
 """Classes of steps and pipelines in lower case, which old versions of jwst used."""
 
-KNOWN = frozenset([*_PRODUCTS, *_STEPS, *_CLASSES])
+KNOWN_SUFFIXES = frozenset([*_PRODUCTS, *_STEPS, *_CLASSES])
 """Endings of names that a product's own takes the place of: those of jwst 3.0.0, and ours."""
 
 _EXTENSION = re.compile(r"(?:\.fits)?(?:\.gz|\.fz)?", re.IGNORECASE)
-_LONGEST_FIRST = "|".join(map(re.escape, sorted(KNOWN, key=len, reverse=True)))
+_LONGEST_FIRST = "|".join(map(re.escape, sorted(KNOWN_SUFFIXES, key=len, reverse=True)))
 _NAME = re.compile(
     rf"(?P<stem>.+?)(?:(?P<separator>[_-])(?:{_LONGEST_FIRST}))?", re.IGNORECASE | re.DOTALL
 )
 
 
-def without_extension(name: str) -> str:
+def strip_extension(name: str) -> str:
     """Return a file name without ``.fits``, ``.fits.gz`` or ``.fits.fz``, in any case."""
     for start in (i for i, letter in enumerate(name) if letter == "."):
         if start > 0 and _EXTENSION.fullmatch(name, start):
@@ -68,7 +68,7 @@ def product_name(source: str, suffix: str) -> str:
         What the product's name ends in, such as ``rate``. It stands behind the same ``_`` or ``-``
         as the input's, where that is a known one.
     """
-    plain = without_extension(source)
+    plain = strip_extension(source)
     found = _NAME.fullmatch(plain)
     stem, separator = (found["stem"], found["separator"]) if found else (plain, None)
     return f"{stem}{separator or '_'}{suffix}.fits"

@@ -75,11 +75,11 @@ def compile_kernels(
 
 
 def _calibrate_rows(step: Step, exposure: DataModel, references: References) -> None:
-    twin = hooks.without(step)  # they are run for exposures, and not for this
+    twin = hooks.without_hooks(step)  # they are run for exposures, and not for this
     twin.references = references
     twin.save_results = True
     with dask.config.set({"calbatch.tile-rows": ROWS, "scheduler": "sync"}):
-        twin.lazily(exposure)
+        twin.run_lazily(exposure)
         for _, model in twin.products():
             np.asarray(getattr(model, model.primary)[..., :ROWS, :])
 

@@ -39,14 +39,14 @@ def _subtract(values: Array, level: Array, result: Array) -> None:
 
 
 @kernel
-def _add(plane: Array, total: Array) -> None:
+def _add_plane(plane: Array, total: Array) -> None:
     for x in range(plane.size):
         value = plane[x]
         total[x] += value if value == value else np.float32(0)
 
 
 @kernel
-def _add_beyond(last: Array, previous: Array, steps: float, total: Array) -> None:
+def _add_extrapolated(last: Array, previous: Array, steps: float, total: Array) -> None:
     for x in range(last.size):
         value = (last[x] - previous[x]) * steps + last[x]
         total[x] += value if value == value else 0.0
@@ -92,35 +92,35 @@ class DarkLevels(Reader):
 
     def _fetch(self, window: Window, dtype: np.dtype[Any]) -> Array:
         """Return the levels of a window, holding one group's frames at a time."""
-        rows, cols = bounds(window.rows), bounds(window.cols)
+        rows, cols = span_of(window.rows), span_of(window.cols)
         levels = np.empty(window.shape, dtype)
         for place in np.ndindex(window.shape[:-2]):
             *lead, group = (axis[i] for axis, i in zip(window.leading, place, strict=True))
-            frames = Frames(self._dark, tuple(lead), rows, cols)
+            frames = DarkFrames(self._dark, tuple(lead), rows, cols)
             start = group * self._step
             levels[place] = self._average(frames, start, start + self._count)
         return levels
 
-    def _average(self, frames: "Frames", start: int, stop: int) -> Array:
+    def _average(self, frames: "DarkFrames", start: int, stop: int) -> Array:
         real = frames.read(start, min(stop, self.frames))
         total = np.zeros(real.shape[1:], "f8" if self.missing else "f4")
         for plane in real:
-            _add(plane.ravel(), total.ravel())
+            _add_plane(plane.ravel(), total.ravel())
         if stop > self.frames:
             previous, last = frames.read(self.frames - 2, self.frames)
             for frame in range(max(start, self.frames), stop):
                 steps = float(frame - self.frames + 1)
-                _add_beyond(last.ravel(), previous.ravel(), steps, total.ravel())
+                _add_extrapolated(last.ravel(), previous.ravel(), steps, total.ravel())
         return total / total.dtype.type(stop - start)
 
 
-def bounds(indices: range) -> Bounds:
+def span_of(indices: range) -> Bounds:
     """Return begin and end of consecutive indices."""
     return indices.start, indices.stop
 
 
 @dataclass(frozen=True)
-class Frames:
+class DarkFrames:
     """Some rows and columns of one of a dark's integrations."""
 
     dark: Reader

@@ -9,7 +9,7 @@ from typing import Any
 import numpy.typing as npt
 
 from calbatch.calibrate.errors import StepError
-from calbatch.calibrate.numbers import number, required
+from calbatch.calibrate.numbers import header_number, required_number
 from calbatch.calibrate.steps._reference_pixels import DETECTOR
 from calbatch.models.datamodels import RampModel
 from calbatch.models.jit import for_kernel
@@ -65,9 +65,12 @@ def refuse_readouts(exposure: DataModel) -> None:
         )
     found = {
         f"IRS2 readout (READPATT = {meta.exposure.readpatt})": _is_irs2(exposure),
-        "a separate zero frame (ZEROFRAM = T)": bool(number(exposure, "meta.exposure.zero_frame")),
-        "multistripe readout": number(exposure, "meta.subarray.multistripe_reads1") is not None,
-        "superstripe readout": bool(number(exposure, "meta.subarray.num_superstripe")),
+        "a separate zero frame (ZEROFRAM = T)": bool(
+            header_number(exposure, "meta.exposure.zero_frame")
+        ),
+        "multistripe readout": header_number(exposure, "meta.subarray.multistripe_reads1")
+        is not None,
+        "superstripe readout": bool(header_number(exposure, "meta.subarray.num_superstripe")),
         "a ramp with explicit read times (read_times)": has_read_times(exposure),
     }
     for what, present in found.items():
@@ -133,12 +136,14 @@ class Readout:
         """
         _require_possible_counts(model)
         shape: Any = model.shape
-        return cls(shape[-3], frames_of(model), int(required(model, "meta.exposure.groupgap")))
+        return cls(
+            shape[-3], frames_of(model), int(required_number(model, "meta.exposure.groupgap"))
+        )
 
 
 def frames_of(model: DataModel) -> int:
     """Return how many frames a group averages."""
-    return int(required(model, "meta.exposure.nframes"))
+    return int(required_number(model, "meta.exposure.nframes"))
 
 
 def for_kernels(*arrays: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.calibrate.errors import ParameterError, ReferenceFileError
-from calbatch.calibrate.numbers import number
+from calbatch.calibrate.numbers import header_number
 from calbatch.calibrate.parameters import Float, Text
 from calbatch.calibrate.step import Step, StepError
 from calbatch.calibrate.steps._dark_levels import DarkLevels, subtract_levels
@@ -136,7 +136,7 @@ def dark_integrations(ramp: RampModel, reference: DataModel) -> tuple[int, ...]:
     """
     shape: Any = reference.shape
     count = shape[0] if len(shape) == 4 else 1
-    first = number(ramp, "meta.exposure.integration_start") in (None, 1)
+    first = header_number(ramp, "meta.exposure.integration_start") in (None, 1)
     integrations: Any = ramp.shape
     return tuple(min(i, count - 1) if first else count - 1 for i in range(integrations[0]))
 

@@ -79,7 +79,7 @@ class FlatFieldStep(Step):
             reference: DataModel = self.open_reference(exposure, "flat")
             return reference
         self._used["flat"] = str(Path(path).resolve())
-        return subarray.fitted(exposure, FlatModel(path))
+        return subarray.cut_to_exposure(exposure, FlatModel(path))
 
 
 def refuse_spectra(exposure: DataModel) -> None:
@@ -116,7 +116,7 @@ def _usable_flat(flat: Array, flat_dq: Array) -> tuple[Array, Array]:
     return np.where(flags & DO_NOT_USE, np.float32(1), flat), flags
 
 
-def _agreed(flags: Array, *arrays: Array) -> tuple[Array, ...]:
+def _mask_invalid(flags: Array, *arrays: Array) -> tuple[Array, ...]:
     """Return flags and arrays that agree on what is invalid: NaN in any, or DO_NOT_USE."""
     invalid = (flags & DO_NOT_USE) != 0
     for array in arrays:
@@ -166,7 +166,7 @@ def apply_flat(
             data, var_poisson, var_rnoise = data / flat, var_poisson / square, var_rnoise / square
             var_flat = data**2 / square * flat_err**2
         err = np.sqrt(var_poisson + var_rnoise + var_flat)
-    marked, *arrays = _agreed(dq | flags, data, err, var_poisson, var_rnoise, var_flat)
+    marked, *arrays = _mask_invalid(dq | flags, data, err, var_poisson, var_rnoise, var_flat)
     return arrays[0], arrays[1], marked, *arrays[2:]
 
 

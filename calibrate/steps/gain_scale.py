@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from calbatch.calibrate.numbers import number
+from calbatch.calibrate.numbers import header_number
 from calbatch.calibrate.step import SkipStep, Step
 from calbatch.models.datamodels import reference
 from calbatch.models.model import DataModel
@@ -38,10 +38,10 @@ class GainScaleStep(Step):
 
     def process(self, exposure: DataModel) -> DataModel:
         """Return the exposure with its rates, errors and variances scaled."""
-        factor = number(exposure, "meta.exposure.gain_factor")
+        factor = header_number(exposure, "meta.exposure.gain_factor")
         if factor is None:
             gain = reference("gain", self.get_reference_file(exposure, "gain"))
-            factor = number(gain, "meta.exposure.gain_factor")
+            factor = header_number(gain, "meta.exposure.gain_factor")
             if factor is None:
                 raise SkipStep(f"its gain reference {gain.path} has no GAINFACT")
         factor = float(factor)

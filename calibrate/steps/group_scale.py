@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.calibrate.numbers import number
+from calbatch.calibrate.numbers import header_number
 from calbatch.calibrate.step import SkipStep, Step
 from calbatch.calibrate.steps._ramps import as_ramp
 from calbatch.models.datamodels import RampModel
@@ -29,12 +29,12 @@ class GroupScaleStep(Step):
     def process(self, exposure: DataModel) -> RampModel:
         """Return the ramp with its groups scaled."""
         ramp = as_ramp(exposure)
-        frames = number(ramp, "meta.exposure.nframes")
-        factor = scale_of(frames, number(ramp, "meta.exposure.frame_divisor"))
+        frames = header_number(ramp, "meta.exposure.nframes")
+        factor = group_scale_factor(frames, header_number(ramp, "meta.exposure.frame_divisor"))
         return ramp.map_tiles(scale_groups, outputs=("data",), factor=factor)
 
 
-def scale_of(frames: int | None, divisor: int | None) -> float:
+def group_scale_factor(frames: int | None, divisor: int | None) -> float:
     """Return by what to multiply groups of so many frames.
 
     Raises

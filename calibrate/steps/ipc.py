@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.calibrate.numbers import number
+from calbatch.calibrate.numbers import header_number
 from calbatch.calibrate.step import Step, StepError
 from calbatch.calibrate.steps._ramps import as_ramp
 from calbatch.calibrate.steps._reference_pixels import miri_margins, near_infrared_margins
@@ -53,7 +53,7 @@ def interior_of(exposure: DataModel) -> Region:
     StepError
         When the header does not say where on the detector the array lies.
     """
-    xstart, ystart = (number(exposure, f"meta.subarray.{n}") for n in ("xstart", "ystart"))
+    xstart, ystart = (header_number(exposure, f"meta.subarray.{n}") for n in ("xstart", "ystart"))
     if xstart is None or ystart is None:
         raise StepError(
             f"{exposure.path}: the header lacks SUBSTRT1 or SUBSTRT2, where the array begins"
@@ -109,11 +109,11 @@ def deconvolve(data: Array, *, weights: Array, interior: Region, region: Region)
     if weights.ndim == 4:
         weights = weights[:, :, rows, cols]
     for frame in np.ndindex(data.shape[:2]):
-        result[frame][rows, cols] = _convolved(data[frame][rows, cols], weights)
+        result[frame][rows, cols] = _convolve(data[frame][rows, cols], weights)
     return result
 
 
-def _convolved(image: Array, weights: Array) -> Array:
+def _convolve(image: Array, weights: Array) -> Array:
     """Return the sum of shifted images, the one in place last as it is the largest."""
     (height, width), (half_rows, half_cols) = image.shape, (n // 2 for n in weights.shape[:2])
     padded = np.pad(image, ((half_rows, half_rows), (half_cols, half_cols)))

@@ -1,9 +1,9 @@
 """Flag pixels that remember an earlier exposure: off by default, and not supported yet."""
 
-from calbatch.calibrate.steps._later import LaterStep
+from calbatch.calibrate.steps._unsupported import UnsupportedStep
 
 
-class PersistenceStep(LaterStep):
+class PersistenceStep(UnsupportedStep):
     """Flag pixels that remember an earlier exposure (not supported yet)."""
 
     cal_step = "persistence"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.calibrate.numbers import number
+from calbatch.calibrate.numbers import header_number
 from calbatch.calibrate.step import SkipStep, Step
 from calbatch.calibrate.steps._ramps import as_ramp
 from calbatch.models.datamodels import RampModel
@@ -32,7 +32,7 @@ class ResetStep(Step):
         if not str(exposure.meta.instrument.detector).startswith("MIR"):
             raise SkipStep("only MIRI has a reset anomaly")
         reference = self.open_reference(ramp, "reset")
-        ints, groups, integration = corrected(ramp, reference)
+        ints, groups, integration = select_planes(ramp, reference)
         return ramp.map_tiles(
             subtract_reset,
             outputs=("data", "pixeldq"),
@@ -42,7 +42,7 @@ class ResetStep(Step):
         )
 
 
-def corrected(
+def select_planes(
     ramp: RampModel, reference: DataModel
 ) -> tuple[tuple[int, int], int, tuple[int, ...]]:
     """Return which of the reference's integrations and groups an exposure takes.
@@ -61,7 +61,7 @@ def corrected(
     shape: Any = reference.shape
     known = reference.meta.exposure
     last = min(known.nints or shape[0], shape[0]) - 1
-    start = (number(ramp, "meta.exposure.integration_start") or 1) - 1
+    start = (header_number(ramp, "meta.exposure.integration_start") or 1) - 1
     taken = [min(start + i, last) for i in range(ramp_shape[0])]
     groups = min(known.ngroups or shape[1], shape[1], ramp_shape[1])
     return (taken[0], taken[-1] + 1), groups, tuple(i - taken[0] for i in taken)

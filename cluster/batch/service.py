@@ -152,7 +152,7 @@ def begin(step: Step, order: Order, notes: Mapping[str, str] | None = None) -> B
 def _config_of(step: Step) -> str:
     """Return a step as the batch's ``.cfg``, before there is a batch."""
     try:
-        return cfg.written(step, chosen=True)
+        return cfg.format_cfg(step, chosen=True)
     except ParameterError as error:
         raise RequestError(str(error)) from error
 

@@ -118,7 +118,7 @@ _PACKED = "_packed"
 @lru_cache(maxsize=4)
 def _packed_step(step: Step) -> bytes:
     """Return a step packed; the exposures of a batch mostly share one."""
-    return packed(hooks.brought_along(step))
+    return packed(hooks.with_imported_hooks(step))
 
 
 def pipelined(job: Job) -> list[tuple[Any, Location]]:
@@ -132,9 +132,9 @@ def pipelined(job: Job) -> list[tuple[Any, Location]]:
     step = copy.deepcopy(job.step)  # threads share the job
     step.references = job.references
     step.save_results = True
-    step.lazily(datamodels.open(job.path))
+    step.run_lazily(datamodels.open(job.path))
     made = step.products()
-    pairs = [(m, p) for (_, m), p in zip(made, products.paths(step, made), strict=True)]
+    pairs = [(m, p) for (_, m), p in zip(made, products.product_paths(step, made), strict=True)]
     for _, path in pairs:
         if path.resolve() == job.path.resolve():
             raise StepError(f"{job.path}: its product would take its place; choose another folder")

@@ -77,7 +77,9 @@ def made(given):
 
 
 def described(step):
-    return {n: {k: v for k, (v, _) in s.described().items()} for n, s in step.steps().items()}
+    return {
+        n: {k: v for k, (v, _) in s.parameter_values().items()} for n, s in step.steps().items()
+    }
 
 
 @given(values, st.booleans())
@@ -87,13 +89,13 @@ def test_what_is_written_is_read_or_refused(tmp_path_factory, given, chosen):
     step, path = made(given), tmp_path_factory.getbasetemp() / "roundtrip.cfg"
     event = None
     try:
-        path.write_bytes(cfg.written(step, chosen=chosen).encode())
+        path.write_bytes(cfg.format_cfg(step, chosen=chosen).encode())
     except ParameterError as error:
         event = str(error)
     if event is not None:
         assert re.match(r"one\.\w+ = .*a parameter file cannot hold", event, re.DOTALL)
         return
-    again = Things.configured(path)
+    again = Things.from_config(path)
     assert described(again) == described(step)
 
 
@@ -104,8 +106,8 @@ NOT_HELD = ("'''\"\"\"", "\udcff", "@python x", "two\r\nlines")
 def test_texts_that_a_file_can_hold_are_not_refused(tmp_path, text):
     step = Thing(label=text)
     path = tmp_path / "thing.cfg"
-    path.write_bytes(cfg.written(step).encode())
-    assert Thing.configured(path).label == text
+    path.write_bytes(cfg.format_cfg(step).encode())
+    assert Thing.from_config(path).label == text
 
 
 @pytest.mark.parametrize(
@@ -119,15 +121,15 @@ def test_texts_that_a_file_can_hold_are_not_refused(tmp_path, text):
 def test_what_no_file_can_hold_is_refused(values, message):
     for chosen in (True, False):
         with pytest.raises(ParameterError, match=message):
-            cfg.written(Thing(**values), chosen=chosen)
+            cfg.format_cfg(Thing(**values), chosen=chosen)
 
 
 def test_comments_cannot_become_parameters(tmp_path):
     step = Thing()
     step.configure({"": {"level": 5}}, "odd\nskip = True\u2028[one]\rfile.cfg")
     path = tmp_path / "thing.cfg"
-    path.write_bytes(cfg.written(step).encode())
-    assert Thing.configured(path).skip is False
+    path.write_bytes(cfg.format_cfg(step).encode())
+    assert Thing.from_config(path).skip is False
     assert "from odd skip = True [one] file.cfg" in path.read_text()
 
 
@@ -135,12 +137,12 @@ def test_a_text_with_commas_that_is_not_in_quotes_is_refused(tmp_path):
     path = tmp_path / "thing.cfg"
     path.write_text("label = a, b\n")
     with pytest.raises(ParameterError, match=r"label = .*put a text with commas into quotes"):
-        Thing.configured(path)
+        Thing.from_config(path)
 
 
 @pytest.mark.parametrize("word", ["none", "None"])
 def test_none_is_a_text_where_there_is_no_none(word):
-    assert Thing(label=word, how=word).described()["label"][0] == word
+    assert Thing(label=word, how=word).parameter_values()["label"][0] == word
     assert Thing(how=word).how == "none"
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from calbatch.calibrate import hooks
 from calbatch.calibrate.errors import ParameterError, StepError
-from calbatch.calibrate.hooks import Named, parsed
+from calbatch.calibrate.hooks import NamedHook, parse_hook
 from calbatch.calibrate.parameters import Float, Text
 from calbatch.calibrate.pipeline import Pipeline
 from calbatch.calibrate.shellhook import Command
@@ -339,12 +339,12 @@ class TestTexts:
     def test_of_a_parameter_file(self, tmp_path, line, hooks_of_it):
         path = tmp_path / "add.cfg"
         path.write_text(f"post_hooks = {line}\n")
-        assert Add.configured(path).post_hooks == hooks_of_it
+        assert Add.from_config(path).post_hooks == hooks_of_it
 
     @pytest.mark.parametrize("text", ["a:b", "a.b.c", "a.b:C(x=1)", "_a.b"])
     def test_import_paths(self, text):
-        assert isinstance(parsed(text), Named)
+        assert isinstance(parse_hook(text), NamedHook)
 
     @pytest.mark.parametrize("text", ["ls", "fitsinfo.py {0}", "./a.b", "a.b --c", "1.2"])
     def test_commands(self, text):
-        assert isinstance(parsed(text), Command)
+        assert isinstance(parse_hook(text), Command)

@@ -4,7 +4,7 @@ import pytest
 from support.batches import changed, small_set
 
 from calbatch.calibrate.errors import StepError
-from calbatch.calibrate.numbers import number, required
+from calbatch.calibrate.numbers import header_number, required_number
 from calbatch.calibrate.steps.dq_init import DQInitStep
 from calbatch.calibrate.steps.gain_scale import GainScaleStep
 from calbatch.calibrate.steps.group_scale import GroupScaleStep
@@ -37,7 +37,7 @@ def with_cards(simulated, tmp_path, **cards):
 )
 def test_a_card_with_something_else_is_told(simulated, tmp_path, path, keyword, value, fault):
     model = with_cards(simulated, tmp_path, **{keyword: value})
-    for ask in (number, required):
+    for ask in (header_number, required_number):
         with pytest.raises(StepError) as caught:
             ask(model, f"meta.exposure.{path}")
         assert str(caught.value) == f"{model.path}: {fault}"
@@ -45,18 +45,18 @@ def test_a_card_with_something_else_is_told(simulated, tmp_path, path, keyword, 
 
 def test_no_card_is_no_number(simulated, tmp_path):
     model = with_cards(simulated, tmp_path, NFRAMES=None, TGROUP=0.0)
-    assert number(model, "meta.exposure.nframes") is None
+    assert header_number(model, "meta.exposure.nframes") is None
     with pytest.raises(StepError, match="the header lacks NFRAMES"):
-        required(model, "meta.exposure.nframes")
+        required_number(model, "meta.exposure.nframes")
     with pytest.raises(StepError, match=r"TGROUP must be positive, is 0\.0"):
-        required(model, "meta.exposure.group_time", positive=True)
+        required_number(model, "meta.exposure.group_time", positive=True)
 
 
 def test_a_value_that_is_let_through_is_still_no_number(simulated, tmp_path, monkeypatch):
     monkeypatch.setenv("PASS_INVALID_VALUES", "1")
     model = with_cards(simulated, tmp_path, NFRAMES="1")
     with pytest.raises(StepError, match="NFRAMES = '1' is text"):
-        number(model, "meta.exposure.nframes")
+        header_number(model, "meta.exposure.nframes")
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def chosen(folder, **configs):
 
 
 def value(step, name):
-    return step.described()[name]
+    return step.parameter_values()[name]
 
 
 def test_a_steps_reference_is_below_what_the_user_says(tmp_path):
@@ -88,7 +88,7 @@ def test_what_is_unknown_is_ignored_in_one_line(tmp_path, caplog):
     found = chosen(tmp_path, jumpstep=odd, detector1pipeline=pipeline)
     with caplog.at_level(logging.INFO, logger="calbatch"):
         made = pars.configure(Detector1Pipeline(), found)
-    assert made.jump.described() == Detector1Pipeline().jump.described()
+    assert made.jump.parameter_values() == Detector1Pipeline().jump.parameter_values()
     assert [record.getMessage() for record in caplog.records] == [
         "jumpstep.asdf: jump has no newer, newest: ignored",
         "detector1pipeline.asdf: detector1 has no step wavecal: ignored",
@@ -129,8 +129,8 @@ def test_texts_are_taken_as_they_are_and_written_so(tmp_path, label):
     made = pars.configure(LabelStep(), found)
     assert made.label == label
     path = tmp_path / "label.cfg"
-    path.write_text(cfg.written(made))
-    assert LabelStep.configured(path).label == label
+    path.write_text(cfg.format_cfg(made))
+    assert LabelStep.from_config(path).label == label
 
 
 def test_what_is_assigned_to_a_step_is_what_the_user_says(tmp_path):

@@ -62,9 +62,9 @@ def another(kind, folder):
 
 def rate(**steps):
     """Return the rate of detector1; nothing is computed."""
-    pipeline = Detector1Pipeline.configured(parameters={"steps": steps})
+    pipeline = Detector1Pipeline.from_config(parameters={"steps": steps})
     pipeline.references = references()
-    return pipeline.lazily(exposure().path)[0]
+    return pipeline.run_lazily(exposure().path)[0]
 
 
 def name_in(model, kind):
@@ -170,7 +170,9 @@ def test_gain_scale_without_a_factor_leaves_the_name_of_what_was_used(tmp_path):
 
 def test_jumps_override_is_in_the_product_on_disk(tmp_path):
     mine = another("gain", tmp_path)
-    pipeline = Detector1Pipeline.configured(parameters={"steps": {"jump": {"override_gain": mine}}})
+    pipeline = Detector1Pipeline.from_config(
+        parameters={"steps": {"jump": {"override_gain": mine}}}
+    )
     pipeline.references = references()
     pipeline.output_dir = str(tmp_path)
     pipeline.ramp_fit.save_opt = pipeline.save_results = True
@@ -223,12 +225,12 @@ def test_corrections_that_an_exposure_has_had_are_told_by_name(tmp_path, caplog)
     pipeline = Detector1Pipeline()
     pipeline.references = references()
     with caplog.at_level(logging.WARNING, "calbatch.calibrate.provenance"):
-        pipeline.lazily(model)
+        pipeline.run_lazily(model)
         (record,) = caplog.records
         assert record.getMessage().endswith("applied again by detector1: dq_init, jump")
         assert str(exposure().path) in record.getMessage()
         caplog.clear()
         pipeline.configure({"dq_init": {"skip": True}, "jump": {"skip": True}}, "test")
-        pipeline.lazily(model)
+        pipeline.run_lazily(model)
         GainScaleStep(override_gain="N/A").run(model)
         assert caplog.records == []

@@ -39,11 +39,11 @@ def files(exposure, monkeypatch, tmp_path):
 
 def calibrated(raw, folder, **parameters):
     """Calibrate as a batch does, with a date that does not change; return what was written."""
-    step = Detector1Pipeline.configured(None, {"output_dir": str(folder), **parameters})
+    step = Detector1Pipeline.from_config(None, {"output_dir": str(folder), **parameters})
     step.save_results = True
-    step.lazily(datamodels.open(raw))
+    step.run_lazily(datamodels.open(raw))
     made = step.products()
-    pairs = [(m, p) for (_, m), p in zip(made, products.paths(step, made), strict=True)]
+    pairs = [(m, p) for (_, m), p in zip(made, products.product_paths(step, made), strict=True)]
     return saving.save(pairs, date=DATE).products
 
 
@@ -71,6 +71,6 @@ def test_products_go_beside_their_exposure(files, exposure):
 
 def test_two_products_of_one_name_are_refused(exposure):
     model = datamodels.open(exposure.path)
-    step = Detector1Pipeline.configured(None, {"output_dir": "s3://bucket/out"})
+    step = Detector1Pipeline.from_config(None, {"output_dir": "s3://bucket/out"})
     with pytest.raises(StepError, match="two products would be called"):
-        products.paths(step, [("rate", model), ("rate", model)])
+        products.product_paths(step, [("rate", model), ("rate", model)])

@@ -191,10 +191,10 @@ def test_status_says_what_happened(image, parameters, status):
 def test_order_of_precedence_and_where_values_came_from(image, tmp_path):
     config = tmp_path / "two.cfg"
     config.write_text("[first]\namount = 10\n[second]\namount = 20\n")
-    step = Two.configured(config, {"steps": {"second": {"amount": 30}}})
-    described = {a: s.described()["amount"] for a, s in step.steps().items()}
+    step = Two.from_config(config, {"steps": {"second": {"amount": 30}}})
+    described = {a: s.parameter_values()["amount"] for a, s in step.steps().items()}
     assert described == {"first": (10.0, str(config)), "second": (30.0, "set in Python")}
-    plain = {a: s.described()["amount"] for a, s in Two().steps().items()}
+    plain = {a: s.parameter_values()["amount"] for a, s in Two().steps().items()}
     assert plain == {
         "first": (1.0, "the step's default"),
         "second": (2.0, "the pipeline's default"),
@@ -206,14 +206,15 @@ def test_written_cfg_reads_back_the_same(tmp_path):
     step = Two(skip=False, suffix="my, odd # suffix")
     step.configure({"first": {"amount": 2.5, "post_hooks": ["a:b", "c:d"]}}, "test")
     path = tmp_path / "two.cfg"
-    path.write_text(cfg.written(step))
+    path.write_text(cfg.format_cfg(step))
     config = cfg.read(path)
-    again = Two.configured(path)
+    again = Two.from_config(path)
     assert config.cls == f"{Two.__module__}.Two"
     assert "# what to add [DN] (a number); from test" in path.read_text()
     for alias in ("first", "second"):
         values = [
-            {n: v for n, (v, _) in s.steps()[alias].described().items()} for s in (step, again)
+            {n: v for n, (v, _) in s.steps()[alias].parameter_values().items()}
+            for s in (step, again)
         ]
         assert values[0] == values[1]
     assert again.suffix == step.suffix
@@ -225,7 +226,7 @@ def test_sections_as_stpipe_writes_them(tmp_path):
         'name = "Two"\n[steps]\n  [[first]]\n    amount = 7\n    config_file = more.cfg\n'
     )
     (tmp_path / "more.cfg").write_text("amount = 3\nskip = True\n")
-    step = Two.configured(path)
+    step = Two.from_config(path)
     assert step.first.amount == 7
     assert step.first.skip is True
 
@@ -244,12 +245,12 @@ def test_wrong_cfg_is_refused_before_anything_runs(tmp_path, text, message):
     path = tmp_path / "wrong.cfg"
     path.write_text(text)
     with pytest.raises(ParameterError, match=message):
-        Two.configured(path)
+        Two.from_config(path)
 
 
 def test_missing_cfg_is_named(tmp_path):
     with pytest.raises(ParameterError, match=r"gone\.cfg: there is no such parameter file"):
-        Two.configured(tmp_path / "gone.cfg")
+        Two.from_config(tmp_path / "gone.cfg")
 
 
 def test_wrong_attributes_are_refused():
@@ -326,7 +327,7 @@ def test_a_pipeline_that_is_made_gets_no_other_steps(name):
 )
 def test_parameters_of_steps_have_names(steps, message):
     with pytest.raises(ParameterError, match=message):
-        Detector1Pipeline.configured(parameters={"steps": steps})
+        Detector1Pipeline.from_config(parameters={"steps": steps})
 
 
 def test_attributes_that_a_pipeline_does_not_have_are_refused():

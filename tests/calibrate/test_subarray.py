@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calbatch.calibrate.errors import ReferenceFileError
-from calbatch.calibrate.subarray import fitted
+from calbatch.calibrate.subarray import cut_to_exposure
 from calbatch.models import datamodels
 
 DETECTOR = np.arange(64 * 48, dtype="f4").reshape(64, 48)
@@ -26,13 +26,13 @@ def placed(cls, row, rows, col, columns, **changes):
 def test_reference_is_cut_to_the_exposure(row, rows, col, columns):
     reference = placed(datamodels.GainModel, 0, 64, 0, 48)
     exposure = placed(datamodels.ImageModel, row, rows, col, columns)
-    np.testing.assert_array_equal(fitted(exposure, reference).data, exposure.data)
+    np.testing.assert_array_equal(cut_to_exposure(exposure, reference).data, exposure.data)
 
 
 def test_cut_of_a_cut():
     reference = placed(datamodels.GainModel, 10, 40, 5, 40)
     exposure = placed(datamodels.ImageModel, 12, 20, 9, 30)
-    np.testing.assert_array_equal(fitted(exposure, reference).data, exposure.data)
+    np.testing.assert_array_equal(cut_to_exposure(exposure, reference).data, exposure.data)
 
 
 @pytest.mark.parametrize("place", [(0, 20, 9, 30), (40, 20, 9, 30), (12, 20, 0, 30)])
@@ -40,14 +40,14 @@ def test_reference_that_does_not_cover_the_exposure_is_refused(place):
     reference = placed(datamodels.GainModel, 10, 40, 5, 40)
     exposure = placed(datamodels.ImageModel, *place)
     with pytest.raises(ReferenceFileError, match="does not cover the exposure: it has columns 6"):
-        fitted(exposure, reference)
+        cut_to_exposure(exposure, reference)
 
 
 def test_place_unknown_is_refused():
     reference = placed(datamodels.GainModel, 0, 64, 0, 48, xstart=None)
     exposure = placed(datamodels.ImageModel, 0, 20, 0, 20)
     with pytest.raises(ReferenceFileError, match="SUBSTRT1, SUBSTRT2, SUBSIZE1 and SUBSIZE2"):
-        fitted(exposure, reference)
+        cut_to_exposure(exposure, reference)
 
 
 @pytest.mark.parametrize(
@@ -65,12 +65,12 @@ def test_a_reference_of_another_detector_is_told_of(caplog, name, detector, told
     exposure["meta.instrument.name"], exposure["meta.instrument.detector"] = "NIRCAM", "NRCA1"
     reference["meta.instrument.name"] = name
     reference["meta.instrument.detector"] = detector
-    fitted(exposure, reference)
+    cut_to_exposure(exposure, reference)
     assert [told in r.message for r in caplog.records] == ([True] if told else [])
 
 
 def test_arrays_count_where_keywords_are_wrong(caplog):
     reference = placed(datamodels.GainModel, 0, 64, 0, 48, ysize=2048)
     exposure = placed(datamodels.ImageModel, 5, 20, 5, 20)
-    np.testing.assert_array_equal(fitted(exposure, reference).data, exposure.data)
+    np.testing.assert_array_equal(cut_to_exposure(exposure, reference).data, exposure.data)
     assert "going by those" in caplog.text

@@ -5,13 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jwst.lib.suffix import KNOW_SUFFIXES, replace_suffix
 
-from calbatch.calibrate.suffixes import KNOWN, product_name
+from calbatch.calibrate.suffixes import KNOWN_SUFFIXES, product_name
 
 pytestmark = pytest.mark.agreement
 
 
 def test_every_suffix_of_jwst_is_known():
-    assert set(KNOW_SUFFIXES) <= KNOWN
+    assert set(KNOW_SUFFIXES) <= KNOWN_SUFFIXES
 
 
 @pytest.mark.parametrize("separator", ["_", "-"])

@@ -217,7 +217,7 @@ def test_a_model_s_file_name_leads_nowhere_else(name):
     step.output_dir = "/data/out"
     model = ImageModel((4, 4))
     model.meta.filename = name
-    (path,) = products.paths(step, [("cal", model)])
+    (path,) = products.product_paths(step, [("cal", model)])
     assert path.parent == Path("/data/out")
     assert Path(os.path.normpath(path)) == path
     assert path.name.endswith("_cal.fits")

@@ -9,7 +9,7 @@ from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import dqflags
 
 from calbatch.calibrate.steps import ramp_fit as ours
-from calbatch.calibrate.steps.ramp_fit.plan import Settings
+from calbatch.calibrate.steps.ramp_fit.plan import FitSettings
 
 DO_NOT_USE, SATURATED, JUMP, PERSISTENCE, CHARGELOSS = 1, 2, 4, 32, 128
 FLAGS = (DO_NOT_USE, SATURATED, JUMP, PERSISTENCE, CHARGELOSS)
@@ -46,7 +46,7 @@ class Ramps:
     def settings(self, suppress=True, window=None):
         """Return our settings for it."""
         window = window or (0, self.data.shape[1])
-        return Settings(**self.times, window=window, suppress_one_group=suppress)
+        return FitSettings(**self.times, window=window, suppress_one_group=suppress)
 
     def ours(self):
         """Return the positional and the reference arguments of our kernels."""

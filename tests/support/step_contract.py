@@ -98,8 +98,8 @@ class StepContract:
 
     def test_step_and_result_pickle(self):
         step = pickle.loads(pickle.dumps(self.step()))
-        values = {name: value for name, (value, _) in step.described().items()}
-        assert values == {name: value for name, (value, _) in self.step().described().items()}
+        values = {name: value for name, (value, _) in step.parameter_values().items()}
+        assert values == {name: value for name, (value, _) in self.step().parameter_values().items()}
         for result in self.results():
             again = pickle.loads(pickle.dumps(result))
             for name, array in arrays(result).items():

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.calibrate.numbers import required
+from calbatch.calibrate.numbers import required_number
 from calbatch.calibrate.parameters import Boolean, Float, Integer, Text
-from calbatch.calibrate.step import SkipStep, Step, StepError, say_once
+from calbatch.calibrate.step import SkipStep, Step, StepError, log_once
 from calbatch.calibrate.steps._ramps import as_ramp
 from calbatch.calibrate.steps.jump.events import LargeEvents
 from calbatch.calibrate.steps.jump.flags import (
@@ -28,14 +28,14 @@ from calbatch.calibrate.steps.jump.rules import (
     CLIPPING,
     FEWEST_GROUPS,
     NOT_SEARCHED,
-    Rules,
-    all_over,
+    JumpRules,
     choose_method,
     gather_gain,
+    make_search,
     median_gain,
-    nowhere,
-    numbers,
-    planned,
+    number_differences,
+    true_everywhere,
+    true_nowhere,
     unusable_groups,
 )
 from calbatch.models import dq
@@ -77,8 +77,8 @@ def _ramps(*arrays: Array) -> Ramps:
     return Ramps(*map(for_kernel, arrays))
 
 
-def crowded_groups(
-    data: Array, groupdq: Array, *, gain: Array, readnoise: Array, rules: Rules, unusable: Array
+def fully_flagged_groups(
+    data: Array, groupdq: Array, *, gain: Array, readnoise: Array, rules: JumpRules, unusable: Array
 ) -> Array:
     """Return groups in which clipping leaves no pixel without a flag, (integrations, groups).
 
@@ -89,7 +89,7 @@ def crowded_groups(
         return np.zeros_like(unusable)
     ramps = _ramps(data, groupdq, gain, readnoise)
     flags = ramps.groupdq.copy()
-    _search(ramps, planned(CLIPPING, unusable, None, rules._replace(neighbours=False)), flags)
+    _search(ramps, make_search(CLIPPING, unusable, None, rules._replace(neighbours=False)), flags)
     flagged = (flags | groupdq) & np.uint8(dq.JUMP_DET | dq.DO_NOT_USE)
     return np.all(flagged, axis=(2, 3)) & ~unusable
 
@@ -101,7 +101,7 @@ def find_jumps(
     *,
     gain: Array,
     readnoise: Array,
-    rules: Rules,
+    rules: JumpRules,
     unusable: Array,
     crowded: Array | None,
     median_gain: float | None,
@@ -140,7 +140,7 @@ def find_jumps(
     if method == NOT_SEARCHED:
         flags[(flags & JUMP != 0) & (flags & EXCLUDED != 0)] ^= JUMP
     else:
-        search = planned(method, unusable, crowded, rules)
+        search = make_search(method, unusable, crowded, rules)
         for i, g in np.argwhere(search.clear):
             flags[i, g][flags[i, g] == JUMP] = 0
         ramps = _ramps(data, groupdq, gain, readnoise)
@@ -148,7 +148,7 @@ def find_jumps(
         if median_gain is not None:
             least, reach = zip(*rules.after, strict=True)
             electrons = np.array(least, np.float32) * np.float32(median_gain)
-            each = numbers(np.zeros(unusable.shape, bool))
+            each = number_differences(np.zeros(unusable.shape, bool))
             flag_after(ramps, each, electrons.astype(float), np.array(reach), flags)
     dead = np.where(gain > 0, np.uint32(0), np.uint32(dq.NO_GAIN_VALUE | dq.DO_NOT_USE))
     rest = np.full_like(counts, np.sum(~unusable)), np.full_like(counts, method != NOT_SEARCHED)
@@ -217,9 +217,9 @@ class JumpStep(LargeEvents, Step):
 
     def process(self, exposure: DataModel) -> RampModel:
         """Return the ramp with its jumps flagged."""
-        return self._flagged(as_ramp(exposure))
+        return self._flag(as_ramp(exposure))
 
-    def _flagged(self, exposure: RampModel) -> RampModel:
+    def _flag(self, exposure: RampModel) -> RampModel:
         integrations, groups = exposure.shape[:2]
         if groups <= 2:
             raise SkipStep(f"{groups} groups are too few to find jumps in")
@@ -233,10 +233,14 @@ class JumpStep(LargeEvents, Step):
             "rules": rules,
         }
         bands = _bands(exposure)
-        found["unusable"] = exposure.reduce(unusable_groups, all_over, bands, until=nowhere)
+        found["unusable"] = exposure.reduce(
+            unusable_groups, true_everywhere, bands, until=true_nowhere
+        )
         crowded = median = None
         if rules.clip_groups <= integrations * (1 if rules.clip_integrations else groups):
-            crowded = exposure.reduce(crowded_groups, all_over, bands, until=nowhere, **found)
+            crowded = exposure.reduce(
+                fully_flagged_groups, true_everywhere, bands, until=true_nowhere, **found
+            )
         if any(count > 0 for _, count in rules.after):
             median = gain.reduce(gather_gain, median_gain)
         result = exposure.map_tiles(
@@ -261,14 +265,14 @@ class JumpStep(LargeEvents, Step):
             if wanted:
                 raise StepError(f"{self.name}: {what} is not supported yet")
         if self.maximum_cores not in ("1", None):
-            say_once(f"{self.name}: maximum_cores has no effect: tiles and exposures are parallel")
+            log_once(f"{self.name}: maximum_cores has no effect: tiles and exposures are parallel")
         if self.minimum_groups != FEWEST_GROUPS:
-            say_once(f"{self.name}: minimum_groups has no effect, as in jwst: it is always 3")
+            log_once(f"{self.name}: minimum_groups has no effect, as in jwst: it is always 3")
 
-    def _rules(self, exposure: RampModel) -> Rules:
-        frames = required(exposure, "meta.exposure.nframes", positive=True)
-        group_time = required(exposure, "meta.exposure.group_time", positive=True)
-        return Rules(
+    def _rules(self, exposure: RampModel) -> JumpRules:
+        frames = required_number(exposure, "meta.exposure.nframes", positive=True)
+        group_time = required_number(exposure, "meta.exposure.group_time", positive=True)
+        return JumpRules(
             threshold=self.rejection_threshold,
             three_differences=self.four_group_rejection_threshold,
             two_differences=self.three_group_rejection_threshold,

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.calibrate.steps.jump.sort import INFINITE, middle_of, sort_columns
+from calbatch.calibrate.steps.jump.sort import INFINITE, median_of_sorted, sort_columns
 from calbatch.models.jit import kernel
 
 Array = npt.NDArray[Any]
 
-CLIPS = 5  # as many as astropy's sigma_clip makes by default
+MAX_CLIPS = 5  # as many as astropy's sigma_clip makes by default
 _SLACK = np.float32(0.999)  # single precision errs far less; double precision has the last word
 
 
@@ -30,7 +30,7 @@ def deviation(middle: float, variance: float) -> float:
 
 
 @kernel
-def in_order(diffs: Array, absolute: bool) -> Array:
+def sort_differences(diffs: Array, absolute: bool) -> Array:
     """Return each pixel's differences, or their sizes, sorted; those that are not usable last."""
     order = np.empty_like(diffs)
     for k in range(diffs.shape[0]):
@@ -97,14 +97,14 @@ def _without_largest(order: Array, x: int, first: int, last: int) -> int:
 
 
 @kernel
-def _one_by_one(
+def _iterative_bounds(
     order: Array, x: int, usable: int, variance: float, thresholds: Array
 ) -> tuple[float, float]:
     """Return the smallest and largest difference left when the largest deviations are taken off."""
     first, last = 0, usable
     while last - first >= 2:
         end = _without_largest(order, x, first, last)
-        middle = middle_of(order, x, first, end) if end > first else np.nan
+        middle = median_of_sorted(order, x, first, end) if end > first else np.nan
         if last - first < usable:
             middle = np.float64(np.float32(middle))  # stcal rounds from the second round on
         below, above = _size(order[first, x], middle), _size(order[last - 1, x], middle)
@@ -121,7 +121,7 @@ def _one_by_one(
 
 
 @kernel
-def bound(
+def set_bounds(
     order: Array, one_by_one: bool, usable: Array, variance: Array, thresholds: Array,
     suspect: Array, low: Array, high: Array,
 ) -> None:  # fmt: skip
@@ -132,9 +132,9 @@ def bound(
             suspect[x] = 0
             continue
         if one_by_one:
-            low[x], high[x] = _one_by_one(order, x, usable[x], variance[x], thresholds)
+            low[x], high[x] = _iterative_bounds(order, x, usable[x], variance[x], thresholds)
         else:
-            middle = middle_of(order, x, 0, usable[x])
+            middle = median_of_sorted(order, x, 0, usable[x])
             reach = thresholds[4] * deviation(middle, variance[x])
             low[x], high[x] = middle - reach, middle + reach
         suspect[x] = np.int32(order[0, x] < low[x] or order[usable[x] - 1, x] > high[x])
@@ -144,15 +144,15 @@ def bound(
 
 
 @kernel
-def _clip(order: Array, x: int, usable: int, threshold: float) -> tuple[float, float]:
+def _clipping_bounds(order: Array, x: int, usable: int, threshold: float) -> tuple[float, float]:
     """Return the bounds that clipping around the median ends with; NaN without values."""
     first, last = 0, usable
     low, high = np.nan, np.nan
-    for _ in range(CLIPS):
+    for _ in range(MAX_CLIPS):
         count = last - first
         if count == 0:
             break
-        middle = middle_of(order, x, first, last)
+        middle = median_of_sorted(order, x, first, last)
         total = 0.0
         for k in range(first, last):
             total += order[k, x]
@@ -171,7 +171,7 @@ def _clip(order: Array, x: int, usable: int, threshold: float) -> tuple[float, f
 
 
 @kernel
-def clip(
+def set_clipped_bounds(
     diffs: Array, population: Array, threshold: float, suspect: Array, low: Array, high: Array
 ) -> None:
     """Set the bounds of all pixels, one a population, and mark the pixels that exceed any.
@@ -192,7 +192,7 @@ def clip(
                 count += 1
         sort_columns(order, count)
         for x in range(usable.size):
-            low[p, x], high[p, x] = _clip(order, x, usable[x], threshold)
+            low[p, x], high[p, x] = _clipping_bounds(order, x, usable[x], threshold)
     for x in range(usable.size):
         suspect[x] = 0
     for k in range(diffs.shape[0]):

@@ -10,8 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.calibrate.steps.jump.bounds import bound, clip, deviation, find_suspects, in_order
-from calbatch.calibrate.steps.jump.sort import INFINITE, medians
+from calbatch.calibrate.steps.jump.bounds import (
+    deviation,
+    find_suspects,
+    set_bounds,
+    set_clipped_bounds,
+    sort_differences,
+)
+from calbatch.calibrate.steps.jump.sort import INFINITE, find_medians
 from calbatch.models import dq
 from calbatch.models.jit import kernel
 
@@ -166,7 +172,7 @@ def _flag_pixel(
 
 
 @kernel
-def _pick(suspect: Array, seen: Array) -> Array:
+def _select_pixels(suspect: Array, seen: Array) -> Array:
     """Return the pixels to look at: suspects, and those with jumps from before."""
     picked = np.empty(suspect.size, np.int64)
     count = 0
@@ -205,14 +211,16 @@ def flag_jumps(
             seen = _differences(ramps, search.difference, y, x0, diffs, usable)
             variance = _variance(ramps, y, x0, size, search.frames)
             if search.clipping:
-                clip(diffs, search.population, search.thresholds[4], suspect, low, high)
+                set_clipped_bounds(
+                    diffs, search.population, search.thresholds[4], suspect, low, high
+                )
             else:
-                order = in_order(diffs, search.one_by_one)
+                order = sort_differences(diffs, search.one_by_one)
                 judge = usable, variance, search.thresholds, suspect
                 find_suspects(order, search.one_by_one, *judge)
-                bound(order, search.one_by_one, *judge, low[0], high[0])
-            picked = _pick(suspect, seen)
-            middle = medians(diffs, picked)
+                set_bounds(order, search.one_by_one, *judge, low[0], high[0])
+            picked = _select_pixels(suspect, seen)
+            middle = find_medians(diffs, picked)
             for j in range(picked.size):
                 x = picked[j]
                 pixel, had = (y, x0 + x, x), seen[x] & JUMP != NONE
@@ -265,9 +273,9 @@ def flag_after(ramps: Ramps, difference: Array, least: Array, reach: Array, flag
             for g in range(1, groups):
                 for x in range(cols):
                     seen[x] |= flags[i, g, y, x]
-        picked = _pick(none, seen)
+        picked = _select_pixels(none, seen)
         _differences(ramps, difference, y, 0, diffs, usable)
-        middle = medians(diffs, picked)
+        middle = find_medians(diffs, picked)
         for j in range(picked.size):
             x = picked[j]
             ramp = np.ascontiguousarray(diffs[:, x]).reshape(ints, groups - 1)

@@ -20,7 +20,7 @@ FEWEST_GROUPS = 3
 """With fewer usable groups there is nothing to tell a jump by."""
 
 
-class Rules(NamedTuple):
+class JumpRules(NamedTuple):
     """The step's parameters, as its arithmetic takes them.
 
     Attributes
@@ -62,14 +62,14 @@ def unusable_groups(groupdq: Array) -> Array:
     return np.all(groupdq & np.uint8(dq.DO_NOT_USE), axis=(2, 3))
 
 
-def all_over(found: list[Array]) -> Array:
+def true_everywhere(found: list[Array]) -> Array:
     """Combine regions: return what is true in all of them."""
     return np.logical_and.reduce(found)
 
 
-def nowhere(found: list[Array]) -> bool:
+def true_nowhere(found: list[Array]) -> bool:
     """Return whether nothing is true in all regions so far."""
-    return not all_over(found).any()
+    return not true_everywhere(found).any()
 
 
 def median_gain(found: list[Array]) -> float:
@@ -83,7 +83,7 @@ def gather_gain(data: Array) -> Array:
     return data
 
 
-def choose_method(unusable: Array, rules: Rules) -> int:
+def choose_method(unusable: Array, rules: JumpRules) -> int:
     """Return how jumps are to be found, from which groups are unusable over the whole frame."""
     integrations, groups = unusable.shape
     compared = integrations if rules.clip_integrations else int(np.sum(~unusable))
@@ -95,7 +95,7 @@ def choose_method(unusable: Array, rules: Rules) -> int:
     return ALL_AT_ONCE if fewest - 1 >= rules.single_pass else ONE_BY_ONE
 
 
-def numbers(unusable: Array) -> Array:
+def number_differences(unusable: Array) -> Array:
     """Return the number of each group's difference, -1 where there is none."""
     usable = ~unusable
     usable[:, 1:] &= usable[:, :-1]
@@ -103,9 +103,9 @@ def numbers(unusable: Array) -> Array:
     return np.where(usable, np.cumsum(usable).reshape(usable.shape) - 1, -1)
 
 
-def planned(method: int, unusable: Array, clear: Array | None, rules: Rules) -> Search:
+def make_search(method: int, unusable: Array, clear: Array | None, rules: JumpRules) -> Search:
     """Return what the kernels need to know."""
-    difference = numbers(unusable)
+    difference = number_differences(unusable)
     _, groups = np.nonzero(difference >= 0)
     apart = method == CLIPPING and rules.clip_integrations
     by_count = [np.inf, np.inf, rules.two_differences, rules.three_differences, rules.threshold]

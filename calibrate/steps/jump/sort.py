@@ -48,14 +48,14 @@ def sort_columns(values: Array, count: int) -> None:
 
 
 @kernel
-def middle_of(order: Array, x: int, first: int, last: int) -> float:
+def median_of_sorted(order: Array, x: int, first: int, last: int) -> float:
     """Return the median of the sorted values ``first`` to ``last`` of pixel ``x``."""
     low = order[(first + last - 1) // 2, x]
     return 0.5 * (np.float64(low) + np.float64(order[(first + last) // 2, x]))
 
 
 @kernel
-def medians(values: Array, picked: Array) -> Array:
+def find_medians(values: Array, picked: Array) -> Array:
     """Return the medians of the ``picked`` pixels, NaN left out, in double precision."""
     order = np.empty((values.shape[0], picked.size), np.float32)
     usable = np.zeros(picked.size, np.int32)
@@ -69,5 +69,5 @@ def medians(values: Array, picked: Array) -> Array:
     result = np.full(picked.size, np.nan)
     for j in range(picked.size):
         if usable[j] > 0:
-            result[j] = middle_of(order, j, 0, usable[j])
+            result[j] = median_of_sorted(order, j, 0, usable[j])
     return result

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.calibrate.numbers import number, required
+from calbatch.calibrate.numbers import header_number, required_number
 from calbatch.calibrate.parameters import Boolean, Choice, Integer, Text
-from calbatch.calibrate.step import Step, StepError, say_once
+from calbatch.calibrate.step import Step, StepError, log_once
 from calbatch.calibrate.steps._ramps import as_ramp
 from calbatch.calibrate.steps.ramp_fit.frame import fit_pixels
 from calbatch.calibrate.steps.ramp_fit.optional import Segments, count_planes, fit_segments
-from calbatch.calibrate.steps.ramp_fit.plan import Plan, Settings, make_plan
+from calbatch.calibrate.steps.ramp_fit.plan import FitSettings, Plan, make_plan
 from calbatch.calibrate.steps.ramp_fit.work import Exposure, Rates, make_stretch
 from calbatch.models import dq
 from calbatch.models.arrays import Deferred
@@ -56,7 +56,7 @@ def fit_ramps(
     *,
     gain: Array,
     readnoise: Array,
-    settings: Settings,
+    settings: FitSettings,
     kept: tuple[int, int] | None = None,
 ) -> tuple[Array, ...]:
     """Return the rates of the exposure and of its integrations.
@@ -91,7 +91,7 @@ def fit_ramps(
     integrations, _, *frame = data.shape
     pixels = pixeldq.size
     rate, rateints = _empty_rates(*frame), _empty_rates(integrations, *frame)
-    flat = _reshaped(rate, 1, pixels), _reshaped(rateints, integrations, pixels)
+    flat = _reshape(rate, 1, pixels), _reshape(rateints, integrations, pixels)
     work = make_stretch(pixels, integrations, plan)
     fit_pixels(exposure, plan, *flat, work)
     alive = (groupdq[:, plan.start] & np.uint8(dq.SATURATED)) == 0
@@ -106,7 +106,7 @@ def fit_ramps_and_segments(
     *,
     gain: Array,
     readnoise: Array,
-    settings: Settings,
+    settings: FitSettings,
     planes: tuple[int, int],
     kept: tuple[int, int] | None = None,
 ) -> tuple[Array, ...]:
@@ -142,7 +142,7 @@ def fit_ramps_and_segments(
 
 
 def _flat(
-    arrays: tuple[Array, ...], settings: Settings, kept: tuple[int, int] | None
+    arrays: tuple[Array, ...], settings: FitSettings, kept: tuple[int, int] | None
 ) -> tuple[Exposure, Plan]:
     """Return a tile's arrays with one axis of pixels, and the plan."""
     dtypes = (np.float32, np.uint8, np.uint32, np.float32, np.float32, np.float32)
@@ -158,7 +158,7 @@ def _empty_rates(*shape: int) -> Rates:
     return Rates(data, err, np.empty(shape, np.uint32), var_poisson, var_rnoise)
 
 
-def _reshaped(rates: Rates, *shape: int) -> Rates:
+def _reshape(rates: Rates, *shape: int) -> Rates:
     views: list[Any] = [array.reshape(shape) for array in rates]
     return Rates(*views)
 
@@ -166,7 +166,7 @@ def _reshaped(rates: Rates, *shape: int) -> Rates:
 # -- over the frame ----------------------------------------------------------------------------
 
 
-def usable_groups(groupdq: Array, *, settings: Settings) -> Array:
+def usable_groups(groupdq: Array, *, settings: FitSettings) -> Array:
     """Return which groups any ramp can use, (groups,)."""
     flags = groupdq.copy()
     first, stop = settings.window
@@ -184,7 +184,7 @@ def all_usable(found: list[Array]) -> bool:
     return bool(np.all(np.any(found, axis=0)))
 
 
-def kept_groups(found: list[Array], *, where: str) -> tuple[int, int]:
+def find_group_range(found: list[Array], *, where: str) -> tuple[int, int]:
     """Return the groups that MIRI's ramps are fitted to, half-open.
 
     Leading groups that are DO_NOT_USE all over the frame are left out, and the last one if it is.
@@ -210,7 +210,7 @@ def gather_planes(
     groupdq: Array,
     pixeldq: Array,
     *,
-    settings: Settings,
+    settings: FitSettings,
     kept: tuple[int, int] | None,
 ) -> tuple[int, int]:
     """Return the largest numbers of segments and jumps in a ramp of a region."""
@@ -226,7 +226,7 @@ def most_planes(found: list[tuple[int, int]]) -> tuple[int, int]:
     return max(int(segments), 1), max(int(jumps), 1)
 
 
-def refuse_saturated(counts: Mapping[str, Array], *, where: str) -> dict[str, Any]:
+def require_unsaturated(counts: Mapping[str, Array], *, where: str) -> dict[str, Any]:
     """Refuse an exposure without any ramp to fit; jwst makes no product of it.
 
     Raises
@@ -265,7 +265,7 @@ class RampFitStep(Step):
         gain = self.open_reference(ramp, "gain")
         noise = self.open_reference(ramp, "readnoise")
         settings = self._settings(ramp)
-        kept = self._kept(ramp, settings)
+        kept = self._group_range(ramp, settings)
         found: dict[str, Any] = {
             "gain": gain.rows("data"),
             "readnoise": noise.rows("data"),
@@ -280,8 +280,8 @@ class RampFitStep(Step):
                 models, fit_ramps, RATES, row_counts=("unsaturated",), label=self.name, **found
             )
         rate, rateints = made["rate"], made["rateints"]
-        refuse = partial(refuse_saturated, where=f"{self.name}: {ramp.path or 'exposure'}")
-        gain_factor = number(gain, "meta.exposure.gain_factor")
+        refuse = partial(require_unsaturated, where=f"{self.name}: {ramp.path or 'exposure'}")
+        gain_factor = header_number(gain, "meta.exposure.gain_factor")
         for model in (rate, rateints):
             model.defer_meta(Deferred(refuse, ()))
             model.meta.bunit_data = model.meta.bunit_err = "DN/s"
@@ -328,15 +328,15 @@ class RampFitStep(Step):
                 "extension, which would then be fitted too, is not supported yet"
             )
         if self.maximum_cores not in ("1", None):
-            say_once(f"{self.name}: maximum_cores has no effect, tiles run in parallel")
+            log_once(f"{self.name}: maximum_cores has no effect, tiles run in parallel")
 
-    def _settings(self, exposure: RampModel) -> Settings:
-        return Settings(
-            frame_time=float(required(exposure, "meta.exposure.frame_time", positive=True)),
-            group_time=float(required(exposure, "meta.exposure.group_time", positive=True)),
-            nframes=int(required(exposure, "meta.exposure.nframes", positive=True)),
-            groupgap=int(number(exposure, "meta.exposure.groupgap") or 0),
-            drop_frames1=int(number(exposure, "meta.exposure.drop_frames1") or 0),
+    def _settings(self, exposure: RampModel) -> FitSettings:
+        return FitSettings(
+            frame_time=float(required_number(exposure, "meta.exposure.frame_time", positive=True)),
+            group_time=float(required_number(exposure, "meta.exposure.group_time", positive=True)),
+            nframes=int(required_number(exposure, "meta.exposure.nframes", positive=True)),
+            groupgap=int(header_number(exposure, "meta.exposure.groupgap") or 0),
+            drop_frames1=int(header_number(exposure, "meta.exposure.drop_frames1") or 0),
             window=self._window(exposure.shape[1]),
             suppress_one_group=self.suppress_one_group,
         )
@@ -357,11 +357,11 @@ class RampFitStep(Step):
             return 0, groups
         return first, min(last + 1, groups)
 
-    def _kept(self, exposure: RampModel, settings: Settings) -> Reduction | None:
+    def _group_range(self, exposure: RampModel, settings: FitSettings) -> Reduction | None:
         """Return the groups that MIRI leaves, decided over the frame; None is all groups."""
         if exposure.meta.instrument.name != "MIRI" or exposure.shape[1] == 1:
             return None
-        combine = partial(kept_groups, where=f"{self.name}: {exposure.path or 'exposure'}")
+        combine = partial(find_group_range, where=f"{self.name}: {exposure.path or 'exposure'}")
         return exposure.reduce(usable_groups, combine, until=all_usable, settings=settings)
 
 

@@ -25,7 +25,7 @@ from calbatch.calibrate.steps.ramp_fit.clean import (
 )
 from calbatch.calibrate.steps.ramp_fit.odd import add_odd_rates, fit_odd
 from calbatch.calibrate.steps.ramp_fit.plan import Plan
-from calbatch.calibrate.steps.ramp_fit.segments import LARGE_VARIANCE, capped, group_noise
+from calbatch.calibrate.steps.ramp_fit.segments import LARGE_VARIANCE, group_noise, zero_if_large
 from calbatch.calibrate.steps.ramp_fit.work import Exposure, Rates, Stretch
 from calbatch.models.jit import inner_kernel, kernel
 
@@ -63,12 +63,12 @@ def fit_pixels(exposure: Exposure, plan: Plan, rate: Rates, rateints: Rates, wor
             ramps = exposure.data[integ]
             if plan.last - plan.first > 1:
                 fit_whole(ramps, low, gain, work.noise, plan, work.classes, work.slope)
-                _give_whole(work, work.odd[integ], _part(rateints, integ, low, high))
+                _write_whole(work, work.odd[integ], _part(rateints, integ, low, high))
             if integrations > 1:
                 odd = work.odd[integ]
                 count = gather(ramps, exposure.groupdq[integ], low, odd, plan, work.block)
             fit_odd(exposure, integ, low, count, plan, work, rateints)
-        _combine(work, _part(rate, 0, low, high))
+        _write_mean(work, _part(rate, 0, low, high))
 
 
 @inner_kernel
@@ -140,7 +140,7 @@ def set_currents(current: Floats, dark: Singles, integrations: int) -> None:
 
 
 @inner_kernel
-def _give_whole(work: Stretch, odd: Flags, given: Rates) -> None:
+def _write_whole(work: Stretch, odd: Flags, given: Rates) -> None:
     """Give an integration its whole ramps' rates, and add them to the sums."""
     whole, total = work.whole, work.sums.slope
     for c in range(odd.size):
@@ -157,7 +157,7 @@ def _give_whole(work: Stretch, odd: Flags, given: Rates) -> None:
 
 
 @inner_kernel
-def _combine(work: Stretch, given: Rates) -> None:
+def _write_mean(work: Stretch, given: Rates) -> None:
     """Give the mean rates over integrations."""
     sums, whole = work.sums, work.whole
     _add_whole(sums.read, whole.read, sums.whole)
@@ -185,7 +185,7 @@ def _combine(work: Stretch, given: Rates) -> None:
             heard = whole.var_read[c] > 0.0 and sums.whole[c] > 0.0
             charged += sums.whole[c] * whole.read[c] if heard else 0.0
             if charged > 0.0:
-                given.var_rnoise[c] = capped(1.0 / charged)
+                given.var_rnoise[c] = zero_if_large(1.0 / charged)
 
 
 @inner_kernel

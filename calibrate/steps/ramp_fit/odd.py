@@ -23,11 +23,11 @@ from calbatch.calibrate.steps.ramp_fit.plan import Plan
 from calbatch.calibrate.steps.ramp_fit.segments import (
     LARGE_VARIANCE,
     Pixel,
-    capped,
     poisson_variance,
     read_variance,
     segment_slope,
-    split,
+    split_ramp,
+    zero_if_large,
 )
 from calbatch.calibrate.steps.ramp_fit.work import Exposure, Rates, Stretch
 from calbatch.models.jit import inner_kernel
@@ -69,7 +69,7 @@ def fit_odd(
         time = plan.one_group_time if block.alone[j] else plan.group_time
         segments = 0
         if not block.flags[j, 0] & SATURATED:
-            segments = split(block.flags, j, block.starts, block.stops)
+            segments = split_ramp(block.flags, j, block.starts, block.stops)
         slope, read, poisson, both = _sum_segments(
             block.ramps,
             j,
@@ -92,8 +92,8 @@ def fit_odd(
         usable = (dq & UNUSABLE) == 0
         var_read, var_poisson, err = 0.0, 0.0, 0.0
         if usable and segments > 0:
-            var_read = capped(1.0 / read)
-            var_poisson = capped(1.0 / poisson) if poisson > 0.0 else 0.0
+            var_read = zero_if_large(1.0 / read)
+            var_poisson = zero_if_large(1.0 / poisson) if poisson > 0.0 else 0.0
             variance = 1.0 / both
             err = 0.0 if variance > LARGE_VARIANCE else math.sqrt(variance)
             slope *= var_read
@@ -104,8 +104,10 @@ def fit_odd(
         inverse = 1.0 / var_read if var_read > 0.0 else 0.0
         if seen & CHARGELOSS:
             sums.charged[c] = 1
-            inverse = _uncharged_read(exposure.groupdq[integ], at, j, time, pixel, plan, block)
-            var_read = capped(1.0 / inverse)
+            inverse = _inverse_read_without_charge_loss(
+                exposure.groupdq[integ], at, j, time, pixel, plan, block
+            )
+            var_read = zero_if_large(1.0 / inverse)
         sums.uncharged[c] += inverse
         given.var_rnoise[integ, at] = var_read
 
@@ -144,7 +146,7 @@ def _sum_segments(
 
 
 @inner_kernel
-def _uncharged_read(
+def _inverse_read_without_charge_loss(
     groupdq: Flags,
     at: int,
     j: int,
@@ -166,7 +168,7 @@ def _uncharged_read(
             flag ^= np.uint8(CHARGELOSS | DO_NOT_USE)
         flags[j, group - plan.start] = flag
     inverse = 0.0
-    for k in range(split(flags, j, block.starts, block.stops)):
+    for k in range(split_ramp(flags, j, block.starts, block.stops)):
         length = block.stops[k] - block.starts[k]
         time = one_group_time if length == 1 else plan.group_time
         variance = read_variance(length, time, pixel)

@@ -24,7 +24,7 @@ from calbatch.calibrate.steps.ramp_fit.segments import (
     poisson_variance,
     read_variance,
     segment_slope,
-    split,
+    split_ramp,
 )
 from calbatch.calibrate.steps.ramp_fit.work import Exposure, Stretch
 from calbatch.models.jit import inner_kernel, kernel
@@ -77,7 +77,7 @@ def count_planes(exposure: Exposure, plan: Plan, work: Stretch) -> tuple[int, in
                 if not block.flags[j, 0] & SATURATED:
                     count, longest = find_segments(block.flags, j, block.starts, block.stops)
                     if longest > 1:
-                        count = split(block.flags, j, block.starts, block.stops)
+                        count = split_ramp(block.flags, j, block.starts, block.stops)
                     segments = max(segments, count)
     return segments, jumps
 
@@ -152,7 +152,7 @@ def _fit_stretch_segments(
                 jump += 1
         count = 0
         if not flags[c, 0] & SATURATED:
-            count = split(flags, c, block.starts, block.stops)
+            count = split_ramp(flags, c, block.starts, block.stops)
         one_group_time = plan.one_group_time if block.alone[c] else plan.group_time
         for k in range(count):
             span = block.starts[k], block.stops[k]

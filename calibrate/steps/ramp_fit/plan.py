@@ -20,7 +20,7 @@ EDGES = (5.0, 10.0, 20.0, 50.0, 100.0)
 
 
 @dataclass(frozen=True)
-class Settings:
+class FitSettings:
     """What a ramp fit needs besides the pixels.
 
     Parameters
@@ -92,13 +92,13 @@ class Plan(NamedTuple):
 
 
 @lru_cache(maxsize=8)
-def make_plan(settings: Settings, ngroups: int, kept: tuple[int, int] | None = None) -> Plan:
+def make_plan(settings: FitSettings, ngroups: int, kept: tuple[int, int] | None = None) -> Plan:
     """Return the plan for ramps of ``ngroups`` groups, of which ``kept`` (half-open) are there."""
     start, stop = kept or (0, ngroups)
     first, last = max(settings.window[0], start), min(settings.window[1], stop)
     length = max(last - first, 0)
     estimators = slope_estimators(max(length, 2))
-    tail = packed(max(length, 2))
+    tail = table_offset(max(length, 2))
     group_time = float(np.float32(settings.group_time))  # jwst's fit takes it as float32
     return Plan(
         group_time=group_time,
@@ -115,7 +115,7 @@ def make_plan(settings: Settings, ngroups: int, kept: tuple[int, int] | None = N
     )
 
 
-def packed(length: int) -> int:
+def table_offset(length: int) -> int:
     """Return where the coefficients of segments of ``length`` groups start in the table."""
     return (length - 1) ** 2 // 4
 
@@ -136,7 +136,7 @@ def slope_estimators(longest: int) -> npt.NDArray[np.float64]:
     ndarray of float64, (6, packed)
         ``n // 2`` coefficients for each length n from 2, starting at ``packed(n)``; per group.
     """
-    table = np.zeros((len(POWERS), packed(longest + 1)))
+    table = np.zeros((len(POWERS), table_offset(longest + 1)))
     for length in range(2, longest + 1):
         pairs = length // 2
         distance = (length - 1) / 2.0 - np.arange(pairs)
@@ -144,7 +144,7 @@ def slope_estimators(longest: int) -> npt.NDArray[np.float64]:
         for row, power in enumerate(POWERS):
             weighted = near ** np.float32(power) * distance
             scale = 2.0 * np.sum(weighted * distance)
-            table[row, packed(length) : packed(length) + pairs] = weighted / scale
+            table[row, table_offset(length) : table_offset(length) + pairs] = weighted / scale
     return table
 
 

@@ -16,13 +16,13 @@ from calbatch.calibrate.steps.ramp_fit.block import (
     Places,
     Singles,
 )
-from calbatch.calibrate.steps.ramp_fit.plan import Plan, packed
+from calbatch.calibrate.steps.ramp_fit.plan import Plan, table_offset
 from calbatch.models.jit import inner_kernel
 
 LARGE_VARIANCE = 1.0e6
 """Variances from here on are given as 0: such a segment says nothing about the rate."""
 
-_packed = inner_kernel(packed)
+_packed = inner_kernel(table_offset)
 
 
 class Pixel(NamedTuple):
@@ -83,7 +83,7 @@ def find_segments(flags: Flags, j: int, starts: Places, stops: Places) -> tuple[
 
 
 @inner_kernel
-def split(flags: Flags, j: int, starts: Places, stops: Places) -> int:
+def split_ramp(flags: Flags, j: int, starts: Places, stops: Places) -> int:
     """Find the ramp's segments.
 
     Segments of one group count only if there are no longer ones, and then only the first of them.
@@ -136,13 +136,13 @@ def segment_slope(
         step = np.float64(ramps[j, stop - 1 - k]) - np.float64(ramps[j, start + k])
         slope += estimators[row, offset + k] * step
     if not math.isfinite(slope):
-        slope = _spoiled_slope(ramps, j, span, row, estimators)
+        slope = _slope_without_nan(ramps, j, span, row, estimators)
     unfit = pixel.noise == 0.0 or not math.isfinite(pixel.noise)
     return math.nan if unfit or math.isinf(ramps[j, start + length // 2]) else slope / time
 
 
 @inner_kernel
-def _spoiled_slope(
+def _slope_without_nan(
     ramps: Singles, j: int, span: tuple[int, int], row: int, estimators: Floats
 ) -> float:
     """Return the slope of a segment with NaN samples, which count as 0; per group.
@@ -178,6 +178,6 @@ def poisson_variance(length: int, time: float, pixel: Pixel) -> float:
 
 
 @inner_kernel
-def capped(variance: float) -> float:
+def zero_if_large(variance: float) -> float:
     """Return a variance, or 0 for one so large that it says nothing."""
     return 0.0 if variance >= LARGE_VARIANCE else variance

@@ -52,7 +52,7 @@ class Rates(NamedTuple):
     var_rnoise: npt.NDArray[np.float32]
 
 
-class Sums(NamedTuple):
+class IntegrationSums(NamedTuple):
     """What a pixel's integrations add up to.
 
     Attributes
@@ -116,7 +116,7 @@ class Stretch(NamedTuple):
     classes: npt.NDArray[np.uint8]
     differences: npt.NDArray[np.float32]
     whole: Whole
-    sums: Sums
+    sums: IntegrationSums
     block: Block
 
 
@@ -139,7 +139,7 @@ def make_stretch(pixels: int, integrations: int, plan: Plan) -> Stretch:
         classes=empty(np.uint8),
         differences=empty(np.float32, max(plan.last - plan.first - 1, 1)),
         whole=Whole(*empty(np.float64, 3), *empty(np.float32, 3)),
-        sums=Sums(
+        sums=IntegrationSums(
             slope=empty(np.float64),
             read=empty(np.float64),
             poisson=empty(np.float64),

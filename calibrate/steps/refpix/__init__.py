@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.calibrate.numbers import number
+from calbatch.calibrate.numbers import header_number
 from calbatch.calibrate.parameters import Boolean, Choice, Float, Integer
 from calbatch.calibrate.step import SkipStep, Step, StepError
 from calbatch.calibrate.steps._ramps import as_ramp
@@ -23,11 +23,11 @@ from calbatch.calibrate.steps._reference_pixels import (
 )
 from calbatch.calibrate.steps.refpix.combine import (
     ReferenceSignal,
-    Settings,
+    RefPixSettings,
     combine_amplifiers,
     combine_single,
 )
-from calbatch.calibrate.steps.refpix.geometry import Placement
+from calbatch.calibrate.steps.refpix.geometry import DetectorPlacement
 from calbatch.models.datamodels import RampModel
 from calbatch.models.dq import DO_NOT_USE, REFERENCE_PIXEL
 from calbatch.models.jit import kernel
@@ -102,15 +102,15 @@ class RefPixStep(Step):
             region=REGION,
         )
 
-    def _signal(self, ramp: RampModel, placement: Placement) -> Reduction | None:
-        settings = Settings(
+    def _signal(self, ramp: RampModel, placement: DetectorPlacement) -> Reduction | None:
+        settings = RefPixSettings(
             self.odd_even_columns,
             self.use_side_ref_pixels,
             self.side_smoothing_length,
             self.side_gain,
             self.siglimit,
         )
-        if is_subarray(placement.shape) and number(ramp, "meta.exposure.noutputs") != 4:
+        if is_subarray(placement.shape) and header_number(ramp, "meta.exposure.noutputs") != 4:
             return _signal_of_single(ramp, placement, settings)
         regions = reference_regions(placement, sides=self.use_side_ref_pixels)
         if not regions:
@@ -135,7 +135,9 @@ class RefPixStep(Step):
                 raise StepError(f"{ramp.path}: {self.name}: {what} is not supported yet")
 
 
-def _signal_of_single(ramp: RampModel, placement: Placement, settings: Settings) -> Reduction:
+def _signal_of_single(
+    ramp: RampModel, placement: DetectorPlacement, settings: RefPixSettings
+) -> Reduction:
     """Return the signal of a subarray read by one amplifier.
 
     Flags say which pixels are reference pixels, so they are looked at first, over the whole frame;
@@ -171,7 +173,7 @@ def is_subarray(shape: tuple[int, int], detector: tuple[int, int] = (DETECTOR, D
     return shape[0] < detector[0] or shape[1] < detector[1]
 
 
-def placement_of(exposure: DataModel) -> Placement:
+def placement_of(exposure: DataModel) -> DetectorPlacement:
     """Return where an exposure lies on its detector.
 
     Raises
@@ -182,7 +184,9 @@ def placement_of(exposure: DataModel) -> Placement:
         When the subarray does not lie within the detector.
     """
     shape = exposure.frame
-    values = {key: number(exposure, f"meta.subarray.{name}") for name, key in PLACEMENT.items()}
+    values = {
+        key: header_number(exposure, f"meta.subarray.{name}") for name, key in PLACEMENT.items()
+    }
     missing = [keyword for keyword, value in values.items() if value is None]
     if missing:
         raise StepError(f"{exposure.path}: the header lacks {', '.join(missing)}")
@@ -193,7 +197,7 @@ def placement_of(exposure: DataModel) -> Placement:
             "1 or -1, and 2 or -2"
         )
     if not is_subarray(shape):
-        return Placement(shape, (0, 0), fast, slow)
+        return DetectorPlacement(shape, (0, 0), fast, slow)
     if (rows, columns) != shape:
         raise StepError(
             f"{exposure.path}: SUBSIZE2 and SUBSIZE1 say {rows} rows and {columns} columns, "
@@ -201,10 +205,10 @@ def placement_of(exposure: DataModel) -> Placement:
         )
     if x < 1 or y < 1 or x - 1 + columns > DETECTOR or y - 1 + rows > DETECTOR:
         raise SkipStep("the subarray does not fit in the detector")
-    return Placement(shape, (y - 1, x - 1), fast, slow)
+    return DetectorPlacement(shape, (y - 1, x - 1), fast, slow)
 
 
-def reference_regions(placement: Placement, *, sides: bool = True) -> list[Region]:
+def reference_regions(placement: DetectorPlacement, *, sides: bool = True) -> list[Region]:
     """Return the parts of an exposure's array in the detector's border, none overlapping.
 
     Parameters
@@ -268,7 +272,7 @@ def bands_of(region: Region, height: int) -> Iterator[Region]:
 
 
 def gather_flagged(
-    data: Array, pixeldq: Array, *, region: Region, placement: Placement, columns: int
+    data: Array, pixeldq: Array, *, region: Region, placement: DetectorPlacement, columns: int
 ) -> tuple[Array, Array]:
     """Return the samples of reference pixels fit for use, and their detector columns.
 

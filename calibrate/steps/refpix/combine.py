@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.calibrate.steps._reference_pixels import BORDER, DETECTOR
-from calbatch.calibrate.steps.refpix.geometry import AMPLIFIER, Placement, Range
+from calbatch.calibrate.steps.refpix.geometry import AMPLIFIER, DetectorPlacement, Range
 from calbatch.calibrate.steps.refpix.signal import (
     average_known,
     column_offsets,
@@ -34,7 +34,7 @@ HIGH: Range = (DETECTOR - BORDER, DETECTOR)
 
 
 @dataclass(frozen=True)
-class Settings:
+class RefPixSettings:
     """The parameters of the step that the arithmetic needs, named as there."""
 
     odd_even_columns: bool = True
@@ -72,7 +72,7 @@ class Edges:
     """
 
     def __init__(
-        self, placement: Placement, regions: Sequence[Region], gathered: Sequence[Gathered]
+        self, placement: DetectorPlacement, regions: Sequence[Region], gathered: Sequence[Gathered]
     ) -> None:
         self.placement = placement
         self.regions = regions
@@ -80,7 +80,7 @@ class Edges:
         self.lead: tuple[int, int] = gathered[0][0].shape[:2]
         self.frames = self.lead[0] * self.lead[1]
 
-    def cut(self, slow: Range, fast: Range) -> Gathered:
+    def cut_rectangle(self, slow: Range, fast: Range) -> Gathered:
         """Return the samples (frames, detector rows, columns) and usable pixels of a rectangle.
 
         ``slow`` and ``fast`` are ranges of detector rows and columns; only the part inside the
@@ -107,7 +107,7 @@ def _overlap(first: Region, second: Region) -> Region:
 
 
 def signal_of(
-    place: Placement,
+    place: DetectorPlacement,
     lead: tuple[int, int],
     by_detector_row: Float64 | None,
     by_detector_column: Float64,
@@ -129,9 +129,9 @@ def signal_of(
 def combine_amplifiers(
     gathered: Sequence[Gathered],
     *,
-    placement: Placement,
+    placement: DetectorPlacement,
     regions: Sequence[Region],
-    settings: Settings,
+    settings: RefPixSettings,
 ) -> ReferenceSignal:
     """Return the signal of a full frame, or of a subarray read by four amplifiers.
 
@@ -145,9 +145,9 @@ def combine_amplifiers(
     return signal_of(placement, edges.lead, rows, offsets)
 
 
-def _amplifier_offsets(edges: Edges, settings: Settings) -> Float64:
+def _amplifier_offsets(edges: Edges, settings: RefPixSettings) -> Float64:
     first, last = edges.placement.fast
-    bottom, top = edges.cut(LOW, WHOLE), edges.cut(HIGH, WHOLE)
+    bottom, top = edges.cut_rectangle(LOW, WHOLE), edges.cut_rectangle(HIGH, WHOLE)
     columns = np.arange(first, last)
     offsets = np.zeros((edges.frames, columns.size))
     for start in range(0, DETECTOR, AMPLIFIER):
@@ -160,7 +160,7 @@ def _amplifier_offsets(edges: Edges, settings: Settings) -> Float64:
 
 
 def _edge_means(
-    edge: Gathered, columns: Array, mine: Array, settings: Settings
+    edge: Gathered, columns: Array, mine: Array, settings: RefPixSettings
 ) -> list[Float64 | None]:
     samples, good = edge[0][:, :, mine], edge[1][:, mine]
     parities = np.broadcast_to(columns[mine], good.shape).ravel()
@@ -173,13 +173,13 @@ def _edge_means(
     )
 
 
-def _row_signal(edges: Edges, offsets: Float64, settings: Settings) -> Float64:
+def _row_signal(edges: Edges, offsets: Float64, settings: RefPixSettings) -> Float64:
     left, right = (_side_median(edges, side, offsets, settings) for side in (LOW, HIGH))
     return settings.side_gain * combine_sides(left, right)
 
 
-def _side_median(edges: Edges, side: Range, offsets: Float64, settings: Settings) -> Float64:
-    samples, good = edges.cut(WHOLE, side)
+def _side_median(edges: Edges, side: Range, offsets: Float64, settings: RefPixSettings) -> Float64:
+    samples, good = edges.cut_rectangle(WHOLE, side)
     first, _ = edges.placement.fast
     mine = slice(max(side[0] - first, 0), max(side[1] - first, 0))
     samples -= offsets[:, None, mine]
@@ -194,9 +194,9 @@ def _side_median(edges: Edges, side: Range, offsets: Float64, settings: Settings
 def combine_single(
     gathered: Sequence[Gathered],
     *,
-    placement: Placement,
+    placement: DetectorPlacement,
     lead: tuple[int, int],
-    settings: Settings,
+    settings: RefPixSettings,
 ) -> ReferenceSignal | None:
     """Return the signal of a subarray read by one amplifier; None without reference pixels.
 

@@ -25,7 +25,7 @@ Range = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Placement:
+class DetectorPlacement:
     """An exposure's place on the detector.
 
     Parameters

@@ -32,7 +32,7 @@ def products(exposure, folder):
     """Run the pipeline lazily; return the models of its products and where they go."""
     pipeline = Detector1Pipeline(save_results=True)
     with offline(exposure.set):
-        pipeline.lazily(exposure.path)
+        pipeline.run_lazily(exposure.path)
     return [(model, folder / f"{suffix}.fits") for suffix, model in pipeline.products()]
 
 

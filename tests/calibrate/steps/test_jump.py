@@ -19,7 +19,7 @@ from support.jumps import DEFAULTS, Ramps, assert_agrees, calm, stormy
 from support.step_contract import StepContract
 
 from calbatch.calibrate.errors import ParameterError, StepError
-from calbatch.calibrate.step import say_once
+from calbatch.calibrate.step import log_once
 from calbatch.calibrate.steps import jump
 from calbatch.calibrate.steps.jump import JumpStep
 from calbatch.calibrate.steps.jump.rules import (
@@ -298,7 +298,7 @@ class TestFlags:
         whole, wholes, counts = ramps.found(used)
         unusable = jump.unusable_groups(ramps.groupdq)
         settled = {"rules": used, "unusable": unusable, "median_gain": None}
-        settled["crowded"] = jump.crowded_groups(
+        settled["crowded"] = jump.fully_flagged_groups(
             *(ramps.data, ramps.groupdq), gain=ramps.gain, readnoise=ramps.readnoise,
             rules=used, unusable=unusable,
         )  # fmt: skip
@@ -481,7 +481,7 @@ class TestStep:
             JumpStep(rejection_threshold=-1)
 
     def test_parameters_without_effect_say_so_once(self, tmp_path, ramps, caplog):
-        say_once.cache_clear()
+        log_once.cache_clear()
         caplog.set_level("INFO")
         for _ in range(2):
             step = JumpStep(maximum_cores="half", minimum_groups=5, **references(tmp_path, ramps))

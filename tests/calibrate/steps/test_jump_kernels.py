@@ -8,8 +8,8 @@ from astropy.stats import sigma_clip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calbatch.calibrate.steps.jump.bounds import clip
-from calbatch.calibrate.steps.jump.sort import medians, sort_columns
+from calbatch.calibrate.steps.jump.bounds import set_clipped_bounds
+from calbatch.calibrate.steps.jump.sort import find_medians, sort_columns
 
 
 def drawn(seed, rows, columns, equal=False):
@@ -50,7 +50,7 @@ def test_medians_leave_out_nan(seed, rows, missing):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
         wanted = np.nanmedian(values[:, picked].astype("f8"), axis=0)
-    np.testing.assert_array_equal(medians(values, picked), wanted)
+    np.testing.assert_array_equal(find_medians(values, picked), wanted)
 
 
 @pytest.mark.filterwarnings("ignore:Input data contains invalid values")  # what is tested
@@ -64,7 +64,7 @@ def test_clipping_is_astropys(seed, rows, threshold):
         diffs[rng.random(diffs.shape) < 0.05] = value
     low, high = np.empty((2, 1, 12))
     suspect = np.empty(12, np.int32)
-    clip(diffs, np.zeros(rows, int), threshold, suspect, low, high)
+    set_clipped_bounds(diffs, np.zeros(rows, int), threshold, suspect, low, high)
     clipped, wanted_low, wanted_high = sigma_clip(
         diffs.astype("f8"), sigma=threshold, axis=0, masked=True, return_bounds=True
     )
@@ -79,6 +79,6 @@ def test_populations_are_clipped_apart():
     diffs = np.concatenate([drawn(2, 30, 4), 1000 + drawn(3, 30, 4)])
     population = np.repeat([0, 1], 30)
     low, high = np.empty((2, 2, 4))
-    clip(diffs, population, 4.0, np.empty(4, np.int32), low, high)
+    set_clipped_bounds(diffs, population, 4.0, np.empty(4, np.int32), low, high)
     assert np.all(high[0] < 100)
     assert np.all(low[1] > 900)

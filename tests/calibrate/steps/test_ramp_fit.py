@@ -17,7 +17,7 @@ from support.fitted_ramps import (
 from support.step_contract import StepContract
 
 from calbatch.calibrate.errors import StepError
-from calbatch.calibrate.steps.ramp_fit import OPTIONAL, RampFitStep, refuse_saturated
+from calbatch.calibrate.steps.ramp_fit import OPTIONAL, RampFitStep, require_unsaturated
 
 FIELDS = ("data", "err", "dq", "var_poisson", "var_rnoise")
 
@@ -198,7 +198,7 @@ class TestOptionalContract(StepContract):
         made = []
         for model in self.inputs():
             step = self.step()
-            made += [*step.lazily(model), *(product for _, product in step.products())]
+            made += [*step.run_lazily(model), *(product for _, product in step.products())]
         assert len(made) == 3
         return made
 
@@ -261,7 +261,7 @@ class TestRefusals:
         assert not list(tmp_path.glob("*rate*"))
 
     def test_one_ramp_not_saturated_is_enough(self):
-        assert refuse_saturated({"unsaturated": np.array([0, 1])}, where="") == {}
+        assert require_unsaturated({"unsaturated": np.array([0, 1])}, where="") == {}
 
 
 def test_maximum_cores_is_said_to_have_no_effect_once(tmp_path, rng, caplog):

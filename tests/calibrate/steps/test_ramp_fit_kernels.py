@@ -26,8 +26,8 @@ from calbatch.calibrate.errors import StepError
 from calbatch.calibrate.steps.ramp_fit import (
     OPTIONAL,
     all_usable,
+    find_group_range,
     fit_ramps,
-    kept_groups,
     usable_groups,
 )
 
@@ -129,7 +129,7 @@ class TestMiri:
     def test_groups_unusable_all_over_are_left_out(self, rng):
         ramps = self.miri(rng, 2, 9, first=2)
         found = [usable_groups(ramps.groupdq, settings=ramps.settings())]
-        kept = kept_groups(found, where="x")
+        kept = find_group_range(found, where="x")
         assert kept == (2, 8)
         agree(ramps, kept=kept)
 
@@ -138,7 +138,7 @@ class TestMiri:
         ramps = self.miri(rng, 1, 9, first=1)
         ours = window[0], window[1] + 1
         found = usable_groups(ramps.groupdq, settings=ramps.settings(window=ours))
-        agree(ramps, window=window, ours=ours, kept=kept_groups([found], where="x"))
+        agree(ramps, window=window, ours=ours, kept=find_group_range([found], where="x"))
 
     def test_a_group_usable_anywhere_is_kept(self, rng):
         ramps = self.miri(rng, 1, 6, first=1)
@@ -146,7 +146,7 @@ class TestMiri:
         found = [
             usable_groups(r.groupdq, settings=r.settings(suppress=False)) for r in halves(ramps)
         ]
-        assert kept_groups(found, where="x") == (0, 5)
+        assert find_group_range(found, where="x") == (0, 5)
         assert not all_usable(found)
         assert not all_usable(found[:1])
 
@@ -157,7 +157,7 @@ class TestMiri:
         ramps.groupdq[0, 0, 1] = 0  # one good group: suppressed
         for suppress, kept in ((True, (1, 4)), (False, (0, 4))):
             found = usable_groups(ramps.groupdq, settings=ramps.settings(suppress))
-            assert kept_groups([found], where="x") == kept
+            assert find_group_range([found], where="x") == kept
 
     @pytest.mark.parametrize("left", [0, 1])
     def test_too_few_groups(self, rng, left):
@@ -165,7 +165,7 @@ class TestMiri:
         ramps.groupdq[:, left:] = DO_NOT_USE
         found = usable_groups(ramps.groupdq, settings=ramps.settings(suppress=False))
         with pytest.raises(StepError, match=f"x: has {left} groups"):
-            kept_groups([found], where="x")
+            find_group_range([found], where="x")
 
     @staticmethod
     def miri(rng, integrations, groups, first):

@@ -12,8 +12,8 @@ from support.detector_steps import ramp
 from calbatch.calibrate import registry
 from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
 from calbatch.calibrate.step import StepError
-from calbatch.calibrate.steps._later import LaterStep
 from calbatch.calibrate.steps._ramps import GUIDE_STARS
+from calbatch.calibrate.steps._unsupported import UnsupportedStep
 from calbatch.calibrate.steps.ramp_fit import RampFitStep
 from calbatch.models import datamodels
 from calbatch.models.errors import FileError
@@ -22,7 +22,7 @@ ON_RATES = ("gain_scale", "flat_field")
 ON_RAMPS = [
     name
     for name in registry.STEPS
-    if name not in ON_RATES and not issubclass(registry.find(name), LaterStep)
+    if name not in ON_RATES and not issubclass(registry.find(name), UnsupportedStep)
 ]
 REFUSED = {
     "ZEROFRAM": ({"ZEROFRAM": True}, r"a separate zero frame \(ZEROFRAM = T\) is not supported"),

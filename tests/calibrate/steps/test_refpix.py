@@ -27,7 +27,7 @@ from calbatch.calibrate.steps.refpix import (
     subtract_reference,
 )
 from calbatch.calibrate.steps.refpix.combine import ReferenceSignal
-from calbatch.calibrate.steps.refpix.geometry import Placement
+from calbatch.calibrate.steps.refpix.geometry import DetectorPlacement
 from calbatch.models.datamodels import RampModel
 from calbatch.models.dq import DO_NOT_USE, REFERENCE_PIXEL
 from calbatch.models.tiling.plan import Region
@@ -142,7 +142,7 @@ def test_parameters_of_four_amplifiers(parameters):
 
 @pytest.mark.parametrize("axes", [(1, 2), (2, 1)])
 def test_without_sides_only_bottom_and_top_are_looked_at(axes):
-    placement = Placement((2048, 2048), (0, 0), *axes)
+    placement = DetectorPlacement((2048, 2048), (0, 0), *axes)
     bottom, top = reference_regions(placement, sides=False)
     assert bottom == placement.region((0, 4), (0, 2048))
     assert top == placement.region((2044, 2048), (0, 2048))
@@ -411,7 +411,7 @@ def test_nan_reference_pixel_of_one_amplifier():
 def test_flagged_pixels_follow_the_region():
     data, pixeldq = np.arange(6.0).reshape(1, 1, 2, 3), np.zeros((2, 3), dtype=np.uint32)
     pixeldq[1, 2] |= DO_NOT_USE
-    place = Placement((2, 9), (0, 100), 1, 2)
+    place = DetectorPlacement((2, 9), (0, 100), 1, 2)
     region = Region((0, 2), (3, 6))
     samples, columns = gather_flagged(data, pixeldq, region=region, placement=place, columns=4)
     assert samples.tolist() == [[[0, 2, 3]]]

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from calbatch.calibrate.steps.ramp_fit.plan import (
     POWERS,
-    Settings,
+    FitSettings,
     make_plan,
     median_network,
-    packed,
     slope_estimators,
+    table_offset,
 )
 
 
@@ -39,27 +39,29 @@ def test_estimators_are_weighted_least_squares(length, power):
     middle = (length - 1) / 2
     weights = np.abs((x - middle) / middle).astype("f4") ** np.float32(power)
     wanted = np.polyfit(x, y, 1, w=np.sqrt(weights.astype("f8")))[0]
-    row = slope_estimators(length)[POWERS.index(power), packed(length) :]
+    row = slope_estimators(length)[POWERS.index(power), table_offset(length) :]
     pairs = y[::-1][: length // 2] - y[: length // 2]
     np.testing.assert_allclose(row @ pairs, wanted, rtol=1e-9, atol=1e-12)  # polyfit's own accuracy
 
 
 def test_estimators_of_all_lengths_lie_one_after_another():
     table = slope_estimators(12)
-    assert table.shape == (len(POWERS), packed(13))
+    assert table.shape == (len(POWERS), table_offset(13))
     for length in range(2, 13):
-        alone = slope_estimators(length)[:, packed(length) :]
+        alone = slope_estimators(length)[:, table_offset(length) :]
         assert alone.shape == (len(POWERS), length // 2)
-        np.testing.assert_array_equal(table[:, packed(length) : packed(length + 1)], alone)
+        np.testing.assert_array_equal(
+            table[:, table_offset(length) : table_offset(length + 1)], alone
+        )
 
 
 def test_window_lies_within_the_groups_kept():
-    plan = make_plan(Settings(1.0, 1.0, 1, 0, 0, (2, 9)), 9, (3, 8))
+    plan = make_plan(FitSettings(1.0, 1.0, 1, 0, 0, (2, 9)), 9, (3, 8))
     assert (plan.start, plan.stop, plan.first, plan.last) == (3, 8, 3, 8)
     assert plan.full.shape == (2, len(POWERS))
 
 
 @pytest.mark.parametrize(("groups", "suppressed"), [(1, False), (2, True)])
 def test_an_exposure_of_one_group_keeps_its_ramps(groups, suppressed):
-    plan = make_plan(Settings(1.0, 1.0, 1, 0, 0, (0, groups)), groups)
+    plan = make_plan(FitSettings(1.0, 1.0, 1, 0, 0, (0, groups)), groups)
     assert plan.suppress is suppressed

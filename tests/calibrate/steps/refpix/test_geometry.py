@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from jwst.lib.reffile_utils import science_detector_frame_transform
 
 from calbatch.calibrate.steps._reference_pixels import DETECTOR
-from calbatch.calibrate.steps.refpix.geometry import Placement
+from calbatch.calibrate.steps.refpix.geometry import DetectorPlacement
 from calbatch.models.tiling.plan import Region
 
 AXES = [(a * i, b * j) for a, b in ((1, 2), (2, 1)) for i in (1, -1) for j in (1, -1)]
@@ -21,7 +21,7 @@ def placements(draw):
         starts = st.sampled_from([0, DETECTOR - size]) | st.integers(0, DETECTOR - size)
         spans.append((size, draw(starts)))
     (rows, row), (columns, column) = spans
-    return Placement((rows, columns), (row, column), *draw(st.sampled_from(AXES)))
+    return DetectorPlacement((rows, columns), (row, column), *draw(st.sampled_from(AXES)))
 
 
 def file_positions(placement):
@@ -56,7 +56,7 @@ def test_ranges_are_those_of_jwst(placement):
 def test_orientation_is_that_of_jwst(axes):
     array = np.arange(2 * 3 * 4).reshape(2, 3, 4)
     expected = science_detector_frame_transform(array, *axes)
-    assert np.array_equal(Placement((3, 4), (0, 0), *axes).to_detector(array), expected)
+    assert np.array_equal(DetectorPlacement((3, 4), (0, 0), *axes).to_detector(array), expected)
 
 
 ranges = st.tuples(st.integers(0, DETECTOR), st.integers(0, DETECTOR)).map(sorted).map(tuple)

@@ -10,7 +10,7 @@ from calbatch.calibrate.step import Step
 from calbatch.models.model import DataModel
 
 
-class LaterStep(Step):
+class UnsupportedStep(Step):
     """A step that can only be skipped."""
 
     skip = Boolean(True, help="must stay True: this step is not supported yet")
