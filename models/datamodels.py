@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 
 from calbatch.models.errors import FileError, ValidationError, explained
+from calbatch.models.fits.cards import HeaderKeywords
 from calbatch.models.fits.layout import Layout, read_layout
-from calbatch.models.fits.layout_cards import Cards
 from calbatch.models.fits.readers import Copies
 from calbatch.models.model import DataModel
 from calbatch.models.schema.spec import FieldSpec, load_schema
 from calbatch.models.schema.validate import validate_value
-from calbatch.models.storage.files import Stamp, read_stamp
+from calbatch.models.storage.files import read_stamp
 from calbatch.models.storage.location import Location, location
+from calbatch.models.storage.stamps import Stamp
 
 __all__ = [
     "CubeModel",
@@ -272,7 +273,7 @@ def _opened(reference_type: str, path: str, stamp: Stamp, copies: Copies | None)
 
 
 def _class_of(path: Location, layout: Layout) -> type[DataModel]:
-    cards = Cards(layout.path, 0, layout.hdus[0].raw_header)
+    cards = HeaderKeywords(layout.path, 0, layout.hdus[0].raw_header)
     named = _BY_NAME.get(_text(cards, "DATAMODL"))
     if named is not None:
         return _ramp_if_edited(layout) if named is Level1bModel else named
@@ -293,7 +294,7 @@ def _ramp_if_edited(layout: Layout) -> type[DataModel]:
     return Level1bModel if sent and not flags else RampModel
 
 
-def _text(cards: Cards, keyword: str) -> str:
+def _text(cards: HeaderKeywords, keyword: str) -> str:
     try:
         return cards.text(keyword)
     except FileError:  # some other value, which names no class

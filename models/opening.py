@@ -15,10 +15,10 @@ from calbatch.models.casting import check_dimensions, fitted
 from calbatch.models.contradictions import Opened, check, unusable
 from calbatch.models.dq import DqRemap
 from calbatch.models.errors import FileError, ValidationError, ValidationWarning, explained
+from calbatch.models.fits.cards import CARD_LENGTH, HeaderKeywords, replace_foreign_bytes
 from calbatch.models.fits.columns import require_columns, require_full_rows
 from calbatch.models.fits.headers import meta_from_headers
 from calbatch.models.fits.layout import Hdu, Layout, read_layout
-from calbatch.models.fits.layout_cards import Cards, foreign_cards
 from calbatch.models.fits.readers import Copies, Reader, RowReader
 from calbatch.models.fits.tables import check_columns, read_table
 from calbatch.models.schema.spec import FieldSpec, Schema
@@ -141,12 +141,21 @@ def _warn_of_foreign_bytes(path: Location, layout: Layout) -> None:
     found = [
         f"{keyword or 'a card without keyword'} of {hdu.label}"
         for hdu in layout.hdus
-        for keyword in foreign_cards(hdu.raw_header)
+        for keyword in _foreign_cards(hdu.raw_header)
     ]
     if found:
         shown = ", ".join(found[:_SHOWN]) + (", ..." if len(found) > _SHOWN else "")
         message = f"{path}: bytes that are not ASCII are read as question marks, in {shown}"
         warnings.warn(message, ValidationWarning, stacklevel=3)
+
+
+def _foreign_cards(raw: bytes) -> Iterator[str]:
+    """Yield the keyword of each card of a header that has a byte above 0x7F."""
+    if raw.isascii():
+        return
+    for at in range(0, len(raw), CARD_LENGTH):
+        if not raw[at : at + CARD_LENGTH].isascii():
+            yield replace_foreign_bytes(raw[at : at + 8]).decode("ascii").strip()
 
 
 def _cards(hdu: Hdu) -> Any:
@@ -192,7 +201,7 @@ def _check(path: Location, name: str, spec: FieldSpec, hdu: Hdu) -> None:
 
 def _oddity(path: Location, hdu: Hdu) -> str:
     """Return what keeps an HDU from being an image or a table."""
-    cards = Cards(str(path), hdu.index, hdu.raw_header)
+    cards = HeaderKeywords(str(path), hdu.index, hdu.raw_header)
     counts = cards.integer("PCOUNT", 0), cards.integer("GCOUNT", 1)
     if counts != (0, 1):
         return f"PCOUNT = {counts[0]} and GCOUNT = {counts[1]}"

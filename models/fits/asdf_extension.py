@@ -22,6 +22,7 @@ import numpy.typing as npt
 import yaml
 
 from calbatch.models.errors import FileError, one_line
+from calbatch.models.fits.asdf_tree import compose_tree, find_tree_end
 from calbatch.models.fits.hdu import Hdu
 from calbatch.models.fits.headers import ASDF
 from calbatch.models.fits.output_hdus import TablePart
@@ -38,16 +39,12 @@ _EMPTY = b"""#ASDF 1.0.0
 {}
 ...
 """
-_END = b"\n..."
 _TAGS = {"!": "tag:stsci.edu:asdf/"}
 _BLOCK = b"\xd3BLK"
 _BLOCK_FIXED = 6  # bytes of a block before those that its header counts
 _BLOCK_HEADER = struct.Struct(">8xQQ8x16s")  # bytes reserved, bytes used, MD5 of the latter
 
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-_MOST_EVENTS = 200_000  # of which each takes half a kilobyte once it is a node
-_DEEPEST = 200  # a WCS has some 30 levels; libyaml overflows the stack at many thousands
 
 _ABOUT_ITSELF = ("asdf_library", "history")
 _OF_HEADERS = ("_fits_hash", "extra_fits", "history.entries")
@@ -152,8 +149,7 @@ def _has_value(stamp: Stamp, offset: int, size: int, path: str) -> bool:
 
 
 def _node_at(text: bytes, path: str) -> yaml.Node | None:
-    _require_bounded(text)
-    node = yaml.compose(text, Loader=_LOADER)
+    node = compose_tree(text)
     for name in path.split("."):
         if not isinstance(node, yaml.MappingNode):
             return None
@@ -172,7 +168,7 @@ def _text_of(content: bytes) -> bytes:
     if not content:
         return b""
     start = content.find(b"%YAML")
-    stop = content.find(_END, start) if start >= 0 else -1
+    stop = find_tree_end(content, start) if start >= 0 else -1
     if stop < 0:
         raise ValueError("its tree is cut short")
     return content[start:stop]
@@ -193,8 +189,7 @@ def beyond_headers(schema: Schema, content: bytes) -> bytes | None:
         return None
     start = content.find(text)
     stop = start + len(text)
-    _require_bounded(text)
-    tree = yaml.compose(text, Loader=_LOADER)
+    tree = compose_tree(text)
     if not isinstance(tree, yaml.MappingNode):
         return None
     named = [s.path for s in schema.keywords.values() if s.keyword is not None]
@@ -207,17 +202,6 @@ def beyond_headers(schema: Schema, content: bytes) -> bytes | None:
     if len(blocks) < needed:
         raise ValueError("a block is missing")
     return content[:start] + _as_text(tree) + b"".join(blocks)
-
-
-def _require_bounded(text: bytes) -> None:
-    depth = 0
-    for number, event in enumerate(yaml.parse(text, Loader=_LOADER)):
-        if number > _MOST_EVENTS:
-            raise ValueError(f"it has more than {_MOST_EVENTS} parts")
-        opens = isinstance(event, yaml.CollectionStartEvent)
-        depth += opens - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _DEEPEST:
-            raise ValueError(f"it is nested more than {_DEEPEST} deep")
 
 
 def _as_text(tree: yaml.Node) -> bytes:

@@ -1,8 +1,7 @@
-"""FITS header cards, read fast and written within their 80 columns.
+"""FITS header cards: reading their values, looking them up by keyword, and formatting them.
 
-astropy parses a card in 33 µs, and a ramp has 300 of them: 10 ms an exposure, before anything else
-is done with it. Cards in the standard's ordinary forms are parsed here in 2 µs; every other goes
-to astropy.
+astropy parses a card in 33 µs, and a ramp has 300 of them: 10 ms per exposure before any other
+work. The standard's ordinary forms are parsed and formatted here in 2 µs; all others go to astropy.
 """
 
 from __future__ import annotations
@@ -10,45 +9,36 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from astropy.io import fits
+from astropy.io.fits.verify import VerifyError, VerifyWarning
 
-from calbatch.models.errors import ModelError
+from calbatch.models.errors import FileError, ModelError, one_line
 
 #: Keyword, value (None where the card has none) and comment.
 Card = tuple[str, Any, str]
 
-
-@dataclass(frozen=True)
-class Unreadable:
-    """Stands for a card's value that is none: NaN, or text whose closing quote is missing.
-
-    Attributes
-    ----------
-    text : str
-        What stands in the card.
-    """
-
-    text: str
-
-
 CARD_LENGTH = 80
+BLOCK_LENGTH = 2880
 COMMENTARY = ("", "COMMENT", "HISTORY")
 COMMENTARY_LENGTH = CARD_LENGTH - 8
 
+# The value of a card, then whatever follows it. Text may be followed by anything, as lookups by
+# keyword accept it; `_ordinary` tells whether a comment or nothing follows.
 _VALUE = re.compile(
     r" *(?:'((?:[^']|'')*)'"  # text
-    r"|([TF])"
+    r"|(?:([TF])"
     r"|([+-]?\d+)"
-    r"|([+-]?(?:\d+\.?\d*|\.\d+)(?:[ED][+-]?\d+)?)"
-    r")? *(?:/(.*))?"
+    r"|([+-]?(?:\d+\.?\d*|\.\d+)(?:[EDed][+-]?\d+)?)"
+    r")(?= *(?:/|$)))? *(.*)"
 )
+Kind = Literal["text", "logical", "integer", "number", "none"]
 
-# What describes the array or table below the header: the writer makes these anew.
+# Keywords that describe the array or table below the header: the writer makes these anew.
 _STRUCTURAL = re.compile(
     "|".join(
         (
@@ -63,11 +53,72 @@ _STRUCTURAL = re.compile(
     )
 )
 
+# Cards that are formatted without astropy.
+_KEYWORD = re.compile(r"(?!(?:COMMENT|HISTORY|CONTINUE|HIERARCH|END)$)[A-Z0-9_-]{1,8}")
+_TEXT = re.compile(r"[ -~]*")
+_QUOTE = "'"
+_LONGEST_TEXT = 70  # with its quotes
+
+_ASCII = bytes(range(0x80)) + b"?" * 0x80
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Stands for the value of a card that has none: NaN, or text without its closing quote.
+
+    Attributes
+    ----------
+    text : str
+        The card's text after its keyword.
+    """
+
+    text: str
+
 
 @lru_cache(maxsize=4096)
 def is_structural(keyword: str) -> bool:
     """Return whether a keyword describes the array or table below it, not the data's meaning."""
     return _STRUCTURAL.fullmatch(keyword) is not None
+
+
+def pad_length(size: int) -> int:
+    """Return a size rounded up to whole blocks."""
+    return -(-size // BLOCK_LENGTH) * BLOCK_LENGTH
+
+
+def replace_foreign_bytes(raw: bytes) -> bytes:
+    """Return a header with a question mark, as in astropy, for every byte above 0x7F."""
+    return raw if raw.isascii() else raw.translate(_ASCII)
+
+
+# -- reading --------------------------------------------------------------------------------------
+
+
+def _parse_value(content: str) -> tuple[Kind, str | None, str]:
+    """Return the kind of a value, its text (None where there is no value) and what follows it.
+
+    Parameters
+    ----------
+    content : str
+        A card after its value indicator.
+    """
+    match = _VALUE.match(content)
+    assert match is not None  # it matches anything
+    text, logical, integer, number, rest = match.groups()
+    if match.end() < len(content):  # a line break
+        rest = content[match.start(5) :]
+    if text is not None:
+        return "text", text.replace("''", "'").rstrip(), rest
+    if logical is not None:
+        return "logical", logical, rest
+    if integer is not None:
+        return "integer", integer, rest
+    return ("none" if number is None else "number"), number, rest
+
+
+def _as_float(number: str) -> float:
+    """Return a number, whose exponent FORTRAN may have written with a D."""
+    return float(number.upper().replace("D", "E"))
 
 
 def read_cards(header: fits.Header | str) -> Iterator[Card]:
@@ -76,7 +127,7 @@ def read_cards(header: fits.Header | str) -> Iterator[Card]:
     Parameters
     ----------
     header : astropy.io.fits.Header or str
-        The header, or better its text: cards of 80 characters, up to END.
+        The header, or preferably its text: cards of 80 characters, up to END.
 
     Yields
     ------
@@ -87,10 +138,10 @@ def read_cards(header: fits.Header | str) -> Iterator[Card]:
     Raises
     ------
     ModelError
-        At a card whose very keyword makes no sense.
+        At a card whose keyword cannot be read.
     """
     if isinstance(header, str):
-        yield from map(_parse, _split(header))
+        yield from map(_parse_card, _split(header))
     else:
         yield from map(_from_astropy, header.cards)
 
@@ -111,26 +162,26 @@ def _split(text: str) -> Iterator[str]:
         yield pending
 
 
-def _parse(image: str) -> Card:
+def _parse_card(image: str) -> Card:
     keyword = image[:8].rstrip().upper()
     if keyword in COMMENTARY:
         return keyword, image[8:].rstrip(), ""
     if len(image) == CARD_LENGTH and image[8:10] == "= ":
-        match = _VALUE.fullmatch(image, 10)
-        if match is not None:
-            text, logical, integer, number, comment = match.groups()
-            comment = comment.strip() if comment else ""
-            if text is not None:
-                return keyword, text.replace("''", "'").rstrip(), comment
-            if logical is not None:
-                return keyword, logical == "T", comment
-            if integer is not None:
-                return keyword, int(integer), comment
-            if number is not None:
-                value = float(number.replace("D", "E"))
-                return keyword, value if math.isfinite(value) else Unreadable(number), comment
-            return keyword, None, comment
+        kind, text, rest = _parse_value(image[10:])
+        if not rest or (rest[0] == "/" and "\n" not in rest):
+            return keyword, _python_value(kind, text), rest[1:].strip()
     return _from_astropy(fits.Card.fromstring(image), image)
+
+
+def _python_value(kind: Kind, text: str | None) -> Any:
+    if text is None or kind == "text":
+        return text
+    if kind == "logical":
+        return text == "T"
+    if kind == "integer":
+        return int(text)
+    value = _as_float(text)
+    return value if math.isfinite(value) else Unreadable(text)
 
 
 def _from_astropy(card: fits.Card, image: str | None = None) -> Card:
@@ -149,10 +200,103 @@ def _from_astropy(card: fits.Card, image: str | None = None) -> Card:
     return keyword, None if isinstance(value, fits.card.Undefined) else value, comment
 
 
-def unwritable(value: Any) -> str | None:
+# -- by keyword -----------------------------------------------------------------------------------
+
+
+def hdu_label(index: int, name: str) -> str:
+    """Return the words by which messages refer to an HDU."""
+    return f"HDU {index} ({name.strip()})" if name.strip() else f"HDU {index}"
+
+
+class HeaderKeywords:
+    """The values of a header by keyword, read on demand: the first card of each counts.
+
+    Parameters
+    ----------
+    path : str
+        The file, for messages.
+    index : int
+        The HDU's place in the file, for messages.
+    raw : bytes
+        The header, a multiple of 80 bytes; those that are not ASCII are read as question marks.
+    """
+
+    def __init__(self, path: str, index: int, raw: bytes) -> None:
+        raw = replace_foreign_bytes(raw)
+        self.path = path
+        self.index = index
+        places = range(len(raw) - CARD_LENGTH, -1, -CARD_LENGTH)
+        # Backwards, so that the first card of a keyword is the one that stays.
+        self._places = {raw[at : at + 8]: at for at in places}
+        self._raw = raw
+
+    def _content(self, keyword: str) -> str | None:
+        """Return the text after the value indicator, or None if there is no such card."""
+        at = self._places.get(keyword.ljust(8).encode())
+        if at is None:
+            return None
+        if self._raw[at + 8 : at + 10] != b"= ":
+            raise self.fault(f"keyword {keyword} has no value")
+        return self._raw[at + 10 : at + CARD_LENGTH].decode("ascii")
+
+    def fault(self, message: str) -> FileError:
+        """Return an error about this header."""
+        at = self._places.get(b"EXTNAME ", len(self._raw))
+        kind, name, _ = _parse_value(self._raw[at + 10 : at + CARD_LENGTH].decode("ascii"))
+        shown = name if kind == "text" and name else ""
+        return FileError(self.path, f"{hdu_label(self.index, shown)}: {message}")
+
+    def _find(self, keyword: str, kinds: tuple[Kind, ...], wanted: str) -> str | None:
+        content = self._content(keyword)
+        if content is None:
+            return None
+        kind, text, _ = _parse_value(content)
+        if kind not in kinds:
+            raise self.fault(f"{keyword} = {content.split('/')[0].strip()} is not {wanted}")
+        return text
+
+    def integer(self, keyword: str, default: int | None = None) -> int:
+        """Return an integer; without a default, its absence is an error."""
+        found = self._find(keyword, ("integer",), "an integer")
+        if found is not None:
+            return int(found)
+        if default is None:
+            raise self.fault(f"the required keyword {keyword} is missing")
+        return default
+
+    def number(self, keyword: str, default: float) -> float:
+        """Return a number; one that 64 bits cannot hold is an error."""
+        found = self._find(keyword, ("integer", "number"), "a number")
+        value = default if found is None else _as_float(found)
+        if not math.isfinite(value):
+            raise self.fault(f"{keyword} = {found} is too large a number")
+        return value
+
+    def logical(self, keyword: str) -> bool:
+        """Return True for T; False for F and where there is no such card."""
+        return self._find(keyword, ("logical",), "T or F") == "T"
+
+    def text(self, keyword: str, default: str = "") -> str:
+        """Return a string without its trailing blanks."""
+        found = self._find(keyword, ("text",), "a string")
+        return default if found is None else found
+
+    def bare(self, keyword: str) -> str:
+        """Return a value as it is written, without quotes and blanks; "" where there is none."""
+        content = self._content(keyword)
+        return "" if content is None else content.split("/")[0].strip(" '")
+
+    def __contains__(self, keyword: str) -> bool:
+        return keyword.ljust(8).encode() in self._places
+
+
+# -- formatting -----------------------------------------------------------------------------------
+
+
+def unwritable_reason(value: Any) -> str | None:
     """Return why a value cannot stand in a FITS header, or None where it can."""
     if isinstance(value, str):
-        fine = printable(value) == value
+        fine = replace_unprintable(value) == value
         return None if fine else "FITS headers hold printable ASCII characters only"
     if isinstance(value, float) and not math.isfinite(value):
         return "FITS headers hold finite numbers only"
@@ -161,20 +305,20 @@ def unwritable(value: Any) -> str | None:
     return f"FITS headers cannot hold a {type(value).__name__}"
 
 
-def fitted_comment(value: Any, comment: str) -> str:
+def cut_comment(value: Any, comment: str) -> str:
     """Return as much of a comment as fits into the card of a value."""
     if isinstance(value, str):
         text = value.replace("'", "''")
         length = max(20, len(f"'{text:8}'"))
         if length > CARD_LENGTH - 10:
-            return comment  # a text that goes on in CONTINUE cards, and its comment with it
+            return comment  # the text continues in CONTINUE cards, and its comment with it
     else:
         length = 20
     room = CARD_LENGTH - 10 - length - 3
     return comment[: max(0, room)].rstrip()
 
 
-def printable(text: str) -> str:
+def replace_unprintable(text: str) -> str:
     """Return a text with a question mark for every character that FITS headers cannot hold."""
     return "".join(c if " " <= c <= "~" else "?" for c in text)
 
@@ -184,5 +328,63 @@ def commentary(keyword: str, text: str) -> list[Card]:
     cards: list[Card] = []
     for line in text.splitlines() or [""]:
         starts = range(0, max(1, len(line)), COMMENTARY_LENGTH)
-        cards += [(keyword, printable(line[s : s + COMMENTARY_LENGTH]), "") for s in starts]
+        pieces = [line[s : s + COMMENTARY_LENGTH] for s in starts]
+        cards += [(keyword, replace_unprintable(piece), "") for piece in pieces]
     return cards
+
+
+def format_header(where: str, cards: Iterable[Card]) -> bytes:
+    """Return the blocks of a header with these cards.
+
+    Raises
+    ------
+    ModelError
+        For a card that FITS cannot hold; ``where`` names the HDU.
+    """
+    with warnings.catch_warnings():
+        # Comments that do not fit are cut, and long keywords become HIERARCH cards.
+        warnings.simplefilter("ignore", VerifyWarning)
+        text = "".join(format_card(where, card) for card in cards)
+    text += "END".ljust(CARD_LENGTH)
+    return text.ljust(pad_length(len(text))).encode("ascii")
+
+
+def format_card(where: str, card: Card) -> str:
+    """Return the 80 characters of a card, or a multiple of 80 for a long text."""
+    keyword, value, _ = card
+    try:
+        return _format_ordinary(*card) or str(fits.Card(*card))
+    except (ValueError, VerifyError) as error:
+        raise ModelError(
+            f"{where}: FITS cannot hold {keyword} = {value!r:.50}: {one_line(error)}"
+        ) from error
+
+
+def _format_ordinary(keyword: str, value: Any, comment: str) -> str | None:
+    """Return an ordinary card as astropy formats it, in a twentieth of its time; None for others.
+
+    A raw exposure's headers have some 300 cards, nearly all of them ordinary.
+    """
+    text = _format_value(value)
+    if text is None or not _KEYWORD.fullmatch(keyword):
+        return None
+    if comment != comment.strip() or not _TEXT.fullmatch(comment):
+        return None
+    card = f"{keyword:8}= {text:20}{' / ' if comment else ''}{comment}"
+    return card.ljust(CARD_LENGTH)[:CARD_LENGTH]
+
+
+def _format_value(value: Any) -> str | None:
+    kind = type(value)
+    if kind is bool:
+        text = f"{'T' if value else 'F':>20}"
+    elif kind is int:
+        text = f"{value:>20}"
+    elif kind is float and math.isfinite(value):
+        text = f"{str(value).upper():>20}"
+    elif kind is str and value and value[-1] != " " and _TEXT.fullmatch(value):
+        text = f"'{value.replace(_QUOTE, 2 * _QUOTE):8}'"
+        return text if len(text) <= _LONGEST_TEXT else None
+    else:
+        return None
+    return text if len(text) == 20 else None

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from calbatch.models.fits.cards import HeaderKeywords
 from calbatch.models.fits.hdu import Hdu
-from calbatch.models.fits.layout_cards import Cards
 from calbatch.models.storage.files import open_decompressed
 from calbatch.models.storage.memory import require_memory
 
@@ -81,11 +81,11 @@ def require_columns(hdu: Hdu) -> None:
             _require_heap(hdu, cards, column)
 
 
-def _cards(hdu: Hdu) -> Cards:
-    return Cards(hdu.stamp.path, hdu.index, hdu.raw_header)
+def _cards(hdu: Hdu) -> HeaderKeywords:
+    return HeaderKeywords(hdu.stamp.path, hdu.index, hdu.raw_header)
 
 
-def _columns(cards: Cards, count: int) -> Iterator[_Column]:
+def _columns(cards: HeaderKeywords, count: int) -> Iterator[_Column]:
     start = 0
     for number in range(1, count + 1):
         column = _column(cards, f"TFORM{number}", start)
@@ -93,7 +93,7 @@ def _columns(cards: Cards, count: int) -> Iterator[_Column]:
         yield column
 
 
-def _column(cards: Cards, keyword: str, start: int) -> _Column:
+def _column(cards: HeaderKeywords, keyword: str, start: int) -> _Column:
     text = cards.text(keyword)
     found = _FORM.match(text)
     if found is None:
@@ -107,7 +107,7 @@ def _column(cards: Cards, keyword: str, start: int) -> _Column:
     return _Column(keyword, start, width)
 
 
-def _require_columns_within(cards: Cards, count: int, row_bytes: int) -> None:
+def _require_columns_within(cards: HeaderKeywords, count: int, row_bytes: int) -> None:
     """Refuse a column of an ASCII table that ends behind the row; between columns may be gaps."""
     for n in range(1, count + 1):
         text, start = cards.text(f"TFORM{n}"), cards.integer(f"TBCOL{n}")
@@ -122,7 +122,7 @@ def _require_columns_within(cards: Cards, count: int, row_bytes: int) -> None:
             )
 
 
-def _require_heap(hdu: Hdu, cards: Cards, column: _Column) -> None:
+def _require_heap(hdu: Hdu, cards: HeaderKeywords, column: _Column) -> None:
     """Refuse cells of varying length that lie outside the table's heap."""
     assert column.descriptor is not None
     row, rows = hdu.dtype.itemsize, hdu.shape[0]

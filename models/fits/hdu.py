@@ -11,10 +11,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from astropy.io import fits
 
-from calbatch.models.fits.astropy_access import astropy_hdu
+from calbatch.models.fits.astropy_hdu import astropy_hdu
 from calbatch.models.fits.byteorder import bzero_of
-from calbatch.models.fits.layout_cards import Cards, ascii_only, label, padded
-from calbatch.models.storage.files import Stamp
+from calbatch.models.fits.cards import HeaderKeywords, hdu_label, pad_length, replace_foreign_bytes
+from calbatch.models.storage.stamps import Stamp
 
 Kind = Literal["image", "table", "compressed", "other", "empty"]
 
@@ -109,12 +109,12 @@ class Hdu:
     @property
     def label(self) -> str:
         """What messages call this HDU."""
-        return label(self.index, self.name)
+        return hdu_label(self.index, self.name)
 
     @property
     def end(self) -> int:
         """Where the next HDU begins."""
-        return self.data_offset + padded(self.data_size)
+        return self.data_offset + pad_length(self.data_size)
 
     @cached_property
     def header(self) -> fits.Header:
@@ -127,7 +127,7 @@ class Hdu:
     @cached_property
     def text(self) -> str:
         """The header's cards, with a question mark for every byte that is not ASCII."""
-        return ascii_only(self.raw_header).decode("ascii")
+        return replace_foreign_bytes(self.raw_header).decode("ascii")
 
 
 def describe(stamp: Stamp, index: int, position: int, raw: bytes) -> Hdu:
@@ -149,7 +149,7 @@ def describe(stamp: Stamp, index: int, position: int, raw: bytes) -> Hdu:
     FileError
         A card that is missing, of the wrong type, or cannot be true.
     """
-    cards = Cards(stamp.path, index, raw)
+    cards = HeaderKeywords(stamp.path, index, raw)
     if index == 0 and not cards.logical("SIMPLE"):
         raise cards.fault("SIMPLE is not T: the file says that it is not standard FITS")
     bitpix, axes = _array(cards, "")
@@ -176,7 +176,7 @@ def describe(stamp: Stamp, index: int, position: int, raw: bytes) -> Hdu:
     )
 
 
-def _array(cards: Cards, prefix: str) -> tuple[int, tuple[int, ...]]:
+def _array(cards: HeaderKeywords, prefix: str) -> tuple[int, tuple[int, ...]]:
     """Return BITPIX and the axes in NumPy's order; the prefix is Z for a compressed image."""
     bitpix = cards.integer(f"{prefix}BITPIX")
     if bitpix not in _STORED:
@@ -194,7 +194,7 @@ def _array(cards: Cards, prefix: str) -> tuple[int, tuple[int, ...]]:
     return bitpix, axes
 
 
-def _data_size(cards: Cards, bitpix: int, axes: tuple[int, ...]) -> int:
+def _data_size(cards: HeaderKeywords, bitpix: int, axes: tuple[int, ...]) -> int:
     """Return the data's length in bytes without padding, in Python's unbounded integers."""
     pcount, gcount = cards.integer("PCOUNT", 0), cards.integer("GCOUNT", 1)
     if pcount < 0 or gcount < 0:
@@ -207,7 +207,7 @@ def _data_size(cards: Cards, bitpix: int, axes: tuple[int, ...]) -> int:
     return size
 
 
-def _kind(cards: Cards, index: int, axes: tuple[int, ...]) -> Kind:
+def _kind(cards: HeaderKeywords, index: int, axes: tuple[int, ...]) -> Kind:
     extension = "IMAGE" if index == 0 else cards.text("XTENSION")
     if extension in _TABLES:
         if len(axes) != 2:
@@ -219,14 +219,14 @@ def _kind(cards: Cards, index: int, axes: tuple[int, ...]) -> Kind:
     return "image" if axes and 0 not in axes else "empty"
 
 
-def _require_columns(cards: Cards) -> None:
+def _require_columns(cards: HeaderKeywords) -> None:
     columns = cards.integer("TFIELDS")
     if not 0 <= columns <= _MOST_COLUMNS:
         raise cards.fault(f"TFIELDS = {columns} is not between 0 and {_MOST_COLUMNS}")
 
 
 def _require_plausible(
-    cards: Cards, bitpix: int, axes: tuple[int, ...], size: int, rows: int
+    cards: HeaderKeywords, bitpix: int, axes: tuple[int, ...], size: int, rows: int
 ) -> None:
     """Refuse a compressed image that no compression could have made so small."""
     wanted = abs(bitpix) // 8 * math.prod(axes)
@@ -241,7 +241,7 @@ def _require_plausible(
         raise cards.fault(f"the axes {axes} are {tiles} tiles of {sides}, and {rows} are there")
 
 
-def _pixels(cards: Cards, kind: Kind, bitpix: int, axes: tuple[int, ...]) -> Pixels:
+def _pixels(cards: HeaderKeywords, kind: Kind, bitpix: int, axes: tuple[int, ...]) -> Pixels:
     if kind == "table":
         if axes[1] > _LONGEST_ROW:
             raise cards.fault(f"NAXIS1 = {axes[1]} is absurd")

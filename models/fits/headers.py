@@ -25,11 +25,11 @@ from calbatch.models.fits.cards import (
     Card,
     Unreadable,
     commentary,
-    fitted_comment,
+    cut_comment,
     is_structural,
-    printable,
     read_cards,
-    unwritable,
+    replace_unprintable,
+    unwritable_reason,
 )
 from calbatch.models.schema.spec import PRIMARY, KeywordSpec, Schema
 from calbatch.models.schema.validate import describe, report, switch, to_plain, validate_value
@@ -212,10 +212,10 @@ def own_card(schema: Schema, hdu: str, keyword: str, value: Any, comment: str = 
     if specs:
         raise ValidationError(f"{where}: is model.{specs[0].path}; assign to that")
     plain = to_plain(value)
-    fault = unwritable(plain)
+    fault = unwritable_reason(plain)
     if fault is not None:
         raise ValidationError(f"{where} = {plain!r}: {fault}")
-    return name, plain, printable(comment)
+    return name, plain, replace_unprintable(comment)
 
 
 def _set(data: dict[str, Any], spec: KeywordSpec, value: Any, where: str | None) -> bool:
@@ -277,8 +277,8 @@ def cards_from_meta(
         if keyword in COMMENTARY:
             cards += commentary(keyword, str(value))
         elif keyword not in written:
-            value = printable(value) if isinstance(value, str) else value
-            cards.append((keyword, value, fitted_comment(value, printable(comment))))
+            value = replace_unprintable(value) if isinstance(value, str) else value
+            cards.append((keyword, value, cut_comment(value, replace_unprintable(comment))))
     if key == PRIMARY:
         for entry in data.get("history", ()):
             cards += commentary("HISTORY", str(entry))
@@ -292,7 +292,7 @@ def _schema_cards(schema: Schema, data: Mapping[str, Any], key: str) -> list[Car
         value = _get(data, spec)
         if value is None or spec.keyword is None:
             continue
-        fault = unwritable(value)
+        fault = unwritable_reason(value)
         if fault is not None:
             _refuse(spec, value, fault)
             continue
@@ -300,7 +300,7 @@ def _schema_cards(schema: Schema, data: Mapping[str, Any], key: str) -> list[Car
             if branch not in titled:
                 titled.add(branch)
                 cards += _section(schema.branches.get(branch, ""))
-        cards.append((spec.keyword, value, fitted_comment(value, spec.title)))
+        cards.append((spec.keyword, value, cut_comment(value, spec.title)))
     return cards
 
 

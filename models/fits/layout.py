@@ -13,13 +13,19 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from calbatch.models.errors import FileError, ValidationWarning, escaped, explained
+from calbatch.models.fits.cards import (
+    BLOCK_LENGTH,
+    CARD_LENGTH,
+    HeaderKeywords,
+    pad_length,
+    replace_foreign_bytes,
+)
 from calbatch.models.fits.checksum import ALL_ONES, add, checksum
-from calbatch.models.fits.file_kind import check_start
 from calbatch.models.fits.hdu import Hdu, Kind, Pixels, describe
-from calbatch.models.fits.layout_cards import BLOCK, CARD, Cards, ascii_only, padded, text_begins
+from calbatch.models.fits.signatures import check_signature
 from calbatch.models.storage import files
-from calbatch.models.storage.files import ReadAt, Stamp
 from calbatch.models.storage.location import is_url
+from calbatch.models.storage.stamps import ReadAt, Stamp
 
 __all__ = ["Hdu", "Kind", "Layout", "Pixels", "read_layout", "verify_checksums"]
 
@@ -30,7 +36,9 @@ _OF_HEADERS = re.compile(rb"XTENSION=|BITPIX  =|NAXIS\d? *=  |TFORM\d+ *= '")
 _BEST_GZIP = 1032
 """How many bytes deflate can make of one, at most."""
 
-_HEADER_READ = 8 * BLOCK
+_WITHOUT_VALUE = (b"        ", b"COMMENT ", b"HISTORY ", b"CONTINUE")
+
+_HEADER_READ = 8 * BLOCK_LENGTH
 _SUM_READ = 1 << 18
 
 
@@ -121,9 +129,9 @@ def read_layout(path: str | os.PathLike[str] | Stamp) -> Layout:
 
 def _layout_of(stamp: Stamp) -> Layout:
     with explained(stamp.path), files.open_decompressed(stamp) as read_at:
-        check_start(stamp.path, read_at(0, 512))
+        check_signature(stamp.path, read_at(0, 512))
         hdus = tuple(_walk(stamp, read_at))
-        tail = read_at(hdus[-1].end, BLOCK)
+        tail = read_at(hdus[-1].end, BLOCK_LENGTH)
         if tail:
             _require_nothing_lost(hdus[-1], read_at)
         return Layout(stamp, hdus, clean=not tail.strip(b"\0"))
@@ -162,7 +170,7 @@ def _require_nothing_lost(last: Hdu, read_at: ReadAt) -> None:
                 f"damaged: there is a header at byte {position - len(before) + found.start()}, but "
                 f"by its own {last.label} ends at byte {last.end}, where no extension begins",
             )
-        position, before = position + len(piece), piece[-CARD:]
+        position, before = position + len(piece), piece[-CARD_LENGTH:]
 
 
 def _begins_extension(start: bytes) -> bool:
@@ -178,8 +186,8 @@ def _read_header(path: str, read_at: ReadAt, position: int, where: str) -> bytes
         raw += read_at(position + known, _HEADER_READ)
         end = _find_end(raw, known)
         _require_text(path, bytes(raw[known : end if end >= 0 else None]), where)
-        if end >= 0 and len(raw) >= padded(end + CARD):
-            return bytes(raw[: padded(end + CARD)])
+        if end >= 0 and len(raw) >= pad_length(end + CARD_LENGTH):
+            return bytes(raw[: pad_length(end + CARD_LENGTH)])
         if len(raw) < known + _HEADER_READ:
             raise FileError(
                 path, f"truncated: the file ends in the header of {where}, after {len(raw)} bytes"
@@ -190,9 +198,14 @@ def _read_header(path: str, read_at: ReadAt, position: int, where: str) -> bytes
 def _find_end(raw: bytearray, start: int) -> int:
     """Return where the END card begins, or -1."""
     at = raw.find(b"END     ", start)
-    while at >= 0 and at % CARD:
+    while at >= 0 and at % CARD_LENGTH:
         at = raw.find(b"END     ", at + 1)
     return at
+
+
+def _text_column(card: bytes) -> int:
+    """Return the column from which a card may hold free text: after its keyword and ``=``."""
+    return 8 if card[:8] in _WITHOUT_VALUE else 10
 
 
 def _require_text(path: str, raw: bytes, where: str) -> None:
@@ -202,12 +215,12 @@ def _require_text(path: str, raw: bytes, where: str) -> None:
     """
     if raw.isascii() and b"\0" not in raw:
         return
-    for at in range(0, len(raw), CARD):
-        card = raw[at : at + CARD]
-        start = text_begins(card)
+    for at in range(0, len(raw), CARD_LENGTH):
+        card = raw[at : at + CARD_LENGTH]
+        start = _text_column(card)
         bad = [c for c, octet in enumerate(card) if octet == 0 or (octet > 0x7F and c < start)]
         if bad:
-            keyword = ascii_only(card[:8]).decode("ascii").strip()
+            keyword = replace_foreign_bytes(card[:8]).decode("ascii").strip()
             what = f"byte 0x{card[bad[0]]:02x} in card {keyword!r} is not text"
             raise FileError(path, f"{where}: damaged header: {what}")
 
@@ -216,13 +229,13 @@ def _require_data(hdu: Hdu, read_at: ReadAt) -> None:
     """Refuse data that end early; the padding of the last block is part of the file."""
     path, size = hdu.stamp.path, hdu.stamp.size
     # A stream's length is known only by decompressing it; a file's needs no look at its disk.
-    if hdu.stamp.gzipped:
+    if hdu.stamp.is_gzipped:
         whole = hdu.end <= _BEST_GZIP * size and read_at(hdu.end - 1, 1) != b""
     else:
         whole = hdu.end <= size
     if hdu.data_size == 0 or whole:
         return
-    found = "fewer" if hdu.stamp.gzipped else str(max(0, size - hdu.data_offset))
+    found = "fewer" if hdu.stamp.is_gzipped else str(max(0, size - hdu.data_offset))
     raise FileError(
         path,
         f"truncated: {hdu.label} needs {hdu.end - hdu.data_offset} bytes of data from byte "
@@ -256,7 +269,7 @@ def verify_checksums(layout: Layout) -> int:
 
 
 def _verify(hdu: Hdu, read_at: ReadAt) -> bool:
-    cards = Cards(hdu.stamp.path, hdu.index, hdu.raw_header)
+    cards = HeaderKeywords(hdu.stamp.path, hdu.index, hdu.raw_header)
     wanted, whole = cards.bare("DATASUM"), cards.bare("CHECKSUM")
     if not wanted and not whole:
         return False

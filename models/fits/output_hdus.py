@@ -1,12 +1,10 @@
 """The HDUs of a file to be written, and their headers as bytes.
 
-Header cards are formatted by astropy. CHECKSUM and DATASUM are reserved in every header, so that
+CHECKSUM and DATASUM are reserved in every header, so that
 filling them in later moves nothing.
 """
 
 import io
-import math
-import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,10 +18,18 @@ from astropy.io.fits.verify import VerifyError, VerifyWarning
 
 from calbatch.models.errors import ModelError, one_line
 from calbatch.models.fits.byteorder import bzero_of
-from calbatch.models.fits.cards import Card, is_structural
+from calbatch.models.fits.cards import (
+    BLOCK_LENGTH,
+    CARD_LENGTH,
+    Card,
+    format_card,
+    format_header,
+    is_structural,
+    pad_length,
+    read_cards,
+)
 from calbatch.models.fits.checksum import ALL_ONES, add, checksum, encode
 from calbatch.models.fits.hdu import Hdu
-from calbatch.models.fits.layout_cards import BLOCK, CARD, padded
 
 Updates = Mapping[str, Any]
 
@@ -35,12 +41,6 @@ _RESERVED: tuple[Card, ...] = (
     ("CHECKSUM", "0" * 16, "HDU checksum"),
     ("DATASUM", "0", "data unit checksum"),
 )
-# Cards that need no astropy.
-_KEYWORD = re.compile(r"(?!(?:COMMENT|HISTORY|CONTINUE|HIERARCH|END)$)[A-Z0-9_-]{1,8}")
-_TEXT = re.compile(r"[ -~]*")
-_QUOTE = "'"
-_LONGEST_TEXT = 70  # with its quotes
-
 _CHECKSUM_AT = 11  # within its card, after the quote
 
 
@@ -147,7 +147,7 @@ def image_header(part: ImagePart, primary: bool) -> bytes:
         cards += [("BSCALE", 1, ""), ("BZERO", bzero_of(kind), "")]
     if not primary:
         cards += _names(part.extname, part.extver)
-    return _blocks(part.extname, [*cards, *_free(part.cards), *_RESERVED])
+    return format_header(part.extname, [*cards, *_free(part.cards), *_RESERVED])
 
 
 def table_bytes(part: TablePart) -> tuple[bytes, bytes]:
@@ -166,7 +166,7 @@ def table_bytes(part: TablePart) -> tuple[bytes, bytes]:
             f"{part.extname}: FITS cannot hold the table: {one_line(error)}"
         ) from error
     cards = [*structure, *_names(part.extname, part.extver), *_free(part.cards), *_RESERVED]
-    return _blocks(part.extname, cards), data
+    return format_header(part.extname, cards), data
 
 
 def _is_plain(dtype: np.dtype[Any]) -> bool:
@@ -200,7 +200,7 @@ def _any_table(table: npt.NDArray[Any]) -> tuple[list[Card], bytes]:
     stream = io.BytesIO()
     hdu.writeto(stream)
     # astropy puts a primary HDU of one block before the table.
-    start = BLOCK + len(hdu.header.tostring())
+    start = BLOCK_LENGTH + len(hdu.header.tostring())
     size = hdu.header["NAXIS1"] * hdu.header["NAXIS2"]
     structure: list[Card] = [(c.keyword, c.value, c.comment) for c in hdu.header.cards]
     return structure, stream.getvalue()[start : start + size]
@@ -224,54 +224,6 @@ def _names(extname: str, extver: int) -> list[Card]:
 def _free(cards: Iterable[Card]) -> list[Card]:
     """Return the cards that do not contradict what follows from the data themselves."""
     return [c for c in cards if c[0].startswith("TUNIT") or not is_structural(c[0].upper())]
-
-
-def _blocks(where: str, cards: Iterable[Card]) -> bytes:
-    with warnings.catch_warnings():
-        # Comments that do not fit are cut, and long keywords become HIERARCH cards.
-        warnings.simplefilter("ignore", VerifyWarning)
-        text = "".join(_image(where, card) for card in cards)
-    text += "END".ljust(CARD)
-    return text.ljust(padded(len(text))).encode("ascii")
-
-
-def _image(where: str, card: Card) -> str:
-    """Return the 80 characters of a card, or several times 80 for a long one."""
-    try:
-        return _plain_image(*card) or str(fits.Card(*card))
-    except (ValueError, VerifyError) as error:
-        raise ModelError(
-            f"{where}: FITS cannot hold {card[0]} = {card[1]!r:.50}: {one_line(error)}"
-        ) from error
-
-
-def _plain_image(keyword: str, value: Any, comment: str) -> str | None:
-    """Return an ordinary card as astropy formats it, in a twentieth of its time; None for others.
-
-    A raw exposure's headers have some 300 cards, of which nearly all are ordinary.
-    """
-    text = _plain_value(value)
-    if text is None or not _KEYWORD.fullmatch(keyword):
-        return None
-    if comment != comment.strip() or not _TEXT.fullmatch(comment):
-        return None
-    return f"{keyword:8}= {text:20}{' / ' if comment else ''}{comment}".ljust(CARD)[:CARD]
-
-
-def _plain_value(value: Any) -> str | None:
-    kind = type(value)
-    if kind is bool:
-        text = f"{'T' if value else 'F':>20}"
-    elif kind is int:
-        text = f"{value:>20}"
-    elif kind is float and math.isfinite(value):
-        text = f"{str(value).upper():>20}"
-    elif kind is str and value and value[-1] != " " and _TEXT.fullmatch(value):
-        text = f"'{value.replace(_QUOTE, 2 * _QUOTE):8}'"
-        return text if len(text) <= _LONGEST_TEXT else None
-    else:
-        return None
-    return text if len(text) == 20 else None
 
 
 def updated(header: bytes, where: str, values: Updates) -> bytes:
@@ -298,14 +250,14 @@ def updated(header: bytes, where: str, values: Updates) -> bytes:
 
 def _update(header: bytes, where: str, keyword: str, value: Any) -> bytes:
     start, stop = _span(header, where, keyword)
-    comment = fits.Card.fromstring(header[start:stop]).comment
+    (_, _, comment), *_ = read_cards(header[start:stop].decode("ascii"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VerifyWarning)
-        text = "" if value is None else _image(where, (keyword, value, comment))
+        text = "" if value is None else format_card(where, (keyword, value, comment))
     # A shorter value must not move END into an earlier block.
     image = text.ljust(stop - start).encode("ascii")
     changed = (header[:start] + image + header[stop:]).rstrip()
-    if padded(len(changed) - len(b"END") + CARD) > len(header):
+    if pad_length(len(changed) - len(b"END") + CARD_LENGTH) > len(header):
         raise ModelError(f"{where}: no room in the header for a longer {keyword}")
     return changed.ljust(len(header))
 
@@ -313,13 +265,13 @@ def _update(header: bytes, where: str, keyword: str, value: Any) -> bytes:
 def _span(header: bytes, where: str, keyword: str) -> tuple[int, int]:
     """Return where a card begins and ends, the CONTINUE cards after it included."""
     name = keyword.ljust(8).encode()
-    places = range(0, len(header), CARD)
+    places = range(0, len(header), CARD_LENGTH)
     start = next((at for at in places if header[at : at + 8] == name), None)
     if start is None:
         raise ModelError(f"{where}: no card {keyword} was reserved in the header")
-    stop = start + CARD
+    stop = start + CARD_LENGTH
     while header[stop : stop + 8] == b"CONTINUE":
-        stop += CARD
+        stop += CARD_LENGTH
     return start, stop
 
 

@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from calbatch.models.errors import ModelError
 from calbatch.models.fits import byteorder
+from calbatch.models.fits.cards import CARD_LENGTH, pad_length, replace_foreign_bytes
 from calbatch.models.fits.checksum import ALL_ONES, add, checksum, encode
 from calbatch.models.fits.hdu import Hdu
-from calbatch.models.fits.layout_cards import CARD, ascii_only, padded
 from calbatch.models.fits.output_hdus import (
     ImagePart,
     Part,
@@ -71,7 +71,7 @@ class Segment(ABC):
     @property
     def end(self) -> int:
         """Where the next HDU begins."""
-        return self.data_offset + padded(self.data_size)
+        return self.data_offset + pad_length(self.data_size)
 
     @abstractmethod
     def complete_data(self, descriptor: int, receipts: Sequence[Receipt]) -> int:
@@ -208,8 +208,8 @@ class RawSegment(Segment):
 
 def _ascii_header(raw: bytes, datasum: int) -> bytes:
     """Return a header with question marks for what is not ASCII, and its CHECKSUM made anew."""
-    header = ascii_only(raw)
-    for at in range(0, len(header), CARD):
+    header = replace_foreign_bytes(raw)
+    for at in range(0, len(header), CARD_LENGTH):
         if header[at : at + 11] == b"CHECKSUM= '":
             start = at + 11
             header = header[:start] + b"0" * 16 + header[start + 16 :]

@@ -20,10 +20,11 @@ import numpy.typing as npt
 
 from calbatch.models.errors import FileError
 from calbatch.models.fits import byteorder
-from calbatch.models.fits.decoded_images import decoded_image
 from calbatch.models.fits.hdu import Hdu
+from calbatch.models.fits.image_cache import decoded_image
 from calbatch.models.fits.layout import read_layout
-from calbatch.models.storage.files import OpenFile, Stamp, open_file
+from calbatch.models.storage.files import open_file
+from calbatch.models.storage.stamps import OpenFile, Stamp
 
 Array = npt.NDArray[Any]
 Bounds = tuple[int, int]
@@ -253,7 +254,7 @@ class RowReader(Reader):
         self._stamp, self._index, self._offset = hdu.stamp, hdu.index, hdu.data_offset
         self._full = self.window.shape
         self._native = hdu.dtype
-        plain = hdu.kind == "image" and not hdu.pixels.scaled and not hdu.stamp.gzipped
+        plain = hdu.kind == "image" and not hdu.pixels.scaled and not hdu.stamp.is_gzipped
         self._in_place = plain
         self._copies = copies
 

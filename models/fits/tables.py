@@ -8,7 +8,7 @@ import numpy.typing as npt
 from astropy.io import fits
 
 from calbatch.models.errors import FileError, ValidationError, one_line
-from calbatch.models.fits.astropy_access import astropy_hdu
+from calbatch.models.fits.astropy_hdu import astropy_hdu
 from calbatch.models.fits.columns import require_columns
 from calbatch.models.fits.hdu import Hdu
 from calbatch.models.schema.spec import ColumnSpec

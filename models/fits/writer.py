@@ -23,13 +23,9 @@ from calbatch.models.fits.layout import Layout, read_layout
 from calbatch.models.fits.output_hdus import ImagePart, Part, RawPart, TablePart, Updates
 from calbatch.models.fits.output_layout import ImageSegment, Receipt, lay_out
 from calbatch.models.storage.location import Location, Url, location
+from calbatch.models.storage.scratch import clear_scratch, scratch_folder
 from calbatch.models.storage.upload_permits import Permit
-from calbatch.models.storage.uploading import (
-    clear_scratch,
-    require_uploadable,
-    scratch_folder,
-    upload,
-)
+from calbatch.models.storage.uploading import require_uploadable, upload
 
 __all__ = ["FitsWriter", "ImagePart", "Product", "RawPart", "Receipt", "TablePart", "write_fits"]
 
@@ -254,7 +250,7 @@ class FitsWriter:
             facts = upload(self.part, self.path, self._permit)
             self.abort()
             digest = layout.digest
-            return Product(self.path.text, facts.size, facts.mtime_ns, digest, facts.identity)
+            return Product(self.path.text, facts.size, facts.mtime_ns, digest, facts.version)
         self._rename(self.path)
         return Product(str(self.path), layout.size, layout.mtime_ns, layout.digest)
 

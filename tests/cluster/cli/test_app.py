@@ -81,7 +81,7 @@ def test_debug_shows_where(tmp_path, simulated):
     said = calbatch("run", "superbias", bad, "-o", tmp_path / "out", "--debug")
     assert said.status == 1
     assert "Traceback" in said.err
-    assert "file_kind.py" in said.err
+    assert "signatures.py" in said.err
 
 
 @pytest.mark.parametrize(

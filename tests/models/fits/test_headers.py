@@ -1,18 +1,17 @@
 """Headers to metadata and back."""
 
-import contextlib
 import math
 import warnings
 from functools import reduce
 
 import pytest
 from astropy.io import fits
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from stdatamodels.jwst.datamodels import CubeModel, Level1bModel
 
-from calbatch.models.errors import FileError, ModelError, ValidationError, ValidationWarning
-from calbatch.models.fits.cards import is_structural, read_cards
+from calbatch.models.errors import FileError, ValidationError, ValidationWarning
+from calbatch.models.fits.cards import is_structural
 from calbatch.models.fits.headers import cards_from_meta, hdu_keys, meta_from_headers
 from calbatch.models.schema.meta import flatten, get_path, set_path
 from calbatch.models.schema.spec import load_schema
@@ -74,100 +73,6 @@ def file_headers(path):
         warnings.simplefilter("ignore", fits.verify.VerifyWarning)  # some real files have slips
         with fits.open(path) as hdus:
             return [(hdu.name, hdu.ver, hdu.header.copy()) for hdu in hdus]
-
-
-class TestCards:
-    """What is read from a header's text is what astropy reads from it."""
-
-    def check(self, image):
-        expected = [(c.keyword, c.value, c.comment) for c in [fits.Card.fromstring(image)]]
-        found = [*read_cards(image.ljust(80))]
-        if isinstance(expected[0][1], fits.card.Undefined):
-            expected = [(expected[0][0], None, expected[0][2])]
-        assert found == expected
-        assert type(found[0][1]) is type(expected[0][1])
-
-    @pytest.mark.parametrize(
-        "image",
-        [
-            "KEY     =                    T / a comment",
-            "KEY     =                    F",
-            "KEY     =                   -7 /no blank",
-            "KEY     =                  007 /",
-            "KEY     = 3.5E-3",
-            "KEY     = -.5",
-            "KEY     = 12.",
-            "KEY     = 1D5 / Fortran",
-            "KEY     = 1.5D+05",
-            "KEY     = +12",
-            "KEY     = 'it''s'           / quoted",
-            "KEY     = 'a / b   '        / slash",
-            "KEY     = ''",
-            "KEY     = '        '",
-            "KEY     = '   lead '",
-            "KEY     =",
-            "KEY     =                      / nothing",
-            "KEY     = (1, 2)",
-            "KEY     = 99999999999999999999",
-            "DATE-OBS= '2022-07-01'",
-            "COMMENT   what = 'ever' / it is",
-            "HISTORY",
-            "        a blank keyword",
-            "HIERARCH ESO DET DIT = 2.5 / long",
-        ],
-    )
-    def test_forms_of_the_standard(self, image):
-        self.check(image)
-
-    @given(
-        keywords,
-        st.booleans()
-        | st.integers()
-        | st.floats(allow_nan=False, allow_infinity=False)
-        | st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=68),
-        st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=60),
-    )
-    @settings(suppress_health_check=[HealthCheck.filter_too_much])
-    def test_any_value(self, keyword, value, comment):
-        with warnings.catch_warnings():
-            # Comments are cut and huge integers refused by astropy: not what is tested here.
-            warnings.simplefilter("ignore", fits.verify.VerifyWarning)
-            try:
-                image = str(fits.Card(keyword, value, comment))
-            except ValueError:
-                return
-        if len(image) == 80 and not isinstance(value, str):
-            self.check(image)
-        elif len(image) == 80:
-            assert next(read_cards(image))[:2] == (keyword, value.rstrip())
-
-    @given(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=300))
-    def test_long_texts_are_put_together(self, text):
-        image = str(fits.Card("TITLE", text))
-        found = [*read_cards(image)]
-        assert found == [("TITLE", text.rstrip(), "")]
-
-    def test_it_stops_at_the_end(self):
-        text = "A       =                    1".ljust(80) + "END".ljust(80) + "junk".ljust(80)
-        assert [*read_cards(text)] == [("A", 1, "")]
-
-    @given(st.text(st.characters(max_codepoint=255), max_size=170))
-    @pytest.mark.filterwarnings("ignore::astropy.utils.exceptions.AstropyUserWarning")
-    def test_any_text_is_read_or_refused(self, text):
-        cards = []
-        with contextlib.suppress(ModelError):
-            cards = [*read_cards(text)]
-        assert all(len(card) == 3 for card in cards)
-
-    @pytest.mark.parametrize(
-        "keyword", ["NAXIS", "NAXIS3", "TFORM12", "BZERO", "CHECKSUM", "EXTVER", "ZTILE1"]
-    )
-    def test_structural(self, keyword):
-        assert is_structural(keyword)
-
-    @pytest.mark.parametrize("keyword", ["NAXISX", "TELESCOP", "BUNIT", "ZEROFRAM", "TIMESYS"])
-    def test_not_structural(self, keyword):
-        assert not is_structural(keyword)
 
 
 class TestRoundTrip:

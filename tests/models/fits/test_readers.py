@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from support.fits_bytes import image, primary
 
 from calbatch.models.errors import FileError
-from calbatch.models.fits import byteorder, decoded_images
+from calbatch.models.fits import byteorder, image_cache
 from calbatch.models.fits.layout import read_layout
 from calbatch.models.fits.readers import ArrayReader, Constant, RowReader, warm_kernels
 
@@ -214,9 +214,9 @@ def test_what_cannot_be_read_in_place_goes_through_astropy(tmp_path, kind):
 
 def test_decoded_images_are_kept_within_a_limit(tmp_path, monkeypatch):
     calls = []
-    decode = decoded_images._decode
-    monkeypatch.setattr(decoded_images, "_decode", lambda *a: calls.append(a[0].path) or decode(*a))
-    monkeypatch.setattr(decoded_images, "LIMIT", 2 * 30 * 40 * 4)
+    decode = image_cache._decode
+    monkeypatch.setattr(image_cache, "_decode", lambda *a: calls.append(a[0].path) or decode(*a))
+    monkeypatch.setattr(image_cache, "LIMIT", 2 * 30 * 40 * 4)
     found = []
     for name in "abc":
         path = tmp_path / f"{name}.fits"
@@ -230,8 +230,8 @@ def test_decoded_images_are_kept_within_a_limit(tmp_path, monkeypatch):
 
 def test_threads_that_want_one_image_decode_it_once(tmp_path, monkeypatch):
     calls = []
-    decode = decoded_images._decode
-    monkeypatch.setattr(decoded_images, "_decode", lambda *a: calls.append(a) or decode(*a))
+    decode = image_cache._decode
+    monkeypatch.setattr(image_cache, "_decode", lambda *a: calls.append(a) or decode(*a))
     path = tmp_path / "a.fits"
     fits.CompImageHDU(random_array((300, 400), "i4")).writeto(path)
     reader = RowReader(read_layout(path).hdus[1])

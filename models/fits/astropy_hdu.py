@@ -9,7 +9,8 @@ from typing import Any
 from astropy.io import fits
 
 from calbatch.models.errors import FileError, one_line
-from calbatch.models.storage.files import Stamp, open_file
+from calbatch.models.storage.files import open_file
+from calbatch.models.storage.stamps import Stamp
 
 
 @contextmanager
@@ -33,7 +34,7 @@ def astropy_hdu(stamp: Stamp, index: int, label: str) -> Iterator[Any]:
     """
     with open_file(stamp) as file, warnings.catch_warnings(), file.stream() as stream:
         warnings.simplefilter("ignore")  # what matters was checked with the layout
-        source = gzip.GzipFile(fileobj=stream) if stamp.gzipped else stream
+        source = gzip.GzipFile(fileobj=stream) if stamp.is_gzipped else stream
         try:
             with fits.open(source, memmap=False) as hdus:
                 yield hdus[index]

@@ -20,7 +20,7 @@ _KNOWN = (
 )
 
 
-def check_start(path: str, start: bytes) -> None:
+def check_signature(path: str, start: bytes) -> None:
     """Refuse a file that does not begin as FITS does.
 
     Parameters

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.models.fits.astropy_access import astropy_hdu
-from calbatch.models.storage.files import Stamp
+from calbatch.models.fits.astropy_hdu import astropy_hdu
 from calbatch.models.storage.memory import require_memory
+from calbatch.models.storage.stamps import Stamp
 
 LIMIT = 512 << 20
 """Bytes that a process keeps; the newest image stays whatever its size."""
