@@ -1,4 +1,4 @@
-"""Attributes that an object has, and none that it has not: a misspelled one would do nothing."""
+"""Guarded attributes: a misspelled attribute is an error instead of having no effect."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from calbatch.calibrate.errors import ParameterError
 from calbatch.calibrate.parameters import nearest, parameters_of
 
 SET_IN_PYTHON = "set in Python"
-"""Where a value is from that somebody assigned."""
+"""Source of values that were assigned in Python."""
 
 
 class GuardedAttributes:
-    """Refuses attributes that its class does not know, except from its own methods.
+    """Base class that rejects unknown attributes, except when its own methods set them.
 
-    Parameters, other attributes of the class, and what its methods have set may be assigned by
-    anybody. Methods are told by their ``self``.
+    Any code may assign parameters, other attributes of the class, and attributes that its methods
+    have set. The calling method is recognized by its ``self``.
     """
 
     name: str
@@ -32,7 +32,7 @@ class GuardedAttributes:
             self.sources[name] = SET_IN_PYTHON
 
     def _require_no_method(self, name: str, value: Any) -> None:
-        """Refuse what would take a method's place and cannot do its work."""
+        """Reject a value that would replace a method and cannot be called."""
         if inspect.isroutine(getattr(type(self), name, None)) and not callable(value):
             raise ParameterError(
                 f"{getattr(self, 'name', type(self).__name__)}.{name} is a method, not a "
@@ -42,7 +42,7 @@ class GuardedAttributes:
     def _is_called_by_itself(self) -> bool:
         frame = inspect.currentframe()
         frame = frame.f_back if frame is not None else None
-        while frame is not None and frame.f_code.co_name == "__setattr__":  # a subclass's, too
+        while frame is not None and frame.f_code.co_name == "__setattr__":  # also a subclass's
             frame = frame.f_back
         return frame is not None and frame.f_locals.get("self") is self
 
@@ -53,5 +53,5 @@ class GuardedAttributes:
         public = [attribute for attribute in vars(self) if not attribute.startswith("_")]
         own = getattr(self, "name", type(self).__name__)
         hint = nearest(name, [*known, *public])
-        more = "; a step's class and its own methods may give it further attributes"
+        more = "; only a step's class and its own methods can add attributes"
         raise ParameterError(f"{own} has no parameter {name!r}{hint or more}")

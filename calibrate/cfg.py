@@ -1,7 +1,7 @@
-"""Parameter files: ConfigObj ``.cfg``, read and written.
+"""Read and write parameter files: ConfigObj ``.cfg``.
 
-A file may hold parameters of the step or pipeline itself, ``name`` and ``class``, and one section a
-step: ``[jump]``, or as stpipe writes it ``[steps]`` with ``[[jump]]`` below.
+A file may hold parameters of the step or pipeline itself, ``name`` and ``class``, and one section
+per step: ``[jump]``, or stpipe's form, ``[steps]`` with ``[[jump]]`` below.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 _NOT_PARAMETERS = ("name", "class", "config_file")
 
 _ELSEWHERE = "@python "
-"""What stands for a value that only the process has that it was given in."""
+"""Prefix that stands for a value which exists only in the process where it was set."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """What a ``.cfg`` says.
+    """The contents of a ``.cfg``.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Config:
     name, cls : str or None
         Its ``name`` and ``class``.
     values : mapping
-        Section ("" for the top) to parameters, as text or lists of text.
+        Parameters by section ("" for the top level), as text or lists of text.
     """
 
     path: Path
@@ -53,24 +53,24 @@ def read(path: Path, including: tuple[Path, ...] = ()) -> Config:
     path : Path
         The file.
     including : tuple of Path
-        The files that include it by their ``config_file``.
+        The files that include this one through ``config_file``.
 
     Raises
     ------
     ParameterError
-        When the file is missing, is not in ConfigObj's format, or nests sections too deep.
+        If the file is missing, is not in ConfigObj format, or nests sections too deep.
     """
     with convert_errors(ParameterError, f"{path}: not a parameter file"):
         if not path.is_file():
-            raise ParameterError(f"{path}: there is no such parameter file")
+            raise ParameterError(f"{path}: no such parameter file")
         if path.resolve() in including:
-            raise ParameterError(f"{path}: includes itself, by a config_file")
+            raise ParameterError(f"{path}: includes itself through config_file")
         return _read(path, (*including, path.resolve()))
 
 
 def _read(path: Path, including: tuple[Path, ...]) -> Config:
     try:
-        text = path.read_bytes().decode("utf-8-sig")  # line breaks as they are
+        text = path.read_bytes().decode("utf-8-sig")  # keeps line breaks
     except (OSError, UnicodeError) as error:
         raise ParameterError(f"{path}: not a parameter file: {_first_line(error)}") from None
     return _parse(text, path, including)
@@ -78,7 +78,7 @@ def _read(path: Path, including: tuple[Path, ...]) -> Config:
 
 def _parse(text: str, path: Path, including: tuple[Path, ...]) -> Config:
     try:
-        # No interpolation: a value is what it says. Lines end where files have them end alone.
+        # No interpolation: values are literal. Split at newlines only, as in files.
         raw = configobj.ConfigObj(text.split("\n"), interpolation=False, list_values=True)
     except configobj.ConfigObjError as error:
         raise ParameterError(f"{path}: not a parameter file: {_first_line(error)}") from None
@@ -88,7 +88,7 @@ def _parse(text: str, path: Path, including: tuple[Path, ...]) -> Config:
         steps = {s: below[s] for s in below.sections} if section == "steps" else {section: below}
         for name, entry in steps.items():
             if entry.sections:
-                raise ParameterError(f"{path}: section [{name}] must not have sections itself")
+                raise ParameterError(f"{path}: section [{name}] must not contain sections")
             values[name] = {**_read_included(path, entry, including), **_parameters(path, entry)}
     return Config(path, _text(path, raw, "name"), _text(path, raw, "class"), values)
 
@@ -97,7 +97,7 @@ def _text(path: Path, section: Any, key: str) -> str | None:
     value = section.get(key)
     if value is None or isinstance(value, str):
         return value
-    raise ParameterError(f"{path}: {key} must be one text, not {value!r:.100}")
+    raise ParameterError(f"{path}: {key} must be a single string, not {value!r:.100}")
 
 
 def _parameters(path: Path, section: Any) -> dict[str, Any]:
@@ -105,14 +105,14 @@ def _parameters(path: Path, section: Any) -> dict[str, Any]:
     for name, value in found.items():
         if isinstance(value, str) and value.startswith(_ELSEWHERE):
             raise ParameterError(
-                f"{path}: {name} was given in Python ({value.removeprefix(_ELSEWHERE)}), and a "
-                "file cannot hold it: run the batch again from there"
+                f"{path}: {name} was set in Python ({value.removeprefix(_ELSEWHERE)}) and cannot be "
+                "stored in a file: run the batch again from Python"
             )
     return found
 
 
 def _read_included(path: Path, section: Any, including: tuple[Path, ...]) -> dict[str, Any]:
-    """Return the parameters of the file that a section names as its ``config_file``."""
+    """Return the parameters of the file that a section names in ``config_file``."""
     name = _text(path, section, "config_file")
     return {} if not name else dict(read(path.parent / name, including).values[""])
 
@@ -122,21 +122,21 @@ def _first_line(error: Exception) -> str:
 
 
 def format_cfg(step: Step, *, chosen: bool = False) -> str:
-    """Return a step or pipeline as a ``.cfg``, with each parameter's help and source.
+    """Return a step or pipeline as the text of a ``.cfg``, with each parameter's help and source.
 
     Parameters
     ----------
     step : Step
-        Configured.
+        The configured step or pipeline.
     chosen : bool
-        Whether it is for a batch: without what nobody chose (defaults, and what CRDS has for an
-        exposure), and with a mark for what only this process has, such as a model, so that reading
-        the file fails.
+        True for the file of a batch: it omits values that the user did not choose (defaults and
+        CRDS parameter references), and marks values that exist only in this process, such as a
+        model, so that reading the file fails.
 
     Raises
     ------
     ParameterError
-        When a parameter file cannot hold a value just as it is.
+        If a parameter file cannot hold a value unchanged.
     """
     usual = type(step)() if chosen else None
     entries = {"": _entries(step, usual, "", chosen=chosen)}
@@ -160,7 +160,7 @@ def class_path(step: Step) -> str:
 
 
 Entry = str | list[str]
-"""What a file holds for a value."""
+"""A value as stored in a file."""
 
 
 def _entries(step: Step, usual: Step | None, alias: str, *, chosen: bool) -> dict[str, Entry]:
@@ -185,10 +185,10 @@ def _entries(step: Step, usual: Step | None, alias: str, *, chosen: bool) -> dic
 
 
 def _holdable(entry: Entry) -> Entry:
-    """Return what a file can hold, or raise NotInFileError."""
+    """Return the entry if a file can hold it, or raise NotInFileError."""
     line = _as_line(entry)
     if line.startswith((f'"{_ELSEWHERE}', f"'{_ELSEWHERE}")):
-        raise NotInFileError(f"a parameter file cannot hold what begins with {_ELSEWHERE!r}")
+        raise NotInFileError(f"a parameter file cannot hold a value that begins with {_ELSEWHERE!r}")
     return entry
 
 
@@ -208,7 +208,7 @@ def _comment(step: Step, alias: str, name: str) -> str:
 
 
 def _require_same(text: str, entries: Mapping[str, Mapping[str, Entry]]) -> None:
-    """Refuse values that reading the text would change."""
+    """Reject values that would not survive a round trip through the text."""
     raw = configobj.ConfigObj(text.split("\n"), interpolation=False, list_values=True)
     for alias, section in entries.items():
         found = raw[alias] if alias else raw
@@ -216,13 +216,13 @@ def _require_same(text: str, entries: Mapping[str, Mapping[str, Entry]]) -> None
             if found.get(name) != entry or not _encodes(entry):
                 place = f"{alias}.{name}" if alias else name
                 raise ParameterError(
-                    f"{place} = {entry!r}: a parameter file cannot hold this text as it is"
+                    f"{place} = {entry!r}: a parameter file cannot hold this text unchanged"
                 )
 
 
 def _encodes(entry: Entry) -> bool:
     try:
         "".join(entry).encode("utf-8")
-    except UnicodeError:  # half of a character, as names that are not UTF-8 have
+    except UnicodeError:  # a lone surrogate, from a file name that is not UTF-8
         return False
     return True

@@ -70,7 +70,7 @@ class Things(Pipeline):
 def made(given):
     """Return a pipeline of which a step has some values, where they fit."""
     step = Things()
-    with suppress(ParameterError):  # None for a text, say
+    with suppress(ParameterError):  # e.g. None for a string
         for name, value in given.items():
             setattr(step.one, name, value)
     return step
@@ -136,7 +136,7 @@ def test_comments_cannot_become_parameters(tmp_path):
 def test_a_text_with_commas_that_is_not_in_quotes_is_refused(tmp_path):
     path = tmp_path / "thing.cfg"
     path.write_text("label = a, b\n")
-    with pytest.raises(ParameterError, match=r"label = .*put a text with commas into quotes"):
+    with pytest.raises(ParameterError, match=r"label = .*quote text that contains commas"):
         Thing.from_config(path)
 
 
@@ -150,7 +150,7 @@ class TestOverrides:
     @pytest.mark.parametrize(
         ("value", "message"),
         [
-            (5, r"thing\.override_flat = 5: must be a path, a model, N/A or None, not int"),
+            (5, r"thing\.override_flat = 5: must be a path, a model or N/A or None, not int"),
             (True, r"thing\.override_flat = True"),
             (["a.fits", "b.fits"], r"thing\.override_flat = \['a"),
             (np.ones((4, 4)), r"thing\.override_flat = array.*not ndarray"),

@@ -225,7 +225,7 @@ class TestCommands:
         Both(post_hooks=[f"{program} {{1}} {{0}}"]).run(image)
         values = [float(fits.getdata(folder / f"{n}.fits")[0, 0]) for n in range(2)]
         assert values == [12.0, 6.0]
-        with pytest.raises(StepError, match=r"there is nothing for \{2\}, as the step has 2 mod"):
+        with pytest.raises(StepError, match=r"no model for \{2\}: the step has 2 mod"):
             Both(post_hooks=[f"{program} {{2}}"]).run(image)
 
     def test_what_a_command_does_to_the_file_changes_nothing(self, image):
@@ -251,8 +251,8 @@ class TestCommands:
     @pytest.mark.parametrize(
         ("command", "message"),
         [
-            ("sh -c 'echo whatever >&2; exit 3'", "Add: command .* ended with status 3: whatever"),
-            ("sh -c 'kill -9 $$'", "Add: command .* was ended by signal 9"),
+            ("sh -c 'echo whatever >&2; exit 3'", "Add: command .* exited with status 3: whatever"),
+            ("sh -c 'kill -9 $$'", "Add: command .* was killed by signal 9"),
             (
                 "no-such-program {0}",
                 "Add: command .* cannot be run: .*module:fun",
@@ -266,16 +266,16 @@ class TestCommands:
     @pytest.mark.parametrize(
         ("command", "message"),
         [
-            ("cat {0} > x", "'>' means something to a shell"),
-            ("cat {0} | wc", r"'\|' means something to a shell"),
-            ("ls && rm x", "'&&' means something to a shell"),
-            ("ls; rm x", "';' means something to a shell"),
-            ("echo $HOME", r"'\$HOME' means something to a shell"),
-            ("echo `id`", "means something to a shell"),
+            ("cat {0} > x", "'>' is shell syntax"),
+            ("cat {0} | wc", r"'\|' is shell syntax"),
+            ("ls && rm x", "'&&' is shell syntax"),
+            ("ls; rm x", "';' is shell syntax"),
+            ("echo $HOME", r"'\$HOME' is shell syntax"),
+            ("echo `id`", "is shell syntax"),
             ("cat {name}", r"\{0\} stands for the model's file"),
             ("cat {0.__class__}", r"\{0\} stands for the model's file"),
             ("cat {0!r}", r"\{0\} stands for the model's file"),
-            ("awk {print}", r"write other braces twice"),
+            ("awk {print}", r"double any other braces"),
             ("cat 'x", "command"),
             ("", "must not be empty"),
         ],

@@ -63,7 +63,7 @@ def test_none_in_text_is_none_where_allowed():
     assert thing.last == 5
     thing.last = "None"
     assert thing.last is None
-    with pytest.raises(ParameterError, match=r"thing\.count = None: must be a whole number"):
+    with pytest.raises(ParameterError, match=r"thing\.count = None: must be an integer"):
         thing.count = None
 
 
@@ -74,13 +74,13 @@ def test_none_in_text_is_none_where_allowed():
         ("level", "high", "must be a number at least 0 and at most 10"),
         ("level", float("nan"), "must be a number"),
         ("level", True, "must be a number"),
-        ("count", 0, "must be a whole number at least 1"),
-        ("count", 2.5, "must be a whole number at least 1"),
-        ("count", "2.5", "must be a whole number at least 1"),
-        ("last", -1, "must be a whole number at least 0 or None"),
+        ("count", 0, "must be an integer at least 1"),
+        ("count", 2.5, "must be an integer at least 1"),
+        ("count", "2.5", "must be an integer at least 1"),
+        ("last", -1, "must be an integer at least 0 or None"),
         ("on", "maybe", "must be True or False"),
         ("how", "sideways", "must be one of fast, Slow"),
-        ("label", ["a"], "must be a text or None"),
+        ("label", ["a"], "must be a string or None"),
     ],
 )
 def test_unfit_values_are_refused_in_words(name, value, message):
