@@ -104,7 +104,7 @@ def print_plan(inputs: str, output: Path) -> None:
     start = time.perf_counter()
     with View(output / ".calbatch") as view:
         sums = ReferenceChecksums(view.find_checksum, lambda *_: None)
-        planner = Planner(step, open_references(step), use_pars=False, books=view, sums=sums)
+        planner = Planner(step, open_references(step), use_pars=False, history=view, checksums=sums)
         blocks = planner.plan_blocks(enumerate(inputs_of(step, (inputs,))))
         done = sum(bool(planned.earlier_products) for block in blocks for planned in block)
         sums.close()

@@ -27,7 +27,7 @@ from calbatch.models.private import (
     owner_of,
 )
 from calbatch.models.storage.location import Location, Url, location
-from calbatch.models.storage.uploading import scratch_folder
+from calbatch.models.storage.scratch import scratch_folder
 
 STATE = ".calbatch"
 """The folder, in a folder of products, of what is about its batches."""

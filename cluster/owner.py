@@ -1,4 +1,4 @@
-"""The process that a file belongs to: written down, and looked up later."""
+"""Owner files: record which process a file belongs to, and check whether it still runs."""
 
 from __future__ import annotations
 
@@ -14,27 +14,31 @@ from calbatch.models.private import write_private_text
 
 
 def write_owner(file: Path, pid: int | None = None) -> None:
-    """Write to a file which process it belongs to: this one, or another of this host."""
+    """Record the owner of a file: this process by default, or another one on this host."""
     created = 0.0
-    with suppress(psutil.NoSuchProcess):  # ended already: its log says why
+    with suppress(psutil.NoSuchProcess):  # it has already ended; its log says why
         created = psutil.Process(pid).create_time()
-    who = {"host": socket.gethostname(), "pid": pid or os.getpid(), "created": created}
-    write_private_text(file, json.dumps(who))
+    owner = {"host": socket.gethostname(), "pid": pid or os.getpid(), "created": created}
+    write_private_text(file, json.dumps(owner))
 
 
-def owner_is_dead(file: Path) -> bool:
-    """Return whether a file belongs to a process of this host that has ended."""
+def is_owner_dead(file: Path) -> bool:
+    """Return whether the owner of a file was a process on this host that has ended."""
     try:
-        who = json.loads(file.read_text(encoding="ascii"))
-        return who["host"] == socket.gethostname() and not is_running(who["pid"], who["created"])
+        owner = json.loads(file.read_text(encoding="ascii"))
+        here = owner["host"] == socket.gethostname()
+        return here and not is_running(owner["pid"], owner["created"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
 def is_running(pid: int, created: float) -> bool:
-    """Return whether a process of this machine still runs, and is no other of the same number."""
+    """Return whether a process of this host is still running.
+
+    The creation time tells it from a later process that was given the same id.
+    """
     try:
         process = psutil.Process(pid)
         return abs(process.create_time() - created) < 1.0 and process.status() != "zombie"
-    except (psutil.Error, ValueError, OverflowError):  # or a number that is no process's
+    except (psutil.Error, ValueError, OverflowError):  # the last two: not a valid process id
         return False

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple, Self, cast
 import dask.array as da
 import numpy as np
 
-from calbatch.models.casting import as_array, check_shape, fitted
+from calbatch.models.casting import as_array, check_shape, cast_array
 from calbatch.models.errors import ModelError
-from calbatch.models.fits.headers import Extra
+from calbatch.models.fits.headers import ExtraCards
 from calbatch.models.fits.readers import ArrayReader, Constant, Reader
 from calbatch.models.fits.tables import check_columns
 from calbatch.models.schema.spec import Schema
@@ -31,7 +31,7 @@ _UNCHANGING = {str, int, float, bool, type(None)}
 
 
 @dataclass(frozen=True)
-class Placed:
+class GridField:
     """A field on the tile grid: its name in the tiles, and what it is."""
 
     key: str
@@ -40,7 +40,7 @@ class Placed:
 
 
 @dataclass(frozen=True)
-class Deferred:
+class DeferredMetadata:
     """Metadata that row counts decide: known only when the tiles have run.
 
     ``function`` takes the frame's row counts by name and returns values by dotted path; None leaves
@@ -51,7 +51,7 @@ class Deferred:
     paths: tuple[str, ...]
 
 
-class Used(NamedTuple):
+class UsedReference(NamedTuple):
     """A reference file that a step used: its type, the step, and what the header says of it."""
 
     kind: str
@@ -60,16 +60,16 @@ class Used(NamedTuple):
 
 
 @dataclass
-class Content:
+class ModelContent:
     """All that a model holds, so that models share and copy it in one go."""
 
     tree: dict[str, Any] = field(default_factory=dict)
     node: PlanNode | None = None
-    placed: dict[str, Placed] = field(default_factory=dict)
+    placed: dict[str, GridField] = field(default_factory=dict)
     loose: dict[str, Any] = field(default_factory=dict)  # tables, and arrays off the tile grid
-    extra: Extra = field(default_factory=dict)
-    deferred: tuple[Deferred, ...] = ()
-    used: tuple[Used, ...] = ()  # references that steps have used since the file was opened
+    extra: ExtraCards = field(default_factory=dict)
+    deferred: tuple[DeferredMetadata, ...] = ()
+    used: tuple[UsedReference, ...] = ()  # references that steps have used since the file was opened
     passed: tuple[Any, ...] = ()  # whole HDUs that no schema names, as they lie in the input
 
     def loose_array(self, name: str) -> Array:
@@ -79,21 +79,21 @@ class Content:
             value = self.loose[name] = value.load()
         return value
 
-    def copy(self) -> Content:
+    def copy(self) -> ModelContent:
         """Return content that shares the lazy graph, and nothing else that can be changed."""
         return replace(
             self,
-            tree=copied(self.tree),
+            tree=copy_metadata(self.tree),
             placed=dict(self.placed),
             loose=dict(self.loose),
             extra={hdu: list(cards) for hdu, cards in self.extra.items()},
         )
 
 
-def copied(value: Any) -> Any:
+def copy_metadata(value: Any) -> Any:
     """Return a deep copy of metadata, which are nearly always plain; a tenth of copy's time."""
     if type(value) is dict:
-        return {name: copied(below) for name, below in value.items()}
+        return {name: copy_metadata(below) for name, below in value.items()}
     return value if type(value) in _UNCHANGING else copy.deepcopy(value)
 
 
@@ -101,7 +101,7 @@ class LazyArrays:
     """The array half of a data model. `calbatch.models.model.DataModel` adds files and metadata."""
 
     schema: Schema
-    _content: Content
+    _content: ModelContent
 
     # -- names and shapes ---------------------------------------------------------------------
 
@@ -183,7 +183,7 @@ class LazyArrays:
         """Return the shape that an absent array's default takes, or None where it has none."""
         return None if self.schema.fields[name].default is None else self._absent_shape(name)
 
-    def _present(self, name: str) -> tuple[PlanNode, Placed]:
+    def _present(self, name: str) -> tuple[PlanNode, GridField]:
         """Return where a field is; one that is absent is there as its schema's default."""
         content = self._content
         node = cast("PlanNode", content.node)
@@ -194,14 +194,14 @@ class LazyArrays:
             raise ModelError(f"{self._where}: has no {name}, and no default for it")
         spec = self.schema.fields[name]
         reader = Constant(shape, spec.dtype or np.dtype("f4"), spec.default)
-        return OperationNode(node, ReplaceField(name, reader)), Placed(name, shape, reader.dtype)
+        return OperationNode(node, ReplaceField(name, reader)), GridField(name, shape, reader.dtype)
 
     # -- assignment ---------------------------------------------------------------------------
 
     def _assign(self, name: str, value: Any) -> None:
         spec = self.schema.fields[name]
         where = f"{self._where}: {name}"
-        array = fitted(spec, as_array(value, where), where)
+        array = cast_array(spec, as_array(value, where), where)
         if array.ndim > 1 and not np.isnan(array.shape).any():
             check_shape(array.shape, where)
         if array.ndim < 2 or (self._content.node is not None and not self._on_grid(array)):
@@ -231,7 +231,7 @@ class LazyArrays:
             content.node = SourceNode({}, (reader.shape[-2], reader.shape[-1]))
         content.loose.pop(name, None)
         content.node = OperationNode(content.node, ReplaceField(name, reader))
-        content.placed[name] = Placed(name, reader.shape, reader.dtype)
+        content.placed[name] = GridField(name, reader.shape, reader.dtype)
 
     def _place_lazy(self, name: str, array: da.Array) -> None:
         content = self._content
@@ -242,7 +242,7 @@ class LazyArrays:
         array = graphs.align_chunks(array, content.node.source, f"{self._where}: {name}")
         content.node = AssignNode(content.node, key, array)
         content.loose.pop(name, None)
-        content.placed[name] = Placed(key, array.shape, array.dtype)
+        content.placed[name] = GridField(key, array.shape, array.dtype)
 
     # -- sharing ------------------------------------------------------------------------------
 

@@ -96,7 +96,7 @@ def row_bytes(models: Sequence[LazyArrays]) -> RowBytes:
 
     Their arrays must be on one frame; where they are not, the widest counts.
     """
-    walk = _Walk()
+    walk = _PlanWalk()
     for model in models:
         for placed in model._content.placed.values():
             walk.shapes.setdefault(placed.key, placed.shape)
@@ -127,7 +127,7 @@ def _halo(models: Sequence[LazyArrays]) -> int:
 
 
 @dataclass
-class _Walk:
+class _PlanWalk:
     """Follows plans from their source, adding up the fields that they touch and that are alive."""
 
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -140,7 +140,7 @@ class _Walk:
 
     def visit(self, node: PlanNode) -> None:
         """Take in what a node reads and makes."""
-        state = _State() if node.parent is None else self.states[node.parent].copy()
+        state = _LiveFields() if node.parent is None else self.states[node.parent].copy()
         self.states[node] = state
         if isinstance(node, SourceNode):
             self.columns = max(self.columns, node.pixels.frame[1])
@@ -200,14 +200,14 @@ class _Walk:
 
 
 @dataclass
-class _State:
+class _LiveFields:
     """What of a plan's fields is in memory after a node, and what is still to be read."""
 
     alive: dict[str, int] = field(default_factory=dict)
     readers: dict[str, Reader] = field(default_factory=dict)
 
     def copy(self) -> "_State":
-        return _State(dict(self.alive), dict(self.readers))
+        return _LiveFields(dict(self.alive), dict(self.readers))
 
 
 def _row(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> int:

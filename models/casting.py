@@ -73,7 +73,7 @@ def as_array(value: Any, where: str) -> Any:
     return value
 
 
-def fitted(spec: FieldSpec, array: Any, where: str) -> Any:
+def cast_array(spec: FieldSpec, array: Any, where: str) -> Any:
     """Return an array in the type of its field.
 
     Parameters
@@ -100,15 +100,15 @@ def fitted(spec: FieldSpec, array: Any, where: str) -> Any:
     wanted = spec.dtype
     if wanted is None:
         return array
-    if not needs_values(array.dtype, wanted, where):
+    if not needs_value_check(array.dtype, wanted, where):
         return array.astype(wanted)
     if isinstance(array, da.Array):
-        checked = partial(exact, dtype=wanted, where=where)
+        checked = partial(cast_exactly, dtype=wanted, where=where)
         return da.map_blocks(checked, array, dtype=wanted)
-    return exact(array, wanted, where)
+    return cast_exactly(array, wanted, where)
 
 
-def needs_values(found: np.dtype[Any], wanted: np.dtype[Any], where: str) -> bool:
+def needs_value_check(found: np.dtype[Any], wanted: np.dtype[Any], where: str) -> bool:
     """Return whether a cast is right for some values only, so that each has to be looked at.
 
     Raises
@@ -125,7 +125,7 @@ def needs_values(found: np.dtype[Any], wanted: np.dtype[Any], where: str) -> boo
     return False
 
 
-def exact(values: Array, dtype: np.dtype[Any], where: str) -> Array:
+def cast_exactly(values: Array, dtype: np.dtype[Any], where: str) -> Array:
     """Return numbers as integers of a type.
 
     Raises

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from calbatch.models.errors import FileError, ValidationError, explained
+from calbatch.models.errors import FileError, ValidationError, explain_errors
 from calbatch.models.fits.cards import HeaderKeywords
 from calbatch.models.fits.layout import Layout, read_layout
 from calbatch.models.fits.readers import Copies
@@ -40,7 +40,7 @@ __all__ = [
     "SaturationModel",
     "SuperBiasModel",
     "open",
-    "reference",
+    "open_reference",
 ]
 
 
@@ -202,11 +202,11 @@ def open(path: str | Location | DataModel, layout: Layout | None = None) -> Data
     if isinstance(path, DataModel):
         return path
     layout = layout or read_layout(path)
-    with explained(path):
-        return _class_of(location(path), layout)(path, layout=layout)
+    with explain_errors(path):
+        return _choose_class(location(path), layout)(path, layout=layout)
 
 
-def reference(reference_type: str, init: Any, copies: Copies | None = None) -> DataModel:
+def open_reference(reference_type: str, init: Any, copies: Copies | None = None) -> DataModel:
     """Open a reference file as the model of its type; a model is taken as it is.
 
     A process reads a file's headers and definitions of flags once, for all exposures that want it.
@@ -227,7 +227,7 @@ def reference(reference_type: str, init: Any, copies: Copies | None = None) -> D
     """
     if isinstance(init, DataModel):
         return as_reference(reference_type, init)
-    return _opened(reference_type, str(init), read_stamp(init), copies).copy()
+    return _open_reference(reference_type, str(init), read_stamp(init), copies).copy()
 
 
 def as_reference(reference_type: str, model: DataModel) -> DataModel:
@@ -243,7 +243,7 @@ def as_reference(reference_type: str, model: DataModel) -> DataModel:
         return model
     other = isinstance(model, tuple(REFERENCES.values()))
     fields = load_schema(cls.schema_url).fields.values()
-    missing = [spec.name for spec in fields if spec.required and not _offers(model, spec)]
+    missing = [spec.name for spec in fields if spec.required and not _has_field(model, spec)]
     if other or missing:
         why = "which is for others" if other else f"which has no fitting {missing[0]!r}"
         raise ValidationError(
@@ -253,13 +253,13 @@ def as_reference(reference_type: str, model: DataModel) -> DataModel:
     return model
 
 
-def _offers(model: DataModel, spec: FieldSpec) -> bool:
+def _has_field(model: DataModel, spec: FieldSpec) -> bool:
     shape = model.shape_of(spec.name)
     return shape is not None and spec.ndim in (None, len(shape))
 
 
 @lru_cache(maxsize=128)
-def _opened(reference_type: str, path: str, stamp: Stamp, copies: Copies | None) -> DataModel:
+def _open_reference(reference_type: str, path: str, stamp: Stamp, copies: Copies | None) -> DataModel:
     """Return a reference's model, to be copied; ``stamp`` tells when the file is another one."""
     cls = REFERENCES.get(reference_type, ReferenceFileModel)
     if cls is DarkModel:
@@ -272,7 +272,7 @@ def _opened(reference_type: str, path: str, stamp: Stamp, copies: Copies | None)
     return model
 
 
-def _class_of(path: Location, layout: Layout) -> type[DataModel]:
+def _choose_class(path: Location, layout: Layout) -> type[DataModel]:
     cards = HeaderKeywords(layout.path, 0, layout.hdus[0].raw_header)
     named = _BY_NAME.get(_text(cards, "DATAMODL"))
     if named is not None:

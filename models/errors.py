@@ -40,6 +40,10 @@ class FileError(ModelError):
         return f"{self.path}: {self.message}"
 
 
+class MissingFileError(FileError):
+    """A file that does not exist."""
+
+
 class StorageError(FileError):
     """A disk that is full, over quota or failing: another try may succeed."""
 
@@ -72,12 +76,12 @@ class ValidationWarning(UserWarning):
     """A value that its schema does not allow, where that is only worth a warning."""
 
 
-def escaped(text: str) -> str:
+def escape_text(text: str) -> str:
     """Return a text as one line without what a terminal would obey, which is escaped instead."""
-    return text if text.isprintable() else "".join(map(_shown, text))
+    return text if text.isprintable() else "".join(map(_escape_character, text))
 
 
-def _shown(character: str) -> str:
+def _escape_character(character: str) -> str:
     printable = character.isprintable() or character == "\t"
     return character if printable else repr(character)[1:-1]
 
@@ -88,7 +92,7 @@ def one_line(error: BaseException) -> str:
 
 
 @contextmanager
-def explained(path: str | os.PathLike[str], what: str = "cannot be read") -> Iterator[None]:
+def explain_errors(path: str | os.PathLike[str], what: str = "cannot be read") -> Iterator[None]:
     """Turn whatever goes wrong inside into a `FileError` about a file.
 
     Everything that reads files from elsewhere has this around it: over damaged headers and data,

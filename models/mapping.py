@@ -9,7 +9,7 @@ from typing import Any, Self, cast
 
 import numpy as np
 
-from calbatch.models.arrays import LazyArrays, Placed
+from calbatch.models.arrays import LazyArrays, GridField
 from calbatch.models.errors import ModelError
 from calbatch.models.tiling.plan import (
     KernelCall,
@@ -91,7 +91,7 @@ class MappedArrays(LazyArrays):
     def _part(
         self,
         kernel: Callable[..., Any],
-        output: Placed,
+        output: GridField,
         arguments: Mapping[str, Any],
         label: str | None,
     ) -> KernelCall:
@@ -135,7 +135,7 @@ class MappedArrays(LazyArrays):
             ndim = spec.ndim or primary.ndim or 2
             first = (leading or {}).get(output, self.shape[: ndim - 2])
             dtype = spec.dtype or np.dtype("f4")
-            placed[output] = made[product]._content.placed[name] = Placed(
+            placed[output] = made[product]._content.placed[name] = GridField(
                 output, (*first, *self.frame), dtype
             )
         source = self._shared()
@@ -200,7 +200,7 @@ class MappedArrays(LazyArrays):
         keys = tuple(self._ensure(name).key for name in call.inputs)
         return replace(call, inputs=keys), reductions
 
-    def _ensure(self, name: str) -> Placed:
+    def _ensure(self, name: str) -> GridField:
         """Make sure that a field is in the tiles, and return where."""
         if name not in self.schema.fields:
             raise ModelError(f"{self._where}: has no field {name!r}{self._hint(name)}")
@@ -209,7 +209,7 @@ class MappedArrays(LazyArrays):
         self._content.placed[name] = placed
         return placed
 
-    def _wanted(self, name: str) -> Placed:
+    def _wanted(self, name: str) -> GridField:
         """Return where a kernel's output goes; it need not be there before, nor have a default."""
         spec = self.schema.fields.get(name)
         if spec is None or spec.default is not None or name in self._content.placed:
@@ -217,4 +217,4 @@ class MappedArrays(LazyArrays):
         shape = self._absent_shape(name)
         if shape is None:
             raise ModelError(f"{self._where}: has no {name}, and nothing tells its shape")
-        return Placed(name, shape, spec.dtype or np.dtype("f4"))
+        return GridField(name, shape, spec.dtype or np.dtype("f4"))

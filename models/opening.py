@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from calbatch.models.arrays import Content, Placed
-from calbatch.models.casting import check_dimensions, fitted
-from calbatch.models.contradictions import Opened, check, unusable
+from calbatch.models.arrays import ModelContent, GridField
+from calbatch.models.casting import check_dimensions, cast_array
+from calbatch.models.contradictions import FileContents, check_contradictions, unusable_fields
 from calbatch.models.dq import DqRemap
-from calbatch.models.errors import FileError, ValidationError, ValidationWarning, explained
+from calbatch.models.errors import FileError, ValidationError, ValidationWarning, explain_errors
 from calbatch.models.fits.cards import CARD_LENGTH, HeaderKeywords, replace_foreign_bytes
 from calbatch.models.fits.columns import require_columns, require_full_rows
 from calbatch.models.fits.headers import meta_from_headers
@@ -32,7 +32,7 @@ _OF_PIXELS = frozenset({"dq", "err", "pixeldq", "groupdq", "var_poisson", "var_r
 
 
 @dataclass(frozen=True)
-class Pending:
+class UnreadField:
     """A table, or an array off the tile grid, that is read when somebody asks for it."""
 
     path: Location
@@ -43,7 +43,7 @@ class Pending:
 
     def load(self) -> Array:
         """Read it."""
-        with explained(self.path, f"{self.hdu.label} cannot be read"):
+        with explain_errors(self.path, f"{self.hdu.label} cannot be read"):
             return self._load()
 
     def _load(self) -> Array:
@@ -62,7 +62,7 @@ class Pending:
         return read_table(self.hdu)
 
 
-def loose_as(spec: FieldSpec, value: Any, where: str) -> Any:
+def convert_field(spec: FieldSpec, value: Any, where: str) -> Any:
     """Return a table, or an array off the tile grid, as a field of another schema.
 
     Raises
@@ -70,22 +70,22 @@ def loose_as(spec: FieldSpec, value: Any, where: str) -> Any:
     ValidationError
         When it does not fit; of what has not been read yet, columns are checked when it is.
     """
-    is_table = value.spec.is_table if isinstance(value, Pending) else value.dtype.names is not None
+    is_table = value.spec.is_table if isinstance(value, UnreadField) else value.dtype.names is not None
     if spec.is_table != is_table:
         kinds = ("a table", "an array") if spec.is_table else ("an array", "a table")
         raise ValidationError(f"{where}: must be {kinds[0]}, is {kinds[1]}")
     if spec.columns is None:
         check_dimensions(spec, len(value.shape), where)
-    if isinstance(value, Pending):
+    if isinstance(value, UnreadField):
         return replace(value, spec=spec)
     if spec.columns is not None:
         return check_columns(value, spec.columns, where)
-    return fitted(spec, value, where)
+    return cast_array(spec, value, where)
 
 
-def load(
+def load_content(
     path: Location, schema: Schema, copies: Copies | None = None, layout: Layout | None = None
-) -> Content:
+) -> ModelContent:
     """Return what a file holds, by a schema. No pixel is read.
 
     Parameters
@@ -107,26 +107,26 @@ def load(
     """
     layout = layout or read_layout(path)
     _warn_of_foreign_bytes(path, layout)
-    with explained(path):
+    with explain_errors(path):
         return _content(path, schema, copies, layout)
 
 
-def _content(path: Location, schema: Schema, copies: Copies | None, layout: Layout) -> Content:
+def _content(path: Location, schema: Schema, copies: Copies | None, layout: Layout) -> ModelContent:
     headers = [(h.name, h.version, _cards(h)) for h in layout.hdus]
     tree, extra = meta_from_headers(schema, headers, where=str(path))
-    content = Content(tree=tree, extra=extra)
-    found = dict(_found(path, schema, layout))
-    opened = Opened(schema, layout, {name: hdu for name, (_, hdu) in found.items()}, tree)
-    check(opened)
-    for name, _ in unusable(opened) if "data" in found else ():
+    content = ModelContent(tree=tree, extra=extra)
+    found = dict(_match_fields(path, schema, layout))
+    opened = FileContents(schema, layout, {name: hdu for name, (_, hdu) in found.items()}, tree)
+    check_contradictions(opened)
+    for name, _ in unusable_fields(opened) if "data" in found else ():
         found.pop(name)
     readers = dict(_readers(found, copies))
     frame = _frame(schema, readers)
     for name, (spec, hdu) in found.items():
         if name in readers and readers[name].shape[-2:] == frame:
-            content.placed[name] = Placed(name, readers[name].shape, readers[name].dtype)
+            content.placed[name] = GridField(name, readers[name].shape, readers[name].dtype)
         else:
-            content.loose[name] = Pending(path, hdu, spec, hdu.shape, copies)
+            content.loose[name] = UnreadField(path, hdu, spec, hdu.shape, copies)
     _require_frame(path, content, schema, readers, frame)
     if frame is not None:
         on_grid = {n: r for n, r in readers.items() if n in content.placed}
@@ -163,7 +163,7 @@ def _cards(hdu: Hdu) -> Any:
     return hdu.header if hdu.kind == "compressed" else hdu.text
 
 
-def _found(
+def _match_fields(
     path: Location, schema: Schema, layout: Layout
 ) -> Iterator[tuple[str, tuple[FieldSpec, Hdu]]]:
     for name, spec in schema.fields.items():
@@ -172,11 +172,11 @@ def _found(
             if spec.required:
                 raise FileError(path, f"has no {spec.hdu} extension ({spec.title or name})")
             continue
-        _check(path, name, spec, hdu)
+        _check_field(path, name, spec, hdu)
         yield name, (spec, hdu)
 
 
-def _check(path: Location, name: str, spec: FieldSpec, hdu: Hdu) -> None:
+def _check_field(path: Location, name: str, spec: FieldSpec, hdu: Hdu) -> None:
     if spec.is_table != (hdu.kind == "table"):
         wanted = "a table" if spec.is_table else "an image"
         raise FileError(path, f"{spec.hdu} must be {wanted} extension, found {hdu.kind}")
@@ -227,7 +227,7 @@ def _frame(schema: Schema, readers: Mapping[str, Reader]) -> tuple[int, int] | N
 
 def _require_frame(
     path: Location,
-    content: Content,
+    content: ModelContent,
     schema: Schema,
     readers: Mapping[str, Reader],
     frame: tuple[int, int] | None,
@@ -242,7 +242,7 @@ def _require_frame(
         )
 
 
-def _standard_dq(content: Content, readers: dict[str, Any]) -> dict[str, Reader]:
+def _standard_dq(content: ModelContent, readers: dict[str, Any]) -> dict[str, Reader]:
     """Give a reference's DQ array the standard flags, by its own table of definitions."""
     pending = content.loose.get("dq_def")
     remap = DqRemap.from_table(pending.load()) if pending is not None else None

@@ -11,7 +11,7 @@ from typing import Any
 
 from dask.base import compute
 
-from calbatch.models.arrays import Content, copied
+from calbatch.models.arrays import ModelContent, copy_metadata
 from calbatch.models.budget import row_bytes
 from calbatch.models.errors import FileError, ValidationError
 from calbatch.models.fits.asdf_extension import asdf_parts
@@ -20,7 +20,7 @@ from calbatch.models.fits.writer import FitsWriter, ImagePart, Product, RawPart,
 from calbatch.models.model import DataModel
 from calbatch.models.schema.meta import get_path, set_path
 from calbatch.models.schema.spec import Schema
-from calbatch.models.schema.validate import report, validate_tree
+from calbatch.models.schema.validate import warn_or_raise, validate_tree
 from calbatch.models.storage.location import Location
 from calbatch.models.storage.upload_permits import Permit
 from calbatch.models.tiling import graphs
@@ -31,7 +31,7 @@ _COMPRESSED = ("gz", "fz", "bz2", "xz", "zst", "z", "zip")
 
 
 @dataclass(frozen=True)
-class Written:
+class SaveResult:
     """What came of saving.
 
     Attributes
@@ -95,7 +95,7 @@ def _card(schema: Schema, path: str) -> tuple[str, str]:
     return spec.hdu, str(spec.keyword)
 
 
-def _loose_images(content: Content) -> dict[str, Array]:
+def _loose_images(content: ModelContent) -> dict[str, Array]:
     arrays = {name: content.loose_array(name) for name in list(content.loose)}
     return {name: array for name, array in arrays.items() if array.dtype.names is None}
 
@@ -117,12 +117,12 @@ def _require_fields(model: DataModel, path: Location) -> None:
             )
 
 
-def _tell_of_unwritten(schema: Schema, tree: Mapping[str, Any], path: Location) -> None:
+def _warn_of_unwritten(schema: Schema, tree: Mapping[str, Any], path: Location) -> None:
     """Warn of metadata that have a place in the model but none in FITS headers."""
     for spec in schema.keywords.values():
         value = get_path(tree, spec.path) if spec.keyword is None else None
         if value not in (None, []):
-            report(ValidationError(f"{path}: {spec.path} has no FITS keyword, and is left out"))
+            warn_or_raise(ValidationError(f"{path}: {spec.path} has no FITS keyword, and is left out"))
 
 
 def _require_plain_name(path: Location) -> None:
@@ -137,7 +137,7 @@ def _require_plain_name(path: Location) -> None:
         )
 
 
-def writer_for(
+def build_writer(
     model: DataModel,
     path: Location,
     *,
@@ -166,7 +166,7 @@ def writer_for(
     content = model._content
     _require_plain_name(path)
     _require_fields(model, path)
-    tree = copied(content.tree)
+    tree = copy_metadata(content.tree)
     own = {"filename": path.name, "model_type": type(model).__name__, "date": date or _now()}
     for name, value in own.items():
         if f"meta.{name}" in model.schema.keywords:
@@ -174,7 +174,7 @@ def writer_for(
     for path_ in (p for d in content.deferred for p in d.paths):
         set_path(tree, path_, 0.0)  # room for a value that is known when the tiles have run
     tree = validate_tree(model.schema, tree, str(path))
-    _tell_of_unwritten(model.schema, tree, path)
+    _warn_of_unwritten(model.schema, tree, path)
 
     def cards(name: str) -> Any:
         return cards_from_meta(model.schema, tree, content.extra, name)
@@ -188,7 +188,7 @@ def writer_for(
     return FitsWriter(path, parts, fsync=fsync, tag=tag, staging=staging)
 
 
-def _part(content: Content, name: str, hdu: str, cards: Callable[[str], Any]) -> Any:
+def _part(content: ModelContent, name: str, hdu: str, cards: Callable[[str], Any]) -> Any:
     placed = content.placed.get(name)
     if placed is not None:
         return ImagePart(name, hdu, 1, placed.dtype, placed.shape, cards(hdu))
@@ -206,7 +206,7 @@ def save(
     date: str | None = None,
     fsync: bool = True,
     scheduler: str | None = None,
-) -> Written:
+) -> SaveResult:
     """Compute models tile by tile, together, into one FITS file each.
 
     Models that share a plan (a ramp and the rates fitted to it) cost each kernel once a tile.
@@ -231,15 +231,15 @@ def save(
         When an array or value that the schema requires is missing; under ``STRICT_VALIDATION``
         also when metadata are invalid.
     """
-    graph, writers = saving_graph(models, date=date, fsync=fsync)
+    graph, writers = build_saving_graph(models, date=date, fsync=fsync)
     try:
-        return written_of(compute(graph, scheduler=scheduler)[0])
+        return save_result(compute(graph, scheduler=scheduler)[0])
     finally:
         for writer in writers:
             writer.abort()
 
 
-def saving_graph(
+def build_saving_graph(
     models: Sequence[tuple[DataModel, Location]],
     *,
     date: str | None = None,
@@ -255,7 +255,7 @@ def saving_graph(
     """
     row = row_bytes([m for m, _ in models])
     how: dict[str, Any] = {"date": date, "fsync": fsync, "tag": tag, "staging": staging}
-    writers = [writer_for(m, p, **how) for m, p in models]
+    writers = [build_writer(m, p, **how) for m, p in models]
     try:
         for writer in writers:
             writer.prepare()
@@ -267,7 +267,7 @@ def saving_graph(
         raise
 
 
-def written_of(computed: Array) -> Written:
+def save_result(computed: Array) -> SaveResult:
     """Return what a computed saving graph says."""
     products, seconds, told = computed[0]
-    return Written(tuple(products), seconds, told)
+    return SaveResult(tuple(products), seconds, told)

@@ -12,15 +12,17 @@ from rich import console as rich_console
 from calbatch.calibrate.parameters import nearest
 from calbatch.calibrate.step import Step
 from calbatch.cluster.batch.order import Order
+from calbatch.cluster.batch.product_names import require_product_names
+from calbatch.cluster.batch.registering import begin
 from calbatch.cluster.batch.result import Result
-from calbatch.cluster.batch.service import begin, drive
+from calbatch.cluster.batch.service import drive
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.exposure.job import Options
-from calbatch.cluster.exposure.policy import Policy
+from calbatch.cluster.exposure.job import ExposureOptions
+from calbatch.cluster.exposure.policy import RetryPolicy
 from calbatch.cluster.exposure.terminal import Console
-from calbatch.cluster.planning.configure import configured
-from calbatch.cluster.planning.planner import Again
-from calbatch.cluster.sites.places import Wish
+from calbatch.cluster.planning.planner import RerunPolicy
+from calbatch.cluster.planning.step_configuration import configure_step
+from calbatch.cluster.sites.placement import SiteRequest
 
 
 class BatchOptions(TypedDict, total=False):
@@ -67,7 +69,7 @@ class BatchOptions(TypedDict, total=False):
         Do nothing but what failed, or was quarantined, when it was tried last.
     recursive : bool
         Take the exposures of folders in a folder, too.
-    policy : Policy
+    policy : RetryPolicy
         How patient to be with failures.
     """
 
@@ -89,7 +91,7 @@ class BatchOptions(TypedDict, total=False):
     verify: bool
     only_failed: bool
     recursive: bool
-    policy: Policy
+    policy: RetryPolicy
 
 
 USUAL: BatchOptions = {
@@ -97,7 +99,7 @@ USUAL: BatchOptions = {
     "scheduler": "auto", "workers": None, "grain": "auto", "tile_rows": None,
     "verify_inputs": False, "fsync": True, "date": None, "insecure": False, "site": None,
     "force": False, "verify": False, "only_failed": False, "recursive": False,
-    "policy": Policy(),
+    "policy": RetryPolicy(),
 }  # fmt: skip
 """What is done where nothing is said."""
 
@@ -144,7 +146,7 @@ def run(
     """
     source = "run's arguments"
     step, order = ordered(pipeline, inputs, output_dir, source=source, **options)
-    return drive(begin(step, order), console or Console(stderr=True), debug=debug)
+    return drive(begin(step, order, hold=True), console or Console(stderr=True), debug=debug)
 
 
 def ordered(
@@ -163,23 +165,29 @@ def ordered(
     said = {name: str(value) for name, value in values.pop("site", {}).items()}
     if output_dir is not None:
         values.setdefault("", {})["output_dir"] = str(output_dir)
-    step = configured(
+    step = configure_step(
         pipeline,
         config=how["config"],
         parameters=values,
         save_steps=listed(how["save_steps"]),
         source=source,
     )
-    read = Options(
-        _checked(how["date"]), how["fsync"], how["tile_rows"], None, how["verify_inputs"]
+    require_product_names(step)
+    read = ExposureOptions(
+        date=_checked(how["date"]),
+        fsync=how["fsync"],
+        tile_rows=how["tile_rows"],
+        verify_inputs=how["verify_inputs"],
     )
     order = Order(
         tuple(texts(inputs)),
         how["context"],
         how["pars"],
         read,
-        Wish(how["scheduler"], how["workers"], how["grain"], how["insecure"], how["site"], said),
-        Again(how["force"], how["verify"], how["only_failed"]),
+        SiteRequest(how["scheduler"], how["workers"], how["grain"], how["insecure"], how["site"], said),
+        RerunPolicy(
+            force=how["force"], verify=how["verify"], only_failed=how["only_failed"]
+        ),
         how["policy"],
         recursive=how["recursive"],
     )

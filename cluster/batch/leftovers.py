@@ -19,8 +19,8 @@ from calbatch.cluster.batch.order import Order
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.folder import BatchFolder
 from calbatch.cluster.ledger import BatchRow, Ledger
-from calbatch.cluster.ledger.faults import batch_folders
-from calbatch.cluster.sites.options import SlurmOptions
+from calbatch.cluster.ledger.sqlite_errors import batch_folders
+from calbatch.cluster.sites.kinds import find_kind
 from calbatch.models.temporary import remove_abandoned
 
 OLD = 60.0
@@ -41,7 +41,7 @@ def living(ledger: Ledger, batch: int) -> frozenset[str]:
         The number of the caller's batch.
     """
     here, since = socket.gethostname(), time.time() - SILENCE
-    rows = ledger.abandoned(batch)
+    rows = ledger.abandoned_batches(batch)
     return frozenset(r.name for r in rows if r.host != here and (r.beat or 0.0) > since)
 
 
@@ -87,22 +87,20 @@ def end_abandoned(ledger: Ledger, batch: int, spared: Collection[str] = ()) -> I
     str
         What could not be ended, and why.
     """
-    for row in ledger.abandoned(batch):
+    for row in ledger.abandoned_batches(batch):
         if row.name in spared:
             continue
         try:
             _end_jobs(row)
         except RequestError as error:
             yield f"{row.name}: its workers' jobs may go on for a while: {error}"
-        ledger.end(row.id, "interrupted", "its driver died")
+        ledger.end_batch(row.id, "interrupted", "its driver died")
 
 
 def _end_jobs(row: BatchRow) -> None:
-    site = Order.of(row.request).wish.named()
-    if site is not None and isinstance(site.options, SlurmOptions):
-        from calbatch.cluster.sites.slurm.site import swept, workers_name
-
-        swept(workers_name(row.name), Path(site.options.logs).expanduser().absolute())
+    site = Order.of(row.request).wish.named_site()
+    if site is not None:
+        find_kind(site.kind).end_jobs(site.options, row.name)
 
 
 def _unfinished(folder: BatchFolder, spared: Collection[str]) -> Iterator[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,8 +14,16 @@ from calbatch.cluster.ledger import View
 VERSION = 1
 
 
-def write_manifest(folder: BatchFolder) -> None:
-    """Write a batch's manifest, of which each exposure has a line: it may be long."""
+def write_manifest(folder: BatchFolder, state: str) -> None:
+    """Write a batch's manifest, with a line for each exposure.
+
+    Parameters
+    ----------
+    folder : BatchFolder
+        The batch's files.
+    state : str
+        How the batch ends. The ledger says so only once the manifest is written.
+    """
     part = folder.manifest.with_suffix(".part")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file, View(folder.state) as view:
@@ -22,7 +31,7 @@ def write_manifest(folder: BatchFolder) -> None:
         head = {
             "manifest": VERSION,
             "batch": batch.name,
-            "state": batch.state,
+            "state": state,
             "pipeline": batch.pipeline,
             "configuration": folder.config.name,
             "output": str(folder.output),
@@ -33,7 +42,7 @@ def write_manifest(folder: BatchFolder) -> None:
             "software": batch.software,
             "created": batch.created,
             "started": batch.started,
-            "ended": batch.ended,
+            "ended": time.time(),
             "exposures": [],
         }
         opening = json.dumps(head, indent=1).removesuffix("[]\n}")
@@ -45,7 +54,7 @@ def write_manifest(folder: BatchFolder) -> None:
 
 
 def _exposures(view: View, batch: int) -> Iterator[dict[str, Any]]:
-    for row, references, products in view.in_full(batch):
+    for row, references, products in view.exposures_in_full(batch):
         yield {
             "input": row.path,
             "size": row.size,

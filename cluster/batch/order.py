@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from calbatch.cluster.exposure.job import Options
-from calbatch.cluster.exposure.policy import Policy
-from calbatch.cluster.planning.planner import Again
-from calbatch.cluster.sites.places import Wish
+from calbatch.cluster.exposure.job import ExposureOptions
+from calbatch.cluster.exposure.policy import RetryPolicy
+from calbatch.cluster.planning.planner import RerunPolicy
+from calbatch.cluster.sites.placement import SiteRequest
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,13 @@ class Order:
         The CRDS context.
     pars : bool
         Whether parameter references are read.
-    options : Options
+    options : ExposureOptions
         How exposures are read, walked and written.
     wish : Wish
         Where.
-    again : Again
+    again : RerunPolicy
         What is done though it was done before.
-    policy : Policy
+    policy : RetryPolicy
         How patient to be.
     recursive : bool
         Whether a folder stands for the folders in it, too.
@@ -39,10 +39,10 @@ class Order:
     inputs: tuple[str, ...]
     context: str | None = None
     pars: bool = True
-    options: Options = field(default_factory=Options)
-    wish: Wish = field(default_factory=Wish)
-    again: Again = field(default_factory=Again)
-    policy: Policy = field(default_factory=Policy)
+    options: ExposureOptions = field(default_factory=ExposureOptions)
+    wish: SiteRequest = field(default_factory=SiteRequest)
+    again: RerunPolicy = field(default_factory=RerunPolicy)
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
     recursive: bool = False
 
     def as_json(self) -> dict[str, Any]:
@@ -56,9 +56,9 @@ class Order:
             tuple(kept["inputs"]),
             kept["context"],
             kept["pars"],
-            Options(**kept["options"]),
-            Wish(**kept["wish"]),
-            Again(**kept["again"]),
-            Policy(**kept["policy"]),
+            ExposureOptions(**kept["options"]),
+            SiteRequest(**kept["wish"]),
+            RerunPolicy(**kept["again"]),
+            RetryPolicy(**kept["policy"]),
             kept.get("recursive", False),  # orders of older ledgers do not say
         )

@@ -23,16 +23,16 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.folder import BatchFolder, forget, state_of
+from calbatch.cluster.folder import BatchFolder, forget_batch, state_of
 from calbatch.cluster.ledger import Ledger, LedgerError, View
-from calbatch.cluster.ledger.faults import batch_folders
 from calbatch.cluster.ledger.salvage import copy_rows, is_intact, remove_undecodable
+from calbatch.cluster.ledger.sqlite_errors import batch_folders
 from calbatch.cluster.ledger.store import HELD, NAME
-from calbatch.cluster.planning.identity import digest
+from calbatch.cluster.planning.identity import json_digest
 from calbatch.models import datamodels
 from calbatch.models.errors import ModelError
 from calbatch.models.fits.layout import read_layout
-from calbatch.models.storage.files import glance, look
+from calbatch.models.storage.files import current_version, read_stamp
 from calbatch.models.storage.location import Location
 
 _BATCH = ("state", "pipeline", "context", "context_reason", "created", "started", "ended")
@@ -112,7 +112,7 @@ def rebuild(output: Location) -> tuple[Path | None, list[Rebuilt]]:
             shutil.rmtree(fresh, ignore_errors=True)
     for batch in found:
         if not batch.total:  # no command can do anything with it
-            forget(BatchFolder(output, batch.name))
+            forget_batch(BatchFolder(output, batch.name))
     return aside, found
 
 
@@ -187,7 +187,7 @@ def _add_exposure(
     connection: sqlite3.Connection, batch: int, number: int, entry: Mapping[str, Any]
 ) -> None:
     references = json.dumps(entry["references"], sort_keys=True)
-    body = digest(entry["references"])
+    body = json_digest(entry["references"])
     connection.execute(
         "INSERT OR IGNORE INTO bodies (digest, body) VALUES (?, ?)", (body, references)
     )
@@ -224,7 +224,7 @@ def _verify(connection: sqlite3.Connection, row: sqlite3.Row) -> None:
 def _is(path: str, size: int, mtime_ns: int, headers: str) -> bool:
     """Return whether a file is what a record says."""
     try:
-        return glance(path) == (path, size, mtime_ns) and read_layout(look(path)).digest == headers
+        return current_version(path) == (path, size, mtime_ns) and read_layout(read_stamp(path)).digest == headers
     except (OSError, ModelError, ValueError, TypeError):
         return False
 

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from calbatch.cluster.batch.result import Result
-from calbatch.cluster.display.progress import Memory, duration
+from calbatch.cluster.display.progress import MemoryUse, duration
+from calbatch.cluster.exposure.messages import escape_controls
 from calbatch.cluster.exposure.outcome import Outcome, peak_memory
-from calbatch.cluster.exposure.terminal import harmless
 from calbatch.cluster.ledger import DamagedLedgerError
 
 SHOWN = 20
@@ -69,7 +69,7 @@ class _Found:
         self.warnings: Counter[str] = Counter()
         self.first: dict[str, str] = {}
         self.stages: Counter[str] = Counter()
-        self.memory = Memory()
+        self.memory = MemoryUse()
         for outcome in outcomes:
             self._add(outcome)
         self.memory.add(peak_memory())
@@ -84,8 +84,8 @@ class _Found:
         self.products += len(outcome.written)
         self.memory.add(*outcome.peaks)
         self.stages.update(outcome.stages)
-        name = harmless(str(outcome.path))
-        texts = {_without_name(harmless(text), name) for text in outcome.warnings}
+        name = escape_controls(str(outcome.path))
+        texts = {_without_name(escape_controls(text), name) for text in outcome.warnings}
         self.warnings.update(texts)
         for text in texts:
             self.first.setdefault(text, name)
@@ -100,7 +100,7 @@ def _without_name(text: str, name: str) -> str:
 
 
 def _say(console: Console, text: str, style: str = "") -> None:
-    console.print(harmless(text), style=style, markup=False, highlight=False, soft_wrap=True)
+    console.print(escape_controls(text), style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def _totals(found: _Found) -> Table:

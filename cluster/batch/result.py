@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from calbatch.cluster.batch.liveness import EXIT
-from calbatch.cluster.exposure.outcome import Outcome, Peak
+from calbatch.cluster.exposure.outcome import MemoryPeak, Outcome
 from calbatch.cluster.folder import BatchFolder
 from calbatch.cluster.ledger import BatchRow, ExposureRow, View
 from calbatch.cluster.ledger.records import FINAL
@@ -151,10 +151,10 @@ def _state(outcome: Outcome) -> str:
 
 def _outcome(view: View, row: ExposureRow) -> Outcome:
     last = view.attempts(row.id)[-1:]
-    peaks = tuple(Peak(a.worker, a.peak) for a in last if a.worker and a.peak)
+    peaks = tuple(MemoryPeak(a.worker, a.peak) for a in last if a.worker and a.peak)
     return Outcome(
-        row.number,
-        location(row.path),
+        number=row.number,
+        path=location(row.path),
         written=tuple(Product(p.path, p.size, p.mtime_ns, p.digest) for p in view.products(row.id)),
         content=row.content or "",
         error=row.reason if row.state in ("failed", "quarantined") else "",

@@ -306,9 +306,9 @@ def main() -> None:
     """Run the command line, telling faults of a request in one line."""
     for interrupt in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(interrupt, _interrupt)
-    from calbatch.cluster.exposure.messages import guard_messages, harmless_lines
+    from calbatch.cluster.exposure.messages import escape_lines, escape_python_messages
 
-    guard_messages()
+    escape_python_messages()
     try:
         status = cli.main(standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):
@@ -320,22 +320,22 @@ def main() -> None:
         _show(error)
         sys.exit(error.exit_code)
     except Exception as error:
-        from calbatch.cluster import faults
+        from calbatch.cluster.errors import is_expected
 
-        if "--debug" in sys.argv or not faults.is_expected(error):
+        if "--debug" in sys.argv or not is_expected(error):
             raise
-        click.echo(harmless_lines(f"calbatch: {error}"), err=True)
+        click.echo(escape_lines(f"calbatch: {error}"), err=True)
         sys.exit(2)
     sys.exit(status if isinstance(status, int) else 0)
 
 
 def _show(error: click.ClickException) -> None:
     """Show how a command was misused; what was typed may be the name of a file."""
-    from calbatch.cluster.exposure.messages import harmless_lines
+    from calbatch.cluster.exposure.messages import escape_lines
 
     text = io.StringIO()
     error.show(file=text)
-    click.echo(harmless_lines(text.getvalue()), err=True, nl=False)
+    click.echo(escape_lines(text.getvalue()), err=True, nl=False)
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:

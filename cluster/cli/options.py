@@ -158,7 +158,7 @@ def shared(*lists: Sequence[Any]) -> Any:
 
 def policy_of(options: dict[str, Any]) -> Any:
     """Take out of a command's options what says how patient to be."""
-    from calbatch.cluster.exposure.policy import Policy
+    from calbatch.cluster.exposure.policy import RetryPolicy
 
     names = ("deadline", "fail_fast", "patience", "silence")
-    return Policy(**{name: options.pop(name) for name in names})
+    return RetryPolicy(**{name: options.pop(name) for name in names})

@@ -21,7 +21,7 @@ TO_BE_FETCHED = "is to be fetched first"
 """What `put_off` says of a file."""
 
 
-class Received:
+class FetchTally:
     """What has been received so far; told from several threads."""
 
     def __init__(self, total: int) -> None:
@@ -55,9 +55,9 @@ class Received:
 
 
 @contextmanager
-def fetch_progress(total: int, console: Console) -> Iterator[Progress]:
+def show_fetch_progress(total: int, console: Console) -> Iterator[Progress]:
     """Give a function that shows what is received: live in a terminal, in lines elsewhere."""
-    received = Received(total)
+    received = FetchTally(total)
     live = console.is_terminal or console.is_jupyter
     with _bar(received, console) if live else _lines(received, console) as refresh:
 
@@ -71,7 +71,7 @@ def fetch_progress(total: int, console: Console) -> Iterator[Progress]:
 
 
 @contextmanager
-def _bar(received: Received, console: Console) -> Iterator[Callable[[], None]]:
+def _bar(received: FetchTally, console: Console) -> Iterator[Callable[[], None]]:
     from rich.progress import BarColumn, Progress, TextColumn
 
     columns = BarColumn(), TextColumn("{task.description}", markup=False)
@@ -81,7 +81,7 @@ def _bar(received: Received, console: Console) -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def _lines(received: Received, console: Console) -> Iterator[Callable[[], None]]:
+def _lines(received: FetchTally, console: Console) -> Iterator[Callable[[], None]]:
     last, lock = time.monotonic(), threading.Lock()
 
     def refresh() -> None:
@@ -94,7 +94,7 @@ def _lines(received: Received, console: Console) -> Iterator[Callable[[], None]]
     yield refresh
 
 
-def fetched(
+def fetch_references(
     references: CrdsReferences, names: Sequence[str], console: Console
 ) -> Mapping[str, str]:
     """Have references in the cache before pixels are touched; say what cannot be had.
@@ -114,20 +114,20 @@ def fetched(
         Name to reason, of those that are still not there.
     """
     if references.offline:
-        say_missing(names, references.cache, console)
+        print_missing(names, references.cache, console)
         return references.fetch(names)
     console.print(
         f"fetching {len(names)} reference file{'s' * (len(names) != 1)} into {references.cache}",
         markup=False, highlight=False, soft_wrap=True,
     )  # fmt: skip
-    with fetch_progress(len(names), console) as told:
+    with show_fetch_progress(len(names), console) as told:
         failed = references.fetch(names, told)
     for name, reason in sorted(failed.items()):
         console.print(f"{name}: {reason}", markup=False, highlight=False, soft_wrap=True)
     return failed
 
 
-def say_missing(names: Sequence[str], where: str, console: Console) -> None:
+def print_missing(names: Sequence[str], where: str, console: Console) -> None:
     """List all files that are not in the cache, with the command that would fetch them."""
     count = f"{len(names)} reference file{'s are' if len(names) != 1 else ' is'}"
     lines = [
@@ -145,12 +145,12 @@ def sync_command(names: Sequence[str]) -> str:
     return shlex.join(["calbatch", "refs", "sync", "--files", *sorted(names)])
 
 
-def put_off(
+def defer_fetching(
     references: CrdsReferences, names: Sequence[str], console: Console
 ) -> Mapping[str, str]:
     """Fetch nothing: say what would be fetched, or could not be. See `fetched`."""
     if references.offline:
-        say_missing(names, references.cache, console)
+        print_missing(names, references.cache, console)
         return references.fetch(names)
     console.print(f"to be fetched first, {len(names)} reference files: {', '.join(sorted(names))}")
     return {name: f"{name} {TO_BE_FETCHED}: {sync_command([name])}" for name in names}

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from calbatch.cluster.exposure.outcome import Outcome, Peak, peak_memory
-from calbatch.cluster.exposure.terminal import harmless_lines
+from calbatch.cluster.exposure.messages import escape_lines
+from calbatch.cluster.exposure.outcome import MemoryPeak, Outcome, peak_memory
 
 LIVE_EVERY = 0.1
 """Seconds between lines that are drawn anew."""
@@ -18,12 +18,12 @@ PLAIN_EVERY = 10.0
 """Seconds between lines where nothing can be redrawn."""
 
 
-class Tally:
+class BatchTally:
     """Counts of a batch under way."""
 
     def __init__(self, total: int) -> None:
         self.total, self.done, self.failed, self.kept = total, 0, 0, 0
-        self.memory = Memory()
+        self.memory = MemoryUse()
         self.start = time.monotonic()
 
     def add(self, outcome: Outcome) -> None:
@@ -59,13 +59,13 @@ class Tally:
         return ", ".join([*parts, f"peak memory {self.memory}"])
 
 
-class Memory:
+class MemoryUse:
     """The most memory that processes have had."""
 
     def __init__(self) -> None:
         self.by_process: dict[str, int] = {}
 
-    def add(self, *peaks: Peak) -> None:
+    def add(self, *peaks: MemoryPeak) -> None:
         """Take note of processes' peaks."""
         for peak in peaks:
             self.by_process[peak.process] = max(self.by_process.get(peak.process, 0), peak.bytes)
@@ -92,7 +92,7 @@ def megabytes(count: float) -> str:
     return f"{count / 1e6:.{int(count < 1e7)}f} MB"
 
 
-class Watching:
+class ProgressDisplay:
     """Shows outcomes as they come, and where else to look.
 
     Parameters
@@ -108,7 +108,7 @@ class Watching:
     """
 
     def __init__(
-        self, tally: Tally, console: Console, refresh: Callable[[], None], *, debug: bool
+        self, tally: BatchTally, console: Console, refresh: Callable[[], None], *, debug: bool
     ) -> None:
         self._tally, self._console, self._refresh = tally, console, refresh
         self._debug, self._dashboard = debug, ""
@@ -130,12 +130,14 @@ class Watching:
     def say(self, text: str, style: str = "") -> None:
         """Show a line."""
         self._console.print(
-            harmless_lines(text), style=style, markup=False, highlight=False, soft_wrap=True
+            escape_lines(text), style=style, markup=False, highlight=False, soft_wrap=True
         )
 
 
 @contextmanager
-def watching(total: int, console: Console, *, debug: bool = False) -> Iterator[Watching]:
+def show_progress(
+    total: int, console: Console, *, debug: bool = False
+) -> Iterator[ProgressDisplay]:
     """Give what shows a batch while it runs.
 
     Parameters
@@ -147,14 +149,14 @@ def watching(total: int, console: Console, *, debug: bool = False) -> Iterator[W
     debug : bool
         Whether to show tracebacks of failures.
     """
-    tally = Tally(total)
+    tally = BatchTally(total)
     live = console.is_terminal or console.is_jupyter
     with _bar(tally, console) if live else _lines(tally, console) as refresh:
-        yield Watching(tally, console, refresh, debug=debug)
+        yield ProgressDisplay(tally, console, refresh, debug=debug)
 
 
 @contextmanager
-def _bar(tally: Tally, console: Console) -> Iterator[Callable[[], None]]:
+def _bar(tally: BatchTally, console: Console) -> Iterator[Callable[[], None]]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = BarColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
@@ -169,14 +171,14 @@ def _bar(tally: Tally, console: Console) -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def _lines(tally: Tally, console: Console) -> Iterator[Callable[[], None]]:
+def _lines(tally: BatchTally, console: Console) -> Iterator[Callable[[], None]]:
     def show() -> None:
         console.print(tally.line(), markup=False, highlight=False, soft_wrap=True)
 
     yield _every(PLAIN_EVERY, tally, show)
 
 
-def _every(seconds: float, tally: Tally, show: Callable[[], None]) -> Callable[[], None]:
+def _every(seconds: float, tally: BatchTally, show: Callable[[], None]) -> Callable[[], None]:
     """Return what shows the counts, but not too often; the last ones always."""
     last = time.monotonic()
 

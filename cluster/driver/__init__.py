@@ -1,1 +1,1 @@
-"""The driver: what feeds a site and records what comes back."""
+"""The driver: submits planned exposures to a site and records their outcomes."""

@@ -1,4 +1,4 @@
-"""How a user asks a driver to end, wherever it runs: by a file beside the ledger."""
+"""Stop requests: how users stop a driver on any host, through a file beside the ledger."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from pathlib import Path
 from calbatch.models.private import write_private_text
 
 
-class Wish(StrEnum):
-    """What is asked for."""
+class StopRequest(StrEnum):
+    """How a driver is to stop."""
 
-    DRAIN = "drain"  # begin nothing more
-    NOW = "now"  # and give up what is under way
-    LATER = "later"  # begin nothing more: another driver goes on
+    DRAIN = "drain"  # finish the running exposures and start no others
+    NOW = "now"  # abandon the running exposures as well
+    LATER = "later"  # as drain, but another driver will continue the batch
 
 
-def wished(path: Path | None) -> Wish | None:
-    """Return what is asked for by a file; None where it is not there."""
+def read_stop_request(path: Path | None) -> StopRequest | None:
+    """Return the stop request in a control file; None if there is none."""
     if path is None:
         return None
     try:
-        return Wish(path.read_text(encoding="ascii").strip())
+        return StopRequest(path.read_text(encoding="ascii").strip())
     except (OSError, ValueError):
         return None
 
 
-def ask(path: Path, wish: Wish) -> None:
-    """Ask for something."""
+def request_stop(path: Path, wish: StopRequest) -> None:
+    """Write a stop request to a control file."""
     write_private_text(path, f"{wish}\n")
 
 
-def take_back(path: Path) -> None:
-    """Ask for nothing any more."""
+def withdraw_stop_request(path: Path) -> None:
+    """Remove a control file, and with it any stop request."""
     path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The loop that feeds a site, and settles what comes back."""
+"""The main loop: submit planned exposures to a site and handle their outcomes."""
 
 from __future__ import annotations
 
@@ -8,135 +8,151 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from calbatch.cluster.driver.control import Wish, wished
+from calbatch.cluster.driver.control import StopRequest, read_stop_request
 from calbatch.cluster.driver.feed import Feed
-from calbatch.cluster.driver.recording import Attempted, Recorder
-from calbatch.cluster.driver.retry_queue import Waiting
+from calbatch.cluster.driver.recording import Attempt, Recorder
+from calbatch.cluster.driver.retry_queue import RetryQueue
 from calbatch.cluster.driver.room import Room
 from calbatch.cluster.driver.staging import Fence
 from calbatch.cluster.errors import FencedError, LostError, RequestError, SiteLostError
-from calbatch.cluster.exposure.job import Job, Options
-from calbatch.cluster.exposure.log import left_behind, ran_out_of_memory
-from calbatch.cluster.exposure.outcome import Clock, Outcome, failure
-from calbatch.cluster.exposure.policy import DEATHS, Action, History, Kind, Policy
-from calbatch.cluster.planning.planner import Planned
-from calbatch.cluster.sites.places import Site
-from calbatch.cluster.sites.silence import GONE, Condition, Reports, Silent
+from calbatch.cluster.exposure.job import ExposureOptions, Job
+from calbatch.cluster.exposure.log import collect_log, find_memory_exhaustion
+from calbatch.cluster.exposure.outcome import Outcome, Stopwatch, failure
+from calbatch.cluster.exposure.policy import (
+    DEATHS,
+    FailureHistory,
+    FailureKind,
+    RetryAction,
+    RetryPolicy,
+)
+from calbatch.cluster.planning.planner import PlannedExposure
+from calbatch.cluster.sites.silence import GONE, Condition, SilenceReports, SilentWorker
+from calbatch.cluster.sites.site import Site
 from calbatch.models.errors import FileError
 from calbatch.models.fits.writer import Product
 
 TICK = 0.2
-"""Seconds between looks at what is due, while nothing ends."""
+"""Seconds to wait for an outcome before the loop goes round again."""
 
 LOOK_EVERY = 2.0
-"""Seconds between looks at deadlines and at the disk."""
+"""Seconds between checks of deadlines."""
 
 
-@dataclass(frozen=True)
-class Task:
-    """What is done with each exposure of a batch.
+@dataclass(frozen=True, kw_only=True)
+class BatchSetup:
+    """The settings that all jobs of a batch share.
 
     Attributes
     ----------
     name : str
-        The batch's; tasks and unfinished files carry it.
-    options : Options
-        How.
+        The batch's name, used for tasks and unfinished files.
+    options : ExposureOptions
+        How exposures are read, tiled and written.
     output : Path
-        Where products go.
+        Folder whose disk must have room for products.
     logs : Path, optional
-        Where workers keep what they say.
+        Folder of the workers' log files.
     control : Path, optional
-        A file by which users ask for an end.
+        File through which users stop the batch.
     staging : Fence, optional
-        Where products are made; by default beside their final names.
+        Where products are written; by default beside their final names.
     """
 
     name: str
-    options: Options
+    options: ExposureOptions
     output: Path
     logs: Path | None = None
     control: Path | None = None
     staging: Fence | None = None
 
-    def job(self, one: Attempted) -> Job:
-        """Return a try at an exposure, as it travels to a worker."""
-        planned = one.planned
-        stamp = None if planned.source is None else (planned.source[1], planned.source[2])
-        log = self.logs / f"{planned.number}-{one.serial}.log" if self.logs else None
-        step, references = planned.settings.step, planned.references
-        staging = self.staging.of(planned.number, one.serial) if self.staging else None
+    def job(self, one: Attempt) -> Job:
+        """Return the job of an attempt."""
+        planned, source = one.planned, one.planned.source
         return Job(
-            planned.number, planned.path, step, references, self.options, self.name, stamp, log,
-            staging,
-        )  # fmt: skip
+            number=planned.number,
+            path=planned.path,
+            step=planned.settings.step,
+            references=planned.references,
+            options=self.options,
+            batch=self.name,
+            stamp=(source.size, source.mtime_ns) if source else None,
+            log=self.logs / f"{planned.number}-{one.serial}.log" if self.logs else None,
+            staging=self.staging.place_for(planned.number, one.serial) if self.staging else None,
+        )
 
-    def make_room(self, job: Job) -> None:
-        """Make the folder in which a try makes its products; see `Staging.make`."""
+    def make_staging(self, job: Job) -> None:
+        """Make the staging folder of an attempt; see `Fence.make`."""
         if self.staging and job.staging:
             self.staging.make(job.staging)
 
     def fence(self, job: Job, *, ended: bool) -> None:
-        """Remove the folder of a try that has ended, or is given up; see `Staging.remove`."""
+        """Remove the staging folder of an ended or abandoned attempt; see `Fence.remove`."""
         if self.staging and job.staging:
             self.staging.remove(job.staging, ended=ended)
 
 
 class Driver:
-    """Keeps a window of exposures under way, and has each done once.
+    """Runs the exposures of a batch on a site, retrying those that fail.
 
     Parameters
     ----------
-    task : Task
-        What is done with each.
+    setup : BatchSetup
+        The settings that all jobs share.
     feed : Feed
-        Gives planned exposures; entered already.
+        Source of planned exposures, already entered.
     recorder : Recorder
-        Keeps what became of them.
-    policy : Policy
-        How patient to be.
+        Writes outcomes to the ledger.
+    policy : RetryPolicy, optional
+        Limits on retries and waiting.
+
+    Attributes
+    ----------
+    stopping : str
+        Why the batch is being stopped; empty while it is not.
     """
 
     def __init__(
-        self, task: Task, feed: Feed, recorder: Recorder, policy: Policy | None = None
+        self, setup: BatchSetup, feed: Feed, recorder: Recorder, policy: RetryPolicy | None = None
     ) -> None:
-        self.task, self.feed, self.recorder = task, feed, recorder
-        self.policy = policy or Policy()
+        self.setup, self.feed, self.recorder = setup, feed, recorder
+        self.policy = policy or RetryPolicy()
         self.stopping = ""
-        self._running: dict[int, Attempted] = {}
-        self._waiting = Waiting()
-        self._reports = Reports()
-        self._room = Room(task.output, recorder, self.policy.patience)
+        self._running: dict[int, Attempt] = {}
+        self._waiting = RetryQueue()
+        self._reports = SilenceReports()
+        self._room = Room(setup.output, recorder, self.policy.patience)
         self._looked = 0.0
         self._lost_since = 0.0
         self._logs_seen = False
 
-    # -- the whole ----------------------------------------------------------------------------
+    # -- running the batch --------------------------------------------------------------------
 
     def run(self, enter: Callable[[bool], AbstractContextManager[Site]]) -> None:
-        """Run until nothing is left to do, or a user wants an end.
+        """Run until no work is left or the batch is stopped.
+
+        Suspects, which must run alone, come last.
 
         Parameters
         ----------
         enter : callable
-            Gives the site; told whether it is for a single exposure that may need all of it. Called
-            again when the site is lost.
+            Returns a context manager that yields the site. Its argument is True for a site that
+            runs one exposure at a time. Called again after the site is lost.
         """
         for alone in (False, True):
-            while not self.stopping and self._left(alone=alone):
+            while not self.stopping and self._has_work(alone=alone):
                 try:
                     with enter(alone) as site:
-                        self.recorder.event("site", site.description)
+                        self.recorder.record_event("site", site.description)
                         self._drive(site, alone=alone)
                 except SiteLostError as lost:
                     self._wait_for_site(lost)
-                except RequestError as error:  # of a site that is not there again yet
-                    if not self._lost_since:
+                except RequestError as error:
+                    if not self._lost_since:  # otherwise, the lost site is not back yet
                         raise
                     self._wait_for_site(SiteLostError(str(error)))
 
     def prepare(self) -> bool:
-        """Settle what needs no site; return whether anything is left that does."""
+        """Handle exposures that need no site until one needs it; return whether one does."""
         one = self._next(alone=False)
         while one is None and not self.feed.exhausted and not self.stopping:
             time.sleep(TICK / 10)
@@ -144,48 +160,48 @@ class Driver:
             self.recorder.ledger.tick()
         if one is not None:
             self._waiting.add(one)
-        return self._waiting.example() is not None and not self.stopping
+        return self._waiting.peek() is not None and not self.stopping
 
     def first_job(self) -> Job | None:
-        """Return the job of an exposure that waits, as an example of all."""
-        one = self._waiting.example()
-        return self.task.job(one) if one else None
+        """Return the job of a waiting exposure, as an example of the batch's jobs."""
+        one = self._waiting.peek()
+        return self.setup.job(one) if one else None
 
-    def _left(self, *, alone: bool) -> bool:
-        mine = self._waiting.left(alone=alone)
+    def _has_work(self, *, alone: bool) -> bool:
+        mine = self._waiting.has_exposures(alone=alone)
         return bool(mine or self._running or (not alone and not self.feed.exhausted))
 
     def _drive(self, site: Site, *, alone: bool) -> None:
         try:
-            while self._left(alone=alone):
-                self._obey(site)
+            while self._has_work(alone=alone):
+                self._check_stop_request(site)
                 if self.stopping and not self._running:
                     return
                 self._admit(site, alone=alone)
-                for job, outcome in site.ended(self._pause()):
+                for job, outcome in site.collect(self._pause()):
                     self._lost_since = 0.0
                     one = self._running.pop(job.number, None)
                     if one is not None:
                         self._settle(one, job, outcome)
-                self._look(site)
-                self._heed_silence(site)
+                self._check_deadlines(site)
+                self._check_silence(site)
                 self.recorder.ledger.tick()
         finally:
             site.give_up()
 
     def _pause(self) -> float:
-        """Return the seconds to wait for an exposure to end."""
+        """Return the time to wait for an outcome, in seconds."""
         return TICK if self._running else TICK / 10
 
     def _wait_for_site(self, lost: SiteLostError) -> None:
-        """Have what was under way done again, once there is a site again."""
+        """Requeue in-flight exposures after losing the site, and wait before the next attempt."""
         now = time.monotonic()
         self._lost_since = self._lost_since or now
-        self.recorder.event("site lost", str(lost))
-        self.recorder.lost(f"the site was lost: {lost}")
+        self.recorder.record_event("site lost", str(lost))
+        self.recorder.record_lost_site(f"the site was lost: {lost}")
         for one in list(self._running.values()):
-            left_behind(self._log(one))
-            self._fence(self.task.job(one))
+            collect_log(self._log(one))
+            self._fence(self.setup.job(one))
             self._waiting.add(replace(one, due=now, running=0.0))
         self._running.clear()
         if now - self._lost_since > self.policy.patience:
@@ -195,174 +211,180 @@ class Driver:
         time.sleep(1.0)
 
     def _fence(self, job: Job, *, ended: bool = False) -> None:
-        """See that a try publishes nothing any more; where that cannot be, try nothing again."""
+        """Keep an attempt from publishing anything more; stop the batch if that fails."""
         try:
-            self.task.fence(job, ended=ended)
+            self.setup.fence(job, ended=ended)
         except (OSError, FileError) as error:
-            self.stopping = f"{job.path}: a try cannot be kept from publishing products: {error}"
-            self.recorder.event("staging", self.stopping)
+            self.stopping = f"{job.path}: cannot keep an attempt from publishing products: {error}"
+            self.recorder.record_event("staging", self.stopping)
 
-    def _log(self, one: Attempted) -> Path:
-        return self.task.job(one).log or Path()
+    def _log(self, one: Attempt) -> Path:
+        return self.setup.job(one).log or Path()
 
     # -- admission ----------------------------------------------------------------------------
 
     def _admit(self, site: Site, *, alone: bool) -> None:
-        """Hand exposures to the site while there is room on it and on the disk."""
+        """Submit exposures while the site and the disk have room."""
         while not self.stopping and len(self._running) < (1 if alone else site.room()):
             one = self._next(alone=alone)
             if one is None:
                 return
-            if not self._room.there(busy=bool(self._running)):
+            if not self._room.is_available(busy=bool(self._running)):
                 self._waiting.add(one)
-                self.stopping = self._room.ended
+                self.stopping = self._room.end_reason
                 return
             self._submit(site, one)
 
-    def _next(self, *, alone: bool) -> Attempted | None:
-        """Return what is due, or the next exposure that has not been tried."""
+    def _next(self, *, alone: bool) -> Attempt | None:
+        """Return an attempt that is due, or else the first attempt at the next exposure."""
         due = self._waiting.take(time.monotonic(), alone=alone)
         if due is not None:
             return due
         while not alone and (planned := self.feed.next()) is not None:
-            one = self._taken_up(planned)
+            one = self._take_up(planned)
             if one is not None:
                 return one
         return None
 
-    def _taken_up(self, planned: Planned) -> Attempted | None:
-        """Settle an exposure that needs no try; otherwise return it, to be tried."""
-        one = Attempted(planned)
-        if planned.fault is not None:
-            outcome = failure(planned.number, planned.path, planned.fault, Clock())
-            self.recorder.planned(planned)
+    def _take_up(self, planned: PlannedExposure) -> Attempt | None:
+        """Return the first attempt at an exposure; None if it needs none or must run alone."""
+        one = Attempt(planned)
+        if planned.error is not None:
+            outcome = failure(planned.number, planned.path, planned.error, Stopwatch())
+            self.recorder.record_plan(planned)
             self._end(one, outcome)
             return None
-        if planned.made:
-            self.recorder.kept(planned, _kept(planned))
+        if planned.earlier_products:
+            self.recorder.record_kept(planned, _earlier_outcome(planned))
             return None
-        self.recorder.planned(planned)
-        if planned.deaths >= self.policy.deaths_alone:  # it was quarantined: once more, alone
+        self.recorder.record_plan(planned)
+        if planned.deaths >= self.policy.deaths_alone:  # was quarantined: retry once, alone
             deaths = self.policy.deaths_alone - 1
-            one = replace(one, alone=True, history=History(deaths_alone=deaths))
+            one = replace(one, alone=True, history=FailureHistory(deaths_alone=deaths))
             self._waiting.add(one)
             return None
         return one
 
-    def _submit(self, site: Site, one: Attempted) -> None:
-        one = replace(one, serial=self.recorder.next_try(one), running=0.0)
+    def _submit(self, site: Site, one: Attempt) -> None:
+        one = replace(one, serial=self.recorder.next_attempt(one), running=0.0)
         self._running[one.planned.number] = one
-        self.recorder.began(one)
-        job = self.task.job(one)
-        outcome = self._begun(site, job)
+        self.recorder.record_start(one)
+        job = self.setup.job(one)
+        outcome = self._start(site, job)
         if outcome is not None:
             del self._running[one.planned.number]
             self._settle(one, job, outcome)
 
-    def _begun(self, site: Site, job: Job) -> Outcome | None:
-        """Give a try its folder and hand it to the site; return its outcome if it has failed."""
+    def _start(self, site: Site, job: Job) -> Outcome | None:
+        """Make the staging folder and submit the job; return the outcome if that failed."""
         try:
-            self.task.make_room(job)
+            self.setup.make_staging(job)
         except FencedError as error:
             self.stopping = str(error)
-            return failure(job.number, job.path, LostError(str(error)), Clock())
+            return failure(job.number, job.path, LostError(str(error)), Stopwatch())
         except (OSError, FileError) as error:
-            return failure(job.number, job.path, error, Clock())
+            return failure(job.number, job.path, error, Stopwatch())
         return site.submit(job)
 
-    # -- settling -----------------------------------------------------------------------------
+    # -- outcomes -----------------------------------------------------------------------------
 
-    def _settle(self, one: Attempted, job: Job, outcome: Outcome) -> None:
-        """Note an outcome, or have the exposure tried again."""
-        self._fence(job, ended=outcome.kind not in (*DEATHS, Kind.LOST) or not outcome.failed)
-        log = left_behind(job.log) if job.log and outcome.kind in (*DEATHS, Kind.LOST) else ""
+    def _settle(self, one: Attempt, job: Job, outcome: Outcome) -> None:
+        """Record an outcome that is final, or schedule a retry."""
+        self._fence(
+            job, ended=outcome.kind not in (*DEATHS, FailureKind.LOST) or not outcome.failed
+        )
+        log = (
+            collect_log(job.log) if job.log and outcome.kind in (*DEATHS, FailureKind.LOST) else ""
+        )
         if not outcome.failed:
             self._room.expect(sum(product.size for product in outcome.written))
-            self.recorder.ended(one, outcome)
+            self.recorder.record_outcome(one, outcome)
             return
-        outcome = _explained(outcome, log)
+        outcome = _explain_death(outcome, log)
         self._logs_seen = self._logs_seen or bool(log)
-        if outcome.kind is Kind.DEATH and not (one.alone or log) and self._logs_are_seen():
-            outcome = replace(outcome, kind=Kind.LOST)  # it only waited at a worker that died
-        decision = self.policy.after(outcome.kind, one.history, alone=one.alone)
-        if decision.action in (Action.FAIL, Action.QUARANTINE):
+        if outcome.kind is FailureKind.DEATH and not (one.alone or log) and self._has_seen_logs():
+            # Without a log it had not started: it was only queued at the worker that died.
+            outcome = replace(outcome, kind=FailureKind.LOST)
+        decision = self.policy.decide(outcome.kind, one.history, alone=one.alone)
+        if decision.action in (RetryAction.FAIL, RetryAction.QUARANTINE):
             self._end(one, outcome, log, decision.action)
             return
-        if outcome.kind is Kind.CHANGED:
+        if outcome.kind is FailureKind.CHANGED:
             planned = self.feed.replan(one.planned.number, one.planned.path)
             one = replace(one, planned=planned)
-            if planned.fault is not None:
-                self._end(one, failure(planned.number, planned.path, planned.fault, Clock()))
+            if planned.error is not None:
+                self._end(one, failure(planned.number, planned.path, planned.error, Stopwatch()))
                 return
-            self.recorder.planned(planned)
-        alone = decision.action is Action.ALONE
-        self.recorder.again(one, outcome, log, decision.delay, alone=alone)
+            self.recorder.record_plan(planned)
+        alone = decision.action is RetryAction.ALONE
+        self.recorder.record_retry(one, outcome, log, decision.delay, alone=alone)
         self._waiting.add(replace(one, due=time.monotonic() + decision.delay, alone=alone))
 
-    def _logs_are_seen(self) -> bool:
-        """Return whether workers' logs are seen here: whatever was begun has one."""
-        folder = self.task.logs
+    def _has_seen_logs(self) -> bool:
+        """Return whether the workers' logs can be seen here; each started attempt has one."""
+        folder = self.setup.logs
         if not self._logs_seen and folder is not None:
             self._logs_seen = any(folder.glob("*.log"))
         return self._logs_seen
 
     def _end(
-        self, one: Attempted, outcome: Outcome, log: str = "", action: Action = Action.FAIL
+        self, one: Attempt, outcome: Outcome, log: str = "", action: RetryAction = RetryAction.FAIL
     ) -> None:
-        if action is Action.QUARANTINE:
+        if action is RetryAction.QUARANTINE:
             count = one.history.deaths_alone
-            text = f"{outcome.error}; quarantined: alone, it took {count} workers with it"
+            text = f"{outcome.error}; quarantined: {count} workers died while it was running alone"
             outcome = replace(outcome, error=text)
-        self.recorder.ended(one, outcome, log, action)
+        self.recorder.record_outcome(one, outcome, log, action)
         if self.policy.fail_fast and not self.stopping:
             self.stopping = f"an exposure failed: {outcome.error}"
 
-    # -- what time brings ---------------------------------------------------------------------
+    # -- periodic checks ----------------------------------------------------------------------
 
-    def _obey(self, site: Site) -> None:
-        """Do what users ask for by the control file."""
-        wish = wished(self.task.control)
-        if wish is not None and not self.stopping:
-            later = wish is Wish.LATER
-            self.stopping = "the driver's time is up" if later else f"cancelled ({wish})"
-            self.recorder.event("pause" if later else "cancel", self.stopping)
-        if wish is Wish.NOW or (self.stopping and self.policy.fail_fast):
+    def _check_stop_request(self, site: Site) -> None:
+        """Follow a stop request in the control file."""
+        request = read_stop_request(self.setup.control)
+        if request is not None and not self.stopping:
+            later = request is StopRequest.LATER
+            self.stopping = "the driver's time is up" if later else f"cancelled ({request})"
+            self.recorder.record_event("pause" if later else "cancel", self.stopping)
+        if request is StopRequest.NOW or (self.stopping and self.policy.fail_fast):
             site.give_up()
             self._running.clear()
 
-    def _heed_silence(self, site: Site) -> None:
-        """Tell of workers that are not heard of; try again what those had that are stopped."""
-        silent = site.silent(self.policy.silence)
+    def _check_silence(self, site: Site) -> None:
+        """Report workers that are silent, and give up those that are stopped or cut off."""
+        silent = site.find_silent(self.policy.silence)
         if silent is None:
             return
         for one in self._reports.news(silent):
-            self.recorder.event("silence", one.line())
+            self.recorder.record_event("silence", one.line())
             if one.condition is not Condition.BUSY:
                 self.recorder.say(one.line())
         for one in silent:
             if one.condition in GONE and one.seconds >= self.policy.silence:
                 self._give_up_worker(site, one)
 
-    def _give_up_worker(self, site: Site, silent: Silent) -> None:
-        """Treat a worker as dead, so that it publishes nothing should it go on after all."""
+    def _give_up_worker(self, site: Site, silent: SilentWorker) -> None:
+        """Treat a worker as dead, and keep it from publishing in case it resumes."""
         lost = [self._running.pop(number) for number in silent.numbers & self._running.keys()]
         site.give_up([one.planned.number for one in lost])
         for one in lost:
-            self._fence(self.task.job(one))
-        site.discard(silent)
+            self._fence(self.setup.job(one))
+        site.discard_worker(silent)
         for one in lost:
             number, path = one.planned.number, one.planned.path
-            text = f"{path}: its worker was given up: {silent.line()}"
-            outcome = Outcome(number, path, error=text, kind=Kind.DEATH)
-            self._settle(one, self.task.job(one), outcome)
+            text = f"{path}: lost its worker: {silent.line()}"
+            kind = FailureKind.DEATH
+            outcome = Outcome(number=number, path=path, error=text, kind=kind)
+            self._settle(one, self.setup.job(one), outcome)
 
-    def _look(self, site: Site) -> None:
-        """End what takes longer than it may."""
+    def _check_deadlines(self, site: Site) -> None:
+        """End attempts that have exceeded the deadline."""
         now = time.monotonic()
         if self.policy.deadline is None or now - self._looked < LOOK_EVERY:
             return
         self._looked = now
-        started = site.started()
+        started = site.running_numbers()
         for number, one in self._running.items():
             if number in started and not one.running:
                 one.running = now
@@ -371,28 +393,34 @@ class Driver:
             site.give_up([o.planned.number for o in late], kill=True)
         for one in late:
             self._running.pop(one.planned.number)
-            self._fence(self.task.job(one))
-            log = left_behind(self._log(one))
+            self._fence(self.setup.job(one))
+            log = collect_log(self._log(one))
             text = f"{one.planned.path}: took longer than {self.policy.deadline:g} s"
-            outcome = Outcome(one.planned.number, one.planned.path, error=text, kind=Kind.DEADLINE)
+            number, path = one.planned.number, one.planned.path
+            kind = FailureKind.DEADLINE
+            outcome = Outcome(number=number, path=path, error=text, kind=kind)
             self._end(one, outcome, log)
 
 
-def _kept(planned: Planned) -> Outcome:
-    written = tuple(Product(p.path, p.size, p.mtime_ns, p.digest) for p in planned.made)
+def _earlier_outcome(planned: PlannedExposure) -> Outcome:
+    written = tuple(Product(p.path, p.size, p.mtime_ns, p.digest) for p in planned.earlier_products)
     return Outcome(
-        planned.number, planned.path, written=written, content=planned.content, kept=True
+        number=planned.number,
+        path=planned.path,
+        written=written,
+        content=planned.content,
+        kept=True,
     )
 
 
-def _explained(outcome: Outcome, log: str) -> Outcome:
-    """Say why a worker died, as far as its log tells."""
-    if outcome.kind is not Kind.DEATH:
+def _explain_death(outcome: Outcome, log: str) -> Outcome:
+    """Return an outcome with the reason for a worker's death, if its log shows one."""
+    if outcome.kind is not FailureKind.DEATH:
         return outcome
-    memory = ran_out_of_memory(log)
+    memory = find_memory_exhaustion(log)
     if memory:
-        return replace(outcome, kind=Kind.MEMORY, error=f"{outcome.path}: {memory}")
+        return replace(outcome, kind=FailureKind.MEMORY, error=f"{outcome.path}: {memory}")
     fatal = next((line for line in log.splitlines() if line.startswith("Fatal Python error")), "")
     if fatal:
-        return replace(outcome, kind=Kind.CRASH, error=f"{outcome.error}: {fatal}")
+        return replace(outcome, kind=FailureKind.CRASH, error=f"{outcome.error}: {fatal}")
     return outcome

@@ -1,4 +1,4 @@
-"""Planning ahead: a thread that reads headers and fetches references while others calibrate."""
+"""Planning ahead: a thread reads headers and fetches references while exposures are calibrated."""
 
 from __future__ import annotations
 
@@ -8,91 +8,93 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
-from calbatch.cluster.exposure.outcome import kind_of
-from calbatch.cluster.exposure.policy import Action, History, Policy
-from calbatch.cluster.planning.planner import Planned, Planner
+from calbatch.cluster.exposure.outcome import classify_failure
+from calbatch.cluster.exposure.policy import FailureHistory, RetryAction, RetryPolicy
+from calbatch.cluster.planning.planner import PlannedExposure, Planner
 from calbatch.models.storage.location import Location
 
 AHEAD = 2
-"""Blocks that are planned ahead of what is taken."""
+"""Number of blocks that may be planned before the driver takes them."""
 
 POLL = 0.1
-"""Seconds between looks at what is to be planned again, when all else is planned."""
+"""Seconds between checks for exposures to be planned again, once all others are planned."""
 
-Block = Sequence[Planned]
+Block = Sequence[PlannedExposure]
 
 
 class Feed:
-    """Gives planned exposures, in order, as they are asked for.
+    """A queue of planned exposures, filled in the background.
 
     Entering it plans the first block, so that a request that cannot be started fails there.
 
     Parameters
     ----------
     planner : Planner
-        Plans them.
+        Plans the exposures.
     inputs : sequence of (int, Path)
-        Their numbers and files.
-    policy : Policy, optional
-        How often what fails for a reason that may pass, such as a connection's, is planned again.
+        Number and input file of each exposure.
+    policy : RetryPolicy, optional
+        How often planning is retried after a temporary failure, such as a lost connection.
     ahead : bool
-        Whether to plan in a thread of its own. Not where this process calibrates as well: Python's
-        warnings, which both collect, belong to the process.
+        True to plan in a thread. Use False if this process calibrates as well: both collect
+        Python's warnings, whose filters are global to the process.
     """
 
     def __init__(
         self,
         planner: Planner,
         inputs: Sequence[tuple[int, Location]],
-        policy: Policy | None = None,
+        policy: RetryPolicy | None = None,
         *,
         ahead: bool = True,
     ) -> None:
         self._planner = planner
         self._inputs = inputs
-        self._policy = policy or Policy()
-        self._histories: dict[int, History] = {}
+        self._policy = policy or RetryPolicy()
+        self._histories: dict[int, FailureHistory] = {}
         self._late: list[tuple[float, int, Location]] = []
         self._ahead = ahead
-        self._ready: list[Planned] = []
+        self._ready: list[PlannedExposure] = []
         self._blocks: queue.Queue[Block | BaseException | None] = queue.Queue(AHEAD)
         self._stop = threading.Event()
         self._ended = False
         self._thread = threading.Thread(target=self._run, name="calbatch-feed", daemon=True)
 
     def __enter__(self) -> Feed:
-        self._pending = self._planned()
+        self._pending = self._plan_blocks()
         self._take(next(self._pending, None))
         if self._ahead:
             self._thread.start()
         return self
 
-    def _planned(self) -> Iterator[Block]:
-        """Yield blocks; an empty one where all that is left is to be planned later."""
-        for block in self._planner.blocks(self._inputs):
-            yield self._sifted(block)
+    def _plan_blocks(self) -> Iterator[Block]:
+        """Yield blocks; an empty one if all remaining exposures are to be planned later."""
+        for block in self._planner.plan_blocks(self._inputs):
+            yield self._hold_back_failures(block)
             while self._late and self._late[0][0] <= time.monotonic():
-                yield self._planned_again()
+                yield self._replan_next()
         while self._late:
             if self._late[0][0] <= time.monotonic():
-                yield self._planned_again()
+                yield self._replan_next()
             else:
                 if self._ahead:
                     self._stop.wait(POLL)
                 yield ()
 
-    def _planned_again(self) -> Block:
+    def _replan_next(self) -> Block:
         _, number, path = heapq.heappop(self._late)
-        return self._sifted([self.replan(number, path)])
+        return self._hold_back_failures([self.replan(number, path)])
 
-    def _sifted(self, block: Block) -> Block:
-        """Return what is settled; keep back what failed for a reason that may pass."""
+    def _hold_back_failures(self, block: Block) -> Block:
+        """Return a block without the exposures whose planning will be retried."""
         settled = []
         for planned in block:
-            if planned.fault is not None:
-                history = self._histories.setdefault(planned.number, History())
-                decision = self._policy.after(kind_of(planned.fault), history, alone=False)
-                if decision.action is Action.AGAIN:
+            if planned.error is not None:
+                history = self._histories.setdefault(planned.number, FailureHistory())
+                decision = self._policy.decide(
+                    classify_failure(planned.error), history, alone=False
+                )
+                if decision.action is RetryAction.AGAIN:
                     due = time.monotonic() + decision.delay
                     heapq.heappush(self._late, (due, planned.number, planned.path))
                     continue
@@ -118,7 +120,7 @@ class Feed:
                 if not self._put(block):
                     return
             self._put(None)
-        except BaseException as error:  # told where it is waited for
+        except BaseException as error:  # raised in the thread that calls `next`
             self._put(error)
 
     def _put(self, block: Block | BaseException | None) -> bool:
@@ -139,13 +141,13 @@ class Feed:
         else:
             self._ready = list(reversed(block))
 
-    def next(self) -> Planned | None:
-        """Return the next exposure; None when none is planned yet, or there is none.
+    def next(self) -> PlannedExposure | None:
+        """Return the next exposure; None if none is planned yet or none is left.
 
         Raises
         ------
         RequestError
-            When references cannot be chosen any more.
+            When references can no longer be chosen.
         """
         if not self._ready and not self._ended:
             if not self._ahead:
@@ -159,14 +161,14 @@ class Feed:
 
     @property
     def exhausted(self) -> bool:
-        """Whether all have been taken."""
+        """True if all exposures have been taken."""
         return self._ended and not self._ready
 
-    def replan(self, number: int, path: Location) -> Planned:
-        """Plan an exposure again: its input has changed, or could not be read for a while."""
-        return self._planner.block([(number, path)])[0]
+    def replan(self, number: int, path: Location) -> PlannedExposure:
+        """Plan an exposure again, after its input has changed or a temporary failure has passed."""
+        return self._planner.plan_block([(number, path)])[0]
 
 
-def inputs_of(paths: Iterable[Location]) -> list[tuple[int, Location]]:
-    """Return files with their numbers."""
+def number_inputs(paths: Iterable[Location]) -> list[tuple[int, Location]]:
+    """Return input files with their numbers."""
     return list(enumerate(paths))

@@ -1,43 +1,44 @@
-"""What became of each exposure, told to the ledger and to whoever watches."""
+"""Recording outcomes in the ledger and reporting them to the display."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 from calbatch.cluster.exposure.outcome import Outcome
-from calbatch.cluster.exposure.policy import Action, History
+from calbatch.cluster.exposure.policy import FailureHistory, RetryAction
 from calbatch.cluster.ledger import Ledger, ProductRow
-from calbatch.cluster.planning.identity import Sums, digest
-from calbatch.cluster.planning.planner import Planned
+from calbatch.cluster.planning.identity import ReferenceChecksums, json_digest
+from calbatch.cluster.planning.planner import PlannedExposure
 
-Watcher = Callable[[Outcome], None]
+OutcomeCallback = Callable[[Outcome], None]
 
 
 @dataclass
-class Attempted:
-    """An exposure that is under way, or is to be tried again.
+class Attempt:
+    """An attempt at an exposure: running, or waiting until it is due.
 
     Attributes
     ----------
-    planned : Planned
+    planned : PlannedExposure
         The exposure.
-    history : History
-        What happened to it before.
+    history : FailureHistory
+        Its failures so far.
     due : float
-        When it may be tried, by `time.monotonic`.
+        Time before which it must not start, by `time.monotonic`.
     alone : bool
-        Whether it is, or is to be, the only one under way.
+        True if no other exposure may run at the same time.
     running : float
-        When it was first seen to be calibrated, by `time.monotonic`; 0 for not yet.
+        Time at which it was first seen running, by `time.monotonic`; 0 if it has not been.
     serial : int
-        Number of the try, from 1.
+        Number of the attempt, from 1; 0 if it has not been submitted.
     """
 
-    planned: Planned
-    history: History = field(default_factory=History)
+    planned: PlannedExposure
+    _: KW_ONLY
+    history: FailureHistory = field(default_factory=FailureHistory)
     due: float = 0.0
     alone: bool = False
     running: float = 0.0
@@ -50,144 +51,149 @@ class Recorder:
     Parameters
     ----------
     ledger : Ledger
-        Open.
+        The open ledger.
     batch : int
-        The batch's number in it.
-    sums : Sums
-        References' checksums.
-    told : callable
-        Told each outcome that is final.
+        The batch's number in the ledger.
+    sums : ReferenceChecksums
+        Checksums of reference files.
+    on_outcome : callable
+        Called with each final outcome.
     say : callable
-        Shows a line to whoever watches.
+        Shows a line to the user.
+
+    Attributes
+    ----------
+    done, failed : int
+        Number of final outcomes of either kind.
     """
 
     def __init__(
         self,
         ledger: Ledger,
         batch: int,
-        sums: Sums,
-        told: Watcher = lambda outcome: None,
+        sums: ReferenceChecksums,
+        on_outcome: OutcomeCallback = lambda outcome: None,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self.ledger, self.batch, self.sums, self.told = ledger, batch, sums, told
+        self.ledger, self.batch, self.sums, self.on_outcome = ledger, batch, sums, on_outcome
         self.say = say
         self.failed = self.done = 0
-        self._tries = ledger.tries(batch)  # of earlier drivers
+        self._earlier_attempts = ledger.count_attempts(batch)  # made by earlier drivers
         self._bodies: set[str] = set()
-        self._unrecorded: list[Outcome] = []
+        self._uncommitted: list[Outcome] = []
         self._commits = ledger.commits
 
-    def unrecorded(self) -> list[Outcome]:
+    def find_uncommitted(self) -> list[Outcome]:
         """Return the final outcomes that the ledger has not committed."""
-        self._forget_recorded()
-        return list(self._unrecorded)
+        self._forget_committed()
+        return list(self._uncommitted)
 
-    def _forget_recorded(self) -> None:
-        if self._commits != self.ledger.commits:  # a commit takes all that there is
-            self._unrecorded.clear()
+    def _forget_committed(self) -> None:
+        if self._commits != self.ledger.commits:  # a commit includes all queued changes
+            self._uncommitted.clear()
             self._commits = self.ledger.commits
 
-    def _settled(self, outcome: Outcome) -> None:
-        """Count a final outcome, whose changes have just been handed to the ledger."""
-        self._forget_recorded()
-        self._unrecorded.append(outcome)
+    def _count_outcome(self, outcome: Outcome) -> None:
+        """Count and report a final outcome, whose changes have just been queued in the ledger."""
+        self._forget_committed()
+        self._uncommitted.append(outcome)
         self.failed += outcome.failed
         self.done += not outcome.failed
-        self.told(outcome)
+        self.on_outcome(outcome)
 
-    def planned(self, planned: Planned) -> None:
-        """Note what an exposure is, when it is taken up."""
+    def record_plan(self, planned: PlannedExposure) -> None:
+        """Record an exposure's input and parameters when its calibration is about to start."""
         if planned.source is None:
             return
         path, size, mtime_ns, header = planned.source
-        if not planned.seen:
-            self.ledger.header(path, size, mtime_ns, header, planned.header)
-        self.ledger.update(
+        if not planned.is_known:
+            self.ledger.add_header(path, size, mtime_ns, header, planned.header)
+        self.ledger.update_exposure(
             self.batch, planned.number, state="running", size=size, mtime_ns=mtime_ns,
             digest=header, parameters=self._body(planned.settings.key, planned.settings.body),
-            **({"note": planned.why} if planned.why else {}),
+            **({"note": planned.rerun_reason} if planned.rerun_reason else {}),
         )  # fmt: skip
-        if planned.why:
-            self.ledger.event(
-                self.batch, "changed", f"{planned.path}: {planned.why}", planned.number
+        if planned.rerun_reason:
+            self.ledger.add_event(
+                self.batch, "changed", f"{planned.path}: {planned.rerun_reason}", planned.number
             )
         for path in planned.files().values():
-            self.sums.want(path)
-        planned.header = {}  # of many exposures, they are large
+            self.sums.schedule(path)
+        planned.header = {}  # the headers of many exposures take a lot of memory
 
     def _body(self, key: str, body: object) -> str:
         if key not in self._bodies:
             self._bodies.add(key)
-            self.ledger.body(key, body)  # type: ignore[arg-type]
+            self.ledger.add_body(key, body)  # type: ignore[arg-type]
         return key
 
-    def next_try(self, one: Attempted) -> int:
-        """Return the number of an exposure's next try, whichever drivers made the others."""
-        return max(one.serial, self._tries.get(one.planned.number, 0)) + 1
+    def next_attempt(self, one: Attempt) -> int:
+        """Return the number of an exposure's next attempt, counting those of earlier drivers."""
+        return max(one.serial, self._earlier_attempts.get(one.planned.number, 0)) + 1
 
-    def began(self, one: Attempted) -> None:
-        """Note that an exposure is under way."""
-        self.ledger.update(
+    def record_start(self, one: Attempt) -> None:
+        """Record that an attempt has been submitted."""
+        self.ledger.update_exposure(
             self.batch, one.planned.number,
             state="running", attempts=one.serial, started=time.time(),
         )  # fmt: skip
 
-    def tried(self, one: Attempted, outcome: Outcome, log: str, result: str) -> None:
-        """Note how a try ended."""
-        told = "\n".join(filter(None, (*outcome.warnings, outcome.details, log)))
+    def _record_attempt(self, one: Attempt, outcome: Outcome, log: str, result: str) -> None:
+        """Record how an attempt ended."""
+        text = "\n".join(filter(None, (*outcome.warnings, outcome.details, log)))
         worker = outcome.peaks[0].process if outcome.peaks and not log else _worker(log)
-        self.ledger.attempt(
+        self.ledger.add_attempt(
             self.batch, one.planned.number,
             number=one.serial, alone=int(one.alone), worker=worker,
             started=outcome.began, ended=time.time(), seconds=outcome.seconds, cpu=outcome.cpu,
             peak=max((p.bytes for p in outcome.peaks), default=0), result=result,
-            reason=outcome.error, log=told,
+            reason=outcome.error, log=text,
         )  # fmt: skip
 
-    def lost(self, reason: str) -> None:
-        """Note that nobody will hear how the tries under way ended; others follow."""
-        self.ledger.broken_off(self.batch, reason)
+    def record_lost_site(self, reason: str) -> None:
+        """Record that the outcomes of all running attempts have been lost with the site."""
+        self.ledger.add_lost_attempts(self.batch, reason)
 
-    def again(
-        self, one: Attempted, outcome: Outcome, log: str, seconds: float, *, alone: bool
+    def record_retry(
+        self, one: Attempt, outcome: Outcome, log: str, seconds: float, *, alone: bool
     ) -> None:
-        """Note that a failure is not the last word: the next try may be alone."""
+        """Record a failed attempt that will be followed by another one in some seconds."""
         number = one.planned.number
-        self.tried(one, outcome, log, str(outcome.kind))
-        self.ledger.update(
+        self._record_attempt(one, outcome, log, str(outcome.kind))
+        self.ledger.update_exposure(
             self.batch, number, state="retrying", reason=outcome.error,
             deaths=one.history.deaths_alone,
         )  # fmt: skip
         how = ", alone" if alone else ""
-        text = f"{outcome.error}; tried again in {seconds:.1f} s{how}"
-        self.ledger.event(self.batch, "retry", text, number)
+        text = f"{outcome.error}; retrying in {seconds:.1f} s{how}"
+        self.ledger.add_event(self.batch, "retry", text, number)
 
-    def kept(self, planned: Planned, outcome: Outcome) -> None:
-        """Note that there was nothing to do."""
+    def record_kept(self, planned: PlannedExposure, outcome: Outcome) -> None:
+        """Record that an exposure's products already exist and are kept."""
         assert planned.source is not None
         _, size, mtime_ns, header = planned.source
-        self.ledger.update(
+        self.ledger.update_exposure(
             self.batch, planned.number, state="kept", size=size, mtime_ns=mtime_ns, digest=header,
             identity=planned.identity(self.sums), note="done before, and unchanged",
             parameters=self._body(planned.settings.key, planned.settings.body),
             refs=self._references(planned), ended=time.time(), content=planned.content or None,
         )  # fmt: skip
-        self.ledger.products(self.batch, planned.number, planned.made)
-        self._settled(outcome)
+        self.ledger.set_products(self.batch, planned.number, planned.earlier_products)
+        self._count_outcome(outcome)
 
-    def ended(
-        self, one: Attempted, outcome: Outcome, log: str = "", action: Action = Action.FAIL
+    def record_outcome(
+        self, one: Attempt, outcome: Outcome, log: str = "", action: RetryAction = RetryAction.FAIL
     ) -> None:
-        """Note an outcome that is final."""
+        """Record a final outcome."""
         planned, number = one.planned, one.planned.number
-        quarantined = action is Action.QUARANTINE
+        quarantined = action is RetryAction.QUARANTINE
         state = "done" if not outcome.failed else "quarantined" if quarantined else "failed"
         if one.serial:
-            self.tried(one, outcome, log, state)
+            self._record_attempt(one, outcome, log, state)
         values = {"identity": planned.identity(self.sums)} if planned.source else {}
         if planned.source and planned.files():
             values["refs"] = self._references(planned)
-        self.ledger.update(
+        self.ledger.update_exposure(
             self.batch, number, state=state, reason=outcome.error, ended=time.time(),
             seconds=outcome.seconds, cpu=outcome.cpu, deaths=one.history.deaths_alone,
             peak=max((p.bytes for p in outcome.peaks), default=0),
@@ -195,21 +201,21 @@ class Recorder:
             content=outcome.content or None, **values,
         )  # fmt: skip
         rows = [ProductRow(p.path, p.size, p.mtime_ns, p.digest) for p in outcome.written]
-        self.ledger.products(self.batch, number, rows)
-        self._settled(outcome)
+        self.ledger.set_products(self.batch, number, rows)
+        self._count_outcome(outcome)
 
-    def _references(self, planned: Planned) -> str:
+    def _references(self, planned: PlannedExposure) -> str:
         files = planned.files()
-        sums = self.sums.of(files)
+        sums = self.sums.wait_for(files)
         body = {kind: [path, sums[kind]] for kind, path in files.items()}
-        return self._body(digest(body), body)
+        return self._body(json_digest(body), body)
 
-    def event(self, kind: str, text: str) -> None:
-        """Note something remarkable."""
-        self.ledger.event(self.batch, kind, text)
+    def record_event(self, kind: str, text: str) -> None:
+        """Record an event of the batch."""
+        self.ledger.add_event(self.batch, kind, text)
 
 
 def _worker(log: str) -> str:
-    """Return which process wrote a log."""
+    """Return the process that wrote a log."""
     first = log.partition("\n")[0]
     return first.rpartition(" in ")[2] if first.startswith("began ") else ""

@@ -1,14 +1,13 @@
-"""Folders in which products are made, and out of which they are renamed: the fence of a batch.
+"""Staging folders, in which products are written and out of which they are published.
 
-``<state>/staging/<generation>/<try>/`` is on the file system of the products. Only a driver makes
-these folders: a generation when it starts, and in it one folder for each try. A worker makes its
-files there, and gives them their names by a rename.
+``<state>/staging/<generation>/<attempt>/`` is on the file system of the products. Only drivers make
+these folders: one generation per driver, and in it one folder per attempt. A worker writes its
+files there and publishes them by renaming them.
 
-Whoever takes a folder of products up removes the generations of all earlier drivers before it does
-anything else, and a driver removes a try's folder before the exposure is tried again. From then on
-the rename of a worker that was left behind fails in the kernel, since neither the file nor its
-folder is there, and no file can be made there any more. Nothing is checked first, so there is no
-moment between a check and a rename.
+A driver that takes over an output folder first removes the generations of all earlier drivers.
+Likewise, it removes an attempt's folder before the exposure is retried. From then on, a rename by
+an orphaned worker fails in the kernel, because neither the file nor its folder exists, and no file
+can be created there. There is no check before the rename, so there is no race between the two.
 """
 
 from __future__ import annotations
@@ -26,37 +25,37 @@ from calbatch.cluster.errors import FencedError, RequestError
 from calbatch.cluster.folder import BatchFolder
 from calbatch.models.errors import FileError
 from calbatch.models.storage.location import Url
-from calbatch.models.storage.permits import Permit, Permits
+from calbatch.models.storage.upload_permits import Permit, Permits
 
 NAME = "staging"
 RETIRED = "retired-"
 
 PATIENCE = 10.0
-"""Seconds in which a folder must be empty, though workers may still be making files in it."""
+"""Seconds to retry the removal of a folder in which workers may still be creating files."""
 
 LOOK_EVERY = 5.0
-"""Seconds between looks at whether another driver has taken a place for objects over."""
+"""Seconds between checks of whether another driver has taken over an object store."""
 
 HIDDEN = ".nfs"
-"""How names begin that network file systems give to removed files which a process holds open."""
+"""Prefix of the names that NFS gives to removed files that a process still holds open."""
 
 
 class Fence(Protocol):
-    """What keeps a driver's workers from publishing what it has given up.
+    """Keeps abandoned attempts from publishing products.
 
     Attributes
     ----------
     remark : str
-        What is worth telling the user about it; empty for nothing.
+        A limitation that the user should know about; empty if there is none.
     """
 
     remark: str
 
-    def of(self, number: int, serial: int) -> Path | Permit:
-        """Return what a try at an exposure needs in order to publish products."""
+    def place_for(self, number: int, serial: int) -> Path | Permit:
+        """Return the staging folder or permit of an attempt, without making it."""
 
     def make(self, place: Path | Permit, /) -> None:
-        """Make that.
+        """Make a staging folder or permit.
 
         Raises
         ------
@@ -65,19 +64,22 @@ class Fence(Protocol):
         """
 
     def remove(self, place: Path | Permit, /, *, ended: bool) -> None:
-        """Remove it; ``ended`` says that the try's worker has ended it and publishes no more."""
+        """Remove a staging folder or permit.
+
+        With ``ended``, the worker has finished the attempt and publishes nothing more.
+        """
 
     def close(self) -> None:
-        """Remove all that was made."""
+        """Remove all staging folders or permits of this driver."""
 
 
-def taken_over(folder: BatchFolder) -> Fence:
-    """Fence off the earlier drivers of a folder of products, or of a place for objects.
+def take_over(folder: BatchFolder) -> Fence:
+    """Fence off earlier drivers of an output folder or object store, and return a new fence.
 
     Raises
     ------
     RequestError
-        When that cannot be.
+        When earlier drivers cannot be fenced off.
     """
     if isinstance(folder.output, Url):
         return ObjectStaging(folder.output)
@@ -85,17 +87,17 @@ def taken_over(folder: BatchFolder) -> Fence:
 
 
 class Staging:
-    """The folders of one driver.
+    """The staging folders of one driver.
 
     Parameters
     ----------
     state : Path
-        The folder of the ledger, which this driver holds.
+        The folder of the ledger, which this driver has locked.
 
     Raises
     ------
     RequestError
-        When what an earlier driver left cannot be removed, or no folder can be made.
+        When an earlier driver's folders cannot be removed, or none can be made.
     """
 
     def __init__(self, state: Path) -> None:
@@ -103,42 +105,42 @@ class Staging:
         self._state = state
         self.folder = state / NAME / secrets.token_hex(8)
         try:
-            fence(state)
+            fence_earlier_drivers(state)
         except OSError as error:
             raise RequestError(
-                f"{state}: the unfinished products of an earlier batch cannot be removed from "
-                f"there ({error.filename}: {error.strerror or error}), and its workers could still "
-                "publish them; remove that folder, and try again"
+                f"{state}: cannot remove the unfinished products of an earlier batch "
+                f"({error.filename}: {error.strerror or error}), which its workers could still "
+                "publish; remove that folder and try again"
             ) from error
         try:
             self.folder.mkdir(mode=0o700, parents=True)
         except OSError as error:
             raise RequestError(f"cannot make {self.folder}: {error.strerror or error}") from error
 
-    def of(self, number: int, serial: int) -> Path:
-        """Return the folder of a try at an exposure."""
+    def place_for(self, number: int, serial: int) -> Path:
+        """Return the staging folder of an attempt."""
         return self.folder / f"{number}-{serial}"
 
     def make(self, folder: Path | Permit) -> None:
-        """Make the folder of a try.
+        """Make the staging folder of an attempt.
 
         Raises
         ------
         FencedError
             When another driver has taken over.
         OSError
-            When it cannot be made, such as on a disk that is full.
+            When it cannot be made, for instance because the disk is full.
         """
         assert isinstance(folder, Path)
         try:
             folder.mkdir(mode=0o700)
         except FileNotFoundError as error:
             raise FencedError(
-                f"{self.folder} is gone: another driver has taken over this folder of products"
+                f"{self.folder} is gone: another driver has taken over the output folder"
             ) from error
 
     def remove(self, folder: Path | Permit, *, ended: bool = False) -> None:
-        """Remove the folder of a try, so that nothing in it can become a product any more.
+        """Remove the staging folder of an attempt, so that nothing in it can be published.
 
         Raises
         ------
@@ -147,32 +149,32 @@ class Staging:
         """
         assert isinstance(folder, Path)
         try:
-            folder.rmdir()  # nothing is left in it as a rule
+            folder.rmdir()  # usually empty
         except FileNotFoundError:
             return
         except OSError:
-            retire(folder, self._state)
+            retire_folder(folder, self._state)
 
     def close(self) -> None:
         """Remove all folders of this driver."""
         with suppress(OSError):
-            retire(self.folder, self._state)
-        with suppress(OSError):  # another driver's are in it
+            retire_folder(self.folder, self._state)
+        with suppress(OSError):  # not empty if another driver has taken over
             self.folder.parent.rmdir()
 
 
 class ObjectStaging:
-    """Permits to make objects, of one driver; see `calbatch.models.storage.permits`.
+    """The upload permits of one driver; see `calbatch.models.storage.upload_permits`.
 
     Parameters
     ----------
     output : Url
-        Where objects are made.
+        Where products are uploaded to.
 
     Raises
     ------
     RequestError
-        When the store does not let this driver take over.
+        When the object store does not let this driver take over.
     """
 
     def __init__(self, output: Url) -> None:
@@ -182,41 +184,41 @@ class ObjectStaging:
             self._permits.claim()
         except FileError as error:
             raise RequestError(
-                f"workers of earlier batches cannot be kept from writing to {output}: {error}"
+                f"cannot keep workers of earlier batches from writing to {output}: {error}"
             ) from error
         self.remark = self._permits.remark
 
-    def of(self, number: int, serial: int) -> Permit:
-        """Return the permit of a try at an exposure."""
-        return self._permits.permit(f"{number}-{serial}")
+    def place_for(self, number: int, serial: int) -> Permit:
+        """Return the permit of an attempt."""
+        return self._permits.issue(f"{number}-{serial}")
 
     def make(self, permit: Path | Permit) -> None:
-        """See now and then that no other driver has taken over.
+        """Check from time to time that no other driver has taken over.
 
         Raises
         ------
         FencedError
-            When one has.
+            When another driver has taken over.
         """
         if time.monotonic() - self._looked > LOOK_EVERY:
             self._looked = time.monotonic()
-            if not self._permits.hold():
+            if not self._permits.is_held():
                 raise FencedError(
-                    f"{self._permits.marker} is gone: another driver has taken over this place"
+                    f"{self._permits.marker} is gone: another driver has taken over the output"
                 )
 
     def remove(self, permit: Path | Permit, *, ended: bool = False) -> None:
-        """Take a permit back, unless its worker has ended."""
+        """Withdraw a permit, unless its worker has ended the attempt."""
         if not ended and isinstance(permit, Permit):
-            self._permits.refuse(permit)
+            self._permits.revoke(permit)
 
     def close(self) -> None:
-        """Take all permits back."""
-        with suppress(FileError):  # the next driver does it
+        """Withdraw all permits."""
+        with suppress(FileError):  # the next driver withdraws them
             self._permits.release()
 
 
-def fence(state: Path) -> None:
+def fence_earlier_drivers(state: Path) -> None:
     """Remove the staging folders of all earlier drivers.
 
     Raises
@@ -224,16 +226,16 @@ def fence(state: Path) -> None:
     OSError
         When one cannot be removed.
     """
-    retire(state / NAME, state)
-    for left in state.glob(f"{RETIRED}*"):  # of one that was killed while it did this
+    retire_folder(state / NAME, state)
+    for left in state.glob(f"{RETIRED}*"):  # left by a driver that was killed while retiring them
         _remove(left)
 
 
-def retire(folder: Path, state: Path) -> None:
-    """Take a folder out of reach at once, and remove it.
+def retire_folder(folder: Path, state: Path) -> None:
+    """Rename a folder so that workers can no longer reach it, then remove it.
 
-    A rename that is under way may have found the folder before it was moved. It still needs the
-    file: that is why the files have to go, too, before this returns.
+    A concurrent rename by a worker may have resolved the folder before it was moved. It still needs
+    the file, so the files are removed before this returns.
 
     Raises
     ------
@@ -253,13 +255,13 @@ def _remove(folder: Path) -> None:
     while True:
         try:
             _remove_once(folder)
-        except FileNotFoundError:  # a worker has just renamed or removed a file
+        except FileNotFoundError:  # a worker has just renamed or removed a file in it
             if not os.path.lexists(folder):
                 return
         except OSError:
             left = list(_files(folder))
             if left and all(path.name.startswith(HIDDEN) for path in left):
-                return  # goes with the process that has it open; nobody knows it by its name
+                return  # removed with the process that has it open; its name is not guessable
             if time.monotonic() > limit:
                 raise
             time.sleep(0.02)

@@ -1,1 +1,1 @@
-"""One exposure's calibration: the job, its outcome, its log, and the policy after failures."""
+"""Calibrating one exposure: its job, outcome and log, and the retry policy."""

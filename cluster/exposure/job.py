@@ -1,4 +1,4 @@
-"""One exposure's calibration, as a small object that travels to a worker."""
+"""Jobs: one attempt at an exposure, as a small picklable object, and the code that runs it."""
 
 from __future__ import annotations
 
@@ -17,33 +17,40 @@ from calbatch.calibrate.errors import StepError
 from calbatch.calibrate.references import References
 from calbatch.calibrate.step import Step
 from calbatch.cluster.errors import LostError
-from calbatch.cluster.exposure.log import logged
-from calbatch.cluster.exposure.outcome import Clock, Outcome, Peak, failure, peak_memory, remarks
+from calbatch.cluster.exposure.log import log_to_file
+from calbatch.cluster.exposure.outcome import (
+    MemoryPeak,
+    Outcome,
+    Stopwatch,
+    collect_remarks,
+    failure,
+    peak_memory,
+)
 from calbatch.models import datamodels
 from calbatch.models.errors import ChangedError
 from calbatch.models.fits.layout import read_layout, verify_checksums
 from calbatch.models.saving import Written, saving_graph, written_of
-from calbatch.models.storage.files import content_digest, look
+from calbatch.models.storage.files import content_digest, read_stamp
 from calbatch.models.storage.location import Location
 from calbatch.models.storage.memory import SETTING as MEMORY
-from calbatch.models.storage.permits import Permit
-from calbatch.models.tiling.portable import loaded, packed
+from calbatch.models.storage.upload_permits import Permit
+from calbatch.models.tiling.portable import pack, unpack
 
 
-@dataclass(frozen=True)
-class Options:
-    """How a batch reads, walks and writes its exposures.
+@dataclass(frozen=True, kw_only=True)
+class ExposureOptions:
+    """How exposures are read, tiled and written.
 
     Attributes
     ----------
     date : str, optional
-        What DATE says in products.
+        Value of the DATE keyword in products.
     fsync : bool
-        Whether products are to be on the disk before they get their names.
+        True to flush products to disk before they are published.
     tile_rows, tile_bytes : int, optional
-        The height of tiles, or what they may cost; by default as models choose.
+        Height of a tile in rows, or its memory limit; chosen by the models by default.
     verify_inputs : bool
-        Whether checksums of inputs are verified first.
+        True to verify the checksums of inputs before they are calibrated.
     """
 
     date: str | None = None
@@ -53,62 +60,61 @@ class Options:
     verify_inputs: bool = False
 
     def dask_config(self) -> dict[str, Any]:
-        """Return the settings that the tiles' module reads."""
+        """Return the dask configuration that carries the tile size."""
         values = {"calbatch.tile-rows": self.tile_rows, "calbatch.tile-bytes": self.tile_bytes}
         return {name: value for name, value in values.items() if value is not None}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
-    """One exposure of a batch.
+    """One attempt at an exposure.
 
     Attributes
     ----------
     number : int
-        Its place in the batch.
-    path : Path
-        The input.
+        The exposure's position in the batch.
+    path : Path or Url
+        The input file.
     step : Step
-        The configured step or pipeline; its ``output_dir`` is where products go.
+        The configured step or pipeline. Products go to its ``output_dir``.
     references : ResolvedReferences
-        Its references.
-    options : Options
-        How to do it.
+        The exposure's references.
+    options : ExposureOptions
+        How the exposure is read, tiled and written.
     batch : str
-        The batch's name, which unfinished files carry.
+        Name of the batch, used in the names of unfinished files.
     stamp : (int, int), optional
-        Size and time of the input when it was planned: another file is refused.
+        Size and modification time of the input when it was planned. A file that differs is refused.
     log : Path, optional
-        Where its worker keeps what it says, until it is done.
+        Log file of the attempt, removed when it ends.
     staging : Path or Permit, optional
-        The folder in which its products are made, and that its driver removes when the try is
-        given up: products cannot get their names then. By default, beside those. For objects, a
-        permit that its driver takes back.
+        Staging folder, or permit for an object store. The driver removes it to keep an abandoned
+        attempt from publishing. By default, products are written beside their final names.
     """
 
     number: int
     path: Location
     step: Step
     references: References
-    options: Options
+    options: ExposureOptions
     batch: str
     stamp: tuple[int, int] | None = None
     log: Path | None = None
     staging: Path | Permit | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return it with the step packed, which may be made of what workers cannot import."""
+        """Return the state with the step pickled by value: workers may be unable to import it."""
         state = dict(self.__dict__)
         if "step" in state:
-            state[_PACKED] = _packed_step(state.pop("step"))
+            state[_PACKED] = _pack_step(state.pop("step"))
         return state
 
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            # Opened when it is needed: schedulers pass it on, and need not know what it is.
+            # Unpickled on first use: schedulers pass jobs on and need not be able to import steps.
             if name == "step" and _PACKED in self.__dict__:
-                return loaded(self.__dict__[_PACKED])
+                return unpack(self.__dict__[_PACKED])
             raise AttributeError(name)
 
 
@@ -116,33 +122,35 @@ _PACKED = "_packed"
 
 
 @lru_cache(maxsize=4)
-def _packed_step(step: Step) -> bytes:
-    """Return a step packed; the exposures of a batch mostly share one."""
-    return packed(hooks.with_imported_hooks(step))
+def _pack_step(step: Step) -> bytes:
+    """Return a pickled step; cached, since most exposures of a batch share one."""
+    return pack(hooks.with_imported_hooks(step))
 
 
-def pipelined(job: Job) -> list[tuple[Any, Location]]:
-    """Run a job's pipeline lazily; return its products' models and where they go.
+def build_products(job: Job) -> list[tuple[Any, Location]]:
+    """Run a job's pipeline lazily and return the models of its products with their paths.
 
     Raises
     ------
     CalibrationError, ModelError
         When the exposure cannot be calibrated.
     """
-    step = copy.deepcopy(job.step)  # threads share the job
+    step = copy.deepcopy(job.step)  # the job is shared by threads
     step.references = job.references
     step.save_results = True
-    step.run_lazily(datamodels.open(job.path))
+    step.lazily(datamodels.open(job.path))
     made = step.products()
-    pairs = [(m, p) for (_, m), p in zip(made, products.product_paths(step, made), strict=True)]
+    pairs = [(m, p) for (_, m), p in zip(made, products.paths(step, made), strict=True)]
     for _, path in pairs:
         if path.resolve() == job.path.resolve():
-            raise StepError(f"{job.path}: its product would take its place; choose another folder")
+            raise StepError(
+                f"{job.path}: the product would overwrite the input; choose another output folder"
+            )
     return pairs
 
 
-def prepared(job: Job) -> tuple[Any, list[Any]]:
-    """Return the dask value that writes a job's products, and the writers, to abort on failure.
+def build_saving_graph(job: Job) -> tuple[Any, list[Any]]:
+    """Return the dask object that writes a job's products, and the writers to abort on failure.
 
     Parameters
     ----------
@@ -152,18 +160,18 @@ def prepared(job: Job) -> tuple[Any, list[Any]]:
     Raises
     ------
     ChangedError
-        When the input is another file than when it was planned.
+        When the input has changed since it was planned.
     CalibrationError, ModelError
         When the exposure cannot be calibrated.
     """
-    stamp = look(job.path)
+    stamp = read_stamp(job.path)
     if job.stamp is not None and (stamp.size, stamp.mtime_ns) != job.stamp:
         raise ChangedError(job.path, "was replaced or changed since its header was read")
     if job.options.verify_inputs:
         verify_checksums(read_layout(job.path))
     options = job.options
     with dask.config.set(options.dask_config()):
-        pairs = pipelined(job)
+        pairs = build_products(job)
         return saving_graph(
             pairs, date=options.date, fsync=options.fsync, tag=job.batch, staging=job.staging,
             before_naming=partial(content_digest, stamp),
@@ -178,41 +186,45 @@ def calibrate(job: Job, threads: int = 0, memory: int = 0) -> Outcome:
     job : Job
         The exposure.
     threads : int
-        Threads for its tiles; 0 for none but this one.
+        Number of threads for tiles; 0 to use the calling thread only.
     memory : int
-        Bytes that the process may have, where it is ended for having more.
+        Memory limit in bytes at which this process is killed; 0 for no limit.
     """
     how = {"scheduler": "threads", "num_workers": threads} if threads else {"scheduler": "sync"}
-    clock = Clock()
+    clock = Stopwatch()
     remarkable: list[str] = []
     try:
         limit = {MEMORY: memory} if memory else {}
-        with logged(job.log, memory), remarks(remarkable), dask.config.set(limit):
-            graph, writers = prepared(job)
+        with log_to_file(job.log, memory), collect_remarks(remarkable), dask.config.set(limit):
+            graph, writers = build_saving_graph(job)
             try:
                 written = written_of(compute(graph, **how)[0])
             finally:
                 for writer in writers:
                     writer.abort()
-    except Exception as error:  # one exposure's failure is its own
-        return failure(job.number, job.path, _unless_fenced(job, error), clock, remarkable)
+    except Exception as error:  # a failure concerns this exposure only
+        return failure(job.number, job.path, _replace_if_fenced(job, error), clock, remarkable)
     return success(job, written, clock, remarkable, [peak_memory()])
 
 
-def _unless_fenced(job: Job, error: Exception) -> Exception:
-    """Return an error, or in its place that the try was given up, of which it comes."""
+def _replace_if_fenced(job: Job, error: Exception) -> Exception:
+    """Return the error, or a `LostError` if the driver has removed the staging folder."""
     if not isinstance(job.staging, Path) or job.staging.exists():
         return error
-    return LostError(f"{job.path}: was given to another worker meanwhile")
+    return LostError(f"{job.path}: was meanwhile given to another worker")
 
 
 def success(
-    job: Job, written: Written, clock: Clock, remarkable: Sequence[str], peaks: Sequence[Peak]
+    job: Job,
+    written: Written,
+    clock: Stopwatch,
+    remarkable: Sequence[str],
+    peaks: Sequence[MemoryPeak],
 ) -> Outcome:
-    """Return the outcome of an exposure that was calibrated."""
+    """Return the outcome of a calibrated exposure."""
     return Outcome(
-        job.number,
-        job.path,
+        number=job.number,
+        path=job.path,
         written=written.products,
         content=written.told,
         warnings=tuple(dict.fromkeys(remarkable)),

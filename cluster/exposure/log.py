@@ -1,4 +1,4 @@
-"""What a worker says about an exposure, kept in a file that outlives the worker."""
+"""Log files of attempts, which outlive their workers."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from typing import IO
 
 import psutil
 
-from calbatch.cluster.exposure.messages import HarmlessFormatter
+from calbatch.cluster.exposure.messages import EscapingFormatter
 
 MEMORY_EVERY = 0.1
-"""Seconds between looks at this process's memory."""
+"""Seconds between measurements of this process's memory."""
 
 MEMORY_GROWTH = 1.02
-"""A size is told when it is this many times the last one told."""
+"""Growth since the last reported size at which memory is reported again."""
 
 LONGEST = 256 * 2**10
-"""Bytes of a log that are kept: its beginning and its end."""
+"""Bytes kept of the beginning and of the end of a log."""
 
 
 class _OwnThread(logging.Filter):
-    """Lets through what one thread logs: others work on other exposures."""
+    """Passes the records of one thread: other threads work on other exposures."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,48 +38,48 @@ class _OwnThread(logging.Filter):
         return record.thread == self.thread
 
 
-class _Memory(threading.Thread):
-    """Tells how much memory the process has, as that grows: if it dies of it, one can read why."""
+class _MemoryMonitor(threading.Thread):
+    """Logs the growth of this process's memory, which shows afterwards if it ran out of memory."""
 
     def __init__(self, file: IO[str], limit: int) -> None:
         super().__init__(name="calbatch-memory", daemon=True)
         self.file, self.limit, self.stop = file, limit, threading.Event()
 
     def run(self) -> None:
-        """Look until told to stop."""
-        process, told = psutil.Process(), 0.5 * self.limit
+        """Measure until `stop` is set."""
+        process, reported = psutil.Process(), 0.5 * self.limit
         while not self.stop.wait(MEMORY_EVERY):
             size = process.memory_info().rss
-            if size >= min(told * MEMORY_GROWTH, 0.9 * self.limit) and size > told:
-                told = size
+            if size >= min(reported * MEMORY_GROWTH, 0.9 * self.limit) and size > reported:
+                reported = size
                 with suppress(ValueError, OSError):
                     print(f"memory: {size} of {self.limit} bytes", file=self.file, flush=True)
 
 
 @contextmanager
-def logged(path: Path | None, limit: int = 0) -> Iterator[None]:
-    """Keep what is logged in a file, while an exposure is calibrated; remove it in the end.
+def log_to_file(path: Path | None, limit: int = 0) -> Iterator[None]:
+    """Log to a file while an exposure is calibrated, and remove the file afterwards.
 
-    Whoever started this reads what is left of it should the process die: a crash of compiled code
-    leaves a traceback, and growing memory its size.
+    If the process dies, the driver reads the file: a crash of compiled code leaves a traceback, and
+    growing memory its size.
 
     Parameters
     ----------
     path : Path, optional
-        The file; without one nothing is kept.
+        The log file; nothing is logged without one.
     limit : int
-        Bytes of memory that the process may have; 0 where nobody limits it.
+        Memory limit of this process in bytes; 0 for no limit.
     """
-    file = _opened(path) if path else None
+    file = _open_log(path) if path else None
     if path is None or file is None:
         yield
         return
     handler = logging.StreamHandler(file)
     handler.addFilter(_OwnThread())
     inner = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    handler.setFormatter(HarmlessFormatter(inner))
+    handler.setFormatter(EscapingFormatter(inner))
     print(f"began {_now()} in {socket.gethostname()}:{os.getpid()}", file=file, flush=True)
-    memory = _Memory(file, limit) if limit else None
+    memory = _MemoryMonitor(file, limit) if limit else None
     log = logging.getLogger("calbatch")
     try:
         faulthandler.enable(file)
@@ -97,15 +97,15 @@ def logged(path: Path | None, limit: int = 0) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
-def _opened(path: Path) -> IO[str] | None:
-    """Open a log for this user alone; None where it cannot be: calibrating matters more."""
+def _open_log(path: Path) -> IO[str] | None:
+    """Open a log file private to this user; None if it cannot be opened, which is no failure."""
     try:
-        return open(path, "w", encoding="utf-8", errors="backslashreplace", opener=_private)
+        return open(path, "w", encoding="utf-8", errors="backslashreplace", opener=_open_private)
     except OSError:
         return None
 
 
-def _private(path: str, flags: int) -> int:
+def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
@@ -113,8 +113,8 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
 
 
-def left_behind(path: Path) -> str:
-    """Return what a dead worker's log says, and remove it; "" where there is none."""
+def collect_log(path: Path) -> str:
+    """Return the text of a dead worker's log and remove the file; "" if there is none."""
     try:
         with path.open("rb") as file:
             text = file.read(LONGEST)
@@ -130,13 +130,13 @@ def left_behind(path: Path) -> str:
     return text.decode("utf-8", "backslashreplace")
 
 
-def ran_out_of_memory(log: str) -> str:
-    """Return how much memory a dead worker had, in words, if that was nearly all it could have."""
-    told = [line for line in log.splitlines() if line.startswith("memory: ")]
-    if not told:
+def find_memory_exhaustion(log: str) -> str:
+    """Return a message if a dead worker's log shows that it had reached its memory limit."""
+    lines = [line for line in log.splitlines() if line.startswith("memory: ")]
+    if not lines:
         return ""
-    words = told[-1].split()
+    words = lines[-1].split()
     size, limit = int(words[1]), int(words[3])
     if size < 0.8 * limit:
         return ""
-    return f"out of memory: it had {size / 1e6:.0f} MB of {limit / 1e6:.0f} MB"
+    return f"out of memory: the worker had {size / 1e6:.0f} MB of {limit / 1e6:.0f} MB"

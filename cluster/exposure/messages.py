@@ -1,6 +1,6 @@
-"""Messages that quote names of files and values of headers: terminals do not obey them.
+"""Escaping of control characters in messages, which may quote file names and header values.
 
-Nothing heavy is imported: the command line begins here.
+This module imports nothing heavy, since the command line imports it at startup.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ import traceback
 import warnings
 from types import TracebackType
 
-from calbatch.models.errors import escaped as harmless
+from calbatch.models.errors import escape_text as escape_controls
 
-__all__ = ["HarmlessFormatter", "guard_messages", "harmless", "harmless_lines"]
-
-
-def harmless_lines(text: str) -> str:
-    """Return a text of lines, each harmless."""
-    return "\n".join(map(harmless, text.split("\n")))
+__all__ = ["EscapingFormatter", "escape_controls", "escape_lines", "escape_python_messages"]
 
 
-class HarmlessFormatter(logging.Formatter):
-    """Formats records as another formatter does, each line harmless.
+def escape_lines(text: str) -> str:
+    """Return a text with the control characters of each line escaped."""
+    return "\n".join(map(escape_controls, text.split("\n")))
+
+
+class EscapingFormatter(logging.Formatter):
+    """Formats records with another formatter and escapes control characters in the result.
 
     Parameters
     ----------
     inner : logging.Formatter, optional
-        The other; by default one that writes messages alone.
+        The other formatter; by default one that writes the message alone.
     """
 
     def __init__(self, inner: logging.Formatter | None = None) -> None:
@@ -36,43 +36,43 @@ class HarmlessFormatter(logging.Formatter):
         self.inner = inner or logging.Formatter()
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return a record's text."""
-        return harmless_lines(self.inner.format(record))
+        """Return the text of a record."""
+        return escape_lines(self.inner.format(record))
 
 
 _LOGGERS = ("", "calbatch", "distributed", "py.warnings")
 
 
-def guard_messages() -> None:
-    """Have Python's own messages shown harmlessly: warnings, log records and tracebacks.
+def escape_python_messages() -> None:
+    """Escape control characters in Python's warnings, log records and tracebacks.
 
-    They quote names of files and values of headers, and go to the terminal past every console. For
-    processes of our own; doing it again changes nothing.
+    These quote file names and header values, and reach the terminal without passing through a
+    console. Meant for processes that calbatch starts; repeated calls have no effect.
     """
-    warnings.formatwarning = _formatted_warning
+    warnings.formatwarning = _format_warning
     sys.excepthook = _show_exception
     threading.excepthook = _show_thread_exception
     handlers = [handler for name in _LOGGERS for handler in logging.getLogger(name).handlers]
     for handler in (*handlers, logging.lastResort):
-        if handler is not None and not isinstance(handler.formatter, HarmlessFormatter):
-            handler.setFormatter(HarmlessFormatter(handler.formatter))
+        if handler is not None and not isinstance(handler.formatter, EscapingFormatter):
+            handler.setFormatter(EscapingFormatter(handler.formatter))
 
 
-def _formatted_warning(
+def _format_warning(
     message: Warning | str,
     category: type[Warning],
     filename: str,
     lineno: int,
     line: str | None = None,
 ) -> str:
-    return harmless(f"{filename}:{lineno}: {category.__name__}: {message}") + "\n"
+    return escape_controls(f"{filename}:{lineno}: {category.__name__}: {message}") + "\n"
 
 
 def _show_exception(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
     text = "".join(traceback.format_exception(kind, error, trace))
-    sys.stderr.write(harmless_lines(text))
+    sys.stderr.write(escape_lines(text))
 
 
 def _show_thread_exception(args: threading.ExceptHookArgs) -> None:

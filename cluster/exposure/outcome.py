@@ -1,4 +1,4 @@
-"""What became of an exposure, told in a line."""
+"""Outcomes of attempts: products or an error in one line, warnings, times and memory."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from typing import TypedDict
 
 from calbatch.calibrate.errors import CalibrationError, ReferenceFileError
 from calbatch.cluster.errors import LostError
-from calbatch.cluster.exposure.policy import Kind
-from calbatch.cluster.exposure.terminal import harmless
+from calbatch.cluster.exposure.messages import escape_controls
+from calbatch.cluster.exposure.policy import FailureKind
 from calbatch.models.errors import (
     ChangedError,
     FullError,
@@ -31,66 +31,66 @@ from calbatch.models.errors import (
     SupersededError,
 )
 from calbatch.models.fits.writer import Product
-from calbatch.models.storage.files import Stamp
 from calbatch.models.storage.location import Location, location
+from calbatch.models.storage.stamps import Stamp
 
 EXPECTED = (CalibrationError, ModelError, OSError)
-"""Faults of an exposure, told in one line."""
+"""Errors of an exposure that are reported in one line, without a class name."""
 
-_READING = re.compile(
+_READING_MODULES = re.compile(
     r"calbatch\.(models\.(dq|opening|storage\.\w+|fits\.(?!writer|output_)\w+)"
     r"|calibrate\.(pars|references)|crds_client\..*)"
 )
-"""Modules that make sense of what comes from elsewhere: unexpected faults there are its damage."""
+"""Modules that parse foreign data: an unexpected exception there means that the data is damaged."""
 
 
 @dataclass(frozen=True)
-class Peak:
-    """The most memory that a process has had.
+class MemoryPeak:
+    """Peak memory of a process.
 
     Attributes
     ----------
     process : str
         Host and process id.
     bytes : int
-        Its highest resident size so far.
+        Highest resident size so far.
     """
 
     process: str
     bytes: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of an exposure.
+    """The outcome of an exposure.
 
     Attributes
     ----------
     number, path
-        The exposure.
+        The exposure's position in the batch and its input.
     written : tuple of Product
-        Files written.
+        The files written.
     content : str
         Digest of the input's bytes, or its version; see
         `calbatch.models.storage.files.content_digest`.
     error : str
-        The reason of a failure, in one line; empty when it went well.
+        The reason for a failure, in one line; empty on success.
     details : str
         The traceback of a failure.
-    kind : Kind
+    kind : FailureKind
         The kind of failure.
     warnings : tuple of str
-        What was remarkable.
+        Warnings, in order and each once.
     began : float
-        When it was begun, in seconds since 1970.
+        Start time, in seconds since 1970.
     seconds, cpu : float
-        Wall time, and CPU time of the process that did it.
+        Wall time, and CPU time of the process that calibrated the exposure.
     stages : mapping
         CPU seconds by step.
-    peaks : tuple of Peak
-        Memory of the processes that worked on it.
+    peaks : tuple of MemoryPeak
+        Peak memory of the processes that worked on the exposure.
     kept : bool
-        Whether it was done before, and nothing was to do.
+        True if its products already existed and were kept.
     """
 
     number: int
@@ -99,134 +99,138 @@ class Outcome:
     content: str = ""
     error: str = ""
     details: str = ""
-    kind: Kind = Kind.FAULT
+    kind: FailureKind = FailureKind.FAULT
     warnings: tuple[str, ...] = ()
     began: float = 0.0
     seconds: float = 0.0
     cpu: float = 0.0
     stages: Mapping[str, float] = field(default_factory=dict)
-    peaks: tuple[Peak, ...] = ()
+    peaks: tuple[MemoryPeak, ...] = ()
     kept: bool = False
 
     @property
     def failed(self) -> bool:
-        """Whether there are no products for a reason."""
+        """True if the exposure failed."""
         return bool(self.error)
 
     @property
     def products(self) -> tuple[Location, ...]:
-        """Where the files are that were written."""
+        """Paths or URLs of the files written."""
         return tuple(location(product.path) for product in self.written)
 
 
 class Times(TypedDict):
-    """An outcome's times."""
+    """The times of an outcome."""
 
     began: float
     seconds: float
     cpu: float
 
 
-class Clock:
-    """When something began, and how long it has taken since."""
+class Stopwatch:
+    """Measures wall time and CPU time from its creation on."""
 
     def __init__(self) -> None:
         self.began = time.time()
         self._wall, self._cpu = time.perf_counter(), time.process_time()
 
     def times(self) -> Times:
-        """Return an outcome's times."""
+        """Return the times since the start, as fields of an outcome."""
         seconds, cpu = time.perf_counter() - self._wall, time.process_time() - self._cpu
         return {"began": self.began, "seconds": seconds, "cpu": cpu}
 
 
-def kind_of(error: BaseException) -> Kind:
-    """Return what kind of failure an exception is."""
+def classify_failure(error: BaseException) -> FailureKind:
+    """Return the kind of failure that an exception stands for."""
     if isinstance(error, LostError):
         return error.kind
     if isinstance(error, SupersededError):
-        return Kind.LOST
+        return FailureKind.LOST
     if isinstance(error, FullError):
-        return Kind.FULL
+        return FailureKind.FULL
     if isinstance(error, ChangedError):
-        return Kind.CHANGED
+        return FailureKind.CHANGED
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Kind.FULL
+        return FailureKind.FULL
     if isinstance(error, (StorageError, ConnectionError, TimeoutError)):
-        return Kind.STORAGE
-    return Kind.FAULT
+        return FailureKind.STORAGE
+    return FailureKind.FAULT
 
 
 def failure(
-    number: int, path: Location, error: BaseException, clock: Clock, remarkable: Sequence[str] = ()
+    number: int,
+    path: Location,
+    error: BaseException,
+    clock: Stopwatch,
+    remarkable: Sequence[str] = (),
 ) -> Outcome:
-    """Return the outcome of an exposure that failed.
+    """Return the outcome of a failed exposure.
 
     Parameters
     ----------
     number, path
-        The exposure.
+        The exposure's position in the batch and its input.
     error : exception
-        Why.
-    clock : Clock
-        Started when it was begun.
+        The reason for the failure.
+    clock : Stopwatch
+        Started together with the attempt.
     remarkable : sequence of str
-        What was remarkable until then.
+        Warnings collected until then.
     """
     remarkable = tuple(dict.fromkeys(remarkable))
-    text = reason(error, path)
+    text = describe_failure(error, path)
     if isinstance(error, ReferenceFileError):
-        # Values that were not accepted are often why nothing was found.
-        names = f"{path}: ", f"{harmless(str(path))}: "
+        # A header value that was rejected is often the reason why no reference was found.
+        names = f"{path}: ", f"{escape_controls(str(path))}: "
         values = [
             r.removeprefix(names[0]).removeprefix(names[1]) for r in remarkable if ": must " in r
         ]
         text = "; ".join([text, *values])
     return Outcome(
-        number,
-        path,
+        number=number,
+        path=path,
         error=text,
         details="".join(traceback.format_exception(error)),
-        kind=kind_of(error),
+        kind=classify_failure(error),
         warnings=remarkable,
         **clock.times(),
         peaks=(peak_memory(),),
     )
 
 
-def reason(error: BaseException, path: Location) -> str:
-    """Return a failure in one line that names the file."""
+def describe_failure(error: BaseException, path: Location) -> str:
+    """Return the reason for a failure in one line that begins with the file's name."""
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, MemoryError):
         text = f"not enough memory: {text}"
     elif not isinstance(error, EXPECTED):
-        text = _unexpected(error, f"{type(error).__name__}: {text}")
-    name = harmless(str(path))
-    text = harmless(text.replace(" ".join(str(path).split()), name, 1))
+        text = _describe_unexpected(error, f"{type(error).__name__}: {text}")
+    name = escape_controls(str(path))
+    text = escape_controls(text.replace(" ".join(str(path).split()), name, 1))
     return text if text.startswith(name) else f"{name}: {text}"
 
 
-def _unexpected(error: BaseException, text: str) -> str:
-    """Return what to say of an exception that nobody foresaw: whose fault it is, by where it arose.
+def _describe_unexpected(error: BaseException, text: str) -> str:
+    """Return the message for an unexpected exception, with its likely cause.
 
-    Libraries assert all kinds of things of the files that they read, and raise all kinds of
-    exceptions where those do not hold.
+    Libraries raise arbitrary exceptions for damaged files. If the exception passed through a module
+    that parses foreign data, the message therefore blames the file rather than the code.
     """
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    if not any(_READING.fullmatch(f.f_globals.get("__name__", "")) for f in frames):
-        return f"{text} (a fault of calbatch, or of a step of yours)"
+    if not any(_READING_MODULES.fullmatch(f.f_globals.get("__name__", "")) for f in frames):
+        return f"{text} (a defect in calbatch or in one of your steps)"
     stamps = [value for f in frames for value in f.f_locals.values() if isinstance(value, Stamp)]
     name = f"{stamps[-1].path}: " if stamps else ""
     return f"{name}cannot be read, and may be damaged: {text}"
 
 
-def peak_memory() -> Peak:
-    """Return this process's highest resident size so far."""
-    return Peak(f"{socket.gethostname()}:{os.getpid()}", _highest_resident())
+def peak_memory() -> MemoryPeak:
+    """Return the peak memory of this process so far."""
+    return MemoryPeak(f"{socket.gethostname()}:{os.getpid()}", _read_peak_rss())
 
 
-def _highest_resident() -> int:
-    # A child's ru_maxrss begins at what its parent had: Linux tells the process's own elsewhere.
+def _read_peak_rss() -> int:
+    # A child's ru_maxrss starts at its parent's size; on Linux, VmHWM is the process's own.
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
     except OSError:
@@ -237,14 +241,14 @@ def _highest_resident() -> int:
 
 
 class _Collector(logging.Handler):
-    """Keeps the warnings that this thread's steps log."""
+    """Collects the warnings that steps log in the creating thread."""
 
     def __init__(self, found: list[str]) -> None:
         super().__init__(logging.WARNING)
         self.found, self.thread = found, threading.get_ident()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a message."""
+        """Collect a message."""
         if record.thread == self.thread:
             self.found.append(record.getMessage())
 
@@ -253,23 +257,23 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 @contextmanager
-def remarks(found: list[str]) -> Iterator[None]:
-    """Collect what is remarkable about an exposure: warnings, and what steps log as such.
+def collect_remarks(found: list[str]) -> Iterator[None]:
+    """Collect Python warnings and the warnings that steps log about an exposure.
 
-    What only a developer needs (deprecations, NumPy's about arithmetic) is left out.
+    Warnings meant for developers, such as deprecations and NumPy's runtime warnings, are left out.
     """
     collector, log = _Collector(found), logging.getLogger("calbatch")
     log.addHandler(collector)
     try:
-        with _caught(found):
+        with _catch_warnings(found):
             yield
     finally:
         log.removeHandler(collector)
 
 
 @contextmanager
-def _caught(found: list[str]) -> Iterator[None]:
-    # Python's warnings belong to the process: of several threads, one collects them.
+def _catch_warnings(found: list[str]) -> Iterator[None]:
+    # Python's warning filters are global to the process: only one thread at a time collects.
     if not _ONE_AT_A_TIME.acquire(blocking=False):
         yield
         return

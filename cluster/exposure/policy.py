@@ -1,4 +1,4 @@
-"""What is done about a failure: by its kind, and by what happened to the exposure before."""
+"""The retry policy: what to do after a failure, given its kind and the exposure's history."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 
-class Kind(StrEnum):
+class FailureKind(StrEnum):
     """Kinds of failures."""
 
-    FAULT = "fault"  # of the exposure, its references or a step: another try fails likewise
+    FAULT = "fault"  # in the exposure, its references or a step: a retry would fail the same way
     STORAGE = "storage"  # a disk or a connection failed
-    FULL = "full"  # no room on the disk
-    CHANGED = "changed"  # the input was replaced while it was read
-    DEATH = "death"  # the worker died, or was killed: nothing says why
+    FULL = "full"  # no space left on the disk
+    CHANGED = "changed"  # the input was replaced while it was being read
+    DEATH = "death"  # the worker died or was killed for an unknown reason
     CRASH = "crash"  # compiled code crashed the worker
-    MEMORY = "memory"  # the worker died for lack of memory
-    DEADLINE = "deadline"  # it took too long
-    LOST = "lost"  # the scheduler was lost: the exposure is not to blame
+    MEMORY = "memory"  # the worker ran out of memory
+    DEADLINE = "deadline"  # the exposure took too long
+    LOST = "lost"  # the scheduler was lost; the exposure is not to blame
 
 
-class Action(StrEnum):
-    """What is done next."""
+class RetryAction(StrEnum):
+    """The next action after a failure."""
 
     FAIL = "fail"
     AGAIN = "again"
@@ -29,74 +29,74 @@ class Action(StrEnum):
     QUARANTINE = "quarantine"
 
 
-DEATHS = (Kind.DEATH, Kind.CRASH, Kind.MEMORY)
+DEATHS = (FailureKind.DEATH, FailureKind.CRASH, FailureKind.MEMORY)
 
-UNEXPLAINED = 0.5
-"""What a death alone counts that nothing explains: whoever ends processes may have ended it."""
+UNEXPLAINED_WEIGHT = 0.5
+"""Weight of an unexplained death while running alone: something else may have killed the worker."""
 
 
-@dataclass
-class History:
-    """What happened to an exposure in a batch.
+@dataclass(kw_only=True)
+class FailureHistory:
+    """The failures of one exposure in a batch.
 
     Attributes
     ----------
-    tries : dict
-        Kind of failure to how many there were.
+    counts : dict
+        Number of failures of each kind.
     deaths_alone : int
-        Workers that it took with it when it was alone.
+        Number of workers that died while the exposure was running alone.
     unexplained : int
-        How many of them with nothing that says why.
+        Number of those deaths without a known reason.
     """
 
-    tries: dict[Kind, int] = field(default_factory=dict)
+    counts: dict[FailureKind, int] = field(default_factory=dict)
     deaths_alone: int = 0
     unexplained: int = 0
 
-    def count(self, *kinds: Kind) -> int:
-        """Return how many failures of some kinds there were."""
-        return sum(self.tries.get(kind, 0) for kind in kinds)
+    def count(self, *kinds: FailureKind) -> int:
+        """Return the number of failures of the given kinds."""
+        return sum(self.counts.get(kind, 0) for kind in kinds)
 
     @property
     def blame(self) -> float:
-        """How many deaths the exposure is to blame for, as far as one can tell."""
-        return self.deaths_alone - (1.0 - UNEXPLAINED) * self.unexplained
+        """Weighted number of worker deaths attributed to the exposure."""
+        return self.deaths_alone - (1.0 - UNEXPLAINED_WEIGHT) * self.unexplained
 
 
 @dataclass(frozen=True)
-class Decision:
-    """What is done next, and in how many seconds."""
+class RetryDecision:
+    """The next action, and the delay before it in seconds."""
 
-    action: Action
+    action: RetryAction
     delay: float = 0.0
 
 
-@dataclass(frozen=True)
-class Policy:
-    """How patient a batch is.
+@dataclass(frozen=True, kw_only=True)
+class RetryPolicy:
+    """Limits on retries, delays and waiting in a batch.
 
     Attributes
     ----------
     retries : int
-        Further tries after a failure of a disk or a connection.
+        Retries after a disk or connection failure.
     deaths : int
-        Workers that an exposure may lose in company before it is suspected, and runs alone: its
-        neighbours may have been what killed them.
+        Worker deaths after which an exposure that shared its workers is run alone. Until then, its
+        neighbours may have caused them.
     deaths_alone : int
-        Workers that it may lose alone before it is quarantined; those count half of which nothing
-        says why they died.
+        Worker deaths, while running alone, after which the exposure is quarantined. Unexplained
+        deaths count half.
     first_delay, longest_delay : float
-        Seconds before the first further try; doubled each time, up to the longest.
+        Seconds before the first retry and the upper limit; the delay doubles with each retry.
     losses : int
-        Times that a scheduler may lose an exposure.
+        Number of times that a scheduler may lose an exposure.
     deadline : float, optional
-        Seconds that an exposure may take.
+        Time limit for one exposure in seconds.
     fail_fast : bool
-        Whether the first failure ends the batch.
+        True to end the batch at the first failure.
     patience : float
-        Seconds to wait for room on the disk, or for a scheduler.
+        Seconds to wait for disk space or for a scheduler.
     silence : float
-        Seconds after which a worker that is stopped, or cut off, is taken for dead.
+        Seconds after which a worker that is stopped or cut off is considered dead.
     """
 
     retries: int = 4
@@ -110,42 +110,46 @@ class Policy:
     patience: float = 600.0
     silence: float = 60.0
 
-    def after(self, kind: Kind, history: History, *, alone: bool) -> Decision:
-        """Take note of a failure, and decide.
+    def decide(self, kind: FailureKind, history: FailureHistory, *, alone: bool) -> RetryDecision:
+        """Add a failure to an exposure's history and return the next action.
 
         Parameters
         ----------
-        kind : Kind
-            Of the failure.
-        history : History
-            Of the exposure; the failure is added to it.
+        kind : FailureKind
+            The kind of failure.
+        history : FailureHistory
+            The exposure's history; updated in place.
         alone : bool
-            Whether the exposure was the only one under way.
+            True if no other exposure was running.
         """
-        history.tries[kind] = count = history.tries.get(kind, 0) + 1
+        history.counts[kind] = count = history.counts.get(kind, 0) + 1
         if kind in DEATHS:
             return self._after_death(kind, history, alone=alone)
-        if kind is Kind.LOST:
-            return Decision(Action.AGAIN if count <= self.losses else Action.FAIL)
-        if kind is Kind.CHANGED:
-            return Decision(Action.AGAIN if count <= 1 else Action.FAIL, self.first_delay)
-        if kind is Kind.FULL and sum(map(self.delay, range(1, count + 1))) <= self.patience:
-            return Decision(Action.AGAIN, self.delay(count))
-        if kind is Kind.STORAGE and count <= self.retries:
-            return Decision(Action.AGAIN, self.delay(count))
-        return Decision(Action.FAIL)
+        if kind is FailureKind.LOST:
+            return RetryDecision(RetryAction.AGAIN if count <= self.losses else RetryAction.FAIL)
+        if kind is FailureKind.CHANGED:
+            return RetryDecision(
+                RetryAction.AGAIN if count <= 1 else RetryAction.FAIL, self.first_delay
+            )
+        if kind is FailureKind.FULL and sum(map(self.delay, range(1, count + 1))) <= self.patience:
+            return RetryDecision(RetryAction.AGAIN, self.delay(count))
+        if kind is FailureKind.STORAGE and count <= self.retries:
+            return RetryDecision(RetryAction.AGAIN, self.delay(count))
+        return RetryDecision(RetryAction.FAIL)
 
-    def _after_death(self, kind: Kind, history: History, *, alone: bool) -> Decision:
+    def _after_death(
+        self, kind: FailureKind, history: FailureHistory, *, alone: bool
+    ) -> RetryDecision:
         history.deaths_alone += alone
-        history.unexplained += alone and kind is Kind.DEATH
+        history.unexplained += alone and kind is FailureKind.DEATH
         if history.blame >= self.deaths_alone:
-            return Decision(Action.QUARANTINE)
+            return RetryDecision(RetryAction.QUARANTINE)
         if alone:
-            return Decision(Action.ALONE, self.delay(history.deaths_alone))
-        if kind is Kind.MEMORY or history.count(*DEATHS) >= self.deaths:
-            return Decision(Action.ALONE)
-        return Decision(Action.AGAIN, self.first_delay)
+            return RetryDecision(RetryAction.ALONE, self.delay(history.deaths_alone))
+        if kind is FailureKind.MEMORY or history.count(*DEATHS) >= self.deaths:
+            return RetryDecision(RetryAction.ALONE)
+        return RetryDecision(RetryAction.AGAIN, self.first_delay)
 
     def delay(self, count: int) -> float:
-        """Return the seconds before a further try."""
+        """Return the delay in seconds before a retry, given the number of failures so far."""
         return min(self.first_delay * 2 ** min(count - 1, 16), self.longest_delay)

@@ -1,4 +1,4 @@
-"""What is shown to people: names from files and headers are not obeyed by terminals."""
+"""A console that escapes control characters from file names and headers."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ from collections.abc import Iterable
 from rich import console as rich_console
 from rich.segment import Segment
 
-from calbatch.cluster.exposure.messages import harmless, harmless_lines
-
-__all__ = ["Console", "harmless", "harmless_lines"]
+from calbatch.cluster.exposure.messages import escape_lines
 
 
 class Console(rich_console.Console):
-    """A console on which texts cannot move the cursor, colour what follows, or ring.
+    """A console on which text cannot move the cursor, change colours or ring the bell.
 
-    rich takes some control characters out of texts, and leaves the one that all sequences begin
-    with.
+    rich removes some control characters from text, but not ESC, which starts escape sequences.
     """
 
     def render(
@@ -25,15 +22,15 @@ class Console(rich_console.Console):
         renderable: rich_console.RenderableType,
         options: rich_console.ConsoleOptions | None = None,
     ) -> Iterable[Segment]:
-        """Yield the pieces of what is printed; what rich itself says to the terminal stays."""
+        """Yield the rendered segments, escaped; rich's own control segments pass unchanged."""
         for segment in super().render(renderable, options):
             if segment.control or segment.text.isprintable() or segment.text == "\n":
                 yield segment
             else:
-                yield Segment(harmless_lines(segment.text), segment.style)
+                yield Segment(escape_lines(segment.text), segment.style)
 
     def on_broken_pipe(self) -> None:
-        """Say nothing more, as nobody reads it: that is no reason to end a batch, or to fail."""
+        """Discard further output, since nobody reads it; the batch goes on."""
         self.quiet = True
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self.file.fileno())

@@ -1,14 +1,15 @@
-"""The batch's database: what was asked for, and what became of each exposure.
+"""The ledger: a database of batches, exposures, attempts and products.
 
-`Ledger` is what the one driver writes; `View` reads it, from any process, while the batch runs.
+The driver writes it through `Ledger`; any process reads it through `View` while the batch runs.
 """
 
-from calbatch.cluster.ledger.known import Known
+from calbatch.cluster.ledger.queries import HistoryQueries
 from calbatch.cluster.ledger.records import (
     AttemptRow,
     BatchRow,
     EventRow,
     ExposureRow,
+    KnownHeader,
     ProductRow,
 )
 from calbatch.cluster.ledger.schema import DamagedLedgerError, HeldLedgerError, LedgerError
@@ -22,7 +23,8 @@ __all__ = [
     "EventRow",
     "ExposureRow",
     "HeldLedgerError",
-    "Known",
+    "HistoryQueries",
+    "KnownHeader",
     "Ledger",
     "LedgerError",
     "ProductRow",

@@ -1,36 +1,44 @@
-"""Rows of the ledger, as they are read."""
+"""Rows of the ledger as objects."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
+
+
+class KnownHeader(NamedTuple):
+    """The header of an input, read earlier."""
+
+    digest: str
+    header: dict[str, Any]
+
 
 FINAL = ("done", "kept", "failed", "quarantined")
-"""States in which an exposure has an outcome."""
+"""States of an exposure that has a final outcome."""
 
 OPEN = ("waiting", "running", "retrying")
-"""States in which it has none yet."""
+"""States of an exposure that has no final outcome yet."""
 
 
 class _Row:
-    """A row of a table, made from a database's by the names of its columns."""
+    """Base of row classes, whose fields are named like the columns of a table."""
 
     _json: frozenset[str] = frozenset()
     _states: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
-        """Return it as an object; JSON is decoded.
+        """Return an object for a row of the database; columns that hold JSON are decoded.
 
         Raises
         ------
         ValueError
-            When a value is not of its column's type, which SQLite does not check, or is no state.
+            When a value has the wrong type, which SQLite does not check, or an unknown state.
         """
         wanted = {f.name: str(f.type) for f in fields(cls)}  # type: ignore[arg-type]
-        values = {n: _decoded(row[n]) if n in cls._json else row.get(n) for n in wanted}
+        values = {n: _decode(row[n]) if n in cls._json else row.get(n) for n in wanted}
         for name, kind in wanted.items():
             if not _fits(name, values[name], kind, cls._states):
                 raise ValueError(f"{name} is {values[name]!r:.60}")
@@ -49,29 +57,29 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "Mapping[str, str]": (dict,),
     "Mapping[str, float]": (dict,),
 }
-"""By annotation, what a row's field may hold."""
+"""Accepted types of a field, by its annotation."""
 
 
 _LATEST = 2.5e11
-"""Seconds since 1970: later than that, there are no dates."""
+"""Upper limit of times, in seconds since 1970; later ones cannot be shown as dates."""
 
 
 def _fits(name: str, value: Any, kind: str, states: tuple[str, ...]) -> bool:
-    """Return whether a value can be a field's, by its annotation."""
+    """Return whether a field with the annotation `kind` can have a value."""
     if name == "state" and value not in states:
         return False
-    if isinstance(value, float) and not abs(value) < _LATEST:  # nor if it is no number
+    if isinstance(value, float) and not abs(value) < _LATEST:  # also rejects NaN
         return False
     if kind.startswith("float") and isinstance(value, int) and not abs(value) < _LATEST:
         return False
     return isinstance(value, _TYPES[kind])
 
 
-def _decoded(text: Any) -> Any:
+def _decode(text: Any) -> Any:
     try:
         return json.loads(text)
     except (ValueError, TypeError, RecursionError):
-        return None  # no field that is kept as JSON may be that
+        return None  # rejected by `_fits`
 
 
 @dataclass(frozen=True)
@@ -81,15 +89,15 @@ class BatchRow(_Row):
     Attributes
     ----------
     name : str
-        By which users know it.
+        The name shown to users.
     state : str
         ``planned``, ``running``, ``done``, ``failed``, ``interrupted`` or ``cancelled``.
     request, parameters, software : mapping
-        What was asked for; every parameter with its source; versions.
+        The request; every parameter with its source; versions of software.
     host, pid
-        The driver, the last one there was.
-    beat : float
-        When the driver last said that it lives.
+        Host and process id of the latest driver.
+    beat : float, optional
+        Time of the driver's latest heartbeat.
     """
 
     _json = frozenset({"request", "parameters", "software"})
@@ -118,7 +126,7 @@ class BatchRow(_Row):
 
 @dataclass(frozen=True)
 class ProductRow(_Row):
-    """A file that was written: its size, time and digest when it was."""
+    """A product, with its size, modification time and digest when it was written."""
 
     path: str
     size: int
@@ -133,11 +141,12 @@ class ExposureRow(_Row):
     Attributes
     ----------
     digest : str, optional
-        Of the input's headers.
+        Digest of the input's headers.
     content : str, optional
-        Of all its bytes, or its version; see `calbatch.models.storage.files.content_digest`.
+        Digest of the input's bytes, or its version; see
+        `calbatch.models.storage.files.content_digest`.
     note : str
-        Why it is done, or is not.
+        Why it was calibrated, or why it was not.
     """
 
     _json = frozenset({"warnings", "stages"})
@@ -167,7 +176,7 @@ class ExposureRow(_Row):
 
 @dataclass(frozen=True)
 class AttemptRow(_Row):
-    """One try at an exposure."""
+    """An attempt at an exposure."""
 
     number: int
     alone: int
@@ -184,7 +193,7 @@ class AttemptRow(_Row):
 
 @dataclass(frozen=True)
 class EventRow(_Row):
-    """Something remarkable about a batch."""
+    """An event of a batch, such as a retry or a lost site."""
 
     time: float
     kind: str

@@ -9,17 +9,17 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from calbatch.cluster.ledger.faults import decoding
 from calbatch.cluster.ledger.records import AttemptRow, BatchRow, EventRow, ExposureRow, ProductRow
 from calbatch.cluster.ledger.schema import LedgerError
+from calbatch.cluster.ledger.sqlite_errors import decoding
 from calbatch.cluster.ledger.view import View
 
-Kind = type[BatchRow] | type[ExposureRow] | type[AttemptRow] | type[ProductRow] | type[EventRow]
+_RowType = type[BatchRow] | type[ExposureRow] | type[AttemptRow] | type[ProductRow] | type[EventRow]
 
 TABLES = ("batches", "bodies", "exposures", "attempts", "products", "events")
 """Tables that are copied. What is left out is read or computed anew when it is needed."""
 
-_ROWS: Mapping[str, Kind] = {
+_ROWS: Mapping[str, _RowType] = {
     "batches": BatchRow,
     "exposures": ExposureRow,
     "attempts": AttemptRow,
@@ -45,11 +45,11 @@ def is_intact(folder: Path) -> bool:
             if list(view.problems()):
                 return False
             for table, kind in _ROWS.items():
-                for row in view.rows_of(table):
+                for row in view.table_rows(table):
                     with decoding(view.path):
                         kind.of(row)
             for batch in view.batches():
-                for _ in view.in_full(batch.id):
+                for _ in view.exposures_in_full(batch.id):
                     pass
     except LedgerError:
         return False
@@ -139,7 +139,7 @@ def remove_undecodable(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-def _decodes(kind: Kind, row: Mapping[str, Any]) -> bool:
+def _decodes(kind: _RowType, row: Mapping[str, Any]) -> bool:
     try:
         with decoding(Path("row")):
             kind.of(row)

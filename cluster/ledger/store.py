@@ -22,17 +22,17 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from calbatch.cluster.ledger.faults import (
-    Stuck,
-    decoding,
-    fault,
-    passes,
-    private_folder,
-    require_contents,
-)
-from calbatch.cluster.ledger.known import Known
+from calbatch.cluster.ledger.queries import HistoryQueries
 from calbatch.cluster.ledger.records import OPEN, BatchRow, ProductRow
 from calbatch.cluster.ledger.schema import HeldLedgerError, LedgerError, migrate
+from calbatch.cluster.ledger.sqlite_errors import (
+    CommitFailure,
+    decoding,
+    ensure_private_folder,
+    is_temporary,
+    make_error,
+    require_contents,
+)
 
 NAME = "ledger.sqlite"
 COMMIT_EVERY = 0.25
@@ -50,7 +50,7 @@ HELD = 1.0
 _Change = tuple[str, tuple[Any, ...]]
 
 
-class Ledger(Known):
+class Ledger(HistoryQueries):
     """The ledger of an output folder, for the one process that writes it.
 
     Parameters
@@ -62,7 +62,7 @@ class Ledger(Known):
     ----------
     commits : int
         How many times changes were committed.
-    stuck : Stuck, optional
+    stuck : CommitFailure, optional
         Why changes cannot be committed at present.
 
     Raises
@@ -77,13 +77,13 @@ class Ledger(Known):
         self._guard = threading.RLock()
         self._committed = self._beaten = time.monotonic()
         self._batch = self.commits = 0
-        self.stuck: Stuck | None = None
-        private_folder(folder)
+        self.stuck: CommitFailure | None = None
+        ensure_private_folder(folder)
         self._lock = FileLock(folder / "ledger.lock", mode=0o600)
         self._take_lock()
         try:
             require_contents(self.path)
-            self._connection = self._opened()
+            self._connection = self._connect()
         except BaseException:
             self._lock.release()
             raise
@@ -104,7 +104,7 @@ class Ledger(Known):
             return (self.path.parent / "driver").read_text().strip() or "another process"
         return "another process"
 
-    def _opened(self) -> sqlite3.Connection:
+    def _connect(self) -> sqlite3.Connection:
         owner = self.path.parent / "driver"
         try:
             self.path.touch(0o600)
@@ -123,7 +123,7 @@ class Ledger(Known):
         except BaseException as error:
             connection.close()
             if isinstance(error, sqlite3.Error):
-                raise fault(self.path, error) from error
+                raise make_error(self.path, error) from error
             raise
         connection.row_factory = sqlite3.Row
         return connection
@@ -176,16 +176,16 @@ class Ledger(Known):
             except sqlite3.Error as error:
                 with suppress(sqlite3.Error):
                     self._connection.execute("ROLLBACK")
-                if passes(error):
-                    self.stuck = self.stuck or Stuck(time.monotonic(), str(error))
+                if is_temporary(error):
+                    self.stuck = self.stuck or CommitFailure(time.monotonic(), str(error))
                     return False
-                raise fault(self.path, error) from error
+                raise make_error(self.path, error) from error
             self._queue.clear()
             self.stuck, self.commits = None, self.commits + 1
             self._committed = time.monotonic()
             return True
 
-    def begin(
+    def add_batch(
         self,
         name: str,
         pipeline: str,
@@ -218,14 +218,14 @@ class Ledger(Known):
             except sqlite3.Error as error:
                 with suppress(sqlite3.Error):
                     self._connection.execute("ROLLBACK")
-                raise fault(self.path, error) from error
+                raise make_error(self.path, error) from error
         return batch
 
-    def drive(self, batch: int, site: str, dashboard: str | None) -> None:
+    def set_driver(self, batch: int, site: str, dashboard: str | None) -> None:
         """Note that this process drives a batch from now on."""
         self._batch = batch
         now = time.time()
-        self.broken_off(batch, "its driver ended")
+        self.add_lost_attempts(batch, "its driver ended")
         self._change(
             "UPDATE batches SET state = 'running', reason = '', site = ?, dashboard = ?, host = ?, "
             "pid = ?, started = coalesce(started, ?), ended = NULL, beat = ? WHERE id = ?",
@@ -233,20 +233,24 @@ class Ledger(Known):
         )  # fmt: skip
         self.commit()
 
-    def context(self, batch: int, context: str, reason: str) -> None:
+    def set_context(self, batch: int, context: str, reason: str) -> None:
         """Note the CRDS context of a batch, and why that one."""
         self._change(
             "UPDATE batches SET context = ?, context_reason = ? WHERE id = ?",
             context, reason, batch,
         )  # fmt: skip
 
-    def end(self, batch: int, state: str, reason: str = "") -> bool:
+    def end_batch(self, batch: int, state: str, reason: str = "") -> bool:
         """Note how a batch ended, for now; return whether that, and all before, is committed."""
         self._change(
             "UPDATE batches SET state = ?, reason = ?, ended = ?, pid = 0 WHERE id = ?",
             state, reason, time.time(), batch,
         )  # fmt: skip
-        self.broken_off(batch, reason or "the batch ended")
+        return self.settle(batch, reason)
+
+    def settle(self, batch: int, reason: str = "") -> bool:
+        """Note that no exposure is under way any more; return whether all is committed."""
+        self.add_lost_attempts(batch, reason or "the batch ended")
         self._change(
             "UPDATE exposures SET state = 'waiting' WHERE batch = ? AND state IN "
             "('running', 'retrying')",
@@ -254,7 +258,7 @@ class Ledger(Known):
         )
         return self.commit()
 
-    def abandoned(self, batch: int) -> list[BatchRow]:
+    def abandoned_batches(self, batch: int) -> list[BatchRow]:
         """Return the other batches that say they run, whose drivers must have died.
 
         Whoever has the ledger open for writing is the only driver.
@@ -262,7 +266,7 @@ class Ledger(Known):
         rows = self._rows("SELECT * FROM batches WHERE state = 'running' AND id != ?", batch)
         return [BatchRow.of(row) for row in rows]
 
-    def broken_off(self, batch: int, reason: str) -> None:
+    def add_lost_attempts(self, batch: int, reason: str) -> None:
         """Note the tries that began and whose outcome nobody will hear of."""
         self._change(
             "INSERT INTO attempts (exposure, number, started, result, reason) "
@@ -272,7 +276,7 @@ class Ledger(Known):
             reason, batch,
         )  # fmt: skip
 
-    def reopen(self, batch: int) -> None:
+    def reopen_failed(self, batch: int) -> None:
         """Have what failed, or was quarantined, done again."""
         self._change(
             "UPDATE exposures SET state = 'waiting', reason = '' WHERE batch = ? AND state IN "
@@ -284,21 +288,21 @@ class Ledger(Known):
         )
         self.commit()
 
-    def event(self, batch: int, kind: str, text: str, number: int | None = None) -> None:
+    def add_event(self, batch: int, kind: str, text: str, number: int | None = None) -> None:
         """Note something remarkable."""
         self._change(
             "INSERT INTO events (batch, time, kind, number, text) VALUES (?, ?, ?, ?, ?)",
             batch, time.time(), kind, number, text,
         )  # fmt: skip
 
-    def body(self, digest: str, body: Mapping[str, Any]) -> None:
+    def add_body(self, digest: str, body: Mapping[str, Any]) -> None:
         """Keep parameters or references that many exposures share."""
         self._change(
             "INSERT OR IGNORE INTO bodies (digest, body) VALUES (?, ?)",
             digest, json.dumps(body, sort_keys=True),
         )  # fmt: skip
 
-    def header(
+    def add_header(
         self, path: str, size: int, mtime_ns: int, digest: str, header: Mapping[str, Any]
     ) -> None:
         """Keep an input's header, so that it need not be read again."""
@@ -308,11 +312,11 @@ class Ledger(Known):
             path, size, mtime_ns, digest, packed,
         )  # fmt: skip
 
-    def reference(self, path: str, size: int, mtime_ns: int, sha1: str) -> None:
+    def add_reference(self, path: str, size: int, mtime_ns: int, sha1: str) -> None:
         """Keep a reference's checksum."""
         self._change("INSERT OR REPLACE INTO refs VALUES (?, ?, ?, ?)", path, size, mtime_ns, sha1)
 
-    def update(self, batch: int, number: int, **values: Any) -> None:
+    def update_exposure(self, batch: int, number: int, **values: Any) -> None:
         """Set columns of an exposure; ``parameters`` and ``refs`` by their digests."""
         parts = [
             f"{n} = (SELECT id FROM bodies WHERE digest = ?)"
@@ -325,7 +329,7 @@ class Ledger(Known):
             *values.values(), batch, number,
         )  # fmt: skip
 
-    def attempt(self, batch: int, number: int, /, **values: Any) -> None:
+    def add_attempt(self, batch: int, number: int, /, **values: Any) -> None:
         """Note a try at an exposure."""
         names, marks = ", ".join(values), ", ?" * len(values)
         self._change(
@@ -334,7 +338,7 @@ class Ledger(Known):
             batch, number, *values.values(),
         )  # fmt: skip
 
-    def products(self, batch: int, number: int, products: Iterable[ProductRow]) -> None:
+    def set_products(self, batch: int, number: int, products: Iterable[ProductRow]) -> None:
         """Note the files that an exposure became; earlier ones of the same batch are forgotten."""
         exposure = "(SELECT id FROM exposures WHERE batch = ? AND number = ?)"
         self._change(f"DELETE FROM products WHERE exposure = {exposure}", batch, number)
@@ -345,7 +349,7 @@ class Ledger(Known):
                 batch, number, product.path, product.size, product.mtime_ns, product.digest,
             )  # fmt: skip
 
-    def forget(self, batch: int) -> None:
+    def remove_batch(self, batch: int) -> None:
         """Remove a batch's records; its products stay."""
         mine = "(SELECT id FROM exposures WHERE batch = ?)"
         for table in ("attempts", "products"):
@@ -375,10 +379,10 @@ class Ledger(Known):
             try:
                 found = self._connection.execute(query, values).fetchall()
             except sqlite3.Error as error:
-                raise fault(self.path, error) from error
+                raise make_error(self.path, error) from error
         return (dict(row) for row in found)
 
-    def unfinished(self, batch: int) -> Iterator[tuple[int, str]]:
+    def unfinished_exposures(self, batch: int) -> Iterator[tuple[int, str]]:
         """Yield number and path of a batch's exposures that are still to be done."""
         marks = ", ".join("?" * len(OPEN))
         for row in self._rows(

@@ -10,8 +10,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from calbatch.cluster.ledger.faults import decoding, fault, require_contents
-from calbatch.cluster.ledger.known import Known
+from calbatch.cluster.ledger.queries import HistoryQueries
 from calbatch.cluster.ledger.records import (
     AttemptRow,
     BatchRow,
@@ -20,6 +19,7 @@ from calbatch.cluster.ledger.records import (
     ProductRow,
 )
 from calbatch.cluster.ledger.schema import MIGRATIONS, LedgerError, version_of
+from calbatch.cluster.ledger.sqlite_errors import decoding, make_error, require_contents
 from calbatch.cluster.ledger.store import NAME
 from calbatch.models.private import NotPrivateError, check_private_folder
 
@@ -29,7 +29,7 @@ PATIENCE = 10.0
 """Seconds to wait for a commit."""
 
 
-class View(Known):
+class View(HistoryQueries):
     """A ledger to look at.
 
     Parameters
@@ -49,10 +49,10 @@ class View(Known):
         if not self.path.is_file():
             raise LedgerError(f"{folder}: there is no ledger of batches")
         try:
-            self._connection = self._opened()
+            self._connection = self._connect()
             found = version_of(self._connection)
         except sqlite3.Error as error:
-            raise fault(self.path, error) from error
+            raise make_error(self.path, error) from error
         if not 1 <= found <= len(MIGRATIONS):  # columns that older ones lack are empty
             self._connection.close()
             raise LedgerError(
@@ -61,7 +61,7 @@ class View(Known):
             )
         self._connection.row_factory = sqlite3.Row
 
-    def _opened(self) -> sqlite3.Connection:
+    def _connect(self) -> sqlite3.Connection:
         # To be read after its driver was killed in a commit, that one must be rolled back, which
         # takes write access; another user's ledger is only read, or its links might be followed.
         for mode in ("rw", "ro") if _is_private(self.path.parent) else ("ro",):
@@ -91,9 +91,9 @@ class View(Known):
             for row in self._connection.execute(query, values):
                 yield dict(row)
         except sqlite3.Error as error:
-            raise fault(self.path, error) from error
+            raise make_error(self.path, error) from error
 
-    def rows_of(self, table: str) -> Iterator[Mapping[str, Any]]:
+    def table_rows(self, table: str) -> Iterator[Mapping[str, Any]]:
         """Yield all rows of a table as the database has them."""
         return self._rows(f"SELECT * FROM {table}")
 
@@ -102,13 +102,15 @@ class View(Known):
         found = [row["integrity_check"] for row in self._rows("PRAGMA integrity_check(10)")]
         return [text for text in found if text != "ok"]
 
-    def _made(self, kind: type[Row], row: Mapping[str, Any]) -> Row:
+    def _decode_row(self, kind: type[Row], row: Mapping[str, Any]) -> Row:
         with decoding(self.path):
             return kind.of(row)
 
     def batches(self) -> list[BatchRow]:
         """Return all batches, the newest last."""
-        return [self._made(BatchRow, r) for r in self._rows("SELECT * FROM batches ORDER BY id")]
+        return [
+            self._decode_row(BatchRow, r) for r in self._rows("SELECT * FROM batches ORDER BY id")
+        ]
 
     def batch(self, name: str | int) -> BatchRow:
         """Return a batch by its name or number.
@@ -120,7 +122,7 @@ class View(Known):
         """
         column = "id" if isinstance(name, int) else "name"
         for row in self._rows(f"SELECT * FROM batches WHERE {column} = ?", name):
-            return self._made(BatchRow, row)
+            return self._decode_row(BatchRow, row)
         raise LedgerError(f"{self.path}: has no batch {name}")
 
     def counts(self, batch: int) -> dict[str, int]:
@@ -132,9 +134,9 @@ class View(Known):
         """Yield a batch's exposures in order: all, or those in some states."""
         wanted = f" AND state IN ({', '.join('?' * len(states))})" if states else ""
         query = f"SELECT * FROM exposures WHERE batch = ?{wanted} ORDER BY number"
-        yield from (self._made(ExposureRow, row) for row in self._rows(query, batch, *states))
+        yield from (self._decode_row(ExposureRow, row) for row in self._rows(query, batch, *states))
 
-    def in_full(
+    def exposures_in_full(
         self, batch: int
     ) -> Iterator[tuple[ExposureRow, Mapping[str, Any], list[ProductRow]]]:
         """Yield a batch's exposures in order, with references and products: two queries for all."""
@@ -149,28 +151,28 @@ class View(Known):
         for row in self._rows("SELECT * FROM exposures WHERE batch = ? ORDER BY number", batch):
             own: list[ProductRow] = []
             if number == row["number"]:
-                own = [self._made(ProductRow, product) for product in products]
+                own = [self._decode_row(ProductRow, product) for product in products]
                 number, products = next(made, (None, iter(())))
             if row["refs"] not in bodies:
                 bodies[row["refs"]] = self.references(row["id"])
-            yield self._made(ExposureRow, row), bodies[row["refs"]], own
+            yield self._decode_row(ExposureRow, row), bodies[row["refs"]], own
 
     def attempts(self, exposure: int) -> list[AttemptRow]:
         """Return the tries at an exposure, in order."""
         query = "SELECT * FROM attempts WHERE exposure = ? ORDER BY id"
-        return [self._made(AttemptRow, row) for row in self._rows(query, exposure)]
+        return [self._decode_row(AttemptRow, row) for row in self._rows(query, exposure)]
 
     def products(self, exposure: int) -> list[ProductRow]:
         """Return the files that an exposure became."""
         query = "SELECT * FROM products WHERE exposure = ? ORDER BY id"
-        return [self._made(ProductRow, row) for row in self._rows(query, exposure)]
+        return [self._decode_row(ProductRow, row) for row in self._rows(query, exposure)]
 
     def events(self, batch: int, after: float = 0.0) -> list[EventRow]:
         """Return what was remarkable, in order."""
         query = "SELECT * FROM events WHERE batch = ? AND time > ? ORDER BY id"
-        return [self._made(EventRow, row) for row in self._rows(query, batch, after)]
+        return [self._decode_row(EventRow, row) for row in self._rows(query, batch, after)]
 
-    def ended_since(self, batch: int, time: float) -> int:
+    def count_ended(self, batch: int, time: float) -> int:
         """Return how many exposures were calibrated since a time: the rate is made of it."""
         query = (
             "SELECT count(*) AS n FROM exposures WHERE batch = ? AND state IN ('done', 'failed', "

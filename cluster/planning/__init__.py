@@ -1,1 +1,1 @@
-"""From inputs to planned exposures: headers, references, identity, earlier work."""
+"""Planning: from input files to exposures with parameters, references and identity."""

@@ -10,9 +10,9 @@ from typing import Any
 
 from calbatch.calibrate import hooks
 from calbatch.cluster.display.fetch_progress import TO_BE_FETCHED
-from calbatch.cluster.exposure.job import Job, Options, pipelined
-from calbatch.cluster.exposure.outcome import reason, remarks
-from calbatch.cluster.planning.planner import SHAPE, TYPE, Planned
+from calbatch.cluster.exposure.job import ExposureOptions, Job, build_products
+from calbatch.cluster.exposure.outcome import collect_remarks, describe_failure
+from calbatch.cluster.planning.planner import SHAPE, TYPE, PlannedExposure
 from calbatch.models.budget import TileBudget, tile_budget
 from calbatch.models.storage.location import Location
 
@@ -28,7 +28,7 @@ _SIZES = ("exposure.nints", "exposure.ngroups", "subarray.ysize", "subarray.xsiz
 
 
 @dataclass(frozen=True)
-class Kind:
+class ExposureGroup:
     """Exposures that are alike.
 
     Attributes
@@ -55,7 +55,7 @@ class Forecast:
 
     Attributes
     ----------
-    kinds : list of Kind
+    groups : list of FailureKind
         What can be calibrated.
     references : mapping
         (type, file) to the number of exposures that use it; None stands for ``N/A``.
@@ -63,30 +63,30 @@ class Forecast:
         Exposures that were done before, and are intact.
     unknown : int
         Exposures whose references are to be fetched before more can be told.
-    faults : mapping
+    errors : mapping
         Exposures that will fail, and why.
     changed : mapping
         Exposures that will be done again though their sizes and times are the same, and why.
     """
 
-    kinds: list[Kind] = field(default_factory=list)
+    groups: list[ExposureGroup] = field(default_factory=list)
     references: Counter[tuple[str, Path | None]] = field(default_factory=Counter)
     kept: int = 0
     unknown: int = 0
-    faults: dict[Location, str] = field(default_factory=dict)
+    errors: dict[Location, str] = field(default_factory=dict)
     changed: dict[Location, str] = field(default_factory=dict)
 
 
-def forecast(exposures: Iterable[Planned]) -> Forecast:
+def forecast(exposures: Iterable[PlannedExposure]) -> Forecast:
     """Run a pipeline lazily on one exposure of each kind that is to be calibrated."""
     found = Forecast()
-    groups: dict[Hashable, list[Planned]] = {}
+    groups: dict[Hashable, list[PlannedExposure]] = {}
     for planned in exposures:
-        if planned.why:
-            found.changed[planned.path] = planned.why
-        if planned.fault is not None:
-            found.faults[planned.path] = reason(planned.fault, planned.path)
-        elif planned.made:
+        if planned.rerun_reason:
+            found.changed[planned.path] = planned.rerun_reason
+        if planned.error is not None:
+            found.errors[planned.path] = describe_failure(planned.error, planned.path)
+        elif planned.earlier_products:
             found.kept += 1
         elif any(TO_BE_FETCHED in reason for reason in planned.references.missing.values()):
             found.unknown += 1
@@ -101,7 +101,7 @@ def forecast(exposures: Iterable[Planned]) -> Forecast:
     return found
 
 
-def _kind(planned: Planned) -> Hashable:
+def _kind(planned: PlannedExposure) -> Hashable:
     facts = (
         *(planned.header.get(f"meta.{name}") for name in _KIND),
         planned.header.get(TYPE),
@@ -111,24 +111,31 @@ def _kind(planned: Planned) -> Hashable:
     return facts, files, planned.settings.digest
 
 
-def _add(found: Forecast, members: list[Planned]) -> None:
+def _add(found: Forecast, members: list[PlannedExposure]) -> None:
     first = members[0]
     try:
-        with remarks([]):
+        with collect_remarks([]):
             step = hooks.without_commands(first.settings.step)  # nothing is to be done
-            job = Job(0, first.path, step, first.references, Options(), "plan")
-            models = [model for model, _ in pipelined(job)]
+            job = Job(
+                number=0,
+                path=first.path,
+                step=step,
+                references=first.references,
+                options=ExposureOptions(),
+                batch="plan",
+            )
+            models = [model for model, _ in build_products(job)]
             budget = tile_budget(models)
     except Exception as error:  # as running it would: the fault is the exposures'
-        found.faults |= {e.path: reason(error, first.path) for e in members}
+        found.errors |= {e.path: describe_failure(error, first.path) for e in members}
         return
     frames = {model.frame for model in models if model.shape is not None}
     rows = max((frame[0] for frame in frames), default=0)
-    kind = Kind(_title(first), len(members), budget, budget.row.outputs * rows)
-    found.kinds.append(kind)
+    kind = ExposureGroup(_title(first), len(members), budget, budget.row.outputs * rows)
+    found.groups.append(kind)
 
 
-def _title(exposure: Planned) -> str:
+def _title(exposure: PlannedExposure) -> str:
     """Return a kind in words, such as NRCA1 FULL BRIGHT2, 1 x 10 x 2048 x 2048."""
 
     def fact(name: str) -> str:

@@ -1,12 +1,11 @@
-"""What makes an exposure the same work as before: input, parameters, references, software.
+"""The identity of an exposure: a digest of its input, parameters, code and references.
 
-Equal identity and intact products mean that there is nothing to do.
+An exposure whose identity is in the ledger, and whose products are intact, is not calibrated again.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import inspect
 import json
 import platform
@@ -14,29 +13,25 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from calbatch import __version__
+from calbatch.calibrate.numerics import NUMERICS_VERSION
 from calbatch.calibrate.parameters import Override
 from calbatch.calibrate.step import Step
 
-_OURS = ("calbatch.calibrate", "calbatch.models")
-"""The packages that decide what products hold."""
-
-_TOLD = ("calbatch", "numpy", "numba", "dask", "distributed", "astropy")
+_REPORTED = ("calbatch", "numpy", "numba", "dask", "distributed", "astropy")
 
 
-def digest(value: Any) -> str:
-    """Return the SHA-256 of a value, by its JSON."""
+def json_digest(value: Any) -> str:
+    """Return the SHA-256 of a value's JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def parameters_of(step: Step) -> dict[str, dict[str, list[str]]]:
-    """Return each section's parameters as text, with where the values came from."""
+    """Return the parameters of each section as text, with the sources of their values."""
     return {
         section: {
             name: [one.parameters()[name].text(value), source]
@@ -47,28 +42,36 @@ def parameters_of(step: Step) -> dict[str, dict[str, list[str]]]:
 
 
 _ELSEWHERE = ("output_dir",)
-"""Parameters that do not change what products hold; a ledger belongs to its folder."""
+"""Parameters that do not change the contents of products."""
 
 
 def settings_digest(step: Step, date: str | None) -> str:
-    """Return what a step's parameters and code come to, wherever their values are from."""
+    """Return a digest of a step's parameter values and code, whatever the values' sources."""
     values = {
         section: {n: value for n, (value, _) in found.items() if n not in _ELSEWHERE}
         for section, found in parameters_of(step).items()
     }
     code = {section: _code(type(one)) for section, one in {"": step, **step.steps()}.items()}
-    return digest([values, code, date, __version__])
+    return json_digest([values, code, date])
 
 
 def _code(cls: type) -> list[str]:
-    """Return a class's name, and a digest of the source that it and its bases are made of."""
-    found = [f"{cls.__module__}.{cls.__qualname__}"]
+    """Return a class's name, digests of the user's source files, and the numerics version.
+
+    calbatch's own classes are named without their module, which may move.
+    """
+    ours = f"calbatch {cls.__qualname__}"
+    found = [ours if _is_ours(cls) else f"{cls.__module__}.{cls.__qualname__}"]
     for base in cls.__mro__:
-        if base.__module__.startswith("calbatch."):
-            return [*found, _own_sources()]
+        if _is_ours(base):
+            return [*found, f"numerics {NUMERICS_VERSION}"]
         if base is not object:
             found.append(_source(base))
     return found
+
+
+def _is_ours(cls: type) -> bool:
+    return cls.__module__.startswith("calbatch.")
 
 
 def _source(cls: type) -> str:
@@ -78,27 +81,14 @@ def _source(cls: type) -> str:
         try:
             text = inspect.getsource(cls).encode()
         except (TypeError, OSError):
-            return uuid.uuid4().hex  # never the same as before, for all that we know
+            return uuid.uuid4().hex  # unknown source: treated as always changed
     return hashlib.sha256(text).hexdigest()
 
 
-@cache
-def _own_sources() -> str:
-    total = hashlib.sha256()
-    for package in _OURS:
-        spec = importlib.util.find_spec(package)
-        for folder in (spec.submodule_search_locations or []) if spec else []:
-            for path in sorted(Path(folder).rglob("*")):
-                if path.suffix in (".py", ".yaml"):
-                    total.update(path.relative_to(folder).as_posix().encode())
-                    total.update(path.read_bytes())
-    return total.hexdigest()
-
-
 def software() -> dict[str, str]:
-    """Return the versions of what calibrates."""
+    """Return the versions of Python, calbatch and the libraries that calibrate."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
-    for name in _TOLD:
+    for name in _REPORTED:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -107,81 +97,88 @@ def software() -> dict[str, str]:
 
 
 def overrides_of(step: Step) -> dict[str, str]:
-    """Return each override of a reference, by its parameter: a path, ``N/A``, or a model's kind."""
+    """Return the overrides of references by parameter: a path, ``N/A``, or a model's class."""
     found = {}
     for one in (step, *step.steps().values()):
         for name, parameter in one.parameters().items():
             value = getattr(one, name)
             if isinstance(parameter, Override) and value is not None:
-                path = getattr(value, "path", value)  # a model, or a path
+                path = getattr(value, "path", value)  # the value is a model or a path
                 found[f"{one.name}.{name}"] = str(path or f"<{type(value).__name__} in memory>")
     return found
 
 
-class Sums:
-    """SHA-1 sums of reference files, each taken once, beside the work.
+class ReferenceChecksums:
+    """SHA-1 checksums of reference files, each computed once, in the background.
 
     Parameters
     ----------
-    known : callable
-        Returns the sum of a file of some path, size and time, where it was taken before.
-    keep : callable
-        Told each sum that is taken: path, size, time, sum.
+    find : callable
+        Returns the checksum recorded for a path, size and modification time; None if there is none.
+    record : callable
+        Records a computed checksum: path, size, modification time, checksum.
     """
 
     def __init__(
         self,
-        known: Callable[[str, int, int], str | None],
-        keep: Callable[[str, int, int, str], None],
+        find: Callable[[str, int, int], str | None],
+        record: Callable[[str, int, int, str], None],
     ) -> None:
-        self._known, self._keep = known, keep
+        self._find, self._record = find, record
         self._pool = ThreadPoolExecutor(1, "reference-sums")
         self._found: dict[str, Future[str]] = {}
         self._guard = threading.Lock()
 
-    def want(self, path: str) -> Future[str]:
-        """Have a file's sum taken, now or soon; ``N/A``, or a model in memory, is its own."""
+    def schedule(self, path: str) -> Future[str]:
+        """Start computing a file's checksum; ``N/A`` and models in memory stand for themselves."""
         with self._guard:
             if path not in self._found:
-                self._found[path] = self._pool.submit(self._taken, path)
+                self._found[path] = self._pool.submit(self._compute, path)
             return self._found[path]
 
-    def _taken(self, path: str) -> str:
+    def _compute(self, path: str) -> str:
         if path == "N/A" or path.startswith("<"):
             return path
         try:
             status = Path(path).stat()
-            found = self._known(path, status.st_size, status.st_mtime_ns)
+            found = self._find(path, status.st_size, status.st_mtime_ns)
             if found is None:
                 with Path(path).open("rb") as file:
                     found = hashlib.file_digest(file, "sha1").hexdigest()
-                self._keep(path, status.st_size, status.st_mtime_ns, found)
-        except OSError as error:  # its exposures fail, with a better reason
+                self._record(path, status.st_size, status.st_mtime_ns, found)
+        except OSError as error:  # the exposures that use it fail with a better message
             return f"unreadable: {error.strerror}"
         return found
 
-    def of(self, files: Mapping[str, str]) -> dict[str, str]:
-        """Return reference type to sum, waiting for those that are not taken yet."""
-        wanted = {kind: self.want(path) for kind, path in files.items()}
+    def wait_for(self, files: Mapping[str, str]) -> dict[str, str]:
+        """Return the checksums of files by reference type, after waiting for them."""
+        wanted = {kind: self.schedule(path) for kind, path in files.items()}
         return {kind: future.result() for kind, future in wanted.items()}
 
     def close(self) -> None:
-        """Take no more sums."""
+        """Cancel checksums that have not been started, and wait for the one that has."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def identity(
-    source: tuple[str, int, int, str], settings: str, references: Mapping[str, Sequence[str]]
-) -> str:
+class InputVersion(NamedTuple):
+    """An input file as it was when its header was read."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    header_digest: str
+
+
+def identity(source: InputVersion, settings: str, references: Mapping[str, Sequence[str]]) -> str:
     """Return the identity of an exposure.
 
     Parameters
     ----------
-    source : (str, int, int, str)
-        The input's path, size, time of last change and header digest.
+    source : InputVersion
+        The input.
     settings : str
-        By `settings_digest`.
+        The step's `settings_digest`.
     references : mapping
-        Type to name, which products tell, and checksum.
+        Name and checksum of each reference, by type. Products record the names.
     """
-    return digest([list(source), settings, dict(references)])
+    return json_digest([list(source), settings, dict(references)])

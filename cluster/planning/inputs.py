@@ -13,18 +13,20 @@ from calbatch.calibrate.suffixes import product_name, strip_extension
 from calbatch.cluster.errors import RequestError
 from calbatch.models.errors import FileError
 from calbatch.models.private import create_file
-from calbatch.models.storage.listing import is_called, listed, require_writable, total_size
+from calbatch.models.storage.listing import is_match, list_objects, require_writable, total_size
 from calbatch.models.storage.location import Location, Url, location
 
 
-def exposures(requested: Sequence[str], pattern: str, *, recursive: bool = False) -> list[Location]:
+def find_exposures(
+    requested: Sequence[str], pattern: str, *, recursive: bool = False
+) -> list[Location]:
     """Return the input files of a request, in natural order and each once.
 
     Parameters
     ----------
     requested : sequence of str
         Files, folders and globs, also as URLs. A folder stands for its files that ``pattern``
-        means (`calbatch.models.storage.listing.is_called`); a file given by name is an input
+        means (`calbatch.models.storage.listing.is_match`); a file given by name is an input
         whatever its name or content: what is wrong with it is found when it is opened, and fails
         only itself.
     pattern : str
@@ -47,17 +49,20 @@ def exposures(requested: Sequence[str], pattern: str, *, recursive: bool = False
     for request in requested:
         try:
             paths = [
-                p.absolute() for p in _matching(location(request), pattern, recursive=recursive)
+                p.absolute()
+                for p in _find_matching(location(request), pattern, recursive=recursive)
             ]
         except FileError as error:
             raise RequestError(f"no exposures: {error}") from error
         except OSError as error:
             raise RequestError(f"no exposures: {request}: {error.strerror or error}") from error
         if not paths:
-            raise RequestError(f"no exposures: {_why(request, pattern, recursive=recursive)}")
+            raise RequestError(
+                f"no exposures: {_explain_no_match(request, pattern, recursive=recursive)}"
+            )
         for path in paths:
             _require_text(path)
-        found.update(dict.fromkeys(sorted(paths, key=natural)))
+        found.update(dict.fromkeys(sorted(paths, key=natural_key)))
     return list(found)
 
 
@@ -71,9 +76,9 @@ def _require_text(path: Location) -> None:
         ) from error
 
 
-def _matching(request: Location, pattern: str, *, recursive: bool) -> Iterable[Location]:
+def _find_matching(request: Location, pattern: str, *, recursive: bool) -> Iterable[Location]:
     if isinstance(request, Url):
-        return listed(request, pattern, recursive=recursive)
+        return list_objects(request, pattern, recursive=recursive)
     path = request.expanduser()
     if path.is_dir():
         return files_in(path, pattern, recursive=recursive)
@@ -88,14 +93,14 @@ def files_in(folder: Path, pattern: str, *, recursive: bool = False) -> Iterator
     Hidden folders, such as that of a batch's records, and links to folders are not gone into.
     """
     if not recursive:
-        yield from (p for p in folder.iterdir() if is_called(p.name, pattern) and not p.is_dir())
+        yield from (p for p in folder.iterdir() if is_match(p.name, pattern) and not p.is_dir())
         return
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(place, name) for name in names if is_called(name, pattern))
+        yield from (Path(place, name) for name in names if is_match(name, pattern))
 
 
-def _why(request: str, pattern: str, *, recursive: bool) -> str:
+def _explain_no_match(request: str, pattern: str, *, recursive: bool) -> str:
     place = location(request)
     if glob.has_magic(request):
         return f"nothing matches {request}"
@@ -107,13 +112,13 @@ def _why(request: str, pattern: str, *, recursive: bool) -> str:
         if local
         else (f"{request} has no objects {pattern}")
     )
-    below = () if recursive else _matching(place, pattern, recursive=True)
+    below = () if recursive else _find_matching(place, pattern, recursive=True)
     if any(True for _ in below):
         return f"{what}, but folders in it have some: --recursive takes those"
     return what
 
 
-def natural(path: Location) -> list[tuple[int, int | str]]:
+def natural_key(path: Location) -> list[tuple[int, int | str]]:
     """Return a sorting key in which numbers within names count as numbers."""
     parts = re.split(r"(\d+)", str(path))
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
@@ -157,7 +162,7 @@ def total_bytes(inputs: Sequence[Location]) -> int:
     return total
 
 
-def place_of(folder: str | Location) -> Location:
+def parse_place(folder: str | Location) -> Location:
     """Return where products go, an absolute path or a URL, as it was requested.
 
     Raises
@@ -172,7 +177,7 @@ def place_of(folder: str | Location) -> Location:
     return place.expanduser().absolute() if isinstance(place, Path) else place
 
 
-def writable_place(folder: str | Location) -> Location:
+def require_writable_place(folder: str | Location) -> Location:
     """Return where products go, a folder or a URL, after trying that it can be written to.
 
     Raises
@@ -187,10 +192,10 @@ def writable_place(folder: str | Location) -> Location:
             return place
     except FileError as error:
         raise RequestError(f"cannot write to {error}") from error
-    return writable_folder(place)
+    return require_writable_folder(place)
 
 
-def writable_folder(folder: Path) -> Path:
+def require_writable_folder(folder: Path) -> Path:
     """Return an output folder, made if need be, that can be written to.
 
     Raises

@@ -1,4 +1,4 @@
-"""From inputs to what is to be done with each: headers, references, and what was done before."""
+"""Planning: read headers, choose parameters and references, and find earlier products."""
 
 from __future__ import annotations
 
@@ -16,45 +16,47 @@ from calbatch.calibrate.errors import ReferenceFileError
 from calbatch.calibrate.references import CrdsReferences, ResolvedReferences
 from calbatch.calibrate.step import Step
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.ledger import ProductRow
-from calbatch.cluster.planning.books import Books
+from calbatch.cluster.ledger import KnownHeader, ProductRow
+from calbatch.cluster.planning.history import HistoryLookup
 from calbatch.cluster.planning.identity import (
-    Sums,
-    digest,
+    InputVersion,
+    ReferenceChecksums,
     identity,
+    json_digest,
     overrides_of,
     parameters_of,
     settings_digest,
 )
-from calbatch.cluster.planning.resolving import Fetching, Resolved, resolved
+from calbatch.cluster.planning.resolving import FetchFunction, Resolution, resolve_references
 from calbatch.models import datamodels
 from calbatch.models.errors import ModelError
 from calbatch.models.fits.layout import read_layout, verify_checksums
-from calbatch.models.storage.files import Place, content_digest, glance, look
+from calbatch.models.storage.files import content_digest, current_version, read_stamp
 from calbatch.models.storage.location import Location
+from calbatch.models.storage.stamps import FileVersion
 
 SHAPE, TYPE = "array.shape", "array.model"
-"""Kept among an exposure's metadata: its array's size, such as 3 x 5 x 64 x 64, and its class."""
+"""Metadata keys for the size of an exposure's array, such as 3 x 5 x 64 x 64, and its class."""
 
 READERS = 4
-"""Files that are looked at, or whose headers are read, at a time."""
+"""Number of files that are examined at the same time."""
 
 FIRST_BLOCK, BLOCK = 16, 128
-"""Exposures that are planned at a time: few at first, so that work begins soon."""
+"""Number of exposures planned together: few at first, so that calibration starts soon."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """A step's parameters: the user's, or with what CRDS has for some exposures.
+@dataclass(frozen=True, kw_only=True)
+class StepSettings:
+    """A configured step, with the user's parameters and those of parameter references.
 
     Attributes
     ----------
     step : Step
-        Configured.
+        The configured step or pipeline.
     digest : str
-        Of values, code and software.
+        Digest of parameter values and code; see `settings_digest`.
     body : mapping
-        Values with their sources.
+        Parameter values with their sources.
     """
 
     step: Step
@@ -63,86 +65,86 @@ class Settings:
 
     @cached_property
     def key(self) -> str:
-        """Digest of the values with their sources."""
-        return digest(self.body)
+        """Digest of the parameter values with their sources."""
+        return json_digest(self.body)
 
     @cached_property
     def overrides(self) -> Mapping[str, str]:
-        """Files that take references' places, by parameter."""
+        """Overrides of references, by parameter; see `overrides_of`."""
         return overrides_of(self.step)
 
 
-@dataclass
-class Planned:
-    """An exposure, and what is to be done with it.
+@dataclass(kw_only=True)
+class PlannedExposure:
+    """An exposure with its parameters, references and earlier products.
 
     Attributes
     ----------
     number, path
-        The exposure.
-    source : (str, int, int, str), optional
-        Path, size, time and header digest of the input as it was when its header was read.
-    header : mapping
-        Its metadata, and under `SHAPE` the array's, which counts where they contradict it.
-    fault : exception, optional
-        Why it cannot be calibrated.
-    settings : Settings
-        How it is calibrated.
+        The exposure's position in the batch and its input.
+    settings : StepSettings
+        The configured step.
     references : ResolvedReferences
-        With what.
-    made : sequence of ProductRow
-        Intact products of the same work, where it was done before.
+        The exposure's references.
+    source : InputVersion, optional
+        The input as it was when its header was read.
+    header : mapping
+        Its metadata, with the size and class of its array under `SHAPE` and `TYPE`.
+    error : exception, optional
+        Why the exposure cannot be calibrated.
+    earlier_products : sequence of ProductRow
+        Intact products of the same work, if it has been done before.
     deaths : int
-        Workers that the same work took with it, alone, when it was tried last.
-    seen : bool
-        Whether the input is known from before.
+        Worker deaths, while running alone, in the last attempts at the same work.
+    is_known : bool
+        True if the ledger has the header of the unchanged input.
     content : str
         Digest of the input's bytes when the same work was done.
-    why : str
-        Why it is done again though the input's size and time are the same.
+    rerun_reason : str
+        Why it is repeated although the input's size and modification time are unchanged.
     """
 
     number: int
     path: Location
-    settings: Settings
+    settings: StepSettings
     references: ResolvedReferences
-    source: tuple[str, int, int, str] | None = None
+    source: InputVersion | None = None
     header: Mapping[str, Any] = field(default_factory=dict)
-    fault: BaseException | None = None
-    made: Sequence[ProductRow] = ()
+    error: BaseException | None = None
+    earlier_products: Sequence[ProductRow] = ()
     deaths: int = 0
-    seen: bool = False
+    is_known: bool = False
     content: str = ""
-    why: str = ""
+    rerun_reason: str = ""
 
-    def identity(self, sums: Sums) -> str:
-        """Return what makes it the same work as another; waits for references' checksums."""
+    def identity(self, sums: ReferenceChecksums) -> str:
+        """Return the exposure's identity, after waiting for the checksums of its references."""
         if self.source is None:
             return ""
         files = self.files()
-        taken = sums.of(files)
-        named = {kind: [Path(path).name, taken[kind]] for kind, path in files.items()}
+        found = sums.wait_for(files)
+        named = {kind: [Path(path).name, found[kind]] for kind, path in files.items()}
         return identity(self.source, self.settings.digest, named)
 
     def files(self) -> dict[str, str]:
-        """Return its reference files by type."""
+        """Return the paths of the references by type, with ``N/A`` and overrides."""
         chosen = self.references.chosen.items()
         found = {kind: str(one.path) if one.path else "N/A" for kind, one in chosen}
         return {**found, **self.settings.overrides}
 
 
-@dataclass(frozen=True)
-class Again:
-    """What is done again though it was done before.
+@dataclass(frozen=True, kw_only=True)
+class RerunPolicy:
+    """Which exposures are calibrated although they have been calibrated before.
 
     Attributes
     ----------
     force : bool
-        Everything.
+        True to calibrate all exposures again.
     verify : bool
-        What is not as it was, inputs or products, by checksums; otherwise sizes and times tell.
+        True to detect changed inputs and products by checksums instead of sizes and times.
     only_failed : bool
-        Nothing but what failed, or was quarantined, when it was tried last.
+        True to calibrate only exposures that failed or were quarantined in their last batch.
     """
 
     force: bool = False
@@ -151,28 +153,33 @@ class Again:
 
 
 class Planner:
-    """Plans exposures, some at a time.
+    """Plans exposures in blocks.
 
     Parameters
     ----------
     step : Step
         The configured step or pipeline.
     references : CrdsReferences
-        What chooses references.
+        Chooses references.
     date : str, optional
-        What DATE says in products.
+        Value of the DATE keyword in products.
     use_pars : bool
-        Whether the observatory's parameter references are read.
-    fetching : callable, optional
-        How references that are not in the cache are fetched; by default without a word.
-    books : Books, optional
-        What is known of earlier work.
-    sums : Sums, optional
-        Takes references' checksums; needed with ``books``.
-    again : Again
-        What is done again.
+        True to apply the parameter references of CRDS.
+    fetch : callable, optional
+        Fetches references that are not in the cache; by default, without showing progress.
+    history : HistoryLookup, optional
+        Records of earlier work.
+    checksums : ReferenceChecksums, optional
+        Checksums of references; required with ``history``.
+    rerun : RerunPolicy, optional
+        Which exposures are calibrated again.
     verify_inputs : bool
-        Whether checksums tell what is wrong with a file that cannot be opened.
+        True to verify the checksums of a file that cannot be opened, for a better error message.
+
+    Attributes
+    ----------
+    resolution : Resolution
+        The context and parameter references of all exposures planned so far.
     """
 
     def __init__(
@@ -182,151 +189,163 @@ class Planner:
         *,
         date: str | None = None,
         use_pars: bool = True,
-        fetching: Fetching | None = None,
-        books: Books | None = None,
-        sums: Sums | None = None,
-        again: Again | None = None,
+        fetch: FetchFunction | None = None,
+        history: HistoryLookup | None = None,
+        checksums: ReferenceChecksums | None = None,
+        rerun: RerunPolicy | None = None,
         verify_inputs: bool = False,
     ) -> None:
         self.step, self.references = step, references
-        self.again = again or Again()
-        self.books, self.sums = books, sums
-        self._date, self._use_pars, self._fetching = date, use_pars, fetching
+        self.rerun = rerun or RerunPolicy()
+        self.history, self.checksums = history, checksums
+        self._date, self._use_pars, self._fetch = date, use_pars, fetch
         self._verify_inputs = verify_inputs
-        self._settings: dict[tuple[str, ...], Settings] = {}
-        self.resolved = Resolved()
+        self._settings: dict[tuple[str, ...], StepSettings] = {}
+        self.resolution = Resolution()
         self._guard = threading.Lock()
         self._pool = ThreadPoolExecutor(READERS, "calbatch-planning")
 
-    def blocks(self, inputs: Iterable[tuple[int, Location]]) -> Iterator[list[Planned]]:
+    def plan_blocks(
+        self, inputs: Iterable[tuple[int, Location]]
+    ) -> Iterator[list[PlannedExposure]]:
         """Plan inputs in blocks, in order.
 
         Raises
         ------
         RequestError
-            When the context's rules are not there or damaged.
+            When the rules of the context are missing or damaged.
         """
         pending = iter(inputs)
         size = FIRST_BLOCK
         while block := list(islice(pending, size)):
-            yield self.block(block)
+            yield self.plan_block(block)
             size = BLOCK
 
-    def block(self, inputs: Sequence[tuple[int, Location]]) -> list[Planned]:
-        """Plan some inputs: read their headers, choose their parameters and references."""
+    def plan_block(self, inputs: Sequence[tuple[int, Location]]) -> list[PlannedExposure]:
+        """Plan some inputs: read headers, choose parameters and references, find products."""
         with self._guard:
-            return self._apart(inputs)
+            return self._plan_separately(inputs)
 
-    def _apart(self, inputs: Sequence[tuple[int, Location]]) -> list[Planned]:
-        """Plan inputs together or, where that fails as nobody foresaw, each by itself."""
+    def _plan_separately(self, inputs: Sequence[tuple[int, Location]]) -> list[PlannedExposure]:
+        """Plan inputs together or, after an unexpected exception, one by one."""
         try:
-            return self._block(inputs)
+            return self._plan_together(inputs)
         except RequestError:
             raise
-        except Exception as error:  # one exposure's fault is not the batch's
+        except Exception as error:  # must not fail the other exposures
             if len(inputs) > 1:
-                return [planned for each in inputs for planned in self._apart([each])]
-            own, none = self._configured(self.step, ()), ResolvedReferences("")
-            return [Planned(*inputs[0], own, none, fault=error)]
+                return [planned for each in inputs for planned in self._plan_separately([each])]
+            (planned,) = self._unplanned(inputs)
+            planned.error = error
+            return [planned]
 
-    def _block(self, inputs: Sequence[tuple[int, Location]]) -> list[Planned]:
-        own, none = self._configured(self.step, ()), ResolvedReferences("")
-        found = [Planned(number, path, own, none) for number, path in inputs]
+    def _unplanned(self, inputs: Sequence[tuple[int, Location]]) -> list[PlannedExposure]:
+        own, none = self._settings_for(self.step, ()), ResolvedReferences("")
+        return [
+            PlannedExposure(number=number, path=path, settings=own, references=none)
+            for number, path in inputs
+        ]
+
+    def _plan_together(self, inputs: Sequence[tuple[int, Location]]) -> list[PlannedExposure]:
+        found = self._unplanned(inputs)
         self._add_headers(found)
-        headers = {p.number: p.header for p in found if p.fault is None}
-        rules = resolved(
-            self.step, headers, self.references, self._fetching, use_pars=self._use_pars
+        headers = {p.number: p.header for p in found if p.error is None}
+        rules = resolve_references(
+            self.step, headers, self.references, self._fetch, use_pars=self._use_pars
         )
-        self._remember(rules)
+        self._merge_rules(rules)
         for planned in found:
             self._add_rules(planned, rules)
-        self._compare([p for p in found if p.seen and p.fault is None])
+        self._find_earlier_products([p for p in found if p.is_known and p.error is None])
         return found
 
-    def _remember(self, rules: Resolved) -> None:
-        self.resolved.context = rules.context or self.resolved.context
-        self.resolved.context_reason = rules.context_reason or self.resolved.context_reason
-        self.resolved.parameters.update(rules.parameters)
+    def _merge_rules(self, rules: Resolution) -> None:
+        self.resolution.context = rules.context or self.resolution.context
+        self.resolution.context_reason = rules.context_reason or self.resolution.context_reason
+        self.resolution.parameters.update(rules.parameters)
 
-    def _add_headers(self, found: Sequence[Planned]) -> None:
-        """Add what the ledger knows of inputs that are unchanged; read the others' headers.
+    def _add_headers(self, found: Sequence[PlannedExposure]) -> None:
+        """Take the headers of unchanged inputs from the ledger, and read those of the others.
 
-        Disks and stores keep whoever reads a little of each of many files waiting: several are
-        read at a time.
+        Several files are read at a time, since latency dominates small reads.
         """
         before: dict[int, str] = {}
-        if self.books is not None:
-            places = list(self._pool.map(glance, [planned.path for planned in found]))
-            known = self.books.known_headers([place for place in places if place is not None])
-            for planned, place in zip(found, places, strict=True):
-                if place is None or place[0] not in known:
+        if self.history is not None:
+            versions = list(self._pool.map(current_version, [planned.path for planned in found]))
+            known = self.history.find_headers([v for v in versions if v is not None])
+            for planned, version in zip(found, versions, strict=True):
+                if version is None or version.path not in known:
                     continue
-                if self.again.verify:
-                    before[planned.number] = known[place[0]][0]
+                header = known[version.path]
+                if self.rerun.verify:
+                    before[planned.number] = header.digest
                 else:
-                    _add_known(planned, place, known[place[0]])
+                    _set_known_header(planned, version, header)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # given again, and kept, when it is calibrated
-            list(self._pool.map(self._read_header, [p for p in found if not p.seen]))
+            warnings.simplefilter("ignore")  # repeated and recorded when it is calibrated
+            list(self._pool.map(self._read_header, [p for p in found if not p.is_known]))
         for planned in found:
             if planned.number in before and planned.source is not None:
-                planned.seen = planned.source[3] == before[planned.number]
-                if not planned.seen:
-                    planned.why = "its header has changed, though its size and time have not"
+                planned.is_known = planned.source.header_digest == before[planned.number]
+                if not planned.is_known:
+                    planned.rerun_reason = (
+                        "its header has changed, though its size and time have not"
+                    )
 
-    def _read_header(self, planned: Planned) -> None:
+    def _read_header(self, planned: PlannedExposure) -> None:
         try:
-            stamp = look(planned.path)
+            stamp = read_stamp(planned.path)
             layout = read_layout(stamp)
             with datamodels.open(planned.path, layout) as model:
                 shape = " x ".join(map(str, model.shape))
                 arrays = {SHAPE: shape, TYPE: type(model).__name__}
                 planned.header = {**model.to_flat_dict(), **arrays}
-            planned.source = stamp.path, stamp.size, stamp.mtime_ns, layout.digest
-        except Exception as error:  # whatever is wrong with a file is that file's
-            planned.fault = (damage(planned.path) if self._verify_inputs else None) or error
+            planned.source = InputVersion(stamp.path, stamp.size, stamp.mtime_ns, layout.digest)
+        except Exception as error:  # must not fail the other exposures
+            planned.error = (find_damage(planned.path) if self._verify_inputs else None) or error
 
-    def _add_rules(self, planned: Planned, rules: Resolved) -> None:
-        planned.fault = planned.fault or rules.faults.get(planned.number)
-        if planned.fault is not None:
+    def _add_rules(self, planned: PlannedExposure, rules: Resolution) -> None:
+        planned.error = planned.error or rules.errors.get(planned.number)
+        if planned.error is not None:
             return
         step = rules.steps.get(planned.number)
         if step is not None:
-            planned.settings = self._configured(step, rules.chosen[planned.number])
+            planned.settings = self._settings_for(step, rules.chosen[planned.number])
         planned.references = rules.references.get(planned.number, ResolvedReferences(rules.context))
 
-    def _configured(self, step: Step, pars: tuple[str, ...]) -> Settings:
-        """Return a step's settings; equal parameter references make equal ones."""
+    def _settings_for(self, step: Step, pars: tuple[str, ...]) -> StepSettings:
+        """Return a step's settings, shared by exposures with the same parameter references."""
         if pars not in self._settings:
             body = parameters_of(step)
-            self._settings[pars] = Settings(step, settings_digest(step, self._date), body)
+            found = settings_digest(step, self._date)
+            self._settings[pars] = StepSettings(step=step, digest=found, body=body)
         return self._settings[pars]
 
-    def _compare(self, seen: Sequence[Planned]) -> None:
-        """Look whether the same work was done before, and its products are as they were."""
-        if self.books is None or self.sums is None:
+    def _find_earlier_products(self, seen: Sequence[PlannedExposure]) -> None:
+        """Find the intact products of exposures whose work has been done before."""
+        if self.history is None or self.checksums is None:
             return
-        same = {p.identity(self.sums): p for p in seen if not p.references.missing}
-        deaths, made = self.books.deaths_before([*same]), self.books.made_before([*same])
-        contents = self.books.contents_before([*same])
+        same = {p.identity(self.checksums): p for p in seen if not p.references.missing}
+        deaths, made = self.history.find_deaths([*same]), self.history.find_products([*same])
+        contents = self.history.find_contents([*same])
         for own, planned in same.items():
             planned.deaths = deaths.get(own, 0)
             planned.content = contents.get(own, "")
-        before = [] if self.again.force else [made.get(own, []) for own in same]
-        stays = self._pool.map(self._stays, same.values(), before)
+        before = [] if self.rerun.force else [made.get(own, []) for own in same]
+        stays = self._pool.map(self._is_up_to_date, same.values(), before)
         for planned, products, stay in zip(same.values(), before, stays, strict=False):
-            planned.made = products if stay else ()
+            planned.earlier_products = products if stay else ()
 
-    def _stays(self, planned: Planned, products: Sequence[ProductRow]) -> bool:
-        intact = bool(products) and all(map(self._intact, products))
-        return intact and (not self.again.verify or _same_content(planned))
+    def _is_up_to_date(self, planned: PlannedExposure, products: Sequence[ProductRow]) -> bool:
+        intact = bool(products) and all(map(self._is_intact, products))
+        return intact and (not self.rerun.verify or _has_same_content(planned))
 
-    def _intact(self, product: ProductRow) -> bool:
+    def _is_intact(self, product: ProductRow) -> bool:
         try:
-            now = glance(product.path)
-            if now is None or now[1:] != (product.size, product.mtime_ns):
+            now = current_version(product.path)
+            if now is None or (now.size, now.mtime_ns) != (product.size, product.mtime_ns):
                 return False
-            if self.again.verify:
+            if self.rerun.verify:
                 layout = read_layout(product.path)
                 verify_checksums(layout)
                 return layout.digest == product.digest
@@ -335,27 +354,27 @@ class Planner:
         return True
 
 
-def _add_known(planned: Planned, place: Place, known: tuple[str, dict[str, Any]]) -> None:
-    digest, planned.header = known
-    planned.source = (*place, digest)
-    planned.seen = True
+def _set_known_header(planned: PlannedExposure, version: FileVersion, known: KnownHeader) -> None:
+    planned.header = known.header
+    planned.source = InputVersion(*version, known.digest)
+    planned.is_known = True
 
 
-def _same_content(planned: Planned) -> bool:
-    """Read an input again, and compare it with what was calibrated."""
+def _has_same_content(planned: PlannedExposure) -> bool:
+    """Return whether an input still has the bytes that were calibrated, after reading it."""
     before = planned.content
     try:
-        planned.content = content_digest(look(planned.path))
-    except ModelError:  # doing it again tells what is wrong
+        planned.content = content_digest(read_stamp(planned.path))
+    except ModelError:  # calibrating it again reports the error
         return False
     if before in ("", planned.content):
         return True
-    planned.why = "its contents have changed, though its size, time and header have not"
+    planned.rerun_reason = "its contents have changed, though its size, time and header have not"
     return False
 
 
-def references_of(step: Step, context: str | None = None) -> CrdsReferences:
-    """Return what chooses a step's references; where it needs any, ready to.
+def open_references(step: Step, context: str | None = None) -> CrdsReferences:
+    """Return the object that chooses a step's references, with the cache open if it needs any.
 
     Parameters
     ----------
@@ -378,8 +397,8 @@ def references_of(step: Step, context: str | None = None) -> CrdsReferences:
     return references
 
 
-def damage(path: Location) -> ModelError | None:
-    """Return what checksums tell about a file that is no exposure: it may have been one."""
+def find_damage(path: Location) -> ModelError | None:
+    """Return the error that verifying a file's checksums raises; None if they are correct."""
     try:
         verify_checksums(read_layout(path))
     except ModelError as error:

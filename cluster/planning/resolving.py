@@ -1,4 +1,4 @@
-"""The references of a batch: resolved once per configuration, each file fetched once."""
+"""Choosing parameters and references for many exposures, fetching each reference once."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from calbatch.calibrate.step import Step
 from calbatch.cluster.errors import RequestError
 
 Headers = Mapping[int, Mapping[str, Any]]
-Fetching = Callable[[CrdsReferences, Sequence[str]], Mapping[str, str]]
-"""Fetches files of a client's cache, showing progress; returns reasons of failures by name."""
+FetchFunction = Callable[[CrdsReferences, Sequence[str]], Mapping[str, str]]
+"""Fetches files into the cache, showing progress; returns the reasons for failures by name."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Resolution:
-    """What the rules say about a batch.
+    """The parameters and references that CRDS rules select for some exposures.
 
     Attributes
     ----------
     context, context_reason : str
-        The CRDS context and why that one; "" where no reference is needed.
+        The CRDS context and why it was chosen; "" if no references are needed.
     references : dict
-        Number of the exposure to its references.
+        References of each exposure, by its number.
     steps : dict
-        Number to the step with the parameters that CRDS has for the exposure, where it has any.
+        Step with the parameters that CRDS has for an exposure, by its number, if it has any.
     chosen : dict
-        Number to the names of its parameter references, where its step has values of theirs.
+        Names of the parameter references of those exposures, by their numbers.
     parameters : Counter
-        Parameter reference to the number of exposures that it is for.
+        Number of exposures that use each parameter reference.
     errors : dict
-        Number to why the exposure cannot be calibrated.
+        Why an exposure cannot be calibrated, by its number.
     """
 
     context: str = ""
@@ -52,32 +52,32 @@ def resolve_references(
     step: Step,
     headers: Headers,
     references: CrdsReferences,
-    fetching: Fetching | None = None,
+    fetch_function: FetchFunction | None = None,
     *,
     use_pars: bool = True,
 ) -> Resolution:
-    """Choose parameters and references of all exposures, and have the files in the cache.
+    """Choose the parameters and references of all exposures, and fetch missing files.
 
     Parameters
     ----------
     step : Step
-        Configured by the user.
+        The step as configured by the user.
     headers : mapping
-        Number of the exposure to its metadata.
+        Metadata of each exposure, by its number.
     references : CrdsReferences
-        Chooses them.
-    fetching : callable, optional
-        How to fetch what is missing; by default without a word.
+        Chooses references.
+    fetch_function : callable, optional
+        Fetches missing files; by default, without showing progress.
     use_pars : bool
-        Whether parameter references are read.
+        True to apply parameter references.
 
     Raises
     ------
     RequestError
-        When there is no usable cache or context and references are wanted.
+        When references are needed and there is no usable cache or context.
     """
     result = Resolution()
-    fetch = _bind_references(references, fetching)
+    fetch = _bind_references(references, fetch_function)
     if use_pars and headers and not pars.are_disabled():
         _add_parameters(result, step, headers, references, fetch)
     groups: dict[int, tuple[dict[int, Mapping[str, Any]], set[str]]] = {}
@@ -96,7 +96,7 @@ def resolve_references(
     return result
 
 
-def _bind_references(references: CrdsReferences, fetching: Fetching | None) -> Fetch | None:
+def _bind_references(references: CrdsReferences, fetching: FetchFunction | None) -> Fetch | None:
     if fetching is None:
         return None
     shown = fetching
@@ -110,13 +110,13 @@ def _add_parameters(
     references: CrdsReferences,
     fetch: Fetch | None,
 ) -> None:
-    """Configure the step for each set of parameter references."""
+    """Configure the step for each distinct set of parameter references."""
     try:
         found = references.resolve(headers, pars.parameter_types(step), fetch, optional=True)
     except ReferenceFileError as error:
         if step.wanted_references():
             raise RequestError(str(error)) from error
-        return  # no cache, and none is needed
+        return  # there is no cache, but none is needed
     made: dict[str, Step | CalibrationError] = {}
     for number, one in found.items():
         names = {kind: str(c.path) for kind, c in one.chosen.items() if c.path is not None}

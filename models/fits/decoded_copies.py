@@ -22,8 +22,8 @@ import filelock
 import numpy as np
 from astropy.io import fits
 
-from calbatch.models.errors import explained
-from calbatch.models.private import make_private_folder, opened_folder
+from calbatch.models.errors import explain_errors
+from calbatch.models.private import make_private_folder, open_private_folder
 
 _OFFSETS = {8: -128, 16: 2**15, 32: 2**31, 64: 2**63}
 """By BITPIX: offsets that only say signed or unsigned: readers undo them as they go."""
@@ -40,7 +40,7 @@ def default_folder() -> Path:
     return Path(base) / f"calbatch-decoded-{os.getuid()}"
 
 
-class DecodedStore:
+class DecodedCopies:
     """Decoded copies of references on the host's disk.
 
     Parameters
@@ -64,8 +64,8 @@ class DecodedStore:
             If the reference cannot be read, or the copy not be written.
         """
         path = Path(path)
-        with explained(path, "cannot be decoded"):
-            return path if is_plain(path) else self._once(path, ".fits", _decode_images)
+        with explain_errors(path, "cannot be decoded"):
+            return path if is_readable_in_place(path) else self._once(path, ".fits", _decode_images)
 
     def table(self, path: str | Path, extension: str | int) -> Path:
         """Give an ``.npy`` file with a table's rows, in the machine's own byte order.
@@ -80,7 +80,7 @@ class DecodedStore:
         def decode(source: Path, part: Path) -> None:
             _decode_table(source, part, extension)
 
-        with explained(path, "cannot be decoded"):
+        with explain_errors(path, "cannot be decoded"):
             return self._once(path, f".{extension}.npy", decode)
 
     def _once(self, path: Path, suffix: str, decode: Callable[[Path, Path], None]) -> Path:
@@ -103,7 +103,7 @@ class DecodedStore:
         return copy
 
     def _clean(self, keep: Path) -> None:
-        with opened_folder(self.folder, _INSTEAD) as folder:
+        with open_private_folder(self.folder, _INSTEAD) as folder:
             found = {copy.name: copy.lstat() for copy in self.copies()}
             excess = sum(status.st_size for status in found.values()) - self.max_bytes
             for name in sorted(found, key=lambda name: found[name].st_atime):
@@ -122,7 +122,7 @@ class DecodedStore:
                 yield path
 
 
-def is_plain(path: Path) -> bool:
+def is_readable_in_place(path: Path) -> bool:
     """Tell whether every array of a FITS file can be read in place.
 
     Files that are not FITS are left to whoever reads them.
@@ -134,10 +134,10 @@ def is_plain(path: Path) -> bool:
     if start != b"SIMPLE  =":
         return True
     with fits.open(path, disable_image_compression=True, lazy_load_hdus=True) as hdus:
-        return all(_lies_plainly(hdu) for hdu in hdus)
+        return all(_is_stored_plainly(hdu) for hdu in hdus)
 
 
-def _lies_plainly(hdu: Any) -> bool:
+def _is_stored_plainly(hdu: Any) -> bool:
     header = hdu.header
     if header.get("ZIMAGE"):
         return False
@@ -158,7 +158,7 @@ def _identity(path: Path) -> str:
 def _decode_images(path: Path, part: Path) -> None:
     """Write all of a file's arrays plainly."""
     with fits.open(path, memmap=False) as hdus:
-        plain = fits.HDUList([_decoded(hdu, index) for index, hdu in enumerate(hdus)])
+        plain = fits.HDUList([_plain_hdu(hdu, index) for index, hdu in enumerate(hdus)])
         plain.writeto(part, output_verify="silentfix")
 
 
@@ -176,7 +176,7 @@ def _decode_table(path: Path, part: Path, extension: str | int) -> None:
         np.save(stream, rows, allow_pickle=False)
 
 
-def _decoded(hdu: Any, index: int) -> Any:
+def _plain_hdu(hdu: Any, index: int) -> Any:
     if not hdu.is_image:
         return hdu
     data, header = hdu.data, hdu.header.copy()

@@ -18,7 +18,7 @@ from calbatch.models.errors import (
     ModelError,
     ValidationError,
     ValidationWarning,
-    escaped,
+    escape_text,
 )
 from calbatch.models.fits.cards import (
     COMMENTARY,
@@ -32,12 +32,12 @@ from calbatch.models.fits.cards import (
     unwritable_reason,
 )
 from calbatch.models.schema.spec import PRIMARY, KeywordSpec, Schema
-from calbatch.models.schema.validate import describe, report, switch, to_plain, validate_value
+from calbatch.models.schema.validate import describe, warn_or_raise, is_enabled, to_plain, validate_value
 
 _CARD_NAME = re.compile(r"[A-Z0-9_-]{1,8}")
 
 #: Cards that no schema names, by HDU (see `hdu_keys`).
-Extra = dict[str, list[Card]]
+ExtraCards = dict[str, list[Card]]
 
 #: The extension in which stdatamodels repeats all metadata as ASDF: it is read from the headers.
 ASDF = "ASDF"
@@ -69,7 +69,7 @@ def meta_from_headers(
     headers: Sequence[tuple[str, int, fits.Header | str]],
     *,
     where: str = "",
-) -> tuple[dict[str, Any], Extra]:
+) -> tuple[dict[str, Any], ExtraCards]:
     """Read metadata from the headers of a file.
 
     Parameters
@@ -103,14 +103,14 @@ def meta_from_headers(
         For each value that the schema does not allow.
     """
     data: dict[str, Any] = {"meta": {}}
-    extra: Extra = {}
-    checked = switch("VALIDATE_ON_ASSIGNMENT", default=True)
+    extra: ExtraCards = {}
+    checked = is_enabled("VALIDATE_ON_ASSIGNMENT", default=True)
     keys = hdu_keys([(name, version) for name, version, _ in headers])
     for index, (key, (_, _, header)) in enumerate(zip(keys, headers, strict=True)):
         if key == ASDF:
             continue
         try:
-            found = _readable(read_cards(header), schema.by_card.get(key, {}), (index, key), where)
+            found = _readable_cards(read_cards(header), schema.by_card.get(key, {}), (index, key), where)
             cards = list(found)
         except FileError:
             raise
@@ -124,7 +124,7 @@ def meta_from_headers(
     return data, extra
 
 
-def _readable(
+def _readable_cards(
     cards: Iterator[Card], named: Container[str], hdu: tuple[int, str], where: str
 ) -> Iterator[Card]:
     """Yield the cards that have a value; refuse others that the schema names, warn of the rest."""
@@ -190,7 +190,7 @@ def take_cards(
     return left
 
 
-def own_card(schema: Schema, hdu: str, keyword: str, value: Any, comment: str = "") -> Card:
+def user_card(schema: Schema, hdu: str, keyword: str, value: Any, comment: str = "") -> Card:
     """Return a header card of a user's own, ready to be kept beside what the schema names.
 
     Raises
@@ -225,7 +225,7 @@ def _set(data: dict[str, Any], spec: KeywordSpec, value: Any, where: str | None)
         try:
             value = validate_value(spec, value, where=where)
         except ValidationError as error:
-            if not report(error):
+            if not warn_or_raise(error):
                 return False
     branch = data
     for part in spec.parts[:-1]:
@@ -319,6 +319,6 @@ def _section(title: str) -> list[Card]:
 
 def _refuse(spec: KeywordSpec, value: Any, fault: str) -> None:
     error = ValidationError(f"{describe(spec, value)}: {fault}")
-    if switch("STRICT_VALIDATION", default=False):
+    if is_enabled("STRICT_VALIDATION", default=False):
         raise error
-    warnings.warn(escaped(f"{error}; left out"), ValidationWarning, stacklevel=4)
+    warnings.warn(escape_text(f"{error}; left out"), ValidationWarning, stacklevel=4)

@@ -22,16 +22,16 @@ LIMIT = 512 << 20
 
 
 @dataclass
-class _Entry:
+class _CachedImage:
     lock: threading.Lock = field(default_factory=threading.Lock)
     array: npt.NDArray[Any] | None = None
 
 
-_entries: OrderedDict[tuple[Stamp, int], _Entry] = OrderedDict()
+_entries: OrderedDict[tuple[Stamp, int], _CachedImage] = OrderedDict()
 _entries_lock = threading.Lock()
 
 
-def decoded_image(stamp: Stamp, index: int) -> npt.NDArray[Any]:
+def decode_image(stamp: Stamp, index: int) -> npt.NDArray[Any]:
     """Return the whole image of an HDU, native and read-only, from the cache if it is there.
 
     Parameters
@@ -47,7 +47,7 @@ def decoded_image(stamp: Stamp, index: int) -> npt.NDArray[Any]:
         The file has changed, or astropy cannot decode the image.
     """
     with _entries_lock:
-        entry = _entries.setdefault((stamp, index), _Entry())
+        entry = _entries.setdefault((stamp, index), _CachedImage())
         _entries.move_to_end((stamp, index))
     with entry.lock:  # others that want the same image wait, rather than decode it too
         if entry.array is None:

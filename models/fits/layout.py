@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from calbatch.models.errors import FileError, ValidationWarning, escaped, explained
+from calbatch.models.errors import FileError, ValidationWarning, escape_text, explain_errors
 from calbatch.models.fits.cards import (
     BLOCK_LENGTH,
     CARD_LENGTH,
@@ -123,12 +123,12 @@ def read_layout(path: str | os.PathLike[str] | Stamp) -> Layout:
     layout = (_layout_of_object if is_url(stamp.path) else _layout_of)(stamp)
     if not layout.clean:
         message = f"{stamp.path}: what follows {layout.hdus[-1].label} is no HDU and is ignored"
-        warnings.warn(escaped(message), ValidationWarning, stacklevel=2)
+        warnings.warn(escape_text(message), ValidationWarning, stacklevel=2)
     return layout
 
 
 def _layout_of(stamp: Stamp) -> Layout:
-    with explained(stamp.path), files.open_decompressed(stamp) as read_at:
+    with explain_errors(stamp.path), files.open_decompressed(stamp) as read_at:
         check_signature(stamp.path, read_at(0, 512))
         hdus = tuple(_walk(stamp, read_at))
         tail = read_at(hdus[-1].end, BLOCK_LENGTH)
@@ -262,7 +262,7 @@ def verify_checksums(layout: Layout) -> int:
         The first one that does not match.
     """
     count = 0
-    with explained(layout.path), files.open_decompressed(layout.stamp) as read_at:
+    with explain_errors(layout.path), files.open_decompressed(layout.stamp) as read_at:
         for hdu in layout.hdus:
             count += _verify(hdu, read_at)
     return count

@@ -45,7 +45,7 @@ _CHECKSUM_AT = 11  # within its card, after the quote
 
 
 @dataclass(frozen=True)
-class ImagePart:
+class OutputImage:
     """An image HDU, whose pixels are written row by row, or a primary HDU without data.
 
     Attributes
@@ -116,10 +116,10 @@ class RawPart:
         return self.hdu.end - self.hdu.header_offset
 
 
-Part = ImagePart | TablePart | RawPart
+Part = OutputImage | TablePart | RawPart
 
 
-def image_header(part: ImagePart, primary: bool) -> bytes:
+def image_header(part: OutputImage, primary: bool) -> bytes:
     """Return the blocks of an image's header.
 
     Raises
@@ -226,7 +226,7 @@ def _free(cards: Iterable[Card]) -> list[Card]:
     return [c for c in cards if c[0].startswith("TUNIT") or not is_structural(c[0].upper())]
 
 
-def updated(header: bytes, where: str, values: Updates) -> bytes:
+def update_cards(header: bytes, where: str, values: Updates) -> bytes:
     """Return a header with other values for cards that it has, of the same length.
 
     Parameters
@@ -244,11 +244,11 @@ def updated(header: bytes, where: str, values: Updates) -> bytes:
         A keyword that the header has not, or no room for a longer value.
     """
     for keyword, value in values.items():
-        header = _update(header, where, keyword.upper(), value)
+        header = _update_card(header, where, keyword.upper(), value)
     return header
 
 
-def _update(header: bytes, where: str, keyword: str, value: Any) -> bytes:
+def _update_card(header: bytes, where: str, keyword: str, value: Any) -> bytes:
     start, stop = _span(header, where, keyword)
     (_, _, comment), *_ = read_cards(header[start:stop].decode("ascii"))
     with warnings.catch_warnings():
@@ -275,7 +275,7 @@ def _span(header: bytes, where: str, keyword: str) -> tuple[int, int]:
     return start, stop
 
 
-def sealed(header: bytes, datasum: int) -> bytes:
+def fill_checksums(header: bytes, datasum: int) -> bytes:
     """Return a header with its DATASUM and CHECKSUM filled in.
 
     Parameters
@@ -285,7 +285,7 @@ def sealed(header: bytes, datasum: int) -> bytes:
     datasum : int
         The sum of the data unit, without or with its padding of zeros.
     """
-    header = _update(header, "", "DATASUM", str(datasum))
+    header = _update_card(header, "", "DATASUM", str(datasum))
     total = add(datasum, checksum(header))
     start, _ = _span(header, "", "CHECKSUM")
     at = start + _CHECKSUM_AT

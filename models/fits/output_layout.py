@@ -16,15 +16,15 @@ from calbatch.models.fits.cards import CARD_LENGTH, pad_length, replace_foreign_
 from calbatch.models.fits.checksum import ALL_ONES, add, checksum, encode
 from calbatch.models.fits.hdu import Hdu
 from calbatch.models.fits.output_hdus import (
-    ImagePart,
+    OutputImage,
     Part,
     RawPart,
     TablePart,
     Updates,
     image_header,
-    sealed,
+    fill_checksums,
     table_bytes,
-    updated,
+    update_cards,
 )
 from calbatch.models.storage import files
 
@@ -80,7 +80,7 @@ class Segment(ABC):
     def complete(self, descriptor: int, receipts: Sequence[Receipt], values: Updates) -> None:
         """Write what is missing: data, then the header with its checksums."""
         datasum = self.complete_data(descriptor, receipts)
-        header = sealed(updated(self.header, self.extname, values), datasum)
+        header = fill_checksums(update_cards(self.header, self.extname, values), datasum)
         write_all(descriptor, memoryview(header), self.offset)
 
 
@@ -235,7 +235,7 @@ def lay_out(parts: Iterable[Part]) -> Iterator[Segment]:
     """
     offset = 0
     for index, part in enumerate(parts):
-        if index == 0 and not isinstance(part, ImagePart):
+        if index == 0 and not isinstance(part, OutputImage):
             raise ModelError("the first HDU of a file must be an ImagePart")
         segment = _segment(part, offset, primary=index == 0)
         yield segment
@@ -244,7 +244,7 @@ def lay_out(parts: Iterable[Part]) -> Iterator[Segment]:
 
 def _segment(part: Part, offset: int, *, primary: bool) -> Segment:
     match part:
-        case ImagePart():
+        case OutputImage():
             shape = part.shape or ()
             size = part.pixel_type.itemsize * math.prod(shape) if shape else 0
             name = "PRIMARY" if primary else part.extname.upper()

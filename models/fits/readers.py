@@ -21,7 +21,7 @@ import numpy.typing as npt
 from calbatch.models.errors import FileError
 from calbatch.models.fits import byteorder
 from calbatch.models.fits.hdu import Hdu
-from calbatch.models.fits.image_cache import decoded_image
+from calbatch.models.fits.image_cache import decode_image
 from calbatch.models.fits.layout import read_layout
 from calbatch.models.storage.files import open_file
 from calbatch.models.storage.stamps import OpenFile, Stamp
@@ -294,7 +294,7 @@ class RowReader(Reader):
 
     def _decode(self, window: Window, dtype: np.dtype[Any]) -> Array:
         if self._copies is None:
-            image = decoded_image(self._stamp, self._index).reshape(self._full)
+            image = decode_image(self._stamp, self._index).reshape(self._full)
             return np.array(image[window.index()], dtype, order="C")
         try:
             return _in_copy(self._copies, self._stamp, self._index)._fetch(window, dtype)

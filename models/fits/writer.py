@@ -20,14 +20,14 @@ import numpy.typing as npt
 from calbatch.models.errors import FileError, FullError, ModelError, StorageError
 from calbatch.models.fits import byteorder, checksum
 from calbatch.models.fits.layout import Layout, read_layout
-from calbatch.models.fits.output_hdus import ImagePart, Part, RawPart, TablePart, Updates
+from calbatch.models.fits.output_hdus import OutputImage, Part, RawPart, TablePart, Updates
 from calbatch.models.fits.output_layout import ImageSegment, Receipt, lay_out
 from calbatch.models.storage.location import Location, Url, location
 from calbatch.models.storage.scratch import clear_scratch, scratch_folder
 from calbatch.models.storage.upload_permits import Permit
 from calbatch.models.storage.uploading import require_uploadable, upload
 
-__all__ = ["FitsWriter", "ImagePart", "Product", "RawPart", "Receipt", "TablePart", "write_fits"]
+__all__ = ["FitsWriter", "OutputImage", "Product", "RawPart", "Receipt", "TablePart", "write_fits"]
 
 Array = npt.NDArray[Any]
 

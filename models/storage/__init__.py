@@ -1,1 +1,1 @@
-"""Files and objects: where they are, whether they changed, and reading and writing their bytes."""
+"""Files and objects: their locations, their identity, and access to their bytes."""

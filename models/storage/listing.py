@@ -1,4 +1,4 @@
-"""What lies at a URL: the objects of a folder, or those that match a pattern."""
+"""Listings of folders: the objects at a URL, and the names that patterns match."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ from calbatch.models.storage.stores import Store
 from calbatch.models.storage.uploading import require_uploadable
 
 _MANY = 20
-
+"""Number of objects in a folder from which listing it takes less time than separate requests."""
 
 _COMPRESSED = (".gz", ".fz")
 
 
 def is_match(name: str, pattern: str) -> bool:
-    """Return whether a file of a folder is among those that a pattern means.
+    """Return whether a file name matches a pattern.
 
     Parameters
     ----------
     name : str
-        The file's name. A hidden one, which begins with a dot, is none of them: macOS leaves
+        The file's name. Hidden files, whose names begin with a dot, never match: macOS leaves
         ``._a_uncal.fits`` beside ``a_uncal.fits`` on foreign disks.
     pattern : str
-        Such as ``*_uncal.fits``, in lower case: it means ``a_uncal.fits``, ``a-uncal.fits``,
-        ``A_UNCAL.FITS``, and also ``a_uncal.fits.gz`` and ``a_uncal.fits.fz``.
+        A pattern in lower case. For instance, ``*_uncal.fits`` matches ``a_uncal.fits``,
+        ``a-uncal.fits`` and ``A_UNCAL.FITS``, and also ``a_uncal.fits.gz`` and
+        ``a_uncal.fits.fz``.
     """
     plain = name.lower()
     for ending in _COMPRESSED:
@@ -49,39 +50,39 @@ def list_objects(url: Url, pattern: str, *, recursive: bool = False) -> list[Url
     url : Url
         An object, a folder, or a glob.
     pattern : str
-        What a folder's objects are called, such as ``*_uncal.fits``; see `is_called`.
+        Pattern of the names of a folder's objects, such as ``*_uncal.fits``; see `is_match`.
     recursive : bool
-        Whether a folder stands also for the objects of folders in it.
+        Whether to include the objects of subfolders.
 
     Raises
     ------
     FileError
-        There is no such object or folder, or no permission to list it.
+        If there is no such object or folder, or no permission to list it.
     StorageError
-        The server cannot be reached or fails.
+        If the server cannot be reached or fails.
     """
     if glob.has_magic(url.text):
         root, _, _ = _before_magic(url.text).rpartition("/")
         store = Store(Url(root))
         whole = store.path + url.text[len(root) :]
-        found = store.tried("listing it", lambda: store.run("glob", whole, detail=True))
-        return [Url(f"{root}{name[len(store.path) :]}") for name in _objects(found.values())]
+        matches = store.retry("listing it", lambda: store.call("glob", whole, detail=True))
+        return [Url(f"{root}{name[len(store.path) :]}") for name in _objects(matches.values())]
     store = Store(url)
-    info = store.tried("looking for it", lambda: store.run("info", store.path))
+    info = store.retry("looking it up", lambda: store.call("info", store.path))
     if info.get("type") != "directory":
         return [url]
     if recursive:
-        return _below(url, store, pattern)
-    entries = store.tried("listing it", lambda: store.run("ls", store.path, detail=True))
+        return _list_recursively(url, store, pattern)
+    entries = store.retry("listing it", lambda: store.call("ls", store.path, detail=True))
     names = (name.rstrip("/").rpartition("/")[2] for name in _objects(entries))
     return [url / name for name in names if is_match(name, pattern)]
 
 
-def _below(url: Url, store: Store, pattern: str) -> list[Url]:
-    """Return the objects of a folder and of the folders in it, but for hidden ones."""
-    found = store.tried("listing it", lambda: store.run("find", store.path, detail=True))
+def _list_recursively(url: Url, store: Store, pattern: str) -> list[Url]:
+    """Return the matching objects of a folder and its subfolders, except hidden ones."""
+    entries = store.retry("listing it", lambda: store.call("find", store.path, detail=True))
     root = store.path.rstrip("/") + "/"
-    parts = [name.removeprefix(root).split("/") for name in _objects(found.values())]
+    parts = [name.removeprefix(root).split("/") for name in _objects(entries.values())]
     return [
         url / "/".join(folders) / name if folders else url / name
         for *folders, name in parts
@@ -90,9 +91,9 @@ def _below(url: Url, store: Store, pattern: str) -> list[Url]:
 
 
 def total_size(urls: Iterable[Url]) -> int:
-    """Return how large objects are together; what cannot be looked at counts nothing.
+    """Return the total size of objects; those that cannot be looked up count as empty.
 
-    Where many lie in one folder it is listed, which tells a thousand sizes in a request.
+    A folder that holds many of them is listed: one request returns a thousand sizes.
     """
     folders: dict[Url, list[Url]] = {}
     for url in urls:
@@ -101,7 +102,7 @@ def total_size(urls: Iterable[Url]) -> int:
     for folder, wanted in folders.items():
         try:
             total += sum(_sizes(folder, wanted))
-        except FileError:  # told when they are opened
+        except FileError:  # reported when they are opened
             continue
     return total
 
@@ -110,10 +111,10 @@ def _sizes(folder: Url, wanted: list[Url]) -> Iterator[int]:
     if len(wanted) < _MANY:
         for url in wanted:
             with suppress(FileError):
-                yield Store(url).facts().size
+                yield Store(url).describe().size
         return
     store = Store(folder)
-    entries = store.tried("listing it", lambda: store.run("ls", store.path, detail=True))
+    entries = store.retry("listing it", lambda: store.call("ls", store.path, detail=True))
     names = {url.name for url in wanted}
     for entry in entries:
         if str(entry["name"]).rpartition("/")[2] in names:
@@ -129,21 +130,22 @@ def _objects(entries: Any) -> list[str]:
 
 
 def require_writable(folder: Url) -> None:
-    """Refuse a folder in which no object can be made: one is made and removed again.
+    """Raise an error if no object can be made in a folder, by making and removing one.
 
     Raises
     ------
     FileError
-        There is no such bucket, no permission, or a protocol that cannot write.
+        If there is no such bucket or no permission, or the protocol cannot write.
     StorageError
-        The server cannot be reached or fails.
+        If the server cannot be reached or fails.
     """
     require_uploadable(folder)
     name = f".calbatch-{socket.gethostname()[:40]}-{os.getpid()}-{uuid.uuid4().hex}.part"
     store = Store(folder / name)
     try:
-        store.tried("writing", lambda: store.run("pipe_file", store.path, b"."))
-        store.tried("removing what was written", lambda: store.run("rm_file", store.path))
+        store.retry("writing", lambda: store.call("pipe_file", store.path, b"."))
+        store.retry("removing a test object", lambda: store.call("rm_file", store.path))
     except FileError as error:
-        told = "there is no such bucket" if error.message.startswith("there is no") else None
-        raise type(error)(folder, told or error.message) from None
+        is_missing = error.message.startswith("there is no")
+        message = "there is no such bucket" if is_missing else error.message
+        raise type(error)(folder, message) from None

@@ -1,7 +1,7 @@
-"""Where files are: paths on this machine, and URLs of objects elsewhere.
+"""Locations of files: paths on this machine, and URLs of objects.
 
-`pathlib` makes ``s3:/bucket`` of ``s3://bucket``, so URLs have a small type of their own. It has
-what is used of a path's name and place, and nothing that would look at a disk.
+`pathlib` turns ``s3://bucket`` into ``s3:/bucket``, so URLs have a small type of their own. It
+offers the methods of `pathlib.Path` that are used here, and never accesses a disk.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ _LOCAL = ("file", "local")
 
 @dataclass(frozen=True, order=True)
 class Url:
-    """The URL of an object or folder, with a path's words for its parts.
+    """The URL of an object or folder, with the attributes of a path.
 
     Parameters
     ----------
     text : str
-        Such as ``s3://bucket/raw/a_uncal.fits``.
+        The URL, such as ``s3://bucket/raw/a_uncal.fits``.
 
     Raises
     ------
     FileError
-        It is no URL, or carries a password or a query: they would get into messages and logs.
+        If the text is not a URL, or holds a password or a query: messages and logs would repeat
+        them.
     """
 
     text: str
@@ -43,9 +44,11 @@ class Url:
         if not is_url(self.text):
             raise FileError(shown, "is not a URL")
         if not self.text.isprintable():
-            raise FileError(repr(shown), "has characters that cannot be printed")
+            raise FileError(repr(shown), "has unprintable characters")
         if _PASSWORD.search(self.text):
-            raise FileError(shown, "must not have a password in it: leave it to the environment")
+            raise FileError(
+                shown, "must not have a password in it: set it in the environment instead"
+            )
         if self.protocol in ("http", "https") and "?" in self.text:
             raise FileError(self.text.split("?")[0], "must not have a query: it may be a secret")
 
@@ -57,7 +60,7 @@ class Url:
 
     @property
     def protocol(self) -> str:
-        """What is before ``://``, such as ``s3``."""
+        """The part before ``://``, such as ``s3``."""
         return self.text.split("://", 1)[0].lower()
 
     @property
@@ -72,7 +75,7 @@ class Url:
 
     @property
     def parent(self) -> Url:
-        """The folder; a bucket's is itself."""
+        """The folder of the object; a bucket is its own parent."""
         head, slash, _ = self._rest.rstrip("/").rpartition("/")
         return Url(f"{self.text.split('://', 1)[0]}://{head}") if slash and head else self
 
@@ -80,40 +83,40 @@ class Url:
         return Url(f"{self.text.rstrip('/')}/{os.fspath(name)}")
 
     def with_name(self, name: str) -> Url:
-        """Return what has another name in the same folder."""
+        """Return the URL of another name in the same folder."""
         return self.parent / name
 
     def absolute(self) -> Url:
-        """Return itself: URLs are absolute."""
+        """Return the URL itself: URLs are absolute."""
         return self
 
     def resolve(self) -> Url:
-        """Return itself: URLs have no links."""
+        """Return the URL itself: URLs have no links."""
         return self
 
 
 Location = Path | Url
-"""A file's place: on this machine, or a URL."""
+"""A path on this machine, or a URL."""
 
 
 def is_url(text: str) -> bool:
-    """Tell whether a text is the URL of something that is not a file of this machine."""
+    """Return whether a text is a URL that does not refer to a file of this machine."""
     found = _PROTOCOL.match(text)
     return found is not None and found[1].lower() not in _LOCAL
 
 
 def location(place: str | os.PathLike[str]) -> Location:
-    """Return where something is: a path, or a URL where it reads like one.
+    """Return the path or URL that a text stands for.
 
     Parameters
     ----------
     place : str or path-like
-        A path, a URL, or either of them already; ``file://`` is a path.
+        A path or a URL, as text or as an object; ``file://`` URLs are paths.
 
     Raises
     ------
     FileError
-        A URL that cannot be taken; see `Url`.
+        If a URL is not accepted; see `Url`.
     """
     if isinstance(place, (Path, Url)) and not _MANGLED.match(str(place)):
         return place
@@ -122,10 +125,12 @@ def location(place: str | os.PathLike[str]) -> Location:
         return Url(text)
     found = _PROTOCOL.match(text)
     if found is None and _MANGLED.match(text) and not Path(text.split("/", 1)[0]).exists():
-        raise FileError(scrub_secrets(text), "is a URL that lost a slash: give it as text, not as Path")
+        raise FileError(
+            scrub_secrets(text), "is a URL that lost a slash: pass it as text, not as Path"
+        )
     return Path(text[found.end() :] if found else text)
 
 
 def scrub_secrets(text: str) -> str:
-    """Return a text without passwords, keys and signatures that URLs in it may carry."""
+    """Return a text without the passwords, keys and signatures of the URLs in it."""
     return _SIGNATURE.sub(r"\1***", _PASSWORD.sub(r"\1***@", text))

@@ -1,4 +1,4 @@
-"""What memory a process may have, and refusing what cannot fit in it before it is allocated."""
+"""The memory limit of a process, and checks against it before memory is allocated."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ import psutil
 from calbatch.models.errors import FileError, ModelError
 
 SETTING = "calbatch.memory-bytes"
-"""In dask's configuration: what a process may have, where something ends it for having more."""
+"""Setting in dask's configuration: the memory, in bytes, at which the process is killed."""
 
 _GROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def memory_limit() -> int:
-    """Return the bytes that this process may have at most: the least of all limits known.
+    """Return the memory that this process may use, in bytes: the lowest of all known limits.
 
-    These are the setting ``calbatch.memory-bytes``, the machine's memory, its container's, and the
-    limits that ``ulimit -v`` and ``ulimit -d`` set.
+    These are the setting ``calbatch.memory-bytes``, the memory of the machine and of the container,
+    and the limits set by ``ulimit -v`` and ``ulimit -d``.
     """
     limits = [psutil.virtual_memory().total, dask.config.get(SETTING, None) or 0]
     kinds = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
-    limits += [resource.getrlimit(kind)[0] for kind in kinds]  # -1 where there is none
+    limits += [resource.getrlimit(kind)[0] for kind in kinds]  # -1 if unlimited
     for path in _GROUPS:
-        with suppress(OSError, ValueError):  # "max" where there is no limit
+        with suppress(OSError, ValueError):  # "max" if unlimited
             limits.append(int(Path(path).read_text()))
     return min(limit for limit in limits if limit > 0)
 
 
 def require_memory(path: str | os.PathLike[str], size: int, what: str) -> None:
-    """Refuse what cannot be held in memory.
+    """Raise an error if data do not fit in memory.
 
     Parameters
     ----------
     path : str or path-like
-        The file that asks for it.
+        The file that the data belong to.
     size : int
-        Bytes.
+        Size in bytes.
     what : str
-        What has to be held, for the message.
+        Name of the data, for the message.
 
     Raises
     ------
     FileError
-        If the process may not have so much.
+        If the size exceeds the limit of the process.
     """
     limit = memory_limit()
     if size > limit:
@@ -56,20 +56,20 @@ def require_memory(path: str | os.PathLike[str], size: int, what: str) -> None:
 
 
 def require_row(size: int) -> None:
-    """Refuse an exposure of which a single row, with all that is made of it, is too much.
+    """Raise an error if a single row of an exposure, with all data derived from it, is too large.
 
     Raises
     ------
     ModelError
-        If the process may not have so many bytes.
+        If the size exceeds the limit of the process.
     """
     limit = memory_limit()
     if size > limit:
         raise ModelError(
-            f"one row of its frame, with all that is made of it, {describe_excess(size, limit)}"
+            f"one row of its frame, with all data derived from it, {describe_excess(size, limit)}"
         )
 
 
 def describe_excess(size: int, limit: int) -> str:
-    """Return how much is needed, and how much there is, in words."""
-    return f"takes {size / 1e9:.3g} GB of memory, and this process may have {limit / 1e9:.3g} GB"
+    """Return a phrase that compares the memory needed with the limit."""
+    return f"takes {size / 1e9:.3g} GB of memory, and this process may use {limit / 1e9:.3g} GB"

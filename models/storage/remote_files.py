@@ -1,51 +1,127 @@
-"""Reading an object by ranges of its bytes, with few requests.
+"""Objects at URLs as files, read by byte ranges with few requests.
 
-What will be read is told beforehand where it is known: neighbouring ranges then make one request,
-long ones several, and some are under way at once. Otherwise reading goes ahead a little, the more
-so the longer it goes straight on.
+Ranges that are announced before reading are grouped: neighbours make one request, long ones
+several, and some requests run concurrently. Other reads are extended by a read-ahead that grows
+while reading is sequential.
 """
 
 from __future__ import annotations
 
 import io
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import lru_cache
 
 from calbatch.models.errors import ChangedError, FileError, StorageError
 from calbatch.models.storage.location import Url
+from calbatch.models.storage.stamps import GZIP_MAGIC, FileVersion, Range, ReadAt, Stamp
 from calbatch.models.storage.stores import ObjectInfo, Store
 
-Range = tuple[int, int]
-"""Start and stop, in bytes."""
-
 GAP = 256 << 10
-"""Bytes between two ranges that are read along, rather than in another request."""
+"""Largest gap between two ranges, in bytes, that is read rather than split into two requests."""
 
 PIECE = 8 << 20
-"""The longest request."""
+"""Longest request, in bytes."""
 
 AT_ONCE = 32 << 20
-"""Bytes that are held, and asked for together."""
+"""Bytes that are requested, and held in memory, together."""
 
-_AHEAD = 64 << 10
-_FARTHEST_AHEAD = 4 << 20
+_READ_AHEAD = 64 << 10
+_LONGEST_READ_AHEAD = 4 << 20
 
 
-def merge_ranges(wanted: Iterable[Range], gap: int = GAP, longest: int = PIECE) -> list[Range]:
-    """Return the requests that cover some ranges, in rising order and without overlap.
+@dataclass(frozen=True)
+class RemoteFile:
+    """An object at a URL.
 
     Parameters
     ----------
-    wanted : iterable of (start, stop)
-        In any order.
+    url : Url
+        Its URL.
+    """
+
+    url: Url
+
+    def stamp(self) -> Stamp:
+        """Return the identity of a non-empty object.
+
+        Raises
+        ------
+        FileError
+            If there is no such object, or it is a folder or empty.
+        StorageError
+            If the server cannot be reached or fails.
+        """
+        info = Store(self.url).describe()
+        if info.size == 0:
+            raise FileError(self.url, "is empty (0 bytes)")
+        return Stamp(
+            path=self.url.text,
+            size=info.size,
+            mtime_ns=info.mtime_ns,
+            is_gzipped=_is_gzipped(self.url, info),
+            version=info.version,
+            version_kind=info.version_kind,
+        )
+
+    def version(self) -> FileVersion:
+        """Return the object's URL, size and time; raises as `stamp`."""
+        stamp = self.stamp()
+        return FileVersion(stamp.path, stamp.size, stamp.mtime_ns)
+
+    @contextmanager
+    def open(self, stamp: Stamp, ranges: Sequence[Range] = ()) -> Iterator[OpenRemoteFile]:
+        """Open the object, and verify at the end that it still has the stamp's version.
+
+        Raises
+        ------
+        ChangedError
+            If the object was replaced.
+        FileError
+            If the object is gone.
+        StorageError
+            If the server fails.
+        """
+        info = ObjectInfo(stamp.size, stamp.mtime_ns, stamp.version, stamp.version_kind)
+        remote = OpenRemoteFile(self.url, info, ranges)
+        try:
+            yield remote
+        except StorageError:
+            raise
+        except Exception:
+            remote.check()  # unintelligible data may stem from two versions
+            raise
+        if remote.has_read:
+            remote.check()
+
+    def content_digest(self, stamp: Stamp) -> str:
+        """Return the object's version after its kind; nothing is read."""
+        return f"{stamp.version_kind}:{stamp.version}"
+
+
+@lru_cache(maxsize=1024)
+def _is_gzipped(url: Url, info: ObjectInfo) -> bool:
+    # Not verified here: a caller that goes on reading verifies the version itself.
+    magic = OpenRemoteFile(url, info, [(0, len(GZIP_MAGIC))]).read(0, len(GZIP_MAGIC))
+    return magic == GZIP_MAGIC
+
+
+def merge_ranges(ranges: Iterable[Range], gap: int = GAP, longest: int = PIECE) -> list[Range]:
+    """Return the requests that cover some ranges, sorted and without overlap.
+
+    Parameters
+    ----------
+    ranges : iterable of (int, int)
+        Start and stop of each range, in any order.
     gap : int
-        Ranges this close to each other are joined.
+        Ranges at most this far apart are joined.
     longest : int
-        What is longer is cut.
+        Longer requests are split.
     """
     joined: list[Range] = []
-    for start, stop in sorted(r for r in wanted if r[0] < r[1]):
+    for start, stop in sorted(r for r in ranges if r[0] < r[1]):
         if joined and start - joined[-1][1] <= gap:
             joined[-1] = (joined[-1][0], max(stop, joined[-1][1]))
         else:
@@ -58,65 +134,68 @@ def merge_ranges(wanted: Iterable[Range], gap: int = GAP, longest: int = PIECE) 
 
 
 def group_requests(requests: Sequence[Range], at_once: int = AT_ONCE) -> list[list[Range]]:
-    """Return requests in lots that are under way together, none much larger than ``at_once``."""
-    lots: list[list[Range]] = []
+    """Return groups of requests to run concurrently.
+
+    A group transfers at most ``at_once`` bytes, unless a single request is longer.
+    """
+    groups: list[list[Range]] = []
     room = 0
     for start, stop in requests:
-        if not lots or stop - start > room:
-            lots.append([])
+        if not groups or stop - start > room:
+            groups.append([])
             room = at_once
-        lots[-1].append((start, stop))
+        groups[-1].append((start, stop))
         room -= stop - start
-    return lots
+    return groups
 
 
 class OpenRemoteFile:
-    """An object that is being read, by one thread.
+    """An object that one thread is reading.
 
     Parameters
     ----------
     url : Url
         The object.
-    facts : Facts
-        What it was when it was looked at.
-    wanted : sequence of (start, stop)
-        Ranges that will be read; others may be too.
+    info : ObjectInfo
+        Its description at the time it was stamped.
+    ranges : sequence of (int, int)
+        Ranges that will be read; other reads are possible.
     """
 
-    def __init__(self, url: Url, facts: ObjectInfo, wanted: Sequence[Range] = ()) -> None:
+    def __init__(self, url: Url, info: ObjectInfo, ranges: Sequence[Range] = ()) -> None:
         self._store = Store(url)
-        self._facts = facts
-        self._lots = group_requests(merge_ranges(wanted))
-        self._starts = [lot[0][0] for lot in self._lots]
+        self._info = info
+        self._groups = group_requests(merge_ranges(ranges))
+        self._starts = [group[0][0] for group in self._groups]
         self._held: list[tuple[int, bytes]] = []
-        self._ahead = _AHEAD
+        self._read_ahead = _READ_AHEAD
         self._reached = -1
 
     @property
-    def untouched(self) -> bool:
-        """Whether nothing was read."""
-        return self._reached < 0
+    def has_read(self) -> bool:
+        """Whether anything was requested."""
+        return self._reached >= 0
 
     def check(self, tries: int = 3) -> None:
-        """Refuse an object that has been replaced: what was read may be of both.
+        """Raise an error if the object has been replaced: the bytes read may stem from both.
 
         Raises
         ------
         ChangedError
-            It is another one than when it was looked at.
+            If its size or version has changed.
         """
-        now = self._store.facts(tries)
-        if (now.size, now.identity) != (self._facts.size, self._facts.identity):
+        now = self._store.describe(tries)
+        if (now.size, now.version) != (self._info.size, self._info.version):
             raise ChangedError(self._store.url, "was replaced or changed since it was first read")
 
     def read(self, position: int, count: int) -> bytes:
-        """Return bytes at a position, fewer where the object ends."""
-        stop = min(position + count, self._facts.size)
-        found = bytearray()
-        while position + len(found) < stop:
-            piece = self._piece(position + len(found), stop)
-            found += piece[: stop - position - len(found)]
-        return bytes(found)
+        """Return the bytes at a position, fewer where the object ends."""
+        stop = min(position + count, self._info.size)
+        result = bytearray()
+        while position + len(result) < stop:
+            piece = self._piece(position + len(result), stop)
+            result += piece[: stop - position - len(result)]
+        return bytes(result)
 
     def read_into(self, view: memoryview, position: int) -> None:
         """Fill a buffer with the bytes at a position.
@@ -124,15 +203,15 @@ class OpenRemoteFile:
         Raises
         ------
         FileError
-            The object ends too early, is gone or was replaced.
+            If the object ends too early, is gone or was replaced.
         StorageError
-            Its server fails.
+            If the server fails.
         """
-        if position + len(view) > self._facts.size:
+        if position + len(view) > self._info.size:
             raise FileError(
                 self._store.url,
                 f"truncated while reading: {len(view)} bytes wanted at byte {position}, "
-                f"{max(0, self._facts.size - position)} are there",
+                f"{max(0, self._info.size - position)} are there",
             )
         done = 0
         while done < len(view):
@@ -141,51 +220,56 @@ class OpenRemoteFile:
             view[done : done + count] = piece[:count]
             done += count
 
+    def read_ahead(self) -> ReadAt:
+        """Return `read`, which reads ahead itself."""
+        return self.read
+
     def stream(self) -> io.BufferedReader:
-        """Return a file object that reads it."""
-        return io.BufferedReader(_Stream(self, self._facts.size))
+        """Return a file object that reads the object."""
+        return io.BufferedReader(_Stream(self, self._info.size))
 
     def _piece(self, position: int, stop: int) -> memoryview:
-        """Return bytes from a position on, as many as are held; ask for more if there are none."""
+        """Return the bytes held from a position on, after requesting them if there are none."""
         for _ in range(2):
             for start, data in reversed(self._held):
                 if start <= position < start + len(data):
                     return memoryview(data)[position - start :]
             self._hold(position, stop)
-        raise AssertionError("what was asked for is held")
+        raise AssertionError("the requested bytes are held")
 
     def _hold(self, position: int, stop: int) -> None:
         index = bisect_right(self._starts, position) - 1
-        lot = self._lots[index] if index >= 0 else []
-        if any(start <= position < end for start, end in lot):
-            self._held = self._fetch(lot)
+        group = self._groups[index] if index >= 0 else []
+        if any(start <= position < end for start, end in group):
+            self._held = self._fetch(group)
             return
-        straight_on = position == self._reached
-        self._ahead = min(2 * self._ahead, _FARTHEST_AHEAD) if straight_on else _AHEAD
-        stop = min(max(stop, position + self._ahead), self._facts.size)
-        # The last one stays: headers are read with small steps back.
+        is_sequential = position == self._reached
+        longer = min(2 * self._read_ahead, _LONGEST_READ_AHEAD)
+        self._read_ahead = longer if is_sequential else _READ_AHEAD
+        stop = min(max(stop, position + self._read_ahead), self._info.size)
+        # The last piece is kept: headers are read with small steps back.
         self._held = [*self._held[-1:], *self._fetch([(position, min(stop, position + PIECE))])]
 
     def _fetch(self, requests: Sequence[Range]) -> list[tuple[int, bytes]]:
-        found: dict[Range, bytes] = {}
+        fetched: dict[Range, bytes] = {}
 
-        def missing() -> None:
-            self._ask([r for r in requests if r not in found], found)
+        def fetch_missing() -> None:
+            self._request([r for r in requests if r not in fetched], fetched)
 
         self._reached = requests[-1][1]
         try:
-            self._store.tried("reading", missing)
+            self._store.retry("reading", fetch_missing)
         except StorageError:
-            # Of an object that became shorter, say that rather than what the server says.
+            # If the object was replaced, report that rather than the server's answer.
             with suppress(StorageError):
                 self.check(tries=1)
             raise
-        return [(start, found[start, stop]) for start, stop in requests]
+        return [(start, fetched[start, stop]) for start, stop in requests]
 
-    def _ask(self, requests: Sequence[Range], found: dict[Range, bytes]) -> None:
-        """Read some ranges at once, keep what came, and raise the first fault."""
+    def _request(self, requests: Sequence[Range], fetched: dict[Range, bytes]) -> None:
+        """Request ranges concurrently, store those that arrive, and raise the first error."""
         path = self._store.path
-        answers = self._store.run(
+        answers = self._store.call(
             "cat_ranges",
             [path] * len(requests),
             [start for start, _ in requests],
@@ -193,21 +277,21 @@ class OpenRemoteFile:
             on_error="return",
             size=sum(stop - start for start, stop in requests),
         )
-        faults = []
+        errors = []
         for (start, stop), answer in zip(requests, answers, strict=True):
             if isinstance(answer, bytes) and len(answer) == stop - start:
-                found[start, stop] = answer
+                fetched[start, stop] = answer
             elif isinstance(answer, bytes):
-                faults.append(EOFError(f"{len(answer)} bytes came"))
+                errors.append(EOFError(f"{len(answer)} bytes arrived"))
             else:
-                faults.append(answer)
-        if faults:
-            start, stop = next(r for r in requests if r not in found)
-            raise self._store.fault(f"reading {stop - start} bytes at byte {start}", faults[0])
+                errors.append(answer)
+        if errors:
+            start, stop = next(r for r in requests if r not in fetched)
+            raise self._store.to_error(f"reading {stop - start} bytes at byte {start}", errors[0])
 
 
 class _Stream(io.RawIOBase):
-    """What Python's and astropy's readers of files take."""
+    """The raw file object of an object, for `gzip` and astropy."""
 
     def __init__(self, source: OpenRemoteFile, size: int) -> None:
         self._source, self._size, self._at = source, size, 0

@@ -1,7 +1,7 @@
-"""Objects at URLs by fsspec: looked at, read, listed and written, within time limits.
+"""Access to object stores through fsspec, within time limits.
 
-fsspec and what it needs for a protocol are imported when the first URL is met. Every request has a
-limit, and is tried a few times; what then still fails names the URL.
+fsspec and the package for a protocol are imported when the first URL is used. Every request has a
+time limit and is retried a few times; an error names the URL.
 """
 
 from __future__ import annotations
@@ -9,37 +9,40 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
-from calbatch.models.errors import FileError, StorageError, one_line
+from calbatch.models.errors import FileError, MissingFileError, StorageError, one_line
 from calbatch.models.storage.location import Url, scrub_secrets
 
 T = TypeVar("T")
 
+S3 = ("s3", "s3a")
+"""Protocols of S3."""
+
 _TIMEOUT_SECONDS = 30.0
 _TRIES = 3
 _PAUSES = (1 / 60, 1 / 15)
-"""Before the second and the third try, as parts of the time limit."""
+"""Pauses before the second and the third try, as fractions of the timeout."""
 
 _SLOWEST = 64 << 10
-"""Bytes a second: a server that is slower does not count as answering."""
+"""Bytes per second; a server that is slower than this is treated as not answering."""
 
 _CONNECTIONS = 16
 _SECOND = 10**9
 
-# By name: their packages are not imported.
+# By name, so that their packages need not be imported.
 _NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError")
 _MISCONFIGURED = ("ParamValidationError", "ProfileNotFound", "ConfigParseError", "NoRegionError")
 
-# No server's fault.
+# Programming errors, which no server causes.
 _BUGS = (TypeError, AttributeError, LookupError, AssertionError, MemoryError)
 
-# What stores call an object's version, the surest first, and what each is.
+# Fields that identify an object's version, the most reliable first, and their kinds.
 _VERSIONS = {
     "ETag": "etag", "etag": "etag", "md5Hash": "md5", "Content-MD5": "md5",
     "generation": "generation",
@@ -59,29 +62,31 @@ def timeout() -> float:
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """An object as its store describes it.
+    """An object as described by its store.
 
     Attributes
     ----------
     size : int
-        In bytes.
+        Size in bytes.
     mtime_ns : int
-        Time of the last change in nanoseconds. Stores tell whole seconds: what is below is made
-        of the version where they tell one, so that size and time tell versions apart.
-    identity : str
-        What the store calls this version of it (an ETag), else the time; empty if it has neither.
-    kind : str
-        What that is: ``etag``, ``weak-etag``, ``md5``, ``generation``, ``time`` or ``nothing``.
+        Time of the last modification in nanoseconds. Stores report whole seconds; the fraction is
+        derived from the version, if there is one, so that size and time distinguish versions.
+    version : str
+        The store's identifier of this version of the object (an ETag), otherwise the time; empty
+        if the store reports neither.
+    version_kind : str
+        The kind of that identifier: ``etag``, ``weak-etag``, ``md5``, ``generation``, ``time`` or
+        ``nothing``.
     """
 
     size: int
     mtime_ns: int
-    identity: str
-    kind: str = "nothing"
+    version: str
+    version_kind: str = "nothing"
 
 
 class Store:
-    """What fsspec reaches an object or folder by.
+    """The file system of an object or folder.
 
     Parameters
     ----------
@@ -90,15 +95,13 @@ class Store:
 
     Attributes
     ----------
-    files : fsspec.AbstractFileSystem
-        The file system.
     path : str
-        What it calls the object.
+        The file system's name for the object or folder.
 
     Raises
     ------
     FileError
-        fsspec knows no such protocol, or the package for it is not installed.
+        If fsspec does not know the protocol, or the package for it is not installed.
     """
 
     def __init__(self, url: Url) -> None:
@@ -106,18 +109,26 @@ class Store:
 
         self.url = url
         text = url.protocol + url.text[len(url.protocol) :]
+        self._files: Any
+        self.path: str
         try:
-            self.files, self.path = url_to_fs(text, **_options(url.protocol))
+            self._files, self.path = url_to_fs(text, **_options(url.protocol))
         except ImportError as error:
             raise FileError(url, _not_installed(url.protocol, error)) from None
         except ValueError as error:
-            raise FileError(url, f"cannot be reached: {_told(error)}") from None
-        # Trying again is done here, the same for every protocol and within one limit.
-        if url.protocol in ("s3", "s3a"):
-            self.files.retries = 1
+            raise FileError(url, f"cannot be reached: {_summarize(error)}") from None
+        # `retry` does this for every protocol, within one time limit.
+        if url.protocol in S3:
+            self._files.retries = 1
 
-    def run(self, method: str, *arguments: Any, size: int = 0, **named: Any) -> Any:
-        """Call a method of the file system, once.
+    @property
+    def bucket_and_key(self) -> tuple[str, str]:
+        """The bucket and the name in it (S3 only)."""
+        bucket, key, _ = self._files.split_path(self.path)
+        return bucket, key
+
+    def call(self, method: str, *arguments: Any, size: int = 0, **named: Any) -> Any:
+        """Call a method of the file system once.
 
         Parameters
         ----------
@@ -126,114 +137,126 @@ class Store:
         *arguments, **named
             Its arguments.
         size : int
-            Bytes that it moves: large ones may take longer.
+            Number of bytes that it transfers, which extends the time limit.
         """
-        if not getattr(self.files, "async_impl", False):
-            return getattr(self.files, method)(*arguments, **named)
+        if not getattr(self._files, "async_impl", False):
+            return getattr(self._files, method)(*arguments, **named)
+        return self.run(lambda: self.call_async(method, *arguments, **named), size)
+
+    async def call_async(self, method: str, *arguments: Any, **named: Any) -> Any:
+        """Call a method of an asynchronous file system once, from a coroutine."""
+        return await getattr(self._files, f"_{method}")(*arguments, **named)
+
+    def run(self, function: Callable[[], Coroutine[Any, Any, T]], size: int = 0) -> T:
+        """Run a coroutine function on fsspec's event loop, with a time limit for ``size`` bytes."""
         from fsspec.asyn import sync
 
-        function = getattr(self.files, f"_{method}")
-        return sync(self.files.loop, function, *arguments, timeout=self.limit(size), **named)
+        result: T = sync(self._files.loop, function, timeout=self.time_limit(size))
+        return result
+
+    def rename(self, source: str) -> None:
+        """Rename a file of the file system to this one."""
+        self._files.mv(source, self.path)  # not every protocol has an asynchronous form
 
     @staticmethod
-    def limit(size: int = 0) -> float:
-        """Return how many seconds a request may take that moves so many bytes."""
+    def time_limit(size: int = 0) -> float:
+        """Return the seconds that a request may take if it transfers ``size`` bytes."""
         return 2 * timeout() + size / _SLOWEST
 
-    def tried(self, what: str, call: Callable[[], T], tries: int = _TRIES) -> T:
-        """Call something, again after a pause where it may then succeed.
+    def retry(self, what: str, function: Callable[[], T], tries: int = _TRIES) -> T:
+        """Call a function, again after a pause if it may then succeed.
 
         Parameters
         ----------
         what : str
-            Such as ``reading``, for the message.
-        call : callable
-            What to do.
+            A noun for the message, such as ``reading``.
+        function : callable
+            The function.
         tries : int
-            How often at most.
+            The maximum number of calls.
 
         Raises
         ------
         FileError
-            There is no such object, or no permission.
+            If there is no such object, or no permission.
         StorageError
-            The server cannot be reached, does not answer, or fails; after the last try.
+            If the server cannot be reached, does not answer or fails, after the last try.
         """
         for pause in _PAUSES[: tries - 1]:
             try:
-                return call()
+                return function()
             except _BUGS:
                 raise
             except Exception as error:
-                fault = self.fault(what, error)
-                if not isinstance(fault, StorageError):
-                    raise fault from None
+                raised = self.to_error(what, error)
+                if not isinstance(raised, StorageError):
+                    raise raised from None
             time.sleep(pause * timeout())
         try:
-            return call()
+            return function()
         except _BUGS:
             raise
         except Exception as error:
-            # The cause stays out of tracebacks: its text was not looked through for secrets.
-            raise self.fault(what, error) from None
+            # The cause stays out of tracebacks, as its text may hold secrets.
+            raise self.to_error(what, error) from None
 
-    def fault(self, what: str, error: BaseException) -> FileError:
-        """Return what an exception of fsspec or a store's package means, in one line."""
+    def to_error(self, what: str, error: BaseException) -> FileError:
+        """Return the error that an exception of fsspec or a store's package stands for."""
         if isinstance(error, FileError):
             return error
         if isinstance(error, FileNotFoundError):
-            return FileError(self.url, "there is no such object")
+            return MissingFileError(self.url, "there is no such object")
         if isinstance(error, PermissionError):
-            return FileError(self.url, f"{what} is not permitted: {_told(error)}")
+            return FileError(self.url, f"{what} is not permitted: {_summarize(error)}")
         if type(error).__name__ in _NO_CREDENTIALS:
             return FileError(self.url, f"{what} needs credentials, and none were found")
         if isinstance(error, ValueError) or type(error).__name__ in _MISCONFIGURED:
-            return FileError(self.url, f"{what} cannot be asked for: {_told(error)}")
+            return FileError(self.url, f"{what} failed, invalid request: {_summarize(error)}")
         if isinstance(error, NotImplementedError):
-            return FileError(self.url, f"{what} is not possible by {self.url.protocol}")
-        if _timed_out(error):
+            return FileError(self.url, f"{what} is not supported by {self.url.protocol}")
+        if _is_timeout(error):
             return StorageError(
                 self.url, f"{what} failed: no answer within the limit ({timeout():g} s of silence)"
             )
-        return StorageError(self.url, f"{what} failed: {_told(error)}")
+        return StorageError(self.url, f"{what} failed: {_summarize(error)}")
 
-    def facts(self, tries: int = _TRIES) -> ObjectInfo:
-        """Ask for the object's size and version.
+    def describe(self, tries: int = _TRIES) -> ObjectInfo:
+        """Request the object's size and version.
 
         Raises
         ------
         FileError
-            There is none, it is a folder, or the store does not tell its size.
+            If there is no such object, it is a folder, or the store does not report its size.
         StorageError
-            The server fails.
+            If the server fails.
         """
-        info = self.tried("looking at it", lambda: self.run("info", self.path), tries)
+        info = self.retry("looking it up", lambda: self.call("info", self.path), tries)
         if info.get("type") == "directory":
             raise FileError(self.url, "is a folder, not an object")
         if info.get("size") is None:
-            raise FileError(self.url, "its server does not tell its size")
+            raise FileError(self.url, "its server does not report its size")
         return object_info(info)
 
 
 def object_info(info: dict[str, Any]) -> ObjectInfo:
-    """Return the facts in what fsspec tells of an object."""
-    moments = (_nanoseconds(info[name]) for name in _TIMES if info.get(name))
-    mtime_ns = next(moments, 0)
+    """Return the description of an object from the one that fsspec returns."""
+    times = (_nanoseconds(info[name]) for name in _TIMES if info.get(name))
+    mtime_ns = next(times, 0)
     versions = ((str(info[name]).strip('"'), kind) for name, kind in _VERSIONS.items()
                 if info.get(name))  # fmt: skip
     version, kind = next(versions, ("", "time" if mtime_ns else "nothing"))
-    kind = f"weak-{kind}" if version.startswith("W/") else kind  # not of bytes, but of meaning
+    kind = f"weak-{kind}" if version.startswith("W/") else kind  # same meaning, other bytes
     if not version:
         return ObjectInfo(int(info["size"]), mtime_ns, str(mtime_ns or ""), kind)
-    below = int.from_bytes(hashlib.sha256(version.encode()).digest()[:8], "big") % _SECOND
-    return ObjectInfo(int(info["size"]), mtime_ns - mtime_ns % _SECOND + below, version, kind)
+    fraction = int.from_bytes(hashlib.sha256(version.encode()).digest()[:8], "big") % _SECOND
+    return ObjectInfo(int(info["size"]), mtime_ns - mtime_ns % _SECOND + fraction, version, kind)
 
 
 def _nanoseconds(moment: Any) -> int:
     if isinstance(moment, str):
-        for read in (datetime.fromisoformat, parsedate_to_datetime):
+        for parse in (datetime.fromisoformat, parsedate_to_datetime):
             with suppress(ValueError):
-                return _nanoseconds(read(moment))
+                return _nanoseconds(parse(moment))
     if isinstance(moment, datetime):
         aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
         return int(aware.timestamp()) * _SECOND + aware.microsecond * 1000
@@ -241,9 +264,9 @@ def _nanoseconds(moment: Any) -> int:
 
 
 def _options(protocol: str) -> dict[str, Any]:
-    """Return what a file system is made with: no memory of listings, and limits of time."""
+    """Return options for a file system: no cached listings, and timeouts."""
     options: dict[str, Any] = {"use_listings_cache": False}
-    if protocol in ("s3", "s3a"):
+    if protocol in S3:
         from fsspec.config import conf
 
         own = {
@@ -262,16 +285,17 @@ def _options(protocol: str) -> dict[str, Any]:
 
 
 def _not_installed(protocol: str, error: ImportError) -> str:
-    if protocol in ("s3", "s3a"):
+    if protocol in S3:
         return "needs s3fs: pip install 'calbatch[s3]'"
-    return f"needs a package that is not installed: {_told(error)}"
+    return f"needs a package that is not installed: {_summarize(error)}"
 
 
-def _timed_out(error: BaseException) -> bool:
+def _is_timeout(error: BaseException) -> bool:
     return isinstance(error, TimeoutError) or "Timeout" in type(error).__name__
 
 
-def _told(error: BaseException) -> str:
+def _summarize(error: BaseException) -> str:
+    """Return an exception's text in one line, without secrets."""
     plain = error.strerror if isinstance(error, OSError) else None
     text = scrub_secrets(" ".join(plain.split()) if plain else one_line(error))
     return text[:300] if text else type(error).__name__

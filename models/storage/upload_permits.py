@@ -1,12 +1,12 @@
-"""Permits to make objects, which whoever gave them can take back for good.
+"""Upload permits, which the driver that issued them can revoke for good.
 
-A store of objects has no rename that fails when a folder is gone. In its place, each driver of a
-batch has a marker: a small object ``.calbatch/driver-…`` beside the products. On S3 a worker begins
-an upload, then looks at the marker, and only then completes the upload. Whoever takes the place up
-removes the markers of earlier drivers first, and then ends all uploads that were begun. A worker
-that still saw its marker began before that, so its upload is among those that are ended, and
-completing it fails. Other stores have no uploads of several requests: there a worker looks at the
-marker right before the object is made, and what remains is the time between these two requests.
+An object store has no rename that fails when a folder is gone. Instead, each driver of a batch has
+a marker: a small object ``.calbatch/driver-…`` beside the products. On S3 a worker begins an
+upload, then looks at the marker, and only then completes the upload. A driver that takes over
+removes the markers of earlier drivers first, and then aborts all unfinished uploads. A worker that
+still saw its marker had begun its upload before that, so the upload is among the aborted ones and
+cannot be completed. Other stores have no multipart uploads: there a worker looks at the marker
+right before it makes the object, and the time between these two requests remains.
 """
 
 from __future__ import annotations
@@ -23,80 +23,76 @@ from typing import Any
 
 from calbatch.models.errors import FileError, StorageError, SupersededError
 from calbatch.models.storage.location import Url
-from calbatch.models.storage.stores import Store
+from calbatch.models.storage.stores import S3, Store
 
 FOLDER = ".calbatch"
 PREFIX = "driver-"
 
-S3 = ("s3", "s3a")
 AT_ONCE = 4
 
 
 @dataclass(frozen=True)
 class Permit:
-    """What a worker's objects need to be published.
+    """Permission for one attempt at an exposure to publish objects.
 
     Attributes
     ----------
     marker : Url
-        The object that has to be there.
+        The driver's marker, which has to exist.
     attempt : str
-        The try that the object must not name among those that were given up.
+        The attempt, which must not be among those that the marker lists as revoked.
     """
 
     marker: Url
     attempt: str
 
-    def require(self) -> None:
+    def require_valid(self) -> None:
         """Look at the marker.
 
         Raises
         ------
         SupersededError
-            The permit was taken back.
+            If the permit was revoked.
         StorageError
-            The server fails.
+            If the server fails.
         """
         store = Store(self.marker)
         try:
-            text = store.tried("reading it", lambda: store.run("cat_file", store.path))
+            content = store.retry("reading it", lambda: store.call("cat_file", store.path))
         except StorageError:
             raise
         except FileError:
-            raise self._refusal() from None
-        self.check(text)
+            raise self.revoked_error() from None
+        self.check(content)
 
-    def check(self, text: bytes) -> None:
-        """Refuse what the marker says was given up."""
-        if self.attempt in json.loads(text):
-            raise self._refusal()
+    def check(self, content: bytes) -> None:
+        """Raise an error if the marker's content lists the attempt as revoked."""
+        if self.attempt in json.loads(content):
+            raise self.revoked_error()
 
-    def _refusal(self) -> SupersededError:
+    def revoked_error(self) -> SupersededError:
+        """Return the error for a revoked permit."""
         return SupersededError(
-            self.marker, "does not allow this try any more: it was given to another worker"
+            self.marker, "no longer allows this attempt: it was given to another worker"
         )
 
 
 def upload_with_permit(store: Store, file: Path, chunk: int, permit: Permit) -> None:
-    """Upload a file to S3 in parts, and complete the upload only if the permit holds.
+    """Upload a file to S3 in parts, and complete the upload only if the permit is valid.
 
     Raises
     ------
     SupersededError
-        The permit was taken back.
+        If the permit was revoked.
     StorageError
-        Somebody ended the upload.
+        If another program aborted the upload.
     """
-    from fsspec.asyn import sync
-
-    size = file.stat().st_size
-    upload = _Upload(store, file, chunk, permit)
-    sync(store.files.loop, upload.run, timeout=store.limit(size))
+    store.run(_Upload(store, file, chunk, permit).run, file.stat().st_size)
 
 
 @dataclass
 class _Upload:
-    """One upload to S3 in parts."""
+    """A multipart upload to S3."""
 
     store: Store
     file: Path
@@ -104,172 +100,179 @@ class _Upload:
     permit: Permit
 
     async def run(self) -> None:
-        files = self.store.files
-        bucket, key, _ = files.split_path(self.store.path)
-        began = await files._call_s3("create_multipart_upload", Bucket=bucket, Key=key)
-        where = {"Bucket": bucket, "Key": key, "UploadId": began["UploadId"]}
+        bucket, key = self.store.bucket_and_key
+        begun = await self._request("create_multipart_upload", Bucket=bucket, Key=key)
+        target = {"Bucket": bucket, "Key": key, "UploadId": begun["UploadId"]}
         try:
             await self._require_permit()
-            parts = await self._parts(where)
+            parts = await self._upload_parts(target)
             try:
-                await files._call_s3(
-                    "complete_multipart_upload", MultipartUpload={"Parts": parts}, **where
+                await self._request(
+                    "complete_multipart_upload", MultipartUpload={"Parts": parts}, **target
                 )
-            except FileNotFoundError:  # there is no such upload any more
-                await self._require_permit()
-                raise StorageError(self.store.url, "its upload was ended by somebody") from None
+            except FileNotFoundError:  # the upload does not exist any more
+                raise await self._aborted_error() from None
         except BaseException:
-            with suppress(Exception):  # what is told is why it was not uploaded
-                await files._call_s3("abort_multipart_upload", **where)
+            with suppress(Exception):  # the first error is the one to report
+                await self._request("abort_multipart_upload", **target)
             raise
+
+    async def _request(self, method: str, **named: Any) -> Any:
+        return await self.store.call_async("call_s3", method, **named)
 
     async def _require_permit(self) -> None:
         marker = Store(self.permit.marker)
         try:
-            self.permit.check(await marker.files._cat_file(marker.path))
+            self.permit.check(await marker.call_async("cat_file", marker.path))
         except FileNotFoundError:
-            raise self.permit._refusal() from None
+            raise self.permit.revoked_error() from None
 
-    async def _parts(self, where: Mapping[str, str]) -> list[dict[str, Any]]:
+    async def _aborted_error(self) -> StorageError:
+        """Return the error for an aborted upload; raises another if the permit was revoked."""
+        await self._require_permit()
+        return StorageError(self.store.url, "its upload was aborted by another program")
+
+    async def _upload_parts(self, target: Mapping[str, str]) -> list[dict[str, Any]]:
         count = max(1, -(-self.file.stat().st_size // self.chunk))
         free = asyncio.Semaphore(AT_ONCE)
 
-        async def sent(number: int) -> dict[str, Any]:
+        async def upload_part(number: int) -> dict[str, Any]:
             async with free:
                 with self.file.open("rb") as stream:
                     stream.seek(number * self.chunk)
                     body = stream.read(self.chunk)
                 try:
-                    made = await self.store.files._call_s3(
-                        "upload_part", PartNumber=number + 1, Body=body, **where
+                    part = await self._request(
+                        "upload_part", PartNumber=number + 1, Body=body, **target
                     )
                 except FileNotFoundError:
-                    await self._require_permit()
-                    raise StorageError(self.store.url, "its upload was ended by somebody") from None
-            return {"PartNumber": number + 1, "ETag": made["ETag"]}
+                    raise await self._aborted_error() from None
+            return {"PartNumber": number + 1, "ETag": part["ETag"]}
 
-        return list(await asyncio.gather(*map(sent, range(count))))
+        return list(await asyncio.gather(*map(upload_part, range(count))))
 
 
 class Permits:
-    """Permits for the objects below a URL, of one driver.
+    """The permits of one driver for the objects below a URL.
 
     Parameters
     ----------
     output : Url
-        Where objects are made.
+        The folder of the objects.
     generation : str
-        Unique to the driver.
+        An identifier that is unique to the driver.
 
     Attributes
     ----------
     remark : str
-        What the store does not permit, so that less holds than it says above.
+        A limitation of the store that weakens the protection; empty if there is none.
     """
 
     def __init__(self, output: Url, generation: str) -> None:
         self.output = output
         self.marker = output / FOLDER / f"{PREFIX}{generation}"
         self.remark = ""
-        self._refused: list[str] = []
+        self._revoked: list[str] = []
 
     def claim(self) -> None:
-        """Take the place up: nobody else's permits hold from now on.
+        """Take over the folder: the permits of all other drivers become invalid.
 
         Raises
         ------
         FileError
-            When markers cannot be made or removed, or the server fails.
+            If markers cannot be made or removed, or the server fails.
         """
-        self._write()
+        self._write_marker()
         folder = Store(self.output / FOLDER)
-        for path in folder.tried("listing it", lambda: folder.run("find", folder.path)):
+        for path in folder.retry("listing it", lambda: folder.call("find", folder.path)):
             name = posixpath.basename(path)
             if name.startswith(PREFIX) and name != self.marker.name:
-                _removed(Store(self.output / FOLDER / name))
-        self._end_uploads()
+                _remove(Store(self.output / FOLDER / name))
+        self._abort_uploads()
 
-    def permit(self, attempt: str) -> Permit:
-        """Return a permit for a try."""
+    def issue(self, attempt: str) -> Permit:
+        """Return a permit for an attempt."""
         return Permit(self.marker, attempt)
 
-    def refuse(self, permit: Permit) -> None:
-        """Take a permit back: nothing of that try is published from now on."""
-        self._refused.append(permit.attempt)
-        self._write()
-        self._end_uploads()
+    def revoke(self, permit: Permit) -> None:
+        """Revoke a permit: nothing of that attempt is published from now on."""
+        self._revoked.append(permit.attempt)
+        self._write_marker()
+        self._abort_uploads()
 
     def release(self) -> None:
-        """Take all permits back, and leave no marker."""
-        _removed(Store(self.marker))
-        self._end_uploads()
+        """Revoke all permits, and remove the marker."""
+        _remove(Store(self.marker))
+        self._abort_uploads()
 
-    def hold(self) -> bool:
-        """Return whether nobody else has taken the place up."""
+    def is_held(self) -> bool:
+        """Return whether no other driver has taken over the folder."""
         store = Store(self.marker)
         try:
-            store.facts()
-        except StorageError:  # who knows
+            store.describe()
+        except StorageError:  # unknown; a later look will tell
             return True
         except FileError:
             return False
         return True
 
-    def _write(self) -> None:
-        store, text = Store(self.marker), json.dumps(self._refused).encode()
-        store.tried("writing it", lambda: _written(store, text))
+    def _write_marker(self) -> None:
+        store, content = Store(self.marker), json.dumps(self._revoked).encode()
+        store.retry("writing it", lambda: _write(store, content))
 
-    def _end_uploads(self) -> None:
-        """End all uploads of products: workers whose permits hold begin theirs anew."""
+    def _abort_uploads(self) -> None:
+        """Abort all uploads of products; workers with valid permits start theirs again."""
         if self.output.protocol not in S3:
             return
         try:
-            self._end_all_uploads(Store(self.output))
+            self._abort_all_uploads(Store(self.output))
         except StorageError:
             raise
         except FileError as error:
             self.remark = f"a worker of an earlier batch may still complete an upload: {error}"
 
-    def _end_all_uploads(self, store: Store) -> None:
+    def _abort_all_uploads(self, store: Store) -> None:
         for key, upload in list(self._uploads(store)):
-            bucket, _, _ = store.files.split_path(store.path)
-            where: dict[str, Any] = {"Bucket": bucket, "Key": key, "UploadId": upload}
+            bucket, _ = store.bucket_and_key
+            target: dict[str, Any] = {"Bucket": bucket, "Key": key, "UploadId": upload}
 
-            def end(where: dict[str, Any] = where) -> None:
-                with suppress(FileNotFoundError):  # it has just been completed or ended
-                    store.run("call_s3", "abort_multipart_upload", **where)
+            def abort(target: dict[str, Any] = target) -> None:
+                with suppress(FileNotFoundError):  # just completed or aborted
+                    store.call("call_s3", "abort_multipart_upload", **target)
 
-            store.tried("ending an upload", end)
+            store.retry("aborting an upload", abort)
 
     def _uploads(self, store: Store) -> Iterator[tuple[str, str]]:
-        bucket, key, _ = store.files.split_path(store.path)
+        """Yield the key and the identifier of each unfinished upload of a product."""
+        bucket, key = store.bucket_and_key
         prefix = f"{key.rstrip('/')}/" if key else ""
-        more: dict[str, str] = {}
+        page: dict[str, str] = {}
         while True:
-            asked: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix, **more}
-            ask = partial(store.run, "call_s3", "list_multipart_uploads", **asked)
-            found = store.tried("listing uploads", ask)
-            for one in found.get("Uploads", ()):
-                name = one["Key"].removeprefix(prefix)
+            query: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix, **page}
+            request = partial(store.call, "call_s3", "list_multipart_uploads", **query)
+            answer = store.retry("listing uploads", request)
+            for each in answer.get("Uploads", ()):
+                name = each["Key"].removeprefix(prefix)
                 if "/" not in name and name.endswith(".fits"):
-                    yield one["Key"], one["UploadId"]
-            if not found.get("IsTruncated"):
+                    yield each["Key"], each["UploadId"]
+            if not answer.get("IsTruncated"):
                 return
-            more = {
-                "KeyMarker": found["NextKeyMarker"], "UploadIdMarker": found["NextUploadIdMarker"],
-            }  # fmt: skip
+            page = {
+                "KeyMarker": answer["NextKeyMarker"],
+                "UploadIdMarker": answer["NextUploadIdMarker"],
+            }
 
 
-def _written(store: Store, text: bytes) -> None:
+def _write(store: Store, content: bytes) -> None:
     if store.url.protocol not in S3:
         with suppress(NotImplementedError):
-            store.run("makedirs", posixpath.dirname(store.path), exist_ok=True)
-    store.run("pipe_file", store.path, text)
+            store.call("makedirs", posixpath.dirname(store.path), exist_ok=True)
+    store.call("pipe_file", store.path, content)
 
 
-def _removed(store: Store) -> None:
-    def remove() -> None:
+def _remove(store: Store) -> None:
+    def remove_file() -> None:
         with suppress(FileNotFoundError):
-            store.run("rm_file", store.path)
+            store.call("rm_file", store.path)
 
-    store.tried("removing it", remove)
+    store.retry("removing it", remove_file)

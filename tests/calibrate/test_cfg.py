@@ -16,7 +16,7 @@ from calbatch.calibrate.parameters import Boolean, Choice, Float, Integer, Items
 from calbatch.calibrate.pipeline import Pipeline
 from calbatch.calibrate.step import Step
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.planning.configure import configured
+from calbatch.cluster.planning.step_configuration import configure_step
 from calbatch.models import datamodels
 
 NASTY = [
@@ -180,4 +180,4 @@ class TestOverrides:
             with pytest.raises(
                 RequestError, match=r"readnoise: .*gain\.fits: is a gain reference.*not a readnoise"
             ):
-                configured("jump", parameters={"": {"override_readnoise": override}})
+                configure_step("jump", parameters={"": {"override_readnoise": override}})

@@ -12,8 +12,8 @@ from support.simulated import small_exposure
 
 from calbatch.calibrate.references import CrdsReferences
 from calbatch.cluster import run
-from calbatch.cluster.planning.configure import configured
 from calbatch.cluster.planning.planner import Planner
+from calbatch.cluster.planning.step_configuration import configure_step
 from calbatch.crds_client.rules.mapping import mapping_checksum
 
 # jwst's stpipe, which writes the parameter references here
@@ -86,7 +86,7 @@ def test_each_parameter_reference_fails_its_exposures(cache, tmp_path):
     finally:
         reference.write_bytes(sound)
     assert [text for text in told if reference.name not in text] == []
-    assert not [text for text in told if "fault of calbatch" in text]
+    assert not [text for text in told if "defect in calbatch" in text]
 
 
 BAD_RULES = {
@@ -135,11 +135,11 @@ def test_what_nobody_foresaw_fails_the_exposure_that_it_is_about(cache, tmp_path
     inputs = [
         (number, changed(good, tmp_path / name, FILENAME=name)) for number, name in enumerate(names)
     ]
-    step = configured("detector1")
+    step = configure_step("detector1")
     planner = Planner(step, Failing(names[1]), use_pars=False)
-    planned = planner.block(inputs)
-    assert [type(p.fault) for p in planned] == [type(None), ZeroDivisionError, type(None)]
-    assert all(p.references.chosen for p in planned if p.fault is None)
+    planned = planner.plan_block(inputs)
+    assert [type(p.error) for p in planned] == [type(None), ZeroDivisionError, type(None)]
+    assert all(p.references.chosen for p in planned if p.error is None)
 
 
 def test_a_table_of_flags_fails_its_exposures(cache, tmp_path):

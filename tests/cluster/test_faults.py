@@ -15,12 +15,12 @@ from support.waiting import be_slow, eventually
 
 from calbatch import cluster
 from calbatch.calibrate.step import Step
-from calbatch.cluster.exposure.policy import Policy
+from calbatch.cluster.exposure.policy import RetryPolicy
 from calbatch.cluster.folder import STATE
 from calbatch.cluster.ledger import LedgerError, View
-from calbatch.cluster.sites import places
-from calbatch.cluster.sites.places import InProcess
-from calbatch.cluster.sites.scheduler import OnCluster
+from calbatch.cluster.sites import placement
+from calbatch.cluster.sites.placement import InProcess
+from calbatch.cluster.sites.dask_site import DaskSite
 from calbatch.models.datamodels import RampModel
 
 HOW = {"scheduler": "sync", "date": DATE, "fsync": False}
@@ -91,7 +91,7 @@ def test_a_full_disk_pauses_a_batch_until_there_is_room(simulated, small_disk, t
 def test_a_disk_that_stays_full_ends_a_batch_which_is_resumed(simulated, small_disk, tmp_path):
     filler = small_disk / "filler"
     filler.write_bytes(bytes(40 * 2**20))
-    policy = Policy(patience=0.5)
+    policy = RetryPolicy(patience=0.5)
     result = cluster.run(
         "detector1", simulated.exposures, small_disk / "out", console=quiet(), policy=policy, **HOW
     )
@@ -191,7 +191,7 @@ def _keeping_time(replace):
 @pytest.fixture(scope="module")
 def workers():
     """Return a site of two workers."""
-    with places.entered(places.Place("local", 2, "exposure")) as site:
+    with placement.open_place(placement.Place("local", 2, "exposure")) as site:
         yield site
 
 
@@ -221,7 +221,7 @@ def test_an_input_that_is_replaced_while_a_worker_reads_is_done_again(
 
     meddling = threading.Thread(target=meddle)
     meddling.start()
-    site = OnCluster(workers.client, grain, "two workers")
+    site = DaskSite(workers.client, grain, "two workers")
     result = calibrated_on(site, Watched, paths, tmp_path / "out", tile_rows=rows)
     meddling.join()
     assert result.counts == {"done": 3}
@@ -253,11 +253,11 @@ def test_what_takes_too_long_is_ended_and_the_others_go_on(simulated, tmp_path, 
     import cloudpickle
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    site = OnCluster(workers.client, "exposure", "two workers")
+    site = DaskSite(workers.client, "exposure", "two workers")
     ready = calibrated_on(site, "superbias", simulated.exposures, tmp_path / "ready")
     assert ready.counts == {"done": 3}  # workers have imported what they need
     result = calibrated_on(
-        site, Endless, simulated.exposures, tmp_path / "out", Policy(deadline=8.0)
+        site, Endless, simulated.exposures, tmp_path / "out", RetryPolicy(deadline=8.0)
     )
     assert [o.path for o in result.failed] == [simulated.exposures[1]]
     assert "took longer than 8 s" in result.failed[0].error
@@ -269,7 +269,7 @@ def test_the_first_failure_ends_a_batch_on_demand(simulated, tmp_path):
         def process(self, exposure):
             raise KeyError("surprise")
 
-    policy = Policy(fail_fast=True)
+    policy = RetryPolicy(fail_fast=True)
     result = cluster.run(
         Faulty, simulated.exposures, tmp_path / "out", console=quiet(), policy=policy, **HOW
     )
@@ -282,7 +282,7 @@ def test_a_worker_that_crashes_tells_where(simulated, tmp_path):
     import cloudpickle
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    with places.entered(places.Place("local", 1, "exposure")) as site:
+    with placement.open_place(placement.Place("local", 1, "exposure")) as site:
         result = calibrated_on(site, Crashing, simulated.exposures[:1], tmp_path / "out")
     assert "quarantined" in result.failed[0].error
     assert "Fatal Python error: Segmentation fault" in result.failed[0].error
@@ -312,16 +312,16 @@ def test_a_lack_of_memory_is_told_as_such(simulated, tmp_path):
     from distributed import LocalCluster
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    policy = Policy(deaths=1, deaths_alone=1)
+    policy = RetryPolicy(deaths=1, deaths_alone=1)
     few = {"n_workers": 1, "threads_per_worker": 1, "memory_limit": "700MB"}
     quietly = {"dashboard_address": "127.0.0.1:0", "silence_logs": 50, "host": "127.0.0.1"}
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         LocalCluster(protocol="tcp", **few, **quietly) as running,
-        places.entered(places.Place(running.scheduler_address, 0, "exposure")) as site,
+        placement.open_place(placement.Place(running.scheduler_address, 0, "exposure")) as site,
     ):
         result = calibrated_on(site, Hungry, simulated.exposures[:1], tmp_path / "out", policy)
-    assert "out of memory: it had" in result.failed[0].error
+    assert "out of memory: the worker had" in result.failed[0].error
     assert result.failed[0].error.count("of 700 MB") == 1
 
 

@@ -19,17 +19,17 @@ from support.placed import Plain, eventually, importable, jobs
 from calbatch import cluster
 from calbatch.calibrate.step import Step
 from calbatch.cluster import RequestError
-from calbatch.cluster.driver.staging import Staging, fence
+from calbatch.cluster.driver.staging import Staging, fence_earlier_drivers
 from calbatch.cluster.exposure.job import calibrate
-from calbatch.cluster.exposure.policy import Kind, Policy
+from calbatch.cluster.exposure.policy import FailureKind, RetryPolicy
 from calbatch.cluster.folder import STATE, BatchFolder
 from calbatch.cluster.ledger import View
-from calbatch.cluster.sites import places
-from calbatch.cluster.sites.places import InProcess
+from calbatch.cluster.sites import placement
+from calbatch.cluster.sites.placement import InProcess
 from calbatch.models.datamodels import RampModel
 from calbatch.models.errors import FileError, StorageError
 from calbatch.models.fits.writer import FitsWriter, ImagePart
-from calbatch.models.storage.files import look
+from calbatch.models.storage.files import read_stamp
 
 HERE = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
 HOW = {"date": DATE, "fsync": False}
@@ -75,7 +75,7 @@ def as_ledger_says(folder):
         row = view.batch(folder.name)
         (exposure,) = view.exposures(row.id)
         (product,) = view.products(exposure.id)
-    now = look(product.path)
+    now = read_stamp(product.path)
     return row.state == "done" and (now.size, now.mtime_ns) == (product.size, product.mtime_ns)
 
 
@@ -114,7 +114,7 @@ class Taken(Step):
 
 
 def _take(data, *, state):
-    fence(Path(state))
+    fence_earlier_drivers(Path(state))
     return data
 
 
@@ -123,10 +123,10 @@ def test_a_try_that_was_given_up_publishes_nothing(simulated, tmp_path):
     staging = Staging(tmp_path / STATE)
     step = Taken()
     step.output_dir = str(tmp_path)
-    job = replace(job, step=step, staging=staging.of(0, 1))
+    job = replace(job, step=step, staging=staging.place_for(0, 1))
     staging.make(job.staging)
     outcome = calibrate(job)
-    assert outcome.kind is Kind.LOST
+    assert outcome.kind is FailureKind.LOST
     assert "was given to another worker meanwhile" in outcome.error
     assert products_in(tmp_path) == []
     assert not calibrate(replace(job, staging=None)).failed
@@ -143,10 +143,10 @@ def test_a_driver_that_was_replaced_ends(simulated, tmp_path):
 def test_what_took_too_long_publishes_nothing_later(simulated, scheduler, tmp_path):
     """Its worker cannot be restarted, as one on a host that does not answer."""
     step = Held(gate=str(tmp_path / "gate"))
-    where = places.Place(scheduler.scheduler_address, 0, "exposure")
-    with places.entered(where) as site:
+    where = placement.Place(scheduler.scheduler_address, 0, "exposure")
+    with placement.open_place(where) as site:
         result = calibrated_on(
-            site, step, simulated.exposures[:1], tmp_path / "out", Policy(deadline=0.5)
+            site, step, simulated.exposures[:1], tmp_path / "out", RetryPolicy(deadline=0.5)
         )
     assert result.counts == {"failed": 1}
     assert not idle(scheduler)
@@ -160,7 +160,7 @@ PARTS = (ImagePart("", "PRIMARY"), ImagePart("data", "SCI", dtype=np.dtype("f4")
 
 def test_products_get_their_names_when_all_are_complete_and_no_longer_when_fenced(tmp_path):
     staging = Staging(tmp_path / STATE)
-    folder = staging.of(0, 1)
+    folder = staging.place_for(0, 1)
     staging.make(folder)
     writers = [FitsWriter(tmp_path / f"{n}.fits", PARTS, staging=folder) for n in "ab"]
     for writer in writers:
@@ -179,7 +179,7 @@ def test_products_get_their_names_when_all_are_complete_and_no_longer_when_fence
 def test_nothing_is_published_after_a_fence_however_many_publish(tmp_path):
     """Threads make files and rename them, as fast as they can, until they cannot any more."""
     staging = Staging(tmp_path / STATE)
-    folders = [staging.of(n, 1) for n in range(4)]
+    folders = [staging.place_for(n, 1) for n in range(4)]
 
     def publish(folder):
         with suppress(FileNotFoundError):
@@ -193,7 +193,7 @@ def test_nothing_is_published_after_a_fence_however_many_publish(tmp_path):
     for thread in threads:
         thread.start()
     eventually(lambda: len(products_in(tmp_path)) > 20)
-    fence(tmp_path / STATE)
+    fence_earlier_drivers(tmp_path / STATE)
     published = products_in(tmp_path)
     for thread in threads:
         thread.join()

@@ -19,9 +19,9 @@ from support.batches import DATE, calbatch, changed, products_in, quiet
 from calbatch import cluster
 from calbatch.calibrate import products
 from calbatch.calibrate.registry import find
-from calbatch.cluster.exposure import terminal
-from calbatch.cluster.exposure.log import logged
-from calbatch.cluster.sites.slurm.commands import script
+from calbatch.cluster.exposure import messages, terminal
+from calbatch.cluster.exposure.log import log_to_file
+from calbatch.cluster.sites.slurm.commands import job_script
 from calbatch.models import datamodels
 from calbatch.models.datamodels import ImageModel
 
@@ -147,7 +147,7 @@ def test_warnings_name_such_files_harmlessly(simulated, tmp_path):
     assert UNSAFE.findall(said.out + said.err) == []
     (told,) = [line for line in said.out.splitlines() if "is no HDU and is ignored" in line]
     assert told.startswith("warning: ")
-    assert terminal.harmless(str(folder / STEMS[0])) in told or str(evil.parent) in told
+    assert messages.escape_controls(str(folder / STEMS[0])) in told or str(evil.parent) in told
     assert "(and in 1 more exposure)" in told
 
 
@@ -161,10 +161,10 @@ def test_what_was_typed_is_told_harmlessly(typed):
 
 PYTHONS_OWN = """
 import logging, threading, warnings
-from calbatch.cluster.exposure.messages import guard_messages
+from calbatch.cluster.exposure.messages import escape_python_messages
 logging.basicConfig()
-guard_messages()
-guard_messages()
+escape_python_messages()
+escape_python_messages()
 evil = "\x1b[31m\x07"
 warnings.warn(evil)
 logging.getLogger("calbatch").warning("%s", evil)
@@ -187,7 +187,7 @@ def test_python_s_own_messages_are_harmless():
 
 def test_a_worker_s_log_is_harmless(tmp_path):
     path = tmp_path / "worker.log"
-    with logged(path):
+    with log_to_file(path):
         logging.getLogger("calbatch").warning("read %s", STEMS[0])
         text = path.read_text()
     assert r"\x1b[31mred" in text
@@ -235,7 +235,7 @@ def test_consoles_show_no_text_that_terminals_obey(text):
 @given(arguments=st.lists(TEXTS.map(lambda text: text.replace("\0", "")), max_size=4))
 @example(arguments=STEMS)
 def test_a_job_s_script_hands_arguments_on_as_they_are(arguments):
-    body = script(["/usr/bin/printf", "%s\\0", "first", *arguments])
+    body = job_script(["/usr/bin/printf", "%s\\0", "first", *arguments])
     done = subprocess.run(["/bin/sh"], input=body.encode(), capture_output=True, check=True)
     assert done.stdout == b"".join(a.encode() + b"\0" for a in ["first", *arguments])
 

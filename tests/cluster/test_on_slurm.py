@@ -181,7 +181,7 @@ def test_what_runs_out_of_memory_gets_more(submit, monkeypatch):
     for each in tries:  # one that only waited at a worker that died is not to blame
         died, done = [a for a in each if a.result != "lost"]
         assert (died.result, died.alone) == ("memory", 0)
-        assert "out of memory: it had" in died.reason
+        assert "out of memory: the worker had" in died.reason
         assert "of 734 MB" in died.reason
         assert (done.result, done.alone) == ("done", 1)
         assert done.peak > 600 * 2**20

@@ -4,11 +4,11 @@ import pytest
 from support.batches import DATE, calbatch, quiet
 
 from calbatch import cluster
-from calbatch.cluster.batch.service import taken_up
+from calbatch.cluster.batch.registering import take_up
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.ledger import View
-from calbatch.cluster.planning.configure import configured
 from calbatch.cluster.planning.identity import settings_digest
+from calbatch.cluster.planning.step_configuration import configure_step
 from calbatch.models import datamodels
 
 HOOKS = ["calbatch.models.datamodels:open", "echo 'a, b' {0}", "m.S(a=1, b='x')"]
@@ -27,7 +27,7 @@ def begun(simulated, folder, **values):
 def test_a_batchs_cfg_holds_what_it_was_begun_with(simulated, tmp_path):
     values = {"suffix": "odd, 'x' # \\", "post_hooks": HOOKS}
     result = begun(simulated, tmp_path, **values)
-    step = taken_up(result.folder).step
+    step = take_up(result.folder).step
     assert {name: getattr(step, name) for name in values} == values
     with View(result.folder.state) as view:
         kept = view.batch(result.batch.name).parameters[""]
@@ -44,7 +44,7 @@ def test_a_batchs_cfg_holds_what_it_was_begun_with(simulated, tmp_path):
 def test_what_only_python_has_is_never_left_out(simulated, tmp_path, name, value, told):
     result = begun(simulated, tmp_path, **{name: value})
     with pytest.raises(RequestError, match=f"{name} was given in Python \\({told}\\).*again"):
-        taken_up(result.folder)
+        take_up(result.folder)
 
 
 def test_what_no_file_can_hold_begins_no_batch(simulated, tmp_path):
@@ -66,8 +66,8 @@ def test_a_model_in_memory_is_recorded_as_one(simulated, tmp_path):
 
 def test_other_models_are_other_work(simulated, tmp_path):
     models = [datamodels.SuperBiasModel((4, 4)) for _ in range(2)]
-    steps = [configured("superbias", parameters={"": {"override_superbias": m}}) for m in models]
-    digests = [settings_digest(step, None) for step in (*steps, configured("superbias"))]
+    steps = [configure_step("superbias", parameters={"": {"override_superbias": m}}) for m in models]
+    digests = [settings_digest(step, None) for step in (*steps, configure_step("superbias"))]
     assert len(set(digests)) == 3
     assert settings_digest(steps[0], None) == digests[0]
 
@@ -78,7 +78,7 @@ def test_params_writes_what_it_reads(tmp_path):
     first = calbatch("params", "superbias", *options, "--as-cfg")
     path = tmp_path / "my.cfg"
     path.write_text(first.out)
-    step = configured(path)
+    step = configure_step(path)
     assert (step.suffix, step.output_dir) == (values["suffix"], values["output_dir"])
     assert step.pre_hooks == [values["pre_hooks"]]
     again = calbatch("params", path, "--as-cfg")

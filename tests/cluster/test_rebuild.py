@@ -11,7 +11,7 @@ from support.batches import DATE, calbatch, products_in, quiet
 
 from calbatch import cluster
 from calbatch.cluster.batch.rebuilding import rebuild
-from calbatch.cluster.folder import registered, state_of
+from calbatch.cluster.folder import find_registered, state_of
 from calbatch.cluster.ledger import Ledger, ProductRow, View
 from calbatch.cluster.ledger.salvage import copy_rows, is_intact
 from calbatch.cluster.ledger.store import NAME
@@ -125,7 +125,7 @@ def test_a_damaged_manifest_is_no_obstacle(simulated, out, text):
     said = calbatch("rebuild", out)
     assert said.status == 0, said.err
     assert "nothing tells what it was" in said.out
-    assert list(registered()) == []
+    assert list(find_registered()) == []
     assert run(simulated.exposures, out).counts == {"done": 3}
 
 
@@ -140,7 +140,7 @@ def test_a_manifest_that_says_something_else_does_no_harm(simulated, out):
         assert is_intact(state_of(out))
         with View(state_of(out)) as view:
             for batch in view.batches():
-                for _, _, products in view.in_full(batch.id):
+                for _, _, products in view.exposures_in_full(batch.id):
                     assert {p.path for p in products} <= {str(p) for p in products_in(out)}
     assert run(simulated.exposures, out).exit_status == 0
     assert len(products_in(out)) == 3
@@ -183,11 +183,11 @@ def test_where_no_batches_are_there_is_nothing_to_rebuild(tmp_path):
 def test_an_exposure_keeps_all_of_its_products_or_none(tmp_path, seed):
     with Ledger(tmp_path / "old") as old:
         paths = [f"/{number}.fits" for number in range(400)]
-        batch = old.begin("b", "p", paths, request={}, parameters={}, software={})
+        batch = old.add_batch("b", "p", paths, request={}, parameters={}, software={})
         for number in range(400):
             rows = [ProductRow(f"/{number}-{n}.fits", 1, 2, "d" * 60) for n in range(2)]
-            old.update(batch, number, state="done", identity=str(number))
-            old.products(batch, number, rows)
+            old.update_exposure(batch, number, state="done", identity=str(number))
+            old.set_products(batch, number, rows)
     pages = pages_of(tmp_path / "old" / NAME)
     scribble(tmp_path / "old" / NAME, random.Random(seed).sample(pages[1:], 3), seed)
     Ledger(tmp_path / "new").close()
@@ -206,7 +206,7 @@ def emptied(path):
 @pytest.mark.parametrize("lose", [emptied, Path.unlink])
 def test_a_ledger_that_is_emptied_or_lost_is_damaged(lose, simulated, out):
     """SQLite takes an empty file for a new database, and makes one where there is none."""
-    before, [batch] = stamps(out), registered()
+    before, [batch] = stamps(out), find_registered()
     lose(ledger(out))
     how = ("-o", out, "--scheduler", "sync", "--date", DATE)
     for command in (
@@ -219,7 +219,7 @@ def test_a_ledger_that_is_emptied_or_lost_is_damaged(lose, simulated, out):
         assert f"calbatch rebuild {out}" in said.err
     assert "damaged ledger" in calbatch("list").out
     calbatch("prune", "--older-than", "0")
-    assert [folder.name for folder in registered()] == [batch.name]
+    assert [folder.name for folder in find_registered()] == [batch.name]
     said = calbatch("rebuild", out)
     assert "3 of 3 exposures are done" in said.out
     assert run(simulated.exposures, out).counts == {"kept": 3}

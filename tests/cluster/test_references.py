@@ -16,9 +16,9 @@ from support.simulated import small_exposure
 from calbatch.calibrate.references import CrdsReferences
 from calbatch.cluster.batch.api import run
 from calbatch.cluster.cli.app import cli
-from calbatch.cluster.display.fetch_progress import put_off
-from calbatch.cluster.planning.configure import configured
-from calbatch.cluster.planning.planner import Planner, references_of
+from calbatch.cluster.display.fetch_progress import defer_fetching
+from calbatch.cluster.planning.planner import Planner, open_references
+from calbatch.cluster.planning.step_configuration import configure_step
 from calbatch.crds_client.cache.layout import Cache
 
 SUPERBIAS = "jwst_niriss_superbias_0001.fits"
@@ -73,9 +73,9 @@ def exposures(folder, *readouts):
 
 
 def batch_of(pipeline, paths, **options):
-    step = configured(pipeline)
-    planner = Planner(step, references_of(step), **options)
-    (found,) = planner.blocks(enumerate(paths))
+    step = configure_step(pipeline)
+    planner = Planner(step, open_references(step), **options)
+    (found,) = planner.plan_blocks(enumerate(paths))
     return planner, found
 
 
@@ -107,7 +107,7 @@ def test_a_batch_fetches_each_file_once_before_it_begins(tmp_path, server):
 
 
 def test_offline_all_that_is_missing_is_said(tmp_path, cache, monkeypatch):
-    references_of(configured("superbias")).resolve({}, [])  # brings the context's rules
+    open_references(configure_step("superbias")).resolve({}, [])  # brings the context's rules
     paths = exposures(tmp_path, "NISRAPID")
     batch_of("superbias", paths)
     (cache / "references" / "jwst" / "niriss" / SUPERBIAS).unlink()
@@ -132,8 +132,8 @@ def test_a_file_that_cannot_be_had_fails_only_those_who_need_it(tmp_path, cache,
 @pytest.mark.usefixtures("cache")
 def test_planning_fetches_no_reference(tmp_path, server):
     console = quiet()
-    fetching = partial(put_off, console=console)
-    _, (planned,) = batch_of("superbias", exposures(tmp_path, "NISRAPID"), fetching=fetching)
+    fetching = partial(defer_fetching, console=console)
+    _, (planned,) = batch_of("superbias", exposures(tmp_path, "NISRAPID"), fetch=fetching)
     assert references_asked(server) == {}
     assert SUPERBIAS in said(console)
     assert SUPERBIAS in planned.references.missing["superbias"]
@@ -144,7 +144,7 @@ def test_parameters_belong_to_exposures(tmp_path, published):
     planner, found = batch_of("detector1", exposures(tmp_path, "NIS", "NISRAPID", "NIS"))
     skipped = [planned.settings.step.jump.skip for planned in found]
     assert skipped == [True, False, True]
-    assert planner.resolved.parameters == {"jwst_niriss_pars-jumpstep_0001.asdf": 2}
+    assert planner.resolution.parameters == {"jwst_niriss_pars-jumpstep_0001.asdf": 2}
     one, _, other = (planned.settings for planned in found)
     assert one is other  # of one configuration
     # what is skipped needs no references: the first exposure alone wants none for jump

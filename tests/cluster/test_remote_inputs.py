@@ -5,10 +5,10 @@ from support.s3 import GoBetween, Harm, moto_server, plain_s3, use_endpoint
 
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.planning.inputs import (
-    exposures,
+    find_exposures,
     refuse_name_clashes,
+    require_writable_place,
     total_bytes,
-    writable_place,
 )
 
 # botocore's own, on some Pythons
@@ -41,15 +41,15 @@ def between(server, monkeypatch):
 
 @pytest.mark.parametrize("folder", ["s3://bucket/raw", "s3://bucket/raw/"])
 def test_a_folder_stands_for_its_raw_exposures_in_natural_order(folder):
-    found = [str(url) for url in exposures([folder], RAW)]
+    found = [str(url) for url in find_exposures([folder], RAW)]
     assert found == [f"s3://bucket/raw/{name}" for name in ("b9_uncal.fits", "b10_uncal.fits")]
 
 
 def test_a_folder_of_folders_is_told_of_and_taken_when_asked():
-    found = exposures(["s3://bucket/raw"], RAW, recursive=True)
+    found = find_exposures(["s3://bucket/raw"], RAW, recursive=True)
     assert [url.name for url in found] == ["b9_uncal.fits", "b10_uncal.fits", "c1_uncal.fits"]
     with pytest.raises(RequestError) as caught:
-        exposures(["s3://bucket/"], RAW)
+        find_exposures(["s3://bucket/"], RAW)
     assert str(caught.value) == (
         "no exposures: s3://bucket/ has no objects *_uncal.fits, but folders in it have some: "
         "--recursive takes those"
@@ -62,7 +62,7 @@ def test_globs_and_objects_and_files_together(tmp_path):
         str(tmp_path), "s3://bucket/raw/b9_rate.fits", "s3://bucket/raw/b*_uncal.fits",
         "s3://bucket/*/b?_uncal.fits", "s3://bucket/raw/**/c*.fits",
     ]  # fmt: skip
-    found = exposures(requested, RAW)
+    found = find_exposures(requested, RAW)
     names = ["a_uncal.fits", "b9_rate.fits", "b9_uncal.fits", "b10_uncal.fits", "c1_uncal.fits"]
     assert [place.name for place in found] == names
     assert total_bytes(found) == 3 * len(names)
@@ -80,7 +80,7 @@ def test_globs_and_objects_and_files_together(tmp_path):
 )
 def test_a_request_without_exposures_is_refused(request_, message):
     with pytest.raises(RequestError) as caught:
-        exposures([request_], RAW)
+        find_exposures([request_], RAW)
     assert str(caught.value).startswith(f"no exposures: {message}")
     assert "pass@" not in str(caught.value)
 
@@ -88,12 +88,12 @@ def test_a_request_without_exposures_is_refused(request_, message):
 def test_a_server_that_fails_is_told(between):
     between.harms = [Harm("refuse", "HEAD"), Harm("refuse", "GET")]
     with pytest.raises(RequestError, match=r"no exposures: s3://bucket/raw/: .* failed: "):
-        exposures(["s3://bucket/raw/"], RAW)
+        find_exposures(["s3://bucket/raw/"], RAW)
 
 
 def test_two_inputs_of_one_name_are_refused(tmp_path):
     (tmp_path / "b9_uncal.fits").write_bytes(b"abc")
-    paths = exposures([str(tmp_path), "s3://bucket/raw/b9_uncal.fits"], RAW)
+    paths = find_exposures([str(tmp_path), "s3://bucket/raw/b9_uncal.fits"], RAW)
     with pytest.raises(RequestError, match=r"s3://bucket/raw/b9_uncal\.fits would both become"):
         refuse_name_clashes(paths)
 
@@ -102,7 +102,7 @@ def test_many_sizes_take_few_requests(between, server):
     files = plain_s3(server)
     for number in range(30):
         files.pipe_file(f"bucket/many/{number}_uncal.fits", b"x" * number)
-    found = exposures(["s3://bucket/many/"], RAW)
+    found = find_exposures(["s3://bucket/many/"], RAW)
     gone = found[0].with_name("gone_uncal.fits")
     between.requests.clear()
     assert total_bytes([*found, gone]) == sum(range(30))
@@ -112,7 +112,7 @@ def test_many_sizes_take_few_requests(between, server):
 
 def test_a_place_for_products_is_tried(server):
     before = plain_s3(server).find("bucket")
-    assert str(writable_place("s3://bucket/out")) == "s3://bucket/out"
+    assert str(require_writable_place("s3://bucket/out")) == "s3://bucket/out"
     assert plain_s3(server).find("bucket") == before
 
 
@@ -126,15 +126,15 @@ def test_a_place_for_products_is_tried(server):
 )
 def test_a_place_where_nothing_can_be_written_is_refused(folder, message):
     with pytest.raises(RequestError, match=f"cannot write to .*{message}") as caught:
-        writable_place(folder)
+        require_writable_place(folder)
     assert "pass@" not in str(caught.value)
 
 
 def test_a_place_without_permission_is_refused(between):
     between.harms = [Harm("forbid", "PUT")]
     with pytest.raises(RequestError, match=r"s3://bucket/out: writing is not permitted"):
-        writable_place("s3://bucket/out")
+        require_writable_place("s3://bucket/out")
 
 
 def test_a_place_may_be_a_folder(tmp_path):
-    assert writable_place(tmp_path / "out") == tmp_path / "out"
+    assert require_writable_place(tmp_path / "out") == tmp_path / "out"

@@ -10,22 +10,22 @@ from support.batches import calibrated_on, small_set
 
 from calbatch.calibrate.references import ResolvedReferences
 from calbatch.calibrate.step import Step
-from calbatch.cluster.driver.recording import Attempted
-from calbatch.cluster.driver.retry_queue import Waiting
-from calbatch.cluster.exposure.job import Job, Options
+from calbatch.cluster.driver.recording import Attempt
+from calbatch.cluster.driver.retry_queue import RetryQueue
+from calbatch.cluster.exposure.job import ExposureOptions, Job
 from calbatch.cluster.folder import STATE
 from calbatch.cluster.ledger import View
-from calbatch.cluster.planning.configure import configured
-from calbatch.cluster.planning.identity import Sums
+from calbatch.cluster.planning.identity import ReferenceChecksums
 from calbatch.cluster.planning.planner import (
     BLOCK,
     FIRST_BLOCK,
-    Planned,
+    PlannedExposure,
     Planner,
-    Settings,
-    references_of,
+    StepSettings,
+    open_references,
 )
-from calbatch.cluster.sites import places
+from calbatch.cluster.planning.step_configuration import configure_step
+from calbatch.cluster.sites import placement
 from calbatch.models.datamodels import RampModel
 
 _opened: list[str] = []
@@ -57,7 +57,7 @@ def done(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in made.environment().items():
             patch.setenv(name, value)
-        with places.entered(places.Place("sync", 1, "exposure")) as site:
+        with placement.open_place(placement.Place("sync", 1, "exposure")) as site:
             result = calibrated_on(site, "dq_init", made.exposures, folder)
     assert result.counts == {"done": 3}
     return folder
@@ -65,15 +65,15 @@ def done(tmp_path_factory):
 
 def planned(paths, folder=None):
     """Plan a step for exposures, with what the ledger of a folder knows of them."""
-    step = configured("dq_init")
+    step = configure_step("dq_init")
     if folder is None:
-        blocks = Planner(step, references_of(step)).blocks(enumerate(paths))
+        blocks = Planner(step, open_references(step)).plan_blocks(enumerate(paths))
         return [one for block in blocks for one in block]
     with Questions(folder / STATE) as books:
-        sums = Sums(books.known_reference, lambda *_: None)
-        how = {"date": "2024-01-31T12:00:00", "books": books, "sums": sums}
+        sums = ReferenceChecksums(books.find_checksum, lambda *_: None)
+        how = {"date": "2024-01-31T12:00:00", "history": books, "checksums": sums}
         step.output_dir = str(folder)
-        blocks = Planner(step, references_of(step), **how).blocks(enumerate(paths))
+        blocks = Planner(step, open_references(step), **how).plan_blocks(enumerate(paths))
         found = [one for block in blocks for one in block]
         sums.close()
         return found, books.asked
@@ -92,14 +92,14 @@ class Questions(View):
 
 
 def test_an_input_is_looked_at_once_and_read_once(simulated, opened):
-    assert all(one.fault is None and one.header for one in planned(simulated.exposures))
+    assert all(one.error is None and one.header for one in planned(simulated.exposures))
     for path in simulated.exposures:
         assert opened.count(str(path)) == 2
 
 
 def test_planning_again_reads_no_header_and_asks_a_block_at_a_time(simulated, done, opened):
     found, asked = planned(simulated.exposures, done)
-    assert all(one.seen and one.made for one in found)
+    assert all(one.is_known and one.earlier_products for one in found)
     for path in simulated.exposures:
         assert opened.count(str(path)) == 0
     of_exposures = [query for query in asked if "FROM refs" not in query]
@@ -121,13 +121,18 @@ def test_the_status_of_a_batch_is_told_without_what_calibrates(done):
 
 
 def test_what_waits_is_tried_when_it_is_due_the_earliest_first():
-    settings = Settings(configured("dq_init"), "", {})
+    settings = StepSettings(step=configure_step("dq_init"), digest="", body={})
 
     def one(number, due, alone=False):
-        of = Planned(number, Path(f"/{number}"), settings, ResolvedReferences(""))
-        return Attempted(of, due=due, alone=alone)
+        of = PlannedExposure(
+            number=number,
+            path=Path(f"/{number}"),
+            settings=settings,
+            references=ResolvedReferences(""),
+        )
+        return Attempt(of, due=due, alone=alone)
 
-    waiting = Waiting()
+    waiting = RetryQueue()
     for number, due in enumerate((5.0, 1.0, 3.0, 1.0)):
         waiting.add(one(number, due))
     waiting.add(one(4, 0.0, alone=True))
@@ -150,20 +155,27 @@ class Stuck(Step):
 
 
 def test_what_cannot_travel_fails_alone(simulated, tmp_path):
-    good, stuck = configured("dq_init"), Stuck()
+    good, stuck = configure_step("dq_init"), Stuck()
     stuck.lock = threading.Lock()  # which cannot be pickled
     for step in (good, stuck):
         step.output_dir = str(tmp_path)
     references = planned(simulated.exposures[:1])[0].references
-    with places.entered(places.Place("local", 2, "exposure")) as site:
+    with placement.open_place(placement.Place("local", 2, "exposure")) as site:
         for number, (step, path) in enumerate(
             zip((good, stuck, good), simulated.exposures, strict=True)
         ):
-            job = Job(number, path, step, references, Options(fsync=False), "batch")
+            job = Job(
+                number=number,
+                path=path,
+                step=step,
+                references=references,
+                options=ExposureOptions(fsync=False),
+                batch="batch",
+            )
             assert site.submit(job) is None
         ended = {}
         while len(ended) < 3:
-            ended.update((job.number, outcome) for job, outcome in site.ended(1.0))
+            ended.update((job.number, outcome) for job, outcome in site.collect(1.0))
     assert ended[1].error.startswith(f"{simulated.exposures[1]}: ")
     assert not ended[0].failed
     assert not ended[2].failed

@@ -13,9 +13,10 @@ from support.batches import DATE, calbatch, products_in, quiet
 
 from calbatch.calibrate.step import Step
 from calbatch.cluster.batch.api import ordered
+from calbatch.cluster.batch.registering import begin
 from calbatch.cluster.batch.report import summary
-from calbatch.cluster.batch.service import begin, drive
-from calbatch.cluster.exposure.policy import Policy
+from calbatch.cluster.batch.service import drive
+from calbatch.cluster.exposure.policy import RetryPolicy
 from calbatch.cluster.folder import state_of
 from calbatch.cluster.ledger import Ledger, LedgerError, View
 from calbatch.cluster.ledger.store import NAME
@@ -45,8 +46,8 @@ def no_file_larger_than(size):
 def grown(folder, size):
     """Make a ledger larger than the products will be, so that only it reaches the limit."""
     with Ledger(state_of(folder)) as ledger:
-        batch = ledger.begin("old", "x", [], request={}, parameters={}, software={})
-        ledger.event(batch, "note", "x" * size)
+        batch = ledger.add_batch("old", "x", [], request={}, parameters={}, software={})
+        ledger.add_event(batch, "note", "x" * size)
     return (state_of(folder) / NAME).stat().st_size
 
 
@@ -59,7 +60,7 @@ def shown(result):
 def test_a_file_size_limit_that_the_ledger_reaches_is_no_success(simulated, tmp_path):
     out, console = tmp_path / "out", quiet()
     grown(out, 2_000_000)
-    step, order = ordered(Plain, simulated.exposures, out, policy=Policy(patience=0.3), **HOW)
+    step, order = ordered(Plain, simulated.exposures, out, policy=RetryPolicy(patience=0.3), **HOW)
     begun = begin(step, order)
     limit = (state_of(out) / NAME).stat().st_size
     with no_file_larger_than(limit):
@@ -135,7 +136,7 @@ def test_room_that_comes_in_time_loses_nothing(simulated, small_disk):
 
 
 def patient(seconds):
-    return {**HOW, "policy": Policy(patience=seconds)}
+    return {**HOW, "policy": RetryPolicy(patience=seconds)}
 
 
 class _Emptying(Console):

@@ -111,6 +111,6 @@ def test_what_cannot_be_held_is_refused_within_little_memory(tmp_path):
         capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
     refused, short, peak = ended.stdout.splitlines()
-    assert "one row of its frame, with all that is made of it, takes" in refused
+    assert "one row of its frame, with all data derived from it, takes" in refused
     assert "truncated" in short
     assert int(peak) < 400

@@ -20,13 +20,14 @@ from rich.console import Console
 
 from calbatch.calibrate.simulate import SimulatedSet, SimulationSpec, simulate
 from calbatch.cluster.batch.order import Order
+from calbatch.cluster.batch.registering import begin
 from calbatch.cluster.batch.result import Result
-from calbatch.cluster.batch.service import begin, drive
+from calbatch.cluster.batch.service import drive
 from calbatch.cluster.cli import app
-from calbatch.cluster.exposure.job import Options
-from calbatch.cluster.exposure.policy import Policy
+from calbatch.cluster.exposure.job import ExposureOptions
+from calbatch.cluster.exposure.policy import RetryPolicy
 from calbatch.cluster.folder import STATE
-from calbatch.cluster.planning.configure import configured
+from calbatch.cluster.planning.step_configuration import configure_step
 
 DATE = "2024-01-31T12:00:00"
 SMALL = SimulationSpec(
@@ -80,9 +81,9 @@ def changed(source: Path, target: Path, **cards: object) -> Path:
 
 def calibrated_on(site, step, paths, folder, policy=None, **options) -> Result:
     """Run a batch on a site that is there already."""
-    how = Options(date=DATE, fsync=False, **options)
-    order = Order(tuple(map(str, paths)), options=how, policy=policy or Policy())
-    step = configured(step)
+    how = ExposureOptions(date=DATE, fsync=False, **options)
+    order = Order(tuple(map(str, paths)), options=how, policy=policy or RetryPolicy())
+    step = configure_step(step)
     step.output_dir = str(folder)
     return drive(begin(step, order), quiet(), entered=lambda *place: nullcontext(site))
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from calbatch.calibrate.references import ResolvedReferences
 from calbatch.calibrate.step import Step
-from calbatch.cluster.exposure.job import Job, Options, calibrate
-from calbatch.cluster.planning.configure import configured
+from calbatch.cluster.exposure.job import ExposureOptions, Job, calibrate
+from calbatch.cluster.planning.step_configuration import configure_step
 from calbatch.cluster.sites.draining import Draining
 from calbatch.models.datamodels import RampModel
 from support.waiting import be_slow, now
@@ -34,10 +34,13 @@ def importable(monkeypatch) -> None:
 def jobs(paths, folder: Path) -> list[Job]:
     """Return exposures as jobs, whose products go to a folder."""
     folder.mkdir(exist_ok=True)
-    step = configured(Plain)
+    step = configure_step(Plain)
     step.output_dir = str(folder)
-    how = Options(date=DATE, fsync=False)
-    return [Job(n, p, step, ResolvedReferences("none"), how, "b") for n, p in enumerate(paths)]
+    how = ExposureOptions(date=DATE, fsync=False)
+    return [
+        Job(number=n, path=p, step=step, references=ResolvedReferences("none"), options=how, batch="b")
+        for n, p in enumerate(paths)
+    ]
 
 
 def calibrated(site, paths, folder: Path):

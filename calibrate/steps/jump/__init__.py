@@ -120,7 +120,7 @@ def find_jumps(
     unusable : ndarray
         Which groups are DO_NOT_USE over the whole frame, (integrations, groups).
     crowded : ndarray or None
-        As `crowded_groups` tells for the whole frame; None is nowhere.
+        As `fully_flagged_groups` tells for the whole frame; None is nowhere.
     median_gain : float or None
         Of the whole frame; None when no groups after jumps are to be flagged.
 

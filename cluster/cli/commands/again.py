@@ -11,18 +11,24 @@ from typing import Any
 
 from calbatch.calibrate.step import Step
 from calbatch.cluster.batch.api import ordered
+from calbatch.cluster.batch.liveness import EXIT
 from calbatch.cluster.batch.order import Order
+from calbatch.cluster.batch.reconfiguring import reconfigure
+from calbatch.cluster.batch.registering import begin
 from calbatch.cluster.batch.report import summary
-from calbatch.cluster.batch.service import begin, drive
+from calbatch.cluster.batch.result import Result
+from calbatch.cluster.batch.service import drive
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.exposure.terminal import Console, harmless
-from calbatch.cluster.folder import find
+from calbatch.cluster.exposure.messages import escape_controls
+from calbatch.cluster.exposure.terminal import Console
+from calbatch.cluster.folder import find_batch
 from calbatch.cluster.ledger import HeldLedgerError, View
-from calbatch.cluster.ledger.faults import decoding
-from calbatch.cluster.planning.configure import configured, input_pattern
-from calbatch.cluster.planning.inputs import files_in, natural
-from calbatch.cluster.planning.planner import Planned, Planner, references_of
-from calbatch.cluster.sites import places
+from calbatch.cluster.ledger.records import OPEN
+from calbatch.cluster.ledger.sqlite_errors import decoding
+from calbatch.cluster.planning.inputs import files_in, natural_key
+from calbatch.cluster.planning.planner import PlannedExposure, Planner, open_references
+from calbatch.cluster.planning.step_configuration import input_pattern
+from calbatch.cluster.sites import placement
 from calbatch.models import datamodels
 from calbatch.models.errors import ModelError
 from calbatch.models.storage.location import Location, location
@@ -33,23 +39,23 @@ EVERY = 2.0
 
 def recalibrate(batch: str | None, context: str, *, dry_run: bool) -> int:
     """Do those exposures of a batch again whose references another context changes."""
-    folder = find(batch)
+    folder = find_batch(batch)
     folder.secure()
     console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
-    step = configured(folder.config)
-    step.output_dir = str(folder.output)
     with View(folder.state) as view:
         row = view.batch(folder.name)
+        step = reconfigure(folder, row)
         with decoding(view.path):
             order = replace(Order.of(row.request), context=context)
         changed = dict(_changed(view, row.id, step, order))
     for path, why in changed.items():
-        console.print(harmless(f"{path}: {why}"))
+        console.print(escape_controls(f"{path}: {why}"))
     console.print(f"{len(changed)} of {row.total} exposures have other references by {context}")
     if dry_run or not changed:
         return 0
     order = replace(order, inputs=tuple(map(str, changed)))
-    begun = begin(step, order, {str(path): why for path, why in changed.items()})
+    notes = {str(path): why for path, why in changed.items()}
+    begun = begin(step, order, notes, hold=True)
     result = drive(begun, console)
     summary(result, Console())
     return result.exit_status
@@ -58,19 +64,19 @@ def recalibrate(batch: str | None, context: str, *, dry_run: bool) -> int:
 def _changed(view: View, batch: int, step: Step, order: Order) -> Iterator[tuple[Location, str]]:
     """Yield the exposures whose references change, with how."""
     rows = {row.number: row for row in view.exposures(batch, "done", "kept")}
-    planner = Planner(step, references_of(step, order.context), use_pars=order.pars, books=view)
+    planner = Planner(step, open_references(step, order.context), use_pars=order.pars, history=view)
     inputs = [(number, location(row.path)) for number, row in rows.items()]
-    for block in planner.blocks(inputs):
+    for block in planner.plan_blocks(inputs):
         for planned in block:
             why = _difference(view.references(rows[planned.number].id), planned)
             if why:
                 yield planned.path, why
 
 
-def _difference(before: Mapping[str, Sequence[str]], planned: Planned) -> str:
+def _difference(before: Mapping[str, Sequence[str]], planned: PlannedExposure) -> str:
     """Return how an exposure's references differ from those that it was calibrated with."""
-    if planned.fault is not None:
-        return f"cannot be planned: {planned.fault}"
+    if planned.error is not None:
+        return f"cannot be planned: {planned.error}"
     old = {kind: Path(path).name for kind, (path, _) in before.items()}
     new = {kind: Path(path).name for kind, path in planned.files().items()}
     new |= dict.fromkeys(planned.references.missing, "none")
@@ -92,28 +98,50 @@ def watch(
         raise RequestError(f"there is no folder {folder}")
     console = Console(stderr=True)
     step, order = ordered(pipeline, [folder], **options)
+    if step.output_file:
+        raise RequestError(
+            f"output_file = {step.output_file}: every exposure needs a name of its own; suffix "
+            "changes how products' names end"
+        )
     place, pattern = Path(folder).expanduser().absolute(), input_pattern(step)
     arrivals = _Arrivals(place, pattern, settle, recursive=order.recursive)
     status, last, waiting, told = 0, time.monotonic(), list[Path](), ""
-    with places.Kept(places.decided(order.wish, 1000, 2**40)) as site:
+    with placement.SharedSite(placement.choose_place(order.wish, 1000, 2**40)) as site:
         while idle is None or time.monotonic() - last < idle:
             waiting += arrivals.whole()
             if not waiting:
                 time.sleep(min(EVERY, settle))
                 continue
             try:
-                begun = begin(step, replace(order, inputs=tuple(map(str, waiting))))
-                result = drive(begun, console, entered=site.entered)
+                begun = begin(step, replace(order, inputs=tuple(map(str, waiting))), hold=True)
+                result = drive(begun, console, entered=site.open)
             except HeldLedgerError as error:  # by a `resume`, say: these come after it
                 if str(error) != told:
                     told = str(error)
-                    console.print(harmless(f"waiting: {error}"), markup=False, highlight=False)
+                    console.print(
+                        escape_controls(f"waiting: {error}"), markup=False, highlight=False
+                    )
                 time.sleep(EVERY)
             else:
-                waiting, told = [], ""
-                status = max(status, result.exit_status)  # failed is worse than done, ended worst
+                given, told = waiting, ""
+                waiting = _left_over(result)
+                if waiting:
+                    time.sleep(EVERY)
+                else:
+                    status = max(status, result.exit_status)  # failed is worse than done
+                if waiting == given:  # nothing was done: that is not to go on for ever
+                    continue
             last = time.monotonic()
-    return status
+    return max(status, EXIT["interrupted"]) if waiting else status
+
+
+def _left_over(result: Result) -> list[Path]:
+    """Return the exposures that a batch was not at the end of, unless a user cancelled it."""
+    if result.state != "interrupted":
+        return []
+    with View(result.folder.state) as view:
+        paths = [Path(row.path) for row in view.exposures(result.batch.id, *OPEN)]
+    return [path for path in paths if path.exists()]
 
 
 class _Arrivals:
@@ -137,7 +165,7 @@ class _Arrivals:
         there: list[Path] = []
         with suppress(OSError):  # the folder is away for a while
             there += files_in(self.folder, self.pattern, recursive=self.recursive)
-        for path in sorted(there, key=natural):
+        for path in sorted(there, key=natural_key):
             try:
                 status = path.stat()
             except OSError:  # gone again

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,24 +14,29 @@ from rich.text import Text
 from calbatch.cluster.batch import liveness
 from calbatch.cluster.driver import control
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.exposure.terminal import Console, harmless
-from calbatch.cluster.folder import BatchFolder, find, forget, registered, remove
+from calbatch.cluster.exposure.messages import escape_controls
+from calbatch.cluster.exposure.terminal import Console
+from calbatch.cluster.folder import (
+    BatchFolder,
+    find_batch,
+    find_registered,
+    forget_batch,
+    remove_batch,
+)
 from calbatch.cluster.ledger import BatchRow, DamagedLedgerError, Ledger, LedgerError, View
-from calbatch.cluster.sites.config import NamedSite
-from calbatch.cluster.sites.options import SlurmOptions
-from calbatch.cluster.sites.slurm.commands import seconds
+from calbatch.cluster.sites.kinds import find_kind
+from calbatch.cluster.sites.named_sites import NamedSite
 from calbatch.cluster.sites.slurm.driver_job import (
-    DriverJob,
     cancel_job,
     own_job,
     requeue_job,
+    stop_before_time_limit,
     submit_driver,
-    warned,
 )
 from calbatch.models.storage.location import location
 
 if TYPE_CHECKING:
-    from calbatch.cluster.batch.service import Begun
+    from calbatch.cluster.batch.registering import Begun
 
 DAY = 86400.0
 
@@ -40,9 +44,9 @@ DAY = 86400.0
 def submit(pipeline: str, inputs: Sequence[str], **options: Any) -> int:
     """Enter a batch, have a process of its own drive it, and print the batch's name."""
     from calbatch.cluster.batch.api import ordered
-    from calbatch.cluster.batch.service import begin
+    from calbatch.cluster.batch.registering import begin
 
-    begun = begin(*ordered(pipeline, inputs, **options))
+    begun = begin(*ordered(pipeline, inputs, **options), hold=True)
     _launched(begun)
     print(begun.folder.name)  # noqa: T201 - what a script reads
     return 0
@@ -58,12 +62,13 @@ def _launched(begun: Begun) -> None:
     """
     from calbatch.cluster.batch.registering import abandon
 
-    try:
-        launch(begun.folder, begun.place.named)
-    except (RequestError, OSError) as error:
-        why = f"its driver could not be started: {error}"
-        abandon(begun.folder, why, fresh=begun.fresh)
-        raise
+    with begun.hold_ledger() as ledger:
+        try:
+            launch(begun.folder, begun.place.named_site)
+        except (RequestError, OSError) as error:
+            why = f"its driver could not be started: {error}"
+            abandon(ledger, begun.folder, why, fresh=begun.fresh)
+            raise
 
 
 def launch(folder: BatchFolder, site: NamedSite | None = None) -> None:
@@ -75,25 +80,11 @@ def launch(folder: BatchFolder, site: NamedSite | None = None) -> None:
         cancel_job(earlier_job)
     for earlier in (folder.pid, folder.job):
         earlier.unlink(missing_ok=True)
-    if site is not None and isinstance(site.options, SlurmOptions):
-        liveness.queue(
-            folder, submit_driver(command, folder.log, _driver_job(folder, site.options))
-        )
+    job = find_kind(site.kind).driver_job(site.options, _job_name(folder)) if site else None
+    if job is not None:
+        liveness.queue(folder, submit_driver(command, folder.log, job))
     else:
         liveness.sign(folder, liveness.detached(command, folder.log))
-
-
-def _driver_job(folder: BatchFolder, options: SlurmOptions) -> DriverJob:
-    limit, how = options.driver_walltime, DriverJob(_job_name(folder))
-    if limit is not None:  # of a short one, not half is for stopping
-        how = replace(how, walltime=limit, warning=min(how.warning, seconds(limit) // 4))
-    return replace(
-        how,
-        partition=options.partition,
-        account=options.account,
-        directives=options.driver_directives,
-        skip=options.skip,
-    )
 
 
 def _job_name(folder: BatchFolder) -> str:
@@ -108,30 +99,30 @@ def drive(output: str, name: str) -> int:
     folder = BatchFolder(location(output), name)
     folder.secure()
     job = own_job(_job_name(folder))
-    if control.wished(folder.control) is control.Wish.LATER:  # of the time before
-        control.take_back(folder.control)
+    if control.read_stop_request(folder.control) is control.StopRequest.LATER:  # of the time before
+        control.withdraw_stop_request(folder.control)
     if job is None:
         return _driven(folder)
     try:
-        with warned(job, partial(control.ask, folder.control, control.Wish.LATER)):
+        with stop_before_time_limit(job, partial(control.request_stop, folder.control, control.StopRequest.LATER)):
             status = _driven(folder)
     except KeyboardInterrupt:
-        if control.wished(folder.control) is not control.Wish.LATER:
+        if control.read_stop_request(folder.control) is not control.StopRequest.LATER:
             raise
         status = liveness.EXIT["interrupted"]
     if status == liveness.EXIT["interrupted"] and (
-        control.wished(folder.control) is control.Wish.LATER
+        control.read_stop_request(folder.control) is control.StopRequest.LATER
     ):
         _go_on_later(folder, job)
     return status
 
 
 def _driven(folder: BatchFolder) -> int:
+    from calbatch.cluster.batch.registering import take_up
     from calbatch.cluster.batch.report import summary
     from calbatch.cluster.batch.service import drive as driven
-    from calbatch.cluster.batch.service import taken_up
 
-    begun = taken_up(folder)
+    begun = take_up(folder, hold=True)
     console = Console(width=120)
     result = driven(begun, console)
     summary(result, console)
@@ -150,17 +141,17 @@ def _go_on_later(folder: BatchFolder, job: str) -> None:
 
 def _note(folder: BatchFolder, state: str, reason: str) -> None:
     with Ledger(folder.state) as ledger:
-        ledger.end(ledger.batch(folder.name).id, state, reason)
+        ledger.end_batch(ledger.batch(folder.name).id, state, reason)
 
 
 def resume(batch: str | None, *, detach: bool, debug: bool) -> int:
     """Do what is left of a batch: what waits, failed, or was quarantined."""
+    from calbatch.cluster.batch.registering import take_up
     from calbatch.cluster.batch.report import summary
     from calbatch.cluster.batch.service import drive as driven
-    from calbatch.cluster.batch.service import taken_up
 
-    folder = find(batch)
-    begun = taken_up(folder, failed=True)
+    folder = find_batch(batch)
+    begun = take_up(folder, failed=True, hold=True)
     console = Console(stderr=True)
     if not begun.inputs:
         console.print(f"{folder.name}: nothing is left to do", markup=False, highlight=False)
@@ -176,12 +167,14 @@ def resume(batch: str | None, *, detach: bool, debug: bool) -> int:
 
 def cancel(batch: str | None, *, now: bool) -> int:
     """Ask a batch's driver to end."""
-    folder = find(batch)
+    folder = find_batch(batch)
     folder.secure()
     state, _ = _state(folder)
     if state not in ("running", "planned"):
         raise RequestError(f"{folder.name}: is not running ({state})")
-    control.ask(folder.control, control.Wish.NOW if now else control.Wish.DRAIN)
+    control.request_stop(
+        folder.control, control.StopRequest.NOW if now else control.StopRequest.DRAIN
+    )
     job = liveness.queued(folder)
     if state == "planned" and job is not None:  # its driver is to find nothing to do
         cancel_job(job)
@@ -203,7 +196,7 @@ def show() -> int:
     for heading in ("batch", "state", "pipeline", "exposures"):
         table.add_column(heading, no_wrap=True, overflow="fold")
     table.add_column("output", overflow="fold")
-    for folder in registered():
+    for folder in find_registered():
         try:
             state, row = _state(folder)
         except DamagedLedgerError:
@@ -211,7 +204,7 @@ def show() -> int:
             continue
         except LedgerError:
             continue
-        pipeline = Text(harmless(row.pipeline))
+        pipeline = Text(escape_controls(row.pipeline))
         table.add_row(folder.name, state, pipeline, str(row.total), _shown(folder))
     Console().print(table)
     return 0
@@ -219,13 +212,13 @@ def show() -> int:
 
 def _shown(folder: BatchFolder) -> Text:
     """Return a batch's output as it can be shown: in one line, whatever is in its name."""
-    return Text(harmless(str(folder.output)))
+    return Text(escape_controls(str(folder.output)))
 
 
 def prune(batches: Sequence[str], *, older_than: float) -> int:
     """Forget batches that have ended: their records and logs, never their products."""
     console = Console(markup=False, highlight=False, soft_wrap=True)
-    chosen = [find(b) for b in batches] or list(registered())
+    chosen = [find_batch(b) for b in batches] or list(find_registered())
     limit = time.time() - (0.0 if batches else older_than * DAY)
     for folder in chosen:
         try:
@@ -233,10 +226,10 @@ def prune(batches: Sequence[str], *, older_than: float) -> int:
         except DamagedLedgerError as error:
             if batches:
                 raise
-            console.print(harmless(str(error)))
+            console.print(escape_controls(str(error)))
             continue
         except LedgerError:
-            forget(folder)  # its output is gone
+            forget_batch(folder)  # its output is gone
             continue
         if state in ("running", "planned") or row.created > limit:
             if batches:
@@ -247,18 +240,18 @@ def prune(batches: Sequence[str], *, older_than: float) -> int:
         except LedgerError as error:  # another batch is at work there, or it is not ours any more
             if batches:
                 raise
-            console.print(harmless(f"{folder.name}: stays: {error}"))
+            console.print(escape_controls(f"{folder.name}: stays: {error}"))
             continue
         told = f"{folder.name}: forgotten; its products stay in {folder.output}"
-        console.print(harmless(told))
+        console.print(escape_controls(told))
     return 0
 
 
 def _forget(folder: BatchFolder, row: BatchRow) -> None:
     folder.secure()
     with Ledger(folder.state) as ledger:
-        ledger.forget(row.id)
-    remove(folder)
+        ledger.remove_batch(row.id)
+    remove_batch(folder)
 
 
 def report(batch: str | None, *, timings: bool) -> int:
@@ -266,7 +259,7 @@ def report(batch: str | None, *, timings: bool) -> int:
     from calbatch.cluster.batch.report import summary
     from calbatch.cluster.batch.result import Result
 
-    folder = find(batch)
+    folder = find_batch(batch)
     state, row = _state(folder)
     ended = time.time() if state == "running" else row.ended or row.created
     summary(Result(folder, ended - (row.started or row.created)), Console(), timings=timings)

@@ -13,17 +13,17 @@ from rich.table import Table
 
 from calbatch.cluster.batch.api import BatchOptions, ordered
 from calbatch.cluster.batch.service import failed_of, inputs_of
-from calbatch.cluster.display.fetch_progress import put_off
+from calbatch.cluster.display.fetch_progress import defer_fetching
 from calbatch.cluster.display.progress import megabytes
 from calbatch.cluster.exposure.terminal import Console
 from calbatch.cluster.folder import state_of
 from calbatch.cluster.ledger import LedgerError, View
-from calbatch.cluster.planning.forecast import Forecast, Kind, forecast
-from calbatch.cluster.planning.identity import Sums
-from calbatch.cluster.planning.inputs import place_of, total_bytes
-from calbatch.cluster.planning.planner import Planner, references_of
-from calbatch.cluster.planning.resolving import Resolved
-from calbatch.cluster.sites import places
+from calbatch.cluster.planning.forecast import ExposureGroup, Forecast, forecast
+from calbatch.cluster.planning.identity import ReferenceChecksums
+from calbatch.cluster.planning.inputs import parse_place, total_bytes
+from calbatch.cluster.planning.planner import Planner, open_references
+from calbatch.cluster.planning.resolving import Resolution
+from calbatch.cluster.sites import placement
 from calbatch.models.storage.location import Location
 
 
@@ -36,26 +36,26 @@ def main(
 ) -> int:
     """Print what running a batch would take; return 1 when some exposures would fail."""
     step, order = ordered(pipeline, inputs, output_dir, **options)
-    output = place_of(step.output_dir or ".")
+    output = parse_place(step.output_dir or ".")
     step.output_dir = str(output)
     paths = inputs_of(step, order)
     console = Console(soft_wrap=True, markup=False, highlight=False)
     with ExitStack() as stack:
         books = _books(stack, output)
-        sums = Sums(books.known_reference, lambda *kept: None) if books else None
+        sums = ReferenceChecksums(books.find_checksum, lambda *kept: None) if books else None
         if order.again.only_failed and books:
             paths = failed_of(paths, books, output)
         planner = Planner(
-            step, references_of(step, order.context), date=order.options.date, use_pars=order.pars,
-            fetching=partial(put_off, console=console), books=books, sums=sums, again=order.again,
+            step, open_references(step, order.context), date=order.options.date, use_pars=order.pars,
+            fetch=partial(defer_fetching, console=console), history=books, checksums=sums, rerun=order.again,
         )  # fmt: skip
         with dask.config.set(order.options.dask_config()):
-            found = forecast(chain.from_iterable(planner.blocks(enumerate(paths))))
+            found = forecast(chain.from_iterable(planner.plan_blocks(enumerate(paths))))
         if sums:
             sums.close()
-    place = places.decided(order.wish, len(paths), total_bytes(paths))
-    _print(step.name, paths, planner.resolved, found, place, console)
-    return 1 if found.faults else 0
+    place = placement.choose_place(order.wish, len(paths), total_bytes(paths))
+    _print(step.name, paths, planner.resolution, found, place, console)
+    return 1 if found.errors else 0
 
 
 def _books(stack: ExitStack, output: Location) -> View | None:
@@ -69,9 +69,9 @@ def _books(stack: ExitStack, output: Location) -> View | None:
 def _print(
     name: str,
     paths: Sequence[Location],
-    rules: Resolved,
+    rules: Resolution,
     found: Forecast,
-    place: places.Place,
+    place: placement.Place,
     console: Console,
 ) -> None:
     count = len(paths)
@@ -88,10 +88,10 @@ def _print(
         console.print(f"parameters from {reference}: {members} exposure{'s' * (members != 1)}")
     if found.references:
         console.print(_references(found))
-    if found.kinds:
+    if found.groups:
         console.print(_kinds(found))
         _memory(found, place, console)
-    for reason in found.faults.values():
+    for reason in found.errors.values():
         console.print(f"would fail: {reason}", style="red")
 
 
@@ -105,7 +105,7 @@ def _references(found: Forecast) -> Table:
 
 def _kinds(found: Forecast) -> Table:
     table = Table("kind", "exposures", "tiles", "rows", "budget", "products")
-    for kind in found.kinds:
+    for kind in found.groups:
         budget = kind.budget
         cells = (kind.members, budget.tiles, budget.rows)
         products = megabytes(kind.output_bytes * kind.members)
@@ -113,8 +113,8 @@ def _kinds(found: Forecast) -> Table:
     return table
 
 
-def _memory(found: Forecast, place: places.Place, console: Console) -> None:
-    dearest = max(found.kinds, key=lambda kind: kind.budget.bytes)
+def _memory(found: Forecast, place: placement.Place, console: Console) -> None:
+    dearest = max(found.groups, key=lambda kind: kind.budget.bytes)
     console.print(f"the dearest tile has {_parts(dearest)}")
     if not place.workers:
         return
@@ -128,7 +128,7 @@ def _memory(found: Forecast, place: places.Place, console: Console) -> None:
     console.print(f"{many}, {where}: {total} of pixels{more}, besides the software")
 
 
-def _kept(place: places.Place) -> int:
+def _kept(place: placement.Place) -> int:
     """Return how many bytes of references all workers of this machine may keep."""
     from distributed.system import MEMORY_LIMIT
 
@@ -137,7 +137,7 @@ def _kept(place: places.Place) -> int:
     return place.workers * reference_bytes(MEMORY_LIMIT // place.workers, place.grain)
 
 
-def _parts(kind: Kind) -> str:
+def _parts(kind: ExposureGroup) -> str:
     budget = kind.budget
     rows = budget.rows + 2 * budget.halo
     names = {

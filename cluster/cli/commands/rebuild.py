@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from calbatch.cluster.batch.rebuilding import rebuild
-from calbatch.cluster.exposure.terminal import Console, harmless
-from calbatch.cluster.planning.inputs import place_of
+from calbatch.cluster.exposure.messages import escape_controls
+from calbatch.cluster.exposure.terminal import Console
+from calbatch.cluster.planning.inputs import parse_place
 
 
 def main(output: str) -> int:
     """Make a new ledger of what is left of a damaged one, and say what it knows."""
     console = Console(markup=False, highlight=False, soft_wrap=True)
-    aside, batches = rebuild(place_of(output))
+    aside, batches = rebuild(parse_place(output))
     if aside is None:
-        console.print(f"{harmless(output)}: the ledger is intact; nothing was changed")
+        console.print(f"{escape_controls(output)}: the ledger is intact; nothing was changed")
         return 0
     for batch in batches:
         if batch.total:
@@ -21,5 +22,5 @@ def main(output: str) -> int:
             console.print(
                 f"{batch.name}: nothing tells what it was; the same command does it again"
             )
-    console.print(harmless(f"the damaged ledger is {aside}"))
+    console.print(escape_controls(f"the damaged ledger is {aside}"))
     return 0

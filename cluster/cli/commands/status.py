@@ -12,8 +12,9 @@ from rich.text import Text
 
 from calbatch.cluster.batch import liveness
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.exposure.terminal import Console, harmless
-from calbatch.cluster.folder import BatchFolder, find
+from calbatch.cluster.exposure.messages import escape_controls
+from calbatch.cluster.exposure.terminal import Console
+from calbatch.cluster.folder import BatchFolder, find_batch
 from calbatch.cluster.ledger import BatchRow, ExposureRow, View
 from calbatch.cluster.ledger.records import OPEN
 
@@ -68,7 +69,7 @@ class Status:
         if self.left is not None:
             parts += [f"{self.rate:.3g} a minute", f"{_duration(self.left)} left"]
         text = f"{self.batch} {self.state}: {', '.join(parts)}"
-        return f"{text}\n{harmless(self.reason)}" if self.reason else text
+        return f"{text}\n{escape_controls(self.reason)}" if self.reason else text
 
 
 def _duration(seconds: float) -> str:
@@ -96,12 +97,12 @@ def taken(folder: BatchFolder) -> Status:
 def _rate(view: View, row: BatchRow) -> float:
     now = time.time()
     since = max(now - RECENT, row.started or now)
-    return 60 * view.ended_since(row.id, since) / max(now - since, 1.0)
+    return 60 * view.count_ended(row.id, since) / max(now - since, 1.0)
 
 
 def status(batch: str | None, *, as_json: bool, watch: bool) -> int:
     """Print how far a batch is; return its state as an exit status."""
-    folder, console = find(batch), Console(soft_wrap=True, markup=False, highlight=False)
+    folder, console = find_batch(batch), Console(soft_wrap=True, markup=False, highlight=False)
     while True:
         found = taken(folder)
         if as_json:
@@ -115,12 +116,12 @@ def status(batch: str | None, *, as_json: bool, watch: bool) -> int:
 
 def logs(batch: str | None, exposure: str | None, *, follow: bool) -> int:
     """Print what happened to a batch, or to one of its exposures."""
-    folder, console = find(batch), Console(soft_wrap=True, markup=False, highlight=False)
+    folder, console = find_batch(batch), Console(soft_wrap=True, markup=False, highlight=False)
     told = _of_exposure(folder, exposure) if exposure else _of_batch(folder)
 
     def say(lines: Iterator[str]) -> None:
         for line in lines:
-            console.print(Text(harmless(line)))
+            console.print(Text(escape_controls(line)))
 
     say(told())
     while follow and not console.quiet and taken(folder).exit_status == liveness.EXIT["running"]:

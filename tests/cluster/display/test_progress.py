@@ -12,13 +12,19 @@ from calbatch.calibrate.step import Step
 from calbatch.cluster.batch.report import summary
 from calbatch.cluster.batch.result import Result
 from calbatch.cluster.display import progress
-from calbatch.cluster.display.progress import Memory, Tally, duration, megabytes, watching
-from calbatch.cluster.driver.recording import Attempted, Recorder
-from calbatch.cluster.exposure.outcome import Outcome, Peak
-from calbatch.cluster.folder import BatchFolder, new_name
+from calbatch.cluster.display.progress import (
+    BatchTally,
+    MemoryUse,
+    duration,
+    megabytes,
+    show_progress,
+)
+from calbatch.cluster.driver.recording import Attempt, Recorder
+from calbatch.cluster.exposure.outcome import MemoryPeak, Outcome
+from calbatch.cluster.folder import BatchFolder, make_batch_name
 from calbatch.cluster.ledger import Ledger
-from calbatch.cluster.planning.identity import Sums
-from calbatch.cluster.planning.planner import Planned, Settings
+from calbatch.cluster.planning.identity import ReferenceChecksums
+from calbatch.cluster.planning.planner import PlannedExposure, StepSettings
 from calbatch.models.fits.writer import Product
 
 PATHS = [Path(f"/data/{i}_uncal.fits") for i in range(4)]
@@ -26,11 +32,11 @@ PATHS = [Path(f"/data/{i}_uncal.fits") for i in range(4)]
 
 def done(number, **values):
     product = Product(f"{number}_rate.fits", 1, 2, "")
-    return Outcome(number, PATHS[number], written=(product,), **values)
+    return Outcome(number=number, path=PATHS[number], written=(product,), **values)
 
 
 def failed(number):
-    return Outcome(number, PATHS[number], error=f"{PATHS[number]}: [jump] is no good", details="T")
+    return Outcome(number=number, path=PATHS[number], error=f"{PATHS[number]}: [jump] is no good", details="T")
 
 
 def plain():
@@ -59,16 +65,16 @@ def test_amounts(count, text):
 
 
 def test_memory_is_the_sum_of_every_processs_peak():
-    memory = Memory()
-    memory.add(Peak("host:1", 100_000_000), Peak("host:2", 50_000_000))
-    memory.add(Peak("host:1", 80_000_000))
+    memory = MemoryUse()
+    memory.add(MemoryPeak("host:1", 100_000_000), MemoryPeak("host:2", 50_000_000))
+    memory.add(MemoryPeak("host:1", 80_000_000))
     assert str(memory) == "150 MB in 2 processes"
 
 
 def test_a_tally_counts_and_foresees(monkeypatch):
     clock = [1000.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
-    tally = Tally(4)
+    tally = BatchTally(4)
     assert tally.left is None
     assert "left" not in tally.line()
     clock[0] += 30
@@ -83,7 +89,7 @@ def test_plain_lines_come_now_and_then_and_at_the_end(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
     console = plain()
-    with watching(4, console) as watch:
+    with show_progress(4, console) as watch:
         watch.at("http://127.0.0.1:1/status")
         watch.at("http://127.0.0.1:1/status")
         for number in range(4):
@@ -96,11 +102,11 @@ def test_plain_lines_come_now_and_then_and_at_the_end(monkeypatch):
 
 def test_failures_are_told_as_they_come():
     console = plain()
-    with watching(4, console) as watch:
+    with show_progress(4, console) as watch:
         watch(failed(1))
         assert "FAILED /data/1_uncal.fits: [jump] is no good\n" in console.file.getvalue()
     assert "\nT" not in console.file.getvalue()
-    with watching(4, console, debug=True) as watch:
+    with show_progress(4, console, debug=True) as watch:
         watch(failed(1))
     assert "\nT\n" in console.file.getvalue()
 
@@ -114,7 +120,7 @@ def test_live_where_it_can_be_redrawn(kind, monkeypatch):
         console = Console(force_jupyter=True, width=120)
     else:
         console = Console(file=io.StringIO(), force_terminal=True, width=120)
-    with watching(2, console) as watch:
+    with show_progress(2, console) as watch:
         watch(done(0))
         watch(failed(1))
     text = "".join(map(str, shown)) if kind == "notebook" else console.file.getvalue()
@@ -127,16 +133,25 @@ def result(tmp_path):
     """Return a function that gives the result of a batch with some outcomes."""
 
     def made(*outcomes, seconds=12.0):
-        folder = BatchFolder(tmp_path, new_name())
-        settings = Settings(Step(), "", {})
+        folder = BatchFolder(tmp_path, make_batch_name())
+        settings = StepSettings(step=Step(), digest="", body={})
         with Ledger(folder.state) as ledger:
             paths = [str(outcome.path) for outcome in outcomes]
-            batch = ledger.begin(folder.name, "jump", paths, request={}, parameters={}, software={})
-            recorder = Recorder(ledger, batch, Sums(ledger.known_reference, ledger.reference))
+            batch = ledger.add_batch(
+                folder.name, "jump", paths, request={}, parameters={}, software={}
+            )
+            recorder = Recorder(
+                ledger, batch, ReferenceChecksums(ledger.find_checksum, ledger.add_reference)
+            )
             for outcome in outcomes:
-                planned = Planned(outcome.number, outcome.path, settings, ResolvedReferences(""))
-                recorder.ended(Attempted(planned, serial=1), outcome)
-            ledger.end(batch, "failed" if recorder.failed else "done")
+                planned = PlannedExposure(
+                    number=outcome.number,
+                    path=outcome.path,
+                    settings=settings,
+                    references=ResolvedReferences(""),
+                )
+                recorder.record_outcome(Attempt(planned, serial=1), outcome)
+            ledger.end_batch(batch, "failed" if recorder.failed else "done")
         return Result(folder, seconds)
 
     return made
@@ -156,7 +171,7 @@ def test_a_summary_counts(result, tmp_path):
 
 
 def test_many_failures_are_not_all_listed(result):
-    many = [Outcome(i, Path(f"{i}.fits"), error="no") for i in range(50)]
+    many = [Outcome(number=i, path=Path(f"{i}.fits"), error="no") for i in range(50)]
     text = told(result(*many))
     assert "19.fits and 30 more\n" in text
     assert "products are in" not in text

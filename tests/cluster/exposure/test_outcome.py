@@ -14,10 +14,16 @@ import numpy as np
 import pytest
 
 from calbatch.calibrate.errors import ReferenceFileError, StepError
-from calbatch.cluster.exposure.outcome import Clock, failure, peak_memory, reason, remarks
+from calbatch.cluster.exposure.outcome import (
+    Stopwatch,
+    collect_remarks,
+    describe_failure,
+    failure,
+    peak_memory,
+)
 from calbatch.models.errors import FileError, ModelError, ValidationWarning
 from calbatch.models.fits.tables import check_columns
-from calbatch.models.storage.files import look
+from calbatch.models.storage.files import read_stamp
 
 RAW = Path("/data/a_uncal.fits")
 FULL = OSError(28, "the disk is full")
@@ -32,7 +38,7 @@ FULL = OSError(28, "the disk is full")
         (FULL, f"{RAW}: {FULL}"),
         (
             KeyError("x"),
-            f"{RAW}: KeyError: 'x' (a fault of calbatch, or of a step of yours)",
+            f"{RAW}: KeyError: 'x' (a defect in calbatch or in one of your steps)",
         ),
         (
             MemoryError(),
@@ -41,7 +47,7 @@ FULL = OSError(28, "the disk is full")
     ],
 )
 def test_a_reason_is_one_line_that_names_the_file(error, wanted):
-    assert reason(error, RAW) == wanted
+    assert describe_failure(error, RAW) == wanted
 
 
 def read_wrongly(stamp=None):
@@ -52,27 +58,27 @@ def read_wrongly(stamp=None):
 def test_unforeseen_faults_of_reading_are_the_files_damage(tmp_path):
     reference = tmp_path / "gain.fits"
     reference.write_bytes(b"SIMPLE")
-    for arguments, named in (((), ""), ((look(reference),), f"{reference}: ")):
+    for arguments, named in (((), ""), ((read_stamp(reference),), f"{reference}: ")):
         with pytest.raises(Exception) as caught:  # noqa: PT011 - whatever it raises
             read_wrongly(*arguments)
         assert not isinstance(caught.value, ModelError)
-        told = reason(caught.value, RAW)
+        told = describe_failure(caught.value, RAW)
         what = f"{named}cannot be read, and may be damaged: {caught.type.__name__}: "
         assert told.startswith(f"{RAW}: {what}")
-        assert "fault of calbatch" not in told
+        assert "defect in calbatch" not in told
 
 
 def test_a_missing_reference_is_told_with_the_values_that_were_refused():
     told = [f"{RAW}: INSTRUME = 'FOO': must be …", f"{RAW}: INSTRUME = 'FOO': must be …"]
-    missing = failure(0, RAW, ReferenceFileError("no mask reference"), Clock(), told)
+    missing = failure(0, RAW, ReferenceFileError("no mask reference"), Stopwatch(), told)
     assert missing.error == f"{RAW}: no mask reference; INSTRUME = 'FOO': must be …"
-    other = failure(0, RAW, StepError("jump: no"), Clock(), told)
+    other = failure(0, RAW, StepError("jump: no"), Stopwatch(), told)
     assert other.error == f"{RAW}: jump: no"
     assert missing.warnings == other.warnings == (told[0],)
 
 
 def test_a_failure_keeps_its_traceback_and_time():
-    clock = Clock()
+    clock = Stopwatch()
     try:
         raise StepError("no")  # noqa: TRY301
     except StepError as error:
@@ -88,7 +94,7 @@ def test_a_failure_keeps_its_traceback_and_time():
 def test_what_is_remarkable_is_collected_and_the_rest_is_not():
     found: list[str] = []
     log = logging.getLogger("calbatch.calibrate.somewhere")
-    with remarks(found):
+    with collect_remarks(found):
         warnings.warn("odd value", ValidationWarning, stacklevel=1)
         warnings.warn("for developers", DeprecationWarning, stacklevel=1)
         warnings.warn("divide by zero", RuntimeWarning, stacklevel=1)
@@ -107,7 +113,7 @@ def test_what_is_remarkable_is_kept_when_it_fails():
         warnings.warn("odd value", ValidationWarning, stacklevel=1)
         raise StepError("no")
 
-    with pytest.raises(StepError), remarks(found):
+    with pytest.raises(StepError), collect_remarks(found):
         fails()
     assert found == ["odd value"]
 
@@ -117,12 +123,12 @@ def test_threads_leave_each_others_warnings_alone():
     entered, leave = threading.Event(), threading.Event()
 
     def other():
-        with remarks([]):
+        with collect_remarks([]):
             entered.set()
             leave.wait(10)
 
     thread = threading.Thread(target=other)
-    with remarks([]):
+    with collect_remarks([]):
         thread.start()
         entered.wait(10)
     leave.set()

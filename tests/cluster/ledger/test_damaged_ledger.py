@@ -27,8 +27,10 @@ DAMAGED_CELLS = [
 @pytest.mark.parametrize(("table", "column", "value"), DAMAGED_CELLS)
 def test_a_value_that_its_column_cannot_have_is_told(tmp_path, table, column, value):
     with Ledger(tmp_path) as ledger:
-        batch = ledger.begin("a", "jump", ["/x_uncal.fits"], request={}, parameters={}, software={})
-        ledger.event(batch, "note", "text")
+        batch = ledger.add_batch(
+            "a", "jump", ["/x_uncal.fits"], request={}, parameters={}, software={}
+        )
+        ledger.add_event(batch, "note", "text")
     connection = sqlite3.connect(tmp_path / NAME, isolation_level=None)
     connection.execute(f"UPDATE {table} SET {column} = ?", (value,))
     connection.close()

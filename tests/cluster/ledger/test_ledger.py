@@ -22,19 +22,21 @@ PATHS = [f"/data/{i}_uncal.fits" for i in range(5)]
 
 
 def begun(ledger, name="a", paths=PATHS):
-    return ledger.begin(name, "jump", paths, request={"x": 1}, parameters={}, software={"y": "2"})
+    return ledger.add_batch(
+        name, "jump", paths, request={"x": 1}, parameters={}, software={"y": "2"}
+    )
 
 
 def test_what_is_written_is_read(tmp_path):
     with Ledger(tmp_path / "state") as ledger:
         batch = begun(ledger)
-        ledger.drive(batch, "local", None)
-        ledger.body("d1", {"": {"skip": ["False", "the step's default"]}})
-        ledger.update(batch, 1, state="done", identity="i1", parameters="d1", peak=5)
-        ledger.attempt(batch, 1, number=1, result="done", worker="vm:1")
-        ledger.products(batch, 1, [ProductRow("/out/1_rate.fits", 10, 20, "abc")])
-        ledger.event(batch, "retry", "again", 1)
-        ledger.end(batch, "done")
+        ledger.set_driver(batch, "local", None)
+        ledger.add_body("d1", {"": {"skip": ["False", "the step's default"]}})
+        ledger.update_exposure(batch, 1, state="done", identity="i1", parameters="d1", peak=5)
+        ledger.add_attempt(batch, 1, number=1, result="done", worker="vm:1")
+        ledger.set_products(batch, 1, [ProductRow("/out/1_rate.fits", 10, 20, "abc")])
+        ledger.add_event(batch, "retry", "again", 1)
+        ledger.end_batch(batch, "done")
     with View(tmp_path / "state") as view:
         row = view.batch("a")
         assert (row.state, row.request, row.software, row.total) == (
@@ -50,24 +52,24 @@ def test_what_is_written_is_read(tmp_path):
         assert [a.worker for a in view.attempts(exposure.id)] == ["vm:1"]
         assert view.products(exposure.id) == [ProductRow("/out/1_rate.fits", 10, 20, "abc")]
         assert [(e.kind, e.number, e.text) for e in view.events(row.id)] == [("retry", 1, "again")]
-        assert view.made_before(["i1", "other"]) == {"i1": view.products(exposure.id)}
+        assert view.find_products(["i1", "other"]) == {"i1": view.products(exposure.id)}
 
 
 def test_exposures_come_in_full_as_each_is_found_by_itself(tmp_path):
     with Ledger(tmp_path) as ledger:
-        ledger.products(begun(ledger, "other"), 0, [ProductRow("/elsewhere.fits", 1, 2, "x")])
+        ledger.set_products(begun(ledger, "other"), 0, [ProductRow("/elsewhere.fits", 1, 2, "x")])
         batch = begun(ledger)
         for digest in ("r1", "r2"):
-            ledger.body(digest, {"dark": [f"/{digest}.fits", "sha"]})
+            ledger.add_body(digest, {"dark": [f"/{digest}.fits", "sha"]})
         for number, digest in ((3, "r1"), (0, "r2"), (4, "r1")):
-            ledger.update(batch, number, state="done", refs=digest)
+            ledger.update_exposure(batch, number, state="done", refs=digest)
         for number, count in ((3, 2), (0, 1), (2, 3)):
             rows = [ProductRow(f"/{number}-{n}.fits", n, n, "d") for n in range(count)]
-            ledger.products(batch, number, rows)
+            ledger.set_products(batch, number, rows)
     with View(tmp_path) as view:
         rows = list(view.exposures(batch))
         wanted = [(row, view.references(row.id), view.products(row.id)) for row in rows]
-        assert list(view.in_full(batch)) == wanted
+        assert list(view.exposures_in_full(batch)) == wanted
         assert [len(products) for _, _, products in wanted] == [1, 0, 3, 2, 0]
 
 
@@ -86,15 +88,15 @@ def test_a_second_writer_is_refused_and_told_of_the_first(tmp_path):
 
 def test_a_header_is_known_while_the_file_is_the_same(tmp_path):
     with Ledger(tmp_path) as ledger:
-        ledger.header("/a", 1, 2, "digest", {"meta.x": 3.5, "meta.y": "é"})
-        ledger.reference("/r", 4, 5, "sha")
+        ledger.add_header("/a", 1, 2, "digest", {"meta.x": 3.5, "meta.y": "é"})
+        ledger.add_reference("/r", 4, 5, "sha")
         ledger.commit()
         own = "digest", {"meta.x": 3.5, "meta.y": "é"}
-        assert ledger.known_headers([("/a", 1, 2), ("/b", 1, 2)]) == {"/a": own}
-        assert ledger.known_headers([("/a", 1, 3)]) == {}
-        assert ledger.known_headers([("/a", 2, 2)]) == {}
-        assert ledger.known_reference("/r", 4, 5) == "sha"
-        assert ledger.known_reference("/r", 4, 6) is None
+        assert ledger.find_headers([("/a", 1, 2), ("/b", 1, 2)]) == {"/a": own}
+        assert ledger.find_headers([("/a", 1, 3)]) == {}
+        assert ledger.find_headers([("/a", 2, 2)]) == {}
+        assert ledger.find_checksum("/r", 4, 5) == "sha"
+        assert ledger.find_checksum("/r", 4, 6) is None
 
 
 def test_a_ledger_of_a_later_version_is_left_alone(tmp_path):
@@ -122,12 +124,12 @@ import sys, time
 from pathlib import Path
 from calbatch.cluster.ledger import Ledger
 ledger = Ledger(Path(sys.argv[1]))
-batch = ledger.begin("a", "jump", [str(i) for i in range(20000)], request={}, parameters={},
+batch = ledger.add_batch("a", "jump", [str(i) for i in range(20000)], request={}, parameters={},
                      software={})
-ledger.drive(batch, "local", None)
+ledger.set_driver(batch, "local", None)
 print("begun", flush=True)
 for number in range(20000):
-    ledger.update(batch, number, state="done", identity=str(number))
+    ledger.update_exposure(batch, number, state="done", identity=str(number))
     ledger.tick()
     time.sleep(0.0005)
 """
@@ -171,7 +173,7 @@ def test_a_killed_writer_leaves_a_ledger_that_is_whole(tmp_path, writer):
     assert sum(counts.values()) == 20000
     assert counts["done"] > 100
     with Ledger(tmp_path) as ledger:  # its lock died with it
-        assert len(list(ledger.unfinished(ledger.batch("a").id))) == counts["waiting"]
+        assert len(list(ledger.unfinished_exposures(ledger.batch("a").id))) == counts["waiting"]
 
 
 def test_a_full_disk_loses_nothing(tmp_path):
@@ -186,7 +188,9 @@ def test_a_full_disk_loses_nothing(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
         try:
             for number in range(5):
-                ledger.update(batch, number, state="done", warnings=json.dumps(["x" * 9000]))
+                ledger.update_exposure(
+                    batch, number, state="done", warnings=json.dumps(["x" * 9000])
+                )
             assert not ledger.commit()
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -207,11 +211,11 @@ def test_states_are_the_last_ones_whatever_the_order(tmp_path_factory, changes):
         batch = begun(ledger)
         wanted = dict.fromkeys(range(5), "waiting")
         for number, state in changes:
-            ledger.update(batch, number, state=state)
+            ledger.update_exposure(batch, number, state=state)
             wanted[number] = state
         ledger.commit()
         open_ = {n for n, s in wanted.items() if s in ("waiting", "running", "retrying")}
-        assert {n for n, _ in ledger.unfinished(batch)} == open_
-        ledger.end(batch, "interrupted")
+        assert {n for n, _ in ledger.unfinished_exposures(batch)} == open_
+        ledger.end_batch(batch, "interrupted")
         left = {n for n, s in wanted.items() if s not in ("done", "failed")}
-        assert {n for n, _ in ledger.unfinished(batch)} == left
+        assert {n for n, _ in ledger.unfinished_exposures(batch)} == left

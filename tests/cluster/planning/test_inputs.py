@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.planning.inputs import (
-    exposures,
-    natural,
+    find_exposures,
+    natural_key,
     refuse_name_clashes,
+    require_writable_folder,
     total_bytes,
-    writable_folder,
 )
-from calbatch.models.storage.listing import is_called
+from calbatch.models.storage.listing import is_match
 
 RAW = "*_uncal.fits"
 
@@ -34,33 +34,33 @@ def names(paths):
 
 
 def test_a_folder_stands_for_its_raw_exposures_in_natural_order(folder):
-    assert names(exposures([str(folder)], RAW)) == ["b9_uncal.fits", "b10_uncal.fits"]
+    assert names(find_exposures([str(folder)], RAW)) == ["b9_uncal.fits", "b10_uncal.fits"]
 
 
 def test_inputs_are_absolute(folder):
     """Workers on a scheduler elsewhere have another working folder."""
-    assert all(p.is_absolute() for p in exposures([".", "b9_rate.fits", "b*_rate.fits"], RAW))
+    assert all(p.is_absolute() for p in find_exposures([".", "b9_rate.fits", "b*_rate.fits"], RAW))
 
 
 def test_a_named_file_is_an_input_whatever_it_is(folder):
-    assert names(exposures(["notes.txt"], RAW)) == ["notes.txt"]
+    assert names(find_exposures(["notes.txt"], RAW)) == ["notes.txt"]
 
 
 def test_each_file_counts_once(folder):
-    found = exposures(["b9_uncal.fits", ".", str(folder / "b9_uncal.fits")], RAW)
+    found = find_exposures(["b9_uncal.fits", ".", str(folder / "b9_uncal.fits")], RAW)
     assert names(found) == ["b9_uncal.fits", "b10_uncal.fits"]
 
 
 def test_globs_match_what_the_shell_did_not(folder):
-    assert names(exposures(["b*_rate.fits"], RAW)) == ["b9_rate.fits"]
-    assert names(exposures([f"{folder}/b?_*.fits"], RAW)) == ["b9_rate.fits", "b9_uncal.fits"]
+    assert names(find_exposures(["b*_rate.fits"], RAW)) == ["b9_rate.fits"]
+    assert names(find_exposures([f"{folder}/b?_*.fits"], RAW)) == ["b9_rate.fits", "b9_uncal.fits"]
 
 
 def test_a_dangling_link_is_an_input(folder):
     """It fails by itself, and does not end the batch."""
     (folder / "link_uncal.fits").symlink_to("nowhere")
-    assert "link_uncal.fits" in names(exposures([str(folder)], RAW))
-    assert names(exposures(["link_uncal.fits"], RAW)) == ["link_uncal.fits"]
+    assert "link_uncal.fits" in names(find_exposures([str(folder)], RAW))
+    assert names(find_exposures(["link_uncal.fits"], RAW)) == ["link_uncal.fits"]
 
 
 @pytest.mark.parametrize(
@@ -71,8 +71,8 @@ def test_a_folder_has_exposures_in_any_spelling(tmp_path, name):
     (tmp_path / name).write_bytes(b"abc")
     (tmp_path / f"._{name}").write_bytes(b"macOS leaves such files")
     (tmp_path / f".{name}.part").write_bytes(b"unfinished")
-    assert names(exposures([str(tmp_path)], RAW)) == [name]
-    assert names(exposures([str(tmp_path)], "*.fits")) == [name]
+    assert names(find_exposures([str(tmp_path)], RAW)) == [name]
+    assert names(find_exposures([str(tmp_path)], "*.fits")) == [name]
 
 
 @given(
@@ -84,10 +84,10 @@ def test_a_folder_has_exposures_in_any_spelling(tmp_path, name):
 def test_a_pattern_means_every_spelling_and_nothing_hidden(stem, separator, compressed, capital):
     name = f"{stem}{separator}uncal.fits{compressed}"
     name = name.upper() if capital else name
-    assert is_called(name, RAW)
-    assert is_called(name, "*.fits")
-    assert not is_called(f".{name}", RAW)
-    assert not is_called(f"{name}x", RAW)
+    assert is_match(name, RAW)
+    assert is_match(name, "*.fits")
+    assert not is_match(f".{name}", RAW)
+    assert not is_match(f"{name}x", RAW)
 
 
 @pytest.fixture
@@ -101,12 +101,12 @@ def nights(tmp_path):
 
 def test_a_folder_of_folders_is_told_of_and_taken_when_asked(nights):
     with pytest.raises(RequestError) as caught:
-        exposures([str(nights)], RAW)
+        find_exposures([str(nights)], RAW)
     assert str(caught.value) == (
         f"no exposures: the folder {nights} has no files *_uncal.fits, but folders in it have "
         "some: --recursive takes those"
     )
-    found = exposures([str(nights)], RAW, recursive=True)
+    found = find_exposures([str(nights)], RAW, recursive=True)
     assert found == [nights / "n2/a_uncal.fits", nights / "n10/b_uncal.fits.gz"]
 
 
@@ -121,7 +121,7 @@ def test_a_folder_of_folders_is_told_of_and_taken_when_asked(nights):
 def test_a_request_without_exposures_is_refused(folder, request_, message):
     (folder / "empty").mkdir()
     with pytest.raises(RequestError) as caught:
-        exposures([".", request_], RAW)
+        find_exposures([".", request_], RAW)
     assert str(caught.value) == message
 
 
@@ -129,7 +129,7 @@ def test_a_request_without_exposures_is_refused(folder, request_, message):
 def test_numbers_in_names_count_as_numbers(stems):
     from pathlib import Path
 
-    ordered = sorted((Path(s) for s in stems), key=natural)
+    ordered = sorted((Path(s) for s in stems), key=natural_key)
     for letters in {s.rstrip("0123456789") for s in stems}:
         numbers = [int(str(p)[len(letters) :]) for p in ordered if is_numbered(str(p), letters)]
         assert numbers == sorted(numbers)
@@ -143,7 +143,7 @@ def test_two_inputs_of_one_name_are_refused(folder):
     (folder / "other").mkdir()
     twin = folder / "other" / "b9_uncal.fits"
     twin.write_bytes(b"")
-    paths = exposures([".", str(twin)], RAW)
+    paths = find_exposures([".", str(twin)], RAW)
     with pytest.raises(RequestError) as caught:
         refuse_name_clashes(paths)
     assert str(folder / "b9_uncal.fits") in str(caught.value)
@@ -156,7 +156,7 @@ def test_an_exposure_that_is_there_compressed_as_well_is_refused(tmp_path, endin
     for name in ("x_uncal.fits", f"x_uncal.fits{ending}"):
         (tmp_path / name).write_bytes(b"abc")
     with pytest.raises(RequestError) as caught:
-        refuse_name_clashes(exposures([str(tmp_path)], RAW))
+        refuse_name_clashes(find_exposures([str(tmp_path)], RAW))
     assert str(caught.value) == (
         f"{tmp_path}/x_uncal.fits and {tmp_path}/x_uncal.fits{ending} would both become x_*.fits: "
         "they seem to be one exposure, compressed and not: give one of them by its name"
@@ -173,7 +173,7 @@ def test_sizes_of_files_that_are_gone_count_nothing(folder):
 
 
 def test_an_output_folder_is_made(tmp_path):
-    made = writable_folder(tmp_path / "a" / "b")
+    made = require_writable_folder(tmp_path / "a" / "b")
     assert made.is_dir()
     assert list(made.iterdir()) == []
 
@@ -181,13 +181,13 @@ def test_an_output_folder_is_made(tmp_path):
 def test_an_output_folder_that_is_a_file_is_refused(folder):
     exists, no_folder = os.strerror(errno.EEXIST), os.strerror(errno.ENOTDIR)
     with pytest.raises(RequestError, match=rf"cannot write to .*notes\.txt: {exists}"):
-        writable_folder(folder / "notes.txt")
+        require_writable_folder(folder / "notes.txt")
     with pytest.raises(RequestError, match=rf"cannot write to .*notes\.txt/out: {no_folder}"):
-        writable_folder(folder / "notes.txt" / "out")
+        require_writable_folder(folder / "notes.txt" / "out")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_an_output_folder_without_permission_is_refused(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(RequestError, match=os.strerror(errno.EACCES)):
-        writable_folder(tmp_path)
+        require_writable_folder(tmp_path)

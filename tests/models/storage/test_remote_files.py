@@ -1,80 +1,347 @@
-"""Requests for ranges of bytes: few, no more than is wanted, and the bytes that were meant."""
+"""Files in a bucket: read by ranges, from a server that also fails."""
 
+import gzip
+import multiprocessing
 import os
+import subprocess
+import sys
+import traceback
+import warnings
 
 import fsspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from astropy.io import fits
+from support.s3 import SECRET, GoBetween, Harm, moto_server, plain_s3, use_endpoint
 
-from calbatch.models.errors import FileError
-from calbatch.models.storage.location import Url
-from calbatch.models.storage.remote_files import OpenRemoteFile, group_requests, merge_ranges
-from calbatch.models.storage.stores import Store
+from calbatch.models import datamodels
+from calbatch.models.errors import ChangedError, FileError, StorageError
+from calbatch.models.fits.layout import read_layout, verify_checksums
+from calbatch.models.fits.readers import RowReader
+from calbatch.models.fits.tables import read_table
+from calbatch.models.storage import remote_files
+from calbatch.models.storage.files import read_stamp
 
-CONTENT = np.random.default_rng(1).bytes(300_000)
-URL = Url("memory://ranges/object")
+# botocore's own, on some Pythons
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
-
-@pytest.fixture(autouse=True)
-def stored():
-    files = fsspec.filesystem("memory")
-    files.pipe_file("/ranges/object", CONTENT)
-    yield files
-    files.rm("/ranges", recursive=True)
-
-
-spans = st.tuples(st.integers(0, 2000), st.integers(0, 300)).map(lambda s: (s[0], s[0] + s[1]))
+URL = "s3://bucket/raw/a.fits"
+RAMP = np.random.default_rng(0).integers(0, 60_000, (2, 3, 512, 512), dtype="u2")
+TOP, BOTTOM = 100, 164
+WANTED = RAMP[..., TOP:BOTTOM, :]
+PLANES = 6
 
 
-@given(st.lists(spans), st.integers(0, 50), st.integers(1, 400))
-def test_requests_cover_what_is_wanted_and_gaps_alone(wanted, gap, longest):
-    requests = merge_ranges(wanted, gap, longest)
-    asked = [at for start, stop in requests for at in range(start, stop)]
-    assert asked == sorted(set(asked))
-    needed = {at for start, stop in wanted for at in range(start, stop)}
-    assert needed <= set(asked)
-    assert all(0 < stop - start <= longest for start, stop in requests)
-    known = sorted(needed)
-    for at in set(asked) - needed:  # in a gap between two wanted bytes
-        index = np.searchsorted(known, at)
-        assert known[index] - known[index - 1] - 1 <= gap
+@pytest.fixture(scope="module")
+def server():
+    with moto_server() as endpoint:
+        yield endpoint
 
 
-@given(st.lists(spans), st.integers(1, 1000))
-def test_lots_are_bounded_and_lose_nothing(wanted, at_once):
-    requests = merge_ranges(wanted, 10, 200)
-    lots = group_requests(requests, at_once)
-    assert [request for lot in lots for request in lot] == requests
-    assert all(len(lot) == 1 or sum(b - a for a, b in lot) <= at_once for lot in lots)
+@pytest.fixture(scope="module")
+def files(server):
+    """Give a bucket, past what is between."""
+    found = plain_s3(server)
+    found.mkdir("bucket")
+    return found
 
 
-@settings(max_examples=50)
-@given(st.data())
-def test_any_bytes_are_read_whatever_was_announced(data):
-    places = st.tuples(st.integers(0, len(CONTENT)), st.integers(0, 100_000))
-    pairs = data.draw(st.lists(places, max_size=6))
-    announced = data.draw(st.lists(st.sampled_from(pairs), max_size=3)) if pairs else []
-    wanted = [(at, min(at + count, len(CONTENT))) for at, count in announced]
-    remote = OpenRemoteFile(URL, Store(URL).facts(), wanted)
-    for at, count in pairs:
-        assert remote.read(at, count) == CONTENT[at : at + count]
-        view = bytearray(min(count, len(CONTENT) - at))
-        remote.read_into(memoryview(view), at)
-        assert view == CONTENT[at : at + len(view)]
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    path = tmp_path_factory.mktemp("ramps") / "a.fits"
+    ramp_file(path, RAMP)
+    return path
 
 
-def test_it_reads_as_a_file():
-    stream = OpenRemoteFile(URL, Store(URL).facts()).stream()
-    stream.seek(-10, os.SEEK_END)
-    assert stream.read() == CONTENT[-10:]
-    stream.seek(5)
-    assert (stream.read(7), stream.tell()) == (CONTENT[5:12], 12)
+@pytest.fixture
+def between(server, files, original, monkeypatch):
+    """Give what is between this process and the server; the bucket holds a ramp."""
+    files.put_file(str(original), "bucket/raw/a.fits")
+    made = GoBetween(server)
+    with made.serving() as endpoint:
+        use_endpoint(monkeypatch, endpoint)
+        yield made
 
 
-def test_more_than_there_is_cannot_be_read_into_a_buffer():
-    remote = OpenRemoteFile(URL, Store(URL).facts())
-    assert remote.read(len(CONTENT) - 3, 10) == CONTENT[-3:]
-    with pytest.raises(FileError, match="10 bytes wanted at byte 299997, 3 are there"):
-        remote.read_into(memoryview(bytearray(10)), len(CONTENT) - 3)
+def ramp_file(path, ramp, **cards):
+    table = np.array([(1, 2.5)], [("n", "i4"), ("t", "f8")])
+    hdus = [fits.PrimaryHDU(), fits.ImageHDU(ramp, name="SCI"), fits.BinTableHDU(table, name="T")]
+    hdus[0].header.update(cards)
+    fits.HDUList(hdus).writeto(path, overwrite=True, checksum=True)
+
+
+def reader():
+    return RowReader(read_layout(URL).hdus[1])
+
+
+def tile(source):
+    return source.read((TOP, BOTTOM), (0, 512))
+
+
+# -- what is read ------------------------------------------------------------------------------
+
+
+def test_a_tile_takes_one_range_a_plane_and_no_byte_more(between):
+    source = reader()
+    between.requests.clear()
+    assert np.array_equal(tile(source), WANTED)
+    assert sum(r.sent for r in between.reads) == WANTED.nbytes
+    assert [r.method for r in between.requests] == ["GET"] * PLANES + ["HEAD"]
+
+
+def test_neighbouring_planes_make_one_request(between):
+    source = reader()
+    between.requests.clear()
+    found = source.read((10, 512), (7, 9))  # ten rows between planes are read along
+    assert np.array_equal(found, RAMP[..., 10:, 7:9])
+    assert len(between.reads) == 1
+
+
+def test_opening_reads_headers_alone(between):
+    model = datamodels.DataModel(URL)
+    assert str(model.path) == URL
+    assert len(between.requests) <= 5
+    assert sum(r.sent for r in between.reads) < 100_000
+    between.requests.clear()
+    again = datamodels.DataModel(URL)
+    assert again.to_flat_dict() == model.to_flat_dict()
+    assert [r.method for r in between.requests] == ["HEAD"]
+
+
+def test_large_reads_hold_little_at_a_time(between, monkeypatch):
+    monkeypatch.setattr(remote_files, "PIECE", 100_000)
+    monkeypatch.setattr(remote_files, "AT_ONCE", 200_000)
+    source = reader()
+    assert np.array_equal(source.whole(), RAMP)
+    backwards = source.planes((slice(None, None, -1), slice(None, None, -2)))
+    assert np.array_equal(tile(backwards), WANTED[::-1, ::-2])
+
+
+def test_requests_of_a_tile_are_under_way_together(between):
+    """Each is answered when all have come: one after the other they would never be."""
+    source = reader()
+    tile_start = read_layout(URL).hdus[1].data_offset + TOP * 512 * 2
+    between.meet(PLANES, lambda start: start >= tile_start)
+    assert np.array_equal(tile(source), WANTED)
+
+
+@pytest.mark.parametrize("kind", ["gzipped", "compressed", "scaled"])
+def test_what_has_to_be_decoded_is(between, files, tmp_path, kind):
+    path = tmp_path / "a.fits"
+    if kind == "compressed":
+        image = fits.CompImageHDU(RAMP[0].astype("i2"), name="SCI", compression_type="RICE_1")
+        fits.HDUList([fits.PrimaryHDU(), image]).writeto(path)
+    elif kind == "scaled":
+        image = fits.ImageHDU(RAMP[0].astype("f4"), name="SCI")
+        image.scale("int16", bscale=2.0, bzero=30_000)
+        fits.HDUList([fits.PrimaryHDU(), image]).writeto(path)
+    else:
+        path.write_bytes(gzip.compress(gzipped_ramp(tmp_path), 1))
+    files.put_file(str(path), f"bucket/{kind}.fits")
+    local, remote = (
+        RowReader(read_layout(place).hdus[1]) for place in (path, f"s3://bucket/{kind}.fits")
+    )
+    assert tile(remote).tobytes() == tile(local).tobytes()
+
+
+def gzipped_ramp(folder):
+    ramp_file(folder / "plain.fits", RAMP)
+    return (folder / "plain.fits").read_bytes()
+
+
+def test_tables_and_checksums(between, original):
+    layout = read_layout(URL)
+    assert read_table(layout.find("T")).tolist() == [(1, 2.5)]
+    assert verify_checksums(layout) == 3
+    assert layout.digest == read_layout(original).digest
+
+
+def stored_at(files):
+    """Return the second in which the ramp was put into the bucket, as the server has it."""
+    return int(files.info("bucket/raw/a.fits")["LastModified"].timestamp())
+
+
+def test_a_look_tells_versions_apart(between, files, tmp_path, original):
+    first = read_stamp(URL)
+    assert (first.path, first.size) == (URL, original.stat().st_size)
+    assert first.mtime_ns // 10**9 == stored_at(files)
+    assert read_stamp(URL) == first
+    ramp_file(tmp_path / "a.fits", RAMP + 1)
+    files.put_file(str(tmp_path / "a.fits"), "bucket/raw/a.fits")
+    second = read_stamp(URL)
+    assert second.size == first.size
+    assert second.version != first.version
+    assert second.mtime_ns != first.mtime_ns  # even within a second
+
+
+def test_a_web_server_is_read_by_ranges_too(between, files):
+    files.chmod("bucket/raw/a.fits", "public-read")
+    layout = read_layout(f"{os.environ['AWS_ENDPOINT_URL']}/bucket/raw/a.fits")
+    assert layout.mtime_ns // 10**9 == stored_at(files)
+    source = RowReader(layout.hdus[1])
+    between.requests.clear()
+    assert np.array_equal(tile(source), WANTED)
+    assert sum(r.sent for r in between.reads) == WANTED.nbytes
+
+
+def test_a_forked_process_reads_too(between):
+    """Its parent's connections and threads are none of its own."""
+    source = reader()
+    expected = tile(source)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # that there are threads is the point
+        forked = multiprocessing.get_context("fork").Pool(1)
+    with forked as pool:
+        assert np.array_equal(pool.apply_async(tile, (source,)).get(30), expected)
+
+
+# -- what fails --------------------------------------------------------------------------------
+
+
+def test_a_stall_in_mid_range_ends_within_the_limit(between, monkeypatch):
+    source = reader()
+    monkeypatch.setenv("CALBATCH_REMOTE_TIMEOUT", "0.6")
+    between.harms = [Harm("stall")]  # for ever: without a limit, this test would not end
+    with pytest.raises(StorageError, match=r"s3://bucket/raw/a\.fits: reading .*no answer within"):
+        tile(source)
+    monkeypatch.delenv("CALBATCH_REMOTE_TIMEOUT")
+    between.harms = []
+    assert np.array_equal(tile(source), WANTED)
+
+
+def test_an_answer_that_drips_ends_within_the_limit(between, monkeypatch):
+    """Each byte comes in time, and all of them would take an hour."""
+    source = reader().section(TOP, 4, 0, 512)
+    monkeypatch.setenv("CALBATCH_REMOTE_TIMEOUT", "0.3")
+    between.harms = [Harm("drip")]
+    with pytest.raises(StorageError, match="no answer within"):
+        source.whole()
+
+
+@pytest.mark.parametrize("kind", ["cut", "refuse"])
+def test_what_fails_once_is_tried_again(between, kind):
+    source = reader()
+    between.requests.clear()
+    between.harms = [Harm(kind, times=1)]
+    assert np.array_equal(tile(source), WANTED)
+    assert len(between.reads) == PLANES + 1
+
+
+def test_what_stalls_once_is_tried_again(between, monkeypatch):
+    source = reader()
+    between.requests.clear()
+    between.harms = [Harm("stall", times=1)]
+    monkeypatch.setenv("CALBATCH_REMOTE_TIMEOUT", "2")
+    assert np.array_equal(tile(source), WANTED)
+    assert len(between.reads) > PLANES
+
+
+def test_a_connection_that_is_always_cut(between):
+    source = reader()
+    between.requests.clear()
+    between.harms = [Harm("cut", ranges_from=1_000_000)]
+    with pytest.raises(StorageError, match=r"s3://bucket/raw/a\.fits: reading 65536 bytes at byte"):
+        tile(source)
+    assert len(between.reads) < 3 * PLANES  # those that came are not asked for again
+
+
+def test_a_server_that_is_too_busy(between):
+    between.harms = [Harm("refuse", "HEAD")]
+    with pytest.raises(StorageError, match=r"a\.fits: looking it up failed: "):
+        read_layout(URL)
+
+
+@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:9", "http://me:pass-word@127.0.0.1:9"])
+def test_a_server_that_is_gone(between, monkeypatch, endpoint):
+    use_endpoint(monkeypatch, endpoint)
+    with pytest.raises(StorageError, match="looking it up failed: ") as caught:
+        read_stamp(URL)
+    assert "pass-word" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_replaced_before_it_is_read(between, files, tmp_path):
+    source = reader()
+    ramp_file(tmp_path / "a.fits", RAMP + 1)
+    files.put_file(str(tmp_path / "a.fits"), "bucket/raw/a.fits")
+    with pytest.raises(ChangedError, match=r"s3://bucket/raw/a\.fits: was replaced or changed"):
+        tile(source)
+
+
+@pytest.mark.parametrize("shape", [RAMP.shape, (1, 1, 64, 64)], ids=["same size", "shorter"])
+def test_replaced_in_mid_read(between, files, tmp_path, shape):
+    source = reader()
+    ramp_file(tmp_path / "a.fits", np.zeros(shape, "u2"))
+
+    def replace_once(start):
+        if start > 2_000_000:
+            between.before_get = None
+            files.put_file(str(tmp_path / "a.fits"), "bucket/raw/a.fits")
+
+    between.before_get = replace_once
+    with pytest.raises(ChangedError):
+        tile(source)
+
+
+def test_removed_in_mid_read(between, files):
+    source = reader()
+    files.rm_file("bucket/raw/a.fits")
+    with pytest.raises(FileError, match="there is no such object") as caught:
+        tile(source)
+    assert not isinstance(caught.value, StorageError)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("s3://bucket/raw/b.fits", "there is no such object"),
+        ("s3://no-bucket/raw/b.fits", "there is no such object"),
+        ("s3://bucket/raw", "is a folder, not an object"),
+        ("s3://bucket", "is a folder, not an object"),
+        ("s3://bucket/empty.fits", "is empty (0 bytes)"),
+        ("s3://in^valid/a.fits", "looking it up failed, invalid request: "),
+        ("nonsense://bucket/a.fits", "cannot be reached: "),
+    ],
+)
+def test_what_is_no_file_is_told(between, files, url, message):
+    files.pipe_file("bucket/empty.fits", b"")
+    with pytest.raises(FileError) as caught:
+        datamodels.open(url)
+    assert str(caught.value).startswith(f"{url}: {message}")
+    assert "\n" not in str(caught.value)
+    assert not isinstance(caught.value, StorageError)
+
+
+def test_a_truncated_object(between, files, original):
+    files.pipe_file("bucket/raw/a.fits", original.read_bytes()[:1_000_000])
+    with pytest.raises(FileError, match=r"s3://bucket/raw/a\.fits: truncated: .* bytes of data"):
+        read_layout(URL)
+
+
+def test_no_credentials(between, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    with pytest.raises(FileError, match="needs credentials, and none were found"):
+        read_stamp(URL)
+
+
+def test_refused_credentials_are_not_repeated(between):
+    between.harms = [Harm("forbid", "HEAD")]
+    with pytest.raises(FileError, match="not permitted") as caught:
+        read_stamp(URL)
+    assert not isinstance(caught.value, StorageError)
+    assert SECRET not in str(caught.value)
+
+
+def test_s3fs_is_imported_for_urls_alone_and_said_to_be_missing():
+    code = (
+        "import sys; from calbatch.models import datamodels, errors\n"
+        "assert not {'s3fs', 'botocore', 'aiohttp'} & set(sys.modules)\n"
+        "sys.modules['s3fs'] = None\n"
+        "try: datamodels.open('s3://bucket/a.fits')\n"
+        "except errors.FileError as error: print(error)\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert found.stdout == "s3://bucket/a.fits: needs s3fs: pip install 'calbatch[s3]'\n"

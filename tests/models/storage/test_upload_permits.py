@@ -59,7 +59,7 @@ def claimed(generation, output=OUT):
 
 def test_with_a_permit_an_object_is_made(between, files, file):
     permits = claimed("a")
-    facts = upload(file, URL, permits.permit("0-1"))
+    facts = upload(file, URL, permits.issue("0-1"))
     assert files.cat_file("bucket/out/a.fits") == file.read_bytes()
     assert facts.size == file.stat().st_size
     permits.release()
@@ -80,10 +80,10 @@ def test_a_place_that_was_taken_over_is_not_written_to(between, files, file, lat
     else:
         take_over()
     with pytest.raises(SupersededError, match="given to another worker"):
-        upload(file, URL, earlier.permit("0-1"))
+        upload(file, URL, earlier.issue("0-1"))
     assert files.cat_file("bucket/out/a.fits") == b"theirs"
-    assert not earlier.hold()
-    assert made[0].hold()
+    assert not earlier.is_held()
+    assert made[0].is_held()
     made[0].release()
     assert files.find("bucket") == ["bucket/out/a.fits"]
 
@@ -91,11 +91,11 @@ def test_a_place_that_was_taken_over_is_not_written_to(between, files, file, lat
 @pytest.mark.parametrize("late", [False, True], ids=["before", "between-look-and-end"])
 def test_a_try_that_is_given_up_makes_nothing_and_others_do(between, files, file, late):
     permits = claimed("a")
-    given_up, other = permits.permit("0-1"), permits.permit("1-1")
+    given_up, other = permits.issue("0-1"), permits.issue("1-1")
 
     def give_up():
         between.before_complete = None
-        permits.refuse(given_up)
+        permits.revoke(given_up)
 
     if late:
         between.before_complete = give_up
@@ -112,8 +112,8 @@ def test_a_try_that_is_given_up_makes_nothing_and_others_do(between, files, file
 def test_large_files_go_in_parts(between, files, tmp_path):
     path = tmp_path / "large.fits"
     path.write_bytes(bytes(range(256)) * (17 << 12))
-    facts = upload(path, URL, claimed("a").permit("0-1"))
-    assert facts.identity.endswith("-3")
+    facts = upload(path, URL, claimed("a").issue("0-1"))
+    assert facts.version.endswith("-3")
     assert files.cat_file("bucket/out/a.fits") == path.read_bytes()
 
 
@@ -143,8 +143,8 @@ def test_stores_without_uploads_in_parts_look_at_the_marker(file):
     earlier = claimed("a", output)
     later = claimed("b", output)
     with pytest.raises(SupersededError):
-        upload(file, output / "a.fits", earlier.permit("0-1"))
-    upload(file, output / "a.fits", later.permit("0-1"))
+        upload(file, output / "a.fits", earlier.issue("0-1"))
+    upload(file, output / "a.fits", later.issue("0-1"))
     later.release()
     memory = fsspec.filesystem("memory")
     assert memory.find("/out") == ["/out/a.fits"]

@@ -7,7 +7,7 @@ import pytest
 from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
 from calbatch.calibrate.steps.jump import JumpStep
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.planning.configure import configured, input_pattern
+from calbatch.cluster.planning.step_configuration import configure_step, input_pattern
 from calbatch.models.datamodels import GainModel
 
 
@@ -15,7 +15,7 @@ def test_precedence(tmp_path):
     cfg = tmp_path / "a.cfg"
     cfg.write_text("[jump]\nrejection_threshold = 5\nflag_4_neighbors = False\n")
     given = {"jump": {"rejection_threshold": "6"}}
-    step = configured("detector1", config=cfg, parameters=given)
+    step = configure_step("detector1", config=cfg, parameters=given)
     assert step.jump.rejection_threshold == 6
     assert step.jump.flag_4_neighbors is False
     assert step.jump.sources["rejection_threshold"] == "the command line"
@@ -26,12 +26,12 @@ def test_precedence(tmp_path):
 def test_a_step_by_name_class_instance_and_file(tmp_path, monkeypatch, pipeline):
     (tmp_path / "a.cfg").write_text('name = "jump"\n')
     monkeypatch.chdir(tmp_path)
-    assert isinstance(configured(pipeline), JumpStep)
+    assert isinstance(configure_step(pipeline), JumpStep)
 
 
 def test_an_instance_is_not_changed():
     mine = Detector1Pipeline()
-    configured(mine, parameters={"jump": {"skip": True}}, save_steps=["jump"])
+    configure_step(mine, parameters={"jump": {"skip": True}}, save_steps=["jump"])
     assert not mine.jump.skip
     assert not mine.jump.save_results
 
@@ -39,8 +39,8 @@ def test_an_instance_is_not_changed():
 def test_a_step_asked_for_by_itself_is_meant_to_run():
     """persistence is off by default, and not there yet: alone, it is refused instead of skipped."""
     with pytest.raises(RequestError, match="persistence"):
-        configured("persistence")
-    assert configured("persistence", parameters={"": {"skip": "True"}}).skip is True
+        configure_step("persistence")
+    assert configure_step("persistence", parameters={"": {"skip": "True"}}).skip is True
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_step_asked_for_by_itself_is_meant_to_run():
 )
 def test_what_is_wrong_is_refused_in_one_line(wanted, message):
     with pytest.raises(RequestError, match=re.escape(message)) as caught:
-        configured(**{"pipeline": "detector1", **wanted})
+        configure_step(**{"pipeline": "detector1", **wanted})
     assert "\n" not in str(caught.value)
 
 
@@ -80,7 +80,7 @@ def test_overrides_that_are_no_references_are_refused_before_anything_starts(tmp
     else:
         path.write_bytes(content)
     with pytest.raises(RequestError, match=r"^jump\.override_gain: .*gain\.fits"):
-        configured("detector1", parameters={"jump": {"override_gain": path}})
+        configure_step("detector1", parameters={"jump": {"override_gain": path}})
 
 
 def test_overrides_are_absolute(tmp_path, monkeypatch):
@@ -88,11 +88,11 @@ def test_overrides_are_absolute(tmp_path, monkeypatch):
     GainModel((4, 4)).save(tmp_path / "gain.fits", fsync=False)
     monkeypatch.chdir(tmp_path)
     given = {"jump": {"override_gain": "gain.fits", "override_readnoise": "n/a"}}
-    step = configured("detector1", parameters=given)
+    step = configure_step("detector1", parameters=given)
     assert step.jump.override_gain == str(tmp_path / "gain.fits")
     assert step.jump.override_readnoise == "N/A"
 
 
 def test_what_a_folder_gives():
-    assert input_pattern(configured("detector1")) == "*_uncal.fits"
-    assert input_pattern(configured("flat_field")) == "*.fits"
+    assert input_pattern(configure_step("detector1")) == "*_uncal.fits"
+    assert input_pattern(configure_step("flat_field")) == "*.fits"

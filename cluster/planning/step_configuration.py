@@ -20,7 +20,7 @@ from calbatch.models.errors import ModelError
 Values = Mapping[str, Mapping[str, Any]]
 
 
-def configured(
+def configure_step(
     pipeline: str | Path | Step | type[Step],
     *,
     config: str | Path | None = None,
@@ -53,22 +53,22 @@ def configured(
         For anything unknown or unfit.
     """
     try:
-        step, files = _made(pipeline, config)
+        step, files = _instantiate(pipeline, config)
         for file in files:
             step.configure(file.values, str(file.path))
         step.configure(parameters or {}, source)
-        _keep(step, save_steps)
+        _save_intermediate(step, save_steps)
         if not isinstance(step, Pipeline) and "skip" not in step.sources:
             step.skip = False  # asked for by itself, a step is meant to run
             step.sources.pop("skip", None)  # nobody said so
-        _find_overrides(step)
+        _resolve_overrides(step)
         step.check()
     except CalibrationError as error:
         raise RequestError(str(error)) from error
     return step
 
 
-def _made(
+def _instantiate(
     pipeline: str | Path | Step | type[Step], config: str | Path | None
 ) -> tuple[Step, list[cfg.Config]]:
     files = [cfg.read(Path(config))] if config is not None else []
@@ -83,7 +83,7 @@ def _made(
     return registry.find(target)(), [named, *files]
 
 
-def _keep(step: Step, aliases: Sequence[str]) -> None:
+def _save_intermediate(step: Step, aliases: Sequence[str]) -> None:
     if not aliases:
         return
     if not isinstance(step, Pipeline):
@@ -91,19 +91,19 @@ def _keep(step: Step, aliases: Sequence[str]) -> None:
     step.keep(list(aliases))
 
 
-def _find_overrides(step: Step) -> None:
+def _resolve_overrides(step: Step) -> None:
     """Look for the references that a user named, and say where they are from any folder."""
     for name, parameter in step.parameters().items():
         value = getattr(step, name)
         if isinstance(parameter, Override) and isinstance(value, (str, os.PathLike)):
             source = step.sources[name]
-            found = _found(step, name, os.fspath(value), parameter.reference_type)
+            found = _check_override(step, name, os.fspath(value), parameter.reference_type)
             step.configure({"": {name: found}}, source)
     for part in step.steps().values():
-        _find_overrides(part)
+        _resolve_overrides(part)
 
 
-def _found(step: Step, name: str, value: str, reference_type: str) -> str:
+def _check_override(step: Step, name: str, value: str, reference_type: str) -> str:
     if value.upper() == "N/A":
         return "N/A"
     path = Path(value).expanduser().absolute()

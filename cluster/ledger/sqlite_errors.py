@@ -41,19 +41,19 @@ _UNDECODABLE = (
 _BATCH = re.compile(r"\d{8}-\d{6}-[a-z0-9]{4}")
 
 
-class Stuck(NamedTuple):
+class CommitFailure(NamedTuple):
     """Since when, by `time.monotonic`, changes cannot be committed, and why not."""
 
     since: float
     why: str
 
 
-def passes(error: sqlite3.Error) -> bool:
+def is_temporary(error: sqlite3.Error) -> bool:
     """Return whether trying again later may succeed."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _PASSING
 
 
-def fault(path: Path, error: sqlite3.Error) -> LedgerError:
+def make_error(path: Path, error: sqlite3.Error) -> LedgerError:
     """Return an error of SQLite's as one that names the ledger and says what to do.
 
     Parameters
@@ -66,12 +66,12 @@ def fault(path: Path, error: sqlite3.Error) -> LedgerError:
     """
     if not isinstance(error, sqlite3.DatabaseError) or isinstance(error, sqlite3.ProgrammingError):
         return LedgerError(f"{path}: {error}")
-    if passes(error) or getattr(error, "sqlite_errorcode", 0) & 0xFF in _OTHERS:
+    if is_temporary(error) or getattr(error, "sqlite_errorcode", 0) & 0xFF in _OTHERS:
         return LedgerError(f"{path}: {error}")
-    return damage(path, str(error))
+    return make_damage_error(path, str(error))
 
 
-def damage(path: Path, why: str) -> DamagedLedgerError:
+def make_damage_error(path: Path, why: str) -> DamagedLedgerError:
     """Return the error for a ledger that is damaged."""
     folder = path.parent
     output = shlex.quote(str(folder.parent)) if folder.name.startswith(".") else "OUTPUT"
@@ -103,7 +103,7 @@ def require_contents(path: Path) -> None:
     except OSError as error:
         raise LedgerError(f"{path}: {error.strerror}") from error
     if any(batch_folders(path.parent)):
-        raise damage(path, why)
+        raise make_damage_error(path, why)
 
 
 @contextmanager
@@ -118,10 +118,10 @@ def decoding(path: Path) -> Iterator[None]:
     try:
         yield
     except _UNDECODABLE as error:
-        raise damage(path, f"{type(error).__name__}: {error}") from error
+        raise make_damage_error(path, f"{type(error).__name__}: {error}") from error
 
 
-def private_folder(folder: Path, instead: str = "choose another output folder") -> Path:
+def ensure_private_folder(folder: Path, instead: str = "choose another output folder") -> Path:
     """Make a folder for this user alone, or accept one that is.
 
     Parameters

@@ -82,10 +82,10 @@ def test_an_object_is_the_file_byte_by_byte(between, files, tmp_path, scratch):
 def test_a_product_is_known_again(between, files):
     product = written()
     stamp = read_stamp(URL)
-    known = (stamp.path, stamp.size, stamp.mtime_ns, stamp.identity)
+    known = (stamp.path, stamp.size, stamp.mtime_ns, stamp.version)
     assert known == (product.path, product.size, product.mtime_ns, product.identity)
     files.pipe_file("bucket/out/a.fits", b"0" * product.size)
-    assert read_stamp(URL).identity != product.identity
+    assert read_stamp(URL).version != product.identity
 
 
 def test_nothing_shows_before_it_is_complete(between, files, scratch):
@@ -158,7 +158,7 @@ def test_large_files_go_in_parts(between, files, large):
     facts = upload(large, Url(URL))
     assert len([r for r in between.requests if r.method == "PUT"]) == 3
     assert max(r.received for r in between.requests) <= 9 * MEGABYTE
-    assert facts.identity.endswith("-3")
+    assert facts.version.endswith("-3")
     assert not between.reads  # what the store tells was enough
     assert files.cat_file("bucket/out/a.fits") == large.read_bytes()
 

@@ -1,0 +1,222 @@
+"""Files on this machine.
+
+Memory mapping is not used: if a mapped file is truncated, reading it kills the process.
+"""
+
+import errno
+import hashlib
+import io
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, cast
+
+from calbatch.models.errors import ChangedError, FileError, MissingFileError, StorageError
+from calbatch.models.storage.stamps import GZIP_MAGIC, FileVersion, Range, ReadAt, Stamp
+
+_READ_AHEAD = 1 << 16
+
+_REASONS = {
+    errno.ENOENT: "there is no such file",
+    errno.EACCES: "no permission to read it",
+    errno.EPERM: "no permission to read it",
+    errno.ENOTDIR: "there is no such file: part of the path is not a directory",
+    errno.ELOOP: "its symbolic links form a loop",
+}
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file on this machine.
+
+    Parameters
+    ----------
+    path : Path
+        Its path.
+    """
+
+    path: Path
+
+    def stamp(self) -> Stamp:
+        """Return the identity of a regular, readable, non-empty file.
+
+        Raises
+        ------
+        FileError
+            If the file does not exist, is a directory or a device, is empty or not readable.
+        """
+        path = self.path.absolute()
+        try:
+            status = path.stat()
+        except (OSError, ValueError) as error:
+            raise _access_error(path, error) from error
+        _require_regular(path, status)
+        stamp = Stamp(str(path), status.st_size, status.st_mtime_ns, ctime_ns=status.st_ctime_ns)
+        with self.open(stamp) as file:
+            magic = file.read(0, len(GZIP_MAGIC))
+        return replace(stamp, is_gzipped=magic == GZIP_MAGIC)
+
+    def version(self) -> FileVersion | None:
+        """Return the file's path, size and time; None if it is empty or not a regular file.
+
+        Raises
+        ------
+        OSError, ValueError
+            If the file does not exist or its status cannot be read.
+        """
+        path = self.path.absolute()
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
+            return None
+        return FileVersion(str(path), status.st_size, status.st_mtime_ns)
+
+    @contextmanager
+    def open(self, stamp: Stamp, ranges: Sequence[Range] = ()) -> Iterator["OpenLocalFile"]:
+        """Open the file and verify that its size and time are those of the stamp.
+
+        Opening takes a few microseconds, so descriptors are not kept open: none are shared between
+        threads, inherited in a fork, or run out of.
+
+        Raises
+        ------
+        ChangedError
+            If the size or time has changed.
+        FileError
+            If the file is gone or cannot be opened.
+        """
+        try:
+            descriptor = os.open(stamp.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise _access_error(Path(stamp.path), error) from error
+        try:
+            status = os.fstat(descriptor)
+            if (status.st_size, status.st_mtime_ns) != (stamp.size, stamp.mtime_ns):
+                raise ChangedError(stamp.path, "was replaced or changed since it was first read")
+            yield OpenLocalFile(descriptor, stamp.path)
+        finally:
+            os.close(descriptor)
+
+    def content_digest(self, stamp: Stamp) -> str:
+        """Return ``sha256:`` and the digest of the file as stored.
+
+        The file is read to its end. Soon after its pixels were read, the system still caches it.
+
+        Raises
+        ------
+        ChangedError
+            If anything about the file has changed since it was stamped, even its permissions.
+        FileError
+            If the file is gone.
+        StorageError
+            If the disk fails.
+        """
+        with self.open(stamp) as file, file.stream() as stream:
+            try:
+                digest = hashlib.file_digest(cast("io.BufferedReader", stream), "sha256")
+                status = os.fstat(stream.fileno())
+            except OSError as error:
+                raise _disk_error(stamp.path, error) from error
+        now = status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        if now != (stamp.size, stamp.mtime_ns, stamp.ctime_ns):
+            raise ChangedError(stamp.path, "was replaced or changed while it was read")
+        return f"sha256:{digest.hexdigest()}"
+
+
+class OpenLocalFile:
+    """A file on this machine that is open for reading; the caller closes the descriptor.
+
+    Parameters
+    ----------
+    descriptor : int
+        The open file.
+    path : str
+        Its path, for messages.
+    """
+
+    def __init__(self, descriptor: int, path: str) -> None:
+        self._descriptor, self._path = descriptor, path
+
+    def read(self, position: int, count: int) -> bytes:
+        """Return the bytes at a position, fewer where the file ends."""
+        try:
+            return os.pread(self._descriptor, count, position)
+        except OSError as error:
+            raise _disk_error(self._path, error) from error
+
+    def read_into(self, view: memoryview, position: int) -> None:
+        """Fill a buffer with the bytes at a position.
+
+        Raises
+        ------
+        FileError
+            If the file ends too early.
+        StorageError
+            If the disk fails.
+        """
+        done = 0
+        while done < len(view):
+            try:
+                count = os.preadv(self._descriptor, [view[done:]], position + done)
+            except OSError as error:
+                raise _disk_error(self._path, error) from error
+            if count == 0:
+                raise FileError(
+                    self._path,
+                    f"truncated while reading: {len(view)} bytes wanted at byte {position}, "
+                    f"{done} are there",
+                )
+            done += count
+
+    def read_ahead(self) -> ReadAt:
+        """Return a function like `read` that serves many small reads from few large ones."""
+        return _ReadAhead(self.read)
+
+    def stream(self) -> IO[bytes]:
+        """Return a file object with a descriptor of its own."""
+        return os.fdopen(os.dup(self._descriptor), "rb")
+
+
+class _ReadAhead:
+    """Serves small reads, such as those of headers, from the last piece that was read."""
+
+    def __init__(self, read: ReadAt) -> None:
+        self._read, self._start, self._piece = read, -1, b""
+
+    def __call__(self, position: int, count: int) -> bytes:
+        """Return the bytes at a position, fewer where the file ends."""
+        if count >= _READ_AHEAD:
+            return self._read(position, count)
+        at = position - self._start
+        is_whole = len(self._piece) == _READ_AHEAD  # a shorter piece ends where the file does
+        if not 0 <= at <= len(self._piece) - (count if is_whole else 0):
+            self._start, self._piece, at = position, self._read(position, _READ_AHEAD), 0
+        return self._piece[at : at + count]
+
+
+def _require_regular(path: Path, status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise FileError(path, "is a directory, not a file")
+    if not stat.S_ISREG(status.st_mode):
+        raise FileError(path, "is not a regular file")
+    if status.st_size == 0:
+        raise FileError(path, "is empty (0 bytes)")
+
+
+def _access_error(path: Path, error: Exception) -> FileError:
+    is_missing = isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.ENOTDIR)
+    return (MissingFileError if is_missing else FileError)(path, _reason(path, error))
+
+
+def _reason(path: Path, error: Exception) -> str:
+    if not isinstance(error, OSError) or error.errno is None:
+        return f"is not a path: {error}"
+    if error.errno == errno.ENOENT and path.is_symlink():
+        return f"is a symbolic link to {path.readlink()}, which does not exist"
+    return _REASONS.get(error.errno, f"cannot be read: {os.strerror(error.errno)}")
+
+
+def _disk_error(path: str, error: OSError) -> StorageError:
+    return StorageError(path, f"reading failed: {error.strerror or error}")
