@@ -105,8 +105,8 @@ def _parameters(path: Path, section: Any) -> dict[str, Any]:
     for name, value in found.items():
         if isinstance(value, str) and value.startswith(_ELSEWHERE):
             raise ParameterError(
-                f"{path}: {name} was set in Python ({value.removeprefix(_ELSEWHERE)}) and cannot be "
-                "stored in a file: run the batch again from Python"
+                f"{path}: {name} was set in Python ({value.removeprefix(_ELSEWHERE)}), and a file "
+                "cannot hold it: run the batch again from Python"
             )
     return found
 
@@ -188,7 +188,7 @@ def _holdable(entry: Entry) -> Entry:
     """Return the entry if a file can hold it, or raise NotInFileError."""
     line = _as_line(entry)
     if line.startswith((f'"{_ELSEWHERE}', f"'{_ELSEWHERE}")):
-        raise NotInFileError(f"a parameter file cannot hold a value that begins with {_ELSEWHERE!r}")
+        raise NotInFileError(f"a parameter file cannot hold text beginning with {_ELSEWHERE!r}")
     return entry
 
 

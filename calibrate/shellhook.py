@@ -109,8 +109,8 @@ class Command:
                 ).returncode
             except (OSError, ValueError) as error:
                 raise StepError(
-                    f"{name}: command {self.text!r} cannot be run: {error}; write a Python function "
-                    "as module:function"
+                    f"{name}: command {self.text!r} cannot be run: {error}; write Python "
+                    "functions as module:function"
                 ) from error
             lines = {
                 "standard output": _read_last_lines(out),
@@ -121,7 +121,7 @@ class Command:
                 log.info("%s: %s: %s", name, stream, line)
         if status:
             last = "".join(f": {line}" for line in lines["standard error"][-1:])
-            how = f"exited with status {status}" if status > 0 else f"was killed by signal {-status}"
+            how = f"exited with status {status}" if status > 0 else f"killed by signal {-status}"
             raise StepError(f"{name}: command {self.text!r} {how}{last}")
 
 

@@ -1,4 +1,4 @@
-"""Fitting references to exposures: which part of a reference covers a subarray.
+"""Cut references to the subarrays of exposures.
 
 Source: the rules of jwst 3.0.0's ``lib.reffile_utils`` (SUBSTRT and SUBSIZE of both files).
 """
@@ -18,7 +18,7 @@ _ANY = ("ANY", "N/A", "MULTIPLE")
 
 
 class SubarrayPlacement(NamedTuple):
-    """Where a frame lies on the detector: 1-based starts, and sizes, in pixels."""
+    """The position of a frame on the detector: 1-based start and size, in pixels."""
 
     xstart: int
     ystart: int
@@ -27,12 +27,12 @@ class SubarrayPlacement(NamedTuple):
 
 
 def cut_to_exposure(exposure: DataModel, reference: DataModel) -> DataModel:
-    """Return a reference cut to an exposure's subarray; itself where they already agree.
+    """Return a reference cut to an exposure's subarray, or unchanged if they already agree.
 
     Raises
     ------
     ReferenceFileError
-        When the reference has no place on the detector or does not cover the exposure.
+        If the reference has no position on the detector or does not cover the exposure.
     """
     _compare_detectors(exposure, reference)
     if reference.shape is None or exposure.shape is None or not _is_detector_frame(reference):
@@ -60,17 +60,17 @@ def cut_to_exposure(exposure: DataModel, reference: DataModel) -> DataModel:
 
 
 def _compare_detectors(exposure: DataModel, reference: DataModel) -> None:
-    """Warn of a reference of another instrument or detector, which only an override can be."""
+    """Warn if a reference, which must be an override, is for another instrument or detector."""
     for path, keyword in (("instrument.name", "INSTRUME"), ("instrument.detector", "DETECTOR")):
         wanted, found = (model[f"meta.{path}"] for model in (exposure, reference))
         if None not in (wanted, found) and found != wanted and found not in _ANY:
             log.warning(
-                "%s: its %s is %s, that of the exposure %s", reference.path, keyword, found, wanted
+                "%s: its %s is %s, but the exposure's is %s", reference.path, keyword, found, wanted
             )
 
 
 def _is_detector_frame(reference: DataModel) -> bool:
-    """Return whether the arrays are images of the detector (an IPC kernel is not)."""
+    """Return whether the arrays are images of the detector, unlike e.g. an IPC kernel."""
     return min(reference.frame) > 16 or reference.meta.subarray.xsize == reference.frame[1]
 
 
@@ -84,17 +84,17 @@ def _placement(model: DataModel, role: str) -> SubarrayPlacement:
         full = (1024, 1032) if model.meta.instrument.name == "MIRI" else (2048, 2048)
         if role == "exposure" or (rows, columns) != full:
             raise ReferenceFileError(
-                f"{model.path}: the {role} says not where on the detector its {columns} x {rows} "
-                "pixels are: SUBSTRT1, SUBSTRT2, SUBSIZE1 and SUBSIZE2 are needed"
+                f"{model.path}: the {role}'s position on the detector is unknown: its {columns} x "
+                f"{rows} pixels need SUBSTRT1, SUBSTRT2, SUBSIZE1 and SUBSIZE2"
             )
         return SubarrayPlacement(1, 1, columns, rows)
     if xstart < 1 or ystart < 1:
         raise ReferenceFileError(
             f"{model.path}: SUBSTRT1 = {xstart}, SUBSTRT2 = {ystart}: must be at least 1"
         )
-    if role == "reference" and sizes != [columns, rows]:  # an exposure's is told when it is opened
+    if role == "reference" and sizes != [columns, rows]:  # opening an exposure warns about its own
         log.warning(
-            "%s: SUBSIZE1 x SUBSIZE2 = %s x %s, but its arrays have %s x %s pixels: going by those",
+            "%s: SUBSIZE1 x SUBSIZE2 = %s x %s, but its arrays have %s x %s pixels: using those",
             model.path, *sizes, columns, rows,
         )  # fmt: skip
     return SubarrayPlacement(xstart, ystart, columns, rows)

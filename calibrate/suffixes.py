@@ -1,4 +1,4 @@
-"""What the names of exposures and products end in, and the names that products get by it."""
+"""Suffixes of the names of exposures and products."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _PRODUCTS = """
     i2d mbsub median phot psfalign psfstack psfsub ramp rate rateints s2d s3d snr uncal wfscmb
     whtlt x1d x1dints
 """.split()  # noqa: SIM905 - a list of so many words reads worse
-"""Kinds of products, calbatch's own optional one among them."""
+"""Kinds of products, including calbatch's own optional product."""
 
 _STEPS = """
     adaptive_trace_model align_refs ami_analyze ami_normalize assign_mtwcs assign_wcs bkg_subtract
@@ -20,7 +20,7 @@ _STEPS = """
     skymatch source_catalog spectral_leak srctype stackrefs straylight superbias targ_centroid
     tweakreg wfscombine white_light
 """.split()  # noqa: SIM905 - a list of so many words reads worse
-"""Steps of all stages: a step that runs alone names its product by itself."""
+"""Steps of all stages: a step that runs alone names its product after itself."""
 
 _CLASSES = """
     adaptivetracemodelstep alignrefsstep ami3pipeline amianalyzestep aminormalizestep
@@ -37,10 +37,10 @@ _CLASSES = """
     superbiasstep targcentroidstep tso3pipeline tsophotometrystep tweakregstep wavecorrstep
     wfscombinestep wfsscontamstep whitelightstep
 """.split()  # noqa: SIM905 - a list of so many words reads worse
-"""Classes of steps and pipelines in lower case, which old versions of jwst used."""
+"""Classes of steps and pipelines in lower case, used by old versions of jwst."""
 
 KNOWN_SUFFIXES = frozenset([*_PRODUCTS, *_STEPS, *_CLASSES])
-"""Endings of names that a product's own takes the place of: those of jwst 3.0.0, and ours."""
+"""Suffixes that a product's own suffix replaces: those of jwst 3.0.0 and of calbatch."""
 
 _EXTENSION = re.compile(r"(?:\.fits)?(?:\.gz|\.fz)?", re.IGNORECASE)
 _LONGEST_FIRST = "|".join(map(re.escape, sorted(KNOWN_SUFFIXES, key=len, reverse=True)))
@@ -58,15 +58,15 @@ def strip_extension(name: str) -> str:
 
 
 def product_name(source: str, suffix: str) -> str:
-    """Return a product's file name: the input's, with another ending.
+    """Return a product's file name: the input's name with another suffix.
 
     Parameters
     ----------
     source : str
-        The input's file name, such as ``a_uncal.fits`` or ``a-uncal.FITS.gz``.
+        The input's file name, e.g. ``a_uncal.fits`` or ``a-uncal.FITS.gz``.
     suffix : str
-        What the product's name ends in, such as ``rate``. It stands behind the same ``_`` or ``-``
-        as the input's, where that is a known one.
+        The product's suffix, e.g. ``rate``. It follows the same ``_`` or ``-`` as the input's
+        suffix if that is a known one, and ``_`` otherwise.
     """
     plain = strip_extension(source)
     found = _NAME.fullmatch(plain)

@@ -115,7 +115,7 @@ def test_texts_that_a_file_can_hold_are_not_refused(tmp_path, text):
     [
         ({"label": "'''\"\"\""}, r"label = .*cannot hold this mixture of quotes"),
         ({"names": ["a'b\"c"]}, r"names = .*quotes of both kinds"),
-        ({"label": "\udcff"}, r"label = .*cannot hold this text as it is"),
+        ({"label": "\udcff"}, r"label = .*cannot hold this text unchanged"),
     ],
 )
 def test_what_no_file_can_hold_is_refused(values, message):

@@ -252,7 +252,7 @@ class TestCommands:
         ("command", "message"),
         [
             ("sh -c 'echo whatever >&2; exit 3'", "Add: command .* exited with status 3: whatever"),
-            ("sh -c 'kill -9 $$'", "Add: command .* was killed by signal 9"),
+            ("sh -c 'kill -9 $$'", "Add: command .* killed by signal 9"),
             (
                 "no-such-program {0}",
                 "Add: command .* cannot be run: .*module:fun",

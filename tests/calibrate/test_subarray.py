@@ -73,4 +73,4 @@ def test_arrays_count_where_keywords_are_wrong(caplog):
     reference = placed(datamodels.GainModel, 0, 64, 0, 48, ysize=2048)
     exposure = placed(datamodels.ImageModel, 5, 20, 5, 20)
     np.testing.assert_array_equal(cut_to_exposure(exposure, reference).data, exposure.data)
-    assert "going by those" in caplog.text
+    assert "using those" in caplog.text

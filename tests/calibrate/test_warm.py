@@ -30,7 +30,7 @@ def test_it_is_said_the_first_time_only(tmp_path):
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
-    assert told(exposure.path) == "compiling kernels: once on this machine, it can take a minute"
+    assert told(exposure.path) == "compiling kernels: once per machine, it can take a minute"
     assert told(exposure.path) == ""
 
 

@@ -43,7 +43,7 @@ def test_a_batchs_cfg_holds_what_it_was_begun_with(simulated, tmp_path):
 )
 def test_what_only_python_has_is_never_left_out(simulated, tmp_path, name, value, told):
     result = begun(simulated, tmp_path, **{name: value})
-    with pytest.raises(RequestError, match=f"{name} was given in Python \\({told}\\).*again"):
+    with pytest.raises(RequestError, match=f"{name} was set in Python \\({told}\\).*again"):
         take_up(result.folder)
 
 

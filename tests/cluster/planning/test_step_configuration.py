@@ -47,7 +47,7 @@ def test_a_step_asked_for_by_itself_is_meant_to_run():
     ("wanted", "message"),
     [
         ({"pipeline": "detectr1"}, "no step or pipeline 'detectr1'; did you mean 'detector1'?"),
-        ({"pipeline": "absent.cfg"}, "absent.cfg: there is no such parameter file"),
+        ({"pipeline": "absent.cfg"}, "absent.cfg: no such parameter file"),
         ({"pipeline": "no_such_package.steps:Step"}, "cannot be imported"),
         ({"parameters": {"jmp": {"skip": True}}}, "no step 'jmp'; did you mean 'jump'?"),
         (
