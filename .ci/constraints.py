@@ -1,12 +1,12 @@
-"""Write constraints.txt: one tested release of everything that calbatch's extras bring.
+"""Write constraints.txt: one tested release of every dependency of calbatch's extras.
 
 Usage:
-    python .ci/constraints.py            resolve anew, and write the file
+    python .ci/constraints.py            resolve the newest releases, and write the file
     python .ci/constraints.py --check    compare the file with pyproject.toml
-    python .ci/constraints.py --behind   list what is installed and not as the file says
+    python .ci/constraints.py --behind   list installed releases that differ from the file
 
 Needs pip and packaging. Releases are resolved for each supported Python; where they differ, the
-file has markers. Run the tests with what was written before committing it.
+file has markers. Run the tests with the new file before committing it.
 """
 
 import argparse
@@ -26,11 +26,11 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / "constraints.txt"
 PYTHONS = ("3.11", "3.12", "3.13")
-"""The releases of Python that the file is made for."""
+"""The supported releases of Python."""
 
 HEADER = """\
-# One release of everything that calbatch, its tests and its tools bring. The tests pass with these
-# on Python {tested}. Made by `python .ci/constraints.py`; do not edit.
+# One release of every dependency of calbatch, its tests and its tools. The tests pass with these
+# on Python {tested}. Written by `python .ci/constraints.py`; do not edit.
 """
 
 Pins = dict[str, str]
@@ -42,7 +42,7 @@ def project() -> dict:
 
 
 def requirements(extra: str = "dev") -> list[Requirement]:
-    """Return what an extra asks for, with its parts of our own spelt out."""
+    """Return the requirements of an extra, with our own extras expanded."""
     table = project()
     found = [Requirement(text) for text in table["dependencies"]]
     waiting = [extra]
@@ -57,12 +57,12 @@ def requirements(extra: str = "dev") -> list[Requirement]:
 
 
 def environment(python: str) -> dict[str, str]:
-    """Return what markers see on a release of Python."""
+    """Return the marker environment of a release of Python."""
     return {**default_environment(), "python_version": python, "python_full_version": f"{python}.0"}
 
 
-def resolved(python: str) -> Pins:
-    """Return the newest releases that fit together on a release of Python."""
+def resolve(python: str) -> Pins:
+    """Return the newest compatible releases on a release of Python."""
     texts = [str(wanted) for wanted in requirements()]
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
@@ -87,20 +87,20 @@ def lines(pins: dict[str, Pins]) -> Iterator[str]:
             continue
         for version, pythons in versions.items():
             markers = [f'python_version == "{python}"' for python in pythons]
-            if PYTHONS[-1] in pythons:  # also what comes after it
+            if PYTHONS[-1] in pythons:  # and later ones
                 markers[-1] = f'python_version >= "{PYTHONS[-1]}"'
             yield f"{name}=={version} ; {' or '.join(markers)}"
 
 
 def write() -> None:
     """Resolve for each Python and write the file."""
-    pins = {python: resolved(python) for python in PYTHONS}
+    pins = {python: resolve(python) for python in PYTHONS}
     tested = ".".join(map(str, sys.version_info[:2]))
     FILE.write_text(HEADER.format(tested=tested) + "\n".join(lines(pins)) + "\n")
 
 
-def pinned(python: str) -> Pins:
-    """Return the releases that the file has for a Python."""
+def read_pins(python: str) -> Pins:
+    """Return the releases that the file lists for a Python."""
     found = {}
     for line in FILE.read_text().splitlines():
         if line and not line.startswith("#"):
@@ -111,11 +111,11 @@ def pinned(python: str) -> Pins:
     return found
 
 
-def faults() -> list[str]:
-    """Return what pyproject.toml asks for and the file does not grant, on any Python."""
+def unsatisfied() -> list[str]:
+    """Return the requirements of pyproject.toml that the file does not satisfy, on any Python."""
     found = []
     for python in PYTHONS:
-        pins = pinned(python)
+        pins = read_pins(python)
         for wanted in requirements():
             if wanted.marker is not None and not wanted.marker.evaluate(environment(python)):
                 continue
@@ -125,8 +125,8 @@ def faults() -> list[str]:
     return found
 
 
-def installed() -> Pins:
-    """Return the releases, in this environment, of what calbatch's extras bring."""
+def installed_releases() -> Pins:
+    """Return the installed releases of all dependencies of calbatch's extras."""
     found: Pins = {}
     waiting = [(r, frozenset[str]()) for r in requirements()]
     seen = set()
@@ -141,34 +141,34 @@ def installed() -> Pins:
         seen.add(key)
         try:
             held = distribution(wanted.name)
-        except PackageNotFoundError:  # of an extra that is not installed
+        except PackageNotFoundError:  # belongs to an extra that is not installed
             continue
         found[key[0]] = held.version
         waiting += [(Requirement(text), key[1] | {""}) for text in held.requires or ()]
     return found
 
 
-def behind() -> list[str]:
-    """Return what is installed here and not as the file says."""
-    pins = pinned(".".join(map(str, sys.version_info[:2])))
+def differences() -> list[str]:
+    """Return the installed releases that differ from the file."""
+    pins = read_pins(".".join(map(str, sys.version_info[:2])))
     return [
         f"{name} {version}: the file has {pins.get(name, 'none')}"
-        for name, version in sorted(installed().items())
+        for name, version in sorted(installed_releases().items())
         if pins.get(name) != version
     ]
 
 
 def main() -> int:
-    """Do what the command line says; return the exit status."""
+    """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--check", action="store_true", help="compare with pyproject.toml")
-    group.add_argument("--behind", action="store_true", help="compare with what is installed")
+    group.add_argument("--behind", action="store_true", help="compare with the installed releases")
     asked = parser.parse_args()
     if not (asked.check or asked.behind):
         write()
         return 0
-    found = faults() if asked.check else behind()
+    found = unsatisfied() if asked.check else differences()
     print(*found, sep="\n", end="\n" if found else "")
     return bool(found)
 

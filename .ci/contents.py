@@ -1,4 +1,4 @@
-"""Check that the built distributions hold every module and schema of the checkout.
+"""Check that the built distributions contain every module and schema of the checkout.
 
 Usage: contents.py CHECKOUT DIST
 """
@@ -11,8 +11,8 @@ from pathlib import Path
 FOLDERS = ("models", "crds_client", "calibrate", "cluster")
 
 
-def wanted(checkout: Path) -> set[str]:
-    """Return the package's files, as paths below ``calbatch``."""
+def required_files(checkout: Path) -> set[str]:
+    """Return the package's files as paths relative to ``calbatch``."""
     found = {
         str(path.relative_to(checkout))
         for folder in FOLDERS
@@ -33,8 +33,10 @@ def main() -> int:
         held[sdist.name] = {name.partition("/src/")[2] for name in files}
     status = 0
     for name, files in held.items():
-        missing = sorted(p for p in wanted(checkout) if f"calbatch/{p}" not in files)
-        print(f"{name}: {len(missing)} of {len(wanted(checkout))} files are missing", *missing)
+        missing = sorted(p for p in required_files(checkout) if f"calbatch/{p}" not in files)
+        print(
+            f"{name}: {len(missing)} of {len(required_files(checkout))} files are missing", *missing
+        )
         status |= bool(missing)
     return status
 

@@ -8,7 +8,7 @@ from scripts import answer
 from setting import QUIET, Setting
 from tables import Table
 
-from calbatch.cluster.exposure.job import Job, build_saving_graph
+from calbatch.cluster.exposure.job import Job, prepare_job
 
 TILES = (8, 32)
 
@@ -41,7 +41,7 @@ def _job(setting: Setting, tiles: int) -> Job:
 
 def count_tasks(job: Job) -> int:
     """Return the number of tasks; an alias, another name for one, is none."""
-    graph, writers = build_saving_graph(job)
+    graph, writers = prepare_job(job)
     try:
         (optimised,) = optimize(graph)
     finally:

@@ -15,7 +15,7 @@ import dask
 import numpy as np
 from jobs import job_of
 
-from calbatch.cluster.exposure.job import Job, build_products, build_saving_graph, calibrate
+from calbatch.cluster.exposure.job import Job, build_products, calibrate, prepare_job
 from calbatch.models.budget import tile_budget
 
 ROWS = 8
@@ -41,7 +41,7 @@ def load_kernels(job: Job) -> None:
     with dask.config.set({"calbatch.tile-rows": ROWS, "scheduler": "sync"}):
         for model, _ in build_products(job):
             np.asarray(model.data[..., :ROWS, :])
-    _, writers = build_saving_graph(job)
+    _, writers = prepare_job(job)
     for writer in writers:
         writer.abort()
 

@@ -30,8 +30,8 @@ from calbatch.cluster.folder import find_batch
 from calbatch.cluster.ledger import View
 from calbatch.cluster.planning.identity import ReferenceChecksums
 from calbatch.cluster.planning.planner import Planner, open_references
-from calbatch.cluster.sites.local import DASK_SETTINGS
 from calbatch.cluster.sites.dask_site import DaskSite
+from calbatch.cluster.sites.local import DASK_SETTINGS
 from calbatch.models.datamodels import RampModel
 from calbatch.models.fits.writer import Product
 

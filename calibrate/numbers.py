@@ -29,7 +29,7 @@ def header_number(model: DataModel, path: str) -> Any:
     """
     value = model[path]
     if value is None or isinstance(value, str):
-        fault = model.misread(path)
+        fault = model.misread_reason(path)
         if fault:
             raise StepError(f"{model.path or type(model).__name__}: {fault}")
     return value

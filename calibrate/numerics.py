@@ -10,5 +10,5 @@ parameters and references give other values: science, errors, data quality, or t
 raise it for moved files, messages, metadata or speed.
 
 ``tests/calibrate/test_numerics.py`` fails when that code changes. After deciding about the version,
-renew the stored digest with ``python -m tests.support.numerics``.
+renew the stored digest with ``python tests/support/numerics_digest.py``.
 """

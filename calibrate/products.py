@@ -13,7 +13,7 @@ from calbatch.models.storage.location import Location, location
 if TYPE_CHECKING:
     from calbatch.calibrate.step import Step
     from calbatch.models.model import DataModel
-    from calbatch.models.saving import Written
+    from calbatch.models.saving import SaveResult
 
 
 def product_paths(step: Step, products: Sequence[tuple[str, DataModel]]) -> list[Location]:
@@ -38,7 +38,7 @@ def product_paths(step: Step, products: Sequence[tuple[str, DataModel]]) -> list
     return found
 
 
-def save(step: Step, products: Sequence[tuple[str, DataModel]]) -> Written:
+def save(step: Step, products: Sequence[tuple[str, DataModel]]) -> SaveResult:
     """Write a step's products together."""
     from calbatch.models.saving import save as save_models  # names do not need dask
 

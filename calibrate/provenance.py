@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from calbatch.models.arrays import Used
+from calbatch.models.arrays import UsedReference
 from calbatch.models.model import DataModel
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ def record_references(model: DataModel, step: str, used: Mapping[str, str]) -> N
         path = f"meta.ref_file.{kind}.name"
         if model.schema.lookup(path) is not None:
             earlier = _earlier_uses(model, kind, path)
-            model._content.used += (Used(kind, step, name),)
-            _record_history(model, path, earlier, Used(kind, step, name))
+            model._content.used_references += (UsedReference(kind, step, name),)
+            _record_history(model, path, earlier, UsedReference(kind, step, name))
             model[path] = _keyword_value(model[path], name)
 
 
@@ -113,16 +113,18 @@ def record_software(model: DataModel, followed: str, version: str, context: str 
             model[path] = value
 
 
-def _earlier_uses(model: DataModel, kind: str, path: str) -> list[Used]:
+def _earlier_uses(model: DataModel, kind: str, path: str) -> list[UsedReference]:
     """Return earlier uses of a reference type; an earlier run is known from the keyword only."""
-    known = [used for used in model._content.used if used.kind == kind]
+    known = [used for used in model._content.used_references if used.kind == kind]
     if not known and is_file(model[path]):
-        known = [Used(kind, EARLIER, model[path])]
-        model._content.used += tuple(known)
+        known = [UsedReference(kind, EARLIER, model[path])]
+        model._content.used_references += tuple(known)
     return known
 
 
-def _record_history(model: DataModel, path: str, earlier: list[Used], latest: Used) -> None:
+def _record_history(
+    model: DataModel, path: str, earlier: list[UsedReference], latest: UsedReference
+) -> None:
     """List each step's file in HISTORY as soon as they differ."""
     differed = len({used.recorded for used in earlier}) > 1
     if differed or any(used.recorded != latest.recorded for used in earlier):

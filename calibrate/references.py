@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from calbatch.calibrate.errors import ReferenceFileError
 from calbatch.models.errors import FileError
-from calbatch.models.fits.decoded_copies import DecodedStore
+from calbatch.models.fits.decoded_copies import DecodedCopies
 from calbatch.models.private import NotPrivateError
 
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ def parameter_type(step: str) -> str:
 class HostCopies:
     """References that are compressed, scaled or tables, decoded once on a host.
 
-    See `calbatch.models.fits.readers.Copies`.
+    See `calbatch.models.fits.readers.CopyProvider`.
 
     Parameters
     ----------
@@ -287,7 +287,7 @@ class HostCopies:
 
     folder: str | None = None
 
-    def plain(self, path: str) -> Path:
+    def plain_file(self, path: str) -> Path:
         """Give a file whose images can be read by position.
 
         Raises
@@ -296,14 +296,14 @@ class HostCopies:
             If it cannot be decoded, or the copy not be written.
         """
         try:
-            return DecodedStore(self.folder).plain(path)
+            return DecodedCopies(self.folder).plain_file(path)
         except FileError as error:
             raise ReferenceFileError(str(error)) from error
 
-    def table(self, path: str, index: int) -> Path | None:
+    def table_file(self, path: str, index: int) -> Path | None:
         """Give an ``.npy`` file with a table's rows; None if they cannot be held by one."""
         try:
-            return DecodedStore(self.folder).table(path, index)
+            return DecodedCopies(self.folder).table_file(path, index)
         except NotPrivateError as error:
             raise ReferenceFileError(str(error)) from error
         except FileError:

@@ -362,7 +362,7 @@ class Step(Configurable):
         """
         found = self.get_reference_file(model, reference_type)
         return subarray.cut_to_exposure(
-            model, datamodels.reference(reference_type, found, HostCopies())
+            model, datamodels.open_reference(reference_type, found, HostCopies())
         )
 
     # -- products -----------------------------------------------------------------------------

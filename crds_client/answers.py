@@ -83,7 +83,9 @@ def parse_literal(text: bytes) -> dict[str, Any]:
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         raise ServerError(f"not a server configuration: {_error_text(error)}") from None
     if not isinstance(config, dict):
-        raise ServerError(f"not a server configuration: a dictionary is wanted, {_describe_type(config)}")
+        raise ServerError(
+            f"not a server configuration: a dictionary is wanted, {_describe_type(config)}"
+        )
     return check_info(config)
 
 

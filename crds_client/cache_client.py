@@ -18,9 +18,9 @@ from calbatch.crds_client.errors import (
     convert_errors,
 )
 from calbatch.crds_client.fetching import Fetcher, FetchReport, Progress
-from calbatch.crds_client.server.url_cache import UrlCache
 from calbatch.crds_client.server.protocol import Server
-from calbatch.crds_client.server.remote import is_server_address, open_source, contact
+from calbatch.crds_client.server.remote import contact, is_server_address, open_source
+from calbatch.crds_client.server.url_cache import UrlCache
 from calbatch.crds_client.upkeep import Fault, cached_files, config_infos, prune, verify
 
 Mode = Literal["auto", "local", "remote"]
@@ -116,7 +116,9 @@ class CacheClient:
             If nothing can be fetched at all.
         """
         names = list(dict.fromkeys(names))
-        if self.mode != "local" and is_server_address(self.server_url):  # or else nothing is written
+        if self.mode != "local" and is_server_address(
+            self.server_url
+        ):  # or else nothing is written
             self.hold.add(names)
         if (anew or self.missing(names)) and self.source is not None:
             with convert_errors(ServerError, f"{self.source}: what it says of files"):

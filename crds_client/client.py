@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from calbatch.crds_client.reference_table import Configurations, Exposure, References, ReferenceTable
 from calbatch.crds_client.cache_client import CacheClient, Mode
 from calbatch.crds_client.context import ContextChoice, choose_context, is_known_locally
 from calbatch.crds_client.errors import (
@@ -18,6 +17,12 @@ from calbatch.crds_client.errors import (
     ServerError,
     WithdrawnReference,
     convert_errors,
+)
+from calbatch.crds_client.reference_table import (
+    Configurations,
+    Exposure,
+    References,
+    ReferenceTable,
 )
 from calbatch.crds_client.rules.keywords import instrument_of, synonyms
 from calbatch.crds_client.rules.mapping import InstrumentRules, PipelineRules, load_mapping

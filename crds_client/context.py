@@ -87,7 +87,9 @@ def choose_context(
     if spec in (*_LATEST, "edit"):
         return ContextChoice(_resolve_state(spec, cache, server), f"{spec} context, as asked for")
     if _DATE.fullmatch(spec):
-        return ContextChoice(_context_in_use(spec, cache, server), f"in use on {spec}, as asked for")
+        return ContextChoice(
+            _context_in_use(spec, cache, server), f"in use on {spec}, as asked for"
+        )
     raise ContextError(
         f"{wanted!r} is not a context: give a name such as {cache.observatory}_0541.pmap, "
         "latest, edit, build, or a date such as 2024-01-31T12:00:00"

@@ -1,33 +1,35 @@
-"""What can go wrong with rules, caches and servers, each with what to do about it."""
+"""Errors of rules, caches and servers; each message says what to do about it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from calbatch.models.errors import FileError
+
 
 class CrdsError(Exception):
-    """Any fault of reference selection or of a reference cache."""
+    """Base class of the errors of reference selection and of reference caches."""
 
 
 class MappingError(CrdsError):
-    """A rules file is malformed or does what rules may not; starts with ``file:line``."""
+    """A rules file is malformed or not allowed; the message starts with ``file:line``."""
 
 
 class ChecksumError(MappingError):
-    """A rules file does not have the sha1sum that it states."""
+    """A rules file does not match its own sha1sum."""
 
 
 class ContextError(CrdsError):
-    """The wanted version of the rules is unknown or cannot be had here."""
+    """The requested context is unknown or not available."""
 
 
 class HeaderError(CrdsError):
-    """A header lacks what selection cannot do without, or cannot be read."""
+    """A header cannot be read, or lacks a value that selection requires."""
 
 
 class UnsafeName(CrdsError):
-    """A file name that would lead out of the cache."""
+    """A file name that would lead outside the cache."""
 
 
 class ServerError(CrdsError):
@@ -35,19 +37,19 @@ class ServerError(CrdsError):
 
 
 class DownloadError(CrdsError):
-    """A file could not be fetched whole and verified."""
+    """A file could not be fetched completely and verified."""
 
 
 class ReadOnlyCache(CrdsError):
-    """The cache must be written to, and cannot be."""
+    """The cache has to be written to, but is read-only."""
 
 
 class WithdrawnReference(CrdsError):
-    """The observatory calls the file scientifically invalid."""
+    """The observatory has withdrawn the file as scientifically invalid."""
 
 
 class ReferenceMissing(CrdsError):
-    """A file that is needed is not in the cache.
+    """A required file is not in the cache.
 
     Parameters
     ----------
@@ -64,7 +66,7 @@ class ReferenceMissing(CrdsError):
 
     @property
     def command(self) -> str:
-        """The command that would fetch the file."""
+        """The command that fetches the file."""
         return f"calbatch refs sync --files {self.name}"
 
     def __str__(self) -> str:
@@ -73,25 +75,27 @@ class ReferenceMissing(CrdsError):
 
 @contextmanager
 def convert_errors(kind: type[CrdsError], where: object) -> Iterator[None]:
-    """Turn whatever goes wrong inside into an error of one kind that says where.
+    """Convert any exception of the block into a `CrdsError` that names its source.
 
-    Every reader of rules, files and settings from elsewhere has this around it: over what is
-    damaged, libraries raise all kinds of exceptions, and one that nobody expects would end a batch.
+    Every reader of foreign rules, files and settings runs inside this context: damaged input makes
+    libraries raise exceptions of all kinds, and an unexpected one would end a batch.
 
     Parameters
     ----------
     kind : type
-        The error to raise; a `CrdsError` passes as it is, and so does a lack of memory.
+        The error to raise. A `CrdsError`, a `MemoryError` and a warning pass unchanged.
     where : object
-        What is being read; the message starts with it.
+        The source being read; the message starts with it.
     """
     try:
         yield
-    except (CrdsError, MemoryError, Warning):  # a warning is an error where users ask for it
+    except (CrdsError, MemoryError, Warning):  # users can turn warnings into errors
         raise
+    except FileError as error:
+        raise kind(str(error)) from error  # names its file already
     except OSError as error:
         raise kind(f"{where}: {error.strerror or error}") from error
     except Exception as error:
-        said = " ".join(str(error).split())[:300]
-        plain = isinstance(error, ValueError) and said
-        raise kind(f"{where}: {said if plain else f'{type(error).__name__}: {said}'}") from error
+        text = " ".join(str(error).split())[:300]
+        is_plain = isinstance(error, ValueError) and text
+        raise kind(f"{where}: {text if is_plain else f'{type(error).__name__}: {text}'}") from error

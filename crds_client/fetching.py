@@ -16,6 +16,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol
@@ -26,7 +27,13 @@ from calbatch.crds_client.answers import FileInfo
 from calbatch.crds_client.cache.layout import Cache, check_name
 from calbatch.crds_client.errors import CrdsError, DownloadError, ReadOnlyCache, ServerError
 from calbatch.crds_client.server.protocol import Patience
-from calbatch.crds_client.server.transport import Pace, RefusedError, TransientError, retry, read_chunk
+from calbatch.crds_client.server.transport import (
+    Pace,
+    RefusedError,
+    TransientError,
+    read_chunk,
+    retry,
+)
 
 _CHUNK = 2**20
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -43,8 +50,21 @@ class Source(Protocol):
         """Give sizes and sums of the files that it has."""
         ...
 
-    def open_file(self, name: str, offset: int) -> tuple[int, IO[bytes]]:
-        """Begin to fetch a file from a byte on; gives the byte at which the response begins."""
+    def open_file(self, name: str, offset: int) -> AbstractContextManager[tuple[int, IO[bytes]]]:
+        """Open a file; yield the offset at which the content begins, and the content.
+
+        Parameters
+        ----------
+        name : str
+            The file.
+        offset : int
+            Where to begin, in bytes. A source may begin at 0 instead.
+
+        Raises
+        ------
+        TransientError, RefusedError
+            If another attempt may succeed, or not.
+        """
         ...
 
 
@@ -137,7 +157,9 @@ class Fetcher:
             known = [name for name, ok in zip(known, done, strict=True) if not ok]
         return report
 
-    def _select_missing(self, names: Iterable[str], report: FetchReport, *, anew: bool) -> list[str]:
+    def _select_missing(
+        self, names: Iterable[str], report: FetchReport, *, anew: bool
+    ) -> list[str]:
         wanted = []
         for name in dict.fromkeys(names):
             path = None if anew else self.cache.find(name)
@@ -194,8 +216,7 @@ class Fetcher:
                 have = 0
             if have == info.size and have:
                 return
-            start, response = self.source.open_file(name, have)
-            with response:
+            with self.source.open_file(name, have) as (start, response):
                 out.truncate(start)
                 out.seek(start)
                 received, pace = start, Pace(self.patience.timeout)

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from calbatch.crds_client.reference_table import ReferenceTable
 from calbatch.crds_client.client import Client
+from calbatch.crds_client.reference_table import ReferenceTable
 from calbatch.crds_client.rules.mapping import Resolution
 from calbatch.crds_client.selection_headers import read_selection_headers
 from calbatch.crds_client.upkeep import usage
@@ -79,7 +79,10 @@ def differences(old: ReferenceTable[str], new: ReferenceTable[str]) -> Iterator[
             continue
         before, after = old[exposure], new[exposure]
         for kind in sorted(before.keys() | after.keys()):
-            pair = plain_resolution(before.get(kind, absent)), plain_resolution(after.get(kind, absent))
+            pair = (
+                plain_resolution(before.get(kind, absent)),
+                plain_resolution(after.get(kind, absent)),
+            )
             if pair[0] != pair[1]:
                 yield Difference(exposure, kind, *pair)
 

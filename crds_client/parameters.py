@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from calbatch.crds_client.asdf_trees import read_tree
 from calbatch.crds_client.errors import HeaderError, convert_errors
+from calbatch.models.fits.asdf_tree import read_tree
 
 PREFIX = "pars-"
 
@@ -65,7 +65,9 @@ def read_parameters(path: str | Path) -> ParameterReference:
             source=Path(path).name,
             class_name=str(tree.get("class", "")),
             name=str(tree.get("name", "")),
-            parameters=_require_names(tree.get("parameters"), f"{path}: not a parameter reference: it"),
+            parameters=_require_names(
+                tree.get("parameters"), f"{path}: not a parameter reference: it"
+            ),
             steps=dict(_steps(tree.get("steps") or [], path)),
         )
 

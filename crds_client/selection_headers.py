@@ -1,33 +1,29 @@
-"""Reading what selection needs from many files' headers, fast.
+"""The values that references are selected by, read from the headers of files.
 
-Only the header blocks of a FITS file are read. As the official client does, a keyword is taken
-from the first of the file's headers that has it; reading ends when every wanted one was found.
+A keyword is taken from the first of a file's headers that contains it, as by the official client.
 """
 
 from __future__ import annotations
 
-import gzip
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
-from astropy.io.fits import Card
-
-from calbatch.crds_client.asdf_trees import flatten, read_tree
 from calbatch.crds_client.errors import CrdsError, HeaderError, convert_errors
+from calbatch.models.fits.asdf_tree import read_tree
+from calbatch.models.fits.cards import CARD_LENGTH, read_cards
+from calbatch.models.fits.layout import read_layout
+from calbatch.models.schema.meta import flatten
 
-_BLOCK = 2880
-_CARD = 80
-_MAX_BLOCKS = 20_000
-"""Of one header: more is no FITS file."""
-_MAX_AXES = 999
+_KEYWORD_LENGTH = 8
+_PLAIN = (str, int, float, bool)
 
-Values = dict[str, Any]
+HeaderValues = dict[str, Any]
 
 
-def read_selection_header(path: str | os.PathLike[str], wanted: Collection[str]) -> Values:
-    """Read keywords from a FITS file, which may be gzipped, or all plain values of an ASDF file.
+def read_selection_header(path: str | os.PathLike[str], wanted: Collection[str]) -> HeaderValues:
+    """Read keywords from a FITS file, gzipped or not, or all plain values from an ASDF file.
 
     Parameters
     ----------
@@ -39,28 +35,33 @@ def read_selection_header(path: str | os.PathLike[str], wanted: Collection[str])
     Returns
     -------
     dict
-        Keyword to value, of those that are there.
+        Value by keyword; by dotted path in upper case for an ASDF file. Absent keywords are left
+        out.
 
     Raises
     ------
     HeaderError
-        If the file is not there or neither; starts with its path.
+        If the file does not exist, is damaged, or is neither FITS nor ASDF; the message starts
+        with its path.
     """
-    with convert_errors(HeaderError, path), Path(path).open("rb") as stream:
-        if stream.read(2) == b"\x1f\x8b":
-            with gzip.open(path, "rb") as unpacked:
-                return _read(cast(IO[bytes], unpacked), wanted)
-        stream.seek(0)
-        if stream.read(6) == b"#ASDF ":
-            return flatten(read_tree(Path(path)))
-        stream.seek(0)
-        return _read(stream, wanted)
+    with convert_errors(HeaderError, path):
+        with Path(path).open("rb") as stream:
+            is_asdf = stream.read(6) == b"#ASDF "
+        return _read_asdf(path) if is_asdf else _read_fits(path, wanted)
 
 
 def read_selection_headers(
     paths: Iterable[str | os.PathLike[str]], wanted: Collection[str]
-) -> tuple[dict[str, Values], dict[str, str]]:
-    """Read many files; give headers by path, and the faults of files that have none."""
+) -> tuple[dict[str, HeaderValues], dict[str, str]]:
+    """Read the keywords of many files.
+
+    Returns
+    -------
+    headers : dict
+        Values by path.
+    faults : dict
+        Error message by path, of the files that cannot be read.
+    """
     headers, faults = {}, {}
     for path in paths:
         try:
@@ -70,82 +71,27 @@ def read_selection_headers(
     return headers, faults
 
 
-def _read(stream: IO[bytes], wanted: Collection[str]) -> Values:
-    names = {name.encode("ascii", "replace").ljust(8) for name in wanted if len(name) <= 8}
-    structure = {b"XTENSION", b"BITPIX  ", b"NAXIS   ", b"PCOUNT  ", b"GCOUNT  "}
-    found: Values = {}
-    for number in range(_MAX_BLOCKS):
-        cards = _header(stream, first=number == 0)
-        if cards is None:
+def _read_asdf(path: str | os.PathLike[str]) -> HeaderValues:
+    flat = flatten(read_tree(path))
+    return {str(key).upper(): value for key, value in flat.items() if isinstance(value, _PLAIN)}
+
+
+def _read_fits(path: str | os.PathLike[str], wanted: Collection[str]) -> HeaderValues:
+    keywords = {name.ljust(_KEYWORD_LENGTH) for name in wanted if len(name) <= _KEYWORD_LENGTH}
+    values: HeaderValues = {}
+    for hdu in read_layout(path).hdus:
+        for keyword, value, _ in read_cards("".join(_select_cards(hdu.text, keywords))):
+            values.setdefault(keyword, value if isinstance(value, _PLAIN) else None)
+        if len(values) == len(keywords):
             break
-        sizes: Values = {}
-        for card in cards:
-            keyword = card[:8]
-            if keyword in names:
-                found.setdefault(keyword.decode().strip(), _value(card))
-            if keyword in structure or keyword.startswith(b"NAXIS"):
-                sizes[keyword.decode("ascii", "replace").strip()] = _value(card)
-        if len(found) == len(names):
-            break
-        stream.seek(_padded(_data_size(sizes)), os.SEEK_CUR)
-    return found
+    return values
 
 
-def _header(stream: IO[bytes], *, first: bool) -> list[bytes] | None:
-    """Give the cards of the next header; None at the end of the file."""
-    cards: list[bytes] = []
-    for _ in range(_MAX_BLOCKS):
-        block = stream.read(_BLOCK)
-        if len(block) < _BLOCK:
-            if not first and not cards:
-                return None
-            raise ValueError("the file ends within a header: not a whole FITS file")
-        if not cards and not block.startswith(b"SIMPLE  =" if first else b"XTENSION="):
-            if first:
-                raise ValueError("not a FITS file: it does not begin with SIMPLE")
-            return None
-        for start in range(0, _BLOCK, _CARD):
-            card = block[start : start + _CARD]
-            if card.startswith(b"END     "):
-                return cards
-            cards.append(card)
-    raise ValueError("a header without END")
-
-
-def _value(card: bytes) -> Any:
-    """Give a card's value; text, numbers and T or F as they are mostly written, fast."""
-    text = card[8:].decode("ascii", "replace")
-    if not text.startswith("= "):
-        return None
-    field = text[2:].lstrip()
-    if field.startswith("'"):
-        end = field.find("'", 1)
-        if end > 0 and field[end + 1 : end + 2] != "'":
-            return field[1:end].rstrip()
-    elif (word := field.split("/", 1)[0].strip()) in ("T", "F"):
-        return word == "T"
-    elif word.lstrip("+-").isdigit():
-        return int(word)
-    value = Card.fromstring(card).value
-    return value if isinstance(value, str | int | float | bool) else None
-
-
-def _data_size(sizes: Mapping[str, Any]) -> int:
-    axes = int(sizes.get("NAXIS") or 0)
-    if not 0 <= axes <= _MAX_AXES:
-        raise ValueError(f"NAXIS = {axes}")
-    if axes == 0:
-        return 0
-    lengths = [int(sizes.get(f"NAXIS{axis}") or 0) for axis in range(1, axes + 1)]
-    count = 1
-    for length in lengths:
-        count *= length
-    size = abs(int(sizes.get("BITPIX") or 8)) // 8
-    size *= int(sizes.get("GCOUNT") or 1) * (int(sizes.get("PCOUNT") or 0) + count)
-    if size < 0 or size > 2**60:
-        raise ValueError("a header states an impossible size")
-    return size
-
-
-def _padded(size: int) -> int:
-    return -(-size // _BLOCK) * _BLOCK
+def _select_cards(header: str, keywords: Collection[str]) -> Iterator[str]:
+    """Yield the cards of the keywords, each with its CONTINUE cards."""
+    is_selected = False
+    for start in range(0, len(header), CARD_LENGTH):
+        keyword = header[start : start + _KEYWORD_LENGTH]
+        is_selected = keyword in keywords or (is_selected and keyword == "CONTINUE")
+        if is_selected:
+            yield header[start : start + CARD_LENGTH]

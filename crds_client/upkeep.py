@@ -11,7 +11,7 @@ from pathlib import Path
 import filelock
 
 from calbatch.crds_client.answers import FileInfo, file_descriptions, parse_infos
-from calbatch.crds_client.cache.holds import names_in_use, lock_holds
+from calbatch.crds_client.cache.holds import lock_holds, names_in_use
 from calbatch.crds_client.cache.layout import Cache, is_mapping
 from calbatch.crds_client.errors import CrdsError, MappingError
 from calbatch.crds_client.fetching import file_lock, find_damage

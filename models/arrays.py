@@ -14,8 +14,8 @@ import numpy as np
 from calbatch.models.casting import as_array, check_shape, cast_array
 from calbatch.models.errors import ModelError
 from calbatch.models.fits.headers import ExtraCards
-from calbatch.models.fits.readers import ArrayReader, Constant, Reader
-from calbatch.models.fits.tables import check_columns
+from calbatch.models.fits.readers import ArrayReader, ConstantReader, Reader
+from calbatch.models.fits.tables import cast_columns
 from calbatch.models.schema.spec import Schema
 from calbatch.models.tiling import graphs
 from calbatch.models.tiling.plan import (
@@ -65,18 +65,20 @@ class ModelContent:
 
     tree: dict[str, Any] = field(default_factory=dict)
     node: PlanNode | None = None
-    placed: dict[str, GridField] = field(default_factory=dict)
-    loose: dict[str, Any] = field(default_factory=dict)  # tables, and arrays off the tile grid
+    on_grid: dict[str, GridField] = field(default_factory=dict)
+    off_grid: dict[str, Any] = field(default_factory=dict)  # tables, and arrays off the tile grid
     extra: ExtraCards = field(default_factory=dict)
     deferred: tuple[DeferredMetadata, ...] = ()
-    used: tuple[UsedReference, ...] = ()  # references that steps have used since the file was opened
-    passed: tuple[Any, ...] = ()  # whole HDUs that no schema names, as they lie in the input
+    used_references: tuple[
+        UsedReference, ...
+    ] = ()  # references that steps have used since the file was opened
+    other_hdus: tuple[Any, ...] = ()  # whole HDUs that no schema names, as they lie in the input
 
     def loose_array(self, name: str) -> Array:
         """Return a table or an array off the grid, reading it on first use."""
-        value = self.loose[name]
+        value = self.off_grid[name]
         if not isinstance(value, np.ndarray):
-            value = self.loose[name] = value.load()
+            value = self.off_grid[name] = value.load()
         return value
 
     def copy(self) -> ModelContent:
@@ -84,8 +86,8 @@ class ModelContent:
         return replace(
             self,
             tree=copy_metadata(self.tree),
-            placed=dict(self.placed),
-            loose=dict(self.loose),
+            on_grid=dict(self.on_grid),
+            off_grid=dict(self.off_grid),
             extra={hdu: list(cards) for hdu, cards in self.extra.items()},
         )
 
@@ -126,13 +128,13 @@ class LazyArrays:
     def shape_of(self, name: str) -> tuple[int, ...] | None:
         """Return the shape of a field that is present, else None; nothing is read."""
         content = self._content
-        if name in content.placed:
-            return content.placed[name].shape
-        return content.loose[name].shape if name in content.loose else None
+        if name in content.on_grid:
+            return content.on_grid[name].shape
+        return content.off_grid[name].shape if name in content.off_grid else None
 
     def has(self, name: str) -> bool:
         """Return whether a field is present: in the file, or assigned since."""
-        return name in self._content.placed or name in self._content.loose
+        return name in self._content.on_grid or name in self._content.off_grid
 
     @property
     def _where(self) -> str:
@@ -146,9 +148,9 @@ class LazyArrays:
         if name not in self.schema.fields:
             raise AttributeError(f"{type(self).__name__} has no {name!r}{self._hint(name)}")
         content = self._content
-        if name in content.loose:
+        if name in content.off_grid:
             return content.loose_array(name)
-        if name not in content.placed and self._default_shape(name) is None:
+        if name not in content.on_grid and self._default_shape(name) is None:
             return None
         node, placed = self._present(name)
         return graphs.view(node, placed.key, placed.shape, placed.dtype)
@@ -159,10 +161,10 @@ class LazyArrays:
         elif name not in self.schema.fields:
             raise AttributeError(f"{type(self).__name__} has no {name!r}{self._hint(name)}")
         elif value is None:
-            self._content.placed.pop(name, None)
-            self._content.loose.pop(name, None)
+            self._content.on_grid.pop(name, None)
+            self._content.off_grid.pop(name, None)
         elif (columns := self.schema.fields[name].columns) is not None:
-            self._content.loose[name] = check_columns(value, columns, f"{self._where}: {name}")
+            self._content.off_grid[name] = cast_columns(value, columns, f"{self._where}: {name}")
         else:
             self._assign(name, value)
 
@@ -187,13 +189,13 @@ class LazyArrays:
         """Return where a field is; one that is absent is there as its schema's default."""
         content = self._content
         node = cast("PlanNode", content.node)
-        if name in content.placed:
-            return node, content.placed[name]
+        if name in content.on_grid:
+            return node, content.on_grid[name]
         shape = self._default_shape(name)
         if shape is None:
             raise ModelError(f"{self._where}: has no {name}, and no default for it")
         spec = self.schema.fields[name]
-        reader = Constant(shape, spec.dtype or np.dtype("f4"), spec.default)
+        reader = ConstantReader(shape, spec.dtype or np.dtype("f4"), spec.default)
         return OperationNode(node, ReplaceField(name, reader)), GridField(name, shape, reader.dtype)
 
     # -- assignment ---------------------------------------------------------------------------
@@ -205,48 +207,48 @@ class LazyArrays:
         if array.ndim > 1 and not np.isnan(array.shape).any():
             check_shape(array.shape, where)
         if array.ndim < 2 or (self._content.node is not None and not self._on_grid(array)):
-            self._loosen(name, array)
+            self._set_off_grid(name, array)
         elif isinstance(array, da.Array):
-            self._place_lazy(name, array)
+            self._set_lazy(name, array)
         else:
-            self.place(name, ArrayReader(array))
+            self.set_reader(name, ArrayReader(array))
 
     def _on_grid(self, array: Any) -> bool:
         return bool(array.shape[-2:] == self.frame)
 
-    def _loosen(self, name: str, array: Any) -> None:
-        others = [n for n in self._content.placed if n != name]
+    def _set_off_grid(self, name: str, array: Any) -> None:
+        others = [n for n in self._content.on_grid if n != name]
         if name == self.primary and others:
             raise ModelError(
                 f"{self._where}: {name} of shape {array.shape} does not fit the model's frame "
                 f"{self.frame}; make a new model of that shape"
             )
-        self._content.placed.pop(name, None)
-        self._content.loose[name] = np.asarray(array)
+        self._content.on_grid.pop(name, None)
+        self._content.off_grid[name] = np.asarray(array)
 
-    def place(self, name: str, reader: Reader) -> None:
+    def set_reader(self, name: str, reader: Reader) -> None:
         """Set a field to what a reader yields; the first one sets the model's frame."""
         content = self._content
         if content.node is None:
             content.node = SourceNode({}, (reader.shape[-2], reader.shape[-1]))
-        content.loose.pop(name, None)
+        content.off_grid.pop(name, None)
         content.node = OperationNode(content.node, ReplaceField(name, reader))
-        content.placed[name] = GridField(name, reader.shape, reader.dtype)
+        content.on_grid[name] = GridField(name, reader.shape, reader.dtype)
 
-    def _place_lazy(self, name: str, array: da.Array) -> None:
+    def _set_lazy(self, name: str, array: da.Array) -> None:
         content = self._content
         if content.node is None:
             content.node = source = SourceNode({}, array.shape[-2:])
             source.edges = (0, *np.cumsum(array.chunks[-2]).tolist())
-        key = content.placed[name].key if name in content.placed else name
+        key = content.on_grid[name].key if name in content.on_grid else name
         array = graphs.align_chunks(array, content.node.source, f"{self._where}: {name}")
         content.node = AssignNode(content.node, key, array)
-        content.loose.pop(name, None)
-        content.placed[name] = GridField(key, array.shape, array.dtype)
+        content.off_grid.pop(name, None)
+        content.on_grid[name] = GridField(key, array.shape, array.dtype)
 
     # -- sharing ------------------------------------------------------------------------------
 
-    def _shared(self) -> Self:
+    def _twin(self) -> Self:
         """Return another model of the same content."""
         twin = object.__new__(type(self))
         for name, value in self.__dict__.items():
@@ -283,12 +285,12 @@ class LazyArrays:
 
     def section(self, row0: int, rows: int, col0: int, columns: int) -> Self:
         """Return the model of a rectangle of the frame, nothing read."""
-        part = self._shared()
+        part = self._twin()
         readers = {p.key: self.rows(n).section(row0, rows, col0, columns)
-                   for n, p in self._content.placed.items()}  # fmt: skip
+                   for n, p in self._content.on_grid.items()}  # fmt: skip
         part._content.node = SourceNode(readers, (rows, columns))
-        part._content.placed = {
+        part._content.on_grid = {
             n: replace(p, shape=(*p.shape[:-2], rows, columns))
-            for n, p in self._content.placed.items()
+            for n, p in self._content.on_grid.items()
         }
         return part

@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 
 from calbatch.models.arrays import LazyArrays
-from calbatch.models.fits.readers import Constant, Reader
+from calbatch.models.fits.readers import ConstantReader, Reader
 from calbatch.models.tiling.plan import (
     AssignNode,
     KernelCall,
@@ -98,7 +98,7 @@ def row_bytes(models: Sequence[LazyArrays]) -> RowBytes:
     """
     walk = _PlanWalk()
     for model in models:
-        for placed in model._content.placed.values():
+        for placed in model._content.on_grid.values():
             walk.shapes.setdefault(placed.key, placed.shape)
     for node in _in_order(models):
         walk.visit(node)
@@ -132,7 +132,7 @@ class _PlanWalk:
 
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     columns: int = 0
-    states: dict[PlanNode, "_State"] = field(default_factory=dict)
+    states: dict[PlanNode, "_LiveFields"] = field(default_factory=dict)
     inputs: dict[str, int] = field(default_factory=dict)
     products: dict[tuple[int, str], int] = field(default_factory=dict)
     references: int = 0
@@ -153,7 +153,7 @@ class _PlanWalk:
         elif isinstance(node, OperationNode) and isinstance(node.op, KernelCall):
             self._call(node.op, state)
 
-    def _call(self, call: KernelCall, state: "_State") -> None:
+    def _call(self, call: KernelCall, state: "_LiveFields") -> None:
         for name in call.inputs:
             self._load(name, state)
         readers = [v for v in call.arguments.values() if isinstance(v, Reader)]
@@ -167,19 +167,19 @@ class _PlanWalk:
             state.readers.pop(name, None)
             state.alive[name] = size
 
-    def _load(self, name: str, state: "_State") -> None:
+    def _load(self, name: str, state: "_LiveFields") -> None:
         reader = state.readers.pop(name, None)
         if reader is None:
             return
         self.shapes[name] = reader.shape
         state.alive[name] = size = _of_frame(reader, self.columns)
-        if not isinstance(reader, Constant):
+        if not isinstance(reader, ConstantReader):
             self.inputs[name] = size
 
     def _made(self, name: str, dtype: np.dtype[np.generic]) -> int:
         return _row(self.shapes.get(name, (1, self.columns)), dtype)
 
-    def _reach(self, state: "_State", more: int = 0) -> None:
+    def _reach(self, state: "_LiveFields", more: int = 0) -> None:
         self.peak = max(self.peak, sum(state.alive.values()) + more)
 
     def give(self, product: int, model: LazyArrays) -> None:
@@ -188,7 +188,7 @@ class _PlanWalk:
         if node is None:
             return
         state = self.states[node]
-        for placed in model._content.placed.values():
+        for placed in model._content.on_grid.values():
             self._load(placed.key, state)
             self.products[product, placed.key] = state.alive[placed.key]
         self._reach(state)
@@ -206,7 +206,7 @@ class _LiveFields:
     alive: dict[str, int] = field(default_factory=dict)
     readers: dict[str, Reader] = field(default_factory=dict)
 
-    def copy(self) -> "_State":
+    def copy(self) -> "_LiveFields":
         return _LiveFields(dict(self.alive), dict(self.readers))
 
 

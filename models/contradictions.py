@@ -29,7 +29,7 @@ _SAMPLED_ROWS = 8
 
 
 @dataclass(frozen=True)
-class Opened:
+class FileContents:
     """What a file says of itself.
 
     Attributes
@@ -68,13 +68,13 @@ class Opened:
         return stripes > 0 or reads is not None or "IRS2" in readpatt
 
 
-def _groups(file: Opened) -> Iterator[str]:
+def _groups(file: FileContents) -> Iterator[str]:
     wanted = file.number("exposure.ngroups")
     if file.schema.name in _RAMPS and not file.is_striped and wanted not in (None, file.shape[1]):
         yield f"NGROUPS = {wanted}, but the groups in SCI are {file.shape[1]}: calibrating those"
 
 
-def _integrations(file: Opened) -> Iterator[str]:
+def _integrations(file: FileContents) -> Iterator[str]:
     if file.schema.name not in _RAMPS or file.is_striped:
         return  # of rates it was told when they were made
     first, last = (file.number(f"exposure.integration_{end}") for end in ("start", "end"))
@@ -90,16 +90,16 @@ def _integrations(file: Opened) -> Iterator[str]:
         yield f"{said}, but the integrations in SCI are {file.shape[0]}: calibrating those"
 
 
-def _cut_short(file: Opened) -> Iterator[str]:
+def _truncated_array(file: FileContents) -> Iterator[str]:
     """Yield where an array is shorter than its header says, and its pixels go on behind it."""
     last = file.layout.hdus[-1]
-    if last is file.found["data"] and not file.layout.clean:
+    if last is file.found["data"] and not file.layout.is_clean:
         for fault in (*_groups(file), *_integrations(file)):
             said = fault.rpartition(":")[0]
             yield f"{said}, and the file goes on behind them: NAXIS3 or NAXIS4 of SCI is wrong"
 
 
-def _frame(file: Opened) -> Iterator[str]:
+def _frame(file: FileContents) -> Iterator[str]:
     sizes = file.number("subarray.xsize"), file.number("subarray.ysize")
     rows, columns = file.shape[-2:]
     if None not in sizes and sizes != (columns, rows) and not file.is_striped:
@@ -107,7 +107,7 @@ def _frame(file: Opened) -> Iterator[str]:
         yield f"{said}, but its arrays have {columns} x {rows} pixels"
 
 
-def _lost_offset(file: Opened) -> Iterator[str]:
+def _missing_offset(file: FileContents) -> Iterator[str]:
     if _is_signed(file) and _mostly_negative(file.found["data"]):
         yield (
             "SCI holds 16-bit integers without BZERO = 32768, and most of the first group is "
@@ -117,12 +117,12 @@ def _lost_offset(file: Opened) -> Iterator[str]:
         )
 
 
-def _signed(file: Opened) -> Iterator[str]:
+def _signed_counts(file: FileContents) -> Iterator[str]:
     if _is_signed(file):
         yield "SCI holds 16-bit integers without BZERO = 32768: its counts are taken as signed"
 
 
-def _is_signed(file: Opened) -> bool:
+def _is_signed(file: FileContents) -> bool:
     return file.schema.name in _RAMPS and file.found["data"].dtype == np.int16
 
 
@@ -134,7 +134,7 @@ def _mostly_negative(science: Hdu) -> bool:
     return 2 * int(np.count_nonzero(sample < 0)) > sample.size
 
 
-def _planes(file: Opened) -> Iterator[str]:
+def _planes(file: FileContents) -> Iterator[str]:
     """Yield where an array that belongs to each science pixel has another shape."""
     if file.schema.name in _RAMPS:
         return
@@ -144,7 +144,7 @@ def _planes(file: Opened) -> Iterator[str]:
             yield f"{hdu.name} has the shape {hdu.shape}, SCI has {file.shape}"
 
 
-def unusable(file: Opened) -> Iterator[tuple[str, str]]:
+def unusable_fields(file: FileContents) -> Iterator[tuple[str, str]]:
     """Yield fields of a ramp that are left out, as jwst leaves them out, and why."""
     if file.schema.name not in _RAMPS:
         return
@@ -160,7 +160,7 @@ def unusable(file: Opened) -> Iterator[tuple[str, str]]:
             yield name, f"{what}: {hdu.name} is left out"
 
 
-def _narrowed(file: Opened) -> Iterator[str]:
+def _surplus_flag_bits(file: FileContents) -> Iterator[str]:
     """Yield flags that are stored in more bits than they have."""
     for name, hdu in file.found.items():
         wanted = file.schema.fields[name].dtype
@@ -169,7 +169,7 @@ def _narrowed(file: Opened) -> Iterator[str]:
             yield f"{hdu.name} is stored as {hdu.dtype}: flags beyond {bits} bits are left out"
 
 
-def _times(file: Opened) -> Iterator[str]:
+def _times(file: FileContents) -> Iterator[str]:
     hdu = file.found.get("int_times")
     if hdu is None or not hdu.shape[0] or file.schema.name not in _RAMPS or file.is_striped:
         return
@@ -177,7 +177,7 @@ def _times(file: Opened) -> Iterator[str]:
         yield f"INT_TIMES has {hdu.shape[0]} rows, but SCI has {file.shape[0]} integrations"
 
 
-def _repeated(file: Opened) -> Iterator[str]:
+def _repeats(file: FileContents) -> Iterator[str]:
     named = {spec.hdu.upper() for spec in file.schema.fields.values()}
     count = Counter((h.name, h.version) for h in file.layout.hdus if h.name in named)
     for (name, version), times in count.items():
@@ -189,27 +189,27 @@ def _repeated(file: Opened) -> Iterator[str]:
 class Check:
     """A contradiction: what finds it, and whether the file is refused for it or goes on."""
 
-    find: Callable[[Opened], Iterator[str]]
+    find: Callable[[FileContents], Iterator[str]]
     refused: bool = False
 
 
 CHECKS = (
-    Check(_cut_short, refused=True),
-    Check(_lost_offset, refused=True),
+    Check(_truncated_array, refused=True),
+    Check(_missing_offset, refused=True),
     Check(_planes, refused=True),
-    Check(_signed),
+    Check(_signed_counts),
     Check(_groups),
     Check(_integrations),
     Check(_frame),
-    Check(_narrowed),
+    Check(_surplus_flag_bits),
     Check(_times),
-    Check(_repeated),
-    Check(lambda file: (why for _, why in unusable(file))),
+    Check(_repeats),
+    Check(lambda file: (why for _, why in unusable_fields(file))),
 )
 """Those that end it come first."""
 
 
-def check(file: Opened) -> None:
+def check_contradictions(file: FileContents) -> None:
     """Refuse an exposure that contradicts itself, or warn of it: one warning a contradiction.
 
     Raises

@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from calbatch.models.arrays import Content
+from calbatch.models.arrays import ModelContent
 from calbatch.models.fits.headers import take_cards
 from calbatch.models.schema.meta import get_path, set_path
 from calbatch.models.schema.spec import KeywordSpec, Schema
 
 
-def translate(content: Content, old: Schema, new: Schema) -> None:
+def translate(content: ModelContent, old: Schema, new: Schema) -> None:
     """Rearrange metadata that were sorted by one schema as another one sorts them.
 
     What only the old one names becomes header cards, and cards that only the new one names become

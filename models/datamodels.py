@@ -11,7 +11,7 @@ import numpy as np
 from calbatch.models.errors import FileError, ValidationError, explain_errors
 from calbatch.models.fits.cards import HeaderKeywords
 from calbatch.models.fits.layout import Layout, read_layout
-from calbatch.models.fits.readers import Copies
+from calbatch.models.fits.readers import CopyProvider
 from calbatch.models.model import DataModel
 from calbatch.models.schema.spec import FieldSpec, load_schema
 from calbatch.models.schema.validate import validate_value
@@ -206,7 +206,7 @@ def open(path: str | Location | DataModel, layout: Layout | None = None) -> Data
         return _choose_class(location(path), layout)(path, layout=layout)
 
 
-def open_reference(reference_type: str, init: Any, copies: Copies | None = None) -> DataModel:
+def open_reference(reference_type: str, init: Any, copies: CopyProvider | None = None) -> DataModel:
     """Open a reference file as the model of its type; a model is taken as it is.
 
     A process reads a file's headers and definitions of flags once, for all exposures that want it.
@@ -218,7 +218,7 @@ def open_reference(reference_type: str, init: Any, copies: Copies | None = None)
     init : path or DataModel
         The reference.
     copies : Copies, optional
-        Where what has to be decoded is read from; see `calbatch.models.fits.readers.Copies`.
+        Where what has to be decoded is read from; see `calbatch.models.fits.readers.CopyProvider`.
 
     Raises
     ------
@@ -259,7 +259,9 @@ def _has_field(model: DataModel, spec: FieldSpec) -> bool:
 
 
 @lru_cache(maxsize=128)
-def _open_reference(reference_type: str, path: str, stamp: Stamp, copies: Copies | None) -> DataModel:
+def _open_reference(
+    reference_type: str, path: str, stamp: Stamp, copies: CopyProvider | None
+) -> DataModel:
     """Return a reference's model, to be copied; ``stamp`` tells when the file is another one."""
     cls = REFERENCES.get(reference_type, ReferenceFileModel)
     if cls is DarkModel:

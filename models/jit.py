@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.models.private import NotPrivateError, make_private_folder
-from calbatch.models.temporary import own_folder
+from calbatch.models.temporary import make_process_folder
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ def kernel_folder() -> Path:
 
 def _temporary() -> Path:
     """Make a folder for this process and the workers that it starts: nothing else is writable."""
-    folder = own_folder("kernels")
+    folder = make_process_folder("kernels")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ["NUMBA_CACHE_DIR"] = str(folder)
     return folder

@@ -68,9 +68,9 @@ class MappedArrays(LazyArrays):
             When the kernel reads a field that is absent and of unknown shape, or its keyword
             parameters are not the arguments given.
         """
-        result = self._shared()
+        result = self._twin()
         content = result._content
-        wanted = {name: result._wanted(name) for name in outputs}
+        wanted = {name: result._output_field(name) for name in outputs}
         call, reductions = result._call(
             kernel,
             {p.key: p.dtype for p in wanted.values()},
@@ -80,15 +80,15 @@ class MappedArrays(LazyArrays):
             label=label,
         )
         parts = {
-            wanted[name].key: result._part(smaller, wanted[name], arguments, label)
+            wanted[name].key: result._partial_call(smaller, wanted[name], arguments, label)
             for name, smaller in (alone or {}).items()
         }
-        content.placed.update(wanted)
+        content.on_grid.update(wanted)
         call = replace(call, alone={**call.alone, **parts})
         content.node = OperationNode(cast("PlanNode", content.node), call, reductions)
         return result
 
-    def _part(
+    def _partial_call(
         self,
         kernel: Callable[..., Any],
         output: GridField,
@@ -135,10 +135,10 @@ class MappedArrays(LazyArrays):
             ndim = spec.ndim or primary.ndim or 2
             first = (leading or {}).get(output, self.shape[: ndim - 2])
             dtype = spec.dtype or np.dtype("f4")
-            placed[output] = made[product]._content.placed[name] = GridField(
+            placed[output] = made[product]._content.on_grid[name] = GridField(
                 output, (*first, *self.frame), dtype
             )
-        source = self._shared()
+        source = self._twin()
         names = {k: options.pop(k) for k in ("radius", "row_counts", "label") if k in options}
         names["row_counts"] = tuple(names.get("row_counts", ()))
         dtypes = {output: p.dtype for output, p in placed.items()}
@@ -175,7 +175,7 @@ class MappedArrays(LazyArrays):
         **arguments
             As for `map_tiles`.
         """
-        source = self._shared()
+        source = self._twin()
         call, reductions = source._call(gather, {}, arguments)
         where: tuple[Region, ...] | ValueSlot
         if isinstance(regions, Reduction):
@@ -206,13 +206,13 @@ class MappedArrays(LazyArrays):
             raise ModelError(f"{self._where}: has no field {name!r}{self._hint(name)}")
         node, placed = self._present(name)
         self._content.node = node
-        self._content.placed[name] = placed
+        self._content.on_grid[name] = placed
         return placed
 
-    def _wanted(self, name: str) -> GridField:
+    def _output_field(self, name: str) -> GridField:
         """Return where a kernel's output goes; it need not be there before, nor have a default."""
         spec = self.schema.fields.get(name)
-        if spec is None or spec.default is not None or name in self._content.placed:
+        if spec is None or spec.default is not None or name in self._content.on_grid:
             return self._ensure(name)
         shape = self._absent_shape(name)
         if shape is None:

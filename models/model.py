@@ -12,20 +12,20 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from calbatch.models.arrays import Content, Deferred, LazyArrays, Placed
-from calbatch.models.casting import check_dimensions, check_shape, exact, needs_values
+from calbatch.models.arrays import ModelContent, DeferredMetadata, LazyArrays, GridField
+from calbatch.models.casting import check_dimensions, check_shape, cast_exactly, needs_value_check
 from calbatch.models.conversion import translate
 from calbatch.models.errors import ValidationError
 from calbatch.models.fits.asdf_extension import has_value
-from calbatch.models.fits.headers import ASDF, Extra, own_card
+from calbatch.models.fits.headers import ASDF, ExtraCards, user_card
 from calbatch.models.fits.layout import Layout
-from calbatch.models.fits.readers import Constant, Copies
+from calbatch.models.fits.readers import ConstantReader, CopyProvider
 from calbatch.models.mapping import MappedArrays
-from calbatch.models.opening import load, loose_as
-from calbatch.models.schema.meta import Node as Meta
+from calbatch.models.opening import load_content, convert_field
+from calbatch.models.schema.meta import MetadataNode as Meta
 from calbatch.models.schema.meta import flatten, get_path
 from calbatch.models.schema.spec import KeywordSpec, Schema, load_schema
-from calbatch.models.schema.validate import accept, misfit, to_plain, validate_tree
+from calbatch.models.schema.validate import check_assignment, misfit_reason, to_plain, validate_tree
 from calbatch.models.storage.location import Location, Url, location
 
 _OF_THE_FILE = ("meta.date", "meta.filename", "meta.model_type")
@@ -50,7 +50,7 @@ class DataModel(MappedArrays):
         Another schema than the class's own.
     copies : Copies, optional
         Where arrays and tables of the file are read from that have to be decoded
-        (`calbatch.models.fits.readers.Copies`); by default each process decodes by itself.
+        (`calbatch.models.fits.readers.CopyProvider`); by default each process decodes by itself.
     layout : Layout, optional
         The file's, where it has been read already.
     **fields
@@ -68,25 +68,25 @@ class DataModel(MappedArrays):
 
     schema: Schema
     path: Location | None
-    _content: Content
+    _content: ModelContent
 
     def __init__(
         self,
         init: Any = None,
         *,
         schema: str | Path | None = None,
-        copies: Copies | None = None,
+        copies: CopyProvider | None = None,
         layout: Layout | None = None,
         **fields: Any,
     ) -> None:
         self.schema = load_schema(schema or self.schema_url)
         self.path = None
-        self._content = Content()
+        self._content = ModelContent()
         if isinstance(init, DataModel):
             self._adopt(init)
         elif isinstance(init, (str, Path, Url)):
             self.path = location(init)
-            self._content = load(self.path, self.schema, copies, layout)
+            self._content = load_content(self.path, self.schema, copies, layout)
         elif isinstance(init, tuple):
             self._fill(init)
         elif init is not None:
@@ -104,7 +104,9 @@ class DataModel(MappedArrays):
             return
         check_dimensions(spec, len(shape), f"{self._where}: {spec.name}")
         dtype = spec.dtype or np.dtype("f4")
-        self.place(spec.name, Constant(shape, dtype, 0 if spec.default is None else spec.default))
+        self.set_reader(
+            spec.name, ConstantReader(shape, dtype, 0 if spec.default is None else spec.default)
+        )
 
     def _adopt(self, other: DataModel) -> None:
         """Share another model's content, as far as this schema knows its fields."""
@@ -112,18 +114,18 @@ class DataModel(MappedArrays):
         if self.schema is other.schema:
             return
         translate(self._content, other.schema, self.schema)
-        for held in (self._content.placed, self._content.loose):
+        for held in (self._content.on_grid, self._content.off_grid):
             for name in [n for n in held if n not in self.schema.fields]:
                 held.pop(name)
         where = f"{type(self).__name__} of {type(other).__name__} {other.path or ''}".rstrip()
-        for name, placed in list(self._content.placed.items()):
+        for name, placed in list(self._content.on_grid.items()):
             self._cast(other, name, placed, f"{where}: {name}")
-        for name, value in list(self._content.loose.items()):
-            self._content.loose[name] = loose_as(
+        for name, value in list(self._content.off_grid.items()):
+            self._content.off_grid[name] = convert_field(
                 self.schema.fields[name], value, f"{where}: {name}"
             )
 
-    def _cast(self, other: DataModel, name: str, placed: Placed, where: str) -> None:
+    def _cast(self, other: DataModel, name: str, placed: GridField, where: str) -> None:
         """Have an array that another model has on its grid in the type that this schema wants."""
         spec = self.schema.fields[name]
         if spec.is_table:
@@ -134,20 +136,22 @@ class DataModel(MappedArrays):
         reader = other.reader(name)
         if reader is None:
             setattr(self, name, getattr(other, name))
-        elif needs_values(placed.dtype, spec.dtype, where):
-            self.place(name, reader.then(partial(exact, dtype=spec.dtype, where=where), spec.dtype))
+        elif needs_value_check(placed.dtype, spec.dtype, where):
+            self.set_reader(
+                name, reader.then(partial(cast_exactly, dtype=spec.dtype, where=where), spec.dtype)
+            )
         else:
-            self.place(name, reader.astype(spec.dtype))
+            self.set_reader(name, reader.astype(spec.dtype))
 
     def _inherit(self, other: LazyArrays) -> None:
         """Take over metadata, history and header cards, and the tables that this schema has."""
         self._content.tree = copying.deepcopy(other._content.tree)
         self._content.extra = copying.deepcopy(other._content.extra)
-        self._content.used = other._content.used
+        self._content.used_references = other._content.used_references
         translate(self._content, other.schema, self.schema)
-        for name, value in other._content.loose.items():
+        for name, value in other._content.off_grid.items():
             if name in self.schema.fields and self.schema.fields[name].is_table:
-                self._content.loose[name] = value
+                self._content.off_grid[name] = value
         self.path = other.path
 
     # -- metadata -----------------------------------------------------------------------------
@@ -159,7 +163,7 @@ class DataModel(MappedArrays):
     @property
     def meta(self) -> Meta:
         """The metadata tree."""
-        check = partial(accept, self.schema, where=self._where)
+        check = partial(check_assignment, self.schema, where=self._where)
         return Meta(self._content.tree, self.schema, "meta", check)
 
     @property
@@ -172,7 +176,7 @@ class DataModel(MappedArrays):
         self._content.tree["history"] = list(lines)
 
     @property
-    def extra(self) -> Extra:
+    def extra(self) -> ExtraCards:
         """Header cards that no schema names; `set_card` adds to them."""
         return self._content.extra
 
@@ -202,7 +206,7 @@ class DataModel(MappedArrays):
         known = ["PRIMARY", *(spec.hdu.upper() for spec in self.schema.fields.values())]
         if place not in (*known, *self.extra):
             raise ValidationError(f"{self._where}: has no HDU {hdu!r}; it may have {known}")
-        card = own_card(self.schema, place, keyword, value if value is not None else "", comment)
+        card = user_card(self.schema, place, keyword, value if value is not None else "", comment)
         others = [c for c in self.extra.get(place, ()) if c[0] != card[0]]
         self.extra[place] = others if value is None else [*others, card]
 
@@ -240,9 +244,9 @@ class DataModel(MappedArrays):
         FileError
             When the extension seems to have it and cannot be read.
         """
-        return any(has_value(hdu, path) for hdu in self._content.passed if hdu.name == ASDF)
+        return any(has_value(hdu, path) for hdu in self._content.other_hdus if hdu.name == ASDF)
 
-    def misread(self, path: str) -> str | None:
+    def misread_reason(self, path: str) -> str | None:
         """Return what is wrong with the card of metadata that its value kept from being set.
 
         Returns
@@ -259,7 +263,7 @@ class DataModel(MappedArrays):
         refused = [v for keyword, v, _ in cards if keyword == spec.keyword and v is not None]
         if value is None and refused:
             value = refused[0]
-        return None if value is None else misfit(spec, value)
+        return None if value is None else misfit_reason(spec, value)
 
     def search_schema(self, text: str) -> list[tuple[str, str]]:
         """Return (path, title) of everything in the schema that mentions ``text``."""
@@ -322,7 +326,7 @@ class DataModel(MappedArrays):
         """
         validate_tree(self.schema, self._content.tree, self._where)
 
-    def defer_meta(self, deferred: Deferred) -> None:
+    def defer_meta(self, deferred: DeferredMetadata) -> None:
         """Let row counts decide some metadata when the model is saved."""
         self._content.deferred = (*self._content.deferred, deferred)
 
@@ -330,7 +334,7 @@ class DataModel(MappedArrays):
 
     def copy(self) -> Self:
         """Return a model that shares the lazy graph and nothing else."""
-        return self._shared()
+        return self._twin()
 
     def get_primary_array_name(self) -> str:
         """Return the name of the primary array."""

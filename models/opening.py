@@ -19,8 +19,8 @@ from calbatch.models.fits.cards import CARD_LENGTH, HeaderKeywords, replace_fore
 from calbatch.models.fits.columns import require_columns, require_full_rows
 from calbatch.models.fits.headers import meta_from_headers
 from calbatch.models.fits.layout import Hdu, Layout, read_layout
-from calbatch.models.fits.readers import Copies, Reader, RowReader
-from calbatch.models.fits.tables import check_columns, read_table
+from calbatch.models.fits.readers import CopyProvider, Reader, RowReader
+from calbatch.models.fits.tables import cast_columns, read_table
 from calbatch.models.schema.spec import FieldSpec, Schema
 from calbatch.models.storage.location import Location
 from calbatch.models.tiling.plan import SourceNode
@@ -39,7 +39,7 @@ class UnreadField:
     hdu: Hdu
     spec: FieldSpec
     shape: tuple[int, ...]
-    copies: Copies | None = None
+    copies: CopyProvider | None = None
 
     def load(self) -> Array:
         """Read it."""
@@ -48,14 +48,14 @@ class UnreadField:
 
     def _load(self) -> Array:
         if self.spec.columns is not None:
-            return check_columns(self._rows(), self.spec.columns, f"{self.path}: {self.hdu.name}")
+            return cast_columns(self._rows(), self.spec.columns, f"{self.path}: {self.hdu.name}")
         array = RowReader(self.hdu, self.copies).whole()
         return array.astype(self.spec.dtype or array.dtype, copy=False)
 
     def _rows(self) -> Array:
         require_columns(self.hdu)
         if self.copies is not None:
-            copy = self.copies.table(self.hdu.stamp.path, self.hdu.index)
+            copy = self.copies.table_file(self.hdu.stamp.path, self.hdu.index)
             # A copy may be cleaned away at any time, or damaged.
             with contextlib.suppress(OSError, ValueError, EOFError):
                 return np.load(copy, allow_pickle=False) if copy else read_table(self.hdu)
@@ -70,7 +70,9 @@ def convert_field(spec: FieldSpec, value: Any, where: str) -> Any:
     ValidationError
         When it does not fit; of what has not been read yet, columns are checked when it is.
     """
-    is_table = value.spec.is_table if isinstance(value, UnreadField) else value.dtype.names is not None
+    is_table = (
+        value.spec.is_table if isinstance(value, UnreadField) else value.dtype.names is not None
+    )
     if spec.is_table != is_table:
         kinds = ("a table", "an array") if spec.is_table else ("an array", "a table")
         raise ValidationError(f"{where}: must be {kinds[0]}, is {kinds[1]}")
@@ -79,12 +81,12 @@ def convert_field(spec: FieldSpec, value: Any, where: str) -> Any:
     if isinstance(value, UnreadField):
         return replace(value, spec=spec)
     if spec.columns is not None:
-        return check_columns(value, spec.columns, where)
+        return cast_columns(value, spec.columns, where)
     return cast_array(spec, value, where)
 
 
 def load_content(
-    path: Location, schema: Schema, copies: Copies | None = None, layout: Layout | None = None
+    path: Location, schema: Schema, copies: CopyProvider | None = None, layout: Layout | None = None
 ) -> ModelContent:
     """Return what a file holds, by a schema. No pixel is read.
 
@@ -111,7 +113,9 @@ def load_content(
         return _content(path, schema, copies, layout)
 
 
-def _content(path: Location, schema: Schema, copies: Copies | None, layout: Layout) -> ModelContent:
+def _content(
+    path: Location, schema: Schema, copies: CopyProvider | None, layout: Layout
+) -> ModelContent:
     headers = [(h.name, h.version, _cards(h)) for h in layout.hdus]
     tree, extra = meta_from_headers(schema, headers, where=str(path))
     content = ModelContent(tree=tree, extra=extra)
@@ -124,15 +128,15 @@ def _content(path: Location, schema: Schema, copies: Copies | None, layout: Layo
     frame = _frame(schema, readers)
     for name, (spec, hdu) in found.items():
         if name in readers and readers[name].shape[-2:] == frame:
-            content.placed[name] = GridField(name, readers[name].shape, readers[name].dtype)
+            content.on_grid[name] = GridField(name, readers[name].shape, readers[name].dtype)
         else:
-            content.loose[name] = UnreadField(path, hdu, spec, hdu.shape, copies)
+            content.off_grid[name] = UnreadField(path, hdu, spec, hdu.shape, copies)
     _require_frame(path, content, schema, readers, frame)
     if frame is not None:
-        on_grid = {n: r for n, r in readers.items() if n in content.placed}
+        on_grid = {n: r for n, r in readers.items() if n in content.on_grid}
         content.node = SourceNode(_standard_dq(content, on_grid), frame)
     named = {spec.hdu.upper() for spec in schema.fields.values()}
-    content.passed = tuple(h for h in layout.hdus[1:] if h.name.upper() not in named)
+    content.other_hdus = tuple(h for h in layout.hdus[1:] if h.name.upper() not in named)
     return content
 
 
@@ -209,7 +213,7 @@ def _oddity(path: Location, hdu: Hdu) -> str:
 
 
 def _readers(
-    found: Mapping[str, tuple[FieldSpec, Hdu]], copies: Copies | None
+    found: Mapping[str, tuple[FieldSpec, Hdu]], copies: CopyProvider | None
 ) -> Iterator[tuple[str, Reader]]:
     for name, (spec, hdu) in found.items():
         if not spec.is_table and len(hdu.shape) >= 2:
@@ -233,7 +237,7 @@ def _require_frame(
     frame: tuple[int, int] | None,
 ) -> None:
     """Refuse arrays that tell of each of the frame's pixels, and have others."""
-    for name in _OF_PIXELS.intersection(content.loose, readers):
+    for name in _OF_PIXELS.intersection(content.off_grid, readers):
         rows, columns = readers[name].shape[-2:]
         raise FileError(
             path,
@@ -244,7 +248,7 @@ def _require_frame(
 
 def _standard_dq(content: ModelContent, readers: dict[str, Any]) -> dict[str, Reader]:
     """Give a reference's DQ array the standard flags, by its own table of definitions."""
-    pending = content.loose.get("dq_def")
+    pending = content.off_grid.get("dq_def")
     remap = DqRemap.from_table(pending.load()) if pending is not None else None
     if remap is not None and "dq" in readers:
         readers["dq"] = readers["dq"].then(remap)

@@ -60,12 +60,12 @@ def make_private_folder(folder: Path, instead: str = "choose another folder") ->
 
 def check_private_folder(folder: Path, instead: str = "choose another folder") -> None:
     """Refuse a folder that is not private; see `make_private_folder`."""
-    with opened_folder(folder, instead):
+    with open_private_folder(folder, instead):
         pass
 
 
 @contextmanager
-def opened_folder(folder: Path, instead: str = "choose another folder") -> Iterator[int]:
+def open_private_folder(folder: Path, instead: str = "choose another folder") -> Iterator[int]:
     """Give a descriptor of a private folder, for calls that take ``dir_fd``.
 
     Raises

@@ -14,9 +14,9 @@ from dask.base import compute
 from calbatch.models.arrays import ModelContent, copy_metadata
 from calbatch.models.budget import row_bytes
 from calbatch.models.errors import FileError, ValidationError
-from calbatch.models.fits.asdf_extension import asdf_parts
+from calbatch.models.fits.asdf_extension import build_asdf_hdus
 from calbatch.models.fits.headers import ASDF, cards_from_meta
-from calbatch.models.fits.writer import FitsWriter, ImagePart, Product, RawPart, TablePart
+from calbatch.models.fits.writer import FitsWriter, OutputImage, Product, CopiedHdu, OutputTable
 from calbatch.models.model import DataModel
 from calbatch.models.schema.meta import get_path, set_path
 from calbatch.models.schema.spec import Schema
@@ -40,13 +40,13 @@ class SaveResult:
         In order.
     seconds : mapping
         CPU seconds by step.
-    told : str
+    notes : str
         What was told before products got their names.
     """
 
     products: tuple[Product, ...]
     seconds: Mapping[str, float] = field(default_factory=dict)
-    told: str = ""
+    notes: str = ""
 
 
 class FileSink:
@@ -57,8 +57,8 @@ class FileSink:
         # A file of tables has no tiles.
         self.node: PlanNode = content.node or SourceNode({}, (1, 1))
         self.writer = writer
-        self.keys = {name: p.key for name, p in content.placed.items()}
-        self.loose = _loose_images(content)
+        self.keys = {name: p.key for name, p in content.on_grid.items()}
+        self.off_grid = _loose_images(content)
         self.deferred = content.deferred
         self.cards = {p: _card(model.schema, p) for d in content.deferred for p in d.paths}
 
@@ -74,7 +74,7 @@ class FileSink:
     def complete(self, receipts: list[Any], counts: Mapping[str, Array]) -> None:
         """Write what is not in tiles, and the headers."""
         flat = [receipt for found in receipts for receipt in found]
-        for name, array in self.loose.items():
+        for name, array in self.off_grid.items():
             rows = array.shape[-2] if array.ndim > 1 else 1
             flat.append(self.writer.write_rows(name, (0, rows), array))
         updates: dict[str, dict[str, Any]] = {}
@@ -96,7 +96,7 @@ def _card(schema: Schema, path: str) -> tuple[str, str]:
 
 
 def _loose_images(content: ModelContent) -> dict[str, Array]:
-    arrays = {name: content.loose_array(name) for name in list(content.loose)}
+    arrays = {name: content.loose_array(name) for name in list(content.off_grid)}
     return {name: array for name, array in arrays.items() if array.dtype.names is None}
 
 
@@ -122,7 +122,9 @@ def _warn_of_unwritten(schema: Schema, tree: Mapping[str, Any], path: Location) 
     for spec in schema.keywords.values():
         value = get_path(tree, spec.path) if spec.keyword is None else None
         if value not in (None, []):
-            warn_or_raise(ValidationError(f"{path}: {spec.path} has no FITS keyword, and is left out"))
+            warn_or_raise(
+                ValidationError(f"{path}: {spec.path} has no FITS keyword, and is left out")
+            )
 
 
 def _require_plain_name(path: Location) -> None:
@@ -179,25 +181,25 @@ def build_writer(
     def cards(name: str) -> Any:
         return cards_from_meta(model.schema, tree, content.extra, name)
 
-    parts: list[Any] = [ImagePart("", "PRIMARY", 1, None, None, cards("PRIMARY"))]
+    parts: list[Any] = [OutputImage("", "PRIMARY", 1, None, None, cards("PRIMARY"))]
     for name, spec in model.schema.fields.items():
         part = _part(content, name, spec.hdu, cards)
         parts.extend([] if part is None else [part])
-    parts.extend(RawPart(h) for h in content.passed if h.name != ASDF)
-    parts.extend(asdf_parts(model.schema, content.passed))
+    parts.extend(CopiedHdu(h) for h in content.other_hdus if h.name != ASDF)
+    parts.extend(build_asdf_hdus(model.schema, content.other_hdus))
     return FitsWriter(path, parts, fsync=fsync, tag=tag, staging=staging)
 
 
 def _part(content: ModelContent, name: str, hdu: str, cards: Callable[[str], Any]) -> Any:
-    placed = content.placed.get(name)
+    placed = content.on_grid.get(name)
     if placed is not None:
-        return ImagePart(name, hdu, 1, placed.dtype, placed.shape, cards(hdu))
-    if name not in content.loose:
+        return OutputImage(name, hdu, 1, placed.dtype, placed.shape, cards(hdu))
+    if name not in content.off_grid:
         return None
     array = content.loose_array(name)
     if array.dtype.names is not None:
-        return TablePart(hdu, array, cards(hdu))
-    return ImagePart(name, hdu, 1, array.dtype, array.shape, cards(hdu))
+        return OutputTable(hdu, array, cards(hdu))
+    return OutputImage(name, hdu, 1, array.dtype, array.shape, cards(hdu))
 
 
 def save(

@@ -13,7 +13,7 @@ _LOCK = "lock"
 _held: list[int] = []  # descriptors whose locks end with this process
 
 
-def own_folder(kind: str, base: Path | None = None) -> Path:
+def make_process_folder(kind: str, base: Path | None = None) -> Path:
     """Make a folder for this process, and remove those that killed processes have left.
 
     Whether a folder's process lives is told by the kernel, which holds a lock for it until it ends.
@@ -38,7 +38,7 @@ def own_folder(kind: str, base: Path | None = None) -> Path:
 
 
 def remove_abandoned(kind: str, base: Path | None = None) -> None:
-    """Remove the folders of a kind that killed processes have left; see `own_folder`."""
+    """Remove the folders of a kind that killed processes have left; see `make_process_folder`."""
     _remove_abandoned(base or Path(tempfile.gettempdir()), _prefix(kind))
 
 

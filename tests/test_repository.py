@@ -152,7 +152,7 @@ def untested_modules():
 
 
 def is_empty_package(path):
-    return path.name == "__init__.py" and len(ast.parse(path.read_text()).body) <= 1
+    return path.name == "__init__.py" and len(repository.parse(path.read_text()).body) <= 1
 
 
 def test_each_public_module_has_a_test_of_its_name():
@@ -277,6 +277,17 @@ def test_a_quoted_test_that_does_not_exist_is_found(cell, missing):
     assert repository.missing_tests(f"| a fault | its outcome | {cell} |", ROOT) == [missing]
 
 
+@pytest.mark.parametrize("page", [p for p in PAGES if "| message |" in p.read_text()], ids=relative)
+def test_pages_quote_existing_messages(page):
+    sources = (path.read_text() for path in SOURCES)
+    assert repository.missing_messages(page.read_text(), sources) == []
+
+
+def test_a_quoted_message_that_does_not_exist_is_found():
+    page = "| message | what to do |\n|---|---|\n| `no … left: …` | wait |\n| `gone` | stop |\n"
+    assert repository.missing_messages(page, ['f"no {room} left: {path}"']) == ["gone"]
+
+
 def test_change_fragments_are_of_a_known_kind():
     fragments = {p.name for p in (ROOT / "changes").iterdir()} - {"README.md"}
     kinds = "|".join(FRAGMENTS)
@@ -296,7 +307,8 @@ GLOSSARY = ROOT / "docs" / "glossary.md"
 def test_the_glossary_defines_the_terms_of_the_project():
     defined = repository.glossary(GLOSSARY.read_text())
     assert TERMS - set(defined) == set()
-    assert list(defined) == sorted(defined, key=str.lower)
+    sections = map(repository.glossary, GLOSSARY.read_text().split("## "))
+    assert [s for s in map(list, sections) if s != sorted(s, key=str.lower)] == []
     assert [term for term, meaning in defined.items() if len(meaning) < 20] == []
 
 
@@ -378,7 +390,9 @@ def test_no_test_reads_clocks():
     """Speed is measured in benchmarks/; tests wait for conditions."""
     others = [p for p in TESTS if relative(p) not in CLOCKS]
     assert [relative(p) for p in others if any(m == "time" for _, m in imports(p))] == []
-    timers = {relative(p): [*calls(ast.parse(p.read_text()), "Timer", "sleep")] for p in others}
+    timers = {
+        relative(p): [*calls(repository.parse(p.read_text()), "Timer", "sleep")] for p in others
+    }
     assert {name: at for name, at in timers.items() if at} == {}
 
 
@@ -386,12 +400,19 @@ def test_no_test_waits_a_fixed_time_or_asserts_times():
     """Only helpers of a test may be slow, such as a step or a server."""
     found = []
     for path in TESTS:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(repository.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
                 found += [f"{relative(path)}:{line} be_slow" for line in calls(node, "be_slow")]
             elif isinstance(node, ast.Assert):
                 found += [f"{relative(path)}:{line} now" for line in calls(node, "now")]
     assert found == [], "wait for a condition: support.waiting.eventually"
+
+
+@pytest.mark.parametrize("script", ["newest", "pinned"])
+def test_scripts_name_existing_tests(script):
+    named = re.findall(r"\btests/[\w./]+", (ROOT / ".ci" / script).read_text())
+    assert len(named) > 5
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 # -- releases ----------------------------------------------------------------------------------
@@ -416,7 +437,7 @@ def test_the_commands_of_the_readme_install_tested_releases():
 
 def imports(path) -> Iterator[tuple[int, str]]:
     """Yield (level, module) of each import statement."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(repository.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from ((0, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -16,7 +16,7 @@ from calbatch.calibrate.step import Step, StepError
 from calbatch.calibrate.steps._dark_levels import DarkLevels, subtract_levels
 from calbatch.calibrate.steps._ramps import Readout, as_ramp, for_kernels
 from calbatch.models.datamodels import RampModel
-from calbatch.models.fits.readers import Constant, Reader
+from calbatch.models.fits.readers import ConstantReader, Reader
 from calbatch.models.model import DataModel
 
 Array = npt.NDArray[Any]
@@ -52,7 +52,7 @@ class DarkCurrentStep(Step):
         refuse_average_dark_current(reference)
         integration = dark_integrations(ramp, reference)
         # jwst writes it into every ramp; what an earlier run left there does not count any more.
-        ramp.place("average_dark_current", Constant(ramp.frame, np.dtype(np.float32), 0.0))
+        ramp.set_reader("average_dark_current", ConstantReader(ramp.frame, np.dtype(np.float32), 0.0))
         return ramp.map_tiles(
             subtract_dark,
             outputs=("data", "pixeldq"),

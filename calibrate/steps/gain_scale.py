@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from calbatch.calibrate.numbers import header_number
 from calbatch.calibrate.step import SkipStep, Step
-from calbatch.models.datamodels import reference
+from calbatch.models.datamodels import open_reference
 from calbatch.models.model import DataModel
 
 Array = npt.NDArray[Any]
@@ -40,7 +40,7 @@ class GainScaleStep(Step):
         """Return the exposure with its rates, errors and variances scaled."""
         factor = header_number(exposure, "meta.exposure.gain_factor")
         if factor is None:
-            gain = reference("gain", self.get_reference_file(exposure, "gain"))
+            gain = open_reference("gain", self.get_reference_file(exposure, "gain"))
             factor = header_number(gain, "meta.exposure.gain_factor")
             if factor is None:
                 raise SkipStep(f"its gain reference {gain.path} has no GAINFACT")

@@ -124,7 +124,7 @@ def _held(state: Path) -> Iterator[None]:
         lock.acquire(timeout=HELD, poll_interval=0.05)
     except Timeout:
         raise LedgerError(
-            f"{state}: a batch is being written there; `calbatch cancel` ends it"
+            f"{state}: a batch is running there; `calbatch cancel` stops it"
         ) from None
     except OSError as error:
         raise LedgerError(f"cannot write to {state}: {error.strerror}") from error

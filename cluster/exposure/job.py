@@ -29,7 +29,7 @@ from calbatch.cluster.exposure.outcome import (
 from calbatch.models import datamodels
 from calbatch.models.errors import ChangedError
 from calbatch.models.fits.layout import read_layout, verify_checksums
-from calbatch.models.saving import Written, saving_graph, written_of
+from calbatch.models.saving import SaveResult, build_saving_graph, save_result
 from calbatch.models.storage.files import content_digest, read_stamp
 from calbatch.models.storage.location import Location
 from calbatch.models.storage.memory import SETTING as MEMORY
@@ -138,9 +138,9 @@ def build_products(job: Job) -> list[tuple[Any, Location]]:
     step = copy.deepcopy(job.step)  # the job is shared by threads
     step.references = job.references
     step.save_results = True
-    step.lazily(datamodels.open(job.path))
+    step.run_lazily(datamodels.open(job.path))
     made = step.products()
-    pairs = [(m, p) for (_, m), p in zip(made, products.paths(step, made), strict=True)]
+    pairs = [(m, p) for (_, m), p in zip(made, products.product_paths(step, made), strict=True)]
     for _, path in pairs:
         if path.resolve() == job.path.resolve():
             raise StepError(
@@ -149,7 +149,7 @@ def build_products(job: Job) -> list[tuple[Any, Location]]:
     return pairs
 
 
-def build_saving_graph(job: Job) -> tuple[Any, list[Any]]:
+def prepare_job(job: Job) -> tuple[Any, list[Any]]:
     """Return the dask object that writes a job's products, and the writers to abort on failure.
 
     Parameters
@@ -172,7 +172,7 @@ def build_saving_graph(job: Job) -> tuple[Any, list[Any]]:
     options = job.options
     with dask.config.set(options.dask_config()):
         pairs = build_products(job)
-        return saving_graph(
+        return build_saving_graph(
             pairs, date=options.date, fsync=options.fsync, tag=job.batch, staging=job.staging,
             before_naming=partial(content_digest, stamp),
         )  # fmt: skip
@@ -196,9 +196,9 @@ def calibrate(job: Job, threads: int = 0, memory: int = 0) -> Outcome:
     try:
         limit = {MEMORY: memory} if memory else {}
         with log_to_file(job.log, memory), collect_remarks(remarkable), dask.config.set(limit):
-            graph, writers = build_saving_graph(job)
+            graph, writers = prepare_job(job)
             try:
-                written = written_of(compute(graph, **how)[0])
+                written = save_result(compute(graph, **how)[0])
             finally:
                 for writer in writers:
                     writer.abort()
@@ -216,7 +216,7 @@ def _replace_if_fenced(job: Job, error: Exception) -> Exception:
 
 def success(
     job: Job,
-    written: Written,
+    written: SaveResult,
     clock: Stopwatch,
     remarkable: Sequence[str],
     peaks: Sequence[MemoryPeak],
@@ -226,7 +226,7 @@ def success(
         number=job.number,
         path=job.path,
         written=written.products,
-        content=written.told,
+        content=written.notes,
         warnings=tuple(dict.fromkeys(remarkable)),
         stages=written.seconds,
         peaks=tuple(peaks),

@@ -1,8 +1,8 @@
-"""What the driver writes: one process, small transactions, nothing lost when the disk is full.
+"""Writing the ledger: one process, small transactions, no loss when the disk is full.
 
-Write-ahead logging is not used: it needs shared memory, which network file systems lack. Changes
-are queued and committed together a few times a second, so that readers are never kept waiting; what
-cannot be committed, for lack of room, stays queued.
+Write-ahead logging is not used, because it needs shared memory, which network file systems lack.
+Changes are queued and committed together a few times a second, so that readers hardly wait. Changes
+that cannot be committed, for instance because the disk is full, stay queued.
 """
 
 from __future__ import annotations
@@ -36,39 +36,39 @@ from calbatch.cluster.ledger.sqlite_errors import (
 
 NAME = "ledger.sqlite"
 COMMIT_EVERY = 0.25
-"""Seconds that an outcome may wait for its commit."""
+"""Seconds between commits."""
 
 BEAT_EVERY = 5.0
-"""Seconds between the driver's signs of life."""
+"""Seconds between the driver's heartbeats."""
 
 PATIENCE = 30.0
 """Seconds to wait for readers."""
 
 HELD = 1.0
-"""Seconds to wait for a writer that is just ending: a killed one's threads end one by one."""
+"""Seconds to wait for the lock: a killed driver's threads end one by one."""
 
 _Change = tuple[str, tuple[Any, ...]]
 
 
 class Ledger(HistoryQueries):
-    """The ledger of an output folder, for the one process that writes it.
+    """The ledger of an output folder, opened for writing by its only driver.
 
     Parameters
     ----------
     folder : Path
-        Where it is; made, for this user alone, if need be.
+        The folder that contains it; created, private to this user, if necessary.
 
     Attributes
     ----------
     commits : int
-        How many times changes were committed.
+        Number of commits so far.
     stuck : CommitFailure, optional
-        Why changes cannot be committed at present.
+        Why changes currently cannot be committed.
 
     Raises
     ------
     LedgerError
-        When another driver writes it, or it cannot be opened.
+        When another driver has locked it, or it cannot be opened.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -93,8 +93,8 @@ class Ledger(HistoryQueries):
             self._lock.acquire(timeout=HELD, poll_interval=0.05)
         except Timeout:
             raise HeldLedgerError(
-                f"{self.path.parent}: a batch is being written there, by {self._writer()}; "
-                "`calbatch status` shows it, `calbatch cancel` ends it"
+                f"{self.path.parent}: a batch is running there, driven by {self._writer()}; "
+                "`calbatch status` shows it, `calbatch cancel` stops it"
             ) from None
         except OSError as error:
             raise LedgerError(f"cannot write to {self.path.parent}: {error.strerror}") from error
@@ -119,7 +119,7 @@ class Ledger(HistoryQueries):
             migrate(connection, self.path)
             connection.execute("PRAGMA journal_mode = DELETE")
             connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA cache_size = -65536")  # no spilling: it keeps readers out
+            connection.execute("PRAGMA cache_size = -65536")  # spilling would lock readers out
         except BaseException as error:
             connection.close()
             if isinstance(error, sqlite3.Error):
@@ -135,7 +135,7 @@ class Ledger(HistoryQueries):
         self.close()
 
     def close(self) -> None:
-        """Commit what can be, and let another driver have it."""
+        """Commit what can be committed, and release the lock."""
         with suppress(LedgerError):
             self.commit()
         self._connection.close()
@@ -148,7 +148,7 @@ class Ledger(HistoryQueries):
             self._queue.append((statement, values))
 
     def tick(self) -> bool:
-        """Commit now and then, and say that the driver lives; return whether all is committed."""
+        """Commit and write heartbeats when due; return whether nothing is left uncommitted."""
         now = time.monotonic()
         if now - self._beaten >= BEAT_EVERY and self._batch:
             self._beaten = now
@@ -158,7 +158,7 @@ class Ledger(HistoryQueries):
         return not self._queue
 
     def commit(self) -> bool:
-        """Commit all that is queued; return False, and keep it, where there is no room for it.
+        """Commit all queued changes; return False, and keep them, after a temporary error.
 
         Raises
         ------
@@ -196,7 +196,7 @@ class Ledger(HistoryQueries):
         software: Mapping[str, str],
         notes: Mapping[str, str] | None = None,
     ) -> int:
-        """Enter a batch and its exposures; return its number."""
+        """Add a batch with its exposures and return its number."""
         why = notes or {}
         texts = [json.dumps(value) for value in (request, parameters, software)]
         with self._guard:
@@ -222,7 +222,7 @@ class Ledger(HistoryQueries):
         return batch
 
     def set_driver(self, batch: int, site: str, dashboard: str | None) -> None:
-        """Note that this process drives a batch from now on."""
+        """Record this process as the driver of a batch."""
         self._batch = batch
         now = time.time()
         self.add_lost_attempts(batch, "its driver ended")
@@ -234,14 +234,14 @@ class Ledger(HistoryQueries):
         self.commit()
 
     def set_context(self, batch: int, context: str, reason: str) -> None:
-        """Note the CRDS context of a batch, and why that one."""
+        """Record the CRDS context of a batch and the reason for it."""
         self._change(
             "UPDATE batches SET context = ?, context_reason = ? WHERE id = ?",
             context, reason, batch,
         )  # fmt: skip
 
     def end_batch(self, batch: int, state: str, reason: str = "") -> bool:
-        """Note how a batch ended, for now; return whether that, and all before, is committed."""
+        """Record the end of a batch; return whether everything has been committed."""
         self._change(
             "UPDATE batches SET state = ?, reason = ?, ended = ?, pid = 0 WHERE id = ?",
             state, reason, time.time(), batch,
@@ -259,15 +259,15 @@ class Ledger(HistoryQueries):
         return self.commit()
 
     def abandoned_batches(self, batch: int) -> list[BatchRow]:
-        """Return the other batches that say they run, whose drivers must have died.
+        """Return other batches that are recorded as running.
 
-        Whoever has the ledger open for writing is the only driver.
+        Their drivers must have died, since this process holds the lock.
         """
         rows = self._rows("SELECT * FROM batches WHERE state = 'running' AND id != ?", batch)
         return [BatchRow.of(row) for row in rows]
 
     def add_lost_attempts(self, batch: int, reason: str) -> None:
-        """Note the tries that began and whose outcome nobody will hear of."""
+        """Record running attempts as lost, since their outcomes will never arrive."""
         self._change(
             "INSERT INTO attempts (exposure, number, started, result, reason) "
             "SELECT id, attempts, started, 'lost', ? FROM exposures WHERE batch = ? AND state IN "
@@ -277,7 +277,7 @@ class Ledger(HistoryQueries):
         )  # fmt: skip
 
     def reopen_failed(self, batch: int) -> None:
-        """Have what failed, or was quarantined, done again."""
+        """Set failed and quarantined exposures of a batch to waiting."""
         self._change(
             "UPDATE exposures SET state = 'waiting', reason = '' WHERE batch = ? AND state IN "
             "('failed', 'quarantined')",
@@ -289,14 +289,14 @@ class Ledger(HistoryQueries):
         self.commit()
 
     def add_event(self, batch: int, kind: str, text: str, number: int | None = None) -> None:
-        """Note something remarkable."""
+        """Record an event."""
         self._change(
             "INSERT INTO events (batch, time, kind, number, text) VALUES (?, ?, ?, ?, ?)",
             batch, time.time(), kind, number, text,
         )  # fmt: skip
 
     def add_body(self, digest: str, body: Mapping[str, Any]) -> None:
-        """Keep parameters or references that many exposures share."""
+        """Store parameters or references that many exposures share."""
         self._change(
             "INSERT OR IGNORE INTO bodies (digest, body) VALUES (?, ?)",
             digest, json.dumps(body, sort_keys=True),
@@ -305,7 +305,7 @@ class Ledger(HistoryQueries):
     def add_header(
         self, path: str, size: int, mtime_ns: int, digest: str, header: Mapping[str, Any]
     ) -> None:
-        """Keep an input's header, so that it need not be read again."""
+        """Store the header of an input, so that it need not be read again."""
         packed = zlib.compress(json.dumps(header).encode(), 1)
         self._change(
             "INSERT OR REPLACE INTO inputs VALUES (?, ?, ?, ?, ?)",
@@ -313,7 +313,7 @@ class Ledger(HistoryQueries):
         )  # fmt: skip
 
     def add_reference(self, path: str, size: int, mtime_ns: int, sha1: str) -> None:
-        """Keep a reference's checksum."""
+        """Store the checksum of a reference."""
         self._change("INSERT OR REPLACE INTO refs VALUES (?, ?, ?, ?)", path, size, mtime_ns, sha1)
 
     def update_exposure(self, batch: int, number: int, **values: Any) -> None:
@@ -330,7 +330,7 @@ class Ledger(HistoryQueries):
         )  # fmt: skip
 
     def add_attempt(self, batch: int, number: int, /, **values: Any) -> None:
-        """Note a try at an exposure."""
+        """Record an attempt at an exposure."""
         names, marks = ", ".join(values), ", ?" * len(values)
         self._change(
             f"INSERT INTO attempts (exposure, {names}) VALUES ("
@@ -339,7 +339,7 @@ class Ledger(HistoryQueries):
         )  # fmt: skip
 
     def set_products(self, batch: int, number: int, products: Iterable[ProductRow]) -> None:
-        """Note the files that an exposure became; earlier ones of the same batch are forgotten."""
+        """Record the products of an exposure, replacing earlier ones of the same batch."""
         exposure = "(SELECT id FROM exposures WHERE batch = ? AND number = ?)"
         self._change(f"DELETE FROM products WHERE exposure = {exposure}", batch, number)
         for product in products:
@@ -350,7 +350,7 @@ class Ledger(HistoryQueries):
             )  # fmt: skip
 
     def remove_batch(self, batch: int) -> None:
-        """Remove a batch's records; its products stay."""
+        """Remove a batch from the ledger; its products stay."""
         mine = "(SELECT id FROM exposures WHERE batch = ?)"
         for table in ("attempts", "products"):
             self._change(f"DELETE FROM {table} WHERE exposure IN {mine}", batch)
@@ -372,7 +372,7 @@ class Ledger(HistoryQueries):
                 return BatchRow.of(row)
         raise LedgerError(f"{self.path}: has no batch {name}")
 
-    # -- what was known before ----------------------------------------------------------------
+    # -- queries ------------------------------------------------------------------------------
 
     def _rows(self, query: str, *values: Any) -> Iterator[dict[str, Any]]:
         with self._guard:
@@ -383,7 +383,7 @@ class Ledger(HistoryQueries):
         return (dict(row) for row in found)
 
     def unfinished_exposures(self, batch: int) -> Iterator[tuple[int, str]]:
-        """Yield number and path of a batch's exposures that are still to be done."""
+        """Yield number and path of a batch's exposures that have no final outcome."""
         marks = ", ".join("?" * len(OPEN))
         for row in self._rows(
             f"SELECT number, path FROM exposures WHERE batch = ? AND state IN ({marks}) "

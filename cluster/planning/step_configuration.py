@@ -1,4 +1,4 @@
-"""From what a user asks for to a configured step, checked before anything runs."""
+"""Configuring the requested step or pipeline, with checks before anything runs."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ def configure_step(
     save_steps: Sequence[str] = (),
     source: str = "the command line",
 ) -> Step:
-    """Return a step or pipeline with all its parameters.
+    """Return a step or pipeline with all its parameters set and checked.
 
-    Later ones of these have precedence: the step's default, the pipeline's, the ``.cfg``,
-    ``parameters``.
+    Values are taken, in order of increasing precedence, from the step's defaults, the pipeline's
+    defaults, the ``.cfg`` and ``parameters``.
 
     Parameters
     ----------
     pipeline : str, path, Step or class
-        A name, an import path, a ``.cfg`` that says its ``class`` or ``name``; in Python also a
-        class or an instance, whose parameters are kept.
+        A name, an import path, or a ``.cfg`` that names a ``class`` or ``name``; in Python also a
+        class, or an instance, whose parameters are kept.
     config : path, optional
-        A ``.cfg``, where ``pipeline`` is not one.
+        A ``.cfg``, if ``pipeline`` is not one.
     parameters : mapping, optional
-        Section ("" for the top) to parameters.
+        Parameters by section, "" for the pipeline's own.
     save_steps : sequence of str
-        Steps of a pipeline whose results are kept as well.
+        Steps of a pipeline whose results are saved as well.
     source : str
-        Where ``parameters`` come from, for those who ask.
+        Origin of ``parameters``, recorded with their values.
 
     Raises
     ------
     RequestError
-        For anything unknown or unfit.
+        When a step, parameter or value is unknown or invalid.
     """
     try:
         step, files = _instantiate(pipeline, config)
@@ -59,8 +59,8 @@ def configure_step(
         step.configure(parameters or {}, source)
         _save_intermediate(step, save_steps)
         if not isinstance(step, Pipeline) and "skip" not in step.sources:
-            step.skip = False  # asked for by itself, a step is meant to run
-            step.sources.pop("skip", None)  # nobody said so
+            step.skip = False  # a step requested by itself is meant to run
+            step.sources.pop("skip", None)  # the user did not set it
         _resolve_overrides(step)
         step.check()
     except CalibrationError as error:
@@ -87,12 +87,14 @@ def _save_intermediate(step: Step, aliases: Sequence[str]) -> None:
     if not aliases:
         return
     if not isinstance(step, Pipeline):
-        raise ParameterError(f"{step.name} is one step: there are no intermediate results to save")
+        raise ParameterError(
+            f"{step.name} is a single step: it has no intermediate results to save"
+        )
     step.keep(list(aliases))
 
 
 def _resolve_overrides(step: Step) -> None:
-    """Look for the references that a user named, and say where they are from any folder."""
+    """Check the overrides of references, and make their paths absolute."""
     for name, parameter in step.parameters().items():
         value = getattr(step, name)
         if isinstance(parameter, Override) and isinstance(value, (str, os.PathLike)):
@@ -111,12 +113,12 @@ def _check_override(step: Step, name: str, value: str, reference_type: str) -> s
         raise ParameterError(f"{step.name}.{name}: there is no file {value}")
     if reference_type in datamodels.REFERENCES:
         try:
-            datamodels.reference(reference_type, path)
+            datamodels.open_reference(reference_type, path)
         except ModelError as error:
             raise ParameterError(f"{step.name}.{name}: {error}") from None
     return str(path)
 
 
 def input_pattern(step: Step) -> str:
-    """Return which files of a folder are a step's inputs."""
+    """Return the glob pattern of a step's input files in a folder."""
     return "*_uncal.fits" if isinstance(step, Pipeline) else "*.fits"

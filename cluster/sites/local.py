@@ -17,8 +17,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from calbatch.cluster.errors import SiteLostError
-from calbatch.cluster.sites.scheduler import OnCluster
-from calbatch.models.temporary import own_folder
+from calbatch.cluster.sites.dask_site import DaskSite
+from calbatch.models.temporary import make_process_folder
 from calbatch.models.tiling import reference_cache
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ WORKER_ENVIRONMENT = {
     "PYTHONSAFEPATH": "1",
 }
 
-SETTINGS = {
+DASK_SETTINGS = {
     # Nothing large stays in dask's memory, so there is nothing to spill.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
@@ -82,7 +82,7 @@ def start_server() -> None:
     Linux, and where a fork server runs already that is none of ours, workers import for themselves.
     """
     if _server.method() == "forkserver":
-        with _worker_environment(), interrupts_held():
+        with _set_worker_environment(), hold_interrupts():
             _server.start()
 
 
@@ -106,7 +106,7 @@ class _Server:
         with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
             context = get_mp_context()  # dask preloads other things, once
         context.set_forkserver_preload(["calbatch.cluster.sites.preload"])
-        _have_own_temporary_folder()
+        _use_own_temporary_folder()
         forkserver.ensure_running()
         self.pid = self._running()
 
@@ -119,19 +119,19 @@ class _Server:
 _server = _Server()
 
 
-def _have_own_temporary_folder() -> None:
+def _use_own_temporary_folder() -> None:
     """Have multiprocessing put its sockets where they are found should this process be killed.
 
     It otherwise makes a folder ``pymp-…``, of which nobody can tell whose it was.
     """
     config: dict[str, Any] = getattr(current_process(), "_config", {})
     if config.get("tempdir") is None:
-        config["tempdir"] = str(own_folder("sockets"))
+        config["tempdir"] = str(make_process_folder("sockets"))
         Finalize(None, shutil.rmtree, (config["tempdir"], True), exitpriority=-100)  # as it does
 
 
 @contextmanager
-def local_cluster(workers: int, grain: str) -> Iterator[OnCluster]:
+def open_local_cluster(workers: int, grain: str) -> Iterator[DaskSite]:
     """Give a cluster of processes with a thread each; nothing listens beyond this machine."""
     import dask
     from distributed import Client, LocalCluster
@@ -140,13 +140,13 @@ def local_cluster(workers: int, grain: str) -> Iterator[OnCluster]:
     start_server()
     others = {child.pid for child in active_children()}
     with ExitStack() as stack:
-        stack.enter_context(_worker_environment())
+        stack.enter_context(_set_worker_environment())
         keeping = {reference_cache.SETTING: reference_bytes(MEMORY_LIMIT // workers, grain)}
         folder = {"temporary-directory": str(_worker_folder(stack))}
-        settings = {**SETTINGS, **keeping, **routes(), **_processes(), **folder}
+        settings = {**DASK_SETTINGS, **keeping, **http_routes(), **_processes(), **folder}
         stack.enter_context(dask.config.set(settings))
-        stack.enter_context(_script_not_rerun())
-        with interrupts_held():
+        stack.enter_context(_hide_main_script())
+        with hold_interrupts():
             try:
                 cluster = LocalCluster(
                     n_workers=workers,
@@ -161,10 +161,10 @@ def local_cluster(workers: int, grain: str) -> Iterator[OnCluster]:
             stack.callback(_close, cluster, others)
             client = stack.enter_context(Client(cluster, set_as_default=False))
         name = f"{workers} local worker{'s' * (workers > 1)}"
-        yield OnCluster(client, grain, name, dashboard_link(client))
+        yield DaskSite(client, grain, name, dashboard_link(client))
 
 
-def affordable() -> int:
+def affordable_workers() -> int:
     """Return how many workers this machine's cores and memory allow, container limits included."""
     from dask.system import CPU_COUNT
     from distributed.system import MEMORY_LIMIT
@@ -211,7 +211,7 @@ def _worker_folder(stack: ExitStack) -> Path:
 
     base = dask.config.get("temporary-directory", None)
     try:
-        folder = own_folder("workers", Path(base).absolute() if base else None)
+        folder = make_process_folder("workers", Path(base).absolute() if base else None)
     except OSError as error:
         where = base or tempfile.gettempdir()
         raise SiteLostError(f"{where}: cannot have workers' files: {error.strerror}") from error
@@ -227,7 +227,7 @@ def _processes() -> dict[str, Any]:
     }
 
 
-def routes() -> dict[str, Any]:
+def http_routes() -> dict[str, Any]:
     """Return the scheduler's web routes without the one that is a proxy to anywhere."""
     import dask
 
@@ -237,7 +237,7 @@ def routes() -> dict[str, Any]:
 
 
 @contextmanager
-def _worker_environment() -> Iterator[None]:
+def _set_worker_environment() -> Iterator[None]:
     """Have in the environment what workers must find there from their very start."""
     names = [*WORKER_ENVIRONMENT, "PYTHONHASHSEED"]  # dask sets that one
     before = {name: os.environ.get(name) for name in names}
@@ -253,7 +253,7 @@ def _worker_environment() -> Iterator[None]:
 
 
 @contextmanager
-def _script_not_rerun() -> Iterator[None]:
+def _hide_main_script() -> Iterator[None]:
     """Keep workers from importing the script that runs this batch.
 
     Python's spawned processes import the main script first, which would run the batch again in
@@ -270,7 +270,7 @@ def _script_not_rerun() -> Iterator[None]:
 
 
 @contextmanager
-def interrupts_held() -> Iterator[None]:
+def hold_interrupts() -> Iterator[None]:
     """Let Ctrl-C reach this process alone, and not before what is started here has started.
 
     Threads and processes inherit which signals are held back. A terminal's Ctrl-C goes to all of

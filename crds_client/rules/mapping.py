@@ -17,7 +17,12 @@ from calbatch.crds_client.rules.compiling import check_entries, compile_selector
 from calbatch.crds_client.rules.expressions import Expression, names_of
 from calbatch.crds_client.rules.hooks import dataset_exempt, hook_needed
 from calbatch.crds_client.rules.literals import MappingSource, parse_mapping
-from calbatch.crds_client.rules.selectors import Header, RejectedValueError, NoMatchError, flat_names
+from calbatch.crds_client.rules.selectors import (
+    Header,
+    NoMatchError,
+    RejectedValueError,
+    flat_names,
+)
 
 NOT_APPLICABLE = frozenset({"N/A", "TEMP_N/A", "n/a", "temp_n/a"})
 OMITTED = frozenset({"OMIT", "TEMP_OMIT", "omit"})

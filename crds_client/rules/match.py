@@ -16,7 +16,13 @@ from typing import Any
 
 from calbatch.crds_client.rules.conditioning import alternatives, condition_value, is_special
 from calbatch.crds_client.rules.patterns import HIT, MISS, Pattern, compile_pattern
-from calbatch.crds_client.rules.selectors import Header, RejectedValueError, Selector, NoMatchError, follow
+from calbatch.crds_client.rules.selectors import (
+    Header,
+    NoMatchError,
+    RejectedValueError,
+    Selector,
+    follow,
+)
 
 Groups = tuple[int, ...]
 """Rules that fit, as bits, by weight, the heaviest first."""
@@ -187,7 +193,7 @@ class Match(Selector):
 
         Raises
         ------
-        Rejected
+        RejectedValueError
             If a value is none that the rules know.
         """
         left, heavier = self._all, []
@@ -214,7 +220,7 @@ class Match(Selector):
 
         Raises
         ------
-        Rejected
+        RejectedValueError
             If they cannot be.
         """
         choice = self._grouped.get(group)

@@ -49,14 +49,16 @@ class Selector:
 
         Raises
         ------
-        Unmatched, Rejected
+        NoMatchError, RejectedValueError
             See there.
         """
         raise NotImplementedError  # no abstract base class: its isinstance is slow
 
     def merge(self, other: Any) -> Selector:
         """Join with a selector that fits equally well."""
-        raise RejectedValueError(f"two rules fit equally well, and {type(self).__name__} cannot join them")
+        raise RejectedValueError(
+            f"two rules fit equally well, and {type(self).__name__} cannot join them"
+        )
 
     def walk(self) -> Iterator[Selector]:
         """Give this selector and all below it."""
@@ -123,7 +125,9 @@ class UseAfter(Selector):
     def merge(self, other: Any) -> UseAfter:
         """Take the keys of both; where both have one, the greater name, as the later one."""
         if not isinstance(other, UseAfter):
-            raise RejectedValueError("two rules fit equally well, and only one of them goes by date")
+            raise RejectedValueError(
+                "two rules fit equally well, and only one of them goes by date"
+            )
         merged = dict(zip(self.keys, self.choices, strict=True))
         try:
             for key, choice in zip(other.keys, other.choices, strict=True):
@@ -217,7 +221,9 @@ class SelectVersion(Selector):
         version = self._version(name, header[name])
         for key, choice in zip(self.keys, self.choices, strict=True):
             if not comparable(key, version):
-                raise RejectedValueError(f"{name}={header[name]!r} cannot be compared with {key[0]!r}")
+                raise RejectedValueError(
+                    f"{name}={header[name]!r} cannot be compared with {key[0]!r}"
+                )
             if version <= key:
                 return follow_only(choice, header)
         raise RejectedValueError(f"{name}={header[name]!r} is above every version of the rule")
@@ -237,7 +243,7 @@ def header_date(parameters: tuple[str, ...], header: Header) -> str:
 
     Raises
     ------
-    Rejected
+    RejectedValueError
         If one is missing, ``UNDEFINED`` or malformed.
     """
     try:

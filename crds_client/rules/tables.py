@@ -20,7 +20,13 @@ from calbatch.crds_client.rules.mapping import (
     resolution_of,
 )
 from calbatch.crds_client.rules.match import Groups, Match
-from calbatch.crds_client.rules.selectors import Header, RejectedValueError, Selector, NoMatchError, UseAfter
+from calbatch.crds_client.rules.selectors import (
+    Header,
+    NoMatchError,
+    RejectedValueError,
+    Selector,
+    UseAfter,
+)
 
 _MEMORY = 4_000
 """Tables remembered of each type before starting anew."""
@@ -95,13 +101,13 @@ class TypeTables:
         self._names = tuple(dict.fromkeys(names))
         self.pick = _picker([parameters.index(name) for name in self._names])
         self.tables: dict[Values, Table] = {}
-        self._shared: dict[Groups, _Unfinished] = {}
+        self._twin: dict[Groups, _Unfinished] = {}
 
     def learn(self, picked: Values) -> Table:
         """Make and remember the table of a header's values, as `pick` gives them."""
         if len(self.tables) >= _MEMORY:
             self.tables.clear()
-            self._shared.clear()
+            self._twin.clear()
         table = self.tables[picked] = self._table(picked)
         return table
 
@@ -118,9 +124,9 @@ class TypeTables:
             groups = self._match.rank(values)
         except RejectedValueError as error:
             return [], [self._rules.resolve_miss(header, str(error))]
-        shared = self._shared.get(groups)
+        shared = self._twin.get(groups)
         if shared is None:
-            shared = self._shared[groups] = self._by_date(groups)
+            shared = self._twin[groups] = self._by_date(groups)
         dates, early, answers = shared
         if isinstance(early, NoMatchError):
             early = self._rules.resolve_miss(header, self._match.add_values(str(early), values))

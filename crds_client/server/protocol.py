@@ -24,12 +24,12 @@ from calbatch.crds_client.answers import (
     check_info,
     decode_packed,
     file_descriptions,
-    require_mapping,
     parse_infos,
     parse_json,
-    shorten,
+    require_mapping,
     require_text,
     require_texts,
+    shorten,
 )
 from calbatch.crds_client.cache.layout import check_name, is_mapping
 from calbatch.crds_client.errors import ServerError, UnsafeName
@@ -37,8 +37,8 @@ from calbatch.crds_client.server.transport import (
     RefusedError,
     TransientError,
     open_url,
-    retry,
     read_answer,
+    retry,
 )
 
 _RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
@@ -236,22 +236,14 @@ class Server:
         with self._error_context("get_server_info"):
             return file_descriptions(info)
 
-    def open_file(self, name: str, offset: int) -> tuple[int, IO[bytes]]:
-        """Begin to fetch a file; gives where the response begins, and the response.
-
-        Raises
-        ------
-        Transient, Refused
-            By the kind of fault.
-        """
+    @contextmanager
+    def open_file(self, name: str, offset: int) -> Iterator[tuple[int, IO[bytes]]]:
+        """Request a file from an offset; see `calbatch.crds_client.fetching.Source.open_file`."""
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         headers["Accept-Encoding"] = "identity"
-        response = open_url(self._address(name), headers=headers, timeout=self.patience.timeout)
-        try:
-            return _start(response, offset), response
-        except TransientError:
-            response.close()
-            raise
+        url, timeout = self._address(name), self.patience.timeout
+        with open_url(url, headers=headers, timeout=timeout) as response:
+            yield _start(response, offset), response
 
     def _address(self, name: str) -> str:
         section = "mapping_url" if is_mapping(name) else "reference_url"
@@ -260,7 +252,9 @@ class Server:
             bases = bases.get("unchecked", bases)
         base = bases.get(self.observatory) if isinstance(bases, dict) else bases
         if not base or not isinstance(base, str):
-            raise RefusedError(f"CRDS server {self.url}, get_server_info: gives no {section}{_ADVICE}")
+            raise RefusedError(
+                f"CRDS server {self.url}, get_server_info: gives no {section}{_ADVICE}"
+            )
         return f"{base.rstrip('/')}/{check_name(name)}"
 
 

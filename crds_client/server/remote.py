@@ -10,8 +10,8 @@ from calbatch.crds_client.errors import ServerError
 from calbatch.crds_client.rules.keywords import UNDEFINED
 from calbatch.crds_client.rules.mapping import NOT_APPLICABLE, ReferenceRules, Resolution
 from calbatch.crds_client.rules.selectors import Header, flat_names
-from calbatch.crds_client.server.url_cache import UrlCache
 from calbatch.crds_client.server.protocol import Patience, Server
+from calbatch.crds_client.server.url_cache import UrlCache
 
 log = logging.getLogger(__name__)
 

@@ -112,7 +112,9 @@ class _Redirections(urllib.request.HTTPRedirectHandler):
         fp.close()  # it would be read to its end, wherever that is
         shown = shorten(newurl)
         if req.data is not None:
-            raise RefusedError(f"{req.full_url}: is redirected to {shown}: use the server's own address")
+            raise RefusedError(
+                f"{req.full_url}: is redirected to {shown}: use the server's own address"
+            )
         try:
             _check_scheme(newurl)
         except RefusedError as error:

@@ -25,7 +25,7 @@ from calbatch.models.errors import FileError, one_line
 from calbatch.models.fits.asdf_tree import compose_tree, find_tree_end
 from calbatch.models.fits.hdu import Hdu
 from calbatch.models.fits.headers import ASDF
-from calbatch.models.fits.output_hdus import TablePart
+from calbatch.models.fits.output_hdus import OutputTable
 from calbatch.models.schema.spec import Schema
 from calbatch.models.storage.files import open_decompressed
 from calbatch.models.storage.memory import require_memory
@@ -51,13 +51,13 @@ _OF_HEADERS = ("_fits_hash", "extra_fits", "history.entries")
 
 
 @dataclass(frozen=True)
-class Names:
+class NameTree:
     """Branches of a tree to be left out: a leaf wholly, a branch as far as it has names."""
 
-    below: Mapping[str, Names]
+    below: Mapping[str, NameTree]
 
     @classmethod
-    def of(cls, paths: Iterable[str]) -> Names:
+    def of(cls, paths: Iterable[str]) -> NameTree:
         """Return the names of dotted paths."""
         tree: dict[str, Any] = {}
         for path in paths:
@@ -67,7 +67,7 @@ class Names:
         return cls._of_tree(tree)
 
     @classmethod
-    def _of_tree(cls, tree: Mapping[str, Any]) -> Names:
+    def _of_tree(cls, tree: Mapping[str, Any]) -> NameTree:
         return cls({name: cls._of_tree(branch) for name, branch in tree.items()})
 
 
@@ -78,7 +78,7 @@ def asdf_table(content: bytes = _EMPTY) -> npt.NDArray[np.void]:
     return table
 
 
-def asdf_parts(schema: Schema, hdus: Iterable[Hdu]) -> list[TablePart]:
+def build_asdf_hdus(schema: Schema, hdus: Iterable[Hdu]) -> list[OutputTable]:
     """Return the ASDF extension to be written with a model: one, or none.
 
     Parameters
@@ -98,7 +98,7 @@ def asdf_parts(schema: Schema, hdus: Iterable[Hdu]) -> list[TablePart]:
     content = None if found is None else _remainder(schema, found)
     if content is None and schema.lookup("meta.model_type") is None:
         return []
-    return [TablePart(ASDF, asdf_table(content or _EMPTY))]
+    return [OutputTable(ASDF, asdf_table(content or _EMPTY))]
 
 
 def _remainder(schema: Schema, hdu: Hdu) -> bytes | None:
@@ -107,7 +107,7 @@ def _remainder(schema: Schema, hdu: Hdu) -> bytes | None:
     with open_decompressed(hdu.stamp) as read_at:
         content = read_at(hdu.data_offset, hdu.data_size)
     try:
-        return beyond_headers(schema, content)
+        return remove_header_values(schema, content)
     except MemoryError:
         raise
     except Exception as error:  # of what is damaged, PyYAML makes exceptions of every kind
@@ -174,7 +174,7 @@ def _text_of(content: bytes) -> bytes:
     return content[start:stop]
 
 
-def beyond_headers(schema: Schema, content: bytes) -> bytes | None:
+def remove_header_values(schema: Schema, content: bytes) -> bytes | None:
     """Return an ASDF file without what a model's headers and HDUs say; None where that was all.
 
     Nothing in it is made into objects: it is taken apart and put together again as text.
@@ -193,7 +193,7 @@ def beyond_headers(schema: Schema, content: bytes) -> bytes | None:
     if not isinstance(tree, yaml.MappingNode):
         return None
     named = [s.path for s in schema.keywords.values() if s.keyword is not None]
-    _prune(tree, Names.of([*named, *schema.fields, *_OF_HEADERS]))
+    _prune(tree, NameTree.of([*named, *schema.fields, *_OF_HEADERS]))
     nodes = list(_without_links(tree))
     if all(key.value in _ABOUT_ITSELF for key, _ in tree.value):
         return None
@@ -216,7 +216,7 @@ def _as_text(tree: yaml.Node) -> bytes:
     )
 
 
-def _prune(mapping: yaml.MappingNode, names: Names) -> None:
+def _prune(mapping: yaml.MappingNode, names: NameTree) -> None:
     """Leave out what is named, and branches of which nothing is left."""
     left = []
     for key, value in mapping.value:

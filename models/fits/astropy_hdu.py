@@ -14,7 +14,7 @@ from calbatch.models.storage.stamps import Stamp
 
 
 @contextmanager
-def astropy_hdu(stamp: Stamp, index: int, label: str) -> Iterator[Any]:
+def open_astropy_hdu(stamp: Stamp, index: int, label: str) -> Iterator[Any]:
     """Give an HDU as astropy reads it.
 
     Parameters

@@ -55,7 +55,7 @@ class DecodedCopies:
         self.folder = Path(folder) if folder else default_folder()
         self.max_bytes = max_bytes
 
-    def plain(self, path: str | Path) -> Path:
+    def plain_file(self, path: str | Path) -> Path:
         """Give a file whose arrays can be read in place: the reference itself, or its copy.
 
         Raises
@@ -65,9 +65,13 @@ class DecodedCopies:
         """
         path = Path(path)
         with explain_errors(path, "cannot be decoded"):
-            return path if is_readable_in_place(path) else self._once(path, ".fits", _decode_images)
+            return (
+                path
+                if is_readable_in_place(path)
+                else self._make_once(path, ".fits", _decode_images)
+            )
 
-    def table(self, path: str | Path, extension: str | int) -> Path:
+    def table_file(self, path: str | Path, extension: str | int) -> Path:
         """Give an ``.npy`` file with a table's rows, in the machine's own byte order.
 
         Raises
@@ -81,9 +85,9 @@ class DecodedCopies:
             _decode_table(source, part, extension)
 
         with explain_errors(path, "cannot be decoded"):
-            return self._once(path, f".{extension}.npy", decode)
+            return self._make_once(path, f".{extension}.npy", decode)
 
-    def _once(self, path: Path, suffix: str, decode: Callable[[Path, Path], None]) -> Path:
+    def _make_once(self, path: Path, suffix: str, decode: Callable[[Path, Path], None]) -> Path:
         """Give the copy of a file; whoever comes first makes it, and others wait."""
         make_private_folder(self.folder, _INSTEAD)
         copy = self.folder / f"{path.name}.{_identity(path)}{suffix}"

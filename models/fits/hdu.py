@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from astropy.io import fits
 
-from calbatch.models.fits.astropy_hdu import astropy_hdu
+from calbatch.models.fits.astropy_hdu import open_astropy_hdu
 from calbatch.models.fits.byteorder import bzero_of
 from calbatch.models.fits.cards import HeaderKeywords, hdu_label, pad_length, replace_foreign_bytes
 from calbatch.models.storage.stamps import Stamp
@@ -39,7 +39,7 @@ class Pixels(NamedTuple):
         Native type after decoding, and big-endian type in the file.
     bscale, bzero : float
         Scaling of the stored values.
-    scaled : bool
+    is_scaled : bool
         Whether decoding takes arithmetic, other than the offsets that stand for unsigned integers.
     """
 
@@ -47,7 +47,7 @@ class Pixels(NamedTuple):
     stored: np.dtype[Any]
     bscale: float = 1.0
     bzero: float = 0.0
-    scaled: bool = False
+    is_scaled: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Hdu:
     def header(self) -> fits.Header:
         """The header; of a compressed image, that of the image."""
         if self.kind == "compressed":
-            with astropy_hdu(self.stamp, self.index, self.label) as hdu:
+            with open_astropy_hdu(self.stamp, self.index, self.label) as hdu:
                 return hdu.header.copy()
         return fits.Header.fromstring(self.text)
 
@@ -130,7 +130,7 @@ class Hdu:
         return replace_foreign_bytes(self.raw_header).decode("ascii")
 
 
-def describe(stamp: Stamp, index: int, position: int, raw: bytes) -> Hdu:
+def parse_hdu(stamp: Stamp, index: int, position: int, raw: bytes) -> Hdu:
     """Read the cards that give an HDU's shape, type and size.
 
     Parameters
@@ -259,4 +259,4 @@ def _pixels(cards: HeaderKeywords, kind: Kind, bitpix: int, axes: tuple[int, ...
         if bscale == 1 and bzero == bzero_of(other):
             return Pixels(other, stored, bscale, bzero)
         native = np.dtype(np.float32 if bitpix <= 16 else np.float64)  # as astropy does
-    return Pixels(native, stored, bscale, bzero, scaled=True)
+    return Pixels(native, stored, bscale, bzero, is_scaled=True)

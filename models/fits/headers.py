@@ -32,7 +32,13 @@ from calbatch.models.fits.cards import (
     unwritable_reason,
 )
 from calbatch.models.schema.spec import PRIMARY, KeywordSpec, Schema
-from calbatch.models.schema.validate import describe, warn_or_raise, is_enabled, to_plain, validate_value
+from calbatch.models.schema.validate import (
+    describe,
+    warn_or_raise,
+    is_enabled,
+    to_plain,
+    validate_value,
+)
 
 _CARD_NAME = re.compile(r"[A-Z0-9_-]{1,8}")
 
@@ -110,7 +116,9 @@ def meta_from_headers(
         if key == ASDF:
             continue
         try:
-            found = _readable_cards(read_cards(header), schema.by_card.get(key, {}), (index, key), where)
+            found = _readable_cards(
+                read_cards(header), schema.by_card.get(key, {}), (index, key), where
+            )
             cards = list(found)
         except FileError:
             raise

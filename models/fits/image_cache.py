@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.models.fits.astropy_hdu import astropy_hdu
+from calbatch.models.fits.astropy_hdu import open_astropy_hdu
 from calbatch.models.storage.memory import require_memory
 from calbatch.models.storage.stamps import Stamp
 
@@ -69,7 +69,7 @@ def _size(hdu: Any) -> int:
 
 
 def _decode(stamp: Stamp, index: int) -> npt.NDArray[Any]:
-    with astropy_hdu(stamp, index, f"HDU {index}") as hdu:
+    with open_astropy_hdu(stamp, index, f"HDU {index}") as hdu:
         require_memory(stamp.path, _size(hdu), f"decoding HDU {index}, which has to be whole,")
         data = hdu.data
         array = np.ascontiguousarray(data, data.dtype.newbyteorder("="))

@@ -21,7 +21,7 @@ from calbatch.models.fits.cards import (
     replace_foreign_bytes,
 )
 from calbatch.models.fits.checksum import ALL_ONES, add, checksum
-from calbatch.models.fits.hdu import Hdu, Kind, Pixels, describe
+from calbatch.models.fits.hdu import Hdu, Kind, Pixels, parse_hdu
 from calbatch.models.fits.signatures import check_signature
 from calbatch.models.storage import files
 from calbatch.models.storage.location import is_url
@@ -52,13 +52,13 @@ class Layout:
         Readers refuse a file that has changed since.
     hdus : tuple of Hdu
         In the file's order.
-    clean : bool
+    is_clean : bool
         Whether nothing follows the last one.
     """
 
     stamp: Stamp
     hdus: tuple[Hdu, ...]
-    clean: bool = True
+    is_clean: bool = True
 
     @property
     def path(self) -> str:
@@ -121,7 +121,7 @@ def read_layout(path: str | os.PathLike[str] | Stamp) -> Layout:
     """
     stamp = path if isinstance(path, Stamp) else files.read_stamp(path)
     layout = (_layout_of_object if is_url(stamp.path) else _layout_of)(stamp)
-    if not layout.clean:
+    if not layout.is_clean:
         message = f"{stamp.path}: what follows {layout.hdus[-1].label} is no HDU and is ignored"
         warnings.warn(escape_text(message), ValidationWarning, stacklevel=2)
     return layout
@@ -134,7 +134,7 @@ def _layout_of(stamp: Stamp) -> Layout:
         tail = read_at(hdus[-1].end, BLOCK_LENGTH)
         if tail:
             _require_nothing_lost(hdus[-1], read_at)
-        return Layout(stamp, hdus, clean=not tail.strip(b"\0"))
+        return Layout(stamp, hdus, is_clean=not tail.strip(b"\0"))
 
 
 _layout_of_object = lru_cache(maxsize=16)(_layout_of)
@@ -149,7 +149,7 @@ def _walk(stamp: Stamp, read_at: ReadAt) -> Iterator[Hdu]:
                 stamp.path, f"has {index} HDUs with {headers >> 20} MB of headers, and still more"
             )
         raw = _read_header(stamp.path, read_at, position, f"HDU {index}")
-        hdu = describe(stamp, index, position, raw)
+        hdu = parse_hdu(stamp, index, position, raw)
         _require_data(hdu, read_at)
         yield hdu
         position, index, headers = hdu.end, index + 1, headers + len(raw)

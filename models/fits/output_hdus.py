@@ -77,7 +77,7 @@ class OutputImage:
 
 
 @dataclass(frozen=True)
-class TablePart:
+class OutputTable:
     """A binary table, small enough to be kept in memory.
 
     Attributes
@@ -99,7 +99,7 @@ class TablePart:
 
 
 @dataclass(frozen=True)
-class RawPart:
+class CopiedHdu:
     """An HDU of another file that is copied as it is, header and data.
 
     Attributes
@@ -116,7 +116,7 @@ class RawPart:
         return self.hdu.end - self.hdu.header_offset
 
 
-Part = OutputImage | TablePart | RawPart
+OutputHdu = OutputImage | OutputTable | CopiedHdu
 
 
 def image_header(part: OutputImage, primary: bool) -> bytes:
@@ -147,10 +147,10 @@ def image_header(part: OutputImage, primary: bool) -> bytes:
         cards += [("BSCALE", 1, ""), ("BZERO", bzero_of(kind), "")]
     if not primary:
         cards += _names(part.extname, part.extver)
-    return format_header(part.extname, [*cards, *_free(part.cards), *_RESERVED])
+    return format_header(part.extname, [*cards, *_without_structure(part.cards), *_RESERVED])
 
 
-def table_bytes(part: TablePart) -> tuple[bytes, bytes]:
+def table_bytes(part: OutputTable) -> tuple[bytes, bytes]:
     """Return the blocks of a table's header, and its data without padding.
 
     Raises
@@ -165,7 +165,12 @@ def table_bytes(part: TablePart) -> tuple[bytes, bytes]:
         raise ModelError(
             f"{part.extname}: FITS cannot hold the table: {one_line(error)}"
         ) from error
-    cards = [*structure, *_names(part.extname, part.extver), *_free(part.cards), *_RESERVED]
+    cards = [
+        *structure,
+        *_names(part.extname, part.extver),
+        *_without_structure(part.cards),
+        *_RESERVED,
+    ]
     return format_header(part.extname, cards), data
 
 
@@ -221,7 +226,7 @@ def _names(extname: str, extver: int) -> list[Card]:
     return [("EXTNAME", extname, "extension name"), ("EXTVER", extver, "extension value")]
 
 
-def _free(cards: Iterable[Card]) -> list[Card]:
+def _without_structure(cards: Iterable[Card]) -> list[Card]:
     """Return the cards that do not contradict what follows from the data themselves."""
     return [c for c in cards if c[0].startswith("TUNIT") or not is_structural(c[0].upper())]
 

@@ -17,9 +17,9 @@ from calbatch.models.fits.checksum import ALL_ONES, add, checksum, encode
 from calbatch.models.fits.hdu import Hdu
 from calbatch.models.fits.output_hdus import (
     OutputImage,
-    Part,
-    RawPart,
-    TablePart,
+    OutputHdu,
+    CopiedHdu,
+    OutputTable,
     Updates,
     image_header,
     fill_checksums,
@@ -43,7 +43,7 @@ class Receipt:
 
 
 @dataclass(frozen=True)
-class Segment(ABC):
+class HduExtent(ABC):
     """An HDU's place in the file.
 
     Attributes
@@ -85,7 +85,7 @@ class Segment(ABC):
 
 
 @dataclass(frozen=True)
-class ImageSegment(Segment):
+class ImageExtent(HduExtent):
     """An image, of which rows are written one band at a time.
 
     Attributes
@@ -164,7 +164,7 @@ class ImageSegment(Segment):
 
 
 @dataclass(frozen=True)
-class TableSegment(Segment):
+class TableExtent(HduExtent):
     """A table, kept as bytes."""
 
     data: bytes
@@ -177,7 +177,7 @@ class TableSegment(Segment):
 
 
 @dataclass(frozen=True)
-class RawSegment(Segment):
+class CopyExtent(HduExtent):
     """An HDU that is copied, its checksums with it.
 
     Only a header that is not ASCII, as FITS demands, is changed: see `_ascii_header`.
@@ -225,7 +225,7 @@ def write_all(descriptor: int, data: memoryview, position: int) -> None:
         done += os.pwrite(descriptor, data[done:], position + done)
 
 
-def lay_out(parts: Iterable[Part]) -> Iterator[Segment]:
+def lay_out(parts: Iterable[OutputHdu]) -> Iterator[HduExtent]:
     """Yield each part with its place, one after the other.
 
     Raises
@@ -236,13 +236,13 @@ def lay_out(parts: Iterable[Part]) -> Iterator[Segment]:
     offset = 0
     for index, part in enumerate(parts):
         if index == 0 and not isinstance(part, OutputImage):
-            raise ModelError("the first HDU of a file must be an ImagePart")
-        segment = _segment(part, offset, primary=index == 0)
+            raise ModelError("the first HDU of a file must be an OutputImage")
+        segment = _make_extent(part, offset, primary=index == 0)
         yield segment
         offset = segment.end
 
 
-def _segment(part: Part, offset: int, *, primary: bool) -> Segment:
+def _make_extent(part: OutputHdu, offset: int, *, primary: bool) -> HduExtent:
     match part:
         case OutputImage():
             shape = part.shape or ()
@@ -250,9 +250,9 @@ def _segment(part: Part, offset: int, *, primary: bool) -> Segment:
             name = "PRIMARY" if primary else part.extname.upper()
             frame = (1, *shape) if len(shape) == 1 else shape
             header = image_header(part, primary)
-            return ImageSegment(name, offset, header, size, part.name, part.pixel_type, frame)
-        case TablePart():
+            return ImageExtent(name, offset, header, size, part.name, part.pixel_type, frame)
+        case OutputTable():
             header, data = table_bytes(part)
-            return TableSegment(part.extname.upper(), offset, header, len(data), data)
-        case RawPart():
-            return RawSegment(part.hdu.name, offset, b"", part.size, part.hdu)
+            return TableExtent(part.extname.upper(), offset, header, len(data), data)
+        case CopiedHdu():
+            return CopyExtent(part.hdu.name, offset, b"", part.size, part.hdu)

@@ -30,7 +30,7 @@ Array = npt.NDArray[Any]
 Bounds = tuple[int, int]
 
 
-class Copies(Protocol):
+class CopyProvider(Protocol):
     """Decoded copies of files on a host, each made once for all of its processes.
 
     Picklable: what it gives on another host is that host's.
@@ -40,11 +40,11 @@ class Copies(Protocol):
         """Equal ones give the same copies."""
         ...
 
-    def plain(self, path: str) -> PathLike[str]:
+    def plain_file(self, path: str) -> PathLike[str]:
         """Give a file whose images can be read by position: the file itself, or its copy."""
         ...
 
-    def table(self, path: str, index: int) -> PathLike[str] | None:
+    def table_file(self, path: str, index: int) -> PathLike[str] | None:
         """Give an ``.npy`` file with the rows of an HDU's table, or None: read it yourself."""
         ...
 
@@ -168,13 +168,13 @@ class Reader(ABC):
     def read_beside(self, rows: Bounds, cols: Sequence[Bounds]) -> list[Array]:
         """Return several ranges of columns of the same rows, each as `read` does, in one pass."""
         windows = [self.window.cut(rows, each) for each in cols]
-        return [self._finished(array) for array in self._fetch_beside(windows, self._decoded)]
+        return [self._convert(array) for array in self._fetch_beside(windows, self._decoded)]
 
     def _fetch_beside(self, windows: Sequence[Window], dtype: np.dtype[Any]) -> list[Array]:
         """Return the pixels of windows that differ in their columns alone."""
         return [self._fetch(window, dtype) for window in windows]
 
-    def _finished(self, array: Array) -> Array:
+    def _convert(self, array: Array) -> Array:
         for function in self._functions:
             array = function(array)
         return np.ascontiguousarray(array, self.dtype)
@@ -247,14 +247,14 @@ class RowReader(Reader):
         The HDU holds no image.
     """
 
-    def __init__(self, hdu: Hdu, copies: Copies | None = None) -> None:
+    def __init__(self, hdu: Hdu, copies: CopyProvider | None = None) -> None:
         if hdu.kind not in ("image", "compressed"):
             raise FileError(hdu.stamp.path, f"{hdu.label} holds no image")
         super().__init__(hdu.shape, hdu.dtype)
         self._stamp, self._index, self._offset = hdu.stamp, hdu.index, hdu.data_offset
         self._full = self.window.shape
         self._native = hdu.dtype
-        plain = hdu.kind == "image" and not hdu.pixels.scaled and not hdu.stamp.is_gzipped
+        plain = hdu.kind == "image" and not hdu.pixels.is_scaled and not hdu.stamp.is_gzipped
         self._in_place = plain
         self._copies = copies
 
@@ -297,10 +297,10 @@ class RowReader(Reader):
             image = decode_image(self._stamp, self._index).reshape(self._full)
             return np.array(image[window.index()], dtype, order="C")
         try:
-            return _in_copy(self._copies, self._stamp, self._index)._fetch(window, dtype)
+            return _copy_reader(self._copies, self._stamp, self._index)._fetch(window, dtype)
         except FileError:  # the copy was cleaned away meanwhile
-            _in_copy.cache_clear()
-            return _in_copy(self._copies, self._stamp, self._index)._fetch(window, dtype)
+            _copy_reader.cache_clear()
+            return _copy_reader(self._copies, self._stamp, self._index)._fetch(window, dtype)
 
     def _read_run(
         self, file: OpenFile, start: int, count: int, outs: Sequence[tuple[Array, range]]
@@ -334,9 +334,9 @@ class RowReader(Reader):
 
 
 @lru_cache(maxsize=64)
-def _in_copy(copies: Copies, stamp: Stamp, index: int) -> RowReader:
+def _copy_reader(copies: CopyProvider, stamp: Stamp, index: int) -> RowReader:
     """Return the reader of an image in its file's copy; its window counts as the original's."""
-    return RowReader(read_layout(copies.plain(stamp.path)).hdus[index])
+    return RowReader(read_layout(copies.plain_file(stamp.path)).hdus[index])
 
 
 def _runs(window: Window, full: tuple[int, ...]) -> Iterator[tuple[int, int]]:
@@ -357,7 +357,7 @@ def _runs(window: Window, full: tuple[int, ...]) -> Iterator[tuple[int, int]]:
     yield start, count
 
 
-class Constant(Reader):
+class ConstantReader(Reader):
     """Stands for an array that a file does not have: one value everywhere.
 
     Parameters

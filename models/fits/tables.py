@@ -8,7 +8,7 @@ import numpy.typing as npt
 from astropy.io import fits
 
 from calbatch.models.errors import FileError, ValidationError, one_line
-from calbatch.models.fits.astropy_hdu import astropy_hdu
+from calbatch.models.fits.astropy_hdu import open_astropy_hdu
 from calbatch.models.fits.columns import require_columns
 from calbatch.models.fits.hdu import Hdu
 from calbatch.models.schema.spec import ColumnSpec
@@ -41,7 +41,7 @@ def read_table(hdu: Hdu) -> Table:
     if hdu.dtype.itemsize == 0 and hdu.shape[0]:
         raise FileError(path, f"{hdu.label} claims {hdu.shape[0]} rows of no bytes")
     require_columns(hdu)
-    with astropy_hdu(hdu.stamp, hdu.index, hdu.label) as found:
+    with open_astropy_hdu(hdu.stamp, hdu.index, hdu.label) as found:
         return _plain(found.data, hdu.shape[0])
 
 
@@ -67,7 +67,7 @@ def _plain_column(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return column.astype(column.dtype.newbyteorder("="), copy=False)
 
 
-def check_columns(table: Any, columns: Sequence[ColumnSpec], where: str) -> Table:
+def cast_columns(table: Any, columns: Sequence[ColumnSpec], where: str) -> Table:
     """Return a table with the columns that a schema wants, in its order and of its types.
 
     Parameters
@@ -90,7 +90,7 @@ def check_columns(table: Any, columns: Sequence[ColumnSpec], where: str) -> Tabl
     ValidationError
         A column that is missing, of another shape, or with a value that its type cannot hold.
     """
-    array = _structured(table, columns, where)
+    array = _as_structured(table, columns, where)
     found = {name.lower(): name for name in array.dtype.names or ()}
     missing = [spec.name for spec in columns if spec.name.lower() not in found]
     if missing:
@@ -111,7 +111,7 @@ def _is_masked(table: Any) -> bool:
     return bool(getattr(table, "has_masked_values", False))
 
 
-def _structured(table: Any, columns: Sequence[ColumnSpec], where: str) -> Table:
+def _as_structured(table: Any, columns: Sequence[ColumnSpec], where: str) -> Table:
     if _is_masked(table):
         raise ValidationError(
             f"{where}: has masked values, and the mask would be lost: fill them (`filled()`)"

@@ -20,14 +20,22 @@ import numpy.typing as npt
 from calbatch.models.errors import FileError, FullError, ModelError, StorageError
 from calbatch.models.fits import byteorder, checksum
 from calbatch.models.fits.layout import Layout, read_layout
-from calbatch.models.fits.output_hdus import OutputImage, Part, RawPart, TablePart, Updates
-from calbatch.models.fits.output_layout import ImageSegment, Receipt, lay_out
+from calbatch.models.fits.output_hdus import OutputImage, OutputHdu, CopiedHdu, OutputTable, Updates
+from calbatch.models.fits.output_layout import ImageExtent, Receipt, lay_out
 from calbatch.models.storage.location import Location, Url, location
 from calbatch.models.storage.scratch import clear_scratch, scratch_folder
 from calbatch.models.storage.upload_permits import Permit
 from calbatch.models.storage.uploading import require_uploadable, upload
 
-__all__ = ["FitsWriter", "OutputImage", "Product", "RawPart", "Receipt", "TablePart", "write_fits"]
+__all__ = [
+    "FitsWriter",
+    "OutputImage",
+    "Product",
+    "CopiedHdu",
+    "Receipt",
+    "OutputTable",
+    "write_fits",
+]
 
 Array = npt.NDArray[Any]
 
@@ -77,8 +85,8 @@ class FitsWriter:
     path : str or path-like
         The final name, or a URL. Until `finish`, everything happens in a file of another name
         beside it; of an object, in `scratch_folder`.
-    parts : sequence of ImagePart, TablePart or RawPart
-        The HDUs in order; the first is an ImagePart.
+    parts : sequence of OutputImage, OutputTable or CopiedHdu
+        The HDUs in order; the first is an OutputImage.
     fsync : bool
         Whether the file is to be on the disk when it gets its name.
     tag : str
@@ -106,7 +114,7 @@ class FitsWriter:
     def __init__(
         self,
         path: str | os.PathLike[str],
-        parts: Sequence[Part],
+        parts: Sequence[OutputHdu],
         *,
         fsync: bool = True,
         tag: str = "",
@@ -126,7 +134,7 @@ class FitsWriter:
         if not self._segments:
             raise ModelError(f"{self.path}: a file needs at least a primary HDU")
         self.size = self._segments[-1].end
-        images = [s for s in self._segments if isinstance(s, ImageSegment) and s.shape]
+        images = [s for s in self._segments if isinstance(s, ImageExtent) and s.shape]
         self._fields = {segment.field: segment for segment in images}
         if len(self._fields) < len(images):
             raise ModelError(f"{self.path}: two images have one field's name")
@@ -240,9 +248,9 @@ class FitsWriter:
             The temporary file is gone, or the disk or the server fails.
         """
         with self._naming():
-            return self._published()
+            return self._publish()
 
-    def _published(self) -> Product:
+    def _publish(self) -> Product:
         layout = self._layout
         if layout is None:
             raise ModelError("is not complete")
@@ -322,7 +330,7 @@ class FitsWriter:
 
 def write_fits(
     path: str | os.PathLike[str],
-    parts: Sequence[Part],
+    parts: Sequence[OutputHdu],
     arrays: Mapping[str, Array],
     *,
     fsync: bool = True,
@@ -333,7 +341,7 @@ def write_fits(
     ----------
     path : str or path-like
         The file to be, replaced if it exists.
-    parts : sequence of ImagePart, TablePart or RawPart
+    parts : sequence of OutputImage, OutputTable or CopiedHdu
         The HDUs in order.
     arrays : mapping
         The pixels of the image parts, by their fields' names.

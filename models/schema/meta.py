@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Self, SupportsIndex
 
 from calbatch.models.schema.spec import KeywordSpec, Schema
-from calbatch.models.schema.validate import Check, accept, to_plain
+from calbatch.models.schema.validate import AssignmentCheck, check_assignment, to_plain
 
 
 def get_path(data: Mapping[str, Any], path: str, default: Any = None) -> Any:
@@ -50,7 +50,7 @@ def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-class MetaList(list[Any]):
+class MetadataList(list[Any]):
     """A list in the metadata, checked against the schema whenever items are added.
 
     Items that are not valid are treated as in an assignment of the whole list. Copies and pickles
@@ -63,12 +63,12 @@ class MetaList(list[Any]):
     path : str
         Dotted path of the list.
     check : callable
-        See `Node`.
+        See `MetadataNode`.
     """
 
     __slots__ = ("_check", "_path")
 
-    def __init__(self, items: Iterable[Any], path: str, check: Check) -> None:
+    def __init__(self, items: Iterable[Any], path: str, check: AssignmentCheck) -> None:
         super().__init__(items)
         self._path = path
         self._check = check
@@ -111,7 +111,7 @@ class MetaList(list[Any]):
         return list, ([*self],)
 
 
-class Node:
+class MetadataNode:
     """A branch of the metadata tree.
 
     ``node.name`` is a value, a further node, or, for what the schema knows but nobody set, None, or
@@ -128,7 +128,7 @@ class Node:
         Dotted path of the branch.
     check : callable, optional
         ``check(path, value) -> (accepted, value)``, asked before every assignment. The default is
-        `validate.accept`.
+        `validate.check_assignment`.
     """
 
     __slots__ = ("_check", "_data", "_path", "_schema")
@@ -138,13 +138,13 @@ class Node:
         data: dict[str, Any],
         schema: Schema,
         path: str = "meta",
-        check: Check | None = None,
+        check: AssignmentCheck | None = None,
     ) -> None:
         set_slot = partial(object.__setattr__, self)
         set_slot("_data", data)
         set_slot("_schema", schema)
         set_slot("_path", path)
-        set_slot("_check", check or partial(accept, schema))
+        set_slot("_check", check or partial(check_assignment, schema))
 
     @property
     def instance(self) -> dict[str, Any]:
@@ -158,7 +158,7 @@ class Node:
         path = f"{self._path}.{name}"
         value = self.instance.get(name)
         if isinstance(value, dict) or (value is None and self._schema.has_branch(path)):
-            return Node(self._data, self._schema, path, self._check)
+            return MetadataNode(self._data, self._schema, path, self._check)
         if value is None or isinstance(value, list):
             return self._list_or_unset(name, path, value)
         return value
@@ -169,7 +169,7 @@ class Node:
             raise AttributeError(self._unknown(name))
         if not isinstance(spec, KeywordSpec) or spec.type != "array":
             return value
-        items = MetaList(value or (), path, self._check)
+        items = MetadataList(value or (), path, self._check)
         set_path(self._data, path, items)  # so that items appended to it are in the tree
         return items
 
@@ -177,7 +177,7 @@ class Node:
         if name.startswith("_") or name == "instance":
             raise AttributeError(f"{self._path}.{name} is not metadata and cannot be set")
         path = f"{self._path}.{name}"
-        plain = value.copy() if isinstance(value, Node) else to_plain(value)
+        plain = value.copy() if isinstance(value, MetadataNode) else to_plain(value)
         accepted, value = self._check(path, plain)
         if accepted:
             set_path(self._data, path, value)
@@ -208,14 +208,14 @@ class Node:
         return get_path(self.instance, path) not in (None, [])
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, Node):
+        if isinstance(other, MetadataNode):
             return flatten(self.instance) == flatten(other.instance)
         return isinstance(other, Mapping) and flatten(self.instance) == flatten(other)
 
     __hash__ = None  # type: ignore[assignment]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Node, (self._data, self._schema, self._path, self._check)
+        return MetadataNode, (self._data, self._schema, self._path, self._check)
 
     def copy(self) -> dict[str, Any]:
         """Return an independent copy of the branch's values."""

@@ -63,7 +63,7 @@ class SchemaNode:
 
 
 @dataclass(frozen=True)
-class Source:
+class SchemaSource:
     """A schema file: the folder it lies in and its name."""
 
     folder: Traversable
@@ -103,11 +103,11 @@ def builtin_folder() -> Traversable:
 
 
 @cache
-def _located_builtin(name: str) -> Source | None:
-    return _located_in(builtin_folder(), name)
+def _find_builtin(name: str) -> SchemaSource | None:
+    return _find_in_folder(builtin_folder(), name)
 
 
-def _located_in(folder: Traversable, name: str) -> Source | None:
+def _find_in_folder(folder: Traversable, name: str) -> SchemaSource | None:
     for ending in ("", ".yaml", ".schema.yaml"):
         found = folder.joinpath(name + ending)
         if found.is_file():
@@ -115,7 +115,7 @@ def _located_in(folder: Traversable, name: str) -> Source | None:
     return None
 
 
-def locate(name: str, beside: Traversable | None = None) -> Source:
+def locate(name: str, beside: Traversable | None = None) -> SchemaSource:
     """Find a schema file.
 
     Parameters
@@ -136,18 +136,18 @@ def locate(name: str, beside: Traversable | None = None) -> Source:
     if ":" in name:
         return _locate_in_package(name)
     if beside is None:
-        found, folders = _located_builtin(name), [builtin_folder(), Path()]
+        found, folders = _find_builtin(name), [builtin_folder(), Path()]
     else:
-        found, folders = _located_in(beside, name), [beside, builtin_folder()]
+        found, folders = _find_in_folder(beside, name), [beside, builtin_folder()]
     if found is None:
-        found = _located_in(Path(), name) if beside is None else _located_builtin(name)
+        found = _find_in_folder(Path(), name) if beside is None else _find_builtin(name)
     if found is not None:
         return found
     searched = " and ".join(str(folder.joinpath(".")) for folder in folders)
     raise SchemaError(f"{name}: no such schema (searched {searched})")
 
 
-def _locate_in_package(name: str) -> Source:
+def _locate_in_package(name: str) -> SchemaSource:
     package, _, resource = name.partition(":")
     try:
         folder = resources.files(package)
@@ -158,14 +158,14 @@ def _locate_in_package(name: str) -> Source:
     return _source(folder.joinpath(resource), folder, resource)
 
 
-def _source(found: Traversable, folder: Traversable, name: str) -> Source:
+def _source(found: Traversable, folder: Traversable, name: str) -> SchemaSource:
     if isinstance(found, Path):  # so that one file has one name, and references lie beside it
         found = found.resolve()
-        return Source(found.parent, found.name)
-    return Source(folder, name)
+        return SchemaSource(found.parent, found.name)
+    return SchemaSource(folder, name)
 
 
-def read_tree(source: Source) -> tuple[SchemaNode, tuple[Source, ...]]:
+def read_tree(source: SchemaSource) -> tuple[SchemaNode, tuple[SchemaSource, ...]]:
     """Read a schema with everything that it refers to.
 
     Returns
@@ -180,7 +180,7 @@ def read_tree(source: Source) -> tuple[SchemaNode, tuple[Source, ...]]:
     SchemaError
         When a file is missing, is not YAML, or says something that makes no sense.
     """
-    reader = _Reader()
+    reader = _SchemaReader()
     try:
         tree = reader.file(source, "")
     except RecursionError as error:
@@ -188,10 +188,10 @@ def read_tree(source: Source) -> tuple[SchemaNode, tuple[Source, ...]]:
     return tree, tuple(reader.files)
 
 
-_documents: dict[Source, tuple[int, Any]] = {}
+_documents: dict[SchemaSource, tuple[int, Any]] = {}
 
 
-def _document(source: Source) -> Any:
+def _document(source: SchemaSource) -> Any:
     modified = source.modified()
     known = _documents.get(source)
     if known is not None and known[0] == modified:
@@ -207,14 +207,14 @@ def _document(source: Source) -> Any:
     return document
 
 
-class _Reader:
+class _SchemaReader:
     """One reading of a schema and of what it refers to."""
 
     def __init__(self) -> None:
-        self.files: dict[Source, None] = {}
-        self._open: list[tuple[Source, str]] = []
+        self.files: dict[SchemaSource, None] = {}
+        self._open: list[tuple[SchemaSource, str]] = []
 
-    def file(self, source: Source, pointer: str) -> SchemaNode:
+    def file(self, source: SchemaSource, pointer: str) -> SchemaNode:
         if (source, pointer) in self._open:
             chain = " -> ".join(str(s) for s, _ in [*self._open, (source, pointer)])
             raise SchemaError(f"{source}: the schema refers back to itself: {chain}")
@@ -229,7 +229,7 @@ class _Reader:
         self._open.pop()
         return node
 
-    def node(self, raw: Any, source: Source, path: tuple[str, ...]) -> SchemaNode:
+    def node(self, raw: Any, source: SchemaSource, path: tuple[str, ...]) -> SchemaNode:
         if not isinstance(raw, Mapping):
             raise _fault(source, path, f"expected a mapping, found {raw!r}")
         node = SchemaNode()
@@ -241,7 +241,7 @@ class _Reader:
             self.entry(node, (key, value), raw, source, path)
         return node
 
-    def reference(self, target: Any, source: Source, path: tuple[str, ...]) -> SchemaNode:
+    def reference(self, target: Any, source: SchemaSource, path: tuple[str, ...]) -> SchemaNode:
         if not isinstance(target, str):
             raise _fault(source, path, f"$ref must be a text, found {target!r}")
         name, _, pointer = target.partition("#")
@@ -258,7 +258,7 @@ class _Reader:
         node: SchemaNode,
         entry: tuple[Any, Any],
         raw: Mapping[str, Any],
-        source: Source,
+        source: SchemaSource,
         path: tuple[str, ...],
     ) -> None:
         key, value = entry
@@ -274,7 +274,9 @@ class _Reader:
         else:
             self.children(node, {key: value}, source, path)
 
-    def children(self, node: SchemaNode, raw: Any, source: Source, path: tuple[str, ...]) -> None:
+    def children(
+        self, node: SchemaNode, raw: Any, source: SchemaSource, path: tuple[str, ...]
+    ) -> None:
         if not isinstance(raw, Mapping):
             raise _fault(source, path, f"properties must be a mapping, found {raw!r}")
         for name, value in raw.items():
@@ -282,7 +284,7 @@ class _Reader:
             node.children.setdefault(str(name), SchemaNode()).merge(child)
 
     def keyword(
-        self, key: str, value: Any, source: Source, path: tuple[str, ...]
+        self, key: str, value: Any, source: SchemaSource, path: tuple[str, ...]
     ) -> dict[str, Any]:
         if key not in _KNOWN:
             _refuse_misspelling(key, source, path)
@@ -301,7 +303,7 @@ def _is_items(key: str, raw: Mapping[str, Any]) -> bool:
     return key == "items" and str(raw.get("type")).lower() == "array"
 
 
-def _types(value: Any, source: Source, path: tuple[str, ...]) -> dict[str, Any]:
+def _types(value: Any, source: SchemaSource, path: tuple[str, ...]) -> dict[str, Any]:
     names = [str(v).lower() for v in (value if isinstance(value, list) else [value])]
     for name in names:
         if name not in TYPES:
@@ -309,20 +311,22 @@ def _types(value: Any, source: Source, path: tuple[str, ...]) -> dict[str, Any]:
     return {"type": names[0]} if len(names) == 1 else {"anyOf": [{"type": n} for n in names]}
 
 
-def _list_of(raw: Mapping[str, Any], key: str, source: Source, path: tuple[str, ...]) -> list[Any]:
+def _list_of(
+    raw: Mapping[str, Any], key: str, source: SchemaSource, path: tuple[str, ...]
+) -> list[Any]:
     value = raw.get(key, [])
     if not isinstance(value, list):
         raise _fault(source, path, f"{key} must be a list, found {value!r}")
     return value
 
 
-def _refuse_misspelling(key: str, source: Source, path: tuple[str, ...]) -> None:
+def _refuse_misspelling(key: str, source: SchemaSource, path: tuple[str, ...]) -> None:
     # Annotations of other tools pass, so only a near miss can be told from one.
     near = difflib.get_close_matches(key, _KNOWN, n=1, cutoff=0.85)
     if near:
         raise _fault(source, path, f"unknown keyword {key!r}: did you mean {near[0]!r}?")
 
 
-def _fault(source: Source, path: tuple[str, ...], message: str) -> SchemaError:
+def _fault(source: SchemaSource, path: tuple[str, ...], message: str) -> SchemaError:
     place = ".".join(path)
     return SchemaError(f"{source}: {place}: {message}" if place else f"{source}: {message}")

@@ -14,7 +14,7 @@ import numpy as np
 from calbatch.models.errors import SchemaError
 from calbatch.models.schema.source import (
     SchemaNode,
-    Source,
+    SchemaSource,
     builtin_folder,
     locate,
     read_tree,
@@ -147,7 +147,7 @@ class Schema:
         The files it was read from, each with its time of modification.
     """
 
-    def __init__(self, tree: SchemaNode, files: tuple[tuple[Source, int], ...]) -> None:
+    def __init__(self, tree: SchemaNode, files: tuple[tuple[SchemaSource, int], ...]) -> None:
         self.files = files
         self.name = files[0][0].name.removesuffix(".yaml").removesuffix(".schema")
         self.fields: dict[str, FieldSpec] = {}
@@ -241,7 +241,7 @@ class Schema:
         return index
 
 
-_loaded: dict[Source, Schema] = {}
+_loaded: dict[SchemaSource, Schema] = {}
 
 
 def load_schema(name_or_path: str | os.PathLike[str]) -> Schema:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from calbatch.models.errors import UnknownNameError, ValidationError, ValidationWarning, escaped
+from calbatch.models.errors import UnknownNameError, ValidationError, ValidationWarning, escape_text
 from calbatch.models.schema.spec import KeywordSpec, Schema
 
 _TRUE = ("1", "true", "t", "yes", "y")
@@ -36,7 +36,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 _SHOWN_VALUES = 20  # longer enumerations are cut down to the values nearest to what was given
 
 
-def switch(name: str, *, default: bool) -> bool:
+def is_enabled(name: str, *, default: bool) -> bool:
     """Return whether an environment variable says yes."""
     value = os.environ.get(name)
     if value is None:
@@ -84,7 +84,7 @@ def validate_value(spec: KeywordSpec, value: Any, *, where: str = "") -> Any:
 _NEEDED = {"integer": "a whole number", "number": "a number", "boolean": "T or F"}
 
 
-def misfit(spec: KeywordSpec, value: Any) -> str | None:
+def misfit_reason(spec: KeywordSpec, value: Any) -> str | None:
     """Return why a card's value is of no use where its schema wants another; None where it fits."""
     fault = _fault(spec, value)
     if fault is None:
@@ -124,7 +124,7 @@ def _fault(spec: KeywordSpec, value: Any) -> str | None:
         article = "an" if spec.type[0] in "aeiou" else "a"
         return f"must be {article} {spec.type}, not {type(value).__name__}"
     if spec.enum is not None and value not in spec.enum:
-        return f"must be {_allowed(spec.enum, value)}"
+        return f"must be {_describe_allowed(spec.enum, value)}"
     if isinstance(value, str):
         if spec.pattern is not None and not re.search(spec.pattern, value):
             return f"must match {spec.pattern!r}"
@@ -145,7 +145,7 @@ def _is_type(value: Any, name: str) -> bool:
     return isinstance(value, _TYPES[name])
 
 
-def _allowed(values: tuple[Any, ...], value: Any) -> str:
+def _describe_allowed(values: tuple[Any, ...], value: Any) -> str:
     if len(values) <= _SHOWN_VALUES:
         return "one of " + ", ".join(str(v) for v in values)
     near = difflib.get_close_matches(str(value), [str(v) for v in values], n=5, cutoff=0.4)
@@ -157,24 +157,24 @@ def _other_fault(spec: KeywordSpec, value: Any) -> str | None:
     # jsonschema takes long to import, and few schemas need it.
     from jsonschema import Draft202012Validator
 
-    errors = Draft202012Validator(_closed(spec.others)).iter_errors(value)
+    errors = Draft202012Validator(_forbid_other_names(spec.others)).iter_errors(value)
     messages = [error.message.partition("\n")[0] for error in errors]
     return messages[0] if messages else None
 
 
-def _closed(rule: Any) -> Any:
+def _forbid_other_names(rule: Any) -> Any:
     """Return a JSON schema in which objects have no properties besides those that it lists."""
     if isinstance(rule, list):
-        return [_closed(each) for each in rule]
+        return [_forbid_other_names(each) for each in rule]
     if not isinstance(rule, Mapping):
         return rule
-    closed = {key: _closed(below) for key, below in rule.items()}
+    closed = {key: _forbid_other_names(below) for key, below in rule.items()}
     if isinstance(rule.get("properties"), Mapping) and "patternProperties" not in rule:
         closed.setdefault("additionalProperties", False)
     return closed
 
 
-def accept(schema: Schema, path: str, value: Any, *, where: str = "") -> tuple[bool, Any]:
+def check_assignment(schema: Schema, path: str, value: Any, *, where: str = "") -> tuple[bool, Any]:
     """Decide on an assignment.
 
     Parameters
@@ -203,27 +203,27 @@ def accept(schema: Schema, path: str, value: Any, *, where: str = "") -> tuple[b
         When the schema has no such path, unless ``PASS_INVALID_VALUES`` is set: no file would
         get it.
     """
-    if not switch("VALIDATE_ON_ASSIGNMENT", default=True):
+    if not is_enabled("VALIDATE_ON_ASSIGNMENT", default=True):
         return True, to_plain(value)
     try:
-        return True, _validated(schema, path, value, where)
+        return True, _validate_path(schema, path, value, where)
     except UnknownNameError as error:
-        if not switch("PASS_INVALID_VALUES", default=False):
+        if not is_enabled("PASS_INVALID_VALUES", default=False):
             raise
-        return report(error), to_plain(value)
+        return warn_or_raise(error), to_plain(value)
     except ValidationError as error:
-        return report(error), to_plain(value)
+        return warn_or_raise(error), to_plain(value)
 
 
-def report(error: ValidationError) -> bool:
+def warn_or_raise(error: ValidationError) -> bool:
     """Raise an error or warn of it, as the environment says; return whether to set the value."""
-    if switch("STRICT_VALIDATION", default=False):
+    if is_enabled("STRICT_VALIDATION", default=False):
         raise error
-    warnings.warn(escaped(str(error)), ValidationWarning, stacklevel=4)
-    return switch("PASS_INVALID_VALUES", default=False)
+    warnings.warn(escape_text(str(error)), ValidationWarning, stacklevel=4)
+    return is_enabled("PASS_INVALID_VALUES", default=False)
 
 
-def _validated(schema: Schema, path: str, value: Any, where: str) -> Any:
+def _validate_path(schema: Schema, path: str, value: Any, where: str) -> Any:
     spec = schema.keywords.get(path)
     if spec is not None:
         return validate_value(spec, value, where=where)
@@ -234,7 +234,7 @@ def _validated(schema: Schema, path: str, value: Any, where: str) -> Any:
     if not isinstance(value, Mapping):
         start = f"{where}: {path}" if where else path
         raise ValidationError(f"{start} = {value!r}: must be a mapping, as it has children")
-    return {name: _validated(schema, f"{path}.{name}", v, where) for name, v in value.items()}
+    return {name: _validate_path(schema, f"{path}.{name}", v, where) for name, v in value.items()}
 
 
 def _is_unknown(schema: Schema, path: str) -> bool:
@@ -285,27 +285,29 @@ def validate_tree(schema: Schema, data: Mapping[str, Any], where: str = "") -> d
     ValidationWarning
         For each invalid value, and for what no schema names.
     """
-    valid = _valid_branch(schema, data, "", where)
+    valid = _validate_branch(schema, data, "", where)
     missing = [describe(spec, None, where) for spec in _missing(schema, valid)]
     if missing:
         error = ValidationError("; ".join(f"{text}: is required" for text in missing))
-        if not switch("PASS_INVALID_VALUES", default=False):
+        if not is_enabled("PASS_INVALID_VALUES", default=False):
             raise error
-        report(error)
+        warn_or_raise(error)
     return valid
 
 
-def _valid_branch(schema: Schema, data: Mapping[str, Any], path: str, where: str) -> dict[str, Any]:
+def _validate_branch(
+    schema: Schema, data: Mapping[str, Any], path: str, where: str
+) -> dict[str, Any]:
     valid: dict[str, Any] = {}
     for name, value in data.items():
         place = f"{path}.{name}" if path else name
         if isinstance(value, Mapping) and place not in schema.keywords:
-            valid[name] = _valid_branch(schema, value, place, where)
+            valid[name] = _validate_branch(schema, value, place, where)
             continue
         try:
-            valid[name] = _validated(schema, place, value, where)
+            valid[name] = _validate_path(schema, place, value, where)
         except ValidationError as error:
-            if report(error):
+            if warn_or_raise(error):
                 valid[name] = to_plain(value)
     return valid
 
@@ -321,4 +323,4 @@ def _missing(schema: Schema, data: Mapping[str, Any]) -> Iterator[KeywordSpec]:
 
 
 #: Decides on an assignment: dotted path and value in, whether to set it and what to set out.
-Check = Callable[[str, Any], tuple[bool, Any]]
+AssignmentCheck = Callable[[str, Any], tuple[bool, Any]]

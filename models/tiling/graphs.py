@@ -170,9 +170,9 @@ class _GraphBuilder:
     def _build_assigned(self, node: AssignNode) -> da.Array:
         tiles = self.blocks(cast("PlanNode", node.parent))
         array, row_axis = node.array, node.array.ndim - 2
+        operands = (tiles, (row_axis,), array, tuple(range(array.ndim)))
         blocks = da.blockwise(
-            partial(tasks.set_field, node.name), (row_axis,),
-            tiles, (row_axis,), array, tuple(range(array.ndim)),
+            partial(tasks.set_field, node.name), (row_axis,), *operands,
             dtype=object, concatenate=True, align_arrays=False, meta=_EMPTY, name=_name("assign"),
         )  # fmt: skip
         taps = self._taps(node)

@@ -12,7 +12,7 @@ from support.simulated import small_exposure
 
 from calbatch.calibrate.references import HostCopies
 from calbatch.models import datamodels
-from calbatch.models.fits.decoded_copies import DecodedStore
+from calbatch.models.fits.decoded_copies import DecodedCopies
 from calbatch.models.fits.layout import read_layout
 from calbatch.models.fits.tables import read_table
 
@@ -28,7 +28,7 @@ def noted(path, part):
     decode(path, part)
 decoded_copies._decode_images = noted
 kind, path = sys.argv[1:]
-reader = datamodels.reference(kind, path, HostCopies()).reader("data")
+reader = datamodels.open_reference(kind, path, HostCopies()).reader("data")
 for row in range(0, 32, 8):
     print("sum", reader.read((row, row + 8), (0, 40)).sum(dtype="f8"))
 """
@@ -42,7 +42,7 @@ def plain():
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("CALBATCH_DECODED_DIR", str(tmp_path / "decoded"))
-    return DecodedStore().folder
+    return DecodedCopies().folder
 
 
 def gzipped(source, folder):
@@ -74,22 +74,22 @@ def test_three_processes_decode_it_once(pack, plain, folder, tmp_path):
     sums = [f"sum {data[row : row + 8].sum(dtype='f8')}" for row in range(0, 32, 8)]
     for lines in told:
         assert [line for line in lines if line != "decoded"] == sums
-    assert [one.name for one in DecodedStore().copies() if one.suffix == ".fits"] == [
+    assert [one.name for one in DecodedCopies().copies() if one.suffix == ".fits"] == [
         one.name for one in folder.glob(f"{path.name}.*.fits")
     ]
 
 
 def test_what_lies_plainly_is_read_in_place(plain, folder):
-    reader = datamodels.reference("superbias", plain, HostCopies()).reader("data")
+    reader = datamodels.open_reference("superbias", plain, HostCopies()).reader("data")
     np.testing.assert_array_equal(reader.whole(), fits.getdata(plain, "SCI"))
     assert not list(folder.glob("*.fits"))
 
 
 @pytest.mark.parametrize("pack", [gzipped, tile_compressed])
 def test_a_copy_that_was_cleaned_away_is_made_again(pack, plain, folder, tmp_path):
-    reader = datamodels.reference("superbias", pack(plain, tmp_path), HostCopies()).reader("data")
+    reader = datamodels.open_reference("superbias", pack(plain, tmp_path), HostCopies()).reader("data")
     before = reader.whole()
-    for copy in DecodedStore().copies():
+    for copy in DecodedCopies().copies():
         copy.unlink()
     np.testing.assert_array_equal(reader.whole(), before)
 
@@ -98,14 +98,14 @@ def test_a_reader_pickles_with_its_way_to_the_copy(plain, tmp_path):
     import pickle
 
     path = tile_compressed(plain, tmp_path)
-    reader = datamodels.reference("superbias", path, HostCopies()).reader("data")
+    reader = datamodels.open_reference("superbias", path, HostCopies()).reader("data")
     again = pickle.loads(pickle.dumps(reader.section(8, 16, 4, 8)))
     np.testing.assert_array_equal(again.whole(), reader.whole()[8:24, 4:12])
 
 
 def test_tables_are_as_models_read_them(plain, folder):
     hdu = read_layout(plain).find("DQ_DEF")
-    copy = HostCopies().table(str(plain), hdu.index)
+    copy = HostCopies().table_file(str(plain), hdu.index)
     rows = np.load(copy, allow_pickle=False)
     expected = read_table(hdu)
     assert rows.dtype.names == expected.dtype.names
@@ -118,17 +118,17 @@ def test_cells_of_varying_length_are_left_to_models(tmp_path):
     column = fits.Column("a", "PJ()", array=np.array([[1], [2, 3]], dtype=object))
     path = tmp_path / "x.fits"
     fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns([column])]).writeto(path)
-    assert HostCopies().table(str(path), 1) is None
+    assert HostCopies().table_file(str(path), 1) is None
 
 
 def test_a_changed_file_is_opened_anew(plain, tmp_path):
     path = tmp_path / "r.fits"
     shutil.copy(plain, path)
-    before = datamodels.reference("superbias", path).reader("data").whole()
+    before = datamodels.open_reference("superbias", path).reader("data").whole()
     with fits.open(path) as hdus:
         hdus["SCI"].data = hdus["SCI"].data + 1
         hdus.writeto(tmp_path / "new.fits")
     (tmp_path / "new.fits").replace(path)
     np.testing.assert_array_equal(
-        datamodels.reference("superbias", path).reader("data").whole(), before + 1
+        datamodels.open_reference("superbias", path).reader("data").whole(), before + 1
     )

@@ -28,7 +28,7 @@ from calbatch.cluster.sites import placement
 from calbatch.cluster.sites.placement import InProcess
 from calbatch.models.datamodels import RampModel
 from calbatch.models.errors import FileError, StorageError
-from calbatch.models.fits.writer import FitsWriter, ImagePart
+from calbatch.models.fits.writer import FitsWriter, OutputImage
 from calbatch.models.storage.files import read_stamp
 
 HERE = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
@@ -155,7 +155,7 @@ def test_what_took_too_long_publishes_nothing_later(simulated, scheduler, tmp_pa
     assert products_in(tmp_path / "out") == []
 
 
-PARTS = (ImagePart("", "PRIMARY"), ImagePart("data", "SCI", dtype=np.dtype("f4"), shape=(2, 3)))
+PARTS = (OutputImage("", "PRIMARY"), OutputImage("data", "SCI", dtype=np.dtype("f4"), shape=(2, 3)))
 
 
 def test_products_get_their_names_when_all_are_complete_and_no_longer_when_fenced(tmp_path):

@@ -10,8 +10,8 @@ from support.batches import DATE, calbatch, small_set
 
 from calbatch.cluster.batch import liveness
 from calbatch.cluster.batch.api import ordered
-from calbatch.cluster.batch.service import begin
-from calbatch.cluster.folder import find, registered, state_of
+from calbatch.cluster.batch.registering import begin
+from calbatch.cluster.folder import find_batch, find_registered, state_of
 from calbatch.cluster.ledger import Ledger, View
 from calbatch.cluster.sites import remote
 
@@ -26,7 +26,7 @@ def out(simulated, tmp_path, monkeypatch):
 
 
 def require_no_batch(out):
-    assert list(registered()) == []
+    assert list(find_registered()) == []
     if state_of(out).is_dir():
         assert [p.name for p in state_of(out).iterdir() if p.is_dir()] == []
         with View(state_of(out)) as view:
@@ -110,7 +110,7 @@ def test_a_refused_request_leaves_no_batch(
         assert said.status == 2, said
         require_no_batch(out)
     assert calbatch("run", "superbias", simulated.exposures[0], "-o", out, *SYNC).status == 0
-    [folder] = registered()
+    [folder] = find_registered()
     assert folder.output == out
 
 
@@ -148,7 +148,7 @@ def test_a_batch_whose_maker_died_can_be_pruned(simulated, out, monkeypatch):
     monkeypatch.setattr(liveness, "SILENCE", 0.0)
     assert calbatch("status", folder.name).status == 130
     assert calbatch("prune", folder.name).status == 0
-    assert list(registered()) == []
+    assert list(find_registered()) == []
 
 
 def test_pruning_leaves_out_what_is_being_written(simulated, tmp_path, out):
@@ -156,18 +156,18 @@ def test_pruning_leaves_out_what_is_being_written(simulated, tmp_path, out):
     for folder in (out, tmp_path / "second"):
         said = calbatch("run", "superbias", simulated.exposures[0], "-o", folder, *how)
         assert said.status == 0, said.err
-    held, other = (find(str(folder)) for folder in (out, tmp_path / "second"))
+    held, other = (find_batch(str(folder)) for folder in (out, tmp_path / "second"))
     with Ledger(held.state):
         said = calbatch("prune", "--older-than", "0")
         assert said.status == 0, said.err
         assert calbatch("prune", held.name).status == 2
     assert f"{held.name}: stays" in said.out
     assert f"{other.name}: forgotten" in said.out
-    assert [folder.name for folder in registered()] == [held.name]
+    assert [folder.name for folder in find_registered()] == [held.name]
 
 
 def test_an_empty_name_is_no_batch(simulated, out):
     how = ("--scheduler", "sync", "--date", DATE, "--no-fsync")
     assert calbatch("run", "superbias", simulated.exposures[0], "-o", out, *how).status == 0
     assert calbatch("prune", "").status == 2
-    assert len(list(registered())) == 1
+    assert len(list(find_registered())) == 1

@@ -6,6 +6,7 @@ import pytest
 from support.batches import DATE, calbatch, products_in
 
 from calbatch.cluster.cli.commands import again
+from calbatch.cluster.driver.control import StopRequest, request_stop
 from calbatch.cluster.folder import state_of
 from calbatch.cluster.ledger import HeldLedgerError, Ledger
 
@@ -28,9 +29,9 @@ def test_what_arrives_while_another_batch_runs_is_done_after_it(folder, tmp_path
     out.mkdir()
     other, refused, begin = Ledger(state_of(out)), [], again.begin
 
-    def begun(*arguments):
+    def begun(*arguments, **options):
         try:
-            return begin(*arguments)
+            return begin(*arguments, **options)
         except HeldLedgerError:
             refused.append(arguments)
             if len(refused) == 2:
@@ -45,16 +46,48 @@ def test_what_arrives_while_another_batch_runs_is_done_after_it(folder, tmp_path
     assert len(products_in(out)) == 1
 
 
-def test_the_worst_of_its_batches_is_what_it_ends_with(folder, simulated, tmp_path, monkeypatch):
-    results = [1, 130, 0]
+def test_it_ends_with_the_worst_status_of_its_batches(folder, simulated, tmp_path, monkeypatch):
+    results = [("failed", 1), ("cancelled", 130), ("done", 0)]
 
-    def drive(*arguments, **options):
+    def drive(begun, *arguments, **options):
         if len(results) > 1:
             path = simulated.exposures[len(results) - 1]
             (folder / path.name).symlink_to(path)
-        return SimpleNamespace(exit_status=results.pop(0))
+        with begun.hold_ledger():
+            state, status = results.pop(0)
+        return SimpleNamespace(state=state, exit_status=status)
 
     monkeypatch.setattr(again, "drive", drive)
     said = calbatch("watch", "superbias", folder, "-o", tmp_path / "out", *HOW)
     assert said.status == 130, said.err
     assert results == []
+
+
+def interrupted(monkeypatch, times):
+    """Interrupt the first batches of a watched folder; return the results of all."""
+    results, drive = [], again.drive
+
+    def driven(begun, *arguments, **options):
+        if len(results) < times:
+            request_stop(begun.folder.control, StopRequest.LATER)
+        results.append(drive(begun, *arguments, **options))
+        return results[-1]
+
+    monkeypatch.setattr(again, "drive", driven)
+    return results
+
+
+def test_the_rest_of_an_interrupted_batch_is_done_by_the_next(folder, tmp_path, monkeypatch):
+    results = interrupted(monkeypatch, 1)
+    said = calbatch("watch", "superbias", folder, "-o", tmp_path / "out", *HOW)
+    assert said.status == 0, said.err
+    assert [result.state for result in results] == ["interrupted", "done"]
+    assert len(products_in(tmp_path / "out")) == 1
+
+
+def test_it_gives_up_a_batch_that_is_always_interrupted(folder, tmp_path, monkeypatch):
+    results = interrupted(monkeypatch, 10**6)
+    said = calbatch("watch", "superbias", folder, "-o", tmp_path / "out", *HOW)
+    assert said.status == 130, said.err
+    assert len(results) > 1
+    assert not products_in(tmp_path / "out")

@@ -275,7 +275,7 @@ FILL_AND_FETCH = textwrap.dedent(
     import json, sys
     from pathlib import Path
     from calbatch.crds_client.cache.layout import Cache
-    from calbatch.crds_client.fetching import Fetcher, sha1_of
+    from calbatch.crds_client.fetching import Fetcher, file_sha1
     from calbatch.crds_client.server.protocol import Patience, Server
     root, url, *names = sys.argv[1:]
     patience = Patience(timeout=5, attempts=2, delay=0.05)
@@ -295,7 +295,7 @@ FILL_AND_FETCH = textwrap.dedent(
         print(reason)
     def sums():
         there = (path for path in Path(root).rglob("*.fits*") if path.suffix != ".lock")
-        return {path.name: sha1_of(path) for path in there}
+        return {path.name: file_sha1(path) for path in there}
 
     print(json.dumps(sums()))
     junk.unlink()

@@ -24,13 +24,19 @@ from support.tls import certificate
 from support.waiting import be_slow
 
 from calbatch.crds_client import Client
-from calbatch.crds_client.answers import FileInfo, decode_packed, file_descriptions, parse_infos, parse_json
+from calbatch.crds_client.answers import (
+    FileInfo,
+    decode_packed,
+    file_descriptions,
+    parse_infos,
+    parse_json,
+)
 from calbatch.crds_client.cache.layout import Cache
 from calbatch.crds_client.cache_client import CacheClient
 from calbatch.crds_client.errors import CrdsError, ServerError
 from calbatch.crds_client.fetching import Fetcher
-from calbatch.crds_client.server.url_cache import UrlCache
 from calbatch.crds_client.server.protocol import Patience, Server
+from calbatch.crds_client.server.url_cache import UrlCache
 
 QUICK = Patience(timeout=0.3, attempts=1, delay=0.0)
 NAME = "jwst_miri_flat_0000.fits"

@@ -9,9 +9,9 @@ from support.crds_server import CONTEXT, HEADER, make_cache
 from calbatch.crds_client import Client
 from calbatch.crds_client.listing import (
     bestrefs_rows,
+    describe_client,
     differences,
     files_of_context,
-    describe_client,
     table_of_files,
 )
 

@@ -2,14 +2,12 @@
 
 import re
 
-import asdf
 import pytest
 import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from stpipe._config import StepConfig
 
-from calbatch.crds_client.asdf_trees import flatten, read_tree
 from calbatch.crds_client.errors import HeaderError
 from calbatch.crds_client.parameters import parameter_type, read_parameters
 
@@ -41,16 +39,6 @@ def test_reference_type_of_a_step():
     assert parameter_type("JumpStep") == "pars-jumpstep"
 
 
-def test_arrays_are_left_where_they_are(tmp_path):
-    import numpy as np
-
-    path = tmp_path / "x.asdf"
-    tree = {"roman": {"meta": {"instrument": {"name": "WFI"}}, "data": np.zeros(1000)}}
-    asdf.AsdfFile(tree).write_to(path)
-    flat = flatten(read_tree(path))
-    assert flat["ROMAN.META.INSTRUMENT.NAME"] == "WFI"
-
-
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
@@ -80,14 +68,6 @@ def test_a_file_that_is_cut_short_is_refused_wherever_it_ends(tmp_path, end):
         path.write_bytes(whole[:length])
         with pytest.raises(HeaderError, match=f"^{path}: "):
             read_parameters(path)
-
-
-def test_a_tree_that_repeats_itself_without_end_is_refused(tmp_path):
-    path = tmp_path / "x.asdf"
-    levels = [f"a{n}: &a{n} {{x: *a{n - 1}, y: *a{n - 1}, z: *a{n - 1}}}" for n in range(1, 40)]
-    path.write_text("\n".join(["#ASDF 1.0.0", "---", "a0: &a0 {}", *levels, "..."]))
-    with pytest.raises(HeaderError, match="more than"):
-        read_tree(path)
 
 
 def test_nothing_is_made_of_a_tag(tmp_path):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from calbatch.models import datamodels
-from calbatch.models.casting import exact
+from calbatch.models.casting import cast_exactly
 from calbatch.models.errors import ModelError, ValidationError, ValidationWarning
 
 PIXELS = np.arange(48, dtype="f4").reshape(8, 6)
@@ -206,12 +206,12 @@ class TestIntegers:
             v == v and abs(v) != np.inf and v == int(v) and low <= v <= high for v in plain
         )
         if fits_all:
-            found = exact(values, dtype, "x")
+            found = cast_exactly(values, dtype, "x")
             assert found.dtype == dtype
             assert found.tolist() == [int(v) for v in plain]
         else:
             with pytest.raises(ValidationError, match=f"x: {dtype} cannot hold"):
-                exact(values, dtype, "x")
+                cast_exactly(values, dtype, "x")
 
     @pytest.mark.parametrize("kind", ["f4", "f8", "i2", "i8", "u8", "?"])
     def test_flags_of_any_type_that_fit_are_taken(self, kind):

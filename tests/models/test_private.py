@@ -9,7 +9,7 @@ import pytest
 
 from calbatch.models import jit
 from calbatch.models.errors import FileError
-from calbatch.models.fits.decoded_copies import DecodedStore
+from calbatch.models.fits.decoded_copies import DecodedCopies
 from calbatch.models.private import (
     NotPrivateError,
     create_file,
@@ -144,7 +144,7 @@ def test_decoded_references_go_to_no_prepared_folder(prepared, tmp_path):
     packed = tmp_path / "x.fits.gz"
     packed.write_bytes(b"\x1f\x8b")
     with pytest.raises(FileError, match=rf"{reason}.*CALBATCH_DECODED_DIR"):
-        DecodedStore(folder, max_bytes=0).plain(packed)
+        DecodedCopies(folder, max_bytes=0).plain_file(packed)
 
 
 def test_kernels_are_not_kept_in_a_prepared_folder(prepared, monkeypatch, caplog):

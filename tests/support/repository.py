@@ -5,12 +5,14 @@ run the check on broken input.
 """
 
 import ast
+import functools
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 Finding = str
+parse = functools.cache(ast.parse)
 
 
 # -- sizes -------------------------------------------------------------------------------------
@@ -18,7 +20,7 @@ Finding = str
 
 def functions(source: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     """Yield every function and method of a module."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parse(source)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             yield node
 
@@ -86,7 +88,7 @@ def bare_participles(source: str) -> list[str]:
 
 def classes(source: str) -> list[str]:
     """Return the names of a module's own classes."""
-    return [node.name for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
+    return [node.name for node in parse(source).body if isinstance(node, ast.ClassDef)]
 
 
 def repeated(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
@@ -140,7 +142,7 @@ def missing_tests(page: str, root: Path) -> list[Finding]:
         if not file.startswith("tests/") or not path.is_file():
             found.append(f"{file or names}: no such file of tests")
             continue
-        tree: ast.Module | ast.ClassDef = ast.parse(path.read_text())
+        tree: ast.Module | ast.ClassDef = parse(path.read_text())
         for name in filter(None, names.split("::")):
             inner = [node for node in tree.body if getattr(node, "name", None) == name]
             if not inner:
@@ -167,7 +169,7 @@ def missing_files(page: str, root: Path) -> list[Finding]:
 
 
 def glossary(page: str) -> dict[str, str]:
-    """Return the terms of a glossary, each with its meaning: the first two columns of its tables."""
+    """Return the terms of a glossary with their meanings: the first columns of its tables."""
     rows = (line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| "))
     return {row[0]: row[1] for row in rows if len(row) > 1 and row[0] != "Term"}
 
@@ -175,7 +177,7 @@ def glossary(page: str) -> dict[str, str]:
 def identifiers(source: str) -> set[str]:
     """Return the names of a module's functions, classes, parameters and assigned attributes."""
     names = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parse(source)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             names.add(node.name)
         elif isinstance(node, ast.arg):
@@ -197,3 +199,30 @@ def uses_of(words: Iterable[str], source: str) -> list[str]:
     """Return a module's identifiers that contain one of the words."""
     avoided = set(words)
     return sorted(name for name in identifiers(source) if avoided & set(words_in(name)))
+
+
+def quoted_messages(page: str) -> list[str]:
+    """Return the messages that the tables of a page quote, in a first column headed `message`."""
+    found: list[str] = []
+    for table in re.findall(r"^\| message \|.*\n((?:\|.*\n)*)", page, re.MULTILINE):
+        found += re.findall(r"^\| `(.*?)` \|", table, re.MULTILINE)
+    return found
+
+
+def texts(source: str) -> Iterator[str]:
+    """Yield the string constants of a module, those in f-strings included."""
+    for node in ast.walk(parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def missing_messages(page: str, sources: Iterable[str]) -> list[Finding]:
+    """Return the quoted messages of a page that no module contains; ``…`` stands for any text."""
+    known = {" ".join(text.split()) for source in sources for text in texts(source)}
+    return [
+        message
+        for message in quoted_messages(page)
+        if any(
+            not any(part in text for text in known) for part in map(str.strip, message.split("…"))
+        )
+    ]

@@ -39,7 +39,7 @@ from calbatch.calibrate.steps.jump.rules import (
     unusable_groups,
 )
 from calbatch.models import dq
-from calbatch.models.arrays import Deferred
+from calbatch.models.arrays import DeferredMetadata
 from calbatch.models.datamodels import RampModel
 from calbatch.models.jit import for_kernel
 from calbatch.models.model import DataModel
@@ -253,7 +253,7 @@ class JumpStep(LargeEvents, Step):
             pixels=exposure.frame[0] * exposure.frame[1],
             integrations=integrations,
         )
-        result.defer_meta(Deferred(rates, RATES))
+        result.defer_meta(DeferredMetadata(rates, RATES))
         return result
 
     def _refuse(self) -> None:

@@ -25,7 +25,7 @@ from calbatch.calibrate.steps.ramp_fit.optional import Segments, count_planes, f
 from calbatch.calibrate.steps.ramp_fit.plan import FitSettings, Plan, make_plan
 from calbatch.calibrate.steps.ramp_fit.work import Exposure, Rates, make_stretch
 from calbatch.models import dq
-from calbatch.models.arrays import Deferred
+from calbatch.models.arrays import DeferredMetadata
 from calbatch.models.datamodels import CubeModel, IFUImageModel, ImageModel, RampModel
 from calbatch.models.datamodels import RampFitOutputModel as OptionalModel
 from calbatch.models.model import DataModel
@@ -283,7 +283,7 @@ class RampFitStep(Step):
         refuse = partial(require_unsaturated, where=f"{self.name}: {ramp.path or 'exposure'}")
         gain_factor = header_number(gain, "meta.exposure.gain_factor")
         for model in (rate, rateints):
-            model.defer_meta(Deferred(refuse, ()))
+            model.defer_meta(DeferredMetadata(refuse, ()))
             model.meta.bunit_data = model.meta.bunit_err = "DN/s"
             if gain_factor is not None:
                 model.meta.exposure.gain_factor = gain_factor

@@ -38,7 +38,7 @@ def products(exposure, folder):
 
 def saving_graph(pairs, tiles):
     with dask.config.set({"calbatch.tile-rows": ROWS // tiles}):
-        graph, _ = saving.saving_graph(pairs, fsync=False)
+        graph, _ = saving.build_saving_graph(pairs, fsync=False)
     return graph
 
 

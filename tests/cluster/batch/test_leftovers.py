@@ -20,13 +20,13 @@ from support.placed import eventually, importable
 from calbatch import cluster
 from calbatch.cluster.batch.leftovers import clear
 from calbatch.cluster.batch.liveness import SILENCE
-from calbatch.cluster.folder import BatchFolder, new_name
+from calbatch.cluster.folder import BatchFolder, make_batch_name
 from calbatch.cluster.ledger import Ledger, View
 from calbatch.cluster.ledger.store import NAME as LEDGER
-from calbatch.cluster.owner import owner_is_dead, write_owner
-from calbatch.models.storage.uploading import clear_scratch
+from calbatch.cluster.owner import is_owner_dead, write_owner
+from calbatch.models.storage.scratch import clear_scratch
 
-OWN = "import calbatch.models.temporary as t; print(t.own_folder('test'), flush=True); input()"
+OWN = "import calbatch.models.temporary as t; print(t.make_process_folder('test'), flush=True); input()"
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_scratch_of_living_processes_and_of_other_hosts_stays(tmp_path, monkeypa
     monkeypatch.setenv("CALBATCH_SCRATCH_DIR", str(tmp_path))
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    name = f".a.fits.{new_name()}"
+    name = f".a.fits.{make_batch_name()}"
     dead = [f"{name}-here-{ended.pid}-{'0' * 32}.part", f".b.fits.here-{ended.pid}-{'1' * 32}.part"]
     kept = [
         f"{name}-here-{os.getpid()}-{'0' * 32}.part",
@@ -139,7 +139,7 @@ def test_scratch_of_other_ledgers_batches_stays(tmp_path, monkeypatch):
     from calbatch.models.storage.location import Url
 
     monkeypatch.setenv("CALBATCH_SCRATCH_DIR", str(tmp_path))
-    mine, other = BatchFolder(Url(f"memory://{tmp_path}"), new_name()), new_name()
+    mine, other = BatchFolder(Url(f"memory://{tmp_path}"), make_batch_name()), make_batch_name()
     mine.make()
     tail = f"elsewhere-1-{'0' * 32}.part"
     for name in (mine.name, other):
@@ -150,16 +150,16 @@ def test_scratch_of_other_ledgers_batches_stays(tmp_path, monkeypatch):
 
 def test_an_owner_is_dead_only_if_that_is_known(tmp_path):
     file = tmp_path / "owner.json"
-    assert not owner_is_dead(file)
+    assert not is_owner_dead(file)
     write_owner(file)
-    assert not owner_is_dead(file)
+    assert not is_owner_dead(file)
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     write_owner(file, process.pid)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert owner_is_dead(file)
+    assert is_owner_dead(file)
     file.write_text(file.read_text().replace(socket.gethostname(), "another"))
-    assert not owner_is_dead(file)
+    assert not is_owner_dead(file)
 
 
 def test_what_was_done_but_for_saying_so_is_done_when_resumed(simulated, tmp_path):
@@ -167,7 +167,7 @@ def test_what_was_done_but_for_saying_so_is_done_when_resumed(simulated, tmp_pat
     result = cluster.run("superbias", simulated.exposures[:1], tmp_path, **how)
     folder = result.folder
     with Ledger(folder.state) as ledger:  # as a driver that is killed leaves it
-        ledger.drive(result.batch.id, "sync", None)
+        ledger.set_driver(result.batch.id, "sync", None)
     folder.manifest.unlink()
     (folder.logs / "0-1.log").touch()
     (folder.state / "staging" / "0" / "0-1").mkdir(parents=True)
@@ -188,7 +188,7 @@ def test_a_batch_with_signs_of_life_on_another_host_is_spared(simulated, tmp_pat
     def again(silent):
         log.touch()
         with Ledger(first.state) as ledger:
-            ledger.drive(ledger.batch(first.name).id, "sync", None)
+            ledger.set_driver(ledger.batch(first.name).id, "sync", None)
         with sqlite3.connect(first.state / LEDGER) as ledger:
             ledger.execute(
                 "UPDATE batches SET host = 'another', beat = beat - ? WHERE name = ?",
@@ -206,7 +206,7 @@ def test_a_driver_notes_that_those_before_it_died(simulated, tmp_path):
     how = {"scheduler": "sync", "date": DATE, "fsync": False, "console": quiet()}
     first = cluster.run("superbias", simulated.exposures[:1], tmp_path, **how)
     with Ledger(first.folder.state) as ledger:  # as a driver that is killed leaves it
-        ledger.drive(first.batch.id, "sync", None)
+        ledger.set_driver(first.batch.id, "sync", None)
     cluster.run("superbias", simulated.exposures[1:2], tmp_path, **how)
     with View(first.folder.state) as view:
         assert [row.state for row in view.batches()] == ["interrupted", "done"]

@@ -11,7 +11,7 @@ import pytest
 from astropy.io import fits
 
 from calbatch.models.errors import FileError
-from calbatch.models.fits.decoded_copies import DecodedStore, is_plain
+from calbatch.models.fits.decoded_copies import DecodedCopies, is_readable_in_place
 
 DATA = np.arange(60, dtype=np.float32).reshape(4, 15) - 7
 
@@ -35,7 +35,7 @@ PLAIN = {"float", "unsigned", "signed byte", "table"}
 
 @pytest.fixture
 def store(tmp_path):
-    return DecodedStore(tmp_path / "store")
+    return DecodedCopies(tmp_path / "store")
 
 
 @pytest.fixture(params=HDUS)
@@ -51,10 +51,10 @@ def write(path, kind):
 
 def test_only_what_is_not_plain_is_decoded(tmp_path, store, kind):
     path = write(tmp_path / "x.fits", kind)
-    assert is_plain(path) == (kind in PLAIN)
-    plain = store.plain(path)
+    assert is_readable_in_place(path) == (kind in PLAIN)
+    plain = store.plain_file(path)
     assert (plain == path) == (kind in PLAIN)
-    assert is_plain(plain)
+    assert is_readable_in_place(plain)
     with fits.open(path) as before, fits.open(plain) as after:
         assert after[0].header["META"] == "kept"
         np.testing.assert_array_equal(after["SCI"].data, before["SCI"].data)
@@ -65,8 +65,8 @@ def test_gzipped_files(tmp_path, store, kind):
     packed = tmp_path / "x.fits.gz"
     with path.open("rb") as source, gzip.open(packed, "wb") as out:
         shutil.copyfileobj(source, out)
-    plain = store.plain(packed)
-    assert is_plain(plain)
+    plain = store.plain_file(packed)
+    assert is_readable_in_place(plain)
     with fits.open(path) as before, fits.open(plain) as after:
         np.testing.assert_array_equal(after["SCI"].data, before["SCI"].data)
 
@@ -74,52 +74,52 @@ def test_gzipped_files(tmp_path, store, kind):
 def test_other_kinds_of_file_are_left_alone(tmp_path, store):
     path = tmp_path / "x.asdf"
     path.write_text("#ASDF 1.0.0")
-    assert store.plain(path) == path
+    assert store.plain_file(path) == path
 
 
 def test_a_changed_reference_is_decoded_anew(tmp_path, store):
     path = write(tmp_path / "x.fits", "scaled")
-    first = store.plain(path)
-    assert store.plain(path) == first
+    first = store.plain_file(path)
+    assert store.plain_file(path) == first
     path.unlink()
     os.utime(write(path, "compressed"), (1, 1))
-    assert store.plain(path) != first
+    assert store.plain_file(path) != first
 
 
 def test_tables_as_rows_of_the_machines_own_kind(tmp_path, store):
     path = write(tmp_path / "x.fits", "table")
-    rows = np.load(store.table(path, "SCI"), mmap_mode="r", allow_pickle=False)
+    rows = np.load(store.table_file(path, "SCI"), mmap_mode="r", allow_pickle=False)
     assert rows.dtype["b"].base.isnative
     assert rows.shape == (3,)
     np.testing.assert_array_equal(rows["b"], np.ones((3, 2)))
     with pytest.raises(FileError, match="cannot be decoded"):
-        store.table(path, "NOTHING")
+        store.table_file(path, "NOTHING")
 
 
 def test_a_broken_file_is_named(tmp_path, store):
     path = tmp_path / "x.fits.gz"
     path.write_bytes(b"\x1f\x8bnothing")
     with pytest.raises(FileError, match=rf"^{path}: cannot be decoded"):
-        store.plain(path)
+        store.plain_file(path)
     assert list(store.copies()) == []
 
 
 def test_the_longest_unused_go(tmp_path, store):
     paths = [write(tmp_path / f"{number}.fits", "scaled") for number in range(4)]
-    copies = [store.plain(path) for path in paths]
+    copies = [store.plain_file(path) for path in paths]
     size = copies[0].stat().st_size
     for age, copy in enumerate(copies):  # the first was used last
         os.utime(copy, (1e9 - age, 1e9 - age))
-    small = DecodedStore(store.folder, max_bytes=3 * size)
-    small.plain(write(tmp_path / "new.fits", "scaled"))
+    small = DecodedCopies(store.folder, max_bytes=3 * size)
+    small.plain_file(write(tmp_path / "new.fits", "scaled"))
     assert [copy.exists() for copy in copies] == [True, True, False, False]
 
 
 DECODE = """
 import sys
-from calbatch.models.fits.decoded_copies import DecodedStore
+from calbatch.models.fits.decoded_copies import DecodedCopies
 for _ in range(3):
-    copy = DecodedStore(sys.argv[1]).plain(sys.argv[2])
+    copy = DecodedCopies(sys.argv[1]).plain_file(sys.argv[2])
     print(copy, copy.stat().st_ino)
 """
 

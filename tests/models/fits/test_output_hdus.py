@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from calbatch.models.fits.output_hdus import TablePart, table_bytes
+from calbatch.models.fits.output_hdus import OutputTable, table_bytes
 
 
 @pytest.mark.parametrize("rows", [0, 1, 7])
@@ -22,7 +22,7 @@ from calbatch.models.fits.output_hdus import TablePart, table_bytes
 def test_tables_are_astropys_byte_for_byte(dtype, rows):
     octets = np.random.default_rng(rows).integers(0, 2, rows * np.dtype(dtype).itemsize, np.uint8)
     table = octets.view(dtype)
-    header, data = table_bytes(TablePart("TAB", table))
+    header, data = table_bytes(OutputTable("TAB", table))
     stream = io.BytesIO()
     fits.BinTableHDU(table.copy(), name="TAB", ver=1).writeto(stream)
     wanted = stream.getvalue()[2880:]

@@ -19,7 +19,7 @@ from support.fits_bytes import image, primary
 from calbatch.models.errors import FileError
 from calbatch.models.fits import byteorder, image_cache
 from calbatch.models.fits.layout import read_layout
-from calbatch.models.fits.readers import ArrayReader, Constant, RowReader, warm_kernels
+from calbatch.models.fits.readers import ArrayReader, ConstantReader, RowReader, warm_kernels
 
 IN_ONE_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 DTYPES = ["u1", "i1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"]
@@ -81,7 +81,7 @@ def readers(path, array):
     """The same array behind every kind of reader."""
     yield written(path, array)
     yield ArrayReader(array)
-    constant = Constant(array.shape, array.dtype, array.flat[0])
+    constant = ConstantReader(array.shape, array.dtype, array.flat[0])
     if (array == array.flat[0]).all():
         yield constant
 

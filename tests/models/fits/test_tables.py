@@ -10,8 +10,8 @@ from support.fits_bytes import blocks, header, primary
 
 from calbatch.models.errors import FileError, ValidationError
 from calbatch.models.fits.layout import read_layout
-from calbatch.models.fits.tables import check_columns, read_table
-from calbatch.models.fits.writer import ImagePart, TablePart, write_fits
+from calbatch.models.fits.tables import cast_columns, read_table
+from calbatch.models.fits.writer import OutputImage, OutputTable, write_fits
 from calbatch.models.schema.spec import ColumnSpec
 
 IN_ONE_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -98,7 +98,7 @@ def tables(draw):
 def test_tables_survive_a_round_trip(tmp_path, table):
     path = tmp_path / "a.fits"
     before = table.copy()
-    write_fits(path, [ImagePart("", "PRIMARY"), TablePart("TAB", table)], {}, fsync=False)
+    write_fits(path, [OutputImage("", "PRIMARY"), OutputTable("TAB", table)], {}, fsync=False)
     assert table.tobytes() == before.tobytes()
     found = read_table(read_layout(path).find("TAB"))
     assert found.dtype.names == table.dtype.names
@@ -192,7 +192,7 @@ COLUMNS = (
 
 def test_columns_are_cast_and_put_in_order():
     kinds = [("name", "S3"), ("PAIR", "f8", 2), ("extra", "i2"), ("bit", "i2")]
-    found = check_columns(np.array([("ab", (0.5, 2), 7, 9)], kinds), COLUMNS, "a.fits: TAB")
+    found = cast_columns(np.array([("ab", (0.5, 2), 7, 9)], kinds), COLUMNS, "a.fits: TAB")
     assert found.dtype.names == ("Bit", "NAME", "pair", "extra")
     assert found.dtype["Bit"] == np.uint32
     assert found.dtype["pair"].base == np.float32
@@ -205,15 +205,15 @@ def test_astropys_records_and_lists_of_rows_are_taken(tmp_path):
     column = fits.Column("bit", "J", bzero=2**31, array=np.array([2**31 + 5], "u4"))
     written(tmp_path / "a.fits", column)
     records = fits.getdata(tmp_path / "a.fits", "TAB")
-    assert check_columns(records, COLUMNS[:1], "here")["Bit"].tolist() == [2**31 + 5]
-    assert check_columns([(3, "ab")], COLUMNS[:2], "here").tolist() == [(3, "ab")]
+    assert cast_columns(records, COLUMNS[:1], "here")["Bit"].tolist() == [2**31 + 5]
+    assert cast_columns([(3, "ab")], COLUMNS[:2], "here").tolist() == [(3, "ab")]
     with pytest.raises(ValidationError, match="here: the rows do not fit the columns"):
-        check_columns([(-3, "ab")], COLUMNS[:2], "here")
+        cast_columns([(-3, "ab")], COLUMNS[:2], "here")
 
 
 def test_text_may_be_longer_than_the_schema_says():
     table = np.array([(1, "longer than five")], [("bit", "i2"), ("name", "U20")])
-    assert check_columns(table, COLUMNS[:2], "here")["NAME"].tolist() == ["longer than five"]
+    assert cast_columns(table, COLUMNS[:2], "here")["NAME"].tolist() == ["longer than five"]
 
 
 @pytest.mark.parametrize(
@@ -236,9 +236,9 @@ def test_text_may_be_longer_than_the_schema_says():
 )
 def test_columns_that_do_not_fit_are_refused(kinds, row, message):
     with pytest.raises(ValidationError, match=message):
-        check_columns(np.array([row], kinds), COLUMNS[: max(2, len(kinds))], "here")
+        cast_columns(np.array([row], kinds), COLUMNS[: max(2, len(kinds))], "here")
 
 
 def test_an_array_is_no_table():
     with pytest.raises(ValidationError, match="a table is wanted, found an array of float64"):
-        check_columns(np.zeros(3), COLUMNS, "here")
+        cast_columns(np.zeros(3), COLUMNS, "here")

@@ -24,16 +24,16 @@ from calbatch.models.fits.layout import read_layout, verify_checksums
 from calbatch.models.fits.readers import RowReader
 from calbatch.models.fits.writer import (
     FitsWriter,
-    ImagePart,
-    RawPart,
-    TablePart,
+    OutputImage,
+    CopiedHdu,
+    OutputTable,
     warm_kernels,
     write_fits,
 )
 
 IN_ONE_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 DTYPES = ["u1", "i1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8", "?"]
-PRIMARY = ImagePart("", "PRIMARY")
+PRIMARY = OutputImage("", "PRIMARY")
 shapes = st.lists(st.integers(1, 6), min_size=1, max_size=4).map(tuple)
 
 
@@ -50,7 +50,7 @@ def random_array(shape, dtype, seed=0):
 
 
 def image_part(name, array, *cards):
-    return ImagePart(name, name.upper(), 1, array.dtype, array.shape, cards)
+    return OutputImage(name, name.upper(), 1, array.dtype, array.shape, cards)
 
 
 def bands_of(array, edges):
@@ -103,7 +103,7 @@ def test_headers_are_those_of_astropy(tmp_path, dtype):
 
 def test_an_image_in_the_primary_hdu(tmp_path):
     array = random_array((3, 4), "u2")
-    part = ImagePart("data", "ignored", 1, array.dtype, array.shape)
+    part = OutputImage("data", "ignored", 1, array.dtype, array.shape)
     write_fits(tmp_path / "a.fits", [part], {"data": array})
     with fits.open(tmp_path / "a.fits", checksum=True) as hdus:
         np.testing.assert_array_equal(hdus[0].data, array)
@@ -123,7 +123,7 @@ def test_cards_come_in_the_order_given_and_structure_is_left_out(tmp_path):
         ("HISTORY", "h" * 100, ""),
         ("DATE", "2030-01-01", ""),
     ]
-    write_fits(tmp_path / "a.fits", [ImagePart("", "PRIMARY", cards=cards)], {})
+    write_fits(tmp_path / "a.fits", [OutputImage("", "PRIMARY", cards=cards)], {})
     header = fits.getheader(tmp_path / "a.fits")
     assert list(header)[4:] == [
         *("TELESCOP", "", "", "LONG", "ESO DET", "NOTHING", "HISTORY", "HISTORY", "DATE"),
@@ -136,16 +136,16 @@ def test_cards_come_in_the_order_given_and_structure_is_left_out(tmp_path):
 
 @pytest.mark.parametrize("value", [float("nan"), "line\nbreak", "\xe9", object()])
 def test_values_that_fits_cannot_hold_are_refused(tmp_path, value):
-    parts = [ImagePart("", "PRIMARY", cards=[("KEY", value, "")])]
+    parts = [OutputImage("", "PRIMARY", cards=[("KEY", value, "")])]
     with pytest.raises(ModelError, match=r"a\.fits: PRIMARY: FITS cannot hold KEY = "):
         FitsWriter(tmp_path / "a.fits", parts)
 
 
 def test_types_that_fits_cannot_hold_are_refused(tmp_path):
     for part in (
-        ImagePart("a", "A", 1, np.dtype("f2"), (2, 2)),
-        ImagePart("a", "A", 1, np.dtype("c8"), (2, 2)),
-        TablePart("A", np.zeros(2, [("a", "O")])),
+        OutputImage("a", "A", 1, np.dtype("f2"), (2, 2)),
+        OutputImage("a", "A", 1, np.dtype("c8"), (2, 2)),
+        OutputTable("A", np.zeros(2, [("a", "O")])),
     ):
         with pytest.raises(ModelError, match=r"a\.fits: A: FITS "):
             FitsWriter(tmp_path / "a.fits", [PRIMARY, part])
@@ -155,8 +155,8 @@ def test_types_that_fits_cannot_hold_are_refused(tmp_path):
     ("parts", "message"),
     [
         ([], "at least a primary HDU"),
-        ([TablePart("T", np.zeros(1, [("a", "f4")]))], "must be an ImagePart"),
-        ([PRIMARY, *2 * [ImagePart("a", "A", 1, np.dtype("f4"), (2, 2))]], "one field's name"),
+        ([OutputTable("T", np.zeros(1, [("a", "f4")]))], "must be an OutputImage"),
+        ([PRIMARY, *2 * [OutputImage("a", "A", 1, np.dtype("f4"), (2, 2))]], "one field's name"),
     ],
 )
 def test_plans_that_make_no_file_are_refused(tmp_path, parts, message):
@@ -167,7 +167,7 @@ def test_plans_that_make_no_file_are_refused(tmp_path, parts, message):
 def two_fields(path, **options):
     data, dq = random_array((2, 5, 4), "f4"), random_array((5, 4), "u4")
     parts = [
-        ImagePart("", "PRIMARY", cards=[("COUNT", 0, "number of jumps"), ("NOTE", "x" * 150, "")]),
+        OutputImage("", "PRIMARY", cards=[("COUNT", 0, "number of jumps"), ("NOTE", "x" * 150, "")]),
         image_part("data", data),
         image_part("dq", dq),
     ]
@@ -353,7 +353,7 @@ def test_rows_may_be_written_by_copies_and_in_threads(tmp_path):
 
 def test_tables_are_written_with_their_checksums(tmp_path):
     table = np.array([(1, "ab"), (2, "c")], [("a", "u4"), ("b", "U3")])
-    parts = [PRIMARY, TablePart("tab", table, [("TUNIT1", "s", ""), ("NOTE", 1, "")], extver=2)]
+    parts = [PRIMARY, OutputTable("tab", table, [("TUNIT1", "s", ""), ("NOTE", 1, "")], extver=2)]
     write_fits(tmp_path / "a.fits", parts, {})
     with fits.open(tmp_path / "a.fits", checksum=True) as hdus:
         hdus.verify("exception")
@@ -379,7 +379,7 @@ def test_foreign_hdus_are_copied_byte_by_byte(tmp_path, gzipped):
         path.write_bytes(gzip.compress(content))
     layout = read_layout(path)
     data = random_array((3, 3), "f4")
-    parts = [PRIMARY, *map(RawPart, layout.hdus[2:]), image_part("sci", data)]
+    parts = [PRIMARY, *map(CopiedHdu, layout.hdus[2:]), image_part("sci", data)]
     write_fits(tmp_path / "a.fits", parts, {"sci": data})
     found = read_layout(tmp_path / "a.fits")
     assert found.names == ("PRIMARY", "FOREIGN", "B", "SCI")
@@ -394,7 +394,7 @@ def test_of_a_foreign_header_that_is_not_ascii_a_valid_one_is_made(tmp_path):
     foreign.header["NOTE"] = ("Jose", "20 deg C")
     fits.HDUList([fits.PrimaryHDU(), foreign]).writeto(path, checksum=True)
     path.write_bytes(path.read_bytes().replace(b"Jose", b"Jos\xe9").replace(b"deg", b"\xc2\xb0 "))
-    write_fits(tmp_path / "a.fits", [PRIMARY, RawPart(read_layout(path).hdus[1])], {})
+    write_fits(tmp_path / "a.fits", [PRIMARY, CopiedHdu(read_layout(path).hdus[1])], {})
     made = read_layout(tmp_path / "a.fits")
     assert made.hdus[1].raw_header.isascii()
     assert verify_checksums(made) == 2
@@ -406,7 +406,7 @@ def test_of_a_foreign_header_that_is_not_ascii_a_valid_one_is_made(tmp_path):
 def test_a_foreign_hdu_of_a_file_that_changed_is_refused(tmp_path):
     path = tmp_path / "source.fits"
     source_with_a_foreign_hdu(path)
-    part = RawPart(read_layout(path).hdus[2])
+    part = CopiedHdu(read_layout(path).hdus[2])
     os.utime(path, ns=(0, 0))
     with pytest.raises(FileError, match=r"source\.fits: was replaced or changed"):
         write_fits(tmp_path / "a.fits", [PRIMARY, part], {})
@@ -416,7 +416,7 @@ def test_a_foreign_hdu_of_a_file_that_changed_is_refused(tmp_path):
 def test_a_foreign_hdu_is_not_updated(tmp_path):
     path = tmp_path / "source.fits"
     source_with_a_foreign_hdu(path)
-    writer = FitsWriter(tmp_path / "a.fits", [PRIMARY, RawPart(read_layout(path).hdus[2])])
+    writer = FitsWriter(tmp_path / "a.fits", [PRIMARY, CopiedHdu(read_layout(path).hdus[2])])
     writer.prepare()
     with pytest.raises(ModelError, match=r"FOREIGN is copied from .*: not updated"):
         writer.finish([], {"FOREIGN": {"ODD": 2}})

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calbatch.models.errors import UnknownNameError, ValidationWarning
-from calbatch.models.schema.meta import Node, flatten, get_path, set_path
+from calbatch.models.schema.meta import MetadataNode, flatten, get_path, set_path
 from calbatch.models.schema.spec import load_schema
 
 SCHEMA = load_schema("core")
@@ -28,7 +28,7 @@ def data():
 
 @pytest.fixture
 def meta(data):
-    return Node(data, SCHEMA)
+    return MetadataNode(data, SCHEMA)
 
 
 class TestPaths:
@@ -154,7 +154,7 @@ class TestAssigning:
         assert meta.instrument == {"name": "FGS", "filter": "CLEAR"}
 
     def test_a_branch_of_another_tree_is_copied(self, meta):
-        other = Node({"meta": {"instrument": {"name": "FGS"}}}, SCHEMA)
+        other = MetadataNode({"meta": {"instrument": {"name": "FGS"}}}, SCHEMA)
         meta.instrument = other.instrument
         meta.instrument.name = "NIRISS"
         assert other.instrument.name == "FGS"
@@ -181,7 +181,7 @@ class TestAssigning:
             asked.append((path, value))
             return value != 3, "changed"
 
-        meta = Node(data, SCHEMA, "meta", check)
+        meta = MetadataNode(data, SCHEMA, "meta", check)
         meta.exposure.ngroups = 3
         assert meta.exposure.ngroups is None
         meta.exposure.ngroups = 4
@@ -198,7 +198,7 @@ class TestAsAWhole:
         assert dict(meta.instrument.items()) == {"name": "MIRI", "filter": "F560W"}
 
     def test_equality_is_of_what_is_set(self, meta, data):
-        same = Node(copy.deepcopy(data), SCHEMA)
+        same = MetadataNode(copy.deepcopy(data), SCHEMA)
         assert meta == same
         assert meta.instrument == {"name": "MIRI", "filter": "F560W", "detector": None}
         same.telescope = "HST"

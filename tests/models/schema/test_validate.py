@@ -12,7 +12,13 @@ from stdatamodels.jwst.datamodels import ImageModel
 
 from calbatch.models.errors import UnknownNameError, ValidationError, ValidationWarning
 from calbatch.models.schema.spec import KeywordSpec, load_schema
-from calbatch.models.schema.validate import accept, switch, to_plain, validate_tree, validate_value
+from calbatch.models.schema.validate import (
+    check_assignment,
+    is_enabled,
+    to_plain,
+    validate_tree,
+    validate_value,
+)
 
 FILTER = KeywordSpec("meta.filter", "FILTER", type="string", enum=("CLEAR", "F200W"))
 SWITCHES = ("PASS_INVALID_VALUES", "STRICT_VALIDATION", "VALIDATE_ON_ASSIGNMENT")
@@ -119,36 +125,36 @@ class TestAssignment:
     schema = load_schema("core")
 
     def test_a_valid_value_is_accepted(self):
-        assert accept(self.schema, "meta.instrument.name", "MIRI") == (True, "MIRI")
+        assert check_assignment(self.schema, "meta.instrument.name", "MIRI") == (True, "MIRI")
 
     def test_an_invalid_value_is_refused_with_a_warning(self):
         with pytest.warns(ValidationWarning, match="INSTRUME .* 'HST': must be one of NIRCAM"):
-            accepted, _ = accept(self.schema, "meta.instrument.name", "HST")
+            accepted, _ = check_assignment(self.schema, "meta.instrument.name", "HST")
         assert not accepted
 
     @pytest.mark.parametrize("path", ["meta.users", "meta.users.own", "meta.instrument.nam"])
     def test_names_that_the_schema_lacks_are_refused(self, path):
         with pytest.raises(UnknownNameError, match=r"has no '(users|nam)'"):
-            accept(self.schema, path, [1])
+            check_assignment(self.schema, path, [1])
 
     def test_such_names_are_only_kept_where_invalid_values_pass(self, monkeypatch):
         monkeypatch.setenv("PASS_INVALID_VALUES", "1")
         with pytest.warns(ValidationWarning, match="has no 'users'"):
-            assert accept(self.schema, "meta.users", [1]) == (True, [1])
+            assert check_assignment(self.schema, "meta.users", [1]) == (True, [1])
 
     def test_what_lies_within_a_free_value_may_have_any_name(self, tmp_path):
         path = tmp_path / "s.yaml"
         path.write_text("properties: {meta: {any: {type: array, fits_keyword: A}}}")
-        assert accept(load_schema(path), "meta.any.thing", 1) == (True, 1)
+        assert check_assignment(load_schema(path), "meta.any.thing", 1) == (True, 1)
 
     def test_a_branch_takes_a_mapping(self):
         value = {"name": "MIRI", "detector": "MIRIMAGE"}
-        assert accept(self.schema, "meta.instrument", value) == (True, value)
+        assert check_assignment(self.schema, "meta.instrument", value) == (True, value)
 
     @pytest.mark.parametrize("value", [{"name": "HST", "filter": "CLEAR"}, "MIRI"])
     def test_a_branch_refuses_what_does_not_fit(self, value):
         with pytest.warns(ValidationWarning, match="instrument"):
-            assert not accept(self.schema, "meta.instrument", value)[0]
+            assert not check_assignment(self.schema, "meta.instrument", value)[0]
 
     def test_as_stdatamodels_does_by_default(self):
         ours, theirs = {}, ImageModel()
@@ -158,7 +164,7 @@ class TestAssignment:
                 theirs.meta.instrument.name = value
             with warnings.catch_warnings(record=True) as ours_said:
                 warnings.simplefilter("always")
-                accepted, value = accept(self.schema, "meta.instrument.name", value)
+                accepted, value = check_assignment(self.schema, "meta.instrument.name", value)
             if accepted:
                 ours["name"] = value
             assert ours.get("name") == theirs.meta.instrument.name
@@ -171,31 +177,31 @@ class TestSwitches:
     def test_pass_invalid_values_warns_and_accepts(self, monkeypatch):
         monkeypatch.setenv("PASS_INVALID_VALUES", "true")
         with pytest.warns(ValidationWarning):
-            assert accept(self.schema, "meta.instrument.name", "HST") == (True, "HST")
+            assert check_assignment(self.schema, "meta.instrument.name", "HST") == (True, "HST")
 
     def test_strict_validation_raises(self, monkeypatch):
         monkeypatch.setenv("STRICT_VALIDATION", "1")
         with pytest.raises(ValidationError, match=r"a\.fits: INSTRUME"):
-            accept(self.schema, "meta.instrument.name", "HST", where="a.fits")
+            check_assignment(self.schema, "meta.instrument.name", "HST", where="a.fits")
 
     def test_assignment_may_go_unchecked(self, monkeypatch):
         monkeypatch.setenv("VALIDATE_ON_ASSIGNMENT", "no")
-        assert accept(self.schema, "meta.instrument.name", "HST") == (True, "HST")
+        assert check_assignment(self.schema, "meta.instrument.name", "HST") == (True, "HST")
 
     @pytest.mark.parametrize("text", ["1", "true", "T", "Yes", "y"])
     def test_ways_to_say_yes(self, monkeypatch, text):
         monkeypatch.setenv("STRICT_VALIDATION", text)
-        assert switch("STRICT_VALIDATION", default=False)
+        assert is_enabled("STRICT_VALIDATION", default=False)
 
     @pytest.mark.parametrize("text", ["0", "false", "F", "No", "n", ""])
     def test_ways_to_say_no(self, monkeypatch, text):
         monkeypatch.setenv("STRICT_VALIDATION", text)
-        assert not switch("STRICT_VALIDATION", default=True)
+        assert not is_enabled("STRICT_VALIDATION", default=True)
 
     def test_anything_else_is_an_error(self, monkeypatch):
         monkeypatch.setenv("STRICT_VALIDATION", "maybe")
         with pytest.raises(ValidationError, match="STRICT_VALIDATION='maybe'"):
-            switch("STRICT_VALIDATION", default=False)
+            is_enabled("STRICT_VALIDATION", default=False)
 
 
 class TestTrees:

@@ -11,7 +11,7 @@ from support.s3 import GoBetween, Harm, moto_server, plain_s3, use_endpoint
 
 from calbatch.models import datamodels
 from calbatch.models.errors import FileError, StorageError
-from calbatch.models.fits.writer import FitsWriter, ImagePart, write_fits
+from calbatch.models.fits.writer import FitsWriter, OutputImage, write_fits
 from calbatch.models.storage import uploading
 from calbatch.models.storage.files import read_stamp
 from calbatch.models.storage.location import Url
@@ -22,8 +22,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 URL = "s3://bucket/out/a.fits"
 PARTS = (
-    ImagePart("", "PRIMARY"),
-    ImagePart("data", "SCI", dtype=np.dtype("f4"), shape=(3, 40, 50)),
+    OutputImage("", "PRIMARY"),
+    OutputImage("data", "SCI", dtype=np.dtype("f4"), shape=(3, 40, 50)),
 )
 DATA = np.random.default_rng(0).normal(size=(3, 40, 50)).astype("f4")
 MEGABYTE = 1 << 20

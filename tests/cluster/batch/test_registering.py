@@ -1,0 +1,54 @@
+"""A batch in its ledger: registered, taken up again, and held until it is driven."""
+
+import pytest
+from support.batches import DATE, quiet
+
+from calbatch.cluster.batch import api
+from calbatch.cluster.batch.registering import begin, take_up
+from calbatch.cluster.folder import find_registered, state_of
+from calbatch.cluster.ledger import HeldLedgerError, Ledger, View
+
+HOW = {"scheduler": "sync", "date": DATE, "fsync": False}
+
+
+@pytest.fixture(autouse=True)
+def _own_registry(tmp_path, monkeypatch):
+    monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "notes"))
+
+
+def require_held(state):
+    with pytest.raises(HeldLedgerError):
+        Ledger(state)
+
+
+def test_run_holds_the_ledger_from_registration_to_the_end(simulated, tmp_path, monkeypatch):
+    drive, out = api.drive, tmp_path / "out"
+
+    def tried_by_another_first(*arguments, **options):
+        require_held(state_of(out))
+        return drive(*arguments, **options)
+
+    monkeypatch.setattr(api, "drive", tried_by_another_first)
+    result = api.run("superbias", simulated.exposures[:1], out, console=quiet(), **HOW)
+    assert result.state == "done"
+    with Ledger(state_of(out)):
+        pass
+
+
+def test_a_batch_refused_by_a_held_ledger_is_not_registered(simulated, tmp_path):
+    out = tmp_path / "out"
+    with Ledger(state_of(out)), pytest.raises(HeldLedgerError):
+        api.run("superbias", simulated.exposures[:1], out, console=quiet(), **HOW)
+    assert list(find_registered()) == []
+    with View(state_of(out)) as view:
+        assert view.batches() == []
+
+
+def test_a_batch_taken_up_holds_the_ledger_only_if_anything_is_left(simulated, tmp_path):
+    folder = begin(*api.ordered("superbias", simulated.exposures[:1], tmp_path, **HOW)).folder
+    with take_up(folder, hold=True).hold_ledger() as ledger:
+        require_held(folder.state)
+        ledger.update_exposure(ledger.batch(folder.name).id, 0, state="done")
+    assert take_up(folder, failed=True, hold=True).ledger is None
+    with View(folder.state) as view:
+        assert view.batch(folder.name).state == "done"

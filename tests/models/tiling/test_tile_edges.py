@@ -1,0 +1,66 @@
+"""Edges of tiles: they cover the frame, and follow the budget or the fixed height."""
+
+from itertools import pairwise
+
+import dask
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calbatch.models.errors import ModelError
+from calbatch.models.fits.readers import ArrayReader, ConstantReader
+from calbatch.models.storage.memory import SETTING
+from calbatch.models.tiling.plan import SourceNode
+from calbatch.models.tiling.tile_edges import tile_cores, tile_edges
+
+
+def source(rows, cols=4):
+    return SourceNode({"data": ArrayReader(np.zeros((3, rows, cols), "f4"))}, (rows, cols))
+
+
+@given(st.integers(1, 300), st.integers(1, 10_000), st.integers(1, 100_000))
+def test_tiles_cover_the_frame_within_the_budget(rows, row_bytes, budget):
+    with dask.config.set({"calbatch.tile-bytes": budget}):
+        edges = tile_edges(source(rows), row_bytes)
+    heights = [b - a for a, b in pairwise(edges)]
+    assert (edges[0], edges[-1]) == (0, rows)
+    assert min(heights) > 0
+    assert max(heights) * row_bytes <= max(budget, row_bytes)
+    assert max(heights) - min(heights) <= 1
+
+
+@given(st.integers(1, 300), st.integers(1, 400))
+def test_a_fixed_height_holds_for_all_tiles_but_the_last(rows, height):
+    with dask.config.set({"calbatch.tile-rows": height}):
+        heights = [b - a for a, b in pairwise(tile_edges(source(rows)))]
+    assert heights[:-1] == [height] * (len(heights) - 1)
+    assert 0 < heights[-1] <= height
+    assert sum(heights) == rows
+
+
+def test_a_row_costs_its_stored_pixels_by_default():
+    with dask.config.set({"calbatch.tile-bytes": 10 * 3 * 4 * 4}):
+        assert tile_edges(source(30)) == (0, 10, 20, 30)
+
+
+def test_edges_are_chosen_once():
+    node = source(30)
+    edges = tile_edges(node)
+    with dask.config.set({"calbatch.tile-rows": 3}):
+        assert tile_edges(node) == edges
+        assert [core.rows for core in tile_cores(node)] == list(pairwise(edges))
+
+
+def test_cores_span_the_frames_width():
+    node = source(30, cols=7)
+    assert {core.cols for core in tile_cores(node)} == {(0, 7)}
+
+
+def test_a_row_larger_than_memory_is_rejected():
+    node = SourceNode({"data": ConstantReader((2, 1000), "f4", 0)}, (2, 1000))
+    with (
+        dask.config.set({SETTING: 3999}),
+        pytest.raises(ModelError, match=r"one row of its frame, .* takes 4e-06 GB of memory"),
+    ):
+        tile_edges(node)
