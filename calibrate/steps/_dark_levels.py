@@ -1,4 +1,4 @@
-"""A dark as the groups of an exposure see it.
+"""Dark reference resampled to the groups of an exposure.
 
 Source: stcal 1.20 ``dark_sub``.
 """
@@ -19,7 +19,7 @@ Bounds = tuple[int, int]
 
 @kernel
 def subtract_levels(data: Array, levels: Array, integration: Array, result: Array) -> None:
-    """Subtract from each integration the levels (integrations, groups, rows, cols) it takes."""
+    """Subtract from each integration its level: ``result = data - levels[integration]``."""
     ints, groups, rows, _ = data.shape
     for group in range(groups):
         for y in range(rows):
@@ -28,7 +28,7 @@ def subtract_levels(data: Array, levels: Array, integration: Array, result: Arra
                 _subtract(data[i, group, y], level, result[i, group, y])
 
 
-# Loops along a row stand alone: only so are they all vectorized. What is NaN counts as no dark.
+# Loops along a row are separate functions so that all of them are vectorized. NaN counts as zero.
 
 
 @inner_kernel
@@ -53,30 +53,31 @@ def _add_extrapolated(last: Array, previous: Array, steps: float, total: Array) 
 
 
 class DarkLevels(Reader):
-    """Reads what to subtract from each group: a dark's frames, averaged, beyond its end too.
+    """Reader of the level to subtract from each group: the average of a dark's frames.
 
-    Frames past the dark's last one are extrapolated by the difference of its last two, in double
-    precision as in stcal, which rounds when it averages.
+    Frame ``N + s``, past the last frame N, is extrapolated from the last two frames:
+    ``dark[N] + s * (dark[N] - dark[N - 1])``, in double precision as in stcal, which rounds when it
+    averages.
 
     Parameters
     ----------
     dark : Reader
-        (..., frames, rows, columns).
+        The dark, (..., frames, rows, columns).
     groups : int
         Groups of the exposure.
     step : int
-        Frames from the begin of one group to the next.
+        Frames from the start of one group to the start of the next.
     count : int
-        Frames that a group averages.
+        Frames averaged in a group.
     averages : bool
-        Whether the groups are averages, of one frame or more.
+        True if groups are averages, of one frame or more.
 
     Attributes
     ----------
     frames : int
-        How many frames the dark has.
+        Frames of the dark.
     missing : int
-        How many it is short of.
+        Frames that have to be extrapolated.
     """
 
     def __init__(self, dark: Reader, groups: int, step: int, count: int, *, averages: bool) -> None:
@@ -91,7 +92,7 @@ class DarkLevels(Reader):
         return None if dark is None else (dark, self._step, self._count)
 
     def _fetch(self, window: Window, dtype: np.dtype[Any]) -> Array:
-        """Return the levels of a window, holding one group's frames at a time."""
+        """Return the levels of a window, with one group's frames in memory at a time."""
         rows, cols = span_of(window.rows), span_of(window.cols)
         levels = np.empty(window.shape, dtype)
         for place in np.ndindex(window.shape[:-2]):
@@ -115,13 +116,13 @@ class DarkLevels(Reader):
 
 
 def span_of(indices: range) -> Bounds:
-    """Return begin and end of consecutive indices."""
+    """Return start and stop of consecutive indices."""
     return indices.start, indices.stop
 
 
 @dataclass(frozen=True)
 class DarkFrames:
-    """Some rows and columns of one of a dark's integrations."""
+    """A window of one integration of a dark."""
 
     dark: Reader
     lead: tuple[int, ...]
@@ -129,7 +130,7 @@ class DarkFrames:
     cols: Bounds
 
     def read(self, start: int, stop: int) -> Array:
-        """Return some frames, (frames, rows, columns)."""
+        """Return frames ``start`` to ``stop``, (frames, rows, columns)."""
         index = (*(slice(i, i + 1) for i in self.lead), slice(start, max(start, stop)))
         frames = self.dark.planes(index).read(self.rows, self.cols)
         return frames.reshape(-1, *frames.shape[-2:])

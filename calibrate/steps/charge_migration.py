@@ -1,9 +1,9 @@
-"""Flag the groups of bright pixels from which charge migrated (not supported yet)."""
+"""Charge migration: flag groups of bright pixels that lost charge (not supported yet)."""
 
 from calbatch.calibrate.steps._unsupported import UnsupportedStep
 
 
 class ChargeMigrationStep(UnsupportedStep):
-    """Flag the groups of bright pixels from which charge migrated (not supported yet)."""
+    """Flag groups of bright pixels that lost charge to their neighbours (not supported yet)."""
 
     cal_step = "charge_migration"

@@ -1,4 +1,4 @@
-"""Gain scale: undo a gain setting other than the standard one.
+"""Gain scale: rescale rates taken with a non-standard gain setting.
 
 Source: jwst 3.0.0 ``gain_scale`` step.
 """
@@ -31,7 +31,7 @@ def scale_read(var_rnoise: Array, *, factor: float) -> Array:
 
 
 class GainScaleStep(Step):
-    """Multiply rates by GAINFACT, of the exposure or else of the gain reference."""
+    """Multiply rates by GAINFACT of the exposure, or else of the gain reference."""
 
     reference_file_types = ["gain"]
     cal_step = "gain_scale"

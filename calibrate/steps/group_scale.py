@@ -1,4 +1,4 @@
-"""Group scale: undo on-board averaging that divided by another number than its frames.
+"""Group scale: correct on-board averages whose divisor is not the number of frames.
 
 Source: jwst 3.0.0 ``group_scale`` step.
 """
@@ -20,7 +20,7 @@ Array = npt.NDArray[Any]
 class GroupScaleStep(Step):
     """Scale all groups by FRMDIVSR / NFRAMES.
 
-    The sum of a group's frames is divided on board by a power of 2, FRMDIVSR, which need not be
+    On board, the sum of a group's frames is divided by FRMDIVSR, a power of 2 that may differ from
     the number of frames.
     """
 
@@ -35,12 +35,12 @@ class GroupScaleStep(Step):
 
 
 def group_scale_factor(frames: int | None, divisor: int | None) -> float:
-    """Return by what to multiply groups of so many frames.
+    """Return the factor ``divisor / frames`` for all groups.
 
     Raises
     ------
     SkipStep
-        When a number is missing, or they are equal.
+        If a number is missing or both are equal.
     """
     if frames is None:
         raise SkipStep("the header lacks NFRAMES")

@@ -1,4 +1,4 @@
-"""Subtract NIRSpec's thermal picture frame: off by default, and not supported yet."""
+"""Picture frame: subtract NIRSpec's thermal frame (off by default, not supported yet)."""
 
 from calbatch.calibrate.steps._unsupported import UnsupportedStep
 

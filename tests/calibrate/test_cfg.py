@@ -114,7 +114,7 @@ def test_texts_that_a_file_can_hold_are_not_refused(tmp_path, text):
     ("values", "message"),
     [
         ({"label": "'''\"\"\""}, r"label = .*cannot hold this mixture of quotes"),
-        ({"names": ["a'b\"c"]}, r"names = .*quotes of both kinds"),
+        ({"names": ["a'b\"c"]}, r"names = .*both kinds of quotes"),
         ({"label": "\udcff"}, r"label = .*cannot hold this text unchanged"),
     ],
 )

@@ -19,7 +19,7 @@ from calbatch.calibrate.pipeline import Pipeline
 from calbatch.calibrate.shellhook import Command
 from calbatch.calibrate.step import Step
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.planning.configure import configured
+from calbatch.cluster.planning.step_configuration import configure_step
 from calbatch.models import datamodels
 
 PATH = __name__
@@ -173,7 +173,7 @@ class TestPython:
         assert str(refused.value).startswith(f"second.{when}: hook {hook!r}: ")
         assert message in str(refused.value)
         with pytest.raises(RequestError) as refused_request:
-            configured(pipeline)
+            configure_step(pipeline)
         assert str(refused_request.value) == str(refused.value)
 
     def test_a_module_that_fails_on_import_is_named(self, tmp_path, monkeypatch):

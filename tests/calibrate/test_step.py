@@ -323,7 +323,7 @@ def test_a_pipeline_that_is_made_gets_no_other_steps(name):
 
 @pytest.mark.parametrize(
     ("steps", "message"),
-    [(5, "steps = 5: must be parameters by step"), ({"jump": 5}, "jump = 5: must be parameters")],
+    [(5, "steps = 5: must map steps to parameters"), ({"jump": 5}, "jump = 5: must map names to values")],
 )
 def test_parameters_of_steps_have_names(steps, message):
     with pytest.raises(ParameterError, match=message):

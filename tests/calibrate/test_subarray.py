@@ -55,8 +55,8 @@ def test_place_unknown_is_refused():
     [
         ("NIRCAM", "NRCA1", ""),
         ("NIRCAM", "ANY", ""),
-        ("NIRCAM", "NRCA2", "its DETECTOR is NRCA2, that of the exposure NRCA1"),
-        ("NIRISS", "NRCA1", "its INSTRUME is NIRISS, that of the exposure NIRCAM"),
+        ("NIRCAM", "NRCA2", "its DETECTOR is NRCA2, but the exposure's is NRCA1"),
+        ("NIRISS", "NRCA1", "its INSTRUME is NIRISS, but the exposure's is NIRCAM"),
     ],
 )
 def test_a_reference_of_another_detector_is_told_of(caplog, name, detector, told):

@@ -136,18 +136,18 @@ def jwst_fit(ramps, *, suppress=True, save_opt=False, window=(None, None)):
     return rate, rateints, optional
 
 
-def our_fit(ramps, *, suppress=True, window=None, kept=None):
+def our_fit(ramps, *, suppress=True, window=None, group_range=None):
     """Return our rate and rateints of the same."""
     arrays, references = ramps.ours()
     settings = ramps.settings(suppress, window)
-    found = ours.fit_ramps(*arrays, **references, settings=settings, kept=kept)
+    found = ours.fit_ramps(*arrays, **references, settings=settings, group_range=group_range)
     return dict(zip(FIELDS, found[:5], strict=True)), dict(zip(FIELDS, found[5:10], strict=True))
 
 
-def our_segments(ramps, *, suppress=True, kept=None):
+def our_segments(ramps, *, suppress=True, group_range=None):
     """Return our optional results."""
     arrays, references = ramps.ours()
-    options = {"settings": ramps.settings(suppress), "kept": kept}
+    options = {"settings": ramps.settings(suppress), "group_range": group_range}
     planes = ours.most_planes([ours.gather_planes(*arrays[:3], **options)])
     found = ours.fit_ramps_and_segments(*arrays, **references, planes=planes, **options)
     return dict(zip(ours.OPTIONAL, found[10:-1], strict=True))

@@ -20,8 +20,8 @@ DEFAULTS = JumpRules(
     two_differences=6.0,
     frames=1.0,
     neighbours=True,
-    least=10.0,
-    most=1000.0,
+    min_neighbours=10.0,
+    max_neighbours=1000.0,
     after=((0.0, 0), (0.0, 0)),
     single_pass=10,
     clip_groups=100,
@@ -45,11 +45,11 @@ class Ramps:
         unusable = unusable_groups(self.groupdq)
         references = {"gain": self.gain, "readnoise": self.readnoise, "rules": rules}
         references["unusable"] = unusable
-        crowded = jump.fully_flagged_groups(self.data, self.groupdq, **references)
+        fully_flagged = jump.fully_flagged_groups(self.data, self.groupdq, **references)
         after = any(count > 0 for _, count in rules.after)
         return jump.find_jumps(
             *(self.data, self.groupdq, self.pixeldq),
-            crowded=crowded,
+            fully_flagged=fully_flagged,
             median_gain=median_gain([self.gain]) if after else None,
             **references,
         )
@@ -61,7 +61,7 @@ class Ramps:
         job.nframes = rules.frames
         job.dt_group, job.n_reads_groupdiff = np.ones(1), np.ones(1) * 2 * rules.frames
         thresholds = rules.threshold, rules.two_differences, rules.three_differences
-        limits = *thresholds, rules.most, rules.least
+        limits = *thresholds, rules.max_neighbours, rules.min_neighbours
         job.set_detection_settings(*(scale * v for v in limits), rules.neighbours)
         (dn1, n1), (dn2, n2) = rules.after
         job.set_after_jump(scale * dn1, n1, scale * dn2, n2)

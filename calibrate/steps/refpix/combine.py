@@ -1,4 +1,4 @@
-"""From the reference pixels that were gathered to the signal to subtract from every pixel.
+"""Combine gathered reference pixels to the signal that is subtracted from every pixel.
 
 Source: jwst 3.0.0 ``refpix.reference_pixels``, ``do_fullframe_corrections`` and
 ``do_subarray_corrections``.
@@ -25,8 +25,8 @@ from calbatch.models.tiling.plan import Region
 Array = npt.NDArray[Any]
 Float64 = npt.NDArray[np.float64]
 Gathered = tuple[Array, Array]
-"""What is known of a region: its samples, (integrations, groups, rows, columns), and which of its
-pixels are usable, (rows, columns)."""
+"""A region's samples, (integrations, groups, rows, columns), and True for usable pixels, (rows,
+columns)."""
 
 WHOLE: Range = (0, DETECTOR)
 LOW: Range = (0, BORDER)
@@ -35,7 +35,7 @@ HIGH: Range = (DETECTOR - BORDER, DETECTOR)
 
 @dataclass(frozen=True)
 class RefPixSettings:
-    """The parameters of the step that the arithmetic needs, named as there."""
+    """The step's parameters that the arithmetic uses, under the same names."""
 
     odd_even_columns: bool = True
     use_side_ref_pixels: bool = True
@@ -46,7 +46,7 @@ class RefPixSettings:
 
 @dataclass(frozen=True)
 class ReferenceSignal:
-    """What to subtract from a pixel: the sum of its file row's and its file column's value.
+    """The signal to subtract from a pixel: the sum of its file row's and its file column's value.
 
     Attributes
     ----------
@@ -59,16 +59,16 @@ class ReferenceSignal:
 
 
 class Edges:
-    """The gathered regions, from which any rectangle inside them can be cut.
+    """The gathered regions, from which rectangles can be cut.
 
     Parameters
     ----------
     placement : Placement
-        Where the exposure lies.
+        The position of the exposure.
     regions : sequence of Region
         Regions that do not overlap.
     gathered : sequence of tuple
-        What was gathered on each.
+        Samples and usable pixels of each region.
     """
 
     def __init__(
@@ -83,8 +83,8 @@ class Edges:
     def cut_rectangle(self, slow: Range, fast: Range) -> Gathered:
         """Return the samples (frames, detector rows, columns) and usable pixels of a rectangle.
 
-        ``slow`` and ``fast`` are ranges of detector rows and columns; only the part inside the
-        exposure is returned.
+        ``slow`` and ``fast`` are ranges of detector rows and columns. The result covers the part
+        inside the exposure.
         """
         wanted = self.placement.region(slow, fast)
         samples = np.zeros((*self.lead, *wanted.shape), dtype=np.float64)
@@ -112,7 +112,7 @@ def signal_of(
     by_detector_row: Float64 | None,
     by_detector_column: Float64,
 ) -> ReferenceSignal:
-    """Return the signal along file rows and columns from that along the detector's."""
+    """Convert the signal along detector rows and columns to that along file rows and columns."""
     column_signal = by_detector_column[:, :: np.sign(place.fastaxis)].reshape(*lead, -1)
     if by_detector_row is None:
         height = place.slow[1] - place.slow[0]
@@ -135,9 +135,10 @@ def combine_amplifiers(
 ) -> ReferenceSignal:
     """Return the signal of a full frame, or of a subarray read by four amplifiers.
 
-    Each amplifier's even and odd columns lose the average of the clipped means of their bottom and
-    top reference pixels. What then remains in the side columns is smoothed by a running median,
-    averaged over both sides and, times the gain, taken from each detector row.
+    The offset of each amplifier's even and odd columns is the average of the clipped means of their
+    bottom and top reference pixels. The remaining signal of the side columns, smoothed by a running
+    median and averaged over both sides, is multiplied by ``side_gain`` and subtracted from each
+    detector row.
     """
     edges = Edges(placement, regions, gathered)
     offsets = _amplifier_offsets(edges, settings)
@@ -200,12 +201,13 @@ def combine_single(
 ) -> ReferenceSignal | None:
     """Return the signal of a subarray read by one amplifier; None without reference pixels.
 
-    Even and odd columns lose the clipped mean of all their reference pixels, wherever these are.
+    The offset of even and of odd columns is the clipped mean of all their reference pixels, wherever
+    these are.
 
     Parameters
     ----------
     gathered : sequence of tuple
-        Of each region, the samples of its reference pixels (integrations, groups, pixels) and
+        For each region, the samples of its reference pixels (integrations, groups, pixels) and
         their detector columns (pixels,).
     placement : Placement
         Where the exposure lies.

@@ -78,8 +78,8 @@ class TestAgreementWithStcal:
             threshold=st.sampled_from([4.0, 3.0, 6.0]),
             frames=st.sampled_from([1.0, 2.0, 4.0]),
             neighbours=st.booleans(),
-            least=st.sampled_from([10.0, 5.0]),
-            most=st.sampled_from([1000.0, 30.0]),
+            min_neighbours=st.sampled_from([10.0, 5.0]),
+            max_neighbours=st.sampled_from([1000.0, 30.0]),
             after=st.tuples(
                 st.tuples(st.sampled_from([0.0, 100.0, 500.0]), st.integers(0, 5)),
                 st.tuples(st.sampled_from([0.0, 1000.0]), st.integers(0, 99)),
@@ -298,7 +298,7 @@ class TestFlags:
         whole, wholes, counts = ramps.found(used)
         unusable = jump.unusable_groups(ramps.groupdq)
         settled = {"rules": used, "unusable": unusable, "median_gain": None}
-        settled["crowded"] = jump.fully_flagged_groups(
+        settled["fully_flagged"] = jump.fully_flagged_groups(
             *(ramps.data, ramps.groupdq), gain=ramps.gain, readnoise=ramps.readnoise,
             rules=used, unusable=unusable,
         )  # fmt: skip

@@ -39,10 +39,10 @@ def rng():
     return np.random.default_rng(11)
 
 
-def agree(ramps, *, suppress=True, window=(None, None), ours=None, kept=None):
+def agree(ramps, *, suppress=True, window=(None, None), ours=None, group_range=None):
     """Hold our rates to jwst's."""
     wanted = jwst_fit(ramps, suppress=suppress, window=window)
-    found = our_fit(ramps, suppress=suppress, window=ours, kept=kept)
+    found = our_fit(ramps, suppress=suppress, window=ours, group_range=group_range)
     assert_rates_agree(found[0], wanted[0])
     assert_rates_agree(found[1], wanted[1])
 
@@ -129,16 +129,16 @@ class TestMiri:
     def test_groups_unusable_all_over_are_left_out(self, rng):
         ramps = self.miri(rng, 2, 9, first=2)
         found = [usable_groups(ramps.groupdq, settings=ramps.settings())]
-        kept = find_group_range(found, where="x")
-        assert kept == (2, 8)
-        agree(ramps, kept=kept)
+        group_range = find_group_range(found, where="x")
+        assert group_range == (2, 8)
+        agree(ramps, group_range=group_range)
 
     @pytest.mark.parametrize("window", [(0, 5), (3, 6)])
     def test_with_a_window(self, rng, window):
         ramps = self.miri(rng, 1, 9, first=1)
         ours = window[0], window[1] + 1
         found = usable_groups(ramps.groupdq, settings=ramps.settings(window=ours))
-        agree(ramps, window=window, ours=ours, kept=find_group_range([found], where="x"))
+        agree(ramps, window=window, ours=ours, group_range=find_group_range([found], where="x"))
 
     def test_a_group_usable_anywhere_is_kept(self, rng):
         ramps = self.miri(rng, 1, 6, first=1)
@@ -155,9 +155,9 @@ class TestMiri:
         ramps.groupdq[:] = DO_NOT_USE
         ramps.groupdq[0, 1:, 0] = 0
         ramps.groupdq[0, 0, 1] = 0  # one good group: suppressed
-        for suppress, kept in ((True, (1, 4)), (False, (0, 4))):
+        for suppress, groups in ((True, (1, 4)), (False, (0, 4))):
             found = usable_groups(ramps.groupdq, settings=ramps.settings(suppress))
-            assert find_group_range([found], where="x") == kept
+            assert find_group_range([found], where="x") == groups
 
     @pytest.mark.parametrize("left", [0, 1])
     def test_too_few_groups(self, rng, left):
