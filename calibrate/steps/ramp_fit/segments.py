@@ -108,8 +108,8 @@ def split_ramp(flags: Flags, j: int, starts: Places, stops: Places) -> int:
 def noise_class(rise: float, gain: float, noise: float) -> int:
     """Return the class of signal-to-noise ratio of a segment that rises by ``rise`` DN.
 
-    The ratio is ``S / sqrt(R**2 + S)`` with ``S = rise * gain`` (Fixsen et al. 2000). A rise that is
-    not finite is in the highest class.
+    The ratio is ``S / sqrt(R**2 + S)`` with ``S = rise * gain`` (Fixsen et al. 2000). A rise that
+    is not finite is in the highest class.
     """
     variance = noise * noise + rise * gain
     low = variance <= 0.0 or gain == 0.0

@@ -104,11 +104,11 @@ class RefPixStep(Step):
 
     def _signal(self, ramp: RampModel, placement: DetectorPlacement) -> Reduction | None:
         settings = RefPixSettings(
-            self.odd_even_columns,
-            self.use_side_ref_pixels,
-            self.side_smoothing_length,
-            self.side_gain,
-            self.siglimit,
+            odd_even_columns=self.odd_even_columns,
+            use_side_ref_pixels=self.use_side_ref_pixels,
+            side_smoothing_length=self.side_smoothing_length,
+            side_gain=self.side_gain,
+            siglimit=self.siglimit,
         )
         if is_subarray(placement.shape) and header_number(ramp, "meta.exposure.noutputs") != 4:
             return _signal_of_single(ramp, placement, settings)
@@ -213,8 +213,8 @@ def reference_regions(placement: DetectorPlacement, *, sides: bool = True) -> li
 
     Parameters
     ----------
-    placement : Placement
-        Where the exposure lies.
+    placement : DetectorPlacement
+        The position of the exposure.
     sides : bool, optional
         True to include the side columns of the detector, besides its bottom and top rows.
     """

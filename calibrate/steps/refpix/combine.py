@@ -63,7 +63,7 @@ class Edges:
 
     Parameters
     ----------
-    placement : Placement
+    placement : DetectorPlacement
         The position of the exposure.
     regions : sequence of Region
         Regions that do not overlap.
@@ -163,7 +163,8 @@ def _amplifier_offsets(edges: Edges, settings: RefPixSettings) -> Float64:
 def _edge_means(
     edge: Gathered, columns: Array, mine: Array, settings: RefPixSettings
 ) -> list[Float64 | None]:
-    samples, good = edge[0][:, :, mine], edge[1][:, mine]
+    samples, good = edge
+    samples, good = samples[:, :, mine], good[:, mine]
     parities = np.broadcast_to(columns[mine], good.shape).ravel()
     return parity_means(
         samples.reshape(samples.shape[0], -1),
@@ -201,16 +202,16 @@ def combine_single(
 ) -> ReferenceSignal | None:
     """Return the signal of a subarray read by one amplifier; None without reference pixels.
 
-    The offset of even and of odd columns is the clipped mean of all their reference pixels, wherever
-    these are.
+    The offset of even and of odd columns is the clipped mean of all their reference pixels,
+    wherever these are.
 
     Parameters
     ----------
     gathered : sequence of tuple
         For each region, the samples of its reference pixels (integrations, groups, pixels) and
         their detector columns (pixels,).
-    placement : Placement
-        Where the exposure lies.
+    placement : DetectorPlacement
+        The position of the exposure.
     lead : tuple of int
         Its integrations and groups.
     settings : Settings

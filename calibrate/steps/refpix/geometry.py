@@ -1,9 +1,9 @@
 """The position of an exposure on its detector.
 
-Amplifiers, column parity, top and bottom and the sides are defined in the *detector frame*, in which
-a row is read pixel by pixel along the fast axis. Files are in the *science frame*: FASTAXIS and
-SLOWAXIS give the science axes, 1 (columns) or 2 (rows), of the detector's axes, negative if they run
-backwards. A subarray keeps the coordinates of the full frame.
+Amplifiers, column parity, top and bottom and the sides are defined in the *detector frame*, in
+which a row is read pixel by pixel along the fast axis. Files are in the *science frame*: FASTAXIS
+and SLOWAXIS give the science axes, 1 (columns) or 2 (rows), of the detector's axes, negative if
+they run backwards. A subarray keeps the coordinates of the full frame.
 
 Source: jwst 3.0.0 ``lib.reffile_utils`` (the transforms) and ``refpix.reference_pixels``.
 """

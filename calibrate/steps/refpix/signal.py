@@ -1,7 +1,7 @@
 """Statistics of reference pixels: clipped means and running medians.
 
-Samples have one row per frame, i.e. per group of an integration. All arithmetic is in float64 and in
-a fixed order, so that results depend only on the samples.
+Samples have one row per frame, i.e. per group of an integration. All arithmetic is in float64 and
+in a fixed order, so that results depend only on the samples.
 
 Source: jwst 3.0.0 ``refpix.reference_pixels`` and ``scipy.stats.sigmaclip``.
 """
@@ -25,8 +25,8 @@ Float64 = npt.NDArray[np.float64]
 def _clipped_mean(samples: Array, sigmas: float) -> float:
     """Return the mean after iterative clipping at ``sigmas``; reorder the samples.
 
-    Samples within ``mean - reach <= x <= mean + reach``, ``reach = sigmas * std``, remain, until all
-    do.
+    Samples with ``mean - reach <= x <= mean + reach``, ``reach = sigmas * std``, remain, until all
+    of them do.
     """
     n = samples.size
     while True:
@@ -203,8 +203,8 @@ def window_rows(rows: int, length: int, first_row: int, height: int) -> npt.NDAr
 def running_median(sides: Array, good: Array, length: int, first_row: int, height: int) -> Float64:
     """Return the running median along one side of the detector.
 
-    The window of row ``i`` spans rows ``i - length // 2`` to ``i - length // 2 + length - 1`` of all
-    columns, mirrored at the detector's ends, without rows outside the array.
+    The window of row ``i`` spans rows ``i - length // 2`` to ``i - length // 2 + length - 1`` of
+    all columns, mirrored at the detector's ends, without rows outside the array.
 
     Parameters
     ----------
