@@ -13,7 +13,7 @@ import time
 
 from rich.console import Console
 
-from calbatch.cluster.batch.api import run
+from calbatch.cluster.batch.python_api import run
 
 folder, grain, *paths = sys.argv[1:]
 before = time.process_time()

@@ -22,8 +22,8 @@ from rich.console import Console
 
 from calbatch.calibrate.step import Step
 from calbatch.cluster.batch.order import Order
-from calbatch.cluster.batch.registering import begin, inputs_of, take_up
-from calbatch.cluster.batch.service import drive
+from calbatch.cluster.batch.registering import begin_batch, find_inputs, take_up
+from calbatch.cluster.batch.session import drive
 from calbatch.cluster.exposure.job import Job
 from calbatch.cluster.exposure.outcome import Outcome, Stopwatch, peak_memory
 from calbatch.cluster.folder import find_batch
@@ -105,7 +105,7 @@ def print_plan(inputs: str, output: Path) -> None:
     with View(output / ".calbatch") as view:
         sums = ReferenceChecksums(view.find_checksum, lambda *_: None)
         planner = Planner(step, open_references(step), use_pars=False, history=view, checksums=sums)
-        blocks = planner.plan_blocks(enumerate(inputs_of(step, (inputs,))))
+        blocks = planner.plan_blocks(enumerate(find_inputs(step, (inputs,))))
         done = sum(bool(planned.earlier_products) for block in blocks for planned in block)
         sums.close()
     print(f"planned again, {done} of them done before: {time.perf_counter() - start:.1f} s")
@@ -120,7 +120,7 @@ def main() -> None:
         asyncio.run(work(inputs, int(output), count))
         return
     if verb == "run":
-        begun = begin(Sleep(output_dir=output), Order((inputs,), pars=False))
+        begun = begin_batch(Sleep(output_dir=output), Order(inputs=(inputs,), pars=False))
     else:
         begun = take_up(find_batch(output), failed=True)
     with (

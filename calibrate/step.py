@@ -369,6 +369,7 @@ class Step(Configurable):
 
     def add_product(self, suffix: str, model: DataModel) -> None:
         """Add a product to those to be written."""
+        model.product = suffix
         self.root._products.append((suffix, model))
 
     def add_products(self, result: Any) -> None:

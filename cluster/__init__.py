@@ -7,13 +7,13 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from calbatch.cluster.batch.api import run as run
+    from calbatch.cluster.batch.python_api import run as run
     from calbatch.cluster.batch.result import Result as Result
     from calbatch.cluster.errors import RequestError as RequestError
     from calbatch.cluster.exposure.outcome import Outcome as Outcome
 
 _PLACES = {
-    "run": "batch.api",
+    "run": "batch.python_api",
     "Result": "batch.result",
     "RequestError": "errors",
     "Outcome": "exposure.outcome",

@@ -1,4 +1,4 @@
-"""Where a batch keeps what is about it: beside its products, and a note where users find it."""
+"""The files of a batch: its folder beside the ledger, and a note in the user's registry."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from calbatch.models.storage.location import Location, Url, location
 from calbatch.models.storage.scratch import scratch_folder
 
 STATE = ".calbatch"
-"""The folder, in a folder of products, of what is about its batches."""
+"""Name of the folder, in an output folder, that holds the ledger and the batches' folders."""
 
 _NAME = re.compile(r"\d{8}-\d{6}-[a-z0-9]{4}")
-_OTHER_REGISTRY = "name another in CALBATCH_STATE_DIR"
+_OTHER_REGISTRY = "set CALBATCH_STATE_DIR to another folder"
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
 def make_batch_name() -> str:
-    """Return a name for a batch: when it was made, and four letters."""
+    """Return a new name for a batch: the current time and four random letters."""
     tail = "".join(secrets.choice(_LETTERS) for _ in range(4))
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{tail}"
 
@@ -50,9 +50,9 @@ class BatchFolder:
     Attributes
     ----------
     output : Path or Url
-        Where its products go.
+        The output folder.
     name : str
-        The batch's.
+        The batch's name.
     """
 
     output: Location
@@ -60,12 +60,12 @@ class BatchFolder:
 
     @property
     def state(self) -> Path:
-        """The folder of the ledger."""
+        """The folder that contains the ledger."""
         return state_of(self.output)
 
     @property
     def unfinished(self) -> Path:
-        """The folder on this machine in which products are made."""
+        """The local folder whose disk receives products: a scratch folder for URLs."""
         return scratch_folder() if isinstance(self.output, Url) else self.output
 
     @property
@@ -75,49 +75,49 @@ class BatchFolder:
 
     @property
     def config(self) -> Path:
-        """The ``.cfg`` with which to repeat it."""
+        """The ``.cfg`` with all parameters of the batch."""
         return self.path / "batch.cfg"
 
     @property
     def manifest(self) -> Path:
-        """What was done, for programs."""
+        """The manifest."""
         return self.path / "manifest.json"
 
     @property
     def control(self) -> Path:
-        """By which its driver is asked to end."""
+        """The file through which its driver is stopped; see `calbatch.cluster.driver.control`."""
         return self.path / "control"
 
     @property
     def pid(self) -> Path:
-        """Which process drives it."""
+        """The file that names its driver's process; see `calbatch.cluster.owner`."""
         return self.path / "driver.json"
 
     @property
     def job(self) -> Path:
-        """Which job of Slurm's drives it."""
+        """The file that names the Slurm job of its driver."""
         return self.path / "job"
 
     @property
     def log(self) -> Path:
-        """What a detached driver says."""
+        """The output of a detached driver."""
         return self.path / "driver.log"
 
     @property
     def logs(self) -> Path:
-        """Where workers keep what they say until an exposure is done."""
+        """The folder of the log files of running attempts."""
         return self.path / "logs"
 
     def secure(self) -> None:
-        """Make the folder of the ledger, for this user alone, or refuse one that others made.
+        """Create the folder of the ledger, private to this user, or check that it is private.
 
-        Ledger and configuration decide what is run, and to which scheduler it goes: before any of
-        that is believed, it must be certain who wrote it.
+        Ledger and configuration decide which code runs and which scheduler it is sent to. They are
+        trusted only if no other user can have written them.
 
         Raises
         ------
         LedgerError
-            When another user could have prepared a folder, or it cannot be made.
+            When a folder cannot be created, or another user could have prepared it.
         """
         if isinstance(self.output, Url):
             for folder in (registry(), self.state.parent):
@@ -125,18 +125,18 @@ class BatchFolder:
         ensure_private_folder(self.state)
 
     def make(self) -> None:
-        """Make the folders, for this user alone, and note where they are."""
+        """Create the batch's folders, private to this user, and register the batch."""
         self.secure()
         for folder in (self.path, self.logs):
             ensure_private_folder(folder)
-        with suppress(OSError):  # without a home, the output folder is the batch's name
+        with suppress(OSError):  # without a registry, the batch is found by its output folder
             make_private_folder(registry(), _OTHER_REGISTRY)
             text = json.dumps({"output": str(self.output)})
             create_file(registry() / f"{self.name}.json", text)
 
 
 def state_of(output: Location) -> Path:
-    """Return the folder of the ledger of an output: in it, or on this machine for a URL."""
+    """Return the folder of the ledger: in the output folder, or in the registry for a URL."""
     if isinstance(output, Url):
         digest = hashlib.sha256(str(output).rstrip("/").encode()).hexdigest()[:16]
         return registry() / "elsewhere" / digest
@@ -144,9 +144,9 @@ def state_of(output: Location) -> Path:
 
 
 def registry() -> Path:
-    """Return the folder of notes on where this user's batches are.
+    """Return the folder that records where this user's batches are.
 
-    ``CALBATCH_STATE_DIR`` names it; by default it is where the desktop standard keeps state.
+    It is ``CALBATCH_STATE_DIR`` if set, or else ``calbatch`` in the XDG state directory.
     """
     chosen = os.environ.get("CALBATCH_STATE_DIR")
     if chosen:
@@ -156,18 +156,18 @@ def registry() -> Path:
 
 
 def find_registered() -> Iterator[BatchFolder]:
-    """Yield this user's batches that are still there, the oldest first.
+    """Yield this user's batches that still exist, oldest first.
 
     Raises
     ------
     RequestError
-        When somebody else could have written the notes on where they are.
+        When another user could have written to the registry.
     """
     try:
         check_private_folder(registry(), _OTHER_REGISTRY)
     except NotPrivateError as error:
         raise RequestError(str(error)) from error
-    except OSError:  # there is none yet, or none that can be read
+    except OSError:  # missing or unreadable
         return
     for note in sorted(registry().glob("*.json"), key=_age_key):
         try:
@@ -179,52 +179,52 @@ def find_registered() -> Iterator[BatchFolder]:
 
 
 def _age_key(note: Path) -> tuple[int, str]:
-    """Return a key by which notes are in the order in which they were written."""
-    with suppress(OSError):  # removed meanwhile
+    """Return a sort key for notes: the time at which they were written."""
+    with suppress(OSError):  # it may have just been removed
         return note.stat().st_mtime_ns, note.stem
     return 0, note.stem
 
 
 def forget_batch(folder: BatchFolder) -> None:
-    """Remove the note on a batch."""
+    """Remove a batch from the registry."""
     (registry() / f"{folder.name}.json").unlink(missing_ok=True)
 
 
 def remove_batch(folder: BatchFolder) -> None:
-    """Remove a batch's own folder and the note on it."""
+    """Remove a batch's folder, and the batch from the registry."""
     shutil.rmtree(folder.path, ignore_errors=True)
     forget_batch(folder)
 
 
 def find_batch(batch: str | None) -> BatchFolder:
-    """Return the batch that a user means.
+    """Return the batch that a name or folder refers to.
 
     Parameters
     ----------
     batch : str, optional
-        Its name, the beginning of it, or a folder of products, whose last batch is meant; by
-        default the user's last batch.
+        The batch's name, a unique prefix of it, or an output folder, which stands for its latest
+        batch. By default, the user's latest batch.
 
     Raises
     ------
     RequestError
-        When there is no such batch, or several.
+        When no batch or more than one matches.
     """
     known = list(find_registered())
     if batch is None:
         if not known:
             raise RequestError(
-                "there are no batches of yours; `calbatch run` or `submit` makes one"
+                "you have no batches yet; `calbatch run` or `calbatch submit` starts one"
             )
         return known[-1]
-    if not batch:  # all names begin with it
-        raise RequestError("an empty name is no batch's; `calbatch list` lists them")
+    if not batch:  # a prefix of all names
+        raise RequestError("the name of the batch is empty; `calbatch list` shows all batches")
     found = [k for k in known if k.name.startswith(batch)]
     if len(found) == 1:
         return found[0]
     if found:
         names = ", ".join(f.name for f in found[:5])
-        raise RequestError(f"{batch}: {len(found)} batches begin like that: {names}")
+        raise RequestError(f"{batch}: the names of {len(found)} batches start with this: {names}")
     output = parse_place(batch)
     try:
         with View(state_of(output)) as view:
@@ -241,6 +241,6 @@ def find_batch(batch: str | None) -> BatchFolder:
                 f"`chmod -R go+rX {state}`"
             ) from error
     raise RequestError(
-        f"{batch}: is neither a batch of yours, which `calbatch list` lists, nor a folder of "
-        "products"
+        f"{batch}: neither one of your batches (`calbatch list` shows them) nor an output folder "
+        "of a batch"
     )

@@ -1,4 +1,4 @@
-"""Reference files by CRDS rules: the rules, the cache, the fetcher."""
+"""Reference files selected by CRDS rules: the rules, the cache, downloads."""
 
 from calbatch.crds_client.client import Client
 from calbatch.crds_client.errors import CrdsError, ReferenceMissing

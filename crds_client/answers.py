@@ -1,7 +1,7 @@
-"""What a server answers, checked: its size, its form, and the types in it.
+"""Checks of a server's answers: their size, their form, and the types in them.
 
-An answer is foreign: it may be an error page, cut short, or made to exhaust memory. Whatever is
-wrong with one becomes a `ServerError` here.
+An answer may be an error page, cut short, or designed to exhaust memory. Every such fault becomes a
+`ServerError` here.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from typing import Any
 from calbatch.crds_client.errors import ServerError
 
 MAX_ANSWER = 32 * 2**20
-"""Bytes of an answer, unpacked: the list of all JWST files takes some ten million."""
+"""Bytes of a decompressed answer: the list of all JWST files takes some ten million."""
 
 MAX_VALUES = 1_500_000
-"""Values in an answer: that list has less than half as many. Each takes up to a hundred bytes."""
+"""Values in an answer: that list has fewer than half as many. Each takes up to 100 bytes."""
 
 MAX_LITERAL_VALUES = 300_000
-"""Values in a ``server_config``, whose syntax tree takes several times as much."""
+"""Values in a ``server_config``, whose syntax tree takes several times as much memory."""
 
 _PIECE = 2**18
 
 
 @dataclass(frozen=True, slots=True)
 class FileInfo:
-    """What is known of a file before it is fetched.
+    """The description of a file that has not been fetched yet.
 
     Attributes
     ----------
     size : int
-        Bytes.
+        Size in bytes.
     sha1 : str
-        Empty if not known.
+        SHA-1 digest; empty if unknown.
     """
 
     size: int
@@ -46,12 +46,12 @@ class FileInfo:
 
 
 def parse_json(text: bytes) -> Any:
-    """Return what a JSON text says.
+    """Return the value of a JSON text.
 
     Raises
     ------
     ServerError
-        If it is not JSON, or would take too much memory.
+        If the text is not JSON, or its value would take too much memory.
     """
     _check_size(text, MAX_VALUES)
     try:
@@ -66,16 +66,16 @@ def _finite(text: str) -> float:
 
 
 def _refuse(text: str) -> float:
-    raise ValueError(f"{shorten(text, 30)} is no number")
+    raise ValueError(f"{shorten(text, 30)} is not a number")
 
 
 def parse_literal(text: bytes) -> dict[str, Any]:
-    """Return the dictionary that a ``server_config`` is, which is written as Python would.
+    """Return the dictionary in a ``server_config``, which is a Python literal.
 
     Raises
     ------
     ServerError
-        If it is something else, or would take too much memory.
+        If the text is anything else, or its value would take too much memory.
     """
     _check_size(text, MAX_LITERAL_VALUES)
     try:
@@ -84,27 +84,27 @@ def parse_literal(text: bytes) -> dict[str, Any]:
         raise ServerError(f"not a server configuration: {_error_text(error)}") from None
     if not isinstance(config, dict):
         raise ServerError(
-            f"not a server configuration: a dictionary is wanted, {_describe_type(config)}"
+            f"not a server configuration: expected a dictionary, {_describe_type(config)}"
         )
     return check_info(config)
 
 
-def _check_size(text: bytes, most: int) -> None:
-    """Refuse a text whose values would not fit; separators within strings count as well."""
+def _check_size(text: bytes, max_values: int) -> None:
+    """Reject a text with too many values; separators within strings are counted, too."""
     if len(text) > MAX_ANSWER:
         raise ServerError(f"longer than {MAX_ANSWER} bytes")
     values = sum(text.count(separator) for separator in (b",", b"[", b"{", b"("))
-    if values > most:
-        raise ServerError(f"has more than {most} values")
+    if values > max_values:
+        raise ServerError(f"has more than {max_values} values")
 
 
 def decode_packed(value: Any) -> Any:
-    """Unpack an answer that was packed for its length; others are returned as they are.
+    """Decompress an answer that was compressed for its length; return others unchanged.
 
     Raises
     ------
     ServerError
-        If it cannot be unpacked, or would take too much memory.
+        If the answer cannot be decompressed, or would take too much memory.
     """
     if not isinstance(value, dict) or "crds_encoded" not in value:
         return value
@@ -112,11 +112,13 @@ def decode_packed(value: Any) -> Any:
         packed = base64.b64decode(value["crds_payload"])
         text = _unzip(packed)
     except (KeyError, TypeError, ValueError, zlib.error) as error:
-        raise ServerError(f"a packed answer cannot be unpacked: {_error_text(error)}") from None
+        raise ServerError(
+            f"a compressed answer cannot be decompressed: {_error_text(error)}"
+        ) from None
     try:
         return parse_json(text)
     except ServerError as error:
-        raise ServerError(f"a packed answer cannot be unpacked: {error}") from None
+        raise ServerError(f"a compressed answer cannot be decompressed: {error}") from None
 
 
 def _unzip(packed: bytes) -> bytes:
@@ -137,28 +139,28 @@ def _unzip(packed: bytes) -> bytes:
 
 
 def require_text(value: Any, what: str) -> str:
-    """Return a value that has to be text that is not empty."""
+    """Return a value, which must be a non-empty string."""
     if not isinstance(value, str) or not value:
-        raise ServerError(f"{what} is to be text, {_describe_type(value)}")
+        raise ServerError(f"{what}: expected text, {_describe_type(value)}")
     return value
 
 
 def require_texts(value: Any, what: str) -> list[str]:
-    """Return a value that has to be a list of texts."""
+    """Return a value, which must be a list of strings."""
     if not isinstance(value, (list, tuple, set, frozenset)):
-        raise ServerError(f"{what} is to be a list, {_describe_type(value)}")
-    for one in value:
-        if not isinstance(one, str):
-            raise ServerError(f"each of {what} is to be text, {_describe_type(one)}")
+        raise ServerError(f"{what}: expected a list, {_describe_type(value)}")
+    for item in value:
+        if not isinstance(item, str):
+            raise ServerError(f"{what}: expected a list of text, {_describe_type(item)}")
     return list(value)
 
 
 def require_mapping(value: Any, what: str) -> dict[str, Any]:
-    """Return a value that has to be a dictionary with texts as keys."""
+    """Return a value, which must be a dictionary with non-empty strings as keys."""
     if not isinstance(value, dict):
-        raise ServerError(f"{what} is to be a dictionary, {_describe_type(value)}")
+        raise ServerError(f"{what}: expected a dictionary, {_describe_type(value)}")
     for key in value:
-        require_text(key, f"each key of {what}")
+        require_text(key, f"a key of {what}")
     return value
 
 
@@ -167,16 +169,16 @@ _LISTS = ("bad_files_list",)
 
 
 def check_info(info: Any) -> dict[str, Any]:
-    """Return what a server says of itself, or its kept copy, if what is used of it is as it should.
+    """Return a server's description of itself, after checking the entries that are used.
 
-    Absent entries and None are left to whoever needs them.
+    Entries may be absent or None.
 
     Raises
     ------
     ServerError
-        If an entry is of another type.
+        If an entry has the wrong type.
     """
-    info = require_mapping(info, "what a server says of itself")
+    info = require_mapping(info, "the server's description of itself")
     for key in _TEXTS:
         if info.get(key) is not None:
             require_text(info[key], key)
@@ -187,25 +189,25 @@ def check_info(info: Any) -> dict[str, Any]:
 
 
 def file_descriptions(info: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the descriptions of all files that come with what a server says of itself.
+    """Return the descriptions of all files in a server's description of itself.
 
     Raises
     ------
     ServerError
-        If they cannot be unpacked, or are no dictionary.
+        If they cannot be decompressed, or are not a dictionary.
     """
-    found = decode_packed(info.get("download_metadata"))
-    return {} if found is None else require_mapping(found, "download_metadata")
+    descriptions = decode_packed(info.get("download_metadata"))
+    return {} if descriptions is None else require_mapping(descriptions, "download_metadata")
 
 
-def parse_infos(described: Mapping[str, Any], names: Iterable[str]) -> dict[str, FileInfo]:
-    """Take sizes and sums from a server's description of files.
+def parse_infos(descriptions: Mapping[str, Any], names: Iterable[str]) -> dict[str, FileInfo]:
+    """Return the sizes and checksums in a server's descriptions of files.
 
-    A file whose size is no number is taken for unknown.
+    Files without a valid size are left out.
     """
     infos = {}
     for name in names:
-        entry = described.get(name)
+        entry = descriptions.get(name)
         size = _size(entry.get("size")) if isinstance(entry, dict) else None
         if isinstance(entry, dict) and size is not None:
             sha1 = str(entry.get("sha1sum") or "").lower()
@@ -214,7 +216,7 @@ def parse_infos(described: Mapping[str, Any], names: Iterable[str]) -> dict[str,
 
 
 def _size(value: Any) -> int | None:
-    """Return a size in bytes; None if it is none that a file can have."""
+    """Return a size in bytes; None if no file can have it."""
     text = str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
     if not (text.isascii() and text.isdigit() and len(text) < 20):
         return None
@@ -222,17 +224,19 @@ def _size(value: Any) -> int | None:
 
 
 def _describe_type(value: Any) -> str:
-    """Say what was found in the place of what was wanted."""
-    found = {type(None): "nothing", str: "text"}.get(type(value), type(value).__name__)
-    return f"not {found}" if value != "" else "and is empty"
+    """Return a description of a value of the wrong type, for the end of a message."""
+    if value == "":
+        return "not an empty string"
+    kind = {type(None): "nothing", str: "text"}.get(type(value), type(value).__name__)
+    return f"not {kind}"
 
 
 def _error_text(error: BaseException) -> str:
-    """Return an error's message, as long as a line may be, or else its kind."""
+    """Return an error's message as one line; the name of its type if it has none."""
     return shorten(str(error)) or type(error).__name__
 
 
-def shorten(text: str, most: int = 300) -> str:
-    """Return a foreign text as one line of limited length, for use in a message."""
-    line = " ".join(text[: 4 * most].split())
-    return line if len(line) <= most else f"{line[:most]} ..."
+def shorten(text: str, max_length: int = 300) -> str:
+    """Return a foreign text as one line of limited length, for a message."""
+    line = " ".join(text[: 4 * max_length].split())
+    return line if len(line) <= max_length else f"{line[:max_length]} ..."

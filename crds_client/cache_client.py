@@ -1,4 +1,4 @@
-"""A cache and where its files come from: all that needs no context."""
+"""A cache and the source of its files: everything that needs no context."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Mode = Literal["auto", "local", "remote"]
 
 
 class CacheClient:
-    """Looks after a cache, whatever state its rules are in.
+    """Maintains a cache, whatever the state of its rules.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class CacheClient:
     mode : str
         ``local``, ``remote`` or ``auto``.
     hold : Hold
-        What was asked for here, which others' pruning spares until the process ends.
+        The files requested by this client, which other processes do not prune while this one runs.
 
     Raises
     ------
@@ -52,13 +52,14 @@ class CacheClient:
     def __init__(
         self,
         cache_path: str | Path | None = None,
+        *,
         observatory: str | None = None,
         mode: Mode | None = None,
         server_url: str | None = None,
         overlay: str | Path | None = None,
         max_bytes: int | None = None,
     ) -> None:
-        self.observatory = observatory or _usual_observatory()
+        self.observatory = observatory or _default_observatory()
         self.mode = _mode(mode)
         self.max_bytes = max_bytes
         self.cache = _open_cache(cache_path, overlay, self.observatory)
@@ -67,21 +68,21 @@ class CacheClient:
 
     @functools.cached_property
     def source(self) -> Server | UrlCache | None:
-        """The server or URL, reached when first needed; None in local mode or offline.
+        """The server or URL, contacted at the first use; None in local mode or offline.
 
         Raises
         ------
         ServerError
-            If the mode is remote and it cannot be reached.
+            If the mode is remote and the server cannot be reached.
         """
         local = self.mode == "local"
         source = None if local else open_source(self.server_url, self.observatory)
         if source is None:
             if self.mode == "remote":
-                raise ServerError("mode is remote, and CRDS_SERVER_URL names no server")
+                raise ServerError("the mode is remote, but CRDS_SERVER_URL names no server")
             return None
-        with convert_errors(ServerError, f"{source}: what it says of itself"):
-            info = contact(source, must=self.mode == "remote")
+        with convert_errors(ServerError, f"{source}: its description of itself"):
+            info = contact(source, required=self.mode == "remote")
         if info is None:
             return None
         if self.mode == "auto" and info.get("force_remote_mode"):
@@ -93,7 +94,7 @@ class CacheClient:
     def fetch(
         self, names: Iterable[str], progress: Progress | None = None, *, anew: bool = False
     ) -> FetchReport:
-        """Have files in the cache: those that are not there are fetched, many at once.
+        """Fetch the files that are not in the cache, several at a time.
 
         Parameters
         ----------
@@ -102,13 +103,13 @@ class CacheClient:
         progress : callable, optional
             Called with name, bytes received and size.
         anew : bool
-            Fetch also what is there.
+            Fetch existing files, too.
 
         Returns
         -------
         FetchReport
-            Paths, what was fetched, and what failed, with reasons. Without a server, what is
-            missing has failed.
+            Paths, fetched files, and failed files with reasons. Without a server, every missing
+            file has failed.
 
         Raises
         ------
@@ -118,10 +119,10 @@ class CacheClient:
         names = list(dict.fromkeys(names))
         if self.mode != "local" and is_server_address(
             self.server_url
-        ):  # or else nothing is written
+        ):  # otherwise nothing is written
             self.hold.add(names)
         if (anew or self.missing(names)) and self.source is not None:
-            with convert_errors(ServerError, f"{self.source}: what it says of files"):
+            with convert_errors(ServerError, f"{self.source}: its descriptions of files"):
                 report = Fetcher(self.cache, self.source).fetch(names, progress, anew=anew)
             if self.max_bytes is not None:
                 prune(self.cache, self.max_bytes, keep=set(names), own=self.hold.id)
@@ -136,38 +137,42 @@ class CacheClient:
         return report
 
     def missing(self, names: Iterable[str]) -> list[str]:
-        """List those files that are not in the cache; names that are none `locate` refuses."""
+        """Return the files that are not in the cache; invalid names are left to `locate`."""
         return sorted(name for name in set(names) if not self._has(name))
 
     def _has(self, name: str) -> bool:
         try:
             return self.cache.find(name) is not None
-        except UnsafeName:  # asking for it would not help
+        except UnsafeName:  # no source has it
             return True
 
     def verify(self, names: Collection[str] = ()) -> tuple[list[Fault], list[str]]:
-        """Read files of the cache again, and compare them with the sizes and sums they should have.
+        """Read cached files and compare their sizes and checksums with the expected ones.
 
         Parameters
         ----------
         names : collection of str
-            Which; all that there are unless said.
+            The files; by default all in the cache.
 
         Returns
         -------
-        list of Fault, list of str
-            What is wrong, and what cannot be verified: references that nobody knows.
+        faults : list of Fault
+            The damaged or missing files.
+        unknown : list of str
+            References that cannot be verified, because their checksums are unknown.
         """
-        there = {path.name for path in cached_files(self.cache)}
-        wanted = there.intersection(names) if names else there
-        absent = [Fault(n, self.cache.place(n), "is not in the cache") for n in {*names} - there]
+        present = {path.name for path in cached_files(self.cache)}
+        wanted = present.intersection(names) if names else present
+        absent = [
+            Fault(n, self.cache.new_path(n), "is not in the cache") for n in {*names} - present
+        ]
         infos = self.source.file_infos(wanted) if self.source else config_infos(self.cache, wanted)
         unknown = {name for name in wanted if name not in infos and not is_mapping(name)}
         return [*absent, *verify(self.cache, infos, wanted - unknown)], sorted(unknown)
 
 
-def _usual_observatory() -> str:
-    """Give ``CRDS_OBSERVATORY``; the official client, when imported, sets it to ``None``."""
+def _default_observatory() -> str:
+    """Return ``CRDS_OBSERVATORY``, which the official client sets to ``None`` on import."""
     name = os.environ.get("CRDS_OBSERVATORY", "").lower()
     return name if name in ("jwst", "roman", "hst") else "jwst"
 
@@ -185,7 +190,7 @@ def _open_cache(path: str | Path | None, overlay: str | Path | None, observatory
     if not chosen:
         raise CrdsError("no reference cache: set CRDS_PATH to its folder")
     if not Path(chosen).expanduser().is_dir():
-        raise CrdsError(f"{chosen}: no such folder; CRDS_PATH is to name the reference cache")
+        raise CrdsError(f"{chosen}: no such folder; CRDS_PATH must name the reference cache")
     cache = Cache(chosen, observatory)
     before = overlay or os.environ.get("CALBATCH_CRDS_OVERLAY")
     if not before:

@@ -1,4 +1,4 @@
-"""The client: one context, pinned; headers in, references out."""
+"""The client: selects references by headers under one context."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 class Client(CacheClient):
-    """Selects references by the rules of one context and finds them in a cache.
+    """Selects references by the rules of one context, and locates them in a cache.
 
     Parameters
     ----------
@@ -45,35 +45,36 @@ class Client(CacheClient):
     observatory : str, optional
         ``jwst``, ``roman`` or ``hst``; by default the context's, ``CRDS_OBSERVATORY``, or jwst.
     mode : str, optional
-        ``local`` never asks the server, ``remote`` always does, ``auto`` asks for what is
-        missing; by default ``CRDS_MODE``, or else ``auto``.
+        ``local`` never contacts the server, ``remote`` always does, ``auto`` requests missing
+        files; by default ``CRDS_MODE``, otherwise ``auto``.
     server_url : str, optional
         A CRDS server, or the URL of a cache that fsspec can read (``s3://...``); by default
-        ``CRDS_SERVER_URL``; without either nothing is asked.
+        ``CRDS_SERVER_URL``; without either, no server is contacted.
     overlay : path, optional
-        A cache that is looked into, and written to, before the other, which may be read-only; by
-        default ``CALBATCH_CRDS_OVERLAY``.
+        A second cache, read and written before the first, which may be read-only; by default
+        ``CALBATCH_CRDS_OVERLAY``.
     max_bytes : int, optional
-        The cache's size above which fetching removes the references that were longest not used,
-        but for those just asked for; by default there is no limit.
+        Size of the cache above which fetching removes the least recently used references, except
+        those just requested; unlimited by default.
 
     Attributes
     ----------
     context : str
         The ``.pmap``, resolved once.
     context_reason : str
-        Why that one.
+        The reason for this choice.
 
     Raises
     ------
     CrdsError
-        If there is no cache, or the context cannot be resolved or had.
+        If there is no cache, or the context cannot be resolved or obtained.
     """
 
     def __init__(
         self,
         cache_path: str | Path | None = None,
         context: str | None = None,
+        *,
         observatory: str | None = None,
         mode: Mode | None = None,
         server_url: str | None = None,
@@ -82,12 +83,19 @@ class Client(CacheClient):
     ) -> None:
         context = context or os.environ.get("CRDS_CONTEXT")
         observatory = observatory or _observatory_of(context or "")
-        super().__init__(cache_path, observatory, mode, server_url, overlay, max_bytes)
+        super().__init__(
+            cache_path,
+            observatory=observatory,
+            mode=mode,
+            server_url=server_url,
+            overlay=overlay,
+            max_bytes=max_bytes,
+        )
         choice = self._choose_context(context)
         self.context, self.context_reason = choice.name, choice.reason
         self._configurations: dict[str, Configurations] = {}
         if self.mode != "remote":
-            self.rules.instruments  # noqa: B018 a context that cannot be had fails here, not later
+            self.rules.instruments  # noqa: B018 fail here, not later, if the context is unavailable
 
     def __repr__(self) -> str:
         return f"Client({str(self.cache)!r}, context={self.context!r}, mode={self.mode!r})"
@@ -102,17 +110,17 @@ class Client(CacheClient):
 
     @functools.cached_property
     def rules(self) -> PipelineRules:
-        """The context's rules; fetched, all at once, if they are not in the cache.
+        """The context's rules; fetched together if they are not in the cache.
 
         Raises
         ------
         CrdsError
-            If they cannot be had, or are malformed.
+            If they are unavailable or malformed.
         """
         if self.cache.find(self.context) is None and self.source is not None:
             names = [self.context]
             if isinstance(self.source, Server):
-                with convert_errors(ServerError, f"{self.source}: what it says of {self.context}"):
+                with convert_errors(ServerError, f"{self.source}: its answer on {self.context}"):
                     names = self.source.mapping_names(self.context)
             self.fetch(names).check()
         return PipelineRules(load_mapping(self.context, self._read), self._read)
@@ -123,7 +131,7 @@ class Client(CacheClient):
         return self.cache.read_mapping(name)
 
     def configurations(self, instrument: str) -> Configurations:
-        """Give an instrument's rules with what they need of headers."""
+        """Return an instrument's rules, ready to be applied to headers."""
         instrument = instrument.lower()
         if instrument not in self._configurations:
             rules = self._instrument_rules(instrument)
@@ -132,7 +140,7 @@ class Client(CacheClient):
 
     def _instrument_rules(self, instrument: str) -> InstrumentRules | RemoteInstrument:
         if self.mode == "remote" and isinstance(self.source, Server):
-            with convert_errors(ServerError, f"{self.source}: what it says of {self.context}"):
+            with convert_errors(ServerError, f"{self.source}: its answer on {self.context}"):
                 needed = self.source.selection_parameters(self.context)
             if instrument not in needed:
                 raise ContextError(f"{self.context}: no rules for instrument {instrument!r}")
@@ -142,23 +150,23 @@ class Client(CacheClient):
         if withdrawn and not _is_allowed("CRDS_ALLOW_BAD_RULES"):
             raise ContextError(
                 f"{self.context}: {', '.join(sorted(withdrawn))} was withdrawn as scientifically "
-                "invalid; CRDS_ALLOW_BAD_RULES=1 uses it nevertheless"
+                "invalid; set CRDS_ALLOW_BAD_RULES=1 to use it nevertheless"
             )
         return rules
 
     @property
     def instruments(self) -> tuple[str, ...]:
-        """The instruments that the context has rules for."""
+        """The instruments for which the context has rules."""
         if self.mode == "remote" and isinstance(self.source, Server):
             return tuple(sorted(self.source.selection_parameters(self.context)))
         return self.rules.instruments
 
     def reference_types(self, instrument: str) -> tuple[str, ...]:
-        """List the reference types that the context has for an instrument."""
+        """Return the reference types that the context has for an instrument."""
         return tuple(self.configurations(instrument).rules.types)
 
     def selection_keywords(self, instrument: str) -> frozenset[str]:
-        """List the parameters that select references, and the FITS keywords that hold them."""
+        """Return the parameters that select references, and their FITS keywords."""
         parameters = (*self.configurations(instrument).rules.parameters, self._instrument_key)
         names = (name for key in parameters for name in synonyms(key, self.observatory))
         return frozenset(name for name in names if name == name.upper())
@@ -166,14 +174,14 @@ class Client(CacheClient):
     def best_references(
         self, header: Mapping[str, Any], types: Iterable[str] | None = None
     ) -> References:
-        """Choose one exposure's references.
+        """Select the references of one exposure.
 
         Parameters
         ----------
         header : mapping
             By FITS keywords (``DETECTOR``) or paths (``META.INSTRUMENT.DETECTOR``).
         types : iterable of str, optional
-            Reference types; all of the instrument unless said.
+            Reference types; by default all of the instrument.
 
         Returns
         -------
@@ -193,43 +201,42 @@ class Client(CacheClient):
         headers: Mapping[Exposure, Mapping[str, Any]],
         types: Iterable[str] | None = None,
     ) -> ReferenceTable[Exposure]:
-        """Choose the references of many exposures, equal configurations once.
+        """Select the references of many exposures; equal configurations are resolved once.
 
-        Headers from which nothing can be selected are in the table's ``faults``; they do not
-        stop the others.
+        Headers from which nothing can be selected are listed in the table's ``faults``.
         """
         wanted = None if types is None else tuple(types)
         table: ReferenceTable[Exposure] = ReferenceTable(self.context)
         seen: dict[Any, int] = {}
         for exposure, header in headers.items():
             try:
-                with convert_errors(ContextError, f"{self.context} cannot be followed"):
+                with convert_errors(ContextError, f"{self.context} cannot be applied"):
                     known = self._configurations_of(header)
                     values = known.values(header)
                     key = (known.rules.instrument, known.key(values))
-                    found = seen[key] if key in seen else known.resolve(values, wanted)
+                    references = seen[key] if key in seen else known.resolve(values, wanted)
             except CrdsError as error:
                 table.faults[exposure] = str(error)
                 continue
-            seen[key] = table.add(exposure, found)
+            seen[key] = table.add(exposure, references)
         return table
 
     def locate(self, name: str) -> Path:
-        """Give the path of a file in the cache.
+        """Return the path of a file in the cache.
 
         Raises
         ------
         ReferenceMissing
-            If it is not there; names the command that would fetch it.
+            If it is not in the cache; the message names the command that fetches it.
         UnsafeName
-            If the name leads out of the cache.
+            If the name leads outside the cache.
         WithdrawnReference
             If the observatory has withdrawn it, unless ``CRDS_ALLOW_BAD_REFERENCES`` is set.
         """
         if name in self._withdrawn and not _is_allowed("CRDS_ALLOW_BAD_REFERENCES"):
             raise WithdrawnReference(
-                f"{name} was withdrawn as scientifically invalid; CRDS_ALLOW_BAD_REFERENCES=1 uses "
-                "it nevertheless"
+                f"{name} was withdrawn as scientifically invalid; set "
+                "CRDS_ALLOW_BAD_REFERENCES=1 to use it nevertheless"
             )
         return self.cache.locate(name)
 
@@ -255,7 +262,7 @@ _INSTRUMENT_KEYS = {
 
 
 def _observatory_of(context: str) -> str | None:
-    """Give the observatory that a context's name begins with."""
+    """Return the observatory in the name of a context."""
     return next(
         (one for one in _INSTRUMENT_KEYS if context.startswith((f"{one}_", f"{one}-"))), None
     )

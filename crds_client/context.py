@@ -1,4 +1,4 @@
-"""Which version of the rules: a file name from a name, a date, or nothing at all."""
+"""The choice of a context: by its name, a state, a date, or by default."""
 
 from __future__ import annotations
 
@@ -6,15 +6,23 @@ import contextlib
 import logging
 import re
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from calbatch.crds_client.cache.layout import Cache, check_name
 from calbatch.crds_client.errors import ContextError, ServerError
 
 log = logging.getLogger(__name__)
 
-BUILD_CONTEXTS = {"jwst": ("3.0.0", "jwst_1581.pmap")}
-"""Observatory to (release whose numbers calbatch follows, that release's context).
+
+class Build(NamedTuple):
+    """A release of the calibration software, and its context."""
+
+    release: str
+    context: str
+
+
+BUILDS = {"jwst": Build("3.0.0", "jwst_1581.pmap")}
+"""By observatory: the release whose results calbatch reproduces.
 
 Source: the table of operational builds in the metadata of PyPI ``jwst`` 3.0.0.
 """
@@ -24,71 +32,72 @@ _LATEST = ("latest", "operational")
 
 
 class ContextServer(Protocol):
-    """What a server is asked about contexts."""
+    """Answers questions about contexts."""
 
     def default_context(self, state: str) -> str:
-        """Give the context that is in use (``latest``) or prepared (``edit``)."""
+        """Return the context in use (``latest``) or in preparation (``edit``)."""
         ...
 
     def build_context(self, version: str) -> str:
-        """Give the context that belongs to a release of the calibration software."""
+        """Return the context of a release of the calibration software."""
         ...
 
     def context_by_date(self, date: str) -> str:
-        """Give the context that was in use at a date."""
+        """Return the context that was in use at a date."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ContextChoice:
-    """A context and why it was taken, for the user to read."""
+    """A context, and the reason for choosing it."""
 
     name: str
     reason: str
 
 
 def is_known_locally(wanted: str | None, cache: Cache) -> bool:
-    """Tell whether a context can be resolved without asking a server."""
+    """Return whether a context can be resolved without a server."""
     if wanted is not None and wanted.endswith(".pmap"):
         return True
-    build = wanted in (None, "build", f"{cache.observatory}-build")
-    name = BUILD_CONTEXTS.get(cache.observatory, ("", ""))[1]
-    return bool(build and name) and cache.find(name) is not None
+    build = BUILDS.get(cache.observatory)
+    if build is None or wanted not in (None, "build", f"{cache.observatory}-build"):
+        return False
+    return cache.find(build.context) is not None
 
 
 def choose_context(
     wanted: str | None, cache: Cache, server: ContextServer | None = None
 ) -> ContextChoice:
-    """Resolve what the user wants, once, to the name of a ``.pmap`` file.
+    """Resolve a requested context to the name of a ``.pmap`` file.
 
     Parameters
     ----------
     wanted : str or None
         A file name, ``latest``, ``edit``, ``build``, a date, or one of these after
-        ``<observatory>-``; None means the context of the release whose numbers calbatch follows,
-        or else the latest.
+        ``<observatory>-``; None means the context of the release whose results calbatch
+        reproduces, otherwise the latest.
     cache : Cache
-        Where to look.
+        The cache to search.
     server : ContextServer, optional
-        Asked first, when names or dates must be resolved.
+        Asked first to resolve states and dates.
 
     Raises
     ------
     ContextError
-        If that cannot be resolved.
+        If it cannot be resolved.
     """
     if wanted is None:
         return _default(cache, server)
     if wanted.endswith(".pmap"):
-        return ContextChoice(check_name(wanted), "as asked for")
+        return ContextChoice(check_name(wanted), "as requested")
     spec = wanted.removeprefix(f"{cache.observatory}-")
     if spec == "build":
         return _build(cache, server)
     if spec in (*_LATEST, "edit"):
-        return ContextChoice(_resolve_state(spec, cache, server), f"{spec} context, as asked for")
+        return ContextChoice(_resolve_state(spec, cache, server), f"{spec} context, as requested")
     if _DATE.fullmatch(spec):
         return ContextChoice(
-            _context_in_use(spec, cache, server), f"in use on {spec}, as asked for"
+            _context_in_use(spec, cache, server), f"in use on {spec}, as requested"
         )
     raise ContextError(
         f"{wanted!r} is not a context: give a name such as {cache.observatory}_0541.pmap, "
@@ -101,17 +110,17 @@ def _default(cache: Cache, server: ContextServer | None) -> ContextChoice:
         return _build(cache, server)
     except (ContextError, ServerError):
         latest = _latest(cache, server)
-    release, name = BUILD_CONTEXTS.get(cache.observatory, ("", ""))
     reason = f"the latest {'by the server' if server else 'in the cache'}"
-    if name:
-        reason += f"; {name}, which belongs to {cache.observatory} {release}, is not there"
+    if build := BUILDS.get(cache.observatory):
+        belongs = f"which belongs to {cache.observatory} {build.release}"
+        reason += f"; {build.context}, {belongs}, is unavailable"
     return ContextChoice(latest, reason)
 
 
 def _build(cache: Cache, server: ContextServer | None) -> ContextChoice:
-    if cache.observatory not in BUILD_CONTEXTS:
+    if cache.observatory not in BUILDS:
         raise ContextError(f"no build context is known for {cache.observatory}")
-    release, name = BUILD_CONTEXTS[cache.observatory]
+    release, name = BUILDS[cache.observatory]
     reason = f"the build context of {cache.observatory} {release}"
     if server is not None:
         return ContextChoice(check_name(server.build_context(release)), f"{reason}, by the server")
@@ -135,14 +144,14 @@ def _latest(cache: Cache, server: ContextServer | None) -> str:
     name = config.get("latest_context") or config.get("operational_context")
     if name and cache.find(str(name)):
         return str(name)
-    there = cache.contexts()
-    if not there:
+    present = cache.contexts()
+    if not present:
         raise ContextError(f"{cache}: no context (.pmap file) in the cache and no server to ask")
     if name:
         log.warning(
-            "%s, the latest the server spoke of, is not in %s; taking %s", name, cache, there[-1]
+            "%s, the latest context by the server, is not in %s; using %s", name, cache, present[-1]
         )
-    return there[-1]
+    return present[-1]
 
 
 def _context_in_use(date: str, cache: Cache, server: ContextServer | None) -> str:
@@ -155,7 +164,7 @@ def _context_in_use(date: str, cache: Cache, server: ContextServer | None) -> st
             (str(start), str(name)) for start, name, *_ in _config_entry(cache, "context_history")
         )
     except (TypeError, ValueError):
-        raise ContextError(f"{cache}: context_history in its server_config is no list") from None
+        raise ContextError(f"{cache}: context_history in its server_config is not a list") from None
     before = [name for start, name in history if start <= moment]
     if not before:
         raise ContextError(f"no context was in use on {date}")

@@ -1,8 +1,8 @@
-"""Fetching files into a cache: many at once, each once, verified before it has its name.
+"""Downloads into a cache: several at a time, each file once, verified before it gets its name.
 
-A file is written to ``.<name>.part`` beside its place, by whoever holds the lock on
-``.<name>.lock``. The operating system lets go of a lock when its holder dies, and the next holder
-goes on where the dead one stopped. Only a file of the right size and sha1 is renamed.
+The process that holds the lock on ``.<name>.lock`` writes a file to ``.<name>.part`` beside its
+final path. When a holder dies, the operating system releases the lock, and the next holder
+continues the partial file. Only a file of the right size and SHA-1 is renamed.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Progress = Callable[[str, int, int], None]
-"""Called with a file's name, the bytes received and its size."""
+"""Called with a file's name, the number of bytes received, and its size."""
 
 
 class Source(Protocol):
-    """Where files come from."""
+    """A source of files."""
 
     def file_infos(self, names: Iterable[str]) -> dict[str, FileInfo]:
-        """Give sizes and sums of the files that it has."""
+        """Return the sizes and checksums of the files that exist."""
         ...
 
     def open_file(self, name: str, offset: int) -> AbstractContextManager[tuple[int, IO[bytes]]]:
@@ -70,16 +70,16 @@ class Source(Protocol):
 
 @dataclass
 class FetchReport:
-    """What became of the files that were wanted.
+    """The result of fetching files.
 
     Attributes
     ----------
     paths : dict
-        Name to path of those that are there now.
+        Path by name, of the files in the cache.
     fetched : dict
-        Name to bytes of those that this call fetched.
+        Size by name, of the files fetched by this call.
     failed : dict
-        Name to reason.
+        Reason by name, of the others.
     """
 
     paths: dict[str, Path] = field(default_factory=dict)
@@ -87,7 +87,7 @@ class FetchReport:
     failed: dict[str, str] = field(default_factory=dict)
 
     def check(self) -> None:
-        """Raise `DownloadError`, naming every file that failed, if any did."""
+        """Raise `DownloadError` if any file failed; the message names all of them."""
         if self.failed:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in sorted(self.failed.items()))
             raise DownloadError(f"{len(self.failed)} files could not be fetched: {reasons}")
@@ -99,13 +99,13 @@ class Fetcher:
     Parameters
     ----------
     cache : Cache
-        Written to.
+        The cache.
     source : Source
-        Read from.
+        The source of the files.
     workers : int
-        Files at once.
+        Number of simultaneous downloads.
     patience : Patience, optional
-        Attempts at each file.
+        Time limits and retries; by default from the environment.
     """
 
     def __init__(
@@ -126,18 +126,18 @@ class Fetcher:
         names : iterable of str
             References or rules.
         progress : callable, optional
-            Told of every piece.
+            Called after every piece.
         anew : bool
-            Fetch also what is there; it is replaced only by a verified file.
+            Fetch existing files, too. They are replaced only by verified ones.
 
         Raises
         ------
         ReadOnlyCache
             If the cache cannot be written to.
         DownloadError
-            If the disk has no room for the files.
+            If the files do not fit on the disk.
         ServerError
-            If the source cannot be asked.
+            If the source cannot be reached.
         """
         report = FetchReport()
         wanted = self._select_missing(names, report, anew=anew)
@@ -150,7 +150,7 @@ class Fetcher:
         known = [name for name in wanted if name in infos]
         self._prepare(known, infos)
         job = _Job(self, infos, progress or (lambda *_: None), report, anew)
-        # Files that another process is fetching are left to it at first, and waited for at last.
+        # Files that another process is fetching are skipped at first, and waited for at the end.
         for waiting in (0.0, -1.0):
             with ThreadPoolExecutor(self.workers) as pool:
                 done = list(pool.map(functools.partial(job.run, waiting), known))
@@ -173,26 +173,27 @@ class Fetcher:
         if self.cache.read_only:
             raise ReadOnlyCache(read_only_message(self.cache, names))
         try:
-            for folder in {self.cache.check_place(name).parent for name in names}:
+            for folder in {self.cache.checked_new_path(name).parent for name in names}:
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _writing_fault(self.cache, names, error) from None
         needed = sum(infos[name].size for name in names)
-        free = shutil.disk_usage(self.cache.place(names[0]).parent).free if names else 0
+        free = shutil.disk_usage(self.cache.new_path(names[0]).parent).free if names else 0
         if needed > free:
             raise DownloadError(
-                f"{self.cache}: {needed} bytes are to be fetched, and {free} are free on the disk"
+                f"{self.cache}: {needed} bytes have to be fetched, but only {free} are free on "
+                "the disk"
             )
 
     def obtain(self, name: str, info: FileInfo, progress: Progress) -> None:
-        """Fetch one file, its lock held.
+        """Fetch one file, whose lock the caller holds.
 
         Raises
         ------
         DownloadError
-            If it cannot be had whole and right.
+            If it cannot be fetched completely, or is damaged.
         """
-        final = self.cache.place(name)
+        final = self.cache.new_path(name)
         part = final.with_name(f".{name}.part")
 
         def attempt() -> None:
@@ -211,12 +212,12 @@ class Fetcher:
 
     def _receive(self, name: str, info: FileInfo, part: Path, progress: Progress) -> None:
         with _open_part(part) as out:
-            have = os.fstat(out.fileno()).st_size
-            if have > info.size:
-                have = 0
-            if have == info.size and have:
+            size = os.fstat(out.fileno()).st_size
+            if size > info.size:
+                size = 0
+            if size == info.size and size:
                 return
-            with self.source.open_file(name, have) as (start, response):
+            with self.source.open_file(name, size) as (start, response):
                 out.truncate(start)
                 out.seek(start)
                 received, pace = start, Pace(self.patience.timeout)
@@ -230,10 +231,10 @@ class Fetcher:
 
 
 def _open_part(part: Path) -> IO[bytes]:
-    """Open an unfinished file, new or another's whose process died, to go on with it.
+    """Open a partial file: a new one, or one to continue after its process died.
 
-    Others may write to a cache that is shared: a link, or a file with another name elsewhere, is
-    removed, for we would write where it leads.
+    In a shared cache others may place links there. A symbolic link, or a file with further hard
+    links, is removed, because writing to it would change another file.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     for _ in range(2):
@@ -246,12 +247,12 @@ def _open_part(part: Path) -> IO[bytes]:
         if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
             return file
         file.close()
-    raise OSError(errno.EEXIST, "somebody else's file is in its place", str(part))
+    raise OSError(errno.EEXIST, "another user's file is in its place", str(part))
 
 
 @dataclass
 class _Job:
-    """One call's files; `run` is called from several threads, each with its own files."""
+    """The files of one call; several threads call `run`, each with its own files."""
 
     fetcher: Fetcher
     infos: dict[str, FileInfo]
@@ -260,7 +261,7 @@ class _Job:
     anew: bool
 
     def run(self, waiting: float, name: str) -> bool:
-        """Fetch one file; False if another process is at it and is not to be waited for."""
+        """Fetch one file; return False if another process still has its lock."""
         try:
             with file_lock(self.fetcher.cache, name, waiting):
                 return self._run_locked(name)
@@ -282,27 +283,27 @@ class _Job:
 
 @contextlib.contextmanager
 def file_lock(cache: Cache, name: str, waiting: float = -1.0) -> Iterator[None]:
-    """Hold a file's lock; other processes and hosts respect it.
+    """Hold a file's lock, which other processes and hosts respect.
 
     Raises
     ------
     filelock.Timeout
-        If it is not free within ``waiting`` seconds (negative: for ever).
+        If it is not free within ``waiting`` seconds; a negative number waits for ever.
     """
-    place = cache.place(name)
+    place = cache.new_path(name)
     lock = filelock.FileLock(place.with_name(f".{name}.lock"), timeout=waiting, thread_local=False)
     with lock:
         yield
 
 
 def file_sha1(path: Path) -> str:
-    """Give a file's sha1."""
+    """Return a file's SHA-1 digest in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha1").hexdigest()
 
 
 def find_damage(path: Path, info: FileInfo) -> str:
-    """Say what is wrong with a file; nothing if size and sum are right."""
+    """Return how a file differs in size or SHA-1; empty if it does not."""
     size = path.stat().st_size
     if size != info.size:
         return f"has {size} bytes, not {info.size}"
@@ -315,15 +316,15 @@ def _verify(part: Path, info: FileInfo) -> None:
     fault = find_damage(part, info)
     if fault:
         if part.stat().st_size >= info.size:
-            part.unlink()  # not to be gone on with; what was only cut short is
-        raise TransientError(f"what was received {fault}")
+            part.unlink()  # damaged; a file that is too short can be continued
+        raise TransientError(f"the received file {fault}")
 
 
 def read_only_message(cache: Cache, names: Iterable[str]) -> str:
-    """Say which files a read-only cache lacks and what to do."""
+    """Return a message on files that a read-only cache lacks, and a remedy."""
     return (
-        f"{cache} is read-only and lacks {', '.join(sorted(names))}; name a folder of your own for "
-        "what it lacks in CALBATCH_CRDS_OVERLAY"
+        f"{cache} is read-only and lacks {', '.join(sorted(names))}; set CALBATCH_CRDS_OVERLAY to "
+        "a folder of your own for the missing files"
     )
 
 

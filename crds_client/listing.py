@@ -1,4 +1,4 @@
-"""What ``calbatch refs`` tells: plain data, for a command to print."""
+"""The results of ``calbatch refs``, as plain data to print."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from calbatch.crds_client.upkeep import usage
 
 
 def all_selection_keywords(client: Client) -> frozenset[str]:
-    """List what any instrument of the context selects by."""
+    """Return the keywords by which any instrument of the context selects."""
     keywords: frozenset[str] = frozenset()
     return keywords.union(*(client.selection_keywords(one) for one in client.instruments))
 
@@ -22,7 +22,7 @@ def all_selection_keywords(client: Client) -> frozenset[str]:
 def table_of_files(
     client: Client, paths: Iterable[str], types: Iterable[str] | None = None
 ) -> ReferenceTable[str]:
-    """Choose the references of files; those that cannot be read are in the table's faults."""
+    """Select the references of files; unreadable files are listed in the table's faults."""
     headers, faults = read_selection_headers(paths, all_selection_keywords(client))
     table = client.table(headers, types)
     table.faults.update(faults)
@@ -30,10 +30,10 @@ def table_of_files(
 
 
 def bestrefs_rows(table: ReferenceTable[str]) -> Iterator[dict[str, Any]]:
-    """Give one object for each exposure, for JSON.
+    """Yield one JSON object for each exposure.
 
-    ``references`` has each type's file, ``"N/A"``, or None if there is none; ``why`` says why not.
-    Rules that choose several files give a list.
+    ``references`` has each type's file, a list of files, ``"N/A"``, or None if none was found;
+    ``why`` has the reasons.
     """
     for exposure in table:
         references = table[exposure]
@@ -52,7 +52,7 @@ def bestrefs_rows(table: ReferenceTable[str]) -> Iterator[dict[str, Any]]:
 
 
 def plain_resolution(resolution: Resolution) -> str | list[str] | None:
-    """Give a resolution as people and JSON see it."""
+    """Return a resolution as JSON has it: a name, a list of names, ``"N/A"`` or None."""
     if resolution.status == "found":
         return resolution.name or list(resolution.names)
     return "N/A" if resolution.status == "n/a" else None
@@ -60,7 +60,7 @@ def plain_resolution(resolution: Resolution) -> str | list[str] | None:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One exposure's reference of one type by two contexts."""
+    """An exposure's reference of one type under two contexts."""
 
     exposure: str
     type: str
@@ -69,9 +69,9 @@ class Difference:
 
 
 def differences(old: ReferenceTable[str], new: ReferenceTable[str]) -> Iterator[Difference]:
-    """Give what two contexts choose differently, exposure by exposure.
+    """Yield the references that two contexts select differently, exposure by exposure.
 
-    A type that only one of them has is N/A in the other.
+    A type that exists in only one context counts as N/A in the other.
     """
     absent = Resolution("n/a")
     for exposure in old:
@@ -79,16 +79,14 @@ def differences(old: ReferenceTable[str], new: ReferenceTable[str]) -> Iterator[
             continue
         before, after = old[exposure], new[exposure]
         for kind in sorted(before.keys() | after.keys()):
-            pair = (
-                plain_resolution(before.get(kind, absent)),
-                plain_resolution(after.get(kind, absent)),
-            )
-            if pair[0] != pair[1]:
-                yield Difference(exposure, kind, *pair)
+            old_names = plain_resolution(before.get(kind, absent))
+            new_names = plain_resolution(after.get(kind, absent))
+            if old_names != new_names:
+                yield Difference(exposure, kind, old_names, new_names)
 
 
 def files_of_context(client: Client, instruments: Iterable[str] | None = None) -> set[str]:
-    """List every rules file and reference of a context, or of some of its instruments."""
+    """Return the rules files and references of a context, or of some of its instruments."""
     names = set(client.rules.mappings() if instruments is None else {client.context})
     for instrument in client.rules.instruments if instruments is None else instruments:
         rules = client.rules.instrument(instrument)
@@ -97,7 +95,7 @@ def files_of_context(client: Client, instruments: Iterable[str] | None = None) -
 
 
 def describe_client(client: Client) -> dict[str, Any]:
-    """Describe a client: cache, context and why, mode, server, what the cache holds."""
+    """Return a client's cache, context and its reason, mode, server, and the cache's size."""
     held = usage(client.cache)
     return {
         "cache": str(client.cache),

@@ -1,4 +1,4 @@
-"""Parameter references (``pars-<step>``): a step's or pipeline's parameters, kept in CRDS.
+"""Parameter references (``pars-<step>``): the parameters of a step or pipeline, from CRDS.
 
 Source of the format: PyPI ``stpipe`` 1.1.0, ``_config``: an ASDF tree with ``class``, ``name``,
 ``parameters`` and, for pipelines, ``steps``, which are such trees again.
@@ -19,20 +19,20 @@ PREFIX = "pars-"
 
 @dataclass(frozen=True)
 class ParameterReference:
-    """What a parameter reference says.
+    """The content of a parameter reference.
 
     Attributes
     ----------
     source : str
-        The file's name, for showing where a value is from.
+        Name of the file: the source of its values.
     class_name : str
-        Of the step, such as ``jwst.jump.JumpStep``.
+        The step's class, such as ``jwst.jump.JumpStep``.
     name : str
-        Of the step.
+        The step's name.
     parameters : dict
-        Name to value.
+        Value by name.
     steps : dict
-        Of a pipeline: step's name to its parameters.
+        Parameters by step, for a pipeline.
     """
 
     source: str
@@ -43,7 +43,7 @@ class ParameterReference:
 
 
 def parameter_type(step: str) -> str:
-    """Give the reference type that holds a step's parameters.
+    """Return the reference type of a step's parameters.
 
     >>> parameter_type("JumpStep")
     'pars-jumpstep'
@@ -57,7 +57,7 @@ def read_parameters(path: str | Path) -> ParameterReference:
     Raises
     ------
     HeaderError
-        If the file is not one; starts with its path.
+        If the file is not a parameter reference; the message starts with its path.
     """
     with convert_errors(HeaderError, path):
         tree = read_tree(path)
@@ -87,5 +87,5 @@ def _require_names(parameters: Any, what: str) -> dict[str, Any]:
         raise HeaderError(f"{what} has no parameters")
     odd = [name for name in parameters if not isinstance(name, str)]
     if odd:
-        raise HeaderError(f"{what} has {odd[0]!r:.60} for the name of a parameter")
+        raise HeaderError(f"{what} has {odd[0]!r:.60} as the name of a parameter")
     return dict(parameters)

@@ -1,7 +1,7 @@
 """References of many exposures: equal selection values are resolved once.
 
-Exposures differ in their times, but rules only ask between which two of their dates a time lies;
-so times are reduced to that before exposures are compared.
+The times of exposures differ, but rules depend only on the interval between two of their dates. So
+exposures are compared by that interval.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Exposure = TypeVar("Exposure", bound=Hashable)
 References = dict[str, Resolution]
 
 _MEMORY = 5_000
-"""Configurations remembered before starting anew."""
+"""Configurations that are cached before the cache is cleared."""
 
 
 class SelectionRules(Protocol):
-    """An instrument's rules, applied here (``InstrumentRules``) or by a server."""
+    """An instrument's rules, applied locally (``InstrumentRules``) or by a server."""
 
     instrument: str
     parameters: tuple[str, ...]
@@ -37,11 +37,11 @@ class SelectionRules(Protocol):
         ...
 
     def reference_rules(self) -> Iterator[ReferenceRules]:
-        """Give the rules by type, as far as they are here."""
+        """Return the rules of the types; none if a server applies them."""
         ...
 
     def resolve(self, header: Header, types: Iterable[str] | None = None) -> References:
-        """Choose for a conditioned header."""
+        """Select the references for a conditioned header."""
         ...
 
 
@@ -53,7 +53,7 @@ class Configurations:
     rules : Rules
         The instrument's rules.
     observatory : str
-        Says what headers call the parameters.
+        Determines the parameters' names in headers.
     """
 
     def __init__(self, rules: SelectionRules, observatory: str) -> None:
@@ -70,26 +70,26 @@ class Configurations:
         self._resolved: dict[tuple[Hashable, ...], References] = {}
 
     def values(self, header: Mapping[str, Any]) -> tuple[str, ...]:
-        """Give the conditioned values of `InstrumentRules.parameters`."""
+        """Return the conditioned values of `InstrumentRules.parameters`."""
         return condition_values(raw_values(header, self._names))
 
     def key(self, values: tuple[str, ...]) -> tuple[Hashable, ...]:
-        """Give what equal configurations have in common, from `values`."""
+        """Return a key from `values`, which is the same for equal configurations."""
         return self._key(values, self._date(values))
 
     def resolve(self, values: tuple[str, ...], types: tuple[str, ...] | None) -> References:
-        """Choose for the values of a header; equal configurations once."""
+        """Select the references for the values of a header; equal configurations once."""
         date = self._date(values)
         key = (self._key(values, date), types)
-        found = self._resolved.get(key)
-        if found is None:
+        references = self._resolved.get(key)
+        if references is None:
             if len(self._resolved) >= _MEMORY:
                 self._resolved.clear()
-            found = self._resolved[key] = self._choose(values, date, types)
-        return dict(found)
+            references = self._resolved[key] = self._choose(values, date, types)
+        return dict(references)
 
     def _date(self, values: tuple[str, ...]) -> str:
-        """Give the date in its standard form; nothing if it is not to be had, or no matter."""
+        """Return the date in its standard form; empty if it is undefined or irrelevant."""
         if not self._dates:
             return ""
         texts = [values[index].strip() for index in self._dates]
@@ -98,15 +98,15 @@ class Configurations:
         try:
             return standard_date(" ".join(texts).strip())
         except ValueError:
-            return ""  # malformed: the reason will name the value
+            return ""  # malformed: the reason names the value
 
     def _key(self, values: tuple[str, ...], date: str) -> tuple[Hashable, ...]:
         if not date:
             return values
-        kept = list(values)
+        others = list(values)
         for index in self._dates:
-            kept[index] = ""
-        return (*kept, bisect.bisect_right(self._boundaries, date))
+            others[index] = ""
+        return (*others, bisect.bisect_right(self._boundaries, date))
 
     def _choose(
         self, values: tuple[str, ...], date: str, types: tuple[str, ...] | None
@@ -122,7 +122,7 @@ def _selectors(rules: SelectionRules) -> Iterator[Selector]:
 
 
 def _date_parameters(rules: SelectionRules) -> tuple[str, ...]:
-    """Give the parameters that only say when; none if anything else asks for them."""
+    """Return the parameters that form the date; none if they are used otherwise, too."""
     dated = {one.parameters for one in _selectors(rules) if type(one) is UseAfter}
     if len(dated) != 1:
         return ()
@@ -141,14 +141,14 @@ def _boundaries(rules: SelectionRules) -> list[str]:
 
 @dataclass(frozen=True)
 class ReferenceTable(Generic[Exposure]):
-    """Each exposure's references by one context. Plain data: pickles.
+    """The references of many exposures under one context; can be pickled.
 
     Attributes
     ----------
     context : str
-        The rules' version.
+        The version of the rules.
     faults : dict
-        Exposure to reason, for headers from which nothing can be selected.
+        Reason by exposure, for headers from which nothing can be selected.
     """
 
     context: str
@@ -166,16 +166,16 @@ class ReferenceTable(Generic[Exposure]):
         return exposure in self._index
 
     def __getitem__(self, exposure: Exposure) -> References:
-        """Give type to `Resolution`; KeyError for unknown exposures and those in `faults`."""
+        """Return `Resolution` by type; KeyError for unknown exposures and those in `faults`."""
         return self._references[self._index[exposure]]
 
     @property
     def configurations(self) -> int:
-        """How many distinct sets of references there are."""
+        """Number of distinct sets of references."""
         return len(self._references)
 
     def names(self) -> set[str]:
-        """Give every file that some exposure needs."""
+        """Return the files that the exposures need."""
         return {
             name
             for references in self._references
@@ -184,7 +184,7 @@ class ReferenceTable(Generic[Exposure]):
         }
 
     def add(self, exposure: Exposure, references: References | int) -> int:
-        """Set an exposure's references, or those of a configuration that is there already."""
+        """Set an exposure's references; an int stands for an earlier set. Return its number."""
         if isinstance(references, int):
             self._index[exposure] = references
             return references

@@ -1,4 +1,4 @@
-"""Looking after a cache: what it holds, whether that is right, what may go."""
+"""Maintenance of a cache: its contents, their verification, and their removal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from calbatch.crds_client.rules.mapping import load_mapping
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A file that is not as it should be."""
+    """A damaged or missing file."""
 
     name: str
     path: Path
@@ -29,14 +29,14 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How much a cache holds: files and bytes."""
+    """The number of files in a cache, and their size in bytes."""
 
     files: int
     bytes: int
 
 
 def cached_files(cache: Cache) -> Iterator[Path]:
-    """Give all rules and references of a cache; not what is being fetched."""
+    """Yield all rules and references in a cache, without unfinished downloads."""
     for folder in (cache.mappings, cache.references):
         for path in sorted(folder.rglob("*")):
             if path.is_file() and not path.name.startswith("."):
@@ -44,13 +44,13 @@ def cached_files(cache: Cache) -> Iterator[Path]:
 
 
 def usage(cache: Cache) -> Usage:
-    """Say how much a cache holds."""
+    """Return the number and size of the files in a cache."""
     sizes = [path.stat().st_size for path in cached_files(cache)]
     return Usage(len(sizes), sum(sizes))
 
 
 def config_infos(cache: Cache, names: Iterable[str]) -> dict[str, FileInfo]:
-    """Give the sizes and sums that the cache's ``server_config`` states."""
+    """Return the sizes and checksums in the cache's ``server_config``."""
     return parse_infos(file_descriptions(cache.server_config()), names)
 
 
@@ -60,23 +60,23 @@ def verify(
     names: Collection[str] | None = None,
     workers: int = 4,
 ) -> list[Fault]:
-    """Read files again and compare them with what they should be.
+    """Read cached files and compare their sizes and checksums with the expected ones.
 
     Parameters
     ----------
     cache : Cache
-        As it is.
+        The cache.
     infos : mapping
-        Sizes and sums by name; rules also state their own.
+        Expected sizes and checksums by name. Rules contain their own checksum as well.
     names : collection of str, optional
-        Which files; all that the cache holds unless said.
+        The files; by default all in the cache.
     workers : int
-        Files at once.
+        Number of files that are read at the same time.
 
     Returns
     -------
     list of Fault
-        Truncated, altered, unknown; in the order of names.
+        Truncated, altered and unknown files, in the order of names.
     """
     paths = [path for path in cached_files(cache) if names is None or path.name in names]
     with ThreadPoolExecutor(workers) as pool:
@@ -97,7 +97,7 @@ def _problem(cache: Cache, path: Path, info: FileInfo | None) -> str:
     if info is not None:
         return find_damage(path, info)
     if not is_mapping(path.name):
-        return "is not known to the server, so that it cannot be verified"
+        return "is not known to the server and cannot be verified"
     try:
         load_mapping(path.name, lambda _: path.read_text(encoding="utf-8"))
     except (MappingError, UnicodeDecodeError) as error:
@@ -106,25 +106,25 @@ def _problem(cache: Cache, path: Path, info: FileInfo | None) -> str:
 
 
 def prune(cache: Cache, max_bytes: int, keep: Collection[str] = (), *, own: str = "") -> list[Path]:
-    """Remove the references that were longest not used until the cache is small enough.
+    """Remove the least recently used references until the cache is small enough.
 
-    What running clients asked for stays, in whatever process of whatever host they are.
+    Files that running clients have requested are kept, whatever their process and host.
 
     Parameters
     ----------
     cache : Cache
-        Rules in it stay: they are small.
+        The cache. Its rules are kept, because they are small.
     max_bytes : int
-        Of rules and references together.
+        Size of rules and references together.
     keep : collection of str
-        Names that stay, such as those of the batch.
+        Files to keep, such as those of the batch.
     own : str
-        The `calbatch.crds_client.cache.holds.Hold` of who prunes: what it asked for earlier may go.
+        Id of the caller's own `calbatch.crds_client.cache.holds.Hold`, whose files may be removed.
 
     Returns
     -------
     list of Path
-        What was removed. A file that is being fetched is left alone.
+        The removed files. A file that is being fetched is kept.
     """
     excess = usage(cache).bytes - max_bytes
     if excess <= 0:

@@ -1,4 +1,4 @@
-"""The arrays of a model: lazy fields on a grid of tiles, and what kernels do to them."""
+"""The arrays of a model: lazy fields on a grid of tiles."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import Any, NamedTuple, Self, cast
 import dask.array as da
 import numpy as np
 
-from calbatch.models.casting import as_array, check_shape, cast_array
+from calbatch.models.casting import as_array, cast_array, check_shape
 from calbatch.models.errors import ModelError
 from calbatch.models.fits.headers import ExtraCards
 from calbatch.models.fits.readers import ArrayReader, ConstantReader, Reader
 from calbatch.models.fits.tables import cast_columns
 from calbatch.models.schema.spec import Schema
+from calbatch.models.storage.location import Location
 from calbatch.models.tiling import graphs
 from calbatch.models.tiling.plan import (
     AssignNode,
@@ -32,7 +33,7 @@ _UNCHANGING = {str, int, float, bool, type(None)}
 
 @dataclass(frozen=True)
 class GridField:
-    """A field on the tile grid: its name in the tiles, and what it is."""
+    """A field on the tile grid: its name in the tiles, its shape and its type."""
 
     key: str
     shape: tuple[int, ...]
@@ -41,10 +42,15 @@ class GridField:
 
 @dataclass(frozen=True)
 class DeferredMetadata:
-    """Metadata that row counts decide: known only when the tiles have run.
+    """Metadata computed from row counts, and so known only after the tiles have run.
 
-    ``function`` takes the frame's row counts by name and returns values by dotted path; None leaves
-    the keyword out.
+    Attributes
+    ----------
+    function : callable
+        Takes the frame's row counts by name and returns values by dotted path; None leaves the
+        keyword out.
+    paths : tuple of str
+        The dotted paths.
     """
 
     function: Callable[[Mapping[str, Array]], Mapping[str, Any]]
@@ -52,29 +58,60 @@ class DeferredMetadata:
 
 
 class UsedReference(NamedTuple):
-    """A reference file that a step used: its type, the step, and what the header says of it."""
+    """A reference file that a step used: its type, the step, and its name in the header."""
 
     kind: str
     step: str
     recorded: str
 
 
+class StoredFile(NamedTuple):
+    """A file that holds a model, and the plan of the arrays that it holds."""
+
+    path: Location
+    node: PlanNode | None
+
+
 @dataclass
 class ModelContent:
-    """All that a model holds, so that models share and copy it in one go."""
+    """Everything that a model holds, which models share and copy as a whole.
+
+    Attributes
+    ----------
+    tree : dict
+        The metadata, ``{"meta": {...}, "history": [...]}``.
+    node : PlanNode, optional
+        The plan of the arrays on the tile grid; None without arrays.
+    on_grid : dict
+        Fields on the tile grid, by name.
+    off_grid : dict
+        Tables, and arrays off the tile grid, by name.
+    extra : dict
+        Header cards that no schema names, by HDU.
+    deferred : tuple of DeferredMetadata
+        Metadata that are known only once the tiles have run.
+    used_references : tuple of UsedReference
+        References that steps have used since the file was opened.
+    other_hdus : tuple of Hdu
+        HDUs that no schema names, copied from the input as a whole.
+    stored : StoredFile, optional
+        The file that the model was opened from or last saved to.
+    product : str
+        Suffix of the product that a step made the model for, such as ``rate``.
+    """
 
     tree: dict[str, Any] = field(default_factory=dict)
     node: PlanNode | None = None
     on_grid: dict[str, GridField] = field(default_factory=dict)
-    off_grid: dict[str, Any] = field(default_factory=dict)  # tables, and arrays off the tile grid
+    off_grid: dict[str, Any] = field(default_factory=dict)
     extra: ExtraCards = field(default_factory=dict)
     deferred: tuple[DeferredMetadata, ...] = ()
-    used_references: tuple[
-        UsedReference, ...
-    ] = ()  # references that steps have used since the file was opened
-    other_hdus: tuple[Any, ...] = ()  # whole HDUs that no schema names, as they lie in the input
+    used_references: tuple[UsedReference, ...] = ()
+    other_hdus: tuple[Any, ...] = ()
+    stored: StoredFile | None = None
+    product: str = ""
 
-    def loose_array(self, name: str) -> Array:
+    def off_grid_array(self, name: str) -> Array:
         """Return a table or an array off the grid, reading it on first use."""
         value = self.off_grid[name]
         if not isinstance(value, np.ndarray):
@@ -82,7 +119,7 @@ class ModelContent:
         return value
 
     def copy(self) -> ModelContent:
-        """Return content that shares the lazy graph, and nothing else that can be changed."""
+        """Return content that shares the lazy graph but no mutable part."""
         return replace(
             self,
             tree=copy_metadata(self.tree),
@@ -93,7 +130,7 @@ class ModelContent:
 
 
 def copy_metadata(value: Any) -> Any:
-    """Return a deep copy of metadata, which are nearly always plain; a tenth of copy's time."""
+    """Return a deep copy of metadata, in a tenth of `copy.deepcopy`'s time for plain values."""
     if type(value) is dict:
         return {name: copy_metadata(below) for name, below in value.items()}
     return value if type(value) in _UNCHANGING else copy.deepcopy(value)
@@ -115,25 +152,25 @@ class LazyArrays:
 
     @property
     def frame(self) -> tuple[int, int]:
-        """The rows and columns that the arrays on the tile grid share."""
+        """The numbers of rows and columns of the tile grid."""
         if self._content.node is None:
             raise ModelError(f"{self._where}: holds no arrays yet; assign {self.primary!r} first")
         return self._content.node.source.pixels.frame
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of the primary array; empty without one."""
+        """The shape of the primary array; an empty tuple without one."""
         return self.shape_of(self.primary) or ()
 
     def shape_of(self, name: str) -> tuple[int, ...] | None:
-        """Return the shape of a field that is present, else None; nothing is read."""
+        """Return the shape of a field without reading it; None if the field is absent."""
         content = self._content
         if name in content.on_grid:
             return content.on_grid[name].shape
         return content.off_grid[name].shape if name in content.off_grid else None
 
     def has(self, name: str) -> bool:
-        """Return whether a field is present: in the file, or assigned since."""
+        """Return whether a field is present, in the file or by assignment."""
         return name in self._content.on_grid or name in self._content.off_grid
 
     @property
@@ -143,13 +180,13 @@ class LazyArrays:
     # -- fields as attributes -----------------------------------------------------------------
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name == "schema":  # asked for by pickle before there is one
+        if name.startswith("_") or name == "schema":  # pickle asks before it is set
             raise AttributeError(name)
         if name not in self.schema.fields:
             raise AttributeError(f"{type(self).__name__} has no {name!r}{self._hint(name)}")
         content = self._content
         if name in content.off_grid:
-            return content.loose_array(name)
+            return content.off_grid_array(name)
         if name not in content.on_grid and self._default_shape(name) is None:
             return None
         node, placed = self._present(name)
@@ -173,7 +210,7 @@ class LazyArrays:
         return f"; did you mean {near[0]!r}?" if near else ""
 
     def _absent_shape(self, name: str) -> tuple[int, ...] | None:
-        """Return the shape that an absent array would have, or None where nothing tells it."""
+        """Return the shape that an absent array would have, or None if it is unknown."""
         spec, shape = self.schema.fields[name], self.shape
         if spec.is_table or self._content.node is None:
             return None
@@ -182,18 +219,18 @@ class LazyArrays:
         return shape if shape and spec.ndim in (None, len(shape)) else None
 
     def _default_shape(self, name: str) -> tuple[int, ...] | None:
-        """Return the shape that an absent array's default takes, or None where it has none."""
+        """Return the shape of an absent array's default, or None if it has no default."""
         return None if self.schema.fields[name].default is None else self._absent_shape(name)
 
     def _present(self, name: str) -> tuple[PlanNode, GridField]:
-        """Return where a field is; one that is absent is there as its schema's default."""
+        """Return a field and the plan that has it; an absent field has its schema's default."""
         content = self._content
         node = cast("PlanNode", content.node)
         if name in content.on_grid:
             return node, content.on_grid[name]
         shape = self._default_shape(name)
         if shape is None:
-            raise ModelError(f"{self._where}: has no {name}, and no default for it")
+            raise ModelError(f"{self._where}: has no {name}, and its schema has no default")
         spec = self.schema.fields[name]
         reader = ConstantReader(shape, spec.dtype or np.dtype("f4"), spec.default)
         return OperationNode(node, ReplaceField(name, reader)), GridField(name, shape, reader.dtype)
@@ -227,7 +264,7 @@ class LazyArrays:
         self._content.off_grid[name] = np.asarray(array)
 
     def set_reader(self, name: str, reader: Reader) -> None:
-        """Set a field to what a reader yields; the first one sets the model's frame."""
+        """Set a field to the pixels of a reader; the first field sets the model's frame."""
         content = self._content
         if content.node is None:
             content.node = SourceNode({}, (reader.shape[-2], reader.shape[-1]))
@@ -249,7 +286,7 @@ class LazyArrays:
     # -- sharing ------------------------------------------------------------------------------
 
     def _twin(self) -> Self:
-        """Return another model of the same content."""
+        """Return a model with a copy of this one's content."""
         twin = object.__new__(type(self))
         for name, value in self.__dict__.items():
             object.__setattr__(twin, name, value)
@@ -257,22 +294,22 @@ class LazyArrays:
         return twin
 
     def _inherit(self, other: Any) -> None:
-        """Take over what a new product keeps of the model that it was made from."""
+        """Copy what a new product keeps of the model from which it was made."""
 
     # -- as a reference -----------------------------------------------------------------------
 
     def rows(self, name: str) -> Reader:
-        """Return a field as a kernel's argument: the kernel gets the rows of its own tile.
+        """Return a field as an argument of a kernel, which receives the rows of its tile.
 
         Raises
         ------
         ModelError
-            When the field is absent and nothing tells its shape.
+            If the field is absent and its shape is unknown.
         """
         return self.reader(name) or ArrayReader(np.asarray(self.__getattr__(name)))
 
     def reader(self, name: str) -> Reader | None:
-        """Return the reader that a field comes from; None when something was computed before."""
+        """Return the reader of a field that is stored as such; None if the field is computed."""
         node, placed = self._present(name)
         for step in node.ancestry():
             if isinstance(step, SourceNode):
@@ -284,7 +321,7 @@ class LazyArrays:
         return None
 
     def section(self, row0: int, rows: int, col0: int, columns: int) -> Self:
-        """Return the model of a rectangle of the frame, nothing read."""
+        """Return the model of a rectangle of the frame, without reading anything."""
         part = self._twin()
         readers = {p.key: self.rows(n).section(row0, rows, col0, columns)
                    for n, p in self._content.on_grid.items()}  # fmt: skip

@@ -1,8 +1,8 @@
-"""What calibrating a tile costs in memory, told from the plan before anything is read.
+"""Memory needed to calibrate a tile, computed from the plan before anything is read.
 
-The budget of a tile is what its rows take of the fields that are alive at the dearest moment, and
-of all references. These are read one after the other, but the gaps that they leave in a process's
-memory are mostly too small for the fields that are made next.
+The budget of a tile is the size of its rows in the fields that are alive at the peak, and in all
+references. References are read one after the other, but the gaps that they leave in a process's
+memory are mostly too small for later fields.
 """
 
 import math
@@ -27,19 +27,19 @@ from calbatch.models.tiling.tile_edges import tile_edges
 
 @dataclass(frozen=True)
 class RowBytes:
-    """What one row of an exposure's frame costs, in bytes.
+    """Memory of one row of an exposure's frame, in bytes.
 
     Attributes
     ----------
     inputs : int
-        Its pixels in the input, as they are held in memory.
+        The row's pixels in the input, as held in memory.
     references : int
-        Its pixels in all references.
+        The row's pixels in all references.
     scratch : int
-        What is alive besides input and products at the dearest moment: fields that exist on the
-        way only, and the second copy while a step replaces some.
+        Fields alive at the peak besides inputs and products: intermediate fields, and the second
+        copy while a step replaces a field.
     outputs : int
-        Its pixels in the products.
+        The row's pixels in the products.
     """
 
     inputs: int = 0
@@ -49,23 +49,23 @@ class RowBytes:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The sum of all parts."""
         return self.inputs + self.references + self.scratch + self.outputs
 
 
 @dataclass(frozen=True)
 class TileBudget:
-    """What a tile of some models costs.
+    """Memory of a tile of some models.
 
     Attributes
     ----------
     row : RowBytes
-        One row.
+        Memory of one row.
     rows, halo : int
-        The height of the highest tile, and its neighbours' rows that are read on either side;
-        none where there is a single tile.
+        Height of the highest tile, and number of its neighbours' rows that are read on either side;
+        0 with a single tile.
     tiles : int
-        How many there are.
+        Number of tiles.
     """
 
     row: RowBytes
@@ -75,14 +75,14 @@ class TileBudget:
 
     @property
     def bytes(self) -> int:
-        """The budget of the highest tile."""
+        """Memory of the highest tile."""
         return self.row.total * (self.rows + 2 * self.halo)
 
 
 def tile_budget(models: Sequence[LazyArrays]) -> TileBudget:
-    """Return what a tile costs when models that share a plan are saved together.
+    """Return the memory of a tile when models that share a plan are saved together.
 
-    It fixes how their frame is cut into tiles, as saving them would.
+    This determines the tile edges of their frame, as saving does.
     """
     row = row_bytes(models)
     sources = {node.source for model in models if (node := model._content.node) is not None}
@@ -92,9 +92,9 @@ def tile_budget(models: Sequence[LazyArrays]) -> TileBudget:
 
 
 def row_bytes(models: Sequence[LazyArrays]) -> RowBytes:
-    """Return what a row costs when models that share a plan are saved together.
+    """Return the memory of a row when models that share a plan are saved together.
 
-    Their arrays must be on one frame; where they are not, the widest counts.
+    If the models have several frames, the widest counts.
     """
     walk = _PlanWalk()
     for model in models:
@@ -103,12 +103,12 @@ def row_bytes(models: Sequence[LazyArrays]) -> RowBytes:
     for node in _in_order(models):
         walk.visit(node)
     for product, model in enumerate(models):
-        walk.give(product, model)
+        walk.add_product(product, model)
     return walk.row()
 
 
 def _in_order(models: Sequence[LazyArrays]) -> list[PlanNode]:
-    """Return every node of the models' plans once, each after its parent."""
+    """Return the nodes of the models' plans without repetition, each after its parent."""
     order: dict[PlanNode, None] = {}
     for model in models:
         if model._content.node is not None:
@@ -117,7 +117,7 @@ def _in_order(models: Sequence[LazyArrays]) -> list[PlanNode]:
 
 
 def _halo(models: Sequence[LazyArrays]) -> int:
-    """Return the largest sum of radii between a source, or an assigned array, and a product."""
+    """Return the largest sum of radii from a source or an assigned array to a product."""
     deepest, halo = 0, dict[PlanNode, int]()
     for node in _in_order(models):
         above = halo.get(node.parent, 0) if node.parent is not None else 0
@@ -128,7 +128,7 @@ def _halo(models: Sequence[LazyArrays]) -> int:
 
 @dataclass
 class _PlanWalk:
-    """Follows plans from their source, adding up the fields that they touch and that are alive."""
+    """Visits the nodes of plans in order, summing up the fields that are read and alive."""
 
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     columns: int = 0
@@ -139,7 +139,7 @@ class _PlanWalk:
     peak: int = 0
 
     def visit(self, node: PlanNode) -> None:
-        """Take in what a node reads and makes."""
+        """Account for the fields that a node reads and makes."""
         state = _LiveFields() if node.parent is None else self.states[node.parent].copy()
         self.states[node] = state
         if isinstance(node, SourceNode):
@@ -158,7 +158,7 @@ class _PlanWalk:
             self._load(name, state)
         readers = [v for v in call.arguments.values() if isinstance(v, Reader)]
         self.references += sum(_of_frame(r, self.columns) for r in readers)
-        made = {n: self._made(n, dtype) for n, dtype in call.outputs.items()}
+        made = {n: self._output_size(n, dtype) for n, dtype in call.outputs.items()}
         self._reach(state, sum(made.values()))
         if not call.keep:
             state.alive.clear()
@@ -176,14 +176,14 @@ class _PlanWalk:
         if not isinstance(reader, ConstantReader):
             self.inputs[name] = size
 
-    def _made(self, name: str, dtype: np.dtype[np.generic]) -> int:
+    def _output_size(self, name: str, dtype: np.dtype[np.generic]) -> int:
         return _row(self.shapes.get(name, (1, self.columns)), dtype)
 
     def _reach(self, state: "_LiveFields", more: int = 0) -> None:
         self.peak = max(self.peak, sum(state.alive.values()) + more)
 
-    def give(self, product: int, model: LazyArrays) -> None:
-        """Take in that a model's fields are written to a product."""
+    def add_product(self, product: int, model: LazyArrays) -> None:
+        """Account for the fields of a model that are written to a product."""
         node = model._content.node
         if node is None:
             return
@@ -194,14 +194,14 @@ class _PlanWalk:
         self._reach(state)
 
     def row(self) -> RowBytes:
-        """Return the sums."""
+        """Return the memory of a row."""
         inputs, outputs = sum(self.inputs.values()), sum(self.products.values())
         return RowBytes(inputs, self.references, max(0, self.peak - inputs - outputs), outputs)
 
 
 @dataclass
 class _LiveFields:
-    """What of a plan's fields is in memory after a node, and what is still to be read."""
+    """The fields in memory after a node of a plan, and the readers of fields not yet read."""
 
     alive: dict[str, int] = field(default_factory=dict)
     readers: dict[str, Reader] = field(default_factory=dict)

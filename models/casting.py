@@ -1,4 +1,4 @@
-"""Arrays in the types and dimensions that a schema wants, without a changed value."""
+"""Casting arrays to the types of a schema without changing values, and checks of their shape."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from calbatch.models.tiling.tile import Array
 
 
 def check_dimensions(spec: FieldSpec, ndim: int, where: str) -> None:
-    """Refuse an array of other dimensions than the schema wants.
+    """Raise an error if an array does not have the number of dimensions that a schema requires.
 
     Raises
     ------
     ValidationError
-        With what was wanted and what was found.
+        Naming the required and the actual number of dimensions.
     """
     if spec.ndim is not None and ndim != spec.ndim:
         raise ValidationError(f"{where}: must have {spec.ndim} dimensions, has {ndim}")
@@ -28,19 +28,21 @@ def check_dimensions(spec: FieldSpec, ndim: int, where: str) -> None:
 
 
 def check_shape(shape: tuple[Any, ...], where: str) -> None:
-    """Refuse a shape that no image can have: sizes must be positive integers.
+    """Raise an error if a size of an image is not a positive integer.
 
     Raises
     ------
     ValidationError
-        When a size is not one.
+        Naming the shape.
     """
     if not all(isinstance(n, (int, np.integer)) and n > 0 for n in shape):
-        raise ValidationError(f"{where}: the shape {shape} has a size that is no positive integer")
+        raise ValidationError(
+            f"{where}: every size in the shape {shape} must be a positive integer"
+        )
 
 
 def as_array(value: Any, where: str) -> Any:
-    """Return a value as an array, refusing masks and units, which arrays of models do not have.
+    """Return a value as an array; masks and units, which models do not keep, are an error.
 
     Parameters
     ----------
@@ -52,12 +54,12 @@ def as_array(value: Any, where: str) -> Any:
     Raises
     ------
     ValidationError
-        When pixels are masked, or might be, or the value has a unit.
+        If elements are masked (of a dask array, if they might be), or the value has a unit.
     """
     unit = getattr(value, "unit", None)
     if unit is not None and str(unit):
         raise ValidationError(
-            f"{where}: has the unit {unit}, which arrays of models do not have: assign its `.value`"
+            f"{where}: has the unit {unit}, which would be lost: assign its `.value`"
         )
     if isinstance(value, da.Array):
         masked = isinstance(value._meta, np.ma.MaskedArray)
@@ -66,8 +68,8 @@ def as_array(value: Any, where: str) -> Any:
         value = np.asarray(value)
     if masked:
         raise ValidationError(
-            f"{where}: is a masked array, and the mask would be lost: fill it "
-            "(`numpy.ma.filled`, of a dask array `dask.array.ma.filled`) and flag the masked "
+            f"{where}: is a masked array, and its mask would be lost: fill it "
+            "(`numpy.ma.filled`, or `dask.array.ma.filled` for a dask array) and flag the masked "
             "pixels in a DQ array"
         )
     return value
@@ -79,7 +81,7 @@ def cast_array(spec: FieldSpec, array: Any, where: str) -> Any:
     Parameters
     ----------
     spec : FieldSpec
-        What the schema says.
+        The field's specification.
     array : ndarray or dask array
         The values.
     where : str
@@ -88,13 +90,13 @@ def cast_array(spec: FieldSpec, array: Any, where: str) -> Any:
     Returns
     -------
     ndarray or dask array
-        Of an integer field, values that do not fit are refused: of a dask array, when it is
-        computed.
+        The array in the field's type. Values that an integer field cannot hold are an error; in
+        a dask array they are found when it is computed.
 
     Raises
     ------
     ValidationError
-        When dimensions, type or values do not fit.
+        If dimensions, type or values do not fit.
     """
     check_dimensions(spec, array.ndim, where)
     wanted = spec.dtype
@@ -109,12 +111,12 @@ def cast_array(spec: FieldSpec, array: Any, where: str) -> Any:
 
 
 def needs_value_check(found: np.dtype[Any], wanted: np.dtype[Any], where: str) -> bool:
-    """Return whether a cast is right for some values only, so that each has to be looked at.
+    """Return whether a cast is exact for some values only, so that each must be checked.
 
     Raises
     ------
     ValidationError
-        When it is never right.
+        If the cast is never allowed.
     """
     if np.can_cast(found, wanted, casting="safe"):
         return False
@@ -131,11 +133,12 @@ def cast_exactly(values: Array, dtype: np.dtype[Any], where: str) -> Array:
     Raises
     ------
     ValidationError
-        When the type cannot hold one of them: it is negative, too large, a fraction or NaN.
+        If the type cannot hold one of them, because it is out of range, a fraction or NaN.
     """
     low, stop = (0, 2) if dtype.kind == "b" else _range(dtype)
     if values.dtype.kind == "f":
-        # Powers of two, which floats of every width hold (or which are beyond all their values).
+        # Both limits are powers of two, which floats of any width hold exactly or which exceed
+        # their range.
         with np.errstate(invalid="ignore", over="ignore"):
             fine = (values >= float(low)) & (values < float(stop)) & (values == np.trunc(values))
         bad = values[~fine]
@@ -154,6 +157,6 @@ def cast_exactly(values: Array, dtype: np.dtype[Any], where: str) -> Array:
 
 
 def _range(dtype: np.dtype[Any]) -> tuple[int, int]:
-    """Return the least value that an integer type holds, and the one after its greatest."""
+    """Return the lowest value of an integer type, and its highest value plus one."""
     info = np.iinfo(dtype)
     return int(info.min), int(info.max) + 1

@@ -1,9 +1,9 @@
-"""Exposures whose header contradicts their arrays: what is told, and what is refused.
+"""Contradictions between the header of an exposure and its arrays: warnings and errors.
 
-``CHECKS`` is the one table of them, and docs/models.md has it in words. Pixels go by the arrays;
-a file is refused where arrays are of no use without what the header says of them. That an image is
-cut short, a table's columns do not fill its rows, or an HDU is of another kind than its name says
-is found before, when the layout is read and the file is opened.
+``CHECKS`` is the table of all checks, which docs/models.md describes. Pixels follow the arrays,
+with a warning. A file is refused if its arrays are useless without the contradicted header values.
+Truncated images, tables whose columns do not fill their rows, and HDUs of the wrong kind are found
+earlier, when the layout is read and the file is opened.
 """
 
 from __future__ import annotations
@@ -30,38 +30,38 @@ _SAMPLED_ROWS = 8
 
 @dataclass(frozen=True)
 class FileContents:
-    """What a file says of itself.
+    """The HDUs and metadata of a file.
 
     Attributes
     ----------
     schema : Schema
-        What it was opened by.
+        The schema with which the file was opened.
     layout : Layout
-        Its HDUs.
-    found : mapping
-        Field to its HDU.
+        The file's layout.
+    field_hdus : mapping
+        The HDU of each field.
     tree : mapping
-        Its metadata.
+        The metadata.
     """
 
     schema: Schema
     layout: Layout
-    found: Mapping[str, Hdu]
+    field_hdus: Mapping[str, Hdu]
     tree: Mapping[str, Any]
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of the science array."""
-        return self.found["data"].shape
+        return self.field_hdus["data"].shape
 
     def number(self, path: str) -> int | None:
-        """Return a whole number of the metadata, or None."""
+        """Return an integer of the metadata, or None."""
         value = get_path(self.tree, f"meta.{path}")
         return value if type(value) is int else None
 
     @cached_property
     def is_striped(self) -> bool:
-        """Whether rows or groups of the array are not the detector's one by one."""
+        """True if rows or groups of the array do not correspond to the detector's one to one."""
         stripes = self.number("subarray.num_superstripe") or 0
         reads = self.number("subarray.multistripe_reads1")
         readpatt = str(get_path(self.tree, "meta.exposure.readpatt") or "")
@@ -76,7 +76,7 @@ def _groups(file: FileContents) -> Iterator[str]:
 
 def _integrations(file: FileContents) -> Iterator[str]:
     if file.schema.name not in _RAMPS or file.is_striped:
-        return  # of rates it was told when they were made
+        return  # rates were checked as ramps
     first, last = (file.number(f"exposure.integration_{end}") for end in ("start", "end"))
     if first is not None and last is not None:
         wanted: int | None = last - first + 1
@@ -91,12 +91,12 @@ def _integrations(file: FileContents) -> Iterator[str]:
 
 
 def _truncated_array(file: FileContents) -> Iterator[str]:
-    """Yield where an array is shorter than its header says, and its pixels go on behind it."""
+    """Yield contradictions of a last HDU that is followed by further pixels."""
     last = file.layout.hdus[-1]
-    if last is file.found["data"] and not file.layout.is_clean:
+    if last is file.field_hdus["data"] and not file.layout.is_clean:
         for fault in (*_groups(file), *_integrations(file)):
             said = fault.rpartition(":")[0]
-            yield f"{said}, and the file goes on behind them: NAXIS3 or NAXIS4 of SCI is wrong"
+            yield f"{said}, and data follow after them: NAXIS3 or NAXIS4 of SCI is wrong"
 
 
 def _frame(file: FileContents) -> Iterator[str]:
@@ -108,22 +108,22 @@ def _frame(file: FileContents) -> Iterator[str]:
 
 
 def _missing_offset(file: FileContents) -> Iterator[str]:
-    if _is_signed(file) and _mostly_negative(file.found["data"]):
+    if _is_signed(file) and _mostly_negative(file.field_hdus["data"]):
         yield (
             "SCI holds 16-bit integers without BZERO = 32768, and most of the first group is "
-            "below zero: the offset of unsigned counts is lost; put it back with "
+            "below zero: the offset of unsigned counts is lost; restore it with "
             "astropy.io.fits.setval(FILE, 'BZERO', "
-            f"ext={file.found['data'].index}, value=32768)"
+            f"ext={file.field_hdus['data'].index}, value=32768)"
         )
 
 
 def _signed_counts(file: FileContents) -> Iterator[str]:
     if _is_signed(file):
-        yield "SCI holds 16-bit integers without BZERO = 32768: its counts are taken as signed"
+        yield "SCI holds 16-bit integers without BZERO = 32768: its counts are read as signed"
 
 
 def _is_signed(file: FileContents) -> bool:
-    return file.schema.name in _RAMPS and file.found["data"].dtype == np.int16
+    return file.schema.name in _RAMPS and file.field_hdus["data"].dtype == np.int16
 
 
 def _mostly_negative(science: Hdu) -> bool:
@@ -135,17 +135,17 @@ def _mostly_negative(science: Hdu) -> bool:
 
 
 def _planes(file: FileContents) -> Iterator[str]:
-    """Yield where an array that belongs to each science pixel has another shape."""
+    """Yield arrays that describe the science pixels but have another shape."""
     if file.schema.name in _RAMPS:
         return
     for name in ("err", "dq", "var_poisson", "var_rnoise", "var_flat"):
-        hdu = file.found.get(name)
+        hdu = file.field_hdus.get(name)
         if hdu is not None and hdu.shape != file.shape:
             yield f"{hdu.name} has the shape {hdu.shape}, SCI has {file.shape}"
 
 
 def unusable_fields(file: FileContents) -> Iterator[tuple[str, str]]:
-    """Yield fields of a ramp that are left out, as jwst leaves them out, and why."""
+    """Yield fields of a ramp that are ignored, as in jwst, and the reasons."""
     if file.schema.name not in _RAMPS:
         return
     shape = file.shape
@@ -154,23 +154,23 @@ def unusable_fields(file: FileContents) -> Iterator[tuple[str, str]]:
         **{"zeroframe": (shape[0], *shape[-2:]), "refout": shape[:2]},
     }
     for name, expected in wanted.items():
-        hdu = file.found.get(name)
+        hdu = file.field_hdus.get(name)
         if hdu is not None and hdu.shape[: len(expected)] != expected:
             what = f"{hdu.name} has the shape {hdu.shape}, SCI has {shape}"
-            yield name, f"{what}: {hdu.name} is left out"
+            yield name, f"{what}: {hdu.name} is ignored"
 
 
 def _surplus_flag_bits(file: FileContents) -> Iterator[str]:
-    """Yield flags that are stored in more bits than they have."""
-    for name, hdu in file.found.items():
+    """Yield DQ arrays that are stored with more bits than flags have."""
+    for name, hdu in file.field_hdus.items():
         wanted = file.schema.fields[name].dtype
         if name.endswith("dq") and wanted is not None and hdu.dtype.itemsize > wanted.itemsize:
             bits = 8 * wanted.itemsize
-            yield f"{hdu.name} is stored as {hdu.dtype}: flags beyond {bits} bits are left out"
+            yield f"{hdu.name} is stored as {hdu.dtype}: flags beyond {bits} bits are dropped"
 
 
 def _times(file: FileContents) -> Iterator[str]:
-    hdu = file.found.get("int_times")
+    hdu = file.field_hdus.get("int_times")
     if hdu is None or not hdu.shape[0] or file.schema.name not in _RAMPS or file.is_striped:
         return
     if hdu.shape[0] not in (file.shape[0], file.number("exposure.nints")):
@@ -182,12 +182,12 @@ def _repeats(file: FileContents) -> Iterator[str]:
     count = Counter((h.name, h.version) for h in file.layout.hdus if h.name in named)
     for (name, version), times in count.items():
         if times > 1:
-            yield f"it has {times} extensions {name} of EXTVER {version}: the first counts"
+            yield f"it has {times} extensions {name} of EXTVER {version}: using the first"
 
 
 @dataclass(frozen=True)
 class Check:
-    """A contradiction: what finds it, and whether the file is refused for it or goes on."""
+    """A check for a contradiction, and whether the file is refused for it."""
 
     find: Callable[[FileContents], Iterator[str]]
     refused: bool = False
@@ -206,18 +206,23 @@ CHECKS = (
     Check(_repeats),
     Check(lambda file: (why for _, why in unusable_fields(file))),
 )
-"""Those that end it come first."""
+"""All checks; those for which the file is refused come first."""
 
 
 def check_contradictions(file: FileContents) -> None:
-    """Refuse an exposure that contradicts itself, or warn of it: one warning a contradiction.
+    """Check an exposure for contradictions between header and arrays.
 
     Raises
     ------
     FileError
-        The first contradiction that no array can be trusted after.
+        For the first contradiction that makes the arrays unusable.
+
+    Warns
+    -----
+    ValidationWarning
+        For each other contradiction.
     """
-    if file.schema.name not in _EXPOSURES or "data" not in file.found:
+    if file.schema.name not in _EXPOSURES or "data" not in file.field_hdus:
         return
     for one in CHECKS:
         for fault in one.find(file):

@@ -1,4 +1,4 @@
-"""What one kind of model takes over from another: metadata and header cards, by both schemas."""
+"""Conversion of metadata and header cards between the schemas of two model classes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from calbatch.models.schema.spec import KeywordSpec, Schema
 
 
 def translate(content: ModelContent, old: Schema, new: Schema) -> None:
-    """Rearrange metadata that were sorted by one schema as another one sorts them.
+    """Move metadata from the places of one schema to those of another.
 
-    What only the old one names becomes header cards, and cards that only the new one names become
-    metadata, so that both are still there when the model is saved.
+    Metadata that only the old schema names become header cards, and cards that only the new one
+    names become metadata, so that both are written when the model is saved.
     """
     if old is new:
         return

@@ -1,14 +1,24 @@
-"""The model classes, and opening a file as the right one."""
+"""The model classes, and opening a file with the class that its header names.
+
+A package adds a model class through the entry-point group ``calbatch.models``. The entry point's
+name is the class's, which `DataModel.save` writes as DATAMODL, and by which `open` finds it:
+
+.. code-block:: toml
+
+   [project.entry-points."calbatch.models"]
+   SpectrumModel = "mypackage.models:SpectrumModel"
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import numpy as np
 
-from calbatch.models.errors import FileError, ValidationError, explain_errors
+from calbatch.models.errors import FileError, ValidationError, explain_errors, one_line
 from calbatch.models.fits.cards import HeaderKeywords
 from calbatch.models.fits.layout import Layout, read_layout
 from calbatch.models.fits.readers import CopyProvider
@@ -51,7 +61,7 @@ class Level1bModel(DataModel):
 
 
 class RampModel(DataModel):
-    """Ramps on their way through calibration, with DQ of pixels and of groups."""
+    """Ramps under calibration, with the DQ of pixels and of groups."""
 
     schema_url = "ramp.schema.yaml"
 
@@ -63,19 +73,19 @@ class ImageModel(DataModel):
 
 
 class IFUImageModel(DataModel):
-    """An image of an integral-field unit's slices."""
+    """An image of the slices of an integral-field unit."""
 
     schema_url = "ifuimage.schema.yaml"
 
 
 class CubeModel(DataModel):
-    """One image an integration, (integrations, rows, columns), with their times."""
+    """One image per integration, (integrations, rows, columns), with their times."""
 
     schema_url = "cube.schema.yaml"
 
 
 class RampFitOutputModel(DataModel):
-    """The optional results of ramp fitting, segment by segment."""
+    """The optional results of ramp fitting, for each segment of a ramp."""
 
     schema_url = "rampfitoutput.schema.yaml"
 
@@ -93,7 +103,7 @@ class DarkModel(ReferenceFileModel):
 
 
 class DarkMIRIModel(ReferenceFileModel):
-    """MIRI's dark ramps, (integrations, groups, rows, columns)."""
+    """Dark ramps of MIRI, (integrations, groups, rows, columns)."""
 
     schema_url = "dark_miri.schema.yaml"
 
@@ -105,7 +115,7 @@ class FlatModel(ReferenceFileModel):
 
 
 class GainModel(ReferenceFileModel):
-    """Electrons a count, pixel by pixel."""
+    """The gain of each pixel, in electrons per count."""
 
     schema_url = "gain.schema.yaml"
 
@@ -117,7 +127,7 @@ class IPCModel(ReferenceFileModel):
 
 
 class LinearityModel(ReferenceFileModel):
-    """Coefficients of the polynomial that makes counts linear, (terms, rows, columns)."""
+    """Coefficients of the linearity correction, (terms, rows, columns)."""
 
     schema_url = "linearity.schema.yaml"
 
@@ -129,7 +139,7 @@ class MaskModel(ReferenceFileModel):
 
 
 class ReadnoiseModel(ReferenceFileModel):
-    """Noise of the difference of two reads, in counts."""
+    """Noise of the difference of two reads (correlated double sampling), in counts."""
 
     schema_url = "readnoise.schema.yaml"
 
@@ -141,7 +151,7 @@ class ResetModel(ReferenceFileModel):
 
 
 class SaturationModel(ReferenceFileModel):
-    """Counts at which pixels saturate."""
+    """The counts at which pixels saturate."""
 
     schema_url = "saturation.schema.yaml"
 
@@ -164,10 +174,10 @@ REFERENCES: dict[str, type[ReferenceFileModel]] = {
     "saturation": SaturationModel,
     "superbias": SuperBiasModel,
 }
-"""CRDS reference type -> model class."""
+"""Model classes by CRDS reference type."""
 
 _SPECIAL: dict[str, tuple[type[DataModel], ...]] = {"dark": (DarkMIRIModel,)}
-"""CRDS reference type -> classes of some instruments' references."""
+"""Further model classes of some instruments, by CRDS reference type."""
 
 _NAMED: tuple[type[DataModel], ...] = (
     Level1bModel, RampModel, ImageModel, IFUImageModel, CubeModel, RampFitOutputModel,
@@ -175,55 +185,61 @@ _NAMED: tuple[type[DataModel], ...] = (
 )  # fmt: skip
 _BY_NAME = {cls.__name__: cls for cls in _NAMED}
 
+GROUP = "calbatch.models"
+"""Entry-point group of model classes of other packages, by their names in DATAMODL."""
+
 
 def open(path: str | Location | DataModel, layout: Layout | None = None) -> DataModel:
-    """Open a file as the model that its header says, reading headers only.
+    """Open a file with the model class that its header names, reading only headers.
 
     Parameters
     ----------
     path : path, URL or DataModel
-        A FITS file; a model is returned as it is.
+        A FITS file; a model is returned unchanged.
     layout : Layout, optional
-        The file's, where it has been read already.
+        The file's layout, if it has been read already.
 
     Returns
     -------
     DataModel
-        The class is DATAMODL's, else the one for the reference type (REFTYPE), else the one that
-        the arrays' dimensions call for.
+        Its class is the one named by DATAMODL, else that of the reference type (REFTYPE), else the
+        one for the dimensions of the science array.
 
     Raises
     ------
     FileError
-        When the file is not a usable FITS file, or has no array to tell the model by.
+        If the file is not a usable FITS file, or no model class fits it.
     StorageError
-        When a URL's server cannot be reached or fails.
+        If the server of a URL cannot be reached or fails.
     """
     if isinstance(path, DataModel):
         return path
     layout = layout or read_layout(path)
     with explain_errors(path):
-        return _choose_class(location(path), layout)(path, layout=layout)
+        cls = _choose_class(location(path), layout)
+        return cls(path, layout=layout)
 
 
 def open_reference(reference_type: str, init: Any, copies: CopyProvider | None = None) -> DataModel:
-    """Open a reference file as the model of its type; a model is taken as it is.
+    """Open a reference file with the model class of its type.
 
-    A process reads a file's headers and definitions of flags once, for all exposures that want it.
+    A process reads headers and flag definitions of a file once, for all exposures.
 
     Parameters
     ----------
     reference_type : str
-        Such as ``dark``.
+        Reference type, such as ``dark``.
     init : path or DataModel
-        The reference.
-    copies : Copies, optional
-        Where what has to be decoded is read from; see `calbatch.models.fits.readers.CopyProvider`.
+        The file, or a model to use as the reference.
+    copies : CopyProvider, optional
+        Provides decoded copies; see `calbatch.models.fits.readers.CopyProvider`.
 
     Raises
     ------
     FileError
-        When the file is no such reference.
+        If the file is not a reference of that type.
+    ValidationError
+        If the model cannot be a reference of that type.
     """
     if isinstance(init, DataModel):
         return as_reference(reference_type, init)
@@ -231,12 +247,12 @@ def open_reference(reference_type: str, init: Any, copies: CopyProvider | None =
 
 
 def as_reference(reference_type: str, model: DataModel) -> DataModel:
-    """Return a model that is to be used as a reference, if it can be one of that type.
+    """Return a model unchanged if it can be a reference of a type.
 
     Raises
     ------
     ValidationError
-        When it is the model of another type's references, or has not the arrays of this one's.
+        If it is a model of another reference type, or an array of this type is missing.
     """
     cls = REFERENCES.get(reference_type)
     if cls is None or isinstance(model, (cls, *_SPECIAL.get(reference_type, ()))):
@@ -245,7 +261,7 @@ def as_reference(reference_type: str, model: DataModel) -> DataModel:
     fields = load_schema(cls.schema_url).fields.values()
     missing = [spec.name for spec in fields if spec.required and not _has_field(model, spec)]
     if other or missing:
-        why = "which is for others" if other else f"which has no fitting {missing[0]!r}"
+        why = "a class for other types" if other else f"which has no valid {missing[0]!r}"
         raise ValidationError(
             f"a {reference_type} reference must be a {cls.__name__}, not {type(model).__name__}, "
             f"{why}"
@@ -262,7 +278,7 @@ def _has_field(model: DataModel, spec: FieldSpec) -> bool:
 def _open_reference(
     reference_type: str, path: str, stamp: Stamp, copies: CopyProvider | None
 ) -> DataModel:
-    """Return a reference's model, to be copied; ``stamp`` tells when the file is another one."""
+    """Return a reference's model, which callers copy; ``stamp`` changes with the file."""
     cls = REFERENCES.get(reference_type, ReferenceFileModel)
     if cls is DarkModel:
         data = read_layout(path).find("SCI")
@@ -276,19 +292,42 @@ def _open_reference(
 
 def _choose_class(path: Location, layout: Layout) -> type[DataModel]:
     cards = HeaderKeywords(layout.path, 0, layout.hdus[0].raw_header)
-    named = _BY_NAME.get(_text(cards, "DATAMODL"))
+    name = _text(cards, "DATAMODL")
+    named = _BY_NAME.get(name)
     if named is not None:
         return _ramp_if_edited(layout) if named is Level1bModel else named
+    added = _find_entry_point(name)
+    if added is not None:
+        return _load_added_class(path, added)
     reference_type = _text(cards, "REFTYPE").strip().lower()
     if reference_type in REFERENCES:
         return REFERENCES[reference_type]
     return _by_dimensions(path, layout)
 
 
-def _ramp_if_edited(layout: Layout) -> type[DataModel]:
-    """Return the class of a raw exposure; what the detector did not send makes it a ramp.
+@lru_cache(maxsize=64)
+def _find_entry_point(name: str) -> EntryPoint | None:
+    """Return the entry point of a model class of another package, or None."""
+    return next(iter(entry_points(group=GROUP, name=name)), None) if name else None
 
-    That is counts of another type, as programs write that edit or simulate exposures, and flags.
+
+def _load_added_class(path: Location, point: EntryPoint) -> type[DataModel]:
+    start = f"its DATAMODL is {point.name}, and the entry point {point.value}"
+    try:
+        cls = point.load()
+    except Exception as error:  # importing another package's code may raise anything
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        raise FileError(path, f"{start} cannot be imported: {reason}") from error
+    if not (isinstance(cls, type) and issubclass(cls, DataModel)):
+        raise FileError(path, f"{start} is not a subclass of DataModel")
+    return cls
+
+
+def _ramp_if_edited(layout: Layout) -> type[DataModel]:
+    """Return `Level1bModel`, or `RampModel` for data that no detector sends.
+
+    Such data are counts of another type, written by programs that edit or simulate exposures, and
+    flags.
     """
     science = layout.find("SCI")
     flags = any(layout.find(name) is not None for name in ("PIXELDQ", "GROUPDQ"))
@@ -299,7 +338,7 @@ def _ramp_if_edited(layout: Layout) -> type[DataModel]:
 def _text(cards: HeaderKeywords, keyword: str) -> str:
     try:
         return cards.text(keyword)
-    except FileError:  # some other value, which names no class
+    except FileError:  # the value is not text
         return ""
 
 
@@ -314,11 +353,11 @@ def _by_dimensions(path: Location, layout: Layout) -> type[DataModel]:
         return _ramp_if_edited(layout)
     if ndim in (2, 3):
         return ImageModel if ndim == 2 else CubeModel
-    raise FileError(path, f"has a SCI array of {ndim} dimensions: no model has those")
+    raise FileError(path, f"has a SCI array of {ndim} dimensions, which no model has")
 
 
 def _clues(layout: Layout) -> Iterator[str]:
-    """Yield what the primary header says that no exposure's does."""
+    """Yield keywords of the primary header that no exposure has."""
     header = layout.hdus[0].header
     if "REFTYPE" in header:
         yield f"its REFTYPE is {header['REFTYPE']!r}"

@@ -1,7 +1,7 @@
-"""Data-quality flags: names, bits, and the translation of a reference's own bits.
+"""Data-quality flags: names, bits, and the translation of the bits that a reference uses.
 
-The bits are the ones of jwst's ``dqflags``, so that files can be exchanged. In a group's 8 bits
-only the flags of `GROUP` exist.
+The bits are those of jwst's ``dqflags``, so that files can be exchanged. The 8 bits of a group have
+only the flags of `GROUP`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ PIXEL: Mapping[str, int] = {
     name: value for name, value in list(globals().items()) if name.isupper()
 }
 
-#: Flags of a sample, that is of one group of one pixel (uint8), by name.
+#: Flags of a sample, which is one group of one pixel (uint8), by name.
 GROUP: Mapping[str, int] = {
     name: PIXEL[name]
     for name in (
@@ -67,21 +67,21 @@ GROUP: Mapping[str, int] = {
 
 @dataclass(frozen=True)
 class DqRemap:
-    """Translates DQ arrays bit by bit; a picklable function.
+    """Picklable function that translates DQ arrays bit by bit.
 
     Source: stdatamodels 6 ``dynamic_mask``.
 
     Parameters
     ----------
     pairs : tuple of (int, int)
-        A value of the input, and the flag that a pixel gets which has any of the value's bits.
+        A value of the input, and the flag of pixels that have any of the value's bits.
     """
 
     pairs: tuple[tuple[int, int], ...]
 
     @classmethod
     def from_table(cls, table: npt.NDArray[Any] | None) -> DqRemap | None:
-        """Make the translation from a reference's own bits to the standard flags.
+        """Return the translation from the bits of a reference to the standard flags.
 
         Parameters
         ----------
@@ -91,8 +91,8 @@ class DqRemap:
         Returns
         -------
         DqRemap or None
-            None where there is no table, or nothing in it: the bits are the standard ones then.
-            Names that are no standard flag are logged and ignored, so their bits are dropped.
+            None if the table is missing or empty: the bits are then the standard ones. Names that
+            are not standard flags are logged, and their bits dropped.
         """
         if table is None or table.shape == () or len(table) == 0:
             return None
@@ -102,11 +102,11 @@ class DqRemap:
             if name in PIXEL:
                 pairs.append((int(value), PIXEL[name]))
             else:
-                log.warning("DQ_DEF names %r, which is no standard flag: ignored", name)
+                log.warning("DQ_DEF names %r, which is not a standard flag: ignored", name)
         return cls(tuple(pairs))
 
     def inverse(self) -> DqRemap:
-        """Return the translation back, for writing a reference."""
+        """Return the inverse translation, for writing a reference."""
         return DqRemap(tuple((flag, value) for value, flag in self.pairs))
 
     def __call__(self, dq: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:
@@ -115,6 +115,6 @@ class DqRemap:
         flags = np.zeros(given.shape, np.uint32)
         present = int(np.bitwise_or.reduce(given, axis=None)) if given.size else 0
         for value, flag in self.pairs:
-            if present & value:  # most tables name many flags, of which few occur
+            if present & value:  # most tables name many flags but few occur
                 flags[(given & np.uint32(value)) != 0] |= np.uint32(flag)
         return flags

@@ -1,4 +1,4 @@
-"""What can go wrong with a model, a schema or a file."""
+"""Errors of models, schemas and files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class ModelError(Exception):
-    """Base of every error that the models raise on purpose."""
+    """Base class of all errors raised by `calbatch.models`."""
 
 
 class FileError(ModelError):
@@ -19,21 +19,21 @@ class FileError(ModelError):
     path : str or path-like
         The file.
     message : str
-        What is wrong with it, and what was expected.
+        The fault, and what was expected.
     """
 
     def __init__(self, path: str | os.PathLike[str], message: str) -> None:
-        # Both go to Exception.args, so that the error pickles.
+        # Exception.args has both, so that the error can be pickled.
         super().__init__(os.fspath(path), message)
 
     @property
     def path(self) -> str:
-        """The file that the error is about."""
+        """The file's path or URL."""
         return str(self.args[0])
 
     @property
     def message(self) -> str:
-        """The fault, without the file's name."""
+        """The message without the file's name."""
         return str(self.args[1])
 
     def __str__(self) -> str:
@@ -45,23 +45,23 @@ class MissingFileError(FileError):
 
 
 class StorageError(FileError):
-    """A disk that is full, over quota or failing: another try may succeed."""
+    """A full or failing disk, or an exceeded quota: another attempt may succeed."""
 
 
 class FullError(StorageError):
-    """A disk without room, or a quota that is used up."""
+    """A disk without free space, or an exhausted quota."""
 
 
 class ChangedError(FileError):
-    """A file that is another one than when it was first looked at."""
+    """A file that was replaced or changed after it was first opened."""
 
 
 class SupersededError(FileError):
-    """A product that somebody else makes by now."""
+    """A product that another process has taken over."""
 
 
 class SchemaError(ModelError):
-    """A schema that cannot be found, read or understood."""
+    """A schema that cannot be found, read or interpreted."""
 
 
 class ValidationError(ModelError):
@@ -73,11 +73,11 @@ class UnknownNameError(ValidationError, AttributeError):
 
 
 class ValidationWarning(UserWarning):
-    """A value that its schema does not allow, where that is only worth a warning."""
+    """Warning about a value that its schema does not allow."""
 
 
 def escape_text(text: str) -> str:
-    """Return a text as one line without what a terminal would obey, which is escaped instead."""
+    """Return a text as one line, with line breaks and terminal control characters escaped."""
     return text if text.isprintable() else "".join(map(_escape_character, text))
 
 
@@ -87,28 +87,27 @@ def _escape_character(character: str) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return what an error says without its line breaks, for use in another's message."""
+    """Return an error's message without line breaks, for use in another message."""
     return " ".join(str(error).split())
 
 
 @contextmanager
 def explain_errors(path: str | os.PathLike[str], what: str = "cannot be read") -> Iterator[None]:
-    """Turn whatever goes wrong inside into a `FileError` about a file.
+    """Raise exceptions of the block as `FileError` about a file.
 
-    Everything that reads files from elsewhere has this around it: over damaged headers and data,
-    libraries raise all kinds of exceptions.
+    All code that reads external files runs within this context, because libraries raise exceptions
+    of many kinds for damaged headers and data.
 
     Parameters
     ----------
     path : str or path-like
         The file that is being read.
     what : str
-        What is wrong with it if anything goes wrong. A `ModelError` passes as it is; so do
-        warnings and a lack of memory.
+        The fault to report. A `ModelError`, `MemoryError` or warning is raised unchanged.
     """
     try:
         yield
-    except (ModelError, MemoryError, Warning):  # warnings are errors where users ask for it
+    except (ModelError, MemoryError, Warning):  # users can turn warnings into errors
         raise
     except Exception as error:
         reason = f"{what}: {type(error).__name__}: {one_line(error)[:300]}"

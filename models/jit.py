@@ -1,4 +1,4 @@
-"""The one way in which kernels are compiled."""
+"""Compilation of kernels."""
 
 import atexit
 import hashlib
@@ -21,60 +21,60 @@ from calbatch.models.temporary import make_process_folder
 
 log = logging.getLogger(__name__)
 
-_njit: Any = numba.njit  # its annotations leave out some of its options
-_config: Any = numba.config  # and the settings' names altogether
+_njit: Any = numba.njit  # its annotations lack some of its options
+_config: Any = numba.config  # its annotations lack all settings
 
 _KEPT = 4
-"""Versions of the kernels that stay in the user's cache."""
+"""Number of versions of the kernels to keep in the user's cache."""
 
 _VERSION = re.compile(r"calbatch-[0-9a-f]{16}")
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile ``function`` with numba, without the GIL and cached on disk.
+    """Compile a function with numba, without the GIL and with a cache on disk.
 
-    Fast-math stays off: results must be the same bit for bit whatever the vector width, and NaN
-    marks unusable samples. A kernel runs on one thread: parallelism is over tiles and exposures.
+    Fast-math is off, because results must not depend on the vector width and NaN marks unusable
+    samples. A kernel runs on one thread: tiles and exposures are processed in parallel.
     """
-    return _compiled(function)
+    return _compile(function)
 
 
 def inner_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function that only kernels call.
+    """Compile a function that is called only by kernels.
 
-    Without the entry for Python it compiles in half the time, above all when it takes tuples of
-    arrays.
+    Without an entry point for Python it compiles in half the time, especially with tuples of arrays
+    as arguments.
     """
-    return _compiled(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
-def _compiled(function: Callable[..., Any], **options: bool) -> Callable[..., Any]:
-    with _cached_in(kernel_folder()):
+def _compile(function: Callable[..., Any], **options: bool) -> Callable[..., Any]:
+    with _cache_in(kernel_folder()):
         decorate = _njit(nogil=True, cache=True, error_model="numpy", **options)
         compiled: Callable[..., Any] = decorate(function)
     return compiled
 
 
 def for_kernel(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return an array as kernels are compiled for, contiguous and writable.
+    """Return an array in the form for which kernels are compiled: contiguous and writable.
 
-    numba would compile a kernel anew for arrays that are strided or read-only. The kernel must not
-    write into it: other tiles may share its memory. It is copied only where it must be, as when
-    it came to a worker in a message.
+    numba would compile a kernel again for strided or read-only arrays. The kernel must not write to
+    the array, whose memory other tiles may share. The array is copied only if necessary, such as
+    after a worker received it in a message.
     """
     array = np.ascontiguousarray(array)
     if not array.flags.writeable:
         array = array.view()
         try:
-            array.flags.writeable = True  # as whoever owns its memory may do
+            array.flags.writeable = True  # allowed to the owner of its memory
         except ValueError:
             array = array.copy()
     return array
 
 
 @contextmanager
-def _cached_in(folder: Path) -> Iterator[None]:
-    """Have numba keep what is decorated meanwhile in a folder; other kernels stay elsewhere."""
+def _cache_in(folder: Path) -> Iterator[None]:
+    """Make numba cache the kernels that are decorated within this context in a folder."""
     before = _config.CACHE_DIR
     _config.CACHE_DIR = str(folder)
     try:
@@ -87,8 +87,8 @@ def _cached_in(folder: Path) -> Iterator[None]:
 def kernel_folder() -> Path:
     """Return the folder of this version's compiled kernels.
 
-    numba looks only at the file that a kernel stands in, so after a change in one that it calls it
-    would go on with the old code: every state of the sources has a folder of its own.
+    numba checks only the file of a kernel, so it would use outdated code after a change to a kernel
+    that is called from it. Therefore each state of the sources has its own folder.
     """
     told = os.environ.get("NUMBA_CACHE_DIR")
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -96,21 +96,21 @@ def kernel_folder() -> Path:
     folder = base / f"calbatch-{_state()}"
     try:
         new = not folder.exists()
-        make_private_folder(folder)  # numba runs what is in it
+        make_private_folder(folder)  # numba runs the code in it
         if new:
             _prune(base)
         if os.access(folder, os.W_OK):
-            os.utime(folder)  # the versions that were used last are kept
+            os.utime(folder)  # the most recently used versions are kept
             return folder
     except NotPrivateError as error:
-        log.warning("kernels are compiled anew for this process alone: %s", error)
+        log.warning("kernels are compiled again for this process alone: %s", error)
     except OSError:
-        log.debug("%s: cannot have kernels", folder, exc_info=True)
+        log.debug("%s: cannot hold kernels", folder, exc_info=True)
     return _temporary() / folder.name
 
 
 def _temporary() -> Path:
-    """Make a folder for this process and the workers that it starts: nothing else is writable."""
+    """Make a folder for this process and its workers, as no other folder is writable."""
     folder = make_process_folder("kernels")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ["NUMBA_CACHE_DIR"] = str(folder)
@@ -118,7 +118,7 @@ def _temporary() -> Path:
 
 
 def _state() -> str:
-    """Return a digest of the sources that compiled code comes from: kernels, and the DQ flags."""
+    """Return a digest of the sources of compiled code: kernels and DQ flags."""
     here = Path(__file__).parent
     digest = hashlib.sha256()
     for path in sorted([*here.rglob("*.py"), *here.parent.glob("calibrate/**/*.py")]):
@@ -129,7 +129,7 @@ def _state() -> str:
 
 
 def _prune(base: Path) -> None:
-    """Remove the kernels of all but the newest versions; the folder may hold others' files."""
+    """Remove the kernels of all but the newest versions, and no other files of the folder."""
     ours = [path for path in base.glob("calbatch-*") if _VERSION.fullmatch(path.name)]
     for folder in sorted(ours, key=_last_used, reverse=True)[_KEPT:]:
         shutil.rmtree(folder, ignore_errors=True)
@@ -138,5 +138,5 @@ def _prune(base: Path) -> None:
 def _last_used(folder: Path) -> float:
     try:
         return folder.lstat().st_mtime
-    except OSError:  # removed meanwhile
+    except OSError:  # removed by another process
         return 0.0

@@ -1,4 +1,4 @@
-"""Kernels over the tiles of a model, and values reduced over its frame."""
+"""Applying kernels to the tiles of a model, and reducing its frame to values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Self, cast
 
 import numpy as np
 
-from calbatch.models.arrays import LazyArrays, GridField
+from calbatch.models.arrays import GridField, LazyArrays
 from calbatch.models.errors import ModelError
 from calbatch.models.tiling.plan import (
     KernelCall,
@@ -25,7 +25,7 @@ from calbatch.models.tiling.tile import Region
 
 
 class MappedArrays(LazyArrays):
-    """Lazy arrays to which kernels are applied tile by tile."""
+    """Lazy arrays that kernels process tile by tile."""
 
     def map_tiles(
         self,
@@ -38,35 +38,37 @@ class MappedArrays(LazyArrays):
         alone: Mapping[str, Callable[..., Any]] | None = None,
         **arguments: Any,
     ) -> Self:
-        """Return the model with a kernel to be applied to each of its tiles.
+        """Return a model whose tiles a kernel will process.
 
         Parameters
         ----------
         kernel : callable
-            A module-level function on NumPy arrays. Its positional parameters name the fields it
-            reads, each (…, rows, columns); its keyword-only parameters are the ``arguments``. It
-            returns the outputs in order, of the same rows and columns, and changes no input.
+            A module-level function on NumPy arrays. Its positional parameters name the fields
+            that it reads, each (…, rows, columns); its keyword-only parameters are the
+            ``arguments``. It returns the outputs in order, with the same rows and columns, and
+            must not change its inputs.
         outputs : sequence of str
             The fields that it returns.
         radius : int
-            How many rows and columns away it looks.
+            Number of neighbouring rows and columns that an output pixel depends on.
         row_counts : sequence of str
-            Names of what it returns after the outputs: integers, one row of numbers for each row.
+            Names of the integer arrays that it returns after the outputs, each with one entry
+            per row.
         label : str, optional
-            Its name on the dashboard and in timings.
+            The kernel's name on the dashboard and in timings.
         alone : mapping, optional
-            For some outputs, a kernel that returns just this one and takes fewer fields and
-            arguments. Reductions that need nothing else run it instead.
+            Output name to a kernel that returns only that output and takes fewer fields and
+            arguments. Reductions that need no other output run it instead.
         **arguments
-            Plain values; readers (`rows` of another model), of which the kernel receives the
-            tile's rows and columns; reductions, of which it receives the value; or
+            Plain values; readers (such as `rows` of another model), of which the kernel receives
+            the tile's rows and columns; reductions, of which it receives the value; or
             `calbatch.models.tiling.plan.REGION`.
 
         Raises
         ------
         ModelError
-            When the kernel reads a field that is absent and of unknown shape, or its keyword
-            parameters are not the arguments given.
+            If the kernel reads an absent field of unknown shape, or the given arguments are not
+            its keyword parameters.
         """
         result = self._twin()
         content = result._content
@@ -95,7 +97,7 @@ class MappedArrays(LazyArrays):
         arguments: Mapping[str, Any],
         label: str | None,
     ) -> KernelCall:
-        """Return the call of a kernel that gives one output from those arguments it takes."""
+        """Return the call of a kernel for a single output, with the arguments that it accepts."""
         known = inspect.signature(kernel).parameters
         fewer = {name: value for name, value in arguments.items() if name in known}
         part, _ = self._call(kernel, {output.key: output.dtype}, fewer, label=label)
@@ -110,19 +112,19 @@ class MappedArrays(LazyArrays):
         leading: Mapping[str, tuple[int, ...]] | None = None,
         **options: Any,
     ) -> dict[str, Any]:
-        """Return new models, all filled by one kernel.
+        """Return new models whose fields are the outputs of one kernel.
 
         Parameters
         ----------
         models : mapping
-            Name of each product to its model class.
+            Product name to model class.
         kernel : callable
             As for `map_tiles`.
         outputs : sequence of str
-            ``product.field``, in the order in which the kernel returns them.
+            ``product.field`` names, in the order of the kernel's return values.
         leading : mapping, optional
-            The dimensions before rows and columns of an output, where they are not those that the
-            field's ``ndim`` says: none for 2, integrations for 3, integrations and groups for 4.
+            Output name to the dimensions before rows and columns. By default they follow from the
+            field's ``ndim``: none for 2, integrations for 3, integrations and groups for 4.
         **options
             As for `map_tiles`.
         """
@@ -159,19 +161,19 @@ class MappedArrays(LazyArrays):
         until: Callable[[list[Any]], bool] | None = None,
         **arguments: Any,
     ) -> Reduction:
-        """Return a value to be found over the frame before the tiles run.
+        """Return a value that will be computed from the frame before the tiles run.
 
         Parameters
         ----------
         gather : callable
-            A kernel as in `map_tiles`, run on each region; it may return anything.
+            A kernel as in `map_tiles` that is run on each region and may return anything.
         combine : callable
-            Makes the value from the list of what was gathered, in the order of ``regions``.
+            Computes the value from the list of gathered results, in the order of ``regions``.
         regions : sequence of Region, or Reduction, optional
-            Where to look, or a reduction whose value tells; by default over the whole frame in
-            bands of rows.
+            Regions to gather from, or a reduction whose value they are; by default the whole
+            frame in bands of rows.
         until : callable, optional
-            Given the list so far: look no further when it is true.
+            Called with the results so far; gathering stops once it returns True.
         **arguments
             As for `map_tiles`.
         """
@@ -201,7 +203,7 @@ class MappedArrays(LazyArrays):
         return replace(call, inputs=keys), reductions
 
     def _ensure(self, name: str) -> GridField:
-        """Make sure that a field is in the tiles, and return where."""
+        """Add a field to the tiles if it is missing, and return it."""
         if name not in self.schema.fields:
             raise ModelError(f"{self._where}: has no field {name!r}{self._hint(name)}")
         node, placed = self._present(name)
@@ -210,11 +212,11 @@ class MappedArrays(LazyArrays):
         return placed
 
     def _output_field(self, name: str) -> GridField:
-        """Return where a kernel's output goes; it need not be there before, nor have a default."""
+        """Return the field of a kernel's output, which may be absent and without a default."""
         spec = self.schema.fields.get(name)
         if spec is None or spec.default is not None or name in self._content.on_grid:
             return self._ensure(name)
         shape = self._absent_shape(name)
         if shape is None:
-            raise ModelError(f"{self._where}: has no {name}, and nothing tells its shape")
+            raise ModelError(f"{self._where}: has no {name}, and its shape is unknown")
         return GridField(name, shape, spec.dtype or np.dtype("f4"))

@@ -1,4 +1,4 @@
-"""The data model: validated metadata beside lazy arrays, and the file they come from."""
+"""The data model: validated metadata and lazy arrays of a file."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from calbatch.models.arrays import ModelContent, DeferredMetadata, LazyArrays, GridField
-from calbatch.models.casting import check_dimensions, check_shape, cast_exactly, needs_value_check
+from calbatch.models.arrays import DeferredMetadata, GridField, LazyArrays, ModelContent
+from calbatch.models.casting import cast_exactly, check_dimensions, check_shape, needs_value_check
 from calbatch.models.conversion import translate
 from calbatch.models.errors import ValidationError
 from calbatch.models.fits.asdf_extension import has_value
@@ -21,7 +21,7 @@ from calbatch.models.fits.headers import ASDF, ExtraCards, user_card
 from calbatch.models.fits.layout import Layout
 from calbatch.models.fits.readers import ConstantReader, CopyProvider
 from calbatch.models.mapping import MappedArrays
-from calbatch.models.opening import load_content, convert_field
+from calbatch.models.opening import convert_field, load_content
 from calbatch.models.schema.meta import MetadataNode as Meta
 from calbatch.models.schema.meta import flatten, get_path
 from calbatch.models.schema.spec import KeywordSpec, Schema, load_schema
@@ -29,39 +29,39 @@ from calbatch.models.schema.validate import check_assignment, misfit_reason, to_
 from calbatch.models.storage.location import Location, Url, location
 
 _OF_THE_FILE = ("meta.date", "meta.filename", "meta.model_type")
-"""Metadata that belong to one file, which no other takes over."""
+"""Metadata that describe a single file and are never copied to another."""
 
 
 def _is_within(spec: KeywordSpec, part: str) -> bool:
-    """Return whether metadata are in an HDU, or at or below a dotted path."""
+    """Return whether a keyword is in an HDU, or at or below a dotted path."""
     in_hdu = spec.keyword is not None and spec.hdu.upper() == part.upper()
     return in_hdu or spec.path == part or spec.path.startswith(f"{part}.")
 
 
 class DataModel(MappedArrays):
-    """Metadata and arrays of one file, as its schema names them.
+    """Metadata and arrays of a file, named by a schema.
 
     Parameters
     ----------
     init : path, URL, DataModel, tuple of int, array, or None
-        A FITS file (only its headers are read); a model, whose lazy graph is shared and which
-        assigning here never changes; the shape of the primary array; or that array.
+        A FITS file, of which only the headers are read; a model, whose lazy graph is shared but
+        which later assignments do not change; the shape of the primary array; or that array.
     schema : str or path, optional
-        Another schema than the class's own.
-    copies : Copies, optional
-        Where arrays and tables of the file are read from that have to be decoded
-        (`calbatch.models.fits.readers.CopyProvider`); by default each process decodes by itself.
+        Schema to use instead of the class's own.
+    copies : CopyProvider, optional
+        Provides decoded copies of compressed or scaled arrays and of tables
+        (`calbatch.models.fits.readers.CopyProvider`); by default each process decodes them itself.
     layout : Layout, optional
-        The file's, where it has been read already.
+        The file's layout, if it has been read already.
     **fields
         Arrays and tables by name.
 
     Raises
     ------
     FileError
-        When the file is not what it should be: missing, truncated, not FITS.
+        If the file is missing, truncated or not FITS, or does not fit the schema.
     ValidationError
-        When an array or table does not fit the schema.
+        If an assigned array or table does not fit the schema.
     """
 
     schema_url: ClassVar[str] = "core.schema.yaml"
@@ -95,7 +95,7 @@ class DataModel(MappedArrays):
             setattr(self, name, value)
 
     def _fill(self, shape: tuple[int, ...]) -> None:
-        """Set the primary array to its default everywhere, by default 0."""
+        """Fill the primary array with its schema's default, or with 0."""
         check_shape(shape, self._where)
         spec = self.schema.fields.get(self.primary)
         if spec is None or len(shape) < 2:
@@ -109,7 +109,7 @@ class DataModel(MappedArrays):
         )
 
     def _adopt(self, other: DataModel) -> None:
-        """Share another model's content, as far as this schema knows its fields."""
+        """Share the content of another model, restricted to the fields of this schema."""
         self.path, self._content = other.path, other._content.copy()
         if self.schema is other.schema:
             return
@@ -126,7 +126,7 @@ class DataModel(MappedArrays):
             )
 
     def _cast(self, other: DataModel, name: str, placed: GridField, where: str) -> None:
-        """Have an array that another model has on its grid in the type that this schema wants."""
+        """Cast an array on another model's grid to the type that this schema requires."""
         spec = self.schema.fields[name]
         if spec.is_table:
             raise ValidationError(f"{where}: must be a table, is an array")
@@ -144,7 +144,7 @@ class DataModel(MappedArrays):
             self.set_reader(name, reader.astype(spec.dtype))
 
     def _inherit(self, other: LazyArrays) -> None:
-        """Take over metadata, history and header cards, and the tables that this schema has."""
+        """Copy metadata, history, header cards, and the tables that this schema names."""
         self._content.tree = copying.deepcopy(other._content.tree)
         self._content.extra = copying.deepcopy(other._content.extra)
         self._content.used_references = other._content.used_references
@@ -188,19 +188,19 @@ class DataModel(MappedArrays):
         Parameters
         ----------
         keyword : str
-            Up to eight characters.
+            The keyword, up to eight characters.
         value : str, bool, int or float
             The value; None removes the card.
         comment : str
-            Its comment.
+            The card's comment.
         hdu : str
-            The HDU whose header it is in: ``PRIMARY``, or the extension of one of the model's
-            arrays or tables.
+            The HDU of the header: ``PRIMARY``, or the extension of one of the model's arrays or
+            tables.
 
         Raises
         ------
         ValidationError
-            When the schema names that card, or FITS cannot hold it.
+            If the schema names the keyword, or FITS cannot hold the value.
         """
         place = hdu.upper()
         known = ["PRIMARY", *(spec.hdu.upper() for spec in self.schema.fields.values())]
@@ -226,34 +226,32 @@ class DataModel(MappedArrays):
         setattr(self[head] if head else self, leaf, value)
 
     def to_flat_dict(self) -> dict[str, Any]:
-        """Return the metadata that is set, by dotted path."""
+        """Return the metadata that are set, by dotted path."""
         return flatten({"meta": self._content.tree.get("meta", {})})
 
     def has_in_asdf(self, path: str) -> bool:
-        """Return whether the file's ASDF extension has a value for which no keyword has room.
-
-        Nothing else is read of that extension.
+        """Return whether the file's ASDF extension has a value that headers cannot hold.
 
         Parameters
         ----------
         path : str
-            Such as ``meta.exposure.read_times``.
+            Dotted path, such as ``meta.exposure.read_times``.
 
         Raises
         ------
         FileError
-            When the extension seems to have it and cannot be read.
+            If the extension is damaged.
         """
         return any(has_value(hdu, path) for hdu in self._content.other_hdus if hdu.name == ASDF)
 
     def misread_reason(self, path: str) -> str | None:
-        """Return what is wrong with the card of metadata that its value kept from being set.
+        """Return why the value of a header card was not accepted as metadata.
 
         Returns
         -------
         str or None
-            Such as ``NFRAMES = '1' is text; a whole number is needed``; None where the header has
-            no such card, or the value was accepted.
+            Such as ``NFRAMES = '1' is text; a whole number is needed``; None if the header has no
+            such card, or the value was accepted.
         """
         spec = self.schema.keywords.get(path)
         if spec is None:
@@ -266,29 +264,29 @@ class DataModel(MappedArrays):
         return None if value is None else misfit_reason(spec, value)
 
     def search_schema(self, text: str) -> list[tuple[str, str]]:
-        """Return (path, title) of everything in the schema that mentions ``text``."""
+        """Return (path, title) of all schema entries that mention ``text``."""
         return self.schema.search(text)
 
     def update(
         self, other: DataModel | Mapping[str, Any], only: str | Sequence[str] | None = None
     ) -> None:
-        """Take over another model's metadata, as far as this schema names them.
+        """Copy the metadata of another model that this schema names.
 
-        What a file says of itself stays as it is: its name, date and kind of model.
+        The file's own name, date and model type are never copied.
 
         Parameters
         ----------
         other : DataModel or mapping
             The model, or nested metadata: ``{"meta": {...}}``.
         only : str or sequence of str, optional
-            What to take over: HDUs (``SCI``), or dotted paths of branches and values.
+            HDUs (``SCI``) or dotted paths of branches and values to copy; by default everything.
 
         Raises
         ------
         TypeError
-            When ``other`` is neither a model nor a mapping.
+            If ``other`` is neither a model nor a mapping.
         ValidationError
-            When ``only`` has something that this schema does not know.
+            If ``only`` has a name that is not in this schema.
         """
         if not isinstance(other, (DataModel, Mapping)):
             kind = type(other).__name__
@@ -321,19 +319,23 @@ class DataModel(MappedArrays):
         Raises
         ------
         ValidationError
-            When something required is missing, and for any fault under ``STRICT_VALIDATION``;
-            otherwise a `ValidationWarning` is given.
+            If a required value is missing or, under ``STRICT_VALIDATION``, any value is invalid.
+
+        Warns
+        -----
+        ValidationWarning
+            For each invalid value otherwise.
         """
         validate_tree(self.schema, self._content.tree, self._where)
 
     def defer_meta(self, deferred: DeferredMetadata) -> None:
-        """Let row counts decide some metadata when the model is saved."""
+        """Compute some metadata from row counts when the model is saved."""
         self._content.deferred = (*self._content.deferred, deferred)
 
     # -- as a whole ---------------------------------------------------------------------------
 
     def copy(self) -> Self:
-        """Return a model that shares the lazy graph and nothing else."""
+        """Return a copy that shares only the lazy graph."""
         return self._twin()
 
     def get_primary_array_name(self) -> str:
@@ -342,18 +344,35 @@ class DataModel(MappedArrays):
 
     def save(self, path: str | Location, **options: Any) -> Location:
         """Compute the model tile by tile into a FITS file; see `calbatch.models.saving.save`."""
-        from calbatch.models.saving import save  # it saves DataModels
+        from calbatch.models.saving import save  # which imports this module
 
         return location(save([(self, location(path))], **options).products[0].path)
 
     def close(self) -> None:
-        """Do nothing: no file stays open. Here for those who are used to closing models."""
+        """Do nothing: no file stays open. Provided for compatibility with jwst's models."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    @property
+    def product(self) -> str:
+        """Suffix of the product that this model is, such as ``rate``; empty if no step made it."""
+        return self._content.product
+
+    @product.setter
+    def product(self, suffix: str) -> None:
+        self._content.product = suffix
+
+    def _title(self) -> str:
+        """Return the class, and the file that holds the model, or else its product and source."""
+        name, content = type(self).__name__, self._content
+        if content.stored is not None and content.stored.node is content.node:
+            return f"{name} {content.stored.path}"
+        made = f"{name} {content.product}".rstrip()
+        return f"{made} from {self.path.name}" if self.path else made
 
     def _summary(self) -> list[tuple[str, str]]:
         rows = []
@@ -368,7 +387,7 @@ class DataModel(MappedArrays):
         return rows
 
     def __repr__(self) -> str:
-        head = f"<{type(self).__name__}{f' {self.path}' if self.path else ''}>"
+        head = f"<{self._title()}>"
         return "\n".join([head, *(f"  {name}: {text}" for name, text in self._summary())])
 
     def _repr_html_(self) -> str:
@@ -377,5 +396,5 @@ class DataModel(MappedArrays):
             f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
             for name, text in self._summary()
         )
-        head = html.escape(f"{type(self).__name__} {self.path or ''}".strip())
+        head = html.escape(self._title())
         return f"<table><caption>{head}</caption>{cells}</table>"

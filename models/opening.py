@@ -1,4 +1,4 @@
-"""Opening files: headers become metadata, HDUs become lazy fields."""
+"""Opening files: metadata from headers, lazy fields from HDUs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from calbatch.models.arrays import ModelContent, GridField
-from calbatch.models.casting import check_dimensions, cast_array
+from calbatch.models.arrays import GridField, ModelContent, StoredFile
+from calbatch.models.casting import cast_array, check_dimensions
 from calbatch.models.contradictions import FileContents, check_contradictions, unusable_fields
 from calbatch.models.dq import DqRemap
 from calbatch.models.errors import FileError, ValidationError, ValidationWarning, explain_errors
@@ -28,12 +28,12 @@ from calbatch.models.tiling.tile import Array
 
 _SHOWN = 5
 _OF_PIXELS = frozenset({"dq", "err", "pixeldq", "groupdq", "var_poisson", "var_rnoise", "var_flat"})
-"""Fields that tell of the primary array's pixels, one by one."""
+"""Fields that describe each pixel of the primary array."""
 
 
 @dataclass(frozen=True)
 class UnreadField:
-    """A table, or an array off the tile grid, that is read when somebody asks for it."""
+    """A table, or an array off the tile grid, that is read on first use."""
 
     path: Location
     hdu: Hdu
@@ -42,7 +42,7 @@ class UnreadField:
     copies: CopyProvider | None = None
 
     def load(self) -> Array:
-        """Read it."""
+        """Read the field."""
         with explain_errors(self.path, f"{self.hdu.label} cannot be read"):
             return self._load()
 
@@ -56,7 +56,7 @@ class UnreadField:
         require_columns(self.hdu)
         if self.copies is not None:
             copy = self.copies.table_file(self.hdu.stamp.path, self.hdu.index)
-            # A copy may be cleaned away at any time, or damaged.
+            # Another process may remove a copy at any time.
             with contextlib.suppress(OSError, ValueError, EOFError):
                 return np.load(copy, allow_pickle=False) if copy else read_table(self.hdu)
         return read_table(self.hdu)
@@ -68,7 +68,7 @@ def convert_field(spec: FieldSpec, value: Any, where: str) -> Any:
     Raises
     ------
     ValidationError
-        When it does not fit; of what has not been read yet, columns are checked when it is.
+        If it does not fit. The columns of an unread table are checked when it is read.
     """
     is_table = (
         value.spec.is_table if isinstance(value, UnreadField) else value.dtype.names is not None
@@ -88,24 +88,24 @@ def convert_field(spec: FieldSpec, value: Any, where: str) -> Any:
 def load_content(
     path: Location, schema: Schema, copies: CopyProvider | None = None, layout: Layout | None = None
 ) -> ModelContent:
-    """Return what a file holds, by a schema. No pixel is read.
+    """Return the content of a file as named by a schema, without reading pixels.
 
     Parameters
     ----------
     path : Path or Url
         The file.
     schema : Schema
-        Names its arrays and keywords.
-    copies : Copies, optional
-        Where what has to be decoded is read from; by default each process does it by itself.
+        Names the file's arrays and keywords.
+    copies : CopyProvider, optional
+        Provides decoded copies; by default each process decodes by itself.
     layout : Layout, optional
-        The file's, where it has been read already.
+        The file's layout, if it has been read already.
 
     Raises
     ------
     FileError
-        When the file is no FITS file, is truncated, lacks an HDU that the schema requires, or has
-        one of the wrong kind or dimensions.
+        If the file is not FITS or truncated, or an HDU that the schema requires is missing or of
+        the wrong kind or dimensions.
     """
     layout = layout or read_layout(path)
     _warn_of_foreign_bytes(path, layout)
@@ -135,13 +135,14 @@ def _content(
     if frame is not None:
         on_grid = {n: r for n, r in readers.items() if n in content.on_grid}
         content.node = SourceNode(_standard_dq(content, on_grid), frame)
+    content.stored = StoredFile(path, content.node)
     named = {spec.hdu.upper() for spec in schema.fields.values()}
     content.other_hdus = tuple(h for h in layout.hdus[1:] if h.name.upper() not in named)
     return content
 
 
 def _warn_of_foreign_bytes(path: Location, layout: Layout) -> None:
-    """Warn of cards that are not ASCII, once for the whole file."""
+    """Warn about cards that are not ASCII, once for the whole file."""
     found = [
         f"{keyword or 'a card without keyword'} of {hdu.label}"
         for hdu in layout.hdus
@@ -154,7 +155,7 @@ def _warn_of_foreign_bytes(path: Location, layout: Layout) -> None:
 
 
 def _foreign_cards(raw: bytes) -> Iterator[str]:
-    """Yield the keyword of each card of a header that has a byte above 0x7F."""
+    """Yield the keyword of each header card that has a byte above 0x7F."""
     if raw.isascii():
         return
     for at in range(0, len(raw), CARD_LENGTH):
@@ -163,7 +164,7 @@ def _foreign_cards(raw: bytes) -> Iterator[str]:
 
 
 def _cards(hdu: Hdu) -> Any:
-    """Return what a header's cards are read from: its text, unless astropy has to unpack it."""
+    """Return a header's text, or astropy's header of a compressed image."""
     return hdu.header if hdu.kind == "compressed" else hdu.text
 
 
@@ -198,13 +199,13 @@ def _check_field(path: Location, name: str, spec: FieldSpec, hdu: Hdu) -> None:
         raise FileError(path, f"{spec.hdu} is empty: its shape is {hdu.shape}")
     if spec.dtype is not None and np.issubdtype(spec.dtype, np.integer):
         floats = np.issubdtype(hdu.dtype, np.floating)
-        counts = name == "data"  # of flags the bits matter, not the numbers
+        counts = name == "data"  # flags are bits, so their values do not matter
         if floats or (counts and not np.can_cast(hdu.dtype, spec.dtype, "safe")):
             raise FileError(path, f"{spec.hdu} must hold {spec.dtype}, found {hdu.dtype}")
 
 
 def _oddity(path: Location, hdu: Hdu) -> str:
-    """Return what keeps an HDU from being an image or a table."""
+    """Return why an HDU is neither an image nor a table."""
     cards = HeaderKeywords(str(path), hdu.index, hdu.raw_header)
     counts = cards.integer("PCOUNT", 0), cards.integer("GCOUNT", 1)
     if counts != (0, 1):
@@ -223,7 +224,7 @@ def _readers(
 
 
 def _frame(schema: Schema, readers: Mapping[str, Reader]) -> tuple[int, int] | None:
-    """Return rows and columns of the primary array, or of the first that is there."""
+    """Return the rows and columns of the primary array, or else of the first array present."""
     names = ["data", *schema.fields]
     shapes = [readers[n].shape for n in names if n in readers]
     return (shapes[0][-2], shapes[0][-1]) if shapes else None
@@ -236,18 +237,18 @@ def _require_frame(
     readers: Mapping[str, Reader],
     frame: tuple[int, int] | None,
 ) -> None:
-    """Refuse arrays that tell of each of the frame's pixels, and have others."""
+    """Raise an error if an array that describes the frame's pixels has another shape."""
     for name in _OF_PIXELS.intersection(content.off_grid, readers):
         rows, columns = readers[name].shape[-2:]
         raise FileError(
             path,
-            f"{schema.fields[name].hdu} has {columns} x {rows} pixels, where the arrays beside it "
+            f"{schema.fields[name].hdu} has {columns} x {rows} pixels, but the other arrays "
             f"have {frame and frame[1]} x {frame and frame[0]}",
         )
 
 
 def _standard_dq(content: ModelContent, readers: dict[str, Any]) -> dict[str, Reader]:
-    """Give a reference's DQ array the standard flags, by its own table of definitions."""
+    """Convert the DQ array of a reference to the standard flags, by its table of definitions."""
     pending = content.off_grid.get("dq_def")
     remap = DqRemap.from_table(pending.load()) if pending is not None else None
     if remap is not None and "dq" in readers:

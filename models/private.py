@@ -1,7 +1,7 @@
-"""Folders that only one user can write to, wherever they lie.
+"""Private folders: folders that only their user can write to.
 
-What decides what is run, or where (ledgers, configurations, certificates, compiled code), must not
-be prepared or exchanged by somebody else who may write to ``/tmp`` or to a shared folder. All such
+Ledgers, configurations, certificates and compiled code determine what is run, and where. Other
+users of ``/tmp`` or of a shared folder must not be able to prepare or replace them. All such
 folders are made, opened and emptied here.
 """
 
@@ -23,18 +23,18 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 class NotPrivateError(FileError):
-    """A folder or file that another user could have prepared, or can change."""
+    """A folder or file that another user could have prepared or can change."""
 
 
 def make_private_folder(folder: Path, instead: str = "choose another folder") -> Path:
-    """Make a folder that only this user can write to, or accept one that is there already.
+    """Make a folder that only this user can write to, or check an existing one.
 
     Parameters
     ----------
     folder : Path
-        The folder. Parents that are missing are made for this user alone, too.
+        The folder. Missing parents are made private, too.
     instead : str
-        What a user can do where the folder is refused, for the message.
+        Advice in the error message if the folder is refused.
 
     Returns
     -------
@@ -44,7 +44,7 @@ def make_private_folder(folder: Path, instead: str = "choose another folder") ->
     Raises
     ------
     NotPrivateError
-        If it is a link, belongs to somebody else, or can be written by others.
+        If it is a link, belongs to another user, or is writable by other users.
     OSError
         If it cannot be made.
     """
@@ -52,21 +52,21 @@ def make_private_folder(folder: Path, instead: str = "choose another folder") ->
     while not missing[-1].parent.exists():
         missing.append(missing[-1].parent)
     for each in reversed(missing):
-        with suppress(FileExistsError):  # made meanwhile: it is checked below
+        with suppress(FileExistsError):  # made by another process: it is checked below
             each.mkdir(0o700)
     check_private_folder(folder, instead)
     return folder
 
 
 def check_private_folder(folder: Path, instead: str = "choose another folder") -> None:
-    """Refuse a folder that is not private; see `make_private_folder`."""
+    """Raise an error if a folder is not private; see `make_private_folder`."""
     with open_private_folder(folder, instead):
         pass
 
 
 @contextmanager
 def open_private_folder(folder: Path, instead: str = "choose another folder") -> Iterator[int]:
-    """Give a descriptor of a private folder, for calls that take ``dir_fd``.
+    """Open a private folder, and yield a descriptor for calls that take ``dir_fd``.
 
     Raises
     ------
@@ -103,8 +103,8 @@ def _fault(descriptor: int) -> str:
     if not (foreign or writable):
         return ""
     fresh = _fresh_file(descriptor)
-    # Some file systems map all owners, or keep no permissions (FAT, some network mounts): what has
-    # just been made looks no better there, and nothing better is to be had.
+    # Some file systems map all owners or keep no permissions (FAT, some network mounts). There, a
+    # new file looks the same, and the folder is accepted.
     if foreign and (fresh is None or fresh.st_uid != found.st_uid):
         owner = _user_name(found.st_uid)
         return f"belongs to {owner}, not to you, who may have prepared it: remove it"
@@ -154,24 +154,24 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def create_file(path: Path, text: str = "", mode: int = 0o600) -> None:
-    """Create a file that was not there, following no link.
+    """Create a file exclusively, without following links.
 
     Raises
     ------
     OSError
-        If it is there, even as a link that leads nowhere, or cannot be written.
+        If the name exists, even as a dangling link, or the file cannot be written.
     """
     with os.fdopen(os.open(path, _NEW, mode), "w", encoding="utf-8") as file:
         file.write(text)
 
 
 def write_private_text(path: Path, text: str) -> None:
-    """Write a file for this user alone, replacing what has its name, be that a link.
+    """Write a private file, replacing any file or link of its name.
 
     Raises
     ------
     OSError
-        If it cannot be written; what was there stays then.
+        If it cannot be written; an existing file is then unchanged.
     """
     part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:

@@ -1,4 +1,4 @@
-"""Saving models: tiles stream into files beside their final names."""
+"""Saving models: tiles are streamed into temporary files, which then get their final names."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 
 from dask.base import compute
 
-from calbatch.models.arrays import ModelContent, copy_metadata
+from calbatch.models.arrays import ModelContent, StoredFile, copy_metadata
 from calbatch.models.budget import row_bytes
 from calbatch.models.errors import FileError, ValidationError
 from calbatch.models.fits.asdf_extension import build_asdf_hdus
 from calbatch.models.fits.headers import ASDF, cards_from_meta
-from calbatch.models.fits.writer import FitsWriter, OutputImage, Product, CopiedHdu, OutputTable
+from calbatch.models.fits.writer import CopiedHdu, FitsWriter, OutputImage, OutputTable, Product
 from calbatch.models.model import DataModel
 from calbatch.models.schema.meta import get_path, set_path
 from calbatch.models.schema.spec import Schema
-from calbatch.models.schema.validate import warn_or_raise, validate_tree
+from calbatch.models.schema.validate import validate_tree, warn_or_raise
 from calbatch.models.storage.location import Location
 from calbatch.models.storage.upload_permits import Permit
 from calbatch.models.tiling import graphs
@@ -32,16 +32,16 @@ _COMPRESSED = ("gz", "fz", "bz2", "xz", "zst", "z", "zip")
 
 @dataclass(frozen=True)
 class SaveResult:
-    """What came of saving.
+    """The result of saving models.
 
     Attributes
     ----------
     products : tuple of Product
-        In order.
+        The files, in the order of the models.
     seconds : mapping
         CPU seconds by step.
     notes : str
-        What was told before products got their names.
+        The return value of ``before_naming``.
     """
 
     products: tuple[Product, ...]
@@ -50,7 +50,7 @@ class SaveResult:
 
 
 class FileSink:
-    """Streams one model's tiles into one FITS file."""
+    """Streams the tiles of a model into a FITS file."""
 
     def __init__(self, model: DataModel, writer: FitsWriter) -> None:
         content = model._content
@@ -58,21 +58,21 @@ class FileSink:
         self.node: PlanNode = content.node or SourceNode({}, (1, 1))
         self.writer = writer
         self.keys = {name: p.key for name, p in content.on_grid.items()}
-        self.off_grid = _loose_images(content)
+        self.off_grid = _off_grid_images(content)
         self.deferred = content.deferred
         self.cards = {p: _card(model.schema, p) for d in content.deferred for p in d.paths}
 
     def __getstate__(self) -> dict[str, Any]:
-        # The plan stays here: the graph has what the workers need of it.
+        # Workers do not need the plan, which the graph contains.
         return {**self.__dict__, "node": None}
 
     def write(self, tile: Tile) -> Any:
-        """Write the tile's own rows of every field."""
+        """Write the rows of a tile, without its halo, for every field."""
         rows = tile.core.rows
         return [self.writer.write_rows(n, rows, tile.core_rows(k)) for n, k in self.keys.items()]
 
     def complete(self, receipts: list[Any], counts: Mapping[str, Array]) -> None:
-        """Write what is not in tiles, and the headers."""
+        """Write the arrays off the tile grid, and the headers."""
         flat = [receipt for found in receipts for receipt in found]
         for name, array in self.off_grid.items():
             rows = array.shape[-2] if array.ndim > 1 else 1
@@ -86,7 +86,7 @@ class FileSink:
         self.writer.complete(flat, updates)
 
     def publish(self) -> Product:
-        """Give the file, which is complete, its name."""
+        """Give the complete file its final name."""
         return self.writer.publish()
 
 
@@ -95,20 +95,20 @@ def _card(schema: Schema, path: str) -> tuple[str, str]:
     return spec.hdu, str(spec.keyword)
 
 
-def _loose_images(content: ModelContent) -> dict[str, Array]:
-    arrays = {name: content.loose_array(name) for name in list(content.off_grid)}
+def _off_grid_images(content: ModelContent) -> dict[str, Array]:
+    arrays = {name: content.off_grid_array(name) for name in list(content.off_grid)}
     return {name: array for name, array in arrays.items() if array.dtype.names is None}
 
 
 def _now() -> str:
-    """Return what DATE says: the time, or what SOURCE_DATE_EPOCH puts in its place."""
+    """Return the value of DATE: the current time, or the one given by SOURCE_DATE_EPOCH."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
     when = datetime.fromtimestamp(int(epoch), UTC) if epoch.isdigit() else datetime.now(UTC)
     return when.replace(tzinfo=None).isoformat(timespec="milliseconds")
 
 
 def _require_fields(model: DataModel, path: Location) -> None:
-    """Refuse to write a file without the arrays that opening it would ask for."""
+    """Raise an error if an array is missing without which the file could not be opened."""
     for name, spec in model.schema.fields.items():
         if spec.required and not model.has(name):
             raise ValidationError(
@@ -118,7 +118,7 @@ def _require_fields(model: DataModel, path: Location) -> None:
 
 
 def _warn_of_unwritten(schema: Schema, tree: Mapping[str, Any], path: Location) -> None:
-    """Warn of metadata that have a place in the model but none in FITS headers."""
+    """Warn about metadata that have no FITS keyword."""
     for spec in schema.keywords.values():
         value = get_path(tree, spec.path) if spec.keyword is None else None
         if value not in (None, []):
@@ -128,14 +128,14 @@ def _warn_of_unwritten(schema: Schema, tree: Mapping[str, Any], path: Location) 
 
 
 def _require_plain_name(path: Location) -> None:
-    """Refuse a name by which readers would take the file, which is not compressed, for packed."""
+    """Raise an error if the file's name is that of a compressed file."""
     ending = path.name.lower().rpartition(".")[2]
     if ending in _COMPRESSED:
         plain = path.name[: -len(ending) - 1]
         raise FileError(
             path,
-            f"is the name of a compressed file, and files are written uncompressed: save it as "
-            f"{plain}, and compress that",
+            f"has the name of a compressed file, but files are written uncompressed: save as "
+            f"{plain} and compress that file",
         )
 
 
@@ -148,22 +148,25 @@ def build_writer(
     tag: str = "",
     staging: Path | Permit | None = None,
 ) -> FitsWriter:
-    """Return the plan of a model's file: HDUs in schema order, what no schema names, ASDF.
+    """Return the writer of a model's file.
+
+    The file has the HDUs that the schema names, in its order, then other HDUs of the input and the
+    ASDF extension.
 
     Parameters
     ----------
     model : DataModel
-        The model; its metadata is checked first.
+        The model, whose metadata are validated first.
     path : Path or Url
-        The file to be.
+        The file's final name.
     date : str, optional
-        What DATE says, for files that are to be identical; by default the time.
+        Value of DATE, for reproducible files; by default the current time.
     fsync : bool
-        Whether the file is to be on the disk when it gets its name.
+        Whether to flush the file to disk before it gets its name.
     tag : str
-        Part of the unfinished file's name, by which it is found should this process die.
+        Part of the temporary file's name, by which it can be found if this process dies.
     staging : Path or Permit, optional
-        Where to make the file, by default beside its final name; for an object, a permit.
+        Folder for the temporary file, by default that of its final name; for an object, a permit.
     """
     content = model._content
     _require_plain_name(path)
@@ -174,7 +177,7 @@ def build_writer(
         if f"meta.{name}" in model.schema.keywords:
             set_path(tree, f"meta.{name}", value)
     for path_ in (p for d in content.deferred for p in d.paths):
-        set_path(tree, path_, 0.0)  # room for a value that is known when the tiles have run
+        set_path(tree, path_, 0.0)  # reserves a card for the value that the tiles will give
     tree = validate_tree(model.schema, tree, str(path))
     _warn_of_unwritten(model.schema, tree, path)
 
@@ -196,7 +199,7 @@ def _part(content: ModelContent, name: str, hdu: str, cards: Callable[[str], Any
         return OutputImage(name, hdu, 1, placed.dtype, placed.shape, cards(hdu))
     if name not in content.off_grid:
         return None
-    array = content.loose_array(name)
+    array = content.off_grid_array(name)
     if array.dtype.names is not None:
         return OutputTable(hdu, array, cards(hdu))
     return OutputImage(name, hdu, 1, array.dtype, array.shape, cards(hdu))
@@ -209,33 +212,36 @@ def save(
     fsync: bool = True,
     scheduler: str | None = None,
 ) -> SaveResult:
-    """Compute models tile by tile, together, into one FITS file each.
+    """Compute models together, tile by tile, and write each to a FITS file.
 
-    Models that share a plan (a ramp and the rates fitted to it) cost each kernel once a tile.
-    Nothing carries a final name before it is complete and checksummed.
+    For models that share a plan, such as a ramp and the rates fitted to it, each kernel runs once
+    per tile. No file gets its final name before it is complete, checksums included.
 
     Parameters
     ----------
     models : sequence of (DataModel, Path or Url)
-        What to save, and where.
+        The models and their files.
     date : str, optional
-        What DATE says, for files that are to be identical from run to run; by default the time.
+        Value of DATE, for reproducible files; by default the current time.
     fsync : bool
-        Whether files are to be on the disk when they get their names.
+        Whether to flush files to disk before they get their names.
     scheduler : str, optional
-        A dask scheduler's name; by default whatever dask is set to, such as a connected client.
+        Name of a dask scheduler; by default dask's current one, such as a connected client.
 
     Raises
     ------
     FileError
-        When the folder is missing or cannot be written, or the disk is full.
+        If the folder is missing or not writable, or the disk is full.
     ValidationError
-        When an array or value that the schema requires is missing; under ``STRICT_VALIDATION``
-        also when metadata are invalid.
+        If an array or value that the schema requires is missing or, under ``STRICT_VALIDATION``,
+        metadata are invalid.
     """
     graph, writers = build_saving_graph(models, date=date, fsync=fsync)
     try:
-        return save_result(compute(graph, scheduler=scheduler)[0])
+        result = save_result(compute(graph, scheduler=scheduler)[0])
+        for model, path in models:
+            model._content.stored = StoredFile(path, model._content.node)
+        return result
     finally:
         for writer in writers:
             writer.abort()
@@ -250,9 +256,9 @@ def build_saving_graph(
     staging: Path | Permit | None = None,
     before_naming: Callable[[], str] | None = None,
 ) -> tuple[Any, list[FitsWriter]]:
-    """Return the dask array whose computing saves models, and the writers, to abort on failure.
+    """Return a dask array that saves models when computed, and the writers, to abort on failure.
 
-    ``before_naming``, which has to pickle, is called when all pixels are written: should it raise,
+    ``before_naming``, which must be picklable, is called once all pixels are written. If it raises,
     no product gets its name. With ``staging``, files are made in that folder, which must exist.
     """
     row = row_bytes([m for m, _ in models])
@@ -270,6 +276,6 @@ def build_saving_graph(
 
 
 def save_result(computed: Array) -> SaveResult:
-    """Return what a computed saving graph says."""
+    """Return the result of a computed saving graph."""
     products, seconds, told = computed[0]
     return SaveResult(tuple(products), seconds, told)

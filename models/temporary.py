@@ -1,4 +1,4 @@
-"""Temporary folders of one process, which the next process removes if that one was killed."""
+"""Temporary folders of a process, which later processes remove if the process was killed."""
 
 from __future__ import annotations
 
@@ -6,25 +6,27 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
 _LOCK = "lock"
-_held: list[int] = []  # descriptors whose locks end with this process
+_RENAMED_WITHIN = 60.0  # seconds
+_locks: list[int] = []  # descriptors of locks that are released when this process ends
 
 
 def make_process_folder(kind: str, base: Path | None = None) -> Path:
-    """Make a folder for this process, and remove those that killed processes have left.
+    """Make a folder for this process, and remove the folders of killed processes.
 
-    Whether a folder's process lives is told by the kernel, which holds a lock for it until it ends.
-    Removing the folder at an ordinary end is up to the caller.
+    A process locks its folder, and the kernel releases the lock when the process ends. At a normal
+    end, the caller removes the folder.
 
     Parameters
     ----------
     kind : str
-        What it is for: a part of its name.
+        Purpose of the folder; part of its name.
     base : Path, optional
-        Where it is made; by default in the system's folder for temporary files.
+        Parent folder; by default the system's folder for temporary files.
     """
     prefix = _prefix(kind)
     base = base or Path(tempfile.gettempdir())
@@ -32,13 +34,13 @@ def make_process_folder(kind: str, base: Path | None = None) -> Path:
     made = Path(tempfile.mkdtemp(prefix=f".{prefix}", dir=base))
     descriptor = os.open(made / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    _held.append(descriptor)
-    # Only now does it have a name by which others look for abandoned ones.
+    _locks.append(descriptor)
+    # Other processes look for abandoned folders under the final name.
     return made.rename(base / made.name.removeprefix("."))
 
 
 def remove_abandoned(kind: str, base: Path | None = None) -> None:
-    """Remove the folders of a kind that killed processes have left; see `make_process_folder`."""
+    """Remove the folders of a kind left by killed processes; see `make_process_folder`."""
     _remove_abandoned(base or Path(tempfile.gettempdir()), _prefix(kind))
 
 
@@ -47,15 +49,26 @@ def _prefix(kind: str) -> str:
 
 
 def _remove_abandoned(base: Path, prefix: str) -> None:
-    for folder in base.glob(f"{prefix}*"):
+    hidden = [path for path in base.glob(f".{prefix}*") if _is_old(path)]
+    for folder in [*base.glob(f"{prefix}*"), *hidden]:
         with suppress(OSError):
             if folder.lstat().st_uid == os.getuid() and _is_abandoned(folder / _LOCK):
                 shutil.rmtree(folder)
 
 
+def _is_old(folder: Path) -> bool:
+    """Return whether a folder would have its final name by now if its process were alive."""
+    with suppress(OSError):
+        return time.time() - folder.lstat().st_mtime > _RENAMED_WITHIN
+    return False
+
+
 def _is_abandoned(lock: Path) -> bool:
-    """Return whether no process holds a lock."""
-    descriptor = os.open(lock, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    """Return whether no process holds a lock, or its folder was only partly removed."""
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:  # the lock is made before the folder gets its name
+        return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

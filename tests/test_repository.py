@@ -8,7 +8,9 @@ test, too.
 import ast
 import importlib
 import os
+import pkgutil
 import re
+import shlex
 import statistics
 import subprocess
 import sys
@@ -16,6 +18,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from support import repository
 
@@ -23,6 +26,7 @@ from calbatch.calibrate.parameters import Override
 from calbatch.calibrate.registry import PIPELINES, STEPS, find
 from calbatch.calibrate.step import Step
 from calbatch.cluster.cli.app import cli
+from calbatch.cluster.cli.options import ParameterCommand
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = repository.SOURCE_FOLDERS
@@ -92,6 +96,14 @@ def test_folders_hold_few_modules():
     assert {relative(f): n for f, n in crowded.items() if relative(f) not in REGISTRIES} == {}
 
 
+def test_long_functions_and_crowded_folders_are_found():
+    long = 'def f():\n    """Do it."""\n' + "    f()\n" * (FUNCTION_LINES + 1)
+    assert [repository.body_lines(f) for f in repository.functions(long)] == [FUNCTION_LINES + 1]
+    paths = [Path("models", "fits", f"{n}.py") for n in ("__init__", *range(FOLDER_MODULES))]
+    assert repository.crowded_folders(paths, FOLDER_MODULES) == {}
+    assert repository.crowded_folders([*paths, Path("models/fits/more.py")], FOLDER_MODULES)
+
+
 def test_no_file_is_large():
     pictures = [p for p in (ROOT / "docs").rglob("*") if p.is_file() and "_build" not in p.parts]
     assert [relative(p) for p in [*SOURCES, *TESTS, *pictures] if p.stat().st_size > 200_000] == []
@@ -120,6 +132,16 @@ def test_no_module_or_class_name_stands_for_two_things(folder):
     classes = [(c, relative(p)) for p in sources for c in repository.classes(p.read_text())]
     pairs = [*(pair for pair in modules if pair[0] not in common), *classes]
     assert repeated_names(folder, pairs) == {}
+
+
+def test_a_repeated_name_is_found():
+    pairs = [
+        ("cards", "models/fits/cards.py"),
+        ("cards", "models/cards.py"),
+        ("Plan", "models/a.py"),
+    ]
+    assert repository.repeated(pairs) == {"cards": ["models/fits/cards.py", "models/cards.py"]}
+    assert repository.classes("class Plan:\n    class Inner: ...") == ["Plan"]
 
 
 def test_no_function_is_named_by_a_bare_participle():
@@ -151,12 +173,12 @@ def untested_modules():
     return {str(p) for p, test in tests.items() if test and not (ROOT / test).is_file()}
 
 
-def is_empty_package(path):
-    return path.name == "__init__.py" and len(repository.parse(path.read_text()).body) <= 1
+def is_plain_package(path):
+    return path.name == "__init__.py" and repository.only_imports(path.read_text())
 
 
 def test_each_public_module_has_a_test_of_its_name():
-    now = {name for name in untested_modules() if not is_empty_package(ROOT / name)}
+    now = {name for name in untested_modules() if not is_plain_package(ROOT / name)}
     known = set(EXCEPTIONS["untested"]["modules"])
     assert now - known == set(), "add a test of that name"
     assert known - now == set(), "repository.toml: tested or gone, remove them"
@@ -242,10 +264,65 @@ def test_examples_import_existing_names(page):
                         importlib.import_module(f"{node.module}.{alias.name}")
 
 
-def test_examples_use_existing_commands():
-    shell = [block for page in PAGES for block in blocks(page, "sh")]
-    used = {name for b in shell for name in re.findall(r"^calbatch ([a-z]+)", b, re.MULTILINE)}
-    assert {"run", "params"} <= used <= set(cli.commands)
+def is_importable(path):
+    """Return whether a dotted path names a module, or a member of one."""
+    try:
+        return pkgutil.resolve_name(path) is not None
+    except (ImportError, AttributeError):
+        return False
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_pages_name_existing_objects(page):
+    named = set(re.findall(r"`(calbatch(?:\.\w+)+)[`(]", page.read_text()))
+    assert [path for path in sorted(named) if not is_importable(path)] == []
+
+
+def test_an_object_that_does_not_exist_is_found():
+    assert is_importable("calbatch.models.jit.kernel")
+    assert not is_importable("calbatch.models.jit.gone")
+    assert not is_importable("calbatch.gone.kernel")
+
+
+def command_lines(text):
+    """Yield the words of each `calbatch …` command of a shell block."""
+    for line in re.findall(r"^calbatch (.*)", text, re.MULTILINE):
+        yield shlex.split(line, comments=True)
+
+
+def unknown_words(words):
+    """Return the subcommand or the options of a command line that do not exist."""
+    command, rest = cli, list(words)
+    while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
+        command, rest = command.get_command(None, rest[0]), rest[1:]
+        if command is None:
+            return words
+    known = {name for p in command.params for name in [*p.opts, *p.secondary_opts]} | {"--help"}
+    if isinstance(command, ParameterCommand):
+        rest = [word for word in rest if "=" not in word and "." not in word]
+    options = (word.partition("=")[0] for word in rest if word.startswith("-"))
+    return [option for option in options if option not in known]
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "sh")], ids=relative)
+def test_examples_use_existing_commands(page):
+    lines = [words for block in blocks(page, "sh") for words in command_lines(block)]
+    assert [words for words in lines if unknown_words(words)] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "unknown"),
+    [
+        ("calbatch vanish", ["vanish"]),
+        ("calbatch refs vanish", ["refs", "vanish"]),
+        ("calbatch status --vanish  # a comment", ["--vanish"]),
+        ("calbatch run detector1 in/ -o out/ --jump.skip --level=1", []),
+        ("calbatch run detector1 in/ --vanish", ["--vanish"]),
+    ],
+)
+def test_commands_that_do_not_exist_are_found(line, unknown):
+    [words] = command_lines(line)
+    assert unknown_words(words) == unknown
 
 
 @pytest.mark.parametrize("page", PAGES, ids=relative)
@@ -444,6 +521,17 @@ def imports(path) -> Iterator[tuple[int, str]]:
             yield node.level, node.module or ""
 
 
+def test_the_design_page_names_every_layer():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    page = (ROOT / "docs" / "design.md").read_text()
+    for contract in contracts["contracts"]:
+        folder = contract.get("containers", [""])[0].removeprefix("calbatch").strip(".")
+        if folder in FOLDERS:
+            row = re.search(rf"^\| `{folder}/` \|.*$", page, re.MULTILINE).group()
+            layers = set(re.findall(r"\w+", " ".join(contract["layers"]))) - {"__main__"}
+            assert layers - set(re.findall(r"`(\w+)`", row)) == set()
+
+
 def test_modules_are_imported_as_calbatch():
     found = [(relative(p), *i) for p in [*SOURCES, *TESTS, *OTHERS] for i in imports(p)]
     bare = [(p, m) for p, level, m in found if level or m.partition(".")[0] in FOLDERS]
@@ -456,9 +544,9 @@ def test_one_module_makes_graphs():
     assert users == {"models/tiling/graphs.py"}
 
 
-def test_only_storage_calls_fsspec():
+def test_one_module_calls_fsspec():
     users = {relative(p) for p in SOURCES for _, m in imports(p) if m.startswith("fsspec")}
-    assert users <= {f"models/storage/{name}.py" for name in ("stores", "upload_permits")}
+    assert users == {"models/storage/stores.py"}
 
 
 def test_no_file_names_a_place_on_somebodys_machine():

@@ -30,7 +30,7 @@ _PART = re.compile(r"\..+\.(\d{8}-\d{6}-[a-z0-9]{4})-.+-\d+-[0-9a-f]{32}\.part")
 """Unfinished products beside their final names, as releases without staging folders made them."""
 
 
-def living(ledger: Ledger, batch: int) -> frozenset[str]:
+def living_batches(ledger: Ledger, batch: int) -> frozenset[str]:
     """Return the names of other batches that show signs of life, from other hosts.
 
     Parameters
@@ -45,7 +45,7 @@ def living(ledger: Ledger, batch: int) -> frozenset[str]:
     return frozenset(r.name for r in rows if r.host != here and (r.beat or 0.0) > since)
 
 
-def clear(folder: BatchFolder, spared: Collection[str] = ()) -> None:
+def remove_leftovers(folder: BatchFolder, spared: Collection[str] = ()) -> None:
     """Remove what the batches of a folder of products left there unfinished.
 
     Parameters
@@ -55,7 +55,7 @@ def clear(folder: BatchFolder, spared: Collection[str] = ()) -> None:
     spared : collection of str
         Names of batches that are left alone.
     """
-    for path in [*_unfinished(folder, spared), *_logs(folder.state, spared)]:
+    for path in [*_find_unfinished(folder, spared), *_logs(folder.state, spared)]:
         with suppress(OSError):  # in a folder that others may write to, it may be theirs
             path.unlink(missing_ok=True)
     _clear_temporary()
@@ -70,7 +70,9 @@ def _clear_temporary() -> None:
     remove_abandoned("workers", Path(base).absolute() if base else None)
 
 
-def end_abandoned(ledger: Ledger, batch: int, spared: Collection[str] = ()) -> Iterator[str]:
+def end_abandoned_batches(
+    ledger: Ledger, batch: int, spared: Collection[str] = ()
+) -> Iterator[str]:
     """Note that earlier drivers of other batches have died, and end their jobs of Slurm's.
 
     Parameters
@@ -98,12 +100,12 @@ def end_abandoned(ledger: Ledger, batch: int, spared: Collection[str] = ()) -> I
 
 
 def _end_jobs(row: BatchRow) -> None:
-    site = Order.of(row.request).wish.named_site()
+    site = Order.from_json(row.request).site.named_site()
     if site is not None:
         find_kind(site.kind).end_jobs(site.options, row.name)
 
 
-def _unfinished(folder: BatchFolder, spared: Collection[str]) -> Iterator[Path]:
+def _find_unfinished(folder: BatchFolder, spared: Collection[str]) -> Iterator[Path]:
     """Yield unfinished products; in a folder for scratch, only those of this ledger's batches."""
     names = {path.name for path in batch_folders(folder.state)}
     for path in folder.unfinished.glob(".*.part"):

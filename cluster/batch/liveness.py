@@ -18,21 +18,28 @@ from calbatch.models.private import write_private_text
 SILENCE = 60.0
 """Seconds without a sign of life after which a driver elsewhere is taken for dead."""
 
-EXIT = {"done": 0, "failed": 1, "planned": 3, "running": 3, "interrupted": 130, "cancelled": 130}
+EXIT_STATUS = {
+    "done": 0,
+    "failed": 1,
+    "planned": 3,
+    "running": 3,
+    "interrupted": 130,
+    "cancelled": 130,
+}
 """Exit status of `calbatch status` by state."""
 
 
-def sign(folder: BatchFolder, pid: int | None = None) -> None:
+def record_driver(folder: BatchFolder, pid: int | None = None) -> None:
     """Write which process drives a batch: this one, or one that has just been started."""
     write_owner(folder.pid, pid)
 
 
-def queue(folder: BatchFolder, job: str) -> None:
+def record_job(folder: BatchFolder, job: str) -> None:
     """Write which job of Slurm's drives a batch."""
     write_private_text(folder.job, job)
 
 
-def queued(folder: BatchFolder) -> str | None:
+def read_job(folder: BatchFolder) -> str | None:
     """Return which job of Slurm's drives a batch, if one does."""
     try:
         job = folder.job.read_text(encoding="ascii").strip()
@@ -41,7 +48,7 @@ def queued(folder: BatchFolder) -> str | None:
     return job if job.isdecimal() else None  # damaged, it names no job
 
 
-def job_lives(job: str) -> bool:
+def is_job_alive(job: str) -> bool:
     """Return whether a job waits or runs, as far as Slurm tells."""
     from calbatch.cluster.sites.slurm.driver_job import job_state
 
@@ -51,7 +58,7 @@ def job_lives(job: str) -> bool:
         return False
 
 
-def driver_lives(folder: BatchFolder, batch: BatchRow) -> bool:
+def is_driver_alive(folder: BatchFolder, batch: BatchRow) -> bool:
     """Return whether the driver that a batch had is still at it."""
     try:
         who = json.loads(folder.pid.read_text(encoding="ascii"))
@@ -63,21 +70,21 @@ def driver_lives(folder: BatchFolder, batch: BatchRow) -> bool:
     return is_running(pid, created)
 
 
-def state_of(folder: BatchFolder, batch: BatchRow) -> str:
+def batch_state(folder: BatchFolder, batch: BatchRow) -> str:
     """Return a batch's state: what its driver said last, unless it died since."""
-    job = queued(folder)
+    job = read_job(folder)
     if batch.state == "interrupted" and job is not None:  # Slurm may have put it back
-        return "planned" if job_lives(job) else batch.state
-    if batch.state not in ("planned", "running") or driver_lives(folder, batch):
+        return "planned" if is_job_alive(job) else batch.state
+    if batch.state not in ("planned", "running") or is_driver_alive(folder, batch):
         return batch.state
     if job is not None:
-        return "planned" if job_lives(job) else "interrupted"
+        return "planned" if is_job_alive(job) else "interrupted"
     begun = batch.state == "running" or folder.pid.exists()
     begun = begun or time.time() - batch.created > SILENCE  # killed before its driver began
     return "interrupted" if begun else batch.state
 
 
-def detached(command: list[str], log: Path) -> int:
+def start_detached(command: list[str], log: Path) -> int:
     """Start a process that outlives this one and its terminal; return its number."""
     import subprocess
 

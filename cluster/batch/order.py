@@ -1,64 +1,113 @@
-"""What a user asked for, as it is kept: enough to do it again elsewhere."""
+"""The order of a batch: the user's request as it is recorded, complete enough to repeat it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar
 
+from calbatch.cluster.batch.options import BatchOptions
 from calbatch.cluster.exposure.job import ExposureOptions
 from calbatch.cluster.exposure.policy import RetryPolicy
 from calbatch.cluster.planning.planner import RerunPolicy
 from calbatch.cluster.sites.placement import SiteRequest
 
+RecordT = TypeVar("RecordT")
 
-@dataclass(frozen=True)
+_KEYS = {
+    "inputs": "inputs",
+    "context": "context",
+    "pars": "pars",
+    "exposure": "options",
+    "site": "wish",
+    "rerun": "again",
+    "policy": "policy",
+    "recursive": "recursive",
+}
+"""Attribute to key in the ledger, whose format is older than the attributes' names."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Order:
-    """How a batch is to be done; its step is told by a ``.cfg``, its exposures by the ledger.
+    """How a batch is run. Its step is in a ``.cfg``, and its exposures are in the ledger.
 
     Attributes
     ----------
     inputs : tuple of str
-        As the user named them.
+        Files, folders and globs, as the user gave them.
     context : str, optional
         The CRDS context.
     pars : bool
-        Whether parameter references are read.
-    options : ExposureOptions
-        How exposures are read, walked and written.
-    wish : Wish
-        Where.
-    again : RerunPolicy
-        What is done though it was done before.
+        True if parameter references are read.
+    exposure : ExposureOptions
+        How exposures are read, tiled and written.
+    site : SiteRequest
+        The requested place to run.
+    rerun : RerunPolicy
+        Which exposures are calibrated although they have been calibrated before.
     policy : RetryPolicy
-        How patient to be.
+        Limits on retries, delays and waiting.
     recursive : bool
-        Whether a folder stands for the folders in it, too.
+        True if folders are searched recursively.
     """
 
     inputs: tuple[str, ...]
     context: str | None = None
     pars: bool = True
-    options: ExposureOptions = field(default_factory=ExposureOptions)
-    wish: SiteRequest = field(default_factory=SiteRequest)
-    again: RerunPolicy = field(default_factory=RerunPolicy)
+    exposure: ExposureOptions = field(default_factory=ExposureOptions)
+    site: SiteRequest = field(default_factory=SiteRequest)
+    rerun: RerunPolicy = field(default_factory=RerunPolicy)
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     recursive: bool = False
 
+    @classmethod
+    def from_options(
+        cls, inputs: Sequence[str], options: BatchOptions, site_options: Mapping[str, str]
+    ) -> Order:
+        """Return the order for some inputs and options.
+
+        Parameters
+        ----------
+        inputs : sequence of str
+            Files, folders and globs.
+        options : BatchOptions
+            The options.
+        site_options : mapping
+            Options that override those of the requested site, as text.
+        """
+        return cls(
+            inputs=tuple(inputs),
+            context=options.context,
+            pars=options.pars,
+            exposure=_select(ExposureOptions, options),
+            site=_select(SiteRequest, options, options=dict(site_options)),
+            rerun=_select(RerunPolicy, options),
+            policy=options.policy,
+            recursive=options.recursive,
+        )
+
     def as_json(self) -> dict[str, Any]:
-        """Return it as what JSON can hold."""
-        return asdict(self)
+        """Return the order as the ledger keeps it, ready for JSON."""
+        values = asdict(self)
+        return {key: values[name] for name, key in _KEYS.items()}
 
     @classmethod
-    def of(cls, kept: Mapping[str, Any]) -> Order:
-        """Return what `as_json` gave, as an order."""
+    def from_json(cls, values: Mapping[str, Any]) -> Order:
+        """Return the order that `as_json` has turned into ``values``."""
         return cls(
-            tuple(kept["inputs"]),
-            kept["context"],
-            kept["pars"],
-            ExposureOptions(**kept["options"]),
-            SiteRequest(**kept["wish"]),
-            RerunPolicy(**kept["again"]),
-            RetryPolicy(**kept["policy"]),
-            kept.get("recursive", False),  # orders of older ledgers do not say
+            inputs=tuple(values["inputs"]),
+            context=values["context"],
+            pars=values["pars"],
+            exposure=ExposureOptions(**values["options"]),
+            site=SiteRequest(**values["wish"]),
+            rerun=RerunPolicy(**values["again"]),
+            policy=RetryPolicy(**values["policy"]),
+            recursive=values.get("recursive", False),  # missing in older ledgers
         )
+
+
+def _select(record: type[RecordT], chosen: BatchOptions, /, **more: Any) -> RecordT:
+    """Return a record whose fields have the values of the options of the same names."""
+    names = {each.name for each in fields(record)} - more.keys()  # type: ignore[arg-type]
+    shared = {n: getattr(chosen, n) for n in names if hasattr(chosen, n)}
+    return record(**shared, **more)

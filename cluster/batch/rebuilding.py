@@ -49,7 +49,7 @@ _FRESH = "rebuilt-"
 
 
 @dataclass(frozen=True)
-class Rebuilt:
+class RebuiltBatch:
     """What a new ledger knows of a batch.
 
     Attributes
@@ -65,7 +65,7 @@ class Rebuilt:
     done: int = 0
 
 
-def rebuild(output: Location) -> tuple[Path | None, list[Rebuilt]]:
+def rebuild_ledger(output: Location) -> tuple[Path | None, list[RebuiltBatch]]:
     """Set a damaged ledger aside, and make a new one of all that is left.
 
     Parameters
@@ -87,11 +87,13 @@ def rebuild(output: Location) -> tuple[Path | None, list[Rebuilt]]:
         could have prepared the folder, or the new ledger cannot be written.
     """
     state = state_of(output)
-    names = sorted(path.name for path in batch_folders(state)) if state.is_dir() else []
-    if not names and not (state / NAME).exists():
+    if not os.path.lexists(state):
         raise RequestError(f"{output}: there are no batches")
     BatchFolder(output, "").secure()
-    with _held(state):
+    names = sorted(path.name for path in batch_folders(state))
+    if not names and not (state / NAME).exists():
+        raise RequestError(f"{output}: there are no batches")
+    with _hold_lock(state):
         for left in state.glob(f"{_FRESH}*"):  # of one that was killed
             shutil.rmtree(left, ignore_errors=True)
         if is_intact(state):
@@ -104,7 +106,7 @@ def rebuild(output: Location) -> tuple[Path | None, list[Rebuilt]]:
                 connection.execute("BEGIN")
                 _fill(connection, output, names)
                 connection.execute("COMMIT")
-            found = _told(fresh, names)
+            found = _count_exposures(fresh, names)
             aside = _swap(state, fresh)
         except (OSError, sqlite3.Error) as error:
             raise RequestError(f"{fresh}: cannot be written: {error}") from error
@@ -117,7 +119,7 @@ def rebuild(output: Location) -> tuple[Path | None, list[Rebuilt]]:
 
 
 @contextmanager
-def _held(state: Path) -> Iterator[None]:
+def _hold_lock(state: Path) -> Iterator[None]:
     """Hold the ledger's lock, as its driver does."""
     lock = FileLock(state / "ledger.lock", mode=0o600)
     try:
@@ -224,7 +226,10 @@ def _verify(connection: sqlite3.Connection, row: sqlite3.Row) -> None:
 def _is(path: str, size: int, mtime_ns: int, headers: str) -> bool:
     """Return whether a file is what a record says."""
     try:
-        return current_version(path) == (path, size, mtime_ns) and read_layout(read_stamp(path)).digest == headers
+        return (
+            current_version(path) == (path, size, mtime_ns)
+            and read_layout(read_stamp(path)).digest == headers
+        )
     except (OSError, ModelError, ValueError, TypeError):
         return False
 
@@ -254,14 +259,14 @@ def _conclude(connection: sqlite3.Connection, row: sqlite3.Row) -> None:
     )
 
 
-def _told(fresh: Path, names: Sequence[str]) -> list[Rebuilt]:
+def _count_exposures(fresh: Path, names: Sequence[str]) -> list[RebuiltBatch]:
     with View(fresh) as view:
         found = {}
         for batch in view.batches():
             counts = view.counts(batch.id)
             done = sum(counts.get(state, 0) for state in _DONE)
-            found[batch.name] = Rebuilt(batch.name, batch.total, done)
-    return [found.get(name, Rebuilt(name)) for name in sorted({*names, *found})]
+            found[batch.name] = RebuiltBatch(batch.name, batch.total, done)
+    return [found.get(name, RebuiltBatch(name)) for name in sorted({*names, *found})]
 
 
 def _swap(state: Path, fresh: Path) -> Path:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from calbatch.calibrate import cfg
 from calbatch.calibrate.errors import ParameterError
 from calbatch.calibrate.step import Step
-from calbatch.cluster.batch.leftovers import clear, living
+from calbatch.cluster.batch.leftovers import living_batches, remove_leftovers
 from calbatch.cluster.batch.manifest import write_manifest
 from calbatch.cluster.batch.order import Order
 from calbatch.cluster.batch.reconfiguring import reconfigure
@@ -34,7 +34,7 @@ from calbatch.models.storage.location import Location, location
 
 
 @dataclass(frozen=True)
-class Begun:
+class RegisteredBatch:
     """A batch that is in the ledger.
 
     Attributes
@@ -67,7 +67,7 @@ class Begun:
     def place(self) -> placement.Place:
         """Where it runs."""
         paths = [path for _, path in self.inputs]
-        return placement.choose_place(self.order.wish, len(paths), total_bytes(paths))
+        return placement.choose_place(self.order.site, len(paths), total_bytes(paths))
 
     @contextmanager
     def hold_ledger(self) -> Iterator[Ledger]:
@@ -82,7 +82,7 @@ class Begun:
             yield ledger
 
 
-def inputs_of(step: Step, order: Order) -> list[Location]:
+def find_inputs(step: Step, order: Order) -> list[Location]:
     """Return the input files that an order means.
 
     Raises
@@ -97,7 +97,9 @@ def inputs_of(step: Step, order: Order) -> list[Location]:
     return paths
 
 
-def failed_of(paths: Sequence[Location], books: HistoryQueries, output: Location) -> list[Location]:
+def select_failed(
+    paths: Sequence[Location], books: HistoryQueries, output: Location
+) -> list[Location]:
     """Return those inputs that failed when they were tried last.
 
     Raises
@@ -112,9 +114,9 @@ def failed_of(paths: Sequence[Location], books: HistoryQueries, output: Location
     return chosen
 
 
-def begin(
+def begin_batch(
     step: Step, order: Order, notes: Mapping[str, str] | None = None, *, hold: bool = False
-) -> Begun:
+) -> RegisteredBatch:
     """Enter a batch in the ledger of its output folder.
 
     Parameters
@@ -134,8 +136,8 @@ def begin(
         When it cannot be begun: no inputs, names that clash, an output that cannot be written.
     """
     output = require_writable_place(step.output_dir or ".")
-    paths = inputs_of(step, order)
-    placement.check_request(order.wish)
+    paths = find_inputs(step, order)
+    placement.check_request(order.site)
     step.output_dir = str(output)
     open_references(step, order.context)  # refused before there is a batch, not after
     config = _config_of(step)
@@ -143,15 +145,17 @@ def begin(
     folder.secure()
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(folder.state))
-        if order.again.only_failed:
-            paths = failed_of(paths, ledger, output)
+        if order.rerun.only_failed:
+            paths = select_failed(paths, ledger, output)
         try:
-            enter(folder, ledger, step, order, paths, config, notes or {})
+            enter_batch(folder, ledger, step, order, paths, config, notes or {})
         except BaseException:
             remove_batch(folder)
             raise
         inputs = list(enumerate(paths))
-        begun = Begun(folder, step, order, inputs, len(paths), True, ledger if hold else None)
+        begun = RegisteredBatch(
+            folder, step, order, inputs, len(paths), True, ledger if hold else None
+        )
         if hold:
             stack.pop_all()
     return begun
@@ -165,7 +169,7 @@ def _config_of(step: Step) -> str:
         raise RequestError(str(error)) from error
 
 
-def take_up(folder: BatchFolder, *, failed: bool = False, hold: bool = False) -> Begun:
+def take_up(folder: BatchFolder, *, failed: bool = False, hold: bool = False) -> RegisteredBatch:
     """Return a batch of the ledger that is to be continued.
 
     Parameters
@@ -187,7 +191,7 @@ def take_up(folder: BatchFolder, *, failed: bool = False, hold: bool = False) ->
         ledger = stack.enter_context(Ledger(folder.state))
         row = ledger.batch(folder.name)
         with decoding(ledger.path):
-            order = Order.of(row.request)
+            order = Order.from_json(row.request)
         step = reconfigure(folder, row)
         if failed:
             withdraw_stop_request(folder.control)  # whoever resumes it wants no end any more
@@ -196,7 +200,9 @@ def take_up(folder: BatchFolder, *, failed: bool = False, hold: bool = False) ->
         if failed and not left:  # its driver may have died when all was done but saying so
             _conclude(folder, ledger, row.id)
         hold = hold and bool(left)
-        begun = Begun(folder, step, order, left, row.total, False, ledger if hold else None)
+        begun = RegisteredBatch(
+            folder, step, order, left, row.total, False, ledger if hold else None
+        )
         if hold:
             stack.pop_all()
     return begun
@@ -205,13 +211,13 @@ def take_up(folder: BatchFolder, *, failed: bool = False, hold: bool = False) ->
 def _conclude(folder: BatchFolder, ledger: Ledger, batch: int) -> None:
     """Leave a batch of which all is done as its driver would have."""
     take_over(folder).close()
-    clear(folder, living(ledger, batch))
+    remove_leftovers(folder, living_batches(ledger, batch))
     with suppress(OSError):
         write_manifest(folder, "done")
     ledger.end_batch(batch, "done")
 
 
-def enter(
+def enter_batch(
     folder: BatchFolder,
     ledger: Ledger,
     step: Step,
@@ -257,7 +263,7 @@ def enter(
     )
 
 
-def abandon(ledger: Ledger, folder: BatchFolder, why: str, *, fresh: bool) -> None:
+def abandon_batch(ledger: Ledger, folder: BatchFolder, why: str, *, fresh: bool) -> None:
     """Take back a batch whose driver could not be started.
 
     Nothing stays of a batch that was made for this driver and of which nothing has been tried. Any

@@ -18,9 +18,9 @@ SHOWN = 20
 """Warnings and names listed; a long list would hide the summary."""
 
 
-def summary(result: Result, console: Console, *, timings: bool = False) -> None:
+def print_summary(result: Result, console: Console, *, timings: bool = False) -> None:
     """Print what was done, what was remarkable, what failed, and where the products are."""
-    found = _found(result)
+    found = _add_up(result)
     _warnings(found, console)
     if timings:
         console.print(_stages(found))
@@ -37,7 +37,7 @@ def summary(result: Result, console: Console, *, timings: bool = False) -> None:
         _say(console, f"`calbatch resume {result.name}` does what is left")
 
 
-def unrecorded_line(outcomes: Sequence[Outcome]) -> str:
+def describe_unrecorded(outcomes: Sequence[Outcome]) -> str:
     """Return a line about outcomes that the ledger does not have."""
     names = ", ".join(outcome.path.name for outcome in outcomes[:SHOWN])
     more = f" and {len(outcomes) - SHOWN} more" if len(outcomes) > SHOWN else ""
@@ -45,19 +45,19 @@ def unrecorded_line(outcomes: Sequence[Outcome]) -> str:
     return f"{count} could not be recorded, and would be done again: {names}{more}"
 
 
-def _found(result: Result) -> _Found:
+def _add_up(result: Result) -> _Totals:
     """Return what a batch came to: by its ledger or, where that is damaged, by its driver."""
     try:
-        return _Found(result, result.batch.total, result.each())
+        return _Totals(result, result.batch.total, result.each())
     except DamagedLedgerError:
         if result.ending is None:
             raise
-        found = _Found(result, result.ending.total, result.unrecorded, readable=False)
+        found = _Totals(result, result.ending.total, result.unrecorded, readable=False)
         found.done, found.failed = result.ending.done, result.ending.failed
         return found
 
 
-class _Found:
+class _Totals:
     """What a batch came to, gathered from its outcomes one by one."""
 
     def __init__(
@@ -103,7 +103,7 @@ def _say(console: Console, text: str, style: str = "") -> None:
     console.print(escape_controls(text), style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def _totals(found: _Found) -> Table:
+def _totals(found: _Totals) -> Table:
     kept = ["before"] if found.kept else []
     table = Table("exposures", "done", *kept, "failed", "products", "wall time", "peak memory")
     counts = [found.total, found.done]
@@ -114,7 +114,7 @@ def _totals(found: _Found) -> Table:
     return table
 
 
-def _warnings(found: _Found, console: Console) -> None:
+def _warnings(found: _Totals, console: Console) -> None:
     for text, count in found.warnings.most_common(SHOWN):
         more = f" (and in {count - 1} more exposure{'s' * (count > 2)})" if count > 1 else ""
         _say(console, f"warning: {text.replace(_NAME, found.first[text])}{more}", "yellow")
@@ -122,7 +122,7 @@ def _warnings(found: _Found, console: Console) -> None:
         _say(console, f"... and {len(found.warnings) - SHOWN} more kinds of warnings", "yellow")
 
 
-def _stages(found: _Found) -> Table:
+def _stages(found: _Totals) -> Table:
     count = max(found.done - found.kept, 1)
     table = Table("stage", "CPU s an exposure")
     for stage, seconds in found.stages.items():

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from calbatch.cluster.batch.liveness import EXIT
+from calbatch.cluster.batch.liveness import EXIT_STATUS
 from calbatch.cluster.exposure.outcome import MemoryPeak, Outcome
 from calbatch.cluster.folder import BatchFolder
 from calbatch.cluster.ledger import BatchRow, ExposureRow, View
@@ -134,7 +134,7 @@ class Result:
     @property
     def exit_status(self) -> int:
         """0 when all are done and recorded, 1 when some failed, 130 when it was ended before."""
-        return EXIT.get(self.state, 1)
+        return EXIT_STATUS.get(self.state, 1)
 
     def __repr__(self) -> str:
         counts = self.counts

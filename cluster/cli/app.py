@@ -12,13 +12,12 @@ import click
 
 from calbatch import __version__
 from calbatch.cluster.cli.options import (
-    DRIVE_OPTIONS,
     INPUT_ARGUMENTS,
     PARAMETERS_HELP,
-    RUN_OPTIONS,
     ParameterCommand,
-    policy_of,
-    shared,
+    add_options,
+    batch_options,
+    retry_policy,
 )
 from calbatch.cluster.cli.refs import refs
 
@@ -30,7 +29,7 @@ def cli() -> None:
 
 
 @cli.command(cls=ParameterCommand, epilog=PARAMETERS_HELP)
-@shared(INPUT_ARGUMENTS, RUN_OPTIONS, DRIVE_OPTIONS)
+@add_options(INPUT_ARGUMENTS, batch_options("run"))
 @click.option("--timings", is_flag=True, help="Show the CPU seconds of each step.")
 @click.option("--debug", is_flag=True, help="Show tracebacks of failures.")
 @click.pass_context
@@ -41,11 +40,11 @@ def run(ctx: click.Context, /, **options: Any) -> None:
     """
     from calbatch.cluster.cli.commands import run as command
 
-    ctx.exit(command.main(parameters=ctx.obj, policy=policy_of(options), **options))
+    ctx.exit(command.main(parameters=ctx.obj, policy=retry_policy(options), **options))
 
 
 @cli.command(cls=ParameterCommand, epilog=PARAMETERS_HELP)
-@shared(INPUT_ARGUMENTS, RUN_OPTIONS)
+@add_options(INPUT_ARGUMENTS, batch_options("plan"))
 @click.pass_context
 def plan(ctx: click.Context, /, **options: Any) -> None:
     """Show what `run` would do: exposures, references, tiles and memory."""
@@ -55,13 +54,13 @@ def plan(ctx: click.Context, /, **options: Any) -> None:
 
 
 @cli.command(cls=ParameterCommand, epilog=PARAMETERS_HELP)
-@shared(INPUT_ARGUMENTS, RUN_OPTIONS, DRIVE_OPTIONS)
+@add_options(INPUT_ARGUMENTS, batch_options("submit"))
 @click.pass_context
 def submit(ctx: click.Context, /, **options: Any) -> None:
     """Calibrate exposures in the background; print the batch's name, and return at once."""
     from calbatch.cluster.cli.commands import batches
 
-    ctx.exit(batches.submit(parameters=ctx.obj, policy=policy_of(options), **options))
+    ctx.exit(batches.submit(parameters=ctx.obj, policy=retry_policy(options), **options))
 
 
 _BATCH = click.argument("batch", required=False, metavar="[BATCH]")
@@ -129,7 +128,7 @@ def recalibrate(ctx: click.Context, batch: str | None, context: str, dry_run: bo
 @cli.command(cls=ParameterCommand, epilog=PARAMETERS_HELP)
 @click.argument("pipeline")
 @click.argument("folder", metavar="DIR")
-@shared(RUN_OPTIONS, DRIVE_OPTIONS)
+@add_options(batch_options("watch"))
 @click.option(
     "--settle",
     type=float,
@@ -146,7 +145,7 @@ def watch(ctx: click.Context, /, **options: Any) -> None:
     """Calibrate the exposures of a folder as they arrive, until interrupted."""
     from calbatch.cluster.cli.commands import again
 
-    ctx.exit(again.watch(parameters=ctx.obj, policy=policy_of(options), **options))
+    ctx.exit(again.watch(parameters=ctx.obj, policy=retry_policy(options), **options))
 
 
 @cli.command("list")
@@ -214,25 +213,25 @@ def drive(ctx: click.Context, output: str, name: str) -> None:
 @cli.command()
 def steps() -> None:
     """List the steps."""
-    from calbatch.cluster.cli.commands import tell
+    from calbatch.cluster.cli.commands import listings
 
-    tell.steps()
+    listings.steps()
 
 
 @cli.command()
 def pipelines() -> None:
     """List the pipelines."""
-    from calbatch.cluster.cli.commands import tell
+    from calbatch.cluster.cli.commands import listings
 
-    tell.pipelines()
+    listings.pipelines()
 
 
 @cli.command("sites")
 def sites_() -> None:
     """List the places to run that dask's configuration names, with all their options."""
-    from calbatch.cluster.cli.commands import tell
+    from calbatch.cluster.cli.commands import listings
 
-    tell.sites()
+    listings.sites()
 
 
 @cli.command(cls=ParameterCommand)
@@ -246,9 +245,9 @@ def sites_() -> None:
 @click.pass_context
 def params(ctx: click.Context, /, pipeline: str, **options: Any) -> None:
     """Show every parameter of PIPELINE: its value, where that comes from, and what it means."""
-    from calbatch.cluster.cli.commands import tell
+    from calbatch.cluster.cli.commands import listings
 
-    tell.params(pipeline, ctx.obj, **options)
+    listings.params(pipeline, ctx.obj, **options)
 
 
 @cli.command()
@@ -256,9 +255,9 @@ def params(ctx: click.Context, /, pipeline: str, **options: Any) -> None:
 @click.option("--meta", is_flag=True, help="All metadata that is set.")
 def inspect(path: str, meta: bool) -> None:
     """Show what a file is: its model, arrays and metadata. No pixel is read."""
-    from calbatch.cluster.cli.commands import tell
+    from calbatch.cluster.cli.commands import listings
 
-    tell.inspect(path, meta=meta)
+    listings.inspect(path, meta=meta)
 
 
 @cli.command()

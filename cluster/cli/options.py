@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import click
+
+from calbatch.cluster.batch.options import DRIVING, POLICY_OPTIONS, default_of, option_fields
+from calbatch.cluster.exposure.policy import RetryPolicy
 
 PARAMETERS_HELP = (
     "Any parameter can be given as --STEP.PARAMETER=VALUE, or --PARAMETER=VALUE for PIPELINE's own;"
@@ -71,94 +75,74 @@ INPUT_ARGUMENTS = [
     click.argument("inputs", nargs=-1, required=True, metavar="INPUT..."),
 ]
 
-RUN_OPTIONS = [
-    click.option("--cfg", "config", metavar="FILE", help="Parameters from a .cfg file."),
-    click.option("--context", metavar="PMAP", help="CRDS context; by default CRDS_CONTEXT."),
-    click.option(
-        "--pars/--no-pars",
-        default=True,
-        help="Read parameters that CRDS has for an exposure (pars-STEP); the default.",
-    ),
-    click.option("--save-steps", default="", metavar="A,B", help="Keep these steps' results too."),
-    click.option(
-        "--scheduler",
-        default="auto",
-        show_default=True,
-        help="auto, local, threads, sync, or a scheduler's address.",
-    ),
-    click.option(
-        "--site",
-        metavar="NAME",
-        help="Where to run, by a name of `calbatch sites`; --site.OPTION=VALUE changes an option.",
-    ),
-    click.option("--workers", type=click.IntRange(1), help="Workers; by default one a core."),
-    click.option(
-        "--grain",
-        type=click.Choice(["auto", "exposure", "tile"]),
-        default="auto",
-        show_default=True,
-        help="What a task is: a whole exposure, or one of its tiles.",
-    ),
-    click.option("--tile-rows", type=click.IntRange(1), help="Rows a tile; by default by memory."),
-    click.option(
-        "-o", "--output", "output_dir", metavar="DIR", help="For products; by default this folder."
-    ),
-    click.option(
-        "--date", metavar="ISO", help="What DATE says in products, to repeat them exactly."
-    ),
-    click.option("--force", is_flag=True, help="Do again what was done before."),
-    click.option(
-        "--verify",
-        is_flag=True,
-        help="Tell by checksums, not size and time, if inputs are the same, products intact.",
-    ),
-    click.option("--recursive", is_flag=True, help="A folder stands for all folders in it, too."),
-    click.option("--only-failed", is_flag=True, help="Do nothing but what failed before."),
-]
-
-DRIVE_OPTIONS = [
-    click.option("--verify-inputs", is_flag=True, help="Verify CHECKSUM and DATASUM first."),
-    click.option(
-        "--fsync/--no-fsync",
-        default=True,
-        help="Wait for the disk after each product; the default.",
-    ),
-    click.option("--insecure", is_flag=True, help="Allow an unencrypted scheduler elsewhere."),
-    click.option("--deadline", type=float, metavar="S", help="Seconds an exposure may take."),
-    click.option("--fail-fast", is_flag=True, help="End the batch with the first failure."),
-    click.option(
-        "--patience",
-        type=float,
-        default=600.0,
-        show_default=True,
-        metavar="S",
-        help="Seconds to wait for room on a full disk, or for a lost scheduler.",
-    ),
-    click.option(
-        "--silence",
-        type=click.FloatRange(1.0),
-        default=60.0,
-        show_default=True,
-        metavar="S",
-        help="Seconds after which a worker that is stopped, or cut off, is taken for dead.",
-    ),
-]
+OUTPUT_OPTION = click.option(
+    "-o",
+    "--output",
+    "output_dir",
+    metavar="DIR",
+    help="Output folder; the working folder by default.",
+)
 
 
-def shared(*lists: Sequence[Any]) -> Any:
-    """Return what adds options to a command."""
+def batch_options(command: str) -> list[Any]:
+    """Return the decorators for a command's batch options: those of `BatchOptions`, and the output.
 
-    def added(function: Any) -> Any:
+    Parameters
+    ----------
+    command : str
+        The command's name.
+    """
+    own = [
+        _click_option(each.name, str(each.type), default_of(each), each.metadata)
+        for each in option_fields()
+        if command in each.metadata.get("only", (command,))
+    ]
+    return [OUTPUT_OPTION, *own, *(_policy_options() if command in DRIVING else ())]
+
+
+def _policy_options() -> list[Any]:
+    policy, types = RetryPolicy(), {each.name: str(each.type) for each in fields(RetryPolicy)}
+    return [
+        _click_option(name, types[name], getattr(policy, name), how)
+        for name, how in POLICY_OPTIONS.items()
+    ]
+
+
+def _click_option(name: str, annotation: str, default: Any, how: Mapping[str, Any]) -> Any:
+    """Return the decorator for an option, from its field in a dataclass."""
+    flag = f"--{how.get('flag') or name.replace('_', '-')}"
+    if annotation == "bool":
+        names = f"{flag}/--no-{flag[2:]}" if default else flag
+        return click.option(names, name, is_flag=True, default=default, help=how["help"])
+    kind: Any = str
+    if "choices" in how:
+        kind = click.Choice(list(how["choices"]))
+    elif annotation.startswith("int"):
+        kind = click.IntRange(1)
+    elif annotation.startswith("float"):
+        kind = click.FloatRange(how["minimum"]) if "minimum" in how else float
+    return click.option(
+        flag,
+        name,
+        type=kind,
+        default=default,
+        show_default=how.get("show_default", False),
+        metavar=how.get("metavar"),
+        help=how["help"],
+    )
+
+
+def add_options(*lists: Sequence[Any]) -> Any:
+    """Return a decorator that adds options and arguments to a command."""
+
+    def decorate(function: Any) -> Any:
         for option in reversed([option for part in lists for option in part]):
             function = option(function)
         return function
 
-    return added
+    return decorate
 
 
-def policy_of(options: dict[str, Any]) -> Any:
-    """Take out of a command's options what says how patient to be."""
-    from calbatch.cluster.exposure.policy import RetryPolicy
-
-    names = ("deadline", "fail_fast", "patience", "silence")
-    return RetryPolicy(**{name: options.pop(name) for name in names})
+def retry_policy(options: dict[str, Any]) -> RetryPolicy:
+    """Remove the options of the retry policy from a command's options, and return the policy."""
+    return RetryPolicy(**{name: options.pop(name) for name in POLICY_OPTIONS})

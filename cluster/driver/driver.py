@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from calbatch.cluster.driver.batch_setup import BatchSetup
 from calbatch.cluster.driver.control import StopRequest, read_stop_request
 from calbatch.cluster.driver.feed import Feed
 from calbatch.cluster.driver.recording import Attempt, Recorder
 from calbatch.cluster.driver.retry_queue import RetryQueue
 from calbatch.cluster.driver.room import Room
-from calbatch.cluster.driver.staging import Fence
 from calbatch.cluster.errors import FencedError, LostError, RequestError, SiteLostError
-from calbatch.cluster.exposure.job import ExposureOptions, Job
+from calbatch.cluster.exposure.job import Job
 from calbatch.cluster.exposure.log import collect_log, find_memory_exhaustion
 from calbatch.cluster.exposure.outcome import Outcome, Stopwatch, failure
 from calbatch.cluster.exposure.policy import (
@@ -25,7 +25,7 @@ from calbatch.cluster.exposure.policy import (
     RetryAction,
     RetryPolicy,
 )
-from calbatch.cluster.planning.planner import PlannedExposure
+from calbatch.cluster.planning.planned_exposure import PlannedExposure
 from calbatch.cluster.sites.silence import GONE, Condition, SilenceReports, SilentWorker
 from calbatch.cluster.sites.site import Site
 from calbatch.models.errors import FileError
@@ -37,58 +37,8 @@ TICK = 0.2
 LOOK_EVERY = 2.0
 """Seconds between checks of deadlines."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class BatchSetup:
-    """The settings that all jobs of a batch share.
-
-    Attributes
-    ----------
-    name : str
-        The batch's name, used for tasks and unfinished files.
-    options : ExposureOptions
-        How exposures are read, tiled and written.
-    output : Path
-        Folder whose disk must have room for products.
-    logs : Path, optional
-        Folder of the workers' log files.
-    control : Path, optional
-        File through which users stop the batch.
-    staging : Fence, optional
-        Where products are written; by default beside their final names.
-    """
-
-    name: str
-    options: ExposureOptions
-    output: Path
-    logs: Path | None = None
-    control: Path | None = None
-    staging: Fence | None = None
-
-    def job(self, one: Attempt) -> Job:
-        """Return the job of an attempt."""
-        planned, source = one.planned, one.planned.source
-        return Job(
-            number=planned.number,
-            path=planned.path,
-            step=planned.settings.step,
-            references=planned.references,
-            options=self.options,
-            batch=self.name,
-            stamp=(source.size, source.mtime_ns) if source else None,
-            log=self.logs / f"{planned.number}-{one.serial}.log" if self.logs else None,
-            staging=self.staging.place_for(planned.number, one.serial) if self.staging else None,
-        )
-
-    def make_staging(self, job: Job) -> None:
-        """Make the staging folder of an attempt; see `Fence.make`."""
-        if self.staging and job.staging:
-            self.staging.make(job.staging)
-
-    def fence(self, job: Job, *, ended: bool) -> None:
-        """Remove the staging folder of an ended or abandoned attempt; see `Fence.remove`."""
-        if self.staging and job.staging:
-            self.staging.remove(job.staging, ended=ended)
+SITE_DELAY = 1.0
+"""Seconds to wait before a lost site is entered again."""
 
 
 class Driver:
@@ -208,7 +158,7 @@ class Driver:
             self.stopping = f"the site was lost: {lost}"
             return
         self.recorder.ledger.commit()
-        time.sleep(1.0)
+        time.sleep(SITE_DELAY)
 
     def _fence(self, job: Job, *, ended: bool = False) -> None:
         """Keep an attempt from publishing anything more; stop the batch if that fails."""
@@ -290,12 +240,9 @@ class Driver:
 
     def _settle(self, one: Attempt, job: Job, outcome: Outcome) -> None:
         """Record an outcome that is final, or schedule a retry."""
-        self._fence(
-            job, ended=outcome.kind not in (*DEATHS, FailureKind.LOST) or not outcome.failed
-        )
-        log = (
-            collect_log(job.log) if job.log and outcome.kind in (*DEATHS, FailureKind.LOST) else ""
-        )
+        lost = outcome.failed and outcome.kind in (*DEATHS, FailureKind.LOST)
+        self._fence(job, ended=not lost)
+        log = collect_log(job.log) if job.log and lost else ""
         if not outcome.failed:
             self._room.expect(sum(product.size for product in outcome.written))
             self.recorder.record_outcome(one, outcome)

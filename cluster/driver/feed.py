@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from calbatch.cluster.exposure.outcome import classify_failure
 from calbatch.cluster.exposure.policy import FailureHistory, RetryAction, RetryPolicy
-from calbatch.cluster.planning.planner import PlannedExposure, Planner
+from calbatch.cluster.planning.planned_exposure import PlannedExposure
+from calbatch.cluster.planning.planner import Planner
 from calbatch.models.storage.location import Location
 
 AHEAD = 2

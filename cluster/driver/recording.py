@@ -11,7 +11,7 @@ from calbatch.cluster.exposure.outcome import Outcome
 from calbatch.cluster.exposure.policy import FailureHistory, RetryAction
 from calbatch.cluster.ledger import Ledger, ProductRow
 from calbatch.cluster.planning.identity import ReferenceChecksums, json_digest
-from calbatch.cluster.planning.planner import PlannedExposure
+from calbatch.cluster.planning.planned_exposure import PlannedExposure
 
 OutcomeCallback = Callable[[Outcome], None]
 

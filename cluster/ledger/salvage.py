@@ -1,4 +1,4 @@
-"""What can still be read of a damaged ledger, copied into a new one."""
+"""Copying the readable rows of a damaged ledger into a new one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from calbatch.cluster.ledger.view import View
 _RowType = type[BatchRow] | type[ExposureRow] | type[AttemptRow] | type[ProductRow] | type[EventRow]
 
 TABLES = ("batches", "bodies", "exposures", "attempts", "products", "events")
-"""Tables that are copied. What is left out is read or computed anew when it is needed."""
+"""Tables to copy. The others are caches, which are filled again when needed."""
 
 _ROWS: Mapping[str, _RowType] = {
     "batches": BatchRow,
@@ -26,7 +26,7 @@ _ROWS: Mapping[str, _RowType] = {
     "products": ProductRow,
     "events": EventRow,
 }
-"""Tables whose rows must be what commands can read."""
+"""Tables whose rows must be decodable, with their row classes."""
 
 _ORPHANS = (
     "DELETE FROM exposures WHERE batch NOT IN (SELECT id FROM batches)",
@@ -39,7 +39,7 @@ _ORPHANS = (
 
 
 def is_intact(folder: Path) -> bool:
-    """Return whether the ledger in a folder is whole, and all of it can be decoded."""
+    """Return whether the ledger in a folder is structurally sound and all rows can be decoded."""
     try:
         with View(folder) as view:
             if list(view.problems()):
@@ -57,14 +57,14 @@ def is_intact(folder: Path) -> bool:
 
 
 def copy_rows(damaged: Path, connection: sqlite3.Connection) -> None:
-    """Copy the rows of a damaged ledger that can be read into a new, empty one.
+    """Copy the readable rows of a damaged ledger into a new, empty one.
 
     Parameters
     ----------
     damaged : Path
-        The damaged ledger's file, which is not changed.
+        File of the damaged ledger, which is not changed.
     connection : sqlite3.Connection
-        To the new one. Rows that contradict its rules are left out.
+        Connection to the new ledger. Rows that violate its constraints are left out.
     """
     address = f"{damaged.absolute().as_uri()}?mode=ro&immutable=1"
     with suppress(sqlite3.Error), closing(sqlite3.connect(address, uri=True)) as source:
@@ -74,7 +74,7 @@ def copy_rows(damaged: Path, connection: sqlite3.Connection) -> None:
             edges: list[Mapping[str, Any]] = []
             for row in _readable(source, table, edges):
                 _insert(connection, table, {n: row[n] for n in known & row.keys()})
-            if table == "products":  # of these exposures, some products may be among what is lost
+            if table == "products":  # other products of these exposures may be unreadable
                 for row in edges:
                     _forget_products(connection, row["exposure"])
 
@@ -87,16 +87,16 @@ def _forget_products(connection: sqlite3.Connection, exposure: object) -> None:
 def _readable(
     source: sqlite3.Connection, table: str, edges: list[Mapping[str, Any]] | None = None
 ) -> Iterator[Mapping[str, Any]]:
-    """Yield the rows of a table from either end, as far as they can be read.
+    """Yield the rows of a table, reading from both ends as far as possible.
 
     Parameters
     ----------
     source : sqlite3.Connection
-        To the database.
+        Connection to the database.
     table : str
-        The table's name.
+        Name of the table.
     edges : list, optional
-        Gets the rows next to what cannot be read.
+        Receives the rows next to an unreadable part.
     """
     seen: set[int] = set()
     for order in ("ASC", "DESC"):
@@ -123,12 +123,12 @@ def _insert(connection: sqlite3.Connection, table: str, values: Mapping[str, Any
 
 
 def remove_undecodable(connection: sqlite3.Connection) -> None:
-    """Remove the rows of a new ledger that no command could read, or that belong to no other."""
+    """Remove the rows of a new ledger that cannot be decoded, and rows that refer to none."""
     for table, kind in _ROWS.items():
         for row in list(_readable(connection, table)):
             if _decodes(kind, row):
                 continue
-            if kind is ProductRow:  # all of its exposure's: some are not what it became
+            if kind is ProductRow:  # remove all products of the exposure, or it would seem done
                 _forget_products(connection, row["exposure"])
             else:
                 connection.execute(f"DELETE FROM {table} WHERE id = ?", (row["id"],))

@@ -1,4 +1,4 @@
-"""The ledger's tables, and how older ones become newer ones."""
+"""The tables of the ledger and their migrations."""
 
 from __future__ import annotations
 
@@ -115,48 +115,48 @@ ALTER TABLE exposures ADD COLUMN content TEXT;
 """
 
 MIGRATIONS = (_FIRST, _INPUTS_CONTENT)
-"""Each brings a ledger from the version that is its index to the next; none is ever changed."""
+"""Scripts that migrate a ledger from version i to i + 1. Never change an existing one."""
 
 
 class LedgerError(RequestError):
-    """A ledger that cannot be opened, or is in use by another driver."""
+    """A ledger that cannot be opened, read or written."""
 
 
 class HeldLedgerError(LedgerError):
-    """Another driver writes the ledger."""
+    """A ledger that another driver has locked."""
 
 
 class DamagedLedgerError(LedgerError):
-    """A ledger whose contents are not what was written."""
+    """A ledger that is damaged."""
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring a ledger to this version's tables, each step as one transaction.
+    """Migrate a ledger to the current version, each step in one transaction.
 
     Raises
     ------
     LedgerError
-        When it is of a later version.
+        When a later version of calbatch has made it.
     sqlite3.Error
-        When it is no ledger at all.
+        When the file is not a database.
     """
     version = version_of(connection)
     if version > len(MIGRATIONS):
         raise LedgerError(
-            f"{path}: made by a later calbatch (version {version} of the ledger, this one knows "
-            f"{len(MIGRATIONS)}): use that one"
+            f"{path}: written by a later version of calbatch (ledger version {version}; this one "
+            f"supports up to {len(MIGRATIONS)}): use that version"
         )
     for number, script in enumerate(MIGRATIONS[version:], version + 1):
         connection.executescript(f"BEGIN;{script}PRAGMA user_version = {number};COMMIT;")
 
 
 def version_of(connection: sqlite3.Connection) -> int:
-    """Return the version of a ledger's tables; 0 of an empty file.
+    """Return the version of a ledger's tables; 0 for an empty file.
 
     Raises
     ------
     sqlite3.Error
-        When the file is no SQLite database, or cannot be read.
+        When the file is not a SQLite database, or cannot be read.
     """
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     return version

@@ -1,4 +1,4 @@
-"""What SQLite complains about: what passes, what is damage, and what to do about it."""
+"""Errors of SQLite: telling temporary ones from damage, and turning them into our own."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _PASSING = (
     sqlite3.SQLITE_CANTOPEN,  # the journal cannot be made
     sqlite3.SQLITE_READONLY,  # permission lost, perhaps for a while
 )
-"""Errors after which the same may succeed later: no room, readers, a disk that failed."""
+"""Errors that may be temporary: a full disk, concurrent readers, a failing disk."""
 
 _OTHERS = (sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_AUTH)
-"""Errors that are neither temporary nor a sign of damage."""
+"""Other errors that are no sign of damage."""
 
 _UNDECODABLE = (
     ValueError,
@@ -35,34 +35,34 @@ _UNDECODABLE = (
     RecursionError,
     zlib.error,
 )
-"""What Python raises for a value that the ledger never wrote like this."""
+"""Exceptions raised while decoding a value that the ledger cannot have written."""
 
 
 _BATCH = re.compile(r"\d{8}-\d{6}-[a-z0-9]{4}")
 
 
 class CommitFailure(NamedTuple):
-    """Since when, by `time.monotonic`, changes cannot be committed, and why not."""
+    """The start of a period without commits, by `time.monotonic`, and its reason."""
 
     since: float
     why: str
 
 
 def is_temporary(error: sqlite3.Error) -> bool:
-    """Return whether trying again later may succeed."""
+    """Return whether the same statement may succeed later."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _PASSING
 
 
 def make_error(path: Path, error: sqlite3.Error) -> LedgerError:
-    """Return an error of SQLite's as one that names the ledger and says what to do.
+    """Return a `LedgerError` for an error of SQLite, with advice if the ledger is damaged.
 
     Parameters
     ----------
     path : Path
         The ledger.
     error : sqlite3.Error
-        What SQLite raised. The ledger's own statements are correct, so whatever cannot pass means
-        that its contents are not what was written.
+        The error. The ledger's own statements are correct, so an error that is not temporary means
+        that the database is damaged.
     """
     if not isinstance(error, sqlite3.DatabaseError) or isinstance(error, sqlite3.ProgrammingError):
         return LedgerError(f"{path}: {error}")
@@ -72,34 +72,36 @@ def make_error(path: Path, error: sqlite3.Error) -> LedgerError:
 
 
 def make_damage_error(path: Path, why: str) -> DamagedLedgerError:
-    """Return the error for a ledger that is damaged."""
+    """Return the error for a damaged ledger."""
     folder = path.parent
     output = shlex.quote(str(folder.parent)) if folder.name.startswith(".") else "OUTPUT"
     return DamagedLedgerError(
-        f"{path}: is no ledger, or a damaged one ({why}); `calbatch rebuild {output}` sets it "
-        "aside and makes a new one from what can still be read, the manifests and the products"
+        f"{path}: not a ledger, or damaged ({why}); `calbatch rebuild {output}` sets it aside and "
+        "makes a new one from its readable rows, the manifests and the products"
     )
 
 
 def batch_folders(folder: Path) -> Iterator[Path]:
-    """Yield the folders of all batches whose ledger is in a folder."""
+    """Yield the folders of all batches beside a ledger."""
     return (path for path in folder.glob("*") if _BATCH.fullmatch(path.name) and path.is_dir())
 
 
 def require_contents(path: Path) -> None:
-    """Refuse a ledger that is gone or empty, though there are batches: SQLite would begin anew.
+    """Raise an error if a ledger is missing or empty although there are batches.
+
+    SQLite would silently create a new database.
 
     Raises
     ------
     DamagedLedgerError
-        When it is.
+        When it is missing or empty.
     """
     try:
         if path.stat().st_size:
             return
-        why = "it is empty, though there are batches"
+        why = "it is empty although there are batches"
     except FileNotFoundError:
-        why = "it is missing, though there are batches"
+        why = "it is missing although there are batches"
     except OSError as error:
         raise LedgerError(f"{path}: {error.strerror}") from error
     if any(batch_folders(path.parent)):
@@ -108,7 +110,7 @@ def require_contents(path: Path) -> None:
 
 @contextmanager
 def decoding(path: Path) -> Iterator[None]:
-    """Raise what goes wrong in decoding a ledger's values as damage of the ledger.
+    """Turn exceptions raised while decoding values into a `DamagedLedgerError`.
 
     Raises
     ------
@@ -122,19 +124,19 @@ def decoding(path: Path) -> Iterator[None]:
 
 
 def ensure_private_folder(folder: Path, instead: str = "choose another output folder") -> Path:
-    """Make a folder for this user alone, or accept one that is.
+    """Create a folder private to this user, or check that an existing one is.
 
     Parameters
     ----------
     folder : Path
         The folder.
     instead : str
-        What a user can do where it is refused.
+        Advice for the error message if an existing folder is refused.
 
     Raises
     ------
     LedgerError
-        When it cannot be made, or another user could have prepared it.
+        When it cannot be created, or another user could have prepared it.
     """
     try:
         return make_private_folder(folder, instead)

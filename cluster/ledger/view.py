@@ -1,4 +1,4 @@
-"""Reading a ledger, from any process, while its driver writes it."""
+"""Reading a ledger from any process while its driver writes it."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ PATIENCE = 10.0
 
 
 class View(HistoryQueries):
-    """A ledger to look at.
+    """A ledger, opened for reading.
 
     Parameters
     ----------
     folder : Path
-        Where it is.
+        The folder that contains it.
 
     Raises
     ------
@@ -53,17 +53,17 @@ class View(HistoryQueries):
             found = version_of(self._connection)
         except sqlite3.Error as error:
             raise make_error(self.path, error) from error
-        if not 1 <= found <= len(MIGRATIONS):  # columns that older ones lack are empty
+        if not 1 <= found <= len(MIGRATIONS):  # columns missing in an older ledger read as None
             self._connection.close()
             raise LedgerError(
-                f"{self.path}: of version {found}, not 1 to {len(MIGRATIONS)}: a batch there, or a "
-                "later calbatch, can use it"
+                f"{self.path}: version {found} is not between 1 and {len(MIGRATIONS)}: use a later "
+                "version of calbatch, or run a batch in this folder"
             )
         self._connection.row_factory = sqlite3.Row
 
     def _connect(self) -> sqlite3.Connection:
-        # To be read after its driver was killed in a commit, that one must be rolled back, which
-        # takes write access; another user's ledger is only read, or its links might be followed.
+        # If the driver was killed during a commit, reading needs write access to roll it back.
+        # Another user's ledger is opened read-only, so that no link planted there is written to.
         for mode in ("rw", "ro") if _is_private(self.path.parent) else ("ro",):
             address = f"{self.path.absolute().as_uri()}?mode={mode}"
             connection = sqlite3.connect(
@@ -94,11 +94,11 @@ class View(HistoryQueries):
             raise make_error(self.path, error) from error
 
     def table_rows(self, table: str) -> Iterator[Mapping[str, Any]]:
-        """Yield all rows of a table as the database has them."""
+        """Yield all rows of a table, undecoded."""
         return self._rows(f"SELECT * FROM {table}")
 
     def problems(self) -> list[str]:
-        """Return what is structurally wrong with the database."""
+        """Return structural problems of the database; empty if it is sound."""
         found = [row["integrity_check"] for row in self._rows("PRAGMA integrity_check(10)")]
         return [text for text in found if text != "ok"]
 
@@ -107,7 +107,7 @@ class View(HistoryQueries):
             return kind.of(row)
 
     def batches(self) -> list[BatchRow]:
-        """Return all batches, the newest last."""
+        """Return all batches, oldest first."""
         return [
             self._decode_row(BatchRow, r) for r in self._rows("SELECT * FROM batches ORDER BY id")
         ]
@@ -126,12 +126,12 @@ class View(HistoryQueries):
         raise LedgerError(f"{self.path}: has no batch {name}")
 
     def counts(self, batch: int) -> dict[str, int]:
-        """Return how many exposures are in each state."""
+        """Return the number of exposures in each state."""
         query = "SELECT state, count(*) AS n FROM exposures WHERE batch = ? GROUP BY state"
         return {row["state"]: row["n"] for row in self._rows(query, batch)}
 
     def exposures(self, batch: int, *states: str) -> Iterator[ExposureRow]:
-        """Yield a batch's exposures in order: all, or those in some states."""
+        """Yield a batch's exposures in order: all, or those in the given states."""
         wanted = f" AND state IN ({', '.join('?' * len(states))})" if states else ""
         query = f"SELECT * FROM exposures WHERE batch = ?{wanted} ORDER BY number"
         yield from (self._decode_row(ExposureRow, row) for row in self._rows(query, batch, *states))
@@ -139,7 +139,7 @@ class View(HistoryQueries):
     def exposures_in_full(
         self, batch: int
     ) -> Iterator[tuple[ExposureRow, Mapping[str, Any], list[ProductRow]]]:
-        """Yield a batch's exposures in order, with references and products: two queries for all."""
+        """Yield a batch's exposures in order with references and products, using two queries."""
         query = (
             "SELECT exposures.number AS number, products.* FROM exposures "
             "JOIN products ON products.exposure = exposures.id "
@@ -158,22 +158,22 @@ class View(HistoryQueries):
             yield self._decode_row(ExposureRow, row), bodies[row["refs"]], own
 
     def attempts(self, exposure: int) -> list[AttemptRow]:
-        """Return the tries at an exposure, in order."""
+        """Return the attempts at an exposure, in order."""
         query = "SELECT * FROM attempts WHERE exposure = ? ORDER BY id"
         return [self._decode_row(AttemptRow, row) for row in self._rows(query, exposure)]
 
     def products(self, exposure: int) -> list[ProductRow]:
-        """Return the files that an exposure became."""
+        """Return the products of an exposure."""
         query = "SELECT * FROM products WHERE exposure = ? ORDER BY id"
         return [self._decode_row(ProductRow, row) for row in self._rows(query, exposure)]
 
     def events(self, batch: int, after: float = 0.0) -> list[EventRow]:
-        """Return what was remarkable, in order."""
+        """Return the events of a batch, in order."""
         query = "SELECT * FROM events WHERE batch = ? AND time > ? ORDER BY id"
         return [self._decode_row(EventRow, row) for row in self._rows(query, batch, after)]
 
     def count_ended(self, batch: int, time: float) -> int:
-        """Return how many exposures were calibrated since a time: the rate is made of it."""
+        """Return the number of exposures calibrated since a time, for the rate display."""
         query = (
             "SELECT count(*) AS n FROM exposures WHERE batch = ? AND state IN ('done', 'failed', "
             "'quarantined') AND ended > ?"
@@ -181,7 +181,7 @@ class View(HistoryQueries):
         return int(next(self._rows(query, batch, time))["n"])
 
     def inputs(self) -> dict[str, tuple[int, int, str]]:
-        """Return size, time and digest of every input that is known."""
+        """Return size, modification time and header digest of every recorded input."""
         query = "SELECT path, size, mtime_ns, digest FROM inputs"
         return {r["path"]: (r["size"], r["mtime_ns"], r["digest"]) for r in self._rows(query)}
 

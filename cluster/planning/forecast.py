@@ -1,4 +1,4 @@
-"""What a batch will need, before any pixel is read."""
+"""Forecasts of the memory, disk space and references that a batch will need."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from calbatch.calibrate import hooks
 from calbatch.cluster.display.fetch_progress import TO_BE_FETCHED
 from calbatch.cluster.exposure.job import ExposureOptions, Job, build_products
 from calbatch.cluster.exposure.outcome import collect_remarks, describe_failure
-from calbatch.cluster.planning.planner import SHAPE, TYPE, PlannedExposure
+from calbatch.cluster.planning.planned_exposure import SHAPE, TYPE, PlannedExposure
 from calbatch.models.budget import TileBudget, tile_budget
 from calbatch.models.storage.location import Location
 
@@ -24,23 +24,23 @@ _KIND = (
     "subarray.name",
 )
 _SIZES = ("exposure.nints", "exposure.ngroups", "subarray.ysize", "subarray.xsize")
-"""Metadata that, with the references, decide what a tile of an exposure costs."""
+"""Metadata that, with the references, decide the memory for a tile of an exposure."""
 
 
 @dataclass(frozen=True)
 class ExposureGroup:
-    """Exposures that are alike.
+    """Exposures of the same mode and size, with the same parameters and references.
 
     Attributes
     ----------
     title : str
-        What they are.
+        Description of mode and size.
     members : int
-        How many.
+        Number of exposures.
     budget : TileBudget
-        What a tile costs.
+        Memory for a tile.
     output_bytes : int
-        Bytes of one exposure's products, without headers.
+        Size of one exposure's products in bytes, without headers.
     """
 
     title: str
@@ -51,22 +51,23 @@ class ExposureGroup:
 
 @dataclass
 class Forecast:
-    """What a batch will need.
+    """The needs of a batch.
 
     Attributes
     ----------
-    groups : list of FailureKind
-        What can be calibrated.
+    groups : list of ExposureGroup
+        The exposures that can be calibrated.
     references : mapping
-        (type, file) to the number of exposures that use it; None stands for ``N/A``.
+        Number of exposures that use a reference, by (type, file); the file is None for ``N/A``.
     kept : int
-        Exposures that were done before, and are intact.
+        Number of exposures whose products exist and are intact.
     unknown : int
-        Exposures whose references are to be fetched before more can be told.
+        Number of exposures whose references must be fetched first.
     errors : mapping
-        Exposures that will fail, and why.
+        Exposures that will fail, with the reasons.
     changed : mapping
-        Exposures that will be done again though their sizes and times are the same, and why.
+        Exposures that will be repeated although their sizes and times are unchanged, with the
+        reasons.
     """
 
     groups: list[ExposureGroup] = field(default_factory=list)
@@ -78,7 +79,7 @@ class Forecast:
 
 
 def forecast(exposures: Iterable[PlannedExposure]) -> Forecast:
-    """Run a pipeline lazily on one exposure of each kind that is to be calibrated."""
+    """Forecast the needs of exposures by running the pipeline lazily on one of each group."""
     found = Forecast()
     groups: dict[Hashable, list[PlannedExposure]] = {}
     for planned in exposures:
@@ -92,7 +93,7 @@ def forecast(exposures: Iterable[PlannedExposure]) -> Forecast:
             found.unknown += 1
         else:
             alike = groups.setdefault(_kind(planned), [])
-            planned.header = planned.header if not alike else {}  # of many, they are large
+            planned.header = planned.header if not alike else {}  # headers take much memory
             alike.append(planned)
         for name, chosen in planned.references.chosen.items():
             found.references[name, chosen.path] += 1
@@ -115,7 +116,7 @@ def _add(found: Forecast, members: list[PlannedExposure]) -> None:
     first = members[0]
     try:
         with collect_remarks([]):
-            step = hooks.without_commands(first.settings.step)  # nothing is to be done
+            step = hooks.without_commands(first.settings.step)  # a forecast has no side effects
             job = Job(
                 number=0,
                 path=first.path,
@@ -126,7 +127,7 @@ def _add(found: Forecast, members: list[PlannedExposure]) -> None:
             )
             models = [model for model, _ in build_products(job)]
             budget = tile_budget(models)
-    except Exception as error:  # as running it would: the fault is the exposures'
+    except Exception as error:  # calibrating these exposures would fail the same way
         found.errors |= {e.path: describe_failure(error, first.path) for e in members}
         return
     frames = {model.frame for model in models if model.shape is not None}
@@ -136,7 +137,7 @@ def _add(found: Forecast, members: list[PlannedExposure]) -> None:
 
 
 def _title(exposure: PlannedExposure) -> str:
-    """Return a kind in words, such as NRCA1 FULL BRIGHT2, 1 x 10 x 2048 x 2048."""
+    """Return the description of a group, such as NRCA1 FULL BRIGHT2, 1 x 10 x 2048 x 2048."""
 
     def fact(name: str) -> str:
         return str(exposure.header.get(f"meta.{name}", "?"))
@@ -146,6 +147,6 @@ def _title(exposure: PlannedExposure) -> str:
 
 
 def _size(header: Mapping[str, Any]) -> str:
-    """Return the size of an exposure's array, as its header says it where nobody looked."""
+    """Return the size of an exposure's array: measured if known, else from the header."""
     said = " x ".join(str(header.get(f"meta.{name}", "?")) for name in _SIZES)
     return str(header.get(SHAPE, said))

@@ -1,4 +1,4 @@
-"""Finding the exposures of a batch, and the place for its products."""
+"""Finding the input files of a batch, and checking the output folder."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ def find_exposures(
     Parameters
     ----------
     requested : sequence of str
-        Files, folders and globs, also as URLs. A folder stands for its files that ``pattern``
-        means (`calbatch.models.storage.listing.is_match`); a file given by name is an input
-        whatever its name or content: what is wrong with it is found when it is opened, and fails
-        only itself.
+        Files, folders and globs, also as URLs. A folder stands for those of its files that match
+        ``pattern``. A file given by name is always an input; if it cannot be opened, only that
+        exposure fails.
     pattern : str
-        Such as ``*_uncal.fits``.
+        File name pattern, such as ``*_uncal.fits``; see
+        `calbatch.models.storage.listing.is_match`.
     recursive : bool
-        Whether a folder stands for the files of all folders in it, too.
+        True to include the files of subfolders.
 
     Returns
     -------
     list of Path or Url
-        Absolute, for workers that have another working folder.
+        Absolute paths, since workers may have another working folder.
 
     Raises
     ------
     RequestError
-        When something requested does not exist or holds no exposures, has a name that is no text,
-        or a URL's server fails.
+        When a requested file or folder does not exist, contains no exposures or has a name that is
+        not UTF-8, or when the server of a URL fails.
     """
     found: dict[Location, None] = {}
     for request in requested:
@@ -72,7 +72,7 @@ def _require_text(path: Location) -> None:
     except UnicodeEncodeError as error:
         shown = str(path).encode("ascii", "backslashreplace").decode()
         raise RequestError(
-            f"{shown}: its name is not UTF-8, and no ledger could keep it: rename it"
+            f"{shown}: the name is not UTF-8, so the ledger cannot store it: rename the file"
         ) from error
 
 
@@ -88,9 +88,9 @@ def _find_matching(request: Location, pattern: str, *, recursive: bool) -> Itera
 
 
 def files_in(folder: Path, pattern: str, *, recursive: bool = False) -> Iterator[Path]:
-    """Yield the files of a folder that a pattern means; see `exposures`.
+    """Yield the files of a folder that match a pattern.
 
-    Hidden folders, such as that of a batch's records, and links to folders are not gone into.
+    Hidden folders, such as the ledger's, and symbolic links to folders are not searched.
     """
     if not recursive:
         yield from (p for p in folder.iterdir() if is_match(p.name, pattern) and not p.is_dir())
@@ -107,68 +107,69 @@ def _explain_no_match(request: str, pattern: str, *, recursive: bool) -> str:
     local = isinstance(place, Path)
     if isinstance(place, Path) and not place.expanduser().is_dir():
         return f"there is no file or folder {request}"
-    what = (
+    message = (
         f"the folder {request} has no files {pattern}"
         if local
         else (f"{request} has no objects {pattern}")
     )
     below = () if recursive else _find_matching(place, pattern, recursive=True)
     if any(True for _ in below):
-        return f"{what}, but folders in it have some: --recursive takes those"
-    return what
+        return f"{message}, but its subfolders do: use --recursive to include them"
+    return message
 
 
 def natural_key(path: Location) -> list[tuple[int, int | str]]:
-    """Return a sorting key in which numbers within names count as numbers."""
+    """Return a sort key that compares the numbers within a path as numbers."""
     parts = re.split(r"(\d+)", str(path))
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
 
 
 def refuse_name_clashes(inputs: Sequence[Location]) -> None:
-    """Refuse inputs whose products would have one name.
+    """Raise an error if the products of two inputs would have the same name.
 
     Raises
     ------
     RequestError
-        Naming both inputs.
+        When names clash; the message names both inputs.
     """
     owners: dict[str, Location] = {}
     for path in inputs:
         stem = product_name(path.name, "*")
         if stem in owners:
             raise RequestError(
-                f"{owners[stem]} and {path} would both become {stem}: {_remedy(owners[stem], path)}"
+                f"the products of {owners[stem]} and {path} would both be {stem}: "
+                f"{_remedy(owners[stem], path)}"
             )
         owners[stem] = path
 
 
 def _remedy(first: Location, second: Location) -> str:
-    """Return what to do about two inputs whose products would have one name."""
+    """Return advice for two inputs whose products would have the same name."""
     if first.parent == second.parent and strip_extension(first.name) == strip_extension(
         second.name
     ):
-        return "they seem to be one exposure, compressed and not: give one of them by its name"
-    return "calibrate them one after the other, into different folders"
+        return "they seem to be one exposure, compressed and uncompressed: name one of the files"
+    return "calibrate them in two batches with different output folders"
 
 
 def total_bytes(inputs: Sequence[Location]) -> int:
-    """Return how large the inputs are together; a file that cannot be looked at counts nothing."""
+    """Return the total size of the inputs in bytes; files that cannot be examined count as 0."""
     total = total_size(path for path in inputs if isinstance(path, Url))
     for path in inputs:
         try:
             total += path.stat().st_size if isinstance(path, Path) else 0
-        except OSError:  # told when it is opened
+        except OSError:  # reported when it is opened
             continue
     return total
 
 
 def parse_place(folder: str | Location) -> Location:
-    """Return where products go, an absolute path or a URL, as it was requested.
+    """Return a requested folder as an absolute path or a URL.
 
     Raises
     ------
     RequestError
-        When it is a URL that cannot be taken.
+        When it is an invalid or unsupported URL.
     """
     try:
         place = location(folder)
@@ -178,12 +179,12 @@ def parse_place(folder: str | Location) -> Location:
 
 
 def require_writable_place(folder: str | Location) -> Location:
-    """Return where products go, a folder or a URL, after trying that it can be written to.
+    """Return the output folder or URL, after checking that it is writable.
 
     Raises
     ------
     RequestError
-        When it cannot.
+        When it is not writable.
     """
     try:
         place = location(folder)
@@ -196,15 +197,17 @@ def require_writable_place(folder: str | Location) -> Location:
 
 
 def require_writable_folder(folder: Path) -> Path:
-    """Return an output folder, made if need be, that can be written to.
+    """Return the output folder, created if necessary, after checking that it is writable.
 
     Raises
     ------
     RequestError
-        When it cannot be made or written to.
+        When it cannot be created or written to.
     """
     folder = folder.expanduser().absolute()
-    probe = folder / f".calbatch-{secrets.token_hex(8)}.part"  # others may write there, too
+    probe = (
+        folder / f".calbatch-{secrets.token_hex(8)}.part"
+    )  # unpredictable, since others may write there
     try:
         folder.mkdir(parents=True, exist_ok=True)
         create_file(probe)

@@ -10,17 +10,18 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.sites.local import SETTINGS, dashboard_link, interrupts_held, routes
+from calbatch.cluster.sites.dask_site import DaskSite
+from calbatch.cluster.sites.local import DASK_SETTINGS, dashboard_link, hold_interrupts, http_routes
 from calbatch.cluster.sites.options import ClusterOptions
-from calbatch.cluster.sites.remote import fit_hosts, refuse_insecure, why
-from calbatch.cluster.sites.scheduler import OnCluster
+from calbatch.cluster.sites.remote import check_workers, first_cause, refuse_insecure
+from calbatch.cluster.sites.timeouts import call_within
 
 EVERY = 0.1
 """Seconds between looks at whether there is a worker."""
 
 
 @contextmanager
-def any_cluster(options: ClusterOptions, grain: str) -> Iterator[OnCluster]:
+def open_cluster(options: ClusterOptions, grain: str) -> Iterator[DaskSite]:
     """Make a cluster of any class, give its scheduler, and close it in the end.
 
     Parameters
@@ -38,20 +39,20 @@ def any_cluster(options: ClusterOptions, grain: str) -> Iterator[OnCluster]:
     """
     import dask
 
-    kind = imported(options.path)
+    kind = import_class(options.path)
     with ExitStack() as stack:
-        stack.enter_context(dask.config.set({**SETTINGS, **routes()}))
-        with interrupts_held():
-            cluster = _made(kind, options)
+        stack.enter_context(dask.config.set({**DASK_SETTINGS, **http_routes()}))
+        with hold_interrupts():
+            cluster = _make_cluster(kind, options)
             stack.callback(cluster.close)
-            client = stack.enter_context(_client(cluster, options))
-        _scaled(cluster, client, options)
-        workers = sum(fit_hosts(client, options.path, grain).values())
+            client = stack.enter_context(_connect(cluster, options))
+        _scale(cluster, client, options)
+        workers = sum(check_workers(client, options.path, grain).values())
         name = f"{kind.__name__} with {workers} worker{'s' * (workers > 1)} so far"
-        yield OnCluster(client, grain, name, dashboard_link(client))
+        yield DaskSite(client, grain, name, dashboard_link(client))
 
 
-def imported(path: str) -> type:
+def import_class(path: str) -> type:
     """Return a class by its import path.
 
     Raises
@@ -73,17 +74,19 @@ def imported(path: str) -> type:
     return found
 
 
-def _made(kind: type, options: ClusterOptions) -> Any:
+def _make_cluster(kind: type, options: ClusterOptions) -> Any:
     try:
         cluster = kind(**options.arguments)
     except Exception as error:  # whatever it raises: its arguments are the user's
-        raise RequestError(f"cluster {options.path}: cannot be made: {why(error)}") from error
+        raise RequestError(
+            f"cluster {options.path}: cannot be made: {first_cause(error)}"
+        ) from error
     if not callable(getattr(cluster, "close", None)) or not hasattr(cluster, "scheduler_address"):
         raise RequestError(f"cluster {options.path}: is no class of dask clusters")
     return cluster
 
 
-def _client(cluster: Any, options: ClusterOptions) -> Any:
+def _connect(cluster: Any, options: ClusterOptions) -> Any:
     from distributed import Client
     from distributed.deploy.cluster import Cluster
 
@@ -92,13 +95,19 @@ def _client(cluster: Any, options: ClusterOptions) -> Any:
         refuse_insecure(address, insecure=options.insecure)
     try:
         if isinstance(cluster, Cluster):
-            return Client(cluster, set_as_default=False)
+            return call_within(
+                options.patience,
+                lambda: Client(cluster, set_as_default=False),
+                discard=Client.close,
+            )
         return cluster.get_client(set_as_default=False)
     except Exception as error:  # whatever it raises
-        raise RequestError(f"cluster {options.path}: no connection: {why(error)}") from error
+        raise RequestError(
+            f"cluster {options.path}: no connection: {first_cause(error)}"
+        ) from error
 
 
-def _scaled(cluster: Any, client: Any, options: ClusterOptions) -> None:
+def _scale(cluster: Any, client: Any, options: ClusterOptions) -> None:
     """Ask for workers, and wait for the first.
 
     Raises
@@ -111,7 +120,8 @@ def _scaled(cluster: Any, client: Any, options: ClusterOptions) -> None:
             cluster.scale(options.workers)
         except Exception as error:  # whatever it raises
             raise RequestError(
-                f"cluster {options.path}: cannot have {options.workers} workers: {why(error)}"
+                f"cluster {options.path}: cannot scale to {options.workers} workers: "
+                f"{first_cause(error)}"
             ) from error
     limit = time.monotonic() + options.patience
     while not client.nthreads():

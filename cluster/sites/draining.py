@@ -11,7 +11,7 @@ from typing import Any
 from distributed import Status, WorkerPlugin
 from tornado.ioloop import PeriodicCallback
 
-from calbatch.cluster.exposure.messages import guard_messages
+from calbatch.cluster.exposure.messages import escape_python_messages
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Draining(WorkerPlugin):
 
     def setup(self, worker: Any) -> None:
         """Watch the clock; what the worker says goes to a log that people look at."""
-        guard_messages()
+        escape_python_messages()
         self.worker, self.closing = worker, False
         Draining.known = max(Draining.known, self.longest)
         ends = os.environ.get(ENDS)
@@ -109,7 +109,7 @@ class Draining(WorkerPlugin):
         await self.worker.close_gracefully(restart=False, reason="its time is up")
 
 
-def expected(client: Any, seconds: float) -> None:
+def announce_duration(client: Any, seconds: float) -> None:
     """Tell all workers, and those that come, how long the longest exposure takes.
 
     Parameters

@@ -142,7 +142,7 @@ def open_local_cluster(workers: int, grain: str) -> Iterator[DaskSite]:
     with ExitStack() as stack:
         stack.enter_context(_set_worker_environment())
         keeping = {reference_cache.SETTING: reference_bytes(MEMORY_LIMIT // workers, grain)}
-        folder = {"temporary-directory": str(_worker_folder(stack))}
+        folder = {"temporary-directory": str(make_worker_folder(stack))}
         settings = {**DASK_SETTINGS, **keeping, **http_routes(), **_processes(), **folder}
         stack.enter_context(dask.config.set(settings))
         stack.enter_context(_hide_main_script())
@@ -201,11 +201,11 @@ def _close(cluster: Any, others: Container[int | None]) -> None:
                 child.kill()
 
 
-def _worker_folder(stack: ExitStack) -> Path:
-    """Return a private folder for workers' files.
+def make_worker_folder(stack: ExitStack) -> Path:
+    """Return a private folder for the files of workers and of a scheduler in this process.
 
-    dask's own would be one of a name that everybody knows, in a folder that everybody can write to;
-    workers import from it.
+    dask's own folder has a well-known name in a folder that everybody can write to, and workers
+    import from it. If this process is killed, the next one removes the private folder.
     """
     import dask
 

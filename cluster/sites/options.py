@@ -1,4 +1,4 @@
-"""What can be said about each kind of site, with its type, its default and a line of help."""
+"""The options of each kind of site, with their types, defaults and one-line help."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def option(default: Any, text: str) -> Any:
-    """Declare an option of a site."""
+    """Return the dataclass field of an option, with its default and one line of help."""
     how: dict[str, Any] = {"metadata": {"help": text}}
     if isinstance(default, dict):
         return field(default_factory=dict, **how)
@@ -17,63 +17,58 @@ def option(default: Any, text: str) -> Any:
 
 @dataclass(frozen=True)
 class LocalOptions:
-    """Cores and memory of this machine."""
+    """Worker processes of this machine."""
 
-    workers: int | None = option(None, "worker processes; by default as cores and memory allow")
+    workers: int | None = option(
+        None, "number of worker processes; by default as many as cores and memory allow"
+    )
 
 
 @dataclass(frozen=True)
 class SlurmOptions:
-    """Jobs of Slurm's, each with some workers."""
+    """Workers in Slurm jobs."""
 
-    jobs: int = option(1, "how many jobs to keep running")
-    cores: int = option(1, "cores of a job: it runs a worker on each")
-    memory: str = option("4GiB", "memory of a job, shared evenly by its workers")
+    jobs: int = option(1, "number of jobs to keep running")
+    cores: int = option(1, "cores per job; a worker runs on each")
+    memory: str = option("4GiB", "memory per job, shared evenly by its workers")
     walltime: str = option("1:00:00", "time limit of a job, as in Slurm: [DAYS-]HH:MM:SS")
-    partition: str | None = option(None, "partition; by default Slurm's")
-    account: str | None = option(None, "account that is charged; by default Slurm's")
-    directives: tuple[str, ...] = option((), "more options of sbatch, each as --NAME=VALUE")
-    skip: tuple[str, ...] = option((), "options of sbatch to leave out, such as mem; drivers' too")
-    python: str | None = option(None, "Python on the nodes; by default the one that runs this")
-    logs: str = option("calbatch-slurm", "folder that nodes share, for logs and certificates")
-    scratch: str | None = option(None, "folder for workers' temporary files on a node")
-    interface: str | None = option(None, "network interface here that nodes reach")
-    worker_interface: str | None = option(None, "network interface of the nodes")
-    port: int = option(0, "the scheduler's port; 0 for any that is free")
-    driver_walltime: str | None = option(
-        None, "time limit of a driver's job; by default the partition's"
+    partition: str | None = option(None, "partition; Slurm's default if not given")
+    account: str | None = option(None, "account to charge; Slurm's default if not given")
+    directives: tuple[str, ...] = option((), "further sbatch options, each as --NAME=VALUE")
+    skip: tuple[str, ...] = option(
+        (), "sbatch options to leave out, such as mem; for driver jobs too"
     )
-    driver_directives: tuple[str, ...] = option((), "more options of sbatch for a driver's job")
-    margin: float = option(120.0, "seconds before the time limit at which workers are gone")
-    patience: float = option(60.0, "seconds that a worker waits for a scheduler it lost")
-    encrypted: bool = option(True, "whether scheduler and workers talk by TLS")
+    python: str | None = option(None, "Python on the nodes; by default the one running now")
+    logs: str = option("calbatch-slurm", "folder shared with the nodes, for logs and certificates")
+    scratch: str | None = option(None, "folder on a node for workers' temporary files")
+    interface: str | None = option(None, "network interface of this host that nodes can reach")
+    worker_interface: str | None = option(None, "network interface of the nodes")
+    port: int = option(0, "the scheduler's port; 0 picks a free one")
+    driver_walltime: str | None = option(
+        None, "time limit of a driver job; the partition's if not given"
+    )
+    driver_directives: tuple[str, ...] = option((), "further sbatch options for a driver job")
+    margin: float = option(120.0, "seconds before the time limit by which workers have stopped")
+    patience: float = option(60.0, "seconds that a worker waits for a scheduler it has lost")
+    encrypted: bool = option(True, "encrypt the traffic of scheduler and workers with TLS")
 
 
 @dataclass(frozen=True)
 class AddressOptions:
-    """A dask scheduler that runs already."""
+    """A dask scheduler that is already running."""
 
     address: str = option("", "tls://HOST:PORT or tcp://HOST:PORT")
-    insecure: bool = option(False, "allow an unencrypted one on another machine")
+    insecure: bool = option(False, "allow an unencrypted scheduler on another machine")
 
 
 @dataclass(frozen=True)
 class ClusterOptions:
-    """Any class of dask clusters."""
+    """Any dask cluster class."""
 
-    path: str = option("", "import path of the class: dask_gateway.GatewayCluster")
+    path: str = option("", "import path of the class, such as dask_gateway.GatewayCluster")
     arguments: Mapping[str, Any] = option({}, "its keyword arguments")
-    workers: int | None = option(None, "how many workers to ask it for; by default it decides")
+    workers: int | None = option(
+        None, "number of workers to request; by default the cluster decides"
+    )
     patience: float = option(300.0, "seconds to wait for the first worker")
     insecure: bool = option(False, "allow unencrypted traffic to another machine")
-
-
-Options = LocalOptions | SlurmOptions | AddressOptions | ClusterOptions
-
-KINDS: dict[str, type[Options]] = {
-    "local": LocalOptions,
-    "slurm": SlurmOptions,
-    "address": AddressOptions,
-    "cluster": ClusterOptions,
-}
-"""Kinds of sites, and what can be said about each."""

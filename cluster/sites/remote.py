@@ -14,15 +14,19 @@ import dask
 
 from calbatch import __version__
 from calbatch.cluster.errors import RequestError
+from calbatch.cluster.sites.dask_site import DaskSite
 from calbatch.cluster.sites.local import dashboard_link
-from calbatch.cluster.sites.scheduler import OnCluster
+from calbatch.cluster.sites.timeouts import call_within
 
 CONNECT = 10.0
 """Seconds to wait for a scheduler to answer."""
 
+ASK_WORKERS = 60.0
+"""Seconds to wait for all workers to answer: kernels may hold their interpreters for a while."""
+
 
 @contextmanager
-def existing(address: str, grain: str, *, insecure: bool = False) -> Iterator[OnCluster]:
+def open_scheduler(address: str, grain: str, *, insecure: bool = False) -> Iterator[DaskSite]:
     """Give a scheduler that runs already.
 
     Its certificates, for ``tls://``, are those of dask's configuration (distributed.comm.tls).
@@ -37,13 +41,17 @@ def existing(address: str, grain: str, *, insecure: bool = False) -> Iterator[On
 
     refuse_insecure(address, insecure=insecure)
     try:
-        client = Client(address, timeout=CONNECT, set_as_default=False)
+        client = call_within(
+            CONNECT + 1.0,  # `timeout` does not bound a scheduler that is stopped
+            lambda: Client(address, timeout=CONNECT, set_as_default=False),
+            discard=Client.close,
+        )
     except (OSError, ValueError, TypeError, RuntimeError) as error:
-        raise RequestError(f"no scheduler answers at {address}: {why(error)}") from error
+        raise RequestError(f"no scheduler answers at {address}: {first_cause(error)}") from error
     with client:
-        hosts = fit_hosts(client, address, grain)
+        hosts = check_workers(client, address, grain)
         name = f"the scheduler at {address} with {sum(hosts.values())} workers"
-        yield OnCluster(client, grain, name, dashboard_link(client))
+        yield DaskSite(client, grain, name, dashboard_link(client))
 
 
 def refuse_insecure(address: str, *, insecure: bool) -> None:
@@ -86,7 +94,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def why(error: Exception) -> str:
+def first_cause(error: Exception) -> str:
     """Return an error's first cause, in one line."""
     causes = [error]
     while causes[-1].__cause__ is not None:
@@ -94,12 +102,12 @@ def why(error: Exception) -> str:
     return " ".join(str(causes[-1]).split()) or type(causes[-1]).__name__
 
 
-def _installed() -> tuple[str, str]:
+def _host_and_version() -> tuple[str, str]:
     """Return a worker's host, and its version of calbatch."""
     return socket.gethostname(), __version__
 
 
-def fit_hosts(client: Any, address: str, grain: str) -> dict[str, int]:
+def check_workers(client: Any, address: str, grain: str) -> dict[str, int]:
     """Return how many workers each host has, all of them fit to calibrate.
 
     Raises
@@ -108,9 +116,15 @@ def fit_hosts(client: Any, address: str, grain: str) -> dict[str, int]:
         When one is not, or tiles of one exposure would be written from several hosts.
     """
     try:
-        found = client.run(_installed)
+        found = call_within(ASK_WORKERS, lambda: client.run(_host_and_version))
+    except TimeoutError as error:
+        raise RequestError(
+            f"{address}: not all of its workers answer within {ASK_WORKERS:g} s; one may be stopped"
+        ) from error
     except Exception as error:
-        raise RequestError(f"{address}: its workers cannot run calbatch: {why(error)}") from error
+        raise RequestError(
+            f"{address}: its workers cannot run calbatch: {first_cause(error)}"
+        ) from error
     hosts: dict[str, int] = {}
     for worker, (host, version) in found.items():
         if version != __version__:

@@ -1,1 +1,1 @@
-"""A CRDS cache on disk: its layout, what fills it, and its upkeep."""
+"""A CRDS cache on disk: its layout, and the files that running clients need."""

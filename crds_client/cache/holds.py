@@ -1,8 +1,8 @@
-"""Which files running clients need, so that pruning a shared cache spares them.
+"""The files that running clients need, which pruning a shared cache must spare.
 
-A client notes the names it asked for in ``config/<observatory>/.in-use/<id>.names`` and locks
-``<id>.lock`` beside it. The operating system lets go of the lock when the process ends, however it
-ends; what was noted counts for nothing from then on, and the next to prune removes it.
+A client records the names that it requested in ``config/<observatory>/.in-use/<id>.names`` and
+locks ``<id>.lock`` beside it. When the process ends in any way, the operating system releases the
+lock; the record is void from then on, and the next process that prunes removes it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def _folder(cache: Cache) -> Path:
 
 @contextlib.contextmanager
 def lock_holds(cache: Cache) -> Iterator[None]:
-    """Keep others from noting names, or from pruning, meanwhile: both take little time."""
+    """Exclude other processes from recording names or pruning; both take little time."""
     folder = _folder(cache)
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / ".lock"):
@@ -31,12 +31,12 @@ def lock_holds(cache: Cache) -> Iterator[None]:
 
 
 class Hold:
-    """The names that one client needs; others' pruning spares them until the process ends.
+    """The files that one client needs, which other processes do not prune while it runs.
 
     Parameters
     ----------
     cache : Cache
-        Nothing is written until there is something to note, or if the cache is read-only.
+        The cache. Nothing is written before the first name, or if the cache is read-only.
     """
 
     def __init__(self, cache: Cache) -> None:
@@ -46,11 +46,11 @@ class Hold:
         self._lock: filelock.BaseFileLock | None = None
 
     def __reduce__(self) -> tuple[type[Hold], tuple[Cache]]:
-        """Copy and pickle as one that holds nothing yet: a lock is its process's own."""
+        """Copy and pickle as an empty hold: a lock belongs to its process."""
         return Hold, (self._cache,)
 
     def add(self, names: Iterable[str]) -> None:
-        """Note references; rules are not pruned. A cache that cannot be written to is let be."""
+        """Record references, unless the cache cannot be written to. Rules are never pruned."""
         new = {name for name in names if not is_mapping(name)} - self._names
         if not new or self._cache.read_only:
             return
@@ -58,7 +58,7 @@ class Hold:
         with contextlib.suppress(OSError):
             with lock_holds(self._cache):
                 if self._lock is None:
-                    names_in_use(self._cache)  # what dead ones left goes
+                    names_in_use(self._cache)  # removes the records of dead processes
                     self._lock = filelock.FileLock(folder / f"{self.id}.lock", thread_local=False)
                     self._lock.acquire()
                 names = self._names | new
@@ -66,32 +66,32 @@ class Hold:
             self._names = set(names)
 
     def release(self) -> None:
-        """Need nothing any more."""
+        """Give up all names."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
         self._names = set()
 
 
-def names_in_use(cache: Cache, but: str = "") -> set[str]:
-    """Give the names that running clients need, and remove what dead ones left.
+def names_in_use(cache: Cache, except_for: str = "") -> set[str]:
+    """Return the names that running clients need; remove the records of dead ones.
 
     Parameters
     ----------
     cache : Cache
-        With `noting` held.
-    but : str
-        The `Hold` whose names do not count.
+        The cache, inside `lock_holds`.
+    except_for : str
+        Id of a `Hold` whose names are left out.
     """
-    found: set[str] = set()
+    names: set[str] = set()
     for path in _folder(cache).glob("*.names"):
-        if path.stem != but and not _remove_if_abandoned(path):
-            found.update(path.read_text(encoding="utf-8").split())
-    return found
+        if path.stem != except_for and not _remove_if_abandoned(path):
+            names.update(path.read_text(encoding="utf-8").split())
+    return names
 
 
 def _remove_if_abandoned(path: Path) -> bool:
-    """Tell whether whoever noted the names is gone; then remove them."""
+    """Remove a record whose process has ended; return whether it was removed."""
     lock = path.with_suffix(".lock")
     try:
         with filelock.FileLock(lock, timeout=0):

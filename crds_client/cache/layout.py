@@ -1,7 +1,7 @@
 """A CRDS cache on disk, in the observatories' own layout.
 
 ``mappings/<observatory>/`` holds the rules, ``references/<observatory>/`` the references, flat or
-in one folder per instrument, and ``config/<observatory>/`` what the server last said.
+in one folder per instrument, and ``config/<observatory>/`` the server's last description of itself.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MAPPING_SUFFIXES = (".pmap", ".imap", ".rmap")
 
 
 def check_name(name: str) -> str:
-    """Refuse a name that is a path, or would lead elsewhere.
+    """Return a name unless it is a path or would lead outside the cache.
 
     Raises
     ------
@@ -44,15 +44,15 @@ def check_name(name: str) -> str:
 
 
 def is_mapping(name: str) -> bool:
-    """Tell whether a file holds rules."""
+    """Return whether a file contains rules."""
     return name.endswith(_MAPPING_SUFFIXES)
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a small file whole or not at all."""
+    """Write a small file atomically."""
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with part.open("x", encoding="utf-8") as file:  # nor through a link
+        with part.open("x", encoding="utf-8") as file:  # never through a link
             file.write(text)
         part.replace(path)
     finally:
@@ -60,22 +60,22 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def _bad_files(info: dict[str, Any]) -> list[str]:
-    """List the files that a server calls scientifically invalid."""
+    """Return the files that a server has withdrawn as scientifically invalid."""
     listed = info.get("bad_files_list")
     return [str(name) for name in listed] if isinstance(listed, list | tuple) else []
 
 
 class Cache:
-    """Where the files of one observatory are.
+    """The cache of one observatory's files.
 
     Parameters
     ----------
     root : path
-        As in ``CRDS_PATH``.
+        The folder, as in ``CRDS_PATH``.
     observatory : str
         ``jwst``, ``roman`` or ``hst``.
     behind : Cache, optional
-        Another, perhaps read-only, to look into for what this one has not.
+        Another cache, perhaps read-only, that is searched for the files missing in this one.
     """
 
     def __init__(
@@ -93,9 +93,9 @@ class Cache:
 
     @property
     def read_only(self) -> bool:
-        """Whether nothing may be written: by ``CRDS_READONLY_CACHE``, or by permissions."""
+        """True if nothing may be written, by ``CRDS_READONLY_CACHE`` or by permissions."""
         if os.environ.get("CRDS_READONLY_CACHE", "").upper() in ("1", "T", "TRUE", "Y", "YES"):
-            return self.behind is None  # with another behind it, this one is there to be written
+            return self.behind is None  # an overlay exists to be written to
         return self.root.exists() and not os.access(self.root, os.W_OK)
 
     @property
@@ -107,8 +107,8 @@ class Cache:
             return "instrument"
         return "flat" if mode == "flat" else "instrument"
 
-    def place(self, name: str) -> Path:
-        """Give the path at which a new file belongs.
+    def new_path(self, name: str) -> Path:
+        """Return the path of a new file.
 
         Raises
         ------
@@ -121,25 +121,25 @@ class Cache:
         folders = self._instrument_folders(name)
         return folders[-1] / name if self.layout == "instrument" else self.references / name
 
-    def check_place(self, name: str) -> Path:
-        """Give `place`, where nothing that is written would end up out of the cache.
+    def checked_new_path(self, name: str) -> Path:
+        """Return the path of a new file, after checking that its folder is inside the cache.
 
         Raises
         ------
         UnsafeName
-            If its folder is a link out of the cache.
+            If its folder is a link that leads outside the cache.
         """
-        place = self.place(name)
+        place = self.new_path(name)
         self._check_inside(place.parent, self.mappings if is_mapping(name) else self.references)
         return place
 
     def find(self, name: str) -> Path | None:
-        """Give the path of a file that is there, in either layout.
+        """Return the path of a file in either layout; None if it is not in the cache.
 
         Raises
         ------
         UnsafeName
-            If the name, or a link under it, leads out of the cache.
+            If the name, or a link of that name, leads outside the cache.
         """
         check_name(name)
         folders = [self.mappings] if is_mapping(name) else self._instrument_folders(name)
@@ -151,12 +151,12 @@ class Cache:
         return self.behind.find(name) if self.behind else None
 
     def locate(self, name: str) -> Path:
-        """Give the path of a file.
+        """Return the path of a file in the cache.
 
         Raises
         ------
         ReferenceMissing
-            If it is not there; says how to fetch it.
+            If the file is not in the cache; the message says how to fetch it.
         UnsafeName
             See `find`.
         """
@@ -166,12 +166,12 @@ class Cache:
         return path
 
     def read_mapping(self, name: str) -> str:
-        """Give the text of a rules file.
+        """Return the text of a rules file.
 
         Raises
         ------
         ReferenceMissing, CrdsError
-            If it is not there or cannot be read.
+            If the file is not in the cache, or cannot be read.
         """
         path = self.locate(name)
         try:
@@ -180,19 +180,19 @@ class Cache:
             raise CrdsError(f"{path}: {error}") from None
 
     def contexts(self) -> list[str]:
-        """List the contexts that are there, the latest last."""
+        """Return the contexts in the cache, the latest last."""
         names = {path.name for path in self.mappings.glob(f"{self.observatory}_*.pmap")}
         names.update(self.behind.contexts() if self.behind else ())
         numbered = [(int(found[1]), found[0]) for n in names if (found := _CONTEXT.fullmatch(n))]
         return [name for _, name in sorted(numbered)]
 
     def server_config(self) -> dict[str, Any]:
-        """Give what the server last said of itself; nothing if that was never kept.
+        """Return the server's last description of itself; empty if none was saved.
 
         Raises
         ------
         ContextError
-            If the file is no such thing.
+            If the file is damaged.
         """
         path = self.config / "server_config"
         try:
@@ -201,10 +201,10 @@ class Cache:
         except FileNotFoundError:
             return self.behind.server_config() if self.behind else {}
         except (OSError, ServerError) as error:
-            raise ContextError(f"{path}: {error}; remove it, to ask the server again") from None
+            raise ContextError(f"{path}: {error}; remove it to ask the server again") from None
 
     def bad_files(self) -> frozenset[str]:
-        """Give the names of files that the observatory has withdrawn as scientifically invalid."""
+        """Return the files that the observatory has withdrawn as scientifically invalid."""
         try:
             text = (self.config / "bad_files.txt").read_text(encoding="utf-8", errors="replace")
             return frozenset(text.split())
@@ -214,9 +214,9 @@ class Cache:
             return frozenset(_bad_files(self.server_config()))
 
     def save_config(self, info: dict[str, Any]) -> None:
-        """Keep what the server said, as the official client does, for when it is not there.
+        """Save the server's description of itself for offline use, as the official client does.
 
-        A cache that cannot be written to stays as it is.
+        A cache that cannot be written to is left unchanged.
         """
         bad = "\n".join(_bad_files(info))
         try:
@@ -224,7 +224,7 @@ class Cache:
             config = f"{{\n{config}}}\n"
             parse_literal(config.encode())
         except (ServerError, RecursionError) as error:
-            log.warning("%s: what the server says of itself cannot be kept: %s", self, error)
+            log.warning("%s: the server's description of itself cannot be saved: %s", self, error)
             return
         files = {"server_config": config, "bad_files.txt": bad}
         if not (self.config / "ref_cache_subdir_mode").exists():
@@ -236,14 +236,14 @@ class Cache:
                     replace_text(self.config / name, text)
 
     def _instrument_folders(self, name: str) -> list[Path]:
-        """List the folders where a reference may be: the flat one, then its instrument's."""
+        """Return the folders that may contain a reference: the flat one, then its instrument's."""
         parts = name.split("_")
         if parts[0] == self.observatory and len(parts) > 2:
             return [self.references, self.references / parts[1]]
         return [self.references]
 
     def _check_inside(self, path: Path, folder: Path) -> None:
-        """Refuse links out of the cache; the top folders may be links that its owner made."""
+        """Reject links that lead outside the cache; its owner may link the top folders."""
         real = path.resolve()
         if not any(real.is_relative_to(top.resolve()) for top in (self.root, folder)):
-            raise UnsafeName(f"{path}: is a link to {real}, out of the cache")
+            raise UnsafeName(f"{path}: is a link to {real}, outside the cache")

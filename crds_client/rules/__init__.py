@@ -1,1 +1,1 @@
-"""The rules language: mappings parsed as data and applied to headers."""
+"""The language of CRDS rules: mappings are parsed as data and applied to headers."""

@@ -1,4 +1,4 @@
-"""Parsed rules files made into selectors: substitutions, conditioned keys, checked choices.
+"""Compilation of parsed rules into selectors: substitutions, conditioned keys, checked choices.
 
 Source: PyPI ``crds`` 14.0.3, ``selectors.Selector.do_substitutions`` and ``Parameters``.
 """
@@ -26,12 +26,12 @@ _DEFAULT_SUBSTITUTIONS = {
 
 
 def parkeys(source: MappingSource) -> tuple[tuple[str, ...], ...]:
-    """Give the header parameters of each level of nesting.
+    """Return the header parameters of each level of nesting.
 
     Raises
     ------
     MappingError
-        If the header does not state them.
+        If the header does not contain them.
     """
     parkey = source.header.get("parkey")
     if isinstance(parkey, tuple) and all(
@@ -43,16 +43,16 @@ def parkeys(source: MappingSource) -> tuple[tuple[str, ...], ...]:
 
 
 def check_entries(source: MappingSource) -> None:
-    """Refuse a rules file whose header has an entry of another kind than CRDS reads.
+    """Reject a rules file whose header has an entry of the wrong type.
 
     Raises
     ------
     MappingError
-        Names the entry and what it is to be.
+        If there is one; the message names the entry and the expected type.
     """
-    for key, (good, wanted) in _ENTRIES.items():
-        if key in source.header and not good(source.header[key]):
-            raise source.fault(f"{key} is {source.header[key]!r:.60}, but is to be {wanted}")
+    for key, (is_valid, expected) in _ENTRIES.items():
+        if key in source.header and not is_valid(source.header[key]):
+            raise source.fault(f"{key} is {source.header[key]!r:.60}; expected {expected}")
 
 
 def _is_names(value: Any) -> bool:
@@ -79,15 +79,15 @@ _ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def compile_selector(source: MappingSource) -> Selector:
-    """Compile a rules file's selector and all below it.
+    """Compile a rules file's selector, with all nested selectors.
 
     Raises
     ------
     MappingError
-        If a key, a choice or the nesting is not what CRDS allows.
+        If CRDS does not allow a key, a choice or the nesting.
     """
     if not isinstance(source.selector, SelectorSource):
-        raise source.fault("an .rmap's selector is Match({...}) or another selector")
+        raise source.fault("an .rmap must have Match({...}) or another selector")
     header = source.header
     substitutions = {**_DEFAULT_SUBSTITUTIONS, **header.get("substitutions", {})}
     merge = str(header.get("merge_overlaps", "TRUE")).upper() in ("TRUE", "1")
@@ -97,7 +97,7 @@ def compile_selector(source: MappingSource) -> Selector:
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """One key of a selector as written, with its line, and its compiled choice."""
+    """One key of a selector as written, its compiled choice, and its line."""
 
     key: Any
     choice: Any
@@ -111,7 +111,7 @@ def _compile(
     settings: MatchSettings,
 ) -> Selector:
     if not levels:
-        raise source.fault(f"{node.kind} is nested deeper than parkey says", node.line)
+        raise source.fault(f"{node.kind} is nested deeper than parkey states", node.line)
     rules = {
         key: _Rule(key, _choice(source, choice, node.lines[key], levels, settings), node.lines[key])
         for key, choice in node.choices.items()
@@ -145,7 +145,7 @@ def _choice(
 def _apply_substitutions(
     rules: dict[Any, _Rule], parameters: tuple[str, ...], settings: MatchSettings
 ) -> dict[Any, _Rule]:
-    """Replace values in keys as the file's substitutions say, one parameter after another."""
+    """Replace values in keys by the file's substitutions, one parameter after another."""
     rules = dict(rules)
     for index, name in enumerate(parameters):
         substitutes = settings.substitutions.get(name)
@@ -179,7 +179,7 @@ def _by_read_key(
         except (ValueError, TypeError, RecursionError) as error:
             raise source.fault(f"key {rule.key!r:.200}: {error}", rule.line) from None
         if read in choices:
-            raise source.fault(f"key {rule.key!r:.200} is there twice", rule.line)
+            raise source.fault(f"key {rule.key!r:.200} is given twice", rule.line)
         choices[read] = rule.choice
     return choices
 
@@ -187,10 +187,12 @@ def _by_read_key(
 def _match_key(key: Any, parameters: tuple[str, ...]) -> tuple[str, ...]:
     elements = key if isinstance(key, tuple) else (key,)
     if len(elements) != len(parameters):
-        raise ValueError(f"there are {len(parameters)} parameters, {', '.join(parameters)}")
+        raise ValueError(
+            f"expected values of {len(parameters)} parameters, {', '.join(parameters)}"
+        )
     if longest := next((e for e in elements if len(str(e)) > _LONGEST_VALUE), None):
         raise ValueError(f"a value of {len(str(longest))} characters is too long")
     conditioned = tuple(condition_key(element) for element in elements)
     for element in conditioned:
-        compile_pattern(element)  # here, where a fault's line is known
+        compile_pattern(element)  # checked here, where the line is known
     return conditioned

@@ -1,7 +1,7 @@
-"""How CRDS normalises values before it compares them.
+"""Normalisation of values before CRDS compares them.
 
-Source: PyPI ``crds`` 14.0.3, ``utils.condition_value`` and ``selectors``. Both the keys of rules
-and the values of headers pass through here, so that ``1``, ``1.0`` and ``"1."`` are one value.
+Keys of rules and values of headers are normalised alike, so that ``1``, ``1.0`` and ``"1."`` are
+equal. Source: PyPI ``crds`` 14.0.3, ``utils.condition_value`` and ``selectors``.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-# Possessive throughout: digits that are no number are looked at once, however many there are.
+# Possessive quantifiers: long runs of digits that are not a number take linear time.
 _NUMBER = re.compile(
     r"[-+]?(?:[0-9]++(?:\.[0-9]++)?+|\.[0-9]++)(?:[eE][-+]?[0-9]++)?+|[-+]?[0-9]++\."
 )
-# Only the last of these is anchored at its end in crds, so "N/A (see below)" counts as N/A too.
+# As in crds, only the last alternative is anchored at its end: "N/A (see below)" is N/A, too.
 _NOT_APPLICABLE = re.compile(r"-2147483648.0|\(\)|N/A|NOT APPLICABLE|NOT_APPLICABLE$")
 _SPELLINGS = {"ANY": "*", "4294967295.0": "-1.0", "TRUE": "T", "FALSE": "F"}
 
@@ -31,7 +31,7 @@ def _condition_text(text: str) -> str:
 
 
 def condition_value(value: Any) -> str:
-    """Normalise a value: upper case, numbers as floats, T/F, ``*`` for ANY, N/A.
+    """Return a value in its normal form: upper case, numbers as floats, T/F, ``*`` for ANY, N/A.
 
     >>> condition_value("F200w"), condition_value(1), condition_value(True), condition_value("any")
     ('F200W', '1.0', 'T', '*')
@@ -40,26 +40,26 @@ def condition_value(value: Any) -> str:
 
 
 def condition_values(values: Iterable[Any]) -> tuple[str, ...]:
-    """Normalise many values, as `condition_value` does."""
+    """Return many values in the form of `condition_value`."""
     return tuple(map(_condition_text, map(str, values)))
 
 
 def is_special(text: str) -> bool:
-    """Tell whether a key is an expression whose ``|`` does not separate alternatives."""
+    """Return whether a key is an expression, in which ``|`` does not separate alternatives."""
     upper = text.upper()
     bracketed = upper.startswith(("{", "(", "#")) and upper.endswith(("}", ")", "#"))
     return bracketed or upper.startswith(("BETWEEN", "NOT"))
 
 
 def alternatives(text: str) -> list[str]:
-    """Split ``A|B`` into its sorted parts; an expression stays whole."""
+    """Return the sorted alternatives of ``A|B``; an expression is a single one."""
     if "|" in text and not is_special(text):
         return sorted(part.strip() for part in text.split("|") if part.strip())
     return [text]
 
 
 def condition_key(element: Any) -> str:
-    """Normalise one element of a Match key; literals and regular expressions stay as they are."""
+    """Return an element of a Match key in normal form; literals and expressions as they are."""
     if isinstance(element, tuple | list):
         return "|".join(condition_value(part) for part in element)
     if not isinstance(element, str):

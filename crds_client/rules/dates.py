@@ -1,7 +1,7 @@
-"""Dates as CRDS reads them: many spellings in, one sortable text out.
+"""Dates in the many spellings that CRDS reads, and the sortable text that it compares.
 
-Source: PyPI ``crds`` 14.0.3, ``timestamp``. UseAfter compares the texts, so they must be the same
-to the letter: ``YYYY-MM-DD hh:mm:ss``, with ``.ffffff`` only if the microseconds are not zero.
+UseAfter compares texts, so their form has to be exact: ``YYYY-MM-DD hh:mm:ss``, followed by
+``.ffffff`` only if the microseconds are not zero. Source: PyPI ``crds`` 14.0.3, ``timestamp``.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _Clock = tuple[int, int, int, int]
 
 
 def parse_date(text: str) -> datetime.datetime:
-    """Read a date and time.
+    """Return the date and time in a text.
 
     Raises
     ------
     ValueError
-        If the text is not in a form that CRDS knows, or contains ``UNDEFINED``.
+        If CRDS does not know the form of the text, or the text contains ``UNDEFINED``.
     """
     if "UNDEFINED" in text:
         raise ValueError("date or time is UNDEFINED")
@@ -40,19 +40,19 @@ def parse_date(text: str) -> datetime.datetime:
     return _alphabetical(text) if _WORD.search(text) else _numerical(text)
 
 
-# What JWST and Roman write, which needs no more words about it; the rest is tried in turn.
+# The form that JWST and Roman write, as a fast path.
 _USUAL = re.compile(r"(\d{4})-(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d(?:\.\d*)?)")
 
 
 @functools.lru_cache(maxsize=65536)
 def standard_date(text: str) -> str:
-    """Give a date in the form in which UseAfter compares it.
+    """Return a date in the form in which UseAfter compares it.
 
     >>> standard_date("2016-01-23 22:08:13.482")
     '2016-01-23 22:08:13.482000'
     """
-    if usual := _USUAL.fullmatch(text):
-        year, month, day, hour, minute, seconds = usual.groups()
+    if found := _USUAL.fullmatch(text):
+        year, month, day, hour, minute, seconds = found.groups()
         whole, fraction = _seconds(seconds)
         date = (int(year), int(month), int(day))
         moment = datetime.datetime(*date, int(hour), int(minute), whole, fraction)  # noqa: DTZ001
@@ -78,7 +78,7 @@ def _clock(text: str) -> _Clock:
 
 
 def _seconds(text: str) -> tuple[int, int]:
-    """Give seconds and microseconds, cut as crds cuts them."""
+    """Return seconds and microseconds, truncated as in crds."""
     seconds = float(text)
     whole = int(seconds)
     return whole, int((seconds - whole) * 10**6)

@@ -1,8 +1,8 @@
 """The conditions in rules files' headers: ``rmap_relevance``, ``parkey_relevance``, ``rmap_omit``.
 
-They look like Python, and are evaluated by a walk of our own over comparisons, ``and``, ``or``,
-``not``, ``in``, conditional expressions, constants and names of header parameters: nothing is
-executed. Source: PyPI ``crds`` 14.0.3, ``rmap.ReferenceMapping.get_expr``.
+They are Python expressions of comparisons, ``and``, ``or``, ``not``, ``in``, conditional
+expressions, constants and names of header parameters. A walk over the syntax tree evaluates them;
+nothing is executed. Source: PyPI ``crds`` 14.0.3, ``rmap.ReferenceMapping.get_expr``.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ class Expression:
     Parameters
     ----------
     text : str
-        As in the rules file.
+        The condition as in the rules file.
     parameters : iterable of str
         Names that may be written with dots (``META.EXPOSURE.TYPE``).
 
     Attributes
     ----------
     names : set of str
-        What it asks for, with underscores for dots.
+        The parameters in the condition, with underscores for dots.
 
     Raises
     ------
@@ -65,7 +65,7 @@ class Expression:
             raise ValueError("condition is nested too deeply") from None
 
     def __call__(self, names: Names) -> bool:
-        """Evaluate.
+        """Return whether the condition holds.
 
         Raises
         ------
@@ -81,7 +81,7 @@ class Expression:
 
 
 def names_of(header: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a header by the names that conditions use: dots become underscores."""
+    """Return a header with the names in conditions added, which have underscores for dots."""
     return {**header, **{key.replace(".", "_"): value for key, value in header.items()}}
 
 

@@ -1,7 +1,8 @@
-"""What crds leaves to Python code of an observatory: named here, so that it can be refused.
+"""Rules that need Python functions of the official client: recognized, in order to refuse them.
 
-Source: PyPI ``crds`` 14.0.3, ``crds.hst`` and ``rmap.ReferenceMapping.get_hook``. A few HST types
-change the header by a function before, or after a failed, selection. JWST and Roman have none.
+A few HST types change the header by a function before a selection, or after one that failed. JWST
+and Roman have no such types. Source: PyPI ``crds`` 14.0.3, ``crds.hst`` and
+``rmap.ReferenceMapping.get_hook``.
 """
 
 from __future__ import annotations
@@ -11,44 +12,27 @@ from typing import Any
 
 _HOOKS = ("precondition_header", "fallback_header")
 
-_FUNCTIONS = frozenset(
+_DEFAULT_FUNCTIONS = frozenset(
     {
         ("acs", "precondition_header_acs_biasfile_v1"),
-        ("acs", "precondition_header_acs_biasfile_v2"),
-        ("acs", "precondition_header_acs_biasfile_v3"),
-        ("acs", "fallback_header_acs_biasfile_v2"),
-        ("acs", "fallback_header_acs_biasfile_v3"),
         ("wfc3", "precondition_header_wfc3_biasfile_v1"),
         ("wfpc2", "precondition_header"),
         ("wfpc2", "fallback_header_wfpc2_flatfile_v1"),
     }
 )
-"""Instrument and function: all that crds 14.0.3 has."""
+"""Instrument and function, of HST rules that do not name the function."""
 
 
-def hook_needed(observatory: str, instrument: str, filekind: str, header: Mapping[str, Any]) -> str:
-    """Say which function a type's rules need; nothing if they need none."""
+def hook_refusal(
+    observatory: str, instrument: str, filekind: str, header: Mapping[str, Any]
+) -> str:
+    """Return why rules are refused: the function that they need; empty if they need none."""
     hooks = header.get("hooks")
     for hook in _HOOKS:
+        name, is_named = f"{hook}_{instrument}_{filekind}_v1", False
         if hooks:
             name = str(hooks.get(hook, hook))
-            named = hook in hooks and name.lower() != "none"
-        else:
-            name, named = f"{hook}_{instrument}_{filekind}_v1", False
-        if named or (observatory == "hst" and (instrument, name) in _FUNCTIONS):
+            is_named = hook in hooks and name.lower() != "none"
+        if is_named or (observatory == "hst" and (instrument, name) in _DEFAULT_FUNCTIONS):
             return f"{instrument} {filekind} needs the function {name}, which is not supported"
     return ""
-
-
-EXEMPT_PARAMETERS = ("DETECTOR", "CCDGAIN")
-"""What `dataset_exempt` asks for."""
-
-
-def dataset_exempt(observatory: str, header: Mapping[str, str]) -> bool:
-    """Tell whether HST needs no references for a dataset: odd gains of ACS/WFC."""
-    if observatory != "hst" or header.get("DETECTOR") != "WFC":
-        return False
-    try:
-        return float(header.get("CCDGAIN", "")) in (0.5, 1.4)
-    except ValueError:
-        return False

@@ -1,7 +1,7 @@
-"""What a header calls the parameters that rules select by.
+"""The names in headers of the parameters by which rules select.
 
-JWST's rules speak of ``META.INSTRUMENT.DETECTOR``, its FITS headers of ``DETECTOR``. The names are
-those of jwst's core schema (PyPI ``stdatamodels`` 6.0.0), of the branches that rules draw on.
+The parameter ``META.INSTRUMENT.DETECTOR`` of JWST's rules is the FITS keyword ``DETECTOR``. The
+names are from jwst's core schema (PyPI ``stdatamodels`` 6.0.0).
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ Names = tuple[tuple[str, ...], ...]
 
 
 def synonyms(parameter: str, observatory: str) -> tuple[str, ...]:
-    """Give the names under which a header may hold a parameter, the preferred one first."""
+    """Return the possible names of a parameter in headers, the preferred one first."""
     names = [parameter, parameter.lower(), parameter.upper()]
     if observatory == "roman":
         names += [name.removeprefix("ROMAN.").removeprefix("roman.") for name in names]
@@ -91,12 +91,12 @@ def synonyms(parameter: str, observatory: str) -> tuple[str, ...]:
 
 
 def all_synonyms(parameters: Iterable[str], observatory: str) -> Names:
-    """Give `synonyms` of each parameter."""
+    """Return the `synonyms` of each parameter."""
     return tuple(synonyms(parameter, observatory) for parameter in parameters)
 
 
 def raw_values(header: Mapping[str, Any], names: Names) -> tuple[Any, ...]:
-    """Give the header's value of each parameter, by the first of its names that has one."""
+    """Return the value of each parameter, from the first of its names in the header."""
     values = []
     for candidates in names:
         value: Any = UNDEFINED
@@ -111,19 +111,19 @@ def raw_values(header: Mapping[str, Any], names: Names) -> tuple[Any, ...]:
 def condition_header(
     header: Mapping[str, Any], parameters: Iterable[str], observatory: str
 ) -> dict[str, str]:
-    """Give all parameters' conditioned values; those that the header lacks are ``UNDEFINED``."""
+    """Return all parameters' conditioned values; missing ones are ``UNDEFINED``."""
     parameters = tuple(parameters)
     values = raw_values(header, all_synonyms(parameters, observatory))
     return dict(zip(parameters, condition_values(values), strict=True))
 
 
 def instrument_of(header: Mapping[str, Any], instrument_key: str) -> str:
-    """Give the name of the instrument, in upper case.
+    """Return the name of the instrument, in upper case.
 
     Raises
     ------
     HeaderError
-        If the header does not name one.
+        If the header does not contain it.
     """
     for name in (instrument_key, instrument_key.lower(), *_INSTRUMENT_NAMES):
         value = str(header.get(name) or UNDEFINED).strip().upper()

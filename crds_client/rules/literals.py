@@ -1,7 +1,7 @@
-"""Rules files (``.pmap``, ``.imap``, ``.rmap``) read as literals: parsed, never executed.
+"""Rules files (``.pmap``, ``.imap``, ``.rmap``), parsed as literals and never executed.
 
 A rules file looks like Python: ``header = {...}``, an optional ``comment``, and
-``selector = {...}`` or ``selector = Match({...})`` with selectors nested. Only that is accepted.
+``selector = {...}`` or ``selector = Match({...})`` with nested selectors. Nothing else is accepted.
 Source of the format: PyPI ``crds`` 14.0.3, ``mapping_verifier`` and ``rmap``.
 """
 
@@ -41,11 +41,11 @@ class SelectorSource:
     kind : str
         One of `SELECTORS`.
     choices : dict
-        Key to choice: a str, a tuple or dict of str, or a nested `SelectorSource`.
+        Choice by key: a str, a tuple or dict of str, or a nested `SelectorSource`.
     lines : dict
-        Key to line number, for messages.
+        Line number by key, for messages.
     line : int
-        Where the selector begins.
+        Line at which the selector begins.
     """
 
     kind: str
@@ -56,31 +56,31 @@ class SelectorSource:
 
 @dataclass(frozen=True, slots=True)
 class MappingSource:
-    """A rules file as written: name, header, selector (a dict in ``.pmap`` and ``.imap``)."""
+    """A rules file as written: name, header, and selector (a dict in ``.pmap`` and ``.imap``)."""
 
     name: str
     header: dict[str, Any]
     selector: dict[str, Any] | SelectorSource
 
     def fault(self, message: str, line: int = 1) -> MappingError:
-        """Give the error that says where in this file the fault is."""
+        """Return an error that starts with the file and line of the fault."""
         return MappingError(f"{self.name}:{line}: {message}")
 
 
 def parse_mapping(text: str, name: str) -> MappingSource:
-    """Read a rules file.
+    """Parse a rules file.
 
     Parameters
     ----------
     text : str
-        The file's content.
+        Content of the file.
     name : str
-        The file's name, for messages.
+        Name of the file, for messages.
 
     Raises
     ------
     MappingError
-        Naming file and line, if anything but literals and selectors is in it.
+        If it contains anything but literals and selectors; the message starts with file and line.
     """
     reader = _Reader(name)
     sections = reader.sections(_tree(text, name))
@@ -97,7 +97,7 @@ def _tree(text: str, name: str) -> ast.Module:
         raise MappingError(f"{name}:1: {len(text)} characters are too many for a rules file")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # regular expressions written without r"..."
+            warnings.simplefilter("ignore")  # regular expressions in strings without r"..."
             return ast.parse(text)
     except SyntaxError as error:
         raise MappingError(f"{name}:{error.lineno or 1}: {error.msg}") from None
@@ -108,7 +108,7 @@ def _tree(text: str, name: str) -> ast.Module:
 
 
 class _Reader:
-    """Turns a syntax tree into plain values, refusing everything else by its line."""
+    """Converts a syntax tree to plain values; anything else is an error with its line."""
 
     def __init__(self, name: str) -> None:
         self.name = name

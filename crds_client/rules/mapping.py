@@ -1,7 +1,7 @@
-"""Rules files made ready to choose: one reference type, one instrument, one observatory.
+"""Executable rules: of one reference type, of one instrument, and of one observatory.
 
-Source: PyPI ``crds`` 14.0.3, ``rmap``: relevance, omission, irrelevant parameters, required or
-not, and what counts as not applicable.
+They include relevance, omission, irrelevant parameters, and types that are not required or not
+applicable. Source: PyPI ``crds`` 14.0.3, ``rmap``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar, cast
 from calbatch.crds_client.errors import ChecksumError, ContextError, MappingError, convert_errors
 from calbatch.crds_client.rules.compiling import check_entries, compile_selector, parkeys
 from calbatch.crds_client.rules.expressions import Expression, names_of
-from calbatch.crds_client.rules.hooks import dataset_exempt, hook_needed
+from calbatch.crds_client.rules.hooks import hook_refusal
 from calbatch.crds_client.rules.literals import MappingSource, parse_mapping
 from calbatch.crds_client.rules.selectors import (
     Header,
@@ -35,16 +35,16 @@ ReadText = Callable[[str], str]
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What the rules say of one reference type for one header.
+    """The result of the rules for one reference type and one header.
 
     Attributes
     ----------
     status : str
         ``found``, ``n/a`` (the type does not apply: skip) or ``not found`` (a fault).
     names : tuple of str
-        The file; rules that bracket or merge several name several; none unless found.
+        The file; several if the rules bracket or merge; empty unless found.
     reason : str
-        Why not found, or why not applicable.
+        The reason if not found or not applicable.
     """
 
     status: Status
@@ -53,7 +53,7 @@ class Resolution:
 
     @property
     def name(self) -> str | None:
-        """The one file, or None: if not found, not applicable, or several."""
+        """The file; None if not found, not applicable, or several."""
         return self.names[0] if len(self.names) == 1 else None
 
 
@@ -61,7 +61,7 @@ Method = TypeVar("Method", bound=Callable[..., None])
 
 
 def _name_file_in_errors(make: Method) -> Method:
-    """Have whatever goes wrong in making rules of a file raised as an error about that file."""
+    """Convert any exception of a constructor into an error that names the rules file."""
 
     @functools.wraps(make)
     def wrapper(self: Any, source: MappingSource, *arguments: Any) -> None:
@@ -77,16 +77,16 @@ class ReferenceRules:
     Parameters
     ----------
     source : MappingSource
-        As parsed.
+        The parsed rules file.
 
     Attributes
     ----------
     has_conditions : bool
-        Whether conditions on the header come before the choice.
+        True if conditions on the header precede the selection.
     condition_parameters : frozenset of str
-        The parameters that the conditions ask for or change, with underscores for dots.
+        The parameters that the conditions read or change, with underscores for dots.
     refused : str
-        Why nothing is chosen at all; empty if the rules can be followed.
+        Why the rules are refused; empty if they are not.
 
     Raises
     ------
@@ -103,7 +103,7 @@ class ReferenceRules:
         self.instrument = _lower(source, "instrument")
         self.filekind = _lower(source, "filekind")
         self.parameters = _parameters(source, self.observatory)
-        self.refusal = hook_needed(self.observatory, self.instrument, self.filekind, header)
+        self.refusal = hook_refusal(self.observatory, self.instrument, self.filekind, header)
         self.required = _text(header, "reffile_required", "NONE").upper() in ("YES", "NONE")
         self._relevant = _condition(source, "rmap_relevance", self.parameters)
         self._omitted = _condition(source, "rmap_omit", self.parameters)
@@ -113,11 +113,11 @@ class ReferenceRules:
         self.selector = compile_selector(source)
 
     def resolve(self, header: Header) -> Resolution:
-        """Choose for a conditioned header; parameters absent from it count as missing."""
+        """Select the reference for a conditioned header, which may lack parameters."""
         if self.refusal:
             return Resolution("not found", reason=self.refusal)
         try:
-            with convert_errors(ContextError, f"{self.name} cannot be followed"):
+            with convert_errors(ContextError, f"{self.name} cannot be applied"):
                 return self._choose(header)
         except ContextError as error:
             return Resolution("not found", reason=str(error))
@@ -132,7 +132,7 @@ class ReferenceRules:
             return self.resolve_miss(relevant, str(error))
 
     def apply_conditions(self, header: Header) -> Header | Resolution:
-        """Give the header as the conditions leave it, or the answer if they settle it."""
+        """Return the header with irrelevant parameters set to N/A, or the result if it is final."""
         if not self.has_conditions:
             return header
         if exempt := self._exempt(header):
@@ -143,23 +143,21 @@ class ReferenceRules:
             return Resolution("not found", reason=str(error))
 
     def resolve_miss(self, header: Header, reason: str) -> Resolution:
-        """Say what it means for a header that nothing fits, and why nothing does."""
-        if dataset_exempt(self.observatory, header):
-            return Resolution("n/a", reason="no references are needed for this dataset")
+        """Return the result for a header that no rule fits."""
         if not self.required:
             return Resolution("n/a", reason=f"not required, and {reason}")
         return Resolution("not found", reason=reason)
 
     def _exempt(self, header: Header) -> str:
-        """Say why the type does not apply to the header at all; nothing if it does."""
+        """Return why the type does not apply to the header; empty if it does."""
         if self._omitted is not None and _holds(self._omitted, header, otherwise=False):
-            return "omitted by the rules' rmap_omit"
+            return "omitted by rmap_omit"
         if self._relevant is not None and not _holds(self._relevant, header, otherwise=True):
-            return "not relevant by the rules' rmap_relevance"
+            return "not relevant by rmap_relevance"
         return ""
 
     def _relevant_only(self, header: Header) -> Header:
-        """Set to N/A the parameters that the rules call irrelevant."""
+        """Return the header with the parameters that the rules call irrelevant set to N/A."""
         defined = {**dict.fromkeys(self.parameters, "UNDEFINED"), **header}
         names = {**names_of(defined), "keep_comments": False}
         changed = dict(header)
@@ -177,7 +175,7 @@ class ReferenceRules:
         return frozenset(names.union(*(one.names for one in conditions if one is not None)))
 
     def references(self) -> set[str]:
-        """Give every file that the rules can choose."""
+        """Return every file that the rules can select."""
         return set(self.selector.names()) - NOT_APPLICABLE - OMITTED
 
 
@@ -187,17 +185,17 @@ class InstrumentRules:
     Attributes
     ----------
     types : dict
-        Every reference type: its rules, or N/A.
+        Rules, or N/A, by reference type.
     fixed : dict
-        Every type's resolution if it has no rules.
+        Resolution by type, for types without rules.
     with_rules : list
-        The types that have rules, with them.
+        Pairs of type and rules.
     """
 
     @_name_file_in_errors
     def __init__(self, source: MappingSource, read: ReadText) -> None:
         if not isinstance(source.selector, dict):
-            raise source.fault("an .imap's selector is a plain dictionary")
+            raise source.fault("an .imap must have a plain dictionary as selector")
         self.name = source.name
         self.instrument = _lower(source, "instrument")
         self.types: dict[str, ReferenceRules | str] = {
@@ -218,11 +216,11 @@ class InstrumentRules:
         self.parameters = tuple(sorted(names | set(own)))
 
     def reference_rules(self) -> Iterator[ReferenceRules]:
-        """Give the rules of the types that have any."""
+        """Yield the rules of the types that have any."""
         return (rules for _, rules in self.with_rules)
 
     def resolve(self, header: Header, types: Iterable[str] | None = None) -> dict[str, Resolution]:
-        """Choose for each type (all of the instrument unless said)."""
+        """Select the reference of each type, by default of all."""
         if types is None:
             found = dict(self.fixed)
             for kind, rules in self.with_rules:
@@ -238,22 +236,22 @@ class InstrumentRules:
         return self.fixed.get(kind, unknown)
 
     def references(self) -> set[str]:
-        """Give every file that the rules can choose."""
+        """Return every file that the rules can select."""
         return {name for rules in self.reference_rules() for name in rules.references()}
 
     def mappings(self) -> set[str]:
-        """Give the names of the rules files."""
+        """Return the names of its rules files."""
         return {self.name} | {rules.name for rules in self.reference_rules()}
 
 
 class PipelineRules:
-    """The rules of one context (a ``.pmap``); an instrument's are read when first wanted."""
+    """The rules of one context (a ``.pmap``); those of an instrument are read on first use."""
 
     @_name_file_in_errors
     def __init__(self, source: MappingSource, read: ReadText) -> None:
         files = source.selector
         if not isinstance(files, dict) or not all(isinstance(one, str) for one in files.values()):
-            raise source.fault("a .pmap's selector is a plain dictionary of names")
+            raise source.fault("a .pmap must have a plain dictionary of names as selector")
         parkey = source.header.get("parkey")
         if not isinstance(parkey, tuple) or not parkey:
             raise source.fault("header has no parkey such as ('META.INSTRUMENT.NAME',)")
@@ -266,12 +264,12 @@ class PipelineRules:
 
     @property
     def instruments(self) -> tuple[str, ...]:
-        """The instruments that have rules."""
+        """The instruments with rules."""
         special = NOT_APPLICABLE | OMITTED
         return tuple(sorted(key for key, value in self._files.items() if value not in special))
 
     def instrument(self, name: str) -> InstrumentRules:
-        """Give an instrument's rules.
+        """Return an instrument's rules.
 
         Raises
         ------
@@ -288,13 +286,13 @@ class PipelineRules:
         return self._loaded[name]
 
     def mappings(self) -> set[str]:
-        """Give the names of all rules files of the context."""
+        """Return the names of the context's rules files."""
         names = {self.name}
         return names.union(*(self.instrument(name).mappings() for name in self.instruments))
 
 
 def load_mapping(name: str, read: ReadText, *, verify: bool = True) -> MappingSource:
-    """Read and parse a rules file and verify the sha1sum that it states.
+    """Parse a rules file, and verify its sha1sum.
 
     Raises
     ------
@@ -306,14 +304,14 @@ def load_mapping(name: str, read: ReadText, *, verify: bool = True) -> MappingSo
         source = parse_mapping(text, name)
         stated = source.header.get("sha1sum")
         if verify and stated != (actual := mapping_checksum(text)):
-            raise ChecksumError(f"{name}:1: sha1sum {stated} is stated, but its text has {actual}")
+            raise ChecksumError(f"{name}:1: its sha1sum is {stated}, but its text has {actual}")
         return source
 
 
 def mapping_checksum(text: str) -> str:
-    """Give the sha1 of a rules file's text without the line that states it."""
-    kept = "".join(line for line in text.splitlines(keepends=True) if "sha1sum" not in line)
-    return hashlib.sha1(kept.encode(), usedforsecurity=False).hexdigest()
+    """Return the SHA-1 digest of a rules file's text without the line of its sha1sum."""
+    lines = (line for line in text.splitlines(keepends=True) if "sha1sum" not in line)
+    return hashlib.sha1("".join(lines).encode(), usedforsecurity=False).hexdigest()
 
 
 def _load_type(source: MappingSource, value: Any, read: ReadText) -> ReferenceRules | str:
@@ -337,7 +335,7 @@ def _lower(source: MappingSource, key: str) -> str:
 
 
 def _parameters(source: MappingSource, observatory: str) -> tuple[str, ...]:
-    """List the header parameters that the rules need, in crds's order."""
+    """Return the header parameters that the rules need, in crds's order."""
     names = [name for level in parkeys(source) for name in level]
     switch = _text(source.header, "reffile_switch", "NONE").upper()
     if switch != "NONE":
@@ -353,7 +351,7 @@ def _condition(source: MappingSource, key: str, names: tuple[str, ...]) -> Expre
     if not isinstance(text, str) or text.lower() in ("always", "false"):
         return None
     if not (text.startswith("(") and text.endswith(")")):
-        text = text.lower()  # crds reads header values in lower case unless in parentheses
+        text = text.lower()  # as crds does, unless in parentheses
     if key == "rmap_relevance":
         text = text.replace("always", "True")
     return _expression(source, text, names)
@@ -369,7 +367,7 @@ def _expression(source: MappingSource, text: str, names: tuple[str, ...]) -> Exp
 def _parameter_conditions(
     source: MappingSource, names: tuple[str, ...]
 ) -> list[tuple[str, Expression]]:
-    """Give each parameter's relevance; comments are never relevant to the choice."""
+    """Return the condition of each parameter's relevance; comments are never relevant."""
     texts = dict(source.header.get("parkey_relevance", {}))
     comments = (str(name).lower() for name in source.header.get("comment_parkeys", ()))
     texts |= dict.fromkeys(comments, "keep_comments")
@@ -381,11 +379,11 @@ def _holds(condition: Expression, header: Header, *, otherwise: bool) -> bool:
     try:
         return condition(names_of(header))
     except ValueError:
-        return otherwise  # crds warns, and goes on as if there were no condition
+        return otherwise  # crds warns, and ignores the condition
 
 
 def resolution_of(choice: Any) -> Resolution:
-    """Give the resolution of what a selector chose: a name, several, or N/A."""
+    """Return the resolution of a selector's choice: a name, several, or N/A."""
     if type(choice) is str:
         return _one_name(choice)
     return Resolution("found", tuple(n for n in flat_names(choice) if n not in NOT_APPLICABLE))

@@ -1,11 +1,11 @@
-"""The Match selector: rules over several parameters, of which the best-fitting is taken.
+"""The Match selector: chooses the best-fitting of several rules over several parameters.
 
-Every parameter of a rule either equals the header's value (the rule gains weight), does not
-matter (``N/A``), or excludes the rule. The heaviest are tried first; equals are merged.
-Source: PyPI ``crds`` 14.0.3, ``selectors.MatchSelector``.
+Each parameter of a rule either matches the header's value, which adds weight to the rule, or is
+irrelevant (``N/A``), or excludes the rule. Rules are tried in order of decreasing weight; rules of
+equal weight are merged. Source: PyPI ``crds`` 14.0.3, ``selectors.MatchSelector``.
 
-Rules are kept as bits of an int, a column at a time: a value's matches in a column are found once
-and memory, and a header's rules are the columns' bits, anded.
+Sets of rules are the bits of an int. Each column of the rules caches the set that a value matches;
+the rules of a header are the bitwise and over the columns.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from calbatch.crds_client.rules.selectors import (
 )
 
 Groups = tuple[int, ...]
-"""Rules that fit, as bits, by weight, the heaviest first."""
+"""Sets of rules of equal weight, as bits, in order of decreasing weight."""
 
 _MEMORY = 20_000
-"""Values memory before starting anew: bounds memory over endless distinct headers."""
+"""Values that are cached before the cache is cleared, to bound its memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class MatchSettings:
-    """What a rules file's header says about matching.
+    """Settings for matching from the header of a rules file.
 
     Attributes
     ----------
     substitutions : dict
-        Parameter to {value in the rules: what to read instead}.
+        For each parameter, the substitutes of values in the rules.
     merge_overlaps : bool
-        Whether rules that fit equally well are merged, or are a fault.
+        True if rules of equal weight are merged; otherwise they are a fault.
     """
 
     substitutions: dict[str, dict[Any, Any]] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class MatchSettings:
 
 
 class _Column:
-    """All rules' patterns for one parameter."""
+    """The patterns of all rules for one parameter."""
 
     def __init__(self, name: str, keys: Sequence[str], settings: MatchSettings) -> None:
         self.name = name
@@ -63,7 +63,7 @@ class _Column:
         self.memory: dict[str | None, tuple[int, int]] = {}
 
     def find(self, value: str | None) -> tuple[int, int]:
-        """Give the rules that a value leaves, and those of them that it makes heavier."""
+        """Return the rules that a value does not exclude, and those to which it adds weight."""
         if value is None:
             if "N/A" not in self.values:
                 raise RejectedValueError(f"{self.name} is missing")
@@ -87,7 +87,7 @@ class _Column:
         return left, hits
 
     def _check(self, value: Any) -> None:
-        """Refuse a value that no rule mentions, unless some rule takes any."""
+        """Reject a value that no rule mentions, unless some rule accepts any value."""
         if value in self.values or condition_value(value) in self.values or not self.values:
             return
         if not {"*", "ANY", "N/A"}.isdisjoint(self.values):
@@ -102,7 +102,7 @@ class _Column:
             self._check(self._substitutes[value])
 
     def _in_range(self, value: str) -> bool:
-        """Tell whether the only known value is a range ``low:high`` with the value in it."""
+        """Return whether the rules mention only a range ``low:high`` that contains the value."""
         if len(self.values) != 1 or ":" not in self.values[0]:
             return False
         try:
@@ -116,25 +116,25 @@ class _Column:
 
 
 def _plain_values(keys: Sequence[str]) -> list[str]:
-    """List the plain values of a column's keys; none if an expression is among them."""
+    """Return the plain values in a column's keys; none if a key is an expression."""
     if any(is_special(key) for key in keys):
         return []
     return sorted({part for key in keys for part in alternatives(key)})
 
 
 class Match(Selector):
-    """See the module.
+    """Selects by several parameters; see the module.
 
     Parameters
     ----------
     parameters : tuple of str
-        Names in the header, one for each element of a key.
+        Their names in the header, one for each element of a key.
     keys : list of tuple of str
-        Conditioned and sorted.
+        The keys, conditioned and sorted.
     choices : list
         In the order of the keys.
     settings : MatchSettings
-        From the rules file's header.
+        The settings of the rules file.
 
     Raises
     ------
@@ -162,7 +162,7 @@ class Match(Selector):
         self._grouped: dict[int, Any] = {}
 
     def choose(self, header: Header) -> Any:
-        """See `Selector.choose`."""
+        """Return the choice for a header; see `Selector.choose`."""
         get = header.get
         values = tuple([get(name) for name in self.parameters])
         groups = self._ranked.get(values)
@@ -183,18 +183,18 @@ class Match(Selector):
         raise NoMatchError(self.add_values(reason, values))
 
     def add_values(self, reason: str, values: tuple[str | None, ...]) -> str:
-        """Add the header's values to why nothing fits."""
+        """Return the reason for a mismatch with the header's values added."""
         pairs = zip(self.parameters, values, strict=True)
         shown = ", ".join([f"{name}={value!r}" for name, value in pairs])
         return f"{reason} ({shown})"
 
     def rank(self, values: tuple[str | None, ...]) -> Groups:
-        """Give the rules that fit the parameters' values, in groups of equal weight.
+        """Return the rules that fit the parameters' values, in groups of equal weight.
 
         Raises
         ------
         RejectedValueError
-            If a value is none that the rules know.
+            If the rules do not know a value.
         """
         left, heavier = self._all, []
         for column, value in zip(self._columns, values, strict=True):
@@ -216,12 +216,12 @@ class Match(Selector):
         return tuple([group for group in reversed(groups) if group])
 
     def choice_of(self, group: int) -> Any:
-        """Give what equally good rules choose, merged if they are several.
+        """Return the choice of rules of equal weight, merged if there are several.
 
         Raises
         ------
         RejectedValueError
-            If they cannot be.
+            If they cannot be merged.
         """
         choice = self._grouped.get(group)
         if choice is None:
@@ -245,7 +245,7 @@ class Match(Selector):
     def _names(self, group: tuple[int, ...]) -> tuple[Any, ...]:
         choices = tuple(self.choices[row] for row in group)
         if any(isinstance(choice, Selector) for choice in choices):
-            raise RejectedValueError("of the rules that fit equally well, only some name a file")
+            raise RejectedValueError("only some of the rules that fit equally well name a file")
         return choices
 
 

@@ -1,7 +1,7 @@
 """The patterns of Match keys: alternatives, globs, relations, ranges, NOT, regular expressions.
 
-Source: PyPI ``crds`` 14.0.3, ``selectors.matcher``. A pattern answers `HIT`, `IGNORED` (the
-parameter does not matter here) or `MISS`; hits make a rule better, so their sign counts.
+Source: PyPI ``crds`` 14.0.3, ``selectors.matcher``. A pattern returns `HIT`, `IGNORED` (the
+parameter is irrelevant) or `MISS`; only hits add weight to a rule.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _RELATIONS = {">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": opera
 
 @functools.lru_cache(maxsize=8192)
 def compile_pattern(key: str) -> Pattern:
-    """Make the pattern of a conditioned key.
+    """Return the pattern of a conditioned key.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def _literal(key: str) -> Pattern:
 
 
 def _conditional(key: str, condition: Callable[[str], object]) -> Pattern:
-    """Match as a literal does, or else where the condition holds."""
+    """Return a pattern that matches the literal, or the values for which the condition holds."""
     literal = _literal(key)
 
     def match(value: str) -> int:
@@ -78,7 +78,7 @@ def _conditional(key: str, condition: Callable[[str], object]) -> Pattern:
 
 
 def _glob(key: str) -> Pattern:
-    # fnmatch's expressions hold on to the first fit of each part: they never backtrack far.
+    # fnmatch's expressions are atomic after each part, so backtracking is limited.
     expressions = [fnmatch.translate(part) for part in alternatives(key)]
     try:
         matches = [re.compile(expression).match for expression in expressions]
@@ -111,7 +111,7 @@ def _relational(key: str) -> Pattern:
 
 
 def _combination(key: str, text: str, word: str, combine: Callable[[list[bool]], bool]) -> Pattern:
-    # As crds does: split wherever the letters occur, and use the first two parts.
+    # As in crds: split wherever the letters occur, and use the first two parts.
     parts = [compile_pattern(part.strip()) for part in text.split(word)[:2]]
     whole = _conditional(key, lambda value: combine([part(value) == HIT for part in parts]))
     return lambda value: whole(value.upper())

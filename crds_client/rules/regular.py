@@ -1,9 +1,9 @@
-"""Regular expressions of rules, matched in time proportional to the value's length.
+"""Regular expressions of rules, matched in time proportional to the length of the value.
 
-Python's own engine backtracks: a short expression can keep it busy for ever on a short value, and
-no check of the expression's text tells which. RE2 never backtracks. Its syntax differs in places
-from Python's, so only what means the same to both is accepted: anything else is refused by name
-rather than matched differently.
+Python's engine backtracks: a short expression can take practically for ever on a short value, and
+such expressions cannot be recognized reliably. RE2 never backtracks. Its syntax differs from
+Python's, so only constructs with the same meaning in both are accepted; anything else is rejected
+with an error that names it.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ _MEMORY = 1 << 20
 
 _CLASS = r"\[\^?+\]?+(?:[^\\\[\]]|\\[dDwW]|\\[^A-Za-z0-9])*+\]"
 _COMMON = re.compile(
-    r"(?:[^\\.\[\]{}()*+?^$|]"  # a character that stands for itself
+    r"(?:[^\\.\[\]{}()*+?^$|]"  # a literal character
     r"|\\[dDwWbBA]|\\[^A-Za-z0-9]"
     rf"|{_CLASS}"
     r"|\((?!\?)|\(\?:|[).^$|]"
     r"|[*+?]\??|\{[0-9]+(?:,[0-9]*)?\}\??"
     r")*+"
 )
-"""What Python and RE2 read alike, token by token."""
+"""Tokens with the same meaning in Python and RE2."""
 
 
 def compile_expression(expression: str) -> Callable[[str], object]:
-    r"""Return a function that tells whether a value matches an expression from its start on.
+    r"""Return a function that returns whether a value matches an expression at its start.
 
-    ``\d``, ``\w`` and ``\b`` know ASCII's letters and digits only.
+    ``\d``, ``\w`` and ``\b`` match ASCII only.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ def compile_expression(expression: str) -> Callable[[str], object]:
     Raises
     ------
     ValueError
-        If the expression is malformed, too long, or has other constructs, such as references to
-        groups or look-ahead.
+        If the expression is malformed, too long, or contains other constructs, such as references
+        to groups or look-ahead.
     """
     shown = f"regular expression {expression[:60]!r}"
     if len(expression) > _LONGEST:
@@ -60,7 +60,7 @@ def _end_of_common(expression: str) -> int:
 
 
 def _require_wellformed(expression: str, shown: str) -> None:
-    """Refuse what the official client, which uses Python's engine, refuses."""
+    """Reject an expression that Python's engine, which the official client uses, rejects."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -70,7 +70,7 @@ def _require_wellformed(expression: str, shown: str) -> None:
 
 
 def _compile(expression: str, shown: str) -> Callable[[str], object]:
-    import re2  # few rules have regular expressions
+    import re2  # imported late: few rules have regular expressions
 
     options = re2.Options()
     options.log_errors = False
@@ -79,10 +79,10 @@ def _compile(expression: str, shown: str) -> Callable[[str], object]:
         compiled = re2.compile(expression, options)
     except re2.error as error:
         raise ValueError(f"{shown}: {_text(error)}") from None
-    # A header's text may hold halves of characters, which have no UTF-8.
+    # Values may contain lone surrogates, which UTF-8 cannot encode.
     return lambda value: compiled.match(value.encode(errors="replace").decode())
 
 
 def _text(error: Exception) -> str:
-    said = error.args[0] if error.args else ""
-    return said.decode(errors="replace") if isinstance(said, bytes) else str(said)
+    message = error.args[0] if error.args else ""
+    return message.decode(errors="replace") if isinstance(message, bytes) else str(message)

@@ -1,8 +1,8 @@
 """Selectors over one ordered parameter: UseAfter, VersionAfter, ClosestTime and their kin.
 
-A selector chooses among its choices by the values of its parameters in a header; a choice is a
-file name, several names, ``N/A``, or another selector. Source: PyPI ``crds`` 14.0.3,
-``selectors``, whose results these reproduce, rounding and order of ties included.
+A selector returns one of its choices by the values of its parameters in a header. A choice is a
+file name, several names, ``N/A``, or another selector. Results agree with those of ``selectors`` in
+PyPI ``crds`` 14.0.3, including rounding and the order of ties.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ Header = Mapping[str, str]
 
 
 class NoMatchError(Exception):
-    """No choice fits; a rule that fits less well may be tried."""
+    """No choice fits. A rule of lower weight may fit."""
 
 
 class RejectedValueError(Exception):
-    """The header's value is not acceptable to the rules, or the rules do not say which to take."""
+    """The rules do not accept a header's value, or do not determine a choice."""
 
 
 class Selector:
-    """Chooses by the values of its parameters.
+    """Selects by the values of its parameters in a header.
 
     Attributes
     ----------
     parameters : tuple of str
-        Names in the header.
+        Their names.
     choices : list
         In the order of the keys.
     """
@@ -45,36 +45,36 @@ class Selector:
     choices: list[Any]
 
     def choose(self, header: Header) -> Any:
-        """Give the name (or names, for rules that say several) that the rules choose.
+        """Return the choice for a header: a name, or several.
 
         Raises
         ------
         NoMatchError, RejectedValueError
-            See there.
+            If there is no choice.
         """
-        raise NotImplementedError  # no abstract base class: its isinstance is slow
+        raise NotImplementedError  # not an abstract base class, whose isinstance is slow
 
     def merge(self, other: Any) -> Selector:
-        """Join with a selector that fits equally well."""
+        """Return the union with a selector of equal weight."""
         raise RejectedValueError(
             f"two rules fit equally well, and {type(self).__name__} cannot join them"
         )
 
     def walk(self) -> Iterator[Selector]:
-        """Give this selector and all below it."""
+        """Yield this selector and all nested ones."""
         yield self
         for choice in self.choices:
             if isinstance(choice, Selector):
                 yield from choice.walk()
 
     def names(self) -> Iterator[str]:
-        """Give every name that could be chosen, ``N/A`` and the like included."""
+        """Yield every name that can be chosen, including ``N/A``."""
         for choice in self.choices:
             yield from choice.names() if isinstance(choice, Selector) else flat_names(choice)
 
 
 def flat_names(choice: Any) -> Iterator[str]:
-    """Give the names in a choice: one, or several in tuples or a dict."""
+    """Yield the names in a choice: one, or several in tuples or a dict."""
     if isinstance(choice, str):
         yield choice
     else:
@@ -83,20 +83,20 @@ def flat_names(choice: Any) -> Iterator[str]:
 
 
 def follow(choice: Any, header: Header) -> Any:
-    """Choose in the choice, if that is a selector."""
+    """Return a choice; if it is a selector, the selector's choice for the header."""
     return choice.choose(header) if isinstance(choice, Selector) else choice
 
 
 def follow_only(choice: Any, header: Header) -> Any:
-    """Choose in the only choice that fits."""
+    """Return `follow` of the only choice that fits."""
     try:
         return follow(choice, header)
     except NoMatchError as error:
-        raise NoMatchError(f"nothing below fits either: {error}") from None
+        raise NoMatchError(f"no nested rule fits: {error}") from None
 
 
 class UseAfter(Selector):
-    """Chooses the latest key that is not after the header's date and time."""
+    """Selects the latest key that is not after the header's date and time."""
 
     def __init__(
         self, parameters: tuple[str, ...], keys: Sequence[Any], choices: list[Any]
@@ -106,7 +106,7 @@ class UseAfter(Selector):
         self.choices = choices
 
     def choose(self, header: Header) -> Any:
-        """See `Selector.choose`."""
+        """Return the choice for a header; see `Selector.choose`."""
         value = self.position(header)
         index = bisect.bisect_right(self.keys, value) - 1
         if index < 0:
@@ -115,18 +115,18 @@ class UseAfter(Selector):
         return choice if type(choice) is str else follow_only(choice, header)
 
     def too_early(self) -> NoMatchError:
-        """Say that nothing fits before the first key."""
+        """Return the error of a date before the first key."""
         return NoMatchError(f"{_join_names(self.parameters)} is before every rule")
 
     def position(self, header: Header) -> Any:
-        """Give the header's date and time, in the form in which keys are compared."""
+        """Return the header's date and time in the form of the keys."""
         return header_date(self.parameters, header)
 
     def merge(self, other: Any) -> UseAfter:
-        """Take the keys of both; where both have one, the greater name, as the later one."""
+        """Return the keys of both; of equal keys the greater choice, which is the later file."""
         if not isinstance(other, UseAfter):
             raise RejectedValueError(
-                "two rules fit equally well, and only one of them goes by date"
+                "two rules fit equally well, and only one of them selects by date"
             )
         merged = dict(zip(self.keys, self.choices, strict=True))
         try:
@@ -139,10 +139,10 @@ class UseAfter(Selector):
 
 
 class VersionAfter(UseAfter):
-    """Chooses the latest version that is not after the header's."""
+    """Selects the latest version that is not after the header's."""
 
     def position(self, header: Header) -> tuple[int, int, int]:
-        """Give the header's version."""
+        """Return the header's version."""
         _require(self.parameters, header)
         text = "|".join(alternatives(".".join(header[name] for name in self.parameters)))
         try:
@@ -152,10 +152,10 @@ class VersionAfter(UseAfter):
 
 
 class ClosestTime(UseAfter):
-    """Chooses the key closest in time, before or after."""
+    """Selects the key that is closest in time, before or after."""
 
     def choose(self, header: Header) -> Any:
-        """See `Selector.choose`."""
+        """Return the choice for a header; see `Selector.choose`."""
         date = parse_date(self.position(header))
         try:
             gaps = [abs((date - parse_date(key)).total_seconds()) for key in self.keys]
@@ -165,7 +165,7 @@ class ClosestTime(UseAfter):
 
 
 class GeometricallyNearest(Selector):
-    """Chooses the key that is numerically nearest; keys are in the order of their texts."""
+    """Selects the numerically nearest key; keys are sorted as texts."""
 
     def __init__(self, parameters: tuple[str, ...], keys: list[str], choices: list[Any]) -> None:
         self.parameters = parameters
@@ -173,13 +173,13 @@ class GeometricallyNearest(Selector):
         self._numbers = np.array(keys, dtype=np.float32)  # crds compares in single precision
 
     def choose(self, header: Header) -> Any:
-        """See `Selector.choose`."""
+        """Return the choice for a header; see `Selector.choose`."""
         value = _number(self.parameters[0], header)
         return follow_only(self.choices[_nearest(np.abs(self._numbers - value))], header)
 
 
 class Bracket(Selector):
-    """Chooses two: the nearest key below and the nearest above."""
+    """Selects two choices: of the nearest key below and of the nearest above."""
 
     def __init__(self, parameters: tuple[str, ...], keys: list[float], choices: list[Any]) -> None:
         self.parameters = parameters
@@ -187,7 +187,7 @@ class Bracket(Selector):
         self.choices = choices
 
     def choose(self, header: Header) -> Any:
-        """See `Selector.choose`."""
+        """Return the choice for a header; see `Selector.choose`."""
         value = _number(self.parameters[0], header)
         if not self.keys:
             raise RejectedValueError("the rule has no choices")
@@ -197,13 +197,13 @@ class Bracket(Selector):
         return less, less if exact else follow_only(self.choices[above], header)
 
     def _above(self, value: float) -> int:
-        """Find the first key that is not below the value, or the last."""
+        """Return the index of the first key that is not below the value, otherwise of the last."""
         below = (index for index, key in enumerate(self.keys) if not value > key)
         return next(below, len(self.keys) - 1)
 
 
 class SelectVersion(Selector):
-    """Chooses the first relation, in order of version, that the header's version satisfies."""
+    """Selects the first relation, in order of version, that the header's version satisfies."""
 
     def __init__(
         self, parameters: tuple[str, ...], keys: list[Relation], choices: list[Any]
@@ -215,14 +215,14 @@ class SelectVersion(Selector):
         self.choices = choices
 
     def choose(self, header: Header) -> Any:
-        """See `Selector.choose`."""
+        """Return the choice for a header; see `Selector.choose`."""
         name = self.parameters[0]
         _require((name,), header)
         version = self._version(name, header[name])
         for key, choice in zip(self.keys, self.choices, strict=True):
             if not comparable(key, version):
                 raise RejectedValueError(
-                    f"{name}={header[name]!r} cannot be compared with {key[0]!r}"
+                    f"{name}={header[name]!r} cannot be compared with {key.version!r}"
                 )
             if version <= key:
                 return follow_only(choice, header)
@@ -239,7 +239,7 @@ class SelectVersion(Selector):
 
 
 def header_date(parameters: tuple[str, ...], header: Header) -> str:
-    """Join date and time parameters and give them in their standard form.
+    """Return the date and time of a header in their standard form.
 
     Raises
     ------
@@ -315,4 +315,7 @@ ORDERED: dict[str, tuple[Callable[..., Selector], Callable[[Any], Any]]] = {
     "Bracket": (Bracket, _number_key),
     "SelectVersion": (SelectVersion, lambda key: parse_relation(str(key))),
 }
-"""By the name in a rules file: the class, and how a key is read (ValueError, TypeError)."""
+"""By the name in rules files: the class, and the function that reads a key.
+
+The function raises ValueError or TypeError.
+"""

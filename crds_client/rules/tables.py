@@ -1,9 +1,9 @@
-"""Rules of a common shape made into tables: by values, which file from which date on.
+"""Tables of the files from each date on, for rules of the most common form.
 
-Nearly all rules are a Match over UseAfters that go by one date. Once a header's values have
-chosen the rules that fit, all that is left to ask is the date; so each new combination of values
-gets a table of dates and answers, which every later header with these values only looks up.
-What is of another shape is resolved rule by rule, as `ReferenceRules.resolve` does.
+Nearly all rules are a Match of UseAfters over one date. For given values of the other parameters,
+the result depends on the date only. So a table of dates and results is made for each combination of
+values, in which later headers with these values are looked up. Rules of other forms are resolved by
+`ReferenceRules.resolve`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import bisect
 import operator
 from collections.abc import Callable, Iterable
 
-from calbatch.crds_client.rules.hooks import EXEMPT_PARAMETERS
 from calbatch.crds_client.rules.mapping import (
     InstrumentRules,
     ReferenceRules,
@@ -29,11 +28,11 @@ from calbatch.crds_client.rules.selectors import (
 )
 
 _MEMORY = 4_000
-"""Tables remembered of each type before starting anew."""
+"""Tables of a type that are cached before the cache is cleared."""
 
 Values = tuple[str, ...]
 Table = tuple[list[str], list[Resolution]]
-"""Sorted dates, and one answer more than dates: the first is for times before all of them."""
+"""Sorted dates, and one result more than dates: the first is for times before all of them."""
 
 _Early = Resolution | NoMatchError | RejectedValueError
 _Unfinished = tuple[list[str], _Early, list[Resolution]]
@@ -41,14 +40,14 @@ _UNSET = Resolution("not found")
 
 
 def is_tabular(rules: ReferenceRules, dated: tuple[str, ...]) -> bool:
-    """Tell whether a type's answer depends on a Match's values and one date alone.
+    """Return whether a type's result depends only on the values of a Match and one date.
 
     Parameters
     ----------
     rules : ReferenceRules
-        Of the type.
+        The rules of the type.
     dated : tuple of str
-        The parameters that make up the date.
+        The parameters that form the date.
     """
     top = rules.selector
     if rules.refusal or type(top) is not Match:
@@ -61,7 +60,7 @@ def is_tabular(rules: ReferenceRules, dated: tuple[str, ...]) -> bool:
 
 
 def has_condition_on(rules: ReferenceRules, parameters: tuple[str, ...]) -> bool:
-    """Tell whether a type's conditions ask for any of the parameters, or change one."""
+    """Return whether conditions of a type read or change any of the parameters."""
     return not rules.condition_parameters.isdisjoint(name.replace(".", "_") for name in parameters)
 
 
@@ -76,35 +75,31 @@ class TypeTables:
     Parameters
     ----------
     rules : ReferenceRules
-        That `is_tabular`.
+        Rules for which `is_tabular` is true.
     match : Match
         Their selector.
     parameters : tuple of str
-        The instrument's, in whose order headers' values come.
+        The parameters of the instrument, in the order of headers' values.
 
     Attributes
     ----------
     pick : callable
-        Gives those of a header's values that matter to this type.
+        Returns those of a header's values that are relevant to this type.
     tables : dict
-        What `pick` gave, to the table: dates, and one answer more than dates.
+        Table by the result of `pick`.
     """
 
     def __init__(self, rules: ReferenceRules, match: Match, parameters: Values) -> None:
         self._rules = rules
         self._match = match
-        exempting = rules.observatory == "hst"  # there two values decide what a miss means
-        self._conditional = rules.has_conditions or exempting
         names = [*match.parameters, *(one for one in parameters if has_condition_on(rules, (one,)))]
-        if exempting:
-            names += [name for name in EXEMPT_PARAMETERS if name in parameters]
         self._names = tuple(dict.fromkeys(names))
         self.pick = _picker([parameters.index(name) for name in self._names])
         self.tables: dict[Values, Table] = {}
         self._twin: dict[Groups, _Unfinished] = {}
 
-    def learn(self, picked: Values) -> Table:
-        """Make and remember the table of a header's values, as `pick` gives them."""
+    def add_table(self, picked: Values) -> Table:
+        """Make and cache the table for values that `pick` returned."""
         if len(self.tables) >= _MEMORY:
             self.tables.clear()
             self._twin.clear()
@@ -114,7 +109,7 @@ class TypeTables:
     def _table(self, picked: Values) -> Table:
         values = picked[: len(self._match.parameters)]
         header: Header = {}
-        if self._conditional:
+        if self._rules.has_conditions:
             relevant = self._rules.apply_conditions(dict(zip(self._names, picked, strict=True)))
             if isinstance(relevant, Resolution):
                 return [], [relevant]
@@ -135,9 +130,10 @@ class TypeTables:
         return dates, [early, *answers]
 
     def _by_date(self, groups: Groups) -> _Unfinished:
-        """Lay the dates of rules that fit one before the other, the best rules' last.
+        """Return the dates and results of the rules that fit, with the result before all dates.
 
-        What holds before all of them may be a miss, whose reason each header completes.
+        Rules of higher weight take precedence from their first date on. Before all dates there may
+        be no match; its reason depends on the header.
         """
         dates: list[str] = []
         answers: list[Resolution] = []
@@ -168,9 +164,9 @@ class InstrumentTables:
     Parameters
     ----------
     rules : InstrumentRules
-        The instrument's.
+        The rules of the instrument.
     dated : tuple of str
-        The parameters that make up the date.
+        The parameters that form the date.
     """
 
     def __init__(self, rules: InstrumentRules, dated: tuple[str, ...]) -> None:
@@ -185,16 +181,16 @@ class InstrumentTables:
     def resolve(
         self, values: Values, date: str, types: Iterable[str] | None = None
     ) -> dict[str, Resolution]:
-        """Choose for each type (all of the instrument unless said).
+        """Select the reference of each type.
 
         Parameters
         ----------
         values : tuple of str
-            Conditioned, of `InstrumentRules.parameters`.
+            Conditioned values of `InstrumentRules.parameters`.
         date : str
-            In the form in which UseAfter compares it.
+            The date in its standard form.
         types : iterable of str, optional
-            Which.
+            Reference types; by default all of the instrument.
         """
         if types is None:
             found, tables, others = dict(self._rules.fixed), self._tables, self._others
@@ -205,7 +201,7 @@ class InstrumentTables:
             others = [kind for kind in wanted if kind not in tables]
         for kind, table in tables.items():
             picked = table.pick(values)
-            dates, answers = table.tables.get(picked) or table.learn(picked)
+            dates, answers = table.tables.get(picked) or table.add_table(picked)
             found[kind] = answers[bisect.bisect_right(dates, date)]
         if others:
             header = dict(zip(self._rules.parameters, values, strict=True))

@@ -1,4 +1,4 @@
-"""Software versions as CRDS compares them: VersionAfter's and SelectVersion's.
+"""Software versions as VersionAfter and SelectVersion compare them.
 
 Source: PyPI ``crds`` 14.0.3, ``config.simplify_version`` and ``selectors.VersionRelation``.
 """
@@ -8,17 +8,21 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 _VERSION = re.compile(r"(\d{1,8}(?:\.\d{1,8}){0,2})[a-zA-Z0-9_+\-.]{0,128}")
 _RELATION = re.compile(r"([<=]=?)(.*)")
 
-Relation = tuple[Any, str]
-"""A version and its relation: ``=`` sorts after ``<`` of the same version, ``<=`` between."""
+
+class Relation(NamedTuple):
+    """A relation to a version; for one version, ``<``, ``<=`` and ``=`` sort in this order."""
+
+    version: Any
+    operator: str
 
 
 def version_key(text: str) -> tuple[int, int, int]:
-    """Give major, minor and patch of a version, missing ones as 0, suffixes dropped.
+    """Return major, minor and patch of a version; missing ones are 0, suffixes are ignored.
 
     >>> version_key("0.7.8rc1.dev305"), version_key("2")
     ((0, 7, 8), (2, 0, 0))
@@ -37,7 +41,7 @@ def version_key(text: str) -> tuple[int, int, int]:
 
 
 def parse_relation(text: str) -> Relation:
-    """Read ``< 5``, ``= (5, 0, 1)``, ``5.1`` (meaning equal) or ``default`` (above all).
+    """Return the relation ``< 5``, ``= (5, 0, 1)``, ``5.1`` (equal) or ``default`` (the highest).
 
     Raises
     ------
@@ -45,17 +49,17 @@ def parse_relation(text: str) -> Relation:
         If the relation or its version is malformed.
     """
     if text.replace("=", "").strip() == "default":
-        return sys.maxsize, "="
+        return Relation(sys.maxsize, "=")
     found = _RELATION.fullmatch(text if text.startswith(("<", "=")) else f"={text}")
     try:
         version = ast.literal_eval(found[2].strip() if found else "")
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         raise ValueError(f"{text!r} has no version such as 5.1 or (5, 1)") from None
-    return version, (found[1] if found else "=").replace("==", "=")
+    return Relation(version, (found[1] if found else "=").replace("==", "="))
 
 
 def comparable(one: Relation, other: Relation) -> bool:
-    """Tell whether two versions are of kinds that can be compared."""
-    if isinstance(one[0], int | float) and isinstance(other[0], int | float):
+    """Return whether two versions can be compared."""
+    if isinstance(one.version, int | float) and isinstance(other.version, int | float):
         return True
-    return isinstance(one[0], type(other[0]))
+    return isinstance(one.version, type(other.version))

@@ -1,7 +1,7 @@
-"""The CRDS server's protocol: JSON-RPC for questions, plain addresses for files.
+"""The CRDS server's protocol: JSON-RPC for questions, plain URLs for files.
 
-Source: PyPI ``crds`` 14.0.3, ``client.api`` and ``client.proxy``. A question is POSTed to
-``<server>/json/<method>/<id>/``; long answers come gzipped and in base64 (``crds_encoded``).
+A question is POSTed to ``<server>/json/<method>/<id>/``. Long answers are gzipped and encoded in
+base64 (``crds_encoded``). Source: PyPI ``crds`` 14.0.3, ``client.api`` and ``client.proxy``.
 """
 
 from __future__ import annotations
@@ -56,16 +56,16 @@ def _setting(name: str, default: float) -> float:
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait for a server, and how often to ask again.
+    """Time limit and retries of requests to a server.
 
     Attributes
     ----------
     timeout : float
-        Seconds without any answer.
+        Longest silence, in seconds.
     attempts : int
-        At least one.
+        Number of attempts, at least one.
     delay : float
-        Seconds before the second attempt; doubled before each further one.
+        Seconds before the second attempt, doubled before each further one.
     """
 
     timeout: float = 60.0
@@ -74,7 +74,7 @@ class Patience:
 
     @classmethod
     def from_environment(cls) -> Patience:
-        """Read the variables of the official client; what they do not say is our default."""
+        """Return the values of the official client's variables, otherwise the defaults."""
         return cls(
             timeout=_setting("CRDS_CLIENT_TIMEOUT_SECONDS", cls.timeout),
             attempts=max(1, int(_setting("CRDS_CLIENT_RETRY_COUNT", cls.attempts))),
@@ -88,11 +88,11 @@ class Server:
     Parameters
     ----------
     url : str
-        As in ``CRDS_SERVER_URL``.
+        Its URL, as in ``CRDS_SERVER_URL``.
     observatory : str
         ``jwst``, ``roman`` or ``hst``.
     patience : Patience, optional
-        By default as the environment says.
+        Time limit and retries; by default from the environment.
     """
 
     def __init__(
@@ -106,12 +106,12 @@ class Server:
         return self.url
 
     def call(self, method: str, *parameters: Any) -> Any:
-        """Ask a question.
+        """Ask the server a question and return its answer.
 
         Raises
         ------
         ServerError
-            If the server cannot be reached, answers with an error, or with what is no answer.
+            If the server cannot be reached, answers with an error, or does not answer in JSON-RPC.
         """
         identity = f"calbatch-{uuid.uuid4()}"
         question = {"jsonrpc": "1.0", "method": method, "params": parameters, "id": identity}
@@ -124,7 +124,7 @@ class Server:
 
     @contextmanager
     def _error_context(self, method: str) -> Iterator[None]:
-        """Say which server, and which question, a fault is about, and what to do."""
+        """Add the server, the question and a remedy to the messages of errors."""
         try:
             yield
         except (ServerError, TransientError, RefusedError, UnsafeName) as error:
@@ -148,14 +148,14 @@ class Server:
 
     @functools.cached_property
     def info(self) -> dict[str, Any]:
-        """What the server says of itself; asked once."""
+        """The server's description of itself; requested once."""
         method = "get_server_info"
         info = self.call(method)
         with self._error_context(method):
             info = check_info(info)
-            told = info.get("observatory") or self.observatory
-            if told != self.observatory:
-                raise ServerError(f"the server is {told}'s, not {self.observatory}'s")
+            observatory = info.get("observatory") or self.observatory
+            if observatory != self.observatory:
+                raise ServerError(f"the server is {observatory}'s, not {self.observatory}'s")
         return {**info, "server": self.url}
 
     def _context(self, method: str, *parameters: str) -> str:
@@ -163,29 +163,29 @@ class Server:
         with self._error_context(method):
             name = check_name(require_text(answer, "a context"))
             if not name.endswith(".pmap"):
-                raise ServerError(f"a context is to be the name of a .pmap, not {name}")
+                raise ServerError(f"expected the name of a .pmap, not {name}")
             return name
 
     def default_context(self, state: str) -> str:
-        """Give the context in use (``latest``) or in preparation (``edit``)."""
+        """Return the context in use (``latest``) or in preparation (``edit``)."""
         return self._context("get_default_context", self.observatory, state)
 
     def build_context(self, version: str) -> str:
-        """Give the context of a release of the calibration software."""
+        """Return the context of a release of the calibration software."""
         return self._context("get_build_context", self.observatory, version)
 
     def context_by_date(self, date: str) -> str:
-        """Give the context in use at a date."""
+        """Return the context that was in use at a date."""
         return self._context("get_context_by_date", date, self.observatory)
 
     def mapping_names(self, context: str) -> list[str]:
-        """List all rules files of a context."""
+        """Return the names of a context's rules files."""
         answer = self.call("get_mapping_names", context)
         with self._error_context("get_mapping_names"):
             return [check_name(name) for name in require_texts(answer, "the names of rules")]
 
     def selection_parameters(self, context: str) -> dict[str, list[str]]:
-        """Give what the rules need of headers, by instrument."""
+        """Return the parameters by which the rules select, by instrument."""
         answer = self.call("get_required_parkeys", context)
         with self._error_context("get_required_parkeys"):
             needed = require_mapping(answer, "the parameters by instrument")
@@ -194,12 +194,12 @@ class Server:
     def best_references(
         self, context: str, header: Mapping[str, str], types: Iterable[str] | None
     ) -> dict[str, Any]:
-        """Have the server choose references.
+        """Let the server select references.
 
         Returns
         -------
         dict
-            Type to name, a list of names, ``NOT FOUND`` and a reason, or None.
+            By type: a name, a list of names, ``NOT FOUND`` and a reason, or None.
         """
         wanted = None if types is None else list(types)
         method = "get_best_references"
@@ -212,12 +212,12 @@ class Server:
         return chosen
 
     def file_infos(self, names: Iterable[str]) -> dict[str, FileInfo]:
-        """Give sizes and sums; files that the server does not know are left out."""
+        """Return sizes and checksums of the files that the server knows."""
         wanted = list(names)
-        known = parse_infos(self._all_infos, wanted)
-        if unknown := [name for name in wanted if name not in known]:
-            known |= parse_infos(self._request_infos(unknown), unknown)
-        return known
+        infos = parse_infos(self._all_infos, wanted)
+        if unknown := [name for name in wanted if name not in infos]:
+            infos |= parse_infos(self._request_infos(unknown), unknown)
+        return infos
 
     def _request_infos(self, names: list[str]) -> Mapping[str, Any]:
         method, fields = "get_file_info_map", ["size", "sha1sum"]
@@ -226,7 +226,7 @@ class Server:
         except ServerError:
             if not self._all_infos:
                 raise
-            return {}  # it has told all it knows, and may call other names an error
+            return {}  # the catalogue is known, and unknown names may be errors
         with self._error_context(method):
             return require_mapping(answer, "the descriptions of files")
 
@@ -253,17 +253,19 @@ class Server:
         base = bases.get(self.observatory) if isinstance(bases, dict) else bases
         if not base or not isinstance(base, str):
             raise RefusedError(
-                f"CRDS server {self.url}, get_server_info: gives no {section}{_ADVICE}"
+                f"CRDS server {self.url}, get_server_info: has no {section}{_ADVICE}"
             )
         return f"{base.rstrip('/')}/{check_name(name)}"
 
 
 def _start(response: Any, offset: int) -> int:
-    """Return at which byte of the file a response begins."""
+    """Return the offset at which a response begins in the file."""
     if getattr(response, "status", 200) != 206:
         return 0
-    told = response.headers.get("Content-Range") or ""
-    found = _RANGE.fullmatch(told.strip())
+    content_range = response.headers.get("Content-Range") or ""
+    found = _RANGE.fullmatch(content_range.strip())
     if found is None or found[1] != str(offset):
-        raise TransientError(f"bytes from {offset} on were asked for, and {shorten(told)!r} came")
+        raise TransientError(
+            f"requested bytes from {offset} on, received {shorten(content_range)!r}"
+        )
     return offset

@@ -1,4 +1,4 @@
-"""What a client asks of others: which server or URL there is, and rules that a server applies."""
+"""The source at a URL, and rules that a server applies."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _MISS = "NOT FOUND"
 
 
 def is_server_address(url: str | None) -> TypeGuard[str]:
-    """Tell whether there is a server or URL to ask at all."""
+    """Return whether a URL names a source."""
     return bool(url) and not any(word in str(url) for word in ("serverless", "server-less"))
 
 
 def open_source(url: str | None, observatory: str) -> Server | UrlCache | None:
-    """Give what is at a URL: a CRDS server (http), or a cache (any other that fsspec reads).
+    """Return the source at a URL: a CRDS server for http, otherwise a cache; None if there is none.
 
-    Addresses that say ``serverless`` are the official client's way to say that there is none.
+    The official client's convention for no server is an address that contains ``serverless``.
     """
     if not is_server_address(url):
         return None
@@ -35,23 +35,22 @@ def open_source(url: str | None, observatory: str) -> Server | UrlCache | None:
     return UrlCache(url, observatory)
 
 
-def contact(source: Server | UrlCache, *, must: bool) -> dict[str, Any] | None:
-    """Give what a source says of itself; None, with a warning, if it cannot be reached.
+def contact(source: Server | UrlCache, *, required: bool) -> dict[str, Any] | None:
+    """Request a source's description of itself; warn and return None if it cannot be reached.
 
     Raises
     ------
     ServerError
-        If it must be, and cannot.
+        If it is required and cannot be reached.
     """
-    if isinstance(source, Server) and not must:
+    first: Server | UrlCache = source
+    if isinstance(source, Server) and not required:
         quick = Patience(timeout=min(10.0, source.patience.timeout), attempts=1)
-        contact: Server | UrlCache = Server(source.url, source.observatory, quick)
-    else:
-        contact = source
+        first = Server(source.url, source.observatory, quick)
     try:
-        source.info = contact.info
+        source.info = first.info
     except ServerError as error:
-        if must:
+        if required:
             raise
         log.warning("working offline: %s", error)
         return None
@@ -59,7 +58,7 @@ def contact(source: Server | UrlCache, *, must: bool) -> dict[str, Any] | None:
 
 
 class RemoteInstrument:
-    """An instrument's rules, applied by the server; in the place of ``InstrumentRules``."""
+    """An instrument's rules as applied by the server; a substitute for ``InstrumentRules``."""
 
     def __init__(
         self, server: Server, context: str, instrument: str, parameters: Iterable[str]
@@ -71,23 +70,23 @@ class RemoteInstrument:
 
     @property
     def types(self) -> dict[str, str]:
-        """The reference types that the server chooses for a header that says nothing else."""
+        """The reference types that the server returns for an otherwise undefined header."""
         header = dict.fromkeys(self.parameters, UNDEFINED)
         key = next((name for name in self.parameters if "INSTRUME" in name), None)
         if key is None:
             raise ServerError(
-                f"CRDS server {self._server}, get_required_parkeys: names no parameter of "
-                f"{self.instrument} for the instrument"
+                f"CRDS server {self._server}, get_required_parkeys: no parameter of "
+                f"{self.instrument} contains the instrument"
             )
         header[key] = self.instrument
         return dict.fromkeys(self.resolve(header), "")
 
     def reference_rules(self) -> Iterator[ReferenceRules]:
-        """Give none: the rules are the server's."""
+        """Return nothing: the server has the rules."""
         return iter(())
 
     def resolve(self, header: Header, types: Iterable[str] | None = None) -> dict[str, Resolution]:
-        """Have the server choose."""
+        """Let the server select references."""
         answers = self._server.best_references(self.name, header, types)
         return {kind.lower(): _resolution(value) for kind, value in answers.items()}
 

@@ -1,6 +1,6 @@
-"""HTTP with time limits, proxies (from the environment) and repeated attempts.
+"""HTTP with time limits, retries, and proxies from the environment.
 
-The standard library is enough: a few requests and streamed files, many at once in threads.
+The standard library suffices for a few requests and streamed files in several threads.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ T = TypeVar("T")
 
 
 class TransientError(CrdsError):
-    """A fault that may be gone at the next attempt."""
+    """A fault that another attempt may not meet."""
 
 
 class RefusedError(CrdsError):
-    """The server answered that it will not: no use to ask again."""
+    """A refusal, which another attempt would meet again."""
 
 
 SLOWEST = 1000
-"""Bytes a second below which a response is given up, after the time-out."""
+"""Bytes per second below which a response is aborted after the time-out."""
 
 _CHUNK = 2**16
 _PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -44,24 +44,24 @@ _PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 def open_url(
     url: str, *, data: bytes | None = None, headers: Mapping[str, str] | None = None, timeout: float
 ) -> IO[bytes]:
-    """Begin a request and give its response.
+    """Send a request and return the response, whose body is still to be read.
 
     Parameters
     ----------
     url : str
-        Of http or https. Redirections to others are not followed, nor from https to http; a
-        question that is posted is not redirected at all.
+        An http or https URL. Redirections are followed to http and https, but not from https to
+        http; a POST is not redirected.
     data : bytes, optional
-        Posted.
+        Body of a POST request.
     headers : mapping, optional
-        Sent.
+        Headers of the request.
     timeout : float
-        Seconds without a sign of life, and for the response to begin.
+        Longest silence, and longest time until the response begins, in seconds.
 
     Raises
     ------
     Transient, Refused
-        By the kind of fault.
+        If another attempt may succeed, or not.
     """
     _check_scheme(url)
     try:
@@ -73,7 +73,7 @@ def open_url(
         raise kind(f"{url}: {error.code} {shorten(str(error.reason))}") from None
     except (OSError, http.client.HTTPException) as error:
         raise TransientError(f"{url}: {_error_text(error)}") from None
-    except ValueError as error:  # no address at all, or none that could be asked
+    except ValueError as error:  # not a valid URL
         raise RefusedError(f"{url}: {_error_text(error)}") from None
 
 
@@ -83,11 +83,11 @@ def _check_scheme(url: str) -> None:
     except ValueError as error:
         raise RefusedError(f"{shorten(url)}: {error}") from None
     if scheme not in ("http", "https"):
-        raise RefusedError(f"{shorten(url)}: only http and https are asked")
+        raise RefusedError(f"{shorten(url)}: only http and https are supported")
 
 
 def _opener() -> urllib.request.OpenerDirector:
-    """Make an opener that knows http and https; a shared one keeps the proxies it saw first."""
+    """Return an opener for http and https. A shared one would keep its first proxies."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
@@ -103,17 +103,17 @@ def _opener() -> urllib.request.OpenerDirector:
 
 
 class _Redirections(urllib.request.HTTPRedirectHandler):
-    """Follows redirections where no more can be read or changed on the way than before."""
+    """Follows redirections that do not give up encryption."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
         """Return the next request; see the base class."""
-        fp.close()  # it would be read to its end, wherever that is
+        fp.close()  # otherwise its body is read, however long
         shown = shorten(newurl)
         if req.data is not None:
             raise RefusedError(
-                f"{req.full_url}: is redirected to {shown}: use the server's own address"
+                f"{req.full_url}: is redirected to {shown}: set the server's own address"
             )
         try:
             _check_scheme(newurl)
@@ -125,10 +125,10 @@ class _Redirections(urllib.request.HTTPRedirectHandler):
 
 
 class _Prompt(http.client.HTTPConnection):
-    """A connection whose response has to begin in time, however its bytes trickle in."""
+    """A connection that limits the time until the response begins."""
 
     def getresponse(self) -> http.client.HTTPResponse:
-        """Return the response; a connection that takes too long is shut."""
+        """Return the response; shut the connection down if it takes too long."""
         watch = threading.Timer(self.timeout or 0.0, _shut_down, (self.sock,))
         watch.daemon = True
         watch.start()
@@ -139,78 +139,82 @@ class _Prompt(http.client.HTTPConnection):
 
 
 class _PromptTls(http.client.HTTPSConnection, _Prompt):
-    """The same, encrypted."""
+    """Such a connection with TLS."""
 
 
 def _shut_down(sock: socket.socket) -> None:
     with contextlib.suppress(OSError):
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)  # that of TLS would wait for its lock
+        socket.socket.shutdown(
+            sock, socket.SHUT_RDWR
+        )  # the method of TLS sockets would wait for a lock
 
 
 class _Http(urllib.request.HTTPHandler):
     def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        """Ask; see the base class."""
+        """Send a request; see the base class."""
         return self.do_open(_Prompt, req)
 
 
 class _Https(urllib.request.HTTPSHandler):
     def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        """Ask; see the base class."""
+        """Send a request; see the base class."""
         return self.do_open(_PromptTls, req)
 
 
 class Pace:
-    """Notices a response that only trickles in.
+    """Aborts a response that is too slow.
 
     Parameters
     ----------
     timeout : float
-        Seconds after which it must have come at `SLOWEST` on average.
+        Seconds after which the average rate must be at least `SLOWEST`.
     """
 
     def __init__(self, timeout: float) -> None:
         self._timeout, self._began, self._bytes = timeout, time.monotonic(), 0
 
     def add(self, count: int) -> None:
-        """Count bytes that came.
+        """Count received bytes.
 
         Raises
         ------
         Transient
-            If there are too few, by now.
+            If the average rate is too low.
         """
         self._bytes += count
         seconds = time.monotonic() - self._began
         if seconds > self._timeout and self._bytes < SLOWEST * seconds:
-            raise TransientError(f"only {self._bytes} bytes came in {seconds:.0f} s")
+            raise TransientError(f"only {self._bytes} bytes received in {seconds:.0f} s")
 
 
-def read_answer(response: Any, most: int, timeout: float) -> bytes:
-    """Read a response to its end.
+def read_answer(response: Any, max_bytes: int, timeout: float) -> bytes:
+    """Read the whole body of a response.
 
     Raises
     ------
     Transient
-        If it breaks off, or only trickles in.
+        If it breaks off or is too slow.
     Refused
-        If it is longer than ``most`` bytes.
+        If it is longer than ``max_bytes``.
     """
     pieces, size, pace = [], 0, Pace(timeout)
     while piece := read_chunk(response, _CHUNK):
         pace.add(len(piece))
         pieces.append(piece)
         size += len(piece)
-        if size > most:
-            raise RefusedError(f"the answer is longer than {most} bytes")
+        if size > max_bytes:
+            raise RefusedError(f"the answer is longer than {max_bytes} bytes")
     length = getattr(response, "length", None)
-    if length:  # http.client tells only whole reads that bytes are missing
-        raise TransientError(f"the answer was cut short, {length} bytes before its end")
+    if length:  # http.client reports missing bytes only to whole reads
+        raise TransientError(f"the answer ended {length} bytes too early")
     return b"".join(pieces)
 
 
 def read_chunk(response: Any, size: int) -> bytes:
-    """Read on, at most so many bytes; whatever breaks is a `Transient` fault."""
-    read = getattr(response, "read1", response.read)  # what is there, without waiting for more
+    """Read the next bytes, at most ``size``; every failure is a `TransientError`."""
+    read = getattr(
+        response, "read1", response.read
+    )  # the available bytes, without waiting for more
     try:
         return bytes(read(size))
     except Exception as error:  # a store's client may raise anything
@@ -218,12 +222,12 @@ def read_chunk(response: Any, size: int) -> bytes:
 
 
 def retry(action: Callable[[], T], attempts: int, delay: float) -> T:
-    """Act, and act again after transient faults, waiting twice as long each time.
+    """Call a function, again after transient faults, with doubling pauses.
 
     Raises
     ------
     Transient
-        The last one, if no attempt succeeds.
+        The last fault, if no attempt succeeds.
     """
     for attempt in range(attempts):
         try:
@@ -232,9 +236,9 @@ def retry(action: Callable[[], T], attempts: int, delay: float) -> T:
             if attempt == attempts - 1:
                 raise
             wait = delay * 2**attempt * random.uniform(0.5, 1.5)
-            log.info("%s; trying again in %.1f s", error, wait)
+            log.info("%s; retrying in %.1f s", error, wait)
             time.sleep(wait)
-    raise AssertionError("attempts must be positive")
+    raise ValueError(f"attempts={attempts}: must be positive")
 
 
 def _error_text(error: BaseException) -> str:

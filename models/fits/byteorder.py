@@ -1,7 +1,7 @@
-"""FITS byte order: big-endian words, unsigned integers stored with their sign bit flipped.
+"""FITS byte order: big-endian words, and unsigned integers stored with their sign bit flipped.
 
-The kernels work in place on small scratch buffers that stay in the processor's cache, so that a
-buffer between the file and the caller's array costs next to nothing.
+The kernels work in place on small scratch buffers that stay in the processor's cache. Copying
+through such a buffer costs almost nothing.
 """
 
 import math
@@ -17,18 +17,18 @@ from numba.extending import intrinsic
 from calbatch.models.jit import kernel
 
 SCRATCH_BYTES = 1 << 18
-"""Size of the buffers between files and arrays: they stay in the processor's cache."""
+"""Size of the buffers between files and arrays, chosen to stay in the processor's cache."""
 
-# Copies from and to the system's file cache take four times as long when one side lies up to 31
-# bytes after the other modulo 4096, as large arrays of NumPy do: glibc puts them 16 bytes into a
-# page. Data units begin at multiples of 64 (2880 is 45 times 64), so such buffers are never there.
+# Copies from and to the system's file cache take four times as long if one side begins up to 31
+# bytes after the other modulo 4096. Large NumPy arrays do, because glibc places them 16 bytes into
+# a page. Data units begin at multiples of 64 (2880 is 45 times 64), so aligned buffers never do.
 _ALIGNMENT = 64
 
 _UNSIGNED: dict[int, npt.DTypeLike] = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 
 def _swapping(_context: Any, word: Type) -> tuple[Signature, Callable[..., Any]]:
-    """Swap the bytes of one unsigned integer: one instruction, which LLVM vectorises."""
+    """Swap the bytes of an unsigned integer: one instruction, which LLVM vectorizes."""
 
     def generate(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:
         return builder.bswap(values[0])
@@ -37,7 +37,7 @@ def _swapping(_context: Any, word: Type) -> tuple[Signature, Callable[..., Any]]
 
 
 byteswap: Callable[..., Any] = intrinsic(_swapping)
-"""In a kernel: the bytes of an unsigned integer in reverse."""
+"""In kernels: return an unsigned integer with its bytes reversed."""
 
 
 @kernel
@@ -53,12 +53,12 @@ def _flip_bytes(words: npt.NDArray[Any], flip: Any) -> None:
 
 
 def _is_offset(dtype: np.dtype[Any]) -> bool:
-    """Tell whether FITS stores this type with an offset (BZERO), having no code for it."""
+    """Return whether FITS has no code for a type and stores it with an offset (BZERO)."""
     return dtype == np.int8 or (dtype.kind == "u" and dtype.itemsize > 1)
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Return an uninitialised array at an address that is quick to read files into."""
+    """Return an uninitialized array at an address into which files are read fast."""
     size = math.prod(shape) * dtype.itemsize
     octets = np.empty(size + _ALIGNMENT, np.uint8)
     start = -octets.ctypes.data % _ALIGNMENT
@@ -66,27 +66,26 @@ def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
 
 
 def bzero_of(dtype: np.dtype[Any]) -> int:
-    """Return the BZERO that a type is stored with: 2**15 for uint16, -128 for int8, else 0."""
+    """Return the BZERO of a stored type, such as 2**15 for uint16 and -128 for int8; 0 for none."""
     if not _is_offset(dtype):
         return 0
     return -128 if dtype == np.int8 else 1 << (8 * dtype.itemsize - 1)
 
 
 def to_native(buffer: npt.NDArray[Any]) -> None:
-    """Turn FITS's bytes into native values, in place.
+    """Convert stored bytes to native values, in place.
 
     Parameters
     ----------
     buffer : ndarray, one-dimensional, contiguous
-        Bytes as stored, seen as the type that the caller wants. Types that FITS lacks (unsigned
-        16, 32 and 64 bits, signed 8 bits) get their sign bit flipped, which is what adding BZERO
-        does, exactly.
+        The stored bytes, viewed as the native type. In types that FITS lacks (unsigned 16, 32 and
+        64 bits, signed 8 bits), the sign bit is flipped, which is equivalent to adding BZERO.
     """
     _swap(buffer, 1 << (8 * buffer.dtype.itemsize - 1))
 
 
 def to_fits(buffer: npt.NDArray[Any]) -> None:
-    """Turn native values into FITS's bytes, in place; the inverse of `to_native`."""
+    """Convert native values to stored bytes, in place; the inverse of `to_native`."""
     _swap(buffer, 0x80)  # the sign bit's place once the bytes are swapped
 
 

@@ -1,7 +1,7 @@
 """The FITS checksum: a ones'-complement sum of 32-bit words.
 
-Source: FITS standard 4.0, section 4.4.2.7 and appendix J (Seaman, Pence and Rots). Such sums add in
-any order, so that the sums of parts written by different processes give the sum of the whole.
+Source: FITS standard 4.0, section 4.4.2.7 and appendix J (Seaman, Pence and Rots). The sums of
+parts, written by different processes, can be added in any order.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from calbatch.models.jit import kernel
 
 ALL_ONES = 0xFFFFFFFF
 
-# Characters between the digits and the letters, which the coded form leaves out.
+# Characters between digits and letters, which the encoded form does not use.
 _PUNCTUATION = frozenset(range(0x3A, 0x41)) | frozenset(range(0x5B, 0x61))
 
 
@@ -27,14 +27,14 @@ def _add_words(words: npt.NDArray[np.uint32]) -> Any:
 
 
 def fold(total: int) -> int:
-    """Bring a sum back to 32 bits, adding the carries at the low end."""
+    """Reduce a sum to 32 bits, adding the carries at the low end."""
     while total > ALL_ONES:
         total = (total & ALL_ONES) + (total >> 32)
     return total
 
 
 def add(*sums: int) -> int:
-    """Return the sum of sums; their order does not matter."""
+    """Return the sum of checksums, in any order."""
     return fold(sum(sums))
 
 
@@ -46,43 +46,43 @@ def checksum(
     Parameters
     ----------
     data : bytes or ndarray of uint8
-        Bytes as stored in the file; any number of them.
+        Stored bytes, any number of them.
     position : int
-        Where the first one lies in its data unit: words begin at multiples of four.
+        Position of the first byte in its data unit, in which words begin at multiples of four.
 
     Returns
     -------
     int
-        The 32-bit sum. The sums of a data unit's pieces add to the sum of the whole.
+        The 32-bit sum. The sums of a data unit's parts add up to the sum of the whole.
     """
     octets = np.frombuffer(data, np.uint8)
     whole = octets.size - octets.size % 4
     words = octets[:whole].view(np.uint32)
     if not words.flags.aligned:
-        words = words.copy()  # or it would be one more version of the kernel
+        words = words.copy()  # avoids another version of the kernel
     last = octets[whole:].tobytes().ljust(4, b"\0")
     value = fold(int(_add_words(words)) + int.from_bytes(last, "big"))
-    # A piece that begins within a word adds up rotated, since carries run around the end.
+    # The sum of a part that begins within a word is rotated, because carries wrap around.
     shift = 8 * (position % 4)
     return ((value >> shift) | (value << (32 - shift))) & ALL_ONES
 
 
 def encode(value: int) -> str:
-    """Return the 16 letters and digits that CHECKSUM holds for a 32-bit value.
+    """Return a 32-bit value as the 16 letters and digits of a CHECKSUM card.
 
     Parameters
     ----------
     value : int
-        The complement of the HDU's sum, taken with 16 zeros (as characters) in CHECKSUM's place.
+        The complement of the HDU's sum with the value of CHECKSUM set to 16 characters "0".
     """
     columns = [_encode_byte(octet) for octet in value.to_bytes(4, "big")]
     text = "".join(chr(column[row]) for row in range(4) for column in columns)
-    # The value of a card begins at its twelfth byte, one before a word.
+    # The value of a card begins at its twelfth byte, one byte before a word.
     return text[-1] + text[:-1]
 
 
 def _encode_byte(octet: int) -> list[int]:
-    """Split a byte into four letters or digits that add up to it, each counted from "0"."""
+    """Split a byte into four letters or digits whose offsets from "0" add up to it."""
     quotient, remainder = divmod(octet, 4)
     digits = [0x30 + quotient] * 4
     digits[0] += remainder
@@ -95,5 +95,5 @@ def _encode_byte(octet: int) -> list[int]:
 
 def warm_kernels() -> None:
     """Compile this module's kernels, or load them from numba's cache."""
-    checksum(b"1234")  # read-only arrays have a version of their own
+    checksum(b"1234")  # read-only arrays have their own version
     checksum(np.zeros(4, np.uint8))

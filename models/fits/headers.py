@@ -34,10 +34,10 @@ from calbatch.models.fits.cards import (
 from calbatch.models.schema.spec import PRIMARY, KeywordSpec, Schema
 from calbatch.models.schema.validate import (
     describe,
-    warn_or_raise,
     is_enabled,
     to_plain,
     validate_value,
+    warn_or_raise,
 )
 
 _CARD_NAME = re.compile(r"[A-Z0-9_-]{1,8}")

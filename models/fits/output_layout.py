@@ -16,13 +16,13 @@ from calbatch.models.fits.cards import CARD_LENGTH, pad_length, replace_foreign_
 from calbatch.models.fits.checksum import ALL_ONES, add, checksum, encode
 from calbatch.models.fits.hdu import Hdu
 from calbatch.models.fits.output_hdus import (
-    OutputImage,
-    OutputHdu,
     CopiedHdu,
+    OutputHdu,
+    OutputImage,
     OutputTable,
     Updates,
-    image_header,
     fill_checksums,
+    image_header,
     table_bytes,
     update_cards,
 )

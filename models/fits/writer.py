@@ -20,7 +20,7 @@ import numpy.typing as npt
 from calbatch.models.errors import FileError, FullError, ModelError, StorageError
 from calbatch.models.fits import byteorder, checksum
 from calbatch.models.fits.layout import Layout, read_layout
-from calbatch.models.fits.output_hdus import OutputImage, OutputHdu, CopiedHdu, OutputTable, Updates
+from calbatch.models.fits.output_hdus import CopiedHdu, OutputHdu, OutputImage, OutputTable, Updates
 from calbatch.models.fits.output_layout import ImageExtent, Receipt, lay_out
 from calbatch.models.storage.location import Location, Url, location
 from calbatch.models.storage.scratch import clear_scratch, scratch_folder
@@ -28,12 +28,12 @@ from calbatch.models.storage.upload_permits import Permit
 from calbatch.models.storage.uploading import require_uploadable, upload
 
 __all__ = [
+    "CopiedHdu",
     "FitsWriter",
     "OutputImage",
-    "Product",
-    "CopiedHdu",
-    "Receipt",
     "OutputTable",
+    "Product",
+    "Receipt",
     "write_fits",
 ]
 
@@ -85,7 +85,7 @@ class FitsWriter:
     path : str or path-like
         The final name, or a URL. Until `finish`, everything happens in a file of another name
         beside it; of an object, in `scratch_folder`.
-    parts : sequence of OutputImage, OutputTable or CopiedHdu
+    hdus : sequence of OutputImage, OutputTable or CopiedHdu
         The HDUs in order; the first is an OutputImage.
     fsync : bool
         Whether the file is to be on the disk when it gets its name.
@@ -100,7 +100,7 @@ class FitsWriter:
     ----------
     path : Path or Url
         The final name.
-    part : Path
+    temporary : Path
         The temporary name.
     size : int
         Of the file, in bytes.
@@ -114,7 +114,7 @@ class FitsWriter:
     def __init__(
         self,
         path: str | os.PathLike[str],
-        parts: Sequence[OutputHdu],
+        hdus: Sequence[OutputHdu],
         *,
         fsync: bool = True,
         tag: str = "",
@@ -127,10 +127,10 @@ class FitsWriter:
         tagged = f"{tag[:40]}-{unique}" if tag else unique
         self._permit = staging if isinstance(staging, Permit) else None
         folder = staging if isinstance(staging, Path) else self._folder()
-        self.part = folder / f".{self.path.name[:100]}.{tagged}.part"
+        self.temporary = folder / f".{self.path.name[:100]}.{tagged}.part"
         self._fsync = fsync
         with self._naming():
-            self._segments = tuple(lay_out(parts))
+            self._segments = tuple(lay_out(hdus))
         if not self._segments:
             raise ModelError(f"{self.path}: a file needs at least a primary HDU")
         self.size = self._segments[-1].end
@@ -228,14 +228,14 @@ class FitsWriter:
         changes = {name.upper(): values for name, values in (updates or {}).items()}
         with self._naming(), self._writing() as descriptor:
             if os.fstat(descriptor).st_size != self.size:
-                raise StorageError(self.path, f"its unfinished {self.part.name} was cut short")
+                raise StorageError(self.path, f"its unfinished {self.temporary.name} was cut short")
             for segment in self._segments:
                 segment.complete(descriptor, given, changes.pop(segment.extname, {}))
             if changes:
                 raise ModelError(f"has no HDU {next(iter(changes))} to update")
             if self._fsync:
                 os.fsync(descriptor)
-            self._layout = read_layout(self.part)  # a last look at what others will read
+            self._layout = read_layout(self.temporary)  # a last look at what others will read
 
     def publish(self) -> Product:
         """Give the file, which is complete, its final name.
@@ -255,7 +255,7 @@ class FitsWriter:
         if layout is None:
             raise ModelError("is not complete")
         if isinstance(self.path, Url):
-            facts = upload(self.part, self.path, self._permit)
+            facts = upload(self.temporary, self.path, self._permit)
             self.abort()
             digest = layout.digest
             return Product(self.path.text, facts.size, facts.mtime_ns, digest, facts.version)
@@ -265,12 +265,12 @@ class FitsWriter:
     def _rename(self, path: Path) -> None:
         """Rename the temporary file, which fails where somebody else has removed its folder."""
         try:
-            self.part.rename(path)
+            self.temporary.rename(path)
             if self._fsync:
                 _sync_folder(path.parent)
         except OSError as error:
             if error.errno == errno.ENOENT and path.parent.is_dir():
-                raise StorageError(path, f"its unfinished {self.part.name} is gone") from error
+                raise StorageError(path, f"its unfinished {self.temporary.name} is gone") from error
             if error.errno in _FOLDER_FAULTS:
                 raise FileError(path, _FOLDER_FAULTS[error.errno]) from error
             raise self._fault(error, "renaming it to this failed") from error
@@ -278,7 +278,7 @@ class FitsWriter:
     def abort(self) -> None:
         """Remove the temporary file, if it is there; a finished file stays."""
         with suppress(OSError):
-            self.part.unlink()
+            self.temporary.unlink()
 
     @contextmanager
     def _naming(self) -> Iterator[None]:
@@ -313,7 +313,7 @@ class FitsWriter:
     @property
     def _blamed(self) -> Location:
         """Which file a fault of the disk is about: of an object, the one for scratch."""
-        return self.part if isinstance(self.path, Url) else self.path
+        return self.temporary if isinstance(self.path, Url) else self.path
 
     def _open(self, flags: int) -> int:
         if flags and isinstance(self.path, Path):
@@ -321,16 +321,18 @@ class FitsWriter:
         try:
             # Folders for scratch may be everybody's.
             mode = 0o600 if isinstance(self.path, Url) else 0o666
-            return os.open(self.part, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, mode)
+            return os.open(self.temporary, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, mode)
         except FileNotFoundError as error:
             if flags:
                 raise
-            raise StorageError(self.path, f"its unfinished {self.part.name} is gone") from error
+            raise StorageError(
+                self.path, f"its unfinished {self.temporary.name} is gone"
+            ) from error
 
 
 def write_fits(
     path: str | os.PathLike[str],
-    parts: Sequence[OutputHdu],
+    hdus: Sequence[OutputHdu],
     arrays: Mapping[str, Array],
     *,
     fsync: bool = True,
@@ -341,14 +343,14 @@ def write_fits(
     ----------
     path : str or path-like
         The file to be, replaced if it exists.
-    parts : sequence of OutputImage, OutputTable or CopiedHdu
+    hdus : sequence of OutputImage, OutputTable or CopiedHdu
         The HDUs in order.
     arrays : mapping
         The pixels of the image parts, by their fields' names.
     fsync : bool
         Whether the file is to be on the disk when it gets its name.
     """
-    writer = FitsWriter(path, parts, fsync=fsync)
+    writer = FitsWriter(path, hdus, fsync=fsync)
     try:
         writer.prepare()
         rows = {name: array.shape[-2] if array.ndim > 1 else 1 for name, array in arrays.items()}

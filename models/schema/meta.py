@@ -23,7 +23,7 @@ def get_path(data: Mapping[str, Any], path: str, default: Any = None) -> Any:
 
 
 def set_path(data: dict[str, Any], path: str, value: Any) -> None:
-    """Set the value at a dotted path, making the dictionaries on the way; None removes it."""
+    """Set the value at a dotted path, making missing dictionaries; None removes the value."""
     *branches, leaf = path.split(".")
     for part in branches:
         below = data.get(part)
@@ -39,7 +39,7 @@ def set_path(data: dict[str, Any], path: str, value: Any) -> None:
 
 
 def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return dotted path -> value of every leaf that is set; an empty list is not."""
+    """Return the values of all leaves that are set, by dotted path, without empty lists."""
     flat: dict[str, Any] = {}
     for name, value in data.items():
         path = f"{prefix}.{name}" if prefix else name
@@ -51,10 +51,10 @@ def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 class MetadataList(list[Any]):
-    """A list in the metadata, checked against the schema whenever items are added.
+    """A list in the metadata that is validated whenever items are added.
 
-    Items that are not valid are treated as in an assignment of the whole list. Copies and pickles
-    are plain lists.
+    Invalid items are handled as in an assignment of the whole list. Copies and pickles are plain
+    lists.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class MetadataList(list[Any]):
     path : str
         Dotted path of the list.
     check : callable
-        See `MetadataNode`.
+        As for `MetadataNode`.
     """
 
     __slots__ = ("_check", "_path")
@@ -114,20 +114,20 @@ class MetadataList(list[Any]):
 class MetadataNode:
     """A branch of the metadata tree.
 
-    ``node.name`` is a value, a further node, or, for what the schema knows but nobody set, None, or
-    an empty list where the schema says that it is a list. What the schema does not know can be
-    neither read nor assigned.
+    ``node.name`` is a value or a further node. An unset name of the schema is None, or an empty
+    list if its type is ``array``. Names that are not in the schema can be neither read nor
+    assigned.
 
     Parameters
     ----------
     data : dict
-        The nested dictionaries of the whole model (``{"meta": {...}}``); the node changes them.
+        The nested dictionaries of the whole model (``{"meta": {...}}``), which the node modifies.
     schema : Schema
-        What may be in there.
+        The model's schema.
     path : str
         Dotted path of the branch.
     check : callable, optional
-        ``check(path, value) -> (accepted, value)``, asked before every assignment. The default is
+        ``check(path, value) -> (accepted, value)``, called before each assignment; by default
         `validate.check_assignment`.
     """
 
@@ -148,12 +148,12 @@ class MetadataNode:
 
     @property
     def instance(self) -> dict[str, Any]:
-        """The branch as a plain nested dictionary; empty when nothing in it is set."""
+        """The branch as a plain nested dictionary, empty if nothing in it is set."""
         branch = get_path(self._data, self._path)
         return branch if isinstance(branch, dict) else {}
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # pickle and copy ask for such names before the slots are set
+        if name.startswith("_"):  # pickle and copy ask before the slots are set
             raise AttributeError(name)
         path = f"{self._path}.{name}"
         value = self.instance.get(name)
@@ -170,7 +170,7 @@ class MetadataNode:
         if not isinstance(spec, KeywordSpec) or spec.type != "array":
             return value
         items = MetadataList(value or (), path, self._check)
-        set_path(self._data, path, items)  # so that items appended to it are in the tree
+        set_path(self._data, path, items)  # so that appended items are in the tree
         return items
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -194,11 +194,11 @@ class MetadataNode:
         return f"{self._path} has no {name!r} in schema {self._schema.name!r}{hint}"
 
     def hasattr(self, name: str) -> bool:
-        """Return whether a name is set, not only known."""
+        """Return whether a name is set, and not merely in the schema."""
         return self.instance.get(name) not in (None, [])
 
     def items(self) -> Iterator[tuple[str, Any]]:
-        """Iterate over (dotted path below this branch, value) of what is set."""
+        """Iterate over the values that are set, as (dotted path below this branch, value)."""
         return iter(flatten(self.instance).items())
 
     def __iter__(self) -> Iterator[str]:
@@ -218,7 +218,7 @@ class MetadataNode:
         return MetadataNode, (self._data, self._schema, self._path, self._check)
 
     def copy(self) -> dict[str, Any]:
-        """Return an independent copy of the branch's values."""
+        """Return a deep copy of the branch's values."""
         return copy.deepcopy(self.instance)
 
     def __dir__(self) -> list[str]:

@@ -1,9 +1,9 @@
-"""Reading schema files: YAML in, one tree out, with references resolved and shorthand expanded.
+"""Reading schema files from YAML into a tree, with references resolved and shorthand expanded.
 
-A schema is JSON schema in YAML. A mapping may also list its children directly, without
-``properties``: a key that JSON schema or FITS gives a meaning to, and whose value is not a mapping,
-is a keyword; a key whose value is a mapping is a child. So ``type: string`` is a keyword and
-``type: {title: Visit type, type: string}`` is a child called ``type``.
+A schema is a JSON schema in YAML. As a shorthand, a mapping may list its children directly, without
+``properties``. A key whose value is a mapping is then a child, and any other key with a meaning in
+JSON schema or FITS is a keyword. So ``type: string`` is a keyword, and
+``type: {title: Visit type, type: string}`` is a child named ``type``.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ import yaml
 
 from calbatch.models.errors import SchemaError
 
-# libyaml's safe loader where PyYAML was built with it: ten times faster on the core schema.
+# libyaml's safe loader, if PyYAML was built with it, is ten times faster on the core schema.
 _SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 
-#: Keywords that mean something here; any other key with a plain value is an annotation.
+#: Keywords with a meaning; any other key with a plain value is an annotation.
 _KNOWN = {
     *("title", "description", "type", "default", "required"),
     *("fits_keyword", "fits_hdu", "datatype", "ndim", "max_ndim"),
@@ -39,13 +39,13 @@ _MAPPINGS = {"definitions", "$defs", "additionalProperties", "patternProperties"
 
 @dataclass
 class SchemaNode:
-    """One place in a schema: what is said of it, and what lies below it, in order."""
+    """A node of a schema: its keywords and its children, in order."""
 
     keywords: dict[str, Any] = field(default_factory=dict)
     children: dict[str, SchemaNode] = field(default_factory=dict)
 
     def merge(self, other: SchemaNode) -> None:
-        """Add what another node says of the same place; where both speak, the other wins."""
+        """Merge another node of the same place, whose keywords take precedence."""
         required = [*self.keywords.get("required", ()), *other.keywords.get("required", ())]
         self.keywords.update(other.keywords)
         if required:
@@ -64,14 +64,14 @@ class SchemaNode:
 
 @dataclass(frozen=True)
 class SchemaSource:
-    """A schema file: the folder it lies in and its name."""
+    """A schema file, by its folder and name."""
 
     folder: Traversable
     name: str
 
     @cached_property
     def file(self) -> Traversable:
-        """The file itself."""
+        """The file."""
         return self.folder.joinpath(self.name)
 
     @cached_property
@@ -79,10 +79,10 @@ class SchemaSource:
         return self.folder == builtin_folder()
 
     def modified(self) -> int:
-        """Return when the file last changed [ns]; 0 where that is unknown or there is no file.
+        """Return the file's modification time [ns]; 0 if it is unknown or the file is missing.
 
-        It is 0 of calbatch's own, which change no more than its code does while it runs: all of
-        them would be looked at again for each model that is opened.
+        It is always 0 for calbatch's own schemas, which change no more than its code while it runs.
+        Otherwise all of them would be checked for each model that is opened.
         """
         if self._builtin:
             return 0
@@ -97,7 +97,7 @@ class SchemaSource:
 
 @cache
 def builtin_folder() -> Traversable:
-    """Return the folder of the schemas that come with calbatch."""
+    """Return the folder of calbatch's own schemas."""
     folder = resources.files("calbatch.models").joinpath("schema", "schemas")
     return folder.resolve() if isinstance(folder, Path) else folder
 
@@ -124,15 +124,15 @@ def locate(name: str, beside: Traversable | None = None) -> SchemaSource:
         A path, ``package:resource``, or the bare name of one of calbatch's own schemas; the ending
         ``.schema.yaml`` may be left out.
     beside : Traversable, optional
-        Folder of the file that refers to it: searched first.
+        Folder of the referring file, which is searched first.
 
     Raises
     ------
     SchemaError
-        When there is no such file.
+        If there is no such file.
     """
     if "://" in name:
-        raise SchemaError(f"{name}: schemas are read from files and packages, never fetched")
+        raise SchemaError(f"{name}: schemas are read from files and packages, and never downloaded")
     if ":" in name:
         return _locate_in_package(name)
     if beside is None:
@@ -159,26 +159,26 @@ def _locate_in_package(name: str) -> SchemaSource:
 
 
 def _source(found: Traversable, folder: Traversable, name: str) -> SchemaSource:
-    if isinstance(found, Path):  # so that one file has one name, and references lie beside it
+    if isinstance(found, Path):  # one name for each file, beside which references are found
         found = found.resolve()
         return SchemaSource(found.parent, found.name)
     return SchemaSource(folder, name)
 
 
 def read_tree(source: SchemaSource) -> tuple[SchemaNode, tuple[SchemaSource, ...]]:
-    """Read a schema with everything that it refers to.
+    """Read a schema with all files that it refers to.
 
     Returns
     -------
     tree : SchemaNode
-        The schema, ``allOf`` and ``$ref`` merged in the order they are written.
-    files : tuple of Source
-        Every file that was read.
+        The schema, with ``allOf`` and ``$ref`` merged in the order in which they are written.
+    files : tuple of SchemaSource
+        All files that were read.
 
     Raises
     ------
     SchemaError
-        When a file is missing, is not YAML, or says something that makes no sense.
+        If a file is missing, is not YAML, or is not a valid schema.
     """
     reader = _SchemaReader()
     try:
@@ -208,7 +208,7 @@ def _document(source: SchemaSource) -> Any:
 
 
 class _SchemaReader:
-    """One reading of a schema and of what it refers to."""
+    """Reads a schema and the files that it refers to, once."""
 
     def __init__(self) -> None:
         self.files: dict[SchemaSource, None] = {}
@@ -321,7 +321,7 @@ def _list_of(
 
 
 def _refuse_misspelling(key: str, source: SchemaSource, path: tuple[str, ...]) -> None:
-    # Annotations of other tools pass, so only a near miss can be told from one.
+    # Annotations of other tools are allowed, so only a near miss can be recognized as an error.
     near = difflib.get_close_matches(key, _KNOWN, n=1, cutoff=0.85)
     if near:
         raise _fault(source, path, f"unknown keyword {key!r}: did you mean {near[0]!r}?")

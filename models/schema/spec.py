@@ -1,4 +1,4 @@
-"""Schemas: which metadata, arrays and tables a kind of file has, and where FITS keeps them."""
+"""Schemas: the metadata, arrays and tables of a kind of file, and their places in FITS."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DATATYPES = {
     **{name: np.dtype(name) for name in ("float32", "float64", "complex64", "complex128")},
     "bool8": np.dtype(bool),
 }
-# What KeywordSpec holds by name, or what says nothing about a value.
+# Keywords that are attributes of KeywordSpec, or that do not restrict values.
 _PLAIN_KEYWORDS = {
     *("title", "description", "type", "enum", "pattern", "minimum", "maximum", "default"),
     *("fits_keyword", "fits_hdu", "required"),
@@ -38,26 +38,26 @@ _FITS_KEYWORD = re.compile(r"[A-Z0-9_-]{1,8}")
 
 @dataclass(frozen=True)
 class KeywordSpec:
-    """One piece of metadata.
+    """Specification of a metadata value.
 
     Attributes
     ----------
     path : str
         Dotted path in the model: ``meta.instrument.name``.
     keyword, hdu : str
-        FITS keyword (None for metadata that FITS files do not carry) and the extension it is in.
+        FITS keyword, None for metadata without one, and the extension of its card.
     title : str
         Short description; the comment of the FITS card.
     type : str, optional
         JSON type of the value.
     enum, pattern, minimum, maximum
-        What the value may be.
+        Restrictions of the value.
     others : mapping
         The schema's other rules (``anyOf``, ``items``, ...), as JSON schema.
     default : Any
-        The schema's default; informative, as reading metadata that is not set gives None.
+        The schema's default, for information: reading unset metadata gives None.
     required : bool
-        Whether a file without it is invalid.
+        True if a file without the value is invalid.
     """
 
     path: str
@@ -75,18 +75,18 @@ class KeywordSpec:
 
     @cached_property
     def parts(self) -> tuple[str, ...]:
-        """The steps of the path."""
+        """The names in the path."""
         return tuple(self.path.split("."))
 
     @cached_property
     def branches(self) -> tuple[str, ...]:
-        """The dotted paths of the branches that it lies in, outermost first."""
+        """The dotted paths of the enclosing branches, outermost first."""
         return tuple(".".join(self.parts[:n]) for n in range(1, len(self.parts)))
 
 
 @dataclass(frozen=True)
 class ColumnSpec:
-    """One column of a table: name, type of an element, shape of a cell (None: any), unit."""
+    """Specification of a table column: name, element type, cell shape (None: any) and unit."""
 
     name: str
     dtype: np.dtype[Any]
@@ -96,22 +96,22 @@ class ColumnSpec:
 
 @dataclass(frozen=True)
 class FieldSpec:
-    """One array or table.
+    """Specification of an array or table.
 
     Attributes
     ----------
     name, hdu, title : str
-        Attribute of the model, name of the FITS extension, short description.
+        Attribute of the model, name of the FITS extension, and short description.
     dtype : numpy.dtype, optional
-        Type in memory, in native byte order; of a row, for a table.
+        Type in memory, in native byte order; for a table, the type of a row.
     ndim, max_ndim : int, optional
-        Number of dimensions, or the most there may be.
+        Required or maximum number of dimensions.
     default : Any, optional
-        Value to fill an absent array with.
+        Fill value of an absent array.
     columns : tuple of ColumnSpec, optional
-        A table's columns; None for an array.
+        Columns of a table; None for an array.
     required : bool
-        Whether a file without it is invalid.
+        True if a file without the field is invalid.
     """
 
     name: str
@@ -126,12 +126,12 @@ class FieldSpec:
 
     @property
     def is_table(self) -> bool:
-        """Whether it is a table."""
+        """True for a table."""
         return self.columns is not None
 
 
 class Schema:
-    """What a kind of file contains.
+    """The contents of a kind of file.
 
     Attributes
     ----------
@@ -142,9 +142,9 @@ class Schema:
     keywords : dict of KeywordSpec
         Metadata by dotted path, in the schema's order.
     branches : dict of str
-        Title of every inner node of the metadata tree, by dotted path.
-    files : tuple of (Source, int)
-        The files it was read from, each with its time of modification.
+        Titles of the inner nodes of the metadata tree, by dotted path.
+    files : tuple of (SchemaSource, int)
+        The schema's files, each with its modification time.
     """
 
     def __init__(self, tree: SchemaNode, files: tuple[tuple[SchemaSource, int], ...]) -> None:
@@ -180,7 +180,7 @@ class Schema:
             self.keywords[path] = _keyword(path, said, required)
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
-        # Models travel to workers often; calbatch's own schemas are there already.
+        # Models are often sent to workers, which have calbatch's own schemas already.
         if self.files[0][0].folder == builtin_folder():
             return load_schema, (self.name,)
         return super().__reduce_ex__(protocol)
@@ -191,15 +191,15 @@ class Schema:
 
     @property
     def source(self) -> str:
-        """The file that was asked for."""
+        """The schema's main file."""
         return str(self.files[0][0])
 
     def lookup(self, path: str) -> KeywordSpec | FieldSpec | None:
-        """Return what the schema says of a dotted path, or None where it says nothing."""
+        """Return the specification of a dotted path, or None if the schema does not have it."""
         return self.keywords.get(path) or self.fields.get(path)
 
     def has_branch(self, path: str) -> bool:
-        """Return whether the path is an inner node of the metadata tree."""
+        """Return whether a path is an inner node of the metadata tree."""
         return path in self.branches
 
     def children(self, path: str) -> tuple[str, ...]:
@@ -215,7 +215,7 @@ class Schema:
         return {path: tuple(names) for path, names in below.items()}
 
     def search(self, text: str) -> list[tuple[str, str]]:
-        """Return (path, title) of everything whose path, title or FITS name contains a text."""
+        """Return (path, title) of all entries whose path, title or FITS name contains a text."""
         wanted = text.lower()
         entries = [(s.path, s.title, s.keyword or "") for s in self.keywords.values()]
         entries += [(s.name, s.title, s.hdu) for s in self.fields.values()]
@@ -223,7 +223,7 @@ class Schema:
 
     @cached_property
     def by_hdu(self) -> dict[str, tuple[KeywordSpec, ...]]:
-        """The metadata that FITS carries, in order: extension name in capitals -> specs."""
+        """Specifications with a FITS keyword, in order, by extension name in capitals."""
         index: dict[str, list[KeywordSpec]] = {}
         for spec in self.keywords.values():
             if spec.keyword is not None:
@@ -232,7 +232,7 @@ class Schema:
 
     @cached_property
     def by_card(self) -> dict[str, dict[str, tuple[KeywordSpec, ...]]]:
-        """The metadata that FITS carries: extension name in capitals -> keyword -> specs."""
+        """Specifications by extension name in capitals and FITS keyword."""
         index: dict[str, dict[str, tuple[KeywordSpec, ...]]] = {}
         for hdu, specs in self.by_hdu.items():
             cards = index[hdu] = {}
@@ -250,18 +250,18 @@ def load_schema(name_or_path: str | os.PathLike[str]) -> Schema:
     Parameters
     ----------
     name_or_path : str or path-like
-        ``image`` or ``image.schema.yaml`` for one of calbatch's own, the path of a user's, or
-        ``package:resource.yaml`` for one that lies in a package.
+        ``image`` or ``image.schema.yaml`` for one of calbatch's own schemas, the path of a file, or
+        ``package:resource.yaml`` for a file in a package.
 
     Returns
     -------
     Schema
-        The same object for the same file, as long as neither it nor what it refers to changes.
+        The schema, which is the same object until one of its files changes.
 
     Raises
     ------
     SchemaError
-        When a file is missing or at fault; the message names it.
+        If a file is missing or invalid; the message names it.
     """
     source = locate(os.fspath(name_or_path))
     known = _loaded.get(source)
@@ -304,7 +304,7 @@ def _enum(said: Mapping[str, Any]) -> tuple[Any, ...] | None:
     if said.get("type") == "string":
         for value in values:
             if not isinstance(value, str):  # YAML reads OFF as false and 12 as a number
-                raise SchemaError(f"the enum value {value!r} is not a text: put it in quotes")
+                raise SchemaError(f"the enum value {value!r} is not text: put it in quotes")
     return tuple(values)
 
 

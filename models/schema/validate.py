@@ -1,9 +1,9 @@
-"""Checking metadata against its schema, and what happens to values that do not fit.
+"""Validation of metadata against a schema, and the treatment of invalid values.
 
 As in stdatamodels, an invalid value is by default not set, with a `ValidationWarning`. Three
-environment variables change that: ``PASS_INVALID_VALUES`` (warn, but set it),
-``STRICT_VALIDATION`` (raise `ValidationError`) and ``VALIDATE_ON_ASSIGNMENT`` (false: look only
-when the model is saved).
+environment variables change that: ``PASS_INVALID_VALUES`` (set the value with a warning),
+``STRICT_VALIDATION`` (raise `ValidationError`) and ``VALIDATE_ON_ASSIGNMENT`` (if false, validate
+only when the model is saved).
 """
 
 from __future__ import annotations
@@ -33,42 +33,42 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),
     "null": (),
 }
-_SHOWN_VALUES = 20  # longer enumerations are cut down to the values nearest to what was given
+_SHOWN_VALUES = 20  # of longer enumerations, only the values closest to the given one
 
 
 def is_enabled(name: str, *, default: bool) -> bool:
-    """Return whether an environment variable says yes."""
+    """Return whether an environment variable is true."""
     value = os.environ.get(name)
     if value is None:
         return default
     if value.strip().lower() not in _TRUE + _FALSE:
-        raise ValidationError(f"environment variable {name}={value!r}: neither true nor false")
+        raise ValidationError(f"environment variable {name}={value!r} is neither true nor false")
     return value.strip().lower() in _TRUE
 
 
 def validate_value(spec: KeywordSpec, value: Any, *, where: str = "") -> Any:
-    """Check one value.
+    """Return a value as plain Python if the schema allows it.
 
     Parameters
     ----------
     spec : KeywordSpec
-        What the schema says of it.
+        The specification of the value.
     value : Any
-        The value; None means not set, which is always valid.
+        The value; None (not set) is always valid.
     where : str
-        The file that it belongs to, for the message.
+        The file, for the message.
 
     Returns
     -------
     Any
-        The value as plain Python: NumPy scalars unpacked, dates as text, whole floats as integers
-        where an integer is wanted.
+        The value with NumPy scalars unpacked, dates as text and, if the type is integer, integral
+        floats as integers.
 
     Raises
     ------
     ValidationError
-        When the schema does not allow it. The message names file, keyword, path and value, and
-        says what is allowed.
+        If the schema does not allow the value. The message names file, keyword, path, value and
+        the allowed values.
     """
     if value is None:
         return None
@@ -85,7 +85,7 @@ _NEEDED = {"integer": "a whole number", "number": "a number", "boolean": "T or F
 
 
 def misfit_reason(spec: KeywordSpec, value: Any) -> str | None:
-    """Return why a card's value is of no use where its schema wants another; None where it fits."""
+    """Return why the value of a card does not fit its specification; None if it does."""
     fault = _fault(spec, value)
     if fault is None:
         return None
@@ -139,7 +139,7 @@ def _fault(spec: KeywordSpec, value: Any) -> str | None:
 
 
 def _is_type(value: Any, name: str) -> bool:
-    # To Python a bool is an int; to JSON schema it is not.
+    # A bool is an int in Python, but not in JSON schema.
     if isinstance(value, bool) and name != "boolean":
         return False
     return isinstance(value, _TYPES[name])
@@ -154,7 +154,7 @@ def _describe_allowed(values: tuple[Any, ...], value: Any) -> str:
 
 
 def _other_fault(spec: KeywordSpec, value: Any) -> str | None:
-    # jsonschema takes long to import, and few schemas need it.
+    # jsonschema is slow to import, and few schemas need it.
     from jsonschema import Draft202012Validator
 
     errors = Draft202012Validator(_forbid_other_names(spec.others)).iter_errors(value)
@@ -163,7 +163,7 @@ def _other_fault(spec: KeywordSpec, value: Any) -> str | None:
 
 
 def _forbid_other_names(rule: Any) -> Any:
-    """Return a JSON schema in which objects have no properties besides those that it lists."""
+    """Return a JSON schema whose objects have only the listed properties."""
     if isinstance(rule, list):
         return [_forbid_other_names(each) for each in rule]
     if not isinstance(rule, Mapping):
@@ -175,33 +175,33 @@ def _forbid_other_names(rule: Any) -> Any:
 
 
 def check_assignment(schema: Schema, path: str, value: Any, *, where: str = "") -> tuple[bool, Any]:
-    """Decide on an assignment.
+    """Return whether an assignment is accepted, and the value to set.
 
     Parameters
     ----------
     schema : Schema
         The model's schema.
     path : str
-        Dotted path that is assigned to: a leaf, or a branch with a mapping for its value.
+        Dotted path of the assignment: a leaf, or a branch with a mapping as its value.
     value : Any
         The new value.
     where : str
-        The file that the model came from, for the message.
+        The model's file, for the message.
 
     Returns
     -------
     accepted : bool
-        Whether to set it.
+        True if the value is to be set.
     value : Any
         The value to set, as plain Python.
 
     Raises
     ------
     ValidationError
-        When the value is invalid and ``STRICT_VALIDATION`` is set.
+        If the value is invalid and ``STRICT_VALIDATION`` is set.
     UnknownNameError
-        When the schema has no such path, unless ``PASS_INVALID_VALUES`` is set: no file would
-        get it.
+        If the schema does not have the path, so that no file would contain the value, unless
+        ``PASS_INVALID_VALUES`` is set.
     """
     if not is_enabled("VALIDATE_ON_ASSIGNMENT", default=True):
         return True, to_plain(value)
@@ -216,7 +216,7 @@ def check_assignment(schema: Schema, path: str, value: Any, *, where: str = "") 
 
 
 def warn_or_raise(error: ValidationError) -> bool:
-    """Raise an error or warn of it, as the environment says; return whether to set the value."""
+    """Raise an error or warn about it, by the environment; return whether to set the value."""
     if is_enabled("STRICT_VALIDATION", default=False):
         raise error
     warnings.warn(escape_text(str(error)), ValidationWarning, stacklevel=4)
@@ -233,12 +233,12 @@ def _validate_path(schema: Schema, path: str, value: Any, where: str) -> Any:
         return to_plain(value)
     if not isinstance(value, Mapping):
         start = f"{where}: {path}" if where else path
-        raise ValidationError(f"{start} = {value!r}: must be a mapping, as it has children")
+        raise ValidationError(f"{start} = {value!r}: must be a mapping, because it has children")
     return {name: _validate_path(schema, f"{path}.{name}", v, where) for name, v in value.items()}
 
 
 def _is_unknown(schema: Schema, path: str) -> bool:
-    """Return whether a path is neither in the schema nor within a value whose inside is free."""
+    """Return whether a path is neither in the schema nor inside one of its values."""
     parents = path.split(".")[:-1]
     above = [".".join(parents[:n]) for n in range(1, len(parents) + 1)]
     return bool(above) and above[0] in schema.branches and not any(map(schema.keywords.get, above))
@@ -246,19 +246,19 @@ def _is_unknown(schema: Schema, path: str) -> bool:
 
 def _unknown(schema: Schema, path: str, where: str) -> str:
     parent, _, name = path.rpartition(".")
-    while not schema.has_branch(parent):  # a mapping was assigned, or set, further up
+    while not schema.has_branch(parent):  # a mapping was assigned further up
         parent, _, name = parent.rpartition(".")
     near = difflib.get_close_matches(name, schema.children(parent), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     start = f"{where}: " if where else ""
     return (
-        f"{start}{parent} has no {name!r} in schema {schema.name!r}{hint} Keep a value of your own "
-        "in a header card, model.set_card(keyword, value), or name it in a schema"
+        f"{start}{parent} has no {name!r} in schema {schema.name!r}{hint} Use a header "
+        "card instead, model.set_card(keyword, value), or add the name to a schema of your own"
     )
 
 
 def validate_tree(schema: Schema, data: Mapping[str, Any], where: str = "") -> dict[str, Any]:
-    """Check all metadata, as before saving it.
+    """Return all metadata that are valid, as saving does.
 
     Parameters
     ----------
@@ -277,13 +277,13 @@ def validate_tree(schema: Schema, data: Mapping[str, Any], where: str = "") -> d
     Raises
     ------
     ValidationError
-        At the first invalid value, when ``STRICT_VALIDATION`` is set. When required values are
-        missing, unless ``PASS_INVALID_VALUES`` is set.
+        For the first invalid value, if ``STRICT_VALIDATION`` is set; for missing required values,
+        unless ``PASS_INVALID_VALUES`` is set.
 
     Warns
     -----
     ValidationWarning
-        For each invalid value, and for what no schema names.
+        For each invalid value, and for each name that is not in the schema.
     """
     valid = _validate_branch(schema, data, "", where)
     missing = [describe(spec, None, where) for spec in _missing(schema, valid)]
@@ -322,5 +322,5 @@ def _missing(schema: Schema, data: Mapping[str, Any]) -> Iterator[KeywordSpec]:
                 yield spec
 
 
-#: Decides on an assignment: dotted path and value in, whether to set it and what to set out.
+#: From a dotted path and a value: whether the assignment is accepted, and the value to set.
 AssignmentCheck = Callable[[str, Any], tuple[bool, Any]]

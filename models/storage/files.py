@@ -9,7 +9,6 @@ import os
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
 from typing import IO
 
 from calbatch.models.errors import FileError, ModelError, one_line
@@ -29,7 +28,7 @@ def file_at(path: str | os.PathLike[str]) -> File:
 
 def _file_of(stamp: Stamp) -> File:
     path = stamp.path
-    return RemoteFile(Url(path)) if is_url(path) else LocalFile(Path(path))
+    return RemoteFile(Url(path)) if is_url(path) else LocalFile(path)
 
 
 def read_stamp(path: str | os.PathLike[str]) -> Stamp:

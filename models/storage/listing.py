@@ -48,11 +48,11 @@ def list_objects(url: Url, pattern: str, *, recursive: bool = False) -> list[Url
     Parameters
     ----------
     url : Url
-        An object, a folder, or a glob.
+        An object, a folder, or a glob. As in a shell, a glob has to name the dot of hidden objects.
     pattern : str
         Pattern of the names of a folder's objects, such as ``*_uncal.fits``; see `is_match`.
     recursive : bool
-        Whether to include the objects of subfolders.
+        True to include the objects of subfolders.
 
     Raises
     ------
@@ -66,7 +66,9 @@ def list_objects(url: Url, pattern: str, *, recursive: bool = False) -> list[Url
         store = Store(Url(root))
         whole = store.path + url.text[len(root) :]
         matches = store.retry("listing it", lambda: store.call("glob", whole, detail=True))
-        return [Url(f"{root}{name[len(store.path) :]}") for name in _objects(matches.values())]
+        urls = [Url(f"{root}{name[len(store.path) :]}") for name in _objects(matches.values())]
+        hidden = url.name.startswith(".")
+        return [found for found in urls if hidden or not found.name.startswith(".")]
     store = Store(url)
     info = store.retry("looking it up", lambda: store.call("info", store.path))
     if info.get("type") != "directory":

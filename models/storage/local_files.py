@@ -34,11 +34,11 @@ class LocalFile:
 
     Parameters
     ----------
-    path : Path
+    path : str or path-like
         Its path.
     """
 
-    path: Path
+    path: str | os.PathLike[str]
 
     def stamp(self) -> Stamp:
         """Return the identity of a regular, readable, non-empty file.
@@ -48,7 +48,7 @@ class LocalFile:
         FileError
             If the file does not exist, is a directory or a device, is empty or not readable.
         """
-        path = self.path.absolute()
+        path = Path(self.path).absolute()
         try:
             status = path.stat()
         except (OSError, ValueError) as error:
@@ -67,7 +67,7 @@ class LocalFile:
         OSError, ValueError
             If the file does not exist or its status cannot be read.
         """
-        path = self.path.absolute()
+        path = Path(self.path).absolute()
         status = path.stat()
         if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
             return None

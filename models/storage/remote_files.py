@@ -165,7 +165,8 @@ class OpenRemoteFile:
     def __init__(self, url: Url, info: ObjectInfo, ranges: Sequence[Range] = ()) -> None:
         self._store = Store(url)
         self._info = info
-        self._groups = group_requests(merge_ranges(ranges))
+        within = [(start, min(stop, info.size)) for start, stop in ranges]
+        self._groups = group_requests(merge_ranges(within))
         self._starts = [group[0][0] for group in self._groups]
         self._held: list[tuple[int, bytes]] = []
         self._read_ahead = _READ_AHEAD
@@ -173,7 +174,7 @@ class OpenRemoteFile:
 
     @property
     def has_read(self) -> bool:
-        """Whether anything was requested."""
+        """True if anything was requested."""
         return self._reached >= 0
 
     def check(self, tries: int = 3) -> None:

@@ -151,7 +151,7 @@ class PlanNode:
 
     @property
     def source(self) -> "SourceNode":
-        """Return the source at the plan's end."""
+        """The source at the plan's end."""
         return next(n for n in self.ancestry() if isinstance(n, SourceNode))
 
     def ancestry(self) -> "Iterator[PlanNode]":

@@ -27,7 +27,7 @@ class Sink(Protocol):
         """Complete the product; ``counts`` holds the row counts of the whole frame."""
 
     def publish(self) -> Any:
-        """Give the complete product its name and return its description."""
+        """Publish the complete product under its name and return its description."""
 
 
 class GraphResult(NamedTuple):

@@ -21,7 +21,7 @@ class Region(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Return (rows, columns)."""
+        """The numbers of rows and columns."""
         return self.rows[1] - self.rows[0], self.cols[1] - self.cols[0]
 
     def grow(self, radius: int, frame: tuple[int, int]) -> "Region":

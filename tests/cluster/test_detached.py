@@ -13,8 +13,8 @@ from support.gated import GATE, SLOW
 from support.placed import importable
 from support.waiting import eventually
 
-from calbatch.cluster.driver.control import Wish, ask
-from calbatch.cluster.folder import BatchFolder, find, registered
+from calbatch.cluster.driver.control import StopRequest, request_stop
+from calbatch.cluster.folder import BatchFolder, find_batch, find_registered
 from calbatch.cluster.ledger import View
 
 
@@ -113,7 +113,7 @@ def test_what_is_cancelled_before_its_driver_begins_is_not_begun(service, tmp_pa
     folder = service(SLOW, "--scheduler", "local", "--workers", "1")
     with_children(driver(folder))
     eventually(lambda: state(folder)[1] != 3)
-    ask(folder.control, Wish.DRAIN)  # as `calbatch cancel` does while a driver's job is queued
+    request_stop(folder.control, StopRequest.DRAIN)  # as `calbatch cancel` does while a driver's job is queued
     said = calbatch("drive", folder.output, folder.name)
     assert state(folder) == ("cancelled", 130)
     assert said.status == 130
@@ -170,7 +170,7 @@ def test_a_second_driver_is_refused(service, tmp_path):
     eventually(lambda: state(folder) == ("running", 3))
     said = calbatch("run", SLOW, small_set().exposures[0], "-o", folder.output)
     assert said.status == 2
-    assert f"a batch is being written there, by process {driver(folder)} on" in said.err
+    assert f"a batch is running there, driven by process {driver(folder)} on" in said.err
 
 
 def test_names_from_files_are_not_obeyed_by_a_terminal(service, tmp_path):
@@ -195,7 +195,7 @@ def test_the_last_batch_is_the_one_begun_last(tmp_path, monkeypatch):
     for _ in range(6):
         how = ("--scheduler", "sync", "--no-fsync", "--date", DATE)
         calbatch("run", "superbias", made.exposures[0], "-o", tmp_path / "out", *how)
-        names.append(find(None).name)
-        assert find(str(tmp_path / "out")).name == names[-1]
+        names.append(find_batch(None).name)
+        assert find_batch(str(tmp_path / "out")).name == names[-1]
     assert len(set(names)) == 6
-    assert [folder.name for folder in registered()] == names
+    assert [folder.name for folder in find_registered()] == names

@@ -223,7 +223,7 @@ def test_jobs_of_workers_and_drivers_are_cancelled(submit, tmp_path, count, fate
 
     assert disturbed(
         folder, every=6.0, strike=strike, planned=spread(count, *[chosen[f] for f in fates]),
-        keep=lambda: soon(folder), seconds=4 * count + 200,
+        keep=lambda: soon(folder), seconds=200,
     )  # fmt: skip
     require_consistent(folder, count)
     how = ("--scheduler", "sync", "--date", DATE)

@@ -10,7 +10,7 @@ import pytest
 from support.batches import DATE, calbatch, products_in, quiet
 
 from calbatch import cluster
-from calbatch.cluster.batch.rebuilding import rebuild
+from calbatch.cluster.batch.rebuilding import rebuild_ledger
 from calbatch.cluster.folder import find_registered, state_of
 from calbatch.cluster.ledger import Ledger, ProductRow, View
 from calbatch.cluster.ledger.salvage import copy_rows, is_intact
@@ -77,7 +77,7 @@ def test_a_damaged_page_costs_no_more_than_what_it_held(simulated, out):
     for page in pages_of(ledger(out)):
         ledger(out).write_bytes(whole)
         scribble(ledger(out), [page], seed=page)
-        rebuild(out)
+        rebuild_ledger(out)
         assert is_intact(state_of(out))
         with View(state_of(out)) as view:
             done.append(sum(view.counts(batch.id).get("done", 0) for batch in view.batches()))
@@ -106,13 +106,13 @@ def test_an_input_that_has_changed_since_is_done_again(simulated, out, tmp_path)
     assert run(paths, other).exit_status == 0
     shutil.copy(simulated.exposures[1], paths[0])
     scribble(ledger(other))
-    rebuild(other)
+    rebuild_ledger(other)
     assert run(paths, other).counts == {"done": 1, "kept": 2}
 
 
 def test_other_parameters_are_other_work_after_a_rebuild_too(simulated, out):
     scribble(ledger(out), [0])
-    rebuild(out)
+    rebuild_ledger(out)
     again = run(simulated.exposures, out, parameters={"suffix": "other"})
     assert again.counts == {"done": 3}
 
@@ -136,7 +136,7 @@ def test_a_manifest_that_says_something_else_does_no_harm(simulated, out):
         chance = random.Random(seed)
         manifest.write_text(json.dumps(mutated(json.loads(whole), chance)))
         scribble(ledger(out))
-        rebuild(out)
+        rebuild_ledger(out)
         assert is_intact(state_of(out))
         with View(state_of(out)) as view:
             for batch in view.batches():
@@ -168,7 +168,7 @@ def test_a_ledger_in_use_is_left_alone(simulated, out):
         damaged = ledger(out).read_bytes()
         said = calbatch("rebuild", out)
     assert said.status == 2
-    assert "a batch is being written there" in said.err
+    assert "a batch is running there" in said.err
     assert ledger(out).read_bytes() == damaged
 
 
@@ -235,7 +235,7 @@ def test_a_kill_while_ledgers_are_exchanged_leaves_one(out, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
-            rebuild(out)
+            rebuild_ledger(out)
     assert ledger(out).exists()
     left = state_of(out) / "rebuilt-0123"
     left.mkdir()

@@ -14,7 +14,7 @@ from support.parameter_references import add_parameters, copied_cache
 from support.simulated import small_exposure
 
 from calbatch.calibrate.references import CrdsReferences
-from calbatch.cluster.batch.api import run
+from calbatch.cluster.batch.python_api import run
 from calbatch.cluster.cli.app import cli
 from calbatch.cluster.display.fetch_progress import defer_fetching
 from calbatch.cluster.planning.planner import Planner, open_references
@@ -100,7 +100,7 @@ def test_a_batch_fetches_each_file_once_before_it_begins(tmp_path, server):
     text = said(console)
     assert "fetching 1 reference file" in text
     assert "fetched 1 of 1 files" in text
-    assert text.index("fetched") < text.index("context jwst_0001.pmap (as asked for)")
+    assert text.index("fetched") < text.index("context jwst_0001.pmap (as requested)")
     assert fits.getval(result.products[0], "CRDS_CTX") == "jwst_0001.pmap"
     assert run("superbias", paths, tmp_path / "out", scheduler="sync", console=quiet()).done
     assert references_asked(server) == {SUPERBIAS: 1}
@@ -166,8 +166,8 @@ def test_parameters_that_are_missing_fail_their_exposures(tmp_path, cache, monke
         path.unlink()
     monkeypatch.setenv("CRDS_SERVER_URL", "")
     _, (refused, fine) = batch_of("detector1", paths)
-    assert "--no-pars" in str(refused.fault)
-    assert fine.fault is None
+    assert "--no-pars" in str(refused.error)
+    assert fine.error is None
 
 
 @pytest.mark.usefixtures("cache")

@@ -263,7 +263,7 @@ def test_info(user):
     assert found["cache"] == str(user.cache)
     text = user.run("info").stdout
     assert CONTEXT in text
-    assert "as asked for" in text
+    assert "as requested" in text
 
 
 def test_as_a_process_of_its_own(user):

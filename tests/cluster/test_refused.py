@@ -9,8 +9,8 @@ import yaml
 from support.batches import DATE, calbatch, small_set
 
 from calbatch.cluster.batch import liveness
-from calbatch.cluster.batch.api import ordered
-from calbatch.cluster.batch.registering import begin
+from calbatch.cluster.batch.python_api import build_order
+from calbatch.cluster.batch.registering import begin_batch
 from calbatch.cluster.folder import find_batch, find_registered, state_of
 from calbatch.cluster.ledger import Ledger, View
 from calbatch.cluster.sites import remote
@@ -131,8 +131,8 @@ def test_a_disk_that_is_full_at_the_beginning_leaves_no_batch(simulated, out):
 
 
 def test_a_resumed_batch_whose_driver_is_refused_says_why(simulated, out, tmp_path, monkeypatch):
-    step, order = ordered("superbias", simulated.exposures, out, scheduler="sync")
-    folder = begin(step, order).folder
+    step, order = build_order("superbias", simulated.exposures, out, scheduler="sync")
+    folder = begin_batch(step, order).folder
     monkeypatch.setenv("CRDS_PATH", str(tmp_path / "nowhere"))
     monkeypatch.delenv("CRDS_SERVER_URL", raising=False)
     assert calbatch("resume", folder.name).status == 2
@@ -143,7 +143,7 @@ def test_a_resumed_batch_whose_driver_is_refused_says_why(simulated, out, tmp_pa
 
 
 def test_a_batch_whose_maker_died_can_be_pruned(simulated, out, monkeypatch):
-    folder = begin(*ordered("superbias", simulated.exposures, out, scheduler="sync")).folder
+    folder = begin_batch(*build_order("superbias", simulated.exposures, out, scheduler="sync")).folder
     assert calbatch("status", folder.name).status == 3
     monkeypatch.setattr(liveness, "SILENCE", 0.0)
     assert calbatch("status", folder.name).status == 130

@@ -51,8 +51,8 @@ def test_a_folder_of_folders_is_told_of_and_taken_when_asked():
     with pytest.raises(RequestError) as caught:
         find_exposures(["s3://bucket/"], RAW)
     assert str(caught.value) == (
-        "no exposures: s3://bucket/ has no objects *_uncal.fits, but folders in it have some: "
-        "--recursive takes those"
+        "no exposures: s3://bucket/ has no objects *_uncal.fits, but its subfolders do: "
+        "use --recursive to include them"
     )
 
 
@@ -94,7 +94,7 @@ def test_a_server_that_fails_is_told(between):
 def test_two_inputs_of_one_name_are_refused(tmp_path):
     (tmp_path / "b9_uncal.fits").write_bytes(b"abc")
     paths = find_exposures([str(tmp_path), "s3://bucket/raw/b9_uncal.fits"], RAW)
-    with pytest.raises(RequestError, match=r"s3://bucket/raw/b9_uncal\.fits would both become"):
+    with pytest.raises(RequestError, match=r"s3://bucket/raw/b9_uncal\.fits would both be"):
         refuse_name_clashes(paths)
 
 

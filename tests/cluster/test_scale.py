@@ -16,14 +16,8 @@ from calbatch.cluster.exposure.job import ExposureOptions, Job
 from calbatch.cluster.folder import STATE
 from calbatch.cluster.ledger import View
 from calbatch.cluster.planning.identity import ReferenceChecksums
-from calbatch.cluster.planning.planner import (
-    BLOCK,
-    FIRST_BLOCK,
-    PlannedExposure,
-    Planner,
-    StepSettings,
-    open_references,
-)
+from calbatch.cluster.planning.planned_exposure import PlannedExposure, StepSettings
+from calbatch.cluster.planning.planner import BLOCK, FIRST_BLOCK, Planner, open_references
 from calbatch.cluster.planning.step_configuration import configure_step
 from calbatch.cluster.sites import placement
 from calbatch.models.datamodels import RampModel

@@ -10,9 +10,9 @@ from support.onehost import slurm
 from support.placed import about, eventually, importable, twice
 
 from calbatch.cluster import RequestError
-from calbatch.cluster.sites.config import NamedSite
+from calbatch.cluster.sites.named_sites import NamedSite
 from calbatch.cluster.sites.options import SlurmOptions
-from calbatch.cluster.sites.places import Place
+from calbatch.cluster.sites.placement import Place
 from calbatch.cluster.sites.slurm.commands import REPLACEABLE, SKIPPABLE
 from calbatch.cluster.sites.slurm.driver_job import (
     DriverJob,
@@ -20,7 +20,8 @@ from calbatch.cluster.sites.slurm.driver_job import (
     job_state,
     submit_driver,
 )
-from calbatch.cluster.sites.slurm.site import checked, sbatch_arguments, slurm_cluster
+from calbatch.cluster.sites.slurm.job_options import check_options, sbatch_arguments
+from calbatch.cluster.sites.slurm.slurm_site import open_slurm
 
 SIZES = {"--mem", "--cpus-per-task", "--ntasks"}
 
@@ -67,7 +68,7 @@ def test_memory_is_said_once(made, directive, tmp_path):
 @pytest.mark.parametrize("skip", ["output", "job-name", "parsable", "qos", ""])
 def test_what_jobs_depend_on_is_not_left_out(skip, tmp_path):
     with pytest.raises(RequestError, match="cannot be left out"):
-        checked(SlurmOptions(skip=(skip,)), "exposure")
+        check_options(SlurmOptions(skip=(skip,)), "exposure")
     with pytest.raises(RequestError, match="cannot be left out"):
         of_driver(tmp_path, skip=(skip,))
 
@@ -112,7 +113,7 @@ def test_nothing_is_said_twice_nor_what_is_skipped(skip, directives):
 )
 def test_who_runs_alone_has_more_memory_however_that_is_said(given_, arguments, memory, tmp_path):
     site = NamedSite("node", "slurm", SlurmOptions(**given_))
-    alone = Place("slurm", 0, "exposure", named=site).alone().named.options
+    alone = Place("slurm", 0, "exposure", named_site=site).alone().named_site.options
     found = set(sbatch_arguments(alone, "n", tmp_path))
     assert {a for a in found if a.partition("=")[0] in SIZES - {"--ntasks"}} == arguments
     assert (alone.jobs, alone.cores, alone.memory) == (1, 1, memory)
@@ -129,7 +130,7 @@ def test_slurm_takes_jobs_whose_memory_comes_with_their_cores(slurm_host, tmp_pa
         memory="1GiB", interface="lo", logs=str(tmp_path / "logs"), walltime="20:00",
         skip=REPLACEABLE, directives=("--nodes=1", "--mem-per-cpu=1G"),
     )  # fmt: skip
-    with slurm_cluster(options, "exposure") as site:
+    with open_slurm(options, "exposure") as site:
         assert site.client.submit(twice, 21).result(timeout=60) == 42
         [job] = {found["job"] for found in site.client.run(about).values()}
         assert "MinMemoryCPU=1G" in shown(job)

@@ -65,8 +65,8 @@ def test_a_folder_of_folders_is_told_of(folder, tmp_path, command):
     said = calbatch(command, "detector1", folder, "-o", tmp_path / "out")
     assert said.status == 2
     assert said.err.splitlines()[-1] == (
-        f"calbatch: no exposures: the folder {folder} has no files *_uncal.fits, but folders in "
-        "it have some: --recursive takes those"
+        f"calbatch: no exposures: the folder {folder} has no files *_uncal.fits, but its "
+        "subfolders do: use --recursive to include them"
     )
 
 

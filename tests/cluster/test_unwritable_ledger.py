@@ -12,10 +12,10 @@ from rich.console import Console
 from support.batches import DATE, calbatch, products_in, quiet
 
 from calbatch.calibrate.step import Step
-from calbatch.cluster.batch.api import ordered
-from calbatch.cluster.batch.registering import begin
-from calbatch.cluster.batch.report import summary
-from calbatch.cluster.batch.service import drive
+from calbatch.cluster.batch.python_api import build_order
+from calbatch.cluster.batch.registering import begin_batch
+from calbatch.cluster.batch.report import print_summary
+from calbatch.cluster.batch.session import drive
 from calbatch.cluster.exposure.policy import RetryPolicy
 from calbatch.cluster.folder import state_of
 from calbatch.cluster.ledger import Ledger, LedgerError, View
@@ -53,15 +53,15 @@ def grown(folder, size):
 
 def shown(result):
     console = Console(file=io.StringIO(), width=200)
-    summary(result, console)
+    print_summary(result, console)
     return console.file.getvalue()
 
 
 def test_a_file_size_limit_that_the_ledger_reaches_is_no_success(simulated, tmp_path):
     out, console = tmp_path / "out", quiet()
     grown(out, 2_000_000)
-    step, order = ordered(Plain, simulated.exposures, out, policy=RetryPolicy(patience=0.3), **HOW)
-    begun = begin(step, order)
+    step, order = build_order(Plain, simulated.exposures, out, policy=RetryPolicy(patience=0.3), **HOW)
+    begun = begin_batch(step, order)
     limit = (state_of(out) / NAME).stat().st_size
     with no_file_larger_than(limit):
         result = drive(begun, console)
@@ -117,20 +117,20 @@ def _fill(data, *, folder):
 
 def test_a_disk_that_is_full_when_all_is_done_is_no_success(simulated, small_disk):
     console = quiet()
-    step, order = ordered(Filling, simulated.exposures[:1], small_disk, **patient(0.3))
-    result = drive(begin(step, order), console)
+    step, order = build_order(Filling, simulated.exposures[:1], small_disk, **patient(0.3))
+    result = drive(begin_batch(step, order), console)
     assert result.exit_status == 130
     assert "ledger cannot be written" in result.reason
     assert [o.number for o in result.unrecorded] == [0]
     assert simulated.exposures[0].name in console.file.getvalue()
     (small_disk / "filler").unlink()
-    again = drive(begin(*ordered(Plain, simulated.exposures, small_disk, **HOW)), quiet())
+    again = drive(begin_batch(*build_order(Plain, simulated.exposures, small_disk, **HOW)), quiet())
     assert (again.exit_status, again.counts) == (0, {"done": 3})
 
 
 def test_room_that_comes_in_time_loses_nothing(simulated, small_disk):
-    step, order = ordered(Filling, simulated.exposures[:1], small_disk, **patient(60))
-    result = drive(begin(step, order), _Emptying(small_disk / "filler"))
+    step, order = build_order(Filling, simulated.exposures[:1], small_disk, **patient(60))
+    result = drive(begin_batch(step, order), _Emptying(small_disk / "filler"))
     assert (result.exit_status, result.counts) == (0, {"done": 1})
     assert result.unrecorded == ()
 
@@ -175,8 +175,8 @@ class Scribbling(Step):
 
 def test_a_ledger_that_is_damaged_meanwhile_ends_the_batch_in_order(simulated, tmp_path):
     out, console = tmp_path / "out", quiet()
-    step, order = ordered(Scribbling, simulated.exposures, out, **HOW)
-    result = drive(begin(step, order), console)
+    step, order = build_order(Scribbling, simulated.exposures, out, **HOW)
+    result = drive(begin_batch(step, order), console)
     assert result.exit_status == 130
     for text in (result.reason, shown(result)):
         assert NAME in text
@@ -194,7 +194,7 @@ def test_every_command_says_what_to_do_about_a_damaged_ledger(
 ):
     monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "notes"))
     out = tmp_path / "out"
-    begin(*ordered("superbias", simulated.exposures, out, **HOW))
+    begin_batch(*build_order("superbias", simulated.exposures, out, **HOW))
     scribble(state_of(out) / NAME, first=first)
     arguments = {
         "run": ("superbias", simulated.exposures[0], "-o", out, "--scheduler", "sync"),
@@ -209,7 +209,7 @@ def test_every_command_says_what_to_do_about_a_damaged_ledger(
 def test_a_damaged_ledger_is_listed_and_never_forgotten(simulated, tmp_path, monkeypatch):
     monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "notes"))
     out = tmp_path / "out"
-    folder = begin(*ordered("superbias", simulated.exposures, out, **HOW)).folder
+    folder = begin_batch(*build_order("superbias", simulated.exposures, out, **HOW)).folder
     scribble(state_of(out) / NAME)
     listed = calbatch("list")
     assert listed.status == 0

@@ -27,7 +27,7 @@ def folder(simulated, tmp_path, monkeypatch):
 def test_what_arrives_while_another_batch_runs_is_done_after_it(folder, tmp_path, monkeypatch):
     out = tmp_path / "out"
     out.mkdir()
-    other, refused, begin = Ledger(state_of(out)), [], again.begin
+    other, refused, begin = Ledger(state_of(out)), [], again.begin_batch
 
     def begun(*arguments, **options):
         try:
@@ -38,7 +38,7 @@ def test_what_arrives_while_another_batch_runs_is_done_after_it(folder, tmp_path
                 other.close()
             raise
 
-    monkeypatch.setattr(again, "begin", begun)
+    monkeypatch.setattr(again, "begin_batch", begun)
     said = calbatch("watch", "superbias", folder, "-o", out, *HOW)
     assert said.status == 0, said.err
     assert said.err.count("waiting: ") == 1

@@ -163,7 +163,7 @@ class TestRoman:
         kind = {"mapping": "PIPELINE", "parkey": ("ROMAN.META.INSTRUMENT.NAME",)}
         instruments = repr({"WFI": "roman_wfi_0001.imap"})
         write_mapping(folder, "roman_0001.pmap", common | kind, instruments)
-        return Client(tmp_path, "roman_0001.pmap", "roman", mode="local")
+        return Client(tmp_path, "roman_0001.pmap", observatory="roman", mode="local")
 
     @pytest.mark.parametrize("prefix", ["ROMAN.META", "roman.meta", "META", "meta"])
     def test_either_kind_of_name(self, roman, prefix):

@@ -3,10 +3,10 @@
 import pytest
 
 from calbatch.crds_client.cache.layout import Cache
-from calbatch.crds_client.context import BUILD_CONTEXTS, choose_context
+from calbatch.crds_client.context import BUILDS, choose_context
 from calbatch.crds_client.errors import ContextError, UnsafeName
 
-RELEASE, BUILD = BUILD_CONTEXTS["jwst"]
+RELEASE, BUILD = BUILDS["jwst"]
 
 
 class Server:

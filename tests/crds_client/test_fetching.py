@@ -117,7 +117,7 @@ def test_a_file_unknown_to_the_server(fetcher):
 
 def test_what_is_left_from_a_killed_process_is_gone_on_with(serving, cache, fetcher):
     content = serving.files[NAME].read_bytes()
-    part = cache.place(NAME).with_name(f".{NAME}.part")
+    part = cache.new_path(NAME).with_name(f".{NAME}.part")
     part.parent.mkdir(parents=True)
     part.write_bytes(content[:1000])
     fetcher.fetch([NAME]).check()
@@ -126,7 +126,7 @@ def test_what_is_left_from_a_killed_process_is_gone_on_with(serving, cache, fetc
 
 
 def test_what_is_left_and_bad_is_thrown_away(serving, cache, fetcher):
-    part = cache.place(NAME).with_name(f".{NAME}.part")
+    part = cache.new_path(NAME).with_name(f".{NAME}.part")
     part.parent.mkdir(parents=True)
     part.write_bytes(b"x" * 1000)
     fetcher.fetch([NAME]).check()
@@ -137,7 +137,7 @@ def test_nothing_is_written_through_links_out_of_the_cache(cache, fetcher, tmp_p
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "mine").write_text("precious")
-    part = cache.place(NAME).with_name(f".{NAME}.part")
+    part = cache.new_path(NAME).with_name(f".{NAME}.part")
     part.parent.mkdir(parents=True)
     part.symlink_to(outside / "mine")
     fetcher.fetch([NAME]).check()
@@ -145,7 +145,7 @@ def test_nothing_is_written_through_links_out_of_the_cache(cache, fetcher, tmp_p
     cache.locate(NAME).unlink()
     shutil.rmtree(part.parent)
     part.parent.symlink_to(outside)
-    with pytest.raises(UnsafeName, match="out of the cache"):
+    with pytest.raises(UnsafeName, match="outside the cache"):
         fetcher.fetch([NAME])
     assert [path.name for path in outside.iterdir()] == ["mine"]
 
@@ -282,7 +282,7 @@ FILL_AND_FETCH = textwrap.dedent(
     junk = Path(root, "junk")
 
     def fill(*_):
-        # somebody else writes while we fetch
+        # another process writes during the download
         with junk.open("ab", buffering=0) as out:
             try:
                 while out.write(bytes(4096)):
@@ -331,7 +331,7 @@ def test_too_little_room_is_said_beforehand(serving, fetcher, cache):
     info = serving.rpc_get_server_info()
     catalogue = {NAME: {"size": str(10**18), "sha1sum": hashlib.sha1(b"").hexdigest()}}
     serving.answers["get_server_info"] = {**info, "download_metadata": catalogue}
-    with pytest.raises(DownloadError, match=rf"{10**18} bytes are to be fetched"):
+    with pytest.raises(DownloadError, match=rf"{10**18} bytes have to be fetched"):
         fetcher.fetch([NAME])
     assert serving.asked[NAME] == 0
 
@@ -343,7 +343,7 @@ def test_what_others_put_beside_a_file_is_not_written_to(
 ):
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious")
-    place = cache.place(NAME).with_name(f".{NAME}.{suffix}")
+    place = cache.new_path(NAME).with_name(f".{NAME}.{suffix}")
     place.parent.mkdir(parents=True)
     if how == "hard link":
         place.hardlink_to(victim)

@@ -69,7 +69,7 @@ def test_all_files_of_a_context(client, cache):
 def test_information(client):
     told = describe_client(client)
     assert told["context"] == CONTEXT
-    assert told["context_reason"] == "as asked for"
+    assert told["context_reason"] == "as requested"
     assert told["contexts"] == ["jwst_0001.pmap", CONTEXT]
     assert told["files"] == 12
     json.dumps(told)

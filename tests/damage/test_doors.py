@@ -32,7 +32,6 @@ DOORS = {
     "models/opening.py": "tests/damage/test_doors.py",
     "models/fits/asdf_tree.py": DAMAGED
     + "pars-jumpstep, and tests/models/fits/test_asdf_extension.py",
-    "models/fits/output_hdus.py": "reads back cards that it wrote",
     "models/fits/decoded_copies.py": "tests/models/fits/test_decoded_copies.py",
     "models/storage/upload_permits.py": "tests/models/storage/test_upload_permits.py",
     "models/tiling/portable.py": "opens steps that a batch's own driver packed",
@@ -101,7 +100,7 @@ def test_a_damaged_note_on_a_driver_says_that_none_lives(tmp_path, text):
     here = text.replace("HOST", liveness.socket.gethostname())
     folder.pid.write_text(here, encoding="latin-1")
     batch = type("Row", (), {"beat": 0.0})
-    assert liveness.driver_lives(folder, batch) is False
+    assert liveness.is_driver_alive(folder, batch) is False
 
 
 @pytest.mark.parametrize("text", ["", "\xff", "--help", "5; rm -rf /", "a" * 9999])
@@ -109,9 +108,9 @@ def test_a_damaged_note_on_a_job_names_none(tmp_path, text):
     folder = BatchFolder(tmp_path, "20240101-000000-abcd")
     folder.make()
     folder.job.write_text(text, encoding="latin-1")
-    assert liveness.queued(folder) is None
+    assert liveness.read_job(folder) is None
     folder.job.write_text("1234\n")
-    assert liveness.queued(folder) == "1234"
+    assert liveness.read_job(folder) == "1234"
 
 
 NO_PLACES = [*NOT_A_DRIVER, '{"output": 5}', '{"output": "s3://a:b@c/"}']

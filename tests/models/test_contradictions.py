@@ -85,27 +85,27 @@ def test_what_agrees_is_not_warned_of(tmp_path, extensions, cards):
         (
             (image("SCI", PLANES, "u2"),),
             (),
-            "it has 2 extensions SCI of EXTVER 1: the first counts",
+            "it has 2 extensions SCI of EXTVER 1: using the first",
         ),
         (
             (image("PIXELDQ", (ROWS, COLS + 1), "u4"),),
             (),
-            "PIXELDQ has the shape (20, 25), SCI has (2, 3, 20, 24): PIXELDQ is left out",
+            "PIXELDQ has the shape (20, 25), SCI has (2, 3, 20, 24): PIXELDQ is ignored",
         ),
         (
             (image("GROUPDQ", (1, GROUPS, ROWS, COLS), "u1"),),
             (),
-            "GROUPDQ has the shape (1, 3, 20, 24), SCI has (2, 3, 20, 24): GROUPDQ is left out",
+            "GROUPDQ has the shape (1, 3, 20, 24), SCI has (2, 3, 20, 24): GROUPDQ is ignored",
         ),
         (
             (image("ZEROFRAME", (1, ROWS, COLS), "u2"),),
             (),
-            "ZEROFRAME has the shape (1, 20, 24), SCI has (2, 3, 20, 24): ZEROFRAME is left out",
+            "ZEROFRAME has the shape (1, 20, 24), SCI has (2, 3, 20, 24): ZEROFRAME is ignored",
         ),
         (
             (image("GROUPDQ", PLANES, "i4"),),
             (),
-            "GROUPDQ is stored as int32: flags beyond 8 bits are left out",
+            "GROUPDQ is stored as int32: flags beyond 8 bits are dropped",
         ),
     ],
     ids=lambda value: value.split(",")[0].split(" has")[0] if isinstance(value, str) else "",
@@ -188,7 +188,7 @@ def test_signed_counts_that_are_counts_are_taken_as_jwst_takes_them(tmp_path):
     path = ramp(tmp_path / "a.fits", dtype="i2")
     model, told = opened(path)
     assert told == [
-        "SCI holds 16-bit integers without BZERO = 32768: its counts are taken as signed"
+        "SCI holds 16-bit integers without BZERO = 32768: its counts are read as signed"
     ]
     np.testing.assert_array_equal(np.asarray(model.data), fits.getdata(path, 1).astype("f4"))
 

@@ -211,12 +211,12 @@ def test_a_shape_makes_an_empty_model():
 
 @pytest.mark.parametrize("shape", [(-1, 10), (0, 10), (2.5, 10)])
 def test_sizes_that_no_array_has_are_refused(shape):
-    with pytest.raises(ValidationError, match=r"MaskModel: the shape \(.*10\) has a size"):
+    with pytest.raises(ValidationError, match=r"MaskModel: every size in the shape \(.*10\) must"):
         datamodels.MaskModel(shape)
 
 
 def test_an_array_without_pixels_is_refused():
-    with pytest.raises(ValidationError, match=r"data: the shape \(0, 4\) has a size"):
+    with pytest.raises(ValidationError, match=r"data: every size in the shape \(0, 4\) must"):
         datamodels.ImageModel(np.zeros((0, 4)))
 
 
@@ -262,7 +262,7 @@ def test_update_from_neither_model_nor_mapping_is_refused(other):
 @pytest.mark.parametrize("ending", ["gz", "fz", "bz2", "GZ"])
 def test_a_compressed_name_is_refused(tmp_path, ending):
     model = datamodels.ImageModel((3, 4))
-    with pytest.raises(FileError, match=rf"x\.fits\.{ending}: .*save it as x\.fits, and compress"):
+    with pytest.raises(FileError, match=rf"x\.fits\.{ending}: .*save as x\.fits and compress"):
         model.save(tmp_path / f"x.fits.{ending}")
     assert list(tmp_path.iterdir()) == []
 
@@ -272,8 +272,27 @@ def test_repr_tells_what_is_there_and_html_is_escaped(image):
     model.meta.instrument.detector = "NRCA1"
     assert "data: float32 (24, 20)" in repr(model)
     assert "NRCA1" in repr(model)
-    model.path = "<script>"
+    model.data = model.data + 1
+    model.product = "<script>"
     assert "<script>" not in model._repr_html_()
+
+
+def test_repr_names_the_file_of_a_model_as_it_was_opened_or_saved(image, tmp_path):
+    model = datamodels.open(image)
+    assert repr(model).startswith(f"<ImageModel {image}>")
+    model.data = model.data + 1
+    assert repr(model).startswith("<ImageModel from image.fits>")
+    model.save(tmp_path / "new.fits")
+    assert repr(model).startswith(f"<ImageModel {tmp_path / 'new.fits'}>")
+    assert repr(datamodels.ImageModel((3, 4))).startswith("<ImageModel>")
+
+
+def test_repr_names_the_product_that_a_step_made(image):
+    model = datamodels.open(image)
+    model.err = model.err * 2
+    model.product = "flat_field"
+    assert repr(model).startswith("<ImageModel flat_field from image.fits>")
+    assert "ImageModel flat_field from image.fits" in model._repr_html_()
 
 
 def test_context_manager(image):

@@ -20,9 +20,9 @@ from rich.console import Console
 
 from calbatch.calibrate.simulate import SimulatedSet, SimulationSpec, simulate
 from calbatch.cluster.batch.order import Order
-from calbatch.cluster.batch.registering import begin
+from calbatch.cluster.batch.registering import begin_batch
 from calbatch.cluster.batch.result import Result
-from calbatch.cluster.batch.service import drive
+from calbatch.cluster.batch.session import drive
 from calbatch.cluster.cli import app
 from calbatch.cluster.exposure.job import ExposureOptions
 from calbatch.cluster.exposure.policy import RetryPolicy
@@ -82,10 +82,10 @@ def changed(source: Path, target: Path, **cards: object) -> Path:
 def calibrated_on(site, step, paths, folder, policy=None, **options) -> Result:
     """Run a batch on a site that is there already."""
     how = ExposureOptions(date=DATE, fsync=False, **options)
-    order = Order(tuple(map(str, paths)), options=how, policy=policy or RetryPolicy())
+    order = Order(inputs=tuple(map(str, paths)), exposure=how, policy=policy or RetryPolicy())
     step = configure_step(step)
     step.output_dir = str(folder)
-    return drive(begin(step, order), quiet(), entered=lambda *place: nullcontext(site))
+    return drive(begin_batch(step, order), quiet(), entered=lambda *place: nullcontext(site))
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def disturbed(folder, *, every, strike, planned, seconds, keep=lambda: None):
     planned : list of (int, callable)
         What else is done, once so many exposures are done; returns whether it could be.
     seconds : float
-        How long it may all take.
+        How long nothing more may be done: a machine may be slow, but not stuck.
     keep : callable
         Called all the time: what supervises processes elsewhere.
 
@@ -77,12 +77,14 @@ def disturbed(folder, *, every, strike, planned, seconds, keep=lambda: None):
         How many workers were killed.
     """
     strikes, planned, chance = 0, list(planned), random.Random(1)
-    limit = Limit(seconds)
+    limit, most = Limit(seconds), 0
     due, done = time.monotonic() + every, 0
     while True:
         found = status(folder)
         limit.check((found, folder.log.read_text()[-3000:] if folder.log.exists() else ""))
         keep()
+        if found["done"] > most:
+            most, limit = found["done"], Limit(seconds)
         if found["state"] == "done":
             assert not planned
             _wait_for(driver_of(folder))  # it still writes the manifest

@@ -294,7 +294,7 @@ def from_server(world: World, server: CrdsServer, method: str, answer: Path, mod
     cache = world.output()
     cache.mkdir()
     try:
-        client = Client(cache, None, "jwst", mode, server.url)
+        client = Client(cache, observatory="jwst", mode=mode, server_url=server.url)
         table = client.table({0: HEADER})
         if table.faults:
             raise Refused(table.faults[0])

@@ -79,26 +79,31 @@ class Killed:
         """Go on until all kills have been done and a batch has ended well.
 
         A batch that ends before is followed by one with other parameters, which has all to do.
+        It fails if nothing more is done for so many seconds: a machine may be slow, but not stuck.
         """
         follow = cycle([self.resume, self.again, self.otherwise])
-        limit = Limit(seconds)
+        limit, reached = Limit(seconds), None
         self.again()
         while True:
             keep()
-            state = self.state()
+            state, done = self.state()
+            if reached != (reached := (self.folder.name, done, len(self.planned()))):
+                limit = Limit(seconds)
             limit.check((state, self.planned(), self.said()))
             if state == "done" and not self.planned():
                 break
             if state in ("done", "failed", "interrupted"):
                 self._wait_for_driver()
                 (self.otherwise if state == "done" else next(follow))()
-            be_slow(0.05)
+            be_slow(0.1)
         self._wait_for_driver()
 
     def state(self):
-        """Return how the last batch is."""
+        """Return how the last batch is, and how many exposures are done."""
         with View(self.folder.state) as view:
-            return state_of(self.folder, view.batch(self.folder.name))
+            row = view.batch(self.folder.name)
+            done = sum(exposure.state == "done" for exposure in view.exposures(row.id))
+            return state_of(self.folder, row), done
 
     def said(self):
         """Return what the last driver said."""

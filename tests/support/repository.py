@@ -102,6 +102,13 @@ def repeated(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 # -- tests -------------------------------------------------------------------------------------
 
 
+def only_imports(source: str) -> bool:
+    """Return whether a module holds nothing but a docstring, imports and ``__all__``."""
+    passive = (ast.Import, ast.ImportFrom, ast.Expr)
+    rest = [node for node in parse(source).body if not isinstance(node, passive)]
+    return all(ast.unparse(node).startswith("__all__ = ") for node in rest)
+
+
 def mirrored_test(module: Path) -> Path | None:
     """Return the path of the test of a module's name; None for private parts and empty packages.
 

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from calbatch.calibrate.step import Step
-from calbatch.cluster.batch.api import ordered
-from calbatch.cluster.batch.liveness import EXIT
+from calbatch.cluster.batch.liveness import EXIT_STATUS
 from calbatch.cluster.batch.order import Order
+from calbatch.cluster.batch.python_api import build_order
 from calbatch.cluster.batch.reconfiguring import reconfigure
-from calbatch.cluster.batch.registering import begin
-from calbatch.cluster.batch.report import summary
+from calbatch.cluster.batch.registering import begin_batch
+from calbatch.cluster.batch.report import print_summary
 from calbatch.cluster.batch.result import Result
-from calbatch.cluster.batch.service import drive
+from calbatch.cluster.batch.session import drive
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.messages import escape_controls
 from calbatch.cluster.exposure.terminal import Console
@@ -26,7 +26,8 @@ from calbatch.cluster.ledger import HeldLedgerError, View
 from calbatch.cluster.ledger.records import OPEN
 from calbatch.cluster.ledger.sqlite_errors import decoding
 from calbatch.cluster.planning.inputs import files_in, natural_key
-from calbatch.cluster.planning.planner import PlannedExposure, Planner, open_references
+from calbatch.cluster.planning.planned_exposure import PlannedExposure
+from calbatch.cluster.planning.planner import Planner, open_references
 from calbatch.cluster.planning.step_configuration import input_pattern
 from calbatch.cluster.sites import placement
 from calbatch.models import datamodels
@@ -46,8 +47,8 @@ def recalibrate(batch: str | None, context: str, *, dry_run: bool) -> int:
         row = view.batch(folder.name)
         step = reconfigure(folder, row)
         with decoding(view.path):
-            order = replace(Order.of(row.request), context=context)
-        changed = dict(_changed(view, row.id, step, order))
+            order = replace(Order.from_json(row.request), context=context)
+        changed = dict(_find_changes(view, row.id, step, order))
     for path, why in changed.items():
         console.print(escape_controls(f"{path}: {why}"))
     console.print(f"{len(changed)} of {row.total} exposures have other references by {context}")
@@ -55,13 +56,15 @@ def recalibrate(batch: str | None, context: str, *, dry_run: bool) -> int:
         return 0
     order = replace(order, inputs=tuple(map(str, changed)))
     notes = {str(path): why for path, why in changed.items()}
-    begun = begin(step, order, notes, hold=True)
+    begun = begin_batch(step, order, notes, hold=True)
     result = drive(begun, console)
-    summary(result, Console())
+    print_summary(result, Console())
     return result.exit_status
 
 
-def _changed(view: View, batch: int, step: Step, order: Order) -> Iterator[tuple[Location, str]]:
+def _find_changes(
+    view: View, batch: int, step: Step, order: Order
+) -> Iterator[tuple[Location, str]]:
     """Yield the exposures whose references change, with how."""
     rows = {row.number: row for row in view.exposures(batch, "done", "kept")}
     planner = Planner(step, open_references(step, order.context), use_pars=order.pars, history=view)
@@ -97,7 +100,7 @@ def watch(
     if not Path(folder).expanduser().is_dir():
         raise RequestError(f"there is no folder {folder}")
     console = Console(stderr=True)
-    step, order = ordered(pipeline, [folder], **options)
+    step, order = build_order(pipeline, [folder], **options)
     if step.output_file:
         raise RequestError(
             f"output_file = {step.output_file}: every exposure needs a name of its own; suffix "
@@ -106,14 +109,16 @@ def watch(
     place, pattern = Path(folder).expanduser().absolute(), input_pattern(step)
     arrivals = _Arrivals(place, pattern, settle, recursive=order.recursive)
     status, last, waiting, told = 0, time.monotonic(), list[Path](), ""
-    with placement.SharedSite(placement.choose_place(order.wish, 1000, 2**40)) as site:
+    with placement.SharedSite(placement.choose_place(order.site, 1000, 2**40)) as site:
         while idle is None or time.monotonic() - last < idle:
             waiting += arrivals.whole()
             if not waiting:
                 time.sleep(min(EVERY, settle))
                 continue
             try:
-                begun = begin(step, replace(order, inputs=tuple(map(str, waiting))), hold=True)
+                begun = begin_batch(
+                    step, replace(order, inputs=tuple(map(str, waiting))), hold=True
+                )
                 result = drive(begun, console, entered=site.open)
             except HeldLedgerError as error:  # by a `resume`, say: these come after it
                 if str(error) != told:
@@ -132,7 +137,7 @@ def watch(
                 if waiting == given:  # nothing was done: that is not to go on for ever
                     continue
             last = time.monotonic()
-    return max(status, EXIT["interrupted"]) if waiting else status
+    return max(status, EXIT_STATUS["interrupted"]) if waiting else status
 
 
 def _left_over(result: Result) -> list[Path]:

@@ -36,23 +36,23 @@ from calbatch.cluster.sites.slurm.driver_job import (
 from calbatch.models.storage.location import location
 
 if TYPE_CHECKING:
-    from calbatch.cluster.batch.registering import Begun
+    from calbatch.cluster.batch.registering import RegisteredBatch
 
 DAY = 86400.0
 
 
 def submit(pipeline: str, inputs: Sequence[str], **options: Any) -> int:
     """Enter a batch, have a process of its own drive it, and print the batch's name."""
-    from calbatch.cluster.batch.api import ordered
-    from calbatch.cluster.batch.registering import begin
+    from calbatch.cluster.batch.python_api import build_order
+    from calbatch.cluster.batch.registering import begin_batch
 
-    begun = begin(*ordered(pipeline, inputs, **options), hold=True)
-    _launched(begun)
+    begun = begin_batch(*build_order(pipeline, inputs, **options), hold=True)
+    _launch(begun)
     print(begun.folder.name)  # noqa: T201 - what a script reads
     return 0
 
 
-def _launched(begun: Begun) -> None:
+def _launch(begun: RegisteredBatch) -> None:
     """Start a driver; where that is refused, leave no batch that waits for one.
 
     Raises
@@ -60,14 +60,14 @@ def _launched(begun: Begun) -> None:
     RequestError, OSError
         When it is refused.
     """
-    from calbatch.cluster.batch.registering import abandon
+    from calbatch.cluster.batch.registering import abandon_batch
 
     with begun.hold_ledger() as ledger:
         try:
             launch(begun.folder, begun.place.named_site)
         except (RequestError, OSError) as error:
             why = f"its driver could not be started: {error}"
-            abandon(ledger, begun.folder, why, fresh=begun.fresh)
+            abandon_batch(ledger, begun.folder, why, fresh=begun.fresh)
             raise
 
 
@@ -75,16 +75,18 @@ def launch(folder: BatchFolder, site: NamedSite | None = None) -> None:
     """Start a driver of a batch: a job where workers are jobs, otherwise in the background."""
     program = [sys.executable, "-P", "-m", "calbatch.cluster", "drive"]
     command = [*program, str(folder.output), folder.name]
-    earlier_job = liveness.queued(folder)
-    if earlier_job is not None and liveness.job_lives(earlier_job):  # it waits, to go on by itself
+    earlier_job = liveness.read_job(folder)
+    if earlier_job is not None and liveness.is_job_alive(
+        earlier_job
+    ):  # it waits, to go on by itself
         cancel_job(earlier_job)
     for earlier in (folder.pid, folder.job):
         earlier.unlink(missing_ok=True)
     job = find_kind(site.kind).driver_job(site.options, _job_name(folder)) if site else None
     if job is not None:
-        liveness.queue(folder, submit_driver(command, folder.log, job))
+        liveness.record_job(folder, submit_driver(command, folder.log, job))
     else:
-        liveness.sign(folder, liveness.detached(command, folder.log))
+        liveness.record_driver(folder, liveness.start_detached(command, folder.log))
 
 
 def _job_name(folder: BatchFolder) -> str:
@@ -102,30 +104,32 @@ def drive(output: str, name: str) -> int:
     if control.read_stop_request(folder.control) is control.StopRequest.LATER:  # of the time before
         control.withdraw_stop_request(folder.control)
     if job is None:
-        return _driven(folder)
+        return _drive(folder)
     try:
-        with stop_before_time_limit(job, partial(control.request_stop, folder.control, control.StopRequest.LATER)):
-            status = _driven(folder)
+        with stop_before_time_limit(
+            job, partial(control.request_stop, folder.control, control.StopRequest.LATER)
+        ):
+            status = _drive(folder)
     except KeyboardInterrupt:
         if control.read_stop_request(folder.control) is not control.StopRequest.LATER:
             raise
-        status = liveness.EXIT["interrupted"]
-    if status == liveness.EXIT["interrupted"] and (
+        status = liveness.EXIT_STATUS["interrupted"]
+    if status == liveness.EXIT_STATUS["interrupted"] and (
         control.read_stop_request(folder.control) is control.StopRequest.LATER
     ):
         _go_on_later(folder, job)
     return status
 
 
-def _driven(folder: BatchFolder) -> int:
+def _drive(folder: BatchFolder) -> int:
     from calbatch.cluster.batch.registering import take_up
-    from calbatch.cluster.batch.report import summary
-    from calbatch.cluster.batch.service import drive as driven
+    from calbatch.cluster.batch.report import print_summary
+    from calbatch.cluster.batch.session import drive as driven
 
     begun = take_up(folder, hold=True)
     console = Console(width=120)
     result = driven(begun, console)
-    summary(result, console)
+    print_summary(result, console)
     return result.exit_status
 
 
@@ -147,8 +151,8 @@ def _note(folder: BatchFolder, state: str, reason: str) -> None:
 def resume(batch: str | None, *, detach: bool, debug: bool) -> int:
     """Do what is left of a batch: what waits, failed, or was quarantined."""
     from calbatch.cluster.batch.registering import take_up
-    from calbatch.cluster.batch.report import summary
-    from calbatch.cluster.batch.service import drive as driven
+    from calbatch.cluster.batch.report import print_summary
+    from calbatch.cluster.batch.session import drive as driven
 
     folder = find_batch(batch)
     begun = take_up(folder, failed=True, hold=True)
@@ -157,11 +161,11 @@ def resume(batch: str | None, *, detach: bool, debug: bool) -> int:
         console.print(f"{folder.name}: nothing is left to do", markup=False, highlight=False)
         return 0
     if detach:
-        _launched(begun)
+        _launch(begun)
         print(folder.name)  # noqa: T201
         return 0
     result = driven(begun, console, debug=debug)
-    summary(result, Console())
+    print_summary(result, Console())
     return result.exit_status
 
 
@@ -175,7 +179,7 @@ def cancel(batch: str | None, *, now: bool) -> int:
     control.request_stop(
         folder.control, control.StopRequest.NOW if now else control.StopRequest.DRAIN
     )
-    job = liveness.queued(folder)
+    job = liveness.read_job(folder)
     if state == "planned" and job is not None:  # its driver is to find nothing to do
         cancel_job(job)
         _note(folder, "cancelled", "cancelled before it began")
@@ -187,7 +191,7 @@ def cancel(batch: str | None, *, now: bool) -> int:
 def _state(folder: BatchFolder) -> tuple[str, BatchRow]:
     with View(folder.state) as view:
         row = view.batch(folder.name)
-    return liveness.state_of(folder, row), row
+    return liveness.batch_state(folder, row), row
 
 
 def show() -> int:
@@ -200,17 +204,17 @@ def show() -> int:
         try:
             state, row = _state(folder)
         except DamagedLedgerError:
-            table.add_row(folder.name, "damaged ledger", "?", "?", _shown(folder))
+            table.add_row(folder.name, "damaged ledger", "?", "?", _output_cell(folder))
             continue
         except LedgerError:
             continue
         pipeline = Text(escape_controls(row.pipeline))
-        table.add_row(folder.name, state, pipeline, str(row.total), _shown(folder))
+        table.add_row(folder.name, state, pipeline, str(row.total), _output_cell(folder))
     Console().print(table)
     return 0
 
 
-def _shown(folder: BatchFolder) -> Text:
+def _output_cell(folder: BatchFolder) -> Text:
     """Return a batch's output as it can be shown: in one line, whatever is in its name."""
     return Text(escape_controls(str(folder.output)))
 
@@ -256,11 +260,11 @@ def _forget(folder: BatchFolder, row: BatchRow) -> None:
 
 def report(batch: str | None, *, timings: bool) -> int:
     """Print what a batch came to."""
-    from calbatch.cluster.batch.report import summary
+    from calbatch.cluster.batch.report import print_summary
     from calbatch.cluster.batch.result import Result
 
     folder = find_batch(batch)
     state, row = _state(folder)
     ended = time.time() if state == "running" else row.ended or row.created
-    summary(Result(folder, ended - (row.started or row.created)), Console(), timings=timings)
-    return liveness.EXIT[state]
+    print_summary(Result(folder, ended - (row.started or row.created)), Console(), timings=timings)
+    return liveness.EXIT_STATUS[state]

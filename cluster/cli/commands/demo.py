@@ -23,9 +23,14 @@ from calbatch.calibrate.simulate import (
     simulate,
 )
 from calbatch.calibrate.suffixes import product_name
-from calbatch.cluster.batch import api
-from calbatch.cluster.batch.report import summary
-from calbatch.cluster.cli.commands.simulate import announce, claimed, known, tell
+from calbatch.cluster.batch import python_api
+from calbatch.cluster.batch.report import print_summary
+from calbatch.cluster.cli.commands.simulate import (
+    announce,
+    claim_folder,
+    find_preset,
+    print_folders,
+)
 from calbatch.cluster.display.progress import duration
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.terminal import Console
@@ -56,22 +61,24 @@ def main(output: str, picture: str | None = None) -> int:
     console = Console(soft_wrap=True, markup=False, highlight=False)
     if picture is not None and importlib.util.find_spec("matplotlib") is None:
         raise RequestError("--picture needs matplotlib: pip install 'calbatch[plot]'")
-    folder = claimed(Path(output), {"command": "demo"})
-    announce(known(PRESET), EXPOSURES, console)
+    folder = claim_folder(Path(output), {"command": "demo"})
+    announce(find_preset(PRESET), EXPOSURES, console)
     made = simulate(folder, spec=PRESET, exposures=EXPOSURES)
     console.print("calibrating them with detector1, as `calbatch run` does")
     products = folder / "calibrated"
     with references_of(made):
         # The ramps' flags are compared with the true rays.
         ramps = {"save_calibrated_ramp": True}
-        result = api.run("detector1", made.exposures, products, parameters=ramps, fsync=False)
+        result = python_api.run(
+            "detector1", made.exposures, products, parameters=ramps, fsync=False
+        )
     if result.failed:
-        summary(result, console)
+        print_summary(result, console)
         return result.exit_status
     scores = [score(*pair, products) for pair in zip(made.exposures, made.truths, strict=True)]
     console.print(_table(scores))
     good = verdict(scores, console)
-    tell(made, console)
+    print_folders(made, console)
     console.print("  calibrated/ *_rate.fits, *_rateints.fits, and *_ramp.fits with rays flagged")
     if picture is not None:
         _draw(made, products, Path(picture))

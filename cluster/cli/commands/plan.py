@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import chain
-from typing import Unpack
+from typing import Any
 
 import dask
 from rich.table import Table
 
-from calbatch.cluster.batch.api import BatchOptions, ordered
-from calbatch.cluster.batch.service import failed_of, inputs_of
+from calbatch.cluster.batch.python_api import build_order
+from calbatch.cluster.batch.registering import find_inputs, select_failed
 from calbatch.cluster.display.fetch_progress import defer_fetching
 from calbatch.cluster.display.progress import megabytes
 from calbatch.cluster.exposure.terminal import Console
@@ -32,28 +32,34 @@ def main(
     inputs: Sequence[str],
     *,
     output_dir: str | None,
-    **options: Unpack[BatchOptions],
+    **options: Any,
 ) -> int:
     """Print what running a batch would take; return 1 when some exposures would fail."""
-    step, order = ordered(pipeline, inputs, output_dir, **options)
+    step, order = build_order(pipeline, inputs, output_dir, **options)
     output = parse_place(step.output_dir or ".")
     step.output_dir = str(output)
-    paths = inputs_of(step, order)
+    paths = find_inputs(step, order)
     console = Console(soft_wrap=True, markup=False, highlight=False)
     with ExitStack() as stack:
         books = _books(stack, output)
         sums = ReferenceChecksums(books.find_checksum, lambda *kept: None) if books else None
-        if order.again.only_failed and books:
-            paths = failed_of(paths, books, output)
+        if order.rerun.only_failed and books:
+            paths = select_failed(paths, books, output)
         planner = Planner(
-            step, open_references(step, order.context), date=order.options.date, use_pars=order.pars,
-            fetch=partial(defer_fetching, console=console), history=books, checksums=sums, rerun=order.again,
-        )  # fmt: skip
-        with dask.config.set(order.options.dask_config()):
+            step,
+            open_references(step, order.context),
+            date=order.exposure.date,
+            use_pars=order.pars,
+            fetch=partial(defer_fetching, console=console),
+            history=books,
+            checksums=sums,
+            rerun=order.rerun,
+        )
+        with dask.config.set(order.exposure.dask_config()):
             found = forecast(chain.from_iterable(planner.plan_blocks(enumerate(paths))))
         if sums:
             sums.close()
-    place = placement.choose_place(order.wish, len(paths), total_bytes(paths))
+    place = placement.choose_place(order.site, len(paths), total_bytes(paths))
     _print(step.name, paths, planner.resolution, found, place, console)
     return 1 if found.errors else 0
 
@@ -123,12 +129,12 @@ def _memory(found: Forecast, place: placement.Place, console: Console) -> None:
     many = f"{flying} tiles at a time" if flying > 1 else "a tile at a time"
     where = f"in {place.workers} worker processes" if local else "in this process"
     total = megabytes(dearest.budget.bytes * flying)
-    kept = _kept(place) if local else 0
+    kept = _reference_memory(place) if local else 0
     more = f", up to {megabytes(kept)} of references kept between exposures" if kept else ""
     console.print(f"{many}, {where}: {total} of pixels{more}, besides the software")
 
 
-def _kept(place: placement.Place) -> int:
+def _reference_memory(place: placement.Place) -> int:
     """Return how many bytes of references all workers of this machine may keep."""
     from distributed.system import MEMORY_LIMIT
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from calbatch.cluster.batch.rebuilding import rebuild
+from calbatch.cluster.batch.rebuilding import rebuild_ledger
 from calbatch.cluster.exposure.messages import escape_controls
 from calbatch.cluster.exposure.terminal import Console
 from calbatch.cluster.planning.inputs import parse_place
@@ -11,7 +11,7 @@ from calbatch.cluster.planning.inputs import parse_place
 def main(output: str) -> int:
     """Make a new ledger of what is left of a damaged one, and say what it knows."""
     console = Console(markup=False, highlight=False, soft_wrap=True)
-    aside, batches = rebuild(parse_place(output))
+    aside, batches = rebuild_ledger(parse_place(output))
     if aside is None:
         console.print(f"{escape_controls(output)}: the ledger is intact; nothing was changed")
         return 0

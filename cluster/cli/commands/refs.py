@@ -11,16 +11,16 @@ from typing import Any
 from rich.table import Table
 
 from calbatch.calibrate import pars
-from calbatch.cluster.display.fetch_progress import show_fetch_progress, print_missing
+from calbatch.cluster.display.fetch_progress import print_missing, show_fetch_progress
 from calbatch.cluster.display.progress import megabytes
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.terminal import Console
 from calbatch.cluster.planning.inputs import find_exposures
 from calbatch.cluster.planning.step_configuration import configure_step
 from calbatch.crds_client import Client, listing
-from calbatch.crds_client.reference_table import ReferenceTable
 from calbatch.crds_client.cache.layout import check_name
 from calbatch.crds_client.cache_client import CacheClient
+from calbatch.crds_client.reference_table import ReferenceTable
 from calbatch.crds_client.upkeep import Fault, usage
 
 
@@ -117,16 +117,16 @@ def sync(
         )
     _make_cache()
     if files:
-        return _had(CacheClient(), [check_name(name) for name in items])
+        return _ensure_cached(CacheClient(), [check_name(name) for name in items])
     client = Client(context=context)
     _say(f"context {client.context}: {client.context_reason}")
     if not items:
-        return _had(client, listing.files_of_context(client, instruments or None))
+        return _ensure_cached(client, listing.files_of_context(client, instruments or None))
     table = listing.table_of_files(client, _paths(items), _types(pipeline))
     for reason in table.faults.values():
         Console(stderr=True).print(reason, markup=False, highlight=False, soft_wrap=True)
     _tell_unresolved(table, told=pipeline is not None)
-    return _had(client, table.names()) or (1 if table.faults else 0)
+    return _ensure_cached(client, table.names()) or (1 if table.faults else 0)
 
 
 def _types(pipeline: str | None) -> set[str] | None:
@@ -152,7 +152,7 @@ def _make_cache() -> None:
         Path(folder).expanduser().mkdir(parents=True, exist_ok=True)
 
 
-def _had(client: CacheClient, names: Collection[str]) -> int:
+def _ensure_cached(client: CacheClient, names: Collection[str]) -> int:
     """Have files in the cache, and say so."""
     missing = client.missing(names)
     if missing and client.source is None:
@@ -179,13 +179,13 @@ def verify(names: Sequence[str], *, repair: bool) -> int:
         _say(f"{len(unknown)} files cannot be verified: neither a server nor the cache knows them")
     checked = (len(names) or usage(client.cache).files) - len(unknown)
     if repair and faults:
-        return _repaired(client, faults)
+        return _repair(client, faults)
     advice = "; --repair fetches them anew" if faults else ""
     _say(f"{checked} files verified, {len(faults)} wrong{advice}")
     return 1 if faults else 0
 
 
-def _repaired(client: CacheClient, faults: Sequence[Fault]) -> int:
+def _repair(client: CacheClient, faults: Sequence[Fault]) -> int:
     names = [fault.name for fault in faults]
     if client.source is None:
         _say("nothing can be repaired without a server (CRDS_SERVER_URL, CRDS_MODE)")

@@ -19,12 +19,12 @@ MADE_BY = "made-by-calbatch.json"
 def main(folder: str, preset: str, exposures: int, seed: int) -> None:
     """Simulate a set, and print what it is and how to calibrate it."""
     console = Console(soft_wrap=True, markup=False, highlight=False)
-    specs = known(preset)
+    specs = find_preset(preset)
     made_with = {"command": "simulate", "preset": preset, "exposures": exposures, "seed": seed}
-    place = claimed(Path(folder), made_with)
+    place = claim_folder(Path(folder), made_with)
     announce(specs, exposures, console)
     made = simulate(place, spec=preset, exposures=exposures, seed=seed)
-    tell(made, console)
+    print_folders(made, console)
     console.print("calibrate them:")
     cache = shlex.quote(str(made.crds.absolute()))
     console.print(f"  export CRDS_PATH={cache} CRDS_CONTEXT={made.context}")
@@ -34,7 +34,7 @@ def main(folder: str, preset: str, exposures: int, seed: int) -> None:
         console.print("  (not MIRI's, which detector1 refuses: they are for the pipeline simple)")
 
 
-def known(preset: str) -> Sequence[SimulationSpec]:
+def find_preset(preset: str) -> Sequence[SimulationSpec]:
     """Return a preset's specs.
 
     Raises
@@ -47,7 +47,7 @@ def known(preset: str) -> Sequence[SimulationSpec]:
     return PRESETS[preset]
 
 
-def claimed(folder: Path, made_with: Mapping[str, object]) -> Path:
+def claim_folder(folder: Path, made_with: Mapping[str, object]) -> Path:
     """Return a folder, made if need be, that is empty or holds just what is to be made again.
 
     Raises
@@ -87,7 +87,7 @@ def announce(specs: Sequence[SimulationSpec], exposures: int, console: Console) 
         )
 
 
-def tell(made: SimulatedSet, console: Console) -> None:
+def print_folders(made: SimulatedSet, console: Console) -> None:
     """Say where a set is."""
     console.print(f"they are in {made.folder.absolute()}:")
     console.print("  exposures/  the raw exposures")

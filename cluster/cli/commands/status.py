@@ -57,7 +57,7 @@ class Status:
     @property
     def exit_status(self) -> int:
         """The state, as an exit status."""
-        return liveness.EXIT[self.state]
+        return liveness.EXIT_STATUS[self.state]
 
     def line(self) -> str:
         """Return it in a line or two."""
@@ -77,12 +77,12 @@ def _duration(seconds: float) -> str:
     return f"{hours}:{rest // 60:02}:{rest % 60:02}"
 
 
-def taken(folder: BatchFolder) -> Status:
+def read_status(folder: BatchFolder) -> Status:
     """Return how far a batch is now."""
     with View(folder.state) as view:
         row = view.batch(folder.name)
         counts = view.counts(row.id)
-        state = liveness.state_of(folder, row)
+        state = liveness.batch_state(folder, row)
         rate = _rate(view, row) if state == "running" else 0.0
     open_ = sum(counts.get(name, 0) for name in OPEN)
     return Status(
@@ -104,12 +104,12 @@ def status(batch: str | None, *, as_json: bool, watch: bool) -> int:
     """Print how far a batch is; return its state as an exit status."""
     folder, console = find_batch(batch), Console(soft_wrap=True, markup=False, highlight=False)
     while True:
-        found = taken(folder)
+        found = read_status(folder)
         if as_json:
             print(json.dumps(asdict(found)), flush=True)  # noqa: T201
         else:
             console.print(Text(found.line()))
-        if not watch or console.quiet or found.exit_status != liveness.EXIT["running"]:
+        if not watch or console.quiet or found.exit_status != liveness.EXIT_STATUS["running"]:
             return found.exit_status
         time.sleep(EVERY)
 
@@ -124,7 +124,11 @@ def logs(batch: str | None, exposure: str | None, *, follow: bool) -> int:
             console.print(Text(escape_controls(line)))
 
     say(told())
-    while follow and not console.quiet and taken(folder).exit_status == liveness.EXIT["running"]:
+    while (
+        follow
+        and not console.quiet
+        and read_status(folder).exit_status == liveness.EXIT_STATUS["running"]
+    ):
         time.sleep(EVERY)
         say(told())
     say(told())

@@ -43,7 +43,7 @@ _WALLTIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 
 
-def plain(what: str, value: str) -> str:
+def check_text(what: str, value: str) -> str:
     """Return a value that has no control characters: no line breaks above all.
 
     Raises
@@ -56,7 +56,7 @@ def plain(what: str, value: str) -> str:
     return value
 
 
-def named(what: str, value: str) -> str:
+def check_name(what: str, value: str) -> str:
     """Return the name of a partition or account.
 
     Raises
@@ -69,7 +69,7 @@ def named(what: str, value: str) -> str:
     return value
 
 
-def directive(text: str) -> str:
+def check_directive(text: str) -> str:
     """Return an option of sbatch's that a user may add.
 
     Raises
@@ -78,7 +78,7 @@ def directive(text: str) -> str:
         When it is not like ``--NAME=VALUE``, is one that calbatch sets, or is the beginning of
         one's name, which Slurm would take for it.
     """
-    found = _DIRECTIVE.fullmatch(plain("directive", text))
+    found = _DIRECTIVE.fullmatch(check_text("directive", text))
     if not found:
         raise RequestError(f"directive {text!r}: must be like --NAME or --NAME=VALUE")
     name = found[1]
@@ -92,7 +92,7 @@ def directive(text: str) -> str:
     return text
 
 
-def without(
+def drop_arguments(
     arguments: Sequence[str], skip: Collection[str], directives: Sequence[str]
 ) -> list[str]:
     """Return arguments of sbatch without those that a site forbids, or a directive replaces.
@@ -122,16 +122,16 @@ def without(
     return [argument for argument in arguments if _name(argument) not in left_out]
 
 
-def sent(name: str, skip: Collection[str], directives: Sequence[str]) -> bool:
+def is_sent(name: str, skip: Collection[str], directives: Sequence[str]) -> bool:
     """Return whether an option that is set here reaches sbatch as it is set here."""
-    return bool(without([f"--{name}"], skip, directives))
+    return bool(drop_arguments([f"--{name}"], skip, directives))
 
 
 def _name(argument: str) -> str:
     return argument.removeprefix("--").partition("=")[0]
 
 
-def seconds(walltime: str) -> int:
+def walltime_seconds(walltime: str) -> int:
     """Return a time limit in seconds.
 
     Parameters
@@ -155,7 +155,7 @@ def seconds(walltime: str) -> int:
     return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + secs
 
 
-def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+def job_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment for a new job: this one's, without what describes an enclosing job.
 
     sbatch reads ``SBATCH_*`` and ``SLURM_*`` as if they were its options, and hands them on.
@@ -165,7 +165,7 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**kept, **(more or {})}
 
 
-def script(command: Sequence[str], before: Iterable[str] = ()) -> str:
+def job_script(command: Sequence[str], before: Iterable[str] = ()) -> str:
     """Return a shell script that becomes a command.
 
     Parameters
@@ -193,14 +193,14 @@ def log_pattern(path: Path, name: str = "") -> str:
     RequestError
         When the folder has a backslash, at which Slurm stops to fill in anything.
     """
-    text = plain("log", str(path))
+    text = check_text("log", str(path))
     if "\\" in text:
         raise RequestError(f"{text}: Slurm cannot write logs to a folder with a backslash")
     text = text.replace("%", "%%")
     return f"{text}/{name}" if name else text
 
 
-def common(
+def placement_arguments(
     *, partition: str | None, account: str | None, walltime: str | None, more: Sequence[str]
 ) -> list[str]:
     """Return arguments of sbatch that say where a job runs, and for how long.
@@ -212,21 +212,21 @@ def common(
     """
     arguments = []
     if partition is not None:
-        arguments.append(f"--partition={named('partition', partition)}")
+        arguments.append(f"--partition={check_name('partition', partition)}")
     if account is not None:
-        arguments.append(f"--account={named('account', account)}")
-    if walltime is not None and seconds(walltime):
+        arguments.append(f"--account={check_name('account', account)}")
+    if walltime is not None and walltime_seconds(walltime):
         arguments.append(f"--time={walltime}")
-    return [*arguments, *(directive(text) for text in more)]
+    return [*arguments, *(check_directive(text) for text in more)]
 
 
-def told(output: str) -> str:
+def error_line(output: str) -> str:
     """Return what a command of Slurm's complains about, in one line."""
     errors = re.findall(r"^s\w+: (?:error: |fatal: )?(.*)$", output, re.MULTILINE)
     return "; ".join(dict.fromkeys(e.strip() for e in errors)) or " ".join(output.split())
 
 
-def slurm(*command: str, variables: Mapping[str, str] | None = None) -> str:
+def run_slurm(*command: str, variables: Mapping[str, str] | None = None) -> str:
     """Run a command of Slurm's in a clean environment, and return what it prints.
 
     Parameters
@@ -243,12 +243,12 @@ def slurm(*command: str, variables: Mapping[str, str] | None = None) -> str:
     """
     try:
         done = run(
-            command, capture_output=True, text=True, env=environment(variables), timeout=ANSWER
+            command, capture_output=True, text=True, env=job_environment(variables), timeout=ANSWER
         )
     except FileNotFoundError:
         raise RequestError(f"{command[0]} is not on this machine: Slurm is needed here") from None
     except TimeoutExpired as error:
         raise RequestError(f"{command[0]} does not answer: {error}") from error
     if done.returncode:
-        raise RequestError(f"{command[0]}: {told(done.stderr or done.stdout)}")
+        raise RequestError(f"{command[0]}: {error_line(done.stderr or done.stdout)}")
     return done.stdout.strip()

@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import NoReturn
 
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.sites.slurm.commands import common, log_pattern, plain, script, slurm, without
+from calbatch.cluster.sites.slurm.commands import (
+    check_text,
+    drop_arguments,
+    job_script,
+    log_pattern,
+    placement_arguments,
+    run_slurm,
+)
 
 ENDED = (
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY"),
@@ -126,8 +133,8 @@ def submit_driver(command: Sequence[str], log: Path, how: DriverJob | None = Non
     """
     how, log = how or DriverJob(), log.absolute()
     arguments = driver_arguments(how, log)
-    path = _written(log, script(command))
-    told = slurm("sbatch", *arguments, str(path), variables=how.variables)
+    path = _write_script(log, job_script(command))
+    told = run_slurm("sbatch", *arguments, str(path), variables=how.variables)
     return told.partition(";")[0]  # the cluster's name may follow
 
 
@@ -141,7 +148,7 @@ def driver_arguments(how: DriverJob, log: Path) -> list[str]:
     """
     arguments = [
         "--parsable",
-        f"--job-name={plain('name', how.name)}",
+        f"--job-name={check_text('name', how.name)}",
         f"--output={log_pattern(log)}",
         f"--error={log_pattern(log)}",
         "--open-mode=append",
@@ -150,14 +157,16 @@ def driver_arguments(how: DriverJob, log: Path) -> list[str]:
         f"--signal=B:TERM@{int(how.warning)}",
         "--ntasks=1",
         f"--cpus-per-task={int(how.cores)}",
-        f"--mem={plain('memory', how.memory)}",
-        *common(partition=how.partition, account=how.account, walltime=how.walltime, more=()),
+        f"--mem={check_text('memory', how.memory)}",
+        *placement_arguments(
+            partition=how.partition, account=how.account, walltime=how.walltime, more=()
+        ),
     ]
-    more = common(partition=None, account=None, walltime=None, more=how.directives)
-    return [*without(arguments, how.skip, how.directives), *more]
+    more = placement_arguments(partition=None, account=None, walltime=None, more=how.directives)
+    return [*drop_arguments(arguments, how.skip, how.directives), *more]
 
 
-def _written(log: Path, text: str) -> Path:
+def _write_script(log: Path, text: str) -> Path:
     """Write a job's script for this user alone, and return where."""
     path = log.with_name(f"{log.name}.sh")
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
@@ -181,7 +190,7 @@ def job_state(number: str) -> JobState:
         When that is no job's number, or Slurm does not answer.
     """
     try:
-        told = slurm("scontrol", "--oneliner", "show", "job", _number(number))
+        told = run_slurm("scontrol", "--oneliner", "show", "job", _number(number))
     except RequestError as error:
         if "Invalid job id" in str(error):
             return JobState(UNKNOWN)
@@ -221,9 +230,9 @@ def cancel_job(number: str, *, drain: bool = False) -> None:
         When that is no job's number, or Slurm does not answer.
     """
     if drain and job_state(number).state == "RUNNING":
-        slurm("scancel", "--batch", "--signal=TERM", _number(number))
+        run_slurm("scancel", "--batch", "--signal=TERM", _number(number))
     else:
-        slurm("scancel", _number(number))
+        run_slurm("scancel", _number(number))
 
 
 def requeue_job(number: str) -> None:
@@ -234,7 +243,7 @@ def requeue_job(number: str) -> None:
     RequestError
         When that is no job's number, or Slurm refuses.
     """
-    slurm("scontrol", "requeue", _number(number))
+    run_slurm("scontrol", "requeue", _number(number))
 
 
 def own_job(name: str) -> str | None:
@@ -244,7 +253,7 @@ def own_job(name: str) -> str | None:
 
 
 @contextmanager
-def warned(number: str, stop: Callable[[], None]) -> Iterator[None]:
+def stop_before_time_limit(number: str, stop: Callable[[], None]) -> Iterator[None]:
     """Have this process, which is a job, stop in order before its job must end.
 
     Slurm sends SIGTERM some time before. Then ``stop`` is called, once, and whatever still runs

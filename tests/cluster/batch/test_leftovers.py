@@ -18,7 +18,7 @@ from support.gated import HELD
 from support.placed import eventually, importable
 
 from calbatch import cluster
-from calbatch.cluster.batch.leftovers import clear
+from calbatch.cluster.batch.leftovers import remove_leftovers
 from calbatch.cluster.batch.liveness import SILENCE
 from calbatch.cluster.folder import BatchFolder, make_batch_name
 from calbatch.cluster.ledger import Ledger, View
@@ -144,7 +144,7 @@ def test_scratch_of_other_ledgers_batches_stays(tmp_path, monkeypatch):
     tail = f"elsewhere-1-{'0' * 32}.part"
     for name in (mine.name, other):
         (tmp_path / f".a.fits.{name}-{tail}").touch()
-    clear(mine)
+    remove_leftovers(mine)
     assert [p.name for p in tmp_path.iterdir()] == [f".a.fits.{other}-{tail}"]
 
 

@@ -5,19 +5,19 @@ import json
 from support.batches import DATE, quiet
 
 from calbatch.cluster import run
-from calbatch.cluster.batch import service
+from calbatch.cluster.batch import session
 from calbatch.cluster.ledger import View
 
 
 def test_a_batch_is_done_only_once_its_manifest_is_written(simulated, tmp_path, monkeypatch):
-    states, write = [], service.write_manifest
+    states, write = [], session.write_manifest
 
     def observed(folder, *arguments):
         write(folder, *arguments)
         with View(folder.state) as view:
             states.append(view.batch(folder.name).state)
 
-    monkeypatch.setattr(service, "write_manifest", observed)
+    monkeypatch.setattr(session, "write_manifest", observed)
     result = run(
         "superbias", simulated.exposures[:1], tmp_path, scheduler="sync", date=DATE, fsync=False,
         console=quiet(),

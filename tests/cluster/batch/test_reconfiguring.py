@@ -3,9 +3,9 @@
 import pytest
 from support.batches import DATE, calbatch
 
-from calbatch.cluster.batch.api import ordered
+from calbatch.cluster.batch.python_api import build_order
 from calbatch.cluster.batch.reconfiguring import reconfigure
-from calbatch.cluster.batch.registering import begin
+from calbatch.cluster.batch.registering import begin_batch
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.ledger import View
 from calbatch.cluster.planning.identity import settings_digest
@@ -22,7 +22,7 @@ def begun(simulated, tmp_path):
     """Return a batch that has been registered and not driven."""
     inputs = simulated.exposures[:1]
     how = {"scheduler": "sync", "date": DATE, "parameters": PARAMETERS}
-    return begin(*ordered("calwebb_detector1", inputs, tmp_path / "out", **how))
+    return begin_batch(*build_order("calwebb_detector1", inputs, tmp_path / "out", **how))
 
 
 def reconfigured(folder):

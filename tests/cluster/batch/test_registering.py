@@ -3,8 +3,8 @@
 import pytest
 from support.batches import DATE, quiet
 
-from calbatch.cluster.batch import api
-from calbatch.cluster.batch.registering import begin, take_up
+from calbatch.cluster.batch import python_api
+from calbatch.cluster.batch.registering import begin_batch, take_up
 from calbatch.cluster.folder import find_registered, state_of
 from calbatch.cluster.ledger import HeldLedgerError, Ledger, View
 
@@ -22,14 +22,14 @@ def require_held(state):
 
 
 def test_run_holds_the_ledger_from_registration_to_the_end(simulated, tmp_path, monkeypatch):
-    drive, out = api.drive, tmp_path / "out"
+    drive, out = python_api.drive, tmp_path / "out"
 
     def tried_by_another_first(*arguments, **options):
         require_held(state_of(out))
         return drive(*arguments, **options)
 
-    monkeypatch.setattr(api, "drive", tried_by_another_first)
-    result = api.run("superbias", simulated.exposures[:1], out, console=quiet(), **HOW)
+    monkeypatch.setattr(python_api, "drive", tried_by_another_first)
+    result = python_api.run("superbias", simulated.exposures[:1], out, console=quiet(), **HOW)
     assert result.state == "done"
     with Ledger(state_of(out)):
         pass
@@ -38,14 +38,16 @@ def test_run_holds_the_ledger_from_registration_to_the_end(simulated, tmp_path, 
 def test_a_batch_refused_by_a_held_ledger_is_not_registered(simulated, tmp_path):
     out = tmp_path / "out"
     with Ledger(state_of(out)), pytest.raises(HeldLedgerError):
-        api.run("superbias", simulated.exposures[:1], out, console=quiet(), **HOW)
+        python_api.run("superbias", simulated.exposures[:1], out, console=quiet(), **HOW)
     assert list(find_registered()) == []
     with View(state_of(out)) as view:
         assert view.batches() == []
 
 
 def test_a_batch_taken_up_holds_the_ledger_only_if_anything_is_left(simulated, tmp_path):
-    folder = begin(*api.ordered("superbias", simulated.exposures[:1], tmp_path, **HOW)).folder
+    folder = begin_batch(
+        *python_api.build_order("superbias", simulated.exposures[:1], tmp_path, **HOW)
+    ).folder
     with take_up(folder, hold=True).hold_ledger() as ledger:
         require_held(folder.state)
         ledger.update_exposure(ledger.batch(folder.name).id, 0, state="done")

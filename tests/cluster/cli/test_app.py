@@ -98,7 +98,7 @@ def test_debug_shows_where(tmp_path, simulated):
         (["detector1", "RAW", "--jump.skip=perhaps"], "must be True or False"),
         (["detector1", "RAW", "--save-steps", "jmp"], "no step 'jmp'; did you mean 'jump'?"),
         (["detector1", "RAW", "-o", "file"], "cannot write to"),
-        (["detector1", "RAW", "TWIN"], "would both become"),
+        (["detector1", "RAW", "TWIN"], "would both be"),
         (["detector1", "RAW", "--scheduler", "tcp://10.0.0.1:8786"], "not encrypted"),
         (["detector1", "RAW", "--scheduler", "pbs"], "scheduler 'pbs': must be"),
         (["detector1", "RAW", "--grain", "group"], "'--grain'"),
@@ -106,6 +106,10 @@ def test_debug_shows_where(tmp_path, simulated):
         (["detector1", "RAW", "--context", "jwst_9999.pmap"], "jwst_9999.pmap"),
         (["detector1", "RAW", "--dark_current.override_dark=gone.fits"], "there is no file gone"),
         (["detector1"], "'INPUT...'"),
+        (["detector1", "RAW", "--suffix=../../x"], "suffix = '../../x': must not have slashes"),
+        (["detector1", "RAW", "--output_file=a/b"], "output_file = 'a/b': must not have slashes"),
+        (["detector1", "RAW", "--jump.output_dir=x"], "jump.output_dir = 'x': all products"),
+        (["detector1", "RAW", "--jump.output_file=x"], "jump.output_file = 'x': the products"),
     ],
 )
 def test_2_the_request_was_wrong(simulated, tmp_path, monkeypatch, arguments, message):
@@ -121,6 +125,12 @@ def test_2_the_request_was_wrong(simulated, tmp_path, monkeypatch, arguments, me
     assert len(told) == 1, said.err
     assert "Traceback" not in said.err
     assert products_in(tmp_path) == before
+
+
+def test_watch_refuses_one_name_for_all_products(simulated, tmp_path):
+    said = calbatch("watch", "detector1", tmp_path, "--output_file=mine", "--idle", "0")
+    assert said.status == 2
+    assert "output_file = mine: every exposure needs a name of its own" in said.err
 
 
 def test_no_cache(simulated, tmp_path, monkeypatch):
@@ -255,6 +265,6 @@ def test_the_page_tells_of_no_option_that_there_is_not():
 
 
 def test_errors_of_ours_are_not_hidden(monkeypatch):
-    monkeypatch.setattr("calbatch.cluster.cli.commands.tell.steps", lambda: 1 / 0)
+    monkeypatch.setattr("calbatch.cluster.cli.commands.listings.steps", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         calbatch("steps")

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from calbatch.calibrate.references import ResolvedReferences
 from calbatch.calibrate.step import Step
-from calbatch.cluster.batch.report import summary
+from calbatch.cluster.batch.report import print_summary
 from calbatch.cluster.batch.result import Result
 from calbatch.cluster.display import progress
 from calbatch.cluster.display.progress import (
@@ -24,7 +24,7 @@ from calbatch.cluster.exposure.outcome import MemoryPeak, Outcome
 from calbatch.cluster.folder import BatchFolder, make_batch_name
 from calbatch.cluster.ledger import Ledger
 from calbatch.cluster.planning.identity import ReferenceChecksums
-from calbatch.cluster.planning.planner import PlannedExposure, StepSettings
+from calbatch.cluster.planning.planned_exposure import PlannedExposure, StepSettings
 from calbatch.models.fits.writer import Product
 
 PATHS = [Path(f"/data/{i}_uncal.fits") for i in range(4)]
@@ -159,7 +159,7 @@ def result(tmp_path):
 
 def told(found, **options):
     console = plain()
-    summary(found, console, **options)
+    print_summary(found, console, **options)
     return console.file.getvalue()
 
 

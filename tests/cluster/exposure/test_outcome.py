@@ -1,4 +1,4 @@
-"""What became of an exposure, in a line."""
+"""Outcomes: errors in one line, warnings, times and memory."""
 
 import logging
 import os
@@ -22,7 +22,7 @@ from calbatch.cluster.exposure.outcome import (
     peak_memory,
 )
 from calbatch.models.errors import FileError, ModelError, ValidationWarning
-from calbatch.models.fits.tables import check_columns
+from calbatch.models.fits.tables import cast_columns
 from calbatch.models.storage.files import read_stamp
 
 RAW = Path("/data/a_uncal.fits")
@@ -46,38 +46,38 @@ FULL = OSError(28, "the disk is full")
         ),
     ],
 )
-def test_a_reason_is_one_line_that_names_the_file(error, wanted):
+def test_a_failure_is_described_in_one_line_that_names_the_file(error, wanted):
     assert describe_failure(error, RAW) == wanted
 
 
 def read_wrongly(stamp=None):
-    """Have NumPy raise below a module that reads, as it does over damaged files."""
-    check_columns(np.zeros(1, [("a", "f4")]), [SimpleNamespace(name="a", shape=None)], "")
+    """Make NumPy raise inside a module that reads files, as it does for damaged ones."""
+    cast_columns(np.zeros(1, [("a", "f4")]), [SimpleNamespace(name="a", shape=None)], "")
 
 
-def test_unforeseen_faults_of_reading_are_the_files_damage(tmp_path):
+def test_unexpected_exceptions_while_reading_are_reported_as_damage(tmp_path):
     reference = tmp_path / "gain.fits"
     reference.write_bytes(b"SIMPLE")
     for arguments, named in (((), ""), ((read_stamp(reference),), f"{reference}: ")):
         with pytest.raises(Exception) as caught:  # noqa: PT011 - whatever it raises
             read_wrongly(*arguments)
         assert not isinstance(caught.value, ModelError)
-        told = describe_failure(caught.value, RAW)
-        what = f"{named}cannot be read, and may be damaged: {caught.type.__name__}: "
-        assert told.startswith(f"{RAW}: {what}")
-        assert "defect in calbatch" not in told
+        text = describe_failure(caught.value, RAW)
+        reason = f"{named}cannot be read, and may be damaged: {caught.type.__name__}: "
+        assert text.startswith(f"{RAW}: {reason}")
+        assert "defect in calbatch" not in text
 
 
-def test_a_missing_reference_is_told_with_the_values_that_were_refused():
-    told = [f"{RAW}: INSTRUME = 'FOO': must be …", f"{RAW}: INSTRUME = 'FOO': must be …"]
-    missing = failure(0, RAW, ReferenceFileError("no mask reference"), Stopwatch(), told)
+def test_a_missing_reference_is_reported_with_rejected_header_values():
+    remarks = [f"{RAW}: INSTRUME = 'FOO': must be …", f"{RAW}: INSTRUME = 'FOO': must be …"]
+    missing = failure(0, RAW, ReferenceFileError("no mask reference"), Stopwatch(), remarks)
     assert missing.error == f"{RAW}: no mask reference; INSTRUME = 'FOO': must be …"
-    other = failure(0, RAW, StepError("jump: no"), Stopwatch(), told)
+    other = failure(0, RAW, StepError("jump: no"), Stopwatch(), remarks)
     assert other.error == f"{RAW}: jump: no"
-    assert missing.warnings == other.warnings == (told[0],)
+    assert missing.warnings == other.warnings == (remarks[0],)
 
 
-def test_a_failure_keeps_its_traceback_and_time():
+def test_a_failure_has_its_traceback_and_time():
     clock = Stopwatch()
     try:
         raise StepError("no")  # noqa: TRY301
@@ -91,7 +91,7 @@ def test_a_failure_keeps_its_traceback_and_time():
     assert pickle.loads(pickle.dumps(outcome)) == outcome
 
 
-def test_what_is_remarkable_is_collected_and_the_rest_is_not():
+def test_only_warnings_for_users_are_collected():
     found: list[str] = []
     log = logging.getLogger("calbatch.calibrate.somewhere")
     with collect_remarks(found):
@@ -102,11 +102,11 @@ def test_what_is_remarkable_is_collected_and_the_rest_is_not():
         log.info("and this is not")
     log.warning("after")
     assert sorted(found) == ["odd value", "this is odd too"]
-    with pytest.warns(ValidationWarning):  # things are as they were
+    with pytest.warns(ValidationWarning):  # the filters are restored
         warnings.warn("odd value", ValidationWarning, stacklevel=1)
 
 
-def test_what_is_remarkable_is_kept_when_it_fails():
+def test_warnings_before_a_failure_are_collected():
     found: list[str] = []
 
     def fails():
@@ -118,7 +118,7 @@ def test_what_is_remarkable_is_kept_when_it_fails():
     assert found == ["odd value"]
 
 
-def test_threads_leave_each_others_warnings_alone():
+def test_threads_restore_the_warning_filters():
     before = warnings.showwarning, list(warnings.filters)
     entered, leave = threading.Event(), threading.Event()
 
@@ -136,8 +136,8 @@ def test_threads_leave_each_others_warnings_alone():
     assert (warnings.showwarning, list(warnings.filters)) == before
 
 
-def test_a_process_counts_its_own_memory_only():
-    """What a child inherits on its way is its parent's: ru_maxrss would have it."""
+def test_peak_memory_excludes_the_parent_process():
+    """A child's ru_maxrss, in contrast, starts at its parent's size."""
     ballast = bytearray(300_000_000)
     ballast[::4096] = b"x" * len(ballast[::4096])
     code = (

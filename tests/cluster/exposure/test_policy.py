@@ -1,4 +1,4 @@
-"""What is done about failures."""
+"""The retry policy."""
 
 import pytest
 from hypothesis import given
@@ -21,19 +21,19 @@ def decisions(*kinds, alone=False, policy=POLICY):
     return [policy.decide(kind, history, alone=alone).action for kind in kinds]
 
 
-def test_a_fault_of_the_exposure_is_final():
+def test_faults_and_deadlines_are_final():
     assert decisions(FailureKind.FAULT) == [RetryAction.FAIL]
     assert decisions(FailureKind.DEADLINE) == [RetryAction.FAIL]
 
 
-def test_a_disk_is_given_time():
+def test_storage_failures_are_retried_with_growing_delays():
     history = FailureHistory()
     found = [POLICY.decide(FailureKind.STORAGE, history, alone=False) for _ in range(5)]
     assert [d.action for d in found] == [RetryAction.AGAIN] * 4 + [RetryAction.FAIL]
     assert [d.delay for d in found[:4]] == [0.5, 1.0, 2.0, 4.0]
 
 
-def test_a_full_disk_is_given_as_long_as_the_batch_is_patient():
+def test_a_full_disk_is_retried_while_patience_lasts():
     history, waited = FailureHistory(), 0.0
     while (
         found := POLICY.decide(FailureKind.FULL, history, alone=False)
@@ -43,14 +43,14 @@ def test_a_full_disk_is_given_as_long_as_the_batch_is_patient():
     assert decisions(FailureKind.FULL, policy=RetryPolicy(patience=0.0)) == [RetryAction.FAIL]
 
 
-def test_an_input_that_changes_is_planned_again_once():
+def test_a_changed_input_is_retried_once():
     assert decisions(FailureKind.CHANGED, FailureKind.CHANGED) == [
         RetryAction.AGAIN,
         RetryAction.FAIL,
     ]
 
 
-def test_deaths_in_company_make_a_suspect_and_deaths_alone_a_quarantine():
+def test_shared_deaths_make_a_suspect_and_deaths_alone_quarantine():
     history = FailureHistory()
     found = [POLICY.decide(FailureKind.CRASH, history, alone=n >= 2).action for n in range(5)]
     assert found == [
@@ -62,7 +62,7 @@ def test_deaths_in_company_make_a_suspect_and_deaths_alone_a_quarantine():
     ]
 
 
-def test_deaths_that_nothing_explains_count_half():
+def test_unexplained_deaths_count_half():
     assert decisions(*[FailureKind.DEATH] * 6, alone=True) == [RetryAction.ALONE] * 5 + [
         RetryAction.QUARANTINE
     ]
@@ -70,28 +70,28 @@ def test_deaths_that_nothing_explains_count_half():
     assert decisions(*mixed, alone=True) == [RetryAction.ALONE] * 3 + [RetryAction.QUARANTINE]
 
 
-def test_deaths_alone_are_given_time():
+def test_deaths_alone_are_retried_with_growing_delays():
     history = FailureHistory()
     found = [POLICY.decide(FailureKind.DEATH, history, alone=True).delay for _ in range(5)]
     assert found == [0.5, 1.0, 2.0, 4.0, 8.0]
 
 
-def test_a_lack_of_memory_makes_a_suspect_at_once():
+def test_running_out_of_memory_makes_a_suspect_at_once():
     assert decisions(FailureKind.MEMORY) == [RetryAction.ALONE]
 
 
-def test_deaths_in_company_alone_never_quarantine():
+def test_shared_deaths_never_quarantine():
     assert set(decisions(*[FailureKind.DEATH] * 20)) == {RetryAction.AGAIN, RetryAction.ALONE}
 
 
-def test_a_lost_scheduler_is_not_the_exposures_fault():
+def test_a_lost_scheduler_is_not_blamed_on_the_exposure():
     assert set(decisions(*[FailureKind.LOST] * 20)) == {RetryAction.AGAIN}
 
 
 @given(
     st.lists(st.tuples(st.sampled_from(list(FailureKind)), st.booleans()), min_size=1, max_size=80)
 )
-def test_whatever_happens_it_ends_and_never_quarantines_without_deaths_alone(events):
+def test_only_deaths_alone_quarantine(events):
     history, blame = FailureHistory(), 0.0
     for kind, alone in events:
         decision = POLICY.decide(kind, history, alone=alone)

@@ -1,4 +1,4 @@
-"""Which files are a batch's exposures, and where its products may go."""
+"""Finding the inputs of a batch, and checking its output folder."""
 
 import errno
 import os
@@ -33,7 +33,7 @@ def names(paths):
     return [p.name for p in paths]
 
 
-def test_a_folder_stands_for_its_raw_exposures_in_natural_order(folder):
+def test_a_folder_yields_its_exposures_in_natural_order(folder):
     assert names(find_exposures([str(folder)], RAW)) == ["b9_uncal.fits", "b10_uncal.fits"]
 
 
@@ -42,7 +42,7 @@ def test_inputs_are_absolute(folder):
     assert all(p.is_absolute() for p in find_exposures([".", "b9_rate.fits", "b*_rate.fits"], RAW))
 
 
-def test_a_named_file_is_an_input_whatever_it_is(folder):
+def test_a_file_given_by_name_is_an_input_whatever_its_name(folder):
     assert names(find_exposures(["notes.txt"], RAW)) == ["notes.txt"]
 
 
@@ -51,13 +51,13 @@ def test_each_file_counts_once(folder):
     assert names(found) == ["b9_uncal.fits", "b10_uncal.fits"]
 
 
-def test_globs_match_what_the_shell_did_not(folder):
+def test_globs_are_expanded(folder):
     assert names(find_exposures(["b*_rate.fits"], RAW)) == ["b9_rate.fits"]
     assert names(find_exposures([f"{folder}/b?_*.fits"], RAW)) == ["b9_rate.fits", "b9_uncal.fits"]
 
 
 def test_a_dangling_link_is_an_input(folder):
-    """It fails by itself, and does not end the batch."""
+    """It fails by itself and does not end the batch."""
     (folder / "link_uncal.fits").symlink_to("nowhere")
     assert "link_uncal.fits" in names(find_exposures([str(folder)], RAW))
     assert names(find_exposures(["link_uncal.fits"], RAW)) == ["link_uncal.fits"]
@@ -67,7 +67,7 @@ def test_a_dangling_link_is_an_input(folder):
     "name",
     ["A_UNCAL.FITS", "a-uncal.fits", "a_uncal.FITS", "a_uncal.fits.gz", "a_uncal.fits.fz"],
 )
-def test_a_folder_has_exposures_in_any_spelling(tmp_path, name):
+def test_exposures_are_found_in_any_spelling(tmp_path, name):
     (tmp_path / name).write_bytes(b"abc")
     (tmp_path / f"._{name}").write_bytes(b"macOS leaves such files")
     (tmp_path / f".{name}.part").write_bytes(b"unfinished")
@@ -81,7 +81,7 @@ def test_a_folder_has_exposures_in_any_spelling(tmp_path, name):
     st.sampled_from(["", ".gz", ".fz"]),
     st.booleans(),
 )
-def test_a_pattern_means_every_spelling_and_nothing_hidden(stem, separator, compressed, capital):
+def test_a_pattern_matches_every_spelling_but_no_hidden_file(stem, separator, compressed, capital):
     name = f"{stem}{separator}uncal.fits{compressed}"
     name = name.upper() if capital else name
     assert is_match(name, RAW)
@@ -99,12 +99,12 @@ def nights(tmp_path):
     return tmp_path
 
 
-def test_a_folder_of_folders_is_told_of_and_taken_when_asked(nights):
+def test_subfolders_are_mentioned_and_searched_on_request(nights):
     with pytest.raises(RequestError) as caught:
         find_exposures([str(nights)], RAW)
     assert str(caught.value) == (
-        f"no exposures: the folder {nights} has no files *_uncal.fits, but folders in it have "
-        "some: --recursive takes those"
+        f"no exposures: the folder {nights} has no files *_uncal.fits, but its subfolders "
+        "do: use --recursive to include them"
     )
     found = find_exposures([str(nights)], RAW, recursive=True)
     assert found == [nights / "n2/a_uncal.fits", nights / "n10/b_uncal.fits.gz"]
@@ -126,7 +126,7 @@ def test_a_request_without_exposures_is_refused(folder, request_, message):
 
 
 @given(st.lists(st.from_regex(r"[a-z]{0,2}[0-9]{0,3}", fullmatch=True), min_size=1, unique=True))
-def test_numbers_in_names_count_as_numbers(stems):
+def test_numbers_in_names_are_sorted_as_numbers(stems):
     from pathlib import Path
 
     ordered = sorted((Path(s) for s in stems), key=natural_key)
@@ -139,7 +139,7 @@ def is_numbered(name, letters):
     return name.startswith(letters) and name[len(letters) :].isdecimal()
 
 
-def test_two_inputs_of_one_name_are_refused(folder):
+def test_inputs_with_the_same_name_are_refused(folder):
     (folder / "other").mkdir()
     twin = folder / "other" / "b9_uncal.fits"
     twin.write_bytes(b"")
@@ -152,27 +152,28 @@ def test_two_inputs_of_one_name_are_refused(folder):
 
 
 @pytest.mark.parametrize("ending", [".gz", ".fz"])
-def test_an_exposure_that_is_there_compressed_as_well_is_refused(tmp_path, ending):
+def test_compressed_and_uncompressed_copies_are_refused(tmp_path, ending):
     for name in ("x_uncal.fits", f"x_uncal.fits{ending}"):
         (tmp_path / name).write_bytes(b"abc")
     with pytest.raises(RequestError) as caught:
         refuse_name_clashes(find_exposures([str(tmp_path)], RAW))
     assert str(caught.value) == (
-        f"{tmp_path}/x_uncal.fits and {tmp_path}/x_uncal.fits{ending} would both become x_*.fits: "
-        "they seem to be one exposure, compressed and not: give one of them by its name"
+        f"the products of {tmp_path}/x_uncal.fits and {tmp_path}/x_uncal.fits{ending} would both "
+        "be x_*.fits: they seem to be one exposure, compressed and uncompressed: "
+        "name one of the files"
     )
 
 
 def test_one_exposure_at_two_stages_is_refused(folder):
-    with pytest.raises(RequestError, match="both become"):
+    with pytest.raises(RequestError, match="both be"):
         refuse_name_clashes([folder / "a_rate.fits", folder / "a_rateints.fits"])
 
 
-def test_sizes_of_files_that_are_gone_count_nothing(folder):
+def test_missing_files_count_as_empty(folder):
     assert total_bytes([folder / "b9_rate.fits", folder / "gone"]) == 3
 
 
-def test_an_output_folder_is_made(tmp_path):
+def test_an_output_folder_is_created(tmp_path):
     made = require_writable_folder(tmp_path / "a" / "b")
     assert made.is_dir()
     assert list(made.iterdir()) == []

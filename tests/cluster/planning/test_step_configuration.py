@@ -1,4 +1,4 @@
-"""From what is asked for to a configured step."""
+"""Configuring the requested step or pipeline."""
 
 import re
 
@@ -23,21 +23,21 @@ def test_precedence(tmp_path):
 
 
 @pytest.mark.parametrize("pipeline", ["jump", JumpStep, JumpStep(), "a.cfg"])
-def test_a_step_by_name_class_instance_and_file(tmp_path, monkeypatch, pipeline):
+def test_a_step_can_be_given_by_name_class_instance_or_file(tmp_path, monkeypatch, pipeline):
     (tmp_path / "a.cfg").write_text('name = "jump"\n')
     monkeypatch.chdir(tmp_path)
     assert isinstance(configure_step(pipeline), JumpStep)
 
 
-def test_an_instance_is_not_changed():
+def test_an_instance_is_not_modified():
     mine = Detector1Pipeline()
     configure_step(mine, parameters={"jump": {"skip": True}}, save_steps=["jump"])
     assert not mine.jump.skip
     assert not mine.jump.save_results
 
 
-def test_a_step_asked_for_by_itself_is_meant_to_run():
-    """persistence is off by default, and not there yet: alone, it is refused instead of skipped."""
+def test_a_single_step_runs_even_if_it_is_off_by_default():
+    """`persistence` is off by default and not implemented: by itself, it is refused."""
     with pytest.raises(RequestError, match="persistence"):
         configure_step("persistence")
     assert configure_step("persistence", parameters={"": {"skip": "True"}}).skip is True
@@ -59,21 +59,21 @@ def test_a_step_asked_for_by_itself_is_meant_to_run():
             "jump.rejection_threshold = 'high': must be a number",
         ),
         ({"save_steps": ["dark_curent"]}, "no step 'dark_curent'; did you mean 'dark_current'?"),
-        ({"pipeline": "jump", "save_steps": ["jump"]}, "jump is one step"),
+        ({"pipeline": "jump", "save_steps": ["jump"]}, "jump is a single step"),
         (
             {"parameters": {"jump": {"override_gain": "absent.fits"}}},
             "jump.override_gain: there is no file absent.fits",
         ),
     ],
 )
-def test_what_is_wrong_is_refused_in_one_line(wanted, message):
+def test_errors_are_reported_in_one_line(wanted, message):
     with pytest.raises(RequestError, match=re.escape(message)) as caught:
         configure_step(**{"pipeline": "detector1", **wanted})
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"no FITS file at all", None])
-def test_overrides_that_are_no_references_are_refused_before_anything_starts(tmp_path, content):
+def test_overrides_that_are_not_references_are_refused(tmp_path, content):
     path = tmp_path / "gain.fits"
     if content is None:
         path.mkdir()
@@ -93,6 +93,6 @@ def test_overrides_are_absolute(tmp_path, monkeypatch):
     assert step.jump.override_readnoise == "N/A"
 
 
-def test_what_a_folder_gives():
+def test_the_input_pattern_depends_on_the_step():
     assert input_pattern(configure_step("detector1")) == "*_uncal.fits"
     assert input_pattern(configure_step("flat_field")) == "*.fits"

@@ -8,7 +8,7 @@ from support.batches import small_set
 from support.placed import calibrated, importable, twice
 
 from calbatch.cluster import RequestError
-from calbatch.cluster.sites.custom import any_cluster
+from calbatch.cluster.sites.custom import open_cluster
 from calbatch.cluster.sites.options import ClusterOptions
 
 LOCAL = "distributed.LocalCluster"
@@ -18,7 +18,7 @@ NONE = {**HERE, "protocol": "tcp", "n_workers": 0, "processes": False}
 
 def refused(grain="exposure", **given):
     """Return why a cluster is not to be had."""
-    with pytest.raises(RequestError) as told, any_cluster(ClusterOptions(**given), grain):
+    with pytest.raises(RequestError) as told, open_cluster(ClusterOptions(**given), grain):
         raise AssertionError("it was taken")
     assert "\n" not in str(told.value)
     return str(told.value)
@@ -28,7 +28,7 @@ def refused(grain="exposure", **given):
 def test_a_class_by_its_path(tmp_path, monkeypatch, path):
     importable(monkeypatch)
     arguments = {**HERE, "n_workers": 1, "threads_per_worker": 1}
-    with any_cluster(ClusterOptions(path, arguments), "exposure") as site:
+    with open_cluster(ClusterOptions(path, arguments), "exposure") as site:
         client, address = site.client, site.client.scheduler.address
         assert client.submit(twice, 4).result() == 8
         outcomes = calibrated(site, small_set().exposures, tmp_path)
@@ -42,7 +42,7 @@ def test_a_class_by_its_path(tmp_path, monkeypatch, path):
 
 def test_workers_are_asked_for():
     options = ClusterOptions(LOCAL, {**NONE, "threads_per_worker": 1}, workers=2)
-    with any_cluster(options, "tile") as site:
+    with open_cluster(options, "tile") as site:
         site.client.wait_for_workers(2, timeout=120)
         assert len(site.client.nthreads()) == 2
 
@@ -81,5 +81,5 @@ def test_unencrypted_on_other_addresses_is_refused():
     arguments = {**NONE, "host": others[0]}
     assert "whoever reaches it runs code" in refused(path=LOCAL, arguments=arguments)
     options = ClusterOptions(LOCAL, arguments, workers=1, insecure=True)
-    with any_cluster(options, "exposure") as site:
+    with open_cluster(options, "exposure") as site:
         assert site.client.submit(twice, 4).result() == 8

@@ -10,12 +10,12 @@ from support.batches import small_set
 from support.placed import about, eventually, importable, jobs, longest_known, slowly, surrounded
 from support.waiting import now
 
-from calbatch.cluster.sites.draining import BEGAN, ENDS, Draining, expected
-from calbatch.cluster.sites.local import SETTINGS
-from calbatch.cluster.sites.slurm.site import OnSlurm
+from calbatch.cluster.sites.draining import BEGAN, ENDS, Draining, announce_duration
+from calbatch.cluster.sites.local import DASK_SETTINGS
+from calbatch.cluster.sites.slurm.slurm_site import SlurmSite
 
 HERE = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
-SETTINGS = {**SETTINGS, "distributed.worker.memory.monitor-interval": "20 ms"}
+DASK_SETTINGS = {**DASK_SETTINGS, "distributed.worker.memory.monitor-interval": "20 ms"}
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def workers(**limits):
     specs = {name: {"cls": Nanny, "options": how} for name in limits}
     scheduler = {"cls": Scheduler, "options": HERE}
     with (
-        dask.config.set(SETTINGS),
+        dask.config.set(DASK_SETTINGS),
         SpecCluster(workers=specs, scheduler=scheduler, silence_logs=50) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
@@ -68,7 +68,7 @@ def test_nothing_is_begun_that_cannot_end(tmp_path):
 
 def test_others_do_what_is_left(tmp_path):
     with workers(short=(7,), long=()) as client:
-        expected(client, 2.5)
+        announce_duration(client, 2.5)
         futures = [client.submit(slowly, n, 0.5, str(tmp_path), pure=False) for n in range(24)]
         assert sorted(client.gather(futures)) == list(range(24))
         assert sorted(noted(tmp_path, "begun")) == list(range(24))
@@ -80,7 +80,7 @@ def test_the_longest_is_known_from_others_and_half_of_the_time_is_kept():
     with workers(late=(3000, 4000), early=(4000, 3000), unlimited=()) as client:
         assert len(client.nthreads()) == 3
         before = client.run(os.getpid)
-        expected(client, 100_000.0)
+        announce_duration(client, 100_000.0)
         eventually(lambda: len(client.nthreads()) == 2)
         assert names(client) == {"early", "unlimited"}
         assert client.run(os.getpid).items() <= before.items()
@@ -98,10 +98,10 @@ def test_what_takes_too_long_goes_to_another_in_the_end(tmp_path):
 def test_all_workers_are_told_how_long_an_exposure_took(tmp_path):
     [job] = jobs(small_set().exposures[:1], tmp_path / "out")
     with workers(one=(), other=()) as client:
-        site = OnSlurm(client, "exposure", "two workers")
+        site = SlurmSite(client, "exposure", "two workers")
         before = set(client.run(longest_known).values())
         site.submit(job)
-        [(_, outcome)] = eventually(lambda: site.ended(0.1))
+        [(_, outcome)] = eventually(lambda: site.collect(0.1))
         assert outcome.error == ""
         eventually(lambda: min(client.run(longest_known).values()) >= outcome.seconds)
     assert before == {0.0}

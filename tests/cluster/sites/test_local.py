@@ -17,15 +17,15 @@ from support.waiting import eventually
 
 from calbatch.calibrate.step import Step
 from calbatch.cluster import run
-from calbatch.cluster.exposure.policy import Policy
-from calbatch.cluster.sites import places
+from calbatch.cluster.exposure.policy import RetryPolicy
+from calbatch.cluster.sites import placement
+from calbatch.cluster.sites.dask_site import DaskSite
 from calbatch.cluster.sites.local import (
     REFERENCE_BYTES,
     WORKER_BYTES,
     WORKER_ENVIRONMENT,
     reference_bytes,
 )
-from calbatch.cluster.sites.scheduler import OnCluster
 from calbatch.models.datamodels import RampModel
 from calbatch.models.tiling import reference_cache
 
@@ -61,7 +61,7 @@ def local():
     """Return a cluster of this machine, as a batch has it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "7")
-        with places.entered(places.Place("local", WORKERS, "exposure")) as site:
+        with placement.open_place(placement.Place("local", WORKERS, "exposure")) as site:
             assert os.environ["OMP_NUM_THREADS"] == "1"  # restored at the end
             yield site
         assert os.environ["OMP_NUM_THREADS"] == "7"
@@ -69,7 +69,7 @@ def local():
 
 @pytest.fixture(params=["exposure", "tile"])
 def site(request, local):
-    return OnCluster(local.client, request.param, "shared")
+    return DaskSite(local.client, request.param, "shared")
 
 
 def test_files_are_those_of_one_process_bit_for_bit(simulated, tmp_path, site):
@@ -86,7 +86,7 @@ def test_files_are_those_of_one_process_bit_for_bit(simulated, tmp_path, site):
 
 def test_workers_keep_references_for_the_next_exposure(simulated, tmp_path, local):
     calibrated_on(local, "detector1", simulated.exposures, tmp_path / "out", tile_rows=16)
-    held = list(local.client.run(reference_cache.kept_bytes).values())
+    held = list(local.client.run(reference_cache.cached_bytes).values())
     assert 0 < max(held) <= REFERENCE_BYTES
 
 
@@ -116,12 +116,12 @@ def test_one_failure_stops_nothing_else(simulated, tmp_path, site):
 
 
 def test_an_exposure_that_kills_its_workers_is_told_in_a_line(simulated, tmp_path, site):
-    policy = Policy(first_delay=0.05, deaths_alone=2)
+    policy = RetryPolicy(first_delay=0.05, deaths_alone=2)
     result = calibrated_on(site, Deadly, simulated.exposures, tmp_path / "out", policy)
     assert [o.path for o in result.failed] == [simulated.exposures[1]]
     error = result.failed[0].error
     assert error.startswith(f"{simulated.exposures[1]}: its worker died")
-    assert error.endswith("quarantined: alone, it took 4 workers with it")
+    assert error.endswith("quarantined: 4 workers died while it was running alone")
     assert "\n" not in error
     written = [p.name for p in products_in(tmp_path / "out")]
     assert len(written) == 2
@@ -226,30 +226,30 @@ def test_a_script_needs_no_guard(tmp_path):
 
 
 def test_small_batches_need_no_cluster():
-    wish = places.Wish()
-    assert places.decided(wish, 1, 10**6).scheduler == "threads"
-    assert places.decided(places.Wish("local"), 1, 10**6).scheduler == "local"
+    wish = placement.SiteRequest()
+    assert placement.choose_place(wish, 1, 10**6).scheduler == "threads"
+    assert placement.choose_place(placement.SiteRequest("local"), 1, 10**6).scheduler == "local"
 
 
 @pytest.mark.parametrize(
     ("wish", "exposures", "wanted"),
     [
-        (places.Wish("local", 4), 10, places.Place("local", 4, "exposure")),
-        (places.Wish("local", 4), 3, places.Place("local", 4, "tile")),
-        (places.Wish("local", 4, "exposure"), 3, places.Place("local", 4, "exposure")),
-        (places.Wish("threads", 3), 10, places.Place("threads", 3, "tile")),
-        (places.Wish("sync"), 10, places.Place("sync", 1, "tile")),
+        (placement.SiteRequest("local", 4), 10, placement.Place("local", 4, "exposure")),
+        (placement.SiteRequest("local", 4), 3, placement.Place("local", 4, "tile")),
+        (placement.SiteRequest("local", 4, "exposure"), 3, placement.Place("local", 4, "exposure")),
+        (placement.SiteRequest("threads", 3), 10, placement.Place("threads", 3, "tile")),
+        (placement.SiteRequest("sync"), 10, placement.Place("sync", 1, "tile")),
         (
-            places.Wish("tls://head:8786", insecure=True),
+            placement.SiteRequest("tls://head:8786", insecure=True),
             3,
-            places.Place("tls://head:8786", 0, "exposure", insecure=True),
+            placement.Place("tls://head:8786", 0, "exposure", insecure=True),
         ),
     ],
 )
 def test_what_is_left_open_is_decided(wish, exposures, wanted):
-    assert places.decided(wish, exposures, 10**12) == wanted
+    assert placement.choose_place(wish, exposures, 10**12) == wanted
 
 
 def test_workers_are_no_more_than_memory_reaches():
-    place = places.decided(places.Wish("local"), 10**6, 10**12)
+    place = placement.choose_place(placement.SiteRequest("local"), 10**6, 10**12)
     assert 1 <= place.workers <= (os.cpu_count() or 1)

@@ -1,19 +1,23 @@
 """Batches on schedulers that run already, named by address."""
 
+import signal
 import sys
 import threading
 
 import cloudpickle
 import dask
 import pytest
-from distributed import LocalCluster, Security
+from distributed import Client, LocalCluster, Security
 from support.batches import DATE, calibrated_on, quiet, sums
+from support.onehost import free_ports
+from support.services import ended, started
+from support.waiting import eventually
 
 from calbatch.calibrate.step import Step
 from calbatch.cluster import RequestError, run
-from calbatch.cluster.exposure.policy import Policy
-from calbatch.cluster.sites import places
-from calbatch.cluster.sites.remote import refuse_insecure
+from calbatch.cluster.exposure.policy import RetryPolicy
+from calbatch.cluster.sites import placement
+from calbatch.cluster.sites.remote import open_scheduler, refuse_insecure
 from calbatch.models.datamodels import RampModel
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import tests
@@ -110,18 +114,57 @@ def test_nobody_there(simulated, tmp_path, monkeypatch):
         run(Plain, simulated.exposures, tmp_path, scheduler="tcp://127.0.0.1:9", console=quiet())
 
 
+@pytest.fixture
+def stopped_scheduler(tmp_path):
+    """Return the address of a scheduler whose process is stopped."""
+    [port] = free_ports(1)
+    program = ("-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", port)
+    with (tmp_path / "scheduler.log").open("wb") as log:
+        process = started(sys.executable, *program, "--no-dashboard", log=log, cwd=tmp_path)
+    address = f"tcp://127.0.0.1:{port}"
+    Client(address, timeout=60, set_as_default=False).close()
+    process.send_signal(signal.SIGSTOP)
+    yield address
+    process.send_signal(signal.SIGCONT)
+    ended(process)
+
+
+def test_a_stopped_scheduler_is_refused_in_time(
+    simulated, tmp_path, monkeypatch, stopped_scheduler
+):
+    monkeypatch.setattr("calbatch.cluster.sites.remote.CONNECT", 0.5)
+    with pytest.raises(RequestError, match=r"no scheduler answers at tcp://127\.0\.0\.1"):
+        run(Plain, simulated.exposures, tmp_path, scheduler=stopped_scheduler, console=quiet())
+
+
+def test_workers_that_do_not_answer_are_refused_in_time(tmp_path, monkeypatch, cluster):
+    monkeypatch.setattr("calbatch.cluster.sites.remote.ASK_WORKERS", 0.5)
+    gate = tmp_path / "gate"
+    monkeypatch.setattr("calbatch.cluster.sites.remote._host_and_version", lambda: _wait_for(gate))
+    with (
+        pytest.raises(RequestError, match=r"not all of its workers answer within 0\.5 s"),
+        open_scheduler(cluster.scheduler_address, "exposure"),
+    ):
+        pass
+    gate.touch()
+
+
+def _wait_for(gate):
+    return eventually(gate.exists)
+
+
 def test_a_scheduler_that_goes_away_leaves_the_rest_for_later(simulated, tmp_path):
     paths = [tmp_path / f"{i:02}_uncal.fits" for i in range(12)]
     for path in paths:
         path.symlink_to(simulated.exposures[0])
     running = LocalCluster(protocol="tcp", host="127.0.0.1", threads_per_worker=1, **HERE)
-    place = places.Place(running.scheduler_address, 0, "exposure")
+    place = placement.Place(running.scheduler_address, 0, "exposure")
     with (
         dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
-        places.entered(place) as site,
+        placement.open_place(place) as site,
     ):
         going = _Going(site, running.close)
-        result = calibrated_on(going, Plain, paths, tmp_path / "out", Policy(patience=1.0))
+        result = calibrated_on(going, Plain, paths, tmp_path / "out", RetryPolicy(patience=1.0))
     assert result.exit_status == 130
     assert result.batch.state == "interrupted"
     assert "the site was lost" in result.batch.reason
@@ -143,8 +186,8 @@ class _Going:
     def __getattr__(self, name):
         return getattr(self._site, name)
 
-    def ended(self, timeout):
-        found = self._site.ended(timeout)
+    def collect(self, timeout):
+        found = self._site.collect(timeout)
         if found and self._close:
             close, self._close = self._close, None
             thread = threading.Thread(target=close)

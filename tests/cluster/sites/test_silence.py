@@ -21,13 +21,13 @@ from support.waiting import eventually
 
 from calbatch import cluster
 from calbatch.calibrate.step import Step
-from calbatch.cluster.exposure.policy import Policy
+from calbatch.cluster.exposure.policy import RetryPolicy
 from calbatch.cluster.folder import state_of
 from calbatch.cluster.ledger import LedgerError, View
-from calbatch.cluster.sites import places
+from calbatch.cluster.sites import placement
 from calbatch.cluster.sites.silence import Condition, Heartbeats, condition_of
 from calbatch.models.datamodels import RampModel
-from calbatch.models.storage.files import look
+from calbatch.models.storage.files import read_stamp
 
 SILENCE = 2.0
 """Seconds of silence after which these tests give a stopped worker up."""
@@ -40,7 +40,7 @@ def workers(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         importable(patch)
         patch.setenv(GATE, str(gate))
-        with places.entered(places.Place("local", 2, "exposure")) as site:
+        with placement.open_place(placement.Place("local", 2, "exposure")) as site:
             yield site, gate
 
 
@@ -82,7 +82,7 @@ def test_a_stopped_worker_is_told_and_its_exposure_tried_again(workers, tmp_path
     gate.unlink(missing_ok=True)
     out, stopped = tmp_path / "out", []
     thread = background(stopping, out, gate, stopped)
-    policy = Policy(silence=SILENCE)
+    policy = RetryPolicy(silence=SILENCE)
     result = calibrated_on(site, SLOW, small_set().exposures, out, policy)
     thread.join()
     tries, events = attempts_and_events(result)
@@ -118,7 +118,7 @@ def _hold(data):
 def test_a_kernel_that_holds_the_interpreter_is_waited_for(workers, tmp_path):
     site, _ = workers
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    policy = Policy(silence=SILENCE)
+    policy = RetryPolicy(silence=SILENCE)
     result = calibrated_on(site, Holding, small_set().exposures[:1], tmp_path / "out", policy)
     tries, events = attempts_and_events(result)
     assert tries == {0: ["done"]}
@@ -143,7 +143,9 @@ def foreign(tmp_path, monkeypatch):
         for _ in range(2):
             program = ("-m", "distributed.cli.dask_worker", *how)
             processes.append(started(sys.executable, *program, log=log, cwd=tmp_path))
-        with places.entered(places.Place(cluster.scheduler_address, 0, "exposure")) as site:
+        with placement.open_place(
+            placement.Place(cluster.scheduler_address, 0, "exposure")
+        ) as site:
             site.client.wait_for_workers(2, timeout=60)
             yield site, gate
         for process in processes:
@@ -155,7 +157,7 @@ def test_a_stopped_worker_that_goes_on_after_all_publishes_nothing(foreign, tmp_
     site, gate = foreign
     out, stopped = tmp_path / "out", []
     thread = background(stopping, out, gate, stopped)
-    policy = Policy(silence=SILENCE)
+    policy = RetryPolicy(silence=SILENCE)
     result = calibrated_on(site, SLOW, small_set().exposures, out, policy)
     thread.join()
     tries, _ = attempts_and_events(result)
@@ -165,9 +167,26 @@ def test_a_stopped_worker_that_goes_on_after_all_publishes_nothing(foreign, tmp_
     _until_it_rests(stopped[0])
     for outcome in result.outcomes:
         for product in outcome.written:
-            now = look(Path(product.path))
+            now = read_stamp(Path(product.path))
             assert (now.size, now.mtime_ns) == (product.size, product.mtime_ns)
     assert len(products_in(out)) == 3
+
+
+def test_a_stopped_worker_on_another_host_without_a_nanny_is_given_up(
+    foreign, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("calbatch.cluster.sites.silence.find_listener", lambda address: None)
+    site, gate = foreign
+    out, stopped = tmp_path / "out", []
+    thread = background(stopping, out, gate, stopped)
+    policy = RetryPolicy(silence=10.0)  # longer than anything holds the other worker up
+    result = calibrated_on(site, SLOW, small_set().exposures, out, policy)
+    thread.join()
+    tries, events = attempts_and_events(result)
+    assert result.counts == {"done": 3}
+    assert tries[0] == ["death", "done"]
+    texts = [e.text for e in events if e.kind == "silence"]
+    assert sum(str(Condition.UNWATCHED) in text for text in texts) == 1
 
 
 def _until_it_rests(pid):
@@ -223,7 +242,7 @@ def events_of(out):
 
 def running(address, out, **more):
     how = {"scheduler": address, "date": DATE, "fsync": False, "console": quiet(), **more}
-    return cluster.run(SLOW, small_set().exposures, out, policy=Policy(silence=10.0), **how)
+    return cluster.run(SLOW, small_set().exposures, out, policy=RetryPolicy(silence=10.0), **how)
 
 
 def until_told(out, kind, condition=""):

@@ -25,10 +25,10 @@ def test_finds_references_in_either_layout(cache, folder):
 
 
 def test_new_files_follow_the_configured_layout(cache):
-    assert cache.place(NAME) == cache.references / "nircam" / NAME
+    assert cache.new_path(NAME) == cache.references / "nircam" / NAME
     (cache.config / "ref_cache_subdir_mode").write_text("flat\n")
-    assert cache.place(NAME) == cache.references / NAME
-    assert cache.place("jwst_0001.pmap") == cache.mappings / "jwst_0001.pmap"
+    assert cache.new_path(NAME) == cache.references / NAME
+    assert cache.new_path("jwst_0001.pmap") == cache.mappings / "jwst_0001.pmap"
 
 
 def test_a_missing_file_says_how_to_fetch_it(cache):
@@ -44,7 +44,7 @@ def test_a_missing_file_says_how_to_fetch_it(cache):
      "jwst_.._dark_0001.fits", "x" * 300],
 )  # fmt: skip
 def test_names_that_lead_elsewhere_are_refused(cache, name):
-    for use in (cache.locate, cache.find, cache.place):
+    for use in (cache.locate, cache.find, cache.new_path):
         with pytest.raises(UnsafeName):
             use(name)
 

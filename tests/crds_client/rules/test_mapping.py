@@ -52,12 +52,6 @@ def test_a_type_without_functions_is_not(header):
     assert rules(**header).resolve({"DETECTOR": "WFC", **NOON}).name == "a.fits"
 
 
-def test_hst_needs_no_references_for_odd_gains():
-    wanting = rules(parkey=(("CCDGAIN",), ("DATE-OBS", "TIME-OBS")))
-    found = wanting.resolve({"DETECTOR": "WFC", "CCDGAIN": "0.5", **NOON})
-    assert found.status == "n/a"
-
-
 def test_two_names_are_no_one_name():
     bracket = "Bracket({1.0: 'low.fits', 2.0: 'high.fits'})"
     found = rules(bracket, parkey=(("WAVE",),)).resolve({"WAVE": "1.5"})
@@ -120,7 +114,7 @@ def test_a_rules_file_that_was_altered_is_refused():
     text = "header = {\n 'a' : 1,\n 'sha1sum' : 'SUM',\n}\nselector = {}\n"
     good = text.replace("SUM", mapping_checksum(text))
     assert load_mapping("x.imap", lambda _: good).header["a"] == 1
-    with pytest.raises(ChecksumError, match=r"^x\.imap:1: sha1sum"):
+    with pytest.raises(ChecksumError, match=r"^x\.imap:1: its sha1sum"):
         load_mapping("x.imap", lambda _: good.replace("1,", "2,"))
     with pytest.raises(ChecksumError):
         load_mapping("x.imap", lambda _: text.replace(" 'sha1sum' : 'SUM',\n", ""))

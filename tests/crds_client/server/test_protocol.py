@@ -91,7 +91,7 @@ def test_packed_answers():
     assert decode_packed(encoded({"a": [1]})) == {"a": [1]}
     assert decode_packed([1]) == [1]
     for payload in ("", "!", "AAAA", encoded(1)["crds_payload"][:-8]):
-        with pytest.raises(ServerError, match="cannot be unpacked"):
+        with pytest.raises(ServerError, match="cannot be decompressed"):
             decode_packed({"crds_encoded": "1.0", "crds_payload": payload})
 
 

@@ -23,9 +23,9 @@ from calbatch.models.fits import byteorder
 from calbatch.models.fits.layout import read_layout, verify_checksums
 from calbatch.models.fits.readers import RowReader
 from calbatch.models.fits.writer import (
+    CopiedHdu,
     FitsWriter,
     OutputImage,
-    CopiedHdu,
     OutputTable,
     warm_kernels,
     write_fits,
@@ -166,8 +166,9 @@ def test_plans_that_make_no_file_are_refused(tmp_path, parts, message):
 
 def two_fields(path, **options):
     data, dq = random_array((2, 5, 4), "f4"), random_array((5, 4), "u4")
+    cards = [("COUNT", 0, "number of jumps"), ("NOTE", "x" * 150, "")]
     parts = [
-        OutputImage("", "PRIMARY", cards=[("COUNT", 0, "number of jumps"), ("NOTE", "x" * 150, "")]),
+        OutputImage("", "PRIMARY", cards=cards),
         image_part("data", data),
         image_part("dq", dq),
     ]
@@ -317,8 +318,8 @@ def test_a_failed_whole_write_leaves_nothing(tmp_path):
 def test_two_writers_of_one_file_do_not_meet(tmp_path):
     first, *_ = two_fields(tmp_path / "a.fits")
     second, *_ = two_fields(tmp_path / "a.fits")
-    assert first.part != second.part
-    assert {first.part.parent, second.part.parent} == {tmp_path}
+    assert first.temporary != second.temporary
+    assert {first.temporary.parent, second.temporary.parent} == {tmp_path}
 
 
 def test_long_names_have_a_temporary_name_too(tmp_path):
@@ -450,7 +451,7 @@ def test_a_temporary_file_that_is_gone_or_cut_is_noticed(tmp_path):
     writer, data, dq = two_fields(tmp_path / "a.fits")
     writer.prepare()
     receipts = [writer.write_rows("data", (0, 5), data), writer.write_rows("dq", (0, 5), dq)]
-    os.truncate(writer.part, 100)
+    os.truncate(writer.temporary, 100)
     with pytest.raises(StorageError, match=r"a\.fits: its unfinished .*\.part was cut short"):
         writer.finish(receipts)
     writer.abort()

@@ -377,7 +377,7 @@ class TestFinding:
             ("nowhere.yaml", "no such schema"),
             ("no_such_package_here:a.yaml", "cannot import"),
             ("calbatch:absent.yaml", "has no file 'absent.yaml'"),
-            ("http://example.org/core.schema", "never fetched"),
+            ("http://example.org/core.schema", "never downloaded"),
         ],
     )
     def test_what_cannot_be_found(self, name, fault):

@@ -1,4 +1,4 @@
-"""Requests for ranges of bytes: few, no more than is wanted, and the bytes that were meant."""
+"""Requests for byte ranges: few, no longer than needed, and for the right bytes."""
 
 import os
 
@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 
 from calbatch.models.errors import FileError
 from calbatch.models.storage.location import Url
-from calbatch.models.storage.remote_files import OpenRemoteFile, group_requests, merge_ranges
+from calbatch.models.storage.remote_files import (
+    OpenRemoteFile,
+    RemoteFile,
+    group_requests,
+    merge_ranges,
+)
 from calbatch.models.storage.stores import Store
 
 CONTENT = np.random.default_rng(1).bytes(300_000)
@@ -29,7 +34,7 @@ spans = st.tuples(st.integers(0, 2000), st.integers(0, 300)).map(lambda s: (s[0]
 
 
 @given(st.lists(spans), st.integers(0, 50), st.integers(1, 400))
-def test_requests_cover_what_is_wanted_and_gaps_alone(wanted, gap, longest):
+def test_requests_cover_the_ranges_and_short_gaps_only(wanted, gap, longest):
     requests = merge_ranges(wanted, gap, longest)
     asked = [at for start, stop in requests for at in range(start, stop)]
     assert asked == sorted(set(asked))
@@ -43,16 +48,16 @@ def test_requests_cover_what_is_wanted_and_gaps_alone(wanted, gap, longest):
 
 
 @given(st.lists(spans), st.integers(1, 1000))
-def test_lots_are_bounded_and_lose_nothing(wanted, at_once):
+def test_groups_are_bounded_and_complete(wanted, at_once):
     requests = merge_ranges(wanted, 10, 200)
-    lots = group_requests(requests, at_once)
-    assert [request for lot in lots for request in lot] == requests
-    assert all(len(lot) == 1 or sum(b - a for a, b in lot) <= at_once for lot in lots)
+    groups = group_requests(requests, at_once)
+    assert [request for group in groups for request in group] == requests
+    assert all(len(g) == 1 or sum(b - a for a, b in g) <= at_once for g in groups)
 
 
 @settings(max_examples=50)
 @given(st.data())
-def test_any_bytes_are_read_whatever_was_announced(data):
+def test_any_bytes_can_be_read_for_any_announced_ranges(data):
     places = st.tuples(st.integers(0, len(CONTENT)), st.integers(0, 100_000))
     pairs = data.draw(st.lists(places, max_size=6))
     announced = data.draw(st.lists(st.sampled_from(pairs), max_size=3)) if pairs else []
@@ -65,7 +70,7 @@ def test_any_bytes_are_read_whatever_was_announced(data):
         assert view == CONTENT[at : at + len(view)]
 
 
-def test_it_reads_as_a_file():
+def test_an_object_can_be_read_as_a_file():
     stream = OpenRemoteFile(URL, Store(URL).describe()).stream()
     stream.seek(-10, os.SEEK_END)
     assert stream.read() == CONTENT[-10:]
@@ -73,8 +78,15 @@ def test_it_reads_as_a_file():
     assert (stream.read(7), stream.tell()) == (CONTENT[5:12], 12)
 
 
-def test_more_than_there_is_cannot_be_read_into_a_buffer():
+def test_a_buffer_cannot_be_filled_beyond_the_end():
     remote = OpenRemoteFile(URL, Store(URL).describe())
     assert remote.read(len(CONTENT) - 3, 10) == CONTENT[-3:]
     with pytest.raises(FileError, match="10 bytes wanted at byte 299997, 3 are there"):
         remote.read_into(memoryview(bytearray(10)), len(CONTENT) - 3)
+
+
+@pytest.mark.parametrize("content", [b"1", b"\x1f"])
+def test_an_object_of_one_byte_has_a_stamp(stored, content):
+    stored.pipe_file("/ranges/byte", content)
+    stamp = RemoteFile(Url("memory://ranges/byte")).stamp()
+    assert (stamp.size, stamp.is_gzipped) == (1, False)

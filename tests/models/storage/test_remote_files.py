@@ -1,4 +1,4 @@
-"""Files in a bucket: read by ranges, from a server that also fails."""
+"""Files in a bucket, read by byte ranges, also from a server that fails."""
 
 import gzip
 import multiprocessing
@@ -22,7 +22,7 @@ from calbatch.models.fits.tables import read_table
 from calbatch.models.storage import remote_files
 from calbatch.models.storage.files import read_stamp
 
-# botocore's own, on some Pythons
+# raised by botocore on some versions of Python
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 URL = "s3://bucket/raw/a.fits"
@@ -40,10 +40,10 @@ def server():
 
 @pytest.fixture(scope="module")
 def files(server):
-    """Give a bucket, past what is between."""
-    found = plain_s3(server)
-    found.mkdir("bucket")
-    return found
+    """Return access to a bucket that bypasses the proxy."""
+    bucket = plain_s3(server)
+    bucket.mkdir("bucket")
+    return bucket
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +54,8 @@ def original(tmp_path_factory):
 
 
 @pytest.fixture
-def between(server, files, original, monkeypatch):
-    """Give what is between this process and the server; the bucket holds a ramp."""
+def proxy(server, files, original, monkeypatch):
+    """Return a proxy between this process and the server, whose bucket holds a ramp."""
     files.put_file(str(original), "bucket/raw/a.fits")
     made = GoBetween(server)
     with made.serving() as endpoint:
@@ -78,37 +78,37 @@ def tile(source):
     return source.read((TOP, BOTTOM), (0, 512))
 
 
-# -- what is read ------------------------------------------------------------------------------
+# -- reading -----------------------------------------------------------------------------------
 
 
-def test_a_tile_takes_one_range_a_plane_and_no_byte_more(between):
+def test_a_tile_takes_one_range_per_plane_and_no_other_bytes(proxy):
     source = reader()
-    between.requests.clear()
+    proxy.requests.clear()
     assert np.array_equal(tile(source), WANTED)
-    assert sum(r.sent for r in between.reads) == WANTED.nbytes
-    assert [r.method for r in between.requests] == ["GET"] * PLANES + ["HEAD"]
+    assert sum(r.sent for r in proxy.reads) == WANTED.nbytes
+    assert [r.method for r in proxy.requests] == ["GET"] * PLANES + ["HEAD"]
 
 
-def test_neighbouring_planes_make_one_request(between):
+def test_neighbouring_planes_are_read_in_one_request(proxy):
     source = reader()
-    between.requests.clear()
-    found = source.read((10, 512), (7, 9))  # ten rows between planes are read along
+    proxy.requests.clear()
+    found = source.read((10, 512), (7, 9))  # with the ten rows between planes
     assert np.array_equal(found, RAMP[..., 10:, 7:9])
-    assert len(between.reads) == 1
+    assert len(proxy.reads) == 1
 
 
-def test_opening_reads_headers_alone(between):
+def test_opening_reads_only_headers(proxy):
     model = datamodels.DataModel(URL)
     assert str(model.path) == URL
-    assert len(between.requests) <= 5
-    assert sum(r.sent for r in between.reads) < 100_000
-    between.requests.clear()
+    assert len(proxy.requests) <= 5
+    assert sum(r.sent for r in proxy.reads) < 100_000
+    proxy.requests.clear()
     again = datamodels.DataModel(URL)
     assert again.to_flat_dict() == model.to_flat_dict()
-    assert [r.method for r in between.requests] == ["HEAD"]
+    assert [r.method for r in proxy.requests] == ["HEAD"]
 
 
-def test_large_reads_hold_little_at_a_time(between, monkeypatch):
+def test_large_reads_hold_few_bytes_at_a_time(proxy, monkeypatch):
     monkeypatch.setattr(remote_files, "PIECE", 100_000)
     monkeypatch.setattr(remote_files, "AT_ONCE", 200_000)
     source = reader()
@@ -117,16 +117,16 @@ def test_large_reads_hold_little_at_a_time(between, monkeypatch):
     assert np.array_equal(tile(backwards), WANTED[::-1, ::-2])
 
 
-def test_requests_of_a_tile_are_under_way_together(between):
-    """Each is answered when all have come: one after the other they would never be."""
+def test_requests_of_a_tile_run_concurrently(proxy):
+    """The proxy answers when all requests have arrived, so sequential ones would time out."""
     source = reader()
     tile_start = read_layout(URL).hdus[1].data_offset + TOP * 512 * 2
-    between.meet(PLANES, lambda start: start >= tile_start)
+    proxy.meet(PLANES, lambda start: start >= tile_start)
     assert np.array_equal(tile(source), WANTED)
 
 
 @pytest.mark.parametrize("kind", ["gzipped", "compressed", "scaled"])
-def test_what_has_to_be_decoded_is(between, files, tmp_path, kind):
+def test_encoded_images_are_decoded(proxy, files, tmp_path, kind):
     path = tmp_path / "a.fits"
     if kind == "compressed":
         image = fits.CompImageHDU(RAMP[0].astype("i2"), name="SCI", compression_type="RICE_1")
@@ -149,7 +149,7 @@ def gzipped_ramp(folder):
     return (folder / "plain.fits").read_bytes()
 
 
-def test_tables_and_checksums(between, original):
+def test_tables_and_checksums(proxy, original):
     layout = read_layout(URL)
     assert read_table(layout.find("T")).tolist() == [(1, 2.5)]
     assert verify_checksums(layout) == 3
@@ -157,11 +157,11 @@ def test_tables_and_checksums(between, original):
 
 
 def stored_at(files):
-    """Return the second in which the ramp was put into the bucket, as the server has it."""
+    """Return the second in which the ramp was stored, by the server's clock."""
     return int(files.info("bucket/raw/a.fits")["LastModified"].timestamp())
 
 
-def test_a_look_tells_versions_apart(between, files, tmp_path, original):
+def test_stamps_distinguish_versions(proxy, files, tmp_path, original):
     first = read_stamp(URL)
     assert (first.path, first.size) == (URL, original.stat().st_size)
     assert first.mtime_ns // 10**9 == stored_at(files)
@@ -174,92 +174,92 @@ def test_a_look_tells_versions_apart(between, files, tmp_path, original):
     assert second.mtime_ns != first.mtime_ns  # even within a second
 
 
-def test_a_web_server_is_read_by_ranges_too(between, files):
+def test_a_web_server_is_read_by_ranges(proxy, files):
     files.chmod("bucket/raw/a.fits", "public-read")
     layout = read_layout(f"{os.environ['AWS_ENDPOINT_URL']}/bucket/raw/a.fits")
     assert layout.mtime_ns // 10**9 == stored_at(files)
     source = RowReader(layout.hdus[1])
-    between.requests.clear()
+    proxy.requests.clear()
     assert np.array_equal(tile(source), WANTED)
-    assert sum(r.sent for r in between.reads) == WANTED.nbytes
+    assert sum(r.sent for r in proxy.reads) == WANTED.nbytes
 
 
-def test_a_forked_process_reads_too(between):
-    """Its parent's connections and threads are none of its own."""
+def test_a_forked_process_can_read(proxy):
+    """It must not use the connections and threads of its parent."""
     source = reader()
     expected = tile(source)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # that there are threads is the point
+        warnings.simplefilter("ignore", DeprecationWarning)  # about threads, which this test needs
         forked = multiprocessing.get_context("fork").Pool(1)
     with forked as pool:
         assert np.array_equal(pool.apply_async(tile, (source,)).get(30), expected)
 
 
-# -- what fails --------------------------------------------------------------------------------
+# -- failures ----------------------------------------------------------------------------------
 
 
-def test_a_stall_in_mid_range_ends_within_the_limit(between, monkeypatch):
+def test_a_stalled_answer_ends_within_the_limit(proxy, monkeypatch):
     source = reader()
     monkeypatch.setenv("CALBATCH_REMOTE_TIMEOUT", "0.6")
-    between.harms = [Harm("stall")]  # for ever: without a limit, this test would not end
+    proxy.harms = [Harm("stall")]  # for ever: without a limit, this test would hang
     with pytest.raises(StorageError, match=r"s3://bucket/raw/a\.fits: reading .*no answer within"):
         tile(source)
     monkeypatch.delenv("CALBATCH_REMOTE_TIMEOUT")
-    between.harms = []
+    proxy.harms = []
     assert np.array_equal(tile(source), WANTED)
 
 
-def test_an_answer_that_drips_ends_within_the_limit(between, monkeypatch):
-    """Each byte comes in time, and all of them would take an hour."""
+def test_a_slow_answer_ends_within_the_limit(proxy, monkeypatch):
+    """Each byte arrives in time, but all of them would take an hour."""
     source = reader().section(TOP, 4, 0, 512)
     monkeypatch.setenv("CALBATCH_REMOTE_TIMEOUT", "0.3")
-    between.harms = [Harm("drip")]
+    proxy.harms = [Harm("drip")]
     with pytest.raises(StorageError, match="no answer within"):
         source.whole()
 
 
 @pytest.mark.parametrize("kind", ["cut", "refuse"])
-def test_what_fails_once_is_tried_again(between, kind):
+def test_a_failed_request_is_retried(proxy, kind):
     source = reader()
-    between.requests.clear()
-    between.harms = [Harm(kind, times=1)]
+    proxy.requests.clear()
+    proxy.harms = [Harm(kind, times=1)]
     assert np.array_equal(tile(source), WANTED)
-    assert len(between.reads) == PLANES + 1
+    assert len(proxy.reads) == PLANES + 1
 
 
-def test_what_stalls_once_is_tried_again(between, monkeypatch):
+def test_a_stalled_request_is_retried(proxy, monkeypatch):
     source = reader()
-    between.requests.clear()
-    between.harms = [Harm("stall", times=1)]
+    proxy.requests.clear()
+    proxy.harms = [Harm("stall", times=1)]
     monkeypatch.setenv("CALBATCH_REMOTE_TIMEOUT", "2")
     assert np.array_equal(tile(source), WANTED)
-    assert len(between.reads) > PLANES
+    assert len(proxy.reads) > PLANES
 
 
-def test_a_connection_that_is_always_cut(between):
+def test_a_connection_that_is_always_cut_is_reported(proxy):
     source = reader()
-    between.requests.clear()
-    between.harms = [Harm("cut", ranges_from=1_000_000)]
+    proxy.requests.clear()
+    proxy.harms = [Harm("cut", ranges_from=1_000_000)]
     with pytest.raises(StorageError, match=r"s3://bucket/raw/a\.fits: reading 65536 bytes at byte"):
         tile(source)
-    assert len(between.reads) < 3 * PLANES  # those that came are not asked for again
+    assert len(proxy.reads) < 3 * PLANES  # completed requests are not repeated
 
 
-def test_a_server_that_is_too_busy(between):
-    between.harms = [Harm("refuse", "HEAD")]
+def test_a_server_that_is_too_busy_is_reported(proxy):
+    proxy.harms = [Harm("refuse", "HEAD")]
     with pytest.raises(StorageError, match=r"a\.fits: looking it up failed: "):
         read_layout(URL)
 
 
 @pytest.mark.parametrize("endpoint", ["http://127.0.0.1:9", "http://me:pass-word@127.0.0.1:9"])
-def test_a_server_that_is_gone(between, monkeypatch, endpoint):
+def test_a_server_that_is_gone_is_reported(proxy, monkeypatch, endpoint):
     use_endpoint(monkeypatch, endpoint)
     with pytest.raises(StorageError, match="looking it up failed: ") as caught:
         read_stamp(URL)
     assert "pass-word" not in "".join(traceback.format_exception(caught.value))
 
 
-def test_replaced_before_it_is_read(between, files, tmp_path):
+def test_an_object_replaced_before_reading_is_rejected(proxy, files, tmp_path):
     source = reader()
     ramp_file(tmp_path / "a.fits", RAMP + 1)
     files.put_file(str(tmp_path / "a.fits"), "bucket/raw/a.fits")
@@ -268,21 +268,21 @@ def test_replaced_before_it_is_read(between, files, tmp_path):
 
 
 @pytest.mark.parametrize("shape", [RAMP.shape, (1, 1, 64, 64)], ids=["same size", "shorter"])
-def test_replaced_in_mid_read(between, files, tmp_path, shape):
+def test_an_object_replaced_during_reading_is_rejected(proxy, files, tmp_path, shape):
     source = reader()
     ramp_file(tmp_path / "a.fits", np.zeros(shape, "u2"))
 
     def replace_once(start):
         if start > 2_000_000:
-            between.before_get = None
+            proxy.before_get = None
             files.put_file(str(tmp_path / "a.fits"), "bucket/raw/a.fits")
 
-    between.before_get = replace_once
+    proxy.before_get = replace_once
     with pytest.raises(ChangedError):
         tile(source)
 
 
-def test_removed_in_mid_read(between, files):
+def test_an_object_removed_before_reading_is_reported(proxy, files):
     source = reader()
     files.rm_file("bucket/raw/a.fits")
     with pytest.raises(FileError, match="there is no such object") as caught:
@@ -302,7 +302,7 @@ def test_removed_in_mid_read(between, files):
         ("nonsense://bucket/a.fits", "cannot be reached: "),
     ],
 )
-def test_what_is_no_file_is_told(between, files, url, message):
+def test_urls_without_a_file_are_rejected(proxy, files, url, message):
     files.pipe_file("bucket/empty.fits", b"")
     with pytest.raises(FileError) as caught:
         datamodels.open(url)
@@ -311,13 +311,13 @@ def test_what_is_no_file_is_told(between, files, url, message):
     assert not isinstance(caught.value, StorageError)
 
 
-def test_a_truncated_object(between, files, original):
+def test_a_truncated_object_is_rejected(proxy, files, original):
     files.pipe_file("bucket/raw/a.fits", original.read_bytes()[:1_000_000])
     with pytest.raises(FileError, match=r"s3://bucket/raw/a\.fits: truncated: .* bytes of data"):
         read_layout(URL)
 
 
-def test_no_credentials(between, monkeypatch):
+def test_missing_credentials_are_reported(proxy, monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -327,15 +327,15 @@ def test_no_credentials(between, monkeypatch):
         read_stamp(URL)
 
 
-def test_refused_credentials_are_not_repeated(between):
-    between.harms = [Harm("forbid", "HEAD")]
+def test_rejected_credentials_are_not_repeated(proxy):
+    proxy.harms = [Harm("forbid", "HEAD")]
     with pytest.raises(FileError, match="not permitted") as caught:
         read_stamp(URL)
     assert not isinstance(caught.value, StorageError)
     assert SECRET not in str(caught.value)
 
 
-def test_s3fs_is_imported_for_urls_alone_and_said_to_be_missing():
+def test_s3fs_is_imported_only_for_urls_and_reported_if_missing():
     code = (
         "import sys; from calbatch.models import datamodels, errors\n"
         "assert not {'s3fs', 'botocore', 'aiohttp'} & set(sys.modules)\n"

@@ -1,4 +1,4 @@
-"""Graphs of plans: the same pixels whatever the tiles, each kernel once a tile, few tasks."""
+"""Graphs of plans: the same pixels for any tiles, one run of each kernel per tile, few tasks."""
 
 import threading
 from collections import Counter
@@ -37,7 +37,7 @@ def count(name):
 
 
 def smooth(data):
-    """Look one row and column away; frame edges repeat their pixels."""
+    """Average the four neighbours of each pixel; the frame's edges repeat their pixels."""
     count("smooth")
     padded = np.pad(data, [(0, 0)] * (data.ndim - 2) + [(1, 1), (1, 1)], mode="edge")
     sides = padded[..., :-2, 1:-1] + padded[..., 2:, 1:-1] + padded[..., 1:-1, 2:]
@@ -49,17 +49,17 @@ def subtract(data, *, level):
     return data - np.float32(level)
 
 
-def add_place(data, *, region):
+def add_row_number(data, *, region):
     rows = np.arange(*region.rows, dtype="f4")[:, None]
     return data + rows * np.float32(0.5)
 
 
-def counted(data):
+def count_positive(data):
     return data, (data > 0).sum(axis=(0, 2))
 
 
-def look(data):
-    count("look")
+def gather(data):
+    count("gather")
     return data.ravel().astype("f8")
 
 
@@ -68,7 +68,7 @@ def mean(pieces):
 
 
 class Memory:
-    """A sink that keeps the array."""
+    """A sink that holds the product in memory."""
 
     def __init__(self, node, name="data"):
         self.node, self.name = node, name
@@ -77,10 +77,10 @@ class Memory:
         return tile.core_rows(self.name).copy()
 
     def complete(self, receipts, counts):
-        self.made = np.concatenate(receipts, axis=-2), dict(counts)
+        self.product = np.concatenate(receipts, axis=-2), dict(counts)
 
     def publish(self):
-        return self.made
+        return self.product
 
 
 def step(parent, kernel, *, radius=0, row_counts=(), **arguments):
@@ -89,7 +89,7 @@ def step(parent, kernel, *, radius=0, row_counts=(), **arguments):
 
 
 def reduction(parent, regions, until=None):
-    call, reductions = build_call(look, {}, {})
+    call, reductions = build_call(gather, {}, {})
     return Reduction(parent, ReductionSpec(call, mean, tuple(regions), until), reductions)
 
 
@@ -108,7 +108,7 @@ EDGES = (Region((0, 3), (0, 11)), Region((30, 37), (2, 4)), Region((30, 37), (6,
 
 
 def chain(pixels, assigned=False):
-    """Smooth, optionally double as plain dask arithmetic, subtract an edge level, smooth again."""
+    """Smooth, optionally double with plain dask arithmetic, subtract an edge level, smooth."""
     first = step(source(pixels), smooth, radius=1)
     if assigned:
         doubled = graphs.view(first, "data", pixels.shape, pixels.dtype) * 2
@@ -127,31 +127,31 @@ def expected(pixels, assigned=False):
 
 
 def tasks_of(sinks):
-    """Count tasks after optimisation; an alias is only another name for one."""
+    """Count the tasks after optimization, without aliases."""
     (graph,) = dask.optimize(graphs.build_product_graph(sinks))
     return sum("Alias" not in type(task).__name__ for task in dict(graph.__dask_graph__()).values())
 
 
-def computed(sinks, rows, scheduler="sync"):
+def compute(sinks, rows, scheduler="sync"):
     with dask.config.set({"calbatch.tile-rows": rows}):
         graph = graphs.build_product_graph(sinks)
-    made, seconds, _ = graph.compute(scheduler=scheduler)[0]
-    return made, seconds
+    products, seconds, _ = graph.compute(scheduler=scheduler)[0]
+    return products, seconds
 
 
 @pytest.mark.parametrize("scheduler", ["sync", "threads"])
 @pytest.mark.parametrize("assigned", [False, True])
 @pytest.mark.parametrize("rows", [1, 2, 5, 36, 37, 100])
-def test_result_is_the_whole_frames_for_any_tile_height(pixels, rows, assigned, scheduler):
+def test_the_result_is_the_same_for_any_tile_height(pixels, rows, assigned, scheduler):
     middle, last = chain(pixels, assigned)
-    made, _ = computed([Memory(middle), Memory(last)], rows, scheduler)
-    for (found, _), wanted in zip(made, expected(pixels, assigned), strict=True):
+    products, _ = compute([Memory(middle), Memory(last)], rows, scheduler)
+    for (found, _), wanted in zip(products, expected(pixels, assigned), strict=True):
         np.testing.assert_array_equal(found, wanted)
 
 
 @given(st.integers(1, 40), st.integers(0, 3), st.integers(0, 3), st.booleans())
 @settings(max_examples=40, deadline=None)
-def test_halos_add_up_for_any_number_of_neighbour_steps(rows, before, after, assigned):
+def test_halos_add_up_over_any_number_of_operations(rows, before, after, assigned):
     pixels = np.random.default_rng(2).normal(size=(1, *FRAME)).astype("f4")
     node, wanted = source(pixels), pixels
     for _ in range(before):
@@ -162,37 +162,37 @@ def test_halos_add_up_for_any_number_of_neighbour_steps(rows, before, after, ass
         node, wanted = AssignNode(node, "data", view + 1), wanted + 1
     for _ in range(after):
         node, wanted = step(node, smooth, radius=1), smooth(wanted)
-    made, _ = computed([Memory(node)], rows)
-    np.testing.assert_array_equal(made[0][0], wanted)
+    products, _ = compute([Memory(node)], rows)
+    np.testing.assert_array_equal(products[0][0], wanted)
 
 
-def test_chain_is_one_task_a_tile_and_two_an_exposure(pixels):
+def test_a_chain_takes_one_task_per_tile_and_two_per_exposure(pixels):
     _, last = chain(pixels)
     with dask.config.set({"calbatch.tile-rows": 4}):
         assert tasks_of([Memory(last)]) == 10 + 2
 
 
-def test_each_kernel_runs_once_a_tile_and_the_reduction_once(pixels):
+def test_each_kernel_runs_once_per_tile_and_the_reduction_once(pixels):
     middle, last = chain(pixels)
     RUNS.clear()
-    computed([Memory(middle), Memory(last)], rows=4)
+    compute([Memory(middle), Memory(last)], rows=4)
     assert RUNS["subtract"] == 10
-    assert RUNS["look"] == len(EDGES)
+    assert RUNS["gather"] == len(EDGES)
     assert RUNS["smooth"] == 2 * 10 + len(EDGES)  # the reduction smooths its own regions
 
 
-def test_views_of_a_node_share_its_tiles_with_what_follows(pixels):
+def test_a_view_shares_its_tiles_with_the_nodes_after_it(pixels):
     node = step(source(pixels), subtract, level=1)
     with dask.config.set({"calbatch.tile-rows": 10}):
         view = graphs.view(node, "data", pixels.shape, pixels.dtype)
         after = AssignNode(node, "data", view * 3)
         RUNS.clear()
-        made, _ = computed([Memory(after)], rows=10)
-    np.testing.assert_array_equal(made[0][0], (pixels - 1) * 3)
+        products, _ = compute([Memory(after)], rows=10)
+    np.testing.assert_array_equal(products[0][0], (pixels - 1) * 3)
     assert RUNS["subtract"] == 4
 
 
-def test_assigned_array_adds_at_most_three_tasks_a_tile(pixels):
+def test_an_assigned_array_adds_at_most_three_tasks_per_tile(pixels):
     def tasks(*, assigned):
         node = step(source(pixels), subtract, level=1)
         if assigned:
@@ -205,60 +205,60 @@ def test_assigned_array_adds_at_most_three_tasks_a_tile(pixels):
         assert tasks(assigned=True) - tasks(assigned=False) <= 3 * 10
 
 
-def test_region_argument_is_the_tiles_place(pixels):
-    node = step(step(source(pixels), add_place, region=REGION), smooth, radius=1)
+def test_the_region_argument_is_the_tiles_region(pixels):
+    node = step(step(source(pixels), add_row_number, region=REGION), smooth, radius=1)
     wanted = smooth(pixels + np.arange(37, dtype="f4")[:, None] * np.float32(0.5))
     for rows in (3, 37):
-        made, _ = computed([Memory(node)], rows)
-        np.testing.assert_array_equal(made[0][0], wanted)
+        products, _ = compute([Memory(node)], rows)
+        np.testing.assert_array_equal(products[0][0], wanted)
 
 
-def test_row_counts_leave_out_halo_rows(pixels):
-    node = step(step(source(pixels), counted, row_counts=("positive",)), smooth, radius=1)
+def test_row_counts_exclude_the_halo(pixels):
+    node = step(step(source(pixels), count_positive, row_counts=("positive",)), smooth, radius=1)
     for rows in (3, 37):
-        made, _ = computed([Memory(node)], rows)
-        np.testing.assert_array_equal(made[0][1]["positive"], (pixels > 0).sum(axis=(0, 2)))
+        products, _ = compute([Memory(node)], rows)
+        np.testing.assert_array_equal(products[0][1]["positive"], (pixels > 0).sum(axis=(0, 2)))
 
 
-def test_reduction_stops_where_it_has_seen_enough(pixels):
+def test_a_reduction_stops_at_its_condition(pixels):
     regions = [Region((r, r + 1), (0, 11)) for r in range(37)]
     level = reduction(source(pixels), regions, until=lambda pieces: len(pieces) == 2)
     node = step(level.parent, subtract, level=level)
-    made, _ = computed([Memory(node)], rows=7)
+    products, _ = compute([Memory(node)], rows=7)
     wanted = pixels - np.float32(np.mean(np.concatenate([pixels[:, 0], pixels[:, 1]]).astype("f8")))
-    np.testing.assert_allclose(made[0][0], wanted, rtol=1e-6)  # the mean's order differs
-    assert RUNS["look"] == 2
+    np.testing.assert_allclose(products[0][0], wanted, rtol=1e-6)  # the sum has another order
+    assert RUNS["gather"] == 2
 
 
-def test_field_is_read_from_where_it_was_put(pixels):
+def test_a_replaced_field_is_read_from_its_reader(pixels):
     node = OperationNode(source(pixels), ReplaceField("data", ArrayReader(pixels + 5)))
-    made, _ = computed([Memory(node)], rows=8)
-    np.testing.assert_array_equal(made[0][0], pixels + 5)
+    products, _ = compute([Memory(node)], rows=8)
+    np.testing.assert_array_equal(products[0][0], pixels + 5)
 
 
-def test_seconds_are_told_by_step(pixels):
-    _, seconds = computed([Memory(chain(pixels)[1])], rows=8)
+def test_seconds_are_reported_by_operation(pixels):
+    _, seconds = compute([Memory(chain(pixels)[1])], rows=8)
     assert set(seconds) == {"smooth", "subtract", "write"}
 
 
-def test_kernel_that_changes_the_shape_is_refused(pixels):
+def test_a_kernel_that_changes_the_shape_is_rejected(pixels):
     def cut(data):
         return data[..., 1:, :]
 
     with pytest.raises(ModelError, match=r"cut: returned data of shape \(2, 36, 11\)"):
-        computed([Memory(step(source(pixels), cut))], rows=37)
+        compute([Memory(step(source(pixels), cut))], rows=37)
 
 
-def test_arguments_that_a_kernel_does_not_take_are_refused(pixels):
+def test_arguments_that_a_kernel_does_not_take_are_rejected(pixels):
     with pytest.raises(ModelError, match=r"subtract: takes arguments \['level'\], got \['lvl'\]"):
         step(source(pixels), subtract, lvl=1)
 
 
-def test_array_of_another_frame_is_refused(pixels):
+def test_an_array_of_another_frame_is_rejected(pixels):
     with pytest.raises(ModelError, match=r"shape \(2, 11, 37\) does not end in \(37, 11\)"):
         graphs.align_chunks(da.zeros((2, 11, 37)), source(pixels), "data")
 
 
-def test_tiles_follow_the_memory_that_a_row_takes(pixels):
+def test_the_height_of_tiles_follows_from_the_memory_per_row(pixels):
     with dask.config.set({"calbatch.tile-bytes": 1000}):
         assert tile_edges(source(pixels), row_bytes=100) == (0, 9, 18, 27, 37)

@@ -4,6 +4,7 @@ import functools
 import pickle
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -98,3 +99,9 @@ def test_pickling_again_keeps_the_payload(own_module):
     second = pickle.loads(pickle.dumps(first))
     assert second(4) == first(4) == 8
     assert pickle.dumps(second) == pickle.dumps(first)
+
+
+def test_modules_that_cannot_be_pickled_are_left_to_the_receiver(own_module):
+    own_module.lock = threading.Lock()
+    exec("def locked(value):\n    with lock:\n        return value", own_module.__dict__)
+    assert unpack(pack(own_module.locked)) is own_module.locked

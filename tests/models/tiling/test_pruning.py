@@ -1,4 +1,4 @@
-"""Of a chain of operations, reductions run what their fields depend on, with the same values."""
+"""Reductions run only the operations that their fields depend on, with the same values."""
 
 from collections import Counter
 
@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from calbatch.models.datamodels import RampModel
 from calbatch.models.tiling.graphs import delayed_value
-from calbatch.models.tiling.plan import Reduction
+from calbatch.models.tiling.plan import OperationNode, Reduction, build_call
+from calbatch.models.tiling.pruning import required_operations
 from calbatch.models.tiling.tile import Region
 
 RUNS: Counter[str] = Counter()
@@ -41,29 +42,29 @@ def flag_alone(pixeldq):
     return pixeldq * 3 + 2
 
 
-def of_data(data):
+def gather_data(data):
     return data.copy()
 
 
-def of_pixeldq(pixeldq):
+def gather_pixeldq(pixeldq):
     return pixeldq.copy()
 
 
-def of_groupdq(groupdq):
+def gather_groupdq(groupdq):
     return groupdq.copy()
 
 
-def join(found):
-    return np.concatenate(found, axis=-2)
+def join(pieces):
+    return np.concatenate(pieces, axis=-2)
 
 
-def largest(found):
-    return float(np.max(found))
+def largest(pieces):
+    return float(np.max(pieces))
 
 
-def top_rows(found):
+def brightest_rows(pieces):
     return tuple(
-        Region((int(n), int(n) + 1), (0, 4)) for n in np.argsort(found[0].sum(axis=1))[-2:]
+        Region((int(n), int(n) + 1), (0, 4)) for n in np.argsort(pieces[0].sum(axis=1))[-2:]
     )
 
 
@@ -73,7 +74,7 @@ STEPS = {
     "groupdq": (flag_groups, ("groupdq",), {}),
     "both": (shift_and_flag, ("data", "pixeldq"), {"by": 1.0}),
 }
-GATHER = {"data": of_data, "pixeldq": of_pixeldq, "groupdq": of_groupdq}
+GATHER = {"data": gather_data, "pixeldq": gather_pixeldq, "groupdq": gather_groupdq}
 
 
 def ramp():
@@ -84,14 +85,14 @@ def ramp():
     )
 
 
-def chained(names):
-    """Return a ramp after some steps; each shift is by the largest sample before it."""
+def apply_chain(names):
+    """Return a ramp after some operations; each shift adds the largest sample before it."""
     model = ramp()
     for name in names:
         kernel, outputs, arguments = STEPS[name]
-        settled = {key: model.reduce(of_data, largest) for key in arguments}
+        reduced = {key: model.reduce(gather_data, largest) for key in arguments}
         alone = {"pixeldq": flag_alone} if name == "both" else None
-        model = model.map_tiles(kernel, outputs, alone=alone, **settled)
+        model = model.map_tiles(kernel, outputs, alone=alone, **reduced)
     return model
 
 
@@ -101,8 +102,8 @@ def value(reduction: Reduction):
 
 @settings(max_examples=25)
 @given(st.lists(st.sampled_from(sorted(STEPS)), max_size=6), st.sampled_from(sorted(GATHER)))
-def test_values_are_those_of_the_whole_chain(names, field):
-    model = chained(names)
+def test_values_equal_those_of_the_whole_chain(names, field):
+    model = apply_chain(names)
     found = value(model.reduce(GATHER[field], join))
     np.testing.assert_array_equal(found, np.asarray(getattr(model, field)))
 
@@ -111,19 +112,36 @@ def test_values_are_those_of_the_whole_chain(names, field):
     ("field", "runs"),
     [("pixeldq", {"pixeldq": 1, "alone": 1}), ("groupdq", {"groupdq": 1})],
 )
-def test_only_what_a_field_depends_on_is_run(field, runs):
-    model = chained(["groupdq", "pixeldq", "data", "both"])
+def test_only_operations_that_a_field_depends_on_run(field, runs):
+    model = apply_chain(["groupdq", "pixeldq", "data", "both"])
     RUNS.clear()
     value(model.reduce(GATHER[field], join))
     assert runs == RUNS
 
 
 @pytest.mark.parametrize("assigned", [False, True])
-def test_a_reduction_may_look_where_another_one_says(assigned):
-    model = chained(["data"])
+def test_a_reduction_can_choose_the_regions_of_another(assigned):
+    model = apply_chain(["data"])
     if assigned:
         model.pixeldq = da.from_array(np.asarray(model.pixeldq), chunks=(2, 4))
-    where = model.reduce(of_pixeldq, top_rows)
-    found = value(model.reduce(of_data, join, where))
+    where = model.reduce(gather_pixeldq, brightest_rows)
+    found = value(model.reduce(gather_data, join, where))
     rows = np.argsort(ramp().pixeldq.compute().sum(axis=1))[-2:]
     np.testing.assert_array_equal(found, np.asarray(model.data)[..., rows, :])
+
+
+class Unknown:
+    """An operation whose inputs and outputs are not declared."""
+
+    label, radius = "unknown", 0
+
+    def apply(self, tile, values):
+        return tile
+
+
+def test_operations_before_an_unknown_one_are_required():
+    node = apply_chain(["pixeldq", "groupdq"])._content.node
+    tip = OperationNode(OperationNode(node, Unknown()), build_call(shift_data, {}, {"by": 1.0})[0])
+    labels = [required.op.label for required in required_operations(["groupdq"], tip)]
+    assert labels[-1] == "unknown"
+    assert {"flag_pixels", "flag_groups"} < set(labels)

@@ -1,4 +1,4 @@
-"""What a process keeps of references: the same rows, not too many, never another file's."""
+"""The reference cache: it returns the right rows, and stays within its limit."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +22,7 @@ ALL = (0, COLS)
 
 
 @pytest.fixture(autouse=True)
-def nothing_kept():
+def empty_cache():
     reference_cache.clear()
     yield
     reference_cache.clear()
@@ -35,28 +35,28 @@ def array():
 
 @pytest.fixture
 def reader(tmp_path, array):
-    return written(tmp_path / "reference.fits", array)
+    return write_reference(tmp_path / "reference.fits", array)
 
 
-def written(path, array) -> Reader:
+def write_reference(path, array) -> Reader:
     hdus = [fits.PrimaryHDU(), fits.ImageHDU(array)]
     fits.HDUList(hdus).writeto(path, overwrite=True)
     return RowReader(read_layout(path).hdus[1])
 
 
-def keeping(limit):
+def cache_limit(limit):
     return dask.config.set({reference_cache.SETTING: limit})
 
 
-def test_nothing_is_kept_unless_asked_for(reader, array):
+def test_the_cache_is_off_by_default(reader, array):
     first, second = (reference_cache.read_shared_rows(reader, (3, 9), ALL) for _ in range(2))
     assert reference_cache.cached_bytes() == 0
     assert first is not second
     np.testing.assert_array_equal(second, array[3:9])
 
 
-def test_the_same_rows_are_the_same_array(reader, array):
-    with keeping(2**20):
+def test_equal_requests_return_the_same_array(reader, array):
+    with cache_limit(2**20):
         reference_cache.read_shared_rows(reader, (3, 9), ALL)
         first, second = (reference_cache.read_shared_rows(reader, (3, 9), ALL) for _ in range(2))
     assert first is second
@@ -65,15 +65,15 @@ def test_the_same_rows_are_the_same_array(reader, array):
 
 
 @pytest.mark.parametrize("limit", [0, 2**20])
-def test_what_is_shared_is_read_only(reader, limit):
-    with keeping(limit):
+def test_shared_arrays_are_read_only(reader, limit):
+    with cache_limit(limit):
         for _ in range(2):
             shared = reference_cache.read_shared_rows(reader, (0, 4), ALL)
             assert not shared.flags.writeable
 
 
-def test_kernels_get_it_without_a_copy_as_they_are_compiled_for(reader):
-    with keeping(2**20):
+def test_kernels_take_cached_arrays_without_a_copy(reader):
+    with cache_limit(2**20):
         reference_cache.read_shared_rows(reader, (0, 4), ALL)
         shared = reference_cache.read_shared_rows(reader, (0, 4), ALL)
     given = for_kernel(shared)
@@ -85,8 +85,8 @@ def test_kernels_get_it_without_a_copy_as_they_are_compiled_for(reader):
     assert not np.shares_memory(for_kernel(message), message)
 
 
-def test_a_reader_that_differs_gets_its_own(reader, array):
-    with keeping(2**20):
+def test_different_readers_of_a_file_do_not_share_arrays(reader, array):
+    with cache_limit(2**20):
         reference_cache.read_shared_rows(reader, (0, 4), (0, 4))
         part = reader.section(8, 16, 4, 8)
         np.testing.assert_array_equal(
@@ -100,8 +100,8 @@ def test_a_reader_that_differs_gets_its_own(reader, array):
             np.testing.assert_array_equal(found, array[:4, :4] + np.float32(shift))
 
 
-def test_arrays_in_memory_are_not_kept(array):
-    with keeping(2**20):
+def test_arrays_in_memory_are_not_cached(array):
+    with cache_limit(2**20):
         values = ArrayReader(array)
         reference_cache.read_shared_rows(values, (0, 4), ALL)
         array[:] = 0
@@ -109,12 +109,12 @@ def test_arrays_in_memory_are_not_kept(array):
     assert reference_cache.cached_bytes() == 0
 
 
-def test_a_file_that_was_replaced_is_read_anew(reader, array, tmp_path):
+def test_a_replaced_file_is_read_again(reader, array, tmp_path):
     path = tmp_path / "reference.fits"
-    with keeping(2**20):
+    with cache_limit(2**20):
         reference_cache.read_shared_rows(reader, (0, 4), ALL)
         after = path.stat().st_mtime_ns + 10**9
-        changed = written(path, array + 1)
+        changed = write_reference(path, array + 1)
         os.utime(path, ns=(after, after))
         changed = RowReader(read_layout(path).hdus[1])
         np.testing.assert_array_equal(
@@ -123,8 +123,8 @@ def test_a_file_that_was_replaced_is_read_anew(reader, array, tmp_path):
 
 
 @pytest.mark.parametrize("limit", [1, BAND_BYTES, 3 * BAND_BYTES + 5, 100 * BAND_BYTES])
-def test_the_limit_holds(reader, limit):
-    with keeping(limit):
+def test_the_cache_stays_within_its_limit(reader, limit):
+    with cache_limit(limit):
         for _ in range(20):
             for band in BANDS:
                 reference_cache.read_shared_rows(reader, band, ALL)
@@ -132,18 +132,18 @@ def test_the_limit_holds(reader, limit):
     assert reference_cache.cached_bytes() == BAND_BYTES * min(len(BANDS), limit // BAND_BYTES)
 
 
-def test_a_lower_limit_takes_hold(reader):
-    with keeping(100 * BAND_BYTES):
+def test_a_lower_limit_shrinks_the_cache(reader):
+    with cache_limit(100 * BAND_BYTES):
         for band in BANDS:
             reference_cache.read_shared_rows(reader, band, ALL)
-    with keeping(2 * BAND_BYTES):
+    with cache_limit(2 * BAND_BYTES):
         reference_cache.read_shared_rows(reader, (0, 1), ALL)
     assert reference_cache.cached_bytes() <= 2 * BAND_BYTES
 
 
-def test_where_not_all_fits_some_serves_every_exposure(reader):
-    """Going through more than fits, again and again, finds as much as does fit."""
-    with keeping(len(BANDS) // 2 * BAND_BYTES):
+def test_a_cache_that_is_too_small_still_serves_every_exposure(reader):
+    """Of rows that are requested in turn, as many are found as fit."""
+    with cache_limit(len(BANDS) // 2 * BAND_BYTES):
         for _ in range(5):
             passes = [
                 [reference_cache.read_shared_rows(reader, b, ALL) for b in BANDS] for _ in range(2)
@@ -152,10 +152,10 @@ def test_where_not_all_fits_some_serves_every_exposure(reader):
     assert same == len(BANDS) // 2
 
 
-def test_what_nobody_asks_for_makes_room(reader, array, tmp_path):
-    other = written(tmp_path / "other.fits", array + 1)
+def test_unused_arrays_make_room(reader, array, tmp_path):
+    other = write_reference(tmp_path / "other.fits", array + 1)
     limit = len(BANDS) * BAND_BYTES
-    with keeping(limit):
+    with cache_limit(limit):
         for band in BANDS:
             reference_cache.read_shared_rows(reader, band, ALL)
         for _ in range(2 * reference_cache.PATIENCE):
@@ -164,13 +164,13 @@ def test_what_nobody_asks_for_makes_room(reader, array, tmp_path):
     assert all(a is b for a, b in zip(rows, again, strict=True))
 
 
-def test_threads_share_it(reader, array):
+def test_threads_share_the_cache(reader, array):
     bands = [(r % (ROWS - 3), r % (ROWS - 3) + 3) for r in range(600)]
 
-    def right(band):
-        found = reference_cache.read_shared_rows(reader, band, ALL)
-        return np.array_equal(found, array[slice(*band)])
+    def is_right(band):
+        shared = reference_cache.read_shared_rows(reader, band, ALL)
+        return np.array_equal(shared, array[slice(*band)])
 
-    with keeping(2**20), ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(right, bands))
+    with cache_limit(2**20), ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(is_right, bands))
     assert reference_cache.cached_bytes() == len(set(bands)) * 3 * COLS * 4

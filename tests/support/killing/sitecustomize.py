@@ -20,15 +20,15 @@ POINTS = {
     "prepare": ("calbatch.models.fits.writer", "FitsWriter.prepare"),
     "complete": ("calbatch.models.fits.writer", "FitsWriter.complete"),
     "publish": ("calbatch.models.fits.writer", "FitsWriter.publish"),
-    "fence": ("calbatch.cluster.driver.staging", "fence"),
+    "fence": ("calbatch.cluster.driver.staging", "fence_earlier_drivers"),
     "make": ("calbatch.cluster.driver.staging", "Staging.make"),
     "remove": ("calbatch.cluster.driver.staging", "Staging.remove"),
     "close": ("calbatch.cluster.driver.staging", "Staging.close"),
-    "drive": ("calbatch.cluster.ledger.store", "Ledger.drive"),
+    "drive": ("calbatch.cluster.ledger.store", "Ledger.set_driver"),
     "commit": ("calbatch.cluster.ledger.store", "Ledger.commit"),
-    "end": ("calbatch.cluster.ledger.store", "Ledger.end"),
-    "clear": ("calbatch.cluster.batch.service", "clear"),
-    "manifest": ("calbatch.cluster.batch.service", "write_manifest"),
+    "end": ("calbatch.cluster.ledger.store", "Ledger.end_batch"),
+    "clear": ("calbatch.cluster.batch.session", "remove_leftovers"),
+    "manifest": ("calbatch.cluster.batch.session", "write_manifest"),
 }
 """By name: what is called there. ``publish`` is called once for each product of an exposure."""
 

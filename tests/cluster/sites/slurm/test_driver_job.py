@@ -10,7 +10,7 @@ from support.placed import eventually
 from support.services import started
 
 from calbatch.cluster import RequestError
-from calbatch.cluster.sites.slurm.commands import seconds
+from calbatch.cluster.sites.slurm.commands import walltime_seconds
 from calbatch.cluster.sites.slurm.driver_job import DriverJob, cancel_job, job_state, submit_driver
 
 pytestmark = pytest.mark.services
@@ -44,9 +44,9 @@ def driver(slurm_host, tmp_path):
 
 NESTED = """
 from calbatch.cluster.sites.options import SlurmOptions
-from calbatch.cluster.sites.slurm.site import slurm_cluster
+from calbatch.cluster.sites.slurm.slurm_site import open_slurm
 options = SlurmOptions(jobs=2, memory="1GiB", interface="lo", logs="jobs", patience=10)
-with slurm_cluster(options, "exposure") as site:
+with open_slurm(options, "exposure") as site:
     site.client.wait_for_workers(2, timeout=120)
     print(site.client.gather(site.client.map(pow, [2, 3], [3, 2])), flush=True)
 """
@@ -125,7 +125,7 @@ def stop():
     print("asked", flush=True)
     asked.set()
 try:
-    with driver_job.warned(os.environ["SLURM_JOB_ID"], stop):
+    with driver_job.stop_before_time_limit(os.environ["SLURM_JOB_ID"], stop):
         print("began", flush=True)
         while not asked.is_set():
             time.sleep(0.1)
@@ -156,7 +156,7 @@ def test_a_driver_stops_in_order_when_its_time_is_up(
     assert ends is not None
     begins, told = slurm("squeue", "-h", "-o", "%S %e", "-j", number).split()
     assert ends == datetime.fromisoformat(told).timestamp()
-    assert ends - datetime.fromisoformat(begins).timestamp() == seconds(walltime)
+    assert ends - datetime.fromisoformat(begins).timestamp() == walltime_seconds(walltime)
     cancel_job(number, drain=True)
     eventually(lambda: job_state(number).ended)
     assert said(log) == ["began", *wanted]

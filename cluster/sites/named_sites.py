@@ -2,10 +2,10 @@
 
 >>> import dask
 >>> with dask.config.set({"calbatch.sites": {"big": {"kind": "slurm", "jobs": 20}}}):
-...     found = named_sites()
->>> found["big"].options.jobs
+...     sites = sites_by_name()
+>>> sites["big"].options.jobs
 20
->>> overridden(found["big"], {"jobs": "4"}).options.jobs
+>>> override_options(sites["big"], {"jobs": "4"}).options.jobs
 4
 """
 
@@ -21,25 +21,16 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.sites.options import (
-    KINDS,
-    AddressOptions,
-    ClusterOptions,
-    LocalOptions,
-    Options,
-    SlurmOptions,
-)
+from calbatch.cluster.sites.kinds import find_kind, kind_names
+from calbatch.cluster.sites.options import LocalOptions
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from calbatch.cluster.sites.scheduler import OnCluster
+    from calbatch.cluster.sites.site import Site
 
 SECTION = "calbatch.sites"
-"""Where dask's configuration has them."""
-
-NEEDED = {"address": "address", "cluster": "path"}
-"""Options without which a kind is nothing."""
+"""The section of dask's configuration that defines sites."""
 
 _NAME = re.compile(r"[A-Za-z][\w.-]*", re.ASCII)
 _SECRET = re.compile(r"passw|token|secret|key|auth", re.IGNORECASE)
@@ -49,33 +40,33 @@ _TRUTH |= {"false": False, "no": False, "off": False, "0": False}
 
 @dataclass(frozen=True)
 class NamedSite:
-    """A site, and what is said about it.
+    """A configured site.
 
     Attributes
     ----------
     name : str
-        What users call it.
-    kind : {"local", "slurm", "address", "cluster"}
-        What it is.
-    options : LocalOptions, SlurmOptions, AddressOptions or ClusterOptions
+        The user's name for it.
+    kind : str
+        Its kind, such as ``slurm``; see `calbatch.cluster.sites.kinds`.
+    options : dataclass
         All options of its kind, given or by default.
     given : frozenset of str
-        Those that were given.
+        Names of the options that were given.
     """
 
     name: str
     kind: str
-    options: Options
+    options: Any
     given: frozenset[str] = frozenset()
 
 
-def named_sites() -> dict[str, NamedSite]:
-    """Return the sites of dask's configuration by name, and ``local``, which is always there.
+def sites_by_name() -> dict[str, NamedSite]:
+    """Return the sites of dask's configuration by name, and ``local``, which always exists.
 
     Raises
     ------
     RequestError
-        When the configuration has what cannot be.
+        If the configuration is wrong.
     """
     import dask
 
@@ -83,54 +74,54 @@ def named_sites() -> dict[str, NamedSite]:
     if not isinstance(section, Mapping):
         raise RequestError(f"{SECTION} in dask's configuration: must have a name for each site")
     sites = {"local": NamedSite("local", "local", LocalOptions())}
-    return sites | {str(name): _read(str(name), said) for name, said in section.items()}
+    return sites | {str(name): _read(str(name), entry) for name, entry in section.items()}
 
 
-def site_named(name: str) -> NamedSite:
+def find_site(name: str) -> NamedSite:
     """Return a site by its name.
 
     Raises
     ------
     RequestError
-        When there is none of this name, or the configuration has what cannot be.
+        If there is none of this name, or the configuration is wrong.
     """
-    sites = named_sites()
+    sites = sites_by_name()
     if name not in sites:
         raise RequestError(
-            f"site {name!r}: unknown{_nearest(name, sites)}; {SECTION} in dask's configuration "
-            "has them"
+            f"site {name!r}: unknown{_nearest(name, sites)}; sites are defined under {SECTION} in "
+            "dask's configuration"
         )
     return sites[name]
 
 
-def overridden(site: NamedSite, pairs: Mapping[str, str]) -> NamedSite:
-    """Return a site with some options changed, as on a command line.
+def override_options(site: NamedSite, pairs: Mapping[str, str]) -> NamedSite:
+    """Return a site with some options replaced, as on the command line.
 
     Parameters
     ----------
     site : NamedSite
         The site.
     pairs : mapping of str to str
-        Options and their values, as text. An empty one, or ``none``, is no value.
+        Option to value, as text. An empty value, or ``none``, stands for None.
 
     Raises
     ------
     RequestError
-        When there is no such option, or its value cannot be.
+        If there is no such option, or its value is wrong.
     """
     if "kind" in pairs:
         raise RequestError(f"site {site.name}: its kind is {site.kind}, and cannot be changed")
-    known = _types(type(site.options))
+    known = get_type_hints(type(site.options))
     changed = {}
-    for name, text in _normal(pairs).items():
-        _require(site.name, site.kind, name, known)
+    for name, text in _with_underscores(pairs).items():
+        _require_option(site.name, site.kind, name, known)
         changed[name] = _from_text(f"site {site.name}: {name}", known[name], text)
     options = replace(site.options, **changed)
-    return _whole(replace(site, options=options, given=site.given | set(changed)))
+    return _require_complete(replace(site, options=options, given=site.given | set(changed)))
 
 
-def opened(site: NamedSite, grain: str, batch: str = "") -> AbstractContextManager[OnCluster]:
-    """Return a site as a context that gives a scheduler.
+def open_site(site: NamedSite, grain: str, batch: str = "") -> AbstractContextManager[Site]:
+    """Return a context manager that opens a site.
 
     Parameters
     ----------
@@ -139,88 +130,73 @@ def opened(site: NamedSite, grain: str, batch: str = "") -> AbstractContextManag
     grain : {"exposure", "tile"}
         What a task is.
     batch : str
-        The batch's name, where it is for one.
+        Name of the batch that the site is opened for; empty if for several.
 
     Raises
     ------
     RequestError
-        On entering, when it is not to be had.
+        On entering the context, if the site cannot be opened.
     """
-    options = site.options
-    if isinstance(options, SlurmOptions):
-        from calbatch.cluster.sites.slurm.site import slurm_cluster
-
-        return slurm_cluster(options, grain, batch)
-    if isinstance(options, AddressOptions):
-        from calbatch.cluster.sites.remote import existing
-
-        return existing(options.address, grain, insecure=options.insecure)
-    if isinstance(options, ClusterOptions):
-        from calbatch.cluster.sites.custom import any_cluster
-
-        return any_cluster(options, grain)
-    from calbatch.cluster.sites.local import affordable, local_cluster
-
-    return local_cluster(options.workers or affordable(), grain)
+    return find_kind(site.kind).open(site.options, grain, batch)
 
 
-def described(sites: Iterable[NamedSite]) -> Table:
-    """Return a table of sites with all their options; what was given stands out.
+def site_table(sites: Iterable[NamedSite]) -> Table:
+    """Return a table of sites with all their options; options that were given are bold.
 
-    Values that look like secrets are not shown.
+    Values that look like secrets are hidden.
     """
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("site", "kind", "option", "value", "what it is", box=None, pad_edge=False)
+    table = Table("site", "kind", "option", "value", "meaning", box=None, pad_edge=False)
     for site in sites:
         label = site.name, site.kind
         for each in fields(site.options):
             style = "bold" if each.name in site.given else "dim"
-            value = as_text(each.name, getattr(site.options, each.name))
-            what = each.metadata["help"]
+            value = option_text(each.name, getattr(site.options, each.name))
             table.add_row(
                 *(Text(text, style="bold") for text in label),
-                *(Text(text, style=style) for text in (each.name, value, what)),
+                *(Text(text, style=style) for text in (each.name, value, each.metadata["help"])),
             )
             label = "", ""
     return table
 
 
-def _read(name: str, said: Any) -> NamedSite:
+def _read(name: str, entry: Any) -> NamedSite:
     if not _NAME.fullmatch(name):
-        raise RequestError(f"site {name!r}: a name must be of letters, digits and . _ -")
-    if not isinstance(said, Mapping):
-        raise RequestError(f"site {name}: must have a kind and options, not {said!r}")
-    values = _normal(said)
+        raise RequestError(
+            f"site {name!r}: a name must start with a letter, followed by letters, digits and . _ -"
+        )
+    if not isinstance(entry, Mapping):
+        raise RequestError(f"site {name}: must have a kind and options, not {entry!r}")
+    values = _with_underscores(entry)
     kind = values.pop("kind", None)
-    if kind not in KINDS:
-        what = "needs a kind" if kind is None else f"kind {kind!r}: unknown{_nearest(kind, KINDS)}"
-        raise RequestError(f"site {name}: {what}; kinds are {', '.join(KINDS)}")
-    known = _types(KINDS[kind])
+    if kind is None:
+        raise RequestError(f"site {name}: needs a kind; kinds are {', '.join(kind_names())}")
+    try:
+        options = find_kind(kind).options
+    except RequestError as error:
+        raise RequestError(f"site {name}: {error}") from error
+    known = get_type_hints(options)
     for option, value in values.items():
-        _require(name, kind, option, known)
+        _require_option(name, kind, option, known)
         values[option] = _from_file(f"site {name}: {option}", known[option], value)
-    return _whole(NamedSite(name, kind, KINDS[kind](**values), frozenset(values)))
+    return _require_complete(NamedSite(name, kind, options(**values), frozenset(values)))
 
 
-def _whole(site: NamedSite) -> NamedSite:
-    needed = NEEDED.get(site.kind)
-    if needed and not getattr(site.options, needed):
-        raise RequestError(f"site {site.name}: a site of kind {site.kind} needs {needed!r}")
+def _require_complete(site: NamedSite) -> NamedSite:
+    required = find_kind(site.kind).required
+    if required and not getattr(site.options, required):
+        raise RequestError(f"site {site.name}: a site of kind {site.kind} needs {required!r}")
     return site
 
 
-def _normal(said: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return options with underscores: dask takes hyphens for the same."""
-    return {str(name).replace("-", "_"): value for name, value in said.items()}
+def _with_underscores(entry: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return options with underscores in their names: dask takes hyphens for the same."""
+    return {str(name).replace("-", "_"): value for name, value in entry.items()}
 
 
-def _types(kind: type[Options]) -> dict[str, Any]:
-    return get_type_hints(kind)
-
-
-def _require(site: str, kind: str, option: str, known: Mapping[str, Any]) -> None:
+def _require_option(site: str, kind: str, option: str, known: Mapping[str, Any]) -> None:
     if option not in known:
         raise RequestError(
             f"site {site}: {kind} has no option {option!r}{_nearest(option, known)}; it has "
@@ -233,21 +209,21 @@ def _nearest(name: Any, known: Iterable[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-def _split(wanted: Any) -> tuple[Any, bool]:
-    """Return a type without None, and whether it may be None."""
+def _split_optional(wanted: Any) -> tuple[Any, bool]:
+    """Return a type without None, and whether None is allowed."""
     kinds = get_args(wanted)
     if NoneType in kinds:
         return next(kind for kind in kinds if kind is not NoneType), True
     return wanted, False
 
 
-def _wrong(what: str, wanted: str, found: Any) -> RequestError:
-    return RequestError(f"{what}: must be {wanted}, not {found!r}")
+def _wrong(what: str, wanted: str, value: Any) -> RequestError:
+    return RequestError(f"{what}: must be {wanted}, not {value!r}")
 
 
 def _from_file(what: str, wanted: Any, value: Any) -> Any:
-    """Return a value of a configuration file as an option has it."""
-    kind, optional = _split(wanted)
+    """Return the value of an option from a value in a configuration file."""
+    kind, optional = _split_optional(wanted)
     if value is None and optional:
         return None
     if kind is bool or kind is int or kind is float:
@@ -276,8 +252,8 @@ def _number_from_file(what: str, kind: type, value: Any) -> Any:
 
 
 def _from_text(what: str, wanted: Any, text: str) -> Any:
-    """Return a text of a command line as an option has it."""
-    kind, optional = _split(wanted)
+    """Return the value of an option from text on the command line."""
+    kind, optional = _split_optional(wanted)
     if optional and text.lower() in ("", "none"):
         return None
     readers: dict[Any, tuple[Callable[[str], Any], str]] = {
@@ -302,14 +278,14 @@ def _mapping(text: str) -> dict[str, Any]:
     except Exception as error:  # values that do not fit their tag raise anything
         raise ValueError(f"{type(error).__name__}: {error}") from error
     if not isinstance(found, dict):
-        raise TypeError(f"{text!r} is no mapping")
+        raise TypeError(f"{text!r} is not a mapping")
     return found
 
 
-def as_text(name: str, value: Any) -> str:
-    """Return an option's value as it could be given on a command line; secrets as stars."""
+def option_text(name: str, value: Any) -> str:
+    """Return an option's value as on the command line, with secrets as stars."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}={as_text(str(key), each)}" for key, each in value.items())
+        return ", ".join(f"{key}={option_text(str(key), each)}" for key, each in value.items())
     if value is None:
         return "-"
     if _SECRET.search(name):

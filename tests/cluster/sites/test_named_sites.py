@@ -16,15 +16,16 @@ from rich.console import Console
 from support.placed import importable, twice
 
 from calbatch.cluster import RequestError
-from calbatch.cluster.sites.config import (
-    as_text,
-    described,
-    named_sites,
-    opened,
-    overridden,
-    site_named,
+from calbatch.cluster.sites.kinds import KINDS
+from calbatch.cluster.sites.named_sites import (
+    find_site,
+    open_site,
+    option_text,
+    override_options,
+    site_table,
+    sites_by_name,
 )
-from calbatch.cluster.sites.options import KINDS, SlurmOptions
+from calbatch.cluster.sites.options import SlurmOptions
 
 FILE = """
 calbatch:
@@ -52,15 +53,15 @@ def configured(**sites):
 
 def shown(sites):
     console = Console(file=io.StringIO(), width=200)
-    console.print(described(sites))
+    console.print(site_table(sites))
     return console.file.getvalue()
 
 
 def test_dask_reads_them_from_its_files(tmp_path):
     (tmp_path / "sites.yaml").write_text(FILE)
     program = (
-        "from calbatch.cluster.sites.config import named_sites\n"
-        "for site in named_sites().values(): print(site)"
+        "from calbatch.cluster.sites.named_sites import sites_by_name\n"
+        "for site in sites_by_name().values(): print(site)"
     )
     environment = {**os.environ, "DASK_CONFIG": str(tmp_path)}
     environment["DASK_CALBATCH__SITES__DESK__WORKERS"] = "5"
@@ -77,9 +78,9 @@ def test_dask_reads_them_from_its_files(tmp_path):
 
 def test_local_is_always_there():
     with configured():
-        assert list(named_sites()) == ["local"]
+        assert list(sites_by_name()) == ["local"]
     with configured(local={"kind": "local", "workers": 1}):
-        assert site_named("local").options.workers == 1
+        assert find_site("local").options.workers == 1
 
 
 @pytest.mark.parametrize(
@@ -103,16 +104,16 @@ def test_local_is_always_there():
 )
 def test_what_cannot_be_is_said(said, message):
     with configured(it=said), pytest.raises(RequestError, match=message):
-        named_sites()
+        sites_by_name()
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../x", "1", "a\n"])
 def test_names_are_plain(name):
     with (
         configured(**{name: {"kind": "local"}}),
-        pytest.raises(RequestError, match="a name must be of letters"),
+        pytest.raises(RequestError, match="a name must start with a letter"),
     ):
-        named_sites()
+        sites_by_name()
 
 
 def test_a_name_that_is_not_there():
@@ -120,12 +121,12 @@ def test_a_name_that_is_not_there():
         configured(bigger={"kind": "local"}),
         pytest.raises(RequestError, match=r"site 'bigge': unknown \(did you mean 'bigger'\?\)"),
     ):
-        site_named("bigge")
+        find_site("bigge")
 
 
 def test_options_are_overridden_as_text():
     with configured(it={"kind": "slurm", "jobs": 3, "partition": "long"}):
-        site = site_named("it")
+        site = find_site("it")
     pairs = {
         "jobs": "7",
         "margin": "1.5",
@@ -135,7 +136,7 @@ def test_options_are_overridden_as_text():
         "worker-interface": "ib0",
         "directives": "--exclusive '--constraint=a b'",
     }
-    changed = overridden(site, pairs)
+    changed = override_options(site, pairs)
     assert changed.options == SlurmOptions(
         jobs=7,
         margin=1.5,
@@ -150,7 +151,7 @@ def test_options_are_overridden_as_text():
 
 def test_mappings_are_overridden_as_text():
     with configured(it={"kind": "cluster", "path": "a.B"}):
-        changed = overridden(site_named("it"), {"arguments": "{n_workers: 2, name: x}"})
+        changed = override_options(find_site("it"), {"arguments": "{n_workers: 2, name: x}"})
     assert changed.options.arguments == {"n_workers": 2, "name": "x"}
 
 
@@ -167,7 +168,7 @@ def test_mappings_are_overridden_as_text():
 )
 def test_overriding_what_cannot_be(pairs, message):
     with configured(it={"kind": "slurm"}), pytest.raises(RequestError, match=message):
-        overridden(site_named("it"), pairs)
+        override_options(find_site("it"), pairs)
 
 
 @pytest.mark.parametrize("text", ["[1]", "{a: ", "a"])
@@ -176,18 +177,18 @@ def test_overriding_with_no_mapping(text):
         configured(it={"kind": "cluster", "path": "a.B"}),
         pytest.raises(RequestError, match="arguments: must be a mapping, as in YAML"),
     ):
-        overridden(site_named("it"), {"arguments": text})
+        override_options(find_site("it"), {"arguments": text})
 
 
 @given(st.integers(), st.floats(allow_nan=False), st.booleans(), st.lists(st.text("-=ab '\"\\")))
 def test_what_is_shown_can_be_said_again(jobs, margin, encrypted, directives):
     said = {"kind": "slurm", "jobs": jobs, "margin": margin, "encrypted": encrypted}
     with configured(it={**said, "directives": directives}):
-        site = site_named("it")
-    pairs = {n: as_text(n, getattr(site.options, n)) for n in ("jobs", "margin", "encrypted")}
-    pairs["directives"] = as_text("directives", site.options.directives)
+        site = find_site("it")
+    pairs = {n: option_text(n, getattr(site.options, n)) for n in ("jobs", "margin", "encrypted")}
+    pairs["directives"] = option_text("directives", site.options.directives)
     with configured(it={"kind": "slurm"}):
-        assert overridden(site_named("it"), pairs).options == site.options
+        assert override_options(find_site("it"), pairs).options == site.options
 
 
 def test_the_table_tells_all_options_but_no_secrets():
@@ -195,9 +196,9 @@ def test_the_table_tells_all_options_but_no_secrets():
         big={"kind": "slurm", "jobs": 20, "partition": "[red]x"},
         gate={"kind": "cluster", "path": "a.B", "arguments": {"user": "me", "password": "hid den"}},
     ):
-        text = shown(named_sites().values())
+        text = shown(sites_by_name().values())
     for kind in ("local", "slurm", "cluster"):
-        for option in fields(KINDS[kind]):
+        for option in fields(KINDS[kind].options):
             assert option.name in text
             assert option.metadata["help"] in text
     assert "[red]x" in text
@@ -208,7 +209,7 @@ def test_the_table_tells_all_options_but_no_secrets():
 def test_the_page_tells_all_options():
     page = Path(__file__).parents[3] / "docs" / "how-to" / "sites.md"
     told_of = set(re.findall(r"`(\w+)`", page.read_text()))
-    options = {option.name for kind in KINDS.values() for option in fields(kind)}
+    options = {option.name for kind in KINDS.values() for option in fields(kind.options)}
     assert options - told_of == set()
 
 
@@ -221,11 +222,11 @@ def test_a_site_is_opened(kind, monkeypatch):
         "cluster": {"kind": "cluster", "path": "distributed.LocalCluster", "arguments": own},
     }
     with configured(it=said[kind]):
-        site = site_named("it")
-    with opened(site, "exposure") as running:
+        site = find_site("it")
+    with open_site(site, "exposure") as running:
         assert running.client.submit(twice, 4).result() == 8
         address = running.client.scheduler.address
         with configured(there={"kind": "address", "address": address}):
-            other = site_named("there")
-        with opened(other, "exposure") as second:
+            other = find_site("there")
+        with open_site(other, "exposure") as second:
             assert second.client.submit(twice, 5).result() == 10

@@ -8,13 +8,29 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from calbatch.cluster.errors import DeathError, LostError, SiteLostError
-from calbatch.cluster.exposure.job import Job, calibrate, prepared, success
-from calbatch.cluster.exposure.outcome import Clock, Outcome, Peak, failure, peak_memory, remarks
-from calbatch.cluster.sites.silence import ANSWER, Condition, Silent, Watch, kill, with_numbers
-from calbatch.models.saving import written_of
+from calbatch.cluster.exposure.job import Job, calibrate, prepare_job, success
+from calbatch.cluster.exposure.outcome import (
+    MemoryPeak,
+    Outcome,
+    Stopwatch,
+    collect_remarks,
+    failure,
+    peak_memory,
+)
+from calbatch.cluster.sites.silence import (
+    ANSWER,
+    Condition,
+    SilentWorker,
+    WorkerWatch,
+    add_numbers,
+    kill_worker,
+)
+from calbatch.cluster.sites.timeouts import call_within
+from calbatch.models.saving import save_result
 
 WINDOW_PER_THREAD = 2
 """Exposures under way for each thread: enough that none waits, few enough to stop quickly."""
@@ -29,6 +45,9 @@ COUNT_EVERY = 5.0
 FORGET = 10.0
 """Seconds to wait until a scheduler has forgotten a worker."""
 
+RESTART = 30.0
+"""Seconds to wait until workers have been restarted."""
+
 
 @dataclass(frozen=True)
 class _Task:
@@ -36,7 +55,7 @@ class _Task:
 
     job: Job
     future: Any = None
-    clock: Clock = field(default_factory=Clock)
+    clock: Stopwatch = field(default_factory=Stopwatch)
     writers: Sequence[Any] = ()
     remarks: Sequence[str] = ()
 
@@ -49,7 +68,7 @@ def _calibrate(job: Job) -> Outcome:
     return calibrate(job, memory=int(limit or 0))
 
 
-class OnCluster:
+class DaskSite:
     """A dask scheduler with its workers.
 
     Parameters
@@ -77,15 +96,15 @@ class OnCluster:
         self._ended: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
         self._serial = 0
         self._unsent: dict[Any, Job] = {}
-        self._finished: list[Any] = []
+        self._convert: list[Any] = []
         self._fetched = float("-inf")
-        self._watch = Watch(client)
+        self._watch = WorkerWatch(client)
 
     def room(self) -> int:
         """Return how many exposures to have under way."""
         now = time.monotonic()
         if now - self._counted > COUNT_EVERY and self.client.status == "running":
-            with suppress(TimeoutError):  # of a scheduler that does not answer: see `silent`
+            with suppress(TimeoutError):  # of a scheduler that does not answer: see `find_silent`
                 ask = self.client.scheduler.ncores
                 threads = sum(self.client.sync(ask, callback_timeout=ANSWER).values())
                 self._room = WINDOW_PER_THREAD * max(threads, 1)
@@ -111,9 +130,9 @@ class OnCluster:
         return None
 
     def _submit_tiles(self, job: Job) -> Outcome | None:
-        clock, remarkable = Clock(), list[str]()
+        clock, remarkable = Stopwatch(), list[str]()
         try:
-            with remarks(remarkable):
+            with collect_remarks(remarkable):
                 future, writers = self._computed(job)
         except Exception as error:  # one exposure's failure is its own
             self._require_scheduler()
@@ -142,7 +161,7 @@ class OnCluster:
                     self._send_together({key: job})
                 except Exception as error:
                     self._require_scheduler()
-                    yield job, failure(job.number, job.path, error, Clock())
+                    yield job, failure(job.number, job.path, error, Stopwatch())
 
     def _send_together(self, jobs: Mapping[Any, Job]) -> None:
         first = min(job.number for job in jobs.values())
@@ -154,7 +173,7 @@ class OnCluster:
 
     def _computed(self, job: Job) -> tuple[Any, Sequence[Any]]:
         """Return a job's future, and the writers of this process."""
-        graph, writers = prepared(job)
+        graph, writers = prepare_job(job)
         try:
             return self.client.compute(graph, priority=-job.number), writers
         except BaseException:
@@ -175,13 +194,13 @@ class OnCluster:
         if future.status != "finished":
             await self._fetch([future])
             return
-        self._finished.append(future)
-        if len(self._finished) == 1:
+        self._convert.append(future)
+        if len(self._convert) == 1:
             due = self._fetched + TOGETHER - time.monotonic()
             if due > 0:
                 await asyncio.sleep(due)
             self._fetched = time.monotonic()
-            together, self._finished = self._finished, []
+            together, self._convert = self._convert, []
             await self._fetch(together)
 
     async def _fetch(self, futures: Sequence[Any]) -> None:
@@ -197,7 +216,7 @@ class OnCluster:
         for future, result in zip(futures, results, strict=True):
             self._ended.put((future.key, result))
 
-    def ended(self, timeout: float) -> list[tuple[Job, Outcome]]:
+    def collect(self, timeout: float) -> list[tuple[Job, Outcome]]:
         """Return what has ended, after waiting for something to end.
 
         Raises
@@ -221,16 +240,17 @@ class OnCluster:
         for writer in task.writers:
             writer.abort()
         if isinstance(result, BaseException):
-            told = _told(result)
+            told = _translate_error(result)
             return failure(task.job.number, task.job.path, told, task.clock, task.remarks)
         if isinstance(result, Outcome):
             return result
         peaks = (*self._peaks(), peak_memory())
-        return success(task.job, written_of(result), task.clock, task.remarks, peaks)
+        return success(task.job, save_result(result), task.clock, task.remarks, peaks)
 
-    def _peaks(self) -> Sequence[Peak]:
+    def _peaks(self) -> Sequence[MemoryPeak]:
         with suppress(Exception):  # only for display
-            return tuple(self.client.run(peak_memory, on_error="ignore").values())
+            ask = partial(self.client.run, peak_memory, on_error="ignore")
+            return tuple(call_within(ANSWER, ask).values())
         return ()
 
     def give_up(self, numbers: Iterable[int] | None = None, *, kill: bool = False) -> None:
@@ -256,17 +276,30 @@ class OnCluster:
                 workers = self._workers_of(taken) if kill else []
                 self.client.cancel([task.future for task in tasks])
                 if workers:
-                    self.client.restart_workers(workers, timeout=30, raise_for_error=False)
+                    restart = self.client.restart_workers
+                    how = {"timeout": RESTART, "raise_for_error": False}
+                    call_within(RESTART + ANSWER, lambda: restart(workers, **how))
         for task in tasks:
             for writer in task.writers:
                 writer.abort()
 
     def _workers_of(self, keys: Sequence[Any]) -> list[str]:
         wanted = {str(key) for key in keys}
-        at = self.client.processing()
-        return [worker for worker, held in at.items() if wanted & {str(k) for k in held}]
+        return [worker for worker, held in self._held().items() if wanted & {str(k) for k in held}]
 
-    def silent(self, limit: float) -> list[Silent] | None:
+    def _held(self) -> Mapping[str, Sequence[Any]]:
+        """Return the keys of the tasks that each worker has.
+
+        Raises
+        ------
+        TimeoutError
+            If the scheduler does not answer.
+        """
+        ask = self.client.scheduler.processing
+        found: dict[str, Sequence[Any]] = self.client.sync(ask, callback_timeout=ANSWER)
+        return found
+
+    def find_silent(self, limit: float) -> list[SilentWorker] | None:
         """Return the workers that are not heard of, with the exposures that they have.
 
         None where it is too early for another look.
@@ -277,12 +310,12 @@ class OnCluster:
             Seconds after which those that are stopped are given up.
         """
         found = self._watch.look(limit)
-        return with_numbers(found, self._at()) if found else found
+        return add_numbers(found, self._at()) if found else found
 
-    def discard(self, silent: Silent) -> None:
+    def discard_worker(self, silent: SilentWorker) -> None:
         """Kill a stopped worker where its nanny can, and have the scheduler forget it."""
         if silent.condition is Condition.STOPPED:
-            kill(self.client, silent.worker)
+            kill_worker(self.client, silent.worker)
         with suppress(Exception):  # the scheduler may know that it is gone, or be lost
             forget = self.client.scheduler.unregister
             how = {"address": silent.worker, "stimulus_id": f"calbatch-silent-{silent.worker}"}
@@ -292,20 +325,19 @@ class OnCluster:
         """Return the exposures that each worker has, as far as is known."""
         with suppress(Exception):
             mine = {str(key): task.job.number for key, task in self._running.items()}
-            asked = self.client.sync(self.client.scheduler.processing, callback_timeout=ANSWER)
-            held = asked.items()
+            held = self._held().items()
             return {w: frozenset(mine[str(k)] for k in keys if str(k) in mine) for w, keys in held}
         return {}
 
-    def started(self) -> set[int]:
+    def running_numbers(self) -> set[int]:
         """Return the exposures that workers are at, as far as is known."""
         with suppress(Exception):
-            held = {str(key) for keys in self.client.processing().values() for key in keys}
+            held = {str(key) for keys in self._held().values() for key in keys}
             return {t.job.number for k, t in self._running.items() if str(k) in held}
         return set()
 
 
-def _told(error: BaseException) -> BaseException:
+def _translate_error(error: BaseException) -> BaseException:
     """Return an error of dask's in words of ours."""
     from distributed import CancelledError, KilledWorker
 

@@ -1,4 +1,4 @@
-"""A ledger of which a value is not what its column says."""
+"""Rows with values that their columns cannot have."""
 
 import sqlite3
 
@@ -25,7 +25,7 @@ DAMAGED_CELLS = [
 
 
 @pytest.mark.parametrize(("table", "column", "value"), DAMAGED_CELLS)
-def test_a_value_that_its_column_cannot_have_is_told(tmp_path, table, column, value):
+def test_an_impossible_value_is_reported_as_damage(tmp_path, table, column, value):
     with Ledger(tmp_path) as ledger:
         batch = ledger.add_batch(
             "a", "jump", ["/x_uncal.fits"], request={}, parameters={}, software={}
@@ -34,8 +34,8 @@ def test_a_value_that_its_column_cannot_have_is_told(tmp_path, table, column, va
     connection = sqlite3.connect(tmp_path / NAME, isolation_level=None)
     connection.execute(f"UPDATE {table} SET {column} = ?", (value,))
     connection.close()
-    with pytest.raises(LedgerError) as told:
+    with pytest.raises(LedgerError) as caught:
         read_all(tmp_path)
-    assert str(told.value).startswith(f"{tmp_path / NAME}: is no ledger, or a damaged one (")
-    assert f"{column} is " in str(told.value)
-    assert not is_intact(tmp_path)  # or `rebuild` would do nothing about it
+    assert str(caught.value).startswith(f"{tmp_path / NAME}: not a ledger, or damaged (")
+    assert f"{column} is " in str(caught.value)
+    assert not is_intact(tmp_path)  # otherwise `rebuild` would not repair it

@@ -20,7 +20,7 @@ from calbatch.cluster import RequestError
 from calbatch.cluster.exposure.job import calibrate
 from calbatch.cluster.sites.draining import BEGAN, ENDS
 from calbatch.cluster.sites.options import SlurmOptions
-from calbatch.cluster.sites.slurm.site import slurm_cluster
+from calbatch.cluster.sites.slurm.slurm_site import open_slurm
 
 pytestmark = pytest.mark.services
 
@@ -66,7 +66,7 @@ def site(slurm_host, folder):
         for name, value in ENCLOSING.items():
             patch.setenv(name, value)
         importable(patch)
-        with slurm_cluster(options(folder, jobs=2), "exposure") as running:
+        with open_slurm(options(folder, jobs=2), "exposure") as running:
             running.client.wait_for_workers(2, timeout=120)
             yield running
 
@@ -168,14 +168,14 @@ def test_a_worker_that_dies_comes_again_in_its_job(site):
 
 
 def test_jobs_follow_one_another_and_interrupt_nothing(slurm_host, tmp_path):
-    limited = options(tmp_path, walltime="1:00", margin=51.0)  # 9 seconds each
-    with slurm_cluster(limited, "exposure") as running:
+    limited = options(tmp_path, walltime="1:00", margin=42.0)  # 18 seconds each
+    with open_slurm(limited, "exposure") as running:
         client = running.client
         client.wait_for_workers(1, timeout=120)
         [first] = client.run(about, [BEGAN, ENDS]).values()
         began, ends = (float(first["environment"][name]) for name in (BEGAN, ENDS))
-        assert ends - began == 9
-        futures = [client.submit(slowly, n, 0.7, str(tmp_path), pure=False) for n in range(12)]
+        assert ends - began == 18  # where processes start slowly, half of that
+        futures = [client.submit(slowly, n, 1.7, str(tmp_path), pure=False) for n in range(12)]
         done = []
         for future, result in as_completed(futures, loop=client.loop, with_results=True):
             done.append(result)
@@ -188,7 +188,7 @@ def test_jobs_follow_one_another_and_interrupt_nothing(slurm_host, tmp_path):
 
 def test_nothing_is_left(slurm_host, folder, tmp_path):
     others = ours()
-    with slurm_cluster(options(tmp_path, cores=2), "tile") as running:
+    with open_slurm(options(tmp_path, cores=2), "tile") as running:
         running.client.wait_for_workers(2, timeout=120)
         [job] = ours() - others
         assert jobs_of(running.client) == {job}  # both in one job
@@ -223,7 +223,7 @@ def test_nothing_is_left(slurm_host, folder, tmp_path):
 def test_what_cannot_be_is_said(slurm_host, tmp_path, given, message):
     with (
         pytest.raises(RequestError, match=message) as told,
-        slurm_cluster(options(tmp_path, **given), "exposure"),
+        open_slurm(options(tmp_path, **given), "exposure"),
     ):
         raise AssertionError("it was taken")
     assert "\n" not in str(told.value)
@@ -234,14 +234,14 @@ def test_what_cannot_be_is_said(slurm_host, tmp_path, given, message):
 
 def test_tiles_of_an_exposure_stay_on_one_host(slurm_host, tmp_path):
     with pytest.raises(RequestError, match="2 jobs may be on several hosts"):
-        slurm_cluster(options(tmp_path, jobs=2), "tile").__enter__()
+        open_slurm(options(tmp_path, jobs=2), "tile").__enter__()
 
 
 def test_jobs_that_cannot_work_are_told_of(slurm_host, tmp_path):
     asked = options(tmp_path, python=str(tmp_path / "no-such-python"))
     with (
         pytest.raises(RequestError, match=r"jobs end and no worker comes: .*no-such-python"),
-        slurm_cluster(asked, "exposure"),
+        open_slurm(asked, "exposure"),
     ):
         raise AssertionError("it was taken")
     eventually(lambda: not list((tmp_path / "logs").glob(".tls-*")))
@@ -254,7 +254,7 @@ def test_names_reach_no_shell(slurm_host, tmp_path, monkeypatch):
     asked = replace(
         options(evil), scratch=str(evil / "scratch"), directives=("--comment=$(id);id",)
     )
-    with slurm_cluster(asked, "exposure") as running:
+    with open_slurm(asked, "exposure") as running:
         running.client.wait_for_workers(1, timeout=120)
         [found] = running.client.run(about).values()
         told = slurm("scontrol", "show", "job", found["job"])
@@ -275,7 +275,7 @@ def test_what_a_killed_driver_of_the_same_batch_left_is_ended(slurm_host, tmp_pa
     other = slurm("sbatch", "--parsable", f"--job-name={name}2", *wrap)
     for folder in (f".tls-{name}-x", f".tls-{name}2-x"):
         (tmp_path / "logs" / folder).mkdir(parents=True)
-    with slurm_cluster(options(tmp_path), "exposure", "20260131-120000-abcd") as running:
+    with open_slurm(options(tmp_path), "exposure", "20260131-120000-abcd") as running:
         assert "CANCELLED" in slurm("scontrol", "show", "job", left)
         assert slurm("squeue", "-h", "-o", "%T", "-j", other) in ("PENDING", "RUNNING")
         assert running.client.submit(twice, 4).result() == 8

@@ -1,4 +1,4 @@
-"""The ledger: one writer, many readers, nothing lost."""
+"""The ledger: one writer, many readers, no loss."""
 
 import json
 import os
@@ -27,35 +27,7 @@ def begun(ledger, name="a", paths=PATHS):
     )
 
 
-def test_what_is_written_is_read(tmp_path):
-    with Ledger(tmp_path / "state") as ledger:
-        batch = begun(ledger)
-        ledger.set_driver(batch, "local", None)
-        ledger.add_body("d1", {"": {"skip": ["False", "the step's default"]}})
-        ledger.update_exposure(batch, 1, state="done", identity="i1", parameters="d1", peak=5)
-        ledger.add_attempt(batch, 1, number=1, result="done", worker="vm:1")
-        ledger.set_products(batch, 1, [ProductRow("/out/1_rate.fits", 10, 20, "abc")])
-        ledger.add_event(batch, "retry", "again", 1)
-        ledger.end_batch(batch, "done")
-    with View(tmp_path / "state") as view:
-        row = view.batch("a")
-        assert (row.state, row.request, row.software, row.total) == (
-            "done",
-            {"x": 1},
-            {"y": "2"},
-            5,
-        )
-        assert view.counts(row.id) == {"waiting": 4, "done": 1}
-        (exposure,) = view.exposures(row.id, "done")
-        assert (exposure.path, exposure.identity, exposure.peak) == (PATHS[1], "i1", 5)
-        assert view.parameters(exposure.id) == {"": {"skip": ["False", "the step's default"]}}
-        assert [a.worker for a in view.attempts(exposure.id)] == ["vm:1"]
-        assert view.products(exposure.id) == [ProductRow("/out/1_rate.fits", 10, 20, "abc")]
-        assert [(e.kind, e.number, e.text) for e in view.events(row.id)] == [("retry", 1, "again")]
-        assert view.find_products(["i1", "other"]) == {"i1": view.products(exposure.id)}
-
-
-def test_exposures_come_in_full_as_each_is_found_by_itself(tmp_path):
+def test_exposures_in_full_agree_with_single_queries(tmp_path):
     with Ledger(tmp_path) as ledger:
         ledger.set_products(begun(ledger, "other"), 0, [ProductRow("/elsewhere.fits", 1, 2, "x")])
         batch = begun(ledger)
@@ -73,20 +45,20 @@ def test_exposures_come_in_full_as_each_is_found_by_itself(tmp_path):
         assert [len(products) for _, _, products in wanted] == [1, 0, 3, 2, 0]
 
 
-def test_it_is_its_users_alone(tmp_path):
+def test_the_ledger_is_private_to_its_user(tmp_path):
     with Ledger(tmp_path / "state"):
         assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
         for path in (tmp_path / "state").iterdir():
             assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
 
 
-def test_a_second_writer_is_refused_and_told_of_the_first(tmp_path):
+def test_a_second_writer_is_refused_and_the_first_is_named(tmp_path):
     with Ledger(tmp_path), pytest.raises(LedgerError, match=f"by process {os.getpid()} on"):
         Ledger(tmp_path)
     Ledger(tmp_path).close()
 
 
-def test_a_header_is_known_while_the_file_is_the_same(tmp_path):
+def test_a_header_is_found_while_the_file_is_unchanged(tmp_path):
     with Ledger(tmp_path) as ledger:
         ledger.add_header("/a", 1, 2, "digest", {"meta.x": 3.5, "meta.y": "é"})
         ledger.add_reference("/r", 4, 5, "sha")
@@ -99,19 +71,19 @@ def test_a_header_is_known_while_the_file_is_the_same(tmp_path):
         assert ledger.find_checksum("/r", 4, 6) is None
 
 
-def test_a_ledger_of_a_later_version_is_left_alone(tmp_path):
+def test_a_ledger_of_a_later_version_is_refused(tmp_path):
     Ledger(tmp_path).close()
     with sqlite3.connect(tmp_path / NAME) as connection:
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
-    with pytest.raises(LedgerError, match="made by a later calbatch"):
+    with pytest.raises(LedgerError, match="written by a later version of calbatch"):
         Ledger(tmp_path)
-    with pytest.raises(LedgerError, match="of version"):
+    with pytest.raises(LedgerError, match="is not between 1 and"):
         View(tmp_path)
 
 
-def test_what_is_no_ledger(tmp_path):
-    (tmp_path / NAME).write_text("not a database, but long enough to be looked at as one" * 30)
-    with pytest.raises(LedgerError, match="is no ledger"):
+def test_a_file_that_is_not_a_ledger_is_refused(tmp_path):
+    (tmp_path / NAME).write_text("not a database, but long enough to be taken for one" * 30)
+    with pytest.raises(LedgerError, match="not a ledger"):
         Ledger(tmp_path)
     with pytest.raises(LedgerError):
         View(tmp_path)
@@ -146,7 +118,7 @@ def writer(tmp_path):
     process.communicate()
 
 
-def test_it_can_be_read_while_it_is_written(tmp_path, writer):
+def test_a_ledger_can_be_read_while_it_is_written(tmp_path, writer):
     counts = [done_in(tmp_path)]
 
     def grown():
@@ -164,20 +136,20 @@ def done_in(folder):
         return view.counts(view.batch("a").id).get("done", 0)
 
 
-def test_a_killed_writer_leaves_a_ledger_that_is_whole(tmp_path, writer):
+def test_a_killed_writer_leaves_an_intact_ledger(tmp_path, writer):
     eventually(lambda: done_in(tmp_path) > 100)
     os.kill(writer.pid, signal.SIGKILL)
     writer.wait()
-    with View(tmp_path) as view:  # rolls back what was under way
+    with View(tmp_path) as view:  # rolls back the interrupted commit
         counts = view.counts(view.batch("a").id)
     assert sum(counts.values()) == 20000
     assert counts["done"] > 100
-    with Ledger(tmp_path) as ledger:  # its lock died with it
+    with Ledger(tmp_path) as ledger:  # the lock was released with the process
         assert len(list(ledger.unfinished_exposures(ledger.batch("a").id))) == counts["waiting"]
 
 
 def test_a_full_disk_loses_nothing(tmp_path):
-    """The file may not grow for a while, as on a full disk."""
+    """A limit on the file's size stands for a full disk."""
     import resource
 
     with Ledger(tmp_path) as ledger:
@@ -206,7 +178,7 @@ def test_a_full_disk_loses_nothing(tmp_path):
         max_size=30,
     )
 )
-def test_states_are_the_last_ones_whatever_the_order(tmp_path_factory, changes):
+def test_the_latest_state_of_each_exposure_counts(tmp_path_factory, changes):
     with Ledger(tmp_path_factory.mktemp("ledger")) as ledger:
         batch = begun(ledger)
         wanted = dict.fromkeys(range(5), "waiting")

@@ -15,7 +15,7 @@ from typing import Any
 from dask_jobqueue.slurm import SLURMCluster, SLURMJob
 from distributed import Status
 
-from calbatch.cluster.sites.slurm.commands import environment, script, told
+from calbatch.cluster.sites.slurm.commands import error_line, job_environment, job_script
 
 log = logging.getLogger(__name__)
 
@@ -70,11 +70,11 @@ class WorkerJob(SLURMJob):
     def job_script(self) -> str:
         """Return the script."""
         command = [*self.recipe.worker, "--name", str(self.name), str(self.scheduler)]
-        return script(command, self.recipe.before)
+        return job_script(command, self.recipe.before)
 
     async def _submit_job(self, script_filename: str) -> str:
         command = ["sbatch", *self.recipe.sbatch, script_filename]
-        return str(await self._call(command, env=environment(self.recipe.variables)))
+        return str(await self._call(command, env=job_environment(self.recipe.variables)))
 
     async def close(self) -> None:
         """Cancel the job."""
@@ -154,7 +154,7 @@ class WorkerCluster(SLURMCluster):
                 try:
                     await self._replace()
                 except (RuntimeError, OSError) as error:  # Slurm may be away for a while
-                    log.warning("Slurm jobs: %s", told(str(error)))
+                    log.warning("Slurm jobs: %s", error_line(str(error)))
                 pause = min(ASK_SELDOM, pause * 1.3)
                 ask = time.monotonic() + pause
 
@@ -174,7 +174,7 @@ class WorkerCluster(SLURMCluster):
 
     async def _alive(self) -> set[str]:
         ask = ["squeue", "--noheader", "--format=%A", f"--user={os.getuid()}"]
-        listed = await WorkerJob._call([*ask, f"--name={self.recipe.name}"], env=environment())
+        listed = await WorkerJob._call([*ask, f"--name={self.recipe.name}"], env=job_environment())
         return set(listed.split())
 
     async def _close(self) -> None:
@@ -186,4 +186,4 @@ class WorkerCluster(SLURMCluster):
         await super()._close()
         # Whatever was being submitted meanwhile.
         with suppress(RuntimeError, OSError):
-            await WorkerJob._call(["scancel", f"--name={self.recipe.name}"], env=environment())
+            await WorkerJob._call(["scancel", f"--name={self.recipe.name}"], env=job_environment())

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import sys
 import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,25 +17,24 @@ from typing import Any
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.job import Job
 from calbatch.cluster.exposure.outcome import Outcome
-from calbatch.cluster.owner import owner_is_dead, write_owner
+from calbatch.cluster.owner import is_owner_dead, write_owner
+from calbatch.cluster.sites.dask_site import DaskSite
 from calbatch.cluster.sites.local import (
-    SETTINGS,
-    WORKER_ENVIRONMENT,
+    DASK_SETTINGS,
     dashboard_link,
-    interrupts_held,
-    routes,
+    hold_interrupts,
+    http_routes,
+    make_worker_folder,
 )
 from calbatch.cluster.sites.options import SlurmOptions
-from calbatch.cluster.sites.remote import fit_hosts
-from calbatch.cluster.sites.scheduler import OnCluster
-from calbatch.cluster.sites.slurm.commands import (
-    common,
-    log_pattern,
-    plain,
-    seconds,
-    slurm,
-    told,
-    without,
+from calbatch.cluster.sites.remote import check_workers
+from calbatch.cluster.sites.slurm.commands import error_line, run_slurm
+from calbatch.cluster.sites.slurm.job_options import (
+    check_options,
+    sbatch_arguments,
+    time_limit,
+    worker_command,
+    worker_variables,
 )
 from calbatch.models.private import NotPrivateError, make_private_folder
 
@@ -50,7 +48,7 @@ LONGER = 1.1
 
 
 @contextmanager
-def slurm_cluster(options: SlurmOptions, grain: str, batch: str = "") -> Iterator[OnCluster]:
+def open_slurm(options: SlurmOptions, grain: str, batch: str = "") -> Iterator[DaskSite]:
     """Give a scheduler in this process, with workers in jobs of Slurm's.
 
     Jobs that end are replaced. Scheduler and workers talk by TLS, with certificates for this one
@@ -71,18 +69,18 @@ def slurm_cluster(options: SlurmOptions, grain: str, batch: str = "") -> Iterato
     RequestError
         When an option cannot be, Slurm refuses the jobs, or their workers cannot calibrate.
     """
-    checked(options, grain)
+    check_options(options, grain)
     with ExitStack() as stack:
-        client, cluster = _entered(stack, options, batch)
+        client, cluster = _start(stack, options, batch)
         _wait(cluster, options)
-        fit_hosts(client, "Slurm", grain)
+        check_workers(client, "Slurm", grain)
         jobs, cores = options.jobs, options.cores
         plural = "s" * (jobs > 1), "s" * (cores > 1)
         name = f"{jobs} Slurm job{plural[0]} with {cores} worker{plural[1]} each"
-        yield OnSlurm(client, grain, name, dashboard_link(client))
+        yield SlurmSite(client, grain, name, dashboard_link(client))
 
 
-def _entered(stack: ExitStack, options: SlurmOptions, batch: str) -> tuple[Any, Any]:
+def _start(stack: ExitStack, options: SlurmOptions, batch: str) -> tuple[Any, Any]:
     import dask
     from distributed import Client
 
@@ -92,15 +90,16 @@ def _entered(stack: ExitStack, options: SlurmOptions, batch: str) -> tuple[Any, 
     name = workers_name(batch or uuid.uuid4().hex[:12])
     logs = _log_folder(options)
     if batch:
-        swept(name, logs)
+        end_jobs(name, logs)
     _remove_abandoned(logs)
     security, files = _credentials(stack, logs, name) if options.encrypted else (None, {})
     recipe = recipe_class(
         name, sbatch_arguments(options, name, logs), worker_command(options, files),
         before=time_limit(options), variables=worker_variables(options),
     )  # fmt: skip
-    stack.enter_context(dask.config.set({**SETTINGS, **routes()}))
-    with interrupts_held():
+    folder = {"temporary-directory": str(make_worker_folder(stack))}
+    stack.enter_context(dask.config.set({**DASK_SETTINGS, **http_routes(), **folder}))
+    with hold_interrupts():
         try:
             cluster = cluster_class(
                 recipe,
@@ -117,35 +116,35 @@ def _entered(stack: ExitStack, options: SlurmOptions, batch: str) -> tuple[Any, 
             client.register_plugin(Draining())
             cluster.submit()
         except (RuntimeError, OSError, ValueError) as error:
-            raise RequestError(f"Slurm: {told(str(error))}") from error
+            raise RequestError(f"Slurm: {error_line(str(error))}") from error
     return client, cluster
 
 
-class OnSlurm(OnCluster):
+class SlurmSite(DaskSite):
     """Jobs of Slurm's, whose workers are told how long exposures take.
 
     One whose time is nearly up begins nothing that takes as long, though it may never have done
     any itself.
     """
 
-    _told = 0.0
+    _reported_longest = 0.0
 
-    def ended(self, timeout: float) -> list[tuple[Job, Outcome]]:
+    def collect(self, timeout: float) -> list[tuple[Job, Outcome]]:
         """Return what has ended, after waiting for something to end."""
-        found = super().ended(timeout)
+        found = super().collect(timeout)
         longest = max((o.seconds for _, o in found if not o.failed), default=0.0)
-        if self.grain == "exposure" and longest > LONGER * self._told:
-            self._told = longest
+        if self.grain == "exposure" and longest > LONGER * self._reported_longest:
+            self._reported_longest = longest
             # In a thread: a worker that does not answer must not keep the others waiting.
             threading.Thread(target=_expect, args=(self.client, longest), daemon=True).start()
         return found
 
 
 def _expect(client: Any, seconds: float) -> None:
-    from calbatch.cluster.sites.draining import expected
+    from calbatch.cluster.sites.draining import announce_duration
 
     with suppress(Exception):  # the scheduler may be what was lost
-        expected(client, seconds)
+        announce_duration(client, seconds)
 
 
 def workers_name(batch: str) -> str:
@@ -156,11 +155,11 @@ def workers_name(batch: str) -> str:
 def _remove_abandoned(logs: Path) -> None:
     """Remove the certificates of drivers of any batch that were killed on this host."""
     for private in logs.glob(".tls-calbatch-*"):
-        if owner_is_dead(private / "owner.json"):
+        if is_owner_dead(private / "owner.json"):
             shutil.rmtree(private, ignore_errors=True)
 
 
-def swept(name: str, logs: Path) -> None:
+def end_jobs(name: str, logs: Path) -> None:
     """End the jobs of a driver that was killed, and remove its certificates.
 
     Its workers could otherwise still write what a new driver's have written.
@@ -179,17 +178,22 @@ def swept(name: str, logs: Path) -> None:
     """
     ours = (f"--name={name}", f"--user={os.getuid()}")
     limit = time.monotonic() + FIRST
-    if slurm("squeue", "--noheader", *ours):
-        slurm("scancel", *ours)
-        while slurm("squeue", "--noheader", *ours) and time.monotonic() < limit:
+    if run_slurm("squeue", "--noheader", *ours):
+        run_slurm("scancel", *ours)
+        while run_slurm("squeue", "--noheader", *ours) and time.monotonic() < limit:
             time.sleep(0.5)
     for private in logs.glob(f".tls-{name}-*"):
         shutil.rmtree(private, ignore_errors=True)
 
 
+def end_batch_jobs(options: SlurmOptions, batch: str) -> None:
+    """End the worker jobs of a batch whose driver has died; see `end_jobs`."""
+    end_jobs(workers_name(batch), Path(options.logs).expanduser().absolute())
+
+
 def _classes() -> tuple[Any, Any]:
     try:
-        from calbatch.cluster.sites.slurm.jobs import Recipe, WorkerCluster
+        from calbatch.cluster.sites.slurm.worker_jobs import Recipe, WorkerCluster
     except ImportError as error:
         raise RequestError(f"Slurm: {error}; pip install 'calbatch[slurm]'") from error
     for program in ("sbatch", "squeue", "scancel"):
@@ -198,125 +202,6 @@ def _classes() -> tuple[Any, Any]:
                 f"Slurm: {program} is not on this machine, from which to submit jobs"
             )
     return WorkerCluster, Recipe
-
-
-def checked(options: SlurmOptions, grain: str) -> None:
-    """See that options can be.
-
-    Raises
-    ------
-    RequestError
-        When one cannot.
-    """
-    for name, value in vars(options).items():
-        for text in value if isinstance(value, tuple) else (value,):
-            if isinstance(text, str):
-                plain(name, text)
-    for name in ("jobs", "cores"):
-        if getattr(options, name) < 1:
-            raise RequestError(f"{name} {getattr(options, name)}: must be at least 1")
-    limit = seconds(options.walltime)
-    if limit <= options.margin:
-        raise RequestError(
-            f"walltime {options.walltime}: must be longer than the margin of {options.margin:g} s"
-        )
-    if grain == "tile" and options.jobs > 1:
-        raise RequestError(
-            f"{options.jobs} jobs may be on several hosts, which must not write to one file "
-            "together: use --grain exposure"
-        )
-    _bytes(options.memory)
-    without([], options.skip, options.directives)
-
-
-def _bytes(memory: str) -> int:
-    from dask.utils import parse_bytes
-
-    try:
-        found = int(parse_bytes(memory))
-    except ValueError as error:
-        raise RequestError(f"memory {memory!r}: must be like 4GiB ({error})") from None
-    if found < 2**20:
-        raise RequestError(f"memory {memory!r}: must be at least 1MiB")
-    return found
-
-
-def sbatch_arguments(options: SlurmOptions, name: str, logs: Path) -> list[str]:
-    """Return how a job is submitted: arguments of sbatch."""
-    output = log_pattern(logs, "worker-%j.log")
-    arguments = [
-        "--parsable",
-        f"--job-name={name}",
-        f"--output={output}",
-        f"--error={output}",
-        "--export=ALL",
-        "--no-requeue",  # it is replaced by a new one
-        "--ntasks=1",
-        f"--cpus-per-task={options.cores}",
-        f"--mem={-(-_bytes(options.memory) // 2**20)}M",
-        *common(
-            partition=options.partition,
-            account=options.account,
-            walltime=options.walltime,
-            more=(),
-        ),
-    ]
-    more = common(partition=None, account=None, walltime=None, more=options.directives)
-    return [*without(arguments, options.skip, options.directives), *more]
-
-
-def worker_command(options: SlurmOptions, files: Mapping[str, str]) -> list[str]:
-    """Return what a job runs, but for its name and the scheduler.
-
-    Parameters
-    ----------
-    options : SlurmOptions
-        What the jobs are like.
-    files : mapping
-        Where certificates are: ``ca-file``, ``cert``, ``key``.
-    """
-    limit = seconds(options.walltime) - options.margin
-    command = [
-        *(options.python or sys.executable, "-m", "distributed.cli.dask_worker"),
-        *("--nthreads", "1", "--nworkers", str(options.cores), "--nanny"),
-        *("--memory-limit", str(_bytes(options.memory) // options.cores)),
-        *("--death-timeout", f"{options.patience:g}"),
-        *("--lifetime", f"{limit:g} s", "--lifetime-stagger", f"{_stagger(options):g} s"),
-        *("--no-dashboard", "--dashboard-address", "127.0.0.1:0"),
-    ]
-    if options.scratch:
-        command += ["--local-directory", options.scratch]
-    if options.worker_interface:
-        command += ["--interface", options.worker_interface]
-    for name, file in files.items():
-        command += [f"--tls-{name}", file]
-    return command
-
-
-def _stagger(options: SlurmOptions) -> float:
-    """Return by how much lifetimes differ, so that jobs do not all end at once."""
-    return min(options.margin, seconds(options.walltime) / 10) / 2
-
-
-def time_limit(options: SlurmOptions) -> list[str]:
-    """Return lines of shell that tell workers how much time their job has.
-
-    A worker that is started again, after it died, cannot know otherwise.
-    """
-    from calbatch.cluster.sites.draining import BEGAN, ENDS
-
-    limit = int(seconds(options.walltime) - options.margin)
-    return [f"export {BEGAN}=$(date +%s)", f"export {ENDS}=$(({BEGAN} + {limit}))"]
-
-
-def worker_variables(options: SlurmOptions) -> dict[str, str]:
-    """Return what workers find in their environment, settings of dask's included."""
-    ours = "distributed.worker.", "distributed.admin."
-    settings = {n: v for n, v in SETTINGS.items() if n.startswith(ours)}
-    if options.encrypted:
-        settings["distributed.comm.require-encryption"] = True
-    names = {n: "DASK_" + n.upper().replace(".", "__").replace("-", "_") for n in settings}
-    return {**WORKER_ENVIRONMENT, **{names[n]: repr(v) for n, v in settings.items()}}
 
 
 def _log_folder(options: SlurmOptions) -> Path:

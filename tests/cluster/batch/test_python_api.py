@@ -120,7 +120,7 @@ def test_a_product_never_takes_the_place_of_its_input(simulated, tmp_path):
     before = sums(tmp_path)
     result = run("superbias", raw, tmp_path)
     assert result.outcomes[0].error.endswith(
-        "a_superbias.fits: its product would take its place; choose another folder"
+        "a_superbias.fits: the product would overwrite the input; choose another output folder"
     )
     assert sums(tmp_path) == before
 
@@ -155,8 +155,8 @@ def test_one_failure_stops_nothing_else(simulated, tmp_path):
     assert [o.path for o in result.failed] == [simulated.exposures[1]]
     assert len(names(tmp_path)) == 2
     assert result.failed[0].error == (
-        f"{simulated.exposures[1]}: KeyError: 'surprise' (a fault of calbatch, or of a step of "
-        "yours)"
+        f"{simulated.exposures[1]}: KeyError: 'surprise' (a defect in calbatch or in one of your "
+        "steps)"
     )
     shown = console.file.getvalue()
     assert f"FAILED {result.failed[0].error}" in shown
@@ -271,6 +271,6 @@ def test_a_header_that_will_not_do_fails_its_exposure(simulated, tmp_path, cards
     error = result.failed[0].error
     assert error.startswith(f"{bad}: ")
     assert message in error
-    assert "fault of calbatch" not in error
+    assert "defect in calbatch" not in error
     assert "\n" not in error
     assert names(tmp_path / "out") == []

@@ -11,15 +11,16 @@ from functools import partial
 from rich.console import Console
 
 from calbatch.calibrate import warm
-from calbatch.cluster.batch.leftovers import clear, end_abandoned, living
-from calbatch.cluster.batch.liveness import sign
+from calbatch.cluster.batch.leftovers import end_abandoned_batches, living_batches, remove_leftovers
+from calbatch.cluster.batch.liveness import record_driver
 from calbatch.cluster.batch.manifest import write_manifest
-from calbatch.cluster.batch.registering import Begun, abandon
-from calbatch.cluster.batch.report import unrecorded_line
+from calbatch.cluster.batch.registering import RegisteredBatch, abandon_batch
+from calbatch.cluster.batch.report import describe_unrecorded
 from calbatch.cluster.batch.result import Ending, Result
 from calbatch.cluster.display.fetch_progress import fetch_references
 from calbatch.cluster.display.progress import ProgressDisplay, show_progress
-from calbatch.cluster.driver.driver import BatchSetup, Driver
+from calbatch.cluster.driver.batch_setup import BatchSetup
+from calbatch.cluster.driver.driver import Driver
 from calbatch.cluster.driver.feed import Feed
 from calbatch.cluster.driver.recording import Recorder
 from calbatch.cluster.driver.room import describe_unwritable, wait_for_commit
@@ -36,7 +37,7 @@ Entering = Callable[[placement.Place, bool, str], AbstractContextManager[Site]]
 
 
 def drive(
-    begun: Begun,
+    begun: RegisteredBatch,
     console: Console,
     *,
     entered: Entering = placement.open_place,
@@ -63,15 +64,15 @@ def drive(
     """
     with begun.hold_ledger() as ledger:
         try:
-            return _driven(begun, ledger, console, entered, debug=debug)
+            return _drive(begun, ledger, console, entered, debug=debug)
         except Exception as error:
             if is_expected(error):
-                abandon(ledger, begun.folder, str(error), fresh=begun.fresh)
+                abandon_batch(ledger, begun.folder, str(error), fresh=begun.fresh)
             raise
 
 
-def _driven(
-    begun: Begun, ledger: Ledger, console: Console, entered: Entering, *, debug: bool
+def _drive(
+    begun: RegisteredBatch, ledger: Ledger, console: Console, entered: Entering, *, debug: bool
 ) -> Result:
     start = time.perf_counter()
     folder, order, place = begun.folder, begun.order, begun.place
@@ -80,9 +81,9 @@ def _driven(
         placement.prepare_place(place)
     sums = ReferenceChecksums(ledger.find_checksum, ledger.add_reference)
     planner = Planner(
-        begun.step, references, date=order.options.date, use_pars=order.pars,
+        begun.step, references, date=order.exposure.date, use_pars=order.pars,
         fetch=partial(fetch_references, console=console), history=ledger, checksums=sums,
-        rerun=order.again, verify_inputs=order.options.verify_inputs,
+        rerun=order.rerun, verify_inputs=order.exposure.verify_inputs,
     )  # fmt: skip
     session = _Session(begun, place, ledger, planner, sums, console, debug, entered)
     try:
@@ -96,7 +97,7 @@ def _driven(
 class _Session:
     """One driver's work on a batch."""
 
-    begun: Begun
+    begun: RegisteredBatch
     place: placement.Place
     ledger: Ledger
     planner: Planner
@@ -109,7 +110,7 @@ class _Session:
     def run(self) -> Ending:
         """Drive, leave the ledger, the manifest and the folder in order, and return the outcome."""
         batch = self.ledger.batch(self.begun.folder.name).id
-        sign(self.begun.folder)
+        record_driver(self.begun.folder)
         self.ledger.set_driver(batch, self.place.scheduler, None)
         state, reason = "interrupted", "the driver was ended"
         try:
@@ -143,7 +144,7 @@ class _Session:
         recorder = self.recorder
         lost = tuple(recorder.find_uncommitted()) if recorder else ()
         if lost:
-            self._say(unrecorded_line(lost))
+            self._say(describe_unrecorded(lost))
         done, failed = (recorder.done, recorder.failed) if recorder else (0, 0)
         return Ending(state, reason, self.begun.total, done, failed, lost)
 
@@ -165,15 +166,15 @@ class _Session:
         folder = self.begun.folder
         staging = take_over(folder)
         try:
-            spared = living(self.ledger, batch)
-            clear(folder, spared)
-            remarks = end_abandoned(self.ledger, batch, spared)
+            spared = living_batches(self.ledger, batch)
+            remove_leftovers(folder, spared)
+            remarks = end_abandoned_batches(self.ledger, batch, spared)
             for remark in filter(None, [staging.remark, *remarks]):
                 self._say(remark)
             yield staging
         finally:
             staging.close()
-            clear(folder, living(self.ledger, batch))
+            remove_leftovers(folder, living_batches(self.ledger, batch))
 
     def _leave_manifest(self, state: str) -> None:
         try:
@@ -204,7 +205,7 @@ class _Session:
         folder, order = self.begun.folder, self.begun.order
         setup = BatchSetup(
             name=folder.name,
-            options=order.options,
+            options=order.exposure,
             output=folder.unfinished,
             logs=folder.logs,
             control=folder.control,

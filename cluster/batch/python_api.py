@@ -1,0 +1,134 @@
+"""Running a batch from Python; the command line does the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+from rich import console as rich_console
+
+from calbatch.calibrate.parameters import nearest
+from calbatch.calibrate.step import Step
+from calbatch.cluster.batch.options import (
+    BatchOptions,
+    describe_options,
+    option_fields,
+    signature_parameters,
+)
+from calbatch.cluster.batch.order import Order
+from calbatch.cluster.batch.product_names import require_product_names
+from calbatch.cluster.batch.registering import begin_batch
+from calbatch.cluster.batch.result import Result
+from calbatch.cluster.batch.session import drive
+from calbatch.cluster.exposure.terminal import Console
+from calbatch.cluster.planning.step_configuration import configure_step
+
+
+def run(
+    pipeline: str | Path | Step | type[Step],
+    inputs: str | Path | Sequence[str | Path],
+    output_dir: str | Path | None = None,
+    *,
+    console: rich_console.Console | None = None,
+    debug: bool = False,
+    **options: Any,
+) -> Result:
+    """Calibrate exposures, and show progress.
+
+    Exposures that have been calibrated before, from the same inputs in the same way, are not
+    calibrated again if their products are intact.
+
+    Parameters
+    ----------
+    pipeline : str, path, Step or class
+        A name, an import path, a ``.cfg``, or a step or pipeline itself.
+    inputs : path or sequence of paths
+        Files, folders and globs.
+    output_dir : path, optional
+        The folder for products; the working folder by default.
+    console : rich.console.Console, optional
+        Shows progress; by default on standard error, or in the notebook.
+    debug : bool
+        Show the tracebacks of failures.
+    OPTIONS
+
+    Returns
+    -------
+    Result
+        The outcome of each exposure. An exposure that fails does not raise.
+
+    Raises
+    ------
+    RequestError
+        If the batch cannot be started.
+    TypeError
+        If there is no such option.
+    """
+    source = "run's arguments"
+    step, order = build_order(pipeline, inputs, output_dir, source=source, **options)
+    batch = begin_batch(step, order, hold=True)
+    return drive(batch, console or Console(stderr=True), debug=debug)
+
+
+def build_order(
+    pipeline: str | Path | Step | type[Step],
+    inputs: str | Path | Sequence[str | Path],
+    output_dir: str | Path | None = None,
+    *,
+    source: str = "the command line",
+    **options: Any,
+) -> tuple[Step, Order]:
+    """Return the configured step, and the order of its batch; see `run`."""
+    known = [each.name for each in option_fields()]
+    for name in options.keys() - set(known):
+        raise TypeError(f"there is no option {name!r}{nearest(name, known)}")
+    chosen = BatchOptions(**options)
+    values = group_parameters(chosen.parameters)
+    site_options = {name: str(value) for name, value in values.pop("site", {}).items()}
+    if output_dir is not None:
+        values.setdefault("", {})["output_dir"] = str(output_dir)
+    step = configure_step(
+        pipeline,
+        config=chosen.config,
+        parameters=values,
+        save_steps=split_names(chosen.save_steps),
+        source=source,
+    )
+    require_product_names(step)
+    return step, Order.from_options(list_inputs(inputs), chosen, site_options)
+
+
+def _document_options() -> None:
+    """Add the options to the signature and the docstring of `run`."""
+    own = signature(run)
+    parameters = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    more = signature_parameters()
+    run.__signature__ = own.replace(parameters=[*parameters, *more])  # type: ignore[attr-defined]
+    run.__doc__ = (run.__doc__ or "").replace("OPTIONS", describe_options("    "))
+
+
+_document_options()
+
+
+def group_parameters(parameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return parameters by section; the section "" holds the pipeline's own."""
+    found: dict[str, dict[str, Any]] = {"": {}}
+    for name, value in parameters.items():
+        if isinstance(value, Mapping):
+            found.setdefault(name, {}).update(value)
+        else:
+            found[""][name] = value
+    return found
+
+
+def list_inputs(inputs: str | Path | Sequence[str | Path]) -> list[str]:
+    """Return inputs as a list of texts, also if there is only one."""
+    return [str(inputs)] if isinstance(inputs, (str, Path)) else [str(i) for i in inputs]
+
+
+def split_names(names: str | Sequence[str]) -> list[str]:
+    """Return a list of names, given as a sequence or as one text with commas."""
+    parts = names.split(",") if isinstance(names, str) else names
+    return [name.strip() for name in parts if name.strip()]

@@ -1,0 +1,112 @@
+"""An exposure that has been planned: its parameters, references and earlier products."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from calbatch.calibrate.references import ResolvedReferences
+from calbatch.calibrate.step import Step
+from calbatch.cluster.ledger import ProductRow
+from calbatch.cluster.planning.identity import (
+    InputVersion,
+    ReferenceChecksums,
+    identity,
+    json_digest,
+    overrides_of,
+)
+from calbatch.models.storage.location import Location
+
+SHAPE, TYPE = "array.shape", "array.model"
+"""Metadata keys for the size of an exposure's array, such as 3 x 5 x 64 x 64, and its class."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepSettings:
+    """A configured step, with the user's parameters and those of parameter references.
+
+    Attributes
+    ----------
+    step : Step
+        The configured step or pipeline.
+    digest : str
+        Digest of parameter values and code; see `settings_digest`.
+    body : mapping
+        Parameter values with their sources.
+    """
+
+    step: Step
+    digest: str
+    body: Mapping[str, Any]
+
+    @cached_property
+    def key(self) -> str:
+        """Digest of the parameter values with their sources."""
+        return json_digest(self.body)
+
+    @cached_property
+    def overrides(self) -> Mapping[str, str]:
+        """Overrides of references, by parameter; see `overrides_of`."""
+        return overrides_of(self.step)
+
+
+@dataclass(kw_only=True)
+class PlannedExposure:
+    """An exposure with its parameters, references and earlier products.
+
+    Attributes
+    ----------
+    number, path
+        The exposure's position in the batch and its input.
+    settings : StepSettings
+        The configured step.
+    references : ResolvedReferences
+        The exposure's references.
+    source : InputVersion, optional
+        The input as it was when its header was read.
+    header : mapping
+        Its metadata, with the size and class of its array under `SHAPE` and `TYPE`.
+    error : exception, optional
+        Why the exposure cannot be calibrated.
+    earlier_products : sequence of ProductRow
+        Intact products of the same work, if it has been done before.
+    deaths : int
+        Worker deaths, while running alone, in the last attempts at the same work.
+    is_known : bool
+        True if the ledger has the header of the unchanged input.
+    content : str
+        Digest of the input's bytes when the same work was done.
+    rerun_reason : str
+        Why it is repeated although the input's size and modification time are unchanged.
+    """
+
+    number: int
+    path: Location
+    settings: StepSettings
+    references: ResolvedReferences
+    source: InputVersion | None = None
+    header: Mapping[str, Any] = field(default_factory=dict)
+    error: BaseException | None = None
+    earlier_products: Sequence[ProductRow] = ()
+    deaths: int = 0
+    is_known: bool = False
+    content: str = ""
+    rerun_reason: str = ""
+
+    def identity(self, sums: ReferenceChecksums) -> str:
+        """Return the exposure's identity, after waiting for the checksums of its references."""
+        if self.source is None:
+            return ""
+        files = self.files()
+        found = sums.wait_for(files)
+        named = {kind: [Path(path).name, found[kind]] for kind, path in files.items()}
+        return identity(self.source, self.settings.digest, named)
+
+    def files(self) -> dict[str, str]:
+        """Return the paths of the references by type, with ``N/A`` and overrides."""
+        chosen = self.references.chosen.items()
+        found = {kind: str(one.path) if one.path else "N/A" for kind, one in chosen}
+        return {**found, **self.settings.overrides}

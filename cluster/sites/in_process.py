@@ -1,0 +1,68 @@
+"""The site that is this process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import replace
+
+from calbatch.cluster.exposure.job import Job, calibrate
+from calbatch.cluster.exposure.outcome import Outcome
+from calbatch.cluster.sites.silence import SilentWorker
+
+
+class InProcess:
+    """The calling process: exposures one after another, with their tiles in threads.
+
+    Parameters
+    ----------
+    threads : int
+        Number of threads; 0 runs everything in the calling thread.
+    """
+
+    dashboard: str | None = None
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self.description = describe_threads(threads)
+        self._waiting: list[Job] = []
+
+    def room(self) -> int:
+        """Return 1: the next exposure starts when the previous one has ended."""
+        return 1
+
+    def submit(self, job: Job) -> None:
+        """Keep an exposure until `collect` calibrates it.
+
+        It gets no log file, which serves to explain the death of another process.
+        """
+        self._waiting.append(replace(job, log=None))
+
+    def collect(self, timeout: float) -> list[tuple[Job, Outcome]]:
+        """Calibrate the submitted exposures, and return their outcomes."""
+        if not self._waiting:
+            threading.Event().wait(timeout)
+        jobs, self._waiting = self._waiting, []
+        return [(job, calibrate(job, self.threads)) for job in jobs]
+
+    def running_numbers(self) -> set[int]:
+        """Return an empty set: nobody can ask while an exposure is being calibrated."""
+        return set()
+
+    def find_silent(self, limit: float) -> list[SilentWorker]:
+        """Return an empty list: there are no workers."""
+        return []
+
+    def discard_worker(self, silent: SilentWorker) -> None:
+        """Do nothing: there are no workers."""
+
+    def give_up(self, numbers: Iterable[int] | None = None, *, kill: bool = False) -> None:
+        """Forget submitted exposures that have not been calibrated."""
+        wanted = None if numbers is None else set(numbers)
+        self._waiting = [j for j in self._waiting if wanted and j.number not in wanted]
+
+
+def describe_threads(threads: int) -> str:
+    """Return this process in words, with its number of threads."""
+    how = f"in {threads} thread{'s' * (threads > 1)}" if threads else "without threads"
+    return f"in this process, {how}"

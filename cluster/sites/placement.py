@@ -1,0 +1,281 @@
+"""Choosing the place where a batch runs, and opening it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from calbatch.cluster.errors import RequestError, SiteLostError
+from calbatch.cluster.sites.in_process import InProcess, describe_threads
+from calbatch.cluster.sites.kinds import find_kind
+from calbatch.cluster.sites.named_sites import NamedSite, find_site, open_site, override_options
+from calbatch.cluster.sites.options import AddressOptions, LocalOptions
+from calbatch.cluster.sites.site import Site
+
+SMALL_BATCH = 64 * 2**20
+"""Bytes of input that are calibrated sooner than a cluster starts."""
+
+IN_PROCESS = ("threads", "sync")
+"""Schedulers that are this process."""
+
+
+@dataclass(frozen=True)
+class SiteRequest:
+    """The place that a user asked for.
+
+    Attributes
+    ----------
+    scheduler : str
+        ``auto``, ``local``, ``threads``, ``sync``, or the address of a scheduler.
+    workers : int, optional
+        Number of worker processes or threads; by default one per core, as far as memory allows.
+    grain : {"auto", "exposure", "tile"}
+        What a task is.
+    insecure : bool
+        Accept an unencrypted scheduler on another machine.
+    site : str, optional
+        Name of a configured site, instead of ``scheduler``.
+    options : mapping
+        Options of that site that override its configuration, as text.
+    """
+
+    scheduler: str = "auto"
+    workers: int | None = None
+    grain: str = "auto"
+    insecure: bool = False
+    site: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def named_site(self) -> NamedSite | None:
+        """Return the site that is requested by name, with its options; None if none is.
+
+        Raises
+        ------
+        RequestError
+            If there is no such site, or an option is wrong.
+        """
+        if self.site is None:
+            if self.options:
+                raise RequestError(f"--site.{next(iter(self.options))}: of which site? --site NAME")
+            return None
+        return override_options(find_site(self.site), self.options)
+
+
+@dataclass(frozen=True)
+class Place:
+    """The resolved place to run.
+
+    Attributes
+    ----------
+    scheduler : str
+        As in `SiteRequest`, but never ``auto``; the kind of a named site.
+    workers : int
+        Number of processes or threads; 0 if the site decides.
+    grain : {"exposure", "tile"}
+        What a task is.
+    insecure : bool
+        As in `SiteRequest`.
+    named_site : NamedSite, optional
+        The configured site, if one was requested by name.
+    """
+
+    scheduler: str
+    workers: int
+    grain: str
+    insecure: bool = False
+    named_site: NamedSite | None = None
+
+    @property
+    def site(self) -> NamedSite | None:
+        """The site to open; None if the batch runs in this process."""
+        if self.named_site is not None:
+            return self.named_site
+        if self.scheduler in IN_PROCESS:
+            return None
+        if self.scheduler == "local":
+            return NamedSite("local", "local", LocalOptions(self.workers))
+        return NamedSite("", "address", AddressOptions(self.scheduler, self.insecure))
+
+    @property
+    def threads(self) -> int:
+        """Threads of a batch that runs in this process."""
+        return self.workers if self.scheduler == "threads" else 0
+
+    @property
+    def description(self) -> str:
+        """The place in words, before it is opened."""
+        if self.scheduler in IN_PROCESS:
+            return describe_threads(self.threads)
+        if self.scheduler == "local":
+            return f"{self.workers} local worker{'s' * (self.workers > 1)}"
+        if self.named_site is not None:
+            return f"the site {self.named_site.name}"
+        return f"the scheduler at {self.scheduler}"
+
+    def alone(self) -> Place:
+        """Return the place for one exposure that may need all of its memory."""
+        site = self.site
+        if site is None:
+            return self
+        options = find_kind(site.kind).for_one_exposure(site.options)
+        if options == site.options:
+            return self
+        if self.scheduler == "local":
+            return replace(self, workers=options.workers)
+        return replace(self, named_site=replace(site, options=options))
+
+
+def check_request(request: SiteRequest) -> None:
+    """Refuse a request that cannot be met, before anything starts.
+
+    Raises
+    ------
+    RequestError
+        If the scheduler is of no known kind, or is not safe.
+    """
+    if request.named_site() is None and "://" in request.scheduler:
+        from calbatch.cluster.sites.remote import refuse_insecure
+
+        refuse_insecure(request.scheduler, insecure=request.insecure)
+    choose_place(request, 1, 0)
+
+
+def choose_place(request: SiteRequest, exposures: int, size: int) -> Place:
+    """Return the place for a request, with everything decided that the request leaves open.
+
+    Parameters
+    ----------
+    request : SiteRequest
+        The user's request.
+    exposures : int
+        Number of exposures.
+    size : int
+        Bytes of all inputs.
+
+    Raises
+    ------
+    RequestError
+        If the scheduler is of no known kind.
+    """
+    site = request.named_site()
+    if site is not None and site.kind == "local":
+        request = replace(
+            request, scheduler="local", workers=request.workers or site.options.workers
+        )
+    elif site is not None:
+        return Place(site.kind, 0, _grain_elsewhere(request), named_site=site)
+    scheduler = request.scheduler
+    if scheduler == "auto":
+        scheduler = "threads" if size <= SMALL_BATCH or _cores() == 1 else "local"
+    if "://" in scheduler:
+        return Place(scheduler, 0, _grain_elsewhere(request), request.insecure)
+    if scheduler == "sync":
+        return Place(scheduler, 1, "tile")
+    if scheduler == "threads":
+        return Place(scheduler, request.workers or _cores(), "tile")
+    if scheduler != "local":
+        raise RequestError(
+            f"scheduler {scheduler!r}: must be auto, local, threads, sync, or an address such as "
+            "tcp://127.0.0.1:8786"
+        )
+    workers = request.workers or _affordable_workers()
+    grain = request.grain
+    if grain == "auto":  # with fewer exposures than workers, some workers would be idle
+        grain = "tile" if exposures < workers else "exposure"
+    if grain == "exposure" and not request.workers:
+        workers = max(1, min(workers, exposures))
+    return Place(scheduler, workers, grain)
+
+
+def _grain_elsewhere(request: SiteRequest) -> str:
+    return request.grain if request.grain != "auto" else "exposure"
+
+
+def _cores() -> int:
+    from dask.system import CPU_COUNT  # respects the limits of containers
+
+    return CPU_COUNT
+
+
+def _affordable_workers() -> int:
+    from calbatch.cluster.sites.local import affordable_workers
+
+    return affordable_workers()
+
+
+def prepare_place(place: Place) -> None:
+    """Start the slow part of `open_place` in the background."""
+    if place.scheduler == "local":
+        from calbatch.cluster.sites.local import start_server
+
+        start_server()
+
+
+def open_place(place: Place, alone: bool = False, batch: str = "") -> AbstractContextManager[Site]:
+    """Return a context manager that opens the site of a place.
+
+    Parameters
+    ----------
+    place : Place
+        The place.
+    alone : bool
+        Whether the site is for one exposure that may need all of its memory.
+    batch : str
+        Name of the batch that the site is for, if any: whatever earlier drivers of that batch left
+        running there is ended first.
+
+    Raises
+    ------
+    RequestError
+        On entering the context, if a scheduler cannot be reached or used.
+    """
+    place = place.alone() if alone else place
+    site = place.site
+    if site is None:
+        return _in_this_process(InProcess(place.threads))
+    return open_site(site, place.grain, batch)
+
+
+@contextmanager
+def _in_this_process(site: InProcess) -> Iterator[Site]:
+    yield site
+
+
+class SharedSite:
+    """A site that stays open from one batch to the next, until it is lost.
+
+    Parameters
+    ----------
+    place : Place
+        The place.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._open = ExitStack()
+        self._site: Site | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        self._open.close()
+
+    @contextmanager
+    def open(self, place: Place, alone: bool, batch: str) -> Iterator[Site]:
+        """Yield the site, opened again after a loss; a site for one exposure is not kept open."""
+        if alone:
+            with open_place(self.place, True, batch) as other:
+                yield other
+            return
+        if self._site is None:
+            self._site = self._open.enter_context(open_place(self.place))
+        try:
+            yield self._site
+        except SiteLostError:
+            self._site = None
+            with suppress(Exception):  # it is lost already
+                self._open.close()
+            raise

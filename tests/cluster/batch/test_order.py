@@ -1,0 +1,74 @@
+"""Orders, as they are recorded in the ledger."""
+
+import json
+
+import pytest
+
+from calbatch.cluster.batch.options import BatchOptions
+from calbatch.cluster.batch.order import Order
+from calbatch.cluster.exposure.policy import RetryPolicy
+
+RECORDED = {
+    "inputs": ["a_uncal.fits"],
+    "context": "jwst_1303.pmap",
+    "pars": False,
+    "options": {
+        "date": "2024-01-31T12:00:00",
+        "fsync": False,
+        "tile_rows": 8,
+        "tile_bytes": None,
+        "verify_inputs": True,
+    },
+    "wish": {
+        "scheduler": "auto",
+        "workers": 3,
+        "grain": "tile",
+        "insecure": True,
+        "site": "big",
+        "options": {"jobs": "4"},
+    },
+    "again": {"force": True, "verify": False, "only_failed": True},
+    "policy": {
+        "retries": 4,
+        "deaths": 2,
+        "deaths_alone": 3,
+        "first_delay": 0.5,
+        "longest_delay": 30.0,
+        "losses": 20,
+        "deadline": 9.0,
+        "fail_fast": False,
+        "patience": 600.0,
+        "silence": 60.0,
+    },
+    "recursive": True,
+}
+"""An order as ledgers have it: releases must read each other's."""
+
+OPTIONS = BatchOptions(
+    context="jwst_1303.pmap",
+    pars=False,
+    date="2024-01-31T12:00:00",
+    fsync=False,
+    tile_rows=8,
+    verify_inputs=True,
+    workers=3,
+    grain="tile",
+    insecure=True,
+    site="big",
+    force=True,
+    only_failed=True,
+    policy=RetryPolicy(deadline=9.0),
+    recursive=True,
+)
+
+
+def test_the_recorded_form_of_an_order_is_fixed():
+    order = Order.from_options(["a_uncal.fits"], OPTIONS, {"jobs": "4"})
+    assert json.loads(json.dumps(order.as_json())) == RECORDED
+    assert Order.from_json(RECORDED) == order
+
+
+@pytest.mark.parametrize("missing", ["recursive"])
+def test_orders_of_older_ledgers_are_read(missing):
+    older = {key: value for key, value in RECORDED.items() if key != missing}
+    assert Order.from_json(older).recursive is False

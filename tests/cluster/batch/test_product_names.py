@@ -1,0 +1,42 @@
+"""Parameters that name products are checked before anything is planned."""
+
+import pytest
+
+from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
+from calbatch.cluster.batch.product_names import require_product_names
+from calbatch.cluster.errors import RequestError
+
+
+def pipeline(**sections):
+    step = Detector1Pipeline()
+    step.configure({"": sections.pop("own", {}), **sections}, "a test")
+    return step
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"own": {"suffix": "../../x"}}, r"suffix = '\.\./\.\./x': must not have slashes"),
+        ({"own": {"suffix": "x\n"}}, r"suffix = 'x\\n': must not have .* control characters"),
+        ({"jump": {"suffix": "a/b"}}, r"jump\.suffix = 'a/b': must not have slashes"),
+        ({"own": {"output_file": "a/b.fits"}}, r"output_file = 'a/b\.fits': .* folder with -o"),
+        ({"jump": {"output_file": "mine"}}, r"jump\.output_file = 'mine': .* jump\.suffix changes"),
+        ({"jump": {"output_dir": "there"}}, r"jump\.output_dir = 'there': .* choose it with -o"),
+    ],
+)
+def test_parameters_that_would_be_ignored_or_lead_elsewhere_are_refused(sections, message):
+    with pytest.raises(RequestError, match=message):
+        require_product_names(pipeline(**sections))
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {},
+        {"own": {"suffix": "c1d_lin", "output_file": "mine.fits", "output_dir": "there"}},
+        {"own": {"output_dir": "there"}, "jump": {"output_dir": "there", "suffix": "x"}},
+        {"jump": {"output_file": None, "output_dir": ""}},
+    ],
+)
+def test_other_names_are_accepted(sections):
+    require_product_names(pipeline(**sections))

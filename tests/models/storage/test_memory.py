@@ -1,0 +1,54 @@
+"""The memory limit of a process, and the checks against it."""
+
+import resource
+
+import dask
+import psutil
+import pytest
+
+from calbatch.models.errors import FileError, ModelError
+from calbatch.models.storage import memory
+
+GIB = 1 << 30
+
+
+@pytest.fixture
+def limit():
+    with dask.config.set({memory.SETTING: GIB}):
+        yield GIB
+
+
+def test_the_machine_is_a_limit():
+    with dask.config.set({memory.SETTING: None}):
+        assert 0 < memory.memory_limit() <= psutil.virtual_memory().total
+
+
+def test_the_setting_is_a_limit(limit):
+    assert memory.memory_limit() == limit
+
+
+@pytest.mark.parametrize(("text", "expected"), [("1000\n", 1000), ("max\n", GIB), ("-1\n", GIB)])
+def test_the_container_is_a_limit(limit, monkeypatch, tmp_path, text, expected):
+    (tmp_path / "memory.max").write_text(text)
+    paths = (str(tmp_path / "memory.max"), str(tmp_path / "absent"))
+    monkeypatch.setattr(memory, "_GROUPS", paths)
+    assert memory.memory_limit() == expected
+
+
+@pytest.mark.parametrize(("soft", "expected"), [(5000, 5000), (resource.RLIM_INFINITY, GIB)])
+def test_ulimit_is_a_limit(limit, monkeypatch, soft, expected):
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (soft, resource.RLIM_INFINITY))
+    assert memory.memory_limit() == expected
+
+
+def test_data_up_to_the_limit_are_accepted(limit):
+    memory.require_memory("a.fits", limit, "its image")
+    memory.require_row(limit)
+
+
+def test_larger_data_are_rejected(limit):
+    message = r"its image takes 1\.07 GB of memory, and this process may use 1\.07 GB"
+    with pytest.raises(FileError, match=rf"a\.fits: {message}"):
+        memory.require_memory("a.fits", limit + 1, "its image")
+    with pytest.raises(ModelError, match=r"one row of its frame, .* takes 1\.07 GB of memory"):
+        memory.require_row(limit + 1)

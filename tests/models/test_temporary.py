@@ -1,0 +1,64 @@
+"""Temporary folders of one process: those of processes that were killed are removed."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from calbatch.models.temporary import make_process_folder, remove_abandoned
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from calbatch.models.temporary import make_process_folder
+print(make_process_folder("work", Path(sys.argv[1])), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def abandoned(tmp_path):
+    """Return the folder of a process that was killed, with files in it."""
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    [folder] = tmp_path.iterdir()
+    (folder / "dask-scratch-space" / "worker-1").mkdir(parents=True)
+    return folder
+
+
+def test_a_killed_process_leaves_nothing_to_the_next(abandoned, tmp_path):
+    own = make_process_folder("work", tmp_path)
+    assert list(tmp_path.iterdir()) == [own]
+
+
+def test_a_removal_that_was_broken_off_is_completed(abandoned, tmp_path):
+    (abandoned / "lock").unlink()  # a second signal may come in the middle of it
+    remove_abandoned("work", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_never_got_its_name_is_removed_when_it_is_old(abandoned, tmp_path):
+    hidden = abandoned.rename(tmp_path / f".{abandoned.name}")
+    (hidden / "lock").unlink()
+    remove_abandoned("work", tmp_path)
+    assert hidden.is_dir()
+    os.utime(hidden, (0, 0))
+    remove_abandoned("work", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_use_stays(tmp_path):
+    own = make_process_folder("work", tmp_path)
+    os.utime(own, (0, 0))
+    remove_abandoned("work", tmp_path)
+    assert own.is_dir()
+
+
+def test_folders_of_another_kind_or_user_stay(abandoned, tmp_path):
+    if os.getuid() == 0:
+        os.chown(abandoned, 12345, 12345)
+        remove_abandoned("work", tmp_path)
+        assert abandoned.is_dir()
+    remove_abandoned("sockets", tmp_path)
+    assert abandoned.is_dir()
