@@ -101,14 +101,14 @@ def _text(path: Path, section: Any, key: str) -> str | None:
 
 
 def _parameters(path: Path, section: Any) -> dict[str, Any]:
-    found = {k: section[k] for k in section.scalars if k not in _NOT_PARAMETERS}
-    for name, value in found.items():
+    parameters = {k: section[k] for k in section.scalars if k not in _NOT_PARAMETERS}
+    for name, value in parameters.items():
         if isinstance(value, str) and value.startswith(_ELSEWHERE):
             raise ParameterError(
                 f"{path}: {name} was set in Python ({value.removeprefix(_ELSEWHERE)}), and a file "
                 "cannot hold it: run the batch again from Python"
             )
-    return found
+    return parameters
 
 
 def _read_included(path: Path, section: Any, including: tuple[Path, ...]) -> dict[str, Any]:
@@ -211,9 +211,9 @@ def _require_same(text: str, entries: Mapping[str, Mapping[str, Entry]]) -> None
     """Reject values that would not survive a round trip through the text."""
     raw = configobj.ConfigObj(text.split("\n"), interpolation=False, list_values=True)
     for alias, section in entries.items():
-        found = raw[alias] if alias else raw
+        values = raw[alias] if alias else raw
         for name, entry in section.items():
-            if found.get(name) != entry or not _encodes(entry):
+            if values.get(name) != entry or not _encodes(entry):
                 place = f"{alias}.{name}" if alias else name
                 raise ParameterError(
                     f"{place} = {entry!r}: a parameter file cannot hold this text unchanged"

@@ -42,5 +42,5 @@ def convert_errors(kind: type[CalibrationError], where: object) -> Iterator[None
     except (CalibrationError, MemoryError, Warning):  # warnings are errors if users ask for that
         raise
     except Exception as error:
-        said = " ".join(str(error).split())[:300]
-        raise kind(f"{where}: {type(error).__name__}: {said}") from error
+        message = " ".join(str(error).split())[:300]
+        raise kind(f"{where}: {type(error).__name__}: {message}") from error

@@ -64,9 +64,9 @@ def _literals(text: str, call: str) -> dict[str, Any]:
         tree = ast.parse(f"f{call}", mode="eval").body
         if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and not tree.args:
             named = [(k.arg, ast.literal_eval(k.value)) for k in tree.keywords]
-            found = {name: value for name, value in named if name is not None}  # no **mapping
-            if len(found) == len(named):
-                return found
+            parameters = {name: value for name, value in named if name is not None}  # no **mapping
+            if len(parameters) == len(named):
+                return parameters
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         pass
     raise ParameterError(
@@ -104,10 +104,10 @@ class Hook(Parameter[Any]):
         NotInFileError
             If the hook exists only in this process.
         """
-        found = value if isinstance(value, str) else import_path(value)
-        if found is None:
+        path = value if isinstance(value, str) else import_path(value)
+        if path is None:
             raise NotInFileError(f"the hook {getattr(value, '__qualname__', type(value).__name__)}")
-        return found
+        return path
 
 
 class Hooks(Items):
@@ -144,8 +144,8 @@ def import_path(value: Any) -> str | None:
     module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
     if not module or not name or module == "__main__" or "." in name:
         return None
-    found = getattr(sys.modules.get(module), name, None)
-    return f"{module}:{name}" if found is value else None
+    target = getattr(sys.modules.get(module), name, None)
+    return f"{module}:{name}" if target is value else None
 
 
 def apply_hook(hook: Any, value: Any, owner: Step) -> Any:
@@ -189,9 +189,9 @@ def require_usable_hooks(step: Step) -> None:
             try:
                 named = parse_hook(hook) if isinstance(hook, str) else hook
                 if not isinstance(named, Command):
-                    found = resolve_hook(named)
-                    if _is_step_class(type(found)):
-                        found.check()
+                    usable = resolve_hook(named)
+                    if _is_step_class(type(usable)):
+                        usable.check()
             except ParameterError as error:
                 shown = repr(hook) if isinstance(hook, str) else _name_of(hook)
                 raise ParameterError(f"{step.name}.{name}: hook {shown:.200}: {error}") from None
@@ -217,20 +217,20 @@ def resolve_hook(hook: Any, owner: Step | None = None) -> Any:
     ParameterError
         If the hook cannot be imported, or is neither a function nor a step.
     """
-    found, parameters = _target(hook)
-    if _is_step_class(found):
-        return found(parent=owner, **parameters)
+    target, parameters = _target(hook)
+    if _is_step_class(target):
+        return target(parent=owner, **parameters)
     if parameters:
         raise ParameterError(f"{hook.path!r} is not a step, and takes no parameters")
-    if _is_step_class(type(found)):
-        found = copy.deepcopy(found)  # a pipeline is the parent of its steps
-        found.parent = owner
-    elif isinstance(found, type):
-        found = _instance(found)
-    if not callable(found):
+    if _is_step_class(type(target)):
+        target = copy.deepcopy(target)  # a pipeline is the parent of its steps
+        target.parent = owner
+    elif isinstance(target, type):
+        target = _instance(target)
+    if not callable(target):
         name = hook.path if isinstance(hook, NamedHook) else hook
         raise ParameterError(f"{name!r} is not a function or step")
-    return found
+    return target
 
 
 def _instance(cls: type) -> Any:
@@ -248,10 +248,10 @@ def _target(hook: Any) -> tuple[Any, Mapping[str, Any]]:
     )
 
 
-def _is_step_class(found: Any) -> bool:
+def _is_step_class(target: Any) -> bool:
     from calbatch.calibrate.step import Step  # imported late: it imports this module
 
-    return isinstance(found, type) and issubclass(found, Step)
+    return isinstance(target, type) and issubclass(target, Step)
 
 
 def import_object(path: str) -> Any:
@@ -280,8 +280,8 @@ def steps_of(hooks: Sequence[Any]) -> Iterator[Step]:
             named = parse_hook(hook) if isinstance(hook, str) else hook
             if isinstance(named, Command):
                 continue
-            found, _ = _target(named)
-            if _is_step_class(found) or _is_step_class(type(found)):
+            target, _ = _target(named)
+            if _is_step_class(target) or _is_step_class(type(target)):
                 yield resolve_hook(named)
 
 

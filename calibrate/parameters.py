@@ -356,12 +356,12 @@ def process_name(value: Any) -> str:
 
 def parameters_of(cls: type) -> dict[str, Parameter[Any]]:
     """Return a class's parameters by name, its own before those of its bases."""
-    found: dict[str, Parameter[Any]] = {}
+    parameters: dict[str, Parameter[Any]] = {}
     for base in cls.__mro__:
         for name, value in vars(base).items():
-            if isinstance(value, Parameter) and name not in found:
-                found[name] = value
-    return found
+            if isinstance(value, Parameter) and name not in parameters:
+                parameters[name] = value
+    return parameters
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

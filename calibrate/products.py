@@ -24,7 +24,7 @@ def product_paths(step: Step, products: Sequence[tuple[str, DataModel]]) -> list
     StepError
         If two products would share a name, or a product has neither an input file nor a name.
     """
-    found: list[Location] = []
+    locations: list[Location] = []
     for suffix, model in products:
         source = step.output_file or (model.path.name if model.path else model.meta.filename)
         if not source:
@@ -32,10 +32,10 @@ def product_paths(step: Step, products: Sequence[tuple[str, DataModel]]) -> list
         inputs = model.path.parent if model.path else Path()
         folder = location(step.output_dir) if step.output_dir else inputs
         path = folder / product_name(Path(source).name, suffix)
-        if path in found:
+        if path in locations:
             raise StepError(f"{step.name}: two products would be called {path.name}")
-        found.append(path)
-    return found
+        locations.append(path)
+    return locations
 
 
 def save(step: Step, products: Sequence[tuple[str, DataModel]]) -> SaveResult:

@@ -45,16 +45,16 @@ PIPELINES = {
 @cache
 def steps() -> dict[str, str]:
     """Return ``module:Class`` of all steps by name, including those of other packages."""
-    return {**_installed("calbatch.steps"), **STEPS}
+    return {**_find_entry_points("calbatch.steps"), **STEPS}
 
 
 @cache
 def pipelines() -> dict[str, str]:
     """Return ``module:Class`` of all pipelines by name, including those of other packages."""
-    return {**_installed("calbatch.pipelines"), **PIPELINES}
+    return {**_find_entry_points("calbatch.pipelines"), **PIPELINES}
 
 
-def _installed(group: str) -> dict[str, str]:
+def _find_entry_points(group: str) -> dict[str, str]:
     return {entry.name: entry.value for entry in entry_points(group=group)}
 
 
@@ -86,12 +86,12 @@ def _import_class(path: str) -> type[Step]:
     if not colon:
         module, _, name = path.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module), name)
+        cls = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ParameterError(f"{path!r} cannot be imported: {error}") from error
-    if not (isinstance(found, type) and issubclass(found, Step)):
+    if not (isinstance(cls, type) and issubclass(cls, Step)):
         raise ParameterError(f"{path!r} is not a step or pipeline")
-    return found
+    return cls
 
 
 def is_cfg(name: str) -> bool:

@@ -86,8 +86,8 @@ class Command:
         FileError
             If a file cannot be written.
         """
-        wanted = {piece for word in self.words for piece in word if isinstance(piece, int)}
-        beyond = [number for number in wanted if number >= len(models)]
+        numbers = {piece for word in self.words for piece in word if isinstance(piece, int)}
+        beyond = [number for number in numbers if number >= len(models)]
         if beyond:
             raise StepError(
                 f"{name}: command {self.text!r}: no model for {{{beyond[0]}}}: the step has "
@@ -95,7 +95,7 @@ class Command:
             )
         with tempfile.TemporaryDirectory(prefix="calbatch-hook-") as folder:
             # Names are independent of the exposure: no header can choose a program's arguments.
-            paths = {number: Path(folder, f"model{number}.fits") for number in wanted}
+            paths = {number: Path(folder, f"model{number}.fits") for number in numbers}
             for number, path in paths.items():
                 save([(models[number], path)], fsync=False, scheduler="sync")
             self._run(["".join(_fill(word, paths)) for word in self.words], name)

@@ -360,9 +360,9 @@ class Step(Configurable):
         SkipStep, ReferenceFileError
             As for `get_reference_file`; also if the reference does not cover the exposure.
         """
-        found = self.get_reference_file(model, reference_type)
+        path_or_model = self.get_reference_file(model, reference_type)
         return subarray.cut_to_exposure(
-            model, datamodels.open_reference(reference_type, found, HostCopies())
+            model, datamodels.open_reference(reference_type, path_or_model, HostCopies())
         )
 
     # -- products -----------------------------------------------------------------------------
@@ -374,9 +374,9 @@ class Step(Configurable):
 
     def add_products(self, result: Any) -> None:
         """Add the step's results to the products to be written."""
-        found = _models(result)
-        suffixes = self.suffixes if len(self.suffixes) >= len(found) else [self.name]
-        for i, model in enumerate(found):
+        models = _models(result)
+        suffixes = self.suffixes if len(self.suffixes) >= len(models) else [self.name]
+        for i, model in enumerate(models):
             suffix = suffixes[i] if i < len(suffixes) else f"{suffixes[0]}_{i}"
             self.add_product(self.suffix or suffix, model)
 

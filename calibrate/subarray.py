@@ -25,6 +25,18 @@ class SubarrayPlacement(NamedTuple):
     xsize: int
     ysize: int
 
+    def contains(self, other: SubarrayPlacement) -> bool:
+        """Return whether another frame lies inside this one."""
+        (x0, y0, xsize, ysize), (x, y, columns, rows) = self, other
+        return 0 <= x - x0 <= xsize - columns and 0 <= y - y0 <= ysize - rows
+
+    def describe(self) -> str:
+        """Return the columns and rows of the frame."""
+        return (
+            f"columns {self.xstart} to {self.xstart + self.xsize - 1} and rows {self.ystart} to "
+            f"{self.ystart + self.ysize - 1}"
+        )
+
 
 def cut_to_exposure(exposure: DataModel, reference: DataModel) -> DataModel:
     """Return a reference cut to an exposure's subarray, or unchanged if they already agree.
@@ -37,35 +49,29 @@ def cut_to_exposure(exposure: DataModel, reference: DataModel) -> DataModel:
     _compare_detectors(exposure, reference)
     if reference.shape is None or exposure.shape is None or not _is_detector_frame(reference):
         return reference
-    place = _placement(reference, "reference")
-    wanted = _placement(exposure, "exposure")
-    if place == wanted:
+    covered, required = _placement(reference, "reference"), _placement(exposure, "exposure")
+    if covered == required:
         return reference
-    col, row = wanted.xstart - place.xstart, wanted.ystart - place.ystart
-    fits = (
-        col >= 0
-        and row >= 0
-        and col + wanted.xsize <= place.xsize
-        and row + wanted.ysize <= place.ysize
-    )
-    if not fits:
+    if not covered.contains(required):
         raise ReferenceFileError(
-            f"{reference.path}: does not cover the exposure: it has columns {place.xstart} to "
-            f"{place.xstart + place.xsize - 1} and rows {place.ystart} to "
-            f"{place.ystart + place.ysize - 1}, the exposure columns {wanted.xstart} to "
-            f"{wanted.xstart + wanted.xsize - 1} and rows {wanted.ystart} to "
-            f"{wanted.ystart + wanted.ysize - 1}"
+            f"{reference.path}: does not cover the exposure: it has {covered.describe()}, the "
+            f"exposure {required.describe()}"
         )
-    return reference.section(row, wanted.ysize, col, wanted.xsize)
+    row, col = required.ystart - covered.ystart, required.xstart - covered.xstart
+    return reference.section(row, required.ysize, col, required.xsize)
 
 
 def _compare_detectors(exposure: DataModel, reference: DataModel) -> None:
     """Warn if a reference, which must be an override, is for another instrument or detector."""
     for path, keyword in (("instrument.name", "INSTRUME"), ("instrument.detector", "DETECTOR")):
-        wanted, found = (model[f"meta.{path}"] for model in (exposure, reference))
-        if None not in (wanted, found) and found != wanted and found not in _ANY:
+        expected, actual = (model[f"meta.{path}"] for model in (exposure, reference))
+        if None not in (expected, actual) and actual != expected and actual not in _ANY:
             log.warning(
-                "%s: its %s is %s, but the exposure's is %s", reference.path, keyword, found, wanted
+                "%s: its %s is %s, but the exposure's is %s",
+                reference.path,
+                keyword,
+                actual,
+                expected,
             )
 
 

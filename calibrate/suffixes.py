@@ -69,6 +69,6 @@ def product_name(source: str, suffix: str) -> str:
         suffix if that is a known one, and ``_`` otherwise.
     """
     plain = strip_extension(source)
-    found = _NAME.fullmatch(plain)
-    stem, separator = (found["stem"], found["separator"]) if found else (plain, None)
+    match = _NAME.fullmatch(plain)
+    stem, separator = (match["stem"], match["separator"]) if match else (plain, None)
     return f"{stem}{separator or '_'}{suffix}.fits"

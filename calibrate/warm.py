@@ -98,9 +98,9 @@ def _kernel_digest(step: Step, exposure: DataModel) -> str:
 
 def kernel_modules() -> list[ModuleType]:
     """Return the imported modules with kernels: those with a function ``warm_kernels``."""
-    found = {
+    modules = {
         module.warm_kernels: module
         for name, module in sorted(sys.modules.items())
         if name.startswith("calbatch.") and hasattr(module, "warm_kernels")
     }
-    return list(found.values())
+    return list(modules.values())

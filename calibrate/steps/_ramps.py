@@ -63,7 +63,7 @@ def refuse_readouts(exposure: DataModel) -> None:
             f"{exposure.path}: guide-star exposures (EXP_TYPE = {kind}) are calibrated by the "
             "pipeline guider, which calbatch does not have yet"
         )
-    found = {
+    unsupported = {
         f"IRS2 readout (READPATT = {meta.exposure.readpatt})": _is_irs2(exposure),
         "a separate zero frame (ZEROFRAM = T)": bool(
             header_number(exposure, "meta.exposure.zero_frame")
@@ -73,9 +73,9 @@ def refuse_readouts(exposure: DataModel) -> None:
         "superstripe readout": bool(header_number(exposure, "meta.subarray.num_superstripe")),
         "a ramp with explicit read times (read_times)": has_read_times(exposure),
     }
-    for what, present in found.items():
+    for name, present in unsupported.items():
         if present:
-            raise StepError(f"{exposure.path}: {what} is not supported yet")
+            raise StepError(f"{exposure.path}: {name} is not supported yet")
 
 
 def _require_possible_counts(model: DataModel) -> None:

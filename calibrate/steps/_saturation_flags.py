@@ -47,12 +47,12 @@ def find_limits(
 
 
 @inner_kernel
-def _mark(data: Array, threshold: Array, before: Array, found: Array, flags: Array) -> None:
-    """Flag one row of a group; ``found`` accumulates its saturated pixels."""
+def _mark(data: Array, threshold: Array, before: Array, saturated: Array, flags: Array) -> None:
+    """Flag one row of a group; ``saturated`` accumulates its saturated pixels."""
     for x in range(data.size):
-        found[x] |= SATURATED if data[x] >= threshold[x] else NONE
+        saturated[x] |= SATURATED if data[x] >= threshold[x] else NONE
         low = LOW if data[x] <= 0 else NONE
-        flags[x] = before[x] | found[x] | low
+        flags[x] = before[x] | saturated[x] | low
 
 
 @inner_kernel
@@ -88,12 +88,12 @@ def _spread(flags: Array, bit: np.uint8, reach: int, padded: Array, wide: Array)
 def flag_groups(data: Array, before: Array, threshold: Array, reach: int, flags: Array) -> None:
     """Flag saturated and A/D floor groups of one integration, in order of time."""
     groups, rows, cols = data.shape
-    found = np.zeros((rows, cols), np.uint8)
+    saturated = np.zeros((rows, cols), np.uint8)
     padded = np.zeros(cols + 2 * reach, np.uint8)
     wide = np.empty((rows, cols), np.uint8)
     for group in range(groups):
         for y in range(rows):
-            _mark(data[group, y], threshold[y], before[group, y], found[y], flags[group, y])
+            _mark(data[group, y], threshold[y], before[group, y], saturated[y], flags[group, y])
         if reach > 0:
             _spread(flags[group], SATURATED, reach, padded, wide)
 

@@ -81,10 +81,10 @@ def user_flags(path: str, frame: tuple[int, int]) -> Reader:
         If its shape differs from the exposure's frame.
     """
     images = [hdu for hdu in read_layout(path).hdus[:2] if hdu.kind in ("image", "compressed")]
-    found = images[0].shape if images else "none"
-    if found != frame:
+    shape = images[0].shape if images else "none"
+    if shape != frame:
         raise StepError(
             f"{path}: user_supplied_dq must be an image of {frame[0]} rows and {frame[1]} columns, "
-            f"but is {found}"
+            f"but is {shape}"
         )
     return RowReader(images[0]).astype(np.uint32)

@@ -193,7 +193,7 @@ def apply_flat_to_error(
         As for `apply_flat`.
     """
     none = np.zeros_like(err)
-    found = apply_flat(
+    results = apply_flat(
         data, dq, err**2, none, flat=flat, flat_dq=flat_dq, flat_err=flat_err, inverse=inverse
     )
-    return *found[:3], found[-1]
+    return *results[:3], results[-1]

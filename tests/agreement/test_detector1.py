@@ -1,4 +1,4 @@
-"""detector1 against jwst 3.0.0 on simulated exposures: after each step, and at the end."""
+"""detector1 agrees with jwst 3.0.0 on simulated exposures, after each step and at the end."""
 
 from dataclasses import replace
 from functools import cache
@@ -13,14 +13,14 @@ from support.simulated import offline, small_exposure
 from calbatch.calibrate.simulate import Noise
 from calbatch.models.dq import DO_NOT_USE, JUMP_DET, SATURATED
 
-# jwst and what it stands on warn of their own future; that is not under test here.
+# Deprecation warnings of jwst and its dependencies are not under test here.
 pytestmark = [
     pytest.mark.agreement,
     pytest.mark.filterwarnings("ignore"),
 ]
 
 ROUGH = Noise(cosmic_rays=2000.0, hot=0.01, dead=0.01, bad_references=0.03)
-"""Rays enough for several hits in many ramps; dead, hot, saturated and NaN-reference pixels."""
+"""Several cosmic-ray hits in many ramps; dead, hot, saturated and NaN-reference pixels."""
 
 
 def check(exposure, path=None, **parameters):
@@ -88,7 +88,7 @@ def test_dark_with_too_few_frames():
     assert np.nanmean(dark[:, 5]) > np.nanmean(dark[:, 0])  # extrapolated, not absent
 
 
-def test_groups_wholly_unusable(tmp_path):
+def test_groups_unusable_in_the_whole_frame(tmp_path):
     exposure = small_exposure("NRCA1", ngroups=7, nints=2, noise=ROUGH)
     path = altered(exposure.path, tmp_path, lambda data: data[0, 0:2].fill(0))
     found = check(exposure, path)
@@ -134,12 +134,12 @@ def test_parameters(parameters):
         )
     ]
     (step,) = parameters
-    without_effect = {"refpix": {"odd_even_rows": False}}  # it is for MIRI
+    without_effect = {"refpix": {"odd_even_rows": False}}  # for MIRI only
     assert changed[:1] == ([] if parameters == without_effect else [FIRST_AFTER.get(step, step)])
 
 
 FIRST_AFTER = {"ramp_fit": "rate"}
-"""Where a step's effect is seen first, if not in arrays of its name."""
+"""The arrays that show a step's effect first, if not those of its name."""
 
 
 @cache

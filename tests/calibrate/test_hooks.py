@@ -26,7 +26,7 @@ PATH = __name__
 
 
 class Add(Step):
-    """Add something, and say what for in a header card."""
+    """Add a number, and write a note to a header card."""
 
     reference_file_types = ["flat"]
     amount = Float(1.0, help="what to add")
@@ -85,7 +85,7 @@ def image():
 
 @pytest.fixture
 def recorder(tmp_path, monkeypatch):
-    """Return a program that keeps its arguments, and copies of the files that they name."""
+    """Return a program that records its arguments and copies the files that they name."""
     folder = tmp_path / "seen"
     folder.mkdir()
     monkeypatch.setenv("SEEN", str(folder))
@@ -125,11 +125,11 @@ class TestPython:
         assert value(Add(pre_hooks=[hook]).run(image)) == expected
         assert value(Add(pre_hooks=hook).run(image)) == expected
 
-    def test_the_callers_model_is_left_alone(self, image):
+    def test_the_callers_model_is_unchanged(self, image):
         Add(pre_hooks=[double], post_hooks=[double]).run(image)
         assert value(image) == 6
 
-    def test_hooks_run_in_their_order(self, image):
+    def test_hooks_run_in_order(self, image):
         first = [f"{PATH}.double", f"{PATH}.Add(amount=5)"]
         assert value(Add(pre_hooks=first, post_hooks=first[::-1]).run(image)) == (17 + 1 + 5) * 2
 
@@ -147,7 +147,7 @@ class TestPython:
             f"{PATH}.Add(amount={'(' * 500})",
         ],
     )
-    def test_parameters_are_plain_values_and_nothing_else(self, text):
+    def test_parameters_must_be_literals(self, text):
         with pytest.raises(ParameterError, match=r"^step\.post_hooks: (hook|command) "):
             Add(name="step", post_hooks=[text])
 
@@ -165,7 +165,7 @@ class TestPython:
         ],
     )
     @pytest.mark.parametrize("when", ["pre_hooks", "post_hooks"])
-    def test_an_unusable_hook_is_refused_before_anything_runs(self, hook, message, when):
+    def test_an_unusable_hook_is_rejected_before_anything_runs(self, hook, message, when):
         pipeline = AddTwice()
         pipeline.configure({"second": {when: [f"{PATH}:double", hook]}}, "a test")
         with pytest.raises(ParameterError) as refused:
@@ -183,15 +183,15 @@ class TestPython:
             Add(pre_hooks=["broken_hooks:f"]).check()
 
     @pytest.mark.parametrize("value", [5, {"a": 1}, b"ls"])
-    def test_a_list_of_hooks_is_refused_if_it_is_neither_list_nor_hook(self, value):
+    def test_a_value_that_is_neither_list_nor_hook_is_rejected(self, value):
         with pytest.raises(ParameterError, match=r"^step\.pre_hooks = .*: must be a list"):
             Add(name="step", pre_hooks=value)
 
-    def test_an_item_that_is_not_a_hook_is_refused_with_its_value(self):
+    def test_an_item_that_is_not_a_hook_is_rejected_with_its_value(self):
         with pytest.raises(ParameterError, match=r"^step\.pre_hooks: hook 5: must be a function,"):
             Add(name="step", pre_hooks=[5])
 
-    def test_references_of_hooks_that_are_steps_are_looked_up_with_the_others(self):
+    def test_references_of_hooks_that_are_steps_are_looked_up(self):
         step = AddTwice()
         step.first.override_flat = step.second.override_flat = "N/A"
         assert step.wanted_references() == set()
@@ -228,10 +228,10 @@ class TestCommands:
         with pytest.raises(StepError, match=r"no model for \{2\}: the step has 2 mod"):
             Both(post_hooks=[f"{program} {{2}}"]).run(image)
 
-    def test_what_a_command_does_to_the_file_changes_nothing(self, image):
+    def test_changes_of_a_command_to_the_file_are_discarded(self, image):
         assert value(Add(pre_hooks=["truncate -s 0 {0}"]).run(image)) == 7
 
-    def test_nothing_of_a_header_reaches_a_shell(self, image, tmp_path, monkeypatch):
+    def test_header_values_never_reach_a_shell(self, image, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         image.meta.target.catalog_name = "'; touch canary; '"
         Add(name="; touch canary", pre_hooks=["sh -c 'cat {0} > /dev/null'", "ls -l {0}"]).run(
@@ -239,7 +239,7 @@ class TestCommands:
         )
         assert list(tmp_path.iterdir()) == []
 
-    def test_what_a_command_says_is_logged_in_one_line_each(self, image, recorder, caplog):
+    def test_output_of_a_command_is_logged_line_by_line(self, image, recorder, caplog):
         with caplog.at_level("INFO", logger="calbatch"):
             Add(pre_hooks=[recorder[0]]).run(image)
             Add(pre_hooks=[r"printf 'a\033[31mb\nc'"]).run(image)
@@ -259,7 +259,7 @@ class TestCommands:
             ),
         ],
     )
-    def test_a_command_that_fails_fails_the_exposure(self, image, command, message):
+    def test_a_failing_command_fails_the_exposure(self, image, command, message):
         with pytest.raises(StepError, match=message):
             Add(pre_hooks=[command]).run(image)
 
@@ -280,11 +280,11 @@ class TestCommands:
             ("", "must not be empty"),
         ],
     )
-    def test_commands_that_would_do_something_else_are_refused_at_once(self, command, message):
+    def test_commands_that_need_a_shell_are_rejected_on_assignment(self, command, message):
         with pytest.raises(ParameterError, match=rf"^step\.pre_hooks: .*{message}"):
             Add(name="step", pre_hooks=[command])
 
-    def test_what_is_quoted_is_no_shells(self):
+    def test_quoted_shell_syntax_is_literal(self):
         command = Command.of("awk '$1 > 2' 'a;b' {0}")
         assert command.words == (("awk",), ("$1 > 2",), ("a;b",), (0,))
 
@@ -293,12 +293,12 @@ class TestCommands:
             st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
         )
     )
-    def test_quoted_arguments_arrive_as_they_are(self, arguments):
+    def test_quoted_arguments_arrive_unchanged(self, arguments):
         text = shlex.join(["a program", *arguments]).replace("{", "{{").replace("}", "}}")
         words = ["".join(map(str, word)) for word in Command.of(text).words]
         assert words == ["a program", *arguments]
 
-    def test_looking_at_what_would_be_done_runs_none(self, image, recorder):
+    def test_a_dry_run_runs_no_commands(self, image, recorder):
         step = AddTwice()
         step.first.pre_hooks = [recorder[0], double]
         looked_at = hooks.without_commands(step)
@@ -322,7 +322,7 @@ class TestTexts:
             ("", []),
         ],
     )
-    def test_of_a_command_line(self, text, hooks_of_it):
+    def test_text_of_a_command_line(self, text, hooks_of_it):
         assert Add(pre_hooks=text).pre_hooks == hooks_of_it
 
     @pytest.mark.parametrize(
@@ -336,7 +336,7 @@ class TestTexts:
             ("\"a.B(x=1, y='2')\", c:d", ["a.B(x=1, y='2')", "c:d"]),
         ],
     )
-    def test_of_a_parameter_file(self, tmp_path, line, hooks_of_it):
+    def test_text_of_a_parameter_file(self, tmp_path, line, hooks_of_it):
         path = tmp_path / "add.cfg"
         path.write_text(f"post_hooks = {line}\n")
         assert Add.from_config(path).post_hooks == hooks_of_it

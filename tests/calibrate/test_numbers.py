@@ -1,4 +1,4 @@
-"""Numbers of headers: what stands in their place is told, never taken for nothing."""
+"""Numbers of headers: cards of another type are reported, not treated as missing."""
 
 import pytest
 from support.batches import changed, small_set
@@ -35,7 +35,7 @@ def with_cards(simulated, tmp_path, **cards):
         ("zero_frame", "ZEROFRAM", "T", "ZEROFRAM = 'T' is text; T or F is needed"),
     ],
 )
-def test_a_card_with_something_else_is_told(simulated, tmp_path, path, keyword, value, fault):
+def test_a_card_of_another_type_is_reported(simulated, tmp_path, path, keyword, value, fault):
     model = with_cards(simulated, tmp_path, **{keyword: value})
     for ask in (header_number, required_number):
         with pytest.raises(StepError) as caught:
@@ -43,7 +43,7 @@ def test_a_card_with_something_else_is_told(simulated, tmp_path, path, keyword, 
         assert str(caught.value) == f"{model.path}: {fault}"
 
 
-def test_no_card_is_no_number(simulated, tmp_path):
+def test_a_missing_card_is_none(simulated, tmp_path):
     model = with_cards(simulated, tmp_path, NFRAMES=None, TGROUP=0.0)
     assert header_number(model, "meta.exposure.nframes") is None
     with pytest.raises(StepError, match="the header lacks NFRAMES"):
@@ -52,7 +52,7 @@ def test_no_card_is_no_number(simulated, tmp_path):
         required_number(model, "meta.exposure.group_time", positive=True)
 
 
-def test_a_value_that_is_let_through_is_still_no_number(simulated, tmp_path, monkeypatch):
+def test_an_unvalidated_value_is_still_reported(simulated, tmp_path, monkeypatch):
     monkeypatch.setenv("PASS_INVALID_VALUES", "1")
     model = with_cards(simulated, tmp_path, NFRAMES="1")
     with pytest.raises(StepError, match="NFRAMES = '1' is text"):
@@ -62,7 +62,7 @@ def test_a_value_that_is_let_through_is_still_no_number(simulated, tmp_path, mon
 @pytest.mark.parametrize(
     ("step", "keyword"), [(GroupScaleStep, "FRMDIVSR"), (GainScaleStep, "GAINFACT")]
 )
-def test_a_step_is_not_skipped_for_a_number_that_is_text(simulated, tmp_path, step, keyword):
+def test_a_step_is_not_skipped_if_a_number_is_text(simulated, tmp_path, step, keyword):
     model = with_cards(simulated, tmp_path, **{keyword: "2"})
     with pytest.raises(StepError, match=f"{keyword} = '2' is text"):
         step().run(model)
@@ -79,9 +79,7 @@ def test_a_step_is_not_skipped_for_a_number_that_is_text(simulated, tmp_path, st
     ],
 )
 @pytest.mark.parametrize("step", [GroupScaleStep, DQInitStep, JumpStep, RampFitStep])
-def test_groups_that_no_detector_makes_are_refused(
-    simulated, tmp_path, step, keyword, value, bound
-):
+def test_impossible_groups_are_rejected(simulated, tmp_path, step, keyword, value, bound):
     model = with_cards(simulated, tmp_path, **{keyword: value})
     with pytest.raises(StepError, match=f"^{model.path}: {keyword} must be at {bound}, is"):
         step().run(model)

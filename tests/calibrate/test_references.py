@@ -1,4 +1,4 @@
-"""References that have to be decoded are decoded once on a host, whoever reads them."""
+"""References that need decoding are decoded once per host."""
 
 import gzip
 import shutil
@@ -87,7 +87,9 @@ def test_what_lies_plainly_is_read_in_place(plain, folder):
 
 @pytest.mark.parametrize("pack", [gzipped, tile_compressed])
 def test_a_copy_that_was_cleaned_away_is_made_again(pack, plain, folder, tmp_path):
-    reader = datamodels.open_reference("superbias", pack(plain, tmp_path), HostCopies()).reader("data")
+    reader = datamodels.open_reference("superbias", pack(plain, tmp_path), HostCopies()).reader(
+        "data"
+    )
     before = reader.whole()
     for copy in DecodedCopies().copies():
         copy.unlink()

@@ -11,7 +11,7 @@ from calbatch.calibrate.pipeline import Pipeline
 
 
 @pytest.mark.parametrize("name", [*registry.STEPS, *registry.PIPELINES])
-def test_every_entry_is_what_it_says(name):
+def test_every_entry_names_a_step_or_pipeline(name):
     cls = registry.find(name)
     assert cls.default_name() == name
     assert issubclass(cls, Pipeline) == (name in registry.PIPELINES)
@@ -32,7 +32,7 @@ def test_jwsts_names_and_import_paths_work():
         ("pathlib:Path", "'pathlib:Path' is not a step or pipeline"),
     ],
 )
-def test_unknown_names_are_refused(name, message):
+def test_unknown_names_are_rejected(name, message):
     with pytest.raises(ParameterError, match=message):
         registry.find(name)
 

@@ -1,4 +1,4 @@
-"""Fitting references to subarrays."""
+"""Cut references to subarrays."""
 
 import numpy as np
 import pytest
@@ -36,14 +36,14 @@ def test_cut_of_a_cut():
 
 
 @pytest.mark.parametrize("place", [(0, 20, 9, 30), (40, 20, 9, 30), (12, 20, 0, 30)])
-def test_reference_that_does_not_cover_the_exposure_is_refused(place):
+def test_reference_that_does_not_cover_the_exposure_is_rejected(place):
     reference = placed(datamodels.GainModel, 10, 40, 5, 40)
     exposure = placed(datamodels.ImageModel, *place)
     with pytest.raises(ReferenceFileError, match="does not cover the exposure: it has columns 6"):
         cut_to_exposure(exposure, reference)
 
 
-def test_place_unknown_is_refused():
+def test_unknown_position_is_rejected():
     reference = placed(datamodels.GainModel, 0, 64, 0, 48, xstart=None)
     exposure = placed(datamodels.ImageModel, 0, 20, 0, 20)
     with pytest.raises(ReferenceFileError, match="SUBSTRT1, SUBSTRT2, SUBSIZE1 and SUBSIZE2"):
@@ -59,7 +59,7 @@ def test_place_unknown_is_refused():
         ("NIRISS", "NRCA1", "its INSTRUME is NIRISS, but the exposure's is NIRCAM"),
     ],
 )
-def test_a_reference_of_another_detector_is_told_of(caplog, name, detector, told):
+def test_a_reference_of_another_detector_gives_a_warning(caplog, name, detector, told):
     reference = placed(datamodels.GainModel, 0, 20, 0, 20)
     exposure = placed(datamodels.ImageModel, 0, 20, 0, 20)
     exposure["meta.instrument.name"], exposure["meta.instrument.detector"] = "NIRCAM", "NRCA1"
@@ -69,7 +69,7 @@ def test_a_reference_of_another_detector_is_told_of(caplog, name, detector, told
     assert [told in r.message for r in caplog.records] == ([True] if told else [])
 
 
-def test_arrays_count_where_keywords_are_wrong(caplog):
+def test_array_shapes_override_wrong_keywords(caplog):
     reference = placed(datamodels.GainModel, 0, 64, 0, 48, ysize=2048)
     exposure = placed(datamodels.ImageModel, 5, 20, 5, 20)
     np.testing.assert_array_equal(cut_to_exposure(exposure, reference).data, exposure.data)

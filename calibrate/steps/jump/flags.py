@@ -154,7 +154,7 @@ def _flag_pixel(
     if it has jumps from before.
     """
     y, x, column = pixel
-    sigma, found = deviation(median, variance), 0
+    sigma, count = deviation(median, variance), 0
     for i in range(flags.shape[0]):
         for g in range(flags.shape[1]):
             k, diff, jump = search.difference[i, g], np.nan, False
@@ -164,14 +164,14 @@ def _flag_pixel(
             old = groupdq[i, g, y, x] if jump or had else NONE
             if not (jump or old & JUMP != NONE) or (search.clear[i, g] and old | JUMP == JUMP):
                 continue
-            found += 1
+            count += 1
             if old & EXCLUDED != NONE:
                 flags[i, g, y, x] &= NO_JUMP
                 continue
             flags[i, g, y, x] |= JUMP
             if search.min_neighbours < abs(diff - median) / sigma < search.max_neighbours:
                 _flag_neighbours(groupdq[i, g], y, x, flags[i, g])
-    return found
+    return count
 
 
 @kernel

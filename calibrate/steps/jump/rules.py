@@ -61,19 +61,19 @@ def unusable_groups(groupdq: Array) -> Array:
     return np.all(groupdq & np.uint8(dq.DO_NOT_USE), axis=(2, 3))
 
 
-def true_everywhere(found: list[Array]) -> Array:
+def true_everywhere(regions: list[Array]) -> Array:
     """Return the logical and of the arrays of all regions."""
-    return np.logical_and.reduce(found)
+    return np.logical_and.reduce(regions)
 
 
-def true_nowhere(found: list[Array]) -> bool:
+def true_nowhere(regions: list[Array]) -> bool:
     """Return whether no element is true in all regions so far."""
-    return not true_everywhere(found).any()
+    return not true_everywhere(regions).any()
 
 
-def median_gain(found: list[Array]) -> float:
+def median_gain(regions: list[Array]) -> float:
     """Return the median gain of the frame (electron/DN), or NaN if no pixel has a gain."""
-    gain = np.concatenate(found)
+    gain = np.concatenate(regions)
     return np.nan if np.isnan(gain).all() else float(np.nanmedian(gain))
 
 

@@ -180,12 +180,12 @@ def usable_groups(groupdq: Array, *, settings: FitSettings) -> Array:
     return usable
 
 
-def all_usable(found: list[Array]) -> bool:
+def all_usable(regions: list[Array]) -> bool:
     """Return whether every group is usable in at least one region."""
-    return bool(np.all(np.any(found, axis=0)))
+    return bool(np.all(np.any(regions, axis=0)))
 
 
-def find_group_range(found: list[Array], *, where: str) -> tuple[int, int]:
+def find_group_range(regions: list[Array], *, where: str) -> tuple[int, int]:
     """Return the half-open range of groups to fit in MIRI ramps.
 
     It excludes leading groups, and the last group, if they are DO_NOT_USE in the whole frame.
@@ -195,7 +195,7 @@ def find_group_range(found: list[Array], *, where: str) -> tuple[int, int]:
     StepError
         If fewer than two groups remain.
     """
-    usable = np.any(found, axis=0)
+    usable = np.any(regions, axis=0)
     start = int(np.argmax(usable)) if usable.any() else usable.size
     stop = usable.size - 1 if start < usable.size and not usable[-1] else usable.size
     if stop - start < 2:
@@ -221,9 +221,9 @@ def gather_planes(
     return segments, jumps
 
 
-def most_planes(found: list[tuple[int, int]]) -> tuple[int, int]:
+def most_planes(regions: list[tuple[int, int]]) -> tuple[int, int]:
     """Return the numbers of planes of the optional results, each at least one."""
-    segments, jumps = np.max(found, axis=0)
+    segments, jumps = np.max(regions, axis=0)
     return max(int(segments), 1), max(int(jumps), 1)
 
 

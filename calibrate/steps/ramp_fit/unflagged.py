@@ -159,14 +159,14 @@ def whole_ramp(
 
 
 @inner_kernel
-def _classes(before: Singles, after: Singles, gain: Singles, noise: Floats, found: Flags) -> None:
+def _classes(before: Singles, after: Singles, gain: Singles, noise: Floats, classes: Flags) -> None:
     """Find the class of signal-to-noise ratio; see `noise_class`."""
-    for c in range(found.size):
+    for c in range(classes.size):
         electrons = (np.float64(after[c]) - np.float64(before[c])) * np.float64(gain[c])
         variance = noise[c] * noise[c] + electrons
         ratio = electrons / math.sqrt(variance) if variance > 0.0 else 0.0
         upper = np.uint8(ratio >= 50.0) + np.uint8(ratio >= 100.0) + np.uint8(ratio >= 20.0)
-        found[c] = np.uint8(ratio >= 5.0) + np.uint8(ratio >= 10.0) + upper
+        classes[c] = np.uint8(ratio >= 5.0) + np.uint8(ratio >= 10.0) + upper
 
 
 @inner_kernel
@@ -174,11 +174,11 @@ def _add_pair(
     low: Singles,
     high: Singles,
     weights: Floats,
-    found: Flags,
+    classes: Flags,
     slope: Floats,
 ) -> None:
     for c in range(slope.size):
-        slope[c] += weights[found[c]] * (np.float64(high[c]) - np.float64(low[c]))
+        slope[c] += weights[classes[c]] * (np.float64(high[c]) - np.float64(low[c]))
 
 
 @inner_kernel
@@ -188,7 +188,7 @@ def fit_whole(
     gain: Singles,
     noise: Floats,
     plan: Plan,
-    found: Flags,
+    classes: Flags,
     slope: Floats,
 ) -> None:
     """Find the slopes of one integration's ramps as if none had flags, in DN/s.
@@ -204,7 +204,7 @@ def fit_whole(
         Start of the pixels; the size of ``slope`` is their number.
     gain, noise : ndarray, (pixels,)
         Gain (electron/DN) and read noise (electron).
-    found : ndarray of uint8, (pixels,)
+    classes : ndarray of uint8, (pixels,)
         Scratch.
     slope : ndarray of float64, (pixels,)
         The result.
@@ -212,9 +212,9 @@ def fit_whole(
     size = slope.size
     first, last = plan.first, plan.last - 1
     high = low + size
-    _classes(ramps[first, low:high], ramps[last, low:high], gain, noise, found)
+    _classes(ramps[first, low:high], ramps[last, low:high], gain, noise, classes)
     for c in range(size):
         slope[c] = 0.0
     for k in range(plan.full.shape[0]):
         near, far = ramps[first + k, low:high], ramps[last - k, low:high]
-        _add_pair(near, far, plan.full[k], found, slope)
+        _add_pair(near, far, plan.full[k], classes, slope)

@@ -242,13 +242,13 @@ def rows_with_reference(pixeldq: Array) -> Array:
 
 
 def regions_with_reference(
-    found: Sequence[Array], *, border: tuple[Region, ...], inside: Region, height: int
+    regions: Sequence[Array], *, border: tuple[Region, ...], inside: Region, height: int
 ) -> tuple[Region, ...]:
     """Return the border's regions, and bands of the rows inside that have reference pixels.
 
     Parameters
     ----------
-    found : sequence of ndarray
+    regions : sequence of ndarray
         True for rows with reference pixels, from the first row inside to the last.
     border : tuple of Region
         The regions of the border.
@@ -257,7 +257,7 @@ def regions_with_reference(
     height : int
         Maximum number of rows in a band.
     """
-    rows = inside.rows[0] + np.flatnonzero(np.concatenate([[], *found]))
+    rows = inside.rows[0] + np.flatnonzero(np.concatenate([[], *regions]))
     runs = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1) if rows.size else []
     spans = (Region((int(run[0]), int(run[-1]) + 1), inside.cols) for run in runs)
     return (*border, *(band for span in spans for band in bands_of(span, height)))
@@ -296,8 +296,10 @@ def gather_flagged(
     """
     numbers = np.arange(*region.cols)
     outer = (numbers < columns) | (numbers >= placement.shape[1] - columns)
-    wanted = are_reference(pixeldq | np.where(outer, np.uint32(REFERENCE_PIXEL), np.uint32(0)))
-    return data[..., wanted], placement.columns(region)[wanted]
+    is_reference = are_reference(
+        pixeldq | np.where(outer, np.uint32(REFERENCE_PIXEL), np.uint32(0))
+    )
+    return data[..., is_reference], placement.columns(region)[is_reference]
 
 
 @kernel

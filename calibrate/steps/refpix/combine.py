@@ -86,12 +86,12 @@ class Edges:
         ``slow`` and ``fast`` are ranges of detector rows and columns. The result covers the part
         inside the exposure.
         """
-        wanted = self.placement.region(slow, fast)
-        samples = np.zeros((*self.lead, *wanted.shape), dtype=np.float64)
-        good = np.zeros(wanted.shape, dtype=np.bool_)
+        rectangle = self.placement.region(slow, fast)
+        samples = np.zeros((*self.lead, *rectangle.shape), dtype=np.float64)
+        good = np.zeros(rectangle.shape, dtype=np.bool_)
         for region, (data, usable) in zip(self.regions, self.gathered, strict=True):
-            common = _overlap(wanted, region)
-            here, there = common.within(wanted), common.within(region)
+            common = _overlap(rectangle, region)
+            here, there = common.within(rectangle), common.within(region)
             samples[..., *here] = data[..., *there]
             good[here] = usable[there]
         oriented = self.placement.to_detector(samples)

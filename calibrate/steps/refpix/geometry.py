@@ -82,8 +82,8 @@ class DetectorPlacement:
         return np.broadcast_to(numbers, self.shape)[rows, cols]
 
     @staticmethod
-    def _local(wanted: Range, covered: Range, axis: int) -> Range:
+    def _local(requested: Range, covered: Range, axis: int) -> Range:
         first, last = covered
-        start = min(max(wanted[0], first), last)
-        stop = max(min(wanted[1], last), start)
+        start = min(max(requested[0], first), last)
+        stop = max(min(requested[1], last), start)
         return (start - first, stop - first) if axis > 0 else (last - stop, last - start)

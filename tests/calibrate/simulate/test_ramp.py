@@ -11,10 +11,10 @@ from support.simulated import without_noise
 
 from calbatch.calibrate.simulate import SimulationSpec, Sky
 from calbatch.calibrate.simulate.drift import draw_drift, pink
-from calbatch.calibrate.simulate.readout_plan import plan_readout
-from calbatch.calibrate.simulate.nonlinearity import linearise
 from calbatch.calibrate.simulate.maps import make_maps
+from calbatch.calibrate.simulate.nonlinearity import linearise
 from calbatch.calibrate.simulate.ramp import reset_factor, simulate_ramp
+from calbatch.calibrate.simulate.readout_plan import plan_readout
 
 INNER = SimulationSpec(
     subarray="GENERIC", shape=(100, 120), corner=(901, 901), ngroups=6, full_references=False

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from calbatch.calibrate.simulate import SimulationSpec
+from calbatch.calibrate.simulate.instruments import DETECTORS, SUBARRAYS
 from calbatch.calibrate.simulate.readout_plan import (
     fast_index,
     plan_readout,
     reference_pixels,
     slow_index,
 )
-from calbatch.calibrate.simulate.instruments import DETECTORS, SUBARRAYS
 
 NEAR_INFRARED = [name for name in DETECTORS if name != "MIRIMAGE"]
 

@@ -1,4 +1,4 @@
-"""The ramp fit step: jwst's step on the same files, real data, products, refusals."""
+"""The ramp fit step: agreement with jwst, real data, products and errors."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def rng():
 
 
 class Given:
-    """A drawn exposure with its references in files."""
+    """A random exposure with references in files."""
 
     def __init__(self, folder, rng, integrations=2, groups=6, instrument="NIRCAM", **facts):
         times = {"nframes": 4, "groupgap": 1, "drop_frames1": 1}
@@ -68,7 +68,7 @@ WITHOUT_EFFECT = [
     {"lastgroup": 0},
     {"lastgroup": -1},
 ]
-"""Ranges that begin and end outside of six groups, or hold less than two: all are fitted."""
+"""Ranges beyond the six groups, or with fewer than two groups: all groups are fitted."""
 
 
 def arrays(model):
@@ -166,7 +166,7 @@ class TestAgreementWithJwst:
         with jwst_models.open(ours) as found, jwst_models.open(theirs) as wanted:
             assert isinstance(found, jwst_models.RampFitOutputModel)
             for name in OPTIONAL:
-                # 1e-4 DN is float32's rounding of the samples, which intercepts are sums of
+                # intercepts are sums of samples, whose float32 rounding is 1e-4 DN
                 assert_near(getattr(found, name), getattr(wanted, name), 1e-4, name)
 
     def test_real_ramps(self, real_data):
@@ -192,7 +192,7 @@ class TestContract(StepContract):
 class TestOptionalContract(StepContract):
     name = "ramp_fit"
     parameters = {"save_opt": True}
-    test_nothing_is_computed_early = None  # the file's size must be known: segments are counted
+    test_nothing_is_computed_early = None  # segments are counted to size the file
 
     def results(self):
         made = []
@@ -216,7 +216,7 @@ class TestProducts:
             assert hdus["SCI"].data.shape == given.ramps.data[:, 0].shape
             assert hdus["SCI"].header["BUNIT"] == "DN/s"
 
-    def test_tables_go_to_the_integrations(self, tmp_path, rng):
+    def test_tables_are_copied_to_the_integrations(self, tmp_path, rng):
         given = Given(tmp_path, rng)
         model = given.model()
         columns = model.schema.fields["int_times"].columns
@@ -251,7 +251,7 @@ class TestRefusals:
         with pytest.raises(StepError, match=wrong.format(keyword)):
             Given(tmp_path, rng, **{fact: value}).ours()
 
-    def test_all_saturated_from_the_start(self, tmp_path, rng):
+    def test_all_ramps_saturated_from_the_start(self, tmp_path, rng):
         given = Given(tmp_path, rng)
         given.ramps.groupdq[:, 0] |= np.uint8(SATURATED)
         assert given.theirs() == (None, None)
@@ -260,11 +260,11 @@ class TestRefusals:
             rate.save(tmp_path / "rate.fits")
         assert not list(tmp_path.glob("*rate*"))
 
-    def test_one_ramp_not_saturated_is_enough(self):
+    def test_one_unsaturated_ramp_is_enough(self):
         assert require_unsaturated({"unsaturated": np.array([0, 1])}, where="") == {}
 
 
-def test_maximum_cores_is_said_to_have_no_effect_once(tmp_path, rng, caplog):
+def test_maximum_cores_is_reported_once_as_without_effect(tmp_path, rng, caplog):
     caplog.set_level("INFO")
     given = Given(tmp_path, rng)
     for _ in range(2):
@@ -272,7 +272,7 @@ def test_maximum_cores_is_said_to_have_no_effect_once(tmp_path, rng, caplog):
     assert caplog.text.count("maximum_cores has no effect") == 1
 
 
-def test_charge_loss_flags_alone_do_not_change_other_pixels(tmp_path, rng):
+def test_charge_loss_flags_do_not_change_other_pixels(tmp_path, rng):
     given = Given(tmp_path, rng)
     given.ramps.groupdq[...] &= np.uint8(~CHARGELOSS & 0xFF)
     before = arrays(given.ours()[0])

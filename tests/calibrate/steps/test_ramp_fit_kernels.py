@@ -1,4 +1,4 @@
-"""The ramp fit's kernels against stcal's, on ramps of every kind."""
+"""The ramp fit's kernels agree with stcal's for all kinds of ramps."""
 
 import itertools
 
@@ -40,7 +40,7 @@ def rng():
 
 
 def agree(ramps, *, suppress=True, window=(None, None), ours=None, group_range=None):
-    """Hold our rates to jwst's."""
+    """Compare our rates with jwst's."""
     wanted = jwst_fit(ramps, suppress=suppress, window=window)
     found = our_fit(ramps, suppress=suppress, window=ours, group_range=group_range)
     assert_rates_agree(found[0], wanted[0])
@@ -58,7 +58,7 @@ class TestRates:
     @pytest.mark.parametrize("frames", [(1, 0), (4, 1)], ids=["single", "averaged"])
     @pytest.mark.parametrize("integrations", [1, 3])
     @pytest.mark.parametrize("groups", [1, 2, 3, 4, 5, 10, 120])
-    def test_flagged_and_spoiled_ramps(self, rng, groups, integrations, frames, suppress):
+    def test_flagged_and_invalid_ramps(self, rng, groups, integrations, frames, suppress):
         ramps = draw(rng, integrations, groups, nframes=frames[0], groupgap=frames[1])
         agree(spoiled(flagged(ramps, rng), rng), suppress=suppress)
 
@@ -73,7 +73,7 @@ class TestRates:
         ramps = draw(rng, 1, 9, 16, 32)
         agree(every_pattern(ramps, (0, DO_NOT_USE)), suppress=False)
 
-    def test_more_pixels_than_are_taken_at_a_time(self, rng):
+    def test_more_pixels_than_a_stretch(self, rng):
         agree(flagged(draw(rng, 1, 3, rows=17, columns=73), rng))
 
     @settings(max_examples=25, deadline=None)
@@ -118,15 +118,15 @@ class TestOptionalResults:
         found = our_segments(ramps, suppress=suppress)
         assert tuple(found) == OPTIONAL
         for name, array in found.items():
-            if 0 in wanted[name].shape:  # jwst: an array without planes; here one plane of zeros
+            if 0 in wanted[name].shape:  # jwst has no planes here; we have one plane of zeros
                 assert not array.any()
                 continue
-            # Intercepts and jumps are differences of samples: 1e-4 DN is float32's rounding there.
+            # Intercepts and jumps are differences of samples, whose float32 rounding is 1e-4 DN.
             assert_near(array, wanted[name], 1e-4, name)
 
 
 class TestMiri:
-    def test_groups_unusable_all_over_are_left_out(self, rng):
+    def test_groups_unusable_in_the_whole_frame_are_excluded(self, rng):
         ramps = self.miri(rng, 2, 9, first=2)
         found = [usable_groups(ramps.groupdq, settings=ramps.settings())]
         group_range = find_group_range(found, where="x")
@@ -140,7 +140,7 @@ class TestMiri:
         found = usable_groups(ramps.groupdq, settings=ramps.settings(window=ours))
         agree(ramps, window=window, ours=ours, group_range=find_group_range([found], where="x"))
 
-    def test_a_group_usable_anywhere_is_kept(self, rng):
+    def test_a_group_usable_in_any_pixel_is_fitted(self, rng):
         ramps = self.miri(rng, 1, 6, first=1)
         ramps.groupdq[0, 0, 3, 5] = 0
         found = [
@@ -150,7 +150,7 @@ class TestMiri:
         assert not all_usable(found)
         assert not all_usable(found[:1])
 
-    def test_suppressed_ramps_do_not_keep_a_group(self, rng):
+    def test_suppressed_ramps_do_not_make_a_group_usable(self, rng):
         ramps = draw(rng, 1, 4)
         ramps.groupdq[:] = DO_NOT_USE
         ramps.groupdq[0, 1:, 0] = 0
@@ -169,7 +169,7 @@ class TestMiri:
 
     @staticmethod
     def miri(rng, integrations, groups, first):
-        """Draw a ramp as MIRI's first-frame and last-frame steps leave it."""
+        """Draw a ramp like those after MIRI's first-frame and last-frame steps."""
         ramps = spoiled(flagged(draw(rng, integrations, groups), rng), rng)
         ramps.groupdq[:, :first] |= np.uint8(DO_NOT_USE)
         ramps.groupdq[:, -1] |= np.uint8(DO_NOT_USE)
@@ -180,7 +180,7 @@ def halves(ramps):
     return ramps.rows(0, 4), ramps.rows(4, 8)
 
 
-def test_tiles_are_equal_to_the_whole_bit_for_bit(rng):
+def test_tiles_equal_the_whole(rng):
     ramps = spoiled(flagged(draw(rng, 2, 7, rows=40, columns=33), rng, 0.05), rng)
     whole = our_fit(ramps)
     for height in (1, 3, 16):
@@ -202,7 +202,7 @@ def test_inputs_may_be_read_only_and_strided(rng):
         np.testing.assert_array_equal(array, all_rows[..., 3:9, :])
 
 
-def test_ramps_not_saturated_from_the_start_are_counted(rng):
+def test_unsaturated_ramps_are_counted(rng):
     ramps = draw(rng, 2, 4, rows=3, columns=5)
     ramps.groupdq[:, 0] = SATURATED
     ramps.groupdq[1, 0, 2, 1] = 0

@@ -1,4 +1,4 @@
-"""Places on the detector, against jwst's own transforms."""
+"""Positions on the detector agree with jwst's transforms."""
 
 import numpy as np
 import pytest
@@ -32,10 +32,10 @@ def file_positions(placement):
 
 
 def detector_positions(placement):
-    """Return each pixel's detector row and column, by jwst's transform of the full frame."""
+    """Return each pixel's detector row and column from jwst's transform of the full frame."""
     axes = placement.fastaxis, placement.slowaxis
     shape = (DETECTOR, DETECTOR)
-    # On a frame of zero strides the transform costs nothing; its effect shows on 1-d numbers.
+    # A frame of zero strides costs no memory; 1-d numbers show the effect of the transform.
     numbers = np.arange(DETECTOR)
     by_row = science_detector_frame_transform(np.broadcast_to(numbers[:, None], shape), *axes)
     by_column = science_detector_frame_transform(np.broadcast_to(numbers, shape), *axes)
@@ -63,7 +63,7 @@ ranges = st.tuples(st.integers(0, DETECTOR), st.integers(0, DETECTOR)).map(sorte
 
 
 @given(placements(), ranges | st.just((0, 4)) | st.just((2044, 2048)), ranges)
-def test_region_holds_the_pixels_of_a_detector_rectangle(placement, slow, fast):
+def test_region_contains_the_pixels_of_a_detector_rectangle(placement, slow, fast):
     row, column = detector_positions(placement)
     expected = (row >= slow[0]) & (row < slow[1]) & (column >= fast[0]) & (column < fast[1])
     region = placement.region(slow, fast)
