@@ -12,7 +12,7 @@ import logging
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -116,7 +116,7 @@ def fit_ramps_and_segments(
     Parameters
     ----------
     planes : tuple of int
-        Number of planes for segments and for jumps.
+        Numbers of planes for segments and for jumps.
     """
     *rates, unsaturated = fit_ramps(
         data, groupdq, pixeldq, average_dark_current,
@@ -130,7 +130,7 @@ def fit_ramps_and_segments(
     leading = [(integrations, segments)] * 7 + [(integrations,), (integrations, jumps)]
     optional = [np.zeros((*lead, *frame), np.float32) for lead in leading]
     flat = Segments(*(f.reshape(*f.shape[:-2], pixeldq.size) for f in optional))
-    slopes = rates[5].reshape(integrations, pixeldq.size)
+    slopes = rates[RATES.index("rateints.data")].reshape(integrations, pixeldq.size)
     fit_segments(
         exposure,
         plan,
@@ -221,10 +221,17 @@ def gather_planes(
     return segments, jumps
 
 
-def most_planes(regions: list[tuple[int, int]]) -> tuple[int, int]:
+class Planes(NamedTuple):
+    """Numbers of planes of the optional results: for segments, and for jumps."""
+
+    segments: int
+    jumps: int
+
+
+def most_planes(regions: list[tuple[int, int]]) -> Planes:
     """Return the numbers of planes of the optional results, each at least one."""
     segments, jumps = np.max(regions, axis=0)
-    return max(int(segments), 1), max(int(jumps), 1)
+    return Planes(max(int(segments), 1), max(int(jumps), 1))
 
 
 def require_unsaturated(counts: Mapping[str, Array], *, where: str) -> dict[str, Any]:
@@ -301,12 +308,14 @@ class RampFitStep(Step):
         )
         planes = delayed_value(reduced).compute()
         integrations = exposure.shape[0]
-        leading = dict.fromkeys((f"fitopt.{f}" for f in OPTIONAL[:7]), (integrations, planes[0]))
+        leading = dict.fromkeys(
+            (f"fitopt.{f}" for f in OPTIONAL[:7]), (integrations, planes.segments)
+        )
         products = exposure.map_tiles_into(
             {**models, "fitopt": OptionalModel},
             fit_ramps_and_segments,
             (*RATES, *(f"fitopt.{f}" for f in OPTIONAL)),
-            leading={**leading, "fitopt.crmag": (integrations, planes[1])},
+            leading={**leading, "fitopt.crmag": (integrations, planes.jumps)},
             row_counts=("unsaturated",),
             label=self.name,
             planes=planes,
