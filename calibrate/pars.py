@@ -1,8 +1,8 @@
-"""Parameter references: a step's parameters as the observatory keeps them in CRDS.
+"""Parameter references: parameters of steps that the observatory keeps in CRDS.
 
-They stand below a ``.cfg`` and above defaults, and belong to an exposure: its header selects them.
-Source: PyPI ``stpipe`` 1.1.0, ``get_config_from_reference``: the steps' own references
-(``pars-jumpstep``) first, then the pipeline's (``pars-detector1pipeline``) over them.
+They take precedence over defaults, but not over a ``.cfg``. The header of an exposure selects them.
+A pipeline's reference (``pars-detector1pipeline``) takes precedence over those of its steps
+(``pars-jumpstep``), as in ``get_config_from_reference`` of PyPI ``stpipe`` 1.1.0.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ log = logging.getLogger(__name__)
 
 _TRUTHS = ("1", "t", "true", "y", "yes")
 
-_HOW = frozenset(parameters_of(Step)) - {"skip"}
-"""How to run, rather than how to calibrate: never taken from a reference, as hooks are code."""
+_EXECUTION = frozenset(parameters_of(Step)) - {"skip"}
+"""Parameters of execution rather than calibration, such as hooks; never read from references."""
 
 Sourced = tuple[Any, str]
-"""A value and where it is from."""
+"""A value and its source."""
 
 
 def are_disabled() -> bool:
-    """Tell whether the environment leaves parameter references out.
+    """Return whether the environment disables parameter references.
 
-    ``CALBATCH_NO_PARS`` does so, and ``STPIPE_DISABLE_CRDS_STEPPARS`` as in stpipe.
+    The variables are ``CALBATCH_NO_PARS`` and, as in stpipe, ``STPIPE_DISABLE_CRDS_STEPPARS``.
     """
     names = ("CALBATCH_NO_PARS", "STPIPE_DISABLE_CRDS_STEPPARS")
     return any(os.environ.get(name, "").strip().lower() in _TRUTHS for name in names)
 
 
 def parameter_types(step: Step) -> set[str]:
-    """Return the types of the parameter references of a step or pipeline, and of its steps."""
+    """Return the types of the parameter references of a step, or of a pipeline and its steps."""
     return {_type_of(part) for part in (step, *step.steps().values())}
 
 
@@ -56,28 +56,28 @@ def _type_of(step: Step) -> str:
 
 
 def configure(step: Step, chosen: Mapping[str, ChosenReference]) -> Step:
-    """Return a step with the parameters of references where nobody said otherwise.
+    """Return a step with the parameters of references, except those that the user has set.
 
     Parameters
     ----------
     step : Step
-        Configured by ``.cfg`` and command line already; itself returned if nothing changes.
+        Configured by ``.cfg`` and command line; returned itself if nothing changes.
     chosen : mapping
-        Type to parameter reference.
+        Parameter reference by type.
 
     Raises
     ------
     ReferenceFileError
-        If a file is no parameter reference.
+        If a file is not a parameter reference.
     ParameterError
-        If it has a value that does not fit.
+        If it has an invalid value.
     """
     files = {kind: one.path for kind, one in chosen.items() if one.path is not None}
     if not files:
         return step
     changed = copy.deepcopy(step)
     names = ", ".join(path.name for path in files.values())
-    with convert_errors(ParameterError, f"{names}; --no-pars leaves such references out"):
+    with convert_errors(ParameterError, f"{names}; --no-pars disables parameter references"):
         for alias, values in _sections(changed, files).items():
             part = changed.steps()[alias] if alias else changed
             for name, (value, source) in values.items():
@@ -87,7 +87,7 @@ def configure(step: Step, chosen: Mapping[str, ChosenReference]) -> Step:
 
 
 def _sections(step: Step, files: Mapping[str, Path]) -> dict[str, dict[str, Sourced]]:
-    """Return values and their sources by section, what is above replacing what is below."""
+    """Return values and their sources by section, in the order of precedence."""
     sections: dict[str, dict[str, Sourced]] = {"": {}}
     for alias, part in step.steps().items():
         sections[alias] = dict(_values(part, files.get(_type_of(part))))
@@ -101,7 +101,7 @@ def _sections(step: Step, files: Mapping[str, Path]) -> dict[str, dict[str, Sour
             else:
                 log.info("%s: %s has no step %s: ignored", path.name, step.name, alias)
     if not isinstance(step, Pipeline):
-        sections[""].pop("skip", None)  # asked for by itself, a step is meant to run
+        sections[""].pop("skip", None)  # a step that is run by itself is not skipped
     return sections
 
 
@@ -117,7 +117,7 @@ def _known_parameters(
     unknown = []
     for name, value in values.items():
         if name in step.parameters():
-            if name not in _HOW and not name.startswith("override_"):
+            if name not in _EXECUTION and not name.startswith("override_"):
                 yield name, value
         elif name not in _STPIPE:
             unknown.append(name)
@@ -128,56 +128,58 @@ def _known_parameters(
 _STPIPE = frozenset(
     ["input_dir", "output_ext", "output_use_index", "output_use_model", "search_output_file"]
 )
-"""What stpipe writes into every parameter reference, and is of no concern here."""
+"""Parameters that stpipe writes into every reference, and that are irrelevant here."""
 
 
 def _suggest(step: Step, name: str, value: Any, source: str) -> None:
-    """Set a parameter unless the user did."""
+    """Set a parameter unless the user has set it."""
     if step.sources.get(name, DEFAULT_SOURCE) != DEFAULT_SOURCE:
         return
     try:
         setattr(step, name, value)
     except ParameterError as error:
-        raise ParameterError(f"{source}: {error}; --no-pars leaves such references out") from None
+        raise ParameterError(
+            f"{source}: {error}; --no-pars disables parameter references"
+        ) from None
     step.sources[name] = source
 
 
 def configure_for_exposure(step: Step, header: Mapping[str, Any]) -> Step:
     """Return a step with the parameters that CRDS has for one exposure.
 
-    Without a usable cache, or where parameter references are left out, it stays as it is.
+    Without a usable cache, or with parameter references disabled, the step is returned unchanged.
 
     Parameters
     ----------
     step : Step
-        Configured by whoever runs it.
+        Configured by the user.
     header : mapping
         The exposure's metadata by dotted path.
 
     Raises
     ------
     ReferenceFileError, ParameterError
-        If a reference that the rules choose is not to be had, or is not fit.
+        If a chosen reference is unavailable or invalid.
     """
     references = step.references
     if are_disabled() or not isinstance(references, CrdsReferences):
         return step
     try:
-        found = references.resolve({"": header}, parameter_types(step), optional=True)[""]
+        resolved = references.resolve({"": header}, parameter_types(step), optional=True)[""]
     except ReferenceFileError as error:
         log.info("%s: no parameter references: %s", step.name, error)
         return step
-    return configure(step, require_found(found))
+    return configure(step, require_found(resolved))
 
 
-def require_found(found: ResolvedReferences) -> Mapping[str, ChosenReference]:
-    """Return the parameter references of an exposure.
+def require_found(resolved: ResolvedReferences) -> Mapping[str, ChosenReference]:
+    """Return the parameter references of an exposure, all of which must be available.
 
     Raises
     ------
     ReferenceFileError
-        If one that the rules choose is not to be had: results would differ without a word.
+        If a chosen one is unavailable, because results would silently differ.
     """
-    for kind, reason in found.missing.items():
-        raise ReferenceFileError(f"{kind}: {reason}; --no-pars leaves such references out")
-    return found.chosen
+    for kind, reason in resolved.missing.items():
+        raise ReferenceFileError(f"{kind}: {reason}; --no-pars disables parameter references")
+    return resolved.chosen

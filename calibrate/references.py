@@ -1,4 +1,4 @@
-"""Where steps get their reference files from."""
+"""The sources of the reference files of steps."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from calbatch.crds_client.parameters import ParameterReference
 
 Headers = Mapping[Any, Mapping[str, Any]]
-"""Exposure (a number, a name) to its metadata by dotted path."""
+"""Metadata (value by dotted path) by exposure, which is a number or a name."""
 
 Fetch = Callable[[Sequence[str]], Mapping[str, str]]
-"""Fetches files by name; returns the reasons of those that could not be had."""
+"""Fetches files by name; returns the reason by name of those that failed."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class ChosenReference:
     path : Path or None
         The file; None for ``N/A``.
     recorded : str
-        What the product's header says: ``crds://<name>`` or ``N/A``.
+        The entry in the product's header: ``crds://<name>`` or ``N/A``.
     """
 
     path: Path | None
@@ -44,47 +44,47 @@ NOT_APPLICABLE = ChosenReference(None, "N/A")
 
 
 class References(Protocol):
-    """Chooses reference files."""
+    """Chooses reference files for exposures."""
 
     @property
     def context(self) -> str:
-        """The context that chose them, such as ``jwst_0541.pmap``."""
+        """The context by which they are chosen, such as ``jwst_0541.pmap``."""
         ...
 
     def choose(self, header: Mapping[str, Any], reference_type: str) -> ChosenReference:
-        """Return the reference for an exposure with this metadata (dotted path -> value).
+        """Return the reference for an exposure with the given metadata (value by dotted path).
 
         Raises
         ------
         ReferenceFileError
-            When there is none, or its file is not to be had.
+            If there is none, or its file is unavailable.
         """
         ...
 
 
 @dataclass(frozen=True)
 class ResolvedReferences:
-    """The references of one exposure, resolved ahead of the pixels with all of its batch."""
+    """The references of one exposure, resolved together with those of its batch."""
 
     context: str
     chosen: Mapping[str, ChosenReference] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
 
     def choose(self, header: Mapping[str, Any], reference_type: str) -> ChosenReference:
-        """Return the reference that was resolved."""
+        """Return the resolved reference of a type."""
         if reference_type in self.chosen:
             return self.chosen[reference_type]
-        reason = self.missing.get(reference_type, "it was not asked for when the batch began")
+        reason = self.missing.get(reference_type, "it was not requested when the batch was planned")
         raise ReferenceFileError(f"no {reference_type} reference: {reason}")
 
 
 class CrdsReferences:
-    """References by CRDS rules, found in a cache on disk.
+    """References chosen by CRDS rules and located in a cache on disk.
 
     Parameters
     ----------
     context : str, optional
-        The rules' version; by default what the environment says.
+        The version of the rules; by default from the environment.
     """
 
     def __init__(self, context: str | None = None) -> None:
@@ -93,12 +93,12 @@ class CrdsReferences:
 
     @property
     def client(self) -> Client:
-        """The CRDS client, made on first use from the environment's settings.
+        """The CRDS client, made at the first use with the settings of the environment.
 
         Raises
         ------
         ReferenceFileError
-            When there is no usable cache or context.
+            If there is no usable cache or context.
         """
         if self._client is None:
             from calbatch.crds_client import Client, CrdsError
@@ -116,26 +116,26 @@ class CrdsReferences:
 
     @property
     def context_reason(self) -> str:
-        """Why that one."""
+        """The reason for this context."""
         return self.client.context_reason
 
     @property
     def offline(self) -> bool:
-        """Whether there is nobody to ask for what is missing."""
+        """True if there is no source of missing files."""
         return self.client.source is None
 
     @property
     def cache(self) -> str:
-        """The folder, or folders, of the cache."""
+        """The folder or folders of the cache."""
         return str(self.client.cache)
 
     def choose(self, header: Mapping[str, Any], reference_type: str) -> ChosenReference:
-        """Return the reference that the rules choose."""
+        """Return the reference that the rules choose for an exposure."""
         resolved = self.resolve({"": header}, [reference_type])[""]
         return resolved.choose(header, reference_type)
 
     def fetch(self, names: Sequence[str], progress: Progress | None = None) -> Mapping[str, str]:
-        """Have files in the cache, each fetched once; return the reasons of those that failed."""
+        """Fetch missing files into the cache; return the reasons of those that failed."""
         from calbatch.crds_client import CrdsError
 
         try:
@@ -161,40 +161,41 @@ class CrdsReferences:
         *,
         optional: bool = False,
     ) -> dict[Any, ResolvedReferences]:
-        """Return the references of groups of exposures that want different types.
+        """Return the references of groups of exposures that need different types.
 
-        Equal configurations are resolved once, and each file that is not in the cache is fetched
-        once.
+        Equal configurations are resolved once, and each missing file is fetched once.
 
         Parameters
         ----------
         groups : iterable of (headers, types)
-            Exposures and the types that they want.
+            Exposures and the types that they need.
         fetch : callable, optional
-            Fetches what is not in the cache; by default `fetch`.
+            Fetches missing files; by default `fetch`.
         optional : bool
-            Whether no reference is needed where the rules have none.
+            True if no reference is needed where the rules have none.
 
         Raises
         ------
         ReferenceFileError
-            When there is no usable cache or context.
+            If there is no usable cache or context.
         """
-        wanted = [(headers, sorted(types)) for headers, types in groups]
-        tables = [self._table(headers, types) for headers, types in wanted]
+        requests = [(headers, sorted(types)) for headers, types in groups]
+        tables = [self._table(headers, types) for headers, types in requests]
         missing = self._missing(set().union(*(table.names() for table in tables)))
         failed = (fetch or self.fetch)(missing) if missing else {}
-        found: dict[Any, ResolvedReferences] = {}
-        for table, (_, types) in zip(tables, wanted, strict=True):
-            known: dict[int, ResolvedReferences] = {}
+        resolved: dict[Any, ResolvedReferences] = {}
+        for table, (_, types) in zip(tables, requests, strict=True):
+            located: dict[int, ResolvedReferences] = {}
             for exposure, reason in table.faults.items():
-                found[exposure] = self._nothing({} if optional else dict.fromkeys(types, reason))
+                missing_types = {} if optional else dict.fromkeys(types, reason)
+                resolved[exposure] = ResolvedReferences(self.context, {}, missing_types)
             for exposure in table:
                 references = table[exposure]
-                if id(references) not in known:
-                    known[id(references)] = self._locate_all(references, failed, optional=optional)
-                found[exposure] = known[id(references)]
-        return found
+                key = id(references)
+                if key not in located:
+                    located[key] = self._locate_all(references, failed, optional=optional)
+                resolved[exposure] = located[key]
+        return resolved
 
     def _table(self, headers: Headers, types: Sequence[str]) -> ReferenceTable[Hashable]:
         from calbatch.crds_client import CrdsError
@@ -213,15 +214,12 @@ class CrdsReferences:
         except CrdsError as error:
             raise ReferenceFileError(str(error)) from error
 
-    def _nothing(self, missing: Mapping[str, str]) -> ResolvedReferences:
-        return ResolvedReferences(self.context, {}, missing)
-
     def _locate_all(
-        self, found: Mapping[str, Resolution], failed: Mapping[str, str], *, optional: bool
+        self, resolutions: Mapping[str, Resolution], failed: Mapping[str, str], *, optional: bool
     ) -> ResolvedReferences:
         chosen: dict[str, ChosenReference] = {}
         missing: dict[str, str] = {}
-        for kind, resolution in found.items():
+        for kind, resolution in resolutions.items():
             if resolution.status == "n/a" or (optional and resolution.status != "found"):
                 chosen[kind] = NOT_APPLICABLE
             elif resolution.status == "not found":
@@ -255,7 +253,7 @@ def read_parameters(path: Path) -> ParameterReference:
     Raises
     ------
     ReferenceFileError
-        If the file is not one.
+        If the file is not a parameter reference.
     """
     from calbatch.crds_client import CrdsError
     from calbatch.crds_client.parameters import read_parameters as read
@@ -267,33 +265,33 @@ def read_parameters(path: Path) -> ParameterReference:
 
 
 def parameter_type(step: str) -> str:
-    """Return the reference type that holds the parameters of a step's class."""
-    from calbatch.crds_client.parameters import parameter_type as named
+    """Return the reference type of the parameters of a step's class."""
+    from calbatch.crds_client.parameters import parameter_type as type_of_step
 
-    return named(step)
+    return type_of_step(step)
 
 
 @dataclass(frozen=True)
 class HostCopies:
-    """References that are compressed, scaled or tables, decoded once on a host.
+    """Copies of compressed, scaled and tabular references, which are decoded once on each host.
 
     See `calbatch.models.fits.readers.CopyProvider`.
 
     Parameters
     ----------
     folder : str, optional
-        Where; by default each host's own, which ``CALBATCH_DECODED_DIR`` names.
+        The folder of the copies; by default the host's own (``CALBATCH_DECODED_DIR``).
     """
 
     folder: str | None = None
 
     def plain_file(self, path: str) -> Path:
-        """Give a file whose images can be read by position.
+        """Return a file whose images can be read by position.
 
         Raises
         ------
         ReferenceFileError
-            If it cannot be decoded, or the copy not be written.
+            If it cannot be decoded, or the copy cannot be written.
         """
         try:
             return DecodedCopies(self.folder).plain_file(path)
@@ -301,7 +299,7 @@ class HostCopies:
             raise ReferenceFileError(str(error)) from error
 
     def table_file(self, path: str, index: int) -> Path | None:
-        """Give an ``.npy`` file with a table's rows; None if they cannot be held by one."""
+        """Return an ``.npy`` file with a table's rows; None if it cannot hold them."""
         try:
             return DecodedCopies(self.folder).table_file(path, index)
         except NotPrivateError as error:

@@ -80,14 +80,14 @@ def _integrations(file: FileContents) -> Iterator[str]:
     first, last = (file.number(f"exposure.integration_{end}") for end in ("start", "end"))
     if first is not None and last is not None:
         wanted: int | None = last - first + 1
-        said = f"INTSTART = {first} and INTEND = {last}"
+        claim = f"INTSTART = {first} and INTEND = {last}"
     else:
         wanted = file.number("exposure.nints")
-        said = f"NINTS = {wanted}"
+        claim = f"NINTS = {wanted}"
         if (file.number("exposure.segment_total") or 1) > 1:  # NINTS counts all segments
             return
     if wanted not in (None, file.shape[0]):
-        yield f"{said}, but the integrations in SCI are {file.shape[0]}: calibrating those"
+        yield f"{claim}, but the integrations in SCI are {file.shape[0]}: calibrating those"
 
 
 def _truncated_array(file: FileContents) -> Iterator[str]:
@@ -95,16 +95,16 @@ def _truncated_array(file: FileContents) -> Iterator[str]:
     last = file.layout.hdus[-1]
     if last is file.field_hdus["data"] and not file.layout.is_clean:
         for fault in (*_groups(file), *_integrations(file)):
-            said = fault.rpartition(":")[0]
-            yield f"{said}, and data follow after them: NAXIS3 or NAXIS4 of SCI is wrong"
+            claim = fault.rpartition(":")[0]
+            yield f"{claim}, and data follow after them: NAXIS3 or NAXIS4 of SCI is wrong"
 
 
 def _frame(file: FileContents) -> Iterator[str]:
     sizes = file.number("subarray.xsize"), file.number("subarray.ysize")
     rows, columns = file.shape[-2:]
     if None not in sizes and sizes != (columns, rows) and not file.is_striped:
-        said = f"SUBSIZE1 x SUBSIZE2 = {sizes[0]} x {sizes[1]}"
-        yield f"{said}, but its arrays have {columns} x {rows} pixels"
+        claim = f"SUBSIZE1 x SUBSIZE2 = {sizes[0]} x {sizes[1]}"
+        yield f"{claim}, but its arrays have {columns} x {rows} pixels"
 
 
 def _missing_offset(file: FileContents) -> Iterator[str]:

@@ -111,10 +111,10 @@ class DqRemap:
 
     def __call__(self, dq: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:
         """Return the translated flags, in a new array of the same shape."""
-        given = np.asarray(dq).astype(np.uint32, copy=False)
-        flags = np.zeros(given.shape, np.uint32)
-        present = int(np.bitwise_or.reduce(given, axis=None)) if given.size else 0
+        bits = np.asarray(dq).astype(np.uint32, copy=False)
+        flags = np.zeros(bits.shape, np.uint32)
+        present = int(np.bitwise_or.reduce(bits, axis=None)) if bits.size else 0
         for value, flag in self.pairs:
             if present & value:  # most tables name many flags but few occur
-                flags[(given & np.uint32(value)) != 0] |= np.uint32(flag)
+                flags[(bits & np.uint32(value)) != 0] |= np.uint32(flag)
         return flags

@@ -90,9 +90,9 @@ def kernel_folder() -> Path:
     numba checks only the file of a kernel, so it would use outdated code after a change to a kernel
     that is called from it. Therefore each state of the sources has its own folder.
     """
-    told = os.environ.get("NUMBA_CACHE_DIR")
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    base = Path(told) if told else Path(home) / "calbatch" / "kernels"
+    base = Path(chosen) if chosen else Path(home) / "calbatch" / "kernels"
     folder = base / f"calbatch-{_state()}"
     try:
         new = not folder.exists()

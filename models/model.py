@@ -207,7 +207,8 @@ class DataModel(MappedArrays):
         if place not in (*known, *self.extra):
             raise ValidationError(f"{self._where}: has no HDU {hdu!r}; it may have {known}")
         card = user_card(self.schema, place, keyword, value if value is not None else "", comment)
-        others = [c for c in self.extra.get(place, ()) if c[0] != card[0]]
+        name, *_ = card
+        others = [other for other in self.extra.get(place, ()) if other[0] != name]
         self.extra[place] = others if value is None else [*others, card]
 
     def get_card(self, keyword: str, default: Any = None, *, hdu: str = "PRIMARY") -> Any:

@@ -184,25 +184,29 @@ def build_writer(
     def cards(name: str) -> Any:
         return cards_from_meta(model.schema, tree, content.extra, name)
 
-    parts: list[Any] = [OutputImage("", "PRIMARY", 1, None, None, cards("PRIMARY"))]
+    hdus: list[Any] = [OutputImage(name="", extname="PRIMARY", cards=cards("PRIMARY"))]
     for name, spec in model.schema.fields.items():
-        part = _part(content, name, spec.hdu, cards)
-        parts.extend([] if part is None else [part])
-    parts.extend(CopiedHdu(h) for h in content.other_hdus if h.name != ASDF)
-    parts.extend(build_asdf_hdus(model.schema, content.other_hdus))
-    return FitsWriter(path, parts, fsync=fsync, tag=tag, staging=staging)
+        output = _output_hdu(content, name, spec.hdu, cards)
+        hdus.extend([] if output is None else [output])
+    hdus.extend(CopiedHdu(h) for h in content.other_hdus if h.name != ASDF)
+    hdus.extend(build_asdf_hdus(model.schema, content.other_hdus))
+    return FitsWriter(path, hdus, fsync=fsync, tag=tag, staging=staging)
 
 
-def _part(content: ModelContent, name: str, hdu: str, cards: Callable[[str], Any]) -> Any:
+def _output_hdu(content: ModelContent, name: str, hdu: str, cards: Callable[[str], Any]) -> Any:
     placed = content.on_grid.get(name)
     if placed is not None:
-        return OutputImage(name, hdu, 1, placed.dtype, placed.shape, cards(hdu))
+        return OutputImage(
+            name=name, extname=hdu, dtype=placed.dtype, shape=placed.shape, cards=cards(hdu)
+        )
     if name not in content.off_grid:
         return None
     array = content.off_grid_array(name)
     if array.dtype.names is not None:
         return OutputTable(hdu, array, cards(hdu))
-    return OutputImage(name, hdu, 1, array.dtype, array.shape, cards(hdu))
+    return OutputImage(
+        name=name, extname=hdu, dtype=array.dtype, shape=array.shape, cards=cards(hdu)
+    )
 
 
 def save(
@@ -277,5 +281,5 @@ def build_saving_graph(
 
 def save_result(computed: Array) -> SaveResult:
     """Return the result of a computed saving graph."""
-    products, seconds, told = computed[0]
-    return SaveResult(tuple(products), seconds, told)
+    products, seconds, notes = computed[0]
+    return SaveResult(tuple(products), seconds, notes)

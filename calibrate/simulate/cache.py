@@ -1,8 +1,8 @@
-"""A complete CRDS cache: reference files, the rules that choose among them, the server's settings.
+"""A complete CRDS cache: reference files, the rules that select them, and the server's settings.
 
-The layout is the one of the CRDS client (``mappings``, ``references`` and ``config``, references in
-a folder per instrument). Rule files are the literals that CRDS writes, with the SHA-1 of everything
-but the checksum's own line.
+The layout is that of the CRDS client (``mappings``, ``references`` and ``config``, with a folder of
+references for each instrument). Rules files are literals as CRDS writes them, with the SHA-1 digest
+of all lines but the checksum's own.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ PATHS = {
 }
 DATES = ("META.OBSERVATION.DATE", "META.OBSERVATION.TIME")
 
-# Header keywords that choose a reference, in the order of the observatory's rules.
+# Header keywords that select a reference, in the order of the observatory's rules.
 KEYS = {
     "area": ("DETECTOR", "FILTER", "PUPIL", "EXP_TYPE", "SUBARRAY"),
     "dark": ("DETECTOR", "READPATT", "SUBARRAY"),
@@ -55,7 +55,7 @@ OWN_KEYS = {
     ("NIRSPEC", "mask"): ("DETECTOR", "SUBARRAY", "READPATT"),
 }
 
-# Types that a pipeline may ask for and that these exposures need nothing of, or not always.
+# Types that a pipeline may request, but that are not applicable to some or all exposures.
 NOT_APPLICABLE = (
     "abvegaoffset apcorr area barshadow bkg camera chromcorr collimator cubepar dark dflat "
     "disperser distortion drizpars emicorr extract1d fflat filteroffset flat fore fpa fringe "
@@ -70,18 +70,18 @@ Match = tuple[str, ...]
 
 
 def key_names(reference: Reference) -> Match:
-    """Return the header keywords that choose references of this type."""
+    """Return the header keywords that select references of this type."""
     return OWN_KEYS.get((reference.instrument, reference.kind), KEYS[reference.kind])
 
 
 @dataclass
 class Cache:
-    """A CRDS cache being written.
+    """A CRDS cache that is being written.
 
     Attributes
     ----------
     folder : Path
-        What ``CRDS_PATH`` is set to.
+        The value for ``CRDS_PATH``.
     """
 
     folder: Path
@@ -89,28 +89,27 @@ class Cache:
     _added: dict[str, Reference] = field(default_factory=dict)
 
     def add(self, reference: Reference) -> None:
-        """Write a reference file and remember its rule.
+        """Write a reference file and record its rule.
 
-        Of two references for the same exposures and part of the detector, the one with more groups
-        stays.
+        Of two references for the same exposures and frame, the one with more groups is kept.
 
         Raises
         ------
         ValueError
-            A reference of another part of the detector is for the same exposures.
+            If a reference for the same exposures has another frame.
         """
         match = tuple(reference.keys.get(name, "N/A") for name in key_names(reference))
         rules = self._rules.setdefault((reference.instrument, reference.kind), {})
-        chosen = rules.setdefault(match, {})
+        by_date = rules.setdefault(match, {})
         useafter = reference.useafter.replace("T", " ")
-        known = self._added.get(chosen.get(useafter, ""))
-        if known is not None and known.frame != reference.frame:
+        earlier = self._added.get(by_date.get(useafter, ""))
+        if earlier is not None and earlier.frame != reference.frame:
             raise ValueError(
-                f"{reference.kind} references of two parts of the detector would be for "
-                f"{' '.join(match)}: name the subarrays differently, or use full_references"
+                f"{reference.kind} references of two frames would apply to "
+                f"{' '.join(match)}: give the subarrays different names, or use full_references"
             )
-        if known is None or reference.ngroups > known.ngroups:
-            name = chosen.setdefault(useafter, self._next_name(reference))
+        if earlier is None or reference.ngroups > earlier.ngroups:
+            name = by_date.setdefault(useafter, self._next_name(reference))
             self._added[name] = reference.without_data()
             folder = self.folder / "references" / "jwst" / reference.instrument.lower()
             write_fits(folder / name, reference.cards, reference.extensions)
@@ -122,7 +121,7 @@ class Cache:
         return f"{start}{number:04d}.fits"
 
     def finish(self) -> str:
-        """Write the rules and the server's settings; return the context's name."""
+        """Write the rules and the server's settings; return the name of the context."""
         names: dict[str, dict[str, str]] = {}
         nothing = {kind.upper(): "N/A" for kind in NOT_APPLICABLE.split()}
         for instrument, kind in sorted(self._rules):
@@ -139,7 +138,7 @@ class Cache:
         return CONTEXT
 
     def _write_rules(self, instrument: str, kind: str) -> str:
-        """Write the rules of one reference type; return the file's name."""
+        """Write the rules of one reference type; return the name of the file."""
         rules = self._rules[instrument, kind]
         names = OWN_KEYS.get((instrument, kind), KEYS[kind])
         header: dict[str, object] = {
@@ -163,7 +162,7 @@ class Cache:
         return name
 
     def _write_mapping(self, name: str, header: Mapping[str, object], selector: str) -> None:
-        """Write a rule file with its checksum."""
+        """Write a rules file with its checksum."""
         cards = {**header, "derived_from": "generated", "name": name, "observatory": "JWST"}
         digest = hashlib.sha1(_mapping(cards, selector).encode(), usedforsecurity=False)
         cards["sha1sum"] = digest.hexdigest()
@@ -172,7 +171,7 @@ class Cache:
         path.write_text(_mapping(cards, selector))
 
     def _write_settings(self) -> None:
-        """Write what the client otherwise learns from the server."""
+        """Write the settings that a client would otherwise request from the server."""
         folder = self.folder / "config" / "jwst"
         folder.mkdir(parents=True, exist_ok=True)
         settings = {
@@ -191,12 +190,12 @@ class Cache:
 
 
 def _plain(names: dict[str, str]) -> str:
-    """Return the selector of a mapping to names."""
+    """Return the selector of a mapping to file names."""
     return "{\n" + "".join(f"    {key!r} : {names[key]!r},\n" for key in sorted(names)) + "}\n"
 
 
 def _mapping(header: Mapping[str, object], selector: str) -> str:
-    """Return a rule file's text; without ``sha1sum`` in the header, the text that is summed."""
+    """Return the text of a rules file; if the header lacks ``sha1sum``, that to be summed."""
     lines = []
     for key in sorted(header):
         value = header[key]

@@ -1,4 +1,4 @@
-"""How well calibrated products agree with the truth of simulated exposures."""
+"""Agreement of calibrated products with the truth of simulated exposures."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ BRIGHT_RAY = 10.0  # standard deviations of two groups' difference
 
 @dataclass(frozen=True)
 class RateScore:
-    """Statistics of (rate - truth) / error over the pixels compared."""
+    """Statistics of (rate - truth) / error over the compared pixels."""
 
     pixels: int
     mean: float
@@ -23,7 +23,7 @@ class RateScore:
 
 @dataclass(frozen=True)
 class RayScore:
-    """How cosmic rays were found.
+    """Completeness and purity of the detected cosmic rays.
 
     Attributes
     ----------
@@ -31,9 +31,9 @@ class RayScore:
         Rays above 10 standard deviations of two groups' difference, in good and unsaturated pixels,
         that arrived after the first group.
     found : float
-        Fraction of these that are flagged at their group.
+        Fraction of these that are flagged in their group.
     false : float
-        Fraction of all samples flagged as a jump, though no ray is within one pixel and one group.
+        Fraction of all samples that are flagged as jumps without a ray within one pixel and group.
     """
 
     bright: int
@@ -46,8 +46,8 @@ def score_rate(
 ) -> RateScore:
     """Compare a rate image (DN/s, arrays of shape (rows, cols)) with the truth.
 
-    Pixels that are flagged DO_NOT_USE or SATURATED, have no value, or are not good in the truth are
-    left out.
+    Pixels are excluded if they are flagged DO_NOT_USE or SATURATED, have no value, or are not good
+    in the truth.
     """
     used = truth.good & np.isfinite(rate) & np.isfinite(error) & (error > 0)
     used &= (dq & (DO_NOT_USE | SATURATED)) == 0
@@ -71,7 +71,7 @@ def score_rays(truth: Truth, groupdq: NDArray[np.uint8]) -> RayScore:
 
 
 def _near(rays: NDArray[np.void], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Return the samples within one pixel and one group of a ray."""
+    """Return the mask of samples within one pixel and one group of a ray."""
     _, ngroups, rows, cols = shape
     near = np.zeros(shape, dtype=bool)
     for step in np.ndindex(3, 3, 3):

@@ -1,8 +1,8 @@
-"""Correlated noise: 1/f noise, row drift, and drifting amplifiers, as reference pixels see them.
+"""Correlated noise, which reference pixels share: 1/f noise, row drift, and drifting amplifiers.
 
-Every component is a product of a profile along the slow axis and one along the fast axis, so that a
-group's noise image is one small matrix product. 1/f noise is drawn once per line and runs straight
-from line to line: what varies faster is in the white read noise.
+Every component is a product of a profile along the slow axis and one along the fast axis, so the
+noise image of a group is one small matrix product. 1/f noise is drawn once per line and
+interpolated linearly; faster variations belong to the white read noise.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ PARITY_NOISE = 0.8  # DN rms, odd against even columns of each amplifier and fra
 
 @dataclass(frozen=True)
 class Drift:
-    """Profiles of one integration's correlated noise.
+    """Profiles of the correlated noise of one integration.
 
     A group's noise image is the sum over k of ``by_row[group, k]`` times ``by_col[group, k]``, DN.
 
@@ -50,7 +50,7 @@ def pink(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64
 
 
 def draw_drift(rng: np.random.Generator, readout: ReadoutPlan) -> Drift:
-    """Draw one integration's correlated noise, averaged over the frames of each group."""
+    """Draw the correlated noise of one integration, averaged over the frames of each group."""
     frames = readout.ngroups * readout.nframes
     fast = fast_index(readout.detector, readout.frame)
     slow = slow_index(readout.detector, readout.frame)
@@ -77,7 +77,7 @@ def draw_drift(rng: np.random.Generator, readout: ReadoutPlan) -> Drift:
 def _outputs(
     readout: ReadoutPlan, fast: NDArray[np.intp]
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return each fast-axis position's amplifier, and when in the line (0 to 1) it is read."""
+    """Return the amplifier of each fast-axis position, and its time within the line (0 to 1)."""
     if readout.noutputs == 1:
         return np.zeros_like(fast), (fast - fast.min()) / len(fast)
     if readout.detector.instrument == "MIRI":
@@ -86,6 +86,6 @@ def _outputs(
 
 
 def _group_means(profiles: NDArray[np.float64], readout: ReadoutPlan) -> NDArray[np.float32]:
-    """Average profiles (frames, k, n) over the frames of each group."""
+    """Return the means of profiles (frames, k, n) over the frames of each group."""
     grouped = profiles.reshape(readout.ngroups, readout.nframes, *profiles.shape[1:])
     return grouped.mean(axis=1).astype(np.float32)

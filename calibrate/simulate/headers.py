@@ -1,4 +1,4 @@
-"""Headers and tables of a raw exposure, at the keywords of jwst's schema (stdatamodels 6.0)."""
+"""Headers and tables of a raw exposure, with the keywords of jwst's schema (stdatamodels 6.0)."""
 
 from datetime import datetime, timedelta
 
@@ -10,7 +10,7 @@ from calbatch.calibrate.simulate.reference_parts import exposure_type, wheels
 from calbatch.calibrate.simulate.spec import SimulationSpec
 from calbatch.calibrate.simulate.write import Card
 
-FIRST_EXPOSURE = datetime(2023, 6, 1, 3, 20, 0)  # noqa: DTZ001 - UTC by definition of the keywords
+FIRST_EXPOSURE = datetime(2023, 6, 1, 3, 20)  # noqa: DTZ001 - UTC by definition of the keywords
 MJD_ZERO = datetime(1858, 11, 17)  # noqa: DTZ001
 PROGRAM = "01234"
 RA, DEC = 82.25, -69.5  # degrees: the Large Magellanic Cloud, the observatory's calibration field
@@ -42,12 +42,12 @@ GROUP_TIMES = [
 
 
 def exposure_name(spec: SimulationSpec, observation: int, exposure: int) -> str:
-    """Return the name that an exposure's files begin with, as in the archive."""
+    """Return the stem of the names of an exposure's files, as in the archive."""
     return f"jw{PROGRAM}{observation:03d}001_02101_{exposure:05d}_{spec.detector.lower()}"
 
 
 class Schedule:
-    """When an exposure, its integrations and its groups begin and end."""
+    """Start and end times of an exposure, its integrations and its groups."""
 
     def __init__(self, readout: ReadoutPlan, exposure: int) -> None:
         self.readout = readout
@@ -57,7 +57,7 @@ class Schedule:
         self.start = FIRST_EXPOSURE + timedelta(seconds=round(exposure * (self.duration + 60), 3))
 
     def at(self, seconds: float) -> datetime:
-        """Return the time that long after the exposure's start."""
+        """Return the time so many seconds after the start of the exposure."""
         return self.start + timedelta(seconds=seconds)
 
     def integrations(self) -> NDArray[np.void]:
@@ -154,14 +154,15 @@ def _exposure_cards(
     spec: SimulationSpec, readout: ReadoutPlan, schedule: Schedule, exposure: int
 ) -> list[Card]:
     start, end = schedule.start, schedule.at(schedule.duration)
-    days = [modified_julian_date(time) for time in (start, start + (end - start) / 2, end)]
+    times = (start, start + (end - start) / 2, end)
+    start_day, middle_day, end_day = (modified_julian_date(time) for time in times)
     effective = schedule.integration_time - (readout.nframes - 1) / 2 * readout.frame_time
     return [
         ("EXPCOUNT", 1, "Running count of exposures in visit"),
         ("EXP_TYPE", exposure_type(spec), "Type of data in the exposure"),
-        ("EXPSTART", days[0], "[d] exposure start time in MJD"),
-        ("EXPMID", days[1], "[d] exposure mid time in MJD"),
-        ("EXPEND", days[2], "[d] exposure end time in MJD"),
+        ("EXPSTART", start_day, "[d] exposure start time in MJD"),
+        ("EXPMID", middle_day, "[d] exposure mid time in MJD"),
+        ("EXPEND", end_day, "[d] exposure end time in MJD"),
         ("READPATT", readout.readpatt, "Readout pattern"),
         ("NINTS", readout.nints, "Number of integrations in exposure"),
         ("NGROUPS", readout.ngroups, "Number of groups in integration"),
@@ -217,5 +218,5 @@ def science_cards() -> list[Card]:
 
 
 def _clock(time: datetime) -> str:
-    """Return a time of day to the millisecond."""
+    """Return the time of day to the millisecond."""
     return f"{time:%H:%M:%S}.{time.microsecond // 1000:03d}"

@@ -1,4 +1,4 @@
-"""Detectors, subarrays and readout patterns of the five instruments, as far as they shape a ramp.
+"""Detectors, subarrays and readout patterns of the five instruments, as needed for ramps.
 
 Sources: FASTAXIS and SLOWAXIS, frame sizes and frame times as in the instruments' raw data;
 subarray sizes from the JWST user documentation (corners are simplified: one per name, not one per
@@ -8,12 +8,14 @@ detector); noise figures are typical of each detector family, not measurements.
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Family:
-    """What the detectors of one instrument (or one of its channels) have in common.
+    """The common properties of the detectors of one instrument, or of one of its channels.
 
     Attributes
     ----------
+    instrument : str
+        Name of the instrument.
     gain : float
         Electrons per DN.
     read_noise : float
@@ -21,13 +23,14 @@ class Family:
     dark_rate : float
         Median dark current, electrons per second.
     pixel_area : float
-        Area of a pixel's collecting surface, cm^2: how many cosmic rays it meets.
+        Area of a pixel's surface, cm^2, which determines the number of cosmic rays.
     exposure_type, readpatt : str
-        What an exposure is taken as, unless said otherwise.
+        Default exposure type and readout pattern.
     wheels : dict
-        Header keywords of the filter wheels and their values, unless said otherwise.
+        Default values of the header keywords of the filter wheels.
     """
 
+    instrument: str
     gain: float
     read_noise: float
     dark_rate: float
@@ -41,63 +44,106 @@ class Family:
 class Detector:
     """One detector: its name, place and orientation.
 
-    ``fastaxis`` and ``slowaxis`` tell along which axis of the image (1 columns, 2 rows), and in
-    which direction, the detector is read fast and slow.
+    ``fastaxis`` and ``slowaxis`` are the axes of the image (1 columns, 2 rows) along which the
+    detector is read fast and slow; their signs are the directions.
     """
 
     name: str
-    instrument: str
     fastaxis: int
     slowaxis: int
     sca: int
     family: Family
     shape: tuple[int, int] = (2048, 2048)
 
+    @property
+    def instrument(self) -> str:
+        """Name of the instrument."""
+        return self.family.instrument
+
 
 HAWAII_PIXEL = 3.24e-6  # 18 micron
 MIRI_PIXEL = 6.25e-6  # 25 micron
 
 NIRCAM_SHORT = Family(
-    2.05, 6.5, 0.002, HAWAII_PIXEL, "NRC_IMAGE", "RAPID",
-    {"CHANNEL": "SHORT", "FILTER": "F200W", "PUPIL": "CLEAR"},
-)  # fmt: skip
+    instrument="NIRCAM",
+    gain=2.05,
+    read_noise=6.5,
+    dark_rate=0.002,
+    pixel_area=HAWAII_PIXEL,
+    exposure_type="NRC_IMAGE",
+    readpatt="RAPID",
+    wheels={"CHANNEL": "SHORT", "FILTER": "F200W", "PUPIL": "CLEAR"},
+)
 NIRCAM_LONG = Family(
-    1.82, 5.5, 0.034, HAWAII_PIXEL, "NRC_IMAGE", "RAPID",
-    {"CHANNEL": "LONG", "FILTER": "F356W", "PUPIL": "CLEAR"},
-)  # fmt: skip
+    instrument="NIRCAM",
+    gain=1.82,
+    read_noise=5.5,
+    dark_rate=0.034,
+    pixel_area=HAWAII_PIXEL,
+    exposure_type="NRC_IMAGE",
+    readpatt="RAPID",
+    wheels={"CHANNEL": "LONG", "FILTER": "F356W", "PUPIL": "CLEAR"},
+)
 NIRISS = Family(
-    1.61, 6.0, 0.026, HAWAII_PIXEL, "NIS_IMAGE", "NISRAPID",
-    {"FILTER": "CLEAR", "PUPIL": "F150W"},
-)  # fmt: skip
+    instrument="NIRISS",
+    gain=1.61,
+    read_noise=6.0,
+    dark_rate=0.026,
+    pixel_area=HAWAII_PIXEL,
+    exposure_type="NIS_IMAGE",
+    readpatt="NISRAPID",
+    wheels={"FILTER": "CLEAR", "PUPIL": "F150W"},
+)
 NIRSPEC = Family(
-    1.0, 9.0, 0.008, HAWAII_PIXEL, "NRS_FIXEDSLIT", "NRSRAPID",
-    {"FILTER": "F170LP", "GRATING": "G235H"},
-)  # fmt: skip
-FGS = Family(1.75, 7.5, 0.018, HAWAII_PIXEL, "FGS_IMAGE", "FGSRAPID", {})
+    instrument="NIRSPEC",
+    gain=1.0,
+    read_noise=9.0,
+    dark_rate=0.008,
+    pixel_area=HAWAII_PIXEL,
+    exposure_type="NRS_FIXEDSLIT",
+    readpatt="NRSRAPID",
+    wheels={"FILTER": "F170LP", "GRATING": "G235H"},
+)
+FGS = Family(
+    instrument="FGS",
+    gain=1.75,
+    read_noise=7.5,
+    dark_rate=0.018,
+    pixel_area=HAWAII_PIXEL,
+    exposure_type="FGS_IMAGE",
+    readpatt="FGSRAPID",
+    wheels={},
+)
 MIRI = Family(
-    4.1, 4.0, 0.2, MIRI_PIXEL, "MIR_IMAGE", "FASTR1",
-    {"FILTER": "F770W"},
-)  # fmt: skip
+    instrument="MIRI",
+    gain=4.1,
+    read_noise=4.0,
+    dark_rate=0.2,
+    pixel_area=MIRI_PIXEL,
+    exposure_type="MIR_IMAGE",
+    readpatt="FASTR1",
+    wheels={"FILTER": "F770W"},
+)
 
 DETECTORS = {
     detector.name: detector
     for detector in (
-        Detector("NRCA1", "NIRCAM", -1, 2, 481, NIRCAM_SHORT),
-        Detector("NRCA2", "NIRCAM", 1, -2, 482, NIRCAM_SHORT),
-        Detector("NRCA3", "NIRCAM", -1, 2, 483, NIRCAM_SHORT),
-        Detector("NRCA4", "NIRCAM", 1, -2, 484, NIRCAM_SHORT),
-        Detector("NRCALONG", "NIRCAM", -1, 2, 485, NIRCAM_LONG),
-        Detector("NRCB1", "NIRCAM", 1, -2, 486, NIRCAM_SHORT),
-        Detector("NRCB2", "NIRCAM", -1, 2, 487, NIRCAM_SHORT),
-        Detector("NRCB3", "NIRCAM", 1, -2, 488, NIRCAM_SHORT),
-        Detector("NRCB4", "NIRCAM", -1, 2, 489, NIRCAM_SHORT),
-        Detector("NRCBLONG", "NIRCAM", 1, -2, 490, NIRCAM_LONG),
-        Detector("NIS", "NIRISS", -2, -1, 496, NIRISS),
-        Detector("NRS1", "NIRSPEC", 2, 1, 491, NIRSPEC),
-        Detector("NRS2", "NIRSPEC", -2, -1, 492, NIRSPEC),
-        Detector("GUIDER1", "FGS", -2, -1, 497, FGS),
-        Detector("GUIDER2", "FGS", 2, -1, 498, FGS),
-        Detector("MIRIMAGE", "MIRI", 1, 2, 493, MIRI, (1024, 1032)),
+        Detector("NRCA1", -1, 2, 481, NIRCAM_SHORT),
+        Detector("NRCA2", 1, -2, 482, NIRCAM_SHORT),
+        Detector("NRCA3", -1, 2, 483, NIRCAM_SHORT),
+        Detector("NRCA4", 1, -2, 484, NIRCAM_SHORT),
+        Detector("NRCALONG", -1, 2, 485, NIRCAM_LONG),
+        Detector("NRCB1", 1, -2, 486, NIRCAM_SHORT),
+        Detector("NRCB2", -1, 2, 487, NIRCAM_SHORT),
+        Detector("NRCB3", 1, -2, 488, NIRCAM_SHORT),
+        Detector("NRCB4", -1, 2, 489, NIRCAM_SHORT),
+        Detector("NRCBLONG", 1, -2, 490, NIRCAM_LONG),
+        Detector("NIS", -2, -1, 496, NIRISS),
+        Detector("NRS1", 2, 1, 491, NIRSPEC),
+        Detector("NRS2", -2, -1, 492, NIRSPEC),
+        Detector("GUIDER1", -2, -1, 497, FGS),
+        Detector("GUIDER2", 2, -1, 498, FGS),
+        Detector("MIRIMAGE", 1, 2, 493, MIRI, shape=(1024, 1032)),
     )
 }
 

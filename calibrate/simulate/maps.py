@@ -1,12 +1,12 @@
-"""What a detector is like, pixel by pixel: the truth that its reference files describe."""
+"""The properties of a detector by pixel: the truth that its reference files describe."""
 
 from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calbatch.calibrate.simulate.readout_plan import Frame, fast_index, reference_pixels
 from calbatch.calibrate.simulate.instruments import Detector
+from calbatch.calibrate.simulate.readout_plan import Frame, fast_index, reference_pixels
 from calbatch.calibrate.simulate.spec import Noise
 from calbatch.calibrate.simulate.streams import stream
 
@@ -21,7 +21,7 @@ NONLINEAR_SHARES = (0.5, 0.35, 0.15)  # of the loss at full well, from the 2nd, 
 
 @dataclass(frozen=True)
 class DetectorMaps:
-    """A detector's properties over one frame; every array ends in (rows, cols).
+    """A detector's properties over one frame; the last axes of every array are (rows, cols).
 
     Attributes
     ----------
@@ -31,9 +31,9 @@ class DetectorMaps:
     gain, read_noise, dark_rate : ndarray
         Electrons per DN; DN of one read; electrons per second.
     full_well : ndarray
-        DN above the bias where a pixel stops counting.
+        Full well: DN above the bias at which a pixel stops counting.
     coefficients : ndarray, shape (5, rows, cols)
-        Polynomial that turns counts above the bias into linear DN, lowest power first.
+        Polynomial from counts above the bias to linear DN, lowest power first.
     flat : ndarray
         Relative response to light.
     reference, dead, hot : ndarray of bool
@@ -76,7 +76,7 @@ def make_maps(detector: Detector, frame: Frame, noise: Noise, seed: int) -> Dete
     """Draw a detector's properties over a frame.
 
     The same seed, detector and frame give the same maps. Different frames of one detector are drawn
-    independently: cut the maps of a larger frame where they must agree.
+    independently; where they must agree, cut them from the maps of a larger frame.
     """
     draw = _Drawer(detector, frame, seed)
     reference = reference_pixels(detector, frame)
@@ -86,12 +86,12 @@ def make_maps(detector: Detector, frame: Frame, noise: Noise, seed: int) -> Dete
     dead = (draw.uniform("dead") < noise.dead) & light & ~hot
     full_well = draw.scatter("well", noise.full_well, 0.03)
     pedestal = np.where(light, draw.scatter("pedestal", PEDESTAL, 0.02), np.float32(PEDESTAL))
-    miri = detector.instrument == "MIRI"
+    is_miri = detector.instrument == "MIRI"
     return DetectorMaps(
         frame=frame,
-        bias=_bias(draw) * np.float32(not miri),
-        pedestal=pedestal * np.float32(miri),
-        reset=draw.scatter("reset", RESET_ANOMALY, 0.2) * light * np.float32(miri),
+        bias=_bias(draw) * np.float32(not is_miri),
+        pedestal=pedestal * np.float32(is_miri),
+        reset=draw.scatter("reset", RESET_ANOMALY, 0.2) * light * np.float32(is_miri),
         gain=draw.scatter("gain", noise.gain or family.gain, 0.01),
         read_noise=_read_noise(draw, noise, reference),
         dark_rate=_dark_rate(draw, noise, hot, light),
@@ -105,7 +105,7 @@ def make_maps(detector: Detector, frame: Frame, noise: Noise, seed: int) -> Dete
 
 
 class _Drawer:
-    """Random images over one frame of one detector, each from its own stream."""
+    """Random images over one frame of a detector, each from its own stream."""
 
     def __init__(self, detector: Detector, frame: Frame, seed: int) -> None:
         self.detector = detector
@@ -132,7 +132,7 @@ class _Drawer:
 
 
 def _bias(draw: _Drawer) -> Image:
-    """Return bias with amplifier offsets, odd and even columns, a slope and pixel scatter."""
+    """Return the bias: amplifier offsets, odd and even columns, a slope and pixel scatter."""
     detector, frame = draw.detector, draw.frame
     rng = stream(draw.seed, "amplifiers", detector.name)
     steps = rng.normal(0, 250, 4)[:, np.newaxis] + rng.normal(0, 40, (4, 2))
@@ -144,7 +144,7 @@ def _bias(draw: _Drawer) -> Image:
 
 
 def _read_noise(draw: _Drawer, noise: Noise, reference: Mask) -> Image:
-    """Return the read noise; reference pixels are a little quieter."""
+    """Return the read noise, which is slightly lower in reference pixels."""
     value = draw.detector.family.read_noise if noise.read_noise is None else noise.read_noise
     return draw.scatter("read noise", value, 0.06) * np.where(
         reference, np.float32(0.8), np.float32(1)
@@ -152,7 +152,7 @@ def _read_noise(draw: _Drawer, noise: Noise, reference: Mask) -> Image:
 
 
 def _dark_rate(draw: _Drawer, noise: Noise, hot: Mask, light: Mask) -> Image:
-    """Return the dark current: log-normal scatter, and hot pixels' long tail."""
+    """Return the dark current: log-normal scatter, and a long tail of hot pixels."""
     median = draw.detector.family.dark_rate if noise.dark_rate is None else noise.dark_rate
     rate = median * np.exp(0.3 * draw.normal("dark"))
     tail = draw.rng("hot tail").exponential(60.0, int(hot.sum()))
@@ -161,7 +161,7 @@ def _dark_rate(draw: _Drawer, noise: Noise, hot: Mask, light: Mask) -> Image:
 
 
 def _coefficients(draw: _Drawer, loss: float, full_well: Image, light: Mask) -> Image:
-    """Return the linearity polynomial: ``loss`` of the signal is missing at full well."""
+    """Return the linearity polynomial, with a fraction ``loss`` of the signal lost at full well."""
     strength = draw.scatter("linearity", loss / (1 - loss), 0.1) * light
     planes = np.zeros((5, *strength.shape), dtype=np.float32)
     planes[1] = 1

@@ -1,7 +1,7 @@
 """The polynomial that linearises counts, and its inverse.
 
-The polynomial is the one of the linearity reference (jwst 3.0.0 ``linearity`` step): counts above
-the bias go in, linear DN come out. The simulator needs the other direction.
+The polynomial of the linearity reference (jwst 3.0.0 ``linearity`` step) converts counts above the
+bias to linear DN. The simulator needs the inverse.
 """
 
 import numpy as np
@@ -29,17 +29,17 @@ def linearise(counts: Image, coefficients: Image) -> Image:
 
 
 def delinearise(signal: Image, full_well: Image, coefficients: Image) -> Image:
-    """Return the counts above the bias that ``linearise`` turns into ``signal``.
+    """Return the counts above the bias that `linearise` converts to ``signal``.
 
     Parameters
     ----------
     signal : ndarray, shape (rows, cols)
         Linear DN.
     full_well : ndarray, shape (rows, cols)
-        Counts at which a pixel stops: the result is never larger.
+        Maximum counts of a pixel, which the result does not exceed.
     coefficients : ndarray, shape (5, rows, cols)
-        The polynomial must grow up to full well, and its powers above the first must be small there
-        (a loss of 10 % leaves an error below 1e-6 of the signal).
+        The polynomial must increase up to full well, with a small contribution of its higher
+        powers (for a loss of 10 %, the error is below 1e-6 of the signal).
     """
     counts = np.zeros_like(signal)
     add_counts(counts, signal, full_well, coefficients)
@@ -47,7 +47,7 @@ def delinearise(signal: Image, full_well: Image, coefficients: Image) -> Image:
 
 
 def inverse_coefficients(full_well: Image, coefficients: Image) -> Image:
-    """Return polynomials, one per pixel, that approximate ``delinearise`` up to full well.
+    """Return polynomials, one per pixel, that approximate `delinearise` up to full well.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A picture of a calibrated exposure beside its truth. Needs matplotlib (the extra ``plot``)."""
+"""A picture of a calibrated exposure beside its truth; needs matplotlib (extra ``plot``)."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from calbatch.models.model import DataModel
 
 Image = NDArray[Any]
 
-CORNER = slice(0, 256)  # stars and reference pixels, and each pixel can be seen
-COLOURS = 64  # noise hardly compresses: fewer colours keep the picture small
-PULLS = 4.0  # standard deviations that the colours span
+CORNER = slice(0, 256)  # includes stars and reference pixels, with visible pixels
+COLOURS = 64  # few colours keep the file small, because noise hardly compresses
+PULLS = 4.0  # standard deviations: range of the colours
 
 
 def draw(path: Path, raw: DataModel, rate: DataModel, truth: Truth) -> None:
-    """Draw a corner of an exposure: raw, calibrated, true, and how far apart these are.
+    """Draw a corner of an exposure: raw, calibrated, true, and the deviation of the last two.
 
     Parameters
     ----------
     path : Path
         The PNG file.
     raw, rate : DataModel
-        The exposure and its rate.
+        The raw exposure and its rate.
     truth : Truth
-        What was simulated.
+        The truth of the exposure.
 
     Raises
     ------
     ImportError
-        When matplotlib is not installed.
+        If matplotlib is not installed.
     OSError
-        When the file cannot be written.
+        If the file cannot be written.
     """
     from matplotlib.figure import Figure
-    from PIL import Image as Pictures  # matplotlib stands on it
+    from PIL import Image as Pictures  # a dependency of matplotlib
 
     figure = Figure(figsize=(10.4, 2.85), layout="constrained")
     panels = _panels(raw, rate, truth)
-    for axis, (title, image, look) in zip(figure.subplots(1, len(panels)), panels, strict=True):
-        axis.imshow(image, origin="lower", interpolation="nearest", **look)
+    for axis, (title, image, style) in zip(figure.subplots(1, len(panels)), panels, strict=True):
+        axis.imshow(image, origin="lower", interpolation="nearest", **style)
         axis.set_title(title, fontsize=9)
         axis.set_axis_off()
     buffer = io.BytesIO()
@@ -55,18 +55,18 @@ def draw(path: Path, raw: DataModel, rate: DataModel, truth: Truth) -> None:
 
 
 def _panels(raw: DataModel, rate: DataModel, truth: Truth) -> list[tuple[str, Image, Any]]:
-    """Return title, image and looks of each panel."""
+    """Return the title, image and style of each panel."""
     ramp = _cut(raw.data[0])
-    found, wanted = _cut(rate.data), _cut(truth.rate)
+    measured, true = _cut(rate.data), _cut(truth.rate)
     usable = _cut(truth.good) & ((_cut(rate.dq) & (DO_NOT_USE | SATURATED)) == 0)
-    pull = np.where(usable, (found - wanted) / _cut(rate.err), np.nan)
+    pull = np.where(usable, (measured - true) / _cut(rate.err), np.nan)
     score = f"{np.nanmean(pull):.2f} ± {np.nanstd(pull):.2f}"
     counts = ramp[-1].astype("f4") - ramp[0]
-    look = _bright(found)
+    style = _asinh_style(measured)
     return [
-        ("raw: last group less first", counts, _bright(counts)),
-        ("calibrated rate", found, look),
-        ("truth", wanted, look),
+        ("raw: last group less first", counts, _asinh_style(counts)),
+        ("calibrated rate", measured, style),
+        ("truth", true, style),
         (
             f"(rate - truth) / error: {score}",
             pull,
@@ -79,8 +79,8 @@ def _cut(array: Any) -> Image:
     return np.asarray(array[..., CORNER, CORNER])
 
 
-def _bright(image: Image) -> dict[str, Any]:
-    """Return a look in which both sky and stars are seen."""
+def _asinh_style(image: Image) -> dict[str, Any]:
+    """Return a style in which both sky and stars are visible."""
     from matplotlib.colors import AsinhNorm
 
     low, middle, high = np.nanpercentile(image, [1, 70, 99.8])

@@ -1,10 +1,10 @@
-"""The forward model: from light to the numbers that a detector sends.
+"""The forward model: from light to raw data.
 
-An integration starts from the reset's charge, collects light, dark current and cosmic rays frame by
-frame, loses some of it to nonlinearity, stops at full well, and is read with bias, correlated and
-white noise; frames are averaged into groups and digitised to 16 bits. What is not in the standard
+An integration starts with the reset charge. Light, dark current and cosmic rays are collected frame
+by frame; nonlinearity and full well limit the counts; bias, correlated noise and white noise are
+added. Frames are averaged into groups and digitised to 16 bits. Effects outside the standard
 near-infrared or MIRI calibration chain (persistence, charge migration, interpixel capacitance, …)
-is not simulated.
+are not simulated.
 """
 
 import os
@@ -17,22 +17,22 @@ from numpy.typing import NDArray
 
 from calbatch.calibrate.simulate import kernels
 from calbatch.calibrate.simulate.drift import Drift, draw_drift
-from calbatch.calibrate.simulate.readout_plan import ReadoutPlan
 from calbatch.calibrate.simulate.maps import DetectorMaps
-from calbatch.calibrate.simulate.rays import Rays, draw_rays, spread
+from calbatch.calibrate.simulate.rays import Rays, draw_rays, spread_charge
+from calbatch.calibrate.simulate.readout_plan import ReadoutPlan
 from calbatch.calibrate.simulate.spec import Noise
 from calbatch.calibrate.simulate.streams import stream
 
-BAND = 64  # rows: a band's arrays stay in the processor's cache
+BAND = 64  # rows, so that the arrays of a band stay in the processor's cache
 MIRI_FIRST_DARK = 1.15  # dark current of MIRI's first integration relative to the later ones
-RESET_GROUPS = 6  # that the reset anomaly lasts
+RESET_GROUPS = 6  # duration of the reset anomaly
 RESET_DECAY = 1.5  # groups
 MIRI_LATER_RESET = 0.6  # reset anomaly of MIRI's later integrations relative to the first
 
 
 @dataclass(frozen=True)
 class Ramp:
-    """One simulated exposure: what is sent, and every cosmic ray of each integration."""
+    """One simulated exposure: raw data, and the cosmic rays of each integration."""
 
     data: NDArray[np.uint16]
     rays: list[Rays]
@@ -44,7 +44,7 @@ def dark_factor(instrument: str, integration: int) -> float:
 
 
 def reset_factor(integration: int, group: int) -> float:
-    """Return the reset anomaly of a group relative to the map's; it ends after some groups."""
+    """Return the reset anomaly of a group relative to the map's; it is zero after some groups."""
     if group >= RESET_GROUPS:
         return 0.0
     later = 1.0 if integration == 0 else MIRI_LATER_RESET
@@ -64,12 +64,12 @@ def simulate_ramp(
     ----------
     readout : Readout
     maps : DetectorMaps
-        Over the exposure's frame.
+        Properties over the exposure's frame.
     light : ndarray, shape (rows, cols)
         Electrons per second before the flat field.
     noise : Noise
     purpose : (int, str, int)
-        Seed, kind and number of the exposure: where its random numbers come from.
+        Seed, kind and number of the exposure, which determine its random numbers.
 
     Returns
     -------
@@ -84,9 +84,9 @@ def simulate_ramp(
     rays = []
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 4)) as pool:
         for integration in range(readout.nints):
-            setting = _prepare(readout, maps, light, noise, (*purpose, integration))
-            rays.append(setting.rays)
-            values = pool.map(setting.simulate_band, bands)
+            prepared = _prepare(readout, maps, light, noise, (*purpose, integration))
+            rays.append(prepared.rays)
+            values = pool.map(prepared.simulate_band, bands)
             for band, groups in zip(bands, values, strict=True):
                 data[integration, :, band] = groups
     return Ramp(data, rays)
@@ -94,9 +94,9 @@ def simulate_ramp(
 
 @dataclass(frozen=True)
 class _Integration:
-    """What the bands of one integration share.
+    """The properties shared by the bands of one integration.
 
-    ``expected`` are electrons per frame; ``purpose`` ends with the integration's number.
+    ``expected`` is in electrons per frame; ``purpose`` ends with the number of the integration.
     """
 
     readout: ReadoutPlan
@@ -128,7 +128,7 @@ class _Integration:
     def _read_groups(
         self, rng: np.random.Generator, maps: DetectorMaps, band: slice
     ) -> Iterator[NDArray[np.float32]]:
-        """Yield each group's counts above the bias, without the noise of reading."""
+        """Yield each group's counts above the bias, without read noise."""
         signal = maps.pedestal.copy()
         if self.noise.ktc:
             reset = rng.standard_normal(signal.shape, dtype=np.float32)
@@ -138,9 +138,9 @@ class _Integration:
             counts = np.zeros_like(signal)
             start = group * (nframes + groupgap)
             if group and groupgap:
-                self._collect(rng, signal, maps, band, (start - groupgap, start))
+                self._collect(rng, signal, maps, band, range(start - groupgap, start))
             for frame in range(start, start + nframes):
-                self._collect(rng, signal, maps, band, (frame, frame + 1))
+                self._collect(rng, signal, maps, band, range(frame, frame + 1))
                 kernels.add_counts(counts, signal, maps.full_well, maps.coefficients)
             yield counts / np.float32(nframes)
 
@@ -150,10 +150,10 @@ class _Integration:
         signal: NDArray[np.float32],
         maps: DetectorMaps,
         band: slice,
-        frames: tuple[int, int],
+        frames: range,
     ) -> None:
-        """Add to the signal (DN) what arrives in some frames, before their reads."""
-        expected = self.expected[band] * (frames[1] - frames[0])
+        """Add the charge that arrives in some frames to the signal (DN)."""
+        expected = self.expected[band] * len(frames)
         if self.noise.poisson:
             uniform = rng.random(expected.shape)
             kernels.add_dim_counts(signal, expected, uniform, kernels.RECIPROCALS, maps.gain)
@@ -161,7 +161,7 @@ class _Integration:
             signal[bright] += rng.poisson(expected[bright]) / maps.gain[bright]
         else:
             signal += (expected / maps.gain).astype(np.float32)
-        first, last = np.searchsorted(self.deposits.frame, frames)
+        first, last = np.searchsorted(self.deposits.frame, (frames.start, frames.stop))
         rows = self.deposits.row[first:last] - band.start
         inside = (rows >= 0) & (rows < len(signal))
         place = rows[inside], self.deposits.col[first:last][inside]
@@ -175,7 +175,7 @@ def _prepare(
     noise: Noise,
     purpose: tuple[int, str, int, int],
 ) -> _Integration:
-    """Draw what an integration's bands share."""
+    """Draw the random properties shared by the bands of an integration."""
     rng = stream(*purpose, "integration")
     sensitive = ~maps.reference
     rays = draw_rays(rng, readout, noise, sensitive)
@@ -186,7 +186,7 @@ def _prepare(
         noise=noise,
         expected=np.where(sensitive, light * maps.flat + dark, 0.0) * readout.frame_time,
         rays=rays,
-        deposits=spread(rays, noise.cosmic_ray_spread, sensitive),
+        deposits=spread_charge(rays, noise.cosmic_ray_spread, sensitive),
         drift=draw_drift(rng, readout) if noise.correlated else None,
         purpose=purpose,
     )

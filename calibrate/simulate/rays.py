@@ -1,4 +1,4 @@
-"""Cosmic rays: when, where and how much charge."""
+"""Cosmic rays: their times, pixels and charges."""
 
 from dataclasses import dataclass
 
@@ -15,16 +15,16 @@ NEIGHBOURS = ((-1, 0), (1, 0), (0, -1), (0, 1))
 
 @dataclass(frozen=True)
 class Rays:
-    """Cosmic rays of one integration in order of arrival; one-dimensional arrays of equal length.
+    """The cosmic rays of one integration in order of arrival, as one-dimensional arrays.
 
     Attributes
     ----------
     frame : ndarray
-        The first frame read after the hit, counted from 0 at the reset, dropped frames included.
+        First frame read after the hit, counted from 0 at the reset, including dropped frames.
     row, col : ndarray
-        The pixel hit, counted from 0 in the image.
+        Pixel in the image, counted from 0.
     electrons : ndarray
-        Charge left in that pixel.
+        Charge deposited in that pixel.
     """
 
     frame: NDArray[np.intp]
@@ -32,15 +32,15 @@ class Rays:
     col: NDArray[np.intp]
     electrons: NDArray[np.float64]
 
-    def select(self, chosen: NDArray[np.bool_]) -> "Rays":
-        """Return the chosen rays."""
-        return Rays(self.frame[chosen], self.row[chosen], self.col[chosen], self.electrons[chosen])
+    def select(self, mask: NDArray[np.bool_]) -> "Rays":
+        """Return the rays at which a mask is true."""
+        return Rays(self.frame[mask], self.row[mask], self.col[mask], self.electrons[mask])
 
 
 def draw_rays(
     rng: np.random.Generator, readout: ReadoutPlan, noise: Noise, light: NDArray[np.bool_]
 ) -> Rays:
-    """Draw one integration's rays; those on pixels that see no light leave nothing."""
+    """Draw the rays of one integration, without those on pixels that are not sensitive to light."""
     rows, cols = readout.frame.shape
     seconds = readout.total_frames * readout.frame_time
     area = rows * cols * readout.detector.family.pixel_area
@@ -54,8 +54,8 @@ def draw_rays(
     return rays.select(light[rays.row, rays.col])
 
 
-def spread(rays: Rays, fraction: float, light: NDArray[np.bool_]) -> Rays:
-    """Return every deposit of charge: the rays and what their four neighbours receive on top."""
+def spread_charge(rays: Rays, fraction: float, light: NDArray[np.bool_]) -> Rays:
+    """Return all deposits of charge: the rays, and the additional charge of their neighbours."""
     if fraction == 0:
         return rays
     rows, cols = light.shape

@@ -1,8 +1,8 @@
-"""Frames, orientation, amplifiers and timing of one exposure's readout.
+"""Frame, orientation, amplifiers and timing of an exposure's readout.
 
 Images are in the science frame (file rows and columns). A detector is read along its fast axis by
-one or four amplifiers at a time, line by line along its slow axis; FASTAXIS and SLOWAXIS say which
-image axis and direction these are (jwst 3.0.0: ``science_detector_frame_transform``).
+one or four amplifiers at a time, line by line along its slow axis; FASTAXIS and SLOWAXIS are the
+image axes and directions of these (jwst 3.0.0: ``science_detector_frame_transform``).
 """
 
 from dataclasses import dataclass
@@ -47,9 +47,9 @@ class Frame:
         return slice(row, row + self.nrows), slice(col, col + self.ncols)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ReadoutPlan:
-    """How one exposure is read: frame, amplifiers, groups and times (seconds)."""
+    """The readout of one exposure: frame, amplifiers, groups and times (seconds)."""
 
     detector: Detector
     frame: Frame
@@ -69,7 +69,7 @@ class ReadoutPlan:
 
     @property
     def total_frames(self) -> int:
-        """Frames from reset to the last read of an integration."""
+        """Number of frames from the reset to the last read of an integration."""
         return self.ngroups * self.nframes + (self.ngroups - 1) * self.groupgap
 
     @property
@@ -79,13 +79,13 @@ class ReadoutPlan:
 
     @property
     def is_full(self) -> bool:
-        """Whether the whole detector is read."""
+        """True if the whole detector is read."""
         return self.frame == self.full_frame
 
     def group_of(self, frame_number: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Return the first group that holds what arrived before this frame's read.
+        """Return the first group that includes charge which arrived before a frame's read.
 
-        May be ``ngroups``, for what arrived after the last read.
+        It is ``ngroups`` for charge that arrived after the last read.
         """
         group, within = np.divmod(frame_number, self.nframes + self.groupgap)
         return group + (within >= self.nframes)
@@ -108,13 +108,21 @@ def plan_readout(spec: SimulationSpec) -> ReadoutPlan:
     full = frame.shape == detector.shape
     noutputs = spec.noutputs or (4 if full or _spans_amplifiers(detector, frame) else 1)
     return ReadoutPlan(
-        detector, frame, spec.subarray, noutputs, spec.nints, spec.ngroups, readpatt, nframes,
-        groupgap, _frame_time(detector, frame, noutputs),
-    )  # fmt: skip
+        detector=detector,
+        frame=frame,
+        subarray=spec.subarray,
+        noutputs=noutputs,
+        nints=spec.nints,
+        ngroups=spec.ngroups,
+        readpatt=readpatt,
+        nframes=nframes,
+        groupgap=groupgap,
+        frame_time=_frame_time(detector, frame, noutputs),
+    )
 
 
 def _matching_pattern(spec: SimulationSpec) -> str:
-    """Return the pattern with the spec's frames and gap, or the detector's usual one."""
+    """Return the pattern with the spec's frames and gap, otherwise the detector's default."""
     usual = spec.device.family.readpatt
     if spec.nframes is None and spec.groupgap is None:
         return usual
@@ -129,9 +137,8 @@ def _find_frame(spec: SimulationSpec) -> Frame:
     rows, cols = spec.shape or detector.shape
     row, col = 1, 1
     if spec.subarray in SUBARRAYS[detector.instrument]:
-        named = SUBARRAYS[detector.instrument][spec.subarray]
-        rows, cols = spec.shape or named[:2]
-        row, col = named[2:]
+        nrows, ncols, row, col = SUBARRAYS[detector.instrument][spec.subarray]
+        rows, cols = spec.shape or (nrows, ncols)
     row, col = spec.corner or (row, col)
     if (
         row < 1
@@ -147,14 +154,14 @@ def _find_frame(spec: SimulationSpec) -> Frame:
 
 
 def _spans_amplifiers(detector: Detector, frame: Frame) -> bool:
-    """Return whether a NIRCam subarray covers all four amplifiers; MIRI reads four always."""
+    """Return whether four amplifiers read a subarray: always for MIRI, full width for NIRCam."""
     if detector.instrument == "MIRI":
         return True
     return detector.instrument == "NIRCAM" and frame.ncols == detector.shape[1]
 
 
 def _frame_time(detector: Detector, frame: Frame, noutputs: int) -> float:
-    """Return the seconds that reading one frame takes, overheads included."""
+    """Return the time to read one frame in seconds, overheads included."""
     if detector.instrument == "MIRI":
         return round((frame.ncols / 4 + 13) * frame.nrows * SAMPLE_TIME, 6)
     slow, fast = frame.shape if abs(detector.fastaxis) == 1 else frame.shape[::-1]
@@ -162,24 +169,24 @@ def _frame_time(detector: Detector, frame: Frame, noutputs: int) -> float:
 
 
 def fast_index(detector: Detector, frame: Frame) -> NDArray[np.intp]:
-    """Return each image column's (or row's) number along the fast axis of the detector."""
+    """Return the position of each image column or row along the detector's fast axis."""
     along = frame.cols if abs(detector.fastaxis) == 1 else frame.rows
     length = detector.shape[1] if abs(detector.fastaxis) == 1 else detector.shape[0]
     return along if detector.fastaxis > 0 else length - 1 - along
 
 
 def slow_index(detector: Detector, frame: Frame) -> NDArray[np.intp]:
-    """Return each image row's (or column's) number along the slow axis of the detector."""
+    """Return the position of each image row or column along the detector's slow axis."""
     along = frame.cols if abs(detector.slowaxis) == 1 else frame.rows
     length = detector.shape[1] if abs(detector.slowaxis) == 1 else detector.shape[0]
     return along if detector.slowaxis > 0 else length - 1 - along
 
 
 def reference_pixels(detector: Detector, frame: Frame) -> NDArray[np.bool_]:
-    """Return where the frame has reference pixels, shape (rows, cols).
+    """Return the mask of the frame's reference pixels, shape (rows, cols).
 
     Near-infrared detectors have four rows and columns along all edges, MIRI's imager four columns
-    at the left and at the right.
+    at the left and right edges.
     """
     rows, cols = detector.shape
     at_side = (frame.cols < EDGE) | (frame.cols >= cols - EDGE)

@@ -1,8 +1,8 @@
-"""Reference files that undo what the forward model does, in the layout of CRDS's own.
+"""Reference files that invert the forward model, in the layout of real ones.
 
 Arrays, units and keywords follow the reference schemas of stdatamodels 6.0 (jwst 3.0.0). Read noise
-is correlated-double-sampling noise: that of the difference of two reads. DQ arrays number their
-bits their own way, as real ones do, and say so in DQ_DEF.
+is the noise of the difference of two reads (correlated double sampling). As in real references, DQ
+arrays have their own bits, which DQ_DEF defines.
 """
 
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from calbatch.calibrate.simulate.readout_plan import ReadoutPlan
 from calbatch.calibrate.simulate.instruments import READPATTS
-from calbatch.calibrate.simulate.nonlinearity import inverse_coefficients
 from calbatch.calibrate.simulate.maps import Mask
+from calbatch.calibrate.simulate.nonlinearity import inverse_coefficients
 from calbatch.calibrate.simulate.ramp import RESET_GROUPS, dark_factor, reset_factor
+from calbatch.calibrate.simulate.readout_plan import ReadoutPlan
 from calbatch.calibrate.simulate.reference_parts import (
     BAD_GAIN,
     BAD_LINEARITY,
@@ -32,8 +32,8 @@ from calbatch.calibrate.simulate.reference_parts import (
 from calbatch.calibrate.simulate.spec import SimulationSpec
 from calbatch.calibrate.simulate.write import Card, Extension
 
-SATURATION_MARGIN = 0.97  # of full well: noise must not hide that a pixel has stopped counting
-MIRI_INTEGRATIONS = 2  # that a MIRI dark or reset tells apart; the last holds for all later ones
+SATURATION_MARGIN = 0.97  # of full well, so that noise does not hide saturation
+MIRI_INTEGRATIONS = 2  # in a MIRI dark or reset; the last applies to all later ones
 PIXEL_AREA_STERADIANS = 2.3e-14
 PIXEL_AREA_ARCSECONDS = 9.6e-4
 MEGAJANSKYS = 1.9  # per steradian for 1 DN/s
@@ -49,7 +49,7 @@ PHOTOM_COLUMNS = {
 
 
 def make_references(setting: Setting) -> Iterator[Reference]:
-    """Yield the references of one kind of exposure, each made when it is asked for."""
+    """Yield the references of one kind of exposure; each is made on request."""
     yield _mask(setting)
     yield _saturation(setting)
     yield _linearity(setting)
@@ -79,7 +79,7 @@ def _mask(setting: Setting) -> Reference:
 
 
 def _saturation(setting: Setting) -> Reference:
-    maps, bad = setting.maps, setting.bad(BAD_SATURATION)
+    maps, bad = setting.maps, setting.bad_pixels(BAD_SATURATION)
     threshold = maps.bias + np.float32(SATURATION_MARGIN) * maps.full_well
     half = bad & (maps.gain > np.median(maps.gain))
     threshold[half] = np.nan
@@ -89,7 +89,7 @@ def _saturation(setting: Setting) -> Reference:
 
 
 def _linearity(setting: Setting) -> Reference:
-    maps, bad = setting.maps, setting.bad(BAD_LINEARITY)
+    maps, bad = setting.maps, setting.bad_pixels(BAD_LINEARITY)
     coefficients = maps.coefficients.copy()
     half = bad & (maps.gain > np.median(maps.gain))
     coefficients[2, half] = np.nan
@@ -102,19 +102,19 @@ def _linearity(setting: Setting) -> Reference:
 
 
 def needs_inverse(spec: SimulationSpec, readout: ReadoutPlan) -> bool:
-    """Return whether the linearity reference has inverse coefficients too."""
+    """Return whether the linearity reference has inverse coefficients."""
     return readout.nframes > 1 if spec.inverse_linearity is None else spec.inverse_linearity
 
 
 def _gain(setting: Setting) -> Reference:
-    gain = _spoil(setting.maps.gain, setting.bad(BAD_GAIN))
+    gain = _spoil(setting.maps.gain, setting.bad_pixels(BAD_GAIN))
     extensions = [Extension("SCI", gain, _unit("ELECTRONS/DN"))]
     return make_reference(setting, "gain", "GainModel", extensions)
 
 
 def _read_noise(setting: Setting) -> Reference:
     noise = setting.maps.read_noise * np.float32(np.sqrt(2))
-    noise = _spoil(noise, setting.bad(BAD_READ_NOISE))
+    noise = _spoil(noise, setting.bad_pixels(BAD_READ_NOISE))
     extensions = [Extension("SCI", noise, _unit("DN"))]
     patterns = "|".join(READPATTS[setting.instrument])
     return make_reference(setting, "readnoise", "ReadnoiseModel", extensions, READPATT=patterns)
@@ -132,22 +132,22 @@ def _superbias(setting: Setting) -> Reference:
 
 
 def _dark(setting: Setting) -> Reference:
-    """Return the dark: a ramp of the subarray's own frame time, per integration for MIRI."""
+    """Return the dark: a ramp with the subarray's frame time, for MIRI one per integration."""
     spec, readout = setting.spec, setting.readout
     maps = setting.maps.cut(readout.frame)
     rate = maps.dark_rate / maps.gain
     times = dark_times(spec, readout).astype(np.float32)
     data = rate * times[:, np.newaxis, np.newaxis]
     nframes, groupgap = (readout.nframes, readout.groupgap) if spec.dark_grouped else (1, 0)
-    miri = setting.instrument == "MIRI"
-    if miri:
+    is_miri = setting.instrument == "MIRI"
+    if is_miri:
         factors = [dark_factor("MIRI", integration) for integration in range(MIRI_INTEGRATIONS)]
         data = np.stack([data * np.float32(factor) for factor in factors])
     model = {"MIRI": "DarkMIRIModel", "NIRSPEC": "DarkNirspecModel"}.get(
         setting.instrument, "DarkModel"
     )
     flags = encode_flags({"HOT": maps.hot, "UNRELIABLE_DARK": maps.hot & (maps.dark_rate > 150)})
-    if miri:
+    if is_miri:
         dq = np.broadcast_to(flags[0].data, (MIRI_INTEGRATIONS, 1, *readout.frame.shape))
         flags[0] = Extension("DQ", dq)
     cards = [
@@ -161,11 +161,18 @@ def _dark(setting: Setting) -> Reference:
     extensions = [Extension("SCI", data), Extension("ERR", np.zeros_like(data)), *flags]
     subarray = readout.subarray
     keys = {"DETECTOR": spec.detector, "SUBARRAY": subarray, "READPATT": readout.readpatt}
-    return Reference("dark", setting.instrument, readout.frame, keys, cards, extensions)
+    return Reference(
+        kind="dark",
+        instrument=setting.instrument,
+        frame=readout.frame,
+        keys=keys,
+        cards=cards,
+        extensions=extensions,
+    )
 
 
 def dark_times(spec: SimulationSpec, readout: ReadoutPlan) -> NDArray[np.float64]:
-    """Return the seconds after the reset of every group of the dark."""
+    """Return the time of each group of the dark in seconds after the reset."""
     if spec.dark_grouped:
         starts = np.arange(readout.ngroups) * (readout.nframes + readout.groupgap)
         frames = starts + (readout.nframes + 1) / 2
@@ -175,7 +182,7 @@ def dark_times(spec: SimulationSpec, readout: ReadoutPlan) -> NDArray[np.float64
 
 
 def _reset(setting: Setting) -> Reference:
-    """Return MIRI's reset anomaly."""
+    """Return the reset anomaly of MIRI."""
     maps = setting.maps.cut(setting.readout.frame)
     groups = range(RESET_GROUPS)
     data = np.stack(
@@ -197,7 +204,14 @@ def _reset(setting: Setting) -> Reference:
         "SUBARRAY": setting.readout.subarray,
         "READPATT": setting.readout.readpatt,
     }
-    return Reference("reset", "MIRI", setting.readout.frame, keys, cards, extensions)
+    return Reference(
+        kind="reset",
+        instrument="MIRI",
+        frame=setting.readout.frame,
+        keys=keys,
+        cards=cards,
+        extensions=extensions,
+    )
 
 
 def _flat(setting: Setting) -> Reference:
@@ -227,7 +241,7 @@ def _area(setting: Setting) -> Reference:
 
 
 def _photom(setting: Setting) -> Iterator[Reference]:
-    """Yield the flux calibration and an earlier, superseded one."""
+    """Yield the flux calibration, and an earlier one that it supersedes."""
     instrument, frame = setting.instrument, setting.readout.full_frame
     model = f"{PHOTOM_MODELS[instrument]}ImgPhotomModel"
     layout = [*PHOTOM_COLUMNS[instrument], ("photmjsr", "f4"), ("uncertainty", "f4")]
@@ -241,7 +255,15 @@ def _photom(setting: Setting) -> Iterator[Reference]:
         cards.extend(_pixel_area())
         keys = {"DETECTOR": setting.spec.detector} | _optics(setting.spec)
         extensions = [Extension("PHOTOM", table)]
-        yield Reference("photom", instrument, frame, keys, cards, extensions, useafter)
+        yield Reference(
+            kind="photom",
+            instrument=instrument,
+            frame=frame,
+            keys=keys,
+            cards=cards,
+            extensions=extensions,
+            useafter=useafter,
+        )
 
 
 def _pixel_area() -> list[Card]:
@@ -269,5 +291,5 @@ def _unit(unit: str) -> list[Card]:
 
 
 def _spoil(image: NDArray[np.float32], bad: Mask) -> NDArray[np.float32]:
-    """Return a copy with NaN at bad pixels."""
+    """Return a copy with NaN at the bad pixels."""
     return np.where(bad, np.float32(np.nan), image)

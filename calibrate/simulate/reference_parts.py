@@ -1,11 +1,11 @@
-"""What references are made of: the setting they belong to, their headers, keys and flags."""
+"""The parts of reference files: their setting, headers, keys and flags."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from calbatch.calibrate.simulate.readout_plan import Frame, ReadoutPlan
 from calbatch.calibrate.simulate.maps import DetectorMaps, Mask
+from calbatch.calibrate.simulate.readout_plan import Frame, ReadoutPlan
 from calbatch.calibrate.simulate.spec import SimulationSpec
 from calbatch.calibrate.simulate.streams import stream
 from calbatch.calibrate.simulate.write import Card, Extension
@@ -18,23 +18,23 @@ BAD_SATURATION = "bad saturation"
 BAD_LINEARITY = "bad linearity"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reference:
-    """One reference file before it has a name.
+    """The content of a reference file that has no name yet.
 
     Attributes
     ----------
     kind : str
-        CRDS's reference type, such as ``readnoise``.
+        Its type in CRDS, such as ``readnoise``.
     instrument : str
     frame : Frame
         The part of the detector that it covers.
     keys : dict
-        What it is for: header keyword to value; a keyword that is absent may be anything.
+        Header keywords and values of the exposures that it applies to; other keywords are free.
     cards : list of Card
     extensions : list of Extension
     useafter : str
-        The first date and time of exposures that it is for.
+        First date and time of the exposures that it applies to.
     """
 
     kind: str
@@ -47,19 +47,19 @@ class Reference:
 
     @property
     def ngroups(self) -> int:
-        """Groups of a dark or reset; 0 for other types."""
+        """Number of groups of a dark or reset; 0 for other types."""
         return next((int(value) for keyword, value, _ in self.cards if keyword == "NGROUPS"), 0)
 
     def without_data(self) -> "Reference":
-        """Return the same without its arrays."""
+        """Return a copy without arrays."""
         return replace(self, extensions=[])
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What the references of one kind of exposure are made from.
+    """The properties from which the references of one kind of exposure are made.
 
-    ``maps`` cover the references' frame: the whole detector or the exposure's subarray.
+    ``maps`` cover the frame of the references: the whole detector or the exposure's subarray.
     """
 
     spec: SimulationSpec
@@ -73,25 +73,25 @@ class Setting:
         return self.readout.detector.instrument
 
     @property
-    def general(self) -> bool:
-        """Whether the maps cover the whole detector, so that any subarray can be cut from them."""
+    def is_general(self) -> bool:
+        """True if the maps cover the whole detector, so that they contain every subarray."""
         return self.maps.frame == self.readout.full_frame
 
-    def bad(self, name: str) -> Mask:
-        """Return the pixels whose reference of that name is spoilt on purpose."""
+    def bad_pixels(self, name: str) -> Mask:
+        """Return the pixels that are deliberately bad in a reference."""
         frame = self.maps.frame
         rng = stream(self.seed, "bad", self.spec.detector, name, frame.row, frame.col, *frame.shape)
-        spoilt = rng.random(frame.shape, dtype=np.float32) < self.spec.noise.bad_references
-        return spoilt & ~self.maps.reference
+        bad = rng.random(frame.shape, dtype=np.float32) < self.spec.noise.bad_references
+        return bad & ~self.maps.reference
 
-    def spoilt(self) -> Mask:
-        """Return the pixels that any reference is spoilt for."""
+    def all_bad_pixels(self) -> Mask:
+        """Return the pixels that are deliberately bad in any reference."""
         names = (BAD_GAIN, BAD_READ_NOISE, BAD_SATURATION, BAD_LINEARITY)
-        return np.logical_or.reduce([self.bad(name) for name in names])
+        return np.logical_or.reduce([self.bad_pixels(name) for name in names])
 
 
 def encode_flags(flags: dict[str, Mask]) -> list[Extension]:
-    """Return the DQ and DQ_DEF extensions of named masks; bits are numbered in the order given."""
+    """Return the DQ and DQ_DEF extensions of named masks; bits are numbered in their order."""
     shape = next(iter(flags.values())).shape
     dq = np.zeros(shape, dtype=np.uint32)
     layout = [("BIT", "i4"), ("VALUE", "u4"), ("NAME", "S40"), ("DESCRIPTION", "S80")]
@@ -118,9 +118,9 @@ def exposure_type(spec: SimulationSpec) -> str:
 def reference_cards(
     setting: Setting, kind: str, model: str, frame: Frame, useafter: str = USEAFTER
 ) -> list[Card]:
-    """Return the header cards that every reference has."""
+    """Return the header cards common to all references."""
     detector = setting.readout.detector
-    full = frame == setting.readout.full_frame
+    is_full = frame == setting.readout.full_frame
     return [
         ("TELESCOP", "JWST", "Telescope used to acquire the data"),
         ("INSTRUME", detector.instrument, "Instrument used to acquire the data"),
@@ -131,7 +131,7 @@ def reference_cards(
         ("DESCRIP", f"Simulated {kind} reference", "Description of the reference file"),
         ("AUTHOR", "calbatch simulate", "Author of the reference file"),
         ("USEAFTER", useafter, "Use after date of the reference file"),
-        ("SUBARRAY", "FULL" if full else setting.readout.subarray, "Subarray used"),
+        ("SUBARRAY", "FULL" if is_full else setting.readout.subarray, "Subarray used"),
         ("SUBSTRT1", frame.col + 1, "Starting pixel in axis 1 direction"),
         ("SUBSTRT2", frame.row + 1, "Starting pixel in axis 2 direction"),
         ("SUBSIZE1", frame.ncols, "Number of pixels in axis 1 direction"),
@@ -142,15 +142,21 @@ def reference_cards(
 
 
 def _keys(setting: Setting, **more: str) -> dict[str, str]:
-    """Return what a reference over the maps' frame is for."""
-    subarray = "GENERIC" if setting.general else setting.readout.subarray
+    """Return the keys of a reference over the frame of the maps."""
+    subarray = "GENERIC" if setting.is_general else setting.readout.subarray
     return {"DETECTOR": setting.spec.detector, "SUBARRAY": subarray} | more
 
 
 def make_reference(
     setting: Setting, kind: str, model: str, extensions: list[Extension], **keys: str
 ) -> Reference:
-    """Return a reference over the maps' frame."""
+    """Return a reference over the frame of the maps."""
     frame = setting.maps.frame
-    cards = reference_cards(setting, kind, model, frame)
-    return Reference(kind, setting.instrument, frame, _keys(setting, **keys), cards, extensions)
+    return Reference(
+        kind=kind,
+        instrument=setting.instrument,
+        frame=frame,
+        keys=_keys(setting, **keys),
+        cards=reference_cards(setting, kind, model, frame),
+        extensions=extensions,
+    )

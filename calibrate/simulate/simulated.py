@@ -1,4 +1,4 @@
-"""Write a set of raw exposures with its truth and the references that calibrate it."""
+"""Simulated sets: raw exposures, their truth, and the references that calibrate them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from pathlib import Path
 
 from calbatch.calibrate.simulate import headers
 from calbatch.calibrate.simulate.cache import Cache
-from calbatch.calibrate.simulate.readout_plan import Frame, plan_readout
 from calbatch.calibrate.simulate.maps import make_maps
 from calbatch.calibrate.simulate.ramp import simulate_ramp
-from calbatch.calibrate.simulate.reference_parts import Setting
+from calbatch.calibrate.simulate.readout_plan import Frame, plan_readout
 from calbatch.calibrate.simulate.reference_files import make_references
+from calbatch.calibrate.simulate.reference_parts import Setting
 from calbatch.calibrate.simulate.sky import render_sky
 from calbatch.calibrate.simulate.spec import SimulationSpec, as_specs
 from calbatch.calibrate.simulate.truth import make_truth, write_truth
@@ -20,7 +20,7 @@ from calbatch.models.fits.asdf_extension import asdf_table
 
 @dataclass(frozen=True)
 class SimulatedSet:
-    """Where a simulated set is.
+    """The files of a simulated set.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class SimulatedSet:
     context: str
 
     def environment(self) -> dict[str, str]:
-        """Return the environment in which ``crds`` and ``jwst`` use this cache, offline."""
+        """Return the environment with which ``crds`` and ``jwst`` use this cache offline."""
         return {
             "CRDS_PATH": str(self.crds),
             "CRDS_CONTEXT": self.context,
@@ -60,19 +60,18 @@ def simulate(
 ) -> SimulatedSet:
     """Write simulated exposures, their truth and a CRDS cache.
 
-    The same arguments write the same bytes; an exposure does not depend on how many others there
-    are.
+    The same arguments give the same bytes. An exposure does not depend on the number of exposures.
 
     Parameters
     ----------
     folder : str or Path
-        Gets ``exposures/*_uncal.fits``, ``truth/*_truth.fits`` and ``crds/``.
+        Folder for ``exposures/*_uncal.fits``, ``truth/*_truth.fits`` and ``crds/``.
     spec : SimulationSpec, sequence of them, or str
-        What to simulate; a string names a preset (``PRESETS``).
+        The exposures; a string is the name of a preset (``PRESETS``).
     exposures : int
-        How many of each spec.
+        Number of exposures of each spec.
     seed : int
-        0 or more.
+        Seed of all random numbers, 0 or more.
 
     Returns
     -------
@@ -81,8 +80,8 @@ def simulate(
     Raises
     ------
     ValueError
-        The preset is unknown, a subarray does not fit on its detector, or two specs need different
-        references for the same kind of exposure.
+        If the preset is unknown, a subarray does not fit on its detector, or two specs need
+        different references for the same kind of exposure.
     """
     specs = as_specs(spec)
     if exposures < 1:
@@ -105,18 +104,18 @@ def simulate(
 def _make_setting(
     spec: SimulationSpec, seed: int, earlier: dict[tuple[str, Frame], Setting]
 ) -> Setting:
-    """Return what an exposure kind's references and exposures are made from.
+    """Return the setting of one kind of exposure.
 
-    Kinds that share a detector and the part of it that references cover share its maps.
+    Kinds with the same detector and frame of references share the maps.
     """
     readout = plan_readout(spec)
     frame = readout.full_frame if spec.full_references else readout.frame
-    known = earlier.get((spec.detector, frame))
-    if known is not None and known.spec.noise != spec.noise:
+    other = earlier.get((spec.detector, frame))
+    if other is not None and other.spec.noise != spec.noise:
         raise ValueError(
             f"two specs give {spec.detector} different noise: its references must agree"
         )
-    maps = known.maps if known else make_maps(readout.detector, frame, spec.noise, seed)
+    maps = other.maps if other else make_maps(readout.detector, frame, spec.noise, seed)
     setting = earlier[spec.detector, frame] = Setting(spec, readout, maps, seed)
     return setting
 
@@ -140,7 +139,7 @@ def _write_exposure(
         Extension("ASDF", asdf_table()),
     ]
     write_fits(raw, headers.primary_cards(spec, readout, observation, exposure), extensions)
-    bad = setting.spoilt()[readout.frame.within(setting.maps.frame)]
+    bad = setting.all_bad_pixels()[readout.frame.within(setting.maps.frame)]
     truth = make_truth(readout, maps, light, bad, ramp.rays)
     write_truth(folder / "truth" / f"{name}_truth.fits", truth)
     return raw, folder / "truth" / f"{name}_truth.fits"

@@ -8,12 +8,12 @@ from calbatch.calibrate.simulate.spec import Sky
 from calbatch.calibrate.simulate.streams import stream
 
 MOFFAT_POWER = 3.0
-MARGIN = 8.0  # pixels around the frame that hold stars too
+MARGIN = 8.0  # pixels around the frame with further stars
 DITHER = 3.0  # pixels, standard deviation between exposures
 
 
 def render_sky(sky: Sky, frame: Frame, seed: int, exposure: int) -> NDArray[np.float64]:
-    """Return the light on every pixel, electrons per second, before the flat field.
+    """Return the light on each pixel in electrons per second, before the flat field.
 
     All exposures of a seed and frame show the same stars, shifted by each exposure's dither.
 
@@ -39,7 +39,7 @@ def render_sky(sky: Sky, frame: Frame, seed: int, exposure: int) -> NDArray[np.f
 
 
 def _add_star(image: NDArray[np.float64], row: float, col: float, flux: float, fwhm: float) -> None:
-    """Add a Moffat profile to the image, out to where it fades below 0.01 electrons per second."""
+    """Add a Moffat profile to the image, down to 0.01 electrons per second."""
     scale = fwhm / (2 * np.sqrt(2 ** (1 / MOFFAT_POWER) - 1))
     peak = flux * (MOFFAT_POWER - 1) / (np.pi * scale**2)
     reach = int(np.clip(scale * (peak / 0.01) ** (0.5 / MOFFAT_POWER), 3, 60))

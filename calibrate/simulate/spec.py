@@ -1,4 +1,4 @@
-"""What to simulate: one exposure's set-up, its sky and its noise, and the named presets."""
+"""Specifications of simulated exposures: setting, sky, noise, and the named presets."""
 
 from dataclasses import dataclass, field
 
@@ -12,18 +12,18 @@ from calbatch.calibrate.simulate.instruments import (
 
 @dataclass(frozen=True)
 class Sky:
-    """Light before it reaches the detector.
+    """The light that reaches the detector.
 
     Attributes
     ----------
     background : float
         Electrons per second and pixel.
     stars : int
-        Stars in the frame.
+        Number of stars in the frame.
     faintest, brightest : float
-        Electrons per second of a whole star; numbers fall as flux**-1 between them.
+        Flux of a star in electrons per second; fluxes between them are log-uniform.
     fwhm : float
-        Width of a star's Moffat profile, pixels.
+        Width of the Moffat profile of a star in pixels.
     """
 
     background: float = 0.6
@@ -35,28 +35,28 @@ class Sky:
 
 @dataclass(frozen=True)
 class Noise:
-    """Which disturbances there are, and how strong. None: the detector's own value.
+    """The kinds of noise and other disturbances; None stands for the detector's own value.
 
     Attributes
     ----------
     poisson, read, correlated : bool
-        Photon and dark counting noise; white noise of each read; 1/f noise, row drift and amplifier
-        drift, which the reference pixels see too.
+        Counting noise of light and dark current; white noise of each read; 1/f noise, row drift and
+        amplifier drift, which reference pixels share.
     ktc : float
-        Reset noise of each pixel and integration, DN.
+        Reset noise of each pixel and integration in DN.
     cosmic_rays : float
         Rays per second and cm^2.
     cosmic_ray_spread : float
-        Fraction of a ray's charge that each of its four neighbours receives on top.
+        Fraction of a ray's charge that is added to each of its four neighbours.
     hot, dead : float
         Fraction of the pixels.
     nonlinearity : float
         Fraction of the signal lost at full well.
     full_well : float
-        DN above the bias where a pixel stops counting.
+        DN above the bias at which a pixel stops counting.
     bad_references : float
-        Fraction of pixels whose gain, read noise, saturation and linearity references are NaN or
-        flagged, a different set of pixels for each.
+        Fraction of the pixels that are NaN or flagged in the gain, read noise, saturation and
+        linearity references, drawn for each reference.
     gain, read_noise, dark_rate : float or None
         Electrons per DN; DN of one read; electrons per second.
     """
@@ -84,33 +84,33 @@ class SimulationSpec:
     Attributes
     ----------
     detector : str
-        Name as in the header: NRCA1 … NRCBLONG, NIS, NRS1, NRS2, GUIDER1, GUIDER2, MIRIMAGE.
+        Name in the header: NRCA1 … NRCBLONG, NIS, NRS1, NRS2, GUIDER1, GUIDER2, MIRIMAGE.
     subarray : str
-        ``FULL``, a named subarray of the instrument, or any name the headers allow together with
-        ``shape``.
+        ``FULL``, a named subarray of the instrument, or together with ``shape`` any name that
+        headers allow.
     shape : (int, int), optional
-        Rows and columns, where the name does not tell.
+        Rows and columns, if the name does not determine them.
     corner : (int, int), optional
         First row and column in the full frame, counted from 1 (SUBSTRT2, SUBSTRT1).
     nints, ngroups : int
-        Integrations, and groups of each.
+        Number of integrations, and of groups in each.
     readpatt : str, optional
-        Readout pattern; it sets ``nframes`` and ``groupgap`` unless they are given.
+        Readout pattern, which determines ``nframes`` and ``groupgap`` unless they are given.
     nframes, groupgap : int, optional
         Frames averaged into a group; frames dropped between groups.
     noutputs : int, optional
-        Amplifiers read at the same time: 4 or 1.
+        Number of amplifiers: 4 or 1.
     exposure_type, filter, pupil, grating : str, optional
-        Header values where they differ from the detector's usual ones.
+        Header values that differ from the detector's defaults.
     full_references : bool
-        References that a pipeline can cut cover the full frame; otherwise the subarray alone. Darks
-        belong to a subarray always: its frame time is its own.
+        True if references cover the full frame, so that pipelines cut them; otherwise they cover
+        the subarray. Darks always cover the subarray, because they depend on its frame time.
     dark_frames : int, optional
-        Frames of the dark reference; as many as the exposure has if not given.
+        Number of frames of the dark reference; by default that of the exposure.
     dark_grouped : bool
-        The dark is averaged to the exposure's groups already.
+        True if the dark is averaged to the groups of the exposure.
     inverse_linearity : bool, optional
-        The linearity reference has INV_COEFFS; if not given, where groups average several frames.
+        True if the linearity reference has INV_COEFFS; by default if groups average several frames.
     """
 
     detector: str = "NRCA1"
@@ -154,7 +154,7 @@ class SimulationSpec:
         return find_detector(self.detector)
 
 
-TRUTH_NOISE = Noise(correlated=False, cosmic_rays=200.0)  # enough rays to count
+TRUTH_NOISE = Noise(correlated=False, cosmic_rays=200.0)  # enough rays for statistics
 # A corner of the detector read by four amplifiers: its reference pixels remove the drift.
 DEMO = SimulationSpec(
     subarray="GENERIC",
@@ -195,14 +195,14 @@ PRESETS: dict[str, tuple[SimulationSpec, ...]] = {
 
 
 def as_specs(spec: object) -> tuple[SimulationSpec, ...]:
-    """Return the specs that a preset's name, one spec or several stand for.
+    """Return the specs for the name of a preset, one spec, or several.
 
     Raises
     ------
     ValueError
-        There is no preset of that name, or nothing was asked for.
+        If there is no preset of that name, or no spec.
     TypeError
-        Something else was given.
+        If the argument has another type.
     """
     if isinstance(spec, str):
         if spec not in PRESETS:
@@ -214,4 +214,4 @@ def as_specs(spec: object) -> tuple[SimulationSpec, ...]:
         if not spec:
             raise ValueError("no specs given: nothing to simulate")
         return tuple(spec)
-    raise TypeError(f"spec is a preset's name, a SimulationSpec or several, not {spec!r}")
+    raise TypeError(f"expected the name of a preset, a SimulationSpec or several, not {spec!r}")

@@ -1,4 +1,4 @@
-"""Random numbers that depend on what they are for, never on the order in which they are drawn."""
+"""Random numbers that depend on their purpose, not on the order in which they are drawn."""
 
 import zlib
 
@@ -6,14 +6,15 @@ import numpy as np
 
 
 def stream(seed: int, *purpose: str | int) -> np.random.Generator:
-    """Return the generator that belongs to a purpose.
+    """Return the random generator of a purpose.
 
     Parameters
     ----------
     seed : int
         The seed of the whole set, 0 or more.
     *purpose : str or int
-        Names and numbers, such as ``"ramp", exposure, band``. Different purposes are independent.
+        Names and numbers, such as ``"ramp", exposure, band``. Generators of different purposes are
+        independent.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The truth behind a simulated exposure, as a FITS file."""
+"""The truth of a simulated exposure, as a FITS file."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,9 +7,9 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from calbatch.calibrate.simulate.readout_plan import ReadoutPlan
 from calbatch.calibrate.simulate.maps import DetectorMaps, Image, Mask
 from calbatch.calibrate.simulate.rays import Rays
+from calbatch.calibrate.simulate.readout_plan import ReadoutPlan
 from calbatch.calibrate.simulate.write import Extension, write_fits
 
 RAY_COLUMNS = [
@@ -25,22 +25,22 @@ RAY_COLUMNS = [
 
 @dataclass(frozen=True)
 class Truth:
-    """What a calibration should find.
+    """The results that a perfect calibration would have.
 
     Attributes
     ----------
     rate : ndarray, shape (rows, cols)
-        Light as collected, DN per second: what a rate image estimates.
+        Collected light in DN per second, which a rate image estimates.
     flux : ndarray, shape (rows, cols)
         Light before the flat field, electrons per second.
     sigma : ndarray, shape (rows, cols)
         Standard deviation of the difference of two successive groups without cosmic rays, DN.
     good : ndarray of bool, shape (rows, cols)
-        Pixels that see light and are neither hot nor dead nor spoilt in a reference.
+        Pixels that are sensitive to light, and neither hot nor dead nor bad in a reference.
     rays : structured array
-        Every cosmic ray: ``integration``, ``group`` (the first that holds any of its charge) and
+        Every cosmic ray: ``integration``, ``group`` (the first that includes its charge) and
         ``frame`` (within the integration), ``row``, ``col``, all counted from 0; ``electrons`` and
-        linear ``dn`` left in that pixel.
+        linear ``dn`` deposited in that pixel.
     """
 
     rate: Image
@@ -51,9 +51,13 @@ class Truth:
 
 
 def make_truth(
-    readout: ReadoutPlan, maps: DetectorMaps, light: NDArray[np.float64], bad: Mask, rays: list[Rays]
+    readout: ReadoutPlan,
+    maps: DetectorMaps,
+    light: NDArray[np.float64],
+    bad: Mask,
+    rays: list[Rays],
 ) -> Truth:
-    """Put together an exposure's truth; ``bad`` are the pixels spoilt in a reference."""
+    """Return the truth of an exposure; ``bad`` is the mask of bad pixels in references."""
     collected = np.where(maps.reference, 0.0, light * maps.flat)
     return Truth(
         rate=(collected / maps.gain).astype(np.float32),
@@ -65,7 +69,7 @@ def make_truth(
 
 
 def write_truth(path: Path, truth: Truth) -> None:
-    """Write an exposure's truth."""
+    """Write the truth of an exposure to a file."""
     extensions = [
         Extension("RATE", truth.rate, [("BUNIT", "DN/s", "light as collected")]),
         Extension("FLUX", truth.flux, [("BUNIT", "electron/s", "light before the flat field")]),
@@ -77,7 +81,7 @@ def write_truth(path: Path, truth: Truth) -> None:
 
 
 def read_truth(path: Path) -> Truth:
-    """Read an exposure's truth."""
+    """Read the truth of an exposure from a file."""
     with fits.open(path, memmap=False) as hdus:
         table = hdus["RAYS"].data
         rays = np.zeros(len(table), dtype=RAY_COLUMNS)
@@ -90,14 +94,14 @@ def read_truth(path: Path) -> Truth:
 def _difference_noise(
     readout: ReadoutPlan, maps: DetectorMaps, collected: NDArray[np.float64]
 ) -> Image:
-    """Return the standard deviation of two groups' difference: reading and counting."""
+    """Return the noise of the difference of two groups, from reading and counting."""
     electrons = (collected + maps.dark_rate) * readout.group_time
     variance = 2 * maps.read_noise**2 / readout.nframes + electrons / maps.gain**2
     return np.sqrt(variance).astype(np.float32)
 
 
 def _ray_table(readout: ReadoutPlan, maps: DetectorMaps, rays: list[Rays]) -> NDArray[np.void]:
-    """Return all integrations' rays as one table, in order of arrival."""
+    """Return the rays of all integrations as one table, in order of arrival."""
     tables = []
     for integration, hits in enumerate(rays):
         table = np.zeros(len(hits.row), dtype=RAY_COLUMNS)

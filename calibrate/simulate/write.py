@@ -1,4 +1,4 @@
-"""FITS files as the simulator writes them: the same bytes for the same input."""
+"""Reproducible FITS files: the same input gives the same bytes."""
 
 import secrets
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-DATE = "2024-01-01T00:00:00.000"  # written as every file's date: bytes must not depend on the clock
+DATE = "2024-01-01T00:00:00.000"  # the date of every file, so that bytes do not depend on the clock
 
 Card = tuple[str, Any, str]
 
@@ -25,12 +25,12 @@ class Extension:
 
 
 def write_fits(path: Path, cards: Iterable[Card], extensions: Sequence[Extension]) -> None:
-    """Write a FITS file, replacing what was there only when the new file is complete.
+    """Write a FITS file atomically, replacing an existing one.
 
     Parameters
     ----------
     path : Path
-        Its folder is created if need be.
+        The file; its folder is created if necessary.
     cards : iterable of (keyword, value, comment)
         The primary header; FILENAME and DATE are added.
     extensions : sequence of Extension
@@ -41,21 +41,22 @@ def write_fits(path: Path, cards: Iterable[Card], extensions: Sequence[Extension
     _add_cards(primary.header, cards)
     hdus = fits.HDUList([primary, *(_as_hdu(extension) for extension in extensions)])
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")  # no name for others' links
+    # The name is unpredictable, so that nobody can place a link there.
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     hdus.writeto(part, output_verify="exception")
     part.replace(path)
 
 
 def _as_hdu(extension: Extension) -> fits.ImageHDU | fits.BinTableHDU:
     """Return the HDU of an extension."""
-    table = extension.data.dtype.names is not None
-    kind = fits.BinTableHDU if table else fits.ImageHDU
-    hdu = kind(np.ascontiguousarray(extension.data), name=extension.name)
+    is_table = extension.data.dtype.names is not None
+    hdu_type = fits.BinTableHDU if is_table else fits.ImageHDU
+    hdu = hdu_type(np.ascontiguousarray(extension.data), name=extension.name)
     _add_cards(hdu.header, extension.cards)
     return hdu
 
 
 def _add_cards(header: fits.Header, cards: Iterable[Card]) -> None:
-    """Set cards in order."""
+    """Add cards to a header in order."""
     for keyword, value, comment in cards:
         header[keyword] = (value, comment)

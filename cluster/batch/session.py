@@ -131,7 +131,7 @@ class _Session:
     def _end(self, batch: int, state: str, reason: str) -> Ending:
         """Record how the batch ended, and say what could not be recorded."""
         try:
-            recorded = self.ledger.settle(batch, reason)
+            recorded = self.ledger.reset_running(batch, reason)
             state, reason = self._await_commit(recorded, state, reason)
             self._leave_manifest(state)
             recorded, wanted = self.ledger.end_batch(batch, state, reason), state
@@ -219,7 +219,7 @@ class _Session:
             site = self._found(stack, alone=alone)
             if site.description != self.place.description:
                 watch.say(f"running on {site.description}")
-            watch.at(site.dashboard)
+            watch.show_dashboard(site.dashboard)
             yield site
 
     def _found(self, stack: ExitStack, *, alone: bool) -> Site:

@@ -37,9 +37,9 @@ class BatchSetup:
     control: Path | None = None
     staging: Fence | None = None
 
-    def job(self, one: Attempt) -> Job:
+    def job(self, attempt: Attempt) -> Job:
         """Return the job of an attempt."""
-        planned, source = one.planned, one.planned.source
+        planned, source = attempt.planned, attempt.planned.source
         return Job(
             number=planned.number,
             path=planned.path,
@@ -48,8 +48,10 @@ class BatchSetup:
             options=self.options,
             batch=self.name,
             stamp=(source.size, source.mtime_ns) if source else None,
-            log=self.logs / f"{planned.number}-{one.serial}.log" if self.logs else None,
-            staging=self.staging.place_for(planned.number, one.serial) if self.staging else None,
+            log=self.logs / f"{planned.number}-{attempt.serial}.log" if self.logs else None,
+            staging=self.staging.place_for(planned.number, attempt.serial)
+            if self.staging
+            else None,
         )
 
     def make_staging(self, job: Job) -> None:

@@ -26,9 +26,9 @@ def read_stop_request(path: Path | None) -> StopRequest | None:
         return None
 
 
-def request_stop(path: Path, wish: StopRequest) -> None:
+def request_stop(path: Path, request: StopRequest) -> None:
     """Write a stop request to a control file."""
-    write_private_text(path, f"{wish}\n")
+    write_private_text(path, f"{request}\n")
 
 
 def withdraw_stop_request(path: Path) -> None:

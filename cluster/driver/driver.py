@@ -103,19 +103,19 @@ class Driver:
 
     def prepare(self) -> bool:
         """Handle exposures that need no site until one needs it; return whether one does."""
-        one = self._next(alone=False)
-        while one is None and not self.feed.exhausted and not self.stopping:
+        attempt = self._next(alone=False)
+        while attempt is None and not self.feed.exhausted and not self.stopping:
             time.sleep(TICK / 10)
-            one = self._next(alone=False)
+            attempt = self._next(alone=False)
             self.recorder.ledger.tick()
-        if one is not None:
-            self._waiting.add(one)
+        if attempt is not None:
+            self._waiting.add(attempt)
         return self._waiting.peek() is not None and not self.stopping
 
     def first_job(self) -> Job | None:
         """Return the job of a waiting exposure, as an example of the batch's jobs."""
-        one = self._waiting.peek()
-        return self.setup.job(one) if one else None
+        attempt = self._waiting.peek()
+        return self.setup.job(attempt) if attempt else None
 
     def _has_work(self, *, alone: bool) -> bool:
         mine = self._waiting.has_exposures(alone=alone)
@@ -130,9 +130,9 @@ class Driver:
                 self._admit(site, alone=alone)
                 for job, outcome in site.collect(self._pause()):
                     self._lost_since = 0.0
-                    one = self._running.pop(job.number, None)
-                    if one is not None:
-                        self._settle(one, job, outcome)
+                    attempt = self._running.pop(job.number, None)
+                    if attempt is not None:
+                        self._settle(attempt, job, outcome)
                 self._check_deadlines(site)
                 self._check_silence(site)
                 self.recorder.ledger.tick()
@@ -149,10 +149,10 @@ class Driver:
         self._lost_since = self._lost_since or now
         self.recorder.record_event("site lost", str(lost))
         self.recorder.record_lost_site(f"the site was lost: {lost}")
-        for one in list(self._running.values()):
-            collect_log(self._log(one))
-            self._fence(self.setup.job(one))
-            self._waiting.add(replace(one, due=now, running=0.0))
+        for attempt in list(self._running.values()):
+            collect_log(self._log(attempt))
+            self._fence(self.setup.job(attempt))
+            self._waiting.add(replace(attempt, due=now, running=0.0))
         self._running.clear()
         if now - self._lost_since > self.policy.patience:
             self.stopping = f"the site was lost: {lost}"
@@ -168,22 +168,22 @@ class Driver:
             self.stopping = f"{job.path}: cannot keep an attempt from publishing products: {error}"
             self.recorder.record_event("staging", self.stopping)
 
-    def _log(self, one: Attempt) -> Path:
-        return self.setup.job(one).log or Path()
+    def _log(self, attempt: Attempt) -> Path:
+        return self.setup.job(attempt).log or Path()
 
     # -- admission ----------------------------------------------------------------------------
 
     def _admit(self, site: Site, *, alone: bool) -> None:
         """Submit exposures while the site and the disk have room."""
         while not self.stopping and len(self._running) < (1 if alone else site.room()):
-            one = self._next(alone=alone)
-            if one is None:
+            attempt = self._next(alone=alone)
+            if attempt is None:
                 return
             if not self._room.is_available(busy=bool(self._running)):
-                self._waiting.add(one)
+                self._waiting.add(attempt)
                 self.stopping = self._room.end_reason
                 return
-            self._submit(site, one)
+            self._submit(site, attempt)
 
     def _next(self, *, alone: bool) -> Attempt | None:
         """Return an attempt that is due, or else the first attempt at the next exposure."""
@@ -191,18 +191,18 @@ class Driver:
         if due is not None:
             return due
         while not alone and (planned := self.feed.next()) is not None:
-            one = self._take_up(planned)
-            if one is not None:
-                return one
+            attempt = self._take_up(planned)
+            if attempt is not None:
+                return attempt
         return None
 
     def _take_up(self, planned: PlannedExposure) -> Attempt | None:
         """Return the first attempt at an exposure; None if it needs none or must run alone."""
-        one = Attempt(planned)
+        attempt = Attempt(planned)
         if planned.error is not None:
             outcome = failure(planned.number, planned.path, planned.error, Stopwatch())
             self.recorder.record_plan(planned)
-            self._end(one, outcome)
+            self._end(attempt, outcome)
             return None
         if planned.earlier_products:
             self.recorder.record_kept(planned, _earlier_outcome(planned))
@@ -210,20 +210,20 @@ class Driver:
         self.recorder.record_plan(planned)
         if planned.deaths >= self.policy.deaths_alone:  # was quarantined: retry once, alone
             deaths = self.policy.deaths_alone - 1
-            one = replace(one, alone=True, history=FailureHistory(deaths_alone=deaths))
-            self._waiting.add(one)
+            attempt = replace(attempt, alone=True, history=FailureHistory(deaths_alone=deaths))
+            self._waiting.add(attempt)
             return None
-        return one
+        return attempt
 
-    def _submit(self, site: Site, one: Attempt) -> None:
-        one = replace(one, serial=self.recorder.next_attempt(one), running=0.0)
-        self._running[one.planned.number] = one
-        self.recorder.record_start(one)
-        job = self.setup.job(one)
+    def _submit(self, site: Site, attempt: Attempt) -> None:
+        attempt = replace(attempt, serial=self.recorder.next_attempt(attempt), running=0.0)
+        self._running[attempt.planned.number] = attempt
+        self.recorder.record_start(attempt)
+        job = self.setup.job(attempt)
         outcome = self._start(site, job)
         if outcome is not None:
-            del self._running[one.planned.number]
-            self._settle(one, job, outcome)
+            del self._running[attempt.planned.number]
+            self._settle(attempt, job, outcome)
 
     def _start(self, site: Site, job: Job) -> Outcome | None:
         """Make the staging folder and submit the job; return the outcome if that failed."""
@@ -238,34 +238,40 @@ class Driver:
 
     # -- outcomes -----------------------------------------------------------------------------
 
-    def _settle(self, one: Attempt, job: Job, outcome: Outcome) -> None:
+    def _settle(self, attempt: Attempt, job: Job, outcome: Outcome) -> None:
         """Record an outcome that is final, or schedule a retry."""
         lost = outcome.failed and outcome.kind in (*DEATHS, FailureKind.LOST)
         self._fence(job, ended=not lost)
         log = collect_log(job.log) if job.log and lost else ""
         if not outcome.failed:
             self._room.expect(sum(product.size for product in outcome.written))
-            self.recorder.record_outcome(one, outcome)
+            self.recorder.record_outcome(attempt, outcome)
             return
         outcome = _explain_death(outcome, log)
         self._logs_seen = self._logs_seen or bool(log)
-        if outcome.kind is FailureKind.DEATH and not (one.alone or log) and self._has_seen_logs():
+        if (
+            outcome.kind is FailureKind.DEATH
+            and not (attempt.alone or log)
+            and self._has_seen_logs()
+        ):
             # Without a log it had not started: it was only queued at the worker that died.
             outcome = replace(outcome, kind=FailureKind.LOST)
-        decision = self.policy.decide(outcome.kind, one.history, alone=one.alone)
+        decision = self.policy.decide(outcome.kind, attempt.history, alone=attempt.alone)
         if decision.action in (RetryAction.FAIL, RetryAction.QUARANTINE):
-            self._end(one, outcome, log, decision.action)
+            self._end(attempt, outcome, log, decision.action)
             return
         if outcome.kind is FailureKind.CHANGED:
-            planned = self.feed.replan(one.planned.number, one.planned.path)
-            one = replace(one, planned=planned)
+            planned = self.feed.replan(attempt.planned.number, attempt.planned.path)
+            attempt = replace(attempt, planned=planned)
             if planned.error is not None:
-                self._end(one, failure(planned.number, planned.path, planned.error, Stopwatch()))
+                self._end(
+                    attempt, failure(planned.number, planned.path, planned.error, Stopwatch())
+                )
                 return
             self.recorder.record_plan(planned)
         alone = decision.action is RetryAction.ALONE
-        self.recorder.record_retry(one, outcome, log, decision.delay, alone=alone)
-        self._waiting.add(replace(one, due=time.monotonic() + decision.delay, alone=alone))
+        self.recorder.record_retry(attempt, outcome, log, decision.delay, alone=alone)
+        self._waiting.add(replace(attempt, due=time.monotonic() + decision.delay, alone=alone))
 
     def _has_seen_logs(self) -> bool:
         """Return whether the workers' logs can be seen here; each started attempt has one."""
@@ -275,13 +281,17 @@ class Driver:
         return self._logs_seen
 
     def _end(
-        self, one: Attempt, outcome: Outcome, log: str = "", action: RetryAction = RetryAction.FAIL
+        self,
+        attempt: Attempt,
+        outcome: Outcome,
+        log: str = "",
+        action: RetryAction = RetryAction.FAIL,
     ) -> None:
         if action is RetryAction.QUARANTINE:
-            count = one.history.deaths_alone
+            count = attempt.history.deaths_alone
             text = f"{outcome.error}; quarantined: {count} workers died while it was running alone"
             outcome = replace(outcome, error=text)
-        self.recorder.record_outcome(one, outcome, log, action)
+        self.recorder.record_outcome(attempt, outcome, log, action)
         if self.policy.fail_fast and not self.stopping:
             self.stopping = f"an exposure failed: {outcome.error}"
 
@@ -303,27 +313,27 @@ class Driver:
         silent = site.find_silent(self.policy.silence)
         if silent is None:
             return
-        for one in self._reports.news(silent):
-            self.recorder.record_event("silence", one.line())
-            if one.condition is not Condition.BUSY:
-                self.recorder.say(one.line())
-        for one in silent:
-            if one.condition in GONE and one.seconds >= self.policy.silence:
-                self._give_up_worker(site, one)
+        for worker in self._reports.news(silent):
+            self.recorder.record_event("silence", worker.line())
+            if worker.condition is not Condition.BUSY:
+                self.recorder.say(worker.line())
+        for worker in silent:
+            if worker.condition in GONE and worker.seconds >= self.policy.silence:
+                self._give_up_worker(site, worker)
 
     def _give_up_worker(self, site: Site, silent: SilentWorker) -> None:
         """Treat a worker as dead, and keep it from publishing in case it resumes."""
         lost = [self._running.pop(number) for number in silent.numbers & self._running.keys()]
-        site.give_up([one.planned.number for one in lost])
-        for one in lost:
-            self._fence(self.setup.job(one))
+        site.give_up([attempt.planned.number for attempt in lost])
+        for attempt in lost:
+            self._fence(self.setup.job(attempt))
         site.discard_worker(silent)
-        for one in lost:
-            number, path = one.planned.number, one.planned.path
+        for attempt in lost:
+            number, path = attempt.planned.number, attempt.planned.path
             text = f"{path}: lost its worker: {silent.line()}"
             kind = FailureKind.DEATH
             outcome = Outcome(number=number, path=path, error=text, kind=kind)
-            self._settle(one, self.setup.job(one), outcome)
+            self._settle(attempt, self.setup.job(attempt), outcome)
 
     def _check_deadlines(self, site: Site) -> None:
         """End attempts that have exceeded the deadline."""
@@ -332,21 +342,21 @@ class Driver:
             return
         self._looked = now
         started = site.running_numbers()
-        for number, one in self._running.items():
-            if number in started and not one.running:
-                one.running = now
+        for number, attempt in self._running.items():
+            if number in started and not attempt.running:
+                attempt.running = now
         late = [o for o in self._running.values() if 0 < o.running < now - self.policy.deadline]
         if late:
             site.give_up([o.planned.number for o in late], kill=True)
-        for one in late:
-            self._running.pop(one.planned.number)
-            self._fence(self.setup.job(one))
-            log = collect_log(self._log(one))
-            text = f"{one.planned.path}: took longer than {self.policy.deadline:g} s"
-            number, path = one.planned.number, one.planned.path
+        for attempt in late:
+            self._running.pop(attempt.planned.number)
+            self._fence(self.setup.job(attempt))
+            log = collect_log(self._log(attempt))
+            text = f"{attempt.planned.path}: took longer than {self.policy.deadline:g} s"
+            number, path = attempt.planned.number, attempt.planned.path
             kind = FailureKind.DEADLINE
             outcome = Outcome(number=number, path=path, error=text, kind=kind)
-            self._end(one, outcome, log)
+            self._end(attempt, outcome, log)
 
 
 def _earlier_outcome(planned: PlannedExposure) -> Outcome:

@@ -127,24 +127,24 @@ class Recorder:
             self.ledger.add_body(key, body)  # type: ignore[arg-type]
         return key
 
-    def next_attempt(self, one: Attempt) -> int:
+    def next_attempt(self, attempt: Attempt) -> int:
         """Return the number of an exposure's next attempt, counting those of earlier drivers."""
-        return max(one.serial, self._earlier_attempts.get(one.planned.number, 0)) + 1
+        return max(attempt.serial, self._earlier_attempts.get(attempt.planned.number, 0)) + 1
 
-    def record_start(self, one: Attempt) -> None:
+    def record_start(self, attempt: Attempt) -> None:
         """Record that an attempt has been submitted."""
         self.ledger.update_exposure(
-            self.batch, one.planned.number,
-            state="running", attempts=one.serial, started=time.time(),
+            self.batch, attempt.planned.number,
+            state="running", attempts=attempt.serial, started=time.time(),
         )  # fmt: skip
 
-    def _record_attempt(self, one: Attempt, outcome: Outcome, log: str, result: str) -> None:
+    def _record_attempt(self, attempt: Attempt, outcome: Outcome, log: str, result: str) -> None:
         """Record how an attempt ended."""
         text = "\n".join(filter(None, (*outcome.warnings, outcome.details, log)))
         worker = outcome.peaks[0].process if outcome.peaks and not log else _worker(log)
         self.ledger.add_attempt(
-            self.batch, one.planned.number,
-            number=one.serial, alone=int(one.alone), worker=worker,
+            self.batch, attempt.planned.number,
+            number=attempt.serial, alone=int(attempt.alone), worker=worker,
             started=outcome.began, ended=time.time(), seconds=outcome.seconds, cpu=outcome.cpu,
             peak=max((p.bytes for p in outcome.peaks), default=0), result=result,
             reason=outcome.error, log=text,
@@ -155,14 +155,14 @@ class Recorder:
         self.ledger.add_lost_attempts(self.batch, reason)
 
     def record_retry(
-        self, one: Attempt, outcome: Outcome, log: str, seconds: float, *, alone: bool
+        self, attempt: Attempt, outcome: Outcome, log: str, seconds: float, *, alone: bool
     ) -> None:
         """Record a failed attempt that will be followed by another one in some seconds."""
-        number = one.planned.number
-        self._record_attempt(one, outcome, log, str(outcome.kind))
+        number = attempt.planned.number
+        self._record_attempt(attempt, outcome, log, str(outcome.kind))
         self.ledger.update_exposure(
             self.batch, number, state="retrying", reason=outcome.error,
-            deaths=one.history.deaths_alone,
+            deaths=attempt.history.deaths_alone,
         )  # fmt: skip
         how = ", alone" if alone else ""
         text = f"{outcome.error}; retrying in {seconds:.1f} s{how}"
@@ -174,7 +174,7 @@ class Recorder:
         _, size, mtime_ns, header = planned.source
         self.ledger.update_exposure(
             self.batch, planned.number, state="kept", size=size, mtime_ns=mtime_ns, digest=header,
-            identity=planned.identity(self.sums), note="done before, and unchanged",
+            identity=planned.identity(self.sums), note="already calibrated, and unchanged",
             parameters=self._body(planned.settings.key, planned.settings.body),
             refs=self._references(planned), ended=time.time(), content=planned.content or None,
         )  # fmt: skip
@@ -182,20 +182,24 @@ class Recorder:
         self._count_outcome(outcome)
 
     def record_outcome(
-        self, one: Attempt, outcome: Outcome, log: str = "", action: RetryAction = RetryAction.FAIL
+        self,
+        attempt: Attempt,
+        outcome: Outcome,
+        log: str = "",
+        action: RetryAction = RetryAction.FAIL,
     ) -> None:
         """Record a final outcome."""
-        planned, number = one.planned, one.planned.number
+        planned, number = attempt.planned, attempt.planned.number
         quarantined = action is RetryAction.QUARANTINE
         state = "done" if not outcome.failed else "quarantined" if quarantined else "failed"
-        if one.serial:
-            self._record_attempt(one, outcome, log, state)
+        if attempt.serial:
+            self._record_attempt(attempt, outcome, log, state)
         values = {"identity": planned.identity(self.sums)} if planned.source else {}
         if planned.source and planned.files():
             values["refs"] = self._references(planned)
         self.ledger.update_exposure(
             self.batch, number, state=state, reason=outcome.error, ended=time.time(),
-            seconds=outcome.seconds, cpu=outcome.cpu, deaths=one.history.deaths_alone,
+            seconds=outcome.seconds, cpu=outcome.cpu, deaths=attempt.history.deaths_alone,
             peak=max((p.bytes for p in outcome.peaks), default=0),
             warnings=json.dumps(outcome.warnings), stages=json.dumps(dict(outcome.stages)),
             content=outcome.content or None, **values,

@@ -18,9 +18,9 @@ class RetryQueue:
         self._heaps: dict[bool, list[tuple[float, int, Attempt]]] = {False: [], True: []}
         self._serial = count()
 
-    def add(self, one: Attempt) -> None:
+    def add(self, attempt: Attempt) -> None:
         """Add an attempt."""
-        heapq.heappush(self._heaps[one.alone], (one.due, next(self._serial), one))
+        heapq.heappush(self._heaps[attempt.alone], (attempt.due, next(self._serial), attempt))
 
     def take(self, now: float, *, alone: bool) -> Attempt | None:
         """Remove and return an attempt that is due; None if there is none."""

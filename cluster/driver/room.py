@@ -69,8 +69,8 @@ class Room:
         now = time.monotonic()
         if not self._paused:
             self._paused = now
-            left, wanted = f"{free / 1e6:.0f} MB left", f"{needed / 1e6:.0f} MB needed"
-            self._recorder.record_event("paused", f"paused: {self._output} has {left}, {wanted}")
+            sizes = f"{free / 1e6:.0f} MB left, {needed / 1e6:.0f} MB needed"
+            self._recorder.record_event("paused", f"paused: {self._output} has {sizes}")
         if now - self._paused > self._patience and not busy:
             self.end_reason = f"the disk is full: {self._output} has {free / 1e6:.0f} MB left"
         return False

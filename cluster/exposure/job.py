@@ -22,7 +22,7 @@ from calbatch.cluster.exposure.outcome import (
     MemoryPeak,
     Outcome,
     Stopwatch,
-    collect_remarks,
+    collect_warnings,
     failure,
     peak_memory,
 )
@@ -192,10 +192,10 @@ def calibrate(job: Job, threads: int = 0, memory: int = 0) -> Outcome:
     """
     how = {"scheduler": "threads", "num_workers": threads} if threads else {"scheduler": "sync"}
     clock = Stopwatch()
-    remarkable: list[str] = []
+    remarks: list[str] = []
     try:
         limit = {MEMORY: memory} if memory else {}
-        with log_to_file(job.log, memory), collect_remarks(remarkable), dask.config.set(limit):
+        with log_to_file(job.log, memory), collect_warnings(remarks), dask.config.set(limit):
             graph, writers = prepare_job(job)
             try:
                 written = save_result(compute(graph, **how)[0])
@@ -203,8 +203,8 @@ def calibrate(job: Job, threads: int = 0, memory: int = 0) -> Outcome:
                 for writer in writers:
                     writer.abort()
     except Exception as error:  # a failure concerns this exposure only
-        return failure(job.number, job.path, _replace_if_fenced(job, error), clock, remarkable)
-    return success(job, written, clock, remarkable, [peak_memory()])
+        return failure(job.number, job.path, _replace_if_fenced(job, error), clock, remarks)
+    return success(job, written, clock, remarks, [peak_memory()])
 
 
 def _replace_if_fenced(job: Job, error: Exception) -> Exception:
@@ -218,7 +218,7 @@ def success(
     job: Job,
     written: SaveResult,
     clock: Stopwatch,
-    remarkable: Sequence[str],
+    remarks: Sequence[str],
     peaks: Sequence[MemoryPeak],
 ) -> Outcome:
     """Return the outcome of a calibrated exposure."""
@@ -226,8 +226,8 @@ def success(
         number=job.number,
         path=job.path,
         written=written.products,
-        content=written.notes,
-        warnings=tuple(dict.fromkeys(remarkable)),
+        content=written.remark,
+        warnings=tuple(dict.fromkeys(remarks)),
         stages=written.seconds,
         peaks=tuple(peaks),
         **clock.times(),

@@ -162,7 +162,7 @@ def failure(
     path: Location,
     error: BaseException,
     clock: Stopwatch,
-    remarkable: Sequence[str] = (),
+    remarks: Sequence[str] = (),
 ) -> Outcome:
     """Return the outcome of a failed exposure.
 
@@ -174,16 +174,16 @@ def failure(
         The reason for the failure.
     clock : Stopwatch
         Started together with the attempt.
-    remarkable : sequence of str
+    remarks : sequence of str
         Warnings collected until then.
     """
-    remarkable = tuple(dict.fromkeys(remarkable))
+    remarks = tuple(dict.fromkeys(remarks))
     text = describe_failure(error, path)
     if isinstance(error, ReferenceFileError):
         # A header value that was rejected is often the reason why no reference was found.
         names = f"{path}: ", f"{escape_controls(str(path))}: "
         values = [
-            r.removeprefix(names[0]).removeprefix(names[1]) for r in remarkable if ": must " in r
+            r.removeprefix(names[0]).removeprefix(names[1]) for r in remarks if ": must " in r
         ]
         text = "; ".join([text, *values])
     return Outcome(
@@ -192,7 +192,7 @@ def failure(
         error=text,
         details="".join(traceback.format_exception(error)),
         kind=classify_failure(error),
-        warnings=remarkable,
+        warnings=remarks,
         **clock.times(),
         peaks=(peak_memory(),),
     )
@@ -257,7 +257,7 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 @contextmanager
-def collect_remarks(found: list[str]) -> Iterator[None]:
+def collect_warnings(found: list[str]) -> Iterator[None]:
     """Collect Python warnings and the warnings that steps log about an exposure.
 
     Warnings meant for developers, such as deprecations and NumPy's runtime warnings, are left out.

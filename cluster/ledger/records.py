@@ -37,9 +37,9 @@ class _Row:
         ValueError
             When a value has the wrong type, which SQLite does not check, or an unknown state.
         """
-        wanted = {f.name: str(f.type) for f in fields(cls)}  # type: ignore[arg-type]
-        values = {n: _decode(row[n]) if n in cls._json else row.get(n) for n in wanted}
-        for name, kind in wanted.items():
+        types = {f.name: str(f.type) for f in fields(cls)}  # type: ignore[arg-type]
+        values = {n: _decode(row[n]) if n in cls._json else row.get(n) for n in types}
+        for name, kind in types.items():
             if not _fits(name, values[name], kind, cls._states):
                 raise ValueError(f"{name} is {values[name]!r:.60}")
         return cls(**values)

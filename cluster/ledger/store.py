@@ -246,10 +246,10 @@ class Ledger(HistoryQueries):
             "UPDATE batches SET state = ?, reason = ?, ended = ?, pid = 0 WHERE id = ?",
             state, reason, time.time(), batch,
         )  # fmt: skip
-        return self.settle(batch, reason)
+        return self.reset_running(batch, reason)
 
-    def settle(self, batch: int, reason: str = "") -> bool:
-        """Note that no exposure is under way any more; return whether all is committed."""
+    def reset_running(self, batch: int, reason: str = "") -> bool:
+        """Set running exposures to waiting; return whether everything has been committed."""
         self.add_lost_attempts(batch, reason or "the batch ended")
         self._change(
             "UPDATE exposures SET state = 'waiting' WHERE batch = ? AND state IN "

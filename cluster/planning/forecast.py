@@ -11,7 +11,7 @@ from typing import Any
 from calbatch.calibrate import hooks
 from calbatch.cluster.display.fetch_progress import TO_BE_FETCHED
 from calbatch.cluster.exposure.job import ExposureOptions, Job, build_products
-from calbatch.cluster.exposure.outcome import collect_remarks, describe_failure
+from calbatch.cluster.exposure.outcome import collect_warnings, describe_failure
 from calbatch.cluster.planning.planned_exposure import SHAPE, TYPE, PlannedExposure
 from calbatch.models.budget import TileBudget, tile_budget
 from calbatch.models.storage.location import Location
@@ -115,7 +115,7 @@ def _kind(planned: PlannedExposure) -> Hashable:
 def _add(found: Forecast, members: list[PlannedExposure]) -> None:
     first = members[0]
     try:
-        with collect_remarks([]):
+        with collect_warnings([]):
             step = hooks.without_commands(first.settings.step)  # a forecast has no side effects
             job = Job(
                 number=0,
@@ -148,5 +148,5 @@ def _title(exposure: PlannedExposure) -> str:
 
 def _size(header: Mapping[str, Any]) -> str:
     """Return the size of an exposure's array: measured if known, else from the header."""
-    said = " x ".join(str(header.get(f"meta.{name}", "?")) for name in _SIZES)
-    return str(header.get(SHAPE, said))
+    expected = " x ".join(str(header.get(f"meta.{name}", "?")) for name in _SIZES)
+    return str(header.get(SHAPE, expected))

@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from calbatch.calibrate.numerics import NUMERICS_VERSION
+from calbatch.calibrate.numerics import EARLIER_RELEASE, EARLIER_SOURCES, NUMERICS_VERSION
 from calbatch.calibrate.parameters import Override
 from calbatch.calibrate.step import Step
 
@@ -46,25 +46,46 @@ _ELSEWHERE = ("output_dir",)
 
 
 def settings_digest(step: Step, date: str | None) -> str:
-    """Return a digest of a step's parameter values and code, whatever the values' sources."""
-    values = {
-        section: {n: value for n, (value, _) in found.items() if n not in _ELSEWHERE}
-        for section, found in parameters_of(step).items()
-    }
-    code = {section: _code(type(one)) for section, one in {"": step, **step.steps()}.items()}
-    return json_digest([values, code, date])
-
-
-def _code(cls: type) -> list[str]:
-    """Return a class's name, digests of the user's source files, and the numerics version.
+    """Return a digest of a step's parameter values and code, whatever the values' sources.
 
     calbatch's own classes are named without their module, which may move.
     """
-    ours = f"calbatch {cls.__qualname__}"
-    found = [ours if _is_ours(cls) else f"{cls.__module__}.{cls.__qualname__}"]
+    numerics = f"numerics {NUMERICS_VERSION}"
+    code = {
+        section: _code(cls, f"calbatch {cls.__qualname__}" if _is_ours(cls) else None, numerics)
+        for section, cls in _classes(step).items()
+    }
+    return json_digest([_values(step), code, date])
+
+
+def earlier_settings_digests(step: Step, date: str | None) -> list[str]:
+    """Return the digests of the same settings from before numerics had a version."""
+    values, classes = _values(step), _classes(step).items()
+    return [
+        json_digest(
+            [values, {s: _code(c, None, sources) for s, c in classes}, date, EARLIER_RELEASE]
+        )
+        for sources in EARLIER_SOURCES
+    ]
+
+
+def _values(step: Step) -> dict[str, dict[str, str]]:
+    return {
+        section: {n: value for n, (value, _) in found.items() if n not in _ELSEWHERE}
+        for section, found in parameters_of(step).items()
+    }
+
+
+def _classes(step: Step) -> dict[str, type[Step]]:
+    return {section: type(one) for section, one in {"": step, **step.steps()}.items()}
+
+
+def _code(cls: type, name: str | None, numerics: str) -> list[str]:
+    """Return a class's name, digests of the user's source files, and the version of ours."""
+    found = [name or f"{cls.__module__}.{cls.__qualname__}"]
     for base in cls.__mro__:
         if _is_ours(base):
-            return [*found, f"numerics {NUMERICS_VERSION}"]
+            return [*found, numerics]
         if base is not object:
             found.append(_source(base))
     return found
@@ -152,8 +173,8 @@ class ReferenceChecksums:
 
     def wait_for(self, files: Mapping[str, str]) -> dict[str, str]:
         """Return the checksums of files by reference type, after waiting for them."""
-        wanted = {kind: self.schedule(path) for kind, path in files.items()}
-        return {kind: future.result() for kind, future in wanted.items()}
+        futures = {kind: self.schedule(path) for kind, path in files.items()}
+        return {kind: future.result() for kind, future in futures.items()}
 
     def close(self) -> None:
         """Cancel checksums that have not been started, and wait for the one that has."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -36,11 +36,14 @@ class StepSettings:
         Digest of parameter values and code; see `settings_digest`.
     body : mapping
         Parameter values with their sources.
+    earlier_digests : sequence of str
+        Digests of the same settings in older ledgers; see `earlier_settings_digests`.
     """
 
     step: Step
     digest: str
     body: Mapping[str, Any]
+    earlier_digests: Sequence[str] = ()
 
     @cached_property
     def key(self) -> str:
@@ -98,12 +101,17 @@ class PlannedExposure:
 
     def identity(self, sums: ReferenceChecksums) -> str:
         """Return the exposure's identity, after waiting for the checksums of its references."""
+        return next(self.identities(sums), "")
+
+    def identities(self, sums: ReferenceChecksums) -> Iterator[str]:
+        """Yield the exposure's identity, then those that the same work has in older ledgers."""
         if self.source is None:
-            return ""
+            return
         files = self.files()
         found = sums.wait_for(files)
         named = {kind: [Path(path).name, found[kind]] for kind, path in files.items()}
-        return identity(self.source, self.settings.digest, named)
+        for digest in (self.settings.digest, *self.settings.earlier_digests):
+            yield identity(self.source, digest, named)
 
     def files(self) -> dict[str, str]:
         """Return the paths of the references by type, with ``N/A`` and overrides."""

@@ -18,6 +18,7 @@ from calbatch.cluster.planning.history import HistoryLookup
 from calbatch.cluster.planning.identity import (
     InputVersion,
     ReferenceChecksums,
+    earlier_settings_digests,
     parameters_of,
     settings_digest,
 )
@@ -221,27 +222,33 @@ class Planner:
         """Return a step's settings, shared by exposures with the same parameter references."""
         if pars not in self._settings:
             body = parameters_of(step)
-            found = settings_digest(step, self._date)
-            self._settings[pars] = StepSettings(step=step, digest=found, body=body)
+            self._settings[pars] = StepSettings(
+                step=step,
+                digest=settings_digest(step, self._date),
+                body=body,
+                earlier_digests=earlier_settings_digests(step, self._date),
+            )
         return self._settings[pars]
 
     def _find_earlier_products(self, seen: Sequence[PlannedExposure]) -> None:
         """Find the intact products of exposures whose work has been done before."""
         if self.history is None or self.checksums is None:
             return
-        same = {p.identity(self.checksums): p for p in seen if not p.references.missing}
-        deaths, made = self.history.find_deaths([*same]), self.history.find_products([*same])
-        contents = self.history.find_contents([*same])
-        for own, planned in same.items():
-            planned.deaths = deaths.get(own, 0)
-            planned.content = contents.get(own, "")
-        before = [] if self.rerun.force else [made.get(own, []) for own in same]
-        stays = self._pool.map(self._is_up_to_date, same.values(), before)
-        for planned, products, stay in zip(same.values(), before, stays, strict=False):
-            planned.earlier_products = products if stay else ()
+        own = [(p, list(p.identities(self.checksums))) for p in seen if not p.references.missing]
+        named = [identity for _, identities in own for identity in identities]
+        deaths, made = self.history.find_deaths(named), self.history.find_products(named)
+        contents = self.history.find_contents(named)
+        for planned, identities in own:
+            planned.deaths = next((deaths[i] for i in identities if i in deaths), 0)
+            done = next((i for i in identities if i in made or i in contents), "")
+            planned.content = contents.get(done, "")
+            planned.earlier_products = () if self.rerun.force else made.get(done, ())
+        found = [planned for planned, _ in own if planned.earlier_products]
+        for planned, stay in zip(found, self._pool.map(self._is_up_to_date, found), strict=True):
+            planned.earlier_products = planned.earlier_products if stay else ()
 
-    def _is_up_to_date(self, planned: PlannedExposure, products: Sequence[ProductRow]) -> bool:
-        intact = bool(products) and all(map(self._is_intact, products))
+    def _is_up_to_date(self, planned: PlannedExposure) -> bool:
+        intact = all(map(self._is_intact, planned.earlier_products))
         return intact and (not self.rerun.verify or _has_same_content(planned))
 
     def _is_intact(self, product: ProductRow) -> bool:

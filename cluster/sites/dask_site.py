@@ -1,4 +1,4 @@
-"""Exposures on a dask scheduler."""
+"""The site that is a dask scheduler with its workers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from calbatch.cluster.exposure.outcome import (
     MemoryPeak,
     Outcome,
     Stopwatch,
-    collect_remarks,
+    collect_warnings,
     failure,
     peak_memory,
 )
@@ -33,17 +33,16 @@ from calbatch.cluster.sites.timeouts import call_within
 from calbatch.models.saving import save_result
 
 WINDOW_PER_THREAD = 2
-"""Exposures under way for each thread: enough that none waits, few enough to stop quickly."""
+"""Exposures in flight per thread: enough to keep threads busy, few enough to stop quickly."""
 
 TOGETHER = 0.05
-"""Seconds in which results are fetched together: each fetch asks every worker that has one."""
+"""Seconds for which results are gathered: each fetch contacts every worker that holds one."""
 
 COUNT_EVERY = 5.0
 """Seconds between counts of a scheduler's threads: workers come and go."""
 
-
 FORGET = 10.0
-"""Seconds to wait until a scheduler has forgotten a worker."""
+"""Seconds to wait until the scheduler has removed a worker."""
 
 RESTART = 30.0
 """Seconds to wait until workers have been restarted."""
@@ -51,7 +50,7 @@ RESTART = 30.0
 
 @dataclass(frozen=True)
 class _Task:
-    """An exposure under way."""
+    """An exposure in flight."""
 
     job: Job
     future: Any = None
@@ -61,7 +60,7 @@ class _Task:
 
 
 def _calibrate(job: Job) -> Outcome:
-    """Calibrate an exposure in a worker."""
+    """Calibrate an exposure; runs in a worker."""
     from distributed import get_worker
 
     limit = getattr(get_worker().memory_manager, "memory_limit", None)
@@ -78,13 +77,13 @@ class DaskSite:
     grain : {"exposure", "tile"}
         What a task is: a whole exposure, or one of its tiles.
     description : str
-        What to call it.
+        The site in words, for users.
     dashboard : str, optional
-        Where it can be watched.
+        The address of its dashboard.
     """
 
     work: Callable[[Job], Outcome] = staticmethod(_calibrate)
-    """What workers do with an exposure where it is one task."""
+    """The function that workers run on an exposure that is one task."""
 
     def __init__(
         self, client: Any, grain: str, description: str, dashboard: str | None = None
@@ -96,15 +95,15 @@ class DaskSite:
         self._ended: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
         self._serial = 0
         self._unsent: dict[Any, Job] = {}
-        self._convert: list[Any] = []
+        self._done: list[Any] = []
         self._fetched = float("-inf")
         self._watch = WorkerWatch(client)
 
     def room(self) -> int:
-        """Return how many exposures to have under way."""
+        """Return how many exposures to keep in flight."""
         now = time.monotonic()
         if now - self._counted > COUNT_EVERY and self.client.status == "running":
-            with suppress(TimeoutError):  # of a scheduler that does not answer: see `find_silent`
+            with suppress(TimeoutError):  # `find_silent` reports a scheduler that does not answer
                 ask = self.client.scheduler.ncores
                 threads = sum(self.client.sync(ask, callback_timeout=ANSWER).values())
                 self._room = WINDOW_PER_THREAD * max(threads, 1)
@@ -112,35 +111,35 @@ class DaskSite:
         return self._room or WINDOW_PER_THREAD
 
     def submit(self, job: Job) -> Outcome | None:
-        """Begin an exposure; return its outcome where it failed before there was a task.
+        """Submit an exposure; return its outcome if it failed before there was a task.
 
-        Where an exposure is one task, it is sent with others, when it is asked what has ended.
+        An exposure that is one task is sent together with others, by the next call of `collect`.
 
         Raises
         ------
         SiteLostError
-            When the scheduler is gone.
+            If the scheduler is gone.
         """
         self._require_scheduler()
         if self.grain == "tile":
             return self._submit_tiles(job)
-        # Keys of one group: dask queues them, and shows one bar for the batch.
+        # All keys form one group: dask queues them, and shows one bar for the batch.
         self._serial += 1
         self._unsent[f"{job.step.name}-{job.batch}", self._serial] = job
         return None
 
     def _submit_tiles(self, job: Job) -> Outcome | None:
-        clock, remarkable = Stopwatch(), list[str]()
+        clock, remarks = Stopwatch(), list[str]()
         try:
-            with collect_remarks(remarkable):
-                future, writers = self._computed(job)
-        except Exception as error:  # one exposure's failure is its own
+            with collect_warnings(remarks):
+                future, writers = self._compute(job)
+        except Exception as error:  # fails this exposure only
             self._require_scheduler()
-            return failure(job.number, job.path, error, clock, remarkable)
-        self._under_way({future.key: _Task(job, future, clock, writers, remarkable)})
+            return failure(job.number, job.path, error, clock, remarks)
+        self._track({future.key: _Task(job, future, clock, writers, remarks)})
         return None
 
-    def _under_way(self, tasks: Mapping[Any, _Task]) -> None:
+    def _track(self, tasks: Mapping[Any, _Task]) -> None:
         self._running.update(tasks)
         self.client.loop.add_callback(self._follow, [task.future for task in tasks.values()])
 
@@ -149,13 +148,13 @@ class DaskSite:
             raise SiteLostError("the connection to the scheduler was lost")
 
     def _send(self) -> Iterator[tuple[Job, Outcome]]:
-        """Send what waits to be sent in one graph; yield what cannot travel."""
+        """Send all unsent exposures in one graph; yield those that cannot be pickled."""
         unsent, self._unsent = self._unsent, {}
         if not unsent:
             return
         try:
             self._send_together(unsent)
-        except Exception:  # one exposure's failure is its own
+        except Exception:  # find the exposure that failed
             for key, job in unsent.items():
                 try:
                     self._send_together({key: job})
@@ -169,9 +168,9 @@ class DaskSite:
             self.work, list(jobs.values()), key=list(jobs), pure=False, priority=-first
         )
         tasks = zip(jobs, jobs.values(), futures, strict=True)
-        self._under_way({key: _Task(job, future) for key, job, future in tasks})
+        self._track({key: _Task(job, future) for key, job, future in tasks})
 
-    def _computed(self, job: Job) -> tuple[Any, Sequence[Any]]:
+    def _compute(self, job: Job) -> tuple[Any, Sequence[Any]]:
         """Return a job's future, and the writers of this process."""
         graph, writers = prepare_job(job)
         try:
@@ -181,55 +180,55 @@ class DaskSite:
                 writer.abort()
             raise
 
-    # What follows runs in the client's event loop: a thread, or a wake-up, for each would cost
-    # more than all else that is done about an exposure.
+    # The following methods run in the client's event loop: a thread, or a wake-up, per exposure
+    # would cost more than everything else that this process does for it.
 
     async def _follow(self, futures: Sequence[Any]) -> None:
-        """Note what becomes of tasks."""
+        """Wait for tasks to end, and fetch their results."""
         await asyncio.gather(*map(self._follow_one, futures))
 
     async def _follow_one(self, future: Any) -> None:
         with suppress(Exception, asyncio.CancelledError):
-            await future.exception()  # which waits for its end
+            await future.exception()  # waits for its end
         if future.status != "finished":
             await self._fetch([future])
             return
-        self._convert.append(future)
-        if len(self._convert) == 1:
+        self._done.append(future)
+        if len(self._done) == 1:
             due = self._fetched + TOGETHER - time.monotonic()
             if due > 0:
                 await asyncio.sleep(due)
             self._fetched = time.monotonic()
-            together, self._convert = self._convert, []
+            together, self._done = self._convert, []
             await self._fetch(together)
 
     async def _fetch(self, futures: Sequence[Any]) -> None:
-        """Fetch what ended tasks gave."""
+        """Fetch the results of tasks that have ended."""
         try:
             results = await self.client.gather(futures)
         except (Exception, asyncio.CancelledError) as error:
-            if len(futures) > 1:  # it is one's
+            if len(futures) > 1:  # find the one that failed
                 await asyncio.gather(*(self._fetch([future]) for future in futures))
                 return
-            own = futures[0].status == "error"  # otherwise it is the connection's, not the task's
+            own = futures[0].status == "error"  # otherwise the connection failed, not the task
             results = [error if own else LostError(f"the scheduler lost it: {error}")]
         for future, result in zip(futures, results, strict=True):
             self._ended.put((future.key, result))
 
     def collect(self, timeout: float) -> list[tuple[Job, Outcome]]:
-        """Return what has ended, after waiting for something to end.
+        """Wait for exposures to end, and return those that have.
 
         Raises
         ------
         SiteLostError
-            When the scheduler is gone.
+            If the scheduler is gone.
         """
         found = list(self._send())
         with suppress(queue.Empty):
             while True:
                 key, result = self._ended.get(timeout=0 if found else timeout)
                 task = self._running.pop(key, None)
-                if task is not None:  # otherwise it was taken back
+                if task is not None:  # otherwise it was withdrawn
                     found.append((task.job, self._outcome(task, result)))
                     task.future.release()
         if not found:
@@ -240,8 +239,8 @@ class DaskSite:
         for writer in task.writers:
             writer.abort()
         if isinstance(result, BaseException):
-            told = _translate_error(result)
-            return failure(task.job.number, task.job.path, told, task.clock, task.remarks)
+            error = _translate_error(result)
+            return failure(task.job.number, task.job.path, error, task.clock, task.remarks)
         if isinstance(result, Outcome):
             return result
         peaks = (*self._peaks(), peak_memory())
@@ -254,14 +253,14 @@ class DaskSite:
         return ()
 
     def give_up(self, numbers: Iterable[int] | None = None, *, kill: bool = False) -> None:
-        """Take back exposures, all or some, and leave no unfinished files of ours.
+        """Withdraw submitted exposures, and remove unfinished files of this process.
 
         Parameters
         ----------
         numbers : iterable of int, optional
-            Which; by default all.
+            Their numbers; all exposures by default.
         kill : bool
-            Whether to restart the workers that are at them: they may never end.
+            Restart the workers that are calibrating them, which may never end by themselves.
         """
         wanted = None if numbers is None else set(numbers)
         self._unsent = {
@@ -269,11 +268,11 @@ class DaskSite:
             for key, job in self._unsent.items()
             if wanted is not None and job.number not in wanted
         }
-        taken = [k for k, t in self._running.items() if wanted is None or t.job.number in wanted]
-        tasks = [self._running.pop(key) for key in taken]
+        keys = [k for k, t in self._running.items() if wanted is None or t.job.number in wanted]
+        tasks = [self._running.pop(key) for key in keys]
         if tasks:
-            with suppress(Exception):  # the scheduler may be what was lost
-                workers = self._workers_of(taken) if kill else []
+            with suppress(Exception):  # the scheduler may be lost
+                workers = self._workers_of(keys) if kill else []
                 self.client.cancel([task.future for task in tasks])
                 if workers:
                     restart = self.client.restart_workers
@@ -285,10 +284,11 @@ class DaskSite:
 
     def _workers_of(self, keys: Sequence[Any]) -> list[str]:
         wanted = {str(key) for key in keys}
-        return [worker for worker, held in self._held().items() if wanted & {str(k) for k in held}]
+        held = self._task_keys()
+        return [worker for worker, keys in held.items() if wanted & {str(k) for k in keys}]
 
-    def _held(self) -> Mapping[str, Sequence[Any]]:
-        """Return the keys of the tasks that each worker has.
+    def _task_keys(self) -> Mapping[str, Sequence[Any]]:
+        """Return the keys of each worker's tasks.
 
         Raises
         ------
@@ -300,45 +300,43 @@ class DaskSite:
         return found
 
     def find_silent(self, limit: float) -> list[SilentWorker] | None:
-        """Return the workers that are not heard of, with the exposures that they have.
-
-        None where it is too early for another look.
+        """Return the silent workers; None if it is too early to check again.
 
         Parameters
         ----------
         limit : float
-            Seconds after which those that are stopped are given up.
+            Seconds of silence after which stopped workers are given up.
         """
         found = self._watch.look(limit)
-        return add_numbers(found, self._at()) if found else found
+        return add_numbers(found, self._numbers_by_worker()) if found else found
 
     def discard_worker(self, silent: SilentWorker) -> None:
-        """Kill a stopped worker where its nanny can, and have the scheduler forget it."""
+        """Let a nanny kill a stopped worker, and remove the worker from the scheduler."""
         if silent.condition is Condition.STOPPED:
             kill_worker(self.client, silent.worker)
-        with suppress(Exception):  # the scheduler may know that it is gone, or be lost
+        with suppress(Exception):  # the worker may have been removed, or the scheduler lost
             forget = self.client.scheduler.unregister
             how = {"address": silent.worker, "stimulus_id": f"calbatch-silent-{silent.worker}"}
             self.client.sync(forget, **how, callback_timeout=FORGET)
 
-    def _at(self) -> dict[str, frozenset[int]]:
-        """Return the exposures that each worker has, as far as is known."""
+    def _numbers_by_worker(self) -> dict[str, frozenset[int]]:
+        """Return the numbers of the exposures that each worker holds, as far as they are known."""
         with suppress(Exception):
             mine = {str(key): task.job.number for key, task in self._running.items()}
-            held = self._held().items()
+            held = self._task_keys().items()
             return {w: frozenset(mine[str(k)] for k in keys if str(k) in mine) for w, keys in held}
         return {}
 
     def running_numbers(self) -> set[int]:
-        """Return the exposures that workers are at, as far as is known."""
+        """Return the numbers of the exposures that workers are calibrating, if they are known."""
         with suppress(Exception):
-            held = {str(key) for keys in self._held().values() for key in keys}
+            held = {str(key) for keys in self._task_keys().values() for key in keys}
             return {t.job.number for k, t in self._running.items() if str(k) in held}
         return set()
 
 
 def _translate_error(error: BaseException) -> BaseException:
-    """Return an error of dask's in words of ours."""
+    """Return calbatch's error for an error of dask."""
     from distributed import CancelledError, KilledWorker
 
     if isinstance(error, KilledWorker):

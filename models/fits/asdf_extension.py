@@ -1,11 +1,11 @@
-"""The ASDF extension of a product, in which jwst keeps what FITS headers cannot hold, as a WCS.
+"""The ASDF extension of a product, in which jwst stores values that FITS headers cannot hold.
 
-jwst 3.0.0 does not calibrate a file given by its name without this extension. What headers and HDUs
-say too, its readers take from there, unless the extension has the digest of just these headers. So
-ours has none and repeats nothing: it is empty, or what a file's own extension says beyond its
-headers and HDUs.
+jwst 3.0.0 does not calibrate a named file that lacks this extension. Its readers prefer headers and
+HDUs to values in the extension, unless the extension has the digest of the headers. Extensions
+written here have no digest and repeat nothing: they are empty, or have the values of the input's
+extension that are neither in headers nor in HDUs.
 
-Source for the form: stdatamodels 6.0 (`fits_support`), ASDF standard 1.6.0.
+Source: stdatamodels 6.0 (`fits_support`), ASDF standard 1.6.0.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ _EMPTY = b"""#ASDF 1.0.0
 """
 _TAGS = {"!": "tag:stsci.edu:asdf/"}
 _BLOCK = b"\xd3BLK"
-_BLOCK_FIXED = 6  # bytes of a block before those that its header counts
-_BLOCK_HEADER = struct.Struct(">8xQQ8x16s")  # bytes reserved, bytes used, MD5 of the latter
+_BLOCK_FIXED = 6  # bytes of a block before the header whose length it gives
+_BLOCK_HEADER = struct.Struct(">8xQQ8x16s")  # bytes allocated, bytes used, MD5 of the latter
 
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
@@ -52,7 +52,7 @@ _OF_HEADERS = ("_fits_hash", "extra_fits", "history.entries")
 
 @dataclass(frozen=True)
 class NameTree:
-    """Branches of a tree to be left out: a leaf wholly, a branch as far as it has names."""
+    """Names to remove from a tree: leaves as a whole, branches by the names in them."""
 
     below: Mapping[str, NameTree]
 
@@ -72,27 +72,27 @@ class NameTree:
 
 
 def asdf_table(content: bytes = _EMPTY) -> npt.NDArray[np.void]:
-    """Return the extension's table: an ASDF file's bytes in one cell. By default an empty tree."""
+    """Return the extension's table, with an ASDF file in its cell; by default an empty tree."""
     table = np.zeros(1, dtype=[("ASDF_METADATA", np.uint8, (len(content),))])
     table["ASDF_METADATA"] = np.frombuffer(content, dtype=np.uint8)
     return table
 
 
 def build_asdf_hdus(schema: Schema, hdus: Iterable[Hdu]) -> list[OutputTable]:
-    """Return the ASDF extension to be written with a model: one, or none.
+    """Return the ASDF extension of a model, or an empty list.
 
     Parameters
     ----------
     schema : Schema
-        The model's. Models of the observatory's kind, which have a ``meta.model_type``, always have
-        an extension; others where their file had something to say in it.
+        The model's schema. Schemas with a ``meta.model_type``, such as jwst's, always have an
+        extension; others have one only if the input's extension has further values.
     hdus : iterable of Hdu
         The HDUs of the model's file that no schema names.
 
     Raises
     ------
     FileError
-        When the file's extension is damaged.
+        If the file's extension is damaged.
     """
     found = next((hdu for hdu in hdus if hdu.name == ASDF), None)
     content = None if found is None else _remainder(schema, found)
@@ -102,19 +102,19 @@ def build_asdf_hdus(schema: Schema, hdus: Iterable[Hdu]) -> list[OutputTable]:
 
 
 def _remainder(schema: Schema, hdu: Hdu) -> bytes | None:
-    """Return the part of an extension that repeats no header and no HDU; None where it is empty."""
-    require_memory(hdu.stamp.path, hdu.data_size, f"{hdu.label}, which is read whole,")
+    """Return the values of an extension that are in no header or HDU; None if there are none."""
+    require_memory(hdu.stamp.path, hdu.data_size, f"reading {hdu.label} as a whole")
     with open_decompressed(hdu.stamp) as read_at:
         content = read_at(hdu.data_offset, hdu.data_size)
     try:
         return remove_header_values(schema, content)
     except MemoryError:
         raise
-    except Exception as error:  # of what is damaged, PyYAML makes exceptions of every kind
+    except Exception as error:  # PyYAML raises exceptions of many kinds
         raise FileError(
             hdu.stamp.path,
-            f"{hdu.label} cannot be read: {one_line(error)}; remove that extension to go on "
-            "without what it says",
+            f"{hdu.label} cannot be read: {one_line(error)}; remove that extension to proceed "
+            "without its contents",
         ) from error
 
 
@@ -124,7 +124,7 @@ def has_value(hdu: Hdu, path: str) -> bool:
     Raises
     ------
     FileError
-        When it is damaged.
+        If the extension is damaged.
     """
     return _has_value(hdu.stamp, hdu.data_offset, hdu.data_size, path)
 
@@ -140,7 +140,7 @@ def _has_value(stamp: Stamp, offset: int, size: int, path: str) -> bool:
         node = _node_at(text, path)
     except MemoryError:
         raise
-    except Exception as error:  # of what is damaged, PyYAML makes exceptions of every kind
+    except Exception as error:  # PyYAML raises exceptions of many kinds
         reason = f"its ASDF extension, where {path} may be, cannot be read: {one_line(error)}"
         raise FileError(stamp.path, reason) from None
     if isinstance(node, yaml.ScalarNode):
@@ -158,12 +158,12 @@ def _node_at(text: bytes, path: str) -> yaml.Node | None:
 
 
 def _text_of(content: bytes) -> bytes:
-    """Return the tree of an ASDF file, as text; empty where the extension is.
+    """Return the tree of an ASDF file as text; empty for an empty extension.
 
     Raises
     ------
     ValueError
-        When the tree has no beginning or no end.
+        If the tree has no beginning or no end.
     """
     if not content:
         return b""
@@ -175,14 +175,14 @@ def _text_of(content: bytes) -> bytes:
 
 
 def remove_header_values(schema: Schema, content: bytes) -> bytes | None:
-    """Return an ASDF file without what a model's headers and HDUs say; None where that was all.
+    """Return an ASDF file without values in a model's headers and HDUs; None if nothing remains.
 
-    Nothing in it is made into objects: it is taken apart and put together again as text.
+    The tree is processed as text, and no objects are made from it.
 
     Raises
     ------
     ValueError, yaml.YAMLError
-        When it is damaged, nested absurdly deep, or of absurdly many parts.
+        If the file is damaged, nested absurdly deep, or has absurdly many parts.
     """
     text = _text_of(content)
     if not text:
@@ -217,7 +217,7 @@ def _as_text(tree: yaml.Node) -> bytes:
 
 
 def _prune(mapping: yaml.MappingNode, names: NameTree) -> None:
-    """Leave out what is named, and branches of which nothing is left."""
+    """Remove named values, and branches that are empty then."""
     left = []
     for key, value in mapping.value:
         named = names.below.get(key.value) if isinstance(key, yaml.ScalarNode) else None
@@ -232,7 +232,7 @@ def _prune(mapping: yaml.MappingNode, names: NameTree) -> None:
 
 
 def _without_links(tree: yaml.Node) -> Iterator[yaml.Node]:
-    """Leave out links to HDUs; yield every node that stays, each once."""
+    """Remove links to HDUs, and yield each remaining node once."""
     seen = {id(tree)}
     pending = [tree]
     while pending:
@@ -250,7 +250,7 @@ def _without_links(tree: yaml.Node) -> Iterator[yaml.Node]:
 
 
 def _source(node: yaml.Node) -> yaml.ScalarNode | None:
-    """Return where an array is, as its node says; None for what is no array."""
+    """Return the ``source`` of an array's node; None for any other node."""
     if not isinstance(node, yaml.MappingNode) or "/ndarray-" not in node.tag:
         return None
     sources = (v for k, v in node.value if k.value == "source" and isinstance(v, yaml.ScalarNode))
@@ -263,7 +263,7 @@ def _is_link(node: yaml.Node) -> bool:
 
 
 def _blocks_needed(node: yaml.Node) -> int:
-    """Return how many blocks there must be for a node's array to be in one of them."""
+    """Return the number of blocks that must exist if a node is an array in a block."""
     source = _source(node)
     if source is None or not source.value.removeprefix("-").isdecimal():
         return 0
@@ -271,7 +271,7 @@ def _blocks_needed(node: yaml.Node) -> int:
 
 
 def _blocks(content: bytes) -> Iterator[bytes]:
-    """Yield the binary blocks; the index after them, which would be wrong, is left out."""
+    """Yield the binary blocks, without the block index, which would be wrong."""
     at = content.find(_BLOCK)
     while at >= 0 and content[at : at + len(_BLOCK)] == _BLOCK:
         header = content[at + _BLOCK_FIXED : at + _BLOCK_FIXED + _BLOCK_HEADER.size]

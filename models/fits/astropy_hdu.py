@@ -1,4 +1,4 @@
-"""Where astropy is asked to make sense of an HDU: tables, and what is compressed or scaled."""
+"""Reading HDUs with astropy: tables, and compressed or scaled images."""
 
 import gzip
 import warnings
@@ -15,25 +15,25 @@ from calbatch.models.storage.stamps import Stamp
 
 @contextmanager
 def open_astropy_hdu(stamp: Stamp, index: int, label: str) -> Iterator[Any]:
-    """Give an HDU as astropy reads it.
+    """Open an HDU with astropy, and yield it.
 
     Parameters
     ----------
     stamp : Stamp
         The file.
     index : int
-        The HDU's place in it.
+        The HDU's index in the file.
     label : str
-        What messages call it.
+        The HDU's name in messages.
 
     Raises
     ------
     FileError
-        The file has changed, or astropy raised anything at all: over damaged headers and data it
-        raises every kind of exception.
+        If the file has changed, or astropy raises an exception, which can be of any kind for
+        damaged headers and data.
     """
     with open_file(stamp) as file, warnings.catch_warnings(), file.stream() as stream:
-        warnings.simplefilter("ignore")  # what matters was checked with the layout
+        warnings.simplefilter("ignore")  # reading the layout has checked the headers
         source = gzip.GzipFile(fileobj=stream) if stamp.is_gzipped else stream
         try:
             with fits.open(source, memmap=False) as hdus:

@@ -95,7 +95,7 @@ def replace_foreign_bytes(raw: bytes) -> bytes:
 
 
 def _parse_value(content: str) -> tuple[Kind, str | None, str]:
-    """Return the kind of a value, its text (None where there is no value) and what follows it.
+    """Return the kind of a value, its text (None without a value) and the text after it.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""The columns of a table, checked before its values are believed or room is made for them.
+"""Checks of a table's columns before its values are read or memory is allocated for them.
 
-Source for the rules: FITS standard 4.0, sections 7.2 and 7.3 (TFORMn, TBCOLn, THEAP).
+Source: FITS standard 4.0, sections 7.2 and 7.3 (TFORMn, TBCOLn, THEAP).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ASCII = re.compile(r" *[AIFED]([0-9]+)")
 
 
 class _Column(NamedTuple):
-    """A column's place in a row; of one with cells of varying length, what they are made of."""
+    """A column's place in a row and, for variable-length cells, the types of its descriptors."""
 
     keyword: str
     start: int
@@ -33,17 +33,17 @@ class _Column(NamedTuple):
 
 
 def require_full_rows(hdu: Hdu) -> None:
-    """Refuse a table whose columns are not as wide as its rows: all its values would be misread.
+    """Raise an error if a table's columns do not fill its rows, as its values would be misread.
 
     Parameters
     ----------
     hdu : Hdu
-        A table, of which only the header is looked at.
+        A table, of which only the header is read.
 
     Raises
     ------
     FileError
-        Naming the column, or what the columns add up to.
+        Naming the column, or the total width of the columns.
     """
     cards, row = _cards(hdu), hdu.dtype.itemsize
     count = cards.integer("TFIELDS")
@@ -54,17 +54,17 @@ def require_full_rows(hdu: Hdu) -> None:
     if total != row:
         raise cards.fault(
             f"its {count} columns take {total} bytes by their TFORM, a row has NAXIS1 = "
-            f"{row}: its values cannot be told apart; make the table anew"
+            f"{row}: its values cannot be separated; create the table again"
         )
 
 
 def require_columns(hdu: Hdu) -> None:
-    """Refuse a table whose columns do not fill its rows, or whose cells lie outside of it.
+    """Raise an error if a table's columns do not fill its rows, or cells lie outside the table.
 
     Parameters
     ----------
     hdu : Hdu
-        A table that is about to be read whole.
+        A table to be read as a whole.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def require_columns(hdu: Hdu) -> None:
         Naming the column, or the memory that the table would take.
     """
     require_full_rows(hdu)
-    require_memory(hdu.stamp.path, hdu.data_size, f"{hdu.label}, a table read whole,")
+    require_memory(hdu.stamp.path, hdu.data_size, f"reading {hdu.label} as a whole")
     cards = _cards(hdu)
     if cards.text("XTENSION") == "TABLE":
         return
@@ -100,7 +100,7 @@ def _column(cards: HeaderKeywords, keyword: str, start: int) -> _Column:
         raise cards.fault(f"{keyword} = {text!r:.40} is not the format of a column")
     repeat, code = int(found[1] or 1), found[2]
     if code in _DESCRIPTORS:
-        item = _BYTES.get(found[3], 0)  # of bits, eight are a byte
+        item = _BYTES.get(found[3], 0)  # 0 for bits, of which eight are a byte
         kind = _DESCRIPTORS[code]
         return _Column(keyword, start, 2 * kind.itemsize * min(repeat, 1), kind, item)
     width = -(-repeat // 8) if code == "X" else repeat * _BYTES[code]
@@ -108,7 +108,7 @@ def _column(cards: HeaderKeywords, keyword: str, start: int) -> _Column:
 
 
 def _require_columns_within(cards: HeaderKeywords, count: int, row_bytes: int) -> None:
-    """Refuse a column of an ASCII table that ends behind the row; between columns may be gaps."""
+    """Raise an error if a column of an ASCII table ends after its row; gaps are allowed."""
     for n in range(1, count + 1):
         text, start = cards.text(f"TFORM{n}"), cards.integer(f"TBCOL{n}")
         found = _ASCII.match(text)
@@ -123,7 +123,7 @@ def _require_columns_within(cards: HeaderKeywords, count: int, row_bytes: int) -
 
 
 def _require_heap(hdu: Hdu, cards: HeaderKeywords, column: _Column) -> None:
-    """Refuse cells of varying length that lie outside the table's heap."""
+    """Raise an error if variable-length cells lie outside the table's heap."""
     assert column.descriptor is not None
     row, rows = hdu.dtype.itemsize, hdu.shape[0]
     heap = cards.integer("THEAP", row * rows)

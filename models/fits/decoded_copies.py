@@ -1,9 +1,8 @@
-"""References that cannot be read in place, decoded once per host into plain files.
+"""Decoded copies of references that cannot be read in place, made once per host.
 
-Rows of an array that lies plainly in a FITS file are read where they are. One that is compressed,
-scaled or in a gzipped file is decoded whole first: here, into a file on the host's own disk that
-every worker and batch on the host shares, whoever comes later included. The least recently used
-go when there are too many.
+Rows of an uncompressed array are read directly from its FITS file. A reference that is compressed,
+scaled or gzipped is first decoded into a file on the host's own disk, which all workers and batches
+on the host share. If the copies grow too large, the least recently used ones are removed.
 """
 
 from __future__ import annotations
@@ -26,16 +25,16 @@ from calbatch.models.errors import explain_errors
 from calbatch.models.private import make_private_folder, open_private_folder
 
 _OFFSETS = {8: -128, 16: 2**15, 32: 2**31, 64: 2**63}
-"""By BITPIX: offsets that only say signed or unsigned: readers undo them as they go."""
+"""By BITPIX: offsets that only make integers signed or unsigned, which readers handle."""
 
 DEFAULT_BYTES = 20 * 2**30
 
-_INSTEAD = "name another one in CALBATCH_DECODED_DIR"
+_INSTEAD = "choose another folder in CALBATCH_DECODED_DIR"
 _COPY = re.compile(r".+\.[0-9a-f]{20}\.(?:fits|[^/]+\.npy)")
 
 
 def default_folder() -> Path:
-    """Give the host's folder for decoded files: one for each user."""
+    """Return the host's folder for decoded files, one for each user."""
     base = os.environ.get("CALBATCH_DECODED_DIR") or tempfile.gettempdir()
     return Path(base) / f"calbatch-decoded-{os.getuid()}"
 
@@ -46,9 +45,9 @@ class DecodedCopies:
     Parameters
     ----------
     folder : path, optional
-        By default one in ``CALBATCH_DECODED_DIR`` or the temporary folder.
+        Folder of the copies; by default one in ``CALBATCH_DECODED_DIR`` or the temporary folder.
     max_bytes : int
-        Above it the least recently used copies are removed.
+        Total size above which the least recently used copies are removed.
     """
 
     def __init__(self, folder: str | Path | None = None, max_bytes: int = DEFAULT_BYTES) -> None:
@@ -56,12 +55,12 @@ class DecodedCopies:
         self.max_bytes = max_bytes
 
     def plain_file(self, path: str | Path) -> Path:
-        """Give a file whose arrays can be read in place: the reference itself, or its copy.
+        """Return a file whose arrays can be read in place: the reference itself, or its copy.
 
         Raises
         ------
         FileError
-            If the reference cannot be read, or the copy not be written.
+            If the reference cannot be read, or its copy cannot be written.
         """
         path = Path(path)
         with explain_errors(path, "cannot be decoded"):
@@ -72,12 +71,12 @@ class DecodedCopies:
             )
 
     def table_file(self, path: str | Path, extension: str | int) -> Path:
-        """Give an ``.npy`` file with a table's rows, in the machine's own byte order.
+        """Return an ``.npy`` file with the rows of a table, in native byte order.
 
         Raises
         ------
         FileError
-            If there is no such table, or its columns are of varying length.
+            If there is no such table, or it has cells of variable length.
         """
         path = Path(path)
 
@@ -88,12 +87,12 @@ class DecodedCopies:
             return self._make_once(path, f".{extension}.npy", decode)
 
     def _make_once(self, path: Path, suffix: str, decode: Callable[[Path, Path], None]) -> Path:
-        """Give the copy of a file; whoever comes first makes it, and others wait."""
+        """Return the copy of a file, which the first process makes while others wait."""
         make_private_folder(self.folder, _INSTEAD)
         copy = self.folder / f"{path.name}.{_identity(path)}{suffix}"
         with filelock.FileLock(copy.with_name(f".{copy.name}.lock")):
             if not copy.exists():
-                # One name, which only the holder of the lock uses: a killed one's is written over.
+                # Only the holder of the lock uses this name, and it replaces a leftover file.
                 part = copy.with_name(f".{copy.name}.part{copy.suffix}")
                 part.unlink(missing_ok=True)
                 try:
@@ -101,7 +100,7 @@ class DecodedCopies:
                     part.replace(copy)
                 finally:
                     part.unlink(missing_ok=True)
-            # When it was used; when it was made stays, by which readers know it for the same file.
+            # Set the time of use. Readers identify the file by its modification time, which stays.
             os.utime(copy, ns=(time.time_ns(), copy.stat().st_mtime_ns))
         self._clean(keep=copy)
         return copy
@@ -115,21 +114,21 @@ class DecodedCopies:
                     return
                 if name != keep.name:
                     excess -= found[name].st_size
-                    # whoever has it open reads on; whoever wants it anew decodes it anew
+                    # Processes that have the copy open can still read it.
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(name, dir_fd=folder)
 
     def copies(self) -> Iterator[Path]:
-        """Give the copies that are there; files of other names are somebody else's."""
+        """Yield the existing copies, and no other files of the folder."""
         for path in self.folder.glob("*"):
             if not path.name.startswith(".") and _COPY.fullmatch(path.name) and path.is_file():
                 yield path
 
 
 def is_readable_in_place(path: Path) -> bool:
-    """Tell whether every array of a FITS file can be read in place.
+    """Return whether all arrays of a FITS file can be read in place.
 
-    Files that are not FITS are left to whoever reads them.
+    This is True for files that are not FITS, which readers refuse.
     """
     with path.open("rb") as stream:
         start = stream.read(9)
@@ -152,7 +151,7 @@ def _is_stored_plainly(hdu: Any) -> bool:
 
 
 def _identity(path: Path) -> str:
-    """Name a copy by its reference's place and state."""
+    """Return a digest of a reference's path, size and modification time."""
     real = path.resolve()
     state = real.stat()
     text = f"{real}\0{state.st_size}\0{state.st_mtime_ns}"
@@ -160,7 +159,7 @@ def _identity(path: Path) -> str:
 
 
 def _decode_images(path: Path, part: Path) -> None:
-    """Write all of a file's arrays plainly."""
+    """Write a copy of a file with its arrays decoded."""
     with fits.open(path, memmap=False) as hdus:
         plain = fits.HDUList([_plain_hdu(hdu, index) for index, hdu in enumerate(hdus)])
         plain.writeto(part, output_verify="silentfix")

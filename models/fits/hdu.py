@@ -1,6 +1,6 @@
-"""One header and data unit: its shape, type and size as its header has them, checked.
+"""A header and data unit: shape, type and size as given by its header, checked.
 
-Source for the rules: FITS standard 4.0, sections 4.4 and 10 (tile compression).
+Source: FITS standard 4.0, sections 4.4 and 10 (tile compression).
 """
 
 import math
@@ -24,14 +24,14 @@ _IMAGES = ("IMAGE", "IUEIMAGE")
 _MOST_AXES = 999
 _MOST_COLUMNS = 999
 _MOST_BYTES = 2**63 - 1
-_LONGEST_ROW = 2**31 - 1  # of a table, as NumPy can have it
-# Even a constant image keeps a descriptor for each of its tiles.
+_LONGEST_ROW = 2**31 - 1  # NumPy's limit for the row of a table
+# Even a constant image has a descriptor for each of its tiles.
 _BEST_COMPRESSION = 10_000
 _SMALL = 1 << 20
 
 
 class Pixels(NamedTuple):
-    """How an array is stored.
+    """The storage of an array's pixels.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Pixels(NamedTuple):
     bscale, bzero : float
         Scaling of the stored values.
     is_scaled : bool
-        Whether decoding takes arithmetic, other than the offsets that stand for unsigned integers.
+        True if decoding requires arithmetic, other than the offsets of unsigned integers.
     """
 
     dtype: np.dtype[Any]
@@ -52,24 +52,24 @@ class Pixels(NamedTuple):
 
 @dataclass(frozen=True)
 class Hdu:
-    """One header and data unit of a file.
+    """A header and data unit of a file.
 
     Attributes
     ----------
     index : int
-        Place in the file, from 0.
+        Index in the file, from 0.
     name, version : str, int
-        EXTNAME in capitals ("PRIMARY" for the first, "" where there is none) and EXTVER.
+        EXTNAME in capitals ("PRIMARY" for the first HDU, "" without EXTNAME) and EXTVER.
     kind : {"image", "table", "compressed", "other", "empty"}
-        "compressed" is a tile-compressed image; "empty" has no pixels; "other" is passed through.
+        "compressed" is a tile-compressed image; "empty" has no pixels; "other" is copied unread.
     shape : tuple of int
-        In NumPy's order. A table's is its number of rows.
+        Shape in NumPy's order; for a table, its number of rows.
     pixels : Pixels
-        How they are stored.
+        Storage of the pixels.
     header_offset, data_offset, data_size : int
-        Bytes; the size leaves out the padding.
+        Positions and size in bytes, the size without padding.
     raw_header : bytes
-        The header's blocks as they are.
+        The header's blocks.
     stamp : Stamp
         The file.
     """
@@ -108,17 +108,17 @@ class Hdu:
 
     @property
     def label(self) -> str:
-        """What messages call this HDU."""
+        """The HDU's name in messages."""
         return hdu_label(self.index, self.name)
 
     @property
     def end(self) -> int:
-        """Where the next HDU begins."""
+        """Position of the next HDU."""
         return self.data_offset + pad_length(self.data_size)
 
     @cached_property
     def header(self) -> fits.Header:
-        """The header; of a compressed image, that of the image."""
+        """The header; for a compressed image, the header of the image."""
         if self.kind == "compressed":
             with open_astropy_hdu(self.stamp, self.index, self.label) as hdu:
                 return hdu.header.copy()
@@ -131,23 +131,23 @@ class Hdu:
 
 
 def parse_hdu(stamp: Stamp, index: int, position: int, raw: bytes) -> Hdu:
-    """Read the cards that give an HDU's shape, type and size.
+    """Return an HDU, reading its shape, type and size from its header.
 
     Parameters
     ----------
     stamp : Stamp
         The file.
     index : int
-        The HDU's place in it, from 0.
+        The HDU's index in the file, from 0.
     position : int
-        Where its header begins, in bytes.
+        Position of its header, in bytes.
     raw : bytes
         The header's blocks.
 
     Raises
     ------
     FileError
-        A card that is missing, of the wrong type, or cannot be true.
+        If a card is missing, of the wrong type or implausible.
     """
     cards = HeaderKeywords(stamp.path, index, raw)
     if index == 0 and not cards.logical("SIMPLE"):
@@ -177,7 +177,7 @@ def parse_hdu(stamp: Stamp, index: int, position: int, raw: bytes) -> Hdu:
 
 
 def _array(cards: HeaderKeywords, prefix: str) -> tuple[int, tuple[int, ...]]:
-    """Return BITPIX and the axes in NumPy's order; the prefix is Z for a compressed image."""
+    """Return BITPIX and the axes in NumPy's order; ``prefix`` is Z for a compressed image."""
     bitpix = cards.integer(f"{prefix}BITPIX")
     if bitpix not in _STORED:
         raise cards.fault(f"{prefix}BITPIX = {bitpix} is none of {sorted(_STORED)}")
@@ -195,7 +195,7 @@ def _array(cards: HeaderKeywords, prefix: str) -> tuple[int, tuple[int, ...]]:
 
 
 def _data_size(cards: HeaderKeywords, bitpix: int, axes: tuple[int, ...]) -> int:
-    """Return the data's length in bytes without padding, in Python's unbounded integers."""
+    """Return the data's length in bytes, without padding."""
     pcount, gcount = cards.integer("PCOUNT", 0), cards.integer("GCOUNT", 1)
     if pcount < 0 or gcount < 0:
         raise cards.fault(f"PCOUNT = {pcount} or GCOUNT = {gcount} is negative")
@@ -203,7 +203,7 @@ def _data_size(cards: HeaderKeywords, bitpix: int, axes: tuple[int, ...]) -> int
     count = math.prod(axes[:-1] if groups else axes) if axes else 0
     size = abs(bitpix) // 8 * gcount * (pcount + count)
     if size > _MOST_BYTES:
-        raise cards.fault(f"the axes {axes} ask for {size} bytes, which is absurd")
+        raise cards.fault(f"the axes {axes} require {size} bytes, which is absurd")
     return size
 
 
@@ -228,17 +228,17 @@ def _require_columns(cards: HeaderKeywords) -> None:
 def _require_plausible(
     cards: HeaderKeywords, bitpix: int, axes: tuple[int, ...], size: int, rows: int
 ) -> None:
-    """Refuse a compressed image that no compression could have made so small."""
+    """Raise an error if no compression could have made an image so small."""
     wanted = abs(bitpix) // 8 * math.prod(axes)
     if wanted > _SMALL + _BEST_COMPRESSION * size:
-        raise cards.fault(f"the axes {axes} ask for {wanted} bytes from {size}, which is absurd")
+        raise cards.fault(f"the axes {axes} require {wanted} bytes from {size}, which is absurd")
     numbers = range(len(axes), 0, -1)
     sides = [cards.integer(f"ZTILE{n}", axes[-1] if n == 1 else 1) for n in numbers]
     if any(side < 1 for side in sides):
-        raise cards.fault(f"tiles of {sides} pixels")
+        raise cards.fault(f"its tiles have {sides} pixels")
     tiles = math.prod(-(-axis // side) for axis, side in zip(axes, sides, strict=True))
     if tiles != rows:
-        raise cards.fault(f"the axes {axes} are {tiles} tiles of {sides}, and {rows} are there")
+        raise cards.fault(f"the axes {axes} make {tiles} tiles of {sides}, but there are {rows}")
 
 
 def _pixels(cards: HeaderKeywords, kind: Kind, bitpix: int, axes: tuple[int, ...]) -> Pixels:

@@ -1,7 +1,7 @@
-"""FITS headers in, metadata out, and back.
+"""Conversion between FITS headers and metadata.
 
-Metadata that the schema names goes to its place in the tree; every other card is kept, HDU by HDU,
-and written back after the schema's own.
+Metadata that the schema names have their places in the tree. All other cards are kept by HDU, and
+written after those of the schema.
 """
 
 from __future__ import annotations
@@ -45,23 +45,23 @@ _CARD_NAME = re.compile(r"[A-Z0-9_-]{1,8}")
 #: Cards that no schema names, by HDU (see `hdu_keys`).
 ExtraCards = dict[str, list[Card]]
 
-#: The extension in which stdatamodels repeats all metadata as ASDF: it is read from the headers.
+#: The extension in which stdatamodels repeats all metadata, which are read from the headers.
 ASDF = "ASDF"
 
 
 def hdu_keys(hdus: Sequence[tuple[str, int]]) -> list[str]:
-    """Return a distinct name for every HDU of a file.
+    """Return a distinct key for each HDU of a file.
 
     Parameters
     ----------
     hdus : sequence of (str, int)
-        EXTNAME and EXTVER of each, the primary HDU first.
+        EXTNAME and EXTVER of each HDU, the primary HDU first.
 
     Returns
     -------
     list of str
-        ``PRIMARY`` for the first, ``SCI`` for version 1 of an extension, ``SCI,2`` for others, and
-        ``#3`` for the HDU at index 3 where it has no name, or one that is taken.
+        ``PRIMARY`` for the first HDU, ``SCI`` for version 1 of an extension, ``SCI,2`` for other
+        versions, and ``#3`` for an HDU at index 3 without a name or with the key of an earlier HDU.
     """
     keys = [PRIMARY]
     for index, (name, version) in enumerate(hdus[1:], start=1):
@@ -81,32 +81,32 @@ def meta_from_headers(
     Parameters
     ----------
     schema : Schema
-        What to look for, and in which HDU.
+        Names the metadata and their HDUs.
     headers : sequence of (str, int, Header or str)
-        EXTNAME, EXTVER and header of every HDU, the primary first. The text of a header is read
-        many times faster than a header that astropy made of it.
+        EXTNAME, EXTVER and header of each HDU, the primary HDU first. The text of a header is read
+        many times faster than astropy's object.
     where : str
         The file, for messages.
 
     Returns
     -------
     data : dict
-        ``{"meta": {...}, "history": [...]}``; history only where there is some.
+        ``{"meta": {...}, "history": [...]}``, without history if there is none.
     extra : dict
-        The cards that the schema does not name, or whose value it does not allow, by HDU. Cards
-        that describe the array or table below the header are left out.
+        The cards that the schema does not name, or whose value it does not allow, by HDU, without
+        those that describe the array or table below the header.
 
     Raises
     ------
     FileError
-        When a card cannot be read.
+        If a card cannot be read.
     ValidationError
-        When a value is not allowed and ``STRICT_VALIDATION`` is set.
+        If a value is invalid and ``STRICT_VALIDATION`` is set.
 
     Warns
     -----
     ValidationWarning
-        For each value that the schema does not allow.
+        For each invalid value.
     """
     data: dict[str, Any] = {"meta": {}}
     extra: ExtraCards = {}
@@ -135,14 +135,17 @@ def meta_from_headers(
 def _readable_cards(
     cards: Iterator[Card], named: Container[str], hdu: tuple[int, str], where: str
 ) -> Iterator[Card]:
-    """Yield the cards that have a value; refuse others that the schema names, warn of the rest."""
+    """Yield the cards with a readable value.
+
+    For any other card, raise an error if the schema names it, and warn if not.
+    """
     index, key = hdu
     for card in cards:
         keyword, value, _ = card
         if not isinstance(value, Unreadable):
             yield card
             continue
-        fault = f"HDU {key}: {keyword} = {value.text} is no value that a FITS header can hold"
+        fault = f"HDU {key}: {keyword} = {value.text} is not a valid FITS value"
         if keyword in named:
             place = f"FILE, {keyword!r}, ext={index}"
             raise FileError(
@@ -150,7 +153,7 @@ def _readable_cards(
                 f"{fault}; set it with astropy.io.fits.setval({place}, value=VALUE), or remove it "
                 f"with astropy.io.fits.delval({place})",
             )
-        message = f"{where or 'header'}: {fault}; the card is left out"
+        message = f"{where or 'header'}: {fault}; the card is dropped"
         warnings.warn(message, ValidationWarning, stacklevel=4)
 
 
@@ -160,13 +163,16 @@ def _sort_cards(
     data: dict[str, Any],
     where: str | None,
 ) -> list[Card]:
-    """Put what the specs name into the data, and return the other cards; None: do not check."""
+    """Set the metadata that the specs name, and return the other cards.
+
+    Values are validated unless ``where``, the file's name for messages, is None.
+    """
     unnamed = []
     seen = set()
     for card in cards:
         keyword, value, _ = card
         if keyword in specs:
-            if keyword in seen:  # FITS readers take the first of two
+            if keyword in seen:  # FITS readers use the first card
                 continue
             seen.add(keyword)
             is_set = [_set(data, spec, value, where) for spec in specs[keyword]]
@@ -180,10 +186,10 @@ def _sort_cards(
 def take_cards(
     specs: Mapping[str, tuple[KeywordSpec, ...]], cards: list[Card], data: dict[str, Any]
 ) -> list[Card]:
-    """Move the cards that some keywords name into a model's metadata; return the other cards.
+    """Move the cards of some keywords to a model's metadata, and return the other cards.
 
-    Values that the schema does not allow stay cards, without a word: they were told of, or
-    allowed, where they come from.
+    Invalid values remain cards, without a warning, because the schema from which they come has
+    already been applied.
     """
     left = []
     for card in cards:
@@ -199,13 +205,13 @@ def take_cards(
 
 
 def user_card(schema: Schema, hdu: str, keyword: str, value: Any, comment: str = "") -> Card:
-    """Return a header card of a user's own, ready to be kept beside what the schema names.
+    """Return a header card for a keyword that the schema does not name.
 
     Raises
     ------
     ValidationError
-        When FITS cannot hold it, or it has a place of its own: in the metadata, or in what
-        describes the array below the header.
+        If FITS cannot hold the value, the schema names the keyword, or the keyword describes the
+        array below the header.
     """
     name = keyword.strip().upper()
     where = f"header card {name} of {hdu}"
@@ -218,7 +224,7 @@ def user_card(schema: Schema, hdu: str, keyword: str, value: Any, comment: str =
         raise ValidationError(f"{where}: is written with the file and cannot be set{hint}")
     specs = schema.by_card.get(hdu, {}).get(name)
     if specs:
-        raise ValidationError(f"{where}: is model.{specs[0].path}; assign to that")
+        raise ValidationError(f"{where}: is model.{specs[0].path}; assign to that attribute")
     plain = to_plain(value)
     fault = unwritable_reason(plain)
     if fault is not None:
@@ -243,39 +249,45 @@ def _set(data: dict[str, Any], spec: KeywordSpec, value: Any, where: str | None)
 
 
 def _take_history(cards: list[Card], data: dict[str, Any]) -> list[Card]:
-    history = [value for keyword, value, _ in cards if keyword == "HISTORY"]
+    history, others = [], []
+    for card in cards:
+        keyword, value, _ = card
+        if keyword == "HISTORY":
+            history.append(value)
+        else:
+            others.append(card)
     if history:
         data["history"] = history
-    return [card for card in cards if card[0] != "HISTORY"]
+    return others
 
 
 def cards_from_meta(
     schema: Schema, data: Mapping[str, Any], extra: Mapping[str, Sequence[Card]], hdu_name: str
 ) -> list[Card]:
-    """Return the cards of one HDU's header, all but those that describe its array or table.
+    """Return the cards of an HDU's header, without those that describe its array or table.
 
     Parameters
     ----------
     schema : Schema
-        Which metadata this HDU has, in which order.
+        Names the metadata of the HDU, in order.
     data : mapping
         ``{"meta": {...}, "history": [...]}``.
     extra : mapping
-        The cards that no schema names, as `meta_from_headers` returns them.
+        The cards that no schema names, as returned by `meta_from_headers`.
     hdu_name : str
-        The HDU's name, as `hdu_keys` gives it.
+        The HDU's key, as returned by `hdu_keys`.
 
     Returns
     -------
     list of (str, Any, str)
-        Keyword, value, comment: what the schema names, each section below its title as
-        stdatamodels has it, with the titles for comments, cut to fit; then the other cards; in
-        the primary HDU HISTORY last.
+        Keywords, values and comments. The metadata of the schema come first, in sections with
+        titles as in stdatamodels, with the schema's titles as comments, cut to fit. Other cards
+        follow, and in the primary HDU the history comes last.
 
     Warns
     -----
     ValidationWarning
-        For each value that FITS cannot hold; it is left out. Under ``STRICT_VALIDATION`` it is a
+        For each value that FITS cannot hold, which is dropped. Under ``STRICT_VALIDATION`` it is a
         `ValidationError`.
     """
     key = hdu_name.upper()
@@ -329,4 +341,4 @@ def _refuse(spec: KeywordSpec, value: Any, fault: str) -> None:
     error = ValidationError(f"{describe(spec, value)}: {fault}")
     if is_enabled("STRICT_VALIDATION", default=False):
         raise error
-    warnings.warn(escape_text(f"{error}; left out"), ValidationWarning, stacklevel=4)
+    warnings.warn(escape_text(f"{error}; dropped"), ValidationWarning, stacklevel=4)

@@ -1,7 +1,7 @@
-"""Images that cannot be read row by row, decoded whole once and kept for a while.
+"""Cache of decoded images that cannot be read row by row.
 
-Tile-compressed, gzipped and scaled images go through astropy. Each process keeps the last ones,
-within a limit of bytes, so that an exposure's tiles do not decode it again and again.
+Tile-compressed, gzipped and scaled images are decoded as a whole by astropy. Each process caches
+the latest ones, up to a limit of bytes, so that an image is not decoded again for each tile.
 """
 
 import math
@@ -18,7 +18,7 @@ from calbatch.models.storage.memory import require_memory
 from calbatch.models.storage.stamps import Stamp
 
 LIMIT = 512 << 20
-"""Bytes that a process keeps; the newest image stays whatever its size."""
+"""Maximum number of bytes in the cache, which may be exceeded by the newest image alone."""
 
 
 @dataclass
@@ -32,24 +32,24 @@ _entries_lock = threading.Lock()
 
 
 def decode_image(stamp: Stamp, index: int) -> npt.NDArray[Any]:
-    """Return the whole image of an HDU, native and read-only, from the cache if it is there.
+    """Return the whole image of an HDU, native and read-only, from the cache if possible.
 
     Parameters
     ----------
     stamp : Stamp
-        The file; refused if it has changed.
+        The file, which must not have changed.
     index : int
-        The HDU's place in it.
+        The HDU's index in the file.
 
     Raises
     ------
     FileError
-        The file has changed, or astropy cannot decode the image.
+        If the file has changed, or astropy cannot decode the image.
     """
     with _entries_lock:
         entry = _entries.setdefault((stamp, index), _CachedImage())
         _entries.move_to_end((stamp, index))
-    with entry.lock:  # others that want the same image wait, rather than decode it too
+    with entry.lock:  # other threads wait for the image instead of decoding it, too
         if entry.array is None:
             entry.array = _decode(stamp, index)
             _forget_oldest()
@@ -70,7 +70,7 @@ def _size(hdu: Any) -> int:
 
 def _decode(stamp: Stamp, index: int) -> npt.NDArray[Any]:
     with open_astropy_hdu(stamp, index, f"HDU {index}") as hdu:
-        require_memory(stamp.path, _size(hdu), f"decoding HDU {index}, which has to be whole,")
+        require_memory(stamp.path, _size(hdu), f"decoding HDU {index} as a whole")
         data = hdu.data
         array = np.ascontiguousarray(data, data.dtype.newbyteorder("="))
     array.flags.writeable = False

@@ -1,7 +1,7 @@
-"""Where things lie in a FITS file: every HDU's place, shape and type, checked before any pixel.
+"""The layout of a FITS file: position, shape and type of each HDU, checked.
 
-Only headers are read. Nothing is allocated for what a header claims before the claim has been
-compared with the size of the file. Source for the rules: FITS standard 4.0.
+Only headers are read. No memory is allocated for a size in a header before the size has been
+checked against that of the file. Source: FITS standard 4.0.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ _LONGEST_HEADERS = 64 << 20
 _MOST_HDUS = 10_000
 _OF_HEADERS = re.compile(rb"XTENSION=|BITPIX  =|NAXIS\d? *=  |TFORM\d+ *= '")
 _BEST_GZIP = 1032
-"""How many bytes deflate can make of one, at most."""
+"""Maximum compression ratio of deflate."""
 
 _WITHOUT_VALUE = (b"        ", b"COMMENT ", b"HISTORY ", b"CONTINUE")
 
@@ -44,16 +44,16 @@ _SUM_READ = 1 << 18
 
 @dataclass(frozen=True)
 class Layout:
-    """A file's HDUs, and the file as it was when they were found.
+    """The HDUs of a file, and the file's stamp.
 
     Attributes
     ----------
     stamp : Stamp
-        Readers refuse a file that has changed since.
+        The file's stamp, by which readers refuse a changed file.
     hdus : tuple of Hdu
-        In the file's order.
+        The HDUs in order.
     is_clean : bool
-        Whether nothing follows the last one.
+        True if nothing follows the last HDU.
     """
 
     stamp: Stamp
@@ -72,22 +72,22 @@ class Layout:
 
     @property
     def mtime_ns(self) -> int:
-        """Time of the file's last change, in nanoseconds."""
+        """Modification time of the file, in nanoseconds."""
         return self.stamp.mtime_ns
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The HDUs' names in order, repeated where they are."""
+        """The HDUs' names in order, with repetitions."""
         return tuple(hdu.name for hdu in self.hdus)
 
     def find(self, name: str, version: int = 1) -> Hdu | None:
-        """Return the first HDU of that name (any case) and version, or None."""
+        """Return the first HDU of a name (in any case) and version, or None."""
         wanted = (name.upper(), version)
         return next((hdu for hdu in self.hdus if (hdu.name, hdu.version) == wanted), None)
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of all headers, in hexadecimal; with DATASUM in them it stands for the data."""
+        """SHA-256 of all headers, in hexadecimal; through DATASUM it also covers the data."""
         total = hashlib.sha256()
         for hdu in self.hdus:
             total.update(hdu.raw_header)
@@ -95,34 +95,35 @@ class Layout:
 
 
 def read_layout(path: str | os.PathLike[str] | Stamp) -> Layout:
-    """Find a file's HDUs and check that they are all there.
+    """Find the HDUs of a file, and check that the file is complete.
 
     Parameters
     ----------
     path : str, path-like or Stamp
-        A FITS file or its URL, gzipped or not; its stamp, where it has been looked at already. A
-        gzipped one is decompressed once to check its length.
+        A FITS file or its URL, or the file's stamp if it has been read already. A gzipped file is
+        decompressed once to check its length.
 
     Returns
     -------
     Layout
+        The file's layout.
 
     Raises
     ------
     FileError
-        Not a regular file, not FITS, truncated, or with a header that cannot be true.
+        If the file is not a regular file, not FITS or truncated, or a header is implausible.
     StorageError
-        The URL's server cannot be reached or fails.
+        If the server of a URL cannot be reached or fails.
 
     Warns
     -----
     ValidationWarning
-        Something that is no HDU follows the last one.
+        If the last HDU is followed by other data.
     """
     stamp = path if isinstance(path, Stamp) else files.read_stamp(path)
     layout = (_layout_of_object if is_url(stamp.path) else _layout_of)(stamp)
     if not layout.is_clean:
-        message = f"{stamp.path}: what follows {layout.hdus[-1].label} is no HDU and is ignored"
+        message = f"{stamp.path}: data after {layout.hdus[-1].label} are not an HDU and are ignored"
         warnings.warn(escape_text(message), ValidationWarning, stacklevel=2)
     return layout
 
@@ -138,7 +139,7 @@ def _layout_of(stamp: Stamp) -> Layout:
 
 
 _layout_of_object = lru_cache(maxsize=16)(_layout_of)
-"""An exposure is looked at, verified and opened one after the other: requests that are saved."""
+"""Cached, because planning, verifying and opening an object each read its layout."""
 
 
 def _walk(stamp: Stamp, read_at: ReadAt) -> Iterator[Hdu]:
@@ -156,10 +157,10 @@ def _walk(stamp: Stamp, read_at: ReadAt) -> Iterator[Hdu]:
 
 
 def _require_nothing_lost(last: Hdu, read_at: ReadAt) -> None:
-    """Refuse a file with the beginning of an extension within or after its last HDU's data.
+    """Raise an error if an extension begins within or after the data of the last HDU.
 
-    Where blocks were lost, or a length is wrong, headers are taken for pixels, and all that follows
-    for rubbish.
+    If blocks are missing or a length is wrong, headers would be read as pixels, and the rest would
+    be ignored.
     """
     position, before = last.data_offset, b""
     while piece := read_at(position, _SUM_READ):
@@ -168,13 +169,13 @@ def _require_nothing_lost(last: Hdu, read_at: ReadAt) -> None:
             raise FileError(
                 last.stamp.path,
                 f"damaged: there is a header at byte {position - len(before) + found.start()}, but "
-                f"by its own {last.label} ends at byte {last.end}, where no extension begins",
+                f"{last.label} ends at byte {last.end}, where no extension begins",
             )
         position, before = position + len(piece), piece[-CARD_LENGTH:]
 
 
 def _begins_extension(start: bytes) -> bool:
-    """Tell whether an extension begins, or as much of it as the file has."""
+    """Return whether an extension begins, which may be cut off by the end of the file."""
     return start != b"" and b"XTENSION".startswith(start)
 
 
@@ -196,7 +197,7 @@ def _read_header(path: str, read_at: ReadAt, position: int, where: str) -> bytes
 
 
 def _find_end(raw: bytearray, start: int) -> int:
-    """Return where the END card begins, or -1."""
+    """Return the position of the END card, or -1."""
     at = raw.find(b"END     ", start)
     while at >= 0 and at % CARD_LENGTH:
         at = raw.find(b"END     ", at + 1)
@@ -209,9 +210,9 @@ def _text_column(card: bytes) -> int:
 
 
 def _require_text(path: str, raw: bytes, where: str) -> None:
-    """Refuse zeros, and bytes above 0x7F in a card's keyword: nobody knows which one it was.
+    """Raise an error for zeros, and for bytes above 0x7F in a card's keyword.
 
-    Elsewhere in a card such a byte, which many programs write, is read as a question mark.
+    Elsewhere in a card, a byte above 0x7F, which many programs write, is read as a question mark.
     """
     if raw.isascii() and b"\0" not in raw:
         return
@@ -226,9 +227,9 @@ def _require_text(path: str, raw: bytes, where: str) -> None:
 
 
 def _require_data(hdu: Hdu, read_at: ReadAt) -> None:
-    """Refuse data that end early; the padding of the last block is part of the file."""
+    """Raise an error if data or the padding of their last block are missing."""
     path, size = hdu.stamp.path, hdu.stamp.size
-    # A stream's length is known only by decompressing it; a file's needs no look at its disk.
+    # The length of a gzipped stream is known only by decompressing it.
     if hdu.stamp.is_gzipped:
         whole = hdu.end <= _BEST_GZIP * size and read_at(hdu.end - 1, 1) != b""
     else:
@@ -249,17 +250,17 @@ def verify_checksums(layout: Layout) -> int:
     Parameters
     ----------
     layout : Layout
-        Of a file that may be gzipped. It is read once, in small pieces.
+        Layout of a file, possibly gzipped, which is read once in small pieces.
 
     Returns
     -------
     int
-        How many HDUs had a checksum.
+        Number of HDUs with a checksum.
 
     Raises
     ------
     FileError
-        The first one that does not match.
+        For the first checksum that does not match.
     """
     count = 0
     with explain_errors(layout.path), files.open_decompressed(layout.stamp) as read_at:

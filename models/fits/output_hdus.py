@@ -1,7 +1,7 @@
 """The HDUs of a file to be written, and their headers as bytes.
 
-CHECKSUM and DATASUM are reserved in every header, so that
-filling them in later moves nothing.
+Each header has reserved cards for CHECKSUM and DATASUM, which can be filled in later without moving
+anything.
 """
 
 import io
@@ -44,22 +44,22 @@ _RESERVED: tuple[Card, ...] = (
 _CHECKSUM_AT = 11  # within its card, after the quote
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OutputImage:
-    """An image HDU, whose pixels are written row by row, or a primary HDU without data.
+    """An image HDU whose pixels are written row by row, or a primary HDU without data.
 
     Attributes
     ----------
     name : str
-        The field that its pixels are written by.
+        Name of the field of its pixels.
     extname, extver : str, int
-        Its name in the file; the first part is the primary HDU, whatever its name.
+        Name and version in the file; the first HDU is the primary one, whatever its name.
     dtype : numpy.dtype, optional
         Native type of the pixels; bool is stored as uint8.
     shape : tuple of int, optional
-        In NumPy's order; None where there are no data.
+        Shape in NumPy's order; None without data.
     cards : sequence of (keyword, value, comment)
-        In the file's order. Keywords that describe the storage are left out.
+        Header cards, in order. Those that describe the storage are ignored.
     """
 
     name: str
@@ -71,25 +71,25 @@ class OutputImage:
 
     @property
     def pixel_type(self) -> np.dtype[Any]:
-        """The type that is stored, in native order."""
+        """The stored type, in native byte order."""
         kind = np.dtype(np.uint8 if self.dtype is None or self.dtype == bool else self.dtype)
         return kind.newbyteorder("=")
 
 
 @dataclass(frozen=True)
 class OutputTable:
-    """A binary table, small enough to be kept in memory.
+    """A binary table in memory.
 
     Attributes
     ----------
     extname : str
-        Its name in the file.
+        Name in the file.
     array : structured ndarray
-        One row per element.
+        The rows of the table.
     cards : sequence of (keyword, value, comment)
-        Further ones, units (TUNITn) among them.
+        Further header cards, such as units (TUNITn).
     extver : int
-        Its version.
+        Version in the file.
     """
 
     extname: str
@@ -100,37 +100,37 @@ class OutputTable:
 
 @dataclass(frozen=True)
 class CopiedHdu:
-    """An HDU of another file that is copied as it is, header and data.
+    """An HDU of another file whose header and data are copied unchanged.
 
     Attributes
     ----------
     hdu : Hdu
-        Not the first of its file, which must not change before the copy.
+        Any but the primary HDU of a file, which must not change before it is copied.
     """
 
     hdu: Hdu
 
     @property
     def size(self) -> int:
-        """Length in bytes, padding included."""
+        """Length in bytes, including padding."""
         return self.hdu.end - self.hdu.header_offset
 
 
 OutputHdu = OutputImage | OutputTable | CopiedHdu
 
 
-def image_header(part: OutputImage, primary: bool) -> bytes:
+def image_header(output: OutputImage, primary: bool) -> bytes:
     """Return the blocks of an image's header.
 
     Raises
     ------
     ModelError
-        A type that FITS has not, or a card that it cannot hold.
+        If FITS does not have the pixels' type, or cannot hold a card.
     """
-    kind = part.pixel_type
-    shape = part.shape or ()
+    kind = output.pixel_type
+    shape = output.shape or ()
     if kind.str[1:] not in _BITPIX:
-        raise ModelError(f"{part.extname}: FITS has no images of type {part.dtype}")
+        raise ModelError(f"{output.extname}: FITS has no images of type {output.dtype}")
     cards: list[Card] = [
         ("SIMPLE", True, "conforms to FITS standard")
         if primary
@@ -146,43 +146,43 @@ def image_header(part: OutputImage, primary: bool) -> bytes:
     if bzero_of(kind):
         cards += [("BSCALE", 1, ""), ("BZERO", bzero_of(kind), "")]
     if not primary:
-        cards += _names(part.extname, part.extver)
-    return format_header(part.extname, [*cards, *_without_structure(part.cards), *_RESERVED])
+        cards += _names(output.extname, output.extver)
+    return format_header(output.extname, [*cards, *_without_structure(output.cards), *_RESERVED])
 
 
-def table_bytes(part: OutputTable) -> tuple[bytes, bytes]:
+def table_bytes(output: OutputTable) -> tuple[bytes, bytes]:
     """Return the blocks of a table's header, and its data without padding.
 
     Raises
     ------
     ModelError
-        A column that FITS tables have not, or a card that a header cannot hold.
+        If FITS does not have the type of a column, or cannot hold a card.
     """
-    plain = part.array.ndim == 1 and _is_plain(part.array.dtype)
+    plain = output.array.ndim == 1 and _is_plain(output.array.dtype)
     try:
-        structure, data = (_plain_table if plain else _any_table)(part.array)
+        structure, data = (_plain_table if plain else _any_table)(output.array)
     except (ValueError, TypeError, KeyError, VerifyError) as error:
         raise ModelError(
-            f"{part.extname}: FITS cannot hold the table: {one_line(error)}"
+            f"{output.extname}: FITS cannot hold the table: {one_line(error)}"
         ) from error
     cards = [
         *structure,
-        *_names(part.extname, part.extver),
-        *_without_structure(part.cards),
+        *_names(output.extname, output.extver),
+        *_without_structure(output.cards),
         *_RESERVED,
     ]
-    return format_header(part.extname, cards), data
+    return format_header(output.extname, cards), data
 
 
 def _is_plain(dtype: np.dtype[Any]) -> bool:
-    """Return whether FITS tables store all columns as NumPy does, but for the byte order."""
+    """Return whether FITS and NumPy store all columns alike, except for the byte order."""
     bases = [dtype[name].base for name in dtype.names or ()]
     plain = [b.str[1:] in _PLAIN_COLUMNS or (b.kind == "S" and b.itemsize > 0) for b in bases]
     return bool(plain) and all(plain)
 
 
 def _plain_table(table: npt.NDArray[Any]) -> tuple[list[Card], bytes]:
-    """Return the cards of a table's structure, and its data, of plain columns."""
+    """Return the structural cards and the data of a table with plain columns."""
     kinds = [(n, table.dtype[n].base, table.dtype[n].shape) for n in table.dtype.names or ()]
     stored = np.dtype([(n, base.newbyteorder(">"), shape) for n, base, shape in kinds])
     cards = [
@@ -194,17 +194,17 @@ def _plain_table(table: npt.NDArray[Any]) -> tuple[list[Card], bytes]:
 
 @lru_cache(maxsize=64)
 def _structure(dtype: np.dtype[Any]) -> tuple[Card, ...]:
-    """Return the cards of a table's structure, as of no rows; astropy takes milliseconds."""
+    """Return the structural cards of an empty table; cached, as astropy takes milliseconds."""
     header = fits.BinTableHDU(np.zeros(0, dtype)).header
     return tuple((c.keyword, c.value, c.comment) for c in header.cards)
 
 
 def _any_table(table: npt.NDArray[Any]) -> tuple[list[Card], bytes]:
-    """Return the cards of a table's structure, and its data, as astropy has them."""
+    """Return the structural cards and the data of a table, made by astropy."""
     hdu = fits.BinTableHDU(_storable(table))
     stream = io.BytesIO()
     hdu.writeto(stream)
-    # astropy puts a primary HDU of one block before the table.
+    # astropy writes a primary HDU of one block before the table.
     start = BLOCK_LENGTH + len(hdu.header.tostring())
     size = hdu.header["NAXIS1"] * hdu.header["NAXIS2"]
     structure: list[Card] = [(c.keyword, c.value, c.comment) for c in hdu.header.cards]
@@ -212,11 +212,11 @@ def _any_table(table: npt.NDArray[Any]) -> tuple[list[Card], bytes]:
 
 
 def _storable(table: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return a copy that astropy may change, of types that it stores faithfully."""
+    """Return a copy, which astropy may modify, with types that it stores correctly."""
     kinds = []
     for name in table.dtype.names or ():
         base, shape = table.dtype[name].base, table.dtype[name].shape
-        # astropy takes signed bytes for logicals.
+        # astropy would store signed bytes as logical values.
         base = np.dtype(np.int16) if base == np.int8 else base.newbyteorder("=")
         kinds.append((name, base, shape))
     return table.astype(np.dtype(kinds), copy=True)
@@ -227,26 +227,30 @@ def _names(extname: str, extver: int) -> list[Card]:
 
 
 def _without_structure(cards: Iterable[Card]) -> list[Card]:
-    """Return the cards that do not contradict what follows from the data themselves."""
-    return [c for c in cards if c[0].startswith("TUNIT") or not is_structural(c[0].upper())]
+    """Return the cards that do not describe the storage of the data."""
+    return [
+        (keyword, value, comment)
+        for keyword, value, comment in cards
+        if keyword.startswith("TUNIT") or not is_structural(keyword.upper())
+    ]
 
 
 def update_cards(header: bytes, where: str, values: Updates) -> bytes:
-    """Return a header with other values for cards that it has, of the same length.
+    """Return a header of the same length with new values in some of its cards.
 
     Parameters
     ----------
     header : bytes
-        Its blocks.
+        The header's blocks.
     where : str
         The HDU, for messages.
     values : mapping
-        Values by keyword; None blanks the card out.
+        Values by keyword; None blanks the card.
 
     Raises
     ------
     ModelError
-        A keyword that the header has not, or no room for a longer value.
+        If the header has no such keyword, or no room for a longer value.
     """
     for keyword, value in values.items():
         header = _update_card(header, where, keyword.upper(), value)
@@ -259,7 +263,7 @@ def _update_card(header: bytes, where: str, keyword: str, value: Any) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VerifyWarning)
         text = "" if value is None else format_card(where, (keyword, value, comment))
-    # A shorter value must not move END into an earlier block.
+    # Padding keeps END in its block if the new value is shorter.
     image = text.ljust(stop - start).encode("ascii")
     changed = (header[:start] + image + header[stop:]).rstrip()
     if pad_length(len(changed) - len(b"END") + CARD_LENGTH) > len(header):
@@ -268,7 +272,7 @@ def _update_card(header: bytes, where: str, keyword: str, value: Any) -> bytes:
 
 
 def _span(header: bytes, where: str, keyword: str) -> tuple[int, int]:
-    """Return where a card begins and ends, the CONTINUE cards after it included."""
+    """Return the byte range of a card and its CONTINUE cards."""
     name = keyword.ljust(8).encode()
     places = range(0, len(header), CARD_LENGTH)
     start = next((at for at in places if header[at : at + 8] == name), None)
@@ -286,9 +290,9 @@ def fill_checksums(header: bytes, datasum: int) -> bytes:
     Parameters
     ----------
     header : bytes
-        With both cards reserved.
+        The header's blocks, with both cards reserved.
     datasum : int
-        The sum of the data unit, without or with its padding of zeros.
+        The sum of the data unit, with or without its padding of zeros.
     """
     header = _update_card(header, "", "DATASUM", str(datasum))
     total = add(datasum, checksum(header))

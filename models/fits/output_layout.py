@@ -1,4 +1,4 @@
-"""The HDUs of a file that is being written: where each lies, and how its bytes get there."""
+"""The layout of a file to be written: the extent of each HDU, and writing its bytes there."""
 
 import math
 import os
@@ -35,27 +35,27 @@ _COPY_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Receipt:
-    """What was written of a field: its rows, and what they add to the DATASUM."""
+    """Rows of a field that were written, and their contribution to DATASUM."""
 
     field: str
     rows: tuple[int, int]
     datasum: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HduExtent(ABC):
-    """An HDU's place in the file.
+    """An HDU's extent in the file.
 
     Attributes
     ----------
     extname : str
-        Its name; "PRIMARY" for the first.
+        Name of the HDU; "PRIMARY" for the first.
     offset : int
-        Where its header begins, in bytes.
+        Position of the header, in bytes.
     header : bytes
-        Its blocks, checksums still to be filled in.
+        Blocks of the header, without checksums.
     data_size : int
-        Bytes, without padding.
+        Size of the data in bytes, without padding.
     """
 
     extname: str
@@ -65,37 +65,37 @@ class HduExtent(ABC):
 
     @property
     def data_offset(self) -> int:
-        """Where the data begin."""
+        """Position of the data."""
         return self.offset + len(self.header)
 
     @property
     def end(self) -> int:
-        """Where the next HDU begins."""
+        """Position of the next HDU."""
         return self.data_offset + pad_length(self.data_size)
 
     @abstractmethod
     def complete_data(self, descriptor: int, receipts: Sequence[Receipt]) -> int:
-        """Write the data that are still to be written, and return their DATASUM."""
+        """Write the missing data, and return the DATASUM of all data."""
 
     def complete(self, descriptor: int, receipts: Sequence[Receipt], values: Updates) -> None:
-        """Write what is missing: data, then the header with its checksums."""
+        """Write the missing data, then the header with its checksums."""
         datasum = self.complete_data(descriptor, receipts)
         header = fill_checksums(update_cards(self.header, self.extname, values), datasum)
         write_all(descriptor, memoryview(header), self.offset)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageExtent(HduExtent):
-    """An image, of which rows are written one band at a time.
+    """The extent of an image, written in bands of rows.
 
     Attributes
     ----------
     field : str
-        What receipts call it.
+        Name of the field in receipts.
     dtype : numpy.dtype
         Native type.
     shape : tuple of int
-        (..., rows, columns); empty where there are no data.
+        (..., rows, columns); empty without data.
     """
 
     field: str
@@ -104,7 +104,7 @@ class ImageExtent(HduExtent):
 
     @property
     def rows(self) -> int:
-        """Rows of a plane."""
+        """Number of rows of a plane."""
         return self.shape[-2] if self.shape else 0
 
     def write_rows(self, descriptor: int, rows: tuple[int, int], array: Array) -> Receipt:
@@ -112,7 +112,7 @@ class ImageExtent(HduExtent):
         self._require_fit(rows, array)
         start, stop = rows
         width = self.shape[-1]
-        # Whole planes follow each other in the file, and make one band.
+        # Whole planes are contiguous in the file, and form a single band.
         height = array.size // width if stop - start == self.rows else stop - start
         bands = array.reshape((-1, height, width)) if array.size else ()
         total = 0
@@ -133,7 +133,7 @@ class ImageExtent(HduExtent):
             raise ModelError(f"{where} must be {self.dtype}, not {array.dtype}")
 
     def _write_band(self, descriptor: int, first: int, band: Array) -> int:
-        """Write consecutive rows, beginning at an element of the data unit; return their sum."""
+        """Write consecutive rows from an element of the data unit on, and return their sum."""
         width = band.shape[1]
         at_once = max(1, byteorder.SCRATCH_BYTES // max(1, width * self.dtype.itemsize))
         scratch = byteorder.empty((min(at_once, len(band)) * width,), self.dtype)
@@ -150,8 +150,8 @@ class ImageExtent(HduExtent):
         return total
 
     def complete_data(self, descriptor: int, receipts: Sequence[Receipt]) -> int:
-        """Check that every row was written once, and return the sum."""
-        del descriptor  # all was written already
+        """Check that each row was written once, and return the sum."""
+        del descriptor  # all rows have been written
         mine = sorted((r for r in receipts if r.field == self.field), key=lambda r: r.rows)
         reached = 0
         for start, stop in [*(r.rows for r in mine), (self.rows, self.rows)]:
@@ -163,24 +163,24 @@ class ImageExtent(HduExtent):
         return add(*(r.datasum for r in mine))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TableExtent(HduExtent):
-    """A table, kept as bytes."""
+    """The extent of a table, whose data are in memory."""
 
     data: bytes
 
     def complete_data(self, descriptor: int, receipts: Sequence[Receipt]) -> int:
-        """Write the table, and return its sum."""
+        """Write the data, and return their sum."""
         del receipts
         write_all(descriptor, memoryview(self.data), self.data_offset)
         return checksum(self.data)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CopyExtent(HduExtent):
-    """An HDU that is copied, its checksums with it.
+    """The extent of an HDU that is copied with its checksums.
 
-    Only a header that is not ASCII, as FITS demands, is changed: see `_ascii_header`.
+    Its header changes only if it is not ASCII, as FITS requires; see `_ascii_header`.
     """
 
     hdu: Hdu
@@ -200,14 +200,15 @@ class CopyExtent(HduExtent):
         return 0
 
     def complete(self, descriptor: int, receipts: Sequence[Receipt], values: Updates) -> None:
-        """Copy the HDU; its header stays as it is."""
+        """Copy the HDU without changing its header."""
         if values:
-            raise ModelError(f"{self.extname} is copied from {self.hdu.stamp.path}: not updated")
+            source = self.hdu.stamp.path
+            raise ModelError(f"{self.extname} is copied from {source} and cannot be updated")
         self.complete_data(descriptor, receipts)
 
 
 def _ascii_header(raw: bytes, datasum: int) -> bytes:
-    """Return a header with question marks for what is not ASCII, and its CHECKSUM made anew."""
+    """Return a header with question marks for non-ASCII bytes, and a new CHECKSUM."""
     header = replace_foreign_bytes(raw)
     for at in range(0, len(header), CARD_LENGTH):
         if header[at : at + 11] == b"CHECKSUM= '":
@@ -219,40 +220,60 @@ def _ascii_header(raw: bytes, datasum: int) -> bytes:
 
 
 def write_all(descriptor: int, data: memoryview, position: int) -> None:
-    """Write all of some bytes at a position."""
+    """Write all bytes of a buffer at a position."""
     done = 0
     while done < len(data):
         done += os.pwrite(descriptor, data[done:], position + done)
 
 
-def lay_out(parts: Iterable[OutputHdu]) -> Iterator[HduExtent]:
-    """Yield each part with its place, one after the other.
+def lay_out(hdus: Iterable[OutputHdu]) -> Iterator[HduExtent]:
+    """Yield the extents of the HDUs of a file.
 
     Raises
     ------
     ModelError
-        The first one is no image, or something that FITS cannot hold.
+        If the first HDU is not an image, or FITS cannot hold an HDU.
     """
     offset = 0
-    for index, part in enumerate(parts):
-        if index == 0 and not isinstance(part, OutputImage):
+    for index, hdu in enumerate(hdus):
+        if index == 0 and not isinstance(hdu, OutputImage):
             raise ModelError("the first HDU of a file must be an OutputImage")
-        segment = _make_extent(part, offset, primary=index == 0)
-        yield segment
-        offset = segment.end
+        extent = _make_extent(hdu, offset, primary=index == 0)
+        yield extent
+        offset = extent.end
 
 
-def _make_extent(part: OutputHdu, offset: int, *, primary: bool) -> HduExtent:
-    match part:
+def _make_extent(output: OutputHdu, offset: int, *, primary: bool) -> HduExtent:
+    match output:
         case OutputImage():
-            shape = part.shape or ()
-            size = part.pixel_type.itemsize * math.prod(shape) if shape else 0
-            name = "PRIMARY" if primary else part.extname.upper()
+            shape = output.shape or ()
+            size = output.pixel_type.itemsize * math.prod(shape) if shape else 0
+            name = "PRIMARY" if primary else output.extname.upper()
             frame = (1, *shape) if len(shape) == 1 else shape
-            header = image_header(part, primary)
-            return ImageExtent(name, offset, header, size, part.name, part.pixel_type, frame)
+            header = image_header(output, primary)
+            return ImageExtent(
+                extname=name,
+                offset=offset,
+                header=header,
+                data_size=size,
+                field=output.name,
+                dtype=output.pixel_type,
+                shape=frame,
+            )
         case OutputTable():
-            header, data = table_bytes(part)
-            return TableExtent(part.extname.upper(), offset, header, len(data), data)
+            header, data = table_bytes(output)
+            return TableExtent(
+                extname=output.extname.upper(),
+                offset=offset,
+                header=header,
+                data_size=len(data),
+                data=data,
+            )
         case CopiedHdu():
-            return CopyExtent(part.hdu.name, offset, b"", part.size, part.hdu)
+            return CopyExtent(
+                extname=output.hdu.name,
+                offset=offset,
+                header=b"",
+                data_size=output.size,
+                hdu=output.hdu,
+            )

@@ -1,7 +1,7 @@
-"""Readers: arrays of which a tile reads just its rows and columns.
+"""Readers: arrays from which a tile reads only its rows and columns.
 
-A reader is small and picklable: it says where pixels are, and every `read` fetches some of them.
-Files are read in place by position, big-endian bytes decoded on the way, and never mapped.
+A reader is small and picklable: it describes the place of pixels, and `read` fetches some of them.
+Files are never mapped. They are read by position, and big-endian bytes are decoded on the way.
 """
 
 import copy
@@ -31,21 +31,21 @@ Bounds = tuple[int, int]
 
 
 class CopyProvider(Protocol):
-    """Decoded copies of files on a host, each made once for all of its processes.
+    """Provides decoded copies of files on a host, made once for all of its processes.
 
-    Picklable: what it gives on another host is that host's.
+    A provider is picklable. On another host it provides copies on that host.
     """
 
     def __hash__(self) -> int:
-        """Equal ones give the same copies."""
+        """Return a hash; equal providers have the same copies."""
         ...
 
     def plain_file(self, path: str) -> PathLike[str]:
-        """Give a file whose images can be read by position: the file itself, or its copy."""
+        """Return a file whose images can be read by position: the file itself, or its copy."""
         ...
 
     def table_file(self, path: str, index: int) -> PathLike[str] | None:
-        """Give an ``.npy`` file with the rows of an HDU's table, or None: read it yourself."""
+        """Return an ``.npy`` file with the rows of a table; None if there can be no such copy."""
         ...
 
 
@@ -67,7 +67,7 @@ class Window:
 
     @classmethod
     def of(cls, shape: tuple[int, ...]) -> "Window":
-        """Return the window that is all of an array; one of a single axis is one row."""
+        """Return the window of a whole array; an array with a single axis is one row."""
         *leading, rows, cols = (1, *shape) if len(shape) == 1 else shape
         return cls(tuple(range(n) for n in leading), range(rows), range(cols))
 
@@ -77,18 +77,18 @@ class Window:
         return (*map(len, self.leading), len(self.rows), len(self.cols))
 
     def cut(self, rows: Bounds, cols: Bounds) -> "Window":
-        """Return the window of some of this window's rows and columns, counted within it."""
+        """Return the window of some rows and columns, counted within this window."""
         for what, (start, stop), whole in (("rows", rows, self.rows), ("columns", cols, self.cols)):
             if not 0 <= start <= stop <= len(whole):
                 raise ValueError(f"{what} {start}:{stop} are not within 0:{len(whole)}")
         return replace(self, rows=self.rows[slice(*rows)], cols=self.cols[slice(*cols)])
 
     def take(self, index: tuple[slice, ...]) -> "Window":
-        """Return the window of some of this window's planes."""
+        """Return the window of some planes of this window."""
         if len(index) > len(self.leading):
             raise ValueError(f"{len(index)} slices for {len(self.leading)} leading axes")
-        taken = tuple(axis[part] for axis, part in zip(self.leading, index, strict=False))
-        return replace(self, leading=taken + self.leading[len(index) :])
+        chosen = tuple(axis[part] for axis, part in zip(self.leading, index, strict=False))
+        return replace(self, leading=chosen + self.leading[len(index) :])
 
     def index(self) -> tuple[Any, ...]:
         """Return the index that cuts this window out of an array of at least two axes."""
@@ -97,23 +97,23 @@ class Window:
 
 
 class Reader(ABC):
-    """An array of which any rows and columns can be read.
+    """An array from which any rows and columns can be read.
 
-    Readers do not change: the methods that narrow or convert return another one.
+    Readers are immutable: methods that narrow or convert one return a new reader.
 
     Parameters
     ----------
     shape : tuple of int
         (..., rows, columns); an array with a single axis counts as one row.
     dtype : dtype-like
-        Native type of its pixels.
+        Native type of the pixels.
 
     Attributes
     ----------
     window : Window
-        The part that is seen.
+        The part of the array that the reader sees.
     dtype : numpy.dtype
-        The type that `read` returns.
+        The type of the arrays that `read` returns.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
@@ -125,7 +125,7 @@ class Reader(ABC):
 
     @abstractmethod
     def _fetch(self, window: Window, dtype: np.dtype[Any]) -> Array:
-        """Return the pixels of a window as a fresh contiguous array."""
+        """Return the pixels of a window as a new contiguous array."""
 
     def _with(self, **changes: Any) -> Self:
         twin = copy.copy(self)
@@ -153,25 +153,25 @@ class Reader(ABC):
         Returns
         -------
         ndarray, shape (..., stop - start, stop - start)
-            Native, C-contiguous, the caller's own.
+            A new C-contiguous array in native byte order.
 
         Raises
         ------
         FileError
-            The file is gone, changed, truncated or damaged.
+            If the file is missing, changed, truncated or damaged.
         ValueError
-            Rows or columns outside the window.
+            If rows or columns are outside the window.
         """
         (array,) = self.read_beside(rows, [cols])
         return array
 
     def read_beside(self, rows: Bounds, cols: Sequence[Bounds]) -> list[Array]:
-        """Return several ranges of columns of the same rows, each as `read` does, in one pass."""
+        """Return several ranges of columns of the same rows, read in one pass; see `read`."""
         windows = [self.window.cut(rows, each) for each in cols]
         return [self._convert(array) for array in self._fetch_beside(windows, self._decoded)]
 
     def _fetch_beside(self, windows: Sequence[Window], dtype: np.dtype[Any]) -> list[Array]:
-        """Return the pixels of windows that differ in their columns alone."""
+        """Return the pixels of windows that differ only in their columns."""
         return [self._fetch(window, dtype) for window in windows]
 
     def _convert(self, array: Array) -> Array:
@@ -180,21 +180,21 @@ class Reader(ABC):
         return np.ascontiguousarray(array, self.dtype)
 
     def key(self) -> Hashable | None:
-        """Return what tells the pixels of this reader from any other's; None: nothing does."""
+        """Return a key that identifies the pixels of this reader; None if they may change."""
         source = self._source()
         key = (type(self), source, self.window, self._decoded, self.dtype, self._functions)
         try:
             hash(key)
-        except TypeError:  # a function that holds what can change
+        except TypeError:  # a function with mutable arguments
             return None
         return None if source is None else key
 
     def _source(self) -> Hashable | None:
-        """Return what tells where the pixels come from; None where they can change."""
+        """Return a key of the source of the pixels; None if they may change."""
         return None
 
     def whole(self) -> Array:
-        """Return everything, as `read` does."""
+        """Return the whole array; see `read`."""
         *_, rows, cols = self.window.shape
         return self.read((0, rows), (0, cols)).reshape(self.shape)
 
@@ -204,52 +204,51 @@ class Reader(ABC):
         return self._with(window=window)
 
     def planes(self, index: slice | tuple[slice, ...]) -> Self:
-        """Return a reader of some planes: slices of the leading axes, from the first one on."""
+        """Return a reader of some planes, given by slices of the leading axes."""
         parts = index if isinstance(index, tuple) else (index,)
         return self._with(window=self.window.take(parts))
 
     def astype(self, dtype: npt.DTypeLike) -> Self:
-        """Return a reader that gives another type, decoding to it directly where it can."""
+        """Return a reader of another type, to which pixels are decoded directly if possible."""
         wanted = np.dtype(dtype)
         if not self._functions:
             return self._with(dtype=wanted, _decoded=wanted)
         return self.then(partial(np.asarray, dtype=wanted), wanted)
 
     def then(self, function: Callable[[Array], Array], dtype: npt.DTypeLike | None = None) -> Self:
-        """Return a reader that applies a function to whatever is read.
+        """Return a reader that applies a function to the arrays that it reads.
 
         Parameters
         ----------
         function : callable
-            Takes and returns an array of the same shape; it may change its argument. A module's
-            function or a `functools.partial` of one, so that it pickles.
+            Takes an array, which it may modify, and returns one of the same shape. It must be
+            picklable: a module-level function, or a `functools.partial` of one.
         dtype : dtype-like, optional
-            The type that it returns, if it is another one.
+            The type of the returned array, if it differs.
         """
         wanted = self.dtype if dtype is None else np.dtype(dtype)
         return self._with(_functions=(*self._functions, function), dtype=wanted)
 
 
 class RowReader(Reader):
-    """Reads the rows of an image HDU by position, or decodes it whole where that cannot be.
+    """Reads the rows of an image HDU by position, or decodes the whole image if necessary.
 
     Parameters
     ----------
     hdu : Hdu
-        An image of a layout. The file must still be the same when it is read.
-    copies : Copies, optional
-        Where an image that has to be decoded is read from; by default each process decodes by
-        itself.
+        An image of a layout, whose file must not change before it is read.
+    copies : CopyProvider, optional
+        Provides decoded copies; by default each process decodes by itself.
 
     Raises
     ------
     FileError
-        The HDU holds no image.
+        If the HDU is not an image.
     """
 
     def __init__(self, hdu: Hdu, copies: CopyProvider | None = None) -> None:
         if hdu.kind not in ("image", "compressed"):
-            raise FileError(hdu.stamp.path, f"{hdu.label} holds no image")
+            raise FileError(hdu.stamp.path, f"{hdu.label} is not an image")
         super().__init__(hdu.shape, hdu.dtype)
         self._stamp, self._index, self._offset = hdu.stamp, hdu.index, hdu.data_offset
         self._full = self.window.shape
@@ -288,7 +287,7 @@ class RowReader(Reader):
         return found
 
     def _bytes(self, start: int, count: int) -> Bounds:
-        """Return where some consecutive rows are in the file."""
+        """Return the byte range of consecutive rows in the file."""
         row_bytes = self._full[-1] * self._native.itemsize
         return self._offset + start * row_bytes, self._offset + (start + count) * row_bytes
 
@@ -298,16 +297,16 @@ class RowReader(Reader):
             return np.array(image[window.index()], dtype, order="C")
         try:
             return _copy_reader(self._copies, self._stamp, self._index)._fetch(window, dtype)
-        except FileError:  # the copy was cleaned away meanwhile
+        except FileError:  # another process has removed the copy
             _copy_reader.cache_clear()
             return _copy_reader(self._copies, self._stamp, self._index)._fetch(window, dtype)
 
     def _read_run(
         self, file: OpenFile, start: int, count: int, outs: Sequence[tuple[Array, range]]
     ) -> None:
-        """Read consecutive rows of the image, its planes taken as one tall table of rows.
+        """Read consecutive rows of the image, whose planes form a single table of rows.
 
-        ``outs`` are tables of so many rows, and the columns that belong in each.
+        ``outs`` are tables with as many rows, and the columns of the image that each receives.
         """
         width = self._full[-1]
         row_bytes = width * self._native.itemsize
@@ -327,7 +326,7 @@ class RowReader(Reader):
             stored = buffer.reshape(stop - first, width)
             for table, columns in outs:
                 part = stored[:, columns.start : columns.stop]
-                # Only what is wanted is decoded, and where it stands if nobody else wants it.
+                # Only the requested columns are decoded, in place if there is a single table.
                 words = part.copy() if others else np.ascontiguousarray(part)
                 byteorder.to_native(words.reshape(-1))
                 table[first:stop] = words
@@ -335,14 +334,14 @@ class RowReader(Reader):
 
 @lru_cache(maxsize=64)
 def _copy_reader(copies: CopyProvider, stamp: Stamp, index: int) -> RowReader:
-    """Return the reader of an image in its file's copy; its window counts as the original's."""
+    """Return the reader of an image in its file's copy, with the window of the original."""
     return RowReader(read_layout(copies.plain_file(stamp.path)).hdus[index])
 
 
 def _runs(window: Window, full: tuple[int, ...]) -> Iterator[tuple[int, int]]:
     """Yield the consecutive rows that a window covers, as (first row, number of rows).
 
-    Rows count on from one plane to the next, so that whole planes make one long run.
+    Rows are counted through all planes, so that consecutive whole planes form a single run.
     """
     strides = [math.prod(full[axis + 1 : -1]) for axis in range(len(full) - 2)]
     start = count = 0
@@ -358,7 +357,7 @@ def _runs(window: Window, full: tuple[int, ...]) -> Iterator[tuple[int, int]]:
 
 
 class ConstantReader(Reader):
-    """Stands for an array that a file does not have: one value everywhere.
+    """Reads a constant, in place of an array that a file does not have.
 
     Parameters
     ----------
@@ -367,7 +366,7 @@ class ConstantReader(Reader):
     dtype : dtype-like
         Native type.
     value : scalar
-        The schema's default.
+        The constant.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: npt.DTypeLike, value: Any) -> None:
@@ -379,12 +378,12 @@ class ConstantReader(Reader):
 
 
 class ArrayReader(Reader):
-    """Reads an array in memory, which is never changed. Pickling it pickles the array.
+    """Reads an array in memory, which it never changes and which is pickled with it.
 
     Parameters
     ----------
     array : array-like
-        Of one axis or more.
+        An array with at least one axis.
     """
 
     def __init__(self, array: npt.ArrayLike) -> None:

@@ -1,4 +1,4 @@
-"""Files that are not FITS, told apart so that the message can say what they are."""
+"""Signatures of formats other than FITS, for messages that name the format."""
 
 from calbatch.models.errors import FileError
 
@@ -10,35 +10,35 @@ _KNOWN = (
     (b"SDF ", "is a damaged ASDF file, not FITS"),
     (b"\x89HDF", "is an HDF5 file, not FITS"),
     (b"PK\x03\x04", "is a zip archive, not FITS: unpack it first"),
-    (b"BZh", "is compressed with bzip2: unpack it first (gzip is read as it is)"),
-    (b"\xfd7zXZ", "is compressed with xz: unpack it first (gzip is read as it is)"),
-    (b"(\xb5/\xfd", "is compressed with zstd: unpack it first (gzip is read as it is)"),
-    (b"\x1f\x9d", "is compressed with compress: unpack it first (gzip is read as it is)"),
+    (b"BZh", "is compressed with bzip2: unpack it first (only gzip is read directly)"),
+    (b"\xfd7zXZ", "is compressed with xz: unpack it first (only gzip is read directly)"),
+    (b"(\xb5/\xfd", "is compressed with zstd: unpack it first (only gzip is read directly)"),
+    (b"\x1f\x9d", "is compressed with compress: unpack it first (only gzip is read directly)"),
     (b"XTENSION=", "begins with an extension: the primary header is missing"),
-    (b"<", "is a web page or XML, not FITS: perhaps the answer to a failed download"),
-    (b"{", "is JSON, not FITS: perhaps the answer to a failed download"),
+    (b"<", "is a web page or XML, not FITS: perhaps the response of a failed download"),
+    (b"{", "is JSON, not FITS: perhaps the response of a failed download"),
 )
 
 
 def check_signature(path: str, start: bytes) -> None:
-    """Refuse a file that does not begin as FITS does.
+    """Raise an error if a file does not begin with the signature of FITS.
 
     Parameters
     ----------
     path : str
-        For the message.
+        The file, for the message.
     start : bytes
-        The file's first bytes, some hundred of them.
+        The file's first few hundred bytes.
 
     Raises
     ------
     FileError
-        Saying what the file seems to be.
+        Naming the format that the file seems to have.
     """
     if start.startswith(_FITS_START):
         return
     if start and not start.strip(b"\0"):
-        raise FileError(path, "is filled with zeros: perhaps a transfer that did not finish")
+        raise FileError(path, "is filled with zeros: perhaps by an incomplete transfer")
     if len(start) < len(_FITS_START) and _FITS_START.startswith(start):
         raise FileError(path, f"truncated: only {len(start)} bytes")
     text = start.lstrip()

@@ -1,4 +1,4 @@
-"""Tables as plain structured arrays. They are small, and read whole by astropy."""
+"""Tables as structured arrays; they are small, and astropy reads them as a whole."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,18 +22,18 @@ def read_table(hdu: Hdu) -> Table:
     Parameters
     ----------
     hdu : Hdu
-        Of a layout; the file must still be the same.
+        A table of a layout, whose file must not have changed.
 
     Returns
     -------
     structured ndarray, shape (rows,)
-        Native types; scaled columns decoded (TZERO's unsigned integers exactly), strings without
-        trailing blanks (U), cells of varying length as objects.
+        The rows in native types: scaled columns decoded (unsigned integers exactly), strings as U
+        without trailing blanks, and variable-length cells as objects.
 
     Raises
     ------
     FileError
-        The file has changed, or astropy cannot read the table.
+        If the file has changed, or astropy cannot read the table.
     """
     path = hdu.stamp.path
     if hdu.kind != "table":
@@ -46,7 +46,7 @@ def read_table(hdu: Hdu) -> Table:
 
 
 def _plain(records: fits.FITS_rec | None, rows: int) -> Table:
-    """Return astropy's records as a structured array of decoded columns."""
+    """Return records of astropy as a structured array of decoded columns."""
     if records is None:
         return np.zeros(rows, np.dtype([]))
     columns = {name: _plain_column(np.asarray(records[name])) for name in records.dtype.names}
@@ -54,7 +54,7 @@ def _plain(records: fits.FITS_rec | None, rows: int) -> Table:
 
 
 def _table(columns: Mapping[str, npt.NDArray[Any]], shape: tuple[int, ...]) -> Table:
-    """Return a structured array of columns, which may have cells of any shape."""
+    """Return a structured array with columns whose cells may have any shape."""
     table = np.zeros(shape, [(name, c.dtype, c.shape[1:]) for name, c in columns.items()])
     for name, column in columns.items():
         table[name] = column
@@ -68,27 +68,27 @@ def _plain_column(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def cast_columns(table: Any, columns: Sequence[ColumnSpec], where: str) -> Table:
-    """Return a table with the columns that a schema wants, in its order and of its types.
+    """Return a table with the columns of a schema, in its order and with its types.
 
     Parameters
     ----------
     table : structured ndarray, FITS_rec or list of tuples
-        Column names count without their case; tuples have the schema's columns. Further columns are
-        kept, after the wanted ones.
+        The table. The case of column names is ignored, tuples have the schema's columns, and other
+        columns are appended after those of the schema.
     columns : sequence of ColumnSpec
-        What the schema says. Text may be longer than it says.
+        The schema's columns. Text may be longer than specified.
     where : str
-        For messages: the file and the HDU.
+        The file and the HDU, for messages.
 
     Returns
     -------
     structured ndarray
-        Native types; text is U, whether the schema says ASCII or not.
+        The table in native types, with text as U even if the schema specifies ASCII.
 
     Raises
     ------
     ValidationError
-        A column that is missing, of another shape, or with a value that its type cannot hold.
+        If a column is missing, has another cell shape, or has a value that its type cannot hold.
     """
     array = _as_structured(table, columns, where)
     found = {name.lower(): name for name in array.dtype.names or ()}
@@ -105,7 +105,7 @@ def cast_columns(table: Any, columns: Sequence[ColumnSpec], where: str) -> Table
 
 
 def _is_masked(table: Any) -> bool:
-    """Return whether a masked array, or a table of astropy's, has values that are masked."""
+    """Return whether a masked array or an astropy table has masked values."""
     if isinstance(table, np.ma.MaskedArray):
         return bool(np.ma.flatten_mask(np.ma.getmaskarray(table)).any())
     return bool(getattr(table, "has_masked_values", False))
@@ -114,7 +114,7 @@ def _is_masked(table: Any) -> bool:
 def _as_structured(table: Any, columns: Sequence[ColumnSpec], where: str) -> Table:
     if _is_masked(table):
         raise ValidationError(
-            f"{where}: has masked values, and the mask would be lost: fill them (`filled()`)"
+            f"{where}: has masked values, whose mask would be lost: fill them (`filled()`)"
         )
     if isinstance(table, fits.FITS_rec):
         return _plain(table, len(table))
@@ -128,22 +128,23 @@ def _as_structured(table: Any, columns: Sequence[ColumnSpec], where: str) -> Tab
             ) from error
     array = np.asarray(table)
     if array.dtype.names is None:
-        raise ValidationError(f"{where}: a table is wanted, found an array of {array.dtype}")
+        raise ValidationError(f"{where}: must be a table, found an array of {array.dtype}")
     return array
 
 
 def _cast(column: npt.NDArray[Any], spec: ColumnSpec, where: str) -> npt.NDArray[Any]:
     if spec.shape is not None and column.shape[1:] != spec.shape:
-        raise ValidationError(f"{where}: cells of {spec.shape} wanted, not {column.shape[1:]}")
+        shape = column.shape[1:]
+        raise ValidationError(f"{where}: cells must have the shape {spec.shape}, not {shape}")
     textual = {column.dtype.kind in "SU", spec.dtype.kind in "SU"}
     if textual == {True}:
         return _text(column, where)
     if len(textual) > 1 or column.dtype.kind == "O":
-        raise ValidationError(f"{where}: {spec.dtype} wanted, found {column.dtype}")
+        raise ValidationError(f"{where}: must be {spec.dtype}, found {column.dtype}")
     with np.errstate(invalid="ignore", over="ignore"):
         cast = column.astype(spec.dtype)
     if spec.dtype.kind in "iub" and not np.array_equal(cast, column):
-        raise ValidationError(f"{where}: holds values that {spec.dtype} cannot hold")
+        raise ValidationError(f"{where}: has values that {spec.dtype} cannot hold")
     return cast
 
 
@@ -151,4 +152,4 @@ def _text(column: npt.NDArray[Any], where: str) -> npt.NDArray[Any]:
     try:
         return column.astype(str)
     except UnicodeDecodeError as error:
-        raise ValidationError(f"{where}: holds text that is not ASCII") from error
+        raise ValidationError(f"{where}: has text that is not ASCII") from error

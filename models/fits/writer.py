@@ -1,8 +1,8 @@
-"""Writing a FITS file by rows, from several tasks, under another name until it is complete.
+"""Writing a FITS file by rows from several tasks, under a temporary name until it is complete.
 
-The file is laid out first. Bands of rows are then written into their places in any order, each
-giving its share of the data's checksum; headers come last, and with them the final name. What is to
-be an object at a URL is written in a folder for scratch, and uploaded when it is complete.
+The layout of the file is determined first. Bands of rows are then written in any order, each
+contributing to the checksum of the data. Headers are written last, before the file gets its final
+name. An object at a URL is written to a scratch folder, and uploaded when it is complete.
 """
 
 import errno
@@ -55,19 +55,19 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @dataclass(frozen=True)
 class Product:
-    """A file that is complete.
+    """A complete file.
 
     Attributes
     ----------
     path : str
-        Its final name, or its URL.
+        The file's path or URL.
     size, mtime_ns : int
-        Bytes, and time of the last change in nanoseconds.
+        Size in bytes, and modification time in nanoseconds.
     digest : str
-        SHA-256 of its headers, DATASUM included: `Layout.digest` of the same file is equal.
+        SHA-256 of the headers, which include DATASUM; equal to the file's `Layout.digest`.
     identity : str
-        What an object's store calls this version of it, as
-        `calbatch.models.storage.files.read_stamp` tells.
+        The version of an object, as in the stamp that `calbatch.models.storage.files.read_stamp`
+        returns; empty for a file.
     """
 
     path: str
@@ -78,23 +78,23 @@ class Product:
 
 
 class FitsWriter:
-    """The plan of one output file. It pickles: rows can be written from other processes.
+    """Writer of an output file, picklable so that other processes can write rows.
 
     Parameters
     ----------
     path : str or path-like
-        The final name, or a URL. Until `finish`, everything happens in a file of another name
-        beside it; of an object, in `scratch_folder`.
+        The final name, or a URL. Until `publish`, the data are in a temporary file in the same
+        folder or, for a URL, in `scratch_folder`.
     hdus : sequence of OutputImage, OutputTable or CopiedHdu
         The HDUs in order; the first is an OutputImage.
     fsync : bool
-        Whether the file is to be on the disk when it gets its name.
+        Whether to flush the file to disk before it gets its name.
     tag : str
-        Begins the unique part of the temporary name, so that whoever chose it finds the file.
+        Beginning of the unique part of the temporary name, by which the file can be found.
     staging : Path or Permit, optional
-        A folder of the same file system in which to make the file. It is never created here: once
-        somebody else has removed it, the file cannot get its final name any more. For an object,
-        a permit that can be taken back.
+        Folder on the same file system for the temporary file. It is never created here: once
+        another process has removed it, the file cannot get its final name. For a URL, a permit
+        that can be revoked.
 
     Attributes
     ----------
@@ -103,12 +103,12 @@ class FitsWriter:
     temporary : Path
         The temporary name.
     size : int
-        Of the file, in bytes.
+        Size of the file, in bytes.
 
     Raises
     ------
     ModelError
-        Something that FITS cannot hold, or two images with one field's name.
+        If FITS cannot hold an HDU, or two images have the same field name.
     """
 
     def __init__(
@@ -123,42 +123,42 @@ class FitsWriter:
         self.path = location(path).absolute()
         self._layout: Layout | None = None
         unique = f"{_host()}-{os.getpid()}-{uuid.uuid4().hex}"
-        # Short enough for any file system, whatever the length of the final name.
+        # The name is short enough for any file system, whatever the length of the final name.
         tagged = f"{tag[:40]}-{unique}" if tag else unique
         self._permit = staging if isinstance(staging, Permit) else None
         folder = staging if isinstance(staging, Path) else self._folder()
         self.temporary = folder / f".{self.path.name[:100]}.{tagged}.part"
         self._fsync = fsync
         with self._naming():
-            self._segments = tuple(lay_out(hdus))
-        if not self._segments:
+            self._extents = tuple(lay_out(hdus))
+        if not self._extents:
             raise ModelError(f"{self.path}: a file needs at least a primary HDU")
-        self.size = self._segments[-1].end
-        images = [s for s in self._segments if isinstance(s, ImageExtent) and s.shape]
-        self._fields = {segment.field: segment for segment in images}
+        self.size = self._extents[-1].end
+        images = [s for s in self._extents if isinstance(s, ImageExtent) and s.shape]
+        self._fields = {extent.field: extent for extent in images}
         if len(self._fields) < len(images):
-            raise ModelError(f"{self.path}: two images have one field's name")
+            raise ModelError(f"{self.path}: two images have the same field name")
 
     def _folder(self) -> Path:
-        """Return where the temporary file lies."""
+        """Return the folder of the temporary file."""
         if isinstance(self.path, Url):
             require_uploadable(self.path)
-            with suppress(OSError):  # another process may be removing the same
+            with suppress(OSError):  # another process may remove the same files
                 clear_scratch(_host())
             return scratch_folder()
         return self.path.parent
 
     def prepare(self) -> None:
-        """Make the temporary file, with all its space where the file system can reserve it.
+        """Make the temporary file, and reserve its disk space if the file system supports it.
 
-        Doing it again, as when a lost task is repeated, keeps what has been written.
+        Repeated calls, such as after a lost task, keep the data that have been written.
 
         Raises
         ------
         FileError
-            The folder is absent or cannot be written, or the name is a folder's.
+            If the folder is missing or not writable, or the name is that of a folder.
         StorageError
-            The disk has no room.
+            If the disk is full.
         """
         with self._writing(os.O_CREAT) as descriptor:
             _reserve(descriptor, self.size)
@@ -169,23 +169,23 @@ class FitsWriter:
         Parameters
         ----------
         field : str
-            Name of an image part.
+            Name of an image's field.
         rows : (int, int)
             Start and stop; an array with a single axis is one row.
         array : ndarray, shape (..., stop - start, columns)
-            Of the field's type. It is not changed, and may be read-only.
+            Array of the field's type, which may be read-only.
 
         Returns
         -------
         Receipt
-            To be given to `finish`.
+            A receipt to pass to `finish`.
 
         Raises
         ------
         ModelError
-            An array of another shape or type, or a field that the file has not.
+            If the array has the wrong shape or type, or the file has no such field.
         StorageError
-            The disk is full or failing.
+            If the disk is full or fails.
         """
         if field not in self._fields:
             raise ModelError(f"{self.path}: has no field {field!r}, only {list(self._fields)}")
@@ -195,57 +195,54 @@ class FitsWriter:
     def finish(
         self, receipts: Iterable[Receipt], updates: Mapping[str, Updates] | None = None
     ) -> Product:
-        """Write the rest, check that nothing is missing, and give the file its name.
-
-        Parameters and errors are those of `complete` and `publish`.
-        """
+        """Complete and publish the file; see `complete` and `publish`."""
         self.complete(receipts, updates)
         return self.publish()
 
     def complete(
         self, receipts: Iterable[Receipt], updates: Mapping[str, Updates] | None = None
     ) -> None:
-        """Write the rest and check that nothing is missing; only the final name is lacking then.
+        """Write tables, copied HDUs and headers, and check that all rows have been written.
 
         Parameters
         ----------
         receipts : iterable of Receipt
-            In any order; together they cover every row of every field once.
+            Receipts in any order, which together cover each row of each field once.
         updates : mapping, optional
-            By EXTNAME ("PRIMARY" for the first HDU), values for header cards that are there
-            already; None blanks the card out.
+            By EXTNAME ("PRIMARY" for the first HDU), new values of existing header cards; None
+            blanks a card.
 
         Raises
         ------
         ModelError
-            Rows that are missing or were written twice, or a card that was not reserved.
+            If rows are missing or were written twice, or a card was not reserved.
         FileError
-            A file that HDUs are copied from is gone or has changed.
+            If a file from which HDUs are copied is missing or has changed.
         StorageError
-            The disk is full or failing, or the temporary file is gone.
+            If the disk is full or fails, or the temporary file is gone.
         """
-        given = list(receipts)
+        known = list(receipts)
         changes = {name.upper(): values for name, values in (updates or {}).items()}
         with self._naming(), self._writing() as descriptor:
             if os.fstat(descriptor).st_size != self.size:
                 raise StorageError(self.path, f"its unfinished {self.temporary.name} was cut short")
-            for segment in self._segments:
-                segment.complete(descriptor, given, changes.pop(segment.extname, {}))
+            for extent in self._extents:
+                extent.complete(descriptor, known, changes.pop(extent.extname, {}))
             if changes:
                 raise ModelError(f"has no HDU {next(iter(changes))} to update")
             if self._fsync:
                 os.fsync(descriptor)
-            self._layout = read_layout(self.temporary)  # a last look at what others will read
+            self._layout = read_layout(self.temporary)  # checks the written headers
 
     def publish(self) -> Product:
-        """Give the file, which is complete, its final name.
+        """Give the complete file its final name.
 
         Raises
         ------
         FileError
-            The folder cannot be written any more.
+            If the folder is no longer writable.
         StorageError
-            The temporary file is gone, or the disk or the server fails.
+            If the temporary file is gone, or the disk or the server fails.
         """
         with self._naming():
             return self._publish()
@@ -263,7 +260,7 @@ class FitsWriter:
         return Product(str(self.path), layout.size, layout.mtime_ns, layout.digest)
 
     def _rename(self, path: Path) -> None:
-        """Rename the temporary file, which fails where somebody else has removed its folder."""
+        """Rename the temporary file, which fails if another process has removed its folder."""
         try:
             self.temporary.rename(path)
             if self._fsync:
@@ -276,13 +273,13 @@ class FitsWriter:
             raise self._fault(error, "renaming it to this failed") from error
 
     def abort(self) -> None:
-        """Remove the temporary file, if it is there; a finished file stays."""
+        """Remove the temporary file, if it exists; a published file remains."""
         with suppress(OSError):
             self.temporary.unlink()
 
     @contextmanager
     def _naming(self) -> Iterator[None]:
-        """Put the file's name before what the parts complain of."""
+        """Add the file's name to errors of its HDUs."""
         try:
             yield
         except FileError:
@@ -292,7 +289,7 @@ class FitsWriter:
 
     @contextmanager
     def _writing(self, flags: int = 0) -> Iterator[int]:
-        """Give a descriptor of the temporary file, and say what went wrong with the disk."""
+        """Yield a descriptor of the temporary file, and raise errors of the disk as `FileError`."""
         try:
             descriptor = self._open(flags)
         except OSError as error:
@@ -312,14 +309,14 @@ class FitsWriter:
 
     @property
     def _blamed(self) -> Location:
-        """Which file a fault of the disk is about: of an object, the one for scratch."""
+        """The file to name in errors of the disk: for a URL, the one in the scratch folder."""
         return self.temporary if isinstance(self.path, Url) else self.path
 
     def _open(self, flags: int) -> int:
         if flags and isinstance(self.path, Path):
             _require_place(self.path)
         try:
-            # Folders for scratch may be everybody's.
+            # A scratch folder may be readable by all users.
             mode = 0o600 if isinstance(self.path, Url) else 0o666
             return os.open(self.temporary, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, mode)
         except FileNotFoundError as error:
@@ -337,18 +334,18 @@ def write_fits(
     *,
     fsync: bool = True,
 ) -> Product:
-    """Write a file of arrays in memory at once.
+    """Write arrays in memory to a file.
 
     Parameters
     ----------
     path : str or path-like
-        The file to be, replaced if it exists.
+        The file, which is replaced if it exists.
     hdus : sequence of OutputImage, OutputTable or CopiedHdu
         The HDUs in order.
     arrays : mapping
-        The pixels of the image parts, by their fields' names.
+        The pixels of the images, by field name.
     fsync : bool
-        Whether the file is to be on the disk when it gets its name.
+        Whether to flush the file to disk before it gets its name.
     """
     writer = FitsWriter(path, hdus, fsync=fsync)
     try:
@@ -364,7 +361,7 @@ def _host() -> str:
 
 
 def _require_place(path: Path) -> None:
-    """Refuse, before anything is computed, a final name that the file could not get."""
+    """Raise an error, before anything is computed, if the file cannot get its final name."""
     fault = 0
     if path.is_dir():
         fault = errno.EISDIR
@@ -385,7 +382,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _reserve(descriptor: int, size: int) -> None:
-    """Give a file its size, and its space on the disk where the system knows how."""
+    """Set a file's size, and reserve its disk space if the system supports it."""
     if hasattr(os, "posix_fallocate"):
         try:
             return os.posix_fallocate(descriptor, 0, size)

@@ -168,16 +168,16 @@ class Schema:
             raise SchemaError(f"{self.source}: requires {absent[0]!r}, which it does not define")
 
     def _add(self, node: SchemaNode, path: str, required: bool) -> None:
-        said = node.keywords
-        if node.children or said.get("type") == "object":
-            if said.get("type", "object") != "object":
-                raise SchemaError(f"a {said['type']} cannot have children {[*node.children]}")
-            self.branches[path] = str(said.get("title", ""))
+        definition = node.keywords
+        if node.children or definition.get("type") == "object":
+            if definition.get("type", "object") != "object":
+                raise SchemaError(f"a {definition['type']} cannot have children {[*node.children]}")
+            self.branches[path] = str(definition.get("title", ""))
             self._add_children(node, path)
-        elif said.keys() & {"datatype", "ndim", "max_ndim"}:
-            self.fields[path] = _field(path, said, required)
+        elif definition.keys() & {"datatype", "ndim", "max_ndim"}:
+            self.fields[path] = _field(path, definition, required)
         else:
-            self.keywords[path] = _keyword(path, said, required)
+            self.keywords[path] = _keyword(path, definition, required)
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
         # Models are often sent to workers, which have calbatch's own schemas already.
@@ -273,8 +273,8 @@ def load_schema(name_or_path: str | os.PathLike[str]) -> Schema:
     return schema
 
 
-def _keyword(path: str, said: Mapping[str, Any], required: bool) -> KeywordSpec:
-    keyword = said.get("fits_keyword")
+def _keyword(path: str, definition: Mapping[str, Any], required: bool) -> KeywordSpec:
+    keyword = definition.get("fits_keyword")
     if keyword is not None:
         keyword = str(keyword).upper()
         if not _FITS_KEYWORD.fullmatch(keyword):
@@ -282,86 +282,90 @@ def _keyword(path: str, said: Mapping[str, Any], required: bool) -> KeywordSpec:
     return KeywordSpec(
         path=path,
         keyword=keyword,
-        hdu=str(said.get("fits_hdu", PRIMARY)),
-        title=str(said.get("title") or said.get("description") or "").partition("\n")[0],
-        type=said.get("type"),
-        enum=_enum(said),
-        pattern=_pattern(said),
-        minimum=said.get("minimum"),
-        maximum=said.get("maximum"),
-        others={key: value for key, value in said.items() if key not in _PLAIN_KEYWORDS},
-        default=said.get("default"),
+        hdu=str(definition.get("fits_hdu", PRIMARY)),
+        title=str(definition.get("title") or definition.get("description") or "").partition("\n")[
+            0
+        ],
+        type=definition.get("type"),
+        enum=_enum(definition),
+        pattern=_pattern(definition),
+        minimum=definition.get("minimum"),
+        maximum=definition.get("maximum"),
+        others={key: value for key, value in definition.items() if key not in _PLAIN_KEYWORDS},
+        default=definition.get("default"),
         required=required,
     )
 
 
-def _enum(said: Mapping[str, Any]) -> tuple[Any, ...] | None:
-    if "enum" not in said:
+def _enum(definition: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    if "enum" not in definition:
         return None
-    values = said["enum"]
+    values = definition["enum"]
     if not isinstance(values, list) or not values:
         raise SchemaError(f"enum must be a list of values, found {values!r}")
-    if said.get("type") == "string":
+    if definition.get("type") == "string":
         for value in values:
             if not isinstance(value, str):  # YAML reads OFF as false and 12 as a number
                 raise SchemaError(f"the enum value {value!r} is not text: put it in quotes")
     return tuple(values)
 
 
-def _pattern(said: Mapping[str, Any]) -> str | None:
-    if "pattern" not in said:
+def _pattern(definition: Mapping[str, Any]) -> str | None:
+    if "pattern" not in definition:
         return None
     try:
-        re.compile(str(said["pattern"]))
+        re.compile(str(definition["pattern"]))
     except re.error as error:
-        raise SchemaError(f"pattern {said['pattern']!r} is not a regular expression") from error
-    return str(said["pattern"])
+        raise SchemaError(
+            f"pattern {definition['pattern']!r} is not a regular expression"
+        ) from error
+    return str(definition["pattern"])
 
 
-def _field(path: str, said: Mapping[str, Any], required: bool) -> FieldSpec:
+def _field(path: str, definition: Mapping[str, Any], required: bool) -> FieldSpec:
     for key in ("ndim", "max_ndim"):
-        if not isinstance(said.get(key, 0), int):
-            raise SchemaError(f"{key} must be a whole number, found {said[key]!r}")
-    dtype, columns = _datatype(said.get("datatype"))
+        if not isinstance(definition.get(key, 0), int):
+            raise SchemaError(f"{key} must be a whole number, found {definition[key]!r}")
+    dtype, columns = _datatype(definition.get("datatype"))
     return FieldSpec(
         name=path,
-        hdu=str(said.get("fits_hdu", path.upper())),
-        title=str(said.get("title", "")),
+        hdu=str(definition.get("fits_hdu", path.upper())),
+        title=str(definition.get("title", "")),
         dtype=dtype,
-        ndim=said.get("ndim"),
-        max_ndim=said.get("max_ndim"),
-        default=said.get("default"),
+        ndim=definition.get("ndim"),
+        max_ndim=definition.get("max_ndim"),
+        default=definition.get("default"),
         columns=columns,
         required=required,
     )
 
 
 def _datatype(
-    said: Any,
+    definition: Any,
 ) -> tuple[np.dtype[Any] | None, tuple[ColumnSpec, ...] | None]:
-    if said is None:
+    if definition is None:
         return None, None
-    if isinstance(said, list) and all(isinstance(column, Mapping) for column in said):
-        columns = tuple(_column(column) for column in said)
+    if isinstance(definition, list) and all(isinstance(column, Mapping) for column in definition):
+        columns = tuple(_column(column) for column in definition)
         return np.dtype([(c.name, c.dtype, c.shape or ()) for c in columns]), columns
-    return _scalar(said), None
+    return _scalar(definition), None
 
 
-def _column(said: Mapping[str, Any]) -> ColumnSpec:
-    if "name" not in said or "datatype" not in said:
-        raise SchemaError(f"a column needs a name and a datatype, found {dict(said)!r}")
-    shape = tuple(said["shape"]) if "shape" in said else None
-    unit = said.get("unit")
-    return ColumnSpec(str(said["name"]), _scalar(said["datatype"]), shape, unit)
+def _column(definition: Mapping[str, Any]) -> ColumnSpec:
+    if "name" not in definition or "datatype" not in definition:
+        raise SchemaError(f"a column needs a name and a datatype, found {dict(definition)!r}")
+    shape = tuple(definition["shape"]) if "shape" in definition else None
+    unit = definition.get("unit")
+    return ColumnSpec(str(definition["name"]), _scalar(definition["datatype"]), shape, unit)
 
 
-def _scalar(said: Any) -> np.dtype[Any]:
-    match said:
-        case str() if said in _DATATYPES:
-            return _DATATYPES[said]
+def _scalar(definition: Any) -> np.dtype[Any]:
+    match definition:
+        case str() if definition in _DATATYPES:
+            return _DATATYPES[definition]
         case ["ascii", int(length)]:
             return np.dtype(f"S{length}")
         case ["ucs4", int(length)]:
             return np.dtype(f"U{length}")
     allowed = ", ".join(_DATATYPES)
-    raise SchemaError(f"unknown datatype {said!r}: one of {allowed}, [ascii, n], [ucs4, n]")
+    raise SchemaError(f"unknown datatype {definition!r}: one of {allowed}, [ascii, n], [ucs4, n]")

@@ -139,13 +139,13 @@ def test_warnings_name_such_files_harmlessly(simulated, tmp_path):
         evil = with_junk(simulated.exposures[0], folder / f"{stem}_uncal.fits")
     command = [sys.executable, "-P", "-m", "calbatch.cluster", "inspect", evil]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "is no HDU and is ignored" in done.stderr
+    assert "are not an HDU and are ignored" in done.stderr
     assert UNSAFE.findall(done.stdout + done.stderr) == []
     assert done.stderr.count("\n") == 1
     out = tmp_path / "out"
     said = calbatch("run", "superbias", folder, "-o", out, "--scheduler", "sync", "--no-fsync")
     assert UNSAFE.findall(said.out + said.err) == []
-    (told,) = [line for line in said.out.splitlines() if "is no HDU and is ignored" in line]
+    (told,) = [line for line in said.out.splitlines() if "are not an HDU and are ignored" in line]
     assert told.startswith("warning: ")
     assert messages.escape_controls(str(folder / STEMS[0])) in told or str(evil.parent) in told
     assert "(and in 1 more exposure)" in told
@@ -203,7 +203,7 @@ def test_a_name_that_is_no_text_is_refused_in_a_line(simulated, tmp_path):
         pytest.skip("this file system has no such names")
     said = calbatch("run", "superbias", folder, "-o", tmp_path / "out")
     assert said.status == 2
-    assert "its name is not UTF-8" in said.err
+    assert "the name is not UTF-8" in said.err
     assert r"\udcff\x1b_uncal.fits" in said.err
     assert said.err.count("\n") == 1
 

@@ -103,9 +103,9 @@ def test_planning_again_reads_no_header_and_asks_a_block_at_a_time(simulated, do
 
 def test_the_status_of_a_batch_is_told_without_what_calibrates(done):
     script = (
-        "import sys; from calbatch.cluster.cli.commands.status import taken; "
-        "from calbatch.cluster.folder import find; from pathlib import Path; "
-        f"print(taken(find({str(done)!r})).done); "
+        "import sys; from calbatch.cluster.cli.commands.status import read_status;  "
+        "from calbatch.cluster.folder import find_batch; from pathlib import Path; "
+        f"print(read_status(find_batch({str(done)!r})).done); "
         "print(sorted({'numpy', 'dask', 'distributed', 'astropy', 'numba'} & set(sys.modules)))"
     )
     said = subprocess.run(
@@ -130,13 +130,13 @@ def test_what_waits_is_tried_when_it_is_due_the_earliest_first():
     for number, due in enumerate((5.0, 1.0, 3.0, 1.0)):
         waiting.add(one(number, due))
     waiting.add(one(4, 0.0, alone=True))
-    assert waiting.left(alone=False)
-    assert waiting.left(alone=True)
+    assert waiting.has_exposures(alone=False)
+    assert waiting.has_exposures(alone=True)
     taken = [waiting.take(4.0, alone=False) for _ in range(4)]
     assert [t.planned.number if t else None for t in taken] == [1, 3, 2, None]
     assert waiting.take(4.0, alone=True).planned.number == 4
-    assert not waiting.left(alone=True)
-    assert waiting.example().planned.number == 0
+    assert not waiting.has_exposures(alone=True)
+    assert waiting.peek().planned.number == 0
 
 
 class Stuck(Step):

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import dask
 import pytest
-from support.batches import DATE, calbatch, copies
+from support.batches import DATE, calbatch, copies, small_set
 
-from calbatch.cluster.errors import RequestError
 from calbatch.cluster.driver.control import StopRequest, read_stop_request, request_stop
+from calbatch.cluster.errors import RequestError
 from calbatch.cluster.folder import STATE, find_batch
 from calbatch.cluster.ledger import View
 from calbatch.cluster.sites.local import open_local_cluster
@@ -80,6 +80,52 @@ def test_a_prepared_state_folder_decides_nothing(prepare, exposures, done):
     assert calbatch("status", name).status == 0  # it may be looked at
 
 
+@pytest.fixture
+def unreadable(monkeypatch):
+    """Return input and output folder of root's batch, as a user who may not read its state."""
+    if os.getuid() != 0:
+        pytest.skip("only root can become another user")
+    with tempfile.TemporaryDirectory() as name:
+        top = Path(name)
+        monkeypatch.setenv("CALBATCH_STATE_DIR", str(top / "notes"))
+        exposures, out = copies(1, top / "in"), top / "out"
+        assert calbatch("run", "superbias", exposures, "-o", out, *HOW).status == 0
+        for readable in (top, small_set().folder):
+            readable.chmod(0o755)
+        out.chmod(0o777)
+        other = top / "others-notes"
+        other.mkdir()
+        os.chown(other, OTHER, OTHER)
+        monkeypatch.setenv("CALBATCH_STATE_DIR", str(other))
+        os.seteuid(OTHER)
+        try:
+            yield exposures, out
+        finally:
+            os.seteuid(0)
+            small_set().folder.chmod(0o700)
+
+
+def test_commands_say_whose_an_unreadable_state_folder_is(unreadable):
+    exposures, out = unreadable
+    for command in (
+        ("status", out),
+        ("logs", out),
+        ("report", out),
+        ("resume", out),
+        ("cancel", out),
+        ("prune", out),
+        ("recalibrate", out, "--context", "jwst_0001.pmap"),
+        ("rebuild", out),
+        ("run", "superbias", exposures, "-o", out, *HOW),
+        ("submit", "superbias", exposures, "-o", out),
+    ):
+        said = calbatch(*command)
+        assert (command, said.status) == (command, 2)
+        assert str(out / STATE) in said.err
+        assert "belongs to user root" in said.err
+        assert "chmod -R go+rX" in said.err or "choose another output folder" in said.err
+
+
 @pytest.mark.parametrize("prepare", [given_away, linked, opened_to_all])
 def test_notes_that_others_may_have_written_lead_nowhere(prepare, done, tmp_path):
     prepare(tmp_path / "notes")
@@ -119,11 +165,11 @@ def test_asking_a_batch_to_end_replaces_a_link(done):
 PROBE = """
 import os, sys
 from pathlib import Path
-from calbatch.cluster.planning.inputs import writable_folder
+from calbatch.cluster.planning.inputs import require_writable_folder
 out, victim = map(Path, sys.argv[1:])
 for name in (f".calbatch-{os.getpid()}.part", f".calbatch-{os.getpid()}"):
     (out / name).symlink_to(victim)
-writable_folder(out)
+require_writable_folder(out)
 """
 
 
@@ -162,6 +208,7 @@ def test_a_ledger_that_may_not_be_read_is_told_with_its_owner(monkeypatch):
                 find_batch(base)
         finally:
             os.seteuid(0)
+            small_set().folder.chmod(0o700)
 
 
 @pytest.mark.parametrize("prepared", [False, True])

@@ -84,7 +84,7 @@ def test_a_compressed_image_with_other_axes_than_its_tiles(tmp_path):
     wider = octets.replace(b"ZNAXIS2 =                   40", b"ZNAXIS2 =                 9999")
     assert wider != octets
     path.write_bytes(wider)
-    assert "are 9999 tiles of [1, 50], and 40 are there" in refusal(path)
+    assert "make 9999 tiles of [1, 50], but there are 40" in refusal(path)
 
 
 def sparse(path, shape, name="SCI"):

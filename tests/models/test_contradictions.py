@@ -213,7 +213,7 @@ def test_an_array_cut_short_by_its_header_alone_is_refused(tmp_path, axis, lengt
     at = octets.index(f"{axis}  =".encode())
     path.write_bytes(octets[:at] + f"{axis}  = {length:>20}".ljust(80).encode() + octets[at + 80 :])
     with (
-        pytest.warns(ValidationWarning, match="is no HDU and is ignored"),
+        pytest.warns(ValidationWarning, match="are not an HDU and are ignored"),
         pytest.raises(FileError, match="NAXIS3 or NAXIS4 of SCI is wrong"),
     ):
         datamodels.open(path)

@@ -59,7 +59,7 @@ def test_two_sizes_of_one_subarray_name_are_refused(tmp_path):
         SimulationSpec(subarray="GENERIC", shape=shape, ngroups=2, full_references=False)
         for shape in ((8, 8), (16, 16))
     ]
-    with pytest.raises(ValueError, match="name the subarrays differently"):
+    with pytest.raises(ValueError, match="give the subarrays different names"):
         simulate(tmp_path, spec=specs)
 
 

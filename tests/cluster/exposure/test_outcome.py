@@ -16,7 +16,7 @@ import pytest
 from calbatch.calibrate.errors import ReferenceFileError, StepError
 from calbatch.cluster.exposure.outcome import (
     Stopwatch,
-    collect_remarks,
+    collect_warnings,
     describe_failure,
     failure,
     peak_memory,
@@ -94,7 +94,7 @@ def test_a_failure_has_its_traceback_and_time():
 def test_only_warnings_for_users_are_collected():
     found: list[str] = []
     log = logging.getLogger("calbatch.calibrate.somewhere")
-    with collect_remarks(found):
+    with collect_warnings(found):
         warnings.warn("odd value", ValidationWarning, stacklevel=1)
         warnings.warn("for developers", DeprecationWarning, stacklevel=1)
         warnings.warn("divide by zero", RuntimeWarning, stacklevel=1)
@@ -113,7 +113,7 @@ def test_warnings_before_a_failure_are_collected():
         warnings.warn("odd value", ValidationWarning, stacklevel=1)
         raise StepError("no")
 
-    with pytest.raises(StepError), collect_remarks(found):
+    with pytest.raises(StepError), collect_warnings(found):
         fails()
     assert found == ["odd value"]
 
@@ -123,12 +123,12 @@ def test_threads_restore_the_warning_filters():
     entered, leave = threading.Event(), threading.Event()
 
     def other():
-        with collect_remarks([]):
+        with collect_warnings([]):
             entered.set()
             leave.wait(10)
 
     thread = threading.Thread(target=other)
-    with collect_remarks([]):
+    with collect_warnings([]):
         thread.start()
         entered.wait(10)
     leave.set()

@@ -7,6 +7,7 @@ import threading
 import pytest
 from support.waiting import eventually
 
+from calbatch.calibrate.numerics import EARLIER_SOURCES, NUMERICS_VERSION
 from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
 from calbatch.calibrate.step import Step
 from calbatch.calibrate.steps.jump import JumpStep
@@ -14,6 +15,7 @@ from calbatch.cluster.planning import identity as identity_module
 from calbatch.cluster.planning.identity import (
     InputVersion,
     ReferenceChecksums,
+    earlier_settings_digests,
     identity,
     json_digest,
     overrides_of,
@@ -79,6 +81,16 @@ class TestSettings:
         before = settings_digest(JumpStep(), None)
         monkeypatch.setattr(JumpStep, "__module__", "calbatch.calibrate.steps.elsewhere")
         assert settings_digest(JumpStep(), None) == before
+
+    def test_digests_of_older_ledgers_differ(self):
+        step = JumpStep()
+        earlier = earlier_settings_digests(step, None)
+        assert len(earlier) == len(EARLIER_SOURCES)
+        assert settings_digest(step, None) not in earlier
+        assert earlier_settings_digests(JumpStep(rejection_threshold=5.0), None) != earlier
+
+    def test_older_ledgers_are_of_the_first_version(self):
+        assert not EARLIER_SOURCES or NUMERICS_VERSION == 1
 
     def test_the_release_does_not_count(self, monkeypatch):
         before = settings_digest(JumpStep(), None)

@@ -145,6 +145,19 @@ def test_intact_products_of_the_same_work_are_found(raw, memory, sums, product):
     assert planned.rerun_reason == ""
 
 
+def test_products_in_older_ledgers_are_found(raw, sums, product):
+    planned = plan(raw)
+    (earlier,) = list(planned.identities(sums))[1:]
+    history = Memory()
+    history.remember(planned, sums)
+    history.products[earlier], history.contents[earlier] = [product], "c"
+    history.contents.pop(planned.identity(sums))
+    found = plan(raw, history=history, checksums=sums)
+    assert found.earlier_products == [product]
+    assert found.content == "c"
+    assert found.identity(sums) == planned.identity(sums) != earlier
+
+
 def test_other_parameters_are_other_work(raw, memory, sums):
     step = configure_step("dq_init", parameters={"": {"suffix": "other"}})
     other = Planner(

@@ -180,7 +180,7 @@ class TestReading:
         text = f"TGROUP  = {value:>20}".ljust(80)
         with pytest.raises(FileError) as caught:
             meta_from_headers(SCHEMA, [("", 1, text)], where="a.fits")
-        start = f"a.fits: HDU PRIMARY: TGROUP = {value} is no value that a FITS header can hold; "
+        start = f"a.fits: HDU PRIMARY: TGROUP = {value} is not a valid FITS value; "
         assert str(caught.value).startswith(start)
         assert "setval(FILE, 'TGROUP', ext=0, value=VALUE)" in str(caught.value)
         assert "delval(FILE, 'TGROUP', ext=0)" in str(caught.value)
@@ -198,7 +198,7 @@ class TestReading:
 
     def test_an_unreadable_value_that_nothing_needs_is_left_out_with_a_warning(self):
         text = "KEY     = NaN".ljust(80) + "KEY2    =                    2".ljust(80)
-        with pytest.warns(ValidationWarning, match=r"^a\.fits: HDU SCI: KEY = NaN is no value"):
+        with pytest.warns(ValidationWarning, match=r"^a\.fits: HDU SCI: KEY = NaN is not a valid"):
             _, extra = meta_from_headers(SCHEMA, [("", 1, ""), ("SCI", 1, text)], where="a.fits")
         assert extra == {"SCI": [("KEY2", 2, "")]}
 
@@ -231,7 +231,7 @@ class TestWriting:
     @pytest.mark.parametrize("value", [math.nan, math.inf, [1], "caf\u00e9", "two\nlines"])
     def test_what_fits_cannot_hold_is_left_out_with_a_warning(self, value):
         data = {"meta": {"exposure": {"type": value}}}
-        with pytest.warns(ValidationWarning, match=r"EXP_TYPE .*FITS headers .*left out"):
+        with pytest.warns(ValidationWarning, match=r"EXP_TYPE .*FITS headers .*dropped"):
             assert cards_from_meta(SCHEMA, data, {}, "PRIMARY") == []
 
     def test_or_is_an_error(self, monkeypatch):

@@ -98,7 +98,9 @@ def tables(draw):
 def test_tables_survive_a_round_trip(tmp_path, table):
     path = tmp_path / "a.fits"
     before = table.copy()
-    write_fits(path, [OutputImage("", "PRIMARY"), OutputTable("TAB", table)], {}, fsync=False)
+    write_fits(
+        path, [OutputImage(name="", extname="PRIMARY"), OutputTable("TAB", table)], {}, fsync=False
+    )
     assert table.tobytes() == before.tobytes()
     found = read_table(read_layout(path).find("TAB"))
     assert found.dtype.names == table.dtype.names
@@ -220,17 +222,17 @@ def test_text_may_be_longer_than_the_schema_says():
     ("kinds", "row", "message"),
     [
         ([("bit", "i2")], (1,), "here: no column 'NAME'; the columns are bit"),
-        ([("bit", "i2"), ("name", "i4")], (1, 2), "here: 'NAME': .* wanted, found int32"),
-        ([("bit", "S2"), ("name", "S2")], ("1", "2"), "here: 'Bit': uint32 wanted, found"),
-        ([("bit", "i2"), ("name", "S2")], (-1, ""), "'Bit': holds values that uint32 cannot hold"),
-        ([("bit", "f8"), ("name", "S2")], (0.5, ""), "'Bit': holds values that uint32 cannot"),
-        ([("bit", "f8"), ("name", "S2")], (np.nan, ""), "'Bit': holds values that uint32 cannot"),
-        ([("bit", "O"), ("name", "S2")], (None, ""), "'Bit': uint32 wanted, found object"),
-        ([("bit", "i2"), ("name", "S2")], (1, b"\xe9"), "'NAME': holds text that is not ASCII"),
+        ([("bit", "i2"), ("name", "i4")], (1, 2), "here: 'NAME': must be .*, found int32"),
+        ([("bit", "S2"), ("name", "S2")], ("1", "2"), "here: 'Bit': must be uint32, found"),
+        ([("bit", "i2"), ("name", "S2")], (-1, ""), "'Bit': has values that uint32 cannot hold"),
+        ([("bit", "f8"), ("name", "S2")], (0.5, ""), "'Bit': has values that uint32 cannot"),
+        ([("bit", "f8"), ("name", "S2")], (np.nan, ""), "'Bit': has values that uint32 cannot"),
+        ([("bit", "O"), ("name", "S2")], (None, ""), "'Bit': must be uint32, found object"),
+        ([("bit", "i2"), ("name", "S2")], (1, b"\xe9"), "'NAME': has text that is not ASCII"),
         (
             [("bit", "i2"), ("name", "S2"), ("pair", "f4", 3)],
             (1, "", (1, 2, 3)),
-            r"'pair': cells of \(2,\) wanted, not \(3,\)",
+            r"'pair': cells must have the shape \(2,\), not \(3,\)",
         ),
     ],
 )
@@ -240,5 +242,5 @@ def test_columns_that_do_not_fit_are_refused(kinds, row, message):
 
 
 def test_an_array_is_no_table():
-    with pytest.raises(ValidationError, match="a table is wanted, found an array of float64"):
+    with pytest.raises(ValidationError, match="must be a table, found an array of float64"):
         cast_columns(np.zeros(3), COLUMNS, "here")

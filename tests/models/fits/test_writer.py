@@ -33,7 +33,7 @@ from calbatch.models.fits.writer import (
 
 IN_ONE_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 DTYPES = ["u1", "i1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8", "?"]
-PRIMARY = OutputImage("", "PRIMARY")
+PRIMARY = OutputImage(name="", extname="PRIMARY")
 shapes = st.lists(st.integers(1, 6), min_size=1, max_size=4).map(tuple)
 
 
@@ -50,7 +50,9 @@ def random_array(shape, dtype, seed=0):
 
 
 def image_part(name, array, *cards):
-    return OutputImage(name, name.upper(), 1, array.dtype, array.shape, cards)
+    return OutputImage(
+        name=name, extname=name.upper(), dtype=array.dtype, shape=array.shape, cards=cards
+    )
 
 
 def bands_of(array, edges):
@@ -103,7 +105,7 @@ def test_headers_are_those_of_astropy(tmp_path, dtype):
 
 def test_an_image_in_the_primary_hdu(tmp_path):
     array = random_array((3, 4), "u2")
-    part = OutputImage("data", "ignored", 1, array.dtype, array.shape)
+    part = OutputImage(name="data", extname="ignored", dtype=array.dtype, shape=array.shape)
     write_fits(tmp_path / "a.fits", [part], {"data": array})
     with fits.open(tmp_path / "a.fits", checksum=True) as hdus:
         np.testing.assert_array_equal(hdus[0].data, array)
@@ -123,7 +125,7 @@ def test_cards_come_in_the_order_given_and_structure_is_left_out(tmp_path):
         ("HISTORY", "h" * 100, ""),
         ("DATE", "2030-01-01", ""),
     ]
-    write_fits(tmp_path / "a.fits", [OutputImage("", "PRIMARY", cards=cards)], {})
+    write_fits(tmp_path / "a.fits", [OutputImage(name="", extname="PRIMARY", cards=cards)], {})
     header = fits.getheader(tmp_path / "a.fits")
     assert list(header)[4:] == [
         *("TELESCOP", "", "", "LONG", "ESO DET", "NOTHING", "HISTORY", "HISTORY", "DATE"),
@@ -136,15 +138,15 @@ def test_cards_come_in_the_order_given_and_structure_is_left_out(tmp_path):
 
 @pytest.mark.parametrize("value", [float("nan"), "line\nbreak", "\xe9", object()])
 def test_values_that_fits_cannot_hold_are_refused(tmp_path, value):
-    parts = [OutputImage("", "PRIMARY", cards=[("KEY", value, "")])]
+    parts = [OutputImage(name="", extname="PRIMARY", cards=[("KEY", value, "")])]
     with pytest.raises(ModelError, match=r"a\.fits: PRIMARY: FITS cannot hold KEY = "):
         FitsWriter(tmp_path / "a.fits", parts)
 
 
 def test_types_that_fits_cannot_hold_are_refused(tmp_path):
     for part in (
-        OutputImage("a", "A", 1, np.dtype("f2"), (2, 2)),
-        OutputImage("a", "A", 1, np.dtype("c8"), (2, 2)),
+        OutputImage(name="a", extname="A", dtype=np.dtype("f2"), shape=(2, 2)),
+        OutputImage(name="a", extname="A", dtype=np.dtype("c8"), shape=(2, 2)),
         OutputTable("A", np.zeros(2, [("a", "O")])),
     ):
         with pytest.raises(ModelError, match=r"a\.fits: A: FITS "):
@@ -156,7 +158,13 @@ def test_types_that_fits_cannot_hold_are_refused(tmp_path):
     [
         ([], "at least a primary HDU"),
         ([OutputTable("T", np.zeros(1, [("a", "f4")]))], "must be an OutputImage"),
-        ([PRIMARY, *2 * [OutputImage("a", "A", 1, np.dtype("f4"), (2, 2))]], "one field's name"),
+        (
+            [
+                PRIMARY,
+                *2 * [OutputImage(name="a", extname="A", dtype=np.dtype("f4"), shape=(2, 2))],
+            ],
+            "the same field name",
+        ),
     ],
 )
 def test_plans_that_make_no_file_are_refused(tmp_path, parts, message):
@@ -168,7 +176,7 @@ def two_fields(path, **options):
     data, dq = random_array((2, 5, 4), "f4"), random_array((5, 4), "u4")
     cards = [("COUNT", 0, "number of jumps"), ("NOTE", "x" * 150, "")]
     parts = [
-        OutputImage("", "PRIMARY", cards=cards),
+        OutputImage(name="", extname="PRIMARY", cards=cards),
         image_part("data", data),
         image_part("dq", dq),
     ]
@@ -419,7 +427,7 @@ def test_a_foreign_hdu_is_not_updated(tmp_path):
     source_with_a_foreign_hdu(path)
     writer = FitsWriter(tmp_path / "a.fits", [PRIMARY, CopiedHdu(read_layout(path).hdus[2])])
     writer.prepare()
-    with pytest.raises(ModelError, match=r"FOREIGN is copied from .*: not updated"):
+    with pytest.raises(ModelError, match=r"FOREIGN is copied from .* and cannot be updated"):
         writer.finish([], {"FOREIGN": {"ODD": 2}})
 
 

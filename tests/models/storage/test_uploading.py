@@ -25,8 +25,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 URL = "s3://bucket/out/a.fits"
 PARTS = (
-    OutputImage("", "PRIMARY"),
-    OutputImage("data", "SCI", dtype=np.dtype("f4"), shape=(3, 40, 50)),
+    OutputImage(name="", extname="PRIMARY"),
+    OutputImage(name="data", extname="SCI", dtype=np.dtype("f4"), shape=(3, 40, 50)),
 )
 DATA = np.random.default_rng(0).normal(size=(3, 40, 50)).astype("f4")
 MEGABYTE = 1 << 20
