@@ -156,7 +156,7 @@ class TestOverrides:
             (np.ones((4, 4)), r"thing\.override_flat = array.*not ndarray"),
             (SimpleNamespace(path="x.fits"), r"thing\.override_flat = .*not SimpleNamespace"),
             (datamodels.GainModel((4, 4)), r"thing\.override_flat: .*FlatModel, not GainModel"),
-            (datamodels.CubeModel((2, 4, 4)), r"thing\.override_flat: .*no fitting 'data'"),
+            (datamodels.CubeModel((2, 4, 4)), r"thing\.override_flat: .*no valid 'data'"),
         ],
     )
     def test_wrong_types_are_rejected_on_assignment(self, value, message):
