@@ -87,8 +87,8 @@ def test_each_is_calibrated_with_at_most_one_warning(calibrated, name):
     outcome = outcome_of(calibrated, name)
     assert outcome.error == ""
     assert len(outcome.warnings) == len(CALIBRATED[name])
-    for said, wanted in zip(outcome.warnings, CALIBRATED[name], strict=True):
-        assert said.startswith(f"{outcome.path}: {wanted}")
+    for warning, wanted in zip(outcome.warnings, CALIBRATED[name], strict=True):
+        assert warning.startswith(f"{outcome.path}: {wanted}")
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -243,8 +243,8 @@ class TestCommands:
         with caplog.at_level("INFO", logger="calbatch"):
             Add(pre_hooks=[recorder[0]]).run(image)
             Add(pre_hooks=[r"printf 'a\033[31mb\nc'"]).run(image)
-        said = [r.getMessage() for r in caplog.records if "standard output" in r.getMessage()]
-        assert said == [
+        messages = [r.getMessage() for r in caplog.records if "standard output" in r.getMessage()]
+        assert messages == [
             f"Add: standard output: {text}" for text in ("it said this", "a [31mb", "c")
         ]
 

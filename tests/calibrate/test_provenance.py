@@ -71,7 +71,7 @@ def name_in(model, kind):
     return model[f"meta.ref_file.{kind}.name"]
 
 
-def told(model, kind):
+def files_in_history(model, kind):
     """Return the files of a type in HISTORY, by step."""
     start = f"{KEYWORDS[kind]} of "
     lines = [line.removeprefix(start) for line in model.history if line.startswith(start)]
@@ -92,10 +92,12 @@ def test_an_override_of_any_step_is_recorded(tmp_path, name, kind):
     if name == "gain_scale":
         assert model.meta.cal_step.gain_scale == "COMPLETE"
     assert name_in(model, kind) == str(override)
-    assert told(model, kind) == ({**used, name: str(override)} if used.keys() != {name} else {})
+    assert files_in_history(model, kind) == (
+        {**used, name: str(override)} if used.keys() != {name} else {}
+    )
     for other in {k for _, k in USERS} - {kind}:
         assert name_in(model, other) == references().chosen[other].recorded
-        assert told(model, other) == {}
+        assert files_in_history(model, other) == {}
 
 
 @pytest.mark.parametrize(("name", "kind"), [u for u in USERS if u[0] not in ("jump", "ramp_fit")])
@@ -121,7 +123,7 @@ def test_the_keyword_names_the_override_and_history_every_file(tmp_path, kind, o
     model = step.run(datamodels.ImageModel(np.zeros((2, 2), "f4")))
     assert name_in(model, kind) == str(mine)
     names = [str(mine), "crds://theirs.fits"]
-    assert told(model, kind) == dict(
+    assert files_in_history(model, kind) == dict(
         zip(("one", "two"), names if first else names[::-1], strict=True)
     )
 
@@ -165,7 +167,7 @@ def test_gain_scale_without_a_factor_keeps_the_recorded_name(tmp_path):
     model = rate(ramp_fit={"override_gain": mine}, jump={"override_gain": mine})
     assert model.meta.cal_step.gain_scale == "SKIPPED"
     assert name_in(model, "gain") == str(mine)
-    assert told(model, "gain") == {}
+    assert files_in_history(model, "gain") == {}
 
 
 def test_an_override_of_jump_is_in_the_written_product(tmp_path):
@@ -204,8 +206,8 @@ def test_files_named_in_the_input_count_as_used_earlier(tmp_path):
     model = fit.run(ramp)[1]
     mine, usual = str(tmp_path / "my_gain.fits"), references().chosen["gain"].recorded
     assert name_in(model, "gain") == mine
-    assert told(model, "gain") == {"earlier steps": mine, "ramp_fit": usual}
-    assert told(model, "readnoise") == {}
+    assert files_in_history(model, "gain") == {"earlier steps": mine, "ramp_fit": usual}
+    assert files_in_history(model, "readnoise") == {}
 
 
 def test_a_different_earlier_context_is_kept_in_history(tmp_path):

@@ -67,12 +67,12 @@ def test_three_processes_decode_it_once(pack, plain, folder, tmp_path):
     path = pack(plain, tmp_path)
     command = [sys.executable, "-c", READ, "superbias", str(path)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    told = [process.communicate(timeout=120)[0].splitlines() for process in running]
+    outputs = [process.communicate(timeout=120)[0].splitlines() for process in running]
     assert [process.returncode for process in running] == [0, 0, 0]
-    assert sum(lines.count("decoded") for lines in told) == 1
+    assert sum(lines.count("decoded") for lines in outputs) == 1
     data = fits.getdata(plain, "SCI")
     sums = [f"sum {data[row : row + 8].sum(dtype='f8')}" for row in range(0, 32, 8)]
-    for lines in told:
+    for lines in outputs:
         assert [line for line in lines if line != "decoded"] == sums
     assert [one.name for one in DecodedCopies().copies() if one.suffix == ".fits"] == [
         one.name for one in folder.glob(f"{path.name}.*.fits")

@@ -51,7 +51,7 @@ def test_unknown_position_is_rejected():
 
 
 @pytest.mark.parametrize(
-    ("name", "detector", "told"),
+    ("name", "detector", "warning"),
     [
         ("NIRCAM", "NRCA1", ""),
         ("NIRCAM", "ANY", ""),
@@ -59,14 +59,14 @@ def test_unknown_position_is_rejected():
         ("NIRISS", "NRCA1", "its INSTRUME is NIRISS, but the exposure's is NIRCAM"),
     ],
 )
-def test_a_reference_of_another_detector_gives_a_warning(caplog, name, detector, told):
+def test_a_reference_of_another_detector_gives_a_warning(caplog, name, detector, warning):
     reference = placed(datamodels.GainModel, 0, 20, 0, 20)
     exposure = placed(datamodels.ImageModel, 0, 20, 0, 20)
     exposure["meta.instrument.name"], exposure["meta.instrument.detector"] = "NIRCAM", "NRCA1"
     reference["meta.instrument.name"] = name
     reference["meta.instrument.detector"] = detector
     cut_to_exposure(exposure, reference)
-    assert [told in r.message for r in caplog.records] == ([True] if told else [])
+    assert [warning in r.message for r in caplog.records] == ([True] if warning else [])
 
 
 def test_array_shapes_override_wrong_keywords(caplog):

@@ -25,13 +25,13 @@ def test_compilation_is_reported_only_the_first_time(tmp_path):
     exposure = small_exposure("NIS", ngroups=4)
     environment = {**os.environ, **exposure.set.environment(), "NUMBA_CACHE_DIR": str(tmp_path)}
 
-    def told(path):
+    def message_of(path):
         command = [sys.executable, "-c", CODE, str(path)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
-    assert told(exposure.path) == "compiling kernels: once per machine, it can take a minute"
-    assert told(exposure.path) == ""
+    assert message_of(exposure.path) == "compiling kernels: once per machine, it can take a minute"
+    assert message_of(exposure.path) == ""
 
 
 def test_an_invalid_exposure_is_ignored(tmp_path):
@@ -39,7 +39,7 @@ def test_an_invalid_exposure_is_ignored(tmp_path):
     from calbatch.calibrate.references import ResolvedReferences
 
     (tmp_path / "bad.fits").write_bytes(b"nothing")
-    said = []
+    messages = []
     step = registry.find("superbias")()
-    warm.compile_kernels(said.append, step, tmp_path / "bad.fits", ResolvedReferences(""))
-    assert said == []
+    warm.compile_kernels(messages.append, step, tmp_path / "bad.fits", ResolvedReferences(""))
+    assert messages == []
