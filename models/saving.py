@@ -40,13 +40,13 @@ class SaveResult:
         The files, in the order of the models.
     seconds : mapping
         CPU seconds by step.
-    notes : str
+    remark : str
         The return value of ``before_naming``.
     """
 
     products: tuple[Product, ...]
     seconds: Mapping[str, float] = field(default_factory=dict)
-    notes: str = ""
+    remark: str = ""
 
 
 class FileSink:
@@ -281,5 +281,5 @@ def build_saving_graph(
 
 def save_result(computed: Array) -> SaveResult:
     """Return the result of a computed saving graph."""
-    products, seconds, notes = computed[0]
-    return SaveResult(tuple(products), seconds, notes)
+    products, seconds, remark = computed[0]
+    return SaveResult(tuple(products), seconds, remark)

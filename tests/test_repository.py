@@ -30,7 +30,7 @@ from calbatch.cluster.cli.options import ParameterCommand
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = repository.SOURCE_FOLDERS
-SOURCES = sorted(p for folder in FOLDERS for p in (ROOT / folder).rglob("*.py"))
+SOURCES = repository.sources(ROOT)
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 OTHERS = [p for folder in ("benchmarks", "docs", ".ci") for p in (ROOT / folder).rglob("*.py")]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -41,7 +41,7 @@ FUNCTION_LINES = 60
 FOLDER_MODULES = 20
 REGISTRIES = {"calibrate/steps", "cluster/cli/commands"}
 """Folders with one module for each thing of a kind, which may hold any number."""
-EXCEPTION_LIMITS = {"untested": 200, "participles": 200}
+EXCEPTION_LIMITS = {"untested": 200, "participles": 200, "docstrings": 20}
 FRAGMENTS = ("feature", "bugfix", "numerics", "removal", "doc")
 
 
@@ -144,12 +144,38 @@ def test_a_repeated_name_is_found():
     assert repository.classes("class Plan:\n    class Inner: ...") == ["Plan"]
 
 
-def test_no_function_is_named_by_a_bare_participle():
-    found = {relative(p): repository.bare_participles(p.read_text()) for p in SOURCES}
-    now = {f"{path}:{name}" for path, names in found.items() for name in names}
-    known = set(EXCEPTIONS["participles"]["functions"])
-    assert now - known == set(), "name it by an imperative, or by the noun that it returns"
-    assert known - now == set(), "repository.toml: renamed, remove them"
+ADVICE = {
+    "untested": "add a test of that name",
+    "participles": "name it by an imperative, or by the noun that it returns",
+    "docstrings": "begin with `Return …`, or with what the function does",
+}
+
+
+@pytest.mark.parametrize("section", ADVICE)
+def test_exceptions_are_known(section):
+    """A public module has a test of its name; functions have plain names and docstrings."""
+    [listed] = EXCEPTIONS[section].values()
+    needed = repository.exceptions(ROOT)[section]
+    assert needed - set(listed) == set(), ADVICE[section]
+    assert set(listed) - needed == set(), "run: python tests/support/repository.py"
+
+
+@pytest.mark.parametrize("section", ADVICE)
+def test_the_lists_of_exceptions_do_not_grow(section):
+    """Lower the limits together with the lists."""
+    [listed] = EXCEPTIONS[section].values()
+    assert listed == sorted(set(listed))
+    assert len(listed) <= EXCEPTION_LIMITS[section]
+
+
+def test_exceptions_that_are_not_needed_are_removed():
+    text = 'modules = [\n    "a.py",\n    "b.py",\n]\n'
+    assert repository.shrink(text, {"b.py"}) == 'modules = [\n    "b.py",\n]\n'
+
+
+def test_vague_docstrings_are_found():
+    source = 'def f():\n    """Whether it is."""\ndef g():\n    """Return it."""'
+    assert repository.vague_docstrings(source) == ["f"]
 
 
 @pytest.mark.parametrize("name", ["told", "_kept", "brought_along", "decided", "taken_up"])
@@ -166,30 +192,6 @@ def test_imperatives_and_nouns_are_no_bare_participles(name):
 
 
 # -- tests mirror the code ---------------------------------------------------------------------
-
-
-def untested_modules():
-    tests = {p.relative_to(ROOT): repository.mirrored_test(p.relative_to(ROOT)) for p in SOURCES}
-    return {str(p) for p, test in tests.items() if test and not (ROOT / test).is_file()}
-
-
-def is_plain_package(path):
-    return path.name == "__init__.py" and repository.only_imports(path.read_text())
-
-
-def test_each_public_module_has_a_test_of_its_name():
-    now = {name for name in untested_modules() if not is_plain_package(ROOT / name)}
-    known = set(EXCEPTIONS["untested"]["modules"])
-    assert now - known == set(), "add a test of that name"
-    assert known - now == set(), "repository.toml: tested or gone, remove them"
-
-
-def test_the_lists_of_exceptions_do_not_grow():
-    """Lower the limits together with the lists."""
-    for name, key in (("untested", "modules"), ("participles", "functions")):
-        listed = EXCEPTIONS[name][key]
-        assert listed == sorted(set(listed))
-        assert len(listed) <= EXCEPTION_LIMITS[name]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from rich import console as rich_console
 
 from calbatch.calibrate.parameters import nearest
 from calbatch.calibrate.step import Step
+from calbatch.cluster.batch.launching import launch
 from calbatch.cluster.batch.options import (
     BatchOptions,
     describe_options,
@@ -72,6 +73,47 @@ def run(
     return drive(batch, console or Console(stderr=True), debug=debug)
 
 
+def submit(
+    pipeline: str | Path | Step | type[Step],
+    inputs: str | Path | Sequence[str | Path],
+    output_dir: str | Path | None = None,
+    **options: Any,
+) -> Result:
+    """Calibrate exposures in the background, and return at once.
+
+    The batch goes on after this process has ended. A site whose workers are Slurm jobs runs it in
+    a job, too.
+
+    Parameters
+    ----------
+    pipeline : str, path, Step or class
+        A name, an import path, a ``.cfg``, or a step or pipeline itself.
+    inputs : path or sequence of paths
+        Files, folders and globs.
+    output_dir : path, optional
+        The folder for products; the working folder by default.
+    OPTIONS
+
+    Returns
+    -------
+    Result
+        The batch: `Result.state` follows its progress, and `Result.wait` waits for its end. The
+        commands `calbatch status`, `calbatch logs` and `calbatch cancel` take `Result.name`.
+
+    Raises
+    ------
+    RequestError
+        If the batch cannot be started.
+    TypeError
+        If there is no such option.
+    """
+    source = "submit's arguments"
+    step, order = build_order(pipeline, inputs, output_dir, source=source, **options)
+    batch = begin_batch(step, order, hold=True)
+    launch(batch)
+    return Result(batch.folder, 0.0)
+
+
 def build_order(
     pipeline: str | Path | Step | type[Step],
     inputs: str | Path | Sequence[str | Path],
@@ -100,16 +142,17 @@ def build_order(
     return step, Order.from_options(list_inputs(inputs), chosen, site_options)
 
 
-def _document_options() -> None:
-    """Add the options to the signature and the docstring of `run`."""
-    own = signature(run)
+def _document_options(function: Callable[..., Result]) -> None:
+    """Add the options to the signature and the docstring of a function."""
+    own = signature(function)
     parameters = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    more = signature_parameters()
-    run.__signature__ = own.replace(parameters=[*parameters, *more])  # type: ignore[attr-defined]
-    run.__doc__ = (run.__doc__ or "").replace("OPTIONS", describe_options("    "))
+    full = own.replace(parameters=[*parameters, *signature_parameters()])
+    function.__signature__ = full  # type: ignore[attr-defined]
+    function.__doc__ = (function.__doc__ or "").replace("OPTIONS", describe_options("    "))
 
 
-_document_options()
+_document_options(run)
+_document_options(submit)
 
 
 def group_parameters(parameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

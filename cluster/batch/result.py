@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from calbatch.cluster.batch.liveness import EXIT_STATUS
+from calbatch.cluster.batch.liveness import EXIT_STATUS, batch_state
 from calbatch.cluster.exposure.outcome import MemoryPeak, Outcome
 from calbatch.cluster.folder import BatchFolder
 from calbatch.cluster.ledger import BatchRow, ExposureRow, View
 from calbatch.cluster.ledger.records import FINAL
 from calbatch.models.fits.writer import Product
 from calbatch.models.storage.location import Location, location
+
+_LOOK_EVERY = 0.5
+"""Seconds between looks at a batch in the background."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +81,33 @@ class Result:
 
     @property
     def state(self) -> str:
-        """The batch's state."""
-        return self.ending.state if self.ending else self.batch.state
+        """The batch's state, which changes while it runs in the background."""
+        if self.ending:
+            return self.ending.state
+        with View(self.folder.state) as view:
+            return batch_state(self.folder, view.batch(self.name))
+
+    def wait(self, timeout: float | None = None) -> Result:
+        """Wait for the end of a batch in the background, and return its result.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait.
+
+        Raises
+        ------
+        TimeoutError
+            If the batch is still waiting or running after that time.
+        """
+        limit = time.monotonic() + (math.inf if timeout is None else timeout)
+        while self.state in ("planned", "running"):
+            if time.monotonic() > limit:
+                raise TimeoutError(f"{self.name} is {self.state} after {timeout:g} s")
+            time.sleep(_LOOK_EVERY)
+        with View(self.folder.state) as view:
+            row = view.batch(self.name)
+        return Result(self.folder, (row.ended or row.created) - (row.started or row.created))
 
     @property
     def reason(self) -> str:

@@ -199,7 +199,7 @@ class DaskSite:
             if due > 0:
                 await asyncio.sleep(due)
             self._fetched = time.monotonic()
-            together, self._done = self._convert, []
+            together, self._done = self._done, []
             await self._fetch(together)
 
     async def _fetch(self, futures: Sequence[Any]) -> None:

@@ -7,12 +7,9 @@ import pytest
 from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.fits_bytes import blocks, header, primary
 
 from calbatch.models import datamodels
 from calbatch.models.errors import FileError, ValidationWarning
-from calbatch.models.fits.layout import read_layout
-from calbatch.models.fits.tables import read_table
 
 INTS, GROUPS, ROWS, COLS = 2, 3, 20, 24
 CARDS = {"NINTS": INTS, "NGROUPS": GROUPS, "SUBSIZE1": COLS, "SUBSIZE2": ROWS}
@@ -217,50 +214,6 @@ def test_an_array_cut_short_by_its_header_alone_is_refused(tmp_path, axis, lengt
         pytest.raises(FileError, match="NAXIS3 or NAXIS4 of SCI is wrong"),
     ):
         datamodels.open(path)
-
-
-def table(*cards, rows=b""):
-    return (
-        primary() + header("XTENSION= 'BINTABLE'", "BITPIX = 8", "NAXIS = 2", *cards) + blocks(rows)
-    )
-
-
-@settings(max_examples=40)
-@given(
-    st.lists(st.tuples(st.integers(1, 5), st.sampled_from("LBIJKAEDCMX")), min_size=1, max_size=5),
-    st.integers(-9, 9),
-)
-def test_a_table_is_refused_where_its_columns_do_not_fill_its_rows(tmp_path_factory, formats, off):
-    path = tmp_path_factory.mktemp("table") / "a.fits"
-    forms = [f"{repeat}{letter}" for repeat, letter in formats]
-    columns = fits.ColDefs([fits.Column(f"C{n}", f) for n, f in enumerate(forms)])
-    width = columns.dtype.itemsize  # as astropy counts
-    cards = [f"TFORM{n} = '{form:8}'" for n, form in enumerate(forms, 1)]
-    cards += [f"TTYPE{n} = 'C{n:7}'" for n in range(1, len(forms) + 1)]
-    size = max(1, width + off)
-    path.write_bytes(
-        table(
-            *(f"NAXIS1 = {size}", "NAXIS2 = 1", "PCOUNT = 0", "GCOUNT = 1"),
-            *(f"TFIELDS = {len(forms)}", *cards),
-            rows=bytes(size),
-        )
-    )
-    hdu = read_layout(path).hdus[1]
-    if size == width:
-        assert len(read_table(hdu)) == 1
-    else:
-        with pytest.raises(FileError, match=f"take {width} bytes .* NAXIS1 = {size}"):
-            read_table(hdu)
-
-
-def test_a_column_of_text_that_ends_behind_its_row_is_refused(tmp_path):
-    path = tmp_path / "a.fits"
-    column = fits.Column("N", "I5", array=np.array([1, 2]), ascii=True)
-    fits.HDUList([fits.PrimaryHDU(), fits.TableHDU.from_columns([column])]).writeto(path)
-    assert read_table(read_layout(path).hdus[1])["N"].tolist() == [1, 2]
-    fits.setval(path, "TFORM1", ext=1, value="I50")
-    with pytest.raises(FileError, match="column 1 takes bytes 1 to 50 of a row"):
-        read_table(read_layout(path).hdus[1])
 
 
 def test_definitions_of_flags_that_do_not_fill_their_rows_are_refused(tmp_path):

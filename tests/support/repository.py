@@ -1,7 +1,10 @@
-"""Checks of the repository itself: sizes, names, mirrored tests and quoted tests.
+"""Checks of the repository itself: sizes, names, mirrored tests, pages.
 
-Each check returns its findings as text, so that a test can compare them with an empty list, and can
-run the check on broken input.
+Each check returns its findings, so that a test can compare them with an empty list, and can run the
+check on broken input. As a command, this removes entries from `repository.toml` that are no longer
+needed::
+
+    python tests/support/repository.py
 """
 
 import ast
@@ -12,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 Finding = str
+SOURCE_FOLDERS = ("models", "crds_client", "calibrate", "cluster")
 parse = functools.cache(ast.parse)
 
 
@@ -84,6 +88,16 @@ def bare_participles(source: str) -> list[str]:
     """Return the names of the functions, properties excepted, that are bare participles."""
     callables = (node.name for node in functions(source) if not _is_property(node))
     return sorted(name for name in callables if is_bare_participle(name))
+
+
+VAGUE = frozenset({"Give", "Have", "What", "Whether"})
+"""First words of docstrings that say neither what is returned nor what is done."""
+
+
+def vague_docstrings(source: str) -> list[str]:
+    """Return the names of the functions whose docstring begins with a vague word."""
+    texts = ((node.name, ast.get_docstring(node) or "") for node in functions(source))
+    return sorted(name for name, text in texts if text.partition(" ")[0] in VAGUE)
 
 
 def classes(source: str) -> list[str]:
@@ -159,9 +173,36 @@ def missing_tests(page: str, root: Path) -> list[Finding]:
     return found
 
 
-# -- pages -------------------------------------------------------------------------------------
+# -- exceptions --------------------------------------------------------------------------------
 
-SOURCE_FOLDERS = ("models", "crds_client", "calibrate", "cluster")
+
+def sources(root: Path) -> list[Path]:
+    """Return the modules of the package."""
+    return sorted(path for folder in SOURCE_FOLDERS for path in (root / folder).rglob("*.py"))
+
+
+@functools.cache
+def exceptions(root: Path) -> dict[str, set[str]]:
+    """Return what `repository.toml` has to list, by section."""
+    found: dict[str, set[str]] = {"untested": set(), "participles": set(), "docstrings": set()}
+    for path in sources(root):
+        text, module = path.read_text(), path.relative_to(root)
+        found["participles"] |= {f"{module}:{name}" for name in bare_participles(text)}
+        found["docstrings"] |= {f"{module}:{name}" for name in vague_docstrings(text)}
+        test = mirrored_test(module)
+        plain = path.stem == "__init__" and only_imports(text)
+        if test is not None and not plain and not (root / test).is_file():
+            found["untested"].add(str(module))
+    return found
+
+
+def shrink(text: str, needed: set[str]) -> str:
+    """Return the text of `repository.toml` without entries that are not needed."""
+    entries = re.compile(r'    "(.*)",\n')
+    return entries.sub(lambda match: match[0] if match[1] in needed else "", text)
+
+
+# -- pages -------------------------------------------------------------------------------------
 
 
 def named_files(page: str) -> set[str]:
@@ -233,3 +274,16 @@ def missing_messages(page: str, sources: Iterable[str]) -> list[Finding]:
             not any(part in text for text in known) for part in map(str.strip, message.split("…"))
         )
     ]
+
+
+def main() -> None:
+    """Remove entries from `repository.toml` that are no longer needed; print how many remain."""
+    root = Path(__file__).resolve().parents[2]
+    file = root / "tests" / "repository.toml"
+    found = exceptions(root)
+    file.write_text(shrink(file.read_text(), set().union(*found.values())))
+    print({section: len(names) for section, names in found.items()})  # noqa: T201 - its output
+
+
+if __name__ == "__main__":
+    main()

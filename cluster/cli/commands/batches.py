@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -24,73 +23,30 @@ from calbatch.cluster.folder import (
     remove_batch,
 )
 from calbatch.cluster.ledger import BatchRow, DamagedLedgerError, Ledger, LedgerError, View
-from calbatch.cluster.sites.kinds import find_kind
-from calbatch.cluster.sites.named_sites import NamedSite
 from calbatch.cluster.sites.slurm.driver_job import (
     cancel_job,
     own_job,
     requeue_job,
     stop_before_time_limit,
-    submit_driver,
 )
 from calbatch.models.storage.location import location
 
 if TYPE_CHECKING:
-    from calbatch.cluster.batch.registering import RegisteredBatch
+    pass
 
 DAY = 86400.0
 
 
 def submit(pipeline: str, inputs: Sequence[str], **options: Any) -> int:
-    """Enter a batch, have a process of its own drive it, and print the batch's name."""
+    """Start a batch in the background, and print its name."""
+    from calbatch.cluster.batch.launching import launch
     from calbatch.cluster.batch.python_api import build_order
     from calbatch.cluster.batch.registering import begin_batch
 
-    begun = begin_batch(*build_order(pipeline, inputs, **options), hold=True)
-    _launch(begun)
-    print(begun.folder.name)  # noqa: T201 - what a script reads
+    batch = begin_batch(*build_order(pipeline, inputs, **options), hold=True)
+    launch(batch)
+    print(batch.folder.name)  # noqa: T201 - for scripts
     return 0
-
-
-def _launch(begun: RegisteredBatch) -> None:
-    """Start a driver; where that is refused, leave no batch that waits for one.
-
-    Raises
-    ------
-    RequestError, OSError
-        When it is refused.
-    """
-    from calbatch.cluster.batch.registering import abandon_batch
-
-    with begun.hold_ledger() as ledger:
-        try:
-            launch(begun.folder, begun.place.named_site)
-        except (RequestError, OSError) as error:
-            why = f"its driver could not be started: {error}"
-            abandon_batch(ledger, begun.folder, why, fresh=begun.fresh)
-            raise
-
-
-def launch(folder: BatchFolder, site: NamedSite | None = None) -> None:
-    """Start a driver of a batch: a job where workers are jobs, otherwise in the background."""
-    program = [sys.executable, "-P", "-m", "calbatch.cluster", "drive"]
-    command = [*program, str(folder.output), folder.name]
-    earlier_job = liveness.read_job(folder)
-    if earlier_job is not None and liveness.is_job_alive(
-        earlier_job
-    ):  # it waits, to go on by itself
-        cancel_job(earlier_job)
-    for earlier in (folder.pid, folder.job):
-        earlier.unlink(missing_ok=True)
-    job = find_kind(site.kind).driver_job(site.options, _job_name(folder)) if site else None
-    if job is not None:
-        liveness.record_job(folder, submit_driver(command, folder.log, job))
-    else:
-        liveness.record_driver(folder, liveness.start_detached(command, folder.log))
-
-
-def _job_name(folder: BatchFolder) -> str:
-    return f"calbatch-{folder.name}"
 
 
 def drive(output: str, name: str) -> int:
@@ -100,7 +56,9 @@ def drive(output: str, name: str) -> int:
     """
     folder = BatchFolder(location(output), name)
     folder.secure()
-    job = own_job(_job_name(folder))
+    from calbatch.cluster.batch.launching import job_name
+
+    job = own_job(job_name(folder))
     if control.read_stop_request(folder.control) is control.StopRequest.LATER:  # of the time before
         control.withdraw_stop_request(folder.control)
     if job is None:
@@ -161,7 +119,9 @@ def resume(batch: str | None, *, detach: bool, debug: bool) -> int:
         console.print(f"{folder.name}: nothing is left to do", markup=False, highlight=False)
         return 0
     if detach:
-        _launch(begun)
+        from calbatch.cluster.batch.launching import launch
+
+        launch(begun)
         print(folder.name)  # noqa: T201
         return 0
     result = driven(begun, console, debug=debug)

@@ -191,3 +191,127 @@ def test_the_latest_state_of_each_exposure_counts(tmp_path_factory, changes):
         ledger.end_batch(batch, "interrupted")
         left = {n for n, s in wanted.items() if s not in ("done", "failed")}
         assert {n for n, _ in ledger.unfinished_exposures(batch)} == left
+
+
+class TestBatches:
+    @pytest.fixture
+    def ledger(self, tmp_path):
+        with Ledger(tmp_path) as opened:
+            yield opened
+
+    def rows(self, ledger, table="exposures"):
+        ledger.commit()
+        return list(ledger._rows(f"SELECT * FROM {table} ORDER BY id"))
+
+    def test_a_batch_begins_as_planned_with_notes(self, ledger):
+        batch = ledger.add_batch(
+            "a", "jump", PATHS, request={}, parameters={}, software={}, notes={PATHS[1]: "why"}
+        )
+        row = ledger.batch("a")
+        assert (row.id, row.state, row.total, row.pipeline) == (batch, "planned", 5, "jump")
+        assert [exposure["note"] for exposure in self.rows(ledger)] == ["", "why", "", "", ""]
+        with pytest.raises(LedgerError, match="has no batch b"):
+            ledger.batch("b")
+
+    def test_two_batches_cannot_have_one_name(self, ledger):
+        begun(ledger)
+        with pytest.raises(LedgerError):
+            begun(ledger)
+        assert len(self.rows(ledger, "batches")) == 1
+
+    def test_a_driver_is_recorded_with_its_heartbeats(self, ledger, monkeypatch):
+        batch = begun(ledger)
+        ledger.set_driver(batch, "local", "http://dashboard")
+        row = ledger.batch("a")
+        assert (row.state, row.pid, row.dashboard) == ("running", os.getpid(), "http://dashboard")
+        monkeypatch.setattr("calbatch.cluster.ledger.store.BEAT_EVERY", 0.0)
+        monkeypatch.setattr("calbatch.cluster.ledger.store.COMMIT_EVERY", 0.0)
+        assert ledger.tick()
+        assert ledger.batch("a").beat > row.beat
+
+    def test_changes_are_committed_now_and_then(self, ledger, monkeypatch):
+        batch, commits = begun(ledger), ledger.commits
+        monkeypatch.setattr("calbatch.cluster.ledger.store.COMMIT_EVERY", 1e9)
+        ledger.set_context(batch, "jwst_1.pmap", "as requested")
+        assert not ledger.tick()
+        monkeypatch.setattr("calbatch.cluster.ledger.store.COMMIT_EVERY", 0.0)
+        assert ledger.tick()
+        assert ledger.commits == commits + 1
+        assert ledger.tick()
+        assert ledger.commits == commits + 1
+        assert ledger.batch("a").context == "jwst_1.pmap"
+
+    def test_an_ended_batch_has_no_running_exposures(self, ledger):
+        batch = begun(ledger)
+        ledger.set_driver(batch, "local", None)
+        for number, state in enumerate(("running", "retrying", "done")):
+            ledger.update_exposure(batch, number, state=state, attempts=1)
+        assert ledger.end_batch(batch, "interrupted", "cancelled")
+        row = ledger.batch("a")
+        assert (row.state, row.reason, row.pid) == ("interrupted", "cancelled", 0)
+        assert [e["state"] for e in self.rows(ledger)] == ["waiting"] * 2 + ["done"] + [
+            "waiting"
+        ] * 2
+        lost = [(a["exposure"], a["result"], a["reason"]) for a in self.rows(ledger, "attempts")]
+        assert sorted(lost) == [(1, "lost", "cancelled"), (2, "lost", "cancelled")]
+
+    def test_an_attempt_is_lost_only_once(self, ledger):
+        batch = begun(ledger)
+        ledger.update_exposure(batch, 0, state="running", attempts=1)
+        ledger.add_lost_attempts(batch, "its driver ended")
+        ledger.set_driver(batch, "local", None)
+        ledger.end_batch(batch, "interrupted")
+        assert len(self.rows(ledger, "attempts")) == 1
+
+    def test_failed_exposures_can_be_reopened(self, ledger):
+        batch = begun(ledger)
+        for number, state in enumerate(("failed", "quarantined", "done", "kept")):
+            ledger.update_exposure(batch, number, state=state, reason="r")
+        ledger.end_batch(batch, "failed")
+        ledger.reopen_failed(batch)
+        states = [e["state"] for e in self.rows(ledger)]
+        assert states == ["waiting", "waiting", "done", "kept", "waiting"]
+        assert ledger.batch("a").state == "planned"
+
+    def test_running_batches_of_other_drivers_are_abandoned(self, ledger):
+        first, second = begun(ledger, "a"), begun(ledger, "b")
+        ledger.set_driver(first, "local", None)
+        assert ledger.abandoned_batches(first) == []
+        assert [row.name for row in ledger.abandoned_batches(second)] == ["a"]
+
+    def test_a_removed_batch_leaves_the_others(self, ledger):
+        batch, other = begun(ledger, "a"), begun(ledger, "b")
+        for number in (batch, other):
+            ledger.add_attempt(number, 0, number=1, result="done")
+            ledger.set_products(number, 0, [ProductRow("/a.fits", 1, 2, "d")])
+            ledger.add_event(number, "note", "text")
+        ledger.remove_batch(batch)
+        for table in ("batches", "attempts", "products", "events"):
+            assert len(self.rows(ledger, table)) == 1
+        assert len(self.rows(ledger)) == 5
+
+    def test_products_replace_earlier_ones_of_the_same_exposure(self, ledger):
+        batch = begun(ledger)
+        for name in ("a", "b"):
+            ledger.set_products(batch, 0, [ProductRow(f"/{name}.fits", 1, 2, "d")])
+        assert [row["path"] for row in self.rows(ledger, "products")] == ["/b.fits"]
+
+    def test_damage_is_raised_when_changes_are_committed(self, ledger):
+        begun(ledger)
+        ledger._connection.execute("DROP TABLE events")
+        ledger.add_event(1, "note", "text")
+        with pytest.raises(LedgerError, match="damaged"):
+            ledger.commit()
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
+    (tmp_path / "ledger.lock").mkdir()
+    with pytest.raises(LedgerError, match="cannot write to"):
+        Ledger(tmp_path)
+
+
+def test_a_database_that_cannot_be_opened_releases_the_lock(tmp_path):
+    (tmp_path / NAME).mkdir()
+    for _ in range(2):
+        with pytest.raises(LedgerError, match="cannot write to"):
+            Ledger(tmp_path)

@@ -5,9 +5,7 @@ import itertools
 import math
 import os
 import pickle
-import threading
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +15,7 @@ from hypothesis import strategies as st
 from support.fits_bytes import image, primary
 
 from calbatch.models.errors import FileError
-from calbatch.models.fits import byteorder, image_cache
+from calbatch.models.fits import byteorder
 from calbatch.models.fits.layout import read_layout
 from calbatch.models.fits.readers import ArrayReader, ConstantReader, RowReader, warm_kernels
 
@@ -210,37 +208,6 @@ def test_what_cannot_be_read_in_place_goes_through_astropy(tmp_path, kind):
     assert same(reader.read((3, 20), (5, 40)), expected[:, 3:20, 5:40])
     found = reader.planes(slice(1, 2)).astype("f8").section(1, 9, 2, 8).whole()
     assert same(found, expected[1:2, 1:10, 2:10].astype("f8"))
-
-
-def test_decoded_images_are_kept_within_a_limit(tmp_path, monkeypatch):
-    calls = []
-    decode = image_cache._decode
-    monkeypatch.setattr(image_cache, "_decode", lambda *a: calls.append(a[0].path) or decode(*a))
-    monkeypatch.setattr(image_cache, "LIMIT", 2 * 30 * 40 * 4)
-    found = []
-    for name in "abc":
-        path = tmp_path / f"{name}.fits"
-        fits.CompImageHDU(np.zeros((30, 40), "i4")).writeto(path)
-        found.append(RowReader(read_layout(path).hdus[1]))
-    a, b, c = found
-    for reader in (a, a, b, a, c, a, b):  # c pushes out b, which was used before a
-        reader.read((0, 1), (0, 1))
-    assert [Path(path).stem for path in calls] == ["a", "b", "c", "b"]
-
-
-def test_threads_that_want_one_image_decode_it_once(tmp_path, monkeypatch):
-    calls = []
-    decode = image_cache._decode
-    monkeypatch.setattr(image_cache, "_decode", lambda *a: calls.append(a) or decode(*a))
-    path = tmp_path / "a.fits"
-    fits.CompImageHDU(random_array((300, 400), "i4")).writeto(path)
-    reader = RowReader(read_layout(path).hdus[1])
-    threads = [threading.Thread(target=reader.read, args=((0, 9), (0, 9))) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(calls) == 1
 
 
 @pytest.mark.parametrize("compressed", [False, True])

@@ -1,0 +1,108 @@
+"""Kernels over the tiles of a model, and reductions of its frame."""
+
+import numpy as np
+import pytest
+
+from calbatch.models.datamodels import CubeModel, ImageModel, RampModel
+from calbatch.models.errors import ModelError
+from calbatch.models.tiling.plan import REGION, Region
+
+PIXELS = np.arange(96, dtype="f4").reshape(16, 6)
+
+
+def add(data, *, offset):
+    return data + offset
+
+
+def flag(data, dq):
+    return dq | (data > 10), data * 2
+
+
+def smooth(data):
+    padded = np.pad(data, 1, mode="edge")
+    return sum(padded[1 + dy : padded.shape[0] - 1 + dy, 1:-1] for dy in (-1, 0, 1)) / 3
+
+
+def rates(data, groupdq):
+    return data.mean((0, 1)), data.mean(1)
+
+
+def row_numbers(data, *, region):
+    return data + np.arange(*region.rows)[:, np.newaxis]
+
+
+def largest(data):
+    return float(data.max())
+
+
+def test_a_kernel_takes_fields_by_name_and_arguments_by_keyword():
+    model = ImageModel(PIXELS)
+    shifted = model.map_tiles(add, ["data"], offset=np.float32(3))
+    np.testing.assert_array_equal(shifted.data, PIXELS + 3)
+    np.testing.assert_array_equal(model.data, PIXELS)
+
+
+def test_a_kernel_may_have_several_outputs_and_absent_inputs():
+    model = ImageModel(PIXELS).map_tiles(flag, ["dq", "data"])
+    np.testing.assert_array_equal(model.dq, PIXELS > 10)
+    np.testing.assert_array_equal(model.data, PIXELS * 2)
+
+
+def test_a_reference_is_given_as_the_rows_of_the_tile():
+    reference = ImageModel(PIXELS * 10)
+    model = ImageModel(PIXELS).map_tiles(add, ["data"], offset=reference.rows("data"))
+    np.testing.assert_array_equal(model.data, PIXELS * 11)
+
+
+def test_the_region_is_given_on_request():
+    model = ImageModel(PIXELS).map_tiles(row_numbers, ["data"], region=REGION)
+    np.testing.assert_array_equal(model.data, PIXELS + np.arange(16)[:, np.newaxis])
+
+
+def test_one_kernel_fills_several_models():
+    ramp = RampModel(np.arange(2 * 3 * 16 * 6, dtype="f4").reshape(2, 3, 16, 6))
+    made = ramp.map_tiles_into(
+        {"rate": ImageModel, "rateints": CubeModel}, rates, ["rate.data", "rateints.data"]
+    )
+    expected = np.asarray(ramp.data)
+    np.testing.assert_array_equal(made["rate"].data, expected.mean((0, 1)))
+    np.testing.assert_array_equal(made["rateints"].data, expected.mean(1))
+    assert type(made["rateints"]) is CubeModel
+
+
+def test_a_reduction_gathers_regions_and_combines_them():
+    model = ImageModel(PIXELS)
+    regions = [Region((row, row + 1), (0, 6)) for row in range(16)]
+    top = model.reduce(largest, max, regions)
+    np.testing.assert_array_equal(
+        model.map_tiles(add, ["data"], offset=top).data, PIXELS + PIXELS.max()
+    )
+
+
+def test_a_reduction_stops_once_its_condition_holds():
+    model = ImageModel(PIXELS)
+    regions = [Region((row, row + 1), (0, 6)) for row in range(16)]
+    count = model.reduce(largest, len, regions, until=lambda found: len(found) == 2)
+    np.testing.assert_array_equal(model.map_tiles(add, ["data"], offset=count).data, PIXELS + 2)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "outputs", "arguments", "message"),
+    [
+        (add, ["nothing"], {"offset": 1}, "has no field 'nothing'"),
+        (add, ["data"], {}, "offset"),
+        (add, ["data"], {"offset": 1, "other": 2}, "other"),
+        (rates, ["data"], {}, "has no field 'groupdq'"),
+    ],
+)
+def test_kernels_that_do_not_fit_are_refused(kernel, outputs, arguments, message):
+    with pytest.raises(ModelError, match=message):
+        ImageModel(PIXELS).map_tiles(kernel, outputs, **arguments)
+
+
+def test_a_kernel_that_reads_an_absent_field_is_refused():
+    def square(area):
+        return area**2
+
+    with pytest.raises(ModelError, match="has no area, and its schema has no default"):
+        ImageModel(PIXELS).map_tiles(square, ["data"])

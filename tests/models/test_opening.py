@@ -1,0 +1,104 @@
+"""Opening files: fields from HDUs, and errors for HDUs that do not fit the schema."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from calbatch.models.arrays import StoredFile
+from calbatch.models.datamodels import CubeModel, ImageModel, MaskModel, SuperBiasModel
+from calbatch.models.errors import FileError, ValidationError, ValidationWarning
+from calbatch.models.opening import UnreadField, load_content
+from calbatch.models.schema.spec import load_schema
+
+PIXELS = np.arange(48, dtype="f4").reshape(8, 6)
+
+
+def write(path, *hdus):
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(path)
+    return path
+
+
+def image(name, array=PIXELS):
+    return fits.ImageHDU(array, name=name)
+
+
+def table(name, **columns):
+    rows = np.zeros(2, list(columns.items()))
+    return fits.BinTableHDU(rows, name=name)
+
+
+def test_arrays_of_the_frame_are_on_the_grid_and_others_are_not(tmp_path):
+    path = write(
+        tmp_path / "a.fits", image("SCI"), image("ERR"), image("AREA", PIXELS[:2]), image("OWN")
+    )
+    content = load_content(path, load_schema("image"))
+    assert set(content.on_grid) == {"data", "err"}
+    assert set(content.off_grid) == {"area"}
+    assert isinstance(content.off_grid["area"], UnreadField)
+    assert [hdu.name for hdu in content.other_hdus] == ["OWN"]
+    assert content.stored == StoredFile(path, content.node)
+
+
+def test_a_table_is_read_on_first_use(tmp_path):
+    columns = {c.name: c.dtype for c in load_schema("cube").fields["int_times"].columns}
+    cube = image("SCI", np.zeros((2, 8, 6), "f4"))
+    path = write(tmp_path / "a.fits", cube, table("INT_TIMES", **columns))
+    model = CubeModel(path)
+    assert model.shape_of("int_times") == (2,)
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(FileError, match="was replaced or changed"):
+        _ = model.int_times
+
+
+@pytest.mark.parametrize(
+    ("hdus", "message"),
+    [
+        ((image("ERR"),), r"has no SCI extension \(Image\)"),
+        ((table("SCI", a="i4"),), "SCI must be an image extension, found table"),
+        ((image("SCI", PIXELS[0]),), r"SCI must have 2 dimensions, found \(6,\)"),
+        (
+            (image("SCI"), image("DQ", PIXELS)),
+            "DQ must hold uint32, found float32",
+        ),
+    ],
+)
+def test_hdus_that_do_not_fit_the_schema_are_refused(tmp_path, hdus, message):
+    path = write(tmp_path / "a.fits", *hdus)
+    with pytest.raises(FileError, match=rf"^{path}: {message}"):
+        ImageModel(path)
+
+
+def test_arrays_of_a_reference_must_have_one_frame(tmp_path):
+    path = write(tmp_path / "a.fits", image("SCI"), image("ERR", PIXELS[:4]))
+    message = "ERR has 6 x 4 pixels, but the other arrays have 6 x 8"
+    with pytest.raises(FileError, match=rf"^{path}: {message}"):
+        SuperBiasModel(path)
+
+
+def test_bytes_that_are_not_ascii_are_warned_about_once(tmp_path):
+    science = image("SCI")
+    science.header["OBSERVER"] = "Andre"
+    science.header["AUTHOR"] = "Rene"
+    path = write(tmp_path / "a.fits", science)
+    path.write_bytes(path.read_bytes().replace(b"Andre", b"Andr\xe9").replace(b"Rene", b"Ren\xe9"))
+    with pytest.warns(ValidationWarning, match=r"OBSERVER of HDU 1 \(SCI\), AUTHOR of") as caught:
+        model = ImageModel(path)
+    assert len(caught) == 1
+    assert model.get_card("OBSERVER", hdu="SCI") == "Andr?"
+
+
+def test_the_flags_of_a_reference_are_translated(tmp_path):
+    rows = np.array([(0, 1, "DEAD", ""), (1, 2, "HOT", "")], "i4, u4, U40, U80")
+    rows.dtype.names = ("BIT", "VALUE", "NAME", "DESCRIPTION")
+    flags = np.array([[0, 1, 2, 3]] * 2, "u4")
+    path = write(tmp_path / "a.fits", image("DQ", flags), fits.BinTableHDU(rows, name="DQ_DEF"))
+    np.testing.assert_array_equal(MaskModel(path).dq, [[0, 1024, 2048, 3072]] * 2)
+
+
+def test_an_unread_table_is_checked_by_another_schema_when_it_is_read(tmp_path):
+    path = write(
+        tmp_path / "a.fits", image("SCI", np.zeros((2, 8, 6), "f4")), table("INT_TIMES", a="i4")
+    )
+    model = CubeModel(path)
+    with pytest.raises(ValidationError, match="INT_TIMES: no column 'integration_number'"):
+        _ = model.int_times
