@@ -103,7 +103,7 @@ class TestStep:
         step = DQInitStep(
             override_mask=mask_file(tmp_path / "mask.fits", rng), user_supplied_dq=user
         )
-        wanted = r"user\.fits: .* 12 rows and 20 columns, found \(3, 4\)"
+        wanted = r"user\.fits: .* 12 rows and 20 columns, but is \(3, 4\)"
         with pytest.raises(StepError, match=wanted):
             step.run(ramp(rng, shape=SHAPE).ours())
 

@@ -150,7 +150,7 @@ def test_an_exposure_without_a_kernel_is_skipped():
 
 @pytest.mark.parametrize("shape", [(4, 3), (3, 2), (3, 3, 3)])
 def test_a_kernel_without_a_central_pixel_is_an_error(shape):
-    with pytest.raises(StepError, match="must have odd sizes"):
+    with pytest.raises(StepError, match="must have an odd number"):
         IPCStep(override_ipc=IPCModel(np.ones(shape, dtype=np.float32))).run(ramp().ours())
 
 

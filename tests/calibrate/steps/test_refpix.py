@@ -516,7 +516,7 @@ def test_invalid_axes_are_an_error():
 def test_a_header_that_contradicts_the_array_is_an_error():
     model = ramp(26, (16, 16)).ours()
     model.meta.subarray.xsize = 32
-    with pytest.raises(StepError, match="16 rows and 32 columns, the array has 16 and 16"):
+    with pytest.raises(StepError, match="16 rows and 32 columns, but the array has 16 and 16"):
         RefPixStep().run(model)
 
 
