@@ -179,11 +179,15 @@ def apply_hook(hook: Any, value: Any, owner: Step) -> Any:
 def require_usable_hooks(step: Step) -> None:
     """Reject hooks that cannot be imported or called, or whose parameters are invalid.
 
+    Hooks of a skipped step do not run and are not checked.
+
     Raises
     ------
     ParameterError
         If a hook would fail for every exposure. The message names the step and the hook.
     """
+    if step.skip:
+        return
     for name in ("pre_hooks", "post_hooks"):
         for hook in getattr(step, name):
             try:

@@ -176,6 +176,10 @@ class TestPython:
             configure_step(pipeline)
         assert str(refused_request.value) == str(refused.value)
 
+    def test_hooks_of_skipped_steps_are_not_checked(self, image):
+        step = Add(pre_hooks=["no_such_module:double"], skip=True)
+        assert value(step.run(image)) == 6
+
     def test_a_module_that_fails_on_import_is_named(self, tmp_path, monkeypatch):
         (tmp_path / "broken_hooks.py").write_text("1 / 0\n")
         monkeypatch.syspath_prepend(tmp_path)
