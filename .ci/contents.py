@@ -19,7 +19,8 @@ def required_files(checkout: Path) -> set[str]:
         for path in (checkout / folder).rglob("*")
         if path.suffix in (".py", ".yaml") and "__pycache__" not in path.parts
     }
-    return {"__init__.py", "py.typed", *found}
+    own = {path.name for path in (checkout / "src" / "calbatch").iterdir() if path.is_file()}
+    return own | found
 
 
 def main() -> int:

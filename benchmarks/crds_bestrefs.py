@@ -1,13 +1,13 @@
-"""Best references beside PyPI crds 14, in one run; and a batch of 100,000 exposures.
+"""Time the selection of references compared with PyPI crds 14, and for 100,000 exposures.
 
-crds's public ``getrecommendations`` reads an instrument's rules, and those that say which types a
-kind of exposure needs, when first called: so it is timed warm, beside ours, and as the first call
-of a new process, beside the first call of ours.
+The first call of ``getrecommendations``, the public function of crds, reads the rules of the
+instrument and those that list the types for a kind of exposure. It is therefore timed warm, and as
+the first call in a new process, each compared with calbatch.
 
     CRDS_PATH=<cache> python benchmarks/crds_bestrefs.py [context]
 
-Headers are drawn from the rules' own values and are distinct in their selection values. Times are
-processor time: everything here runs in one thread, and other work on the machine does not count.
+Headers are drawn from the values in the rules, with distinct selection values. Times are processor
+times of a single thread, which other load on the machine does not affect.
 """
 
 import itertools
@@ -44,7 +44,7 @@ DATE, TIME = "META.OBSERVATION.DATE", "META.OBSERVATION.TIME"
 
 
 def plain_values(client: Client, instrument: str) -> dict[str, list[str]]:
-    """Collect, by parameter, the plain values that the instrument's rules mention."""
+    """Return the plain values in the instrument's rules by parameter."""
     values: dict[str, set[str]] = {}
     for rules in client.rules.instrument(instrument).reference_rules():
         for selector in rules.selector.walk():
@@ -54,11 +54,11 @@ def plain_values(client: Client, instrument: str) -> dict[str, list[str]]:
                         parts = alternatives(element)
                         good = {p for p in parts if not is_special(p) and p not in ("*", "N/A")}
                         values.setdefault(name, set()).update(good)
-    return {name: sorted(found) for name, found in values.items() if found}
+    return {name: sorted(each) for name, each in values.items() if each}
 
 
 def draw_headers(client: Client, count: int, seed: int = 0) -> list[dict[str, str]]:
-    """Draw headers that all differ in selection values, of the science instruments in turn."""
+    """Draw headers with distinct selection values, for the science instruments in turn."""
     rng = random.Random(seed)
     pools = {name: plain_values(client, name) for name in client.instruments if name != "system"}
     headers: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
@@ -74,7 +74,7 @@ def draw_headers(client: Client, count: int, seed: int = 0) -> list[dict[str, st
 
 
 def milliseconds(action: Action, headers: Headers) -> float:
-    """Time one pass; give milliseconds of processor time a header: one thread does it all."""
+    """Apply an action to all headers; return the processor time per header in milliseconds."""
     start = time.process_time()
     for header in headers:
         action(header)
@@ -82,7 +82,7 @@ def milliseconds(action: Action, headers: Headers) -> float:
 
 
 def compare_answers(client: Client, official: Action, headers: Headers) -> None:
-    """Both must give the same names: a fast wrong answer is none."""
+    """Check that both select the same files."""
     for header in headers[::10]:
         ours = client.best_references(header)
         theirs = official(header)
@@ -91,8 +91,8 @@ def compare_answers(client: Client, official: Action, headers: Headers) -> None:
             assert one.name == (None if theirs[kind].startswith("NOT FOUND") else theirs[kind])
 
 
-def cold(client: Client, headers: Headers) -> Client:
-    """Time a new client's first pass, rules included; give the client."""
+def time_cold(client: Client, headers: Headers) -> Client:
+    """Time the first pass of a new client, including its rules; return the client."""
     start = time.process_time()
     fresh = Client(client.cache.root, client.context, mode="local")
     first = milliseconds(fresh.best_references, headers)
@@ -101,8 +101,8 @@ def cold(client: Client, headers: Headers) -> Client:
     return fresh
 
 
-def warm(ours: Client, headers: Headers) -> float:
-    """Time both clients in turn, so that other work slows both, and compare; give ours."""
+def time_warm(ours: Client, headers: Headers) -> float:
+    """Time both clients in turn, so that other load affects both; return our time per header."""
     import crds
     from crds.core import log, rmap
 
@@ -117,14 +117,14 @@ def warm(ours: Client, headers: Headers) -> float:
     start = time.process_time()
     milliseconds(in_process, headers)
     print(f"  crds, cold: rules and pass {time.process_time() - start:9.2f} s")
-    milliseconds(public, typed(headers)[:2])
+    milliseconds(public, with_exposure_type(headers)[:2])
     times: dict[str, list[float]] = {name: [] for name in ("unseen", "again", "best", "public")}
     for seed in range(1, ROUNDS + 1):
         drawn = draw_headers(ours, len(headers), seed)
         times["unseen"].append(milliseconds(ours.best_references, drawn))
         times["best"].append(milliseconds(in_process, drawn[:200]))
         times["again"].append(milliseconds(ours.best_references, headers))
-        times["public"].append(milliseconds(public, typed(drawn)[:30]))
+        times["public"].append(milliseconds(public, with_exposure_type(drawn)[:30]))
     unseen = report(times)
     compare_answers(ours, in_process, headers)
     return unseen
@@ -150,14 +150,14 @@ print((imported - start) * 1e3, (time.process_time() - imported) * 1e3)
 """
 
 
-def first_calls(client: Client, headers: Headers, unseen: float) -> None:
-    """Time the first call in new processes, in turn, and what importing takes before it.
+def time_first_calls(client: Client, headers: Headers, unseen: float) -> None:
+    """Time the import and the first call in new processes, for both packages in turn.
 
-    The goal of 500 times was set by what a first call of ``getrecommendations`` takes.
+    The goal of a ratio of 500 refers to the first call of ``getrecommendations``.
     """
     imports: dict[str, list[float]] = {"ours": [], "crds": []}
     calls: dict[str, list[float]] = {"ours": [], "crds": []}
-    for header in typed(headers)[:PROCESSES]:
+    for header in with_exposure_type(headers)[:PROCESSES]:
         for whose in calls:
             command = [sys.executable, "-c", FIRST_CALL, whose, client.context, json.dumps(header)]
             out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -175,13 +175,13 @@ def first_calls(client: Client, headers: Headers, unseen: float) -> None:
     print(f"  crds, first getrecommendations over ours, warm, unseen headers: {ratio}")
 
 
-def typed(headers: Headers) -> Headers:
-    """Give the headers that the public function accepts: it asks for EXP_TYPE."""
+def with_exposure_type(headers: Headers) -> Headers:
+    """Return the headers that the public function accepts, which requires EXP_TYPE."""
     return [header for header in headers if "META.EXPOSURE.TYPE" in header]
 
 
 def report(times: dict[str, list[float]]) -> float:
-    """Print the medians, and the medians of the ratios, round by round; give ours, unseen."""
+    """Print the medians of the times and of their ratios; return our time for unseen headers."""
     names = {
         "unseen": "ours, warm, unseen headers",
         "again": "ours, warm, seen before   ",
@@ -199,8 +199,8 @@ def report(times: dict[str, list[float]]) -> float:
     return statistics.median(times["unseen"])
 
 
-def batch(client: Client) -> None:
-    """Resolve many exposures of few configurations; every exposure has its own time."""
+def time_batch(client: Client) -> None:
+    """Resolve many exposures of few configurations, each with its own time."""
     configurations = draw_headers(client, CONFIGURATIONS)
     headers = {}
     for number in range(EXPOSURES):
@@ -211,19 +211,19 @@ def batch(client: Client) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start, wall = time.process_time(), time.perf_counter()
     table = client.table(headers)
-    took, wall = time.process_time() - start, time.perf_counter() - wall
+    cpu, wall = time.process_time() - start, time.perf_counter() - wall
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(
-        f"{len(table)} exposures, {table.configurations} configurations: {took:.2f} s, "
-        f"{wall:.2f} s by the clock (goal 10); "
-        f"peak memory {peak / 1024:.0f} MB, {(peak - before) / 1024:.0f} more than the headers "
+        f"{len(table)} exposures, {table.configurations} configurations: {cpu:.2f} s, "
+        f"{wall:.2f} s wall time (goal 10); "
+        f"peak memory {peak / 1024:.0f} MB, {(peak - before) / 1024:.0f} more than for the headers "
         "(goal 500)"
     )
 
 
-def reading(client: Client) -> None:
-    """Read headers of files on one core."""
-    wanted = client.selection_keywords("nircam")
+def time_reading(client: Client) -> None:
+    """Time reading the headers of files on one core."""
+    keywords = client.selection_keywords("nircam")
     primary = fits.PrimaryHDU()
     for number in range(250):  # a raw JWST header has some 250 cards
         primary.header[f"KEY{number}"] = (number, "a comment of the usual length")
@@ -235,7 +235,7 @@ def reading(client: Client) -> None:
                 path
             )
         start = time.process_time()
-        headers, _ = read_selection_headers(paths, wanted)
+        headers, _ = read_selection_headers(paths, keywords)
         rate = len(headers) / (time.process_time() - start)
     print(f"headers of files read: {rate:.0f} a second on one core (goal 500)")
 
@@ -243,12 +243,13 @@ def reading(client: Client) -> None:
 def main() -> None:
     os.environ.setdefault("CRDS_SERVER_URL", "https://jwst-serverless.stsci.edu")
     os.environ["CRDS_MODE"] = "local"
-    client = Client(context=sys.argv[1] if len(sys.argv) > 1 else "latest", mode="local")
+    context = next(iter(sys.argv[1:]), "latest")
+    client = Client(context=context, mode="local")
     headers = draw_headers(client, HEADERS)
-    reading(client)
-    batch(Client(client.cache.root, client.context, mode="local"))
-    print(f"{len(headers)} headers, all distinct in selection values, all types:")
-    first_calls(client, headers, warm(cold(client, headers), headers))
+    time_reading(client)
+    time_batch(Client(client.cache.root, client.context, mode="local"))
+    print(f"{len(headers)} headers with distinct selection values, all types:")
+    time_first_calls(client, headers, time_warm(time_cold(client, headers), headers))
 
 
 if __name__ == "__main__":

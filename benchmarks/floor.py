@@ -1,7 +1,7 @@
-"""The floor: what detector1 reads and writes, without any arithmetic.
+"""The floor: the reading and writing of detector1 without any arithmetic.
 
-``calbatch run floor:FloorPipeline`` reads every row of the exposure and of the references that
-detector1 reads, once, and writes files like its products, by the same readers and writer.
+``calbatch run floor:FloorPipeline`` reads each row of the exposure and of the references of
+detector1 once, and writes files like its products, with the same readers and writer.
 """
 
 from typing import Any
@@ -27,7 +27,7 @@ READ = {
     "gain": ("data",),
     "readnoise": ("data",),
 }
-"""Reference types and their arrays; the dark's groups come on top."""
+"""Reference types and their arrays; the groups of the dark are read as well."""
 
 
 def pass_on(
@@ -45,35 +45,35 @@ def pass_on(
     gain_data: Array,
     readnoise_data: Array,
 ) -> tuple[Array, ...]:
-    """Return some of what was read in place of the rates of the exposure and its integrations."""
+    """Return some of the input in place of the rates of the exposure and its integrations."""
     image = (data[0, -1], gain_data, mask_dq, readnoise_data, superbias_data)
     return *image, *(np.broadcast_to(a, (len(data), *a.shape)) for a in image)
 
 
 class FloorStep(Step):
-    """Read everything, and hand some of it on."""
+    """Reads everything, and passes some of it on."""
 
     reference_file_types = tuple(READ)
 
     def process(self, exposure: DataModel) -> tuple[DataModel, ...]:
-        """Return two products with an image's and a cube's arrays."""
+        """Return two products with the arrays of an image and a cube."""
         ramp = RampModel(exposure)
         references = {kind: self.open_reference(ramp, kind) for kind in READ}
         rows = {f"{k}_{name}": references[k].rows(name) for k, names in READ.items()
                 for name in names}  # fmt: skip
         outputs = [f"{product}.{name}" for product in ("rate", "rateints") for name in FIELDS]
-        made = ramp.map_tiles_into(
+        products = ramp.map_tiles_into(
             {"rate": ImageModel, "rateints": CubeModel},
             pass_on,
             outputs,
             dark_levels=levels_of(ramp, references["dark"], 1),
             **rows,
         )
-        return tuple(made.values())
+        return tuple(products.values())
 
 
 class FloorPipeline(Pipeline):
-    """A pipeline, so that it takes the inputs and makes the products that detector1 does."""
+    """A pipeline with the inputs and the products of detector1."""
 
     step_defs = {"floor": FloorStep}
     suffixes = ("rate", "rateints")

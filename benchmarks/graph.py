@@ -1,10 +1,10 @@
-"""Graphs: how many tasks detector1 takes, and what scheduling them costs."""
+"""Graphs: the number of tasks of detector1, and the cost of scheduling them."""
 
 import os
 
 from dask.base import optimize
 from jobs import job_of
-from scripts import answer
+from scripts import run_script
 from setting import QUIET, Setting
 from tables import Table
 
@@ -19,15 +19,16 @@ def measure(setting: Setting) -> list[Table]:
 
 
 def _tasks(setting: Setting) -> Table:
-    """Count the tasks that are left after optimisation."""
+    """Count the tasks after optimisation."""
     table = Table("Tasks of detector1, one full frame, optimised", ["tiles", "tasks"])
-    for tiles in TILES:
-        table.rows.append([str(tiles), str(count_tasks(_job(setting, tiles)))])
-    few, many = (int(row[1]) for row in table.rows)
-    each = (many - few) / (TILES[1] - TILES[0])
-    table.rows += [
-        ["each tile (at most 3)", each],
-        ["the exposure (at most 3)", few - each * TILES[0]],
+    few, many = TILES
+    few_tasks, many_tasks = (count_tasks(_job(setting, tiles)) for tiles in TILES)
+    per_tile = (many_tasks - few_tasks) / (many - few)
+    table.rows = [
+        [str(few), str(few_tasks)],
+        [str(many), str(many_tasks)],
+        ["each tile (at most 3)", per_tile],
+        ["the exposure (at most 3)", few_tasks - per_tile * few],
     ]
     return table
 
@@ -40,7 +41,7 @@ def _job(setting: Setting, tiles: int) -> Job:
 
 
 def count_tasks(job: Job) -> int:
-    """Return the number of tasks; an alias, another name for one, is none."""
+    """Return the number of tasks without aliases."""
     graph, writers = prepare_job(job)
     try:
         (optimised,) = optimize(graph)
@@ -52,25 +53,25 @@ def count_tasks(job: Job) -> int:
 
 
 def _scheduling(setting: Setting) -> Table:
-    """Run batches at both grains, and take the processor time of the driver's process."""
+    """Measure the processor time of the driver's process at both grains."""
     table = Table(
-        "Scheduler, client and driver, CPU seconds an exposure", ["grain", "exposures", "CPU s"]
+        "Scheduler, client and driver, CPU seconds per exposure", ["grain", "exposures", "CPU s"]
     )
     few, many = setting.counts
     for grain in ("exposure", "tile"):
         short, long = (_driver_seconds(setting, grain, count) for count in (few, many))
         table.rows.append([grain, f"{few} to {many}", (long - short) / (many - few)])
     table.notes = [
-        "The process that is not a worker. At tile grain it also opens the exposure, plans it and",
-        "makes its graph, which workers do at exposure grain.",
+        "The driver's process, without workers. At tile grain it also opens and plans the exposure",
+        "and makes its graph, which workers do at exposure grain.",
     ]
     return table
 
 
 def _driver_seconds(setting: Setting, grain: str, count: int) -> float:
     inputs = setting.full_frames
-    told = answer(
+    cost = run_script(
         "in_process.py", setting.cache / "products", grain, *inputs.paths[:count],
         environment={**inputs.environment, **QUIET},
     )  # fmt: skip
-    return float(told["driver"])
+    return float(cost["driver"])

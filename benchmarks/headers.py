@@ -1,8 +1,8 @@
-"""Time reading the metadata of one exposure's headers, beside astropy's reading of the same cards.
+"""Time reading the metadata in the headers of an exposure, and the same cards with astropy.
 
     python benchmarks/headers.py EXPOSURE.fits
 
-A batch reads the headers of each of its exposures: 100,000 times a few milliseconds.
+A batch reads the headers of all its exposures, at a few milliseconds each.
 """
 
 import sys
@@ -19,12 +19,12 @@ from calbatch.models.schema.spec import load_schema
 ROUNDS = 50
 
 
-def fastest(work: Callable[[], object]) -> float:
-    """Return the least CPU time of some rounds, in milliseconds."""
+def shortest_time(action: Callable[[], object]) -> float:
+    """Return the shortest CPU time of several rounds in milliseconds."""
     times = []
     for _ in range(ROUNDS):
         start = time.process_time()
-        work()
+        action()
         times.append(time.process_time() - start)
     return min(times) * 1e3
 
@@ -40,11 +40,13 @@ def main() -> None:
         with fits.open(path) as hdus:
             _ = [list(hdu.header.items()) for hdu in hdus]
 
-    print(f"{cards} cards in {len(headers)} headers, CPU milliseconds, the least of {ROUNDS}:")
-    print(f"  metadata from headers  {fastest(lambda: meta_from_headers(schema, headers)):8.2f}")
-    print(f"  layout of the file     {fastest(lambda: read_layout(path)):8.2f}")
-    print(f"  a model is opened      {fastest(lambda: datamodels.open(path).meta):8.2f}")
-    print(f"  astropy, every card    {fastest(astropy):8.2f}")
+    print(f"{cards} cards in {len(headers)} headers, CPU milliseconds, shortest of {ROUNDS}:")
+    print(
+        f"  metadata from headers  {shortest_time(lambda: meta_from_headers(schema, headers)):8.2f}"
+    )
+    print(f"  layout of the file     {shortest_time(lambda: read_layout(path)):8.2f}")
+    print(f"  opening a model        {shortest_time(lambda: datamodels.open(path).meta):8.2f}")
+    print(f"  astropy, all cards     {shortest_time(astropy):8.2f}")
 
 
 if __name__ == "__main__":

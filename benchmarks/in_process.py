@@ -1,8 +1,8 @@
-"""Run a batch in this process's own cluster and tell what it took, as JSON.
+"""Run a batch on a cluster of this process, and print its cost as JSON.
 
     in_process.py FOLDER GRAIN FILE...
 
-The processor seconds of this process are the scheduler's, the client's and the nannies'.
+The processor time of this process is that of the scheduler, the client and the nannies.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""Simulated exposures with their references, made once and kept between runs."""
+"""Simulated exposures with their references, cached between runs."""
 
 import json
 import shutil
@@ -11,34 +11,34 @@ from calbatch.calibrate.simulate import SimulationSpec, simulate
 
 @dataclass(frozen=True)
 class Inputs:
-    """Raw exposures, and the environment in which their references are found."""
+    """Raw exposures, and the environment variables for their references."""
 
     paths: Sequence[Path]
     environment: dict[str, str]
 
 
-def simulated(cache: Path, name: str, spec: SimulationSpec | str, count: int = 1) -> Inputs:
-    """Return so many distinct exposures, from the cache where it has them.
+def load_or_simulate(cache: Path, name: str, spec: SimulationSpec | str, count: int = 1) -> Inputs:
+    """Return simulated exposures, from the cache if it has them.
 
     Parameters
     ----------
     cache : Path
-        Where sets are kept. Remove it when the simulator has changed.
+        Folder of the cached sets. Remove it when the simulator has changed.
     name : str
-        The set's folder there.
+        Name of the set's folder.
     spec : SimulationSpec or str
-        What to simulate: a spec, or a preset's name.
+        A spec, or the name of a preset.
     count : int
-        How many; every one has its own sky, rays and noise.
+        Number of exposures, each with its own sky, rays and noise.
     """
     folder = cache / name
-    note = folder / "set.json"  # written last: a set without it is incomplete
-    if not note.is_file() or len(json.loads(note.read_text())["paths"]) < count:
+    record = folder / "set.json"  # written last: a set without it is incomplete
+    if not record.is_file() or len(json.loads(record.read_text())["paths"]) < count:
         shutil.rmtree(folder, ignore_errors=True)
         print(f"simulating {count} x {name} in {cache}", flush=True)
-        made = simulate(folder, spec=spec, exposures=count)
-        shutil.rmtree(folder / "truth")  # a third of the whole, and not needed
-        paths = [str(path) for path in made.exposures]
-        note.write_text(json.dumps({"paths": paths, "environment": made.environment()}))
-    known = json.loads(note.read_text())
-    return Inputs([Path(path) for path in known["paths"][:count]], known["environment"])
+        new = simulate(folder, spec=spec, exposures=count)
+        shutil.rmtree(folder / "truth")  # not needed, and a third of the size
+        paths = [str(path) for path in new.exposures]
+        record.write_text(json.dumps({"paths": paths, "environment": new.environment()}))
+    cached = json.loads(record.read_text())
+    return Inputs([Path(path) for path in cached["paths"][:count]], cached["environment"])

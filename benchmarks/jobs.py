@@ -1,4 +1,4 @@
-"""One exposure's job, as a batch would make it."""
+"""The job of one exposure, as in a batch."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from calbatch.cluster.planning.step_configuration import configure_step
 
 
 def job_of(path: Path, folder: Path, tile_rows: int | None = None) -> Job:
-    """Return the job that calibrates an exposure with detector1 into a folder."""
+    """Return the job that calibrates an exposure with detector1 and writes to a folder."""
     step = configure_step("detector1", parameters={"": {"output_dir": str(folder)}})
     options = ExposureOptions(fsync=False, tile_rows=tile_rows)
     return Job(

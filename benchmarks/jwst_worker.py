@@ -1,8 +1,9 @@
-"""Calibrate files one after another with jwst's own pipeline: jwst_worker.py FOLDER FILE..."""
+"""Calibrate files one after another with jwst's pipeline: jwst_worker.py FOLDER FILE..."""
 
 import sys
 
 from jwst.pipeline import Detector1Pipeline
 
-for path in sys.argv[2:]:
-    Detector1Pipeline.call(path, output_dir=sys.argv[1], save_results=True)
+_, folder, *paths = sys.argv
+for path in paths:
+    Detector1Pipeline.call(path, output_dir=folder, save_results=True)

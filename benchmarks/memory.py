@@ -1,10 +1,10 @@
-"""Memory: beside jwst's, and as integrations grow."""
+"""Memory: compared with jwst, and for increasing numbers of integrations."""
 
 from dataclasses import replace
 from pathlib import Path
 
-from inputs import simulated
-from scripts import answer
+from inputs import load_or_simulate
+from scripts import run_script
 from setting import QUIET, Setting
 from tables import Table
 
@@ -14,19 +14,19 @@ from calbatch.cluster.sites.local import WORKER_ENVIRONMENT
 MB = 2**20
 INTEGRATIONS = (1, 10, 40)
 ALLOWED = 0.2
-"""How far a peak may lie from the budget, as a fraction of it."""
+"""Allowed deviation of a peak from the budget, as a fraction of the budget."""
 
 
 def measure(setting: Setting) -> list[Table]:
     """Return the tables of this section."""
-    return [_beside(setting), _flat(setting)]
+    return [_compared_with_jwst(setting), _by_integrations(setting)]
 
 
-def _beside(setting: Setting) -> Table:
-    """Sample all processes of a batch, ours and jwst's."""
+def _compared_with_jwst(setting: Setting) -> Table:
+    """Sample the memory of all processes of a batch, for calbatch and jwst."""
     output = setting.cache / "products"
     table = Table(
-        "Memory of all processes together, full frames, sampled", ["program", "exposures", "MB"]
+        "Total memory of all processes, full frames, sampled", ["program", "exposures", "MB"]
     )
     count = min(setting.counts)
     ours = setting.run(
@@ -37,35 +37,36 @@ def _beside(setting: Setting) -> Table:
         theirs = setting.run(setting.jwst(2, output), output, 4, memory=True)
         table.rows.append(["jwst, two processes", "2", theirs.peak / MB])
         table.rows.append(["calbatch / jwst (goal 0.33)", None, ours.peak / theirs.peak])
-    table.notes = ["Sums of proportional set sizes; pages of the file cache do not count."]
+    table.notes = ["Sums of proportional set sizes, without pages of the file cache."]
     return table
 
 
-def _flat(setting: Setting) -> Table:
-    """Calibrate subarrays of more and more integrations, tile by tile."""
+def _by_integrations(setting: Setting) -> Table:
+    """Calibrate subarrays with increasing numbers of integrations, tile by tile."""
     columns = ["integrations", "tiles", "input MB", "before MB", "peak MB", "more MB", "budget MB",
                "more / budget"]  # fmt: skip
-    table = Table("Memory as integrations grow: 512 x 512 x 10 groups, one process", columns)
+    table = Table("Memory by number of integrations: 512 x 512 x 10 groups, one process", columns)
     for integrations in INTEGRATIONS[: 2 if setting.quick else None]:
         exposure, environment = _subarray(setting.cache, integrations)
-        told = answer(
+        cost = run_script(
             "one_exposure.py", setting.cache / "products", exposure, "2",
             environment={**environment, **QUIET, **WORKER_ENVIRONMENT},
         )  # fmt: skip
-        more = told["peak"] - told["baseline"]
-        sizes = (told["baseline"], told["peak"], more, told["budget"])
+        more = cost["peak"] - cost["baseline"]
+        sizes = (cost["baseline"], cost["peak"], more, cost["budget"])
         table.rows.append(
-            [str(integrations), str(told["tiles"]), exposure.stat().st_size / MB]
-            + [size / MB for size in sizes] + [more / told["budget"]]
+            [str(integrations), str(cost["tiles"]), exposure.stat().st_size / MB]
+            + [size / MB for size in sizes] + [more / cost["budget"]]
         )  # fmt: skip
     table.notes = [
         "Resident set, products streamed. The budget is what `calbatch plan` states for a tile;",
-        f"one tile is in flight. The goal: within {ALLOWED:.0%} of it, whatever the integrations.",
+        f"one tile is in flight. Goal: within {ALLOWED:.0%} of it for any number of integrations.",
     ]
     return table
 
 
 def _subarray(cache: Path, integrations: int) -> tuple[Path, dict[str, str]]:
     (spec,) = PRESETS["sub512-many-ints"]
-    made = simulated(cache, f"sub512-{integrations}", replace(spec, nints=integrations))
-    return made.paths[0], made.environment
+    inputs = load_or_simulate(cache, f"sub512-{integrations}", replace(spec, nints=integrations))
+    (path,) = inputs.paths
+    return path, inputs.environment

@@ -1,9 +1,9 @@
-"""Calibrate one exposure in this process, tile by tile, and tell what it took, as JSON.
+"""Calibrate one exposure in this process, tile by tile, and print the cost as JSON.
 
     one_exposure.py FOLDER FILE PASSES
 
-Memory is the resident set of this process: before the first pass, with all software loaded, and the
-highest during the passes.
+Memory is the resident set of this process: before the first pass, with all software loaded, and its
+maximum during the passes.
 """
 
 import json
@@ -21,14 +21,14 @@ from calbatch.models.budget import tile_budget
 ROWS = 8
 
 
-def status(name: str) -> int:
-    """Return a size in bytes from what Linux tells of this process."""
+def process_size(name: str) -> int:
+    """Return a size in bytes from Linux's status of this process."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024
 
 
-def processor_seconds(job: Job) -> float:
-    """Calibrate; return the processor seconds that it took."""
+def time_calibration(job: Job) -> float:
+    """Calibrate the exposure; return the processor seconds."""
     start = time.process_time()
     outcome = calibrate(job)
     if outcome.failed:
@@ -37,7 +37,7 @@ def processor_seconds(job: Job) -> float:
 
 
 def load_kernels(job: Job) -> None:
-    """Calibrate a few rows and lay products out, so that all that an exposure needs is loaded."""
+    """Calibrate a few rows and prepare products, so that all kernels and modules are loaded."""
     with dask.config.set({"calbatch.tile-rows": ROWS, "scheduler": "sync"}):
         for model, _ in build_products(job):
             np.asarray(model.data[..., :ROWS, :])
@@ -51,12 +51,12 @@ def main(folder: str, path: str, passes: int) -> None:
     load_kernels(job)
     with dask.config.set(job.options.dask_config()):
         budget = tile_budget([model for model, _ in build_products(job)])
-    baseline = status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the highest so far is forgotten
-    seconds = [processor_seconds(job) for _ in range(passes)]
-    told = {"baseline": baseline, "peak": status("VmHWM"), "budget": budget.bytes,
+    baseline = process_size("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # resets the maximum
+    seconds = [time_calibration(job) for _ in range(passes)]
+    cost = {"baseline": baseline, "peak": process_size("VmHWM"), "budget": budget.bytes,
             "tiles": budget.tiles, "seconds": seconds}  # fmt: skip
-    print(json.dumps(told))
+    print(json.dumps(cost))
 
 
 if __name__ == "__main__":

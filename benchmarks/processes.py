@@ -1,4 +1,4 @@
-"""Commands run side by side: what they take of the clock, the processors and the memory."""
+"""Commands that run at the same time, with their wall time, CPU time and memory."""
 
 import ctypes
 import os
@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 SAMPLED_EVERY = 0.2
-"""Seconds between two looks at the memory."""
+"""Seconds between two samples of the memory."""
 
 Command = Sequence[str | Path]
 
@@ -24,18 +24,18 @@ _PR_SET_CHILD_SUBREAPER = 36  # of Linux
 
 @dataclass(frozen=True)
 class Run:
-    """What some commands took together.
+    """The total cost of several commands.
 
     Attributes
     ----------
     wall : float
-        Seconds from the first one's start to the last one's end.
+        Seconds from the first start to the last end.
     cpu : float
         Processor seconds (user and system) of all their processes.
     peak : int
-        The largest sum of their proportional set sizes seen, bytes; 0 where it was not looked at.
+        Largest sampled sum of their proportional set sizes in bytes; 0 if not sampled.
     load : float
-        The machine's load average as they began.
+        Load average of the machine at the start.
     """
 
     wall: float
@@ -47,33 +47,34 @@ class Run:
 def run(
     commands: Sequence[Command], environment: Mapping[str, str], *, memory: bool = False
 ) -> Run:
-    """Run commands at the same time and wait for all of them.
+    """Run commands at the same time, and wait for all of them.
 
     Raises
     ------
     SystemExit
-        When one fails, with the end of what it said.
+        If a command fails; the message has the end of its output.
     """
     _adopt_orphans()
-    load, start = os.getloadavg()[0], time.perf_counter()
+    load, *_ = os.getloadavg()
+    start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         logs = [Path(folder) / f"{number}.log" for number in range(len(commands))]
-        started = [_started(c, environment, log) for c, log in zip(commands, logs, strict=True)]
+        started = [_start(c, environment, log) for c, log in zip(commands, logs, strict=True)]
         with _Sampler([process.pid for process in started] if memory else []) as sampler:
-            cpu = sum(_finished(p, log) for p, log in zip(started, logs, strict=True))
+            cpu = sum(_wait_for(p, log) for p, log in zip(started, logs, strict=True))
             wall = time.perf_counter() - start
-    return Run(wall, cpu + reaped(), sampler.peak, load)
+    return Run(wall, cpu + reap(), sampler.peak, load)
 
 
 def _adopt_orphans() -> None:
-    """Have processes that outlive their parents become this one's children, so that they count."""
+    """Become the parent of processes that outlive theirs, so that their CPU time is counted."""
     if ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        sys.exit("this system does not tell what processes have used that outlive their parents")
-    reaped()
+        sys.exit("this system does not report the CPU time of processes that outlive their parents")
+    reap()
 
 
-def reaped() -> float:
-    """Wait for whatever is still there of commands that have ended; return its CPU seconds."""
+def reap() -> float:
+    """Wait for the remaining processes of commands that have ended; return their CPU seconds."""
     total = 0.0
     while True:
         try:
@@ -83,7 +84,7 @@ def reaped() -> float:
         total += used.ru_utime + used.ru_stime
 
 
-def _started(
+def _start(
     command: Command, environment: Mapping[str, str], log: Path
 ) -> "subprocess.Popen[bytes]":
     with log.open("wb") as output:
@@ -96,18 +97,18 @@ def _started(
         )
 
 
-def _finished(process: "subprocess.Popen[bytes]", log: Path) -> float:
-    """Wait for a process; return its CPU seconds and those of the processes it waited for."""
+def _wait_for(process: "subprocess.Popen[bytes]", log: Path) -> float:
+    """Wait for a process; return the CPU seconds of it and the processes that it waited for."""
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
-        said = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-        sys.exit(f"{process.args!r} ended with {process.returncode}:\n{said}")
+        output = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+        sys.exit(f"{process.args!r} ended with {process.returncode}:\n{output}")
     return used.ru_utime + used.ru_stime
 
 
 class _Sampler:
-    """Looks at the memory of processes and their descendants from a thread, again and again."""
+    """Samples the memory of processes and their descendants in a thread."""
 
     def __init__(self, pids: Sequence[int]) -> None:
         self.pids, self.peak = pids, 0
@@ -130,11 +131,11 @@ class _Sampler:
 
 
 def _proportional(pid: int) -> int:
-    """Return the proportional set sizes of a process and all its descendants."""
+    """Return the sum of the proportional set sizes of a process and its descendants."""
     total = 0
     with suppress(psutil.Error):
         process = psutil.Process(pid)
         for one in [process, *process.children(recursive=True)]:
-            with suppress(psutil.Error):  # it may have ended meanwhile
+            with suppress(psutil.Error):  # it may have ended
                 total += one.memory_full_info().pss
     return total

@@ -1,9 +1,9 @@
-"""How fast and how large calbatch is, beside jwst 3.0.0 where that does the same.
+"""Measure the speed and memory of calbatch, compared with jwst 3.0.0.
 
     python benchmarks/run.py [--quick] [--only speed,memory,graph,shapes] [--out results.json]
 
-Everything is measured in one run on the same two cores, and shown as tables of medians and ratios.
-docs/performance.md says what the tables mean.
+Everything is measured in one run on the same two cores; the results are tables of medians and
+ratios, which docs/performance.md explains.
 """
 
 import argparse
@@ -21,20 +21,22 @@ SECTIONS = ("speed", "memory", "graph", "shapes")
 PACKAGES = ("calbatch", "jwst", "dask", "numba", "numpy", "astropy")
 
 
-def arguments() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="few exposures, each once")
-    parser.add_argument("--only", default=",".join(SECTIONS), help="sections, by commas")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the tables as JSON too")
+    parser.add_argument("--quick", action="store_true", help="few exposures, no repeats")
+    parser.add_argument("--only", default=",".join(SECTIONS), help="sections, separated by commas")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the tables as JSON")
     parser.add_argument(
         "--cache", type=Path, default=_in_memory() / "calbatch-benchmark",
-        help="for inputs, which are kept, and products, which are not",
+        help="folder for inputs, which are kept, and products, which are removed",
     )  # fmt: skip
-    parser.add_argument("--disk", type=Path, default=Path.cwd(), help="a folder on a disk")
-    parser.add_argument("--counts", metavar="N,M", help="exposures in short and long batches")
-    parser.add_argument("--jwst-counts", metavar="N,M", help="the same, for jwst")
-    parser.add_argument("--repeats", type=int, help="how often each batch is run")
-    parser.add_argument("--jwst-repeats", type=int, help="the same, for jwst; 0 leaves it out")
+    parser.add_argument("--disk", type=Path, default=Path.cwd(), help="folder on a disk")
+    parser.add_argument(
+        "--counts", metavar="N,M", help="number of exposures in short and long batches"
+    )
+    parser.add_argument("--jwst-counts", metavar="N,M", help="the same for jwst")
+    parser.add_argument("--repeats", type=int, help="number of runs of each batch")
+    parser.add_argument("--jwst-repeats", type=int, help="the same for jwst; 0 omits jwst")
     return parser.parse_args()
 
 
@@ -43,29 +45,29 @@ def _in_memory() -> Path:
     return shared if shared.is_dir() else Path(tempfile.gettempdir())
 
 
-def pair(text: str) -> tuple[int, int]:
-    """Return two numbers written with a comma between them, the smaller one first."""
+def parse_pair(text: str) -> tuple[int, int]:
+    """Return two numbers separated by a comma, the smaller one first."""
     few, many = sorted(int(part) for part in text.split(","))
     return few, many
 
 
-def settings(given: argparse.Namespace) -> Any:
+def make_setting(options: argparse.Namespace) -> Any:
     from setting import Setting
 
-    repeats = 1 if given.quick else 3
+    repeats = 1 if options.quick else 3
     return Setting(
-        cache=given.cache,
-        disk=given.disk,
-        counts=pair(given.counts or ("2,6" if given.quick else "8,24")),
-        jwst_counts=pair(given.jwst_counts or ("2,4" if given.quick else "4,8")),
-        repeats=repeats if given.repeats is None else given.repeats,
-        jwst_repeats=1 if given.jwst_repeats is None else given.jwst_repeats,
-        quick=given.quick,
+        cache=options.cache,
+        disk=options.disk,
+        counts=parse_pair(options.counts or ("2,6" if options.quick else "8,24")),
+        jwst_counts=parse_pair(options.jwst_counts or ("2,4" if options.quick else "4,8")),
+        repeats=repeats if options.repeats is None else options.repeats,
+        jwst_repeats=1 if options.jwst_repeats is None else options.jwst_repeats,
+        quick=options.quick,
     )
 
 
-def about(cores: int) -> dict[str, Any]:
-    """Return what the results depend on."""
+def describe_environment(cores: int) -> dict[str, Any]:
+    """Return the properties of the machine and the versions on which results depend."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": f"{platform.machine()}, {cores} cores used of {os.cpu_count()}",
@@ -76,18 +78,18 @@ def about(cores: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    given = arguments()
+    options = parse_arguments()
     from setting import use_two_cores
 
-    results: dict[str, Any] = {"about": about(use_two_cores())}
+    results: dict[str, Any] = {"about": describe_environment(use_two_cores())}
     print(*(f"{name}: {value}" for name, value in results["about"].items()), sep="\n")
-    setting = settings(given)
-    for name in given.only.split(","):
+    setting = make_setting(options)
+    for name in options.only.split(","):
         tables = importlib.import_module(name).measure(setting)
         results[name] = [table.as_json() for table in tables]
         print(*tables, sep="\n", flush=True)
-        if given.out:
-            given.out.write_text(json.dumps(results, indent=1))
+        if options.out:
+            options.out.write_text(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

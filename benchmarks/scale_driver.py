@@ -4,7 +4,7 @@
     python scale_driver.py plan INPUTS OUTPUT 0
     python scale_driver.py work SCHEDULER WORKERS NAME
 
-The last is what the first starts for its workers.
+The first form starts the last one for its workers.
 """
 
 import asyncio
@@ -40,12 +40,12 @@ class Sleep(Step):
     """A stand-in for a calibration."""
 
     def process(self, exposure: object) -> object:
-        """Do nothing."""
+        """Return an empty model."""
         return RampModel(exposure)
 
 
 def sleep(job: Job) -> Outcome:
-    """Sleep, and leave a product of some bytes."""
+    """Sleep, and write a product of a few bytes."""
     clock = Stopwatch()
     time.sleep(float(os.environ["SLEEP"]))
     path = Path(job.step.output_dir, f"{job.path.stem}_slept.fits")
@@ -61,18 +61,18 @@ def sleep(job: Job) -> Outcome:
     )
 
 
-class Sleeping(DaskSite):
-    """A scheduler whose workers sleep."""
+class SleepingSite(DaskSite):
+    """A site whose workers sleep."""
 
     work = staticmethod(sleep)
 
 
 PROCESSES = 2
-"""Among which the workers are shared out: they sleep most of the time."""
+"""Number of processes that share the workers, which sleep most of the time."""
 
 
 async def work(scheduler: str, count: int, name: str) -> None:
-    """Be some workers with a thread each, until the scheduler is gone."""
+    """Run several workers with one thread each, until the scheduler ends."""
     with dask.config.set({**DASK_SETTINGS, "distributed.worker.profile.enabled": False}):
         async with AsyncExitStack() as stack:
             workers = [
@@ -86,7 +86,7 @@ async def work(scheduler: str, count: int, name: str) -> None:
 
 @contextmanager
 def workers(scheduler: str, count: int) -> Iterator[None]:
-    """Have processes with so many workers in all."""
+    """Run processes with the given number of workers in total."""
     command = [sys.executable, __file__, "work", scheduler, str(count // PROCESSES)]
     processes = [subprocess.Popen([*command, str(n)]) for n in range(PROCESSES)]
     try:
@@ -98,7 +98,7 @@ def workers(scheduler: str, count: int) -> Iterator[None]:
 
 
 def print_plan(inputs: str, output: Path) -> None:
-    """Plan all again, as the driver does; print how many are done, and the seconds it takes."""
+    """Plan all exposures again like the driver; print the number done, and the duration."""
     step = Sleep()
     step.output_dir = str(output)
     start = time.perf_counter()
@@ -108,7 +108,7 @@ def print_plan(inputs: str, output: Path) -> None:
         blocks = planner.plan_blocks(enumerate(find_inputs(step, (inputs,))))
         done = sum(bool(planned.earlier_products) for block in blocks for planned in block)
         sums.close()
-    print(f"planned again, {done} of them done before: {time.perf_counter() - start:.1f} s")
+    print(f"planned again, {done} exposures done before: {time.perf_counter() - start:.1f} s")
 
 
 def main() -> None:
@@ -132,11 +132,11 @@ def main() -> None:
         Client(cluster, set_as_default=False) as client,
     ):
         client.wait_for_workers(int(count))
-        site = Sleeping(client, "exposure", f"{count} sleepers")
+        site = SleepingSite(client, "exposure", f"{count} sleepers")
         drive(begun, Console(), entered=lambda *place: nullcontext(site))
 
 
 if __name__ == "__main__":
-    from scale_driver import main as run  # what is sent to workers must not be of __main__
+    from scale_driver import main as run  # functions sent to workers must not belong to __main__
 
     run()

@@ -1,4 +1,4 @@
-"""Small programs beside this one, run in processes of their own, that answer in JSON."""
+"""Small scripts in this folder that run in their own processes and print JSON."""
 
 import json
 import os
@@ -9,15 +9,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from processes import reaped
+from processes import reap
 
 HERE = Path(__file__).parent
 
 
-def answer(
+def run_script(
     script: str, output: Path, *arguments: str | Path, environment: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Run a script whose first argument is a folder for products, which is removed again."""
+    """Run a script and return its JSON output.
+
+    Its first argument is a folder for products, which is emptied before and removed afterwards.
+    """
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     command = [sys.executable, HERE / script, output, *arguments]
@@ -28,8 +31,8 @@ def answer(
         )  # fmt: skip
     finally:
         shutil.rmtree(output, ignore_errors=True)
-        reaped()
+        reap()
     if done.returncode != 0:
         sys.exit(f"{command} ended with {done.returncode}: {done.stderr[-2000:]}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result

@@ -1,4 +1,4 @@
-"""What all benchmarks share: how much is asked for, where files go, and the commands."""
+"""The extent of the benchmarks, their folders, and the commands that they run."""
 
 import os
 import shutil
@@ -8,37 +8,38 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from inputs import Inputs, simulated
+from inputs import Inputs, load_or_simulate
 from processes import Command, Run, run
 
 HERE = Path(__file__).parent
 CORES = 2
-"""Cores that everything runs on: jwst's two processes, and calbatch's two workers."""
+"""Number of cores, for two processes of jwst and two workers of calbatch."""
 
 QUIET = {
-    "OMP_NUM_THREADS": "1",  # two processes on two cores need no threads of libraries
+    "OMP_NUM_THREADS": "1",  # with two processes on two cores, libraries need no threads
     "OPENBLAS_NUM_THREADS": "1",
     "PYTHONPATH": os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")])),
 }
-"""What all programs are given: among others, where workers find the floor."""
+"""Environment variables of all programs; PYTHONPATH lets workers import the floor."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How much to measure, and where.
+    """The extent and the folders of the measurements.
 
     Attributes
     ----------
     cache : Path
-        For inputs, kept between runs, and outputs, removed after each: memory, best of all.
+        Folder for inputs, which are kept between runs, and products, which are removed; preferably
+        in memory.
     disk : Path
-        A folder on a disk.
+        Folder on a disk.
     counts, jwst_counts : (int, int)
-        Exposures in the short and in the long batch.
+        Numbers of exposures in the short and in the long batch.
     repeats, jwst_repeats : int
-        How often each is run; medians are shown.
+        Number of runs of each batch, of which medians are taken.
     quick : bool
-        Whether to do less of everything else.
+        True to reduce everything else.
     """
 
     cache: Path
@@ -52,16 +53,16 @@ class Setting:
     @cached_property
     def full_frames(self) -> Inputs:
         """Distinct exposures of 2048 x 2048 pixels and 10 groups."""
-        most = max(*self.counts, *self.jwst_counts)
-        return simulated(self.cache, "bench-nircam-full", "bench-nircam-full", most)
+        count = max(*self.counts, *self.jwst_counts)
+        return load_or_simulate(self.cache, "bench-nircam-full", "bench-nircam-full", count)
 
     def calbatch(self, pipeline: str, count: int, output: Path, *options: str) -> Command:
-        """Return the command that calibrates some full frames."""
+        """Return the command that calibrates full frames with calbatch."""
         script = Path(sys.executable).with_name("calbatch")
         return [script, "run", pipeline, *self.full_frames.paths[:count], "-o", output, *options]
 
     def jwst(self, count: int, output: Path) -> list[Command]:
-        """Return the commands that calibrate some full frames with jwst, a process a core."""
+        """Return the commands that calibrate full frames with jwst, one process per core."""
         paths = self.full_frames.paths[:count]
         parts = [paths[core::CORES] for core in range(CORES)]
         return [[sys.executable, HERE / "jwst_worker.py", output, *part] for part in parts if part]
@@ -75,11 +76,11 @@ class Setting:
         memory: bool = False,
         **environment: str,
     ) -> Run:
-        """Run commands that write so many products; those that are there already are replaced.
+        """Run commands that write the given number of products.
 
-        Nothing else is there from runs before. Products take the place of others, so that the
-        machine need not find memory that it never used: a virtual one asks its host for every page
-        of it, which can take longer than calibrating.
+        Only products of earlier runs are kept, and are replaced. New files would need memory that
+        the machine has never used; a virtual machine requests each such page from its host, which
+        can take longer than the calibration.
         """
         output.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(output / ".calbatch", ignore_errors=True)
@@ -87,19 +88,19 @@ class Setting:
         result = run(
             commands, {**self.full_frames.environment, **QUIET, **environment}, memory=memory
         )
-        found = sum(path.stat().st_mtime > start for path in output.glob("*.fits"))
-        if found != products:
-            sys.exit(f"{commands[0][:3]} wrote {found} products, not {products}")
+        written = sum(path.stat().st_mtime > start for path in output.glob("*.fits"))
+        if written != products:
+            sys.exit(f"{commands[0][:3]} wrote {written} products, not {products}")
         return result
 
-    def filled(self, output: Path) -> None:
-        """Have a folder hold the products of all exposures, for others to replace."""
+    def fill(self, output: Path) -> None:
+        """Write the products of all exposures to a folder, for later runs to replace."""
         count = max(self.counts)
         self.run([self.calbatch("detector1", count, output)], output, 2 * count)
 
 
 def use_two_cores() -> int:
-    """Confine this process, and all that it starts, to two cores; return how many there are."""
+    """Restrict this process and its children to two cores; return the number of cores."""
     cores = sorted(os.sched_getaffinity(0))[:CORES]
     os.sched_setaffinity(0, cores)
     return len(cores)

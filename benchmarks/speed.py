@@ -1,4 +1,4 @@
-"""Speed: batches of full frames beside jwst 3.0.0, from exec to exit."""
+"""Speed: batches of full frames compared with jwst 3.0.0, from exec to exit."""
 
 import shutil
 import statistics
@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from processes import Run
-from scripts import answer
+from scripts import run_script
 from setting import QUIET, Setting
 from tables import Table
 
 Batch = Callable[[int], Run]
-GOAL, LEAST = 25, 12
+GOAL, MINIMUM = 25, 12
 
 
 @dataclass
@@ -21,12 +21,13 @@ class Series:
     """Runs of one program with few and with many exposures."""
 
     name: str
-    counts: tuple[int, int]
+    few: int
+    many: int
     batch: Batch
     runs: dict[int, list[Run]] = field(default_factory=dict)
 
     def measure(self, count: int) -> None:
-        """Run it once more with so many exposures."""
+        """Run the program once with the given number of exposures."""
         run = self.batch(count)
         self.runs.setdefault(count, []).append(run)
         print(
@@ -36,19 +37,19 @@ class Series:
         )
 
     def median(self, count: int, what: str) -> float:
-        """Return the median of what runs with so many exposures took."""
+        """Return the median cost of the runs with the given number of exposures."""
         return statistics.median(getattr(run, what) for run in self.runs[count])
 
     def slope(self, what: str) -> float:
-        """Return what a further exposure takes: the median over the repeats."""
-        few, many = (self.runs[count] for count in self.counts)
-        steps = [getattr(b, what) - getattr(a, what) for a, b in zip(few, many, strict=True)]
-        return statistics.median(steps) / (self.counts[1] - self.counts[0])
+        """Return the cost of a further exposure, as the median over the repeats."""
+        pairs = zip(self.runs[self.few], self.runs[self.many], strict=True)
+        steps = [getattr(long, what) - getattr(short, what) for short, long in pairs]
+        return statistics.median(steps) / (self.many - self.few)
 
     def rows(self) -> list[list[object]]:
         """Return a row for each number of exposures, and one for the slope."""
         rows: list[list[object]] = []
-        for count in self.counts:
+        for count in (self.few, self.many):
             wall, cpu, load = (self.median(count, what) for what in ("wall", "cpu", "load"))
             rows.append([self.name, str(count), wall, cpu, wall / count, cpu / count, load])
         return [
@@ -60,14 +61,17 @@ class Series:
 def measure(setting: Setting) -> list[Table]:
     """Return the tables of this section."""
     first = _first_runs(setting)
-    ours, floor = _ours(setting, "calbatch", "detector1"), _floor(setting)
-    on_disk = _ours(setting, "calbatch, to disk", "detector1", setting.disk / "calbatch-benchmark")
-    alone = _ours(setting, "calbatch, one worker", "detector1", None, "--workers", "1")
+    ours = _ours(setting, "calbatch", "detector1")
+    floor = _ours(setting, "floor", "floor:FloorPipeline")
+    on_disk = _ours(
+        setting, "calbatch, to disk", "detector1", output=setting.disk / "calbatch-benchmark"
+    )
+    alone = _ours(setting, "calbatch, one worker", "detector1", options=("--workers", "1"))
     theirs = _theirs(setting)
     folders = setting.cache / "products", setting.disk / "calbatch-benchmark"
     for folder in folders:
-        setting.filled(folder)
-    _in_turn(setting, [ours, alone, floor, on_disk], [theirs] if setting.jwst_repeats else [])
+        setting.fill(folder)
+    _run_in_turn(setting, [ours, alone, floor, on_disk], [theirs] if setting.jwst_repeats else [])
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
     everything = [s for s in (theirs, ours, alone, on_disk, floor) if s.runs]
@@ -75,11 +79,11 @@ def measure(setting: Setting) -> list[Table]:
     table = Table("Full frames, 2048 x 2048 x 10 groups, two cores", columns)
     table.rows = [row for series in everything for row in series.rows()]
     table.notes = [
-        "From exec to exit, kernels compiled, medians. Inputs, references and products in memory",
-        "(which replace others: see Setting.run),",
-        "but for the products 'to disk', which are waited for (fsync). jwst: two processes, each",
-        "with half of the files; calbatch: two workers; the floor reads and writes the same files",
-        "by the same driver without any arithmetic. The slope is what a further exposure takes.",
+        "From exec to exit, kernels compiled, medians. Inputs, references and products are in",
+        "memory (products replace earlier ones, see Setting.run), except for the products",
+        "'to disk', which are written with fsync. jwst: two processes, each with half of the",
+        "files; calbatch: two workers; the floor reads and writes the same files with the same",
+        "driver without any arithmetic. The slope is the cost of a further exposure.",
     ]
     return [
         table,
@@ -89,18 +93,24 @@ def measure(setting: Setting) -> list[Table]:
     ]
 
 
-def _in_turn(setting: Setting, ours: Sequence[Series], theirs: Sequence[Series]) -> None:
-    """Take turns: what else the machine does falls on all alike."""
+def _run_in_turn(setting: Setting, ours: Sequence[Series], theirs: Sequence[Series]) -> None:
+    """Alternate between the programs, so that other load on the machine affects all alike."""
     for repeat in range(max(setting.repeats, setting.jwst_repeats)):
         turns = ours if repeat < setting.repeats else ()
         others = theirs if repeat < setting.jwst_repeats else ()
-        for which in range(2):
-            for series in (*others, *turns):
-                series.measure(series.counts[which])
+        for series in (*others, *turns):
+            series.measure(series.few)
+        for series in (*others, *turns):
+            series.measure(series.many)
 
 
 def _ours(
-    setting: Setting, name: str, pipeline: str, output: Path | None = None, *options: str
+    setting: Setting,
+    name: str,
+    pipeline: str,
+    *,
+    output: Path | None = None,
+    options: Sequence[str] = (),
 ) -> Series:
     folder = output or setting.cache / "products"
 
@@ -108,11 +118,7 @@ def _ours(
         command = setting.calbatch(pipeline, count, folder, *options)
         return setting.run([command], folder, 2 * count)
 
-    return Series(name, setting.counts, batch)
-
-
-def _floor(setting: Setting) -> Series:
-    return _ours(setting, "floor", "floor:FloorPipeline")
+    return Series(name, *setting.counts, batch)
 
 
 def _theirs(setting: Setting) -> Series:
@@ -121,23 +127,26 @@ def _theirs(setting: Setting) -> Series:
     def batch(count: int) -> Run:
         return setting.run(setting.jwst(count, folder), folder, 2 * count)
 
-    return Series("jwst", setting.jwst_counts, batch)
+    return Series("jwst", *setting.jwst_counts, batch)
 
 
 def _ratios(theirs: Series, ours: Series, alone: Series, on_disk: Series, floor: Series) -> Table:
     table = Table("Ratios", ["what", "wall", "CPU"])
     if theirs.runs:
-        few = theirs.counts[1], ours.counts[0]
+        their_count, our_count = theirs.many, ours.few
+        ratios = (
+            (theirs.median(their_count, what) / their_count)
+            / (ours.median(our_count, what) / our_count)
+            for what in ("wall", "cpu")
+        )
         table.rows = [
             _ratio("jwst's slope / calbatch's", theirs, ours),
             _ratio("jwst's slope / calbatch's to disk", theirs, on_disk),
-            [f"jwst with {few[0]} exposures / calbatch with {few[1]}, each"]
-            + [theirs.median(few[0], w) / few[0] / (ours.median(few[1], w) / few[1])
-               for w in ("wall", "cpu")],
-        ]  # fmt: skip
+            [f"jwst with {their_count} exposures / calbatch with {our_count}, each", *ratios],
+        ]
     table.rows.append(_ratio("one worker's slope / two workers' (goal 1.8)", alone, ours))
     table.rows.append(_ratio("calbatch's slope / the floor's", ours, floor))
-    table.notes = [f"The goal for the first is {GOAL}; less than {LEAST} is not acceptable."]
+    table.notes = [f"The goal of the first is {GOAL}; less than {MINIMUM} is not acceptable."]
     return table
 
 
@@ -146,7 +155,7 @@ def _ratio(name: str, upper: Series, lower: Series) -> list[object]:
 
 
 def _first_runs(setting: Setting) -> Table:
-    """Run one exposure without compiled kernels, and again with them."""
+    """Run one exposure without compiled kernels, then with them."""
     table = Table("The first run on a machine: one exposure", ["kernels", "wall s", "CPU s"])
     output = setting.cache / "products"
     command = setting.calbatch("detector1", 1, output)
@@ -154,27 +163,27 @@ def _first_runs(setting: Setting) -> Table:
         for name in ("compiled during the run", "compiled before"):
             run = setting.run([command], output, 2, NUMBA_CACHE_DIR=kernels)
             table.rows.append([name, run.wall, run.cpu])
-    setting.run([command], output, 2)  # compiles what the following runs use
+    setting.run([command], output, 2)  # compiles the kernels for the following runs
     return table
 
 
 def _stages(setting: Setting, ours: Series, floor: Series) -> Table:
-    """Return the CPU seconds of each step, and what comes on top."""
-    count = setting.counts[0]
-    told = answer(
+    """Return the CPU seconds of each step, and the remainder."""
+    count, _ = setting.counts
+    cost = run_script(
         "in_process.py", setting.cache / "products", "exposure",
         *setting.full_frames.paths[:count],
         environment={**setting.full_frames.environment, **QUIET},
     )  # fmt: skip
-    stages = {name: seconds for name, seconds in told["stages"].items() if seconds >= 0.0005}
-    table = Table("CPU seconds an exposure, step by step", ["step", "CPU s", "%"])
+    stages = {name: seconds for name, seconds in cost["stages"].items() if seconds >= 0.0005}
+    table = Table("CPU seconds per exposure by step", ["step", "CPU s", "%"])
     whole = ours.slope("cpu")
     rest = whole - sum(stages.values())
-    for name, seconds in [*stages.items(), ("what no step's tiles take", rest), ("slope", whole)]:
+    for name, seconds in [*stages.items(), ("outside the steps' tiles", rest), ("slope", whole)]:
         table.rows.append([name, seconds, 100 * seconds / whole])
     table.notes = [
-        f"Medians of {count} exposures on two workers. A step's time includes the reading of its",
-        "references' rows, the first one's that of the input. What no step's tiles take: headers,",
-        "graphs, values found over the frame beforehand (reference pixels), scheduler and client.",
+        f"Medians of {count} exposures on two workers. A step's time includes reading the rows of",
+        "its references; that of the first includes reading the input. Outside the steps' tiles",
+        "are headers, graphs, values over the frame (reference pixels), scheduler and client.",
     ]
     return table

@@ -1,4 +1,4 @@
-"""Results as tables of text, and as values that JSON can hold."""
+"""Results as tables of text, and as JSON values."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,13 +11,13 @@ class Table:
     Attributes
     ----------
     title : str
-        What was measured.
+        Title, which names the measured quantity.
     columns : list of str
-        Names with their units.
+        Names of the columns, with units.
     rows : list of list
-        Texts and numbers; None is shown as a dash.
+        Texts and numbers; None is printed as a dash.
     notes : list of str
-        What one must know to read it.
+        Explanations below the table.
     """
 
     title: str
@@ -26,7 +26,7 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        cells = [self.columns, *([shown(value) for value in row] for row in self.rows)]
+        cells = [self.columns, *([format_cell(value) for value in row] for row in self.rows)]
         widths = [max(len(row[i]) for row in cells) for i in range(len(self.columns))]
         lines = [_line(row, widths) for row in cells]
         rule = "  ".join("-" * width for width in widths)
@@ -38,8 +38,8 @@ class Table:
                 "notes": self.notes}  # fmt: skip
 
 
-def shown(value: Any) -> str:
-    """Return a cell's text; numbers with three digits that mean something."""
+def format_cell(value: Any) -> str:
+    """Return the text of a cell; numbers have three significant digits."""
     if value is None:
         return "-"
     if isinstance(value, float):
@@ -48,5 +48,7 @@ def shown(value: Any) -> str:
 
 
 def _line(row: list[str], widths: list[int]) -> str:
-    first, *rest = [*zip(row, widths, strict=True)]
-    return "  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest)])
+    name, *cells = row
+    name_width, *cell_widths = widths
+    padded = (cell.rjust(width) for cell, width in zip(cells, cell_widths, strict=True))
+    return "  ".join([name.ljust(name_width), *padded])

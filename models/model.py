@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy as copying
 import difflib
-import html
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -27,6 +26,7 @@ from calbatch.models.schema.meta import flatten, get_path
 from calbatch.models.schema.spec import KeywordSpec, Schema, load_schema
 from calbatch.models.schema.validate import check_assignment, misfit_reason, to_plain, validate_tree
 from calbatch.models.storage.location import Location, Url, location
+from calbatch.models.summary import as_html, as_text
 
 _OF_THE_FILE = ("meta.date", "meta.filename", "meta.model_type")
 """Metadata that describe a single file and are never copied to another."""
@@ -367,35 +367,8 @@ class DataModel(MappedArrays):
     def product(self, suffix: str) -> None:
         self._content.product = suffix
 
-    def _title(self) -> str:
-        """Return the class, and the file that holds the model, or else its product and source."""
-        name, content = type(self).__name__, self._content
-        if content.stored is not None and content.stored.node is content.node:
-            return f"{name} {content.stored.path}"
-        made = f"{name} {content.product}".rstrip()
-        return f"{made} from {self.path.name}" if self.path else made
-
-    def _summary(self) -> list[tuple[str, str]]:
-        rows = []
-        for name, spec in self.schema.fields.items():
-            shape = self.shape_of(name)
-            if shape is not None:
-                kind = "table" if spec.is_table else str(spec.dtype)
-                rows.append((name, f"{kind} {shape}  {spec.hdu}  {spec.title}".rstrip()))
-        for path in ("telescope", "instrument.name", "instrument.detector", "exposure.type"):
-            value = get_path(self._content.tree, f"meta.{path}")
-            rows.extend([] if value is None else [(f"meta.{path}", str(value))])
-        return rows
-
     def __repr__(self) -> str:
-        head = f"<{self._title()}>"
-        return "\n".join([head, *(f"  {name}: {text}" for name, text in self._summary())])
+        return as_text(self, self.path)
 
     def _repr_html_(self) -> str:
-        cells = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
-            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
-            for name, text in self._summary()
-        )
-        head = html.escape(self._title())
-        return f"<table><caption>{head}</caption>{cells}</table>"
+        return as_html(self, self.path)

@@ -86,7 +86,7 @@ class FileSink:
         self.writer.complete(flat, updates)
 
     def publish(self) -> Product:
-        """Give the complete file its final name."""
+        """Publish the complete file under its final name."""
         return self.writer.publish()
 
 

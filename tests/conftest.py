@@ -12,22 +12,22 @@ import pytest
 from hypothesis import HealthCheck, settings
 from support.services import REQUIRED
 
-# The first example may compile a kernel or import astropy: no time limit on one example.
+# No deadline for one example: the first may compile a kernel or import astropy.
 settings.register_profile("calbatch", deadline=None)
-# On a shared machine hypothesis may find that drawing data is slow, which says nothing of the code.
+# On a shared machine, drawing data may be slow for reasons other than the code.
 settings.register_profile(
     "ci", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("ci" if os.environ.get("CI") else "calbatch")
 
-# Notes on batches are no business of whoever runs the tests.
+# Keep the notes on batches out of the user's own registry.
 os.environ["CALBATCH_STATE_DIR"] = tempfile.mkdtemp(prefix="calbatch-state-")
 atexit.register(shutil.rmtree, os.environ["CALBATCH_STATE_DIR"], ignore_errors=True)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests in one process, which have fixtures in common; so with services."""
+    """Run the tests of one file in one process, where they share fixtures; likewise services."""
     for item in items:
         group = "services" if item.get_closest_marker("services") else str(item.path)
         item.add_marker(pytest.mark.xdist_group(group))
@@ -38,7 +38,7 @@ REQUIRE = "CALBATCH_REQUIRE_AGREEMENT"
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """Return the folder of real files, or skip where it is absent."""
+    """Return the folder of real files; skip the test if it is absent."""
     default = Path(__file__).resolve().parents[2] / "shared" / "data"
     folder = Path(os.environ.get("CALBATCH_REAL_DATA", default))
     if not folder.is_dir():
@@ -48,10 +48,10 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def _little_to_collect() -> None:
-    """Take what is there by now out of garbage collection.
+    """Exempt the objects that exist so far from garbage collection.
 
-    jwst collects garbage after every step; with everything that tests import it takes longer than
-    the step.
+    jwst collects garbage after every step. With everything that the tests import, that takes
+    longer than the step.
     """
     gc.collect()
     gc.freeze()
@@ -61,7 +61,7 @@ def _little_to_collect() -> None:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Fail what is skipped where it may not be: comparisons, and what needs services."""
+    """Turn a skip into a failure where comparisons and services are mandatory."""
     report = yield
     if report.skipped and not hasattr(report, "wasxfail"):
         if item.get_closest_marker("agreement") or "real_data" in getattr(item, "fixturenames", ()):
@@ -73,7 +73,7 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Fail a module that skips itself altogether, where no comparison may be skipped."""
+    """Turn the skip of a whole module into a failure where comparisons are mandatory."""
     report = yield
     if report.skipped:
         _refuse(report, REQUIRE)

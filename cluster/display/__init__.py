@@ -1,1 +1,1 @@
-"""Progress, tables and reports for terminals and notebooks."""
+"""Progress of batches and downloads, for terminals, notebooks and logs."""

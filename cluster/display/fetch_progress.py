@@ -1,4 +1,4 @@
-"""Showing how reference files are fetched, and what cannot be."""
+"""Fetching reference files with progress, and reporting those that are missing."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from calbatch.calibrate.references import CrdsReferences
 from calbatch.cluster.display.progress import PLAIN_EVERY, duration, megabytes
 
 Progress = Callable[[str, int, int], None]
-"""Called with a file's name, the bytes received and its size."""
+"""Callback with a file's name, the bytes received and its size."""
 
-
-TO_BE_FETCHED = "is to be fetched first"
-"""What `put_off` says of a file."""
+TO_BE_FETCHED = "has to be fetched first"
+"""Reason that `defer_fetching` gives for a file."""
 
 
 class FetchTally:
-    """What has been received so far; told from several threads."""
+    """Bytes and files received so far; threads add to it."""
 
     def __init__(self, total: int) -> None:
         self.total = total
@@ -31,24 +30,24 @@ class FetchTally:
         self._lock = threading.Lock()
 
     def add(self, name: str, received: int, size: int) -> None:
-        """Take note of a piece."""
+        """Record the bytes of a file received so far."""
         with self._lock:
             self._received[name] = received, size
 
     @property
     def bytes(self) -> int:
-        """Bytes received."""
+        """Number of bytes received."""
         with self._lock:
             return sum(received for received, _ in self._received.values())
 
     @property
     def whole(self) -> int:
-        """Files received whole."""
+        """Number of files received completely."""
         with self._lock:
             return sum(received >= size for received, size in self._received.values())
 
     def line(self) -> str:
-        """Return it all in one line."""
+        """Return a one-line summary."""
         seconds = time.monotonic() - self.start
         count = f"{self.whole} of {self.total} files"
         return f"fetched {count}, {megabytes(self.bytes)} in {duration(seconds)}"
@@ -56,16 +55,24 @@ class FetchTally:
 
 @contextmanager
 def show_fetch_progress(total: int, console: Console) -> Iterator[Progress]:
-    """Give a function that shows what is received: live in a terminal, in lines elsewhere."""
+    """Yield a callback that shows progress: a bar in a terminal or notebook, lines elsewhere.
+
+    Parameters
+    ----------
+    total : int
+        Number of files.
+    console : rich.console.Console
+        Shows the progress.
+    """
     received = FetchTally(total)
     live = console.is_terminal or console.is_jupyter
     with _bar(received, console) if live else _lines(received, console) as refresh:
 
-        def told(name: str, count: int, size: int) -> None:
+        def show(name: str, count: int, size: int) -> None:
             received.add(name, count, size)
             refresh()
 
-        yield told
+        yield show
     if received.bytes:
         console.print(received.line(), markup=False, highlight=False)
 
@@ -97,21 +104,21 @@ def _lines(received: FetchTally, console: Console) -> Iterator[Callable[[], None
 def fetch_references(
     references: CrdsReferences, names: Sequence[str], console: Console
 ) -> Mapping[str, str]:
-    """Have references in the cache before pixels are touched; say what cannot be had.
+    """Fetch references into the cache before any pixel is read, and print those that fail.
 
     Parameters
     ----------
     references : CrdsReferences
-        Whose cache.
+        Its cache is filled.
     names : sequence of str
-        Files that are not in it.
+        Files that are not in the cache.
     console : rich.console.Console
-        Where to show progress.
+        Shows the progress.
 
     Returns
     -------
     mapping
-        Name to reason, of those that are still not there.
+        Name to reason, for the files that are still missing.
     """
     if references.offline:
         print_missing(names, references.cache, console)
@@ -120,20 +127,20 @@ def fetch_references(
         f"fetching {len(names)} reference file{'s' * (len(names) != 1)} into {references.cache}",
         markup=False, highlight=False, soft_wrap=True,
     )  # fmt: skip
-    with show_fetch_progress(len(names), console) as told:
-        failed = references.fetch(names, told)
+    with show_fetch_progress(len(names), console) as show:
+        failed = references.fetch(names, show)
     for name, reason in sorted(failed.items()):
         console.print(f"{name}: {reason}", markup=False, highlight=False, soft_wrap=True)
     return failed
 
 
 def print_missing(names: Sequence[str], where: str, console: Console) -> None:
-    """List all files that are not in the cache, with the command that would fetch them."""
+    """Print the files that are missing from the cache, and the command that fetches them."""
     count = f"{len(names)} reference file{'s are' if len(names) != 1 else ' is'}"
     lines = [
         f"{count} not in the cache {where}, and no server is asked (CRDS_SERVER_URL, CRDS_MODE):",
         *(f"  {name}" for name in sorted(names)),
-        "where there is one, this fetches all of it:",
+        "with a server, this command fetches them:",
         f"  {sync_command(names)}",
     ]
     for line in lines:
@@ -148,9 +155,11 @@ def sync_command(names: Sequence[str]) -> str:
 def defer_fetching(
     references: CrdsReferences, names: Sequence[str], console: Console
 ) -> Mapping[str, str]:
-    """Fetch nothing: say what would be fetched, or could not be. See `fetched`."""
+    """Fetch nothing, but print the files that would be fetched; see `fetch_references`."""
     if references.offline:
         print_missing(names, references.cache, console)
         return references.fetch(names)
-    console.print(f"to be fetched first, {len(names)} reference files: {', '.join(sorted(names))}")
+    console.print(
+        f"{len(names)} reference files have to be fetched first: {', '.join(sorted(names))}"
+    )
     return {name: f"{name} {TO_BE_FETCHED}: {sync_command([name])}" for name in names}

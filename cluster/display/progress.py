@@ -1,4 +1,4 @@
-"""Watching a batch: live in a terminal or a notebook, in plain lines elsewhere."""
+"""The progress of a batch: a live bar in a terminal or notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from calbatch.cluster.exposure.messages import escape_lines
 from calbatch.cluster.exposure.outcome import MemoryPeak, Outcome, peak_memory
 
 LIVE_EVERY = 0.1
-"""Seconds between lines that are drawn anew."""
+"""Seconds between updates of a live bar."""
 
 PLAIN_EVERY = 10.0
-"""Seconds between lines where nothing can be redrawn."""
+"""Seconds between plain lines."""
 
 
 class BatchTally:
-    """Counts of a batch under way."""
+    """Counts of a running batch."""
 
     def __init__(self, total: int) -> None:
         self.total, self.done, self.failed, self.kept = total, 0, 0, 0
@@ -35,38 +35,38 @@ class BatchTally:
 
     @property
     def ended(self) -> int:
-        """Exposures that are done or failed."""
+        """Number of exposures that are done or have failed."""
         return self.done + self.failed
 
     @property
     def rate(self) -> float:
-        """Exposures calibrated a minute so far."""
+        """Exposures calibrated per minute so far."""
         return 60 * (self.ended - self.kept) / max(time.monotonic() - self.start, 1e-9)
 
     @property
     def left(self) -> float | None:
-        """Seconds that the rest will take, at this rate; None before the first has ended."""
+        """Seconds left at this rate; None before the first exposure has been calibrated."""
         return 60 * (self.total - self.ended) / self.rate if self.rate else None
 
     def line(self) -> str:
-        """Return it all in one line."""
+        """Return a one-line summary."""
         parts = [f"{self.done}/{self.total} done", f"{self.failed} failed"]
         if self.kept:
-            parts.append(f"{self.kept} of them before")
+            parts.append(f"{self.kept} of them earlier")
         if self.left is not None:
-            parts += [f"{self.rate:.3g} a minute", f"{duration(self.left)} left"]
+            parts += [f"{self.rate:.3g} per minute", f"{duration(self.left)} left"]
         self.memory.add(peak_memory())
         return ", ".join([*parts, f"peak memory {self.memory}"])
 
 
 class MemoryUse:
-    """The most memory that processes have had."""
+    """Peak memory by process."""
 
     def __init__(self) -> None:
         self.by_process: dict[str, int] = {}
 
     def add(self, *peaks: MemoryPeak) -> None:
-        """Take note of processes' peaks."""
+        """Record peaks of processes."""
         for peak in peaks:
             self.by_process[peak.process] = max(self.by_process.get(peak.process, 0), peak.bytes)
 
@@ -86,25 +86,25 @@ def duration(seconds: float) -> str:
 
 
 def megabytes(count: float) -> str:
-    """Return bytes as MB, small amounts with a decimal, large ones as GB."""
+    """Return bytes as MB, with a decimal if few, or as GB if many."""
     if count >= 1e10:
         return f"{count / 1e9:.1f} GB"
     return f"{count / 1e6:.{int(count < 1e7)}f} MB"
 
 
 class ProgressDisplay:
-    """Shows outcomes as they come, and where else to look.
+    """Shows outcomes as they arrive, messages, and the address of the dashboard.
 
     Parameters
     ----------
     tally : Tally
-        Counts them.
+        Counts the outcomes.
     console : rich.console.Console
-        Where to show them.
+        Shows them.
     refresh : callable
-        Shows the counts anew.
+        Shows the counts again.
     debug : bool
-        Whether to show tracebacks of failures.
+        Show the tracebacks of failures.
     """
 
     def __init__(
@@ -121,8 +121,8 @@ class ProgressDisplay:
             self.say(text, "red")
         self._refresh()
 
-    def at(self, dashboard: str | None) -> None:
-        """Show where the batch can be watched."""
+    def show_dashboard(self, dashboard: str | None) -> None:
+        """Show the address of the dashboard, if it is new."""
         if dashboard and dashboard != self._dashboard:
             self.say(f"dashboard: {dashboard}")
         self._dashboard = dashboard or ""
@@ -138,16 +138,16 @@ class ProgressDisplay:
 def show_progress(
     total: int, console: Console, *, debug: bool = False
 ) -> Iterator[ProgressDisplay]:
-    """Give what shows a batch while it runs.
+    """Yield the display of a running batch.
 
     Parameters
     ----------
     total : int
-        How many outcomes there will be.
+        Number of outcomes to expect.
     console : rich.console.Console
-        Where to show them.
+        Shows the progress.
     debug : bool
-        Whether to show tracebacks of failures.
+        Show the tracebacks of failures.
     """
     tally = BatchTally(total)
     live = console.is_terminal or console.is_jupyter
@@ -179,7 +179,7 @@ def _lines(tally: BatchTally, console: Console) -> Iterator[Callable[[], None]]:
 
 
 def _every(seconds: float, tally: BatchTally, show: Callable[[], None]) -> Callable[[], None]:
-    """Return what shows the counts, but not too often; the last ones always."""
+    """Return a function that shows the counts at intervals, and always at the end."""
     last = time.monotonic()
 
     def refresh() -> None:

@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from calbatch.cluster.exposure.outcome import classify_failure
 from calbatch.cluster.exposure.policy import FailureHistory, RetryAction, RetryPolicy
@@ -21,6 +22,12 @@ POLL = 0.1
 """Seconds between checks for exposures to be planned again, once all others are planned."""
 
 Block = Sequence[PlannedExposure]
+
+
+class _Postponed(NamedTuple):
+    due: float
+    number: int
+    path: Location
 
 
 class Feed:
@@ -53,7 +60,7 @@ class Feed:
         self._inputs = inputs
         self._policy = policy or RetryPolicy()
         self._histories: dict[int, FailureHistory] = {}
-        self._late: list[tuple[float, int, Location]] = []
+        self._postponed: list[_Postponed] = []
         self._ahead = ahead
         self._ready: list[PlannedExposure] = []
         self._blocks: queue.Queue[Block | BaseException | None] = queue.Queue(AHEAD)
@@ -72,19 +79,23 @@ class Feed:
         """Yield blocks; an empty one if all remaining exposures are to be planned later."""
         for block in self._planner.plan_blocks(self._inputs):
             yield self._hold_back_failures(block)
-            while self._late and self._late[0][0] <= time.monotonic():
+            while self._is_due():
                 yield self._replan_next()
-        while self._late:
-            if self._late[0][0] <= time.monotonic():
+        while self._postponed:
+            if self._is_due():
                 yield self._replan_next()
             else:
                 if self._ahead:
                     self._stop.wait(POLL)
                 yield ()
 
+    def _is_due(self) -> bool:
+        """Return whether an exposure is to be planned again now."""
+        return bool(self._postponed) and self._postponed[0].due <= time.monotonic()
+
     def _replan_next(self) -> Block:
-        _, number, path = heapq.heappop(self._late)
-        return self._hold_back_failures([self.replan(number, path)])
+        next_due = heapq.heappop(self._postponed)
+        return self._hold_back_failures([self.replan(next_due.number, next_due.path)])
 
     def _hold_back_failures(self, block: Block) -> Block:
         """Return a block without the exposures whose planning will be retried."""
@@ -97,7 +108,8 @@ class Feed:
                 )
                 if decision.action is RetryAction.AGAIN:
                     due = time.monotonic() + decision.delay
-                    heapq.heappush(self._late, (due, planned.number, planned.path))
+                    postponed = _Postponed(due, planned.number, planned.path)
+                    heapq.heappush(self._postponed, postponed)
                     continue
             settled.append(planned)
         return settled

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import heapq
 from itertools import count
+from typing import NamedTuple
 
 from calbatch.cluster.driver.recording import Attempt
+
+
+class _Entry(NamedTuple):
+    due: float
+    order: int
+    attempt: Attempt
 
 
 class RetryQueue:
@@ -15,19 +22,20 @@ class RetryQueue:
     """
 
     def __init__(self) -> None:
-        self._heaps: dict[bool, list[tuple[float, int, Attempt]]] = {False: [], True: []}
-        self._serial = count()
+        self._heaps: dict[bool, list[_Entry]] = {False: [], True: []}
+        self._order = count()
 
     def add(self, attempt: Attempt) -> None:
         """Add an attempt."""
-        heapq.heappush(self._heaps[attempt.alone], (attempt.due, next(self._serial), attempt))
+        entry = _Entry(attempt.due, next(self._order), attempt)
+        heapq.heappush(self._heaps[attempt.alone], entry)
 
     def take(self, now: float, *, alone: bool) -> Attempt | None:
         """Remove and return an attempt that is due; None if there is none."""
         heap = self._heaps[alone]
-        if not heap or heap[0][0] > now:
+        if not heap or heap[0].due > now:
             return None
-        return heapq.heappop(heap)[2]
+        return heapq.heappop(heap).attempt
 
     def has_exposures(self, *, alone: bool) -> bool:
         """Return whether any attempts are waiting, due or not."""
@@ -36,4 +44,4 @@ class RetryQueue:
     def peek(self) -> Attempt | None:
         """Return a waiting attempt without removing it; None if there is none."""
         heap = self._heaps[False] or self._heaps[True]
-        return heap[0][2] if heap else None
+        return heap[0].attempt if heap else None

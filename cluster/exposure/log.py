@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import logging
 import os
+import re
 import socket
 import threading
 import time
@@ -132,11 +133,10 @@ def collect_log(path: Path) -> str:
 
 def find_memory_exhaustion(log: str) -> str:
     """Return a message if a dead worker's log shows that it had reached its memory limit."""
-    lines = [line for line in log.splitlines() if line.startswith("memory: ")]
-    if not lines:
+    found = re.findall(r"^memory: (\d+) of (\d+) bytes", log, re.MULTILINE)
+    if not found:
         return ""
-    words = lines[-1].split()
-    size, limit = int(words[1]), int(words[3])
+    size, limit = map(int, found[-1])
     if size < 0.8 * limit:
         return ""
     return f"out of memory: the worker had {size / 1e6:.0f} MB of {limit / 1e6:.0f} MB"

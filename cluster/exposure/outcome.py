@@ -60,7 +60,7 @@ class MemoryPeak:
     bytes: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Outcome:
     """The outcome of an exposure.
 
@@ -107,6 +107,13 @@ class Outcome:
     stages: Mapping[str, float] = field(default_factory=dict)
     peaks: tuple[MemoryPeak, ...] = ()
     kept: bool = False
+
+    def __repr__(self) -> str:
+        if self.failed:
+            return f"<Outcome of {self.path.name}: failed, {self.error}>"
+        count = len(self.written)
+        state = "kept" if self.kept else "done"
+        return f"<Outcome of {self.path.name}: {state}, {count} product{'s' * (count != 1)}>"
 
     @property
     def failed(self) -> bool:
@@ -181,9 +188,11 @@ def failure(
     text = describe_failure(error, path)
     if isinstance(error, ReferenceFileError):
         # A header value that was rejected is often the reason why no reference was found.
-        names = f"{path}: ", f"{escape_controls(str(path))}: "
+        plain, escaped = f"{path}: ", f"{escape_controls(str(path))}: "
         values = [
-            r.removeprefix(names[0]).removeprefix(names[1]) for r in remarks if ": must " in r
+            remark.removeprefix(plain).removeprefix(escaped)
+            for remark in remarks
+            if ": must " in remark
         ]
         text = "; ".join([text, *values])
     return Outcome(

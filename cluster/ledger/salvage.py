@@ -123,7 +123,7 @@ def _insert(connection: sqlite3.Connection, table: str, values: Mapping[str, Any
 
 
 def remove_undecodable(connection: sqlite3.Connection) -> None:
-    """Remove the rows of a new ledger that cannot be decoded, and rows that refer to none."""
+    """Remove undecodable and orphaned rows from a new ledger."""
     for table, kind in _ROWS.items():
         for row in list(_readable(connection, table)):
             if _decodes(kind, row):

@@ -140,11 +140,11 @@ class Planner:
         except Exception as error:  # must not fail the other exposures
             if len(inputs) > 1:
                 return [planned for each in inputs for planned in self._plan_separately([each])]
-            (planned,) = self._unplanned(inputs)
+            (planned,) = self._new_exposures(inputs)
             planned.error = error
             return [planned]
 
-    def _unplanned(self, inputs: Sequence[tuple[int, Location]]) -> list[PlannedExposure]:
+    def _new_exposures(self, inputs: Sequence[tuple[int, Location]]) -> list[PlannedExposure]:
         own, none = self._settings_for(self.step, ()), ResolvedReferences("")
         return [
             PlannedExposure(number=number, path=path, settings=own, references=none)
@@ -152,7 +152,7 @@ class Planner:
         ]
 
     def _plan_together(self, inputs: Sequence[tuple[int, Location]]) -> list[PlannedExposure]:
-        found = self._unplanned(inputs)
+        found = self._new_exposures(inputs)
         self._add_headers(found)
         headers = {p.number: p.header for p in found if p.error is None}
         rules = resolve_references(

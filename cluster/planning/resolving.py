@@ -6,7 +6,8 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from calbatch.calibrate import pars
 from calbatch.calibrate.errors import CalibrationError, ReferenceFileError
@@ -48,6 +49,13 @@ class Resolution:
     errors: dict[int, CalibrationError] = field(default_factory=dict)
 
 
+class _Group(NamedTuple):
+    """Exposures of one configured step, and the types of references that it needs."""
+
+    headers: dict[int, Mapping[str, Any]]
+    types: set[str]
+
+
 def resolve_references(
     step: Step,
     headers: Headers,
@@ -80,27 +88,28 @@ def resolve_references(
     fetch = _bind_references(references, fetch_function)
     if use_pars and headers and not pars.are_disabled():
         _add_parameters(result, step, headers, references, fetch)
-    groups: dict[int, tuple[dict[int, Mapping[str, Any]], set[str]]] = {}
+    groups: dict[int, _Group] = {}
     for number, header in headers.items():
         if number not in result.errors:
             own = result.steps.get(number, step)
-            group = groups.setdefault(id(own), ({}, own.wanted_references()))
-            group[0][number] = header
-    wanting = [group for group in groups.values() if group[1]]
-    if wanting:
+            group = groups.setdefault(id(own), _Group({}, own.wanted_references()))
+            group.headers[number] = header
+    needed = [group for group in groups.values() if group.types]
+    if needed:
         try:
-            result.references = references.resolve_all(wanting, fetch)
+            result.references = references.resolve_all(needed, fetch)
             result.context, result.context_reason = references.context, references.context_reason
         except ReferenceFileError as error:
             raise RequestError(str(error)) from error
     return result
 
 
-def _bind_references(references: CrdsReferences, fetching: FetchFunction | None) -> Fetch | None:
-    if fetching is None:
+def _bind_references(
+    references: CrdsReferences, fetch_function: FetchFunction | None
+) -> Fetch | None:
+    if fetch_function is None:
         return None
-    shown = fetching
-    return lambda names: shown(references, names)
+    return partial(fetch_function, references)
 
 
 def _add_parameters(

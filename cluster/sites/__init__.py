@@ -1,1 +1,1 @@
-"""Places to run: this process, local clusters, schedulers, Slurm, any cluster class."""
+"""Sites: this process, local clusters, Slurm jobs, running schedulers, any cluster class."""

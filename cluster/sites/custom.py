@@ -1,4 +1,4 @@
-"""Any class of dask clusters, by its import path."""
+"""Sites of any dask cluster class, by its import path."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from calbatch.cluster.sites.remote import check_workers, first_cause, refuse_ins
 from calbatch.cluster.sites.timeouts import call_within
 
 EVERY = 0.1
-"""Seconds between looks at whether there is a worker."""
+"""Seconds between checks for a first worker."""
 
 
 @contextmanager
 def open_cluster(options: ClusterOptions, grain: str) -> Iterator[DaskSite]:
-    """Make a cluster of any class, give its scheduler, and close it in the end.
+    """Create a cluster of any class, yield its scheduler as a site, and close it.
 
     Parameters
     ----------
     options : ClusterOptions
-        The class, its arguments, and how many workers to ask for.
+        The class, its arguments, and the number of workers.
     grain : {"exposure", "tile"}
         What a task is.
 
     Raises
     ------
     RequestError
-        When there is no such class, it cannot be made so, no worker comes, or workers cannot
-        calibrate.
+        If the class does not exist or cannot be instantiated, no worker arrives, or workers are
+        unfit to calibrate.
     """
     import dask
 
@@ -58,7 +58,7 @@ def import_class(path: str) -> type:
     Raises
     ------
     RequestError
-        When there is none of this path.
+        If there is none.
     """
     module, _, name = path.replace(":", ".").rpartition(".")
     if not module or not name:
@@ -70,19 +70,19 @@ def import_class(path: str) -> type:
     except AttributeError:
         raise RequestError(f"cluster {path}: {module} has no {name}") from None
     if not isinstance(found, type):
-        raise RequestError(f"cluster {path}: is no class")
+        raise RequestError(f"cluster {path}: is not a class")
     return found
 
 
 def _make_cluster(kind: type, options: ClusterOptions) -> Any:
     try:
         cluster = kind(**options.arguments)
-    except Exception as error:  # whatever it raises: its arguments are the user's
+    except Exception as error:  # foreign code, with the user's arguments, may raise anything
         raise RequestError(
-            f"cluster {options.path}: cannot be made: {first_cause(error)}"
+            f"cluster {options.path}: cannot be created: {first_cause(error)}"
         ) from error
     if not callable(getattr(cluster, "close", None)) or not hasattr(cluster, "scheduler_address"):
-        raise RequestError(f"cluster {options.path}: is no class of dask clusters")
+        raise RequestError(f"cluster {options.path}: is not a dask cluster class")
     return cluster
 
 
@@ -101,24 +101,24 @@ def _connect(cluster: Any, options: ClusterOptions) -> Any:
                 discard=Client.close,
             )
         return cluster.get_client(set_as_default=False)
-    except Exception as error:  # whatever it raises
+    except Exception as error:  # foreign code may raise anything
         raise RequestError(
             f"cluster {options.path}: no connection: {first_cause(error)}"
         ) from error
 
 
 def _scale(cluster: Any, client: Any, options: ClusterOptions) -> None:
-    """Ask for workers, and wait for the first.
+    """Request workers, and wait for the first.
 
     Raises
     ------
     RequestError
-        When it cannot have so many, or none comes.
+        If the cluster cannot scale to so many, or no worker arrives.
     """
     if options.workers is not None:
         try:
             cluster.scale(options.workers)
-        except Exception as error:  # whatever it raises
+        except Exception as error:  # foreign code may raise anything
             raise RequestError(
                 f"cluster {options.path}: cannot scale to {options.workers} workers: "
                 f"{first_cause(error)}"
@@ -127,7 +127,7 @@ def _scale(cluster: Any, client: Any, options: ClusterOptions) -> None:
     while not client.nthreads():
         if time.monotonic() > limit:
             raise RequestError(
-                f"cluster {options.path}: no worker came within {options.patience:g} s; does it "
-                "need `workers`?"
+                f"cluster {options.path}: no worker arrived within {options.patience:g} s; does "
+                "it need the option `workers`?"
             )
         time.sleep(EVERY)

@@ -1,4 +1,4 @@
-"""Workers whose time is limited begin nothing that they cannot end."""
+"""Draining: workers with a time limit start no exposure that they cannot finish."""
 
 from __future__ import annotations
 
@@ -16,41 +16,42 @@ from calbatch.cluster.exposure.messages import escape_python_messages
 log = logging.getLogger(__name__)
 
 ENDS = "CALBATCH_WORKER_ENDS"
-"""The variable that says when a worker must be gone, in seconds since 1970."""
+"""Environment variable: the time by which a worker must have stopped, in seconds since 1970."""
 
 BEGAN = "CALBATCH_WORKER_BEGAN"
-"""The variable that says when its job began."""
+"""Environment variable: the start of the worker's job, in seconds since 1970."""
 
 SLACK = 1.25
-"""An exposure may take this much longer than the longest so far."""
+"""Factor by which an exposure may take longer than the longest so far."""
 
 EVERY = 0.5
-"""Seconds between looks at the clock."""
+"""Seconds between checks of the clock."""
 
 FETCHED = 30.0
-"""Seconds to wait for clients to take the last results: the worker would take them with it."""
+"""Seconds to wait for clients to fetch the last results, which are lost with the worker."""
 
 
 class Draining(WorkerPlugin):
-    """Let a worker rest, and end, before its job's time is up.
+    """Pause, then retire, a worker before its job's time limit.
 
-    Nothing new is begun once what is left is less than the longest exposure so far took, with some
-    slack. When the last has ended the worker closes, so that its job makes room for a new one. At
-    the very end it closes in any case, and the scheduler gives its exposure to another.
+    The worker starts nothing more once the remaining time is less than the longest exposure so far
+    took, with some slack. It closes when its last exposure has ended, so that its job makes room
+    for a new one. At the limit it closes in any case, and the scheduler moves its exposure to
+    another worker.
 
     Parameters
     ----------
     longest : float
-        Seconds that the longest exposure is known to take, from other workers.
+        Duration of the longest exposure of other workers, in seconds.
 
     Notes
     -----
-    The end is that of the job, whichever process of it this is: a worker that is started again
-    after it died has less time. Where `ENDS` is not set, nothing is done.
+    The limit is that of the job: a worker that is restarted after a crash has less time. If `ENDS`
+    is not set, there is no limit.
     """
 
     name = "calbatch-draining"
-    known = 0.0  # of this process, whichever plugin follows another
+    longest_known = 0.0  # per process: it outlives this plugin, which is replaced from time to time
 
     def __init__(self, longest: float = 0.0) -> None:
         self.longest = longest
@@ -58,10 +59,10 @@ class Draining(WorkerPlugin):
         self._idle = 0.0
 
     def setup(self, worker: Any) -> None:
-        """Watch the clock; what the worker says goes to a log that people look at."""
+        """Start watching the clock, and make the worker's log messages safe to display."""
         escape_python_messages()
         self.worker, self.closing = worker, False
-        Draining.known = max(Draining.known, self.longest)
+        Draining.longest_known = max(Draining.longest_known, self.longest)
         ends = os.environ.get(ENDS)
         if ends is None:
             return
@@ -71,33 +72,33 @@ class Draining(WorkerPlugin):
         self._clock.start()
 
     def teardown(self, worker: Any) -> None:
-        """Stop watching."""
+        """Stop watching the clock."""
         if hasattr(self, "_clock"):
             self._clock.stop()
 
     def transition(self, key: Any, start: str, finish: str, **kwargs: Any) -> None:
-        """Note how long exposures take."""
+        """Record the duration of exposures."""
         if finish == "executing":
             self._began[key] = time.monotonic()
         elif start == "executing":
             took = time.monotonic() - self._began.pop(key, time.monotonic())
             if finish == "memory":
-                Draining.known = max(Draining.known, took)
+                Draining.longest_known = max(Draining.longest_known, took)
 
-    def needed(self) -> float:
-        """Return the seconds that a new exposure needs, so that it ends in time.
+    def required_seconds(self) -> float:
+        """Return the time that must be left for a new exposure to start, in seconds.
 
-        Never more than half of the job: exposures that take longer have to be begun some time.
+        It is at most half of the job's time: longer exposures have to be started at some point.
         """
-        return min(SLACK * Draining.known, self.span / 2)
+        return min(SLACK * Draining.longest_known, self.span / 2)
 
     def _look(self) -> None:
         left = self.ends - time.time()
-        if self.closing or left > self.needed() + EVERY:  # another may begin until the next look
+        if self.closing or left > self.required_seconds() + EVERY:  # one may start until next time
             return
         if self.worker.status == Status.running:
-            log.info("%.0f seconds are left: nothing new is begun", left)
-            # Memory must not let it go on: while it has little, dask's own watch ends all pauses.
+            log.info("%.0f seconds are left: no exposure is started any more", left)
+            # dask's memory monitor would end the pause when little memory is used.
             self.worker.memory_manager.memory_pause_fraction = False
             self.worker.status = Status.paused
         self._idle = 0.0 if self.worker.state.executing else self._idle + EVERY
@@ -106,17 +107,17 @@ class Draining(WorkerPlugin):
             self._ending = asyncio.ensure_future(self._close())
 
     async def _close(self) -> None:
-        await self.worker.close_gracefully(restart=False, reason="its time is up")
+        await self.worker.close_gracefully(restart=False, reason="the job's time limit is near")
 
 
 def announce_duration(client: Any, seconds: float) -> None:
-    """Tell all workers, and those that come, how long the longest exposure takes.
+    """Tell all present and future workers how long the longest exposure takes.
 
     Parameters
     ----------
     client : distributed.Client
         Connected to the scheduler.
     seconds : float
-        How long.
+        Duration of the longest exposure.
     """
     client.register_plugin(Draining(seconds))

@@ -58,8 +58,8 @@ class InProcess:
 
     def give_up(self, numbers: Iterable[int] | None = None, *, kill: bool = False) -> None:
         """Forget submitted exposures that have not been calibrated."""
-        wanted = None if numbers is None else set(numbers)
-        self._waiting = [j for j in self._waiting if wanted and j.number not in wanted]
+        given_up = {job.number for job in self._waiting} if numbers is None else set(numbers)
+        self._waiting = [job for job in self._waiting if job.number not in given_up]
 
 
 def describe_threads(threads: int) -> str:

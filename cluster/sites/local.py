@@ -1,4 +1,4 @@
-"""A cluster of this machine's cores and memory."""
+"""The local site: a dask cluster that uses this machine's cores and memory."""
 
 from __future__ import annotations
 
@@ -24,45 +24,45 @@ from calbatch.models.tiling import reference_cache
 log = logging.getLogger(__name__)
 
 WORKER_BYTES = 600 * 2**20
-"""What a worker needs: an interpreter with its libraries, and a tile with what is made of it."""
+"""Memory of a worker: the interpreter with its libraries, a tile and its intermediate results."""
 
 REFERENCE_BYTES = 512 * 2**20
-"""Decoded references that a worker keeps from one exposure to the next, where there is memory.
+"""Decoded references that a worker keeps between exposures, if it has the memory.
 
-Those of a full frame with 10 groups take 410 MB.
+The references of a full frame with 10 groups take 410 MB.
 """
 
 WORKER_ENVIRONMENT = {
-    # glibc otherwise gives memory back and asks for it again with every tile: a third of the time.
+    # Otherwise glibc returns memory to the system, and requests it again, with every tile, which
+    # takes a third of the time.
     "MALLOC_TRIM_THRESHOLD_": str(2 * 10**9),
     "MALLOC_MMAP_THRESHOLD_": str(10**9),
-    # A worker's tasks run in a thread, which would have an arena of its own. It is made of pieces
-    # of 64 MB that do go back as soon as they are empty, and come again one page fault a page.
+    # A worker's tasks run in a thread, which would have a malloc arena of its own. Its heaps of
+    # 64 MB are unmapped as soon as they are empty, and then faulted in again page by page.
     "MALLOC_ARENA_MAX": "1",
-    # Parallelism is over tiles and exposures; libraries must not add their own.
+    # Tiles and exposures run in parallel; libraries must not start threads of their own.
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "NUMBA_NUM_THREADS": "1",
-    # A user's models.py in the working folder must not be imported.
+    # Do not import modules of the working folder, such as a user's own models.py.
     "PYTHONSAFEPATH": "1",
 }
 
 DASK_SETTINGS = {
-    # Nothing large stays in dask's memory, so there is nothing to spill.
+    # No large result stays in dask's memory, so there is nothing to spill.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
-    # One exposure a worker: when a worker dies, only the one that it was at is to blame. The
-    # driver hears of every death, and decides what is tried again.
+    # One exposure per worker: if a worker dies, only its exposure can be to blame. The driver is
+    # told of every death, and decides on retries.
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.scheduler.allowed-failures": 0,
-    # A worker whose kernel holds the interpreter for minutes is not dead: the driver looks at its
-    # process, and gives up those that are stopped or cut off.
+    # A worker whose kernel holds the interpreter for minutes is not dead. The driver examines its
+    # process, and gives up workers that are stopped or cut off.
     "distributed.scheduler.worker-ttl": None,
-    # Whoever watches the profile sees as much with fewer looks, each of which halts the task.
+    # Each sample of the profile halts the task; fewer samples show as much.
     "distributed.worker.profile.interval": "100ms",
-    # Looking at event loops 50 times a second, and at memory 10 times, takes 7 % of a core from two
-    # workers.
+    # Checking event loops 50 times and memory 10 times per second costs two workers 7 % of a core.
     "distributed.admin.tick.interval": "500ms",
     "distributed.worker.memory.monitor-interval": "300ms",
     "distributed.scheduler.dashboard.bokeh-application.allow_websocket_origin": [
@@ -72,14 +72,14 @@ DASK_SETTINGS = {
 }
 
 INTERRUPTS = {signal.SIGINT, signal.SIGHUP}
-"""What a terminal sends to all processes in it."""
+"""Signals that a terminal sends to all of its processes."""
 
 
 def start_server() -> None:
-    """Start the process that workers are forked from, which imports what they need meanwhile.
+    """Start the process from which workers are forked; it imports their libraries meanwhile.
 
-    A forked worker has its libraries in an instant, and shares their memory. Elsewhere than on
-    Linux, and where a fork server runs already that is none of ours, workers import for themselves.
+    A forked worker has its libraries at once, and shares their memory. On systems other than Linux,
+    and if a fork server is running that calbatch did not start, workers import for themselves.
     """
     if _server.method() == "forkserver":
         with _set_worker_environment(), hold_interrupts():
@@ -87,24 +87,24 @@ def start_server() -> None:
 
 
 class _Server:
-    """The process that workers are forked from."""
+    """The process from which workers are forked."""
 
     def __init__(self) -> None:
         self.pid: int | None = None
 
     def method(self) -> str:
-        """Return how multiprocessing starts workers."""
+        """Return the start method of multiprocessing for workers."""
         running = self._running()
         ours = running is None or running == self.pid
         return "forkserver" if sys.platform == "linux" and ours else "spawn"
 
     def start(self) -> None:
-        """Have it run, with the environment that workers are to have."""
+        """Start the process with the current environment, which workers inherit."""
         import dask
         from distributed.utils import get_mp_context
 
         with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
-            context = get_mp_context()  # dask preloads other things, once
+            context = get_mp_context()  # sets dask's own preload, once; it is replaced below
         context.set_forkserver_preload(["calbatch.cluster.sites.preload"])
         _use_own_temporary_folder()
         forkserver.ensure_running()
@@ -120,9 +120,9 @@ _server = _Server()
 
 
 def _use_own_temporary_folder() -> None:
-    """Have multiprocessing put its sockets where they are found should this process be killed.
+    """Let multiprocessing put its sockets in a folder that can be cleaned up after a kill.
 
-    It otherwise makes a folder ``pymp-…``, of which nobody can tell whose it was.
+    By default it creates a folder ``pymp-…``, whose owner cannot be determined.
     """
     config: dict[str, Any] = getattr(current_process(), "_config", {})
     if config.get("tempdir") is None:
@@ -132,7 +132,7 @@ def _use_own_temporary_folder() -> None:
 
 @contextmanager
 def open_local_cluster(workers: int, grain: str) -> Iterator[DaskSite]:
-    """Give a cluster of processes with a thread each; nothing listens beyond this machine."""
+    """Yield a site of single-threaded worker processes; nothing listens beyond this machine."""
     import dask
     from distributed import Client, LocalCluster
     from distributed.system import MEMORY_LIMIT
@@ -156,7 +156,7 @@ def open_local_cluster(workers: int, grain: str) -> Iterator[DaskSite]:
                     dashboard_address="127.0.0.1:0",
                     silence_logs=50,
                 )
-            except (OSError, RuntimeError, ValueError) as error:  # a worker died as it started
+            except (OSError, RuntimeError, ValueError) as error:  # a worker died while starting
                 raise SiteLostError(f"the cluster did not start: {error}") from error
             stack.callback(_close, cluster, others)
             client = stack.enter_context(Client(cluster, set_as_default=False))
@@ -165,7 +165,7 @@ def open_local_cluster(workers: int, grain: str) -> Iterator[DaskSite]:
 
 
 def affordable_workers() -> int:
-    """Return how many workers this machine's cores and memory allow, container limits included."""
+    """Return the number of workers that cores and memory allow; containers' limits count."""
     from dask.system import CPU_COUNT
     from distributed.system import MEMORY_LIMIT
 
@@ -173,28 +173,28 @@ def affordable_workers() -> int:
 
 
 def reference_bytes(memory: int, grain: str) -> int:
-    """Return how much of the references a worker keeps.
+    """Return the bytes of decoded references that a worker keeps between exposures.
 
     Parameters
     ----------
     memory : int
         Bytes that the worker may use.
     grain : {"exposure", "tile"}
-        What a task is. Tiles are of too few exposures to keep anything for the next.
+        What a task is. With tiles there are too few exposures to keep references for another.
     """
     import dask
 
-    told: int | None = dask.config.get(reference_cache.SETTING, None)
-    if told is not None:
-        return told
+    configured: int | None = dask.config.get(reference_cache.SETTING, None)
+    if configured is not None:
+        return configured
     return min(REFERENCE_BYTES, max(0, memory - WORKER_BYTES) // 2) if grain == "exposure" else 0
 
 
 def _close(cluster: Any, others: Container[int | None]) -> None:
-    """Stop a cluster's processes, even one that it is just starting in a dead one's place."""
+    """Stop a cluster's processes, including one that is just starting to replace a dead one."""
     try:
         cluster.close()
-    except Exception:  # dask's: there are processes that it could not wait for
+    except Exception:  # dask gave up waiting for some process
         log.debug("closing the cluster", exc_info=True)
         for child in active_children():
             if child.pid not in others:
@@ -214,13 +214,15 @@ def make_worker_folder(stack: ExitStack) -> Path:
         folder = make_process_folder("workers", Path(base).absolute() if base else None)
     except OSError as error:
         where = base or tempfile.gettempdir()
-        raise SiteLostError(f"{where}: cannot have workers' files: {error.strerror}") from error
+        raise SiteLostError(
+            f"{where}: cannot create a folder for workers' files: {error.strerror}"
+        ) from error
     stack.callback(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
 def _processes() -> dict[str, Any]:
-    """Return how workers are started, and what they find in their environment."""
+    """Return dask's settings for starting workers: the method and their environment."""
     return {
         "distributed.worker.multiprocessing-method": _server.method(),
         "distributed.nanny.environ": dict(os.environ),  # the server's may be older
@@ -228,7 +230,7 @@ def _processes() -> dict[str, Any]:
 
 
 def http_routes() -> dict[str, Any]:
-    """Return the scheduler's web routes without the one that is a proxy to anywhere."""
+    """Return the scheduler's web routes without its open proxy."""
     import dask
 
     routes = dask.config.get("distributed.scheduler.http.routes")
@@ -238,7 +240,7 @@ def http_routes() -> dict[str, Any]:
 
 @contextmanager
 def _set_worker_environment() -> Iterator[None]:
-    """Have in the environment what workers must find there from their very start."""
+    """Set the environment variables that workers need from their very start."""
     names = [*WORKER_ENVIRONMENT, "PYTHONHASHSEED"]  # dask sets that one
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(WORKER_ENVIRONMENT)
@@ -254,10 +256,10 @@ def _set_worker_environment() -> Iterator[None]:
 
 @contextmanager
 def _hide_main_script() -> Iterator[None]:
-    """Keep workers from importing the script that runs this batch.
+    """Hide the main script from workers, which would otherwise import it.
 
-    Python's spawned processes import the main script first, which would run the batch again in
-    each of them unless the script has a guard. What it defines reaches them pickled by value.
+    Processes that Python spawns import the main script first. Without a guard in the script, each
+    of them would run the batch again. The script's own definitions are pickled by value.
     """
     main = sys.modules["__main__"]
     hidden = {n: getattr(main, n) for n in ("__file__", "__spec__") if hasattr(main, n)}
@@ -271,12 +273,12 @@ def _hide_main_script() -> Iterator[None]:
 
 @contextmanager
 def hold_interrupts() -> Iterator[None]:
-    """Let Ctrl-C reach this process alone, and not before what is started here has started.
+    """Block interrupts in the threads and processes that are started within this context.
 
-    Threads and processes inherit which signals are held back. A terminal's Ctrl-C goes to all of
-    its processes: workers would die of it, noisily, while they are being stopped in order.
+    They inherit the mask of signals. A terminal sends Ctrl-C to all of its processes, and workers
+    would die of it, noisily, while this process stops them in order.
     """
-    resource_tracker.ensure_running()  # it lets interrupts through to what is started next
+    resource_tracker.ensure_running()  # starting it later would unblock interrupts
     before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
     try:
         yield
@@ -285,7 +287,7 @@ def hold_interrupts() -> Iterator[None]:
 
 
 def dashboard_link(client: Any) -> str | None:
-    """Return the dashboard's address; below a Jupyter hub, through its proxy."""
+    """Return the dashboard's address; on a JupyterHub, through its proxy."""
     link = client.dashboard_link
     prefix = os.environ.get("JUPYTERHUB_SERVICE_PREFIX")
     if link and prefix:

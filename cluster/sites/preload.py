@@ -1,4 +1,4 @@
-"""What workers need, imported once: by the process that they are forked from."""
+"""Imports that all workers need, made once in the process from which they are forked."""
 
 import gc
 from importlib import import_module
@@ -15,7 +15,7 @@ for name in (
 ):
     import_module(name)
 
-readers.warm_kernels()  # sets numba up; the other kernels come from its cache where they are used
+readers.warm_kernels()  # sets numba up; other kernels are loaded from its cache on first use
 escape_python_messages()
 gc.collect()
-gc.freeze()  # what is here stays, and shared
+gc.freeze()  # keeps these objects shared with forked workers

@@ -1,4 +1,4 @@
-"""A scheduler that runs already."""
+"""Sites at a scheduler that is already running."""
 
 from __future__ import annotations
 
@@ -27,22 +27,31 @@ ASK_WORKERS = 60.0
 
 @contextmanager
 def open_scheduler(address: str, grain: str, *, insecure: bool = False) -> Iterator[DaskSite]:
-    """Give a scheduler that runs already.
+    """Connect to a running scheduler, and yield it as a site.
 
-    Its certificates, for ``tls://``, are those of dask's configuration (distributed.comm.tls).
+    Certificates for ``tls://`` come from dask's configuration (distributed.comm.tls).
+
+    Parameters
+    ----------
+    address : str
+        The scheduler's address.
+    grain : {"exposure", "tile"}
+        What a task is.
+    insecure : bool
+        Accept an unencrypted scheduler on another machine.
 
     Raises
     ------
     RequestError
-        When it cannot be reached, is neither on this machine nor encrypted, or has workers that
-        cannot calibrate.
+        If it cannot be reached, is neither on this machine nor encrypted, or has workers that are
+        unfit to calibrate.
     """
     from distributed import Client
 
     refuse_insecure(address, insecure=insecure)
     try:
         client = call_within(
-            CONNECT + 1.0,  # `timeout` does not bound a scheduler that is stopped
+            CONNECT + 1.0,  # with a stopped scheduler, Client waits beyond its `timeout`
             lambda: Client(address, timeout=CONNECT, set_as_default=False),
             discard=Client.close,
         )
@@ -55,21 +64,21 @@ def open_scheduler(address: str, grain: str, *, insecure: bool = False) -> Itera
 
 
 def refuse_insecure(address: str, *, insecure: bool) -> None:
-    """Refuse a scheduler whose traffic others could read, unless the user takes the risk.
+    """Refuse a scheduler whose traffic others could read, unless the user accepts the risk.
 
     Raises
     ------
     RequestError
-        When it is neither on this machine nor encrypted, certificates are missing, or it is no
-        address at all.
+        If it is neither on this machine nor encrypted, certificates are missing, or the address is
+        malformed.
     """
     parts = urlsplit(address)
     if parts.scheme not in ("tcp", "tls") or not parts.hostname:
         raise RequestError(f"{address}: must be tcp://HOST:PORT or tls://HOST:PORT")
     if parts.scheme == "tcp" and not _is_loopback(parts.hostname) and not insecure:
         raise RequestError(
-            f"{address}: not encrypted, and not on this machine: whoever reaches it runs code on "
-            "it; use tls://, or say --insecure if the network is trusted"
+            f"{address}: not encrypted, and not on this machine: anybody who reaches it can run "
+            "code on it; use tls://, or --insecure if you trust the network"
         )
     if parts.scheme == "tls":
         _require_certificates(address)
@@ -81,10 +90,8 @@ def _require_certificates(address: str) -> None:
         found = dask.config.get(setting)
         if found is None or not Path(found).is_file():
             variable = "DASK_" + setting.upper().replace(".", "__").replace("-", "_")
-            what = f"is {found}, which is no file" if found else "is not set"
-            raise RequestError(
-                f"{address}: dask's {setting} {what}; {variable} can say where it is"
-            )
+            what = f"is {found}, which is not a file" if found else "is not set"
+            raise RequestError(f"{address}: dask's {setting} {what}; {variable} can set it")
 
 
 def _is_loopback(host: str) -> bool:
@@ -95,7 +102,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def first_cause(error: Exception) -> str:
-    """Return an error's first cause, in one line."""
+    """Return the message of an error's first cause, in one line."""
     causes = [error]
     while causes[-1].__cause__ is not None:
         causes.append(causes[-1].__cause__)  # type: ignore[arg-type]
@@ -103,17 +110,27 @@ def first_cause(error: Exception) -> str:
 
 
 def _host_and_version() -> tuple[str, str]:
-    """Return a worker's host, and its version of calbatch."""
+    """Return the host and the version of calbatch; runs in a worker."""
     return socket.gethostname(), __version__
 
 
 def check_workers(client: Any, address: str, grain: str) -> dict[str, int]:
-    """Return how many workers each host has, all of them fit to calibrate.
+    """Check that all workers are fit to calibrate, and return their number on each host.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Connected to the scheduler.
+    address : str
+        Name of the site in error messages.
+    grain : {"exposure", "tile"}
+        What a task is.
 
     Raises
     ------
     RequestError
-        When one is not, or tiles of one exposure would be written from several hosts.
+        If a worker does not answer or has another version, or if several hosts would write the
+        tiles of one exposure.
     """
     try:
         found = call_within(ASK_WORKERS, lambda: client.run(_host_and_version))
@@ -129,7 +146,7 @@ def check_workers(client: Any, address: str, grain: str) -> dict[str, int]:
     for worker, (host, version) in found.items():
         if version != __version__:
             raise RequestError(
-                f"{address}: worker {worker} has calbatch {version}, this is {__version__}"
+                f"{address}: worker {worker} has calbatch {version}, this process {__version__}"
             )
         hosts[host] = hosts.get(host, 0) + 1
     if grain == "tile" and len(hosts) > 1:

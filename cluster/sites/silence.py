@@ -1,11 +1,10 @@
-"""Workers that are not heard of any more: which of them are stopped, and which are only busy.
+"""Workers that send no heartbeats: which of them are stopped, and which are only busy.
 
-A worker sends a heartbeat twice a second, or less often where there are many. None comes while its
-process is stopped (SIGSTOP, a suspended job), and none while a kernel holds the interpreter or a
-disk keeps it waiting, which is no reason to give it up. What tells these apart is the state of the
-process, which somebody else has to look at: the worker's nanny, or this process where the worker is
-on this host. A nanny that does not answer either means that the whole host, or job, is stopped or
-cut off.
+A worker sends a heartbeat twice a second, or less often if there are many workers. It sends none
+while its process is stopped (SIGSTOP, a suspended job), nor while a kernel holds the interpreter or
+a disk keeps it waiting, which is no reason to give it up. The state of the process distinguishes
+these cases. The worker's nanny reports it, or this process examines it if the worker is on this
+host. If the nanny does not answer either, the whole host or job is stopped or cut off.
 """
 
 from __future__ import annotations
@@ -27,52 +26,55 @@ import psutil
 from calbatch.cluster.sites.timeouts import call_within
 
 LOOK_EVERY = 1.0
-"""Seconds between looks at heartbeats; a few hundred workers are looked at more seldom."""
+"""Seconds between checks of heartbeats; longer with a few hundred workers."""
 
 ASK_AFTER = 4.0
-"""Seconds of silence after which the state of a worker's process is asked for."""
+"""Seconds of silence after which the state of a worker's process is requested."""
 
 REPORT_AFTER = 8.0
-"""Seconds of silence that are told."""
+"""Seconds of silence that are reported."""
 
 ANSWER = 4.0
-"""Seconds within which a scheduler answers."""
+"""Seconds to wait for an answer of the scheduler."""
 
 NANNY_ANSWER = 30.0
-"""Seconds after which a nanny is taken to be unreachable: its host may be busy."""
+"""Seconds to wait for an answer of a nanny, whose host may be busy."""
 
 _STOPPED = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
 
 
 class Condition(StrEnum):
-    """What is known about a worker that is silent."""
+    """The state of a silent worker, as far as it is known."""
 
     STOPPED = "its process is stopped, by SIGSTOP or because its job is suspended"
-    UNREACHABLE = "nothing on its side answers: its host or its job is stopped, or cut off"
-    MUTE = "it answers nothing: it is stopped, overloaded, or cut off; it is waited for"
-    BUSY = "its process runs: a kernel holds the interpreter, or a disk is slow; it is waited for"
-    UNWATCHED = "no nanny watches it, and it is not on this host: it may be stopped, or busy"
-    UNKNOWN = "nobody can tell whether it is stopped or busy; it is waited for"
+    UNREACHABLE = "nothing on its host answers: the host or the job is stopped, or cut off"
+    MUTE = "it does not answer: it is stopped, overloaded, or cut off; calbatch waits for it"
+    BUSY = (
+        "its process is running: a kernel holds the interpreter, or a disk is slow; calbatch waits "
+        "for it"
+    )
+    UNWATCHED = "it has no nanny and is not on this host: it may be stopped, or busy"
+    UNKNOWN = "it may be stopped or busy; calbatch waits for it"
 
 
 GONE = (Condition.STOPPED, Condition.UNREACHABLE, Condition.UNWATCHED)
-"""Conditions in which a worker is given up after a while."""
+"""Conditions in which a worker is given up after the limit."""
 
 
 @dataclass(frozen=True)
 class SilentWorker:
-    """A worker that is not heard of.
+    """A worker, or the scheduler, that sends no heartbeats.
 
     Attributes
     ----------
     worker : str
         Its address.
     seconds : float
-        For how long.
+        Duration of its silence.
     condition : Condition
-        What is known about it.
+        Its state, as far as it is known.
     numbers : frozenset of int
-        The exposures that it has.
+        Numbers of the exposures that it holds.
     """
 
     worker: str
@@ -81,15 +83,15 @@ class SilentWorker:
     numbers: frozenset[int] = frozenset()
 
     def line(self) -> str:
-        """Return it in words."""
+        """Return a sentence about the worker."""
         who = "the scheduler at" if self.condition is Condition.MUTE else "worker"
         return f"{who} {self.worker} has been silent for {self.seconds:.0f} s: {self.condition}"
 
 
 class Heartbeats:
-    """How long each worker has been silent, by this process's clock.
+    """The duration of each worker's silence, by this process's clock.
 
-    Time in which this process did not look does not count: it may have been stopped itself.
+    Time during which this process did not check does not count: it may have been stopped itself.
     """
 
     def __init__(self) -> None:
@@ -98,16 +100,16 @@ class Heartbeats:
         self._looked: float | None = None
 
     def look(self, seen: Mapping[str, float], now: float, longest: float) -> dict[str, float]:
-        """Return the seconds since each worker was heard of last.
+        """Return the seconds since each worker's last heartbeat.
 
         Parameters
         ----------
         seen : mapping
-            Worker to when it was heard of last, by any clock.
+            Worker to the time of its last heartbeat, by any clock.
         now : float
             The time by `time.monotonic`.
         longest : float
-            At most so many seconds count since the look before.
+            Upper limit, in seconds, of the time that counts since the previous check.
         """
         passed = 0.0 if self._looked is None else min(max(now - self._looked, 0.0), longest)
         self._looked = now
@@ -121,14 +123,14 @@ class Heartbeats:
 
 @dataclass
 class _Question:
-    """What a nanny is asked about its worker."""
+    """A question to a nanny about the condition of its worker."""
 
     asked: float
     answer: Future[Condition]
     before: Condition = Condition.UNKNOWN
 
     def condition(self, limit: float) -> Condition:
-        """Return the answer; before there is one, the answer to the question before."""
+        """Return the answer or, while there is none, the answer to the previous question."""
         if self.answer.done():
             return self.answer.result()
         late = time.monotonic() - self.asked > min(NANNY_ANSWER, limit / 2)
@@ -136,7 +138,7 @@ class _Question:
 
 
 class WorkerWatch:
-    """Looks after a scheduler's workers.
+    """Watches the workers of a scheduler.
 
     Parameters
     ----------
@@ -152,14 +154,14 @@ class WorkerWatch:
         self._mute_since: float | None = None
 
     def look(self, limit: float) -> list[SilentWorker] | None:
-        """Return the workers that have been silent for a while, or the scheduler.
+        """Return the silent workers, or the scheduler if that is silent.
 
-        None where it is too early for another look.
+        The result is None if it is too early for another check.
 
         Parameters
         ----------
         limit : float
-            Seconds after which those that are stopped are given up.
+            Seconds of silence after which stopped workers are given up.
         """
         now = time.monotonic()
         if now < self._due:
@@ -181,23 +183,23 @@ class WorkerWatch:
         return [one for one in found if one.seconds >= min(REPORT_AFTER, limit)]
 
     def _workers(self) -> Mapping[str, Mapping[str, Any]] | None:
-        """Return what the scheduler knows of its workers; None where it does not answer."""
+        """Return the scheduler's records of its workers; None if it does not answer."""
         client = self._client
         try:
             found: dict[str, Any] = client.sync(client.scheduler.identity, callback_timeout=ANSWER)
-        except Exception:  # one that is lost is told elsewhere
+        except Exception:  # a lost scheduler is reported elsewhere
             return None
         return dict(found["workers"])
 
     def _mute(self, asked: float, limit: float) -> list[SilentWorker]:
-        """Return the scheduler as what is silent, where it has been for a while."""
+        """Return the scheduler as silent, if it has been so for a while."""
         self._mute_since = self._mute_since or asked
         seconds = time.monotonic() - self._mute_since
         silent = SilentWorker(str(self._client.scheduler.address), seconds, Condition.MUTE)
         return [silent] if seconds >= min(REPORT_AFTER, limit) else []
 
     def _condition(self, worker: str, known: Mapping[str, Any], limit: float) -> Condition:
-        """Return what is known about a worker, and have it asked for again."""
+        """Return the condition of a worker, and request it again."""
         if not known.get("nanny"):
             found = condition_of(find_listener(worker))
             return Condition.UNWATCHED if found is Condition.UNKNOWN else found
@@ -214,33 +216,33 @@ def _ask(client: Any, worker: str, answer: Future[Condition]) -> None:
     """Ask a worker's nanny for the worker's condition."""
     found = Condition.UNREACHABLE
     with suppress(Exception):
-        told = client.run(_of_nanny, workers=[worker], nanny=True, on_error="ignore")
-        found = next((Condition(text) for text in told.values()), found)
+        replies = client.run(_worker_condition, workers=[worker], nanny=True, on_error="ignore")
+        found = next((Condition(text) for text in replies.values()), found)
     answer.set_result(found)
 
 
 def kill_worker(client: Any, worker: str) -> None:
-    """Have a worker's nanny kill it, where there is one that answers; another takes its place."""
+    """Let a worker's nanny kill and replace it, if there is a nanny that answers."""
     with suppress(Exception):
         how = {"workers": [worker], "nanny": True, "on_error": "ignore"}
         call_within(NANNY_ANSWER, lambda: client.run(_kill_worker, **how))
 
 
 def _kill_worker(dask_worker: Any) -> None:
-    """Kill a nanny's worker: runs in the nanny."""
+    """Kill the worker of a nanny; runs in the nanny."""
     if dask_worker.pid:
         os.kill(dask_worker.pid, signal.SIGKILL)
 
 
-def _of_nanny(dask_worker: Any) -> str:
-    """Return the condition of a nanny's worker: runs in the nanny."""
+def _worker_condition(dask_worker: Any) -> str:
+    """Return the condition of the worker of a nanny; runs in the nanny."""
     return str(condition_of(dask_worker.pid))
 
 
 def find_listener(address: str) -> int | None:
-    """Return the process of this host that listens at an address.
+    """Return the ID of the process of this host that listens at an address; None if there is none.
 
-    The worker itself is not asked: it may have been stopped before anybody could.
+    The worker itself cannot report it once it is stopped.
     """
     place = urlsplit(address)
     here = {a.address for found in psutil.net_if_addrs().values() for a in found}
@@ -255,7 +257,7 @@ def find_listener(address: str) -> int | None:
 
 
 def condition_of(pid: int | None) -> Condition:
-    """Return the condition of a process of this host."""
+    """Return the condition of a process of this host, by its ID."""
     try:
         status = psutil.Process(pid).status() if pid else None
     except psutil.Error:
@@ -266,13 +268,13 @@ def condition_of(pid: int | None) -> Condition:
 
 
 class SilenceReports:
-    """What has been told: each condition of a silent worker once, until it is heard of again."""
+    """Silence that has been reported: each condition of a worker once, until its next heartbeat."""
 
     def __init__(self) -> None:
         self._reported: dict[str, Condition] = {}
 
     def news(self, silent: Iterable[SilentWorker]) -> list[SilentWorker]:
-        """Return what is worth telling."""
+        """Return the workers whose condition has not been reported yet."""
         silent = list(silent)
         fresh = [one for one in silent if self._reported.get(one.worker) != one.condition]
         self._reported = {one.worker: one.condition for one in silent}
@@ -282,5 +284,5 @@ class SilenceReports:
 def add_numbers(
     silent: Sequence[SilentWorker], at: Mapping[str, frozenset[int]]
 ) -> list[SilentWorker]:
-    """Return silent workers with the exposures that they have."""
+    """Return silent workers with the numbers of the exposures that they hold."""
     return [replace(one, numbers=at.get(one.worker, frozenset())) for one in silent]

@@ -19,7 +19,7 @@ from astropy.io.fits.verify import VerifyError, VerifyWarning
 
 from calbatch.models.errors import FileError, ModelError, one_line
 
-#: Keyword, value (None where the card has none) and comment.
+#: Keyword, value (None if the card has none) and comment.
 Card = tuple[str, Any, str]
 
 CARD_LENGTH = 80
@@ -27,8 +27,8 @@ BLOCK_LENGTH = 2880
 COMMENTARY = ("", "COMMENT", "HISTORY")
 COMMENTARY_LENGTH = CARD_LENGTH - 8
 
-# The value of a card, then whatever follows it. Text may be followed by anything, as lookups by
-# keyword accept it; `_ordinary` tells whether a comment or nothing follows.
+# The value of a card and the rest of its text. Lookups by keyword accept text that is followed by
+# anything; other values must be followed by a comment or nothing.
 _VALUE = re.compile(
     r" *(?:'((?:[^']|'')*)'"  # text
     r"|(?:([TF])"
@@ -38,7 +38,7 @@ _VALUE = re.compile(
 )
 Kind = Literal["text", "logical", "integer", "number", "none"]
 
-# Keywords that describe the array or table below the header: the writer makes these anew.
+# Keywords that describe the array or table below the header, which the writer determines itself.
 _STRUCTURAL = re.compile(
     "|".join(
         (
@@ -132,13 +132,13 @@ def read_cards(header: fits.Header | str) -> Iterator[Card]:
     Yields
     ------
     tuple
-        Keyword, value and comment. Long texts are put together from their CONTINUE cards. The
-        value is `Unreadable` where FITS has no such value.
+        Keyword, value and comment. Long texts are joined from their CONTINUE cards. The value is
+        `Unreadable` if it is not a valid FITS value.
 
     Raises
     ------
     ModelError
-        At a card whose keyword cannot be read.
+        If the keyword of a card cannot be read.
     """
     if isinstance(header, str):
         yield from map(_parse_card, _split(header))
@@ -194,7 +194,7 @@ def _from_astropy(card: fits.Card, image: str | None = None) -> Card:
         value, comment = card.value, card.comment
     except (fits.VerifyError, ValueError):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # astropy makes text of the value, and says so
+            warnings.simplefilter("ignore")  # astropy warns that it reads the value as text
             _, _, text = (image or card.image).partition("=")
         return keyword, Unreadable(text.strip()), ""
     return keyword, None if isinstance(value, fits.card.Undefined) else value, comment
@@ -204,7 +204,7 @@ def _from_astropy(card: fits.Card, image: str | None = None) -> Card:
 
 
 def hdu_label(index: int, name: str) -> str:
-    """Return the words by which messages refer to an HDU."""
+    """Return the name of an HDU in messages."""
     return f"HDU {index} ({name.strip()})" if name.strip() else f"HDU {index}"
 
 
@@ -216,9 +216,9 @@ class HeaderKeywords:
     path : str
         The file, for messages.
     index : int
-        The HDU's place in the file, for messages.
+        The HDU's index in the file, for messages.
     raw : bytes
-        The header, a multiple of 80 bytes; those that are not ASCII are read as question marks.
+        The header, a multiple of 80 bytes; bytes that are not ASCII are read as question marks.
     """
 
     def __init__(self, path: str, index: int, raw: bytes) -> None:
@@ -226,7 +226,7 @@ class HeaderKeywords:
         self.path = path
         self.index = index
         places = range(len(raw) - CARD_LENGTH, -1, -CARD_LENGTH)
-        # Backwards, so that the first card of a keyword is the one that stays.
+        # Backwards, so that the first card of each keyword remains.
         self._places = {raw[at : at + 8]: at for at in places}
         self._raw = raw
 
@@ -256,7 +256,7 @@ class HeaderKeywords:
         return text
 
     def integer(self, keyword: str, default: int | None = None) -> int:
-        """Return an integer; without a default, its absence is an error."""
+        """Return an integer; a missing card is an error unless there is a default."""
         found = self._find(keyword, ("integer",), "an integer")
         if found is not None:
             return int(found)
@@ -265,7 +265,7 @@ class HeaderKeywords:
         return default
 
     def number(self, keyword: str, default: float) -> float:
-        """Return a number; one that 64 bits cannot hold is an error."""
+        """Return a number; a number that exceeds 64 bits is an error."""
         found = self._find(keyword, ("integer", "number"), "a number")
         value = default if found is None else _as_float(found)
         if not math.isfinite(value):
@@ -273,7 +273,7 @@ class HeaderKeywords:
         return value
 
     def logical(self, keyword: str) -> bool:
-        """Return True for T; False for F and where there is no such card."""
+        """Return True for T, and False for F or a missing card."""
         return self._find(keyword, ("logical",), "T or F") == "T"
 
     def text(self, keyword: str, default: str = "") -> str:
@@ -282,7 +282,7 @@ class HeaderKeywords:
         return default if found is None else found
 
     def bare(self, keyword: str) -> str:
-        """Return a value as it is written, without quotes and blanks; "" where there is none."""
+        """Return the text of a value, without quotes and blanks; "" for a missing card."""
         content = self._content(keyword)
         return "" if content is None else content.split("/")[0].strip(" '")
 
@@ -294,7 +294,7 @@ class HeaderKeywords:
 
 
 def unwritable_reason(value: Any) -> str | None:
-    """Return why a value cannot stand in a FITS header, or None where it can."""
+    """Return why a FITS header cannot hold a value, or None if it can."""
     if isinstance(value, str):
         fine = replace_unprintable(value) == value
         return None if fine else "FITS headers hold printable ASCII characters only"
@@ -306,7 +306,7 @@ def unwritable_reason(value: Any) -> str | None:
 
 
 def cut_comment(value: Any, comment: str) -> str:
-    """Return as much of a comment as fits into the card of a value."""
+    """Return a comment, shortened to fit into the card of a value."""
     if isinstance(value, str):
         text = value.replace("'", "''")
         length = max(20, len(f"'{text:8}'"))
@@ -324,7 +324,7 @@ def replace_unprintable(text: str) -> str:
 
 
 def commentary(keyword: str, text: str) -> list[Card]:
-    """Return a text as COMMENT or HISTORY cards, broken where a card ends."""
+    """Return a text as COMMENT or HISTORY cards, split at the length of a card."""
     cards: list[Card] = []
     for line in text.splitlines() or [""]:
         starts = range(0, max(1, len(line)), COMMENTARY_LENGTH)
@@ -339,10 +339,10 @@ def format_header(where: str, cards: Iterable[Card]) -> bytes:
     Raises
     ------
     ModelError
-        For a card that FITS cannot hold; ``where`` names the HDU.
+        If FITS cannot hold a card; ``where`` names the HDU.
     """
     with warnings.catch_warnings():
-        # Comments that do not fit are cut, and long keywords become HIERARCH cards.
+        # astropy shortens long comments, and writes long keywords as HIERARCH cards.
         warnings.simplefilter("ignore", VerifyWarning)
         text = "".join(format_card(where, card) for card in cards)
     text += "END".ljust(CARD_LENGTH)

@@ -37,7 +37,7 @@ def read_table(hdu: Hdu) -> Table:
     """
     path = hdu.stamp.path
     if hdu.kind != "table":
-        raise FileError(path, f"{hdu.label} holds no table")
+        raise FileError(path, f"{hdu.label} is not a table")
     if hdu.dtype.itemsize == 0 and hdu.shape[0]:
         raise FileError(path, f"{hdu.label} claims {hdu.shape[0]} rows of no bytes")
     require_columns(hdu)

@@ -235,7 +235,7 @@ class FitsWriter:
             self._layout = read_layout(self.temporary)  # checks the written headers
 
     def publish(self) -> Product:
-        """Give the complete file its final name.
+        """Publish the complete file under its final name.
 
         Raises
         ------

@@ -78,7 +78,7 @@ class SchemaSource:
     def _builtin(self) -> bool:
         return self.folder == builtin_folder()
 
-    def modified(self) -> int:
+    def modification_time(self) -> int:
         """Return the file's modification time [ns]; 0 if it is unknown or the file is missing.
 
         It is always 0 for calbatch's own schemas, which change no more than its code while it runs.
@@ -192,7 +192,7 @@ _documents: dict[SchemaSource, tuple[int, Any]] = {}
 
 
 def _document(source: SchemaSource) -> Any:
-    modified = source.modified()
+    modified = source.modification_time()
     known = _documents.get(source)
     if known is not None and known[0] == modified:
         return known[1]

@@ -265,10 +265,10 @@ def load_schema(name_or_path: str | os.PathLike[str]) -> Schema:
     """
     source = locate(os.fspath(name_or_path))
     known = _loaded.get(source)
-    if known is not None and all(file.modified() == time for file, time in known.files):
+    if known is not None and all(file.modification_time() == time for file, time in known.files):
         return known
     tree, files = read_tree(source)
-    schema = Schema(tree, tuple((file, file.modified()) for file in files))
+    schema = Schema(tree, tuple((file, file.modification_time()) for file in files))
     _loaded[source] = schema
     return schema
 

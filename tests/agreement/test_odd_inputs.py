@@ -8,7 +8,7 @@ import pytest
 from astropy.io import fits
 from jwst.pipeline import Detector1Pipeline as JwstDetector1
 from support.agreement import assert_close
-from support.batches import DATE, quiet
+from support.batches import DATE, quiet_console
 from support.simulated import forget_crds
 
 from calbatch.cluster import run
@@ -66,7 +66,7 @@ def calibrated(reports, tmp_path_factory):
     """Calibrate all of them in one batch; return its result and the folder of products."""
     folder = tmp_path_factory.mktemp("odd")
     result = run(
-        "detector1", reports, folder, date=DATE, scheduler="sync", console=quiet(), fsync=False,
+        "detector1", reports, folder, date=DATE, scheduler="sync", console=quiet_console(), fsync=False,
         save_steps="dq_init",
     )  # fmt: skip
     return result, folder

@@ -1,7 +1,7 @@
 """Numbers of headers: cards of another type are reported, not treated as missing."""
 
 import pytest
-from support.batches import changed, small_set
+from support.batches import copy_changed, small_set
 
 from calbatch.calibrate.errors import StepError
 from calbatch.calibrate.numbers import header_number, required_number
@@ -21,7 +21,7 @@ def simulated():
 
 
 def with_cards(simulated, tmp_path, **cards):
-    return datamodels.open(changed(simulated.exposures[0], tmp_path / "a_uncal.fits", **cards))
+    return datamodels.open(copy_changed(simulated.exposures[0], tmp_path / "a_uncal.fits", **cards))
 
 
 @pytest.mark.parametrize(

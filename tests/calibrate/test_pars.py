@@ -1,10 +1,10 @@
-"""Parameter references: values they set, values they ignore, and their order of precedence."""
+"""Parameter references: what they set, what they leave, and stpipe's order among them."""
 
 import logging
 
 import pytest
 from stpipe._config import StepConfig
-from support.parameter_references import add_parameters, copied_cache
+from support.parameter_references import add_parameters, copy_cache
 from support.simulated import offline, small_exposure
 
 from calbatch.calibrate import cfg, pars
@@ -16,7 +16,7 @@ from calbatch.calibrate.step import Step
 from calbatch.calibrate.steps.jump import JumpStep
 from calbatch.models import datamodels
 
-# warnings of astropy and jwst when jwst is imported and opens files
+# astropy's and jwst's own, when jwst is imported and opens files
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -33,7 +33,7 @@ def pipeline_config(**jump):
 
 
 def chosen(folder, **configs):
-    """Write parameter references and return them by type."""
+    """Write parameter references; give them by type."""
     found = {}
     for kind, config in configs.items():
         path = folder / f"{kind}.asdf"
@@ -44,7 +44,7 @@ def chosen(folder, **configs):
 
 
 def value(step, name):
-    return step.parameter_values()[name]
+    return step.described()[name]
 
 
 def test_user_values_override_a_steps_reference(tmp_path):
@@ -53,9 +53,7 @@ def test_user_values_override_a_steps_reference(tmp_path):
     made = pars.configure(step, chosen(tmp_path, jumpstep=JUMP))
     assert value(made.jump, "rejection_threshold") == (5.0, "my.cfg")
     assert value(made.jump, "skip") == (True, "jumpstep.asdf")
-    assert (
-        value(step.jump, "skip")[0] is False
-    )  # exposures of other instruments have other parameters
+    assert value(step.jump, "skip")[0] is False  # others' exposures have other parameters
 
 
 def test_a_steps_reference_overrides_the_pipelines_default(tmp_path):
@@ -90,7 +88,7 @@ def test_unknown_values_are_ignored_with_one_message(tmp_path, caplog):
     found = chosen(tmp_path, jumpstep=odd, detector1pipeline=pipeline)
     with caplog.at_level(logging.INFO, logger="calbatch"):
         made = pars.configure(Detector1Pipeline(), found)
-    assert made.jump.parameter_values() == Detector1Pipeline().jump.parameter_values()
+    assert made.jump.described() == Detector1Pipeline().jump.described()
     assert [record.getMessage() for record in caplog.records] == [
         "jumpstep.asdf: jump has no newer, newest: ignored",
         "detector1pipeline.asdf: detector1 has no step wavecal: ignored",
@@ -105,7 +103,7 @@ def test_references_cannot_set_hooks_or_output_folders(tmp_path):
 
 
 def test_references_cannot_contain_commands(tmp_path):
-    """Nor any other hook of the pipeline, of a step, or of a step's own reference."""
+    """Nor any other hook, of the pipeline, of a step, or of a step's own reference."""
     values = {name: ["touch canary", "a:b"] for name in ("pre_hooks", "post_hooks")}
     step = StepConfig("jwst.jump.JumpStep", "jump", values, [])
     whole = StepConfig("jwst.pipeline.Detector1Pipeline", "detector1", values, [step])
@@ -118,7 +116,7 @@ def test_references_cannot_contain_commands(tmp_path):
 
 
 class LabelStep(Step):
-    """A step with a string parameter."""
+    """A step with a text."""
 
     label = Text("", help="any text")
 
@@ -131,13 +129,13 @@ def test_strings_are_read_and_written_unchanged(tmp_path, label):
     made = pars.configure(LabelStep(), found)
     assert made.label == label
     path = tmp_path / "label.cfg"
-    path.write_text(cfg.format_cfg(made))
-    assert LabelStep.from_config(path).label == label
+    path.write_text(cfg.written(made))
+    assert LabelStep.configured(path).label == label
 
 
 def test_assigned_values_count_as_user_values(tmp_path):
     step = Detector1Pipeline()
-    step.jump.rejection_threshold = 4.0  # the default, but set explicitly
+    step.jump.rejection_threshold = 4.0  # the default, but by choice
     step.jump.skip = False
     made = pars.configure(step, chosen(tmp_path, jumpstep=JUMP))
     assert value(made.jump, "rejection_threshold") == (4.0, "set in Python")
@@ -164,8 +162,8 @@ def exposure():
 
 @pytest.fixture
 def cache(exposure, tmp_path, monkeypatch):
-    """Yield the exposure's cache, with parameter references for it and for others."""
-    crds = copied_cache(exposure, tmp_path / "crds")
+    """Give the cache of the exposure, with parameter references for it and for others."""
+    crds = copy_cache(exposure, tmp_path / "crds")
     readpatt = exposure.header["READPATT"]
     other = StepConfig("jwst.jump.JumpStep", "jump", {"rejection_threshold": 99.0}, [])
     add_parameters(crds, "pars-jumpstep", {readpatt: JUMP, "OTHER": other})

@@ -1,4 +1,4 @@
-"""Fixtures of the batch service's tests."""
+"""Fixtures for tests of the batch service."""
 
 import pytest
 from support.batches import small_set
@@ -7,7 +7,7 @@ from support.onehost import one_host
 
 @pytest.fixture
 def simulated(monkeypatch):
-    """Return a small set of exposures, whose references are the ones to use."""
+    """Return a small set of exposures, and select its reference cache."""
     made = small_set()
     for name, value in made.environment().items():
         monkeypatch.setenv(name, value)
@@ -16,6 +16,6 @@ def simulated(monkeypatch):
 
 @pytest.fixture(scope="session")
 def slurm_host():
-    """Run a Slurm of one node, which the environment leads to; return its folder."""
+    """Run a one-node Slurm that the environment selects; return its folder."""
     with one_host() as folder:
         yield folder

@@ -1,4 +1,4 @@
-"""The same command again does only what is not done."""
+"""Repeating a command calibrates only exposures that are not done."""
 
 import json
 import os
@@ -6,7 +6,15 @@ import shutil
 
 import pytest
 from astropy.io import fits
-from support.batches import DATE, calbatch, changed, products_in, quiet, small_set, sums
+from support.batches import (
+    DATE,
+    calbatch,
+    checksums,
+    copy_changed,
+    products_in,
+    quiet_console,
+    small_set,
+)
 
 from calbatch import cluster
 from calbatch.calibrate.step import Step
@@ -27,13 +35,19 @@ def exposures(simulated, tmp_path):
 @pytest.fixture
 def run(exposures, tmp_path):
     def again(pipeline="superbias", **options) -> Result:
-        options = {"scheduler": "sync", "console": quiet(), "date": DATE, "fsync": False, **options}
+        options = {
+            "scheduler": "sync",
+            "console": quiet_console(),
+            "date": DATE,
+            "fsync": False,
+            **options,
+        }
         return cluster.run(pipeline, exposures, tmp_path / "out", **options)
 
     return again
 
 
-def test_nothing_is_done_twice(run, tmp_path):
+def test_repeated_batches_calibrate_nothing_twice(run, tmp_path):
     first = run()
     assert first.counts == {"done": 3}
     times = {p: p.stat().st_mtime_ns for p in products_in(tmp_path / "out")}
@@ -58,7 +72,9 @@ def test_nothing_is_done_twice(run, tmp_path):
         ("reference replaced", 0),
     ],
 )
-def test_what_changed_is_done_again(run, exposures, simulated, tmp_path, monkeypatch, how, kept):
+def test_changed_exposures_are_calibrated_again(
+    run, exposures, simulated, tmp_path, monkeypatch, how, kept
+):
     cache = tmp_path / "crds"
     shutil.copytree(simulated.crds, cache, copy_function=shutil.copy2)
     monkeypatch.setenv("CRDS_PATH", str(cache))
@@ -71,7 +87,7 @@ def test_what_changed_is_done_again(run, exposures, simulated, tmp_path, monkeyp
         os.utime(exposures[1], ns=(1, 1))
     elif how == "input replaced":
         exposures[1].unlink()
-        changed(simulated.exposures[1], exposures[1], TARGPROP="other")
+        copy_changed(simulated.exposures[1], exposures[1], TARGPROP="other")
     elif how == "product removed":
         first.products[0].unlink()
     elif how == "product changed":
@@ -96,27 +112,27 @@ def test_a_changed_byte_is_found_with_verify(run, exposures):
     assert run(verify=True).counts == {"kept": 2, "done": 1}
 
 
-def test_headers_that_are_known_are_not_read_again(run, exposures, monkeypatch):
+def test_known_headers_are_not_read_again(run, exposures, monkeypatch):
     run()
     monkeypatch.setattr("calbatch.models.datamodels.open", lambda *_: 1 / 0)
     assert run().counts == {"kept": 3}
 
 
 class Mine(Step):
-    """A step whose code changes."""
+    """A step whose source code changes."""
 
     def process(self, exposure):
         return RampModel(exposure)
 
 
-def test_other_code_is_other_work(run):
+def test_changed_code_calibrates_again(run):
     assert run(Mine).counts == {"done": 3}
     assert run(Mine).counts == {"kept": 3}
     other = type("Mine", (Step,), {"process": Mine.process, "__module__": "__main__"})
     assert run(other).counts == {"done": 3}
 
 
-def test_only_what_failed_is_done_on_demand(run, exposures, simulated):
+def test_only_failed_exposures_are_repeated_on_request(run, exposures, simulated):
     exposures[1].write_bytes(b"no exposure")
     assert run().counts == {"done": 2, "failed": 1}
     shutil.copy(simulated.exposures[1], exposures[1])
@@ -126,7 +142,7 @@ def test_only_what_failed_is_done_on_demand(run, exposures, simulated):
         run(only_failed=True)
 
 
-def test_the_ledger_tells_all(run, exposures, tmp_path):
+def test_the_ledger_records_everything(run, exposures, tmp_path):
     result = run()
     with View(tmp_path / "out" / ".calbatch") as view:
         batch = view.batch(result.name)
@@ -143,7 +159,7 @@ def test_the_ledger_tells_all(run, exposures, tmp_path):
             assert view.parameters(exposure.id)[""]["skip"] == ["False", "the step's default"]
 
 
-def test_a_manifest_and_a_configuration_repeat_it(run, exposures, tmp_path):
+def test_a_batch_is_repeated_from_manifest_and_configuration(run, exposures, tmp_path):
     result = run(parameters={"suffix": "mine"})
     manifest = json.loads(result.folder.manifest.read_text())
     assert manifest["state"] == "done"
@@ -151,7 +167,7 @@ def test_a_manifest_and_a_configuration_repeat_it(run, exposures, tmp_path):
     assert [e["input"] for e in entries] == [str(p) for p in exposures]
     assert [e["state"] for e in entries] == ["done"] * 3
     assert entries[0]["products"][0]["path"] == str(result.products[0])
-    said = calbatch(
+    completed = calbatch(
         "run",
         result.folder.config,
         *exposures,
@@ -162,30 +178,32 @@ def test_a_manifest_and_a_configuration_repeat_it(run, exposures, tmp_path):
         "--scheduler",
         "sync",
     )
-    assert said.status == 0, said.err
-    assert sums(tmp_path / "b") == sums(tmp_path / "out")
+    assert completed.status == 0, completed.err
+    assert checksums(tmp_path / "b") == checksums(tmp_path / "out")
 
 
-def test_plan_tells_what_would_stay(run, exposures, tmp_path):
+def test_plan_shows_which_products_would_stay(run, exposures, tmp_path):
     run()
     os.utime(exposures[0], ns=(1, 1))
-    said = calbatch("plan", "superbias", *exposures, "-o", tmp_path / "out", "--date", DATE)
-    assert said.status == 0
-    assert "2 done before and intact" in said.out
-    assert "3 exposures" in said.out
+    completed = calbatch("plan", "superbias", *exposures, "-o", tmp_path / "out", "--date", DATE)
+    assert completed.status == 0
+    assert "2 done before and intact" in completed.out
+    assert "3 exposures" in completed.out
 
 
-def test_plan_tells_of_what_failed(run, exposures, tmp_path):
+def test_plan_shows_exposures_that_failed(run, exposures, tmp_path):
     how = ("plan", "superbias", *exposures, "-o", tmp_path / "out", "--date", DATE, "--only-failed")
     exposures[1].write_bytes(b"no exposure")
     run()
-    said = calbatch(*how)
-    assert said.out.startswith("superbias: 1 exposure,")
-    assert f"would fail: {exposures[1]}" in said.out
+    completed = calbatch(*how)
+    assert completed.out.startswith("superbias: 1 exposure,")
+    assert f"would fail: {exposures[1]}" in completed.out
 
 
 @pytest.mark.usefixtures("simulated")
-def test_only_what_another_context_changes_is_recalibrated(run, exposures, tmp_path, monkeypatch):
+def test_only_exposures_that_another_context_changes_are_recalibrated(
+    run, exposures, tmp_path, monkeypatch
+):
     made = small_set()
     cache = tmp_path / "crds"
     shutil.copytree(made.crds, cache)
@@ -197,15 +215,15 @@ def test_only_what_another_context_changes_is_recalibrated(run, exposures, tmp_p
     assert dry.status == 0, dry.err
     assert "0 of 3 exposures" in dry.err
     _new_context(cache, "superbias")
-    said = calbatch("recalibrate", first.name, "--context", "jwst_0003.pmap")
-    assert said.status == 0, said.err
-    assert "3 of 3 exposures have other references" in said.err
-    assert "jwst_nircam_superbias_0001.fits ->" in said.err
+    completed = calbatch("recalibrate", first.name, "--context", "jwst_0003.pmap")
+    assert completed.status == 0, completed.err
+    assert "3 of 3 exposures have other references" in completed.err
+    assert "jwst_nircam_superbias_0001.fits ->" in completed.err
     assert {fits.getval(p, "CRDS_CTX") for p in first.products} == {"jwst_0003.pmap"}
 
 
 def _new_context(cache, changed_type=None):
-    """Add a context to a cache: the same rules, or with a copy of one type's reference."""
+    """Add a context to a cache, with the same rules or with a copy of one reference."""
     mappings = cache / "mappings" / "jwst"
     old = sorted(mappings.glob("*.pmap"))[-1]
     number = int(old.stem[-4:]) + 1
@@ -232,7 +250,7 @@ def _new_context(cache, changed_type=None):
 
 
 def _write(path, text):
-    """Write rules with the sum that they are to state."""
+    """Write rules with the checksum that they must state."""
     import hashlib
     import re
 

@@ -1,10 +1,10 @@
-"""Every kind of bad file, given by name beside a good one: one line each, and nothing half-written.
+"""Bad files of every kind beside a good one: one line each, and no partial products.
 
-The files are other projects' examples of what goes wrong.
+The files are other projects' examples of damage.
 """
 
 import pytest
-from support.batches import products_in, quiet
+from support.batches import products_in, quiet_console
 
 from calbatch.cluster import run
 from calbatch.models import datamodels
@@ -23,7 +23,7 @@ MESSAGES = {
         f"{EMPTY}; DETECTOR (meta.instrument.detector) = 'NIRISS': must be one of 21 values, "
         "nearest NIS, NRS2, NRS1, MIRIFUSHORT, MIRIMAGE"
     ),
-    # It is sound, and of a detector that the cache has no rules for.
+    # Intact, but of a detector for which the cache has no rules.
     "jw01075001001_03105_00009_nrca2_uncal.fits": (
         "no mask reference: META.INSTRUMENT.DETECTOR='NRCA2' is not one of ['NRCA1']"
     ),
@@ -61,16 +61,18 @@ DAMAGED = {
 }
 
 
-def test_the_table_has_every_file(real_data):
+def test_the_table_lists_every_file(real_data):
     assert sorted(p.name for p in (real_data / "bad_inputs").iterdir()) == sorted(MESSAGES)
 
 
 @pytest.mark.parametrize("verify", [False, True], ids=["", "verified"])
-def test_each_has_its_line_and_the_others_are_calibrated(real_data, simulated, tmp_path, verify):
+def test_each_bad_file_has_a_line_and_the_others_are_calibrated(
+    real_data, simulated, tmp_path, verify
+):
     wanted = MESSAGES | (DAMAGED if verify else {})
     bad = [real_data / "bad_inputs" / name for name in wanted]
     good = simulated.exposures[0]
-    console = quiet()
+    console = quiet_console()
     given = [*bad[:7], good, *bad[7:]]
     result = run(
         "detector1", given, tmp_path, verify_inputs=verify, scheduler="sync", console=console
@@ -84,7 +86,7 @@ def test_each_has_its_line_and_the_others_are_calibrated(real_data, simulated, t
     assert written == [f"{stem}_rate.fits", f"{stem}_rateints.fits"]
 
 
-def test_a_damaged_exposure_is_found_when_it_is_verified(simulated, tmp_path):
+def test_verification_finds_a_damaged_exposure(simulated, tmp_path):
     sound = tmp_path / "sound_uncal.fits"
     datamodels.open(simulated.exposures[0]).save(sound)  # with checksums
     octets = bytearray(sound.read_bytes())
@@ -93,7 +95,12 @@ def test_a_damaged_exposure_is_found_when_it_is_verified(simulated, tmp_path):
     damaged.write_bytes(octets)
     given = [damaged, sound]
     result = run(
-        "detector1", given, tmp_path / "out", verify_inputs=True, scheduler="sync", console=quiet()
+        "detector1",
+        given,
+        tmp_path / "out",
+        verify_inputs=True,
+        scheduler="sync",
+        console=quiet_console(),
     )
     assert [o.path for o in result.failed] == [damaged]
     assert "do not match DATASUM" in result.failed[0].error

@@ -1,13 +1,13 @@
-"""One bad reference, rules file or parameter reference fails its exposures, not the batch."""
+"""A bad reference, rules file or parameter reference fails its exposures, not the batch."""
 
 import re
 
 import pytest
 from astropy.io import fits
 from stpipe._config import StepConfig
-from support.batches import changed, quiet
+from support.batches import copy_changed, quiet_console
 from support.crds_server import write_mapping
-from support.parameter_references import PARKEY, add_parameters, copied_cache
+from support.parameter_references import PARKEY, add_parameters, copy_cache
 from support.simulated import small_exposure
 
 from calbatch.calibrate.references import CrdsReferences
@@ -16,7 +16,7 @@ from calbatch.cluster.planning.planner import Planner
 from calbatch.cluster.planning.step_configuration import configure_step
 from calbatch.crds_client.rules.mapping import mapping_checksum
 
-# jwst's stpipe, which writes the parameter references here
+# stpipe writes the parameter references of these tests
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 VALUES = [
@@ -37,10 +37,10 @@ TREES = [
 
 @pytest.fixture(scope="module")
 def setting(tmp_path_factory):
-    """Give a cache whose parameter references differ by readout pattern, and two exposures."""
+    """Return a cache whose parameter references differ by readout pattern, and two exposures."""
     exposure = small_exposure("NIS", shape=(24, 32), ngroups=4)
     folder = tmp_path_factory.mktemp("bad")
-    crds = copied_cache(exposure, folder / "crds")
+    crds = copy_cache(exposure, folder / "crds")
     jump = StepConfig("jwst.jump.JumpStep", "jump", {"rejection_threshold": 4.5}, [])
     good, other = exposure.header["READPATT"], "NISRAPID"
     other = "NIS" if good == "NISRAPID" else "NISRAPID"
@@ -49,7 +49,7 @@ def setting(tmp_path_factory):
     changed_text = text.replace(f"'{good}'", "'NIS|NISRAPID'")
     dark.write_text(changed_text.replace(mapping_checksum(text), mapping_checksum(changed_text)))
     names = add_parameters(crds, "pars-jumpstep", {good: jump, other: jump})
-    bad = changed(exposure.path, folder / "bad_uncal.fits", READPATT=other)
+    bad = copy_changed(exposure.path, folder / "bad_uncal.fits", READPATT=other)
     (reference,) = crds.rglob(names[other])
     return crds, exposure.path, bad, reference
 
@@ -65,8 +65,10 @@ def cache(setting, monkeypatch):
 
 
 def outcome(output, *exposures):
-    """Run a batch; give the failures by file."""
-    result = run("detector1", exposures, output, scheduler="sync", fsync=False, console=quiet())
+    """Run a batch, and return the failures by file."""
+    result = run(
+        "detector1", exposures, output, scheduler="sync", fsync=False, console=quiet_console()
+    )
     assert result.exit_status == bool(result.failed)
     return {failed.path.name: failed.error for failed in result.failed}
 
@@ -78,7 +80,7 @@ def test_each_parameter_reference_fails_its_exposures(cache, tmp_path):
     try:
         for number, tree in enumerate(TREES):
             reference.write_text(f"#ASDF 1.0.0\n---\n{tree}\n...\n")
-            # The good one comes first in one batch, and alone shows that it goes on.
+            # A good exposure comes first in one batch, and shows that the batch goes on.
             given = (good, bad) if number == 0 else (bad,)
             failed = outcome(tmp_path / f"out{number}", *given)
             assert list(failed) == [bad.name], tree[:60]
@@ -116,7 +118,7 @@ def test_a_rules_file_fails_its_exposures(cache, tmp_path, name):
 
 
 class Failing(CrdsReferences):
-    """References that fail, for one file, as nobody foresaw."""
+    """References that raise an unexpected exception for one file."""
 
     def __init__(self, name):
         super().__init__()
@@ -129,11 +131,12 @@ class Failing(CrdsReferences):
         return super().resolve_all(groups, *arguments, **options)
 
 
-def test_what_nobody_foresaw_fails_the_exposure_that_it_is_about(cache, tmp_path):
+def test_an_unexpected_exception_fails_only_its_exposure(cache, tmp_path):
     _, good, _, _ = cache
     names = [f"e{number}_uncal.fits" for number in range(3)]
     inputs = [
-        (number, changed(good, tmp_path / name, FILENAME=name)) for number, name in enumerate(names)
+        (number, copy_changed(good, tmp_path / name, FILENAME=name))
+        for number, name in enumerate(names)
     ]
     step = configure_step("detector1")
     planner = Planner(step, Failing(names[1]), use_pars=False)

@@ -1,11 +1,18 @@
-"""Batches whose workers, schedulers and drivers are killed: all is done, once."""
+"""Batches whose workers, schedulers and drivers are killed finish each exposure once."""
 
 from contextlib import suppress
 
 import psutil
 import pytest
-from support.batches import DATE, calbatch, copies, small_set, sums
-from support.chaos import disturbed, driver_of, kill, require_consistent, spread, with_children
+from support.batches import DATE, calbatch, checksums, make_copies, small_set
+from support.chaos import (
+    driver_of,
+    kill,
+    require_consistent,
+    run_disturbed,
+    spread_actions,
+    with_children,
+)
 from support.ownscheduler import Running
 
 from calbatch.cluster.folder import BatchFolder
@@ -17,21 +24,21 @@ WHOLE = (pytest.mark.slow, pytest.mark.timeout(1500))
 
 @pytest.fixture
 def exposures(tmp_path, monkeypatch):
-    """Return a function that makes so many exposures."""
+    """Return a function that makes a number of exposures."""
     for name, value in small_set().environment().items():
         monkeypatch.setenv(name, value)
-    return lambda count: copies(count, tmp_path / "in")
+    return lambda count: make_copies(count, tmp_path / "in")
 
 
 @pytest.fixture
 def submit(tmp_path):
-    """Return a function that submits a batch; its driver is ended in the end."""
+    """Return a function that submits a batch; the driver is killed after the test."""
     folders = []
 
     def submitted(inputs, *options):
-        said = calbatch("submit", "detector1", inputs, "-o", tmp_path / "out", *options, *HOW)
-        assert said.status == 0, said.err
-        folders.append(BatchFolder(tmp_path / "out", said.out.strip()))
+        completed = calbatch("submit", "detector1", inputs, "-o", tmp_path / "out", *options, *HOW)
+        assert completed.status == 0, completed.err
+        folders.append(BatchFolder(tmp_path / "out", completed.out.strip()))
         return folders[-1]
 
     yield submitted
@@ -42,7 +49,7 @@ def submit(tmp_path):
 def require_as_undisturbed(folder, inputs, where):
     how = ("-o", where, "--scheduler", "sync", *HOW)
     assert calbatch("run", "detector1", inputs, *how).status == 0
-    assert sums(folder.output) == sums(where)
+    assert checksums(folder.output) == checksums(where)
 
 
 def kill_driver(folder):
@@ -58,14 +65,14 @@ def test_workers_and_drivers_die(exposures, submit, tmp_path, count, drivers):
 
     def strike(chance):
         driver, workers = driver_of(folder), []
-        with suppress(psutil.Error):  # workers are what the driver's server has forked
+        with suppress(psutil.Error):  # workers are the children of the driver's fork server
             children = driver.children(recursive=True) if driver else []
             workers = [p for p in children if p.ppid() != driver.pid]
         kill(*([chance.choice(workers)] if workers else []))
         return bool(workers)
 
-    planned = spread(count, *[lambda: kill_driver(folder)] * drivers)
-    assert disturbed(folder, every=2.0, strike=strike, planned=planned, seconds=120)
+    planned = spread_actions(count, *[lambda: kill_driver(folder)] * drivers)
+    assert run_disturbed(folder, every=2.0, strike=strike, planned=planned, seconds=120)
     require_consistent(folder, count)
     require_as_undisturbed(folder, inputs, tmp_path / "b")
 
@@ -105,9 +112,9 @@ def test_workers_a_scheduler_and_drivers_die(exposures, submit, tmp_path, runnin
         lambda: running.kill("scheduler"),
         *[kill_driver_that_lost_it] * (drivers - before),
     ]
-    assert disturbed(
-        folder, every=2.0, strike=strike, planned=spread(count, *actions), keep=running.keep,
-        seconds=120,
+    assert run_disturbed(
+        folder, every=2.0, strike=strike, planned=spread_actions(count, *actions),
+        keep=running.keep, seconds=120,
     )  # fmt: skip
     require_consistent(folder, count)
     require_as_undisturbed(folder, inputs, tmp_path / "b")

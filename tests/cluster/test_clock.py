@@ -1,4 +1,4 @@
-"""A clock that is set back, under libfaketime: while a batch runs, and between batches."""
+"""Clocks set back with libfaketime, during a batch and between batches."""
 
 import json
 import os
@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.batches import DATE, small_set, sums
+from support.batches import DATE, checksums, small_set
 
 from calbatch.cluster.ledger import View
 
-pytestmark = pytest.mark.services  # where it has to run, a skip is a failure
+pytestmark = pytest.mark.services  # a skip is a failure where this must run
 
 SETS_BACK = """
 import os
@@ -33,7 +33,7 @@ class SetsBack(Step):
 
 @pytest.fixture
 def clock(tmp_path):
-    """Return the settings under which a file says how far the clock is off."""
+    """Return the environment in which a file holds the clock's offset."""
     found = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
     if not found:
         pytest.skip("libfaketime not found: apt-get install faketime")
@@ -48,7 +48,7 @@ def clock(tmp_path):
 
 @pytest.fixture
 def calibrate(tmp_path):
-    """Return a function that runs a batch in a process of its own."""
+    """Return a function that runs a batch in its own process."""
     (tmp_path / "clocks.py").write_text(SETS_BACK)
     made = small_set()
 
@@ -67,25 +67,25 @@ def calibrate(tmp_path):
     return run
 
 
-def test_it_is_set_back_while_a_batch_runs(tmp_path, clock, calibrate):
+def test_the_clock_is_set_back_during_a_batch(tmp_path, clock, calibrate):
     out = tmp_path / "out"
-    said = calibrate(out, **clock)
+    completed = calibrate(out, **clock)
     assert (tmp_path / "clock").read_text() == "-400d"
-    assert "3/3 done, 0 failed" in said
+    assert "3/3 done, 0 failed" in completed
     with View(out / ".calbatch") as view:
         (batch,) = view.batches()
         rows = list(view.exposures(batch.id))
-    assert batch.ended < batch.started  # the clock was set back indeed
+    assert batch.ended < batch.started  # the clock has been set back
     assert [row.state for row in rows] == ["done"] * 3
     assert all(0 <= row.seconds < 60 for row in rows)
     manifest = next(out.glob(".calbatch/*/manifest.json"))
     assert [e["state"] for e in json.loads(manifest.read_text())["exposures"]] == ["done"] * 3
-    assert "3 of them before" in calibrate(out)  # by the right clock
+    assert "3 of them earlier" in calibrate(out)  # measured by the correct clock
 
 
-def test_it_is_set_back_between_batches(tmp_path, clock, calibrate):
+def test_the_clock_is_set_back_between_batches(tmp_path, clock, calibrate):
     calibrate(tmp_path / "a")
     (tmp_path / "clock").write_text("-400d")
-    assert "3 of them before" in calibrate(tmp_path / "a", **clock)
+    assert "3 of them earlier" in calibrate(tmp_path / "a", **clock)
     calibrate(tmp_path / "b", **clock)
-    assert sums(tmp_path / "a") == sums(tmp_path / "b")
+    assert checksums(tmp_path / "a") == checksums(tmp_path / "b")

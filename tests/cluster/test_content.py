@@ -1,4 +1,4 @@
-"""What inputs hold, to the last byte: kept in the ledger, and read again on demand."""
+"""Digests of inputs: recorded in the ledger, and verified on request."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 
 import pytest
-from support.batches import DATE, calbatch, quiet
+from support.batches import DATE, calbatch, quiet_console
 
 from calbatch import cluster
 from calbatch.calibrate.step import Step
@@ -32,7 +32,7 @@ def exposures(simulated, tmp_path):
 def run(exposures, tmp_path):
     def again(**options):
         return cluster.run(
-            "superbias", exposures, tmp_path / "out", console=quiet(), **{**HOW, **options}
+            "superbias", exposures, tmp_path / "out", console=quiet_console(), **{**HOW, **options}
         )
 
     return again
@@ -47,8 +47,8 @@ def contents(result):
         return [row.content for row in view.exposures(result.batch.id)]
 
 
-def altered(path, position=None):
-    """Change a byte of a file, and leave its size and time."""
+def alter(path, position=None):
+    """Change one byte of a file, and keep its size and time."""
     status = path.stat()
     with path.open("r+b") as file:
         file.seek(status.st_size // 2 if position is None else position)
@@ -62,7 +62,7 @@ def altered(path, position=None):
     ("scheduler", "grain"),
     [("sync", "auto"), ("threads", "auto"), ("local", "exposure"), ("local", "tile")],
 )
-def test_every_way_of_running_keeps_the_same_digests(run, exposures, scheduler, grain):
+def test_all_schedulers_record_the_same_digests(run, exposures, scheduler, grain):
     how = {"workers": 2} if scheduler != "sync" else {}
     result = run(scheduler=scheduler, grain=grain, tile_rows=7, **how)
     assert contents(result) == [sha256(path) for path in exposures]
@@ -71,28 +71,28 @@ def test_every_way_of_running_keeps_the_same_digests(run, exposures, scheduler, 
     assert [outcome.content for outcome in result.outcomes] == contents(result)
 
 
-def test_a_compressed_input_is_taken_as_it_lies_there(run, exposures, tmp_path):
+def test_the_digest_of_a_compressed_input_is_of_its_compressed_bytes(run, exposures, tmp_path):
     import gzip
 
     packed = tmp_path / "in" / f"{exposures[0].name}.gz"
     packed.write_bytes(gzip.compress(exposures[0].read_bytes()))
-    result = cluster.run("superbias", packed, tmp_path / "out", console=quiet(), **HOW)
+    result = cluster.run("superbias", packed, tmp_path / "out", console=quiet_console(), **HOW)
     assert contents(result) == [sha256(packed)]
 
 
-def test_altered_pixels_are_found_with_verify_alone(run, exposures, tmp_path):
+def test_altered_pixels_are_found_only_with_verify(run, exposures, tmp_path):
     first = run()
     before = contents(first)
-    altered(exposures[1])
+    alter(exposures[1])
     kept = run()
     assert kept.counts == {"kept": 3}
     assert contents(kept) == before
-    said = calbatch("plan", "superbias", *exposures, "-o", tmp_path / "out", "--date", DATE)
-    assert "3 done before" in said.out
-    said = calbatch(
+    completed = calbatch("plan", "superbias", *exposures, "-o", tmp_path / "out", "--date", DATE)
+    assert "3 done before" in completed.out
+    completed = calbatch(
         "plan", "superbias", *exposures, "-o", tmp_path / "out", "--date", DATE, "--verify"
     )
-    assert f"done again: {exposures[1]}: its contents have changed" in said.out
+    assert f"done again: {exposures[1]}: its contents have changed" in completed.out
     again = run(verify=True)
     assert again.counts == {"kept": 2, "done": 1}
     assert contents(again) == [sha256(path) for path in exposures] != before
@@ -103,11 +103,11 @@ def test_altered_pixels_are_found_with_verify_alone(run, exposures, tmp_path):
     assert run(verify=True).counts == {"kept": 3}
 
 
-def test_an_altered_header_is_found_with_verify_alone(run, exposures):
+def test_an_altered_header_is_found_only_with_verify(run, exposures):
     run()
     with exposures[2].open("rb") as file:
         position = file.read(28800).index(b"TITLE   =")
-    altered(exposures[2], position + 12)
+    alter(exposures[2], position + 12)
     assert run().counts == {"kept": 3}
     again = run(verify=True)
     assert again.counts == {"kept": 2, "done": 1}
@@ -117,11 +117,11 @@ def test_an_altered_header_is_found_with_verify_alone(run, exposures):
     assert third.content == sha256(exposures[2])
 
 
-def test_a_ledger_without_digests_is_gone_on_with(run, exposures, tmp_path):
+def test_a_ledger_without_digests_stays_usable(run, exposures, tmp_path):
     first = run()
     ledger = first.folder.state / NAME
     _as_of_version_1(ledger)
-    with View(first.folder.state) as view:  # still read as it is
+    with View(first.folder.state) as view:  # still read as it was
         assert [row.content for row in view.exposures(view.batch(first.name).id)] == [None] * 3
     assert calbatch("status", tmp_path / "out").status == 0
     kept = run()
@@ -129,19 +129,19 @@ def test_a_ledger_without_digests_is_gone_on_with(run, exposures, tmp_path):
     assert contents(kept) == [None] * 3
     with sqlite3.connect(ledger) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
-    verified = run(verify=True)  # nothing to compare with yet
+    verified = run(verify=True)  # no digest to compare with yet
     assert verified.counts == {"kept": 3}
     assert contents(verified) == [sha256(path) for path in exposures]
 
 
 def _as_of_version_1(path):
-    """Take out of a ledger what later versions added."""
+    """Remove from a ledger what later schema versions added."""
     with sqlite3.connect(path) as connection:
         connection.execute("ALTER TABLE exposures DROP COLUMN content")
         connection.execute("PRAGMA user_version = 1")
 
 
-def test_an_old_ledger_has_the_tables_of_a_new_one(tmp_path):
+def test_an_old_ledger_is_migrated_to_the_tables_of_a_new_one(tmp_path):
     (tmp_path / "old").mkdir()
     with sqlite3.connect(tmp_path / "old" / NAME) as connection:
         connection.executescript(f"{MIGRATIONS[0]}PRAGMA user_version = 1;")
@@ -159,17 +159,17 @@ def _columns(folder):
         return sorted(connection.execute(query).fetchall())
 
 
-def test_an_input_that_changed_in_secret_meanwhile_is_done_again(simulated, exposures, tmp_path):
-    """Its size and time are set back, as a copy that keeps times would have them."""
+def test_an_input_changed_without_a_trace_is_calibrated_again(simulated, exposures, tmp_path):
+    """Its size and time are restored, as by a copy that preserves times."""
 
     class Meddling(Step):
         def process(self, exposure):
             if exposure.path == exposures[1] and not (tmp_path / "done").exists():
                 (tmp_path / "done").touch()
-                altered(exposures[1])
+                alter(exposures[1])
             return RampModel(exposure)
 
-    result = cluster.run(Meddling, exposures, tmp_path / "out", console=quiet(), **HOW)
+    result = cluster.run(Meddling, exposures, tmp_path / "out", console=quiet_console(), **HOW)
     assert result.counts == {"done": 3}
     assert contents(result) == [sha256(path) for path in exposures]
     with View(result.folder.state) as view:

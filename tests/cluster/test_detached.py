@@ -8,9 +8,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.batches import DATE, calbatch, products_in, small_set, sums
+from support.batches import DATE, calbatch, checksums, products_in, small_set
 from support.gated import GATE, SLOW
-from support.placed import importable
+from support.placed import make_importable
 from support.waiting import eventually
 
 from calbatch.cluster.driver.control import StopRequest, request_stop
@@ -20,20 +20,22 @@ from calbatch.cluster.ledger import View
 
 @pytest.fixture
 def service(tmp_path, monkeypatch):
-    """Return a function that submits a batch, which waits until its gate is there."""
+    """Return a function that submits a batch, which waits until its gate file exists."""
     made = small_set()
     settings = {**made.environment(), GATE: str(tmp_path / "gate")}
     settings["CALBATCH_STATE_DIR"] = str(tmp_path / "state")
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    importable(monkeypatch)
+    make_importable(monkeypatch)
     pids = []
 
     def submit(pipeline=SLOW, *options):
         how = ("--scheduler", "sync", "--date", DATE, "--no-fsync", *options)
-        said = calbatch("submit", pipeline, made.folder / "exposures", "-o", tmp_path / "out", *how)
-        assert said.status == 0, said.err
-        folder = BatchFolder(tmp_path / "out", said.out.strip())
+        completed = calbatch(
+            "submit", pipeline, made.folder / "exposures", "-o", tmp_path / "out", *how
+        )
+        assert completed.status == 0, completed.err
+        folder = BatchFolder(tmp_path / "out", completed.out.strip())
         eventually(folder.pid.exists)
         pids.append(json.loads(folder.pid.read_text())["pid"])
         return folder
@@ -54,23 +56,23 @@ def with_children(pid):
 
 
 def state(folder):
-    said = calbatch("status", folder.name, "--json")
-    return json.loads(said.out)["state"], said.status
+    completed = calbatch("status", folder.name, "--json")
+    return json.loads(completed.out)["state"], completed.status
 
 
 def driver(folder):
     return json.loads(folder.pid.read_text())["pid"]
 
 
-def test_a_batch_is_followed_from_elsewhere_to_its_end(service, tmp_path):
+def test_another_process_follows_a_batch_to_its_end(service, tmp_path):
     folder = service()
     eventually(lambda: state(folder) == ("running", 3))
     assert calbatch("status", folder.output).out.startswith(f"{folder.name} running: 0/3 done")
     assert folder.name in calbatch("list").out
     (tmp_path / "gate").touch()
-    said = calbatch("status", folder.name, "--watch")
-    assert said.status == 0
-    assert f"{folder.name} done: 3/3 done" in said.out
+    completed = calbatch("status", folder.name, "--watch")
+    assert completed.status == 0
+    assert f"{folder.name} done: 3/3 done" in completed.out
     assert len(products_in(folder.output)) == 3
     assert "in this process" in calbatch("logs", folder.name).out
     assert re.search(r"_00002_.*: done\n", calbatch("logs", folder.name, "_00002_").out)
@@ -78,17 +80,17 @@ def test_a_batch_is_followed_from_elsewhere_to_its_end(service, tmp_path):
     eventually(lambda: not psutil.pid_exists(driver(folder)))
 
 
-def test_a_batch_that_fails_says_so(service, tmp_path):
+def test_a_failed_batch_is_reported(service, tmp_path):
     folder = service("flat_field", "--context", "jwst_0001.pmap")
     eventually(lambda: state(folder)[1] != 3)
     assert state(folder) == ("failed", 1)
-    said = calbatch("logs", folder.name, "0")
-    assert "failed" in said.out
-    assert "Traceback" in said.out
+    completed = calbatch("logs", folder.name, "0")
+    assert "failed" in completed.out
+    assert "Traceback" in completed.out
 
 
 @pytest.mark.parametrize("now", [False, True])
-def test_it_is_cancelled_and_resumed(service, tmp_path, now):
+def test_a_running_batch_is_cancelled_and_resumed(service, tmp_path, now):
     folder = service(SLOW, "--scheduler", "local", "--workers", "1")
     eventually(lambda: list(folder.output.rglob(".*.part")))
     assert calbatch("cancel", folder.name, *["--now"] * now).status == 0
@@ -100,49 +102,50 @@ def test_it_is_cancelled_and_resumed(service, tmp_path, now):
     assert done == len(products_in(folder.output))
     assert (done == 0) == now
     assert done < 3
-    said = calbatch("cancel", folder.name)
-    assert said.status == 2
-    assert "is not running (cancelled)" in said.err
+    completed = calbatch("cancel", folder.name)
+    assert completed.status == 2
+    assert "is not running (cancelled)" in completed.err
     (tmp_path / "gate").touch()
     assert calbatch("resume", folder.name).status == 0
     assert state(folder) == ("done", 0)
     assert len(products_in(folder.output)) == 3
 
 
-def test_what_is_cancelled_before_its_driver_begins_is_not_begun(service, tmp_path):
+def test_a_batch_cancelled_before_its_driver_starts_calibrates_nothing(service, tmp_path):
     folder = service(SLOW, "--scheduler", "local", "--workers", "1")
     with_children(driver(folder))
     eventually(lambda: state(folder)[1] != 3)
-    request_stop(folder.control, StopRequest.DRAIN)  # as `calbatch cancel` does while a driver's job is queued
-    said = calbatch("drive", folder.output, folder.name)
+    # As `calbatch cancel` does while the driver's job is queued.
+    request_stop(folder.control, StopRequest.DRAIN)
+    completed = calbatch("drive", folder.output, folder.name)
     assert state(folder) == ("cancelled", 130)
-    assert said.status == 130
+    assert completed.status == 130
     assert not products_in(folder.output)
     (tmp_path / "gate").touch()
     assert calbatch("resume", folder.name).status == 0
     assert len(products_in(folder.output)) == 3
 
 
-def test_a_killed_driver_is_noticed_and_its_batch_resumed(service, tmp_path):
+def test_a_killed_driver_is_detected_and_its_batch_resumed(service, tmp_path):
     folder = service()
     eventually(lambda: list(folder.output.rglob(".*.part")))
     with_children(driver(folder))
     eventually(lambda: state(folder) == ("interrupted", 130))
     (tmp_path / "gate").touch()
-    said = calbatch("resume", folder.name, "--detach")
-    assert said.out.strip() == folder.name, said.err
+    completed = calbatch("resume", folder.name, "--detach")
+    assert completed.out.strip() == folder.name, completed.err
     eventually(lambda: state(folder) == ("done", 0))
     exposures = small_set().folder / "exposures"
     how = ("--scheduler", "sync", "--date", DATE)
     assert calbatch("run", SLOW, exposures, "-o", tmp_path / "b", *how).status == 0
-    assert sums(folder.output) == sums(tmp_path / "b")
+    assert checksums(folder.output) == checksums(tmp_path / "b")
     with View(folder.state) as view:
         row = view.batch(folder.name)
         assert view.counts(row.id) == {"done": 3}
         assert row.reason == ""
 
 
-def test_it_is_asked_to_stop_by_a_signal(service):
+def test_a_signal_stops_a_batch(service):
     folder = service()
     eventually(lambda: list(folder.output.rglob(".*.part")))
     os.kill(driver(folder), signal.SIGTERM)
@@ -150,43 +153,43 @@ def test_it_is_asked_to_stop_by_a_signal(service):
     assert products_in(folder.output) == []
 
 
-def test_what_is_forgotten_leaves_products(service, tmp_path):
+def test_pruning_keeps_products(service, tmp_path):
     (tmp_path / "gate").touch()
     folder = service()
     eventually(lambda: state(folder) == ("done", 0))
     eventually(lambda: not psutil.pid_exists(driver(folder)))
-    assert calbatch("prune").status == 0  # it is not old
+    assert calbatch("prune").status == 0  # too recent
     assert folder.path.is_dir()
     assert calbatch("prune", folder.name).status == 0
     assert not folder.path.exists()
     assert len(products_in(folder.output)) == 3
-    said = calbatch("status", folder.name)
-    assert said.status == 2
-    assert "neither a batch of yours" in said.err
+    completed = calbatch("status", folder.name)
+    assert completed.status == 2
+    assert "neither a batch of yours" in completed.err
 
 
 def test_a_second_driver_is_refused(service, tmp_path):
     folder = service()
     eventually(lambda: state(folder) == ("running", 3))
-    said = calbatch("run", SLOW, small_set().exposures[0], "-o", folder.output)
-    assert said.status == 2
-    assert f"a batch is running there, driven by process {driver(folder)} on" in said.err
+    completed = calbatch("run", SLOW, small_set().exposures[0], "-o", folder.output)
+    assert completed.status == 2
+    assert f"a batch is running there, driven by process {driver(folder)} on" in completed.err
 
 
-def test_names_from_files_are_not_obeyed_by_a_terminal(service, tmp_path):
+def test_file_names_do_not_control_the_terminal(service, tmp_path):
     made = small_set()
     odd = tmp_path / "in" / "\x1b[31mred\n_uncal.fits"
     odd.parent.mkdir()
     odd.write_bytes(Path(made.exposures[0]).read_bytes())
     (tmp_path / "gate").touch()
     calbatch("run", SLOW, odd.parent, "-o", tmp_path / "out", "--scheduler", "sync")
-    said = calbatch("logs", tmp_path / "out", "0")
-    assert "\\x1b[31mred\\n_uncal.fits" in said.out
-    assert "\x1b" not in said.out
+    completed = calbatch("logs", tmp_path / "out", "0")
+    assert "\\x1b[31mred\\n_uncal.fits" in completed.out
+    assert "\x1b" not in completed.out
 
 
-def test_the_last_batch_is_the_one_begun_last(tmp_path, monkeypatch):
-    """Of several begun in one second, which the letters of their names do not tell."""
+def test_the_last_batch_is_the_one_registered_last(tmp_path, monkeypatch):
+    """Batches registered within one second are not ordered by their names."""
     monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "state"))
     made = small_set()
     for name, value in made.environment().items():

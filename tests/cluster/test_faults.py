@@ -1,4 +1,4 @@
-"""Disks that fill up or turn read-only, inputs that change, folders that are watched, clocks."""
+"""Full and read-only disks, changing inputs, time limits, crashes, and watched folders."""
 
 import hashlib
 import os
@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support.batches import DATE, calbatch, calibrated_on, products_in, quiet, sums
+from support.batches import DATE, calbatch, calibrate_on, checksums, products_in, quiet_console
 from support.waiting import be_slow, eventually
 
 from calbatch import cluster
@@ -19,8 +19,8 @@ from calbatch.cluster.exposure.policy import RetryPolicy
 from calbatch.cluster.folder import STATE
 from calbatch.cluster.ledger import LedgerError, View
 from calbatch.cluster.sites import placement
-from calbatch.cluster.sites.placement import InProcess
 from calbatch.cluster.sites.dask_site import DaskSite
+from calbatch.cluster.sites.placement import InProcess
 from calbatch.models.datamodels import RampModel
 
 HOW = {"scheduler": "sync", "date": DATE, "fsync": False}
@@ -28,7 +28,7 @@ HOW = {"scheduler": "sync", "date": DATE, "fsync": False}
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """Return a folder on a file system of its own, of 68 MB; the driver leaves 64 MiB free."""
+    """Return a folder on its own 68 MB file system; the driver leaves 64 MiB free."""
     folder = tmp_path / "disk"
     folder.mkdir()
     made = subprocess.run(
@@ -44,7 +44,7 @@ def small_disk(tmp_path):
 
 @pytest.fixture
 def protect(tmp_path):
-    """Return a function that takes away, and gives back, the right to make files in the output."""
+    """Return a function that revokes or restores the permission to create products."""
     out = tmp_path / "out"
     out.mkdir()
 
@@ -62,7 +62,7 @@ def protect(tmp_path):
 
 
 def events(out):
-    """Return the kinds of what has happened to the batch of a folder so far."""
+    """Return the kinds of events of a folder's batch so far."""
     with suppress(LedgerError), View(out / STATE) as view:
         return [event.kind for row in view.batches() for event in view.events(row.id)]
     return []
@@ -79,7 +79,7 @@ def test_a_full_disk_pauses_a_batch_until_there_is_room(simulated, small_disk, t
     mended = threading.Thread(target=mend)
     mended.start()
     result = cluster.run(
-        "detector1", simulated.exposures, small_disk / "out", console=quiet(), **HOW
+        "detector1", simulated.exposures, small_disk / "out", console=quiet_console(), **HOW
     )
     mended.join()
     assert result.counts == {"done": 3}
@@ -93,7 +93,12 @@ def test_a_disk_that_stays_full_ends_a_batch_which_is_resumed(simulated, small_d
     filler.write_bytes(bytes(40 * 2**20))
     policy = RetryPolicy(patience=0.5)
     result = cluster.run(
-        "detector1", simulated.exposures, small_disk / "out", console=quiet(), policy=policy, **HOW
+        "detector1",
+        simulated.exposures,
+        small_disk / "out",
+        console=quiet_console(),
+        policy=policy,
+        **HOW,
     )
     assert result.exit_status == 130
     assert "the disk is full" in result.batch.reason
@@ -101,15 +106,13 @@ def test_a_disk_that_stays_full_ends_a_batch_which_is_resumed(simulated, small_d
     filler.unlink()
     assert calbatch("resume", result.name).status == 0
     undisturbed = cluster.run(
-        "detector1", simulated.exposures, tmp_path / "b", console=quiet(), **HOW
+        "detector1", simulated.exposures, tmp_path / "b", console=quiet_console(), **HOW
     )
     assert undisturbed.exit_status == 0
-    assert sums(small_disk / "out") == sums(tmp_path / "b")
+    assert checksums(small_disk / "out") == checksums(tmp_path / "b")
 
 
-def test_permission_that_is_lost_fails_exposures_clearly_until_it_is_back(
-    simulated, tmp_path, protect
-):
+def test_lost_permission_fails_exposures_until_it_is_restored(simulated, tmp_path, protect):
     class Losing(Step):
         def process(self, exposure):
             if "_00002_" in str(exposure.path) and not (tmp_path / "lost").exists():
@@ -118,17 +121,17 @@ def test_permission_that_is_lost_fails_exposures_clearly_until_it_is_back(
             return RampModel(exposure)
 
     out = tmp_path / "out"
-    result = cluster.run(Losing, simulated.exposures, out, console=quiet(), **HOW)
+    result = cluster.run(Losing, simulated.exposures, out, console=quiet_console(), **HOW)
     assert result.counts == {"done": 1, "failed": 2}
     for outcome in result.failed:
         assert "cannot be written: no permission to write in its folder" in outcome.error
     assert len(products_in(out)) == 1
     protect(False)
-    again = cluster.run(Losing, simulated.exposures, out, console=quiet(), **HOW)
+    again = cluster.run(Losing, simulated.exposures, out, console=quiet_console(), **HOW)
     assert again.counts == {"kept": 1, "done": 2}
 
 
-def test_an_input_that_is_replaced_meanwhile_is_planned_again(simulated, tmp_path):
+def test_an_input_replaced_after_planning_is_planned_again(simulated, tmp_path):
     paths = [tmp_path / path.name for path in simulated.exposures]
     for source, target in zip(simulated.exposures, paths, strict=True):
         shutil.copy(source, target)
@@ -141,7 +144,7 @@ def test_an_input_that_is_replaced_meanwhile_is_planned_again(simulated, tmp_pat
                 os.utime(paths[1])
             return RampModel(exposure)
 
-    result = cluster.run(Replacing, paths, tmp_path / "out", console=quiet(), **HOW)
+    result = cluster.run(Replacing, paths, tmp_path / "out", console=quiet_console(), **HOW)
     assert result.counts == {"done": 3}
     with View(result.folder.state) as view:
         (_, second, _) = view.exposures(result.batch.id)
@@ -152,7 +155,7 @@ def test_an_input_that_is_replaced_meanwhile_is_planned_again(simulated, tmp_pat
 
 
 class Watched(Step):
-    """A step that lets a test meddle with an exposure while a worker is at it."""
+    """A step that lets a test modify an exposure while a worker calibrates it."""
 
     def process(self, exposure):
         folder = str(Path(exposure.path).parent)
@@ -190,7 +193,7 @@ def _keeping_time(replace):
 
 @pytest.fixture(scope="module")
 def workers():
-    """Return a site of two workers."""
+    """Return a site with two workers."""
     with placement.open_place(placement.Place("local", 2, "exposure")) as site:
         yield site
 
@@ -201,12 +204,12 @@ def workers():
         (_rename, "exposure", 7),
         (_rewrite, "exposure", 7),
         (_keeping_time(_rename), "exposure", 7),
-        (_keeping_time(_rewrite), "exposure", 48),  # all of it was read: the products are wrong
+        (_keeping_time(_rewrite), "exposure", 48),  # when everything has been read
         (_rename, "tile", 7),
         (_keeping_time(_rewrite), "tile", 7),
     ],
 )
-def test_an_input_that_is_replaced_while_a_worker_reads_is_done_again(
+def test_an_input_replaced_while_a_worker_reads_it_is_calibrated_again(
     simulated, tmp_path, workers, replace, grain, rows
 ):
     folder = tmp_path / "in"
@@ -222,7 +225,7 @@ def test_an_input_that_is_replaced_while_a_worker_reads_is_done_again(
     meddling = threading.Thread(target=meddle)
     meddling.start()
     site = DaskSite(workers.client, grain, "two workers")
-    result = calibrated_on(site, Watched, paths, tmp_path / "out", tile_rows=rows)
+    result = calibrate_on(site, Watched, paths, tmp_path / "out", tile_rows=rows)
     meddling.join()
     assert result.counts == {"done": 3}
     with View(result.folder.state) as view:
@@ -231,13 +234,13 @@ def test_an_input_that_is_replaced_while_a_worker_reads_is_done_again(
     assert (first.result, again.result) == ("changed", "done")
     assert "was replaced or changed" in first.reason
     assert second.content == f"sha256:{hashlib.sha256(other).hexdigest()}"
-    undisturbed = calibrated_on(InProcess(0), Watched, paths, tmp_path / "again")
+    undisturbed = calibrate_on(InProcess(0), Watched, paths, tmp_path / "again")
     assert undisturbed.counts == {"done": 3}
-    assert sums(tmp_path / "out") == sums(tmp_path / "again")
+    assert checksums(tmp_path / "out") == checksums(tmp_path / "again")
 
 
 class Endless(Step):
-    """A step that never ends for one exposure."""
+    """A step that never returns for one exposure."""
 
     def process(self, exposure):
         return RampModel(exposure).map_tiles(_endless, ["data"], path=str(exposure.path))
@@ -249,14 +252,16 @@ def _endless(data, *, path):
     return data
 
 
-def test_what_takes_too_long_is_ended_and_the_others_go_on(simulated, tmp_path, workers):
+def test_an_exposure_over_its_time_limit_is_ended_and_the_others_continue(
+    simulated, tmp_path, workers
+):
     import cloudpickle
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     site = DaskSite(workers.client, "exposure", "two workers")
-    ready = calibrated_on(site, "superbias", simulated.exposures, tmp_path / "ready")
-    assert ready.counts == {"done": 3}  # workers have imported what they need
-    result = calibrated_on(
+    ready = calibrate_on(site, "superbias", simulated.exposures, tmp_path / "ready")
+    assert ready.counts == {"done": 3}  # workers have imported their modules
+    result = calibrate_on(
         site, Endless, simulated.exposures, tmp_path / "out", RetryPolicy(deadline=8.0)
     )
     assert [o.path for o in result.failed] == [simulated.exposures[1]]
@@ -264,35 +269,35 @@ def test_what_takes_too_long_is_ended_and_the_others_go_on(simulated, tmp_path, 
     assert len(products_in(tmp_path / "out")) == 2
 
 
-def test_the_first_failure_ends_a_batch_on_demand(simulated, tmp_path):
+def test_the_first_failure_ends_a_batch_on_request(simulated, tmp_path):
     class Faulty(Step):
         def process(self, exposure):
             raise KeyError("surprise")
 
     policy = RetryPolicy(fail_fast=True)
     result = cluster.run(
-        Faulty, simulated.exposures, tmp_path / "out", console=quiet(), policy=policy, **HOW
+        Faulty, simulated.exposures, tmp_path / "out", console=quiet_console(), policy=policy, **HOW
     )
     assert result.exit_status == 130
     assert result.counts == {"failed": 1, "waiting": 2}
     assert "an exposure failed" in result.batch.reason
 
 
-def test_a_worker_that_crashes_tells_where(simulated, tmp_path):
+def test_a_crashed_worker_reports_where_it_crashed(simulated, tmp_path):
     import cloudpickle
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     with placement.open_place(placement.Place("local", 1, "exposure")) as site:
-        result = calibrated_on(site, Crashing, simulated.exposures[:1], tmp_path / "out")
+        result = calibrate_on(site, Crashing, simulated.exposures[:1], tmp_path / "out")
     assert "quarantined" in result.failed[0].error
     assert "Fatal Python error: Segmentation fault" in result.failed[0].error
-    said = calbatch("logs", tmp_path / "out", "0")
-    assert "_crash" in said.out
-    assert said.out.count("Fatal Python error") >= 5
+    completed = calbatch("logs", tmp_path / "out", "0")
+    assert "_crash" in completed.out
+    assert completed.out.count("Fatal Python error") >= 5
 
 
 class Hungry(Step):
-    """A step that takes all the memory that it can get."""
+    """A step that allocates all available memory."""
 
     def process(self, exposure):
         return RampModel(exposure).map_tiles(_take_memory, ["data"])
@@ -306,7 +311,7 @@ def _take_memory(data):
     return data
 
 
-def test_a_lack_of_memory_is_told_as_such(simulated, tmp_path):
+def test_a_lack_of_memory_is_reported_as_such(simulated, tmp_path):
     import cloudpickle
     import dask
     from distributed import LocalCluster
@@ -320,7 +325,7 @@ def test_a_lack_of_memory_is_told_as_such(simulated, tmp_path):
         LocalCluster(protocol="tcp", **few, **quietly) as running,
         placement.open_place(placement.Place(running.scheduler_address, 0, "exposure")) as site,
     ):
-        result = calibrated_on(site, Hungry, simulated.exposures[:1], tmp_path / "out", policy)
+        result = calibrate_on(site, Hungry, simulated.exposures[:1], tmp_path / "out", policy)
     assert "out of memory: the worker had" in result.failed[0].error
     assert result.failed[0].error.count("of 700 MB") == 1
 
@@ -339,7 +344,7 @@ def _crash(data):
     return data
 
 
-def test_files_are_calibrated_as_they_arrive_whole(simulated, tmp_path):
+def test_files_are_calibrated_once_they_are_complete(simulated, tmp_path):
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     first, second, _ = simulated.exposures
@@ -351,15 +356,15 @@ def test_files_are_calibrated_as_they_arrive_whole(simulated, tmp_path):
         with (folder / second.name).open("wb") as file:
             file.write(content[: len(content) // 2])
             file.flush()
-            be_slow(1.0)  # as a network is that a file comes by
+            be_slow(1.0)  # like a file that arrives over a network
             file.write(content[len(content) // 2 :])
 
     arriving = threading.Thread(target=arrive)
     arriving.start()
     how = ("-o", out, "--settle", "0.3", "--idle", "3", "--scheduler", "sync", "--no-fsync")
-    said = calbatch("watch", "superbias", folder, *how)
+    completed = calbatch("watch", "superbias", folder, *how)
     arriving.join()
-    assert said.status == 0, said.err
+    assert completed.status == 0, completed.err
     stems = [p.name.removesuffix("_uncal.fits") for p in (first, second)]
     assert [p.name for p in products_in(out)] == [f"{stem}_superbias.fits" for stem in stems]
-    assert "FAILED" not in said.err
+    assert "FAILED" not in completed.err

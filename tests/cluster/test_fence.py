@@ -1,4 +1,4 @@
-"""Workers that outlive their driver, or their try: nothing of theirs becomes a product any more."""
+"""Workers that outlive their driver or attempt publish no products."""
 
 import os
 import subprocess
@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from distributed import LocalCluster
-from support.batches import DATE, calbatch, calibrated_on, products_in, quiet, sums
+from support.batches import DATE, calbatch, calibrate_on, checksums, products_in, quiet_console
 from support.chaos import driver_of, kill, with_children
 from support.gated import HELD, Held
-from support.placed import Plain, eventually, importable, jobs
+from support.placed import Plain, eventually, jobs, make_importable
 
 from calbatch import cluster
 from calbatch.calibrate.step import Step
@@ -37,7 +37,7 @@ HOW = {"date": DATE, "fsync": False}
 
 @pytest.fixture(scope="module")
 def scheduler():
-    """Run a scheduler that outlives drivers; its two workers are threads of this process."""
+    """Run a scheduler that outlives drivers, with two workers in threads of this process."""
     with LocalCluster(
         n_workers=2, threads_per_worker=1, processes=False, protocol="tcp", **HERE
     ) as running:
@@ -46,15 +46,15 @@ def scheduler():
 
 @pytest.fixture
 def orphaned(simulated, scheduler, tmp_path, monkeypatch):
-    """Return a function that leaves a worker at an exposure whose driver has been killed."""
-    importable(monkeypatch)
+    """Return a function that leaves a worker calibrating after its driver has been killed."""
+    make_importable(monkeypatch)
     started = []
 
     def leave(*options):
         where = ("-o", tmp_path / "out", "--scheduler", scheduler.scheduler_address)
         how = ("--date", DATE, "--no-fsync", "--gate", tmp_path / "gate", "--level", "1")
-        said = calbatch("submit", HELD, simulated.exposures[0], *where, *how, *options)
-        folder = BatchFolder(tmp_path / "out", said.out.strip())
+        completed = calbatch("submit", HELD, simulated.exposures[0], *where, *how, *options)
+        folder = BatchFolder(tmp_path / "out", completed.out.strip())
         eventually(lambda: list(folder.output.rglob(".*.part")), 60)
         started.append(driver_of(folder))
         kill(*with_children(started[-1]))
@@ -80,25 +80,25 @@ def as_ledger_says(folder):
 
 
 @pytest.mark.parametrize("grain", ["exposure", "tile"])
-def test_an_orphan_replaces_nothing_of_a_newer_batch(
+def test_an_orphan_replaces_no_product_of_a_newer_batch(
     orphaned, simulated, scheduler, tmp_path, grain
 ):
     earlier = orphaned("--grain", grain)
     where = {"scheduler": scheduler.scheduler_address, "grain": "exposure"}
-    inputs, options = simulated.exposures[:1], {**HOW, **where, "console": quiet()}
+    inputs, options = simulated.exposures[:1], {**HOW, **where, "console": quiet_console()}
     result = cluster.run(HELD, inputs, tmp_path / "out", parameters={"level": 2.0}, **options)
-    before = sums(tmp_path / "out")
+    before = checksums(tmp_path / "out")
     (tmp_path / "gate").touch()
     eventually(lambda: idle(scheduler), 60)
-    assert sums(tmp_path / "out") == before
+    assert checksums(tmp_path / "out") == before
     assert as_ledger_says(result.folder)
     assert not list((tmp_path / "out").rglob("*.part"))
     assert not list(earlier.logs.iterdir())
 
 
-def test_an_orphan_replaces_nothing_of_its_own_batch_resumed(orphaned, scheduler, tmp_path):
+def test_an_orphan_replaces_no_product_of_its_resumed_batch(orphaned, scheduler, tmp_path):
     folder = orphaned()
-    (tmp_path / "gate").touch()  # whichever of the two comes first
+    (tmp_path / "gate").touch()  # whichever comes first
     assert calbatch("resume", folder.name).status == 0
     eventually(lambda: idle(scheduler), 60)
     assert as_ledger_says(folder)
@@ -106,7 +106,7 @@ def test_an_orphan_replaces_nothing_of_its_own_batch_resumed(orphaned, scheduler
 
 
 class Taken(Step):
-    """A step during which another driver takes the folder of products up."""
+    """A step during which another driver takes over the output folder."""
 
     def process(self, exposure):
         state = Path(self.output_dir) / STATE
@@ -118,7 +118,7 @@ def _take(data, *, state):
     return data
 
 
-def test_a_try_that_was_given_up_publishes_nothing(simulated, tmp_path):
+def test_an_abandoned_attempt_publishes_nothing(simulated, tmp_path):
     (job,) = jobs(simulated.exposures[:1], tmp_path)
     staging = Staging(tmp_path / STATE)
     step = Taken()
@@ -132,20 +132,20 @@ def test_a_try_that_was_given_up_publishes_nothing(simulated, tmp_path):
     assert not calibrate(replace(job, staging=None)).failed
 
 
-def test_a_driver_that_was_replaced_ends(simulated, tmp_path):
-    result = calibrated_on(InProcess(0), Taken, simulated.exposures, tmp_path / "out")
+def test_a_replaced_driver_ends(simulated, tmp_path):
+    result = calibrate_on(InProcess(0), Taken, simulated.exposures, tmp_path / "out")
     assert result.batch.state == "interrupted"
     assert "another driver has taken over" in result.batch.reason
     assert result.counts == {"waiting": 3}
     assert products_in(tmp_path / "out") == []
 
 
-def test_what_took_too_long_publishes_nothing_later(simulated, scheduler, tmp_path):
-    """Its worker cannot be restarted, as one on a host that does not answer."""
+def test_an_exposure_over_its_time_limit_publishes_nothing_later(simulated, scheduler, tmp_path):
+    """Its worker cannot be restarted, like one on an unreachable host."""
     step = Held(gate=str(tmp_path / "gate"))
     where = placement.Place(scheduler.scheduler_address, 0, "exposure")
     with placement.open_place(where) as site:
-        result = calibrated_on(
+        result = calibrate_on(
             site, step, simulated.exposures[:1], tmp_path / "out", RetryPolicy(deadline=0.5)
         )
     assert result.counts == {"failed": 1}
@@ -161,7 +161,7 @@ PARTS = (
 )
 
 
-def test_products_get_their_names_when_all_are_complete_and_no_longer_when_fenced(tmp_path):
+def test_products_are_published_when_all_are_complete_and_never_after_a_fence(tmp_path):
     staging = Staging(tmp_path / STATE)
     folder = staging.place_for(0, 1)
     staging.make(folder)
@@ -179,8 +179,8 @@ def test_products_get_their_names_when_all_are_complete_and_no_longer_when_fence
     assert products_in(tmp_path) == [tmp_path / "a.fits"]
 
 
-def test_nothing_is_published_after_a_fence_however_many_publish(tmp_path):
-    """Threads make files and rename them, as fast as they can, until they cannot any more."""
+def test_no_thread_publishes_after_a_fence(tmp_path):
+    """Threads create and rename files as fast as possible, until that fails."""
     staging = Staging(tmp_path / STATE)
     folders = [staging.place_for(n, 1) for n in range(4)]
 
@@ -204,8 +204,8 @@ def test_nothing_is_published_after_a_fence_however_many_publish(tmp_path):
     assert list((tmp_path / STATE).iterdir()) == []
 
 
-def test_what_cannot_be_removed_is_refused(tmp_path, monkeypatch):
-    """A folder that stays, as where its disk has failed."""
+def test_a_staging_folder_that_cannot_be_removed_is_refused(tmp_path, monkeypatch):
+    """A folder that cannot be removed, as on a failed disk."""
     monkeypatch.setattr("calbatch.cluster.driver.staging.PATIENCE", 0.1)
     left = Staging(tmp_path / STATE).folder / "0-1"
     left.mkdir()
@@ -238,14 +238,14 @@ def test_links_are_removed_and_not_followed(tmp_path):
 
 
 def test_products_have_the_group_of_their_folder(simulated, tmp_path):
-    """Though they are made in another one: folders that groups share pass theirs on."""
+    """Products are made in another folder, but shared folders pass their group on."""
     out, group = tmp_path / "out", 12345 if os.geteuid() == 0 else os.getgroups()[-1]
     out.mkdir()
     os.chown(out, -1, group)
     out.chmod(0o2775)
     before = os.umask(0o002)
     try:
-        calibrated_on(InProcess(0), Plain, simulated.exposures[:1], out)
+        calibrate_on(InProcess(0), Plain, simulated.exposures[:1], out)
     finally:
         os.umask(before)
     (product,) = products_in(out)

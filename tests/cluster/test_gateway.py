@@ -1,4 +1,4 @@
-"""A real dask-gateway on this machine, whose backend starts local processes."""
+"""A real dask-gateway on this machine, with a backend of local processes."""
 
 import gc
 import sys
@@ -9,16 +9,16 @@ from urllib.request import urlopen
 import pytest
 from support.batches import small_set
 from support.onehost import free_ports
-from support.placed import calibrated, eventually, importable, twice
-from support.services import ended, started
+from support.placed import calibrate_all, double, eventually, make_importable
+from support.services import end_process, start_process
 
 from calbatch.cluster import RequestError
-from calbatch.cluster.sites.custom import any_cluster
+from calbatch.cluster.sites.custom import open_cluster
 from calbatch.cluster.sites.options import ClusterOptions
 
 pytestmark = [
     pytest.mark.services,
-    # dask-gateway's client closes itself once more when it is collected, and then complains
+    # dask-gateway's client closes itself again when it is collected, and warns
     pytest.mark.filterwarnings(
         "ignore:Exception ignored in. <function Gateway:pytest.PytestUnraisableExceptionWarning"
     ),
@@ -41,7 +41,7 @@ c.ClusterConfig.worker_cores = 1
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory):
-    """Return the arguments of a cluster of a gateway of ours."""
+    """Run a gateway, and return the arguments of a cluster on it."""
     if find_spec("dask_gateway") is None or find_spec("dask_gateway_server") is None:
         pytest.skip("pip install dask-gateway 'dask-gateway-server[local]'")
     folder = tmp_path_factory.mktemp("gateway")
@@ -53,8 +53,8 @@ def gateway(tmp_path_factory):
         SETTINGS.format(http=http, proxy=proxy, folder=str(clusters), python=sys.executable)
     )
     with pytest.MonkeyPatch.context() as patch, (folder / "log").open("wb") as log:
-        importable(patch)
-        server = started(
+        make_importable(patch)
+        server = start_process(
             *(sys.executable, "-m", "dask_gateway_server", "--config", settings),
             log=log,
             cwd=folder,
@@ -64,12 +64,12 @@ def gateway(tmp_path_factory):
             eventually(lambda: _answers(f"{address}/api/health"))
             yield {"address": address}
         finally:
-            ended(server)
+            end_process(server)
 
 
 @pytest.fixture(autouse=True)
 def _collected():
-    """Collect what a test leaves while its filters hold."""
+    """Collect garbage while the test's warning filters are in force."""
     yield
     gc.collect()
 
@@ -84,19 +84,19 @@ def _answers(url):
 
 def test_exposures_on_a_gateway(gateway, tmp_path):
     options = ClusterOptions("dask_gateway.GatewayCluster", gateway, workers=1, patience=60)
-    with any_cluster(options, "exposure") as site:
+    with open_cluster(options, "exposure") as site:
         assert site.client.scheduler.address.startswith("gateway://")
-        assert site.client.submit(twice, 4).result() == 8
-        outcomes = calibrated(site, small_set().exposures, tmp_path)
+        assert site.client.submit(double, 4).result() == 8
+        outcomes = calibrate_all(site, small_set().exposures, tmp_path)
         assert [outcome.error for outcome in outcomes] == ["", "", ""]
         assert site.description == "GatewayCluster with 1 worker so far"
 
 
-def test_a_gateway_that_is_not_there(gateway):
+def test_an_unreachable_gateway_is_refused(gateway):
     [port] = free_ports(1)
     options = ClusterOptions("dask_gateway.GatewayCluster", {"address": f"http://127.0.0.1:{port}"})
     with (
-        pytest.raises(RequestError, match=r"dask_gateway\.GatewayCluster: cannot be made: "),
-        any_cluster(options, "exposure"),
+        pytest.raises(RequestError, match=r"dask_gateway\.GatewayCluster: cannot be created: "),
+        open_cluster(options, "exposure"),
     ):
         raise AssertionError("it was taken")

@@ -1,4 +1,4 @@
-"""Names and headers that come from elsewhere: they escape no folder, and nothing obeys them."""
+"""Hostile file names and headers: they leave no folder, and no terminal or shell obeys them."""
 
 import io
 import json
@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
-from support.batches import DATE, calbatch, changed, products_in, quiet
+from support.batches import DATE, calbatch, copy_changed, products_in, quiet_console
 
 from calbatch import cluster
 from calbatch.calibrate import products
@@ -43,7 +43,7 @@ TEXTS = st.text(st.characters(codec="utf-8") | st.sampled_from("\x1b\x07\x9b\r\n
 
 @pytest.fixture
 def hostile(simulated, tmp_path, monkeypatch):
-    """Return a folder of exposures with such names, in an empty working folder."""
+    """Return a folder of exposures with hostile names, in an empty working folder."""
     folder = tmp_path / "in"
     folder.mkdir()
     for stem in STEMS:
@@ -56,23 +56,23 @@ def names(folder):
     return {path.name for path in products_in(folder)}
 
 
-def test_what_is_said_of_such_names_is_harmless(hostile, tmp_path):
+def test_messages_with_hostile_names_are_escaped(hostile, tmp_path):
     how = ("superbias", hostile, "-o", "out", "--date", DATE)
     bad = hostile / f"{STEMS[0]}_uncal.fits"
     bad.write_bytes(b"no exposure" + STEMS[0].encode())
     worse = hostile / f"{STEMS[1]}_uncal.fits"
     worse.write_bytes(b"")
-    said = [
+    completed = [
         calbatch("plan", *how),
         calbatch("run", *how, "--scheduler", "sync", "--no-fsync"),
         *(calbatch(*asked, "out") for asked in (["status"], ["logs"], ["report"])),
         *(calbatch("logs", "out", number) for number in range(len(STEMS))),
         calbatch("list"),
     ]
-    assert [s.status for s in said][:5] == [1, 1, 1, 0, 1]
-    for one in said:
+    assert [s.status for s in completed][:5] == [1, 1, 1, 0, 1]
+    for one in completed:
         assert UNSAFE.findall(one.out + one.err) == []
-    failures = [line for line in said[1].err.splitlines() if line.startswith("FAILED")]
+    failures = [line for line in completed[1].err.splitlines() if line.startswith("FAILED")]
     assert len(failures) == 2
     assert any(r"line\nFAILED nothing: all is well\r_uncal.fits: is empty" in f for f in failures)
     assert names(tmp_path / "out") == {f"{stem}_superbias.fits" for stem in STEMS[2:]}
@@ -80,7 +80,7 @@ def test_what_is_said_of_such_names_is_harmless(hostile, tmp_path):
 
 
 def test_the_manifest_has_names_as_they_are(hostile, tmp_path):
-    result = cluster.run("superbias", hostile, "out", scheduler="sync", console=quiet())
+    result = cluster.run("superbias", hostile, "out", scheduler="sync", console=quiet_console())
     assert result.counts == {"done": len(STEMS)}
     entries = json.loads(result.folder.manifest.read_text())["exposures"]
     assert {e["input"] for e in entries} == {str(path) for path in hostile.iterdir()}
@@ -89,7 +89,7 @@ def test_the_manifest_has_names_as_they_are(hostile, tmp_path):
     assert "<Result" in repr(result)
 
 
-def test_notebooks_show_them_as_text(hostile, simulated, tmp_path, monkeypatch):
+def test_notebooks_show_hostile_names_as_text(hostile, simulated, tmp_path, monkeypatch):
     pytest.importorskip("ipywidgets", reason="rich draws in notebooks with it")
     display = pytest.importorskip("IPython.display")
     shown = []
@@ -104,7 +104,7 @@ def test_notebooks_show_them_as_text(hostile, simulated, tmp_path, monkeypatch):
 
 
 def test_models_in_notebooks_are_text(simulated, tmp_path):
-    evil = changed(
+    evil = copy_changed(
         simulated.exposures[0], tmp_path / "<b>_uncal.fits", TARGPROP="<script>alert(1)</script>"
     )
     with datamodels.open(evil) as model:
@@ -114,25 +114,27 @@ def test_models_in_notebooks_are_text(simulated, tmp_path):
     assert "<b>" not in html
 
 
-def test_headers_name_no_products(simulated, tmp_path):
+def test_headers_do_not_name_products(simulated, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
-    changed(
+    copy_changed(
         simulated.exposures[0], folder / "a_uncal.fits",
         FILENAME="../../evil.fits", OBS_ID="/etc/passwd", TARGPROP="$(touch pwned); ../x",
     )  # fmt: skip
-    result = cluster.run("superbias", folder, tmp_path / "out", scheduler="sync", console=quiet())
+    result = cluster.run(
+        "superbias", folder, tmp_path / "out", scheduler="sync", console=quiet_console()
+    )
     assert result.products == [tmp_path / "out" / "a_superbias.fits"]
     assert {path.name for path in tmp_path.rglob("*evil*")} == set()
 
 
 def with_junk(source, target):
-    """Copy an exposure with something after its last HDU, of which there is a warning."""
+    """Copy an exposure, and append bytes after its last HDU, which causes a warning."""
     target.write_bytes(source.read_bytes() + b"junk" * 720)
     return target
 
 
-def test_warnings_name_such_files_harmlessly(simulated, tmp_path):
+def test_warnings_escape_hostile_file_names(simulated, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     for stem in STEMS[:2]:
@@ -143,20 +145,22 @@ def test_warnings_name_such_files_harmlessly(simulated, tmp_path):
     assert UNSAFE.findall(done.stdout + done.stderr) == []
     assert done.stderr.count("\n") == 1
     out = tmp_path / "out"
-    said = calbatch("run", "superbias", folder, "-o", out, "--scheduler", "sync", "--no-fsync")
-    assert UNSAFE.findall(said.out + said.err) == []
-    (told,) = [line for line in said.out.splitlines() if "are not an HDU and are ignored" in line]
+    completed = calbatch("run", "superbias", folder, "-o", out, "--scheduler", "sync", "--no-fsync")
+    assert UNSAFE.findall(completed.out + completed.err) == []
+    (told,) = [
+        line for line in completed.out.splitlines() if "are not an HDU and are ignored" in line
+    ]
     assert told.startswith("warning: ")
     assert messages.escape_controls(str(folder / STEMS[0])) in told or str(evil.parent) in told
     assert "(and in 1 more exposure)" in told
 
 
 @pytest.mark.parametrize("typed", [["\x1b[31m"], ["status", "--\x1b[31m"], ["run", "\x9b31m", "x"]])
-def test_what_was_typed_is_told_harmlessly(typed):
-    said = calbatch(*typed)
-    assert said.status == 2
-    assert UNSAFE.findall(said.err) == []
-    assert re.search(r"\\x(1b|9b)", said.err)
+def test_arguments_are_echoed_escaped(typed):
+    completed = calbatch(*typed)
+    assert completed.status == 2
+    assert UNSAFE.findall(completed.err) == []
+    assert re.search(r"\\x(1b|9b)", completed.err)
 
 
 PYTHONS_OWN = """
@@ -176,7 +180,7 @@ raise ValueError(evil)
 """
 
 
-def test_python_s_own_messages_are_harmless():
+def test_messages_of_python_are_escaped():
     done = subprocess.run(
         [sys.executable, "-c", PYTHONS_OWN], capture_output=True, text=True, check=False
     )
@@ -185,7 +189,7 @@ def test_python_s_own_messages_are_harmless():
     assert "Traceback" in done.stderr
 
 
-def test_a_worker_s_log_is_harmless(tmp_path):
+def test_the_log_of_a_worker_is_escaped(tmp_path):
     path = tmp_path / "worker.log"
     with log_to_file(path):
         logging.getLogger("calbatch").warning("read %s", STEMS[0])
@@ -194,25 +198,25 @@ def test_a_worker_s_log_is_harmless(tmp_path):
     assert UNSAFE.findall(text) == []
 
 
-def test_a_name_that_is_no_text_is_refused_in_a_line(simulated, tmp_path):
+def test_an_undecodable_name_is_refused_in_one_line(simulated, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     try:
         shutil.copy(simulated.exposures[0], folder / os.fsdecode(b"\xff\x1b_uncal.fits"))
     except OSError:
         pytest.skip("this file system has no such names")
-    said = calbatch("run", "superbias", folder, "-o", tmp_path / "out")
-    assert said.status == 2
-    assert "the name is not UTF-8" in said.err
-    assert r"\udcff\x1b_uncal.fits" in said.err
-    assert said.err.count("\n") == 1
+    completed = calbatch("run", "superbias", folder, "-o", tmp_path / "out")
+    assert completed.status == 2
+    assert "the name is not UTF-8" in completed.err
+    assert r"\udcff\x1b_uncal.fits" in completed.err
+    assert completed.err.count("\n") == 1
 
 
 @given(name=TEXTS.filter(bool))
 @example(name="../../evil_uncal.fits")
 @example(name="/etc/cron.d/evil")
 @example(name="..")
-def test_a_model_s_file_name_leads_nowhere_else(name):
+def test_the_file_name_of_a_model_leads_to_no_other_folder(name):
     step = find("superbias")()
     step.output_dir = "/data/out"
     model = ImageModel((4, 4))
@@ -225,7 +229,7 @@ def test_a_model_s_file_name_leads_nowhere_else(name):
 
 @given(text=TEXTS)
 @example(text="\x1b[31mred")
-def test_consoles_show_no_text_that_terminals_obey(text):
+def test_consoles_print_no_control_sequences(text):
     console = terminal.Console(file=io.StringIO(), force_terminal=True, width=80)
     console.print(text, markup=False, highlight=False, soft_wrap=True)
     assert UNSAFE.findall(console.file.getvalue()) == []
@@ -234,13 +238,13 @@ def test_consoles_show_no_text_that_terminals_obey(text):
 @settings(max_examples=40)
 @given(arguments=st.lists(TEXTS.map(lambda text: text.replace("\0", "")), max_size=4))
 @example(arguments=STEMS)
-def test_a_job_s_script_hands_arguments_on_as_they_are(arguments):
+def test_the_script_of_a_job_passes_arguments_unchanged(arguments):
     body = job_script(["/usr/bin/printf", "%s\\0", "first", *arguments])
     done = subprocess.run(["/bin/sh"], input=body.encode(), capture_output=True, check=True)
     assert done.stdout == b"".join(a.encode() + b"\0" for a in ["first", *arguments])
 
 
-def test_lists_show_folders_of_such_names_as_they_are(simulated, tmp_path, monkeypatch):
+def test_lists_show_hostile_folder_names_as_text(simulated, tmp_path, monkeypatch):
     monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "notes"))
     monkeypatch.setenv("COLUMNS", "400")
     out = tmp_path / "[bold red]a\nb"

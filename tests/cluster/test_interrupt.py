@@ -1,4 +1,4 @@
-"""Ctrl-C, and being told to stop: nothing stays behind."""
+"""Ctrl-C and termination signals leave nothing behind."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from support.gated import GATE, SLOW
 from support.placed import TESTS
 from support.waiting import eventually
 
-# A shell that runs the tests in the background has them, and what they start, ignore Ctrl-C.
+# Tests that a shell runs in the background, and their children, ignore Ctrl-C.
 PROGRAM = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     "from calbatch.cluster.cli.app import main; main()"
@@ -23,7 +23,7 @@ STOPPING = "stopping: what is not finished is given up"
 
 
 def until_it_stops(lines):
-    """Yield what is said up to where that is said."""
+    """Yield lines up to the one that announces the stop."""
     for line in lines:
         yield line
         if STOPPING in line:
@@ -32,7 +32,7 @@ def until_it_stops(lines):
 
 @pytest.fixture
 def begun(tmp_path):
-    """Return a function that starts a batch, which is then at a product until its gate is there."""
+    """Return a function that starts a batch and waits until the batch writes a product."""
     made = small_set()
     processes = []
 
@@ -67,17 +67,17 @@ def begun(tmp_path):
     ],
     ids=["terminal-local", "told-local-tiles", "terminal-threads", "told-sync"],
 )
-def test_nothing_stays_behind(begun, tmp_path, options, number, whole_group):
+def test_an_interrupted_batch_leaves_nothing_behind(begun, tmp_path, options, number, whole_group):
     process = begun(*options)
     children = psutil.Process(process.pid).children(recursive=True)
     (os.killpg if whole_group else os.kill)(process.pid, number)
-    said = "".join(until_it_stops(process.stdout))
-    (tmp_path / "gate").touch()  # a kernel in a thread is not interrupted: it ends by itself
-    said += process.communicate()[0]
-    assert process.returncode == 130, said
-    assert STOPPING in said
-    assert said.splitlines()[-1].startswith("calbatch: interrupted")
-    assert "Traceback" not in said
+    completed = "".join(until_it_stops(process.stdout))
+    (tmp_path / "gate").touch()  # a kernel in a thread cannot be interrupted; it returns by itself
+    completed += process.communicate()[0]
+    assert process.returncode == 130, completed
+    assert STOPPING in completed
+    assert completed.splitlines()[-1].startswith("calbatch: interrupted")
+    assert "Traceback" not in completed
     assert not list((tmp_path / "out").rglob("*.part"))
     assert not list((tmp_path / "out").rglob("staging"))
     eventually(lambda: not any(child.is_running() for child in children))

@@ -1,4 +1,4 @@
-"""Batches that are killed at exact points: afterwards all is as if nothing had happened."""
+"""Batches killed at exact points end as if undisturbed."""
 
 import json
 import random
@@ -9,7 +9,7 @@ from pathlib import Path
 import dask
 import pytest
 import yaml
-from support.batches import calbatch, copies, small_set, sums
+from support.batches import calbatch, checksums, make_copies, small_set
 from support.chaos import kill, require_consistent
 from support.kills import HOOKS, HOW, OTHERWISE, Killed
 from support.onehost import slurm
@@ -33,13 +33,13 @@ DRIVERS = [
 WORKERS = [
     ["prepare", "after", 1, "self"],
     ["publish", "after", 1, "self"],
-    ["publish", "before", 2, "driver"],  # its workers go on
+    ["publish", "before", 2, "driver"],  # its workers continue
     ["complete", "after", 2, "all"],
 ]
 
 
 def at_random(count, seed=9):
-    """Return kills at random points."""
+    """Return kills at random points of a batch."""
     chance = random.Random(seed)
     worker = [("prepare", "after"), ("complete", "after"), ("publish", "before")]
     worker.append(("publish", "after"))
@@ -56,8 +56,8 @@ def at_random(count, seed=9):
 
 @pytest.fixture
 def killed(tmp_path, monkeypatch):
-    """Return a function that makes so many exposures and plans kills of their batches."""
-    temporary = Path(tempfile.mkdtemp(prefix="cb"))  # short, as sockets need it
+    """Return a function that makes exposures, and plans kills of their batches."""
+    temporary = Path(tempfile.mkdtemp(prefix="cb"))  # a short path, for sockets
     for name, value in small_set().environment().items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("TMPDIR", str(temporary))
@@ -67,7 +67,7 @@ def killed(tmp_path, monkeypatch):
 
     def planned(count, kills, *site):
         plan.write_text(json.dumps(kills))
-        inputs = copies(count, tmp_path / "in")
+        inputs = make_copies(count, tmp_path / "in")
         made.append(Killed(inputs, tmp_path / "out", site, plan, temporary))
         for name, value in made[-1].environment().items():
             monkeypatch.setenv(name, value)
@@ -84,14 +84,14 @@ def require_as_undisturbed(killed, count, where, monkeypatch):
     monkeypatch.delenv("KILLS")
     how = ("--scheduler", "sync", *HOW, *OTHERWISE[killed.other])
     assert calbatch("run", "detector1", killed.inputs, "-o", where, *how).status == 0
-    assert sums(killed.output) == sums(where)
+    assert checksums(killed.output) == checksums(where)
     state = killed.folder.state
     assert not (state / "staging").exists()
     assert not [*state.glob("retired-*"), *state.glob("*/logs/*"), *state.glob("*/manifest.part")]
 
 
 def require_nothing_temporary(folder):
-    """Decoded references stay, which every batch of this host shares, and locks of dask's."""
+    """Decoded references stay, which all batches of this host share, and dask's locks."""
     left = [p.name for p in folder.rglob("*") if ".part" in p.name or p.suffix == ".sock"]
     left += [p.name for p in folder.glob("*") if p.name.startswith(("pymp", "calbatch-sockets"))]
     left += [p.name for p in folder.glob("dask-*/*") if p.is_dir()]
@@ -121,7 +121,7 @@ def test_a_driver_is_killed(killed, tmp_path, monkeypatch, count, kills):
 def test_workers_and_drivers_are_killed(killed, tmp_path, monkeypatch, count, kills):
     batches = killed(count, kills, "--scheduler", "local", "--workers", "2")
     batches.run(200)
-    eventually(lambda: batches.processes() == [], 60)  # orphans, too
+    eventually(lambda: batches.processes() == [], 60)  # and orphans
     require_as_undisturbed(batches, count, tmp_path / "b", monkeypatch)
     require_nothing_temporary(batches.temporary)
 
@@ -132,7 +132,7 @@ def test_workers_of_a_scheduler_and_drivers_are_killed(killed, tmp_path, monkeyp
     batches = killed(200, [])
     folder = tmp_path / "dask"
     folder.mkdir()
-    running = Running(folder)  # its workers have the environment of batches
+    running = Running(folder)  # its workers have the batches' environment
     try:
         batches.site = ("--scheduler", running.address)
         batches.plan.write_text(json.dumps(at_random(KILLS, seed=3)))

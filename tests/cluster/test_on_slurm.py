@@ -1,14 +1,14 @@
-"""Whole batches on a real Slurm: the driver is a job, and so are its workers."""
+"""Batches on a real Slurm, with jobs for the driver and for its workers."""
 
 import json
 
 import pytest
 import yaml
-from support.batches import DATE, calbatch, copies, products_in, small_set, sums
-from support.chaos import disturbed, driver_of, kill, require_consistent, spread
+from support.batches import DATE, calbatch, checksums, make_copies, products_in, small_set
+from support.chaos import driver_of, kill, require_consistent, run_disturbed, spread_actions
 from support.gated import DYING, GATE, HUNGRY, SLOW, WANTED
 from support.onehost import is_left, slurm, start_soon
-from support.placed import importable
+from support.placed import make_importable
 from support.waiting import eventually
 
 from calbatch.cluster.folder import BatchFolder
@@ -31,16 +31,16 @@ def submit(slurm_host, tmp_path, monkeypatch):
     }  # fmt: skip
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    importable(monkeypatch)
+    make_importable(monkeypatch)
     import dask
 
     dask.config.refresh(paths=[str(tmp_path / "dask")])
 
     def submitted(pipeline, *options, inputs=made.folder / "exposures"):
         how = ("-o", tmp_path / "out", "--site", "node", "--date", DATE, "--no-fsync", *options)
-        said = calbatch("submit", pipeline, inputs, *how)
-        assert said.status == 0, said.err
-        return BatchFolder(tmp_path / "out", said.out.strip())
+        completed = calbatch("submit", pipeline, inputs, *how)
+        assert completed.status == 0, completed.err
+        return BatchFolder(tmp_path / "out", completed.out.strip())
 
     yield submitted
     dask.config.refresh()
@@ -63,13 +63,13 @@ def job(folder):
 
 
 def workers(folder):
-    """Return the numbers of jobs that run workers."""
+    """Return the numbers of the workers' jobs."""
     name = f"--name=calbatch-{folder.name}-workers"
     return slurm("squeue", "-h", "-o", "%i", "-t", "RUNNING", name).split()
 
 
 def soon(folder):
-    """Have a driver that is in the queue again not wait for the two minutes that Slurm gives it."""
+    """Release a requeued driver from the two minutes that Slurm makes it wait."""
     shown = slurm("scontrol", "-o", "show", "job", job(folder))
     if "JobState=PENDING" in shown and "Reason=BeginTime" in shown:
         until(lambda: driver_of(folder) is None and not is_left(job(folder)))
@@ -86,11 +86,11 @@ def test_a_batch_is_done_by_jobs(submit, tmp_path):
     exposures = small_set().folder / "exposures"
     how = ("--scheduler", "sync", "--date", DATE)
     assert calbatch("run", "detector1", exposures, "-o", tmp_path / "b", *how).status == 0
-    assert sums(folder.output) == sums(tmp_path / "b")
+    assert checksums(folder.output) == checksums(tmp_path / "b")
     until(lambda: slurm("squeue", "-h") == "")
 
 
-def test_a_driver_that_is_queued_again_goes_on(submit, tmp_path):
+def test_a_requeued_driver_continues(submit, tmp_path):
     folder = submit(SLOW)
     until(lambda: list(folder.output.rglob(".*.part")))
     slurm("scontrol", "requeue", job(folder))
@@ -117,7 +117,7 @@ def test_a_batch_is_cancelled_and_resumed(submit, tmp_path):
     assert len(products_in(folder.output)) == 3
 
 
-def test_a_batch_whose_workers_jobs_are_cancelled_is_done_all_the_same(submit, tmp_path):
+def test_a_batch_finishes_although_its_workers_jobs_are_cancelled(submit, tmp_path):
     folder = submit(SLOW)
     until(lambda: list(folder.output.rglob(".*.part")))
     workers = [n for n in slurm("squeue", "-h", "-o", "%i").split() if n != job(folder)]
@@ -128,14 +128,14 @@ def test_a_batch_whose_workers_jobs_are_cancelled_is_done_all_the_same(submit, t
     assert len(products_in(folder.output)) == 3
 
 
-def test_a_driver_whose_time_is_up_goes_on_later(submit, tmp_path):
+def test_a_driver_at_its_time_limit_continues_later(submit, tmp_path):
     folder = submit(SLOW, "--site.driver_walltime", "10:00")
     assert "TimeLimit=00:10:00" in slurm("scontrol", "show", "job", job(folder))
     until(lambda: list(folder.output.rglob(".*.part")))
     slurm("scontrol", "update", f"JobId={job(folder)}", "TimeLimit=2")
-    slurm("scancel", "--batch", "--signal=TERM", job(folder))  # as Slurm does by itself, but sooner
+    slurm("scancel", "--batch", "--signal=TERM", job(folder))  # as Slurm does, but sooner
     until(folder.control.exists)
-    (tmp_path / "gate").touch()  # what is under way ends, and nothing more is begun
+    (tmp_path / "gate").touch()  # exposures in flight end, and no others start
     until(lambda: "Restarts=1" in slurm("scontrol", "show", "job", job(folder)))
     until(lambda: "PENDING" in slurm("scontrol", "show", "job", job(folder)))
     assert state(folder) == "planned"
@@ -148,7 +148,7 @@ def test_a_driver_whose_time_is_up_goes_on_later(submit, tmp_path):
 @pytest.mark.parametrize(
     "resumed", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["resume", "new-batch"]
 )
-def test_a_driver_that_is_killed_leaves_nothing_to_its_follower(submit, tmp_path, resumed):
+def test_a_killed_driver_leaves_nothing_to_its_successor(submit, tmp_path, resumed):
     folder = submit(SLOW)
     until(lambda: list(folder.output.rglob(".*.part")))
     [certificates] = (tmp_path / "jobs").glob(".tls-*")
@@ -170,7 +170,7 @@ def test_a_driver_that_is_killed_leaves_nothing_to_its_follower(submit, tmp_path
     require_consistent(folder, 3)
 
 
-def test_what_runs_out_of_memory_gets_more(submit, monkeypatch):
+def test_exposures_out_of_memory_are_retried_with_more(submit, monkeypatch):
     monkeypatch.setenv(WANTED, str(600 * 2**20))
     folder = submit(HUNGRY, "--site.memory", "700MiB")
     until(lambda: state(folder) not in ("planned", "running"))
@@ -178,7 +178,7 @@ def test_what_runs_out_of_memory_gets_more(submit, monkeypatch):
     require_consistent(folder, 3)
     with View(folder.state) as view:
         tries = [view.attempts(e.id) for e in view.exposures(view.batch(folder.name).id)]
-    for each in tries:  # one that only waited at a worker that died is not to blame
+    for each in tries:  # an exposure that only waited on the worker that died is not to blame
         died, done = [a for a in each if a.result != "lost"]
         assert (died.result, died.alone) == ("memory", 0)
         assert "out of memory: the worker had" in died.reason
@@ -187,7 +187,7 @@ def test_what_runs_out_of_memory_gets_more(submit, monkeypatch):
         assert done.peak > 600 * 2**20
 
 
-def test_a_site_that_has_no_more_memory_gives_what_it_has(submit, monkeypatch):
+def test_a_site_without_more_memory_retries_with_the_same(submit, monkeypatch):
     monkeypatch.setenv(WANTED, "0")
     megabytes = int(slurm("sinfo", "-h", "-o", "%m").rstrip("+"))
     folder = submit(DYING, "--site.memory", f"{megabytes * 2 // 3}MiB")
@@ -208,7 +208,7 @@ def test_a_site_that_has_no_more_memory_gives_what_it_has(submit, monkeypatch):
     ],
 )  # fmt: skip
 def test_jobs_of_workers_and_drivers_are_cancelled(submit, tmp_path, count, fates):
-    inputs = copies(count, tmp_path / "in")
+    inputs = make_copies(count, tmp_path / "in")
     folder = submit("detector1", "--site.jobs", "2", inputs=inputs)
     chosen = {
         "kill": lambda: kill(driver_of(folder)) or True,
@@ -221,13 +221,14 @@ def test_jobs_of_workers_and_drivers_are_cancelled(submit, tmp_path, count, fate
         slurm("scancel", *([chance.choice(running)] if running else ["--name=none"]))
         return bool(running)
 
-    assert disturbed(
-        folder, every=6.0, strike=strike, planned=spread(count, *[chosen[f] for f in fates]),
+    planned = spread_actions(count, *[chosen[f] for f in fates])
+    assert run_disturbed(
+        folder, every=6.0, strike=strike, planned=planned,
         keep=lambda: soon(folder), seconds=200,
     )  # fmt: skip
     require_consistent(folder, count)
     how = ("--scheduler", "sync", "--date", DATE)
     assert calbatch("run", "detector1", inputs, "-o", tmp_path / "b", *how).status == 0
-    assert sums(folder.output) == sums(tmp_path / "b")
+    assert checksums(folder.output) == checksums(tmp_path / "b")
     until(lambda: slurm("squeue", "-h") == "")
     assert not list((tmp_path / "jobs").glob(".tls-*"))

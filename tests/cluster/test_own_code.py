@@ -1,4 +1,4 @@
-"""Steps of users' own, on workers that cannot import them."""
+"""Users' own steps on workers that cannot import them."""
 
 import json
 import os
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.batches import DATE, calbatch, quiet, sums
+from support.batches import DATE, calbatch, checksums, quiet_console
 from support.placed import eventually
-from support.services import ended
+from support.services import end_process
 
 from calbatch import cluster
 from calbatch.cluster.errors import RequestError
@@ -61,7 +61,7 @@ print(dict(result.counts), [outcome.error for outcome in result.failed])
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    """Run a scheduler and a worker elsewhere, that can import what is installed alone."""
+    """Run a scheduler and a worker that can import only installed packages."""
     folder = tmp_path_factory.mktemp("elsewhere")
     environment = {**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONSAFEPATH": "1"}
     file = folder / "scheduler.json"
@@ -71,7 +71,7 @@ def address(tmp_path_factory):
         def run(program, *arguments):
             command = [sys.executable, "-m", f"distributed.cli.{program}", *map(str, arguments)]
             process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
-            stack.callback(ended, process)
+            stack.callback(end_process, process)
 
         run("dask_scheduler", "--port", "0", "--scheduler-file", file, *how)
         eventually(file.exists)
@@ -81,7 +81,7 @@ def address(tmp_path_factory):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Return a folder that only this process imports from."""
+    """Return a folder from which only this process imports."""
     made = tmp_path / "work"
     made.mkdir()
     monkeypatch.syspath_prepend(made)
@@ -90,20 +90,22 @@ def folder(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
-def written(folder, name):
-    """Write a module of a step, and one that it imports."""
+def write_module(folder, name):
+    """Write the module of a step, and a module that it imports."""
     (folder / f"{name}_helper.py").write_text(HELPER)
     (folder / f"{name}.py").write_text(STEP.format(helper=f"{name}_helper"))
 
 
 def run(step, paths, out, **options):
-    how = {"date": DATE, "fsync": False, "console": quiet(), "parameters": {"factor": 3.0}}
+    how = {"date": DATE, "fsync": False, "console": quiet_console(), "parameters": {"factor": 3.0}}
     return cluster.run(step, paths, out, **how, **options)
 
 
 @pytest.mark.parametrize("grain", ["exposure", "tile"])
-def test_a_module_of_the_working_folder_travels(simulated, tmp_path, folder, address, grain):
-    written(folder, f"mine_{grain}")
+def test_a_module_of_the_working_folder_is_sent_to_workers(
+    simulated, tmp_path, folder, address, grain
+):
+    write_module(folder, f"mine_{grain}")
     step = f"mine_{grain}:Mine"
     result = run(
         step, simulated.exposures, tmp_path / "a", scheduler=address, grain=grain, tile_rows=7
@@ -111,14 +113,14 @@ def test_a_module_of_the_working_folder_travels(simulated, tmp_path, folder, add
     assert [outcome.error for outcome in result.failed] == []
     assert result.counts == {"done": 3}
     assert run(step, simulated.exposures, tmp_path / "b", scheduler="sync").exit_status == 0
-    assert sums(tmp_path / "a") == sums(tmp_path / "b")
+    assert checksums(tmp_path / "a") == checksums(tmp_path / "b")
 
 
-def test_hooks_that_are_named_travel(simulated, tmp_path, folder, address):
+def test_hooks_given_by_name_are_sent_to_workers(simulated, tmp_path, folder, address):
     (folder / "hooked.py").write_text(
         "def title(model):\n    model.meta.program.title = 'hooked'\n"
     )
-    how = {"scheduler": address, "date": DATE, "fsync": False, "console": quiet()}
+    how = {"scheduler": address, "date": DATE, "fsync": False, "console": quiet_console()}
     parameters = {"post_hooks": "hooked:title"}
     result = cluster.run(
         "superbias", simulated.exposures, tmp_path / "a", parameters=parameters, **how
@@ -139,18 +141,19 @@ def test_a_hook_that_cannot_be_imported_fails_the_request(simulated, tmp_path):
 def test_steps_with_parameters_and_commands_are_hooks_on_workers(
     simulated, tmp_path, folder, address
 ):
-    written(folder, "stepped")
+    write_module(folder, "stepped")
     seen = tmp_path / "seen.fits"
     hooks = ["stepped.Mine(factor=0.25)", f"cp {{0}} '{seen}'"]
     how = {
-        "date": DATE, "fsync": False, "console": quiet(), "parameters": {"": {"post_hooks": hooks}}
+        "date": DATE, "fsync": False, "console": quiet_console(),
+        "parameters": {"": {"post_hooks": hooks}},
     }  # fmt: skip
     paths = simulated.exposures[:1]
     result = cluster.run("superbias", paths, tmp_path / "a", scheduler=address, **how)
     assert [outcome.error for outcome in result.failed] == []
     (product,) = result.products
     plain = cluster.run("superbias", paths, tmp_path / "b", scheduler="sync", date=DATE,
-                        fsync=False, console=quiet()).products  # fmt: skip
+                        fsync=False, console=quiet_console()).products  # fmt: skip
     with datamodels.open(plain[0]) as model:
         data = np.asarray(model.data)
     for path in (product, seen):
@@ -160,35 +163,35 @@ def test_steps_with_parameters_and_commands_are_hooks_on_workers(
 
 def test_plans_run_no_commands(simulated, tmp_path):
     seen = tmp_path / "seen.fits"
-    said = calbatch(
+    completed = calbatch(
         "plan", "superbias", simulated.exposures[0], "-o", tmp_path / "out",
         f"--post_hooks=cp {{0}} '{seen}'",
     )  # fmt: skip
-    assert said.status == 0, said.err
+    assert completed.status == 0, completed.err
     assert not seen.exists()
 
 
-def test_what_a_script_defines_travels(simulated, tmp_path, address):
+def test_definitions_of_a_script_are_sent_to_workers(simulated, tmp_path, address):
     (tmp_path / "helpers_of_script.py").write_text(HELPER)
     script = tmp_path / "script.py"
     step = STEP.format(helper="helpers_of_script")
     script.write_text(SCRIPT.format(step=step, date=DATE))
     command = [sys.executable, script, address, tmp_path / "out", *simulated.exposures]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SOURCE), str(tmp_path)])}
-    said = subprocess.run(
+    completed = subprocess.run(
         command, env=environment, capture_output=True, text=True, check=False, timeout=100
     )
-    assert said.stdout == "{'done': 3} []\n", said.stderr
+    assert completed.stdout == "{'done': 3} []\n", completed.stderr
 
 
 @pytest.mark.parametrize("grain", ["exposure", "tile"])
-def test_what_is_installed_here_alone_is_told_of_in_a_line(
+def test_a_package_missing_on_workers_is_reported_in_one_line(
     simulated, tmp_path, folder, address, grain, monkeypatch
 ):
     installed = tmp_path / "site-packages"
     installed.mkdir()
     monkeypatch.syspath_prepend(installed)
-    written(installed, f"only_here_{grain}")
+    write_module(installed, f"only_here_{grain}")
     step = f"only_here_{grain}:Mine"
     result = run(step, simulated.exposures, tmp_path / "out", scheduler=address, grain=grain)
     assert result.counts == {"failed": 3}
@@ -200,13 +203,13 @@ def test_what_is_installed_here_alone_is_told_of_in_a_line(
     with View(result.folder.state) as view:
         rows = list(view.exposures(result.batch.id))
         assert [len(view.attempts(row.id)) for row in rows] == [1, 1, 1]
-    # The worker is as it was.
-    written(folder, f"after_{grain}")
+    # The worker is unchanged.
+    write_module(folder, f"after_{grain}")
     again = run(f"after_{grain}:Mine", simulated.exposures, tmp_path / "b", scheduler=address)
     assert again.counts == {"done": 3}
 
 
-def test_what_cannot_be_sent_is_told_of_in_a_line(simulated, tmp_path, folder, address):
+def test_an_unpicklable_step_is_reported_in_one_line(simulated, tmp_path, folder, address):
     text = STEP.format(helper="locked_helper") + textwrap.dedent(
         """
         import threading

@@ -1,7 +1,7 @@
-"""What a batch was begun with, through its ``batch.cfg``: every value as it was, or a refusal."""
+"""Parameters through ``batch.cfg``: each value is read as it was written, or refused."""
 
 import pytest
-from support.batches import DATE, calbatch, quiet
+from support.batches import DATE, calbatch, quiet_console
 
 from calbatch import cluster
 from calbatch.cluster.batch.registering import take_up
@@ -14,19 +14,19 @@ from calbatch.models import datamodels
 HOOKS = ["calbatch.models.datamodels:open", "echo 'a, b' {0}", "m.S(a=1, b='x')"]
 
 
-def begun(simulated, folder, **values):
+def run_batch(simulated, folder, **values):
     parameters = {"": {"skip": True, **values}}
     result = cluster.run(
         "superbias", simulated.exposures[:1], folder, scheduler="sync", date=DATE, fsync=False,
-        console=quiet(), parameters=parameters,
+        console=quiet_console(), parameters=parameters,
     )  # fmt: skip
     assert result.exit_status == 0
     return result
 
 
-def test_a_batchs_cfg_holds_what_it_was_begun_with(simulated, tmp_path):
+def test_batch_cfg_holds_the_parameters_of_the_batch(simulated, tmp_path):
     values = {"suffix": "odd, 'x' # \\", "post_hooks": HOOKS}
-    result = begun(simulated, tmp_path, **values)
+    result = run_batch(simulated, tmp_path, **values)
     step = take_up(result.folder).step
     assert {name: getattr(step, name) for name in values} == values
     with View(result.folder.state) as view:
@@ -41,15 +41,17 @@ def test_a_batchs_cfg_holds_what_it_was_begun_with(simulated, tmp_path):
         ("override_superbias", datamodels.SuperBiasModel((4, 4)), "SuperBiasModel in memory"),
     ],
 )
-def test_what_only_python_has_is_never_left_out(simulated, tmp_path, name, value, told):
-    result = begun(simulated, tmp_path, **{name: value})
+def test_values_that_exist_only_in_python_are_never_left_out(
+    simulated, tmp_path, name, value, told
+):
+    result = run_batch(simulated, tmp_path, **{name: value})
     with pytest.raises(RequestError, match=f"{name} was set in Python \\({told}\\).*again"):
         take_up(result.folder)
 
 
-def test_what_no_file_can_hold_begins_no_batch(simulated, tmp_path):
+def test_a_value_that_no_file_can_hold_is_refused(simulated, tmp_path):
     with pytest.raises(RequestError, match=r"suffix = .*cannot hold this mixture"):
-        begun(simulated, tmp_path / "out", suffix="'''\"\"\"")
+        run_batch(simulated, tmp_path / "out", suffix="'''\"\"\"")
     assert not list(tmp_path.glob("out/.calbatch*/*/batch.cfg"))
 
 
@@ -57,16 +59,18 @@ def test_a_model_in_memory_is_recorded_as_one(simulated, tmp_path):
     model = datamodels.open(next(simulated.crds.rglob("*_superbias_*.fits")))
     model.data = model.data + 1
     model.path = None
-    result = begun(simulated, tmp_path, skip=False, override_superbias=model)
+    result = run_batch(simulated, tmp_path, skip=False, override_superbias=model)
     with View(result.folder.state) as view:
         (row,) = view.exposures(result.batch.id, "done")
         recorded = view.references(row.id)["superbias.override_superbias"]
     assert tuple(recorded) == ("<SuperBiasModel in memory>",) * 2
 
 
-def test_other_models_are_other_work(simulated, tmp_path):
+def test_another_model_calibrates_again(simulated, tmp_path):
     models = [datamodels.SuperBiasModel((4, 4)) for _ in range(2)]
-    steps = [configure_step("superbias", parameters={"": {"override_superbias": m}}) for m in models]
+    steps = [
+        configure_step("superbias", parameters={"": {"override_superbias": m}}) for m in models
+    ]
     digests = [settings_digest(step, None) for step in (*steps, configure_step("superbias"))]
     assert len(set(digests)) == 3
     assert settings_digest(steps[0], None) == digests[0]
@@ -82,5 +86,8 @@ def test_params_writes_what_it_reads(tmp_path):
     assert (step.suffix, step.output_dir) == (values["suffix"], values["output_dir"])
     assert step.pre_hooks == [values["pre_hooks"]]
     again = calbatch("params", path, "--as-cfg")
-    plain = [[line for line in said.out.splitlines() if line[0] != "#"] for said in (first, again)]
+    plain = [
+        [line for line in completed.out.splitlines() if line[0] != "#"]
+        for completed in (first, again)
+    ]
     assert plain[0] == plain[1]

@@ -1,4 +1,4 @@
-"""Ledgers that are damaged, and what is made of them."""
+"""Damaged ledgers, and ledgers rebuilt from them."""
 
 import json
 import random
@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from support.batches import DATE, calbatch, products_in, quiet
+from support.batches import DATE, calbatch, products_in, quiet_console
 
 from calbatch import cluster
 from calbatch.cluster.batch.rebuilding import rebuild_ledger
@@ -22,14 +22,14 @@ PAGE = 4096
 
 @pytest.fixture
 def out(simulated, tmp_path, monkeypatch):
-    """Return a folder of products with a batch that is done."""
+    """Return the output folder of a batch that is done."""
     monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "notes"))
     assert run(simulated.exposures, tmp_path / "out").exit_status == 0
     return tmp_path / "out"
 
 
 def run(exposures, out, **more):
-    return cluster.run("superbias", exposures, out, console=quiet(), **HOW, **more)
+    return cluster.run("superbias", exposures, out, console=quiet_console(), **HOW, **more)
 
 
 def ledger(out):
@@ -37,7 +37,7 @@ def ledger(out):
 
 
 def scribble(path, pages=None, seed=0):
-    """Overwrite pages of a file with noise, by default all."""
+    """Overwrite pages of a file with noise; all pages by default."""
     noise = random.Random(seed)
     with path.open("r+b") as file:
         for page in pages_of(path) if pages is None else pages:
@@ -53,23 +53,23 @@ def stamps(out):
     return {p: (p.stat().st_mtime_ns, p.stat().st_ino) for p in products_in(out)}
 
 
-def test_a_ledger_that_is_all_noise_is_rebuilt_from_its_manifest(simulated, out):
+def test_an_overwritten_ledger_is_rebuilt_from_its_manifest(simulated, out):
     before = stamps(out)
     scribble(ledger(out))
     noise = ledger(out).read_bytes()
-    said = calbatch("rebuild", out)
-    assert said.status == 0, said.err
-    assert "3 of 3 exposures are done" in said.out
+    completed = calbatch("rebuild", out)
+    assert completed.status == 0, completed.err
+    assert "3 of 3 exposures are done" in completed.out
     [aside] = state_of(out).glob("ledger.damaged-*.sqlite")
     assert aside.read_bytes() == noise
-    assert str(aside) in said.out
+    assert str(aside) in completed.out
     assert calbatch("status", out).status == 0
     assert run(simulated.exposures, out).counts == {"kept": 3}
     assert stamps(out) == before
 
 
-def test_a_damaged_page_costs_no_more_than_what_it_held(simulated, out):
-    """Without a manifest, as when the driver was killed, the rows themselves are what is left."""
+def test_a_damaged_page_loses_only_its_own_rows(simulated, out):
+    """Without a manifest, as after a kill of the driver, only the rows are left."""
     whole = ledger(out).read_bytes()
     for manifest in state_of(out).glob("*/manifest.json"):
         manifest.unlink()
@@ -83,18 +83,18 @@ def test_a_damaged_page_costs_no_more_than_what_it_held(simulated, out):
             done.append(sum(view.counts(batch.id).get("done", 0) for batch in view.batches()))
     assert set(done) <= {0, 3}
     assert done.count(3) > len(done) / 2
-    assert done[0] == 0  # without its first page it is no database
+    assert done[0] == 0  # without its first page the file is no database
 
 
-def test_what_is_not_intact_is_not_done(simulated, out):
+def test_exposures_with_damaged_products_are_not_done(simulated, out):
     first, second, _ = products_in(out)
     first.unlink()
     second.write_bytes(second.read_bytes()[:-2880] + bytes(2880))
     scribble(ledger(out))
     assert "1 of 3 exposures are done" in calbatch("rebuild", out).out
-    said = calbatch("status", out)
-    assert said.status == 130
-    assert "1 of 3 exposures are known to be done" in said.out
+    completed = calbatch("status", out)
+    assert completed.status == 130
+    assert "1 of 3 exposures are known to be done" in completed.out
     assert calbatch("resume", out).status == 0
     assert len(products_in(out)) == 3
 
@@ -110,7 +110,7 @@ def test_an_input_that_has_changed_since_is_done_again(simulated, out, tmp_path)
     assert run(paths, other).counts == {"done": 1, "kept": 2}
 
 
-def test_other_parameters_are_other_work_after_a_rebuild_too(simulated, out):
+def test_other_parameters_calibrate_again_after_a_rebuild(simulated, out):
     scribble(ledger(out), [0])
     rebuild_ledger(out)
     again = run(simulated.exposures, out, parameters={"suffix": "other"})
@@ -118,13 +118,13 @@ def test_other_parameters_are_other_work_after_a_rebuild_too(simulated, out):
 
 
 @pytest.mark.parametrize("text", ["{", "null", '{"exposures": 3}'])
-def test_a_damaged_manifest_is_no_obstacle(simulated, out, text):
+def test_a_damaged_manifest_does_not_prevent_a_rebuild(simulated, out, text):
     [manifest] = state_of(out).glob("*/manifest.json")
     manifest.write_text(text)
     scribble(ledger(out))
-    said = calbatch("rebuild", out)
-    assert said.status == 0, said.err
-    assert "nothing tells what it was" in said.out
+    completed = calbatch("rebuild", out)
+    assert completed.status == 0, completed.err
+    assert "nothing tells what it was" in completed.out
     assert list(find_registered()) == []
     assert run(simulated.exposures, out).counts == {"done": 3}
 
@@ -147,7 +147,7 @@ def test_a_manifest_that_says_something_else_does_no_harm(simulated, out):
 
 
 def mutated(told, chance):
-    """Return a manifest in which each exposure has a value that is something else."""
+    """Return a manifest in which each exposure has one wrong value."""
     for entry in told["exposures"]:
         place = chance.choice([entry, *entry["products"]])
         name = chance.choice(sorted(place))
@@ -157,25 +157,25 @@ def mutated(told, chance):
 
 def test_an_intact_ledger_is_left_alone(simulated, out):
     before = ledger(out).read_bytes()
-    said = calbatch("rebuild", out)
-    assert (said.status, ledger(out).read_bytes()) == (0, before)
-    assert "intact" in said.out
+    completed = calbatch("rebuild", out)
+    assert (completed.status, ledger(out).read_bytes()) == (0, before)
+    assert "intact" in completed.out
 
 
 def test_a_ledger_in_use_is_left_alone(simulated, out):
     with Ledger(state_of(out)):
         scribble(ledger(out), [0])
         damaged = ledger(out).read_bytes()
-        said = calbatch("rebuild", out)
-    assert said.status == 2
-    assert "a batch is running there" in said.err
+        completed = calbatch("rebuild", out)
+    assert completed.status == 2
+    assert "a batch is running there" in completed.err
     assert ledger(out).read_bytes() == damaged
 
 
-def test_where_no_batches_are_there_is_nothing_to_rebuild(tmp_path):
-    said = calbatch("rebuild", tmp_path)
-    assert said.status == 2
-    assert "there are no batches" in said.err
+def test_a_folder_without_batches_has_nothing_to_rebuild(tmp_path):
+    completed = calbatch("rebuild", tmp_path)
+    assert completed.status == 2
+    assert "there are no batches" in completed.err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -204,8 +204,8 @@ def emptied(path):
 
 
 @pytest.mark.parametrize("lose", [emptied, Path.unlink])
-def test_a_ledger_that_is_emptied_or_lost_is_damaged(lose, simulated, out):
-    """SQLite takes an empty file for a new database, and makes one where there is none."""
+def test_an_emptied_or_missing_ledger_is_damaged(lose, simulated, out):
+    """SQLite treats an empty file as a new database, and creates a missing one."""
     before, [batch] = stamps(out), find_registered()
     lose(ledger(out))
     how = ("-o", out, "--scheduler", "sync", "--date", DATE)
@@ -214,19 +214,19 @@ def test_a_ledger_that_is_emptied_or_lost_is_damaged(lose, simulated, out):
         ("run", "superbias", simulated.exposures[0], *how),
         ("resume", batch.name),
     ):
-        said = calbatch(*command)
-        assert (command, said.status) == (command, 2)
-        assert f"calbatch rebuild {out}" in said.err
+        completed = calbatch(*command)
+        assert (command, completed.status) == (command, 2)
+        assert f"calbatch rebuild {out}" in completed.err
     assert "damaged ledger" in calbatch("list").out
     calbatch("prune", "--older-than", "0")
     assert [folder.name for folder in find_registered()] == [batch.name]
-    said = calbatch("rebuild", out)
-    assert "3 of 3 exposures are done" in said.out
+    completed = calbatch("rebuild", out)
+    assert "3 of 3 exposures are done" in completed.out
     assert run(simulated.exposures, out).counts == {"kept": 3}
     assert stamps(out) == before
 
 
-def test_a_kill_while_ledgers_are_exchanged_leaves_one(out, monkeypatch):
+def test_a_kill_while_ledgers_are_swapped_leaves_one(out, monkeypatch):
     scribble(ledger(out))
 
     def killed(self, target):

@@ -1,4 +1,4 @@
-"""A batch's references: fetched once, or all that is missing said; parameters by exposure."""
+"""References of a batch: fetched once, or all reported missing; parameters by exposure."""
 
 import io
 import re
@@ -10,7 +10,7 @@ from astropy.io import fits
 from rich.console import Console
 from stpipe._config import StepConfig
 from support.crds_server import CrdsServer
-from support.parameter_references import add_parameters, copied_cache
+from support.parameter_references import add_parameters, copy_cache
 from support.simulated import small_exposure
 
 from calbatch.calibrate.references import CrdsReferences
@@ -24,14 +24,14 @@ from calbatch.crds_client.cache.layout import Cache
 SUPERBIAS = "jwst_niriss_superbias_0001.fits"
 SATURATION = "jwst_niriss_saturation_0001.fits"
 
-# jwst's stpipe, which writes the parameter references here
+# stpipe writes the parameter references of these tests
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    """Give a cache with parameter references for one readout pattern."""
-    crds = copied_cache(simulated(), tmp_path_factory.mktemp("published") / "crds")
+    """Return a cache with parameter references for one readout pattern."""
+    crds = copy_cache(simulated(), tmp_path_factory.mktemp("published") / "crds")
     jump = StepConfig("jwst.jump.JumpStep", "jump", {"skip": True}, [])
     add_parameters(crds, "pars-jumpstep", {"NIS": jump})
     return crds
@@ -49,7 +49,7 @@ def server(published):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch, server):
-    """Give an empty cache with a server."""
+    """Return an empty cache with a server."""
     folder = tmp_path / "cache"
     folder.mkdir()
     monkeypatch.setenv("COLUMNS", "200")
@@ -83,7 +83,7 @@ def quiet():
     return Console(file=io.StringIO(), width=200)
 
 
-def said(console):
+def output_of(console):
     return console.file.getvalue()
 
 
@@ -92,12 +92,12 @@ def references_asked(server):
 
 
 @pytest.mark.usefixtures("cache")
-def test_a_batch_fetches_each_file_once_before_it_begins(tmp_path, server):
+def test_each_file_is_fetched_once_before_the_batch_starts(tmp_path, server):
     paths, console = exposures(tmp_path, *["NISRAPID"] * 3), quiet()
     result = run("superbias", paths, tmp_path / "out", scheduler="threads", console=console)
     assert not result.failed
     assert references_asked(server) == {SUPERBIAS: 1}
-    text = said(console)
+    text = output_of(console)
     assert "fetching 1 reference file" in text
     assert "fetched 1 of 1 files" in text
     assert text.index("fetched") < text.index("context jwst_0001.pmap (as requested)")
@@ -106,21 +106,21 @@ def test_a_batch_fetches_each_file_once_before_it_begins(tmp_path, server):
     assert references_asked(server) == {SUPERBIAS: 1}
 
 
-def test_offline_all_that_is_missing_is_said(tmp_path, cache, monkeypatch):
-    open_references(configure_step("superbias")).resolve({}, [])  # brings the context's rules
+def test_everything_missing_is_reported_when_offline(tmp_path, cache, monkeypatch):
+    open_references(configure_step("superbias")).resolve({}, [])  # fetches the context's rules
     paths = exposures(tmp_path, "NISRAPID")
     batch_of("superbias", paths)
     (cache / "references" / "jwst" / "niriss" / SUPERBIAS).unlink()
     monkeypatch.setenv("CRDS_SERVER_URL", "")
     console = quiet()
     result = run("superbias", paths, tmp_path / "out", scheduler="sync", console=console)
-    assert re.search(rf"calbatch refs sync --files {SUPERBIAS}\n", said(console))
+    assert re.search(rf"calbatch refs sync --files {SUPERBIAS}\n", output_of(console))
     (failed,) = result.failed
     assert SUPERBIAS in failed.error
     assert result.exit_status == 1
 
 
-def test_a_file_that_cannot_be_had_fails_only_those_who_need_it(tmp_path, cache, server):
+def test_an_unavailable_file_fails_only_the_exposures_that_need_it(tmp_path, cache, server):
     server.faults[SUPERBIAS] = ["gone"] * 9
     console = quiet()
     paths = exposures(tmp_path, "NISRAPID")
@@ -130,12 +130,12 @@ def test_a_file_that_cannot_be_had_fails_only_those_who_need_it(tmp_path, cache,
 
 
 @pytest.mark.usefixtures("cache")
-def test_planning_fetches_no_reference(tmp_path, server):
+def test_plan_fetches_no_references(tmp_path, server):
     console = quiet()
     fetching = partial(defer_fetching, console=console)
     _, (planned,) = batch_of("superbias", exposures(tmp_path, "NISRAPID"), fetch=fetching)
     assert references_asked(server) == {}
-    assert SUPERBIAS in said(console)
+    assert SUPERBIAS in output_of(console)
     assert SUPERBIAS in planned.references.missing["superbias"]
 
 
@@ -146,14 +146,14 @@ def test_parameters_belong_to_exposures(tmp_path, published):
     assert skipped == [True, False, True]
     assert planner.resolution.parameters == {"jwst_niriss_pars-jumpstep_0001.asdf": 2}
     one, _, other = (planned.settings for planned in found)
-    assert one is other  # of one configuration
-    # what is skipped needs no references: the first exposure alone wants none for jump
+    assert one is other  # all of one configuration
+    # skipped steps need no references: the first exposure needs none for jump
     kinds = [set(planned.references.chosen) for planned in found]
     assert kinds[0] == kinds[2] <= kinds[1]
 
 
 @pytest.mark.usefixtures("cache")
-def test_parameters_are_left_out_on_demand(tmp_path):
+def test_parameter_references_are_ignored_on_request(tmp_path):
     paths = exposures(tmp_path, "NIS")
     _, (planned,) = batch_of("detector1", paths, use_pars=False)
     assert not planned.settings.step.jump.skip
@@ -171,7 +171,7 @@ def test_parameters_that_are_missing_fail_their_exposures(tmp_path, cache, monke
 
 
 @pytest.mark.usefixtures("cache")
-def test_params_shows_where_a_value_is_from(tmp_path, capsys):
+def test_params_shows_the_source_of_a_value(tmp_path, capsys):
     (path,) = exposures(tmp_path, "NIS")
     cli.main(["params", "detector1", "--for", str(path), "--as-cfg"], standalone_mode=False)
     shown = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""`calbatch refs`, as a user runs it: against a server on loopback, and offline."""
+"""`calbatch refs` against a server on loopback, and offline."""
 
 import io
 import json
@@ -21,7 +21,7 @@ FLAT, OLD_FLAT = "jwst_miri_flat_0002.fits", "jwst_miri_flat_0001.fits"
 
 
 class Done(NamedTuple):
-    """How a command ended."""
+    """The result of a command."""
 
     returncode: int
     stdout: str
@@ -29,7 +29,7 @@ class Done(NamedTuple):
 
 
 class Setting:
-    """A user's environment: an empty cache, a server, some exposures."""
+    """The environment of a user: an empty cache, a server and some exposures."""
 
     def __init__(self, folder, server, monkeypatch):
         self.folder, self.server, self.monkeypatch = folder, server, monkeypatch
@@ -54,20 +54,20 @@ class Setting:
         return str(path)
 
     def run(self, *arguments):
-        """Run the command line; nothing that goes wrong may be more than a line."""
+        """Run the command line, and require that an error takes one line."""
         self.monkeypatch.setattr(sys, "argv", ["calbatch", "refs", *map(str, arguments)])
         out, err = io.StringIO(), io.StringIO()
         with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
             main()
         return Done(ended.value.code, out.getvalue(), err.getvalue())
 
-    def held(self):
+    def cached_files(self):
         return {p.name for p in self.cache.rglob("jwst_*") if not p.name.endswith("map")}
 
 
 @pytest.fixture(autouse=True)
 def _signals_as_before():
-    """The command line has its own way with interruptions."""
+    """Restore the signal handlers that the command line replaces."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     yield
     for number, handler in before.items():
@@ -104,7 +104,7 @@ def test_bestrefs_as_json(user):
     assert "NONE" in missed["why"]["flat"]
     assert unknown["references"] == {}
     assert "nircam" in unknown["why"][""].lower()
-    assert done.returncode == 1  # c.fits has no references at all
+    assert done.returncode == 1  # c.fits has no references
 
 
 def test_bestrefs_as_a_table(user):
@@ -115,7 +115,7 @@ def test_bestrefs_as_a_table(user):
     assert re.search(rf"a\.fits.*flat.*{FLAT}", done.stdout)
 
 
-def test_a_reference_not_found_is_an_answer(user):
+def test_a_missing_reference_is_a_valid_answer(user):
     user.cache.mkdir()
     done = user.run("bestrefs", user.exposure("b.fits", DETECTOR="NONE"))
     assert done.returncode == 0
@@ -126,7 +126,7 @@ def test_sync_makes_the_cache_and_fetches_what_exposures_need(user):
     files = [user.exposure("a.fits"), user.exposure("b.fits", DETECTOR="A")]
     done = user.run("sync", *files)
     assert done.returncode == 0, done.stderr
-    assert user.held() == {FLAT}
+    assert user.cached_files() == {FLAT}
     assert user.server.asked[FLAT] == 1
     assert "fetched 1 of 1 files" in done.stderr
     assert "1 of 1 files are in" in done.stdout
@@ -139,27 +139,27 @@ def test_sync_makes_the_cache_and_fetches_what_exposures_need(user):
 def test_sync_of_a_pipeline_takes_only_its_types(user):
     file = user.exposure("a.fits")
     assert user.run("sync", "--pipeline", "superbias", file).returncode == 0
-    assert user.held() == set()
+    assert user.cached_files() == set()
     assert user.run("sync", "--pipeline", "flat_field", file).returncode == 0
-    assert user.held() == {FLAT}
+    assert user.cached_files() == {FLAT}
 
 
 def test_sync_of_a_whole_context(user):
     done = user.run("sync", "--context", OLD)
     assert done.returncode == 0
-    assert user.held() == {f"jwst_miri_flat_{n:04}.fits" for n in range(6)}
+    assert user.cached_files() == {f"jwst_miri_flat_{n:04}.fits" for n in range(6)}
     assert not (user.cache / "mappings" / "jwst" / CONTEXT).exists()
 
 
 def test_sync_of_an_instrument(user):
     assert user.run("sync", "--instrument", "MIRI").returncode == 0
-    assert len(user.held()) == 6
+    assert len(user.cached_files()) == 6
 
 
 def test_sync_of_names(user):
     done = user.run("sync", "--files", FLAT, "jwst_miri_flat_0009.fits")
     assert done.returncode == 1
-    assert user.held() == {FLAT}
+    assert user.cached_files() == {FLAT}
     assert "jwst_miri_flat_0009.fits: not known to the server" in done.stdout
 
 
@@ -168,13 +168,13 @@ def test_a_wrong_request_fetches_nothing(user, arguments):
     done = user.run("sync", *arguments)
     assert done.returncode == 2
     assert done.stderr.strip().count("\n") == 0
-    assert user.held() == set()
+    assert user.cached_files() == set()
 
 
-def test_offline_lists_all_that_is_missing_with_a_command_that_fetches_it(user):
+def test_offline_sync_lists_everything_missing_with_the_command_that_fetches_it(user):
     files = [user.exposure("a.fits"), user.exposure("b.fits", DETECTOR="B")]
     user.cache.mkdir()
-    assert user.run("bestrefs", *files).returncode == 0  # brings the rules
+    assert user.run("bestrefs", *files).returncode == 0  # fetches the rules
     user.offline()
     done = user.run("sync", *files)
     assert done.returncode == 1
@@ -183,10 +183,10 @@ def test_offline_lists_all_that_is_missing_with_a_command_that_fetches_it(user):
     assert set(command[4:]) == {FLAT, "jwst_miri_flat_0005.fits"}
     user.set(CRDS_SERVER_URL=user.server.url)
     assert user.run(*command[2:]).returncode == 0
-    assert user.held() == set(command[4:])
+    assert user.cached_files() == set(command[4:])
 
 
-def test_an_unreachable_server_is_being_offline(user):
+def test_an_unreachable_server_means_offline(user):
     assert user.run("sync", "--files", FLAT).returncode == 0
     user.server.http.shutdown()
     user.server.http.server_close()
@@ -204,7 +204,7 @@ def test_verify_and_repair(user):
     bad.write_bytes(content)
     (short,) = user.cache.rglob(OLD_FLAT)
     os.truncate(short, 10)
-    rules = user.cache / "mappings" / "jwst" / CONTEXT  # without which no context can be had
+    rules = user.cache / "mappings" / "jwst" / CONTEXT  # no context can be loaded without it
     rules.write_text(rules.read_text().replace("MIRI", "MARI"))
     done = user.run("verify")
     assert done.returncode == 1
@@ -216,7 +216,7 @@ def test_verify_and_repair(user):
     assert user.run("verify").returncode == 0
 
 
-def test_offline_the_last_known_sums_verify(user):
+def test_verify_uses_the_last_known_checksums_when_offline(user):
     assert user.run("sync", "--context", CONTEXT).returncode == 0
     (bad,) = user.cache.rglob(FLAT)
     os.truncate(bad, 10)
@@ -227,10 +227,10 @@ def test_offline_the_last_known_sums_verify(user):
     assert "without a server" in done.stdout
 
 
-def test_verify_says_what_cannot_be_verified(user):
+def test_verify_lists_files_that_cannot_be_verified(user):
     assert user.run("sync", "--files", FLAT).returncode == 0
-    (held,) = user.cache.rglob(FLAT)
-    (held.parent / "jwst_miri_flat_mine.fits").write_bytes(b"mine")
+    (cached_files,) = user.cache.rglob(FLAT)
+    (cached_files.parent / "jwst_miri_flat_mine.fits").write_bytes(b"mine")
     done = user.run("verify")
     assert done.returncode == 0
     assert "1 files cannot be verified" in done.stdout
@@ -266,7 +266,7 @@ def test_info(user):
     assert "as requested" in text
 
 
-def test_as_a_process_of_its_own(user):
+def test_refs_commands_run_in_their_own_process(user):
     user.cache.mkdir()
     program = "from calbatch.cluster.cli.app import main; main()"
     command = [sys.executable, "-c", program, "refs", "info", "--json"]
@@ -274,7 +274,7 @@ def test_as_a_process_of_its_own(user):
     assert json.loads(done.stdout)["server"] == user.server.url
 
 
-def test_without_a_cache(user):
+def test_refs_commands_without_a_cache_are_refused(user):
     done = user.run("info")
     assert done.returncode == 2
     assert str(user.cache) in done.stderr
@@ -284,7 +284,7 @@ def test_without_a_cache(user):
     assert "CRDS_PATH" in done.stderr
 
 
-def test_a_flat_cache_serves_and_is_filled_as_it_is(user):
+def test_a_flat_cache_is_read_and_filled_as_such(user):
     (user.cache / "config" / "jwst").mkdir(parents=True)
     (user.cache / "config" / "jwst" / "ref_cache_subdir_mode").write_text("flat")
     assert user.run("sync", user.exposure("a.fits")).returncode == 0
@@ -305,5 +305,5 @@ def test_a_read_only_cache_says_what_to_do(user):
     assert "CALBATCH_CRDS_OVERLAY" in done.stderr
     user.set(CALBATCH_CRDS_OVERLAY=user.folder / "own")
     assert user.run("sync", file).returncode == 0
-    assert user.held() == set()
+    assert user.cached_files() == set()
     assert {p.name for p in (user.folder / "own").rglob("*.fits")} == {FLAT}

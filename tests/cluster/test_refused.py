@@ -1,4 +1,4 @@
-"""Requests that are refused: they leave no batch behind."""
+"""Refused requests leave no batch behind."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ HOW = ("--date", DATE, "--no-fsync")
 
 @pytest.fixture
 def out(simulated, tmp_path, monkeypatch):
-    """Return a folder for products, of a user without batches."""
+    """Return an output folder of a user without batches."""
     monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "notes"))
     return tmp_path / "out"
 
@@ -52,7 +52,7 @@ def where_nothing_answers(monkeypatch, tmp_path):
 
 
 def site(monkeypatch, tmp_path, **options):
-    """Name a site, as a user's configuration does."""
+    """Define a site in the user's configuration."""
     import dask
 
     folder = tmp_path / "dask"
@@ -106,15 +106,15 @@ def test_a_refused_request_leaves_no_batch(
 ):
     with monkeypatch.context() as changed:
         prepare(changed, tmp_path)
-        said = calbatch(command, "superbias", simulated.exposures[0], "-o", out, *where, *HOW)
-        assert said.status == 2, said
+        completed = calbatch(command, "superbias", simulated.exposures[0], "-o", out, *where, *HOW)
+        assert completed.status == 2, completed
         require_no_batch(out)
     assert calbatch("run", "superbias", simulated.exposures[0], "-o", out, *SYNC).status == 0
     [folder] = find_registered()
     assert folder.output == out
 
 
-def test_a_disk_that_is_full_at_the_beginning_leaves_no_batch(simulated, out):
+def test_a_full_disk_at_the_start_leaves_no_batch(simulated, out):
     import resource
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -123,27 +123,31 @@ def test_a_disk_that_is_full_at_the_beginning_leaves_no_batch(simulated, out):
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:
         many = [str(simulated.exposures[0])]
-        said = calbatch("run", "superbias", *many, "-o", out, *SYNC, f"--suffix={'x' * 200_000}")
+        completed = calbatch(
+            "run", "superbias", *many, "-o", out, *SYNC, f"--suffix={'x' * 200_000}"
+        )
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert said.status == 2, said
+    assert completed.status == 2, completed
     require_no_batch(out)
 
 
-def test_a_resumed_batch_whose_driver_is_refused_says_why(simulated, out, tmp_path, monkeypatch):
+def test_a_resumed_batch_records_why_its_driver_was_refused(simulated, out, tmp_path, monkeypatch):
     step, order = build_order("superbias", simulated.exposures, out, scheduler="sync")
     folder = begin_batch(step, order).folder
     monkeypatch.setenv("CRDS_PATH", str(tmp_path / "nowhere"))
     monkeypatch.delenv("CRDS_SERVER_URL", raising=False)
     assert calbatch("resume", folder.name).status == 2
-    said = calbatch("status", folder.name)
-    assert said.status == 1
-    assert "nowhere" in said.out
+    completed = calbatch("status", folder.name)
+    assert completed.status == 1
+    assert "nowhere" in completed.out
     assert calbatch("prune", folder.name).status == 0
 
 
-def test_a_batch_whose_maker_died_can_be_pruned(simulated, out, monkeypatch):
-    folder = begin_batch(*build_order("superbias", simulated.exposures, out, scheduler="sync")).folder
+def test_a_batch_that_was_never_driven_can_be_pruned(simulated, out, monkeypatch):
+    folder = begin_batch(
+        *build_order("superbias", simulated.exposures, out, scheduler="sync")
+    ).folder
     assert calbatch("status", folder.name).status == 3
     monkeypatch.setattr(liveness, "SILENCE", 0.0)
     assert calbatch("status", folder.name).status == 130
@@ -151,22 +155,22 @@ def test_a_batch_whose_maker_died_can_be_pruned(simulated, out, monkeypatch):
     assert list(find_registered()) == []
 
 
-def test_pruning_leaves_out_what_is_being_written(simulated, tmp_path, out):
+def test_pruning_skips_batches_that_are_being_written(simulated, tmp_path, out):
     how = ("--scheduler", "sync", "--date", DATE, "--no-fsync")
     for folder in (out, tmp_path / "second"):
-        said = calbatch("run", "superbias", simulated.exposures[0], "-o", folder, *how)
-        assert said.status == 0, said.err
+        completed = calbatch("run", "superbias", simulated.exposures[0], "-o", folder, *how)
+        assert completed.status == 0, completed.err
     held, other = (find_batch(str(folder)) for folder in (out, tmp_path / "second"))
     with Ledger(held.state):
-        said = calbatch("prune", "--older-than", "0")
-        assert said.status == 0, said.err
+        completed = calbatch("prune", "--older-than", "0")
+        assert completed.status == 0, completed.err
         assert calbatch("prune", held.name).status == 2
-    assert f"{held.name}: stays" in said.out
-    assert f"{other.name}: forgotten" in said.out
+    assert f"{held.name}: stays" in completed.out
+    assert f"{other.name}: forgotten" in completed.out
     assert [folder.name for folder in find_registered()] == [held.name]
 
 
-def test_an_empty_name_is_no_batch(simulated, out):
+def test_an_empty_name_matches_no_batch(simulated, out):
     how = ("--scheduler", "sync", "--date", DATE, "--no-fsync")
     assert calbatch("run", "superbias", simulated.exposures[0], "-o", out, *how).status == 0
     assert calbatch("prune", "").status == 2

@@ -1,17 +1,17 @@
-"""A batch from a bucket to a bucket: as on this machine, and what is done is not done again."""
+"""Batches from bucket to bucket give the same products, and repeat nothing that is done."""
 
 import dataclasses
 
 import pytest
-from support.batches import DATE, SMALL, calbatch, products_in, quiet
+from support.batches import DATE, SMALL, calbatch, products_in, quiet_console
 from support.s3 import GoBetween, Harm, moto_server, plain_s3, use_endpoint
 
 from calbatch import cluster
 from calbatch.calibrate.simulate import simulate
-from calbatch.cluster.exposure.policy import Policy
+from calbatch.cluster.exposure.policy import RetryPolicy
 from calbatch.cluster.ledger import View
 
-# botocore's own, on some Pythons
+# from botocore, on some versions of Python
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 RAW, OUT = "s3://bucket/raw/", "s3://bucket/out/"
@@ -42,11 +42,17 @@ def files(between):
 
 
 def run(inputs=RAW, output=OUT, pipeline="detector1", **options):
-    options = {"scheduler": "sync", "console": quiet(), "date": DATE, "fsync": False, **options}
+    options = {
+        "scheduler": "sync",
+        "console": quiet_console(),
+        "date": DATE,
+        "fsync": False,
+        **options,
+    }
     return cluster.run(pipeline, inputs, output, **options)
 
 
-def test_a_batch_is_as_on_this_machine(between, files, simulated, tmp_path):
+def test_remote_products_equal_local_ones(between, files, simulated, tmp_path):
     local = run(list(simulated.exposures), tmp_path / "out")
     remote = run()
     assert local.counts == remote.counts == {"done": 3}
@@ -56,7 +62,7 @@ def test_a_batch_is_as_on_this_machine(between, files, simulated, tmp_path):
         assert files.cat_file(f"bucket/out/{name}") == (tmp_path / "out" / name).read_bytes()
 
 
-def test_nothing_is_done_twice(between, files, simulated):
+def test_repeated_batches_calibrate_nothing_twice(between, files, simulated):
     assert run(pipeline="superbias").counts == {"done": 3}
     assert run(pipeline="superbias").counts == {"kept": 3}
     products = files.ls("bucket/out", detail=False)
@@ -72,7 +78,7 @@ def test_nothing_is_done_twice(between, files, simulated):
 WORKERS = {"scheduler": "local", "workers": 2, "grain": "exposure"}
 REFUSALS = 6
 """Enough for all three tries at both requests by which a header is read."""
-HASTY = Policy(retries=1, first_delay=0.1)
+HASTY = RetryPolicy(retries=1, first_delay=0.1)
 SILENCE = 0.6
 
 
@@ -98,16 +104,18 @@ def contents(files, folder="bucket/out"):
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("where", [{"scheduler": "sync"}, WORKERS], ids=["sync", "local"])
 @pytest.mark.parametrize("retries", [4, 0])
-def test_a_header_that_cannot_be_read_for_a_while(between, simulated, where, retries):
+def test_a_header_that_is_temporarily_unreadable_is_read_again(between, simulated, where, retries):
     name = simulated.exposures[1].name
     between.harms.append(Harm("refuse", path=f"/raw/{name}", times=REFUSALS))
-    result = run(pipeline="superbias", policy=Policy(retries=retries, first_delay=0.1), **where)
+    result = run(
+        pipeline="superbias", policy=RetryPolicy(retries=retries, first_delay=0.1), **where
+    )
     assert between.harms[0].times == 0
     assert result.counts == ({"done": 3} if retries else {"done": 2, "failed": 1})
     assert all(name in outcome.error for outcome in result.failed)
 
 
-def test_a_server_that_stalls_once_in_mid_range_is_asked_again(between, files, simulated):
+def test_a_range_request_that_stalls_is_repeated(between, files, simulated):
     name = simulated.exposures[1].name
     between.harms = [Harm("stall", path=name, times=1, **PIXELS)]
     disturbed = run(**WORKERS, policy=HASTY)
@@ -122,9 +130,7 @@ def test_a_server_that_stalls_once_in_mid_range_is_asked_again(between, files, s
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_server_that_stays_stalled_fails_one_exposure_until_it_is_mended(
-    between, files, simulated
-):
+def test_a_stalled_server_fails_one_exposure_until_it_recovers(between, files, simulated):
     name = simulated.exposures[1].name
     between.harms = [Harm("stall", path=name, **PIXELS)]
     result = run(**WORKERS, pipeline="superbias", policy=HASTY)
@@ -141,7 +147,7 @@ def test_a_server_that_stays_stalled_fails_one_exposure_until_it_is_mended(
 
 
 @pytest.mark.usefixtures("impatient")
-def test_an_upload_that_stalls_leaves_nothing_until_it_is_mended(between, files, simulated):
+def test_a_stalled_upload_leaves_nothing_until_the_server_recovers(between, files, simulated):
     stem = simulated.exposures[1].name.removesuffix("_uncal.fits")
     between.harms = [Harm("stall", "PUT", path=f"/out/{stem}", before_upstream=True)]
     result = run(**WORKERS, pipeline="superbias", policy=HASTY)
@@ -163,7 +169,7 @@ def test_a_large_upload_that_stalls_midway_leaves_nothing(between, files, monkey
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("CALBATCH_REMOTE_TIMEOUT", "2")
     between.harms = [Harm("stall", "PUT", path="partNumber=2", before_upstream=True)]
-    result = run(list(made.exposures), pipeline="superbias", policy=Policy(retries=0))
+    result = run(list(made.exposures), pipeline="superbias", policy=RetryPolicy(retries=0))
     assert "no answer within the limit" in result.failed[0].error
     assert any("partNumber=1" in request.path for request in between.requests)
     assert files.find("bucket/out") == []
@@ -174,7 +180,7 @@ def test_a_large_upload_that_stalls_midway_leaves_nothing(between, files, monkey
     assert files.cat_file(path) == local.products[0].read_bytes()
 
 
-def test_the_version_of_an_object_is_kept_as_what_was_read(between, files, simulated):
+def test_the_version_of_an_input_object_is_recorded(between, files, simulated):
     result = run(pipeline="superbias", **WORKERS)
     tags = [files.info(name)["ETag"].strip('"') for name in sorted(files.find("bucket/raw"))]
     assert [outcome.content for outcome in result.outcomes] == [f"etag:{tag}" for tag in tags]
@@ -182,14 +188,14 @@ def test_the_version_of_an_object_is_kept_as_what_was_read(between, files, simul
     between.requests.clear()
     assert run(pipeline="superbias", verify=True).counts == {"kept": 3}
     read = sum(r.sent for r in between.reads if "/raw/" in r.path)
-    assert read < fetched  # headers alone, of all three
+    assert read < fetched  # only headers, of all three
 
 
-def test_the_command_line_takes_urls(between, files):
-    said = calbatch("plan", "superbias", RAW, "-o", OUT)
-    assert said.status == 0, said.err
-    said = calbatch("run", "superbias", f"{RAW}*_uncal.fits", "-o", OUT, "--workers", "1")
-    assert said.status == 0, said.err
-    assert "s3://bucket/out" in said.err + said.out
+def test_the_command_line_accepts_urls(between, files):
+    completed = calbatch("plan", "superbias", RAW, "-o", OUT)
+    assert completed.status == 0, completed.err
+    completed = calbatch("run", "superbias", f"{RAW}*_uncal.fits", "-o", OUT, "--workers", "1")
+    assert completed.status == 0, completed.err
+    assert "s3://bucket/out" in completed.err + completed.out
     assert len(files.ls("bucket/out")) == 3
     assert calbatch("status", OUT).status == 0

@@ -1,4 +1,4 @@
-"""Which objects of a bucket are a batch's exposures, and whether products may go there."""
+"""Objects of a bucket as exposures, and buckets as places for products."""
 
 import pytest
 from support.s3 import GoBetween, Harm, moto_server, plain_s3, use_endpoint
@@ -11,7 +11,7 @@ from calbatch.cluster.planning.inputs import (
     total_bytes,
 )
 
-# botocore's own, on some Pythons
+# from botocore, on some versions of Python
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 RAW = "*_uncal.fits"
@@ -40,12 +40,12 @@ def between(server, monkeypatch):
 
 
 @pytest.mark.parametrize("folder", ["s3://bucket/raw", "s3://bucket/raw/"])
-def test_a_folder_stands_for_its_raw_exposures_in_natural_order(folder):
+def test_a_folder_means_its_raw_exposures_in_natural_order(folder):
     found = [str(url) for url in find_exposures([folder], RAW)]
     assert found == [f"s3://bucket/raw/{name}" for name in ("b9_uncal.fits", "b10_uncal.fits")]
 
 
-def test_a_folder_of_folders_is_told_of_and_taken_when_asked():
+def test_subfolders_are_suggested_and_read_on_request():
     found = find_exposures(["s3://bucket/raw"], RAW, recursive=True)
     assert [url.name for url in found] == ["b9_uncal.fits", "b10_uncal.fits", "c1_uncal.fits"]
     with pytest.raises(RequestError) as caught:
@@ -56,7 +56,7 @@ def test_a_folder_of_folders_is_told_of_and_taken_when_asked():
     )
 
 
-def test_globs_and_objects_and_files_together(tmp_path):
+def test_globs_objects_and_files_can_be_mixed(tmp_path):
     (tmp_path / "a_uncal.fits").write_bytes(b"abc")
     requested = [
         str(tmp_path), "s3://bucket/raw/b9_rate.fits", "s3://bucket/raw/b*_uncal.fits",
@@ -85,13 +85,13 @@ def test_a_request_without_exposures_is_refused(request_, message):
     assert "pass@" not in str(caught.value)
 
 
-def test_a_server_that_fails_is_told(between):
+def test_a_failing_server_is_reported(between):
     between.harms = [Harm("refuse", "HEAD"), Harm("refuse", "GET")]
     with pytest.raises(RequestError, match=r"no exposures: s3://bucket/raw/: .* failed: "):
         find_exposures(["s3://bucket/raw/"], RAW)
 
 
-def test_two_inputs_of_one_name_are_refused(tmp_path):
+def test_inputs_with_clashing_names_are_refused(tmp_path):
     (tmp_path / "b9_uncal.fits").write_bytes(b"abc")
     paths = find_exposures([str(tmp_path), "s3://bucket/raw/b9_uncal.fits"], RAW)
     with pytest.raises(RequestError, match=r"s3://bucket/raw/b9_uncal\.fits would both be"):
@@ -110,7 +110,7 @@ def test_many_sizes_take_few_requests(between, server):
     assert total_bytes([gone, found[5]]) == 5
 
 
-def test_a_place_for_products_is_tried(server):
+def test_the_place_for_products_is_tested_by_writing(server):
     before = plain_s3(server).find("bucket")
     assert str(require_writable_place("s3://bucket/out")) == "s3://bucket/out"
     assert plain_s3(server).find("bucket") == before
@@ -124,7 +124,7 @@ def test_a_place_for_products_is_tried(server):
         ("s3://me:pass@bucket/out", "must not have a password"),
     ],
 )
-def test_a_place_where_nothing_can_be_written_is_refused(folder, message):
+def test_an_unwritable_place_is_refused(folder, message):
     with pytest.raises(RequestError, match=f"cannot write to .*{message}") as caught:
         require_writable_place(folder)
     assert "pass@" not in str(caught.value)

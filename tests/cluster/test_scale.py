@@ -1,4 +1,4 @@
-"""What an exposure costs where there are many: files opened, questions to the ledger, imports."""
+"""The cost of an exposure in a large batch: files opened, ledger queries, imports."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from support.batches import calibrated_on, small_set
+from support.batches import calibrate_on, small_set
 
 from calbatch.calibrate.references import ResolvedReferences
 from calbatch.calibrate.step import Step
@@ -35,8 +35,8 @@ sys.addaudithook(_note)
 
 
 @pytest.fixture
-def opened():
-    """Return the list of the files that this process opens meanwhile."""
+def opened_files():
+    """Return the list of files that this process opens during the test."""
     _opened.clear()
     _watching.set()
     yield _opened
@@ -44,21 +44,21 @@ def opened():
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory):
-    """Return a folder with the products, and the ledger, of a small set."""
+def finished(tmp_path_factory):
+    """Return a folder with the products and the ledger of a small set."""
     folder = tmp_path_factory.mktemp("done")
     made = small_set()
     with pytest.MonkeyPatch.context() as patch:
         for name, value in made.environment().items():
             patch.setenv(name, value)
         with placement.open_place(placement.Place("sync", 1, "exposure")) as site:
-            result = calibrated_on(site, "dq_init", made.exposures, folder)
+            result = calibrate_on(site, "dq_init", made.exposures, folder)
     assert result.counts == {"done": 3}
     return folder
 
 
-def planned(paths, folder=None):
-    """Plan a step for exposures, with what the ledger of a folder knows of them."""
+def plan_exposures(paths, folder=None):
+    """Plan a step for exposures with the records of a folder's ledger."""
     step = configure_step("dq_init")
     if folder is None:
         blocks = Planner(step, open_references(step)).plan_blocks(enumerate(paths))
@@ -74,7 +74,7 @@ def planned(paths, folder=None):
 
 
 class Questions(View):
-    """A ledger that keeps what it is asked."""
+    """A ledger that records the queries that it answers."""
 
     def __init__(self, folder):
         self.asked = []
@@ -85,36 +85,38 @@ class Questions(View):
         return super()._rows(query, *values)
 
 
-def test_an_input_is_looked_at_once_and_read_once(simulated, opened):
-    assert all(one.error is None and one.header for one in planned(simulated.exposures))
+def test_an_input_is_stated_once_and_read_once(simulated, opened_files):
+    assert all(one.error is None and one.header for one in plan_exposures(simulated.exposures))
     for path in simulated.exposures:
-        assert opened.count(str(path)) == 2
+        assert opened_files.count(str(path)) == 2
 
 
-def test_planning_again_reads_no_header_and_asks_a_block_at_a_time(simulated, done, opened):
-    found, asked = planned(simulated.exposures, done)
+def test_planning_again_reads_no_header_and_queries_the_ledger_once_a_block(
+    simulated, finished, opened_files
+):
+    found, asked = plan_exposures(simulated.exposures, finished)
     assert all(one.is_known and one.earlier_products for one in found)
     for path in simulated.exposures:
-        assert opened.count(str(path)) == 0
+        assert opened_files.count(str(path)) == 0
     of_exposures = [query for query in asked if "FROM refs" not in query]
-    assert len(of_exposures) == 4  # headers, deaths, products, contents: of all together
+    assert len(of_exposures) == 4  # one query each for headers, deaths, products and contents
     assert len(simulated.exposures) < FIRST_BLOCK < BLOCK
 
 
-def test_the_status_of_a_batch_is_told_without_what_calibrates(done):
+def test_status_imports_no_calibration_code(finished):
     script = (
         "import sys; from calbatch.cluster.cli.commands.status import read_status;  "
         "from calbatch.cluster.folder import find_batch; from pathlib import Path; "
-        f"print(read_status(find_batch({str(done)!r})).done); "
+        f"print(read_status(find_batch({str(finished)!r})).done); "
         "print(sorted({'numpy', 'dask', 'distributed', 'astropy', 'numba'} & set(sys.modules)))"
     )
-    said = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert said.stdout.split("\n")[:2] == ["3", "[]"]
+    assert completed.stdout.split("\n")[:2] == ["3", "[]"]
 
 
-def test_what_waits_is_tried_when_it_is_due_the_earliest_first():
+def test_retries_start_when_they_are_due_earliest_first():
     settings = StepSettings(step=configure_step("dq_init"), digest="", body={})
 
     def one(number, due, alone=False):
@@ -140,7 +142,7 @@ def test_what_waits_is_tried_when_it_is_due_the_earliest_first():
 
 
 class Stuck(Step):
-    """A step that cannot travel to a worker."""
+    """A step that cannot be pickled."""
 
     lock = None
 
@@ -148,12 +150,12 @@ class Stuck(Step):
         return RampModel(exposure)
 
 
-def test_what_cannot_travel_fails_alone(simulated, tmp_path):
+def test_an_unpicklable_exposure_fails_alone(simulated, tmp_path):
     good, stuck = configure_step("dq_init"), Stuck()
-    stuck.lock = threading.Lock()  # which cannot be pickled
+    stuck.lock = threading.Lock()  # cannot be pickled
     for step in (good, stuck):
         step.output_dir = str(tmp_path)
-    references = planned(simulated.exposures[:1])[0].references
+    references = plan_exposures(simulated.exposures[:1])[0].references
     with placement.open_place(placement.Place("local", 2, "exposure")) as site:
         for number, (step, path) in enumerate(
             zip((good, stuck, good), simulated.exposures, strict=True)

@@ -1,4 +1,4 @@
-"""Folders that several users can write to: nobody's links are followed, nobody's state believed."""
+"""Folders that others can write to: no link is followed, no foreign state is trusted."""
 
 import os
 import sqlite3
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import dask
 import pytest
-from support.batches import DATE, calbatch, copies, small_set
+from support.batches import DATE, calbatch, make_copies, small_set
 
 from calbatch.cluster.driver.control import StopRequest, read_stop_request, request_stop
 from calbatch.cluster.errors import RequestError
@@ -25,40 +25,40 @@ OTHER = 12345
 
 @pytest.fixture(scope="module")
 def exposures(tmp_path_factory):
-    return copies(1, tmp_path_factory.mktemp("shared") / "in")
+    return make_copies(1, tmp_path_factory.mktemp("shared") / "in")
 
 
 @pytest.fixture(autouse=True)
 def _cache(simulated):
-    """Have a reference cache."""
+    """Provide a reference cache."""
 
 
 @pytest.fixture
 def done(exposures, tmp_path, monkeypatch):
-    """Return the output folder of a batch that is done."""
+    """Return the output folder of a finished batch."""
     monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "notes"))
-    said = calbatch("run", "superbias", exposures, "-o", tmp_path / "out", *HOW)
-    assert said.status == 0, said.err
+    completed = calbatch("run", "superbias", exposures, "-o", tmp_path / "out", *HOW)
+    assert completed.status == 0, completed.err
     return tmp_path / "out"
 
 
-def given_away(folder):
+def give_away(folder):
     if os.getuid() != 0:
         pytest.skip("only root can give a folder away")
     os.chown(folder, OTHER, OTHER)
 
 
-def linked(folder):
+def replace_by_link(folder):
     real = folder.rename(folder.with_name("elsewhere"))
     folder.symlink_to(real)
 
 
-def opened_to_all(folder):
+def open_to_all(folder):
     folder.chmod(0o777)
 
 
-@pytest.mark.parametrize("prepare", [given_away, linked, opened_to_all])
-def test_a_prepared_state_folder_decides_nothing(prepare, exposures, done):
+@pytest.mark.parametrize("prepare", [give_away, replace_by_link, open_to_all])
+def test_a_state_folder_prepared_by_others_is_not_used(prepare, exposures, done):
     name = find_batch(str(done)).name
     prepare(done / STATE)
     before = {path.name: path.stat().st_mtime_ns for path in (done / STATE).rglob("*")}
@@ -72,12 +72,12 @@ def test_a_prepared_state_folder_decides_nothing(prepare, exposures, done):
         ("prune", name),
         ("rebuild", done),
     ):
-        said = calbatch(*command)
-        assert (command, said.status) == (command, 2)
-        assert str(done / STATE) in said.err
+        completed = calbatch(*command)
+        assert (command, completed.status) == (command, 2)
+        assert str(done / STATE) in completed.err
     after = {path.name: path.stat().st_mtime_ns for path in (done / STATE).rglob("*")}
     assert after == before
-    assert calbatch("status", name).status == 0  # it may be looked at
+    assert calbatch("status", name).status == 0  # reading it is allowed
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def unreadable(monkeypatch):
     with tempfile.TemporaryDirectory() as name:
         top = Path(name)
         monkeypatch.setenv("CALBATCH_STATE_DIR", str(top / "notes"))
-        exposures, out = copies(1, top / "in"), top / "out"
+        exposures, out = make_copies(1, top / "in"), top / "out"
         assert calbatch("run", "superbias", exposures, "-o", out, *HOW).status == 0
         for readable in (top, small_set().folder):
             readable.chmod(0o755)
@@ -119,30 +119,30 @@ def test_commands_say_whose_an_unreadable_state_folder_is(unreadable):
         ("run", "superbias", exposures, "-o", out, *HOW),
         ("submit", "superbias", exposures, "-o", out),
     ):
-        said = calbatch(*command)
-        assert (command, said.status) == (command, 2)
-        assert str(out / STATE) in said.err
-        assert "belongs to user root" in said.err
-        assert "chmod -R go+rX" in said.err or "choose another output folder" in said.err
+        completed = calbatch(*command)
+        assert (command, completed.status) == (command, 2)
+        assert str(out / STATE) in completed.err
+        assert "belongs to user root" in completed.err
+        assert "chmod -R go+rX" in completed.err or "choose another output folder" in completed.err
 
 
-@pytest.mark.parametrize("prepare", [given_away, linked, opened_to_all])
-def test_notes_that_others_may_have_written_lead_nowhere(prepare, done, tmp_path):
+@pytest.mark.parametrize("prepare", [give_away, replace_by_link, open_to_all])
+def test_a_registry_that_others_may_have_written_is_refused(prepare, done, tmp_path):
     prepare(tmp_path / "notes")
     for command in (["resume"], ["status"], ["list"]):
-        said = calbatch(*command)
-        assert said.status == 2
-        assert "CALBATCH_STATE_DIR" in said.err
+        completed = calbatch(*command)
+        assert completed.status == 2
+        assert "CALBATCH_STATE_DIR" in completed.err
 
 
-def test_everything_about_a_batch_is_for_one_user(exposures, tmp_path, monkeypatch):
+def test_all_files_of_a_batch_are_private(exposures, tmp_path, monkeypatch):
     monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "new" / "notes"))
     before = os.umask(0)
     try:
-        said = calbatch("run", "superbias", exposures, "-o", tmp_path / "out", *HOW)
+        completed = calbatch("run", "superbias", exposures, "-o", tmp_path / "out", *HOW)
     finally:
         os.umask(before)
-    assert said.status == 0, said.err
+    assert completed.status == 0, completed.err
     folder = find_batch(None)
     assert folder.config.exists()
     for top in (folder.state, tmp_path / "new"):
@@ -151,7 +151,7 @@ def test_everything_about_a_batch_is_for_one_user(exposures, tmp_path, monkeypat
             assert (path, stat.S_IMODE(path.lstat().st_mode)) == (path, wanted)
 
 
-def test_asking_a_batch_to_end_replaces_a_link(done):
+def test_a_stop_request_replaces_a_link(done):
     folder = find_batch(str(done))
     victim = done / "victim"
     victim.write_text("precious")
@@ -173,7 +173,7 @@ require_writable_folder(out)
 """
 
 
-def test_looking_whether_a_folder_can_be_written_follows_no_link(tmp_path):
+def test_the_probe_for_write_permission_follows_no_link(tmp_path):
     out, victim = tmp_path / "out", tmp_path / "victim"
     out.mkdir()
     victim.write_text("precious")
@@ -182,9 +182,9 @@ def test_looking_whether_a_folder_can_be_written_follows_no_link(tmp_path):
     assert all(path.is_symlink() for path in out.iterdir())
 
 
-def test_another_users_ledger_is_only_read(done):
-    """A journal beside it would be rolled back into whatever its links lead to."""
-    given_away(done / STATE)
+def test_the_ledger_of_another_user_is_opened_read_only(done):
+    """Otherwise SQLite would roll a journal beside it back into the targets of its links."""
+    give_away(done / STATE)
     (done / STATE / "ledger.sqlite").chmod(0o666)
     with View(done / STATE) as view:
         assert view._connection.execute("PRAGMA query_only").fetchone()[0] == 1
@@ -195,7 +195,7 @@ def test_another_users_ledger_is_only_read(done):
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
-def test_a_ledger_that_may_not_be_read_is_told_with_its_owner(monkeypatch):
+def test_the_error_for_an_unreadable_ledger_names_its_owner(monkeypatch):
     with tempfile.TemporaryDirectory(dir="/tmp") as base:
         Path(base).chmod(0o755)
         state = Path(base) / STATE
@@ -212,8 +212,8 @@ def test_a_ledger_that_may_not_be_read_is_told_with_its_owner(monkeypatch):
 
 
 @pytest.mark.parametrize("prepared", [False, True])
-def test_workers_have_a_folder_that_nobody_prepared(prepared, tmp_path):
-    """They import from it."""
+def test_workers_have_a_private_folder(prepared, tmp_path):
+    """Workers import from it."""
     victim = tmp_path / "victim"
     victim.mkdir()
     (tmp_path / "dask-scratch-space").symlink_to(victim)

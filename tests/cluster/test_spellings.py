@@ -1,24 +1,24 @@
-"""Folders of exposures whose names are spelt in other ways, or that are compressed."""
+"""Folders of exposures with other spellings of their names, or compressed."""
 
 import gzip
 
 import numpy as np
 import pytest
 from astropy.io import fits
-from support.batches import calbatch, changed, products_in, quiet
+from support.batches import calbatch, copy_changed, products_in, quiet_console
 
 from calbatch.cluster import run
 
 
 @pytest.fixture(scope="module")
 def spelt(tmp_path_factory):
-    """Return a folder whose name is to be given; see `folder`."""
+    """Return a folder to pass to commands; see `folder`."""
     return tmp_path_factory.mktemp("spelt")
 
 
 @pytest.fixture
 def folder(spelt, simulated):
-    """Return a folder with folders of one exposure, in four spellings and two compressions."""
+    """Return a folder with folders of one exposure in four spellings and two compressions."""
     raw = simulated.exposures[0]
     if not (spelt / "night1").exists():
         (spelt / "night1").mkdir()
@@ -37,9 +37,9 @@ def folder(spelt, simulated):
     return spelt
 
 
-def test_a_folder_of_all_spellings_is_a_batch(folder, tmp_path):
+def test_a_folder_with_all_spellings_is_one_batch(folder, tmp_path):
     result = run(
-        "detector1", folder, tmp_path, recursive=True, scheduler="sync", console=quiet(),
+        "detector1", folder, tmp_path, recursive=True, scheduler="sync", console=quiet_console(),
         fsync=False,
     )  # fmt: skip
     assert [o.error for o in result.outcomes] == [""] * 5
@@ -54,39 +54,39 @@ def test_a_folder_of_all_spellings_is_a_batch(folder, tmp_path):
                         np.testing.assert_array_equal(found[name].data, plain[name].data)
 
 
-def test_a_folder_of_compressed_exposures_is_a_batch(folder):
-    said = calbatch("plan", "detector1", folder / "night2")
-    assert said.status == 0
-    assert "detector1: 3 exposures" in said.out
+def test_a_folder_of_compressed_exposures_is_one_batch(folder):
+    completed = calbatch("plan", "detector1", folder / "night2")
+    assert completed.status == 0
+    assert "detector1: 3 exposures" in completed.out
 
 
 @pytest.mark.parametrize("command", ["plan", "run", "submit"])
-def test_a_folder_of_folders_is_told_of(folder, tmp_path, command):
-    said = calbatch(command, "detector1", folder, "-o", tmp_path / "out")
-    assert said.status == 2
-    assert said.err.splitlines()[-1] == (
+def test_recursive_is_suggested_for_subfolders(folder, tmp_path, command):
+    completed = calbatch(command, "detector1", folder, "-o", tmp_path / "out")
+    assert completed.status == 2
+    assert completed.err.splitlines()[-1] == (
         f"calbatch: no exposures: the folder {folder} has no files *_uncal.fits, but its "
         "subfolders do: use --recursive to include them"
     )
 
 
-def test_a_folder_of_folders_is_watched(folder, tmp_path):
-    said = calbatch(
+def test_subfolders_are_watched(folder, tmp_path):
+    completed = calbatch(
         "watch", "group_scale", folder, "--recursive", "--settle", "0", "--idle", "1",
         "-o", tmp_path, "--scheduler", "sync",
     )  # fmt: skip
-    assert said.status == 0
+    assert completed.status == 0
     names = [p.name for p in products_in(tmp_path)]
     stems = ("CAPITALS_", "dashed-", "packed_", "plain_", "zipped_")
     assert names == [f"{stem}group_scale.fits" for stem in stems]
 
 
-def test_kinds_are_told_by_arrays_where_headers_contradict_them(simulated, tmp_path):
+def test_arrays_decide_the_kind_of_a_file_against_its_header(simulated, tmp_path):
     good = simulated.exposures[0]
-    changed(good, tmp_path / "a_uncal.fits", NINTS=7)
-    changed(good, tmp_path / "b_uncal.fits", NGROUPS=4)
-    said = calbatch("plan", "detector1", good, tmp_path)
-    assert said.status == 0
-    (kind,) = [line for line in said.out.splitlines() if "NRCA1" in line]
+    copy_changed(good, tmp_path / "a_uncal.fits", NINTS=7)
+    copy_changed(good, tmp_path / "b_uncal.fits", NGROUPS=4)
+    completed = calbatch("plan", "detector1", good, tmp_path)
+    assert completed.status == 0
+    (kind,) = [line for line in completed.out.splitlines() if "NRCA1" in line]
     assert "2 x 5 x 48 x 64" in kind
     assert kind.split("│")[2].strip() == "3"

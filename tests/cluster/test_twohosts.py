@@ -10,7 +10,7 @@ import pytest
 from distributed import Security
 from support.batches import small_set
 from support.placed import TESTS, eventually
-from support.services import ended
+from support.services import end_process
 from support.twohosts import HEAD, NODE, two_hosts
 
 pytestmark = pytest.mark.services
@@ -25,7 +25,7 @@ ADDRESS = f"{HEAD}:8786"
 
 
 class Hosts:
-    """Two hosts with a scheduler, and what else a test runs there."""
+    """Two hosts with a scheduler and the workers that a test starts."""
 
     def __init__(self, stack: ExitStack, folder):
         self.stack, self.folder = stack, folder
@@ -43,7 +43,7 @@ class Hosts:
 
     def run(self, host, *command, again=False, **more):
         log = self.folder / "processes.log"
-        running = self.net.running(
+        running = self.net.start(
             host, *command, log=log, again=again, env=self.environment(self.files, **more)
         )
         return self.stack.enter_context(running)
@@ -66,7 +66,7 @@ class Hosts:
         self.run(host, *program, *how, again=True, **more)
 
     def client(self, *exposures, **more):
-        """Return a client on the head, once it is connected."""
+        """Return a connected client on the head node."""
         command = ("-m", "support.remote_client", f"tls://{ADDRESS}", self.folder, *exposures)
         with (self.folder / "client.log").open("ab") as log:
             process = subprocess.Popen(
@@ -79,12 +79,12 @@ class Hosts:
             )
         self.stack.callback(process.stdout.close)
         self.stack.callback(process.stdin.close)
-        self.stack.callback(ended, process)
+        self.stack.callback(end_process, process)
         return process
 
 
 def certificates(folder, name):
-    """Make certificates of an authority of their own; return where they are."""
+    """Make certificates with their own authority, and return their folder."""
     security = Security.temporary()
     files = {"cert": folder / f"{name}.pem", "key": folder / f"{name}.key"}
     files["cert"].write_text(security.tls_client_cert)
@@ -99,8 +99,8 @@ def hosts(tmp_path):
         yield Hosts(stack, tmp_path)
 
 
-def said(client, line=None):
-    """Say something to a client, and return what it answers."""
+def ask(client, line=None):
+    """Send a line to a client, and return its answer."""
     if line is not None:
         client.stdin.write(line + "\n")
         client.stdin.flush()
@@ -109,41 +109,41 @@ def said(client, line=None):
     return json.loads(answer)
 
 
-def noted(folder, what):
+def read_notes(folder, what):
     path = folder / what
     return [line.split()[0] for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def test_work_waits_for_a_host_that_is_cut_off(hosts):
+def test_exposures_wait_for_a_disconnected_host(hosts):
     exposures = small_set().exposures
     hosts.scheduler()
     hosts.worker(hosts.net.node, NODE)
     client = hosts.client(*exposures)
-    assert said(client)["site"].startswith(f"the scheduler at tls://{ADDRESS} with ")
-    eventually(lambda: said(client, "workers")["workers"] == [NODE])
+    assert ask(client)["site"].startswith(f"the scheduler at tls://{ADDRESS} with ")
+    eventually(lambda: ask(client, "workers")["workers"] == [NODE])
     hosts.net.cut()
-    assert said(client, "submit 3") == {"submitted": 3}  # and given to the worker
-    assert noted(hosts.folder, "begun") == []
+    assert ask(client, "submit 3") == {"submitted": 3}  # and assigned to the worker
+    assert read_notes(hosts.folder, "begun") == []
     hosts.net.mend()
-    assert said(client) == {"done": [0, 1, 2], "errors": [""] * len(exposures)}
-    assert sorted(noted(hosts.folder, "begun")) == ["0", "1", "2"]  # each of them once
+    assert ask(client) == {"done": [0, 1, 2], "errors": [""] * len(exposures)}
+    assert sorted(read_notes(hosts.folder, "begun")) == ["0", "1", "2"]  # each exactly once
 
 
-def test_others_do_the_work_of_a_host_that_stays_away(hosts):
+def test_other_workers_take_over_from_a_lost_host(hosts):
     exposures = small_set().exposures
     hosts.scheduler(**IMPATIENT)
     hosts.worker(hosts.net.node, NODE, **IMPATIENT)
     hosts.worker(hosts.net.head, HEAD, **IMPATIENT)
     client = hosts.client(*exposures, **IMPATIENT)
-    said(client)
-    eventually(lambda: said(client, "workers")["workers"] == [HEAD, NODE])
-    said(client, "submit 12")
-    eventually(lambda: len(noted(hosts.folder, "begun")) >= 2)
+    ask(client)
+    eventually(lambda: ask(client, "workers")["workers"] == [HEAD, NODE])
+    ask(client, "submit 12")
+    eventually(lambda: len(read_notes(hosts.folder, "begun")) >= 2)
     hosts.net.cut()
-    assert said(client) == {"done": list(range(12)), "errors": [""] * len(exposures)}
-    eventually(lambda: said(client, "workers")["workers"] == [HEAD])  # a busy host comes back
+    assert ask(client) == {"done": list(range(12)), "errors": [""] * len(exposures)}
+    eventually(lambda: ask(client, "workers")["workers"] == [HEAD])  # a busy host comes back
     hosts.net.mend()
-    eventually(lambda: said(client, "workers")["workers"] == [HEAD, NODE])
+    eventually(lambda: ask(client, "workers")["workers"] == [HEAD, NODE])
 
 
 REFUSED = """
@@ -160,7 +160,7 @@ except OSError as error:
 """What ends well where it is let in."""
 
 
-def test_strangers_are_refused(hosts):
+def test_clients_without_certificates_are_refused(hosts):
     hosts.scheduler()
     _, theirs = certificates(hosts.folder, "theirs")
     own, other = hosts.files, theirs
@@ -177,7 +177,9 @@ def test_strangers_are_refused(hosts):
     for told in (
         ends(f"tcp://{ADDRESS}"),
         ends(f"tls://{ADDRESS}", other["cert"], other["cert"], other["key"]),
-        ends(f"tls://{ADDRESS}", own["cert"], other["cert"], other["key"]),  # it trusts us only
+        ends(
+            f"tls://{ADDRESS}", own["cert"], other["cert"], other["key"]
+        ),  # it trusts only our authority
     ):
         assert told.returncode == 1
         assert told.stderr.startswith("refused: ") or "\nrefused: " in told.stderr

@@ -1,4 +1,4 @@
-"""What commands say, and nobody reads."""
+"""Commands whose output nobody reads."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ HOW = ("--scheduler", "sync", "--date", DATE, "--no-fsync")
 
 
 @pytest.mark.parametrize("closed", ["stdout", "stderr"])
-def test_a_batch_goes_on_though_nobody_reads_what_it_says(closed, simulated, tmp_path):
+def test_a_batch_continues_although_its_output_is_closed(closed, simulated, tmp_path):
     command = [sys.executable, "-m", "calbatch.cluster", "run", "superbias"]
     command += [*map(str, simulated.exposures), "-o", str(tmp_path), *HOW]
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, closed: subprocess.PIPE}
@@ -24,7 +24,7 @@ def test_a_batch_goes_on_though_nobody_reads_what_it_says(closed, simulated, tmp
     assert calbatch("status", tmp_path).status == 0
 
 
-def test_following_is_no_failure_when_nobody_reads_it(simulated, tmp_path):
+def test_following_a_batch_succeeds_although_the_output_is_closed(simulated, tmp_path):
     how = ("-o", tmp_path, *HOW)
     assert calbatch("run", "superbias", simulated.exposures[0], *how).status == 0
     with subprocess.Popen(

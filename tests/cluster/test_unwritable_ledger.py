@@ -1,4 +1,4 @@
-"""Ledgers that cannot be written, or are damaged: the exit status is what the driver knows."""
+"""Unwritable and damaged ledgers: the exit status follows from the driver's knowledge."""
 
 import io
 import random
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from support.batches import DATE, calbatch, products_in, quiet
+from support.batches import DATE, calbatch, products_in, quiet_console
 
 from calbatch.calibrate.step import Step
 from calbatch.cluster.batch.python_api import build_order
@@ -34,7 +34,7 @@ class Plain(Step):
 
 @contextmanager
 def no_file_larger_than(size):
-    """Let no file of this process grow beyond a size, as `ulimit -f` does."""
+    """Limit the size of files of this process, like `ulimit -f`."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -43,35 +43,37 @@ def no_file_larger_than(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def grown(folder, size):
-    """Make a ledger larger than the products will be, so that only it reaches the limit."""
+def grow_ledger(folder, size):
+    """Make a ledger larger than the products, so that only the ledger reaches the limit."""
     with Ledger(state_of(folder)) as ledger:
         batch = ledger.add_batch("old", "x", [], request={}, parameters={}, software={})
         ledger.add_event(batch, "note", "x" * size)
     return (state_of(folder) / NAME).stat().st_size
 
 
-def shown(result):
+def summary_of(result):
     console = Console(file=io.StringIO(), width=200)
     print_summary(result, console)
     return console.file.getvalue()
 
 
-def test_a_file_size_limit_that_the_ledger_reaches_is_no_success(simulated, tmp_path):
-    out, console = tmp_path / "out", quiet()
-    grown(out, 2_000_000)
-    step, order = build_order(Plain, simulated.exposures, out, policy=RetryPolicy(patience=0.3), **HOW)
+def test_a_ledger_at_the_file_size_limit_fails_the_batch(simulated, tmp_path):
+    out, console = tmp_path / "out", quiet_console()
+    grow_ledger(out, 2_000_000)
+    step, order = build_order(
+        Plain, simulated.exposures, out, policy=RetryPolicy(patience=0.3), **HOW
+    )
     begun = begin_batch(step, order)
     limit = (state_of(out) / NAME).stat().st_size
     with no_file_larger_than(limit):
         result = drive(begun, console)
-    said = console.file.getvalue()
+    completed = console.file.getvalue()
     assert result.exit_status == 130
     assert "ledger cannot be written" in result.reason
     assert len(products_in(out)) == len(result.unrecorded) > 0
     for outcome in result.unrecorded:
-        assert outcome.path.name in said
-    assert "ledger cannot be written" in shown(result)
+        assert outcome.path.name in completed
+    assert "ledger cannot be written" in summary_of(result)
     undone = {row.number for row in _rows(result)} - {o.number for o in result.unrecorded}
     assert {o.number for o in result.outcomes} == {o.number for o in result.unrecorded}
     assert result.counts == {"done": len(result.unrecorded), **_waiting(undone)}
@@ -88,7 +90,7 @@ def _waiting(numbers):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """Return a folder on a file system of its own, small enough to be filled quickly."""
+    """Return a folder on its own file system, small enough to be filled quickly."""
     folder = tmp_path / "disk"
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", folder]
@@ -100,7 +102,7 @@ def small_disk(tmp_path):
 
 
 class Filling(Step):
-    """A step during which the disk fills up, when its products have their room already."""
+    """A step during which the disk fills up, after the room of its products is allocated."""
 
     def process(self, exposure):
         return RampModel(exposure).map_tiles(_fill, ["data"], folder=str(self.output_dir))
@@ -115,8 +117,8 @@ def _fill(data, *, folder):
     return data
 
 
-def test_a_disk_that_is_full_when_all_is_done_is_no_success(simulated, small_disk):
-    console = quiet()
+def test_a_disk_that_is_full_at_the_end_fails_the_batch(simulated, small_disk):
+    console = quiet_console()
     step, order = build_order(Filling, simulated.exposures[:1], small_disk, **patient(0.3))
     result = drive(begin_batch(step, order), console)
     assert result.exit_status == 130
@@ -124,11 +126,13 @@ def test_a_disk_that_is_full_when_all_is_done_is_no_success(simulated, small_dis
     assert [o.number for o in result.unrecorded] == [0]
     assert simulated.exposures[0].name in console.file.getvalue()
     (small_disk / "filler").unlink()
-    again = drive(begin_batch(*build_order(Plain, simulated.exposures, small_disk, **HOW)), quiet())
+    again = drive(
+        begin_batch(*build_order(Plain, simulated.exposures, small_disk, **HOW)), quiet_console()
+    )
     assert (again.exit_status, again.counts) == (0, {"done": 3})
 
 
-def test_room_that_comes_in_time_loses_nothing(simulated, small_disk):
+def test_space_freed_in_time_loses_nothing(simulated, small_disk):
     step, order = build_order(Filling, simulated.exposures[:1], small_disk, **patient(60))
     result = drive(begin_batch(step, order), _Emptying(small_disk / "filler"))
     assert (result.exit_status, result.counts) == (0, {"done": 1})
@@ -140,7 +144,7 @@ def patient(seconds):
 
 
 class _Emptying(Console):
-    """A console whose reader makes room as soon as it is told that there is none."""
+    """A console that frees disk space when it prints that there is none."""
 
     def __init__(self, filler):
         super().__init__(file=io.StringIO(), width=200)
@@ -156,7 +160,7 @@ class _Emptying(Console):
 
 
 def scribble(path, seed=0, first=0):
-    """Overwrite every page of a file, from some page on, with noise."""
+    """Overwrite the pages of a file with noise, starting with a given page."""
     noise = random.Random(seed)
     with path.open("r+b") as file:
         for start in range(first * 4096, path.stat().st_size, 4096):
@@ -165,7 +169,7 @@ def scribble(path, seed=0, first=0):
 
 
 class Scribbling(Step):
-    """A step during which somebody overwrites the ledger."""
+    """A step during which the ledger is overwritten."""
 
     def process(self, exposure):
         if "_00002_" in str(exposure.path):
@@ -173,12 +177,12 @@ class Scribbling(Step):
         return RampModel(exposure)
 
 
-def test_a_ledger_that_is_damaged_meanwhile_ends_the_batch_in_order(simulated, tmp_path):
-    out, console = tmp_path / "out", quiet()
+def test_a_ledger_damaged_during_a_batch_ends_it_cleanly(simulated, tmp_path):
+    out, console = tmp_path / "out", quiet_console()
     step, order = build_order(Scribbling, simulated.exposures, out, **HOW)
     result = drive(begin_batch(step, order), console)
     assert result.exit_status == 130
-    for text in (result.reason, shown(result)):
+    for text in (result.reason, summary_of(result)):
         assert NAME in text
         assert f"calbatch rebuild {out}" in text
     assert len(products_in(out)) >= len(result.unrecorded) > 0
@@ -189,7 +193,7 @@ def test_a_ledger_that_is_damaged_meanwhile_ends_the_batch_in_order(simulated, t
 
 @pytest.mark.parametrize("first", [0, 1])
 @pytest.mark.parametrize("command", ["status", "logs", "report", "resume", "run", "recalibrate"])
-def test_every_command_says_what_to_do_about_a_damaged_ledger(
+def test_every_command_says_how_to_repair_a_damaged_ledger(
     simulated, tmp_path, monkeypatch, command, first
 ):
     monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "notes"))
@@ -200,13 +204,13 @@ def test_every_command_says_what_to_do_about_a_damaged_ledger(
         "run": ("superbias", simulated.exposures[0], "-o", out, "--scheduler", "sync"),
         "recalibrate": ("--context", "jwst_1.pmap"),
     }
-    said = calbatch(command, *arguments.get(command, ()))
-    assert said.status == 2, said
-    assert "Traceback" not in said.err
-    assert f"calbatch rebuild {out}" in said.err
+    completed = calbatch(command, *arguments.get(command, ()))
+    assert completed.status == 2, completed
+    assert "Traceback" not in completed.err
+    assert f"calbatch rebuild {out}" in completed.err
 
 
-def test_a_damaged_ledger_is_listed_and_never_forgotten(simulated, tmp_path, monkeypatch):
+def test_a_damaged_ledger_is_listed_and_never_pruned(simulated, tmp_path, monkeypatch):
     monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "notes"))
     out = tmp_path / "out"
     folder = begin_batch(*build_order("superbias", simulated.exposures, out, **HOW)).folder

@@ -1,4 +1,4 @@
-"""Exposures that are calibrated as they arrive, while what calibrates them comes and goes."""
+"""Exposures calibrated as they arrive, while the scheduler comes and goes."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ DASK = [sys.executable, "-m"]
 
 @pytest.fixture
 def started():
-    """Return a function that starts a program, which is ended in the end."""
+    """Return a function that starts a program; the program is killed after the test."""
     running = []
 
     def start(*arguments, **settings):
@@ -47,12 +47,12 @@ def dask(started, port):
 
 
 def events(out):
-    """Return the kinds of what has happened to the batches of a folder."""
+    """Return the kinds of events of a folder's batches."""
     with View(out / STATE) as view:
         return {event.kind for row in view.batches() for event in view.events(row.id)}
 
 
-def test_a_scheduler_that_is_lost_between_exposures_is_found_again(started, tmp_path):
+def test_watch_reconnects_to_a_restarted_scheduler(started, tmp_path):
     made, folder, out = small_set(), tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     with socket.create_server(("127.0.0.1", 0)) as held:
@@ -77,6 +77,6 @@ def test_a_scheduler_that_is_lost_between_exposures_is_found_again(started, tmp_
     eventually(lambda: "site lost" in events(out))
     dask(started, port)
     eventually(lambda: len(list(out.glob("*.fits"))) == 2)
-    said, _ = watching.communicate(timeout=60)
-    assert watching.returncode == 0, said
-    assert said.count("1/1 done, 0 failed") == 2
+    completed, _ = watching.communicate(timeout=60)
+    assert watching.returncode == 0, completed
+    assert completed.count("1/1 done, 0 failed") == 2

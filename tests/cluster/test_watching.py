@@ -1,4 +1,4 @@
-"""`calbatch watch` beside other batches, and what it ends with."""
+"""`calbatch watch` beside other batches, and its exit status."""
 
 from types import SimpleNamespace
 
@@ -15,7 +15,7 @@ HOW = ("--scheduler", "sync", "--date", DATE, "--no-fsync", "--settle", "0", "--
 
 @pytest.fixture
 def folder(simulated, tmp_path, monkeypatch):
-    """Return a folder with an exposure, of a user without batches."""
+    """Return a folder with an exposure of a user without batches."""
     monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "notes"))
     monkeypatch.setattr(again, "EVERY", 0.05)
     made = tmp_path / "in"
@@ -24,7 +24,9 @@ def folder(simulated, tmp_path, monkeypatch):
     return made
 
 
-def test_what_arrives_while_another_batch_runs_is_done_after_it(folder, tmp_path, monkeypatch):
+def test_exposures_that_arrive_during_another_batch_are_calibrated_after_it(
+    folder, tmp_path, monkeypatch
+):
     out = tmp_path / "out"
     out.mkdir()
     other, refused, begin = Ledger(state_of(out)), [], again.begin_batch
@@ -39,14 +41,14 @@ def test_what_arrives_while_another_batch_runs_is_done_after_it(folder, tmp_path
             raise
 
     monkeypatch.setattr(again, "begin_batch", begun)
-    said = calbatch("watch", "superbias", folder, "-o", out, *HOW)
-    assert said.status == 0, said.err
-    assert said.err.count("waiting: ") == 1
+    completed = calbatch("watch", "superbias", folder, "-o", out, *HOW)
+    assert completed.status == 0, completed.err
+    assert completed.err.count("waiting: ") == 1
     assert len(refused) == 2
     assert len(products_in(out)) == 1
 
 
-def test_it_ends_with_the_worst_status_of_its_batches(folder, simulated, tmp_path, monkeypatch):
+def test_watch_ends_with_the_worst_status_of_its_batches(folder, simulated, tmp_path, monkeypatch):
     results = [("failed", 1), ("cancelled", 130), ("done", 0)]
 
     def drive(begun, *arguments, **options):
@@ -58,8 +60,8 @@ def test_it_ends_with_the_worst_status_of_its_batches(folder, simulated, tmp_pat
         return SimpleNamespace(state=state, exit_status=status)
 
     monkeypatch.setattr(again, "drive", drive)
-    said = calbatch("watch", "superbias", folder, "-o", tmp_path / "out", *HOW)
-    assert said.status == 130, said.err
+    completed = calbatch("watch", "superbias", folder, "-o", tmp_path / "out", *HOW)
+    assert completed.status == 130, completed.err
     assert results == []
 
 
@@ -77,17 +79,17 @@ def interrupted(monkeypatch, times):
     return results
 
 
-def test_the_rest_of_an_interrupted_batch_is_done_by_the_next(folder, tmp_path, monkeypatch):
+def test_watch_retries_the_rest_of_an_interrupted_batch(folder, tmp_path, monkeypatch):
     results = interrupted(monkeypatch, 1)
-    said = calbatch("watch", "superbias", folder, "-o", tmp_path / "out", *HOW)
-    assert said.status == 0, said.err
+    completed = calbatch("watch", "superbias", folder, "-o", tmp_path / "out", *HOW)
+    assert completed.status == 0, completed.err
     assert [result.state for result in results] == ["interrupted", "done"]
     assert len(products_in(tmp_path / "out")) == 1
 
 
-def test_it_gives_up_a_batch_that_is_always_interrupted(folder, tmp_path, monkeypatch):
+def test_watch_ends_when_every_batch_is_interrupted(folder, tmp_path, monkeypatch):
     results = interrupted(monkeypatch, 10**6)
-    said = calbatch("watch", "superbias", folder, "-o", tmp_path / "out", *HOW)
-    assert said.status == 130, said.err
+    completed = calbatch("watch", "superbias", folder, "-o", tmp_path / "out", *HOW)
+    assert completed.status == 130, completed.err
     assert len(results) > 1
     assert not products_in(tmp_path / "out")

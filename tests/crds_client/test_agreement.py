@@ -1,4 +1,4 @@
-"""The same answers as PyPI crds 14, live, without exception."""
+"""Agreement with PyPI crds 14, compared live."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from support.official_crds import (
     compare,
     compare_drawn,
     compare_drawn_batch,
-    official,
+    import_crds,
     official_rules,
     our_rules,
     rmap_texts,
@@ -39,8 +39,8 @@ def clients(cache):
     return {name: Client(cache, context=name, mode="local") for name in CONTEXTS}
 
 
-def kept(status, expected):
-    """Say what the stored answers mean: hit or miss and name, not the wording of a miss."""
+def stored(status, expected):
+    """Return the status and name of a stored answer, without the wording of a miss."""
     if expected.startswith("NOT FOUND"):
         return ("n/a" if expected == "NOT FOUND n/a" else "not found"), None
     return status, expected
@@ -54,7 +54,7 @@ def test_every_stored_rule_case(cache, clients):
         if name not in loaded:
             loaded[name] = ReferenceRules(load_mapping(name, client.cache.read_mapping))
         got = loaded[name].resolve(case["header"])
-        assert (got.status, got.name) == kept("found", case["expected"]), case
+        assert (got.status, got.name) == stored("found", case["expected"]), case
 
 
 def stored_headers(cache):
@@ -62,19 +62,19 @@ def stored_headers(cache):
 
 
 def test_every_stored_header(cache, clients):
-    # The stored answers come from values as the files write them ("2048"), not normalised.
+    # The stored answers are for values as in the files ("2048"), which are not normalised.
     for case in stored_headers(cache):
         rules = clients[case["context"]].rules.instrument(case["header"]["META.INSTRUMENT.NAME"])
         got = rules.resolve(case["header"])
         assert got.keys() == case["expected"].keys()
         for kind, expected in case["expected"].items():
-            assert (got[kind].status, got[kind].name) == kept("found", expected), (
+            assert (got[kind].status, got[kind].name) == stored("found", expected), (
                 case["file"],
                 kind,
             )
 
 
-def test_what_the_observatory_recorded(cache, clients):
+def test_references_recorded_by_the_observatory(cache, clients):
     compared = 0
     for case in stored_headers(cache):
         got = clients[case["context"]].best_references(case["header"])
@@ -87,7 +87,7 @@ def test_what_the_observatory_recorded(cache, clients):
 def test_public_functions_on_stored_headers(cache, clients, monkeypatch):
     monkeypatch.setenv("CRDS_PATH", str(cache))
     for case in stored_headers(cache):
-        expected = official().get_best_references(case["context"], case["header"])
+        expected = import_crds().get_best_references(case["context"], case["header"])
         got = clients[case["context"]].best_references(case["header"])
         assert {k: (r.status, r.names) for k, r in got.items()} == {
             kind: answer(value) for kind, value in expected.items()
@@ -95,7 +95,7 @@ def test_public_functions_on_stored_headers(cache, clients, monkeypatch):
 
 
 class RuleHeaders:
-    """Headers drawn from what one rmap itself says."""
+    """Headers drawn from the values in an rmap."""
 
     WEIRD = ("UNDEFINED", "NOSUCH", "N/A", "ANY", "", "nan", "NOT FULL", "{A}", "F|G", "2048")
 
@@ -119,7 +119,7 @@ class RuleHeaders:
             values = self.moment(key) if dated else key if isinstance(key, tuple) else (key,)
             for name, value in zip(names, values, strict=True):
                 header[name] = value if dated else self.plain(value)
-        return self.spoilt(header)
+        return self.damage(header)
 
     def moment(self, key):
         near = datetime.fromisoformat(key) + timedelta(seconds=self.rng.choice((-1, 0, 1)))
@@ -130,7 +130,7 @@ class RuleHeaders:
             value = self.rng.choice(alternatives(value))
         return self.rng.choice(self.WEIRD) if value in ("ANY", "*", "N/A") else str(value)
 
-    def spoilt(self, header):
+    def damage(self, header):
         name = self.rng.choice(list(header))
         fate = self.rng.random()
         if fate < 0.05:
@@ -168,7 +168,7 @@ def test_every_shipped_rmap_at_length(cache):
 
 
 def compare_instruments(client, seed, headers):
-    """Try all types of every instrument at once, by what all its rules say."""
+    """Try all types of every instrument together, on headers drawn from all its rules."""
     rng, counts = random.Random(seed), Counter()
     for instrument in sorted(set(client.instruments) - {"system"}):
         names = [rules.name for rules in client.rules.instrument(instrument).reference_rules()]
@@ -178,7 +178,7 @@ def compare_instruments(client, seed, headers):
             for pool in rng.sample(pools, len(pools)):
                 header.update(pool.draw())
             header["META.INSTRUMENT.NAME"] = instrument.upper()
-            expected = official().get_best_references(client.context, header)
+            expected = import_crds().get_best_references(client.context, header)
             got = client.best_references(header)
             assert got.keys() == expected.keys()
             for kind, value in expected.items():
@@ -218,7 +218,7 @@ def test_batches_drawn_at_random():
 
 @pytest.mark.parametrize(("observatory", "types"), [("hst", 130), ("roman", 50)])
 def test_types_of_other_observatories(observatory, types):
-    """The headers are the observatory's own (conditions, switches, dates); the rules are drawn."""
+    """The rmaps' headers (conditions, switches, dates) are real; the selectors are drawn."""
     rng, counts, compared = random.Random(5), Counter(), 0
     for header in shipped_headers(observatory):
         drawn = rules_under(header, rng)

@@ -1,4 +1,4 @@
-"""Headers in, references out."""
+"""The client: references selected by headers."""
 
 import json
 import pickle
@@ -48,7 +48,7 @@ def test_fits_keywords_and_paths_are_the_same(client, real_data):
     assert client.best_references(fits.Header(renamed)) == by_path
 
 
-def test_only_the_types_asked_for(client):
+def test_only_the_requested_types_are_resolved(client):
     found = client.best_references(NIRCAM, ["dark", "FLAT", "rscd", "nonsense"])
     assert {kind: resolution.status for kind, resolution in found.items()} == {
         "dark": "found",
@@ -68,7 +68,7 @@ def test_results_pickle(client):
 def test_selection_keywords_are_paths_and_fits_keywords(client):
     keywords = client.selection_keywords("nircam")
     assert {"DETECTOR", "META.INSTRUMENT.DETECTOR", "INSTRUME", "DATE-OBS"} <= keywords
-    # nothing else is needed to select
+    # sufficient for the selection
     header = {key: value for key, value in NIRCAM.items() if key in keywords}
     assert client.best_references(header) == client.best_references(NIRCAM)
 
@@ -84,7 +84,7 @@ def test_no_instrument_is_an_error(client):
         client.best_references({"INSTRUME": "NIRCAN"})
 
 
-def test_environment_says_what_arguments_do_not(real_data, monkeypatch):
+def test_the_environment_supplies_missing_arguments(real_data, monkeypatch):
     monkeypatch.setenv("CRDS_PATH", str(real_data / "crds"))
     monkeypatch.setenv("CRDS_CONTEXT", "jwst_0303.pmap")
     monkeypatch.setenv("CRDS_MODE", "local")
@@ -104,7 +104,7 @@ def test_no_cache_is_an_error(tmp_path, monkeypatch):
         Client(tmp_path / "absent")
 
 
-def test_a_missing_context_says_so(real_data):
+def test_a_missing_context_is_named(real_data):
     with pytest.raises(ReferenceMissing, match=r"jwst_9999\.pmap"):
         Client(real_data / "crds", context="jwst_9999.pmap", mode="local")
 
@@ -145,7 +145,7 @@ class TestTable:
 
 
 class TestRoman:
-    """Roman's rules speak of ROMAN.META...; its files, of META... or the same."""
+    """Roman's rules have ROMAN.META...; its files have META... or the same."""
 
     @pytest.fixture
     def roman(self, tmp_path):
@@ -183,15 +183,15 @@ class TestRoman:
 
 @pytest.mark.parametrize(
     ("variable", "observatory"),
-    # the official client leaves the second behind when it is imported
+    # the official client sets the second when it is imported
     [("Roman", "roman"), ("None", "jwst"), ("", "jwst")],
 )
-def test_the_observatory_is_the_environments(tmp_path, monkeypatch, variable, observatory):
+def test_the_environment_sets_the_observatory(tmp_path, monkeypatch, variable, observatory):
     monkeypatch.setenv("CRDS_OBSERVATORY", variable)
     assert CacheClient(tmp_path).observatory == observatory
 
 
-def test_a_context_says_its_observatory(tmp_path, monkeypatch):
+def test_the_name_of_a_context_sets_the_observatory(tmp_path, monkeypatch):
     monkeypatch.setenv("CRDS_OBSERVATORY", "jwst")
     (tmp_path / "mappings" / "hst").mkdir(parents=True)
     header = {"mapping": "PIPELINE", "observatory": "HST", "parkey": ("INSTRUME",)}

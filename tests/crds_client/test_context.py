@@ -1,4 +1,4 @@
-"""From a name, a date or nothing to one context."""
+"""The choice of a context by name, date or default."""
 
 import pytest
 
@@ -10,7 +10,7 @@ RELEASE, BUILD = BUILDS["jwst"]
 
 
 class Server:
-    """Answers as a CRDS server would."""
+    """Answers questions about contexts like a CRDS server."""
 
     def default_context(self, state):
         return {"latest": "jwst_0900.pmap", "edit": "jwst_0901.pmap"}[state]
@@ -33,27 +33,27 @@ def cache(tmp_path):
     return made
 
 
-def test_a_file_name_is_taken(cache):
+def test_a_file_name_is_used_as_it_is(cache):
     assert choose_context("jwst_0003.pmap", cache).name == "jwst_0003.pmap"
     with pytest.raises(UnsafeName):
         choose_context("../jwst_0003.pmap", cache)
 
 
-def test_nothing_means_the_build_context_if_it_is_there(cache):
+def test_the_default_is_the_build_context_if_it_is_cached(cache):
     (cache.mappings / BUILD).touch()
     choice = choose_context(None, cache)
     assert choice.name == BUILD
     assert RELEASE in choice.reason
 
 
-def test_nothing_means_the_latest_otherwise_and_says_so(cache):
+def test_the_default_is_otherwise_the_latest_and_the_reason_says_so(cache):
     choice = choose_context(None, cache)
     assert choice.name == "jwst_0541.pmap"
     assert "latest" in choice.reason
     assert BUILD in choice.reason
 
 
-def test_latest_is_what_the_server_last_said_if_that_is_there(cache):
+def test_latest_is_the_servers_last_answer_if_it_is_cached(cache):
     config = cache.config / "server_config"
     config.write_text("{'operational_context': 'jwst_0001.pmap'}")
     assert choose_context("jwst-operational", cache).name == "jwst_0001.pmap"
@@ -76,7 +76,7 @@ def test_a_server_is_asked(cache, wanted, name):
     assert choose_context(wanted, cache, Server()).name == name
 
 
-def test_dates_are_looked_up_in_the_kept_history(real_data):
+def test_dates_are_looked_up_in_the_saved_history(real_data):
     cache = Cache(real_data / "crds")
     assert choose_context("2019-07-30T15:06:02", cache).name == "jwst_0541.pmap"
     assert choose_context("2019-07-30T15:06:01", cache).name == "jwst_0540.pmap"
@@ -85,7 +85,7 @@ def test_dates_are_looked_up_in_the_kept_history(real_data):
 
 
 @pytest.mark.parametrize("wanted", ["newest", "hst-latest", "2024", "jwst_0541.imap"])
-def test_other_words_are_refused(cache, wanted):
+def test_other_words_are_rejected(cache, wanted):
     with pytest.raises(ContextError, match="is not a context"):
         choose_context(wanted, cache)
 

@@ -1,4 +1,4 @@
-"""Files arrive whole or not at all, once, whatever server, disk and processes do."""
+"""Files are fetched once, completely or not at all, whatever server, disk and processes do."""
 
 import hashlib
 import json
@@ -41,33 +41,33 @@ def fetcher(serving, cache):
 
 
 def assert_only_good_files(cache, serving):
-    """No file has a final name that is not the served one to the bit."""
+    """Compare all files under final names with the served ones, bit by bit."""
     for path in (*cache.mappings.rglob("*"), *cache.references.rglob("*")):
         if path.is_file() and not path.name.startswith("."):
             assert path.read_bytes() == serving.files[path.name].read_bytes()
 
 
-def test_fetches_all_once_and_then_nothing(serving, cache, fetcher):
-    heard = []
-    report = fetcher.fetch(serving.files, lambda *event: heard.append(event))
+def test_all_files_are_fetched_once(serving, cache, fetcher):
+    events = []
+    report = fetcher.fetch(serving.files, lambda *event: events.append(event))
     report.check()
     assert set(report.fetched) == set(report.paths) == set(serving.files)
     assert cache.locate(NAME) == cache.references / "miri" / NAME
     assert_only_good_files(cache, serving)
     assert not list(cache.root.rglob("*.part"))
-    assert {name for name, received, size in heard if received == size} == set(serving.files)
+    assert {name for name, received, size in events if received == size} == set(serving.files)
     again = fetcher.fetch(serving.files)
     assert (again.fetched, set(again.paths)) == ({}, set(serving.files))
     assert set(serving.asked.values()) == {1}
 
 
-def test_many_at_once(serving, cache):
-    serving.meet(8)  # one after the other they would never be answered
+def test_files_are_fetched_in_parallel(serving, cache):
+    serving.meet(8)  # sequential requests would never be answered
     Fetcher(cache, Server(serving.url), workers=8).fetch(serving.files).check()
     assert serving.meeting is None
 
 
-def test_a_file_cut_short_is_gone_on_with(serving, cache, fetcher):
+def test_a_truncated_download_is_continued(serving, cache, fetcher):
     serving.faults[NAME] = ["cut", "cut"]
     fetcher.fetch([NAME]).check()
     asked = [what for what, name in serving.requests if name == NAME]
@@ -78,7 +78,7 @@ def test_a_file_cut_short_is_gone_on_with(serving, cache, fetcher):
     assert_only_good_files(cache, serving)
 
 
-def test_a_server_without_ranges_sends_it_all_again(serving, cache, fetcher):
+def test_without_ranges_the_whole_file_is_fetched_again(serving, cache, fetcher):
     serving.ranges = False
     serving.faults[NAME] = ["cut"]
     fetcher.fetch([NAME]).check()
@@ -86,14 +86,14 @@ def test_a_server_without_ranges_sends_it_all_again(serving, cache, fetcher):
 
 
 @pytest.mark.parametrize("fault", ["wrong", "500", "stall", "slow", "long"])
-def test_passing_faults_are_tried_again(serving, cache, fetcher, fault):
+def test_transient_faults_are_retried(serving, cache, fetcher, fault):
     serving.faults[NAME] = [fault, fault]
     fetcher.fetch([NAME]).check()
     assert_only_good_files(cache, serving)
 
 
 @pytest.mark.parametrize("fault", ["wrong", "cut", "500", "gone", "long"])
-def test_a_file_that_stays_bad_never_gets_its_name(serving, cache, fetcher, fault):
+def test_a_file_that_stays_damaged_never_gets_its_name(serving, cache, fetcher, fault):
     serving.faults[NAME] = [fault] * 100
     report = fetcher.fetch(serving.files)
     assert set(report.failed) == {NAME}
@@ -104,7 +104,7 @@ def test_a_file_that_stays_bad_never_gets_its_name(serving, cache, fetcher, faul
         report.check()
 
 
-def test_what_is_gone_is_not_asked_for_again(serving, fetcher):
+def test_a_missing_file_is_requested_once(serving, fetcher):
     serving.faults[NAME] = ["gone"] * 100
     fetcher.fetch([NAME])
     assert serving.asked[NAME] == 1
@@ -115,7 +115,7 @@ def test_a_file_unknown_to_the_server(fetcher):
     assert report.failed == {"jwst_miri_flat_9999.fits": "not known to the server"}
 
 
-def test_what_is_left_from_a_killed_process_is_gone_on_with(serving, cache, fetcher):
+def test_the_partial_file_of_a_killed_process_is_continued(serving, cache, fetcher):
     content = serving.files[NAME].read_bytes()
     part = cache.new_path(NAME).with_name(f".{NAME}.part")
     part.parent.mkdir(parents=True)
@@ -125,7 +125,7 @@ def test_what_is_left_from_a_killed_process_is_gone_on_with(serving, cache, fetc
     assert cache.locate(NAME).read_bytes() == content
 
 
-def test_what_is_left_and_bad_is_thrown_away(serving, cache, fetcher):
+def test_a_damaged_partial_file_is_discarded(serving, cache, fetcher):
     part = cache.new_path(NAME).with_name(f".{NAME}.part")
     part.parent.mkdir(parents=True)
     part.write_bytes(b"x" * 1000)
@@ -133,7 +133,7 @@ def test_what_is_left_and_bad_is_thrown_away(serving, cache, fetcher):
     assert_only_good_files(cache, serving)
 
 
-def test_nothing_is_written_through_links_out_of_the_cache(cache, fetcher, tmp_path):
+def test_nothing_is_written_through_links_that_leave_the_cache(cache, fetcher, tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "mine").write_text("precious")
@@ -150,7 +150,7 @@ def test_nothing_is_written_through_links_out_of_the_cache(cache, fetcher, tmp_p
     assert [path.name for path in outside.iterdir()] == ["mine"]
 
 
-def test_fetching_anew_replaces_only_by_a_good_file(serving, cache, fetcher):
+def test_fetching_anew_replaces_a_file_only_by_a_verified_one(serving, cache, fetcher):
     fetcher.fetch([NAME]).check()
     cache.locate(NAME).write_bytes(b"spoilt")
     serving.faults[NAME] = ["gone"]
@@ -160,7 +160,7 @@ def test_fetching_anew_replaces_only_by_a_good_file(serving, cache, fetcher):
     assert_only_good_files(cache, serving)
 
 
-def test_a_read_only_cache_says_what_it_lacks(fetcher, monkeypatch):
+def test_a_read_only_cache_names_the_missing_files(fetcher, monkeypatch):
     monkeypatch.setenv("CRDS_READONLY_CACHE", "1")
     with pytest.raises(ReadOnlyCache, match=f"lacks {NAME}; .*CALBATCH_CRDS_OVERLAY"):
         fetcher.fetch([NAME])
@@ -199,7 +199,7 @@ FETCH_ALL = textwrap.dedent(
 
 
 def start_fetching(cache, serving, names, limit=0):
-    """Start a process that waits for a line, then fetches."""
+    """Start a process that waits for a line of input, then fetches."""
     arguments = [sys.executable, "-c", FETCH_ALL, str(cache.root), serving.url, str(limit), *names]
     return subprocess.Popen(
         arguments,
@@ -228,7 +228,7 @@ def references(serving):
     return sorted(name for name in serving.files if name.endswith(".fits"))
 
 
-def test_eight_processes_ask_for_each_file_once(serving_50, cache):
+def test_eight_processes_request_each_file_once(serving_50, cache):
     names = references(serving_50)
     processes = [start_fetching(cache, serving_50, names) for _ in range(8)]
     let_go(processes)
@@ -240,7 +240,7 @@ def test_eight_processes_ask_for_each_file_once(serving_50, cache):
     assert all(cache.find(name) for name in names)
 
 
-def test_any_of_them_may_be_killed_at_any_moment(serving_50, cache):
+def test_killed_processes_leave_no_damaged_files(serving_50, cache):
     serving_50.pause = 0.005
     names, rng = references(serving_50), random.Random(3)
     processes = [start_fetching(cache, serving_50, names) for _ in range(8)]
@@ -260,7 +260,7 @@ def test_any_of_them_may_be_killed_at_any_moment(serving_50, cache):
     assert all(cache.find(name) for name in names)
 
 
-def test_a_full_disk_is_said_and_leaves_nothing_behind(serving, cache):
+def test_a_full_disk_is_reported_and_leaves_no_files(serving, cache):
     process = start_fetching(cache, serving, references(serving), limit=30_000)
     let_go([process])
     out, _ = process.communicate(timeout=60)
@@ -305,7 +305,7 @@ FILL_AND_FETCH = textwrap.dedent(
 )
 
 
-def test_a_disk_that_fills_up_meanwhile(serving, tmp_path):
+def test_a_disk_that_fills_up_during_the_download(serving, tmp_path):
     serving.pause = 0.01
     names, disk = references(serving), tmp_path / "disk"
     disk.mkdir()
@@ -322,12 +322,12 @@ def test_a_disk_that_fills_up_meanwhile(serving, tmp_path):
     assert reasons
     assert all(reason.endswith(os.strerror(28)) for reason in reasons)
     good = {name: hashlib.sha1(serving.files[name].read_bytes()).hexdigest() for name in names}
-    assert json.loads(left).items() <= good.items()  # whole files under their names, and no pieces
+    assert json.loads(left).items() <= good.items()  # only complete files have final names
     assert len(json.loads(left)) + len(reasons) == len(names)
     assert json.loads(again) == good
 
 
-def test_too_little_room_is_said_beforehand(serving, fetcher, cache):
+def test_insufficient_space_is_reported_beforehand(serving, fetcher, cache):
     info = serving.rpc_get_server_info()
     catalogue = {NAME: {"size": str(10**18), "sha1sum": hashlib.sha1(b"").hexdigest()}}
     serving.answers["get_server_info"] = {**info, "download_metadata": catalogue}
@@ -338,9 +338,7 @@ def test_too_little_room_is_said_beforehand(serving, fetcher, cache):
 
 @pytest.mark.parametrize("how", ["link", "hard link", "pipe", "dangling link"])
 @pytest.mark.parametrize("suffix", ["part", "lock"])
-def test_what_others_put_beside_a_file_is_not_written_to(
-    serving, cache, fetcher, tmp_path, how, suffix
-):
+def test_links_beside_a_file_are_not_written_to(serving, cache, fetcher, tmp_path, how, suffix):
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious")
     place = cache.new_path(NAME).with_name(f".{NAME}.{suffix}")

@@ -1,4 +1,4 @@
-"""What the refs commands tell."""
+"""The results of the refs commands."""
 
 import json
 
@@ -67,9 +67,9 @@ def test_all_files_of_a_context(client, cache):
 
 
 def test_information(client):
-    told = describe_client(client)
-    assert told["context"] == CONTEXT
-    assert told["context_reason"] == "as requested"
-    assert told["contexts"] == ["jwst_0001.pmap", CONTEXT]
-    assert told["files"] == 12
-    json.dumps(told)
+    info = describe_client(client)
+    assert info["context"] == CONTEXT
+    assert info["context_reason"] == "as requested"
+    assert info["contexts"] == ["jwst_0001.pmap", CONTEXT]
+    assert info["files"] == 12
+    json.dumps(info)

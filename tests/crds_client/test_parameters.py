@@ -1,4 +1,4 @@
-"""Parameter references, as stpipe writes them."""
+"""Parameter references as stpipe writes them."""
 
 import re
 
@@ -50,7 +50,7 @@ def test_reference_type_of_a_step():
         ("#ASDF 1.0.0\n--- " + "[" * 1100 + "\n", r"\S"),
     ],
 )
-def test_other_files_are_refused(tmp_path, content, fault):
+def test_other_files_are_rejected(tmp_path, content, fault):
     path = tmp_path / "x.asdf"
     path.write_text(content + "...\n")
     with pytest.raises(HeaderError, match=rf"^{path}: .*{fault}"):
@@ -58,7 +58,7 @@ def test_other_files_are_refused(tmp_path, content, fault):
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_a_file_that_is_cut_short_is_refused_wherever_it_ends(tmp_path, end):
+def test_a_truncated_file_is_rejected_wherever_it_ends(tmp_path, end):
     path = tmp_path / "x.asdf"
     lines = ["#ASDF 1.0.0", "---", "parameters:", "  rejection_threshold: 12.5", "  skip: false"]
     whole = end.join([*lines, "...", ""]).encode()
@@ -70,7 +70,7 @@ def test_a_file_that_is_cut_short_is_refused_wherever_it_ends(tmp_path, end):
             read_parameters(path)
 
 
-def test_nothing_is_made_of_a_tag(tmp_path):
+def test_tags_construct_no_objects(tmp_path):
     path = tmp_path / "x.asdf"
     mark = tmp_path / "executed"
     call = f"!!python/object/apply:os.system ['touch {mark}']"
@@ -89,7 +89,7 @@ NASTY = [
 
 
 @pytest.mark.parametrize("value", NASTY, ids=range(len(NASTY)))
-def test_whatever_a_value_makes_yaml_raise_is_an_error_about_the_file(tmp_path, value):
+def test_any_exception_of_yaml_becomes_an_error_about_the_file(tmp_path, value):
     path = tmp_path / "x.asdf"
     path.write_text(f"#ASDF 1.0.0\n---\nparameters:\n  a: {value}\n...\n")
     with pytest.raises(HeaderError, match=f"^{path}: "):
@@ -105,7 +105,7 @@ ONES = ["parameters: {}", "steps: [{name: jump}]"]
      "steps: [5]", "steps: [{name: 5}]", "steps: [{name: a, parameters: [1]}]",
      "steps: [{name: a, parameters: {true: 1}}]", "parameters: [a, b]"],
 )  # fmt: skip
-def test_trees_of_another_form_are_refused(tmp_path, line):
+def test_trees_of_another_form_are_rejected(tmp_path, line):
     path = tmp_path / "x.asdf"
     others = [one for one in ONES if one.split(":")[0] != line.split(":")[0]]
     path.write_text("\n".join(["#ASDF 1.0.0", "---", *others, line, "..."]))
@@ -114,7 +114,7 @@ def test_trees_of_another_form_are_refused(tmp_path, line):
 
 
 @pytest.mark.parametrize("merge", ["k: [{}]", "<<: [{}]"])
-def test_a_tree_that_repeats_itself_is_refused_before_it_is_made(tmp_path, merge):
+def test_a_tree_that_repeats_itself_is_rejected_before_it_is_built(tmp_path, merge):
     path = tmp_path / "x.asdf"
     levels = [
         f"a{n}: &a{n} {{{merge.format(', '.join([f'*a{n - 1}'] * 9))}}}" for n in range(1, 40)
@@ -125,7 +125,7 @@ def test_a_tree_that_repeats_itself_is_refused_before_it_is_made(tmp_path, merge
         read_parameters(path)
 
 
-def test_what_is_shared_now_and_then_is_read(tmp_path):
+def test_aliases_and_merge_keys_are_read(tmp_path):
     path = tmp_path / "x.asdf"
     text = "#ASDF 1.0.0\n---\na: &a {x: 1, y: [2]}\nparameters: {b: *a, c: {<<: *a, y: 3}}\n...\n"
     path.write_text(text)
@@ -145,7 +145,7 @@ def parameters_in(text):
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text("ab:-[]{}&*<?|>'\"#%@`, \n\t~1.", max_size=60) | st.from_regex(r"\{a: .{1,9}\}"))
 @example("{a: [b, 1.5, {b: ~}]}")
-def test_any_text_is_read_as_yaml_says_or_is_an_error_about_the_file(tmp_path, text):
+def test_any_text_is_read_like_yaml_or_is_an_error_about_the_file(tmp_path, text):
     path = tmp_path / "x.asdf"
     path.write_text(f"#ASDF 1.0.0\n---\nparameters: {text}\n...\n")
     expected = parameters_in(path.read_text())

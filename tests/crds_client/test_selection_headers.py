@@ -1,4 +1,4 @@
-"""Selection keywords out of files, as astropy reads them."""
+"""Selection keywords of files, compared with astropy."""
 
 import gzip
 import shutil
@@ -24,7 +24,7 @@ values = st.one_of(
 
 
 def union(path):
-    """Read every header whole; the first that has a keyword counts."""
+    """Return each keyword's value from the first header that has it, by astropy."""
     found = {}
     with fits.open(path) as hdus:
         for hdu in hdus:
@@ -82,7 +82,7 @@ def test_real_files(real_data):
         assert headers[str(path)] == union(path)
 
 
-def test_files_that_are_none_are_named(real_data, tmp_path):
+def test_damaged_files_are_named(real_data, tmp_path):
     (tmp_path / "folder.fits").mkdir()
     (tmp_path / "short.fits").write_bytes(b"SIMPLE  =                    T" + b" " * 50)
     bad = [
@@ -104,7 +104,7 @@ def test_asdf_files_give_paths(tmp_path):
     assert got["ROMAN.META.EXPOSURE.NINTS"] == 3
 
 
-def test_absurd_sizes_are_refused(tmp_path):
+def test_absurd_sizes_are_rejected(tmp_path):
     cards = ["SIMPLE  =                    T", "BITPIX  =                   16",
              "NAXIS   =                 9999", "END"]  # fmt: skip
     name = tmp_path / "x.fits"

@@ -1,4 +1,4 @@
-"""Verification, repair, pruning."""
+"""Verification, repair and pruning."""
 
 import copy
 import os
@@ -22,7 +22,7 @@ def client(tmp_path, monkeypatch):
     with CrdsServer(make_cache(tmp_path / "served")) as serving:
         made = Client(tmp_path / "cache", CONTEXT, server_url=serving.url)
         made.fetch(serving.files).check()
-        made.hold.release()  # of the making
+        made.hold.release()  # of the setup
         yield made
 
 
@@ -56,7 +56,7 @@ def test_faults_are_found_and_repaired(client, spoil, name):
     assert verify(client.cache, infos_of(client)) == []
 
 
-def test_without_sums_rules_are_verified_by_their_own(client):
+def test_without_checksums_rules_are_verified_by_their_own(client):
     flip(client.cache.locate("jwst_miri_flat_0001.rmap"))
     problems = {fault.name: fault.problem for fault in verify(client.cache, {})}
     assert problems["jwst_miri_flat_0001.rmap"]
@@ -64,16 +64,16 @@ def test_without_sums_rules_are_verified_by_their_own(client):
     assert "not known" in problems["jwst_miri_flat_0003.fits"]
 
 
-def test_only_the_files_asked_for(client):
+def test_only_the_requested_files_are_verified(client):
     for number in (1, 3):
         truncate(client.cache.locate(f"jwst_miri_flat_000{number}.fits"))
     faults = verify(client.cache, infos_of(client), names={"jwst_miri_flat_0003.fits"})
     assert [fault.name for fault in faults] == ["jwst_miri_flat_0003.fits"]
 
 
-def test_pruning_takes_the_longest_unused_and_keeps_what_is_needed(client):
+def test_pruning_removes_the_least_recently_used_and_keeps_needed_files(client):
     references = sorted(client.cache.references.rglob("*.fits"))
-    for age, path in enumerate(references):  # the first was used last
+    for age, path in enumerate(references):  # the first is the most recently used
         os.utime(path, (1e9 - age, 1e9 - age))
     room = usage(client.cache).bytes - 1
     removed = prune(client.cache, room, keep={references[-1].name})
@@ -84,7 +84,7 @@ def test_pruning_takes_the_longest_unused_and_keeps_what_is_needed(client):
     assert len(list(client.cache.mappings.glob("*map"))) == 6
 
 
-def test_a_limit_on_size_holds_while_fetching(client):
+def test_fetching_keeps_to_the_limit_on_size(client):
     held_before = usage(client.cache).bytes
     name = "jwst_miri_flat_0003.fits"
     client.cache.locate(name).unlink()
@@ -94,7 +94,7 @@ def test_a_limit_on_size_holds_while_fetching(client):
     assert usage(client.cache).bytes <= client.max_bytes
 
 
-def test_a_file_that_is_in_hand_is_not_pruned(client):
+def test_a_file_that_is_being_fetched_is_not_pruned(client):
     with file_lock(client.cache, "jwst_miri_flat_0003.fits"):
         prune(client.cache, 0)
     left = [path.name for path in client.cache.references.rglob("*.fits")]
@@ -115,7 +115,7 @@ NEEDS = textwrap.dedent(
 
 
 def start_needing(client, *names):
-    """Start a process that asked for files that are there, and goes on until it is ended."""
+    """Start a process that has requested cached files and runs until it is terminated."""
     process = subprocess.Popen(
         [sys.executable, "-c", NEEDS, client.cache.root, client.context, client.server_url, *names],
         stdin=subprocess.PIPE,
@@ -130,7 +130,7 @@ def names_left(client):
     return {path.name for path in client.cache.references.rglob("*.fits")}
 
 
-def test_what_another_process_needs_is_not_pruned_while_it_runs(client):
+def test_files_of_a_running_process_are_not_pruned(client):
     first = start_needing(client, "jwst_miri_flat_0001.fits", "jwst_miri_flat_0002.fits")
     second = start_needing(client, "jwst_miri_flat_0002.fits", "jwst_miri_flat_0003.fits")
     client.fetch(["jwst_miri_flat_0004.fits"]).check()
@@ -144,11 +144,11 @@ def test_what_another_process_needs_is_not_pruned_while_it_runs(client):
     second.communicate("")
     prune(client.cache, 0)
     assert names_left(client) == set()
-    notes = [path.suffix for path in (client.cache.config / ".in-use").iterdir()]
-    assert sorted(notes) == ["", ".lock", ".names"]  # of this process, which still runs
+    records = [path.suffix for path in (client.cache.config / ".in-use").iterdir()]
+    assert sorted(records) == ["", ".lock", ".names"]  # of this process
 
 
-def test_a_copy_of_a_client_holds_nothing_of_its_own(client):
+def test_a_copy_of_a_client_holds_no_files(client):
     name = "jwst_miri_flat_0001.fits"
     client.fetch([name]).check()
     for other in (copy.deepcopy(client.hold), pickle.loads(pickle.dumps(client.hold))):
@@ -160,7 +160,7 @@ def test_a_copy_of_a_client_holds_nothing_of_its_own(client):
     assert names_left(client) == {name}
 
 
-def test_nothing_is_noted_in_a_cache_that_is_only_read(client, monkeypatch):
+def test_nothing_is_recorded_in_a_cache_that_is_only_read(client, monkeypatch):
     before = sorted(client.cache.root.rglob("*"))
     name = "jwst_miri_flat_0001.fits"
     Client(client.cache.root, client.context, mode="local").fetch([name]).check()

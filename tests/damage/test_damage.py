@@ -1,11 +1,11 @@
-"""Damage of everything that a batch reads: an error that is clear, or data; nothing else.
+"""Damage to everything that a batch reads gives a clear error or data, and nothing else.
 
-The default suite takes a seeded sample. For a long run::
+The default suite runs a seeded sample. For a long run::
 
     CALBATCH_DAMAGE_CASES=5000 pytest -n 0 -m slow tests/damage -rP
 
-Each case is made from its subject's name and its number: ``CALBATCH_DAMAGE_ONLY=uncal:17`` repeats
-one.
+A case is determined by the name of its subject and its number: ``CALBATCH_DAMAGE_ONLY=uncal:17``
+repeats one case.
 """
 
 import itertools
@@ -14,7 +14,7 @@ import sys
 from collections import Counter
 
 import pytest
-from support.damaged import CLASSES, NONE_OF, a_world
+from support.damaged import CLASSES, NONE_OF, make_world
 
 SAMPLE = 110
 LONG = int(os.environ.get("CALBATCH_DAMAGE_CASES", "3000"))
@@ -24,12 +24,12 @@ ONLY = os.environ.get("CALBATCH_DAMAGE_ONLY", "")
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    with a_world(tmp_path_factory.mktemp("damage")) as made:
+    with make_world(tmp_path_factory.mktemp("damage")) as made:
         yield made
 
 
 def numbered(world, count, start=0):
-    """Yield so many cases, the subjects in turn."""
+    """Yield a number of cases, with the subjects in turn."""
     for number, name in zip(range(count), itertools.cycle(world.subjects), strict=False):
         yield name, start + number // len(world.subjects)
 
@@ -40,7 +40,7 @@ def say(line):
 
 
 def outcomes(world, cases):
-    """Run cases; return those that must not be, and print how many are of each class."""
+    """Run cases, print the count of each class, and return the forbidden outcomes."""
     counted, bad = Counter(), []
     for name, number in cases:
         case = world.case(name, number)
@@ -54,7 +54,7 @@ def outcomes(world, cases):
     return [str(case) for case in bad if case.outcome in NONE_OF]
 
 
-@pytest.mark.timeout(1200)  # for machines that do much else
+@pytest.mark.timeout(1200)  # on busy machines
 def test_a_sample_of_damage(world):
     assert outcomes(world, numbered(world, SAMPLE)) == []
 

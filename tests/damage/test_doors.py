@@ -1,4 +1,4 @@
-"""Every place that reads what others wrote is known, and something damages what it reads."""
+"""Every module that parses foreign data is listed, and a test damages the data of each."""
 
 import ast
 from pathlib import Path
@@ -24,7 +24,7 @@ PARSERS = {
 
 DAMAGED = "tests/damage: "
 DOORS = {
-    # What is from elsewhere.
+    # Foreign data.
     "models/storage/files.py": DAMAGED + "every FITS file, compressed",
     "models/fits/hdu.py": DAMAGED + "every FITS file",
     "models/fits/cards.py": DAMAGED + "every FITS file",
@@ -39,9 +39,9 @@ DOORS = {
     "crds_client/rules/literals.py": DAMAGED + "rules",
     "crds_client/rules/expressions.py": "tests/crds_client/rules/test_expressions.py",
     "crds_client/rules/versions.py": "tests/crds_client/rules/test_versions.py",
-    "crds_client/rules/regular.py": "tests/crds_client/rules/test_patterns.py",
-    "crds_client/answers.py": "tests/crds_client/test_foreign_answers.py",
-    # What a batch keeps, and what its user writes.
+    "crds_client/rules/regular.py": "tests/crds_client/rules/test_regular.py",
+    "crds_client/answers.py": "tests/crds_client/test_answers.py",
+    # Files of batches, and files that users write.
     "calibrate/hooks.py": "tests/calibrate/test_hooks.py",
     "calibrate/cfg.py": DAMAGED + "cfg",
     "calibrate/simulate/truth.py": "the truth of simulated exposures, which no batch reads",
@@ -74,11 +74,11 @@ def modules_that_parse():
     return found
 
 
-def test_every_door_is_known():
+def test_every_parsing_module_is_listed():
     assert modules_that_parse() - DOORS.keys() == set(), "say in DOORS what damages what they read"
 
 
-def test_no_door_is_only_on_paper():
+def test_every_listed_module_parses():
     assert DOORS.keys() - modules_that_parse() == set()
     named = {shown for shown in DOORS.values() if shown.startswith("tests/") and ":" not in shown}
     here = Path(__file__).parents[2]
@@ -94,7 +94,7 @@ NOT_A_DRIVER = [
 
 
 @pytest.mark.parametrize("text", NOT_A_DRIVER, ids=range(len(NOT_A_DRIVER)))
-def test_a_damaged_note_on_a_driver_says_that_none_lives(tmp_path, text):
+def test_a_damaged_note_on_a_driver_means_that_none_is_alive(tmp_path, text):
     folder = BatchFolder(tmp_path, "20240101-000000-abcd")
     folder.make()
     here = text.replace("HOST", liveness.socket.gethostname())
@@ -117,15 +117,15 @@ NO_PLACES = [*NOT_A_DRIVER, '{"output": 5}', '{"output": "s3://a:b@c/"}']
 
 
 @pytest.mark.parametrize("text", NO_PLACES, ids=range(len(NO_PLACES)))
-def test_a_damaged_note_on_a_batch_is_left_out(tmp_path, monkeypatch, text):
+def test_a_damaged_note_on_a_batch_is_ignored(tmp_path, monkeypatch, text):
     monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "state"))
     folder = BatchFolder(tmp_path, "20240101-000000-abcd")
     folder.make()
     assert [found.name for found in find_registered()] == [folder.name]
     (registry() / f"{folder.name}.json").write_text(text, encoding="latin-1")
     assert list(find_registered()) == []
-    said = command("status")
-    assert (said.status, "Traceback" in said.err) == (2, False)
+    completed = command("status")
+    assert (completed.status, "Traceback" in completed.err) == (2, False)
 
 
 def test_a_damaged_copy_of_a_table_is_read_from_the_reference_itself(tmp_path):

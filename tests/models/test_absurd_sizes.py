@@ -1,4 +1,4 @@
-"""Sizes that cannot be true are refused before anything is allocated for them."""
+"""Implausible sizes are refused before memory is allocated for them."""
 
 import gzip
 import subprocess
@@ -88,7 +88,7 @@ def test_a_compressed_image_with_other_axes_than_its_tiles(tmp_path):
 
 
 def sparse(path, shape, name="SCI"):
-    """Write a ramp of a shape whose pixels are a hole in the file."""
+    """Write a ramp whose pixels are a hole in the file."""
     head = image(name, 16, shape[::-1], b"", "BZERO = 32768")
     cards = ["TELESCOP= 'JWST'", "INSTRUME= 'NIRISS'", "DETECTOR= 'NIS'"]
     start = primary(*cards) + head
@@ -97,8 +97,8 @@ def sparse(path, shape, name="SCI"):
         file.truncate(len(start) + -(-2 * int(np.prod(shape, dtype=object)) // 2880) * 2880)
 
 
-def test_what_cannot_be_held_is_refused_within_little_memory(tmp_path):
-    """In a process that may have 3 GB, with what has taken far more."""
+def test_data_larger_than_memory_are_refused_within_little_memory(tmp_path):
+    """In a process limited to 3 GB, with files that have taken far more."""
     groups = tmp_path / "groups_uncal.fits"
     sparse(groups, (1, 2**24, 8, 100))
     packed = tmp_path / "packed_uncal.fits.gz"

@@ -1,4 +1,4 @@
-"""Files that are not what they should be: each gets one line that names the file and the fault."""
+"""Invalid files: each gives a one-line message that names the file and the fault."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ from calbatch.models.fits.layout import read_layout, verify_checksums
 from calbatch.models.fits.readers import RowReader
 from calbatch.models.fits.tables import read_table
 
-# What reading the layout says; None where it is the metadata or the instrument that are wrong.
+# The message of reading the layout; None if only the metadata or the instrument are wrong.
 OPENING = {
     "ascii.fits": None,
     "checksum_false.fits": None,
@@ -53,7 +53,7 @@ NOT_FITS = {
 
 
 def opening(path):
-    """Return the message that reading a layout gives, or None."""
+    """Return the message of reading a layout, or None."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
@@ -63,7 +63,7 @@ def opening(path):
     return None
 
 
-def test_the_table_has_every_file(real_data):
+def test_the_table_lists_every_file(real_data):
     assert sorted(p.name for p in (real_data / "bad_inputs").iterdir()) == sorted(OPENING)
 
 
@@ -86,7 +86,7 @@ def test_verifying(real_data, name):
 
 
 @pytest.mark.parametrize("name", [name for name, message in OPENING.items() if message is None])
-def test_what_opens_can_be_read_to_the_end(real_data, name):
+def test_files_that_open_can_be_read_completely(real_data, name):
     for hdu in read_layout(real_data / "bad_inputs" / name).hdus:
         assert hdu.header is not None
         if hdu.kind == "image":
@@ -104,14 +104,14 @@ def test_files_of_other_formats(tmp_path, content, message):
     assert "\n" not in found
 
 
-def test_paths_that_are_no_files(tmp_path):
+def test_paths_that_are_not_files(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "dangling").symlink_to("nowhere.fits")
     (tmp_path / "circle").symlink_to("circle")
     (tmp_path / "file").write_bytes(primary())
     messages = {
         ".": "is a directory, not a file",
-        "pipe": "is not a regular file",  # and it does not wait for a writer
+        "pipe": "is not a regular file",  # reading does not wait for a writer
         "absent.fits": "there is no such file",
         "file/a.fits": "there is no such file: part of the path is not a directory",
         "dangling": "is a symbolic link to nowhere.fits, which does not exist",

@@ -1,4 +1,4 @@
-"""What a tile costs, told before it is read."""
+"""Memory of a tile, computed before it is read."""
 
 import tracemalloc
 
@@ -39,7 +39,7 @@ def test_every_kind_of_row_is_counted():
     dark = ArrayReader(np.ones((5, 32, COLS), "f4"))
     model = ramp().map_tiles(subtract, ["data"], dark=dark)
     pixels = 2 * 5 * COLS
-    # data is read, replaced (both are there for a moment) and written; the dark has no integrations
+    # data are read, replaced (both copies exist briefly) and written; the dark has no integrations
     assert row_bytes([model]) == RowBytes(
         inputs=4 * pixels, references=4 * 5 * COLS, scratch=0, outputs=4 * pixels
     )
@@ -56,7 +56,7 @@ def test_fields_that_no_product_has_are_scratch():
     assert found == RowBytes(inputs=4 * 2 * 5 * COLS, scratch=flags, outputs=products)
 
 
-def test_what_nothing_reads_costs_nothing():
+def test_unread_fields_cost_nothing():
     model = ramp()
     model.groupdq = np.zeros(model.shape, "u1")
     made = model.map_tiles_into({"rate": ImageModel}, near_slope, ["rate.data"])
@@ -67,13 +67,13 @@ def near_slope(data):
     return data.mean((0, 1))
 
 
-def test_what_was_let_go_of_costs_no_more():
+def test_released_fields_cost_nothing():
     rate = ramp().map_tiles_into({"rate": ImageModel}, near_slope, ["rate.data"])["rate"]
     twice = rate.map_tiles(near, ["data"])
     assert row_bytes([twice]) == row_bytes([rate])
 
 
-def test_the_dearest_branch_counts():
+def test_the_most_expensive_branch_counts():
     model = ramp()
     rate = model.map_tiles_into({"rate": ImageModel}, near_slope, ["rate.data"])["rate"]
     flagged = model.map_tiles(flag, ["groupdq", "pixeldq"])
@@ -92,7 +92,7 @@ def test_memory_stays_within_the_budget(ints, tmp_path):
     made = model.map_tiles_into({"rate": ImageModel}, near_slope, ["rate.data"])["rate"]
     with dask.config.set({"calbatch.tile-rows": 64}):
         budget = tile_budget([made]).bytes
-        save([(made, tmp_path / "first.fits")], scheduler="sync")  # loads what saving needs
+        save([(made, tmp_path / "first.fits")], scheduler="sync")  # imports the modules for saving
         tracemalloc.start()
         save([(made, tmp_path / "second.fits")], scheduler="sync")
         _, peak = tracemalloc.get_traced_memory()
@@ -115,7 +115,7 @@ def test_a_single_tile_has_no_neighbours():
 
 
 @pytest.mark.parametrize("ints", [1, 10, 40])
-def test_tiles_get_lower_as_rows_get_dearer(ints):
+def test_tiles_have_fewer_rows_if_rows_are_larger(ints):
     dark = ArrayReader(np.broadcast_to(np.float32(1), (10, 512, 512)))
     data = np.broadcast_to(np.float32(1), (ints, 10, 512, 512))
     model = RampModel(data).map_tiles(subtract, ["data"], dark=dark)
@@ -125,7 +125,7 @@ def test_tiles_get_lower_as_rows_get_dearer(ints):
 
 
 def test_saving_cuts_tiles_by_the_budget(tmp_path):
-    """A dark of many groups makes rows dear, though the exposure's own are cheap."""
+    """A dark of many groups makes rows large, although those of the exposure are small."""
     seen = []
     model = ramp(ints=1, groups=1, rows=64)
     dark = ArrayReader(np.zeros((1, 64, COLS), "f4"))
@@ -137,7 +137,7 @@ def test_saving_cuts_tiles_by_the_budget(tmp_path):
     assert seen == [0, 16, 32, 48, 64]
 
 
-def test_an_assigned_array_counts_as_made():
+def test_an_assigned_array_counts_as_an_output():
     model = ramp()
     model.data = model.data * 2
     found = row_bytes([model])

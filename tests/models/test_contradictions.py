@@ -1,4 +1,4 @@
-"""Headers that contradict their arrays, made on a real file's bytes: told once, or refused."""
+"""Headers that contradict their arrays: one warning, or an error."""
 
 import warnings
 
@@ -16,7 +16,7 @@ CARDS = {"NINTS": INTS, "NGROUPS": GROUPS, "SUBSIZE1": COLS, "SUBSIZE2": ROWS}
 
 
 def ramp(path, *extensions, cards=(), dtype="u2", model="Level1bModel", shape=None):
-    """Write an exposure whose header and array agree, but for what is changed."""
+    """Write an exposure whose header and array agree, except for the given changes."""
     shape = shape or (INTS, GROUPS, ROWS, COLS)
     data = (np.arange(np.prod(shape)) % 30000 + 1000).reshape(shape).astype(dtype)
     first = fits.PrimaryHDU(header=fits.Header({**CARDS, "DATAMODL": model, **dict(cards)}))
@@ -26,7 +26,7 @@ def ramp(path, *extensions, cards=(), dtype="u2", model="Level1bModel", shape=No
 
 
 def opened(path):
-    """Open a file; return its model, and what was warned of."""
+    """Open a file, and return its model and the warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model = datamodels.open(path)
@@ -59,7 +59,7 @@ PLANES = (INTS, GROUPS, ROWS, COLS)
     ],
     ids=["plain", "times", "segment", "times of all", "no INTEND", "IRS2", "stripes", "flags"],
 )
-def test_what_agrees_is_not_warned_of(tmp_path, extensions, cards):
+def test_consistent_files_give_no_warning(tmp_path, extensions, cards):
     assert opened(ramp(tmp_path / "a.fits", *extensions, cards=cards))[1] == []
 
 
@@ -107,10 +107,12 @@ def test_what_agrees_is_not_warned_of(tmp_path, extensions, cards):
     ],
     ids=lambda value: value.split(",")[0].split(" has")[0] if isinstance(value, str) else "",
 )
-def test_a_contradiction_is_told_once_and_the_array_counts(tmp_path, extensions, cards, wanted):
+def test_a_contradiction_gives_one_warning_and_the_array_is_used(
+    tmp_path, extensions, cards, wanted
+):
     path = ramp(tmp_path / "a.fits", *extensions, cards=cards)
-    model, told = opened(path)
-    assert told == [wanted]
+    model, warned = opened(path)
+    assert warned == [wanted]
     assert model.shape == PLANES
     np.testing.assert_array_equal(np.asarray(model.data), fits.getdata(path, 1))
 
@@ -120,7 +122,7 @@ def test_a_contradiction_is_told_once_and_the_array_counts(tmp_path, extensions,
     [image("PIXELDQ", (ROWS, 9), "u4"), image("GROUPDQ", (1, 1, ROWS, COLS), "u1")],
     ids=["PIXELDQ", "GROUPDQ"],
 )
-def test_flags_of_another_shape_give_way_to_none(tmp_path, flags):
+def test_flags_of_another_shape_are_ignored(tmp_path, flags):
     model, _ = opened(ramp(tmp_path / "a.fits", flags))
     found = np.asarray(getattr(model, flags.name.lower()))
     assert found.shape == (PLANES if flags.name == "GROUPDQ" else PLANES[-2:])
@@ -129,11 +131,11 @@ def test_flags_of_another_shape_give_way_to_none(tmp_path, flags):
 
 @settings(max_examples=30)
 @given(nints=st.integers(1, 9), ngroups=st.integers(1, 9), ints=st.integers(1, 9))
-def test_a_warning_comes_where_counts_differ_and_only_there(tmp_path_factory, nints, ngroups, ints):
+def test_a_warning_is_given_only_if_counts_differ(tmp_path_factory, nints, ngroups, ints):
     path = tmp_path_factory.mktemp("counts") / "a.fits"
     cards = [("NINTS", nints), ("NGROUPS", ngroups)]
-    _, told = opened(ramp(path, cards=cards, shape=(ints, GROUPS, ROWS, COLS)))
-    named = {message.split()[0] for message in told}
+    _, warned = opened(ramp(path, cards=cards, shape=(ints, GROUPS, ROWS, COLS)))
+    named = {message.split()[0] for message in warned}
     differing = {"NINTS": nints != ints, "NGROUPS": ngroups != GROUPS}
     assert named == {keyword for keyword, differs in differing.items() if differs}
 
@@ -161,7 +163,7 @@ def test_flags_that_are_floating_point_numbers_are_refused(tmp_path, name):
 
 
 def without_bzero(path):
-    """Take the card away that makes counts of signed integers unsigned ones."""
+    """Remove the card that makes signed integers unsigned counts."""
     octets = bytearray(path.read_bytes())
     at = octets.index(b"BZERO   =")
     octets[at : at + 80] = b"COMMENT".ljust(80)
@@ -169,7 +171,7 @@ def without_bzero(path):
     return path
 
 
-def test_a_ramp_that_lost_bzero_is_refused_and_the_advice_mends_it(tmp_path):
+def test_a_ramp_without_its_bzero_is_refused_and_the_advice_repairs_it(tmp_path):
     path = ramp(tmp_path / "a.fits")
     counts = fits.getdata(path, 1)
     without_bzero(path)
@@ -181,10 +183,10 @@ def test_a_ramp_that_lost_bzero_is_refused_and_the_advice_mends_it(tmp_path):
     np.testing.assert_array_equal(np.asarray(datamodels.open(path).data), counts)
 
 
-def test_signed_counts_that_are_counts_are_taken_as_jwst_takes_them(tmp_path):
+def test_plausible_signed_counts_are_read_as_in_jwst(tmp_path):
     path = ramp(tmp_path / "a.fits", dtype="i2")
-    model, told = opened(path)
-    assert told == [
+    model, warned = opened(path)
+    assert warned == [
         "SCI holds 16-bit integers without BZERO = 32768: its counts are read as signed"
     ]
     np.testing.assert_array_equal(np.asarray(model.data), fits.getdata(path, 1).astype("f4"))
@@ -193,8 +195,8 @@ def test_signed_counts_that_are_counts_are_taken_as_jwst_takes_them(tmp_path):
 @pytest.mark.parametrize("dtype", ["f4", "f8", "i4", "u4"])
 def test_counts_of_another_type_than_the_detectors_are_a_ramp(tmp_path, dtype):
     path = ramp(tmp_path / "a.fits", dtype=dtype)
-    model, told = opened(path)
-    assert told == []
+    model, warned = opened(path)
+    assert warned == []
     assert (type(model).__name__, model.data.dtype) == ("RampModel", np.float32)
     np.testing.assert_array_equal(np.asarray(model.data), fits.getdata(path, 1).astype("f4"))
     with pytest.raises(FileError, match="SCI must hold uint16, found"):
@@ -202,8 +204,8 @@ def test_counts_of_another_type_than_the_detectors_are_a_ramp(tmp_path, dtype):
 
 
 @pytest.mark.parametrize(("axis", "length"), [("NAXIS3", 2), ("NAXIS4", 1)])
-def test_an_array_cut_short_by_its_header_alone_is_refused(tmp_path, axis, length):
-    """The pixels are all there: had the header its way, others' would be taken for them."""
+def test_an_array_truncated_only_by_its_header_is_refused(tmp_path, axis, length):
+    """All pixels exist: following the header, other pixels would be read in their place."""
     shape = (4, 6, 60, 24)
     path = ramp(tmp_path / "a.fits", shape=shape, cards=[("NINTS", 4), ("NGROUPS", 6)])
     octets = path.read_bytes()
@@ -228,7 +230,7 @@ def test_definitions_of_flags_that_do_not_fill_their_rows_are_refused(tmp_path):
         datamodels.MaskModel(path)
 
 
-def test_groups_of_random_access_are_no_image(tmp_path):
+def test_random_groups_are_not_an_image(tmp_path):
     path = ramp(tmp_path / "a.fits")
     octets = path.read_bytes()
     at = octets.rindex(b"PCOUNT  =")

@@ -1,4 +1,4 @@
-"""Models made of other models, and arrays and metadata that have to fit."""
+"""Models made from other models."""
 
 import numpy as np
 import pytest
@@ -17,17 +17,17 @@ def image(**fields):
 
 
 class TestDimensions:
-    def test_an_image_is_no_cube(self):
+    def test_an_image_cannot_become_a_cube(self):
         with pytest.raises(ValidationError, match=r"CubeModel of ImageModel.*3 dimensions, has 2"):
             datamodels.CubeModel(image())
 
-    def test_a_file_of_another_kind_is_no_cube_either(self, tmp_path):
+    def test_a_file_of_an_image_cannot_become_a_cube(self, tmp_path):
         opened = datamodels.open(image().save(tmp_path / "x.fits", fsync=False))
         with pytest.raises(ValidationError, match=r"x\.fits: data: must have 3 dimensions, has 2"):
             datamodels.CubeModel(opened)
 
-    def test_whatever_can_be_made_of_a_model_can_be_saved_and_opened(self, tmp_path):
-        """Each class of each other: refused when it is made or saved, or a file that opens."""
+    def test_every_possible_conversion_can_be_saved_and_opened(self, tmp_path):
+        """A conversion fails when it is made or saved, or gives a file that can be opened."""
         classes = [getattr(datamodels, name) for name in datamodels.__all__ if name[0].isupper()]
         shapes = {cls: 2 if cls is not datamodels.CubeModel else 3 for cls in classes}
         made = 0
@@ -69,7 +69,7 @@ class TestDimensions:
 class TestMetadata:
     OWN = "allOf:\n- $ref: image.schema.yaml\n- properties:\n    meta:\n      observer:\n        {}"
 
-    def test_what_one_schema_names_alone_survives_as_a_card(self, tmp_path):
+    def test_metadata_of_one_schema_only_survive_as_a_card(self, tmp_path):
         schema = tmp_path / "own.schema.yaml"
         schema.write_text(self.OWN.format("{type: string, fits_keyword: OBSERVER, title: Who}"))
         own = datamodels.DataModel(PIXELS, schema=schema)
@@ -86,7 +86,7 @@ class TestMetadata:
         header = fits.getheader(tmp_path / "y.fits")
         assert [card.value for card in header.cards if card.keyword == "OBSERVER"] == ["Herschel"]
 
-    def test_cards_of_ones_own_are_in_the_file_and_come_back(self, tmp_path):
+    def test_user_cards_survive_a_round_trip(self, tmp_path):
         model = image()
         model.set_card("mykey", 3, "what I think")
         model.set_card("MYKEY", 3.5, "what I think")
@@ -116,19 +116,19 @@ class TestMetadata:
             ("MYKEY", 1, "SCY", "has no HDU 'SCY'"),
         ],
     )
-    def test_cards_that_have_another_place_or_none_are_refused(self, keyword, value, hdu, message):
+    def test_cards_that_belong_elsewhere_are_refused(self, keyword, value, hdu, message):
         model = image()
         with pytest.raises(ValidationError, match=message):
             model.set_card(keyword, value, hdu=hdu)
         assert model.extra == {}
 
-    def test_what_fits_headers_do_not_hold_is_told_of(self, tmp_path):
+    def test_metadata_without_a_keyword_give_a_warning(self, tmp_path):
         model = image()
         model.meta.exposure.read_times = [[1.0, 2.0]]
         with pytest.warns(ValidationWarning, match=r"meta\.exposure\.read_times has no FITS keyw"):
             model.save(tmp_path / "x.fits", fsync=False)
 
-    def test_lists_that_were_only_looked_at_are_not_told_of(self, tmp_path):
+    def test_lists_that_were_only_read_give_no_warning(self, tmp_path):
         model = image()
         assert model.meta.background.polynomial_info == []
         model.save(tmp_path / "x.fits", fsync=False)
@@ -142,7 +142,7 @@ class TestUpdate:
         path = model.save(tmp_path / "other.fits", date="2001-02-03T04:05:06", fsync=False)
         return datamodels.open(path)
 
-    def test_name_date_and_kind_of_a_file_stay_its_own(self, tmp_path):
+    def test_name_date_and_kind_of_a_file_are_not_copied(self, tmp_path):
         model = datamodels.CubeModel((2, 8, 6))
         model.meta.filename, model.meta.date, model.meta.model_type = (
             "mine.fits",
@@ -173,7 +173,7 @@ class TestUpdate:
         with pytest.raises(ValidationError, match=r"'meta\.instrment'; did you mean 'meta\.instru"):
             datamodels.ImageModel().update(self.other(tmp_path), only=["meta.instrment"])
 
-    def test_plain_mappings_are_taken_and_checked(self):
+    def test_plain_mappings_are_accepted_and_validated(self):
         model = datamodels.ImageModel()
         with pytest.warns(ValidationWarning, match="'WFC3'"):
             model.update({"meta": {"telescope": "JWST", "instrument": {"name": "WFC3"}, "own": 1}})

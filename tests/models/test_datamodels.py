@@ -1,4 +1,4 @@
-"""Opening a file as the model class that its header says."""
+"""Opening a file with the model class that its header names."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""DQ flags, and the translation of a reference's own bits."""
+"""DQ flags, and the translation of the bits of a reference."""
 
 import pickle
 from types import SimpleNamespace
@@ -35,7 +35,7 @@ arrays = st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=8).map(
 
 
 def as_read_from_fits(definitions):
-    """Return a DQ_DEF table with text for names, which stdatamodels relies on."""
+    """Return a DQ_DEF table with names as text, as stdatamodels requires."""
     text = [(name, "U40" if TABLE[name].kind == "S" else TABLE[name]) for name in TABLE.names]
     return definitions.astype(text)
 
@@ -54,7 +54,7 @@ class TestFlags:
 
 class TestRemap:
     @given(tables, arrays)
-    def test_as_stdatamodels_does(self, definitions, values):
+    def test_flags_are_translated_as_in_stdatamodels(self, definitions, values):
         reference = SimpleNamespace(dq=values, dq_def=as_read_from_fits(definitions))
         expected = dynamic_mask(reference, dqflags.pixel)
         remap = DqRemap.from_table(definitions)
@@ -63,7 +63,7 @@ class TestRemap:
         assert found.dtype == expected.dtype
 
     @given(tables, arrays)
-    def test_the_inverse_is_stdatamodels_too(self, definitions, values):
+    def test_the_inverse_agrees_with_stdatamodels(self, definitions, values):
         reference = SimpleNamespace(dq=values, dq_def=as_read_from_fits(definitions))
         remap = DqRemap.from_table(definitions)
         if remap is not None:
@@ -86,14 +86,14 @@ class TestRemap:
             DqRemap.from_table(text) == DqRemap.from_table(definitions) == DqRemap(((1, dq.HOT),))
         )
 
-    def test_the_input_is_left_alone_and_may_be_of_any_integer_type(self):
+    def test_the_input_may_have_any_integer_type_and_is_not_changed(self):
         remap = DqRemap.from_table(table((1, "HOT"), (2, "DEAD")))
         for dtype in ("u1", "i2", "i4", "u4", "i8"):
             values = np.array([0, 1, 2, 3], dtype=dtype)
             values.flags.writeable = False
             assert remap(values).tolist() == [0, dq.HOT, dq.DEAD, dq.HOT | dq.DEAD]
 
-    def test_nothing_in_nothing_out(self):
+    def test_an_empty_array_stays_empty(self):
         found = DqRemap.from_table(table((1, "HOT")))(np.zeros((0, 4), np.uint32))
         assert found.shape == (0, 4)
 

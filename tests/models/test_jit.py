@@ -1,4 +1,4 @@
-"""Where compiled kernels are kept."""
+"""The folder of compiled kernels."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ def place(**environment):
 
 
 @pytest.mark.parametrize("variable", ["XDG_CACHE_HOME", "NUMBA_CACHE_DIR"])
-def test_kernels_are_kept_in_the_users_cache_by_state_of_the_sources(tmp_path, variable):
+def test_kernels_are_cached_by_the_state_of_the_sources(tmp_path, variable):
     others = {} if variable == "NUMBA_CACHE_DIR" else {"NUMBA_CACHE_DIR": ""}
     folder, numbas = place(**{**others, variable: str(tmp_path)})
     assert Path(folder).is_relative_to(tmp_path)
@@ -46,7 +46,7 @@ def test_old_versions_are_removed(tmp_path):
     assert len(left) == 4
 
 
-def test_where_nothing_is_writable_kernels_last_as_long_as_the_process(tmp_path):
+def test_without_a_writable_folder_kernels_last_as_long_as_the_process(tmp_path):
     (tmp_path / "file").write_text("in the way of a folder")
     folder, _ = place(XDG_CACHE_HOME=str(tmp_path / "file"), NUMBA_CACHE_DIR="")
     assert "calbatch-kernels-" in folder

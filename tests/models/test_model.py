@@ -1,4 +1,4 @@
-"""Models as their users see them: lazy arrays, checked metadata, copies that stay apart."""
+"""The public interface of models: lazy arrays, validated metadata, independent copies."""
 
 import pickle
 
@@ -60,7 +60,7 @@ def pixels():
 
 @pytest.fixture
 def image(tmp_path, pixels):
-    """Return the path of an image with errors, flags, and things that no schema names."""
+    """Return the path of an image with errors, flags, and HDUs that no schema names."""
     model = datamodels.ImageModel(pixels, err=pixels / 10, dq=np.ones((24, 20), "u4"))
     model.meta.telescope = "JWST"
     model.meta.instrument.name = "NIRCAM"
@@ -115,7 +115,7 @@ def test_arrays_are_lazy_dask_arrays(image, pixels):
 
 
 def test_opening_reads_no_pixels(image):
-    """A file whose pixels are gone by the time they are wanted says so, and not before."""
+    """A file that was changed after opening is refused only when its pixels are read."""
     model = datamodels.open(image)
     image.write_bytes(image.read_bytes() + b" ")
     with pytest.raises(ModelError, match=r"image\.fits: was replaced or changed"):
@@ -132,7 +132,7 @@ def test_plain_arithmetic_on_fields(image, pixels):
     np.testing.assert_array_equal(model.dq, np.full((24, 20), 5))
 
 
-def test_assigning_to_a_models_model_leaves_the_first_alone(image, pixels):
+def test_assigning_to_a_copy_does_not_change_the_original(image, pixels):
     first = datamodels.open(image)
     second = datamodels.ImageModel(first)
     third = first.copy()
@@ -145,7 +145,7 @@ def test_assigning_to_a_models_model_leaves_the_first_alone(image, pixels):
     assert first.history == []
 
 
-def test_round_trip_keeps_what_no_schema_names(image, tmp_path, pixels):
+def test_cards_and_hdus_that_no_schema_names_survive_a_round_trip(image, tmp_path, pixels):
     path = datamodels.open(image).save(tmp_path / "copy.fits")
     with fits.open(path, checksum=True) as hdus:
         assert hdus[0].header["MYKEY"] == 3.5
@@ -164,7 +164,7 @@ def test_two_saves_give_the_same_bytes(image, tmp_path):
     assert one.read_bytes() == two.read_bytes()
 
 
-def test_saving_needs_no_more_than_the_date_given(image, tmp_path):
+def test_the_given_date_is_written(image, tmp_path):
     path = datamodels.open(image).save(tmp_path / "x.fits", date="2026-01-02T03:04:05")
     assert fits.getval(path, "DATE") == "2026-01-02T03:04:05"
 
@@ -178,7 +178,7 @@ def test_paths_as_items_and_flat_dict(image):
     assert "meta.exposure.gain_factor" in dict(model.search_schema("gain"))
 
 
-def test_unknown_names_get_the_nearest_right_one(image):
+def test_errors_for_unknown_names_suggest_the_nearest_name(image):
     model = datamodels.open(image)
     with pytest.raises(AttributeError, match="did you mean 'data'"):
         _ = model.dta
@@ -229,34 +229,6 @@ def test_update_from_neither_model_nor_mapping_is_refused(other):
         datamodels.ImageModel().update(other)
 
 
-def test_repr_tells_what_is_there_and_html_is_escaped(image):
-    model = datamodels.open(image)
-    model.meta.instrument.detector = "NRCA1"
-    assert "data: float32 (24, 20)" in repr(model)
-    assert "NRCA1" in repr(model)
-    model.data = model.data + 1
-    model.product = "<script>"
-    assert "<script>" not in model._repr_html_()
-
-
-def test_repr_names_the_file_of_a_model_as_it_was_opened_or_saved(image, tmp_path):
-    model = datamodels.open(image)
-    assert repr(model).startswith(f"<ImageModel {image}>")
-    model.data = model.data + 1
-    assert repr(model).startswith("<ImageModel from image.fits>")
-    model.save(tmp_path / "new.fits")
-    assert repr(model).startswith(f"<ImageModel {tmp_path / 'new.fits'}>")
-    assert repr(datamodels.ImageModel((3, 4))).startswith("<ImageModel>")
-
-
-def test_repr_names_the_product_that_a_step_made(image):
-    model = datamodels.open(image)
-    model.err = model.err * 2
-    model.product = "flat_field"
-    assert repr(model).startswith("<ImageModel flat_field from image.fits>")
-    assert "ImageModel flat_field from image.fits" in model._repr_html_()
-
-
 def test_context_manager(image):
     with datamodels.open(image) as model:
         assert model.meta.telescope == "JWST"
@@ -280,7 +252,7 @@ def test_raw_exposure_as_ramp_is_float_and_stays_lazy(tmp_path):
     np.testing.assert_array_equal(ramp.groupdq, np.zeros(raw.shape, "u1"))
 
 
-def test_section_of_a_reference_reads_just_it(image, pixels):
+def test_a_section_of_a_reference_reads_only_its_pixels(image, pixels):
     part = datamodels.open(image).section(4, 10, 2, 7)
     assert part.shape == (10, 7)
     np.testing.assert_array_equal(part.data, pixels[4:14, 2:9])

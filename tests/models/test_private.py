@@ -1,4 +1,4 @@
-"""Folders that only one user can write to: made exclusively, or refused."""
+"""Private folders: made exclusively, or refused."""
 
 import os
 import stat
@@ -27,7 +27,7 @@ def mode_of(path):
 
 @pytest.fixture
 def loose_umask():
-    """Have a umask that leaves everything to everybody."""
+    """Set a umask that removes no permissions."""
     before = os.umask(0)
     yield
     os.umask(before)
@@ -35,7 +35,7 @@ def loose_umask():
 
 @pytest.fixture
 def victim(tmp_path):
-    """Return a folder with a file that nothing here may touch."""
+    """Return a folder with a file that must not be changed."""
     folder = tmp_path / "victim"
     folder.mkdir()
     (folder / "data").write_text("precious")
@@ -84,7 +84,7 @@ PREPARED = {
 
 @pytest.fixture(params=PREPARED.items(), ids=[prepare.__name__ for prepare in PREPARED])
 def prepared(request, tmp_path, victim):
-    """Return a folder as somebody else made it, and why it is refused."""
+    """Return a folder prepared by another user, and the reason for which it is refused."""
     prepare, reason = request.param
     folder = tmp_path / "prepared"
     prepare(folder, victim)
@@ -93,7 +93,7 @@ def prepared(request, tmp_path, victim):
     assert (victim / "data").read_text() == "precious"
 
 
-def test_a_prepared_folder_is_refused_with_what_to_do(prepared):
+def test_a_prepared_folder_is_refused_with_advice(prepared):
     folder, reason = prepared
     with pytest.raises(NotPrivateError, match=rf"^{folder}: .*{reason}.* or sail away$"):
         make_private_folder(folder, "sail away")
@@ -139,7 +139,7 @@ def test_no_link_is_written_through(tmp_path, victim, loose_umask):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "victim"]
 
 
-def test_decoded_references_go_to_no_prepared_folder(prepared, tmp_path):
+def test_decoded_references_are_not_written_to_a_prepared_folder(prepared, tmp_path):
     folder, reason = prepared
     packed = tmp_path / "x.fits.gz"
     packed.write_bytes(b"\x1f\x8b")
@@ -147,7 +147,7 @@ def test_decoded_references_go_to_no_prepared_folder(prepared, tmp_path):
         DecodedCopies(folder, max_bytes=0).plain_file(packed)
 
 
-def test_kernels_are_not_kept_in_a_prepared_folder(prepared, monkeypatch, caplog):
+def test_kernels_are_not_cached_in_a_prepared_folder(prepared, monkeypatch, caplog):
     folder, _ = prepared
     base = folder.parent / "cache"
     base.mkdir()

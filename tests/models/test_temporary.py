@@ -1,4 +1,4 @@
-"""Temporary folders of one process: those of processes that were killed are removed."""
+"""Temporary folders of processes: the folders of killed processes are removed."""
 
 import os
 import subprocess
@@ -27,18 +27,18 @@ def abandoned(tmp_path):
     return folder
 
 
-def test_a_killed_process_leaves_nothing_to_the_next(abandoned, tmp_path):
+def test_the_folder_of_a_killed_process_is_removed(abandoned, tmp_path):
     own = make_process_folder("work", tmp_path)
     assert list(tmp_path.iterdir()) == [own]
 
 
-def test_a_removal_that_was_broken_off_is_completed(abandoned, tmp_path):
+def test_an_interrupted_removal_is_completed(abandoned, tmp_path):
     (abandoned / "lock").unlink()  # a second signal may come in the middle of it
     remove_abandoned("work", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_never_got_its_name_is_removed_when_it_is_old(abandoned, tmp_path):
+def test_an_old_folder_without_its_final_name_is_removed(abandoned, tmp_path):
     hidden = abandoned.rename(tmp_path / f".{abandoned.name}")
     (hidden / "lock").unlink()
     remove_abandoned("work", tmp_path)
@@ -48,14 +48,14 @@ def test_a_folder_that_never_got_its_name_is_removed_when_it_is_old(abandoned, t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_in_use_stays(tmp_path):
+def test_a_folder_in_use_is_kept(tmp_path):
     own = make_process_folder("work", tmp_path)
     os.utime(own, (0, 0))
     remove_abandoned("work", tmp_path)
     assert own.is_dir()
 
 
-def test_folders_of_another_kind_or_user_stay(abandoned, tmp_path):
+def test_folders_of_another_kind_or_user_are_kept(abandoned, tmp_path):
     if os.getuid() == 0:
         os.chown(abandoned, 12345, 12345)
         remove_abandoned("work", tmp_path)

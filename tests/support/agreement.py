@@ -1,4 +1,4 @@
-"""Holding calbatch's numbers to jwst's, live, on the same files.
+"""Live comparison of calbatch's numbers with jwst's on the same files.
 
 Agreement: ramps within 1e-5 relative or 1e-3 of the read noise, rates and images within 1e-5
 relative or 1e-3 of their error, NaN in the same places, and DQ equal.
@@ -26,7 +26,7 @@ OF_NOISE = 1e-3
 
 @dataclass
 class Arrays:
-    """What a step leaves: arrays by field, and its status keywords."""
+    """The result of a step: arrays by field, and status keywords."""
 
     step: str
     fields: dict[str, np.ndarray]
@@ -36,7 +36,7 @@ class Arrays:
 def jwst_steps(path: Path, **parameters) -> Iterator[Arrays]:
     """Run jwst's steps one after another; ``parameters`` are {step: {parameter: value}}."""
     gc.collect()
-    gc.freeze()  # each step collects garbage: what is there by now need not be looked at again
+    gc.freeze()  # each step collects garbage: exempt the objects that exist so far
     model = jwst_models.RampModel(str(path))
     for name in ORDER:
         step = JwstDetector1.step_defs[name]
@@ -54,7 +54,7 @@ def _jwst_arrays(name: str, model, fields: tuple[str, ...]) -> Arrays:
 
 
 def our_steps(path: Path, **parameters) -> Iterator[Arrays]:
-    """Run calbatch's steps one after another, computing each one's arrays."""
+    """Run calbatch's steps one after another, and compute the arrays of each."""
     pipeline = Detector1Pipeline()
     pipeline.configure(parameters, "test")
     model = RampModel(path)
@@ -72,7 +72,7 @@ def _our_arrays(name: str, model, fields: tuple[str, ...]) -> Arrays:
 
 
 def assert_agreement(path: Path, read_noise: float, **parameters) -> dict[str, Arrays]:
-    """Compare after each step and at the end; fail with the first step that differs.
+    """Compare after each step and at the end; fail at the first step that differs.
 
     Returns our arrays by step.
     """
@@ -89,10 +89,10 @@ def assert_agreement(path: Path, read_noise: float, **parameters) -> dict[str, A
 
 
 def _error_of(name: str, fields: dict[str, np.ndarray]) -> np.ndarray:
-    """Return what a field's differences are held against: the error, or its square.
+    """Return the scale of a field's tolerance: the error, or its square for a variance.
 
-    A pixel without read noise has no error of its own, though it has a Poisson variance, a small
-    difference of float32 numbers: the frame's median error stands in.
+    A pixel without read noise has only a Poisson variance, a small difference of float32 numbers.
+    The median error of the frame replaces its error.
     """
     known = fields["err"][fields["err"] > 0]
     usual = np.median(known) if known.size else 0.0
@@ -101,7 +101,7 @@ def _error_of(name: str, fields: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def assert_close(found: np.ndarray, wanted: np.ndarray, noise, what: str) -> None:
-    """Fail where two arrays differ by more than agreement allows."""
+    """Fail if two arrays differ by more than the tolerance."""
     assert found.shape == wanted.shape, what
     if np.issubdtype(wanted.dtype, np.integer):
         differing = np.argwhere(found != wanted)

@@ -1,4 +1,4 @@
-"""Small batches of simulated exposures, and the command line as a user sees it."""
+"""Small batches of simulated exposures, and the command line run in this process."""
 
 import atexit
 import hashlib
@@ -37,29 +37,29 @@ SMALL = SimulationSpec(
 
 @cache
 def small_set(exposures: int = 3) -> SimulatedSet:
-    """Return a set of small NIRCam exposures; the same within a session, to be left as it is."""
+    """Return a set of small NIRCam exposures, shared within a session and never modified."""
     folder = Path(tempfile.mkdtemp(prefix="calbatch-batch-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return simulate(folder, spec=SMALL, exposures=exposures)
 
 
-def quiet() -> Console:
-    """Return a console that keeps what is printed: its ``file`` has it."""
+def quiet_console() -> Console:
+    """Return a console that prints to memory; read its ``file``."""
     return Console(file=io.StringIO(), width=200)
 
 
 def products_in(folder: Path) -> list[Path]:
-    """Return all that is in a folder, hidden files included, but what is about its batches."""
+    """Return all paths in a folder, hidden ones included, except the state of batches."""
     return sorted(p for p in Path(folder).iterdir() if p.name != STATE)
 
 
-def sums(folder: Path) -> dict[str, str]:
+def checksums(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of every product in a folder, hidden files included."""
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in products_in(folder)}
 
 
-def copies(count: int, folder: Path) -> Path:
-    """Make so many small exposures in a folder that is made, and return it."""
+def make_copies(count: int, folder: Path) -> Path:
+    """Create a folder with a number of small exposures, and return it."""
     folder.mkdir()
     made = small_set().exposures
     for number in range(count):
@@ -67,8 +67,8 @@ def copies(count: int, folder: Path) -> Path:
     return folder
 
 
-def changed(source: Path, target: Path, **cards: object) -> Path:
-    """Copy an exposure with some cards of its primary header changed; None removes one."""
+def copy_changed(source: Path, target: Path, **cards: object) -> Path:
+    """Copy an exposure with changed cards in its primary header; None removes a card."""
     with fits.open(source) as hdus:
         for keyword, value in cards.items():
             if value is None:
@@ -79,25 +79,27 @@ def changed(source: Path, target: Path, **cards: object) -> Path:
     return target
 
 
-def calibrated_on(site, step, paths, folder, policy=None, **options) -> Result:
-    """Run a batch on a site that is there already."""
+def calibrate_on(site, step, paths, folder, policy=None, **options) -> Result:
+    """Run a batch on an open site."""
     how = ExposureOptions(date=DATE, fsync=False, **options)
     order = Order(inputs=tuple(map(str, paths)), exposure=how, policy=policy or RetryPolicy())
     step = configure_step(step)
     step.output_dir = str(folder)
-    return drive(begin_batch(step, order), quiet(), entered=lambda *place: nullcontext(site))
+    return drive(
+        begin_batch(step, order), quiet_console(), entered=lambda *place: nullcontext(site)
+    )
 
 
 @dataclass(frozen=True)
-class Said:
-    """What a command said, and how it ended."""
+class CommandResult:
+    """The output and the exit status of a command."""
 
     status: int
     out: str
     err: str
 
 
-def calbatch(*arguments: object) -> Said:
+def calbatch(*arguments: object) -> CommandResult:
     """Run the command line in this process."""
     out, err, argv = io.StringIO(), io.StringIO(), sys.argv
     handlers = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGHUP)}
@@ -107,10 +109,10 @@ def calbatch(*arguments: object) -> Said:
         with redirect_stdout(out), redirect_stderr(err):
             app.main()
     except SystemExit as end:
-        return Said(int(end.code or 0), out.getvalue(), err.getvalue())
+        return CommandResult(int(end.code or 0), out.getvalue(), err.getvalue())
     finally:
         sys.argv = argv
-        threading.excepthook, warnings.formatwarning = hooks  # pytest's own
+        threading.excepthook, warnings.formatwarning = hooks  # set by pytest
         os.environ.pop("COLUMNS")
         if columns is not None:
             os.environ["COLUMNS"] = columns

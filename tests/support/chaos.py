@@ -1,4 +1,4 @@
-"""Batches that are disturbed all the time, and what must be true of them in the end."""
+"""Constantly disturbed batches, and the state in which they must end."""
 
 import json
 import random
@@ -20,61 +20,61 @@ PUT_OFF = 8.0
 
 
 def status(folder):
-    """Return how far a batch is."""
+    """Return the status of a batch."""
     return json.loads(calbatch("status", folder.name, "--json").out)
 
 
 def driver_of(folder):
-    """Return the process that drives a batch; None where there is none."""
+    """Return the process that drives a batch, if there is one."""
     with suppress(OSError, ValueError, psutil.Error):
         return psutil.Process(json.loads(folder.pid.read_text())["pid"])
     return None
 
 
 def kill(*processes):
-    """Kill processes, which may have ended."""
+    """Kill processes that may have ended already."""
     for process in processes:
         with suppress(psutil.Error):
             process.kill()
 
 
 def with_children(process):
-    """Return a process and all that it has started; nothing where there is none."""
+    """Return a process and its descendants; nothing if it has ended."""
     with suppress(psutil.Error):
         return [*process.children(recursive=True), process] if process else []
     return []
 
 
-def spread(count, *actions):
-    """Return actions with how many exposures are to be done before each."""
+def spread_actions(count, *actions):
+    """Return actions with the number of exposures to finish before each."""
     return [(count * (n + 1) // (len(actions) + 1), a) for n, a in enumerate(actions)]
 
 
-def disturbed(folder, *, every, strike, planned, seconds, keep=lambda: None):
+def run_disturbed(folder, *, every, strike, planned, seconds, keep=lambda: None):
     """Follow a batch to its end, resuming it whenever it is interrupted.
 
-    A machine may be so slow that nothing is done between two strikes: then they are put off, so
-    that the batch ends, but not for long.
+    On a slow machine nothing may get done between two strikes. Strikes are then postponed for a
+    while, so that the batch ends.
 
     Parameters
     ----------
     folder : BatchFolder
         The batch.
     every : float
-        Seconds between strikes, at the mean.
+        Mean seconds between strikes.
     strike : callable
-        Told a source of chance, kills a worker; returns whether there was one to kill.
+        Takes a random generator, kills a worker, and returns whether there was one.
     planned : list of (int, callable)
-        What else is done, once so many exposures are done; returns whether it could be.
+        Actions to take once a number of exposures is done; each returns whether it succeeded.
     seconds : float
-        How long nothing more may be done: a machine may be slow, but not stuck.
+        Longest time without progress; a machine may be slow, but not stuck.
     keep : callable
-        Called all the time: what supervises processes elsewhere.
+        Called constantly, to supervise other processes.
 
     Returns
     -------
     strikes : int
-        How many workers were killed.
+        Number of workers killed.
     """
     strikes, planned, chance = 0, list(planned), random.Random(1)
     limit, most = Limit(seconds), 0
@@ -87,10 +87,10 @@ def disturbed(folder, *, every, strike, planned, seconds, keep=lambda: None):
             most, limit = found["done"], Limit(seconds)
         if found["state"] == "done":
             assert not planned
-            _wait_for(driver_of(folder))  # it still writes the manifest
+            _wait_for(driver_of(folder))  # it is still writing the manifest
             return strikes
         if found["state"] in ("interrupted", "failed", "cancelled"):
-            calbatch("resume", folder.name, "--detach")  # refused while the driver is just ending
+            calbatch("resume", folder.name, "--detach")  # refused while the driver is ending
             be_slow(0.5)
         elif planned and found["done"] >= planned[0][0]:
             if planned[0][1]():
@@ -108,8 +108,8 @@ def _wait_for(process):
 
 
 def require_consistent(folder, count):
-    """Require that all is done, once, with nothing left behind, and that the ledger agrees."""
-    _wait_for(driver_of(folder))  # it still writes the manifest
+    """Require that each exposure is done once, nothing is left over, and the ledger agrees."""
+    _wait_for(driver_of(folder))  # it is still writing the manifest
     assert not list(folder.output.rglob("*.part"))
     assert not list(folder.logs.iterdir())
     with sqlite3.connect(folder.state / NAME) as connection:

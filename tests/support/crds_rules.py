@@ -1,4 +1,4 @@
-"""Rules files drawn at random, with headers to try them on, for comparison with PyPI ``crds``."""
+"""Random rules files, with headers to evaluate them, for comparison with PyPI ``crds``."""
 
 import json
 import random
@@ -57,20 +57,20 @@ NUMBER_VALUES = [*NUMBERS, "1.35", "1.350001", "3.25", "100", "-50", "x", "nan",
 
 @dataclass
 class Drawn:
-    """One rules file: its text, the header parameters, and likely values of each."""
+    """A rules file: its text, the header parameters, and likely values of each."""
 
     text: str
     values: dict[str, list[str]]
 
     def header(self, rng: random.Random) -> dict[str, str]:
-        """Draw a header; now and then something is missing."""
+        """Draw a header, which occasionally lacks a card."""
         return {
             name: rng.choice(values) for name, values in self.values.items() if rng.random() > 0.04
         }
 
 
 class Generator:
-    """Draws rules files of every construct that CRDS has."""
+    """Draws rules files with every construct of CRDS."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
@@ -107,7 +107,7 @@ class Generator:
         return ["Match"]
 
     def parkey(self, kind: str) -> tuple[str, ...]:
-        """Give the parameters of one level."""
+        """Return the parameters of one level."""
         if kind == "Match":
             names = NAMES[self.observatory]
             return names[: self.rng.randint(1, len(names))]
@@ -116,7 +116,7 @@ class Generator:
         return (VERSION,) if "Version" in kind else (NUMBER,)
 
     def header_values(self, kind: str, position: int) -> list[str]:
-        """Give what headers may say of a parameter."""
+        """Return possible header values of a parameter."""
         if kind == "Match":
             return VALUES
         if kind in ("UseAfter", "ClosestTime"):
@@ -128,7 +128,7 @@ class Generator:
         return RELATION_VALUES if kind == "SelectVersion" else NUMBER_VALUES
 
     def selector(self, classes: list[str], parkeys: tuple[tuple[str, ...], ...]) -> str:
-        """Draw a selector and all below it."""
+        """Draw a selector and everything below it."""
         if not classes or (len(classes) < len(parkeys) and self.rng.random() < 0.06):
             return self.choice()
         if self.rng.random() < 0.03:
@@ -138,7 +138,7 @@ class Generator:
         return f"{classes[0]}({{\n" + "\n".join(body) + "\n})"
 
     def choice(self) -> str:
-        """Draw what is chosen."""
+        """Draw a choice."""
         self.count += 1
         special = self.rng.random()
         if special < 0.06:
@@ -170,7 +170,7 @@ class Generator:
     def options(self, parkeys: tuple[tuple[str, ...], ...]) -> dict[str, object]:
         """Draw header entries that change the choice."""
         name = self.rng.choice(parkeys[0])
-        # crds reads a bare key that becomes several values as a key of several parameters
+        # crds reads a bare key with several values as a key of several parameters
         several = ["A", "B"] if len(parkeys[0]) > 1 else "A"
         entries = (
             ("reffile_required", self.rng.choice(["YES", "NO", "no", "NONE"])),
@@ -198,7 +198,7 @@ class Generator:
 
 
 def shipped_headers(observatory: str) -> Iterator[dict[str, Any]]:
-    """Give the rules files' headers, of every type, that ``crds`` itself brings for new files."""
+    """Return the headers that ``crds`` ships for new rules files of every type."""
     text = files("crds").joinpath(observatory, "specs", "combined_specs.json").read_text()
     dated = {"hst": ("DATE-OBS", "TIME-OBS"), "roman": ("ROMAN.META.EXPOSURE.START_TIME",)}
     for instrument, types in json.loads(text).items():
@@ -208,17 +208,17 @@ def shipped_headers(observatory: str) -> Iterator[dict[str, Any]]:
                 continue
             if observatory == "hst" and not (levels and isinstance(levels[0], list)):
                 levels = (levels, dated["hst"])
-            said = {key: one for key, one in spec.items() if one is not None}
-            lists = {key: tuple(one) for key, one in said.items() if isinstance(one, list)}
+            completed = {key: one for key, one in spec.items() if one is not None}
+            lists = {key: tuple(one) for key, one in completed.items() if isinstance(one, list)}
             yield {
-                "derived_from": "scratch", **said, **lists, "mapping": "REFERENCE",
+                "derived_from": "scratch", **completed, **lists, "mapping": "REFERENCE",
                 "observatory": observatory.upper(), "instrument": instrument.upper(),
                 "filekind": kind.upper(), "name": "drawn.rmap", "parkey": tuple(map(tuple, levels)),
             }  # fmt: skip
 
 
 def rules_under(header: dict[str, Any], rng: random.Random) -> Drawn:
-    """Draw rules for a header that is given, and values that its conditions speak of."""
+    """Draw rules for a given header, and the values that its conditions mention."""
     conditions = [header.get("rmap_relevance"), header.get("rmap_omit")]
     conditions += (header.get("parkey_relevance") or {}).values()
     text = " ".join(filter(None, conditions))

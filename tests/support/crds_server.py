@@ -1,4 +1,4 @@
-"""A CRDS server on loopback: serves a cache on disk by the real protocol, with faults on demand."""
+"""A CRDS server on loopback that serves a cache by the real protocol, with faults on request."""
 
 import contextlib
 import gzip
@@ -23,7 +23,7 @@ HEADER = {"INSTRUME": "MIRI", "DETECTOR": "A", "DATE-OBS": "2020-01-01", "TIME-O
 
 
 def write_mapping(folder: Path, name: str, header: dict, selector: str) -> None:
-    """Write a rules file with its sum."""
+    """Write a rules file with its checksum."""
     common = {"name": name, "derived_from": "by hand", "observatory": "JWST", **header}
     text = f"header = {common!r}\nselector = {selector}\n"
     text = text.replace("{", "{\n'sha1sum' : 'SUM',\n", 1)
@@ -62,13 +62,12 @@ def make_cache(root: Path, references: int = 6, size: int = 50_000) -> Cache:
 class CrdsServer:
     """Serves a cache.
 
-    Faults are given for a file's name, one for each request of it, in order: ``cut`` (half of the
-    bytes, then the connection closes), ``wrong`` (bits flipped), ``500``, ``gone`` (404),
-    ``slow`` (pauses between pieces), ``stall`` (says nothing until the client hangs up), ``long``
-    (too many bytes).
+    Faults are set per file name, one for each request, in order: ``cut`` (half of the bytes, then
+    the connection closes), ``wrong`` (flipped bits), ``500``, ``gone`` (404), ``slow`` (pauses
+    between chunks), ``stall`` (no response until the client hangs up), ``long`` (too many bytes).
 
-    ``raw``, given a question or a file's name, yields the pieces of the whole response as they go
-    over the wire, whatever they are.
+    ``raw`` maps a method or a file name to the chunks of a complete response, which are sent
+    unchanged.
     """
 
     def __init__(self, cache: Cache, *, ranges: bool = True, pause: float = 0.0) -> None:
@@ -94,7 +93,7 @@ class CrdsServer:
         self.http.server_close()
 
     def meet(self, count: int) -> None:
-        """Answer none of the next requests for files before so many have come."""
+        """Hold the next requests for files until a number of them has arrived."""
         self.meeting = threading.Barrier(count, action=self._adjourn)
 
     def _adjourn(self) -> None:
@@ -102,19 +101,19 @@ class CrdsServer:
 
     @property
     def files(self) -> dict[str, Path]:
-        """Everything that is served, by name."""
+        """Return all served files by name."""
         paths = [*self.cache.mappings.glob("*map"), *self.cache.references.rglob("jwst_*")]
         return {path.name: path for path in paths}
 
     def next_fault(self, name: str) -> str:
-        """Take the fault of one request."""
+        """Return the fault of the next request, and consume it."""
         with self.lock:
             self.asked[name] += 1
             waiting = self.faults.get(name) or [""]
             return waiting.pop(0) if self.faults.get(name) else waiting[0]
 
     def info_map(self) -> dict[str, dict[str, str]]:
-        """Describe all files as the server's catalogue does."""
+        """Describe all files like the server's catalogue."""
         return {
             name: {
                 "size": str(path.stat().st_size),
@@ -125,7 +124,7 @@ class CrdsServer:
         }
 
     def call(self, method: str, parameters: list) -> object:
-        """Answer a question."""
+        """Answer a call."""
         if method in self.answers:
             return self.answers[method]
         return getattr(self, f"rpc_{method}")(*parameters)
@@ -183,7 +182,7 @@ class CrdsServer:
 
 
 def encoded(value: object) -> dict[str, str]:
-    """Pack an answer as the server packs long ones."""
+    """Pack an answer like the server's long answers."""
     payload = b64encode(gzip.compress(json.dumps(value).encode())).decode()
     return {"crds_encoded": "1.0", "crds_payload": payload}
 
@@ -199,7 +198,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def send_raw(self, asked):
         self.close_connection = True
-        with contextlib.suppress(OSError):  # whoever asked has had enough
+        with contextlib.suppress(OSError):  # the client has hung up
             for piece in self.crds.raw(asked):
                 self.wfile.write(piece)
 

@@ -1,4 +1,4 @@
-"""Damage done to files of every kind that calbatch reads, drawn at random from a seed."""
+"""Seeded random damage to files of every kind that calbatch reads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BLOCK, CARD = 2880, 80
 
 @dataclass(frozen=True)
 class Damage:
-    """A damaged content, what was done to it, and whether it may be valid all the same."""
+    """A damaged content, a description of the damage, and whether the content may be valid."""
 
     content: bytes
     what: str
@@ -117,7 +117,7 @@ def edit_card(content: bytes, rng: random.Random) -> Damage:
 
 
 def _kind(value: str) -> str:
-    """Return which kind of value a card has; two that no kind fits are alike to nothing."""
+    """Return the kind of a card's value; a value of no kind equals no other."""
     if re.fullmatch(r"[+-]?\d+(\.\d*)?([ED][+-]?\d+)?", value):
         return "number"
     if re.fullmatch(r"'[ -~]*'", value):
@@ -144,7 +144,7 @@ def move_card(content: bytes, rng: random.Random) -> Damage:
 
 
 def cut_asdf(content: bytes, rng: random.Random) -> Damage:
-    """Cut what is embedded as an ASDF extension; zeros take the place of the rest."""
+    """Cut an embedded ASDF extension, and fill the rest with zeros."""
     start, stop = content.rfind(b"#ASDF 1"), content.rfind(b"\n...")
     if not 0 <= start < stop:
         return truncate(content, rng)

@@ -1,4 +1,4 @@
-"""What is damaged, and the doors through which batches read it: outcomes of damage, by class."""
+"""Subjects of damage, the entry points that read them, and the classes of outcomes."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from calbatch.cluster.planning.step_configuration import configure_step
 from calbatch.crds_client import Client, CrdsError
 from calbatch.crds_client.rules.mapping import mapping_checksum
 from support import damage
-from support.batches import DATE, calbatch, quiet
+from support.batches import DATE, calbatch, quiet_console
 from support.crds_server import HEADER, CrdsServer, make_cache
 from support.damage import Mutator
-from support.parameter_references import add_parameters, copied_cache
+from support.parameter_references import add_parameters, copy_cache
 from support.simulated import small_exposure
 
 SLOW_SECONDS = 5.0
@@ -48,7 +48,7 @@ CLASSES = ("same data", "clear error", "other data", *NONE_OF)
 
 
 class Refused(Exception):
-    """A clear error: one of those that a batch tells in one line."""
+    """A clear error, which a batch reports in one line."""
 
 
 class Hung(BaseException):
@@ -57,20 +57,20 @@ class Hung(BaseException):
 
 @dataclass(frozen=True)
 class Subject:
-    """A file that is damaged, and the door through which a batch reads it.
+    """A file to damage, and the entry point through which a batch reads it.
 
     Attributes
     ----------
     name : str
-        What it is.
+        Name of the subject.
     path : Path
-        Where it is; put back after each case.
+        Its path; the file is restored after each case.
     mutators : tuple
-        What may be done to it.
+        Kinds of damage.
     door : callable
-        Reads it as a batch does; returns a digest of what comes out, or raises.
+        Reads it as a batch does; returns a digest of the result, or raises.
     seal : callable, optional
-        Makes sums right again, now and then, so that damage is not found by them alone.
+        Occasionally corrects checksums, so that they do not catch all damage.
     """
 
     name: str
@@ -82,25 +82,25 @@ class Subject:
 
 @dataclass
 class Case:
-    """What came of one damage."""
+    """The outcome of one case of damage."""
 
     subject: str
     number: int
     what: str
     valid: bool = True
     outcome: str = ""
-    said: str = ""
+    message: str = ""
     seconds: float = 0.0
     memory: int = 0
 
     def __str__(self) -> str:
         cost = f"{self.seconds:.1f} s, {self.memory >> 20} MB"
-        return f"{self.subject}:{self.number}: {self.what}: {self.outcome} ({cost}): {self.said}"
+        return f"{self.subject}:{self.number}: {self.what}: {self.outcome} ({cost}): {self.message}"
 
 
 @dataclass
 class World:
-    """All that one batch reads, in one folder, with a server of another cache."""
+    """Everything that a batch reads, in one folder, and a server of another cache."""
 
     folder: Path
     subjects: dict[str, Subject] = field(default_factory=dict)
@@ -108,12 +108,12 @@ class World:
     _count: int = 0
 
     def output(self) -> Path:
-        """Return a folder that is not there yet."""
+        """Return a new output folder."""
         self._count += 1
         return self.folder / f"out{self._count}"
 
     def case(self, name: str, number: int) -> Case:
-        """Damage a subject, as its number says, and see what comes of it."""
+        """Damage a subject by the number of the case, and classify the outcome."""
         subject = self.subjects[name]
         rng = random.Random(f"{name}:{number}")
         sound = subject.path.read_bytes()
@@ -145,12 +145,12 @@ class World:
                 other = "other data" if case.valid or not _is_fits(subject) else "wrong data"
                 case.outcome = "same data" if found == digest else other
             except Refused as error:
-                case.outcome, case.said = "clear error", str(error)[:200]
+                case.outcome, case.message = "clear error", str(error)[:200]
             except Hung:
                 case.outcome = "slow"
             except BaseException as error:
-                case.outcome, case.said = "escaped", f"{type(error).__name__}: {error}"[:500]
-                case.said += _where(error)
+                case.outcome, case.message = "escaped", f"{type(error).__name__}: {error}"[:500]
+                case.message += _where(error)
         case.seconds, case.memory = time.process_time() - began, _peak() - before
         if case.seconds > max(SLOW_SECONDS, 3 * seconds):
             case.outcome = "slow"
@@ -159,7 +159,7 @@ class World:
 
 
 def _is_fits(subject: Subject) -> bool:
-    # A text that is cut, or a line that is lost, leaves a text that says less.
+    # A text without its end, or without a line, may be valid.
     return subject.path.suffix == ".fits"
 
 
@@ -190,7 +190,7 @@ def _memory(name: str) -> int:
 
 
 def _reset_peak() -> int:
-    """Have the kernel measure this process's peak anew; return what it has now."""
+    """Reset this process's peak memory, and return its current memory."""
     Path("/proc/self/clear_refs").write_text("5")
     return _memory("VmRSS")
 
@@ -203,7 +203,7 @@ def _peak() -> int:
 
 
 def pixels(paths: list[Path]) -> str:
-    """Return a digest of all arrays and ASDF trees of some products."""
+    """Return a digest of all arrays and ASDF trees of products."""
     total = hashlib.sha256()
     for path in sorted(paths):
         with fits.open(path, memmap=False) as hdus:
@@ -215,8 +215,8 @@ def pixels(paths: list[Path]) -> str:
     return total.hexdigest()
 
 
-def through_a_batch(world: World, pipeline: str, path: Path) -> str:
-    """Plan an exposure and calibrate it, as a batch does."""
+def read_through_batch(world: World, pipeline: str, path: Path) -> str:
+    """Plan and calibrate an exposure as a batch does."""
     output = world.output()
     try:
         step = configure_step(pipeline, parameters={"": {"output_dir": str(output)}})
@@ -260,14 +260,14 @@ def configuration(path: Path) -> str:
         raise Refused(str(error)) from error
 
 
-def again(world: World, source: Path, uncal: Path) -> str:
-    """Look at a batch, and do the same again in a copy of its folder."""
+def repeat_batch(world: World, source: Path, uncal: Path) -> str:
+    """Read the records of a batch, and repeat the batch in a copy of its folder."""
     output = world.output()
     shutil.copytree(source, output)
     try:
-        said = calbatch("status", output)
-        if "Traceback" in said.err or said.status not in (0, 1, 2):
-            raise AssertionError(said.err)
+        completed = calbatch("status", output)
+        if "Traceback" in completed.err or completed.status not in (0, 1, 2):
+            raise AssertionError(completed.err)
         with View(output / STATE) as view:
             for batch in view.batches():
                 list(view.exposures_in_full(batch.id))
@@ -275,7 +275,7 @@ def again(world: World, source: Path, uncal: Path) -> str:
                 for row in view.exposures(batch.id):
                     view.attempts(row.id), view.parameters(row.id)
         result = run("detector1", [uncal], output, scheduler="sync", date=DATE, fsync=False,
-                     console=quiet())  # fmt: skip
+                     console=quiet_console())  # fmt: skip
         for failed in result.failed:
             _tell(failed.error, failed.details)
         return pixels(list(output.glob("*_rate*.fits")))
@@ -285,8 +285,8 @@ def again(world: World, source: Path, uncal: Path) -> str:
         shutil.rmtree(output)
 
 
-def from_server(world: World, server: CrdsServer, method: str, answer: Path, mode: str) -> str:
-    """Choose and fetch references by a server that gives one damaged answer."""
+def read_from_server(world: World, server: CrdsServer, method: str, answer: Path, mode: str) -> str:
+    """Select and fetch references from a server with one damaged answer."""
     try:
         server.answers = {method: json.loads(answer.read_bytes())}
     except (ValueError, RecursionError):
@@ -311,8 +311,8 @@ def from_server(world: World, server: CrdsServer, method: str, answer: Path, mod
 # -- the world ------------------------------------------------------------------------------------
 
 
-def sealed(content: bytes, rng: random.Random) -> bytes:
-    """Return a rules file, mostly with the sum that its text has."""
+def seal_rules(content: bytes, rng: random.Random) -> bytes:
+    """Return a rules file, usually with the correct checksum."""
     if rng.random() < 0.2:
         return content
     text = content.decode("latin-1")
@@ -325,10 +325,10 @@ METHODS = ("get_server_info", "get_default_context", "get_mapping_names", "get_f
 
 
 @contextmanager
-def a_world(folder: Path) -> Iterator[World]:
-    """Make what is to be damaged, and yield it."""
+def make_world(folder: Path) -> Iterator[World]:
+    """Create the world of subjects, and yield it."""
     exposure = small_exposure("NIS", shape=(24, 32), nints=2, ngroups=4)
-    crds = copied_cache(exposure, folder / "crds")
+    crds = copy_cache(exposure, folder / "crds")
     uncal = Path(shutil.copy(exposure.path, folder / exposure.path.name))
     readpatt = exposure.header["READPATT"]
     jump = StepConfig("jwst.jump.JumpStep", "jump", {"rejection_threshold": 4.5, "skip": False}, [])
@@ -359,16 +359,26 @@ def a_world(folder: Path) -> Iterator[World]:
 
 
 def _inputs(world: World, uncal: Path) -> Iterator[Subject]:
-    yield Subject("uncal", uncal, damage.FITS, lambda: through_a_batch(world, "detector1", uncal))
+    yield Subject(
+        "uncal", uncal, damage.FITS, lambda: read_through_batch(world, "detector1", uncal)
+    )
     made = world.folder / "made"
-    run("detector1", [uncal], made, scheduler="sync", date=DATE, fsync=False, console=quiet())
+    run(
+        "detector1",
+        [uncal],
+        made,
+        scheduler="sync",
+        date=DATE,
+        fsync=False,
+        console=quiet_console(),
+    )
     rate = Path(shutil.copy(next(made.glob("*_rate.fits")), world.folder))
-    yield Subject("rate", rate, damage.FITS, lambda: through_a_batch(world, "flat_field", rate))
+    yield Subject("rate", rate, damage.FITS, lambda: read_through_batch(world, "flat_field", rate))
 
 
 def _of_cache(world: World, crds: Path, uncal: Path) -> Iterator[Subject]:
     def door() -> str:
-        return through_a_batch(world, "detector1", uncal)
+        return read_through_batch(world, "detector1", uncal)
 
     for path in sorted((crds / "references").rglob("*.fits")):
         kind = path.name.split("_")[2]
@@ -377,7 +387,7 @@ def _of_cache(world: World, crds: Path, uncal: Path) -> Iterator[Subject]:
         if kind == "flat":
             rate = next(world.folder.glob("*_rate.fits"))
             yield Subject(
-                kind, path, damage.FITS, lambda r=rate: through_a_batch(world, "flat_field", r)
+                kind, path, damage.FITS, lambda r=rate: read_through_batch(world, "flat_field", r)
             )
         else:
             yield Subject(kind, path, damage.FITS, door)
@@ -386,7 +396,7 @@ def _of_cache(world: World, crds: Path, uncal: Path) -> Iterator[Subject]:
     for path in sorted((crds / "mappings").rglob("*map")):
         if not re.search("area|photom|flat", path.name):
             name = path.name.removeprefix("jwst_")
-            yield Subject(f"rules {name}", path, damage.RULE, door, sealed)
+            yield Subject(f"rules {name}", path, damage.RULE, door, seal_rules)
     config = crds / "config" / "jwst" / "server_config"
     if config.exists():
         yield Subject("server_config", config, damage.RULE, door)
@@ -399,7 +409,7 @@ def _of_batch(world: World, uncal: Path) -> Iterator[Subject]:
         ("ledger", made / STATE / "ledger.sqlite", damage.LEDGER),
         ("manifest", batch / "manifest.json", damage.JSON),
     ]:
-        yield Subject(name, path, mutators, lambda: again(world, made, uncal))
+        yield Subject(name, path, mutators, lambda: repeat_batch(world, made, uncal))
     yield Subject(
         "batch.cfg", batch / "batch.cfg", damage.CONFIG, lambda: configuration(batch / "batch.cfg")
     )
@@ -426,5 +436,5 @@ def _answers(world: World, server: CrdsServer) -> Iterator[Subject]:
             f"answer {method}",
             path,
             damage.JSON,
-            lambda m=method, p=path, how=mode: from_server(world, server, m, p, how),
+            lambda m=method, p=path, how=mode: read_from_server(world, server, m, p, how),
         )

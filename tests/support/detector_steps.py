@@ -1,4 +1,4 @@
-"""Exposures and reference files for one step, given alike to calbatch and to jwst."""
+"""Exposures and reference files for single steps, passed to both calbatch and jwst."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,12 +30,12 @@ class Exposure:
     exposure: dict[str, Any] = field(default_factory=dict)
 
     def ours(self) -> RampModel:
-        """Return our model of it."""
+        """Return calbatch's model of the exposure."""
         fields = {n: getattr(self, n) for n in FIELDS}
         return self._described(RampModel(fields.pop("data"), **fields))
 
     def theirs(self) -> Any:
-        """Return jwst's model of it."""
+        """Return jwst's model of the exposure."""
         from stdatamodels.jwst import datamodels
 
         return self._described(datamodels.RampModel(**{n: getattr(self, n).copy() for n in FIELDS}))
@@ -61,7 +61,7 @@ def ramp(
     shape: tuple[int, int] = (12, 20),
     **described: Any,
 ) -> Exposure:
-    """Draw a raw ramp: faint to saturating pixels, rays, dead, zero, negative and NaN samples."""
+    """Draw a raw ramp of faint to saturating, hit, dead, zero, negative and NaN samples."""
     size = (ints, groups, *shape)
     rate = rng.choice([30.0, 3000.0, 9000.0, 20000.0], size=shape, p=[0.7, 0.1, 0.1, 0.1])
     data = rng.normal(12000, 300, shape) + rate * np.arange(1, groups + 1)[:, None, None]
@@ -106,7 +106,7 @@ def reference_file(
 
 
 def jwst_result(step_class: type, model: Any, **parameters: Any) -> Any:
-    """Return what a jwst step makes of a model, without CRDS."""
+    """Run a jwst step without CRDS, and return its result."""
     step = step_class()
     for name, value in parameters.items():
         setattr(step, name, str(value) if isinstance(value, Path) else value)
@@ -114,7 +114,7 @@ def jwst_result(step_class: type, model: Any, **parameters: Any) -> Any:
 
 
 def assert_same(ours: Any, theirs: Any, fields: tuple[str, ...] = FIELDS) -> None:
-    """Compare with jwst's model, NaN and flags included."""
+    """Compare with jwst's model, including NaN and flags."""
     for name in fields:
         found, wanted = np.asarray(getattr(ours, name)), np.asarray(getattr(theirs, name))
         assert found.dtype == wanted.dtype

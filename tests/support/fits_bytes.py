@@ -1,4 +1,4 @@
-"""FITS files made byte by byte, so that tests can make wrong ones."""
+"""FITS files made byte by byte, so that tests can make invalid ones."""
 
 BLOCK = 2880
 

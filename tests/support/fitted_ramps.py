@@ -1,4 +1,4 @@
-"""Ramps of every kind to fit, and what jwst's ramp fit makes of them."""
+"""Ramps of every kind, and the results of jwst's ramp fit."""
 
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -31,11 +31,11 @@ class Ramps:
     instrument: str = "NIRCAM"
 
     def rows(self, start, stop):
-        """Cut rows out."""
+        """Return a cutout of rows."""
         return replace(self, **{f: getattr(self, f)[..., start:stop, :] for f in ARRAYS})
 
     def theirs(self):
-        """Return jwst's model of it."""
+        """Return jwst's model of the ramps."""
         fields = {f: getattr(self, f).copy() for f in ARRAYS[:3]}
         model = datamodels.RampModel(**fields, average_dark_current=self.dark.copy())
         model.meta.instrument.name = self.instrument
@@ -44,7 +44,7 @@ class Ramps:
         return model
 
     def settings(self, suppress=True, window=None):
-        """Return our settings for it."""
+        """Return calbatch's settings for the ramps."""
         window = window or (0, self.data.shape[1])
         return FitSettings(**self.times, window=window, suppress_one_group=suppress)
 
@@ -75,14 +75,14 @@ def draw(rng, integrations=1, groups=10, rows=8, columns=24, **times):
     )
 
 
-def flagged(ramps, rng, chance=0.12, flags=FLAGS):
+def flag_at_random(ramps, rng, chance=0.12, flags=FLAGS):
     """Flag samples at random; after a saturated one, most ramps stay saturated."""
     groupdq = ramps.groupdq.copy()
     for flag in flags:
         groupdq[rng.random(groupdq.shape) < chance] |= np.uint8(flag)
     full = np.logical_or.accumulate(groupdq & SATURATED != 0, axis=1)
     groupdq[full & (rng.random(groupdq.shape[-2:]) < 0.8)] |= np.uint8(SATURATED)
-    if CHARGELOSS in flags:  # as charge migration does: both bits, at the end of a ramp
+    if CHARGELOSS in flags:  # like charge migration: both bits, at the end of a ramp
         groupdq[:, -1][rng.random(groupdq[:, 0].shape) < chance] |= np.uint8(
             CHARGELOSS | DO_NOT_USE
         )
@@ -99,8 +99,8 @@ def every_pattern(ramps, states=(0, DO_NOT_USE, SATURATED, JUMP, CHARGELOSS | DO
     return replace(ramps, groupdq=groupdq)
 
 
-def spoiled(ramps, rng, chance=0.2):
-    """Make pixels bad: gain, read noise, flags, samples that are not finite, dark current."""
+def spoil(ramps, rng, chance=0.2):
+    """Make pixels bad by gain, read noise, flags, non-finite samples or dark current."""
     bad = {f: getattr(ramps, f).copy() for f in ARRAYS}
     frame = bad["gain"].shape
     for name, values in (
@@ -117,7 +117,7 @@ def spoiled(ramps, rng, chance=0.2):
 
 
 def jwst_fit(ramps, *, suppress=True, save_opt=False, window=(None, None)):
-    """Return jwst's rate, rateints and optional results, by our names; None where it gives none."""
+    """Return jwst's rate, rateints and optional results by our names; None for absent ones."""
     from jwst.ramp_fitting.ramp_fit_step import set_groupdq
 
     model = ramps.theirs()
@@ -137,7 +137,7 @@ def jwst_fit(ramps, *, suppress=True, save_opt=False, window=(None, None)):
 
 
 def our_fit(ramps, *, suppress=True, window=None, group_range=None):
-    """Return our rate and rateints of the same."""
+    """Return calbatch's rate and rateints of the same ramps."""
     arrays, references = ramps.ours()
     settings = ramps.settings(suppress, window)
     found = ours.fit_ramps(*arrays, **references, settings=settings, group_range=group_range)
@@ -145,7 +145,7 @@ def our_fit(ramps, *, suppress=True, window=None, group_range=None):
 
 
 def our_segments(ramps, *, suppress=True, group_range=None):
-    """Return our optional results."""
+    """Return calbatch's optional results."""
     arrays, references = ramps.ours()
     options = {"settings": ramps.settings(suppress), "group_range": group_range}
     planes = ours.most_planes([ours.gather_planes(*arrays[:3], **options)])
@@ -158,7 +158,7 @@ def assert_rates_agree(found, wanted):
     error = np.nan_to_num(wanted["err"], posinf=0.0)
     np.testing.assert_array_equal(found["dq"], wanted["dq"], err_msg="dq")
     for name in ("data", "err", "var_poisson", "var_rnoise"):
-        # A variance is held against the square: 1e-3 of an error is 2e-3 of its variance.
+        # A difference of 1e-3 of an error is one of 2e-3 of its variance.
         noise = 2 * error**2 if name.startswith("var") else error
         assert_near(found[name], wanted[name], 1e-3 * noise, name)
 

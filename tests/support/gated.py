@@ -1,4 +1,4 @@
-"""Steps that do to their workers what a test wants: keep them waiting, use memory, end them."""
+"""Steps that make workers wait, use memory or die."""
 
 import os
 from pathlib import Path
@@ -24,7 +24,7 @@ GATE = "GATE"
 
 
 class Slow(Step):
-    """A step that waits until its gate is there, and changes nothing."""
+    """A step that waits until its gate file exists, and changes nothing."""
 
     def process(self, exposure):
         """Wait at each tile."""
@@ -41,7 +41,7 @@ class Hungry(Step):
     """A step that uses some memory for a while, and changes nothing."""
 
     def process(self, exposure):
-        """Use it at each tile."""
+        """Use memory at each tile."""
         return RampModel(exposure).map_tiles(_use, ["data"])
 
 
@@ -49,16 +49,16 @@ def _use(data):
     taken = []
     while sum(map(len, taken)) < int(os.environ[WANTED]):
         taken.append(b"x" * 20_000_000)
-        be_slow(0.1)  # whoever watches memory is to see it grow
+        be_slow(0.1)  # give monitors the time to see memory grow
     be_slow(1.0)
     return data
 
 
 class Dying(Step):
-    """A step that ends its worker without a word, twice, beside its input; then it does nothing."""
+    """A step that kills its worker twice, counted beside its input, and then does nothing."""
 
     def process(self, exposure):
-        """End it at a tile."""
+        """Kill the worker at a tile."""
         return RampModel(exposure).map_tiles(_die, ["data"], path=str(exposure.path))
 
 
@@ -75,7 +75,7 @@ HELD = "support.gated:Held"
 
 
 class Held(Step):
-    """A step that adds a level, and waits for a file first where one is named."""
+    """A step that adds a level, after waiting for a file if one is named."""
 
     level = Float(0.0, help="what is added")
     gate = Text("", help="the file without which nothing goes on")

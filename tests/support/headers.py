@@ -1,12 +1,12 @@
-"""Comparing headers with jwst's."""
+"""Comparison of headers with jwst's."""
 
 from astropy.io import fits
 
 
 def differences(ours: fits.HDUList, theirs: fits.HDUList) -> list[tuple[str, str, object, object]]:
-    """Return (HDU, keyword, our value, jwst's) of each card that differs; None where one has none.
+    """Return (HDU, keyword, our value, jwst's) of each card that differs; None if absent.
 
-    The ASDF extension is left out: in jwst's files it repeats the headers.
+    The ASDF extension, which repeats the headers in jwst's files, is left out.
     """
     found = []
     images = [[hdu for hdu in hdus if hdu.name != "ASDF"] for hdus in (ours, theirs)]

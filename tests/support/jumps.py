@@ -1,4 +1,4 @@
-"""Ramps with jumps, given alike to our kernel and to stcal, and how their flags may differ."""
+"""Ramps with jumps for both our kernels and stcal, and the allowed differences of flags."""
 
 import warnings
 from dataclasses import dataclass, replace
@@ -9,12 +9,12 @@ from stcal.jump.jump_class import JumpData
 from stdatamodels.jwst.datamodels import dqflags
 
 from calbatch.calibrate.steps import jump
-from calbatch.calibrate.steps.jump.rules import JumpRules, choose_method, median_gain, unusable_groups
+from calbatch.calibrate.steps.jump.rules import Rules, choose_method, median_gain, unusable_groups
 
 CLOSE = 1e-4
 """A decision may differ where the statistic is this close to its threshold, relatively."""
 
-DEFAULTS = JumpRules(
+DEFAULTS = Rules(
     threshold=4.0,
     three_differences=5.0,
     two_differences=6.0,
@@ -32,7 +32,7 @@ DEFAULTS = JumpRules(
 
 @dataclass
 class Ramps:
-    """A frame's ramps and references."""
+    """The ramps and references of a frame."""
 
     data: np.ndarray
     groupdq: np.ndarray
@@ -40,8 +40,8 @@ class Ramps:
     gain: np.ndarray
     readnoise: np.ndarray
 
-    def found(self, rules: JumpRules) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return what our kernels find on the whole frame: group and pixel flags, counts."""
+    def found(self, rules: Rules) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Run our kernels on the whole frame; return group flags, pixel flags and counts."""
         unusable = unusable_groups(self.groupdq)
         references = {"gain": self.gain, "readnoise": self.readnoise, "rules": rules}
         references["unusable"] = unusable
@@ -54,8 +54,8 @@ class Ramps:
             **references,
         )
 
-    def stcal(self, rules: JumpRules, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray, int]:
-        """Return what stcal finds, its thresholds scaled: group and pixel flags, and how many."""
+    def stcal(self, rules: Rules, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray, int]:
+        """Run stcal with scaled thresholds; return group flags, pixel flags and their number."""
         job = JumpData(None, self.gain.copy(), self.readnoise.copy(), dqflags.pixel)
         job.init_arrays_from_arrays(self.data.copy(), self.groupdq.copy(), self.pixeldq.copy())
         job.nframes = rules.frames
@@ -68,18 +68,18 @@ class Ramps:
         job.min_diffs_single_pass = rules.single_pass
         job.set_sigma_clipping_info(3, rules.clip_groups, rules.clip_integrations)
         job.max_cores = "1"
-        with warnings.catch_warnings():  # it computes with NaN and infinities
+        with warnings.catch_warnings():  # stcal computes with NaN and infinities
             warnings.simplefilter("ignore", RuntimeWarning)
             groupdq, pixeldq, jumps, _ = detect_jumps_data(job)
         return groupdq, pixeldq, int(jumps)
 
-    def doubtful(self, rules: JumpRules) -> np.ndarray:
-        """Return samples whose flags hang on a statistic within `CLOSE` of its threshold."""
+    def doubtful(self, rules: Rules) -> np.ndarray:
+        """Return the samples whose flags depend on a statistic within `CLOSE` of its threshold."""
         return self.stcal(rules, 1 - CLOSE)[0] != self.stcal(rules, 1 + CLOSE)[0]
 
 
-def assert_agrees(ramps: Ramps, rules: JumpRules) -> None:
-    """Compare all that is found with stcal's, but for decisions too close to call."""
+def assert_agrees(ramps: Ramps, rules: Rules) -> None:
+    """Compare all flags with stcal's, except decisions too close to call."""
     flags, pixeldq, counts = ramps.found(rules)
     wanted, wanted_pixeldq, jumps = ramps.stcal(rules)
     np.testing.assert_array_equal(pixeldq, wanted_pixeldq)
@@ -108,12 +108,12 @@ def calm(ints: int, groups: int, shape: tuple[int, int], seed: int = 0) -> Ramps
 
 
 def stormy(ints: int, groups: int, shape: tuple[int, int], seed: int = 0) -> Ramps:
-    """Draw ramps with jumps, flags of all kinds and references with all kinds of faults."""
+    """Draw ramps with jumps, all kinds of flags, and references with all kinds of faults."""
     ramps = calm(ints, groups, shape, seed)
     rng = np.random.default_rng(seed + 1)
     hit = rng.random(ramps.data.shape) < rng.choice([0.003, 0.03, 0.2])
     data = ramps.data + np.cumsum(hit * rng.exponential(800, hit.shape), axis=1)
-    if rng.random() < 0.5:  # differences that are equal
+    if rng.random() < 0.5:  # equal differences
         data = np.round(data)
     for value in (np.nan, np.inf, -np.inf):
         if rng.random() < 0.2:

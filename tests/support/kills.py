@@ -1,4 +1,4 @@
-"""Batches whose processes are killed at exact points, each kill followed by another command."""
+"""Batches whose processes are killed at exact points; a command follows each kill."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from calbatch.cluster.batch.liveness import state_of
+from calbatch.cluster.batch.liveness import batch_state
 from calbatch.cluster.folder import BatchFolder
 from calbatch.cluster.ledger import View
 from support.batches import DATE, calbatch
@@ -25,16 +25,16 @@ HOW = ("--date", DATE, "--no-fsync")
 
 @dataclass
 class Killed:
-    """A folder of products, whose batches are killed as planned until nothing is planned any more.
+    """An output folder whose batches are killed until all planned kills have happened.
 
     Parameters
     ----------
     inputs, output : Path
-        Where exposures are, and products go.
+        Folders of the exposures and of the products.
     site : sequence of str
-        Options of `submit` that say where it runs.
+        Options of `submit` that select the site.
     plan : Path
-        The file with what is planned; see `support.killing`.
+        The file with the planned kills; see `support.killing`.
     temporary : Path
         The folder for temporary files of all processes.
     """
@@ -48,7 +48,7 @@ class Killed:
     folders: list[BatchFolder] = field(default_factory=list)
 
     def environment(self):
-        """Return what processes must find in their environment."""
+        """Return the environment of the processes."""
         return {"KILLS": str(self.plan), "KILLS_OUTPUT": str(self.output)}
 
     @property
@@ -56,57 +56,58 @@ class Killed:
         """The last batch."""
         return self.folders[-1]
 
-    def planned(self):
-        """Return what is still to come."""
+    def remaining_kills(self):
+        """Return the remaining kills."""
         return json.loads(self.plan.read_text())
 
-    def again(self):
-        """Give the same command again, which makes a new batch."""
+    def repeat(self):
+        """Repeat the command, which makes a new batch."""
         how = (*self.site, *HOW, *OTHERWISE[self.other])
-        said = _accepted("submit", "detector1", self.inputs, "-o", self.output, *how)
-        self.folders.append(BatchFolder(self.output, said.out.strip()))
+        completed = _accepted("submit", "detector1", self.inputs, "-o", self.output, *how)
+        self.folders.append(BatchFolder(self.output, completed.out.strip()))
 
-    def otherwise(self):
-        """Give it with other parameters."""
+    def run_with_other_parameters(self):
+        """Repeat the command with other parameters."""
         self.other = not self.other
-        self.again()
+        self.repeat()
 
     def resume(self):
         """Resume the last batch."""
         _accepted("resume", self.folder.name, "--detach")
 
     def run(self, seconds, keep=lambda: None):
-        """Go on until all kills have been done and a batch has ended well.
+        """Continue until all kills have happened and a batch has succeeded.
 
-        A batch that ends before is followed by one with other parameters, which has all to do.
-        It fails if nothing more is done for so many seconds: a machine may be slow, but not stuck.
+        A batch that ends earlier is followed by one with other parameters, which repeats all
+        exposures. Fail after so many seconds without progress: a machine may be slow, but not
+        stuck.
         """
-        follow = cycle([self.resume, self.again, self.otherwise])
+        follow = cycle([self.resume, self.repeat, self.run_with_other_parameters])
         limit, reached = Limit(seconds), None
-        self.again()
+        self.repeat()
         while True:
             keep()
             state, done = self.state()
-            if reached != (reached := (self.folder.name, done, len(self.planned()))):
+            if reached != (reached := (self.folder.name, done, len(self.remaining_kills()))):
                 limit = Limit(seconds)
-            limit.check((state, self.planned(), self.said()))
-            if state == "done" and not self.planned():
+            limit.check((state, self.remaining_kills(), self.driver_log()))
+            if state == "done" and not self.remaining_kills():
                 break
             if state in ("done", "failed", "interrupted"):
                 self._wait_for_driver()
-                (self.otherwise if state == "done" else next(follow))()
+                (self.run_with_other_parameters if state == "done" else next(follow))()
             be_slow(0.1)
         self._wait_for_driver()
 
     def state(self):
-        """Return how the last batch is, and how many exposures are done."""
+        """Return the state of the last batch, and the number of exposures done."""
         with View(self.folder.state) as view:
             row = view.batch(self.folder.name)
             done = sum(exposure.state == "done" for exposure in view.exposures(row.id))
-            return state_of(self.folder, row), done
+            return batch_state(self.folder, row), done
 
-    def said(self):
-        """Return what the last driver said."""
+    def driver_log(self):
+        """Return the output of the last driver."""
         return self.folder.log.read_text()[-3000:] if self.folder.log.exists() else ""
 
     def _wait_for_driver(self):
@@ -116,7 +117,7 @@ class Killed:
                 driver.wait(60)
 
     def processes(self):
-        """Return all processes that batches have started and that live."""
+        """Return all live processes that batches have started."""
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
@@ -126,9 +127,9 @@ class Killed:
 
 
 def _accepted(*arguments):
-    """Give a command, again while the threads of a killed driver are still ending."""
+    """Run a command, and repeat it while the threads of a killed driver are still ending."""
     limit = Limit()
-    while (said := calbatch(*arguments)).status and "is being written" in said.err:
-        limit.check(said.err)
-    assert said.status == 0, said.err
-    return said
+    while (completed := calbatch(*arguments)).status and "a batch is running there" in completed.err:
+        limit.check(completed.err)
+    assert completed.status == 0, completed.err
+    return completed

@@ -1,4 +1,4 @@
-"""What a step that is not supported yet promises: it can only be skipped.
+"""Tests of steps that are not supported yet, which can only be skipped.
 
 >>> class TestPersistence(LaterStepTests):
 ...     name = "persistence"
@@ -22,22 +22,22 @@ def ramp():
 
 
 class LaterStepTests:
-    """Skipped it leaves the ramp as it is; switched on it is refused before anything runs."""
+    """A skipped step leaves the ramp unchanged; an enabled one is refused before anything runs."""
 
     name: ClassVar[str]
     keyword: ClassVar[str]
 
-    def test_by_default_it_is_skipped_and_says_so(self, tmp_path):
+    def test_the_step_is_skipped_with_a_remark_by_default(self, tmp_path):
         result = registry.find(self.name)().run(ramp())
         np.testing.assert_array_equal(result.data, ramp().data)
         assert result[f"meta.cal_step.{self.name}"] == "SKIPPED"
         assert fits.getheader(result.save(tmp_path / "ramp.fits"))[self.keyword] == "SKIPPED"
 
-    def test_switched_on_it_is_refused_by_name(self):
+    def test_the_enabled_step_is_refused_by_name(self):
         with pytest.raises(ParameterError, match=f"{self.name} is not supported yet"):
             registry.find(self.name)(skip=False).run(ramp())
 
-    def test_a_pipeline_refuses_it_before_it_opens_the_exposure(self):
+    def test_a_pipeline_refuses_the_step_before_opening_the_exposure(self):
         pipeline = Detector1Pipeline()
         pipeline.configure({self.name: {"skip": False}}, "test")
         with pytest.raises(ParameterError, match=f"{self.name} is not supported yet"):

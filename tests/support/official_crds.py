@@ -1,12 +1,12 @@
-"""PyPI ``crds`` beside ours: its answers in the terms of ours."""
+"""PyPI ``crds`` for comparison, with its answers in our terms."""
 
 import functools
 import os
 import random
 from pathlib import Path
 
-from calbatch.crds_client.reference_table import Configurations
 from calbatch.crds_client.errors import MappingError
+from calbatch.crds_client.reference_table import Configurations
 from calbatch.crds_client.rules.conditioning import condition_value
 from calbatch.crds_client.rules.literals import parse_mapping
 from calbatch.crds_client.rules.mapping import (
@@ -25,8 +25,8 @@ GARBAGE = "garbage"
 
 
 @functools.cache
-def official():
-    """Import ``crds`` quietly, with no server to ask."""
+def import_crds():
+    """Import ``crds`` quietly and without a server."""
     os.environ.setdefault("CRDS_SERVER_URL", "https://jwst-serverless.stsci.edu")
     from crds.core import log, rmap
 
@@ -36,15 +36,15 @@ def official():
 
 
 def official_rules(text: str, name: str = "drawn.rmap"):
-    """Load rules as ``crds`` does; None if it refuses them."""
+    """Load rules with ``crds``; return None if it refuses them."""
     try:
-        return official().ReferenceMapping.from_string(text, name, ignore_checksum=True)
-    except Exception:  # crds raises anything
+        return import_crds().ReferenceMapping.from_string(text, name, ignore_checksum=True)
+    except Exception:  # crds raises exceptions of any type
         return None
 
 
 def our_rules(text: str, name: str = "drawn.rmap") -> ReferenceRules | None:
-    """Load rules as we do; None if we refuse them."""
+    """Load rules with our client; return None if it refuses them."""
     try:
         return ReferenceRules(parse_mapping(text, name))
     except MappingError:
@@ -52,32 +52,34 @@ def our_rules(text: str, name: str = "drawn.rmap") -> ReferenceRules | None:
 
 
 def answer(value: object) -> Answer:
-    """Put what ``crds`` returns for a type into status and names."""
+    """Translate the answer of ``crds`` for a type into status and names."""
     if value is None or (isinstance(value, str) and value.startswith("NOT FOUND n/a")):
         return "n/a", ()
     if isinstance(value, str) and value.startswith("NOT FOUND"):
         return "not found", ()
     try:
         return "found", tuple(name for name in flat_names(value) if name not in NOT_APPLICABLE)
-    except TypeError:  # it returns rules instead of names where only some equals name a file
+    except (
+        TypeError
+    ):  # crds returns rules instead of names if only some equal selections name a file
         return GARBAGE, ()
 
 
 def agree(got: Resolution, expected: Answer) -> bool:
-    """Tell whether we answer as ``crds`` does; where it answers with rules, we find nothing."""
+    """Return whether both answers agree; where ``crds`` returns rules, ours is not found."""
     if expected[0] == GARBAGE:
         return got.status != "found"
     return (got.status, got.names) == expected
 
 
 def compare_drawn(seed: int, headers: int = 25) -> dict[str, int]:
-    """Draw rules and headers; both must agree on all. Return how often each status came."""
+    """Compare drawn rules on drawn headers; return the count of each status."""
     rng = random.Random(seed)
     return compare(Generator(rng).draw(), rng, headers, f"seed {seed}")
 
 
 def compare(drawn: Drawn, rng: random.Random, headers: int, what: str) -> dict[str, int]:
-    """Draw headers for rules; both must agree on all. Return how often each status came."""
+    """Compare rules on drawn headers; return the count of each status."""
     theirs, ours = official_rules(drawn.text), our_rules(drawn.text)
     assert (theirs is None) == (ours is None), f"{what}: one loads\n{drawn.text}"
     counts: dict[str, int] = {}
@@ -92,27 +94,27 @@ def compare(drawn: Drawn, rng: random.Random, headers: int, what: str) -> dict[s
     return counts
 
 
-def signed(text: str) -> str:
-    """Give a rules file's text the sum that it must state."""
+def add_checksum(text: str) -> str:
+    """Add to the text of a rules file the checksum that it must state."""
     text = text.replace("{", "{\n'sha1sum': 'SUM',\n", 1)
     return text.replace("SUM", mapping_checksum(text))
 
 
 def instrument_of_one(text: str, observatory: str) -> Configurations:
-    """Make an instrument that has one type, as a client resolves it for a batch."""
+    """Make an instrument with one type, which a client resolves for a batch."""
     header = {"observatory": observatory, "instrument": "ANY", "parkey": ("REFTYPE",)}
     files = {
-        "drawn.rmap": signed(text),
-        "drawn.imap": signed(f"header = {header!r}\nselector = {{'FLAT': 'drawn.rmap'}}\n"),
+        "drawn.rmap": add_checksum(text),
+        "drawn.imap": add_checksum(f"header = {header!r}\nselector = {{'FLAT': 'drawn.rmap'}}\n"),
     }
     rules = InstrumentRules(load_mapping("drawn.imap", files.__getitem__), files.__getitem__)
     return Configurations(rules, observatory)
 
 
 def compare_drawn_batch(seed: int, headers: int = 40) -> dict[str, int]:
-    """Draw rules and a batch: few values of each parameter, in every combination with dates.
+    """Compare a drawn batch: few values of each parameter, in every combination with dates.
 
-    What is remembered of one header must be right for the next.
+    Cached results of one header must be right for the next.
     """
     rng = random.Random(seed)
     drawn = Generator(rng).draw()

@@ -1,4 +1,4 @@
-"""A real Slurm of one node: its three daemons as children of the tests, all files in one folder."""
+"""A real one-node Slurm: its three daemons are children of the tests."""
 
 import os
 import re
@@ -12,8 +12,8 @@ from subprocess import CalledProcessError, check_output, run
 
 from psutil import process_iter
 
-from support.services import ended, located, needed, started
-from support.waiting import WaitedInVain, eventually, now
+from support.services import end_process, find_program, require_available, start_process
+from support.waiting import WaitTimeoutError, eventually, now
 
 ANSWERS = 90.0
 """Seconds within which the node must be ready."""
@@ -51,9 +51,9 @@ CPUS = 8
 
 
 def is_left(job: object) -> bool:
-    """Return whether a run of a job is still there, though Slurm may have the job waiting again.
+    """Return whether a run of a job still exists, although Slurm may have requeued the job.
 
-    What watches over a run ends when it has told the controller how that ended.
+    The process that supervises a run ends when it has reported the run's end to the controller.
     """
     return any(
         " ".join(p.info["cmdline"] or ()).startswith(f"slurmstepd: [{job}.")
@@ -63,10 +63,10 @@ def is_left(job: object) -> bool:
 
 
 def start_soon(number: object) -> None:
-    """Have a job that is in the queue again start in three seconds, not in Slurm's two minutes.
+    """Start a requeued job in three seconds instead of Slurm's two minutes.
 
-    Not at once: a node refuses a run whose credential is as old, in whole seconds, as the end of
-    the run before, and the controller then gives the job up.
+    An immediate start fails: a node refuses a run whose credential is as old, in whole seconds,
+    as the end of the previous run, and the controller then abandons the job.
     """
     found = re.search(r"StartTime=(\d\S+)", slurm("scontrol", "-o", "show", "job", number))
     if found and datetime.fromisoformat(found[1]).timestamp() - now() > 10.0:
@@ -74,7 +74,7 @@ def start_soon(number: object) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nothing listens at."""
+    """Return unused ports."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
@@ -83,22 +83,22 @@ def free_ports(count: int) -> list[int]:
 
 
 def slurm(*command: object) -> str:
-    """Run a command of Slurm's and return what it prints."""
+    """Run a command of Slurm, and return its output."""
     return check_output(list(map(str, command)), text=True).strip()
 
 
 @contextmanager
 def one_host():
-    """Run Slurm; the environment's SLURM_CONF leads to it.
+    """Run Slurm, and set SLURM_CONF to select it.
 
-    Whoever leaves has no job, no daemon and no file of it left.
+    Afterwards no job, daemon or file of it is left.
     """
-    needed("munged", "slurmctld", "slurmd", "sbatch", package="slurm-wlm munge")
+    require_available("munged", "slurmctld", "slurmd", "sbatch", package="slurm-wlm munge")
     before = os.environ.get("SLURM_CONF")
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="calbatch-slurm-"))  # a socket's path must be short
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        folder.chmod(0o755)  # munge refuses folders that its users cannot pass
+        folder.chmod(0o755)  # munge refuses folders that its users cannot enter
         os.environ["SLURM_CONF"] = str(_configured(folder))
         stack.callback(_restored, "SLURM_CONF", before)
         _run_daemons(stack, folder)
@@ -145,14 +145,14 @@ def _run_daemons(stack: ExitStack, folder: Path) -> None:
         ("slurmctld", "-D"),
         ("slurmd", "-D"),
     ):
-        process = started(located(command[0]), *command[1:], log=log)
-        stack.callback(ended, process)
+        process = start_process(find_program(command[0]), *command[1:], log=log)
+        stack.callback(end_process, process)
 
 
 def _wait_for_node(folder: Path) -> None:
     def state() -> str:
-        said = (folder / "daemons.log").read_text(errors="replace")[-3000:]
-        return f"Slurm's node is not ready: {_states()!r}\n{said}"
+        completed = (folder / "daemons.log").read_text(errors="replace")[-3000:]
+        return f"Slurm's node is not ready: {_states()!r}\n{completed}"
 
     eventually(lambda: "idle" in _states(), ANSWERS, state=state)
 
@@ -163,7 +163,7 @@ def _states() -> str:
 
 def _without_jobs() -> None:
     """Cancel all jobs, and wait until their processes are gone."""
-    # Without an answer the controller is gone already: nothing more can be asked of it.
-    with suppress(CalledProcessError, WaitedInVain):
+    # Without an answer, the controller has ended already.
+    with suppress(CalledProcessError, WaitTimeoutError):
         slurm("scancel", "--user", "root")
         eventually(lambda: not slurm("squeue", "-h"), ANSWERS, every=0.2)

@@ -1,4 +1,4 @@
-"""A scheduler with workers that runs by itself, as users start one."""
+"""A separate scheduler with workers, as started by users."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ import psutil
 
 
 class Running:
-    """A scheduler and its workers, each a process; what ends is started again."""
+    """Processes of a scheduler and its workers, which are restarted when they end."""
 
     def __init__(self, folder):
         with socket.socket() as free:
@@ -41,7 +41,7 @@ class Running:
                 )
 
     def workers(self):
-        """Return the processes that calibrate: their parents would start them again."""
+        """Return the processes that calibrate; their parents would restart them."""
         found = []
         for name, process in self.processes.items():
             with suppress(psutil.Error):
@@ -50,7 +50,7 @@ class Running:
         return found
 
     def idle(self):
-        """Return whether no worker is at anything."""
+        """Return whether no worker runs a task."""
         from distributed import Client
 
         with Client(self.address, set_as_default=False) as client:

@@ -12,8 +12,8 @@ from support.simulated import SmallExposure
 PARKEY = (("META.EXPOSURE.READPATT",), ("META.OBSERVATION.DATE", "META.OBSERVATION.TIME"))
 
 
-def copied_cache(exposure: SmallExposure, folder: Path) -> Path:
-    """Copy a set's cache, for a test that changes it."""
+def copy_cache(exposure: SmallExposure, folder: Path) -> Path:
+    """Copy the cache of a set for a test that changes it."""
     return Path(shutil.copytree(exposure.set.crds, folder))
 
 
@@ -27,12 +27,12 @@ def add_parameters(crds: Path, kind: str, files: dict[str, StepConfig]) -> dict[
     kind : str
         Such as ``pars-jumpstep``.
     files : dict
-        READPATT of the exposures to the parameters that they are to have.
+        READPATT of the exposures to their parameters.
 
     Returns
     -------
     dict
-        READPATT to the file's name.
+        READPATT to the name of the file.
     """
     mappings = crds / "mappings" / "jwst"
     (imap,) = mappings.glob("*.imap")

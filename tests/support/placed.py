@@ -1,4 +1,4 @@
-"""What sites' tests have workers do."""
+"""Work for the workers of sites' tests."""
 
 import os
 import socket
@@ -26,36 +26,43 @@ class Plain(Step):
         return RampModel(exposure)
 
 
-def importable(monkeypatch) -> None:
-    """Have processes that are started from now on find this module."""
+def make_importable(monkeypatch) -> None:
+    """Let processes that are started from now on import this module."""
     monkeypatch.setenv("PYTHONPATH", TESTS, prepend=os.pathsep)
 
 
 def jobs(paths, folder: Path) -> list[Job]:
-    """Return exposures as jobs, whose products go to a folder."""
+    """Return jobs for exposures, with their products in a folder."""
     folder.mkdir(exist_ok=True)
     step = configure_step(Plain)
     step.output_dir = str(folder)
     how = ExposureOptions(date=DATE, fsync=False)
     return [
-        Job(number=n, path=p, step=step, references=ResolvedReferences("none"), options=how, batch="b")
+        Job(
+            number=n,
+            path=p,
+            step=step,
+            references=ResolvedReferences("none"),
+            options=how,
+            batch="b",
+        )
         for n, p in enumerate(paths)
     ]
 
 
-def calibrated(site, paths, folder: Path):
-    """Calibrate exposures on a site, and return what became of each."""
+def calibrate_all(site, paths, folder: Path):
+    """Calibrate exposures on a site, and return their outcomes."""
     client = site.client
     futures = [client.submit(calibrate, job, pure=False) for job in jobs(paths, folder)]
     return client.gather(futures)
 
 
-def twice(number: int) -> int:
+def double(number: int) -> int:
     return 2 * number
 
 
-def about(names=(), dask_worker=None) -> dict:
-    """Return what a worker finds out about itself."""
+def worker_facts(names=(), dask_worker=None) -> dict:
+    """Return facts that a worker knows about itself."""
     return {
         "address": dask_worker.address,
         "threads": dask_worker.state.nthreads,
@@ -66,18 +73,18 @@ def about(names=(), dask_worker=None) -> dict:
     }
 
 
-def surrounded(environment: dict) -> None:
-    """Have a worker find more in its environment."""
+def extend_environment(environment: dict) -> None:
+    """Add variables to the environment of workers."""
     os.environ.update(environment)
 
 
 def longest_known() -> float:
-    """Return how long exposures take, as far as a worker knows."""
-    return Draining.known
+    """Return the longest duration of exposures that a worker knows."""
+    return Draining.longest_known
 
 
-def slowly(number: int, seconds: float, folder: str) -> int:
-    """Note that a task begins, take some time, and note that it has ended."""
+def run_slowly(number: int, seconds: float, folder: str) -> int:
+    """Record the start of a task, take some time, and record its end."""
     with (Path(folder) / "begun").open("a") as file:
         file.write(f"{number} {now()}\n")
     be_slow(seconds)

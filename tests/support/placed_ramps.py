@@ -1,4 +1,4 @@
-"""Ramps in memory at a chosen place on a chosen detector, as our model and as jwst's."""
+"""Ramps in memory at a chosen place on a detector, as our model and as jwst's."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +26,7 @@ _INSTRUMENTS = {"NRC": "NIRCAM", "NIS": "NIRISS", "NRS": "NIRSPEC", "GUI": "FGS"
 
 @dataclass
 class PlacedRamp:
-    """A ramp, and where it lies.
+    """A ramp and its place on the detector.
 
     ``origin`` is the row and column of its first pixel in the full frame, from 0.
     """
@@ -41,11 +41,11 @@ class PlacedRamp:
     readpatt: str = "RAPID"
 
     def ours(self) -> RampModel:
-        """Return our model of it."""
+        """Return calbatch's model of the ramp."""
         return self._described(RampModel(self.data, pixeldq=self.pixeldq))
 
     def theirs(self) -> jwst_models.RampModel:
-        """Return jwst's model of it."""
+        """Return jwst's model of the ramp."""
         model = jwst_models.RampModel(self.data.copy(), pixeldq=self.pixeldq.copy())
         return self._described(model)
 

@@ -1,6 +1,6 @@
 """A client on another host: ``python -m support.remote_client ADDRESS FOLDER EXPOSURE...``.
 
-It connects as a site does, and does what the lines of its standard input say.
+It connects like a site, and obeys the lines of its standard input.
 """
 
 import json
@@ -9,31 +9,31 @@ from pathlib import Path
 
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.job import calibrate
-from calbatch.cluster.sites.remote import existing
-from support.placed import eventually, jobs, slowly
+from calbatch.cluster.sites.remote import open_scheduler
+from support.placed import eventually, jobs, run_slowly
 
 
-def told(**said) -> None:
-    sys.stdout.write(json.dumps(said) + "\n")
+def report(**values) -> None:
+    sys.stdout.write(json.dumps(values) + "\n")
     sys.stdout.flush()
 
 
 def main(address: str, folder: Path, exposures: list[Path]) -> None:
-    """Submit when told to, and tell what comes of it."""
-    with existing(address, "exposure") as site:
+    """Submit exposures on request, and print their outcomes."""
+    with open_scheduler(address, "exposure") as site:
         client = site.client
-        told(site=site.description)
+        report(site=site.description)
         for line in sys.stdin:
             if line == "workers\n":
-                told(workers=sorted(w["host"] for w in _workers(client)))
+                report(workers=sorted(w["host"] for w in _workers(client)))
             elif line.startswith("submit"):
                 count = int(line.split()[1])
-                sleeps = [client.submit(slowly, n, 0.5, str(folder)) for n in range(count)]
+                sleeps = [client.submit(run_slowly, n, 0.5, str(folder)) for n in range(count)]
                 placed = [client.submit(calibrate, job) for job in jobs(exposures, folder / "out")]
                 eventually(lambda: any(client.processing().values()))
-                told(submitted=count)
+                report(submitted=count)
                 done = client.gather(sleeps)
-                told(done=done, errors=[outcome.error for outcome in client.gather(placed)])
+                report(done=done, errors=[outcome.error for outcome in client.gather(placed)])
 
 
 def _workers(client):
@@ -44,4 +44,4 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1], Path(sys.argv[2]), [Path(p) for p in sys.argv[3:]])
     except RequestError as error:
-        told(refused=str(error))
+        report(refused=str(error))

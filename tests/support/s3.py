@@ -1,4 +1,4 @@
-"""An S3 server on loopback (moto's), and a go-between that counts requests and does harm."""
+"""An S3 server on loopback (moto), and a proxy that counts and damages requests."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ SECRET = "testing-secret-access-key"
 
 @contextmanager
 def moto_server() -> Iterator[str]:
-    """Serve S3 on loopback, in a process of its own; give its address."""
+    """Serve S3 on loopback in a separate process, and yield its address."""
     pytest.importorskip("s3fs", reason="s3fs is not installed")
     moto = shutil.which("moto_server", path=str(Path(sys.executable).parent))
     if moto is None:
@@ -52,7 +52,7 @@ def _answers(endpoint: str) -> bool:
 
 
 def use_endpoint(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
-    """Have S3 in this process, and those that it starts, mean a server on loopback."""
+    """Make S3 mean a server on loopback in this process and its children."""
     import s3fs
 
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
@@ -63,7 +63,7 @@ def use_endpoint(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
 
 
 def plain_s3(endpoint: str) -> object:
-    """Return a file system of its own, whatever the environment says."""
+    """Return a separate file system, independent of the environment."""
     import s3fs
 
     return s3fs.S3FileSystem(
@@ -77,7 +77,7 @@ def plain_s3(endpoint: str) -> object:
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked, and how many bytes of body went each way."""
+    """A request, with the number of bytes of its body and of the response."""
 
     method: str
     path: str
@@ -89,12 +89,13 @@ class Request:
 
 @dataclass
 class Harm:
-    """What is done to requests of a method, so many times.
+    """Damage to a number of requests of one method.
 
-    ``stall``: half of the answer, and then nothing more. ``cut``: half of it, and the connection
-    ends. With ``before_upstream`` the server does not hear of these, and nothing is answered.
-    ``alter``: one bit of what is sent to the server. ``refuse``: the answer is that the server is
-    too busy; ``forbid``: that one may not. ``drip``: the answer comes byte by byte.
+    ``stall``: half of the response, then silence. ``cut``: half of the response, then the end of
+    the connection. With ``before_upstream``, these do not reach the server, and nothing is
+    answered. ``alter``: one bit of the data sent to the server changes. ``refuse``: the response
+    is that the server is too busy; ``forbid``: that access is denied. ``drip``: the response
+    arrives byte by byte.
     """
 
     kind: str
@@ -108,7 +109,7 @@ class Harm:
 
 @dataclass
 class GoBetween:
-    """Passes requests on to a server, and remembers them."""
+    """Passes requests on to a server, and records them."""
 
     upstream: str
     requests: list[Request] = field(default_factory=list)
@@ -121,7 +122,7 @@ class GoBetween:
 
     @contextmanager
     def serving(self) -> Iterator[str]:
-        """Serve on loopback; give the address."""
+        """Serve on loopback, and yield the address."""
         handler = type("Handler", (_Handler,), {"between": self})
         server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
@@ -135,7 +136,7 @@ class GoBetween:
             server.server_close()
 
     def harm_to(self, method: str, path: str, start: int) -> Harm | None:
-        """Return what is to be done to a request."""
+        """Return the harm to do to a request."""
         for harm in self.harms:
             meant = harm.method == method and harm.path in path
             meant = meant and harm.ranges_from <= start < harm.ranges_to
@@ -145,11 +146,11 @@ class GoBetween:
         return None
 
     def meet(self, count: int, meant: Callable[[int], bool]) -> None:
-        """Answer no reading of the ranges meant before so many of them have come."""
+        """Hold reads of ranges until a number of them has arrived."""
         self.meeting = (threading.Barrier(count), meant)
 
     def wait_for_others(self, span: tuple[int, int] | None) -> None:
-        """Wait where there is a meeting."""
+        """Wait for the other requests, if any are expected."""
         if self.meeting is not None and span is not None and self.meeting[1](span[0]):
             self.meeting[0].wait(10)
 
@@ -226,7 +227,7 @@ class _Handler(BaseHTTPRequestHandler):
         if harm == "stall":
             self.between.released.wait()
         self.close_connection = True
-        with suppress(OSError):  # they may have had enough
+        with suppress(OSError):  # the client may have hung up
             self.connection.shutdown(socket.SHUT_RDWR)
 
     def _drip(self, content: bytes) -> None:
@@ -235,7 +236,7 @@ class _Handler(BaseHTTPRequestHandler):
                 break
             try:
                 self.wfile.write(bytes([octet]))
-            except OSError:  # they had enough
+            except OSError:  # the client has hung up
                 break
         self.close_connection = True
 

@@ -1,4 +1,4 @@
-"""What tests need of the machine beyond Python: programs, and the right to use them."""
+"""Requirements of tests on the machine: programs and permissions."""
 
 import os
 import shutil
@@ -11,8 +11,8 @@ REQUIRED = "CALBATCH_REQUIRE_SERVICES"
 """Where this is set, tests that are marked ``services`` may not be skipped."""
 
 
-def needed(*programs: str, package: str) -> None:
-    """Skip a test where it cannot have what it needs, and say what that is."""
+def require_available(*programs: str, package: str) -> None:
+    """Skip a test if the machine lacks a requirement, and name it."""
     missing = [name for name in programs if shutil.which(name, path=search_path()) is None]
     if missing:
         pytest.skip(f"{', '.join(missing)} not found: apt-get install {package}")
@@ -21,19 +21,19 @@ def needed(*programs: str, package: str) -> None:
 
 
 def search_path() -> str:
-    """Return where programs are: daemons lie where only root looks."""
+    """Return the search path of programs, with the folders of daemons."""
     return os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 
 
-def located(program: str) -> str:
-    """Return a program's full path."""
+def find_program(program: str) -> str:
+    """Return the full path of a program."""
     found = shutil.which(program, path=search_path())
     assert found is not None, program
     return found
 
 
-def ended(process: Popen, seconds: float = 10.0) -> None:
-    """End a process that was started here, gently if it lets us."""
+def end_process(process: Popen, seconds: float = 10.0) -> None:
+    """End a child process; kill it if it does not end."""
     if process.poll() is None:
         process.terminate()
         with suppress(TimeoutExpired):
@@ -43,6 +43,6 @@ def ended(process: Popen, seconds: float = 10.0) -> None:
     process.wait()
 
 
-def started(*command: object, log, **more) -> Popen:
-    """Start a process that stays in the foreground, with its output in an open file."""
+def start_process(*command: object, log, **more) -> Popen:
+    """Start a foreground process that writes its output to an open file."""
     return Popen(list(map(str, command)), stdin=DEVNULL, stdout=log, stderr=STDOUT, **more)

@@ -38,7 +38,7 @@ USUAL_DETECTOR = {
 
 @dataclass(frozen=True)
 class SmallExposure:
-    """A simulated exposure: where it is and what is in it."""
+    """A simulated exposure: its path and its contents."""
 
     set: SimulatedSet
     path: Path
@@ -47,7 +47,7 @@ class SmallExposure:
     truth: Truth
 
     def reference(self, kind: str) -> Path:
-        """Return the path of a reference (the newest, where there are several)."""
+        """Return the path of a reference; the newest of several."""
         folder = self.set.crds / "references" / "jwst" / self.header["INSTRUME"].lower()
         return sorted(folder.glob(f"*_{kind}_*.fits"))[-1]
 
@@ -91,7 +91,7 @@ def without_noise(**changes: Any) -> Noise:
 
 @contextmanager
 def offline(simulated: SimulatedSet) -> Iterator[None]:
-    """Let jwst and crds use a set's references inside the block, and nothing on the network.
+    """Make jwst and crds use only a set's references, and no network, inside the block.
 
     crds remembers contexts and settings per process: its caches are cleared at both ends.
     """
@@ -128,7 +128,7 @@ def _session_folder() -> Path:
 
 
 def forget_crds() -> None:
-    """Have crds read contexts and settings again."""
+    """Make crds read contexts and settings again."""
     from crds.core import utils
 
     utils.clear_function_caches()

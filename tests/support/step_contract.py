@@ -1,4 +1,4 @@
-"""What every step promises, as tests that its own test class inherits.
+"""Tests of every step, which the test class of a step inherits.
 
 >>> class TestContract(StepContract):
 ...     name = "dark_current"
@@ -30,7 +30,7 @@ HEIGHTS = (1, 7, 32)
 
 
 class StepContract:
-    """Tiled equals whole, nothing is computed early, arrays are what they say, inputs stay."""
+    """Tiling is invisible, steps are lazy, arrays match their dtypes, and inputs stay unchanged."""
 
     name: ClassVar[str]
     detector: ClassVar[str] = "NRCA1"
@@ -45,13 +45,13 @@ class StepContract:
         return registry.find(self.name)(**self.references(), **self.parameters)
 
     def references(self) -> dict:
-        """Return overrides with the simulated references that the step asks for."""
+        """Return overrides with the simulated references that the step requires."""
         exposure = raw(self.detector)
         kinds = registry.find(self.name).reference_file_types
         return {f"override_{kind}": _reference(exposure, kind) for kind in kinds}
 
     def results(self) -> list[DataModel]:
-        """Run the step; return every model that it gives."""
+        """Run the step, and return all models of its result."""
         made = []
         for model in self.inputs():
             result = self.step()(model)
@@ -70,11 +70,11 @@ class StepContract:
                     np.testing.assert_array_equal(tiled[name], array, err_msg=f"{name}, {height}")
 
     def test_nothing_is_computed_early(self):
-        self.inputs()  # made, and kept, by the first test that needs them
+        self.inputs()  # made and cached by the first test that needs them
         with dask.config.set(scheduler=_refuse):
             assert self.results()
 
-    def test_arrays_are_what_they_say(self):
+    def test_arrays_have_their_declared_shapes_and_dtypes(self):
         for model in self.results():
             for name, array in arrays(model).items():
                 lazy = getattr(model, name)
@@ -82,7 +82,7 @@ class StepContract:
                 assert (lazy.shape, lazy.dtype) == (array.shape, array.dtype), name
                 assert spec.dtype in (None, array.dtype), name
 
-    def test_inputs_stay_as_they_are(self):
+    def test_inputs_stay_unchanged(self):
         before = [arrays(model) for model in self.inputs()]
         for result in self.results():
             _run_watching(result)
@@ -90,16 +90,19 @@ class StepContract:
             for name, array in arrays(model).items():
                 np.testing.assert_array_equal(array, wanted[name], err_msg=name)
 
-    def test_references_stay_as_they_are(self):
-        """What a process keeps of them goes to other exposures too."""
+    def test_references_stay_unchanged(self):
+        """A process shares cached references between exposures."""
         with dask.config.set({reference_cache.SETTING: 2**30}):
             for result in self.results():
                 _run_watching_references(result)
 
     def test_step_and_result_pickle(self):
         step = pickle.loads(pickle.dumps(self.step()))
-        values = {name: value for name, (value, _) in step.parameter_values().items()}
-        assert values == {name: value for name, (value, _) in self.step().parameter_values().items()}
+        values, again = (
+            {name: value for name, (value, _) in one.parameter_values().items()}
+            for one in (self.step(), step)
+        )
+        assert again == values
         for result in self.results():
             again = pickle.loads(pickle.dumps(result))
             for name, array in arrays(result).items():
@@ -117,7 +120,7 @@ def raw(detector: str):
 
 @cache
 def prepared(name: str, detector: str, kind: str) -> list[DataModel]:
-    """Return what a step finds: the exposure after the steps before it, from files."""
+    """Return the input of a step: the exposure after the steps before it, from files."""
     exposure = raw(detector)
     pipeline = Detector1Pipeline()
     order = list(pipeline.steps())
@@ -150,13 +153,13 @@ def _stored(model: DataModel, exposure, name: str) -> DataModel:
 
 
 def arrays(model: DataModel) -> dict[str, np.ndarray]:
-    """Return the arrays that a model has."""
+    """Return the arrays of a model."""
     return {n: np.asarray(getattr(model, n)) for n in model.schema.fields
             if model.has(n) and not model.schema.fields[n].is_table}  # fmt: skip
 
 
 def _forget_tiles() -> None:
-    """Have the models opened anew: a source keeps the tiles that were first chosen."""
+    """Reopen the models: a source keeps the tiles that were chosen first."""
     prepared.cache_clear()
 
 
@@ -165,7 +168,7 @@ def _refuse(*args, **kwargs):
 
 
 def _run_watching_references(model: DataModel) -> None:
-    """Apply each kernel to the whole frame, comparing what it shares with what the files say."""
+    """Apply each kernel to the whole frame, and compare shared references with the files."""
     rows, columns = ((0, n) for n in model.frame)
     nodes = [n for n in model._content.node.ancestry() if isinstance(n, OperationNode)][::-1]
     tile = model._content.node.source.pixels.tile(Region(rows, columns), 0)
@@ -184,7 +187,7 @@ def _run_watching_references(model: DataModel) -> None:
 
 
 def _run_watching(model: DataModel) -> None:
-    """Apply each kernel to the whole frame by hand, comparing its inputs before and after."""
+    """Apply each kernel to the whole frame, and compare its inputs before and after."""
     nodes = [n for n in model._content.node.ancestry() if isinstance(n, OperationNode)][::-1]
     rows, columns = model.frame
     tile = model._content.node.source.pixels.tile(Region((0, rows), (0, columns)), 0)

@@ -1,4 +1,4 @@
-"""Two hosts on one machine: network namespaces with a cable between them that can be pulled."""
+"""Two hosts on one machine: network namespaces with a link that can be cut."""
 
 import os
 import secrets
@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.services import ended, needed, started
+from support.services import end_process, require_available, start_process
 
 HEAD, NODE = "10.77.0.1", "10.77.0.2"
 """The hosts' addresses, which no other host can reach."""
@@ -21,43 +21,45 @@ def ip(*arguments: object) -> None:
 
 @dataclass(frozen=True)
 class TwoHosts:
-    """The hosts' names."""
+    """The names of the hosts."""
 
     head: str
     node: str
 
     def cut(self) -> None:
-        """Pull the node's cable."""
+        """Cut the link of the node."""
         ip("-n", self.node, "link", "set", "wire", "down")
 
     def mend(self) -> None:
-        """Put it back."""
+        """Restore the link."""
         ip("-n", self.node, "link", "set", "wire", "up")
 
     def command(self, host: str, *command: object) -> list[str]:
-        """Return a command as one that runs on a host, with this Python."""
+        """Return a command that runs this Python on a host."""
         return ["ip", "netns", "exec", host, sys.executable, *map(str, command)]
 
     @contextmanager
-    def running(self, host: str, *command: object, log: Path, again: bool = False, **more):
-        """Run a program of this Python on a host; ``again`` whenever it ends, as an init would."""
+    def start(self, host: str, *command: object, log: Path, again: bool = False, **more):
+        """Run a Python program on a host; with ``again``, restart it whenever it ends."""
         words = self.command(host, *command)
         if again:
             words = ["sh", "-c", 'while :; do "$@"; sleep 0.5; done', "sh", *words]
         with log.open("ab") as file:
-            process = started(*words, log=file, start_new_session=True, **more)
+            process = start_process(*words, log=file, start_new_session=True, **more)
             try:
                 yield process
             finally:
                 if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)  # a session of its own, all of it ours
-                ended(process)
+                    os.killpg(
+                        process.pid, signal.SIGKILL
+                    )  # a new session, which is killed as a whole
+                end_process(process)
 
 
 @contextmanager
 def two_hosts():
-    """Make two hosts, and remove them in the end."""
-    needed("ip", package="iproute2")
+    """Make two hosts, and remove them afterwards."""
+    require_available("ip", package="iproute2")
     tag = secrets.token_hex(3)
     hosts = TwoHosts(f"calbatch-head-{tag}", f"calbatch-node-{tag}")
     with ExitStack() as stack:

@@ -10,17 +10,17 @@ GENEROUS = 120.0
 """Seconds that a condition may take. Only a failing test waits that long."""
 
 
-class WaitedInVain(AssertionError):
-    """A condition did not come true within its limit."""
+class WaitTimeoutError(AssertionError):
+    """A condition did not become true in time."""
 
 
 class Limit:
-    """A limit of time for something that a test follows by itself.
+    """A time limit for a loop of a test.
 
     Parameters
     ----------
     seconds : float
-        How long it may take.
+        Time limit in seconds.
     """
 
     def __init__(self, seconds: float = GENEROUS) -> None:
@@ -28,9 +28,9 @@ class Limit:
         self._end = time.monotonic() + seconds
 
     def check(self, what: object = "") -> None:
-        """Raise WaitedInVain if the time is up; ``what`` is said then."""
+        """Raise WaitTimeoutError with the message ``what`` if the time is up."""
         if time.monotonic() > self._end:
-            raise WaitedInVain(f"not within {self.seconds:g} s: {what}")
+            raise WaitTimeoutError(f"not within {self.seconds:g} s: {what}")
 
 
 def eventually(
@@ -40,18 +40,18 @@ def eventually(
     every: float = 0.05,
     state: Callable[[], object] | None = None,
 ) -> T:
-    """Wait until a condition is true, and return what it returned.
+    """Wait until a condition is true, and return its value.
 
     Parameters
     ----------
     condition : callable
-        Asked again and again.
+        Called repeatedly.
     seconds : float
-        The limit. It matters to a test that fails, not to one that passes: be generous.
+        Time limit. It slows only failing tests: be generous.
     every : float
-        Seconds between two questions.
+        Seconds between two calls.
     state : callable, optional
-        Returns what a failure tells beside the condition.
+        Returns details for the message of a failure.
     """
     limit = Limit(seconds)
     while not (found := condition()):
@@ -61,13 +61,13 @@ def eventually(
 
 
 def be_slow(seconds: float) -> None:
-    """Take time, as a slow step, server or disk does.
+    """Take time, like a slow step, server or disk.
 
-    For what a test has others do. A test itself waits for a condition.
+    For work that a test gives to others; a test itself waits for conditions.
     """
     time.sleep(seconds)
 
 
 def now() -> float:
-    """Return the time of day, for what notes times or is told them."""
+    """Return the time of day, for records of time."""
     return time.time()

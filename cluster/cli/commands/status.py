@@ -62,12 +62,12 @@ class Status:
     def line(self) -> str:
         """Return it in a line or two."""
         parts = [f"{self.done + self.before}/{self.total} done"]
-        parts += [f"{self.before} of them before"] if self.before else []
+        parts += [f"{self.before} of them earlier"] if self.before else []
         parts += [f"{self.running} running"] if self.running else []
         parts += [f"{self.failed} failed"] if self.failed else []
         parts += [f"{self.quarantined} quarantined"] if self.quarantined else []
         if self.left is not None:
-            parts += [f"{self.rate:.3g} a minute", f"{_duration(self.left)} left"]
+            parts += [f"{self.rate:.3g} per minute", f"{_duration(self.left)} left"]
         text = f"{self.batch} {self.state}: {', '.join(parts)}"
         return f"{text}\n{escape_controls(self.reason)}" if self.reason else text
 

@@ -1,7 +1,7 @@
-"""Slurm's commands, and what may be said to them.
+"""Slurm's commands, and checks of their arguments.
 
-Values reach ``sbatch`` as arguments of a process, never as text that a shell or Slurm reads; only
-the command that a job runs stands in a script, quoted.
+Values are passed to ``sbatch`` as arguments of a process, never as text that a shell or Slurm
+parses. Only the job's command is in a script, quoted.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from subprocess import TimeoutExpired, run
 from calbatch.cluster.errors import RequestError
 
 ANSWER = 60.0
-"""Seconds to wait for a command of Slurm's: a busy controller takes its time."""
+"""Seconds to wait for a Slurm command; a busy controller takes long."""
 
 KEPT = ("SLURM_CONF",)
-"""What says where Slurm is, among the variables that otherwise describe a job."""
+"""Environment variables that locate Slurm, although their prefix is that of a job's variables."""
 
 OURS = (
     *("account", "array", "chdir", "error", "export", "export-file", "get-user-env", "help"),
     *("input", "job-name", "no-requeue", "open-mode", "output", "parsable", "partition", "requeue"),
     *("signal", "test-only", "time", "usage", "version", "wait", "wrap"),
 )
-"""Options of sbatch that are no directives: a job depends on them, or there is an option here."""
+"""Options of sbatch that cannot be directives: jobs depend on them, or a site option sets them."""
 
 REPLACEABLE = ("cpus-per-task", "mem", "ntasks")
-"""Options that are set here, unless a directive says something else about the same."""
+"""Options that calbatch sets unless a directive replaces them."""
 
 SKIPPABLE = (*REPLACEABLE, "export", "no-requeue", "open-mode", "requeue", "signal", "time")
-"""Options that are set here and can be left out, for sites that forbid them."""
+"""Options that calbatch sets and that can be left out, for clusters that forbid them."""
 
 INSTEAD = {"mem-per-cpu": "mem", "mem-per-gpu": "mem"}
-"""Directives beside which Slurm does not allow an option that is set here."""
+"""Directive to the option of calbatch that Slurm forbids beside it."""
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.@:+,-]*", re.ASCII)
 _DIRECTIVE = re.compile(r"--([a-z][a-z0-9-]*)(=.+)?")
@@ -44,39 +44,39 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 
 
 def check_text(what: str, value: str) -> str:
-    """Return a value that has no control characters: no line breaks above all.
+    """Return a value after checking that it has no control characters, such as line breaks.
 
     Raises
     ------
     RequestError
-        When it has.
+        If it has any.
     """
     if _CONTROL.search(value):
-        raise RequestError(f"{what} {value!r}: must not have line breaks or control characters")
+        raise RequestError(f"{what} {value!r}: must not contain line breaks or control characters")
     return value
 
 
 def check_name(what: str, value: str) -> str:
-    """Return the name of a partition or account.
+    """Return the name of a partition or account after checking it.
 
     Raises
     ------
     RequestError
-        When it cannot be one.
+        If it is not a valid name.
     """
     if not _NAME.fullmatch(value):
-        raise RequestError(f"{what} {value!r}: must be a name, of letters, digits and . _ - @ : +")
+        raise RequestError(f"{what} {value!r}: must be a name of letters, digits and . _ - @ : +")
     return value
 
 
 def check_directive(text: str) -> str:
-    """Return an option of sbatch's that a user may add.
+    """Return an sbatch option of the user after checking it.
 
     Raises
     ------
     RequestError
-        When it is not like ``--NAME=VALUE``, is one that calbatch sets, or is the beginning of
-        one's name, which Slurm would take for it.
+        If it is not of the form ``--NAME=VALUE``, or its name is, or abbreviates, that of an option
+        that calbatch sets. Slurm accepts abbreviations.
     """
     found = _DIRECTIVE.fullmatch(check_text("directive", text))
     if not found:
@@ -95,26 +95,26 @@ def check_directive(text: str) -> str:
 def drop_arguments(
     arguments: Sequence[str], skip: Collection[str], directives: Sequence[str]
 ) -> list[str]:
-    """Return arguments of sbatch without those that a site forbids, or a directive replaces.
+    """Return sbatch arguments without those that the user skips or that a directive replaces.
 
     Parameters
     ----------
     arguments : sequence of str
-        Each as ``--NAME`` or ``--NAME=VALUE``.
+        The arguments, each as ``--NAME`` or ``--NAME=VALUE``.
     skip : collection of str
-        Names of what is left out, without hyphens before them.
+        Names of options to leave out, without leading hyphens.
     directives : sequence of str
-        What the user adds.
+        Options that the user adds.
 
     Raises
     ------
     RequestError
-        When something else than `SKIPPABLE` is to be left out.
+        If ``skip`` names an option that is not in `SKIPPABLE`.
     """
     for name in skip:
         if name.removeprefix("--") not in SKIPPABLE:
             raise RequestError(
-                f"skip {name!r}: cannot be left out; what can is {', '.join(SKIPPABLE)}"
+                f"skip {name!r}: cannot be left out; these can be: {', '.join(SKIPPABLE)}"
             )
     given = {_name(text) for text in directives}
     left_out = {name.removeprefix("--") for name in skip} | (given & {*REPLACEABLE})
@@ -123,7 +123,7 @@ def drop_arguments(
 
 
 def is_sent(name: str, skip: Collection[str], directives: Sequence[str]) -> bool:
-    """Return whether an option that is set here reaches sbatch as it is set here."""
+    """Return whether an option is passed to sbatch as calbatch sets it."""
     return bool(drop_arguments([f"--{name}"], skip, directives))
 
 
@@ -137,28 +137,29 @@ def walltime_seconds(walltime: str) -> int:
     Parameters
     ----------
     walltime : str
-        As Slurm has it: ``MM``, ``MM:SS``, ``HH:MM:SS``, ``D-HH``, ``D-HH:MM``, ``D-HH:MM:SS``.
+        In one of Slurm's forms: ``MM``, ``MM:SS``, ``HH:MM:SS``, ``D-HH``, ``D-HH:MM``,
+        ``D-HH:MM:SS``.
 
     Raises
     ------
     RequestError
-        When it is none of these.
+        If it has none of these forms.
     """
     found = _WALLTIME.fullmatch(walltime)
     if not found:
         raise RequestError(f"walltime {walltime!r}: must be like 30 (minutes), 2:00:00 or 1-12:00")
     days, *rest = found.groups()
     parts = [int(part) for part in rest if part is not None]
-    if days is None:  # Slurm counts from the minutes, where there are no days and no hours
+    if days is None:  # without days, Slurm takes the first of two numbers for minutes
         parts = [0, *parts] if len(parts) < 3 else parts
     hours, minutes, secs = [*parts, 0, 0][:3]
     return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + secs
 
 
 def job_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment for a new job: this one's, without what describes an enclosing job.
+    """Return this process's environment without variables that describe an enclosing job.
 
-    sbatch reads ``SBATCH_*`` and ``SLURM_*`` as if they were its options, and hands them on.
+    sbatch reads ``SBATCH_*`` and ``SLURM_*`` as if they were its options, and passes them on.
     """
     of_a_job = ("SLURM_", "SBATCH_", "SLURMD_", "SRUN_")
     kept = {n: v for n, v in os.environ.items() if n in KEPT or not n.startswith(of_a_job)}
@@ -166,32 +167,32 @@ def job_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def job_script(command: Sequence[str], before: Iterable[str] = ()) -> str:
-    """Return a shell script that becomes a command.
+    """Return a shell script that executes a command.
 
     Parameters
     ----------
     command : sequence of str
-        The program and its arguments, which the shell takes as they are.
+        The program and its arguments, which are quoted.
     before : iterable of str
-        Lines of shell to run first.
+        Shell lines to run first.
 
     Raises
     ------
     RequestError
-        When an argument has a NUL, which none can have.
+        If an argument contains a NUL character.
     """
     if any("\0" in part for part in command):
-        raise RequestError(f"{command!r}: a command must not have NUL characters")
+        raise RequestError(f"{command!r}: a command must not contain NUL characters")
     return "\n".join(["#!/bin/sh", *before, f"exec {shlex.join(command)}", ""])
 
 
 def log_pattern(path: Path, name: str = "") -> str:
-    """Return a file's name for sbatch, with ``name`` in it, where %j is the job's number.
+    """Return the path of a log for sbatch, in which %j in ``name`` stands for the job's number.
 
     Raises
     ------
     RequestError
-        When the folder has a backslash, at which Slurm stops to fill in anything.
+        If the folder's name contains a backslash, which turns Slurm's placeholders off.
     """
     text = check_text("log", str(path))
     if "\\" in text:
@@ -203,12 +204,19 @@ def log_pattern(path: Path, name: str = "") -> str:
 def placement_arguments(
     *, partition: str | None, account: str | None, walltime: str | None, more: Sequence[str]
 ) -> list[str]:
-    """Return arguments of sbatch that say where a job runs, and for how long.
+    """Return the arguments of sbatch for a job's partition, account and time limit.
+
+    Parameters
+    ----------
+    partition, account, walltime : str or None
+        None leaves the argument out.
+    more : sequence of str
+        Further options of the user.
 
     Raises
     ------
     RequestError
-        When one of them cannot be.
+        If one of them is not valid.
     """
     arguments = []
     if partition is not None:
@@ -221,32 +229,32 @@ def placement_arguments(
 
 
 def error_line(output: str) -> str:
-    """Return what a command of Slurm's complains about, in one line."""
+    """Return the error messages in the output of a Slurm command, in one line."""
     errors = re.findall(r"^s\w+: (?:error: |fatal: )?(.*)$", output, re.MULTILINE)
     return "; ".join(dict.fromkeys(e.strip() for e in errors)) or " ".join(output.split())
 
 
 def run_slurm(*command: str, variables: Mapping[str, str] | None = None) -> str:
-    """Run a command of Slurm's in a clean environment, and return what it prints.
+    """Run a Slurm command in a clean environment, and return its output.
 
     Parameters
     ----------
     *command : str
         The program and its arguments.
     variables : mapping, optional
-        What the environment has, beside this process's.
+        Environment variables, in addition to those of this process.
 
     Raises
     ------
     RequestError
-        When there is no such command here, or it fails.
+        If the command does not exist, or fails.
     """
     try:
         done = run(
             command, capture_output=True, text=True, env=job_environment(variables), timeout=ANSWER
         )
     except FileNotFoundError:
-        raise RequestError(f"{command[0]} is not on this machine: Slurm is needed here") from None
+        raise RequestError(f"{command[0]} is not installed: Slurm is needed here") from None
     except TimeoutExpired as error:
         raise RequestError(f"{command[0]} does not answer: {error}") from error
     if done.returncode:

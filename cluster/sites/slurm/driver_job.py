@@ -1,4 +1,4 @@
-"""A batch's driver as a job of Slurm's: submitted, asked about, stopped."""
+"""A batch's driver as a Slurm job: submitting, querying, stopping and requeueing it."""
 
 from __future__ import annotations
 
@@ -28,44 +28,46 @@ ENDED = (
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY"),
     *("PREEMPTED", "TIMEOUT"),
 )
-"""States of a job that will not run again."""
+"""States of jobs that will not run again."""
 
 UNKNOWN = "UNKNOWN"
 """The state of a job that Slurm has forgotten."""
 
-
 NEAR = 180.0
-"""Seconds before a job's end at which SIGTERM means that its time is up. Slurm is up to a minute
-early."""
+"""Seconds before a job's end from which SIGTERM announces the time limit.
+
+Slurm may send the signal a minute early.
+"""
 
 RESERVE = 20.0
-"""Seconds before a job's end at which it must have stopped, to end in order."""
+"""Seconds before a job's end at which running work is interrupted, so that it can end properly."""
 
 
 @dataclass(frozen=True)
 class DriverJob:
-    """What a driver's job is like.
+    """The definition of a driver's job.
 
     Attributes
     ----------
     name : str
-        What the queue shows.
+        The job's name in the queue.
     walltime : str, optional
-        Its time limit, as in Slurm; by default the partition's.
+        Time limit, as in Slurm; the partition's by default.
     memory : str
-        What it needs, in Slurm's words.
+        Memory, as in Slurm.
     cores : int
-        How many it needs.
+        Number of cores.
     warning : int
-        Seconds before the time limit at which it gets SIGTERM, so that it can stop in order.
+        Seconds before the time limit at which the job gets SIGTERM, so that it can stop properly.
     partition, account : str, optional
-        Where it runs, and who pays.
+        The partition, and the account to charge; Slurm's defaults by default.
     directives : sequence of str
-        More options of sbatch, each as ``--NAME=VALUE``; they replace those set here.
+        Further options of sbatch, each as ``--NAME=VALUE``; they replace those set here.
     skip : sequence of str
-        Options of sbatch to leave out, for sites that forbid them: see `slurmtools.SKIPPABLE`.
+        Options of sbatch to leave out, for clusters that forbid them; see
+        `calbatch.cluster.sites.slurm.commands.SKIPPABLE`.
     variables : mapping
-        What its environment has, beside this process's.
+        Environment variables, in addition to those of this process.
     """
 
     name: str = "calbatch"
@@ -82,21 +84,21 @@ class DriverJob:
 
 @dataclass(frozen=True)
 class JobState:
-    """What Slurm knows of a job.
+    """The state of a job, according to Slurm.
 
     Attributes
     ----------
     state : str
-        Slurm's word, such as ``PENDING``, ``RUNNING`` or ``COMPLETED``; ``UNKNOWN`` when it has
-        forgotten the job, which it does some minutes after it ended.
+        Slurm's name for it, such as ``PENDING``, ``RUNNING`` or ``COMPLETED``; ``UNKNOWN`` if Slurm
+        has forgotten the job, as it does some minutes after its end.
     reason : str
-        Why it waits, or ended.
+        Why the job is pending, or has ended.
     restarts : int
-        How many times it was put back into the queue.
+        Number of times that it was requeued.
     exit_status : int, optional
-        What the command ended with; None before it has ended, or when a signal ended it.
+        Exit status of its command; None until it has ended, and if a signal ended it.
     ends : float, optional
-        When it must end, or has ended, in seconds since 1970.
+        Time of its end or its time limit, in seconds since 1970.
     """
 
     state: str
@@ -107,44 +109,51 @@ class JobState:
 
     @property
     def ended(self) -> bool:
-        """Whether it will not run again; for a forgotten one too."""
+        """True if the job will not run again, or is forgotten."""
         return self.state in ENDED or self.state == UNKNOWN
 
 
 def submit_driver(command: Sequence[str], log: Path, how: DriverJob | None = None) -> str:
     """Submit a command as a job, and return the job's number.
 
-    Slurm may put it back into the queue, when a node fails or an administrator wants it: the same
-    command is run again, and has to go on where it was. The log goes on too.
+    Slurm may requeue the job, after a node failure or on request of an administrator. The command
+    then runs again, and must resume its work. It appends to the same log.
 
     Parameters
     ----------
     command : sequence of str
         A program and its arguments. No shell interprets them.
     log : Path
-        Where its output goes; the script that Slurm runs is kept beside it.
+        File for its output; the script that Slurm runs is kept beside it.
     how : DriverJob, optional
-        What the job is like.
+        Definition of the job.
 
     Raises
     ------
     RequestError
-        When an option cannot be, or Slurm refuses the job.
+        If an option is not valid, or Slurm refuses the job.
     """
     how, log = how or DriverJob(), log.absolute()
     arguments = driver_arguments(how, log)
     path = _write_script(log, job_script(command))
-    told = run_slurm("sbatch", *arguments, str(path), variables=how.variables)
-    return told.partition(";")[0]  # the cluster's name may follow
+    output = run_slurm("sbatch", *arguments, str(path), variables=how.variables)
+    return output.partition(";")[0]  # the cluster's name may follow
 
 
 def driver_arguments(how: DriverJob, log: Path) -> list[str]:
-    """Return how a driver's job is submitted: arguments of sbatch.
+    """Return the arguments of sbatch for a driver's job.
+
+    Parameters
+    ----------
+    how : DriverJob
+        Definition of the job.
+    log : Path
+        File for its output.
 
     Raises
     ------
     RequestError
-        When an option cannot be.
+        If an option is not valid.
     """
     arguments = [
         "--parsable",
@@ -167,7 +176,7 @@ def driver_arguments(how: DriverJob, log: Path) -> list[str]:
 
 
 def _write_script(log: Path, text: str) -> Path:
-    """Write a job's script for this user alone, and return where."""
+    """Write a job's script, readable by this user alone, beside its log; return the path."""
     path = log.with_name(f"{log.name}.sh")
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
@@ -182,20 +191,20 @@ def _write_script(log: Path, text: str) -> Path:
 
 
 def job_state(number: str) -> JobState:
-    """Return what Slurm knows of a job.
+    """Return the state of a job.
 
     Raises
     ------
     RequestError
-        When that is no job's number, or Slurm does not answer.
+        If ``number`` is not a job number, or Slurm does not answer.
     """
     try:
-        told = run_slurm("scontrol", "--oneliner", "show", "job", _number(number))
+        output = run_slurm("scontrol", "--oneliner", "show", "job", _number(number))
     except RequestError as error:
         if "Invalid job id" in str(error):
             return JobState(UNKNOWN)
         raise
-    known = dict(re.findall(r"\b(JobState|Reason|Restarts|ExitCode|EndTime)=(\S*)", told))
+    known = dict(re.findall(r"\b(JobState|Reason|Restarts|ExitCode|EndTime)=(\S*)", output))
     state = known.get("JobState", UNKNOWN)
     status, _, ended_by = known.get("ExitCode", "0:0").partition(":")
     return JobState(
@@ -208,26 +217,26 @@ def job_state(number: str) -> JobState:
 
 
 def _moment(text: str) -> float | None:
-    """Return a time as Slurm tells it, in this host's zone, in seconds since 1970."""
+    """Return a time that Slurm prints in this host's time zone, in seconds since 1970."""
     with suppress(ValueError):
         return datetime.fromisoformat(text).timestamp()
     return None  # "Unknown"
 
 
 def cancel_job(number: str, *, drain: bool = False) -> None:
-    """Stop a job.
+    """Cancel a job.
 
     Parameters
     ----------
     number : str
-        The job's.
+        The job's number.
     drain : bool
-        Only send it SIGTERM if it runs, so that it ends by itself when it is ready.
+        If the job is running, only send it SIGTERM, so that it ends by itself.
 
     Raises
     ------
     RequestError
-        When that is no job's number, or Slurm does not answer.
+        If ``number`` is not a job number, or Slurm does not answer.
     """
     if drain and job_state(number).state == "RUNNING":
         run_slurm("scancel", "--batch", "--signal=TERM", _number(number))
@@ -236,43 +245,43 @@ def cancel_job(number: str, *, drain: bool = False) -> None:
 
 
 def requeue_job(number: str) -> None:
-    """Put a job back into the queue; where it runs, it is ended.
+    """Put a job back into the queue; if it is running, Slurm ends it first.
 
     Raises
     ------
     RequestError
-        When that is no job's number, or Slurm refuses.
+        If ``number`` is not a job number, or Slurm refuses.
     """
     run_slurm("scontrol", "requeue", _number(number))
 
 
 def own_job(name: str) -> str | None:
-    """Return the number of the job that this process is; None where it is none of that name."""
+    """Return the number of this process's job, if its job has a given name; None otherwise."""
     found = os.environ.get("SLURM_JOB_NAME") == name
     return os.environ.get("SLURM_JOB_ID") if found else None
 
 
 @contextmanager
 def stop_before_time_limit(number: str, stop: Callable[[], None]) -> Iterator[None]:
-    """Have this process, which is a job, stop in order before its job must end.
+    """Stop this process, which runs as a job, properly before the job's time limit.
 
-    Slurm sends SIGTERM some time before. Then ``stop`` is called, once, and whatever still runs
-    when little time is left is interrupted as by Ctrl-C. A SIGTERM at any other time, of somebody
-    who ends the job, interrupts at once.
+    Slurm sends SIGTERM some time before the limit. ``stop`` is then called, once; work that is
+    still running shortly before the limit is interrupted as by Ctrl-C. A SIGTERM at any other time,
+    from a user who ends the job, interrupts at once.
 
     Parameters
     ----------
     number : str
-        The job's.
+        The job's number.
     stop : callable
-        Asks for an end, which may take a while.
+        Requests a stop, which may take a while.
     """
     asked = False
 
     def interrupt(signum: int, frame: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    def told(signum: int, frame: object) -> None:
+    def handle(signum: int, frame: object) -> None:
         nonlocal asked
         left = None if asked else _seconds_left(number)
         if left is None or left > NEAR:
@@ -281,7 +290,7 @@ def stop_before_time_limit(number: str, stop: Callable[[], None]) -> Iterator[No
         stop()
         signal.setitimer(signal.ITIMER_REAL, max(left - RESERVE, 0.01))
 
-    before = signal.signal(signal.SIGTERM, told), signal.signal(signal.SIGALRM, interrupt)
+    before = signal.signal(signal.SIGTERM, handle), signal.signal(signal.SIGALRM, interrupt)
     try:
         yield
     finally:
@@ -291,7 +300,7 @@ def stop_before_time_limit(number: str, stop: Callable[[], None]) -> Iterator[No
 
 
 def _seconds_left(number: str) -> float | None:
-    """Return how long a job may still run; None where it is being ended, or nobody knows."""
+    """Return the remaining time of a running job; None if it is ending, or the time is unknown."""
     try:
         now = job_state(number)
     except RequestError:
@@ -301,5 +310,5 @@ def _seconds_left(number: str) -> float | None:
 
 def _number(text: str) -> str:
     if not re.fullmatch(r"[0-9]+", text):
-        raise RequestError(f"job {text!r}: must be the number of a job of Slurm's")
+        raise RequestError(f"job {text!r}: must be the number of a Slurm job")
     return text

@@ -1,4 +1,4 @@
-"""Workers in jobs of Slurm's."""
+"""The Slurm site: a scheduler in this process, and workers in Slurm jobs."""
 
 from __future__ import annotations
 
@@ -41,33 +41,33 @@ from calbatch.models.private import NotPrivateError, make_private_folder
 log = logging.getLogger(__name__)
 
 FIRST = 30.0
-"""Seconds to wait for a first worker, to see whether jobs run at all. A queue may take longer."""
+"""Seconds to wait for a first worker, to see whether jobs start at all; queues may take longer."""
 
 LONGER = 1.1
-"""Workers are told of an exposure that took so many times as long as those before."""
+"""Workers are told of an exposure that took longer than the longest so far by this factor."""
 
 
 @contextmanager
 def open_slurm(options: SlurmOptions, grain: str, batch: str = "") -> Iterator[DaskSite]:
-    """Give a scheduler in this process, with workers in jobs of Slurm's.
+    """Start a scheduler in this process and workers in Slurm jobs, and yield them as a site.
 
-    Jobs that end are replaced. Scheduler and workers talk by TLS, with certificates for this one
-    time. When the context ends, so do the jobs.
+    Jobs that end are replaced. Scheduler and workers communicate by TLS, with temporary
+    certificates. The jobs are cancelled when the context ends.
 
     Parameters
     ----------
     options : SlurmOptions
-        What the jobs are like.
+        The site's options.
     grain : {"exposure", "tile"}
         What a task is.
     batch : str
-        The batch's name, where it is for one. Jobs and certificates of an earlier driver of it,
-        which was killed, are ended and removed first.
+        Name of the batch that the site is for, if any. Jobs and certificates left by a killed
+        driver of this batch are removed first.
 
     Raises
     ------
     RequestError
-        When an option cannot be, Slurm refuses the jobs, or their workers cannot calibrate.
+        If an option is wrong, Slurm refuses the jobs, or their workers are unfit to calibrate.
     """
     check_options(options, grain)
     with ExitStack() as stack:
@@ -121,21 +121,21 @@ def _start(stack: ExitStack, options: SlurmOptions, batch: str) -> tuple[Any, An
 
 
 class SlurmSite(DaskSite):
-    """Jobs of Slurm's, whose workers are told how long exposures take.
+    """Slurm jobs, whose workers are told how long exposures take.
 
-    One whose time is nearly up begins nothing that takes as long, though it may never have done
-    any itself.
+    A worker near its time limit starts no exposure that takes longer than the time left, even if it
+    has not calibrated any itself.
     """
 
     _reported_longest = 0.0
 
     def collect(self, timeout: float) -> list[tuple[Job, Outcome]]:
-        """Return what has ended, after waiting for something to end."""
+        """Wait for exposures to end, and return those that have."""
         found = super().collect(timeout)
         longest = max((o.seconds for _, o in found if not o.failed), default=0.0)
         if self.grain == "exposure" and longest > LONGER * self._reported_longest:
             self._reported_longest = longest
-            # In a thread: a worker that does not answer must not keep the others waiting.
+            # In a thread, since a worker that does not answer would delay the others.
             threading.Thread(target=_expect, args=(self.client, longest), daemon=True).start()
         return found
 
@@ -143,38 +143,38 @@ class SlurmSite(DaskSite):
 def _expect(client: Any, seconds: float) -> None:
     from calbatch.cluster.sites.draining import announce_duration
 
-    with suppress(Exception):  # the scheduler may be what was lost
+    with suppress(Exception):  # the scheduler may be lost
         announce_duration(client, seconds)
 
 
 def workers_name(batch: str) -> str:
-    """Return what the jobs of a batch's workers are called."""
+    """Return the name of a batch's worker jobs."""
     return f"calbatch-{batch}-workers"
 
 
 def _remove_abandoned(logs: Path) -> None:
-    """Remove the certificates of drivers of any batch that were killed on this host."""
+    """Remove certificates left by killed drivers of this host, whatever their batch."""
     for private in logs.glob(".tls-calbatch-*"):
         if is_owner_dead(private / "owner.json"):
             shutil.rmtree(private, ignore_errors=True)
 
 
 def end_jobs(name: str, logs: Path) -> None:
-    """End the jobs of a driver that was killed, and remove its certificates.
+    """Cancel the worker jobs of a killed driver, and remove its certificates.
 
-    Its workers could otherwise still write what a new driver's have written.
+    Otherwise its workers could overwrite products of a new driver's workers.
 
     Parameters
     ----------
     name : str
-        The jobs'.
+        Name of the jobs.
     logs : Path
-        Where the certificates are.
+        Folder of the certificates.
 
     Raises
     ------
     RequestError
-        When Slurm does not answer.
+        If Slurm does not answer.
     """
     ours = (f"--name={name}", f"--user={os.getuid()}")
     limit = time.monotonic() + FIRST
@@ -199,7 +199,7 @@ def _classes() -> tuple[Any, Any]:
     for program in ("sbatch", "squeue", "scancel"):
         if shutil.which(program) is None:
             raise RequestError(
-                f"Slurm: {program} is not on this machine, from which to submit jobs"
+                f"Slurm: {program} is not installed on this machine, from which jobs are submitted"
             )
     return WorkerCluster, Recipe
 
@@ -208,16 +208,16 @@ def _log_folder(options: SlurmOptions) -> Path:
     folder = Path(options.logs).expanduser().absolute()
     try:
         return make_private_folder(folder, "name another one in the site's option logs")
-    except NotPrivateError as error:  # who can exchange certificates can run code
+    except NotPrivateError as error:  # whoever can replace certificates can run code
         raise RequestError(str(error)) from error
     except OSError as error:
-        raise RequestError(f"{folder}: cannot have logs: {error.strerror}") from error
+        raise RequestError(f"{folder}: cannot create the log folder: {error.strerror}") from error
 
 
 def _credentials(stack: ExitStack, folder: Path, name: str) -> tuple[Any, dict[str, str]]:
-    """Make certificates for this one time; return dask's object, and the workers' files.
+    """Create temporary certificates; return dask's security object and the workers' files.
 
-    Whoever reads them can run code on the workers: they are for this user alone.
+    The files are readable by this user alone: anybody who reads them can run code on the workers.
     """
     from distributed import Security
 
@@ -241,7 +241,7 @@ def _credentials(stack: ExitStack, folder: Path, name: str) -> tuple[Any, dict[s
 
 
 def _listening(options: SlurmOptions) -> dict[str, Any]:
-    """Return where the scheduler listens: at one address, its dashboard on this machine only."""
+    """Return the scheduler's addresses: one for workers, and the dashboard's on this machine."""
     from distributed.utils import get_ip
 
     where = {"interface": options.interface} if options.interface else {"host": get_ip()}
@@ -249,17 +249,17 @@ def _listening(options: SlurmOptions) -> dict[str, Any]:
 
 
 def _wait(cluster: Any, options: SlurmOptions) -> None:
-    """Wait for a first worker, or until it is plain that jobs only wait for their turn.
+    """Wait for a first worker, or until the jobs evidently only wait in the queue.
 
     Raises
     ------
     RequestError
-        When jobs end and no worker comes.
+        If jobs end and no worker arrives.
     """
     limit = time.monotonic() + FIRST
     while not cluster.scheduler.workers and time.monotonic() < limit:
         if cluster.wasted >= max(2, options.jobs):
-            raise RequestError(f"Slurm: jobs end and no worker comes: {_last_words(options)}")
+            raise RequestError(f"Slurm: jobs end and no worker arrives: {_last_words(options)}")
         time.sleep(0.1)
 
 
@@ -268,7 +268,7 @@ def _last_words(options: SlurmOptions) -> str:
     logs = sorted(folder.glob("worker-*.log"), key=lambda p: p.stat().st_mtime)
     for path in reversed(logs):
         lines = path.read_text(errors="replace").split("\n")
-        said = [line.strip() for line in lines if line.strip()]
-        if said:
-            return f"{path}: {said[-1]}"
+        messages = [line.strip() for line in lines if line.strip()]
+        if messages:
+            return f"{path}: {messages[-1]}"
     return f"{folder} has no logs; do the nodes share it?"

@@ -1,4 +1,4 @@
-"""Jobs of Slurm's that run workers, and the cluster that keeps as many as are wanted."""
+"""Slurm jobs that run workers, and the cluster that keeps a number of them running."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ from calbatch.cluster.sites.slurm.commands import error_line, job_environment, j
 log = logging.getLogger(__name__)
 
 LOOK = 1.0
-"""Seconds between looks at which workers there are: that asks nobody."""
+"""Seconds between counts of the workers, which need no answer of Slurm."""
 
 ASK = 2.0
-"""Seconds between questions to Slurm, when workers are missing."""
+"""Seconds between queries of Slurm while workers are missing."""
 
 ASK_SELDOM = 30.0
-"""Seconds between questions when it has been so for long: jobs wait in a queue for hours."""
+"""Seconds between queries if workers have been missing for long: queues may take hours."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a job is made of.
+    """The definition of a worker job.
 
     Attributes
     ----------
     name : str
-        Of the jobs: nobody else's have it.
+        The jobs' name, which is unique to the cluster.
     sbatch : sequence of str
         Arguments of sbatch.
     worker : sequence of str
-        Python, and the arguments with which it starts workers, but for their name and scheduler.
+        The command that starts workers, without their name and the scheduler.
     before : sequence of str
-        Lines of shell that run first.
+        Shell lines that run first.
     variables : mapping
-        What a job's environment has, beside this process's.
+        Environment variables of the job, in addition to those of this process.
     """
 
     name: str
@@ -57,8 +57,8 @@ class Recipe:
 class WorkerJob(SLURMJob):
     """A job that runs workers.
 
-    dask-jobqueue would write all options into a script, unquoted. Here Slurm has them as arguments,
-    and the script is one quoted command.
+    dask-jobqueue writes all options into a script, unquoted. This class passes them to Slurm as
+    arguments; its script is one quoted command.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class WorkerJob(SLURMJob):
         self.recipe = recipe
 
     def job_script(self) -> str:
-        """Return the script."""
+        """Return the job's script."""
         command = [*self.recipe.worker, "--name", str(self.name), str(self.scheduler)]
         return job_script(command, self.recipe.before)
 
@@ -84,21 +84,21 @@ class WorkerJob(SLURMJob):
 
 
 class WorkerCluster(SLURMCluster):
-    """A scheduler in this process with its jobs, as many as are wanted.
+    """A scheduler in this process, and a constant number of worker jobs.
 
     Parameters
     ----------
     recipe : Recipe
-        What each is made of.
+        Definition of a job.
     jobs, cores : int
-        How many, and how many workers each has.
+        Number of jobs, and of workers per job.
     **kwargs
-        As for SLURMCluster.
+        Passed to SLURMCluster.
 
     Attributes
     ----------
     wasted : int
-        Jobs that ended, since the last worker came, without that their workers came.
+        Jobs that have ended without a worker since the last worker arrived.
     """
 
     job_cls: type[SLURMJob] = WorkerJob
@@ -111,35 +111,35 @@ class WorkerCluster(SLURMCluster):
         super().__init__(recipe=recipe, cores=cores, processes=cores, name=recipe.name, **kwargs)
 
     def submit(self) -> None:
-        """Submit the jobs, and see to it from now on that there are as many.
+        """Submit the jobs, and replace those that end from now on.
 
         Raises
         ------
         RuntimeError
-            When Slurm refuses them.
+            If Slurm refuses them.
         """
-        self.sync(self._filled)
-        self.sync(self._watched)
+        self.sync(self._fill)
+        self.sync(self._start_watching)
 
     def alive(self) -> set[str]:
-        """Return the numbers of our jobs that wait or run."""
+        """Return the numbers of this cluster's jobs that are pending or running."""
         found: set[str] = self.sync(self._alive)
         return found
 
     def _new_worker_name(self, worker_number: int) -> str:
-        """Return a name that no worker had: the scheduler may not know yet that one is gone."""
+        """Return an unused name: the scheduler may not know yet that an earlier worker is gone."""
         return f"{self._name}-{next(self._numbers)}"
 
-    async def _filled(self) -> None:
+    async def _fill(self) -> None:
         while len(self.worker_spec) < self.jobs:
             self.worker_spec.update(self.new_worker_spec())
         await self._correct_state()
 
-    async def _watched(self) -> None:
+    async def _start_watching(self) -> None:
         self._watching = asyncio.create_task(self._watch())
 
     async def _watch(self) -> None:
-        """Put new jobs in the place of those that ended."""
+        """Replace jobs that have ended, as long as the cluster is open."""
         present, pause, ask = -1, ASK, 0.0
         scheduler: Any = self.scheduler
         while True:
@@ -153,7 +153,7 @@ class WorkerCluster(SLURMCluster):
             if present < self._expected and now >= ask:
                 try:
                     await self._replace()
-                except (RuntimeError, OSError) as error:  # Slurm may be away for a while
+                except (RuntimeError, OSError) as error:  # Slurm may be unavailable for a while
                     log.warning("Slurm jobs: %s", error_line(str(error)))
                 pause = min(ASK_SELDOM, pause * 1.3)
                 ask = time.monotonic() + pause
@@ -166,11 +166,11 @@ class WorkerCluster(SLURMCluster):
                 continue
             if job.job_id is not None:
                 self.wasted += 1
-                log.warning("Slurm job %s is gone: another takes its place", job.job_id)
+                log.warning("Slurm job %s is gone, and is replaced", job.job_id)
             job.status = Status.closed
             self.workers.pop(name, None)
             self.worker_spec.pop(name, None)
-        await self._filled()
+        await self._fill()
 
     async def _alive(self) -> set[str]:
         ask = ["squeue", "--noheader", "--format=%A", f"--user={os.getuid()}"]
@@ -184,6 +184,6 @@ class WorkerCluster(SLURMCluster):
                 await self._watching
             self._watching = None
         await super()._close()
-        # Whatever was being submitted meanwhile.
+        # Cancel jobs that were being submitted meanwhile.
         with suppress(RuntimeError, OSError):
             await WorkerJob._call(["scancel", f"--name={self.recipe.name}"], env=job_environment())

@@ -1,4 +1,4 @@
-"""The CRDS cache, as the CRDS client sees it."""
+"""The CRDS cache as the official client reads it."""
 
 import json
 import os
@@ -34,7 +34,7 @@ TYPES = (
 
 
 def ask_crds(simulated, program, *arguments, stdin=""):
-    """Run a program in a fresh interpreter that knows nothing but this cache."""
+    """Run a program in a new interpreter that uses only this cache."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("CRDS_")}
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments],
@@ -49,7 +49,7 @@ def ask_crds(simulated, program, *arguments, stdin=""):
 
 
 @pytest.mark.parametrize("detector", ["NRCA1", "NIS", "NRS1", "GUIDER1", "MIRIMAGE"])
-def test_crds_finds_every_reference_that_jwst_asks_for(detector):
+def test_crds_finds_every_reference_that_jwst_needs(detector):
     exposure = small_exposure(detector, nints=2, ngroups=3)
     header = {path: str(exposure.header.get(key, "UNDEFINED")) for key, path in KEYS.items()}
     [answer] = ask_crds(exposure.set, ASK, stdin=json.dumps([[header], TYPES.split()]))
@@ -70,7 +70,7 @@ def test_the_newest_reference_wins():
     assert calibrations[1] == pytest.approx(10 * calibrations[0])
 
 
-def test_rule_files_carry_their_checksum():
+def test_rules_files_contain_their_checksum():
     exposure = small_exposure("MIRIMAGE", nints=2, ngroups=3)
     count = ask_crds(exposure.set, CHECK, exposure.set.context)
     assert count == len(list((exposure.set.crds / "mappings" / "jwst").iterdir()))

@@ -34,7 +34,7 @@ def test_pull_is_measured_over_usable_pixels():
     assert score.scatter == pytest.approx(1.2, rel=0.06)
 
 
-def test_rays_count_as_found_where_their_group_is_flagged():
+def test_a_ray_is_found_if_its_group_is_flagged():
     bright, faint = 60.0, 40.0  # 12 and 8 sigma
     truth = make_truth(
         (0, 2, 10, 10, bright),  # found

@@ -1,4 +1,4 @@
-"""Files as jwst's own data models see them."""
+"""Files as jwst's data models read them."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ DETECTORS = ["NRCA1", "NRCBLONG", "NIS", "NRS1", "NRS2", "GUIDER1", "GUIDER2", "
 
 @pytest.fixture
 def strict(monkeypatch):
-    """Let jwst's data models refuse what they otherwise warn of."""
+    """Turn warnings of jwst's data models into errors."""
     monkeypatch.setenv("STRICT_VALIDATION", "true")
 
 
@@ -105,7 +105,7 @@ def test_dq_bits_are_numbered_by_their_definition():
     assert ((stored & 1) != 0).sum() == edge.sum()
 
 
-def test_references_can_be_spoilt():
+def test_references_can_have_bad_pixels():
     exposure = small_exposure("NIS", shape=(64, 64), noise=Noise(bad_references=0.05))
     bad = [~np.isfinite(fits.getdata(exposure.reference(kind))) for kind in ("gain", "readnoise")]
     assert all(mask.sum() > 50 for mask in bad)
@@ -129,12 +129,12 @@ def test_inverse_coefficients_are_written_where_frames_are_averaged():
             assert ("INV_COEFFS" in hdus) == there
 
 
-def test_full_references_hold_the_subarray():
+def test_full_references_contain_the_subarray():
     full = small_exposure("GUIDER1", shape=(16, 24), corner=(101, 201), full_references=True)
     with fits.open(full.reference("superbias")) as hdus:
         bias = hdus["SCI"].data
         assert bias.shape == (2048, 2048)
     raw = full.data[0, 0].astype(float) - bias[100:116, 200:224]
-    # what is left of the first read is reset noise, drift and faint light
+    # without the bias, the first read is reset noise, drift and faint light
     assert abs(np.median(raw)) < 20
     assert fits.getdata(full.reference("dark")).shape[1:] == (16, 24)

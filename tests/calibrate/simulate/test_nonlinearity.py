@@ -15,7 +15,7 @@ def maps(request):
     return make_maps(DETECTORS["NRCA1"], FRAME, Noise(nonlinearity=request.param), seed=1)
 
 
-def test_linearising_undoes_delinearising(maps):
+def test_linearising_inverts_delinearising(maps):
     largest = linearise(maps.full_well, maps.coefficients)
     for part in (0.0, 0.001, 0.1, 0.5, 0.99):
         signal = (largest * np.float32(part)).astype(np.float32)
@@ -26,7 +26,7 @@ def test_linearising_undoes_delinearising(maps):
         )
 
 
-def test_the_loss_at_full_well_is_the_one_asked_for():
+def test_the_loss_at_full_well_is_the_requested_one():
     maps = make_maps(DETECTORS["NRCA1"], FRAME, Noise(nonlinearity=0.06), seed=1)
     lost = 1 - maps.full_well / linearise(maps.full_well, maps.coefficients)
     # the strength scatters by 10 % from pixel to pixel: 2000 pixels give the mean to 0.3 %
@@ -42,5 +42,5 @@ def test_inverse_polynomial_follows_the_inverse(maps):
     inverse = inverse_coefficients(maps.full_well, maps.coefficients)
     signal = linearise(maps.full_well, maps.coefficients) * np.float32(0.7)
     counts = delinearise(signal, maps.full_well, maps.coefficients)
-    # what a fifth-order fit of a 12 % loss leaves is far below the read noise
+    # the residuals of a fifth-order fit of a 12 % loss are far below the read noise
     np.testing.assert_allclose(linearise(signal, inverse), counts, rtol=5e-5)

@@ -1,4 +1,4 @@
-"""Each disturbance alone: its statistics against its parameter.
+"""Statistics of each disturbance alone, compared with its parameter.
 
 Tolerances are about four standard errors of the statistic for the number of pixels or samples used.
 """
@@ -50,7 +50,7 @@ def test_without_noise_the_reference_polynomial_restores_the_signal(readpatt, cu
 
 def test_photons_have_poisson_noise():
     noise = without_noise(poisson=True, nonlinearity=0.0)
-    for light in (60.0, 2000.0):  # few and many electrons a frame: two ways of drawing them
+    for light in (60.0, 2000.0):  # few and many electrons per frame are drawn in different ways
         readout, maps, ramp = make_ramp(INNER, light=light, noise=noise)
         electrons = np.diff(ramp.data[0].astype(float), axis=0) * maps.gain
         mean = (light * maps.flat + maps.dark_rate) * readout.frame_time
@@ -60,7 +60,7 @@ def test_photons_have_poisson_noise():
         assert deviation.mean() == pytest.approx(1, abs=0.05)
 
 
-def test_reads_have_the_maps_noise_and_averages_less():
+def test_reads_have_the_noise_of_the_maps_and_averages_have_less():
     noise = without_noise(read=True, read_noise=7.0)
     for readpatt, nframes in (("RAPID", 1), ("SHALLOW4", 4)):
         _, maps, ramp = make_ramp(replace(INNER, readpatt=readpatt), light=0.0, noise=noise)
@@ -77,7 +77,7 @@ def test_reset_noise_changes_with_the_integration_only():
     assert np.abs(np.diff(data, axis=1)).max() <= 1  # the dark current's rounding
 
 
-def test_reference_pixels_see_no_light_but_the_drift():
+def test_reference_pixels_record_drift_but_no_light():
     corner = replace(INNER, corner=(1, 1))
     _, maps, still = make_ramp(corner, light=300.0)
     edge = maps.reference
@@ -88,7 +88,7 @@ def test_reference_pixels_see_no_light_but_the_drift():
     assert drift[0][:, edge].std() > 1
     rows = drift[0].mean(axis=2)
     seen = drift[0][:, :, :4].mean(axis=2)
-    assert np.corrcoef(rows.ravel(), seen.ravel())[0, 1] > 0.9  # a line's drift goes on along it
+    assert np.corrcoef(rows.ravel(), seen.ravel())[0, 1] > 0.9  # the drift continues along a line
 
 
 def test_correlated_noise_follows_the_slow_axis():
@@ -121,7 +121,7 @@ def test_pink_noise_has_unit_power_and_falling_spectrum():
     assert low / high == pytest.approx(16, rel=0.2)  # one over frequency, four octaves apart
 
 
-def test_counts_stop_at_full_well_and_at_the_converter_s_limits():
+def test_counts_stop_at_full_well_and_at_the_limits_of_the_converter():
     _, maps, ramp = make_ramp(INNER, light=1e6)
     last = ramp.data[0, -1].astype(float)
     assert np.abs(last - (maps.bias + maps.full_well)).max() <= 0.51
@@ -129,7 +129,7 @@ def test_counts_stop_at_full_well_and_at_the_converter_s_limits():
     assert high.data.max() == 65535
 
 
-def test_rays_add_their_charge_where_and_when_the_table_says():
+def test_rays_add_charge_at_the_pixels_and_groups_of_the_table():
     noise = without_noise(cosmic_rays=2000.0, cosmic_ray_spread=0.0, nonlinearity=0.0)
     _, maps, ramp = make_ramp(replace(INNER, nints=2), noise=noise)
     _, _, quiet = make_ramp(replace(INNER, nints=2), noise=replace(noise, cosmic_rays=0.0))
@@ -157,7 +157,7 @@ def test_neighbours_share_a_ray():
     assert np.median(shares) == pytest.approx(0.2, rel=0.02)
 
 
-def test_rays_come_at_the_rate_asked_for():
+def test_rays_arrive_at_the_requested_rate():
     noise = without_noise(cosmic_rays=500.0)
     readout, _, ramp = make_ramp(replace(INNER, nints=5), noise=noise)
     seconds = 5 * readout.total_frames * readout.frame_time
@@ -166,7 +166,7 @@ def test_rays_come_at_the_rate_asked_for():
     assert count == pytest.approx(expected, abs=4 * np.sqrt(expected))
 
 
-def test_hot_and_dead_pixels_are_as_many_as_asked_for():
+def test_hot_and_dead_pixels_have_the_requested_fraction():
     noise = without_noise(hot=0.02, dead=0.05)
     _, maps, ramp = make_ramp(INNER, light=100.0, noise=noise)
     assert maps.hot.mean() == pytest.approx(0.02, abs=4 * np.sqrt(0.02 / 12000))

@@ -39,7 +39,7 @@ def test_readout_axes_agree_with_jwst(name):
         (SimulationSpec("MIRIMAGE"), 2.77504),
     ],
 )
-def test_frame_times_are_the_observatory_s(spec, seconds):
+def test_frame_times_agree_with_the_observatory(spec, seconds):
     assert plan_readout(spec).frame_time == pytest.approx(seconds, abs=1e-5)
 
 
@@ -51,7 +51,7 @@ def test_groups_average_and_drop_frames():
     assert readout.group_time == pytest.approx(5 * readout.frame_time)
 
 
-def test_a_pattern_is_found_for_given_frames():
+def test_given_frames_select_their_pattern():
     assert plan_readout(SimulationSpec(nframes=4, groupgap=1)).readpatt == "SHALLOW4"
     assert plan_readout(SimulationSpec(nframes=3)).readpatt == "RAPID"
     assert plan_readout(SimulationSpec(nframes=3)).nframes == 3

@@ -22,7 +22,7 @@ def test_same_arguments_write_the_same_bytes(tmp_path):
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
-def test_an_exposure_does_not_depend_on_how_many_there_are(tmp_path):
+def test_an_exposure_does_not_depend_on_the_number_of_exposures(tmp_path):
     one = simulate(tmp_path / "a", spec=SPEC, exposures=1)
     three = simulate(tmp_path / "b", spec=SPEC, exposures=3)
     assert one.exposures[0].read_bytes() == three.exposures[0].read_bytes()

@@ -1,4 +1,4 @@
-"""jwst's own pipeline finds the truth in simulated exposures, with the simulated references."""
+"""jwst's pipeline recovers the truth in simulated exposures, with the simulated references."""
 
 import logging
 

@@ -11,8 +11,8 @@ from support.fitted_ramps import (
     assert_near,
     assert_rates_agree,
     draw,
-    flagged,
-    spoiled,
+    flag_at_random,
+    spoil,
 )
 from support.step_contract import StepContract
 
@@ -32,8 +32,8 @@ class Given:
 
     def __init__(self, folder, rng, integrations=2, groups=6, instrument="NIRCAM", **facts):
         times = {"nframes": 4, "groupgap": 1, "drop_frames1": 1}
-        ramps = flagged(draw(rng, integrations, groups, **times), rng, 0.08)
-        self.ramps = ramps = spoiled(ramps, rng)
+        ramps = flag_at_random(draw(rng, integrations, groups, **times), rng, 0.08)
+        self.ramps = ramps = spoil(ramps, rng)
         self.exposure = Exposure(
             ramps.data, ramps.groupdq, ramps.pixeldq,
             instrument=instrument, exposure={**ramps.times, **facts},

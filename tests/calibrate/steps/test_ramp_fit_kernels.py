@@ -15,11 +15,11 @@ from support.fitted_ramps import (
     assert_rates_agree,
     draw,
     every_pattern,
-    flagged,
+    flag_at_random,
     jwst_fit,
     our_fit,
     our_segments,
-    spoiled,
+    spoil,
 )
 
 from calbatch.calibrate.errors import StepError
@@ -60,7 +60,7 @@ class TestRates:
     @pytest.mark.parametrize("groups", [1, 2, 3, 4, 5, 10, 120])
     def test_flagged_and_invalid_ramps(self, rng, groups, integrations, frames, suppress):
         ramps = draw(rng, integrations, groups, nframes=frames[0], groupgap=frames[1])
-        agree(spoiled(flagged(ramps, rng), rng), suppress=suppress)
+        agree(spoil(flag_at_random(ramps, rng), rng), suppress=suppress)
 
     @pytest.mark.parametrize("suppress", [True, False])
     @pytest.mark.parametrize("integrations", [1, 2])
@@ -74,7 +74,7 @@ class TestRates:
         agree(every_pattern(ramps, (0, DO_NOT_USE)), suppress=False)
 
     def test_more_pixels_than_a_stretch(self, rng):
-        agree(flagged(draw(rng, 1, 3, rows=17, columns=73), rng))
+        agree(flag_at_random(draw(rng, 1, 3, rows=17, columns=73), rng))
 
     @settings(max_examples=25, deadline=None)
     @given(
@@ -90,7 +90,7 @@ class TestRates:
     def test_drawn(self, seed, integrations, groups, frames, chance, flags, suppress, data):
         rng = np.random.default_rng(seed)
         ramps = draw(rng, integrations, groups, 4, 12, nframes=frames[0], groupgap=frames[1])
-        ramps = spoiled(flagged(ramps, rng, chance, sorted(flags)), rng, chance)
+        ramps = spoil(flag_at_random(ramps, rng, chance, sorted(flags)), rng, chance)
         first = data.draw(st.integers(0, max(groups - 2, 0)))
         last = data.draw(st.integers(min(first + 1, groups - 1), groups - 1))
         if first >= last:
@@ -104,7 +104,7 @@ class TestOptionalResults:
     @pytest.mark.parametrize("groups", [1, 2, 3, 5, 30])
     def test_segments(self, rng, groups, integrations, suppress):
         ramps = draw(rng, integrations, groups, nframes=4, groupgap=1, drop_frames1=2)
-        self.compare(spoiled(flagged(ramps, rng), rng), suppress)
+        self.compare(spoil(flag_at_random(ramps, rng), rng), suppress)
 
     def test_every_pattern_of_flags(self, rng):
         self.compare(every_pattern(draw(rng, 1, 4, 26, 26)), True)
@@ -170,7 +170,7 @@ class TestMiri:
     @staticmethod
     def miri(rng, integrations, groups, first):
         """Draw a ramp like those after MIRI's first-frame and last-frame steps."""
-        ramps = spoiled(flagged(draw(rng, integrations, groups), rng), rng)
+        ramps = spoil(flag_at_random(draw(rng, integrations, groups), rng), rng)
         ramps.groupdq[:, :first] |= np.uint8(DO_NOT_USE)
         ramps.groupdq[:, -1] |= np.uint8(DO_NOT_USE)
         return ramps.__class__(**{**vars(ramps), "instrument": "MIRI"})
@@ -181,7 +181,7 @@ def halves(ramps):
 
 
 def test_tiles_equal_the_whole(rng):
-    ramps = spoiled(flagged(draw(rng, 2, 7, rows=40, columns=33), rng, 0.05), rng)
+    ramps = spoil(flag_at_random(draw(rng, 2, 7, rows=40, columns=33), rng, 0.05), rng)
     whole = our_fit(ramps)
     for height in (1, 3, 16):
         parts = [our_fit(ramps.rows(r, min(r + height, 40))) for r in range(0, 40, height)]
@@ -191,7 +191,7 @@ def test_tiles_equal_the_whole(rng):
 
 
 def test_inputs_may_be_read_only_and_strided(rng):
-    ramps = flagged(draw(rng, 2, 5, rows=12), rng)
+    ramps = flag_at_random(draw(rng, 2, 5, rows=12), rng)
     arrays, references = ramps.rows(3, 9).ours()  # views into larger arrays
     for array in (*arrays, *references.values()):
         array.flags.writeable = False

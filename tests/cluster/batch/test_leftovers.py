@@ -12,10 +12,10 @@ import uuid
 from pathlib import Path
 
 import pytest
-from support.batches import DATE, calbatch, products_in, quiet
+from support.batches import DATE, calbatch, products_in, quiet_console
 from support.chaos import driver_of, kill, with_children
 from support.gated import HELD
-from support.placed import eventually, importable
+from support.placed import eventually, make_importable
 
 from calbatch import cluster
 from calbatch.cluster.batch.leftovers import remove_leftovers
@@ -41,7 +41,7 @@ def temporary(monkeypatch):
 def test_the_same_command_again_removes_what_a_kill_of_everything_left(
     simulated, tmp_path, monkeypatch, temporary
 ):
-    importable(monkeypatch)
+    make_importable(monkeypatch)
     out, state = tmp_path / "out", tmp_path / "out" / ".calbatch"
     how = ("-o", out, "--scheduler", "local", "--workers", "1", "--date", DATE, "--no-fsync")
     command = ("submit", HELD, simulated.exposures[0], *how, "--gate", tmp_path / "gate")
@@ -103,7 +103,7 @@ def test_folders_of_killed_clusters_go_with_a_batch_that_needs_none(
     simulated, tmp_path, monkeypatch, temporary
 ):
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    how = {"scheduler": "sync", "date": DATE, "fsync": False, "console": quiet()}
+    how = {"scheduler": "sync", "date": DATE, "fsync": False, "console": quiet_console()}
     left = []
     for kind in ("sockets", "workers"):
         made = subprocess.run(
@@ -163,7 +163,7 @@ def test_an_owner_is_dead_only_if_that_is_known(tmp_path):
 
 
 def test_what_was_done_but_for_saying_so_is_done_when_resumed(simulated, tmp_path):
-    how = {"scheduler": "sync", "date": DATE, "fsync": False, "console": quiet()}
+    how = {"scheduler": "sync", "date": DATE, "fsync": False, "console": quiet_console()}
     result = cluster.run("superbias", simulated.exposures[:1], tmp_path, **how)
     folder = result.folder
     with Ledger(folder.state) as ledger:  # as a driver that is killed leaves it
@@ -181,7 +181,7 @@ def test_what_was_done_but_for_saying_so_is_done_when_resumed(simulated, tmp_pat
 
 def test_a_batch_with_signs_of_life_on_another_host_is_spared(simulated, tmp_path):
     """Its file system does not lock across hosts, or the ledger would be refused."""
-    how = {"scheduler": "sync", "date": DATE, "fsync": False, "console": quiet()}
+    how = {"scheduler": "sync", "date": DATE, "fsync": False, "console": quiet_console()}
     first = cluster.run("superbias", simulated.exposures[:1], tmp_path, **how).folder
     log = first.logs / "0-1.log"
 
@@ -203,7 +203,7 @@ def test_a_batch_with_signs_of_life_on_another_host_is_spared(simulated, tmp_pat
 
 
 def test_a_driver_notes_that_those_before_it_died(simulated, tmp_path):
-    how = {"scheduler": "sync", "date": DATE, "fsync": False, "console": quiet()}
+    how = {"scheduler": "sync", "date": DATE, "fsync": False, "console": quiet_console()}
     first = cluster.run("superbias", simulated.exposures[:1], tmp_path, **how)
     with Ledger(first.folder.state) as ledger:  # as a driver that is killed leaves it
         ledger.set_driver(first.batch.id, "sync", None)

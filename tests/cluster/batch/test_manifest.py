@@ -2,7 +2,7 @@
 
 import json
 
-from support.batches import DATE, quiet
+from support.batches import DATE, quiet_console
 
 from calbatch.cluster import run
 from calbatch.cluster.batch import session
@@ -20,7 +20,7 @@ def test_a_batch_is_done_only_once_its_manifest_is_written(simulated, tmp_path, 
     monkeypatch.setattr(session, "write_manifest", observed)
     result = run(
         "superbias", simulated.exposures[:1], tmp_path, scheduler="sync", date=DATE, fsync=False,
-        console=quiet(),
+        console=quiet_console(),
     )  # fmt: skip
     assert states == ["running"]
     assert result.batch.state == "done"

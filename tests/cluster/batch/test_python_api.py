@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 from astropy.io import fits
-from support.batches import DATE, changed, products_in, quiet, sums
+from support.batches import DATE, copy_changed, products_in, quiet_console, checksums
 
 from calbatch import cluster
 from calbatch.calibrate.pipelines.simple import SimplePipeline
@@ -16,7 +16,7 @@ from calbatch.models.datamodels import RampModel
 
 
 def run(*arguments, **options):
-    return cluster.run(*arguments, **{"scheduler": "sync", "console": quiet(), **options})
+    return cluster.run(*arguments, **{"scheduler": "sync", "console": quiet_console(), **options})
 
 
 def names(folder):
@@ -117,12 +117,12 @@ def test_a_file_name_of_ones_own(simulated, tmp_path):
 def test_a_product_never_takes_the_place_of_its_input(simulated, tmp_path):
     raw = tmp_path / "a_superbias.fits"
     shutil.copy(simulated.exposures[0], raw)
-    before = sums(tmp_path)
+    before = checksums(tmp_path)
     result = run("superbias", raw, tmp_path)
     assert result.outcomes[0].error.endswith(
         "a_superbias.fits: the product would overwrite the input; choose another output folder"
     )
-    assert sums(tmp_path) == before
+    assert checksums(tmp_path) == before
 
 
 @pytest.mark.parametrize("scheduler", ["sync", "threads"])
@@ -133,15 +133,15 @@ def test_files_are_the_same_bit_for_bit(simulated, tmp_path, scheduler, tile_row
     run("detector1", chosen, tmp_path / "a", tile_rows=20, **how)
     how |= {"scheduler": scheduler, "tile_rows": tile_rows, "workers": 3}
     run("detector1", chosen, tmp_path / "b", **how)
-    assert sums(tmp_path / "a") == sums(tmp_path / "b")
-    assert len(sums(tmp_path / "a")) == 4
+    assert checksums(tmp_path / "a") == checksums(tmp_path / "b")
+    assert len(checksums(tmp_path / "a")) == 4
 
 
 def test_only_the_date_differs_between_runs(simulated, tmp_path, monkeypatch):
     for name, epoch in (("a", "0"), ("b", "86400"), ("c", "0")):
         monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)
         run("superbias", simulated.exposures[0], tmp_path / name)
-    assert sums(tmp_path / "a") == sums(tmp_path / "c")
+    assert checksums(tmp_path / "a") == checksums(tmp_path / "c")
     first, second = (fits.getheader(products_in(tmp_path / n)[0]) for n in "ab")
     differing = {c.keyword for c in first.cards if c.keyword and c.value != second[c.keyword]}
     assert differing == {"DATE", "CHECKSUM"}
@@ -149,7 +149,7 @@ def test_only_the_date_differs_between_runs(simulated, tmp_path, monkeypatch):
 
 
 def test_one_failure_stops_nothing_else(simulated, tmp_path):
-    console = quiet()
+    console = quiet_console()
     result = run(FailsOnSecond, simulated.exposures, tmp_path, console=console, debug=True)
     assert result.exit_status == 1
     assert [o.path for o in result.failed] == [simulated.exposures[1]]
@@ -164,7 +164,7 @@ def test_one_failure_stops_nothing_else(simulated, tmp_path):
 
 
 def test_a_failure_is_one_line_without_debug(simulated, tmp_path):
-    console = quiet()
+    console = quiet_console()
     run(FailsOnSecond, simulated.exposures[1], tmp_path, console=console)
     lines = console.file.getvalue().splitlines()
     assert sum("surprise" in line for line in lines) == 1
@@ -265,7 +265,7 @@ def test_a_reference_that_does_not_fit_fails_what_needs_it(simulated, tmp_path):
     ],
 )
 def test_a_header_that_will_not_do_fails_its_exposure(simulated, tmp_path, cards, message):
-    bad = changed(simulated.exposures[0], tmp_path / "bad_uncal.fits", **cards)
+    bad = copy_changed(simulated.exposures[0], tmp_path / "bad_uncal.fits", **cards)
     result = run("detector1", bad, tmp_path / "out")
     assert result.exit_status == 1
     error = result.failed[0].error

@@ -1,7 +1,7 @@
 """A batch in its ledger: registered, taken up again, and held until it is driven."""
 
 import pytest
-from support.batches import DATE, quiet
+from support.batches import DATE, quiet_console
 
 from calbatch.cluster.batch import python_api
 from calbatch.cluster.batch.registering import begin_batch, take_up
@@ -29,7 +29,7 @@ def test_run_holds_the_ledger_from_registration_to_the_end(simulated, tmp_path, 
         return drive(*arguments, **options)
 
     monkeypatch.setattr(python_api, "drive", tried_by_another_first)
-    result = python_api.run("superbias", simulated.exposures[:1], out, console=quiet(), **HOW)
+    result = python_api.run("superbias", simulated.exposures[:1], out, console=quiet_console(), **HOW)
     assert result.state == "done"
     with Ledger(state_of(out)):
         pass
@@ -38,7 +38,7 @@ def test_run_holds_the_ledger_from_registration_to_the_end(simulated, tmp_path, 
 def test_a_batch_refused_by_a_held_ledger_is_not_registered(simulated, tmp_path):
     out = tmp_path / "out"
     with Ledger(state_of(out)), pytest.raises(HeldLedgerError):
-        python_api.run("superbias", simulated.exposures[:1], out, console=quiet(), **HOW)
+        python_api.run("superbias", simulated.exposures[:1], out, console=quiet_console(), **HOW)
     assert list(find_registered()) == []
     with View(state_of(out)) as view:
         assert view.batches() == []

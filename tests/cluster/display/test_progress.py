@@ -36,7 +36,9 @@ def done(number, **values):
 
 
 def failed(number):
-    return Outcome(number=number, path=PATHS[number], error=f"{PATHS[number]}: [jump] is no good", details="T")
+    return Outcome(
+        number=number, path=PATHS[number], error=f"{PATHS[number]}: [jump] is no good", details="T"
+    )
 
 
 def plain():
@@ -82,7 +84,7 @@ def test_a_tally_counts_and_foresees(monkeypatch):
     tally.add(failed(1))
     assert tally.rate == pytest.approx(4)
     assert tally.left == pytest.approx(30)
-    assert re.match(r"1/4 done, 1 failed, 4 a minute, 30\.0 s left, peak memory ", tally.line())
+    assert re.match(r"1/4 done, 1 failed, 4 per minute, 30\.0 s left, peak memory ", tally.line())
 
 
 def test_plain_lines_come_now_and_then_and_at_the_end(monkeypatch):
@@ -90,8 +92,8 @@ def test_plain_lines_come_now_and_then_and_at_the_end(monkeypatch):
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
     console = plain()
     with show_progress(4, console) as watch:
-        watch.at("http://127.0.0.1:1/status")
-        watch.at("http://127.0.0.1:1/status")
+        watch.show_dashboard("http://127.0.0.1:1/status")
+        watch.show_dashboard("http://127.0.0.1:1/status")
         for number in range(4):
             clock[0] += 6
             watch(done(number))

@@ -5,9 +5,11 @@ import stat
 
 import pytest
 
+from calbatch.cluster.driver import staging as staging_module
 from calbatch.cluster.driver.staging import (
     NAME,
     RETIRED,
+    ObjectStaging,
     Staging,
     fence_earlier_drivers,
     retire_folder,
@@ -15,6 +17,9 @@ from calbatch.cluster.driver.staging import (
 )
 from calbatch.cluster.errors import FencedError, RequestError
 from calbatch.cluster.folder import STATE, BatchFolder
+from calbatch.models.errors import StorageError
+from calbatch.models.storage.location import location
+from calbatch.models.storage.upload_permits import Permit
 
 
 @pytest.fixture
@@ -108,3 +113,76 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(RequestError):
         Staging(tmp_path / "file")
+
+
+class FakePermits:
+    """Upload permits in memory."""
+
+    marker, remark = "s3://bucket/out/.calbatch/driver-1", "conditional writes are missing"
+
+    def __init__(self, output, generation):
+        self.valid, self.held, self.error = set(), False, None
+
+    def claim(self):
+        self.held = True
+
+    def issue(self, attempt):
+        self.valid.add(attempt)
+        return Permit(self.marker, attempt)
+
+    def revoke(self, permit):
+        self.valid.discard(permit.attempt)
+
+    def release(self):
+        self.held = False
+
+    def is_held(self):
+        return self.held
+
+
+class Refusing(FakePermits):
+    """An object store that cannot be written."""
+
+    def claim(self):
+        raise StorageError(self.marker, "access denied")
+
+    def release(self):
+        raise StorageError(self.marker, "access denied")
+
+
+class TestObjectStores:
+    @pytest.fixture
+    def staging(self, monkeypatch):
+        monkeypatch.setattr(staging_module, "Permits", FakePermits)
+        monkeypatch.setattr(staging_module, "LOOK_EVERY", -1.0)
+        return take_over(BatchFolder(location("s3://bucket/out"), "b"))
+
+    def test_each_attempt_has_a_permit_until_it_is_removed(self, staging):
+        assert isinstance(staging, ObjectStaging)
+        assert staging.remark == FakePermits.remark
+        first, second = staging.place_for(0, 1), staging.place_for(0, 2)
+        staging.make(first)
+        staging.remove(first, ended=False)
+        staging.remove(second, ended=True)
+        assert staging._permits.valid == {"0-2"}
+
+    def test_a_driver_notices_that_another_one_has_taken_over(self, staging):
+        staging.make(staging.place_for(0, 1))
+        staging._permits.held = False
+        with pytest.raises(FencedError, match="another driver has taken over"):
+            staging.make(staging.place_for(1, 1))
+
+    def test_closing_withdraws_all_permits(self, staging):
+        staging.close()
+        assert not staging._permits.held
+
+    def test_an_object_store_that_refuses_is_an_error(self, monkeypatch):
+        monkeypatch.setattr(staging_module, "Permits", Refusing)
+        with pytest.raises(RequestError, match=r"cannot keep workers .*: access denied"):
+            ObjectStaging(location("s3://bucket/out"))
+
+    def test_permits_that_cannot_be_withdrawn_are_left_to_the_next_driver(
+        self, staging, monkeypatch
+    ):
+        monkeypatch.setattr(staging, "_permits", Refusing("s3://bucket/out", "2"))
+        staging.close()

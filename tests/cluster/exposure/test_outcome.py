@@ -15,6 +15,7 @@ import pytest
 
 from calbatch.calibrate.errors import ReferenceFileError, StepError
 from calbatch.cluster.exposure.outcome import (
+    Outcome,
     Stopwatch,
     collect_warnings,
     describe_failure,
@@ -23,6 +24,7 @@ from calbatch.cluster.exposure.outcome import (
 )
 from calbatch.models.errors import FileError, ModelError, ValidationWarning
 from calbatch.models.fits.tables import cast_columns
+from calbatch.models.fits.writer import Product
 from calbatch.models.storage.files import read_stamp
 
 RAW = Path("/data/a_uncal.fits")
@@ -89,6 +91,16 @@ def test_a_failure_has_its_traceback_and_time():
     assert "Traceback" in outcome.details
     assert __file__ in outcome.details
     assert pickle.loads(pickle.dumps(outcome)) == outcome
+
+
+def test_the_repr_of_an_outcome_is_one_short_line():
+    product = Product("/out/a_rate.fits", 1, 2, "d")
+    done = Outcome(number=0, path=RAW, written=(product, product))
+    assert repr(done) == "<Outcome of a_uncal.fits: done, 2 products>"
+    kept = Outcome(number=0, path=RAW, written=(product,), kept=True)
+    assert repr(kept) == "<Outcome of a_uncal.fits: kept, 1 product>"
+    failed = Outcome(number=0, path=RAW, error="is empty", details="Traceback …")
+    assert repr(failed) == "<Outcome of a_uncal.fits: failed, is empty>"
 
 
 def test_only_warnings_for_users_are_collected():

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.batches import changed
+from support.batches import copy_changed
 
 from calbatch.calibrate.step import Step
 from calbatch.cluster.display.fetch_progress import TO_BE_FETCHED
@@ -47,7 +47,7 @@ def test_like_exposures_form_a_group(simulated):
 
 
 def test_other_modes_form_other_groups(raw, tmp_path):
-    other = changed(raw, tmp_path / "b_uncal.fits", READPATT="BRIGHT1")
+    other = copy_changed(raw, tmp_path / "b_uncal.fits", READPATT="BRIGHT1")
     found = forecast(plan([raw, other, raw]))
     assert sorted(group.members for group in found.groups) == [1, 2]
 

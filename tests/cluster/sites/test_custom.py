@@ -5,7 +5,7 @@ import socket
 import psutil
 import pytest
 from support.batches import small_set
-from support.placed import calibrated, importable, twice
+from support.placed import calibrate_all, make_importable, double
 
 from calbatch.cluster import RequestError
 from calbatch.cluster.sites.custom import open_cluster
@@ -26,12 +26,12 @@ def refused(grain="exposure", **given):
 
 @pytest.mark.parametrize("path", [LOCAL, "distributed.deploy.local:LocalCluster"])
 def test_a_class_by_its_path(tmp_path, monkeypatch, path):
-    importable(monkeypatch)
+    make_importable(monkeypatch)
     arguments = {**HERE, "n_workers": 1, "threads_per_worker": 1}
     with open_cluster(ClusterOptions(path, arguments), "exposure") as site:
         client, address = site.client, site.client.scheduler.address
-        assert client.submit(twice, 4).result() == 8
-        outcomes = calibrated(site, small_set().exposures, tmp_path)
+        assert client.submit(double, 4).result() == 8
+        outcomes = calibrate_all(site, small_set().exposures, tmp_path)
         assert [outcome.error for outcome in outcomes] == ["", "", ""]
         assert site.description == "LocalCluster with 1 worker so far"
         assert site.dashboard.startswith("http://127.0.0.1:")
@@ -49,7 +49,7 @@ def test_workers_are_asked_for():
 
 def test_none_comes():
     told = refused(path=LOCAL, arguments=NONE, patience=0.5)
-    assert told.endswith("no worker came within 0.5 s; does it need `workers`?")
+    assert told.endswith("no worker arrived within 0.5 s; does it need the option `workers`?")
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,8 @@ def test_none_comes():
         ("LocalCluster", "must be like dask_gateway.GatewayCluster"),
         ("no_such_package.Cluster", "'no_such_package'; is it installed?"),
         ("distributed.LokalCluster", "distributed has no LokalCluster"),
-        ("distributed.wait", "is no class"),
-        ("collections.Counter", "is no class of dask clusters"),
+        ("distributed.wait", "is not a class"),
+        ("collections.Counter", "is not a dask cluster class"),
     ],
 )
 def test_what_is_no_cluster_is_said(path, message):
@@ -69,7 +69,7 @@ def test_what_is_no_cluster_is_said(path, message):
 
 def test_arguments_that_cannot_be_are_said():
     told = refused(path=LOCAL, arguments={**NONE, "n_workers": 1, "colour": "red"})
-    assert "distributed.LocalCluster: cannot be made: " in told
+    assert "distributed.LocalCluster: cannot be created: " in told
     assert "colour" in told
 
 
@@ -79,7 +79,7 @@ def test_unencrypted_on_other_addresses_is_refused():
     if not others:
         pytest.skip("this machine has no other address than its own loopback")
     arguments = {**NONE, "host": others[0]}
-    assert "whoever reaches it runs code" in refused(path=LOCAL, arguments=arguments)
+    assert "anybody who reaches it can run" in refused(path=LOCAL, arguments=arguments)
     options = ClusterOptions(LOCAL, arguments, workers=1, insecure=True)
     with open_cluster(options, "exposure") as site:
-        assert site.client.submit(twice, 4).result() == 8
+        assert site.client.submit(double, 4).result() == 8

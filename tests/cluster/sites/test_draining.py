@@ -7,7 +7,7 @@ import dask
 import pytest
 from distributed import Client, Nanny, Scheduler, SpecCluster
 from support.batches import small_set
-from support.placed import about, eventually, importable, jobs, longest_known, slowly, surrounded
+from support.placed import worker_facts, eventually, make_importable, jobs, longest_known, run_slowly, extend_environment
 from support.waiting import now
 
 from calbatch.cluster.sites.draining import BEGAN, ENDS, Draining, announce_duration
@@ -20,7 +20,7 @@ DASK_SETTINGS = {**DASK_SETTINGS, "distributed.worker.memory.monitor-interval": 
 
 @pytest.fixture(autouse=True)
 def _importable(monkeypatch):
-    importable(monkeypatch)
+    make_importable(monkeypatch)
 
 
 def limited(seconds: float, begun: float = 0.0) -> dict:
@@ -42,7 +42,7 @@ def workers(**limits):
         client.run(longest_known)  # so that workers have imported what they need
         for name, limit in limits.items():
             address = cluster.workers[name].worker_address
-            client.run(surrounded, limited(*limit) if limit else {}, workers=[address])
+            client.run(extend_environment, limited(*limit) if limit else {}, workers=[address])
         client.register_plugin(Draining())
         yield client
 
@@ -58,7 +58,7 @@ def names(client):
 
 def test_nothing_is_begun_that_cannot_end(tmp_path):
     with workers(short=(8,)) as client:
-        futures = [client.submit(slowly, n, 1.0, str(tmp_path), pure=False) for n in range(30)]
+        futures = [client.submit(run_slowly, n, 1.0, str(tmp_path), pure=False) for n in range(30)]
         eventually(lambda: not client.nthreads())
         began = noted(tmp_path, "begun")
         assert began[:2] == [0, 1]
@@ -69,7 +69,7 @@ def test_nothing_is_begun_that_cannot_end(tmp_path):
 def test_others_do_what_is_left(tmp_path):
     with workers(short=(7,), long=()) as client:
         announce_duration(client, 2.5)
-        futures = [client.submit(slowly, n, 0.5, str(tmp_path), pure=False) for n in range(24)]
+        futures = [client.submit(run_slowly, n, 0.5, str(tmp_path), pure=False) for n in range(24)]
         assert sorted(client.gather(futures)) == list(range(24))
         assert sorted(noted(tmp_path, "begun")) == list(range(24))
         eventually(lambda: names(client) == {"long"})
@@ -84,12 +84,12 @@ def test_the_longest_is_known_from_others_and_half_of_the_time_is_kept():
         eventually(lambda: len(client.nthreads()) == 2)
         assert names(client) == {"early", "unlimited"}
         assert client.run(os.getpid).items() <= before.items()
-        assert [f["threads"] for f in client.run(about).values()] == [1, 1]
+        assert [f["threads"] for f in client.run(worker_facts).values()] == [1, 1]
 
 
 def test_what_takes_too_long_goes_to_another_in_the_end(tmp_path):
     with workers(short=(4,)) as client:
-        future = client.submit(slowly, 1, 600.0, str(tmp_path), pure=False)
+        future = client.submit(run_slowly, 1, 600.0, str(tmp_path), pure=False)
         eventually((tmp_path / "begun").exists)
         eventually(lambda: not client.nthreads())
         assert future.status == "pending"

@@ -12,7 +12,7 @@ import cloudpickle
 import dask
 import psutil
 import pytest
-from support.batches import DATE, calibrated_on, products_in, quiet, small_set, sums
+from support.batches import DATE, calibrate_on, products_in, quiet_console, small_set, checksums
 from support.waiting import eventually
 
 from calbatch.calibrate.step import Step
@@ -74,10 +74,10 @@ def site(request, local):
 
 def test_files_are_those_of_one_process_bit_for_bit(simulated, tmp_path, site):
     how = {"date": DATE, "fsync": False, "tile_rows": 48}
-    run("detector1", simulated.exposures, tmp_path / "a", scheduler="sync", console=quiet(), **how)
-    result = calibrated_on(site, "detector1", simulated.exposures, tmp_path / "b", tile_rows=13)
+    run("detector1", simulated.exposures, tmp_path / "a", scheduler="sync", console=quiet_console(), **how)
+    result = calibrate_on(site, "detector1", simulated.exposures, tmp_path / "b", tile_rows=13)
     assert result.exit_status == 0
-    assert sums(tmp_path / "a") == sums(tmp_path / "b")
+    assert checksums(tmp_path / "a") == checksums(tmp_path / "b")
     assert len(result.products) == 2 * len(simulated.exposures)
     for outcome in result.outcomes:
         assert {"jump", "ramp_fit", "write"} <= set(outcome.stages)
@@ -85,7 +85,7 @@ def test_files_are_those_of_one_process_bit_for_bit(simulated, tmp_path, site):
 
 
 def test_workers_keep_references_for_the_next_exposure(simulated, tmp_path, local):
-    calibrated_on(local, "detector1", simulated.exposures, tmp_path / "out", tile_rows=16)
+    calibrate_on(local, "detector1", simulated.exposures, tmp_path / "out", tile_rows=16)
     held = list(local.client.run(reference_cache.cached_bytes).values())
     assert 0 < max(held) <= REFERENCE_BYTES
 
@@ -107,7 +107,7 @@ def test_workers_keep_references_as_far_as_memory_reaches(memory, grain, wanted)
 
 
 def test_one_failure_stops_nothing_else(simulated, tmp_path, site):
-    result = calibrated_on(site, Faulty, simulated.exposures, tmp_path / "out")
+    result = calibrate_on(site, Faulty, simulated.exposures, tmp_path / "out")
     assert [o.path for o in result.failed] == [simulated.exposures[1]]
     assert "KeyError: 'surprise'" in result.failed[0].error
     assert "Traceback" in result.failed[0].details
@@ -117,7 +117,7 @@ def test_one_failure_stops_nothing_else(simulated, tmp_path, site):
 
 def test_an_exposure_that_kills_its_workers_is_told_in_a_line(simulated, tmp_path, site):
     policy = RetryPolicy(first_delay=0.05, deaths_alone=2)
-    result = calibrated_on(site, Deadly, simulated.exposures, tmp_path / "out", policy)
+    result = calibrate_on(site, Deadly, simulated.exposures, tmp_path / "out", policy)
     assert [o.path for o in result.failed] == [simulated.exposures[1]]
     error = result.failed[0].error
     assert error.startswith(f"{simulated.exposures[1]}: its worker died")
@@ -178,7 +178,7 @@ def test_the_dashboard_answers_and_is_no_proxy(local):
 
 
 def test_the_dashboard_calls_a_batchs_tasks_by_the_pipelines_name(simulated, tmp_path, local):
-    calibrated_on(local, Faulty, simulated.exposures, tmp_path / "out")
+    calibrate_on(local, Faulty, simulated.exposures, tmp_path / "out")
     prefixes = local.client.run_on_scheduler(
         lambda dask_scheduler: set(dask_scheduler.task_prefixes)
     )

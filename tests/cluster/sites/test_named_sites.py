@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
-from support.placed import importable, twice
+from support.placed import make_importable, double
 
 from calbatch.cluster import RequestError
 from calbatch.cluster.sites.kinds import KINDS
@@ -215,7 +215,7 @@ def test_the_page_tells_all_options():
 
 @pytest.mark.parametrize("kind", ["local", "cluster"])
 def test_a_site_is_opened(kind, monkeypatch):
-    importable(monkeypatch)
+    make_importable(monkeypatch)
     own = {"n_workers": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
     said = {
         "local": {"kind": "local", "workers": 1},
@@ -224,9 +224,9 @@ def test_a_site_is_opened(kind, monkeypatch):
     with configured(it=said[kind]):
         site = find_site("it")
     with open_site(site, "exposure") as running:
-        assert running.client.submit(twice, 4).result() == 8
+        assert running.client.submit(double, 4).result() == 8
         address = running.client.scheduler.address
         with configured(there={"kind": "address", "address": address}):
             other = find_site("there")
         with open_site(other, "exposure") as second:
-            assert second.client.submit(twice, 5).result() == 10
+            assert second.client.submit(double, 5).result() == 10

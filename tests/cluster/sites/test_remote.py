@@ -8,9 +8,9 @@ import cloudpickle
 import dask
 import pytest
 from distributed import Client, LocalCluster, Security
-from support.batches import DATE, calibrated_on, quiet, sums
+from support.batches import DATE, calibrate_on, quiet_console, checksums
 from support.onehost import free_ports
-from support.services import ended, started
+from support.services import end_process, start_process
 from support.waiting import eventually
 
 from calbatch.calibrate.step import Step
@@ -41,14 +41,14 @@ def cluster():
 
 @pytest.mark.parametrize("grain", ["auto", "tile"])
 def test_a_scheduler_by_address(simulated, tmp_path, cluster, grain):
-    how = {"date": DATE, "fsync": False, "console": quiet()}
+    how = {"date": DATE, "fsync": False, "console": quiet_console()}
     run("detector1", simulated.exposures, tmp_path / "a", scheduler="sync", **how)
     address = cluster.scheduler_address
     result = run(
         "detector1", simulated.exposures, tmp_path / "b", scheduler=address, grain=grain, **how
     )
     assert result.exit_status == 0
-    assert sums(tmp_path / "a") == sums(tmp_path / "b")
+    assert checksums(tmp_path / "a") == checksums(tmp_path / "b")
     assert f"the scheduler at {address} with 1 workers" in how["console"].file.getvalue()
     assert list(cluster.scheduler.workers)  # it is not ours to stop
 
@@ -67,11 +67,11 @@ def test_a_scheduler_with_certificates(simulated, tmp_path):
         assert address.startswith("tls://")
         with dask.config.set({f"distributed.comm.tls.{n}": f for n, f in files.items()}):
             result = run(
-                Plain, simulated.exposures, tmp_path / "out", scheduler=address, console=quiet()
+                Plain, simulated.exposures, tmp_path / "out", scheduler=address, console=quiet_console()
             )
         assert result.exit_status == 0
         with pytest.raises(RequestError, match="ca-file is not set"):
-            run(Plain, simulated.exposures, tmp_path, scheduler=address, console=quiet())
+            run(Plain, simulated.exposures, tmp_path, scheduler=address, console=quiet_console())
 
 
 @pytest.mark.parametrize("address", ["tcp://10.0.0.1:8786", "tcp://head.example:8786"])
@@ -93,8 +93,8 @@ def test_certificates_that_are_not_there_are_named(tmp_path):
     there = tmp_path / "ca.pem"
     there.touch()
     for settings, message in (
-        ({}, "ca-file is not set; DASK_DISTRIBUTED__COMM__TLS__CA_FILE can say"),
-        ({"ca-file": "gone.pem"}, "ca-file is gone.pem, which is no file"),
+        ({}, "ca-file is not set; DASK_DISTRIBUTED__COMM__TLS__CA_FILE can set it"),
+        ({"ca-file": "gone.pem"}, "ca-file is gone.pem, which is not a file"),
         ({"ca-file": str(there)}, "client.cert is not set; DASK_DISTRIBUTED__COMM__TLS__CLIENT__"),
     ):
         files = {f"distributed.comm.tls.{name}": file for name, file in settings.items()}
@@ -111,7 +111,7 @@ def test_other_addresses_are_refused(address):
 def test_nobody_there(simulated, tmp_path, monkeypatch):
     monkeypatch.setattr("calbatch.cluster.sites.remote.CONNECT", 0.5)
     with pytest.raises(RequestError, match=r"no scheduler answers at tcp://127\.0\.0\.1:9"):
-        run(Plain, simulated.exposures, tmp_path, scheduler="tcp://127.0.0.1:9", console=quiet())
+        run(Plain, simulated.exposures, tmp_path, scheduler="tcp://127.0.0.1:9", console=quiet_console())
 
 
 @pytest.fixture
@@ -120,13 +120,13 @@ def stopped_scheduler(tmp_path):
     [port] = free_ports(1)
     program = ("-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", port)
     with (tmp_path / "scheduler.log").open("wb") as log:
-        process = started(sys.executable, *program, "--no-dashboard", log=log, cwd=tmp_path)
+        process = start_process(sys.executable, *program, "--no-dashboard", log=log, cwd=tmp_path)
     address = f"tcp://127.0.0.1:{port}"
     Client(address, timeout=60, set_as_default=False).close()
     process.send_signal(signal.SIGSTOP)
     yield address
     process.send_signal(signal.SIGCONT)
-    ended(process)
+    end_process(process)
 
 
 def test_a_stopped_scheduler_is_refused_in_time(
@@ -134,7 +134,7 @@ def test_a_stopped_scheduler_is_refused_in_time(
 ):
     monkeypatch.setattr("calbatch.cluster.sites.remote.CONNECT", 0.5)
     with pytest.raises(RequestError, match=r"no scheduler answers at tcp://127\.0\.0\.1"):
-        run(Plain, simulated.exposures, tmp_path, scheduler=stopped_scheduler, console=quiet())
+        run(Plain, simulated.exposures, tmp_path, scheduler=stopped_scheduler, console=quiet_console())
 
 
 def test_workers_that_do_not_answer_are_refused_in_time(tmp_path, monkeypatch, cluster):
@@ -164,14 +164,14 @@ def test_a_scheduler_that_goes_away_leaves_the_rest_for_later(simulated, tmp_pat
         placement.open_place(place) as site,
     ):
         going = _Going(site, running.close)
-        result = calibrated_on(going, Plain, paths, tmp_path / "out", RetryPolicy(patience=1.0))
+        result = calibrate_on(going, Plain, paths, tmp_path / "out", RetryPolicy(patience=1.0))
     assert result.exit_status == 130
     assert result.batch.state == "interrupted"
     assert "the site was lost" in result.batch.reason
     assert result.done
     assert result.counts["waiting"] == len(paths) - len(result.done)
     again = run(
-        Plain, paths, tmp_path / "out", scheduler="sync", console=quiet(), date=DATE, fsync=False
+        Plain, paths, tmp_path / "out", scheduler="sync", console=quiet_console(), date=DATE, fsync=False
     )
     assert again.exit_status == 0
     assert again.counts["kept"] == len(result.done)

@@ -12,11 +12,11 @@ import pytest
 from distributed import LocalCluster
 from hypothesis import given
 from hypothesis import strategies as st
-from support.batches import DATE, calibrated_on, products_in, quiet, small_set
+from support.batches import DATE, calibrate_on, products_in, quiet_console, small_set
 from support.gated import GATE, SLOW
 from support.onehost import free_ports
-from support.placed import importable
-from support.services import ended, started
+from support.placed import make_importable
+from support.services import end_process, start_process
 from support.waiting import eventually
 
 from calbatch import cluster
@@ -38,7 +38,7 @@ def workers(tmp_path_factory):
     """Return a site of two workers of this process, and the gate of their exposures."""
     gate = tmp_path_factory.mktemp("gate") / "gate"
     with pytest.MonkeyPatch.context() as patch:
-        importable(patch)
+        make_importable(patch)
         patch.setenv(GATE, str(gate))
         with placement.open_place(placement.Place("local", 2, "exposure")) as site:
             yield site, gate
@@ -83,7 +83,7 @@ def test_a_stopped_worker_is_told_and_its_exposure_tried_again(workers, tmp_path
     out, stopped = tmp_path / "out", []
     thread = background(stopping, out, gate, stopped)
     policy = RetryPolicy(silence=SILENCE)
-    result = calibrated_on(site, SLOW, small_set().exposures, out, policy)
+    result = calibrate_on(site, SLOW, small_set().exposures, out, policy)
     thread.join()
     tries, events = attempts_and_events(result)
     assert result.counts == {"done": 3}
@@ -119,7 +119,7 @@ def test_a_kernel_that_holds_the_interpreter_is_waited_for(workers, tmp_path):
     site, _ = workers
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     policy = RetryPolicy(silence=SILENCE)
-    result = calibrated_on(site, Holding, small_set().exposures[:1], tmp_path / "out", policy)
+    result = calibrate_on(site, Holding, small_set().exposures[:1], tmp_path / "out", policy)
     tries, events = attempts_and_events(result)
     assert tries == {0: ["done"]}
     told = [e.text for e in events if e.kind == "silence"]
@@ -130,7 +130,7 @@ def test_a_kernel_that_holds_the_interpreter_is_waited_for(workers, tmp_path):
 @pytest.fixture
 def foreign(tmp_path, monkeypatch):
     """Return a scheduler of others, with two workers that no nanny watches, and their gate."""
-    importable(monkeypatch)
+    make_importable(monkeypatch)
     gate = tmp_path / "gate"
     monkeypatch.setenv(GATE, str(gate))
     quietly = {"dashboard_address": "127.0.0.1:0", "silence_logs": 50, "host": "127.0.0.1"}
@@ -142,7 +142,7 @@ def foreign(tmp_path, monkeypatch):
         how = ("--nthreads", "1", "--no-nanny", "--no-dashboard", cluster.scheduler_address)
         for _ in range(2):
             program = ("-m", "distributed.cli.dask_worker", *how)
-            processes.append(started(sys.executable, *program, log=log, cwd=tmp_path))
+            processes.append(start_process(sys.executable, *program, log=log, cwd=tmp_path))
         with placement.open_place(
             placement.Place(cluster.scheduler_address, 0, "exposure")
         ) as site:
@@ -150,7 +150,7 @@ def foreign(tmp_path, monkeypatch):
             yield site, gate
         for process in processes:
             process.send_signal(signal.SIGCONT)
-            ended(process)
+            end_process(process)
 
 
 def test_a_stopped_worker_that_goes_on_after_all_publishes_nothing(foreign, tmp_path):
@@ -158,7 +158,7 @@ def test_a_stopped_worker_that_goes_on_after_all_publishes_nothing(foreign, tmp_
     out, stopped = tmp_path / "out", []
     thread = background(stopping, out, gate, stopped)
     policy = RetryPolicy(silence=SILENCE)
-    result = calibrated_on(site, SLOW, small_set().exposures, out, policy)
+    result = calibrate_on(site, SLOW, small_set().exposures, out, policy)
     thread.join()
     tries, _ = attempts_and_events(result)
     assert result.counts == {"done": 3}
@@ -180,7 +180,7 @@ def test_a_stopped_worker_on_another_host_without_a_nanny_is_given_up(
     out, stopped = tmp_path / "out", []
     thread = background(stopping, out, gate, stopped)
     policy = RetryPolicy(silence=10.0)  # longer than anything holds the other worker up
-    result = calibrated_on(site, SLOW, small_set().exposures, out, policy)
+    result = calibrate_on(site, SLOW, small_set().exposures, out, policy)
     thread.join()
     tries, events = attempts_and_events(result)
     assert result.counts == {"done": 3}
@@ -208,7 +208,7 @@ def _until_it_rests(pid):
 @pytest.fixture
 def apart(tmp_path, monkeypatch):
     """Return a scheduler of others with a worker and its nanny, each a process; and the gate."""
-    importable(monkeypatch)
+    make_importable(monkeypatch)
     gate = tmp_path / "gate"
     monkeypatch.setenv(GATE, str(gate))
     for name, value in small_set().environment().items():
@@ -222,7 +222,7 @@ def apart(tmp_path, monkeypatch):
 
         def start(name, module, *how):
             program = ("-m", f"distributed.cli.{module}", *how)
-            processes[name] = started(sys.executable, *program, log=log, cwd=tmp_path)
+            processes[name] = start_process(sys.executable, *program, log=log, cwd=tmp_path)
 
         start("scheduler", *where)
         start("worker", *worker)
@@ -230,7 +230,7 @@ def apart(tmp_path, monkeypatch):
         for process in reversed(processes.values()):
             for each in [*psutil.Process(process.pid).children(recursive=True), process]:
                 each.send_signal(signal.SIGCONT)
-            ended(process)
+            end_process(process)
 
 
 def events_of(out):
@@ -241,7 +241,7 @@ def events_of(out):
 
 
 def running(address, out, **more):
-    how = {"scheduler": address, "date": DATE, "fsync": False, "console": quiet(), **more}
+    how = {"scheduler": address, "date": DATE, "fsync": False, "console": quiet_console(), **more}
     return cluster.run(SLOW, small_set().exposures, out, policy=RetryPolicy(silence=10.0), **how)
 
 
@@ -303,7 +303,7 @@ def test_a_job_that_is_suspended_with_its_nanny_is_given_up(apart, tmp_path):
 
 def test_the_condition_of_a_process_is_what_it_is(tmp_path):
     with (tmp_path / "log").open("wb") as log:
-        process = started("sleep", "60", log=log)
+        process = start_process("sleep", "60", log=log)
     try:
         assert condition_of(process.pid) is Condition.BUSY
         process.send_signal(signal.SIGSTOP)

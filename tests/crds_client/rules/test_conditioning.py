@@ -1,4 +1,4 @@
-"""Values are normalised to the letter of crds."""
+"""Values are normalised exactly as in crds."""
 
 from crds.core import selectors, utils
 from hypothesis import example, given

@@ -1,4 +1,4 @@
-"""Dates are read, and written, to the letter of crds."""
+"""Dates are read and written exactly as in crds."""
 
 import pytest
 from crds.core import timestamp

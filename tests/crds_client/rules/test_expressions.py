@@ -1,4 +1,4 @@
-"""Conditions in rules' headers: the same truth as Python's, with nothing executed."""
+"""Conditions in rules' headers have the value of Python's expressions; nothing is executed."""
 
 import pytest
 from hypothesis import given
@@ -39,7 +39,7 @@ def test_as_python(text, header):
         assert Expression(text, NAMES)(names) == expected
 
 
-def test_dotted_names_are_the_headers_own():
+def test_dotted_names_are_parameters_of_the_header():
     condition = Expression("(META.EXPOSURE.TYPE == 'NRC_IMAGE')", NAMES)
     assert condition(names_of({"META.EXPOSURE.TYPE": "NRC_IMAGE"}))
 

@@ -1,4 +1,4 @@
-"""Rules files: only literals and selectors, faults by file and line."""
+"""Rules files contain only literals and selectors; faults have file and line."""
 
 import functools
 import re
@@ -76,13 +76,13 @@ def test_literals_survive(header):
         ("header = {}\nselector = {'a': " + "-" * 50000 + "1}", None),
     ],
 )
-def test_anything_else_is_refused_by_file_and_line(statement, line):
+def test_anything_else_is_an_error_with_file_and_line(statement, line):
     with pytest.raises(MappingError) as raised:
         parse_mapping(statement, "hostile.rmap")
-    stated = re.match(r"hostile\.rmap:(\d+): ", str(raised.value))
-    assert stated
-    if line is not None:  # where Python's own parser gives up for depth, it does not say where
-        assert int(stated[1]) == line
+    place = re.match(r"hostile\.rmap:(\d+): ", str(raised.value))
+    assert place
+    if line is not None:  # Python's parser reports no line for excessive nesting
+        assert int(place[1]) == line
     assert "\n" not in str(raised.value)
 
 
@@ -92,7 +92,7 @@ def test_a_regular_expression_without_r_gives_no_warning():
 
 
 def plain(selector):
-    """Return a selector, and those in it, as pairs of kind and choices."""
+    """Return a selector and all nested ones as pairs of kind and choices."""
     if not isinstance(selector, SelectorSource):
         return selector
     choices = {key: plain(choice) for key, choice in selector.choices.items()}
@@ -106,13 +106,13 @@ SELECTORS = {
 
 
 @given(st.text(max_size=60))
-def test_any_text_is_refused_by_file_and_line(text):
+def test_any_text_is_an_error_with_file_and_line(text):
     with pytest.raises(MappingError, match=r"^any\.rmap:\d+: "):
         parse_mapping(text, "any.rmap")
 
 
 @given(st.data())
-def test_a_damaged_file_says_what_python_reads_in_it_or_is_refused(data):
+def test_a_damaged_file_is_read_like_python_or_rejected(data):
     at = data.draw(st.integers(0, len(GOOD)))
     cut = data.draw(st.integers(0, 8))
     junk = data.draw(st.text(max_size=5) | st.sampled_from([",", "'", ")", "{", "#", "\n", "1"]))

@@ -1,4 +1,4 @@
-"""Rules beyond agreement: refusals by name, checksums, faults by line, reasons."""
+"""Rules beyond agreement with crds: checksums, faults by line, reasons."""
 
 import pytest
 
@@ -29,30 +29,7 @@ def rules(selector=SELECTOR, **header):
     return ReferenceRules(parse_mapping(text, "some.rmap"))
 
 
-@pytest.mark.parametrize(
-    ("header", "function"),
-    [
-        ({"filekind": "BIASFILE"}, "precondition_header_acs_biasfile_v1"),
-        (
-            {"hooks": {"fallback_header": "fallback_header_acs_biasfile_v3"}},
-            "fallback_header_acs_biasfile_v3",
-        ),
-        ({"hooks": {"precondition_header": "of_the_future_v9"}}, "of_the_future_v9"),
-        ({"instrument": "WFPC2", "hooks": {"fallback_header": "none"}}, "precondition_header"),
-    ],
-)
-def test_a_type_that_needs_a_function_is_refused_by_name(header, function):
-    found = rules(**header).resolve({"DETECTOR": "WFC", **NOON})
-    assert found.status == "not found"
-    assert function in found.reason
-
-
-@pytest.mark.parametrize("header", [{}, {"hooks": {"precondition_header": "none"}}])
-def test_a_type_without_functions_is_not(header):
-    assert rules(**header).resolve({"DETECTOR": "WFC", **NOON}).name == "a.fits"
-
-
-def test_two_names_are_no_one_name():
+def test_several_names_are_not_a_single_name():
     bracket = "Bracket({1.0: 'low.fits', 2.0: 'high.fits'})"
     found = rules(bracket, parkey=(("WAVE",),)).resolve({"WAVE": "1.5"})
     assert (found.names, found.name) == (("low.fits", "high.fits"), None)
@@ -100,7 +77,7 @@ def test_faults_of_the_header(header):
         rules(**header)
 
 
-def test_reasons_name_parameter_value_and_what_there_is():
+def test_reasons_name_the_parameter_its_value_and_the_known_values():
     found = rules().resolve({"DETECTOR": "HRC", **NOON})
     assert found.reason == "DETECTOR='HRC' is not one of ['WFC']"
     assert "DATE-OBS is missing" in rules().resolve({"DETECTOR": "WFC"}).reason
@@ -110,7 +87,7 @@ def test_reasons_name_parameter_value_and_what_there_is():
     )
 
 
-def test_a_rules_file_that_was_altered_is_refused():
+def test_an_altered_rules_file_is_rejected():
     text = "header = {\n 'a' : 1,\n 'sha1sum' : 'SUM',\n}\nselector = {}\n"
     good = text.replace("SUM", mapping_checksum(text))
     assert load_mapping("x.imap", lambda _: good).header["a"] == 1
@@ -121,7 +98,7 @@ def test_a_rules_file_that_was_altered_is_refused():
 
 
 class Files(dict):
-    """Rules files in memory, with their sums."""
+    """Rules files in memory, with their checksums."""
 
     def add(self, file, selector, header):
         text = f"header = {header!r}\nselector = {selector}\n"

@@ -1,4 +1,4 @@
-"""Versions order as crds orders them."""
+"""Versions have the order of crds."""
 
 import pytest
 from crds.core import selectors

@@ -1,4 +1,4 @@
-"""The server's protocol, its answers and its faults."""
+"""The protocol of the server: answers and faults."""
 
 import pytest
 from support.crds_server import CONTEXT, CrdsServer, encoded, make_cache
@@ -35,7 +35,7 @@ def test_questions_about_contexts(server):
 
 @pytest.mark.parametrize("packed", [True, False])
 def test_sizes_and_sums(serving, server, packed):
-    if not packed:  # a server that keeps its list to itself is asked about the files
+    if not packed:  # without a catalogue, the server is asked about the files
         info = serving.rpc_get_server_info()
         del info["download_metadata"]
         serving.answers["get_server_info"] = info
@@ -51,7 +51,7 @@ def test_errors_of_the_server_are_passed_on(server):
 
 
 @pytest.mark.parametrize("fault", ["500", "stall"])
-def test_passing_faults_are_tried_again(serving, server, fault):
+def test_transient_faults_are_retried(serving, server, fault):
     serving.rpc_faults = [fault, fault]
     assert server.default_context("latest") == CONTEXT
     assert serving.requests == [("rpc", "get_default_context")] * 3
@@ -60,7 +60,7 @@ def test_passing_faults_are_tried_again(serving, server, fault):
         server.default_context("latest")
 
 
-def test_an_answer_that_is_no_json_is_an_error(serving, server):
+def test_an_answer_that_is_not_json_is_an_error(serving, server):
     serving.rpc_faults = ["html"]
     with pytest.raises(ServerError, match="not JSON-RPC"):
         server.default_context("latest")
@@ -71,7 +71,7 @@ def test_another_observatorys_server_is_refused(serving):
         Server(serving.url, "roman", QUICK).file_infos(["x"])
 
 
-def test_nobody_there_is_an_error():
+def test_an_unreachable_server_is_an_error():
     with pytest.raises(ServerError, match=r"127\.0\.0\.1:9"):
         Server("http://127.0.0.1:9", patience=QUICK).default_context("latest")
 
@@ -87,7 +87,7 @@ def test_names_from_the_server_are_checked(serving, server):
         server.mapping_names(CONTEXT)
 
 
-def test_packed_answers():
+def test_compressed_answers_are_read():
     assert decode_packed(encoded({"a": [1]})) == {"a": [1]}
     assert decode_packed([1]) == [1]
     for payload in ("", "!", "AAAA", encoded(1)["crds_payload"][:-8]):

@@ -14,7 +14,7 @@ FLAT = "jwst_miri_flat_0002.fits"
 
 @pytest.fixture
 def source(tmp_path):
-    """Give a complete cache, with the server's word on its files."""
+    """Return a complete cache with the server's descriptions of its files."""
     cache = make_cache(tmp_path / "published")
     with CrdsServer(cache) as serving:
         cache.save_config(serving.rpc_get_server_info())
@@ -30,7 +30,7 @@ def root(tmp_path, monkeypatch):
 
 
 def check(root, url, source):
-    """From an empty cache to a verified reference."""
+    """Select and fetch a reference into an empty cache."""
     client = Client(root, "latest", server_url=url)
     assert client.context == CONTEXT
     assert client.best_references(HEADER)["flat"].name == FLAT
@@ -51,7 +51,7 @@ def test_a_cache_in_memory(root, source, in_memory):
     check(root, "memory://crds", source)
 
 
-def test_altered_files_are_not_taken(root, source, in_memory):
+def test_altered_files_are_rejected(root, source, in_memory):
     in_memory.pipe_file(f"/crds/references/jwst/miri/{FLAT}", b"altered")
     client = Client(root, "latest", server_url="memory://crds")
     assert "bytes" in client.fetch([FLAT]).failed[FLAT]
@@ -65,13 +65,13 @@ def test_an_unknown_protocol_is_an_error():
 
 @pytest.fixture
 def bucket(monkeypatch):
-    """Serve S3 on loopback, and have S3 mean that."""
+    """Serve S3 on loopback, and make it the endpoint."""
     with moto_server() as endpoint:
         use_endpoint(monkeypatch, endpoint)
         yield
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # botocore's own, on some Pythons
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of botocore
 def test_a_bucket(bucket, root, source):
     files = fsspec.filesystem("s3")
     files.mkdir("published")

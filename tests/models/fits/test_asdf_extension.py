@@ -1,4 +1,4 @@
-"""The ASDF extension: what jwst's readers ask for, and what only it says, kept."""
+"""The ASDF extension: required by jwst's readers, and kept if it has values of its own."""
 
 import io
 import warnings
@@ -23,7 +23,7 @@ READ_TIMES = "meta.exposure.read_times"
 
 
 def image(**tree):
-    """Return jwst's image with further values in its tree."""
+    """Return an image of jwst with further values in its tree."""
     model = jwst_models.ImageModel((6, 8))
     model.meta.telescope, model.meta.instrument.name = "JWST", "NIRCAM"
     for name, value in tree.items():
@@ -32,7 +32,7 @@ def image(**tree):
 
 
 def saved(model, folder):
-    """Return a file of jwst's, saved again by calbatch after a change."""
+    """Return a file written by jwst, then changed and saved by calbatch."""
     original, again = folder / "original.fits", folder / "again.fits"
     model.save(original)
     ours = datamodels.open(original)
@@ -55,7 +55,7 @@ def tree_of(data):
         return {k: v for k, v in opened.tree.items() if k not in ("asdf_library", "history")}
 
 
-def test_a_model_without_one_gets_an_empty_tree(tmp_path):
+def test_a_model_without_an_extension_gets_an_empty_tree(tmp_path):
     path = datamodels.ImageModel((4, 5)).save(tmp_path / "x.fits", fsync=False)
     assert tree_of(content(path)) == {}
     with fits.open(path) as hdus:
@@ -63,14 +63,14 @@ def test_a_model_without_one_gets_an_empty_tree(tmp_path):
     assert read_metadata(path)["meta.model_type"] == "ImageModel"
 
 
-def test_it_is_the_same_in_every_file(tmp_path):
+def test_the_empty_extension_is_the_same_in_every_file(tmp_path):
     paths = [tmp_path / name for name in ("a.fits", "b.fits")]
     for path in paths:
         datamodels.CubeModel((2, 4, 5)).save(path, fsync=False)
     assert content(paths[0]) == content(paths[1])
 
 
-def test_what_headers_and_arrays_say_is_left_to_them(tmp_path):
+def test_values_in_headers_and_arrays_are_removed(tmp_path):
     path = saved(image(), tmp_path)
     assert tree_of(content(path)) == {}
     with jwst_models.open(path) as model:
@@ -78,7 +78,7 @@ def test_what_headers_and_arrays_say_is_left_to_them(tmp_path):
         assert model.data.shape == (6, 8)
 
 
-def test_a_world_coordinate_system_stays(real_data, tmp_path):
+def test_a_world_coordinate_system_is_kept(real_data, tmp_path):
     source = real_data / "miri_lrs" / "ERS_NGTS10_2022_new_drift_041_calints.fits"
     copy = datamodels.open(source).save(tmp_path / "copy.fits", fsync=False)
     with warnings.catch_warnings(), jwst_models.open(source) as theirs:
@@ -91,21 +91,21 @@ def test_a_world_coordinate_system_stays(real_data, tmp_path):
             assert ours.meta.filetype == theirs.meta.filetype
 
 
-def test_arrays_in_blocks_stay(tmp_path):
+def test_arrays_in_blocks_are_kept(tmp_path):
     table = np.arange(12.0).reshape(3, 4)
     path = saved(image(calibration_curve=table), tmp_path)
     with jwst_models.open(path) as model:
         np.testing.assert_array_equal(model.meta.calibration_curve, table)
 
 
-def test_blocks_that_nothing_refers_to_go():
+def test_unreferenced_blocks_are_removed():
     data = asdf_bytes({"data": np.zeros((50, 50)), "meta": {"mine": 1}})
     kept = remove_header_values(SCHEMA, data)
     assert tree_of(kept) == {"meta": {"mine": 1}}
     assert len(kept) < len(data) - 50 * 50 * 8
 
 
-def test_links_to_arrays_go_wherever_they_are():
+def test_links_to_arrays_are_removed_at_any_depth():
     link = "!core/ndarray-1.1.0 {source: 'fits:SCI,2', datatype: float32, shape: [2]}"
     text = f"slits:\n- name: a\n  data: {link}\n- {link}\n"
     data = b"#ASDF 1.0.0\n%YAML 1.1\n%TAG ! tag:stsci.edu:asdf/\n---\n" + text.encode() + b"...\n"
@@ -118,7 +118,7 @@ def test_shared_values_stay_shared():
     assert tree["mine"][0] is tree["mine"][1]
 
 
-def test_a_model_of_another_kind_has_none(tmp_path):
+def test_a_model_of_another_kind_has_no_extension(tmp_path):
     schema = tmp_path / "own.schema.yaml"
     schema.write_text("type: object\nproperties:\n  data: {fits_hdu: SCI, datatype: float32}\n")
     model = datamodels.DataModel(np.zeros((3, 3), "f4"), schema=schema)
@@ -146,7 +146,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_a_damaged_one_is_refused(name, tmp_path):
+def test_a_damaged_extension_is_refused(name, tmp_path):
     path = with_extension(tmp_path / "bad.fits", DAMAGED[name])
     with pytest.raises(FileError, match=rf"{path}: HDU 2 \(ASDF\) cannot be read: .*; remove"):
         datamodels.open(path).save(tmp_path / "x.fits", fsync=False)
@@ -157,7 +157,7 @@ def test_a_damaged_one_is_refused(name, tmp_path):
     [({}, b""), ({}, b"\0"), ({"curve": np.arange(5.0)}, b"")],
     ids=["tree shorter", "tree with zeros", "block shorter"],
 )
-def test_a_truncated_one_is_refused_or_gives_the_same(array, fill):
+def test_a_truncated_extension_is_refused_or_gives_the_same_result(array, fill):
     whole = asdf_bytes({"mine": {"a": [1, 2], "b": "c"}, "read_times": [[1.5, 2.5]], **array})
     expected = remove_header_values(SCHEMA, whole)
     refused = 0
@@ -170,7 +170,7 @@ def test_a_truncated_one_is_refused_or_gives_the_same(array, fill):
     assert refused > 0.5 * len(whole)
 
 
-def test_zeros_in_a_block_are_found_by_its_checksum():
+def test_zeros_in_a_block_violate_its_checksum():
     curve = np.arange(5.0)
     whole = asdf_bytes({"curve": curve})
     assert curve.tobytes() in whole
@@ -178,7 +178,7 @@ def test_zeros_in_a_block_are_found_by_its_checksum():
         remove_header_values(SCHEMA, whole.replace(curve.tobytes(), bytes(curve.nbytes)))
 
 
-def test_a_truncated_one_is_not_asked_for_values(tmp_path):
+def test_values_of_a_truncated_extension_are_an_error(tmp_path):
     whole = asdf_bytes({"a": 1, "meta": {"exposure": {"read_times": [[1.5]]}}})
     assert datamodels.open(with_extension(tmp_path / "x.fits", whole)).has_in_asdf(READ_TIMES)
     cut = whole[: whole.index(b"meta:")]
@@ -188,13 +188,13 @@ def test_a_truncated_one_is_not_asked_for_values(tmp_path):
 
 
 @given(st.binary(max_size=300), st.booleans())
-def test_nothing_in_it_can_do_more_than_be_refused(data, headed):
+def test_arbitrary_content_is_processed_or_refused(data, headed):
     try:
         remove_header_values(SCHEMA, b"#ASDF 1.0.0\n%YAML 1.1\n---\n" + data if headed else data)
     except (ValueError, yaml.YAMLError):
         return
 
 
-def test_nothing_is_made_into_objects():
+def test_no_objects_are_made_from_tags():
     text = b"%YAML 1.1\n---\nmine: !!python/object/apply:os.system ['false']\n...\n"
     assert b"python/object/apply:os.system" in remove_header_values(SCHEMA, text)

@@ -57,7 +57,7 @@ def test_plain_data_survive(tree):
     ],
     ids=itertools.count(),
 )  # fmt: skip
-def test_other_files_are_refused(tmp_path, content, fault):
+def test_other_files_are_rejected(tmp_path, content, fault):
     path = tmp_path / "x.asdf"
     path.write_bytes(content)
     with pytest.raises(FileError, match=rf"^{path}: .*{fault}"):

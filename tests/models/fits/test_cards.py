@@ -80,7 +80,7 @@ def test_forms_of_the_standard(image):
 @settings(suppress_health_check=[HealthCheck.filter_too_much])
 def test_any_value(keyword, value, comment):
     with warnings.catch_warnings():
-        # Comments are cut and huge integers refused by astropy: not what is tested here.
+        # astropy shortens comments and refuses huge integers, which is not tested here.
         warnings.simplefilter("ignore", fits.verify.VerifyWarning)
         try:
             image = str(fits.Card(keyword, value, comment))
@@ -99,7 +99,7 @@ def test_long_texts_are_put_together(text):
     assert found == [("TITLE", text.rstrip(), "")]
 
 
-def test_it_stops_at_the_end():
+def test_reading_stops_at_end():
     text = "A       =                    1".ljust(80) + "END".ljust(80) + "junk".ljust(80)
     assert [*read_cards(text)] == [("A", 1, "")]
 
@@ -129,10 +129,10 @@ def test_not_structural(keyword):
 @given(keywords, values, short)
 def test_ordinary_cards_are_formatted_as_by_astropy(keyword, value, comment):
     image = _format_ordinary(keyword, value, comment)
-    # Left to astropy, or something that astropy takes for a value with a record name.
+    # Exclude cards formatted by astropy, and values that it reads as record-valued cards.
     assume(image is not None and fits.Card(keyword, value).keyword == keyword)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", fits.verify.VerifyWarning)  # a comment cut
+        warnings.simplefilter("ignore", fits.verify.VerifyWarning)  # a shortened comment
         assert image == str(fits.Card(keyword, value, comment))
 
 
@@ -186,7 +186,7 @@ def test_a_value_of_another_kind_is_refused_with_file_and_hdu(read, message):
     assert str(refused.value) == f"x.fits: HDU 2 (SCI): {message}"
 
 
-def test_text_followed_by_rubbish_is_still_found():
+def test_text_followed_by_other_characters_is_found():
     assert lookup("XTENSION= 'IMAGE   ' rubbish").text("XTENSION") == "IMAGE"
 
 

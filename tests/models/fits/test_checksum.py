@@ -16,7 +16,7 @@ compiling = settings(deadline=None)  # the first call may compile
 
 @compiling
 @given(st.binary(min_size=1, max_size=300))
-def test_equals_astropys_datasum(data):
+def test_the_sum_equals_astropys_datasum(data):
     hdu = fits.ImageHDU(np.frombuffer(data, np.uint8))
     assert checksum(data) == hdu.add_datasum()
 
@@ -31,7 +31,7 @@ def test_the_sums_of_pieces_add_to_the_whole_in_any_order(data, cuts, random):
 
 
 @given(st.lists(words, max_size=20))
-def test_a_sum_is_zero_only_if_all_is(values):
+def test_a_sum_is_zero_only_if_all_bytes_are(values):
     assert (add(*values) == 0) == (not any(values))
 
 

@@ -1,4 +1,4 @@
-"""Decoded once per host, right to the value, and not too many kept."""
+"""Decoded copies: made once per host, with exact values, within a total size."""
 
 import gzip
 import os
@@ -49,7 +49,7 @@ def write(path, kind):
     return path
 
 
-def test_only_what_is_not_plain_is_decoded(tmp_path, store, kind):
+def test_only_files_that_are_not_readable_in_place_are_decoded(tmp_path, store, kind):
     path = write(tmp_path / "x.fits", kind)
     assert is_readable_in_place(path) == (kind in PLAIN)
     plain = store.plain_file(path)
@@ -71,13 +71,13 @@ def test_gzipped_files(tmp_path, store, kind):
         np.testing.assert_array_equal(after["SCI"].data, before["SCI"].data)
 
 
-def test_other_kinds_of_file_are_left_alone(tmp_path, store):
+def test_other_kinds_of_file_are_not_copied(tmp_path, store):
     path = tmp_path / "x.asdf"
     path.write_text("#ASDF 1.0.0")
     assert store.plain_file(path) == path
 
 
-def test_a_changed_reference_is_decoded_anew(tmp_path, store):
+def test_a_changed_reference_is_decoded_again(tmp_path, store):
     path = write(tmp_path / "x.fits", "scaled")
     first = store.plain_file(path)
     assert store.plain_file(path) == first
@@ -86,7 +86,7 @@ def test_a_changed_reference_is_decoded_anew(tmp_path, store):
     assert store.plain_file(path) != first
 
 
-def test_tables_as_rows_of_the_machines_own_kind(tmp_path, store):
+def test_tables_are_rows_in_native_byte_order(tmp_path, store):
     path = write(tmp_path / "x.fits", "table")
     rows = np.load(store.table_file(path, "SCI"), mmap_mode="r", allow_pickle=False)
     assert rows.dtype["b"].base.isnative
@@ -96,7 +96,7 @@ def test_tables_as_rows_of_the_machines_own_kind(tmp_path, store):
         store.table_file(path, "NOTHING")
 
 
-def test_a_broken_file_is_named(tmp_path, store):
+def test_a_damaged_file_is_named(tmp_path, store):
     path = tmp_path / "x.fits.gz"
     path.write_bytes(b"\x1f\x8bnothing")
     with pytest.raises(FileError, match=rf"^{path}: cannot be decoded"):
@@ -104,11 +104,11 @@ def test_a_broken_file_is_named(tmp_path, store):
     assert list(store.copies()) == []
 
 
-def test_the_longest_unused_go(tmp_path, store):
+def test_the_least_recently_used_copies_are_removed(tmp_path, store):
     paths = [write(tmp_path / f"{number}.fits", "scaled") for number in range(4)]
     copies = [store.plain_file(path) for path in paths]
     size = copies[0].stat().st_size
-    for age, copy in enumerate(copies):  # the first was used last
+    for age, copy in enumerate(copies):  # the first is the most recently used
         os.utime(copy, (1e9 - age, 1e9 - age))
     small = DecodedCopies(store.folder, max_bytes=3 * size)
     small.plain_file(write(tmp_path / "new.fits", "scaled"))

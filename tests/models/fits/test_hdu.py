@@ -1,4 +1,4 @@
-"""Headers of HDUs: shape, type and size, and values that cannot be true."""
+"""Headers of HDUs: shape, type and size, and implausible values."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Headers to metadata and back."""
+"""Conversion of headers to metadata and back."""
 
 import math
 import warnings
@@ -22,11 +22,11 @@ keywords = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-", min_size=1, max_siz
 
 
 def value_of(spec):
-    """Values that a keyword may have, and that FITS gives back as they were."""
+    """Return a strategy for values of a keyword that survive a round trip through FITS."""
     if spec.enum:
         return st.sampled_from(spec.enum)
     return {
-        # FITS does not keep blanks at the end of a text.
+        # FITS does not keep trailing blanks.
         "string": printable.map(str.rstrip).filter(lambda text: not record_valued(text)),
         "integer": st.integers(-(10**15), 10**15),
         "number": st.floats(allow_nan=False, allow_infinity=False).map(as_in_a_card),
@@ -35,12 +35,12 @@ def value_of(spec):
 
 
 def record_valued(text):
-    """Whether astropy takes a text for one of its record-valued cards (`KEY = 'axis: 1.0'`)."""
+    """Return whether astropy reads a text as a record-valued card (`KEY = 'axis: 1.0'`)."""
     return fits.Card("TITLE", text).keyword != "TITLE"
 
 
 def as_in_a_card(value):
-    """Return a number as it is after astropy cut it to the 20 characters of a card."""
+    """Return a number as astropy writes it in the 20 characters of a card."""
     return fits.Card.fromstring(str(fits.Card("X", value))).value
 
 
@@ -55,12 +55,12 @@ def metadata(draw):
 
 
 def header_text(cards):
-    """Return cards as the text of a header, by way of astropy; any warning is an error."""
+    """Return cards as the text of a header, made by astropy."""
     return fits.Header(cards).tostring()
 
 
 def headers_of(schema, data, extra):
-    """Write the headers of all HDUs, and return them as they are read from a file."""
+    """Return the headers of all HDUs as read from a file."""
     keys = ["PRIMARY", *(key for key in schema.by_hdu if key != "PRIMARY")]
     return [
         ("" if key == "PRIMARY" else key, 1, header_text(cards_from_meta(schema, data, extra, key)))
@@ -70,7 +70,7 @@ def headers_of(schema, data, extra):
 
 def file_headers(path):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", fits.verify.VerifyWarning)  # some real files have slips
+        warnings.simplefilter("ignore", fits.verify.VerifyWarning)  # some real files have errors
         with fits.open(path) as hdus:
             return [(hdu.name, hdu.ver, hdu.header.copy()) for hdu in hdus]
 
@@ -115,7 +115,7 @@ class TestRoundTrip:
         wanted = "".join("".join(entry.splitlines()) for entry in history)
         assert len(joined) >= len("".join(c for c in wanted if " " < c <= "~"))
 
-    def test_comments_stay_where_they_were(self):
+    def test_comments_keep_their_places(self):
         extra = {"PRIMARY": [("COMMENT", "one", ""), ("NEXTEND", 1, "n"), ("COMMENT", "two", "")]}
         text = header_text(cards_from_meta(SCHEMA, {"meta": {}}, extra, "PRIMARY"))
         assert meta_from_headers(SCHEMA, [("", 1, text)]) == ({"meta": {}}, extra)
@@ -125,7 +125,7 @@ class TestReading:
     def read(self, *cards, **options):
         return meta_from_headers(SCHEMA, [("", 1, header_text(list(cards)))], **options)
 
-    def test_metadata_is_only_looked_for_in_its_own_hdu(self):
+    def test_metadata_are_read_only_from_their_own_hdu(self):
         data, extra = self.read(("PA_APER", 3.0))
         assert data == {"meta": {}}
         assert extra == {"PRIMARY": [("PA_APER", 3.0, "")]}
@@ -143,7 +143,7 @@ class TestReading:
         assert data == {"meta": {}}
         assert cards_from_meta(SCHEMA, data, extra, "PRIMARY") == [("INSTRUME", "FOO", "")]
 
-    def test_and_gives_way_to_a_valid_one(self):
+    def test_a_valid_value_replaces_an_invalid_card(self):
         with pytest.warns(ValidationWarning):
             data, extra = self.read(("INSTRUME", "FOO"))
         set_path(data, "meta.instrument.name", "MIRI")
@@ -159,24 +159,24 @@ class TestReading:
         monkeypatch.setenv("VALIDATE_ON_ASSIGNMENT", "0")
         assert self.read(("INSTRUME", "FOO"))[0]["meta"] == {"instrument": {"name": "FOO"}}
 
-    def test_a_keyword_without_value_is_not_set_and_stays(self):
+    def test_a_keyword_without_a_value_remains_a_card(self):
         data, extra = self.read(("INSTRUME", None))
         assert data == {"meta": {}}
         assert extra == {"PRIMARY": [("INSTRUME", None, "")]}
 
-    def test_of_two_cards_the_first_counts(self):
+    def test_the_first_of_two_cards_is_used(self):
         data, extra = self.read(("INSTRUME", "MIRI"), ("INSTRUME", "FGS"))
         assert data["meta"]["instrument"]["name"] == "MIRI"
         assert extra == {}
 
-    def test_the_asdf_extension_is_passed_over(self):
+    def test_the_header_of_the_asdf_extension_is_ignored(self):
         headers = [("", 1, ""), ("ASDF", 1, header_text([("OWN", 1)]))]
         assert meta_from_headers(SCHEMA, headers) == ({"meta": {}}, {})
 
     @pytest.mark.parametrize(
         "value", ["NaN", "-Infinity", "1E999", "5,25", "1.0.0", "'no end", "1 2 3 = '"]
     )
-    def test_an_unreadable_value_names_file_and_card_and_what_to_do(self, value):
+    def test_an_unreadable_value_is_refused_with_file_card_and_advice(self, value):
         text = f"TGROUP  = {value:>20}".ljust(80)
         with pytest.raises(FileError) as caught:
             meta_from_headers(SCHEMA, [("", 1, text)], where="a.fits")
@@ -196,7 +196,7 @@ class TestReading:
         fits.delval(path, "TGROUP", ext=0)
         assert "TGROUP" not in fits.getheader(path)
 
-    def test_an_unreadable_value_that_nothing_needs_is_left_out_with_a_warning(self):
+    def test_an_unreadable_value_without_a_schema_entry_is_dropped_with_a_warning(self):
         text = "KEY     = NaN".ljust(80) + "KEY2    =                    2".ljust(80)
         with pytest.warns(ValidationWarning, match=r"^a\.fits: HDU SCI: KEY = NaN is not a valid"):
             _, extra = meta_from_headers(SCHEMA, [("", 1, ""), ("SCI", 1, text)], where="a.fits")
@@ -229,12 +229,12 @@ class TestWriting:
         assert "ZEROFRAM=                    F /" in text
 
     @pytest.mark.parametrize("value", [math.nan, math.inf, [1], "caf\u00e9", "two\nlines"])
-    def test_what_fits_cannot_hold_is_left_out_with_a_warning(self, value):
+    def test_values_that_fits_cannot_hold_are_dropped_with_a_warning(self, value):
         data = {"meta": {"exposure": {"type": value}}}
         with pytest.warns(ValidationWarning, match=r"EXP_TYPE .*FITS headers .*dropped"):
             assert cards_from_meta(SCHEMA, data, {}, "PRIMARY") == []
 
-    def test_or_is_an_error(self, monkeypatch):
+    def test_values_that_fits_cannot_hold_are_errors_under_strict_validation(self, monkeypatch):
         monkeypatch.setenv("STRICT_VALIDATION", "1")
         data = {"meta": {"exposure": {"type": math.nan}}}
         with pytest.raises(ValidationError, match="FITS headers hold finite numbers only"):
@@ -254,7 +254,7 @@ class TestRealFiles:
         assert len(files) > 10
         return files
 
-    # Old files have values that today's schemas do not allow; what is told of them is not tested.
+    # Old files have values that the schemas no longer allow; their warnings are not tested.
     @pytest.mark.filterwarnings("ignore::calbatch.models.errors.ValidationWarning")
     def test_no_card_is_lost(self, files):
         for path in files:
@@ -290,7 +290,7 @@ class TestRealFiles:
     )
     @pytest.mark.filterwarnings("ignore::stdatamodels.exceptions.ValidationWarning")
     @pytest.mark.filterwarnings("ignore::asdf.exceptions.AsdfWarning")
-    def test_the_metadata_is_what_stdatamodels_reads(self, real_data, name, schema, theirs):
+    def test_the_metadata_agree_with_stdatamodels(self, real_data, name, schema, theirs):
         path = real_data / name
         data, _ = meta_from_headers(load_schema(schema), file_headers(path))
         with theirs(path) as model:
@@ -298,7 +298,7 @@ class TestRealFiles:
                 if spec.keyword and not spec.path.startswith("meta.calbatch."):
                     expected = reduce(getattr, spec.parts, model)
                     if isinstance(expected, float):
-                        # It reads the ASDF extension: more digits than a card's 20 places.
+                        # stdatamodels reads the ASDF extension, which has more digits than a card.
                         expected = pytest.approx(expected, rel=1e-14)
                     assert get_path(data, spec.path) == expected, spec.path
 

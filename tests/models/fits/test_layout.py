@@ -1,4 +1,4 @@
-"""The walk over HDUs, against astropy's, and what it refuses."""
+"""The layout of files, against astropy, and invalid files."""
 
 import contextlib
 import gzip
@@ -23,7 +23,7 @@ shapes = st.lists(st.integers(1, 5), min_size=1, max_size=4).map(tuple)
 
 @st.composite
 def hdu_lists(draw):
-    """Lists of HDUs as astropy writes them."""
+    """Return a list of HDUs as astropy writes them."""
     hdus = [fits.PrimaryHDU()]
     for number in range(draw(st.integers(0, 4))):
         name = draw(st.sampled_from(["SCI", "err", "", "DQ"]))
@@ -39,13 +39,13 @@ def hdu_lists(draw):
 
 
 def cards_of(hdu):
-    """A header's cards as astropy reads them."""
+    """Return the cards of a header as astropy reads them."""
     return [(card.keyword, card.value, card.comment) for card in hdu.header.cards]
 
 
 @settings(IN_ONE_FOLDER, max_examples=40)
 @given(hdu_lists(), st.booleans(), st.booleans())
-def test_finds_what_astropy_finds(tmp_path, hdus, gzipped, checksums):
+def test_the_layout_agrees_with_astropy(tmp_path, hdus, gzipped, checksums):
     path = tmp_path / ("a.fits.gz" if gzipped else "a.fits")
     hdus.writeto(path, overwrite=True, checksum=checksums)
     layout = read_layout(path)
@@ -128,18 +128,18 @@ def test_the_digest_follows_the_headers(tmp_path):
 
 @IN_ONE_FOLDER
 @given(st.data())
-def test_every_cut_is_noticed(tmp_path, data):
+def test_every_truncation_is_detected(tmp_path, data):
     first = primary() + image("SCI", -32, (30, 30), bytes(3600))
     whole = first + image("DQ", 8, (5,), b"12345")
     size = data.draw(st.integers(1, len(whole) - 1))
-    assume(size not in (BLOCK, len(first)))  # between two HDUs nothing shows that more was there
+    assume(size not in (BLOCK, len(first)))  # a file that ends after an HDU looks complete
     path = tmp_path / "cut.fits"
     path.write_bytes(whole[:size])
     with pytest.raises(FileError, match=r"cut\.fits: truncated: "):
         read_layout(path)
 
 
-def test_a_cut_gzip_file_is_noticed(tmp_path):
+def test_a_truncated_gzip_file_is_detected(tmp_path):
     whole = gzip.compress(
         primary() + image("SCI", -32, (30, 30), np.random.default_rng(1).bytes(3600))
     )
@@ -182,7 +182,7 @@ def test_a_cut_gzip_file_is_noticed(tmp_path):
         ),
     ],
 )
-def test_headers_that_cannot_be_true_are_refused(tmp_path, cards, message):
+def test_implausible_headers_are_refused(tmp_path, cards, message):
     path = tmp_path / "bad.fits"
     path.write_bytes(primary() + header("XTENSION= 'IMAGE   '", *cards))
     tracemalloc.start()
@@ -196,7 +196,7 @@ def test_headers_that_cannot_be_true_are_refused(tmp_path, cards, message):
     assert message in text
     assert text.startswith(f"{path}: ")
     assert "\n" not in text
-    assert peak < 1 << 20  # what the header claims is never allocated
+    assert peak < 1 << 20  # the size in the header is never allocated
 
 
 def test_an_implausible_compressed_image_is_refused(tmp_path):
@@ -231,7 +231,7 @@ def test_a_byte_that_is_not_ascii_is_read_as_a_question_mark(tmp_path, card):
     path = tmp_path / "accent.fits"
     path.write_bytes(header("SIMPLE = T", "BITPIX = 8", "NAXIS = 0", card))
     (hdu,) = read_layout(path).hdus
-    assert b"\xe9" in hdu.raw_header  # checksums count the bytes as they are
+    assert b"\xe9" in hdu.raw_header  # checksums are those of the original bytes
     assert hdu.text == hdu.raw_header.decode("ascii", "replace").replace("\ufffd", "?")
 
 
@@ -251,7 +251,7 @@ def test_a_header_without_end_is_refused_early(tmp_path):
     ("tail", "warned"),
     [(b"", False), (bytes(BLOCK), False), (b"garbage", True), (b"x" * 3 * BLOCK, True)],
 )
-def test_what_follows_the_last_hdu_is_ignored_aloud(tmp_path, tail, warned):
+def test_data_after_the_last_hdu_are_ignored_with_a_warning(tmp_path, tail, warned):
     path = tmp_path / "a.fits"
     path.write_bytes(primary() + image("SCI", 8, (1,), b"a") + tail)
     with warnings.catch_warnings(record=True) as caught:
@@ -279,7 +279,7 @@ def test_random_damage_gives_a_file_error_or_nothing(tmp_path, data):
     path.write_bytes(whole)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ValidationWarning)
-        with contextlib.suppress(FileError):  # and nothing else
+        with contextlib.suppress(FileError):  # no other exception
             assert all(hdu.end <= len(whole) for hdu in read_layout(path).hdus)
 
 
@@ -293,7 +293,7 @@ def test_one_wrong_byte_of_data_or_header_fails_verification(tmp_path, hdus, dat
     at = data.draw(st.integers(hdu.data_offset, hdu.end - 1)) if hdu.data_size else None
     content = bytearray(path.read_bytes())
     if at is None:
-        # The comment of the first card, which means nothing to the layout.
+        # The comment of the first card, which the layout ignores.
         at = hdu.header_offset + 60
         assume(content[at] != ord("~"))
         content[at] += 1
@@ -312,7 +312,7 @@ LOST = {
 
 
 @pytest.mark.parametrize("name", LOST)
-def test_extensions_that_lost_or_added_bytes_hide_are_not_left_out(tmp_path, name):
+def test_extensions_hidden_by_lost_or_added_bytes_are_refused(tmp_path, name):
     path = tmp_path / "a.fits"
     arrays = [image(n, 8, (2880, 2), b"\1" * 5760) for n in ("SCI", "DQ", "DQ_DEF")]
     sound = primary() + b"".join(arrays)
@@ -324,7 +324,7 @@ def test_extensions_that_lost_or_added_bytes_hide_are_not_left_out(tmp_path, nam
         read_layout(path)
 
 
-def test_a_length_that_is_too_small_hides_no_extension(tmp_path):
+def test_an_extension_hidden_by_too_small_a_length_is_refused(tmp_path):
     path = tmp_path / "a.fits"
     arrays = [image(n, 8, (2880, 2), b"\1" * 5760) for n in ("SCI", "DQ")]
     sound = primary() + b"".join(arrays)

@@ -1,4 +1,4 @@
-"""Tables as bytes, against astropy's."""
+"""Headers and data of tables, against astropy."""
 
 import io
 
@@ -16,7 +16,7 @@ from calbatch.models.fits.output_hdus import OutputTable, table_bytes
         [("n", "<i4"), ("mjd", ">f8"), ("name", "S5")],
         [("octets", "u1", (98,)), ("cube", "<i2", (2, 3)), ("names", "S3", (2,))],
         [("long", "<i8"), ("real", ">f4")],
-        [("unsigned", "<u2"), ("flag", "?")],  # stored otherwise than in memory
+        [("unsigned", "<u2"), ("flag", "?")],  # stored differently than in memory
     ],
 )
 def test_tables_are_astropys_byte_for_byte(dtype, rows):

@@ -1,4 +1,4 @@
-"""Readers, against astropy's decoding of the same file."""
+"""Readers, against astropy."""
 
 import gzip
 import itertools
@@ -31,7 +31,7 @@ def small_scratch(monkeypatch):
 
 
 def random_array(shape, dtype, seed=0):
-    """Any bits, NaN and infinities included."""
+    """Return an array of random bits, including NaN and infinities."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     return np.frombuffer(np.random.default_rng(seed).bytes(size), dtype).reshape(shape)
 
@@ -50,7 +50,7 @@ def bounds(length):
 
 
 def same(found, expected):
-    """Whether arrays are the same bit for bit, and the first one is the caller's own."""
+    """Return whether arrays are bit-identical; the first must be new, contiguous and native."""
     assert found.flags.c_contiguous
     assert found.flags.writeable
     assert found.dtype.isnative
@@ -59,7 +59,7 @@ def same(found, expected):
 
 
 def slices(length):
-    """Non-empty slices, forwards and backwards."""
+    """Return a strategy for non-empty slices, forwards and backwards."""
     return st.slices(length).filter(lambda part: len(range(length)[part]) > 0)
 
 
@@ -76,7 +76,7 @@ def test_any_region_of_any_type_is_read(tmp_path, shape, dtype, data):
 
 
 def readers(path, array):
-    """The same array behind every kind of reader."""
+    """Return readers of all kinds for the same array."""
     yield written(path, array)
     yield ArrayReader(array)
     constant = ConstantReader(array.shape, array.dtype, array.flat[0])
@@ -86,7 +86,7 @@ def readers(path, array):
 
 @settings(IN_ONE_FOLDER, max_examples=60)
 @given(shapes, st.booleans(), st.data())
-def test_windows_are_those_of_arrays(tmp_path, shape, constant, data):
+def test_windows_agree_with_slices_of_arrays(tmp_path, shape, constant, data):
     array = np.full(shape, 7, "u2") if constant else random_array(shape, "u2")
     parts = tuple(data.draw(slices(n)) for n in shape[:-2])
     row0, row1 = data.draw(bounds(shape[-2]))
@@ -98,7 +98,7 @@ def test_windows_are_those_of_arrays(tmp_path, shape, constant, data):
         assert cut.shape == expected.shape
         assert same(cut.whole(), expected)
         assert same(cut.read(rows, cols), expected[..., slice(*rows), slice(*cols)])
-        assert reader.shape == shape  # the first reader did not change
+        assert reader.shape == shape  # the first reader has not changed
 
 
 def test_a_window_of_a_window(tmp_path):
@@ -120,7 +120,7 @@ def test_a_window_of_a_window(tmp_path):
         ("planes", ((slice(None), slice(None)),)),
     ],
 )
-def test_what_lies_outside_is_refused(tmp_path, method, arguments):
+def test_ranges_outside_the_window_are_refused(tmp_path, method, arguments):
     for reader in readers(tmp_path / "a.fits", np.zeros((3, 4, 5), "f4")):
         with pytest.raises(ValueError, match=r"are not within|slices for"):
             getattr(reader, method)(*arguments)
@@ -128,7 +128,7 @@ def test_what_lies_outside_is_refused(tmp_path, method, arguments):
 
 @pytest.mark.parametrize("stored", ["u1", "i1", "u2", "i2", "u4", "i4", "f4"])
 @pytest.mark.parametrize("wanted", ["f4", "f8", "i8"])
-@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # NaN made an integer
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # NaN cast to an integer
 def test_astype_decodes_to_another_type(tmp_path, stored, wanted):
     array = random_array((2, 5, 6), stored, seed=1)
     for reader in readers(tmp_path / "a.fits", array):
@@ -154,7 +154,7 @@ def filled_with_ones(array):
     return array
 
 
-def test_a_function_may_change_what_it_is_given():
+def test_a_function_may_modify_its_argument():
     array = np.zeros((2, 2))
     assert ArrayReader(array).then(filled_with_ones).whole().all()
     assert not array.any()
@@ -184,7 +184,7 @@ def test_a_one_dimensional_image(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["gzip", "RICE_1", "GZIP_1", "scaled", "scaled float", "blank"])
-def test_what_cannot_be_read_in_place_goes_through_astropy(tmp_path, kind):
+def test_images_that_cannot_be_read_in_place_are_decoded_by_astropy(tmp_path, kind):
     path = tmp_path / "a.fits"
     array = random_array((2, 30, 40), "u2")
     hdu = fits.ImageHDU(array)
@@ -228,7 +228,7 @@ def test_a_file_that_was_replaced_is_refused(tmp_path, compressed):
         reader.read((0, 1), (0, 1))
 
 
-def test_a_file_cut_while_it_is_read_is_refused(tmp_path):
+def test_a_file_truncated_while_it_is_read_is_refused(tmp_path):
     path = tmp_path / "a.fits"
     reader = written(path, np.zeros((30, 40), "i4"))
     layout = read_layout(path)
@@ -238,7 +238,7 @@ def test_a_file_cut_while_it_is_read_is_refused(tmp_path):
         reader.read((0, 30), (0, 40))
 
 
-def test_a_file_cut_after_it_was_opened_is_refused(tmp_path, monkeypatch):
+def test_a_file_truncated_after_it_was_opened_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "a.fits"
     reader = written(path, np.zeros((30, 40), "i4"))
     reads = []

@@ -1,4 +1,4 @@
-"""Tables, against astropy's, and the casting of their columns."""
+"""Tables, against astropy, and casting their columns."""
 
 import numpy as np
 import pytest
@@ -106,7 +106,7 @@ def test_tables_survive_a_round_trip(tmp_path, table):
     assert found.dtype.names == table.dtype.names
     for name in table.dtype.names:
         np.testing.assert_array_equal(found[name], table[name])
-        # Signed bytes have no type of their own in FITS tables; text is as wide as its longest.
+        # FITS tables have no signed bytes; text is as wide as its longest value.
         if table.dtype[name].base != np.int8 and table.dtype[name].kind != "U":
             assert found.dtype[name].base == table.dtype[name].base
 
@@ -137,7 +137,7 @@ def test_tables_survive_a_round_trip(tmp_path, table):
         (["NAXIS1 = 4", "NAXIS2 = 1", "TFIELDS = 1", "TFORM1 = 'H'"], "not the format of a column"),
     ],
 )
-def test_tables_that_make_no_sense_are_refused(tmp_path, cards, message):
+def test_inconsistent_tables_are_refused(tmp_path, cards, message):
     path = tmp_path / "a.fits"
     head = header("XTENSION= 'BINTABLE'", "BITPIX = 8", "NAXIS = 2", *cards, "EXTNAME = 'TAB'")
     path.write_bytes(primary() + head + blocks(bytes(4)))
@@ -146,7 +146,7 @@ def test_tables_that_make_no_sense_are_refused(tmp_path, cards, message):
 
 
 @pytest.mark.parametrize("cell", [(2**31 - 1, 0), (1, 2**31 - 8), (-1, 0), (2, -4)])
-def test_cells_of_varying_length_outside_the_heap_are_refused(tmp_path, cell):
+def test_variable_length_cells_outside_the_heap_are_refused(tmp_path, cell):
     path = tmp_path / "a.fits"
     lengths = fits.Column("a", "PJ()", array=np.array([[1, 2], [3]], dtype=object))
     written(path, lengths)
@@ -167,7 +167,7 @@ def test_random_damage_gives_a_file_error_or_a_table(tmp_path, data):
     written(path, fits.Column("a", "J", array=[1, 2]), fits.Column("b", "3A", array=["x", "y"]))
     content = bytearray(path.read_bytes())
     hdu = read_layout(path).find("TAB")
-    # From TFIELDS on: what the layout reads is tested with the layout.
+    # Only cards from TFIELDS on: tests of the layout cover the others.
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(hdu.header_offset + 7 * 80, hdu.header_offset + 12 * 80))
         content[at] = data.draw(st.integers(32, 126))
@@ -179,9 +179,9 @@ def test_random_damage_gives_a_file_error_or_a_table(tmp_path, data):
     assert table.shape == (2,)
 
 
-def test_an_image_is_no_table(tmp_path):
+def test_an_image_is_not_a_table(tmp_path):
     fits.PrimaryHDU(np.zeros(3)).writeto(tmp_path / "a.fits")
-    with pytest.raises(FileError, match=r"HDU 0 \(PRIMARY\) holds no table"):
+    with pytest.raises(FileError, match=r"HDU 0 \(PRIMARY\) is not a table"):
         read_table(read_layout(tmp_path / "a.fits").hdus[0])
 
 
@@ -203,7 +203,7 @@ def test_columns_are_cast_and_put_in_order():
     ]
 
 
-def test_astropys_records_and_lists_of_rows_are_taken(tmp_path):
+def test_astropy_records_and_lists_of_rows_are_accepted(tmp_path):
     column = fits.Column("bit", "J", bzero=2**31, array=np.array([2**31 + 5], "u4"))
     written(tmp_path / "a.fits", column)
     records = fits.getdata(tmp_path / "a.fits", "TAB")
@@ -241,6 +241,6 @@ def test_columns_that_do_not_fit_are_refused(kinds, row, message):
         cast_columns(np.array([row], kinds), COLUMNS[: max(2, len(kinds))], "here")
 
 
-def test_an_array_is_no_table():
+def test_an_array_is_not_a_table():
     with pytest.raises(ValidationError, match="must be a table, found an array of float64"):
         cast_columns(np.zeros(3), COLUMNS, "here")

@@ -1,4 +1,4 @@
-"""Files written by rows: the bytes, the checksums, and what happens when something goes wrong."""
+"""Files written by rows: bytes, checksums and errors."""
 
 import errno
 import gzip
@@ -56,7 +56,7 @@ def image_part(name, array, *cards):
 
 
 def bands_of(array, edges):
-    """Cut an array into bands of rows at some edges."""
+    """Yield the bands of an array between given edges."""
     rows = array.shape[-2] if array.ndim > 1 else 1
     inner = sorted({0, rows, *(edge for edge in edges if edge < rows)})
     for start, stop in itertools.pairwise(inner):
@@ -111,7 +111,7 @@ def test_an_image_in_the_primary_hdu(tmp_path):
         np.testing.assert_array_equal(hdus[0].data, array)
 
 
-def test_cards_come_in_the_order_given_and_structure_is_left_out(tmp_path):
+def test_cards_keep_their_order_and_structural_cards_are_ignored(tmp_path):
     cards = [
         ("TELESCOP", "JWST", "the telescope"),
         ("", "", ""),
@@ -167,7 +167,7 @@ def test_types_that_fits_cannot_hold_are_refused(tmp_path):
         ),
     ],
 )
-def test_plans_that_make_no_file_are_refused(tmp_path, parts, message):
+def test_invalid_files_are_refused(tmp_path, parts, message):
     with pytest.raises(ModelError, match=message):
         FitsWriter(tmp_path / "a.fits", parts)
 
@@ -260,7 +260,7 @@ def test_reserved_cards_are_filled_in_at_the_end(tmp_path):
     assert product.digest == read_layout(product.path).digest
 
 
-def test_none_blanks_a_card_out(tmp_path):
+def test_none_blanks_a_card(tmp_path):
     writer, data, dq = two_fields(tmp_path / "a.fits")
     product = finished(writer, data, dq, {"PRIMARY": {"COUNT": None}})
     with fits.open(product.path, checksum=True) as hdus:
@@ -277,7 +277,7 @@ def test_none_blanks_a_card_out(tmp_path):
         ({"PRIMARY": {"COUNT": float("inf")}}, "FITS cannot hold COUNT = inf"),
     ],
 )
-def test_updates_that_cannot_be_are_refused(tmp_path, updates, message):
+def test_impossible_updates_are_refused(tmp_path, updates, message):
     writer, data, dq = two_fields(tmp_path / "a.fits")
     with pytest.raises(ModelError, match=message):
         finished(writer, data, dq, updates)
@@ -285,7 +285,7 @@ def test_updates_that_cannot_be_are_refused(tmp_path, updates, message):
 
 
 @pytest.mark.parametrize("length", [0, 60, 70, 500, 1500])
-def test_a_longer_value_moves_nothing(tmp_path, length):
+def test_a_longer_value_moves_no_data(tmp_path, length):
     writer, data, dq = two_fields(tmp_path / "a.fits")
     product = finished(writer, data, dq, {"PRIMARY": {"COUNT": "x" * length}})
     with fits.open(product.path, checksum=True) as hdus:
@@ -293,7 +293,7 @@ def test_a_longer_value_moves_nothing(tmp_path, length):
         np.testing.assert_array_equal(hdus["DQ"].data, dq)
 
 
-def test_nothing_carries_the_final_name_before_the_end(tmp_path):
+def test_no_file_has_the_final_name_before_the_end(tmp_path):
     path = tmp_path / "a.fits"
     path.write_bytes(b"the last run's")
     writer, data, dq = two_fields(path)
@@ -323,7 +323,7 @@ def test_a_failed_whole_write_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_two_writers_of_one_file_do_not_meet(tmp_path):
+def test_two_writers_of_one_file_do_not_interfere(tmp_path):
     first, *_ = two_fields(tmp_path / "a.fits")
     second, *_ = two_fields(tmp_path / "a.fits")
     assert first.temporary != second.temporary
@@ -336,7 +336,7 @@ def test_long_names_have_a_temporary_name_too(tmp_path):
     assert writer.path.exists()
 
 
-def test_a_repeated_prepare_keeps_what_was_written(tmp_path):
+def test_a_repeated_prepare_keeps_written_rows(tmp_path):
     writer, data, dq = two_fields(tmp_path / "a.fits")
     writer.prepare()
     receipts = [writer.write_rows("data", (0, 5), data)]
@@ -372,7 +372,7 @@ def test_tables_are_written_with_their_checksums(tmp_path):
 
 
 def source_with_a_foreign_hdu(path):
-    """A file of which one HDU is to be copied, with something odd in its header."""
+    """Return a file with an HDU to be copied, which has an unusual header."""
     table = fits.BinTableHDU(np.zeros(3, [("x", "f4")]), name="FOREIGN")
     table.header["ODD"] = (1.50, "kept as it is")
     images = [fits.ImageHDU(np.arange(5000, dtype="i2"), name=name) for name in ("A", "B")]
@@ -397,7 +397,7 @@ def test_foreign_hdus_are_copied_byte_by_byte(tmp_path, gzipped):
     assert verify_checksums(found) == 4
 
 
-def test_of_a_foreign_header_that_is_not_ascii_a_valid_one_is_made(tmp_path):
+def test_a_foreign_header_that_is_not_ascii_is_made_valid(tmp_path):
     path = tmp_path / "source.fits"
     foreign = fits.ImageHDU(np.arange(9000.0), name="FOREIGN")
     foreign.header["NOTE"] = ("Jose", "20 deg C")
@@ -455,7 +455,7 @@ def test_a_folder_without_permission(tmp_path):
         writer.prepare()
 
 
-def test_a_temporary_file_that_is_gone_or_cut_is_noticed(tmp_path):
+def test_a_missing_or_truncated_temporary_file_is_detected(tmp_path):
     writer, data, dq = two_fields(tmp_path / "a.fits")
     writer.prepare()
     receipts = [writer.write_rows("data", (0, 5), data), writer.write_rows("dq", (0, 5), dq)]
@@ -498,7 +498,7 @@ def test_no_room_while_rows_are_written(tmp_path):
 
 @pytest.fixture
 def tiny_disk(tmp_path):
-    """A file system of one megabyte."""
+    """Mount a file system of one megabyte, and yield its folder."""
     place = tmp_path / "disk"
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
@@ -538,7 +538,7 @@ def test_fsync_is_an_option(tmp_path, monkeypatch, fsync):
     really = os.fsync
     monkeypatch.setattr(os, "fsync", lambda fd: synced.append(fd) or really(fd))
     finished(*two_fields(tmp_path / "a.fits", fsync=fsync))
-    assert len(synced) == 2 * fsync  # the file, and the folder that has its name
+    assert len(synced) == 2 * fsync  # the file, and the folder with its name
 
 
 def test_empty_arrays_have_headers_only(tmp_path):

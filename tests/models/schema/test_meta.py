@@ -40,7 +40,7 @@ class TestPaths:
             assert get_path(tree, path) == value
         assert again == tree
 
-    def test_what_is_not_there_is_the_default(self):
+    def test_a_missing_path_gives_the_default(self):
         assert get_path({"a": {"b": 1}}, "a.c") is None
         assert get_path({"a": 1}, "a.b.c", 7) == 7
 
@@ -55,7 +55,7 @@ class TestReading:
     def test_a_leaf_that_is_set(self, meta):
         assert meta.instrument.name == "MIRI"
 
-    def test_a_leaf_that_nobody_set_is_none(self, meta):
+    def test_an_unset_leaf_is_none(self, meta):
         assert meta.instrument.detector is None
         assert meta.exposure.ngroups is None
 
@@ -68,7 +68,7 @@ class TestReading:
         with pytest.raises(AttributeError, match=r"meta\.instrument has no 'filtre'.*'filter'"):
             _ = meta.instrument.filtre
 
-    def test_is_it_set(self, meta):
+    def test_hasattr_tells_if_a_name_is_set(self, meta):
         assert meta.instrument.hasattr("name")
         assert not meta.instrument.hasattr("detector")
         assert "instrument.name" in meta
@@ -105,7 +105,7 @@ class TestAssigning:
             meta.instrument = {"name": "FGS", "filtre": "CLEAR"}
         assert data == before
 
-    def test_an_unset_list_is_empty_and_takes_items(self, meta):
+    def test_an_unset_list_is_empty_and_accepts_items(self, meta):
         assert meta.background.polynomial_info == []
         assert not meta.background.hasattr("polynomial_info")
         assert "background.polynomial_info" not in dict(meta.items())
@@ -170,11 +170,11 @@ class TestAssigning:
             del meta.telescope
 
     @pytest.mark.parametrize("name", ["instance", "_private"])
-    def test_what_is_no_metadata_cannot_be_assigned(self, meta, name):
+    def test_attributes_that_are_not_metadata_cannot_be_assigned(self, meta, name):
         with pytest.raises(AttributeError, match=f"meta.{name} is not metadata"):
             setattr(meta, name, 1)
 
-    def test_a_check_decides(self, data):
+    def test_the_check_decides_about_an_assignment(self, data):
         asked = []
 
         def check(path, value):
@@ -190,14 +190,14 @@ class TestAssigning:
 
 
 class TestAsAWhole:
-    def test_iteration_is_over_what_is_set(self, meta):
+    def test_iteration_is_over_set_values(self, meta):
         meta.target.ra = None
         expected = {"instrument.name": "MIRI", "instrument.filter": "F560W", "telescope": "JWST"}
         assert dict(meta.items()) == expected
         assert list(meta) == list(expected)
         assert dict(meta.instrument.items()) == {"name": "MIRI", "filter": "F560W"}
 
-    def test_equality_is_of_what_is_set(self, meta, data):
+    def test_equality_compares_set_values(self, meta, data):
         same = MetadataNode(copy.deepcopy(data), SCHEMA)
         assert meta == same
         assert meta.instrument == {"name": "MIRI", "filter": "F560W", "detector": None}

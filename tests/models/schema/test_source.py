@@ -19,8 +19,8 @@ def test_a_schema_is_located_beside_the_referring_file_before_its_own_ones(write
     folder = locate(str(path)).folder
     assert str(locate("core", folder)) == str(path)
     assert str(locate("core")) != str(path)
-    assert locate("core").modified() == 0
-    assert locate(str(path)).modified() == path.stat().st_mtime_ns
+    assert locate("core").modification_time() == 0
+    assert locate(str(path)).modification_time() == path.stat().st_mtime_ns
 
 
 def test_a_tree_lists_all_files_that_it_was_read_from(write):
@@ -147,6 +147,6 @@ class TestFinding:
             ("http://example.org/core.schema", "never downloaded"),
         ],
     )
-    def test_what_cannot_be_found(self, name, fault):
+    def test_missing_schemas_are_named(self, name, fault):
         with pytest.raises(SchemaError, match=rf"^{re.escape(name)}.*{fault}"):
             load_schema(name)

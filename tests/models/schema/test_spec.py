@@ -1,4 +1,4 @@
-"""Schemas: how they are found and read, and that ours agree with jwst's."""
+"""Schemas: specifications, faults, and the agreement of our schemas with those of jwst."""
 
 import pickle
 from pathlib import Path
@@ -15,7 +15,7 @@ from calbatch.models.errors import SchemaError
 from calbatch.models.schema.source import builtin_folder, locate, read_tree
 from calbatch.models.schema.spec import load_schema
 
-# The two schemas that the project was asked to read, as they were given.
+# Two example schemas that must be readable.
 IMAGE_EXAMPLE = """\
 allOf:
 - $ref: core.schema.yaml
@@ -75,8 +75,8 @@ PRODUCTS = {
     "flat": "FlatModel",
     "reset": "ResetModel",
 }
-# Left to pass through as they are: tables of moving targets, multistripe readout and NIRSpec
-# target acquisition.
+# HDUs that are copied unread: tables of moving targets, multistripe readout and NIRSpec target
+# acquisition.
 UNKNOWN_HDUS = {"MOVING_TARGET_POSITION", "INT_TIMES_STRIPE", "CHEBY", "MSA_TARG_ACQ"}
 
 
@@ -89,7 +89,7 @@ def error_of(path):
 
 
 def jwst_leaves(model):
-    """Yield (path, schema) of what a jwst model's schema defines, from jwst itself."""
+    """Yield (path, schema) of all leaves in the schema of a jwst model."""
     url = getattr(jwst_models, model).schema_url
     tree = merge_property_trees(load_asdf_schema(url, resolve_references=True))
 
@@ -109,9 +109,9 @@ class TestAgreementWithJwst:
     def test_every_keyword_is_at_the_same_path_and_hdu(self, ours, theirs):
         schema = load_schema(ours)
         wanted = {
-            path: (said["fits_keyword"], said.get("fits_hdu", "PRIMARY"))
-            for path, said in jwst_leaves(theirs)
-            if "fits_keyword" in said
+            path: (definition["fits_keyword"], definition.get("fits_hdu", "PRIMARY"))
+            for path, definition in jwst_leaves(theirs)
+            if "fits_keyword" in definition
         }
         found = {
             path: (spec.keyword, spec.hdu)
@@ -123,38 +123,41 @@ class TestAgreementWithJwst:
 
     def test_every_keyword_has_the_same_type(self, ours, theirs):
         schema = load_schema(ours)
-        for path, said in jwst_leaves(theirs):
-            if "fits_keyword" in said and "type" in said:
-                assert schema.keywords[path].type == said["type"], path
+        for path, definition in jwst_leaves(theirs):
+            if "fits_keyword" in definition and "type" in definition:
+                assert schema.keywords[path].type == definition["type"], path
 
     def test_every_value_that_jwst_allows_is_allowed(self, ours, theirs):
         schema = load_schema(ours)
-        for path, said in jwst_leaves(theirs):
-            alternatives = [said, *said.get("anyOf", [])]
+        for path, definition in jwst_leaves(theirs):
+            alternatives = [definition, *definition.get("anyOf", [])]
             values = {value for part in alternatives for value in part.get("enum", [])}
             allowed = schema.keywords[path].enum if values else None
             assert allowed is None or values <= set(allowed), path
 
     def test_every_array_and_table_is_the_same(self, ours, theirs):
         schema = load_schema(ours)
-        for path, said in jwst_leaves(theirs):
-            if "fits_hdu" not in said or "datatype" not in said:
+        for path, definition in jwst_leaves(theirs):
+            if "fits_hdu" not in definition or "datatype" not in definition:
                 continue
             spec = schema.fields[path]
-            dtype = asdf_datatype_to_numpy_dtype(said["datatype"]).newbyteorder("=")
-            assert (spec.hdu, spec.dtype) == (said["fits_hdu"], dtype)
-            assert (spec.ndim, spec.max_ndim) == (said.get("ndim"), said.get("max_ndim"))
-            assert spec.default in (None, said.get("default"))
+            dtype = asdf_datatype_to_numpy_dtype(definition["datatype"]).newbyteorder("=")
+            assert (spec.hdu, spec.dtype) == (definition["fits_hdu"], dtype)
+            assert (spec.ndim, spec.max_ndim) == (
+                definition.get("ndim"),
+                definition.get("max_ndim"),
+            )
+            assert spec.default in (None, definition.get("default"))
 
 
-# References are left out: jwst composes the metadata of each anew, in no common order.
+# Without references, whose metadata jwst composes in different orders.
 @pytest.mark.parametrize("ours", ["level1b", "ramp", "image", "ifuimage", "cube", "rampfitoutput"])
 def test_the_keywords_of_products_come_in_the_same_order_as_jwsts(ours):
     found = [spec.path for spec in load_schema(ours).by_hdu["PRIMARY"]]
     wanted = [
         path
-        for path, said in jwst_leaves(PRODUCTS[ours])
-        if "fits_keyword" in said and said.get("fits_hdu", "PRIMARY") == "PRIMARY"
+        for path, definition in jwst_leaves(PRODUCTS[ours])
+        if "fits_keyword" in definition and definition.get("fits_hdu", "PRIMARY") == "PRIMARY"
     ]
     assert [path for path in found if not path.startswith("meta.calbatch.")] == wanted
 
@@ -246,7 +249,7 @@ class TestTables:
             [("TIME", "f8"), ("LABEL", "S5"), ("WORD", "U4"), ("COEFFS", "f4", (2, 3))]
         )
 
-    def test_an_array_is_no_table(self):
+    def test_an_array_is_not_a_table(self):
         assert not load_schema("image").fields["data"].is_table
 
 
@@ -256,7 +259,7 @@ class TestPickling:
         assert pickle.loads(pickle.dumps(schema)) is schema
         assert len(pickle.dumps(schema)) < 200
 
-    def test_a_users_schema_pickles_whole(self, write):
+    def test_a_users_schema_pickles_completely(self, write):
         path = write("s.yaml", CORE_EXAMPLE)
         data = pickle.dumps(load_schema(path))
         path.unlink()

@@ -1,4 +1,4 @@
-"""Validation: what passes, what is said of what does not, and the switches."""
+"""Validation of metadata: valid values, messages and environment variables."""
 
 import datetime
 import warnings
@@ -54,9 +54,9 @@ rules = st.fixed_dictionaries(
 
 class TestValues:
     @given(rules, json_values)
-    def test_judges_as_jsonschema_does(self, said, value):
-        spec = KeywordSpec("meta.x", **said)
-        allowed = value is None or Draft202012Validator(said).is_valid(value)
+    def test_validation_agrees_with_jsonschema(self, rule, value):
+        spec = KeywordSpec("meta.x", **rule)
+        allowed = value is None or Draft202012Validator(rule).is_valid(value)
         if allowed:
             assert validate_value(spec, value) == value
         else:
@@ -70,7 +70,7 @@ class TestValues:
     def test_none_is_not_set_and_always_valid(self):
         assert validate_value(FILTER, None) is None
 
-    def test_true_is_no_number_and_one_is_not_true(self):
+    def test_booleans_are_not_numbers(self):
         assert "must be an integer, not bool" in fault(KeywordSpec("m", type="integer"), True)
         assert "must be a boolean, not int" in fault(KeywordSpec("m", type="boolean"), 1)
 
@@ -92,21 +92,21 @@ class TestValues:
         assert found == plain
         assert type(found) is type(plain)
 
-    def test_a_fraction_is_no_integer(self):
+    def test_a_fraction_is_not_an_integer(self):
         assert "must be an integer, not float" in fault(KeywordSpec("m", type="integer"), 2.5)
 
     @given(json_values)
-    def test_plain_values_stay_as_they_are(self, value):
+    def test_plain_values_are_not_changed(self, value):
         assert to_plain(value) == value
 
 
 class TestMessages:
-    def test_it_names_file_keyword_path_value_and_what_is_allowed(self):
+    def test_a_message_names_file_keyword_path_value_and_allowed_values(self):
         assert fault(FILTER, "F999W", "a.fits") == (
             "a.fits: FILTER (meta.filter) = 'F999W': must be one of CLEAR, F200W"
         )
 
-    def test_of_many_allowed_values_the_nearest_are_named(self):
+    def test_the_nearest_of_many_allowed_values_are_named(self):
         spec = load_schema("core").keywords["meta.instrument.filter"]
         message = fault(spec, "F201W")
         assert f"one of {len(spec.enum)} values, nearest " in message
@@ -117,7 +117,7 @@ class TestMessages:
         assert fault(spec, 0).endswith("must be at least 1")
         assert fault(spec, 4).endswith("must be at most 3")
 
-    def test_a_huge_value_is_cut(self):
+    def test_a_huge_value_is_shortened(self):
         assert len(fault(FILTER, "x" * 10_000)) < 300
 
 
@@ -133,30 +133,30 @@ class TestAssignment:
         assert not accepted
 
     @pytest.mark.parametrize("path", ["meta.users", "meta.users.own", "meta.instrument.nam"])
-    def test_names_that_the_schema_lacks_are_refused(self, path):
+    def test_unknown_names_are_refused(self, path):
         with pytest.raises(UnknownNameError, match=r"has no '(users|nam)'"):
             check_assignment(self.schema, path, [1])
 
-    def test_such_names_are_only_kept_where_invalid_values_pass(self, monkeypatch):
+    def test_unknown_names_are_kept_only_if_invalid_values_pass(self, monkeypatch):
         monkeypatch.setenv("PASS_INVALID_VALUES", "1")
         with pytest.warns(ValidationWarning, match="has no 'users'"):
             assert check_assignment(self.schema, "meta.users", [1]) == (True, [1])
 
-    def test_what_lies_within_a_free_value_may_have_any_name(self, tmp_path):
+    def test_names_inside_a_value_are_free(self, tmp_path):
         path = tmp_path / "s.yaml"
         path.write_text("properties: {meta: {any: {type: array, fits_keyword: A}}}")
         assert check_assignment(load_schema(path), "meta.any.thing", 1) == (True, 1)
 
-    def test_a_branch_takes_a_mapping(self):
+    def test_a_mapping_can_be_assigned_to_a_branch(self):
         value = {"name": "MIRI", "detector": "MIRIMAGE"}
         assert check_assignment(self.schema, "meta.instrument", value) == (True, value)
 
     @pytest.mark.parametrize("value", [{"name": "HST", "filter": "CLEAR"}, "MIRI"])
-    def test_a_branch_refuses_what_does_not_fit(self, value):
+    def test_invalid_values_of_a_branch_are_refused(self, value):
         with pytest.warns(ValidationWarning, match="instrument"):
             assert not check_assignment(self.schema, "meta.instrument", value)[0]
 
-    def test_as_stdatamodels_does_by_default(self):
+    def test_the_default_agrees_with_stdatamodels(self):
         ours, theirs = {}, ImageModel()
         for value in ("MIRI", "HST", 3, None, "FGS"):
             with warnings.catch_warnings(record=True) as theirs_said:
@@ -184,21 +184,21 @@ class TestSwitches:
         with pytest.raises(ValidationError, match=r"a\.fits: INSTRUME"):
             check_assignment(self.schema, "meta.instrument.name", "HST", where="a.fits")
 
-    def test_assignment_may_go_unchecked(self, monkeypatch):
+    def test_validation_on_assignment_can_be_disabled(self, monkeypatch):
         monkeypatch.setenv("VALIDATE_ON_ASSIGNMENT", "no")
         assert check_assignment(self.schema, "meta.instrument.name", "HST") == (True, "HST")
 
     @pytest.mark.parametrize("text", ["1", "true", "T", "Yes", "y"])
-    def test_ways_to_say_yes(self, monkeypatch, text):
+    def test_true_values_of_variables(self, monkeypatch, text):
         monkeypatch.setenv("STRICT_VALIDATION", text)
         assert is_enabled("STRICT_VALIDATION", default=False)
 
     @pytest.mark.parametrize("text", ["0", "false", "F", "No", "n", ""])
-    def test_ways_to_say_no(self, monkeypatch, text):
+    def test_false_values_of_variables(self, monkeypatch, text):
         monkeypatch.setenv("STRICT_VALIDATION", text)
         assert not is_enabled("STRICT_VALIDATION", default=True)
 
-    def test_anything_else_is_an_error(self, monkeypatch):
+    def test_other_values_of_variables_are_errors(self, monkeypatch):
         monkeypatch.setenv("STRICT_VALIDATION", "maybe")
         with pytest.raises(ValidationError, match="STRICT_VALIDATION='maybe'"):
             is_enabled("STRICT_VALIDATION", default=False)
@@ -207,20 +207,20 @@ class TestSwitches:
 class TestTrees:
     schema = load_schema("core")
 
-    def test_invalid_values_are_left_out_with_a_warning_each(self):
+    def test_each_invalid_value_is_dropped_with_a_warning(self):
         data = {"meta": {"instrument": {"name": "HST", "filter": "CLEAR"}, "date": 3}}
-        with pytest.warns(ValidationWarning) as said:
+        with pytest.warns(ValidationWarning) as caught:
             valid = validate_tree(self.schema, data, "a.fits")
         assert valid == {"meta": {"instrument": {"filter": "CLEAR"}}}
-        assert [str(w.message).split(":")[1].split()[0] for w in said] == ["INSTRUME", "DATE"]
-        assert all(str(w.message).startswith("a.fits: ") for w in said)
+        assert [str(w.message).split(":")[1].split()[0] for w in caught] == ["INSTRUME", "DATE"]
+        assert all(str(w.message).startswith("a.fits: ") for w in caught)
 
-    def test_names_that_the_schema_lacks_are_left_out_with_a_warning(self):
+    def test_unknown_names_are_dropped_with_a_warning(self):
         data = {"meta": {"own": 1, "date": "2026"}}
         with pytest.warns(ValidationWarning, match=r"a\.fits: meta has no 'own'"):
             assert validate_tree(self.schema, data, "a.fits") == {"meta": {"date": "2026"}}
 
-    def test_they_stay_where_invalid_values_pass(self, monkeypatch):
+    def test_unknown_names_are_kept_where_invalid_values_pass(self, monkeypatch):
         monkeypatch.setenv("PASS_INVALID_VALUES", "1")
         data = {"meta": {"instrument": {"name": "HST"}}}
         with pytest.warns(ValidationWarning):
@@ -231,14 +231,14 @@ class TestTrees:
         with pytest.raises(ValidationError, match="INSTRUME"):
             validate_tree(self.schema, {"meta": {"instrument": {"name": "HST"}}})
 
-    def test_the_input_is_left_alone(self):
+    def test_the_input_is_not_changed(self):
         data = {"meta": {"date": 3}, "history": ["a"]}
         with pytest.warns(ValidationWarning):
             valid = validate_tree(self.schema, data)
         assert data == {"meta": {"date": 3}, "history": ["a"]}
         assert valid["history"] == ["a"]
 
-    def test_what_is_required_and_missing_is_an_error(self, tmp_path, monkeypatch):
+    def test_missing_required_values_are_an_error(self, tmp_path, monkeypatch):
         path = tmp_path / "s.yaml"
         path.write_text(
             "properties: {meta: {required: [a], a: {type: string, fits_keyword: A}, b: {}}}"

@@ -1,9 +1,9 @@
-"""Have processes kill themselves, or their driver, at the points that a plan names.
+"""Kill processes, or their driver, at the points that a plan names.
 
-Python imports this module when it starts, where its folder is in PYTHONPATH. The plan is a file of
-JSON, which ``KILLS`` names: a list of ``[point, when, count, victim]``. Of the first one, the count
-goes down each time that any process is before or after the point, and at 0 the victims are killed:
-``self``, ``driver`` (its workers live on), or ``all``.
+Python imports this module at its start if its folder is in PYTHONPATH. ``KILLS`` names the plan, a
+JSON file with a list of ``[point, when, count, victim]``. Each time that a process passes the point
+of the first entry, its count decreases. At 0 the victims are killed: ``self``, ``driver`` (its
+workers live on), or ``all``.
 """
 
 import fcntl
@@ -30,7 +30,7 @@ POINTS = {
     "clear": ("calbatch.cluster.batch.session", "remove_leftovers"),
     "manifest": ("calbatch.cluster.batch.session", "write_manifest"),
 }
-"""By name: what is called there. ``publish`` is called once for each product of an exposure."""
+"""Functions by the names of points; ``publish`` is called once for each product."""
 
 
 class _Finder:
@@ -76,7 +76,7 @@ def _killing(point, function):
 
 
 def _pass(point, when):
-    """Count down, and strike while nobody else can be writing the plan."""
+    """Decrease the count, and kill while no other process can write the plan."""
     path = Path(os.environ["KILLS"])
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

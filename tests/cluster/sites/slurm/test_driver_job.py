@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 from support.onehost import is_left, slurm, start_soon
 from support.placed import eventually
-from support.services import started
+from support.services import start_process
 
 from calbatch.cluster import RequestError
 from calbatch.cluster.sites.slurm.commands import walltime_seconds
@@ -191,7 +191,7 @@ def test_a_driver_has_jobs_of_its_own(slurm_host, tmp_path, monkeypatch):
 def test_a_driver_that_is_killed_leaves_no_jobs(slurm_host, tmp_path):
     program = NESTED + "    import time; time.sleep(600)\n"
     with (tmp_path / "log").open("wb") as log:
-        driver = started(sys.executable, "-c", program, log=log, cwd=tmp_path)
+        driver = start_process(sys.executable, "-c", program, log=log, cwd=tmp_path)
     try:
         eventually(lambda: "[8, 9]" in (tmp_path / "log").read_text())
         assert slurm("squeue", "-h") != ""
@@ -206,7 +206,7 @@ def test_a_driver_that_is_killed_leaves_no_jobs(slurm_host, tmp_path):
     [
         ({"partition": "elsewhere"}, "sbatch: .*elsewhere"),
         ({"partition": "a;id"}, "partition 'a;id': must be a name"),
-        ({"name": "a\nb"}, "name .*: must not have line breaks"),
+        ({"name": "a\nb"}, "name .*: must not contain line breaks"),
         ({"memory": "much"}, "sbatch: .*mem"),
         ({"directives": ["--requeue"]}, "--requeue is set by calbatch"),
         ({"walltime": "soon"}, "walltime 'soon'"),
@@ -230,5 +230,5 @@ def test_only_numbers_are_jobs(slurm_host, number):
 
 def test_without_slurm_it_is_said(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(RequestError, match="sbatch is not on this machine"):
+    with pytest.raises(RequestError, match="sbatch is not installed"):
         submit_driver(["true"], tmp_path / "log")

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 import pytest
 from distributed import Client, Security, as_completed
-from support.batches import small_set, sums
+from support.batches import small_set, checksums
 from support.onehost import slurm
-from support.placed import about, calibrated, eventually, importable, jobs, slowly, twice
+from support.placed import worker_facts, calibrate_all, eventually, make_importable, jobs, run_slowly, double
 
 from calbatch.cluster import RequestError
 from calbatch.cluster.exposure.job import calibrate
@@ -46,12 +46,12 @@ def ours():
 
 def jobs_of(client):
     """Return the numbers of jobs whose workers are there."""
-    return {f["job"] for f in client.run(about, on_error="ignore").values()}
+    return {f["job"] for f in client.run(worker_facts, on_error="ignore").values()}
 
 
 @pytest.fixture(autouse=True)
 def _importable(monkeypatch):
-    importable(monkeypatch)
+    make_importable(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def site(slurm_host, folder):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in ENCLOSING.items():
             patch.setenv(name, value)
-        importable(patch)
+        make_importable(patch)
         with open_slurm(options(folder, jobs=2), "exposure") as running:
             running.client.wait_for_workers(2, timeout=120)
             yield running
@@ -73,7 +73,7 @@ def site(slurm_host, folder):
 
 def test_workers_are_jobs(site):
     names = ["OMP_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_", "PYTHONSAFEPATH", *ENCLOSING]
-    found = list(site.client.run(about, names).values())
+    found = list(site.client.run(worker_facts, names).values())
     assert {f["job"] for f in found} == ours()
     assert len(found) == 2
     for each in found:
@@ -89,11 +89,11 @@ def test_workers_are_jobs(site):
 
 def test_exposures_are_calibrated_as_they_are_here(site, tmp_path):
     exposures = small_set().exposures
-    outcomes = calibrated(site, exposures, tmp_path / "there")
+    outcomes = calibrate_all(site, exposures, tmp_path / "there")
     for job in jobs(exposures, tmp_path / "here"):
         assert calibrate(job).error == ""
     assert [outcome.error for outcome in outcomes] == [""] * len(exposures)
-    assert sums(tmp_path / "there") == sums(tmp_path / "here")
+    assert checksums(tmp_path / "there") == checksums(tmp_path / "here")
 
 
 def test_others_are_refused(site):
@@ -135,32 +135,32 @@ def test_a_job_that_vanishes_is_replaced(site):
     slurm("scancel", gone)
     eventually(lambda: len(ours() - {gone}) == 2 and gone not in ours())
     eventually(lambda: ours() == jobs_of(client))
-    assert client.gather(client.map(twice, range(10))) == list(range(0, 20, 2))
+    assert client.gather(client.map(double, range(10))) == list(range(0, 20, 2))
 
 
 def test_work_of_a_job_that_vanishes_is_done(site, tmp_path):
     client = site.client
     client.wait_for_workers(2, timeout=120)
     arguments = (0.5, str(tmp_path))
-    futures = [client.submit(slowly, n, *arguments, pure=False) for n in range(8)]
+    futures = [client.submit(run_slowly, n, *arguments, pure=False) for n in range(8)]
     eventually(lambda: (tmp_path / "begun").exists())
     slurm("scancel", sorted(ours())[0])
     found = client.gather(futures, errors="skip")
     assert len(found) >= len(futures) - 2  # each worker was at one, which drivers try again
     lost = [n for n, future in enumerate(futures) if future.status == "error"]
-    again = client.gather([client.submit(slowly, n, *arguments, pure=False) for n in lost])
+    again = client.gather([client.submit(run_slowly, n, *arguments, pure=False) for n in lost])
     assert sorted(found + again) == list(range(8))
 
 
 def test_a_worker_that_dies_comes_again_in_its_job(site):
     client = site.client
     client.wait_for_workers(2, timeout=120)
-    before = client.run(about)
+    before = client.run(worker_facts)
     [victim, *_] = before.values()
     os.kill(victim["pid"], signal.SIGKILL)  # its host is this one
 
     def back():
-        now = client.run(about, on_error="ignore").values()
+        now = client.run(worker_facts, on_error="ignore").values()
         return len(now) == 2 and victim["pid"] not in {f["pid"] for f in now} and list(now)
 
     after = eventually(back)
@@ -172,15 +172,15 @@ def test_jobs_follow_one_another_and_interrupt_nothing(slurm_host, tmp_path):
     with open_slurm(limited, "exposure") as running:
         client = running.client
         client.wait_for_workers(1, timeout=120)
-        [first] = client.run(about, [BEGAN, ENDS]).values()
+        [first] = client.run(worker_facts, [BEGAN, ENDS]).values()
         began, ends = (float(first["environment"][name]) for name in (BEGAN, ENDS))
         assert ends - began == 18  # where processes start slowly, half of that
-        futures = [client.submit(slowly, n, 1.7, str(tmp_path), pure=False) for n in range(12)]
+        futures = [client.submit(run_slowly, n, 1.7, str(tmp_path), pure=False) for n in range(12)]
         done = []
         for future, result in as_completed(futures, loop=client.loop, with_results=True):
             done.append(result)
             future.release()  # as a driver does: a worker that ends takes results with it
-        [last] = client.run(about).values()
+        [last] = client.run(worker_facts).values()
     assert sorted(done) == list(range(12))
     assert int(last["job"]) > int(first["job"])
     assert len((tmp_path / "begun").read_text().splitlines()) == 12
@@ -213,9 +213,9 @@ def test_nothing_is_left(slurm_host, folder, tmp_path):
         ({"directives": ("script.sh",)}, "must be like --NAME"),
         ({"directives": ("--wrap=id",)}, "--wrap is set by calbatch"),
         ({"directives": ("--out=x",)}, "--out is set by calbatch"),
-        ({"directives": ("--comment=a\n#SBATCH --wrap=x",)}, "must not have line breaks"),
-        ({"python": "python\ntouch pwned"}, "must not have line breaks"),
-        ({"scratch": "x\u2028y"}, "must not have line breaks"),
+        ({"directives": ("--comment=a\n#SBATCH --wrap=x",)}, "must not contain line breaks"),
+        ({"python": "python\ntouch pwned"}, "must not contain line breaks"),
+        ({"scratch": "x\u2028y"}, "must not contain line breaks"),
         ({"interface": "nowhere0"}, "nowhere0"),
         ({"partition": "elsewhere"}, "Slurm: .*elsewhere"),
     ],
@@ -240,7 +240,7 @@ def test_tiles_of_an_exposure_stay_on_one_host(slurm_host, tmp_path):
 def test_jobs_that_cannot_work_are_told_of(slurm_host, tmp_path):
     asked = options(tmp_path, python=str(tmp_path / "no-such-python"))
     with (
-        pytest.raises(RequestError, match=r"jobs end and no worker comes: .*no-such-python"),
+        pytest.raises(RequestError, match=r"jobs end and no worker arrives: .*no-such-python"),
         open_slurm(asked, "exposure"),
     ):
         raise AssertionError("it was taken")
@@ -256,7 +256,7 @@ def test_names_reach_no_shell(slurm_host, tmp_path, monkeypatch):
     )
     with open_slurm(asked, "exposure") as running:
         running.client.wait_for_workers(1, timeout=120)
-        [found] = running.client.run(about).values()
+        [found] = running.client.run(worker_facts).values()
         told = slurm("scontrol", "show", "job", found["job"])
         where = list(running.client.run(os.getcwd).values())
     assert "Comment=$(id);id" in told
@@ -278,6 +278,6 @@ def test_what_a_killed_driver_of_the_same_batch_left_is_ended(slurm_host, tmp_pa
     with open_slurm(options(tmp_path), "exposure", "20260131-120000-abcd") as running:
         assert "CANCELLED" in slurm("scontrol", "show", "job", left)
         assert slurm("squeue", "-h", "-o", "%T", "-j", other) in ("PENDING", "RUNNING")
-        assert running.client.submit(twice, 4).result() == 8
+        assert running.client.submit(double, 4).result() == 8
         slurm("scancel", other)
     assert [p.name for p in (tmp_path / "logs").glob(".tls-*")] == [f".tls-{name}2-x"]

@@ -1,4 +1,4 @@
-"""The client with a server: modes, contexts, the official client beside it."""
+"""The client with a server: modes, contexts, and interoperation with the official client."""
 
 import json
 import logging
@@ -37,7 +37,7 @@ def root(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-def test_from_an_empty_cache_to_a_reference(serving, root):
+def test_a_reference_is_fetched_into_an_empty_cache(serving, root):
     client = Client(root, "latest", server_url=serving.url)
     assert client.context == CONTEXT
     found = client.best_references(HEADER)
@@ -50,7 +50,7 @@ def test_from_an_empty_cache_to_a_reference(serving, root):
     assert client.missing([FLAT, "jwst_miri_flat_0003.fits"]) == ["jwst_miri_flat_0003.fits"]
 
 
-def test_rules_are_fetched_all_at_once(serving, root):
+def test_all_rules_are_fetched_together(serving, root):
     client = Client(root, CONTEXT, server_url=serving.url)
     assert {path.name for path in client.cache.mappings.glob("*map")} == {
         CONTEXT,
@@ -59,13 +59,13 @@ def test_rules_are_fetched_all_at_once(serving, root):
     }
 
 
-def test_no_context_means_the_build_context_by_the_server(serving, root):
+def test_the_default_is_the_build_context_by_the_server(serving, root):
     client = Client(root, server_url=serving.url)
     assert client.context == "jwst_0001.pmap"
     assert "3.0.0" in client.context_reason
 
 
-def test_what_is_there_is_not_asked_for(serving, root):
+def test_cached_files_are_not_requested(serving, root):
     Client(root, CONTEXT, server_url=serving.url).fetch([FLAT]).check()
     serving.requests.clear()
     client = Client(root, CONTEXT, server_url=serving.url)
@@ -80,7 +80,7 @@ def test_going_offline_is_a_mode(serving, root, caplog):
     with caplog.at_level(logging.WARNING):
         client = Client(root, "latest", server_url=gone)
     assert "working offline" in caplog.text
-    assert client.context == CONTEXT  # from what the server said when it was there
+    assert client.context == CONTEXT  # from the server's last description of itself
     assert client.best_references(HEADER)["flat"].name == FLAT
     names = [FLAT, "jwst_miri_flat_0001.fits", "jwst_miri_flat_0003.fits"]
     report = client.fetch(names)
@@ -90,13 +90,13 @@ def test_going_offline_is_a_mode(serving, root, caplog):
         assert f"calbatch refs sync --files {name}" in report.failed[name]
 
 
-def test_local_mode_never_asks(serving, root):
+def test_local_mode_never_contacts_the_server(serving, root):
     with pytest.raises(ReferenceMissing):
         Client(root, CONTEXT, mode="local", server_url=serving.url)
     assert serving.requests == []
 
 
-def test_remote_mode_has_the_server_choose(serving, root):
+def test_in_remote_mode_the_server_selects(serving, root):
     client = Client(root, "latest", mode="remote", server_url=serving.url)
     found = client.best_references(HEADER)
     assert (found["flat"].name, found["dark"].status) == (FLAT, "n/a")
@@ -162,7 +162,7 @@ print(json.dumps(found))
 
 
 def run_official(root, url, context):
-    """Have PyPI crds find, and if need be fetch, the flat; give its path."""
+    """Let PyPI crds find, and fetch if necessary, the flat; return its path."""
     environment = {
         **os.environ, "CRDS_PATH": str(root), "CRDS_SERVER_URL": url, "CRDS_OBSERVATORY": "jwst",
     }  # fmt: skip
@@ -175,9 +175,9 @@ def run_official(root, url, context):
     return json.loads(done.stdout.splitlines()[-1])["flat"]
 
 
-def test_the_official_client_takes_our_server_for_real(serving, root):
+def test_the_official_client_accepts_the_test_server(serving, root):
     path = run_official(root, serving.url, CONTEXT)
-    # and what it put into its cache is where ours looks for it
+    # our client finds the files in its cache
     assert str(Cache(root).locate(FLAT)) == path
     assert Client(root, CONTEXT, mode="local").best_references(HEADER)["flat"].name == FLAT
 
@@ -190,7 +190,7 @@ def test_the_official_client_works_offline_in_our_cache(serving, root):
 
 
 @pytest.mark.parametrize("name", ["../../../../etc/passwd", "/etc/passwd", "miri/x.fits"])
-def test_rules_that_name_a_path_lead_nowhere(serving, root, name):
+def test_rules_that_name_a_path_are_rejected(serving, root, name):
     folder, parkey = serving.cache.mappings, ("META.INSTRUMENT.NAME",)
     kind = {"instrument": "MIRI", "filekind": "FLAT", "parkey": (("META.INSTRUMENT.DETECTOR",),)}
     write_mapping(folder, "jwst_miri_flat_0009.rmap", kind, f"Match({{'A': {name!r}}})")

@@ -1,4 +1,4 @@
-"""Each answer of a server is either used correctly or rejected by an error that names both."""
+"""Foreign answers are used correctly, or are errors that name the server and the question."""
 
 import ast
 import contextlib
@@ -133,8 +133,8 @@ def cache(tmp_path):
     return Cache(tmp_path / "cache")
 
 
-def mutated(data, value):
-    """Return a copy of a value with something in it replaced, left out, or put in."""
+def mutate(data, value):
+    """Return a copy of a value in which one part is replaced or removed."""
     if not isinstance(value, (dict, list)) or not value or data.draw(st.integers(0, 3)) == 0:
         return data.draw(VALUES)
     value = copy.copy(value)
@@ -144,7 +144,7 @@ def mutated(data, value):
     if isinstance(value, dict) and data.draw(st.booleans()):
         del value[key]
     else:
-        value[key] = mutated(data, value[key])
+        value[key] = mutate(data, value[key])
     return value
 
 
@@ -159,15 +159,15 @@ def parameters_of(method):
     }.get(method, [CONTEXT])
 
 
-def assert_told(error, server, method):
+def assert_named(error, server, method):
     assert server.url in str(error)
     assert method in str(error)
-    assert "CRDS_SERVER_URL" in str(error)  # what to do
+    assert "CRDS_SERVER_URL" in str(error)  # a remedy
     assert len(str(error)) < 1500
 
 
 def is_finite(value):
-    """Tell whether JSON can express a value: it knows no infinity and no NaN."""
+    """Return whether a value contains neither infinity nor NaN, which JSON cannot express."""
     if isinstance(value, float):
         return math.isfinite(value)
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
@@ -179,16 +179,16 @@ def is_valid(value, schema):
 
 
 def ask(server, method):
-    """Return the answer, or the error, which names the server and the question."""
+    """Return the answer, or the error, after checking that it names server and question."""
     try:
         return QUESTIONS[method](server)
     except CrdsError as error:
-        assert_told(error, server, method)
+        assert_named(error, server, method)
         return error
 
 
 def meaning(method, answer, server):
-    """Return the value that a well-formed answer stands for."""
+    """Return the expected value for a well-formed answer."""
     if method == "get_server_info":
         return {**answer, "server": server.url}
     if method == "get_required_parkeys":
@@ -203,12 +203,12 @@ def meaning(method, answer, server):
 def test_an_answer_is_used_if_it_is_well_formed_and_rejected_otherwise(serving, method, data):
     serving.answers = {}
     real = serving.call(method, parameters_of(method))
-    answer = mutated(data, real) if data.draw(st.booleans()) else data.draw(VALUES)
+    answer = mutate(data, real) if data.draw(st.booleans()) else data.draw(VALUES)
     serving.answers = {method: answer}
     server = Server(serving.url, patience=QUICK)
     result = ask(server, method)
     if method == "get_file_info_map" and not is_finite(answer):
-        assert result == {}  # the server's catalogue is known already
+        assert result == {}  # the server's catalogue was requested before
     elif is_finite(answer) and is_valid(answer, SCHEMAS[method]):
         assert result == meaning(method, answer, server)
     else:
@@ -220,7 +220,7 @@ def test_an_answer_is_used_if_it_is_well_formed_and_rejected_otherwise(serving, 
 @example(data=None)
 def test_a_client_chooses_and_fetches_the_right_file_or_fails(serving, tmp_path_factory, data):
     info = serving.rpc_get_server_info()
-    info = {"a": deep(900)} if data is None else mutated(data, info)
+    info = {"a": deep(900)} if data is None else mutate(data, info)
     serving.answers = {"get_server_info": info}
     if data is not None and data.draw(st.booleans()):
         method = data.draw(st.sampled_from(sorted(QUESTIONS)))
@@ -296,12 +296,12 @@ RESPONSES = {
 
 @pytest.mark.parametrize("name", RESPONSES)
 @pytest.mark.parametrize("method", ["get_default_context", "get_server_info"])
-def test_what_is_no_answer(serving, name, method):
+def test_a_response_that_is_no_answer_is_an_error(serving, name, method):
     serving.raw = lambda asked: [RESPONSES[name]]
     server = Server(serving.url, patience=QUICK)
     with pytest.raises(ServerError) as caught:
         QUESTIONS[method](server)
-    assert_told(caught.value, server, method)
+    assert_named(caught.value, server, method)
 
 
 class Received(io.BytesIO):
@@ -325,7 +325,7 @@ def context_in(content):
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), junk=st.binary(max_size=60))
-def test_a_damaged_response_is_read_as_http_and_json_say_or_rejected(serving, data, junk):
+def test_a_damaged_response_is_read_like_http_and_json_or_rejected(serving, data, junk):
     answer = json.dumps({"id": 1, "error": None, "result": "jwst_0001.pmap"}).encode()
     whole = response(answer)
     at = data.draw(st.integers(0, len(whole)))
@@ -341,27 +341,27 @@ def test_a_damaged_response_is_read_as_http_and_json_say_or_rejected(serving, da
 
 
 def file_server(serving, *pieces):
-    """Have a server that answers questions, and files with what is given."""
+    """Return a server that answers requests for files with the given bytes."""
     server = Server(serving.url, patience=QUICK)
-    server.info  # noqa: B018 - asked once
+    server.info  # noqa: B018 - requested once
     serving.raw = lambda asked: pieces
     return server
 
 
 @pytest.mark.parametrize("name", RESPONSES)
-def test_what_is_no_file(serving, cache, name):
+def test_a_response_that_is_no_file_fails(serving, cache, name):
     report = Fetcher(cache, file_server(serving, RESPONSES[name]), patience=QUICK).fetch([NAME])
     assert set(report.failed) == {NAME}
     assert cache.find(NAME) is None
 
 
-@pytest.mark.parametrize("told", ["bytes 0-9/50000", "bytes 7-9/*", "items 5-9/10", None])
-def test_another_part_of_a_file_is_not_taken_for_the_wanted_one(serving, cache, told):
+@pytest.mark.parametrize("content_range", ["bytes 0-9/50000", "bytes 7-9/*", "items 5-9/10", None])
+def test_another_part_of_a_file_than_requested_is_rejected(serving, cache, content_range):
     content = serving.files[NAME].read_bytes()
     part = cache.new_path(NAME).with_name(f".{NAME}.part")
     part.parent.mkdir(parents=True)
     part.write_bytes(content[:5])
-    answer = response(content[5:], "206 Partial Content", **{"Content-Range": told})
+    answer = response(content[5:], "206 Partial Content", **{"Content-Range": content_range})
     fetcher = Fetcher(cache, file_server(serving, answer), patience=QUICK)
     assert set(fetcher.fetch([NAME]).failed) == {NAME}
     serving.raw = None
@@ -402,7 +402,7 @@ def test_a_question_is_not_redirected(serving, status):
     server = Server(serving.url, patience=QUICK)
     with pytest.raises(ServerError, match=r"redirected to https://new\.invalid/") as caught:
         server.default_context("latest")
-    assert_told(caught.value, server, "get_default_context")
+    assert_named(caught.value, server, "get_default_context")
 
 
 def test_a_loop_of_redirections_ends(serving, cache):
@@ -415,7 +415,7 @@ def test_a_loop_of_redirections_ends(serving, cache):
     assert next(count) < 50
 
 
-def test_what_was_encrypted_stays_so(serving, cache, tmp_path, monkeypatch):
+def test_an_encrypted_download_stays_encrypted(serving, cache, tmp_path, monkeypatch):
     authority, chain = certificate(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(authority))
     patience = Patience(timeout=10.0, attempts=1, delay=0.0)
@@ -425,7 +425,7 @@ def test_what_was_encrypted_stays_so(serving, cache, tmp_path, monkeypatch):
         secure.http.socket = context.wrap_socket(secure.http.socket, server_side=True)
         secure.url = secure.url.replace("http:", "https:")
         server = Server(secure.url, patience=patience)
-        Fetcher(cache, server, patience=patience).fetch([FLAT]).check()  # it is encrypted
+        Fetcher(cache, server, patience=patience).fetch([FLAT]).check()  # encryption works
         plain = f"{serving.url}/references/jwst/{NAME}"
         secure.raw = lambda asked: [response(b"", "302 Found", Location=plain)]
         report = Fetcher(cache, server, patience=patience).fetch([NAME])
@@ -437,7 +437,7 @@ def test_what_was_encrypted_stays_so(serving, cache, tmp_path, monkeypatch):
 
 
 def trickling(start, piece):
-    """Yield pieces for as long as somebody listens."""
+    """Yield pieces until the client closes the connection."""
     yield start
     while True:
         be_slow(0.02)
@@ -452,12 +452,12 @@ TRICKLES = {
 
 
 @pytest.mark.parametrize("what", TRICKLES)
-def test_an_answer_that_only_trickles_in_is_given_up(serving, cache, what):
+def test_an_answer_that_is_too_slow_is_aborted(serving, cache, what):
     server = file_server(serving)
     serving.raw = lambda asked: trickling(*TRICKLES[what])
     with pytest.raises(ServerError) as caught:
         server.default_context("latest")
-    assert_told(caught.value, server, "get_default_context")
+    assert_named(caught.value, server, "get_default_context")
     assert set(Fetcher(cache, server, patience=QUICK).fetch([NAME]).failed) == {NAME}
 
 
@@ -486,12 +486,12 @@ for parse, bomb in [*bombs()]:
 """
 
 
-def test_small_answers_take_no_more_memory_than_large_ones():
+def test_compressed_answers_take_limited_memory():
     done = subprocess.run(
         [sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True
     )
     grown = [int(line) for line in done.stdout.split()]
-    assert len(grown) == 5  # all were refused
+    assert len(grown) == 5  # all were rejected
     assert max(grown) < 200_000  # KiB
 
 
@@ -520,12 +520,12 @@ def test_any_text_is_json_or_an_error(text):
 
 
 @given(value=VALUES)
-def test_a_value_that_is_not_packed_stays_as_it_is(value):
+def test_a_value_that_is_not_compressed_is_unchanged(value):
     assert decode_packed(value) is value
 
 
 @given(value=VALUES.filter(is_finite))
-def test_a_packed_value_is_unpacked(value):
+def test_a_compressed_value_is_decompressed(value):
     assert decode_packed(encoded(value)) == value
 
 
@@ -534,7 +534,7 @@ def test_a_packed_value_is_unpacked(value):
 @example(payload=5)
 @example(payload=b64encode(gzip.compress(b"[1", 1)).decode())
 @example(payload=b64encode(gzip.compress(b"[1]", 1)[:-9]).decode())
-def test_a_packed_value_that_is_damaged_is_an_error(payload):
+def test_a_damaged_compressed_value_is_an_error(payload):
     with pytest.raises(ServerError, match="cannot be decompressed: "):
         decode_packed({"crds_encoded": "1.0", "crds_payload": payload})
 

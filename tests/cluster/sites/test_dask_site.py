@@ -1,0 +1,382 @@
+"""The site that is a dask scheduler, with a fake client that keeps tasks until a test ends them."""
+
+import asyncio
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from distributed import CancelledError, KilledWorker
+from support.fakes import succeed
+from support.placed import jobs
+
+from calbatch.cluster.errors import SiteLostError
+from calbatch.cluster.exposure.outcome import MemoryPeak, Outcome
+from calbatch.cluster.exposure.policy import FailureKind
+from calbatch.cluster.sites import dask_site
+from calbatch.cluster.sites.dask_site import WINDOW_PER_THREAD, DaskSite
+from calbatch.cluster.sites.silence import Condition, SilentWorker
+
+
+class FakeFuture:
+    """A task that ends when its result is set."""
+
+    def __init__(self, key):
+        self.key, self.status, self.result = key, "pending", None
+        self.released = False
+        self._end = asyncio.Event()
+
+    def end(self, result):
+        self.result = result
+        self.status = "error" if isinstance(result, BaseException) else "finished"
+        self._end.set()
+
+    async def exception(self):
+        await self._end.wait()
+        return self.result if self.status == "error" else None
+
+    def release(self):
+        self.released = True
+
+
+class FakeClient:
+    """The parts of a client that a site uses, with an event loop in a thread."""
+
+    def __init__(self):
+        self.status, self.futures, self.priorities = "running", {}, {}
+        self.cancelled, self.restarted, self.fetches = [], [], []
+        self.threads, self.processing = {"a": 2, "b": 1}, {}
+        self.unpicklable = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self.loop = SimpleNamespace(add_callback=self._add_callback)
+        self.scheduler = SimpleNamespace(
+            ncores=lambda: self.threads, processing=lambda: self.processing
+        )
+
+    def close(self):
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _add_callback(self, function, *arguments):
+        asyncio.run_coroutine_threadsafe(function(*arguments), self._loop)
+
+    def sync(self, function, callback_timeout=None, **how):
+        return function(**how)
+
+    def map(self, work, submitted, key, pure, priority):
+        if self.unpicklable & {job.number for job in submitted}:
+            raise TypeError("cannot pickle it")
+        made = [FakeFuture(each) for each in key]
+        self.futures |= {job.number: f for job, f in zip(submitted, made, strict=True)}
+        self.priorities |= dict.fromkeys((job.number for job in submitted), priority)
+        return made
+
+    def compute(self, graph, priority):
+        future = FakeFuture("graph")
+        self.futures[-priority] = future
+        return future
+
+    async def gather(self, futures):
+        self.fetches.append(len(futures))
+        failed = [f.result for f in futures if isinstance(f.result, BaseException)]
+        if failed:
+            raise failed[0]
+        return [f.result for f in futures]
+
+    def run(self, function, on_error):
+        return {"a": MemoryPeak("a:1", 7)}
+
+    def cancel(self, futures):
+        self.cancelled += futures
+
+    def restart_workers(self, workers, **how):
+        self.restarted += workers
+
+    def end(self, number, result):
+        self._loop.call_soon_threadsafe(self.futures[number].end, result)
+
+
+@pytest.fixture
+def client():
+    made = FakeClient()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def site(client):
+    return DaskSite(client, "exposure", "on two workers")
+
+
+@pytest.fixture
+def three(tmp_path):
+    return jobs([Path(f"/in/e{n}_uncal.fits") for n in range(3)], tmp_path / "out")
+
+
+def submit_all(site, submitted):
+    """Submit jobs, and send them."""
+    for job in submitted:
+        assert site.submit(job) is None
+    return site.collect(0)
+
+
+def collect(site, count):
+    """Return so many outcomes by their numbers."""
+    found = {}
+    while len(found) < count:
+        found |= {job.number: outcome for job, outcome in site.collect(10)}
+    return found
+
+
+def test_room_is_in_proportion_to_the_threads(site, client, monkeypatch):
+    assert site.room() == WINDOW_PER_THREAD * 3
+    client.threads = {"a": 9}
+    assert site.room() == WINDOW_PER_THREAD * 3  # counted now and then
+    monkeypatch.setattr(dask_site, "COUNT_EVERY", -1.0)
+    assert site.room() == WINDOW_PER_THREAD * 9
+    client.threads = {}
+    assert site.room() == WINDOW_PER_THREAD
+
+
+def test_a_scheduler_that_does_not_answer_leaves_the_room_as_it_was(site, client):
+    def silent():
+        raise TimeoutError
+
+    client.scheduler.ncores = silent
+    assert site.room() == WINDOW_PER_THREAD
+
+
+def test_exposures_are_sent_together_oldest_first(site, client, three):
+    submit_all(site, three[1:])
+    assert sorted(client.futures) == [1, 2]
+    assert client.priorities == {1: -1, 2: -1}
+    keys = [future.key for future in client.futures.values()]
+    assert {name for name, _ in keys} == {f"{three[0].step.name}-b"}
+    assert len({serial for _, serial in keys}) == 2
+
+
+def test_outcomes_arrive_as_workers_return_them(site, client, three):
+    assert submit_all(site, three) == []
+    outcome = succeed(three[1])
+    client.end(1, outcome)
+    assert collect(site, 1) == {1: outcome}
+    assert client.futures[1].released
+    client.end(0, succeed(three[0]))
+    client.end(2, succeed(three[2]))
+    assert sorted(collect(site, 2)) == [0, 2]
+
+
+def test_results_that_end_together_are_fetched_together(site, client, three):
+    submit_all(site, three)
+    site._fetched = dask_site.time.monotonic()
+    for number in range(3):
+        client.end(number, succeed(three[number]))
+    collect(site, 3)
+    assert client.fetches == [3]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (KilledWorker("t", SimpleNamespace(address="tcp://w:1"), 1), FailureKind.DEATH,
+         "its worker died (the last was tcp://w:1)"),
+        (CancelledError("t"), FailureKind.LOST, "the scheduler lost it"),
+        (OSError("no such device"), FailureKind.FAULT, "no such device"),
+    ],
+)  # fmt: skip
+def test_a_failed_task_is_a_failed_exposure(site, client, three, error, kind, words):
+    submit_all(site, three)
+    client.end(1, error)
+    outcome = collect(site, 1)[1]
+    assert (outcome.kind, outcome.failed) == (kind, True)
+    assert outcome.error == f"/in/e1_uncal.fits: {words}"
+
+
+def test_a_result_that_cannot_be_fetched_is_lost(site, client, three):
+    async def gather(futures):
+        raise OSError("connection closed")
+
+    submit_all(site, three)
+    client.gather = gather
+    client.end(0, succeed(three[0]))
+    outcome = collect(site, 1)[0]
+    assert outcome.kind is FailureKind.LOST
+    assert "the scheduler lost it: connection closed" in outcome.error
+
+
+def test_one_bad_result_does_not_lose_those_fetched_with_it(site, client, three):
+    async def gather(futures):
+        if any(f is client.futures[1] for f in futures):
+            raise OSError("connection closed")
+        return [f.result for f in futures]
+
+    submit_all(site, three)
+    site._fetched = dask_site.time.monotonic()
+    client.gather = gather
+    for number in range(3):
+        client.end(number, succeed(three[number]))
+    found = collect(site, 3)
+    assert [found[n].failed for n in range(3)] == [False, True, False]
+
+
+def test_an_exposure_that_cannot_be_pickled_fails_alone(site, client, three):
+    client.unpicklable = {1}
+    [(job, outcome)] = submit_all(site, three)
+    assert job.number == 1
+    assert "cannot pickle it" in outcome.error
+    assert sorted(client.futures) == [0, 2]
+
+
+def test_nothing_is_submitted_to_a_lost_scheduler(site, client, three):
+    client.status = "closed"
+    with pytest.raises(SiteLostError, match="the connection to the scheduler was lost"):
+        site.submit(three[0])
+    with pytest.raises(SiteLostError):
+        site.collect(0)
+
+
+def test_outcomes_that_have_arrived_are_collected_before_a_loss_is_reported(site, client, three):
+    submit_all(site, three)
+    client.end(0, succeed(three[0]))
+    while site._ended.empty():
+        threading.Event().wait(0.001)
+    client.status = "closed"
+    assert [job.number for job, _ in site.collect(0)] == [0]
+    with pytest.raises(SiteLostError):
+        site.collect(0)
+
+
+# -- giving up ---------------------------------------------------------------------------------
+
+
+def test_exposures_that_were_not_sent_are_forgotten(site, client, three):
+    for job in three:
+        site.submit(job)
+    site.give_up([0, 2])
+    assert site.collect(0) == []
+    assert sorted(client.futures) == [1]
+
+
+@pytest.mark.parametrize(("numbers", "gone"), [(None, {0, 1, 2}), ([1], {1}), ([], set())])
+def test_tasks_that_are_given_up_are_cancelled(site, client, three, numbers, gone):
+    submit_all(site, three)
+    site.give_up(numbers)
+    assert client.cancelled == [client.futures[n] for n in sorted(gone)]
+    for number in range(3):
+        client.end(number, succeed(three[number]))
+    assert set(collect(site, 3 - len(gone))) == {0, 1, 2} - gone
+    assert client.restarted == []
+
+
+def test_workers_that_would_never_end_are_restarted(site, client, three):
+    submit_all(site, three)
+    client.processing = {
+        "w1": [client.futures[0].key],
+        "w2": [client.futures[1].key, client.futures[2].key],
+    }
+    assert site.running_numbers() == {0, 1, 2}
+    site.give_up([1], kill=True)
+    assert client.restarted == ["w2"]
+
+
+def test_a_scheduler_that_does_not_answer_runs_nothing_that_is_known(site, client, three):
+    def silent():
+        raise TimeoutError
+
+    submit_all(site, three)
+    client.scheduler.processing = silent
+    assert site.running_numbers() == set()
+
+
+# -- silent workers ----------------------------------------------------------------------------
+
+
+def test_silent_workers_are_shown_with_their_exposures(site, client, three):
+    submit_all(site, three)
+    client.processing = {"w1": [client.futures[2].key, "another's"], "w2": []}
+    site._watch = SimpleNamespace(look=lambda limit: [SilentWorker("w1", limit, Condition.BUSY)])
+    assert site.find_silent(9.0) == [SilentWorker("w1", 9.0, Condition.BUSY, frozenset({2}))]
+    for found in (None, []):
+        site._watch = SimpleNamespace(look=lambda limit, found=found: found)
+        assert site.find_silent(9.0) == found
+
+
+@pytest.mark.parametrize(
+    ("condition", "killed"), [(Condition.STOPPED, ["w1"]), (Condition.UNREACHABLE, [])]
+)
+def test_a_discarded_worker_is_removed_and_killed_if_it_is_stopped(
+    site, client, monkeypatch, condition, killed
+):
+    gone, kills = [], []
+    client.scheduler.unregister = lambda address, stimulus_id: gone.append(address)
+    monkeypatch.setattr(dask_site, "kill_worker", lambda client, worker: kills.append(worker))
+    site.discard_worker(SilentWorker("w1", 99.0, condition))
+    assert (gone, kills) == (["w1"], killed)
+
+
+# -- tiles -------------------------------------------------------------------------------------
+
+
+class FakeWriter:
+    """A writer of unfinished files in this process."""
+
+    aborted = False
+
+    def abort(self):
+        self.aborted = True
+
+
+@pytest.fixture
+def tiles(client, monkeypatch):
+    """Return a site whose tasks are tiles, and the writer of its exposures."""
+    writer = FakeWriter()
+    monkeypatch.setattr(dask_site, "prepare_job", lambda job: ("graph", [writer]))
+    return DaskSite(client, "tile", "on two workers"), writer
+
+
+def test_an_exposure_in_tiles_is_submitted_at_once(tiles, client, three, monkeypatch):
+    site, writer = tiles
+    monkeypatch.setattr(dask_site, "save_result", lambda result: result)
+    monkeypatch.setattr(
+        dask_site, "success",
+        lambda job, saved, clock, remarks, peaks: Outcome(
+            number=job.number, path=job.path, content=saved, peaks=tuple(peaks)
+        ),
+    )  # fmt: skip
+    assert site.submit(three[1]) is None
+    client.end(1, "saved")
+    outcome = collect(site, 1)[1]
+    assert outcome.content == "saved"
+    assert outcome.peaks[0] == MemoryPeak("a:1", 7)
+    assert len(outcome.peaks) == 2  # this process's, too
+    assert writer.aborted
+
+
+def test_an_exposure_that_cannot_be_prepared_fails_at_once(tiles, three, monkeypatch):
+    def refuse(job):
+        raise OSError("is empty")
+
+    site, _ = tiles
+    monkeypatch.setattr(dask_site, "prepare_job", refuse)
+    assert site.submit(three[1]).error == "/in/e1_uncal.fits: is empty"
+
+
+def test_unfinished_files_of_an_exposure_that_is_not_sent_are_removed(tiles, client, three):
+    def refuse(graph, priority):
+        raise TypeError("cannot pickle it")
+
+    site, writer = tiles
+    client.compute = refuse
+    assert "cannot pickle it" in site.submit(three[0]).error
+    assert writer.aborted
+
+
+def test_unfinished_files_of_an_exposure_that_is_given_up_are_removed(tiles, client, three):
+    site, writer = tiles
+    site.submit(three[0])
+    site.give_up()
+    assert writer.aborted
+    assert client.cancelled == [client.futures[0]]
