@@ -44,7 +44,7 @@ def chosen(folder, **configs):
 
 
 def value(step, name):
-    return step.described()[name]
+    return step.parameter_values()[name]
 
 
 def test_user_values_override_a_steps_reference(tmp_path):
@@ -88,7 +88,7 @@ def test_unknown_values_are_ignored_with_one_message(tmp_path, caplog):
     found = chosen(tmp_path, jumpstep=odd, detector1pipeline=pipeline)
     with caplog.at_level(logging.INFO, logger="calbatch"):
         made = pars.configure(Detector1Pipeline(), found)
-    assert made.jump.described() == Detector1Pipeline().jump.described()
+    assert made.jump.parameter_values() == Detector1Pipeline().jump.described()
     assert [record.getMessage() for record in caplog.records] == [
         "jumpstep.asdf: jump has no newer, newest: ignored",
         "detector1pipeline.asdf: detector1 has no step wavecal: ignored",
@@ -109,14 +109,14 @@ def test_references_cannot_contain_commands(tmp_path):
     whole = StepConfig("jwst.pipeline.Detector1Pipeline", "detector1", values, [step])
     found = chosen(tmp_path, jumpstep=step, detector1pipeline=whole)
     mine = Detector1Pipeline()
-    mine.jump.post_hooks = "my:own"
+    mine.jump.post_hooks = "os.path:exists"
     made = pars.configure(mine, found)
     hooks = [one.pre_hooks + one.post_hooks for one in (made, *made.steps().values())]
-    assert [hook for some in hooks for hook in some] == ["my:own"]
+    assert [hook for some in hooks for hook in some] == ["os.path:exists"]
 
 
 class LabelStep(Step):
-    """A step with a text."""
+    """A step with a string parameter."""
 
     label = Text("", help="any text")
 
@@ -129,8 +129,8 @@ def test_strings_are_read_and_written_unchanged(tmp_path, label):
     made = pars.configure(LabelStep(), found)
     assert made.label == label
     path = tmp_path / "label.cfg"
-    path.write_text(cfg.written(made))
-    assert LabelStep.configured(path).label == label
+    path.write_text(cfg.format_cfg(made))
+    assert LabelStep.from_config(path).label == label
 
 
 def test_assigned_values_count_as_user_values(tmp_path):

@@ -9,12 +9,17 @@ from stcal.jump.jump_class import JumpData
 from stdatamodels.jwst.datamodels import dqflags
 
 from calbatch.calibrate.steps import jump
-from calbatch.calibrate.steps.jump.rules import Rules, choose_method, median_gain, unusable_groups
+from calbatch.calibrate.steps.jump.rules import (
+    JumpRules,
+    choose_method,
+    median_gain,
+    unusable_groups,
+)
 
 CLOSE = 1e-4
 """A decision may differ where the statistic is this close to its threshold, relatively."""
 
-DEFAULTS = Rules(
+DEFAULTS = JumpRules(
     threshold=4.0,
     three_differences=5.0,
     two_differences=6.0,
@@ -40,7 +45,7 @@ class Ramps:
     gain: np.ndarray
     readnoise: np.ndarray
 
-    def found(self, rules: Rules) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def found(self, rules: JumpRules) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Run our kernels on the whole frame; return group flags, pixel flags and counts."""
         unusable = unusable_groups(self.groupdq)
         references = {"gain": self.gain, "readnoise": self.readnoise, "rules": rules}
@@ -54,7 +59,7 @@ class Ramps:
             **references,
         )
 
-    def stcal(self, rules: Rules, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray, int]:
+    def stcal(self, rules: JumpRules, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray, int]:
         """Run stcal with scaled thresholds; return group flags, pixel flags and their number."""
         job = JumpData(None, self.gain.copy(), self.readnoise.copy(), dqflags.pixel)
         job.init_arrays_from_arrays(self.data.copy(), self.groupdq.copy(), self.pixeldq.copy())
@@ -73,12 +78,12 @@ class Ramps:
             groupdq, pixeldq, jumps, _ = detect_jumps_data(job)
         return groupdq, pixeldq, int(jumps)
 
-    def doubtful(self, rules: Rules) -> np.ndarray:
+    def doubtful(self, rules: JumpRules) -> np.ndarray:
         """Return the samples whose flags depend on a statistic within `CLOSE` of its threshold."""
         return self.stcal(rules, 1 - CLOSE)[0] != self.stcal(rules, 1 + CLOSE)[0]
 
 
-def assert_agrees(ramps: Ramps, rules: Rules) -> None:
+def assert_agrees(ramps: Ramps, rules: JumpRules) -> None:
     """Compare all flags with stcal's, except decisions too close to call."""
     flags, pixeldq, counts = ramps.found(rules)
     wanted, wanted_pixeldq, jumps = ramps.stcal(rules)
