@@ -133,7 +133,7 @@ def main() -> None:
     ):
         client.wait_for_workers(int(count))
         site = SleepingSite(client, "exposure", f"{count} sleepers")
-        drive(begun, Console(), entered=lambda *place: nullcontext(site))
+        drive(begun, Console(), open_site=lambda *place: nullcontext(site))
 
 
 if __name__ == "__main__":

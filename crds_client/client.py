@@ -102,9 +102,9 @@ class Client(CacheClient):
 
     def _choose_context(self, wanted: str | None) -> ContextChoice:
         here = self.mode != "remote" and is_known_locally(wanted, self.cache)
-        asked = None if here else self.source
+        server = None if here else self.source
         with convert_errors(ContextError, f"{self.cache}: the context cannot be chosen"):
-            choice = choose_context(wanted, self.cache, asked)
+            choice = choose_context(wanted, self.cache, server)
         log.info("CRDS context %s: %s", choice.name, choice.reason)
         return choice
 
@@ -193,8 +193,10 @@ class Client(CacheClient):
         HeaderError, ContextError
             If the header names no instrument, or none that the context has.
         """
-        known = self._configurations_of(header)
-        return known.resolve(known.values(header), None if types is None else tuple(types))
+        configurations = self._configurations_of(header)
+        return configurations.resolve(
+            configurations.values(header), None if types is None else tuple(types)
+        )
 
     def table(
         self,
@@ -211,10 +213,12 @@ class Client(CacheClient):
         for exposure, header in headers.items():
             try:
                 with convert_errors(ContextError, f"{self.context} cannot be applied"):
-                    known = self._configurations_of(header)
-                    values = known.values(header)
-                    key = (known.rules.instrument, known.key(values))
-                    references = seen[key] if key in seen else known.resolve(values, wanted)
+                    configurations = self._configurations_of(header)
+                    values = configurations.values(header)
+                    key = (configurations.rules.instrument, configurations.key(values))
+                    references = (
+                        seen[key] if key in seen else configurations.resolve(values, wanted)
+                    )
             except CrdsError as error:
                 table.faults[exposure] = str(error)
                 continue

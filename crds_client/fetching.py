@@ -147,14 +147,14 @@ class Fetcher:
         for name in wanted:
             if name not in infos:
                 report.failed[name] = "not known to the server"
-        known = [name for name in wanted if name in infos]
-        self._prepare(known, infos)
+        available = [name for name in wanted if name in infos]
+        self._prepare(available, infos)
         job = _Job(self, infos, progress or (lambda *_: None), report, anew)
         # Files that another process is fetching are skipped at first, and waited for at the end.
         for waiting in (0.0, -1.0):
             with ThreadPoolExecutor(self.workers) as pool:
-                done = list(pool.map(functools.partial(job.run, waiting), known))
-            known = [name for name, ok in zip(known, done, strict=True) if not ok]
+                done = list(pool.map(functools.partial(job.run, waiting), available))
+            available = [name for name, ok in zip(available, done, strict=True) if not ok]
         return report
 
     def _select_missing(
@@ -239,12 +239,12 @@ def _open_part(part: Path) -> IO[bytes]:
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     for _ in range(2):
         with contextlib.suppress(OSError):
-            found = part.lstat()
-            if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            status = part.lstat()
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
                 part.unlink()
         file = os.fdopen(os.open(part, flags, 0o666), "r+b")
-        found = os.fstat(file.fileno())
-        if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+        status = os.fstat(file.fileno())
+        if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
             return file
         file.close()
     raise OSError(errno.EEXIST, "another user's file is in its place", str(part))

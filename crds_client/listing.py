@@ -96,7 +96,7 @@ def files_of_context(client: Client, instruments: Iterable[str] | None = None) -
 
 def describe_client(client: Client) -> dict[str, Any]:
     """Return a client's cache, context and its reason, mode, server, and the cache's size."""
-    held = usage(client.cache)
+    contents = usage(client.cache)
     return {
         "cache": str(client.cache),
         "layout": client.cache.layout,
@@ -106,6 +106,6 @@ def describe_client(client: Client) -> dict[str, Any]:
         "contexts": client.cache.contexts(),
         "mode": client.mode,
         "server": client.server_url,
-        "files": held.files,
-        "bytes": held.bytes,
+        "files": contents.files,
+        "bytes": contents.bytes,
     }

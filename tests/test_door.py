@@ -140,11 +140,30 @@ def documented_paths():
                 yield name
 
 
-def test_documented_import_paths_exist():
-    paths = set(documented_paths())
-    assert {"calbatch.cluster.run", "calbatch.models.dq"} <= paths
+PROMISED = [
+    "calbatch.calibrate.parameters.Float",
+    "calbatch.calibrate.pipeline.Pipeline",
+    "calbatch.calibrate.pipelines.detector1.Detector1Pipeline",
+    "calbatch.calibrate.simulate.simulate",
+    "calbatch.calibrate.step.Step",
+    "calbatch.calibrate.steps.jump.JumpStep",
+    "calbatch.cluster.Outcome",
+    "calbatch.cluster.RequestError",
+    "calbatch.cluster.Result",
+    "calbatch.cluster.cli.main",
+    "calbatch.cluster.run",
+    "calbatch.crds_client.Client",
+    "calbatch.crds_client.CrdsError",
+    "calbatch.models.datamodels.RampModel",
+    "calbatch.models.datamodels.open",
+    "calbatch.models.dq",
+]
+"""Paths that stay, whether or not the documentation names them."""
+
+
+def test_documented_and_promised_import_paths_exist():
     missing = []
-    for path in sorted(paths):
+    for path in sorted({*documented_paths(), *PROMISED}):
         try:
             import_path(path)
         except (ImportError, AttributeError):

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from calbatch.cluster.batch.result import Result
 from calbatch.cluster.display.progress import MemoryUse, duration
-from calbatch.cluster.exposure.messages import escape_controls
+from calbatch.cluster.exposure.messages import escape_text
 from calbatch.cluster.exposure.outcome import Outcome, peak_memory
 from calbatch.cluster.ledger import DamagedLedgerError
 
@@ -84,8 +84,8 @@ class _Totals:
         self.products += len(outcome.written)
         self.memory.add(*outcome.peaks)
         self.stages.update(outcome.stages)
-        name = escape_controls(str(outcome.path))
-        texts = {_without_name(escape_controls(text), name) for text in outcome.warnings}
+        name = escape_text(str(outcome.path))
+        texts = {_without_name(escape_text(text), name) for text in outcome.warnings}
         self.warnings.update(texts)
         for text in texts:
             self.first.setdefault(text, name)
@@ -100,7 +100,7 @@ def _without_name(text: str, name: str) -> str:
 
 
 def _say(console: Console, text: str, style: str = "") -> None:
-    console.print(escape_controls(text), style=style, markup=False, highlight=False, soft_wrap=True)
+    console.print(escape_text(text), style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def _totals(found: _Totals) -> Table:

@@ -26,7 +26,7 @@ from calbatch.cluster.driver.recording import Recorder
 from calbatch.cluster.driver.room import describe_unwritable, wait_for_commit
 from calbatch.cluster.driver.staging import Fence, take_over
 from calbatch.cluster.errors import RequestError, is_expected
-from calbatch.cluster.exposure.messages import escape_controls
+from calbatch.cluster.exposure.messages import escape_text
 from calbatch.cluster.ledger import DamagedLedgerError, Ledger, LedgerError
 from calbatch.cluster.planning.identity import ReferenceChecksums
 from calbatch.cluster.planning.planner import Planner, open_references
@@ -251,5 +251,5 @@ class _Session:
             self._say(f"parameters from {name}: {members} exposure{'s' * (members != 1)}")
 
     def _say(self, text: str) -> None:
-        text = escape_controls(text)
+        text = escape_text(text)
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)

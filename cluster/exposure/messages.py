@@ -12,14 +12,14 @@ import traceback
 import warnings
 from types import TracebackType
 
-from calbatch.models.errors import escape_text as escape_controls
+from calbatch.models.errors import escape_text
 
-__all__ = ["EscapingFormatter", "escape_controls", "escape_lines", "escape_python_messages"]
+__all__ = ["EscapingFormatter", "escape_lines", "escape_python_messages", "escape_text"]
 
 
 def escape_lines(text: str) -> str:
     """Return a text with the control characters of each line escaped."""
-    return "\n".join(map(escape_controls, text.split("\n")))
+    return "\n".join(map(escape_text, text.split("\n")))
 
 
 class EscapingFormatter(logging.Formatter):
@@ -65,7 +65,7 @@ def _format_warning(
     lineno: int,
     line: str | None = None,
 ) -> str:
-    return escape_controls(f"{filename}:{lineno}: {category.__name__}: {message}") + "\n"
+    return escape_text(f"{filename}:{lineno}: {category.__name__}: {message}") + "\n"
 
 
 def _show_exception(

@@ -21,7 +21,7 @@ from typing import TypedDict
 
 from calbatch.calibrate.errors import CalibrationError, ReferenceFileError
 from calbatch.cluster.errors import LostError
-from calbatch.cluster.exposure.messages import escape_controls
+from calbatch.cluster.exposure.messages import escape_text
 from calbatch.cluster.exposure.policy import FailureKind
 from calbatch.models.errors import (
     ChangedError,
@@ -188,7 +188,7 @@ def failure(
     text = describe_failure(error, path)
     if isinstance(error, ReferenceFileError):
         # A header value that was rejected is often the reason why no reference was found.
-        plain, escaped = f"{path}: ", f"{escape_controls(str(path))}: "
+        plain, escaped = f"{path}: ", f"{escape_text(str(path))}: "
         values = [
             remark.removeprefix(plain).removeprefix(escaped)
             for remark in remarks
@@ -214,8 +214,8 @@ def describe_failure(error: BaseException, path: Location) -> str:
         text = f"not enough memory: {text}"
     elif not isinstance(error, EXPECTED):
         text = _describe_unexpected(error, f"{type(error).__name__}: {text}")
-    name = escape_controls(str(path))
-    text = escape_controls(text.replace(" ".join(str(path).split()), name, 1))
+    name = escape_text(str(path))
+    text = escape_text(text.replace(" ".join(str(path).split()), name, 1))
     return text if text.startswith(name) else f"{name}: {text}"
 
 

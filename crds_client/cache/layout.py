@@ -183,7 +183,7 @@ class Cache:
         """Return the contexts in the cache, the latest last."""
         names = {path.name for path in self.mappings.glob(f"{self.observatory}_*.pmap")}
         names.update(self.behind.contexts() if self.behind else ())
-        numbered = [(int(found[1]), found[0]) for n in names if (found := _CONTEXT.fullmatch(n))]
+        numbered = [(int(match[1]), match[0]) for n in names if (match := _CONTEXT.fullmatch(n))]
         return [name for _, name in sorted(numbered)]
 
     def server_config(self) -> dict[str, Any]:

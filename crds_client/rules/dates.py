@@ -51,8 +51,8 @@ def standard_date(text: str) -> str:
     >>> standard_date("2016-01-23 22:08:13.482")
     '2016-01-23 22:08:13.482000'
     """
-    if found := _USUAL.fullmatch(text):
-        year, month, day, hour, minute, seconds = found.groups()
+    if match := _USUAL.fullmatch(text):
+        year, month, day, hour, minute, seconds = match.groups()
         whole, fraction = _seconds(seconds)
         date = (int(year), int(month), int(day))
         moment = datetime.datetime(*date, int(hour), int(minute), whole, fraction)  # noqa: DTZ001
@@ -90,13 +90,13 @@ def _numerical(text: str) -> datetime.datetime:
         raise ValueError("date is empty")
     clock = _clock(" ".join(words[1:]) if len(words) > 1 else "00:00")
     for form in _NUMERICAL:
-        if found := form.fullmatch(words[0]):
-            year = int(found["year"])
-            if len(found["year"]) == 2:
+        if match := form.fullmatch(words[0]):
+            year = int(match["year"])
+            if len(match["year"]) == 2:
                 year += 1900 if year >= 90 else 2000
-            return datetime.datetime(year, int(found["month"]), int(found["day"]), *clock)  # noqa: DTZ001 UTC by convention
-    if found := _COMPACT.fullmatch(words[0]):
-        return datetime.datetime(*map(int, found.groups()))  # type: ignore[arg-type] # noqa: DTZ001
+            return datetime.datetime(year, int(match["month"]), int(match["day"]), *clock)  # noqa: DTZ001 UTC by convention
+    if match := _COMPACT.fullmatch(words[0]):
+        return datetime.datetime(*map(int, match.groups()))  # type: ignore[arg-type] # noqa: DTZ001
     raise ValueError(f"{text!r} is not a known form of date")
 
 

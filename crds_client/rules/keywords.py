@@ -101,8 +101,8 @@ def raw_values(header: Mapping[str, Any], names: Names) -> tuple[Any, ...]:
     for candidates in names:
         value: Any = UNDEFINED
         for name in candidates:
-            if (found := header.get(name)) is not None:
-                value = found
+            if (candidate := header.get(name)) is not None:
+                value = candidate
                 break
         values.append(value)
     return tuple(values)

@@ -117,19 +117,19 @@ class _Reader:
         return MappingError(f"{self.name}:{getattr(node, 'lineno', 1)}: {message}")
 
     def sections(self, tree: ast.Module) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        sections: dict[str, Any] = {}
         for statement in tree.body:
             if _is_docstring(statement):
                 continue
             section = self._section(statement)
-            if section in found:
+            if section in sections:
                 raise self.fault(statement, f"{section} is given twice")
             assert isinstance(statement, ast.Assign)
             try:
-                found[section] = self.value(statement.value)
+                sections[section] = self.value(statement.value)
             except RecursionError:
                 raise self.fault(statement, "nested too deeply") from None
-        return found
+        return sections
 
     def _section(self, statement: ast.stmt) -> str:
         if isinstance(statement, ast.Assign) and len(statement.targets) == 1:

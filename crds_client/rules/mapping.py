@@ -222,10 +222,10 @@ class InstrumentRules:
     def resolve(self, header: Header, types: Iterable[str] | None = None) -> dict[str, Resolution]:
         """Select the reference of each type, by default of all."""
         if types is None:
-            found = dict(self.fixed)
+            resolutions = dict(self.fixed)
             for kind, rules in self.with_rules:
-                found[kind] = rules.resolve(header)
-            return found
+                resolutions[kind] = rules.resolve(header)
+            return resolutions
         return {kind: self._resolve(kind, header) for kind in map(str.lower, types)}
 
     def _resolve(self, kind: str, header: Header) -> Resolution:

@@ -68,13 +68,13 @@ class _Column:
             if "N/A" not in self.values:
                 raise RejectedValueError(f"{self.name} is missing")
             value = "UNDEFINED"
-        found = self.memory.get(value)
-        if found is None:
+        result = self.memory.get(value)
+        if result is None:
             self._check(value)
             if len(self.memory) >= _MEMORY:
                 self.memory.clear()
-            found = self.memory[value] = self._match(value)
-        return found
+            result = self.memory[value] = self._match(value)
+        return result
 
     def _match(self, value: str) -> tuple[int, int]:
         left = hits = 0

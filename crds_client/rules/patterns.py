@@ -89,10 +89,10 @@ def _glob(key: str) -> Pattern:
 
 
 def _inequality(key: str) -> Pattern:
-    found = _RELATION.match(key)
-    if found is None:
+    relation = _RELATION.match(key)
+    if relation is None:
         raise ValueError(f"{key!r} is not a relation such as '>1.5'")
-    compare, limit = _RELATIONS[found[1]], float(found[2])
+    compare, limit = _RELATIONS[relation[1]], float(relation[2])
 
     def holds(value: str) -> bool:
         try:

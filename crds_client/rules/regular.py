@@ -55,8 +55,8 @@ def compile_expression(expression: str) -> Callable[[str], object]:
 
 
 def _end_of_common(expression: str) -> int:
-    found = _COMMON.match(expression)
-    return found.end() if found else 0
+    match = _COMMON.match(expression)
+    return match.end() if match else 0
 
 
 def _require_wellformed(expression: str, shown: str) -> None:

@@ -193,17 +193,17 @@ class InstrumentTables:
             Reference types; by default all of the instrument.
         """
         if types is None:
-            found, tables, others = dict(self._rules.fixed), self._tables, self._others
+            resolutions, tables, others = dict(self._rules.fixed), self._tables, self._others
         else:
             wanted = [kind.lower() for kind in types]
-            found = dict.fromkeys(wanted, _UNSET)
+            resolutions = dict.fromkeys(wanted, _UNSET)
             tables = {kind: self._tables[kind] for kind in wanted if kind in self._tables}
             others = [kind for kind in wanted if kind not in tables]
         for kind, table in tables.items():
             picked = table.pick(values)
             dates, answers = table.tables.get(picked) or table.add_table(picked)
-            found[kind] = answers[bisect.bisect_right(dates, date)]
+            resolutions[kind] = answers[bisect.bisect_right(dates, date)]
         if others:
             header = dict(zip(self._rules.parameters, values, strict=True))
-            found.update(self._rules.resolve(header, others))
-        return found
+            resolutions.update(self._rules.resolve(header, others))
+        return resolutions

@@ -32,10 +32,10 @@ def version_key(text: str) -> tuple[int, int, int]:
     ValueError
         If the text does not begin with a number.
     """
-    found = _VERSION.fullmatch(text)
-    if found is None:
+    match = _VERSION.fullmatch(text)
+    if match is None:
         raise ValueError(f"{text!r} is not a version")
-    numbers = [int(part) for part in found[1].split(".")]
+    numbers = [int(part) for part in match[1].split(".")]
     major, minor, patch = (*numbers, 0, 0)[:3]
     return major, minor, patch
 
@@ -50,12 +50,12 @@ def parse_relation(text: str) -> Relation:
     """
     if text.replace("=", "").strip() == "default":
         return Relation(sys.maxsize, "=")
-    found = _RELATION.fullmatch(text if text.startswith(("<", "=")) else f"={text}")
+    match = _RELATION.fullmatch(text if text.startswith(("<", "=")) else f"={text}")
     try:
-        version = ast.literal_eval(found[2].strip() if found else "")
+        version = ast.literal_eval(match[2].strip() if match else "")
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         raise ValueError(f"{text!r} has no version such as 5.1 or (5, 1)") from None
-    return Relation(version, (found[1] if found else "=").replace("==", "="))
+    return Relation(version, (match[1] if match else "=").replace("==", "="))
 
 
 def comparable(one: Relation, other: Relation) -> bool:

@@ -263,8 +263,8 @@ def _start(response: Any, offset: int) -> int:
     if getattr(response, "status", 200) != 206:
         return 0
     content_range = response.headers.get("Content-Range") or ""
-    found = _RANGE.fullmatch(content_range.strip())
-    if found is None or found[1] != str(offset):
+    match = _RANGE.fullmatch(content_range.strip())
+    if match is None or match[1] != str(offset):
         raise TransientError(
             f"requested bytes from {offset} on, received {shorten(content_range)!r}"
         )

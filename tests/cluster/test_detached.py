@@ -165,7 +165,7 @@ def test_pruning_keeps_products(service, tmp_path):
     assert len(products_in(folder.output)) == 3
     completed = calbatch("status", folder.name)
     assert completed.status == 2
-    assert "neither a batch of yours" in completed.err
+    assert "neither one of your batches" in completed.err
 
 
 def test_a_second_driver_is_refused(service, tmp_path):

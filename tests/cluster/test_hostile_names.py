@@ -151,7 +151,7 @@ def test_warnings_escape_hostile_file_names(simulated, tmp_path):
         line for line in completed.out.splitlines() if "are not an HDU and are ignored" in line
     ]
     assert told.startswith("warning: ")
-    assert messages.escape_controls(str(folder / STEMS[0])) in told or str(evil.parent) in told
+    assert messages.escape_text(str(folder / STEMS[0])) in told or str(evil.parent) in told
     assert "(and in 1 more exposure)" in told
 
 

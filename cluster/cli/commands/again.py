@@ -19,7 +19,7 @@ from calbatch.cluster.batch.report import print_summary
 from calbatch.cluster.batch.result import Result
 from calbatch.cluster.batch.session import drive
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.exposure.messages import escape_controls
+from calbatch.cluster.exposure.messages import escape_text
 from calbatch.cluster.exposure.terminal import Console
 from calbatch.cluster.folder import find_batch
 from calbatch.cluster.ledger import HeldLedgerError, View
@@ -50,7 +50,7 @@ def recalibrate(batch: str | None, context: str, *, dry_run: bool) -> int:
             order = replace(Order.from_json(row.request), context=context)
         changed = dict(_find_changes(view, row.id, step, order))
     for path, why in changed.items():
-        console.print(escape_controls(f"{path}: {why}"))
+        console.print(escape_text(f"{path}: {why}"))
     console.print(f"{len(changed)} of {row.total} exposures have other references by {context}")
     if dry_run or not changed:
         return 0
@@ -108,40 +108,40 @@ def watch(
         )
     place, pattern = Path(folder).expanduser().absolute(), input_pattern(step)
     arrivals = _Arrivals(place, pattern, settle, recursive=order.recursive)
-    status, last, waiting, told = 0, time.monotonic(), list[Path](), ""
+    status, last, waiting, reported = 0, time.monotonic(), list[Path](), ""
     with placement.SharedSite(placement.choose_place(order.site, 1000, 2**40)) as site:
         while idle is None or time.monotonic() - last < idle:
             waiting += arrivals.whole()
             if not waiting:
                 time.sleep(min(EVERY, settle))
                 continue
+            started = time.monotonic()
             try:
-                begun = begin_batch(
-                    step, replace(order, inputs=tuple(map(str, waiting))), hold=True
-                )
-                result = drive(begun, console, entered=site.open)
-            except HeldLedgerError as error:  # by a `resume`, say: these come after it
-                if str(error) != told:
-                    told = str(error)
-                    console.print(
-                        escape_controls(f"waiting: {error}"), markup=False, highlight=False
-                    )
+                inputs = tuple(map(str, waiting))
+                batch = begin_batch(step, replace(order, inputs=inputs), hold=True)
+                result = drive(batch, console, open_site=site.open)
+            except HeldLedgerError as error:  # another batch is running, such as a `resume`
+                if str(error) != reported:
+                    reported = str(error)
+                    text = escape_text(f"waiting: {error}")
+                    console.print(text, markup=False, highlight=False)
                 time.sleep(EVERY)
             else:
-                given, told = waiting, ""
-                waiting = _left_over(result)
+                ended, given, reported = time.monotonic(), waiting, ""
+                waiting = _list_unfinished(result)
                 if waiting:
                     time.sleep(EVERY)
                 else:
                     status = max(status, result.exit_status)  # failed is worse than done
-                if waiting == given:  # nothing was done: that is not to go on for ever
+                if waiting == given:  # `idle` limits the pauses between fruitless attempts
+                    last += ended - started
                     continue
             last = time.monotonic()
     return max(status, EXIT_STATUS["interrupted"]) if waiting else status
 
 
-def _left_over(result: Result) -> list[Path]:
-    """Return the exposures that a batch was not at the end of, unless a user cancelled it."""
+def _list_unfinished(result: Result) -> list[Path]:
+    """Return the exposures that an interrupted batch has not finished; none if it was cancelled."""
     if result.state != "interrupted":
         return []
     with View(result.folder.state) as view:

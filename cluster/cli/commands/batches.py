@@ -13,7 +13,7 @@ from rich.text import Text
 from calbatch.cluster.batch import liveness
 from calbatch.cluster.driver import control
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.exposure.messages import escape_controls
+from calbatch.cluster.exposure.messages import escape_text
 from calbatch.cluster.exposure.terminal import Console
 from calbatch.cluster.folder import (
     BatchFolder,
@@ -168,7 +168,7 @@ def show() -> int:
             continue
         except LedgerError:
             continue
-        pipeline = Text(escape_controls(row.pipeline))
+        pipeline = Text(escape_text(row.pipeline))
         table.add_row(folder.name, state, pipeline, str(row.total), _output_cell(folder))
     Console().print(table)
     return 0
@@ -176,7 +176,7 @@ def show() -> int:
 
 def _output_cell(folder: BatchFolder) -> Text:
     """Return a batch's output as it can be shown: in one line, whatever is in its name."""
-    return Text(escape_controls(str(folder.output)))
+    return Text(escape_text(str(folder.output)))
 
 
 def prune(batches: Sequence[str], *, older_than: float) -> int:
@@ -190,7 +190,7 @@ def prune(batches: Sequence[str], *, older_than: float) -> int:
         except DamagedLedgerError as error:
             if batches:
                 raise
-            console.print(escape_controls(str(error)))
+            console.print(escape_text(str(error)))
             continue
         except LedgerError:
             forget_batch(folder)  # its output is gone
@@ -204,10 +204,10 @@ def prune(batches: Sequence[str], *, older_than: float) -> int:
         except LedgerError as error:  # another batch is at work there, or it is not ours any more
             if batches:
                 raise
-            console.print(escape_controls(f"{folder.name}: stays: {error}"))
+            console.print(escape_text(f"{folder.name}: stays: {error}"))
             continue
         told = f"{folder.name}: forgotten; its products stay in {folder.output}"
-        console.print(escape_controls(told))
+        console.print(escape_text(told))
     return 0
 
 

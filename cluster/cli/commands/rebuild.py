@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from calbatch.cluster.batch.rebuilding import rebuild_ledger
-from calbatch.cluster.exposure.messages import escape_controls
+from calbatch.cluster.exposure.messages import escape_text
 from calbatch.cluster.exposure.terminal import Console
 from calbatch.cluster.planning.inputs import parse_place
 
@@ -13,7 +13,7 @@ def main(output: str) -> int:
     console = Console(markup=False, highlight=False, soft_wrap=True)
     aside, batches = rebuild_ledger(parse_place(output))
     if aside is None:
-        console.print(f"{escape_controls(output)}: the ledger is intact; nothing was changed")
+        console.print(f"{escape_text(output)}: the ledger is intact; nothing was changed")
         return 0
     for batch in batches:
         if batch.total:
@@ -22,5 +22,5 @@ def main(output: str) -> int:
             console.print(
                 f"{batch.name}: nothing tells what it was; the same command does it again"
             )
-    console.print(escape_controls(f"the damaged ledger is {aside}"))
+    console.print(escape_text(f"the damaged ledger is {aside}"))
     return 0

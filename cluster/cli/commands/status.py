@@ -12,7 +12,7 @@ from rich.text import Text
 
 from calbatch.cluster.batch import liveness
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.exposure.messages import escape_controls
+from calbatch.cluster.exposure.messages import escape_text
 from calbatch.cluster.exposure.terminal import Console
 from calbatch.cluster.folder import BatchFolder, find_batch
 from calbatch.cluster.ledger import BatchRow, ExposureRow, View
@@ -69,7 +69,7 @@ class Status:
         if self.left is not None:
             parts += [f"{self.rate:.3g} per minute", f"{_duration(self.left)} left"]
         text = f"{self.batch} {self.state}: {', '.join(parts)}"
-        return f"{text}\n{escape_controls(self.reason)}" if self.reason else text
+        return f"{text}\n{escape_text(self.reason)}" if self.reason else text
 
 
 def _duration(seconds: float) -> str:
@@ -121,7 +121,7 @@ def logs(batch: str | None, exposure: str | None, *, follow: bool) -> int:
 
     def say(lines: Iterator[str]) -> None:
         for line in lines:
-            console.print(Text(escape_controls(line)))
+            console.print(Text(escape_text(line)))
 
     say(told())
     while (

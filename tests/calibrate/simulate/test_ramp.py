@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from support.simulated import without_noise
 
-from calbatch.calibrate.simulate import SimulationSpec, Sky
-from calbatch.calibrate.simulate.drift import draw_drift, pink
+from calbatch.calibrate.simulate import SimulationSpec
 from calbatch.calibrate.simulate.maps import make_maps
 from calbatch.calibrate.simulate.nonlinearity import linearise
 from calbatch.calibrate.simulate.ramp import reset_factor, simulate_ramp
@@ -103,24 +102,6 @@ def test_correlated_noise_follows_the_slow_axis():
         assert along > 2 * across
 
 
-def test_amplifiers_drift_apart_in_full_rows_only():
-    wide = SimulationSpec("NRCA1", "SUBGRISM64", ngroups=40, full_references=False)
-    for noutputs, apart in ((4, True), (1, False)):
-        readout = plan_readout(replace(wide, noutputs=noutputs))
-        drift = draw_drift(np.random.default_rng(0), readout)
-        image = np.einsum("gkr,gkc->grc", drift.by_row, drift.by_col)
-        outputs = image.reshape(40, 64, 4, 512).mean(axis=(1, 3))
-        assert (np.ptp(outputs, axis=1).mean() > 1) == apart
-
-
-def test_pink_noise_has_unit_power_and_falling_spectrum():
-    series = pink(np.random.default_rng(1), (200, 512))
-    power = (np.abs(np.fft.rfft(series)) ** 2).mean(axis=0)
-    assert (series**2).mean() == pytest.approx(1, rel=0.1)
-    low, high = power[4:8].mean(), power[64:128].mean()
-    assert low / high == pytest.approx(16, rel=0.2)  # one over frequency, four octaves apart
-
-
 def test_counts_stop_at_full_well_and_at_the_limits_of_the_converter():
     _, maps, ramp = make_ramp(INNER, light=1e6)
     last = ramp.data[0, -1].astype(float)
@@ -188,16 +169,3 @@ def test_miri_ramps_have_a_pedestal_a_reset_anomaly_and_a_first_dark():
     assert slope[0] / slope[1] == pytest.approx(1.15, rel=1e-2)
     np.testing.assert_array_equal(data[1], data[2])
     assert (data[0, 0] - maps.pedestal)[light].mean() > 20
-
-
-def test_the_sky_is_the_same_but_shifted_between_exposures():
-    from calbatch.calibrate.simulate.sky import render_sky
-
-    frame = plan_readout(INNER).frame
-    first, again, second = (render_sky(Sky(stars=20), frame, 0, n) for n in (1, 1, 2))
-    np.testing.assert_array_equal(first, again)
-    assert np.abs(first - second).max() > 1
-    assert first.min() >= 0.6
-    spectrum = np.fft.rfft2(first) * np.conj(np.fft.rfft2(second))
-    shift = np.unravel_index(np.argmax(np.fft.irfft2(spectrum)), first.shape)
-    assert all(min(s, n - s) < 15 for s, n in zip(shift, first.shape, strict=True))

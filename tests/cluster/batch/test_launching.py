@@ -1,138 +1,88 @@
-"""Starting drivers, in the background or in a Slurm job."""
+"""Starting the driver of a batch, in the background or as a Slurm job."""
 
+import json
 import os
-import sys
-from pathlib import Path
 
 import pytest
-from support.recorded import record_batch
+from support.batches import DATE
 
-from calbatch.calibrate.step import Step
 from calbatch.cluster.batch import launching, liveness
 from calbatch.cluster.batch.launching import job_name, launch, start_driver
-from calbatch.cluster.batch.liveness import is_driver_alive, read_job, record_job
-from calbatch.cluster.batch.order import Order
-from calbatch.cluster.batch.registering import RegisteredBatch
+from calbatch.cluster.batch.python_api import build_order
+from calbatch.cluster.batch.registering import begin_batch
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.ledger import Ledger, LedgerError, View
-from calbatch.cluster.sites.named_sites import NamedSite
-from calbatch.cluster.sites.options import LocalOptions, SlurmOptions
-
-SLURM = NamedSite("big", "slurm", SlurmOptions(partition="long", driver_walltime="1:00:00"))
+from calbatch.cluster.folder import find_registered
+from calbatch.cluster.ledger import HeldLedgerError, Ledger, View
 
 
 @pytest.fixture
-def folder(tmp_path):
-    return record_batch(tmp_path, [{}], state=None)
+def batch(simulated, tmp_path, monkeypatch):
+    """Return a batch that has been registered and holds its ledger."""
+    monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "notes"))
+    how = {"scheduler": "sync", "date": DATE, "fsync": False}
+    order = build_order("superbias", simulated.exposures[:1], tmp_path / "out", **how)
+    batch = begin_batch(*order, hold=True)
+    yield batch
+    batch.ledger.close()
 
 
 @pytest.fixture
-def started(monkeypatch):
-    """Collect the commands of background drivers, which are this process."""
-    found = []
+def commands(monkeypatch):
+    """Record the commands of detached drivers instead of starting them."""
+    started = []
 
-    def start(command, log):
-        found.append((command, log))
+    def start_detached(command, log):
+        started.append(command)
         return os.getpid()
 
-    monkeypatch.setattr(liveness, "start_detached", start)
-    return found
+    monkeypatch.setattr(liveness, "start_detached", start_detached)
+    return started
 
 
-@pytest.fixture
-def slurm(monkeypatch):
-    """Collect the jobs submitted to Slurm and those cancelled; job 1 is still queued."""
-    found = {"submitted": [], "cancelled": []}
-
-    def submit(command, log, job):
-        found["submitted"].append((command, log, job))
-        return "4711"
-
-    monkeypatch.setattr(launching, "submit_driver", submit)
-    monkeypatch.setattr(launching, "cancel_job", found["cancelled"].append)
-    monkeypatch.setattr(liveness, "is_job_alive", lambda job: job == "1")
-    return found
+def test_a_driver_in_the_background_is_recorded(batch, commands):
+    launch(batch)
+    [command] = commands
+    assert command[-3:] == ["drive", str(batch.folder.output), batch.folder.name]
+    assert json.loads(batch.folder.pid.read_text())["pid"] == os.getpid()
+    assert not batch.folder.job.exists()
 
 
-def batch(folder, **fields):
-    return RegisteredBatch(
-        **{
-            "folder": folder, "step": Step(), "order": Order(inputs=()),
-            "inputs": [(0, Path(__file__))], "total": 1,
-        } | fields
-    )  # fmt: skip
+def test_the_ledger_is_held_until_the_driver_has_been_started(batch, monkeypatch):
+    def start(folder, site):
+        with pytest.raises(HeldLedgerError):
+            Ledger(folder.state)
+
+    monkeypatch.setattr(launching, "start_driver", start)
+    launch(batch)
+    with Ledger(batch.folder.state):
+        pass
 
 
-def view(folder):
-    with View(folder.state) as ledger:
-        return ledger.batch(folder.name)
-
-
-@pytest.mark.parametrize("site", [None, NamedSite("here", "local", LocalOptions())])
-def test_without_slurm_the_driver_is_a_process_in_the_background(folder, started, site):
-    start_driver(folder, site)
-    [(command, log)] = started
-    assert command[:4] == [sys.executable, "-P", "-m", "calbatch.cluster"]
-    assert command[4:] == ["drive", str(folder.output), folder.name]
-    assert log == folder.log
-    assert is_driver_alive(folder, view(folder))
-    assert read_job(folder) is None
-
-
-def test_a_driver_of_a_slurm_site_is_a_job(folder, started, slurm):
-    start_driver(folder, SLURM)
-    [(command, log, job)] = slurm["submitted"]
-    assert command[4:] == ["drive", str(folder.output), folder.name]
-    assert log == folder.log
-    assert (job.name, job.partition) == (f"calbatch-{folder.name}", "long")
-    assert read_job(folder) == "4711"
-    assert started == []
-
-
-@pytest.mark.parametrize(("earlier", "cancelled"), [("1", ["1"]), ("2", [])])
-def test_a_job_that_still_waits_is_replaced(folder, started, slurm, earlier, cancelled):
-    record_job(folder, earlier)
-    folder.pid.write_text("an earlier driver")
-    start_driver(folder)
-    assert slurm["cancelled"] == cancelled
-    assert read_job(folder) is None
-    assert is_driver_alive(folder, view(folder))
-
-
-def test_the_jobs_name_has_that_of_the_batch(folder):
-    assert job_name(folder) == f"calbatch-{folder.name}"
-
-
-def test_a_launched_batch_frees_the_ledger_for_its_driver(folder, started):
-    with Ledger(folder.state) as ledger:
-        launch(batch(folder, ledger=ledger))
-        with Ledger(folder.state) as driver:
-            assert driver.batch(folder.name).state == "planned"
-    assert len(started) == 1
-
-
-@pytest.mark.parametrize("error", [RequestError("no partition long"), OSError("no more processes")])
-def test_a_new_batch_whose_driver_is_refused_disappears(folder, monkeypatch, error):
-    def refuse(command, log):
+@pytest.mark.parametrize("error", [RequestError("no credit left"), OSError("no processes left")])
+def test_a_batch_whose_driver_is_refused_is_abandoned(batch, monkeypatch, error):
+    def refuse(folder, site):
         raise error
 
-    monkeypatch.setattr(liveness, "start_detached", refuse)
-    with pytest.raises(type(error), match=str(error)):
-        launch(batch(folder, fresh=True))
-    assert not folder.path.exists()
-    with pytest.raises(LedgerError, match="has no batch"):
-        view(folder)
+    monkeypatch.setattr(launching, "start_driver", refuse)
+    with pytest.raises(type(error), match="left"):
+        launch(batch)
+    assert list(find_registered()) == []
+    with View(batch.folder.state) as view:
+        assert view.batches() == []
 
 
-def test_an_older_batch_whose_driver_is_refused_fails(folder, monkeypatch):
-    def refuse(command, log):
-        raise RequestError("no partition long")
+@pytest.mark.parametrize("alive", [True, False])
+def test_an_earlier_job_of_the_batch_is_cancelled_if_it_is_alive(
+    batch, commands, monkeypatch, alive
+):
+    cancelled = []
+    monkeypatch.setattr(liveness, "is_job_alive", lambda job: alive)
+    monkeypatch.setattr(launching, "cancel_job", cancelled.append)
+    liveness.record_job(batch.folder, "17")
+    start_driver(batch.folder)
+    assert cancelled == (["17"] if alive else [])
+    assert liveness.read_job(batch.folder) is None
 
-    monkeypatch.setattr(liveness, "start_detached", refuse)
-    with pytest.raises(RequestError):
-        launch(batch(folder))
-    row = view(folder)
-    assert (row.state, row.reason) == (
-        "failed",
-        "its driver could not be started: no partition long",
-    )
+
+def test_a_job_has_the_name_of_its_batch(batch):
+    assert job_name(batch.folder) == f"calbatch-{batch.folder.name}"

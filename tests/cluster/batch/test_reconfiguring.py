@@ -1,5 +1,7 @@
 """A batch's step from its ``batch.cfg``, which must say the same as the ledger."""
 
+from dataclasses import replace
+
 import pytest
 from support.batches import DATE, calbatch
 
@@ -7,7 +9,7 @@ from calbatch.cluster.batch.python_api import build_order
 from calbatch.cluster.batch.reconfiguring import reconfigure
 from calbatch.cluster.batch.registering import begin_batch
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.ledger import View
+from calbatch.cluster.ledger import DamagedLedgerError, View
 from calbatch.cluster.planning.identity import settings_digest
 
 PARAMETERS = {
@@ -57,7 +59,7 @@ def test_resume_refuses_a_cut_file_and_calibrates_nothing(begun):
     config.write_text("".join(lines[:cut]))
     said = calbatch("resume", begun.folder.name)
     assert said.status == 2
-    assert "ramp_fit.suffix is None, but the batch was begun with fit" in said.err
+    assert "ramp_fit.suffix is None, but the batch was started with fit" in said.err
     assert "`calbatch run`" in said.err
     assert not list(begun.folder.output.glob("*.fits"))
 
@@ -67,3 +69,11 @@ def test_a_default_of_a_later_release_is_no_change(begun):
         row = view.batch(begun.folder.name)
     row.parameters["jump"]["flag_4_neighbors"][0] = "of an earlier release"
     assert reconfigure(begun.folder, row).jump.rejection_threshold == 5.25
+
+
+@pytest.mark.parametrize("parameters", [None, [], {"": ["x"]}, {"jump": {"skip": ["False"]}}])
+def test_undecodable_parameters_are_damage_of_the_ledger(begun, parameters):
+    with View(begun.folder.state) as view:
+        row = replace(view.batch(begun.folder.name), parameters=parameters)
+    with pytest.raises(DamagedLedgerError, match="calbatch rebuild"):
+        reconfigure(begun.folder, row)

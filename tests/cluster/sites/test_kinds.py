@@ -1,125 +1,126 @@
-"""Kinds of sites: the built-in ones, and those that other packages add."""
+"""Kinds of sites: the built-in ones, and those of other packages."""
 
-from dataclasses import dataclass
-from importlib.metadata import EntryPoint
-from types import SimpleNamespace
-
+import dask
 import pytest
 
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.sites import kinds, local, remote
-from calbatch.cluster.sites.custom import open_cluster
-from calbatch.cluster.sites.kinds import GROUP, KINDS, SiteKind, find_kind, kind_names
-from calbatch.cluster.sites.options import (
-    AddressOptions,
-    ClusterOptions,
-    LocalOptions,
-    SlurmOptions,
-)
-from calbatch.cluster.sites.slurm.job_options import single_worker_job
+from calbatch.cluster.sites.in_process import InProcess
+from calbatch.cluster.sites.kinds import KINDS, SiteKind, find_kind, kind_names
+from calbatch.cluster.sites.named_sites import find_site, open_site, override_options, site_table
+from calbatch.cluster.sites.options import LocalOptions, SlurmOptions
+
+MODULE = '''
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from calbatch.cluster.sites.in_process import InProcess
+from calbatch.cluster.sites.kinds import SiteKind
+from calbatch.cluster.sites.options import option
 
 
 @dataclass(frozen=True)
-class PoolOptions:
-    """Options of a kind from elsewhere."""
+class ShelfOptions:
+    """A shelf of computers."""
 
-    size: int = 3
-
-
-class PoolKind(SiteKind[PoolOptions]):
-    """A kind from elsewhere."""
-
-    options = PoolOptions
+    computers: int = option(2, "number of computers")
+    rack: str = option("", "name of the rack")
 
 
-class WithoutOptions(SiteKind):
-    """A kind that declares no options."""
+class ShelfKind(SiteKind[ShelfOptions]):
+    """Computers on a shelf."""
+
+    options = ShelfOptions
+    required = "rack"
+
+    @contextmanager
+    def open(self, options, grain, batch):
+        yield InProcess(options.computers)
 
 
-broken = SimpleNamespace()
+class Stranger:
+    """Not a kind of site."""
+'''
+
+ENTRY_POINTS = """\
+[calbatch.sites]
+shelf = shelfsites:ShelfKind
+local = shelfsites:ShelfKind
+stranger = shelfsites:Stranger
+gone = no_such_package:Kind
+"""
 
 
 @pytest.fixture
-def added(monkeypatch):
-    """Add kinds through entry points of this module."""
-    points = [
-        EntryPoint("pool", f"{__name__}:PoolKind", GROUP),
-        EntryPoint("local", f"{__name__}:PoolKind", GROUP),
-        EntryPoint("gone", "no_such_package:Kind", GROUP),
-        EntryPoint("broken", f"{__name__}:broken", GROUP),
-        EntryPoint("bare", f"{__name__}:WithoutOptions", GROUP),
-    ]
-    monkeypatch.setattr(kinds, "entry_points", lambda group: points if group == GROUP else [])
+def shelf(tmp_path, monkeypatch):
+    """Install a distribution that adds kinds of sites."""
+    (tmp_path / "shelfsites.py").write_text(MODULE)
+    info = tmp_path / "shelfsites-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shelfsites\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(ENTRY_POINTS)
+    monkeypatch.syspath_prepend(str(tmp_path))
 
 
-def test_built_in_kinds_come_first(added):
-    assert kind_names() == [*KINDS, "bare", "broken", "gone", "pool"]
+@pytest.mark.usefixtures("shelf")
+def test_a_package_adds_a_kind_with_options_of_its_own():
+    assert kind_names() == [*KINDS, "gone", "shelf", "stranger"]
+    with dask.config.set({"calbatch.sites": {"mine": {"kind": "shelf", "rack": "a"}}}):
+        site = override_options(find_site("mine"), {"computers": "3"})
+    assert (site.options.computers, site.options.rack) == (3, "a")
+    with open_site(site, "exposure") as running:
+        assert isinstance(running, InProcess)
+        assert running.threads == 3
+    cells = [list(column.cells) for column in site_table([site]).columns]
+    assert [str(cell) for cell in cells[4]] == ["number of computers", "name of the rack"]
 
 
-def test_an_entry_point_adds_a_kind(added):
-    kind = find_kind("pool")
-    assert type(kind) is PoolKind
-    assert kind.options() == PoolOptions(3)
+@pytest.mark.usefixtures("shelf")
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"kind": "shelf"}, "site mine: a site of kind shelf needs 'rack'"),
+        ({"kind": "shelf", "racks": 1}, r"has no option 'racks' \(did you mean 'rack'\?\)"),
+        ({"kind": "self"}, r"kind 'self': unknown \(did you mean 'shelf'\?\); kinds are local, "),
+        ({"kind": "stranger"}, "kind stranger: shelfsites:Stranger is not a subclass of SiteKind"),
+        ({"kind": "gone"}, "kind gone: no_such_package:Kind cannot be imported: ModuleNotFound"),
+    ],
+)
+def test_wrong_kinds_and_options_are_rejected(entry, message):
+    with (
+        dask.config.set({"calbatch.sites": {"mine": entry}}),
+        pytest.raises(RequestError, match=message),
+    ):
+        find_site("mine")
 
 
-def test_no_entry_point_replaces_a_built_in_kind(added):
+@pytest.mark.usefixtures("shelf")
+def test_no_package_replaces_a_built_in_kind():
     assert find_kind("local") is KINDS["local"]
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("slurmm", r"kind 'slurmm': unknown \(did you mean 'slurm'\?\); kinds are local, slurm, "),
-        ("xyz", r"kind 'xyz': unknown; kinds are local, slurm, address, cluster, bare, "),
-        ("gone", "kind gone: no_such_package:Kind cannot be imported: ModuleNotFoundError"),
-        ("broken", r"kind broken: .*:broken is not a subclass of SiteKind"),
-        ("bare", r"kind bare: .*:WithoutOptions has no dataclass `options`"),
-    ],
-)
-def test_a_kind_that_cannot_be_used_is_named(added, name, message):
-    with pytest.raises(RequestError, match=message):
-        find_kind(name)
+def test_a_kind_runs_drivers_in_the_background_by_default():
+    class Plain(SiteKind[LocalOptions]):
+        options = LocalOptions
+
+    kind, options = Plain(), LocalOptions(3)
+    assert kind.driver_job(options, "name") is None
+    assert kind.for_one_exposure(options) == options
+    kind.end_jobs(options, "batch")
 
 
-def test_a_kind_has_no_driver_job_and_one_size_unless_it_says_so():
-    kind, options = PoolKind(), PoolOptions()
-    assert kind.driver_job(options, "calbatch-x") is None
-    assert kind.for_one_exposure(options) is options
-    assert kind.end_jobs(options, "x") is None
-    with pytest.raises(NotImplementedError):
-        kind.open(options, "exposure", "x")
+def test_one_exposure_alone_has_more_memory():
+    assert KINDS["local"].for_one_exposure(LocalOptions(4)) == LocalOptions(1)
+    job = KINDS["slurm"].for_one_exposure(SlurmOptions(jobs=3, cores=2, memory="4GiB"))
+    assert (job.jobs, job.cores, job.memory) == (1, 1, "4096MiB")
 
 
-def test_one_exposure_has_all_memory_of_a_local_cluster():
-    assert KINDS["local"].for_one_exposure(LocalOptions(8)) == LocalOptions(1)
-
-
-def test_slurm_drives_in_a_job_and_has_larger_jobs_for_one_exposure():
-    options = SlurmOptions(partition="long", cores=4)
+def test_the_driver_of_a_slurm_site_is_a_job():
+    options = SlurmOptions(partition="long", driver_walltime="2:00", skip=("mem",))
     job = KINDS["slurm"].driver_job(options, "calbatch-x")
-    assert (job.name, job.partition) == ("calbatch-x", "long")
-    assert KINDS["slurm"].for_one_exposure(options) == single_worker_job(options)
-
-
-@pytest.mark.parametrize(
-    ("kind", "options", "module", "opener", "expected"),
-    [
-        ("local", LocalOptions(3), local, "open_local_cluster", (3, "tile")),
-        ("local", LocalOptions(), local, "open_local_cluster", (7, "tile")),
-        ("address", AddressOptions("tls://h:1"), remote, "open_scheduler", ("tls://h:1", "tile")),
-    ],
-)
-def test_a_site_is_opened_with_its_options(monkeypatch, kind, options, module, opener, expected):
-    opened = []
-    monkeypatch.setattr(local, "affordable_workers", lambda: 7)
-    monkeypatch.setattr(module, opener, lambda *given, **more: opened.append((given, more)))
-    KINDS[kind].open(options, "tile", "")
-    [(given, more)] = opened
-    assert given == expected
-    assert more == ({"insecure": False} if kind == "address" else {})
-
-
-def test_a_cluster_needs_the_path_of_its_class():
-    assert [name for name, kind in KINDS.items() if kind.required] == ["address", "cluster"]
-    with pytest.raises(RequestError), open_cluster(ClusterOptions("no_such_package.C"), "exposure"):
-        pass
+    assert (job.name, job.partition, job.walltime, job.warning) == (
+        "calbatch-x",
+        "long",
+        "2:00",
+        30,
+    )
+    assert job.skip == ("mem",)
