@@ -66,8 +66,8 @@ def calibrated(reports, tmp_path_factory):
     """Calibrate all of them in one batch; return its result and the folder of products."""
     folder = tmp_path_factory.mktemp("odd")
     result = run(
-        "detector1", reports, folder, date=DATE, scheduler="sync", console=quiet_console(), fsync=False,
-        save_steps="dq_init",
+        "detector1", reports, folder, date=DATE, scheduler="sync", console=quiet_console(),
+        fsync=False, save_steps="dq_init",
     )  # fmt: skip
     return result, folder
 
