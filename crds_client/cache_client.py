@@ -117,9 +117,8 @@ class CacheClient:
             If nothing can be fetched at all.
         """
         names = list(dict.fromkeys(names))
-        if self.mode != "local" and is_server_address(
-            self.server_url
-        ):  # otherwise nothing is written
+        # In local mode, and without a server, nothing is written to the cache.
+        if self.mode != "local" and is_server_address(self.server_url):
             self.hold.add(names)
         if (anew or self.missing(names)) and self.source is not None:
             with convert_errors(ServerError, f"{self.source}: its descriptions of files"):

@@ -347,7 +347,9 @@ def _by_dimensions(path: Location, layout: Layout) -> type[DataModel]:
     if science is None or not science.shape:
         what = "no SCI array" if science is None else "no pixels in its SCI extension"
         clues = "; ".join(["", *_clues(layout)])
-        raise FileError(path, f"has {what}, so it is no exposure, rate or known reference{clues}")
+        raise FileError(
+            path, f"has {what}, so it is not an exposure, a rate or a known reference{clues}"
+        )
     ndim = len(science.shape)
     if ndim == 4:
         return _ramp_if_edited(layout)

@@ -41,7 +41,7 @@ FUNCTION_LINES = 60
 FOLDER_MODULES = 20
 REGISTRIES = {"calibrate/steps", "cluster/cli/commands"}
 """Folders with one module for each thing of a kind, which may hold any number."""
-EXCEPTION_LIMITS = {"untested": 47, "participles": 200, "docstrings": 20}
+EXCEPTION_LIMITS = {"untested": 21, "participles": 200, "docstrings": 20}
 FRAGMENTS = ("feature", "bugfix", "numerics", "removal", "doc")
 
 

@@ -1,8 +1,8 @@
-"""What killed drivers and workers leave behind, and who may remove it.
+"""Removing the leftovers of killed drivers and workers.
 
-Whoever holds the ledger of a folder of products is its only driver, on any host. Should a file
-system not lock across hosts, drivers still give signs of life in the ledger: batches of those are
-spared. What lies outside the folder goes when its process is gone.
+The process that holds the ledger of an output folder is the folder's only driver, on any host. In
+case a file system does not lock across hosts, drivers also record signs of life in the ledger, and
+their batches are spared. Files outside the folder are removed once their process is gone.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from calbatch.cluster.sites.kinds import find_kind
 from calbatch.models.temporary import remove_abandoned
 
 OLD = 60.0
-"""Seconds after which a file is not being written any more by a command such as ``cancel``."""
+"""Seconds after which no command, such as ``cancel``, is still writing a file."""
 
 _PART = re.compile(r"\..+\.(\d{8}-\d{6}-[a-z0-9]{4})-.+-\d+-[0-9a-f]{32}\.part")
-"""Unfinished products beside their final names, as releases without staging folders made them."""
+"""Names of unfinished products of releases without staging folders, beside the final names."""
 
 
 def living_batches(ledger: Ledger, batch: int) -> frozenset[str]:
-    """Return the names of other batches that show signs of life, from other hosts.
+    """Return the names of other batches whose drivers, on other hosts, show signs of life.
 
     Parameters
     ----------
     ledger : Ledger
-        Held by the caller, so that nobody else on this host drives.
+        Held by the caller, so that no other process on this host drives.
     batch : int
-        The number of the caller's batch.
+        ID of the caller's batch.
     """
     here, since = socket.gethostname(), time.time() - SILENCE
     rows = ledger.abandoned_batches(batch)
@@ -46,23 +46,23 @@ def living_batches(ledger: Ledger, batch: int) -> frozenset[str]:
 
 
 def remove_leftovers(folder: BatchFolder, spared: Collection[str] = ()) -> None:
-    """Remove what the batches of a folder of products left there unfinished.
+    """Remove unfinished files of all batches from an output folder.
 
     Parameters
     ----------
     folder : BatchFolder
-        Any of them; the caller holds the ledger.
+        Any batch of the output folder; the caller holds the ledger.
     spared : collection of str
         Names of batches that are left alone.
     """
     for path in [*_find_unfinished(folder, spared), *_logs(folder.state, spared)]:
-        with suppress(OSError):  # in a folder that others may write to, it may be theirs
+        with suppress(OSError):  # in a shared folder, the file may be another user's
             path.unlink(missing_ok=True)
     _clear_temporary()
 
 
 def _clear_temporary() -> None:
-    """Remove what killed local clusters have left on this host, whatever kind this batch has."""
+    """Remove temporary files of killed local clusters of this host."""
     import dask
 
     base = dask.config.get("temporary-directory", None)
@@ -73,21 +73,21 @@ def _clear_temporary() -> None:
 def end_abandoned_batches(
     ledger: Ledger, batch: int, spared: Collection[str] = ()
 ) -> Iterator[str]:
-    """Note that earlier drivers of other batches have died, and end their jobs of Slurm's.
+    """Mark other batches whose drivers have died as interrupted, and end their jobs.
 
     Parameters
     ----------
     ledger : Ledger
         Held by the caller.
     batch : int
-        The number of the caller's own batch.
+        ID of the caller's own batch.
     spared : collection of str
         Names of batches that are left alone.
 
     Yields
     ------
     str
-        What could not be ended, and why.
+        A message about each batch whose jobs could not be ended.
     """
     for row in ledger.abandoned_batches(batch):
         if row.name in spared:
@@ -95,7 +95,7 @@ def end_abandoned_batches(
         try:
             _end_jobs(row)
         except RequestError as error:
-            yield f"{row.name}: its workers' jobs may go on for a while: {error}"
+            yield f"{row.name}: its worker jobs may continue for a while: {error}"
         ledger.end_batch(row.id, "interrupted", "its driver died")
 
 
@@ -106,7 +106,7 @@ def _end_jobs(row: BatchRow) -> None:
 
 
 def _find_unfinished(folder: BatchFolder, spared: Collection[str]) -> Iterator[Path]:
-    """Yield unfinished products; in a folder for scratch, only those of this ledger's batches."""
+    """Yield unfinished products; in a scratch folder, only those of this ledger's batches."""
     names = {path.name for path in batch_folders(folder.state)}
     for path in folder.unfinished.glob(".*.part"):
         found = _PART.fullmatch(path.name)
@@ -116,7 +116,7 @@ def _find_unfinished(folder: BatchFolder, spared: Collection[str]) -> Iterator[P
 
 
 def _logs(state: Path, spared: Collection[str]) -> Iterator[Path]:
-    """Yield the logs of workers; of other batches, too: none is running."""
+    """Yield logs of workers and unfinished records of all batches, none of which is running."""
     for batch in batch_folders(state):
         if batch.name in spared:
             continue
@@ -126,7 +126,7 @@ def _logs(state: Path, spared: Collection[str]) -> Iterator[Path]:
 
 
 def _is_old(path: Path) -> bool:
-    """Return whether a file is older than any command takes to write a few lines."""
+    """Return whether a file is older than the time that any command takes to write it."""
     with suppress(OSError):
         return time.time() - path.stat().st_mtime > OLD
     return False

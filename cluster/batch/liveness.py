@@ -1,4 +1,4 @@
-"""Whether a batch's driver lives, and what state that means."""
+"""The process or job that drives a batch, whether it is alive, and the batch's state."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from calbatch.cluster.owner import is_running, write_owner
 from calbatch.models.private import write_private_text
 
 SILENCE = 60.0
-"""Seconds without a sign of life after which a driver elsewhere is taken for dead."""
+"""Seconds without a sign of life after which a driver on another host is considered dead."""
 
 EXIT_STATUS = {
     "done": 0,
@@ -30,26 +30,26 @@ EXIT_STATUS = {
 
 
 def record_driver(folder: BatchFolder, pid: int | None = None) -> None:
-    """Write which process drives a batch: this one, or one that has just been started."""
+    """Record the process that drives a batch: this one, or one that has just been started."""
     write_owner(folder.pid, pid)
 
 
 def record_job(folder: BatchFolder, job: str) -> None:
-    """Write which job of Slurm's drives a batch."""
+    """Record the Slurm job that drives a batch."""
     write_private_text(folder.job, job)
 
 
 def read_job(folder: BatchFolder) -> str | None:
-    """Return which job of Slurm's drives a batch, if one does."""
+    """Return the number of the Slurm job that drives a batch; None if none does."""
     try:
         job = folder.job.read_text(encoding="ascii").strip()
     except (OSError, ValueError):
         return None
-    return job if job.isdecimal() else None  # damaged, it names no job
+    return job if job.isdecimal() else None  # a damaged file
 
 
 def is_job_alive(job: str) -> bool:
-    """Return whether a job waits or runs, as far as Slurm tells."""
+    """Return whether a job is pending or running, according to Slurm."""
     from calbatch.cluster.sites.slurm.driver_job import job_state
 
     try:
@@ -59,7 +59,7 @@ def is_job_alive(job: str) -> bool:
 
 
 def is_driver_alive(folder: BatchFolder, batch: BatchRow) -> bool:
-    """Return whether the driver that a batch had is still at it."""
+    """Return whether the recorded driver of a batch is still alive."""
     try:
         who = json.loads(folder.pid.read_text(encoding="ascii"))
         host, pid, created = str(who["host"]), int(who["pid"]), float(who["created"])
@@ -71,9 +71,9 @@ def is_driver_alive(folder: BatchFolder, batch: BatchRow) -> bool:
 
 
 def batch_state(folder: BatchFolder, batch: BatchRow) -> str:
-    """Return a batch's state: what its driver said last, unless it died since."""
+    """Return a batch's state: the one that its driver recorded last, unless it has died since."""
     job = read_job(folder)
-    if batch.state == "interrupted" and job is not None:  # Slurm may have put it back
+    if batch.state == "interrupted" and job is not None:  # Slurm may have requeued the job
         return "planned" if is_job_alive(job) else batch.state
     if batch.state not in ("planned", "running") or is_driver_alive(folder, batch):
         return batch.state
@@ -85,7 +85,7 @@ def batch_state(folder: BatchFolder, batch: BatchRow) -> str:
 
 
 def start_detached(command: list[str], log: Path) -> int:
-    """Start a process that outlives this one and its terminal; return its number."""
+    """Start a process that outlives this one and its terminal; return its ID."""
     import subprocess
 
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
@@ -97,5 +97,5 @@ def start_detached(command: list[str], log: Path) -> int:
         )  # fmt: skip
     finally:
         os.close(descriptor)
-    threading.Thread(target=process.wait, daemon=True).start()  # where this one lives longer
+    threading.Thread(target=process.wait, daemon=True).start()  # leaves no zombie
     return process.pid

@@ -1,4 +1,4 @@
-"""What a batch did, as a file for programs: written when its driver ends."""
+"""The manifest: a machine-readable record of a batch, written when its driver ends."""
 
 from __future__ import annotations
 

@@ -33,59 +33,80 @@ from calbatch.cluster.planning.planner import Planner, open_references
 from calbatch.cluster.sites import placement
 from calbatch.cluster.sites.site import Site
 
-Entering = Callable[[placement.Place, bool, str], AbstractContextManager[Site]]
+SiteOpener = Callable[[placement.Place, bool, str], AbstractContextManager[Site]]
 
 
 def drive(
-    begun: RegisteredBatch,
+    registered: RegisteredBatch,
     console: Console,
     *,
-    entered: Entering = placement.open_place,
+    open_site: SiteOpener = placement.open_place,
     debug: bool = False,
 ) -> Result:
-    """Run a batch to its end, in this process.
+    """Drive a batch to its end, in this process.
 
     Parameters
     ----------
-    begun : Begun
+    registered : RegisteredBatch
         The batch.
     console : rich.console.Console
-        Where progress is shown.
-    entered : callable
-        Gives a site for a place; told whether it is for one exposure alone, and the batch's name.
-        By default starts one, and ends it afterwards.
+        Shows the progress.
+    open_site : callable
+        Returns a context manager that opens the site of a place. Its further arguments are whether
+        the site is for one exposure alone, and the batch's name. By default the site is started,
+        and closed afterwards.
     debug : bool
-        Show tracebacks of failures.
+        Show the tracebacks of failures.
 
     Raises
     ------
     RequestError
-        When it cannot be started. A batch that was made for this is then gone.
+        If the batch cannot be started. If it was registered for this call, it is removed.
     """
-    with begun.hold_ledger() as ledger:
+    with registered.hold_ledger() as ledger:
         try:
-            return _drive(begun, ledger, console, entered, debug=debug)
+            return _drive(registered, ledger, console, open_site, debug=debug)
         except Exception as error:
             if is_expected(error):
-                abandon_batch(ledger, begun.folder, str(error), fresh=begun.fresh)
+                abandon_batch(ledger, registered.folder, str(error), fresh=registered.fresh)
             raise
 
 
 def _drive(
-    begun: RegisteredBatch, ledger: Ledger, console: Console, entered: Entering, *, debug: bool
+    registered: RegisteredBatch,
+    ledger: Ledger,
+    console: Console,
+    open_site: SiteOpener,
+    *,
+    debug: bool,
 ) -> Result:
     start = time.perf_counter()
-    folder, order, place = begun.folder, begun.order, begun.place
-    references = open_references(begun.step, order.context)
-    if entered is placement.open_place:
+    folder, order, place = registered.folder, registered.order, registered.place
+    references = open_references(registered.step, order.context)
+    if open_site is placement.open_place:
         placement.prepare_place(place)
     sums = ReferenceChecksums(ledger.find_checksum, ledger.add_reference)
     planner = Planner(
-        begun.step, references, date=order.exposure.date, use_pars=order.pars,
-        fetch=partial(fetch_references, console=console), history=ledger, checksums=sums,
-        rerun=order.rerun, verify_inputs=order.exposure.verify_inputs,
-    )  # fmt: skip
-    session = _Session(begun, place, ledger, planner, sums, console, debug, entered)
+        registered.step,
+        references,
+        date=order.exposure.date,
+        use_pars=order.pars,
+        fetch=partial(fetch_references, console=console),
+        history=ledger,
+        checksums=sums,
+        rerun=order.rerun,
+        verify_inputs=order.exposure.verify_inputs,
+    )
+    session = _Session(
+        registered=registered,
+        place=place,
+        ledger=ledger,
+        planner=planner,
+        sums=sums,
+        console=console,
+        debug=debug,
+        open_site=open_site,
+    )
     try:
         ending = session.run()
     finally:
@@ -93,43 +114,43 @@ def _drive(
     return Result(folder, time.perf_counter() - start, ending)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Session:
-    """One driver's work on a batch."""
+    """The work of one driver on a batch."""
 
-    begun: RegisteredBatch
+    registered: RegisteredBatch
     place: placement.Place
     ledger: Ledger
     planner: Planner
     sums: ReferenceChecksums
     console: Console
     debug: bool
-    entered: Entering
+    open_site: SiteOpener
     recorder: Recorder | None = None
 
     def run(self) -> Ending:
-        """Drive, leave the ledger, the manifest and the folder in order, and return the outcome."""
-        batch = self.ledger.batch(self.begun.folder.name).id
-        record_driver(self.begun.folder)
+        """Drive the batch, bring ledger, manifest and folder into order, and return the ending."""
+        batch = self.ledger.batch(self.registered.folder.name).id
+        record_driver(self.registered.folder)
         self.ledger.set_driver(batch, self.place.scheduler, None)
         state, reason = "interrupted", "the driver was ended"
         try:
-            with self._taken_over(batch) as staging:
-                state, reason = self._driven(batch, staging)
-        except DamagedLedgerError as error:  # what was done is told all the same
+            with self._take_over(batch) as staging:
+                state, reason = self._drive(batch, staging)
+        except DamagedLedgerError as error:  # the ending reports what was done all the same
             reason = str(error)
         except RequestError as error:
             state, reason = "failed", str(error)
             raise
         except KeyboardInterrupt:
-            self._say("stopping: what is not finished is given up")
+            self._say("stopping: unfinished exposures are given up")
             raise
         finally:
             ending = self._end(batch, state, reason)
         return ending
 
     def _end(self, batch: int, state: str, reason: str) -> Ending:
-        """Record how the batch ended, and say what could not be recorded."""
+        """Record how the batch ended, and print the outcomes that could not be recorded."""
         try:
             recorded = self.ledger.reset_running(batch, reason)
             state, reason = self._await_commit(recorded, state, reason)
@@ -146,24 +167,31 @@ class _Session:
         if lost:
             self._say(describe_unrecorded(lost))
         done, failed = (recorder.done, recorder.failed) if recorder else (0, 0)
-        return Ending(state, reason, self.begun.total, done, failed, lost)
+        return Ending(
+            state=state,
+            reason=reason,
+            total=self.registered.total,
+            done=done,
+            failed=failed,
+            unrecorded=lost,
+        )
 
     def _await_commit(self, recorded: bool, state: str, reason: str) -> tuple[str, str]:
-        """Wait until the ledger can be written; return the state, and why if that took too long."""
+        """Wait until the ledger can be written; return the state and the reason to record then."""
         if recorded or state not in ("done", "failed"):
             return state, reason
         self._say(f"waiting: {describe_unwritable(self.ledger)}")
-        if wait_for_commit(self.ledger, self.begun.order.policy.patience):
+        if wait_for_commit(self.ledger, self.registered.order.policy.patience):
             return state, reason
         return "interrupted", describe_unwritable(self.ledger)
 
     @contextmanager
-    def _taken_over(self, batch: int) -> Iterator[Fence]:
-        """Keep earlier drivers' workers from publishing anything more, and remove what they left.
+    def _take_over(self, batch: int) -> Iterator[Fence]:
+        """Prevent workers of earlier drivers from publishing, and remove their leftovers.
 
-        In the end, the same is done to what this driver's own workers are still at.
+        At the end, the same is done to the workers of this driver.
         """
-        folder = self.begun.folder
+        folder = self.registered.folder
         staging = take_over(folder)
         try:
             spared = living_batches(self.ledger, batch)
@@ -178,31 +206,32 @@ class _Session:
 
     def _leave_manifest(self, state: str) -> None:
         try:
-            write_manifest(self.begun.folder, state)
-        except OSError as error:  # the ledger has it all, as soon as there is room for it
-            self._say(f"{self.begun.folder.manifest}: cannot be written: {error.strerror}")
+            write_manifest(self.registered.folder, state)
+        except OSError as error:  # the ledger has the same information
+            self._say(f"{self.registered.folder.manifest}: cannot be written: {error.strerror}")
 
-    def _driven(self, batch: int, staging: Fence) -> tuple[str, str]:
-        begun = self.begun
-        ahead = self.place.scheduler not in ("threads", "sync") and self.place.grain == "exposure"
-        with Feed(self.planner, begun.inputs, begun.order.policy, ahead=ahead) as feed:
+    def _drive(self, batch: int, staging: Fence) -> tuple[str, str]:
+        """Drive the batch; return its state, and the reason if it has not ended by itself."""
+        inputs, policy = self.registered.inputs, self.registered.order.policy
+        ahead = self.place.site is not None and self.place.grain == "exposure"
+        with Feed(self.planner, inputs, policy, ahead=ahead) as feed:
             rules = self.planner.resolution
             self.ledger.set_context(batch, rules.context, rules.context_reason)
             self._introduce()
-            with show_progress(len(begun.inputs), self.console, debug=self.debug) as watch:
-                recorder = Recorder(self.ledger, batch, self.sums, watch, watch.say)
+            with show_progress(len(inputs), self.console, debug=self.debug) as display:
+                recorder = Recorder(self.ledger, batch, self.sums, display, display.say)
                 self.recorder = recorder
                 driver = self._driver(feed, recorder, staging)
                 if driver.prepare():
                     self._compile(driver)
-                    driver.run(partial(self._entered, watch))
+                    driver.run(partial(self._enter, display))
         if driver.stopping:
             cancelled = driver.stopping.startswith("cancelled")
             return ("cancelled" if cancelled else "interrupted"), driver.stopping
         return ("failed" if recorder.failed else "done"), ""
 
     def _driver(self, feed: Feed, recorder: Recorder, staging: Fence) -> Driver:
-        folder, order = self.begun.folder, self.begun.order
+        folder, order = self.registered.folder, self.registered.order
         setup = BatchSetup(
             name=folder.name,
             options=order.exposure,
@@ -214,38 +243,39 @@ class _Session:
         return Driver(setup, feed, recorder, order.policy)
 
     @contextmanager
-    def _entered(self, watch: ProgressDisplay, alone: bool) -> Iterator[Site]:
+    def _enter(self, display: ProgressDisplay, alone: bool) -> Iterator[Site]:
+        """Open the site, and show where it is."""
         with ExitStack() as stack:
-            site = self._found(stack, alone=alone)
+            site = self._enter_site(stack, alone=alone)
             if site.description != self.place.description:
-                watch.say(f"running on {site.description}")
-            watch.show_dashboard(site.dashboard)
+                display.say(f"running on {site.description}")
+            display.show_dashboard(site.dashboard)
             yield site
 
-    def _found(self, stack: ExitStack, *, alone: bool) -> Site:
-        name = self.begun.folder.name
+    def _enter_site(self, stack: ExitStack, *, alone: bool) -> Site:
+        name = self.registered.folder.name
         if alone:
             try:
-                return stack.enter_context(self.entered(self.place, True, name))
+                return stack.enter_context(self.open_site(self.place, True, name))
             except RequestError as error:
                 if self.place.alone() == self.place:
                     raise
-                # there may be no more memory to have
-                self._say(f"{error}: what runs alone has no more than others")
-        return stack.enter_context(self.entered(self.place, False, name))
+                # the site may not offer more memory
+                self._say(f"{error}: an exposure that runs alone gets no more memory than others")
+        return stack.enter_context(self.open_site(self.place, False, name))
 
     def _compile(self, driver: Driver) -> None:
         job = driver.first_job()
         if job is not None:
-            tell = partial(self.console.print, markup=False)
-            warm.compile_kernels(tell, job.step, job.path, job.references)
+            say = partial(self.console.print, markup=False)
+            warm.compile_kernels(say, job.step, job.path, job.references)
 
     def _introduce(self) -> None:
-        rules, count = self.planner.resolution, len(self.begun.inputs)
+        rules, count = self.planner.resolution, len(self.registered.inputs)
         context = f", context {rules.context} ({rules.context_reason})" if rules.context else ""
         self._say(
-            f"{self.begun.step.name}: {count} exposure{'s' * (count != 1)}, "
-            f"{self.place.description}{context}; batch {self.begun.folder.name}"
+            f"{self.registered.step.name}: {count} exposure{'s' * (count != 1)}, "
+            f"{self.place.description}{context}; batch {self.registered.folder.name}"
         )
         for name, members in sorted(rules.parameters.items()):
             self._say(f"parameters from {name}: {members} exposure{'s' * (members != 1)}")

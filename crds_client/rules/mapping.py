@@ -85,7 +85,7 @@ class ReferenceRules:
         True if conditions on the header precede the selection.
     condition_parameters : frozenset of str
         The parameters that the conditions read or change, with underscores for dots.
-    refused : str
+    refusal : str
         Why the rules are refused; empty if they are not.
 
     Raises

@@ -96,13 +96,13 @@ class TypeTables:
         self._names = tuple(dict.fromkeys(names))
         self.pick = _picker([parameters.index(name) for name in self._names])
         self.tables: dict[Values, Table] = {}
-        self._twin: dict[Groups, _Unfinished] = {}
+        self._by_groups: dict[Groups, _Unfinished] = {}
 
     def add_table(self, picked: Values) -> Table:
         """Make and cache the table for values that `pick` returned."""
         if len(self.tables) >= _MEMORY:
             self.tables.clear()
-            self._twin.clear()
+            self._by_groups.clear()
         table = self.tables[picked] = self._table(picked)
         return table
 
@@ -119,9 +119,9 @@ class TypeTables:
             groups = self._match.rank(values)
         except RejectedValueError as error:
             return [], [self._rules.resolve_miss(header, str(error))]
-        shared = self._twin.get(groups)
+        shared = self._by_groups.get(groups)
         if shared is None:
-            shared = self._twin[groups] = self._by_date(groups)
+            shared = self._by_groups[groups] = self._by_date(groups)
         dates, early, answers = shared
         if isinstance(early, NoMatchError):
             early = self._rules.resolve_miss(header, self._match.add_values(str(early), values))

@@ -10,8 +10,8 @@ from calbatch.cluster import run
 from calbatch.models import datamodels
 from calbatch.models.fits.layout import read_layout
 
-NOT_OURS = "has no SCI array, so it is no exposure, rate or known reference"
-EMPTY = "has no pixels in its SCI extension, so it is no exposure, rate or known reference"
+NOT_OURS = "has no SCI array, so it is not an exposure, a rate or a known reference"
+EMPTY = "has no pixels in its SCI extension, so it is not an exposure, a rate or a known reference"
 
 MESSAGES = {
     "ascii.fits": NOT_OURS,

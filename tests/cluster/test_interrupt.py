@@ -19,7 +19,7 @@ PROGRAM = (
 )
 
 
-STOPPING = "stopping: what is not finished is given up"
+STOPPING = "stopping: unfinished exposures are given up"
 
 
 def until_it_stops(lines):

@@ -192,7 +192,7 @@ def test_a_site_without_more_memory_retries_with_the_same(submit, monkeypatch):
     megabytes = int(slurm("sinfo", "-h", "-o", "%m").rstrip("+"))
     folder = submit(DYING, "--site.memory", f"{megabytes * 2 // 3}MiB")
     until(lambda: state(folder) not in ("planned", "running"))
-    assert "what runs alone has no more than others" in log(folder)
+    assert "an exposure that runs alone gets no more memory than others" in log(folder)
     assert state(folder) == "done", log(folder)
     require_consistent(folder, 3)
 

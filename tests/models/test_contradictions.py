@@ -25,7 +25,7 @@ def ramp(path, *extensions, cards=(), dtype="u2", model="Level1bModel", shape=No
     return path
 
 
-def opened(path):
+def open_with_warnings(path):
     """Open a file, and return its model and the warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -60,7 +60,7 @@ PLANES = (INTS, GROUPS, ROWS, COLS)
     ids=["plain", "times", "segment", "times of all", "no INTEND", "IRS2", "stripes", "flags"],
 )
 def test_consistent_files_give_no_warning(tmp_path, extensions, cards):
-    assert opened(ramp(tmp_path / "a.fits", *extensions, cards=cards))[1] == []
+    assert open_with_warnings(ramp(tmp_path / "a.fits", *extensions, cards=cards))[1] == []
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_contradiction_gives_one_warning_and_the_array_is_used(
     tmp_path, extensions, cards, wanted
 ):
     path = ramp(tmp_path / "a.fits", *extensions, cards=cards)
-    model, warned = opened(path)
+    model, warned = open_with_warnings(path)
     assert warned == [wanted]
     assert model.shape == PLANES
     np.testing.assert_array_equal(np.asarray(model.data), fits.getdata(path, 1))
@@ -123,7 +123,7 @@ def test_a_contradiction_gives_one_warning_and_the_array_is_used(
     ids=["PIXELDQ", "GROUPDQ"],
 )
 def test_flags_of_another_shape_are_ignored(tmp_path, flags):
-    model, _ = opened(ramp(tmp_path / "a.fits", flags))
+    model, _ = open_with_warnings(ramp(tmp_path / "a.fits", flags))
     found = np.asarray(getattr(model, flags.name.lower()))
     assert found.shape == (PLANES if flags.name == "GROUPDQ" else PLANES[-2:])
     assert not found.any()
@@ -134,7 +134,7 @@ def test_flags_of_another_shape_are_ignored(tmp_path, flags):
 def test_a_warning_is_given_only_if_counts_differ(tmp_path_factory, nints, ngroups, ints):
     path = tmp_path_factory.mktemp("counts") / "a.fits"
     cards = [("NINTS", nints), ("NGROUPS", ngroups)]
-    _, warned = opened(ramp(path, cards=cards, shape=(ints, GROUPS, ROWS, COLS)))
+    _, warned = open_with_warnings(ramp(path, cards=cards, shape=(ints, GROUPS, ROWS, COLS)))
     named = {message.split()[0] for message in warned}
     differing = {"NINTS": nints != ints, "NGROUPS": ngroups != GROUPS}
     assert named == {keyword for keyword, differs in differing.items() if differs}
@@ -185,7 +185,7 @@ def test_a_ramp_without_its_bzero_is_refused_and_the_advice_repairs_it(tmp_path)
 
 def test_plausible_signed_counts_are_read_as_in_jwst(tmp_path):
     path = ramp(tmp_path / "a.fits", dtype="i2")
-    model, warned = opened(path)
+    model, warned = open_with_warnings(path)
     assert warned == [
         "SCI holds 16-bit integers without BZERO = 32768: its counts are read as signed"
     ]
@@ -195,7 +195,7 @@ def test_plausible_signed_counts_are_read_as_in_jwst(tmp_path):
 @pytest.mark.parametrize("dtype", ["f4", "f8", "i4", "u4"])
 def test_counts_of_another_type_than_the_detectors_are_a_ramp(tmp_path, dtype):
     path = ramp(tmp_path / "a.fits", dtype=dtype)
-    model, warned = opened(path)
+    model, warned = open_with_warnings(path)
     assert warned == []
     assert (type(model).__name__, model.data.dtype) == ("RampModel", np.float32)
     np.testing.assert_array_equal(np.asarray(model.data), fits.getdata(path, 1).astype("f4"))

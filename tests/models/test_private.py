@@ -42,43 +42,43 @@ def victim(tmp_path):
     return folder
 
 
-def linked(folder, victim):
+def make_link(folder, victim):
     folder.symlink_to(victim)
 
 
-def writable_by_all(folder, victim):
+def make_writable_by_all(folder, victim):
     folder.mkdir()
     folder.chmod(0o777)
 
 
-def writable_by_a_group(folder, victim):
+def make_writable_by_a_group(folder, victim):
     folder.mkdir()
     folder.chmod(0o770)
 
 
-def a_file(folder, victim):
+def make_file(folder, victim):
     folder.write_text("")
 
 
-def foreign(folder, victim):
+def give_to_another_user(folder, victim):
     if os.getuid() != 0:
         pytest.skip("only root can give a folder away")
     folder.mkdir()
     os.chown(folder, OTHER, OTHER)
 
 
-def foreign_open_to_all(folder, victim):
-    foreign(folder, victim)
+def give_to_another_user_open_to_all(folder, victim):
+    give_to_another_user(folder, victim)
     folder.chmod(0o777)
 
 
 PREPARED = {
-    linked: "is a link",
-    writable_by_all: r"mode 0777\)",
-    writable_by_a_group: r"mode 0770\)",
-    a_file: "not a folder",
-    foreign: f"belongs to user {OTHER}",
-    foreign_open_to_all: f"belongs to user {OTHER}",
+    make_link: "is a link",
+    make_writable_by_all: r"mode 0777\)",
+    make_writable_by_a_group: r"mode 0770\)",
+    make_file: "not a folder",
+    give_to_another_user: f"belongs to user {OTHER}",
+    give_to_another_user_open_to_all: f"belongs to user {OTHER}",
 }
 
 

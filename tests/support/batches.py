@@ -86,7 +86,7 @@ def calibrate_on(site, step, paths, folder, policy=None, **options) -> Result:
     step = configure_step(step)
     step.output_dir = str(folder)
     return drive(
-        begin_batch(step, order), quiet_console(), entered=lambda *place: nullcontext(site)
+        begin_batch(step, order), quiet_console(), open_site=lambda *place: nullcontext(site)
     )
 
 

@@ -10,7 +10,7 @@ from calbatch.calibrate.simulate.readout_plan import plan_readout
 READOUT = plan_readout(
     SimulationSpec(subarray="GENERIC", shape=(40, 50), corner=(901, 901), full_references=False)
 )
-NOISE = Noise(cosmic_rays=20000.0)
+NOISE = Noise(cosmic_rays=60000.0)
 
 
 def test_rays_are_in_order_of_arrival_and_only_on_sensitive_pixels():

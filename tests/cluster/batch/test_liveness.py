@@ -4,7 +4,6 @@ import json
 import os
 import socket
 import sys
-import time
 from contextlib import suppress
 from dataclasses import replace
 
@@ -13,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.recorded import record_batch
+from support.waiting import now
 
 from calbatch.cluster.batch import liveness
 from calbatch.cluster.batch.liveness import (
@@ -74,7 +74,8 @@ def test_a_process_that_was_given_the_number_of_a_dead_driver_is_not_the_driver(
 def test_a_driver_on_another_host_lives_as_long_as_it_sends_heartbeats(planned, silent, alive):
     folder, row = planned
     write_driver(folder, host="elsewhere")
-    assert is_driver_alive(folder, replace(row, beat=time.time() - silent)) == alive
+    silent_row = replace(row, beat=now() - silent)
+    assert is_driver_alive(folder, silent_row) == alive
     assert not is_driver_alive(folder, replace(row, beat=None))
 
 
@@ -146,8 +147,9 @@ def test_the_state_is_the_recorded_one_unless_the_driver_died(
 
 def test_a_batch_whose_driver_never_began_is_interrupted_after_a_while(planned):
     folder, row = planned
-    assert batch_state(folder, replace(row, created=time.time() - SILENCE / 2)) == "planned"
-    assert batch_state(folder, replace(row, created=time.time() - SILENCE)) == "interrupted"
+    recent, old = (replace(row, created=now() - age) for age in (SILENCE / 2, SILENCE))
+    assert batch_state(folder, recent) == "planned"
+    assert batch_state(folder, old) == "interrupted"
 
 
 def test_each_state_of_a_batch_has_an_exit_status():

@@ -60,7 +60,7 @@ class Session:
                 raise site
             yield site
 
-        return drive(self.begun, self.console, entered=enter)
+        return drive(self.begun, self.console, open_site=enter)
 
     def exposures(self):
         with View(self.folder.state) as view:

@@ -31,7 +31,7 @@ def image(**tree):
     return model
 
 
-def saved(model, folder):
+def save_again(model, folder):
     """Return a file written by jwst, then changed and saved by calbatch."""
     original, again = folder / "original.fits", folder / "again.fits"
     model.save(original)
@@ -71,7 +71,7 @@ def test_the_empty_extension_is_the_same_in_every_file(tmp_path):
 
 
 def test_values_in_headers_and_arrays_are_removed(tmp_path):
-    path = saved(image(), tmp_path)
+    path = save_again(image(), tmp_path)
     assert tree_of(content(path)) == {}
     with jwst_models.open(path) as model:
         assert model.meta.target.catalog_name == "changed"
@@ -93,7 +93,7 @@ def test_a_world_coordinate_system_is_kept(real_data, tmp_path):
 
 def test_arrays_in_blocks_are_kept(tmp_path):
     table = np.arange(12.0).reshape(3, 4)
-    path = saved(image(calibration_curve=table), tmp_path)
+    path = save_again(image(calibration_curve=table), tmp_path)
     with jwst_models.open(path) as model:
         np.testing.assert_array_equal(model.meta.calibration_curve, table)
 

@@ -27,14 +27,14 @@ def value_of(spec):
         return st.sampled_from(spec.enum)
     return {
         # FITS does not keep trailing blanks.
-        "string": printable.map(str.rstrip).filter(lambda text: not record_valued(text)),
+        "string": printable.map(str.rstrip).filter(lambda text: not is_record_valued(text)),
         "integer": st.integers(-(10**15), 10**15),
         "number": st.floats(allow_nan=False, allow_infinity=False).map(as_in_a_card),
         "boolean": st.booleans(),
     }[spec.type]
 
 
-def record_valued(text):
+def is_record_valued(text):
     """Return whether astropy reads a text as a record-valued card (`KEY = 'axis: 1.0'`)."""
     return fits.Card("TITLE", text).keyword != "TITLE"
 
@@ -95,7 +95,7 @@ class TestRoundTrip:
             if keyword not in SCHEMA.by_card["SCI"]
             and not is_structural(keyword)
             and keyword not in ("COMMENT", "HISTORY", "CONTINUE", "END", "HIERARCH")
-            and not (isinstance(value, str) and record_valued(value))
+            and not (isinstance(value, str) and is_record_valued(value))
         ]
         extra = {"SCI": cards} if cards else {}
         data = {"meta": {"bunit_data": "DN/s"}}

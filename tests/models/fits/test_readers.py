@@ -36,7 +36,7 @@ def random_array(shape, dtype, seed=0):
     return np.frombuffer(np.random.default_rng(seed).bytes(size), dtype).reshape(shape)
 
 
-def written(path, array, **options):
+def write_image(path, array, **options):
     """Write an image with astropy, and return its reader."""
     fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(array.copy(), **options)]).writeto(
         path, overwrite=True
@@ -67,7 +67,7 @@ def slices(length):
 @given(shapes, st.sampled_from(DTYPES), st.data())
 def test_any_region_of_any_type_is_read(tmp_path, shape, dtype, data):
     array = random_array(shape, dtype)
-    reader = written(tmp_path / "a.fits", array)
+    reader = write_image(tmp_path / "a.fits", array)
     assert (reader.shape, reader.dtype, reader.ndim) == (shape, np.dtype(dtype), len(shape))
     rows, cols = data.draw(bounds(shape[-2])), data.draw(bounds(shape[-1]))
     expected = array[..., slice(*rows), slice(*cols)]
@@ -77,7 +77,7 @@ def test_any_region_of_any_type_is_read(tmp_path, shape, dtype, data):
 
 def readers(path, array):
     """Return readers of all kinds for the same array."""
-    yield written(path, array)
+    yield write_image(path, array)
     yield ArrayReader(array)
     constant = ConstantReader(array.shape, array.dtype, array.flat[0])
     if (array == array.flat[0]).all():
@@ -178,7 +178,7 @@ def test_big_endian_and_one_dimensional_arrays():
 
 def test_a_one_dimensional_image(tmp_path):
     array = np.arange(100, dtype="f4")
-    reader = written(tmp_path / "a.fits", array)
+    reader = write_image(tmp_path / "a.fits", array)
     assert reader.shape == (100,)
     assert same(reader.whole(), array)
 
@@ -230,7 +230,7 @@ def test_a_file_that_was_replaced_is_refused(tmp_path, compressed):
 
 def test_a_file_truncated_while_it_is_read_is_refused(tmp_path):
     path = tmp_path / "a.fits"
-    reader = written(path, np.zeros((30, 40), "i4"))
+    reader = write_image(path, np.zeros((30, 40), "i4"))
     layout = read_layout(path)
     os.truncate(path, 5760 + 1000)
     os.utime(path, ns=(0, layout.mtime_ns))
@@ -240,7 +240,7 @@ def test_a_file_truncated_while_it_is_read_is_refused(tmp_path):
 
 def test_a_file_truncated_after_it_was_opened_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "a.fits"
-    reader = written(path, np.zeros((30, 40), "i4"))
+    reader = write_image(path, np.zeros((30, 40), "i4"))
     reads = []
 
     def cut_after_the_first(buffer):
@@ -266,7 +266,7 @@ def test_kernels_are_compiled_ahead(tmp_path):
     warm_kernels()
     compiled = len(byteorder._swap_and_flip.signatures)
     for dtype in DTYPES:
-        reader = written(tmp_path / f"{dtype}.fits", np.zeros((3, 4, 5), dtype))
+        reader = write_image(tmp_path / f"{dtype}.fits", np.zeros((3, 4, 5), dtype))
         reader.read((1, 3), (0, 5))
         reader.astype("f4").read((1, 3), (1, 2))
     assert len(byteorder._swap_and_flip.signatures) == compiled
@@ -305,7 +305,7 @@ def test_damaged_compressed_images_are_file_errors(tmp_path, card):
 @pytest.mark.parametrize("cols", [[(0, 2), (7, 9)], [(3, 5), (0, 9), (4, 4)], [(8, 9), (8, 9)], []])
 def test_columns_of_the_same_rows_are_read_in_one_pass(tmp_path, dtype, cols):
     array = random_array((2, 3, 7, 9), "u2")
-    reader = written(tmp_path / "a.fits", array).astype(dtype).then(partial(np.add, 1))
+    reader = write_image(tmp_path / "a.fits", array).astype(dtype).then(partial(np.add, 1))
     found = reader.read_beside((1, 6), cols)
     for (first, last), part in zip(cols, found, strict=True):
         assert same(part, array[..., 1:6, first:last].astype(dtype) + 1)

@@ -17,13 +17,13 @@ from calbatch.models.schema.spec import ColumnSpec
 IN_ONE_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 
-def written(path, *columns):
+def write_table(path, *columns):
     fits.BinTableHDU.from_columns(columns, name="TAB").writeto(path, overwrite=True)
     return read_layout(path).find("TAB")
 
 
 def test_every_type_of_column_is_read(tmp_path):
-    hdu = written(
+    hdu = write_table(
         tmp_path / "a.fits",
         fits.Column("text", "5A", array=["ab ", "c"]),
         fits.Column("logical", "L", array=[True, False]),
@@ -65,7 +65,7 @@ def test_scaled_columns_are_decoded(tmp_path):
 
 
 def test_an_empty_table_keeps_its_columns(tmp_path):
-    hdu = written(tmp_path / "a.fits", fits.Column("a", "J"), fits.Column("b", "3A"))
+    hdu = write_table(tmp_path / "a.fits", fits.Column("a", "J"), fits.Column("b", "3A"))
     table = read_table(hdu)
     assert table.shape == (0,)
     assert table.dtype.names == ("a", "b")
@@ -149,7 +149,7 @@ def test_inconsistent_tables_are_refused(tmp_path, cards, message):
 def test_variable_length_cells_outside_the_heap_are_refused(tmp_path, cell):
     path = tmp_path / "a.fits"
     lengths = fits.Column("a", "PJ()", array=np.array([[1, 2], [3]], dtype=object))
-    written(path, lengths)
+    write_table(path, lengths)
     sound = read_table(read_layout(path).find("TAB"))
     assert [list(row) for row in sound["a"]] == [[1, 2], [3]]
     octets = bytearray(path.read_bytes())
@@ -164,7 +164,7 @@ def test_variable_length_cells_outside_the_heap_are_refused(tmp_path, cell):
 @given(st.data())
 def test_random_damage_gives_a_file_error_or_a_table(tmp_path, data):
     path = tmp_path / "a.fits"
-    written(path, fits.Column("a", "J", array=[1, 2]), fits.Column("b", "3A", array=["x", "y"]))
+    write_table(path, fits.Column("a", "J", array=[1, 2]), fits.Column("b", "3A", array=["x", "y"]))
     content = bytearray(path.read_bytes())
     hdu = read_layout(path).find("TAB")
     # Only cards from TFIELDS on: tests of the layout cover the others.
@@ -205,7 +205,7 @@ def test_columns_are_cast_and_put_in_order():
 
 def test_astropy_records_and_lists_of_rows_are_accepted(tmp_path):
     column = fits.Column("bit", "J", bzero=2**31, array=np.array([2**31 + 5], "u4"))
-    written(tmp_path / "a.fits", column)
+    write_table(tmp_path / "a.fits", column)
     records = fits.getdata(tmp_path / "a.fits", "TAB")
     assert cast_columns(records, COLUMNS[:1], "here")["Bit"].tolist() == [2**31 + 5]
     assert cast_columns([(3, "ab")], COLUMNS[:2], "here").tolist() == [(3, "ab")]

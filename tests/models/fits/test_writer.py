@@ -242,7 +242,7 @@ def test_every_row_must_be_written_once(tmp_path, rows, message):
     assert not (tmp_path / "a.fits").exists()
 
 
-def finished(writer, data, dq, updates=None):
+def finish_file(writer, data, dq, updates=None):
     writer.prepare()
     receipts = [writer.write_rows("data", (0, 5), data), writer.write_rows("dq", (0, 5), dq)]
     return writer.finish(receipts, updates)
@@ -250,7 +250,7 @@ def finished(writer, data, dq, updates=None):
 
 def test_reserved_cards_are_filled_in_at_the_end(tmp_path):
     writer, data, dq = two_fields(tmp_path / "a.fits")
-    product = finished(writer, data, dq, {"primary": {"COUNT": 12345, "note": "it's short"}})
+    product = finish_file(writer, data, dq, {"primary": {"COUNT": 12345, "note": "it's short"}})
     with fits.open(product.path, checksum=True) as hdus:
         assert hdus[0].header["COUNT"] == 12345
         assert hdus[0].header.comments["COUNT"] == "number of jumps"
@@ -262,7 +262,7 @@ def test_reserved_cards_are_filled_in_at_the_end(tmp_path):
 
 def test_none_blanks_a_card(tmp_path):
     writer, data, dq = two_fields(tmp_path / "a.fits")
-    product = finished(writer, data, dq, {"PRIMARY": {"COUNT": None}})
+    product = finish_file(writer, data, dq, {"PRIMARY": {"COUNT": None}})
     with fits.open(product.path, checksum=True) as hdus:
         assert "COUNT" not in hdus[0].header
         assert len(hdus["DATA"].data) == 2
@@ -280,14 +280,14 @@ def test_none_blanks_a_card(tmp_path):
 def test_impossible_updates_are_refused(tmp_path, updates, message):
     writer, data, dq = two_fields(tmp_path / "a.fits")
     with pytest.raises(ModelError, match=message):
-        finished(writer, data, dq, updates)
+        finish_file(writer, data, dq, updates)
     assert not (tmp_path / "a.fits").exists()
 
 
 @pytest.mark.parametrize("length", [0, 60, 70, 500, 1500])
 def test_a_longer_value_moves_no_data(tmp_path, length):
     writer, data, dq = two_fields(tmp_path / "a.fits")
-    product = finished(writer, data, dq, {"PRIMARY": {"COUNT": "x" * length}})
+    product = finish_file(writer, data, dq, {"PRIMARY": {"COUNT": "x" * length}})
     with fits.open(product.path, checksum=True) as hdus:
         assert hdus[0].header["COUNT"] == "x" * length
         np.testing.assert_array_equal(hdus["DQ"].data, dq)
@@ -332,7 +332,7 @@ def test_two_writers_of_one_file_do_not_interfere(tmp_path):
 
 def test_long_names_have_a_temporary_name_too(tmp_path):
     writer, data, dq = two_fields(tmp_path / ("x" * 250 + ".fits"))
-    finished(writer, data, dq)
+    finish_file(writer, data, dq)
     assert writer.path.exists()
 
 
@@ -491,7 +491,7 @@ def test_no_room_while_rows_are_written(tmp_path):
     writer, data, dq = two_fields(tmp_path / "a.fits")
     writer.prepare()
     with files_no_larger_than(9000), pytest.raises(StorageError, match=r"a\.fits: writing"):
-        finished(writer, data, dq)
+        finish_file(writer, data, dq)
     writer.abort()
     assert not list(tmp_path.iterdir())
 
@@ -528,7 +528,7 @@ def test_a_file_system_that_cannot_reserve_space(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "posix_fallocate", unsupported)
     writer, data, dq = two_fields(tmp_path / "a.fits")
-    finished(writer, data, dq)
+    finish_file(writer, data, dq)
     np.testing.assert_array_equal(RowReader(read_layout(writer.path).find("DQ")).whole(), dq)
 
 
@@ -537,7 +537,7 @@ def test_fsync_is_an_option(tmp_path, monkeypatch, fsync):
     synced = []
     really = os.fsync
     monkeypatch.setattr(os, "fsync", lambda fd: synced.append(fd) or really(fd))
-    finished(*two_fields(tmp_path / "a.fits", fsync=fsync))
+    finish_file(*two_fields(tmp_path / "a.fits", fsync=fsync))
     assert len(synced) == 2 * fsync  # the file, and the folder with its name
 
 

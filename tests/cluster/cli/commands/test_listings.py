@@ -1,0 +1,83 @@
+"""`calbatch steps`, `pipelines`, `sites`, `params` and `inspect`."""
+
+import dask
+import pytest
+
+from calbatch.calibrate import cfg
+from calbatch.calibrate.registry import PIPELINES, STEPS, find
+from calbatch.cluster.cli.commands import listings
+from calbatch.cluster.planning.step_configuration import configure_step
+from calbatch.models import datamodels
+
+
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def parameters(capsys, pipeline, values=None, **options):
+    how = {"config": None, "as_cfg": False, "exposure": None, "context": None} | options
+    listings.params(pipeline, values or {}, **how)
+    return capsys.readouterr().out
+
+
+def cells(text):
+    """Return the cells of a table by their first, without the heading."""
+    lines = [line for line in text.splitlines() if line.startswith("│")]
+    rows = ([cell.strip() for cell in line.strip("│").split("│")] for line in lines)
+    return {first: rest for first, *rest in rows}
+
+
+@pytest.mark.parametrize(
+    ("command", "names"), [(listings.steps, STEPS), (listings.pipelines, PIPELINES)]
+)
+def test_each_is_listed_with_the_first_line_of_its_docstring(capsys, command, names):
+    command()
+    found = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert {name: text.strip() for name, text in found.items()} == {
+        name: find(name).__doc__.strip().splitlines()[0] for name in names
+    }
+
+
+def test_configured_sites_are_listed(capsys):
+    with dask.config.set({"calbatch.sites": {"big": {"kind": "slurm", "jobs": 20}}}):
+        listings.sites()
+    said = capsys.readouterr().out
+    assert {"local", "big", "slurm"} <= set(said.split())
+
+
+def test_parameters_are_shown_with_their_sources(capsys):
+    found = cells(parameters(capsys, "jump", {"": {"rejection_threshold": "5"}}))
+    assert found["rejection_threshold"][0] == "5.0"
+    assert found["skip"][0] == "False"
+    assert found["skip"][1] != found["rejection_threshold"][1]
+
+
+def test_a_pipeline_shows_the_parameters_of_its_steps(capsys):
+    found = cells(parameters(capsys, "detector1", {"jump": {"rejection_threshold": "5"}}))
+    assert found["jump.rejection_threshold"][0] == "5.0"
+    assert "save_calibrated_ramp" in found
+    assert {name.partition(".")[0] for name in found} >= set(find("detector1")().steps())
+
+
+def test_a_configuration_file_can_be_written_and_read(capsys, tmp_path):
+    text = parameters(capsys, "jump", {"": {"rejection_threshold": "5"}}, as_cfg=True)
+    file = tmp_path / "jump.cfg"
+    file.write_text(text)
+    assert configure_step("jump", config=str(file)).rejection_threshold == 5.0
+    assert text == cfg.written(
+        configure_step("jump", parameters={"": {"rejection_threshold": "5"}})
+    )
+    assert cells(parameters(capsys, "jump", config=str(file)))["rejection_threshold"][0] == "5.0"
+
+
+def test_a_file_is_described_by_its_model(capsys, simulated):
+    listings.inspect(str(simulated.exposures[0]), meta=False)
+    assert capsys.readouterr().out == f"{datamodels.open(simulated.exposures[0])!r}\n"
+
+
+def test_the_metadata_of_a_file_have_their_keywords(capsys, simulated):
+    listings.inspect(str(simulated.exposures[0]), meta=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert "meta.instrument.name (INSTRUME) = 'NIRCAM'" in lines
+    assert "meta.exposure.ngroups (NGROUPS) = 5" in lines

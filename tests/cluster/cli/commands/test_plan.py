@@ -1,0 +1,107 @@
+"""`calbatch plan`: what running a batch would take."""
+
+import re
+
+import pytest
+from support.batches import DATE, quiet_console
+
+from calbatch import cluster
+from calbatch.cluster.cli.commands import plan
+from calbatch.cluster.errors import RequestError
+
+
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture
+def forecast(simulated, tmp_path, capsys):
+    """Return a function that plans exposures, and returns the status and the lines."""
+
+    def main(*inputs, pipeline="superbias", **options):
+        paths = [str(path) for path in inputs or simulated.exposures]
+        how = {"scheduler": "sync", "output_dir": str(tmp_path / "out")} | options
+        status = plan.main(pipeline, paths, **how)
+        return status, capsys.readouterr().out.splitlines()
+
+    return main
+
+
+def table(lines, first):
+    """Return the rows of the table whose heading starts with a word, as lists of cells."""
+    rows = [re.split(r"\s*[│┃]\s*", line)[1:-1] for line in lines if line[:1] in "│┃"]
+    start = next(n for n, row in enumerate(rows) if row[0] == first)
+    width = len(rows[start])
+    found = []
+    for row in rows[start + 1 :]:
+        if len(row) != width:
+            break
+        found.append(row)
+    return found
+
+
+def test_exposures_references_and_tiles_are_counted(forecast, simulated):
+    status, lines = forecast()
+    size = sum(path.stat().st_size for path in simulated.exposures) / 1e6
+    assert status == 0
+    assert lines[0].startswith(f"superbias: 3 exposures, {size:.1f} MB, context jwst_")
+    [[kind, name, reference_size, count]] = table(lines, "type")
+    [reference] = (simulated.crds / "references" / "jwst").rglob(name)
+    assert (kind, count) == ("superbias", "3")
+    assert reference_size == f"{reference.stat().st_size / 1e6:.1f} MB"
+    [[_, members, tiles, rows, *_]] = table(lines, "kind")
+    assert (members, tiles, rows) == ("3", "1", "48")
+
+
+def test_nothing_is_written(forecast, tmp_path):
+    forecast()
+    assert not (tmp_path / "out").exists()
+
+
+def test_exposures_that_would_fail_are_named(forecast, simulated, tmp_path):
+    broken = tmp_path / "broken_uncal.fits"
+    broken.write_bytes(b"SIMPLE")
+    status, lines = forecast(simulated.exposures[0], broken)
+    assert status == 1
+    [line] = [line for line in lines if str(broken) in line]
+    assert line.startswith("would fail: ")
+
+
+def test_exposures_that_are_done_are_counted(forecast, simulated, tmp_path):
+    cluster.run(
+        "superbias", simulated.exposures[:2], tmp_path / "out", scheduler="sync", date=DATE,
+        fsync=False, console=quiet_console(),
+    )  # fmt: skip
+    _, lines = forecast(date=DATE)
+    assert any(line.startswith("2 ") and "intact" in line for line in lines)
+    assert table(lines, "kind")[0][1] == "1"
+    _, lines = forecast(date=DATE, force=True)
+    assert table(lines, "kind")[0][1] == "3"
+
+
+def test_failed_exposures_alone_need_some(forecast, simulated, tmp_path):
+    cluster.run(
+        "superbias", simulated.exposures[:1], tmp_path / "out", scheduler="sync", date=DATE,
+        fsync=False, console=quiet_console(),
+    )  # fmt: skip
+    with pytest.raises(RequestError, match="none of the exposures has failed before"):
+        forecast(only_failed=True)
+
+
+def test_tiles_are_as_high_as_requested(forecast):
+    _, lines = forecast(tile_rows=10)
+    [[_, members, tiles, rows, *_]] = table(lines, "kind")
+    assert (members, tiles, rows) == ("3", "5", "10")
+
+
+def test_worker_processes_need_memory_together(forecast):
+    _, one = forecast(scheduler="local", workers=1, grain="exposure")
+    _, two = forecast(scheduler="local", workers=2, grain="exposure")
+    assert "in 1 worker processes" in one[-1] or "in a worker process" in one[-1]
+    assert "2 tiles at a time, in 2 worker processes: " in two[-1]
+
+    def size(line):
+        return float(re.search(r": ([\d.]+) MB", line)[1])
+
+    assert size(two[-1]) == pytest.approx(2 * size(one[-1]), rel=0.05)

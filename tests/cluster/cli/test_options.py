@@ -1,0 +1,117 @@
+"""Options that commands share, as click takes them."""
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from calbatch.cluster.batch.options import DRIVING, POLICY_OPTIONS
+from calbatch.cluster.cli.options import (
+    INPUT_ARGUMENTS,
+    ParameterCommand,
+    add_options,
+    batch_options,
+    retry_policy,
+)
+from calbatch.cluster.exposure.policy import RetryPolicy
+
+
+def command(*lists, fault=None):
+    """Return a command with some options, and the list of what it is called with."""
+    calls = []
+
+    @click.command(cls=ParameterCommand)
+    @add_options(*lists)
+    @click.pass_context
+    def calibrate(ctx, /, **options):
+        calls.append((options, ctx.obj))
+        if fault:
+            raise fault
+
+    return calibrate, calls
+
+
+def invoke(made, *arguments):
+    return CliRunner().invoke(made, arguments)
+
+
+def test_options_and_parameters_are_told_apart():
+    made, calls = command(INPUT_ARGUMENTS, batch_options("run"))
+    result = invoke(
+        made, "detector1", "a.fits", "--jump.skip", "--workers", "3", "b.fits", "-o", "out"
+    )
+    assert result.exit_code == 0, result.output
+    [(options, parameters)] = calls
+    assert (options["pipeline"], options["inputs"]) == ("detector1", ("a.fits", "b.fits"))
+    assert (options["workers"], options["output_dir"]) == (3, "out")
+    assert parameters == {"jump": {"skip": "True"}}
+
+
+def test_options_keep_their_order():
+    made, _ = command(
+        [click.option("--first"), click.option("--second")], [click.option("--third")]
+    )
+    assert [parameter.name for parameter in made.params] == ["first", "second", "third"]
+
+
+def test_inputs_are_required():
+    made, calls = command(INPUT_ARGUMENTS)
+    assert invoke(made, "detector1").exit_code == 2
+    assert calls == []
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("--workers", "1", "0"),
+        ("--workers", "8", "many"),
+        ("--grain", "tile", "row"),
+        ("--tile-rows", "16", "1.5"),
+        ("--silence", "1", "0.5"),
+        ("--deadline", "2.5", "soon"),
+    ],
+)
+def test_values_have_the_type_of_their_field(name, good, bad):
+    made, calls = command(batch_options("run"))
+    assert invoke(made, name, good).exit_code == 0
+    refused = invoke(made, name, bad)
+    assert refused.exit_code == 2
+    assert bad in refused.output
+    assert len(calls) == 1
+
+
+def test_switches_that_are_on_by_default_can_be_turned_off():
+    made, calls = command(batch_options("run"))
+    invoke(made)
+    invoke(made, "--no-fsync", "--recursive")
+    first, second = (options for options, _ in calls)
+    assert (first["fsync"], first["recursive"]) == (True, False)
+    assert (second["fsync"], second["recursive"]) == (False, True)
+
+
+@pytest.mark.parametrize("name", DRIVING)
+def test_commands_that_drive_have_the_options_of_the_retry_policy(name):
+    made, calls = command(batch_options(name))
+    result = invoke(made, "--deadline", "7", "--fail-fast")
+    assert result.exit_code == 0, result.output
+    [(options, _)] = calls
+    assert retry_policy(options) == RetryPolicy(deadline=7.0, fail_fast=True)
+    assert not set(POLICY_OPTIONS) & set(options)
+
+
+def test_planning_has_no_options_of_the_retry_policy():
+    made, _ = command(batch_options("plan"))
+    assert not set(POLICY_OPTIONS) & {parameter.name for parameter in made.params}
+
+
+def test_a_parameter_that_does_not_exist_may_be_a_misspelt_option():
+    fault = ValueError("detector1 has no parameter 'worker'")
+    made, _ = command(batch_options("run"), fault=fault)
+    result = invoke(made, "--worker=3")
+    assert result.exit_code == 2
+    assert "has no parameter 'worker'; or the option --workers?" in result.output
+
+
+def test_other_errors_pass_unchanged():
+    fault = ValueError("no such file")
+    made, _ = command(batch_options("run"), fault=fault)
+    assert invoke(made, "--worker=3").exception is fault
