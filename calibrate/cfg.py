@@ -1,7 +1,7 @@
-"""Parameter files: ConfigObj ``.cfg``, read and written.
+"""Read and write parameter files: ConfigObj ``.cfg``.
 
-A file may hold parameters of the step or pipeline itself, ``name`` and ``class``, and one section a
-step: ``[jump]``, or as stpipe writes it ``[steps]`` with ``[[jump]]`` below.
+A file may hold parameters of the step or pipeline itself, ``name`` and ``class``, and one section
+per step: ``[jump]``, or stpipe's form, ``[steps]`` with ``[[jump]]`` below.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import configobj
 
-from calbatch.calibrate.cfgtext import NotInFileError, comment, quoted, quoted_items
-from calbatch.calibrate.errors import ParameterError, explained
+from calbatch.calibrate.cfgtext import NotInFileError, comment, quote, quote_items
+from calbatch.calibrate.errors import ParameterError, convert_errors
 
 if TYPE_CHECKING:
     from calbatch.calibrate.step import Step
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 _NOT_PARAMETERS = ("name", "class", "config_file")
 
 _ELSEWHERE = "@python "
-"""What stands for a value that only the process has that it was given in."""
+"""Prefix that stands for a value which exists only in the process where it was set."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """What a ``.cfg`` says.
+    """The contents of a ``.cfg``.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Config:
     name, cls : str or None
         Its ``name`` and ``class``.
     values : mapping
-        Section ("" for the top) to parameters, as text or lists of text.
+        Parameters by section ("" for the top level), as text or lists of text.
     """
 
     path: Path
@@ -53,32 +53,32 @@ def read(path: Path, including: tuple[Path, ...] = ()) -> Config:
     path : Path
         The file.
     including : tuple of Path
-        The files that include it by their ``config_file``.
+        The files that include this one through ``config_file``.
 
     Raises
     ------
     ParameterError
-        When the file is missing, is not in ConfigObj's format, or nests sections too deep.
+        If the file is missing, is not in ConfigObj format, or nests sections too deep.
     """
-    with explained(ParameterError, f"{path}: not a parameter file"):
+    with convert_errors(ParameterError, f"{path}: not a parameter file"):
         if not path.is_file():
-            raise ParameterError(f"{path}: there is no such parameter file")
+            raise ParameterError(f"{path}: no such parameter file")
         if path.resolve() in including:
-            raise ParameterError(f"{path}: includes itself, by a config_file")
+            raise ParameterError(f"{path}: includes itself through config_file")
         return _read(path, (*including, path.resolve()))
 
 
 def _read(path: Path, including: tuple[Path, ...]) -> Config:
     try:
-        text = path.read_bytes().decode("utf-8-sig")  # line breaks as they are
+        text = path.read_bytes().decode("utf-8-sig")  # keeps line breaks
     except (OSError, UnicodeError) as error:
         raise ParameterError(f"{path}: not a parameter file: {_first_line(error)}") from None
-    return _parsed(text, path, including)
+    return _parse(text, path, including)
 
 
-def _parsed(text: str, path: Path, including: tuple[Path, ...]) -> Config:
+def _parse(text: str, path: Path, including: tuple[Path, ...]) -> Config:
     try:
-        # No interpolation: a value is what it says. Lines end where files have them end alone.
+        # No interpolation: values are literal. Split at newlines only, as in files.
         raw = configobj.ConfigObj(text.split("\n"), interpolation=False, list_values=True)
     except configobj.ConfigObjError as error:
         raise ParameterError(f"{path}: not a parameter file: {_first_line(error)}") from None
@@ -88,8 +88,8 @@ def _parsed(text: str, path: Path, including: tuple[Path, ...]) -> Config:
         steps = {s: below[s] for s in below.sections} if section == "steps" else {section: below}
         for name, entry in steps.items():
             if entry.sections:
-                raise ParameterError(f"{path}: section [{name}] must not have sections itself")
-            values[name] = {**_included(path, entry, including), **_parameters(path, entry)}
+                raise ParameterError(f"{path}: section [{name}] must not contain sections")
+            values[name] = {**_read_included(path, entry, including), **_parameters(path, entry)}
     return Config(path, _text(path, raw, "name"), _text(path, raw, "class"), values)
 
 
@@ -97,22 +97,22 @@ def _text(path: Path, section: Any, key: str) -> str | None:
     value = section.get(key)
     if value is None or isinstance(value, str):
         return value
-    raise ParameterError(f"{path}: {key} must be one text, not {value!r:.100}")
+    raise ParameterError(f"{path}: {key} must be a single string, not {value!r:.100}")
 
 
 def _parameters(path: Path, section: Any) -> dict[str, Any]:
-    found = {k: section[k] for k in section.scalars if k not in _NOT_PARAMETERS}
-    for name, value in found.items():
+    parameters = {k: section[k] for k in section.scalars if k not in _NOT_PARAMETERS}
+    for name, value in parameters.items():
         if isinstance(value, str) and value.startswith(_ELSEWHERE):
             raise ParameterError(
-                f"{path}: {name} was given in Python ({value.removeprefix(_ELSEWHERE)}), and a "
-                "file cannot hold it: run the batch again from there"
+                f"{path}: {name} was set in Python ({value.removeprefix(_ELSEWHERE)}), and a file "
+                "cannot hold it: run the batch again from Python"
             )
-    return found
+    return parameters
 
 
-def _included(path: Path, section: Any, including: tuple[Path, ...]) -> dict[str, Any]:
-    """Return the parameters of the file that a section names as its ``config_file``."""
+def _read_included(path: Path, section: Any, including: tuple[Path, ...]) -> dict[str, Any]:
+    """Return the parameters of the file that a section names in ``config_file``."""
     name = _text(path, section, "config_file")
     return {} if not name else dict(read(path.parent / name, including).values[""])
 
@@ -121,22 +121,22 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
-def written(step: Step, *, chosen: bool = False) -> str:
-    """Return a step or pipeline as a ``.cfg``, with each parameter's help and source.
+def format_cfg(step: Step, *, chosen: bool = False) -> str:
+    """Return a step or pipeline as the text of a ``.cfg``, with each parameter's help and source.
 
     Parameters
     ----------
     step : Step
-        Configured.
+        The configured step or pipeline.
     chosen : bool
-        Whether it is for a batch: without what nobody chose (defaults, and what CRDS has for an
-        exposure), and with a mark for what only this process has, such as a model, so that reading
-        the file fails.
+        True for the file of a batch: it omits values that the user did not choose (defaults and
+        CRDS parameter references), and marks values that exist only in this process, such as a
+        model, so that reading the file fails.
 
     Raises
     ------
     ParameterError
-        When a parameter file cannot hold a value just as it is.
+        If a parameter file cannot hold a value unchanged.
     """
     usual = type(step)() if chosen else None
     entries = {"": _entries(step, usual, "", chosen=chosen)}
@@ -144,7 +144,7 @@ def written(step: Step, *, chosen: bool = False) -> str:
         section = _entries(part, usual.steps()[alias] if usual else None, alias, chosen=chosen)
         if section or not chosen:
             entries[alias] = section
-    lines = [f"name = {quoted(step.name)}", f"class = {quoted(class_path(step))}"]
+    lines = [f"name = {quote(step.name)}", f"class = {quote(class_path(step))}"]
     for alias, section in entries.items():
         lines += ["", f"[{alias}]"] if alias else []
         for name, entry in section.items():
@@ -160,13 +160,13 @@ def class_path(step: Step) -> str:
 
 
 Entry = str | list[str]
-"""What a file holds for a value."""
+"""A value as stored in a file."""
 
 
 def _entries(step: Step, usual: Step | None, alias: str, *, chosen: bool) -> dict[str, Entry]:
     entries: dict[str, Entry] = {}
-    defaults = usual.described() if usual else {}
-    for name, (value, source) in step.described().items():
+    defaults = usual.parameter_values() if usual else {}
+    for name, (value, source) in step.parameter_values().items():
         parameter = step.parameters()[name]
         if name.startswith("override_") and value is None:
             continue
@@ -185,10 +185,10 @@ def _entries(step: Step, usual: Step | None, alias: str, *, chosen: bool) -> dic
 
 
 def _holdable(entry: Entry) -> Entry:
-    """Return what a file can hold, or raise NotInFileError."""
+    """Return the entry if a file can hold it, or raise NotInFileError."""
     line = _as_line(entry)
     if line.startswith((f'"{_ELSEWHERE}', f"'{_ELSEWHERE}")):
-        raise NotInFileError(f"a parameter file cannot hold what begins with {_ELSEWHERE!r}")
+        raise NotInFileError(f"a parameter file cannot hold text beginning with {_ELSEWHERE!r}")
     return entry
 
 
@@ -197,32 +197,32 @@ def _is_text(value: Any) -> bool:
 
 
 def _as_line(entry: Entry) -> str:
-    return quoted(entry) if isinstance(entry, str) else quoted_items(entry)
+    return quote(entry) if isinstance(entry, str) else quote_items(entry)
 
 
 def _comment(step: Step, alias: str, name: str) -> str:
     part = step.steps()[alias] if alias else step
-    parameter, (_, source) = part.parameters()[name], part.described()[name]
+    parameter, (_, source) = part.parameters()[name], part.parameter_values()[name]
     unit = f" [{parameter.unit}]" if parameter.unit else ""
     return comment(f"{parameter.help}{unit} ({parameter.describe()}); from {source}")
 
 
 def _require_same(text: str, entries: Mapping[str, Mapping[str, Entry]]) -> None:
-    """Refuse values that reading the text would change."""
+    """Reject values that would not survive a round trip through the text."""
     raw = configobj.ConfigObj(text.split("\n"), interpolation=False, list_values=True)
     for alias, section in entries.items():
-        found = raw[alias] if alias else raw
+        values = raw[alias] if alias else raw
         for name, entry in section.items():
-            if found.get(name) != entry or not _encodes(entry):
+            if values.get(name) != entry or not _encodes(entry):
                 place = f"{alias}.{name}" if alias else name
                 raise ParameterError(
-                    f"{place} = {entry!r}: a parameter file cannot hold this text as it is"
+                    f"{place} = {entry!r}: a parameter file cannot hold this text unchanged"
                 )
 
 
 def _encodes(entry: Entry) -> bool:
     try:
         "".join(entry).encode("utf-8")
-    except UnicodeError:  # half of a character, as names that are not UTF-8 have
+    except UnicodeError:  # a lone surrogate, from a file name that is not UTF-8
         return False
     return True

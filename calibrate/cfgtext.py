@@ -1,9 +1,8 @@
-"""Texts and lists in the form that a ``.cfg`` has them, and that a command line takes.
+"""Quote and split the strings and lists of ``.cfg`` files and command lines.
 
-A value is plain, or in quotes, ``"..."`` or ``'...'``, within which every character stands for
-itself: ConfigObj knows no escapes. A text with quotes of both kinds, or with line breaks, is in
-three quotes. Items of a list are separated by commas, and a comma at the end tells a list of one
-item from a text.
+A value is bare, or in quotes, ``"..."`` or ``'...'``, inside which every character is literal:
+ConfigObj has no escapes. Text with both kinds of quotes, or with line breaks, is triple-quoted.
+Commas separate list items; a trailing comma marks a list of one item.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ _BRACKETS = {")": "(", "]": "[", "}": "{"}
 
 
 class NotInFileError(ParameterError):
-    """A value that a parameter file cannot hold."""
+    """Raised for a value that a parameter file cannot hold."""
 
 
-def quoted(text: str) -> str:
-    """Return a text as a ``.cfg`` holds it.
+def quote(text: str) -> str:
+    """Return a string in the syntax of a ``.cfg``.
 
     Raises
     ------
     NotInFileError
-        When it cannot: it has three quotes in a row of both kinds, say.
+        If no quoting works, e.g. if the text has triple quotes of both kinds.
     """
     if _PLAIN.fullmatch(text):
         return text
@@ -38,37 +37,37 @@ def quoted(text: str) -> str:
     raise NotInFileError("a parameter file cannot hold this mixture of quotes")
 
 
-def quoted_items(items: Sequence[str]) -> str:
-    """Return a list of texts as a ``.cfg`` holds it.
+def quote_items(items: Sequence[str]) -> str:
+    """Return a list of strings in the syntax of a ``.cfg``.
 
     Raises
     ------
     NotInFileError
-        When it cannot: an item has quotes of both kinds, or a line break.
+        If an item has both kinds of quotes, or a line break.
     """
-    return ", ".join(map(_quoted_item, items)) + ","
+    return ", ".join(map(_quote_item, items)) + ","
 
 
-def _quoted_item(text: str) -> str:
+def _quote_item(text: str) -> str:
     if _PLAIN.fullmatch(text):
         return text
     for quote in ('"', "'"):
         if quote not in text and "\n" not in text:
             return f"{quote}{text}{quote}"
     raise NotInFileError(
-        f"a parameter file cannot hold the item {text!r} of a list: it has quotes of both kinds, "
+        f"a parameter file cannot hold the list item {text!r}: it has both kinds of quotes, "
         "or a line break"
     )
 
 
 def split_items(text: str) -> list[str]:
-    """Return the items of a list that is given as one text.
+    """Return the items of a comma-separated list.
 
-    Commas within quotes or brackets do not separate. Quotes around a whole item are taken off;
-    empty items are left out, unless they are in quotes.
+    Commas inside quotes or brackets do not separate items. Quotes around a whole item are removed;
+    empty items are omitted unless they are quoted.
     """
     parts = (part.strip() for part in _parts(text))
-    return [_unquoted(part) for part in parts if part]
+    return [_unquote(part) for part in parts if part]
 
 
 def _parts(text: str) -> Iterator[str]:
@@ -85,19 +84,19 @@ def _parts(text: str) -> Iterator[str]:
         elif character == "," and not open_brackets:
             yield text[start:at]
             start = at + 1
-    if quote or open_brackets:  # they do not come in pairs, and mean nothing
+    if quote or open_brackets:  # unbalanced quotes or brackets are literal
         yield from text[start:].split(",")
     else:
         yield text[start:]
 
 
-def _unquoted(part: str) -> str:
+def _unquote(part: str) -> str:
     quote = part[0]
     whole = len(part) > 1 and quote in "\"'" and part.find(quote, 1) == len(part) - 1
     return part[1:-1] if whole else part
 
 
 def comment(text: str) -> str:
-    """Return a text as the comment of a ``.cfg``, in one line whatever is in it."""
+    """Return a text as a one-line comment of a ``.cfg``."""
     words = "".join(c if c.isprintable() else " " for c in text).split()
     return " ".join(["#", *words])

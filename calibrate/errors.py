@@ -1,46 +1,46 @@
-"""What can go wrong between a user's request and a calibrated product."""
+"""Errors of the calibration: requests, steps and references."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class CalibrationError(Exception):
-    """The base of this package's errors."""
+    """Base class of this package's errors."""
 
 
 class ParameterError(CalibrationError):
-    """A parameter, step or pipeline that does not exist or does not fit."""
+    """Raised for an unknown or invalid parameter, step or pipeline."""
 
 
 class StepError(CalibrationError):
-    """A step that cannot calibrate this exposure."""
+    """Raised when a step cannot calibrate an exposure."""
 
 
 class ReferenceFileError(CalibrationError):
-    """A reference file that is missing or does not fit the exposure."""
+    """Raised for a reference file that is missing or does not fit the exposure."""
 
 
 class SkipStep(Exception):
-    """Raised inside a step: the exposure goes on unchanged, marked SKIPPED."""
+    """Raised inside a step to pass the exposure on unchanged, marked SKIPPED."""
 
 
 @contextmanager
-def explained(kind: type[CalibrationError], where: object) -> Iterator[None]:
-    """Turn whatever goes wrong inside into an error of one kind that says where.
+def convert_errors(kind: type[CalibrationError], where: object) -> Iterator[None]:
+    """Convert any exception into one kind of error that names the source.
 
-    For what reads parameters: a value from elsewhere may be anything at all.
+    For code that reads parameters, whose values may be of any type.
 
     Parameters
     ----------
     kind : type
-        The error to raise; a `CalibrationError` passes as it is, and so does a lack of memory.
+        The error to raise. `CalibrationError` and `MemoryError` pass through unchanged.
     where : object
-        What is being read; the message starts with it.
+        The source that is being read; the message starts with it.
     """
     try:
         yield
-    except (CalibrationError, MemoryError, Warning):  # a warning is an error where users ask for it
+    except (CalibrationError, MemoryError, Warning):  # warnings are errors if users ask for that
         raise
     except Exception as error:
-        said = " ".join(str(error).split())[:300]
-        raise kind(f"{where}: {type(error).__name__}: {said}") from error
+        message = " ".join(str(error).split())[:300]
+        raise kind(f"{where}: {type(error).__name__}: {message}") from error

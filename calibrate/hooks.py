@@ -1,13 +1,13 @@
-"""Hooks: what changes or looks at a model before or after a step.
+"""Hooks: functions, steps or commands that run on a model before or after a step.
 
-A hook is a function of one argument, a step, or a command. As text they are ``module:function`` (or
-``module.function``), ``module:Step``, ``module.Step(parameter=value)`` with plain values, and
-everything else is a command (`calbatch.calibrate.shellhook`).
+A hook is a function of one argument, a step, or a command. In text form, a hook is
+``module:function`` (or ``module.function``), ``module:Step``, or ``module.Step(parameter=value)``
+with literal values; any other text is a command (`calbatch.calibrate.shellhook`).
 
-Texts are never evaluated. Hooks come from the user alone: from Python, a ``.cfg`` or a command
+Text is never evaluated. Hooks come from the user only: from Python, a ``.cfg`` or the command
 line, never from a parameter reference or a header.
 
-Source of the forms: PyPI ``stpipe``, ``_hooks``.
+The forms are those of PyPI ``stpipe``, ``_hooks``.
 """
 
 from __future__ import annotations
@@ -35,79 +35,83 @@ _NAMED = re.compile(r"(?P<path>[^\W\d]\w*(?:[.:][^\W\d]\w*)+)(?P<call>\(.*\))?",
 
 
 @dataclass(frozen=True)
-class Named:
-    """A function or step by its import path, and a step's parameters."""
+class NamedHook:
+    """The import path of a function or step, with the step's parameters."""
 
     path: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
-def parsed(text: str) -> Named | Command:
-    """Return what a hook's text says; nothing is imported or run.
+def parse_hook(text: str) -> NamedHook | Command:
+    """Return the parsed text of a hook, without importing or running anything.
 
     Raises
     ------
     ParameterError
-        When it is neither an import path, with plain values in its brackets, nor a command.
+        If the text is neither an import path (with literal values in its parentheses) nor a
+        command.
     """
     match = _NAMED.fullmatch(text.strip())
     if match is None:
         return Command.of(text)
     call = match["call"]
-    return Named(match["path"], {} if call is None else _literals(text, call))
+    return NamedHook(match["path"], {} if call is None else _literals(text, call))
 
 
 def _literals(text: str, call: str) -> dict[str, Any]:
-    """Return the values in brackets, which are literals: numbers, texts, lists, True, None."""
+    """Return the literal values in parentheses: numbers, strings, lists, True, None."""
     try:
         tree = ast.parse(f"f{call}", mode="eval").body
         if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and not tree.args:
             named = [(k.arg, ast.literal_eval(k.value)) for k in tree.keywords]
-            found = {name: value for name, value in named if name is not None}  # no **mapping
-            if len(found) == len(named):
-                return found
+            parameters = {name: value for name, value in named if name is not None}  # no **mapping
+            if len(parameters) == len(named):
+                return parameters
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         pass
     raise ParameterError(
-        f"hook {text!r}: must be module.Step(name=value, ...), with numbers, texts in quotes, "
-        "True, False, None, or lists of these for values"
+        f"hook {text!r}: must be module.Step(name=value, ...), whose values are numbers, quoted "
+        "strings, True, False, None, or lists of these"
     )
 
 
 class Hook(Parameter[Any]):
-    """One hook: a function, a step, or a text that names one or is a command."""
+    """A hook: a function, a step, or text that names one of these or a command."""
 
     def _convert(self, value: Any) -> Any:
         if isinstance(value, str):
-            parsed(value)
+            parse_hook(value)
             return value
         if not callable(value):
             raise self._fault(value)
         return value
 
-    def _described(self) -> str:
+    def _fault(self, value: Any) -> ParameterError:
+        return ParameterError(f"hook {value!r:.200}: must be {self.describe()}")
+
+    def _description(self) -> str:
         return "a function, a step, module:name, module.Step(name=value) or a command"
 
     def text(self, value: Any) -> str:
-        """Return the hook's text, or a name that nothing else has."""
+        """Return the hook's text, or a unique name for a hook without one."""
         return value if isinstance(value, str) else import_path(value) or process_name(value)
 
     def entry(self, value: Any) -> str:
-        """Return the hook's text; where it runs, it has to be importable.
+        """Return the hook's text, whose import path must exist where the hook runs.
 
         Raises
         ------
         NotInFileError
-            When the hook can only be reached from this process.
+            If the hook exists only in this process.
         """
-        found = value if isinstance(value, str) else import_path(value)
-        if found is None:
+        path = value if isinstance(value, str) else import_path(value)
+        if path is None:
             raise NotInFileError(f"the hook {getattr(value, '__qualname__', type(value).__name__)}")
-        return found
+        return path
 
 
 class Hooks(Items):
-    """Hooks, in their order."""
+    """A list of hooks, in the order in which they run."""
 
     def __init__(self, *, help: str = "") -> None:
         super().__init__(Hook(""), help=help)
@@ -127,7 +131,7 @@ class Hooks(Items):
 
 
 def _several(text: str) -> list[str]:
-    """Return the hooks of one text: several import paths, items in quotes, or one command."""
+    """Return the hooks in a text: import paths and quoted items, or a single command."""
     items = split_items(text)
     quoted = [item for item in items if f'"{item}"' in text or f"'{item}'" in text]
     if len(items) == 1 or all(_NAMED.fullmatch(item) or item in quoted for item in items):
@@ -136,127 +140,170 @@ def _several(text: str) -> list[str]:
 
 
 def import_path(value: Any) -> str | None:
-    """Return ``module:name`` of a function or class that can be imported by it, else None."""
+    """Return ``module:name`` if it imports this function or class, else None."""
     module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
     if not module or not name or module == "__main__" or "." in name:
         return None
-    found = getattr(sys.modules.get(module), name, None)
-    return f"{module}:{name}" if found is value else None
+    target = getattr(sys.modules.get(module), name, None)
+    return f"{module}:{name}" if target is value else None
 
 
-def applied(hook: Any, value: Any, owner: Step) -> Any:
-    """Return what a hook makes of a model, or the model where the hook returns nothing.
+def apply_hook(hook: Any, value: Any, owner: Step) -> Any:
+    """Return the result of a hook, or the value itself if the hook returns None.
 
     Parameters
     ----------
     hook : callable, step, step class, or str
-        A function of one argument, a step, or either or a command as text.
+        A function of one argument, a step, or the text of a function, step or command.
     value : Any
-        The model, or models: what a step returns.
+        The model or models that the step takes or returns.
     owner : Step
-        The step whose hook it is: references of a hook that is a step are chosen like its own.
+        The step that has the hook. If the hook is a step, it shares the owner's references.
 
     Raises
     ------
     ParameterError
-        When the hook cannot be imported or called.
+        If the hook cannot be imported or called.
     StepError
-        When a command fails.
+        If a command fails.
     """
-    said = parsed(hook) if isinstance(hook, str) else hook
-    if isinstance(said, Command):
-        said.run(models_of(value), owner.name)
+    named = parse_hook(hook) if isinstance(hook, str) else hook
+    if isinstance(named, Command):
+        named.run(models_of(value), owner.name)
         return value
-    function = opened(said, owner)
+    function = resolve_hook(named, owner)
     result = function(value)
     return value if result is None else result
 
 
+def require_usable_hooks(step: Step) -> None:
+    """Reject hooks that cannot be imported or called, or whose parameters are invalid.
+
+    Hooks of a skipped step do not run and are not checked.
+
+    Raises
+    ------
+    ParameterError
+        If a hook would fail for every exposure. The message names the step and the hook.
+    """
+    if step.skip:
+        return
+    for name in ("pre_hooks", "post_hooks"):
+        for hook in getattr(step, name):
+            try:
+                named = parse_hook(hook) if isinstance(hook, str) else hook
+                if not isinstance(named, Command):
+                    usable = resolve_hook(named)
+                    if _is_step_class(type(usable)):
+                        usable.check()
+            except ParameterError as error:
+                shown = repr(hook) if isinstance(hook, str) else _name_of(hook)
+                raise ParameterError(f"{step.name}.{name}: hook {shown:.200}: {error}") from None
+
+
+def _name_of(hook: Any) -> str:
+    return str(getattr(hook, "__qualname__", type(hook).__qualname__))
+
+
 def models_of(value: Any) -> list[DataModel]:
-    """Return the models among what a step takes or returns."""
+    """Return the models in a step's input or result."""
     if isinstance(value, Mapping):
         value = list(value.values())
     several = value if isinstance(value, (list, tuple)) else [value]
     return [one for one in several if isinstance(one, DataModel)]
 
 
-def opened(hook: Any, owner: Step | None = None) -> Any:
-    """Return the function or step that a hook stands for; a step becomes part of its owner.
+def resolve_hook(hook: Any, owner: Step | None = None) -> Any:
+    """Return the function or step that a hook names; its owner becomes the step's parent.
 
     Raises
     ------
     ParameterError
-        When it cannot be imported, or is neither.
+        If the hook cannot be imported, or is neither a function nor a step.
     """
-    found, parameters = _target(hook)
-    if _is_step_class(found):
-        return found(parent=owner, **parameters)
+    target, parameters = _target(hook)
+    if _is_step_class(target):
+        return target(parent=owner, **parameters)
     if parameters:
-        raise ParameterError(f"hook {hook.path!r} is not a step, and has no parameters")
-    if _is_step_class(type(found)):
-        found = copy.deepcopy(found)  # with the steps of a pipeline, whose parent it is
-        found.parent = owner
-    elif isinstance(found, type):
-        found = found()
-    if not callable(found):
-        raise ParameterError(f"hook {hook!r} is not a function or step")
-    return found
+        raise ParameterError(f"{hook.path!r} is not a step, and takes no parameters")
+    if _is_step_class(type(target)):
+        target = copy.deepcopy(target)  # a pipeline is the parent of its steps
+        target.parent = owner
+    elif isinstance(target, type):
+        target = _instance(target)
+    if not callable(target):
+        name = hook.path if isinstance(hook, NamedHook) else hook
+        raise ParameterError(f"{name!r} is not a function or step")
+    return target
+
+
+def _instance(cls: type) -> Any:
+    try:
+        return cls()
+    except Exception as error:
+        raise ParameterError(
+            f"{cls.__qualname__} cannot be created: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _target(hook: Any) -> tuple[Any, Mapping[str, Any]]:
-    return (imported(hook.path), hook.parameters) if isinstance(hook, Named) else (hook, {})
+    return (
+        (import_object(hook.path), hook.parameters) if isinstance(hook, NamedHook) else (hook, {})
+    )
 
 
-def _is_step_class(found: Any) -> bool:
-    from calbatch.calibrate.step import Step  # whose hooks these are
+def _is_step_class(target: Any) -> bool:
+    from calbatch.calibrate.step import Step  # imported late: it imports this module
 
-    return isinstance(found, type) and issubclass(found, Step)
+    return isinstance(target, type) and issubclass(target, Step)
 
 
-def imported(path: str) -> Any:
-    """Return what ``module:name`` or ``module.name`` names.
+def import_object(path: str) -> Any:
+    """Return the object named by ``module:name`` or ``module.name``.
 
     Raises
     ------
     ParameterError
-        When it cannot be imported.
+        If it cannot be imported.
     """
     module, colon, name = path.partition(":")
     if not colon:
         module, _, name = path.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)
-    except (ImportError, ValueError, AttributeError) as error:
-        raise ParameterError(f"{path!r} cannot be imported: {error}") from error
+    except Exception as error:  # a module runs arbitrary code when it is imported
+        raise ParameterError(
+            f"{path!r} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
 
 
 def steps_of(hooks: Sequence[Any]) -> Iterator[Step]:
-    """Iterate over the hooks that are steps, as far as they can be imported here."""
+    """Yield the hooks that are steps, except those that cannot be imported here."""
     for hook in hooks:
-        with suppress(ParameterError):  # told where it is run
-            said = parsed(hook) if isinstance(hook, str) else hook
-            if isinstance(said, Command):
+        with suppress(ParameterError):  # `require_usable_hooks` reports it
+            named = parse_hook(hook) if isinstance(hook, str) else hook
+            if isinstance(named, Command):
                 continue
-            found, _ = _target(said)
-            if _is_step_class(found) or _is_step_class(type(found)):
-                yield opened(said)
+            target, _ = _target(named)
+            if _is_step_class(target) or _is_step_class(type(target)):
+                yield resolve_hook(named)
 
 
-def brought_along(step: Step) -> Step:
-    """Return a step with the functions that its hooks name, where they can be imported here.
+def with_imported_hooks(step: Step) -> Step:
+    """Return a step whose hooks' import paths are replaced by the objects they name.
 
-    Where it is to run, they may not be there to be imported.
+    Workers may not be able to import them. Paths that cannot be imported here stay as they are.
     """
-    return _with_hooks(step, _brought)
+    return _with_hooks(step, _import_hook)
 
 
 def without_commands(step: Step) -> Step:
-    """Return a step without the hooks that are commands, to look at what it would do."""
+    """Return a step without its command hooks, for a dry run."""
     return _with_hooks(step, lambda hook: None if _is_command(hook) else hook)
 
 
-def without(step: Step) -> Step:
-    """Return a step without hooks."""
+def without_hooks(step: Step) -> Step:
+    """Return a step without its hooks."""
     return _with_hooks(step, lambda hook: None)
 
 
@@ -270,12 +317,12 @@ def _with_hooks(step: Step, change: Any) -> Step:
 
 
 def _is_command(hook: Any) -> bool:
-    return isinstance(hook, str) and isinstance(parsed(hook), Command)
+    return isinstance(hook, str) and isinstance(parse_hook(hook), Command)
 
 
-def _brought(hook: Any) -> Any:
-    with suppress(ParameterError):  # told where it is run
-        said = parsed(hook) if isinstance(hook, str) else hook
-        if isinstance(said, Named):
-            return opened(said) if said.parameters else imported(said.path)
+def _import_hook(hook: Any) -> Any:
+    with suppress(ParameterError):  # `require_usable_hooks` reports it
+        named = parse_hook(hook) if isinstance(hook, str) else hook
+        if isinstance(named, NamedHook):
+            return resolve_hook(named) if named.parameters else import_object(named.path)
     return hook

@@ -1,7 +1,7 @@
-"""The numbers of a header that steps calculate with.
+"""Read numbers of a header that steps calculate with.
 
-A card that holds something else, such as ``NFRAMES = '1'``, is not the same as none: going on as
-if it were absent would calibrate the exposure as another kind of exposure.
+A card of another type, such as ``NFRAMES = '1'``, is an error. Treating it as absent would
+calibrate the exposure as a different kind of exposure.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from calbatch.calibrate.errors import StepError
 from calbatch.models.model import DataModel
 
 
-def number(model: DataModel, path: str) -> Any:
-    """Return a number or logical value of the metadata, or None where the header has no such card.
+def header_number(model: DataModel, path: str) -> Any:
+    """Return a number or logical value of the metadata, or None if the header lacks the card.
 
     Parameters
     ----------
     model : DataModel
         An exposure or a reference.
     path : str
-        Such as ``meta.exposure.nframes``.
+        Metadata path, e.g. ``meta.exposure.nframes``.
 
     Raises
     ------
     StepError
-        The card is there and holds something else.
+        If the card holds a value of another type.
     """
     value = model[path]
     if value is None or isinstance(value, str):
@@ -35,24 +35,24 @@ def number(model: DataModel, path: str) -> Any:
     return value
 
 
-def required(model: DataModel, path: str, *, positive: bool = False) -> Any:
-    """Return a number of the metadata that must be there.
+def required_number(model: DataModel, path: str, *, positive: bool = False) -> Any:
+    """Return a number of the metadata, which must be present.
 
     Parameters
     ----------
     model : DataModel
         An exposure or a reference.
     path : str
-        Such as ``meta.exposure.group_time``.
+        Metadata path, e.g. ``meta.exposure.group_time``.
     positive : bool
-        Whether it must be above zero.
+        True if the number must be above zero.
 
     Raises
     ------
     StepError
-        There is no such card, or its value is no such number.
+        If the header lacks the card, or its value is not such a number.
     """
-    value = number(model, path)
+    value = header_number(model, path)
     where, keyword = model.path or type(model).__name__, model.schema.keywords[path].keyword
     if value is None:
         raise StepError(f"{where}: the header lacks {keyword}")

@@ -1,4 +1,4 @@
-"""Typed parameters of steps: one declaration gives the value, its checks, the .cfg and the help."""
+"""Typed parameters of steps: one declaration yields value, checks, ``.cfg`` entry and help."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Generic, Literal, Self, TypeVar, cast, overload
 from weakref import WeakKeyDictionary
 
-from calbatch.calibrate.cfgtext import NotInFileError, quoted_items, split_items
+from calbatch.calibrate.cfgtext import NotInFileError, quote_items, split_items
 from calbatch.calibrate.errors import ParameterError
 from calbatch.models.errors import ValidationError
 
@@ -17,26 +17,26 @@ T = TypeVar("T")
 
 
 class Parameter(Generic[T]):
-    """A value that a user may set; a descriptor on the step's class.
+    """A value that users can set: a descriptor on the step's class.
 
     Parameters
     ----------
     default : T
-        What it is when nobody sets it.
+        The default value.
     help : str
-        One line for ``--help``, the ``.cfg`` and the documentation.
+        A one-line description for ``help()``, the ``.cfg`` and the documentation.
     unit : str, optional
         The value's unit.
     none : bool
-        Whether it may be None (written ``None`` in a ``.cfg``).
+        True if the value may be None (written ``None`` in a ``.cfg``).
 
     Raises
     ------
     ParameterError
-        On assignment of a value that does not fit.
+        On assignment of an invalid value.
     """
 
-    kind = "value"
+    kind = "a value"
     name = ""
 
     def __init__(
@@ -65,7 +65,7 @@ class Parameter(Generic[T]):
             raise ParameterError(f"{step}.{error}") from None
 
     def convert(self, value: Any) -> T | None:
-        """Return a value, given as itself or as text, in the parameter's type."""
+        """Return a value or its text converted to the parameter's type."""
         is_none = isinstance(value, str) and value.strip().lower() == "none"
         if self.none and (value is None or is_none):
             return None
@@ -83,29 +83,29 @@ class Parameter(Generic[T]):
         return ParameterError(f"{self.name} = {value!r:.200}: must be {self.describe()}")
 
     def describe(self) -> str:
-        """Return what values are allowed, in words."""
-        return self._described() + (" or None" if self.none else "")
+        """Return a description of the allowed values."""
+        return self._description() + (" or None" if self.none else "")
 
-    def _described(self) -> str:
-        return f"a {self.kind}"
+    def _description(self) -> str:
+        return self.kind
 
     def text(self, value: Any) -> str:
-        """Return a value as text, different for different values."""
+        """Return a value as text; different values have different texts."""
         return str(value)
 
     def entry(self, value: Any) -> str | list[str]:
-        """Return what a ``.cfg`` has to hold for a value.
+        """Return a value as stored in a ``.cfg``.
 
         Raises
         ------
         NotInFileError
-            When there is nothing: the value exists in this process only.
+            If the value exists only in this process.
         """
         return self.text(value)
 
 
 class _Number(Parameter[T]):
-    """A number with bounds."""
+    """A number with optional bounds."""
 
     def __init__(
         self, default: T, *, low: float | None = None, high: float | None = None, **options: Any
@@ -113,26 +113,26 @@ class _Number(Parameter[T]):
         super().__init__(default, **options)
         self.low, self.high = low, high
 
-    def _bounded(self, value: Any) -> Any:
+    def _check_bounds(self, value: Any) -> Any:
         too_low = self.low is not None and value < self.low
         too_high = self.high is not None and value > self.high
         if too_low or too_high or value != value:
             raise self._fault(value)
         return value
 
-    def _described(self) -> str:
+    def _description(self) -> str:
         bounds = []
         if self.low is not None:
             bounds.append(f"at least {self.low:g}")
         if self.high is not None:
             bounds.append(f"at most {self.high:g}")
-        return " ".join([f"a {self.kind}", " and ".join(bounds)]).rstrip()
+        return " ".join([self.kind, " and ".join(bounds)]).rstrip()
 
 
 class Float(_Number[T]):
     """A real number."""
 
-    kind = "number"
+    kind = "a number"
 
     @overload
     def __init__(self: Float[float], default: float, **options: Any) -> None: ...
@@ -150,13 +150,13 @@ class Float(_Number[T]):
             raise self._fault(value) from None
         if isinstance(value, bool):
             raise self._fault(value)
-        return self._bounded(number)
+        return self._check_bounds(number)
 
 
 class Integer(_Number[T]):
-    """A whole number."""
+    """An integer."""
 
-    kind = "whole number"
+    kind = "an integer"
 
     @overload
     def __init__(self: Integer[int], default: int, **options: Any) -> None: ...
@@ -175,13 +175,13 @@ class Integer(_Number[T]):
             raise self._fault(value) from None
         if isinstance(value, bool) or not whole:
             raise self._fault(value)
-        return self._bounded(int(number))
+        return self._check_bounds(int(number))
 
 
 class Boolean(Parameter[bool]):
     """True or False."""
 
-    kind = "boolean"
+    kind = "a boolean"
     _words: Mapping[str, bool] = {
         "true": True, "t": True, "yes": True, "y": True, "on": True, "1": True,
         "false": False, "f": False, "no": False, "n": False, "off": False, "0": False,
@@ -196,14 +196,14 @@ class Boolean(Parameter[bool]):
             raise self._fault(value)
         return self._words[word]
 
-    def _described(self) -> str:
+    def _description(self) -> str:
         return "True or False"
 
 
 class Text(Parameter[T]):
-    """A text: a name, or a path."""
+    """A string: a name or a path."""
 
-    kind = "text"
+    kind = "a string"
 
     @overload
     def __init__(self: Text[str], default: str, **options: Any) -> None: ...
@@ -215,15 +215,15 @@ class Text(Parameter[T]):
         super().__init__(default, **options)
 
     def _convert(self, value: Any) -> Any:
-        if isinstance(value, list):  # so a parameter file yields what has commas
-            raise ParameterError(f"{self._fault(value)}; put a text with commas into quotes")
+        if isinstance(value, list):  # a parameter file yields this for text with commas
+            raise ParameterError(f"{self._fault(value)}; quote text that contains commas")
         if isinstance(value, bool) or not isinstance(value, (str, os.PathLike, int, float)):
             raise self._fault(value)
         return str(value)
 
 
 class Choice(Parameter[str]):
-    """One of some words."""
+    """One of several words."""
 
     def __init__(self, default: str, choices: Sequence[str], *, help: str = "") -> None:
         super().__init__(default, help=help)
@@ -235,7 +235,7 @@ class Choice(Parameter[str]):
                 return choice
         raise self._fault(value)
 
-    def _described(self) -> str:
+    def _description(self) -> str:
         return "one of " + ", ".join(self.choices)
 
 
@@ -245,12 +245,12 @@ class Items(Parameter[list[Any]]):
     Parameters
     ----------
     item : Parameter, optional
-        What each item is; by default a text.
+        The parameter that describes each item; strings by default.
     help : str
-        As for other parameters.
+        A one-line description.
     """
 
-    kind = "list"
+    kind = "a list"
 
     def __init__(self, item: Parameter[Any] | None = None, *, help: str = "") -> None:
         super().__init__([], help=help)
@@ -282,28 +282,28 @@ class Items(Parameter[list[Any]]):
         return str(self.item.entry(item))
 
     def text(self, value: Any) -> str:
-        """Return the items in one text, as far as one can hold them."""
+        """Return the items as one text."""
         try:
-            return quoted_items([self.item.text(item) for item in value])
+            return quote_items([self.item.text(item) for item in value])
         except NotInFileError:
             return repr([self.item.text(item) for item in value])
 
     def entry(self, value: Any) -> list[str]:
-        """Return the items as texts."""
+        """Return the items as a list of strings."""
         return [self._item_entry(item) for item in value]
 
 
 class Override(Parameter[Any]):
-    """A reference file to use instead of the one that CRDS chooses: a path, a model, or N/A."""
+    """A reference file that replaces the choice of CRDS: a path, a model, or N/A."""
 
-    kind = "path, a model, N/A"
+    kind = "a path, a model or N/A"
 
     def __init__(self, reference_type: str) -> None:
         super().__init__(None, help=f"use this {reference_type} reference: a path, or N/A for none")
         self.reference_type = reference_type
 
     def convert(self, value: Any) -> Any:
-        """Return the override; an empty text is none."""
+        """Return the override; empty text means no override."""
         if value is None or (isinstance(value, str) and value.strip().lower() in ("", "none")):
             return None
         if isinstance(value, (str, os.PathLike)):
@@ -311,7 +311,7 @@ class Override(Parameter[Any]):
         return self._model(value)
 
     def _model(self, value: Any) -> Any:
-        from calbatch.models import datamodels  # it takes long, and few overrides are models
+        from calbatch.models import datamodels  # slow to import, and few overrides are models
 
         if not isinstance(value, datamodels.DataModel):
             shown = " ".join(repr(value).split())[:80]
@@ -324,7 +324,7 @@ class Override(Parameter[Any]):
             raise ParameterError(f"{self.name}: {error}") from None
 
     def text(self, value: Any) -> str:
-        """Return the path, or a name for a model, which may differ from any file."""
+        """Return the path, or a unique name for a model, which may differ from its file."""
         if value is None or isinstance(value, (str, os.PathLike)):
             return "" if value is None else os.fspath(value)
         return process_name(value)
@@ -335,7 +335,7 @@ class Override(Parameter[Any]):
         Raises
         ------
         NotInFileError
-            For a model, which may differ from its file.
+            If the override is a model, which may differ from its file.
         """
         if value is None or isinstance(value, (str, os.PathLike)):
             return self.text(value)
@@ -346,25 +346,25 @@ _NAMES: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
 
 def process_name(value: Any) -> str:
-    """Return a name for an object of this process that no object of another has."""
+    """Return a name for an object of this process that is unique across processes."""
     kind = getattr(value, "__qualname__", type(value).__qualname__)
     try:
         return _NAMES.setdefault(value, f"<{kind} {uuid.uuid4().hex}>")
-    except TypeError:  # nothing that can be remembered
+    except TypeError:  # not hashable, or without weak references
         return f"<{kind} {uuid.uuid4().hex}>"
 
 
 def parameters_of(cls: type) -> dict[str, Parameter[Any]]:
-    """Return a class's parameters by name: its own first, then those of its bases."""
-    found: dict[str, Parameter[Any]] = {}
+    """Return a class's parameters by name, its own before those of its bases."""
+    parameters: dict[str, Parameter[Any]] = {}
     for base in cls.__mro__:
         for name, value in vars(base).items():
-            if isinstance(value, Parameter) and name not in found:
-                found[name] = value
-    return found
+            if isinstance(value, Parameter) and name not in parameters:
+                parameters[name] = value
+    return parameters
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """Return a hint at the nearest right name, or nothing."""
+    """Return a hint at the closest known name, or an empty string."""
     near = difflib.get_close_matches(name, list(names), 1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from calbatch.calibrate.errors import ParameterError, ReferenceFileError, explained
+from calbatch.calibrate.errors import ParameterError, ReferenceFileError, convert_errors
 from calbatch.calibrate.parameters import parameters_of
 from calbatch.calibrate.pipeline import DEFAULT_SOURCE, Pipeline
 from calbatch.calibrate.references import (
@@ -77,7 +77,7 @@ def configure(step: Step, chosen: Mapping[str, ChosenReference]) -> Step:
         return step
     changed = copy.deepcopy(step)
     names = ", ".join(path.name for path in files.values())
-    with explained(ParameterError, f"{names}; --no-pars disables parameter references"):
+    with convert_errors(ParameterError, f"{names}; --no-pars disables parameter references"):
         for alias, values in _sections(changed, files).items():
             part = changed.steps()[alias] if alias else changed
             for name, (value, source) in values.items():

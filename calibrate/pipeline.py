@@ -1,25 +1,25 @@
-"""The pipeline: steps in order."""
+"""The base class of pipelines: steps in order."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from calbatch.calibrate.attributes import SET_IN_PYTHON
+from calbatch.calibrate.configurable import SET_IN_PYTHON, changed_values
 from calbatch.calibrate.errors import ParameterError
 from calbatch.calibrate.parameters import nearest
 from calbatch.calibrate.step import Step
 
 DEFAULT_SOURCE = "the pipeline's default"
-"""Where a value is from that `Pipeline.defaults` has."""
+"""Source of values that `Pipeline.defaults` sets."""
 
 
 class Pipeline(Step):
-    """Steps that an exposure passes through.
+    """A sequence of steps.
 
-    Subclasses list their steps in ``step_defs`` and write `process`, in which each alias is an
-    attribute: the step, to be called. The alias is also the section in a ``.cfg`` and the prefix on
-    the command line. ``defaults`` gives some steps other defaults than their own.
+    Subclasses list their steps in ``step_defs`` and implement `process`, where each step is an
+    attribute named by its alias. The alias is also the section in a ``.cfg`` and the prefix on the
+    command line. ``defaults`` replaces defaults of individual steps.
     """
 
     step_defs: ClassVar[Mapping[str, type[Step]]] = {}
@@ -43,14 +43,22 @@ class Pipeline(Step):
         if name in self.step_defs:
             raise ParameterError(
                 f"{self.name}.{name} is a step: set its parameters one by one, or list another "
-                "class in the step_defs of a pipeline of your own"
+                "class in the step_defs of your own pipeline"
             )
         if name in ("step_defs", "defaults") and "_steps" in self.__dict__:
             raise ParameterError(
-                f"{self.name}.{name} comes too late, the steps are there already: set it in a "
-                "class of your own"
+                f"{self.name}.{name} must be set in a subclass: the steps exist already"
             )
         super().__setattr__(name, value)
+
+    def __repr__(self) -> str:
+        own = [f"{name}={value}" for name, value in changed_values(self)]
+        parts = [
+            f"{alias}.{name}={value}"
+            for alias, step in self._steps.items()
+            for name, value in changed_values(step, ignore=(DEFAULT_SOURCE,))
+        ]
+        return f"{type(self).__name__}({', '.join([*own, *parts])})"
 
     def _require_known(self, name: str) -> None:
         hint = nearest(name, self.step_defs)
@@ -63,12 +71,12 @@ class Pipeline(Step):
         return self._steps
 
     def keep(self, aliases: list[str]) -> None:
-        """Have the results of some steps written as well.
+        """Also write the results of some steps.
 
         Raises
         ------
         ParameterError
-            When there is no such step.
+            If there is no such step.
         """
         for alias in aliases:
             if alias not in self._steps:

@@ -1,4 +1,4 @@
-"""Products' names, and writing them."""
+"""Name and write the products of a step."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ if TYPE_CHECKING:
     from calbatch.models.saving import SaveResult
 
 
-def paths(step: Step, products: Sequence[tuple[str, DataModel]]) -> list[Location]:
-    """Return where a step's products go.
+def product_paths(step: Step, products: Sequence[tuple[str, DataModel]]) -> list[Location]:
+    """Return the locations of a step's products.
 
     Raises
     ------
     StepError
-        When two products would get one name, or a product has neither input file nor name.
+        If two products would share a name, or a product has neither an input file nor a name.
     """
-    found: list[Location] = []
+    locations: list[Location] = []
     for suffix, model in products:
         source = step.output_file or (model.path.name if model.path else model.meta.filename)
         if not source:
-            raise StepError(f"{step.name}: a model without a file needs output_file to be saved")
+            raise StepError(f"{step.name}: set output_file to save a model that has no file")
         inputs = model.path.parent if model.path else Path()
         folder = location(step.output_dir) if step.output_dir else inputs
         path = folder / product_name(Path(source).name, suffix)
-        if path in found:
+        if path in locations:
             raise StepError(f"{step.name}: two products would be called {path.name}")
-        found.append(path)
-    return found
+        locations.append(path)
+    return locations
 
 
 def save(step: Step, products: Sequence[tuple[str, DataModel]]) -> SaveResult:
-    """Write a step's products, together."""
-    from calbatch.models.saving import save as save_models  # names are asked for without dask
+    """Write a step's products together."""
+    from calbatch.models.saving import save as save_models  # names do not need dask
 
-    pairs = [(m, p) for (_, m), p in zip(products, paths(step, products), strict=True)]
+    pairs = [(m, p) for (_, m), p in zip(products, product_paths(step, products), strict=True)]
     for _, path in pairs:
-        if isinstance(path, Path):  # a store has no folders, or uploading makes them
+        if isinstance(path, Path):  # object stores need no folders
             path.parent.mkdir(parents=True, exist_ok=True)
     return save_models(pairs)

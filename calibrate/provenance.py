@@ -1,8 +1,8 @@
-"""What a product's header says of the steps that made it.
+"""Record steps and references in the headers of products.
 
-A keyword ``R_*`` has room for one file of its type. Where the steps that ran used several, it names
-an override rather than a file that CRDS chose, and otherwise the file of the last step; HISTORY
-then names each step's.
+A keyword ``R_*`` holds one file of its type. If the steps used several, the keyword names an
+override if there is one, and otherwise the file of the last step; HISTORY then lists the file of
+each step.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ CONTEXT = "meta.ref_file.crds.context_used"
 
 
 def warn_repeated(name: str, steps: Mapping[str, Step], model: DataModel) -> None:
-    """Warn of corrections that an exposure has had already and is about to get again.
+    """Warn about corrections that are about to be applied to an exposure a second time.
 
     Parameters
     ----------
     name : str
-        Of the step or pipeline that runs.
+        The name of the step or pipeline that runs.
     steps : mapping
-        The steps that it is made of, by name.
+        Its steps by name.
     model : DataModel
         The exposure.
     """
@@ -44,23 +44,23 @@ def warn_repeated(name: str, steps: Mapping[str, Step], model: DataModel) -> Non
     ]
     if again:
         log.warning(
-            "%s: COMPLETE already, and applied again by %s: %s",
+            "%s: steps already COMPLETE are applied again by %s: %s",
             model.path or type(model).__name__, name, ", ".join(again),
         )  # fmt: skip
 
 
 def is_file(recorded: str | None) -> bool:
-    """Return whether what a keyword says is a file."""
+    """Return whether a keyword's value names a file."""
     return recorded is not None and recorded != NOT_APPLICABLE
 
 
 def is_override(recorded: str | None) -> bool:
-    """Return whether what a keyword says is a file that CRDS did not choose."""
+    """Return whether a keyword's value names a file that CRDS did not choose."""
     return recorded is not None and is_file(recorded) and not recorded.startswith("crds://")
 
 
 def record_references(model: DataModel, step: str, used: Mapping[str, str]) -> None:
-    """Write the references that a step used into a product's metadata.
+    """Write the references that a step used to a product's metadata.
 
     Parameters
     ----------
@@ -69,19 +69,19 @@ def record_references(model: DataModel, step: str, used: Mapping[str, str]) -> N
     step : str
         The step's name.
     used : mapping
-        Reference type to ``crds://<name>``, a path, or ``N/A``.
+        ``crds://<name>``, a path, or ``N/A`` by reference type.
     """
     for kind, name in used.items():
         path = f"meta.ref_file.{kind}.name"
         if model.schema.lookup(path) is not None:
-            earlier = _earlier(model, kind, path)
+            earlier = _earlier_uses(model, kind, path)
             model._content.used_references += (UsedReference(kind, step, name),)
-            _name_each(model, path, earlier, UsedReference(kind, step, name))
-            model[path] = _for_keyword(model[path], name)
+            _record_history(model, path, earlier, UsedReference(kind, step, name))
+            model[path] = _keyword_value(model[path], name)
 
 
 def record_absence(model: DataModel, used: Mapping[str, str]) -> None:
-    """Write ``N/A`` for the types of which a skipped step had no reference, nor any step before."""
+    """Write ``N/A`` for types without a reference in a skipped step and all steps before it."""
     for kind, name in used.items():
         path = f"meta.ref_file.{kind}.name"
         absent = name == NOT_APPLICABLE and model.schema.lookup(path) is not None
@@ -90,18 +90,18 @@ def record_absence(model: DataModel, used: Mapping[str, str]) -> None:
 
 
 def record_software(model: DataModel, followed: str, version: str, context: str | None) -> None:
-    """Write the software and the CRDS context into a product's metadata, where its schema has them.
+    """Write software versions and the CRDS context to a product's metadata, if its schema has them.
 
     Parameters
     ----------
     model : DataModel
         The product.
     followed : str
-        The release of jwst whose numbers it has.
+        The release of jwst whose numbers are reproduced.
     version : str
         The release of calbatch.
     context : str, optional
-        The CRDS context; HISTORY keeps an earlier one that differs.
+        The CRDS context; HISTORY keeps an earlier, different context.
     """
     values = {"meta.calibration_software_version": followed, "meta.calbatch.version": version}
     if context:
@@ -113,8 +113,8 @@ def record_software(model: DataModel, followed: str, version: str, context: str 
             model[path] = value
 
 
-def _earlier(model: DataModel, kind: str, path: str) -> list[UsedReference]:
-    """Return what steps used before, of one type; of another run only the keyword is known."""
+def _earlier_uses(model: DataModel, kind: str, path: str) -> list[UsedReference]:
+    """Return earlier uses of a reference type; an earlier run is known from the keyword only."""
     known = [used for used in model._content.used_references if used.kind == kind]
     if not known and is_file(model[path]):
         known = [UsedReference(kind, EARLIER, model[path])]
@@ -122,17 +122,19 @@ def _earlier(model: DataModel, kind: str, path: str) -> list[UsedReference]:
     return known
 
 
-def _name_each(model: DataModel, path: str, earlier: list[UsedReference], latest: UsedReference) -> None:
-    """Name each step's file in HISTORY, once they differ."""
-    told = len({used.recorded for used in earlier}) > 1
-    if told or any(used.recorded != latest.recorded for used in earlier):
+def _record_history(
+    model: DataModel, path: str, earlier: list[UsedReference], latest: UsedReference
+) -> None:
+    """List each step's file in HISTORY as soon as they differ."""
+    differed = len({used.recorded for used in earlier}) > 1
+    if differed or any(used.recorded != latest.recorded for used in earlier):
         keyword = model.schema.keywords[path].keyword
-        news = [latest] if told else [*earlier, latest]
+        news = [latest] if differed else [*earlier, latest]
         model.history += [f"{keyword} of {used.step}: {used.recorded}" for used in news]
 
 
-def _for_keyword(before: str | None, name: str) -> str:
-    """Return what the keyword says of two files."""
+def _keyword_value(before: str | None, name: str) -> str:
+    """Return the keyword's value after a second file."""
     if before is None or not is_file(before) or is_override(name):
         return name
     return before if is_override(before) or not is_file(name) else name

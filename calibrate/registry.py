@@ -1,4 +1,4 @@
-"""Every step and pipeline by name, imported on use."""
+"""Find steps and pipelines by name, and import them on use."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ STEPS = {
     "gain_scale": "calbatch.calibrate.steps.gain_scale:GainScaleStep",
     "flat_field": "calbatch.calibrate.steps.flat_field:FlatFieldStep",
 }
-"""The steps that come with calbatch; `docs/steps` has a page on each."""
+"""The steps included in calbatch; `docs/steps` has a page for each."""
 
 PIPELINES = {
     "detector1": "calbatch.calibrate.pipelines.detector1:Detector1Pipeline",
     "simple": "calbatch.calibrate.pipelines.simple:SimplePipeline",
 }
-"""The pipelines that come with calbatch."""
+"""The pipelines included in calbatch."""
 
 
 @cache
 def steps() -> dict[str, str]:
-    """Return name -> ``module:Class`` of all steps, other packages' included."""
-    return {**_others("calbatch.steps"), **STEPS}
+    """Return ``module:Class`` of all steps by name, including those of other packages."""
+    return {**_find_entry_points("calbatch.steps"), **STEPS}
 
 
 @cache
 def pipelines() -> dict[str, str]:
-    """Return name -> ``module:Class`` of all pipelines, other packages' included."""
-    return {**_others("calbatch.pipelines"), **PIPELINES}
+    """Return ``module:Class`` of all pipelines by name, including those of other packages."""
+    return {**_find_entry_points("calbatch.pipelines"), **PIPELINES}
 
 
-def _others(group: str) -> dict[str, str]:
+def _find_entry_points(group: str) -> dict[str, str]:
     return {entry.name: entry.value for entry in entry_points(group=group)}
 
 
@@ -64,36 +64,36 @@ def find(name: str) -> type[Step]:
     Parameters
     ----------
     name : str
-        A name of the tables, jwst's ``calwebb_<name>``, or an import path ``module:Class`` or
+        A registered name, jwst's ``calwebb_<name>``, or an import path: ``module:Class`` or
         ``module.Class``.
 
     Raises
     ------
     ParameterError
-        When there is none, with the nearest right name.
+        If there is no such class; the message suggests the closest name.
     """
     known = {**steps(), **pipelines()}
     target = known.get(name) or known.get(name.removeprefix("calwebb_"))
     if target is None and not ("." in name or ":" in name):
-        raise ParameterError(f"there is no step or pipeline {name!r}{nearest(name, known)}")
-    return _imported(target or name)
+        raise ParameterError(f"no step or pipeline {name!r}{nearest(name, known)}")
+    return _import_class(target or name)
 
 
-def _imported(path: str) -> type[Step]:
+def _import_class(path: str) -> type[Step]:
     from calbatch.calibrate.step import Step
 
     module, colon, name = path.partition(":")
     if not colon:
         module, _, name = path.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module), name)
+        cls = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ParameterError(f"{path!r} cannot be imported: {error}") from error
-    if not (isinstance(found, type) and issubclass(found, Step)):
+    if not (isinstance(cls, type) and issubclass(cls, Step)):
         raise ParameterError(f"{path!r} is not a step or pipeline")
-    return found
+    return cls
 
 
 def is_cfg(name: str) -> bool:
-    """Return whether a request names a parameter file."""
+    """Return whether a name is that of a parameter file."""
     return Path(name).suffix == ".cfg"

@@ -1,10 +1,10 @@
-"""Hooks that are commands: programs that look at what a step gets or makes.
+"""Command hooks: programs that inspect a step's input or result.
 
-As in stpipe, ``{0}`` in the command stands for a FITS file with the model, written for the command
-alone; what the command does to that file changes nothing. Unlike there, no shell is involved: the
-command is split into words, and each word is one argument, whatever characters it has.
+As in stpipe, ``{0}`` in the command stands for a temporary FITS file of the model; changes to that
+file are discarded. Unlike in stpipe, no shell is involved: the command is split into words, and
+each word is one argument, whatever characters it contains.
 
-Source of the behaviour: PyPI ``stpipe``, ``SystemCall``.
+The behaviour follows PyPI ``stpipe``, ``SystemCall``.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ log = logging.getLogger(__name__)
 
 _NUMBER = re.compile("[0-9]{0,3}")
 _OPERATORS = frozenset("();<>|&")
-_MOST_SHOWN = 4000  # characters of what a command writes
+_MAX_OUTPUT = 4000  # bytes of a command's output that are logged
 
 Piece = str | int
-"""A part of a word: text, or the number of the model whose file takes its place."""
+"""A part of a word: text, or the number of a model whose file name replaces it."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Command:
     Attributes
     ----------
     text : str
-        As the user wrote it.
+        The command as the user wrote it.
     words : tuple of tuple
-        Program and arguments, each in pieces.
+        Program and arguments, each as a tuple of pieces.
     """
 
     text: str
@@ -51,13 +51,13 @@ class Command:
 
     @classmethod
     def of(cls, text: str) -> Command:
-        """Return the command that a text says.
+        """Return the command for a text.
 
         Raises
         ------
         ParameterError
-            When quotes do not match, braces hold something else than a number, or the command
-            needs a shell.
+            If quotes do not match, braces contain anything but a number, or the command needs a
+            shell.
         """
         _require_no_shell(text)
         try:
@@ -70,35 +70,35 @@ class Command:
         return cls(text, tuple(tuple(_pieces(word, text, counter)) for word in words))
 
     def run(self, models: Sequence[DataModel], name: str) -> None:
-        """Write the models that the command names into files, and run it on them.
+        """Write the models that the command names to files, and run it on them.
 
         Parameters
         ----------
         models : sequence of DataModel
-            What ``{0}``, ``{1}``, ... stand for.
+            The models for ``{0}``, ``{1}``, ...
         name : str
-            The step, for messages.
+            The step's name, for messages.
 
         Raises
         ------
         StepError
-            When the command is not there, or ends with another status than 0.
+            If the command is not found, or exits with a status other than 0.
         FileError
-            When a file cannot be written.
+            If a file cannot be written.
         """
-        wanted = {piece for word in self.words for piece in word if isinstance(piece, int)}
-        beyond = [number for number in wanted if number >= len(models)]
+        numbers = {piece for word in self.words for piece in word if isinstance(piece, int)}
+        beyond = [number for number in numbers if number >= len(models)]
         if beyond:
             raise StepError(
-                f"{name}: command {self.text!r}: there is nothing for {{{beyond[0]}}}, as the step "
-                f"has {len(models)} model(s)"
+                f"{name}: command {self.text!r}: no model for {{{beyond[0]}}}: the step has "
+                f"{len(models)} model(s)"
             )
         with tempfile.TemporaryDirectory(prefix="calbatch-hook-") as folder:
-            # Names that owe nothing to the exposure: no header can choose what a program sees.
-            paths = {number: Path(folder, f"model{number}.fits") for number in wanted}
+            # Names are independent of the exposure: no header can choose a program's arguments.
+            paths = {number: Path(folder, f"model{number}.fits") for number in numbers}
             for number, path in paths.items():
                 save([(models[number], path)], fsync=False, scheduler="sync")
-            self._run(["".join(_filled(word, paths)) for word in self.words], name)
+            self._run(["".join(_fill(word, paths)) for word in self.words], name)
 
     def _run(self, words: Sequence[str], name: str) -> None:
         log.info("%s: running %s", name, shlex.join(words))
@@ -109,38 +109,41 @@ class Command:
                 ).returncode
             except (OSError, ValueError) as error:
                 raise StepError(
-                    f"{name}: command {self.text!r} cannot be run: {error}; a Python function is "
-                    "written module:function"
+                    f"{name}: command {self.text!r} cannot be run: {error}; write Python "
+                    "functions as module:function"
                 ) from error
-            lines = {"standard output": _shown(out), "standard error": _shown(err)}
-        for stream, said in lines.items():
-            for line in said:
+            lines = {
+                "standard output": _read_last_lines(out),
+                "standard error": _read_last_lines(err),
+            }
+        for stream, written in lines.items():
+            for line in written:
                 log.info("%s: %s: %s", name, stream, line)
         if status:
             last = "".join(f": {line}" for line in lines["standard error"][-1:])
-            how = f"ended with status {status}" if status > 0 else f"was ended by signal {-status}"
+            how = f"exited with status {status}" if status > 0 else f"killed by signal {-status}"
             raise StepError(f"{name}: command {self.text!r} {how}{last}")
 
 
 def _require_no_shell(text: str) -> None:
-    lexer = shlex.shlex(text, posix=False, punctuation_chars=True)  # this way quotes stay on
+    lexer = shlex.shlex(text, posix=False, punctuation_chars=True)  # keeps quotes
     lexer.whitespace_split, lexer.commenters = True, ""
     try:
         words = list(lexer)
-    except ValueError:  # quotes that do not match: told of by those who split it for good
+    except ValueError:  # unmatched quotes: `Command.of` reports them
         return
     for word in words:
         unquoted = not any(quote in word for quote in "\"'")
         if set(word) <= _OPERATORS or (unquoted and ("$" in word or "`" in word)):
             raise ParameterError(
-                f"command {text!r}: {word!r} means something to a shell, and none is involved; put "
-                "what you want to do into a script, or write sh -c '...'"
+                f"command {text!r}: {word!r} is shell syntax, but commands run without a shell: "
+                "use a script, or sh -c '...'"
             )
 
 
 def _pieces(word: str, text: str, counter: Iterator[int]) -> Iterator[Piece]:
     wrong = ParameterError(
-        f"command {text!r}: {{0}} stands for the model's file; write other braces twice: {{{{, }}}}"
+        f"command {text!r}: {{0}} stands for the model's file; double any other braces: {{{{, }}}}"
     )
     try:
         parts = list(string.Formatter().parse(word))
@@ -156,15 +159,15 @@ def _pieces(word: str, text: str, counter: Iterator[int]) -> Iterator[Piece]:
         yield int(field) if field else next(counter)
 
 
-def _filled(word: Sequence[Piece], paths: dict[int, Path]) -> Iterator[str]:
+def _fill(word: Sequence[Piece], paths: dict[int, Path]) -> Iterator[str]:
     for piece in word:
         yield piece if isinstance(piece, str) else str(paths[piece])
 
 
-def _shown(file: IO[Any]) -> list[str]:
-    """Return the last lines that a command wrote, without what terminals would obey."""
+def _read_last_lines(file: IO[Any]) -> list[str]:
+    """Return the last lines of a command's output, without control characters."""
     size = file.seek(0, 2)
-    file.seek(max(0, size - _MOST_SHOWN))
+    file.seek(max(0, size - _MAX_OUTPUT))
     text = file.read().decode("utf-8", "replace")
     lines = ("".join(c if c.isprintable() else " " for c in line) for line in text.split("\n"))
     return [line.strip() for line in lines if line.strip()]

@@ -1,4 +1,4 @@
-"""The step: what every correction shares, written once."""
+"""The base class of steps: references, parameters, hooks, status and products."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 from calbatch import __version__
 from calbatch.calibrate import cfg, hooks, provenance, subarray
-from calbatch.calibrate.attributes import SET_IN_PYTHON, Guarded
+from calbatch.calibrate.configurable import SET_IN_PYTHON, Configurable
 from calbatch.calibrate.errors import ParameterError, ReferenceFileError, SkipStep, StepError
 from calbatch.calibrate.parameters import (
     Boolean,
@@ -30,40 +30,40 @@ from calbatch.calibrate.references import (
 from calbatch.models import datamodels
 from calbatch.models.model import DataModel
 
-__all__ = ["SkipStep", "Step", "StepError", "say_once"]
+__all__ = ["SkipStep", "Step", "StepError", "log_once"]
 
 log = logging.getLogger(__name__)
 
-FOLLOWED_VERSION = "3.0.0"
-"""The jwst release whose numbers the products have; written to CAL_VER."""
+JWST_VERSION = "3.0.0"
+"""The jwst release whose numbers calbatch reproduces; written to CAL_VER."""
 
 
 @cache
-def say_once(text: str) -> None:
-    """Say what holds for all exposures alike: once a process."""
+def log_once(text: str) -> None:
+    """Log a message that applies to all exposures, once per process."""
     log.info(text)
 
 
-class Step(Guarded):
+class Step(Configurable):
     """One correction.
 
-    Subclasses write `process`, declare their parameters as class attributes
-    (`calbatch.calibrate.parameters`) and name the reference types that they ask for. Looking up
-    references, ``N/A``, skipping, status, provenance, hooks and saving happen here.
+    Subclasses implement `process`, declare their parameters as class attributes
+    (`calbatch.calibrate.parameters`) and list their reference types. This class looks up
+    references, handles ``N/A``, skipping, status, provenance and hooks, and saves products.
 
     Parameters
     ----------
     name : str, optional
-        The step's name: in a pipeline its alias there.
+        The step's name; in a pipeline, its alias.
     parent : Step, optional
-        The pipeline that it is part of.
+        The pipeline that contains the step.
     **parameters
-        Values by name.
+        Parameter values by name.
 
     Raises
     ------
     ParameterError
-        For a parameter that the step does not have, or a value that does not fit.
+        For an unknown parameter or an invalid value.
     """
 
     reference_file_types: ClassVar[Sequence[str]] = ()
@@ -72,21 +72,21 @@ class Step(Guarded):
 
     skip = Boolean(False, help="leave the exposure as it is and mark the step SKIPPED")
     save_results = Boolean(False, help="write the step's result to a file")
-    output_dir = Text(None, none=True, help="the folder for products; by default the input's")
-    output_file = Text(None, none=True, help="the product's name, without its suffix")
-    suffix = Text(None, none=True, help="what the product's name ends in")
-    pre_hooks = hooks.Hooks(help="what changes the input first, or looks at it")
-    post_hooks = hooks.Hooks(help="what changes the result, or looks at it")
+    output_dir = Text(None, none=True, help="folder for products; the input's folder by default")
+    output_file = Text(None, none=True, help="name of the product, without its suffix")
+    suffix = Text(None, none=True, help="suffix of the product's name")
+    pre_hooks = hooks.Hooks(help="functions, steps or commands that change or inspect the input")
+    post_hooks = hooks.Hooks(help="functions, steps or commands that change or inspect the result")
 
     name: str
 
     def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
         for reference_type in cls.reference_file_types:
             if not hasattr(cls, f"override_{reference_type}"):
                 parameter = Override(reference_type)
                 parameter.__set_name__(cls, f"override_{reference_type}")
                 setattr(cls, parameter.name, parameter)
+        super().__init_subclass__(**options)
 
     def __init__(
         self, name: str | None = None, parent: Step | None = None, **parameters: Any
@@ -99,37 +99,37 @@ class Step(Guarded):
         self._products: list[tuple[str, DataModel]] = []
         self.configure({"": parameters}, SET_IN_PYTHON)
 
-    # -- what it is ---------------------------------------------------------------------------
+    # -- name, parameters and parts -----------------------------------------------------------
 
     @classmethod
     def default_name(cls) -> str:
-        """Return the step's name: its module's."""
+        """Return the name of the step's module; outside calbatch, of its class."""
         module = cls.__module__.rpartition(".")[2]
         return module if cls.__module__.startswith("calbatch.") else cls.__name__
 
     @classmethod
     def parameters(cls) -> dict[str, Parameter[Any]]:
-        """Return the parameters by name."""
+        """Return the declared parameters by name."""
         return parameters_of(cls)
 
     @property
     def root(self) -> Step:
-        """The step that was asked to run: the outermost pipeline, or the step itself."""
+        """The outermost pipeline, or the step itself if it has no parent."""
         return self if self.parent is None else self.parent.root
 
     def steps(self) -> Mapping[str, Step]:
-        """Return the steps that this one is made of: none, but in a pipeline."""
+        """Return the parts of a pipeline by alias; a single step has none."""
         return {}
 
     def configure(self, values: Mapping[str, Mapping[str, Any]], source: str) -> None:
-        """Set parameters, and remember where their values came from.
+        """Set parameters and record the source of their values.
 
         Parameters
         ----------
         values : mapping
-            Section to parameters: "" for the step's own, a step's alias for one of a pipeline's.
+            Parameters by section: "" for the step's own, an alias for a step of a pipeline.
         source : str
-            What to say when asked where a value came from.
+            A description of the source, e.g. a file name.
         """
         for section, parameters in values.items():
             target = self if section == "" else self.steps().get(section)
@@ -139,11 +139,11 @@ class Step(Guarded):
                 )
             if not isinstance(parameters, Mapping):
                 raise ParameterError(
-                    f"{target.name} = {parameters!r:.100}: must be parameters by name"
+                    f"{target.name} = {parameters!r:.100}: must map names to values"
                 )
-            target._set(parameters, source)
+            target._set_parameters(parameters, source)
 
-    def _set(self, values: Mapping[str, Any], source: str) -> None:
+    def _set_parameters(self, values: Mapping[str, Any], source: str) -> None:
         known = self.parameters()
         for name, value in values.items():
             if name not in known:
@@ -152,18 +152,21 @@ class Step(Guarded):
             self.sources[name] = source
 
     def check(self) -> None:
-        """Refuse parameters that go together badly, before anything runs.
+        """Reject unusable hooks and incompatible parameters before anything runs.
+
+        Subclasses that add checks also call this method.
 
         Raises
         ------
         ParameterError
-            With what to change.
+            The message says what to change.
         """
+        hooks.require_usable_hooks(self)
         for step in self.steps().values():
             step.check()
 
-    def described(self) -> dict[str, tuple[Any, str]]:
-        """Return every parameter's value and where it came from."""
+    def parameter_values(self) -> dict[str, tuple[Any, str]]:
+        """Return the value and the source of every parameter."""
         return {
             name: (getattr(self, name), self.sources.get(name, "the step's default"))
             for name in self.parameters()
@@ -175,10 +178,10 @@ class Step(Guarded):
     def call(
         cls, init: Any, *args: Any, config_file: str | Path | None = None, **parameters: Any
     ) -> Any:
-        """Make the step from a ``.cfg`` and parameters, and run it on a file or model.
+        """Create the step from a ``.cfg`` and parameters, and run it on a file or model.
 
-        Where neither says a parameter, the observatory's parameter references do
-        (`calbatch.calibrate.pars`), and defaults last.
+        Parameters that neither sets come from the observatory's parameter references
+        (`calbatch.calibrate.pars`), and otherwise from the defaults.
 
         Parameters
         ----------
@@ -187,99 +190,99 @@ class Step(Guarded):
         *args
             Further inputs of `process`.
         config_file : path, optional
-            A ``.cfg``; ``parameters`` have precedence over it.
+            A ``.cfg``; ``parameters`` override its values.
         **parameters
-            Values by name; in a pipeline also ``steps={"jump": {...}}``.
+            Values by name; for a pipeline also ``steps={"jump": {...}}``.
 
         Returns
         -------
-        DataModel, or what `process` returns
-            Lazy, unless ``save_results`` wrote it.
+        DataModel, or the return type of `process`
+            Lazy; already written if ``save_results`` is set.
         """
         from calbatch.calibrate import pars
 
         model = init if isinstance(init, DataModel) else datamodels.open(init)
-        step = cls.configured(config_file, parameters)
+        step = cls.from_config(config_file, parameters)
         return pars.configure_for_exposure(step, model.to_flat_dict()).run(model, *args)
 
     @classmethod
-    def configured(
+    def from_config(
         cls, config_file: str | Path | None = None, parameters: Mapping[str, Any] | None = None
     ) -> Self:
-        """Return the step with a ``.cfg`` and then parameters applied."""
+        """Return a step with the values of a ``.cfg``, overridden by parameters."""
         step = cls()
         if config_file is not None:
             step.configure(cfg.read(Path(config_file)).values, str(config_file))
         own = dict(parameters or {})
         sections = own.pop("steps", {})
         if not isinstance(sections, Mapping):
-            raise ParameterError(f"steps = {sections!r:.100}: must be parameters by step")
+            raise ParameterError(f"steps = {sections!r:.100}: must map steps to parameters")
         step.configure({"": own, **sections}, SET_IN_PYTHON)
         return step
 
     def run(self, init: Any, *args: Any) -> Any:
-        """Run the step on a file or model, with hooks, status, provenance and saving.
+        """Run the step on a file or model, including hooks, status, provenance and saving.
 
         Raises
         ------
         StepError, ReferenceFileError
-            When the exposure cannot be calibrated.
+            If the exposure cannot be calibrated.
         FileError
-            When the input cannot be read or a product cannot be written.
+            If the input cannot be read or a product cannot be written.
         """
         self.check()
-        result = self.lazily(init, *args)
+        result = self.run_lazily(init, *args)
         if self.parent is None and self._products:
             self._save()
         return result
 
     __call__ = run
 
-    def lazily(self, init: Any, *args: Any) -> Any:
-        """Run the step without writing anything: `products` says what there is to write."""
+    def run_lazily(self, init: Any, *args: Any) -> Any:
+        """Run the step without writing products; `products` returns them."""
         self._used.clear()
         self._products.clear()
         model = init if isinstance(init, DataModel) else datamodels.open(init)
         if self.parent is None and not self.skip:
             provenance.warn_repeated(self.name, self.steps() or {self.name: self}, model)
         if self.skip:
-            result = self._skipped(model, "as its parameter skip says")
+            result = self._skip(model, "its parameter skip is True")
         else:
-            result = self._processed(model, *args)
+            result = self._run_process(model, *args)
         if self.save_results:
             self.add_products(result)
         return result
 
     def process(self, *args: Any) -> Any:
-        """Return the corrected exposure. Subclasses write this."""
-        raise NotImplementedError(f"{type(self).__name__} does not say what it does")
+        """Return the corrected exposure. Subclasses implement this."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement process")
 
-    def _processed(self, model: DataModel, *args: Any) -> Any:
-        model = model.copy()  # hooks may change what they get
+    def _run_process(self, model: DataModel, *args: Any) -> Any:
+        model = model.copy()  # hooks may change the model
         for hook in self.pre_hooks:
-            model = hooks.applied(hook, model, self)
+            model = hooks.apply_hook(hook, model, self)
         before = len(self.root._products)
         try:
             result = self.process(model.copy(), *args)
         except SkipStep as reason:
-            return self._skipped(model, str(reason))
+            return self._skip(model, str(reason))
         for hook in self.post_hooks:
-            result = hooks.applied(hook, result, self)
+            result = hooks.apply_hook(hook, result, self)
         further = (product for _, product in self.root._products[before:])
         for product in (*_models(result), *further):
-            self._sign(product, "COMPLETE")
+            self._record(product, "COMPLETE")
         return result
 
-    def _skipped(self, model: DataModel, reason: str) -> DataModel:
+    def _skip(self, model: DataModel, reason: str) -> DataModel:
         log.info("%s: skipped, %s", self.name, reason)
         result = model.copy()
-        self._sign(result, "SKIPPED")
+        self._record(result, "SKIPPED")
         return result
 
-    def _sign(self, model: DataModel, status: str) -> None:
-        """Write the step's status and references into a product's metadata.
+    def _record(self, model: DataModel, status: str) -> None:
+        """Write the step's status and references to a product's metadata.
 
-        A step that was skipped has used no reference.
+        A skipped step records no reference.
         """
         if self.cal_step is not None and model.schema.has_branch("meta.cal_step"):
             model[f"meta.cal_step.{self.cal_step}"] = status
@@ -287,7 +290,7 @@ class Step(Guarded):
             provenance.record_references(model, self.name, self._used)
         else:
             provenance.record_absence(model, self._used)
-        provenance.record_software(model, FOLLOWED_VERSION, __version__, self._context())
+        provenance.record_software(model, JWST_VERSION, __version__, self._context())
 
     def _context(self) -> str | None:
         chosen = (r for t, r in self._used.items() if getattr(self, f"override_{t}", None) is None)
@@ -298,7 +301,7 @@ class Step(Guarded):
 
     @property
     def references(self) -> References:
-        """What chooses reference files: the pipeline's, or the environment's CRDS."""
+        """The source of reference files: the pipeline's, or CRDS as the environment sets it up."""
         if self._references is None:
             self._references = self.parent.references if self.parent else CrdsReferences()
         return self._references
@@ -308,7 +311,7 @@ class Step(Guarded):
         self._references = references
 
     def wanted_references(self) -> set[str]:
-        """Return the reference types that CRDS is to choose: not skipped, not overridden."""
+        """Return the reference types that CRDS has to choose: neither skipped nor overridden."""
         if self.skip:
             return set()
         own = {t for t in self.reference_file_types if getattr(self, f"override_{t}") is None}
@@ -316,17 +319,17 @@ class Step(Guarded):
         return own.union(*(step.wanted_references() for step in parts))
 
     def get_reference_file(self, model: DataModel, reference_type: str) -> Any:
-        """Return the path of a reference file, or the model given in its place.
+        """Return the path of a reference file, or the model that overrides it.
 
         Raises
         ------
         SkipStep
-            When the reference is ``N/A``: there is nothing to correct with.
+            If the reference is ``N/A``, i.e. the correction does not apply.
         ReferenceFileError
-            When there is none.
+            If there is no such reference.
         """
         override = getattr(self, f"override_{reference_type}", None)
-        chosen = self._chosen(model, reference_type, override)
+        chosen = self._choose_reference(model, reference_type, override)
         self._used[reference_type] = chosen.recorded
         if isinstance(override, DataModel):
             return override
@@ -334,7 +337,9 @@ class Step(Guarded):
             raise SkipStep(f"its {reference_type} reference is N/A")
         return str(chosen.path)
 
-    def _chosen(self, model: DataModel, reference_type: str, override: Any) -> ChosenReference:
+    def _choose_reference(
+        self, model: DataModel, reference_type: str, override: Any
+    ) -> ChosenReference:
         if override is None:
             return self.references.choose(model.to_flat_dict(), reference_type)
         if isinstance(override, DataModel):
@@ -344,37 +349,39 @@ class Step(Guarded):
             return NOT_APPLICABLE
         path = Path(override).expanduser()
         if not path.is_file():
-            raise ReferenceFileError(f"override_{reference_type}: there is no file {path}")
+            raise ReferenceFileError(f"override_{reference_type}: no such file: {path}")
         return ChosenReference(path, str(path.resolve()))
 
     def open_reference(self, model: DataModel, reference_type: str) -> Any:
-        """Return a reference's model, cut to the exposure's subarray; nothing is read yet.
+        """Return a lazy model of a reference, cut to the exposure's subarray.
 
         Raises
         ------
         SkipStep, ReferenceFileError
-            As `get_reference_file`; also when the reference does not cover the exposure.
+            As for `get_reference_file`; also if the reference does not cover the exposure.
         """
-        found = self.get_reference_file(model, reference_type)
-        return subarray.fitted(model, datamodels.open_reference(reference_type, found, HostCopies()))
+        path_or_model = self.get_reference_file(model, reference_type)
+        return subarray.cut_to_exposure(
+            model, datamodels.open_reference(reference_type, path_or_model, HostCopies())
+        )
 
     # -- products -----------------------------------------------------------------------------
 
     def add_product(self, suffix: str, model: DataModel) -> None:
-        """Have a further product written with the others."""
+        """Add a product to those to be written."""
         model.product = suffix
         self.root._products.append((suffix, model))
 
     def add_products(self, result: Any) -> None:
-        """Have the step's results written."""
-        found = _models(result)
-        suffixes = self.suffixes if len(self.suffixes) >= len(found) else [self.name]
-        for i, model in enumerate(found):
+        """Add the step's results to the products to be written."""
+        models = _models(result)
+        suffixes = self.suffixes if len(self.suffixes) >= len(models) else [self.name]
+        for i, model in enumerate(models):
             suffix = suffixes[i] if i < len(suffixes) else f"{suffixes[0]}_{i}"
             self.add_product(self.suffix or suffix, model)
 
     def products(self) -> list[tuple[str, DataModel]]:
-        """Return (suffix, model) of what the last run is to write."""
+        """Return (suffix, model) of the products of the last run."""
         return list(self._products)
 
     def _save(self) -> None:

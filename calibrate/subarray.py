@@ -1,4 +1,4 @@
-"""Fitting references to exposures: which part of a reference covers a subarray.
+"""Cut references to the subarrays of exposures.
 
 Source: the rules of jwst 3.0.0's ``lib.reffile_utils`` (SUBSTRT and SUBSIZE of both files).
 """
@@ -9,7 +9,7 @@ import logging
 from typing import NamedTuple
 
 from calbatch.calibrate.errors import ReferenceFileError
-from calbatch.calibrate.numbers import number
+from calbatch.calibrate.numbers import header_number
 from calbatch.models.model import DataModel
 
 log = logging.getLogger(__name__)
@@ -17,82 +17,90 @@ log = logging.getLogger(__name__)
 _ANY = ("ANY", "N/A", "MULTIPLE")
 
 
-class Placement(NamedTuple):
-    """Where a frame lies on the detector: 1-based starts, and sizes, in pixels."""
+class SubarrayPlacement(NamedTuple):
+    """The position of a frame on the detector: 1-based start and size, in pixels."""
 
     xstart: int
     ystart: int
     xsize: int
     ysize: int
 
+    def contains(self, other: SubarrayPlacement) -> bool:
+        """Return whether another frame lies inside this one."""
+        (x0, y0, xsize, ysize), (x, y, columns, rows) = self, other
+        return 0 <= x - x0 <= xsize - columns and 0 <= y - y0 <= ysize - rows
 
-def fitted(exposure: DataModel, reference: DataModel) -> DataModel:
-    """Return a reference cut to an exposure's subarray; itself where they already agree.
+    def describe(self) -> str:
+        """Return the columns and rows of the frame."""
+        return (
+            f"columns {self.xstart} to {self.xstart + self.xsize - 1} and rows {self.ystart} to "
+            f"{self.ystart + self.ysize - 1}"
+        )
+
+
+def cut_to_exposure(exposure: DataModel, reference: DataModel) -> DataModel:
+    """Return a reference cut to an exposure's subarray, or unchanged if they already agree.
 
     Raises
     ------
     ReferenceFileError
-        When the reference has no place on the detector or does not cover the exposure.
+        If the reference has no position on the detector or does not cover the exposure.
     """
     _compare_detectors(exposure, reference)
     if reference.shape is None or exposure.shape is None or not _is_detector_frame(reference):
         return reference
-    place = _placement(reference, "reference")
-    wanted = _placement(exposure, "exposure")
-    if place == wanted:
+    covered, required = _placement(reference, "reference"), _placement(exposure, "exposure")
+    if covered == required:
         return reference
-    col, row = wanted.xstart - place.xstart, wanted.ystart - place.ystart
-    fits = (
-        col >= 0
-        and row >= 0
-        and col + wanted.xsize <= place.xsize
-        and row + wanted.ysize <= place.ysize
-    )
-    if not fits:
+    if not covered.contains(required):
         raise ReferenceFileError(
-            f"{reference.path}: does not cover the exposure: it has columns {place.xstart} to "
-            f"{place.xstart + place.xsize - 1} and rows {place.ystart} to "
-            f"{place.ystart + place.ysize - 1}, the exposure columns {wanted.xstart} to "
-            f"{wanted.xstart + wanted.xsize - 1} and rows {wanted.ystart} to "
-            f"{wanted.ystart + wanted.ysize - 1}"
+            f"{reference.path}: does not cover the exposure: it has {covered.describe()}, the "
+            f"exposure {required.describe()}"
         )
-    return reference.section(row, wanted.ysize, col, wanted.xsize)
+    row, col = required.ystart - covered.ystart, required.xstart - covered.xstart
+    return reference.section(row, required.ysize, col, required.xsize)
 
 
 def _compare_detectors(exposure: DataModel, reference: DataModel) -> None:
-    """Warn of a reference of another instrument or detector, which only an override can be."""
+    """Warn if a reference, which must be an override, is for another instrument or detector."""
     for path, keyword in (("instrument.name", "INSTRUME"), ("instrument.detector", "DETECTOR")):
-        wanted, found = (model[f"meta.{path}"] for model in (exposure, reference))
-        if None not in (wanted, found) and found != wanted and found not in _ANY:
+        expected, actual = (model[f"meta.{path}"] for model in (exposure, reference))
+        if None not in (expected, actual) and actual != expected and actual not in _ANY:
             log.warning(
-                "%s: its %s is %s, that of the exposure %s", reference.path, keyword, found, wanted
+                "%s: its %s is %s, but the exposure's is %s",
+                reference.path,
+                keyword,
+                actual,
+                expected,
             )
 
 
 def _is_detector_frame(reference: DataModel) -> bool:
-    """Return whether the arrays are images of the detector (an IPC kernel is not)."""
+    """Return whether the arrays are images of the detector, unlike e.g. an IPC kernel."""
     return min(reference.frame) > 16 or reference.meta.subarray.xsize == reference.frame[1]
 
 
-def _placement(model: DataModel, role: str) -> Placement:
+def _placement(model: DataModel, role: str) -> SubarrayPlacement:
     rows, columns = model.frame
-    known = [number(model, f"meta.subarray.{n}") for n in ("xstart", "ystart", "xsize", "ysize")]
+    known = [
+        header_number(model, f"meta.subarray.{n}") for n in ("xstart", "ystart", "xsize", "ysize")
+    ]
     xstart, ystart, *sizes = known
     if None in known:
         full = (1024, 1032) if model.meta.instrument.name == "MIRI" else (2048, 2048)
         if role == "exposure" or (rows, columns) != full:
             raise ReferenceFileError(
-                f"{model.path}: the {role} says not where on the detector its {columns} x {rows} "
-                "pixels are: SUBSTRT1, SUBSTRT2, SUBSIZE1 and SUBSIZE2 are needed"
+                f"{model.path}: the {role}'s position on the detector is unknown: its {columns} x "
+                f"{rows} pixels need SUBSTRT1, SUBSTRT2, SUBSIZE1 and SUBSIZE2"
             )
-        return Placement(1, 1, columns, rows)
+        return SubarrayPlacement(1, 1, columns, rows)
     if xstart < 1 or ystart < 1:
         raise ReferenceFileError(
             f"{model.path}: SUBSTRT1 = {xstart}, SUBSTRT2 = {ystart}: must be at least 1"
         )
-    if role == "reference" and sizes != [columns, rows]:  # an exposure's is told when it is opened
+    if role == "reference" and sizes != [columns, rows]:  # opening an exposure warns about its own
         log.warning(
-            "%s: SUBSIZE1 x SUBSIZE2 = %s x %s, but its arrays have %s x %s pixels: going by those",
+            "%s: SUBSIZE1 x SUBSIZE2 = %s x %s, but its arrays have %s x %s pixels: using those",
             model.path, *sizes, columns, rows,
         )  # fmt: skip
-    return Placement(xstart, ystart, columns, rows)
+    return SubarrayPlacement(xstart, ystart, columns, rows)

@@ -1,4 +1,4 @@
-"""What the names of exposures and products end in, and the names that products get by it."""
+"""Suffixes of the names of exposures and products."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _PRODUCTS = """
     i2d mbsub median phot psfalign psfstack psfsub ramp rate rateints s2d s3d snr uncal wfscmb
     whtlt x1d x1dints
 """.split()  # noqa: SIM905 - a list of so many words reads worse
-"""Kinds of products, calbatch's own optional one among them."""
+"""Kinds of products, including calbatch's own optional product."""
 
 _STEPS = """
     adaptive_trace_model align_refs ami_analyze ami_normalize assign_mtwcs assign_wcs bkg_subtract
@@ -20,7 +20,7 @@ _STEPS = """
     skymatch source_catalog spectral_leak srctype stackrefs straylight superbias targ_centroid
     tweakreg wfscombine white_light
 """.split()  # noqa: SIM905 - a list of so many words reads worse
-"""Steps of all stages: a step that runs alone names its product by itself."""
+"""Steps of all stages: a step that runs alone names its product after itself."""
 
 _CLASSES = """
     adaptivetracemodelstep alignrefsstep ami3pipeline amianalyzestep aminormalizestep
@@ -37,19 +37,19 @@ _CLASSES = """
     superbiasstep targcentroidstep tso3pipeline tsophotometrystep tweakregstep wavecorrstep
     wfscombinestep wfsscontamstep whitelightstep
 """.split()  # noqa: SIM905 - a list of so many words reads worse
-"""Classes of steps and pipelines in lower case, which old versions of jwst used."""
+"""Classes of steps and pipelines in lower case, used by old versions of jwst."""
 
-KNOWN = frozenset([*_PRODUCTS, *_STEPS, *_CLASSES])
-"""Endings of names that a product's own takes the place of: those of jwst 3.0.0, and ours."""
+KNOWN_SUFFIXES = frozenset([*_PRODUCTS, *_STEPS, *_CLASSES])
+"""Suffixes that a product's own suffix replaces: those of jwst 3.0.0 and of calbatch."""
 
 _EXTENSION = re.compile(r"(?:\.fits)?(?:\.gz|\.fz)?", re.IGNORECASE)
-_LONGEST_FIRST = "|".join(map(re.escape, sorted(KNOWN, key=len, reverse=True)))
+_LONGEST_FIRST = "|".join(map(re.escape, sorted(KNOWN_SUFFIXES, key=len, reverse=True)))
 _NAME = re.compile(
     rf"(?P<stem>.+?)(?:(?P<separator>[_-])(?:{_LONGEST_FIRST}))?", re.IGNORECASE | re.DOTALL
 )
 
 
-def without_extension(name: str) -> str:
+def strip_extension(name: str) -> str:
     """Return a file name without ``.fits``, ``.fits.gz`` or ``.fits.fz``, in any case."""
     for start in (i for i, letter in enumerate(name) if letter == "."):
         if start > 0 and _EXTENSION.fullmatch(name, start):
@@ -58,17 +58,17 @@ def without_extension(name: str) -> str:
 
 
 def product_name(source: str, suffix: str) -> str:
-    """Return a product's file name: the input's, with another ending.
+    """Return a product's file name: the input's name with another suffix.
 
     Parameters
     ----------
     source : str
-        The input's file name, such as ``a_uncal.fits`` or ``a-uncal.FITS.gz``.
+        The input's file name, e.g. ``a_uncal.fits`` or ``a-uncal.FITS.gz``.
     suffix : str
-        What the product's name ends in, such as ``rate``. It stands behind the same ``_`` or ``-``
-        as the input's, where that is a known one.
+        The product's suffix, e.g. ``rate``. It follows the same ``_`` or ``-`` as the input's
+        suffix if that is a known one, and ``_`` otherwise.
     """
-    plain = without_extension(source)
-    found = _NAME.fullmatch(plain)
-    stem, separator = (found["stem"], found["separator"]) if found else (plain, None)
+    plain = strip_extension(source)
+    match = _NAME.fullmatch(plain)
+    stem, separator = (match["stem"], match["separator"]) if match else (plain, None)
     return f"{stem}{separator or '_'}{suffix}.fits"

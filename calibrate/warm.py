@@ -1,4 +1,4 @@
-"""Compiling the kernels once, before workers start: together they would each compile them."""
+"""Compile the kernels once, before workers start that would each compile them."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from calbatch.models import datamodels, jit
 from calbatch.models.model import DataModel
 from calbatch.models.storage.location import Location
 
-MESSAGE = "compiling kernels: once on this machine, it can take a minute"
+MESSAGE = "compiling kernels: once per machine, it can take a minute"
 ROWS = 8
-"""Rows that are calibrated to have everything compiled that an exposure needs."""
+"""Rows to calibrate in order to compile every kernel that an exposure needs."""
 
 
-class _Told(event.Listener):
-    """Says once that a kernel is being compiled, as its compilation begins."""
+class _CompilationNotice(event.Listener):
+    """Report the first compilation as it begins."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self.tell, self.done = tell, False
 
     def on_start(self, event: event.Event) -> None:
-        """Say it, unless it has been said."""
+        """Report the compilation unless one has been reported."""
         if not self.done:
             self.done = True
             self.tell(MESSAGE)
 
     def on_end(self, event: event.Event) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
 
 def compile_kernels(
@@ -44,14 +44,13 @@ def compile_kernels(
 ) -> None:
     """Compile the kernels that an exposure needs, unless numba's cache has them.
 
-    A few of its rows are calibrated and thrown away: no list of kernels and their types could go
-    out of date. What is wrong with the exposure is told when its turn comes.
+    It calibrates a few rows and discards the result, which avoids a list of kernels and types that
+    could go out of date. Errors of the exposure are ignored here: its calibration reports them.
 
     Parameters
     ----------
     tell : callable
-        Given a message where there is something to compile, so that nobody wonders what takes the
-        time.
+        Called with a message when a compilation begins, since it takes a while.
     step : Step
         The configured step or pipeline.
     path : Path or Url
@@ -61,47 +60,47 @@ def compile_kernels(
     """
     try:
         exposure = datamodels.open(path)
-        done = jit.kernel_folder() / f"compiled-{_kind(step, exposure)}"
+        done = jit.kernel_folder() / f"compiled-{_kernel_digest(step, exposure)}"
         if done.exists():
             return
-        with event.install_listener("numba:compile", _Told(tell)):
+        with event.install_listener("numba:compile", _CompilationNotice(tell)):
             for module in kernel_modules():
                 module.warm_kernels()
-            if type(step).__module__.startswith("calbatch."):  # others might crash the batch
+            if type(step).__module__.startswith("calbatch."):  # others could crash the batch
                 _calibrate_rows(step, exposure, references)
         done.touch()
-    except Exception:  # its own calibration says what is wrong
+    except Exception:  # its own calibration reports the error
         return
 
 
 def _calibrate_rows(step: Step, exposure: DataModel, references: References) -> None:
-    twin = hooks.without(step)  # they are run for exposures, and not for this
+    twin = hooks.without_hooks(step)  # hooks run for exposures only
     twin.references = references
     twin.save_results = True
     with dask.config.set({"calbatch.tile-rows": ROWS, "scheduler": "sync"}):
-        twin.lazily(exposure)
+        twin.run_lazily(exposure)
         for _, model in twin.products():
             np.asarray(getattr(model, model.primary)[..., :ROWS, :])
 
 
-def _kind(step: Step, exposure: DataModel) -> str:
-    """Return a digest of what decides which kernels run, and on which types."""
-    taken = exposure.meta.exposure
-    says = (
+def _kernel_digest(step: Step, exposure: DataModel) -> str:
+    """Return a digest of the facts that decide which kernels run, and on which types."""
+    meta = exposure.meta.exposure
+    facts = (
         type(step).__qualname__,
         sorted((n, str(s.skip)) for n, s in step.steps().items()),
         exposure.meta.instrument.name,
-        (taken.nframes, taken.ngroups, taken.nints),
+        (meta.nframes, meta.ngroups, meta.nints),
         exposure.shape[-2:],
     )
-    return hashlib.sha256(repr(says).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 
 def kernel_modules() -> list[ModuleType]:
-    """Return the imported modules that have kernels: those with a function ``warm_kernels``."""
-    found = {
+    """Return the imported modules with kernels: those with a function ``warm_kernels``."""
+    modules = {
         module.warm_kernels: module
         for name, module in sorted(sys.modules.items())
         if name.startswith("calbatch.") and hasattr(module, "warm_kernels")
     }
-    return list(found.values())
+    return list(modules.values())

@@ -1,1 +1,1 @@
-"""The pipelines, one module each."""
+"""Pipelines, one module each."""

@@ -51,10 +51,10 @@ class Detector1Pipeline(Pipeline):
     }
     suffixes = ("rate", "rateints")
 
-    save_calibrated_ramp = Boolean(False, help="write the ramp that the slopes are fitted to")
+    save_calibrated_ramp = Boolean(False, help="write the ramp to which the slopes are fitted")
 
     def process(self, exposure: DataModel) -> Any:
-        """Return (rate, rateints); the corrected ramp where ramp_fit is skipped."""
+        """Return (rate, rateints), or the corrected ramp if ramp_fit is skipped."""
         ramp: Any = as_ramp(exposure)
         if exposure.meta.instrument.name == "MIRI":
             raise StepError(f"{exposure.path}: detector1 does not support MIRI yet")
@@ -69,7 +69,7 @@ class Detector1Pipeline(Pipeline):
         return tuple(self.gain_scale(model) for model in fitted)
 
     def add_products(self, result: Any) -> None:
-        """Have the rates written, or the ramp under its own name."""
+        """Add the rates, or the ramp under its own suffix, to the products."""
         if isinstance(result, DataModel):
             self.add_product(self.suffix or "ramp", result)
         else:

@@ -1,4 +1,4 @@
-"""Pipeline simple: bias, dark and, for MIRI, reset."""
+"""Pipeline simple: bias, dark and, for MIRI, reset anomaly."""
 
 from __future__ import annotations
 

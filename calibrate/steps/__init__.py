@@ -1,1 +1,1 @@
-"""The calibration steps, one module each."""
+"""Calibration steps, one module or package each."""

@@ -1,4 +1,4 @@
-"""A dark as the groups of an exposure see it.
+"""Dark reference resampled to the groups of an exposure.
 
 Source: stcal 1.20 ``dark_sub``.
 """
@@ -19,7 +19,7 @@ Bounds = tuple[int, int]
 
 @kernel
 def subtract_levels(data: Array, levels: Array, integration: Array, result: Array) -> None:
-    """Subtract from each integration the levels (integrations, groups, rows, cols) it takes."""
+    """Subtract from each integration its level: ``result = data - levels[integration]``."""
     ints, groups, rows, _ = data.shape
     for group in range(groups):
         for y in range(rows):
@@ -28,7 +28,7 @@ def subtract_levels(data: Array, levels: Array, integration: Array, result: Arra
                 _subtract(data[i, group, y], level, result[i, group, y])
 
 
-# Loops along a row stand alone: only so are they all vectorized. What is NaN counts as no dark.
+# Loops along a row are separate functions so that all of them are vectorized. NaN counts as zero.
 
 
 @inner_kernel
@@ -39,44 +39,45 @@ def _subtract(values: Array, level: Array, result: Array) -> None:
 
 
 @kernel
-def _add(plane: Array, total: Array) -> None:
+def _add_plane(plane: Array, total: Array) -> None:
     for x in range(plane.size):
         value = plane[x]
         total[x] += value if value == value else np.float32(0)
 
 
 @kernel
-def _add_beyond(last: Array, previous: Array, steps: float, total: Array) -> None:
+def _add_extrapolated(last: Array, previous: Array, steps: float, total: Array) -> None:
     for x in range(last.size):
         value = (last[x] - previous[x]) * steps + last[x]
         total[x] += value if value == value else 0.0
 
 
 class DarkLevels(Reader):
-    """Reads what to subtract from each group: a dark's frames, averaged, beyond its end too.
+    """Reader of the level to subtract from each group: the average of a dark's frames.
 
-    Frames past the dark's last one are extrapolated by the difference of its last two, in double
-    precision as in stcal, which rounds when it averages.
+    Frame ``N + s``, past the last frame N, is extrapolated from the last two frames:
+    ``dark[N] + s * (dark[N] - dark[N - 1])``, in double precision as in stcal, which rounds when it
+    averages.
 
     Parameters
     ----------
     dark : Reader
-        (..., frames, rows, columns).
+        The dark, (..., frames, rows, columns).
     groups : int
         Groups of the exposure.
     step : int
-        Frames from the begin of one group to the next.
+        Frames from the start of one group to the start of the next.
     count : int
-        Frames that a group averages.
+        Frames averaged in a group.
     averages : bool
-        Whether the groups are averages, of one frame or more.
+        True if groups are averages, of one frame or more.
 
     Attributes
     ----------
     frames : int
-        How many frames the dark has.
+        Frames of the dark.
     missing : int
-        How many it is short of.
+        Frames that have to be extrapolated.
     """
 
     def __init__(self, dark: Reader, groups: int, step: int, count: int, *, averages: bool) -> None:
@@ -91,37 +92,37 @@ class DarkLevels(Reader):
         return None if dark is None else (dark, self._step, self._count)
 
     def _fetch(self, window: Window, dtype: np.dtype[Any]) -> Array:
-        """Return the levels of a window, holding one group's frames at a time."""
-        rows, cols = bounds(window.rows), bounds(window.cols)
+        """Return the levels of a window, with one group's frames in memory at a time."""
+        rows, cols = span_of(window.rows), span_of(window.cols)
         levels = np.empty(window.shape, dtype)
         for place in np.ndindex(window.shape[:-2]):
             *lead, group = (axis[i] for axis, i in zip(window.leading, place, strict=True))
-            frames = Frames(self._dark, tuple(lead), rows, cols)
+            frames = DarkFrames(self._dark, tuple(lead), rows, cols)
             start = group * self._step
             levels[place] = self._average(frames, start, start + self._count)
         return levels
 
-    def _average(self, frames: "Frames", start: int, stop: int) -> Array:
+    def _average(self, frames: "DarkFrames", start: int, stop: int) -> Array:
         real = frames.read(start, min(stop, self.frames))
         total = np.zeros(real.shape[1:], "f8" if self.missing else "f4")
         for plane in real:
-            _add(plane.ravel(), total.ravel())
+            _add_plane(plane.ravel(), total.ravel())
         if stop > self.frames:
             previous, last = frames.read(self.frames - 2, self.frames)
             for frame in range(max(start, self.frames), stop):
                 steps = float(frame - self.frames + 1)
-                _add_beyond(last.ravel(), previous.ravel(), steps, total.ravel())
+                _add_extrapolated(last.ravel(), previous.ravel(), steps, total.ravel())
         return total / total.dtype.type(stop - start)
 
 
-def bounds(indices: range) -> Bounds:
-    """Return begin and end of consecutive indices."""
+def span_of(indices: range) -> Bounds:
+    """Return start and stop of consecutive indices."""
     return indices.start, indices.stop
 
 
 @dataclass(frozen=True)
-class Frames:
-    """Some rows and columns of one of a dark's integrations."""
+class DarkFrames:
+    """A window of one integration of a dark."""
 
     dark: Reader
     lead: tuple[int, ...]
@@ -129,7 +130,7 @@ class Frames:
     cols: Bounds
 
     def read(self, start: int, stop: int) -> Array:
-        """Return some frames, (frames, rows, columns)."""
+        """Return frames ``start`` to ``stop``, (frames, rows, columns)."""
         index = (*(slice(i, i + 1) for i in self.lead), slice(start, max(start, stop)))
         frames = self.dark.planes(index).read(self.rows, self.cols)
         return frames.reshape(-1, *frames.shape[-2:])

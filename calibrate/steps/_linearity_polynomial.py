@@ -1,7 +1,8 @@
-"""Compiled loops of the linearity step: a polynomial per pixel, over groups or over their reads.
+"""Compiled loops of the linearity step: a polynomial per pixel, for groups or for their reads.
 
-Every loop runs along a row, in single or double precision and in the order that stcal has, so that
-results agree to the last bits. Source: stcal 1.20 ``linearity``.
+The polynomial ``sum(coeffs[k] * x**k)`` is evaluated by Horner's rule. Every loop runs along a row,
+in the precision and order of operations of stcal, so that results agree to the last bits. Source:
+stcal 1.20 ``linearity`` (``linearity_correction``, ``apply_polynomial``).
 """
 
 from typing import Any
@@ -19,7 +20,7 @@ NO_LIN_CORR = np.uint32(dq.NO_LIN_CORR)
 Array = npt.NDArray[Any]
 
 
-# Loops along a row stand alone: only so are they all vectorized.
+# Loops along a row are separate functions so that all of them are vectorized.
 
 
 @inner_kernel
@@ -48,15 +49,18 @@ def _add(more: Array, result: Array) -> None:
 
 @inner_kernel
 def _finish(values: Array, factor: Array, groupdq: Array, result: Array) -> None:
-    """Add the constant term; saturated samples keep their values."""
+    """Add the constant term; saturated samples keep their measured values."""
     for x in range(values.size):
-        kept, found = values[x], result[x] + factor[x]
-        result[x] = kept if groupdq[x] & SATURATED != NONE else found
+        measured, linear = values[x], result[x] + factor[x]
+        result[x] = measured if groupdq[x] & SATURATED != NONE else linear
 
 
 @inner_kernel
 def _powers(values: Array, coeffs: Array, result: Array) -> None:
-    """Evaluate a row of polynomials by Horner's rule, without the constant term."""
+    """Evaluate a row of polynomials by Horner's rule, without the constant term.
+
+    ``result = (...(c[K] * x + c[K-1]) * x + ... + c[1]) * x``
+    """
     terms = coeffs.shape[0]
     _begin(values, coeffs[terms - 1], result)
     for term in range(terms - 2, 0, -1):
@@ -78,7 +82,7 @@ def _replace(coeffs: Array, bad: Array, identity: np.float32, usable: Array) -> 
 
 @inner_kernel
 def _usable_row(coeffs: Array, y: int, ref_dq: Array, usable: Array, flags: Array) -> None:
-    """Copy one row of coefficients to ``usable``, the identity where they cannot be used."""
+    """Copy one row of coefficients to ``usable``, or the identity where they are unusable."""
     terms, cols = usable.shape
     bad = np.zeros(cols, np.bool_)
     for x in range(cols):
@@ -95,7 +99,7 @@ def _usable_row(coeffs: Array, y: int, ref_dq: Array, usable: Array, flags: Arra
 def linearize_groups(
     data: Array, groupdq: Array, coeffs: Array, ref_dq: Array, linear: Array, flags: Array
 ) -> None:
-    """Apply each pixel's polynomial to all its groups that are not saturated."""
+    """Apply each pixel's polynomial to all its unsaturated groups."""
     ints, groups, rows, cols = data.shape
     usable = np.empty((coeffs.shape[0], cols), np.float32)
     for y in range(rows):
@@ -111,12 +115,12 @@ def linearize_groups(
 def _last_good(
     data: Array, groupdq: Array, y: int, middles: Array, raw: Array, flags: Array, span: Array
 ) -> None:
-    """Gather each pixel's last good group: its counts, flags, and time since the first."""
+    """Find each pixel's last good group: its counts, flags, and time since the first."""
     for x in range(data.shape[2]):
         count = 0
         for group in range(data.shape[0]):
             count += groupdq[group, y, x] & SATURATED == NONE
-        final = max(count - 2, 1)  # the last one that is not saturated may be so in part
+        final = max(count - 2, 1)  # the last unsaturated group may be partly saturated
         raw[x], flags[x] = data[final, y, x], groupdq[final, y, x]
         span[x] = middles[final] - middles[0]
 
@@ -125,7 +129,10 @@ def _last_good(
 def _steady_row(
     data: Array, groupdq: Array, y: int, coeffs: Array, middles: Array, first: Array, rate: Array
 ) -> None:
-    """Find each pixel's first linear value, and its rise per read up to the last good group."""
+    """Find each pixel's first linear value, and its rate per read up to the last good group.
+
+    ``rate = (linear[last] - linear[0]) / (t[last] - t[0])``, with t in reads.
+    """
     cols = data.shape[2]
     last, raw = np.empty(cols, np.float32), np.empty(cols, np.float32)
     flags, span = np.empty(cols, np.uint8), np.empty(cols, np.float64)
@@ -146,11 +153,11 @@ def _predict(first: Array, rate: Array, time: float, value: Array) -> None:
 
 @inner_kernel
 def _complete(factor: Array, result: Array, total: Array) -> None:
-    """Add the constant term, and the whole to a total."""
+    """Add the constant term, and add the value to a total."""
     for x in range(result.size):
-        found = result[x] + factor[x]
-        result[x] = found
-        total[x] += found
+        value = result[x] + factor[x]
+        result[x] = value
+        total[x] += value
 
 
 @inner_kernel
@@ -170,7 +177,11 @@ def _linearize_average(
     reads: Array,
     scratch: Array,
 ) -> None:
-    """Split one row of averages into reads, linearize those, and leave their sum in scratch[0]."""
+    """Split one row of averages into reads, linearize these, and leave their sum in scratch[0].
+
+    Read r of a steady ramp is measured as ``m[r] = inverse(first + rate * t[r])``; the offset
+    ``measured - mean(m)`` makes the average of the reads that of the group.
+    """
     total, value, offset = scratch[0], scratch[1], scratch[2]
     _clear(total)
     for read in range(times.size):
@@ -186,10 +197,12 @@ def _linearize_average(
 
 
 @inner_kernel
-def _mean_or_kept(measured: Array, total: Array, count: int, groupdq: Array, out: Array) -> None:
+def _mean_or_measured(
+    measured: Array, total: Array, count: int, groupdq: Array, out: Array
+) -> None:
     for x in range(measured.size):
-        kept, found = measured[x], np.float32(total[x] / count)
-        out[x] = kept if groupdq[x] & SATURATED != NONE else found
+        linear = np.float32(total[x] / count)
+        out[x] = measured[x] if groupdq[x] & SATURATED != NONE else linear
 
 
 @kernel
@@ -203,9 +216,9 @@ def linearize_reads(
     linear: Array,
     flags: Array,
 ) -> None:
-    """Linearize the reads that each group averages, as a steady ramp would have had them.
+    """Linearize the individual reads of each group, reconstructed along a steady ramp.
 
-    ``groupgap`` does not enter: groups are taken to follow each other, as in stcal's caller.
+    As in stcal's caller, groups are assumed to follow each other without gaps (``groupgap``).
     """
     ints, groups, rows, cols = data.shape
     usable = np.empty((coeffs.shape[0], cols), np.float32)
@@ -222,4 +235,4 @@ def linearize_reads(
                 times = np.arange(1, frames + 1) + group * frames - middles[0]
                 row, out = data[i, group, y], linear[i, group, y]
                 _linearize_average(row, times, first, rate, usable, back, reads, scratch)
-                _mean_or_kept(row, scratch[0], frames, groupdq[i, group, y], out)
+                _mean_or_measured(row, scratch[0], frames, groupdq[i, group, y], out)

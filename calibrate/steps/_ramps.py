@@ -1,4 +1,4 @@
-"""What the steps that correct ramps ask of an exposure."""
+"""Checks and header values shared by the steps that correct ramps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy.typing as npt
 
 from calbatch.calibrate.errors import StepError
-from calbatch.calibrate.numbers import number, required
+from calbatch.calibrate.numbers import header_number, required_number
 from calbatch.calibrate.steps._reference_pixels import DETECTOR
 from calbatch.models.datamodels import RampModel
 from calbatch.models.jit import for_kernel
@@ -18,7 +18,7 @@ from calbatch.models.model import DataModel
 GUIDE_STARS = (
     "FGS_ID-IMAGE", "FGS_ID-STACK", "FGS_ACQ1", "FGS_ACQ2", "FGS_TRACK", "FGS_FINEGUIDE",
 )  # fmt: skip
-"""Exposure types of the fine guidance sensor that are no ramps to fit rates to."""
+"""Exposure types of the fine guidance sensor to which no rates are fitted."""
 
 _MOST_FRAMES = 65_535
 
@@ -26,21 +26,21 @@ READ_TIMES = "meta.exposure.read_times"
 
 
 def as_ramp(exposure: DataModel) -> RampModel:
-    """Return an exposure as a ramp, its DQ arrays zero where it has none yet.
+    """Return an exposure as a ramp; missing DQ arrays are zero.
 
-    Every step that corrects or fits ramps begins with this, so that each of them refuses by itself
-    what a pipeline would.
+    Every step that corrects or fits ramps calls this first, so that a step on its own rejects the
+    same exposures as a pipeline.
 
     Raises
     ------
     StepError
-        For an exposure that is no ramp, of a readout that is not supported yet, or of groups that
-        no detector makes.
+        If the exposure is not a ramp, its readout is not supported yet, or its groups are
+        impossible.
     """
     if exposure.shape is None or len(exposure.shape) != 4:
         raise StepError(
             f"{exposure.path}: must be a ramp, (integrations, groups, rows, columns), "
-            f"its shape is {exposure.shape}"
+            f"but its shape is {exposure.shape}"
         )
     refuse_readouts(exposure)
     _require_possible_counts(exposure)
@@ -48,7 +48,7 @@ def as_ramp(exposure: DataModel) -> RampModel:
 
 
 def refuse_readouts(exposure: DataModel) -> None:
-    """Refuse, by name, readouts that the steps would get wrong.
+    """Reject readouts that the steps would calibrate incorrectly.
 
     Raises
     ------
@@ -63,28 +63,31 @@ def refuse_readouts(exposure: DataModel) -> None:
             f"{exposure.path}: guide-star exposures (EXP_TYPE = {kind}) are calibrated by the "
             "pipeline guider, which calbatch does not have yet"
         )
-    found = {
+    unsupported = {
         f"IRS2 readout (READPATT = {meta.exposure.readpatt})": _is_irs2(exposure),
-        "a separate zero frame (ZEROFRAM = T)": bool(number(exposure, "meta.exposure.zero_frame")),
-        "multistripe readout": number(exposure, "meta.subarray.multistripe_reads1") is not None,
-        "superstripe readout": bool(number(exposure, "meta.subarray.num_superstripe")),
+        "a separate zero frame (ZEROFRAM = T)": bool(
+            header_number(exposure, "meta.exposure.zero_frame")
+        ),
+        "multistripe readout": header_number(exposure, "meta.subarray.multistripe_reads1")
+        is not None,
+        "superstripe readout": bool(header_number(exposure, "meta.subarray.num_superstripe")),
         "a ramp with explicit read times (read_times)": has_read_times(exposure),
     }
-    for what, present in found.items():
+    for name, present in unsupported.items():
         if present:
-            raise StepError(f"{exposure.path}: {what} is not supported yet")
+            raise StepError(f"{exposure.path}: {name} is not supported yet")
 
 
 def _require_possible_counts(model: DataModel) -> None:
-    """Refuse groups of no frames, or that begin before the one before has ended.
+    """Reject groups without frames, and groups that overlap.
 
-    A header that lacks these numbers is refused by the steps that need them.
+    Missing numbers are reported by the steps that need them.
 
     Raises
     ------
     StepError
-        When NFRAMES is not positive, GROUPGAP is negative, or either is absurdly large: steps go
-        through the frames of a group one by one.
+        If NFRAMES is not positive, GROUPGAP is negative, or either is absurdly large (steps loop
+        over the frames of a group).
     """
     for path, least in (("meta.exposure.nframes", 1), ("meta.exposure.groupgap", 0)):
         value = model[path]
@@ -96,27 +99,27 @@ def _require_possible_counts(model: DataModel) -> None:
 
 
 def _is_irs2(exposure: DataModel) -> bool:
-    """Return whether reference pixels are, or may be, interleaved with an exposure's pixels.
+    """Return whether reference pixels may be interleaved with an exposure's pixels.
 
-    Once refpix has taken them out, an IRS2 ramp is like any other.
+    After refpix has removed them, an IRS2 ramp is like any other.
     """
     if max(exposure.shape[-2:]) > DETECTOR and exposure.meta.instrument.name == "NIRSPEC":
         return True
-    taken_out = exposure.meta.cal_step.refpix == "COMPLETE"
-    return "IRS2" in str(exposure.meta.exposure.readpatt) and not taken_out
+    removed = exposure.meta.cal_step.refpix == "COMPLETE"
+    return "IRS2" in str(exposure.meta.exposure.readpatt) and not removed
 
 
 def has_read_times(exposure: DataModel) -> bool:
-    """Return whether an exposure says when each of its reads was taken.
+    """Return whether an exposure lists the time of each read.
 
-    No keyword has room for that: in files it is in the ASDF extension.
+    Files hold this list in the ASDF extension, since no keyword can.
     """
     return bool(exposure.meta.exposure.read_times) or exposure.has_in_asdf(READ_TIMES)
 
 
 @dataclass(frozen=True)
 class Readout:
-    """How groups sample a ramp: how many, of how many averaged frames, how many skipped between."""
+    """Sampling of a ramp: number of groups, frames averaged per group, frames skipped between."""
 
     groups: int
     frames: int
@@ -129,18 +132,20 @@ class Readout:
         Raises
         ------
         StepError
-            When the header lacks a number, or has something else in its place.
+            If the header lacks a number or holds a value of another type.
         """
         _require_possible_counts(model)
         shape: Any = model.shape
-        return cls(shape[-3], frames_of(model), int(required(model, "meta.exposure.groupgap")))
+        return cls(
+            shape[-3], frames_of(model), int(required_number(model, "meta.exposure.groupgap"))
+        )
 
 
 def frames_of(model: DataModel) -> int:
-    """Return how many frames a group averages."""
-    return int(required(model, "meta.exposure.nframes"))
+    """Return the number of frames averaged in a group."""
+    return int(required_number(model, "meta.exposure.nframes"))
 
 
 def for_kernels(*arrays: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
-    """Yield arrays as kernels are compiled for; see `calbatch.models.jit.for_kernel`."""
+    """Yield arrays in the layout that kernels expect; see `calbatch.models.jit.for_kernel`."""
     return map(for_kernel, arrays)

@@ -1,4 +1,4 @@
-"""Where an exposure's array reaches into its detector's border of reference pixels.
+"""The part of an exposure's array that lies in its detector's border of reference pixels.
 
 Source: jwst 3.0.0 ``ipc.ipc_corr.get_num_ref_pixels`` and ``refpix.reference_pixels``.
 """
@@ -17,9 +17,9 @@ BORDER = 4
 
 @dataclass(frozen=True)
 class Margins:
-    """How many rows and columns hold reference pixels at each edge of an array.
+    """Number of rows and columns of reference pixels at each edge of an array.
 
-    ``bottom`` is where file rows begin, ``left`` where file columns begin.
+    ``bottom`` holds the first file rows, ``left`` the first file columns.
     """
 
     bottom: int
@@ -28,9 +28,9 @@ class Margins:
     right: int
 
     def regions(self, shape: tuple[int, int]) -> list[Region]:
-        """Return the margins of an array as regions that do not overlap, without empty ones.
+        """Return the margins of an array as non-empty regions that do not overlap.
 
-        Bottom and top take whole rows, the sides the rows between them.
+        Bottom and top span whole rows; the sides span the rows between them.
         """
         (low, high), (west, east) = self.interior(shape)
         rows, cols = shape
@@ -43,15 +43,15 @@ class Margins:
         return [margin for margin in margins if all(margin.shape)]
 
     def only_rows(self) -> "Margins":
-        """Return the bottom and top margins alone."""
+        """Return only the bottom and top margins."""
         return replace(self, left=0, right=0)
 
     def only_columns(self) -> "Margins":
-        """Return the left and right margins alone."""
+        """Return only the left and right margins."""
         return replace(self, bottom=0, top=0)
 
     def interior(self, shape: tuple[int, int]) -> Region:
-        """Return what lies inside the margins of an array; it may be empty."""
+        """Return the region inside the margins of an array; it may be empty."""
         rows, cols = shape
         low, west = min(self.bottom, rows), min(self.left, cols)
         return Region((low, max(rows - self.top, low)), (west, max(cols - self.right, west)))
@@ -69,7 +69,7 @@ def near_infrared_margins(
     origin : tuple of int
         Row and column of the first pixel in the full frame, from 0.
     columns : int, optional
-        So many columns at least count at the left and right, wherever the array lies.
+        Minimum width of the left and right margins, wherever the array lies.
     """
     inner = DETECTOR - BORDER
     return Margins(
@@ -81,6 +81,6 @@ def near_infrared_margins(
 
 
 def miri_margins(shape: tuple[int, int], origin: tuple[int, int]) -> Margins:
-    """Return the margins of a MIRI exposure: its detectors have reference pixels at the sides."""
+    """Return the margins of a MIRI exposure, whose reference pixels are at the sides."""
     right = max(0, origin[1] + shape[1] - (MIRI_DETECTOR[1] - BORDER))
     return Margins(bottom=0, top=0, left=max(0, BORDER - origin[1]), right=right)

@@ -1,7 +1,7 @@
-"""Compiled loops of the saturation step. They change the flags that they are given.
+"""Compiled loops of the saturation step, which modify the flags passed in.
 
 Source: jwst 3.0.0 ``saturation`` step and stcal 1.20 ``flag_saturated_pixels``, which work plane by
-plane; here a row of one group stays in the processor's cache while it is flagged.
+plane; here a row of a group stays in the processor's cache while it is flagged.
 """
 
 from typing import Any
@@ -12,19 +12,19 @@ import numpy.typing as npt
 from calbatch.models import dq
 from calbatch.models.jit import inner_kernel, kernel
 
-# Bytes, not integers: mixed widths would keep the loops from being vectorized.
+# Bytes, not integers: mixed widths prevent vectorization.
 NONE = np.uint8(0)
 DO_NOT_USE = np.uint8(dq.DO_NOT_USE)
 SATURATED = np.uint8(dq.SATURATED)
 LOW = np.uint8(dq.AD_FLOOR | dq.DO_NOT_USE)
 NO_SAT_CHECK = np.uint32(dq.NO_SAT_CHECK)
-NEVER = np.float32(65536)  # beyond what the 16-bit converter gives
+NEVER = np.float32(65536)  # above the range of the 16-bit converter
 EXCLUDED = np.uint8(dq.SATURATED | dq.DO_NOT_USE)
 
 Array = npt.NDArray[Any]
 
 
-# Loops along a row stand alone: only so are they all vectorized.
+# Loops along a row are separate functions so that all of them are vectorized.
 
 
 @inner_kernel
@@ -41,18 +41,18 @@ def _limit(threshold: Array, ref_dq: Array, limit: Array, checked: Array, flags:
 def find_limits(
     threshold: Array, ref_dq: Array, limit: Array, checked: Array, flags: Array
 ) -> None:
-    """Copy the thresholds, out of reach where there is none; note which pixels have one."""
+    """Copy the thresholds, using `NEVER` for pixels without one, and mark pixels that have one."""
     for y in range(threshold.shape[0]):
         _limit(threshold[y], ref_dq[y], limit[y], checked[y], flags[y])
 
 
 @inner_kernel
-def _mark(data: Array, threshold: Array, before: Array, found: Array, flags: Array) -> None:
-    """Flag one row of a group; ``found`` remembers which of its pixels have saturated."""
+def _mark(data: Array, threshold: Array, before: Array, saturated: Array, flags: Array) -> None:
+    """Flag one row of a group; ``saturated`` accumulates its saturated pixels."""
     for x in range(data.size):
-        found[x] |= SATURATED if data[x] >= threshold[x] else NONE
+        saturated[x] |= SATURATED if data[x] >= threshold[x] else NONE
         low = LOW if data[x] <= 0 else NONE
-        flags[x] = before[x] | found[x] | low
+        flags[x] = before[x] | saturated[x] | low
 
 
 @inner_kernel
@@ -69,7 +69,7 @@ def _join(more: Array, flags: Array) -> None:
 
 @inner_kernel
 def _spread(flags: Array, bit: np.uint8, reach: int, padded: Array, wide: Array) -> None:
-    """Set ``bit`` in every pixel within a square of half-width ``reach`` of one that has it.
+    """Set ``bit`` in every pixel within a square of half-width ``reach`` around one that has it.
 
     ``padded`` (columns + 2 reach) must be zero at both ends; ``wide`` has the flags' shape.
     """
@@ -86,14 +86,14 @@ def _spread(flags: Array, bit: np.uint8, reach: int, padded: Array, wide: Array)
 
 @kernel
 def flag_groups(data: Array, before: Array, threshold: Array, reach: int, flags: Array) -> None:
-    """Flag saturated and A/D floor groups of one integration, earlier groups first."""
+    """Flag saturated and A/D floor groups of one integration, in order of time."""
     groups, rows, cols = data.shape
-    found = np.zeros((rows, cols), np.uint8)
+    saturated = np.zeros((rows, cols), np.uint8)
     padded = np.zeros(cols + 2 * reach, np.uint8)
     wide = np.empty((rows, cols), np.uint8)
     for group in range(groups):
         for y in range(rows):
-            _mark(data[group, y], threshold[y], before[group, y], found[y], flags[group, y])
+            _mark(data[group, y], threshold[y], before[group, y], saturated[y], flags[group, y])
         if reach > 0:
             _spread(flags[group], SATURATED, reach, padded, wide)
 
@@ -116,10 +116,11 @@ def _suspect(data: Array, limit: Array, flags: Array, following: Array, suspect:
 def flag_averages(
     data: Array, threshold: Array, checked: Array, frames: int, reach: int, flags: Array
 ) -> None:
-    """Flag groups whose last frames may have saturated, though their average has not.
+    """Flag groups whose last frames may have saturated although their average has not.
 
-    Only groups just before a saturated one are looked at: a steady ramp would have saturated in
-    the last frame at a lower average, by the ratio of the group's mean time to its end.
+    Only the group before a saturated one is tested. A steady ramp that saturates in the last frame
+    of group g has the average ``threshold * dilution``, where, as in stcal,
+    ``dilution = mean(t) / t_end`` with ``t_end = (g + 1) * nframes``.
     """
     groups, rows, cols = data.shape
     suspect, wide = np.empty((rows, cols), np.uint8), np.empty((rows, cols), np.uint8)
@@ -141,10 +142,11 @@ def flag_averages(
 def flag_second_group(
     data: Array, threshold: Array, bias: Array, frames: int, flags: Array
 ) -> None:
-    """Flag second groups that a sudden jump near their end may have saturated.
+    """Flag second groups that a jump near their end may have saturated.
 
-    That is where the third group is saturated, the first did not foretell it, and the second rose
-    by more than one frame at saturation adds to an average.
+    Conditions: the third group is saturated, the signal of the first group does not predict that,
+    and the second group rose by more than ``(threshold - first) / nframes``, which one saturated
+    frame contributes to the average.
     """
     middle, end = (frames + 1) / 2, 3 * frames
     for y in range(data.shape[1]):
@@ -152,7 +154,7 @@ def flag_second_group(
             if flags[2, y, x] & SATURATED == NONE or flags[1, y, x] & SATURATED != NONE:
                 continue
             first, limit = data[0, y, x], threshold[y, x]
-            foretold = (first - bias[y, x]) / middle * end + bias[y, x]
-            room = (limit - first) / np.float32(frames)
-            if foretold < limit and data[1, y, x] - first > room:
+            predicted = (first - bias[y, x]) / middle * end + bias[y, x]
+            rise = (limit - first) / np.float32(frames)
+            if predicted < limit and data[1, y, x] - first > rise:
                 flags[1, y, x] |= DO_NOT_USE

@@ -1,9 +1,9 @@
-"""Flag the groups of bright pixels from which charge migrated (not supported yet)."""
+"""Charge migration: flag groups of bright pixels that lost charge (not supported yet)."""
 
-from calbatch.calibrate.steps._later import LaterStep
+from calbatch.calibrate.steps._unsupported import UnsupportedStep
 
 
-class ChargeMigrationStep(LaterStep):
-    """Flag the groups of bright pixels from which charge migrated (not supported yet)."""
+class ChargeMigrationStep(UnsupportedStep):
+    """Flag groups of bright pixels that lost charge to their neighbours (not supported yet)."""
 
     cal_step = "charge_migration"

@@ -1,9 +1,9 @@
-"""Subtract 1/f noise group by group: off by default, and not supported yet."""
+"""Flicker noise: subtract 1/f noise from each group (off by default, not supported yet)."""
 
-from calbatch.calibrate.steps._later import LaterStep
+from calbatch.calibrate.steps._unsupported import UnsupportedStep
 
 
-class CleanFlickerNoiseStep(LaterStep):
-    """Subtract 1/f noise group by group (not supported yet)."""
+class CleanFlickerNoiseStep(UnsupportedStep):
+    """Subtract 1/f noise from each group (not supported yet)."""
 
     cal_step = "clean_flicker_noise"

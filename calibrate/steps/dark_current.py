@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.calibrate.errors import ParameterError, ReferenceFileError
-from calbatch.calibrate.numbers import number
+from calbatch.calibrate.numbers import header_number
 from calbatch.calibrate.parameters import Float, Text
 from calbatch.calibrate.step import Step, StepError
 from calbatch.calibrate.steps._dark_levels import DarkLevels, subtract_levels
@@ -25,9 +25,9 @@ log = logging.getLogger(__name__)
 
 
 class DarkCurrentStep(Step):
-    """Subtract the dark from every group, averaged and extrapolated to the exposure's groups.
+    """Subtract the dark, averaged or extrapolated to the exposure's groups, from every group.
 
-    MIRI's darks differ by integration: the last one stands for all further integrations.
+    MIRI's darks differ between integrations; the last one is used for all further integrations.
     """
 
     reference_file_types = ("dark",)
@@ -39,19 +39,22 @@ class DarkCurrentStep(Step):
     )
 
     def check(self) -> None:
-        """Refuse what is not supported yet."""
+        """Refuse parameters that are not supported yet."""
+        super().check()
         for name in ("dark_output", "average_dark_current"):
             if getattr(self, name) is not None:
                 raise ParameterError(f"{self.name}.{name} is not supported yet: leave it None")
 
     def process(self, exposure: DataModel) -> RampModel:
-        """Return the ramp less its dark."""
+        """Return the ramp minus the dark."""
         ramp = as_ramp(exposure)
         reference = self.open_reference(ramp, "dark")
         refuse_average_dark_current(reference)
         integration = dark_integrations(ramp, reference)
-        # jwst writes it into every ramp; what an earlier run left there does not count any more.
-        ramp.set_reader("average_dark_current", ConstantReader(ramp.frame, np.dtype(np.float32), 0.0))
+        # jwst writes this array to every ramp; it replaces the array of an earlier run.
+        ramp.set_reader(
+            "average_dark_current", ConstantReader(ramp.frame, np.dtype(np.float32), 0.0)
+        )
         return ramp.map_tiles(
             subtract_dark,
             outputs=("data", "pixeldq"),
@@ -64,7 +67,7 @@ class DarkCurrentStep(Step):
 def subtract_dark(
     data: Array, pixeldq: Array, *, levels: Array, dark_dq: Array, integration: tuple[int, ...]
 ) -> tuple[Array, Array]:
-    """Return the ramp less its dark, and the pixel flags with the dark's.
+    """Return the ramp minus the dark, and the pixel flags combined with the dark's.
 
     Parameters
     ----------
@@ -73,12 +76,12 @@ def subtract_dark(
     pixeldq : ndarray
         Flags, (rows, columns).
     levels : ndarray
-        Dark of each group (DN), (groups, rows, columns), or this for each of the dark's
-        integrations, (integrations, groups, rows, columns); NaN counts as no dark.
+        Dark of each group (DN), (groups, rows, columns) or (integrations, groups, rows, columns);
+        NaN counts as zero.
     dark_dq : ndarray
-        Flags, (rows, columns), or (dark integrations, 1, rows, columns): those of any.
+        Flags, (rows, columns) or (dark integrations, 1, rows, columns), which are combined.
     integration : tuple of int
-        For each integration of the exposure, which of the dark's it takes.
+        The index of the dark's integration for each integration of the exposure.
     """
     data, levels = for_kernels(data, levels)
     result = np.empty_like(data)
@@ -89,75 +92,75 @@ def subtract_dark(
 
 
 def levels_of(ramp: RampModel, reference: DataModel, integrations: int) -> Reader:
-    """Return the dark as the exposure's groups see it, of the first so many integrations.
+    """Return the first integrations of the dark, resampled to the exposure's groups.
 
     Raises
     ------
     ReferenceFileError
-        When the dark's groups cannot be made into the exposure's.
+        If the dark's groups cannot be resampled to the exposure's.
     """
-    wanted, have = Readout.of(ramp), Readout.of(reference)
-    alike = (wanted.frames, wanted.gap) == (have.frames, have.gap)
-    if not alike and (have.frames, have.gap) != (1, 0):
+    readout, theirs = Readout.of(ramp), Readout.of(reference)
+    alike = (readout.frames, readout.gap) == (theirs.frames, theirs.gap)
+    if not alike and (theirs.frames, theirs.gap) != (1, 0):
         raise ReferenceFileError(
-            f"{reference.path}: averages {have.frames} frames and skips {have.gap}, the exposure "
-            f"{wanted.frames} and {wanted.gap}: wants a dark like that, or of single frames"
+            f"{reference.path}: averages {theirs.frames} frames and skips {theirs.gap}, but the "
+            f"exposure averages {readout.frames} and skips {readout.gap}: the dark must do the "
+            "same, or have single frames"
         )
     dark = reference.rows("data")
     if len(dark.shape) == 4:
         dark = dark.planes(slice(0, integrations))
-    step, count = (1, 1) if alike else (wanted.frames + wanted.gap, wanted.frames)
-    levels = DarkLevels(dark, wanted.groups, step, count, averages=not alike)
+    step, count = (1, 1) if alike else (readout.frames + readout.gap, readout.frames)
+    levels = DarkLevels(dark, readout.groups, step, count, averages=not alike)
     if levels.missing:
-        _announce_extrapolation(reference, levels)
+        _warn_of_extrapolation(reference, levels)
     elif alike:
         lead = (slice(None),) * (len(dark.shape) - 3)
-        return dark.planes((*lead, slice(0, wanted.groups)))
+        return dark.planes((*lead, slice(0, readout.groups)))
     return levels
 
 
-def _announce_extrapolation(reference: DataModel, levels: DarkLevels) -> None:
+def _warn_of_extrapolation(reference: DataModel, levels: DarkLevels) -> None:
     if levels.frames < 2:
         raise ReferenceFileError(
-            f"{reference.path}: has one group: too few to extrapolate to the exposure's"
+            f"{reference.path}: has one group, too few to extrapolate to the exposure's groups"
         )
     log.warning(
-        "%s: has %d frames, the exposure needs %d: extrapolated by its last two",
+        "%s: has %d frames, but the exposure needs %d: extrapolated from its last two",
         reference.path, levels.frames, levels.frames + levels.missing,
     )  # fmt: skip
 
 
 def dark_integrations(ramp: RampModel, reference: DataModel) -> tuple[int, ...]:
-    """Return which of the dark's integrations each of the exposure's takes.
+    """Return the index of the dark's integration for each integration of the exposure.
 
-    A segment that does not begin with the exposure's first integration takes the last one, as in
-    jwst.
+    As in jwst, a segment that does not begin with the first integration uses the dark's last one.
     """
     shape: Any = reference.shape
     count = shape[0] if len(shape) == 4 else 1
-    first = number(ramp, "meta.exposure.integration_start") in (None, 1)
+    first = header_number(ramp, "meta.exposure.integration_start") in (None, 1)
     integrations: Any = ramp.shape
     return tuple(min(i, count - 1) if first else count - 1 for i in range(integrations[0]))
 
 
 def flags_of(reference: DataModel) -> Reader:
-    """Return the dark's flags; of a dark with several integrations, the first plane of each."""
+    """Return the dark's flags; if it has several integrations, the first plane of each."""
     flags = reference.rows("dq")
     return flags.planes((slice(None), slice(0, 1))) if len(flags.shape) == 4 else flags
 
 
 def refuse_average_dark_current(reference: DataModel) -> None:
-    """Refuse a dark that adds its own noise to the ramp.
+    """Reject a dark that adds its own noise to the ramp.
 
     Raises
     ------
     StepError
-        When its average dark current is not zero.
+        If its average dark current is not zero.
     """
     scalar = reference.meta.exposure.average_dark_current
     array = reference.has("average_dark_current") and reference.rows("average_dark_current")
     if scalar or (array and array.whole().any()):
         raise StepError(
-            f"{reference.path}: has an average dark current (AVDRKCUR), which adds to the noise: "
-            "that is not supported yet"
+            f"{reference.path}: an average dark current (AVDRKCUR), which adds to the noise, is "
+            "not supported yet"
         )

@@ -1,4 +1,4 @@
-"""DQ initialization: begin with what the detector's mask knows of each pixel.
+"""DQ initialization: set the flags of each pixel from the detector's mask.
 
 Source: jwst 3.0.0 ``dq_init`` step.
 """
@@ -21,43 +21,43 @@ Array = npt.NDArray[Any]
 
 
 class DQInitStep(Step):
-    """Set the flags of pixels, and the unusable ones' groups, from the mask reference."""
+    """Set pixel flags, and the group flags of unusable pixels, from the mask reference."""
 
     reference_file_types = ("mask",)
     cal_step = "dq_init"
 
     user_supplied_dq = Text(
-        None, none=True, help="a FITS file with more flags, in the standard bits"
+        None, none=True, help="FITS file with additional flags, in the standard bits"
     )
 
     def process(self, exposure: DataModel) -> RampModel:
-        """Return the ramp with its flags begun."""
+        """Return the ramp with the mask's flags."""
         ramp = as_ramp(exposure)
         reference = self.open_reference(ramp, "mask")
-        more = self.user_supplied_dq
+        path = self.user_supplied_dq
         return ramp.map_tiles(
             apply_mask,
             outputs=("pixeldq", "groupdq"),
             alone={"pixeldq": add_mask},
             mask=reference.rows("dq"),
-            user_dq=None if more is None else user_flags(more, ramp.frame),
+            user_dq=None if path is None else user_flags(path, ramp.frame),
         )
 
 
 def apply_mask(
     pixeldq: Array, groupdq: Array, *, mask: Array, user_dq: Array | None
 ) -> tuple[Array, Array]:
-    """Return pixel and group flags with the mask's.
+    """Return pixel and group flags combined with the mask's.
 
     Parameters
     ----------
     pixeldq, mask : ndarray
         Flags, (rows, columns).
     groupdq : ndarray
-        Flags, (integrations, groups, rows, columns): they get DO_NOT_USE, so that no ramp is
-        fitted to an unusable pixel.
+        Flags, (integrations, groups, rows, columns). DO_NOT_USE is added for unusable pixels, so
+        that no ramp is fitted to them.
     user_dq : ndarray or None
-        More flags, (rows, columns).
+        Additional flags, (rows, columns).
     """
     known = mask if user_dq is None else mask | user_dq
     return (
@@ -67,24 +67,24 @@ def apply_mask(
 
 
 def add_mask(pixeldq: Array, *, mask: Array, user_dq: Array | None) -> Array:
-    """Return pixel flags with the mask's; the arguments are those of `apply_mask`."""
+    """Return pixel flags combined with the mask's; for arguments see `apply_mask`."""
     flags: Array = pixeldq | (mask if user_dq is None else mask | user_dq)
     return flags
 
 
 def user_flags(path: str, frame: tuple[int, int]) -> Reader:
-    """Return the first image of a file, as flags of the exposure's pixels.
+    """Return the first image of a file as flags of the exposure's pixels.
 
     Raises
     ------
     StepError
-        When it has not the exposure's rows and columns.
+        If its shape differs from the exposure's frame.
     """
     images = [hdu for hdu in read_layout(path).hdus[:2] if hdu.kind in ("image", "compressed")]
-    found = images[0].shape if images else "none"
-    if found != frame:
+    shape = images[0].shape if images else "none"
+    if shape != frame:
         raise StepError(
             f"{path}: user_supplied_dq must be an image of {frame[0]} rows and {frame[1]} columns, "
-            f"found {found}"
+            f"but is {shape}"
         )
     return RowReader(images[0]).astype(np.uint32)

@@ -28,7 +28,7 @@ NIRSPEC_IMAGING = (
 NIRSPEC_SPECTRA = (
     *("NRS_AUTOWAVE", "NRS_BRIGHTOBJ", "NRS_FIXEDSLIT", "NRS_IFU", "NRS_LAMP", "NRS_MSASPEC"),
 )
-"""Those whose flat depends on the wavelength of each pixel."""
+"""NIRSpec's exposure types whose flat depends on each pixel's wavelength."""
 
 
 OUTPUTS = ("data", "err", "dq", "var_poisson", "var_rnoise", "var_flat")
@@ -36,7 +36,7 @@ OUTPUTS_OF_ERROR = ("data", "err", "dq", "var_flat")
 
 
 class FlatFieldStep(Step):
-    """Divide a rate by the flat image, with its errors, variances and flags."""
+    """Divide a rate, with its errors and variances, by the flat image."""
 
     reference_file_types = ("flat",)
     cal_step = "flat_field"
@@ -44,18 +44,19 @@ class FlatFieldStep(Step):
     save_interpolated_flat = Boolean(
         False, help="must stay False: flats of NIRSpec spectra are not supported yet"
     )
-    user_supplied_flat = Text(None, none=True, help="a flat to use instead of the reference")
-    inverse = Boolean(False, help="multiply by the flat instead")
+    user_supplied_flat = Text(None, none=True, help="flat to use instead of the reference")
+    inverse = Boolean(False, help="multiply by the flat instead of dividing")
 
     def check(self) -> None:
-        """Refuse what is not supported yet."""
+        """Refuse parameters that are not supported yet."""
+        super().check()
         if self.save_interpolated_flat:
             raise ParameterError(
                 f"{self.name}.save_interpolated_flat is not supported yet: leave it False"
             )
 
     def wanted_references(self) -> set[str]:
-        """Return no reference types where the user gives the flat."""
+        """Return no reference types if the user supplies the flat."""
         return set() if self.user_supplied_flat is not None else super().wanted_references()
 
     def process(self, exposure: DataModel) -> DataModel:
@@ -78,23 +79,23 @@ class FlatFieldStep(Step):
             reference: DataModel = self.open_reference(exposure, "flat")
             return reference
         self._used["flat"] = str(Path(path).resolve())
-        return subarray.fitted(exposure, FlatModel(path))
+        return subarray.cut_to_exposure(exposure, FlatModel(path))
 
 
 def refuse_spectra(exposure: DataModel) -> None:
-    """Refuse exposures that a flat image does not fit.
+    """Reject exposures that a flat image does not apply to.
 
     Raises
     ------
     StepError
-        For NIRSpec spectra and for what is neither an image nor a cube of images.
+        For NIRSpec spectra, and for arrays that are neither images nor cubes.
     SkipStep
-        For NIRSpec exposures without a flat, and for spectra that are cut out already.
+        For NIRSpec exposures without a flat, and for spectra already extracted.
     """
     kind, instrument = str(exposure.meta.exposure.type).upper(), exposure.meta.instrument
     if exposure.shape is None or len(exposure.shape) not in (2, 3):
         raise StepError(
-            f"{exposure.path}: must be an image or a cube, its shape is {exposure.shape}"
+            f"{exposure.path}: must be an image or a cube, but its shape is {exposure.shape}"
         )
     if kind in NIRSPEC_SPECTRA and instrument.lamp_mode != "IMAGE":
         raise StepError(f"{exposure.path}: flats of NIRSpec spectra ({kind}) are not supported yet")
@@ -102,21 +103,21 @@ def refuse_spectra(exposure: DataModel) -> None:
     if str(instrument.name).upper() == "NIRSPEC" and kind not in known:
         raise SkipStep(f"{kind} exposures have no flat")
     if exposure.meta.cal_step.extract_2d == "COMPLETE":
-        raise SkipStep("extract_2d has been run already")
+        raise SkipStep("extract_2d has already been run")
 
 
 def _usable_flat(flat: Array, flat_dq: Array) -> tuple[Array, Array]:
-    """Return a flat that is 1 wherever it cannot be used, and its flags.
+    """Return the flat, set to 1 wherever it is unusable, and its flags.
 
-    NaN and zero are no flat; what has none, or is flagged so, is not to be used.
+    Pixels with a flat of NaN or zero, or flagged NO_FLAT_FIELD, are DO_NOT_USE.
     """
     none = np.isnan(flat) | (flat == 0) | ((flat_dq & NO_FLAT_FIELD) != 0)
     flags = flat_dq | np.where(none, np.uint32(NO_FLAT_FIELD | DO_NOT_USE), np.uint32(0))
     return np.where(flags & DO_NOT_USE, np.float32(1), flat), flags
 
 
-def _agreed(flags: Array, *arrays: Array) -> tuple[Array, ...]:
-    """Return flags and arrays that agree on what is invalid: NaN in any, or DO_NOT_USE."""
+def _mask_invalid(flags: Array, *arrays: Array) -> tuple[Array, ...]:
+    """Return flags and arrays with every pixel invalid that is NaN in any, or DO_NOT_USE."""
     invalid = (flags & DO_NOT_USE) != 0
     for array in arrays:
         invalid |= np.isnan(array)
@@ -137,23 +138,26 @@ def apply_flat(
 ) -> tuple[Array, ...]:
     """Return an image or cube divided by its flat, with error, flags and variances.
 
+    As in jwst, with flat f and its error s_f: ``data / f``, ``var / f**2``, and
+    ``var_flat = (data / f)**2 / f**2 * s_f**2``; ``err**2`` is the sum of the variances.
+
     Parameters
     ----------
     data : ndarray
         Count rates (DN/s), (rows, columns) or (integrations, rows, columns).
     dq : ndarray
-        Flags, of the data's shape.
+        Flags, shaped like the data.
     var_poisson, var_rnoise : ndarray
-        Variances, of the data's shape.
+        Variances, shaped like the data.
     flat, flat_err, flat_dq : ndarray
         Relative response, its error and its flags, (rows, columns).
     inverse : bool
-        Multiply instead, to undo an earlier division.
+        True to multiply instead, which undoes a division.
 
     Returns
     -------
     data, err, dq, var_poisson, var_rnoise, var_flat : ndarray
-        Every one NaN, and DO_NOT_USE set, where the flat cannot be used or any is NaN.
+        All are NaN, and DO_NOT_USE is set, where the flat is unusable or any of them is NaN.
     """
     flat, flags = _usable_flat(flat, flat_dq)
     square = flat * flat
@@ -165,7 +169,7 @@ def apply_flat(
             data, var_poisson, var_rnoise = data / flat, var_poisson / square, var_rnoise / square
             var_flat = data**2 / square * flat_err**2
         err = np.sqrt(var_poisson + var_rnoise + var_flat)
-    marked, *arrays = _agreed(dq | flags, data, err, var_poisson, var_rnoise, var_flat)
+    marked, *arrays = _mask_invalid(dq | flags, data, err, var_poisson, var_rnoise, var_flat)
     return arrays[0], arrays[1], marked, *arrays[2:]
 
 
@@ -179,17 +183,17 @@ def apply_flat_to_error(
     flat_err: Array,
     inverse: bool,
 ) -> tuple[Array, ...]:
-    """Return an image or cube without variances divided by its flat.
+    """Return an image or cube that has no variances, divided by its flat.
 
-    Its whole error takes the variances' place in `apply_flat`, whose parameters these are.
+    The total error replaces the variances of `apply_flat`; for parameters see there.
 
     Returns
     -------
     data, err, dq, var_flat : ndarray
-        As of `apply_flat`.
+        As for `apply_flat`.
     """
     none = np.zeros_like(err)
-    found = apply_flat(
+    results = apply_flat(
         data, dq, err**2, none, flat=flat, flat_dq=flat_dq, flat_err=flat_err, inverse=inverse
     )
-    return *found[:3], found[-1]
+    return *results[:3], results[-1]

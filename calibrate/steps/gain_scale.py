@@ -1,4 +1,4 @@
-"""Gain scale: undo a gain setting other than the standard one.
+"""Gain scale: rescale rates taken with a non-standard gain setting.
 
 Source: jwst 3.0.0 ``gain_scale`` step.
 """
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from calbatch.calibrate.numbers import number
+from calbatch.calibrate.numbers import header_number
 from calbatch.calibrate.step import SkipStep, Step
 from calbatch.models.datamodels import open_reference
 from calbatch.models.model import DataModel
@@ -31,17 +31,17 @@ def scale_read(var_rnoise: Array, *, factor: float) -> Array:
 
 
 class GainScaleStep(Step):
-    """Multiply rates by GAINFACT, of the exposure or else of the gain reference."""
+    """Multiply rates by GAINFACT of the exposure, or else of the gain reference."""
 
     reference_file_types = ["gain"]
     cal_step = "gain_scale"
 
     def process(self, exposure: DataModel) -> DataModel:
         """Return the exposure with its rates, errors and variances scaled."""
-        factor = number(exposure, "meta.exposure.gain_factor")
+        factor = header_number(exposure, "meta.exposure.gain_factor")
         if factor is None:
             gain = open_reference("gain", self.get_reference_file(exposure, "gain"))
-            factor = number(gain, "meta.exposure.gain_factor")
+            factor = header_number(gain, "meta.exposure.gain_factor")
             if factor is None:
                 raise SkipStep(f"its gain reference {gain.path} has no GAINFACT")
         factor = float(factor)

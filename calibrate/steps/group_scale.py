@@ -1,4 +1,4 @@
-"""Group scale: undo on-board averaging that divided by another number than its frames.
+"""Group scale: correct on-board averages whose divisor is not the number of frames.
 
 Source: jwst 3.0.0 ``group_scale`` step.
 """
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.calibrate.numbers import number
+from calbatch.calibrate.numbers import header_number
 from calbatch.calibrate.step import SkipStep, Step
 from calbatch.calibrate.steps._ramps import as_ramp
 from calbatch.models.datamodels import RampModel
@@ -20,7 +20,7 @@ Array = npt.NDArray[Any]
 class GroupScaleStep(Step):
     """Scale all groups by FRMDIVSR / NFRAMES.
 
-    The sum of a group's frames is divided on board by a power of 2, FRMDIVSR, which need not be
+    On board, the sum of a group's frames is divided by FRMDIVSR, a power of 2 that may differ from
     the number of frames.
     """
 
@@ -29,18 +29,18 @@ class GroupScaleStep(Step):
     def process(self, exposure: DataModel) -> RampModel:
         """Return the ramp with its groups scaled."""
         ramp = as_ramp(exposure)
-        frames = number(ramp, "meta.exposure.nframes")
-        factor = scale_of(frames, number(ramp, "meta.exposure.frame_divisor"))
+        frames = header_number(ramp, "meta.exposure.nframes")
+        factor = group_scale_factor(frames, header_number(ramp, "meta.exposure.frame_divisor"))
         return ramp.map_tiles(scale_groups, outputs=("data",), factor=factor)
 
 
-def scale_of(frames: int | None, divisor: int | None) -> float:
-    """Return by what to multiply groups of so many frames.
+def group_scale_factor(frames: int | None, divisor: int | None) -> float:
+    """Return the factor ``divisor / frames`` for all groups.
 
     Raises
     ------
     SkipStep
-        When a number is missing, or they are equal.
+        If a number is missing or both are equal.
     """
     if frames is None:
         raise SkipStep("the header lacks NFRAMES")

@@ -1,4 +1,4 @@
-"""Inter-pixel capacitance: give back the charge that a pixel's neighbours appear to hold.
+"""Inter-pixel capacitance: return charge to the pixel that collected it.
 
 Source: jwst 3.0.0 ``ipc`` step, without IRS2 readout.
 """
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.calibrate.numbers import number
+from calbatch.calibrate.numbers import header_number
 from calbatch.calibrate.step import Step, StepError
 from calbatch.calibrate.steps._ramps import as_ramp
 from calbatch.calibrate.steps._reference_pixels import miri_margins, near_infrared_margins
@@ -23,7 +23,7 @@ Array = npt.NDArray[Any]
 class IPCStep(Step):
     """Convolve every group with the kernel that undoes inter-pixel capacitance.
 
-    Reference pixels stay as they are, and count as zero for their neighbours.
+    Reference pixels are unchanged, and count as zero for their neighbours.
     """
 
     reference_file_types = ("ipc",)
@@ -46,17 +46,17 @@ class IPCStep(Step):
 
 
 def interior_of(exposure: DataModel) -> Region:
-    """Return where an exposure's array has no reference pixels.
+    """Return the region of an exposure's array without reference pixels.
 
     Raises
     ------
     StepError
-        When the header does not say where on the detector the array lies.
+        If the header lacks the array's position on the detector.
     """
-    xstart, ystart = (number(exposure, f"meta.subarray.{n}") for n in ("xstart", "ystart"))
+    xstart, ystart = (header_number(exposure, f"meta.subarray.{n}") for n in ("xstart", "ystart"))
     if xstart is None or ystart is None:
         raise StepError(
-            f"{exposure.path}: the header lacks SUBSTRT1 or SUBSTRT2, where the array begins"
+            f"{exposure.path}: the header lacks SUBSTRT1 or SUBSTRT2, the start of the array"
         )
     origin = ystart - 1, xstart - 1
     miri = exposure.meta.instrument.name == "MIRI"
@@ -65,32 +65,33 @@ def interior_of(exposure: DataModel) -> Region:
 
 
 def kernel_of(reference: IPCModel) -> Array | Reader:
-    """Return the kernel (rows, columns), or a reader of one for each pixel.
+    """Return the kernel (rows, columns), or a reader of one kernel per pixel.
 
     Raises
     ------
     StepError
-        When the kernel has no middle pixel.
+        If the kernel has no central pixel.
     """
     reader = reference.rows("data")
     shape = reader.shape
     if len(shape) not in (2, 4) or shape[0] % 2 == 0 or shape[1] % 2 == 0:
         raise StepError(
-            f"{reference.path}: the kernel must have odd sizes, alone or for each pixel, "
-            f"its shape is {shape}"
+            f"{reference.path}: the kernel must have an odd number of rows and columns, "
+            f"but its shape is {shape}"
         )
     return reader.read((0, shape[0]), (0, shape[1])) if len(shape) == 2 else reader
 
 
 def deconvolve(data: Array, *, weights: Array, interior: Region, region: Region) -> Array:
-    """Convolve each group's pixels, reference pixels excepted.
+    """Convolve each group's pixels except reference pixels.
 
     Parameters
     ----------
     data : ndarray
         float32, (integrations, groups, rows, columns).
     weights : ndarray
-        (kernel rows, kernel columns), or with (rows, columns) behind: the kernel of each pixel.
+        (kernel rows, kernel columns), or (kernel rows, kernel columns, rows, columns) for a
+        separate kernel per pixel.
     interior : Region
         The part of the exposure without reference pixels.
     region : Region
@@ -99,7 +100,7 @@ def deconvolve(data: Array, *, weights: Array, interior: Region, region: Region)
     Returns
     -------
     ndarray
-        float32, shaped as ``data``. What lies outside the interior counts as zero.
+        float32, shaped like ``data``. Pixels outside the interior count as zero.
     """
     rows, cols = (
         slice(*(min(max(edge, first), last) - first for edge in inside))
@@ -109,12 +110,12 @@ def deconvolve(data: Array, *, weights: Array, interior: Region, region: Region)
     if weights.ndim == 4:
         weights = weights[:, :, rows, cols]
     for frame in np.ndindex(data.shape[:2]):
-        result[frame][rows, cols] = _convolved(data[frame][rows, cols], weights)
+        result[frame][rows, cols] = _convolve(data[frame][rows, cols], weights)
     return result
 
 
-def _convolved(image: Array, weights: Array) -> Array:
-    """Return the sum of shifted images, the one in place last as it is the largest."""
+def _convolve(image: Array, weights: Array) -> Array:
+    """Return the sum of weighted, shifted images; the unshifted one, the largest, is added last."""
     (height, width), (half_rows, half_cols) = image.shape, (n // 2 for n in weights.shape[:2])
     padded = np.pad(image, ((half_rows, half_rows), (half_cols, half_cols)))
     total = np.zeros_like(image)

@@ -1,4 +1,4 @@
-"""Linearity: undo the detector's non-linear response.
+"""Linearity: correct the detector's non-linear response.
 
 Source: jwst 3.0.0 ``linearity`` step and stcal 1.20 ``linearity_correction``.
 """
@@ -19,10 +19,10 @@ Array = npt.NDArray[Any]
 
 
 class LinearityStep(Step):
-    """Make counts proportional to charge, by a polynomial for each pixel.
+    """Make counts proportional to charge with a polynomial for each pixel.
 
-    Where the reference also has the inverse polynomials (INV_COEFFS), the reads that a group
-    averages are linearized one by one.
+    If the reference also has inverse polynomials (INV_COEFFS), the reads averaged in a group are
+    linearized individually.
     """
 
     reference_file_types = ("linearity",)
@@ -56,34 +56,37 @@ def linearize(
     inverse: Array | None,
     frames: int,
 ) -> tuple[Array, Array]:
-    """Return linear counts and the pixel flags; saturated groups keep their counts.
+    """Return linear counts and the pixel flags; saturated groups are unchanged.
+
+    As in stcal, ``linear = sum(coeffs[k] * data**k)`` over the terms k.
 
     Parameters
     ----------
     data, groupdq : ndarray
-        Counts (DN) less bias, and group flags, (integrations, groups, rows, columns).
+        Bias-subtracted counts (DN) and group flags, (integrations, groups, rows, columns).
     pixeldq : ndarray
         Flags, (rows, columns).
     reference_dq : ndarray or None
         The reference's flags, (rows, columns).
     coeffs : ndarray
-        A polynomial in the counts for each pixel, (terms, rows, columns), constant term first.
+        Coefficients of each pixel's polynomial in the counts, (terms, rows, columns), constant
+        term first.
     inverse : ndarray or None
-        Polynomials from linear to measured counts. With these, the ``frames`` reads averaged in a
-        group are reconstructed along a steady ramp and linearized one by one.
+        Coefficients of the polynomials from linear to measured counts. With these, the ``frames``
+        reads averaged in a group are reconstructed along a steady ramp and linearized one by one.
     frames : int
         Reads averaged in a group.
 
     Returns
     -------
     data, pixeldq : ndarray
-        NO_LIN_CORR, and counts as they were, where the reference has that flag, any coefficient
-        is NaN, or the linear one is zero.
+        NO_LIN_CORR is set and counts are unchanged where the reference has that flag, a
+        coefficient is NaN, or the linear coefficient is zero.
     """
     flagged = np.zeros_like(pixeldq) if reference_dq is None else reference_dq
     data, groupdq, coeffs, flagged = for_kernels(data, groupdq, coeffs, flagged)
     linear, flags = np.empty_like(data), pixeldq.copy()
-    # One group has no slope to reconstruct reads along: it is taken as it is.
+    # A single group has no slope along which reads could be reconstructed.
     if inverse is None or data.shape[1] == 1:
         linearize_groups(data, groupdq, coeffs, flagged, linear, flags)
     else:

@@ -1,9 +1,9 @@
-"""Flag pixels that remember an earlier exposure: off by default, and not supported yet."""
+"""Persistence: flag the traces of earlier exposures (off by default, not supported yet)."""
 
-from calbatch.calibrate.steps._later import LaterStep
+from calbatch.calibrate.steps._unsupported import UnsupportedStep
 
 
-class PersistenceStep(LaterStep):
-    """Flag pixels that remember an earlier exposure (not supported yet)."""
+class PersistenceStep(UnsupportedStep):
+    """Flag pixels with traces of earlier exposures (not supported yet)."""
 
     cal_step = "persistence"

@@ -1,9 +1,9 @@
-"""Subtract NIRSpec's thermal picture frame: off by default, and not supported yet."""
+"""Picture frame: subtract NIRSpec's thermal frame (off by default, not supported yet)."""
 
-from calbatch.calibrate.steps._later import LaterStep
+from calbatch.calibrate.steps._unsupported import UnsupportedStep
 
 
-class PictureFrameStep(LaterStep):
+class PictureFrameStep(UnsupportedStep):
     """Subtract NIRSpec's thermal picture frame (not supported yet)."""
 
     cal_step = "picture_frame"

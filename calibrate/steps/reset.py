@@ -3,12 +3,12 @@
 Source: jwst 3.0.0 ``reset`` step.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.calibrate.numbers import number
+from calbatch.calibrate.numbers import header_number
 from calbatch.calibrate.step import SkipStep, Step
 from calbatch.calibrate.steps._ramps import as_ramp
 from calbatch.models.datamodels import RampModel
@@ -20,51 +20,66 @@ Array = npt.NDArray[Any]
 class ResetStep(Step):
     """Subtract the reset anomaly from the first groups of each integration.
 
-    The anomaly differs by integration: the reference's last one stands for all further ones.
+    The anomaly differs between integrations; the reference's last one is used for all further ones.
     """
 
     reference_file_types = ("reset",)
     cal_step = "reset"
 
     def process(self, exposure: DataModel) -> RampModel:
-        """Return the ramp less the anomaly."""
+        """Return the ramp minus the anomaly."""
         ramp = as_ramp(exposure)
         if not str(exposure.meta.instrument.detector).startswith("MIR"):
             raise SkipStep("only MIRI has a reset anomaly")
         reference = self.open_reference(ramp, "reset")
-        ints, groups, integration = corrected(ramp, reference)
+        planes = select_planes(ramp, reference)
         return ramp.map_tiles(
             subtract_reset,
             outputs=("data", "pixeldq"),
-            anomaly=reference.rows("data").planes((slice(*ints), slice(0, groups))),
+            anomaly=reference.rows("data").planes(planes.slices),
             anomaly_dq=reference.rows("dq"),
-            integration=integration,
+            integration=planes.integration,
         )
 
 
-def corrected(
-    ramp: RampModel, reference: DataModel
-) -> tuple[tuple[int, int], int, tuple[int, ...]]:
-    """Return which of the reference's integrations and groups an exposure takes.
+class AnomalyPlanes(NamedTuple):
+    """The planes of a reset reference that apply to an exposure.
 
-    Returns
-    -------
-    integrations : tuple of int
-        Begin and end of those to be read.
+    Attributes
+    ----------
+    start, stop : int
+        The range of the reference's integrations to read.
     groups : int
-        How many groups are corrected: those of the exposure that the reference has.
+        Number of groups to correct: those of the exposure that the reference also has.
     integration : tuple of int
-        For each integration of the exposure, its place among those read. A segment of a longer
-        exposure counts from INTSTART.
+        The index, within that range, for each integration of the exposure.
+    """
+
+    start: int
+    stop: int
+    groups: int
+    integration: tuple[int, ...]
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """The slices of integrations and groups to read."""
+        return slice(self.start, self.stop), slice(0, self.groups)
+
+
+def select_planes(ramp: RampModel, reference: DataModel) -> AnomalyPlanes:
+    """Return the planes of the reference that apply to an exposure.
+
+    The integrations of a segment of a longer exposure are counted from INTSTART.
     """
     ramp_shape: Any = ramp.shape
     shape: Any = reference.shape
     known = reference.meta.exposure
     last = min(known.nints or shape[0], shape[0]) - 1
-    start = (number(ramp, "meta.exposure.integration_start") or 1) - 1
-    taken = [min(start + i, last) for i in range(ramp_shape[0])]
+    start = (header_number(ramp, "meta.exposure.integration_start") or 1) - 1
+    indices = [min(start + i, last) for i in range(ramp_shape[0])]
     groups = min(known.ngroups or shape[1], shape[1], ramp_shape[1])
-    return (taken[0], taken[-1] + 1), groups, tuple(i - taken[0] for i in taken)
+    first = indices[0]
+    return AnomalyPlanes(first, indices[-1] + 1, groups, tuple(i - first for i in indices))
 
 
 def subtract_reset(
@@ -75,7 +90,7 @@ def subtract_reset(
     anomaly_dq: Array,
     integration: tuple[int, ...],
 ) -> tuple[Array, Array]:
-    """Return the ramp less the reset anomaly, and the pixel flags with the reference's.
+    """Return the ramp minus the reset anomaly, and the pixel flags with the reference's.
 
     Parameters
     ----------
@@ -84,10 +99,10 @@ def subtract_reset(
     pixeldq, anomaly_dq : ndarray
         Flags, (rows, columns).
     anomaly : ndarray
-        The anomaly (DN) of the first groups, (its integrations, its groups, rows, columns); NaN
-        counts as none, and later groups have none.
+        The anomaly (DN), (its integrations, its groups, rows, columns). NaN counts as zero, and
+        groups beyond the reference's have no anomaly.
     integration : tuple of int
-        For each integration of the exposure, which of the reference's it takes.
+        The index of the reference's integration for each integration of the exposure.
     """
     result = data.copy()
     for counts, which in zip(result, integration, strict=True):

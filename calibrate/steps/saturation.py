@@ -1,4 +1,4 @@
-"""Saturation: flag groups at the top and at the bottom of the converter's range.
+"""Saturation: flag groups at the top and bottom of the converter's range.
 
 Source: jwst 3.0.0 ``saturation`` step and stcal 1.20 ``flag_saturated_pixels``.
 """
@@ -27,9 +27,9 @@ class SaturationStep(Step):
     cal_step = "saturation"
 
     n_pix_grow_sat = Integer(
-        1, low=0, unit="pixel", help="layers of neighbours that saturate with a pixel"
+        1, low=0, unit="pixel", help="layers of neighbours to flag around a saturated pixel"
     )
-    use_readpatt = Boolean(True, help="look for saturation that averaging of frames hides")
+    use_readpatt = Boolean(True, help="look for saturation hidden by the averaging of frames")
 
     def process(self, exposure: DataModel) -> RampModel:
         """Return the ramp with its saturated groups flagged."""
@@ -37,7 +37,7 @@ class SaturationStep(Step):
         reference = self.open_reference(ramp, "saturation")
         frames = frames_of(ramp) if self.use_readpatt else None
         bias = None if frames is None else self._bias(ramp)
-        # Growth reaches as far again where what averaging hides is grown from the grown flags.
+        # Flags of hidden saturation are grown from flags that have already been grown.
         times = 2 if frames is not None and frames > 1 else 1
         return ramp.map_tiles(
             flag_saturation,
@@ -52,7 +52,7 @@ class SaturationStep(Step):
         )
 
     def _bias(self, ramp: RampModel) -> Reader | None:
-        """Return the superbias, which tells the second group's signal; None where it is N/A."""
+        """Return the superbias, for the signal of the second group; None if it is N/A."""
         try:
             reader: Reader = self.open_reference(ramp, "superbias").rows("data")
         except SkipStep:
@@ -80,19 +80,19 @@ def flag_saturation(
     pixeldq : ndarray
         Pixel flags, (rows, columns).
     threshold, threshold_dq : ndarray
-        The counts (DN) from which a pixel is saturated, and the reference's flags.
+        The counts (DN) at which a pixel saturates, and the reference's flags.
     bias : ndarray or None
-        The superbias (DN), for the check of the second group; None is zero.
+        The superbias (DN), for the check of the second group; None means zero.
     reach : int
-        How many layers of neighbours of a saturated pixel are saturated too.
+        Layers of neighbours to flag around a saturated pixel.
     frames : int or None
-        Frames averaged in a group; None leaves out the checks that need to know.
+        Frames averaged in a group; None omits the checks for hidden saturation.
 
     Returns
     -------
     groupdq, pixeldq : ndarray
-        SATURATED from the first saturated group on, AD_FLOOR and DO_NOT_USE where counts are not
-        positive, DO_NOT_USE where an average hides saturation; NO_SAT_CHECK where the reference
+        SATURATED from the first saturated group on; AD_FLOOR and DO_NOT_USE where counts are not
+        positive; DO_NOT_USE where an average hides saturation; NO_SAT_CHECK where the reference
         has no threshold.
     """
     data, before = for_kernels(data, groupdq)
@@ -111,7 +111,7 @@ def flag_saturation(
 
 
 def flag_unchecked(pixeldq: Array, *, threshold: Array, threshold_dq: Array) -> Array:
-    """Return the pixel flags that `flag_saturation` gives, (rows, columns)."""
+    """Return the pixel flags of `flag_saturation`, (rows, columns)."""
     unknown = np.where(np.isnan(threshold), np.uint32(NO_SAT_CHECK), np.uint32(0))
     flags: Array = pixeldq | threshold_dq | unknown
     return flags

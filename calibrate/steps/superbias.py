@@ -23,7 +23,7 @@ class SuperBiasStep(Step):
     cal_step = "superbias"
 
     def process(self, exposure: DataModel) -> RampModel:
-        """Return the ramp less its bias."""
+        """Return the ramp minus its bias."""
         ramp = as_ramp(exposure)
         reference = self.open_reference(ramp, "superbias")
         return ramp.map_tiles(
@@ -38,7 +38,7 @@ class SuperBiasStep(Step):
 def subtract_bias(
     data: Array, pixeldq: Array, *, bias: Array, bias_dq: Array
 ) -> tuple[Array, Array]:
-    """Return the ramp less its bias, and the pixel flags with the bias's.
+    """Return the ramp minus its bias, and the pixel flags combined with the bias's.
 
     Parameters
     ----------
@@ -47,13 +47,13 @@ def subtract_bias(
     pixeldq, bias_dq : ndarray
         Flags, (rows, columns).
     bias : ndarray
-        Bias (DN), (rows, columns); NaN counts as none.
+        Bias (DN), (rows, columns); NaN counts as zero.
     """
     flags = add_flags(pixeldq, bias_dq=bias_dq)
     return data - np.where(np.isnan(bias), np.float32(0), bias), flags
 
 
 def add_flags(pixeldq: Array, *, bias_dq: Array) -> Array:
-    """Return pixel flags with the bias's, (rows, columns)."""
+    """Return pixel flags combined with the bias's, (rows, columns)."""
     flags: Array = pixeldq | bias_dq
     return flags

@@ -178,7 +178,7 @@ def begin_batch(
 def _config_of(step: Step) -> str:
     """Return the text of the batch's ``.cfg``."""
     try:
-        return cfg.written(step, chosen=True)
+        return cfg.format_cfg(step, chosen=True)
     except ParameterError as error:
         raise RequestError(str(error)) from error
 

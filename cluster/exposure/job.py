@@ -124,7 +124,7 @@ _PACKED = "_packed"
 @lru_cache(maxsize=4)
 def _pack_step(step: Step) -> bytes:
     """Return a pickled step; cached, since most exposures of a batch share one."""
-    return pack(hooks.brought_along(step))
+    return pack(hooks.with_imported_hooks(step))
 
 
 def build_products(job: Job) -> list[tuple[Any, Location]]:
@@ -138,9 +138,9 @@ def build_products(job: Job) -> list[tuple[Any, Location]]:
     step = copy.deepcopy(job.step)  # the job is shared by threads
     step.references = job.references
     step.save_results = True
-    step.lazily(datamodels.open(job.path))
+    step.run_lazily(datamodels.open(job.path))
     made = step.products()
-    pairs = [(m, p) for (_, m), p in zip(made, products.paths(step, made), strict=True)]
+    pairs = [(m, p) for (_, m), p in zip(made, products.product_paths(step, made), strict=True)]
     for _, path in pairs:
         if path.resolve() == job.path.resolve():
             raise StepError(

@@ -35,7 +35,7 @@ def parameters_of(step: Step) -> dict[str, dict[str, list[str]]]:
     return {
         section: {
             name: [one.parameters()[name].text(value), source]
-            for name, (value, source) in one.described().items()
+            for name, (value, source) in one.parameter_values().items()
         }
         for section, one in {"": step, **step.steps()}.items()
     }

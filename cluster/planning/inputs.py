@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from calbatch.calibrate.suffixes import product_name, without_extension
+from calbatch.calibrate.suffixes import product_name, strip_extension
 from calbatch.cluster.errors import RequestError
 from calbatch.models.errors import FileError
 from calbatch.models.private import create_file
@@ -145,7 +145,7 @@ def refuse_name_clashes(inputs: Sequence[Location]) -> None:
 
 def _remedy(first: Location, second: Location) -> str:
     """Return advice for two inputs whose products would have the same name."""
-    if first.parent == second.parent and without_extension(first.name) == without_extension(
+    if first.parent == second.parent and strip_extension(first.name) == strip_extension(
         second.name
     ):
         return "they seem to be one exposure, compressed and uncompressed: name one of the files"

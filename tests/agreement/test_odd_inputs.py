@@ -1,4 +1,4 @@
-"""Exposures with one oddity each: what jwst calibrates comes out as from jwst, the rest is refused.
+"""Exposures with one oddity each: those that jwst calibrates agree with it, others are rejected.
 
 The files are small simulated exposures, changed as public reports of faults describe.
 """
@@ -63,11 +63,11 @@ def reports(real_data):
 
 @pytest.fixture(scope="module")
 def calibrated(reports, tmp_path_factory):
-    """Calibrate all of them in one batch; return its result and its products' folder."""
+    """Calibrate all of them in one batch; return its result and the folder of products."""
     folder = tmp_path_factory.mktemp("odd")
     result = run(
-        "detector1", reports, folder, date=DATE, scheduler="sync", console=quiet_console(), fsync=False,
-        save_steps="dq_init",
+        "detector1", reports, folder, date=DATE, scheduler="sync", console=quiet_console(),
+        fsync=False, save_steps="dq_init",
     )  # fmt: skip
     return result, folder
 
@@ -77,22 +77,22 @@ def outcome_of(calibrated, name):
     return found
 
 
-def test_the_tables_have_every_file(reports):
+def test_the_tables_list_every_file(reports):
     names = {p.name.removesuffix("_uncal.fits") for p in reports.iterdir()}
     assert names == {*CALIBRATED, *REFUSED}
 
 
 @pytest.mark.parametrize("name", CALIBRATED)
-def test_each_is_calibrated_with_one_warning_at_most(calibrated, name):
+def test_each_is_calibrated_with_at_most_one_warning(calibrated, name):
     outcome = outcome_of(calibrated, name)
     assert outcome.error == ""
     assert len(outcome.warnings) == len(CALIBRATED[name])
-    for said, wanted in zip(outcome.warnings, CALIBRATED[name], strict=True):
-        assert said.startswith(f"{outcome.path}: {wanted}")
+    for warning, wanted in zip(outcome.warnings, CALIBRATED[name], strict=True):
+        assert warning.startswith(f"{outcome.path}: {wanted}")
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_each_is_refused_in_a_line_that_names_file_and_card(calibrated, name):
+def test_each_is_rejected_with_file_and_card_named(calibrated, name):
     outcome = outcome_of(calibrated, name)
     assert outcome.error.startswith(f"{outcome.path}: ")
     assert REFUSED[name] in outcome.error
@@ -100,7 +100,7 @@ def test_each_is_refused_in_a_line_that_names_file_and_card(calibrated, name):
 
 
 @pytest.mark.parametrize("name", SAME_PIXELS)
-def test_what_only_the_header_says_changes_no_pixel(calibrated, name):
+def test_header_oddities_do_not_change_pixels(calibrated, name):
     _, folder = calibrated
     for kind in ("rate", "rateints"):
         with (
@@ -112,9 +112,9 @@ def test_what_only_the_header_says_changes_no_pixel(calibrated, name):
 
 
 @pytest.mark.agreement
-@pytest.mark.filterwarnings("ignore")  # jwst's, stcal's and crds's own
+@pytest.mark.filterwarnings("ignore")  # warnings of jwst, stcal and crds
 @pytest.mark.parametrize("name", COMPARED)
-def test_what_jwst_calibrates_agrees_with_it(reports, calibrated, name):
+def test_files_that_jwst_calibrates_agree(reports, calibrated, name):
     _, folder = calibrated
     wanted = JwstDetector1.call(str(reports / f"{name}_uncal.fits"), save_results=False)
     with fits.open(folder / f"{name}_rate.fits") as found:

@@ -1,4 +1,4 @@
-"""Products as the rest of the JWST ecosystem sees them: opened, read and calibrated on by jwst."""
+"""Products in the JWST ecosystem: jwst opens, reads and further calibrates them."""
 
 import warnings
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
 from calbatch.calibrate.simulate import Noise
 from calbatch.models import datamodels
 
-# jwst and what it stands on warn of their own future; where warnings matter they are errors below.
+# Deprecation warnings of jwst and its dependencies; tests that check warnings make them errors.
 pytestmark = [pytest.mark.agreement, pytest.mark.filterwarnings("ignore")]
 
 ALLOWED = {
@@ -85,7 +85,7 @@ each_product = pytest.mark.parametrize("suffix", ["rate", "rateints"])
 
 @each_product
 @every_instrument
-def test_jwst_opens_them_without_a_warning(products, suffix, monkeypatch):
+def test_jwst_opens_products_without_warnings(products, suffix, monkeypatch):
     monkeypatch.setenv("STRICT_VALIDATION", "true")
     with jwst_models.open(products.theirs[suffix]) as theirs, warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -109,7 +109,7 @@ def test_an_ifu_rate_is_an_ifu_image(products):
 
 @each_product
 @every_instrument
-def test_headers_are_jwsts(products, suffix):
+def test_headers_agree_with_jwst(products, suffix):
     with fits.open(products.ours[suffix]) as ours, fits.open(products.theirs[suffix]) as theirs:
         assert [(h.name, h.ver) for h in ours] == [(h.name, h.ver) for h in theirs]
         assert {d[1] for d in differences(ours, theirs)} <= set(ALLOWED)
@@ -123,13 +123,13 @@ def test_headers_are_jwsts(products, suffix):
 
 
 @every_instrument
-def test_every_allowed_difference_is_one(products):
+def test_every_allowed_difference_occurs(products):
     with fits.open(products.ours["rate"]) as ours, fits.open(products.theirs["rate"]) as theirs:
         assert {d[1] for d in differences(ours, theirs)} == set(ALLOWED)
 
 
 @every_instrument
-def test_integration_times_are_carried(products):
+def test_integration_times_are_copied(products):
     ours = fits.getdata(products.ours["rateints"], "INT_TIMES")
     raw = fits.getdata(products.exposure.path, "INT_TIMES")
     assert len(ours) == 2
@@ -141,17 +141,17 @@ def test_integration_times_are_carried(products):
     [("NIRCam", "path"), ("NIRCam", "model"), ("NIRISS", "path"), ("FGS", "model")],
     indirect=["products"],
 )
-def test_jwst_calibrates_on_from_a_rate(products, given):
+def test_jwst_continues_from_a_rate(products, given):
     check_calibrated(products, "rate", given)
 
 
 @pytest.mark.parametrize("products", ["NIRCam"], indirect=True)
-def test_jwst_calibrates_on_from_rateints(products):
+def test_jwst_continues_from_rateints(products):
     check_calibrated(products, "rateints", "path")
 
 
 def check_calibrated(products, suffix, given):
-    """Compare what jwst's steps make of our file with what they make of jwst's."""
+    """Compare the results of jwst's steps for our file and for jwst's."""
     ours, theirs = str(products.ours[suffix]), str(products.theirs[suffix])
     with offline(products.exposure.set):
         for step, status in ((FlatFieldStep, "flat_field"), (PhotomStep, "photom")):

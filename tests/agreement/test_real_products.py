@@ -1,4 +1,4 @@
-"""Real files: jwst's own products step by step, a flat, and a raw exposure as it was sent down."""
+"""Real files: jwst's products of each step, a flat, and a raw exposure as archived."""
 
 import warnings
 from pathlib import Path
@@ -25,7 +25,7 @@ REFERENCES = {
     "jump": {"gain": "gain_syn", "readnoise": "readnoise_syn"},
     "ramp_fit": {"gain": "gain_syn", "readnoise": "readnoise_syn"},
 }
-"""The steps that the files of nirspec_sub512 went through, in order, with their references."""
+"""The steps applied to the files of nirspec_sub512, in order, with their references."""
 
 SKIPPED = ("group_scale", "ipc", "refpix", "gain_scale")
 RAMPS = [step for step in REFERENCES if step != "ramp_fit"]
@@ -75,7 +75,7 @@ def native(hdu):
 def check_headers(ours, theirs):
     for hdu, key, mine, other in differences(ours, theirs):
         if key.startswith("R_") and other is not None:
-            assert Path(mine).name == other, key  # its path, for an override
+            assert Path(mine).name == other, key  # the path of an override
         else:
             assert key in ALLOWED, f"{hdu} {key}: {mine!r} for jwst's {other!r}"
 
@@ -111,7 +111,7 @@ def test_rates_from_the_jump_product(folder):
 
 @pytest.fixture(scope="module")
 def calibrated(real_data, tmp_path_factory):
-    """Return a folder with everything that one run of the pipeline makes of the raw exposure."""
+    """Return a folder with all products of one run of the pipeline on the raw exposure."""
     source, output = real_data / "nirspec_sub512", tmp_path_factory.mktemp("calibrated")
     steps = {
         name: {**overrides(source, name), "save_results": name in RAMPS} for name in REFERENCES
@@ -124,7 +124,7 @@ def calibrated(real_data, tmp_path_factory):
 
 
 @pytest.mark.parametrize("suffix", [*RAMPS, *RATES])
-def test_one_run_gives_every_product(folder, calibrated, read_noise, suffix):
+def test_one_run_makes_every_product(folder, calibrated, read_noise, suffix):
     check(product(calibrated, suffix), product(folder, suffix), read_noise)
 
 
@@ -144,7 +144,7 @@ def test_jwst_reads_the_flat_fielded_cube(real_data, tmp_path):
         with jwst_models.open(next(tmp_path.glob("*_flat_field.fits"))) as cube:
             usable = np.isfinite(cube.data)
             assert usable.mean() > 0.9
-            # the flat is known as a quotient in single precision
+            # the flat is a quotient in single precision
             np.testing.assert_allclose(cube.data[usable], wanted[usable], rtol=2e-6)
             assert cube.meta.cal_step.flat_field == "COMPLETE"
 
@@ -156,17 +156,17 @@ class TestRawExposure:
     def raw(self, real_data):
         return real_data / "fgs_acq1" / "jw01019001001_gs-acq1_2022117003102_uncal.fits"
 
-    def test_its_metadata_are_what_jwst_reads(self, raw):
+    def test_metadata_agree_with_jwst(self, raw):
         ours = datamodels.open(raw).to_flat_dict()
         with jwst_models.open(raw) as model:
             theirs = {k: v for k, v in model.to_flat_dict().items() if k.startswith("meta.")}
         assert len(ours) > 100
         for name, value in ours.items():
-            # jwst takes from the ASDF extension more digits than a card has room for
+            # jwst reads more digits from the ASDF extension than a card can hold
             close = isinstance(value, float)
             assert theirs[name] == (pytest.approx(value, rel=1e-13) if close else value), name
 
-    def test_its_pixels_are_read_in_place(self, raw):
+    def test_pixels_are_read_in_place(self, raw):
         model = datamodels.open(raw)
         assert type(model) is datamodels.Level1bModel
         assert model.data.dtype == np.uint16
@@ -174,7 +174,7 @@ class TestRawExposure:
         part = model.data[3, 1, 40:50, 7:9].compute()
         np.testing.assert_array_equal(part, fits.getdata(raw)[3, 1, 40:50, 7:9])
 
-    def test_a_copy_says_the_same(self, raw, tmp_path):
+    def test_a_copy_has_the_same_content(self, raw, tmp_path):
         copy = datamodels.open(raw).save(tmp_path / raw.name, fsync=False)
         with fits.open(copy) as ours, fits.open(raw) as theirs:
             assert {d[1] for d in differences(ours, theirs)} <= {"DATE", "CHECKSUM", "DATASUM"}

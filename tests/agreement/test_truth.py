@@ -1,4 +1,4 @@
-"""detector1 against the truth behind simulated exposures, without correlated noise.
+"""detector1 recovers the truth behind simulated exposures without correlated noise.
 
 Some 63,000 pixels are compared each time: chance moves the mean by 0.004, the scatter by 0.003.
 """
@@ -13,7 +13,7 @@ from calbatch.models import datamodels
 
 pytestmark = pytest.mark.agreement
 
-# As many rays as a detector gets in 40 times as long: enough hits to count in a small frame.
+# 40 times the usual rate of cosmic rays: enough hits in a small frame.
 NOISE = Noise(correlated=False, cosmic_rays=200.0)
 
 EXPOSURES = [
@@ -31,7 +31,7 @@ EXPOSURES = [
 
 
 @pytest.mark.parametrize("spec", EXPOSURES, ids=lambda spec: "-".join(map(str, spec.values())))
-def test_rates_and_rays_are_the_true_ones(spec, tmp_path):
+def test_rates_and_rays_match_the_truth(spec, tmp_path):
     exposure = small_exposure(shape=(256, 256), noise=NOISE, sky=Sky(stars=30), **spec)
     with offline(exposure.set):
         Detector1Pipeline.call(

@@ -1,4 +1,4 @@
-"""Parameter files: what is written is what is read, for every kind of parameter, or is refused."""
+"""Parameter files round-trip for every kind of parameter, or values are rejected."""
 
 import re
 from contextlib import suppress
@@ -62,38 +62,40 @@ class Thing(Step):
 
 
 class Things(Pipeline):
-    """Two of them."""
+    """A pipeline of two such steps."""
 
     step_defs = {"one": Thing, "other": Thing}
 
 
 def made(given):
-    """Return a pipeline of which a step has some values, where they fit."""
+    """Return a pipeline in which a step has those values that are valid for it."""
     step = Things()
-    with suppress(ParameterError):  # None for a text, say
+    with suppress(ParameterError):  # e.g. None for a string
         for name, value in given.items():
             setattr(step.one, name, value)
     return step
 
 
 def described(step):
-    return {n: {k: v for k, (v, _) in s.described().items()} for n, s in step.steps().items()}
+    return {
+        n: {k: v for k, (v, _) in s.parameter_values().items()} for n, s in step.steps().items()
+    }
 
 
 @given(values, st.booleans())
 @example({"label": "@python x"}, True)
 @example({"names": []}, False)
-def test_what_is_written_is_read_or_refused(tmp_path_factory, given, chosen):
+def test_written_values_round_trip_or_are_rejected(tmp_path_factory, given, chosen):
     step, path = made(given), tmp_path_factory.getbasetemp() / "roundtrip.cfg"
     event = None
     try:
-        path.write_bytes(cfg.written(step, chosen=chosen).encode())
+        path.write_bytes(cfg.format_cfg(step, chosen=chosen).encode())
     except ParameterError as error:
         event = str(error)
     if event is not None:
         assert re.match(r"one\.\w+ = .*a parameter file cannot hold", event, re.DOTALL)
         return
-    again = Things.configured(path)
+    again = Things.from_config(path)
     assert described(again) == described(step)
 
 
@@ -101,46 +103,46 @@ NOT_HELD = ("'''\"\"\"", "\udcff", "@python x", "two\r\nlines")
 
 
 @pytest.mark.parametrize("text", [t for t in NASTY if t not in NOT_HELD])
-def test_texts_that_a_file_can_hold_are_not_refused(tmp_path, text):
+def test_texts_that_a_file_can_hold_are_accepted(tmp_path, text):
     step = Thing(label=text)
     path = tmp_path / "thing.cfg"
-    path.write_bytes(cfg.written(step).encode())
-    assert Thing.configured(path).label == text
+    path.write_bytes(cfg.format_cfg(step).encode())
+    assert Thing.from_config(path).label == text
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"label": "'''\"\"\""}, r"label = .*cannot hold this mixture of quotes"),
-        ({"names": ["a'b\"c"]}, r"names = .*quotes of both kinds"),
-        ({"label": "\udcff"}, r"label = .*cannot hold this text as it is"),
+        ({"names": ["a'b\"c"]}, r"names = .*both kinds of quotes"),
+        ({"label": "\udcff"}, r"label = .*cannot hold this text unchanged"),
     ],
 )
-def test_what_no_file_can_hold_is_refused(values, message):
+def test_values_that_no_file_can_hold_are_rejected(values, message):
     for chosen in (True, False):
         with pytest.raises(ParameterError, match=message):
-            cfg.written(Thing(**values), chosen=chosen)
+            cfg.format_cfg(Thing(**values), chosen=chosen)
 
 
 def test_comments_cannot_become_parameters(tmp_path):
     step = Thing()
     step.configure({"": {"level": 5}}, "odd\nskip = True\u2028[one]\rfile.cfg")
     path = tmp_path / "thing.cfg"
-    path.write_bytes(cfg.written(step).encode())
-    assert Thing.configured(path).skip is False
+    path.write_bytes(cfg.format_cfg(step).encode())
+    assert Thing.from_config(path).skip is False
     assert "from odd skip = True [one] file.cfg" in path.read_text()
 
 
-def test_a_text_with_commas_that_is_not_in_quotes_is_refused(tmp_path):
+def test_unquoted_text_with_commas_is_rejected(tmp_path):
     path = tmp_path / "thing.cfg"
     path.write_text("label = a, b\n")
-    with pytest.raises(ParameterError, match=r"label = .*put a text with commas into quotes"):
-        Thing.configured(path)
+    with pytest.raises(ParameterError, match=r"label = .*quote text that contains commas"):
+        Thing.from_config(path)
 
 
 @pytest.mark.parametrize("word", ["none", "None"])
-def test_none_is_a_text_where_there_is_no_none(word):
-    assert Thing(label=word, how=word).described()["label"][0] == word
+def test_none_is_a_string_for_parameters_that_cannot_be_none(word):
+    assert Thing(label=word, how=word).parameter_values()["label"][0] == word
     assert Thing(how=word).how == "none"
 
 
@@ -148,7 +150,7 @@ class TestOverrides:
     @pytest.mark.parametrize(
         ("value", "message"),
         [
-            (5, r"thing\.override_flat = 5: must be a path, a model, N/A or None, not int"),
+            (5, r"thing\.override_flat = 5: must be a path, a model or N/A or None, not int"),
             (True, r"thing\.override_flat = True"),
             (["a.fits", "b.fits"], r"thing\.override_flat = \['a"),
             (np.ones((4, 4)), r"thing\.override_flat = array.*not ndarray"),
@@ -157,20 +159,20 @@ class TestOverrides:
             (datamodels.CubeModel((2, 4, 4)), r"thing\.override_flat: .*no valid 'data'"),
         ],
     )
-    def test_wrong_types_are_refused_at_once(self, value, message):
+    def test_wrong_types_are_rejected_on_assignment(self, value, message):
         with pytest.raises(ParameterError, match=message):
             Thing(name="thing", override_flat=value)
 
     @pytest.mark.parametrize("value", ["a.fits", Path("a.fits"), "N/A", None])
-    def test_paths_and_nothing_are_fine(self, value):
+    def test_paths_and_none_are_accepted(self, value):
         assert Thing(override_flat=value).override_flat == value
 
     @pytest.mark.parametrize("cls", [datamodels.FlatModel, datamodels.ImageModel])
-    def test_models_that_can_be_such_a_reference_are_fine(self, cls):
+    def test_models_of_the_right_type_are_accepted(self, cls):
         model = cls((4, 4))
         assert Thing(override_flat=model).override_flat is model
 
-    def test_a_file_of_another_kind_is_refused_before_anything_runs(self, tmp_path):
+    def test_a_file_of_another_type_is_rejected_before_anything_runs(self, tmp_path):
         model = datamodels.GainModel(np.ones((4, 4)))
         model.meta.reftype = "GAIN"
         path = model.save(tmp_path / "gain.fits", fsync=False)

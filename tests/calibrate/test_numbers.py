@@ -1,10 +1,10 @@
-"""Numbers of headers: what stands in their place is told, never taken for nothing."""
+"""Numbers of headers: cards of another type are reported, not treated as missing."""
 
 import pytest
 from support.batches import copy_changed, small_set
 
 from calbatch.calibrate.errors import StepError
-from calbatch.calibrate.numbers import number, required
+from calbatch.calibrate.numbers import header_number, required_number
 from calbatch.calibrate.steps.dq_init import DQInitStep
 from calbatch.calibrate.steps.gain_scale import GainScaleStep
 from calbatch.calibrate.steps.group_scale import GroupScaleStep
@@ -35,34 +35,34 @@ def with_cards(simulated, tmp_path, **cards):
         ("zero_frame", "ZEROFRAM", "T", "ZEROFRAM = 'T' is text; T or F is needed"),
     ],
 )
-def test_a_card_with_something_else_is_told(simulated, tmp_path, path, keyword, value, fault):
+def test_a_card_of_another_type_is_reported(simulated, tmp_path, path, keyword, value, fault):
     model = with_cards(simulated, tmp_path, **{keyword: value})
-    for ask in (number, required):
+    for ask in (header_number, required_number):
         with pytest.raises(StepError) as caught:
             ask(model, f"meta.exposure.{path}")
         assert str(caught.value) == f"{model.path}: {fault}"
 
 
-def test_no_card_is_no_number(simulated, tmp_path):
+def test_a_missing_card_is_none(simulated, tmp_path):
     model = with_cards(simulated, tmp_path, NFRAMES=None, TGROUP=0.0)
-    assert number(model, "meta.exposure.nframes") is None
+    assert header_number(model, "meta.exposure.nframes") is None
     with pytest.raises(StepError, match="the header lacks NFRAMES"):
-        required(model, "meta.exposure.nframes")
+        required_number(model, "meta.exposure.nframes")
     with pytest.raises(StepError, match=r"TGROUP must be positive, is 0\.0"):
-        required(model, "meta.exposure.group_time", positive=True)
+        required_number(model, "meta.exposure.group_time", positive=True)
 
 
-def test_a_value_that_is_let_through_is_still_no_number(simulated, tmp_path, monkeypatch):
+def test_an_unvalidated_value_is_still_reported(simulated, tmp_path, monkeypatch):
     monkeypatch.setenv("PASS_INVALID_VALUES", "1")
     model = with_cards(simulated, tmp_path, NFRAMES="1")
     with pytest.raises(StepError, match="NFRAMES = '1' is text"):
-        number(model, "meta.exposure.nframes")
+        header_number(model, "meta.exposure.nframes")
 
 
 @pytest.mark.parametrize(
     ("step", "keyword"), [(GroupScaleStep, "FRMDIVSR"), (GainScaleStep, "GAINFACT")]
 )
-def test_a_step_is_not_skipped_for_a_number_that_is_text(simulated, tmp_path, step, keyword):
+def test_a_step_is_not_skipped_if_a_number_is_text(simulated, tmp_path, step, keyword):
     model = with_cards(simulated, tmp_path, **{keyword: "2"})
     with pytest.raises(StepError, match=f"{keyword} = '2' is text"):
         step().run(model)
@@ -79,9 +79,7 @@ def test_a_step_is_not_skipped_for_a_number_that_is_text(simulated, tmp_path, st
     ],
 )
 @pytest.mark.parametrize("step", [GroupScaleStep, DQInitStep, JumpStep, RampFitStep])
-def test_groups_that_no_detector_makes_are_refused(
-    simulated, tmp_path, step, keyword, value, bound
-):
+def test_impossible_groups_are_rejected(simulated, tmp_path, step, keyword, value, bound):
     model = with_cards(simulated, tmp_path, **{keyword: value})
     with pytest.raises(StepError, match=f"^{model.path}: {keyword} must be at {bound}, is"):
         step().run(model)

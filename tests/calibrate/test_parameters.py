@@ -1,4 +1,4 @@
-"""Parameters: typed, checked, and the same from Python, text and files."""
+"""Parameters are typed, checked, and equal whether from Python, text or files."""
 
 import pytest
 from hypothesis import given
@@ -28,14 +28,14 @@ class Thing:
 
 
 @given(st.floats(0, 10))
-def test_floats_survive_their_text(value):
+def test_floats_round_trip_through_text(value):
     thing = Thing()
     thing.level = Thing.level.text(value)
     assert thing.level == value
 
 
 @given(st.integers(1, 10**9))
-def test_integers_survive_their_text(value):
+def test_integers_round_trip_through_text(value):
     thing = Thing()
     thing.count = Thing.count.text(value)
     assert thing.count == value
@@ -43,27 +43,27 @@ def test_integers_survive_their_text(value):
 
 
 @given(st.lists(st.text("abcxyz:._", min_size=1), max_size=5))
-def test_items_survive_their_text(value):
+def test_items_round_trip_through_text(value):
     thing = Thing()
     thing.hooks = Thing.hooks.text(value)
     assert thing.hooks == value
 
 
 @pytest.mark.parametrize("word", ["true", "True", "yes", "on", "1", True])
-def test_words_for_true(word):
+def test_boolean_words(word):
     thing = Thing()
     thing.on = False
     thing.on = word
     assert thing.on is True
 
 
-def test_none_in_text_is_none_where_allowed():
+def test_text_none_is_none_where_allowed():
     thing = Thing()
     thing.last = "5"
     assert thing.last == 5
     thing.last = "None"
     assert thing.last is None
-    with pytest.raises(ParameterError, match=r"thing\.count = None: must be a whole number"):
+    with pytest.raises(ParameterError, match=r"thing\.count = None: must be an integer"):
         thing.count = None
 
 
@@ -74,16 +74,16 @@ def test_none_in_text_is_none_where_allowed():
         ("level", "high", "must be a number at least 0 and at most 10"),
         ("level", float("nan"), "must be a number"),
         ("level", True, "must be a number"),
-        ("count", 0, "must be a whole number at least 1"),
-        ("count", 2.5, "must be a whole number at least 1"),
-        ("count", "2.5", "must be a whole number at least 1"),
-        ("last", -1, "must be a whole number at least 0 or None"),
+        ("count", 0, "must be an integer at least 1"),
+        ("count", 2.5, "must be an integer at least 1"),
+        ("count", "2.5", "must be an integer at least 1"),
+        ("last", -1, "must be an integer at least 0 or None"),
         ("on", "maybe", "must be True or False"),
         ("how", "sideways", "must be one of fast, Slow"),
-        ("label", ["a"], "must be a text or None"),
+        ("label", ["a"], "must be a string or None"),
     ],
 )
-def test_unfit_values_are_refused_in_words(name, value, message):
+def test_invalid_values_are_rejected_with_a_description(name, value, message):
     with pytest.raises(ParameterError, match=rf"thing\.{name} = .*{message}"):
         setattr(Thing(), name, value)
 
@@ -101,7 +101,7 @@ def test_values_belong_to_the_instance():
     assert (other.level, other.hooks) == (4.0, [])
 
 
-def test_parameters_are_found_with_those_of_the_bases():
+def test_parameters_include_those_of_base_classes():
     class More(Thing):
         level = Float(1.0, help="lower")
 

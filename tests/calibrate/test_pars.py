@@ -44,10 +44,10 @@ def chosen(folder, **configs):
 
 
 def value(step, name):
-    return step.described()[name]
+    return step.parameter_values()[name]
 
 
-def test_a_steps_reference_is_below_what_the_user_says(tmp_path):
+def test_user_values_override_a_steps_reference(tmp_path):
     step = Detector1Pipeline()
     step.configure({"jump": {"rejection_threshold": 5.0}}, "my.cfg")
     made = pars.configure(step, chosen(tmp_path, jumpstep=JUMP))
@@ -56,7 +56,7 @@ def test_a_steps_reference_is_below_what_the_user_says(tmp_path):
     assert value(step.jump, "skip")[0] is False  # others' exposures have other parameters
 
 
-def test_it_is_above_the_pipelines_default(tmp_path):
+def test_a_steps_reference_overrides_the_pipelines_default(tmp_path):
     class Careful(Detector1Pipeline):
         defaults = {"jump": {"rejection_threshold": 3.0}}
 
@@ -65,7 +65,7 @@ def test_it_is_above_the_pipelines_default(tmp_path):
     assert value(made.jump, "rejection_threshold") == (7.0, "jumpstep.asdf")
 
 
-def test_a_pipelines_reference_is_above_its_steps(tmp_path):
+def test_a_pipelines_reference_overrides_those_of_its_steps(tmp_path):
     found = chosen(
         tmp_path, jumpstep=JUMP, detector1pipeline=pipeline_config(rejection_threshold=9.0)
     )
@@ -75,48 +75,48 @@ def test_a_pipelines_reference_is_above_its_steps(tmp_path):
     assert value(made, "save_calibrated_ramp") == (True, "detector1pipeline.asdf")
 
 
-def test_a_step_asked_for_by_itself_runs(tmp_path):
+def test_a_step_requested_on_its_own_runs(tmp_path):
     made = pars.configure(JumpStep(), chosen(tmp_path, jumpstep=JUMP))
     assert not made.skip
     assert made.rejection_threshold == 7.0
 
 
-def test_what_is_unknown_is_ignored_in_one_line(tmp_path, caplog):
+def test_unknown_values_are_ignored_with_one_message(tmp_path, caplog):
     odd = StepConfig("x.JumpStep", "jump", {"newer": 1, "newest": 2, "output_ext": ".fits"}, [])
     other = StepConfig("x.Wavecal", "wavecal", {}, [])
     pipeline = StepConfig("x.Detector1Pipeline", "d1", {}, [other])
     found = chosen(tmp_path, jumpstep=odd, detector1pipeline=pipeline)
     with caplog.at_level(logging.INFO, logger="calbatch"):
         made = pars.configure(Detector1Pipeline(), found)
-    assert made.jump.described() == Detector1Pipeline().jump.described()
+    assert made.jump.parameter_values() == Detector1Pipeline().jump.parameter_values()
     assert [record.getMessage() for record in caplog.records] == [
         "jumpstep.asdf: jump has no newer, newest: ignored",
         "detector1pipeline.asdf: detector1 has no step wavecal: ignored",
     ]
 
 
-def test_hooks_and_places_are_the_users_own(tmp_path):
+def test_references_cannot_set_hooks_or_output_folders(tmp_path):
     values = {"pre_hooks": ["os:system"], "output_dir": "/tmp", "override_gain": "g.fits"}
     config = StepConfig("jwst.jump.JumpStep", "jump", values, [])
     made = pars.configure(JumpStep(), chosen(tmp_path, jumpstep=config))
     assert (made.pre_hooks, made.output_dir, made.override_gain) == ([], None, None)
 
 
-def test_no_command_comes_from_a_reference(tmp_path):
+def test_references_cannot_contain_commands(tmp_path):
     """Nor any other hook, of the pipeline, of a step, or of a step's own reference."""
     values = {name: ["touch canary", "a:b"] for name in ("pre_hooks", "post_hooks")}
     step = StepConfig("jwst.jump.JumpStep", "jump", values, [])
     whole = StepConfig("jwst.pipeline.Detector1Pipeline", "detector1", values, [step])
     found = chosen(tmp_path, jumpstep=step, detector1pipeline=whole)
     mine = Detector1Pipeline()
-    mine.jump.post_hooks = "my:own"
+    mine.jump.post_hooks = "os.path:exists"
     made = pars.configure(mine, found)
     hooks = [one.pre_hooks + one.post_hooks for one in (made, *made.steps().values())]
-    assert [hook for some in hooks for hook in some] == ["my:own"]
+    assert [hook for some in hooks for hook in some] == ["os.path:exists"]
 
 
 class LabelStep(Step):
-    """A step with a text."""
+    """A step with a string parameter."""
 
     label = Text("", help="any text")
 
@@ -124,16 +124,16 @@ class LabelStep(Step):
 @pytest.mark.parametrize(
     "label", ["a, b", 'it\'s "x" # 1', "C:\\d", "%(x)s $y", " a ", "naïve", "1,"]
 )
-def test_texts_are_taken_as_they_are_and_written_so(tmp_path, label):
+def test_strings_are_read_and_written_unchanged(tmp_path, label):
     found = chosen(tmp_path, labelstep=StepConfig("x.LabelStep", "label", {"label": label}, []))
     made = pars.configure(LabelStep(), found)
     assert made.label == label
     path = tmp_path / "label.cfg"
-    path.write_text(cfg.written(made))
-    assert LabelStep.configured(path).label == label
+    path.write_text(cfg.format_cfg(made))
+    assert LabelStep.from_config(path).label == label
 
 
-def test_what_is_assigned_to_a_step_is_what_the_user_says(tmp_path):
+def test_assigned_values_count_as_user_values(tmp_path):
     step = Detector1Pipeline()
     step.jump.rejection_threshold = 4.0  # the default, but by choice
     step.jump.skip = False
@@ -142,13 +142,13 @@ def test_what_is_assigned_to_a_step_is_what_the_user_says(tmp_path):
     assert value(made.jump, "skip") == (False, "set in Python")
 
 
-def test_a_value_that_does_not_fit_names_the_file(tmp_path):
+def test_an_invalid_value_names_the_file(tmp_path):
     config = StepConfig("jwst.jump.JumpStep", "jump", {"rejection_threshold": "high"}, [])
     with pytest.raises(ParameterError, match=r"^jumpstep\.asdf: jump\.rejection_threshold.*--no-p"):
         pars.configure(Detector1Pipeline(), chosen(tmp_path, jumpstep=config))
 
 
-def test_a_file_that_is_none(tmp_path):
+def test_a_file_that_is_no_reference_is_rejected(tmp_path):
     (tmp_path / "x.asdf").write_text("nothing")
     found = {"pars-jumpstep": ChosenReference(tmp_path / "x.asdf", "crds://x.asdf")}
     with pytest.raises(ReferenceFileError, match=r"x\.asdf: not an ASDF file"):
@@ -181,7 +181,7 @@ def header_of(exposure):
 
 @pytest.mark.agreement
 @pytest.mark.usefixtures("cache")
-def test_as_stpipe_merges_them(exposure):
+def test_references_are_merged_as_in_stpipe(exposure):
     from jwst.jump import JumpStep as TheirJump
     from jwst.pipeline import Detector1Pipeline as Theirs
 
@@ -197,7 +197,7 @@ def test_as_stpipe_merges_them(exposure):
 
 
 @pytest.mark.usefixtures("cache")
-def test_calling_a_pipeline_reads_them(exposure):
+def test_calling_a_pipeline_reads_references(exposure):
     rate, _ = Detector1Pipeline.call(exposure.path, save_calibrated_ramp=False)
     assert rate.meta.cal_step.jump == "SKIPPED"
     rate, _ = Detector1Pipeline.call(
@@ -210,20 +210,20 @@ def test_calling_a_pipeline_reads_them(exposure):
 @pytest.mark.parametrize(
     ("name", "text"), [("CALBATCH_NO_PARS", "1"), ("STPIPE_DISABLE_CRDS_STEPPARS", "true")]
 )
-def test_the_environment_leaves_them_out(exposure, monkeypatch, name, text):
+def test_the_environment_can_disable_references(exposure, monkeypatch, name, text):
     monkeypatch.setenv(name, text)
     step = Detector1Pipeline()
     assert pars.configure_for_exposure(step, header_of(exposure)) is step
 
 
-def test_one_that_is_not_in_the_cache_is_not_passed_over(exposure, cache):
+def test_a_reference_missing_from_the_cache_is_an_error(exposure, cache):
     for path in cache.rglob("*jumpstep*.asdf"):
         path.unlink()
     with pytest.raises(ReferenceFileError, match=r"calbatch refs sync --files .*; --no-pars"):
         pars.configure_for_exposure(JumpStep(), header_of(exposure))
 
 
-def test_contexts_and_places_without_any(exposure, monkeypatch):
+def test_contexts_and_observatories_without_references(exposure, monkeypatch):
     step = Detector1Pipeline()
     with offline(exposure.set):
         monkeypatch.setenv("STPIPE_DISABLE_CRDS_STEPPARS", "")

@@ -1,4 +1,4 @@
-"""What a product's header says of the reference files that it was made with."""
+"""The header of a product records the reference files that were used."""
 
 import logging
 import shutil
@@ -32,7 +32,7 @@ USERS = [
     for name, step in Detector1Pipeline.step_defs.items()
     for kind in step.reference_file_types
 ]
-"""Every step of detector1 with every type that it asks for."""
+"""Every step of detector1 with each of its reference types."""
 
 
 @cache
@@ -42,7 +42,7 @@ def exposure():
 
 @cache
 def references():
-    """Return references as CRDS would choose them."""
+    """Return references like those that CRDS chooses."""
     kinds = {kind for _, kind in USERS}
     return ResolvedReferences("jwst_0001.pmap", {kind: chosen(kind) for kind in kinds})
 
@@ -56,23 +56,23 @@ def chosen(kind):
 
 
 def another(kind, folder):
-    """Return a copy of a reference, elsewhere."""
+    """Return a copy of a reference in another folder."""
     return shutil.copy(exposure().reference(kind), folder / f"my_{kind}.fits")
 
 
 def rate(**steps):
-    """Return the rate of detector1; nothing is computed."""
-    pipeline = Detector1Pipeline.configured(parameters={"steps": steps})
+    """Return the lazy rate of detector1."""
+    pipeline = Detector1Pipeline.from_config(parameters={"steps": steps})
     pipeline.references = references()
-    return pipeline.lazily(exposure().path)[0]
+    return pipeline.run_lazily(exposure().path)[0]
 
 
 def name_in(model, kind):
     return model[f"meta.ref_file.{kind}.name"]
 
 
-def told(model, kind):
-    """Return what HISTORY says of a type: step to file."""
+def files_in_history(model, kind):
+    """Return the files of a type in HISTORY, by step."""
     start = f"{KEYWORDS[kind]} of "
     lines = [line.removeprefix(start) for line in model.history if line.startswith(start)]
     return dict(line.split(": ", 1) for line in lines)
@@ -82,7 +82,7 @@ def told(model, kind):
 
 
 @pytest.mark.parametrize(("name", "kind"), [u for u in USERS if u != ("ipc", "ipc")])
-def test_an_override_of_any_step_leaves_its_trace(tmp_path, name, kind):
+def test_an_override_of_any_step_is_recorded(tmp_path, name, kind):
     override = another(kind, tmp_path)
     with fits.open(override, mode="update") as hdus:
         hdus[0].header["GAINFACT"] = 1.25
@@ -92,14 +92,16 @@ def test_an_override_of_any_step_leaves_its_trace(tmp_path, name, kind):
     if name == "gain_scale":
         assert model.meta.cal_step.gain_scale == "COMPLETE"
     assert name_in(model, kind) == str(override)
-    assert told(model, kind) == ({**used, name: str(override)} if used.keys() != {name} else {})
+    assert files_in_history(model, kind) == (
+        {**used, name: str(override)} if used.keys() != {name} else {}
+    )
     for other in {k for _, k in USERS} - {kind}:
         assert name_in(model, other) == references().chosen[other].recorded
-        assert told(model, other) == {}
+        assert files_in_history(model, other) == {}
 
 
 @pytest.mark.parametrize(("name", "kind"), [u for u in USERS if u[0] not in ("jump", "ramp_fit")])
-def test_a_step_without_its_reference_hides_nobody_elses(name, kind):
+def test_a_step_without_a_reference_keeps_recorded_ones(name, kind):
     model = rate(**{name: {f"override_{kind}": "N/A"}})
     others = [n for n, k in USERS if k == kind and n not in (name, "gain_scale")]
     wanted = references().chosen[kind].recorded if others else "N/A"
@@ -108,7 +110,7 @@ def test_a_step_without_its_reference_hides_nobody_elses(name, kind):
 
 @pytest.mark.parametrize("kind", KEYWORDS)
 @pytest.mark.parametrize("order", ["override first", "override last"])
-def test_any_type_names_the_override_and_history_each_steps(tmp_path, kind, order):
+def test_the_keyword_names_the_override_and_history_every_file(tmp_path, kind, order):
     mine, theirs = tmp_path / "mine.fits", tmp_path / "theirs.fits"
     for path in (mine, theirs):
         path.touch()
@@ -121,7 +123,7 @@ def test_any_type_names_the_override_and_history_each_steps(tmp_path, kind, orde
     model = step.run(datamodels.ImageModel(np.zeros((2, 2), "f4")))
     assert name_in(model, kind) == str(mine)
     names = [str(mine), "crds://theirs.fits"]
-    assert told(model, kind) == dict(
+    assert files_in_history(model, kind) == dict(
         zip(("one", "two"), names if first else names[::-1], strict=True)
     )
 
@@ -138,11 +140,11 @@ def _both(self, model):
     return self.two(self.one(model))
 
 
-# -- what signs nothing ---------------------------------------------------------------------------
+# -- steps that record nothing ------------------------------------------------------------------
 
 
 class Asks(Step):
-    """A step that has asked for its reference before it finds that there is nothing to do."""
+    """A step that requests its reference before it skips itself."""
 
     reference_file_types = ("gain",)
     cal_step = "gain_scale"
@@ -152,7 +154,7 @@ class Asks(Step):
         raise SkipStep("there is nothing to do")
 
 
-def test_a_step_that_was_skipped_signs_nothing(tmp_path):
+def test_a_skipped_step_records_no_reference(tmp_path):
     model = datamodels.ImageModel(np.zeros((2, 2), "f4"))
     result = Asks(override_gain=another("gain", tmp_path)).run(model)
     assert result.meta.cal_step.gain_scale == "SKIPPED"
@@ -160,17 +162,19 @@ def test_a_step_that_was_skipped_signs_nothing(tmp_path):
     assert result.history == []
 
 
-def test_gain_scale_without_a_factor_leaves_the_name_of_what_was_used(tmp_path):
+def test_gain_scale_without_a_factor_keeps_the_recorded_name(tmp_path):
     mine = another("gain", tmp_path)
     model = rate(ramp_fit={"override_gain": mine}, jump={"override_gain": mine})
     assert model.meta.cal_step.gain_scale == "SKIPPED"
     assert name_in(model, "gain") == str(mine)
-    assert told(model, "gain") == {}
+    assert files_in_history(model, "gain") == {}
 
 
-def test_jumps_override_is_in_the_product_on_disk(tmp_path):
+def test_an_override_of_jump_is_in_the_written_product(tmp_path):
     mine = another("gain", tmp_path)
-    pipeline = Detector1Pipeline.configured(parameters={"steps": {"jump": {"override_gain": mine}}})
+    pipeline = Detector1Pipeline.from_config(
+        parameters={"steps": {"jump": {"override_gain": mine}}}
+    )
     pipeline.references = references()
     pipeline.output_dir = str(tmp_path)
     pipeline.ramp_fit.save_opt = pipeline.save_results = True
@@ -184,7 +188,7 @@ def test_jumps_override_is_in_the_product_on_disk(tmp_path):
         assert f"R_GAIN of ramp_fit: {references().chosen['gain'].recorded}" in lines
 
 
-def test_saturation_names_no_bias_that_it_does_not_look_at(tmp_path):
+def test_saturation_records_no_unused_bias(tmp_path):
     step = SaturationStep(use_readpatt=False)
     step.references = references()
     assert name_in(step.run(exposure().path), "superbias") is None
@@ -193,7 +197,7 @@ def test_saturation_names_no_bias_that_it_does_not_look_at(tmp_path):
 # -- from one run to the next ---------------------------------------------------------------------
 
 
-def test_what_a_file_names_counts_as_used_by_earlier_steps(tmp_path):
+def test_files_named_in_the_input_count_as_used_earlier(tmp_path):
     jump = JumpStep(override_gain=another("gain", tmp_path))
     jump.references = references()
     ramp = jump.run(exposure().path).save(tmp_path / "ramp.fits", fsync=False)
@@ -202,11 +206,11 @@ def test_what_a_file_names_counts_as_used_by_earlier_steps(tmp_path):
     model = fit.run(ramp)[1]
     mine, usual = str(tmp_path / "my_gain.fits"), references().chosen["gain"].recorded
     assert name_in(model, "gain") == mine
-    assert told(model, "gain") == {"earlier steps": mine, "ramp_fit": usual}
-    assert told(model, "readnoise") == {}
+    assert files_in_history(model, "gain") == {"earlier steps": mine, "ramp_fit": usual}
+    assert files_in_history(model, "readnoise") == {}
 
 
-def test_another_context_than_before_is_kept_in_history(tmp_path):
+def test_a_different_earlier_context_is_kept_in_history(tmp_path):
     step = SaturationStep()
     step.references = ResolvedReferences("jwst_0002.pmap", references().chosen)
     model = datamodels.open(exposure().path)
@@ -216,19 +220,19 @@ def test_another_context_than_before_is_kept_in_history(tmp_path):
     assert result.history == ["CRDS_CTX of earlier steps: jwst_0001.pmap"]
 
 
-def test_corrections_that_an_exposure_has_had_are_told_by_name(tmp_path, caplog):
+def test_repeated_corrections_are_named_in_a_warning(tmp_path, caplog):
     model = datamodels.RampModel(exposure().path)
     model.meta.cal_step.dq_init = model.meta.cal_step.jump = "COMPLETE"
     model.meta.cal_step.dark_sub = "SKIPPED"
     pipeline = Detector1Pipeline()
     pipeline.references = references()
     with caplog.at_level(logging.WARNING, "calbatch.calibrate.provenance"):
-        pipeline.lazily(model)
+        pipeline.run_lazily(model)
         (record,) = caplog.records
         assert record.getMessage().endswith("applied again by detector1: dq_init, jump")
         assert str(exposure().path) in record.getMessage()
         caplog.clear()
         pipeline.configure({"dq_init": {"skip": True}, "jump": {"skip": True}}, "test")
-        pipeline.lazily(model)
+        pipeline.run_lazily(model)
         GainScaleStep(override_gain="N/A").run(model)
         assert caplog.records == []

@@ -1,4 +1,4 @@
-"""References that have to be decoded are decoded once on a host, whoever reads them."""
+"""References that need decoding are decoded once per host."""
 
 import gzip
 import shutil
@@ -67,12 +67,12 @@ def test_three_processes_decode_it_once(pack, plain, folder, tmp_path):
     path = pack(plain, tmp_path)
     command = [sys.executable, "-c", READ, "superbias", str(path)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    told = [process.communicate(timeout=120)[0].splitlines() for process in running]
+    outputs = [process.communicate(timeout=120)[0].splitlines() for process in running]
     assert [process.returncode for process in running] == [0, 0, 0]
-    assert sum(lines.count("decoded") for lines in told) == 1
+    assert sum(lines.count("decoded") for lines in outputs) == 1
     data = fits.getdata(plain, "SCI")
     sums = [f"sum {data[row : row + 8].sum(dtype='f8')}" for row in range(0, 32, 8)]
-    for lines in told:
+    for lines in outputs:
         assert [line for line in lines if line != "decoded"] == sums
     assert [one.name for one in DecodedCopies().copies() if one.suffix == ".fits"] == [
         one.name for one in folder.glob(f"{path.name}.*.fits")
@@ -87,7 +87,9 @@ def test_what_lies_plainly_is_read_in_place(plain, folder):
 
 @pytest.mark.parametrize("pack", [gzipped, tile_compressed])
 def test_a_copy_that_was_cleaned_away_is_made_again(pack, plain, folder, tmp_path):
-    reader = datamodels.open_reference("superbias", pack(plain, tmp_path), HostCopies()).reader("data")
+    reader = datamodels.open_reference("superbias", pack(plain, tmp_path), HostCopies()).reader(
+        "data"
+    )
     before = reader.whole()
     for copy in DecodedCopies().copies():
         copy.unlink()

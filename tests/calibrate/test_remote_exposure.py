@@ -1,4 +1,4 @@
-"""An exposure in a bucket, calibrated into a bucket: the same bits as on this machine."""
+"""An exposure calibrated from bucket to bucket has the same bits as a local one."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
 from calbatch.models import datamodels, saving
 from calbatch.models.storage.location import location
 
-# botocore's own, on some Pythons
+# a warning of botocore on some Python versions
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 DATE = "2026-01-01T00:00:00.000"
@@ -26,7 +26,7 @@ def exposure():
 
 @pytest.fixture
 def files(exposure, monkeypatch, tmp_path):
-    """Give a bucket with the exposure in it."""
+    """Yield a bucket that contains the exposure."""
     with moto_server() as endpoint:
         use_endpoint(monkeypatch, endpoint)
         monkeypatch.setenv("CALBATCH_SCRATCH_DIR", str(tmp_path))
@@ -38,12 +38,12 @@ def files(exposure, monkeypatch, tmp_path):
 
 
 def calibrated(raw, folder, **parameters):
-    """Calibrate as a batch does, with a date that does not change; return what was written."""
-    step = Detector1Pipeline.configured(None, {"output_dir": str(folder), **parameters})
+    """Calibrate like a batch, with a fixed date; return the written products."""
+    step = Detector1Pipeline.from_config(None, {"output_dir": str(folder), **parameters})
     step.save_results = True
-    step.lazily(datamodels.open(raw))
+    step.run_lazily(datamodels.open(raw))
     made = step.products()
-    pairs = [(m, p) for (_, m), p in zip(made, products.paths(step, made), strict=True)]
+    pairs = [(m, p) for (_, m), p in zip(made, products.product_paths(step, made), strict=True)]
     return saving.save(pairs, date=DATE).products
 
 
@@ -59,7 +59,7 @@ def test_from_bucket_to_bucket_is_bit_identical(files, exposure, tmp_path):
         assert files.cat_file(f"bucket/out/{name}") == (tmp_path / name).read_bytes()
 
 
-def test_products_go_beside_their_exposure(files, exposure):
+def test_products_are_written_beside_their_exposure(files, exposure):
     raw = f"s3://bucket/raw/{exposure.path.name}"
     result = Detector1Pipeline.call(raw, save_results=True)
     assert str(result[0].path) == raw
@@ -69,8 +69,8 @@ def test_products_go_beside_their_exposure(files, exposure):
     assert np.array_equal(found.data.compute(), result[0].data.compute(), equal_nan=True)
 
 
-def test_two_products_of_one_name_are_refused(exposure):
+def test_two_products_of_the_same_name_are_rejected(exposure):
     model = datamodels.open(exposure.path)
-    step = Detector1Pipeline.configured(None, {"output_dir": "s3://bucket/out"})
+    step = Detector1Pipeline.from_config(None, {"output_dir": "s3://bucket/out"})
     with pytest.raises(StepError, match="two products would be called"):
-        products.paths(step, [("rate", model), ("rate", model)])
+        products.product_paths(step, [("rate", model), ("rate", model)])

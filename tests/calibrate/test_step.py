@@ -24,7 +24,7 @@ from calbatch.models import datamodels
 from calbatch.models.errors import UnknownNameError
 
 
-# The step and its correction, and the pipeline, as a user would write them.
+# A step with its correction, and a pipeline, as users write them.
 class FlatFieldStep(Step):
     reference_file_types = ["flat"]
 
@@ -58,7 +58,7 @@ class SimplePipeline(Pipeline):
 
 
 class Offset(Step):
-    """Add something."""
+    """Add a constant."""
 
     cal_step = "flat_field"
     amount = Float(1.0, help="what to add", unit="DN")
@@ -170,7 +170,7 @@ def test_not_applicable_skips_the_step(image):
 
 
 def test_missing_override_is_an_error_that_names_it(image, tmp_path):
-    with pytest.raises(ReferenceFileError, match=r"override_flat: there is no file .*gone\.fits"):
+    with pytest.raises(ReferenceFileError, match=r"override_flat: no such file: .*gone\.fits"):
         FlatFieldStep.call(image, override_flat=tmp_path / "gone.fits")
 
 
@@ -184,17 +184,17 @@ def test_reference_not_found_says_why(image):
 @pytest.mark.parametrize(("parameters", "status"), [({"skip": True}, "SKIPPED"),
                                                     ({"amount": 0}, "SKIPPED"),
                                                     ({}, "COMPLETE")])  # fmt: skip
-def test_status_says_what_happened(image, parameters, status):
+def test_status_is_recorded(image, parameters, status):
     assert Offset.call(image, **parameters).meta.cal_step.flat_field == status
 
 
-def test_order_of_precedence_and_where_values_came_from(image, tmp_path):
+def test_order_of_precedence_and_sources(image, tmp_path):
     config = tmp_path / "two.cfg"
     config.write_text("[first]\namount = 10\n[second]\namount = 20\n")
-    step = Two.configured(config, {"steps": {"second": {"amount": 30}}})
-    described = {a: s.described()["amount"] for a, s in step.steps().items()}
+    step = Two.from_config(config, {"steps": {"second": {"amount": 30}}})
+    described = {a: s.parameter_values()["amount"] for a, s in step.steps().items()}
     assert described == {"first": (10.0, str(config)), "second": (30.0, "set in Python")}
-    plain = {a: s.described()["amount"] for a, s in Two().steps().items()}
+    plain = {a: s.parameter_values()["amount"] for a, s in Two().steps().items()}
     assert plain == {
         "first": (1.0, "the step's default"),
         "second": (2.0, "the pipeline's default"),
@@ -202,30 +202,31 @@ def test_order_of_precedence_and_where_values_came_from(image, tmp_path):
     np.testing.assert_array_equal(step.run(image).data, np.full((8, 6), 46.0))
 
 
-def test_written_cfg_reads_back_the_same(tmp_path):
+def test_written_cfg_round_trips(tmp_path):
     step = Two(skip=False, suffix="my, odd # suffix")
     step.configure({"first": {"amount": 2.5, "post_hooks": ["a:b", "c:d"]}}, "test")
     path = tmp_path / "two.cfg"
-    path.write_text(cfg.written(step))
+    path.write_text(cfg.format_cfg(step))
     config = cfg.read(path)
-    again = Two.configured(path)
+    again = Two.from_config(path)
     assert config.cls == f"{Two.__module__}.Two"
     assert "# what to add [DN] (a number); from test" in path.read_text()
     for alias in ("first", "second"):
         values = [
-            {n: v for n, (v, _) in s.steps()[alias].described().items()} for s in (step, again)
+            {n: v for n, (v, _) in s.steps()[alias].parameter_values().items()}
+            for s in (step, again)
         ]
         assert values[0] == values[1]
     assert again.suffix == step.suffix
 
 
-def test_sections_as_stpipe_writes_them(tmp_path):
+def test_sections_in_the_form_of_stpipe(tmp_path):
     path = tmp_path / "p.cfg"
     path.write_text(
         'name = "Two"\n[steps]\n  [[first]]\n    amount = 7\n    config_file = more.cfg\n'
     )
     (tmp_path / "more.cfg").write_text("amount = 3\nskip = True\n")
-    step = Two.configured(path)
+    step = Two.from_config(path)
     assert step.first.amount == 7
     assert step.first.skip is True
 
@@ -237,22 +238,22 @@ def test_sections_as_stpipe_writes_them(tmp_path):
         ("[first]\namuont = 1\n", "first has no parameter 'amuont'; did you mean 'amount'"),
         ("[first]\namount = much\n", "first.amount = 'much': must be a number"),
         ("[first\n", "not a parameter file"),
-        ("[steps]\n[[first]]\n[[[deep]]]\na = 1\n", "must not have sections itself"),
+        ("[steps]\n[[first]]\n[[[deep]]]\na = 1\n", "must not contain sections"),
     ],
 )
-def test_wrong_cfg_is_refused_before_anything_runs(tmp_path, text, message):
+def test_invalid_cfg_is_rejected_before_anything_runs(tmp_path, text, message):
     path = tmp_path / "wrong.cfg"
     path.write_text(text)
     with pytest.raises(ParameterError, match=message):
-        Two.configured(path)
+        Two.from_config(path)
 
 
 def test_missing_cfg_is_named(tmp_path):
-    with pytest.raises(ParameterError, match=r"gone\.cfg: there is no such parameter file"):
-        Two.configured(tmp_path / "gone.cfg")
+    with pytest.raises(ParameterError, match=r"gone\.cfg: no such parameter file"):
+        Two.from_config(tmp_path / "gone.cfg")
 
 
-def test_wrong_attributes_are_refused():
+def test_invalid_attributes_are_rejected():
     with pytest.raises(
         ParameterError, match="no parameter 'override_flit'; did you mean 'override_fl"
     ):
@@ -262,7 +263,7 @@ def test_wrong_attributes_are_refused():
 
 
 class WithAttributes(Offset):
-    """A step as users write them, with attributes of its own."""
+    """A user's step with its own attributes."""
 
     gain = 2.0
 
@@ -298,7 +299,7 @@ class WithAttributes(Offset):
         ("paremt", "did you mean 'parent'"),
     ],
 )
-def test_attributes_that_a_step_does_not_have_are_refused(name, message):
+def test_unknown_attributes_of_a_step_are_rejected(name, message):
     step = Offset()
     with pytest.raises(ParameterError, match=message):
         setattr(step, name, 5)
@@ -306,7 +307,7 @@ def test_attributes_that_a_step_does_not_have_are_refused(name, message):
 
 
 @pytest.mark.parametrize("name", ["steps", "parameters", "process", "check", "products", "root"])
-def test_no_value_takes_the_place_of_a_method(name):
+def test_a_value_cannot_replace_a_method(name):
     pipeline = Detector1Pipeline()
     for step in (pipeline, pipeline.jump):
         with pytest.raises((ParameterError, AttributeError), match=name):
@@ -314,22 +315,25 @@ def test_no_value_takes_the_place_of_a_method(name):
 
 
 @pytest.mark.parametrize("name", ["step_defs", "defaults"])
-def test_a_pipeline_that_is_made_gets_no_other_steps(name):
+def test_steps_of_an_existing_pipeline_cannot_be_replaced(name):
     pipeline = Detector1Pipeline()
-    with pytest.raises(ParameterError, match=f"{name} comes too late"):
+    with pytest.raises(ParameterError, match=f"{name} must be set in a subclass"):
         setattr(pipeline, name, {})
 
 
 @pytest.mark.parametrize(
     ("steps", "message"),
-    [(5, "steps = 5: must be parameters by step"), ({"jump": 5}, "jump = 5: must be parameters")],
+    [
+        (5, "steps = 5: must map steps to parameters"),
+        ({"jump": 5}, "jump = 5: must map names to values"),
+    ],
 )
-def test_parameters_of_steps_have_names(steps, message):
+def test_parameters_of_steps_are_mappings(steps, message):
     with pytest.raises(ParameterError, match=message):
-        Detector1Pipeline.configured(parameters={"steps": steps})
+        Detector1Pipeline.from_config(parameters={"steps": steps})
 
 
-def test_attributes_that_a_pipeline_does_not_have_are_refused():
+def test_unknown_attributes_of_a_pipeline_are_rejected():
     pipeline = Two()
     with pytest.raises(ParameterError, match="first has no parameter 'amuont'"):
         pipeline.first.amuont = 5
@@ -344,7 +348,7 @@ def test_attributes_that_a_pipeline_does_not_have_are_refused():
     assert (pipeline.first.amount, pipeline.save_results) == (5.0, True)
 
 
-def test_attributes_of_users_own_classes_work(image):
+def test_attributes_of_user_classes_work(image):
     step = WithAttributes(amount=3)
     step.before, step.after, step.gain, step.half, step._private = 5, 6, 7.0, 4.0, 8
     assert (step.before, step.after, step.gain, step.amount) == (5, 6, 7.0, 8.0)
@@ -357,14 +361,14 @@ def test_attributes_of_users_own_classes_work(image):
         step.befor = 1
 
 
-def test_ones_own_parameters_are_above_a_pipelines_defaults_for_itself():
+def test_own_parameters_override_a_pipelines_defaults():
     class Named(Two):
         defaults = {"": {"suffix": "usual"}}
 
     assert (Named().suffix, Named(suffix="mine").suffix) == ("usual", "mine")
 
 
-def test_status_that_no_schema_names_is_told_of_not_lost(image):
+def test_status_unknown_to_the_schema_is_kept_with_a_warning(image):
     class Odd(Offset):
         cal_step = "flat_feild"
 
@@ -398,7 +402,7 @@ def test_products_are_named_after_the_input(image, tmp_path):
     assert (tmp_path / "new" / "folder" / "jw1_mine.fits").exists()
 
 
-def test_alias_is_the_attribute():
+def test_alias_is_an_attribute():
     pipeline = Two()
     assert pipeline.first.name == "first"
     with pytest.raises(AttributeError, match="did you mean 'second'"):

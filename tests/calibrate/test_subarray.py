@@ -1,4 +1,4 @@
-"""Fitting references to subarrays."""
+"""Cut references to subarrays."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calbatch.calibrate.errors import ReferenceFileError
-from calbatch.calibrate.subarray import fitted
+from calbatch.calibrate.subarray import cut_to_exposure
 from calbatch.models import datamodels
 
 DETECTOR = np.arange(64 * 48, dtype="f4").reshape(64, 48)
@@ -26,51 +26,51 @@ def placed(cls, row, rows, col, columns, **changes):
 def test_reference_is_cut_to_the_exposure(row, rows, col, columns):
     reference = placed(datamodels.GainModel, 0, 64, 0, 48)
     exposure = placed(datamodels.ImageModel, row, rows, col, columns)
-    np.testing.assert_array_equal(fitted(exposure, reference).data, exposure.data)
+    np.testing.assert_array_equal(cut_to_exposure(exposure, reference).data, exposure.data)
 
 
 def test_cut_of_a_cut():
     reference = placed(datamodels.GainModel, 10, 40, 5, 40)
     exposure = placed(datamodels.ImageModel, 12, 20, 9, 30)
-    np.testing.assert_array_equal(fitted(exposure, reference).data, exposure.data)
+    np.testing.assert_array_equal(cut_to_exposure(exposure, reference).data, exposure.data)
 
 
 @pytest.mark.parametrize("place", [(0, 20, 9, 30), (40, 20, 9, 30), (12, 20, 0, 30)])
-def test_reference_that_does_not_cover_the_exposure_is_refused(place):
+def test_reference_that_does_not_cover_the_exposure_is_rejected(place):
     reference = placed(datamodels.GainModel, 10, 40, 5, 40)
     exposure = placed(datamodels.ImageModel, *place)
     with pytest.raises(ReferenceFileError, match="does not cover the exposure: it has columns 6"):
-        fitted(exposure, reference)
+        cut_to_exposure(exposure, reference)
 
 
-def test_place_unknown_is_refused():
+def test_unknown_position_is_rejected():
     reference = placed(datamodels.GainModel, 0, 64, 0, 48, xstart=None)
     exposure = placed(datamodels.ImageModel, 0, 20, 0, 20)
     with pytest.raises(ReferenceFileError, match="SUBSTRT1, SUBSTRT2, SUBSIZE1 and SUBSIZE2"):
-        fitted(exposure, reference)
+        cut_to_exposure(exposure, reference)
 
 
 @pytest.mark.parametrize(
-    ("name", "detector", "told"),
+    ("name", "detector", "warning"),
     [
         ("NIRCAM", "NRCA1", ""),
         ("NIRCAM", "ANY", ""),
-        ("NIRCAM", "NRCA2", "its DETECTOR is NRCA2, that of the exposure NRCA1"),
-        ("NIRISS", "NRCA1", "its INSTRUME is NIRISS, that of the exposure NIRCAM"),
+        ("NIRCAM", "NRCA2", "its DETECTOR is NRCA2, but the exposure's is NRCA1"),
+        ("NIRISS", "NRCA1", "its INSTRUME is NIRISS, but the exposure's is NIRCAM"),
     ],
 )
-def test_a_reference_of_another_detector_is_told_of(caplog, name, detector, told):
+def test_a_reference_of_another_detector_gives_a_warning(caplog, name, detector, warning):
     reference = placed(datamodels.GainModel, 0, 20, 0, 20)
     exposure = placed(datamodels.ImageModel, 0, 20, 0, 20)
     exposure["meta.instrument.name"], exposure["meta.instrument.detector"] = "NIRCAM", "NRCA1"
     reference["meta.instrument.name"] = name
     reference["meta.instrument.detector"] = detector
-    fitted(exposure, reference)
-    assert [told in r.message for r in caplog.records] == ([True] if told else [])
+    cut_to_exposure(exposure, reference)
+    assert [warning in r.message for r in caplog.records] == ([True] if warning else [])
 
 
-def test_arrays_count_where_keywords_are_wrong(caplog):
+def test_array_shapes_override_wrong_keywords(caplog):
     reference = placed(datamodels.GainModel, 0, 64, 0, 48, ysize=2048)
     exposure = placed(datamodels.ImageModel, 5, 20, 5, 20)
-    np.testing.assert_array_equal(fitted(exposure, reference).data, exposure.data)
-    assert "going by those" in caplog.text
+    np.testing.assert_array_equal(cut_to_exposure(exposure, reference).data, exposure.data)
+    assert "using those" in caplog.text

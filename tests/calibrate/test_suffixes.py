@@ -1,28 +1,28 @@
-"""Products' names: the input's, with another ending in the place of a known one."""
+"""Names of products: the input's name with its known suffix replaced."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jwst.lib.suffix import KNOW_SUFFIXES, replace_suffix
 
-from calbatch.calibrate.suffixes import KNOWN, product_name
+from calbatch.calibrate.suffixes import KNOWN_SUFFIXES, product_name
 
 pytestmark = pytest.mark.agreement
 
 
 def test_every_suffix_of_jwst_is_known():
-    assert set(KNOW_SUFFIXES) <= KNOWN
+    assert set(KNOW_SUFFIXES) <= KNOWN_SUFFIXES
 
 
 @pytest.mark.parametrize("separator", ["_", "-"])
-def test_a_known_suffix_gives_way_as_in_jwst(separator):
+def test_a_known_suffix_is_replaced_as_in_jwst(separator):
     for suffix in KNOW_SUFFIXES:
         name = f"jw01_0{separator}{suffix}"
         assert product_name(f"{name}.fits", "rate") == f"{replace_suffix(name, 'rate')}.fits"
 
 
 @given(st.from_regex(r"[a-z0-9_-]{1,12}", fullmatch=True), st.sampled_from(sorted(KNOW_SUFFIXES)))
-def test_any_name_is_taken_apart_as_in_jwst(stem, suffix):
+def test_any_name_is_split_as_in_jwst(stem, suffix):
     for name in (stem, f"{stem}_{suffix}", f"{stem}-{suffix}", f"{stem}{suffix}"):
         assert product_name(f"{name}.fits", "x") == f"{replace_suffix(name, 'x')}.fits"
 
@@ -45,5 +45,5 @@ def test_any_name_is_taken_apart_as_in_jwst(stem, suffix):
         ("a\nb_uncal.fits", "a\nb_rate.fits"),
     ],
 )
-def test_extensions_and_odd_names(source, wanted):
+def test_extensions_and_unusual_names(source, wanted):
     assert product_name(source, "rate") == wanted

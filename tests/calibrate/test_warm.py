@@ -1,4 +1,4 @@
-"""Kernels are compiled once, ahead of the workers, and the user is told when that takes time."""
+"""Kernels are compiled once, before workers start, and the compilation is reported."""
 
 import os
 import subprocess
@@ -21,25 +21,25 @@ warm.compile_kernels(print, step, path, references)
 """
 
 
-def test_it_is_said_the_first_time_only(tmp_path):
+def test_compilation_is_reported_only_the_first_time(tmp_path):
     exposure = small_exposure("NIS", ngroups=4)
     environment = {**os.environ, **exposure.set.environment(), "NUMBA_CACHE_DIR": str(tmp_path)}
 
-    def told(path):
+    def message_of(path):
         command = [sys.executable, "-c", CODE, str(path)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
-    assert told(exposure.path) == "compiling kernels: once on this machine, it can take a minute"
-    assert told(exposure.path) == ""
+    assert message_of(exposure.path) == "compiling kernels: once per machine, it can take a minute"
+    assert message_of(exposure.path) == ""
 
 
-def test_an_exposure_that_cannot_be_calibrated_is_left_to_its_turn(tmp_path):
+def test_an_invalid_exposure_is_ignored(tmp_path):
     from calbatch.calibrate import registry, warm
     from calbatch.calibrate.references import ResolvedReferences
 
     (tmp_path / "bad.fits").write_bytes(b"nothing")
-    said = []
+    messages = []
     step = registry.find("superbias")()
-    warm.compile_kernels(said.append, step, tmp_path / "bad.fits", ResolvedReferences(""))
-    assert said == []
+    warm.compile_kernels(messages.append, step, tmp_path / "bad.fits", ResolvedReferences(""))
+    assert messages == []

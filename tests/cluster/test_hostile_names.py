@@ -221,7 +221,7 @@ def test_the_file_name_of_a_model_leads_to_no_other_folder(name):
     step.output_dir = "/data/out"
     model = ImageModel((4, 4))
     model.meta.filename = name
-    (path,) = products.paths(step, [("cal", model)])
+    (path,) = products.product_paths(step, [("cal", model)])
     assert path.parent == Path("/data/out")
     assert Path(os.path.normpath(path)) == path
     assert path.name.endswith("_cal.fits")

@@ -15,6 +15,7 @@ from support.placed import eventually
 from support.services import end_process
 
 from calbatch import cluster
+from calbatch.cluster.errors import RequestError
 from calbatch.cluster.ledger import View
 from calbatch.models import datamodels
 
@@ -120,19 +121,21 @@ def test_hooks_given_by_name_are_sent_to_workers(simulated, tmp_path, folder, ad
         "def title(model):\n    model.meta.program.title = 'hooked'\n"
     )
     how = {"scheduler": address, "date": DATE, "fsync": False, "console": quiet_console()}
-    hooks = {"": {"post_hooks": "hooked:title"}, "saturation": {"pre_hooks": "no.such:thing"}}
+    parameters = {"post_hooks": "hooked:title"}
     result = cluster.run(
-        "superbias", simulated.exposures, tmp_path / "a", parameters=hooks[""], **how
+        "superbias", simulated.exposures, tmp_path / "a", parameters=parameters, **how
     )
     assert result.counts == {"done": 3}
     for path in result.products:
         assert datamodels.open(path).meta.program.title == "hooked"
-    result = cluster.run(
-        "detector1", simulated.exposures, tmp_path / "b",
-        parameters={"saturation": hooks["saturation"]}, **how,
-    )  # fmt: skip
-    assert result.counts == {"failed": 3}
-    assert "'no.such:thing' cannot be imported" in result.failed[0].error
+
+
+def test_a_hook_that_cannot_be_imported_fails_the_request(simulated, tmp_path):
+    parameters = {"saturation": {"pre_hooks": "no.such:thing"}}
+    message = r"^saturation\.pre_hooks: hook 'no\.such:thing': 'no\.such:thing' cannot be imported"
+    with pytest.raises(RequestError, match=message):
+        cluster.run("detector1", simulated.exposures, tmp_path / "out", parameters=parameters)
+    assert not (tmp_path / "out").exists()
 
 
 def test_steps_with_parameters_and_commands_are_hooks_on_workers(

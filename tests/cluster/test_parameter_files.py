@@ -45,7 +45,7 @@ def test_values_that_exist_only_in_python_are_never_left_out(
     simulated, tmp_path, name, value, told
 ):
     result = run_batch(simulated, tmp_path, **{name: value})
-    with pytest.raises(RequestError, match=f"{name} was given in Python \\({told}\\).*again"):
+    with pytest.raises(RequestError, match=f"{name} was set in Python \\({told}\\).*again"):
         take_up(result.folder)
 
 

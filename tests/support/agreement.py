@@ -71,8 +71,12 @@ def _our_arrays(name: str, model, fields: tuple[str, ...]) -> Arrays:
     return Arrays(name, {f: np.asarray(getattr(model, f)) for f in fields}, status)
 
 
-def assert_agreement(path: Path, read_noise: float, **parameters) -> None:
-    """Compare after each step and at the end; fail at the first step that differs."""
+def assert_agreement(path: Path, read_noise: float, **parameters) -> dict[str, Arrays]:
+    """Compare after each step and at the end; fail at the first step that differs.
+
+    Returns our arrays by step.
+    """
+    ours = {}
     pairs = zip(jwst_steps(path, **parameters), our_steps(path, **parameters), strict=True)
     for wanted, found in pairs:
         assert found.step == wanted.step
@@ -80,6 +84,8 @@ def assert_agreement(path: Path, read_noise: float, **parameters) -> None:
         for name, array in wanted.fields.items():
             noise = read_noise if "err" not in wanted.fields else _error_of(name, wanted.fields)
             assert_close(found.fields[name], array, noise, f"{path.name} {found.step} {name}")
+        ours[found.step] = found
+    return ours
 
 
 def _error_of(name: str, fields: dict[str, np.ndarray]) -> np.ndarray:

@@ -414,7 +414,7 @@ def _of_batch(world: World, uncal: Path) -> Iterator[Subject]:
         "batch.cfg", batch / "batch.cfg", damage.CONFIG, lambda: configuration(batch / "batch.cfg")
     )
     full = world.folder / "full.cfg"
-    full.write_text(cfg.written(configure_step("detector1")))
+    full.write_text(cfg.format_cfg(configure_step("detector1")))
     yield Subject("cfg", full, damage.CONFIG, lambda: configuration(full))
 
 

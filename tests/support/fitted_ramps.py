@@ -9,7 +9,7 @@ from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import dqflags
 
 from calbatch.calibrate.steps import ramp_fit as ours
-from calbatch.calibrate.steps.ramp_fit.plan import Settings
+from calbatch.calibrate.steps.ramp_fit.plan import FitSettings
 
 DO_NOT_USE, SATURATED, JUMP, PERSISTENCE, CHARGELOSS = 1, 2, 4, 32, 128
 FLAGS = (DO_NOT_USE, SATURATED, JUMP, PERSISTENCE, CHARGELOSS)
@@ -46,7 +46,7 @@ class Ramps:
     def settings(self, suppress=True, window=None):
         """Return calbatch's settings for the ramps."""
         window = window or (0, self.data.shape[1])
-        return Settings(**self.times, window=window, suppress_one_group=suppress)
+        return FitSettings(**self.times, window=window, suppress_one_group=suppress)
 
     def ours(self):
         """Return the positional and the reference arguments of our kernels."""
@@ -136,18 +136,18 @@ def jwst_fit(ramps, *, suppress=True, save_opt=False, window=(None, None)):
     return rate, rateints, optional
 
 
-def our_fit(ramps, *, suppress=True, window=None, kept=None):
+def our_fit(ramps, *, suppress=True, window=None, group_range=None):
     """Return calbatch's rate and rateints of the same ramps."""
     arrays, references = ramps.ours()
     settings = ramps.settings(suppress, window)
-    found = ours.fit_ramps(*arrays, **references, settings=settings, kept=kept)
+    found = ours.fit_ramps(*arrays, **references, settings=settings, group_range=group_range)
     return dict(zip(FIELDS, found[:5], strict=True)), dict(zip(FIELDS, found[5:10], strict=True))
 
 
-def our_segments(ramps, *, suppress=True, kept=None):
+def our_segments(ramps, *, suppress=True, group_range=None):
     """Return calbatch's optional results."""
     arrays, references = ramps.ours()
-    options = {"settings": ramps.settings(suppress), "kept": kept}
+    options = {"settings": ramps.settings(suppress), "group_range": group_range}
     planes = ours.most_planes([ours.gather_planes(*arrays[:3], **options)])
     found = ours.fit_ramps_and_segments(*arrays, **references, planes=planes, **options)
     return dict(zip(ours.OPTIONAL, found[10:-1], strict=True))

@@ -9,19 +9,24 @@ from stcal.jump.jump_class import JumpData
 from stdatamodels.jwst.datamodels import dqflags
 
 from calbatch.calibrate.steps import jump
-from calbatch.calibrate.steps.jump.rules import Rules, choose_method, median_gain, unusable_groups
+from calbatch.calibrate.steps.jump.rules import (
+    JumpRules,
+    choose_method,
+    median_gain,
+    unusable_groups,
+)
 
 CLOSE = 1e-4
 """A decision may differ where the statistic is this close to its threshold, relatively."""
 
-DEFAULTS = Rules(
+DEFAULTS = JumpRules(
     threshold=4.0,
     three_differences=5.0,
     two_differences=6.0,
     frames=1.0,
     neighbours=True,
-    least=10.0,
-    most=1000.0,
+    min_neighbours=10.0,
+    max_neighbours=1000.0,
     after=((0.0, 0), (0.0, 0)),
     single_pass=10,
     clip_groups=100,
@@ -40,28 +45,28 @@ class Ramps:
     gain: np.ndarray
     readnoise: np.ndarray
 
-    def found(self, rules: Rules) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def found(self, rules: JumpRules) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Run our kernels on the whole frame; return group flags, pixel flags and counts."""
         unusable = unusable_groups(self.groupdq)
         references = {"gain": self.gain, "readnoise": self.readnoise, "rules": rules}
         references["unusable"] = unusable
-        crowded = jump.crowded_groups(self.data, self.groupdq, **references)
+        fully_flagged = jump.fully_flagged_groups(self.data, self.groupdq, **references)
         after = any(count > 0 for _, count in rules.after)
         return jump.find_jumps(
             *(self.data, self.groupdq, self.pixeldq),
-            crowded=crowded,
+            fully_flagged=fully_flagged,
             median_gain=median_gain([self.gain]) if after else None,
             **references,
         )
 
-    def stcal(self, rules: Rules, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray, int]:
+    def stcal(self, rules: JumpRules, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray, int]:
         """Run stcal with scaled thresholds; return group flags, pixel flags and their number."""
         job = JumpData(None, self.gain.copy(), self.readnoise.copy(), dqflags.pixel)
         job.init_arrays_from_arrays(self.data.copy(), self.groupdq.copy(), self.pixeldq.copy())
         job.nframes = rules.frames
         job.dt_group, job.n_reads_groupdiff = np.ones(1), np.ones(1) * 2 * rules.frames
         thresholds = rules.threshold, rules.two_differences, rules.three_differences
-        limits = *thresholds, rules.most, rules.least
+        limits = *thresholds, rules.max_neighbours, rules.min_neighbours
         job.set_detection_settings(*(scale * v for v in limits), rules.neighbours)
         (dn1, n1), (dn2, n2) = rules.after
         job.set_after_jump(scale * dn1, n1, scale * dn2, n2)
@@ -73,12 +78,12 @@ class Ramps:
             groupdq, pixeldq, jumps, _ = detect_jumps_data(job)
         return groupdq, pixeldq, int(jumps)
 
-    def doubtful(self, rules: Rules) -> np.ndarray:
+    def doubtful(self, rules: JumpRules) -> np.ndarray:
         """Return the samples whose flags depend on a statistic within `CLOSE` of its threshold."""
         return self.stcal(rules, 1 - CLOSE)[0] != self.stcal(rules, 1 + CLOSE)[0]
 
 
-def assert_agrees(ramps: Ramps, rules: Rules) -> None:
+def assert_agrees(ramps: Ramps, rules: JumpRules) -> None:
     """Compare all flags with stcal's, except decisions too close to call."""
     flags, pixeldq, counts = ramps.found(rules)
     wanted, wanted_pixeldq, jumps = ramps.stcal(rules)

@@ -98,8 +98,11 @@ class StepContract:
 
     def test_step_and_result_pickle(self):
         step = pickle.loads(pickle.dumps(self.step()))
-        values = {name: value for name, (value, _) in step.described().items()}
-        assert values == {name: value for name, (value, _) in self.step().described().items()}
+        values, again = (
+            {name: value for name, (value, _) in one.parameter_values().items()}
+            for one in (self.step(), step)
+        )
+        assert again == values
         for result in self.results():
             again = pickle.loads(pickle.dumps(result))
             for name, array in arrays(result).items():

@@ -1,4 +1,4 @@
-"""Jump: flag samples where a cosmic ray has hit, by the difference between groups.
+"""Jump: flag cosmic-ray hits by the difference between successive groups.
 
 Source: jwst 3.0.0 ``jump`` step and stcal 1.20 ``detect_jumps_data``, the two-point difference
 method (Anderson & Gordon 2011, PASP 123, 1237) run in one process.
@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.calibrate.numbers import required
+from calbatch.calibrate.numbers import required_number
 from calbatch.calibrate.parameters import Boolean, Float, Integer, Text
-from calbatch.calibrate.step import SkipStep, Step, StepError, say_once
+from calbatch.calibrate.step import SkipStep, Step, StepError, log_once
 from calbatch.calibrate.steps._ramps import as_ramp
 from calbatch.calibrate.steps.jump.events import LargeEvents
 from calbatch.calibrate.steps.jump.flags import (
@@ -26,16 +26,16 @@ from calbatch.calibrate.steps.jump.flags import (
 )
 from calbatch.calibrate.steps.jump.rules import (
     CLIPPING,
-    FEWEST_GROUPS,
+    MIN_GROUPS,
     NOT_SEARCHED,
-    Rules,
-    all_over,
+    JumpRules,
     choose_method,
     gather_gain,
+    make_search,
     median_gain,
-    nowhere,
-    numbers,
-    planned,
+    number_differences,
+    true_everywhere,
+    true_nowhere,
     unusable_groups,
 )
 from calbatch.models import dq
@@ -49,12 +49,12 @@ Array = npt.NDArray[Any]
 
 
 BLOCK = 65536
-"""Differences that the kernels work on at a time: what the processor's own caches hold,"""
-NARROWEST = 64
-"""but no fewer columns than this."""
+"""Differences per kernel call, which fit into the processor's own caches."""
+MIN_COLUMNS = 64
+"""Minimum number of columns per kernel call."""
 
-FIRST, BAND = 4, 256
-"""Rows to look at first, and then at a time, where the frame as a whole decides."""
+FIRST_ROWS, BAND_ROWS = 4, 256
+"""Rows of the first region, and of the others, that decisions for the whole frame examine."""
 
 RATES = "meta.exposure.primary_cosmic_rays", "meta.exposure.extended_emission_events"
 
@@ -63,11 +63,11 @@ RATES = "meta.exposure.primary_cosmic_rays", "meta.exposure.extended_emission_ev
 
 
 def _search(ramps: Ramps, search: Search, flags: Array) -> Array:
-    """Flag jumps and their neighbours in ``flags``; return how many jumps each row has."""
+    """Flag jumps and their neighbours in ``flags``; return the number of jumps in each row."""
     counts = np.zeros(flags.shape[2], np.int64)
     populations = int(search.population.max(initial=0)) + 1
     blocks = -(-flags.shape[3] * max(1, search.population.size) // BLOCK)
-    width = max(NARROWEST, -(-flags.shape[3] // blocks))
+    width = max(MIN_COLUMNS, -(-flags.shape[3] // blocks))
     low, high = np.empty((2, populations, width))
     flag_jumps(ramps, search, low, high, flags, counts)
     return counts
@@ -77,19 +77,19 @@ def _ramps(*arrays: Array) -> Ramps:
     return Ramps(*map(for_kernel, arrays))
 
 
-def crowded_groups(
-    data: Array, groupdq: Array, *, gain: Array, readnoise: Array, rules: Rules, unusable: Array
+def fully_flagged_groups(
+    data: Array, groupdq: Array, *, gain: Array, readnoise: Array, rules: JumpRules, unusable: Array
 ) -> Array:
-    """Return groups in which clipping leaves no pixel without a flag, (integrations, groups).
+    """Return the groups in which clipping flags every pixel, (integrations, groups).
 
-    All pixels of such a group are JUMP_DET or DO_NOT_USE: something else than cosmic rays happened.
-    Groups that are unusable all over do not count. Arguments are those of `find_jumps`.
+    If all pixels of a group are JUMP_DET or DO_NOT_USE, the cause is not cosmic rays. Groups that
+    are unusable in all pixels do not count. For arguments see `find_jumps`.
     """
     if choose_method(unusable, rules) != CLIPPING:
         return np.zeros_like(unusable)
     ramps = _ramps(data, groupdq, gain, readnoise)
     flags = ramps.groupdq.copy()
-    _search(ramps, planned(CLIPPING, unusable, None, rules._replace(neighbours=False)), flags)
+    _search(ramps, make_search(CLIPPING, unusable, None, rules._replace(neighbours=False)), flags)
     flagged = (flags | groupdq) & np.uint8(dq.JUMP_DET | dq.DO_NOT_USE)
     return np.all(flagged, axis=(2, 3)) & ~unusable
 
@@ -101,9 +101,9 @@ def find_jumps(
     *,
     gain: Array,
     readnoise: Array,
-    rules: Rules,
+    rules: JumpRules,
     unusable: Array,
-    crowded: Array | None,
+    fully_flagged: Array | None,
     median_gain: float | None,
 ) -> tuple[Array, Array, Array]:
     """Flag jumps, their neighbours and the groups after them.
@@ -112,27 +112,27 @@ def find_jumps(
     ----------
     data, groupdq : ndarray
         Counts (DN) and flags, (integrations, groups, rows, columns). SATURATED and DO_NOT_USE
-        samples take no part.
+        samples are ignored.
     pixeldq, gain, readnoise : ndarray
-        Flags, electrons per DN, noise of the difference of two frames (DN), (rows, columns).
+        Flags, gain (electron/DN), and noise of the difference of two frames (DN), (rows, columns).
     rules : Rules
         The step's parameters.
     unusable : ndarray
-        Which groups are DO_NOT_USE over the whole frame, (integrations, groups).
-    crowded : ndarray or None
-        As `crowded_groups` tells for the whole frame; None is nowhere.
+        True for groups that are DO_NOT_USE in the whole frame, (integrations, groups).
+    fully_flagged : ndarray or None
+        Result of `fully_flagged_groups` for the whole frame; None means no group.
     median_gain : float or None
-        Of the whole frame; None when no groups after jumps are to be flagged.
+        Median gain of the whole frame; None if no groups after jumps are flagged.
 
     Returns
     -------
     groupdq : ndarray
-        JUMP_DET added, and taken from SATURATED and DO_NOT_USE samples.
+        Flags with JUMP_DET added, and removed from SATURATED and DO_NOT_USE samples.
     pixeldq : ndarray
-        NO_GAIN_VALUE and DO_NOT_USE added where the gain is not positive.
+        Flags with NO_GAIN_VALUE and DO_NOT_USE added where the gain is not positive.
     counts : ndarray
-        int64, (rows, 3): the row's jumps (neighbours apart); for the frame, groups that are not
-        unusable, in all integrations; whether there were enough of them to search.
+        int64, (rows, 3): jumps in the row, without neighbours; usable groups of the frame in all
+        integrations; 1 if these were enough to search, else 0.
     """
     method = choose_method(unusable, rules)
     flags = np.array(groupdq, order="C")
@@ -140,16 +140,16 @@ def find_jumps(
     if method == NOT_SEARCHED:
         flags[(flags & JUMP != 0) & (flags & EXCLUDED != 0)] ^= JUMP
     else:
-        search = planned(method, unusable, crowded, rules)
+        search = make_search(method, unusable, fully_flagged, rules)
         for i, g in np.argwhere(search.clear):
             flags[i, g][flags[i, g] == JUMP] = 0
         ramps = _ramps(data, groupdq, gain, readnoise)
         counts = _search(ramps, search, flags)
         if median_gain is not None:
-            least, reach = zip(*rules.after, strict=True)
-            electrons = np.array(least, np.float32) * np.float32(median_gain)
-            each = numbers(np.zeros(unusable.shape, bool))
-            flag_after(ramps, each, electrons.astype(float), np.array(reach), flags)
+            limits, groups_after = zip(*rules.after, strict=True)
+            electrons = np.array(limits, np.float32) * np.float32(median_gain)
+            each = number_differences(np.zeros(unusable.shape, bool))
+            flag_after(ramps, each, electrons.astype(float), np.array(groups_after), flags)
     dead = np.where(gain > 0, np.uint32(0), np.uint32(dq.NO_GAIN_VALUE | dq.DO_NOT_USE))
     rest = np.full_like(counts, np.sum(~unusable)), np.full_like(counts, method != NOT_SEARCHED)
     return flags, pixeldq | dead, np.stack([counts, *rest], axis=1)
@@ -158,10 +158,10 @@ def find_jumps(
 def event_rates(
     counts: Mapping[str, Array], *, group_time: float, pixels: int, integrations: int
 ) -> dict[str, float]:
-    """Return jumps per 1000 pixels and second, and large events, as header values.
+    """Return the header values for jumps per 1000 pixels per second, and for large events.
 
-    As in jwst, a jump flagged in the input counts, and an exposure with too few usable groups to be
-    searched has -99 jumps.
+    As in jwst, jumps flagged in the input count, and an exposure with too few usable groups to
+    search has -99 jumps.
     """
     rows = counts["jump"]
     jumps, groups, searched = int(rows[:, 0].sum()), int(rows[0, 1]), bool(rows[0, 2])
@@ -176,72 +176,74 @@ def event_rates(
 
 
 class JumpStep(LargeEvents, Step):
-    """Flag samples where a cosmic ray has hit, by the difference between groups."""
+    """Flag cosmic-ray hits by the difference between successive groups."""
 
     reference_file_types = ["gain", "readnoise"]
     cal_step = "jump"
 
     rejection_threshold = Float(
-        4.0, low=0, unit="sigma", help="a jump, with four or more usable differences in a pixel"
+        4.0, low=0, unit="sigma", help="threshold for pixels with four or more usable differences"
     )
     three_group_rejection_threshold = Float(
-        6.0, low=0, unit="sigma", help="a jump, with two usable differences"
+        6.0, low=0, unit="sigma", help="threshold for pixels with two usable differences"
     )
     four_group_rejection_threshold = Float(
-        5.0, low=0, unit="sigma", help="a jump, with three usable differences"
+        5.0, low=0, unit="sigma", help="threshold for pixels with three usable differences"
     )
     min_diffs_single_pass = Integer(
-        10, help="differences from which all jumps are found at once, not one by one"
+        10, help="number of differences from which all jumps are found in a single pass"
     )
-    flag_4_neighbors = Boolean(True, help="flag the four neighbours of a jump too")
+    flag_4_neighbors = Boolean(True, help="also flag the four neighbours of a jump")
     max_jump_to_flag_neighbors = Float(
-        1000.0, unit="sigma", help="neighbours of jumps from here on are not flagged"
+        1000.0, unit="sigma", help="largest jump whose neighbours are flagged"
     )
     min_jump_to_flag_neighbors = Float(
-        10.0, unit="sigma", help="neighbours of jumps up to here are not flagged"
+        10.0, unit="sigma", help="smallest jump whose neighbours are flagged"
     )
-    after_jump_flag_dn1 = Float(0.0, unit="DN", help="flag the groups after a jump from here on")
-    after_jump_flag_time1 = Float(0.0, unit="s", help="for so long after it")
+    after_jump_flag_dn1 = Float(0.0, unit="DN", help="smallest jump after which groups are flagged")
+    after_jump_flag_time1 = Float(0.0, unit="s", help="duration of the flags after such a jump")
     after_jump_flag_dn2 = Float(0.0, unit="DN", help="a second such limit")
-    after_jump_flag_time2 = Float(0.0, unit="s", help="for so long after it")
+    after_jump_flag_time2 = Float(0.0, unit="s", help="duration for the second limit")
     minimum_sigclip_groups = Integer(
-        100, help="integrations, or groups of all, from which sigma clipping finds the jumps"
+        100, help="number of integrations (or groups) from which sigma clipping is used"
     )
     only_use_ints = Boolean(
-        True, help="sigma clipping compares the same group of all integrations, not all groups"
+        True, help="sigma clipping compares each group across integrations, not all groups"
     )
-    minimum_groups = Integer(
-        3, help="no effect, as in jwst: exposures with fewer than 3 usable groups are left alone"
-    )
+    minimum_groups = Integer(3, help="no effect, as in jwst: the minimum is always 3 usable groups")
     maximum_cores = Text("1", none=True, help="no effect: tiles and exposures run in parallel")
 
     def process(self, exposure: DataModel) -> RampModel:
         """Return the ramp with its jumps flagged."""
-        return self._flagged(as_ramp(exposure))
+        return self._flag(as_ramp(exposure))
 
-    def _flagged(self, exposure: RampModel) -> RampModel:
+    def _flag(self, exposure: RampModel) -> RampModel:
         integrations, groups = exposure.shape[:2]
         if groups <= 2:
-            raise SkipStep(f"{groups} groups are too few to find jumps in")
-        self._refuse()
+            raise SkipStep(f"{groups} groups are too few to find jumps")
+        self._check_support()
         rules = self._rules(exposure)
         gain = self.open_reference(exposure, "gain")
         noise = self.open_reference(exposure, "readnoise")
-        found: dict[str, Any] = {
+        arguments: dict[str, Any] = {
             "gain": gain.rows("data"),
             "readnoise": noise.rows("data"),
             "rules": rules,
         }
         bands = _bands(exposure)
-        found["unusable"] = exposure.reduce(unusable_groups, all_over, bands, until=nowhere)
-        crowded = median = None
+        arguments["unusable"] = exposure.reduce(
+            unusable_groups, true_everywhere, bands, until=true_nowhere
+        )
+        fully_flagged = median = None
         if rules.clip_groups <= integrations * (1 if rules.clip_integrations else groups):
-            crowded = exposure.reduce(crowded_groups, all_over, bands, until=nowhere, **found)
+            fully_flagged = exposure.reduce(
+                fully_flagged_groups, true_everywhere, bands, until=true_nowhere, **arguments
+            )
         if any(count > 0 for _, count in rules.after):
             median = gain.reduce(gather_gain, median_gain)
         result = exposure.map_tiles(
             find_jumps, ("groupdq", "pixeldq"), radius=int(rules.neighbours), row_counts=("jump",),
-            label=self.name, crowded=crowded, median_gain=median, **found,
+            label=self.name, fully_flagged=fully_flagged, median_gain=median, **arguments,
         )  # fmt: skip
         rates = partial(
             event_rates,
@@ -252,30 +254,32 @@ class JumpStep(LargeEvents, Step):
         result.defer_meta(DeferredMetadata(rates, RATES))
         return result
 
-    def _refuse(self) -> None:
-        """Refuse by name what is not there yet."""
-        for wanted, what in (
+    def _check_support(self) -> None:
+        """Reject parameters that are not supported yet; note those without effect."""
+        for is_wanted, name in (
             (self.expand_large_events, "expand_large_events (snowballs)"),
             (self.find_showers, "find_showers"),
         ):
-            if wanted:
-                raise StepError(f"{self.name}: {what} is not supported yet")
+            if is_wanted:
+                raise StepError(f"{self.name}: {name} is not supported yet")
         if self.maximum_cores not in ("1", None):
-            say_once(f"{self.name}: maximum_cores has no effect: tiles and exposures are parallel")
-        if self.minimum_groups != FEWEST_GROUPS:
-            say_once(f"{self.name}: minimum_groups has no effect, as in jwst: it is always 3")
+            log_once(
+                f"{self.name}: maximum_cores has no effect: tiles and exposures run in parallel"
+            )
+        if self.minimum_groups != MIN_GROUPS:
+            log_once(f"{self.name}: minimum_groups has no effect, as in jwst: it is always 3")
 
-    def _rules(self, exposure: RampModel) -> Rules:
-        frames = required(exposure, "meta.exposure.nframes", positive=True)
-        group_time = required(exposure, "meta.exposure.group_time", positive=True)
-        return Rules(
+    def _rules(self, exposure: RampModel) -> JumpRules:
+        frames = required_number(exposure, "meta.exposure.nframes", positive=True)
+        group_time = required_number(exposure, "meta.exposure.group_time", positive=True)
+        return JumpRules(
             threshold=self.rejection_threshold,
             three_differences=self.four_group_rejection_threshold,
             two_differences=self.three_group_rejection_threshold,
             frames=float(frames),
             neighbours=self.flag_4_neighbors,
-            least=self.min_jump_to_flag_neighbors,
-            most=self.max_jump_to_flag_neighbors,
+            min_neighbours=self.min_jump_to_flag_neighbors,
+            max_neighbours=self.max_jump_to_flag_neighbors,
             after=(
                 (self.after_jump_flag_dn1, int(self.after_jump_flag_time1 // group_time)),
                 (self.after_jump_flag_dn2, int(self.after_jump_flag_time2 // group_time)),
@@ -287,8 +291,8 @@ class JumpStep(LargeEvents, Step):
 
 
 def _bands(exposure: RampModel) -> list[Region]:
-    """Return bands that cover the frame, after a few rows that nearly always suffice."""
+    """Return a few rows, which nearly always suffice, and then bands that cover the frame."""
     rows, cols = exposure.frame
-    middle = rows // 2, min(rows // 2 + FIRST, rows)
-    bands = [middle, *((r, min(r + BAND, rows)) for r in range(0, rows, BAND))]
+    middle = rows // 2, min(rows // 2 + FIRST_ROWS, rows)
+    bands = [middle, *((r, min(r + BAND_ROWS, rows)) for r in range(0, rows, BAND_ROWS))]
     return [Region(band, (0, cols)) for band in bands]

@@ -1,9 +1,13 @@
-"""Compiled rules for which differences of a pixel are jumps: those outside some bounds.
+"""Compiled rules for the bounds outside which a pixel's differences are jumps.
+
+A difference d_k of successive groups, in electrons, is a jump if ``|d_k - m| / sigma > threshold``
+with ``m = median(d)`` and ``sigma = sqrt(|m| + R**2 / nframes)``, where R is the noise of the
+difference of two frames in electrons (docs/steps/jump.md).
 
 Source: stcal 1.20 ``twopoint_difference`` (``look_for_more_than_one_jump``, ``iterative_jump``,
-``det_jump_sigma_clipping``) and astropy's ``sigma_clip``. With a pixel's differences in order, its
-largest deviation is at one end, so that finding jumps one by one takes a step from an end each, not
-a median over all.
+``det_jump_sigma_clipping``) and astropy's ``sigma_clip``. Once the differences are sorted, the
+largest deviation is at one of the ends, so that each jump of the iteration is one step from an end
+instead of a median of all differences.
 
 Arrays are (differences, pixels) and (pixels,) for some columns of a detector row.
 """
@@ -13,25 +17,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.calibrate.steps.jump.sort import INFINITE, middle_of, sort_columns
+from calbatch.calibrate.steps.jump.sort import INFINITE, median_of_sorted, sort_columns
 from calbatch.models.jit import kernel
 
 Array = npt.NDArray[Any]
 
-CLIPS = 5  # as many as astropy's sigma_clip makes by default
-_SLACK = np.float32(0.999)  # single precision errs far less; double precision has the last word
+MAX_CLIPS = 5  # the default of astropy's sigma_clip
+_SLACK = np.float32(0.999)  # single precision errs far less; double precision decides
 
 
 @kernel
-def deviation(middle: float, variance: float) -> float:
-    """Return sigma of a difference, in electrons; NaN where there is no noise at all."""
-    sigma = np.sqrt(abs(middle) + variance)
+def deviation(median: float, read_variance: float) -> float:
+    """Return sigma of a difference, in electrons; NaN if there is no noise.
+
+    ``sigma = sqrt(|m| + R**2 / nframes)``
+    """
+    sigma = np.sqrt(abs(median) + read_variance)
     return sigma if sigma > 0 else np.nan
 
 
 @kernel
-def in_order(diffs: Array, absolute: bool) -> Array:
-    """Return each pixel's differences, or their sizes, sorted; those that are not usable last."""
+def sort_differences(diffs: Array, absolute: bool) -> Array:
+    """Return each pixel's differences, or absolute differences, sorted; unusable ones last."""
     order = np.empty_like(diffs)
     for k in range(diffs.shape[0]):
         diff, key = diffs[k], order[k]
@@ -45,7 +52,7 @@ def in_order(diffs: Array, absolute: bool) -> Array:
     return order
 
 
-# -- all at once, and one by one ---------------------------------------------------------------
+# -- single pass, and one by one ---------------------------------------------------------------
 
 
 @kernel
@@ -53,11 +60,11 @@ def find_suspects(
     order: Array, one_by_one: bool, usable: Array, variance: Array, thresholds: Array,
     suspect: Array,
 ) -> None:  # fmt: skip
-    """Mark pixels that may have jumps; nearly all of the others have none for sure.
+    """Mark pixels that may have jumps; unmarked pixels have none.
 
-    Marked are those whose smallest or largest difference deviates too much, those with differences
-    that are not usable, and, since the largest is left out of the median when jumps are found one
-    by one, those that have it twice.
+    A pixel is marked if its smallest or largest difference deviates too much, if it has unusable
+    differences, or if its largest difference occurs twice (when jumps are found one by one, the
+    median omits the largest).
     """
     count = order.shape[0]
     if count < 2:
@@ -65,28 +72,28 @@ def find_suspects(
             suspect[x] = usable[x]
         return
     compared = count - 1 if one_by_one and count != 3 else count
-    least, most, second = order[0], order[count - 1], order[count - 2]
+    smallest, largest, second = order[0], order[count - 1], order[count - 2]
     lower, upper = order[(compared - 1) // 2], order[compared // 2]
     threshold = np.float32(thresholds[min(count, 4)])
     squared = threshold * threshold * _SLACK
     for x in range(suspect.size):
-        centre = np.float32(0.5) * (lower[x] + upper[x])
-        limit = squared * (abs(centre) + np.float32(variance[x]))
-        below, above = centre - least[x], most[x] - centre
+        median = np.float32(0.5) * (lower[x] + upper[x])
+        limit = squared * (abs(median) + np.float32(variance[x]))  # (threshold * sigma)**2
+        below, above = median - smallest[x], largest[x] - median
         inside = (below * below <= limit) & (above * above <= limit)
         suspect[x] = np.int32(not inside)
     for x in range(suspect.size):
-        suspect[x] |= np.int32((usable[x] != count) | (second[x] == most[x]))
+        suspect[x] |= np.int32((usable[x] != count) | (second[x] == largest[x]))
 
 
 @kernel
-def _size(value: np.float32, middle: float) -> float:
-    return np.float64(abs(np.float32(np.float64(value) - middle)))  # stcal rounds here
+def _distance(value: np.float32, median: float) -> float:
+    return np.float64(abs(np.float32(np.float64(value) - median)))  # stcal rounds here
 
 
 @kernel
 def _without_largest(order: Array, x: int, first: int, last: int) -> int:
-    """Return where the differences end that the median is taken of, when one by one."""
+    """Return the end of the differences in the median of the one-by-one method."""
     end = last
     if last - first >= 4:
         while end > first and order[end - 1, x] == order[last - 1, x]:
@@ -97,23 +104,23 @@ def _without_largest(order: Array, x: int, first: int, last: int) -> int:
 
 
 @kernel
-def _one_by_one(
+def _iterative_bounds(
     order: Array, x: int, usable: int, variance: float, thresholds: Array
 ) -> tuple[float, float]:
-    """Return the smallest and largest difference left when the largest deviations are taken off."""
+    """Return the smallest and largest difference that remain when jumps are removed one by one."""
     first, last = 0, usable
     while last - first >= 2:
         end = _without_largest(order, x, first, last)
-        middle = middle_of(order, x, first, end) if end > first else np.nan
+        median = median_of_sorted(order, x, first, end) if end > first else np.nan
         if last - first < usable:
-            middle = np.float64(np.float32(middle))  # stcal rounds from the second round on
-        below, above = _size(order[first, x], middle), _size(order[last - 1, x], middle)
+            median = np.float64(np.float32(median))  # stcal rounds from the second round on
+        below, above = _distance(order[first, x], median), _distance(order[last - 1, x], median)
         largest = max(below, above)
-        if not largest / deviation(middle, variance) > thresholds[min(last - first, 4)]:
+        if not largest / deviation(median, variance) > thresholds[min(last - first, 4)]:
             break
-        while last > first and _size(order[last - 1, x], middle) == largest:
+        while last > first and _distance(order[last - 1, x], median) == largest:
             last -= 1
-        while last > first and _size(order[first, x], middle) == largest:
+        while last > first and _distance(order[first, x], median) == largest:
             first += 1
     if first == last:
         return np.inf, -np.inf
@@ -121,22 +128,22 @@ def _one_by_one(
 
 
 @kernel
-def bound(
+def set_bounds(
     order: Array, one_by_one: bool, usable: Array, variance: Array, thresholds: Array,
     suspect: Array, low: Array, high: Array,
 ) -> None:  # fmt: skip
-    """Set the bounds of suspects, and clear those that turn out to have no jump."""
+    """Set the bounds of suspects, and clear suspects without a jump."""
     for x in range(suspect.size):
         low[x], high[x] = np.nan, np.nan
         if suspect[x] == 0 or usable[x] == 0:
             suspect[x] = 0
             continue
         if one_by_one:
-            low[x], high[x] = _one_by_one(order, x, usable[x], variance[x], thresholds)
+            low[x], high[x] = _iterative_bounds(order, x, usable[x], variance[x], thresholds)
         else:
-            middle = middle_of(order, x, 0, usable[x])
-            reach = thresholds[4] * deviation(middle, variance[x])
-            low[x], high[x] = middle - reach, middle + reach
+            median = median_of_sorted(order, x, 0, usable[x])
+            margin = thresholds[4] * deviation(median, variance[x])
+            low[x], high[x] = median - margin, median + margin
         suspect[x] = np.int32(order[0, x] < low[x] or order[usable[x] - 1, x] > high[x])
 
 
@@ -144,23 +151,23 @@ def bound(
 
 
 @kernel
-def _clip(order: Array, x: int, usable: int, threshold: float) -> tuple[float, float]:
-    """Return the bounds that clipping around the median ends with; NaN without values."""
+def _clipping_bounds(order: Array, x: int, usable: int, threshold: float) -> tuple[float, float]:
+    """Return the final bounds of clipping around the median; NaN without values."""
     first, last = 0, usable
     low, high = np.nan, np.nan
-    for _ in range(CLIPS):
+    for _ in range(MAX_CLIPS):
         count = last - first
         if count == 0:
             break
-        middle = middle_of(order, x, first, last)
+        median = median_of_sorted(order, x, first, last)
         total = 0.0
         for k in range(first, last):
             total += order[k, x]
         mean, total = total / count, 0.0
         for k in range(first, last):
             total += (order[k, x] - mean) ** 2
-        reach = threshold * np.sqrt(total / count)
-        low, high = middle - reach, middle + reach
+        margin = threshold * np.sqrt(total / count)
+        low, high = median - margin, median + margin
         while first < last and order[first, x] < low:
             first += 1
         while first < last and order[last - 1, x] > high:
@@ -171,12 +178,12 @@ def _clip(order: Array, x: int, usable: int, threshold: float) -> tuple[float, f
 
 
 @kernel
-def clip(
+def set_clipped_bounds(
     diffs: Array, population: Array, threshold: float, suspect: Array, low: Array, high: Array
 ) -> None:
-    """Set the bounds of all pixels, one a population, and mark the pixels that exceed any.
+    """Set the bounds of all pixels for each population, and mark pixels outside any of them.
 
-    ``population`` has for each difference which row of ``low`` and ``high`` is its.
+    ``population`` holds, for each difference, its row in ``low`` and ``high``.
     """
     order = np.empty_like(diffs)
     usable = np.empty(diffs.shape[1], np.int32)
@@ -192,7 +199,7 @@ def clip(
                 count += 1
         sort_columns(order, count)
         for x in range(usable.size):
-            low[p, x], high[p, x] = _clip(order, x, usable[x], threshold)
+            low[p, x], high[p, x] = _clipping_bounds(order, x, usable[x], threshold)
     for x in range(usable.size):
         suspect[x] = 0
     for k in range(diffs.shape[0]):

@@ -1,31 +1,41 @@
-"""Parameters of large events, snowballs and showers, which the jump step does not find yet.
+"""Parameters of large events (snowballs and showers), which the jump step does not find yet.
 
-They are known so that jwst's parameter files can be read; switching either on is refused.
+They exist so that jwst's parameter files can be read; enabling either search is an error.
 """
 
 from calbatch.calibrate.parameters import Boolean, Float, Integer
 
 
 class LargeEvents:
-    """Parameters that the jump step inherits."""
+    """Parameters of large events, inherited by the jump step."""
 
     expand_large_events = Boolean(False, help="find snowballs: not supported yet")
-    min_sat_area = Float(1.0, unit="pixel", help="snowballs: least area of the saturated core")
-    min_jump_area = Float(5.0, unit="pixel", help="snowballs: least area of a large event")
-    expand_factor = Float(2.0, help="snowballs: how much the flagged ellipse grows")
-    use_ellipses = Boolean(False, help="snowballs: without effect, as in jwst")
-    sat_required_snowball = Boolean(True, help="snowballs: only with a saturated core")
-    min_sat_radius_extend = Float(2.5, unit="pixel", help="snowballs: cores from here on grow")
-    sat_expand = Integer(2, unit="pixel", help="snowballs: by how much saturated cores grow")
-    edge_size = Integer(25, unit="pixel", help="snowballs: near the edge no core is required")
-    mask_snowball_core_next_int = Boolean(True, help="snowballs: flag in the next integration")
-    snowball_time_masked_next_int = Integer(4000, unit="s", help="snowballs: for so long there")
-    max_extended_radius = Integer(200, unit="pixel", help="large events: how far flags extend")
+    min_sat_area = Float(1.0, unit="pixel", help="snowballs: minimum area of the saturated core")
+    min_jump_area = Float(5.0, unit="pixel", help="snowballs: minimum area of a large event")
+    expand_factor = Float(2.0, help="snowballs: growth factor of the flagged ellipse")
+    use_ellipses = Boolean(False, help="snowballs: no effect, as in jwst")
+    sat_required_snowball = Boolean(True, help="snowballs: require a saturated core")
+    min_sat_radius_extend = Float(
+        2.5, unit="pixel", help="snowballs: minimum radius of cores that grow"
+    )
+    sat_expand = Integer(2, unit="pixel", help="snowballs: growth of saturated cores")
+    edge_size = Integer(
+        25, unit="pixel", help="snowballs: width of the edge where no core is required"
+    )
+    mask_snowball_core_next_int = Boolean(
+        True, help="snowballs: flag cores in the next integration"
+    )
+    snowball_time_masked_next_int = Integer(
+        4000, unit="s", help="snowballs: duration of these flags"
+    )
+    max_extended_radius = Integer(200, unit="pixel", help="large events: maximum radius of flags")
     find_showers = Boolean(False, help="find showers: not supported yet")
-    max_shower_amplitude = Float(4.0, unit="DN/s", help="showers: largest amplitude")
-    extend_snr_threshold = Float(1.2, help="showers: least signal-to-noise ratio")
-    extend_min_area = Integer(90, unit="pixel", help="showers: least area")
+    max_shower_amplitude = Float(4.0, unit="DN/s", help="showers: maximum amplitude")
+    extend_snr_threshold = Float(1.2, help="showers: minimum signal-to-noise ratio")
+    extend_min_area = Integer(90, unit="pixel", help="showers: minimum area")
     extend_inner_radius = Float(1.0, unit="pixel", help="showers: inner radius of the kernel")
     extend_outer_radius = Float(2.6, unit="pixel", help="showers: outer radius of the kernel")
-    extend_ellipse_expand_ratio = Float(1.1, help="showers: how much the ellipse grows")
-    time_masked_after_shower = Float(15.0, unit="s", help="showers: flag for so long after one")
+    extend_ellipse_expand_ratio = Float(1.1, help="showers: growth factor of the ellipse")
+    time_masked_after_shower = Float(
+        15.0, unit="s", help="showers: duration of the flags after a shower"
+    )

@@ -1,8 +1,8 @@
 """Compiled loops that flag jumps, their neighbours and the groups after them.
 
-They change the flags that they are given. Source: stcal 1.20 ``twopoint_difference``, which works
-on whole frames; here some columns of one row stay in the processor's cache from their differences
-to their flags. Of most pixels only the extreme differences are looked at.
+They modify the flags passed in. Source: stcal 1.20 ``twopoint_difference``, which works on whole
+frames; here some columns of a row stay in the processor's cache from differences to flags. For most
+pixels only the extreme differences are examined.
 """
 
 from typing import Any, NamedTuple
@@ -10,8 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.calibrate.steps.jump.bounds import bound, clip, deviation, find_suspects, in_order
-from calbatch.calibrate.steps.jump.sort import INFINITE, medians
+from calbatch.calibrate.steps.jump.bounds import (
+    deviation,
+    find_suspects,
+    set_bounds,
+    set_clipped_bounds,
+    sort_differences,
+)
+from calbatch.calibrate.steps.jump.sort import INFINITE, find_medians
 from calbatch.models import dq
 from calbatch.models.jit import kernel
 
@@ -25,7 +31,7 @@ EXCLUDED = np.uint8(dq.SATURATED | dq.DO_NOT_USE)
 
 
 class Ramps(NamedTuple):
-    """What the kernels read: (integrations, groups, rows, columns) and (rows, columns)."""
+    """Inputs of the kernels: (integrations, groups, rows, columns) and (rows, columns)."""
 
     data: Array
     groupdq: Array
@@ -34,25 +40,25 @@ class Ramps(NamedTuple):
 
 
 class Search(NamedTuple):
-    """How to find jumps.
+    """The method and limits of a search for jumps.
 
     Attributes
     ----------
     clipping, one_by_one : bool
-        Whether by sigma clipping, or by taking off one after the other; otherwise all at once.
+        True for sigma clipping, or for finding jumps one by one; otherwise a single pass.
     difference : ndarray
-        For each (integration, group) the number of its difference from the group before it; -1 for
-        first groups, and next to groups that are DO_NOT_USE over the whole frame.
+        For each (integration, group), the index of its difference from the previous group; -1 for
+        first groups, and next to groups that are DO_NOT_USE in the whole frame.
     population : ndarray
-        For each difference the number of those that it is compared with.
+        For each difference, the index of the population that it is compared with.
     clear : ndarray
-        For each (integration, group) whether flags that are JUMP_DET only are not to be set.
+        For each (integration, group), True if JUMP_DET is not set on otherwise unflagged samples.
     frames : float
         Frames averaged in a group.
     thresholds : ndarray
-        Sigma, by the number of usable differences of a pixel: from 4 on, the last.
-    least, most : float
-        Between how many sigma a jump has its neighbours flagged.
+        Thresholds in sigma by the number of usable differences in a pixel, the last for 4 or more.
+    min_neighbours, max_neighbours : float
+        Range of jumps, in sigma, whose neighbours are flagged.
     """
 
     clipping: bool
@@ -62,8 +68,8 @@ class Search(NamedTuple):
     clear: Array
     frames: float
     thresholds: Array
-    least: float
-    most: float
+    min_neighbours: float
+    max_neighbours: float
 
 
 # -- differences -------------------------------------------------------------------------------
@@ -71,7 +77,7 @@ class Search(NamedTuple):
 
 @kernel
 def _electrons(data: Array, groupdq: Array, gain: Array, seen: Array, now: Array) -> None:
-    """Scale a group's samples; those not to be used become NaN. ``seen`` collects all flags."""
+    """Convert a group's samples to electrons, unusable ones to NaN; ``seen`` collects all flags."""
     for x in range(now.size):
         seen[x] |= groupdq[x]
         now[x] = data[x] * gain[x] if groupdq[x] & EXCLUDED == NONE else INVALID
@@ -89,7 +95,7 @@ def _subtract(now: Array, before: Array, diff: Array, usable: Array) -> None:
 def _differences(
     ramps: Ramps, number: Array, y: int, x0: int, diffs: Array, usable: Array
 ) -> Array:
-    """Fill (differences, pixels) from columns of row ``y`` on; return the flags that they have."""
+    """Fill (differences, pixels) for columns of row ``y``; return the pixels' combined flags."""
     stop = x0 + usable.size
     gain = ramps.gain[y, x0:stop]
     now, before = np.empty(usable.size, np.float32), np.empty(usable.size, np.float32)
@@ -107,7 +113,10 @@ def _differences(
 
 @kernel
 def _variance(ramps: Ramps, y: int, x0: int, size: int, frames: float) -> Array:
-    """Return the squared read noise of differences in electrons, rounded as stcal does."""
+    """Return the read variance of differences, rounded as in stcal.
+
+    ``R**2 / nframes`` with ``R = readnoise * gain``, in electrons squared.
+    """
     result = np.empty(size, np.float64)
     for x in range(size):
         electrons = ramps.readnoise[y, x0 + x] * ramps.gain[y, x0 + x]
@@ -120,7 +129,7 @@ def _variance(ramps: Ramps, y: int, x0: int, size: int, frames: float) -> Array:
 
 @kernel
 def _flag_neighbours(old: Array, y: int, x: int, flags: Array) -> None:
-    """Flag the four neighbours in one group, but not those that are saturated or DO_NOT_USE."""
+    """Flag the four neighbours in one group, except those that are SATURATED or DO_NOT_USE."""
     rows, cols = flags.shape
     for row, col in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
         if 0 <= row < rows and 0 <= col < cols and old[row, col] & EXCLUDED == NONE:
@@ -137,15 +146,15 @@ def _is_jump(diff: float, low: float, high: float, one_by_one: bool) -> bool:
 @kernel
 def _flag_pixel(
     groupdq: Array, diffs: Array, pixel: tuple[int, int, int], low: Array, high: Array,
-    had: bool, middle: float, variance: float, search: Search, flags: Array,
+    had: bool, median: float, variance: float, search: Search, flags: Array,
 ) -> int:  # fmt: skip
-    """Flag the jumps of a pixel, with its neighbours; return how many jumps it has.
+    """Flag the jumps of a pixel and their neighbours; return the number of jumps.
 
-    ``pixel`` is its row, its column, and its column in ``diffs`` and the bounds; ``had`` tells
-    whether it has any jump from before.
+    ``pixel`` holds its row, its column, and its column in ``diffs`` and the bounds; ``had`` is true
+    if it has jumps from before.
     """
     y, x, column = pixel
-    sigma, found = deviation(middle, variance), 0
+    sigma, count = deviation(median, variance), 0
     for i in range(flags.shape[0]):
         for g in range(flags.shape[1]):
             k, diff, jump = search.difference[i, g], np.nan, False
@@ -155,19 +164,19 @@ def _flag_pixel(
             old = groupdq[i, g, y, x] if jump or had else NONE
             if not (jump or old & JUMP != NONE) or (search.clear[i, g] and old | JUMP == JUMP):
                 continue
-            found += 1
+            count += 1
             if old & EXCLUDED != NONE:
                 flags[i, g, y, x] &= NO_JUMP
                 continue
             flags[i, g, y, x] |= JUMP
-            if search.least < abs(diff - middle) / sigma < search.most:
+            if search.min_neighbours < abs(diff - median) / sigma < search.max_neighbours:
                 _flag_neighbours(groupdq[i, g], y, x, flags[i, g])
-    return found
+    return count
 
 
 @kernel
-def _pick(suspect: Array, seen: Array) -> Array:
-    """Return the pixels to look at: suspects, and those with jumps from before."""
+def _select_pixels(suspect: Array, seen: Array) -> Array:
+    """Return the pixels to examine: suspects, and those with jumps from before."""
     picked = np.empty(suspect.size, np.int64)
     count = 0
     for x in range(suspect.size):
@@ -180,20 +189,20 @@ def _pick(suspect: Array, seen: Array) -> Array:
 def flag_jumps(
     ramps: Ramps, search: Search, low: Array, high: Array, flags: Array, counts: Array
 ) -> None:
-    """Flag jumps and their neighbours, and count jumps (neighbours apart) in each row.
+    """Flag jumps and their neighbours, and count the jumps (without neighbours) in each row.
 
     Parameters
     ----------
     ramps : Ramps
         The samples.
     search : Search
-        How to find jumps.
+        The method and limits.
     low, high : ndarray
-        Working arrays, float64, (populations, columns to work on at a time).
+        Work arrays, float64, (populations, columns per block).
     flags : ndarray
-        The flags to change: a copy of ``ramps.groupdq``, rid already of what is not to be set.
+        The flags to modify: a copy of ``ramps.groupdq`` without flags to be cleared.
     counts : ndarray
-        Takes the number of jumps of each row.
+        Receives the number of jumps in each row.
     """
     cols = flags.shape[3]
     for y in range(flags.shape[2]):
@@ -205,19 +214,21 @@ def flag_jumps(
             seen = _differences(ramps, search.difference, y, x0, diffs, usable)
             variance = _variance(ramps, y, x0, size, search.frames)
             if search.clipping:
-                clip(diffs, search.population, search.thresholds[4], suspect, low, high)
+                set_clipped_bounds(
+                    diffs, search.population, search.thresholds[4], suspect, low, high
+                )
             else:
-                order = in_order(diffs, search.one_by_one)
-                judge = usable, variance, search.thresholds, suspect
-                find_suspects(order, search.one_by_one, *judge)
-                bound(order, search.one_by_one, *judge, low[0], high[0])
-            picked = _pick(suspect, seen)
-            middle = medians(diffs, picked)
+                order = sort_differences(diffs, search.one_by_one)
+                criteria = usable, variance, search.thresholds, suspect
+                find_suspects(order, search.one_by_one, *criteria)
+                set_bounds(order, search.one_by_one, *criteria, low[0], high[0])
+            picked = _select_pixels(suspect, seen)
+            median = find_medians(diffs, picked)
             for j in range(picked.size):
                 x = picked[j]
                 pixel, had = (y, x0 + x, x), seen[x] & JUMP != NONE
                 counts[y] += _flag_pixel(
-                    ramps.groupdq, diffs, pixel, low, high, had, middle[j], variance[x], search,
+                    ramps.groupdq, diffs, pixel, low, high, had, median[j], variance[x], search,
                     flags,
                 )  # fmt: skip
 
@@ -227,34 +238,34 @@ def flag_jumps(
 
 @kernel
 def _flag_pixel_after(
-    old: Array, diffs: Array, middle: float, least: Array, reach: Array, flags: Array
+    old: Array, diffs: Array, median: float, limits: Array, reach: Array, flags: Array
 ) -> None:
-    """Flag the groups after large jumps of one pixel; arrays are (integrations, groups)."""
+    """Flag the groups after large jumps of a pixel; arrays are (integrations, groups)."""
     for i in range(flags.shape[0]):
         last = 0
         for g in range(1, flags.shape[1]):
             jump = flags[i, g] & JUMP != NONE
             if g <= last and old[i, g] & EXCLUDED == NONE:
                 flags[i, g] |= JUMP
-            for limit, groups in zip(least, reach):  # noqa: B905 - numba knows no strict
-                if jump and np.float64(diffs[i, g - 1]) - middle >= limit:
+            for limit, groups in zip(limits, reach):  # noqa: B905 - numba knows no strict
+                if jump and np.float64(diffs[i, g - 1]) - median >= limit:
                     last = max(last, g + groups)
 
 
 @kernel
-def flag_after(ramps: Ramps, difference: Array, least: Array, reach: Array, flags: Array) -> None:
-    """Flag groups after large jumps, neighbours' jumps included.
+def flag_after(ramps: Ramps, difference: Array, limits: Array, reach: Array, flags: Array) -> None:
+    """Flag groups after large jumps, including jumps of flagged neighbours.
 
     Parameters
     ----------
     ramps : Ramps
         The samples.
     difference : ndarray
-        A number for each (integration, group) but the first groups, where it is -1.
-    least, reach : ndarray
-        Limits in electrons, and how many groups are flagged after a jump that reaches each.
+        The index of the difference for each (integration, group); -1 for first groups.
+    limits, reach : ndarray
+        Limits in electrons, and the number of groups to flag after a jump that reaches each.
     flags : ndarray
-        The flags to change: those that `flag_jumps` leaves.
+        The flags to modify: the result of `flag_jumps`.
     """
     ints, groups, rows, cols = flags.shape
     diffs = np.empty((ints * (groups - 1), cols), np.float32)
@@ -265,11 +276,11 @@ def flag_after(ramps: Ramps, difference: Array, least: Array, reach: Array, flag
             for g in range(1, groups):
                 for x in range(cols):
                     seen[x] |= flags[i, g, y, x]
-        picked = _pick(none, seen)
+        picked = _select_pixels(none, seen)
         _differences(ramps, difference, y, 0, diffs, usable)
-        middle = medians(diffs, picked)
+        median = find_medians(diffs, picked)
         for j in range(picked.size):
             x = picked[j]
             ramp = np.ascontiguousarray(diffs[:, x]).reshape(ints, groups - 1)
             old = ramps.groupdq[:, :, y, x]
-            _flag_pixel_after(old, ramp, middle[j], least, reach, flags[:, :, y, x])
+            _flag_pixel_after(old, ramp, median[j], limits, reach, flags[:, :, y, x])

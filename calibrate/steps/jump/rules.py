@@ -1,4 +1,4 @@
-"""What the jump step decides for an exposure as a whole: how jumps are told from noise.
+"""Decisions of the jump step for a whole exposure: how to distinguish jumps from noise.
 
 Source: stcal 1.20 ``twopoint_difference`` (``groups_all_set_dnu``, ``check_group_counts``).
 """
@@ -14,34 +14,33 @@ from calbatch.models import dq
 Array = npt.NDArray[Any]
 
 NOT_SEARCHED, ALL_AT_ONCE, ONE_BY_ONE, CLIPPING = range(4)
-"""How jumps are told from noise."""
+"""Methods of finding jumps."""
 
-FEWEST_GROUPS = 3
-"""With fewer usable groups there is nothing to tell a jump by."""
+MIN_GROUPS = 3
+"""Minimum number of usable groups for a search."""
 
 
-class Rules(NamedTuple):
-    """The step's parameters, as its arithmetic takes them.
+class JumpRules(NamedTuple):
+    """The step's parameters in the form that its arithmetic uses.
 
     Attributes
     ----------
     threshold, three_differences, two_differences : float
-        How many sigma a difference must stand out by, with four or more usable differences in a
-        pixel, with three and with two.
+        Thresholds in sigma for pixels with four or more, three, and two usable differences.
     frames : float
         Frames averaged in a group.
     neighbours : bool
-        Whether the four neighbours of a jump are flagged too,
-    least, most : float
-        if it stands out by more than ``least`` and less than ``most`` sigma.
+        True if the four neighbours of a jump are also flagged.
+    min_neighbours, max_neighbours : float
+        Range of jumps, in sigma, whose neighbours are flagged.
     after : tuple of (float, int)
-        Limits (DN), and how many groups are flagged after a jump that reaches each.
+        Limits (DN), and the number of groups to flag after a jump that reaches each.
     single_pass : int
-        With so many differences all jumps are found at once, with fewer one by one.
+        Number of differences from which all jumps are found in a single pass.
     clip_groups : int
-        With so many groups, or integrations, jumps are found by sigma clipping.
+        Number of groups, or integrations, from which sigma clipping is used.
     clip_integrations : bool
-        Whether clipping compares the same group of all integrations, or all groups.
+        True if clipping compares each group across integrations, instead of all groups.
     """
 
     threshold: float
@@ -49,8 +48,8 @@ class Rules(NamedTuple):
     two_differences: float
     frames: float
     neighbours: bool
-    least: float
-    most: float
+    min_neighbours: float
+    max_neighbours: float
     after: tuple[tuple[float, int], ...]
     single_pass: int
     clip_groups: int
@@ -58,54 +57,54 @@ class Rules(NamedTuple):
 
 
 def unusable_groups(groupdq: Array) -> Array:
-    """Return which groups are DO_NOT_USE in every pixel, (integrations, groups)."""
+    """Return True for groups that are DO_NOT_USE in every pixel, (integrations, groups)."""
     return np.all(groupdq & np.uint8(dq.DO_NOT_USE), axis=(2, 3))
 
 
-def all_over(found: list[Array]) -> Array:
-    """Combine regions: return what is true in all of them."""
-    return np.logical_and.reduce(found)
+def true_everywhere(regions: list[Array]) -> Array:
+    """Return the logical and of the arrays of all regions."""
+    return np.logical_and.reduce(regions)
 
 
-def nowhere(found: list[Array]) -> bool:
-    """Return whether nothing is true in all regions so far."""
-    return not all_over(found).any()
+def true_nowhere(regions: list[Array]) -> bool:
+    """Return whether no element is true in all regions so far."""
+    return not true_everywhere(regions).any()
 
 
-def median_gain(found: list[Array]) -> float:
-    """Return the median gain of the frame (electrons per DN) from its rows; NaN without any."""
-    gain = np.concatenate(found)
+def median_gain(regions: list[Array]) -> float:
+    """Return the median gain of the frame (electron/DN), or NaN if no pixel has a gain."""
+    gain = np.concatenate(regions)
     return np.nan if np.isnan(gain).all() else float(np.nanmedian(gain))
 
 
 def gather_gain(data: Array) -> Array:
-    """Return the gain itself."""
+    """Return the gain of a region."""
     return data
 
 
-def choose_method(unusable: Array, rules: Rules) -> int:
-    """Return how jumps are to be found, from which groups are unusable over the whole frame."""
+def choose_method(unusable: Array, rules: JumpRules) -> int:
+    """Return the method, given the groups that are unusable in the whole frame."""
     integrations, groups = unusable.shape
     compared = integrations if rules.clip_integrations else int(np.sum(~unusable))
     if compared >= rules.clip_groups:
         return CLIPPING
     fewest = groups - int(unusable.sum(axis=1).max())
-    if fewest < FEWEST_GROUPS:
+    if fewest < MIN_GROUPS:
         return NOT_SEARCHED
     return ALL_AT_ONCE if fewest - 1 >= rules.single_pass else ONE_BY_ONE
 
 
-def numbers(unusable: Array) -> Array:
-    """Return the number of each group's difference, -1 where there is none."""
+def number_differences(unusable: Array) -> Array:
+    """Return the index of each group's difference, or -1 if it has none."""
     usable = ~unusable
     usable[:, 1:] &= usable[:, :-1]
     usable[:, 0] = False
     return np.where(usable, np.cumsum(usable).reshape(usable.shape) - 1, -1)
 
 
-def planned(method: int, unusable: Array, clear: Array | None, rules: Rules) -> Search:
-    """Return what the kernels need to know."""
-    difference = numbers(unusable)
+def make_search(method: int, unusable: Array, clear: Array | None, rules: JumpRules) -> Search:
+    """Return the method and limits of a search for the kernels."""
+    difference = number_differences(unusable)
     _, groups = np.nonzero(difference >= 0)
     apart = method == CLIPPING and rules.clip_integrations
     by_count = [np.inf, np.inf, rules.two_differences, rules.three_differences, rules.threshold]
@@ -118,6 +117,6 @@ def planned(method: int, unusable: Array, clear: Array | None, rules: Rules) -> 
         clear=np.zeros(unusable.shape, bool) if clear is None else np.array(clear),
         frames=rules.frames,
         thresholds=np.full(5, rules.threshold) if at_once else np.array(by_count, float),
-        least=rules.least if rules.neighbours else np.inf,
-        most=rules.most,
+        min_neighbours=rules.min_neighbours if rules.neighbours else np.inf,
+        max_neighbours=rules.max_neighbours,
     )

@@ -1,8 +1,8 @@
-"""Compiled order statistics of many pixels at once: arrays are (values, pixels).
+"""Compiled order statistics of many pixels at once, whose arrays are (values, pixels).
 
-Sorting whole blocks by a network of compare-exchange operations (K. E. Batcher's merge exchange;
-D. E. Knuth, The Art of Computer Programming, vol. 3, 5.2.2 M) does the same work for every pixel,
-so that it runs in vector registers along the row.
+Blocks are sorted by a network of compare-exchange operations (K. E. Batcher's merge exchange; D. E.
+Knuth, The Art of Computer Programming, vol. 3, section 5.2.2, algorithm M). It performs the same
+operations for every pixel, so that they are vectorized along the row.
 """
 
 from typing import Any
@@ -23,14 +23,14 @@ def _exchange(upper: Array, lower: Array) -> None:
     """Move the smaller of each pair into ``upper``, the larger into ``lower``."""
     for x in range(upper.size):
         one, other = upper[x], lower[x]
-        # Without the sum the compiler makes the store conditional, which is four times slower.
+        # Without the addition the compiler emits a conditional store, which is four times slower.
         upper[x] = (one if one < other else other) + ZERO
         lower[x] = other if one < other else one
 
 
 @kernel
 def sort_columns(values: Array, count: int) -> None:
-    """Sort the first ``count`` values of every pixel; they must not be NaN."""
+    """Sort the first ``count`` values of every pixel, which must not be NaN."""
     half = 1
     while 2 * half < count:
         half *= 2
@@ -48,15 +48,15 @@ def sort_columns(values: Array, count: int) -> None:
 
 
 @kernel
-def middle_of(order: Array, x: int, first: int, last: int) -> float:
+def median_of_sorted(order: Array, x: int, first: int, last: int) -> float:
     """Return the median of the sorted values ``first`` to ``last`` of pixel ``x``."""
     low = order[(first + last - 1) // 2, x]
     return 0.5 * (np.float64(low) + np.float64(order[(first + last) // 2, x]))
 
 
 @kernel
-def medians(values: Array, picked: Array) -> Array:
-    """Return the medians of the ``picked`` pixels, NaN left out, in double precision."""
+def find_medians(values: Array, picked: Array) -> Array:
+    """Return the medians of the ``picked`` pixels, ignoring NaN, in double precision."""
     order = np.empty((values.shape[0], picked.size), np.float32)
     usable = np.zeros(picked.size, np.int32)
     for k in range(values.shape[0]):
@@ -69,5 +69,5 @@ def medians(values: Array, picked: Array) -> Array:
     result = np.full(picked.size, np.nan)
     for j in range(picked.size):
         if usable[j] > 0:
-            result[j] = middle_of(order, j, 0, usable[j])
+            result[j] = median_of_sorted(order, j, 0, usable[j])
     return result

@@ -1,8 +1,9 @@
-"""Ramp fit: count rates from ramps, by optimally weighted least squares.
+"""Ramp fit: count rates from ramps by optimally weighted least squares.
 
-Source: jwst 3.0.0 ``ramp_fit`` step with its algorithm OLS_C (stcal 1.20 ``ramp_fitting``); the
-weights are those of Fixsen et al. 2000 (PASP 112, 1350), and the segments between jumps are
-combined as in Robberto 2008 (JWST-STScI-001490).
+Source: jwst 3.0.0 ``ramp_fit`` step with its algorithm OLS_C (stcal 1.20 ``ramp_fitting``). The
+weights are those of Fixsen et al. 2000 (PASP 112, 1350), and segments between jumps are
+combined as in Robberto 2008 (JWST-STScI-001490). Names of variances follow jwst's description of
+the step: ``var^R`` (read noise), ``var^P`` (Poisson), ``var^C`` (combined).
 """
 
 from __future__ import annotations
@@ -11,18 +12,18 @@ import logging
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.calibrate.numbers import number, required
+from calbatch.calibrate.numbers import header_number, required_number
 from calbatch.calibrate.parameters import Boolean, Choice, Integer, Text
-from calbatch.calibrate.step import Step, StepError, say_once
+from calbatch.calibrate.step import Step, StepError, log_once
 from calbatch.calibrate.steps._ramps import as_ramp
 from calbatch.calibrate.steps.ramp_fit.frame import fit_pixels
 from calbatch.calibrate.steps.ramp_fit.optional import Segments, count_planes, fit_segments
-from calbatch.calibrate.steps.ramp_fit.plan import Plan, Settings, make_plan
+from calbatch.calibrate.steps.ramp_fit.plan import FitSettings, Plan, make_plan
 from calbatch.calibrate.steps.ramp_fit.work import Exposure, Rates, make_stretch
 from calbatch.models import dq
 from calbatch.models.arrays import DeferredMetadata
@@ -43,7 +44,7 @@ OPTIONAL = (
     *("pedestal", "crmag"),
 )
 LIKELY_GROUPS = 4
-"""With fewer groups jwst fits by OLS_C whatever the algorithm."""
+"""Minimum number of groups for LIKELY; with fewer, jwst uses OLS_C."""
 _IFU_TYPES = ("NRS_IFU", "MIR_MRS")
 _LAMP_TYPES = ("NRS_AUTOWAVE", "NRS_LAMP")
 
@@ -56,8 +57,8 @@ def fit_ramps(
     *,
     gain: Array,
     readnoise: Array,
-    settings: Settings,
-    kept: tuple[int, int] | None = None,
+    settings: FitSettings,
+    group_range: tuple[int, int] | None = None,
 ) -> tuple[Array, ...]:
     """Return the rates of the exposure and of its integrations.
 
@@ -68,34 +69,34 @@ def fit_ramps(
     pixeldq : ndarray
         Flags, (rows, columns).
     average_dark_current : ndarray
-        Rate that adds to the Poisson noise alone (DN/s), (rows, columns).
+        Rate that contributes only to the Poisson noise (DN/s), (rows, columns).
     gain : ndarray
-        Electrons a DN, (rows, columns).
+        Gain (electron/DN), (rows, columns).
     readnoise : ndarray
         Noise of the difference of two frames (DN), (rows, columns).
     settings : Settings
-        Times and choices.
-    kept : tuple of int, optional
-        The groups (half-open) to go by; the others are as if they had never been read.
+        Times and options.
+    group_range : tuple of int, optional
+        The groups (half-open) to use; the others are treated as never read.
 
     Returns
     -------
     tuple of ndarray
-        Rate (DN/s), error, flags, Poisson and read-noise variance, (rows, columns); the same of
-        each integration, (integrations, rows, columns); and for each row how many ramps are not
-        saturated from their first group on.
+        Rate (DN/s), error, flags, Poisson and read-noise variance, (rows, columns); the same for
+        each integration, (integrations, rows, columns); and for each row the number of ramps that
+        are not saturated from their first group on.
     """
-    exposure, plan = _flat(
-        (data, groupdq, pixeldq, gain, readnoise, average_dark_current), settings, kept
+    exposure, plan = _flatten(
+        (data, groupdq, pixeldq, gain, readnoise, average_dark_current), settings, group_range
     )
     integrations, _, *frame = data.shape
     pixels = pixeldq.size
     rate, rateints = _empty_rates(*frame), _empty_rates(integrations, *frame)
-    flat = _reshaped(rate, 1, pixels), _reshaped(rateints, integrations, pixels)
+    flat = _reshape(rate, 1, pixels), _reshape(rateints, integrations, pixels)
     work = make_stretch(pixels, integrations, plan)
     fit_pixels(exposure, plan, *flat, work)
-    alive = (groupdq[:, plan.start] & np.uint8(dq.SATURATED)) == 0
-    return *rate, *rateints, np.count_nonzero(alive, axis=(0, 2))
+    unsaturated = (groupdq[:, plan.start] & np.uint8(dq.SATURATED)) == 0
+    return *rate, *rateints, np.count_nonzero(unsaturated, axis=(0, 2))
 
 
 def fit_ramps_and_segments(
@@ -106,30 +107,30 @@ def fit_ramps_and_segments(
     *,
     gain: Array,
     readnoise: Array,
-    settings: Settings,
+    settings: FitSettings,
     planes: tuple[int, int],
-    kept: tuple[int, int] | None = None,
+    group_range: tuple[int, int] | None = None,
 ) -> tuple[Array, ...]:
-    """Return what `fit_ramps` does and, before its counts, the optional results.
+    """Return the rates of `fit_ramps`, the optional results, and the counts of `fit_ramps`.
 
     Parameters
     ----------
     planes : tuple of int
-        Segments and jumps to make room for.
+        Numbers of planes for segments and for jumps.
     """
-    *rates, alive = fit_ramps(
+    *rates, unsaturated = fit_ramps(
         data, groupdq, pixeldq, average_dark_current,
-        gain=gain, readnoise=readnoise, settings=settings, kept=kept,
+        gain=gain, readnoise=readnoise, settings=settings, group_range=group_range,
     )  # fmt: skip
-    exposure, plan = _flat(
-        (data, groupdq, pixeldq, gain, readnoise, average_dark_current), settings, kept
+    exposure, plan = _flatten(
+        (data, groupdq, pixeldq, gain, readnoise, average_dark_current), settings, group_range
     )
     integrations, _, *frame = data.shape
     segments, jumps = planes
     leading = [(integrations, segments)] * 7 + [(integrations,), (integrations, jumps)]
-    found = [np.zeros((*lead, *frame), np.float32) for lead in leading]
-    flat = Segments(*(f.reshape(*f.shape[:-2], pixeldq.size) for f in found))
-    slopes = rates[5].reshape(integrations, pixeldq.size)
+    optional = [np.zeros((*lead, *frame), np.float32) for lead in leading]
+    flat = Segments(*(f.reshape(*f.shape[:-2], pixeldq.size) for f in optional))
+    slopes = rates[RATES.index("rateints.data")].reshape(integrations, pixeldq.size)
     fit_segments(
         exposure,
         plan,
@@ -138,19 +139,19 @@ def fit_ramps_and_segments(
         flat,
         make_stretch(pixeldq.size, integrations, plan),
     )
-    return *rates, *found, alive
+    return *rates, *optional, unsaturated
 
 
-def _flat(
-    arrays: tuple[Array, ...], settings: Settings, kept: tuple[int, int] | None
+def _flatten(
+    arrays: tuple[Array, ...], settings: FitSettings, group_range: tuple[int, int] | None
 ) -> tuple[Exposure, Plan]:
-    """Return a tile's arrays with one axis of pixels, and the plan."""
+    """Return a tile's arrays with a single axis of pixels, and the plan."""
     dtypes = (np.float32, np.uint8, np.uint32, np.float32, np.float32, np.float32)
     flat = [np.ascontiguousarray(a, d) for a, d in zip(arrays, dtypes, strict=True)]
     flat = [a.reshape(*a.shape[:-2], -1) for a in flat]
     for array in flat:
-        array.flags.writeable = False  # always: to numba, read-only arrays are another type
-    return Exposure(*flat), make_plan(settings, arrays[0].shape[1], kept)
+        array.flags.writeable = False  # always, since numba compiles read-only arrays separately
+    return Exposure(*flat), make_plan(settings, arrays[0].shape[1], group_range)
 
 
 def _empty_rates(*shape: int) -> Rates:
@@ -158,7 +159,7 @@ def _empty_rates(*shape: int) -> Rates:
     return Rates(data, err, np.empty(shape, np.uint32), var_poisson, var_rnoise)
 
 
-def _reshaped(rates: Rates, *shape: int) -> Rates:
+def _reshape(rates: Rates, *shape: int) -> Rates:
     views: list[Any] = [array.reshape(shape) for array in rates]
     return Rates(*views)
 
@@ -166,8 +167,8 @@ def _reshaped(rates: Rates, *shape: int) -> Rates:
 # -- over the frame ----------------------------------------------------------------------------
 
 
-def usable_groups(groupdq: Array, *, settings: Settings) -> Array:
-    """Return which groups any ramp can use, (groups,)."""
+def usable_groups(groupdq: Array, *, settings: FitSettings) -> Array:
+    """Return True for groups that any ramp can use, (groups,)."""
     flags = groupdq.copy()
     first, stop = settings.window
     flags[:, :first] |= np.uint8(dq.DO_NOT_USE)
@@ -179,28 +180,28 @@ def usable_groups(groupdq: Array, *, settings: Settings) -> Array:
     return usable
 
 
-def all_usable(found: list[Array]) -> bool:
-    """Return whether what was gathered shows every group to be usable somewhere."""
-    return bool(np.all(np.any(found, axis=0)))
+def all_usable(regions: list[Array]) -> bool:
+    """Return whether every group is usable in at least one region."""
+    return bool(np.all(np.any(regions, axis=0)))
 
 
-def kept_groups(found: list[Array], *, where: str) -> tuple[int, int]:
-    """Return the groups that MIRI's ramps are fitted to, half-open.
+def find_group_range(regions: list[Array], *, where: str) -> tuple[int, int]:
+    """Return the half-open range of groups to fit in MIRI ramps.
 
-    Leading groups that are DO_NOT_USE all over the frame are left out, and the last one if it is.
+    It excludes leading groups, and the last group, if they are DO_NOT_USE in the whole frame.
 
     Raises
     ------
     StepError
-        When fewer than two are left.
+        If fewer than two groups remain.
     """
-    usable = np.any(found, axis=0)
+    usable = np.any(regions, axis=0)
     start = int(np.argmax(usable)) if usable.any() else usable.size
     stop = usable.size - 1 if start < usable.size and not usable[-1] else usable.size
     if stop - start < 2:
         raise StepError(
-            f"{where}: has {max(stop - start, 0)} groups that are not DO_NOT_USE all over; MIRI "
-            "ramps need 2"
+            f"{where}: has {max(stop - start, 0)} groups that are not DO_NOT_USE in the whole "
+            "frame; MIRI ramps need 2"
         )
     return start, stop
 
@@ -210,29 +211,36 @@ def gather_planes(
     groupdq: Array,
     pixeldq: Array,
     *,
-    settings: Settings,
-    kept: tuple[int, int] | None,
+    settings: FitSettings,
+    group_range: tuple[int, int] | None,
 ) -> tuple[int, int]:
-    """Return the largest numbers of segments and jumps in a ramp of a region."""
+    """Return the largest number of segments, and of jumps, of any ramp in a region."""
     blank = np.ones(pixeldq.shape, np.float32)
-    exposure, plan = _flat((data, groupdq, pixeldq, blank, blank, blank), settings, kept)
+    exposure, plan = _flatten((data, groupdq, pixeldq, blank, blank, blank), settings, group_range)
     segments, jumps = count_planes(exposure, plan, make_stretch(pixeldq.size, data.shape[0], plan))
     return segments, jumps
 
 
-def most_planes(found: list[tuple[int, int]]) -> tuple[int, int]:
-    """Return the planes that the optional results need, at least one each."""
-    segments, jumps = np.max(found, axis=0)
-    return max(int(segments), 1), max(int(jumps), 1)
+class Planes(NamedTuple):
+    """Numbers of planes of the optional results: for segments, and for jumps."""
+
+    segments: int
+    jumps: int
 
 
-def refuse_saturated(counts: Mapping[str, Array], *, where: str) -> dict[str, Any]:
-    """Refuse an exposure without any ramp to fit; jwst makes no product of it.
+def most_planes(regions: list[tuple[int, int]]) -> Planes:
+    """Return the numbers of planes of the optional results, each at least one."""
+    segments, jumps = np.max(regions, axis=0)
+    return Planes(max(int(segments), 1), max(int(jumps), 1))
+
+
+def require_unsaturated(counts: Mapping[str, Array], *, where: str) -> dict[str, Any]:
+    """Reject an exposure without a ramp to fit, for which jwst makes no product.
 
     Raises
     ------
     StepError
-        When every ramp is saturated in its first group.
+        If every ramp is saturated in its first group.
     """
     if not counts["unsaturated"].any():
         raise StepError(f"{where}: every ramp is saturated in its first group: there is no rate")
@@ -243,7 +251,7 @@ def refuse_saturated(counts: Mapping[str, Array], *, where: str) -> dict[str, An
 
 
 class RampFitStep(Step):
-    """Fit count rates to ramps: one image for the exposure, and one for each integration."""
+    """Fit count rates to ramps: an image for the exposure, and one for each integration."""
 
     reference_file_types = ["readnoise", "gain"]
     cal_step = "ramp_fit"
@@ -251,98 +259,104 @@ class RampFitStep(Step):
 
     algorithm = Choice("OLS_C", ("OLS_C", "LIKELY"), help="only OLS_C is supported yet")
     int_name = Text("", help="no effect, as in jwst")
-    save_opt = Boolean(False, help="write what was found in each segment of each ramp (_fitopt)")
+    save_opt = Boolean(False, help="write the results for each segment of each ramp (_fitopt)")
     opt_name = Text("", help="name of the file of optional results, without its suffix")
-    suppress_one_group = Boolean(True, help="give no rate to ramps with one good group")
-    firstgroup = Integer(None, none=True, help="ignore groups before this one, counted from 0")
-    lastgroup = Integer(None, none=True, help="ignore groups after this one, counted from 0")
+    suppress_one_group = Boolean(True, help="assign no rate to ramps with one good group")
+    firstgroup = Integer(None, none=True, help="first group to fit, counted from 0")
+    lastgroup = Integer(None, none=True, help="last group to fit, counted from 0")
     maximum_cores = Text("1", none=True, help="no effect: tiles and exposures run in parallel")
 
     def process(self, exposure: DataModel) -> tuple[Any, CubeModel]:
         """Return the rates of the exposure and of its integrations."""
         ramp = as_ramp(exposure)
-        self._refuse(ramp)
+        self._check_support(ramp)
         gain = self.open_reference(ramp, "gain")
         noise = self.open_reference(ramp, "readnoise")
         settings = self._settings(ramp)
-        kept = self._kept(ramp, settings)
-        found: dict[str, Any] = {
+        arguments: dict[str, Any] = {
             "gain": gain.rows("data"),
             "readnoise": noise.rows("data"),
             "settings": settings,
-            "kept": kept,
+            "group_range": self._group_range(ramp, settings),
         }
         models = {"rate": _image_class(ramp), "rateints": CubeModel}
         if self.save_opt:
-            made = self._with_segments(ramp, models, found)
+            products = self._fit_with_segments(ramp, models, arguments)
         else:
-            made = ramp.map_tiles_into(
-                models, fit_ramps, RATES, row_counts=("unsaturated",), label=self.name, **found
+            products = ramp.map_tiles_into(
+                models, fit_ramps, RATES, row_counts=("unsaturated",), label=self.name, **arguments
             )
-        rate, rateints = made["rate"], made["rateints"]
-        refuse = partial(refuse_saturated, where=f"{self.name}: {ramp.path or 'exposure'}")
-        gain_factor = number(gain, "meta.exposure.gain_factor")
+        rate, rateints = products["rate"], products["rateints"]
+        check = partial(require_unsaturated, where=f"{self.name}: {ramp.path or 'exposure'}")
+        gain_factor = header_number(gain, "meta.exposure.gain_factor")
         for model in (rate, rateints):
-            model.defer_meta(DeferredMetadata(refuse, ()))
+            model.defer_meta(DeferredMetadata(check, ()))
             model.meta.bunit_data = model.meta.bunit_err = "DN/s"
             if gain_factor is not None:
                 model.meta.exposure.gain_factor = gain_factor
         return rate, rateints
 
-    def _with_segments(
-        self, exposure: RampModel, models: Mapping[str, Any], found: Mapping[str, Any]
+    def _fit_with_segments(
+        self, exposure: RampModel, models: Mapping[str, Any], arguments: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Return the products, the optional one included, whose size must be known beforehand."""
+        """Return all products, including the optional one, whose size must be known in advance."""
         reduced = exposure.reduce(
-            gather_planes, most_planes, settings=found["settings"], kept=found["kept"]
+            gather_planes,
+            most_planes,
+            settings=arguments["settings"],
+            group_range=arguments["group_range"],
         )
         planes = delayed_value(reduced).compute()
         integrations = exposure.shape[0]
-        leading = dict.fromkeys((f"fitopt.{f}" for f in OPTIONAL[:7]), (integrations, planes[0]))
-        made = exposure.map_tiles_into(
+        leading = dict.fromkeys(
+            (f"fitopt.{f}" for f in OPTIONAL[:7]), (integrations, planes.segments)
+        )
+        products = exposure.map_tiles_into(
             {**models, "fitopt": OptionalModel},
             fit_ramps_and_segments,
             (*RATES, *(f"fitopt.{f}" for f in OPTIONAL)),
-            leading={**leading, "fitopt.crmag": (integrations, planes[1])},
+            leading={**leading, "fitopt.crmag": (integrations, planes.jumps)},
             row_counts=("unsaturated",),
             label=self.name,
             planes=planes,
-            **found,
+            **arguments,
         )
         if self.opt_name:
             folder = exposure.path.parent if exposure.path else Path()
-            made["fitopt"].path = folder / f"{self.opt_name}.fits"
-        self.add_product("fitopt", made["fitopt"])
-        return made
+            products["fitopt"].path = folder / f"{self.opt_name}.fits"
+        self.add_product("fitopt", products["fitopt"])
+        return products
 
-    def _refuse(self, exposure: RampModel) -> None:
-        """Refuse by name what is not there yet."""
+    def _check_support(self, exposure: RampModel) -> None:
+        """Reject parameters that are not supported yet; note those without effect."""
         groups = exposure.shape[1]
         if self.algorithm == "LIKELY" and groups >= LIKELY_GROUPS:
             raise StepError(f"{self.name}: algorithm LIKELY is not supported yet; use OLS_C")
         if self.algorithm == "LIKELY":
-            log.info("%s: %d groups are too few for LIKELY: fitting by OLS_C", self.name, groups)
+            log.info("%s: %d groups are too few for LIKELY: using OLS_C", self.name, groups)
         if not self.suppress_one_group and exposure.has("zeroframe"):
             raise StepError(
                 f"{exposure.path}: {self.name}: suppress_one_group = False with a ZEROFRAME "
-                "extension, which would then be fitted too, is not supported yet"
+                "extension, which would then also be fitted, is not supported yet"
             )
         if self.maximum_cores not in ("1", None):
-            say_once(f"{self.name}: maximum_cores has no effect, tiles run in parallel")
+            log_once(
+                f"{self.name}: maximum_cores has no effect: tiles and exposures run in parallel"
+            )
 
-    def _settings(self, exposure: RampModel) -> Settings:
-        return Settings(
-            frame_time=float(required(exposure, "meta.exposure.frame_time", positive=True)),
-            group_time=float(required(exposure, "meta.exposure.group_time", positive=True)),
-            nframes=int(required(exposure, "meta.exposure.nframes", positive=True)),
-            groupgap=int(number(exposure, "meta.exposure.groupgap") or 0),
-            drop_frames1=int(number(exposure, "meta.exposure.drop_frames1") or 0),
+    def _settings(self, exposure: RampModel) -> FitSettings:
+        return FitSettings(
+            frame_time=float(required_number(exposure, "meta.exposure.frame_time", positive=True)),
+            group_time=float(required_number(exposure, "meta.exposure.group_time", positive=True)),
+            nframes=int(required_number(exposure, "meta.exposure.nframes", positive=True)),
+            groupgap=int(header_number(exposure, "meta.exposure.groupgap") or 0),
+            drop_frames1=int(header_number(exposure, "meta.exposure.drop_frames1") or 0),
             window=self._window(exposure.shape[1]),
             suppress_one_group=self.suppress_one_group,
         )
 
     def _window(self, groups: int) -> tuple[int, int]:
-        """Return the groups to fit, half-open, by jwst's rules for its two parameters."""
+        """Return the half-open range of groups to fit, by jwst's rules for the two parameters."""
         first = self.firstgroup or 0
         last = groups - 1 if self.lastgroup is None else self.lastgroup
         if first < 0:
@@ -357,11 +371,11 @@ class RampFitStep(Step):
             return 0, groups
         return first, min(last + 1, groups)
 
-    def _kept(self, exposure: RampModel, settings: Settings) -> Reduction | None:
-        """Return the groups that MIRI leaves, decided over the frame; None is all groups."""
+    def _group_range(self, exposure: RampModel, settings: FitSettings) -> Reduction | None:
+        """Return the groups of MIRI to fit, decided for the whole frame; None means all groups."""
         if exposure.meta.instrument.name != "MIRI" or exposure.shape[1] == 1:
             return None
-        combine = partial(kept_groups, where=f"{self.name}: {exposure.path or 'exposure'}")
+        combine = partial(find_group_range, where=f"{self.name}: {exposure.path or 'exposure'}")
         return exposure.reduce(usable_groups, combine, until=all_usable, settings=settings)
 
 

@@ -1,10 +1,10 @@
-"""Ramps with flags: copied out of a stretch of pixels, their flags judged, their starting rates.
+"""Blocks of flagged ramps: copy them from a stretch of pixels, apply rules on flags, start rates.
 
-This is the general path of the ramp fit; ramps without flags are fitted many at once by
-`_ramp_fit_clean`. Source: stcal 1.20 ``ramp_fitting`` (``slope_fitter.c``).
+This is the general path of the ramp fit; `unflagged` fits ramps without flags many at a time.
+Source: stcal 1.20 ``ramp_fitting`` (``slope_fitter.c``).
 
-Functions called for each ramp take few arguments: every array among them is seven numbers or more
-to hand over, which would take longer than the arithmetic.
+Functions called for each ramp take few arguments: passing an array costs seven numbers or more,
+which would take longer than the arithmetic.
 """
 
 import math
@@ -17,7 +17,7 @@ from calbatch.calibrate.steps.ramp_fit.plan import Plan
 from calbatch.models import dq
 from calbatch.models.jit import inner_kernel
 
-# Flags of samples, which are those of pixels too; numba takes them as they are now.
+# Flags of samples, also used for pixels; numba compiles them in as constants.
 DO_NOT_USE = dq.DO_NOT_USE
 SATURATED = dq.SATURATED
 JUMP_DET = dq.JUMP_DET
@@ -34,26 +34,26 @@ Words = npt.NDArray[np.uint32]
 
 
 class Block(NamedTuple):
-    """Flagged ramps of a stretch of pixels in one integration, each in a row of its own.
+    """Flagged ramps of a stretch of pixels in one integration, one ramp per row.
 
     Attributes
     ----------
     where : ndarray of intp, (ramps,)
-        The pixels' places in the stretch.
+        The pixels' positions in the stretch.
     ramps : ndarray of float32, (ramps, groups)
-        Samples of the groups kept, DN; NaN where saturated.
+        Samples of the groups in use, DN; NaN where saturated.
     flags : ndarray of uint8, (ramps, groups)
         Their flags.
     seen : ndarray of uint8, (ramps,)
-        All flags of any group.
+        The combined flags of all groups.
     added : ndarray of uint32, (ramps,)
-        What they add to the integration's flags, partial saturation apart.
+        Flags that they add to the integration's flags, except partial saturation.
     alone : ndarray of uint8, (ramps,)
-        Whether the first group is the one good one, which is timed from the reset.
+        1 if the first group is the only good one; its time counts from the reset.
     differences : ndarray of float64, (groups,)
         Scratch.
     starts, stops : ndarray of intp, (groups + 1,)
-        Scratch: one ramp's segments.
+        Scratch: the segments of one ramp.
     """
 
     where: Places
@@ -68,7 +68,7 @@ class Block(NamedTuple):
 
 
 def make_block(ramps: int, plan: Plan) -> Block:
-    """Return work space for as many ramps."""
+    """Return work space for a number of ramps."""
     size = plan.stop - plan.start
     return Block(
         where=np.empty(ramps, np.intp),
@@ -95,14 +95,14 @@ def gather(samples: Singles, groupdq: Flags, low: int, odd: Flags, plan: Plan, b
     samples, groupdq : ndarray, (groups, pixels)
         One integration.
     low : int
-        Where the stretch begins.
+        Start of the stretch.
     odd : ndarray of uint8, (stretch,)
-        Which of its ramps to take.
+        Not 0 for the ramps to copy.
 
     Returns
     -------
     int
-        How many there are.
+        Number of ramps copied.
     """
     count = 0
     for c in range(odd.size):
@@ -116,13 +116,13 @@ def gather(samples: Singles, groupdq: Flags, low: int, odd: Flags, plan: Plan, b
             at = low + block.where[j]
             block.flags[j, k] = groupdq[group, at] | added
             block.ramps[j, k] = samples[group, at]
-    _judge(count, plan, block)
+    _apply_flag_rules(count, plan, block)
     return count
 
 
 @inner_kernel
-def _judge(count: int, plan: Plan, block: Block) -> None:
-    """Apply the rules that change a ramp's flags, and sum them up."""
+def _apply_flag_rules(count: int, plan: Plan, block: Block) -> None:
+    """Apply the rules that modify a ramp's flags, and combine the flags."""
     size = plan.stop - plan.start
     flags = block.flags
     for j in range(count):
@@ -132,7 +132,7 @@ def _judge(count: int, plan: Plan, block: Block) -> None:
         if plan.suppress and good == 1:
             for k in range(size):
                 flags[j, k] |= np.uint8(DO_NOT_USE)
-        if plan.start > 0:  # nothing is kept that the first group could have jumped from
+        if plan.start > 0:  # there is no earlier group to jump from
             flags[j, 0] &= np.uint8(~JUMP_DET & 0xFF)
         seen, clear, unusable, saturated = 0, 0, 0, 0
         for k in range(size):
@@ -166,8 +166,8 @@ def starting_rate(
 ) -> float:
     """Return the median of a ramp's differences, in DN/s.
 
-    A ramp without a usable difference has its first sample in place of one, and 0 if that is not
-    usable either; an exposure of one group knows only first samples, usable or not.
+    A ramp without a usable difference uses its first sample instead, or 0 if that is unusable too.
+    An exposure of one group always uses its first samples.
     """
     group_time, one_group_time = plan_times
     size = ramps.shape[1]
@@ -193,10 +193,10 @@ def starting_rate(
 
 @inner_kernel
 def _median(values: Floats, count: int) -> float:
-    """Return the median of the first ``count`` values, which are reordered."""
+    """Return the median of the first ``count`` values, and reorder them."""
     middle = count // 2
     low, high = 0, count - 1
-    while low < high:  # quickselect: after it, values below the middle place are not larger
+    while low < high:  # quickselect: afterwards, values before the middle are not larger
         pivot = values[(low + high) // 2]
         i, j = low, high
         while i <= j:

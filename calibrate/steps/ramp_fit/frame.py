@@ -1,7 +1,14 @@
-"""The ramp fit over a tile's pixels: starting rates, integrations, and the exposure's mean rate.
+"""The ramp fit of a tile's pixels: starting rates, integrations, and the exposure's mean rate.
 
-Pixels are taken in short stretches, whose samples stay in the processor's cache from one pass to
+Pixels are processed in short stretches whose samples stay in the processor's cache from one pass to
 the next. Source: stcal 1.20 ``ramp_fitting`` (``slope_fitter.c``).
+
+The exposure's rate combines the segments s of all integrations i (jwst's description of ramp_fit,
+exposure-level computations)::
+
+    var^R = 1 / sum_i,s(1 / var^R_i,s)
+    var^P = 1 / sum_i,s(1 / var^P_i,s)
+    slope = var^R * sum_i,s(slope_i,s / var^R_i,s)
 """
 
 import math
@@ -17,15 +24,15 @@ from calbatch.calibrate.steps.ramp_fit.block import (
     Words,
     gather,
 )
-from calbatch.calibrate.steps.ramp_fit.clean import (
+from calbatch.calibrate.steps.ramp_fit.flagged import add_odd_rates, fit_odd
+from calbatch.calibrate.steps.ramp_fit.plan import Plan
+from calbatch.calibrate.steps.ramp_fit.segments import LARGE_VARIANCE, group_noise, zero_if_large
+from calbatch.calibrate.steps.ramp_fit.unflagged import (
     add_starting_rates,
     fit_whole,
     merge_flags,
     whole_ramp,
 )
-from calbatch.calibrate.steps.ramp_fit.odd import add_odd_rates, fit_odd
-from calbatch.calibrate.steps.ramp_fit.plan import Plan
-from calbatch.calibrate.steps.ramp_fit.segments import LARGE_VARIANCE, capped, group_noise
 from calbatch.calibrate.steps.ramp_fit.work import Exposure, Rates, Stretch
 from calbatch.models.jit import inner_kernel, kernel
 
@@ -37,18 +44,18 @@ def fit_pixels(exposure: Exposure, plan: Plan, rate: Rates, rateints: Rates, wor
     Parameters
     ----------
     exposure : Exposure
-        The ramps and what is known of their pixels.
+        The ramps and the properties of their pixels.
     plan : Plan
-        What all fits share.
+        Quantities shared by all fits.
     rate, rateints : Rates
-        To fill: the mean over integrations, as one integration, and each integration.
+        Receive the mean over integrations, as a single integration, and each integration.
     work : Stretch
         See `make_stretch`.
     """
     size = work.noise.size
     integrations, _, pixels = exposure.data.shape
     for start in range(0, pixels, size):
-        low = min(start, pixels - size)  # the last stretch may do some of the one before again
+        low = min(start, pixels - size)  # the last stretch may overlap the one before
         high = low + size
         gain = exposure.gain[low:high]
         _start_noise(exposure.readnoise[low:high], gain, plan, work)
@@ -63,17 +70,17 @@ def fit_pixels(exposure: Exposure, plan: Plan, rate: Rates, rateints: Rates, wor
             ramps = exposure.data[integ]
             if plan.last - plan.first > 1:
                 fit_whole(ramps, low, gain, work.noise, plan, work.classes, work.slope)
-                _give_whole(work, work.odd[integ], _part(rateints, integ, low, high))
+                _write_whole(work, work.odd[integ], _part(rateints, integ, low, high))
             if integrations > 1:
                 odd = work.odd[integ]
                 count = gather(ramps, exposure.groupdq[integ], low, odd, plan, work.block)
             fit_odd(exposure, integ, low, count, plan, work, rateints)
-        _combine(work, _part(rate, 0, low, high))
+        _write_mean(work, _part(rate, 0, low, high))
 
 
 @inner_kernel
 def _part(rates: Rates, integ: int, low: int, high: int) -> Rates:
-    """Cut a stretch out: an index with an offset would keep loops from being vectorised."""
+    """Return views of a stretch: an index with an offset would prevent vectorization."""
     return Rates(
         rates.data[integ, low:high],
         rates.err[integ, low:high],
@@ -85,12 +92,12 @@ def _part(rates: Rates, integ: int, low: int, high: int) -> Rates:
 
 @inner_kernel
 def _start_noise(readnoise: Singles, gain: Singles, plan: Plan, work: Stretch) -> None:
-    few = plan.last - plan.first < 2
+    has_no_slope = plan.last - plan.first < 2
     for c in range(gain.size):
         work.noise[c] = group_noise(readnoise[c], gain[c], plan)
     for c in range(gain.size):
-        fine = work.noise[c] > 0.0 and work.noise[c] < math.inf
-        work.unfit[c] = np.uint8(few or not fine)
+        is_finite = work.noise[c] > 0.0 and work.noise[c] < math.inf
+        work.unfit[c] = np.uint8(has_no_slope or not is_finite)
 
 
 @inner_kernel
@@ -106,7 +113,7 @@ def _start_flags(pixeldq: Words, gain: Singles, work: Stretch) -> None:
 def _start_sums(integrations: int, work: Stretch) -> None:
     sums = work.sums
     for c in range(work.noise.size):
-        sums.slope[c], sums.read[c], sums.poisson[c] = 0.0, 0.0, 0.0
+        sums.slope[c], sums.inv_var_read[c], sums.inv_var_poisson[c] = 0.0, 0.0, 0.0
     for c in range(work.noise.size):
         sums.uncharged[c], sums.whole[c], work.current[c] = 0.0, integrations, 0.0
     for c in range(work.noise.size):
@@ -117,7 +124,7 @@ def _start_sums(integrations: int, work: Stretch) -> None:
 
 @inner_kernel
 def _add_rates(exposure: Exposure, integ: int, low: int, plan: Plan, work: Stretch) -> int:
-    """Find which of an integration's ramps are odd, add all starting rates, and count the odd."""
+    """Mark an integration's odd ramps, add all starting rates, and count the odd ramps."""
     odd = work.odd[integ]
     for c in range(odd.size):
         odd[c] = work.unfit[c]
@@ -133,59 +140,63 @@ def _add_rates(exposure: Exposure, integ: int, low: int, plan: Plan, work: Stret
 
 @inner_kernel
 def set_currents(current: Floats, dark: Singles, integrations: int) -> None:
-    """Turn sums of starting rates into what makes the Poisson noise."""
+    """Convert sums of starting rates to the rate of the Poisson noise.
+
+    ``current = max(mean(start), 0) + dark``
+    """
     for c in range(current.size):
         mean = current[c] / integrations
         current[c] = (mean if mean > 0.0 else 0.0) + np.float64(dark[c])
 
 
 @inner_kernel
-def _give_whole(work: Stretch, odd: Flags, given: Rates) -> None:
-    """Give an integration its whole ramps' rates, and add them to the sums."""
+def _write_whole(work: Stretch, odd: Flags, rates: Rates) -> None:
+    """Write an integration's rates of unflagged ramps, and add them to the sums."""
     whole, total = work.whole, work.sums.slope
     for c in range(odd.size):
-        given.data[c] = work.slope[c] * whole.scale[c]
+        rates.data[c] = work.slope[c] * whole.scale[c]
     for c in range(odd.size):
-        part = work.slope[c] * whole.read[c]
+        part = work.slope[c] * whole.inv_var_read[c]
         total[c] += part if odd[c] == 0 else 0.0
     for c in range(odd.size):
-        given.err[c] = whole.err[c]
-        given.var_poisson[c] = whole.var_poisson[c]
+        rates.err[c] = whole.err[c]
+        rates.var_poisson[c] = whole.var_poisson[c]
     for c in range(odd.size):
-        given.dq[c] = work.dq[c]
-        given.var_rnoise[c] = whole.var_read[c]
+        rates.dq[c] = work.dq[c]
+        rates.var_rnoise[c] = whole.var_read[c]
 
 
 @inner_kernel
-def _combine(work: Stretch, given: Rates) -> None:
-    """Give the mean rates over integrations."""
+def _write_mean(work: Stretch, rates: Rates) -> None:
+    """Write the mean rates over integrations."""
     sums, whole = work.sums, work.whole
-    _add_whole(sums.read, whole.read, sums.whole)
-    _add_whole(sums.poisson, whole.poisson, sums.whole)
+    _add_whole(sums.inv_var_read, whole.inv_var_read, sums.whole)
+    _add_whole(sums.inv_var_poisson, whole.inv_var_poisson, sums.whole)
     for c in range(work.dq.size):
         every = sums.every_flag[c] if sums.whole[c] == 0.0 else np.uint32(0)
-        given.dq[c] = work.dq[c] | sums.any_flag[c] | every
+        rates.dq[c] = work.dq[c] | sums.any_flag[c] | every
     for c in range(work.dq.size):
-        work.valid[c] = np.uint8((given.dq[c] & np.uint32(UNUSABLE)) == 0)
+        work.valid[c] = np.uint8((rates.dq[c] & np.uint32(UNUSABLE)) == 0)
     for c in range(work.dq.size):
-        given.dq[c] |= np.uint32(sums.partial[c])
-    _invert(sums.read, work.valid)
-    _invert(sums.poisson, work.valid)
+        rates.dq[c] |= np.uint32(sums.partial[c])
+    _invert(sums.inv_var_read, work.valid)
+    _invert(sums.inv_var_poisson, work.valid)
+    var_read, var_poisson = sums.inv_var_read, sums.inv_var_poisson  # now inverted
     for c in range(work.dq.size):
-        given.var_rnoise[c] = sums.read[c]
-        given.var_poisson[c] = sums.poisson[c]
+        rates.var_rnoise[c] = var_read[c]
+        rates.var_poisson[c] = var_poisson[c]
     for c in range(work.dq.size):
-        given.err[c] = math.sqrt(sums.read[c] + sums.poisson[c])
+        rates.err[c] = math.sqrt(var_read[c] + var_poisson[c])
     for c in range(work.dq.size):
-        slope = sums.slope[c] * sums.read[c]
-        given.data[c] = slope if work.valid[c] != 0 else math.nan
+        slope = sums.slope[c] * var_read[c]
+        rates.data[c] = slope if work.valid[c] != 0 else math.nan
     for c in range(work.dq.size):
         if sums.charged[c] != 0:
-            charged = sums.uncharged[c]
-            heard = whole.var_read[c] > 0.0 and sums.whole[c] > 0.0
-            charged += sums.whole[c] * whole.read[c] if heard else 0.0
-            if charged > 0.0:
-                given.var_rnoise[c] = capped(1.0 / charged)
+            inv_var_read = sums.uncharged[c]
+            has_whole = whole.var_read[c] > 0.0 and sums.whole[c] > 0.0
+            inv_var_read += sums.whole[c] * whole.inv_var_read[c] if has_whole else 0.0
+            if inv_var_read > 0.0:
+                rates.var_rnoise[c] = zero_if_large(1.0 / inv_var_read)
 
 
 @inner_kernel
@@ -197,8 +208,8 @@ def _add_whole(sums: Floats, each: Floats, count: Floats) -> None:
 
 @inner_kernel
 def _invert(sums: Floats, valid: Flags) -> None:
-    """Turn sums of inverse variances into variances."""
+    """Convert sums of inverse variances to variances in place."""
     for c in range(sums.size):
         variance = 1.0 / sums[c] if sums[c] > 0.0 else sums[c]
-        heard = valid[c] != 0 and not variance >= LARGE_VARIANCE
-        sums[c] = variance if heard else 0.0
+        in_range = valid[c] != 0 and not variance >= LARGE_VARIANCE
+        sums[c] = variance if in_range else 0.0

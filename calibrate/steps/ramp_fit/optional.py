@@ -13,8 +13,8 @@ from calbatch.calibrate.steps.ramp_fit.block import (
     Singles,
     gather,
 )
+from calbatch.calibrate.steps.ramp_fit.flagged import add_odd_rates
 from calbatch.calibrate.steps.ramp_fit.frame import set_currents
-from calbatch.calibrate.steps.ramp_fit.odd import add_odd_rates
 from calbatch.calibrate.steps.ramp_fit.plan import POWERS, Plan
 from calbatch.calibrate.steps.ramp_fit.segments import (
     Pixel,
@@ -24,7 +24,7 @@ from calbatch.calibrate.steps.ramp_fit.segments import (
     poisson_variance,
     read_variance,
     segment_slope,
-    split,
+    split_ramp,
 )
 from calbatch.calibrate.steps.ramp_fit.work import Exposure, Stretch
 from calbatch.models.jit import inner_kernel, kernel
@@ -33,16 +33,16 @@ _POWERS = np.array(POWERS, np.float32)
 
 
 class Segments(NamedTuple):
-    """Arrays to fill, zero before.
+    """Arrays to fill, initially zero.
 
     Attributes
     ----------
     slope, sigslope, var_poisson, var_rnoise, yint, sigyint, weights : ndarray of float32
-        (integrations, segments, pixels); sigslope and the intercepts are per group, not second.
+        (integrations, segments, pixels); sigslope and the intercepts are per group, not per second.
     pedestal : ndarray of float32, (integrations, pixels)
         DN.
     crmag : ndarray of float32, (integrations, jumps, pixels)
-        Size of the ramp's jumps, DN.
+        Size of each jump of the ramp, DN.
     """
 
     slope: Singles
@@ -58,9 +58,9 @@ class Segments(NamedTuple):
 
 @kernel
 def count_planes(exposure: Exposure, plan: Plan, work: Stretch) -> tuple[int, int]:
-    """Return the largest numbers of segments and of jumps that a ramp has.
+    """Return the largest number of segments, and of jumps, of any ramp.
 
-    As in jwst, the segments of a ramp without two good groups in a row all count, though only the
+    As in jwst, all segments count in a ramp without two successive good groups, although only the
     first is fitted.
     """
     integrations, _, pixels = exposure.data.shape
@@ -77,7 +77,7 @@ def count_planes(exposure: Exposure, plan: Plan, work: Stretch) -> tuple[int, in
                 if not block.flags[j, 0] & SATURATED:
                     count, longest = find_segments(block.flags, j, block.starts, block.stops)
                     if longest > 1:
-                        count = split(block.flags, j, block.starts, block.stops)
+                        count = split_ramp(block.flags, j, block.starts, block.stops)
                     segments = max(segments, count)
     return segments, jumps
 
@@ -96,10 +96,10 @@ def fit_segments(
     plan: Plan,
     rateints: Singles,
     pedestal_factor: float,
-    found: Segments,
+    results: Segments,
     work: Stretch,
 ) -> None:
-    """Fill ``found`` for all ramps; ``rateints`` are the integrations' rates as fitted."""
+    """Fill ``results`` for all ramps; ``rateints`` are the fitted rates of the integrations."""
     integrations, _, pixels = exposure.data.shape
     size = work.noise.size
     for start in range(0, pixels, size):
@@ -112,8 +112,8 @@ def fit_segments(
         for integ in range(integrations):
             samples, groupdq = exposure.data[integ], exposure.groupdq[integ]
             gather(samples, groupdq, low, work.unfit, plan, work.block)
-            _fit_stretch_segments(exposure, integ, low, plan, found, work)
-            _find_pedestals(exposure, integ, low, rateints, pedestal_factor, found, work)
+            _fit_stretch_segments(exposure, integ, low, plan, results, work)
+            _find_pedestals(exposure, integ, low, rateints, pedestal_factor, results, work)
 
 
 @inner_kernel
@@ -123,7 +123,7 @@ def _find_pedestals(
     low: int,
     rateints: Singles,
     factor: float,
-    found: Segments,
+    results: Segments,
     work: Stretch,
 ) -> None:
     block = work.block
@@ -131,13 +131,13 @@ def _find_pedestals(
         at = low + c
         pedestal = np.float64(block.ramps[c, 0]) - np.float64(rateints[integ, at]) * factor
         flags = exposure.pixeldq[at] | block.added[c]
-        given = (flags & UNUSABLE) == 0 and exposure.gain[at] > 0.0 and not math.isnan(pedestal)
-        found.pedestal[integ, at] = pedestal if given else 0.0
+        is_valid = (flags & UNUSABLE) == 0 and exposure.gain[at] > 0.0 and not math.isnan(pedestal)
+        results.pedestal[integ, at] = pedestal if is_valid else 0.0
 
 
 @inner_kernel
 def _fit_stretch_segments(
-    exposure: Exposure, integ: int, low: int, plan: Plan, found: Segments, work: Stretch
+    exposure: Exposure, integ: int, low: int, plan: Plan, results: Segments, work: Stretch
 ) -> None:
     block = work.block
     ramps, flags = block.ramps, block.flags
@@ -148,32 +148,38 @@ def _fit_stretch_segments(
         jump = 0
         for k in range(1, ramps.shape[1]):
             if flags[c, k] & JUMP_DET:
-                found.crmag[integ, jump, at] = np.float64(ramps[c, k]) - ramps[c, k - 1]
+                results.crmag[integ, jump, at] = np.float64(ramps[c, k]) - ramps[c, k - 1]
                 jump += 1
         count = 0
         if not flags[c, 0] & SATURATED:
-            count = split(flags, c, block.starts, block.stops)
+            count = split_ramp(flags, c, block.starts, block.stops)
         one_group_time = plan.one_group_time if block.alone[c] else plan.group_time
         for k in range(count):
             span = block.starts[k], block.stops[k]
             length = span[1] - span[0]
             time = one_group_time if length == 1 else plan.group_time
             var_read = read_variance(length, time, pixel)
-            found.var_rnoise[integ, k, at] = var_read
-            found.var_poisson[integ, k, at] = poisson_variance(length, time, pixel)
-            found.weights[integ, k, at] = 1.0 / var_read
-            found.slope[integ, k, at] = segment_slope(ramps, c, span, time, pixel, plan.estimators)
+            results.var_rnoise[integ, k, at] = var_read
+            results.var_poisson[integ, k, at] = poisson_variance(length, time, pixel)
+            results.weights[integ, k, at] = 1.0 / var_read
+            results.slope[integ, k, at] = segment_slope(
+                ramps, c, span, time, pixel, plan.estimators
+            )
             sigslope, yint, sigyint = _intercept(ramps, c, span, pixel)
-            found.sigslope[integ, k, at] = sigslope
-            found.yint[integ, k, at] = yint
-            found.sigyint[integ, k, at] = sigyint
+            results.sigslope[integ, k, at] = sigslope
+            results.yint[integ, k, at] = yint
+            results.sigyint[integ, k, at] = sigyint
 
 
 @inner_kernel
 def _intercept(
     ramps: Singles, j: int, span: tuple[int, int], pixel: Pixel
 ) -> tuple[float, float, float]:
-    """Return a segment's error of the slope, its intercept at group 0, and that one's error."""
+    """Return the error of a segment's slope, its intercept at group 0, and the intercept's error.
+
+    Weighted least squares with ``S = sum(w)``, ``Sx = sum(w*x)``, ...: ``D = S*Sxx - Sx**2``,
+    ``sigslope = sqrt(S/D)``, ``yint = (Sxx*Sy - Sx*Sxy)/D``, ``sigyint = sqrt(Sxx/D)``.
+    """
     start, stop = span
     if stop - start == 1:
         return 0.0, 0.0, 0.0
@@ -184,15 +190,15 @@ def _intercept(
     power = _POWERS[noise_class(last - first, pixel.gain, pixel.noise)]
     middle = (stop - start - 1) / 2.0
     inverse = 1.0 / (pixel.noise * pixel.noise)
-    w, wx, wxx, wy, wxy = 0.0, 0.0, 0.0, 0.0, 0.0
+    s, sx, sxx, sy, sxy = 0.0, 0.0, 0.0, 0.0, 0.0
     for k in range(stop - start):
         weight = np.float64(np.float32(abs((k - middle) / middle)) ** power) * inverse
         x, sample = float(start + k), np.float64(ramps[j, start + k])
         y = 0.0 if math.isnan(sample) else sample
-        w += weight
-        wx += weight * x
-        wxx += weight * x * x
-        wy += weight * y
-        wxy += weight * x * y
-    scale = w * wxx - wx * wx
-    return math.sqrt(w / scale), (wxx * wy - wx * wxy) / scale, math.sqrt(wxx / scale)
+        s += weight
+        sx += weight * x
+        sxx += weight * x * x
+        sy += weight * y
+        sxy += weight * x * y
+    d = s * sxx - sx * sx
+    return math.sqrt(s / d), (sxx * sy - sx * sxy) / d, math.sqrt(sxx / d)

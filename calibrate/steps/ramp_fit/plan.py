@@ -1,7 +1,7 @@
-"""What every pixel's ramp fit shares: times, the groups to fit, weights and the sorting network.
+"""Quantities shared by the fits of all pixels: times, groups to fit, weights, sorting network.
 
-The compiled kernels receive one `Plan`. Its tables replace powers and sums that depend only on how
-many groups a segment has and on its class of signal to noise.
+The compiled kernels receive a `Plan`. Its tables replace powers and sums that depend only on the
+number of groups in a segment and on its class of signal-to-noise ratio.
 """
 
 import math
@@ -13,15 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 POWERS = (0.0, 0.4, 1.0, 3.0, 6.0, 10.0)
-"""Exponents of the weights, by class of signal to noise (Fixsen et al. 2000, PASP 112, 1350)."""
+"""Exponents P of the weights, by class of signal-to-noise ratio (Fixsen et al. 2000)."""
 
 EDGES = (5.0, 10.0, 20.0, 50.0, 100.0)
-"""Signal to noise at which the next class begins."""
+"""Signal-to-noise ratios at which the next class begins."""
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What a ramp fit needs besides the pixels.
+class FitSettings:
+    """Times and options of a ramp fit.
 
     Parameters
     ----------
@@ -30,9 +30,9 @@ class Settings:
     nframes, groupgap, drop_frames1 : int
         Frames averaged into a group, dropped between groups, dropped before the first group.
     window : tuple of int
-        The groups to fit, half-open; those outside count as DO_NOT_USE.
+        The half-open range of groups to fit; groups outside count as DO_NOT_USE.
     suppress_one_group : bool
-        Give no rate to a ramp that has one good group, unless the exposure has one group.
+        True if ramps with one good group get no rate, unless the exposure has one group.
     """
 
     frame_time: float
@@ -45,37 +45,37 @@ class Settings:
 
     @property
     def one_group_time(self) -> float:
-        """Seconds that the first group, an average of frames, has integrated for on average."""
+        """Mean integration time (s) of the first group: ``(nframes + 1) / 2 * frame_time``."""
         return (float(self.nframes) + 1.0) * float(np.float32(self.frame_time)) / 2.0
 
     @property
     def pedestal_factor(self) -> float:
-        """How many rates (DN/s) the pedestal is below the first group (DN), as jwst has it."""
+        """Factor f of the pedestal, ``first group - f * rate``, as in jwst."""
         return ((self.nframes + 1) / 2.0 + self.drop_frames1) / (self.nframes + self.groupgap)
 
 
 class Plan(NamedTuple):
-    """What the kernels need, the same for all pixels of an exposure.
+    """Parameters of the kernels that all pixels of an exposure share.
 
     Attributes
     ----------
     group_time, one_group_time : float
         Seconds.
     frames_root : float
-        What the noise of a difference of two frames is divided by for the noise of one group.
+        ``sqrt(2 * nframes)``: the noise of a difference of two frames over that of one group.
     start, stop : int
-        The groups kept: those outside are as if they had never been read.
+        The groups in use (half-open); groups outside are treated as never read.
     first, last : int
-        The groups fitted, ``last`` excluded, within those kept.
+        The groups to fit (half-open), within those in use.
     suppress : bool
-        Whether a ramp with one good group gets no rate.
-    estimators : ndarray of float64, (6, packed)
-        `slope_estimators` for segments of up to ``last - first`` groups.
+        True if a ramp with one good group gets no rate.
+    estimators : ndarray of float64, (6, coefficients)
+        Result of `slope_estimators` for segments of up to ``last - first`` groups.
     full : ndarray of float64, (pairs, 6)
-        The same for a segment of all groups fitted, but per second, laid out for looking up many
+        The same for a segment of all fitted groups, but per second, laid out for looking up many
         pixels at once.
     network : ndarray of intp, (exchanges, 2)
-        `median_network` for the differences of all groups fitted.
+        Result of `median_network` for the differences of all fitted groups.
     """
 
     group_time: float
@@ -92,14 +92,16 @@ class Plan(NamedTuple):
 
 
 @lru_cache(maxsize=8)
-def make_plan(settings: Settings, ngroups: int, kept: tuple[int, int] | None = None) -> Plan:
-    """Return the plan for ramps of ``ngroups`` groups, of which ``kept`` (half-open) are there."""
-    start, stop = kept or (0, ngroups)
+def make_plan(
+    settings: FitSettings, ngroups: int, group_range: tuple[int, int] | None = None
+) -> Plan:
+    """Return the plan for ramps of ``ngroups`` groups, of which ``group_range`` is in use."""
+    start, stop = group_range or (0, ngroups)
     first, last = max(settings.window[0], start), min(settings.window[1], stop)
     length = max(last - first, 0)
     estimators = slope_estimators(max(length, 2))
-    tail = packed(max(length, 2))
-    group_time = float(np.float32(settings.group_time))  # jwst's fit takes it as float32
+    tail = table_offset(max(length, 2))
+    group_time = float(np.float32(settings.group_time))  # float32 in jwst's fit
     return Plan(
         group_time=group_time,
         one_group_time=settings.one_group_time,
@@ -115,16 +117,18 @@ def make_plan(settings: Settings, ngroups: int, kept: tuple[int, int] | None = N
     )
 
 
-def packed(length: int) -> int:
-    """Return where the coefficients of segments of ``length`` groups start in the table."""
+def table_offset(length: int) -> int:
+    """Return the index of the first coefficient of segments of ``length`` groups in the table."""
     return (length - 1) ** 2 // 4
 
 
 def slope_estimators(longest: int) -> npt.NDArray[np.float64]:
-    """Return the coefficients that make slopes of segments, by class of signal to noise.
+    """Return the coefficients of the slopes of segments, by class of signal-to-noise ratio.
 
-    A weighted least-squares slope over evenly spaced groups with weights symmetric about the middle
-    is ``sum(c[p] * (y[n - 1 - p] - y[p]))`` over the pairs of groups p, from the outside inwards.
+    Group i has the weight ``w[i] = |(i - m) / m|**P`` with ``m = (n - 1) / 2`` (Fixsen et al. 2000,
+    PASP 112, 1350). The least-squares slope with these symmetric weights is
+    ``sum(c[p] * (y[n - 1 - p] - y[p]))`` over the pairs of groups p, from the outside inwards, with
+    ``c[p] = w[p] * (m - p) / (2 * sum(w[q] * (m - q)**2))``.
 
     Parameters
     ----------
@@ -133,10 +137,10 @@ def slope_estimators(longest: int) -> npt.NDArray[np.float64]:
 
     Returns
     -------
-    ndarray of float64, (6, packed)
-        ``n // 2`` coefficients for each length n from 2, starting at ``packed(n)``; per group.
+    ndarray of float64, (6, coefficients)
+        ``n // 2`` coefficients for each length n from 2, from ``table_offset(n)`` on; per group.
     """
-    table = np.zeros((len(POWERS), packed(longest + 1)))
+    table = np.zeros((len(POWERS), table_offset(longest + 1)))
     for length in range(2, longest + 1):
         pairs = length // 2
         distance = (length - 1) / 2.0 - np.arange(pairs)
@@ -144,28 +148,28 @@ def slope_estimators(longest: int) -> npt.NDArray[np.float64]:
         for row, power in enumerate(POWERS):
             weighted = near ** np.float32(power) * distance
             scale = 2.0 * np.sum(weighted * distance)
-            table[row, packed(length) : packed(length) + pairs] = weighted / scale
+            table[row, table_offset(length) : table_offset(length) + pairs] = weighted / scale
     return table
 
 
 def median_network(count: int) -> npt.NDArray[np.intp]:
-    """Return the exchanges that bring the middle of ``count`` values to its place.
+    """Return the exchanges that move the median of ``count`` values to the middle.
 
-    Merge exchange (Batcher 1968; Knuth, The Art of Computer Programming 3, 5.2.2, algorithm M),
-    without the exchanges that the middle value, or the middle two, do not depend on.
+    Merge exchange (Batcher 1968; Knuth, The Art of Computer Programming, vol. 3, section 5.2.2,
+    algorithm M), without exchanges that do not affect the middle value or the middle two.
 
     Returns
     -------
     ndarray of intp, (exchanges, 2)
-        Pairs of places, lower first: the smaller value goes to the first place.
+        Pairs of positions, lower first: the smaller value moves to the lower position.
     """
     needed = {(count - 1) // 2, count // 2}
-    kept: list[tuple[int, int]] = []
+    exchanges: list[tuple[int, int]] = []
     for low, high in reversed(_merge_exchange(count)):
         if low in needed or high in needed:
             needed |= {low, high}
-            kept.append((low, high))
-    return np.array(kept[::-1], dtype=np.intp).reshape(-1, 2)
+            exchanges.append((low, high))
+    return np.array(exchanges[::-1], dtype=np.intp).reshape(-1, 2)
 
 
 def _merge_exchange(count: int) -> list[tuple[int, int]]:

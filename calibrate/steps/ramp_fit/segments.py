@@ -1,6 +1,6 @@
 """Segments of a ramp between its flagged groups: their slopes and variances.
 
-Source: stcal 1.20 ``ramp_fitting`` (``slope_fitter.c``), whose arithmetic is in float64, as here.
+Source: stcal 1.20 ``ramp_fitting`` (``slope_fitter.c``), which also computes in float64.
 """
 
 import math
@@ -16,26 +16,26 @@ from calbatch.calibrate.steps.ramp_fit.block import (
     Places,
     Singles,
 )
-from calbatch.calibrate.steps.ramp_fit.plan import Plan, packed
+from calbatch.calibrate.steps.ramp_fit.plan import Plan, table_offset
 from calbatch.models.jit import inner_kernel
 
 LARGE_VARIANCE = 1.0e6
-"""Variances from here on are given as 0: such a segment says nothing about the rate."""
+"""Variances of at least this size are set to 0: they carry no information about the rate."""
 
-_packed = inner_kernel(packed)
+_table_offset = inner_kernel(table_offset)
 
 
 class Pixel(NamedTuple):
-    """What a pixel's segments share.
+    """Properties shared by the segments of a pixel.
 
     Attributes
     ----------
     gain : float
-        Electrons a DN.
+        Gain, electron/DN.
     noise : float
-        Read noise of one group, in electrons.
+        Read noise R of one group, in electrons.
     current : float
-        Rate that makes the Poisson noise: starting rate and average dark current, DN/s.
+        Rate of the Poisson noise: starting rate plus average dark current, DN/s.
     """
 
     gain: float
@@ -45,21 +45,21 @@ class Pixel(NamedTuple):
 
 @inner_kernel
 def group_noise(readnoise: float, gain: float, plan: Plan) -> float:
-    """Return the read noise of one group in electrons, from that of a difference of frames in DN.
+    """Return the read noise of one group (electron) from that of a difference of frames (DN).
 
-    jwst keeps it as float32.
+    ``R = readnoise * gain / sqrt(2 * nframes)``, rounded to float32 as in jwst.
     """
     return np.float64(np.float32(readnoise * (np.float64(gain) / plan.frames_root)))
 
 
 @inner_kernel
 def find_segments(flags: Flags, j: int, starts: Places, stops: Places) -> tuple[int, int]:
-    """Find runs of good groups, each with a jump that comes just before it.
+    """Find runs of good groups, each including a jump just before it.
 
     Returns
     -------
     count, longest : int
-        How many were put into ``starts`` and ``stops``, and the groups of the longest.
+        Number of segments written to ``starts`` and ``stops``, and length of the longest.
     """
     size = flags.shape[1]
     count, longest, start = 0, 0, -1
@@ -83,32 +83,33 @@ def find_segments(flags: Flags, j: int, starts: Places, stops: Places) -> tuple[
 
 
 @inner_kernel
-def split(flags: Flags, j: int, starts: Places, stops: Places) -> int:
-    """Find the ramp's segments.
+def split_ramp(flags: Flags, j: int, starts: Places, stops: Places) -> int:
+    """Find the segments of a ramp.
 
-    Segments of one group count only if there are no longer ones, and then only the first of them.
+    Segments of one group count only if there are no longer ones, and then only the first.
 
     Returns
     -------
     int
-        How many segments were put into ``starts`` and ``stops``.
+        Number of segments written to ``starts`` and ``stops``.
     """
     count, longest = find_segments(flags, j, starts, stops)
     if longest < 2:
         return min(count, 1)
-    kept = 0
+    longer = 0
     for k in range(count):
         if stops[k] - starts[k] > 1:
-            starts[kept], stops[kept] = starts[k], stops[k]
-            kept += 1
-    return kept
+            starts[longer], stops[longer] = starts[k], stops[k]
+            longer += 1
+    return longer
 
 
 @inner_kernel
 def noise_class(rise: float, gain: float, noise: float) -> int:
-    """Return the class of signal to noise of a segment whose data rise by ``rise`` DN.
+    """Return the class of signal-to-noise ratio of a segment that rises by ``rise`` DN.
 
-    A rise that is not finite is of the highest class.
+    The ratio is ``S / sqrt(R**2 + S)`` with ``S = rise * gain`` (Fixsen et al. 2000). A rise that
+    is not finite is in the highest class.
     """
     variance = noise * noise + rise * gain
     low = variance <= 0.0 or gain == 0.0
@@ -121,7 +122,7 @@ def noise_class(rise: float, gain: float, noise: float) -> int:
 def segment_slope(
     ramps: Singles, j: int, span: tuple[int, int], time: float, pixel: Pixel, estimators: Floats
 ) -> float:
-    """Return the slope of a segment, in DN/s; ``time`` is that of one group."""
+    """Return the slope of a segment (DN/s); ``time`` is that of one group."""
     start, stop = span
     length = stop - start
     first, last = np.float64(ramps[j, start]), np.float64(ramps[j, stop - 1])
@@ -130,27 +131,27 @@ def segment_slope(
     if length == 2:
         return (last - first) / time
     row = noise_class(last - first, pixel.gain, pixel.noise)
-    offset = _packed(length)
+    offset = _table_offset(length)
     slope = 0.0
     for k in range(length // 2):
         step = np.float64(ramps[j, stop - 1 - k]) - np.float64(ramps[j, start + k])
         slope += estimators[row, offset + k] * step
     if not math.isfinite(slope):
-        slope = _spoiled_slope(ramps, j, span, row, estimators)
+        slope = _slope_without_nan(ramps, j, span, row, estimators)
     unfit = pixel.noise == 0.0 or not math.isfinite(pixel.noise)
     return math.nan if unfit or math.isinf(ramps[j, start + length // 2]) else slope / time
 
 
 @inner_kernel
-def _spoiled_slope(
+def _slope_without_nan(
     ramps: Singles, j: int, span: tuple[int, int], row: int, estimators: Floats
 ) -> float:
-    """Return the slope of a segment with NaN samples, which count as 0; per group.
+    """Return the slope per group of a segment with NaN samples, which count as 0.
 
-    With infinite samples there is none.
+    With infinite samples the slope is NaN.
     """
     start, stop = span
-    offset = _packed(stop - start)
+    offset = _table_offset(stop - start)
     slope = 0.0
     for k in range((stop - start) // 2):
         low, high = np.float64(ramps[j, start + k]), np.float64(ramps[j, stop - 1 - k])
@@ -163,7 +164,10 @@ def _spoiled_slope(
 
 @inner_kernel
 def read_variance(length: int, time: float, pixel: Pixel) -> float:
-    """Return the read-noise variance of the slope of a segment; ``time`` is one group's."""
+    """Return the read-noise variance of a segment's slope; ``time`` is that of one group.
+
+    ``var^R = 12 * R**2 / ((n**3 - n) * tgroup**2 * gain**2)``
+    """
     if length > 2 and not pixel.gain > 0.0:
         return 0.0
     n = float(max(length, 2))
@@ -173,11 +177,14 @@ def read_variance(length: int, time: float, pixel: Pixel) -> float:
 
 @inner_kernel
 def poisson_variance(length: int, time: float, pixel: Pixel) -> float:
-    """Return the Poisson variance of the slope of a segment; ``time`` is one group's."""
+    """Return the Poisson variance of a segment's slope; ``time`` is that of one group.
+
+    ``var^P = current / (tgroup * gain * (n - 1))``
+    """
     return pixel.current / (time * pixel.gain * float(max(length - 1, 1)))
 
 
 @inner_kernel
-def capped(variance: float) -> float:
-    """Return a variance, or 0 for one so large that it says nothing."""
+def zero_if_large(variance: float) -> float:
+    """Return a variance, or 0 if it is at least `LARGE_VARIANCE`."""
     return 0.0 if variance >= LARGE_VARIANCE else variance

@@ -1,4 +1,4 @@
-"""What the ramp fit's kernels work on and with: a tile, the rates to fill, and work space."""
+"""Inputs, outputs and work space of the ramp fit's kernels."""
 
 from typing import Any, NamedTuple
 
@@ -6,17 +6,17 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.calibrate.steps.ramp_fit.block import Block, Words, make_block
-from calbatch.calibrate.steps.ramp_fit.clean import Whole
 from calbatch.calibrate.steps.ramp_fit.plan import Plan
+from calbatch.calibrate.steps.ramp_fit.unflagged import Whole
 
 STRETCH = 8192
-"""Samples of an integration taken at a time: what fits into the processor's inner caches."""
+"""Samples of an integration per stretch, which fit into the processor's inner caches."""
 
 Array = npt.NDArray[np.float64]
 
 
 class Exposure(NamedTuple):
-    """A tile's arrays, its rows and columns as one axis of pixels.
+    """A tile's arrays, with rows and columns as a single axis of pixels.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class Exposure(NamedTuple):
     pixeldq : ndarray of uint32, (pixels,)
         Flags of pixels.
     gain : ndarray of float32, (pixels,)
-        Electrons a DN.
+        Gain, electron/DN.
     readnoise : ndarray of float32, (pixels,)
         Noise of the difference of two frames, DN.
     dark : ndarray of float32, (pixels,)
@@ -43,7 +43,7 @@ class Exposure(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """Arrays to fill: (pixels,) for the exposure, (integrations, pixels) for its integrations."""
+    """Rates to fill: (pixels,) for the exposure, (integrations, pixels) for its integrations."""
 
     data: npt.NDArray[np.float32]
     err: npt.NDArray[np.float32]
@@ -52,28 +52,28 @@ class Rates(NamedTuple):
     var_rnoise: npt.NDArray[np.float32]
 
 
-class Sums(NamedTuple):
-    """What a pixel's integrations add up to.
+class IntegrationSums(NamedTuple):
+    """Sums over a pixel's integrations.
 
     Attributes
     ----------
-    slope, read, poisson : ndarray of float64
-        Sum of slopes over read variances, of inverse read and of inverse Poisson variances.
+    slope, inv_var_read, inv_var_poisson : ndarray of float64
+        Sums of ``slope / var^R``, ``1 / var^R`` and ``1 / var^P``.
     uncharged : ndarray of float64
-        Sum of inverse read variances with the groups that charge loss took put back.
+        Sum of ``1 / var^R`` that includes groups flagged for charge loss.
     charged : ndarray of uint8
-        Whether charge loss took any group.
+        1 if any group is flagged for charge loss.
     whole : ndarray of float64
-        How many integrations were whole ramps; they are not in the other sums but ``slope``.
+        Number of integrations with unflagged ramps, which only ``slope`` includes.
     any_flag, every_flag : ndarray of uint32
-        Flags of any other integration that pass to the rate; flags that all of them have.
+        Flags of any other integration that pass to the rate; flags shared by all of them.
     partial : ndarray of uint8
-        SATURATED where any group was saturated.
+        SATURATED if any group is saturated.
     """
 
     slope: Array
-    read: Array
-    poisson: Array
+    inv_var_read: Array
+    inv_var_poisson: Array
     uncharged: Array
     whole: Array
     charged: npt.NDArray[np.uint8]
@@ -83,24 +83,24 @@ class Sums(NamedTuple):
 
 
 class Stretch(NamedTuple):
-    """Work space for a stretch of pixels; all arrays are (pixels,) but those said to be longer.
+    """Work space for a stretch of pixels; arrays are (pixels,) unless stated otherwise.
 
     Attributes
     ----------
     noise : ndarray of float64
         Read noise, electrons.
     dq : ndarray of uint32
-        The pixels' flags, those of their gain included.
+        The pixels' flags, including those of their gain.
     valid : ndarray of uint8
-        Whether those flags allow a rate.
+        1 if these flags allow a rate.
     unfit : ndarray of uint8
-        Whether the pixel must go the general path, flagged or not.
+        1 if the pixel takes the general path, flagged or not.
     odd : ndarray of uint8, (integrations, pixels)
-        Not 0 where a ramp goes the general path.
+        Not 0 if a ramp takes the general path.
     current : ndarray of float64
-        Starting rate, then what makes the Poisson noise, DN/s.
+        Starting rate, later the rate of the Poisson noise, DN/s.
     slope : ndarray of float64
-        Slopes of whole ramps, DN/s.
+        Slopes of unflagged ramps, DN/s.
     differences : ndarray of float32, (groups - 1, pixels)
         Sorted for their median.
     """
@@ -116,7 +116,7 @@ class Stretch(NamedTuple):
     classes: npt.NDArray[np.uint8]
     differences: npt.NDArray[np.float32]
     whole: Whole
-    sums: Sums
+    sums: IntegrationSums
     block: Block
 
 
@@ -139,10 +139,10 @@ def make_stretch(pixels: int, integrations: int, plan: Plan) -> Stretch:
         classes=empty(np.uint8),
         differences=empty(np.float32, max(plan.last - plan.first - 1, 1)),
         whole=Whole(*empty(np.float64, 3), *empty(np.float32, 3)),
-        sums=Sums(
+        sums=IntegrationSums(
             slope=empty(np.float64),
-            read=empty(np.float64),
-            poisson=empty(np.float64),
+            inv_var_read=empty(np.float64),
+            inv_var_poisson=empty(np.float64),
             uncharged=empty(np.float64),
             whole=empty(np.float64),
             charged=empty(np.uint8),

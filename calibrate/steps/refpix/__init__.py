@@ -1,4 +1,4 @@
-"""Reference pixels: subtract the drifts that the detector's own reference pixels show.
+"""Reference pixels: subtract readout drifts measured by the detector's reference pixels.
 
 Source: jwst 3.0.0 ``refpix`` step, near-infrared detectors in traditional readout.
 """
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.calibrate.numbers import number
+from calbatch.calibrate.numbers import header_number
 from calbatch.calibrate.parameters import Boolean, Choice, Float, Integer
 from calbatch.calibrate.step import SkipStep, Step, StepError
 from calbatch.calibrate.steps._ramps import as_ramp
@@ -23,11 +23,11 @@ from calbatch.calibrate.steps._reference_pixels import (
 )
 from calbatch.calibrate.steps.refpix.combine import (
     ReferenceSignal,
-    Settings,
+    RefPixSettings,
     combine_amplifiers,
     combine_single,
 )
-from calbatch.calibrate.steps.refpix.geometry import Placement
+from calbatch.calibrate.steps.refpix.geometry import DetectorPlacement
 from calbatch.models.datamodels import RampModel
 from calbatch.models.dq import DO_NOT_USE, REFERENCE_PIXEL
 from calbatch.models.jit import kernel
@@ -47,52 +47,52 @@ PLACEMENT = {
     "fastaxis": "FASTAXIS",
     "slowaxis": "SLOWAXIS",
 }
-"""What says where an exposure lies: names below ``meta.subarray`` and FITS keywords."""
+"""Position of an exposure: names below ``meta.subarray`` and FITS keywords."""
 
 FLAG_ROWS = 256
-"""Rows whose flags are looked at at a time,"""
+"""Rows of a region in the search for reference pixels inside the border."""
 BAND_BYTES = 8 << 20
-"""and bytes of samples that are read at a time, where reference pixels lie off the border."""
+"""Bytes of samples in a region that has reference pixels inside the border."""
 
 log = logging.getLogger(__name__)
 
 
 class RefPixStep(Step):
-    """Subtract what the reference pixels show of the readout's drifts, group by group.
+    """Subtract readout drifts, measured by the reference pixels, from each group.
 
-    Full frames, and subarrays read by four amplifiers, lose the mean of each amplifier's even and
-    odd columns and the smoothed signal of the side columns; subarrays read by one amplifier lose
-    the mean of even and odd columns.
+    From full frames, and from subarrays read by four amplifiers, it subtracts the means of each
+    amplifier's even and odd columns and the smoothed signal of the side columns; from subarrays
+    read by one amplifier, the means of even and odd columns.
     """
 
     cal_step = "refpix"
 
-    odd_even_columns = Boolean(True, help="tell even and odd detector columns apart")
+    odd_even_columns = Boolean(True, help="treat even and odd detector columns separately")
     use_side_ref_pixels = Boolean(True, help="subtract the smoothed side columns, row by row")
     side_smoothing_length = Integer(
         11, low=1, high=2 * DETECTOR - 1, unit="rows", help="running median over the side columns"
     )
     side_gain = Float(1.0, help="factor on the side signal before it is subtracted")
-    odd_even_rows = Boolean(True, help="tell even and odd rows apart (MIRI only)")
+    odd_even_rows = Boolean(True, help="treat even and odd rows separately (MIRI only)")
     ovr_corr_mitigation_ftr = Float(
         3.0, help="factor against overcorrection by bad reference pixels (IRS2 only)"
     )
     preserve_irs2_refpix = Boolean(False, help="keep the interleaved reference pixels (IRS2 only)")
     irs2_mean_subtraction = Boolean(False, help="subtract means before the IRS2 correction")
-    refpix_algorithm = Choice("median", ("median", "sirs"), help="how the sides are smoothed")
-    sigreject = Float(4.0, low=0.0, unit="sigma", help="outliers of the sides (sirs only)")
+    refpix_algorithm = Choice("median", ("median", "sirs"), help="method of smoothing the sides")
+    sigreject = Float(4.0, low=0.0, unit="sigma", help="outlier limit of the sides (sirs only)")
     gaussmooth = Float(1.0, low=0.0, unit="pixels", help="width of the low-pass filter (sirs only)")
     halfwidth = Integer(30, low=1, unit="pixels", help="half-width of the kernel (sirs only)")
     siglimit = Float(3.0, low=0.0, unit="sigma", help="limit of the clipped means")
 
     def process(self, exposure: DataModel) -> RampModel:
-        """Return the ramp less what its reference pixels show."""
+        """Return the ramp minus the signal of its reference pixels."""
         ramp = as_ramp(exposure)
-        self._refuse(ramp)
+        self._check_support(ramp)
         placement = placement_of(ramp)
         signal = self._signal(ramp, placement)
         if signal is None:
-            log.info("%s: no reference pixels in this subarray, nothing to subtract", self.name)
+            log.info("%s: this subarray has no reference pixels; nothing to subtract", self.name)
             return ramp
         return ramp.map_tiles(
             subtract_reference,
@@ -102,15 +102,15 @@ class RefPixStep(Step):
             region=REGION,
         )
 
-    def _signal(self, ramp: RampModel, placement: Placement) -> Reduction | None:
-        settings = Settings(
-            self.odd_even_columns,
-            self.use_side_ref_pixels,
-            self.side_smoothing_length,
-            self.side_gain,
-            self.siglimit,
+    def _signal(self, ramp: RampModel, placement: DetectorPlacement) -> Reduction | None:
+        settings = RefPixSettings(
+            odd_even_columns=self.odd_even_columns,
+            use_side_ref_pixels=self.use_side_ref_pixels,
+            side_smoothing_length=self.side_smoothing_length,
+            side_gain=self.side_gain,
+            siglimit=self.siglimit,
         )
-        if is_subarray(placement.shape) and number(ramp, "meta.exposure.noutputs") != 4:
+        if is_subarray(placement.shape) and header_number(ramp, "meta.exposure.noutputs") != 4:
             return _signal_of_single(ramp, placement, settings)
         regions = reference_regions(placement, sides=self.use_side_ref_pixels)
         if not regions:
@@ -120,26 +120,28 @@ class RefPixStep(Step):
         )
         return ramp.reduce(gather_usable, combine, regions)
 
-    def _refuse(self, ramp: RampModel) -> None:
-        """Raise for what is not implemented, and skip what jwst skips."""
+    def _check_support(self, ramp: RampModel) -> None:
+        """Reject exposures that are not supported yet, and skip those that jwst skips."""
         if ramp.meta.instrument.name == "MIRI" and is_subarray(ramp.frame, MIRI_DETECTOR):
-            raise SkipStep("MIRI subarrays have no correction by reference pixels")
+            raise SkipStep("MIRI subarrays have no reference pixel correction")
         sirs = self.refpix_algorithm == "sirs" and self.use_side_ref_pixels
-        refused = {
+        unsupported = {
             "MIRI": ramp.meta.instrument.name == "MIRI",
             "IRS2 readout": max(ramp.frame) > DETECTOR,
             "refpix_algorithm = sirs": sirs and "FULL" in str(ramp.meta.subarray.name),
         }
-        for what, wanted in refused.items():
-            if wanted:
-                raise StepError(f"{ramp.path}: {self.name}: {what} is not supported yet")
+        for name, is_wanted in unsupported.items():
+            if is_wanted:
+                raise StepError(f"{ramp.path}: {self.name}: {name} is not supported yet")
 
 
-def _signal_of_single(ramp: RampModel, placement: Placement, settings: Settings) -> Reduction:
+def _signal_of_single(
+    ramp: RampModel, placement: DetectorPlacement, settings: RefPixSettings
+) -> Reduction:
     """Return the signal of a subarray read by one amplifier.
 
-    Flags say which pixels are reference pixels, so they are looked at first, over the whole frame;
-    samples are then read at the border, and where else there are any.
+    Reference pixels are defined by flags, so the flags of the whole frame are examined first. Then
+    samples are read at the border and wherever else there are reference pixels.
     """
     columns = BORDER if ramp.meta.subarray.name in EDGELESS else 0
     margins = near_infrared_margins(placement.shape, placement.origin, columns)
@@ -171,18 +173,20 @@ def is_subarray(shape: tuple[int, int], detector: tuple[int, int] = (DETECTOR, D
     return shape[0] < detector[0] or shape[1] < detector[1]
 
 
-def placement_of(exposure: DataModel) -> Placement:
-    """Return where an exposure lies on its detector.
+def placement_of(exposure: DataModel) -> DetectorPlacement:
+    """Return the position of an exposure on its detector.
 
     Raises
     ------
     StepError
-        When the header does not tell, or contradicts the array.
+        If the header lacks the position, or contradicts the array.
     SkipStep
-        When the subarray does not lie within the detector.
+        If the subarray does not lie within the detector.
     """
     shape = exposure.frame
-    values = {key: number(exposure, f"meta.subarray.{name}") for name, key in PLACEMENT.items()}
+    values = {
+        key: header_number(exposure, f"meta.subarray.{name}") for name, key in PLACEMENT.items()
+    }
     missing = [keyword for keyword, value in values.items() if value is None]
     if missing:
         raise StepError(f"{exposure.path}: the header lacks {', '.join(missing)}")
@@ -193,26 +197,26 @@ def placement_of(exposure: DataModel) -> Placement:
             "1 or -1, and 2 or -2"
         )
     if not is_subarray(shape):
-        return Placement(shape, (0, 0), fast, slow)
+        return DetectorPlacement(shape, (0, 0), fast, slow)
     if (rows, columns) != shape:
         raise StepError(
-            f"{exposure.path}: SUBSIZE2 and SUBSIZE1 say {rows} rows and {columns} columns, "
-            f"the array has {shape[0]} and {shape[1]}"
+            f"{exposure.path}: SUBSIZE2 and SUBSIZE1 give {rows} rows and {columns} columns, "
+            f"but the array has {shape[0]} and {shape[1]}"
         )
     if x < 1 or y < 1 or x - 1 + columns > DETECTOR or y - 1 + rows > DETECTOR:
         raise SkipStep("the subarray does not fit in the detector")
-    return Placement(shape, (y - 1, x - 1), fast, slow)
+    return DetectorPlacement(shape, (y - 1, x - 1), fast, slow)
 
 
-def reference_regions(placement: Placement, *, sides: bool = True) -> list[Region]:
-    """Return the parts of an exposure's array in the detector's border, none overlapping.
+def reference_regions(placement: DetectorPlacement, *, sides: bool = True) -> list[Region]:
+    """Return the parts of an exposure's array in the detector's border, without overlap.
 
     Parameters
     ----------
-    placement : Placement
-        Where the exposure lies.
+    placement : DetectorPlacement
+        The position of the exposure.
     sides : bool, optional
-        Whether the side columns of the detector are wanted too, or just its bottom and top rows.
+        True to include the side columns of the detector, besides its bottom and top rows.
     """
     margins = near_infrared_margins(placement.shape, placement.origin)
     if not sides:
@@ -221,46 +225,46 @@ def reference_regions(placement: Placement, *, sides: bool = True) -> list[Regio
 
 
 def gather_usable(data: Array, pixeldq: Array) -> tuple[Array, Array]:
-    """Return samples, and which pixels are not DO_NOT_USE."""
+    """Return samples, and True for pixels that are not DO_NOT_USE."""
     return data, pixeldq & DO_NOT_USE == 0
 
 
 def are_reference(pixeldq: Array) -> Array:
-    """Return which pixels are flagged REFERENCE_PIXEL, and not DO_NOT_USE."""
-    which: Array = np.equal(pixeldq & (REFERENCE_PIXEL | DO_NOT_USE), REFERENCE_PIXEL)
-    return which
+    """Return True for pixels that are REFERENCE_PIXEL and not DO_NOT_USE."""
+    mask: Array = np.equal(pixeldq & (REFERENCE_PIXEL | DO_NOT_USE), REFERENCE_PIXEL)
+    return mask
 
 
 def rows_with_reference(pixeldq: Array) -> Array:
-    """Return which rows have reference pixels fit for use, (rows,)."""
+    """Return True for rows with usable reference pixels, (rows,)."""
     rows: Array = np.any(are_reference(pixeldq), axis=1)
     return rows
 
 
 def regions_with_reference(
-    found: Sequence[Array], *, border: tuple[Region, ...], inside: Region, height: int
+    regions: Sequence[Array], *, border: tuple[Region, ...], inside: Region, height: int
 ) -> tuple[Region, ...]:
-    """Return the border's regions, and bands of those rows inside that have reference pixels.
+    """Return the border's regions, and bands of the rows inside that have reference pixels.
 
     Parameters
     ----------
-    found : sequence of ndarray
-        Which rows do, from the first row inside to the last.
+    regions : sequence of ndarray
+        True for rows with reference pixels, from the first row inside to the last.
     border : tuple of Region
-        The border.
+        The regions of the border.
     inside : Region
-        What it leaves of the frame.
+        The frame without the border.
     height : int
-        Rows of the highest band.
+        Maximum number of rows in a band.
     """
-    rows = inside.rows[0] + np.flatnonzero(np.concatenate([[], *found]))
+    rows = inside.rows[0] + np.flatnonzero(np.concatenate([[], *regions]))
     runs = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1) if rows.size else []
     spans = (Region((int(run[0]), int(run[-1]) + 1), inside.cols) for run in runs)
     return (*border, *(band for span in spans for band in bands_of(span, height)))
 
 
 def bands_of(region: Region, height: int) -> Iterator[Region]:
-    """Yield a region in bands of at most so many rows; nothing if it has no columns."""
+    """Yield bands of at most ``height`` rows of a region; none if it has no columns."""
     (first, stop), cols = region
     if cols[0] < cols[1]:
         for start in range(first, stop, height):
@@ -268,22 +272,22 @@ def bands_of(region: Region, height: int) -> Iterator[Region]:
 
 
 def gather_flagged(
-    data: Array, pixeldq: Array, *, region: Region, placement: Placement, columns: int
+    data: Array, pixeldq: Array, *, region: Region, placement: DetectorPlacement, columns: int
 ) -> tuple[Array, Array]:
-    """Return the samples of reference pixels fit for use, and their detector columns.
+    """Return the samples of usable reference pixels, and their detector columns.
 
     Parameters
     ----------
     data : ndarray
         (integrations, groups, rows, columns).
     pixeldq : ndarray
-        (rows, columns): REFERENCE_PIXEL says which they are, DO_NOT_USE which of them are bad.
+        Flags, (rows, columns): REFERENCE_PIXEL and DO_NOT_USE are examined.
     region : Region
-        Where the arrays lie.
-    placement : Placement
-        Where the exposure lies.
+        The region of the arrays.
+    placement : DetectorPlacement
+        The position of the exposure.
     columns : int
-        So many file columns at the left and right are reference pixels whatever their flags say.
+        Number of file columns at the left and right that are reference pixels regardless of flags.
 
     Returns
     -------
@@ -292,8 +296,10 @@ def gather_flagged(
     """
     numbers = np.arange(*region.cols)
     outer = (numbers < columns) | (numbers >= placement.shape[1] - columns)
-    wanted = are_reference(pixeldq | np.where(outer, np.uint32(REFERENCE_PIXEL), np.uint32(0)))
-    return data[..., wanted], placement.columns(region)[wanted]
+    is_reference = are_reference(
+        pixeldq | np.where(outer, np.uint32(REFERENCE_PIXEL), np.uint32(0))
+    )
+    return data[..., is_reference], placement.columns(region)[is_reference]
 
 
 @kernel
@@ -312,20 +318,20 @@ def subtract_reference(data: Array, *, signal: ReferenceSignal | None, region: R
     data : ndarray
         float32, (integrations, groups, rows, columns).
     signal : ReferenceSignal or None
-        The signal of the whole exposure; None where there are no reference pixels.
+        The signal of the whole exposure; None if there are no reference pixels.
     region : Region
         The rows and columns of the exposure that ``data`` covers.
 
     Returns
     -------
     ndarray
-        float32, shaped as ``data``.
+        float32, shaped like ``data``.
     """
     if signal is None:
         return data
     frames = data.shape[0] * data.shape[1]
     (r0, r1), (c0, c1) = region
-    # Copies: the kernel would be compiled anew for tables that are strided or read-only.
+    # Copies: the kernel would be compiled again for strided or read-only arrays.
     rows = np.array(signal.rows[..., r0:r1]).reshape(frames, -1)
     cols = np.array(signal.cols[..., c0:c1]).reshape(frames, -1)
     samples = np.ascontiguousarray(data).reshape(frames, *data.shape[2:])

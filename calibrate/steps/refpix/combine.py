@@ -1,4 +1,4 @@
-"""From the reference pixels that were gathered to the signal to subtract from every pixel.
+"""Combine gathered reference pixels to the signal that is subtracted from every pixel.
 
 Source: jwst 3.0.0 ``refpix.reference_pixels``, ``do_fullframe_corrections`` and
 ``do_subarray_corrections``.
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.calibrate.steps._reference_pixels import BORDER, DETECTOR
-from calbatch.calibrate.steps.refpix.geometry import AMPLIFIER, Placement, Range
+from calbatch.calibrate.steps.refpix.geometry import AMPLIFIER, DetectorPlacement, Range
 from calbatch.calibrate.steps.refpix.signal import (
     average_known,
     column_offsets,
@@ -25,8 +25,8 @@ from calbatch.models.tiling.plan import Region
 Array = npt.NDArray[Any]
 Float64 = npt.NDArray[np.float64]
 Gathered = tuple[Array, Array]
-"""What is known of a region: its samples, (integrations, groups, rows, columns), and which of its
-pixels are usable, (rows, columns)."""
+"""A region's samples, (integrations, groups, rows, columns), and True for usable pixels, (rows,
+columns)."""
 
 WHOLE: Range = (0, DETECTOR)
 LOW: Range = (0, BORDER)
@@ -34,8 +34,8 @@ HIGH: Range = (DETECTOR - BORDER, DETECTOR)
 
 
 @dataclass(frozen=True)
-class Settings:
-    """The parameters of the step that the arithmetic needs, named as there."""
+class RefPixSettings:
+    """The step's parameters that the arithmetic uses, under the same names."""
 
     odd_even_columns: bool = True
     use_side_ref_pixels: bool = True
@@ -46,7 +46,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class ReferenceSignal:
-    """What to subtract from a pixel: the sum of its file row's and its file column's value.
+    """The signal to subtract from a pixel: the sum of its file row's and its file column's value.
 
     Attributes
     ----------
@@ -59,20 +59,20 @@ class ReferenceSignal:
 
 
 class Edges:
-    """The gathered regions, from which any rectangle inside them can be cut.
+    """The gathered regions, from which rectangles can be cut.
 
     Parameters
     ----------
-    placement : Placement
-        Where the exposure lies.
+    placement : DetectorPlacement
+        The position of the exposure.
     regions : sequence of Region
         Regions that do not overlap.
     gathered : sequence of tuple
-        What was gathered on each.
+        Samples and usable pixels of each region.
     """
 
     def __init__(
-        self, placement: Placement, regions: Sequence[Region], gathered: Sequence[Gathered]
+        self, placement: DetectorPlacement, regions: Sequence[Region], gathered: Sequence[Gathered]
     ) -> None:
         self.placement = placement
         self.regions = regions
@@ -80,18 +80,18 @@ class Edges:
         self.lead: tuple[int, int] = gathered[0][0].shape[:2]
         self.frames = self.lead[0] * self.lead[1]
 
-    def cut(self, slow: Range, fast: Range) -> Gathered:
+    def cut_rectangle(self, slow: Range, fast: Range) -> Gathered:
         """Return the samples (frames, detector rows, columns) and usable pixels of a rectangle.
 
-        ``slow`` and ``fast`` are ranges of detector rows and columns; only the part inside the
-        exposure is returned.
+        ``slow`` and ``fast`` are ranges of detector rows and columns. The result covers the part
+        inside the exposure.
         """
-        wanted = self.placement.region(slow, fast)
-        samples = np.zeros((*self.lead, *wanted.shape), dtype=np.float64)
-        good = np.zeros(wanted.shape, dtype=np.bool_)
+        rectangle = self.placement.region(slow, fast)
+        samples = np.zeros((*self.lead, *rectangle.shape), dtype=np.float64)
+        good = np.zeros(rectangle.shape, dtype=np.bool_)
         for region, (data, usable) in zip(self.regions, self.gathered, strict=True):
-            common = _overlap(wanted, region)
-            here, there = common.within(wanted), common.within(region)
+            common = _overlap(rectangle, region)
+            here, there = common.within(rectangle), common.within(region)
             samples[..., *here] = data[..., *there]
             good[here] = usable[there]
         oriented = self.placement.to_detector(samples)
@@ -107,12 +107,12 @@ def _overlap(first: Region, second: Region) -> Region:
 
 
 def signal_of(
-    place: Placement,
+    place: DetectorPlacement,
     lead: tuple[int, int],
     by_detector_row: Float64 | None,
     by_detector_column: Float64,
 ) -> ReferenceSignal:
-    """Return the signal along file rows and columns from that along the detector's."""
+    """Convert the signal along detector rows and columns to that along file rows and columns."""
     column_signal = by_detector_column[:, :: np.sign(place.fastaxis)].reshape(*lead, -1)
     if by_detector_row is None:
         height = place.slow[1] - place.slow[0]
@@ -129,15 +129,16 @@ def signal_of(
 def combine_amplifiers(
     gathered: Sequence[Gathered],
     *,
-    placement: Placement,
+    placement: DetectorPlacement,
     regions: Sequence[Region],
-    settings: Settings,
+    settings: RefPixSettings,
 ) -> ReferenceSignal:
     """Return the signal of a full frame, or of a subarray read by four amplifiers.
 
-    Each amplifier's even and odd columns lose the average of the clipped means of their bottom and
-    top reference pixels. What then remains in the side columns is smoothed by a running median,
-    averaged over both sides and, times the gain, taken from each detector row.
+    The offset of each amplifier's even and odd columns is the average of the clipped means of their
+    bottom and top reference pixels. The remaining signal of the side columns, smoothed by a running
+    median and averaged over both sides, is multiplied by ``side_gain`` and subtracted from each
+    detector row.
     """
     edges = Edges(placement, regions, gathered)
     offsets = _amplifier_offsets(edges, settings)
@@ -145,9 +146,9 @@ def combine_amplifiers(
     return signal_of(placement, edges.lead, rows, offsets)
 
 
-def _amplifier_offsets(edges: Edges, settings: Settings) -> Float64:
+def _amplifier_offsets(edges: Edges, settings: RefPixSettings) -> Float64:
     first, last = edges.placement.fast
-    bottom, top = edges.cut(LOW, WHOLE), edges.cut(HIGH, WHOLE)
+    bottom, top = edges.cut_rectangle(LOW, WHOLE), edges.cut_rectangle(HIGH, WHOLE)
     columns = np.arange(first, last)
     offsets = np.zeros((edges.frames, columns.size))
     for start in range(0, DETECTOR, AMPLIFIER):
@@ -160,9 +161,10 @@ def _amplifier_offsets(edges: Edges, settings: Settings) -> Float64:
 
 
 def _edge_means(
-    edge: Gathered, columns: Array, mine: Array, settings: Settings
+    edge: Gathered, columns: Array, mine: Array, settings: RefPixSettings
 ) -> list[Float64 | None]:
-    samples, good = edge[0][:, :, mine], edge[1][:, mine]
+    samples, good = edge
+    samples, good = samples[:, :, mine], good[:, mine]
     parities = np.broadcast_to(columns[mine], good.shape).ravel()
     return parity_means(
         samples.reshape(samples.shape[0], -1),
@@ -173,13 +175,13 @@ def _edge_means(
     )
 
 
-def _row_signal(edges: Edges, offsets: Float64, settings: Settings) -> Float64:
+def _row_signal(edges: Edges, offsets: Float64, settings: RefPixSettings) -> Float64:
     left, right = (_side_median(edges, side, offsets, settings) for side in (LOW, HIGH))
     return settings.side_gain * combine_sides(left, right)
 
 
-def _side_median(edges: Edges, side: Range, offsets: Float64, settings: Settings) -> Float64:
-    samples, good = edges.cut(WHOLE, side)
+def _side_median(edges: Edges, side: Range, offsets: Float64, settings: RefPixSettings) -> Float64:
+    samples, good = edges.cut_rectangle(WHOLE, side)
     first, _ = edges.placement.fast
     mine = slice(max(side[0] - first, 0), max(side[1] - first, 0))
     samples -= offsets[:, None, mine]
@@ -194,21 +196,22 @@ def _side_median(edges: Edges, side: Range, offsets: Float64, settings: Settings
 def combine_single(
     gathered: Sequence[Gathered],
     *,
-    placement: Placement,
+    placement: DetectorPlacement,
     lead: tuple[int, int],
-    settings: Settings,
+    settings: RefPixSettings,
 ) -> ReferenceSignal | None:
     """Return the signal of a subarray read by one amplifier; None without reference pixels.
 
-    Even and odd columns lose the clipped mean of all their reference pixels, wherever these are.
+    The offset of even and of odd columns is the clipped mean of all their reference pixels,
+    wherever these are.
 
     Parameters
     ----------
     gathered : sequence of tuple
-        Of each region, the samples of its reference pixels (integrations, groups, pixels) and
+        For each region, the samples of its reference pixels (integrations, groups, pixels) and
         their detector columns (pixels,).
-    placement : Placement
-        Where the exposure lies.
+    placement : DetectorPlacement
+        The position of the exposure.
     lead : tuple of int
         Its integrations and groups.
     settings : Settings

@@ -1,8 +1,8 @@
-"""Where an exposure lies on its detector, and which of its pixels are reference pixels.
+"""The position of an exposure on its detector.
 
-Amplifiers, column parity, top and bottom and the sides belong to the *detector frame*, in which a
-row is read pixel by pixel along the fast axis. Files are in the *science frame*: FASTAXIS and
-SLOWAXIS say which of its axes, 1 (columns) or 2 (rows), the detector's axes are, negative where
+Amplifiers, column parity, top and bottom and the sides are defined in the *detector frame*, in
+which a row is read pixel by pixel along the fast axis. Files are in the *science frame*: FASTAXIS
+and SLOWAXIS give the science axes, 1 (columns) or 2 (rows), of the detector's axes, negative if
 they run backwards. A subarray keeps the coordinates of the full frame.
 
 Source: jwst 3.0.0 ``lib.reffile_utils`` (the transforms) and ``refpix.reference_pixels``.
@@ -18,15 +18,15 @@ from calbatch.calibrate.steps._reference_pixels import DETECTOR
 from calbatch.models.tiling.plan import Region
 
 AMPLIFIER = 512
-"""Detector columns that one of the four amplifiers reads."""
+"""Number of detector columns read by each of the four amplifiers."""
 
 Array = npt.NDArray[Any]
 Range = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Placement:
-    """An exposure's place on the detector.
+class DetectorPlacement:
+    """The position of an exposure on its detector.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class Placement:
 
     @property
     def transposed(self) -> bool:
-        """Whether the detector's columns are file rows."""
+        """True if the detector's columns are file rows."""
         return abs(self.fastaxis) == 2
 
     @property
@@ -69,21 +69,21 @@ class Placement:
         return array[..., :: np.sign(self.slowaxis), :: np.sign(self.fastaxis)]
 
     def region(self, slow: Range, fast: Range) -> Region:
-        """Return the part of the exposure inside ranges of detector rows and columns."""
+        """Return the region of the exposure inside ranges of detector rows and columns."""
         along_slow = self._local(slow, self.slow, self.slowaxis)
         along_fast = self._local(fast, self.fast, self.fastaxis)
         return Region(*((along_fast, along_slow) if self.transposed else (along_slow, along_fast)))
 
     def columns(self, region: Region) -> Array:
-        """Return the detector column of each pixel of a region: (rows, columns)."""
+        """Return the detector column of each pixel in a region, (rows, columns)."""
         numbers = np.arange(*self.fast)[:: np.sign(self.fastaxis)]
         numbers = numbers[:, None] if self.transposed else numbers[None, :]
         rows, cols = region.within(Region((0, self.shape[0]), (0, self.shape[1])))
         return np.broadcast_to(numbers, self.shape)[rows, cols]
 
     @staticmethod
-    def _local(wanted: Range, covered: Range, axis: int) -> Range:
+    def _local(requested: Range, covered: Range, axis: int) -> Range:
         first, last = covered
-        start = min(max(wanted[0], first), last)
-        stop = max(min(wanted[1], last), start)
+        start = min(max(requested[0], first), last)
+        stop = max(min(requested[1], last), start)
         return (start - first, stop - first) if axis > 0 else (last - stop, last - start)

@@ -1,7 +1,7 @@
-"""What the reference pixels say: clipped means and running medians.
+"""Statistics of reference pixels: clipped means and running medians.
 
-Samples come with one row a frame, which is one group of one integration. All arithmetic is in
-float64 and in a fixed order, so a result depends on the samples alone.
+Samples have one row per frame, i.e. per group of an integration. All arithmetic is in float64 and
+in a fixed order, so that results depend only on the samples.
 
 Source: jwst 3.0.0 ``refpix.reference_pixels`` and ``scipy.stats.sigmaclip``.
 """
@@ -22,22 +22,26 @@ Float64 = npt.NDArray[np.float64]
 
 
 @kernel
-def _clipped_mean(kept: Array, sigmas: float) -> float:
-    """Mean after clipping until nothing more is clipped; shortens the samples in place."""
-    n = kept.size
+def _clipped_mean(samples: Array, sigmas: float) -> float:
+    """Return the mean after iterative clipping at ``sigmas``; reorder the samples.
+
+    Samples with ``mean - reach <= x <= mean + reach``, ``reach = sigmas * std``, remain, until all
+    of them do.
+    """
+    n = samples.size
     while True:
         total = 0.0
         for i in range(n):
-            total += kept[i]
+            total += samples[i]
         mean = total / n
         squares = 0.0
         for i in range(n):
-            squares += (kept[i] - mean) ** 2
+            squares += (samples[i] - mean) ** 2
         reach = sigmas * np.sqrt(squares / n)
         inside = 0
         for i in range(n):
-            if mean - reach <= kept[i] <= mean + reach:
-                kept[inside] = kept[i]
+            if mean - reach <= samples[i] <= mean + reach:
+                samples[inside] = samples[i]
                 inside += 1
         if inside == 0:  # NaN or infinity among the samples
             return np.nan
@@ -55,15 +59,15 @@ def _clipped_means(samples: Array, sigmas: float, means: Array) -> None:
 def clipped_means(samples: Array, sigmas: float) -> Float64:
     """Return each frame's mean without outliers.
 
-    Samples farther than ``sigmas`` standard deviations from the mean of those still kept are left
-    out, until there are none. A NaN among them makes the mean NaN, as in jwst.
+    Samples farther than ``sigmas`` standard deviations from the mean of the remaining samples are
+    removed until there are none. As in jwst, a NaN makes the mean NaN.
 
     Parameters
     ----------
     samples : ndarray
         (frames, pixels), at least one pixel.
     sigmas : float
-        The limit in standard deviations.
+        Limit in standard deviations.
 
     Returns
     -------
@@ -85,35 +89,35 @@ def parity_means(
     samples : ndarray
         (frames, pixels).
     good : ndarray of bool
-        (pixels,): which ones count.
+        True for usable pixels, (pixels,).
     columns : ndarray of int
-        (pixels,): their detector columns, from 0.
+        Detector columns of the pixels, counted from 0, (pixels,).
     odd_even : bool
-        Whether the parities are told apart; otherwise both get the mean of all.
+        True to treat parities separately; otherwise both have the mean of all pixels.
     sigmas : float
-        The limit in standard deviations.
+        Limit in standard deviations.
 
     Returns
     -------
     list
-        The means (frames,) of even columns and of odd ones; None where no pixel is good.
+        The means (frames,) of even and of odd columns; None if no pixel is usable.
     """
-    chosen = [good & (columns % 2 == parity) for parity in (0, 1)] if odd_even else [good]
-    means = [clipped_means(samples[:, c], sigmas) if c.any() else None for c in chosen]
+    masks = [good & (columns % 2 == parity) for parity in (0, 1)] if odd_even else [good]
+    means = [clipped_means(samples[:, c], sigmas) if c.any() else None for c in masks]
     return means if odd_even else means * 2
 
 
 def average_known(first: Float64 | None, second: Float64 | None) -> Float64 | None:
-    """Return the average of two means, or the one that is known, or None."""
+    """Return the average of two means, the only known one, or None."""
     if first is None or second is None:
         return second if first is None else first
     return 0.5 * (first + second)
 
 
 def column_offsets(means: Sequence[Float64 | None], columns: Array, frames: int) -> Float64:
-    """Return what to subtract from each detector column: (frames, columns).
+    """Return the offset of each detector column, (frames, columns).
 
-    Without a mean for both parities nothing is subtracted from either, as in jwst.
+    As in jwst, offsets are zero unless both parities have a mean.
     """
     even, odd = means
     if even is None or odd is None:
@@ -126,9 +130,9 @@ def column_offsets(means: Sequence[Float64 | None], columns: Array, frames: int)
 
 @kernel
 def _exchange(ordered: Array, n: int, old: float, new: float) -> int:
-    """Replace one of ``n`` ordered values by another and return how many there are now.
+    """Replace one of ``n`` ordered values by another and return the new number of values.
 
-    NaN stands for no value.
+    NaN means no value.
     """
     if np.isnan(old):
         if np.isnan(new):
@@ -153,9 +157,10 @@ def _exchange(ordered: Array, n: int, old: float, new: float) -> int:
 
 @kernel
 def _running_median(samples: Array, order: Array, length: int, medians: Array) -> None:
-    """Write the medians of the samples that are not NaN.
+    """Compute the medians of the samples that are not NaN.
 
-    ``order`` lists the rows as the window meets them, behind ``length`` empty ones.
+    ``order`` lists the rows in the order in which the window reaches them, after ``length`` empty
+    rows.
     """
     frames, _, columns = samples.shape
     ordered = np.empty(length * columns)
@@ -172,16 +177,16 @@ def _running_median(samples: Array, order: Array, length: int, medians: Array) -
 
 
 def window_rows(rows: int, length: int, first_row: int, height: int) -> npt.NDArray[np.intp]:
-    """Return the rows that a window meets on its way up, mirrored at the detector's ends.
+    """Return the rows that a window reaches on its way up, mirrored at the detector's ends.
 
     Parameters
     ----------
     rows, first_row : int
-        The array's rows, and the detector row of the first.
+        Number of rows of the array, and the detector row of its first row.
     length : int
-        Rows of the window, at most ``2 * height - 1``.
+        Number of rows of the window, at most ``2 * height - 1``.
     height : int
-        Rows of the whole detector.
+        Number of rows of the detector.
 
     Returns
     -------
@@ -196,43 +201,43 @@ def window_rows(rows: int, length: int, first_row: int, height: int) -> npt.NDAr
 
 
 def running_median(sides: Array, good: Array, length: int, first_row: int, height: int) -> Float64:
-    """Return the median over a window that runs up one side of the detector.
+    """Return the running median along one side of the detector.
 
-    Around row ``i`` the window spans rows ``i - length // 2`` to ``i - length // 2 + length - 1``
-    of all columns, mirrored at the detector's ends. Rows outside the array are not in it.
+    The window of row ``i`` spans rows ``i - length // 2`` to ``i - length // 2 + length - 1`` of
+    all columns, mirrored at the detector's ends, without rows outside the array.
 
     Parameters
     ----------
     sides : ndarray
         (frames, detector rows, columns).
     good : ndarray of bool
-        (detector rows, columns): which pixels count.
+        True for usable pixels, (detector rows, columns).
     length, first_row, height : int
         As for `window_rows`.
 
     Returns
     -------
     ndarray
-        float64, (frames, detector rows); NaN where no pixel is good, or where a good one is NaN.
+        float64, (frames, detector rows); NaN if no pixel is usable, or a usable pixel is NaN.
     """
     frames, rows, columns = sides.shape
-    # The last row, which -1 means, is empty.
+    # The last row, which index -1 selects, is empty.
     samples = np.full((frames, rows + 1, columns), np.nan)
     samples[:, :rows][:, good] = sides[:, good]
     order = window_rows(rows, length, first_row, height)
     medians = np.empty((frames, rows))
     _running_median(samples, np.concatenate([np.full(length, -1), order]), length, medians)
-    spoilt = np.zeros((frames, rows + 1), dtype=np.bool_)
-    spoilt[:, :rows] = (np.isnan(sides) & good).any(axis=-1)
-    if spoilt.any():
-        windows = np.lib.stride_tricks.sliding_window_view(spoilt[:, order], length, axis=-1)
+    is_nan = np.zeros((frames, rows + 1), dtype=np.bool_)
+    is_nan[:, :rows] = (np.isnan(sides) & good).any(axis=-1)
+    if is_nan.any():
+        windows = np.lib.stride_tricks.sliding_window_view(is_nan[:, order], length, axis=-1)
         medians[windows.any(axis=-1)] = np.nan
     return medians
 
 
 def combine_sides(left: Float64, right: Float64) -> Float64:
-    """Return the average of both sides, the one that is known, or zero."""
+    """Return the average of both sides, the only known one, or zero."""
     known_left, known_right = ~np.isnan(left), ~np.isnan(right)
     both = 0.5 * (left + right)
-    either = np.where(known_left, left, np.where(known_right, right, 0.0))
-    return np.where(known_left & known_right, both, either)
+    one_side = np.where(known_left, left, np.where(known_right, right, 0.0))
+    return np.where(known_left & known_right, both, one_side)

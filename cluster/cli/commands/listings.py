@@ -58,7 +58,7 @@ def params(
         step.references = CrdsReferences(context)
         step = pars.configure_for_exposure(step, datamodels.open(exposure).to_flat_dict())
     if as_cfg:
-        text = cfg.written(step)
+        text = cfg.format_cfg(step)
         if sys.stdout.isatty():
             text = escape_lines(text)
         print(text, end="")  # noqa: T201 - for a file, so nothing is folded
@@ -70,7 +70,7 @@ def params(
 
 
 def _rows(table: Table, prefix: str, step: Step) -> None:
-    for name, (value, source) in step.described().items():
+    for name, (value, source) in step.parameter_values().items():
         parameter = step.parameters()[name]
         unit = f" [{parameter.unit}]" if parameter.unit else ""
         cells = (f"{prefix}{name}", str(value), source, parameter.describe(), parameter.help + unit)

@@ -1,4 +1,4 @@
-"""detector1 as a graph: few tasks, and no kernel runs more often than it must."""
+"""The graph of detector1 has few tasks, and kernels run no more often than necessary."""
 
 from collections import Counter
 from dataclasses import replace
@@ -19,7 +19,7 @@ NEEDED = {
     "gather_flagged": {"subtract_bias"},
     "unusable_groups": {"apply_mask", "flag_saturation"},
 }
-"""The kernels that each reduction's look runs once more: just what its fields depend on."""
+"""Kernels that each region of a reduction runs again: those that its fields depend on."""
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +29,10 @@ def exposure():
 
 
 def products(exposure, folder):
-    """Run the pipeline lazily; return the models of its products and where they go."""
+    """Run the pipeline lazily; return the models and locations of its products."""
     pipeline = Detector1Pipeline(save_results=True)
     with offline(exposure.set):
-        pipeline.lazily(exposure.path)
+        pipeline.run_lazily(exposure.path)
     return [(model, folder / f"{suffix}.fits") for suffix, model in pipeline.products()]
 
 
@@ -43,31 +43,31 @@ def saving_graph(pairs, tiles):
 
 
 def tasks_of(graph):
-    """Count tasks after optimisation; an alias is only another name for one."""
+    """Count tasks after optimization, without aliases."""
     (optimised,) = dask.optimize(graph)
     tasks = dict(optimised.__dask_graph__()).values()
     return sum("Alias" not in type(task).__name__ for task in tasks)
 
 
 @pytest.mark.parametrize("tiles", TILES)
-def test_at_most_three_tasks_a_tile_and_three_an_exposure(exposure, tmp_path, tiles):
+def test_at_most_three_tasks_per_tile_and_three_per_exposure(exposure, tmp_path, tiles):
     tasks = tasks_of(saving_graph(products(exposure, tmp_path), tiles))
     assert tiles < tasks <= 3 * tiles + 3
 
 
 def counted(call, name, runs):
-    """Return a call that notes ``name`` in ``runs`` whenever its kernel runs."""
+    """Return a call that appends ``name`` to ``runs`` whenever its kernel runs."""
 
     @wraps(call.kernel)
     def kernel(*arrays, **arguments):
-        runs.append(name)  # in one go, whatever other threads do
+        runs.append(name)  # atomic
         return call.kernel(*arrays, **arguments)
 
     return replace(call, kernel=kernel)
 
 
 def plan_of(pairs):
-    """Return the steps with kernels of all products' plans, and the reductions, in order."""
+    """Return the steps with kernels in all products' plans, and the reductions, in order."""
     nodes = dict.fromkeys(n for model, _ in pairs for n in model._content.node.ancestry())
     steps = [n for n in nodes if isinstance(n, OperationNode) and isinstance(n.op, KernelCall)]
     reductions = [r for step in steps for r in step.reductions]
@@ -76,7 +76,7 @@ def plan_of(pairs):
 
 
 def count_runs(steps, reductions):
-    """Have every kernel, and every look of a reduction, noted in the list that is returned."""
+    """Record every run of a kernel, and every region of a reduction, in the returned list."""
     runs: list[object] = []
     for step in steps:
         step.op = counted(step.op, step, runs)
@@ -87,13 +87,13 @@ def count_runs(steps, reductions):
 
 
 def looks_at(step, reductions, runs):
-    """Return how many regions reductions looked at that depend on the step."""
+    """Return the number of regions examined by reductions that depend on the step."""
     needing = (r for r in reductions if step.op.label in NEEDED[r.spec.gather.label])
     return sum(runs[r] for r in needing)
 
 
 @pytest.mark.parametrize("scheduler", ["sync", "threads"])
-def test_each_kernel_runs_once_a_tile_and_once_for_each_look(exposure, tmp_path, scheduler):
+def test_each_kernel_runs_once_per_tile_and_reduction_region(exposure, tmp_path, scheduler):
     pairs = products(exposure, tmp_path)
     steps, reductions = plan_of(pairs)
     noted = count_runs(steps, reductions)
@@ -108,7 +108,7 @@ def test_each_kernel_runs_once_a_tile_and_once_for_each_look(exposure, tmp_path,
     assert [runs[step] for step in fitted] == [TILES[0]] * len(fitted), "nothing looks at these"
 
 
-def test_reductions_look_at_few_regions(exposure, tmp_path):
+def test_reductions_examine_few_regions(exposure, tmp_path):
     pairs = products(exposure, tmp_path)
     steps, reductions = plan_of(pairs)
     noted = count_runs(steps, reductions)

@@ -1,4 +1,4 @@
-"""Dark current against stcal's function and jwst's step, and rule by rule."""
+"""Dark current: agreement with stcal's function and jwst's step, and individual rules."""
 
 import logging
 import pickle
@@ -77,7 +77,7 @@ class TestAgreementWithJwst:
 
         nframes, groupgap = readout
         sampled = readout if same else (1, 0)
-        # where stcal averages integrations it leaves out the ones that later segments need
+        # when stcal averages integrations, it omits those that later segments need
         assume(sampled == readout or start != 4 or miri is None or miri <= ints)
         rng = np.random.default_rng(seed)
         dark = dark_ramp(rng, *([miri] if miri else []), frames)
@@ -121,7 +121,7 @@ class TestAgreementWithJwst:
 
 class TestRules:
     def subtracted(self, folder, dark, *, nframes=1, groupgap=0, ints=1, groups=3, **facts):
-        """Return what is subtracted from each group of a ramp of zeros."""
+        """Return the level subtracted from each group of a ramp of zeros."""
         dark = np.array(dark, "f4")
         dq = np.zeros((len(dark), 1, *SHAPE) if dark.ndim == 2 else SHAPE, "u4")
         dark = np.broadcast_to(dark[..., None, None], (*dark.shape, *SHAPE)).copy()
@@ -132,25 +132,25 @@ class TestRules:
         result = DarkCurrentStep(override_dark=path).run(exposure.ours())
         return -np.asarray(result.data)[..., 0, 0]
 
-    def test_groups_take_the_dark_of_their_frames(self, folder):
+    def test_groups_use_the_dark_of_their_frames(self, folder):
         found = self.subtracted(folder, range(20), nframes=4, groupgap=1, groups=3)
         assert found.tolist() == [[1.5, 6.5, 11.5]]
 
-    def test_nan_counts_as_no_dark(self, folder):
+    def test_nan_counts_as_zero(self, folder):
         assert self.subtracted(folder, [1, np.nan, 3]).tolist() == [[1, 0, 3]]
         assert self.subtracted(folder, [1, np.nan], nframes=2, groups=1).tolist() == [[0.5]]
 
-    def test_short_dark_goes_on_as_its_last_two_frames(self, folder, caplog):
+    def test_short_dark_is_extrapolated_from_its_last_two_frames(self, folder, caplog):
         with caplog.at_level(logging.WARNING):
             found = self.subtracted(folder, [0, 1, 3], groups=5)
         assert found.tolist() == [[0, 1, 3, 5, 7]]
-        assert "dark.fits: has 3 frames, the exposure needs 5: extrapolated" in caplog.text
+        assert "dark.fits: has 3 frames, but the exposure needs 5: extrapolated" in caplog.text
 
-    def test_later_integrations_take_the_last_dark(self, folder):
+    def test_later_integrations_use_the_last_dark(self, folder):
         dark = [[1, 1, 1], [2, 2, 2]]
         assert self.subtracted(folder, dark, ints=3)[:, 0].tolist() == [1, 2, 2]
 
-    def test_later_segments_take_the_last_dark(self, folder):
+    def test_later_segments_use_the_last_dark(self, folder):
         found = self.subtracted(folder, [[1, 1, 1], [2, 2, 2]], ints=2, integration_start=5)
         assert found[:, 0].tolist() == [2, 2]
 
@@ -160,7 +160,7 @@ class TestRules:
         found = self.subtracted(folder, dark, nframes=2, groupgap=0, integration_start=5)
         assert found.tolist() == [[2, 2, 2]]
 
-    def test_flags_of_any_integration_count(self):
+    def test_flags_of_all_integrations_are_combined(self):
         dark_dq = np.array([DO_NOT_USE, HOT], "u4").reshape(2, 1, 1, 1)
         _, pixeldq = subtract_dark(
             np.zeros((1, 1, 1, 1), "f4"),
@@ -179,8 +179,8 @@ class TestRefusals:
         return DarkCurrentStep(override_dark=path).run(with_readout(rng, 4, 1).ours())
 
     @pytest.mark.parametrize("readout", [(8, 1), (4, 2), (2, 0), (4, 0)])
-    def test_dark_that_cannot_be_averaged_to_the_exposure(self, tmp_path, rng, readout):
-        wanted = r"dark\.fits: averages . frames and skips ., the exposure 4 and 1: wants"
+    def test_dark_that_cannot_be_resampled_to_the_exposure(self, tmp_path, rng, readout):
+        wanted = r"dark\.fits: averages . frames and skips ., but the exposure averages 4 and skips"
         with pytest.raises(ReferenceFileError, match=wanted):
             self.run(tmp_path, rng, nframes=readout[0], groupgap=readout[1])
 
@@ -193,7 +193,7 @@ class TestRefusals:
             self.run(tmp_path, rng, nframes=None)
 
     def test_average_dark_current_in_the_header(self, tmp_path, rng):
-        with pytest.raises(StepError, match="has an average dark current"):
+        with pytest.raises(StepError, match=r"dark\.fits: an average dark current"):
             self.run(tmp_path, rng, AVDRKCUR=0.01)
 
     def test_average_dark_current_as_an_image(self, tmp_path, rng):
@@ -205,11 +205,11 @@ class TestRefusals:
         exposure = with_readout(rng)
         result = DarkCurrentStep(override_dark=zero).run(exposure.ours())
         assert result.meta.cal_step.dark_sub == "COMPLETE"
-        with pytest.raises(StepError, match=r"some\.fits: has an average dark current"):
+        with pytest.raises(StepError, match=r"some\.fits: an average dark current"):
             DarkCurrentStep(override_dark=some).run(exposure.ours())
 
-    def test_the_ramp_on_disk_has_the_average_that_jwst_writes(self, tmp_path, rng):
-        """Zero, whatever an earlier run of the step has left in the exposure."""
+    def test_the_written_ramp_has_jwsts_average_dark_current(self, tmp_path, rng):
+        """Zero, whatever an earlier run of the step stored in the exposure."""
         dark = reference_file(
             tmp_path / "dark.fits",
             {"SCI": dark_ramp(rng, 10), "DQ": np.zeros(SHAPE, "u4")},
@@ -231,7 +231,7 @@ class TestRefusals:
             np.testing.assert_array_equal(found["AVDRKCUR"].data, wanted["AVDRKCUR"].data)
 
     @pytest.mark.parametrize("parameter", [{"dark_output": "x"}, {"average_dark_current": 0.1}])
-    def test_parameters_that_wait(self, rng, parameter):
+    def test_unsupported_parameters(self, rng, parameter):
         name = next(iter(parameter))
         step = DarkCurrentStep(override_dark="N/A", **parameter)
         with pytest.raises(ParameterError, match=f"{name} is not supported yet"):
@@ -241,14 +241,14 @@ class TestRefusals:
 class TestStep:
     @pytest.mark.parametrize("readout", [(1, 0), (4, 1)])
     @pytest.mark.parametrize("frames", [3, 30])
-    def test_tiles_do_not_show(self, tmp_path, rng, readout, frames):
+    def test_results_do_not_depend_on_tiles(self, tmp_path, rng, readout, frames):
         path = dark_file(tmp_path / "dark.fits", dark_ramp(rng, frames), flags(rng, SHAPE))
         step = DarkCurrentStep(override_dark=path)
         assert_tiling_is_invisible(step, with_readout(rng, *readout, ints=2).ours())
 
     @pytest.mark.parametrize("readout", [(1, 0), (4, 1)])
     def test_dark_of_a_larger_frame_is_cut(self, tmp_path, rng, readout):
-        # jwst 3.0.0 wants a dark of just the exposure's size
+        # jwst 3.0.0 requires a dark of the exposure's size
         dark, dq = dark_ramp(rng, 30, shape=(20, 30)), flags(rng, (20, 30))
         exposure = with_readout(rng, *readout, origin=(15, 24))
         rows, cols = slice(4, 4 + SHAPE[0]), slice(5, 5 + SHAPE[1])
@@ -269,7 +269,7 @@ class TestStep:
         assert result.meta.cal_step.dark_sub == "SKIPPED"
 
 
-def test_kernel_leaves_its_inputs_alone(rng):
+def test_kernel_does_not_modify_its_inputs(rng):
     exposure, levels = with_readout(rng), dark_ramp(rng, 5)
     dark_dq = flags(rng, SHAPE)
     inputs = [exposure.data, exposure.pixeldq, levels, dark_dq]
@@ -290,7 +290,7 @@ def test_real_product(real_data):
             np.testing.assert_array_equal(np.asarray(getattr(result, name)), wanted[hdu].data)
 
 
-def test_real_dark_with_its_own_bits(real_data):
+def test_real_dark_with_its_own_flag_bits(real_data):
     folder = real_data / "nirspec_sub512"
     model = datamodels.open(folder / "nrs1_sub512_syn_linearity.fits")
     step = DarkCurrentStep(override_dark=folder / "jwst_nirspec_dark_0046.fits")

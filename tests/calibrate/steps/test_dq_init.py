@@ -1,4 +1,4 @@
-"""DQ initialization against jwst's step."""
+"""DQ initialization agrees with jwst's step."""
 
 import shutil
 
@@ -58,7 +58,7 @@ class TestAgreementWithJwst:
 
     @pytest.mark.parametrize("dtype", ["u1", "i4", "u4"])
     @pytest.mark.parametrize("where", ["primary", "extension"])
-    def test_users_flags_on_a_subarray(self, tmp_path, rng, dtype, where):
+    def test_user_flags_on_a_subarray(self, tmp_path, rng, dtype, where):
         from jwst.dq_init import DQInitStep as JwstStep
 
         mask = mask_file(tmp_path / "mask.fits", rng, (40, 50), origin=(11, 21), bits=PERMUTED)
@@ -88,7 +88,7 @@ class TestStep:
         _, groupdq = apply_mask(np.zeros((1, 4), "u4"), before, mask=mask, user_dq=None)
         assert groupdq[0].tolist() == [[[4, 5, 4, 5]]] * 2
 
-    def test_tiles_do_not_show(self, tmp_path, rng):
+    def test_results_do_not_depend_on_tiles(self, tmp_path, rng):
         user = user_file(tmp_path / "user.fits", flags(rng, SHAPE))
         mask = mask_file(tmp_path / "mask.fits", rng)
         step = DQInitStep(override_mask=mask, user_supplied_dq=user)
@@ -98,16 +98,16 @@ class TestStep:
         result = DQInitStep(override_mask="N/A").run(ramp(rng).ours())
         assert result.meta.cal_step.dq_init == "SKIPPED"
 
-    def test_users_flags_of_another_size(self, tmp_path, rng):
+    def test_user_flags_of_another_size(self, tmp_path, rng):
         user = user_file(tmp_path / "user.fits", flags(rng, (3, 4)))
         step = DQInitStep(
             override_mask=mask_file(tmp_path / "mask.fits", rng), user_supplied_dq=user
         )
-        wanted = r"user\.fits: .* 12 rows and 20 columns, found \(3, 4\)"
+        wanted = r"user\.fits: .* 12 rows and 20 columns, but is \(3, 4\)"
         with pytest.raises(StepError, match=wanted):
             step.run(ramp(rng, shape=SHAPE).ours())
 
-    def test_users_file_that_is_missing(self, tmp_path, rng):
+    def test_missing_user_file(self, tmp_path, rng):
         mask = mask_file(tmp_path / "mask.fits", rng)
         step = DQInitStep(override_mask=mask, user_supplied_dq=tmp_path / "none.fits")
         with pytest.raises(FileError, match=r"none\.fits"):
@@ -120,13 +120,13 @@ class TestStep:
             ({"zero_frame": True}, "separate zero frame"),
         ],
     )
-    def test_readouts_that_wait(self, rng, facts, message):
+    def test_unsupported_readouts(self, rng, facts, message):
         with pytest.raises(StepError, match=f"{message}.* is not supported yet"):
             DQInitStep(override_mask="N/A").run(ramp(rng, exposure=facts).ours())
 
 
 @pytest.mark.parametrize("opened", [datamodels.open, datamodels.Level1bModel, str])
-def test_flags_of_a_raw_file_are_begun_with_as_in_jwst(tmp_path, rng, opened):
+def test_flags_of_a_raw_file_are_kept_as_in_jwst(tmp_path, rng, opened):
     exposure = small_exposure("NIS", shape=(24, 24), ngroups=3, nints=2)
     path = shutil.copy(exposure.path, tmp_path / "own_uncal.fits")
     own = {"PIXELDQ": flags(rng, (24, 24)), "GROUPDQ": rng.integers(0, 8, (2, 3, 24, 24), "u1")}
@@ -143,7 +143,7 @@ def test_flags_of_a_raw_file_are_begun_with_as_in_jwst(tmp_path, rng, opened):
             np.testing.assert_array_equal(found[hdu].data, getattr(theirs, name), err_msg=name)
 
 
-def test_kernel_leaves_its_inputs_alone(rng):
+def test_kernel_does_not_modify_its_inputs(rng):
     exposure, mask = ramp(rng, shape=SHAPE), flags(rng, SHAPE)
     for array in (exposure.pixeldq, exposure.groupdq, mask):
         array.flags.writeable = False

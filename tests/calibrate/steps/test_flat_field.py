@@ -1,4 +1,4 @@
-"""Flat field against jwst's step, and on a real cube of images."""
+"""Flat field agrees with jwst's step, also for a real cube of images."""
 
 import numpy as np
 import pytest
@@ -113,7 +113,7 @@ class TestAgreementWithJwst:
         assert_same(found, wanted, FIELDS)
         assert found.meta.cal_step.flat_field == wanted.meta.cal_step.flat_field == "COMPLETE"
 
-    def test_users_flat(self, tmp_path, rng):
+    def test_user_supplied_flat(self, tmp_path, rng):
         path = flat_file(tmp_path / "flat.fits", rng, DATAMODL="FlatModel")
         fields = rates(rng)
         step = FlatFieldStep(user_supplied_flat=path)
@@ -159,7 +159,7 @@ class TestRules:
         )
         return [array.item() for array in found]
 
-    def test_variances_go_with_the_square(self):
+    def test_variances_scale_with_the_square(self):
         wanted = [4, np.sqrt(0.25 + 0.75 + 1), 0, 0.25, 0.75, 4**2 / 2**2 * 0.5**2]
         np.testing.assert_allclose(self.corrected(), wanted, rtol=1e-7)
 
@@ -182,7 +182,7 @@ class TestRules:
         data, _, dq, *_ = self.corrected(flat_dq=UNRELIABLE_FLAT)
         assert (data, dq) == (4, UNRELIABLE_FLAT)
 
-    def test_bad_samples_become_flagged_and_nan(self):
+    def test_bad_samples_are_flagged_and_nan(self):
         assert self.corrected(data=np.nan)[2] == DO_NOT_USE
         assert np.isnan(self.corrected(dq=DO_NOT_USE)[0])
 
@@ -200,33 +200,33 @@ class TestStep:
             np.testing.assert_array_equal(
                 np.asarray(getattr(alone, name)), np.asarray(getattr(whole, name))
             )
-        # the error was squared and rooted in single precision: a few of its last bits
+        # squaring the error and taking the root in single precision changes a few last bits
         np.testing.assert_allclose(np.asarray(alone.err), np.asarray(whole.err), rtol=1e-6)
         assert not alone.has("var_poisson")
 
     @pytest.mark.parametrize("kind", ["NRS_FIXEDSLIT", "NRS_IFU", "NRS_MSASPEC", "NRS_BRIGHTOBJ"])
-    def test_nirspec_spectra_wait(self, rng, kind):
+    def test_nirspec_spectra_are_unsupported(self, rng, kind):
         model = ours(rates(rng), kind=kind, instrument="NIRSPEC")
         with pytest.raises(StepError, match=f"NIRSpec spectra \\({kind}\\) are not supported yet"):
             FlatFieldStep(override_flat="N/A").run(model)
 
-    def test_interpolated_flats_wait(self, rng):
+    def test_interpolated_flats_are_unsupported(self, rng):
         step = FlatFieldStep(override_flat="N/A", save_interpolated_flat=True)
         with pytest.raises(ParameterError, match="save_interpolated_flat is not supported yet"):
             step.run(ours(rates(rng)))
 
-    def test_smaller_flat_is_refused(self, tmp_path, rng):
+    def test_smaller_flat_is_rejected(self, tmp_path, rng):
         path = flat_file(tmp_path / "flat.fits", rng, (10, 18))
         with pytest.raises(ReferenceFileError, match=r"flat\.fits: does not cover"):
             FlatFieldStep(override_flat=path).run(ours(rates(rng)))
 
-    def test_ramp_is_refused(self):
+    def test_ramp_is_rejected(self):
         ramp = datamodels.RampModel(np.zeros((1, 2, *SHAPE), "f4"))
         with pytest.raises(StepError, match="must be an image or a cube"):
             FlatFieldStep(override_flat="N/A").run(ramp)
 
 
-def test_kernel_leaves_its_inputs_alone(rng):
+def test_kernel_does_not_modify_its_inputs(rng):
     fields, flat = rates(rng), rng.normal(1, 0.1, SHAPE).astype("f4")
     inputs = [fields[n] for n in ("data", "dq", "var_poisson", "var_rnoise")]
     flat_dq = flags(rng, SHAPE)
@@ -237,7 +237,7 @@ def test_kernel_leaves_its_inputs_alone(rng):
 
 
 def test_real_cube(real_data, tmp_path):
-    """The flat lies between the two files: one image, the same for all integrations."""
+    """The quotient of the two files is the flat, the same for all integrations."""
     folder = real_data / "miri_lrs"
     rateints = folder / "ERS_NGTS10_2022_new_drift_041_rateints.fits"
     calints = folder / "ERS_NGTS10_2022_new_drift_041_calints.fits"
@@ -258,9 +258,9 @@ def test_real_cube(real_data, tmp_path):
     for name, hdu in zip(FIELDS, ("SCI", *map(str.upper, FIELDS[1:])), strict=True):
         if name != "dq":
             found = np.asarray(getattr(result, name))
-            # this version of jwst did not yet make unusable pixels NaN
+            # this version of jwst did not set unusable pixels to NaN
             np.testing.assert_array_equal(np.isnan(found), unusable)
-            # the flat and its error are known as quotients in single precision
+            # flat and error are quotients in single precision
             np.testing.assert_allclose(found[~unusable], wanted[hdu][~unusable], rtol=2e-6)
 
 

@@ -1,4 +1,4 @@
-"""Gain scale against jwst's step."""
+"""Gain scale agrees with jwst's step."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def rng():
 
 
 def rates(rng, modules, cls, factor=None, variances=VARIANCES):
-    """Return a model of drawn rates; the same ones for the same generator state."""
+    """Return a model of random rates; equal generator states yield equal models."""
     shape = (6, 9) if cls == "ImageModel" else (3, 6, 9)
     fields = {name: rng.normal(50, 20, shape).astype("f4") for name in ("data", "err", *VARIANCES)}
     fields["data"][..., 2, 3] = np.nan
@@ -77,7 +77,7 @@ def test_no_reference_skips(rng):
     np.testing.assert_array_equal(np.asarray(result.data), np.asarray(model.data))
 
 
-def test_reference_is_not_asked_for_where_the_exposure_has_a_factor(rng):
+def test_reference_is_not_needed_if_the_exposure_has_a_factor(rng):
     model = rates(rng, datamodels, "ImageModel", 2.0)
     result = GainScaleStep(override_gain="N/A").run(model)
     np.testing.assert_array_equal(np.asarray(result.data), 2 * np.asarray(model.data))

@@ -1,4 +1,4 @@
-"""Group scale against jwst's step."""
+"""Group scale agrees with jwst's step."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_agrees_with_jwst(rng, nframes, divisor):
     assert scaled == (ours.meta.cal_step.group_scale == "COMPLETE")
 
 
-def test_kernel_leaves_its_inputs_alone(rng):
+def test_kernel_does_not_modify_its_inputs(rng):
     data = ramp(rng).data
     data.flags.writeable = False
     assert scale_groups(data, factor=0.8).dtype == np.float32

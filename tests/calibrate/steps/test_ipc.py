@@ -1,4 +1,4 @@
-"""The inter-pixel capacitance step, against jwst's."""
+"""The inter-pixel capacitance step agrees with jwst's."""
 
 import dask
 import numpy as np
@@ -29,7 +29,7 @@ def ramp(shape=(20, 24), origin=(0, 0), detector="NRCA1"):
 
 
 def kernel(rows=3, columns=3, seed=0):
-    """Return a kernel without any symmetry."""
+    """Return an asymmetric kernel."""
     weights = np.random.default_rng(seed).normal(0, 0.01, (rows, columns))
     weights[rows // 2, columns // 2] += 1
     return weights.astype(np.float32)
@@ -59,7 +59,7 @@ def corrected(placed, weights):
 def expected(placed, weights):
     model = placed.theirs()
     place = placed.origin
-    if weights.ndim == 4:  # jwst cuts the array out of a full frame
+    if weights.ndim == 4:  # jwst cuts the array from a full frame
         full = np.zeros((*weights.shape[:2], 2048, 2048), dtype=np.float32)
         rows, columns = weights.shape[-2:]
         full[:, :, place[0] : place[0] + rows, place[1] : place[1] + columns] = weights
@@ -82,7 +82,7 @@ def test_a_kernel_for_each_pixel(where):
     assert np.array_equal(corrected(placed, weights), expected(placed, weights))
 
 
-def test_a_kernel_for_each_pixel_of_the_full_frame_is_cut_to_the_subarray():
+def test_kernels_of_the_full_frame_are_cut_to_the_subarray():
     placed = ramp(*CORNERS["part of the border"])
     (rows, columns), (row, column) = CORNERS["part of the border"]
     weights = kernels(placed)
@@ -95,7 +95,7 @@ def test_a_kernel_for_each_pixel_of_the_full_frame_is_cut_to_the_subarray():
     assert np.array_equal(result, corrected(placed, weights))
 
 
-def test_reference_pixels_stay_and_do_not_leak():
+def test_reference_pixels_are_unchanged_and_do_not_leak():
     placed = ramp()
     moved = corrected(placed, kernel())
     assert np.array_equal(moved[..., :4, :], placed.data[..., :4, :])
@@ -104,8 +104,8 @@ def test_reference_pixels_stay_and_do_not_leak():
     assert np.array_equal(corrected(placed, kernel())[..., 4:, 4:], moved[..., 4:, 4:])
 
 
-def test_an_array_of_reference_pixels_alone_stays():
-    # jwst fails on it with most kernels: it counts four rows in an array of three
+def test_an_array_of_reference_pixels_is_unchanged():
+    # jwst fails on it with most kernels, since it assumes four rows in an array of three
     placed = ramp((3, 24), (0, 500))
     assert np.array_equal(corrected(placed, kernel()), placed.data)
 
@@ -125,7 +125,7 @@ def test_nan_spreads_as_in_jwst():
 
 @pytest.mark.parametrize("rows", [1, 3, 8])
 @pytest.mark.parametrize("position_dependent", [False, True])
-def test_tiles_do_not_change_a_bit(rows, position_dependent):
+def test_tiles_do_not_change_results(rows, position_dependent):
     placed = ramp()
     weights = kernels(placed, 5) if position_dependent else kernel(5, 5)
     whole = corrected(placed, weights)
@@ -133,7 +133,7 @@ def test_tiles_do_not_change_a_bit(rows, position_dependent):
         assert np.array_equal(corrected(placed, weights), whole)
 
 
-def test_the_input_is_left_alone():
+def test_the_input_is_unchanged():
     placed = ramp()
     before = placed.data.copy()
     corrected(placed, kernel())
@@ -149,19 +149,19 @@ def test_an_exposure_without_a_kernel_is_skipped():
 
 
 @pytest.mark.parametrize("shape", [(4, 3), (3, 2), (3, 3, 3)])
-def test_a_kernel_without_a_middle_is_an_error(shape):
-    with pytest.raises(StepError, match="must have odd sizes"):
+def test_a_kernel_without_a_central_pixel_is_an_error(shape):
+    with pytest.raises(StepError, match="must have an odd number"):
         IPCStep(override_ipc=IPCModel(np.ones(shape, dtype=np.float32))).run(ramp().ours())
 
 
-def test_irs2_is_refused():
+def test_irs2_is_rejected():
     placed = ramp()
     placed.readpatt = "NRSIRS2"
     with pytest.raises(StepError, match=r"IRS2 readout .* is not supported yet"):
         IPCStep(override_ipc=IPCModel(kernel())).run(placed.ours())
 
 
-def test_a_header_that_does_not_tell_the_place_is_an_error():
+def test_a_header_without_the_position_is_an_error():
     model = ramp().ours()
     model.meta.subarray.xstart = None
     with pytest.raises(StepError, match="lacks SUBSTRT1 or SUBSTRT2"):

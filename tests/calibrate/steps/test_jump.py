@@ -1,4 +1,4 @@
-"""Jumps against stcal's functions and jwst's step, and rule by rule."""
+"""Jumps: agreement with stcal's functions and jwst's step, and individual rules."""
 
 import pickle
 from dataclasses import replace
@@ -19,7 +19,7 @@ from support.jumps import DEFAULTS, Ramps, assert_agrees, calm, stormy
 from support.step_contract import StepContract
 
 from calbatch.calibrate.errors import ParameterError, StepError
-from calbatch.calibrate.step import say_once
+from calbatch.calibrate.step import log_once
 from calbatch.calibrate.steps import jump
 from calbatch.calibrate.steps.jump import JumpStep
 from calbatch.calibrate.steps.jump.rules import (
@@ -41,7 +41,7 @@ def rules(**changes):
 
 
 def one(*steps, flags=None, gain=1.0, noise=1.0, ints=1):
-    """Return a frame of one pixel whose differences (DN) are ``steps``."""
+    """Return a frame of one pixel with differences ``steps`` (DN)."""
     ramp = np.concatenate([[0], np.cumsum(steps)])
     data = np.broadcast_to(ramp[None, :, None, None], (ints, ramp.size, 1, 1)).astype("f4")
     groupdq = np.zeros(data.shape, "u1")
@@ -52,7 +52,7 @@ def one(*steps, flags=None, gain=1.0, noise=1.0, ints=1):
 
 
 def where(ramps, used=DEFAULTS):
-    """Return the groups that are flagged in the first integration of a frame of one pixel."""
+    """Return the flagged groups in the first integration of a frame of one pixel."""
     return np.flatnonzero(ramps.found(used)[0][0, :, 0, 0] & JUMP_DET).tolist()
 
 
@@ -78,8 +78,8 @@ class TestAgreementWithStcal:
             threshold=st.sampled_from([4.0, 3.0, 6.0]),
             frames=st.sampled_from([1.0, 2.0, 4.0]),
             neighbours=st.booleans(),
-            least=st.sampled_from([10.0, 5.0]),
-            most=st.sampled_from([1000.0, 30.0]),
+            min_neighbours=st.sampled_from([10.0, 5.0]),
+            max_neighbours=st.sampled_from([1000.0, 30.0]),
             after=st.tuples(
                 st.tuples(st.sampled_from([0.0, 100.0, 500.0]), st.integers(0, 5)),
                 st.tuples(st.sampled_from([0.0, 1000.0]), st.integers(0, 99)),
@@ -92,7 +92,7 @@ class TestAgreementWithStcal:
     def test_all_parameters(self, seed, ints, groups, shape, used):
         assert_agrees(stormy(ints, groups, shape, seed), used)
 
-    def test_a_ramp_without_a_jump_has_none(self):
+    def test_a_ramp_without_jumps_has_no_flags(self):
         ramps = calm(1, 12, (24, 40))
         assert_agrees(ramps, rules(threshold=9.0))
         assert not np.any(ramps.found(rules(threshold=9.0))[0])
@@ -126,8 +126,8 @@ class TestMethods:
         unusable[1, 0] = True
         assert choose_method(unusable, DEFAULTS) == ONE_BY_ONE
 
-    def test_single_pass_finds_what_a_larger_jump_hides_from_it_only(self):
-        # 60 and 50 raise sigma: one by one, the second is found when the first is gone
+    def test_single_pass_misses_jumps_hidden_by_larger_ones(self):
+        # 60 and 50 increase sigma; one by one, the second is found after the first is removed
         ramps = one(*[10] * 8, 60, 10, 50)
         assert_agrees(ramps, DEFAULTS)
         assert where(ramps, rules(single_pass=50)) == [9, 11]
@@ -143,43 +143,43 @@ class TestMethods:
             ([0, 0, 0, 4.5], [4]),
         ],
     )
-    def test_thresholds_follow_the_usable_differences(self, steps, found):
+    def test_thresholds_depend_on_the_number_of_usable_differences(self, steps, found):
         assert where(one(*steps)) == found
 
     @pytest.mark.parametrize("flag", [SATURATED, DO_NOT_USE])
     def test_flagged_groups_have_no_differences(self, flag):
-        # four groups and a flagged one: two usable differences, whose threshold is 6 sigma
+        # four groups and a flagged one make two usable differences, whose threshold is 6 sigma
         steps, flags = [0, 5.5, 0, 1000], [0, 0, 0, flag, 0]
         assert where(one(*steps, flags=flags)) == []
         assert where(one(*[0, 6.5, 0, 1000], flags=flags)) == [2]
 
-    def test_noise_is_of_a_difference_of_groups(self):
+    def test_noise_is_that_of_a_difference_of_groups(self):
         assert where(one(0, 0, 0, 3.0), rules(frames=4.0)) == [4]
         assert where(one(0, 0, 0, 3.0), rules(frames=1.0)) == []
 
     def test_gain_scales_samples_and_noise(self):
-        # background 100 DN: 10 electrons of noise at gain 1, 20 at gain 4, where a DN counts four
+        # background 100 DN: noise of 10 electrons at gain 1, and 20 at gain 4
         ramps = one(100, 100, 100, 100, 125, noise=0.0)
         assert where(ramps) == []
         assert where(replace(ramps, gain=np.full((1, 1), 4, "f4"))) == [5]
 
     @pytest.mark.parametrize(("noise", "level"), [(np.nan, 0), (0.0, 0)])
-    def test_no_noise_no_jumps(self, noise, level):
+    def test_without_noise_there_are_no_jumps(self, noise, level):
         assert where(one(level, level, level, level, 1000, noise=noise)) == []
 
-    def test_falls_are_jumps_too(self):
+    def test_negative_differences_are_jumps(self):
         assert where(one(0, 0, 0, -50, 0)) == [4]
 
     @pytest.mark.parametrize("clip_integrations", [True, False])
     def test_clipping_compares_integrations(self, clip_integrations):
         ramps = calm(12, 5, (6, 7))
         ramps.data[7, 3:] += 5000
-        ramps.data[2, 1:, 0] += 5000  # half of it all over a row
+        ramps.data[2, 1:, 0] += 5000  # the lower half of the first row and below
         used = rules(clip_groups=5, clip_integrations=clip_integrations, threshold=3.0)
         assert_agrees(ramps, used)
         assert np.all(ramps.found(used)[0][2, 1, 0] & JUMP_DET)
 
-    def test_a_group_of_jumps_only_is_cleared_after_clipping(self):
+    def test_a_fully_flagged_group_is_cleared_after_clipping(self):
         ramps = calm(12, 5, (6, 7))
         ramps.data[7, 3:] += 5000
         ramps.groupdq[7, 3, 0, 0] = DO_NOT_USE
@@ -221,7 +221,7 @@ class TestNeighbours:
         ramps.groupdq[0, 4, 2, 4] = flag
         assert ramps.found(DEFAULTS)[0][0, 4, 2, 4] == flag
 
-    def test_jumps_from_before_have_neighbours_too(self):
+    def test_jumps_of_the_input_have_neighbours(self):
         ramps = self.centre(0)
         ramps.data[0, 4:, 2, 3] = 15
         ramps.groupdq[0, 4, 2, 3] = JUMP_DET
@@ -229,7 +229,7 @@ class TestNeighbours:
         assert np.sum(ramps.found(used)[0][0, 4] & JUMP_DET != 0) == 5
         assert_agrees(ramps, used)
 
-    def test_counts_leave_them_out(self):
+    def test_counts_exclude_neighbours(self):
         assert self.centre(50).found(DEFAULTS)[2][:, 0].tolist() == [0, 0, 1, 0, 0]
 
 
@@ -256,7 +256,7 @@ class TestAfterJumps:
         assert where(ramps, used) == [5]
         assert_agrees(ramps, used)
 
-    def test_median_gain_leaves_out_nan(self):
+    def test_median_gain_ignores_nan(self):
         assert median_gain([np.array([[1, np.nan]], "f4"), np.array([[3, 5.0]], "f4")]) == 3
         assert np.isnan(median_gain([np.full((2, 2), np.nan, "f4")]))
 
@@ -264,7 +264,7 @@ class TestAfterJumps:
 class TestFlags:
     @pytest.mark.parametrize("flag", [SATURATED, DO_NOT_USE])
     @pytest.mark.parametrize("groups", [2, 4])
-    def test_jumps_do_not_stay_beside_saturation(self, flag, groups):
+    def test_jumps_are_removed_from_excluded_samples(self, flag, groups):
         ramps = calm(1, groups, (2, 2))
         ramps.groupdq[0, 1, 0, 0] = JUMP_DET | flag
         ramps.groupdq[0, 0, 1, 1] = JUMP_DET
@@ -280,7 +280,7 @@ class TestFlags:
         assert found[1, 2] == (NO_GAIN_VALUE | DO_NOT_USE) * bad
         assert not found[0].any()
 
-    def test_inputs_stay_unchanged(self):
+    def test_inputs_are_unchanged(self):
         ramps = stormy(2, 12, SHAPE)
         copy = pickle.loads(pickle.dumps(ramps))
         for name in vars(ramps):
@@ -293,12 +293,12 @@ class TestFlags:
         "used",
         [DEFAULTS, rules(single_pass=3), rules(clip_groups=3), rules(after=((10.0, 2), (0.0, 0)))],
     )
-    def test_bands_with_halo_are_the_whole(self, used):
+    def test_bands_with_halo_equal_the_whole(self, used):
         ramps = stormy(3, 8, (24, 40), seed=5)
         whole, wholes, counts = ramps.found(used)
         unusable = jump.unusable_groups(ramps.groupdq)
         settled = {"rules": used, "unusable": unusable, "median_gain": None}
-        settled["crowded"] = jump.crowded_groups(
+        settled["fully_flagged"] = jump.fully_flagged_groups(
             *(ramps.data, ramps.groupdq), gain=ramps.gain, readnoise=ramps.readnoise,
             rules=used, unusable=unusable,
         )  # fmt: skip
@@ -386,19 +386,28 @@ class TestAgreementWithJwst:
         ramps = stormy(2, 5, SHAPE, seed=8)
         ramps.groupdq[...] &= 0xFF - DO_NOT_USE
         ramps.groupdq[1, dropped] |= np.uint8(DO_NOT_USE)
-        self.compare(tmp_path, exposure(ramps), references(tmp_path, ramps))
+        found = self.compare(tmp_path, exposure(ramps), references(tmp_path, ramps))
+        assert not np.any(np.asarray(found.groupdq)[1, dropped] & JUMP_DET)
+        new = np.asarray(found.groupdq) & ~ramps.groupdq & JUMP_DET
+        assert np.any(new) == (len(dropped) < 3)  # one difference is too few to search
 
     def test_all_groups_unusable(self, tmp_path):
         ramps = stormy(1, 4, SHAPE, seed=9)
         ramps.groupdq[...] |= np.uint8(DO_NOT_USE)
-        self.compare(tmp_path, exposure(ramps), references(tmp_path, ramps))
+        found = self.compare(tmp_path, exposure(ramps), references(tmp_path, ramps))
+        np.testing.assert_array_equal(found.groupdq, ramps.groupdq & (0xFF - JUMP_DET))
 
     def test_subarray_of_larger_references(self, tmp_path):
         ramps = stormy(1, 5, (30, 40))
         cut = Ramps(*(getattr(ramps, n)[..., 8:20, 15:35] for n in vars(ramps)))
         after = {"after_jump_flag_dn1": 50.0, "after_jump_flag_time1": 25.0}
         observed = exposure(cut, origin=(16, 9))
-        self.compare(tmp_path, observed, references(tmp_path, ramps), **after)
+        found = self.compare(tmp_path, observed, references(tmp_path, ramps), **after)
+        own = tmp_path / "own"
+        own.mkdir()
+        same = self.compare(tmp_path, exposure(cut), references(own, cut), **after)
+        assert np.any(np.asarray(found.groupdq) & ~cut.groupdq & JUMP_DET)
+        np.testing.assert_array_equal(found.pixeldq, same.pixeldq)
 
 
 class TestStep:
@@ -415,7 +424,7 @@ class TestStep:
             {"after_jump_flag_dn1": 10.0, "after_jump_flag_time1": 30.0},
         ],
     )
-    def test_tiles_are_invisible(self, tmp_path, ramps, parameters):
+    def test_results_do_not_depend_on_tile_height(self, tmp_path, ramps, parameters):
         step = JumpStep(**references(tmp_path, ramps), **parameters)
         assert_tiling_is_invisible(step, exposure(ramps).ours(), FLAGS)
 
@@ -428,7 +437,7 @@ class TestStep:
         assert np.all(found[0, 3, [3, 6], 7] & JUMP_DET)
         assert_tiling_is_invisible(step, exposure(ramps).ours(), FLAGS)
 
-    def test_one_wholly_unusable_tile_decides_nothing(self, tmp_path, ramps):
+    def test_an_unusable_tile_does_not_decide_for_the_frame(self, tmp_path, ramps):
         ramps.groupdq[:, 1:5, :5] |= np.uint8(DO_NOT_USE)
         step = JumpStep(**references(tmp_path, ramps))
         assert_tiling_is_invisible(step, exposure(ramps).ours(), FLAGS)
@@ -450,17 +459,17 @@ class TestStep:
         np.testing.assert_array_equal(result.groupdq, ramps.groupdq)
 
     @pytest.mark.parametrize("parameter", ["expand_large_events", "find_showers"])
-    def test_large_events_are_refused(self, ramps, parameter):
+    def test_large_events_are_unsupported(self, ramps, parameter):
         with pytest.raises(StepError, match=f"{parameter}.* not supported yet"):
             JumpStep(**{parameter: True}).run(exposure(ramps).ours())
 
-    def test_read_times_are_refused(self, ramps):
+    def test_read_times_are_unsupported(self, ramps):
         observed = exposure(ramps, exposure={"read_times": [[1.0], [2.0]]})
         with pytest.raises(StepError, match="read_times"):
             JumpStep().run(observed.ours())
 
     @pytest.mark.parametrize("name", ["nframes", "group_time"])
-    def test_what_the_header_must_tell(self, ramps, name):
+    def test_missing_keywords_are_named(self, ramps, name):
         observed = exposure(ramps, exposure={name: None})
         keyword = {"nframes": "NFRAMES", "group_time": "TGROUP"}[name]
         with pytest.raises(StepError, match=f"the header lacks {keyword}"):
@@ -470,8 +479,8 @@ class TestStep:
         with pytest.raises(ParameterError, match="rejection_threshold"):
             JumpStep(rejection_threshold=-1)
 
-    def test_parameters_without_effect_say_so_once(self, tmp_path, ramps, caplog):
-        say_once.cache_clear()
+    def test_parameters_without_effect_are_reported_once(self, tmp_path, ramps, caplog):
+        log_once.cache_clear()
         caplog.set_level("INFO")
         for _ in range(2):
             step = JumpStep(maximum_cores="half", minimum_groups=5, **references(tmp_path, ramps))
@@ -493,7 +502,7 @@ class TestStep:
         for name in set(names) - {"skip", "save_results", "pre_hooks", "post_hooks"}:
             assert getattr(own, name) == getattr(theirs, name), name
 
-    def test_what_workers_get_pickles(self, tmp_path, ramps):
+    def test_objects_sent_to_workers_pickle(self, tmp_path, ramps):
         result = JumpStep(**references(tmp_path, ramps)).run(exposure(ramps).ours())
         (deferred,) = result._content.deferred
         counts = {"jump": np.array([[3, 12, 1], [4, 12, 1]])}

@@ -1,4 +1,4 @@
-"""Linearity against stcal's function and jwst's step, and rule by rule."""
+"""Linearity: agreement with stcal's function and jwst's step, and individual rules."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def rng():
 
 
 def polynomials(rng, terms, shape=SHAPE, inverse=False):
-    """Draw mild nonlinearity; some coefficients NaN, some linear terms zero."""
+    """Draw a mild nonlinearity with some NaN coefficients and some linear terms of zero."""
     coeffs = np.zeros((terms, *shape))
     coeffs[0] = rng.normal(0, 5, shape)
     coeffs[1] = rng.normal(1, 0.02, shape)
@@ -112,7 +112,7 @@ class TestAgreementWithJwst:
             ilin_coeffs=None if back is None else back.copy(),
             read_pattern=None if back is None else reads,
         )
-        # the same operations in the same order and precision: equal to the last bit
+        # same operations, order and precision: equal to the last bit
         np.testing.assert_array_equal(found[0], wanted[0])
         np.testing.assert_array_equal(found[1], wanted[1])
         assert (found[0].dtype, found[1].dtype) == (np.float32, np.uint32)
@@ -141,7 +141,7 @@ class TestAgreementWithJwst:
 
 
 class TestRules:
-    def test_polynomial_begins_with_the_constant(self):
+    def test_polynomial_starts_with_the_constant(self):
         linear, dq = corrected([10, 20], [1, 2, 0.5])
         assert linear.tolist() == [1 + 20 + 50, 1 + 40 + 200]
         assert dq == 0
@@ -161,8 +161,8 @@ class TestRules:
         assert linear.tolist() == [10, 20]
         assert dq == NO_LIN_CORR | 8
 
-    def test_reads_of_a_steady_ramp_come_out_steady(self):
-        # counts = linear - 1e-6 linear^2; coefficients and inverse to the second order
+    def test_reads_of_a_steady_ramp_become_linear(self):
+        # counts = linear - 1e-6 linear^2; coefficients and inverse to second order
         frames, groups = 4, 6
         reads = 1000.0 * np.arange(1, groups * frames + 1)
         averages = (reads - 1e-6 * reads**2).reshape(groups, frames).mean(axis=1)
@@ -177,11 +177,11 @@ class TestRules:
         truth = reads.reshape(groups, frames).mean(axis=1)
         plain = linearize(data, *flat, inverse=None, **arguments)[0].ravel()
         split = linearize(data, *flat, inverse=back, **arguments)[0].ravel()
-        # what averaging nonlinear reads costs: 1e-6 times the variance of 4 reads, 1.25e6
+        # error of averaging nonlinear reads: 1e-6 times the variance of 4 reads, 1.25e6
         np.testing.assert_allclose(plain - truth, -1.25, atol=0.15)
         np.testing.assert_allclose(split - truth, 0, atol=0.1)
 
-    def test_one_group_has_no_reads_to_split(self):
+    def test_a_single_group_is_not_split_into_reads(self):
         # jwst 3.0.0 fails here with an IndexError
         data = np.full((1, 1, 1, 1), 100, "f4")
         coeffs = np.array([0, 2], "f4").reshape(-1, 1, 1)
@@ -199,7 +199,7 @@ class TestRules:
 
 class TestStep:
     @pytest.mark.parametrize("inverse", [None, 4], ids=["plain", "with inverse"])
-    def test_tiles_do_not_show(self, tmp_path, rng, inverse):
+    def test_results_do_not_depend_on_tiles(self, tmp_path, rng, inverse):
         reference = lin_file(tmp_path / "lin.fits", rng, inverse=inverse)
         exposure = ramp(rng, shape=SHAPE, exposure={"nframes": 4})
         step = LinearityStep(override_linearity=reference)
@@ -214,7 +214,7 @@ class TestStep:
         wanted = exposure.pixeldq | np.where(bad, NO_LIN_CORR, 0)
         np.testing.assert_array_equal(np.asarray(result.pixeldq), wanted)
 
-    def test_no_linear_term_is_refused(self, tmp_path, rng):
+    def test_missing_linear_term_is_rejected(self, tmp_path, rng):
         reference = reference_file(tmp_path / "lin.fits", {"COEFFS": np.ones((1, *SHAPE), "f4")})
         with pytest.raises(ReferenceFileError, match=r"lin\.fits: COEFFS has no linear term"):
             LinearityStep(override_linearity=reference).run(ramp(rng, shape=SHAPE).ours())
@@ -223,13 +223,13 @@ class TestStep:
         result = LinearityStep(override_linearity="N/A").run(ramp(rng).ours())
         assert result.meta.cal_step.linearity == "SKIPPED"
 
-    def test_an_image_is_refused(self, rng):
+    def test_an_image_is_rejected(self, rng):
         image = datamodels.ImageModel(np.ones(SHAPE, "f4"))
         with pytest.raises(StepError, match="must be a ramp"):
             LinearityStep(override_linearity="N/A").run(image)
 
 
-def test_kernel_leaves_its_inputs_alone(rng):
+def test_kernel_does_not_modify_its_inputs(rng):
     exposure, coeffs = ramp(rng, shape=SHAPE), polynomials(rng, 5)
     inputs = [exposure.data, exposure.groupdq, exposure.pixeldq, coeffs]
     before = [array.copy() for array in inputs]

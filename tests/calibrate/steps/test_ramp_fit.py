@@ -1,4 +1,4 @@
-"""The ramp fit step: jwst's step on the same files, real data, products, refusals."""
+"""The ramp fit step: agreement with jwst, real data, products and errors."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from support.fitted_ramps import (
 from support.step_contract import StepContract
 
 from calbatch.calibrate.errors import StepError
-from calbatch.calibrate.steps.ramp_fit import OPTIONAL, RampFitStep, refuse_saturated
+from calbatch.calibrate.steps.ramp_fit import OPTIONAL, RampFitStep, require_unsaturated
 
 FIELDS = ("data", "err", "dq", "var_poisson", "var_rnoise")
 
@@ -28,7 +28,7 @@ def rng():
 
 
 class Given:
-    """A drawn exposure with its references in files."""
+    """A random exposure with references in files."""
 
     def __init__(self, folder, rng, integrations=2, groups=6, instrument="NIRCAM", **facts):
         times = {"nframes": 4, "groupgap": 1, "drop_frames1": 1}
@@ -60,6 +60,17 @@ class Given:
             return jwst_result(JwstStep, model, **self.references, **parameters)
 
 
+WITHOUT_EFFECT = [
+    {},
+    {"firstgroup": -2, "lastgroup": 99},
+    {"firstgroup": 4, "lastgroup": 2},
+    {"firstgroup": 5},
+    {"lastgroup": 0},
+    {"lastgroup": -1},
+]
+"""Ranges beyond the six groups, or with fewer than two groups: all groups are fitted."""
+
+
 def arrays(model):
     return {name: np.asarray(getattr(model, name)) for name in FIELDS}
 
@@ -84,16 +95,30 @@ class TestAgreementWithJwst:
     )
     def test_parameters(self, tmp_path, rng, parameters):
         given = Given(tmp_path, rng)
-        self.compare(given.ours(**parameters), given.theirs(**parameters))
+        ours = given.ours(**parameters)
+        self.compare(ours, given.theirs(**parameters))
+        found, default = (arrays(model[0])["data"] for model in (ours, given.ours()))
+        as_by_default = np.array_equal(found, default, equal_nan=True)
+        assert as_by_default == (parameters in WITHOUT_EFFECT)
 
     def test_one_group(self, tmp_path, rng):
         given = Given(tmp_path, rng, groups=1)
-        self.compare(given.ours(), given.theirs())
+        rate, rateints = given.ours()
+        self.compare((rate, rateints), given.theirs())
+        found = arrays(rateints)["data"]
+        known = arrays(rateints)["var_rnoise"] > 0  # where the noise is too large, the rate is 0
+        good = np.isfinite(found) & known & (given.ramps.groupdq[:, 0] == 0)
+        assert np.any(good)
+        counts, time = given.ramps.data[:, 0], 10.73676 * (4 + 1) / 2  # the mean of four frames
+        np.testing.assert_allclose(found[good], counts[good] / time, rtol=1e-6)
 
     def test_miri(self, tmp_path, rng):
         given = Given(tmp_path, rng, instrument="MIRI")
         given.ramps.groupdq[:, [0, -1]] |= np.uint8(DO_NOT_USE)
-        self.compare(given.ours(), given.theirs())
+        rate, rateints = given.ours()
+        self.compare((rate, rateints), given.theirs())
+        given.ramps.data[:, [0, -1]] = 1e5
+        np.testing.assert_array_equal(rate.data, given.ours()[0].data)
 
     @pytest.mark.parametrize(
         ("kind", "lamp", "wanted"),
@@ -141,7 +166,7 @@ class TestAgreementWithJwst:
         with jwst_models.open(ours) as found, jwst_models.open(theirs) as wanted:
             assert isinstance(found, jwst_models.RampFitOutputModel)
             for name in OPTIONAL:
-                # 1e-4 DN is float32's rounding of the samples, which intercepts are sums of
+                # intercepts are sums of samples, whose float32 rounding is 1e-4 DN
                 assert_near(getattr(found, name), getattr(wanted, name), 1e-4, name)
 
     def test_real_ramps(self, real_data):
@@ -167,13 +192,13 @@ class TestContract(StepContract):
 class TestOptionalContract(StepContract):
     name = "ramp_fit"
     parameters = {"save_opt": True}
-    test_nothing_is_computed_early = None  # the file's size must be known: segments are counted
+    test_nothing_is_computed_early = None  # segments are counted to size the file
 
     def results(self):
         made = []
         for model in self.inputs():
             step = self.step()
-            made += [*step.lazily(model), *(product for _, product in step.products())]
+            made += [*step.run_lazily(model), *(product for _, product in step.products())]
         assert len(made) == 3
         return made
 
@@ -191,7 +216,7 @@ class TestProducts:
             assert hdus["SCI"].data.shape == given.ramps.data[:, 0].shape
             assert hdus["SCI"].header["BUNIT"] == "DN/s"
 
-    def test_tables_go_to_the_integrations(self, tmp_path, rng):
+    def test_tables_are_copied_to_the_integrations(self, tmp_path, rng):
         given = Given(tmp_path, rng)
         model = given.model()
         columns = model.schema.fields["int_times"].columns
@@ -226,7 +251,7 @@ class TestRefusals:
         with pytest.raises(StepError, match=wrong.format(keyword)):
             Given(tmp_path, rng, **{fact: value}).ours()
 
-    def test_all_saturated_from_the_start(self, tmp_path, rng):
+    def test_all_ramps_saturated_from_the_start(self, tmp_path, rng):
         given = Given(tmp_path, rng)
         given.ramps.groupdq[:, 0] |= np.uint8(SATURATED)
         assert given.theirs() == (None, None)
@@ -235,11 +260,11 @@ class TestRefusals:
             rate.save(tmp_path / "rate.fits")
         assert not list(tmp_path.glob("*rate*"))
 
-    def test_one_ramp_not_saturated_is_enough(self):
-        assert refuse_saturated({"unsaturated": np.array([0, 1])}, where="") == {}
+    def test_one_unsaturated_ramp_is_enough(self):
+        assert require_unsaturated({"unsaturated": np.array([0, 1])}, where="") == {}
 
 
-def test_maximum_cores_is_said_to_have_no_effect_once(tmp_path, rng, caplog):
+def test_maximum_cores_is_reported_once_as_without_effect(tmp_path, rng, caplog):
     caplog.set_level("INFO")
     given = Given(tmp_path, rng)
     for _ in range(2):
@@ -247,7 +272,7 @@ def test_maximum_cores_is_said_to_have_no_effect_once(tmp_path, rng, caplog):
     assert caplog.text.count("maximum_cores has no effect") == 1
 
 
-def test_charge_loss_flags_alone_do_not_change_other_pixels(tmp_path, rng):
+def test_charge_loss_flags_do_not_change_other_pixels(tmp_path, rng):
     given = Given(tmp_path, rng)
     given.ramps.groupdq[...] &= np.uint8(~CHARGELOSS & 0xFF)
     before = arrays(given.ours()[0])

@@ -1,4 +1,4 @@
-"""The ramp fit's kernels against stcal's, on ramps of every kind."""
+"""The ramp fit's kernels agree with stcal's for all kinds of ramps."""
 
 import itertools
 
@@ -26,8 +26,8 @@ from calbatch.calibrate.errors import StepError
 from calbatch.calibrate.steps.ramp_fit import (
     OPTIONAL,
     all_usable,
+    find_group_range,
     fit_ramps,
-    kept_groups,
     usable_groups,
 )
 
@@ -39,10 +39,10 @@ def rng():
     return np.random.default_rng(11)
 
 
-def agree(ramps, *, suppress=True, window=(None, None), ours=None, kept=None):
-    """Hold our rates to jwst's."""
+def agree(ramps, *, suppress=True, window=(None, None), ours=None, group_range=None):
+    """Compare our rates with jwst's."""
     wanted = jwst_fit(ramps, suppress=suppress, window=window)
-    found = our_fit(ramps, suppress=suppress, window=ours, kept=kept)
+    found = our_fit(ramps, suppress=suppress, window=ours, group_range=group_range)
     assert_rates_agree(found[0], wanted[0])
     assert_rates_agree(found[1], wanted[1])
 
@@ -58,7 +58,7 @@ class TestRates:
     @pytest.mark.parametrize("frames", [(1, 0), (4, 1)], ids=["single", "averaged"])
     @pytest.mark.parametrize("integrations", [1, 3])
     @pytest.mark.parametrize("groups", [1, 2, 3, 4, 5, 10, 120])
-    def test_flagged_and_spoiled_ramps(self, rng, groups, integrations, frames, suppress):
+    def test_flagged_and_invalid_ramps(self, rng, groups, integrations, frames, suppress):
         ramps = draw(rng, integrations, groups, nframes=frames[0], groupgap=frames[1])
         agree(spoil(flag_at_random(ramps, rng), rng), suppress=suppress)
 
@@ -73,7 +73,7 @@ class TestRates:
         ramps = draw(rng, 1, 9, 16, 32)
         agree(every_pattern(ramps, (0, DO_NOT_USE)), suppress=False)
 
-    def test_more_pixels_than_are_taken_at_a_time(self, rng):
+    def test_more_pixels_than_a_stretch(self, rng):
         agree(flag_at_random(draw(rng, 1, 3, rows=17, columns=73), rng))
 
     @settings(max_examples=25, deadline=None)
@@ -118,46 +118,46 @@ class TestOptionalResults:
         found = our_segments(ramps, suppress=suppress)
         assert tuple(found) == OPTIONAL
         for name, array in found.items():
-            if 0 in wanted[name].shape:  # jwst: an array without planes; here one plane of zeros
+            if 0 in wanted[name].shape:  # jwst has no planes here; we have one plane of zeros
                 assert not array.any()
                 continue
-            # Intercepts and jumps are differences of samples: 1e-4 DN is float32's rounding there.
+            # Intercepts and jumps are differences of samples, whose float32 rounding is 1e-4 DN.
             assert_near(array, wanted[name], 1e-4, name)
 
 
 class TestMiri:
-    def test_groups_unusable_all_over_are_left_out(self, rng):
+    def test_groups_unusable_in_the_whole_frame_are_excluded(self, rng):
         ramps = self.miri(rng, 2, 9, first=2)
         found = [usable_groups(ramps.groupdq, settings=ramps.settings())]
-        kept = kept_groups(found, where="x")
-        assert kept == (2, 8)
-        agree(ramps, kept=kept)
+        group_range = find_group_range(found, where="x")
+        assert group_range == (2, 8)
+        agree(ramps, group_range=group_range)
 
     @pytest.mark.parametrize("window", [(0, 5), (3, 6)])
     def test_with_a_window(self, rng, window):
         ramps = self.miri(rng, 1, 9, first=1)
         ours = window[0], window[1] + 1
         found = usable_groups(ramps.groupdq, settings=ramps.settings(window=ours))
-        agree(ramps, window=window, ours=ours, kept=kept_groups([found], where="x"))
+        agree(ramps, window=window, ours=ours, group_range=find_group_range([found], where="x"))
 
-    def test_a_group_usable_anywhere_is_kept(self, rng):
+    def test_a_group_usable_in_any_pixel_is_fitted(self, rng):
         ramps = self.miri(rng, 1, 6, first=1)
         ramps.groupdq[0, 0, 3, 5] = 0
         found = [
             usable_groups(r.groupdq, settings=r.settings(suppress=False)) for r in halves(ramps)
         ]
-        assert kept_groups(found, where="x") == (0, 5)
+        assert find_group_range(found, where="x") == (0, 5)
         assert not all_usable(found)
         assert not all_usable(found[:1])
 
-    def test_suppressed_ramps_do_not_keep_a_group(self, rng):
+    def test_suppressed_ramps_do_not_make_a_group_usable(self, rng):
         ramps = draw(rng, 1, 4)
         ramps.groupdq[:] = DO_NOT_USE
         ramps.groupdq[0, 1:, 0] = 0
         ramps.groupdq[0, 0, 1] = 0  # one good group: suppressed
-        for suppress, kept in ((True, (1, 4)), (False, (0, 4))):
+        for suppress, groups in ((True, (1, 4)), (False, (0, 4))):
             found = usable_groups(ramps.groupdq, settings=ramps.settings(suppress))
-            assert kept_groups([found], where="x") == kept
+            assert find_group_range([found], where="x") == groups
 
     @pytest.mark.parametrize("left", [0, 1])
     def test_too_few_groups(self, rng, left):
@@ -165,11 +165,11 @@ class TestMiri:
         ramps.groupdq[:, left:] = DO_NOT_USE
         found = usable_groups(ramps.groupdq, settings=ramps.settings(suppress=False))
         with pytest.raises(StepError, match=f"x: has {left} groups"):
-            kept_groups([found], where="x")
+            find_group_range([found], where="x")
 
     @staticmethod
     def miri(rng, integrations, groups, first):
-        """Draw a ramp as MIRI's first-frame and last-frame steps leave it."""
+        """Draw a ramp like those after MIRI's first-frame and last-frame steps."""
         ramps = spoil(flag_at_random(draw(rng, integrations, groups), rng), rng)
         ramps.groupdq[:, :first] |= np.uint8(DO_NOT_USE)
         ramps.groupdq[:, -1] |= np.uint8(DO_NOT_USE)
@@ -180,7 +180,7 @@ def halves(ramps):
     return ramps.rows(0, 4), ramps.rows(4, 8)
 
 
-def test_tiles_are_equal_to_the_whole_bit_for_bit(rng):
+def test_tiles_equal_the_whole(rng):
     ramps = spoil(flag_at_random(draw(rng, 2, 7, rows=40, columns=33), rng, 0.05), rng)
     whole = our_fit(ramps)
     for height in (1, 3, 16):
@@ -202,7 +202,7 @@ def test_inputs_may_be_read_only_and_strided(rng):
         np.testing.assert_array_equal(array, all_rows[..., 3:9, :])
 
 
-def test_ramps_not_saturated_from_the_start_are_counted(rng):
+def test_unsaturated_ramps_are_counted(rng):
     ramps = draw(rng, 2, 4, rows=3, columns=5)
     ramps.groupdq[:, 0] = SATURATED
     ramps.groupdq[1, 0, 2, 1] = 0

@@ -1,4 +1,4 @@
-"""Exposures that are not supported yet: each step by itself refuses what a pipeline refuses."""
+"""Unsupported exposures: each step rejects the same ones as a pipeline."""
 
 import asdf
 import numpy as np
@@ -12,8 +12,8 @@ from support.detector_steps import ramp
 from calbatch.calibrate import registry
 from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
 from calbatch.calibrate.step import StepError
-from calbatch.calibrate.steps._later import LaterStep
 from calbatch.calibrate.steps._ramps import GUIDE_STARS
+from calbatch.calibrate.steps._unsupported import UnsupportedStep
 from calbatch.calibrate.steps.ramp_fit import RampFitStep
 from calbatch.models import datamodels
 from calbatch.models.errors import FileError
@@ -22,7 +22,7 @@ ON_RATES = ("gain_scale", "flat_field")
 ON_RAMPS = [
     name
     for name in registry.STEPS
-    if name not in ON_RATES and not issubclass(registry.find(name), LaterStep)
+    if name not in ON_RATES and not issubclass(registry.find(name), UnsupportedStep)
 ]
 REFUSED = {
     "ZEROFRAM": ({"ZEROFRAM": True}, r"a separate zero frame \(ZEROFRAM = T\) is not supported"),
@@ -46,7 +46,7 @@ def written(path, **cards):
 
 
 def with_tree(path, tree):
-    """Give a file an ASDF extension that holds a tree."""
+    """Add an ASDF extension with a tree to a file."""
     with fits.open(path) as hdus:
         kept = fits.HDUList([h.copy() for h in hdus if h.name != "ASDF"])
     content = path.with_suffix(".asdf")
@@ -60,7 +60,7 @@ def with_tree(path, tree):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Return a file for each readout that is refused."""
+    """Return a file for each unsupported readout."""
     folder = tmp_path_factory.mktemp("readouts")
     made = {name: written(folder / f"{name}.fits", **cards) for name, (cards, _) in REFUSED.items()}
     plain = written(folder / "read_times.fits")
@@ -70,7 +70,7 @@ def files(tmp_path_factory):
 
 @pytest.mark.parametrize("name", [*ON_RAMPS, "detector1"])
 @pytest.mark.parametrize("readout", [*REFUSED, "read_times"])
-def test_every_step_by_itself_refuses(files, name, readout):
+def test_every_single_step_rejects_them(files, name, readout):
     message = REFUSED[readout][1] if readout in REFUSED else r"read times \(read_times\) is not"
     with pytest.raises(StepError, match=rf"{readout}\.fits: .*{message}"):
         registry.find(name).call(files[readout])
@@ -82,7 +82,7 @@ def test_the_table_names_every_guide_star_type_of_jwst():
     assert sorted(GUIDE_STARS) == sorted(kind.upper() for kind in FGS_GUIDE_EXP_TYPES)
 
 
-def test_a_flight_exposure_of_a_guide_star_is_refused(real_data):
+def test_a_flight_exposure_of_a_guide_star_is_rejected(real_data):
     path = real_data / "fgs_acq1" / "jw01019001001_gs-acq1_2022117003102_uncal.fits"
     with pytest.raises(StepError, match=r"EXP_TYPE = FGS_ACQ1.* guider"):
         Detector1Pipeline.call(path)
@@ -94,12 +94,12 @@ def test_a_flight_exposure_of_a_guide_star_is_refused(real_data):
      {"meta": {"read_times": [1.0]}}, {"read_times": [1.0]}],
     ids=str,
 )  # fmt: skip
-def test_other_trees_in_the_asdf_extension_say_nothing(tmp_path, tree):
+def test_other_trees_in_the_asdf_extension_are_ignored(tmp_path, tree):
     model = datamodels.open(with_tree(written(tmp_path / "a.fits"), tree))
     assert not model.has_in_asdf("meta.exposure.read_times")
 
 
-def test_read_times_that_cannot_be_read_are_refused(tmp_path):
+def test_unreadable_read_times_are_rejected(tmp_path):
     path = with_tree(written(tmp_path / "a.fits"), {"read_times": "x"})
     path.write_bytes(path.read_bytes().replace(b"read_times: x", b"read_times: {"))
     with pytest.raises(FileError, match=r"a\.fits: .*ASDF.*read_times"):
@@ -111,11 +111,11 @@ def rng():
     return np.random.default_rng(0)
 
 
-# -- what is like any other ramp ------------------------------------------------------------------
+# -- readouts that are supported ------------------------------------------------------------------
 
 
 def fitted(exposure, **parameters):
-    """Return the rate and jwst's, by unit gain and a read noise of 10."""
+    """Return our rate and jwst's for unit gain and a read noise of 10."""
     shape = exposure.data.shape[-2:]
     step, other = RampFitStep(**parameters), JwstRampFitStep(**parameters)
     for kind, name, value in (("gain", "GainModel", 1), ("readnoise", "ReadnoiseModel", 10)):
@@ -155,19 +155,19 @@ def _refpix_complete(described):
     return after_refpix
 
 
-def test_many_integrations_are_not_taken_for_irs2(rng):
+def test_many_integrations_are_not_mistaken_for_irs2(rng):
     exposure = ramp(rng, ints=2049, groups=1, shape=(1, 4), instrument="NIRSPEC", detector="NRS1")
     result = registry.find("dq_init")(override_mask="N/A").run(exposure.ours())
     assert result.meta.cal_step.dq_init == "SKIPPED"
 
 
-def test_likely_with_fewer_than_four_groups_is_ols_as_in_jwst(rng):
+def test_likely_with_fewer_than_four_groups_uses_ols_as_in_jwst(rng):
     assert_same_rates(*fitted(ramp(rng, groups=3), algorithm="LIKELY"))
     with pytest.raises(StepError, match="LIKELY is not supported yet"):
         RampFitStep(algorithm="LIKELY").run(ramp(rng, groups=4).ours())
 
 
-def test_a_zero_frame_beside_an_ordinary_ramp_is_refused_only_where_it_counts(rng):
+def test_a_zero_frame_is_rejected_only_where_it_matters(rng):
     model = ramp(rng, groups=3).ours()
     model.zeroframe = np.zeros((1, 12, 20), "f4")
     with pytest.raises(StepError, match="suppress_one_group = False with a ZEROFRAME"):

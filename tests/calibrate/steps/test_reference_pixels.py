@@ -1,4 +1,4 @@
-"""Where arrays reach into the border of reference pixels."""
+"""Margins of arrays in the border of reference pixels."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from calbatch.calibrate.steps._reference_pixels import (
 
 @st.composite
 def subarrays(draw, height=DETECTOR, width=DETECTOR):
-    """Draw (shape, origin) of a rectangle on a detector, often one at an edge."""
+    """Draw (shape, origin) of a rectangle on a detector, often at an edge."""
     spans = []
     for full in (height, width):
         size = draw(st.integers(1, 40) | st.integers(1, full))
@@ -57,7 +57,7 @@ def test_interior_and_margins_partition_the_array(subarray):
     assert (covered == 1).all()
 
 
-def test_columns_count_as_margin_where_asked():
+def test_margins_can_have_a_minimum_width():
     assert near_infrared_margins((16, 32), (100, 200), 4) == Margins(0, 0, 4, 4)
 
 

@@ -1,4 +1,4 @@
-"""Reset anomaly against jwst's step."""
+"""Reset anomaly agrees with jwst's step."""
 
 import numpy as np
 import pytest
@@ -82,15 +82,15 @@ class TestStep:
         assert ours.meta.cal_step.reset == theirs.meta.cal_step.reset == "SKIPPED"
 
     def test_reference_of_a_larger_frame_is_cut(self, tmp_path, rng):
-        # jwst 3.0.0 wants a reference of just the exposure's size
+        # jwst 3.0.0 requires a reference of the exposure's size
         path = reset_file(tmp_path / "reset.fits", rng, shape=(20, 30), origin=(10, 20))
         exposure = ramp(rng, shape=SHAPE, origin=(15, 24), **MIRI)
         result = ResetStep(override_reset=path).run(exposure.ours())
         last = np.asarray(result.data)[0, -1]
-        np.testing.assert_array_equal(last, exposure.data[0, -1])  # the fifth group has none
+        np.testing.assert_array_equal(last, exposure.data[0, -1])  # the fifth group has no anomaly
 
 
-def test_kernel_leaves_its_inputs_alone(rng):
+def test_kernel_does_not_modify_its_inputs(rng):
     exposure, anomaly = ramp(rng, shape=SHAPE), rng.normal(0, 1, (1, 2, *SHAPE)).astype("f4")
     anomaly_dq = flags(rng, SHAPE)
     for array in (exposure.data, exposure.pixeldq, anomaly, anomaly_dq):

@@ -1,4 +1,4 @@
-"""Saturation against stcal's function and jwst's step, and rule by rule."""
+"""Saturation: agreement with stcal's function and jwst's step, and individual rules."""
 
 import numpy as np
 import pytest
@@ -137,7 +137,7 @@ class TestAgreementWithJwst:
 
 
 class TestRules:
-    def test_threshold_itself_saturates_and_stays_so(self):
+    def test_the_threshold_saturates_and_all_later_groups(self):
         found = flagged(one_pixel(100, 50000, 100))
         assert found.ravel().tolist() == [0, SATURATED, SATURATED]
 
@@ -159,15 +159,15 @@ class TestRules:
         wanted[4 - reach : 5 + reach, 4 - reach : 5 + reach] = True
         np.testing.assert_array_equal(saturated, [np.zeros_like(wanted), wanted])
 
-    def test_flags_that_were_there_grow_in_their_group_only(self):
+    def test_flags_of_the_input_grow_in_their_group_only(self):
         groupdq = np.zeros((2, 1, 3), "u1")
         groupdq[0, 0, 1] = SATURATED
         found = flagged(np.full((2, 1, 3), 100.0), reach=1, groupdq=groupdq)
         assert (found[0] == SATURATED).all()
         assert not found[1].any()
 
-    def test_average_may_hide_saturation_in_the_group_before(self):
-        # 4 frames a group: a steady ramp that reaches 50000 at frame 8 averages 6.5/8 of that
+    def test_an_average_may_hide_saturation(self):
+        # 4 frames per group: a steady ramp that reaches 50000 at frame 8 averages 6.5/8 of that
         first, hidden = 50000 * 2.5 / 8, 50000 * 6.5 / 8
         assert flagged(one_pixel(first, hidden, 55000), frames=4)[1] == DO_NOT_USE
         assert flagged(one_pixel(first, hidden - 10, 55000), frames=4)[1] == 0
@@ -175,15 +175,15 @@ class TestRules:
         assert flagged(one_pixel(first, hidden, 49000), frames=4)[1] == 0
 
     def test_sudden_jump_in_the_second_group(self):
-        # one of 4 frames saturated: the average rises by more than a quarter of the room left
+        # one of 4 frames is saturated: the average rises by more than a quarter of the range left
         jumped = one_pixel(1000, 1000 + 49000 / 4 + 1, 55000)
         assert flagged(jumped, frames=4)[1] == DO_NOT_USE
         assert flagged(jumped - one_pixel(0, 2, 0), frames=4)[1] == 0
 
-    def test_first_group_that_foretells_saturation_needs_no_jump(self):
+    def test_no_flag_if_the_first_group_predicts_saturation(self):
         bias = np.full((1, 1), 1000, "f4")
         steady = one_pixel(1000 + 2.5 * 5000, 1000 + 6.5 * 5000, 55000)
-        # with the bias known, the slope reaches 50000 within three groups
+        # if the bias is known, the slope reaches 50000 within three groups
         assert flagged(steady, frames=4, bias=bias, threshold=60000)[1] == 0
 
     @pytest.mark.parametrize("unknown", ["nan", "flag"])
@@ -210,7 +210,7 @@ class TestRules:
 class TestStep:
     @pytest.mark.parametrize("nframes", [1, 4])
     @pytest.mark.parametrize("reach", [0, 1, 2])
-    def test_tiles_do_not_show(self, tmp_path, rng, nframes, reach):
+    def test_results_do_not_depend_on_tiles(self, tmp_path, rng, nframes, reach):
         step = SaturationStep(n_pix_grow_sat=reach, **references(tmp_path, rng))
         exposure = ramp(rng, groups=6, shape=SHAPE, exposure={"nframes": nframes})
         assert_tiling_is_invisible(step, exposure.ours())
@@ -229,17 +229,17 @@ class TestStep:
         result = SaturationStep(override_saturation="N/A").run(exposure.ours())
         assert result.meta.cal_step.saturation == "SKIPPED"
 
-    def test_missing_nframes_is_told(self, tmp_path, rng):
+    def test_missing_nframes_is_reported(self, tmp_path, rng):
         exposure = ramp(rng, shape=SHAPE, exposure={"nframes": None})
         with pytest.raises(StepError, match="the header lacks NFRAMES"):
             SaturationStep(**references(tmp_path, rng)).run(exposure.ours())
 
-    def test_negative_growth_is_refused(self):
+    def test_negative_growth_is_rejected(self):
         with pytest.raises(ParameterError, match=r"n_pix_grow_sat = -1: must be .* at least 0"):
             SaturationStep(n_pix_grow_sat=-1)
 
 
-def test_kernel_leaves_its_inputs_alone(rng):
+def test_kernel_does_not_modify_its_inputs(rng):
     exposure = ramp(rng, shape=SHAPE)
     arguments = {"threshold": thresholds(rng), "threshold_dq": flags(rng, SHAPE)}
     inputs = [exposure.data, exposure.groupdq, exposure.pixeldq]

@@ -1,4 +1,4 @@
-"""Superbias against jwst's step, on drawn ramps and on a real bias."""
+"""Superbias agrees with jwst's step, for random ramps and for a real bias."""
 
 import numpy as np
 import pytest
@@ -56,19 +56,19 @@ class TestAgreementWithJwst:
 
 
 class TestStep:
-    def test_no_bias_leaves_the_ramp(self, rng):
+    def test_without_bias_the_ramp_is_unchanged(self, rng):
         exposure = ramp(rng)
         result = SuperBiasStep(override_superbias="N/A").run(exposure.ours())
         assert result.meta.cal_step.superbias == "SKIPPED"
         np.testing.assert_array_equal(np.asarray(result.data), exposure.data)
 
-    def test_a_bias_elsewhere_on_the_detector_is_refused(self, tmp_path, rng):
+    def test_a_bias_elsewhere_on_the_detector_is_rejected(self, tmp_path, rng):
         bias = bias_file(tmp_path / "bias.fits", rng, (40, 50), origin=(101, 101))
         with pytest.raises(ReferenceFileError, match=r"bias\.fits: does not cover"):
             SuperBiasStep(override_superbias=bias).run(ramp(rng, shape=SHAPE).ours())
 
 
-def test_kernel_leaves_its_inputs_alone(rng):
+def test_kernel_does_not_modify_its_inputs(rng):
     exposure = ramp(rng, shape=SHAPE)
     bias, bias_dq = np.full(SHAPE, np.nan, "f4"), flags(rng, SHAPE)
     for array in (exposure.data, exposure.pixeldq, bias, bias_dq):

@@ -87,7 +87,7 @@ def test_debug_shows_where(tmp_path, simulated):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["detectr1", "."], "there is no step or pipeline 'detectr1'; did you mean 'detector1'?"),
+        (["detectr1", "."], "no step or pipeline 'detectr1'; did you mean 'detector1'?"),
         (["detector1", "."], "no exposures: the folder . has no files *_uncal.fits"),
         (["detector1", "absent.fits"], "no exposures: there is no file or folder absent.fits"),
         (

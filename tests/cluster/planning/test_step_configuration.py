@@ -47,7 +47,7 @@ def test_a_single_step_runs_even_if_it_is_off_by_default():
     ("wanted", "message"),
     [
         ({"pipeline": "detectr1"}, "no step or pipeline 'detectr1'; did you mean 'detector1'?"),
-        ({"pipeline": "absent.cfg"}, "absent.cfg: there is no such parameter file"),
+        ({"pipeline": "absent.cfg"}, "absent.cfg: no such parameter file"),
         ({"pipeline": "no_such_package.steps:Step"}, "cannot be imported"),
         ({"parameters": {"jmp": {"skip": True}}}, "no step 'jmp'; did you mean 'jump'?"),
         (

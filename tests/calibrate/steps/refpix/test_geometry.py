@@ -1,4 +1,4 @@
-"""Places on the detector, against jwst's own transforms."""
+"""Positions on the detector agree with jwst's transforms."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from jwst.lib.reffile_utils import science_detector_frame_transform
 
 from calbatch.calibrate.steps._reference_pixels import DETECTOR
-from calbatch.calibrate.steps.refpix.geometry import Placement
+from calbatch.calibrate.steps.refpix.geometry import DetectorPlacement
 from calbatch.models.tiling.plan import Region
 
 AXES = [(a * i, b * j) for a, b in ((1, 2), (2, 1)) for i in (1, -1) for j in (1, -1)]
@@ -21,7 +21,7 @@ def placements(draw):
         starts = st.sampled_from([0, DETECTOR - size]) | st.integers(0, DETECTOR - size)
         spans.append((size, draw(starts)))
     (rows, row), (columns, column) = spans
-    return Placement((rows, columns), (row, column), *draw(st.sampled_from(AXES)))
+    return DetectorPlacement((rows, columns), (row, column), *draw(st.sampled_from(AXES)))
 
 
 def file_positions(placement):
@@ -32,10 +32,10 @@ def file_positions(placement):
 
 
 def detector_positions(placement):
-    """Return each pixel's detector row and column, by jwst's transform of the full frame."""
+    """Return each pixel's detector row and column from jwst's transform of the full frame."""
     axes = placement.fastaxis, placement.slowaxis
     shape = (DETECTOR, DETECTOR)
-    # On a frame of zero strides the transform costs nothing; its effect shows on 1-d numbers.
+    # A frame of zero strides costs no memory; 1-d numbers show the effect of the transform.
     numbers = np.arange(DETECTOR)
     by_row = science_detector_frame_transform(np.broadcast_to(numbers[:, None], shape), *axes)
     by_column = science_detector_frame_transform(np.broadcast_to(numbers, shape), *axes)
@@ -56,14 +56,14 @@ def test_ranges_are_those_of_jwst(placement):
 def test_orientation_is_that_of_jwst(axes):
     array = np.arange(2 * 3 * 4).reshape(2, 3, 4)
     expected = science_detector_frame_transform(array, *axes)
-    assert np.array_equal(Placement((3, 4), (0, 0), *axes).to_detector(array), expected)
+    assert np.array_equal(DetectorPlacement((3, 4), (0, 0), *axes).to_detector(array), expected)
 
 
 ranges = st.tuples(st.integers(0, DETECTOR), st.integers(0, DETECTOR)).map(sorted).map(tuple)
 
 
 @given(placements(), ranges | st.just((0, 4)) | st.just((2044, 2048)), ranges)
-def test_region_holds_the_pixels_of_a_detector_rectangle(placement, slow, fast):
+def test_region_contains_the_pixels_of_a_detector_rectangle(placement, slow, fast):
     row, column = detector_positions(placement)
     expected = (row >= slow[0]) & (row < slow[1]) & (column >= fast[0]) & (column < fast[1])
     region = placement.region(slow, fast)

@@ -1,4 +1,4 @@
-"""Clipped means and running medians, against scipy and plain loops."""
+"""Clipped means and running medians agree with scipy and plain loops."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_clipped_means_are_those_of_scipy(seed, pixels, sigmas):
     samples = rng.normal(100, 10, (3, pixels))
     samples[rng.random(samples.shape) < 0.1] += 200
     expected = [sigmaclip(frame, sigmas, sigmas).clipped.mean() for frame in samples]
-    # float64 sums in another order
+    # the order of float64 sums differs
     np.testing.assert_allclose(clipped_means(samples, sigmas), expected, rtol=1e-12)
 
 
@@ -41,39 +41,39 @@ def test_one_invalid_sample_makes_the_mean_nan(bad):
     assert np.isnan(means[1])
 
 
-def test_clipping_leaves_the_samples_alone():
+def test_clipping_does_not_modify_the_samples():
     samples = np.arange(20.0)[None, ::-1].copy()
     before = samples.copy()
     clipped_means(samples, 1.5)
     assert np.array_equal(samples, before)
 
 
-def test_read_only_samples_do_not_compile_the_kernel_anew():
+def test_read_only_samples_do_not_recompile_the_kernel():
     samples = np.ones((2, 50))
     samples.flags.writeable = False
     assert clipped_means(samples, 3.0).tolist() == [1, 1]
 
 
-def test_parities_have_their_own_means():
+def test_parities_have_separate_means():
     samples = np.array([[1.0, 2.0, 1.0, 4.0]])
     good = np.array([True, True, True, False])
     even, odd = parity_means(samples, good, np.array([6, 7, 8, 9]), True, 3.0)
     assert (even[0], odd[0]) == (1, 2)
 
 
-def test_without_parities_both_get_the_mean_of_all():
+def test_without_parities_both_have_the_mean_of_all_pixels():
     samples = np.array([[1.0, 2.0, 6.0]])
     even, odd = parity_means(samples, np.ones(3, dtype=bool), np.arange(3), False, 3.0)
     assert (even[0], odd[0]) == (3, 3)
 
 
-def test_a_parity_without_good_pixels_has_no_mean():
+def test_a_parity_without_usable_pixels_has_no_mean():
     means = parity_means(np.ones((1, 2)), np.array([True, False]), np.arange(2), True, 3.0)
     assert means[1] is None
     assert column_offsets(means, np.arange(4), 1).tolist() == [[0, 0, 0, 0]]
 
 
-def test_an_unknown_mean_leaves_the_other():
+def test_an_unknown_mean_yields_the_other():
     one, two = np.array([1.0]), np.array([2.0])
     assert average_known(one, two) == 1.5
     assert average_known(None, two) is two

@@ -65,7 +65,7 @@ def test_a_configuration_file_can_be_written_and_read(capsys, tmp_path):
     file = tmp_path / "jump.cfg"
     file.write_text(text)
     assert configure_step("jump", config=str(file)).rejection_threshold == 5.0
-    assert text == cfg.written(
+    assert text == cfg.format_cfg(
         configure_step("jump", parameters={"": {"rejection_threshold": "5"}})
     )
     assert cells(parameters(capsys, "jump", config=str(file)))["rejection_threshold"][0] == "5.0"

@@ -1,4 +1,4 @@
-"""Steps that jwst leaves off by default and that are not here yet: SKIPPED, or refused by name."""
+"""Steps that jwst skips by default and calbatch does not support yet."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from calbatch.calibrate.step import Step
 from calbatch.models.model import DataModel
 
 
-class LaterStep(Step):
-    """A step that can only be skipped."""
+class UnsupportedStep(Step):
+    """A step that must be skipped; switching it on is an error."""
 
     skip = Boolean(True, help="must stay True: this step is not supported yet")
 
     def check(self) -> None:
-        """Refuse to be switched on."""
+        """Reject ``skip = False``."""
+        super().check()
         if not self.skip:
             raise ParameterError(f"{self.name} is not supported yet: leave {self.name}.skip = True")
 
     def process(self, exposure: DataModel) -> NoReturn:
-        """Refuse."""
+        """Raise: the step is not supported."""
         raise ParameterError(f"{self.name} is not supported yet")

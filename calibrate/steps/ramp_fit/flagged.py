@@ -1,4 +1,13 @@
-"""Ramps with flags, fitted one by one."""
+"""Fit ramps with flags one by one.
+
+For a segment s of n groups, with ``var^R`` and ``var^P`` as in `unflagged`, jwst's description of
+ramp_fit combines the segments of an integration::
+
+    var^R = 1 / sum_s(1 / var^R_s)
+    var^P = 1 / sum_s(1 / var^P_s)
+    var^C = 1 / sum_s(1 / (var^R_s + var^P_s))
+    slope = var^R * sum_s(slope_s / var^R_s)
+"""
 
 import math
 
@@ -23,11 +32,11 @@ from calbatch.calibrate.steps.ramp_fit.plan import Plan
 from calbatch.calibrate.steps.ramp_fit.segments import (
     LARGE_VARIANCE,
     Pixel,
-    capped,
     poisson_variance,
     read_variance,
     segment_slope,
-    split,
+    split_ramp,
+    zero_if_large,
 )
 from calbatch.calibrate.steps.ramp_fit.work import Exposure, Rates, Stretch
 from calbatch.models.jit import inner_kernel
@@ -43,9 +52,9 @@ def add_odd_rates(
     total: Floats,
     block: Block,
 ) -> int:
-    """Add the starting rates of an integration's odd ramps, DN/s, and return how many there are.
+    """Add the starting rates (DN/s) of an integration's odd ramps, and return their number.
 
-    They are in ``block`` then.
+    Afterwards, ``block`` holds these ramps.
     """
     times = plan.group_time, plan.one_group_time
     count = gather(exposure.data[integ], exposure.groupdq[integ], low, odd, plan, block)
@@ -58,9 +67,9 @@ def add_odd_rates(
 
 @inner_kernel
 def fit_odd(
-    exposure: Exposure, integ: int, low: int, count: int, plan: Plan, work: Stretch, given: Rates
+    exposure: Exposure, integ: int, low: int, count: int, plan: Plan, work: Stretch, rates: Rates
 ) -> None:
-    """Fit the ramps in ``work.block`` by segments, give their rates, and add to the sums."""
+    """Fit the ramps in ``work.block`` by segments, write their rates, and add to the sums."""
     block, sums = work.block, work.sums
     for j in range(count):
         c = block.where[j]
@@ -69,8 +78,8 @@ def fit_odd(
         time = plan.one_group_time if block.alone[j] else plan.group_time
         segments = 0
         if not block.flags[j, 0] & SATURATED:
-            segments = split(block.flags, j, block.starts, block.stops)
-        slope, read, poisson, both = _sum_segments(
+            segments = split_ramp(block.flags, j, block.starts, block.stops)
+        slope, inv_var_read, inv_var_poisson, inv_var = _sum_segments(
             block.ramps,
             j,
             segments,
@@ -84,30 +93,33 @@ def fit_odd(
         seen = block.seen[j]
         sums.whole[c] -= 1.0
         sums.slope[c] += slope
-        sums.read[c] += read
-        sums.poisson[c] += poisson
+        sums.inv_var_read[c] += inv_var_read
+        sums.inv_var_poisson[c] += inv_var_poisson
         sums.any_flag[c] |= np.uint32(seen & (JUMP_DET | PERSISTENCE))
         sums.every_flag[c] &= dq
         sums.partial[c] |= seen & np.uint8(SATURATED)
         usable = (dq & UNUSABLE) == 0
         var_read, var_poisson, err = 0.0, 0.0, 0.0
         if usable and segments > 0:
-            var_read = capped(1.0 / read)
-            var_poisson = capped(1.0 / poisson) if poisson > 0.0 else 0.0
-            variance = 1.0 / both
+            var_read = zero_if_large(1.0 / inv_var_read)
+            if inv_var_poisson > 0.0:
+                var_poisson = zero_if_large(1.0 / inv_var_poisson)
+            variance = 1.0 / inv_var
             err = 0.0 if variance > LARGE_VARIANCE else math.sqrt(variance)
             slope *= var_read
-        given.data[integ, at] = slope if usable else math.nan
-        given.err[integ, at] = err
-        given.dq[integ, at] = dq | (seen & SATURATED)
-        given.var_poisson[integ, at] = var_poisson
+        rates.data[integ, at] = slope if usable else math.nan
+        rates.err[integ, at] = err
+        rates.dq[integ, at] = dq | (seen & SATURATED)
+        rates.var_poisson[integ, at] = var_poisson
         inverse = 1.0 / var_read if var_read > 0.0 else 0.0
         if seen & CHARGELOSS:
             sums.charged[c] = 1
-            inverse = _uncharged_read(exposure.groupdq[integ], at, j, time, pixel, plan, block)
-            var_read = capped(1.0 / inverse)
+            inverse = _inverse_read_without_charge_loss(
+                exposure.groupdq[integ], at, j, time, pixel, plan, block
+            )
+            var_read = zero_if_large(1.0 / inverse)
         sums.uncharged[c] += inverse
-        given.var_rnoise[integ, at] = var_read
+        rates.var_rnoise[integ, at] = var_read
 
 
 @inner_kernel
@@ -121,30 +133,30 @@ def _sum_segments(
     pixel: Pixel,
     estimators: Floats,
 ) -> tuple[float, float, float, float]:
-    """Return sums over segments: slope over read variance; inverse read, Poisson, both variances.
+    """Return sums over segments: ``slope / var^R``, ``1 / var^R``, ``1 / var^P``, ``1 / var^C``.
 
-    ``times`` are a group's, in a segment of one group and in a longer one.
+    ``times`` are the group times of a segment of one group, and of a longer segment.
     """
-    slopes, read, poisson, both = 0.0, 0.0, 0.0, 0.0
+    slopes, inv_var_read, inv_var_poisson, inv_var = 0.0, 0.0, 0.0, 0.0
     time = times[0] if count == 1 and stops[0] - starts[0] == 1 else times[1]
-    # Of two groups; a longer segment's are smaller by factors of its length alone.
+    # Variances of two groups; n groups divide them by (n**3 - n) / 6 and by n - 1.
     var_read, var_poisson = read_variance(2, time, pixel), poisson_variance(2, time, pixel)
-    heard, seen = 1.0 / var_read, 1.0 / var_poisson
+    inv_var_read_2, inv_var_poisson_2 = 1.0 / var_read, 1.0 / var_poisson
     for k in range(count):
         span = starts[k], stops[k]
         n = float(max(span[1] - span[0], 2))
         cubic, steps = (n * n * n - n) / 6.0, n - 1.0
         slope = segment_slope(ramps, j, span, time, pixel, estimators)
-        slopes += slope * (cubic * heard)
-        read += cubic * heard
-        both += cubic * steps / (var_poisson * cubic + var_read * steps)
+        slopes += slope * (cubic * inv_var_read_2)
+        inv_var_read += cubic * inv_var_read_2
+        inv_var += cubic * steps / (var_poisson * cubic + var_read * steps)
         if var_poisson > 0.0:
-            poisson += steps * seen
-    return slopes, read, poisson, both
+            inv_var_poisson += steps * inv_var_poisson_2
+    return slopes, inv_var_read, inv_var_poisson, inv_var
 
 
 @inner_kernel
-def _uncharged_read(
+def _inverse_read_without_charge_loss(
     groupdq: Flags,
     at: int,
     j: int,
@@ -153,9 +165,9 @@ def _uncharged_read(
     plan: Plan,
     block: Block,
 ) -> float:
-    """Return the inverse read variance with the groups that charge loss took put back.
+    """Return the inverse read variance, including groups that are flagged for charge loss.
 
-    Charge loss biases the slope, not the read noise: jwst gives the variance of the ramp without.
+    Charge loss biases the slope, not the read noise, so jwst computes this variance without it.
     """
     flags = block.flags
     for group in range(plan.start, plan.stop):
@@ -166,7 +178,7 @@ def _uncharged_read(
             flag ^= np.uint8(CHARGELOSS | DO_NOT_USE)
         flags[j, group - plan.start] = flag
     inverse = 0.0
-    for k in range(split(flags, j, block.starts, block.stops)):
+    for k in range(split_ramp(flags, j, block.starts, block.stops)):
         length = block.stops[k] - block.starts[k]
         time = one_group_time if length == 1 else plan.group_time
         variance = read_variance(length, time, pixel)

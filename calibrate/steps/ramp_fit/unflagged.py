@@ -1,8 +1,16 @@
-"""Ramps without flags, many pixels at a time.
+"""Fit ramps without flags, many pixels at a time.
 
-Their one segment is all the groups fitted, so what depends on flags is the same for all of them.
-Every loop here runs along pixels with few arrays, so that the compiler vectorises it. The general
-path is `_ramp_fit_odd`; which of the two a ramp takes depends on that ramp alone.
+Their only segment spans all fitted groups, so quantities that depend on flags are shared. Every
+loop runs along pixels with few arrays, so that the compiler vectorizes it. The general path is
+`flagged`; which path a ramp takes depends on that ramp alone.
+
+For a segment of n groups (jwst's description of ramp_fit, segment-specific computations)::
+
+    var^R = 12 * R**2 / ((n**3 - n) * tgroup**2 * gain**2)
+    var^P = slope_est / (tgroup * gain * (n - 1))
+    var^C = var^R + var^P
+
+with the read noise R of a group and the rate ``slope_est``, here ``current``, of the Poisson noise.
 """
 
 import math
@@ -17,21 +25,21 @@ from calbatch.models.jit import inner_kernel
 
 
 class Whole(NamedTuple):
-    """What the fit of a whole, unflagged ramp has in common over a pixel's integrations.
+    """Results of the fit of an unflagged ramp that a pixel's integrations share.
 
     Attributes
     ----------
     scale : ndarray of float64
-        From slope to the rate given out: 1, 0 for a variance too large, NaN for an unusable pixel.
-    read, poisson : ndarray of float64
-        Inverse variances.
+        Factor from slope to rate: 1, 0 if the variance is too large, NaN for an unusable pixel.
+    inv_var_read, inv_var_poisson : ndarray of float64
+        Inverse variances ``1 / var^R`` and ``1 / var^P``.
     var_read, var_poisson, err : ndarray of float32
-        As given out.
+        Variances and error as in the products.
     """
 
     scale: Floats
-    read: Floats
-    poisson: Floats
+    inv_var_read: Floats
+    inv_var_poisson: Floats
     var_read: Singles
     var_poisson: Singles
     err: Singles
@@ -39,7 +47,7 @@ class Whole(NamedTuple):
 
 @inner_kernel
 def merge_flags(flags: Flags, seen: Flags) -> None:
-    """Or one group's flags into ``seen``."""
+    """Combine one group's flags into ``seen``."""
     for c in range(seen.size):
         seen[c] |= flags[c]
 
@@ -55,12 +63,11 @@ def _difference(before: Singles, after: Singles, difference: Singles, spoiled: S
 
 @inner_kernel
 def _exchange(lower: Singles, upper: Singles) -> None:
-    """Put the smaller of each two values into ``lower``."""
+    """Move the smaller value of each pair into ``lower``."""
     for c in range(lower.size):
         a, b = lower[c], upper[c]
-        lower[c] = np.minimum(
-            a, b
-        )  # a conditional here becomes a masked store, several times slower
+        # A conditional would become a masked store, several times slower.
+        lower[c] = np.minimum(a, b)
         upper[c] = np.maximum(a, b)
 
 
@@ -90,21 +97,21 @@ def add_starting_rates(
 ) -> None:
     """Add the medians of the differences of one integration's unflagged ramps, in DN/s.
 
-    Differences of float32 samples are exact to float32, so the median is too. A ramp with a sample
-    that is not finite becomes ``odd``.
+    Differences of float32 samples are rounded to float32, so the median is, too. A ramp with a
+    sample that is not finite is marked in ``odd``.
 
     Parameters
     ----------
     ramps : ndarray of float32, (groups, pixels)
         One integration.
     low : int
-        Where the pixels begin; ``total`` has their number.
+        Start of the pixels; the size of ``total`` is their number.
     differences, spoiled : ndarray of float32
         Scratch: (groups - 1, pixels) and (pixels,).
     odd : ndarray of uint8, (pixels,)
         Not 0 where a ramp goes the general path.
     total : ndarray of float64, (pixels,)
-        Where the medians are added.
+        Receives the medians.
     """
     size = total.size
     count = plan.last - plan.first - 1
@@ -132,34 +139,34 @@ def whole_ramp(
     plan: Plan,
     whole: Whole,
 ) -> None:
-    """Fill ``whole`` for pixels of given gain, read noise and current (see `Pixel`)."""
+    """Fill ``whole`` from gain, read noise and current (see `Pixel`)."""
     n = float(plan.last - plan.first)
     for c in range(noise.size):
-        electrons = np.float64(gain[c])
+        electrons = np.float64(gain[c])  # per DN
         ratio = noise[c] / plan.group_time
-        read = 12.0 * ratio * ratio / ((n * n * n - n) * electrons * electrons)
-        poisson = current[c] / (plan.group_time * electrons * (n - 1.0))
-        both = read + poisson
+        var_read = 12.0 * ratio * ratio / ((n * n * n - n) * electrons * electrons)
+        var_poisson = current[c] / (plan.group_time * electrons * (n - 1.0))
+        var = var_read + var_poisson
         usable = valid[c] != 0
-        whole.read[c] = 1.0 / read
-        whole.poisson[c] = 1.0 / poisson if poisson > 0.0 else 0.0
-        heard = read < LARGE_VARIANCE
-        whole.scale[c] = (1.0 if heard else 0.0) if usable else math.nan
-        whole.var_read[c] = read if usable and heard else 0.0
-        given = usable and poisson > 0.0 and poisson < LARGE_VARIANCE
-        whole.var_poisson[c] = poisson if given else 0.0
-        whole.err[c] = (math.sqrt(both) if not both > LARGE_VARIANCE else 0.0) if usable else 0.0
+        whole.inv_var_read[c] = 1.0 / var_read
+        whole.inv_var_poisson[c] = 1.0 / var_poisson if var_poisson > 0.0 else 0.0
+        is_small = var_read < LARGE_VARIANCE
+        whole.scale[c] = (1.0 if is_small else 0.0) if usable else math.nan
+        whole.var_read[c] = var_read if usable and is_small else 0.0
+        in_range = usable and var_poisson > 0.0 and var_poisson < LARGE_VARIANCE
+        whole.var_poisson[c] = var_poisson if in_range else 0.0
+        whole.err[c] = (math.sqrt(var) if not var > LARGE_VARIANCE else 0.0) if usable else 0.0
 
 
 @inner_kernel
-def _classes(before: Singles, after: Singles, gain: Singles, noise: Floats, found: Flags) -> None:
-    """Find the class of signal to noise; see `noise_class`."""
-    for c in range(found.size):
+def _classes(before: Singles, after: Singles, gain: Singles, noise: Floats, classes: Flags) -> None:
+    """Find the class of signal-to-noise ratio; see `noise_class`."""
+    for c in range(classes.size):
         electrons = (np.float64(after[c]) - np.float64(before[c])) * np.float64(gain[c])
         variance = noise[c] * noise[c] + electrons
         ratio = electrons / math.sqrt(variance) if variance > 0.0 else 0.0
         upper = np.uint8(ratio >= 50.0) + np.uint8(ratio >= 100.0) + np.uint8(ratio >= 20.0)
-        found[c] = np.uint8(ratio >= 5.0) + np.uint8(ratio >= 10.0) + upper
+        classes[c] = np.uint8(ratio >= 5.0) + np.uint8(ratio >= 10.0) + upper
 
 
 @inner_kernel
@@ -167,11 +174,11 @@ def _add_pair(
     low: Singles,
     high: Singles,
     weights: Floats,
-    found: Flags,
+    classes: Flags,
     slope: Floats,
 ) -> None:
     for c in range(slope.size):
-        slope[c] += weights[found[c]] * (np.float64(high[c]) - np.float64(low[c]))
+        slope[c] += weights[classes[c]] * (np.float64(high[c]) - np.float64(low[c]))
 
 
 @inner_kernel
@@ -181,20 +188,23 @@ def fit_whole(
     gain: Singles,
     noise: Floats,
     plan: Plan,
-    found: Flags,
+    classes: Flags,
     slope: Floats,
 ) -> None:
     """Find the slopes of one integration's ramps as if none had flags, in DN/s.
+
+    ``slope = sum(c[p] * (y[last - p] - y[first + p]))`` over pairs of groups p; for c see
+    `slope_estimators`.
 
     Parameters
     ----------
     ramps : ndarray of float32, (groups, pixels)
         One integration.
     low : int
-        Where the pixels begin; ``slope`` has their number.
+        Start of the pixels; the size of ``slope`` is their number.
     gain, noise : ndarray, (pixels,)
-        Electrons a DN, and read noise in electrons.
-    found : ndarray of uint8, (pixels,)
+        Gain (electron/DN) and read noise (electron).
+    classes : ndarray of uint8, (pixels,)
         Scratch.
     slope : ndarray of float64, (pixels,)
         The result.
@@ -202,9 +212,9 @@ def fit_whole(
     size = slope.size
     first, last = plan.first, plan.last - 1
     high = low + size
-    _classes(ramps[first, low:high], ramps[last, low:high], gain, noise, found)
+    _classes(ramps[first, low:high], ramps[last, low:high], gain, noise, classes)
     for c in range(size):
         slope[c] = 0.0
     for k in range(plan.full.shape[0]):
         near, far = ramps[first + k, low:high], ramps[last - k, low:high]
-        _add_pair(near, far, plan.full[k], found, slope)
+        _add_pair(near, far, plan.full[k], classes, slope)
