@@ -129,7 +129,7 @@ class Killed:
 def _accepted(*arguments):
     """Run a command, and repeat it while the threads of a killed driver are still ending."""
     limit = Limit()
-    while (completed := calbatch(*arguments)).status and "a batch is running there" in completed.err:
+    while (completed := calbatch(*arguments)).status and "a batch is running" in completed.err:
         limit.check(completed.err)
     assert completed.status == 0, completed.err
     return completed
