@@ -1,0 +1,78 @@
+"""Names of products, and the folders that they are written to."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from calbatch.calibrate.errors import StepError
+from calbatch.calibrate.products import product_paths, save
+from calbatch.calibrate.step import Step
+from calbatch.models import datamodels
+from calbatch.models.storage.location import Url
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """Return the path of a small image."""
+    path = tmp_path_factory.mktemp("in") / "jw1_uncal.fits"
+    hdu = fits.ImageHDU(np.arange(6, dtype=np.float32).reshape(2, 3), name="SCI")
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path)
+    return path
+
+
+@pytest.fixture
+def model(source):
+    return datamodels.ImageModel(source)
+
+
+def paths(model, *suffixes, **parameters):
+    step = Step("jump", **parameters)
+    return product_paths(step, [(suffix, model) for suffix in suffixes])
+
+
+def test_products_are_beside_the_input_by_default(model, source):
+    folder = source.parent
+    assert paths(model, "rate", "rateints") == [
+        folder / "jw1_rate.fits",
+        folder / "jw1_rateints.fits",
+    ]
+
+
+def test_products_go_to_the_output_folder(model, tmp_path):
+    assert paths(model, "rate", output_dir=str(tmp_path)) == [tmp_path / "jw1_rate.fits"]
+
+
+def test_products_can_go_to_a_store(model):
+    assert paths(model, "rate", output_dir="memory://a/b") == [Url("memory://a/b/jw1_rate.fits")]
+
+
+def test_products_are_named_for_the_output_file(model, source):
+    assert paths(model, "rate", output_file="mine_uncal.fits") == [source.parent / "mine_rate.fits"]
+    assert paths(model, "rate", output_file="elsewhere/mine") == [source.parent / "mine_rate.fits"]
+
+
+def test_two_products_of_one_name_are_an_error(model):
+    with pytest.raises(StepError, match=r"jump: two products would be called jw1_rate\.fits"):
+        paths(model, "rate", "rate")
+
+
+def test_a_model_without_a_file_is_named_by_its_metadata_or_not_at_all():
+    model = datamodels.ImageModel((2, 3))
+    with pytest.raises(StepError, match=r"jump: .*output_file"):
+        paths(model, "rate")
+    assert paths(model, "rate", output_file="mine.fits") == [Path("mine_rate.fits")]
+    model.meta.filename = "jw2_uncal.fits"
+    assert paths(model, "rate") == [Path("jw2_rate.fits")]
+
+
+def test_products_are_written_together_into_a_folder_that_is_made(model, tmp_path):
+    folder = tmp_path / "a" / "b"
+    step = Step("jump", output_dir=str(folder))
+    save(step, [("one", model), ("two", model)])
+    assert sorted(path.name for path in folder.iterdir()) == ["jw1_one.fits", "jw1_two.fits"]
+    for name in ("one", "two"):
+        np.testing.assert_array_equal(
+            fits.getdata(folder / f"jw1_{name}.fits", "SCI"), [[0, 1, 2], [3, 4, 5]]
+        )
