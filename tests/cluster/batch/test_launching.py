@@ -13,6 +13,8 @@ from calbatch.cluster.batch.registering import begin_batch
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.folder import find_registered
 from calbatch.cluster.ledger import HeldLedgerError, Ledger, View
+from calbatch.cluster.sites.named_sites import NamedSite
+from calbatch.cluster.sites.options import SlurmOptions
 
 
 @pytest.fixture
@@ -86,3 +88,20 @@ def test_an_earlier_job_of_the_batch_is_cancelled_if_it_is_alive(
 
 def test_a_job_has_the_name_of_its_batch(batch):
     assert job_name(batch.folder) == f"calbatch-{batch.folder.name}"
+
+
+def test_a_driver_of_a_slurm_site_is_a_job(batch, commands, monkeypatch):
+    submitted = []
+
+    def submit(command, log, job):
+        submitted.append((command[-3:], log, job.name, job.partition))
+        return "4711"
+
+    monkeypatch.setattr(launching, "submit_driver", submit)
+    start_driver(batch.folder, NamedSite("big", "slurm", SlurmOptions(partition="long")))
+    folder = batch.folder
+    drive = ["drive", str(folder.output), folder.name]
+    assert submitted == [(drive, folder.log, job_name(folder), "long")]
+    assert liveness.read_job(folder) == "4711"
+    assert not folder.pid.exists()
+    assert commands == []

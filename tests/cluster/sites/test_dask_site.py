@@ -56,9 +56,16 @@ class FakeClient:
         )
 
     def close(self):
+        asyncio.run_coroutine_threadsafe(self._cancel_tasks(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _cancel_tasks(self):
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
     def _add_callback(self, function, *arguments):
         asyncio.run_coroutine_threadsafe(function(*arguments), self._loop)

@@ -193,7 +193,7 @@ def test_what_an_interrupted_batch_left_is_calibrated_with_the_next(watched):
 def test_watching_ends_while_nothing_can_be_done(watched):
     watched.states = ["interrupted"] * 99
     put(watched, 0)()
-    assert watched.watch() == 130
+    assert watched.watch(idle=6.0) == 130
 
 
 def test_the_worst_status_is_that_of_the_command(watched):

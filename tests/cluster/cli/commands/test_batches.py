@@ -14,7 +14,7 @@ from calbatch.cluster.batch.result import Ending, Result
 from calbatch.cluster.cli.commands import batches
 from calbatch.cluster.driver.control import StopRequest, read_stop_request, request_stop
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.ledger import DamagedLedgerError, Ledger, LedgerError, View
+from calbatch.cluster.ledger import DamagedLedgerError, Ledger, LedgerError, View, store
 from calbatch.cluster.ledger.store import NAME
 
 
@@ -261,7 +261,8 @@ def test_a_named_batch_that_runs_cannot_be_forgotten(tmp_path):
     assert folder.path.exists()
 
 
-def test_a_batch_beside_one_at_work_stays(tmp_path, capsys):
+def test_a_batch_beside_one_at_work_stays(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(store, "HELD", 0.0)
     folder = record_batch(tmp_path, [{}])
     age(folder, 31)
     with Ledger(folder.state):
