@@ -62,7 +62,7 @@ def test_another_seed_gives_other_pixels(tmp_path):
 
 def test_it_does_not_mix_sets(tmp_path):
     simulate(tmp_path / "set")
-    with pytest.raises(RequestError, match="made otherwise"):
+    with pytest.raises(RequestError, match="made differently"):
         simulate(tmp_path / "set", "--seed", "1")
     assert json.loads((tmp_path / "set" / MADE_BY).read_text())["seed"] == 0
 
