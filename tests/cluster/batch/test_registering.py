@@ -29,7 +29,9 @@ def test_run_holds_the_ledger_from_registration_to_the_end(simulated, tmp_path, 
         return drive(*arguments, **options)
 
     monkeypatch.setattr(python_api, "drive", tried_by_another_first)
-    result = python_api.run("superbias", simulated.exposures[:1], out, console=quiet_console(), **HOW)
+    result = python_api.run(
+        "superbias", simulated.exposures[:1], out, console=quiet_console(), **HOW
+    )
     assert result.state == "done"
     with Ledger(state_of(out)):
         pass

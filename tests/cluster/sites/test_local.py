@@ -74,7 +74,14 @@ def site(request, local):
 
 def test_files_are_those_of_one_process_bit_for_bit(simulated, tmp_path, site):
     how = {"date": DATE, "fsync": False, "tile_rows": 48}
-    run("detector1", simulated.exposures, tmp_path / "a", scheduler="sync", console=quiet_console(), **how)
+    run(
+        "detector1",
+        simulated.exposures,
+        tmp_path / "a",
+        scheduler="sync",
+        console=quiet_console(),
+        **how,
+    )
     result = calibrate_on(site, "detector1", simulated.exposures, tmp_path / "b", tile_rows=13)
     assert result.exit_status == 0
     assert checksums(tmp_path / "a") == checksums(tmp_path / "b")

@@ -67,7 +67,11 @@ def test_a_scheduler_with_certificates(simulated, tmp_path):
         assert address.startswith("tls://")
         with dask.config.set({f"distributed.comm.tls.{n}": f for n, f in files.items()}):
             result = run(
-                Plain, simulated.exposures, tmp_path / "out", scheduler=address, console=quiet_console()
+                Plain,
+                simulated.exposures,
+                tmp_path / "out",
+                scheduler=address,
+                console=quiet_console(),
             )
         assert result.exit_status == 0
         with pytest.raises(RequestError, match="ca-file is not set"):
@@ -111,7 +115,13 @@ def test_other_addresses_are_refused(address):
 def test_nobody_there(simulated, tmp_path, monkeypatch):
     monkeypatch.setattr("calbatch.cluster.sites.remote.CONNECT", 0.5)
     with pytest.raises(RequestError, match=r"no scheduler answers at tcp://127\.0\.0\.1:9"):
-        run(Plain, simulated.exposures, tmp_path, scheduler="tcp://127.0.0.1:9", console=quiet_console())
+        run(
+            Plain,
+            simulated.exposures,
+            tmp_path,
+            scheduler="tcp://127.0.0.1:9",
+            console=quiet_console(),
+        )
 
 
 @pytest.fixture
@@ -134,7 +144,13 @@ def test_a_stopped_scheduler_is_refused_in_time(
 ):
     monkeypatch.setattr("calbatch.cluster.sites.remote.CONNECT", 0.5)
     with pytest.raises(RequestError, match=r"no scheduler answers at tcp://127\.0\.0\.1"):
-        run(Plain, simulated.exposures, tmp_path, scheduler=stopped_scheduler, console=quiet_console())
+        run(
+            Plain,
+            simulated.exposures,
+            tmp_path,
+            scheduler=stopped_scheduler,
+            console=quiet_console(),
+        )
 
 
 def test_workers_that_do_not_answer_are_refused_in_time(tmp_path, monkeypatch, cluster):
@@ -171,7 +187,13 @@ def test_a_scheduler_that_goes_away_leaves_the_rest_for_later(simulated, tmp_pat
     assert result.done
     assert result.counts["waiting"] == len(paths) - len(result.done)
     again = run(
-        Plain, paths, tmp_path / "out", scheduler="sync", console=quiet_console(), date=DATE, fsync=False
+        Plain,
+        paths,
+        tmp_path / "out",
+        scheduler="sync",
+        console=quiet_console(),
+        date=DATE,
+        fsync=False,
     )
     assert again.exit_status == 0
     assert again.counts["kept"] == len(result.done)
