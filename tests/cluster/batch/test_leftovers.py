@@ -26,7 +26,10 @@ from calbatch.cluster.ledger.store import NAME as LEDGER
 from calbatch.cluster.owner import is_owner_dead, write_owner
 from calbatch.models.storage.scratch import clear_scratch
 
-OWN = "import calbatch.models.temporary as t; print(t.make_process_folder('test'), flush=True); input()"
+OWN = (
+    "import calbatch.models.temporary as t; "
+    "print(t.make_process_folder('test'), flush=True); input()"
+)
 
 
 @pytest.fixture
