@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-FIRST = "9d46fe427d2677b732f2ad624ec189d10f590dc8"
+FIRST = "68440d416311729ba000a7494c99ab4f61e72cea"
 LENGTH = 72
 MADE_BY_GIT = ("Merge ", "Revert ", "fixup! ", "squash! ", "amend! ")
 IMPERATIVES = ("bring", "embed", "exceed", "feed", "need", "seed", "shed", "speed", "string")
