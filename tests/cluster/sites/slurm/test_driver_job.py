@@ -224,7 +224,7 @@ def test_what_cannot_be_is_said(driver, how, message):
 @pytest.mark.parametrize("number", ["", "1 2", "--me", "-1", "1;id", "\u0661"])
 def test_only_numbers_are_jobs(slurm_host, number):
     for function in (job_state, cancel_job):
-        with pytest.raises(RequestError, match="must be the number of a job"):
+        with pytest.raises(RequestError, match="must be the number of a Slurm job"):
             function(number)
 
 
