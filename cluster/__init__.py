@@ -23,7 +23,7 @@ __all__ = ["Outcome", "RequestError", "Result", "run"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for: the command line's help needs none of it."""
+    """Import a public name when it is first used, which keeps `calbatch --help` fast."""
     from importlib import import_module
 
     if name not in _PLACES:

@@ -117,7 +117,7 @@ class BatchFolder:
         Raises
         ------
         LedgerError
-            When a folder cannot be created, or another user could have prepared it.
+            If a folder cannot be created, or another user could have prepared it.
         """
         if isinstance(self.output, Url):
             for folder in (registry(), self.state.parent):
@@ -161,7 +161,7 @@ def find_registered() -> Iterator[BatchFolder]:
     Raises
     ------
     RequestError
-        When another user could have written to the registry.
+        If another user could have written to the registry.
     """
     try:
         check_private_folder(registry(), _OTHER_REGISTRY)
@@ -208,7 +208,7 @@ def find_batch(batch: str | None) -> BatchFolder:
     Raises
     ------
     RequestError
-        When no batch or more than one matches.
+        If no batch or more than one matches.
     """
     known = list(find_registered())
     if batch is None:
@@ -219,12 +219,12 @@ def find_batch(batch: str | None) -> BatchFolder:
         return known[-1]
     if not batch:  # a prefix of all names
         raise RequestError("the name of the batch is empty; `calbatch list` shows all batches")
-    found = [k for k in known if k.name.startswith(batch)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        names = ", ".join(f.name for f in found[:5])
-        raise RequestError(f"{batch}: the names of {len(found)} batches start with this: {names}")
+    matches = [k for k in known if k.name.startswith(batch)]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        names = ", ".join(f.name for f in matches[:5])
+        raise RequestError(f"{batch}: the names of {len(matches)} batches start with this: {names}")
     output = parse_place(batch)
     try:
         with View(state_of(output)) as view:

@@ -35,7 +35,7 @@ def is_owner_dead(file: Path) -> bool:
 def is_running(pid: int, created: float) -> bool:
     """Return whether a process of this host is still running.
 
-    The creation time tells it from a later process that was given the same id.
+    The creation time distinguishes it from a later process with the same ID.
     """
     try:
         process = psutil.Process(pid)

@@ -1,1 +1,1 @@
-"""A batch as a whole: begun, driven, resumed, and its result."""
+"""Whole batches: registering, driving and resuming them, and their results."""

@@ -24,10 +24,10 @@ from calbatch.cluster.sites.kinds import find_kind
 from calbatch.models.temporary import remove_abandoned
 
 OLD = 60.0
-"""Seconds after which no command, such as ``cancel``, is still writing a file."""
+"""Age in seconds beyond which no command, such as ``cancel``, can still be writing a file."""
 
 _PART = re.compile(r"\..+\.(\d{8}-\d{6}-[a-z0-9]{4})-.+-\d+-[0-9a-f]{32}\.part")
-"""Names of unfinished products of releases without staging folders, beside the final names."""
+"""Pattern of the unfinished products that releases without staging folders left in the output."""
 
 
 def living_batches(ledger: Ledger, batch: int) -> frozenset[str]:
@@ -36,7 +36,7 @@ def living_batches(ledger: Ledger, batch: int) -> frozenset[str]:
     Parameters
     ----------
     ledger : Ledger
-        Held by the caller, so that no other process on this host drives.
+        The open ledger, whose lock keeps other processes on this host from driving.
     batch : int
         ID of the caller's batch.
     """
@@ -109,8 +109,8 @@ def _find_unfinished(folder: BatchFolder, spared: Collection[str]) -> Iterator[P
     """Yield unfinished products; in a scratch folder, only those of this ledger's batches."""
     names = {path.name for path in batch_folders(folder.state)}
     for path in folder.unfinished.glob(".*.part"):
-        found = _PART.fullmatch(path.name)
-        name = found[1] if found else ""
+        match = _PART.fullmatch(path.name)
+        name = match[1] if match else ""
         if name and name not in spared and (isinstance(folder.output, Path) or name in names):
             yield path
 

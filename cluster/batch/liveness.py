@@ -79,9 +79,9 @@ def batch_state(folder: BatchFolder, batch: BatchRow) -> str:
         return batch.state
     if job is not None:
         return "planned" if is_job_alive(job) else "interrupted"
-    begun = batch.state == "running" or folder.pid.exists()
-    begun = begun or time.time() - batch.created > SILENCE  # killed before its driver began
-    return "interrupted" if begun else batch.state
+    has_begun = batch.state == "running" or folder.pid.exists()
+    has_begun = has_begun or time.time() - batch.created > SILENCE  # killed before its driver began
+    return "interrupted" if has_begun else batch.state
 
 
 def start_detached(command: list[str], log: Path) -> int:

@@ -22,7 +22,7 @@ def write_manifest(folder: BatchFolder, state: str) -> None:
     folder : BatchFolder
         The batch's files.
     state : str
-        How the batch ends. The ledger says so only once the manifest is written.
+        Final state of the batch, which is recorded in the ledger after the manifest is written.
     """
     part = folder.manifest.with_suffix(".part")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)

@@ -75,7 +75,7 @@ class BatchOptions:
     )
     grain: str = option(
         "auto",
-        "What a task is: a whole exposure, or one of its tiles.",
+        "Size of a task: a whole exposure, or one of its tiles.",
         choices=("auto", "exposure", "tile"),
         show_default=True,
     )
@@ -83,7 +83,7 @@ class BatchOptions:
     date: str | None = option(
         None, "Value of DATE in products, to reproduce them exactly.", metavar="ISO"
     )
-    force: bool = option(False, "Calibrate again what has been calibrated before.")
+    force: bool = option(False, "Recalibrate exposures that have been calibrated before.")
     verify: bool = option(
         False, "Detect changed inputs and products by checksums, not by sizes and times."
     )

@@ -29,7 +29,7 @@ _KEYS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """How a batch is run. Its step is in a ``.cfg``, and its exposures are in the ledger.
+    """The settings of a batch. Its step is in a ``.cfg``, and its exposures are in the ledger.
 
     Attributes
     ----------
@@ -87,13 +87,13 @@ class Order:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Return the order as the ledger keeps it, ready for JSON."""
+        """Return the order in the form stored in the ledger, which JSON can represent."""
         values = asdict(self)
         return {key: values[name] for name, key in _KEYS.items()}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Order:
-        """Return the order that `as_json` has turned into ``values``."""
+        """Return the order from which `as_json` made ``values``."""
         return cls(
             inputs=tuple(values["inputs"]),
             context=values["context"],

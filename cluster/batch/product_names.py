@@ -10,7 +10,7 @@ from calbatch.cluster.errors import RequestError
 
 
 def require_product_names(step: Step) -> None:
-    """Refuse parameters that a batch would ignore, or that lead out of the products' folder.
+    """Refuse parameters that a batch would ignore, or that point outside its output folder.
 
     Parameters
     ----------
@@ -20,7 +20,7 @@ def require_product_names(step: Step) -> None:
     Raises
     ------
     RequestError
-        Naming the parameter, and what to do instead.
+        If there is such a parameter; the message names it and suggests an alternative.
     """
     if step.output_file:
         _require_file_name("output_file", step.output_file, "choose the folder with -o")

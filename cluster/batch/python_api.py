@@ -81,8 +81,8 @@ def submit(
 ) -> Result:
     """Calibrate exposures in the background, and return at once.
 
-    The batch goes on after this process has ended. A site whose workers are Slurm jobs runs it in
-    a job, too.
+    The batch continues after this process has ended. If the site's workers are Slurm jobs, its
+    driver is a job, too.
 
     Parameters
     ----------
@@ -157,21 +157,21 @@ _document_options(submit)
 
 def group_parameters(parameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return parameters by section; the section "" holds the pipeline's own."""
-    found: dict[str, dict[str, Any]] = {"": {}}
+    sections: dict[str, dict[str, Any]] = {"": {}}
     for name, value in parameters.items():
         if isinstance(value, Mapping):
-            found.setdefault(name, {}).update(value)
+            sections.setdefault(name, {}).update(value)
         else:
-            found[""][name] = value
-    return found
+            sections[""][name] = value
+    return sections
 
 
 def list_inputs(inputs: str | Path | Sequence[str | Path]) -> list[str]:
-    """Return inputs as a list of texts, also if there is only one."""
+    """Return inputs as a list of strings, even if there is only one."""
     return [str(inputs)] if isinstance(inputs, (str, Path)) else [str(i) for i in inputs]
 
 
 def split_names(names: str | Sequence[str]) -> list[str]:
-    """Return a list of names, given as a sequence or as one text with commas."""
+    """Return a list of names, given as a sequence or as a comma-separated string."""
     parts = names.split(",") if isinstance(names, str) else names
     return [name.strip() for name in parts if name.strip()]

@@ -93,8 +93,8 @@ def rebuild_ledger(output: Location) -> tuple[Path | None, list[RebuiltBatch]]:
     if not names and not (state / NAME).exists():
         raise RequestError(f"{output}: there are no batches")
     with _hold_lock(state):
-        for left in state.glob(f"{_FRESH}*"):  # left by a killed process
-            shutil.rmtree(left, ignore_errors=True)
+        for leftover in state.glob(f"{_FRESH}*"):  # left by a killed process
+            shutil.rmtree(leftover, ignore_errors=True)
         if is_intact(state):
             return None, []
         fresh = state / f"{_FRESH}{secrets.token_hex(4)}"
@@ -105,16 +105,16 @@ def rebuild_ledger(output: Location) -> tuple[Path | None, list[RebuiltBatch]]:
                 connection.execute("BEGIN")
                 _fill(connection, output, names)
                 connection.execute("COMMIT")
-            found = _count_exposures(fresh, names)
+            batches = _count_exposures(fresh, names)
             aside = _swap(state, fresh)
         except (OSError, sqlite3.Error) as error:
             raise RequestError(f"{fresh}: cannot be written: {error}") from error
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
-    for batch in found:
+    for batch in batches:
         if not batch.total:  # no command could use it
             forget_batch(BatchFolder(output, batch.name))
-    return aside, found
+    return aside, batches
 
 
 @contextmanager
@@ -260,19 +260,19 @@ def _conclude(connection: sqlite3.Connection, row: sqlite3.Row) -> None:
 
 def _count_exposures(fresh: Path, names: Sequence[str]) -> list[RebuiltBatch]:
     with View(fresh) as view:
-        found = {}
+        batches = {}
         for batch in view.batches():
             counts = view.counts(batch.id)
             done = sum(counts.get(state, 0) for state in _DONE)
-            found[batch.name] = RebuiltBatch(batch.name, batch.total, done)
-    return [found.get(name, RebuiltBatch(name)) for name in sorted({*names, *found})]
+            batches[batch.name] = RebuiltBatch(batch.name, batch.total, done)
+    return [batches.get(name, RebuiltBatch(name)) for name in sorted({*names, *batches})]
 
 
 def _swap(state: Path, fresh: Path) -> Path:
     """Replace the damaged ledger by the new one; return the new path of the damaged one.
 
-    If this is killed at any point, one of the two is in place: without a ledger, the folder would
-    look as if it had no batches.
+    If the process is killed at any point, one of the two is in place. Without a ledger, the folder
+    would look as if it had no batches.
     """
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     aside = state / f"ledger.damaged-{stamp}.sqlite"

@@ -29,7 +29,7 @@ def reconfigure(folder: BatchFolder, row: BatchRow) -> Step:
     Raises
     ------
     RequestError
-        If ``batch.cfg`` cannot be read, has been cut, or differs from the ledger.
+        If ``batch.cfg`` cannot be read, has been truncated, or differs from the ledger.
     DamagedLedgerError
         If the parameters in the ledger cannot be decoded.
     """
@@ -38,7 +38,7 @@ def reconfigure(folder: BatchFolder, row: BatchRow) -> Step:
     except CalibrationError as error:
         raise RequestError(str(error)) from error
     if is_cut:
-        raise _mismatch(folder, "has no class: it has been cut or changed")
+        raise _mismatch(folder, "has no class: it has been truncated or changed")
     step = configure_step(folder.config)
     step.output_dir = str(folder.output)
     _require_recorded(step, folder, row)
@@ -55,7 +55,7 @@ def _require_recorded(step: Step, folder: BatchFolder, row: BatchRow) -> None:
             if value != before and is_chosen and name not in _UNCHECKED:
                 place = f"{section}.{name}" if section else name
                 reason = f"{place} is {value}, but the batch was started with {before}"
-                raise _mismatch(folder, f"{reason}: the file has been cut or changed")
+                raise _mismatch(folder, f"{reason}: the file has been truncated or changed")
 
 
 def _decode_recorded(folder: BatchFolder, row: BatchRow) -> dict[tuple[str, str], tuple[str, str]]:

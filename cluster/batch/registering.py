@@ -1,4 +1,4 @@
-"""Registering a batch in the ledger of its output folder, taking it up again, abandoning it."""
+"""Registering a batch in the ledger of its output folder, resuming it, and abandoning it."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def _config_of(step: Step) -> str:
 
 
 def take_up(folder: BatchFolder, *, failed: bool = False, hold: bool = False) -> RegisteredBatch:
-    """Return a batch of the ledger that is to be continued.
+    """Return a registered batch that is to be resumed.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def take_up(folder: BatchFolder, *, failed: bool = False, hold: bool = False) ->
     Raises
     ------
     RequestError
-        If there is no such batch, or another driver has it.
+        If there is no such batch, or another driver is running it.
     """
     folder.secure()
     with ExitStack() as stack:
@@ -210,15 +210,15 @@ def take_up(folder: BatchFolder, *, failed: bool = False, hold: bool = False) ->
         if failed:
             withdraw_stop_request(folder.control)  # resuming a batch cancels requests to stop it
             ledger.reopen_failed(row.id)
-        left = [(n, location(p)) for n, p in ledger.unfinished_exposures(row.id)]
-        if failed and not left:  # the driver may have died just before it recorded the end
+        unfinished = [(n, location(p)) for n, p in ledger.unfinished_exposures(row.id)]
+        if failed and not unfinished:  # the driver may have died just before it recorded the end
             _conclude(folder, ledger, row.id)
-        hold = hold and bool(left)
+        hold = hold and bool(unfinished)
         registered = RegisteredBatch(
             folder=folder,
             step=step,
             order=order,
-            inputs=left,
+            inputs=unfinished,
             total=row.total,
             ledger=ledger if hold else None,
         )
@@ -228,7 +228,7 @@ def take_up(folder: BatchFolder, *, failed: bool = False, hold: bool = False) ->
 
 
 def _conclude(folder: BatchFolder, ledger: Ledger, batch: int) -> None:
-    """End a batch of which all exposures are done as its driver would have ended it."""
+    """End a batch whose exposures are all done, as its driver would have."""
     take_over(folder).close()
     remove_leftovers(folder, living_batches(ledger, batch))
     with suppress(OSError):
@@ -296,7 +296,7 @@ def abandon_batch(ledger: Ledger, folder: BatchFolder, why: str, *, fresh: bool)
     folder : BatchFolder
         The batch's files.
     why : str
-        Why its driver could not be started.
+        The reason why its driver could not be started.
     fresh : bool
         True if the batch is new, rather than taken up again.
     """

@@ -30,20 +30,20 @@ def print_summary(result: Result, console: Console, *, timings: bool = False) ->
     timings : bool
         Print the CPU time of each stage.
     """
-    found = _add_up(result)
-    _warnings(found, console)
+    totals = _add_up(result)
+    _warnings(totals, console)
     if timings:
-        console.print(_stages(found))
-    console.print(_totals(found))
-    if found.failed:
-        names = found.names[:SHOWN]
-        more = f" and {found.failed - SHOWN} more" if found.failed > SHOWN else ""
+        console.print(_stages(totals))
+    console.print(_totals(totals))
+    if totals.failed:
+        names = totals.names[:SHOWN]
+        more = f" and {totals.failed - SHOWN} more" if totals.failed > SHOWN else ""
         _say(console, f"failed: {', '.join(names)}{more}", "red")
     if result.reason:
         _say(console, f"{result.state}: {result.reason}", "red")
-    if found.done:
+    if totals.done:
         _say(console, f"products are in {result.output_dir}")
-    if result.exit_status and found.readable:
+    if result.exit_status and totals.readable:
         _say(console, f"`calbatch resume {result.name}` calibrates the remaining exposures")
 
 
@@ -62,9 +62,9 @@ def _add_up(result: Result) -> _Totals:
     except DamagedLedgerError:
         if result.ending is None:
             raise
-        found = _Totals(result, result.ending.total, result.unrecorded, readable=False)
-        found.done, found.failed = result.ending.done, result.ending.failed
-        return found
+        totals = _Totals(result, result.ending.total, result.unrecorded, readable=False)
+        totals.done, totals.failed = result.ending.done, result.ending.failed
+        return totals
 
 
 class _Totals:
@@ -113,29 +113,29 @@ def _say(console: Console, text: str, style: str = "") -> None:
     console.print(escape_text(text), style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def _totals(found: _Totals) -> Table:
-    kept = ["earlier"] if found.kept else []
+def _totals(totals: _Totals) -> Table:
+    kept = ["earlier"] if totals.kept else []
     table = Table("exposures", "done", *kept, "failed", "products", "wall time", "peak memory")
-    counts = [found.total, found.done]
-    counts += [found.kept] if found.kept else []
-    counts += [found.failed, found.products]
-    seconds = duration(found.result.seconds)
-    table.add_row(*(str(count) for count in counts), seconds, str(found.memory))
+    counts = [totals.total, totals.done]
+    counts += [totals.kept] if totals.kept else []
+    counts += [totals.failed, totals.products]
+    seconds = duration(totals.result.seconds)
+    table.add_row(*(str(count) for count in counts), seconds, str(totals.memory))
     return table
 
 
-def _warnings(found: _Totals, console: Console) -> None:
-    for text, count in found.warnings.most_common(SHOWN):
+def _warnings(totals: _Totals, console: Console) -> None:
+    for text, count in totals.warnings.most_common(SHOWN):
         more = f" (and in {count - 1} more exposure{'s' * (count > 2)})" if count > 1 else ""
-        _say(console, f"warning: {text.replace(_NAME, found.first[text])}{more}", "yellow")
-    if len(found.warnings) > SHOWN:
-        _say(console, f"... and {len(found.warnings) - SHOWN} more kinds of warnings", "yellow")
+        _say(console, f"warning: {text.replace(_NAME, totals.first[text])}{more}", "yellow")
+    if len(totals.warnings) > SHOWN:
+        _say(console, f"... and {len(totals.warnings) - SHOWN} more kinds of warnings", "yellow")
 
 
-def _stages(found: _Totals) -> Table:
-    count = max(found.done - found.kept, 1)
+def _stages(totals: _Totals) -> Table:
+    count = max(totals.done - totals.kept, 1)
     table = Table("stage", "CPU s per exposure")
-    for stage, seconds in found.stages.items():
+    for stage, seconds in totals.stages.items():
         table.add_row(stage, f"{seconds / count:.3f}")
-    table.add_row("all", f"{sum(found.stages.values()) / count:.3f}")
+    table.add_row("all", f"{sum(totals.stages.values()) / count:.3f}")
     return table

@@ -23,14 +23,14 @@ _LOOK_EVERY = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """How a batch ended according to its driver, even if the ledger could not be written.
+    """The end of a batch as its driver saw it, even if the ledger could not be written.
 
     Attributes
     ----------
     state : str
         ``done``, ``failed``, ``interrupted`` or ``cancelled``.
     reason : str
-        Why the batch is not done.
+        The reason why the batch is not done.
     total, done, failed : int
         Number of exposures of the batch, and of those that this driver completed or saw fail.
     unrecorded : tuple of Outcome
@@ -56,7 +56,7 @@ class Result:
     seconds : float
         Wall time of this driver.
     ending : Ending, optional
-        How the batch ended according to this driver; by default, the ledger alone is consulted.
+        The end of the batch as this driver saw it; by default, only the ledger is consulted.
     """
 
     folder: BatchFolder
@@ -111,7 +111,7 @@ class Result:
 
     @property
     def reason(self) -> str:
-        """Why the batch is not done."""
+        """The reason why the batch is not done."""
         return self.ending.reason if self.ending else self.batch.reason
 
     @property

@@ -129,15 +129,15 @@ class _Session:
     recorder: Recorder | None = None
 
     def run(self) -> Ending:
-        """Drive the batch, bring ledger, manifest and folder into order, and return the ending."""
+        """Drive the batch, finalize its ledger, manifest and folder, and return the ending."""
         batch = self.ledger.batch(self.registered.folder.name).id
         record_driver(self.registered.folder)
         self.ledger.set_driver(batch, self.place.scheduler, None)
-        state, reason = "interrupted", "the driver was ended"
+        state, reason = "interrupted", "the driver was terminated"
         try:
             with self._take_over(batch) as staging:
                 state, reason = self._drive(batch, staging)
-        except DamagedLedgerError as error:  # the ending reports what was done all the same
+        except DamagedLedgerError as error:  # the ending still reports the completed exposures
             reason = str(error)
         except RequestError as error:
             state, reason = "failed", str(error)
@@ -211,7 +211,7 @@ class _Session:
             self._say(f"{self.registered.folder.manifest}: cannot be written: {error.strerror}")
 
     def _drive(self, batch: int, staging: Fence) -> tuple[str, str]:
-        """Drive the batch; return its state, and the reason if it has not ended by itself."""
+        """Drive the batch; return its state, and the reason if it was stopped early."""
         inputs, policy = self.registered.inputs, self.registered.order.policy
         ahead = self.place.site is not None and self.place.grain == "exposure"
         with Feed(self.planner, inputs, policy, ahead=ahead) as feed:

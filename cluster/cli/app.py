@@ -96,7 +96,7 @@ def logs(ctx: click.Context, batch: str | None, exposure: str | None, follow: bo
 
 @cli.command()
 @_BATCH
-@click.option("--now", is_flag=True, help="Give up running exposures, too.")
+@click.option("--now", is_flag=True, help="Abandon running exposures, too.")
 @click.pass_context
 def cancel(ctx: click.Context, batch: str | None, now: bool) -> None:
     """Stop a batch: start no further exposures, and finish those that are running."""
@@ -120,7 +120,7 @@ def resume(ctx: click.Context, batch: str | None, detach: bool, debug: bool) -> 
 @cli.command()
 @_BATCH
 @click.option("--context", required=True, metavar="PMAP", help="The CRDS context to compare with.")
-@click.option("--dry-run", is_flag=True, help="Only list the exposures, and why.")
+@click.option("--dry-run", is_flag=True, help="Only list these exposures, with the reasons.")
 @click.pass_context
 def recalibrate(ctx: click.Context, batch: str | None, context: str, dry_run: bool) -> None:
     """Calibrate exposures of a batch again if their references differ in another context."""
@@ -142,7 +142,7 @@ def recalibrate(ctx: click.Context, batch: str | None, context: str, dry_run: bo
     help="Seconds without a change after which a file may be complete.",
 )
 @click.option(
-    "--idle", type=float, metavar="S", help="End after so many seconds without a new exposure."
+    "--idle", type=float, metavar="S", help="Stop after this many seconds without a new exposure."
 )
 @click.pass_context
 def watch(ctx: click.Context, /, **options: Any) -> None:
@@ -241,7 +241,7 @@ def sites_() -> None:
 @cli.command(cls=ParameterCommand)
 @click.argument("pipeline")
 @click.option("--cfg", "config", metavar="FILE", help="Parameters from a .cfg file.")
-@click.option("--as-cfg", is_flag=True, help="Write them as a .cfg file to standard output.")
+@click.option("--as-cfg", is_flag=True, help="Write a .cfg file to standard output.")
 @click.option(
     "--for", "exposure", metavar="FILE", help="Include the parameters that CRDS has for this file."
 )
@@ -350,5 +350,5 @@ def _show(error: click.ClickException) -> None:
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:
-    """Handle a signal as Ctrl-C is handled."""
+    """Handle a signal like Ctrl-C."""
     raise KeyboardInterrupt

@@ -108,27 +108,27 @@ def _policy_options() -> list[Any]:
     ]
 
 
-def _click_option(name: str, annotation: str, default: Any, how: Mapping[str, Any]) -> Any:
+def _click_option(name: str, annotation: str, default: Any, details: Mapping[str, Any]) -> Any:
     """Return the decorator for an option, from its field in a dataclass."""
-    flag = f"--{how.get('flag') or name.replace('_', '-')}"
+    flag = f"--{details.get('flag') or name.replace('_', '-')}"
     if annotation == "bool":
         names = f"{flag}/--no-{flag[2:]}" if default else flag
-        return click.option(names, name, is_flag=True, default=default, help=how["help"])
+        return click.option(names, name, is_flag=True, default=default, help=details["help"])
     kind: Any = str
-    if "choices" in how:
-        kind = click.Choice(list(how["choices"]))
+    if "choices" in details:
+        kind = click.Choice(list(details["choices"]))
     elif annotation.startswith("int"):
         kind = click.IntRange(1)
     elif annotation.startswith("float"):
-        kind = click.FloatRange(how["minimum"]) if "minimum" in how else float
+        kind = click.FloatRange(details["minimum"]) if "minimum" in details else float
     return click.option(
         flag,
         name,
         type=kind,
         default=default,
-        show_default=how.get("show_default", False),
-        metavar=how.get("metavar"),
-        help=how["help"],
+        show_default=details.get("show_default", False),
+        metavar=details.get("metavar"),
+        help=details["help"],
     )
 
 

@@ -27,7 +27,7 @@ class BatchSetup:
     control : Path, optional
         File through which users stop the batch.
     staging : Fence, optional
-        Where products are written; by default beside their final names.
+        The staging folders; by default, products are written beside their final names.
     """
 
     name: str

@@ -9,7 +9,7 @@ from calbatch.models.private import write_private_text
 
 
 class StopRequest(StrEnum):
-    """How a driver is to stop."""
+    """Ways in which a driver can stop."""
 
     DRAIN = "drain"  # finish the running exposures and start no others
     NOW = "now"  # abandon the running exposures as well

@@ -32,7 +32,7 @@ from calbatch.models.errors import FileError
 from calbatch.models.fits.writer import Product
 
 TICK = 0.2
-"""Seconds to wait for an outcome before the loop goes round again."""
+"""Seconds to wait for an outcome in each iteration of the main loop."""
 
 LOOK_EVERY = 2.0
 """Seconds between checks of deadlines."""
@@ -58,7 +58,7 @@ class Driver:
     Attributes
     ----------
     stopping : str
-        Why the batch is being stopped; empty while it is not.
+        The reason why the batch is being stopped; empty while it is not.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Driver:
                 except SiteLostError as lost:
                     self._wait_for_site(lost)
                 except RequestError as error:
-                    if not self._lost_since:  # otherwise, the lost site is not back yet
+                    if not self._lost_since:  # otherwise, the lost site has not come back yet
                         raise
                     self._wait_for_site(SiteLostError(str(error)))
 
@@ -118,8 +118,8 @@ class Driver:
         return self.setup.job(attempt) if attempt else None
 
     def _has_work(self, *, alone: bool) -> bool:
-        mine = self._waiting.has_exposures(alone=alone)
-        return bool(mine or self._running or (not alone and not self.feed.exhausted))
+        has_waiting = self._waiting.has_exposures(alone=alone)
+        return bool(has_waiting or self._running or (not alone and not self.feed.exhausted))
 
     def _drive(self, site: Site, *, alone: bool) -> None:
         try:

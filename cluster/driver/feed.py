@@ -42,7 +42,7 @@ class Feed:
     inputs : sequence of (int, Path)
         Number and input file of each exposure.
     policy : RetryPolicy, optional
-        How often planning is retried after a temporary failure, such as a lost connection.
+        Limits on retries of planning after a temporary failure, such as a lost connection.
     ahead : bool
         True to plan in a thread. Use False if this process calibrates as well: both collect
         Python's warnings, whose filters are global to the process.
@@ -160,7 +160,7 @@ class Feed:
         Raises
         ------
         RequestError
-            When references can no longer be chosen.
+            If references can no longer be chosen.
         """
         if not self._ready and not self._ended:
             if not self._ahead:

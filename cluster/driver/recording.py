@@ -164,8 +164,8 @@ class Recorder:
             self.batch, number, state="retrying", reason=outcome.error,
             deaths=attempt.history.deaths_alone,
         )  # fmt: skip
-        how = ", alone" if alone else ""
-        text = f"{outcome.error}; retrying in {seconds:.1f} s{how}"
+        suffix = ", alone" if alone else ""
+        text = f"{outcome.error}; retrying in {seconds:.1f} s{suffix}"
         self.ledger.add_event(self.batch, "retry", text, number)
 
     def record_kept(self, planned: PlannedExposure, outcome: Outcome) -> None:

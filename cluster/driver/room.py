@@ -30,8 +30,8 @@ class Room:
 
     Attributes
     ----------
-    ended : str
-        Why the batch must stop; empty while it need not.
+    end_reason : str
+        The reason why the batch must stop; empty while it need not.
     """
 
     def __init__(self, output: Path, recorder: Recorder, patience: float) -> None:
@@ -76,7 +76,7 @@ class Room:
         return False
 
     def _ledger_takes_it(self, *, busy: bool) -> bool:
-        """Return whether the ledger can be written; say so once if it cannot.
+        """Return whether the ledger can be written; report it once if it cannot.
 
         Exposures that finish while it cannot be written would be repeated by the next driver.
         """

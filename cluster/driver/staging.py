@@ -60,7 +60,7 @@ class Fence(Protocol):
         Raises
         ------
         FencedError
-            When another driver has taken over.
+            If another driver has taken over.
         """
 
     def remove(self, place: Path | Permit, /, *, ended: bool) -> None:
@@ -79,7 +79,7 @@ def take_over(folder: BatchFolder) -> Fence:
     Raises
     ------
     RequestError
-        When earlier drivers cannot be fenced off.
+        If earlier drivers cannot be fenced off.
     """
     if isinstance(folder.output, Url):
         return ObjectStaging(folder.output)
@@ -97,7 +97,7 @@ class Staging:
     Raises
     ------
     RequestError
-        When an earlier driver's folders cannot be removed, or none can be made.
+        If an earlier driver's folders cannot be removed, or none can be made.
     """
 
     def __init__(self, state: Path) -> None:
@@ -127,9 +127,9 @@ class Staging:
         Raises
         ------
         FencedError
-            When another driver has taken over.
+            If another driver has taken over.
         OSError
-            When it cannot be made, for instance because the disk is full.
+            If it cannot be made, for instance because the disk is full.
         """
         assert isinstance(folder, Path)
         try:
@@ -145,7 +145,7 @@ class Staging:
         Raises
         ------
         OSError
-            When it cannot be removed.
+            If it cannot be removed.
         """
         assert isinstance(folder, Path)
         try:
@@ -169,12 +169,12 @@ class ObjectStaging:
     Parameters
     ----------
     output : Url
-        Where products are uploaded to.
+        The destination of the products.
 
     Raises
     ------
     RequestError
-        When the object store does not let this driver take over.
+        If the object store does not let this driver take over.
     """
 
     def __init__(self, output: Url) -> None:
@@ -198,7 +198,7 @@ class ObjectStaging:
         Raises
         ------
         FencedError
-            When another driver has taken over.
+            If another driver has taken over.
         """
         if time.monotonic() - self._looked > LOOK_EVERY:
             self._looked = time.monotonic()
@@ -224,11 +224,13 @@ def fence_earlier_drivers(state: Path) -> None:
     Raises
     ------
     OSError
-        When one cannot be removed.
+        If one cannot be removed.
     """
     retire_folder(state / NAME, state)
-    for left in state.glob(f"{RETIRED}*"):  # left by a driver that was killed while retiring them
-        _remove(left)
+    for leftover in state.glob(
+        f"{RETIRED}*"
+    ):  # left by a driver that was killed while retiring them
+        _remove(leftover)
 
 
 def retire_folder(folder: Path, state: Path) -> None:
@@ -240,7 +242,7 @@ def retire_folder(folder: Path, state: Path) -> None:
     Raises
     ------
     OSError
-        When it cannot be removed.
+        If it cannot be removed.
     """
     away = state / f"{RETIRED}{secrets.token_hex(8)}"
     try:
@@ -259,8 +261,8 @@ def _remove(folder: Path) -> None:
             if not os.path.lexists(folder):
                 return
         except OSError:
-            left = list(_files(folder))
-            if left and all(path.name.startswith(HIDDEN) for path in left):
+            remaining = list(_files(folder))
+            if remaining and all(path.name.startswith(HIDDEN) for path in remaining):
                 return  # removed with the process that has it open; its name is not guessable
             if time.monotonic() > limit:
                 raise

@@ -133,14 +133,16 @@ def build_products(job: Job) -> list[tuple[Any, Location]]:
     Raises
     ------
     CalibrationError, ModelError
-        When the exposure cannot be calibrated.
+        If the exposure cannot be calibrated.
     """
     step = copy.deepcopy(job.step)  # the job is shared by threads
     step.references = job.references
     step.save_results = True
     step.run_lazily(datamodels.open(job.path))
-    made = step.products()
-    pairs = [(m, p) for (_, m), p in zip(made, products.product_paths(step, made), strict=True)]
+    results = step.products()
+    pairs = [
+        (m, p) for (_, m), p in zip(results, products.product_paths(step, results), strict=True)
+    ]
     for _, path in pairs:
         if path.resolve() == job.path.resolve():
             raise StepError(
@@ -160,9 +162,9 @@ def prepare_job(job: Job) -> tuple[Any, list[Any]]:
     Raises
     ------
     ChangedError
-        When the input has changed since it was planned.
+        If the input has changed since it was planned.
     CalibrationError, ModelError
-        When the exposure cannot be calibrated.
+        If the exposure cannot be calibrated.
     """
     stamp = read_stamp(job.path)
     if job.stamp is not None and (stamp.size, stamp.mtime_ns) != job.stamp:
@@ -190,7 +192,7 @@ def calibrate(job: Job, threads: int = 0, memory: int = 0) -> Outcome:
     memory : int
         Memory limit in bytes at which this process is killed; 0 for no limit.
     """
-    how = {"scheduler": "threads", "num_workers": threads} if threads else {"scheduler": "sync"}
+    options = {"scheduler": "threads", "num_workers": threads} if threads else {"scheduler": "sync"}
     clock = Stopwatch()
     remarks: list[str] = []
     try:
@@ -198,7 +200,7 @@ def calibrate(job: Job, threads: int = 0, memory: int = 0) -> Outcome:
         with log_to_file(job.log, memory), collect_warnings(remarks), dask.config.set(limit):
             graph, writers = prepare_job(job)
             try:
-                written = save_result(compute(graph, **how)[0])
+                written = save_result(compute(graph, **options)[0])
             finally:
                 for writer in writers:
                     writer.abort()

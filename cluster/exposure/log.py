@@ -133,10 +133,10 @@ def collect_log(path: Path) -> str:
 
 def find_memory_exhaustion(log: str) -> str:
     """Return a message if a dead worker's log shows that it had reached its memory limit."""
-    found = re.findall(r"^memory: (\d+) of (\d+) bytes", log, re.MULTILINE)
-    if not found:
+    matches = re.findall(r"^memory: (\d+) of (\d+) bytes", log, re.MULTILINE)
+    if not matches:
         return ""
-    size, limit = map(int, found[-1])
+    size, limit = map(int, matches[-1])
     if size < 0.8 * limit:
         return ""
     return f"out of memory: the worker had {size / 1e6:.0f} MB of {limit / 1e6:.0f} MB"

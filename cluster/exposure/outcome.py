@@ -266,22 +266,22 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 @contextmanager
-def collect_warnings(found: list[str]) -> Iterator[None]:
+def collect_warnings(remarks: list[str]) -> Iterator[None]:
     """Collect Python warnings and the warnings that steps log about an exposure.
 
     Warnings meant for developers, such as deprecations and NumPy's runtime warnings, are left out.
     """
-    collector, log = _Collector(found), logging.getLogger("calbatch")
+    collector, log = _Collector(remarks), logging.getLogger("calbatch")
     log.addHandler(collector)
     try:
-        with _catch_warnings(found):
+        with _catch_warnings(remarks):
             yield
     finally:
         log.removeHandler(collector)
 
 
 @contextmanager
-def _catch_warnings(found: list[str]) -> Iterator[None]:
+def _catch_warnings(remarks: list[str]) -> Iterator[None]:
     # Python's warning filters are global to the process: only one thread at a time collects.
     if not _ONE_AT_A_TIME.acquire(blocking=False):
         yield
@@ -294,4 +294,4 @@ def _catch_warnings(found: list[str]) -> Iterator[None]:
             yield
     finally:
         _ONE_AT_A_TIME.release()
-        found.extend(str(w.message) for w in caught)
+        remarks.extend(str(w.message) for w in caught)

@@ -30,7 +30,7 @@ class Console(rich_console.Console):
                 yield Segment(escape_lines(segment.text), segment.style)
 
     def on_broken_pipe(self) -> None:
-        """Discard further output, since nobody reads it; the batch goes on."""
+        """Discard further output, since it has no reader; the batch continues."""
         self.quiet = True
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self.file.fileno())

@@ -34,13 +34,13 @@ class HistoryQueries:
         """
         now = {path: (size, mtime_ns) for path, size, mtime_ns in places}
         query = "SELECT path, size, mtime_ns, digest, header FROM inputs WHERE path IN "
-        found = {}
+        headers = {}
         for row in self._rows(query + _marks(now), *now):
             if (row["size"], row["mtime_ns"]) == now[row["path"]]:
                 # A damaged header is read again from the file.
                 with suppress(ValueError, TypeError, RecursionError, zlib.error):
-                    found[row["path"]] = KnownHeader(row["digest"], _unpack_header(row["header"]))
-        return found
+                    headers[row["path"]] = KnownHeader(row["digest"], _unpack_header(row["header"]))
+        return headers
 
     def find_checksum(self, path: str, size: int, mtime_ns: int) -> str | None:
         """Return the checksum of an unchanged reference; None if it is not recorded."""
@@ -58,10 +58,10 @@ class HistoryQueries:
             f"{_marks(identities)} AND state IN ('done', 'kept') GROUP BY identity) "
             "ORDER BY products.id"
         )
-        found: dict[str, list[ProductRow]] = {}
+        products: dict[str, list[ProductRow]] = {}
         for row in self._rows(query, *identities):
-            found.setdefault(row["identity"], []).append(ProductRow.of(row))
-        return found
+            products.setdefault(row["identity"], []).append(ProductRow.of(row))
+        return products
 
     def find_contents(self, identities: Sequence[str]) -> dict[str, str]:
         """Return the input's content digest of the latest successful exposure of each identity."""
@@ -69,8 +69,8 @@ class HistoryQueries:
             "SELECT * FROM exposures WHERE id IN (SELECT max(id) FROM exposures WHERE identity IN "
             f"{_marks(identities)} AND state IN ('done', 'kept') GROUP BY identity)"
         )
-        found = self._rows(query, *identities)  # older ledgers have no column `content`
-        return {row["identity"]: row.get("content") or "" for row in found}
+        rows = self._rows(query, *identities)  # older ledgers have no column `content`
+        return {row["identity"]: row.get("content") or "" for row in rows}
 
     def find_deaths(self, identities: Sequence[str]) -> dict[str, int]:
         """Return the number of worker deaths of each identity whose latest exposure is not done."""

@@ -35,7 +35,7 @@ class _Row:
         Raises
         ------
         ValueError
-            When a value has the wrong type, which SQLite does not check, or an unknown state.
+            If a value has the wrong type, which SQLite does not check, or an unknown state.
         """
         types = {f.name: str(f.type) for f in fields(cls)}  # type: ignore[arg-type]
         values = {n: _decode(row[n]) if n in cls._json else row.get(n) for n in types}
@@ -146,7 +146,7 @@ class ExposureRow(_Row):
         Digest of the input's bytes, or its version; see
         `calbatch.models.storage.files.content_digest`.
     note : str
-        Why it was calibrated, or why it was not.
+        The reason why it was calibrated, or why it was not.
     """
 
     _json = frozenset({"warnings", "stages"})

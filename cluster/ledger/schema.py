@@ -136,9 +136,9 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     Raises
     ------
     LedgerError
-        When a later version of calbatch has made it.
+        If it was written by a later version of calbatch.
     sqlite3.Error
-        When the file is not a database.
+        If the file is not a database.
     """
     version = version_of(connection)
     if version > len(MIGRATIONS):
@@ -156,7 +156,7 @@ def version_of(connection: sqlite3.Connection) -> int:
     Raises
     ------
     sqlite3.Error
-        When the file is not a SQLite database, or cannot be read.
+        If the file is not a SQLite database, or cannot be read.
     """
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     return version

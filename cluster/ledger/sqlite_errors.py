@@ -1,4 +1,4 @@
-"""Errors of SQLite: telling temporary ones from damage, and turning them into our own."""
+"""Errors of SQLite: distinguishing temporary ones from damage, and converting them to ours."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def require_contents(path: Path) -> None:
     Raises
     ------
     DamagedLedgerError
-        When it is missing or empty.
+        If it is missing or empty.
     """
     try:
         if path.stat().st_size:
@@ -115,7 +115,7 @@ def decoding(path: Path) -> Iterator[None]:
     Raises
     ------
     DamagedLedgerError
-        When a value cannot be decoded.
+        If a value cannot be decoded.
     """
     try:
         yield
@@ -136,7 +136,7 @@ def ensure_private_folder(folder: Path, instead: str = "choose another output fo
     Raises
     ------
     LedgerError
-        When it cannot be created, or another user could have prepared it.
+        If it cannot be created, or another user could have prepared it.
     """
     try:
         return make_private_folder(folder, instead)

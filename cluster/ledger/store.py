@@ -63,12 +63,12 @@ class Ledger(HistoryQueries):
     commits : int
         Number of commits so far.
     stuck : CommitFailure, optional
-        Why changes currently cannot be committed.
+        The reason why changes currently cannot be committed.
 
     Raises
     ------
     LedgerError
-        When another driver has locked it, or it cannot be opened.
+        If another driver has locked it, or it cannot be opened.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -163,7 +163,7 @@ class Ledger(HistoryQueries):
         Raises
         ------
         LedgerError
-            When the ledger is damaged.
+            If the ledger is damaged.
         """
         with self._guard:
             if not self._queue:
@@ -351,9 +351,9 @@ class Ledger(HistoryQueries):
 
     def remove_batch(self, batch: int) -> None:
         """Remove a batch from the ledger; its products stay."""
-        mine = "(SELECT id FROM exposures WHERE batch = ?)"
+        exposures = "(SELECT id FROM exposures WHERE batch = ?)"
         for table in ("attempts", "products"):
-            self._change(f"DELETE FROM {table} WHERE exposure IN {mine}", batch)
+            self._change(f"DELETE FROM {table} WHERE exposure IN {exposures}", batch)
         for table in ("exposures", "events"):
             self._change(f"DELETE FROM {table} WHERE batch = ?", batch)
         self._change("DELETE FROM batches WHERE id = ?", batch)
@@ -365,7 +365,7 @@ class Ledger(HistoryQueries):
         Raises
         ------
         LedgerError
-            When there is no such batch.
+            If there is no such batch.
         """
         for row in self._rows("SELECT * FROM batches WHERE name = ?", name):
             with decoding(self.path):
@@ -377,10 +377,10 @@ class Ledger(HistoryQueries):
     def _rows(self, query: str, *values: Any) -> Iterator[dict[str, Any]]:
         with self._guard:
             try:
-                found = self._connection.execute(query, values).fetchall()
+                rows = self._connection.execute(query, values).fetchall()
             except sqlite3.Error as error:
                 raise make_error(self.path, error) from error
-        return (dict(row) for row in found)
+        return (dict(row) for row in rows)
 
     def unfinished_exposures(self, batch: int) -> Iterator[tuple[int, str]]:
         """Yield number and path of a batch's exposures that have no final outcome."""

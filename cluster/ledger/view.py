@@ -40,7 +40,7 @@ class View(HistoryQueries):
     Raises
     ------
     LedgerError
-        When there is none, or it cannot be read.
+        If there is none, or it cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -50,14 +50,14 @@ class View(HistoryQueries):
             raise LedgerError(f"{folder}: there is no ledger of batches")
         try:
             self._connection = self._connect()
-            found = version_of(self._connection)
+            version = version_of(self._connection)
         except sqlite3.Error as error:
             raise make_error(self.path, error) from error
-        if not 1 <= found <= len(MIGRATIONS):  # columns missing in an older ledger read as None
+        if not 1 <= version <= len(MIGRATIONS):  # columns missing in an older ledger read as None
             self._connection.close()
             raise LedgerError(
-                f"{self.path}: version {found} is not between 1 and {len(MIGRATIONS)}: use a later "
-                "version of calbatch, or run a batch in this folder"
+                f"{self.path}: version {version} is not between 1 and {len(MIGRATIONS)}: use a "
+                "later version of calbatch, or run a batch in this folder"
             )
         self._connection.row_factory = sqlite3.Row
 
@@ -99,8 +99,8 @@ class View(HistoryQueries):
 
     def problems(self) -> list[str]:
         """Return structural problems of the database; empty if it is sound."""
-        found = [row["integrity_check"] for row in self._rows("PRAGMA integrity_check(10)")]
-        return [text for text in found if text != "ok"]
+        problems = [row["integrity_check"] for row in self._rows("PRAGMA integrity_check(10)")]
+        return [text for text in problems if text != "ok"]
 
     def _decode_row(self, kind: type[Row], row: Mapping[str, Any]) -> Row:
         with decoding(self.path):
@@ -118,7 +118,7 @@ class View(HistoryQueries):
         Raises
         ------
         LedgerError
-            When there is no such batch.
+            If there is no such batch.
         """
         column = "id" if isinstance(name, int) else "name"
         for row in self._rows(f"SELECT * FROM batches WHERE {column} = ?", name):
@@ -145,17 +145,17 @@ class View(HistoryQueries):
             "JOIN products ON products.exposure = exposures.id "
             "WHERE batch = ? ORDER BY exposures.number, products.id"
         )
-        made = groupby(self._rows(query, batch), itemgetter("number"))
-        number, products = next(made, (None, iter(())))
+        products_by_number = groupby(self._rows(query, batch), itemgetter("number"))
+        number, products = next(products_by_number, (None, iter(())))
         bodies: dict[int | None, Mapping[str, Any]] = {None: {}}
         for row in self._rows("SELECT * FROM exposures WHERE batch = ? ORDER BY number", batch):
-            own: list[ProductRow] = []
+            exposure_products: list[ProductRow] = []
             if number == row["number"]:
-                own = [self._decode_row(ProductRow, product) for product in products]
-                number, products = next(made, (None, iter(())))
+                exposure_products = [self._decode_row(ProductRow, product) for product in products]
+                number, products = next(products_by_number, (None, iter(())))
             if row["refs"] not in bodies:
                 bodies[row["refs"]] = self.references(row["id"])
-            yield self._decode_row(ExposureRow, row), bodies[row["refs"]], own
+            yield self._decode_row(ExposureRow, row), bodies[row["refs"]], exposure_products
 
     def attempts(self, exposure: int) -> list[AttemptRow]:
         """Return the attempts at an exposure, in order."""
@@ -200,10 +200,10 @@ class View(HistoryQueries):
         )
         for row in self._rows(query, exposure):
             with decoding(self.path):
-                found = json.loads(row["body"])
-                if not isinstance(found, dict):
+                body = json.loads(row["body"])
+                if not isinstance(body, dict):
                     raise TypeError(f"{column} of exposure {exposure}")
-                return found
+                return body
         return {}
 
 

@@ -80,26 +80,26 @@ class Forecast:
 
 def forecast(exposures: Iterable[PlannedExposure]) -> Forecast:
     """Forecast the needs of exposures by running the pipeline lazily on one of each group."""
-    found = Forecast()
+    result = Forecast()
     groups: dict[Hashable, list[PlannedExposure]] = {}
     for planned in exposures:
         if planned.rerun_reason:
-            found.changed[planned.path] = planned.rerun_reason
+            result.changed[planned.path] = planned.rerun_reason
         if planned.error is not None:
-            found.errors[planned.path] = describe_failure(planned.error, planned.path)
+            result.errors[planned.path] = describe_failure(planned.error, planned.path)
         elif planned.earlier_products:
-            found.kept += 1
+            result.kept += 1
         elif any(TO_BE_FETCHED in reason for reason in planned.references.missing.values()):
-            found.unknown += 1
+            result.unknown += 1
         else:
             alike = groups.setdefault(_kind(planned), [])
             planned.header = planned.header if not alike else {}  # headers take much memory
             alike.append(planned)
         for name, chosen in planned.references.chosen.items():
-            found.references[name, chosen.path] += 1
+            result.references[name, chosen.path] += 1
     for members in groups.values():
-        _add(found, members)
-    return found
+        _add(result, members)
+    return result
 
 
 def _kind(planned: PlannedExposure) -> Hashable:
@@ -112,7 +112,7 @@ def _kind(planned: PlannedExposure) -> Hashable:
     return facts, files, planned.settings.digest
 
 
-def _add(found: Forecast, members: list[PlannedExposure]) -> None:
+def _add(result: Forecast, members: list[PlannedExposure]) -> None:
     first = members[0]
     try:
         with collect_warnings([]):
@@ -128,12 +128,12 @@ def _add(found: Forecast, members: list[PlannedExposure]) -> None:
             models = [model for model, _ in build_products(job)]
             budget = tile_budget(models)
     except Exception as error:  # calibrating these exposures would fail the same way
-        found.errors |= {e.path: describe_failure(error, first.path) for e in members}
+        result.errors |= {e.path: describe_failure(error, first.path) for e in members}
         return
     frames = {model.frame for model in models if model.shape is not None}
     rows = max((frame[0] for frame in frames), default=0)
     kind = ExposureGroup(_title(first), len(members), budget, budget.row.outputs * rows)
-    found.groups.append(kind)
+    result.groups.append(kind)
 
 
 def _title(exposure: PlannedExposure) -> str:

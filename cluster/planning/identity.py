@@ -46,7 +46,7 @@ _ELSEWHERE = ("output_dir",)
 
 
 def settings_digest(step: Step, date: str | None) -> str:
-    """Return a digest of a step's parameter values and code, whatever the values' sources.
+    """Return a digest of a step's parameter values and code, regardless of the values' sources.
 
     calbatch's own classes are named without their module, which may move.
     """
@@ -71,8 +71,8 @@ def earlier_settings_digests(step: Step, date: str | None) -> list[str]:
 
 def _values(step: Step) -> dict[str, dict[str, str]]:
     return {
-        section: {n: value for n, (value, _) in found.items() if n not in _ELSEWHERE}
-        for section, found in parameters_of(step).items()
+        section: {n: value for n, (value, _) in values.items() if n not in _ELSEWHERE}
+        for section, values in parameters_of(step).items()
     }
 
 
@@ -82,13 +82,13 @@ def _classes(step: Step) -> dict[str, type[Step]]:
 
 def _code(cls: type, name: str | None, numerics: str) -> list[str]:
     """Return a class's name, digests of the user's source files, and the version of ours."""
-    found = [name or f"{cls.__module__}.{cls.__qualname__}"]
+    parts = [name or f"{cls.__module__}.{cls.__qualname__}"]
     for base in cls.__mro__:
         if _is_ours(base):
-            return [*found, numerics]
+            return [*parts, numerics]
         if base is not object:
-            found.append(_source(base))
-    return found
+            parts.append(_source(base))
+    return parts
 
 
 def _is_ours(cls: type) -> bool:
@@ -108,25 +108,25 @@ def _source(cls: type) -> str:
 
 def software() -> dict[str, str]:
     """Return the versions of Python, calbatch and the libraries that calibrate."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
+    versions = {"python": platform.python_version(), "machine": platform.machine()}
     for name in _REPORTED:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "unknown"
-    return found
+            versions[name] = "unknown"
+    return versions
 
 
 def overrides_of(step: Step) -> dict[str, str]:
     """Return the overrides of references by parameter: a path, ``N/A``, or a model's class."""
-    found = {}
+    overrides = {}
     for one in (step, *step.steps().values()):
         for name, parameter in one.parameters().items():
             value = getattr(one, name)
             if isinstance(parameter, Override) and value is not None:
                 path = getattr(value, "path", value)  # the value is a model or a path
-                found[f"{one.name}.{name}"] = str(path or f"<{type(value).__name__} in memory>")
-    return found
+                overrides[f"{one.name}.{name}"] = str(path or f"<{type(value).__name__} in memory>")
+    return overrides
 
 
 class ReferenceChecksums:
@@ -162,14 +162,14 @@ class ReferenceChecksums:
             return path
         try:
             status = Path(path).stat()
-            found = self._find(path, status.st_size, status.st_mtime_ns)
-            if found is None:
+            checksum = self._find(path, status.st_size, status.st_mtime_ns)
+            if checksum is None:
                 with Path(path).open("rb") as file:
-                    found = hashlib.file_digest(file, "sha1").hexdigest()
-                self._record(path, status.st_size, status.st_mtime_ns, found)
+                    checksum = hashlib.file_digest(file, "sha1").hexdigest()
+                self._record(path, status.st_size, status.st_mtime_ns, checksum)
         except OSError as error:  # the exposures that use it fail with a better message
             return f"unreadable: {error.strerror}"
-        return found
+        return checksum
 
     def wait_for(self, files: Mapping[str, str]) -> dict[str, str]:
         """Return the checksums of files by reference type, after waiting for them."""

@@ -42,10 +42,10 @@ def find_exposures(
     Raises
     ------
     RequestError
-        When a requested file or folder does not exist, contains no exposures or has a name that is
+        If a requested file or folder does not exist, contains no exposures or has a name that is
         not UTF-8, or when the server of a URL fails.
     """
-    found: dict[Location, None] = {}
+    exposures: dict[Location, None] = {}
     for request in requested:
         try:
             paths = [
@@ -62,8 +62,8 @@ def find_exposures(
             )
         for path in paths:
             _require_text(path)
-        found.update(dict.fromkeys(sorted(paths, key=natural_key)))
-    return list(found)
+        exposures.update(dict.fromkeys(sorted(paths, key=natural_key)))
+    return list(exposures)
 
 
 def _require_text(path: Location) -> None:
@@ -130,7 +130,7 @@ def refuse_name_clashes(inputs: Sequence[Location]) -> None:
     Raises
     ------
     RequestError
-        When names clash; the message names both inputs.
+        If names clash; the message names both inputs.
     """
     owners: dict[str, Location] = {}
     for path in inputs:
@@ -169,7 +169,7 @@ def parse_place(folder: str | Location) -> Location:
     Raises
     ------
     RequestError
-        When it is an invalid or unsupported URL.
+        If it is an invalid or unsupported URL.
     """
     try:
         place = location(folder)
@@ -184,7 +184,7 @@ def require_writable_place(folder: str | Location) -> Location:
     Raises
     ------
     RequestError
-        When it is not writable.
+        If it is not writable.
     """
     try:
         place = location(folder)
@@ -202,7 +202,7 @@ def require_writable_folder(folder: Path) -> Path:
     Raises
     ------
     RequestError
-        When it cannot be created or written to.
+        If it cannot be created or written to.
     """
     folder = folder.expanduser().absolute()
     probe = (

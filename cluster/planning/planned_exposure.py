@@ -73,7 +73,7 @@ class PlannedExposure:
     header : mapping
         Its metadata, with the size and class of its array under `SHAPE` and `TYPE`.
     error : exception, optional
-        Why the exposure cannot be calibrated.
+        The reason why the exposure cannot be calibrated.
     earlier_products : sequence of ProductRow
         Intact products of the same work, if it has been done before.
     deaths : int
@@ -83,7 +83,7 @@ class PlannedExposure:
     content : str
         Digest of the input's bytes when the same work was done.
     rerun_reason : str
-        Why it is repeated although the input's size and modification time are unchanged.
+        The reason why it is repeated although the input's size and modification time are unchanged.
     """
 
     number: int
@@ -108,8 +108,8 @@ class PlannedExposure:
         if self.source is None:
             return
         files = self.files()
-        found = sums.wait_for(files)
-        named = {kind: [Path(path).name, found[kind]] for kind, path in files.items()}
+        checksums = sums.wait_for(files)
+        named = {kind: [Path(path).name, checksums[kind]] for kind, path in files.items()}
         for digest in (self.settings.digest, *self.settings.earlier_digests):
             yield identity(self.source, digest, named)
 

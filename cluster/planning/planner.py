@@ -118,7 +118,7 @@ class Planner:
         Raises
         ------
         RequestError
-            When the rules of the context are missing or damaged.
+            If the rules of the context are missing or damaged.
         """
         pending = iter(inputs)
         size = FIRST_BLOCK
@@ -152,33 +152,35 @@ class Planner:
         ]
 
     def _plan_together(self, inputs: Sequence[tuple[int, Location]]) -> list[PlannedExposure]:
-        found = self._new_exposures(inputs)
-        self._add_headers(found)
-        headers = {p.number: p.header for p in found if p.error is None}
+        exposures = self._new_exposures(inputs)
+        self._add_headers(exposures)
+        headers = {p.number: p.header for p in exposures if p.error is None}
         rules = resolve_references(
             self.step, headers, self.references, self._fetch, use_pars=self._use_pars
         )
         self._merge_rules(rules)
-        for planned in found:
+        for planned in exposures:
             self._add_rules(planned, rules)
-        self._find_earlier_products([p for p in found if p.is_known and p.error is None])
-        return found
+        self._find_earlier_products([p for p in exposures if p.is_known and p.error is None])
+        return exposures
 
     def _merge_rules(self, rules: Resolution) -> None:
         self.resolution.context = rules.context or self.resolution.context
         self.resolution.context_reason = rules.context_reason or self.resolution.context_reason
         self.resolution.parameters.update(rules.parameters)
 
-    def _add_headers(self, found: Sequence[PlannedExposure]) -> None:
+    def _add_headers(self, exposures: Sequence[PlannedExposure]) -> None:
         """Take the headers of unchanged inputs from the ledger, and read those of the others.
 
         Several files are read at a time, since latency dominates small reads.
         """
         before: dict[int, str] = {}
         if self.history is not None:
-            versions = list(self._pool.map(current_version, [planned.path for planned in found]))
+            versions = list(
+                self._pool.map(current_version, [planned.path for planned in exposures])
+            )
             known = self.history.find_headers([v for v in versions if v is not None])
-            for planned, version in zip(found, versions, strict=True):
+            for planned, version in zip(exposures, versions, strict=True):
                 if version is None or version.path not in known:
                     continue
                 header = known[version.path]
@@ -188,8 +190,8 @@ class Planner:
                     _set_known_header(planned, version, header)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # repeated and recorded when it is calibrated
-            list(self._pool.map(self._read_header, [p for p in found if not p.is_known]))
-        for planned in found:
+            list(self._pool.map(self._read_header, [p for p in exposures if not p.is_known]))
+        for planned in exposures:
             if planned.number in before and planned.source is not None:
                 planned.is_known = planned.source.header_digest == before[planned.number]
                 if not planned.is_known:
@@ -234,17 +236,24 @@ class Planner:
         """Find the intact products of exposures whose work has been done before."""
         if self.history is None or self.checksums is None:
             return
-        own = [(p, list(p.identities(self.checksums))) for p in seen if not p.references.missing]
-        named = [identity for _, identities in own for identity in identities]
-        deaths, made = self.history.find_deaths(named), self.history.find_products(named)
-        contents = self.history.find_contents(named)
-        for planned, identities in own:
+        identified = [
+            (p, list(p.identities(self.checksums))) for p in seen if not p.references.missing
+        ]
+        all_identities = [identity for _, identities in identified for identity in identities]
+        deaths, products = (
+            self.history.find_deaths(all_identities),
+            self.history.find_products(all_identities),
+        )
+        contents = self.history.find_contents(all_identities)
+        for planned, identities in identified:
             planned.deaths = next((deaths[i] for i in identities if i in deaths), 0)
-            done = next((i for i in identities if i in made or i in contents), "")
+            done = next((i for i in identities if i in products or i in contents), "")
             planned.content = contents.get(done, "")
-            planned.earlier_products = () if self.rerun.force else made.get(done, ())
-        found = [planned for planned, _ in own if planned.earlier_products]
-        for planned, stay in zip(found, self._pool.map(self._is_up_to_date, found), strict=True):
+            planned.earlier_products = () if self.rerun.force else products.get(done, ())
+        candidates = [planned for planned, _ in identified if planned.earlier_products]
+        for planned, stay in zip(
+            candidates, self._pool.map(self._is_up_to_date, candidates), strict=True
+        ):
             planned.earlier_products = planned.earlier_products if stay else ()
 
     def _is_up_to_date(self, planned: PlannedExposure) -> bool:
@@ -297,7 +306,7 @@ def open_references(step: Step, context: str | None = None) -> CrdsReferences:
     Raises
     ------
     RequestError
-        When there is no reference cache, or it lacks the context.
+        If there is no reference cache, or it lacks the context.
     """
     references = CrdsReferences(context)
     try:

@@ -37,7 +37,7 @@ class Resolution:
     parameters : Counter
         Number of exposures that use each parameter reference.
     errors : dict
-        Why an exposure cannot be calibrated, by its number.
+        Reasons why exposures cannot be calibrated, by their numbers.
     """
 
     context: str = ""
@@ -82,7 +82,7 @@ def resolve_references(
     Raises
     ------
     RequestError
-        When references are needed and there is no usable cache or context.
+        If references are needed and there is no usable cache or context.
     """
     result = Resolution()
     fetch = _bind_references(references, fetch_function)
@@ -126,13 +126,13 @@ def _add_parameters(
         if step.wanted_references():
             raise RequestError(str(error)) from error
         return  # there is no cache, but none is needed
-    made: dict[str, Step | CalibrationError] = {}
+    steps: dict[str, Step | CalibrationError] = {}
     for number, one in found.items():
         names = {kind: str(c.path) for kind, c in one.chosen.items() if c.path is not None}
         key = json.dumps([names, sorted(one.missing.items())], sort_keys=True)
-        if key not in made:
-            made[key] = _configure(step, one)
-        own = made[key]
+        if key not in steps:
+            steps[key] = _configure(step, one)
+        own = steps[key]
         if isinstance(own, CalibrationError):
             result.errors[number] = own
         elif own is not step:

@@ -50,7 +50,7 @@ def configure_step(
     Raises
     ------
     RequestError
-        When a step, parameter or value is unknown or invalid.
+        If a step, parameter or value is unknown or invalid.
     """
     try:
         step, files = _instantiate(pipeline, config)
@@ -99,8 +99,8 @@ def _resolve_overrides(step: Step) -> None:
         value = getattr(step, name)
         if isinstance(parameter, Override) and isinstance(value, (str, os.PathLike)):
             source = step.sources[name]
-            found = _check_override(step, name, os.fspath(value), parameter.reference_type)
-            step.configure({"": {name: found}}, source)
+            path = _check_override(step, name, os.fspath(value), parameter.reference_type)
+            step.configure({"": {name: path}}, source)
     for part in step.steps().values():
         _resolve_overrides(part)
 

@@ -29,7 +29,7 @@ def open_cluster(options: ClusterOptions, grain: str) -> Iterator[DaskSite]:
     options : ClusterOptions
         The class, its arguments, and the number of workers.
     grain : {"exposure", "tile"}
-        What a task is.
+        Size of a task.
 
     Raises
     ------
@@ -64,14 +64,14 @@ def import_class(path: str) -> type:
     if not module or not name:
         raise RequestError(f"cluster {path!r}: must be like dask_gateway.GatewayCluster")
     try:
-        found = getattr(import_module(module), name)
+        cls = getattr(import_module(module), name)
     except ImportError as error:
         raise RequestError(f"cluster {path}: {error}; is it installed?") from error
     except AttributeError:
         raise RequestError(f"cluster {path}: {module} has no {name}") from None
-    if not isinstance(found, type):
+    if not isinstance(cls, type):
         raise RequestError(f"cluster {path}: is not a class")
-    return found
+    return cls
 
 
 def _make_cluster(kind: type, options: ClusterOptions) -> Any:

@@ -1,4 +1,4 @@
-"""The site that is a dask scheduler with its workers."""
+"""The site for a dask scheduler with its workers."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ class DaskSite:
     client : distributed.Client
         Connected to the scheduler.
     grain : {"exposure", "tile"}
-        What a task is: a whole exposure, or one of its tiles.
+        Size of a task: a whole exposure, or one of its tiles.
     description : str
-        The site in words, for users.
+        A description of the site for users.
     dashboard : str, optional
         The address of its dashboard.
     """
@@ -223,17 +223,17 @@ class DaskSite:
         SiteLostError
             If the scheduler is gone.
         """
-        found = list(self._send())
+        outcomes = list(self._send())
         with suppress(queue.Empty):
             while True:
-                key, result = self._ended.get(timeout=0 if found else timeout)
+                key, result = self._ended.get(timeout=0 if outcomes else timeout)
                 task = self._running.pop(key, None)
                 if task is not None:  # otherwise it was withdrawn
-                    found.append((task.job, self._outcome(task, result)))
+                    outcomes.append((task.job, self._outcome(task, result)))
                     task.future.release()
-        if not found:
+        if not outcomes:
             self._require_scheduler()
-        return found
+        return outcomes
 
     def _outcome(self, task: _Task, result: Any) -> Outcome:
         for writer in task.writers:
@@ -262,13 +262,13 @@ class DaskSite:
         kill : bool
             Restart the workers that are calibrating them, which may never end by themselves.
         """
-        wanted = None if numbers is None else set(numbers)
+        selected = None if numbers is None else set(numbers)
         self._unsent = {
             key: job
             for key, job in self._unsent.items()
-            if wanted is not None and job.number not in wanted
+            if selected is not None and job.number not in selected
         }
-        keys = [k for k, t in self._running.items() if wanted is None or t.job.number in wanted]
+        keys = [k for k, t in self._running.items() if selected is None or t.job.number in selected]
         tasks = [self._running.pop(key) for key in keys]
         if tasks:
             with suppress(Exception):  # the scheduler may be lost
@@ -276,16 +276,16 @@ class DaskSite:
                 self.client.cancel([task.future for task in tasks])
                 if workers:
                     restart = self.client.restart_workers
-                    how = {"timeout": RESTART, "raise_for_error": False}
-                    call_within(RESTART + ANSWER, lambda: restart(workers, **how))
+                    restart_options = {"timeout": RESTART, "raise_for_error": False}
+                    call_within(RESTART + ANSWER, lambda: restart(workers, **restart_options))
         for task in tasks:
             for writer in task.writers:
                 writer.abort()
 
     def _workers_of(self, keys: Sequence[Any]) -> list[str]:
         wanted = {str(key) for key in keys}
-        held = self._task_keys()
-        return [worker for worker, keys in held.items() if wanted & {str(k) for k in keys}]
+        processing = self._task_keys()
+        return [worker for worker, keys in processing.items() if wanted & {str(k) for k in keys}]
 
     def _task_keys(self) -> Mapping[str, Sequence[Any]]:
         """Return the keys of each worker's tasks.
@@ -296,8 +296,8 @@ class DaskSite:
             If the scheduler does not answer.
         """
         ask = self.client.scheduler.processing
-        found: dict[str, Sequence[Any]] = self.client.sync(ask, callback_timeout=ANSWER)
-        return found
+        processing: dict[str, Sequence[Any]] = self.client.sync(ask, callback_timeout=ANSWER)
+        return processing
 
     def find_silent(self, limit: float) -> list[SilentWorker] | None:
         """Return the silent workers; None if it is too early to check again.
@@ -307,8 +307,8 @@ class DaskSite:
         limit : float
             Seconds of silence after which stopped workers are given up.
         """
-        found = self._watch.look(limit)
-        return add_numbers(found, self._numbers_by_worker()) if found else found
+        silent = self._watch.look(limit)
+        return add_numbers(silent, self._numbers_by_worker()) if silent else silent
 
     def discard_worker(self, silent: SilentWorker) -> None:
         """Let a nanny kill a stopped worker, and remove the worker from the scheduler."""
@@ -316,22 +316,28 @@ class DaskSite:
             kill_worker(self.client, silent.worker)
         with suppress(Exception):  # the worker may have been removed, or the scheduler lost
             forget = self.client.scheduler.unregister
-            how = {"address": silent.worker, "stimulus_id": f"calbatch-silent-{silent.worker}"}
-            self.client.sync(forget, **how, callback_timeout=FORGET)
+            arguments = {
+                "address": silent.worker,
+                "stimulus_id": f"calbatch-silent-{silent.worker}",
+            }
+            self.client.sync(forget, **arguments, callback_timeout=FORGET)
 
     def _numbers_by_worker(self) -> dict[str, frozenset[int]]:
         """Return the numbers of the exposures that each worker holds, as far as they are known."""
         with suppress(Exception):
-            mine = {str(key): task.job.number for key, task in self._running.items()}
-            held = self._task_keys().items()
-            return {w: frozenset(mine[str(k)] for k in keys if str(k) in mine) for w, keys in held}
+            numbers = {str(key): task.job.number for key, task in self._running.items()}
+            processing = self._task_keys().items()
+            return {
+                w: frozenset(numbers[str(k)] for k in keys if str(k) in numbers)
+                for w, keys in processing
+            }
         return {}
 
     def running_numbers(self) -> set[int]:
         """Return the numbers of the exposures that workers are calibrating, if they are known."""
         with suppress(Exception):
-            held = {str(key) for keys in self._task_keys().values() for key in keys}
-            return {t.job.number for k, t in self._running.items() if str(k) in held}
+            keys_at_workers = {str(key) for keys in self._task_keys().values() for key in keys}
+            return {t.job.number for k, t in self._running.items() if str(k) in keys_at_workers}
         return set()
 
 

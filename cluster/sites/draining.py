@@ -93,16 +93,18 @@ class Draining(WorkerPlugin):
         return min(SLACK * Draining.longest_known, self.span / 2)
 
     def _look(self) -> None:
-        left = self.ends - time.time()
-        if self.closing or left > self.required_seconds() + EVERY:  # one may start until next time
+        seconds_left = self.ends - time.time()
+        if (
+            self.closing or seconds_left > self.required_seconds() + EVERY
+        ):  # one may start until next time
             return
         if self.worker.status == Status.running:
-            log.info("%.0f seconds are left: no exposure is started any more", left)
+            log.info("%.0f seconds are left: no further exposure is started", seconds_left)
             # dask's memory monitor would end the pause when little memory is used.
             self.worker.memory_manager.memory_pause_fraction = False
             self.worker.status = Status.paused
         self._idle = 0.0 if self.worker.state.executing else self._idle + EVERY
-        if left <= 0 or (self._idle and not self.worker.data) or self._idle > FETCHED:
+        if seconds_left <= 0 or (self._idle and not self.worker.data) or self._idle > FETCHED:
             self.closing = True
             self._ending = asyncio.ensure_future(self._close())
 
@@ -111,7 +113,7 @@ class Draining(WorkerPlugin):
 
 
 def announce_duration(client: Any, seconds: float) -> None:
-    """Tell all present and future workers how long the longest exposure takes.
+    """Send the duration of the longest exposure to all present and future workers.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The site that is this process."""
+"""The site for calibrating in this process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class InProcess:
     def submit(self, job: Job) -> None:
         """Keep an exposure until `collect` calibrates it.
 
-        It gets no log file, which serves to explain the death of another process.
+        It has no log file, because log files serve to explain the deaths of other processes.
         """
         self._waiting.append(replace(job, log=None))
 
@@ -46,7 +46,7 @@ class InProcess:
         return [(job, calibrate(job, self.threads)) for job in jobs]
 
     def running_numbers(self) -> set[int]:
-        """Return an empty set: nobody can ask while an exposure is being calibrated."""
+        """Return an empty set: this process is blocked while an exposure is being calibrated."""
         return set()
 
     def find_silent(self, limit: float) -> list[SilentWorker]:
@@ -63,6 +63,6 @@ class InProcess:
 
 
 def describe_threads(threads: int) -> str:
-    """Return this process in words, with its number of threads."""
-    how = f"in {threads} thread{'s' * (threads > 1)}" if threads else "without threads"
-    return f"in this process, {how}"
+    """Return a description of this process with its number of threads."""
+    threading = f"in {threads} thread{'s' * (threads > 1)}" if threads else "without threads"
+    return f"in this process, {threading}"

@@ -58,7 +58,7 @@ class SiteKind(Generic[OptionsT]):
         options : dataclass
             The site's options.
         grain : {"exposure", "tile"}
-            What a task is.
+            Size of a task.
         batch : str
             Name of the batch that it is opened for; empty if for several.
 
@@ -186,12 +186,12 @@ def find_kind(name: str) -> SiteKind[Any]:
     """
     if name in KINDS:
         return KINDS[name]
-    found = {point.name: point for point in entry_points(group=GROUP)}
-    if name not in found:
+    points = {point.name: point for point in entry_points(group=GROUP)}
+    if name not in points:
         close = get_close_matches(str(name), kind_names(), n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise RequestError(f"kind {name!r}: unknown{hint}; kinds are {', '.join(kind_names())}")
-    return _load(found[name])
+    return _load(points[name])
 
 
 def _package_kinds() -> set[str]:

@@ -54,7 +54,7 @@ DASK_SETTINGS = {
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     # One exposure per worker: if a worker dies, only its exposure can be to blame. The driver is
-    # told of every death, and decides on retries.
+    # notified of every death, and decides on retries.
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.scheduler.allowed-failures": 0,
     # A worker whose kernel holds the interpreter for minutes is not dead. The driver examines its
@@ -76,7 +76,7 @@ INTERRUPTS = {signal.SIGINT, signal.SIGHUP}
 
 
 def start_server() -> None:
-    """Start the process from which workers are forked; it imports their libraries meanwhile.
+    """Start the process from which workers are forked, which imports their libraries.
 
     A forked worker has its libraries at once, and shares their memory. On systems other than Linux,
     and if a fork server is running that calbatch did not start, workers import for themselves.
@@ -95,8 +95,8 @@ class _Server:
     def method(self) -> str:
         """Return the start method of multiprocessing for workers."""
         running = self._running()
-        ours = running is None or running == self.pid
-        return "forkserver" if sys.platform == "linux" and ours else "spawn"
+        is_ours = running is None or running == self.pid
+        return "forkserver" if sys.platform == "linux" and is_ours else "spawn"
 
     def start(self) -> None:
         """Start the process with the current environment, which workers inherit."""
@@ -112,8 +112,8 @@ class _Server:
 
     @staticmethod
     def _running() -> int | None:
-        found: int | None = getattr(forkserver._forkserver, "_forkserver_pid", None)
-        return found
+        server: int | None = getattr(forkserver._forkserver, "_forkserver_pid", None)
+        return server
 
 
 _server = _Server()
@@ -127,7 +127,8 @@ def _use_own_temporary_folder() -> None:
     config: dict[str, Any] = getattr(current_process(), "_config", {})
     if config.get("tempdir") is None:
         config["tempdir"] = str(make_process_folder("sockets"))
-        Finalize(None, shutil.rmtree, (config["tempdir"], True), exitpriority=-100)  # as it does
+        # as multiprocessing does for its own folder
+        Finalize(None, shutil.rmtree, (config["tempdir"], True), exitpriority=-100)
 
 
 @contextmanager
@@ -180,7 +181,7 @@ def reference_bytes(memory: int, grain: str) -> int:
     memory : int
         Bytes that the worker may use.
     grain : {"exposure", "tile"}
-        What a task is. With tiles there are too few exposures to keep references for another.
+        Size of a task. With tiles, exposures are too few for references to be kept and reused.
     """
     import dask
 
@@ -234,8 +235,8 @@ def http_routes() -> dict[str, Any]:
     import dask
 
     routes = dask.config.get("distributed.scheduler.http.routes")
-    kept = [r for r in routes if r != "distributed.http.proxy"]
-    return {"distributed.scheduler.http.routes": kept}
+    allowed = [r for r in routes if r != "distributed.http.proxy"]
+    return {"distributed.scheduler.http.routes": allowed}
 
 
 @contextmanager
@@ -276,7 +277,7 @@ def hold_interrupts() -> Iterator[None]:
     """Block interrupts in the threads and processes that are started within this context.
 
     They inherit the mask of signals. A terminal sends Ctrl-C to all of its processes, and workers
-    would die of it, noisily, while this process stops them in order.
+    would be killed by it, with tracebacks, while this process is still stopping them.
     """
     resource_tracker.ensure_running()  # starting it later would unblock interrupts
     before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)

@@ -128,7 +128,7 @@ def open_site(site: NamedSite, grain: str, batch: str = "") -> AbstractContextMa
     site : NamedSite
         The site.
     grain : {"exposure", "tile"}
-        What a task is.
+        Size of a task.
     batch : str
         Name of the batch that the site is opened for; empty if for several.
 
@@ -192,7 +192,7 @@ def _require_complete(site: NamedSite) -> NamedSite:
 
 
 def _with_underscores(entry: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return options with underscores in their names: dask takes hyphens for the same."""
+    """Return options with underscores in their names, since dask treats hyphens alike."""
     return {str(name).replace("-", "_"): value for name, value in entry.items()}
 
 
@@ -274,12 +274,12 @@ def _mapping(text: str) -> dict[str, Any]:
     import yaml
 
     try:
-        found = yaml.safe_load(text)
-    except Exception as error:  # values that do not fit their tag raise anything
+        mapping = yaml.safe_load(text)
+    except Exception as error:  # a value that does not fit its tag may raise anything
         raise ValueError(f"{type(error).__name__}: {error}") from error
-    if not isinstance(found, dict):
+    if not isinstance(mapping, dict):
         raise TypeError(f"{text!r} is not a mapping")
-    return found
+    return mapping
 
 
 def option_text(name: str, value: Any) -> str:

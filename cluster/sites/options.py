@@ -9,10 +9,10 @@ from typing import Any
 
 def option(default: Any, text: str) -> Any:
     """Return the dataclass field of an option, with its default and one line of help."""
-    how: dict[str, Any] = {"metadata": {"help": text}}
+    arguments: dict[str, Any] = {"metadata": {"help": text}}
     if isinstance(default, dict):
-        return field(default_factory=dict, **how)
-    return field(default=default, **how)
+        return field(default_factory=dict, **arguments)
+    return field(default=default, **arguments)
 
 
 @dataclass(frozen=True)

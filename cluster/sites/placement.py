@@ -15,15 +15,15 @@ from calbatch.cluster.sites.options import AddressOptions, LocalOptions
 from calbatch.cluster.sites.site import Site
 
 SMALL_BATCH = 64 * 2**20
-"""Bytes of input that are calibrated sooner than a cluster starts."""
+"""Bytes of input that take less time to calibrate than a cluster takes to start."""
 
 IN_PROCESS = ("threads", "sync")
-"""Schedulers that are this process."""
+"""Schedulers that run in this process."""
 
 
 @dataclass(frozen=True)
 class SiteRequest:
-    """The place that a user asked for.
+    """The place that a user requested.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class SiteRequest:
     workers : int, optional
         Number of worker processes or threads; by default one per core, as far as memory allows.
     grain : {"auto", "exposure", "tile"}
-        What a task is.
+        Size of a task.
     insecure : bool
         Accept an unencrypted scheduler on another machine.
     site : str, optional
@@ -74,7 +74,7 @@ class Place:
     workers : int
         Number of processes or threads; 0 if the site decides.
     grain : {"exposure", "tile"}
-        What a task is.
+        Size of a task.
     insecure : bool
         As in `SiteRequest`.
     named_site : NamedSite, optional
@@ -105,7 +105,7 @@ class Place:
 
     @property
     def description(self) -> str:
-        """The place in words, before it is opened."""
+        """A description of the place before it is opened."""
         if self.scheduler in IN_PROCESS:
             return describe_threads(self.threads)
         if self.scheduler == "local":
@@ -143,7 +143,7 @@ def check_request(request: SiteRequest) -> None:
 
 
 def choose_place(request: SiteRequest, exposures: int, size: int) -> Place:
-    """Return the place for a request, with everything decided that the request leaves open.
+    """Return the place for a request, with all open choices resolved.
 
     Parameters
     ----------
@@ -221,10 +221,10 @@ def open_place(place: Place, alone: bool = False, batch: str = "") -> AbstractCo
     place : Place
         The place.
     alone : bool
-        Whether the site is for one exposure that may need all of its memory.
+        True if the site is for one exposure that may need all of its memory.
     batch : str
-        Name of the batch that the site is for, if any: whatever earlier drivers of that batch left
-        running there is ended first.
+        Name of the batch that the site is for, if any. Jobs that earlier drivers of that batch left
+        running are ended first.
 
     Raises
     ------

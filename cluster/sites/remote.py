@@ -36,7 +36,7 @@ def open_scheduler(address: str, grain: str, *, insecure: bool = False) -> Itera
     address : str
         The scheduler's address.
     grain : {"exposure", "tile"}
-        What a task is.
+        Size of a task.
     insecure : bool
         Accept an unencrypted scheduler on another machine.
 
@@ -87,10 +87,10 @@ def refuse_insecure(address: str, *, insecure: bool) -> None:
 def _require_certificates(address: str) -> None:
     for name in ("ca-file", "client.cert", "client.key"):
         setting = f"distributed.comm.tls.{name}"
-        found = dask.config.get(setting)
-        if found is None or not Path(found).is_file():
+        path = dask.config.get(setting)
+        if path is None or not Path(path).is_file():
             variable = "DASK_" + setting.upper().replace(".", "__").replace("-", "_")
-            what = f"is {found}, which is not a file" if found else "is not set"
+            what = f"is {path}, which is not a file" if path else "is not set"
             raise RequestError(f"{address}: dask's {setting} {what}; {variable} can set it")
 
 
@@ -124,7 +124,7 @@ def check_workers(client: Any, address: str, grain: str) -> dict[str, int]:
     address : str
         Name of the site in error messages.
     grain : {"exposure", "tile"}
-        What a task is.
+        Size of a task.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def check_workers(client: Any, address: str, grain: str) -> dict[str, int]:
         tiles of one exposure.
     """
     try:
-        found = call_within(ASK_WORKERS, lambda: client.run(_host_and_version))
+        versions = call_within(ASK_WORKERS, lambda: client.run(_host_and_version))
     except TimeoutError as error:
         raise RequestError(
             f"{address}: not all of its workers answer within {ASK_WORKERS:g} s; one may be stopped"
@@ -143,7 +143,7 @@ def check_workers(client: Any, address: str, grain: str) -> dict[str, int]:
             f"{address}: its workers cannot run calbatch: {first_cause(error)}"
         ) from error
     hosts: dict[str, int] = {}
-    for worker, (host, version) in found.items():
+    for worker, (host, version) in versions.items():
         if version != __version__:
             raise RequestError(
                 f"{address}: worker {worker} has calbatch {version}, this process {__version__}"

@@ -1,10 +1,10 @@
 """Workers that send no heartbeats: which of them are stopped, and which are only busy.
 
 A worker sends a heartbeat twice a second, or less often if there are many workers. It sends none
-while its process is stopped (SIGSTOP, a suspended job), nor while a kernel holds the interpreter or
-a disk keeps it waiting, which is no reason to give it up. The state of the process distinguishes
-these cases. The worker's nanny reports it, or this process examines it if the worker is on this
-host. If the nanny does not answer either, the whole host or job is stopped or cut off.
+while its process is stopped (SIGSTOP, a suspended job). It also sends none while a kernel holds the
+interpreter or a disk keeps it waiting, and must not be given up then. The state of the process
+distinguishes these cases. The worker's nanny reports it, or this process examines it if the worker
+is on this host. If the nanny does not answer either, the whole host or job is stopped or cut off.
 """
 
 from __future__ import annotations
@@ -176,20 +176,22 @@ class WorkerWatch:
         silent = self._heartbeats.look(seen, now, 2 * every)
         quiet = {w: s for w, s in silent.items() if s >= min(ASK_AFTER, limit / 2)}
         self._asked = {w: question for w, question in self._asked.items() if w in quiet}
-        found = [
+        reports = [
             SilentWorker(worker, seconds, self._condition(worker, workers[worker], limit))
             for worker, seconds in quiet.items()
         ]
-        return [one for one in found if one.seconds >= min(REPORT_AFTER, limit)]
+        return [report for report in reports if report.seconds >= min(REPORT_AFTER, limit)]
 
     def _workers(self) -> Mapping[str, Mapping[str, Any]] | None:
         """Return the scheduler's records of its workers; None if it does not answer."""
         client = self._client
         try:
-            found: dict[str, Any] = client.sync(client.scheduler.identity, callback_timeout=ANSWER)
+            workers: dict[str, Any] = client.sync(
+                client.scheduler.identity, callback_timeout=ANSWER
+            )
         except Exception:  # a lost scheduler is reported elsewhere
             return None
-        return dict(found["workers"])
+        return dict(workers["workers"])
 
     def _mute(self, asked: float, limit: float) -> list[SilentWorker]:
         """Return the scheduler as silent, if it has been so for a while."""
@@ -201,31 +203,31 @@ class WorkerWatch:
     def _condition(self, worker: str, known: Mapping[str, Any], limit: float) -> Condition:
         """Return the condition of a worker, and request it again."""
         if not known.get("nanny"):
-            found = condition_of(find_listener(worker))
-            return Condition.UNWATCHED if found is Condition.UNKNOWN else found
+            condition = condition_of(find_listener(worker))
+            return Condition.UNWATCHED if condition is Condition.UNKNOWN else condition
         question = self._asked.get(worker)
-        found = question.condition(limit) if question else Condition.UNKNOWN
+        condition = question.condition(limit) if question else Condition.UNKNOWN
         if question is None or question.answer.done():
-            self._asked[worker] = _Question(time.monotonic(), Future(), found)
-            how = (self._client, worker, self._asked[worker].answer)
-            Thread(target=_ask, args=how, daemon=True).start()  # the nanny may not answer
-        return found
+            self._asked[worker] = _Question(time.monotonic(), Future(), condition)
+            arguments = (self._client, worker, self._asked[worker].answer)
+            Thread(target=_ask, args=arguments, daemon=True).start()  # the nanny may not answer
+        return condition
 
 
 def _ask(client: Any, worker: str, answer: Future[Condition]) -> None:
     """Ask a worker's nanny for the worker's condition."""
-    found = Condition.UNREACHABLE
+    condition = Condition.UNREACHABLE
     with suppress(Exception):
         replies = client.run(_worker_condition, workers=[worker], nanny=True, on_error="ignore")
-        found = next((Condition(text) for text in replies.values()), found)
-    answer.set_result(found)
+        condition = next((Condition(text) for text in replies.values()), condition)
+    answer.set_result(condition)
 
 
 def kill_worker(client: Any, worker: str) -> None:
     """Let a worker's nanny kill and replace it, if there is a nanny that answers."""
     with suppress(Exception):
-        how = {"workers": [worker], "nanny": True, "on_error": "ignore"}
-        call_within(NANNY_ANSWER, lambda: client.run(_kill_worker, **how))
+        arguments = {"workers": [worker], "nanny": True, "on_error": "ignore"}
+        call_within(NANNY_ANSWER, lambda: client.run(_kill_worker, **arguments))
 
 
 def _kill_worker(dask_worker: Any) -> None:
@@ -245,8 +247,8 @@ def find_listener(address: str) -> int | None:
     The worker itself cannot report it once it is stopped.
     """
     place = urlsplit(address)
-    here = {a.address for found in psutil.net_if_addrs().values() for a in found}
-    if place.hostname not in here:
+    local_addresses = {a.address for addresses in psutil.net_if_addrs().values() for a in addresses}
+    if place.hostname not in local_addresses:
         return None
     with suppress(psutil.Error, OSError):
         for connection in psutil.net_connections("tcp"):

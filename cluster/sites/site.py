@@ -15,7 +15,7 @@ class Site(Protocol):
 
     @property
     def description(self) -> str:
-        """The site in words, for users."""
+        """A description of the site for users."""
         ...
 
     @property

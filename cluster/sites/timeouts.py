@@ -1,4 +1,4 @@
-"""Calls that must return in time, although a stopped process may never answer them."""
+"""Calls with a time limit, since a stopped process never answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`calbatch recalibrate` and `calbatch watch`: batches that follow from others or from arrivals."""
+"""`calbatch recalibrate` and `calbatch watch`: changed references and new files."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def recalibrate(batch: str | None, context: str, *, dry_run: bool) -> int:
         return 0
     order = replace(order, inputs=tuple(map(str, changed)))
     notes = {str(path): why for path, why in changed.items()}
-    begun = begin_batch(step, order, notes, hold=True)
-    result = drive(begun, console)
+    registered = begin_batch(step, order, notes, hold=True)
+    result = drive(registered, console)
     print_summary(result, Console())
     return result.exit_status
 
@@ -127,13 +127,13 @@ def watch(
                     console.print(text, markup=False, highlight=False)
                 time.sleep(EVERY)
             else:
-                ended, given, reported = time.monotonic(), waiting, ""
+                ended, last_inputs, reported = time.monotonic(), waiting, ""
                 waiting = _list_unfinished(result)
                 if waiting:
                     time.sleep(EVERY)
                 else:
                     status = max(status, result.exit_status)  # failed is worse than done
-                if waiting == given:  # `idle` limits the pauses between fruitless attempts
+                if waiting == last_inputs:  # attempts without progress do not count as idle
                     last += ended - started
                     continue
             last = time.monotonic()
@@ -150,10 +150,10 @@ def _list_unfinished(result: Result) -> list[Path]:
 
 
 class _Arrivals:
-    """Files that arrive completely in a folder.
+    """Detects files that have arrived completely in a folder.
 
-    A file is complete if it has not changed for a while and can be opened. A file that stays
-    damaged is returned after ten times that while, and then fails.
+    A file is complete if it can be opened and has not changed for ``settle`` seconds. A file that
+    stays damaged is returned after ten times as long, and then fails.
     """
 
     def __init__(
@@ -166,14 +166,14 @@ class _Arrivals:
 
     def whole(self) -> list[Path]:
         """Return the files that have become complete since the last call, in natural order."""
-        now, found = time.monotonic(), []
-        there: list[Path] = []
-        with suppress(OSError):  # the folder is away for a while
-            there += files_in(self.folder, self.pattern, recursive=self.recursive)
-        for path in sorted(there, key=natural_key):
+        now, complete = time.monotonic(), []
+        candidates: list[Path] = []
+        with suppress(OSError):  # the folder may be temporarily unavailable
+            candidates += files_in(self.folder, self.pattern, recursive=self.recursive)
+        for path in sorted(candidates, key=natural_key):
             try:
                 status = path.stat()
-            except OSError:  # gone again
+            except OSError:  # already removed
                 continue
             stamp = status.st_size, status.st_mtime_ns
             if self._given.get(path) == stamp:
@@ -183,8 +183,8 @@ class _Arrivals:
                 self._seen[path] = stamp, now
             elif now - since >= self.settle and (_opens(path) or now - since >= 10 * self.settle):
                 self._given[path] = stamp
-                found.append(path)
-        return found
+                complete.append(path)
+        return complete
 
 
 def _opens(path: Path) -> bool:

@@ -173,7 +173,7 @@ def show() -> int:
 
 
 def _output_cell(folder: BatchFolder) -> Text:
-    """Return a batch's output as it can be shown: in one line, whatever is in its name."""
+    """Return the name of a batch's output folder as a single line that is safe to print."""
     return Text(escape_text(str(folder.output)))
 
 

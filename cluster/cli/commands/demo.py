@@ -63,38 +63,40 @@ def main(output: str, picture: str | None = None) -> int:
         raise RequestError("--picture needs matplotlib: pip install 'calbatch[plot]'")
     folder = claim_folder(Path(output), {"command": "demo"})
     announce(find_preset(PRESET), EXPOSURES, console)
-    made = simulate(folder, spec=PRESET, exposures=EXPOSURES)
+    dataset = simulate(folder, spec=PRESET, exposures=EXPOSURES)
     console.print("calibrating them with detector1, as `calbatch run` does")
     products = folder / "calibrated"
-    with references_of(made):
+    with references_of(dataset):
         # The ramps' flags are compared with the true rays.
         ramps = {"save_calibrated_ramp": True}
         result = python_api.run(
-            "detector1", made.exposures, products, parameters=ramps, fsync=False
+            "detector1", dataset.exposures, products, parameters=ramps, fsync=False
         )
     if result.failed:
         print_summary(result, console)
         return result.exit_status
-    scores = [score(*pair, products) for pair in zip(made.exposures, made.truths, strict=True)]
+    scores = [
+        score(*pair, products) for pair in zip(dataset.exposures, dataset.truths, strict=True)
+    ]
     console.print(_table(scores))
-    good = verdict(scores, console)
-    print_folders(made, console)
+    passed = verdict(scores, console)
+    print_folders(dataset, console)
     console.print("  calibrated/ *_rate.fits, *_rateints.fits, and *_ramp.fits with rays flagged")
     if picture is not None:
-        _draw(made, products, Path(picture))
-        console.print(f"and in {picture} is the first of them")
-    console.print(f"all this took {duration(time.perf_counter() - start)}")
-    return 0 if good else 1
+        _draw(dataset, products, Path(picture))
+        console.print(f"and a picture of the first one is {picture}")
+    console.print(f"the demonstration took {duration(time.perf_counter() - start)}")
+    return 0 if passed else 1
 
 
 @contextmanager
-def references_of(made: SimulatedSet) -> Iterator[None]:
+def references_of(dataset: SimulatedSet) -> Iterator[None]:
     """Choose references from a set's own cache, regardless of the environment."""
     before = dict(os.environ)
     for name in before:
         if name.startswith(("CRDS_", "CALBATCH_CRDS_")):
             del os.environ[name]
-    os.environ.update(made.environment())
+    os.environ.update(dataset.environment())
     try:
         yield
     finally:
@@ -128,17 +130,18 @@ def _table(scores: Sequence[Score]) -> Table:
 def verdict(scores: Sequence[Score], console: Console) -> bool:
     """Print the checks of the products, and return whether all of them passed."""
     bright = sum(s.rays.bright for s in scores)
-    found = sum(s.rays.found * s.rays.bright for s in scores) / max(bright, 1)
+    completeness = sum(s.rays.found * s.rays.bright for s in scores) / max(bright, 1)
     rates = [s.rate for s in scores]
     # A score that is NaN fails.
     checks = {
-        f"rates are the truth within {MEAN_WITHIN} of their errors": all(
+        f"rates agree with the truth within {MEAN_WITHIN} of their errors": all(
             abs(r.mean) <= MEAN_WITHIN for r in rates
         ),
-        f"and scatter as these say, within {SCATTER_WITHIN:.0%}": all(
+        f"their scatter agrees with their errors within {SCATTER_WITHIN:.0%}": all(
             abs(r.scatter - 1) <= SCATTER_WITHIN for r in rates
         ),
-        f"{FOUND_AT_LEAST:.0%} of the rays above 10 sigma are found": found >= FOUND_AT_LEAST,
+        f"{FOUND_AT_LEAST:.0%} of the rays above 10 sigma are found": completeness
+        >= FOUND_AT_LEAST,
         f"under {FALSE_BELOW:.1%} of samples are flagged without cause": all(
             s.rays.false < FALSE_BELOW for s in scores
         ),
@@ -148,9 +151,9 @@ def verdict(scores: Sequence[Score], console: Console) -> bool:
     return all(checks.values())
 
 
-def _draw(made: SimulatedSet, products: Path, picture: Path) -> None:
+def _draw(dataset: SimulatedSet, products: Path, picture: Path) -> None:
     from calbatch.calibrate.simulate.picture import draw
 
-    raw = made.exposures[0]
+    raw = dataset.exposures[0]
     rate = datamodels.open(products / product_name(raw.name, "rate"))
-    draw(picture, datamodels.open(raw), rate, read_truth(made.truths[0]))
+    draw(picture, datamodels.open(raw), rate, read_truth(dataset.truths[0]))

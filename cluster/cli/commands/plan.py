@@ -41,30 +41,30 @@ def main(
     paths = find_inputs(step, order)
     console = Console(soft_wrap=True, markup=False, highlight=False)
     with ExitStack() as stack:
-        books = _books(stack, output)
-        sums = ReferenceChecksums(books.find_checksum, lambda *kept: None) if books else None
-        if order.rerun.only_failed and books:
-            paths = select_failed(paths, books, output)
+        ledger = _open_ledger(stack, output)
+        sums = ReferenceChecksums(ledger.find_checksum, lambda *kept: None) if ledger else None
+        if order.rerun.only_failed and ledger:
+            paths = select_failed(paths, ledger, output)
         planner = Planner(
             step,
             open_references(step, order.context),
             date=order.exposure.date,
             use_pars=order.pars,
             fetch=partial(defer_fetching, console=console),
-            history=books,
+            history=ledger,
             checksums=sums,
             rerun=order.rerun,
         )
         with dask.config.set(order.exposure.dask_config()):
-            found = forecast(chain.from_iterable(planner.plan_blocks(enumerate(paths))))
+            needs = forecast(chain.from_iterable(planner.plan_blocks(enumerate(paths))))
         if sums:
             sums.close()
     place = placement.choose_place(order.site, len(paths), total_bytes(paths))
-    _print(step.name, paths, planner.resolution, found, place, console)
-    return 1 if found.errors else 0
+    _print(step.name, paths, planner.resolution, needs, place, console)
+    return 1 if needs.errors else 0
 
 
-def _books(stack: ExitStack, output: Location) -> View | None:
+def _open_ledger(stack: ExitStack, output: Location) -> View | None:
     """Return the ledger of the output folder, if there is one."""
     try:
         return stack.enter_context(View(state_of(output)))
@@ -76,7 +76,7 @@ def _print(
     name: str,
     paths: Sequence[Location],
     rules: Resolution,
-    found: Forecast,
+    needs: Forecast,
     place: placement.Place,
     console: Console,
 ) -> None:
@@ -84,34 +84,34 @@ def _print(
     size = megabytes(total_bytes(paths))
     context = f", context {rules.context} ({rules.context_reason})" if rules.context else ""
     console.print(f"{name}: {count} exposure{'s' * (count != 1)}, {size}{context}")
-    if found.kept:
-        console.print(f"{found.kept} are done and intact, and stay as they are")
-    for path, why in found.changed.items():
+    if needs.kept:
+        console.print(f"{needs.kept} are done and intact, and stay as they are")
+    for path, why in needs.changed.items():
         console.print(f"done again: {path}: {why}")
-    if found.unknown:
-        console.print(f"{found.unknown} more can be planned once their references are fetched")
+    if needs.unknown:
+        console.print(f"{needs.unknown} more can be planned once their references are fetched")
     for reference, members in sorted(rules.parameters.items()):
         console.print(f"parameters from {reference}: {members} exposure{'s' * (members != 1)}")
-    if found.references:
-        console.print(_references(found))
-    if found.groups:
-        console.print(_kinds(found))
-        _memory(found, place, console)
-    for reason in found.errors.values():
+    if needs.references:
+        console.print(_references(needs))
+    if needs.groups:
+        console.print(_kinds(needs))
+        _memory(needs, place, console)
+    for reason in needs.errors.values():
         console.print(f"would fail: {reason}", style="red")
 
 
-def _references(found: Forecast) -> Table:
+def _references(needs: Forecast) -> Table:
     table = Table("type", "reference", "size", "exposures")
-    for (name, path), count in sorted(found.references.items(), key=lambda item: item[0][0]):
+    for (name, path), count in sorted(needs.references.items(), key=lambda item: item[0][0]):
         size = "" if path is None else megabytes(path.stat().st_size)
         table.add_row(name, "N/A" if path is None else path.name, size, str(count))
     return table
 
 
-def _kinds(found: Forecast) -> Table:
+def _kinds(needs: Forecast) -> Table:
     table = Table("kind", "exposures", "tiles", "rows", "budget", "products")
-    for kind in found.groups:
+    for kind in needs.groups:
         budget = kind.budget
         cells = (kind.members, budget.tiles, budget.rows)
         products = megabytes(kind.output_bytes * kind.members)
@@ -119,19 +119,23 @@ def _kinds(found: Forecast) -> Table:
     return table
 
 
-def _memory(found: Forecast, place: placement.Place, console: Console) -> None:
-    dearest = max(found.groups, key=lambda kind: kind.budget.bytes)
-    console.print(f"the largest tile takes {_parts(dearest)}")
+def _memory(needs: Forecast, place: placement.Place, console: Console) -> None:
+    largest = max(needs.groups, key=lambda kind: kind.budget.bytes)
+    console.print(f"the largest tile takes {_parts(largest)}")
     if not place.workers:
         return
     local = place.scheduler == "local"
-    flying = place.workers if local else min(place.workers, dearest.budget.tiles)
-    many = f"{flying} tiles at a time" if flying > 1 else "a tile at a time"
+    tiles = place.workers if local else min(place.workers, largest.budget.tiles)
+    count = f"{tiles} tiles at a time" if tiles > 1 else "a tile at a time"
     where = f"in {place.workers} worker processes" if local else "in this process"
-    total = megabytes(dearest.budget.bytes * flying)
-    kept = _reference_memory(place) if local else 0
-    more = f", up to {megabytes(kept)} of references kept between exposures" if kept else ""
-    console.print(f"{many}, {where}: {total} of pixels{more}, besides the software")
+    total = megabytes(largest.budget.bytes * tiles)
+    reference_bytes = _reference_memory(place) if local else 0
+    more = (
+        f", up to {megabytes(reference_bytes)} of references kept between exposures"
+        if reference_bytes
+        else ""
+    )
+    console.print(f"{count}, {where}: {total} of pixels{more}, in addition to the software")
 
 
 def _reference_memory(place: placement.Place) -> int:

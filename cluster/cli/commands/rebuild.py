@@ -20,7 +20,7 @@ def main(output: str) -> int:
             console.print(f"{batch.name}: {batch.done} of {batch.total} exposures are done")
         else:
             console.print(
-                f"{batch.name}: nothing is known about it; give its command again to repeat it"
+                f"{batch.name}: nothing is known about it; run its command again to repeat it"
             )
     console.print(escape_text(f"the damaged ledger is {aside}"))
     return 0

@@ -54,16 +54,18 @@ def diff(old: str, new: str, inputs: Sequence[str], *, as_json: bool) -> int:
     paths = _paths(inputs)
     clients = [Client(context=name) for name in (old, new)]
     before, after = (listing.table_of_files(client, paths) for client in clients)
-    found = list(listing.differences(before, after))
+    differences = list(listing.differences(before, after))
     faults = before.faults | after.faults
     if as_json:
         keys = ("file", "type", before.context, after.context)
-        _print_json(dict(zip(keys, (d.exposure, d.type, d.old, d.new), strict=True)) for d in found)
+        _print_json(
+            dict(zip(keys, (d.exposure, d.type, d.old, d.new), strict=True)) for d in differences
+        )
     else:
-        cells = ((Path(d.exposure).name, d.type, _text(d.old), _text(d.new)) for d in found)
-        if found:
+        cells = ((Path(d.exposure).name, d.type, _text(d.old), _text(d.new)) for d in differences)
+        if differences:
             _print_table(("file", "type", before.context, after.context), cells)
-        changed = len({d.exposure for d in found})
+        changed = len({d.exposure for d in differences})
         count = len(paths) - len(faults)
         _say(f"{changed} of {count} exposures have other references in {after.context}")
     for reason in faults.values():
@@ -73,14 +75,14 @@ def diff(old: str, new: str, inputs: Sequence[str], *, as_json: bool) -> int:
 
 def info(context: str | None, *, as_json: bool) -> int:
     """Print the source of references, the context, and the contents of the cache."""
-    found = listing.describe_client(Client(context=context))
+    details = listing.describe_client(Client(context=context))
     if as_json:
-        _print_json([found])
+        _print_json([details])
         return 0
-    found["bytes"] = megabytes(found["bytes"])
-    found["contexts"] = ", ".join(found["contexts"])
-    found["server"] = found["server"] or "none: CRDS_SERVER_URL is not set"
-    for key, value in found.items():
+    details["bytes"] = megabytes(details["bytes"])
+    details["contexts"] = ", ".join(details["contexts"])
+    details["server"] = details["server"] or "none: CRDS_SERVER_URL is not set"
+    for key, value in details.items():
         _say(f"{key.replace('_', ' ') + ':':<16} {value}")
     return 0
 
@@ -165,8 +167,8 @@ def _ensure_cached(client: CacheClient, names: Collection[str]) -> int:
             failed = client.fetch(missing, show).failed
     for name, reason in sorted(failed.items()):
         _say(f"{name}: {reason}")
-    there = len(set(names)) - len(failed)
-    _say(f"{there} of {len(set(names))} files are in {client.cache}")
+    cached = len(set(names)) - len(failed)
+    _say(f"{cached} of {len(set(names))} files are in {client.cache}")
     return 1 if failed else 0
 
 

@@ -23,11 +23,11 @@ def main(folder: str, preset: str, exposures: int, seed: int) -> None:
     made_with = {"command": "simulate", "preset": preset, "exposures": exposures, "seed": seed}
     place = claim_folder(Path(folder), made_with)
     announce(specs, exposures, console)
-    made = simulate(place, spec=preset, exposures=exposures, seed=seed)
-    print_folders(made, console)
+    dataset = simulate(place, spec=preset, exposures=exposures, seed=seed)
+    print_folders(dataset, console)
     console.print("calibrate them:")
-    cache = shlex.quote(str(made.crds.absolute()))
-    console.print(f"  export CRDS_PATH={cache} CRDS_CONTEXT={made.context}")
+    cache = shlex.quote(str(dataset.crds.absolute()))
+    console.print(f"  export CRDS_PATH={cache} CRDS_CONTEXT={dataset.context}")
     raw, out = (shlex.quote(str(Path(folder) / name)) for name in ("exposures", "calibrated"))
     console.print(f"  calbatch run detector1 {raw} -o {out}")
     if any(spec.device.instrument == "MIRI" for spec in specs):
@@ -87,9 +87,9 @@ def announce(specs: Sequence[SimulationSpec], exposures: int, console: Console) 
         )
 
 
-def print_folders(made: SimulatedSet, console: Console) -> None:
+def print_folders(dataset: SimulatedSet, console: Console) -> None:
     """Print the folders of a set."""
-    console.print(f"they are in {made.folder.absolute()}:")
+    console.print(f"they are in {dataset.folder.absolute()}:")
     console.print("  exposures/  the raw exposures")
     console.print("  truth/      the light in each, and every cosmic ray")
     console.print("  crds/       their reference files, and the rules that choose them")

@@ -104,13 +104,13 @@ def status(batch: str | None, *, as_json: bool, watch: bool) -> int:
     """Print the progress of a batch; return the exit status for its state."""
     folder, console = find_batch(batch), Console(soft_wrap=True, markup=False, highlight=False)
     while True:
-        found = read_status(folder)
+        progress = read_status(folder)
         if as_json:
-            print(json.dumps(asdict(found)), flush=True)  # noqa: T201
+            print(json.dumps(asdict(progress)), flush=True)  # noqa: T201
         else:
-            console.print(Text(found.line()))
-        if not watch or console.quiet or found.exit_status != liveness.EXIT_STATUS["running"]:
-            return found.exit_status
+            console.print(Text(progress.line()))
+        if not watch or console.quiet or progress.exit_status != liveness.EXIT_STATUS["running"]:
+            return progress.exit_status
         time.sleep(EVERY)
 
 
@@ -174,13 +174,15 @@ def _of_exposure(folder: BatchFolder, wanted: str) -> Callable[[], Iterator[str]
 def _exposure(view: View, batch: BatchRow, wanted: str) -> ExposureRow:
     rows = view.exposures(batch.id)
     if wanted.isdecimal():
-        found = [row for row in rows if row.number == int(wanted)]
+        matches = [row for row in rows if row.number == int(wanted)]
     else:
-        found = [row for row in rows if wanted in Path(row.path).name or wanted == row.path]
-    if len(found) != 1:
-        many = f"{len(found)} exposures have that in their names" if found else "no such exposure"
-        raise RequestError(f"{batch.name}: {wanted}: {many}; a number, or part of a file's name")
-    return found[0]
+        matches = [row for row in rows if wanted in Path(row.path).name or wanted == row.path]
+    if len(matches) != 1:
+        problem = (
+            f"{len(matches)} exposures have that in their names" if matches else "no such exposure"
+        )
+        raise RequestError(f"{batch.name}: {wanted}: {problem}; a number, or part of a file's name")
+    return matches[0]
 
 
 def _news(path: Path, seen: list[int], index: int) -> Iterator[str]:

@@ -16,7 +16,7 @@ from subprocess import TimeoutExpired, run
 from calbatch.cluster.errors import RequestError
 
 ANSWER = 60.0
-"""Seconds to wait for a Slurm command; a busy controller takes long."""
+"""Seconds to wait for a Slurm command; a busy controller may be slow."""
 
 KEPT = ("SLURM_CONF",)
 """Environment variables that locate Slurm, although their prefix is that of a job's variables."""
@@ -35,7 +35,7 @@ SKIPPABLE = (*REPLACEABLE, "export", "no-requeue", "open-mode", "requeue", "sign
 """Options that calbatch sets and that can be left out, for clusters that forbid them."""
 
 INSTEAD = {"mem-per-cpu": "mem", "mem-per-gpu": "mem"}
-"""Directive to the option of calbatch that Slurm forbids beside it."""
+"""Option of calbatch, by the directive that Slurm does not accept together with it."""
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.@:+,-]*", re.ASCII)
 _DIRECTIVE = re.compile(r"--([a-z][a-z0-9-]*)(=.+)?")
@@ -78,10 +78,10 @@ def check_directive(text: str) -> str:
         If it is not of the form ``--NAME=VALUE``, or its name is, or abbreviates, that of an option
         that calbatch sets. Slurm accepts abbreviations.
     """
-    found = _DIRECTIVE.fullmatch(check_text("directive", text))
-    if not found:
+    match = _DIRECTIVE.fullmatch(check_text("directive", text))
+    if not match:
         raise RequestError(f"directive {text!r}: must be like --NAME or --NAME=VALUE")
-    name = found[1]
+    name = match[1]
     if name in REPLACEABLE or name in INSTEAD:
         return text
     if any(one.startswith(name) for one in OURS):
@@ -145,10 +145,10 @@ def walltime_seconds(walltime: str) -> int:
     RequestError
         If it has none of these forms.
     """
-    found = _WALLTIME.fullmatch(walltime)
-    if not found:
+    match = _WALLTIME.fullmatch(walltime)
+    if not match:
         raise RequestError(f"walltime {walltime!r}: must be like 30 (minutes), 2:00:00 or 1-12:00")
-    days, *rest = found.groups()
+    days, *rest = match.groups()
     parts = [int(part) for part in rest if part is not None]
     if days is None:  # without days, Slurm takes the first of two numbers for minutes
         parts = [0, *parts] if len(parts) < 3 else parts
@@ -162,8 +162,8 @@ def job_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     sbatch reads ``SBATCH_*`` and ``SLURM_*`` as if they were its options, and passes them on.
     """
     of_a_job = ("SLURM_", "SBATCH_", "SLURMD_", "SRUN_")
-    kept = {n: v for n, v in os.environ.items() if n in KEPT or not n.startswith(of_a_job)}
-    return {**kept, **(more or {})}
+    environment = {n: v for n, v in os.environ.items() if n in KEPT or not n.startswith(of_a_job)}
+    return {**environment, **(more or {})}
 
 
 def job_script(command: Sequence[str], before: Iterable[str] = ()) -> str:
@@ -192,7 +192,7 @@ def log_pattern(path: Path, name: str = "") -> str:
     Raises
     ------
     RequestError
-        If the folder's name contains a backslash, which turns Slurm's placeholders off.
+        If the folder's name contains a backslash, which disables Slurm's placeholders.
     """
     text = check_text("log", str(path))
     if "\\" in text:

@@ -113,7 +113,7 @@ class JobState:
         return self.state in ENDED or self.state == UNKNOWN
 
 
-def submit_driver(command: Sequence[str], log: Path, how: DriverJob | None = None) -> str:
+def submit_driver(command: Sequence[str], log: Path, job: DriverJob | None = None) -> str:
     """Submit a command as a job, and return the job's number.
 
     Slurm may requeue the job, after a node failure or on request of an administrator. The command
@@ -125,7 +125,7 @@ def submit_driver(command: Sequence[str], log: Path, how: DriverJob | None = Non
         A program and its arguments. No shell interprets them.
     log : Path
         File for its output; the script that Slurm runs is kept beside it.
-    how : DriverJob, optional
+    job : DriverJob, optional
         Definition of the job.
 
     Raises
@@ -133,19 +133,19 @@ def submit_driver(command: Sequence[str], log: Path, how: DriverJob | None = Non
     RequestError
         If an option is not valid, or Slurm refuses the job.
     """
-    how, log = how or DriverJob(), log.absolute()
-    arguments = driver_arguments(how, log)
+    job, log = job or DriverJob(), log.absolute()
+    arguments = driver_arguments(job, log)
     path = _write_script(log, job_script(command))
-    output = run_slurm("sbatch", *arguments, str(path), variables=how.variables)
+    output = run_slurm("sbatch", *arguments, str(path), variables=job.variables)
     return output.partition(";")[0]  # the cluster's name may follow
 
 
-def driver_arguments(how: DriverJob, log: Path) -> list[str]:
+def driver_arguments(job: DriverJob, log: Path) -> list[str]:
     """Return the arguments of sbatch for a driver's job.
 
     Parameters
     ----------
-    how : DriverJob
+    job : DriverJob
         Definition of the job.
     log : Path
         File for its output.
@@ -157,22 +157,22 @@ def driver_arguments(how: DriverJob, log: Path) -> list[str]:
     """
     arguments = [
         "--parsable",
-        f"--job-name={check_text('name', how.name)}",
+        f"--job-name={check_text('name', job.name)}",
         f"--output={log_pattern(log)}",
         f"--error={log_pattern(log)}",
         "--open-mode=append",
         "--export=ALL",
         "--requeue",
-        f"--signal=B:TERM@{int(how.warning)}",
+        f"--signal=B:TERM@{int(job.warning)}",
         "--ntasks=1",
-        f"--cpus-per-task={int(how.cores)}",
-        f"--mem={check_text('memory', how.memory)}",
+        f"--cpus-per-task={int(job.cores)}",
+        f"--mem={check_text('memory', job.memory)}",
         *placement_arguments(
-            partition=how.partition, account=how.account, walltime=how.walltime, more=()
+            partition=job.partition, account=job.account, walltime=job.walltime, more=()
         ),
     ]
-    more = placement_arguments(partition=None, account=None, walltime=None, more=how.directives)
-    return [*drop_arguments(arguments, how.skip, how.directives), *more]
+    more = placement_arguments(partition=None, account=None, walltime=None, more=job.directives)
+    return [*drop_arguments(arguments, job.skip, job.directives), *more]
 
 
 def _write_script(log: Path, text: str) -> Path:
@@ -257,8 +257,8 @@ def requeue_job(number: str) -> None:
 
 def own_job(name: str) -> str | None:
     """Return the number of this process's job, if its job has a given name; None otherwise."""
-    found = os.environ.get("SLURM_JOB_NAME") == name
-    return os.environ.get("SLURM_JOB_ID") if found else None
+    has_name = os.environ.get("SLURM_JOB_NAME") == name
+    return os.environ.get("SLURM_JOB_ID") if has_name else None
 
 
 @contextmanager
@@ -276,19 +276,19 @@ def stop_before_time_limit(number: str, stop: Callable[[], None]) -> Iterator[No
     stop : callable
         Requests a stop, which may take a while.
     """
-    asked = False
+    is_stopping = False
 
     def interrupt(signum: int, frame: object) -> NoReturn:
         raise KeyboardInterrupt
 
     def handle(signum: int, frame: object) -> None:
-        nonlocal asked
-        left = None if asked else _seconds_left(number)
-        if left is None or left > NEAR:
+        nonlocal is_stopping
+        seconds_left = None if is_stopping else _seconds_left(number)
+        if seconds_left is None or seconds_left > NEAR:
             raise KeyboardInterrupt
-        asked = True
+        is_stopping = True
         stop()
-        signal.setitimer(signal.ITIMER_REAL, max(left - RESERVE, 0.01))
+        signal.setitimer(signal.ITIMER_REAL, max(seconds_left - RESERVE, 0.01))
 
     before = signal.signal(signal.SIGTERM, handle), signal.signal(signal.SIGALRM, interrupt)
     try:

@@ -27,7 +27,7 @@ def check_options(options: SlurmOptions, grain: str) -> None:
     Raises
     ------
     RequestError
-        Naming the option.
+        If there is such an option; the message names it.
     """
     for name, value in vars(options).items():
         for text in value if isinstance(value, tuple) else (value,):
@@ -54,18 +54,18 @@ def _bytes(memory: str) -> int:
     from dask.utils import parse_bytes
 
     try:
-        found = int(parse_bytes(memory))
+        count = int(parse_bytes(memory))
     except ValueError as error:
         raise RequestError(f"memory {memory!r}: must be like 4GiB ({error})") from None
-    if found < 2**20:
+    if count < 2**20:
         raise RequestError(f"memory {memory!r}: must be at least 1MiB")
-    return found
+    return count
 
 
 def single_worker_job(options: SlurmOptions) -> SlurmOptions:
     """Return the options of one job with a single worker and twice a worker's usual memory.
 
-    Where memory comes with cores, because ``--mem`` is not sent, the job gets more cores. Where
+    If memory comes with cores, because ``--mem`` is not sent, the job gets more cores. If
     neither is sent, the worker gets the memory of a whole job.
     """
     whole = _bytes(options.memory)
@@ -169,9 +169,9 @@ def _stagger(options: SlurmOptions) -> float:
 
 
 def time_limit(options: SlurmOptions) -> list[str]:
-    """Return shell lines that tell workers when their job must end.
+    """Return shell lines that set the start and end times of a job for its workers.
 
-    A worker that is restarted after a crash has no other way of knowing.
+    A worker that is restarted after a crash has no other way to learn them.
     """
     from calbatch.cluster.sites.draining import BEGAN, ENDS
 
@@ -181,8 +181,8 @@ def time_limit(options: SlurmOptions) -> list[str]:
 
 def worker_variables(options: SlurmOptions) -> dict[str, str]:
     """Return the environment variables of workers, with dask's settings among them."""
-    ours = "distributed.worker.", "distributed.admin."
-    settings = {n: v for n, v in DASK_SETTINGS.items() if n.startswith(ours)}
+    sections = "distributed.worker.", "distributed.admin."
+    settings = {n: v for n, v in DASK_SETTINGS.items() if n.startswith(sections)}
     if options.encrypted:
         settings["distributed.comm.require-encryption"] = True
     names = {n: "DASK_" + n.upper().replace(".", "__").replace("-", "_") for n in settings}

@@ -44,7 +44,7 @@ FIRST = 30.0
 """Seconds to wait for a first worker, to see whether jobs start at all; queues may take longer."""
 
 LONGER = 1.1
-"""Workers are told of an exposure that took longer than the longest so far by this factor."""
+"""Factor over the longest duration so far above which workers are sent a new one."""
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def open_slurm(options: SlurmOptions, grain: str, batch: str = "") -> Iterator[D
     options : SlurmOptions
         The site's options.
     grain : {"exposure", "tile"}
-        What a task is.
+        Size of a task.
     batch : str
         Name of the batch that the site is for, if any. Jobs and certificates left by a killed
         driver of this batch are removed first.
@@ -121,7 +121,7 @@ def _start(stack: ExitStack, options: SlurmOptions, batch: str) -> tuple[Any, An
 
 
 class SlurmSite(DaskSite):
-    """Slurm jobs, whose workers are told how long exposures take.
+    """Slurm jobs whose workers receive the duration of the longest exposure.
 
     A worker near its time limit starts no exposure that takes longer than the time left, even if it
     has not calibrated any itself.
@@ -131,13 +131,13 @@ class SlurmSite(DaskSite):
 
     def collect(self, timeout: float) -> list[tuple[Job, Outcome]]:
         """Wait for exposures to end, and return those that have."""
-        found = super().collect(timeout)
-        longest = max((o.seconds for _, o in found if not o.failed), default=0.0)
+        outcomes = super().collect(timeout)
+        longest = max((o.seconds for _, o in outcomes if not o.failed), default=0.0)
         if self.grain == "exposure" and longest > LONGER * self._reported_longest:
             self._reported_longest = longest
             # In a thread, since a worker that does not answer would delay the others.
             threading.Thread(target=_expect, args=(self.client, longest), daemon=True).start()
-        return found
+        return outcomes
 
 
 def _expect(client: Any, seconds: float) -> None:
@@ -153,7 +153,7 @@ def workers_name(batch: str) -> str:
 
 
 def _remove_abandoned(logs: Path) -> None:
-    """Remove certificates left by killed drivers of this host, whatever their batch."""
+    """Remove certificates left by killed drivers of this host, of any batch."""
     for private in logs.glob(".tls-calbatch-*"):
         if is_owner_dead(private / "owner.json"):
             shutil.rmtree(private, ignore_errors=True)
@@ -176,11 +176,11 @@ def end_jobs(name: str, logs: Path) -> None:
     RequestError
         If Slurm does not answer.
     """
-    ours = (f"--name={name}", f"--user={os.getuid()}")
+    selection = (f"--name={name}", f"--user={os.getuid()}")
     limit = time.monotonic() + FIRST
-    if run_slurm("squeue", "--noheader", *ours):
-        run_slurm("scancel", *ours)
-        while run_slurm("squeue", "--noheader", *ours) and time.monotonic() < limit:
+    if run_slurm("squeue", "--noheader", *selection):
+        run_slurm("scancel", *selection)
+        while run_slurm("squeue", "--noheader", *selection) and time.monotonic() < limit:
             time.sleep(0.5)
     for private in logs.glob(f".tls-{name}-*"):
         shutil.rmtree(private, ignore_errors=True)
@@ -208,7 +208,7 @@ def _log_folder(options: SlurmOptions) -> Path:
     folder = Path(options.logs).expanduser().absolute()
     try:
         return make_private_folder(folder, "name another one in the site's option logs")
-    except NotPrivateError as error:  # whoever can replace certificates can run code
+    except NotPrivateError as error:  # anybody who can replace certificates can run code
         raise RequestError(str(error)) from error
     except OSError as error:
         raise RequestError(f"{folder}: cannot create the log folder: {error.strerror}") from error
@@ -222,14 +222,18 @@ def _credentials(stack: ExitStack, folder: Path, name: str) -> tuple[Any, dict[s
     from distributed import Security
 
     try:
-        made = Security.temporary()
+        security = Security.temporary()
     except ImportError as error:
         raise RequestError(f"Slurm: {error}; pip install 'calbatch[slurm]'") from error
     private = Path(tempfile.mkdtemp(prefix=f".tls-{name}-", dir=folder))
     stack.callback(shutil.rmtree, private, ignore_errors=True)
     write_owner(private / "owner.json")
     files = {}
-    texts = {"ca-file": made.tls_ca_file, "cert": made.tls_worker_cert, "key": made.tls_worker_key}
+    texts = {
+        "ca-file": security.tls_ca_file,
+        "cert": security.tls_worker_cert,
+        "key": security.tls_worker_key,
+    }
     for name, text in texts.items():
         files[name] = str(private / f"{name}.pem")
         descriptor = os.open(files[name], os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -249,7 +253,7 @@ def _listening(options: SlurmOptions) -> dict[str, Any]:
 
 
 def _wait(cluster: Any, options: SlurmOptions) -> None:
-    """Wait for a first worker, or until the jobs evidently only wait in the queue.
+    """Wait for a first worker, or until the jobs are known to be waiting in the queue.
 
     Raises
     ------

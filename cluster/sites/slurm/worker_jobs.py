@@ -20,13 +20,13 @@ from calbatch.cluster.sites.slurm.commands import error_line, job_environment, j
 log = logging.getLogger(__name__)
 
 LOOK = 1.0
-"""Seconds between counts of the workers, which need no answer of Slurm."""
+"""Seconds between counts of the workers, which do not query Slurm."""
 
 ASK = 2.0
 """Seconds between queries of Slurm while workers are missing."""
 
 ASK_SELDOM = 30.0
-"""Seconds between queries if workers have been missing for long: queues may take hours."""
+"""Seconds between queries if workers have been missing for a long time: queues may take hours."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +123,8 @@ class WorkerCluster(SLURMCluster):
 
     def alive(self) -> set[str]:
         """Return the numbers of this cluster's jobs that are pending or running."""
-        found: set[str] = self.sync(self._alive)
-        return found
+        numbers: set[str] = self.sync(self._alive)
+        return numbers
 
     def _new_worker_name(self, worker_number: int) -> str:
         """Return an unused name: the scheduler may not know yet that an earlier worker is gone."""
