@@ -2,7 +2,7 @@
 
 As in stpipe, ``{0}`` in the command stands for a temporary FITS file of the model; changes to that
 file are discarded. Unlike in stpipe, no shell is involved: the command is split into words, and
-each word is one argument, whatever characters it contains.
+each word is one argument, regardless of its characters.
 
 The behaviour follows PyPI ``stpipe``, ``SystemCall``.
 """

@@ -159,7 +159,7 @@ class Step(Configurable):
         Raises
         ------
         ParameterError
-            The message says what to change.
+            If there are any; the message suggests a change.
         """
         hooks.require_usable_hooks(self)
         for step in self.steps().values():

@@ -8,7 +8,7 @@ _PRODUCTS = """
     ami ami-oi aminorm aminorm-oi blot bsub bsubints c1d cal calints cat crf crfints dark fitopt
     i2d mbsub median phot psfalign psfstack psfsub ramp rate rateints s2d s3d snr uncal wfscmb
     whtlt x1d x1dints
-""".split()  # noqa: SIM905 - a list of so many words reads worse
+""".split()  # noqa: SIM905 - such a long list would be less readable
 """Kinds of products, including calbatch's own optional product."""
 
 _STEPS = """
@@ -19,7 +19,7 @@ _STEPS = """
     picture_frame ramp_fit refpix resample resample_spec reset residual_fringe rscd saturation
     skymatch source_catalog spectral_leak srctype stackrefs straylight superbias targ_centroid
     tweakreg wfscombine white_light
-""".split()  # noqa: SIM905 - a list of so many words reads worse
+""".split()  # noqa: SIM905 - such a long list would be less readable
 """Steps of all stages: a step that runs alone names its product after itself."""
 
 _CLASSES = """
@@ -36,7 +36,7 @@ _CLASSES = """
     spec2nrslamp spec2pipeline spec3pipeline spectralleakstep stackrefsstep straylightstep
     superbiasstep targcentroidstep tso3pipeline tsophotometrystep tweakregstep wavecorrstep
     wfscombinestep wfsscontamstep whitelightstep
-""".split()  # noqa: SIM905 - a list of so many words reads worse
+""".split()  # noqa: SIM905 - such a long list would be less readable
 """Classes of steps and pipelines in lower case, used by old versions of jwst."""
 
 KNOWN_SUFFIXES = frozenset([*_PRODUCTS, *_STEPS, *_CLASSES])

@@ -40,7 +40,7 @@ class _CompilationNotice(event.Listener):
 
 
 def compile_kernels(
-    tell: Callable[[str], None], step: Step, path: Location, references: References
+    report: Callable[[str], None], step: Step, path: Location, references: References
 ) -> None:
     """Compile the kernels that an exposure needs, unless numba's cache has them.
 
@@ -63,7 +63,7 @@ def compile_kernels(
         done = jit.kernel_folder() / f"compiled-{_kernel_digest(step, exposure)}"
         if done.exists():
             return
-        with event.install_listener("numba:compile", _CompilationNotice(tell)):
+        with event.install_listener("numba:compile", _CompilationNotice(report)):
             for module in kernel_modules():
                 module.warm_kernels()
             if type(step).__module__.startswith("calbatch."):  # others could crash the batch

@@ -195,7 +195,7 @@ def _plain(names: dict[str, str]) -> str:
 
 
 def _mapping(header: Mapping[str, object], selector: str) -> str:
-    """Return the text of a rules file; if the header lacks ``sha1sum``, that to be summed."""
+    """Return the text of a rules file; without ``sha1sum`` in the header, the text to be hashed."""
     lines = []
     for key in sorted(header):
         value = header[key]

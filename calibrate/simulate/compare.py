@@ -63,11 +63,11 @@ def score_rays(truth: Truth, groupdq: NDArray[np.uint8]) -> RayScore:
     flags = groupdq[place]
     bright = (rays["dn"] > BRIGHT_RAY * truth.sigma[pixel]) & (rays["group"] > 0)
     bright &= truth.good[pixel] & ((flags & (DO_NOT_USE | SATURATED)) == 0)
-    found = (flags[bright] & JUMP_DET) != 0
+    flagged = (flags[bright] & JUMP_DET) != 0
     jumps = (groupdq & JUMP_DET) != 0
     false = jumps & ~_near(rays, groupdq.shape)
     count = int(bright.sum())
-    return RayScore(count, float(found.mean()) if count else 1.0, float(false.mean()))
+    return RayScore(count, float(flagged.mean()) if count else 1.0, float(false.mean()))
 
 
 def _near(rays: NDArray[np.void], shape: tuple[int, ...]) -> NDArray[np.bool_]:

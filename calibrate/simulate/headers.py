@@ -57,7 +57,7 @@ class Schedule:
         self.start = FIRST_EXPOSURE + timedelta(seconds=round(exposure * (self.duration + 60), 3))
 
     def at(self, seconds: float) -> datetime:
-        """Return the time so many seconds after the start of the exposure."""
+        """Return the time a number of seconds after the start of the exposure."""
         return self.start + timedelta(seconds=seconds)
 
     def integrations(self) -> NDArray[np.void]:

@@ -216,7 +216,7 @@ def find_detector(name: str) -> Detector:
     Raises
     ------
     ValueError
-        No detector has that name; the message lists those that exist.
+        If no detector has that name; the message lists those that exist.
     """
     try:
         return DETECTORS[name]

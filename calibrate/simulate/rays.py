@@ -33,7 +33,7 @@ class Rays:
     electrons: NDArray[np.float64]
 
     def select(self, mask: NDArray[np.bool_]) -> "Rays":
-        """Return the rays at which a mask is true."""
+        """Return the rays where a mask is true."""
         return Rays(self.frame[mask], self.row[mask], self.col[mask], self.electrons[mask])
 
 
@@ -61,10 +61,15 @@ def spread_charge(rays: Rays, fraction: float, light: NDArray[np.bool_]) -> Rays
     rows, cols = light.shape
     parts = [rays]
     for down, right in NEIGHBOURS:
-        moved = Rays(rays.frame, rays.row + down, rays.col + right, rays.electrons * fraction)
-        inside = (moved.row >= 0) & (moved.row < rows) & (moved.col >= 0) & (moved.col < cols)
-        moved = moved.select(inside)
-        parts.append(moved.select(light[moved.row, moved.col]))
+        neighbours = Rays(rays.frame, rays.row + down, rays.col + right, rays.electrons * fraction)
+        inside = (
+            (neighbours.row >= 0)
+            & (neighbours.row < rows)
+            & (neighbours.col >= 0)
+            & (neighbours.col < cols)
+        )
+        neighbours = neighbours.select(inside)
+        parts.append(neighbours.select(light[neighbours.row, neighbours.col]))
     order = np.argsort(np.concatenate([part.frame for part in parts]), kind="stable")
     columns = (
         np.concatenate([getattr(part, name) for part in parts])[order]

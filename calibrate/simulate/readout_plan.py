@@ -97,7 +97,7 @@ def plan_readout(spec: SimulationSpec) -> ReadoutPlan:
     Raises
     ------
     ValueError
-        The subarray does not fit on the detector.
+        If the subarray does not fit on the detector.
     """
     detector = spec.device
     readpatt = spec.readpatt or _matching_pattern(spec)
