@@ -1,0 +1,129 @@
+"""Flagged ramps are copied and get their flags and starting rates by the rules of the ramp fit."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.few_ramps import GROUP_TIME, ONE_GROUP_TIME, few_groups, few_ramps
+
+from calbatch.calibrate.steps.ramp_fit import block as blocks
+from calbatch.models.dq import DO_NOT_USE, JUMP_DET, PERSISTENCE, SATURATED
+from calbatch.models.jit import kernel
+
+BAD = DO_NOT_USE | SATURATED
+GROUPS = 4
+FLAGS = [0, 0, DO_NOT_USE, SATURATED, JUMP_DET, PERSISTENCE, BAD]
+
+flags = st.lists(st.sampled_from(FLAGS), min_size=GROUPS, max_size=GROUPS)
+
+
+@kernel
+def gather(samples, groupdq, low, odd, plan, block):
+    return blocks.gather(samples, groupdq, low, odd, plan, block)
+
+
+@kernel
+def starting_rate(ramps, flags, alone, times, differences):
+    return blocks.starting_rate(ramps, flags, 0, alone, times, differences)
+
+
+def gathered(groupdq, plan, *, low=0, odd=None):
+    """Return the number of ramps, and the block; samples are 10 * group + pixel."""
+    pixels = np.shape(groupdq)[1]
+    data = 10 * np.arange(len(groupdq))[:, None] + np.arange(pixels)
+    exposure = few_ramps([data], [groupdq])
+    odd = np.ones(pixels, "u1") if odd is None else odd
+    block = blocks.make_block(odd.size + 1, plan)
+    count = gather(exposure.data[0], exposure.groupdq[0], low, odd, plan, block)
+    return count, block
+
+
+def of_one(flags, **options):
+    """Return the flags, the sum of flags, the added flags and `alone` of one ramp."""
+    _, block = gathered(np.array(flags)[:, None], few_groups(len(flags), **options))
+    return block.flags[0].tolist(), block.seen[0], block.added[0], block.alone[0]
+
+
+class TestGather:
+    def test_only_odd_ramps_are_copied(self):
+        groupdq = np.zeros((3, 5), "u1")
+        groupdq[1] = [0, 4, 4, 1, 0]
+        count, block = gathered(groupdq, few_groups(3), low=1, odd=np.array([1, 0, 255], "u1"))
+        assert (count, block.where[:2].tolist()) == (2, [0, 2])
+        assert block.ramps[:2].tolist() == [[1, 11, 21], [3, 13, 23]]
+        assert block.flags[:2].tolist() == [[0, 4, 0], [0, 1, 0]]
+
+    def test_groups_outside_the_window_are_not_used(self):
+        found, *_ = of_one([0, 0, JUMP_DET, 0, 0], window=(1, 4))
+        assert found == [DO_NOT_USE, 0, JUMP_DET, 0, DO_NOT_USE]
+
+    def test_groups_outside_the_range_are_absent(self):
+        plan = few_groups(5, group_range=(1, 4))
+        _, block = gathered(np.zeros((5, 1), "u1"), plan)
+        assert block.ramps[0].tolist() == [10, 20, 30]
+
+    def test_the_first_group_of_a_later_range_is_no_jump(self):
+        assert of_one([0, JUMP_DET, 0, 0], group_range=(1, 4))[0] == [0, 0, 0]
+        assert of_one([JUMP_DET, 0, 0, 0])[0] == [JUMP_DET, 0, 0, 0]
+
+    def test_saturated_samples_become_nan(self):
+        _, block = gathered(np.array([[0], [0], [JUMP_DET], [BAD]]), few_groups(4))
+        np.testing.assert_array_equal(block.ramps[0], [0, 10, 20, np.nan])
+
+    @given(flags)
+    def test_flags_are_combined(self, flags):
+        _, seen, added, _ = of_one(flags, suppress=False)
+        assert seen == np.bitwise_or.reduce(flags)
+        expected = seen & (JUMP_DET | PERSISTENCE)
+        if flags[0] & SATURATED or all(flag & SATURATED for flag in flags):
+            expected |= BAD
+        elif all(flag & BAD for flag in flags):
+            expected |= DO_NOT_USE
+        assert added == expected
+
+    @given(flags)
+    def test_a_single_good_group_is_suppressed(self, flags):
+        good = sum(flag in (0, PERSISTENCE) for flag in flags)
+        expected = [flag | (DO_NOT_USE if good == 1 else 0) for flag in flags]
+        assert of_one(flags)[0] == expected
+        assert of_one(flags, suppress=False)[0] == flags
+
+    @given(flags)
+    def test_the_first_group_may_be_the_only_good_one(self, flags):
+        *_, alone = of_one(flags, suppress=False)
+        assert alone == (flags[0] == 0 and flags.count(0) == 1)
+        *_, alone = of_one(flags)
+        assert alone == 0
+
+
+class TestStartingRate:
+    @staticmethod
+    def rate(samples, flags, alone=0):
+        scratch = np.empty(len(samples))
+        times = GROUP_TIME, ONE_GROUP_TIME
+        return starting_rate(
+            np.array([samples], "f4"), np.array([flags], "u1"), alone, times, scratch
+        )
+
+    @given(
+        st.lists(st.integers(-99, 99) | st.just(np.nan), min_size=7, max_size=7),
+        st.lists(st.sampled_from([0, 0, DO_NOT_USE, JUMP_DET]), min_size=7, max_size=7),
+    )
+    def test_it_is_the_median_of_the_usable_differences(self, samples, flags):
+        steps = [
+            after - before
+            for before, after, old, new in zip(
+                samples[:-1], samples[1:], flags[:-1], flags[1:], strict=True
+            )
+            if not (old & DO_NOT_USE or new & (DO_NOT_USE | JUMP_DET) or np.isnan(after - before))
+        ]
+        first = 0.0 if flags[0] & DO_NOT_USE else np.nan_to_num(samples[0])
+        expected = (np.median(steps) if steps else first) / GROUP_TIME
+        assert self.rate(samples, flags) == expected
+
+    def test_an_exposure_of_one_group_uses_its_sample(self):
+        assert self.rate([6.0], [0]) == 6.0 / ONE_GROUP_TIME
+
+    @pytest.mark.parametrize(("first", "expected"), [(6.0, 6.0 / ONE_GROUP_TIME), (np.nan, 0.0)])
+    def test_a_first_group_alone_counts_from_the_reset(self, first, expected):
+        assert self.rate([first, 50.0, 90.0], [0, BAD, BAD], alone=1) == expected
