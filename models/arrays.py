@@ -74,7 +74,7 @@ class StoredFile(NamedTuple):
 
 @dataclass
 class ModelContent:
-    """Everything that a model holds, which models share and copy as a whole.
+    """The contents of a model, which models share and copy as a unit.
 
     Attributes
     ----------
@@ -130,7 +130,7 @@ class ModelContent:
 
 
 def copy_metadata(value: Any) -> Any:
-    """Return a deep copy of metadata, in a tenth of `copy.deepcopy`'s time for plain values."""
+    """Return a deep copy of metadata, ten times faster than `copy.deepcopy` for plain values."""
     if type(value) is dict:
         return {name: copy_metadata(below) for name, below in value.items()}
     return value if type(value) in _UNCHANGING else copy.deepcopy(value)
@@ -223,7 +223,7 @@ class LazyArrays:
         return None if self.schema.fields[name].default is None else self._absent_shape(name)
 
     def _present(self, name: str) -> tuple[PlanNode, GridField]:
-        """Return a field and the plan that has it; an absent field has its schema's default."""
+        """Return a field and its plan; an absent field takes its schema's default."""
         content = self._content
         node = cast("PlanNode", content.node)
         if name in content.on_grid:
@@ -294,12 +294,12 @@ class LazyArrays:
         return twin
 
     def _inherit(self, other: Any) -> None:
-        """Copy what a new product keeps of the model from which it was made."""
+        """Copy the metadata and tables that a new product inherits from its source model."""
 
     # -- as a reference -----------------------------------------------------------------------
 
     def rows(self, name: str) -> Reader:
-        """Return a field as an argument of a kernel, which receives the rows of its tile.
+        """Return a field as a kernel argument; the kernel receives the rows of its tile.
 
         Raises
         ------
@@ -309,7 +309,7 @@ class LazyArrays:
         return self.reader(name) or ArrayReader(np.asarray(self.__getattr__(name)))
 
     def reader(self, name: str) -> Reader | None:
-        """Return the reader of a field that is stored as such; None if the field is computed."""
+        """Return the reader of a field; None if the field is computed."""
         node, placed = self._present(name)
         for step in node.ancestry():
             if isinstance(step, SourceNode):

@@ -62,7 +62,7 @@ class TileBudget:
     row : RowBytes
         Memory of one row.
     rows, halo : int
-        Height of the highest tile, and number of its neighbours' rows that are read on either side;
+        Height of the tallest tile, and number of its neighbours' rows that are read on either side;
         0 with a single tile.
     tiles : int
         Number of tiles.
@@ -75,14 +75,14 @@ class TileBudget:
 
     @property
     def bytes(self) -> int:
-        """Memory of the highest tile."""
+        """Memory of the tallest tile."""
         return self.row.total * (self.rows + 2 * self.halo)
 
 
 def tile_budget(models: Sequence[LazyArrays]) -> TileBudget:
     """Return the memory of a tile when models that share a plan are saved together.
 
-    This determines the tile edges of their frame, as saving does.
+    As in saving, this determines the tile edges of their frame.
     """
     row = row_bytes(models)
     sources = {node.source for model in models if (node := model._content.node) is not None}
@@ -94,7 +94,7 @@ def tile_budget(models: Sequence[LazyArrays]) -> TileBudget:
 def row_bytes(models: Sequence[LazyArrays]) -> RowBytes:
     """Return the memory of a row when models that share a plan are saved together.
 
-    If the models have several frames, the widest counts.
+    If the models' frames differ, the widest frame determines the result.
     """
     walk = _PlanWalk()
     for model in models:

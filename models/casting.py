@@ -19,7 +19,7 @@ def check_dimensions(spec: FieldSpec, ndim: int, where: str) -> None:
     Raises
     ------
     ValidationError
-        Naming the required and the actual number of dimensions.
+        If it does not; the message states the required and the actual number.
     """
     if spec.ndim is not None and ndim != spec.ndim:
         raise ValidationError(f"{where}: must have {spec.ndim} dimensions, has {ndim}")
@@ -33,7 +33,7 @@ def check_shape(shape: tuple[Any, ...], where: str) -> None:
     Raises
     ------
     ValidationError
-        Naming the shape.
+        If one is not; the message states the shape.
     """
     if not all(isinstance(n, (int, np.integer)) and n > 0 for n in shape):
         raise ValidationError(

@@ -71,7 +71,8 @@ class FileContents:
 def _groups(file: FileContents) -> Iterator[str]:
     wanted = file.number("exposure.ngroups")
     if file.schema.name in _RAMPS and not file.is_striped and wanted not in (None, file.shape[1]):
-        yield f"NGROUPS = {wanted}, but the groups in SCI are {file.shape[1]}: calibrating those"
+        groups = file.shape[1]
+        yield f"NGROUPS = {wanted}, but the group count of SCI is {groups}: calibrating these"
 
 
 def _integrations(file: FileContents) -> Iterator[str]:
@@ -87,7 +88,7 @@ def _integrations(file: FileContents) -> Iterator[str]:
         if (file.number("exposure.segment_total") or 1) > 1:  # NINTS counts all segments
             return
     if wanted not in (None, file.shape[0]):
-        yield f"{claim}, but the integrations in SCI are {file.shape[0]}: calibrating those"
+        yield f"{claim}, but the integration count of SCI is {file.shape[0]}: calibrating these"
 
 
 def _truncated_array(file: FileContents) -> Iterator[str]:
@@ -96,7 +97,7 @@ def _truncated_array(file: FileContents) -> Iterator[str]:
     if last is file.field_hdus["data"] and not file.layout.is_clean:
         for fault in (*_groups(file), *_integrations(file)):
             claim = fault.rpartition(":")[0]
-            yield f"{claim}, and data follow after them: NAXIS3 or NAXIS4 of SCI is wrong"
+            yield f"{claim}, and more data follow: NAXIS3 or NAXIS4 of SCI is wrong"
 
 
 def _frame(file: FileContents) -> Iterator[str]:
@@ -182,7 +183,7 @@ def _repeats(file: FileContents) -> Iterator[str]:
     count = Counter((h.name, h.version) for h in file.layout.hdus if h.name in named)
     for (name, version), times in count.items():
         if times > 1:
-            yield f"it has {times} extensions {name} of EXTVER {version}: using the first"
+            yield f"it has {times} {name} extensions with EXTVER {version}: using the first"
 
 
 @dataclass(frozen=True)

@@ -355,7 +355,7 @@ def _by_dimensions(path: Location, layout: Layout) -> type[DataModel]:
         return _ramp_if_edited(layout)
     if ndim in (2, 3):
         return ImageModel if ndim == 2 else CubeModel
-    raise FileError(path, f"has a SCI array of {ndim} dimensions, which no model has")
+    raise FileError(path, f"has a SCI array of {ndim} dimensions, which no model class has")
 
 
 def _clues(layout: Layout) -> Iterator[str]:

@@ -19,7 +19,7 @@ class FileError(ModelError):
     path : str or path-like
         The file.
     message : str
-        The fault, and what was expected.
+        The fault and, where possible, the expected content.
     """
 
     def __init__(self, path: str | os.PathLike[str], message: str) -> None:
@@ -77,7 +77,7 @@ class ValidationWarning(UserWarning):
 
 
 def escape_text(text: str) -> str:
-    """Return a text as one line, with line breaks and terminal control characters escaped."""
+    """Return text as one line, with line breaks and terminal control characters escaped."""
     return text if text.isprintable() else "".join(map(_escape_character, text))
 
 

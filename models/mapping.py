@@ -170,7 +170,7 @@ class MappedArrays(LazyArrays):
         combine : callable
             Computes the value from the list of gathered results, in the order of ``regions``.
         regions : sequence of Region, or Reduction, optional
-            Regions to gather from, or a reduction whose value they are; by default the whole
+            Regions to gather from, or a reduction that computes them; by default the whole
             frame in bands of rows.
         until : callable, optional
             Called with the results so far; gathering stops once it returns True.

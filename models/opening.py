@@ -97,7 +97,7 @@ def load_content(
     schema : Schema
         Names the file's arrays and keywords.
     copies : CopyProvider, optional
-        Provides decoded copies; by default each process decodes by itself.
+        Provides decoded copies; by default each process decodes the data itself.
     layout : Layout, optional
         The file's layout, if it has been read already.
 

@@ -107,7 +107,7 @@ def _fault(descriptor: int) -> str:
     # new file looks the same, and the folder is accepted.
     if foreign and (fresh is None or fresh.st_uid != found.st_uid):
         owner = _user_name(found.st_uid)
-        return f"belongs to {owner}, not to you, who may have prepared it: remove it"
+        return f"belongs to {owner}, who may have prepared it, and not to you: remove it"
     if writable and (fresh is None or writable & ~fresh.st_mode):
         mode = stat.S_IMODE(found.st_mode)
         return (

@@ -108,7 +108,7 @@ def _now() -> str:
 
 
 def _require_fields(model: DataModel, path: Location) -> None:
-    """Raise an error if an array is missing without which the file could not be opened."""
+    """Raise an error if the model lacks an array that the file needs to be opened again."""
     for name, spec in model.schema.fields.items():
         if spec.required and not model.has(name):
             raise ValidationError(
@@ -177,7 +177,7 @@ def build_writer(
         if f"meta.{name}" in model.schema.keywords:
             set_path(tree, f"meta.{name}", value)
     for path_ in (p for d in content.deferred for p in d.paths):
-        set_path(tree, path_, 0.0)  # reserves a card for the value that the tiles will give
+        set_path(tree, path_, 0.0)  # reserves a card for the value computed from the tiles
     tree = validate_tree(model.schema, tree, str(path))
     _warn_of_unwritten(model.schema, tree, path)
 

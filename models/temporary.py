@@ -18,8 +18,8 @@ _locks: list[int] = []  # descriptors of locks that are released when this proce
 def make_process_folder(kind: str, base: Path | None = None) -> Path:
     """Make a folder for this process, and remove the folders of killed processes.
 
-    A process locks its folder, and the kernel releases the lock when the process ends. At a normal
-    end, the caller removes the folder.
+    A process locks its folder, and the kernel releases the lock when the process ends. On a normal
+    exit, the caller removes the folder.
 
     Parameters
     ----------

@@ -182,7 +182,7 @@ def remove_header_values(schema: Schema, content: bytes) -> bytes | None:
     Raises
     ------
     ValueError, yaml.YAMLError
-        If the file is damaged, nested absurdly deep, or has absurdly many parts.
+        If the file is damaged, nested too deeply, or has too many parts.
     """
     text = _text_of(content)
     if not text:
@@ -217,7 +217,7 @@ def _as_text(tree: yaml.Node) -> bytes:
 
 
 def _prune(mapping: yaml.MappingNode, names: NameTree) -> None:
-    """Remove named values, and branches that are empty then."""
+    """Remove named values, and the branches that this leaves empty."""
     left = []
     for key, value in mapping.value:
         named = names.below.get(key.value) if isinstance(key, yaml.ScalarNode) else None

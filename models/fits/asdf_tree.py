@@ -3,8 +3,8 @@
 Tags are ignored in plain data, and arrays in binary blocks are not read.
 
 A few lines of YAML can stand for an endless tree, because aliases and merge keys repeat earlier
-parts. The events of a text are therefore counted before anything is built from them, each alias as
-often as the parts that it stands for.
+parts. The events of a document are therefore counted before anything is built from them, each alias
+as often as the parts that it stands for.
 """
 
 from __future__ import annotations

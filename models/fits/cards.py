@@ -64,7 +64,7 @@ _ASCII = bytes(range(0x80)) + b"?" * 0x80
 
 @dataclass(frozen=True)
 class Unreadable:
-    """Stands for the value of a card that has none: NaN, or text without its closing quote.
+    """Placeholder for an invalid value of a card: NaN, or text without its closing quote.
 
     Attributes
     ----------
@@ -132,7 +132,7 @@ def read_cards(header: fits.Header | str) -> Iterator[Card]:
     Yields
     ------
     tuple
-        Keyword, value and comment. Long texts are joined from their CONTINUE cards. The value is
+        Keyword, value and comment. Long strings are joined from their CONTINUE cards. The value is
         `Unreadable` if it is not a valid FITS value.
 
     Raises
@@ -209,7 +209,7 @@ def hdu_label(index: int, name: str) -> str:
 
 
 class HeaderKeywords:
-    """The values of a header by keyword, read on demand: the first card of each counts.
+    """The values of a header by keyword, read on demand from the first card of each keyword.
 
     Parameters
     ----------
@@ -319,12 +319,12 @@ def cut_comment(value: Any, comment: str) -> str:
 
 
 def replace_unprintable(text: str) -> str:
-    """Return a text with a question mark for every character that FITS headers cannot hold."""
+    """Return text with a question mark for every character that FITS headers cannot hold."""
     return "".join(c if " " <= c <= "~" else "?" for c in text)
 
 
 def commentary(keyword: str, text: str) -> list[Card]:
-    """Return a text as COMMENT or HISTORY cards, split at the length of a card."""
+    """Return text as COMMENT or HISTORY cards, split at the length of a card."""
     cards: list[Card] = []
     for line in text.splitlines() or [""]:
         starts = range(0, max(1, len(line)), COMMENTARY_LENGTH)
@@ -350,7 +350,7 @@ def format_header(where: str, cards: Iterable[Card]) -> bytes:
 
 
 def format_card(where: str, card: Card) -> str:
-    """Return the 80 characters of a card, or a multiple of 80 for a long text."""
+    """Return the 80 characters of a card, or a multiple of 80 for a long string."""
     keyword, value, _ = card
     try:
         return _format_ordinary(*card) or str(fits.Card(*card))
@@ -361,7 +361,7 @@ def format_card(where: str, card: Card) -> str:
 
 
 def _format_ordinary(keyword: str, value: Any, comment: str) -> str | None:
-    """Return an ordinary card as astropy formats it, in a twentieth of its time; None for others.
+    """Return an ordinary card as astropy formats it, twenty times faster; None for others.
 
     A raw exposure's headers have some 300 cards, nearly all of them ordinary.
     """

@@ -43,7 +43,7 @@ def require_full_rows(hdu: Hdu) -> None:
     Raises
     ------
     FileError
-        Naming the column, or the total width of the columns.
+        If they do not; the message names the column, or states the total width.
     """
     cards, row = _cards(hdu), hdu.dtype.itemsize
     count = cards.integer("TFIELDS")
@@ -53,7 +53,7 @@ def require_full_rows(hdu: Hdu) -> None:
     total = sum(column.width for column in _columns(cards, count))
     if total != row:
         raise cards.fault(
-            f"its {count} columns take {total} bytes by their TFORM, a row has NAXIS1 = "
+            f"its {count} columns take {total} bytes by their TFORM, but a row has NAXIS1 = "
             f"{row}: its values cannot be separated; create the table again"
         )
 
@@ -69,7 +69,7 @@ def require_columns(hdu: Hdu) -> None:
     Raises
     ------
     FileError
-        Naming the column, or the memory that the table would take.
+        In either case, or if the table would not fit in memory.
     """
     require_full_rows(hdu)
     require_memory(hdu.stamp.path, hdu.data_size, f"reading {hdu.label} as a whole")
@@ -117,8 +117,8 @@ def _require_columns_within(cards: HeaderKeywords, count: int, row_bytes: int) -
         end = start + int(found[1]) - 1
         if start < 1 or end > row_bytes:
             raise cards.fault(
-                f"column {n} takes bytes {start} to {end} of a row by its TBCOL and TFORM, a row "
-                f"has NAXIS1 = {row_bytes}"
+                f"column {n} takes bytes {start} to {end} of a row by its TBCOL and TFORM, "
+                f"but a row has NAXIS1 = {row_bytes}"
             )
 
 

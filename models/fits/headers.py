@@ -1,7 +1,7 @@
 """Conversion between FITS headers and metadata.
 
-Metadata that the schema names have their places in the tree. All other cards are kept by HDU, and
-written after those of the schema.
+Metadata that the schema names have their places in the tree. All other cards are stored by HDU,
+and written after those of the schema.
 """
 
 from __future__ import annotations

@@ -240,7 +240,7 @@ def _require_data(hdu: Hdu, read_at: ReadAt) -> None:
     raise FileError(
         path,
         f"truncated: {hdu.label} needs {hdu.end - hdu.data_offset} bytes of data from byte "
-        f"{hdu.data_offset} on, and {found} are there",
+        f"{hdu.data_offset} on, but only {found} are present",
     )
 
 

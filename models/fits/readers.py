@@ -238,7 +238,7 @@ class RowReader(Reader):
     hdu : Hdu
         An image of a layout, whose file must not change before it is read.
     copies : CopyProvider, optional
-        Provides decoded copies; by default each process decodes by itself.
+        Provides decoded copies; by default each process decodes the data itself.
 
     Raises
     ------

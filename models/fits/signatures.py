@@ -33,7 +33,7 @@ def check_signature(path: str, start: bytes) -> None:
     Raises
     ------
     FileError
-        Naming the format that the file seems to have.
+        If it does not; the message names the format that the file seems to have.
     """
     if start.startswith(_FITS_START):
         return

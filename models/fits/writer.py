@@ -151,7 +151,7 @@ class FitsWriter:
     def prepare(self) -> None:
         """Make the temporary file, and reserve its disk space if the file system supports it.
 
-        Repeated calls, such as after a lost task, keep the data that have been written.
+        Repeated calls, such as after a lost task, preserve the data already written.
 
         Raises
         ------
@@ -270,7 +270,7 @@ class FitsWriter:
                 raise StorageError(path, f"its unfinished {self.temporary.name} is gone") from error
             if error.errno in _FOLDER_FAULTS:
                 raise FileError(path, _FOLDER_FAULTS[error.errno]) from error
-            raise self._fault(error, "renaming it to this failed") from error
+            raise self._fault(error, "renaming the complete file to this failed") from error
 
     def abort(self) -> None:
         """Remove the temporary file, if it exists; a published file remains."""
@@ -289,7 +289,7 @@ class FitsWriter:
 
     @contextmanager
     def _writing(self, flags: int = 0) -> Iterator[int]:
-        """Yield a descriptor of the temporary file, and raise errors of the disk as `FileError`."""
+        """Yield a descriptor of the temporary file, and raise disk errors as `FileError`."""
         try:
             descriptor = self._open(flags)
         except OSError as error:
@@ -309,7 +309,7 @@ class FitsWriter:
 
     @property
     def _blamed(self) -> Location:
-        """The file to name in errors of the disk: for a URL, the one in the scratch folder."""
+        """The file to name in disk errors: for a URL, the one in the scratch folder."""
         return self.temporary if isinstance(self.path, Url) else self.path
 
     def _open(self, flags: int) -> int:

@@ -23,7 +23,7 @@ def get_path(data: Mapping[str, Any], path: str, default: Any = None) -> Any:
 
 
 def set_path(data: dict[str, Any], path: str, value: Any) -> None:
-    """Set the value at a dotted path, making missing dictionaries; None removes the value."""
+    """Set the value at a dotted path, creating missing dictionaries; None removes the value."""
     *branches, leaf = path.split(".")
     for part in branches:
         below = data.get(part)

@@ -45,7 +45,7 @@ class SchemaNode:
     children: dict[str, SchemaNode] = field(default_factory=dict)
 
     def merge(self, other: SchemaNode) -> None:
-        """Merge another node of the same place, whose keywords take precedence."""
+        """Merge another node for the same path, whose keywords take precedence."""
         required = [*self.keywords.get("required", ()), *other.keywords.get("required", ())]
         self.keywords.update(other.keywords)
         if required:
@@ -81,8 +81,8 @@ class SchemaSource:
     def modification_time(self) -> int:
         """Return the file's modification time [ns]; 0 if it is unknown or the file is missing.
 
-        It is always 0 for calbatch's own schemas, which change no more than its code while it runs.
-        Otherwise all of them would be checked for each model that is opened.
+        It is always 0 for calbatch's own schemas, which do not change while it runs. Otherwise all
+        of them would be checked each time a model is opened.
         """
         if self._builtin:
             return 0
@@ -243,7 +243,7 @@ class _SchemaReader:
 
     def reference(self, target: Any, source: SchemaSource, path: tuple[str, ...]) -> SchemaNode:
         if not isinstance(target, str):
-            raise _fault(source, path, f"$ref must be a text, found {target!r}")
+            raise _fault(source, path, f"$ref must be text, found {target!r}")
         name, _, pointer = target.partition("#")
         if not name:
             return self.file(source, pointer)
@@ -263,7 +263,7 @@ class _SchemaReader:
     ) -> None:
         key, value = entry
         if not isinstance(key, str):
-            raise _fault(source, path, f"the name {key!r} is not a text: put it in quotes")
+            raise _fault(source, path, f"the name {key!r} is not text: put it in quotes")
         if key in ("$ref", "allOf"):
             return
         if key == "properties":

@@ -51,7 +51,7 @@ class KeywordSpec:
     type : str, optional
         JSON type of the value.
     enum, pattern, minimum, maximum
-        Restrictions of the value.
+        Restrictions on the value.
     others : mapping
         The schema's other rules (``anyOf``, ``items``, ...), as JSON schema.
     default : Any
@@ -215,7 +215,7 @@ class Schema:
         return {path: tuple(names) for path, names in below.items()}
 
     def search(self, text: str) -> list[tuple[str, str]]:
-        """Return (path, title) of all entries whose path, title or FITS name contains a text."""
+        """Return (path, title) of all entries whose path, title or FITS name contains a string."""
         wanted = text.lower()
         entries = [(s.path, s.title, s.keyword or "") for s in self.keywords.values()]
         entries += [(s.name, s.title, s.hdu) for s in self.fields.values()]

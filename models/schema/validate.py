@@ -33,7 +33,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),
     "null": (),
 }
-_SHOWN_VALUES = 20  # of longer enumerations, only the values closest to the given one
+_SHOWN_VALUES = 20  # a longer enumeration is shortened to the values closest to the given one
 
 
 def is_enabled(name: str, *, default: bool) -> bool:
@@ -216,7 +216,7 @@ def check_assignment(schema: Schema, path: str, value: Any, *, where: str = "") 
 
 
 def warn_or_raise(error: ValidationError) -> bool:
-    """Raise an error or warn about it, by the environment; return whether to set the value."""
+    """Raise an error or warn, depending on the environment; return whether to set the value."""
     if is_enabled("STRICT_VALIDATION", default=False):
         raise error
     warnings.warn(escape_text(str(error)), ValidationWarning, stacklevel=4)

@@ -77,8 +77,8 @@ class LocalFile:
     def open(self, stamp: Stamp, ranges: Sequence[Range] = ()) -> Iterator["OpenLocalFile"]:
         """Open the file and verify that its size and time are those of the stamp.
 
-        Opening takes a few microseconds, so descriptors are not kept open: none are shared between
-        threads, inherited in a fork, or run out of.
+        Opening takes a few microseconds, so descriptors are not kept open: threads share none, a
+        fork inherits none, and the process does not run out of them.
 
         Raises
         ------
@@ -165,8 +165,8 @@ class OpenLocalFile:
             if count == 0:
                 raise FileError(
                     self._path,
-                    f"truncated while reading: {len(view)} bytes wanted at byte {position}, "
-                    f"{done} are there",
+                    f"truncated while reading: {len(view)} bytes requested at byte {position}, "
+                    f"only {done} are present",
                 )
             done += count
 

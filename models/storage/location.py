@@ -100,13 +100,13 @@ Location = Path | Url
 
 
 def is_url(text: str) -> bool:
-    """Return whether a text is a URL that does not refer to a file of this machine."""
+    """Return whether a string is a URL that does not refer to a file of this machine."""
     found = _PROTOCOL.match(text)
     return found is not None and found[1].lower() not in _LOCAL
 
 
 def location(place: str | os.PathLike[str]) -> Location:
-    """Return the path or URL that a text stands for.
+    """Return the path or URL that a string stands for.
 
     Parameters
     ----------
@@ -132,5 +132,5 @@ def location(place: str | os.PathLike[str]) -> Location:
 
 
 def scrub_secrets(text: str) -> str:
-    """Return a text without the passwords, keys and signatures of the URLs in it."""
+    """Return text without the passwords, keys and signatures of the URLs in it."""
     return _SIGNATURE.sub(r"\1***", _PASSWORD.sub(r"\1***@", text))

@@ -178,7 +178,7 @@ class OpenRemoteFile:
         return self._reached >= 0
 
     def check(self, tries: int = 3) -> None:
-        """Raise an error if the object has been replaced: the bytes read may stem from both.
+        """Raise an error if the object was replaced: the bytes read may stem from two versions.
 
         Raises
         ------
@@ -211,8 +211,8 @@ class OpenRemoteFile:
         if position + len(view) > self._info.size:
             raise FileError(
                 self._store.url,
-                f"truncated while reading: {len(view)} bytes wanted at byte {position}, "
-                f"{max(0, self._info.size - position)} are there",
+                f"truncated while reading: {len(view)} bytes requested at byte {position}, "
+                f"only {max(0, self._info.size - position)} are present",
             )
         done = 0
         while done < len(view):

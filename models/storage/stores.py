@@ -164,7 +164,7 @@ class Store:
         return 2 * timeout() + size / _SLOWEST
 
     def retry(self, what: str, function: Callable[[], T], tries: int = _TRIES) -> T:
-        """Call a function, again after a pause if it may then succeed.
+        """Call a function, retrying after a pause if it may then succeed.
 
         Parameters
         ----------
@@ -201,7 +201,7 @@ class Store:
             raise self.to_error(what, error) from None
 
     def to_error(self, what: str, error: BaseException) -> FileError:
-        """Return the error that an exception of fsspec or a store's package stands for."""
+        """Convert an exception of fsspec or of a store's package to the corresponding error."""
         if isinstance(error, FileError):
             return error
         if isinstance(error, FileNotFoundError):

@@ -2,11 +2,11 @@
 
 An object store has no rename that fails when a folder is gone. Instead, each driver of a batch has
 a marker: a small object ``.calbatch/driver-…`` beside the products. On S3 a worker begins an
-upload, then looks at the marker, and only then completes the upload. A driver that takes over
+upload, then checks the marker, and only then completes the upload. A driver that takes over
 removes the markers of earlier drivers first, and then aborts all unfinished uploads. A worker that
 still saw its marker had begun its upload before that, so the upload is among the aborted ones and
-cannot be completed. Other stores have no multipart uploads: there a worker looks at the marker
-right before it makes the object, and the time between these two requests remains.
+cannot be completed. Other stores have no multipart uploads: there a worker checks the marker
+right before it makes the object, and a takeover between these two requests goes unnoticed.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Permit:
     attempt: str
 
     def require_valid(self) -> None:
-        """Look at the marker.
+        """Check the marker.
 
         Raises
         ------
@@ -210,7 +210,7 @@ class Permits:
         store = Store(self.marker)
         try:
             store.describe()
-        except StorageError:  # unknown; a later look will tell
+        except StorageError:  # unknown; a later check will show
             return True
         except FileError:
             return False

@@ -91,7 +91,7 @@ def require_uploadable(url: Url) -> None:
         If it is ``http`` or ``https``.
     """
     if url.protocol in ("http", "https"):
-        raise FileError(url, f"cannot be written: {url.protocol} is for reading")
+        raise FileError(url, f"cannot be written: {url.protocol} is read-only")
 
 
 def _put(store: Store, file: Path, path: str) -> None:

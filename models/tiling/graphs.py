@@ -38,7 +38,7 @@ from calbatch.models.tiling.sinks import BeforeNaming, DropArrays, Sink, WriteTi
 from calbatch.models.tiling.tile_edges import tile_cores, tile_edges  # noqa: E402
 
 _EMPTY = np.empty(0, dtype=object)
-# -- small pieces of graph ---------------------------------------------------------------------
+# -- graph primitives ---------------------------------------------------------------------
 
 
 def _name(label: str) -> str:
@@ -83,7 +83,7 @@ class _GraphBuilder:
     built : dict
         The tiles of each node built so far.
     tapped : set of int
-        The sinks whose tiles are written while operations run on.
+        The sinks whose tiles are written in passing: further operations follow them.
     """
 
     def __init__(self, tips: Iterable[PlanNode], sinks: Sequence[Sink] = ()) -> None:

@@ -214,7 +214,7 @@ class ReductionSpec:
     combine : callable
         Takes the list of gathered results, in the order of ``regions``.
     regions : tuple of Region, or ValueSlot
-        The regions to gather from; a slot stands for a reduction whose value they are.
+        The regions to gather from; a slot stands for a reduction that computes them.
     until : callable, optional
         Takes the list gathered so far; gathering stops when it returns True.
     """

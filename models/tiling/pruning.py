@@ -1,4 +1,4 @@
-"""The operations of a chain that have to run when only some fields of its end are wanted."""
+"""The operations of a chain that must run to compute some of the fields at its end."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -27,7 +27,7 @@ def required_operations(names: Iterable[str], tip: PlanNode) -> list[RequiredOpe
     Parameters
     ----------
     names : iterable of str
-        The fields wanted at the end of the chain.
+        The fields required at the end of the chain.
     tip : PlanNode
         The end of a chain of operations that can be evaluated on any region.
 

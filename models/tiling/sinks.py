@@ -84,7 +84,7 @@ def finish_products(
     before_naming : callable or None
         Called first.
     groups : sequence of sequence of Tile
-        The tiles of each branch of the graph; their receipts tell which sinks they passed.
+        The tiles of each branch of the graph; their receipts show which sinks they passed.
     """
     seconds: dict[str, float] = {}
     remark = before_naming() if before_naming else ""

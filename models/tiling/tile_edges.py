@@ -31,7 +31,7 @@ def tile_edges(source: SourceNode, row_bytes: int = 0) -> tuple[int, ...]:
     Raises
     ------
     ModelError
-        If a single row takes more memory than the process may have.
+        If a single row takes more memory than the process may use.
     """
     if source.edges is None:
         row_bytes = row_bytes or _stored_row_bytes(source)

@@ -25,16 +25,16 @@ CALIBRATED = {
     ),
     "float32": (),
     "float32_with_dq": (),
-    "ngroups_contradicts": ("NGROUPS = 4, but the groups in SCI are 5: calibrating those",),
-    "nints_contradicts": ("NINTS = 7, but the integrations in SCI are 3: calibrating those",),
-    "groups_cut": ("NGROUPS = 5, but the groups in SCI are 1: calibrating those",),
+    "ngroups_contradicts": ("NGROUPS = 4, but the group count of SCI is 5: calibrating these",),
+    "nints_contradicts": ("NINTS = 7, but the integration count of SCI is 3: calibrating these",),
+    "groups_cut": ("NGROUPS = 5, but the group count of SCI is 1: calibrating these",),
     "own_reference_pixels": (),
 }
 REFUSED = {
     "nframes_is_text": "NFRAMES = '1' is text; a whole number is needed",
     "tgroup_is_text": "TGROUP = '0.0494' is text; a number is needed",
     "int_times_narrow": (
-        "HDU 3 (INT_TIMES): its 7 columns take 48 bytes by their TFORM, a row has NAXIS1 = 52"
+        "HDU 3 (INT_TIMES): its 7 columns take 48 bytes by their TFORM, but a row has NAXIS1 = 52"
     ),
     "int_times_tfields": "TFIELDS = 9223372036854775807 is not between 0 and 999",
 }

@@ -37,7 +37,7 @@ MESSAGES = {
         "be one of 21 values, such as NRCA1, NRCA2, NRCA3, NRCA4, NRCALONG"
     ),
     "jwst_truncated.1625f78b.fits": (
-        "truncated: HDU 1 needs 2880 bytes of data from byte 5760 on, and 1240 are there"
+        "truncated: HDU 1 needs 2880 bytes of data from byte 5760 on, but only 1240 are present"
     ),
     "jwst_truncated.7ac5c241.fits": (
         "truncated: the file ends in the header of HDU 0, after 1000 bytes"

@@ -120,7 +120,7 @@ def test_the_place_for_products_is_tested_by_writing(server):
     ("folder", "message"),
     [
         ("s3://nowhere/out", "there is no such bucket"),
-        ("https://127.0.0.1:9/out", "cannot be written: https is for reading"),
+        ("https://127.0.0.1:9/out", "cannot be written: https is read-only"),
         ("s3://me:pass@bucket/out", "must not have a password"),
     ],
 )

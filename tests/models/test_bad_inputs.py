@@ -26,7 +26,7 @@ OPENING = {
     "jwst_bad_keyword.336e92d3.fits": None,
     "jwst_bad_type.bdb1b732.fits": None,
     "jwst_truncated.1625f78b.fits": (
-        "truncated: HDU 1 needs 2880 bytes of data from byte 5760 on, and 1240 are there"
+        "truncated: HDU 1 needs 2880 bytes of data from byte 5760 on, but only 1240 are present"
     ),
     "jwst_truncated.7ac5c241.fits": (
         "truncated: the file ends in the header of HDU 0, after 1000 bytes"

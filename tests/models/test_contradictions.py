@@ -66,12 +66,12 @@ def test_consistent_files_give_no_warning(tmp_path, extensions, cards):
 @pytest.mark.parametrize(
     ("extensions", "cards", "wanted"),
     [
-        ((), [("NGROUPS", 5)], "NGROUPS = 5, but the groups in SCI are 3: calibrating those"),
-        ((), [("NINTS", 7)], "NINTS = 7, but the integrations in SCI are 2: calibrating those"),
+        ((), [("NGROUPS", 5)], "NGROUPS = 5, but the group count of SCI is 3: calibrating these"),
+        ((), [("NINTS", 7)], "NINTS = 7, but the integration count of SCI is 2: calibrating these"),
         (
             (),
             [("INTSTART", 2), ("INTEND", 4)],
-            "INTSTART = 2 and INTEND = 4, but the integrations in SCI are 2: calibrating those",
+            "INTSTART = 2 and INTEND = 4, but the integration count of SCI is 2: calibrating these",
         ),
         (
             (),
@@ -82,7 +82,7 @@ def test_consistent_files_give_no_warning(tmp_path, extensions, cards):
         (
             (image("SCI", PLANES, "u2"),),
             (),
-            "it has 2 extensions SCI of EXTVER 1: using the first",
+            "it has 2 SCI extensions with EXTVER 1: using the first",
         ),
         (
             (image("PIXELDQ", (ROWS, COLS + 1), "u4"),),

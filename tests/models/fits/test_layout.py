@@ -178,7 +178,7 @@ def test_a_truncated_gzip_file_is_detected(tmp_path):
         ),
         (
             ["BITPIX = -64", "NAXIS = 2", f"NAXIS1 = {2**20}", f"NAXIS2 = {2**20}"],
-            "HDU 1 needs 8796093024960 bytes of data from byte 5760 on, and 0 are there",
+            "HDU 1 needs 8796093024960 bytes of data from byte 5760 on, but only 0 are present",
         ),
     ],
 )

@@ -248,7 +248,7 @@ def test_a_file_truncated_after_it_was_opened_is_refused(tmp_path, monkeypatch):
         os.truncate(path, 5760 + 1000)
 
     monkeypatch.setattr(byteorder, "to_native", cut_after_the_first)
-    with pytest.raises(FileError, match=r"truncated while reading: 160 bytes wanted at byte 6720"):
+    with pytest.raises(FileError, match=r"while reading: 160 bytes requested at byte 6720"):
         reader.read((0, 30), (0, 40))
     assert len(reads) == 6
 

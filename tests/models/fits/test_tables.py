@@ -120,7 +120,7 @@ def test_tables_survive_a_round_trip(tmp_path, table):
         ),
         (
             ["NAXIS1 = 4", "NAXIS2 = 1", "TFIELDS = 1", "TFORM1 = 'Q?'"],
-            "HDU 1 .TAB.: its 1 columns take 16 bytes by their TFORM, a row has NAXIS1 = 4",
+            "HDU 1 .TAB.: its 1 columns take 16 bytes by their TFORM, but a row has NAXIS1 = 4",
         ),
         (
             ["NAXIS1 = 4", "NAXIS2 = 1", "TFIELDS = 1", "TFORM1 = '?'"],

@@ -79,7 +79,7 @@ def test_a_writable_folder_is_left_as_it_was(files):
 
 
 def test_a_read_only_protocol_is_rejected():
-    with pytest.raises(FileError, match="cannot be written: https is for reading"):
+    with pytest.raises(FileError, match="cannot be written: https is read-only"):
         require_writable(Url("https://127.0.0.1:9/out"))
 
 

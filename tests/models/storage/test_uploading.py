@@ -185,7 +185,7 @@ def test_an_object_without_a_known_checksum_is_read_again(proxy, files, large, m
     ("url", "message"),
     [
         ("s3://no-bucket/a.fits", "cannot be written: there is no such bucket"),
-        ("http://127.0.0.1:9/a.fits", "cannot be written: http is for reading"),
+        ("http://127.0.0.1:9/a.fits", "cannot be written: http is read-only"),
     ],
 )
 def test_urls_that_cannot_be_written_are_rejected(proxy, scratch, url, message):
