@@ -90,7 +90,7 @@ def parse_literal(text: bytes) -> dict[str, Any]:
 
 
 def _check_size(text: bytes, max_values: int) -> None:
-    """Reject a text with too many values; separators within strings are counted, too."""
+    """Reject text with too many values; separators within strings are counted, too."""
     if len(text) > MAX_ANSWER:
         raise ServerError(f"longer than {MAX_ANSWER} bytes")
     values = sum(text.count(separator) for separator in (b",", b"[", b"{", b"("))
@@ -237,6 +237,6 @@ def _error_text(error: BaseException) -> str:
 
 
 def shorten(text: str, max_length: int = 300) -> str:
-    """Return a foreign text as one line of limited length, for a message."""
+    """Return foreign text as one line of limited length, for a message."""
     line = " ".join(text[: 4 * max_length].split())
     return line if len(line) <= max_length else f"{line[:max_length]} ..."

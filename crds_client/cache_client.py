@@ -109,7 +109,7 @@ class CacheClient:
         -------
         FetchReport
             Paths, fetched files, and failed files with reasons. Without a server, every missing
-            file has failed.
+            file counts as failed.
 
         Raises
         ------

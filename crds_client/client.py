@@ -95,7 +95,7 @@ class Client(CacheClient):
         self.context, self.context_reason = choice.name, choice.reason
         self._configurations: dict[str, Configurations] = {}
         if self.mode != "remote":
-            self.rules.instruments  # noqa: B018 fail here, not later, if the context is unavailable
+            self.rules.instruments  # noqa: B018 fail early if the context is unavailable
 
     def __repr__(self) -> str:
         return f"Client({str(self.cache)!r}, context={self.context!r}, mode={self.mode!r})"

@@ -79,7 +79,7 @@ def choose_context(
     cache : Cache
         The cache to search.
     server : ContextServer, optional
-        Asked first to resolve states and dates.
+        The first choice to resolve states and dates.
 
     Raises
     ------

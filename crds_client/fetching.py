@@ -62,8 +62,10 @@ class Source(Protocol):
 
         Raises
         ------
-        TransientError, RefusedError
-            If another attempt may succeed, or not.
+        TransientError
+            If another attempt may succeed.
+        RefusedError
+            If another attempt would fail, too.
         """
         ...
 
@@ -288,7 +290,7 @@ def file_lock(cache: Cache, name: str, waiting: float = -1.0) -> Iterator[None]:
     Raises
     ------
     filelock.Timeout
-        If it is not free within ``waiting`` seconds; a negative number waits for ever.
+        If it is not free within ``waiting`` seconds; a negative number sets no limit.
     """
     place = cache.new_path(name)
     lock = filelock.FileLock(place.with_name(f".{name}.lock"), timeout=waiting, thread_local=False)

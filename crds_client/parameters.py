@@ -1,7 +1,7 @@
 """Parameter references (``pars-<step>``): the parameters of a step or pipeline, from CRDS.
 
 Source of the format: PyPI ``stpipe`` 1.1.0, ``_config``: an ASDF tree with ``class``, ``name``,
-``parameters`` and, for pipelines, ``steps``, which are such trees again.
+``parameters`` and, for pipelines, ``steps``, which are themselves such trees.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class Configurations:
 
     Parameters
     ----------
-    rules : Rules
+    rules : SelectionRules
         The instrument's rules.
     observatory : str
         Determines the parameters' names in headers.
@@ -78,7 +78,7 @@ class Configurations:
         return self._key(values, self._date(values))
 
     def resolve(self, values: tuple[str, ...], types: tuple[str, ...] | None) -> References:
-        """Select the references for the values of a header; equal configurations once."""
+        """Select the references for the values of a header, resolving equal configurations once."""
         date = self._date(values)
         key = (self._key(values, date), types)
         references = self._resolved.get(key)
@@ -122,7 +122,7 @@ def _selectors(rules: SelectionRules) -> Iterator[Selector]:
 
 
 def _date_parameters(rules: SelectionRules) -> tuple[str, ...]:
-    """Return the parameters that form the date; none if they are used otherwise, too."""
+    """Return the parameters that form the date; none if they are also used otherwise."""
     dated = {one.parameters for one in _selectors(rules) if type(one) is UseAfter}
     if len(dated) != 1:
         return ()

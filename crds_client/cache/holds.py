@@ -23,7 +23,7 @@ def _folder(cache: Cache) -> Path:
 
 @contextlib.contextmanager
 def lock_holds(cache: Cache) -> Iterator[None]:
-    """Exclude other processes from recording names or pruning; both take little time."""
+    """Keep other processes from recording names or pruning; both are quick operations."""
     folder = _folder(cache)
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / ".lock"):
@@ -66,7 +66,7 @@ class Hold:
             self._names = set(names)
 
     def release(self) -> None:
-        """Give up all names."""
+        """Release all names."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None

@@ -59,7 +59,7 @@ def alternatives(text: str) -> list[str]:
 
 
 def condition_key(element: Any) -> str:
-    """Return an element of a Match key in normal form; literals and expressions as they are."""
+    """Return an element of a Match key in normal form; literals and expressions are unchanged."""
     if isinstance(element, tuple | list):
         return "|".join(condition_value(part) for part in element)
     if not isinstance(element, str):

@@ -1,6 +1,6 @@
 """Dates in the many spellings that CRDS reads, and the sortable text that it compares.
 
-UseAfter compares texts, so their form has to be exact: ``YYYY-MM-DD hh:mm:ss``, followed by
+UseAfter compares strings, so their form has to be exact: ``YYYY-MM-DD hh:mm:ss``, followed by
 ``.ffffff`` only if the microseconds are not zero. Source: PyPI ``crds`` 14.0.3, ``timestamp``.
 """
 
@@ -25,7 +25,7 @@ _Clock = tuple[int, int, int, int]
 
 
 def parse_date(text: str) -> datetime.datetime:
-    """Return the date and time in a text.
+    """Return the date and time in a string.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Rules that need Python functions of the official client: recognized, in order to refuse them.
+"""Recognition, and refusal, of rules that need Python functions of the official client.
 
 A few HST types change the header by a function before a selection, or after one that failed. JWST
 and Roman have no such types. Source: PyPI ``crds`` 14.0.3, ``crds.hst`` and
@@ -26,7 +26,7 @@ _DEFAULT_FUNCTIONS = frozenset(
 def hook_refusal(
     observatory: str, instrument: str, filekind: str, header: Mapping[str, Any]
 ) -> str:
-    """Return why rules are refused: the function that they need; empty if they need none."""
+    """Return the reason to refuse rules, which names a function; empty if they need none."""
     hooks = header.get("hooks")
     for hook in _HOOKS:
         name, is_named = f"{hook}_{instrument}_{filekind}_v1", False

@@ -1,4 +1,4 @@
-"""The names in headers of the parameters by which rules select.
+"""The header names of the parameters by which rules select.
 
 The parameter ``META.INSTRUMENT.DETECTOR`` of JWST's rules is the FITS keyword ``DETECTOR``. The
 names are from jwst's core schema (PyPI ``stdatamodels`` 6.0.0).

@@ -164,7 +164,7 @@ class _Reader:
                 lines[key] = key_node.lineno
             except TypeError:
                 raise self.fault(key_node, f"{key!r} cannot be a key") from None
-            values[key] = self.value(value_node)  # of equal keys the last counts, as in Python
+            values[key] = self.value(value_node)  # as in Python, the last of equal keys wins
         return values, lines
 
     def _selector(self, node: ast.Call) -> SelectorSource:

@@ -149,7 +149,7 @@ class ReferenceRules:
         return Resolution("not found", reason=reason)
 
     def _exempt(self, header: Header) -> str:
-        """Return why the type does not apply to the header; empty if it does."""
+        """Return the reason why the type does not apply to the header; empty if it does."""
         if self._omitted is not None and _holds(self._omitted, header, otherwise=False):
             return "omitted by rmap_omit"
         if self._relevant is not None and not _holds(self._relevant, header, otherwise=True):

@@ -128,11 +128,11 @@ class Match(Selector):
     Parameters
     ----------
     parameters : tuple of str
-        Their names in the header, one for each element of a key.
+        Names of the parameters in the header, one for each element of a key.
     keys : list of tuple of str
         The keys, conditioned and sorted.
     choices : list
-        In the order of the keys.
+        The choices, in the order of the keys.
     settings : MatchSettings
         The settings of the rules file.
 

@@ -1,4 +1,4 @@
-"""Selectors over one ordered parameter: UseAfter, VersionAfter, ClosestTime and their kin.
+"""Selectors over one ordered parameter: UseAfter, VersionAfter, ClosestTime and similar ones.
 
 A selector returns one of its choices by the values of its parameters in a header. A choice is a
 file name, several names, ``N/A``, or another selector. Results agree with those of ``selectors`` in
@@ -36,9 +36,9 @@ class Selector:
     Attributes
     ----------
     parameters : tuple of str
-        Their names.
+        Names of the parameters.
     choices : list
-        In the order of the keys.
+        The choices, in the order of the keys.
     """
 
     parameters: tuple[str, ...]
@@ -88,7 +88,7 @@ def follow(choice: Any, header: Header) -> Any:
 
 
 def follow_only(choice: Any, header: Header) -> Any:
-    """Return `follow` of the only choice that fits."""
+    """Return the result of `follow` for the only choice that fits."""
     try:
         return follow(choice, header)
     except NoMatchError as error:
@@ -123,7 +123,7 @@ class UseAfter(Selector):
         return header_date(self.parameters, header)
 
     def merge(self, other: Any) -> UseAfter:
-        """Return the keys of both; of equal keys the greater choice, which is the later file."""
+        """Return the union of both; equal keys have the greater choice, which is the later file."""
         if not isinstance(other, UseAfter):
             raise RejectedValueError(
                 "two rules fit equally well, and only one of them selects by date"
@@ -165,7 +165,7 @@ class ClosestTime(UseAfter):
 
 
 class GeometricallyNearest(Selector):
-    """Selects the numerically nearest key; keys are sorted as texts."""
+    """Selects the numerically nearest key; keys are sorted as strings."""
 
     def __init__(self, parameters: tuple[str, ...], keys: list[str], choices: list[Any]) -> None:
         self.parameters = parameters

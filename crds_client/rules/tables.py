@@ -1,4 +1,4 @@
-"""Tables of the files from each date on, for rules of the most common form.
+"""Tables of the files that apply from each date on, for rules of the most common form.
 
 Nearly all rules are a Match of UseAfters over one date. For given values of the other parameters,
 the result depends on the date only. So a table of dates and results is made for each combination of
@@ -84,7 +84,7 @@ class TypeTables:
     Attributes
     ----------
     pick : callable
-        Returns those of a header's values that are relevant to this type.
+        Returns the values of a header that are relevant to this type.
     tables : dict
         Table by the result of `pick`.
     """

@@ -27,11 +27,11 @@ T = TypeVar("T")
 
 
 class TransientError(CrdsError):
-    """A fault that another attempt may not meet."""
+    """A fault that may not recur in another attempt."""
 
 
 class RefusedError(CrdsError):
-    """A refusal, which another attempt would meet again."""
+    """A refusal, which another attempt would not change."""
 
 
 SLOWEST = 1000
@@ -60,8 +60,10 @@ def open_url(
 
     Raises
     ------
-    Transient, Refused
-        If another attempt may succeed, or not.
+    TransientError
+        If another attempt may succeed.
+    RefusedError
+        If another attempt would fail, too.
     """
     _check_scheme(url)
     try:
@@ -109,7 +111,7 @@ class _Redirections(urllib.request.HTTPRedirectHandler):
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
         """Return the next request; see the base class."""
-        fp.close()  # otherwise its body is read, however long
+        fp.close()  # otherwise its body would be read, whatever its length
         shown = shorten(newurl)
         if req.data is not None:
             raise RefusedError(
@@ -139,7 +141,7 @@ class _Prompt(http.client.HTTPConnection):
 
 
 class _PromptTls(http.client.HTTPSConnection, _Prompt):
-    """Such a connection with TLS."""
+    """A connection with the same limit, over TLS."""
 
 
 def _shut_down(sock: socket.socket) -> None:
@@ -178,7 +180,7 @@ class Pace:
 
         Raises
         ------
-        Transient
+        TransientError
             If the average rate is too low.
         """
         self._bytes += count
@@ -192,9 +194,9 @@ def read_answer(response: Any, max_bytes: int, timeout: float) -> bytes:
 
     Raises
     ------
-    Transient
+    TransientError
         If it breaks off or is too slow.
-    Refused
+    RefusedError
         If it is longer than ``max_bytes``.
     """
     pieces, size, pace = [], 0, Pace(timeout)
@@ -222,11 +224,11 @@ def read_chunk(response: Any, size: int) -> bytes:
 
 
 def retry(action: Callable[[], T], attempts: int, delay: float) -> T:
-    """Call a function, again after transient faults, with doubling pauses.
+    """Call a function, retrying after transient faults with doubling pauses.
 
     Raises
     ------
-    Transient
+    TransientError
         The last fault, if no attempt succeeds.
     """
     for attempt in range(attempts):
