@@ -77,7 +77,7 @@ def attempts_and_events(result):
         return tries, view.events(result.batch.id)
 
 
-def test_a_stopped_worker_is_told_and_its_exposure_tried_again(workers, tmp_path):
+def test_a_stopped_worker_is_reported_and_its_exposure_tried_again(workers, tmp_path):
     site, gate = workers
     gate.unlink(missing_ok=True)
     out, stopped = tmp_path / "out", []
@@ -252,7 +252,7 @@ def until_told(out, kind, condition=""):
 
 
 @pytest.mark.slow
-def test_a_scheduler_that_is_stopped_is_told_and_waited_for(apart, tmp_path):
+def test_a_scheduler_that_is_stopped_is_reported_and_waited_for(apart, tmp_path):
     address, processes, gate, _ = apart
     out, told = tmp_path / "out", []
 
