@@ -58,7 +58,7 @@ def test_a_missing_or_damaged_file_proves_nothing(tmp_path, content):
     assert not is_owner_dead(tmp_path / "owner")
 
 
-def test_a_process_is_told_from_a_later_one_with_its_id():
+def test_a_process_is_distinguished_from_a_later_one_with_its_id():
     created = psutil.Process().create_time()
     assert is_running(os.getpid(), created)
     assert not is_running(os.getpid(), created - 100.0)

@@ -207,7 +207,7 @@ def test_an_option_that_there_is_not_is_refused(simulated, tmp_path):
         cluster.run("detector1", simulated.folder / "exposures", tmp_path, worker=2)
 
 
-def test_no_cache_is_told_before_anything_runs(simulated, tmp_path, monkeypatch):
+def test_a_missing_cache_is_reported_before_anything_runs(simulated, tmp_path, monkeypatch):
     monkeypatch.delenv("CRDS_PATH")
     with pytest.raises(RequestError, match="set CRDS_PATH"):
         run("detector1", simulated.exposures[0], tmp_path)

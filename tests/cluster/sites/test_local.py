@@ -122,7 +122,7 @@ def test_one_failure_stops_nothing_else(simulated, tmp_path, site):
     assert len(products_in(tmp_path / "out")) == 2
 
 
-def test_an_exposure_that_kills_its_workers_is_told_in_a_line(simulated, tmp_path, site):
+def test_an_exposure_that_kills_its_workers_is_reported_in_one_line(simulated, tmp_path, site):
     policy = RetryPolicy(first_delay=0.05, deaths_alone=2)
     result = calibrate_on(site, Deadly, simulated.exposures, tmp_path / "out", policy)
     assert [o.path for o in result.failed] == [simulated.exposures[1]]

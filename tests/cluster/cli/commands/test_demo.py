@@ -86,7 +86,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_any_number_out_of_bounds_is_told(name, capsys):
+def test_any_number_out_of_bounds_is_reported(name, capsys):
     assert demo.verdict([GOOD, GOOD], Console())
     assert "NO" not in capsys.readouterr().out.split()
     assert not demo.verdict([GOOD, WRONG[name]], Console())

@@ -145,7 +145,7 @@ def test_files_are_fetched_by_name(cache, capsys):
     assert sync(path.name, files=True) == 1
 
 
-def test_a_pipeline_without_a_reference_is_told_so(unknown, capsys):
+def test_a_pipeline_without_a_reference_is_reported(unknown, capsys):
     sync(unknown, pipeline="superbias")
     assert f"{unknown}: no superbias reference: " in capsys.readouterr().out
 

@@ -74,7 +74,7 @@ def test_it_does_not_touch_others_folders(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_a_file_in_the_way_is_told(tmp_path):
+def test_a_file_in_the_way_is_reported(tmp_path):
     (tmp_path / "set").write_text("mine")
     with pytest.raises(RequestError, match=f"cannot write to .*set: {os.strerror(errno.EEXIST)}"):
         simulate(tmp_path / "set")
