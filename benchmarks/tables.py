@@ -15,7 +15,7 @@ class Table:
     columns : list of str
         Names of the columns, with units.
     rows : list of list
-        Texts and numbers; None is printed as a dash.
+        Strings and numbers; None is printed as a dash.
     notes : list of str
         Explanations below the table.
     """
