@@ -148,9 +148,9 @@ def registry() -> Path:
 
     It is ``CALBATCH_STATE_DIR`` if set, or else ``calbatch`` in the XDG state directory.
     """
-    chosen = os.environ.get("CALBATCH_STATE_DIR")
-    if chosen:
-        return Path(chosen).expanduser().absolute()
+    folder = os.environ.get("CALBATCH_STATE_DIR")
+    if folder:
+        return Path(folder).expanduser().absolute()
     base = os.environ.get("XDG_STATE_HOME")
     return (Path(base) if base else Path.home() / ".local" / "state") / "calbatch"
 
@@ -210,16 +210,16 @@ def find_batch(batch: str | None) -> BatchFolder:
     RequestError
         If no batch or more than one matches.
     """
-    known = list(find_registered())
+    batches = list(find_registered())
     if batch is None:
-        if not known:
+        if not batches:
             raise RequestError(
                 "you have no batches yet; `calbatch run` or `calbatch submit` starts one"
             )
-        return known[-1]
+        return batches[-1]
     if not batch:  # a prefix of all names
         raise RequestError("the name of the batch is empty; `calbatch list` shows all batches")
-    matches = [k for k in known if k.name.startswith(batch)]
+    matches = [k for k in batches if k.name.startswith(batch)]
     if len(matches) == 1:
         return matches[0]
     if matches:
@@ -228,9 +228,9 @@ def find_batch(batch: str | None) -> BatchFolder:
     output = parse_place(batch)
     try:
         with View(state_of(output)) as view:
-            here = [row.name for row in view.batches()]
-        if here:
-            return BatchFolder(output, here[-1])
+            names_here = [row.name for row in view.batches()]
+        if names_here:
+            return BatchFolder(output, names_here[-1])
     except DamagedLedgerError:
         raise
     except LedgerError as error:

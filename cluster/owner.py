@@ -26,8 +26,8 @@ def is_owner_dead(file: Path) -> bool:
     """Return whether the owner of a file was a process on this host that has ended."""
     try:
         owner = json.loads(file.read_text(encoding="ascii"))
-        here = owner["host"] == socket.gethostname()
-        return here and not is_running(owner["pid"], owner["created"])
+        on_this_host = owner["host"] == socket.gethostname()
+        return on_this_host and not is_running(owner["pid"], owner["created"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

@@ -25,8 +25,8 @@ def launch(batch: RegisteredBatch) -> None:
         try:
             start_driver(batch.folder, batch.place.named_site)
         except (RequestError, OSError) as error:
-            why = f"its driver could not be started: {error}"
-            abandon_batch(ledger, batch.folder, why, fresh=batch.fresh)
+            reason = f"its driver could not be started: {error}"
+            abandon_batch(ledger, batch.folder, reason, fresh=batch.fresh)
             raise
 
 

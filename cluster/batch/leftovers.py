@@ -40,9 +40,9 @@ def living_batches(ledger: Ledger, batch: int) -> frozenset[str]:
     batch : int
         ID of the caller's batch.
     """
-    here, since = socket.gethostname(), time.time() - SILENCE
+    host, since = socket.gethostname(), time.time() - SILENCE
     rows = ledger.abandoned_batches(batch)
-    return frozenset(r.name for r in rows if r.host != here and (r.beat or 0.0) > since)
+    return frozenset(r.name for r in rows if r.host != host and (r.beat or 0.0) > since)
 
 
 def remove_leftovers(folder: BatchFolder, spared: Collection[str] = ()) -> None:

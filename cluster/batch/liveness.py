@@ -61,8 +61,8 @@ def is_job_alive(job: str) -> bool:
 def is_driver_alive(folder: BatchFolder, batch: BatchRow) -> bool:
     """Return whether the recorded driver of a batch is still alive."""
     try:
-        who = json.loads(folder.pid.read_text(encoding="ascii"))
-        host, pid, created = str(who["host"]), int(who["pid"]), float(who["created"])
+        driver = json.loads(folder.pid.read_text(encoding="ascii"))
+        host, pid, created = str(driver["host"]), int(driver["pid"]), float(driver["created"])
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return False
     if host != socket.gethostname():

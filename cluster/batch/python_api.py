@@ -123,30 +123,30 @@ def build_order(
     **options: Any,
 ) -> tuple[Step, Order]:
     """Return the configured step, and the order of its batch; see `run`."""
-    known = [each.name for each in option_fields()]
-    for name in options.keys() - set(known):
-        raise TypeError(f"there is no option {name!r}{nearest(name, known)}")
-    chosen = BatchOptions(**options)
-    values = group_parameters(chosen.parameters)
+    names = [each.name for each in option_fields()]
+    for name in options.keys() - set(names):
+        raise TypeError(f"there is no option {name!r}{nearest(name, names)}")
+    batch_options = BatchOptions(**options)
+    values = group_parameters(batch_options.parameters)
     site_options = {name: str(value) for name, value in values.pop("site", {}).items()}
     if output_dir is not None:
         values.setdefault("", {})["output_dir"] = str(output_dir)
     step = configure_step(
         pipeline,
-        config=chosen.config,
+        config=batch_options.config,
         parameters=values,
-        save_steps=split_names(chosen.save_steps),
+        save_steps=split_names(batch_options.save_steps),
         source=source,
     )
     require_product_names(step)
-    return step, Order.from_options(list_inputs(inputs), chosen, site_options)
+    return step, Order.from_options(list_inputs(inputs), batch_options, site_options)
 
 
 def _document_options(function: Callable[..., Result]) -> None:
     """Add the options to the signature and the docstring of a function."""
-    own = signature(function)
-    parameters = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    full = own.replace(parameters=[*parameters, *signature_parameters()])
+    original = signature(function)
+    parameters = [p for p in original.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    full = original.replace(parameters=[*parameters, *signature_parameters()])
     function.__signature__ = full  # type: ignore[attr-defined]
     function.__doc__ = (function.__doc__ or "").replace("OPTIONS", describe_options("    "))
 

@@ -26,7 +26,7 @@ from calbatch.cluster.folder import BatchFolder, forget_batch, state_of
 from calbatch.cluster.ledger import Ledger, LedgerError, View
 from calbatch.cluster.ledger.salvage import copy_rows, is_intact, remove_undecodable
 from calbatch.cluster.ledger.sqlite_errors import batch_folders
-from calbatch.cluster.ledger.store import HELD, NAME
+from calbatch.cluster.ledger.store import LOCK_PATIENCE, NAME
 from calbatch.cluster.planning.identity import json_digest
 from calbatch.models import datamodels
 from calbatch.models.errors import ModelError
@@ -122,7 +122,7 @@ def _hold_lock(state: Path) -> Iterator[None]:
     """Hold the ledger's lock, as drivers do."""
     lock = FileLock(state / "ledger.lock", mode=0o600)
     try:
-        lock.acquire(timeout=HELD, poll_interval=0.05)
+        lock.acquire(timeout=LOCK_PATIENCE, poll_interval=0.05)
     except Timeout:
         raise LedgerError(
             f"{state}: a batch is running there; `calbatch cancel` stops it"
@@ -164,9 +164,9 @@ def _add_manifest(connection: sqlite3.Connection, folder: BatchFolder) -> None:
     query = "SELECT id FROM batches WHERE name = ?"
     batch = connection.execute(query, (folder.name,)).fetchone()["id"]
     query = "SELECT number FROM exposures WHERE batch = ?"
-    known = {row["number"] for row in connection.execute(query, (batch,))}
+    numbers = {row["number"] for row in connection.execute(query, (batch,))}
     for number, entry in enumerate(manifest["exposures"]):
-        if number not in known:
+        if number not in numbers:
             with suppress(*_UNFIT), _all_or_nothing(connection):
                 _add_exposure(connection, batch, number, entry)
 
@@ -194,7 +194,7 @@ def _add_exposure(
     )
     values = {name: entry[name] for name in _EXPOSURE}
     values |= {"path": entry["input"], "digest": entry["header_sha256"]}
-    made = connection.execute(
+    cursor = connection.execute(
         f"INSERT INTO exposures (batch, number, refs, {', '.join(values)}) VALUES "
         f"(?, ?, (SELECT id FROM bodies WHERE digest = ?){', ?' * len(values)})",
         (batch, number, body, *values.values()),
@@ -202,7 +202,7 @@ def _add_exposure(
     for product in entry["products"]:
         connection.execute(
             "INSERT INTO products (exposure, path, size, mtime_ns, digest) VALUES (?, ?, ?, ?, ?)",
-            (made.lastrowid, product["path"], product["size"], product["mtime_ns"],
+            (cursor.lastrowid, product["path"], product["size"], product["mtime_ns"],
              product["sha256_headers"]),
         )  # fmt: skip
 
@@ -244,12 +244,12 @@ def _conclude(connection: sqlite3.Connection, row: sqlite3.Row) -> None:
     """Set a batch's state according to its exposures."""
     query = "SELECT state, count(*) AS n FROM exposures WHERE batch = ? GROUP BY state"
     counts = {r["state"]: r["n"] for r in connection.execute(query, (row["id"],))}
-    known, done = sum(counts.values()), sum(counts.get(state, 0) for state in _DONE)
+    count, done = sum(counts.values()), sum(counts.get(state, 0) for state in _DONE)
     reason, state = "", "done" if done == row["total"] else "failed"
-    if known < row["total"] or counts.get("waiting"):
+    if count < row["total"] or counts.get("waiting"):
         state = "interrupted"
         reason = f"its ledger was damaged: {done} of {row['total']} exposures are known to be done"
-        if known < row["total"]:
+        if count < row["total"]:
             reason += "; the same command does the others, which `resume` does not know"
     connection.execute(
         "UPDATE batches SET state = ?, reason = ?, pid = 0, ended = coalesce(ended, ?) "

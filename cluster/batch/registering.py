@@ -108,10 +108,10 @@ def select_failed(
         If there are none.
     """
     failed = history.find_failed()
-    chosen = [path for path in paths if str(path) in failed]
-    if not chosen:
+    selected = [path for path in paths if str(path) in failed]
+    if not selected:
         raise RequestError(f"none of the exposures has failed before in {output}")
-    return chosen
+    return selected
 
 
 def begin_batch(

@@ -114,8 +114,8 @@ def _say(console: Console, text: str, style: str = "") -> None:
 
 
 def _totals(totals: _Totals) -> Table:
-    kept = ["earlier"] if totals.kept else []
-    table = Table("exposures", "done", *kept, "failed", "products", "wall time", "peak memory")
+    headings = ["earlier"] if totals.kept else []
+    table = Table("exposures", "done", *headings, "failed", "products", "wall time", "peak memory")
     counts = [totals.total, totals.done]
     counts += [totals.kept] if totals.kept else []
     counts += [totals.failed, totals.products]

@@ -145,11 +145,11 @@ class Result:
         """
         newer = {outcome.number: outcome for outcome in self.unrecorded}
         with View(self.folder.state) as view:
-            wanted = states or FINAL
-            for row in view.exposures(self.batch.id, *(() if newer else wanted)):
+            selected_states = states or FINAL
+            for row in view.exposures(self.batch.id, *(() if newer else selected_states)):
                 outcome = newer.get(row.number) or _outcome(view, row)
                 state = _state(outcome) if row.number in newer else row.state
-                if state in wanted:
+                if state in selected_states:
                     yield outcome
 
     @property

@@ -155,9 +155,9 @@ class _Session:
             recorded = self.ledger.reset_running(batch, reason)
             state, reason = self._await_commit(recorded, state, reason)
             self._leave_manifest(state)
-            recorded, wanted = self.ledger.end_batch(batch, state, reason), state
+            recorded, final_state = self.ledger.end_batch(batch, state, reason), state
             state, reason = self._await_commit(recorded, state, reason)
-            if state != wanted:
+            if state != final_state:
                 self.ledger.end_batch(batch, state, reason)
                 self._leave_manifest(state)
         except LedgerError as error:

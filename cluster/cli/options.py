@@ -23,8 +23,8 @@ class ParameterCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments, after moving parameters of steps to ``ctx.obj``."""
-        known = {name for p in self.get_params(ctx) for name in p.opts + p.secondary_opts}
-        rest, ctx.obj = split_parameters(args, known)
+        names = {name for p in self.get_params(ctx) for name in p.opts + p.secondary_opts}
+        rest, ctx.obj = split_parameters(args, names)
         return super().parse_args(ctx, rest)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -92,12 +92,12 @@ def batch_options(command: str) -> list[Any]:
     command : str
         The command's name.
     """
-    own = [
+    options = [
         _click_option(each.name, str(each.type), default_of(each), each.metadata)
         for each in option_fields()
         if command in each.metadata.get("only", (command,))
     ]
-    return [OUTPUT_OPTION, *own, *(_policy_options() if command in DRIVING else ())]
+    return [OUTPUT_OPTION, *options, *(_policy_options() if command in DRIVING else ())]
 
 
 def _policy_options() -> list[Any]:

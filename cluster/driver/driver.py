@@ -360,11 +360,13 @@ class Driver:
 
 
 def _earlier_outcome(planned: PlannedExposure) -> Outcome:
-    written = tuple(Product(p.path, p.size, p.mtime_ns, p.digest) for p in planned.earlier_products)
+    products = tuple(
+        Product(p.path, p.size, p.mtime_ns, p.digest) for p in planned.earlier_products
+    )
     return Outcome(
         number=planned.number,
         path=planned.path,
-        written=written,
+        written=products,
         content=planned.content,
         kept=True,
     )

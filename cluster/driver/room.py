@@ -94,8 +94,8 @@ class Room:
 
 def describe_unwritable(ledger: Ledger) -> str:
     """Return the message for a ledger that cannot be written."""
-    why = ledger.stuck.why if ledger.stuck else "unknown"
-    return f"the ledger cannot be written: {ledger.path}: {why}"
+    reason = ledger.stuck.why if ledger.stuck else "unknown"
+    return f"the ledger cannot be written: {ledger.path}: {reason}"
 
 
 def wait_for_commit(ledger: Ledger, patience: float) -> bool:

@@ -70,10 +70,10 @@ def copy_rows(damaged: Path, connection: sqlite3.Connection) -> None:
     with suppress(sqlite3.Error), closing(sqlite3.connect(address, uri=True)) as source:
         source.row_factory = sqlite3.Row
         for table in TABLES:
-            known = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+            columns = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
             edges: list[Mapping[str, Any]] = []
             for row in _readable(source, table, edges):
-                _insert(connection, table, {n: row[n] for n in known & row.keys()})
+                _insert(connection, table, {n: row[n] for n in columns & row.keys()})
             if table == "products":  # other products of these exposures may be unreadable
                 for row in edges:
                     _forget_products(connection, row["exposure"])

@@ -99,13 +99,13 @@ def require_contents(path: Path) -> None:
     try:
         if path.stat().st_size:
             return
-        why = "it is empty although there are batches"
+        reason = "it is empty although there are batches"
     except FileNotFoundError:
-        why = "it is missing although there are batches"
+        reason = "it is missing although there are batches"
     except OSError as error:
         raise LedgerError(f"{path}: {error.strerror}") from error
     if any(batch_folders(path.parent)):
-        raise make_damage_error(path, why)
+        raise make_damage_error(path, reason)
 
 
 @contextmanager

@@ -44,7 +44,7 @@ BEAT_EVERY = 5.0
 PATIENCE = 30.0
 """Seconds to wait for readers."""
 
-HELD = 1.0
+LOCK_PATIENCE = 1.0
 """Seconds to wait for the lock: a killed driver's threads end one by one."""
 
 _Change = tuple[str, tuple[Any, ...]]
@@ -90,7 +90,7 @@ class Ledger(HistoryQueries):
 
     def _take_lock(self) -> None:
         try:
-            self._lock.acquire(timeout=HELD, poll_interval=0.05)
+            self._lock.acquire(timeout=LOCK_PATIENCE, poll_interval=0.05)
         except Timeout:
             raise HeldLedgerError(
                 f"{self.path.parent}: a batch is running there, driven by {self._writer()}; "
@@ -197,7 +197,7 @@ class Ledger(HistoryQueries):
         notes: Mapping[str, str] | None = None,
     ) -> int:
         """Add a batch with its exposures and return its number."""
-        why = notes or {}
+        reasons = notes or {}
         texts = [json.dumps(value) for value in (request, parameters, software)]
         with self._guard:
             if not self.commit():
@@ -212,7 +212,7 @@ class Ledger(HistoryQueries):
                 batch = int(cursor.lastrowid or 0)
                 self._connection.executemany(
                     "INSERT INTO exposures (batch, number, path, note) VALUES (?, ?, ?, ?)",
-                    ((batch, n, path, why.get(path, "")) for n, path in enumerate(paths)),
+                    ((batch, n, path, reasons.get(path, "")) for n, path in enumerate(paths)),
                 )
                 self._connection.execute("COMMIT")
             except sqlite3.Error as error:

@@ -132,8 +132,8 @@ class View(HistoryQueries):
 
     def exposures(self, batch: int, *states: str) -> Iterator[ExposureRow]:
         """Yield a batch's exposures in order: all, or those in the given states."""
-        wanted = f" AND state IN ({', '.join('?' * len(states))})" if states else ""
-        query = f"SELECT * FROM exposures WHERE batch = ?{wanted} ORDER BY number"
+        condition = f" AND state IN ({', '.join('?' * len(states))})" if states else ""
+        query = f"SELECT * FROM exposures WHERE batch = ?{condition} ORDER BY number"
         yield from (self._decode_row(ExposureRow, row) for row in self._rows(query, batch, *states))
 
     def exposures_in_full(

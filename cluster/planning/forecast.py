@@ -92,11 +92,11 @@ def forecast(exposures: Iterable[PlannedExposure]) -> Forecast:
         elif any(TO_BE_FETCHED in reason for reason in planned.references.missing.values()):
             result.unknown += 1
         else:
-            alike = groups.setdefault(_kind(planned), [])
-            planned.header = planned.header if not alike else {}  # headers take much memory
-            alike.append(planned)
-        for name, chosen in planned.references.chosen.items():
-            result.references[name, chosen.path] += 1
+            group = groups.setdefault(_kind(planned), [])
+            planned.header = planned.header if not group else {}  # headers take much memory
+            group.append(planned)
+        for name, reference in planned.references.chosen.items():
+            result.references[name, reference.path] += 1
     for members in groups.values():
         _add(result, members)
     return result

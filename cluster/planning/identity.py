@@ -34,10 +34,10 @@ def parameters_of(step: Step) -> dict[str, dict[str, list[str]]]:
     """Return the parameters of each section as text, with the sources of their values."""
     return {
         section: {
-            name: [one.parameters()[name].text(value), source]
-            for name, (value, source) in one.parameter_values().items()
+            name: [part.parameters()[name].text(value), source]
+            for name, (value, source) in part.parameter_values().items()
         }
-        for section, one in {"": step, **step.steps()}.items()
+        for section, part in {"": step, **step.steps()}.items()
     }
 
 
@@ -77,7 +77,7 @@ def _values(step: Step) -> dict[str, dict[str, str]]:
 
 
 def _classes(step: Step) -> dict[str, type[Step]]:
-    return {section: type(one) for section, one in {"": step, **step.steps()}.items()}
+    return {section: type(part) for section, part in {"": step, **step.steps()}.items()}
 
 
 def _code(cls: type, name: str | None, numerics: str) -> list[str]:
@@ -120,12 +120,14 @@ def software() -> dict[str, str]:
 def overrides_of(step: Step) -> dict[str, str]:
     """Return the overrides of references by parameter: a path, ``N/A``, or a model's class."""
     overrides = {}
-    for one in (step, *step.steps().values()):
-        for name, parameter in one.parameters().items():
-            value = getattr(one, name)
+    for part in (step, *step.steps().values()):
+        for name, parameter in part.parameters().items():
+            value = getattr(part, name)
             if isinstance(parameter, Override) and value is not None:
                 path = getattr(value, "path", value)  # the value is a model or a path
-                overrides[f"{one.name}.{name}"] = str(path or f"<{type(value).__name__} in memory>")
+                overrides[f"{part.name}.{name}"] = str(
+                    path or f"<{type(value).__name__} in memory>"
+                )
     return overrides
 
 

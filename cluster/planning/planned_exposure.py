@@ -109,12 +109,16 @@ class PlannedExposure:
             return
         files = self.files()
         checksums = sums.wait_for(files)
-        named = {kind: [Path(path).name, checksums[kind]] for kind, path in files.items()}
+        names_and_checksums = {
+            kind: [Path(path).name, checksums[kind]] for kind, path in files.items()
+        }
         for digest in (self.settings.digest, *self.settings.earlier_digests):
-            yield identity(self.source, digest, named)
+            yield identity(self.source, digest, names_and_checksums)
 
     def files(self) -> dict[str, str]:
         """Return the paths of the references by type, with ``N/A`` and overrides."""
         chosen = self.references.chosen.items()
-        found = {kind: str(one.path) if one.path else "N/A" for kind, one in chosen}
-        return {**found, **self.settings.overrides}
+        files = {
+            kind: str(reference.path) if reference.path else "N/A" for kind, reference in chosen
+        }
+        return {**files, **self.settings.overrides}

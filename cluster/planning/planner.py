@@ -145,9 +145,9 @@ class Planner:
             return [planned]
 
     def _new_exposures(self, inputs: Sequence[tuple[int, Location]]) -> list[PlannedExposure]:
-        own, none = self._settings_for(self.step, ()), ResolvedReferences("")
+        settings, no_references = self._settings_for(self.step, ()), ResolvedReferences("")
         return [
-            PlannedExposure(number=number, path=path, settings=own, references=none)
+            PlannedExposure(number=number, path=path, settings=settings, references=no_references)
             for number, path in inputs
         ]
 
@@ -179,11 +179,11 @@ class Planner:
             versions = list(
                 self._pool.map(current_version, [planned.path for planned in exposures])
             )
-            known = self.history.find_headers([v for v in versions if v is not None])
+            headers = self.history.find_headers([v for v in versions if v is not None])
             for planned, version in zip(exposures, versions, strict=True):
-                if version is None or version.path not in known:
+                if version is None or version.path not in headers:
                     continue
-                header = known[version.path]
+                header = headers[version.path]
                 if self.rerun.verify:
                     before[planned.number] = header.digest
                 else:

@@ -91,8 +91,8 @@ def resolve_references(
     groups: dict[int, _Group] = {}
     for number, header in headers.items():
         if number not in result.errors:
-            own = result.steps.get(number, step)
-            group = groups.setdefault(id(own), _Group({}, own.wanted_references()))
+            configured = result.steps.get(number, step)
+            group = groups.setdefault(id(configured), _Group({}, configured.wanted_references()))
             group.headers[number] = header
     needed = [group for group in groups.values() if group.types]
     if needed:
@@ -127,18 +127,18 @@ def _add_parameters(
             raise RequestError(str(error)) from error
         return  # there is no cache, but none is needed
     steps: dict[str, Step | CalibrationError] = {}
-    for number, one in found.items():
-        names = {kind: str(c.path) for kind, c in one.chosen.items() if c.path is not None}
-        key = json.dumps([names, sorted(one.missing.items())], sort_keys=True)
+    for number, resolved in found.items():
+        names = {kind: str(c.path) for kind, c in resolved.chosen.items() if c.path is not None}
+        key = json.dumps([names, sorted(resolved.missing.items())], sort_keys=True)
         if key not in steps:
-            steps[key] = _configure(step, one)
-        own = steps[key]
-        if isinstance(own, CalibrationError):
-            result.errors[number] = own
-        elif own is not step:
-            result.steps[number] = own
-            result.chosen[number] = _names(one.chosen)
-            result.parameters.update(_names(one.chosen))
+            steps[key] = _configure(step, resolved)
+        configured = steps[key]
+        if isinstance(configured, CalibrationError):
+            result.errors[number] = configured
+        elif configured is not step:
+            result.steps[number] = configured
+            result.chosen[number] = _names(resolved.chosen)
+            result.parameters.update(_names(resolved.chosen))
 
 
 def _configure(step: Step, found: ResolvedReferences) -> Step | CalibrationError:
@@ -149,4 +149,6 @@ def _configure(step: Step, found: ResolvedReferences) -> Step | CalibrationError
 
 
 def _names(chosen: Mapping[str, ChosenReference]) -> tuple[str, ...]:
-    return tuple(sorted(one.path.name for one in chosen.values() if one.path is not None))
+    return tuple(
+        sorted(reference.path.name for reference in chosen.values() if reference.path is not None)
+    )

@@ -78,9 +78,9 @@ def _instantiate(
         return pipeline(), files
     if not registry.is_cfg(str(pipeline)):
         return registry.find(str(pipeline))(), files
-    named = cfg.read(Path(pipeline))
-    target = named.cls or named.name or Path(pipeline).stem
-    return registry.find(target)(), [named, *files]
+    contents = cfg.read(Path(pipeline))
+    target = contents.cls or contents.name or Path(pipeline).stem
+    return registry.find(target)(), [contents, *files]
 
 
 def _save_intermediate(step: Step, aliases: Sequence[str]) -> None:

@@ -35,7 +35,7 @@ from calbatch.models.saving import save_result
 WINDOW_PER_THREAD = 2
 """Exposures in flight per thread: enough to keep threads busy, few enough to stop quickly."""
 
-TOGETHER = 0.05
+GATHERING_TIME = 0.05
 """Seconds for which results are gathered: each fetch contacts every worker that holds one."""
 
 COUNT_EVERY = 5.0
@@ -195,7 +195,7 @@ class DaskSite:
             return
         self._done.append(future)
         if len(self._done) == 1:
-            due = self._fetched + TOGETHER - time.monotonic()
+            due = self._fetched + GATHERING_TIME - time.monotonic()
             if due > 0:
                 await asyncio.sleep(due)
             self._fetched = time.monotonic()
@@ -283,9 +283,9 @@ class DaskSite:
                 writer.abort()
 
     def _workers_of(self, keys: Sequence[Any]) -> list[str]:
-        wanted = {str(key) for key in keys}
+        names = {str(key) for key in keys}
         processing = self._task_keys()
-        return [worker for worker, keys in processing.items() if wanted & {str(k) for k in keys}]
+        return [worker for worker, keys in processing.items() if names & {str(k) for k in keys}]
 
     def _task_keys(self) -> Mapping[str, Sequence[Any]]:
         """Return the keys of each worker's tasks.

@@ -111,11 +111,11 @@ def override_options(site: NamedSite, pairs: Mapping[str, str]) -> NamedSite:
     """
     if "kind" in pairs:
         raise RequestError(f"site {site.name}: its kind is {site.kind}, and cannot be changed")
-    known = get_type_hints(type(site.options))
+    types = get_type_hints(type(site.options))
     changed = {}
     for name, text in _with_underscores(pairs).items():
-        _require_option(site.name, site.kind, name, known)
-        changed[name] = _from_text(f"site {site.name}: {name}", known[name], text)
+        _require_option(site.name, site.kind, name, types)
+        changed[name] = _from_text(f"site {site.name}: {name}", types[name], text)
     options = replace(site.options, **changed)
     return _require_complete(replace(site, options=options, given=site.given | set(changed)))
 
@@ -177,10 +177,10 @@ def _read(name: str, entry: Any) -> NamedSite:
         options = find_kind(kind).options
     except RequestError as error:
         raise RequestError(f"site {name}: {error}") from error
-    known = get_type_hints(options)
+    types = get_type_hints(options)
     for option, value in values.items():
-        _require_option(name, kind, option, known)
-        values[option] = _from_file(f"site {name}: {option}", known[option], value)
+        _require_option(name, kind, option, types)
+        values[option] = _from_file(f"site {name}: {option}", types[option], value)
     return _require_complete(NamedSite(name, kind, options(**values), frozenset(values)))
 
 

@@ -90,8 +90,8 @@ def _require_certificates(address: str) -> None:
         path = dask.config.get(setting)
         if path is None or not Path(path).is_file():
             variable = "DASK_" + setting.upper().replace(".", "__").replace("-", "_")
-            what = f"is {path}, which is not a file" if path else "is not set"
-            raise RequestError(f"{address}: dask's {setting} {what}; {variable} can set it")
+            problem = f"is {path}, which is not a file" if path else "is not set"
+            raise RequestError(f"{address}: dask's {setting} {problem}; {variable} can set it")
 
 
 def _is_loopback(host: str) -> bool:

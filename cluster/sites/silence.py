@@ -84,8 +84,8 @@ class SilentWorker:
 
     def line(self) -> str:
         """Return a sentence about the worker."""
-        who = "the scheduler at" if self.condition is Condition.MUTE else "worker"
-        return f"{who} {self.worker} has been silent for {self.seconds:.0f} s: {self.condition}"
+        subject = "the scheduler at" if self.condition is Condition.MUTE else "worker"
+        return f"{subject} {self.worker} has been silent for {self.seconds:.0f} s: {self.condition}"
 
 
 class Heartbeats:
@@ -172,7 +172,7 @@ class WorkerWatch:
         self._mute_since, now = None, time.monotonic()
         every = max(LOOK_EVERY, len(workers) / 100)
         self._due = now + every
-        seen = {address: float(known["last_seen"]) for address, known in workers.items()}
+        seen = {address: float(record["last_seen"]) for address, record in workers.items()}
         silent = self._heartbeats.look(seen, now, 2 * every)
         quiet = {w: s for w, s in silent.items() if s >= min(ASK_AFTER, limit / 2)}
         self._asked = {w: question for w, question in self._asked.items() if w in quiet}
@@ -278,8 +278,10 @@ class SilenceReports:
     def news(self, silent: Iterable[SilentWorker]) -> list[SilentWorker]:
         """Return the workers whose condition has not been reported yet."""
         silent = list(silent)
-        fresh = [one for one in silent if self._reported.get(one.worker) != one.condition]
-        self._reported = {one.worker: one.condition for one in silent}
+        fresh = [
+            worker for worker in silent if self._reported.get(worker.worker) != worker.condition
+        ]
+        self._reported = {worker.worker: worker.condition for worker in silent}
         return fresh
 
 
@@ -287,4 +289,4 @@ def add_numbers(
     silent: Sequence[SilentWorker], at: Mapping[str, frozenset[int]]
 ) -> list[SilentWorker]:
     """Return silent workers with the numbers of the exposures that they hold."""
-    return [replace(one, numbers=at.get(one.worker, frozenset())) for one in silent]
+    return [replace(worker, numbers=at.get(worker.worker, frozenset())) for worker in silent]

@@ -49,13 +49,13 @@ def recalibrate(batch: str | None, context: str, *, dry_run: bool) -> int:
         with decoding(view.path):
             order = replace(Order.from_json(row.request), context=context)
         changed = dict(_find_changes(view, row.id, step, order))
-    for path, why in changed.items():
-        console.print(escape_text(f"{path}: {why}"))
+    for path, reason in changed.items():
+        console.print(escape_text(f"{path}: {reason}"))
     console.print(f"{len(changed)} of {row.total} exposures have other references by {context}")
     if dry_run or not changed:
         return 0
     order = replace(order, inputs=tuple(map(str, changed)))
-    notes = {str(path): why for path, why in changed.items()}
+    notes = {str(path): reason for path, reason in changed.items()}
     registered = begin_batch(step, order, notes, hold=True)
     result = drive(registered, console)
     print_summary(result, Console())
@@ -71,9 +71,9 @@ def _find_changes(
     inputs = [(number, location(row.path)) for number, row in rows.items()]
     for block in planner.plan_blocks(inputs):
         for planned in block:
-            why = _difference(view.references(rows[planned.number].id), planned)
-            if why:
-                yield planned.path, why
+            change = _difference(view.references(rows[planned.number].id), planned)
+            if change:
+                yield planned.path, change
 
 
 def _difference(before: Mapping[str, Sequence[str]], planned: PlannedExposure) -> str:

@@ -141,8 +141,8 @@ def cancel(batch: str | None, *, now: bool) -> int:
     if state == "planned" and job is not None:  # the driver must not start
         cancel_job(job)
         _note(folder, "cancelled", "cancelled before it started")
-    what = "gives up running exposures" if now else "finishes running exposures"
-    Console().print(f"{folder.name}: {what}, and starts no further exposures", highlight=False)
+    action = "gives up running exposures" if now else "finishes running exposures"
+    Console().print(f"{folder.name}: {action}, and starts no further exposures", highlight=False)
     return 0
 
 
@@ -180,9 +180,9 @@ def _output_cell(folder: BatchFolder) -> Text:
 def prune(batches: Sequence[str], *, older_than: float) -> int:
     """Forget batches that have ended: their records and logs, never their products."""
     console = Console(markup=False, highlight=False, soft_wrap=True)
-    chosen = [find_batch(b) for b in batches] or list(find_registered())
+    folders = [find_batch(b) for b in batches] or list(find_registered())
     limit = time.time() - (0.0 if batches else older_than * DAY)
-    for folder in chosen:
+    for folder in folders:
         try:
             state, row = _state(folder)
         except DamagedLedgerError as error:

@@ -117,12 +117,12 @@ def score(raw: Path, truth_file: Path, products: Path) -> Score:
 def _table(scores: Sequence[Score]) -> Table:
     title = "pull: (rate - truth) / error; rays: above 10 sigma"
     table = Table("exposure", "pull", "rays found", "false flags", title=title)
-    for one in scores:
+    for result in scores:
         table.add_row(
-            one.name,
-            f"{one.rate.mean:+.3f} ± {one.rate.scatter:.3f}",
-            f"{one.rays.found:.0%} of {one.rays.bright}",
-            f"{one.rays.false:.3%}",
+            result.name,
+            f"{result.rate.mean:+.3f} ± {result.rate.scatter:.3f}",
+            f"{result.rays.found:.0%} of {result.rays.bright}",
+            f"{result.rays.false:.3%}",
         )
     return table
 

@@ -86,8 +86,8 @@ def _print(
     console.print(f"{name}: {count} exposure{'s' * (count != 1)}, {size}{context}")
     if needs.kept:
         console.print(f"{needs.kept} are done and intact, and stay as they are")
-    for path, why in needs.changed.items():
-        console.print(f"done again: {path}: {why}")
+    for path, reason_to_repeat in needs.changed.items():
+        console.print(f"done again: {path}: {reason_to_repeat}")
     if needs.unknown:
         console.print(f"{needs.unknown} more can be planned once their references are fetched")
     for reference, members in sorted(rules.parameters.items()):

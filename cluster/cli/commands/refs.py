@@ -42,11 +42,15 @@ def bestrefs(inputs: Sequence[str], context: str | None, *, as_json: bool) -> in
 def _bestrefs_cells(records: Iterable[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
     for record in records:
         name = Path(record["file"]).name
-        why = record["why"]
-        if "" in why:
-            yield name, "", why[""]
+        reasons = record["why"]
+        if "" in reasons:
+            yield name, "", reasons[""]
         for kind, reference in record["references"].items():
-            yield name, kind, f"not found: {why[kind]}" if reference is None else _text(reference)
+            yield (
+                name,
+                kind,
+                f"not found: {reasons[kind]}" if reference is None else _text(reference),
+            )
 
 
 def diff(old: str, new: str, inputs: Sequence[str], *, as_json: bool) -> int:
@@ -143,9 +147,9 @@ def _types(pipeline: str | None) -> set[str] | None:
 def _print_unresolved(table: ReferenceTable[str]) -> None:
     """Print the references that a pipeline uses and the rules do not have."""
     for exposure in table:
-        for kind, one in sorted(table[exposure].items()):
-            if one.status == "not found" and not kind.startswith("pars-"):
-                _say(f"{exposure}: no {kind} reference: {one.reason}")
+        for kind, reference in sorted(table[exposure].items()):
+            if reference.status == "not found" and not kind.startswith("pars-"):
+                _say(f"{exposure}: no {kind} reference: {reference.reason}")
 
 
 def _make_cache() -> None:

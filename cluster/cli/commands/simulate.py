@@ -12,7 +12,7 @@ from calbatch.calibrate.simulate.readout_plan import plan_readout
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.terminal import Console
 
-MADE_BY = "made-by-calbatch.json"
+RECORD_NAME = "made-by-calbatch.json"
 """The file that records how a folder of simulated exposures was made."""
 
 
@@ -56,7 +56,7 @@ def claim_folder(folder: Path, made_with: Mapping[str, object]) -> Path:
         If it contains anything else, or cannot be written.
     """
     text = json.dumps(made_with, indent=2) + "\n"
-    record = folder / MADE_BY
+    record = folder / RECORD_NAME
     try:
         folder.mkdir(parents=True, exist_ok=True)
         before = record.read_text("utf-8", errors="replace") if record.is_file() else None
@@ -64,7 +64,7 @@ def claim_folder(folder: Path, made_with: Mapping[str, object]) -> Path:
             raise RequestError(f"{folder} contains other files: name a new or an empty folder")
         if before not in (None, text):
             raise RequestError(
-                f"{folder} was made differently, according to {MADE_BY} in it: name another"
+                f"{folder} was made differently, according to {RECORD_NAME} in it: name another"
             )
         record.write_text(text, "utf-8")
     except OSError as error:

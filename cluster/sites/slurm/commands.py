@@ -18,10 +18,10 @@ from calbatch.cluster.errors import RequestError
 ANSWER = 60.0
 """Seconds to wait for a Slurm command; a busy controller may be slow."""
 
-KEPT = ("SLURM_CONF",)
+LOCATING = ("SLURM_CONF",)
 """Environment variables that locate Slurm, although their prefix is that of a job's variables."""
 
-OURS = (
+RESERVED = (
     *("account", "array", "chdir", "error", "export", "export-file", "get-user-env", "help"),
     *("input", "job-name", "no-requeue", "open-mode", "output", "parsable", "partition", "requeue"),
     *("signal", "test-only", "time", "usage", "version", "wait", "wrap"),
@@ -34,7 +34,7 @@ REPLACEABLE = ("cpus-per-task", "mem", "ntasks")
 SKIPPABLE = (*REPLACEABLE, "export", "no-requeue", "open-mode", "requeue", "signal", "time")
 """Options that calbatch sets and that can be left out, for clusters that forbid them."""
 
-INSTEAD = {"mem-per-cpu": "mem", "mem-per-gpu": "mem"}
+CONFLICTING = {"mem-per-cpu": "mem", "mem-per-gpu": "mem"}
 """Option of calbatch, by the directive that Slurm does not accept together with it."""
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.@:+,-]*", re.ASCII)
@@ -82,11 +82,13 @@ def check_directive(text: str) -> str:
     if not match:
         raise RequestError(f"directive {text!r}: must be like --NAME or --NAME=VALUE")
     name = match[1]
-    if name in REPLACEABLE or name in INSTEAD:
+    if name in REPLACEABLE or name in CONFLICTING:
         return text
-    if any(one.startswith(name) for one in OURS):
+    if any(option.startswith(name) for option in RESERVED):
         raise RequestError(f"directive {text!r}: --{name} is set by calbatch")
-    whole = next((one for one in (*REPLACEABLE, *INSTEAD) if one.startswith(name)), None)
+    whole = next(
+        (option for option in (*REPLACEABLE, *CONFLICTING) if option.startswith(name)), None
+    )
     if whole is not None:
         raise RequestError(f"directive {text!r}: write --{whole} in full")
     return text
@@ -116,9 +118,9 @@ def drop_arguments(
             raise RequestError(
                 f"skip {name!r}: cannot be left out; these can be: {', '.join(SKIPPABLE)}"
             )
-    given = {_name(text) for text in directives}
-    left_out = {name.removeprefix("--") for name in skip} | (given & {*REPLACEABLE})
-    left_out |= {INSTEAD[name] for name in given if name in INSTEAD}
+    names = {_name(text) for text in directives}
+    left_out = {name.removeprefix("--") for name in skip} | (names & {*REPLACEABLE})
+    left_out |= {CONFLICTING[name] for name in names if name in CONFLICTING}
     return [argument for argument in arguments if _name(argument) not in left_out]
 
 
@@ -162,7 +164,9 @@ def job_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     sbatch reads ``SBATCH_*`` and ``SLURM_*`` as if they were its options, and passes them on.
     """
     of_a_job = ("SLURM_", "SBATCH_", "SLURMD_", "SRUN_")
-    environment = {n: v for n, v in os.environ.items() if n in KEPT or not n.startswith(of_a_job)}
+    environment = {
+        n: v for n, v in os.environ.items() if n in LOCATING or not n.startswith(of_a_job)
+    }
     return {**environment, **(more or {})}
 
 

@@ -171,8 +171,8 @@ def driver_arguments(job: DriverJob, log: Path) -> list[str]:
             partition=job.partition, account=job.account, walltime=job.walltime, more=()
         ),
     ]
-    more = placement_arguments(partition=None, account=None, walltime=None, more=job.directives)
-    return [*drop_arguments(arguments, job.skip, job.directives), *more]
+    further = placement_arguments(partition=None, account=None, walltime=None, more=job.directives)
+    return [*drop_arguments(arguments, job.skip, job.directives), *further]
 
 
 def _write_script(log: Path, text: str) -> Path:
@@ -204,15 +204,15 @@ def job_state(number: str) -> JobState:
         if "Invalid job id" in str(error):
             return JobState(UNKNOWN)
         raise
-    known = dict(re.findall(r"\b(JobState|Reason|Restarts|ExitCode|EndTime)=(\S*)", output))
-    state = known.get("JobState", UNKNOWN)
-    status, _, ended_by = known.get("ExitCode", "0:0").partition(":")
+    fields = dict(re.findall(r"\b(JobState|Reason|Restarts|ExitCode|EndTime)=(\S*)", output))
+    state = fields.get("JobState", UNKNOWN)
+    status, _, ended_by = fields.get("ExitCode", "0:0").partition(":")
     return JobState(
         state,
-        reason="" if known.get("Reason") == "None" else known.get("Reason", ""),
-        restarts=int(known.get("Restarts", 0)),
+        reason="" if fields.get("Reason") == "None" else fields.get("Reason", ""),
+        restarts=int(fields.get("Restarts", 0)),
         exit_status=int(status) if state in ENDED and ended_by == "0" else None,
-        ends=_moment(known.get("EndTime", "")),
+        ends=_moment(fields.get("EndTime", "")),
     )
 
 

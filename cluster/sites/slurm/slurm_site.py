@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 FIRST = 30.0
 """Seconds to wait for a first worker, to see whether jobs start at all; queues may take longer."""
 
-LONGER = 1.1
+NOTABLY_LONGER = 1.1
 """Factor over the longest duration so far above which workers are sent a new one."""
 
 
@@ -133,7 +133,7 @@ class SlurmSite(DaskSite):
         """Wait for exposures to end, and return those that have."""
         outcomes = super().collect(timeout)
         longest = max((o.seconds for _, o in outcomes if not o.failed), default=0.0)
-        if self.grain == "exposure" and longest > LONGER * self._reported_longest:
+        if self.grain == "exposure" and longest > NOTABLY_LONGER * self._reported_longest:
             self._reported_longest = longest
             # In a thread, since a worker that does not answer would delay the others.
             threading.Thread(target=_expect, args=(self.client, longest), daemon=True).start()
@@ -240,8 +240,8 @@ def _credentials(stack: ExitStack, folder: Path, name: str) -> tuple[Any, dict[s
         with os.fdopen(descriptor, "w") as file:
             file.write(text)
     roles = ("client", "scheduler", "worker")
-    own = {f"tls_{role}_{part}": files[part] for role in roles for part in ("cert", "key")}
-    return Security(require_encryption=True, tls_ca_file=files["ca-file"], **own), files
+    certificates = {f"tls_{role}_{part}": files[part] for role in roles for part in ("cert", "key")}
+    return Security(require_encryption=True, tls_ca_file=files["ca-file"], **certificates), files
 
 
 def _listening(options: SlurmOptions) -> dict[str, Any]:

@@ -172,7 +172,7 @@ def test_a_folder_without_batches_is_an_error(tmp_path, prepare):
 
 
 def test_nothing_is_rebuilt_while_a_driver_is_at_work(recorded, monkeypatch):
-    monkeypatch.setattr(rebuilding, "HELD", 0.0)
+    monkeypatch.setattr(rebuilding, "LOCK_PATIENCE", 0.0)
     damage(recorded)
     with (
         FileLock(recorded.state / "ledger.lock"),

@@ -262,7 +262,7 @@ def test_a_named_batch_that_runs_cannot_be_forgotten(tmp_path):
 
 
 def test_a_batch_beside_one_at_work_stays(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(store, "HELD", 0.0)
+    monkeypatch.setattr(store, "LOCK_PATIENCE", 0.0)
     folder = record_batch(tmp_path, [{}])
     age(folder, 31)
     with Ledger(folder.state):

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from calbatch.calibrate.simulate import PRESETS, SimulationSpec
 from calbatch.cluster.cli.app import cli
-from calbatch.cluster.cli.commands.simulate import MADE_BY
+from calbatch.cluster.cli.commands.simulate import RECORD_NAME
 from calbatch.cluster.errors import RequestError
 
 TINY = (
@@ -64,7 +64,7 @@ def test_it_does_not_mix_sets(tmp_path):
     simulate(tmp_path / "set")
     with pytest.raises(RequestError, match="made differently"):
         simulate(tmp_path / "set", "--seed", "1")
-    assert json.loads((tmp_path / "set" / MADE_BY).read_text())["seed"] == 0
+    assert json.loads((tmp_path / "set" / RECORD_NAME).read_text())["seed"] == 0
 
 
 def test_it_does_not_touch_others_folders(tmp_path):

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.sites.slurm import commands
 from calbatch.cluster.sites.slurm.commands import (
-    OURS,
     REPLACEABLE,
+    RESERVED,
     SKIPPABLE,
     check_directive,
     check_name,
@@ -73,13 +73,13 @@ def test_directives_of_the_user_are_accepted(text):
     assert check_directive(text) == text
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", RESERVED)
 def test_no_directive_sets_an_option_that_jobs_depend_on(name):
     with pytest.raises(RequestError, match=f"--{name} is set by calbatch"):
         check_directive(f"--{name}=x")
 
 
-@given(st.sampled_from(OURS), st.data())
+@given(st.sampled_from(RESERVED), st.data())
 def test_an_abbreviation_of_such_an_option_is_rejected_as_well(name, data):
     part = name[: data.draw(st.integers(2, len(name)))].rstrip("-")
     with pytest.raises(RequestError, match=r"is set by calbatch|in full"):
