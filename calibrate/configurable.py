@@ -39,8 +39,8 @@ class Configurable:
         return f"{type(self).__name__}({', '.join(values)})"
 
     def __setattr__(self, name: str, value: Any) -> None:
-        known = name.startswith("_") or name in self.__dict__ or hasattr(type(self), name)
-        if name.startswith("override_") or not (known or self._is_called_by_itself()):
+        is_known = name.startswith("_") or name in self.__dict__ or hasattr(type(self), name)
+        if name.startswith("override_") or not (is_known or self._is_called_by_itself()):
             self._require_known(name)
         self._require_no_method(name, value)
         object.__setattr__(self, name, value)
@@ -63,14 +63,14 @@ class Configurable:
         return frame is not None and frame.f_locals.get("self") is self
 
     def _require_known(self, name: str) -> None:
-        known = parameters_of(type(self))
-        if name in known:
+        parameters = parameters_of(type(self))
+        if name in parameters:
             return
         public = [attribute for attribute in vars(self) if not attribute.startswith("_")]
-        own = getattr(self, "name", type(self).__name__)
-        hint = nearest(name, [*known, *public])
+        step_name = getattr(self, "name", type(self).__name__)
+        hint = nearest(name, [*parameters, *public])
         more = "; only a step's class and its own methods can add attributes"
-        raise ParameterError(f"{own} has no parameter {name!r}{hint or more}")
+        raise ParameterError(f"{step_name} has no parameter {name!r}{hint or more}")
 
 
 def document_parameters(cls: type) -> str:
@@ -81,10 +81,10 @@ def document_parameters(cls: type) -> str:
     cls : type
         A step or pipeline. If its docstring has a Parameters section, it is returned unchanged.
     """
-    own = inspect.cleandoc(cls.__dict__.get("__doc__") or "")
-    if "Parameters\n-----" in own:
-        return own
-    lines = [own, ""] if own else []
+    docstring = inspect.cleandoc(cls.__dict__.get("__doc__") or "")
+    if "Parameters\n-----" in docstring:
+        return docstring
+    lines = [docstring, ""] if docstring else []
     lines += ["Parameters", "----------"]
     for name, parameter in parameters_of(cls).items():
         lines += _describe(name, parameter)
@@ -101,13 +101,13 @@ def _describe(name: str, parameter: Parameter[Any]) -> list[str]:
 def make_signature(cls: type) -> inspect.Signature:
     """Return the signature of a step's constructor, with a keyword for each parameter."""
     keyword, positional = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
-    own = [inspect.Parameter(name, positional, default=None) for name in ("name", "parent")]
+    parameters = [inspect.Parameter(name, positional, default=None) for name in ("name", "parent")]
     declared = [
         inspect.Parameter(name, keyword, default=parameter.default)
         for name, parameter in parameters_of(cls).items()
         if name not in ("name", "parent")
     ]
-    return inspect.Signature([*own, *declared])
+    return inspect.Signature([*parameters, *declared])
 
 
 def changed_values(step: Configurable, *, ignore: tuple[str, ...] = ()) -> list[tuple[str, str]]:

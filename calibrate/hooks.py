@@ -63,9 +63,10 @@ def _literals(text: str, call: str) -> dict[str, Any]:
     try:
         tree = ast.parse(f"f{call}", mode="eval").body
         if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and not tree.args:
-            named = [(k.arg, ast.literal_eval(k.value)) for k in tree.keywords]
-            parameters = {name: value for name, value in named if name is not None}  # no **mapping
-            if len(parameters) == len(named):
+            keywords = [(k.arg, ast.literal_eval(k.value)) for k in tree.keywords]
+            # a name is None for **mapping, which is not allowed
+            parameters = {name: value for name, value in keywords if name is not None}
+            if len(parameters) == len(keywords):
                 return parameters
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         pass
@@ -167,11 +168,11 @@ def apply_hook(hook: Any, value: Any, owner: Step) -> Any:
     StepError
         If a command fails.
     """
-    named = parse_hook(hook) if isinstance(hook, str) else hook
-    if isinstance(named, Command):
-        named.run(models_of(value), owner.name)
+    parsed = parse_hook(hook) if isinstance(hook, str) else hook
+    if isinstance(parsed, Command):
+        parsed.run(models_of(value), owner.name)
         return value
-    function = resolve_hook(named, owner)
+    function = resolve_hook(parsed, owner)
     result = function(value)
     return value if result is None else result
 
@@ -191,9 +192,9 @@ def require_usable_hooks(step: Step) -> None:
     for name in ("pre_hooks", "post_hooks"):
         for hook in getattr(step, name):
             try:
-                named = parse_hook(hook) if isinstance(hook, str) else hook
-                if not isinstance(named, Command):
-                    usable = resolve_hook(named)
+                parsed = parse_hook(hook) if isinstance(hook, str) else hook
+                if not isinstance(parsed, Command):
+                    usable = resolve_hook(parsed)
                     if _is_step_class(type(usable)):
                         usable.check()
             except ParameterError as error:
@@ -210,7 +211,7 @@ def models_of(value: Any) -> list[DataModel]:
     if isinstance(value, Mapping):
         value = list(value.values())
     several = value if isinstance(value, (list, tuple)) else [value]
-    return [one for one in several if isinstance(one, DataModel)]
+    return [model for model in several if isinstance(model, DataModel)]
 
 
 def resolve_hook(hook: Any, owner: Step | None = None) -> Any:
@@ -281,12 +282,12 @@ def steps_of(hooks: Sequence[Any]) -> Iterator[Step]:
     """Yield the hooks that are steps, except those that cannot be imported here."""
     for hook in hooks:
         with suppress(ParameterError):  # `require_usable_hooks` reports it
-            named = parse_hook(hook) if isinstance(hook, str) else hook
-            if isinstance(named, Command):
+            parsed = parse_hook(hook) if isinstance(hook, str) else hook
+            if isinstance(parsed, Command):
                 continue
-            target, _ = _target(named)
+            target, _ = _target(parsed)
             if _is_step_class(target) or _is_step_class(type(target)):
-                yield resolve_hook(named)
+                yield resolve_hook(parsed)
 
 
 def with_imported_hooks(step: Step) -> Step:
@@ -309,10 +310,10 @@ def without_hooks(step: Step) -> Step:
 
 def _with_hooks(step: Step, change: Any) -> Step:
     twin = copy.deepcopy(step)
-    for one in (twin, *twin.steps().values()):
+    for part in (twin, *twin.steps().values()):
         for name in ("pre_hooks", "post_hooks"):
-            changed = [change(hook) for hook in getattr(one, name)]
-            one.__dict__[name] = [hook for hook in changed if hook is not None]
+            changed = [change(hook) for hook in getattr(part, name)]
+            part.__dict__[name] = [hook for hook in changed if hook is not None]
     return twin
 
 
@@ -322,7 +323,7 @@ def _is_command(hook: Any) -> bool:
 
 def _import_hook(hook: Any) -> Any:
     with suppress(ParameterError):  # `require_usable_hooks` reports it
-        named = parse_hook(hook) if isinstance(hook, str) else hook
-        if isinstance(named, NamedHook):
-            return resolve_hook(named) if named.parameters else import_object(named.path)
+        parsed = parse_hook(hook) if isinstance(hook, str) else hook
+        if isinstance(parsed, NamedHook):
+            return resolve_hook(parsed) if parsed.parameters else import_object(parsed.path)
     return hook

@@ -72,7 +72,9 @@ def configure(step: Step, chosen: Mapping[str, ChosenReference]) -> Step:
     ParameterError
         If it has an invalid value.
     """
-    files = {kind: one.path for kind, one in chosen.items() if one.path is not None}
+    files = {
+        kind: reference.path for kind, reference in chosen.items() if reference.path is not None
+    }
     if not files:
         return step
     changed = copy.deepcopy(step)
@@ -96,8 +98,10 @@ def _sections(step: Step, files: Mapping[str, Path]) -> dict[str, dict[str, Sour
     if path is not None:
         for alias, parameters in read_parameters(path).steps.items():
             if alias in step.steps():
-                known = _known_parameters(step.steps()[alias], parameters, path.name)
-                sections[alias].update({name: (value, path.name) for name, value in known})
+                parameters_of_step = _known_parameters(step.steps()[alias], parameters, path.name)
+                sections[alias].update(
+                    {name: (value, path.name) for name, value in parameters_of_step}
+                )
             else:
                 log.info("%s: %s has no step %s: ignored", path.name, step.name, alias)
     if not isinstance(step, Pipeline):

@@ -52,13 +52,13 @@ class Pipeline(Step):
         super().__setattr__(name, value)
 
     def __repr__(self) -> str:
-        own = [f"{name}={value}" for name, value in changed_values(self)]
+        values = [f"{name}={value}" for name, value in changed_values(self)]
         parts = [
             f"{alias}.{name}={value}"
             for alias, step in self._steps.items()
             for name, value in changed_values(step, ignore=(DEFAULT_SOURCE,))
         ]
-        return f"{type(self).__name__}({', '.join([*own, *parts])})"
+        return f"{type(self).__name__}({', '.join([*values, *parts])})"
 
     def _require_known(self, name: str) -> None:
         hint = nearest(name, self.step_defs)

@@ -115,11 +115,11 @@ def record_software(model: DataModel, followed: str, version: str, context: str 
 
 def _earlier_uses(model: DataModel, kind: str, path: str) -> list[UsedReference]:
     """Return earlier uses of a reference type; an earlier run is known from the keyword only."""
-    known = [used for used in model._content.used_references if used.kind == kind]
-    if not known and is_file(model[path]):
-        known = [UsedReference(kind, EARLIER, model[path])]
-        model._content.used_references += tuple(known)
-    return known
+    uses = [used for used in model._content.used_references if used.kind == kind]
+    if not uses and is_file(model[path]):
+        uses = [UsedReference(kind, EARLIER, model[path])]
+        model._content.used_references += tuple(uses)
+    return uses
 
 
 def _record_history(

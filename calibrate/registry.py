@@ -72,10 +72,10 @@ def find(name: str) -> type[Step]:
     ParameterError
         If there is no such class; the message suggests the closest name.
     """
-    known = {**steps(), **pipelines()}
-    target = known.get(name) or known.get(name.removeprefix("calwebb_"))
+    classes = {**steps(), **pipelines()}
+    target = classes.get(name) or classes.get(name.removeprefix("calwebb_"))
     if target is None and not ("." in name or ":" in name):
-        raise ParameterError(f"no step or pipeline {name!r}{nearest(name, known)}")
+        raise ParameterError(f"no step or pipeline {name!r}{nearest(name, classes)}")
     return _import_class(target or name)
 
 

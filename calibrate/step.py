@@ -213,11 +213,11 @@ class Step(Configurable):
         step = cls()
         if config_file is not None:
             step.configure(cfg.read(Path(config_file)).values, str(config_file))
-        own = dict(parameters or {})
-        sections = own.pop("steps", {})
+        values = dict(parameters or {})
+        sections = values.pop("steps", {})
         if not isinstance(sections, Mapping):
             raise ParameterError(f"steps = {sections!r:.100}: must map steps to parameters")
-        step.configure({"": own, **sections}, SET_IN_PYTHON)
+        step.configure({"": values, **sections}, SET_IN_PYTHON)
         return step
 
     def run(self, init: Any, *args: Any) -> Any:
@@ -293,8 +293,8 @@ class Step(Configurable):
         provenance.record_software(model, JWST_VERSION, __version__, self._context())
 
     def _context(self) -> str | None:
-        chosen = (r for t, r in self._used.items() if getattr(self, f"override_{t}", None) is None)
-        crds = any(r.startswith("crds://") or r == "N/A" for r in chosen)
+        paths = (r for t, r in self._used.items() if getattr(self, f"override_{t}", None) is None)
+        crds = any(r.startswith("crds://") or r == "N/A" for r in paths)
         return self.references.context if crds else None
 
     # -- references ---------------------------------------------------------------------------
@@ -314,9 +314,9 @@ class Step(Configurable):
         """Return the reference types that CRDS has to choose: neither skipped nor overridden."""
         if self.skip:
             return set()
-        own = {t for t in self.reference_file_types if getattr(self, f"override_{t}") is None}
+        types = {t for t in self.reference_file_types if getattr(self, f"override_{t}") is None}
         parts = [*self.steps().values(), *hooks.steps_of([*self.pre_hooks, *self.post_hooks])]
-        return own.union(*(step.wanted_references() for step in parts))
+        return types.union(*(step.wanted_references() for step in parts))
 
     def get_reference_file(self, model: DataModel, reference_type: str) -> Any:
         """Return the path of a reference file, or the model that overrides it.
@@ -329,13 +329,13 @@ class Step(Configurable):
             If there is no such reference.
         """
         override = getattr(self, f"override_{reference_type}", None)
-        chosen = self._choose_reference(model, reference_type, override)
-        self._used[reference_type] = chosen.recorded
+        reference = self._choose_reference(model, reference_type, override)
+        self._used[reference_type] = reference.recorded
         if isinstance(override, DataModel):
             return override
-        if chosen.path is None:
+        if reference.path is None:
             raise SkipStep(f"its {reference_type} reference is N/A")
-        return str(chosen.path)
+        return str(reference.path)
 
     def _choose_reference(
         self, model: DataModel, reference_type: str, override: Any

@@ -82,11 +82,11 @@ def _is_detector_frame(reference: DataModel) -> bool:
 
 def _placement(model: DataModel, role: str) -> SubarrayPlacement:
     rows, columns = model.frame
-    known = [
+    values = [
         header_number(model, f"meta.subarray.{n}") for n in ("xstart", "ystart", "xsize", "ysize")
     ]
-    xstart, ystart, *sizes = known
-    if None in known:
+    xstart, ystart, *sizes = values
+    if None in values:
         full = (1024, 1032) if model.meta.instrument.name == "MIRI" else (2048, 2048)
         if role == "exposure" or (rows, columns) != full:
             raise ReferenceFileError(

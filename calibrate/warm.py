@@ -49,7 +49,7 @@ def compile_kernels(
 
     Parameters
     ----------
-    tell : callable
+    report : callable
         Called with a message when a compilation begins, since it takes a while.
     step : Step
         The configured step or pipeline.

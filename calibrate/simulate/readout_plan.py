@@ -126,9 +126,9 @@ def _matching_pattern(spec: SimulationSpec) -> str:
     usual = spec.device.family.readpatt
     if spec.nframes is None and spec.groupgap is None:
         return usual
-    wanted = (spec.nframes or 1, spec.groupgap or 0)
+    readout = (spec.nframes or 1, spec.groupgap or 0)
     patterns = READPATTS[spec.device.instrument]
-    return next((name for name, frames in patterns.items() if frames == wanted), usual)
+    return next((name for name, frames in patterns.items() if frames == readout), usual)
 
 
 def _find_frame(spec: SimulationSpec) -> Frame:

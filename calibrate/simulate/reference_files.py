@@ -276,8 +276,8 @@ def _pixel_area() -> list[Card]:
 
 def _optics(spec: SimulationSpec) -> dict[str, str]:
     """Return the filter keywords that select a flat or an area."""
-    chosen = {key: value for key, value in wheels(spec).items() if key != "CHANNEL"}
-    return chosen | {"EXP_TYPE": exposure_type(spec)}
+    filters = {key: value for key, value in wheels(spec).items() if key != "CHANNEL"}
+    return filters | {"EXP_TYPE": exposure_type(spec)}
 
 
 def _optics_cards(spec: SimulationSpec) -> list[Card]:

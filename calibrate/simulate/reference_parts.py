@@ -105,9 +105,9 @@ def encode_flags(flags: dict[str, Mask]) -> list[Extension]:
 
 def wheels(spec: SimulationSpec) -> dict[str, str]:
     """Return the filter wheel keywords of an exposure."""
-    chosen = {"FILTER": spec.filter, "PUPIL": spec.pupil, "GRATING": spec.grating}
+    values = {"FILTER": spec.filter, "PUPIL": spec.pupil, "GRATING": spec.grating}
     usual = spec.device.family.wheels
-    return usual | {keyword: value for keyword, value in chosen.items() if value is not None}
+    return usual | {keyword: value for keyword, value in values.items() if value is not None}
 
 
 def exposure_type(spec: SimulationSpec) -> str:

@@ -139,13 +139,13 @@ class SimulationSpec:
         if self.nints < 1 or self.ngroups < 1:
             raise ValueError(f"nints={self.nints}, ngroups={self.ngroups}: both must be 1 or more")
         if self.readpatt is not None and self.readpatt not in READPATTS[detector.instrument]:
-            known = ", ".join(READPATTS[detector.instrument])
-            raise ValueError(f"no readout pattern {self.readpatt!r}: choose one of {known}")
-        named = self.subarray == "FULL" or self.subarray in SUBARRAYS[detector.instrument]
-        if not named and self.shape is None:
-            known = ", ".join(SUBARRAYS[detector.instrument])
+            names = ", ".join(READPATTS[detector.instrument])
+            raise ValueError(f"no readout pattern {self.readpatt!r}: choose one of {names}")
+        has_known_size = self.subarray == "FULL" or self.subarray in SUBARRAYS[detector.instrument]
+        if not has_known_size and self.shape is None:
+            names = ", ".join(SUBARRAYS[detector.instrument])
             raise ValueError(
-                f"subarray {self.subarray!r} has no known size: give shape, or one of FULL, {known}"
+                f"subarray {self.subarray!r} has no known size: give shape, or one of FULL, {names}"
             )
 
     @property

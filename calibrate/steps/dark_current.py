@@ -99,22 +99,22 @@ def levels_of(ramp: RampModel, reference: DataModel, integrations: int) -> Reade
     ReferenceFileError
         If the dark's groups cannot be resampled to the exposure's.
     """
-    readout, theirs = Readout.of(ramp), Readout.of(reference)
-    alike = (readout.frames, readout.gap) == (theirs.frames, theirs.gap)
-    if not alike and (theirs.frames, theirs.gap) != (1, 0):
+    readout, sampling = Readout.of(ramp), Readout.of(reference)
+    same_readout = (readout.frames, readout.gap) == (sampling.frames, sampling.gap)
+    if not same_readout and (sampling.frames, sampling.gap) != (1, 0):
         raise ReferenceFileError(
-            f"{reference.path}: averages {theirs.frames} frames and skips {theirs.gap}, but the "
-            f"exposure averages {readout.frames} and skips {readout.gap}: the dark must do the "
+            f"{reference.path}: averages {sampling.frames} frames and skips {sampling.gap}, but "
+            f"the exposure averages {readout.frames} and skips {readout.gap}: the dark must do the "
             "same, or have single frames"
         )
     dark = reference.rows("data")
     if len(dark.shape) == 4:
         dark = dark.planes(slice(0, integrations))
-    step, count = (1, 1) if alike else (readout.frames + readout.gap, readout.frames)
-    levels = DarkLevels(dark, readout.groups, step, count, averages=not alike)
+    step, count = (1, 1) if same_readout else (readout.frames + readout.gap, readout.frames)
+    levels = DarkLevels(dark, readout.groups, step, count, averages=not same_readout)
     if levels.missing:
         _warn_of_extrapolation(reference, levels)
-    elif alike:
+    elif same_readout:
         lead = (slice(None),) * (len(dark.shape) - 3)
         return dark.planes((*lead, slice(0, readout.groups)))
     return levels

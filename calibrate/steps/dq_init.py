@@ -59,10 +59,10 @@ def apply_mask(
     user_dq : ndarray or None
         Additional flags, (rows, columns).
     """
-    known = mask if user_dq is None else mask | user_dq
+    flags = mask if user_dq is None else mask | user_dq
     return (
         add_mask(pixeldq, mask=mask, user_dq=user_dq),
-        groupdq | (known & DO_NOT_USE).astype(np.uint8),
+        groupdq | (flags & DO_NOT_USE).astype(np.uint8),
     )
 
 

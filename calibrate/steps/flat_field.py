@@ -99,8 +99,8 @@ def refuse_spectra(exposure: DataModel) -> None:
         )
     if kind in NIRSPEC_SPECTRA and instrument.lamp_mode != "IMAGE":
         raise StepError(f"{exposure.path}: flats of NIRSpec spectra ({kind}) are not supported yet")
-    known = (*NIRSPEC_IMAGING, *NIRSPEC_SPECTRA)
-    if str(instrument.name).upper() == "NIRSPEC" and kind not in known:
+    types = (*NIRSPEC_IMAGING, *NIRSPEC_SPECTRA)
+    if str(instrument.name).upper() == "NIRSPEC" and kind not in types:
         raise SkipStep(f"{kind} exposures have no flat")
     if exposure.meta.cal_step.extract_2d == "COMPLETE":
         raise SkipStep("extract_2d has already been run")

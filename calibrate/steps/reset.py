@@ -73,11 +73,11 @@ def select_planes(ramp: RampModel, reference: DataModel) -> AnomalyPlanes:
     """
     ramp_shape: Any = ramp.shape
     shape: Any = reference.shape
-    known = reference.meta.exposure
-    last = min(known.nints or shape[0], shape[0]) - 1
+    header = reference.meta.exposure
+    last = min(header.nints or shape[0], shape[0]) - 1
     start = (header_number(ramp, "meta.exposure.integration_start") or 1) - 1
     indices = [min(start + i, last) for i in range(ramp_shape[0])]
-    groups = min(known.ngroups or shape[1], shape[1], ramp_shape[1])
+    groups = min(header.ngroups or shape[1], shape[1], ramp_shape[1])
     first = indices[0]
     return AnomalyPlanes(first, indices[-1] + 1, groups, tuple(i - first for i in indices))
 

@@ -152,20 +152,20 @@ def _amplifier_offsets(edges: Edges, settings: RefPixSettings) -> Float64:
     columns = np.arange(first, last)
     offsets = np.zeros((edges.frames, columns.size))
     for start in range(0, DETECTOR, AMPLIFIER):
-        mine = (columns >= start) & (columns < start + AMPLIFIER)
-        if mine.any():
-            means = [_edge_means(edge, columns, mine, settings) for edge in (bottom, top)]
+        selected = (columns >= start) & (columns < start + AMPLIFIER)
+        if selected.any():
+            means = [_edge_means(edge, columns, selected, settings) for edge in (bottom, top)]
             both = [average_known(*pair) for pair in zip(*means, strict=True)]
-            offsets[:, mine] = column_offsets(both, columns[mine], edges.frames)
+            offsets[:, selected] = column_offsets(both, columns[selected], edges.frames)
     return offsets
 
 
 def _edge_means(
-    edge: Gathered, columns: Array, mine: Array, settings: RefPixSettings
+    edge: Gathered, columns: Array, selected: Array, settings: RefPixSettings
 ) -> list[Float64 | None]:
     samples, good = edge
-    samples, good = samples[:, :, mine], good[:, mine]
-    parities = np.broadcast_to(columns[mine], good.shape).ravel()
+    samples, good = samples[:, :, selected], good[:, selected]
+    parities = np.broadcast_to(columns[selected], good.shape).ravel()
     return parity_means(
         samples.reshape(samples.shape[0], -1),
         good.ravel(),
@@ -183,8 +183,8 @@ def _row_signal(edges: Edges, offsets: Float64, settings: RefPixSettings) -> Flo
 def _side_median(edges: Edges, side: Range, offsets: Float64, settings: RefPixSettings) -> Float64:
     samples, good = edges.cut_rectangle(WHOLE, side)
     first, _ = edges.placement.fast
-    mine = slice(max(side[0] - first, 0), max(side[1] - first, 0))
-    samples -= offsets[:, None, mine]
+    selected = slice(max(side[0] - first, 0), max(side[1] - first, 0))
+    samples -= offsets[:, None, selected]
     return running_median(
         samples, good, settings.side_smoothing_length, edges.placement.slow[0], DETECTOR
     )
