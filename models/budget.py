@@ -158,12 +158,12 @@ class _PlanWalk:
             self._load(name, state)
         readers = [v for v in call.arguments.values() if isinstance(v, Reader)]
         self.references += sum(_of_frame(r, self.columns) for r in readers)
-        made = {n: self._output_size(n, dtype) for n, dtype in call.outputs.items()}
-        self._reach(state, sum(made.values()))
+        outputs = {n: self._output_size(n, dtype) for n, dtype in call.outputs.items()}
+        self._reach(state, sum(outputs.values()))
         if not call.keep:
             state.alive.clear()
             state.readers.clear()
-        for name, size in made.items():
+        for name, size in outputs.items():
             state.readers.pop(name, None)
             state.alive[name] = size
 

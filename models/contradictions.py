@@ -69,10 +69,10 @@ class FileContents:
 
 
 def _groups(file: FileContents) -> Iterator[str]:
-    wanted = file.number("exposure.ngroups")
-    if file.schema.name in _RAMPS and not file.is_striped and wanted not in (None, file.shape[1]):
+    ngroups = file.number("exposure.ngroups")
+    if file.schema.name in _RAMPS and not file.is_striped and ngroups not in (None, file.shape[1]):
         groups = file.shape[1]
-        yield f"NGROUPS = {wanted}, but the group count of SCI is {groups}: calibrating these"
+        yield f"NGROUPS = {ngroups}, but the group count of SCI is {groups}: calibrating these"
 
 
 def _integrations(file: FileContents) -> Iterator[str]:
@@ -80,14 +80,14 @@ def _integrations(file: FileContents) -> Iterator[str]:
         return  # rates were checked as ramps
     first, last = (file.number(f"exposure.integration_{end}") for end in ("start", "end"))
     if first is not None and last is not None:
-        wanted: int | None = last - first + 1
+        integrations: int | None = last - first + 1
         claim = f"INTSTART = {first} and INTEND = {last}"
     else:
-        wanted = file.number("exposure.nints")
-        claim = f"NINTS = {wanted}"
+        integrations = file.number("exposure.nints")
+        claim = f"NINTS = {integrations}"
         if (file.number("exposure.segment_total") or 1) > 1:  # NINTS counts all segments
             return
-    if wanted not in (None, file.shape[0]):
+    if integrations not in (None, file.shape[0]):
         yield f"{claim}, but the integration count of SCI is {file.shape[0]}: calibrating these"
 
 
@@ -150,11 +150,11 @@ def unusable_fields(file: FileContents) -> Iterator[tuple[str, str]]:
     if file.schema.name not in _RAMPS:
         return
     shape = file.shape
-    wanted = {
+    shapes = {
         **{"pixeldq": shape[-2:], "groupdq": shape},
         **{"zeroframe": (shape[0], *shape[-2:]), "refout": shape[:2]},
     }
-    for name, expected in wanted.items():
+    for name, expected in shapes.items():
         hdu = file.field_hdus.get(name)
         if hdu is not None and hdu.shape[: len(expected)] != expected:
             what = f"{hdu.name} has the shape {hdu.shape}, SCI has {shape}"
@@ -164,9 +164,9 @@ def unusable_fields(file: FileContents) -> Iterator[tuple[str, str]]:
 def _surplus_flag_bits(file: FileContents) -> Iterator[str]:
     """Yield DQ arrays that are stored with more bits than flags have."""
     for name, hdu in file.field_hdus.items():
-        wanted = file.schema.fields[name].dtype
-        if name.endswith("dq") and wanted is not None and hdu.dtype.itemsize > wanted.itemsize:
-            bits = 8 * wanted.itemsize
+        dtype = file.schema.fields[name].dtype
+        if name.endswith("dq") and dtype is not None and hdu.dtype.itemsize > dtype.itemsize:
+            bits = 8 * dtype.itemsize
             yield f"{hdu.name} is stored as {hdu.dtype}: flags beyond {bits} bits are dropped"
 
 
@@ -179,8 +179,8 @@ def _times(file: FileContents) -> Iterator[str]:
 
 
 def _repeats(file: FileContents) -> Iterator[str]:
-    named = {spec.hdu.upper() for spec in file.schema.fields.values()}
-    count = Counter((h.name, h.version) for h in file.layout.hdus if h.name in named)
+    names = {spec.hdu.upper() for spec in file.schema.fields.values()}
+    count = Counter((h.name, h.version) for h in file.layout.hdus if h.name in names)
     for (name, version), times in count.items():
         if times > 1:
             yield f"it has {times} {name} extensions with EXTVER {version}: using the first"

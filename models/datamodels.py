@@ -284,9 +284,9 @@ def _open_reference(
         data = read_layout(path).find("SCI")
         cls = DarkMIRIModel if data is not None and len(data.shape) == 4 else DarkModel
     model = cls(path, copies=copies)
-    named = str(model.meta.reftype or "").strip().lower()
-    if named in REFERENCES and named != reference_type:
-        raise FileError(path, f"is a {named} reference, by its REFTYPE, not a {reference_type}")
+    reftype = str(model.meta.reftype or "").strip().lower()
+    if reftype in REFERENCES and reftype != reference_type:
+        raise FileError(path, f"is a {reftype} reference, by its REFTYPE, not a {reference_type}")
     return model
 
 
@@ -296,9 +296,9 @@ def _choose_class(path: Location, layout: Layout) -> type[DataModel]:
     named = _BY_NAME.get(name)
     if named is not None:
         return _ramp_if_edited(layout) if named is Level1bModel else named
-    added = _find_entry_point(name)
-    if added is not None:
-        return _load_added_class(path, added)
+    entry_point = _find_entry_point(name)
+    if entry_point is not None:
+        return _load_added_class(path, entry_point)
     reference_type = _text(cards, "REFTYPE").strip().lower()
     if reference_type in REFERENCES:
         return REFERENCES[reference_type]

@@ -203,9 +203,9 @@ class DataModel(MappedArrays):
             If the schema names the keyword, or FITS cannot hold the value.
         """
         place = hdu.upper()
-        known = ["PRIMARY", *(spec.hdu.upper() for spec in self.schema.fields.values())]
-        if place not in (*known, *self.extra):
-            raise ValidationError(f"{self._where}: has no HDU {hdu!r}; it may have {known}")
+        hdus = ["PRIMARY", *(spec.hdu.upper() for spec in self.schema.fields.values())]
+        if place not in (*hdus, *self.extra):
+            raise ValidationError(f"{self._where}: has no HDU {hdu!r}; it may have {hdus}")
         card = user_card(self.schema, place, keyword, value if value is not None else "", comment)
         name, *_ = card
         others = [other for other in self.extra.get(place, ()) if other[0] != name]
@@ -259,9 +259,9 @@ class DataModel(MappedArrays):
             return None
         value = get_path(self._content.tree, path)
         cards = self._content.extra.get(spec.hdu.upper(), ())
-        refused = [v for keyword, v, _ in cards if keyword == spec.keyword and v is not None]
-        if value is None and refused:
-            value = refused[0]
+        values = [v for keyword, v, _ in cards if keyword == spec.keyword and v is not None]
+        if value is None and values:
+            value = values[0]
         return None if value is None else misfit_reason(spec, value)
 
     def search_schema(self, text: str) -> list[tuple[str, str]]:
@@ -309,8 +309,8 @@ class DataModel(MappedArrays):
         schema = self.schema
         if part.upper() in schema.by_hdu or schema.has_branch(part) or part in schema.keywords:
             return
-        known = [*schema.by_hdu, *schema.branches, *schema.keywords]
-        near = difflib.get_close_matches(part, known, 1)
+        names = [*schema.by_hdu, *schema.branches, *schema.keywords]
+        near = difflib.get_close_matches(part, names, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValidationError(f"{self._where}: schema {schema.name!r} has no {part!r}{hint}")
 

@@ -119,14 +119,14 @@ def _content(
     headers = [(h.name, h.version, _cards(h)) for h in layout.hdus]
     tree, extra = meta_from_headers(schema, headers, where=str(path))
     content = ModelContent(tree=tree, extra=extra)
-    found = dict(_match_fields(path, schema, layout))
-    opened = FileContents(schema, layout, {name: hdu for name, (_, hdu) in found.items()}, tree)
-    check_contradictions(opened)
-    for name, _ in unusable_fields(opened) if "data" in found else ():
-        found.pop(name)
-    readers = dict(_readers(found, copies))
+    fields = dict(_match_fields(path, schema, layout))
+    contents = FileContents(schema, layout, {name: hdu for name, (_, hdu) in fields.items()}, tree)
+    check_contradictions(contents)
+    for name, _ in unusable_fields(contents) if "data" in fields else ():
+        fields.pop(name)
+    readers = dict(_readers(fields, copies))
     frame = _frame(schema, readers)
-    for name, (spec, hdu) in found.items():
+    for name, (spec, hdu) in fields.items():
         if name in readers and readers[name].shape[-2:] == frame:
             content.on_grid[name] = GridField(name, readers[name].shape, readers[name].dtype)
         else:
@@ -136,20 +136,20 @@ def _content(
         on_grid = {n: r for n, r in readers.items() if n in content.on_grid}
         content.node = SourceNode(_standard_dq(content, on_grid), frame)
     content.stored = StoredFile(path, content.node)
-    named = {spec.hdu.upper() for spec in schema.fields.values()}
-    content.other_hdus = tuple(h for h in layout.hdus[1:] if h.name.upper() not in named)
+    names = {spec.hdu.upper() for spec in schema.fields.values()}
+    content.other_hdus = tuple(h for h in layout.hdus[1:] if h.name.upper() not in names)
     return content
 
 
 def _warn_of_foreign_bytes(path: Location, layout: Layout) -> None:
     """Warn about cards that are not ASCII, once for the whole file."""
-    found = [
+    cards = [
         f"{keyword or 'a card without keyword'} of {hdu.label}"
         for hdu in layout.hdus
         for keyword in _foreign_cards(hdu.raw_header)
     ]
-    if found:
-        shown = ", ".join(found[:_SHOWN]) + (", ..." if len(found) > _SHOWN else "")
+    if cards:
+        shown = ", ".join(cards[:_SHOWN]) + (", ..." if len(cards) > _SHOWN else "")
         message = f"{path}: bytes that are not ASCII are read as question marks, in {shown}"
         warnings.warn(message, ValidationWarning, stacklevel=3)
 
@@ -183,8 +183,8 @@ def _match_fields(
 
 def _check_field(path: Location, name: str, spec: FieldSpec, hdu: Hdu) -> None:
     if spec.is_table != (hdu.kind == "table"):
-        wanted = "a table" if spec.is_table else "an image"
-        raise FileError(path, f"{spec.hdu} must be {wanted} extension, found {hdu.kind}")
+        kind = "a table" if spec.is_table else "an image"
+        raise FileError(path, f"{spec.hdu} must be {kind} extension, found {hdu.kind}")
     if spec.is_table:
         require_full_rows(hdu)
         return
@@ -219,8 +219,8 @@ def _readers(
     for name, (spec, hdu) in found.items():
         if not spec.is_table and len(hdu.shape) >= 2:
             reader = RowReader(hdu, copies)
-            wanted = spec.dtype or reader.dtype
-            yield name, reader if wanted == reader.dtype else reader.astype(wanted)
+            dtype = spec.dtype or reader.dtype
+            yield name, reader if dtype == reader.dtype else reader.astype(dtype)
 
 
 def _frame(schema: Schema, readers: Mapping[str, Reader]) -> tuple[int, int] | None:

@@ -97,19 +97,19 @@ def open_private_folder(folder: Path, instead: str = "choose another folder") ->
 
 def _fault(descriptor: int) -> str:
     """Return why a folder is not private, and what to do; "" if it is."""
-    found = os.fstat(descriptor)
-    foreign = found.st_uid != os.geteuid()
-    writable = found.st_mode & _OTHERS_WRITE
+    status = os.fstat(descriptor)
+    foreign = status.st_uid != os.geteuid()
+    writable = status.st_mode & _OTHERS_WRITE
     if not (foreign or writable):
         return ""
     fresh = _fresh_file(descriptor)
     # Some file systems map all owners or keep no permissions (FAT, some network mounts). There, a
     # new file looks the same, and the folder is accepted.
-    if foreign and (fresh is None or fresh.st_uid != found.st_uid):
-        owner = _user_name(found.st_uid)
+    if foreign and (fresh is None or fresh.st_uid != status.st_uid):
+        owner = _user_name(status.st_uid)
         return f"belongs to {owner}, who may have prepared it, and not to you: remove it"
     if writable and (fresh is None or writable & ~fresh.st_mode):
-        mode = stat.S_IMODE(found.st_mode)
+        mode = stat.S_IMODE(status.st_mode)
         return (
             f"can be written by other users (mode {mode:04o}), who may have put files there: "
             "remove it; or `chmod go-w` it, if you know everything in it"

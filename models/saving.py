@@ -194,10 +194,10 @@ def build_writer(
 
 
 def _output_hdu(content: ModelContent, name: str, hdu: str, cards: Callable[[str], Any]) -> Any:
-    placed = content.on_grid.get(name)
-    if placed is not None:
+    field = content.on_grid.get(name)
+    if field is not None:
         return OutputImage(
-            name=name, extname=hdu, dtype=placed.dtype, shape=placed.shape, cards=cards(hdu)
+            name=name, extname=hdu, dtype=field.dtype, shape=field.shape, cards=cards(hdu)
         )
     if name not in content.off_grid:
         return None

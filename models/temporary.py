@@ -31,12 +31,12 @@ def make_process_folder(kind: str, base: Path | None = None) -> Path:
     prefix = _prefix(kind)
     base = base or Path(tempfile.gettempdir())
     _remove_abandoned(base, prefix)
-    made = Path(tempfile.mkdtemp(prefix=f".{prefix}", dir=base))
-    descriptor = os.open(made / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    folder = Path(tempfile.mkdtemp(prefix=f".{prefix}", dir=base))
+    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     _locks.append(descriptor)
     # Other processes look for abandoned folders under the final name.
-    return made.rename(base / made.name.removeprefix("."))
+    return folder.rename(base / folder.name.removeprefix("."))
 
 
 def remove_abandoned(kind: str, base: Path | None = None) -> None:

@@ -192,8 +192,8 @@ def remove_header_values(schema: Schema, content: bytes) -> bytes | None:
     tree = compose_tree(text)
     if not isinstance(tree, yaml.MappingNode):
         return None
-    named = [s.path for s in schema.keywords.values() if s.keyword is not None]
-    _prune(tree, NameTree.of([*named, *schema.fields, *_OF_HEADERS]))
+    paths = [s.path for s in schema.keywords.values() if s.keyword is not None]
+    _prune(tree, NameTree.of([*paths, *schema.fields, *_OF_HEADERS]))
     nodes = list(_without_links(tree))
     if all(key.value in _ABOUT_ITSELF for key, _ in tree.value):
         return None
@@ -285,8 +285,8 @@ def _blocks(content: bytes) -> Iterator[bytes]:
         end = begin + allocated
         if end > len(content):
             raise ValueError("a block is cut short")
-        found = hashlib.md5(content[begin : begin + used], usedforsecurity=False)
-        if any(digest) and found.digest() != digest:
+        checksum = hashlib.md5(content[begin : begin + used], usedforsecurity=False)
+        if any(digest) and checksum.digest() != digest:
             raise ValueError("a block does not match its checksum")
         yield content[at:end]
         at = end

@@ -71,8 +71,8 @@ def _read_content(path: str | os.PathLike[str]) -> bytes:
 
 def find_tree_end(content: bytes, start: int = 0) -> int:
     """Return where the end mark of the tree begins; -1 if there is none."""
-    found = _END.search(content, start)
-    return found.start() if found else -1
+    match = _END.search(content, start)
+    return match.start() if match else -1
 
 
 def _whole_tree(content: bytes) -> bytes:

@@ -257,9 +257,9 @@ class HeaderKeywords:
 
     def integer(self, keyword: str, default: int | None = None) -> int:
         """Return an integer; a missing card is an error unless there is a default."""
-        found = self._find(keyword, ("integer",), "an integer")
-        if found is not None:
-            return int(found)
+        value = self._find(keyword, ("integer",), "an integer")
+        if value is not None:
+            return int(value)
         if default is None:
             raise self.fault(f"the required keyword {keyword} is missing")
         return default
@@ -278,8 +278,8 @@ class HeaderKeywords:
 
     def text(self, keyword: str, default: str = "") -> str:
         """Return a string without its trailing blanks."""
-        found = self._find(keyword, ("text",), "a string")
-        return default if found is None else found
+        value = self._find(keyword, ("text",), "a string")
+        return default if value is None else value
 
     def bare(self, keyword: str) -> str:
         """Return the text of a value, without quotes and blanks; "" for a missing card."""

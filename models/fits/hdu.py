@@ -229,9 +229,11 @@ def _require_plausible(
     cards: HeaderKeywords, bitpix: int, axes: tuple[int, ...], size: int, rows: int
 ) -> None:
     """Raise an error if no compression could have made an image so small."""
-    wanted = abs(bitpix) // 8 * math.prod(axes)
-    if wanted > _SMALL + _BEST_COMPRESSION * size:
-        raise cards.fault(f"the axes {axes} require {wanted} bytes from {size}, which is absurd")
+    image_bytes = abs(bitpix) // 8 * math.prod(axes)
+    if image_bytes > _SMALL + _BEST_COMPRESSION * size:
+        raise cards.fault(
+            f"the axes {axes} require {image_bytes} bytes from {size}, which is absurd"
+        )
     numbers = range(len(axes), 0, -1)
     sides = [cards.integer(f"ZTILE{n}", axes[-1] if n == 1 else 1) for n in numbers]
     if any(side < 1 for side in sides):

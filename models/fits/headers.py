@@ -292,11 +292,11 @@ def cards_from_meta(
     """
     key = hdu_name.upper()
     cards = _schema_cards(schema, data, key)
-    written = {keyword for keyword, _, _ in cards}
+    keywords = {keyword for keyword, _, _ in cards}
     for keyword, value, comment in extra.get(key, ()):
         if keyword in COMMENTARY:
             cards += commentary(keyword, str(value))
-        elif keyword not in written:
+        elif keyword not in keywords:
             value = replace_unprintable(value) if isinstance(value, str) else value
             cards.append((keyword, value, cut_comment(value, replace_unprintable(comment))))
     if key == PRIMARY:

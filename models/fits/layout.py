@@ -82,8 +82,8 @@ class Layout:
 
     def find(self, name: str, version: int = 1) -> Hdu | None:
         """Return the first HDU of a name (in any case) and version, or None."""
-        wanted = (name.upper(), version)
-        return next((hdu for hdu in self.hdus if (hdu.name, hdu.version) == wanted), None)
+        key = (name.upper(), version)
+        return next((hdu for hdu in self.hdus if (hdu.name, hdu.version) == key), None)
 
     @cached_property
     def digest(self) -> str:
@@ -164,11 +164,11 @@ def _require_nothing_lost(last: Hdu, read_at: ReadAt) -> None:
     """
     position, before = last.data_offset, b""
     while piece := read_at(position, _SUM_READ):
-        found = _OF_HEADERS.search(before + piece)
-        if found is not None:
+        match = _OF_HEADERS.search(before + piece)
+        if match is not None:
             raise FileError(
                 last.stamp.path,
-                f"damaged: there is a header at byte {position - len(before) + found.start()}, but "
+                f"damaged: there is a header at byte {position - len(before) + match.start()}, but "
                 f"{last.label} ends at byte {last.end}, where no extension begins",
             )
         position, before = position + len(piece), piece[-CARD_LENGTH:]
@@ -236,11 +236,11 @@ def _require_data(hdu: Hdu, read_at: ReadAt) -> None:
         whole = hdu.end <= size
     if hdu.data_size == 0 or whole:
         return
-    found = "fewer" if hdu.stamp.is_gzipped else str(max(0, size - hdu.data_offset))
+    count = "fewer" if hdu.stamp.is_gzipped else f"only {max(0, size - hdu.data_offset)}"
     raise FileError(
         path,
         f"truncated: {hdu.label} needs {hdu.end - hdu.data_offset} bytes of data from byte "
-        f"{hdu.data_offset} on, but only {found} are present",
+        f"{hdu.data_offset} on, but {count} are present",
     )
 
 

@@ -125,10 +125,10 @@ class ImageExtent(HduExtent):
         where = f"rows {rows[0]}:{rows[1]} of {self.field!r}"
         if not 0 <= rows[0] <= rows[1] <= self.rows:
             raise ModelError(f"{where} are not within 0:{self.rows}")
-        wanted = (*self.shape[:-2], rows[1] - rows[0], self.shape[-1])
+        shape = (*self.shape[:-2], rows[1] - rows[0], self.shape[-1])
         found = array.shape if array.ndim > 1 else (1, *array.shape)
-        if found != wanted:
-            raise ModelError(f"{where} must have shape {wanted}, not {array.shape}")
+        if found != shape:
+            raise ModelError(f"{where} must have shape {shape}, not {array.shape}")
         if array.dtype != self.dtype and not (array.dtype == bool and self.dtype == np.uint8):
             raise ModelError(f"{where} must be {self.dtype}, not {array.dtype}")
 

@@ -109,9 +109,9 @@ def _find_builtin(name: str) -> SchemaSource | None:
 
 def _find_in_folder(folder: Traversable, name: str) -> SchemaSource | None:
     for ending in ("", ".yaml", ".schema.yaml"):
-        found = folder.joinpath(name + ending)
-        if found.is_file():
-            return _source(found, folder, name + ending)
+        candidate = folder.joinpath(name + ending)
+        if candidate.is_file():
+            return _source(candidate, folder, name + ending)
     return None
 
 
@@ -193,9 +193,9 @@ _documents: dict[SchemaSource, tuple[int, Any]] = {}
 
 def _document(source: SchemaSource) -> Any:
     modified = source.modification_time()
-    known = _documents.get(source)
-    if known is not None and known[0] == modified:
-        return known[1]
+    entry = _documents.get(source)
+    if entry is not None and entry[0] == modified:
+        return entry[1]
     try:
         document = yaml.load(source.file.read_text("utf-8"), Loader=_SAFE_LOADER)
     except (OSError, UnicodeDecodeError) as error:

@@ -264,9 +264,9 @@ def load_schema(name_or_path: str | os.PathLike[str]) -> Schema:
         If a file is missing or invalid; the message names it.
     """
     source = locate(os.fspath(name_or_path))
-    known = _loaded.get(source)
-    if known is not None and all(file.modification_time() == time for file, time in known.files):
-        return known
+    entry = _loaded.get(source)
+    if entry is not None and all(file.modification_time() == time for file, time in entry.files):
+        return entry
     tree, files = read_tree(source)
     schema = Schema(tree, tuple((file, file.modification_time()) for file in files))
     _loaded[source] = schema

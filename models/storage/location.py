@@ -101,8 +101,8 @@ Location = Path | Url
 
 def is_url(text: str) -> bool:
     """Return whether a string is a URL that does not refer to a file of this machine."""
-    found = _PROTOCOL.match(text)
-    return found is not None and found[1].lower() not in _LOCAL
+    match = _PROTOCOL.match(text)
+    return match is not None and match[1].lower() not in _LOCAL
 
 
 def location(place: str | os.PathLike[str]) -> Location:
@@ -123,12 +123,12 @@ def location(place: str | os.PathLike[str]) -> Location:
     text = os.fspath(place)
     if is_url(text):
         return Url(text)
-    found = _PROTOCOL.match(text)
-    if found is None and _MANGLED.match(text) and not Path(text.split("/", 1)[0]).exists():
+    match = _PROTOCOL.match(text)
+    if match is None and _MANGLED.match(text) and not Path(text.split("/", 1)[0]).exists():
         raise FileError(
             scrub_secrets(text), "is a URL that lost a slash: pass it as text, not as Path"
         )
-    return Path(text[found.end() :] if found else text)
+    return Path(text[match.end() :] if match else text)
 
 
 def scrub_secrets(text: str) -> str:

@@ -120,15 +120,15 @@ def merge_ranges(ranges: Iterable[Range], gap: int = GAP, longest: int = PIECE) 
     longest : int
         Longer requests are split.
     """
-    joined: list[Range] = []
+    requests: list[Range] = []
     for start, stop in sorted(r for r in ranges if r[0] < r[1]):
-        if joined and start - joined[-1][1] <= gap:
-            joined[-1] = (joined[-1][0], max(stop, joined[-1][1]))
+        if requests and start - requests[-1][1] <= gap:
+            requests[-1] = (requests[-1][0], max(stop, requests[-1][1]))
         else:
-            joined.append((start, stop))
+            requests.append((start, stop))
     return [
         (at, min(at + longest, stop))
-        for start, stop in joined
+        for start, stop in requests
         for at in range(start, stop, longest)
     ]
 

@@ -23,8 +23,8 @@ def clear_scratch(host: str) -> None:
     """Remove the unfinished files that dead processes of this host left in the scratch folder."""
     unfinished = re.compile(rf"\..+[.-]{re.escape(host)}-(\d+)-[0-9a-f]{{32}}\.part")
     for path in scratch_folder().glob(".*.part"):
-        found = unfinished.fullmatch(path.name)
-        if found and path.lstat().st_uid == os.getuid() and not _is_alive(int(found[1])):
+        match = unfinished.fullmatch(path.name)
+        if match and path.lstat().st_uid == os.getuid() and not _is_alive(int(match[1])):
             path.unlink(missing_ok=True)
 
 
