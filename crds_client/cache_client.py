@@ -185,12 +185,12 @@ def _mode(mode: str | None) -> Mode:
 
 
 def _open_cache(path: str | Path | None, overlay: str | Path | None, observatory: str) -> Cache:
-    chosen = path or os.environ.get("CRDS_PATH")
-    if not chosen:
+    root = path or os.environ.get("CRDS_PATH")
+    if not root:
         raise CrdsError("no reference cache: set CRDS_PATH to its folder")
-    if not Path(chosen).expanduser().is_dir():
-        raise CrdsError(f"{chosen}: no such folder; CRDS_PATH must name the reference cache")
-    cache = Cache(chosen, observatory)
+    if not Path(root).expanduser().is_dir():
+        raise CrdsError(f"{root}: no such folder; CRDS_PATH must name the reference cache")
+    cache = Cache(root, observatory)
     before = overlay or os.environ.get("CALBATCH_CRDS_OVERLAY")
     if not before:
         return cache

@@ -141,10 +141,10 @@ class Client(CacheClient):
     def _instrument_rules(self, instrument: str) -> InstrumentRules | RemoteInstrument:
         if self.mode == "remote" and isinstance(self.source, Server):
             with convert_errors(ServerError, f"{self.source}: its answer on {self.context}"):
-                needed = self.source.selection_parameters(self.context)
-            if instrument not in needed:
+                parameters = self.source.selection_parameters(self.context)
+            if instrument not in parameters:
                 raise ContextError(f"{self.context}: no rules for instrument {instrument!r}")
-            return RemoteInstrument(self.source, self.context, instrument, needed[instrument])
+            return RemoteInstrument(self.source, self.context, instrument, parameters[instrument])
         rules = self.rules.instrument(instrument)
         withdrawn = (rules.mappings() | {self.context}) & self.cache.bad_files()
         if withdrawn and not _is_allowed("CRDS_ALLOW_BAD_RULES"):
@@ -207,7 +207,7 @@ class Client(CacheClient):
 
         Headers from which nothing can be selected are listed in the table's ``faults``.
         """
-        wanted = None if types is None else tuple(types)
+        type_names = None if types is None else tuple(types)
         table: ReferenceTable[Exposure] = ReferenceTable(self.context)
         seen: dict[Any, int] = {}
         for exposure, header in headers.items():
@@ -217,7 +217,7 @@ class Client(CacheClient):
                     values = configurations.values(header)
                     key = (configurations.rules.instrument, configurations.key(values))
                     references = (
-                        seen[key] if key in seen else configurations.resolve(values, wanted)
+                        seen[key] if key in seen else configurations.resolve(values, type_names)
                     )
             except CrdsError as error:
                 table.faults[exposure] = str(error)

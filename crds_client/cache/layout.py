@@ -61,8 +61,8 @@ def replace_text(path: Path, text: str) -> None:
 
 def _bad_files(info: dict[str, Any]) -> list[str]:
     """Return the files that a server has withdrawn as scientifically invalid."""
-    listed = info.get("bad_files_list")
-    return [str(name) for name in listed] if isinstance(listed, list | tuple) else []
+    names = info.get("bad_files_list")
+    return [str(name) for name in names] if isinstance(names, list | tuple) else []
 
 
 class Cache:

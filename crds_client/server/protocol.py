@@ -188,8 +188,8 @@ class Server:
         """Return the parameters by which the rules select, by instrument."""
         answer = self.call("get_required_parkeys", context)
         with self._error_context("get_required_parkeys"):
-            needed = require_mapping(answer, "the parameters by instrument")
-            return {one.lower(): require_texts(names, one) for one, names in needed.items()}
+            parameters = require_mapping(answer, "the parameters by instrument")
+            return {one.lower(): require_texts(names, one) for one, names in parameters.items()}
 
     def best_references(
         self, context: str, header: Mapping[str, str], types: Iterable[str] | None
@@ -201,15 +201,15 @@ class Server:
         dict
             By type: a name, a list of names, ``NOT FOUND`` and a reason, or None.
         """
-        wanted = None if types is None else list(types)
+        type_names = None if types is None else list(types)
         method = "get_best_references"
-        answer = self.call(method, context, dict(header), wanted)
+        answer = self.call(method, context, dict(header), type_names)
         with self._error_context(method):
-            chosen = require_mapping(answer, "the references by type")
-            for kind, value in chosen.items():
+            references = require_mapping(answer, "the references by type")
+            for kind, value in references.items():
                 if value is not None:
                     (require_texts if isinstance(value, list) else require_text)(value, kind)
-        return chosen
+        return references
 
     def file_infos(self, names: Iterable[str]) -> dict[str, FileInfo]:
         """Return sizes and checksums of the files that the server knows."""
