@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.batches import DATE, calbatch, checksums, products_in, small_set
+from support.batches import DATE, calbatch, checksums, products_in, small_set, unfinished_products
 from support.gated import GATE, SLOW
 from support.placed import make_importable
 from support.waiting import eventually
@@ -92,7 +92,7 @@ def test_a_failed_batch_is_reported(service, tmp_path):
 @pytest.mark.parametrize("now", [False, True])
 def test_a_running_batch_is_cancelled_and_resumed(service, tmp_path, now):
     folder = service(SLOW, "--scheduler", "local", "--workers", "1")
-    eventually(lambda: list(folder.output.rglob(".*.part")))
+    eventually(lambda: unfinished_products(folder.output))
     assert calbatch("cancel", folder.name, *["--now"] * now).status == 0
     if not now:
         (tmp_path / "gate").touch()
@@ -128,7 +128,7 @@ def test_a_batch_cancelled_before_its_driver_starts_calibrates_nothing(service, 
 
 def test_a_killed_driver_is_detected_and_its_batch_resumed(service, tmp_path):
     folder = service()
-    eventually(lambda: list(folder.output.rglob(".*.part")))
+    eventually(lambda: unfinished_products(folder.output))
     with_children(driver(folder))
     eventually(lambda: state(folder) == ("interrupted", 130))
     (tmp_path / "gate").touch()
@@ -147,7 +147,7 @@ def test_a_killed_driver_is_detected_and_its_batch_resumed(service, tmp_path):
 
 def test_a_signal_stops_a_batch(service):
     folder = service()
-    eventually(lambda: list(folder.output.rglob(".*.part")))
+    eventually(lambda: unfinished_products(folder.output))
     os.kill(driver(folder), signal.SIGTERM)
     eventually(lambda: state(folder) == ("interrupted", 130))
     assert products_in(folder.output) == []

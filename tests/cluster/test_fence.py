@@ -11,7 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from distributed import LocalCluster
-from support.batches import DATE, calbatch, calibrate_on, checksums, products_in, quiet_console
+from support.batches import (
+    DATE,
+    calbatch,
+    calibrate_on,
+    checksums,
+    products_in,
+    quiet_console,
+    unfinished_products,
+)
 from support.chaos import driver_of, kill, with_children
 from support.gated import HELD, Held
 from support.placed import Plain, eventually, jobs, make_importable
@@ -55,7 +63,7 @@ def orphaned(simulated, scheduler, tmp_path, monkeypatch):
         how = ("--date", DATE, "--no-fsync", "--gate", tmp_path / "gate", "--level", "1")
         completed = calbatch("submit", HELD, simulated.exposures[0], *where, *how, *options)
         folder = BatchFolder(tmp_path / "out", completed.out.strip())
-        eventually(lambda: list(folder.output.rglob(".*.part")), 60)
+        eventually(lambda: unfinished_products(folder.output), 60)
         started.append(driver_of(folder))
         kill(*with_children(started[-1]))
         started[-1].wait(30)

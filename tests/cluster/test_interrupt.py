@@ -7,7 +7,7 @@ import sys
 
 import psutil
 import pytest
-from support.batches import small_set
+from support.batches import small_set, unfinished_products
 from support.gated import GATE, SLOW
 from support.placed import TESTS
 from support.waiting import eventually
@@ -47,8 +47,8 @@ def begun(tmp_path):
             start_new_session=True,
         )  # fmt: skip
         processes.append(process)
-        begun = (tmp_path / "out").rglob
-        eventually(lambda: list(begun(".*.part")) or process.poll() is not None)
+        output = tmp_path / "out"
+        eventually(lambda: unfinished_products(output) or process.poll() is not None)
         assert process.poll() is None, process.stdout.read()
         return process
 

@@ -4,7 +4,15 @@ import json
 
 import pytest
 import yaml
-from support.batches import DATE, calbatch, checksums, make_copies, products_in, small_set
+from support.batches import (
+    DATE,
+    calbatch,
+    checksums,
+    make_copies,
+    products_in,
+    small_set,
+    unfinished_products,
+)
 from support.chaos import driver_of, kill, require_consistent, run_disturbed, spread_actions
 from support.gated import DYING, GATE, HUNGRY, SLOW, WANTED
 from support.onehost import is_left, slurm, start_soon
@@ -92,7 +100,7 @@ def test_a_batch_is_done_by_jobs(submit, tmp_path):
 
 def test_a_requeued_driver_continues(submit, tmp_path):
     folder = submit(SLOW)
-    until(lambda: list(folder.output.rglob(".*.part")))
+    until(lambda: unfinished_products(folder.output))
     slurm("scontrol", "requeue", job(folder))
     until(lambda: "PENDING" in slurm("scontrol", "show", "job", job(folder)))
     until(lambda: not is_left(job(folder)) and slurm("sinfo", "-h", "-o", "%t") == "idle")
@@ -106,7 +114,7 @@ def test_a_requeued_driver_continues(submit, tmp_path):
 
 def test_a_batch_is_cancelled_and_resumed(submit, tmp_path):
     folder = submit(SLOW)
-    until(lambda: list(folder.output.rglob(".*.part")))
+    until(lambda: unfinished_products(folder.output))
     assert calbatch("cancel", folder.name, "--now").status == 0
     until(lambda: state(folder) == "cancelled")
     assert products_in(folder.output) == []
@@ -119,7 +127,7 @@ def test_a_batch_is_cancelled_and_resumed(submit, tmp_path):
 
 def test_a_batch_finishes_although_its_workers_jobs_are_cancelled(submit, tmp_path):
     folder = submit(SLOW)
-    until(lambda: list(folder.output.rglob(".*.part")))
+    until(lambda: unfinished_products(folder.output))
     workers = [n for n in slurm("squeue", "-h", "-o", "%i").split() if n != job(folder)]
     assert workers
     slurm("scancel", *workers)
@@ -131,7 +139,7 @@ def test_a_batch_finishes_although_its_workers_jobs_are_cancelled(submit, tmp_pa
 def test_a_driver_at_its_time_limit_continues_later(submit, tmp_path):
     folder = submit(SLOW, "--site.driver_walltime", "10:00")
     assert "TimeLimit=00:10:00" in slurm("scontrol", "show", "job", job(folder))
-    until(lambda: list(folder.output.rglob(".*.part")))
+    until(lambda: unfinished_products(folder.output))
     slurm("scontrol", "update", f"JobId={job(folder)}", "TimeLimit=2")
     slurm("scancel", "--batch", "--signal=TERM", job(folder))  # as Slurm does, but sooner
     until(folder.control.exists)
@@ -150,7 +158,7 @@ def test_a_driver_at_its_time_limit_continues_later(submit, tmp_path):
 )
 def test_a_killed_driver_leaves_nothing_to_its_successor(submit, tmp_path, resumed):
     folder = submit(SLOW)
-    until(lambda: list(folder.output.rglob(".*.part")))
+    until(lambda: unfinished_products(folder.output))
     [certificates] = (tmp_path / "jobs").glob(".tls-*")
     [before] = workers(folder)
     kill(driver_of(folder))

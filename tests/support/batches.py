@@ -48,6 +48,11 @@ def quiet_console() -> Console:
     return Console(file=io.StringIO(), width=200)
 
 
+def unfinished_products(output: Path) -> list[Path]:
+    """Return the products that workers are writing, not other files that get their names later."""
+    return list(output.glob(".calbatch/staging/*/*/.*.part"))
+
+
 def products_in(folder: Path) -> list[Path]:
     """Return all paths in a folder, hidden ones included, except the state of batches."""
     return sorted(p for p in Path(folder).iterdir() if p.name != STATE)

@@ -12,7 +12,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from support.batches import DATE, calbatch, products_in, quiet_console
+from support.batches import DATE, calbatch, products_in, quiet_console, unfinished_products
 from support.chaos import driver_of, kill, with_children
 from support.gated import HELD
 from support.placed import eventually, make_importable
@@ -49,7 +49,7 @@ def test_the_same_command_again_removes_what_a_kill_of_everything_left(
     how = ("-o", out, "--scheduler", "local", "--workers", "1", "--date", DATE, "--no-fsync")
     command = ("submit", HELD, simulated.exposures[0], *how, "--gate", tmp_path / "gate")
     killed = BatchFolder(out, calbatch(*command).out.strip())
-    eventually(lambda: list(out.rglob(".*.part")) and list(killed.logs.iterdir()), 60)
+    eventually(lambda: unfinished_products(out) and list(killed.logs.iterdir()), 60)
     assert {p.name.split("-")[1] for p in temporary.glob("calbatch-*")} == {"sockets", "workers"}
     kill(*with_children(driver_of(killed)))
     assert list(state.glob("staging/*/*/.*.part"))

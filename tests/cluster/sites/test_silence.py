@@ -186,7 +186,7 @@ def test_a_stopped_worker_on_another_host_without_a_nanny_is_given_up(
     assert result.counts == {"done": 3}
     assert tries[0] == ["death", "done"]
     texts = [e.text for e in events if e.kind == "silence"]
-    assert sum(str(Condition.UNWATCHED) in text for text in texts) == 1
+    assert any(str(Condition.UNWATCHED) in text for text in texts)
 
 
 def _until_it_rests(pid):
