@@ -36,8 +36,9 @@ def fault(spec, value, where=""):
     return str(caught.value)
 
 
+integers = st.integers(-(2**63), 2**63 - 1)
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    st.none() | st.booleans() | integers | st.floats(allow_nan=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
     max_leaves=5,
 )
@@ -66,6 +67,10 @@ class TestValues:
         spec = KeywordSpec("meta.x", others={"items": {"type": "number"}, "minItems": 2})
         assert validate_value(spec, [1, 2.5]) == [1, 2.5]
         assert "meta.x" in fault(spec, [1, "a"])
+
+    @pytest.mark.parametrize("value", [2**63, -(2**63) - 1])
+    def test_integers_must_fit_into_64_bits(self, value):
+        assert "64 bits" in fault(KeywordSpec("meta.x"), value)
 
     def test_none_is_not_set_and_always_valid(self):
         assert validate_value(FILTER, None) is None
