@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-FIRST = "68440d416311729ba000a7494c99ab4f61e72cea"
+FIRST = "7c9f4e484074f6573226cbade0b8178069313091"
 LENGTH = 72
 MADE_BY_GIT = ("Merge ", "Revert ", "fixup! ", "squash! ", "amend! ")
 IMPERATIVES = ("bring", "embed", "exceed", "feed", "need", "seed", "shed", "speed", "string")
@@ -55,14 +55,24 @@ def _without_comments(message: str) -> str:
 def _git(*arguments: str) -> str:
     done = subprocess.run(("git", *arguments), capture_output=True, text=True, check=False)
     if done.returncode:
-        sys.exit(f"git {arguments[0]}: {done.stderr.strip()}; the history is needed from {FIRST}")
+        sys.exit(f"git {arguments[0]}: {done.stderr.strip()}")
     return done.stdout
+
+
+def _has_commit(commit: str) -> bool:
+    """Return whether the history has a commit; a shallow clone may not."""
+    command = ("git", "merge-base", "--is-ancestor", commit, "HEAD")
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def messages() -> list[str]:
     """Return the messages of the commits since the recorded or the given base."""
-    base = os.environ.get("CALBATCH_BASE") or FIRST
-    listed = _git("log", "--no-merges", "--format=%B%x00", f"{base}..HEAD")
+    base = os.environ.get("CALBATCH_BASE")
+    commits = [f"{base or FIRST}..HEAD"]
+    if not base and not _has_commit(FIRST):  # a shallow clone
+        print(f"{FIRST} is not in this clone: only the newest commit is checked")
+        commits = ["-1", "HEAD"]
+    listed = _git("log", "--no-merges", "--format=%B%x00", *commits)
     return [message.strip("\n") for message in listed.split("\0") if message.strip()]
 
 
