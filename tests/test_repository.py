@@ -41,6 +41,11 @@ FUNCTION_LINES = 60
 FOLDER_MODULES = 20
 REGISTRIES = {"calibrate/steps", "cluster/cli/commands"}
 """Folders with one module for each thing of a kind, which may hold any number."""
+POSITIONAL_ARGUMENTS = 5
+KERNELS = ("calibrate/steps/",)
+"""Where calls may have more positional arguments: kernels, which cannot take keywords."""
+VARIADIC = ("Table", "TypeVar", "self._change", "stream", "super().redirect_request")
+"""Functions that take any number of like arguments, or whose signature is a library's."""
 EXCEPTION_LIMITS = {"untested": 0, "participles": 0, "docstrings": 0}
 FRAGMENTS = ("feature", "bugfix", "numerics", "removal", "doc")
 
@@ -102,6 +107,22 @@ def test_long_functions_and_crowded_folders_are_found():
     paths = [Path("models", "fits", f"{n}.py") for n in ("__init__", *range(FOLDER_MODULES))]
     assert repository.crowded_folders(paths, FOLDER_MODULES) == {}
     assert repository.crowded_folders([*paths, Path("models/fits/more.py")], FOLDER_MODULES)
+
+
+def test_calls_have_few_positional_arguments():
+    crowded = {
+        relative(path): repository.crowded_calls(path.read_text(), POSITIONAL_ARGUMENTS, VARIADIC)
+        for path in SOURCES
+        if not relative(path).startswith(KERNELS)
+    }
+    assert {path: calls for path, calls in crowded.items() if calls} == {}
+
+
+def test_calls_with_many_positional_arguments_are_found():
+    call = f"Record({'1, ' * POSITIONAL_ARGUMENTS}1)"
+    assert repository.crowded_calls(call, POSITIONAL_ARGUMENTS) == ["Record"]
+    assert repository.crowded_calls(call, POSITIONAL_ARGUMENTS, ["Record"]) == []
+    assert repository.crowded_calls("f(1, a=2, b=3, c=4, d=5, e=6)", POSITIONAL_ARGUMENTS) == []
 
 
 def test_no_file_is_large():

@@ -43,6 +43,13 @@ def crowded_folders(paths: Iterable[Path], limit: int) -> dict[Path, int]:
     return {folder: count for folder, count in counts.items() if count > limit}
 
 
+def crowded_calls(source: str, limit: int, variadic: Iterable[str] = ()) -> list[str]:
+    """Return the calls with more than `limit` positional arguments, but those to `variadic`."""
+    free = set(variadic)
+    calls = (n for n in ast.walk(parse(source)) if isinstance(n, ast.Call) and len(n.args) > limit)
+    return [name for name in (ast.unparse(call.func) for call in calls) if name not in free]
+
+
 # -- names -------------------------------------------------------------------------------------
 
 

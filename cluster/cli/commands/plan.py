@@ -60,7 +60,7 @@ def main(
         if sums:
             sums.close()
     place = placement.choose_place(order.site, len(paths), total_bytes(paths))
-    _print(step.name, paths, planner.resolution, needs, place, console)
+    _print(console, step.name, paths, rules=planner.resolution, needs=needs, place=place)
     return 1 if needs.errors else 0
 
 
@@ -73,12 +73,13 @@ def _open_ledger(stack: ExitStack, output: Location) -> View | None:
 
 
 def _print(
+    console: Console,
     name: str,
     paths: Sequence[Location],
+    *,
     rules: Resolution,
     needs: Forecast,
     place: placement.Place,
-    console: Console,
 ) -> None:
     count = len(paths)
     size = megabytes(total_bytes(paths))

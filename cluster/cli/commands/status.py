@@ -25,7 +25,7 @@ EVERY = 2.0
 """Seconds between updates, while following."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Status:
     """The progress of a batch.
 
@@ -86,12 +86,23 @@ def read_status(folder: BatchFolder) -> Status:
         rate = _rate(view, row) if state == "running" else 0.0
     open_ = sum(counts.get(name, 0) for name in OPEN)
     return Status(
-        row.name, state, row.reason, row.pipeline, str(folder.output), row.total,
-        counts.get("waiting", 0), counts.get("running", 0) + counts.get("retrying", 0),
-        counts.get("done", 0), counts.get("kept", 0), counts.get("failed", 0),
-        counts.get("quarantined", 0), rate, 60 * open_ / rate if rate else None,
-        row.dashboard, time.time(),
-    )  # fmt: skip
+        batch=row.name,
+        state=state,
+        reason=row.reason,
+        pipeline=row.pipeline,
+        output=str(folder.output),
+        total=row.total,
+        waiting=counts.get("waiting", 0),
+        running=counts.get("running", 0) + counts.get("retrying", 0),
+        done=counts.get("done", 0),
+        before=counts.get("kept", 0),
+        failed=counts.get("failed", 0),
+        quarantined=counts.get("quarantined", 0),
+        rate=rate,
+        left=60 * open_ / rate if rate else None,
+        dashboard=row.dashboard,
+        updated=time.time(),
+    )
 
 
 def _rate(view: View, row: BatchRow) -> float:
