@@ -6,7 +6,7 @@ import io
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
@@ -315,16 +315,20 @@ cli.add_command(refs)
 
 def main() -> None:
     """Run the command line, and report expected errors in one line."""
-    for interrupt in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(interrupt, _interrupt)
+    from calbatch.cluster.exposure.interrupts import interrupt
     from calbatch.cluster.exposure.messages import escape_lines, escape_python_messages
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
 
     escape_python_messages()
     try:
         status = cli.main(standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):
-        for interrupt in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(interrupt, signal.SIG_DFL)  # a second signal ends the process at once
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)  # a second signal ends the process at once
         click.echo("calbatch: interrupted; the same command continues", err=True)
         sys.exit(130)
     except click.ClickException as error:
@@ -347,8 +351,3 @@ def _show(error: click.ClickException) -> None:
     text = io.StringIO()
     error.show(file=text)
     click.echo(escape_lines(text.getvalue()), err=True, nl=False)
-
-
-def _interrupt(number: int, frame: object) -> NoReturn:
-    """Handle a signal like Ctrl-C."""
-    raise KeyboardInterrupt
