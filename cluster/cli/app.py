@@ -315,15 +315,11 @@ cli.add_command(refs)
 
 def main() -> None:
     """Run the command line, and report expected errors in one line."""
-    from calbatch.cluster.exposure.interrupts import interrupt
+    from calbatch.cluster.exposure.interrupts import handle_interrupts
     from calbatch.cluster.exposure.messages import escape_lines, escape_python_messages
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, interrupt)
-
     escape_python_messages()
+    handle_interrupts()
     try:
         status = cli.main(standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):
