@@ -10,7 +10,7 @@ _received = False
 
 
 def handle_interrupts() -> None:
-    """Let SIGTERM and SIGHUP interrupt this process as Ctrl-C does, and lose none of them.
+    """Handle SIGTERM and SIGHUP like Ctrl-C, and lose none of them.
 
     An interrupt that Python drops is not reported: `require_no_interrupt` raises it again.
     """

@@ -12,9 +12,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import NoReturn
 
 from calbatch.cluster.errors import RequestError
+from calbatch.cluster.exposure.interrupts import interrupt
 from calbatch.cluster.sites.slurm.commands import (
     check_text,
     drop_arguments,
@@ -278,14 +278,11 @@ def stop_before_time_limit(number: str, stop: Callable[[], None]) -> Iterator[No
     """
     is_stopping = False
 
-    def interrupt(signum: int, frame: object) -> NoReturn:
-        raise KeyboardInterrupt
-
     def handle(signum: int, frame: object) -> None:
         nonlocal is_stopping
         seconds_left = None if is_stopping else _seconds_left(number)
         if seconds_left is None or seconds_left > NEAR:
-            raise KeyboardInterrupt
+            interrupt(signum, frame)
         is_stopping = True
         stop()
         signal.setitimer(signal.ITIMER_REAL, max(seconds_left - RESERVE, 0.01))

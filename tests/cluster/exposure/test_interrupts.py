@@ -67,3 +67,4 @@ def test_an_ignored_interrupt_stays_ignored():
     handle_interrupts()
     send(signal.SIGINT)
     require_no_interrupt()
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
