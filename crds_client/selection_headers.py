@@ -6,15 +6,15 @@ A keyword is taken from the first of a file's headers that contains it, as by th
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from calbatch.crds_client.errors import CrdsError, HeaderError, convert_errors
 from calbatch.models.fits.asdf_tree import read_tree
-from calbatch.models.fits.cards import CARD_LENGTH, read_cards
-from calbatch.models.fits.layout import read_layout
+from calbatch.models.fits.cards import read_cards
+from calbatch.models.fits.layout import Hdu, walk_hdus
 from calbatch.models.schema.meta import flatten
+from calbatch.models.storage.files import open_decompressed, read_stamp
 
 _KEYWORD_LENGTH = 8
 _PLAIN = (str, int, float, bool)
@@ -45,9 +45,11 @@ def read_selection_header(path: str | os.PathLike[str], wanted: Collection[str])
         with its path.
     """
     with convert_errors(HeaderError, path):
-        with Path(path).open("rb") as stream:
-            is_asdf = stream.read(6) == b"#ASDF "
-        return _read_asdf(path) if is_asdf else _read_fits(path, wanted)
+        stamp = read_stamp(path)
+        with open_decompressed(stamp) as read_at:
+            if read_at(0, 6) == b"#ASDF ":
+                return _read_asdf(path)
+            return _read_fits(walk_hdus(stamp, read_at), wanted)
 
 
 def read_selection_headers(
@@ -76,22 +78,13 @@ def _read_asdf(path: str | os.PathLike[str]) -> HeaderValues:
     return {str(key).upper(): value for key, value in flat.items() if isinstance(value, _PLAIN)}
 
 
-def _read_fits(path: str | os.PathLike[str], wanted: Collection[str]) -> HeaderValues:
-    keywords = {name.ljust(_KEYWORD_LENGTH) for name in wanted if len(name) <= _KEYWORD_LENGTH}
+def _read_fits(hdus: Iterable[Hdu], wanted: Collection[str]) -> HeaderValues:
+    names = {name for name in wanted if len(name) <= _KEYWORD_LENGTH}
+    keywords = {name.ljust(_KEYWORD_LENGTH).encode() for name in names}
     values: HeaderValues = {}
-    for hdu in read_layout(path).hdus:
-        for keyword, value, _ in read_cards("".join(_select_cards(hdu.text, keywords))):
+    for hdu in hdus:
+        for keyword, value, _ in read_cards(hdu.keywords.cards(keywords)):
             values.setdefault(keyword, value if isinstance(value, _PLAIN) else None)
         if len(values) == len(keywords):
             break
     return values
-
-
-def _select_cards(header: str, keywords: Collection[str]) -> Iterator[str]:
-    """Yield the cards of the keywords, each with its CONTINUE cards."""
-    is_selected = False
-    for start in range(0, len(header), CARD_LENGTH):
-        keyword = header[start : start + _KEYWORD_LENGTH]
-        is_selected = keyword in keywords or (is_selected and keyword == "CONTINUE")
-        if is_selected:
-            yield header[start : start + CARD_LENGTH]

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from calbatch.models.errors import FileError, ValidationWarning
+from calbatch.models.errors import FileError, ValidationWarning, format_count
 from calbatch.models.fits.layout import Hdu, Layout
 from calbatch.models.fits.readers import RowReader
 from calbatch.models.schema.meta import get_path
@@ -175,7 +175,8 @@ def _times(file: FileContents) -> Iterator[str]:
     if hdu is None or not hdu.shape[0] or file.schema.name not in _RAMPS or file.is_striped:
         return
     if hdu.shape[0] not in (file.shape[0], file.number("exposure.nints")):
-        yield f"INT_TIMES has {hdu.shape[0]} rows, but SCI has {file.shape[0]} integrations"
+        rows = format_count(hdu.shape[0], "row")
+        yield f"INT_TIMES has {rows}, but SCI has {format_count(file.shape[0], 'integration')}"
 
 
 def _repeats(file: FileContents) -> Iterator[str]:

@@ -291,7 +291,7 @@ def _open_reference(
 
 
 def _choose_class(path: Location, layout: Layout) -> type[DataModel]:
-    cards = HeaderKeywords(layout.path, 0, layout.hdus[0].raw_header)
+    cards = layout.hdus[0].keywords
     name = _text(cards, "DATAMODL")
     named = _BY_NAME.get(name)
     if named is not None:

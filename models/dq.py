@@ -1,7 +1,7 @@
-"""Data-quality flags: names, bits, and the translation of the bits that a reference uses.
+"""Data-quality flags: their names, their bits, and the translation of the bits of references.
 
-The bits are those of jwst's ``dqflags``, so that files can be exchanged. The 8 bits of a group have
-only the flags of `GROUP`.
+The bits are those of jwst's ``dqflags``, so that files can be exchanged. The flags of a group have
+8 bits, which suffice for those in `GROUP`.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class DqRemap:
     Parameters
     ----------
     pairs : tuple of (int, int)
-        A value of the input, and the flag of pixels that have any of the value's bits.
+        Each pair is a value and a flag: pixels that have any bit of the value get the flag.
     """
 
     pairs: tuple[tuple[int, int], ...]
@@ -91,8 +91,8 @@ class DqRemap:
         Returns
         -------
         DqRemap or None
-            None if the table is missing or empty: the bits are then the standard ones. Names that
-            are not standard flags are logged, and their bits dropped.
+            None if the table is missing or empty, so that the bits are the standard ones. Bits
+            whose names are not those of standard flags are dropped, with a logged warning.
         """
         if table is None or table.shape == () or len(table) == 0:
             return None
@@ -115,6 +115,6 @@ class DqRemap:
         flags = np.zeros(bits.shape, np.uint32)
         present = int(np.bitwise_or.reduce(bits, axis=None)) if bits.size else 0
         for value, flag in self.pairs:
-            if present & value:  # most tables name many flags but few occur
+            if present & value:  # of the many flags in most tables, few occur
                 flags[(bits & np.uint32(value)) != 0] |= np.uint32(flag)
         return flags

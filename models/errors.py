@@ -91,6 +91,19 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
+def format_count(count: int, noun: str, plural: str = "") -> str:
+    """Return a number and its noun: ``1 file``, ``2 files``.
+
+    Parameters
+    ----------
+    count : int
+        The number.
+    noun, plural : str
+        The singular, and the plural if it is not the singular and an "s".
+    """
+    return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
+
+
 @contextmanager
 def explain_errors(path: str | os.PathLike[str], what: str = "cannot be read") -> Iterator[None]:
     """Raise exceptions of the block as `FileError` about a file.

@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 _njit: Any = numba.njit  # its annotations lack some of its options
 _config: Any = numba.config  # its annotations lack all settings
 
-_KEPT = 4
-"""Number of versions of the kernels to keep in the user's cache."""
+_VERSIONS_TO_KEEP = 4
+"""Number of versions of the compiled kernels in the user's cache."""
 
 _VERSION = re.compile(r"calbatch-[0-9a-f]{16}")
 
@@ -56,11 +56,11 @@ def _compile(function: Callable[..., Any], **options: bool) -> Callable[..., Any
 
 
 def for_kernel(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return an array in the form for which kernels are compiled: contiguous and writable.
+    """Return an array that is contiguous and writable, as kernels are compiled for such arrays.
 
-    numba would compile a kernel again for strided or read-only arrays. The kernel must not write to
-    the array, whose memory other tiles may share. The array is copied only if necessary, such as
-    after a worker received it in a message.
+    numba would compile a kernel again for strided or read-only arrays. Kernels must not write to
+    the result, because other tiles may share its memory. The array is copied only if necessary, for
+    example if a worker received it in a message.
     """
     array = np.ascontiguousarray(array)
     if not array.flags.writeable:
@@ -74,7 +74,7 @@ def for_kernel(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 @contextmanager
 def _cache_in(folder: Path) -> Iterator[None]:
-    """Make numba cache the kernels that are decorated within this context in a folder."""
+    """Set numba's cache folder for the kernels that are decorated within this context."""
     before = _config.CACHE_DIR
     _config.CACHE_DIR = str(folder)
     try:
@@ -87,8 +87,8 @@ def _cache_in(folder: Path) -> Iterator[None]:
 def kernel_folder() -> Path:
     """Return the folder of this version's compiled kernels.
 
-    numba checks only the file of a kernel, so it would use outdated code after a change to a kernel
-    that is called from it. Therefore each state of the sources has its own folder.
+    numba recompiles a kernel only if its own file has changed, and would miss changes of kernels
+    that it calls. Therefore, each state of the sources has its own folder.
     """
     chosen = os.environ.get("NUMBA_CACHE_DIR")
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -105,12 +105,12 @@ def kernel_folder() -> Path:
     except NotPrivateError as error:
         log.warning("kernels are compiled again for this process alone: %s", error)
     except OSError:
-        log.debug("%s: cannot hold kernels", folder, exc_info=True)
+        log.debug("%s: cannot store compiled kernels", folder, exc_info=True)
     return _temporary() / folder.name
 
 
 def _temporary() -> Path:
-    """Make a folder for this process and its workers, as no other folder is writable."""
+    """Make a temporary folder that this process shares with its workers."""
     folder = make_process_folder("kernels")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ["NUMBA_CACHE_DIR"] = str(folder)
@@ -118,7 +118,7 @@ def _temporary() -> Path:
 
 
 def _state() -> str:
-    """Return a digest of the sources of compiled code: kernels and DQ flags."""
+    """Return a digest of all modules with kernels, and of the DQ flags compiled into them."""
     here = Path(__file__).parent
     digest = hashlib.sha256()
     for path in sorted([*here.rglob("*.py"), *here.parent.glob("calibrate/**/*.py")]):
@@ -129,9 +129,9 @@ def _state() -> str:
 
 
 def _prune(base: Path) -> None:
-    """Remove the kernels of all but the newest versions, and no other files of the folder."""
+    """Remove all but the most recently used versions; other files in the folder stay."""
     ours = [path for path in base.glob("calbatch-*") if _VERSION.fullmatch(path.name)]
-    for folder in sorted(ours, key=_last_used, reverse=True)[_KEPT:]:
+    for folder in sorted(ours, key=_last_used, reverse=True)[_VERSIONS_TO_KEEP:]:
         shutil.rmtree(folder, ignore_errors=True)
 
 

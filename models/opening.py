@@ -15,7 +15,7 @@ from calbatch.models.casting import cast_array, check_dimensions
 from calbatch.models.contradictions import FileContents, check_contradictions, unusable_fields
 from calbatch.models.dq import DqRemap
 from calbatch.models.errors import FileError, ValidationError, ValidationWarning, explain_errors
-from calbatch.models.fits.cards import CARD_LENGTH, HeaderKeywords, replace_foreign_bytes
+from calbatch.models.fits.cards import CARD_LENGTH, replace_foreign_bytes
 from calbatch.models.fits.columns import require_columns, require_full_rows
 from calbatch.models.fits.headers import meta_from_headers
 from calbatch.models.fits.layout import Hdu, Layout, read_layout
@@ -206,7 +206,7 @@ def _check_field(path: Location, name: str, spec: FieldSpec, hdu: Hdu) -> None:
 
 def _oddity(path: Location, hdu: Hdu) -> str:
     """Return why an HDU is neither an image nor a table."""
-    cards = HeaderKeywords(str(path), hdu.index, hdu.raw_header)
+    cards = hdu.keywords
     counts = cards.integer("PCOUNT", 0), cards.integer("GCOUNT", 1)
     if counts != (0, 1):
         return f"PCOUNT = {counts[0]} and GCOUNT = {counts[1]}"

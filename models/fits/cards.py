@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
+import numpy as np
 from astropy.io import fits
 from astropy.io.fits.verify import VerifyError, VerifyWarning
 
@@ -27,16 +28,18 @@ BLOCK_LENGTH = 2880
 COMMENTARY = ("", "COMMENT", "HISTORY")
 COMMENTARY_LENGTH = CARD_LENGTH - 8
 
-# The value of a card and the rest of its text. Lookups by keyword accept text that is followed by
-# anything; other values must be followed by a comment or nothing.
+# The value of a card. Lookups by keyword accept text that is followed by anything; other values
+# must be followed by a comment or nothing.
 _VALUE = re.compile(
     r" *(?:'((?:[^']|'')*)'"  # text
     r"|(?:([TF])"
     r"|([+-]?\d+)"
     r"|([+-]?(?:\d+\.?\d*|\.\d+)(?:[EDed][+-]?\d+)?)"
-    r")(?= *(?:/|$)))? *(.*)"
+    r")(?= *(?:/|$)))?"
 )
-Kind = Literal["text", "logical", "integer", "number", "none"]
+Kind = Literal["none", "text", "logical", "integer", "number"]
+_KINDS: tuple[Kind, ...] = ("none", "text", "logical", "integer", "number")
+"""Kinds of values by the group of `_VALUE` that matches."""
 
 # Keywords that describe the array or table below the header, which the writer determines itself.
 _STRUCTURAL = re.compile(
@@ -94,8 +97,8 @@ def replace_foreign_bytes(raw: bytes) -> bytes:
 # -- reading --------------------------------------------------------------------------------------
 
 
-def _parse_value(content: str) -> tuple[Kind, str | None, str]:
-    """Return the kind of a value, its text (None without a value) and the text after it.
+def _parse_value(content: str) -> tuple[Kind, str | None, int]:
+    """Return the kind of a value, its text (None without a value) and the position of its end.
 
     Parameters
     ----------
@@ -104,16 +107,11 @@ def _parse_value(content: str) -> tuple[Kind, str | None, str]:
     """
     match = _VALUE.match(content)
     assert match is not None  # it matches anything
-    text, logical, integer, number, rest = match.groups()
-    if match.end() < len(content):  # a line break
-        rest = content[match.start(5) :]
-    if text is not None:
-        return "text", text.replace("''", "'").rstrip(), rest
-    if logical is not None:
-        return "logical", logical, rest
-    if integer is not None:
-        return "integer", integer, rest
-    return ("none" if number is None else "number"), number, rest
+    group = match.lastindex or 0
+    text = match[group] if group else None
+    if group == 1 and text:
+        text = text.replace("''", "'").rstrip()
+    return _KINDS[group], text, match.end()
 
 
 def _as_float(number: str) -> float:
@@ -167,7 +165,8 @@ def _parse_card(image: str) -> Card:
     if keyword in COMMENTARY:
         return keyword, image[8:].rstrip(), ""
     if len(image) == CARD_LENGTH and image[8:10] == "= ":
-        kind, text, rest = _parse_value(image[10:])
+        kind, text, end = _parse_value(image[10:])
+        rest = image[10 + end :].lstrip(" ")
         if not rest or (rest[0] == "/" and "\n" not in rest):
             return keyword, _python_value(kind, text), rest[1:].strip()
     return _from_astropy(fits.Card.fromstring(image), image)
@@ -208,6 +207,11 @@ def hdu_label(index: int, name: str) -> str:
     return f"HDU {index} ({name.strip()})" if name.strip() else f"HDU {index}"
 
 
+@lru_cache(maxsize=4096)
+def _pad_keyword(keyword: str) -> bytes:
+    return keyword.ljust(8).encode()
+
+
 class HeaderKeywords:
     """The values of a header by keyword, read on demand from the first card of each keyword.
 
@@ -225,24 +229,43 @@ class HeaderKeywords:
         raw = replace_foreign_bytes(raw)
         self.path = path
         self.index = index
-        places = range(len(raw) - CARD_LENGTH, -1, -CARD_LENGTH)
+        keywords = np.frombuffer(raw, "S8")[:: CARD_LENGTH // 8].tolist()
         # Backwards, so that the first card of each keyword remains.
-        self._places = {raw[at : at + 8]: at for at in places}
-        self._raw = raw
+        self._numbers = dict(zip(reversed(keywords), range(len(keywords) - 1, -1, -1), strict=True))
+        self._text = raw.decode("ascii")
 
     def _content(self, keyword: str) -> str | None:
         """Return the text after the value indicator, or None if there is no such card."""
-        at = self._places.get(keyword.ljust(8).encode())
-        if at is None:
+        number = self._numbers.get(_pad_keyword(keyword))
+        if number is None:
             return None
-        if self._raw[at + 8 : at + 10] != b"= ":
+        at = number * CARD_LENGTH
+        if not self._text.startswith("= ", at + 8):
             raise self.fault(f"keyword {keyword} has no value")
-        return self._raw[at + 10 : at + CARD_LENGTH].decode("ascii")
+        return self._text[at + 10 : at + CARD_LENGTH]
+
+    def cards(self, keywords: Set[bytes]) -> str:
+        """Return the text of the first card of each keyword, in any order.
+
+        Parameters
+        ----------
+        keywords : set of bytes
+            The keywords, padded to 8 characters.
+        """
+        return "".join(map(self._card, self._numbers.keys() & keywords))
+
+    def _card(self, keyword: bytes) -> str:
+        """Return the text of a card and its CONTINUE cards."""
+        start = self._numbers[keyword] * CARD_LENGTH
+        end = start + CARD_LENGTH
+        while self._text.startswith("CONTINUE", end):
+            end += CARD_LENGTH
+        return self._text[start:end]
 
     def fault(self, message: str) -> FileError:
         """Return an error about this header."""
-        at = self._places.get(b"EXTNAME ", len(self._raw))
-        kind, name, _ = _parse_value(self._raw[at + 10 : at + CARD_LENGTH].decode("ascii"))
+        at = self._numbers.get(b"EXTNAME ", len(self._text)) * CARD_LENGTH
+        kind, name, _ = _parse_value(self._text[at + 10 : at + CARD_LENGTH])
         shown = name if kind == "text" and name else ""
         return FileError(self.path, f"{hdu_label(self.index, shown)}: {message}")
 
@@ -287,7 +310,7 @@ class HeaderKeywords:
         return "" if content is None else content.split("/")[0].strip(" '")
 
     def __contains__(self, keyword: str) -> bool:
-        return keyword.ljust(8).encode() in self._places
+        return _pad_keyword(keyword) in self._numbers
 
 
 # -- formatting -----------------------------------------------------------------------------------

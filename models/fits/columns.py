@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from calbatch.models.errors import format_count
 from calbatch.models.fits.cards import HeaderKeywords
 from calbatch.models.fits.hdu import Hdu
 from calbatch.models.storage.files import open_decompressed
@@ -45,7 +46,7 @@ def require_full_rows(hdu: Hdu) -> None:
     FileError
         If they do not; the message names the column, or states the total width.
     """
-    cards, row = _cards(hdu), hdu.dtype.itemsize
+    cards, row = hdu.keywords, hdu.dtype.itemsize
     count = cards.integer("TFIELDS")
     if cards.text("XTENSION") == "TABLE":
         _require_columns_within(cards, count, row)
@@ -53,8 +54,9 @@ def require_full_rows(hdu: Hdu) -> None:
     total = sum(column.width for column in _columns(cards, count))
     if total != row:
         raise cards.fault(
-            f"its {count} columns take {total} bytes by their TFORM, but a row has NAXIS1 = "
-            f"{row}: its values cannot be separated; create the table again"
+            f"the TFORM of its {format_count(count, 'column')} adds up to "
+            f"{format_count(total, 'byte')}, but a row has NAXIS1 = {row}: its values cannot be "
+            "separated; create the table again"
         )
 
 
@@ -73,16 +75,12 @@ def require_columns(hdu: Hdu) -> None:
     """
     require_full_rows(hdu)
     require_memory(hdu.stamp.path, hdu.data_size, f"reading {hdu.label} as a whole")
-    cards = _cards(hdu)
+    cards = hdu.keywords
     if cards.text("XTENSION") == "TABLE":
         return
     for column in _columns(cards, cards.integer("TFIELDS")):
         if column.descriptor is not None and column.width:
             _require_heap(hdu, cards, column)
-
-
-def _cards(hdu: Hdu) -> HeaderKeywords:
-    return HeaderKeywords(hdu.stamp.path, hdu.index, hdu.raw_header)
 
 
 def _columns(cards: HeaderKeywords, count: int) -> Iterator[_Column]:

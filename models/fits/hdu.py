@@ -4,7 +4,7 @@ Source: FITS standard 4.0, sections 4.4 and 10 (tile compression).
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -125,6 +125,15 @@ class Hdu:
         return fits.Header.fromstring(self.text)
 
     @cached_property
+    def keywords(self) -> HeaderKeywords:
+        """The values of the header by keyword; of a compressed image as it is stored."""
+        return HeaderKeywords(self.stamp.path, self.index, self.raw_header)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state without cached values, which would travel to workers."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+    @cached_property
     def text(self) -> str:
         """The header's cards, with a question mark for every byte that is not ASCII."""
         return replace_foreign_bytes(self.raw_header).decode("ascii")
@@ -161,7 +170,7 @@ def parse_hdu(stamp: Stamp, index: int, position: int, raw: bytes) -> Hdu:
         rows = axes[0]
         bitpix, axes = _array(cards, "Z")
         _require_plausible(cards, bitpix, axes, size, rows)
-    return Hdu(
+    hdu = Hdu(
         index=index,
         name="PRIMARY" if index == 0 else cards.text("EXTNAME").strip().upper(),
         version=cards.integer("EXTVER", 1),
@@ -174,6 +183,8 @@ def parse_hdu(stamp: Stamp, index: int, position: int, raw: bytes) -> Hdu:
         raw_header=raw,
         stamp=stamp,
     )
+    vars(hdu)["keywords"] = cards  # fills the cache: indexing a header takes most of the time
+    return hdu
 
 
 def _array(cards: HeaderKeywords, prefix: str) -> tuple[int, tuple[int, ...]]:

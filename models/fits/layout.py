@@ -16,7 +16,6 @@ from calbatch.models.errors import FileError, ValidationWarning, escape_text, ex
 from calbatch.models.fits.cards import (
     BLOCK_LENGTH,
     CARD_LENGTH,
-    HeaderKeywords,
     pad_length,
     replace_foreign_bytes,
 )
@@ -27,7 +26,15 @@ from calbatch.models.storage import files
 from calbatch.models.storage.location import is_url
 from calbatch.models.storage.stamps import ReadAt, Stamp
 
-__all__ = ["Hdu", "Kind", "Layout", "Pixels", "read_layout", "verify_checksums"]
+__all__ = [
+    "Hdu",
+    "Kind",
+    "Layout",
+    "Pixels",
+    "read_layout",
+    "verify_checksums",
+    "walk_hdus",
+]  # fmt: skip
 
 _LONGEST_HEADER = 8 << 20
 _LONGEST_HEADERS = 64 << 20
@@ -35,6 +42,9 @@ _MOST_HDUS = 10_000
 _OF_HEADERS = re.compile(rb"XTENSION=|BITPIX  =|NAXIS\d? *=  |TFORM\d+ *= '")
 _BEST_GZIP = 1032
 """Maximum compression ratio of deflate."""
+
+# bytes.find would stop at the many blanks of a header, and take twenty times as long.
+_END = re.compile(rb"(?P<cards>(?:.{80})*?)END     ", re.DOTALL)
 
 _WITHOUT_VALUE = (b"        ", b"COMMENT ", b"HISTORY ", b"CONTINUE")
 
@@ -130,8 +140,7 @@ def read_layout(path: str | os.PathLike[str] | Stamp) -> Layout:
 
 def _layout_of(stamp: Stamp) -> Layout:
     with explain_errors(stamp.path), files.open_decompressed(stamp) as read_at:
-        check_signature(stamp.path, read_at(0, 512))
-        hdus = tuple(_walk(stamp, read_at))
+        hdus = tuple(walk_hdus(stamp, read_at))
         tail = read_at(hdus[-1].end, BLOCK_LENGTH)
         if tail:
             _require_nothing_lost(hdus[-1], read_at)
@@ -142,7 +151,22 @@ _layout_of_object = lru_cache(maxsize=16)(_layout_of)
 """Cached, because planning, verifying and opening an object each read its layout."""
 
 
-def _walk(stamp: Stamp, read_at: ReadAt) -> Iterator[Hdu]:
+def walk_hdus(stamp: Stamp, read_at: ReadAt) -> Iterator[Hdu]:
+    """Yield the HDUs of an open file, reading and checking one after the other.
+
+    Parameters
+    ----------
+    stamp : Stamp
+        The file's stamp.
+    read_at : callable
+        Reads the file; see `calbatch.models.storage.files.open_decompressed`.
+
+    Raises
+    ------
+    FileError
+        As `read_layout`, which in addition checks what follows the last HDU.
+    """
+    check_signature(stamp.path, read_at(0, 512))
     position, index, headers = 0, 0, 0
     while index == 0 or _begins_extension(read_at(position, 8)):
         if index >= _MOST_HDUS or headers > _LONGEST_HEADERS:
@@ -197,11 +221,9 @@ def _read_header(path: str, read_at: ReadAt, position: int, where: str) -> bytes
 
 
 def _find_end(raw: bytearray, start: int) -> int:
-    """Return the position of the END card, or -1."""
-    at = raw.find(b"END     ", start)
-    while at >= 0 and at % CARD_LENGTH:
-        at = raw.find(b"END     ", at + 1)
-    return at
+    """Return the position of the END card, or -1, searching from the start of a card."""
+    match = _END.match(raw, start)
+    return match.end("cards") if match else -1
 
 
 def _text_column(card: bytes) -> int:
@@ -270,7 +292,7 @@ def verify_checksums(layout: Layout) -> int:
 
 
 def _verify(hdu: Hdu, read_at: ReadAt) -> bool:
-    cards = HeaderKeywords(hdu.stamp.path, hdu.index, hdu.raw_header)
+    cards = hdu.keywords
     wanted, whole = cards.bare("DATASUM"), cards.bare("CHECKSUM")
     if not wanted and not whole:
         return False

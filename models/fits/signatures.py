@@ -1,6 +1,6 @@
 """Signatures of formats other than FITS, for messages that name the format."""
 
-from calbatch.models.errors import FileError
+from calbatch.models.errors import FileError, format_count
 
 _FITS_START = b"SIMPLE  ="
 
@@ -40,7 +40,7 @@ def check_signature(path: str, start: bytes) -> None:
     if start and not start.strip(b"\0"):
         raise FileError(path, "is filled with zeros: perhaps by an incomplete transfer")
     if len(start) < len(_FITS_START) and _FITS_START.startswith(start):
-        raise FileError(path, f"truncated: only {len(start)} bytes")
+        raise FileError(path, f"truncated: only {format_count(len(start), 'byte')}")
     text = start.lstrip()
     for magic, message in _KNOWN:
         if text.startswith(magic):

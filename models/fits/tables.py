@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
 
-from calbatch.models.errors import FileError, ValidationError, one_line
+from calbatch.models.errors import FileError, ValidationError, format_count, one_line
 from calbatch.models.fits.astropy_hdu import open_astropy_hdu
 from calbatch.models.fits.columns import require_columns
 from calbatch.models.fits.hdu import Hdu
@@ -39,7 +39,7 @@ def read_table(hdu: Hdu) -> Table:
     if hdu.kind != "table":
         raise FileError(path, f"{hdu.label} is not a table")
     if hdu.dtype.itemsize == 0 and hdu.shape[0]:
-        raise FileError(path, f"{hdu.label} claims {hdu.shape[0]} rows of no bytes")
+        raise FileError(path, f"{hdu.label} claims {format_count(hdu.shape[0], 'row')} of no bytes")
     require_columns(hdu)
     with open_astropy_hdu(hdu.stamp, hdu.index, hdu.label) as found:
         return _plain(found.data, hdu.shape[0])

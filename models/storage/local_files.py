@@ -14,7 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, cast
 
-from calbatch.models.errors import ChangedError, FileError, MissingFileError, StorageError
+from calbatch.models.errors import (
+    ChangedError,
+    FileError,
+    MissingFileError,
+    StorageError,
+    format_count,
+)
 from calbatch.models.storage.stamps import GZIP_MAGIC, FileVersion, Range, ReadAt, Stamp
 
 _READ_AHEAD = 1 << 16
@@ -40,6 +46,10 @@ class LocalFile:
 
     path: str | os.PathLike[str]
 
+    def _absolute(self) -> Path:
+        path = self.path if isinstance(self.path, Path) else Path(self.path)
+        return path.absolute()
+
     def stamp(self) -> Stamp:
         """Return the identity of a regular, readable, non-empty file.
 
@@ -48,7 +58,7 @@ class LocalFile:
         FileError
             If the file does not exist, is a directory or a device, is empty or not readable.
         """
-        path = Path(self.path).absolute()
+        path = self._absolute()
         try:
             status = path.stat()
         except (OSError, ValueError) as error:
@@ -67,7 +77,7 @@ class LocalFile:
         OSError, ValueError
             If the file does not exist or its status cannot be read.
         """
-        path = Path(self.path).absolute()
+        path = self._absolute()
         status = path.stat()
         if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
             return None
@@ -165,8 +175,8 @@ class OpenLocalFile:
             if count == 0:
                 raise FileError(
                     self._path,
-                    f"truncated while reading: {len(view)} bytes requested at byte {position}, "
-                    f"only {done} are present",
+                    f"truncated while reading: {format_count(len(view), 'byte')} requested at byte "
+                    f"{position}, only {done} present",
                 )
             done += count
 

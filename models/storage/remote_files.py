@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 
-from calbatch.models.errors import ChangedError, FileError, StorageError
+from calbatch.models.errors import ChangedError, FileError, StorageError, format_count
 from calbatch.models.storage.location import Url
 from calbatch.models.storage.stamps import GZIP_MAGIC, FileVersion, Range, ReadAt, Stamp
 from calbatch.models.storage.stores import ObjectInfo, Store
@@ -211,8 +211,8 @@ class OpenRemoteFile:
         if position + len(view) > self._info.size:
             raise FileError(
                 self._store.url,
-                f"truncated while reading: {len(view)} bytes requested at byte {position}, "
-                f"only {max(0, self._info.size - position)} are present",
+                f"truncated while reading: {format_count(len(view), 'byte')} requested at byte "
+                f"{position}, only {max(0, self._info.size - position)} present",
             )
         done = 0
         while done < len(view):
@@ -283,12 +283,13 @@ class OpenRemoteFile:
             if isinstance(answer, bytes) and len(answer) == stop - start:
                 fetched[start, stop] = answer
             elif isinstance(answer, bytes):
-                errors.append(EOFError(f"{len(answer)} bytes arrived"))
+                errors.append(EOFError(f"{format_count(len(answer), 'byte')} arrived"))
             else:
                 errors.append(answer)
         if errors:
             start, stop = next(r for r in requests if r not in fetched)
-            raise self._store.to_error(f"reading {stop - start} bytes at byte {start}", errors[0])
+            size = format_count(stop - start, "byte")
+            raise self._store.to_error(f"reading {size} at byte {start}", errors[0])
 
 
 class _Stream(io.RawIOBase):

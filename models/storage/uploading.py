@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from calbatch.models.errors import FileError, StorageError, SupersededError
+from calbatch.models.errors import FileError, StorageError, SupersededError, format_count
 from calbatch.models.storage.location import Url
 from calbatch.models.storage.remote_files import OpenRemoteFile
 from calbatch.models.storage.stores import S3, ObjectInfo, Store
@@ -108,7 +108,7 @@ def _put(store: Store, file: Path, path: str) -> None:
 
 def _retry_upload(store: Store, size: int, put: Callable[[], None]) -> None:
     try:
-        store.retry(f"uploading {size} bytes", put)
+        store.retry(f"uploading {format_count(size, 'byte')}", put)
     except (StorageError, SupersededError):
         raise
     except FileError as error:

@@ -34,7 +34,8 @@ REFUSED = {
     "nframes_is_text": "NFRAMES = '1' is text; a whole number is needed",
     "tgroup_is_text": "TGROUP = '0.0494' is text; a number is needed",
     "int_times_narrow": (
-        "HDU 3 (INT_TIMES): its 7 columns take 48 bytes by their TFORM, but a row has NAXIS1 = 52"
+        "HDU 3 (INT_TIMES): the TFORM of its 7 columns adds up to 48 bytes, but a row has "
+        "NAXIS1 = 52"
     ),
     "int_times_tfields": "TFIELDS = 9223372036854775807 is not between 0 and 999",
 }

@@ -226,7 +226,7 @@ def test_definitions_of_flags_that_do_not_fill_their_rows_are_refused(tmp_path):
     fits.HDUList([fits.PrimaryHDU(), flags, fits.BinTableHDU(rows, name="DQ_DEF")]).writeto(path)
     assert datamodels.MaskModel(path).shape == (ROWS, COLS)
     fits.setval(path, "TFORM1", ext=2, value="I")
-    with pytest.raises(FileError, match=r"HDU 2 \(DQ_DEF\): its 4 columns take"):
+    with pytest.raises(FileError, match=r"HDU 2 \(DQ_DEF\): the TFORM of its 4 columns adds up to"):
         datamodels.MaskModel(path)
 
 

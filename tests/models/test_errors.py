@@ -12,6 +12,7 @@ from calbatch.models.errors import (
     ValidationError,
     escape_text,
     explain_errors,
+    format_count,
     one_line,
 )
 
@@ -44,6 +45,14 @@ def test_control_characters_are_escaped(text, escaped):
 
 def test_line_breaks_are_removed_from_messages():
     assert one_line(ValueError("one\n  two\n")) == "one two"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 files, 0 boxes"), (1, "1 file, 1 box"), (2, "2 files, 2 boxes")],
+)
+def test_nouns_follow_their_numbers(count, text):
+    assert f"{format_count(count, 'file')}, {format_count(count, 'box', 'boxes')}" == text
 
 
 def test_foreign_exceptions_become_file_errors():

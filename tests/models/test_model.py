@@ -7,50 +7,11 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
+from support.example_schemas import CORE_EXAMPLE, IMAGE_EXAMPLE
 
 from calbatch.models import datamodels
 from calbatch.models.errors import ModelError, ValidationError, ValidationWarning
 from calbatch.models.schema.spec import load_schema
-
-IMAGE_SCHEMA = """
-allOf:
-- $ref: core.schema.yaml
-- type: object
-  properties:
-    data:
-      title: The pixel data array
-      fits_hdu: SCI
-      ndim: 2
-      datatype: float32
-    err:
-      title: Error array
-      fits_hdu: ERR
-      datatype: float32
-    dq:
-      title: Data quality array
-      fits_hdu: DQ
-      default: 0
-      datatype: uint32
-"""
-
-META_SCHEMA = """
-type: object
-properties:
-  meta:
-    telescope:
-      title: Telescope used to acquire the data
-      type: string
-      fits_keyword: TELESCOP
-    instrument:
-      title: Instrument used to acquire the data
-      type: string
-      enum: [FGS, MIRI, NIRCAM, NIRISS, NIRSPEC]
-      fits_keyword: INSTRUME
-    zero_frame:
-      title: Zero frame was downlinked separately
-      type: Boolean
-      fits_keyword: ZEROFRAM
-"""
 
 
 @pytest.fixture
@@ -75,7 +36,7 @@ def image(tmp_path, pixels):
 
 def test_users_schema_goes_from_yaml_to_model_to_fits_and_back(tmp_path, pixels):
     schema = tmp_path / "my.schema.yaml"
-    schema.write_text(IMAGE_SCHEMA)
+    schema.write_text(IMAGE_EXAMPLE)
 
     class MyModel(datamodels.DataModel):
         schema_url = str(schema)
@@ -94,7 +55,7 @@ def test_users_schema_goes_from_yaml_to_model_to_fits_and_back(tmp_path, pixels)
 
 def test_shorthand_schema_without_properties_levels(tmp_path):
     schema = tmp_path / "meta.schema.yaml"
-    schema.write_text(META_SCHEMA)
+    schema.write_text(CORE_EXAMPLE)
     model = datamodels.DataModel(schema=schema)
     model.meta.zero_frame = False
     model.meta.instrument = "MIRI"

@@ -120,7 +120,7 @@ def test_tables_survive_a_round_trip(tmp_path, table):
         ),
         (
             ["NAXIS1 = 4", "NAXIS2 = 1", "TFIELDS = 1", "TFORM1 = 'Q?'"],
-            "HDU 1 .TAB.: its 1 columns take 16 bytes by their TFORM, but a row has NAXIS1 = 4",
+            "HDU 1 .TAB.: the TFORM of its 1 column adds up to 16 bytes, but a row has NAXIS1 = 4",
         ),
         (
             ["NAXIS1 = 4", "NAXIS2 = 1", "TFIELDS = 1", "TFORM1 = '?'"],
@@ -132,7 +132,7 @@ def test_tables_survive_a_round_trip(tmp_path, table):
         (["NAXIS1 = 4", "NAXIS2 = 1"], "TFIELDS is missing"),
         (
             ["NAXIS1 = 4", "NAXIS2 = 1", "TFIELDS = 1", "TFORM1 = '99999999999999999999E'"],
-            "take 399999999999999999996 bytes",
+            "up to 399999999999999999996 bytes",
         ),
         (["NAXIS1 = 4", "NAXIS2 = 1", "TFIELDS = 1", "TFORM1 = 'H'"], "not the format of a column"),
     ],

@@ -10,50 +10,11 @@ from asdf.tags.core.ndarray import asdf_datatype_to_numpy_dtype
 from jsonschema import Draft202012Validator
 from stdatamodels.jwst import datamodels as jwst_models
 from stdatamodels.schema import merge_property_trees
+from support.example_schemas import CORE_EXAMPLE, IMAGE_EXAMPLE
 
 from calbatch.models.errors import SchemaError
 from calbatch.models.schema.source import builtin_folder, locate, read_tree
 from calbatch.models.schema.spec import load_schema
-
-# Two example schemas that must be readable.
-IMAGE_EXAMPLE = """\
-allOf:
-- $ref: core.schema.yaml
-- type: object
-  properties:
-    data:
-      title: The pixel data array
-      fits_hdu: SCI
-      ndim: 2
-      datatype: float32
-    err:
-      title: Error array
-      fits_hdu: ERR
-      datatype: float32
-    dq:
-      title: Data quality array
-      fits_hdu: DQ
-      default: 0
-      datatype: uint32
-"""
-CORE_EXAMPLE = """\
-type: object
-properties:
-  meta:
-    telescope:
-      title: Telescope used to acquire the data
-      type: string
-      fits_keyword: TELESCOP
-    instrument:
-      title: Instrument used to acquire the data
-      type: string
-      enum: [FGS, MIRI, NIRCAM, NIRISS, NIRSPEC]
-      fits_keyword: INSTRUME
-    zero_frame:
-      title: Zero frame was downlinked separately
-      type: Boolean
-      fits_keyword: ZEROFRAM
-"""
 
 PRODUCTS = {
     "level1b": "Level1bModel",

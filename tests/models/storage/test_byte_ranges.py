@@ -81,7 +81,7 @@ def test_an_object_can_be_read_as_a_file():
 def test_a_buffer_cannot_be_filled_beyond_the_end():
     remote = OpenRemoteFile(URL, Store(URL).describe())
     assert remote.read(len(CONTENT) - 3, 10) == CONTENT[-3:]
-    with pytest.raises(FileError, match="10 bytes requested at byte 299997, only 3 are present"):
+    with pytest.raises(FileError, match="10 bytes requested at byte 299997, only 3 present"):
         remote.read_into(memoryview(bytearray(10)), len(CONTENT) - 3)
 
 

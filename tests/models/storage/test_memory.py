@@ -41,9 +41,19 @@ def test_ulimit_is_a_limit(limit, monkeypatch, soft, expected):
     assert memory.memory_limit() == expected
 
 
-def test_data_up_to_the_limit_are_accepted(limit):
-    memory.require_memory("a.fits", limit, "its image")
-    memory.require_row(limit)
+def is_accepted(function, *arguments):
+    try:
+        function(*arguments)
+    except ModelError:
+        return False
+    return True
+
+
+def test_the_limit_is_the_largest_size_that_is_accepted(limit):
+    sizes = limit - 1, limit, limit + 1
+    wanted = [True, True, False]
+    assert [is_accepted(memory.require_memory, "a.fits", n, "its image") for n in sizes] == wanted
+    assert [is_accepted(memory.require_row, n) for n in sizes] == wanted
 
 
 def test_larger_data_are_rejected(limit):

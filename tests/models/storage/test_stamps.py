@@ -89,7 +89,7 @@ def test_small_reads_return_the_bytes_in_any_order(stored):
 
 
 def test_a_buffer_beyond_the_end_is_not_filled(stored):
-    message = rf"10 bytes requested at byte {len(CONTENT) - 3}, only 3 are present"
+    message = rf"10 bytes requested at byte {len(CONTENT) - 3}, only 3 present"
     with (
         stored.file.open(stored.file.stamp()) as file,
         pytest.raises(FileError, match=message),
