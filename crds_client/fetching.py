@@ -34,6 +34,7 @@ from calbatch.crds_client.server.transport import (
     read_chunk,
     retry,
 )
+from calbatch.models.errors import format_count
 
 _CHUNK = 2**20
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -92,7 +93,8 @@ class FetchReport:
         """Raise `DownloadError` if any file failed; the message names all of them."""
         if self.failed:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in sorted(self.failed.items()))
-            raise DownloadError(f"{len(self.failed)} files could not be fetched: {reasons}")
+            count = format_count(len(self.failed), "file")
+            raise DownloadError(f"{count} could not be fetched: {reasons}")
 
 
 class Fetcher:
@@ -308,7 +310,7 @@ def find_damage(path: Path, info: FileInfo) -> str:
     """Return how a file differs in size or SHA-1; empty if it does not."""
     size = path.stat().st_size
     if size != info.size:
-        return f"has {size} bytes, not {info.size}"
+        return f"has {format_count(size, 'byte')}, not {info.size}"
     if info.sha1 and (actual := file_sha1(path)) != info.sha1:
         return f"has sha1 {actual}, not {info.sha1}"
     return ""

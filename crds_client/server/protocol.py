@@ -194,7 +194,7 @@ class Server:
     def best_references(
         self, context: str, header: Mapping[str, str], types: Iterable[str] | None
     ) -> dict[str, Any]:
-        """Let the server select references.
+        """Return the references that the server selects.
 
         Returns
         -------

@@ -86,7 +86,7 @@ class RemoteInstrument:
         return iter(())
 
     def resolve(self, header: Header, types: Iterable[str] | None = None) -> dict[str, Resolution]:
-        """Let the server select references."""
+        """Return the references that the server selects, by type."""
         answers = self._server.best_references(self.name, header, types)
         return {kind.lower(): _resolution(value) for kind, value in answers.items()}
 

@@ -20,6 +20,7 @@ from typing import IO, Any, TypeVar
 
 from calbatch.crds_client.answers import shorten
 from calbatch.crds_client.errors import CrdsError
+from calbatch.models.errors import format_count
 
 log = logging.getLogger(__name__)
 
@@ -186,7 +187,8 @@ class Pace:
         self._bytes += count
         seconds = time.monotonic() - self._began
         if seconds > self._timeout and self._bytes < SLOWEST * seconds:
-            raise TransientError(f"only {self._bytes} bytes received in {seconds:.0f} s")
+            received = format_count(self._bytes, "byte")
+            raise TransientError(f"only {received} received in {seconds:.0f} s")
 
 
 def read_answer(response: Any, max_bytes: int, timeout: float) -> bytes:
@@ -208,7 +210,7 @@ def read_answer(response: Any, max_bytes: int, timeout: float) -> bytes:
             raise RefusedError(f"the answer is longer than {max_bytes} bytes")
     length = getattr(response, "length", None)
     if length:  # http.client reports missing bytes only to whole reads
-        raise TransientError(f"the answer ended {length} bytes too early")
+        raise TransientError(f"the answer ended {format_count(length, 'byte')} too early")
     return b"".join(pieces)
 
 

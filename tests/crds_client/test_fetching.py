@@ -100,7 +100,7 @@ def test_a_file_that_stays_damaged_never_gets_its_name(serving, cache, fetcher, 
     assert set(report.paths) == set(serving.files) - {NAME}
     assert cache.find(NAME) is None
     assert_only_good_files(cache, serving)
-    with pytest.raises(DownloadError, match=f"1 files could not be fetched: {NAME}: "):
+    with pytest.raises(DownloadError, match=f"1 file could not be fetched: {NAME}: "):
         report.check()
 
 
