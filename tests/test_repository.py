@@ -273,6 +273,37 @@ def test_the_index_describes_every_common_parameter():
     assert set(Step.parameters()) - set(re.findall(r"`(\w+)`", text)) == set()
 
 
+# -- equations ---------------------------------------------------------------------------------
+
+KERNEL_MODULES = [p for p in SOURCES if repository.kernels(p.read_text())]
+
+
+@pytest.mark.parametrize("path", KERNEL_MODULES, ids=relative)
+def test_kernels_name_their_source(path):
+    """Equations are cited by the numbers that they have on the page that the module names."""
+    text = path.read_text()
+    pages = repository.equation_pages(text)
+    assert pages or re.search("Source: |Knuth|FITS", text), "name the page of the equations"
+    numbered = {n for page in pages for n in repository.equations((ROOT / page).read_text())}
+    assert repository.cited_equations(text) - numbered == set()
+
+
+def test_each_equation_of_a_page_stands_beside_the_code():
+    cited = set().union(*(repository.cited_equations(p.read_text()) for p in SOURCES))
+    numbers = [n for page in PAGES for n in repository.equations(page.read_text())]
+    assert sorted(set(numbers)) == sorted(numbers), "a number stands for two equations"
+    assert set(numbers) - cited == set()
+
+
+def test_equations_are_found():
+    page = "- a = b (X1)\n\nAs in (X1), or\n\n- c > d (X2)\n"
+    assert repository.equations(page) == ["X1", "X2"]
+    source = '"""Equations: docs/steps/x.md."""\nf()  # (X1), and (X10; a paper)\n'
+    assert repository.cited_equations(source) == {"X1", "X10"}
+    assert repository.equation_pages(source) == {"docs/steps/x.md"}
+    assert repository.kernels("@kernel\ndef f(): ...\ndef g(): ...") == ["f"]
+
+
 # -- pages -------------------------------------------------------------------------------------
 
 

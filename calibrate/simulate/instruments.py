@@ -5,7 +5,7 @@ subarray sizes from the JWST user documentation (corners are simplified: one per
 detector); noise figures are typical of each detector family, not measurements.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,14 +74,11 @@ NIRCAM_SHORT = Family(
     readpatt="RAPID",
     wheels={"CHANNEL": "SHORT", "FILTER": "F200W", "PUPIL": "CLEAR"},
 )
-NIRCAM_LONG = Family(
-    instrument="NIRCAM",
+NIRCAM_LONG = replace(
+    NIRCAM_SHORT,
     gain=1.82,
     read_noise=5.5,
     dark_rate=0.034,
-    pixel_area=HAWAII_PIXEL,
-    exposure_type="NRC_IMAGE",
-    readpatt="RAPID",
     wheels={"CHANNEL": "LONG", "FILTER": "F356W", "PUPIL": "CLEAR"},
 )
 NIRISS = Family(

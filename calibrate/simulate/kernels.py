@@ -1,4 +1,7 @@
-"""The forward model's inner loops, compiled: one pass over a band of rows each."""
+"""Compiled loops of the forward model, each of which passes once over a band of rows.
+
+Equations are numbered in docs/simulate.md.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,8 +10,11 @@ from calbatch.models.jit import kernel
 
 Image = NDArray[np.float32]
 
-DIM = 20.0  # expected electrons up to which Poisson numbers come from inverting one uniform number
+DIM = 20.0
+"""Largest mean, in electrons, of the Poisson numbers that `add_dim_counts` draws."""
+
 RECIPROCALS = 1 / np.arange(1.0, 201.0)
+"""``1 / k`` of the terms of (M1), because divisions are slow."""
 
 
 @kernel
@@ -19,10 +25,23 @@ def add_dim_counts(
     reciprocals: NDArray[np.float64],
     gain: Image,
 ) -> None:
-    """Add Poisson numbers (electrons, turned into DN) where few electrons are expected.
+    """Add Poisson numbers of electrons, converted to DN, to pixels whose mean is small.
 
-    The number is the inverse of the cumulative distribution at a uniform random number, found by
-    sequential search from zero.
+    A number is the inverse of the cumulative distribution at a uniform random number (M1), found by
+    sequential search from zero. Pixels with a mean above `DIM` stay unchanged.
+
+    Parameters
+    ----------
+    signal : ndarray of float32, (rows, columns)
+        Linear signal (DN), to which the numbers are added.
+    expected : ndarray of float64, (rows, columns)
+        Means, in electrons.
+    uniform : ndarray of float64, (rows, columns)
+        Random numbers, uniform in [0, 1).
+    reciprocals : ndarray of float64
+        `RECIPROCALS`.
+    gain : ndarray of float32, (rows, columns)
+        Gain, electron/DN.
     """
     for row in range(signal.shape[0]):
         for col in range(signal.shape[1]):
@@ -41,10 +60,19 @@ def add_dim_counts(
 
 @kernel
 def add_counts(counts: Image, signal: Image, full_well: Image, coefficients: Image) -> None:
-    """Add to ``counts`` what a read makes of the linear signal: nonlinear, stopped at full well.
+    """Add the counts that correspond to a linear signal, which are nonlinear and end at full well.
 
-    ``coefficients`` (5, rows, cols) are those of the linearity reference; two Newton steps after a
-    reversed series invert them.
+    The counts x solve ``c0 + c1 * x + c2 * x**2 + c3 * x**3 + c4 * x**4 = signal`` (M2). The
+    reversed series gives the first approximation, and two steps of Newton's method improve it.
+
+    Parameters
+    ----------
+    counts : ndarray of float32, (rows, columns)
+        Counts (DN), to which the result is added.
+    signal, full_well : ndarray of float32, (rows, columns)
+        Linear signal, and the counts at full well, DN.
+    coefficients : ndarray of float32, (5, rows, columns)
+        Coefficients of the linearity reference.
     """
     for row in range(signal.shape[0]):
         for col in range(signal.shape[1]):
@@ -67,7 +95,7 @@ def add_counts(counts: Image, signal: Image, full_well: Image, coefficients: Ima
 
 @kernel
 def digitise(counts: Image, white: Image, scale: Image, groups: NDArray[np.uint16]) -> None:
-    """Round counts and white noise times its scale to 16 bits."""
+    """Round the sum of counts and scaled white noise to 16 bits (M3)."""
     for row in range(counts.shape[0]):
         for col in range(counts.shape[1]):
             value = np.rint(counts[row, col] + white[row, col] * scale[row, col])
@@ -76,7 +104,7 @@ def digitise(counts: Image, white: Image, scale: Image, groups: NDArray[np.uint1
 
 @kernel
 def add_profiles(image: Image, by_row: Image, by_col: Image) -> None:
-    """Add ``sum_k by_row[k, row] by_col[k, col]`` to the image."""
+    """Add ``sum_k by_row[k, row] * by_col[k, col]`` (M4) to the image."""
     for row in range(image.shape[0]):
         for term in range(by_row.shape[0]):
             height = by_row[term, row]

@@ -1,6 +1,6 @@
 """Dark reference resampled to the groups of an exposure.
 
-Source: stcal 1.20 ``dark_sub``.
+Equations are numbered in docs/steps/dark_current.md. Source: stcal 1.20 ``dark_sub``.
 """
 
 from collections.abc import Hashable
@@ -19,7 +19,7 @@ Bounds = tuple[int, int]
 
 @kernel
 def subtract_levels(data: Array, levels: Array, integration: Array, result: Array) -> None:
-    """Subtract from each integration its level: ``result = data - levels[integration]``."""
+    """Subtract from each integration its level: ``result = data - levels[integration]`` (D1)."""
     ints, groups, rows, _ = data.shape
     for group in range(groups):
         for y in range(rows):
@@ -55,9 +55,9 @@ def _add_extrapolated(last: Array, previous: Array, steps: float, total: Array) 
 class DarkLevels(Reader):
     """Reader of the level to subtract from each group: the average of a dark's frames.
 
-    Frame ``N + s``, past the last frame N, is extrapolated from the last two frames:
-    ``dark[N] + s * (dark[N] - dark[N - 1])``, in double precision as in stcal, which rounds when it
-    averages.
+    Frame ``N - 1 + s``, past the last frame ``N - 1``, is extrapolated from the last two frames:
+    ``dark[N - 1] + s * (dark[N - 1] - dark[N - 2])`` (D2), in double precision as in stcal, which
+    rounds when it averages.
 
     Parameters
     ----------

@@ -1,8 +1,9 @@
 """Compiled loops of the linearity step: a polynomial per pixel, for groups or for their reads.
 
-The polynomial ``sum(coeffs[k] * x**k)`` is evaluated by Horner's rule. Every loop runs along a row,
-in the precision and order of operations of stcal, so that results agree to the last bits. Source:
-stcal 1.20 ``linearity`` (``linearity_correction``, ``apply_polynomial``).
+The polynomial ``sum(coeffs[k] * x**k)`` (L1) is evaluated by Horner's rule. Every loop runs along a
+row, in the precision and order of operations of stcal, so that results agree to the last bits.
+Equations are numbered in docs/steps/linearity.md. Source: stcal 1.20 ``linearity``
+(``linearity_correction``, ``apply_polynomial``).
 """
 
 from typing import Any
@@ -131,7 +132,7 @@ def _steady_row(
 ) -> None:
     """Find each pixel's first linear value, and its rate per read up to the last good group.
 
-    ``rate = (linear[last] - linear[0]) / (t[last] - t[0])``, with t in reads.
+    ``rate = (linear[last] - linear[0]) / (t[last] - t[0])`` (L2), with t in reads.
     """
     cols = data.shape[2]
     last, raw = np.empty(cols, np.float32), np.empty(cols, np.float32)
@@ -179,8 +180,8 @@ def _linearize_average(
 ) -> None:
     """Split one row of averages into reads, linearize these, and leave their sum in scratch[0].
 
-    Read r of a steady ramp is measured as ``m[r] = inverse(first + rate * t[r])``; the offset
-    ``measured - mean(m)`` makes the average of the reads that of the group.
+    Read r of a steady ramp is measured as ``m[r] = inverse(first + rate * t[r])`` (L3); the offset
+    ``measured - mean(m)`` (L4) makes the average of the reads that of the group.
     """
     total, value, offset = scratch[0], scratch[1], scratch[2]
     _clear(total)

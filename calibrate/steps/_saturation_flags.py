@@ -1,7 +1,8 @@
 """Compiled loops of the saturation step, which modify the flags passed in.
 
-Source: jwst 3.0.0 ``saturation`` step and stcal 1.20 ``flag_saturated_pixels``, which work plane by
-plane; here a row of a group stays in the processor's cache while it is flagged.
+Equations are numbered in docs/steps/saturation.md. Source: jwst 3.0.0 ``saturation`` step and stcal
+1.20 ``flag_saturated_pixels``, which work plane by plane; here a row of a group stays in the
+processor's cache while it is flagged.
 """
 
 from typing import Any
@@ -120,7 +121,7 @@ def flag_averages(
 
     Only the group before a saturated one is tested. A steady ramp that saturates in the last frame
     of group g has the average ``threshold * dilution``, where, as in stcal,
-    ``dilution = mean(t) / t_end`` with ``t_end = (g + 1) * nframes``.
+    ``dilution = mean(t) / t_end`` (S1) with ``t_end = (g + 1) * nframes``.
     """
     groups, rows, cols = data.shape
     suspect, wide = np.empty((rows, cols), np.uint8), np.empty((rows, cols), np.uint8)
@@ -144,9 +145,9 @@ def flag_second_group(
 ) -> None:
     """Flag second groups that a jump near their end may have saturated.
 
-    Conditions: the third group is saturated, the signal of the first group does not predict that,
-    and the second group rose by more than ``(threshold - first) / nframes``, which one saturated
-    frame contributes to the average.
+    Conditions: the third group is saturated, the signal of the first group does not predict that
+    (S2), and the second group rose by more than ``(threshold - first) / nframes``, which one
+    saturated frame contributes to the average (S3).
     """
     middle, end = (frames + 1) / 2, 3 * frames
     for y in range(data.shape[1]):

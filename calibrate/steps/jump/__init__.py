@@ -220,7 +220,7 @@ class JumpStep(LargeEvents, Step):
     def _flag(self, exposure: RampModel) -> RampModel:
         integrations, groups = exposure.shape[:2]
         if groups <= 2:
-            raise SkipStep(f"{groups} groups are too few to find jumps")
+            raise SkipStep(f"too few groups to find jumps: {groups}")
         self._check_support()
         rules = self._rules(exposure)
         gain = self.open_reference(exposure, "gain")

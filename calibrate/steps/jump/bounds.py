@@ -1,8 +1,8 @@
 """Compiled rules for the bounds outside which a pixel's differences are jumps.
 
 A difference d_k of successive groups, in electrons, is a jump if ``|d_k - m| / sigma > threshold``
-with ``m = median(d)`` and ``sigma = sqrt(|m| + R**2 / nframes)``, where R is the noise of the
-difference of two frames in electrons (docs/steps/jump.md).
+(J2) with ``m = median(d)`` and ``sigma = sqrt(|m| + R**2 / nframes)`` (J1), where R is the noise of
+the difference of two frames in electrons. The numbers are those of docs/steps/jump.md.
 
 Source: stcal 1.20 ``twopoint_difference`` (``look_for_more_than_one_jump``, ``iterative_jump``,
 ``det_jump_sigma_clipping``) and astropy's ``sigma_clip``. Once the differences are sorted, the
@@ -30,7 +30,7 @@ _SLACK = np.float32(0.999)  # single precision errs far less; double precision d
 def deviation(median: float, read_variance: float) -> float:
     """Return sigma of a difference, in electrons; NaN if there is no noise.
 
-    ``sigma = sqrt(|m| + R**2 / nframes)``
+    ``sigma = sqrt(|m| + R**2 / nframes)`` (J1)
     """
     sigma = np.sqrt(abs(median) + read_variance)
     return sigma if sigma > 0 else np.nan
@@ -78,7 +78,7 @@ def find_suspects(
     squared = threshold * threshold * _SLACK
     for x in range(suspect.size):
         median = np.float32(0.5) * (lower[x] + upper[x])
-        limit = squared * (abs(median) + np.float32(variance[x]))  # (threshold * sigma)**2
+        limit = squared * (abs(median) + np.float32(variance[x]))  # (threshold * sigma)**2 (J2)
         below, above = median - smallest[x], largest[x] - median
         inside = (below * below <= limit) & (above * above <= limit)
         suspect[x] = np.int32(not inside)
@@ -107,7 +107,10 @@ def _without_largest(order: Array, x: int, first: int, last: int) -> int:
 def _iterative_bounds(
     order: Array, x: int, usable: int, variance: float, thresholds: Array
 ) -> tuple[float, float]:
-    """Return the smallest and largest difference that remain when jumps are removed one by one."""
+    """Return the smallest and largest difference that remain when jumps are removed one by one.
+
+    ``largest / sigma > threshold`` (J2) is decided again after each removal.
+    """
     first, last = 0, usable
     while last - first >= 2:
         end = _without_largest(order, x, first, last)
@@ -132,7 +135,10 @@ def set_bounds(
     order: Array, one_by_one: bool, usable: Array, variance: Array, thresholds: Array,
     suspect: Array, low: Array, high: Array,
 ) -> None:  # fmt: skip
-    """Set the bounds of suspects, and clear suspects without a jump."""
+    """Set the bounds of suspects, and clear suspects without a jump.
+
+    In a single pass, the bounds are ``m - threshold * sigma`` and ``m + threshold * sigma`` (J2).
+    """
     for x in range(suspect.size):
         low[x], high[x] = np.nan, np.nan
         if suspect[x] == 0 or usable[x] == 0:
@@ -152,7 +158,10 @@ def set_bounds(
 
 @kernel
 def _clipping_bounds(order: Array, x: int, usable: int, threshold: float) -> tuple[float, float]:
-    """Return the final bounds of clipping around the median; NaN without values."""
+    """Return the final bounds of clipping around the median; NaN without values.
+
+    ``sigma = sqrt(mean((d - mean(d))**2))`` of the remaining differences d (J3).
+    """
     first, last = 0, usable
     low, high = np.nan, np.nan
     for _ in range(MAX_CLIPS):

@@ -1,8 +1,9 @@
 """Compiled loops that flag jumps, their neighbours and the groups after them.
 
-They modify the flags passed in. Source: stcal 1.20 ``twopoint_difference``, which works on whole
-frames; here some columns of a row stay in the processor's cache from differences to flags. For most
-pixels only the extreme differences are examined.
+They modify the flags passed in. Equations are numbered in docs/steps/jump.md. Source: stcal 1.20
+``twopoint_difference``, which works on whole frames; here some columns of a row stay in the
+processor's cache from differences to flags. For most pixels only the extreme differences are
+examined.
 """
 
 from typing import Any, NamedTuple
@@ -115,7 +116,7 @@ def _differences(
 def _variance(ramps: Ramps, y: int, x0: int, size: int, frames: float) -> Array:
     """Return the read variance of differences, rounded as in stcal.
 
-    ``R**2 / nframes`` with ``R = readnoise * gain``, in electrons squared.
+    ``R**2 / nframes`` with ``R = readnoise * gain``, in electrons squared (J1).
     """
     result = np.empty(size, np.float64)
     for x in range(size):
@@ -240,7 +241,10 @@ def flag_jumps(
 def _flag_pixel_after(
     old: Array, diffs: Array, median: float, limits: Array, reach: Array, flags: Array
 ) -> None:
-    """Flag the groups after large jumps of a pixel; arrays are (integrations, groups)."""
+    """Flag the groups after large jumps of a pixel; arrays are (integrations, groups).
+
+    A jump is large if ``d - m >= limit`` (J4).
+    """
     for i in range(flags.shape[0]):
         last = 0
         for g in range(1, flags.shape[1]):

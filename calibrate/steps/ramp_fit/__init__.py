@@ -200,8 +200,8 @@ def find_group_range(regions: list[Array], *, where: str) -> tuple[int, int]:
     stop = usable.size - 1 if start < usable.size and not usable[-1] else usable.size
     if stop - start < 2:
         raise StepError(
-            f"{where}: has {max(stop - start, 0)} groups that are not DO_NOT_USE in the whole "
-            "frame; MIRI ramps need 2"
+            f"{where}: MIRI ramps need 2 groups that are not DO_NOT_USE in the whole frame, but "
+            f"have {max(stop - start, 0)}"
         )
     return start, stop
 

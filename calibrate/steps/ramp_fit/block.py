@@ -1,7 +1,8 @@
 """Blocks of flagged ramps: copy them from a stretch of pixels, apply rules on flags, start rates.
 
 This is the general path of the ramp fit; `unflagged` fits ramps without flags many at a time.
-Source: stcal 1.20 ``ramp_fitting`` (``slope_fitter.c``).
+Equations are numbered in docs/steps/ramp_fit.md. Source: stcal 1.20 ``ramp_fitting``
+(``slope_fitter.c``).
 
 Functions called for each ramp take few arguments: passing an array costs seven numbers or more,
 which would take longer than the arithmetic.
@@ -164,7 +165,7 @@ def starting_rate(
     plan_times: tuple[float, float],
     differences: Floats,
 ) -> float:
-    """Return the median of a ramp's differences, in DN/s.
+    """Return the median of a ramp's differences, in DN/s: a term of the mean of (F5).
 
     A ramp without a usable difference uses its first sample instead, or 0 if that is unusable too.
     An exposure of one group always uses its first samples.

@@ -1,12 +1,14 @@
 """Fit ramps with flags one by one.
 
-For a segment s of n groups, with ``var^R`` and ``var^P`` as in `unflagged`, jwst's description of
-ramp_fit combines the segments of an integration::
+For a segment s of n groups, with ``var^R`` and ``var^P`` as in `unflagged`, the segments of an
+integration are combined by the equations of docs/steps/ramp_fit.md::
 
-    var^R = 1 / sum_s(1 / var^R_s)
-    var^P = 1 / sum_s(1 / var^P_s)
-    var^C = 1 / sum_s(1 / (var^R_s + var^P_s))
-    slope = var^R * sum_s(slope_s / var^R_s)
+    var^R = 1 / sum_s(1 / var^R_s)                (F8)
+    var^P = 1 / sum_s(1 / var^P_s)                (F8)
+    slope = var^R * sum_s(slope_s / var^R_s)      (F9)
+    var^C = 1 / sum_s(1 / (var^R_s + var^P_s))    (F10)
+
+Source: stcal 1.20 ``ramp_fitting`` (``slope_fitter.c``).
 """
 
 import math
@@ -134,6 +136,8 @@ def _sum_segments(
     estimators: Floats,
 ) -> tuple[float, float, float, float]:
     """Return sums over segments: ``slope / var^R``, ``1 / var^R``, ``1 / var^P``, ``1 / var^C``.
+
+    They are the sums of (F9), (F8), (F8) and (F10).
 
     ``times`` are the group times of a segment of one group, and of a longer segment.
     """

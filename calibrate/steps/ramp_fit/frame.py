@@ -3,12 +3,13 @@
 Pixels are processed in short stretches whose samples stay in the processor's cache from one pass to
 the next. Source: stcal 1.20 ``ramp_fitting`` (``slope_fitter.c``).
 
-The exposure's rate combines the segments s of all integrations i (jwst's description of ramp_fit,
-exposure-level computations)::
+The exposure's rate combines the segments s of all integrations i, by the equations of
+docs/steps/ramp_fit.md::
 
-    var^R = 1 / sum_i,s(1 / var^R_i,s)
-    var^P = 1 / sum_i,s(1 / var^P_i,s)
-    slope = var^R * sum_i,s(slope_i,s / var^R_i,s)
+    var^R = 1 / sum_i,s(1 / var^R_i,s)                (F8)
+    var^P = 1 / sum_i,s(1 / var^P_i,s)                (F8)
+    slope = var^R * sum_i,s(slope_i,s / var^R_i,s)    (F9)
+    err = sqrt(var^R + var^P)                         (F11)
 """
 
 import math
@@ -142,7 +143,7 @@ def _add_rates(exposure: Exposure, integ: int, low: int, plan: Plan, work: Stret
 def set_currents(current: Floats, dark: Singles, integrations: int) -> None:
     """Convert sums of starting rates to the rate of the Poisson noise.
 
-    ``current = max(mean(start), 0) + dark``
+    ``current = max(mean(start), 0) + dark`` (F5)
     """
     for c in range(current.size):
         mean = current[c] / integrations

@@ -1,4 +1,8 @@
-"""The optional results of the ramp fit: every segment's slope, intercept, variances and weight."""
+"""The optional results of the ramp fit: every segment's slope, intercept, variances and weight.
+
+Equations are numbered in docs/steps/ramp_fit.md. Source: stcal 1.20 ``ramp_fitting``
+(``slope_fitter.c``).
+"""
 
 import math
 from typing import NamedTuple
@@ -126,6 +130,7 @@ def _find_pedestals(
     results: Segments,
     work: Stretch,
 ) -> None:
+    """Fill the pedestals of an integration: ``first sample - factor * rate`` (F13)."""
     block = work.block
     for c in range(work.noise.size):
         at = low + c
@@ -178,7 +183,7 @@ def _intercept(
     """Return the error of a segment's slope, its intercept at group 0, and the intercept's error.
 
     Weighted least squares with ``S = sum(w)``, ``Sx = sum(w*x)``, ...: ``D = S*Sxx - Sx**2``,
-    ``sigslope = sqrt(S/D)``, ``yint = (Sxx*Sy - Sx*Sxy)/D``, ``sigyint = sqrt(Sxx/D)``.
+    ``sigslope = sqrt(S/D)``, ``yint = (Sxx*Sy - Sx*Sxy)/D``, ``sigyint = sqrt(Sxx/D)`` (F12).
     """
     start, stop = span
     if stop - start == 1:

@@ -125,10 +125,10 @@ def table_offset(length: int) -> int:
 def slope_estimators(longest: int) -> npt.NDArray[np.float64]:
     """Return the coefficients of the slopes of segments, by class of signal-to-noise ratio.
 
-    Group i has the weight ``w[i] = |(i - m) / m|**P`` with ``m = (n - 1) / 2`` (Fixsen et al. 2000,
-    PASP 112, 1350). The least-squares slope with these symmetric weights is
-    ``sum(c[p] * (y[n - 1 - p] - y[p]))`` over the pairs of groups p, from the outside inwards, with
-    ``c[p] = w[p] * (m - p) / (2 * sum(w[q] * (m - q)**2))``.
+    Group i has the weight ``w[i] = |(i - m) / m|**P`` with ``m = (n - 1) / 2`` (F1 of
+    docs/steps/ramp_fit.md; Fixsen et al. 2000, PASP 112, 1350). The least-squares slope with these
+    symmetric weights (F2) is ``sum(c[p] * (y[n - 1 - p] - y[p]))`` over the pairs of groups p, from
+    the outside inwards, with ``c[p] = w[p] * (m - p) / (2 * sum(w[q] * (m - q)**2))``.
 
     Parameters
     ----------

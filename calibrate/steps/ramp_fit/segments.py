@@ -1,6 +1,7 @@
 """Segments of a ramp between its flagged groups: their slopes and variances.
 
-Source: stcal 1.20 ``ramp_fitting`` (``slope_fitter.c``), which also computes in float64.
+Equations are numbered in docs/steps/ramp_fit.md. Source: stcal 1.20 ``ramp_fitting``
+(``slope_fitter.c``), which also computes in float64.
 """
 
 import math
@@ -47,7 +48,7 @@ class Pixel(NamedTuple):
 def group_noise(readnoise: float, gain: float, plan: Plan) -> float:
     """Return the read noise of one group (electron) from that of a difference of frames (DN).
 
-    ``R = readnoise * gain / sqrt(2 * nframes)``, rounded to float32 as in jwst.
+    ``R = readnoise * gain / sqrt(2 * nframes)`` (F4), rounded to float32 as in jwst.
     """
     return np.float64(np.float32(readnoise * (np.float64(gain) / plan.frames_root)))
 
@@ -108,8 +109,8 @@ def split_ramp(flags: Flags, j: int, starts: Places, stops: Places) -> int:
 def noise_class(rise: float, gain: float, noise: float) -> int:
     """Return the class of signal-to-noise ratio of a segment that rises by ``rise`` DN.
 
-    The ratio is ``S / sqrt(R**2 + S)`` with ``S = rise * gain`` (Fixsen et al. 2000). A rise that
-    is not finite is in the highest class.
+    The ratio is ``S / sqrt(R**2 + S)`` with ``S = rise * gain`` (F3; Fixsen et al. 2000). A rise
+    that is not finite is in the highest class.
     """
     variance = noise * noise + rise * gain
     low = variance <= 0.0 or gain == 0.0
@@ -122,7 +123,11 @@ def noise_class(rise: float, gain: float, noise: float) -> int:
 def segment_slope(
     ramps: Singles, j: int, span: tuple[int, int], time: float, pixel: Pixel, estimators: Floats
 ) -> float:
-    """Return the slope of a segment (DN/s); ``time`` is that of one group."""
+    """Return the slope of a segment (DN/s); ``time`` is that of one group.
+
+    ``slope = sum(c[k] * (y[n - 1 - k] - y[k])) / time`` over pairs of groups: equation (F2), with
+    the coefficients c of `slope_estimators`.
+    """
     start, stop = span
     length = stop - start
     first, last = np.float64(ramps[j, start]), np.float64(ramps[j, stop - 1])
@@ -166,7 +171,7 @@ def _slope_without_nan(
 def read_variance(length: int, time: float, pixel: Pixel) -> float:
     """Return the read-noise variance of a segment's slope; ``time`` is that of one group.
 
-    ``var^R = 12 * R**2 / ((n**3 - n) * tgroup**2 * gain**2)``
+    ``var^R = 12 * R**2 / ((n**3 - n) * tgroup**2 * gain**2)`` (F7)
     """
     if length > 2 and not pixel.gain > 0.0:
         return 0.0
@@ -179,7 +184,7 @@ def read_variance(length: int, time: float, pixel: Pixel) -> float:
 def poisson_variance(length: int, time: float, pixel: Pixel) -> float:
     """Return the Poisson variance of a segment's slope; ``time`` is that of one group.
 
-    ``var^P = current / (tgroup * gain * (n - 1))``
+    ``var^P = current / (tgroup * gain * (n - 1))`` (F6)
     """
     return pixel.current / (time * pixel.gain * float(max(length - 1, 1)))
 

@@ -4,13 +4,15 @@ Their only segment spans all fitted groups, so quantities that depend on flags a
 loop runs along pixels with few arrays, so that the compiler vectorizes it. The general path is
 `flagged`; which path a ramp takes depends on that ramp alone.
 
-For a segment of n groups (jwst's description of ramp_fit, segment-specific computations)::
+For a segment of n groups, by the equations of docs/steps/ramp_fit.md::
 
-    var^R = 12 * R**2 / ((n**3 - n) * tgroup**2 * gain**2)
-    var^P = slope_est / (tgroup * gain * (n - 1))
-    var^C = var^R + var^P
+    var^P = current / (tgroup * gain * (n - 1))               (F6)
+    var^R = 12 * R**2 / ((n**3 - n) * tgroup**2 * gain**2)    (F7)
+    var^C = var^R + var^P                                     (F10)
 
-with the read noise R of a group and the rate ``slope_est``, here ``current``, of the Poisson noise.
+with the read noise R of a group and the rate ``current`` of the Poisson noise.
+
+Source: stcal 1.20 ``ramp_fitting`` (``slope_fitter.c``).
 """
 
 import math
@@ -160,7 +162,7 @@ def whole_ramp(
 
 @inner_kernel
 def _classes(before: Singles, after: Singles, gain: Singles, noise: Floats, classes: Flags) -> None:
-    """Find the class of signal-to-noise ratio; see `noise_class`."""
+    """Find the class of signal-to-noise ratio (F3); see `noise_class`."""
     for c in range(classes.size):
         electrons = (np.float64(after[c]) - np.float64(before[c])) * np.float64(gain[c])
         variance = noise[c] * noise[c] + electrons
@@ -193,7 +195,7 @@ def fit_whole(
 ) -> None:
     """Find the slopes of one integration's ramps as if none had flags, in DN/s.
 
-    ``slope = sum(c[p] * (y[last - p] - y[first + p]))`` over pairs of groups p; for c see
+    ``slope = sum(c[p] * (y[last - p] - y[first + p]))`` (F2) over pairs of groups p; for c see
     `slope_estimators`.
 
     Parameters

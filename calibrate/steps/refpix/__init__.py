@@ -1,6 +1,7 @@
 """Reference pixels: subtract readout drifts measured by the detector's reference pixels.
 
-Source: jwst 3.0.0 ``refpix`` step, near-infrared detectors in traditional readout.
+Equations are numbered in docs/steps/refpix.md. Source: jwst 3.0.0 ``refpix`` step, near-infrared
+detectors in traditional readout.
 """
 
 import logging
@@ -304,6 +305,7 @@ def gather_flagged(
 
 @kernel
 def _subtract(data: Array, rows: Array, cols: Array, result: Array) -> None:
+    """Subtract the signals of rows and columns: ``result = data - rows - cols`` (R2)."""
     for frame in range(data.shape[0]):
         for r in range(data.shape[1]):
             for c in range(data.shape[2]):

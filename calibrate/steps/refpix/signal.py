@@ -3,7 +3,8 @@
 Samples have one row per frame, i.e. per group of an integration. All arithmetic is in float64 and
 in a fixed order, so that results depend only on the samples.
 
-Source: jwst 3.0.0 ``refpix.reference_pixels`` and ``scipy.stats.sigmaclip``.
+Equations are numbered in docs/steps/refpix.md. Source: jwst 3.0.0 ``refpix.reference_pixels`` and
+``scipy.stats.sigmaclip``.
 """
 
 from collections.abc import Sequence
@@ -25,8 +26,8 @@ Float64 = npt.NDArray[np.float64]
 def _clipped_mean(samples: Array, sigmas: float) -> float:
     """Return the mean after iterative clipping at ``sigmas``; reorder the samples.
 
-    Samples with ``mean - reach <= x <= mean + reach``, ``reach = sigmas * std``, remain, until all
-    of them do.
+    Samples with ``mean - reach <= x <= mean + reach``, ``reach = sigmas * std`` (R1), remain, until
+    all of them do.
     """
     n = samples.size
     while True:
@@ -157,7 +158,7 @@ def _exchange(ordered: Array, n: int, old: float, new: float) -> int:
 
 @kernel
 def _running_median(samples: Array, order: Array, length: int, medians: Array) -> None:
-    """Compute the medians of the samples that are not NaN.
+    """Compute the medians of the samples that are not NaN (R3).
 
     ``order`` lists the rows in the order in which the window reaches them, after ``length`` empty
     rows.
