@@ -29,6 +29,7 @@ from calbatch.models.errors import (
     ModelError,
     StorageError,
     SupersededError,
+    format_count,
 )
 from calbatch.models.fits.writer import Product
 from calbatch.models.storage.location import Location, location
@@ -111,9 +112,9 @@ class Outcome:
     def __repr__(self) -> str:
         if self.failed:
             return f"<Outcome of {self.path.name}: failed, {self.error}>"
-        count = len(self.written)
+        products = format_count(len(self.written), "product")
         state = "kept" if self.kept else "done"
-        return f"<Outcome of {self.path.name}: {state}, {count} product{'s' * (count != 1)}>"
+        return f"<Outcome of {self.path.name}: {state}, {products}>"
 
     @property
     def failed(self) -> bool:
@@ -242,7 +243,7 @@ def _read_peak_rss() -> int:
     # A child's ru_maxrss starts at its parent's size; on Linux, VmHWM is the process's own.
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-    except OSError:
+    except OSError:  # pragma: no cover - Linux alone has /proc/self
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     line = next((s for s in status.splitlines() if s.startswith("VmHWM:")), "VmHWM: 0 kB")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -64,21 +65,21 @@ class View(HistoryQueries):
     def _connect(self) -> sqlite3.Connection:
         # If the driver was killed during a commit, reading needs write access to roll it back.
         # Another user's ledger is opened read-only, so that no link planted there is written to.
-        for mode in ("rw", "ro") if _is_private(self.path.parent) else ("ro",):
-            address = f"{self.path.absolute().as_uri()}?mode={mode}"
-            connection = sqlite3.connect(
-                address, uri=True, timeout=PATIENCE, check_same_thread=False
-            )
-            try:
-                connection.execute("PRAGMA query_only = ON")
-                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            except sqlite3.OperationalError:
-                connection.close()
-                if mode == "ro":
-                    raise
-                continue
-            return connection
-        raise AssertionError("each mode returns or raises")
+        if _is_private(self.path.parent):
+            with suppress(sqlite3.OperationalError):
+                return self._connect_with("rw")
+        return self._connect_with("ro")
+
+    def _connect_with(self, mode: str) -> sqlite3.Connection:
+        address = f"{self.path.absolute().as_uri()}?mode={mode}"
+        connection = sqlite3.connect(address, uri=True, timeout=PATIENCE, check_same_thread=False)
+        try:
+            connection.execute("PRAGMA query_only = ON")
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
 
     def __enter__(self) -> Self:
         return self

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,13 +83,8 @@ def _classes(step: Step) -> dict[str, type[Step]]:
 
 def _code(cls: type, name: str | None, numerics: str) -> list[str]:
     """Return a class's name, digests of the user's source files, and the version of ours."""
-    parts = [name or f"{cls.__module__}.{cls.__qualname__}"]
-    for base in cls.__mro__:
-        if _is_ours(base):
-            return [*parts, numerics]
-        if base is not object:
-            parts.append(_source(base))
-    return parts
+    foreign = takewhile(lambda base: not _is_ours(base), cls.__mro__)  # all derive from Step
+    return [name or f"{cls.__module__}.{cls.__qualname__}", *map(_source, foreign), numerics]
 
 
 def _is_ours(cls: type) -> bool:

@@ -1,5 +1,6 @@
 """Outcomes: errors in one line, warnings, times and memory."""
 
+import errno
 import logging
 import os
 import pickle
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from calbatch.calibrate.errors import ReferenceFileError, StepError
+from calbatch.cluster.errors import DeathError, LostError
 from calbatch.cluster.exposure.outcome import (
     Outcome,
     Stopwatch,
@@ -22,7 +24,16 @@ from calbatch.cluster.exposure.outcome import (
     failure,
     peak_memory,
 )
-from calbatch.models.errors import FileError, ModelError, ValidationWarning
+from calbatch.cluster.exposure.policy import FailureKind
+from calbatch.models.errors import (
+    ChangedError,
+    FileError,
+    FullError,
+    ModelError,
+    StorageError,
+    SupersededError,
+    ValidationWarning,
+)
 from calbatch.models.fits.tables import cast_columns
 from calbatch.models.fits.writer import Product
 from calbatch.models.storage.files import read_stamp
@@ -50,6 +61,25 @@ FULL = OSError(28, "the disk is full")
 )
 def test_a_failure_is_described_in_one_line_that_names_the_file(error, wanted):
     assert describe_failure(error, RAW) == wanted
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (DeathError("its worker died"), FailureKind.DEATH),
+        (LostError("the scheduler lost it"), FailureKind.LOST),
+        (SupersededError(RAW, "another driver has taken over"), FailureKind.LOST),
+        (FullError(RAW, "no space left"), FailureKind.FULL),
+        (OSError(errno.EDQUOT, "quota"), FailureKind.FULL),
+        (ChangedError(RAW, "has changed"), FailureKind.CHANGED),
+        (StorageError(RAW, "does not answer"), FailureKind.STORAGE),
+        (ConnectionResetError(), FailureKind.STORAGE),
+        (FileError(RAW, "is empty"), FailureKind.FAULT),
+        (OSError(errno.EACCES, "denied"), FailureKind.FAULT),
+    ],
+)
+def test_the_kind_of_a_failure_decides_on_retries(error, kind):
+    assert failure(0, RAW, error, Stopwatch()).kind is kind
 
 
 def read_wrongly(stamp=None):
@@ -116,6 +146,16 @@ def test_only_warnings_for_users_are_collected():
     assert sorted(found) == ["odd value", "this is odd too"]
     with pytest.warns(ValidationWarning):  # the filters are restored
         warnings.warn("odd value", ValidationWarning, stacklevel=1)
+
+
+def test_warnings_of_other_threads_belong_to_other_exposures():
+    found: list[str] = []
+    log = logging.getLogger("calbatch.calibrate.somewhere")
+    with collect_warnings(found):
+        thread = threading.Thread(target=log.warning, args=("of another exposure",))
+        thread.start()
+        thread.join()
+    assert found == []
 
 
 def test_warnings_before_a_failure_are_collected():

@@ -1,6 +1,7 @@
 """Rows with values that their columns cannot have."""
 
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -22,6 +23,19 @@ DAMAGED_CELLS = [
     ("exposures", "state", "x"), ("exposures", "number", b"\xff"), ("exposures", "seconds", "x"),
     ("exposures", "warnings", "9" * 5000), ("events", "text", b"\xff\x00"), ("events", "time", "y"),
 ]  # fmt: skip
+
+
+def test_a_time_in_a_column_of_another_type_is_checked_as_well(tmp_path):
+    """SQLite stores integers as floats only as long as the schema says so."""
+    with Ledger(tmp_path) as ledger:
+        ledger.add_batch("a", "jump", ["/x_uncal.fits"], request={}, parameters={}, software={})
+    with closing(sqlite3.connect(tmp_path / NAME, isolation_level=None)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("UPDATE sqlite_master SET sql = replace(sql, 'created REAL', 'created')")
+    with closing(sqlite3.connect(tmp_path / NAME, isolation_level=None)) as connection:
+        connection.execute("UPDATE batches SET created = ?", (2**62,))
+    with pytest.raises(LedgerError, match="created is "):
+        read_all(tmp_path)
 
 
 @pytest.mark.parametrize(("table", "column", "value"), DAMAGED_CELLS)

@@ -83,20 +83,50 @@ def test_an_undecodable_product_removes_all_products_of_its_exposure(damaged, tm
     assert paths == ["/0-0.fits", "/0-1.fits", "/2-0.fits", "/2-1.fits"]
 
 
-def test_an_undecodable_body_is_removed_from_its_exposures(damaged, tmp_path):
-    change(damaged, "UPDATE bodies SET body = '5'")
+@pytest.mark.parametrize("body", ["5", "{"])
+def test_an_undecodable_body_is_removed_from_its_exposures(damaged, tmp_path, body):
+    change(damaged, f"UPDATE bodies SET body = '{body}'")
     with salvage(damaged, tmp_path) as view:
         assert [view.references(row.id) for row in view.exposures(1)] == [{}] * 3
+
+
+def damage_page(path, text):
+    """Overwrite the page of a ledger that contains a text."""
+    content = bytearray(path.read_bytes())
+    size = int.from_bytes(content[16:18], "big")
+    start = content.index(text) // size * size
+    content[start : start + size] = b"\xff" * size
+    path.write_bytes(content)
+
+
+def test_exposures_beside_an_unreadable_part_have_no_products(tmp_path):
+    """Other products of theirs may be in that part: they would seem done without them."""
+    path = write(tmp_path / "large", 1000)
+    change(path, "UPDATE products SET digest = 'in the middle' WHERE path = '/500-0.fits'")
+    damage_page(path, b"in the middle")
+    with salvage(path, tmp_path) as view:
+        products = [row["exposure"] for row in view.table_rows("products")]
+    assert 500 < len(products) < 2000
+    assert {products.count(exposure) for exposure in set(products)} == {2}
+
+
+def test_an_index_that_contradicts_its_table_is_damage(damaged):
+    """All rows can be decoded, but queries that use the index would miss some."""
+    change(
+        damaged,
+        "PRAGMA writable_schema = ON",
+        "UPDATE sqlite_master SET sql = 'CREATE INDEX exposures_by_identity ON exposures (path)' "
+        "WHERE name = 'exposures_by_identity'",
+    )
+    with View(damaged.parent) as view:
+        assert view.problems()
+    assert not is_intact(damaged.parent)
 
 
 def test_rows_on_both_sides_of_a_damaged_page_are_copied(tmp_path):
     path = write(tmp_path / "large", 3000)
     change(path, "UPDATE attempts SET log = 'in the middle' WHERE exposure = 1500")
-    content = bytearray(path.read_bytes())
-    size = int.from_bytes(content[16:18], "big")
-    start = content.index(b"in the middle") // size * size
-    content[start : start + size] = b"\xff" * size
-    path.write_bytes(content)
+    damage_page(path, b"in the middle")
     assert not is_intact(path.parent)
     with salvage(path, tmp_path) as view:
         found = [row["exposure"] for row in view.table_rows("attempts")]

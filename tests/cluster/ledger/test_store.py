@@ -58,6 +58,30 @@ def test_a_second_writer_is_refused_and_the_first_is_named(tmp_path):
     Ledger(tmp_path).close()
 
 
+def test_a_second_writer_is_refused_even_if_the_first_is_unknown(tmp_path):
+    with Ledger(tmp_path):
+        (tmp_path / "driver").unlink()
+        with pytest.raises(LedgerError, match="driven by another process; "):
+            Ledger(tmp_path)
+
+
+def test_no_batch_is_added_to_a_full_disk(tmp_path):
+    with Ledger(tmp_path) as ledger:
+        pages = ledger._connection.execute("PRAGMA page_count").fetchone()[0]
+        ledger._connection.execute(f"PRAGMA max_page_count = {pages}")
+        batch = begun(ledger)
+        ledger.add_event(batch, "note", "x" * 100_000)
+        with pytest.raises(LedgerError, match="the disk is full"):
+            begun(ledger, "b")
+
+
+def test_damage_is_reported_by_queries(tmp_path):
+    with Ledger(tmp_path) as ledger:
+        ledger._connection.execute("DROP TABLE refs")
+        with pytest.raises(LedgerError, match="damaged"):
+            ledger.find_checksum("/r", 1, 2)
+
+
 def test_a_header_is_found_while_the_file_is_unchanged(tmp_path):
     with Ledger(tmp_path) as ledger:
         ledger.add_header("/a", 1, 2, "digest", {"meta.x": 3.5, "meta.y": "é"})
