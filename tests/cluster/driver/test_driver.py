@@ -14,6 +14,7 @@ from support.fakes import (
     plan,
     succeed,
 )
+from support.waiting import be_slow
 
 from calbatch.cluster.driver import driver as driver_module
 from calbatch.cluster.driver import room
@@ -166,6 +167,24 @@ def test_intact_products_and_planning_errors_need_no_site(tmp_path):
     assert batch.states == ["kept", "failed"]
     assert [outcome.kept for outcome in batch.outcomes] == [True, False]
     assert batch.rows[1]["reason"] == f"{exposure_path(1)}: is empty"
+
+
+class SlowPlanner(FakePlanner):
+    """Takes a while for all blocks but the first."""
+
+    def plan_block(self, exposures):
+        if self.calls:
+            be_slow(0.05)
+        return super().plan_block(exposures)
+
+
+def test_the_driver_waits_for_the_first_exposure_that_needs_a_site(tmp_path):
+    row = ProductRow("/out/0_rate.fits", 1, 2, "x")
+    kept = {n: [plan(n, earlier_products=[row], is_known=True, content="c")] for n in range(4)}
+    batch = Batch(tmp_path, count=5, planner=SlowPlanner(kept))
+    batch.run(FakeSite())
+    assert batch.needs_site
+    assert batch.states == ["kept"] * 4 + ["done"]
 
 
 def test_a_changed_input_is_planned_again(tmp_path):
@@ -352,6 +371,37 @@ def test_a_busy_worker_is_waited_for(tmp_path):
     assert site.discarded == []
     assert batch.said == []
     assert batch.states == ["done"]
+
+
+def test_silence_is_looked_for_again_when_the_site_is_ready_for_it(tmp_path):
+    batch, site = Batch(tmp_path, count=1), FakeSite()
+    mute = SilentWorker("tcp://w", 99.0, Condition.MUTE, frozenset({0}))
+    looks = iter([None, [mute], None])
+    site.find_silent = lambda limit: next(looks, None)
+    site.work = lambda job: succeed(job) if batch.said else None
+    batch.run(site)
+    assert batch.said == [mute.line()]
+    assert batch.states == ["done"]
+
+
+def test_the_outcome_of_an_exposure_that_was_given_up_is_ignored(tmp_path):
+    """It may be on its way already when its worker is taken for dead."""
+    late = []
+
+    class Site(FakeSite):
+        def give_up(self, numbers=None, *, kill=False):
+            late.extend((job, succeed(job)) for n, job in self._jobs.items() if n in numbers)
+            super().give_up(numbers, kill=kill)
+
+        def collect(self, timeout):
+            arrived = late[:]
+            late.clear()
+            return arrived or super().collect(timeout)
+
+    batch = Batch(tmp_path, count=2, policy=RetryPolicy(deadline=0.02))
+    batch.run(Site(lambda job: succeed(job) if job.number == 1 else None, slots=1))
+    assert batch.states == ["failed", "done"]
+    assert [outcome.number for outcome in batch.outcomes if not outcome.failed] == [1]
 
 
 def test_each_attempt_has_a_staging_folder_which_is_removed(tmp_path):

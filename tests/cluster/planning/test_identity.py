@@ -166,6 +166,11 @@ def test_software_names_python_and_packages():
     assert "unknown" not in found.values()
 
 
+def test_the_version_of_a_package_without_metadata_is_unknown(monkeypatch):
+    monkeypatch.setattr(identity_module, "_REPORTED", ("numpy", "calbatch-that-is-not-installed"))
+    assert software()["calbatch-that-is-not-installed"] == "unknown"
+
+
 class TestReferenceChecksums:
     @pytest.fixture
     def recorded(self):
