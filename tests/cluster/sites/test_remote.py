@@ -13,11 +13,12 @@ from support.onehost import free_ports
 from support.services import end_process, start_process
 from support.waiting import eventually
 
+from calbatch import __version__
 from calbatch.calibrate.step import Step
 from calbatch.cluster import RequestError, run
 from calbatch.cluster.exposure.policy import RetryPolicy
 from calbatch.cluster.sites import placement
-from calbatch.cluster.sites.remote import open_scheduler, refuse_insecure
+from calbatch.cluster.sites.remote import check_workers, open_scheduler, refuse_insecure
 from calbatch.models.datamodels import RampModel
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import tests
@@ -49,7 +50,7 @@ def test_a_scheduler_by_address(simulated, tmp_path, cluster, grain):
     )
     assert result.exit_status == 0
     assert checksums(tmp_path / "a") == checksums(tmp_path / "b")
-    assert f"the scheduler at {address} with 1 workers" in how["console"].file.getvalue()
+    assert f"the scheduler at {address} with 1 worker" in how["console"].file.getvalue()
     assert list(cluster.scheduler.workers)  # it is not ours to stop
 
 
@@ -216,3 +217,47 @@ class _Going:
             thread.start()
             thread.join()
         return found
+
+
+class AnsweringClient:
+    """A client whose workers return answers, or raise an error."""
+
+    def __init__(self, *answers, error=None):
+        self.answers, self.error = answers, error
+
+    def run(self, function):
+        if self.error is not None:
+            raise self.error
+        return {f"tcp://w{n}": answer for n, answer in enumerate(self.answers)}
+
+
+def check(client, grain="exposure"):
+    return check_workers(client, "the site", grain)
+
+
+def test_workers_are_counted_by_host():
+    client = AnsweringClient(("a", __version__), ("b", __version__), ("a", __version__))
+    assert check(client) == {"a": 2, "b": 1}
+
+
+def test_a_worker_with_another_version_is_refused():
+    client = AnsweringClient(("a", __version__), ("a", "0.0.1"))
+    with pytest.raises(RequestError) as caught:
+        check(client)
+    assert str(caught.value) == (
+        f"the site: worker tcp://w1 has calbatch 0.0.1, this process {__version__}"
+    )
+
+
+def test_tiles_of_one_exposure_are_not_written_by_several_hosts():
+    two_hosts = AnsweringClient(("a", __version__), ("b", __version__))
+    with pytest.raises(RequestError, match=r"on 2 hosts, .* use --grain exposure"):
+        check(two_hosts, "tile")
+    assert check(AnsweringClient(("a", __version__), ("a", __version__)), "tile") == {"a": 2}
+
+
+def test_workers_without_calbatch_are_refused_with_the_cause():
+    error = RuntimeError("could not unpickle")
+    error.__cause__ = ModuleNotFoundError("there is\nno calbatch")
+    with pytest.raises(RequestError, match=r"cannot run calbatch: there is no calbatch$"):
+        check(AnsweringClient(error=error))
