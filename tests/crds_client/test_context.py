@@ -93,3 +93,31 @@ def test_other_words_are_rejected(cache, wanted):
 def test_an_empty_cache_without_a_server_is_an_error(tmp_path):
     with pytest.raises(ContextError, match="no context"):
         choose_context(None, Cache(tmp_path))
+
+
+def test_what_neither_a_server_nor_the_cache_knows_is_an_error(cache):
+    for wanted, key in (("edit", "edit_context"), ("2024-01-31", "context_history")):
+        with pytest.raises(ContextError, match=f"no {key} in the cache's server_config"):
+            choose_context(wanted, cache)
+
+
+def test_a_context_in_preparation_is_named_by_the_saved_description(cache):
+    (cache.config / "server_config").write_text("{'edit_context': 'jwst_0700.pmap'}")
+    assert choose_context("edit", cache).name == "jwst_0700.pmap"
+
+
+@pytest.mark.parametrize("history", ["5", "['x']", "{1: 2}"])
+def test_a_damaged_history_is_an_error(cache, history):
+    (cache.config / "server_config").write_text(f"{{'context_history': {history}}}")
+    with pytest.raises(ContextError, match="context_history in its server_config is not a list"):
+        choose_context("2024-01-31", cache)
+
+
+def test_an_observatory_without_a_known_build_uses_its_latest_context(tmp_path):
+    cache = Cache(tmp_path, "hst")
+    cache.mappings.mkdir(parents=True)
+    (cache.mappings / "hst_0007.pmap").touch()
+    choice = choose_context(None, cache)
+    assert (choice.name, choice.reason) == ("hst_0007.pmap", "the latest in the cache")
+    with pytest.raises(ContextError, match="no build context is known for hst"):
+        choose_context("build", cache)

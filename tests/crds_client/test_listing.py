@@ -57,6 +57,11 @@ def test_differences_between_contexts(cache, client, files):
     ]
 
 
+def test_exposures_that_only_one_table_has_are_not_compared(client, files):
+    old, new = table_of_files(client, files), table_of_files(client, files[1:])
+    assert list(differences(old, new)) == []
+
+
 def test_all_files_of_a_context(client, cache):
     names = files_of_context(client)
     assert {CONTEXT, "jwst_miri_0002.imap", "jwst_miri_flat_0002.rmap"} <= names

@@ -2,6 +2,7 @@
 
 import pytest
 
+from calbatch.crds_client.rules import match as match_module
 from calbatch.crds_client.rules.match import Match, MatchSettings
 from calbatch.crds_client.rules.selectors import NoMatchError, RejectedValueError, UseAfter
 
@@ -64,3 +65,22 @@ def test_substitutes_are_accepted():
     selector = match({("X",): "x", ("Y",): "y"}, settings, ("A",))
     with pytest.raises(NoMatchError):
         selector.choose({"A": "GENERIC"})  # known, although no rule matches it
+
+
+def test_the_choice_does_not_depend_on_remembered_values(monkeypatch):
+    monkeypatch.setattr(match_module, "_MEMORY", 2)
+    selector = match({("X", "Y"): "both", ("N/A", "N/A"): "none"})
+    for value in "XWVXUX":
+        assert selector.choose({"A": value, "B": "Y"}) == ("both" if value == "X" else "none")
+
+
+@pytest.mark.parametrize("value", ["2.5", "-1", "x"])
+def test_a_value_outside_of_the_only_range_is_rejected(value):
+    with pytest.raises(RejectedValueError, match=f"A='{value}' is not in 0:1"):
+        match({("0:1",): "x"}, parameters=("A",)).choose({"A": value})
+
+
+def test_a_value_with_several_substitutes_is_rejected():
+    settings = MatchSettings(substitutions={"A": {"W": ("X", "Y")}})
+    with pytest.raises(RejectedValueError, match="A has several substitutes"):
+        match({("X",): "x"}, settings, ("A",)).choose({"A": "W"})

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from calbatch.crds_client.rules import tables as tables_module
 from calbatch.crds_client.rules.literals import parse_mapping
 from calbatch.crds_client.rules.mapping import InstrumentRules, ReferenceRules, mapping_checksum
 from calbatch.crds_client.rules.tables import InstrumentTables, has_condition_on, is_tabular
@@ -44,7 +45,9 @@ def instrument():
     return InstrumentRules(parse_mapping(text, "x.imap"), files.__getitem__)
 
 
-def test_tables_give_the_results_of_the_rules(instrument):
+@pytest.mark.parametrize("memory", [4_000, 2])
+def test_tables_give_the_results_of_the_rules(instrument, monkeypatch, memory):
+    monkeypatch.setattr(tables_module, "_MEMORY", memory)
     tables = InstrumentTables(instrument, WHEN)
     for detector, year in itertools.product("ABC", range(2008, 2024)):
         date, time = f"{year}-06-01", "12:00:00"
@@ -61,6 +64,9 @@ def test_rules_of_other_forms_have_no_table():
     assert not is_tabular(rules("Bracket({1.0: 'a'})", parkey=(("X",),)), WHEN)
     assert not is_tabular(rules("Match({'A': Bracket({1.0: 'a'})})"), WHEN)
     assert not is_tabular(rules(parkey=((WHEN[0],), WHEN)), WHEN)
+    assert not is_tabular(
+        rules("Match({('A', 'A'): 'a'})", parkey=((DETECTOR, DETECTOR), WHEN)), WHEN
+    )
     assert not is_tabular(rules(rmap_omit=f'({WHEN[0]} == "x")'), WHEN)
 
 

@@ -6,7 +6,9 @@ from support.crds_server import CONTEXT, HEADER, CrdsServer, make_cache
 from support.s3 import moto_server, use_endpoint
 
 from calbatch.crds_client import Client
+from calbatch.crds_client.answers import FileInfo
 from calbatch.crds_client.errors import ServerError
+from calbatch.crds_client.server.transport import RefusedError, TransientError
 from calbatch.crds_client.server.url_cache import UrlCache
 
 FLAT = "jwst_miri_flat_0002.fits"
@@ -56,6 +58,66 @@ def test_altered_files_are_rejected(root, source, in_memory):
     client = Client(root, "latest", server_url="memory://crds")
     assert "bytes" in client.fetch([FLAT]).failed[FLAT]
     assert client.cache.find(FLAT) is None
+
+
+@pytest.fixture
+def on_disk(source):
+    """Return a cache without a description of its files, on a disk that is mounted here."""
+    (source.config / "server_config").unlink()
+    return UrlCache(f"file://{source.root}")
+
+
+def test_a_cache_without_a_description_is_searched(on_disk, source):
+    assert on_disk.info == {}
+    infos = on_disk.file_infos([FLAT, CONTEXT, "jwst_miri_flat_9999.fits"])
+    sizes = {name: source.locate(name).stat().st_size for name in (FLAT, CONTEXT)}
+    assert infos == {name: FileInfo(size, "") for name, size in sizes.items()}
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda cache: cache.default_context("latest"), "names no latest context"),
+        (lambda cache: cache.default_context("edit"), "names no edit context"),
+        (lambda cache: cache.build_context("1.2"), r"which context belongs to 1\.2"),
+        (lambda cache: cache.context_by_date("2024-01-31"), "in use on 2024-01-31"),
+    ],
+)
+def test_a_cache_does_not_know_what_only_a_server_knows(on_disk, ask, message):
+    with pytest.raises(ServerError, match=message):
+        ask(on_disk)
+
+
+def test_a_file_is_opened_at_an_offset(on_disk, source):
+    with on_disk.open_file(FLAT, 3) as (start, stream):
+        assert (start, stream.read()) == (3, source.locate(FLAT).read_bytes()[3:])
+
+
+def test_a_missing_file_is_refused(on_disk):
+    with (
+        pytest.raises(RefusedError, match=r"no jwst_miri_flat_9999\.fits"),
+        on_disk.open_file("jwst_miri_flat_9999.fits", 0),
+    ):
+        pytest.fail("it was opened")
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused(on_disk, source):
+    path = source.locate(FLAT)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(RefusedError, match=str(path)), on_disk.open_file(FLAT, 0):
+        pytest.fail("it was opened")
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_fetched_again(source, in_memory):
+    """The caller retries after a temporary error."""
+    cache = UrlCache("memory://crds")
+    with (
+        pytest.raises(TransientError, match="changed"),
+        cache.open_file(FLAT, 0) as (_, stream),
+    ):
+        in_memory.pipe_file(f"/crds/references/jwst/miri/{FLAT}", b"another file")
+        stream.read()
 
 
 def test_an_unknown_protocol_is_an_error():
