@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from rich import console as rich_console
 
@@ -13,6 +13,7 @@ from calbatch.calibrate.parameters import nearest
 from calbatch.calibrate.step import Step
 from calbatch.cluster.batch.launching import launch
 from calbatch.cluster.batch.options import (
+    BatchArguments,
     BatchOptions,
     describe_options,
     option_fields,
@@ -20,7 +21,7 @@ from calbatch.cluster.batch.options import (
 )
 from calbatch.cluster.batch.order import Order
 from calbatch.cluster.batch.product_names import require_product_names
-from calbatch.cluster.batch.registering import begin_batch
+from calbatch.cluster.batch.registering import RegisteredBatch, begin_batch
 from calbatch.cluster.batch.result import Result
 from calbatch.cluster.batch.session import drive
 from calbatch.cluster.exposure.terminal import Console
@@ -34,7 +35,7 @@ def run(
     *,
     console: rich_console.Console | None = None,
     debug: bool = False,
-    **options: Any,
+    **options: Unpack[BatchArguments],
 ) -> Result:
     """Calibrate exposures, and show progress.
 
@@ -67,9 +68,7 @@ def run(
     TypeError
         If there is no such option.
     """
-    source = "run's arguments"
-    step, order = build_order(pipeline, inputs, output_dir, source=source, **options)
-    batch = begin_batch(step, order, hold=True)
+    batch = register(pipeline, inputs, output_dir, source="run's arguments", **options)
     return drive(batch, console or Console(stderr=True), debug=debug)
 
 
@@ -77,7 +76,7 @@ def submit(
     pipeline: str | Path | Step | type[Step],
     inputs: str | Path | Sequence[str | Path],
     output_dir: str | Path | None = None,
-    **options: Any,
+    **options: Unpack[BatchArguments],
 ) -> Result:
     """Calibrate exposures in the background, and return at once.
 
@@ -107,11 +106,19 @@ def submit(
     TypeError
         If there is no such option.
     """
-    source = "submit's arguments"
-    step, order = build_order(pipeline, inputs, output_dir, source=source, **options)
-    batch = begin_batch(step, order, hold=True)
+    batch = register(pipeline, inputs, output_dir, source="submit's arguments", **options)
     launch(batch)
     return Result(batch.folder, 0.0)
+
+
+def register(
+    pipeline: str | Path | Step | type[Step],
+    inputs: str | Path | Sequence[str | Path],
+    output_dir: str | Path | None = None,
+    **options: Any,
+) -> RegisteredBatch:
+    """Register a new batch, and hold its ledger until it is driven; see `build_order`."""
+    return begin_batch(*build_order(pipeline, inputs, output_dir, **options), hold=True)
 
 
 def build_order(

@@ -29,7 +29,7 @@ from calbatch.cluster.ledger.sqlite_errors import batch_folders
 from calbatch.cluster.ledger.store import LOCK_PATIENCE, NAME
 from calbatch.cluster.planning.identity import json_digest
 from calbatch.models import datamodels
-from calbatch.models.errors import ModelError
+from calbatch.models.errors import ModelError, format_count
 from calbatch.models.fits.layout import read_layout
 from calbatch.models.storage.files import current_version, read_stamp
 from calbatch.models.storage.location import Location
@@ -248,7 +248,8 @@ def _conclude(connection: sqlite3.Connection, row: sqlite3.Row) -> None:
     reason, state = "", "done" if done == row["total"] else "failed"
     if count < row["total"] or counts.get("waiting"):
         state = "interrupted"
-        reason = f"its ledger was damaged: {done} of {row['total']} exposures are known to be done"
+        total = format_count(row["total"], "exposure")
+        reason = f"its ledger was damaged: {done} of {total} known to be done"
         if count < row["total"]:
             reason += "; the same command does the others, which `resume` does not know"
     connection.execute(

@@ -13,6 +13,7 @@ from calbatch.cluster.display.progress import MemoryUse, duration
 from calbatch.cluster.exposure.messages import escape_text
 from calbatch.cluster.exposure.outcome import Outcome, peak_memory
 from calbatch.cluster.ledger import DamagedLedgerError
+from calbatch.models.errors import format_count
 
 SHOWN = 20
 """Maximum number of warnings and names listed; a long list would hide the summary."""
@@ -51,7 +52,7 @@ def describe_unrecorded(outcomes: Sequence[Outcome]) -> str:
     """Return a line about outcomes that are missing from the ledger."""
     names = ", ".join(outcome.path.name for outcome in outcomes[:SHOWN])
     more = f" and {len(outcomes) - SHOWN} more" if len(outcomes) > SHOWN else ""
-    count = f"{len(outcomes)} outcome{'s' * (len(outcomes) != 1)}"
+    count = format_count(len(outcomes), "outcome")
     return f"{count} could not be recorded; these exposures would be repeated: {names}{more}"
 
 
@@ -126,10 +127,12 @@ def _totals(totals: _Totals) -> Table:
 
 def _warnings(totals: _Totals, console: Console) -> None:
     for text, count in totals.warnings.most_common(SHOWN):
-        more = f" (and in {count - 1} more exposure{'s' * (count > 2)})" if count > 1 else ""
+        more = f" (and in {format_count(count - 1, 'more exposure')})" if count > 1 else ""
         _say(console, f"warning: {text.replace(_NAME, totals.first[text])}{more}", "yellow")
     if len(totals.warnings) > SHOWN:
-        _say(console, f"... and {len(totals.warnings) - SHOWN} more kinds of warnings", "yellow")
+        count = len(totals.warnings) - SHOWN
+        rest = format_count(count, "more kind of warning", "more kinds of warnings")
+        _say(console, f"... and {rest}", "yellow")
 
 
 def _stages(totals: _Totals) -> Table:

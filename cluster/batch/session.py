@@ -32,6 +32,7 @@ from calbatch.cluster.planning.identity import ReferenceChecksums
 from calbatch.cluster.planning.planner import Planner, open_references
 from calbatch.cluster.sites import placement
 from calbatch.cluster.sites.site import Site
+from calbatch.models.errors import format_count
 
 SiteOpener = Callable[[placement.Place, bool, str], AbstractContextManager[Site]]
 
@@ -274,11 +275,11 @@ class _Session:
         rules, count = self.planner.resolution, len(self.registered.inputs)
         context = f", context {rules.context} ({rules.context_reason})" if rules.context else ""
         self._say(
-            f"{self.registered.step.name}: {count} exposure{'s' * (count != 1)}, "
+            f"{self.registered.step.name}: {format_count(count, 'exposure')}, "
             f"{self.place.description}{context}; batch {self.registered.folder.name}"
         )
         for name, members in sorted(rules.parameters.items()):
-            self._say(f"parameters from {name}: {members} exposure{'s' * (members != 1)}")
+            self._say(f"parameters from {name}: {format_count(members, 'exposure')}")
 
     def _say(self, text: str) -> None:
         text = escape_text(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -63,14 +63,15 @@ def submit(ctx: click.Context, /, **options: Any) -> None:
     ctx.exit(batches.submit(parameters=ctx.obj, policy=retry_policy(options), **options))
 
 
-_BATCH = click.argument("batch", required=False, metavar="[BATCH]")
+def batch_command(function: Callable[..., None]) -> click.Command:
+    """Add a command on a batch, which it receives after click's context."""
+    argument = click.argument("batch", required=False, metavar="[BATCH]")
+    return cli.command()(argument(click.pass_context(function)))
 
 
-@cli.command()
-@_BATCH
+@batch_command
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @click.option("--watch", is_flag=True, help="Repeat until the batch has ended.")
-@click.pass_context
 def status(ctx: click.Context, batch: str | None, as_json: bool, watch: bool) -> None:
     """Show the progress of a batch.
 
@@ -82,11 +83,9 @@ def status(ctx: click.Context, batch: str | None, as_json: bool, watch: bool) ->
     ctx.exit(command.status(batch, as_json=as_json, watch=watch))
 
 
-@cli.command()
-@_BATCH
+@batch_command
 @click.argument("exposure", required=False, metavar="[EXPOSURE]")
 @click.option("-f", "--follow", is_flag=True, help="Show new lines until the batch has ended.")
-@click.pass_context
 def logs(ctx: click.Context, batch: str | None, exposure: str | None, follow: bool) -> None:
     """Show the events of a batch, or of one exposure (its number, or part of its name)."""
     from calbatch.cluster.cli.commands import status as command
@@ -94,10 +93,8 @@ def logs(ctx: click.Context, batch: str | None, exposure: str | None, follow: bo
     ctx.exit(command.logs(batch, exposure, follow=follow))
 
 
-@cli.command()
-@_BATCH
+@batch_command
 @click.option("--now", is_flag=True, help="Abandon running exposures, too.")
-@click.pass_context
 def cancel(ctx: click.Context, batch: str | None, now: bool) -> None:
     """Stop a batch: start no further exposures, and finish those that are running."""
     from calbatch.cluster.cli.commands import batches
@@ -105,11 +102,9 @@ def cancel(ctx: click.Context, batch: str | None, now: bool) -> None:
     ctx.exit(batches.cancel(batch, now=now))
 
 
-@cli.command()
-@_BATCH
+@batch_command
 @click.option("--detach", is_flag=True, help="Run in the background.")
 @click.option("--debug", is_flag=True, help="Show tracebacks of failures.")
-@click.pass_context
 def resume(ctx: click.Context, batch: str | None, detach: bool, debug: bool) -> None:
     """Calibrate the exposures of a batch that are waiting, failed or quarantined."""
     from calbatch.cluster.cli.commands import batches
@@ -117,11 +112,9 @@ def resume(ctx: click.Context, batch: str | None, detach: bool, debug: bool) -> 
     ctx.exit(batches.resume(batch, detach=detach, debug=debug))
 
 
-@cli.command()
-@_BATCH
+@batch_command
 @click.option("--context", required=True, metavar="PMAP", help="The CRDS context to compare with.")
 @click.option("--dry-run", is_flag=True, help="Only list these exposures, with the reasons.")
-@click.pass_context
 def recalibrate(ctx: click.Context, batch: str | None, context: str, dry_run: bool) -> None:
     """Calibrate exposures of a batch again if their references differ in another context."""
     from calbatch.cluster.cli.commands import again
@@ -179,10 +172,8 @@ def prune(ctx: click.Context, names: Sequence[str], older_than: float) -> None:
     ctx.exit(batches.prune(names, older_than=older_than))
 
 
-@cli.command()
-@_BATCH
+@batch_command
 @click.option("--timings", is_flag=True, help="Show the CPU seconds of each step.")
-@click.pass_context
 def report(ctx: click.Context, batch: str | None, timings: bool) -> None:
     """Show the summary of a batch, as `calbatch run` does at its end."""
     from calbatch.cluster.cli.commands import batches

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from calbatch.calibrate.references import CrdsReferences
 from calbatch.cluster.display.progress import PLAIN_EVERY, duration, megabytes
+from calbatch.models.errors import format_count
 
 Progress = Callable[[str, int, int], None]
 """Callback with a file's name, the bytes received and its size."""
@@ -49,7 +50,7 @@ class FetchTally:
     def line(self) -> str:
         """Return a one-line summary."""
         seconds = time.monotonic() - self.start
-        count = f"{self.whole} of {self.total} files"
+        count = f"{self.whole} of {format_count(self.total, 'file')}"
         return f"fetched {count}, {megabytes(self.bytes)} in {duration(seconds)}"
 
 
@@ -124,7 +125,7 @@ def fetch_references(
         print_missing(names, references.cache, console)
         return references.fetch(names)
     console.print(
-        f"fetching {len(names)} reference file{'s' * (len(names) != 1)} into {references.cache}",
+        f"fetching {format_count(len(names), 'reference file')} into {references.cache}",
         markup=False, highlight=False, soft_wrap=True,
     )  # fmt: skip
     with show_fetch_progress(len(names), console) as show:
@@ -136,7 +137,7 @@ def fetch_references(
 
 def print_missing(names: Sequence[str], where: str, console: Console) -> None:
     """Print the files that are missing from the cache, and the command that fetches them."""
-    count = f"{len(names)} reference file{'s are' if len(names) != 1 else ' is'}"
+    count = format_count(len(names), "reference file is", "reference files are")
     lines = [
         f"{count} not in the cache {where}, and no server is asked (CRDS_SERVER_URL, CRDS_MODE):",
         *(f"  {name}" for name in sorted(names)),
@@ -160,6 +161,7 @@ def defer_fetching(
         print_missing(names, references.cache, console)
         return references.fetch(names)
     console.print(
-        f"{len(names)} reference files have to be fetched first: {', '.join(sorted(names))}"
+        f"to be fetched first: {format_count(len(names), 'reference file')}: "
+        f"{', '.join(sorted(names))}"
     )
     return {name: f"{name} {TO_BE_FETCHED}: {sync_command([name])}" for name in names}

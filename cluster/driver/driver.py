@@ -29,7 +29,7 @@ from calbatch.cluster.exposure.policy import (
 from calbatch.cluster.planning.planned_exposure import PlannedExposure
 from calbatch.cluster.sites.silence import GONE, Condition, SilenceReports, SilentWorker
 from calbatch.cluster.sites.site import Site
-from calbatch.models.errors import FileError
+from calbatch.models.errors import FileError, format_count
 from calbatch.models.fits.writer import Product
 
 TICK = 0.2
@@ -68,7 +68,7 @@ class Driver:
         self.setup, self.feed, self.recorder = setup, feed, recorder
         self.policy = policy or RetryPolicy()
         self.stopping = ""
-        self._running: dict[int, Attempt] = {}
+        self._running: dict[int, Attempt] = {}  # the window: submitted, and not yet settled
         self._waiting = RetryQueue()
         self._reports = SilenceReports()
         self._room = Room(setup.output, recorder, self.policy.patience)
@@ -290,8 +290,8 @@ class Driver:
         action: RetryAction = RetryAction.FAIL,
     ) -> None:
         if action is RetryAction.QUARANTINE:
-            count = attempt.history.deaths_alone
-            text = f"{outcome.error}; quarantined: {count} workers died while it was running alone"
+            workers = format_count(attempt.history.deaths_alone, "worker")
+            text = f"{outcome.error}; quarantined: {workers} died while it was running alone"
             outcome = replace(outcome, error=text)
         self.recorder.record_outcome(attempt, outcome, log, action)
         if self.policy.fail_fast and not self.stopping:

@@ -25,7 +25,7 @@ class RetryAction(StrEnum):
 
     FAIL = "fail"
     AGAIN = "again"
-    ALONE = "alone"
+    ALONE = "alone"  # the exposure is a suspect: it runs by itself, after all others
     QUARANTINE = "quarantine"
 
 

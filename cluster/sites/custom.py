@@ -15,6 +15,7 @@ from calbatch.cluster.sites.local import DASK_SETTINGS, dashboard_link, hold_int
 from calbatch.cluster.sites.options import ClusterOptions
 from calbatch.cluster.sites.remote import check_workers, first_cause, refuse_insecure
 from calbatch.cluster.sites.timeouts import call_within
+from calbatch.models.errors import format_count
 
 EVERY = 0.1
 """Seconds between checks for a first worker."""
@@ -48,7 +49,7 @@ def open_cluster(options: ClusterOptions, grain: str) -> Iterator[DaskSite]:
             client = stack.enter_context(_connect(cluster, options))
         _scale(cluster, client, options)
         workers = sum(check_workers(client, options.path, grain).values())
-        name = f"{kind.__name__} with {workers} worker{'s' * (workers > 1)} so far"
+        name = f"{kind.__name__} with {format_count(workers, 'worker')} so far"
         yield DaskSite(client, grain, name, dashboard_link(client))
 
 
@@ -120,8 +121,8 @@ def _scale(cluster: Any, client: Any, options: ClusterOptions) -> None:
             cluster.scale(options.workers)
         except Exception as error:  # foreign code may raise anything
             raise RequestError(
-                f"cluster {options.path}: cannot scale to {options.workers} workers: "
-                f"{first_cause(error)}"
+                f"cluster {options.path}: cannot scale to "
+                f"{format_count(options.workers, 'worker')}: {first_cause(error)}"
             ) from error
     limit = time.monotonic() + options.patience
     while not client.nthreads():

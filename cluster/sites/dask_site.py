@@ -311,7 +311,7 @@ class DaskSite:
         return add_numbers(silent, self._numbers_by_worker()) if silent else silent
 
     def discard_worker(self, silent: SilentWorker) -> None:
-        """Let a nanny kill a stopped worker, and remove the worker from the scheduler."""
+        """Kill a stopped worker through its nanny, and remove it from the scheduler."""
         if silent.condition is Condition.STOPPED:
             kill_worker(self.client, silent.worker)
         with suppress(Exception):  # the worker may have been removed, or the scheduler lost

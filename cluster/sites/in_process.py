@@ -9,6 +9,7 @@ from dataclasses import replace
 from calbatch.cluster.exposure.job import Job, calibrate
 from calbatch.cluster.exposure.outcome import Outcome
 from calbatch.cluster.sites.silence import SilentWorker
+from calbatch.models.errors import format_count
 
 
 class InProcess:
@@ -64,5 +65,5 @@ class InProcess:
 
 def describe_threads(threads: int) -> str:
     """Return a description of this process with its number of threads."""
-    threading = f"in {threads} thread{'s' * (threads > 1)}" if threads else "without threads"
+    threading = f"in {format_count(threads, 'thread')}" if threads else "without threads"
     return f"in this process, {threading}"

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from calbatch.cluster.errors import SiteLostError
 from calbatch.cluster.sites.dask_site import DaskSite
+from calbatch.models.errors import format_count
 from calbatch.models.temporary import make_process_folder
 from calbatch.models.tiling import reference_cache
 
@@ -120,7 +121,7 @@ _server = _Server()
 
 
 def _use_own_temporary_folder() -> None:
-    """Let multiprocessing put its sockets in a folder that can be cleaned up after a kill.
+    """Put the sockets of multiprocessing in a folder that can be cleaned up after a kill.
 
     By default it creates a folder ``pymp-…``, whose owner cannot be determined.
     """
@@ -161,7 +162,7 @@ def open_local_cluster(workers: int, grain: str) -> Iterator[DaskSite]:
                 raise SiteLostError(f"the cluster did not start: {error}") from error
             stack.callback(_close, cluster, others)
             client = stack.enter_context(Client(cluster, set_as_default=False))
-        name = f"{workers} local worker{'s' * (workers > 1)}"
+        name = format_count(workers, "local worker")
         yield DaskSite(client, grain, name, dashboard_link(client))
 
 

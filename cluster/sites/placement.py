@@ -13,6 +13,7 @@ from calbatch.cluster.sites.kinds import find_kind
 from calbatch.cluster.sites.named_sites import NamedSite, find_site, open_site, override_options
 from calbatch.cluster.sites.options import AddressOptions, LocalOptions
 from calbatch.cluster.sites.site import Site
+from calbatch.models.errors import format_count
 
 SMALL_BATCH = 64 * 2**20
 """Bytes of input that take less time to calibrate than a cluster takes to start."""
@@ -109,7 +110,7 @@ class Place:
         if self.scheduler in IN_PROCESS:
             return describe_threads(self.threads)
         if self.scheduler == "local":
-            return f"{self.workers} local worker{'s' * (self.workers > 1)}"
+            return format_count(self.workers, "local worker")
         if self.named_site is not None:
             return f"the site {self.named_site.name}"
         return f"the scheduler at {self.scheduler}"

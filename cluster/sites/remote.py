@@ -17,6 +17,7 @@ from calbatch.cluster.errors import RequestError
 from calbatch.cluster.sites.dask_site import DaskSite
 from calbatch.cluster.sites.local import dashboard_link
 from calbatch.cluster.sites.timeouts import call_within
+from calbatch.models.errors import format_count
 
 CONNECT = 10.0
 """Seconds to wait for a scheduler to answer."""
@@ -59,7 +60,7 @@ def open_scheduler(address: str, grain: str, *, insecure: bool = False) -> Itera
         raise RequestError(f"no scheduler answers at {address}: {first_cause(error)}") from error
     with client:
         hosts = check_workers(client, address, grain)
-        name = f"the scheduler at {address} with {sum(hosts.values())} workers"
+        name = f"the scheduler at {address} with {format_count(sum(hosts.values()), 'worker')}"
         yield DaskSite(client, grain, name, dashboard_link(client))
 
 

@@ -224,7 +224,7 @@ def _ask(client: Any, worker: str, answer: Future[Condition]) -> None:
 
 
 def kill_worker(client: Any, worker: str) -> None:
-    """Let a worker's nanny kill and replace it, if there is a nanny that answers."""
+    """Kill a worker through its nanny, which replaces it; do nothing if no nanny answers."""
     with suppress(Exception):
         arguments = {"workers": [worker], "nanny": True, "on_error": "ignore"}
         call_within(NANNY_ANSWER, lambda: client.run(_kill_worker, **arguments))

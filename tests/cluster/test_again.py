@@ -187,7 +187,7 @@ def test_plan_shows_which_products_would_stay(run, exposures, tmp_path):
     os.utime(exposures[0], ns=(1, 1))
     completed = calbatch("plan", "superbias", *exposures, "-o", tmp_path / "out", "--date", DATE)
     assert completed.status == 0
-    assert "2 are done and intact" in completed.out
+    assert "2 exposures already done, with intact products" in completed.out
     assert "3 exposures" in completed.out
 
 
@@ -217,7 +217,7 @@ def test_only_exposures_that_another_context_changes_are_recalibrated(
     _new_context(cache, "superbias")
     completed = calbatch("recalibrate", first.name, "--context", "jwst_0003.pmap")
     assert completed.status == 0, completed.err
-    assert "3 of 3 exposures have other references" in completed.err
+    assert "3 of 3 exposures with other references" in completed.err
     assert "jwst_nircam_superbias_0001.fits ->" in completed.err
     assert {fits.getval(p, "CRDS_CTX") for p in first.products} == {"jwst_0003.pmap"}
 

@@ -88,7 +88,7 @@ def test_altered_pixels_are_found_only_with_verify(run, exposures, tmp_path):
     assert kept.counts == {"kept": 3}
     assert contents(kept) == before
     completed = calbatch("plan", "superbias", *exposures, "-o", tmp_path / "out", "--date", DATE)
-    assert "3 are done and intact" in completed.out
+    assert "3 exposures already done, with intact products" in completed.out
     completed = calbatch(
         "plan", "superbias", *exposures, "-o", tmp_path / "out", "--date", DATE, "--verify"
     )

@@ -59,7 +59,7 @@ def test_an_overwritten_ledger_is_rebuilt_from_its_manifest(simulated, out):
     noise = ledger(out).read_bytes()
     completed = calbatch("rebuild", out)
     assert completed.status == 0, completed.err
-    assert "3 of 3 exposures are done" in completed.out
+    assert "3 of 3 exposures done" in completed.out
     [aside] = state_of(out).glob("ledger.damaged-*.sqlite")
     assert aside.read_bytes() == noise
     assert str(aside) in completed.out
@@ -91,10 +91,10 @@ def test_exposures_with_damaged_products_are_not_done(simulated, out):
     first.unlink()
     second.write_bytes(second.read_bytes()[:-2880] + bytes(2880))
     scribble(ledger(out))
-    assert "1 of 3 exposures are done" in calbatch("rebuild", out).out
+    assert "1 of 3 exposures done" in calbatch("rebuild", out).out
     completed = calbatch("status", out)
     assert completed.status == 130
-    assert "1 of 3 exposures are known to be done" in completed.out
+    assert "1 of 3 exposures known to be done" in completed.out
     assert calbatch("resume", out).status == 0
     assert len(products_in(out)) == 3
 
@@ -221,7 +221,7 @@ def test_an_emptied_or_missing_ledger_is_damaged(lose, simulated, out):
     calbatch("prune", "--older-than", "0")
     assert [folder.name for folder in find_registered()] == [batch.name]
     completed = calbatch("rebuild", out)
-    assert "3 of 3 exposures are done" in completed.out
+    assert "3 of 3 exposures done" in completed.out
     assert run(simulated.exposures, out).counts == {"kept": 3}
     assert stamps(out) == before
 

@@ -99,7 +99,7 @@ def test_each_file_is_fetched_once_before_the_batch_starts(tmp_path, server):
     assert references_asked(server) == {SUPERBIAS: 1}
     text = output_of(console)
     assert "fetching 1 reference file" in text
-    assert "fetched 1 of 1 files" in text
+    assert "fetched 1 of 1 file" in text
     assert text.index("fetched") < text.index("context jwst_0001.pmap (as requested)")
     assert fits.getval(result.products[0], "CRDS_CTX") == "jwst_0001.pmap"
     assert run("superbias", paths, tmp_path / "out", scheduler="sync", console=quiet()).done

@@ -128,8 +128,8 @@ def test_sync_makes_the_cache_and_fetches_what_exposures_need(user):
     assert done.returncode == 0, done.stderr
     assert user.cached_files() == {FLAT}
     assert user.server.asked[FLAT] == 1
-    assert "fetched 1 of 1 files" in done.stderr
-    assert "1 of 1 files are in" in done.stdout
+    assert "fetched 1 of 1 file" in done.stderr
+    assert "1 of 1 file in" in done.stdout
     assert user.run("sync", *files).returncode == 0
     assert user.server.asked[FLAT] == 1
     user.offline()
@@ -233,7 +233,7 @@ def test_verify_lists_files_that_cannot_be_verified(user):
     (cached_files.parent / "jwst_miri_flat_mine.fits").write_bytes(b"mine")
     done = user.run("verify")
     assert done.returncode == 0
-    assert "1 files cannot be verified" in done.stdout
+    assert "1 file cannot be verified" in done.stdout
 
 
 def test_diff_of_contexts(user):
@@ -243,7 +243,7 @@ def test_diff_of_contexts(user):
     assert done.returncode == 0
     assert lines(done) == [{"file": files[0], "type": "flat", OLD: OLD_FLAT, CONTEXT: FLAT}]
     shown = user.run("diff", OLD, CONTEXT, *files)
-    assert "1 of 2 exposures have other references" in shown.stdout
+    assert "1 of 2 exposures with other references" in shown.stdout
     assert re.search(rf"{OLD_FLAT}.*{FLAT}", shown.stdout)
 
 

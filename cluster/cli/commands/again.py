@@ -31,7 +31,7 @@ from calbatch.cluster.planning.planner import Planner, open_references
 from calbatch.cluster.planning.step_configuration import input_pattern
 from calbatch.cluster.sites import placement
 from calbatch.models import datamodels
-from calbatch.models.errors import ModelError
+from calbatch.models.errors import ModelError, format_count
 from calbatch.models.storage.location import Location, location
 
 EVERY = 2.0
@@ -51,7 +51,8 @@ def recalibrate(batch: str | None, context: str, *, dry_run: bool) -> int:
         changed = dict(_find_changes(view, row.id, step, order))
     for path, reason in changed.items():
         console.print(escape_text(f"{path}: {reason}"))
-    console.print(f"{len(changed)} of {row.total} exposures have other references by {context}")
+    exposures = format_count(row.total, "exposure")
+    console.print(f"{len(changed)} of {exposures} with other references in {context}")
     if dry_run or not changed:
         return 0
     order = replace(order, inputs=tuple(map(str, changed)))

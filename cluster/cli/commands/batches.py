@@ -37,10 +37,9 @@ DAY = 86400.0
 def submit(pipeline: str, inputs: Sequence[str], **options: Any) -> int:
     """Start a batch in the background, and print its name."""
     from calbatch.cluster.batch.launching import launch
-    from calbatch.cluster.batch.python_api import build_order
-    from calbatch.cluster.batch.registering import begin_batch
+    from calbatch.cluster.batch.python_api import register
 
-    batch = begin_batch(*build_order(pipeline, inputs, **options), hold=True)
+    batch = register(pipeline, inputs, **options)
     launch(batch)
     print(batch.folder.name)  # noqa: T201 - for scripts
     return 0

@@ -24,6 +24,7 @@ from calbatch.cluster.planning.inputs import parse_place, total_bytes
 from calbatch.cluster.planning.planner import Planner, open_references
 from calbatch.cluster.planning.resolving import Resolution
 from calbatch.cluster.sites import placement
+from calbatch.models.errors import format_count
 from calbatch.models.storage.location import Location
 
 
@@ -81,18 +82,19 @@ def _print(
     needs: Forecast,
     place: placement.Place,
 ) -> None:
-    count = len(paths)
+    count = format_count(len(paths), "exposure")
     size = megabytes(total_bytes(paths))
     context = f", context {rules.context} ({rules.context_reason})" if rules.context else ""
-    console.print(f"{name}: {count} exposure{'s' * (count != 1)}, {size}{context}")
+    console.print(f"{name}: {count}, {size}{context}")
     if needs.kept:
-        console.print(f"{needs.kept} are done and intact, and stay as they are")
+        console.print(f"{format_count(needs.kept, 'exposure')} already done, with intact products")
     for path, reason_to_repeat in needs.changed.items():
         console.print(f"done again: {path}: {reason_to_repeat}")
     if needs.unknown:
-        console.print(f"{needs.unknown} more can be planned once their references are fetched")
+        count = format_count(needs.unknown, "more exposure")
+        console.print(f"{count} can be planned once the references are fetched")
     for reference, members in sorted(rules.parameters.items()):
-        console.print(f"parameters from {reference}: {members} exposure{'s' * (members != 1)}")
+        console.print(f"parameters from {reference}: {format_count(members, 'exposure')}")
     if needs.references:
         console.print(_references(needs))
     if needs.groups:
@@ -127,8 +129,10 @@ def _memory(needs: Forecast, place: placement.Place, console: Console) -> None:
         return
     local = place.scheduler == "local"
     tiles = place.workers if local else min(place.workers, largest.budget.tiles)
-    count = f"{tiles} tiles at a time" if tiles > 1 else "a tile at a time"
-    where = f"in {place.workers} worker processes" if local else "in this process"
+    count = f"{format_count(tiles, 'tile')} at a time"
+    where = "in this process"
+    if local:
+        where = f"in {format_count(place.workers, 'worker process', 'worker processes')}"
     total = megabytes(largest.budget.bytes * tiles)
     reference_bytes = _reference_memory(place) if local else 0
     more = (

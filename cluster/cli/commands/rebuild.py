@@ -6,6 +6,7 @@ from calbatch.cluster.batch.rebuilding import rebuild_ledger
 from calbatch.cluster.exposure.messages import escape_text
 from calbatch.cluster.exposure.terminal import Console
 from calbatch.cluster.planning.inputs import parse_place
+from calbatch.models.errors import format_count
 
 
 def main(output: str) -> int:
@@ -17,7 +18,8 @@ def main(output: str) -> int:
         return 0
     for batch in batches:
         if batch.total:
-            console.print(f"{batch.name}: {batch.done} of {batch.total} exposures are done")
+            total = format_count(batch.total, "exposure")
+            console.print(f"{batch.name}: {batch.done} of {total} done")
         else:
             console.print(
                 f"{batch.name}: nothing is known about it; run its command again to repeat it"

@@ -22,6 +22,7 @@ from calbatch.crds_client.cache.layout import check_name
 from calbatch.crds_client.cache_client import CacheClient
 from calbatch.crds_client.reference_table import ReferenceTable
 from calbatch.crds_client.upkeep import Fault, usage
+from calbatch.models.errors import format_count
 
 
 def bestrefs(inputs: Sequence[str], context: str | None, *, as_json: bool) -> int:
@@ -70,8 +71,8 @@ def diff(old: str, new: str, inputs: Sequence[str], *, as_json: bool) -> int:
         if differences:
             _print_table(("file", "type", before.context, after.context), cells)
         changed = len({d.exposure for d in differences})
-        count = len(paths) - len(faults)
-        _say(f"{changed} of {count} exposures have other references in {after.context}")
+        exposures = format_count(len(paths) - len(faults), "exposure")
+        _say(f"{changed} of {exposures} with other references in {after.context}")
     for reason in faults.values():
         Console(stderr=True).print(reason, markup=False, highlight=False, soft_wrap=True)
     return 1 if faults else 0
@@ -171,8 +172,8 @@ def _ensure_cached(client: CacheClient, names: Collection[str]) -> int:
             failed = client.fetch(missing, show).failed
     for name, reason in sorted(failed.items()):
         _say(f"{name}: {reason}")
-    cached = len(set(names)) - len(failed)
-    _say(f"{cached} of {len(set(names))} files are in {client.cache}")
+    total = len(set(names))
+    _say(f"{total - len(failed)} of {format_count(total, 'file')} in {client.cache}")
     return 1 if failed else 0
 
 
@@ -183,12 +184,13 @@ def verify(names: Sequence[str], *, repair: bool) -> int:
     for fault in faults:
         _say(f"{fault.path}: {fault.problem}")
     if unknown:
-        _say(f"{len(unknown)} files cannot be verified: neither a server nor the cache knows them")
+        count = format_count(len(unknown), "file")
+        _say(f"{count} cannot be verified: known to neither a server nor the cache")
     checked = (len(names) or usage(client.cache).files) - len(unknown)
     if repair and faults:
         return _repair(client, faults)
     advice = "; --repair fetches them anew" if faults else ""
-    _say(f"{checked} files verified, {len(faults)} wrong{advice}")
+    _say(f"{format_count(checked, 'file')} verified, {len(faults)} wrong{advice}")
     return 1 if faults else 0
 
 
@@ -201,7 +203,7 @@ def _repair(client: CacheClient, faults: Sequence[Fault]) -> int:
         report = client.fetch(names, show, anew=True)
     for name, reason in sorted(report.failed.items()):
         _say(f"{name}: {reason}")
-    _say(f"{len(report.fetched)} of {len(names)} files repaired")
+    _say(f"{len(report.fetched)} of {format_count(len(names), 'file')} repaired")
     return 1 if report.failed else 0
 
 

@@ -11,6 +11,7 @@ from calbatch.calibrate.simulate import PRESETS, SimulatedSet, SimulationSpec, s
 from calbatch.calibrate.simulate.readout_plan import plan_readout
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.terminal import Console
+from calbatch.models.errors import format_count
 
 RECORD_NAME = "made-by-calbatch.json"
 """The file that records how a folder of simulated exposures was made."""
@@ -75,15 +76,16 @@ def claim_folder(folder: Path, made_with: Mapping[str, object]) -> Path:
 def announce(specs: Sequence[SimulationSpec], exposures: int, console: Console) -> None:
     """Print what is going to be simulated."""
     total = exposures * len(specs)
-    console.print(f"simulating {total} raw exposure{'s' * (total > 1)}, with references and truth:")
+    console.print(f"simulating {format_count(total, 'raw exposure')}, with references and truth:")
     for spec in specs:
         readout = plan_readout(spec)
         rows, cols = readout.frame.shape
         frames = f" of {readout.nframes} frames" if readout.nframes > 1 else ""
         integrations = f"{readout.nints} integrations of " if readout.nints > 1 else ""
+        groups = format_count(readout.ngroups, "group")
         console.print(
             f"  {exposures} of {readout.detector.instrument} {readout.detector.name}, "
-            f"{cols} x {rows} pixels, {integrations}{readout.ngroups} groups{frames}"
+            f"{cols} x {rows} pixels, {integrations}{groups}{frames}"
         )
 
 

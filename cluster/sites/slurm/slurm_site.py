@@ -36,6 +36,7 @@ from calbatch.cluster.sites.slurm.job_options import (
     worker_command,
     worker_variables,
 )
+from calbatch.models.errors import format_count
 from calbatch.models.private import NotPrivateError, make_private_folder
 
 log = logging.getLogger(__name__)
@@ -74,9 +75,8 @@ def open_slurm(options: SlurmOptions, grain: str, batch: str = "") -> Iterator[D
         client, cluster = _start(stack, options, batch)
         _wait(cluster, options)
         check_workers(client, "Slurm", grain)
-        jobs, cores = options.jobs, options.cores
-        plural = "s" * (jobs > 1), "s" * (cores > 1)
-        name = f"{jobs} Slurm job{plural[0]} with {cores} worker{plural[1]} each"
+        jobs = format_count(options.jobs, "Slurm job")
+        name = f"{jobs} with {format_count(options.cores, 'worker')} each"
         yield SlurmSite(client, grain, name, dashboard_link(client))
 
 

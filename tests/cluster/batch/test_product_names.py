@@ -1,10 +1,14 @@
 """Parameters that name products are checked before anything is planned."""
 
+from pathlib import Path
+
 import pytest
 
 from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
+from calbatch.calibrate.products import product_paths
 from calbatch.cluster.batch.product_names import require_product_names
 from calbatch.cluster.errors import RequestError
+from calbatch.models.datamodels import RampModel
 
 
 def pipeline(**sections):
@@ -30,13 +34,18 @@ def test_parameters_that_would_be_ignored_or_lead_elsewhere_are_refused(sections
 
 
 @pytest.mark.parametrize(
-    "sections",
+    ("sections", "product"),
     [
-        {},
-        {"own": {"suffix": "c1d_lin", "output_file": "mine.fits", "output_dir": "there"}},
-        {"own": {"output_dir": "there"}, "jump": {"output_dir": "there", "suffix": "x"}},
-        {"jump": {"output_file": None, "output_dir": ""}},
+        ({}, "a_jump.fits"),
+        ({"own": {"suffix": "c1d_lin", "output_file": "mine.fits"}}, "a_jump.fits"),
+        ({"jump": {"suffix": "x", "output_dir": ""}}, "a_x.fits"),
+        ({"own": {"output_dir": "b"}, "jump": {"output_dir": "b", "suffix": "x"}}, "b/a_x.fits"),
     ],
 )
-def test_other_names_are_accepted(sections):
-    require_product_names(pipeline(**sections))
+def test_other_parameters_name_the_products_of_a_step(sections, product):
+    step = pipeline(**sections)
+    require_product_names(step)
+    model = RampModel()
+    model.meta.filename = "a_uncal.fits"
+    suffix = step.jump.suffix or step.jump.name
+    assert product_paths(step.jump, [(suffix, model)]) == [Path(product)]

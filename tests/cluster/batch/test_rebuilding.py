@@ -73,7 +73,7 @@ def test_the_manifest_and_the_products_make_a_new_ledger(recorded):
     with View(recorded.state) as view:
         row = view.batch(recorded.name)
         assert row.state == "interrupted"
-        assert row.reason == "its ledger was damaged: 2 of 4 exposures are known to be done"
+        assert row.reason == "its ledger was damaged: 2 of 4 exposures known to be done"
         assert view.find_products(["i0"])["i0"][0].path.endswith("e0_rate.fits")
     assert not list(recorded.state.glob("rebuilt-*"))
 

@@ -99,7 +99,7 @@ def test_a_terminal_shows_a_bar(clock):
         show("a", 3_000_000, 3_000_000)
     text = console.file.getvalue()
     assert "\x1b[" in text
-    assert "fetched 1 of 1 files, 3.0 MB in 0.0 s" in text
+    assert "fetched 1 of 1 file, 3.0 MB in 0.0 s" in text
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,8 @@ def test_fetched_files_are_announced_and_counted(clock, names, files):
     first, last = lines(console)
     assert files in first
     assert first.endswith(" /crds")
-    assert last == f"fetched {len(names)} of {len(names)} files, {4 * len(names)}.0 MB in 0.0 s"
+    count = files.replace("reference ", "").strip()
+    assert last == f"fetched {len(names)} of {count}, {4 * len(names)}.0 MB in 0.0 s"
 
 
 def test_files_that_cannot_be_fetched_are_named_with_the_reason(clock):

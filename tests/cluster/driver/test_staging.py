@@ -143,10 +143,13 @@ class FakePermits:
 class Refusing(FakePermits):
     """An object store that cannot be written."""
 
+    asked = False
+
     def claim(self):
         raise StorageError(self.marker, "access denied")
 
     def release(self):
+        self.asked = True
         raise StorageError(self.marker, "access denied")
 
 
@@ -184,5 +187,7 @@ class TestObjectStores:
     def test_permits_that_cannot_be_withdrawn_are_left_to_the_next_driver(
         self, staging, monkeypatch
     ):
-        monkeypatch.setattr(staging, "_permits", Refusing("s3://bucket/out", "2"))
+        permits = Refusing("s3://bucket/out", "2")
+        monkeypatch.setattr(staging, "_permits", permits)
         staging.close()
+        assert permits.asked

@@ -70,6 +70,20 @@ def background(function, *arguments):
     return thread
 
 
+def calibrate_with_a_stopped_worker(site, gate, out, silence=SILENCE):
+    """Stop a worker while its site calibrates; return the result, the process, and the events."""
+    gate.unlink(missing_ok=True)
+    stopped = []
+    thread = background(stopping, out, gate, stopped)
+    policy = RetryPolicy(silence=silence)
+    result = calibrate_on(site, SLOW, small_set().exposures, out, policy)
+    thread.join()
+    tries, events = attempts_and_events(result)
+    assert result.counts == {"done": 3}
+    assert tries[0] == ["death", "done"]
+    return result, stopped[0], [e.text for e in events if e.kind == "silence"]
+
+
 def attempts_and_events(result):
     with View(result.folder.state) as view:
         rows = list(view.exposures(result.batch.id))
@@ -79,18 +93,9 @@ def attempts_and_events(result):
 
 def test_a_stopped_worker_is_reported_and_its_exposure_tried_again(workers, tmp_path):
     site, gate = workers
-    gate.unlink(missing_ok=True)
-    out, stopped = tmp_path / "out", []
-    thread = background(stopping, out, gate, stopped)
-    policy = RetryPolicy(silence=SILENCE)
-    result = calibrate_on(site, SLOW, small_set().exposures, out, policy)
-    thread.join()
-    tries, events = attempts_and_events(result)
-    assert result.counts == {"done": 3}
-    assert tries[0] == ["death", "done"]
-    told = [e.text for e in events if e.kind == "silence" and str(Condition.STOPPED) in e.text]
-    assert len(told) == 1
-    eventually(lambda: not psutil.pid_exists(stopped[0]) or _ended(stopped[0]))
+    _, stopped, reports = calibrate_with_a_stopped_worker(site, gate, tmp_path / "out")
+    assert sum(str(Condition.STOPPED) in text for text in reports) == 1
+    eventually(lambda: not psutil.pid_exists(stopped) or _ended(stopped))
     eventually(lambda: len(site.client.nthreads()) == 2)  # another has taken its place
 
 
@@ -155,16 +160,10 @@ def foreign(tmp_path, monkeypatch):
 
 def test_a_stopped_worker_that_goes_on_after_all_publishes_nothing(foreign, tmp_path):
     site, gate = foreign
-    out, stopped = tmp_path / "out", []
-    thread = background(stopping, out, gate, stopped)
-    policy = RetryPolicy(silence=SILENCE)
-    result = calibrate_on(site, SLOW, small_set().exposures, out, policy)
-    thread.join()
-    tries, _ = attempts_and_events(result)
-    assert result.counts == {"done": 3}
-    assert tries[0] == ["death", "done"]
-    os.kill(stopped[0], signal.SIGCONT)
-    _until_it_rests(stopped[0])
+    out = tmp_path / "out"
+    result, stopped, _ = calibrate_with_a_stopped_worker(site, gate, out)
+    os.kill(stopped, signal.SIGCONT)
+    _until_it_rests(stopped)
     for outcome in result.outcomes:
         for product in outcome.written:
             now = read_stamp(Path(product.path))
@@ -177,16 +176,9 @@ def test_a_stopped_worker_on_another_host_without_a_nanny_is_given_up(
 ):
     monkeypatch.setattr("calbatch.cluster.sites.silence.find_listener", lambda address: None)
     site, gate = foreign
-    out, stopped = tmp_path / "out", []
-    thread = background(stopping, out, gate, stopped)
-    policy = RetryPolicy(silence=10.0)  # longer than anything holds the other worker up
-    result = calibrate_on(site, SLOW, small_set().exposures, out, policy)
-    thread.join()
-    tries, events = attempts_and_events(result)
-    assert result.counts == {"done": 3}
-    assert tries[0] == ["death", "done"]
-    texts = [e.text for e in events if e.kind == "silence"]
-    assert any(str(Condition.UNWATCHED) in text for text in texts)
+    silence = 10.0  # longer than anything holds the other worker up
+    _, _, reports = calibrate_with_a_stopped_worker(site, gate, tmp_path / "out", silence)
+    assert any(str(Condition.UNWATCHED) in text for text in reports)
 
 
 def _until_it_rests(pid):

@@ -66,13 +66,13 @@ def taken(monkeypatch, tmp_path):
 def test_a_submitted_batch_is_launched_and_its_name_printed(taken, monkeypatch, capsys):
     orders = []
 
-    def build_order(pipeline, inputs, **options):
+    def build_order(pipeline, inputs, output_dir, **options):
         orders.append((pipeline, inputs, options))
         return "step", "order"
 
     monkeypatch.setattr(python_api, "build_order", build_order)
     monkeypatch.setattr(
-        registering, "begin_batch", lambda step, order, hold: taken["batch"] if hold else None
+        python_api, "begin_batch", lambda step, order, hold: taken["batch"] if hold else None
     )
     assert batches.submit("jump", ["a.fits"], workers=2) == 0
     assert capsys.readouterr().out == f"{taken['batch'].folder.name}\n"

@@ -98,7 +98,8 @@ def test_tiles_are_as_high_as_requested(forecast):
 def test_worker_processes_need_memory_together(forecast):
     _, one = forecast(scheduler="local", workers=1, grain="exposure")
     _, two = forecast(scheduler="local", workers=2, grain="exposure")
-    assert "2 tiles at a time" in two[-1]
+    assert "1 tile at a time, in 1 worker process:" in one[-1]
+    assert "2 tiles at a time, in 2 worker processes:" in two[-1]
 
     def size(line):
         return float(re.search(r": ([\d.]+) MB", line)[1])

@@ -28,7 +28,7 @@ def test_each_batch_and_the_damaged_ledger_are_named(folder, capsys):
     assert rebuild.main(str(folder.output)) == 0
     first, second, last = capsys.readouterr().out.splitlines()
     known, unknown = (first, second) if folder.name < other.name else (second, first)
-    assert known == f"{folder.name}: 0 of 2 exposures are done"
+    assert known == f"{folder.name}: 0 of 2 exposures done"
     assert unknown.startswith(f"{other.name}: ")
     [aside] = folder.state.glob("ledger.damaged-*")
     assert last.endswith(str(aside))

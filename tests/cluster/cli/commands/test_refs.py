@@ -126,7 +126,7 @@ def sync(*items, **options):
 
 def test_references_in_the_cache_need_no_server(exposures, capsys):
     assert sync(*exposures, pipeline="superbias") == 0
-    assert "1 of 1 files are in " in capsys.readouterr().out
+    assert "1 of 1 file in " in capsys.readouterr().out
 
 
 def test_missing_references_are_named_without_a_server(exposures, cache, capsys):
@@ -163,7 +163,7 @@ def test_all_that_a_context_has_can_be_asked_for(cache, capsys):
     assert sync(context=CONTEXT, instruments=["nircam"]) == 0
     folders = [cache / "references", cache / "mappings"]
     count = sum(path.is_file() for folder in folders for path in folder.rglob("*.*"))
-    assert f"{count} of {count} files are in {cache}" in capsys.readouterr().out
+    assert f"{count} of {count} files in {cache}" in capsys.readouterr().out
 
 
 # -- verify ------------------------------------------------------------------------------------
@@ -171,4 +171,4 @@ def test_all_that_a_context_has_can_be_asked_for(cache, capsys):
 
 def test_files_that_nobody_knows_cannot_be_verified(cache, capsys):
     assert refs.verify([superbias(cache).name], repair=False) == 0
-    assert "1 files cannot be verified" in capsys.readouterr().out
+    assert "1 file cannot be verified" in capsys.readouterr().out
