@@ -111,13 +111,14 @@ def test_a_folder_in_the_place_of_a_file_is_refused(on_disk, source):
 
 def test_a_file_that_is_replaced_while_it_is_read_is_fetched_again(source, in_memory):
     """The caller retries after a temporary error."""
-    cache = UrlCache("memory://crds")
-    with (
-        pytest.raises(TransientError, match="changed"),
-        cache.open_file(FLAT, 0) as (_, stream),
-    ):
-        in_memory.pipe_file(f"/crds/references/jwst/miri/{FLAT}", b"another file")
-        stream.read()
+
+    def read_replaced():
+        with UrlCache("memory://crds").open_file(FLAT, 0) as (_, stream):
+            in_memory.pipe_file(f"/crds/references/jwst/miri/{FLAT}", b"another file")
+            return stream.read()
+
+    with pytest.raises(TransientError, match="changed"):
+        read_replaced()
 
 
 def test_an_unknown_protocol_is_an_error():
