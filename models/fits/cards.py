@@ -38,8 +38,7 @@ _VALUE = re.compile(
     r")(?= *(?:/|$)))?"
 )
 Kind = Literal["none", "text", "logical", "integer", "number"]
-_KINDS: tuple[Kind, ...] = ("none", "text", "logical", "integer", "number")
-"""Kinds of values by the group of `_VALUE` that matches."""
+_KINDS: tuple[Kind, ...] = ("none", "text", "logical", "integer", "number")  # by matching group
 
 # Keywords that describe the array or table below the header, which the writer determines itself.
 _STRUCTURAL = re.compile(
@@ -98,13 +97,7 @@ def replace_foreign_bytes(raw: bytes) -> bytes:
 
 
 def _parse_value(content: str) -> tuple[Kind, str | None, int]:
-    """Return the kind of a value, its text (None without a value) and the position of its end.
-
-    Parameters
-    ----------
-    content : str
-        A card after its value indicator.
-    """
+    """Return the kind of a value, its text (or None), and its end after the value indicator."""
     match = _VALUE.match(content)
     assert match is not None  # it matches anything
     group = match.lastindex or 0
@@ -245,13 +238,7 @@ class HeaderKeywords:
         return self._text[at + 10 : at + CARD_LENGTH]
 
     def cards(self, keywords: Set[bytes]) -> str:
-        """Return the text of the first card of each keyword, in any order.
-
-        Parameters
-        ----------
-        keywords : set of bytes
-            The keywords, padded to 8 characters.
-        """
+        """Return the text of the first card of each keyword (8 bytes, padded), in any order."""
         return "".join(map(self._card, self._numbers.keys() & keywords))
 
     def _card(self, keyword: bytes) -> str:
