@@ -138,9 +138,10 @@ def cast_exactly(values: Array, dtype: np.dtype[Any], where: str) -> Array:
     low, stop = (0, 2) if dtype.kind == "b" else _range(dtype)
     if values.dtype.kind == "f":
         # Both limits are powers of two, which floats of any width hold exactly or which exceed
-        # their range.
+        # their range. A lower limit beyond the range would become -inf, and accept it.
+        least = max(float(low), float(np.finfo(values.dtype).min))
         with np.errstate(invalid="ignore", over="ignore"):
-            fine = (values >= float(low)) & (values < float(stop)) & (values == np.trunc(values))
+            fine = (values >= least) & (values < float(stop)) & (values == np.trunc(values))
         bad = values[~fine]
     elif values.size and not low <= int(values.min()) <= int(values.max()) < stop:
         span = np.iinfo(values.dtype)

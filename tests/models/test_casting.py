@@ -4,7 +4,7 @@ import dask.array as da
 import numpy as np
 import pytest
 from astropy import units
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -20,6 +20,7 @@ numbers = st.sampled_from(["u1", "i4", "u8", "i8", "f2", "f4", "f8", "?"]).map(n
 
 
 class TestIntegers:
+    @example(values=np.array([-np.inf], "f2"), dtype=np.dtype("i4"))  # beyond the range of f2
     @given(numbers.flatmap(lambda dtype: hnp.arrays(dtype, st.integers(0, 5))), integers)
     def test_values_are_cast_exactly_if_all_fit(self, values, dtype):
         low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
