@@ -7,8 +7,8 @@ from astropy.io import fits
 from calbatch.models.arrays import StoredFile
 from calbatch.models.datamodels import CubeModel, ImageModel, MaskModel, SuperBiasModel
 from calbatch.models.errors import FileError, ValidationError, ValidationWarning
-from calbatch.models.opening import UnreadField, load_content
-from calbatch.models.schema.spec import load_schema
+from calbatch.models.opening import UnreadField, convert_field, load_content
+from calbatch.models.schema.spec import FieldSpec, load_schema
 
 PIXELS = np.arange(48, dtype="f4").reshape(8, 6)
 
@@ -57,6 +57,10 @@ def test_a_table_is_read_on_first_use(tmp_path):
         ((table("SCI", a="i4"),), "SCI must be an image extension, found table"),
         ((image("SCI", PIXELS[0]),), r"SCI must have 2 dimensions, found \(6,\)"),
         (
+            (image("SCI"), image("VAR_RNOISE", np.zeros((1, 1, 8, 6), "f4"))),
+            r"VAR_RNOISE may have 3 dimensions, found \(1, 1, 8, 6\)",
+        ),
+        (
             (image("SCI"), image("DQ", PIXELS)),
             "DQ must hold uint32, found float32",
         ),
@@ -66,6 +70,25 @@ def test_hdus_that_do_not_fit_the_schema_are_refused(tmp_path, hdus, message):
     path = write(tmp_path / "a.fits", *hdus)
     with pytest.raises(FileError, match=rf"^{path}: {message}"):
         ImageModel(path)
+
+
+def test_an_extension_of_another_kind_is_named(tmp_path):
+    path = write(tmp_path / "a.fits", image("SCI"))
+    path.write_bytes(path.read_bytes().replace(b"'IMAGE   '", b"'FOREIGN '"))
+    with pytest.raises(FileError, match=r"SCI must be an image, but XTENSION = 'FOREIGN'"):
+        ImageModel(path)
+
+
+@pytest.mark.parametrize(
+    ("spec", "value", "message"),
+    [
+        (FieldSpec("a", "A", ndim=2), np.zeros(2, [("x", "i4")]), "must be an array, is a table"),
+        (load_schema("cube").fields["int_times"], PIXELS, "must be a table, is an array"),
+    ],
+)
+def test_tables_and_arrays_do_not_become_each_other(spec, value, message):
+    with pytest.raises(ValidationError, match=f"here: {message}"):
+        convert_field(spec, value, "here")
 
 
 def test_arrays_of_a_reference_must_have_one_frame(tmp_path):

@@ -12,6 +12,8 @@ from astropy.io import fits
 
 from calbatch.models.errors import FileError
 from calbatch.models.fits.decoded_copies import DecodedCopies, is_readable_in_place
+from calbatch.models.fits.layout import read_layout
+from calbatch.models.fits.readers import RowReader
 
 DATA = np.arange(60, dtype=np.float32).reshape(4, 15) - 7
 
@@ -113,6 +115,16 @@ def test_the_least_recently_used_copies_are_removed(tmp_path, store):
     small = DecodedCopies(store.folder, max_bytes=3 * size)
     small.plain_file(write(tmp_path / "new.fits", "scaled"))
     assert [copy.exists() for copy in copies] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("kind", ["scaled", "compressed"])
+def test_a_copy_that_another_process_has_removed_is_made_again(tmp_path, store, kind):
+    path = write(tmp_path / "x.fits", kind)
+    reader = RowReader(read_layout(path).hdus[1], store)
+    before = reader.whole()
+    np.testing.assert_array_equal(before, fits.getdata(path, "SCI"))
+    shutil.rmtree(store.folder)
+    np.testing.assert_array_equal(reader.whole(), before)
 
 
 DECODE = """

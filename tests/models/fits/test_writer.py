@@ -469,6 +469,37 @@ def test_a_missing_or_truncated_temporary_file_is_detected(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def complete_file(path):
+    """Return the writer of a complete file that has not been published."""
+    writer, data, dq = two_fields(path)
+    writer.prepare()
+    writer.complete([writer.write_rows("data", (0, 5), data), writer.write_rows("dq", (0, 5), dq)])
+    return writer
+
+
+def test_a_file_is_not_published_before_it_is_complete(tmp_path):
+    writer, *_ = two_fields(tmp_path / "a.fits")
+    writer.prepare()
+    with pytest.raises(ModelError, match=r"a\.fits: is not complete"):
+        writer.publish()
+
+
+def test_what_prevents_a_complete_file_from_being_published_is_named(tmp_path):
+    for name, obstacle, error, message in (
+        (
+            "gone",
+            lambda writer: writer.temporary.unlink(),
+            StorageError,
+            r"its unfinished .* is gone",
+        ),
+        ("folder", lambda writer: writer.path.mkdir(), FileError, "it is a folder"),
+    ):
+        writer = complete_file(tmp_path / f"{name}.fits")
+        obstacle(writer)
+        with pytest.raises(error, match=rf"{name}\.fits: .*{message}"):
+            writer.publish()
+
+
 @contextmanager
 def files_no_larger_than(size):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

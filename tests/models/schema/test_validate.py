@@ -15,6 +15,7 @@ from calbatch.models.schema.spec import KeywordSpec, load_schema
 from calbatch.models.schema.validate import (
     check_assignment,
     is_enabled,
+    misfit_reason,
     to_plain,
     validate_tree,
     validate_value,
@@ -34,6 +35,25 @@ def fault(spec, value, where=""):
     with pytest.raises(ValidationError) as caught:
         validate_value(spec, value, where=where)
     return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "value", "reason"),
+    [
+        (FILTER, "CLEAR", None),
+        (FILTER, "F444W", "FILTER = 'F444W': must be one of CLEAR, F200W"),
+        (KeywordSpec("n", "NINTS", type="integer"), "5", "is text; a whole number is needed"),
+        (KeywordSpec("n", "NINTS", type="integer"), 1.5, "must be an integer, not float"),
+        (KeywordSpec("t", "TIME", type="string", pattern="^[0-9]+$"), "x", "must match"),
+    ],
+)
+def test_the_reason_why_a_card_does_not_fit_names_its_keyword(spec, value, reason):
+    found = misfit_reason(spec, value)
+    if reason is None:
+        assert found is None
+    else:
+        assert found.startswith(f"{spec.keyword} = {value!r}")
+        assert reason in found
 
 
 integers = st.integers(-(2**63), 2**63 - 1)
