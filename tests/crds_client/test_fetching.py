@@ -15,7 +15,7 @@ from support.crds_server import CrdsServer, make_cache
 from support.waiting import eventually
 
 from calbatch.crds_client.cache.layout import Cache
-from calbatch.crds_client.errors import DownloadError, ReadOnlyCache, UnsafeName
+from calbatch.crds_client.errors import DownloadError, ReadOnlyCache, ServerError, UnsafeName
 from calbatch.crds_client.fetching import Fetcher
 from calbatch.crds_client.server.protocol import Patience, Server
 
@@ -131,6 +131,32 @@ def test_a_damaged_partial_file_is_discarded(serving, cache, fetcher):
     part.write_bytes(b"x" * 1000)
     fetcher.fetch([NAME]).check()
     assert_only_good_files(cache, serving)
+
+
+def test_a_complete_partial_file_is_not_requested_again(serving, cache, fetcher):
+    """Its process died between the download and the renaming."""
+    part = cache.new_path(NAME).with_name(f".{NAME}.part")
+    part.parent.mkdir(parents=True)
+    part.write_bytes(serving.files[NAME].read_bytes())
+    fetcher.fetch([NAME]).check()
+    assert NAME not in serving.asked
+    assert_only_good_files(cache, serving)
+
+
+def test_a_partial_file_that_is_too_long_is_fetched_from_the_start(serving, cache, fetcher):
+    part = cache.new_path(NAME).with_name(f".{NAME}.part")
+    part.parent.mkdir(parents=True)
+    part.write_bytes(serving.files[NAME].read_bytes() + b"x")
+    fetcher.fetch([NAME]).check()
+    assert [what for what, name in serving.requests if name == NAME] == ["whole"]
+    assert_only_good_files(cache, serving)
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(cache, fetcher):
+    cache.references.parent.mkdir(parents=True)
+    cache.references.write_bytes(b"")
+    with pytest.raises(ServerError, match=str(cache.references)):
+        fetcher.fetch([NAME])
 
 
 def test_nothing_is_written_through_links_that_leave_the_cache(cache, fetcher, tmp_path):
