@@ -81,6 +81,39 @@ def test_the_first_relation_that_holds_is_used():
         selector.choose({"V": "x"})
 
 
+def test_versions_of_different_kinds_are_not_compared():
+    make, read_key = ORDERED["SelectVersion"]
+    with pytest.raises(ValueError, match="cannot be ordered"):
+        make(("V",), [read_key("< 3"), read_key("= (5, 0)")], ["old", "new"])
+    with pytest.raises(RejectedValueError, match=r"V='4' cannot be compared with \(5, 0\)"):
+        make(("V",), [read_key("= (5, 0)")], ["new"]).choose({"V": "4"})
+
+
+@pytest.mark.parametrize(
+    ("selector", "header"),
+    [
+        (ClosestTime(WHEN, [], []), on("2015-06-01")),
+        (GeometricallyNearest(("X",), [], []), {"X": "1"}),
+        (Bracket(("X",), [], []), {"X": "1"}),
+    ],
+)
+def test_a_rule_without_choices_chooses_nothing(selector, header):
+    with pytest.raises(RejectedValueError, match="the rule has no choices"):
+        selector.choose(header)
+
+
+@pytest.mark.parametrize(("name", "key"), [("ClosestTime", 5), ("Bracket", "x"), ("UseAfter", 5)])
+def test_keys_of_another_type_are_rejected(name, key):
+    _, read_key = ORDERED[name]
+    with pytest.raises(TypeError, match=f"{key!r} is not a "):
+        read_key(key)
+
+
+def test_a_date_in_the_rules_that_cannot_be_read_is_rejected():
+    with pytest.raises(RejectedValueError, match="soon"):
+        ClosestTime(WHEN, ["soon"], ["x"]).choose(on("2015-06-01"))
+
+
 @pytest.mark.parametrize("value", ["", "x"])
 def test_text_is_not_a_number(value):
     with pytest.raises(RejectedValueError, match="is not a number"):

@@ -87,6 +87,27 @@ def test_names_from_the_server_are_checked(serving, server):
         server.mapping_names(CONTEXT)
 
 
+def test_a_context_must_be_the_name_of_one(serving, server):
+    serving.answers["get_default_context"] = "jwst_miri_0001.imap"
+    with pytest.raises(ServerError, match=r"expected the name of a \.pmap, not jwst_miri_0001"):
+        server.default_context("latest")
+
+
+def test_a_server_without_details_of_files_has_its_catalogue(serving, server, monkeypatch):
+    monkeypatch.setattr(serving, "rpc_get_file_info_map", None)
+    name = "jwst_miri_flat_0000.fits"
+    assert set(server.file_infos([name, "jwst_miri_flat_9999.fits"])) == {name}
+
+
+def test_a_server_without_details_and_catalogue_knows_no_files(serving, server, monkeypatch):
+    info = serving.rpc_get_server_info()
+    del info["download_metadata"]
+    serving.answers["get_server_info"] = info
+    monkeypatch.setattr(serving, "rpc_get_file_info_map", None)
+    with pytest.raises(ServerError, match="get_file_info_map"):
+        server.file_infos(["jwst_miri_flat_0000.fits"])
+
+
 def test_compressed_answers_are_read():
     assert decode_packed(encoded({"a": [1]})) == {"a": [1]}
     assert decode_packed([1]) == [1]
