@@ -2,6 +2,7 @@
 
 import os
 import stat
+import subprocess
 
 import pytest
 
@@ -92,6 +93,22 @@ def test_links_are_removed_but_not_followed(tmp_path, state):
     fence_earlier_drivers(state)
     assert not (state / NAME).is_symlink()
     assert (victim / "precious").exists()
+
+
+def test_files_that_nfs_keeps_for_a_process_are_left_to_it(tmp_path, state):
+    """Like such a file, one that another file is mounted on cannot be removed."""
+    kept, other = state / NAME / "0-1" / ".nfs0001", tmp_path / "other"
+    kept.parent.mkdir(parents=True)
+    for path in (kept, other, kept.with_name("a.fits")):
+        path.write_bytes(b"x")
+    if subprocess.run(["mount", "--bind", other, kept], capture_output=True).returncode:
+        pytest.skip("needs the right to mount")
+    try:
+        fence_earlier_drivers(state)
+    finally:
+        (left,) = state.rglob(".nfs*")
+        subprocess.run(["umount", left], check=True)
+    assert not (state / NAME).exists()
 
 
 def test_retiring_a_missing_folder_does_nothing(state):
