@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from support.batches import DATE, quiet_console
 from support.fakes import FakeSite, fail, succeed
+from support.recorded import record_batch
 
 from calbatch.cluster.batch.order import Order
 from calbatch.cluster.batch.registering import begin_batch, take_up
@@ -141,6 +142,50 @@ def test_an_interrupt_leaves_the_batch_interrupted(session):
     assert "stopping: " in session.said
     assert session.batch().state == "interrupted"
     assert {row.state for row in session.exposures()} == {"waiting"}
+
+
+def test_a_defect_is_raised_and_leaves_the_batch_interrupted(session):
+    def fall_over(job):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        session.drive(FakeSite(fall_over))
+    assert (session.batch().state, session.batch().reason) == (
+        "interrupted", "the driver was terminated",
+    )  # fmt: skip
+    assert {row.state for row in session.exposures()} == {"waiting"}
+
+
+def test_a_ledger_that_is_damaged_meanwhile_ends_the_batch(session):
+    def damage(job):
+        session.begun.ledger._connection.execute("DROP TABLE IF EXISTS attempts")
+        return succeed(job)
+
+    result = session.drive(FakeSite(damage, slots=3))
+    assert (result.state, result.exit_status) == ("interrupted", 130)
+    assert "calbatch rebuild" in result.reason
+    assert [outcome.number for outcome in result.unrecorded] == [0, 1, 2]
+
+
+def test_a_manifest_that_cannot_be_written_is_reported(session):
+    def obstruct(job):
+        session.folder.manifest.mkdir(exist_ok=True)
+        return succeed(job)
+
+    assert session.drive(FakeSite(obstruct)).state == "done"
+    assert f"{session.folder.manifest}: cannot be written: " in session.said
+
+
+def test_jobs_of_a_dead_driver_that_cannot_be_ended_are_reported(session, tmp_path):
+    session.begun.ledger.close()
+    session.begun = replace(session.begun, ledger=None)
+    gone = Order(inputs=("in",), site=SiteRequest(site="gone"))
+    dead = record_batch(tmp_path, [{}], state="running", order=gone)
+    assert session.drive(FakeSite()).state == "done"
+    assert f"{dead.name}: its worker jobs may continue for a while: site 'gone'" in session.said
+    with View(dead.state) as view:
+        row = view.batch(dead.name)
+    assert (row.state, row.reason) == ("interrupted", "its driver died")
 
 
 def test_a_stop_request_cancels_the_batch(session):
