@@ -8,7 +8,7 @@ from datetime import datetime
 from inspect import Parameter
 from pathlib import Path
 from textwrap import fill
-from typing import Any, TypedDict
+from typing import Any
 
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.policy import RetryPolicy
@@ -112,30 +112,6 @@ class BatchOptions:
                 datetime.fromisoformat(self.date)
         except ValueError:
             raise RequestError(f"date {self.date!r}: must be like 2024-01-31T12:00:00") from None
-
-
-class BatchArguments(TypedDict, total=False):
-    """The fields of `BatchOptions` as keyword arguments, for type checkers."""
-
-    parameters: Mapping[str, Any]
-    config: str | Path | None
-    context: str | None
-    pars: bool
-    save_steps: str | Sequence[str]
-    scheduler: str
-    site: str | None
-    workers: int | None
-    grain: str
-    tile_rows: int | None
-    date: str | None
-    force: bool
-    verify: bool
-    recursive: bool
-    only_failed: bool
-    verify_inputs: bool
-    fsync: bool
-    insecure: bool
-    policy: RetryPolicy
 
 
 POLICY_OPTIONS: Mapping[str, Mapping[str, Any]] = {

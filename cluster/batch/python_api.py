@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from rich import console as rich_console
 
@@ -13,7 +13,6 @@ from calbatch.calibrate.parameters import nearest
 from calbatch.calibrate.step import Step
 from calbatch.cluster.batch.launching import launch
 from calbatch.cluster.batch.options import (
-    BatchArguments,
     BatchOptions,
     describe_options,
     option_fields,
@@ -26,6 +25,9 @@ from calbatch.cluster.batch.result import Result
 from calbatch.cluster.batch.session import drive
 from calbatch.cluster.exposure.terminal import Console
 from calbatch.cluster.planning.step_configuration import configure_step
+
+if TYPE_CHECKING:
+    from calbatch.cluster.batch.arguments import BatchArguments
 
 
 def run(

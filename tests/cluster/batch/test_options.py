@@ -1,7 +1,6 @@
 """Batch options: declared once, for Python, the command line and the documentation."""
 
 import inspect
-from typing import get_type_hints
 
 import click
 import pytest
@@ -10,7 +9,6 @@ from calbatch.cluster import RequestError, run
 from calbatch.cluster.batch.options import (
     DRIVING,
     POLICY_OPTIONS,
-    BatchArguments,
     BatchOptions,
     default_of,
     option_fields,
@@ -41,10 +39,6 @@ def test_python_shows_each_option_with_its_default_and_help():
         assert parameters[each.name].default == default_of(each)
         for text in words:
             assert " ".join(each.metadata["help"].split()) in " ".join(text)
-
-
-def test_type_checkers_know_the_type_of_each_option():
-    assert get_type_hints(BatchArguments) == get_type_hints(BatchOptions)
 
 
 def test_a_date_that_is_none_is_rejected():
