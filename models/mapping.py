@@ -187,6 +187,36 @@ class MappedArrays(LazyArrays):
         look = ReductionSpec(call, make_portable(combine), where, until and make_portable(until))
         return Reduction(cast("PlanNode", source._content.node), look, reductions)
 
+    def decide(
+        self,
+        gather: Callable[..., Any],
+        combine: Callable[[list[Any]], Any],
+        *,
+        frame_bytes: int,
+        **arguments: Any,
+    ) -> Reduction:
+        """Return a value of the whole frame for which the tiles computed so far are kept.
+
+        The operations so far run once, as far as memory allows, while `reduce` runs them again.
+
+        Parameters
+        ----------
+        gather : callable
+            A kernel as in `map_tiles` that is run on each tile, without halo, and may return
+            anything small.
+        combine : callable
+            Computes the value from the list of gathered results, from top to bottom. The number
+            and heights of the tiles must not matter to it.
+        frame_bytes : int
+            Memory that the gathered results of all tiles and their combination take.
+        **arguments
+            As for `map_tiles`.
+        """
+        source = self._twin()
+        call, reductions = source._call(gather, {}, arguments)
+        spec = ReductionSpec(call, make_portable(combine), None, frame_bytes=frame_bytes)
+        return Reduction(cast("PlanNode", source._content.node), spec, reductions)
+
     def _bands(self, rows: int = 256) -> tuple[Region, ...]:
         height, width = self.frame
         return tuple(Region((r, min(r + rows, height)), (0, width)) for r in range(0, height, rows))
