@@ -94,9 +94,9 @@ def tile_budget(models: Sequence[LazyArrays]) -> TileBudget:
     row = row_bytes(models)
     sources = {node.source for model in models if (node := model._content.node) is not None}
     heights = [b - a for s in sources for a, b in pairwise(tile_edges(s, row.total))]
-    halo = _halo(models) if len(heights) > 1 else 0
     tips = _tips(models)
     branches = find_branches(tips)
+    halo = max(branches.halo.values(), default=0) if len(heights) > 1 else 0
     kept = [_kept_bytes(n, branches, size) for n, size in kept_rows(models).items()]
     return TileBudget(
         row,
@@ -154,16 +154,6 @@ def _tips(models: Sequence[LazyArrays]) -> list[PlanNode]:
 def _in_order(models: Sequence[LazyArrays]) -> list[PlanNode]:
     """Return the nodes of the models' plans without repetition, each after its parent."""
     return find_branches(_tips(models)).order[::-1]
-
-
-def _halo(models: Sequence[LazyArrays]) -> int:
-    """Return the largest sum of radii from a source or an assigned array to a product."""
-    deepest, halo = 0, dict[PlanNode, int]()
-    for node in _in_order(models):
-        above = halo.get(node.parent, 0) if node.parent is not None else 0
-        halo[node] = above + node.op.radius if isinstance(node, OperationNode) else 0
-        deepest = max(deepest, halo[node])
-    return deepest
 
 
 @dataclass

@@ -61,8 +61,8 @@ class MappedArrays(LazyArrays):
             arguments. Reductions that need no other output run it instead.
         **arguments
             Plain values; readers (such as `rows` of another model), of which the kernel receives
-            the tile's rows and columns; reductions, of which it receives the value; or
-            `calbatch.models.tiling.plan.REGION`.
+            the tile's rows and columns; reductions, of which it receives the value;
+            `calbatch.models.tiling.plan.REGION` or `CORE`.
 
         Raises
         ------
@@ -193,6 +193,7 @@ class MappedArrays(LazyArrays):
         combine: Callable[[list[Any]], Any],
         *,
         frame_bytes: int,
+        radius: int = 0,
         **arguments: Any,
     ) -> Reduction:
         """Return a value of the whole frame for which the tiles computed so far are kept.
@@ -202,18 +203,19 @@ class MappedArrays(LazyArrays):
         Parameters
         ----------
         gather : callable
-            A kernel as in `map_tiles` that is run on each tile, without halo, and may return
-            anything small.
+            A kernel as in `map_tiles` that is run on each tile, and may return anything small.
         combine : callable
             Computes the value from the list of gathered results, from top to bottom. The number
             and heights of the tiles must not matter to it.
         frame_bytes : int
             Memory that the gathered results of all tiles and their combination take.
+        radius : int
+            Number of neighbouring rows that ``gather`` receives on either side of the tile's own.
         **arguments
-            As for `map_tiles`.
+            As for `map_tiles`; `calbatch.models.tiling.plan.CORE` stands for the tile's own region.
         """
         source = self._twin()
-        call, reductions = source._call(gather, {}, arguments)
+        call, reductions = source._call(gather, {}, arguments, radius=radius)
         spec = ReductionSpec(call, make_portable(combine), None, frame_bytes=frame_bytes)
         return Reduction(cast("PlanNode", source._content.node), spec, reductions)
 

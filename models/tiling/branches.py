@@ -33,16 +33,16 @@ def find_branches(tips: Iterable[PlanNode]) -> Branches:
     tips = list(tips)
     decisions = find_decisions(tips)
     order = _topological([*tips, *(d.parent for d in decisions)])
-    halo: dict[PlanNode, int] = {}
+    halo = dict.fromkeys(order, 0)
     users: dict[PlanNode, int] = {}
-    for node in order:
-        halo.setdefault(node, 0)
-        if node.parent is not None:
-            more = halo[node] + node.op.radius if isinstance(node, OperationNode) else 0
-            halo[node.parent] = max(halo.get(node.parent, 0), more)
-            users[node.parent] = users.get(node.parent, 0) + 1
     for decision in decisions:
         users[decision.parent] = users.get(decision.parent, 0) + 1
+        halo[decision.parent] = max(halo[decision.parent], decision.spec.gather.radius)
+    for node in order:
+        if node.parent is not None:
+            more = halo[node] + node.op.radius if isinstance(node, OperationNode) else 0
+            halo[node.parent] = max(halo[node.parent], more)
+            users[node.parent] = users.get(node.parent, 0) + 1
     waiting = {node for d in decisions if users[node := _branching(d.parent, users)] > 1}
     return Branches(order, halo, users, frozenset(waiting))
 

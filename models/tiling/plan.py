@@ -18,12 +18,20 @@ import numpy as np
 from calbatch.models.errors import ModelError
 from calbatch.models.fits.readers import Reader
 from calbatch.models.tiling.portable import make_portable
-from calbatch.models.tiling.tile import INDEPENDENT_READS, REGION, Array, Region, RegionReads, Tile
+from calbatch.models.tiling.tile import (
+    CORE,
+    INDEPENDENT_READS,
+    REGION,
+    Array,
+    Region,
+    RegionReads,
+    Tile,
+)
 
 __all__ = [
-    "REGION", "AssignNode", "KernelCall", "Operation", "OperationNode", "PlanNode", "Reduction",
-    "ReductionSpec", "Region", "ReplaceField", "SourceNode", "SourcePixels", "ValueSlot",
-    "apply_operations", "build_call",
+    "CORE", "REGION", "AssignNode", "KernelCall", "Operation", "OperationNode", "PlanNode",
+    "Reduction", "ReductionSpec", "Region", "ReplaceField", "SourceNode", "SourcePixels",
+    "ValueSlot", "apply_operations", "build_call",
 ]  # fmt: skip
 
 
@@ -65,7 +73,8 @@ class KernelCall:
     outputs : mapping
         The fields it returns, and their types.
     arguments : mapping
-        Keyword arguments: plain values, readers, `REGION` or slots for the values of reductions.
+        Keyword arguments: plain values, readers, `REGION`, `CORE` or slots for the values of
+        reductions.
     radius : int
         The number of neighbouring rows and columns that a pixel depends on.
     row_counts : tuple of str
@@ -123,6 +132,8 @@ def _argument(value: Any, tile: Tile, values: Mapping[str, Any]) -> Any:
         return values[value.key]
     if value is REGION:
         return tile.region
+    if value is CORE:
+        return tile.core
     if not isinstance(value, np.ndarray) and isinstance(value, Reader):
         return tile.reads.read_shared(value, tile.region)
     return value
@@ -217,7 +228,7 @@ class ReductionSpec:
         Takes the list of gathered results, in the order of ``regions``.
     regions : tuple of Region, ValueSlot, or None
         The regions to gather from; a slot stands for a reduction that computes them. None for a
-        decision: it gathers from every tile, from top to bottom, without halo.
+        decision: it gathers from every tile, from top to bottom.
     until : callable, optional
         Takes the list gathered so far; gathering stops when it returns True.
     frame_bytes : int

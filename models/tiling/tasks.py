@@ -153,9 +153,8 @@ def reduce_boxed_pieces(spec: ReductionSpec, keys: Sequence[str], computed: list
 
 def gather_boxed(spec: ReductionSpec, box: Array, values: Mapping[str, Any] | None = None) -> Array:
     """Return a tile's boxed contribution to a decision."""
-    tile = open_box(box, is_writing=False)
-    core = Tile(tile.core, tile.core, {n: tile.core_rows(n) for n in spec.gather.inputs})
-    return _box(spec.gather_from(core, values or {}))
+    tile = open_box(box, is_writing=False).narrow(spec.gather.radius, spec.gather.inputs)
+    return _box(spec.gather_from(tile, values or {}))
 
 
 def combine_boxed(spec: ReductionSpec, computed: list[list[Array]]) -> Any:

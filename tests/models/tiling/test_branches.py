@@ -1,4 +1,4 @@
-"""Decisions about the whole frame: tiles are kept, and computed again only where they do not fit."""
+"""Decisions about the whole frame: tiles are kept, and computed again only if they do not fit."""
 
 import threading
 from collections import Counter
@@ -141,7 +141,7 @@ def test_the_result_does_not_depend_on_tiles_and_memory(rows, kept, decisions, s
 def test_with_enough_memory_each_kernel_runs_once_per_tile(pixels, decisions):
     compute([Memory(chain(pixels, decisions)[-1])])
     tiles = 8
-    assert RUNS == {
+    assert dict(RUNS) == {
         "smooth": tiles * (decisions + 1),
         "subtract": tiles * decisions,
         "gather": tiles * decisions,
