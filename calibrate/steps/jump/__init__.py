@@ -13,9 +13,15 @@ import numpy.typing as npt
 
 from calbatch.calibrate.numbers import required_number
 from calbatch.calibrate.parameters import Boolean, Float, Integer, Text
-from calbatch.calibrate.step import SkipStep, Step, StepError, log_once
+from calbatch.calibrate.step import SkipStep, Step, log_once
 from calbatch.calibrate.steps._ramps import as_ramp
-from calbatch.calibrate.steps.jump.events import LargeEvents, snowball_rules
+from calbatch.calibrate.steps.jump.emission import find_emission
+from calbatch.calibrate.steps.jump.events import (
+    LargeEvents,
+    emission_rules,
+    shower_rules,
+    snowball_rules,
+)
 from calbatch.calibrate.steps.jump.flags import (
     EXCLUDED,
     JUMP,
@@ -39,13 +45,15 @@ from calbatch.calibrate.steps.jump.rules import (
     true_nowhere,
     unusable_groups,
 )
+from calbatch.calibrate.steps.jump.showers import emission_bytes, find_showers, mark_showers
 from calbatch.calibrate.steps.jump.snowballs import find_snowballs, pack_bits, packed_bytes
 from calbatch.models import dq
 from calbatch.models.arrays import DeferredMetadata
 from calbatch.models.datamodels import RampModel
+from calbatch.models.fits.readers import Reader
 from calbatch.models.jit import for_kernel
 from calbatch.models.model import DataModel
-from calbatch.models.tiling.plan import REGION, Reduction, Region
+from calbatch.models.tiling.plan import CORE, REGION, Reduction, Region
 
 Array = npt.NDArray[Any]
 
@@ -60,6 +68,8 @@ FIRST_ROWS, BAND_ROWS = 4, 256
 
 RATES = "meta.exposure.primary_cosmic_rays", "meta.exposure.extended_emission_events"
 EVENTS = "events"
+MAX_AMPLITUDE = 6.0
+"""Largest amplitude of a shower, electron/s: stcal's default, which jwst always uses."""
 
 
 # -- arithmetic --------------------------------------------------------------------------------
@@ -230,7 +240,7 @@ class JumpStep(LargeEvents, Step):
         integrations, groups = exposure.shape[:2]
         if groups <= 2:
             raise SkipStep(f"{groups} groups are too few to find jumps")
-        self._check_support()
+        self._note_parameters()
         rules = self._rules(exposure)
         gain = self.open_reference(exposure, "gain")
         noise = self.open_reference(exposure, "readnoise")
@@ -256,6 +266,8 @@ class JumpStep(LargeEvents, Step):
         )  # fmt: skip
         if self.expand_large_events:
             result = self._flag_snowballs(result, arguments["unusable"])
+        if self.find_showers:
+            result = self._flag_showers(result, arguments["gain"], arguments["readnoise"])
         rates = partial(
             event_rates,
             group_time=exposure.meta.exposure.group_time,
@@ -277,17 +289,32 @@ class JumpStep(LargeEvents, Step):
             region=REGION,
         )  # fmt: skip
 
-    def _check_support(self) -> None:
-        """Reject parameters that are not supported yet; note those without effect."""
-        for is_wanted, name in ((self.find_showers, "find_showers"),):
-            if is_wanted:
-                raise StepError(f"{self.name}: {name} is not supported yet")
+    def _flag_showers(self, exposure: RampModel, gain: Reader, readnoise: Reader) -> RampModel:
+        seconds = read_group_time(exposure)
+        frames = required_number(exposure, "meta.exposure.nframes", positive=True)
+        emission = emission_rules(self, float(frames), self.minimum_sigclip_groups)
+        events = exposure.decide(
+            find_emission,
+            partial(find_showers, rules=shower_rules(self, seconds, exposure.frame[1])),
+            frame_bytes=emission_bytes(exposure.shape),
+            radius=emission.ring.shape[0] // 2,
+            gain=gain, readnoise=readnoise, rules=emission, region=REGION, core=CORE,
+        )  # fmt: skip
+        return exposure.map_tiles(
+            mark_showers, ("groupdq",), row_counts=(EVENTS,), label=self.name, events=events,
+            region=REGION, gain=gain, max_change=MAX_AMPLITUDE * seconds,
+        )  # fmt: skip
+
+    def _note_parameters(self) -> None:
+        """Note parameters without effect."""
         if self.maximum_cores not in ("1", None):
             log_once(
                 f"{self.name}: maximum_cores has no effect: tiles and exposures run in parallel"
             )
         if self.minimum_groups != MIN_GROUPS:
             log_once(f"{self.name}: minimum_groups has no effect, as in jwst: it is always 3")
+        if self.find_showers:
+            log_once(f"{self.name}: max_shower_amplitude has no effect, as in jwst: it is always 6")
 
     def _rules(self, exposure: RampModel) -> JumpRules:
         frames = required_number(exposure, "meta.exposure.nframes", positive=True)

@@ -1,6 +1,8 @@
 """Parameters of large events: snowballs and showers."""
 
 from calbatch.calibrate.parameters import Boolean, Float, Integer
+from calbatch.calibrate.steps.jump.emission import EmissionRules, make_ring
+from calbatch.calibrate.steps.jump.showers import ShowerRules
 from calbatch.calibrate.steps.jump.snowballs import SnowballRules
 
 
@@ -27,8 +29,10 @@ class LargeEvents:
         4000, unit="s", help="snowballs: duration of these flags"
     )
     max_extended_radius = Integer(200, unit="pixel", help="large events: maximum radius of flags")
-    find_showers = Boolean(False, help="find showers: not supported yet")
-    max_shower_amplitude = Float(4.0, unit="DN/s", help="showers: maximum amplitude")
+    find_showers = Boolean(False, help="find showers")
+    max_shower_amplitude = Float(
+        4.0, unit="DN/s", help="showers: no effect, as in jwst: it is always 6"
+    )
     extend_snr_threshold = Float(1.2, help="showers: minimum signal-to-noise ratio")
     extend_min_area = Integer(90, unit="pixel", help="showers: minimum area")
     extend_inner_radius = Float(1.0, unit="pixel", help="showers: inner radius of the kernel")
@@ -52,4 +56,25 @@ def snowball_rules(step: LargeEvents, group_time: float) -> SnowballRules:
         edge=step.edge_size,
         max_axis=2 * step.max_extended_radius,
         next_groups=int(seconds // group_time),
+    )
+
+
+def emission_rules(step: LargeEvents, frames: float, clip_integrations: int) -> EmissionRules:
+    """Return the rules of a search for emission."""
+    return EmissionRules(
+        frames=frames,
+        clip_integrations=clip_integrations,
+        ring=make_ring(step.extend_inner_radius, step.extend_outer_radius),
+        threshold=step.extend_snr_threshold,
+    )
+
+
+def shower_rules(step: LargeEvents, group_time: float, columns: int) -> ShowerRules:
+    """Return the rules of a search for showers; axes are twice the radii."""
+    return ShowerRules(
+        min_area=step.extend_min_area,
+        factor=step.extend_ellipse_expand_ratio,
+        max_axis=2 * step.max_extended_radius,
+        later_groups=int(step.time_masked_after_shower // group_time),
+        columns=columns,
     )
