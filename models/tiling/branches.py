@@ -28,10 +28,10 @@ class Branches:
     waiting: frozenset[PlanNode]
 
 
-def find_branches(tips: Iterable[PlanNode]) -> Branches:
-    """Return the nodes of plans that are computed together."""
+def find_branches(tips: Iterable[PlanNode], more: Iterable[Reduction] = ()) -> Branches:
+    """Return the nodes of plans, and of ``more`` decisions, that are computed together."""
     tips = list(tips)
-    decisions = find_decisions(tips)
+    decisions = list(dict.fromkeys([*find_decisions(tips), *more]))
     order = _topological([*tips, *(d.parent for d in decisions)])
     halo = dict.fromkeys(order, 0)
     users: dict[PlanNode, int] = {}

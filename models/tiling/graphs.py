@@ -101,9 +101,10 @@ class _GraphBuilder:
         sinks: Sequence[Sink] = (),
         kept_rows: Mapping[PlanNode, int] | None = None,
         values: dict[Reduction, Delayed] | None = None,
+        decisions: Sequence[Reduction] = (),
     ) -> None:
         self.sinks = list(enumerate(sinks))
-        self.branches = find_branches(tips)
+        self.branches = find_branches(tips, decisions)
         self.kept_rows = kept_rows or {}
         self.built: dict[PlanNode, da.Array] = {}
         self.values: dict[Reduction, Delayed] = {} if values is None else values
@@ -277,7 +278,9 @@ def _exchange_halos(blocks: da.Array, source: SourceNode, halo: int) -> da.Array
 def delayed_value(reduction: Reduction) -> Delayed:
     """Return a reduction as a delayed value, the same one on every call."""
     if reduction.delayed is None:
-        reduction.delayed = _GraphBuilder([reduction.parent]).value(reduction)
+        decisions = [reduction] if reduction.spec.is_decision else []
+        builder = _GraphBuilder([reduction.parent], decisions=decisions)
+        reduction.delayed = builder.value(reduction)
     return cast("Delayed", reduction.delayed)
 
 

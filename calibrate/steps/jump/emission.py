@@ -12,6 +12,7 @@ FFT. The ring is small: here its pixels are added one by one, which any rows can
 themselves from.
 """
 
+import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -167,7 +168,9 @@ def _clip(data: Array, groupdq: Array, gain: Array) -> tuple[Array, Array]:
     for first in range(0, data.shape[2], CLIP_ROWS):
         rows = slice(first, first + CLIP_ROWS)
         diffs = np.diff(_electrons(data[:, :, rows], groupdq[:, :, rows], gain[rows]), axis=1)
-        _, median, deviation = sigma_clipped_stats(diffs, sigma=5, axis=0)
+        with warnings.catch_warnings():  # of NaN, which are expected
+            warnings.simplefilter("ignore")
+            _, median, deviation = sigma_clipped_stats(diffs, sigma=5, axis=0)
         found.append((median, deviation))
     medians, deviations = zip(*found, strict=True)
     return np.concatenate(medians, axis=1), np.concatenate(deviations, axis=1)

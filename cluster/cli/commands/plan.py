@@ -130,6 +130,13 @@ def _memory(needs: Forecast, place: placement.Place, console: Console) -> None:
     count = f"{tiles} tiles at a time" if tiles > 1 else "a tile at a time"
     where = f"in {place.workers} worker processes" if local else "in this process"
     total = megabytes(largest.budget.bytes * tiles)
+    waiting = max(kind.budget.kept + kind.budget.decisions for kind in needs.groups)
+    if waiting:
+        processes = place.workers if local else 1
+        console.print(
+            f"until snowballs and the like have been found in the whole frame, "
+            f"{megabytes(waiting * processes)} of tiles and their flags are kept besides"
+        )
     reference_bytes = _reference_memory(place) if local else 0
     more = (
         f", up to {megabytes(reference_bytes)} of references kept between exposures"
