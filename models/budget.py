@@ -2,7 +2,7 @@
 
 The budget of a tile is the size of its rows in the fields that are alive at the peak, and in all
 references. References are read one after the other, but the gaps that they leave in a process's
-memory are mostly too small for later fields.
+memory are mostly too small for later fields. Tiles that wait for a decision take memory besides.
 """
 
 import math
@@ -14,6 +14,7 @@ import numpy as np
 
 from calbatch.models.arrays import LazyArrays
 from calbatch.models.fits.readers import ConstantReader, Reader
+from calbatch.models.tiling.branches import Branches, find_branches, find_decisions
 from calbatch.models.tiling.plan import (
     AssignNode,
     KernelCall,
@@ -22,7 +23,7 @@ from calbatch.models.tiling.plan import (
     ReplaceField,
     SourceNode,
 )
-from calbatch.models.tiling.tile_edges import tile_edges
+from calbatch.models.tiling.tile_edges import choose_kept_tiles, tile_cores, tile_edges
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,18 @@ class TileBudget:
         0 with a single tile.
     tiles : int
         Number of tiles.
+    kept : int
+        Memory of the tiles that a process keeps until a decision has been made, in bytes.
+    decisions : int
+        Memory of the contributions to decisions, and of combining them.
     """
 
     row: RowBytes
     rows: int
     halo: int
     tiles: int
+    kept: int = 0
+    decisions: int = 0
 
     @property
     def bytes(self) -> int:
@@ -87,8 +94,25 @@ def tile_budget(models: Sequence[LazyArrays]) -> TileBudget:
     row = row_bytes(models)
     sources = {node.source for model in models if (node := model._content.node) is not None}
     heights = [b - a for s in sources for a, b in pairwise(tile_edges(s, row.total))]
-    halo = _halo(models) if len(heights) > 1 else 0
-    return TileBudget(row, max(heights, default=0), halo, len(heights))
+    tips = _tips(models)
+    branches = find_branches(tips)
+    halo = max(branches.halo.values(), default=0) if len(heights) > 1 else 0
+    kept = [_kept_bytes(n, branches, size) for n, size in kept_rows(models).items()]
+    return TileBudget(
+        row,
+        max(heights, default=0),
+        halo,
+        len(heights),
+        kept=max(kept, default=0),  # these tiles are released while the next decision's are made
+        decisions=sum(d.spec.frame_bytes for d in find_decisions(tips)),
+    )
+
+
+def _kept_bytes(node: PlanNode, branches: Branches, row: int) -> int:
+    halo, frame = branches.halo[node], node.source.pixels.frame
+    kept = choose_kept_tiles(node.source, halo, row)
+    cores = zip(tile_cores(node.source), kept, strict=True)
+    return row * sum(core.grow(halo, frame).shape[0] for core, is_kept in cores if is_kept)
 
 
 def row_bytes(models: Sequence[LazyArrays]) -> RowBytes:
@@ -96,34 +120,40 @@ def row_bytes(models: Sequence[LazyArrays]) -> RowBytes:
 
     If the models' frames differ, the widest frame determines the result.
     """
-    walk = _PlanWalk()
-    for model in models:
-        for placed in model._content.on_grid.values():
-            walk.shapes.setdefault(placed.key, placed.shape)
-    for node in _in_order(models):
-        walk.visit(node)
+    walk = _walk(models)
     for product, model in enumerate(models):
         walk.add_product(product, model)
     return walk.row()
 
 
+def kept_rows(models: Sequence[LazyArrays]) -> dict[PlanNode, int]:
+    """Return the memory that a row takes while its tile waits for a decision, by node."""
+    walk = _walk(models)
+    waiting = find_branches(_tips(models)).waiting
+    return {node: sum(walk.states[node].alive.values()) for node in waiting}
+
+
+def _walk(models: Sequence[LazyArrays]) -> "_PlanWalk":
+    walk = _PlanWalk()
+    for model in models:
+        for placed in model._content.on_grid.values():
+            walk.shapes.setdefault(placed.key, placed.shape)
+    gathered: dict[PlanNode, list[str]] = {}
+    for decision in find_decisions(_tips(models)):
+        gathered.setdefault(decision.parent, []).extend(decision.spec.gather.inputs)
+    for node in _in_order(models):
+        walk.visit(node)
+        walk.load(gathered.get(node, []), node)
+    return walk
+
+
+def _tips(models: Sequence[LazyArrays]) -> list[PlanNode]:
+    return [model._content.node for model in models if model._content.node is not None]
+
+
 def _in_order(models: Sequence[LazyArrays]) -> list[PlanNode]:
     """Return the nodes of the models' plans without repetition, each after its parent."""
-    order: dict[PlanNode, None] = {}
-    for model in models:
-        if model._content.node is not None:
-            order.update(dict.fromkeys(reversed(list(model._content.node.ancestry()))))
-    return list(order)
-
-
-def _halo(models: Sequence[LazyArrays]) -> int:
-    """Return the largest sum of radii from a source or an assigned array to a product."""
-    deepest, halo = 0, dict[PlanNode, int]()
-    for node in _in_order(models):
-        above = halo.get(node.parent, 0) if node.parent is not None else 0
-        halo[node] = above + node.op.radius if isinstance(node, OperationNode) else 0
-        deepest = max(deepest, halo[node])
-    return deepest
+    return find_branches(_tips(models)).order[::-1]
 
 
 @dataclass
@@ -152,6 +182,12 @@ class _PlanWalk:
             state.readers[node.op.name] = node.op.reader
         elif isinstance(node, OperationNode) and isinstance(node.op, KernelCall):
             self._call(node.op, state)
+
+    def load(self, names: Sequence[str], node: PlanNode) -> None:
+        """Account for fields that a decision reads from a node's tiles."""
+        for name in names:
+            self._load(name, self.states[node])
+        self._reach(self.states[node])
 
     def _call(self, call: KernelCall, state: "_LiveFields") -> None:
         for name in call.inputs:

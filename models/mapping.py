@@ -61,8 +61,8 @@ class MappedArrays(LazyArrays):
             arguments. Reductions that need no other output run it instead.
         **arguments
             Plain values; readers (such as `rows` of another model), of which the kernel receives
-            the tile's rows and columns; reductions, of which it receives the value; or
-            `calbatch.models.tiling.plan.REGION`.
+            the tile's rows and columns; reductions, of which it receives the value;
+            `calbatch.models.tiling.plan.REGION` or `CORE`.
 
         Raises
         ------
@@ -186,6 +186,38 @@ class MappedArrays(LazyArrays):
             where = tuple(regions) if regions is not None else self._bands()
         look = ReductionSpec(call, make_portable(combine), where, until and make_portable(until))
         return Reduction(cast("PlanNode", source._content.node), look, reductions)
+
+    def decide(
+        self,
+        gather: Callable[..., Any],
+        combine: Callable[[list[Any]], Any],
+        *,
+        frame_bytes: int,
+        radius: int = 0,
+        **arguments: Any,
+    ) -> Reduction:
+        """Return a value of the whole frame for which the tiles computed so far are kept.
+
+        The operations so far run once, as far as memory allows, while `reduce` runs them again.
+
+        Parameters
+        ----------
+        gather : callable
+            A kernel as in `map_tiles` that is run on each tile, and may return anything small.
+        combine : callable
+            Computes the value from the list of gathered results, from top to bottom. The number
+            and heights of the tiles must not matter to it.
+        frame_bytes : int
+            Memory that the gathered results of all tiles and their combination take.
+        radius : int
+            Number of neighbouring rows that ``gather`` receives on either side of the tile's own.
+        **arguments
+            As for `map_tiles`; `calbatch.models.tiling.plan.CORE` stands for the tile's own region.
+        """
+        source = self._twin()
+        call, reductions = source._call(gather, {}, arguments, radius=radius)
+        spec = ReductionSpec(call, make_portable(combine), None, frame_bytes=frame_bytes)
+        return Reduction(cast("PlanNode", source._content.node), spec, reductions)
 
     def _bands(self, rows: int = 256) -> tuple[Region, ...]:
         height, width = self.frame

@@ -12,7 +12,7 @@ from typing import Any
 from dask.base import compute
 
 from calbatch.models.arrays import ModelContent, StoredFile, copy_metadata
-from calbatch.models.budget import row_bytes
+from calbatch.models.budget import kept_rows, row_bytes
 from calbatch.models.errors import FileError, ValidationError
 from calbatch.models.fits.asdf_extension import build_asdf_hdus
 from calbatch.models.fits.headers import ASDF, cards_from_meta
@@ -265,14 +265,15 @@ def build_saving_graph(
     ``before_naming``, which must be picklable, is called once all pixels are written. If it raises,
     no product gets its name. With ``staging``, files are made in that folder, which must exist.
     """
-    row = row_bytes([m for m, _ in models])
+    saved = [m for m, _ in models]
+    row, kept = row_bytes(saved), kept_rows(saved)
     how: dict[str, Any] = {"date": date, "fsync": fsync, "tag": tag, "staging": staging}
     writers = [build_writer(m, p, **how) for m, p in models]
     try:
         for writer in writers:
             writer.prepare()
         sinks = [FileSink(m, w) for (m, _), w in zip(models, writers, strict=True)]
-        return graphs.build_product_graph(sinks, row.total, before_naming), writers
+        return graphs.build_product_graph(sinks, row.total, before_naming, kept), writers
     except BaseException:
         for writer in writers:
             writer.abort()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import queue
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,6 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+
+import dask
 
 from calbatch.cluster.errors import DeathError, LostError, SiteLostError
 from calbatch.cluster.exposure.job import Job, calibrate, prepare_job, success
@@ -31,6 +34,7 @@ from calbatch.cluster.sites.silence import (
 )
 from calbatch.cluster.sites.timeouts import call_within
 from calbatch.models.saving import save_result
+from calbatch.models.tiling.tile_edges import KEPT
 
 WINDOW_PER_THREAD = 2
 """Exposures in flight per thread: enough to keep threads busy, few enough to stop quickly."""
@@ -172,7 +176,8 @@ class DaskSite:
 
     def _compute(self, job: Job) -> tuple[Any, Sequence[Any]]:
         """Return a job's future, and the writers of this process."""
-        graph, writers = prepare_job(job)
+        with dask.config.set({KEPT: math.inf}):  # by all workers together; dask spills
+            graph, writers = prepare_job(job)
         try:
             return self.client.compute(graph, priority=-job.number), writers
         except BaseException:

@@ -3,10 +3,12 @@
 A graph has one dask array of dtype object with one `Tile` per chunk. Consecutive operations on a
 tile are one task, so a chain of steps takes one task per tile. A field assigned as a dask array
 ends the chain, because only dask knows its blocks. Reductions are delayed values that evaluate the
-preceding chain on their own regions, once per exposure.
+preceding chain on their own regions, once per exposure. Decisions are delayed values of the tiles
+themselves, which are kept meanwhile.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Any, cast
@@ -24,6 +26,7 @@ from dask.highlevelgraph import HighLevelGraph  # noqa: E402
 
 from calbatch.models.errors import ModelError  # noqa: E402
 from calbatch.models.tiling import tasks  # noqa: E402
+from calbatch.models.tiling.branches import depends_on_decision, find_branches  # noqa: E402
 from calbatch.models.tiling.halos import overlap  # noqa: E402
 from calbatch.models.tiling.plan import (  # noqa: E402
     AssignNode,
@@ -35,7 +38,11 @@ from calbatch.models.tiling.plan import (  # noqa: E402
 )
 from calbatch.models.tiling.pruning import required_operations  # noqa: E402
 from calbatch.models.tiling.sinks import BeforeNaming, DropArrays, Sink, WriteTile  # noqa: E402
-from calbatch.models.tiling.tile_edges import tile_cores, tile_edges  # noqa: E402
+from calbatch.models.tiling.tile_edges import (  # noqa: E402
+    choose_kept_tiles,
+    tile_cores,
+    tile_edges,
+)
 
 _EMPTY = np.empty(0, dtype=object)
 # -- graph primitives ---------------------------------------------------------------------
@@ -76,28 +83,32 @@ class _GraphBuilder:
 
     Attributes
     ----------
-    halo : dict
-        The halo that each node's tiles need.
-    users : dict
-        The number of nodes that use each node's tiles.
+    branches : Branches
+        The nodes, the halos that their tiles need, and their users.
+    kept_rows : mapping
+        Memory of a row of the tiles that wait at a node; without it, all are kept.
     built : dict
         The tiles of each node built so far.
+    values : dict
+        The value of each reduction so far.
     tapped : set of int
         The sinks whose tiles are written in passing: further operations follow them.
     """
 
-    def __init__(self, tips: Iterable[PlanNode], sinks: Sequence[Sink] = ()) -> None:
+    def __init__(
+        self,
+        tips: Iterable[PlanNode],
+        sinks: Sequence[Sink] = (),
+        kept_rows: Mapping[PlanNode, int] | None = None,
+        values: dict[Reduction, Delayed] | None = None,
+        decisions: Sequence[Reduction] = (),
+    ) -> None:
         self.sinks = list(enumerate(sinks))
-        self.tapped: set[int] = set()
+        self.branches = find_branches(tips, decisions)
+        self.kept_rows = kept_rows or {}
         self.built: dict[PlanNode, da.Array] = {}
-        self.halo: dict[PlanNode, int] = {}
-        self.users: dict[PlanNode, int] = {}
-        for node in _topological(tips):
-            self.halo.setdefault(node, 0)
-            if node.parent is not None:
-                halo = self.halo[node] + node.op.radius if isinstance(node, OperationNode) else 0
-                self.halo[node.parent] = max(self.halo.get(node.parent, 0), halo)
-                self.users[node.parent] = self.users.get(node.parent, 0) + 1
+        self.values: dict[Reduction, Delayed] = {} if values is None else values
+        self.tapped: set[int] = set()
 
     def blocks(self, node: PlanNode) -> da.Array:
         """Return the tiles of a node as a dask array of objects."""
@@ -108,7 +119,7 @@ class _GraphBuilder:
 
     def _existing_blocks(self, node: PlanNode) -> da.Array | None:
         tapped = any(s.node is node for _, s in self.sinks)
-        return None if tapped else node.blocks.get(self.halo[node])
+        return None if tapped else node.blocks.get(self.branches.halo[node])
 
     def _build_blocks(self, node: PlanNode) -> da.Array:
         if isinstance(node, AssignNode):
@@ -116,14 +127,14 @@ class _GraphBuilder:
         else:
             blocks = self._build_chain(node)
         if not self.sinks:  # tasks that write files must not be shared
-            node.blocks[self.halo[node]] = blocks
+            node.blocks[self.branches.halo[node]] = blocks
         return blocks
 
     def _taps(self, node: PlanNode) -> list[Operation]:
         """Return the operations that write a node's tiles in passing."""
         taps: list[Operation] = [WriteTile(i, s) for i, s in self.sinks if s.node is node]
         self.tapped.update(i for i, s in self.sinks if s.node is node)
-        return [*taps, DropArrays()] if taps and not self.users.get(node) else taps
+        return [*taps, DropArrays()] if taps and not self.branches.users.get(node) else taps
 
     def _build_chain(self, tip: PlanNode) -> da.Array:
         """Fuse the operations back to the source, or to a node that has its own blocks."""
@@ -137,33 +148,51 @@ class _GraphBuilder:
             if not isinstance(node, SourceNode) and self._has_own_blocks(node):
                 break
             operations[:0] = self._taps(node)
-        values = _values_of(reductions)
+        values = self.values_of(reductions)
         label = next((op.label for op in reversed(operations) if op.label != "write"), "read")
         if isinstance(node, SourceNode):
-            return self._from_source(node, operations, values, label)
-        return _map(partial(tasks.run_on_tile, operations), self._with_halo(node), values, label)
+            run = tasks.RunFromSource(node.pixels, self.branches.halo[node], operations)
+            cores = [tasks.Core(core) for core in tile_cores(node)]
+            return self._tiles(tip, run, cores, values, label)
+        blocks = self._with_halo(node)
+        if tip in self.branches.waiting:
+            run_on = tasks.RunOnTile(operations)
+            return self._tiles(tip, run_on, blocks.__dask_keys__(), values, label, [blocks])
+        return _map(partial(tasks.run_on_tile, operations), blocks, values, label)
+
+    def _tiles(
+        self,
+        node: PlanNode,
+        run: tasks.RunFromSource | tasks.RunOnTile,
+        starts: Sequence[Any],
+        values: Mapping[str, Delayed],
+        label: str,
+        dependencies: Sequence[da.Array] = (),
+    ) -> da.Array:
+        """Return one block per tile, pending where a tile is not kept for a decision."""
+        run = replace(run, keys=tuple(values))
+        value_keys = [delayed.key for delayed in values.values()]
+        calls = [
+            (run if is_kept else replace(run, is_kept=False), start, value_keys)
+            for start, is_kept in zip(starts, self._kept_tiles(node), strict=True)
+        ]
+        return _object_array(_name(label), calls, [*dependencies, *values.values()])
+
+    def _kept_tiles(self, node: PlanNode) -> list[bool]:
+        """Return which tiles of a node are computed once; the others, whenever they are used."""
+        if node not in self.branches.waiting or node not in self.kept_rows:
+            return [True] * len(tile_cores(node.source))
+        return choose_kept_tiles(node.source, self.branches.halo[node], self.kept_rows[node])
 
     def _has_own_blocks(self, node: PlanNode) -> bool:
         return (
             isinstance(node, AssignNode)
-            or self.users[node] > 1
+            or self.branches.users[node] > 1
             or self._existing_blocks(node) is not None
         )
 
-    def _from_source(
-        self,
-        source: SourceNode,
-        operations: Sequence[Operation],
-        values: Mapping[str, Delayed],
-        label: str,
-    ) -> da.Array:
-        run = tasks.RunFromSource(source.pixels, self.halo[source], operations, tuple(values))
-        value_keys = [delayed.key for delayed in values.values()]
-        calls = [(run, tasks.Core(core), value_keys) for core in tile_cores(source)]
-        return _object_array(_name(label), calls, list(values.values()))
-
     def _with_halo(self, node: PlanNode) -> da.Array:
-        blocks, halo = self.blocks(node), self.halo[node]
+        blocks, halo = self.blocks(node), self.branches.halo[node]
         is_assigned = isinstance(node, AssignNode)
         return _exchange_halos(blocks, node.source, halo) if is_assigned else blocks
 
@@ -178,20 +207,55 @@ class _GraphBuilder:
         taps = self._taps(node)
         return _map(partial(tasks.run_on_tile, taps), blocks, {}, "write") if taps else blocks
 
+    # -- values of reductions
 
-def _topological(tips: Iterable[PlanNode]) -> list[PlanNode]:
-    """Return every node of the plans, each before its parent."""
-    order: list[PlanNode] = []
-    seen: set[PlanNode] = set()
-    for tip in tips:
-        fresh = []
-        for node in tip.ancestry():
-            if node in seen:
-                break
-            fresh.append(node)
-        seen.update(fresh)
-        order = fresh + order  # nodes shared with an earlier tip come after these
-    return order
+    def values_of(self, reductions: Iterable[Reduction]) -> dict[str, Delayed]:
+        """Return the delayed values of reductions by key."""
+        return {r.key: self.value(r) for r in dict.fromkeys(reductions)}
+
+    def value(self, reduction: Reduction) -> Delayed:
+        """Return a reduction as a delayed value, which all graphs share if it needs no decision."""
+        if reduction not in self.values:
+            known = reduction.delayed
+            if known is None or depends_on_decision(reduction):
+                known = self._delay(reduction)
+            self.values[reduction] = known
+        return self.values[reduction]
+
+    def _delay(self, reduction: Reduction) -> Delayed:
+        if reduction.spec.is_decision:
+            return self._decide(reduction)
+        nodes = list(reduction.parent.ancestry())
+        is_local = not any(isinstance(n, AssignNode) for n in nodes)
+        value = (self._delay_on_pixels if is_local else self._delay_on_tiles)(reduction)
+        if not depends_on_decision(reduction):
+            reduction.delayed = value
+        return value
+
+    def _delay_on_pixels(self, reduction: Reduction) -> Delayed:
+        """Evaluate the chain on the reduction's own regions, straight from the source."""
+        spec, pixels = reduction.spec, reduction.parent.source.pixels
+        required = required_operations(spec.gather.inputs, reduction.parent)
+        values = self.values_of([*(r for n in required for r in n.reductions),
+                                 *reduction.reductions])  # fmt: skip
+        task = tasks.ReducePixels(spec, pixels, [n.op for n in required], tuple(values))
+        return _single(_name(spec.gather.label), task, list(values.values()))
+
+    def _delay_on_tiles(self, reduction: Reduction) -> Delayed:
+        """Cut the reduction's regions out of the tiles of a chain that has assigned arrays."""
+        spec = reduction.spec
+        tiles = _GraphBuilder([reduction.parent], values=self.values).blocks(reduction.parent)
+        values = self.values_of(reduction.reductions)
+        pieces = _map(partial(tasks.cut_boxed_pieces, spec), tiles, values, "cut")
+        task = partial(tasks.reduce_boxed_pieces, spec, tuple(values))
+        return _single(_name(spec.gather.label), task, [pieces, *values.values()])
+
+    def _decide(self, reduction: Reduction) -> Delayed:
+        """Gather from tiles, from which later operations go on."""
+        spec, tiles = reduction.spec, self.blocks(reduction.parent)
+        values = self.values_of(reduction.reductions)
+        gathered = _map(partial(tasks.gather_boxed, spec), tiles, values, spec.gather.label)
+        return _single(_name(spec.gather.label), partial(tasks.combine_boxed, spec), [gathered])
 
 
 def _exchange_halos(blocks: da.Array, source: SourceNode, halo: int) -> da.Array:
@@ -208,42 +272,16 @@ def _exchange_halos(blocks: da.Array, source: SourceNode, halo: int) -> da.Array
     return _object_array(_name("exchange"), calls, [blocks])
 
 
-# -- reductions --------------------------------------------------------------------------------
+# -- graphs that models build ------------------------------------------------------------------
 
 
 def delayed_value(reduction: Reduction) -> Delayed:
     """Return a reduction as a delayed value, the same one on every call."""
     if reduction.delayed is None:
-        nodes = list(reduction.parent.ancestry())
-        is_local = not any(isinstance(n, AssignNode) for n in nodes)
-        reduction.delayed = (_delay_on_pixels if is_local else _delay_on_tiles)(reduction)
-    return reduction.delayed
-
-
-def _values_of(reductions: Iterable[Reduction]) -> dict[str, Delayed]:
-    return {r.key: delayed_value(r) for r in dict.fromkeys(reductions)}
-
-
-def _delay_on_pixels(reduction: Reduction) -> Delayed:
-    """Evaluate the chain on the reduction's own regions, straight from the source."""
-    spec, pixels = reduction.spec, reduction.parent.source.pixels
-    required = required_operations(spec.gather.inputs, reduction.parent)
-    values = _values_of([*(r for n in required for r in n.reductions), *reduction.reductions])
-    task = tasks.ReducePixels(spec, pixels, [n.op for n in required], tuple(values))
-    return _single(_name(spec.gather.label), task, list(values.values()))
-
-
-def _delay_on_tiles(reduction: Reduction) -> Delayed:
-    """Cut the reduction's regions out of the tiles of a chain that has assigned arrays."""
-    spec = reduction.spec
-    tiles = _GraphBuilder([reduction.parent]).blocks(reduction.parent)
-    values = _values_of(reduction.reductions)
-    pieces = _map(partial(tasks.cut_boxed_pieces, spec), tiles, values, "cut")
-    task = partial(tasks.reduce_boxed_pieces, spec, tuple(values))
-    return _single(_name(spec.gather.label), task, [pieces, *values.values()])
-
-
-# -- graphs that models build ------------------------------------------------------------------
+        decisions = [reduction] if reduction.spec.is_decision else []
+        builder = _GraphBuilder([reduction.parent], decisions=decisions)
+        reduction.delayed = builder.value(reduction)
+    return cast("Delayed", reduction.delayed)
 
 
 def view(node: PlanNode, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> da.Array:
@@ -276,7 +314,10 @@ def align_chunks(array: da.Array, source: SourceNode, what: str) -> da.Array:
 
 
 def build_product_graph(
-    sinks: Sequence[Sink], row_bytes: int = 0, before_naming: BeforeNaming = None
+    sinks: Sequence[Sink],
+    row_bytes: int = 0,
+    before_naming: BeforeNaming = None,
+    kept_rows: Mapping[PlanNode, int] | None = None,
 ) -> da.Array:
     """Return a dask array that writes every sink's product, running each kernel once per tile.
 
@@ -288,6 +329,9 @@ def build_product_graph(
         Memory that one row takes; see `calbatch.models.tiling.tile_edges.tile_edges`.
     before_naming : callable, optional
         Called when all tiles are written, before products get their names.
+    kept_rows : mapping, optional
+        For each node whose tiles wait for a decision, the memory that a row of them takes. By
+        default, all are kept.
 
     Returns
     -------
@@ -296,12 +340,12 @@ def build_product_graph(
     """
     for sink in sinks:
         tile_edges(sink.node.source, row_bytes)
-    builder = _GraphBuilder([s.node for s in sinks], sinks)
+    builder = _GraphBuilder([s.node for s in sinks], sinks, kept_rows)
     results = []
     for i, sink in sorted(enumerate(sinks), key=lambda item: _depth(item[1].node), reverse=True):
         if i not in builder.tapped:
             blocks = builder.blocks(sink.node)
-            is_leaf = not builder.users.get(sink.node)
+            is_leaf = not builder.branches.users.get(sink.node)
             drop = partial(tasks.run_on_tile, [DropArrays()])
             results.append(blocks if is_leaf else _map(drop, blocks, {}, "cut"))
     keys = [list(r.__dask_keys__()) for r in results]

@@ -18,12 +18,20 @@ import numpy as np
 from calbatch.models.errors import ModelError
 from calbatch.models.fits.readers import Reader
 from calbatch.models.tiling.portable import make_portable
-from calbatch.models.tiling.tile import INDEPENDENT_READS, REGION, Array, Region, RegionReads, Tile
+from calbatch.models.tiling.tile import (
+    CORE,
+    INDEPENDENT_READS,
+    REGION,
+    Array,
+    Region,
+    RegionReads,
+    Tile,
+)
 
 __all__ = [
-    "REGION", "AssignNode", "KernelCall", "Operation", "OperationNode", "PlanNode", "Reduction",
-    "ReductionSpec", "Region", "ReplaceField", "SourceNode", "SourcePixels", "ValueSlot",
-    "apply_operations", "build_call",
+    "CORE", "REGION", "AssignNode", "KernelCall", "Operation", "OperationNode", "PlanNode",
+    "Reduction", "ReductionSpec", "Region", "ReplaceField", "SourceNode", "SourcePixels",
+    "ValueSlot", "apply_operations", "build_call",
 ]  # fmt: skip
 
 
@@ -65,7 +73,8 @@ class KernelCall:
     outputs : mapping
         The fields it returns, and their types.
     arguments : mapping
-        Keyword arguments: plain values, readers, `REGION` or slots for the values of reductions.
+        Keyword arguments: plain values, readers, `REGION`, `CORE` or slots for the values of
+        reductions.
     radius : int
         The number of neighbouring rows and columns that a pixel depends on.
     row_counts : tuple of str
@@ -123,6 +132,8 @@ def _argument(value: Any, tile: Tile, values: Mapping[str, Any]) -> Any:
         return values[value.key]
     if value is REGION:
         return tile.region
+    if value is CORE:
+        return tile.core
     if not isinstance(value, np.ndarray) and isinstance(value, Reader):
         return tile.reads.read_shared(value, tile.region)
     return value
@@ -207,33 +218,51 @@ class AssignNode(PlanNode):
 class ReductionSpec:
     """Definition of a reduction: gather from regions of the frame in turn, then combine once.
 
+    A decision is a reduction that gathers from the tiles instead, whatever they are.
+
     Parameters
     ----------
     gather : KernelCall
         Run on each region; ``combine`` receives its results unchanged.
     combine : callable
         Takes the list of gathered results, in the order of ``regions``.
-    regions : tuple of Region, or ValueSlot
-        The regions to gather from; a slot stands for a reduction that computes them.
+    regions : tuple of Region, ValueSlot, or None
+        The regions to gather from; a slot stands for a reduction that computes them. None for a
+        decision: it gathers from every tile, from top to bottom.
     until : callable, optional
         Takes the list gathered so far; gathering stops when it returns True.
+    frame_bytes : int
+        For a decision, the memory that all gathered results and their combination take.
     """
 
     gather: KernelCall
     combine: Callable[[list[Any]], Any]
-    regions: tuple[Region, ...] | ValueSlot
+    regions: tuple[Region, ...] | ValueSlot | None
     until: Callable[[list[Any]], bool] | None = None
+    frame_bytes: int = 0
+
+    @property
+    def is_decision(self) -> bool:
+        """True if it gathers from the tiles."""
+        return self.regions is None
 
     def resolve_regions(self, values: Mapping[str, Any]) -> tuple[Region, ...]:
         """Return the regions to gather from."""
-        return self.regions if isinstance(self.regions, tuple) else values[self.regions.key]
+        if isinstance(self.regions, ValueSlot):
+            regions: tuple[Region, ...] = values[self.regions.key]
+            return regions
+        return self.regions or ()
+
+    def gather_from(self, tile: Tile, values: Mapping[str, Any]) -> Any:
+        """Return the results of one region or tile."""
+        results = self.gather.run_kernel(tile, values)
+        return results if len(results) > 1 else results[0]
 
     def compute(self, tile_of: Callable[[Region], Tile], values: Mapping[str, Any]) -> Any:
         """Return the combined value."""
         gathered: list[Any] = []
         for region in self.resolve_regions(values):
-            results = self.gather.run_kernel(tile_of(region), values)
-            gathered.append(results if len(results) > 1 else results[0])
+            gathered.append(self.gather_from(tile_of(region), values))
             if self.until is not None and self.until(gathered):
                 break
         return self.combine(gathered)

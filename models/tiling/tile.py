@@ -50,6 +50,17 @@ REGION = _Here()
 """Kernel argument that stands for the `Region` covered by the kernel's arrays."""
 
 
+class _Core:
+    """The type of `CORE`."""
+
+    def __reduce__(self) -> str:
+        return "CORE"
+
+
+CORE = _Core()
+"""Kernel argument that stands for the `Region` of the tile without its halo."""
+
+
 class RegionReads:
     """Reads for the tiles of known regions: regions on the same rows are read in one pass.
 
@@ -148,3 +159,10 @@ class Tile:
         if self.region == self.core:
             return self
         return replace(self, region=self.core, arrays={n: self.core_rows(n) for n in self.arrays})
+
+    def narrow(self, halo: int, names: Sequence[str]) -> "Tile":
+        """Return the tile with some of its fields, and no more than a halo of some rows."""
+        (first, last), (top, bottom) = self.core.rows, self.region.rows
+        region = Region((max(first - halo, top), min(last + halo, bottom)), self.region.cols)
+        index = (..., *region.within(self.region))
+        return replace(self, region=region, arrays={n: self.load(n)[index] for n in names})

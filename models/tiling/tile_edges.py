@@ -1,11 +1,11 @@
 """The row boundaries of a frame's tiles."""
 
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import dask
 import numpy as np
 
-from calbatch.models.storage.memory import require_row
+from calbatch.models.storage.memory import memory_limit, require_row
 from calbatch.models.tiling.plan import SourceNode
 from calbatch.models.tiling.tile import Region
 
@@ -15,6 +15,12 @@ TILE_BYTES = 112 * 2**20
 A full frame with 10 groups makes 8 tiles. Three times as many tiles take a tenth more processor
 time, because each has a halo and some milliseconds of overhead; fewer tiles are no faster.
 """
+
+KEPT = "calbatch.kept-bytes"
+"""Setting in dask's configuration: memory for tiles that wait for a decision, in bytes."""
+
+KEPT_BYTES = 2**30
+"""Its default, which a quarter of the process's memory limits further."""
 
 
 def tile_edges(source: SourceNode, row_bytes: int = 0) -> tuple[int, ...]:
@@ -56,3 +62,22 @@ def _stored_row_bytes(source: SourceNode) -> int:
 def tile_cores(source: SourceNode) -> list[Region]:
     """Return the regions of a source's tiles without halos, in order."""
     return [Region(rows, (0, source.pixels.frame[1])) for rows in pairwise(tile_edges(source))]
+
+
+def choose_kept_tiles(source: SourceNode, halo: int, row_bytes: int) -> list[bool]:
+    """Return which tiles are kept until a decision has been made; the others are computed again.
+
+    Parameters
+    ----------
+    source : SourceNode
+        The source of the tiles.
+    halo : int
+        Number of their neighbours' rows that are kept along on either side.
+    row_bytes : int
+        Memory that the fields of one row take.
+    """
+    limit = dask.config.get(KEPT, None)
+    limit = min(KEPT_BYTES, memory_limit() // 4) if limit is None else limit
+    frame = source.pixels.frame
+    rows = [core.grow(halo, frame).shape[0] for core in tile_cores(source)]
+    return [row_bytes * total <= limit for total in accumulate(rows)]

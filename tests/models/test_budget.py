@@ -148,3 +148,34 @@ def test_tables_alone_have_no_tiles(tmp_path):
     model = RampFitOutputModel()
     assert tile_budget([model]).bytes == 0
     assert save([(model, tmp_path / "empty.fits")]).products
+
+
+def peak(data):
+    return float(data.max())
+
+
+def remove(data, *, level):
+    return data - level
+
+
+def test_tiles_kept_for_a_decision_are_counted(tmp_path):
+    rng = np.random.default_rng(4)
+    model = RampModel(rng.normal(size=(2, 10, 256, 64)).astype("f4"))
+    model = model.map_tiles(near, ["data"], radius=1)
+    decision = model.decide(peak, max, frame_bytes=77)
+    made = model.map_tiles(remove, ["data"], level=decision)
+    rate = made.map_tiles_into({"rate": ImageModel}, near_slope, ["rate.data"])["rate"]
+    row = 4 * 2 * 10 * COLS
+    peaks = {}
+    for kept in (0, 3 * 16 * row, 2**40):
+        with dask.config.set({"calbatch.tile-rows": 16, "calbatch.kept-bytes": kept}):
+            budget = tile_budget([rate])
+            save([(rate, tmp_path / "first.fits")], scheduler="sync")
+            tracemalloc.start()
+            save([(rate, tmp_path / "second.fits")], scheduler="sync")
+            peaks[budget.kept // row] = tracemalloc.get_traced_memory()[1] - budget.kept
+            tracemalloc.stop()
+        assert budget.decisions == 77
+    assert list(peaks) == [0, 48, 256]
+    # graphs and headers take little; what is not kept is at most a tile at work
+    assert max(peaks.values()) < 1.5 * budget.bytes + 2**20

@@ -1,11 +1,13 @@
 """Kernels over the tiles of a model, and reductions of its frame."""
 
+import dask
 import numpy as np
 import pytest
 
 from calbatch.models.datamodels import CubeModel, ImageModel, RampModel
 from calbatch.models.errors import ModelError
-from calbatch.models.tiling.plan import REGION, Region
+from calbatch.models.tiling.graphs import delayed_value
+from calbatch.models.tiling.plan import CORE, REGION, Region
 
 PIXELS = np.arange(96, dtype="f4").reshape(16, 6)
 
@@ -106,3 +108,27 @@ def test_a_kernel_that_reads_an_absent_field_is_refused():
 
     with pytest.raises(ModelError, match="has no area, and its schema has no default"):
         ImageModel(PIXELS).map_tiles(square, ["data"])
+
+
+def own_rows(data, *, region, core):
+    return data, region.rows, core.rows
+
+
+def test_a_decision_gathers_every_tile_with_the_rows_that_it_needs():
+    model = ImageModel(PIXELS).map_tiles(add, ["data"], offset=np.float32(1))
+    decision = model.decide(own_rows, list, frame_bytes=9, radius=2, region=REGION, core=CORE)
+    with dask.config.set({"calbatch.tile-rows": 6}):
+        found = delayed_value(decision).compute(scheduler="sync")
+    assert [rows for _, *rows in found] == [
+        [(0, 8), (0, 6)], [(4, 14), (6, 12)], [(10, 16), (12, 16)],
+    ]  # fmt: skip
+    for data, (first, last), _ in found:
+        np.testing.assert_array_equal(data, PIXELS[first:last] + 1)
+
+
+def test_a_decision_reaches_every_tile():
+    model = ImageModel(PIXELS)
+    decision = model.decide(largest, max, frame_bytes=9)
+    with dask.config.set({"calbatch.tile-rows": 6}):
+        result = np.asarray(model.map_tiles(add, ["data"], offset=decision).data)
+    np.testing.assert_array_equal(result, PIXELS + PIXELS.max())

@@ -13,9 +13,15 @@ import numpy.typing as npt
 
 from calbatch.calibrate.numbers import required_number
 from calbatch.calibrate.parameters import Boolean, Float, Integer, Text
-from calbatch.calibrate.step import SkipStep, Step, StepError, log_once
+from calbatch.calibrate.step import SkipStep, Step, log_once
 from calbatch.calibrate.steps._ramps import as_ramp
-from calbatch.calibrate.steps.jump.events import LargeEvents
+from calbatch.calibrate.steps.jump.emission import find_emission
+from calbatch.calibrate.steps.jump.events import (
+    LargeEvents,
+    emission_rules,
+    shower_rules,
+    snowball_rules,
+)
 from calbatch.calibrate.steps.jump.flags import (
     EXCLUDED,
     JUMP,
@@ -24,6 +30,7 @@ from calbatch.calibrate.steps.jump.flags import (
     flag_after,
     flag_jumps,
 )
+from calbatch.calibrate.steps.jump.marks import mark_flags
 from calbatch.calibrate.steps.jump.rules import (
     CLIPPING,
     MIN_GROUPS,
@@ -38,12 +45,15 @@ from calbatch.calibrate.steps.jump.rules import (
     true_nowhere,
     unusable_groups,
 )
+from calbatch.calibrate.steps.jump.showers import emission_bytes, find_showers, mark_showers
+from calbatch.calibrate.steps.jump.snowballs import find_snowballs, pack_bits, packed_bytes
 from calbatch.models import dq
 from calbatch.models.arrays import DeferredMetadata
 from calbatch.models.datamodels import RampModel
+from calbatch.models.fits.readers import Reader
 from calbatch.models.jit import for_kernel
 from calbatch.models.model import DataModel
-from calbatch.models.tiling.plan import Region
+from calbatch.models.tiling.plan import CORE, REGION, Reduction, Region
 
 Array = npt.NDArray[Any]
 
@@ -57,6 +67,9 @@ FIRST_ROWS, BAND_ROWS = 4, 256
 """Rows of the first region, and of the others, that decisions for the whole frame examine."""
 
 RATES = "meta.exposure.primary_cosmic_rays", "meta.exposure.extended_emission_events"
+EVENTS = "events"
+MAX_AMPLITUDE = 6.0
+"""Largest amplitude of a shower, electron/s: stcal's default, which jwst always uses."""
 
 
 # -- arithmetic --------------------------------------------------------------------------------
@@ -165,11 +178,17 @@ def event_rates(
     """
     rows = counts["jump"]
     jumps, groups, searched = int(rows[:, 0].sum()), int(rows[0, 1]), bool(rows[0, 2])
+    events = 0
+    if EVENTS in counts:
+        events, groups = map(int, counts[EVENTS][0])
     intervals = groups - integrations
     if intervals < 1:
         return {}
     per_second = group_time * intervals * pixels
-    return {RATES[0]: 1000 * (jumps if searched else -99) / per_second, RATES[1]: 0.0}
+    return {
+        RATES[0]: 1000 * (jumps if searched else -99) / per_second,
+        RATES[1]: 1e6 * events / per_second,
+    }
 
 
 # -- the step ----------------------------------------------------------------------------------
@@ -221,7 +240,7 @@ class JumpStep(LargeEvents, Step):
         integrations, groups = exposure.shape[:2]
         if groups <= 2:
             raise SkipStep(f"too few groups to find jumps: {groups}")
-        self._check_support()
+        self._note_parameters()
         rules = self._rules(exposure)
         gain = self.open_reference(exposure, "gain")
         noise = self.open_reference(exposure, "readnoise")
@@ -245,6 +264,10 @@ class JumpStep(LargeEvents, Step):
             find_jumps, ("groupdq", "pixeldq"), radius=int(rules.neighbours), row_counts=("jump",),
             label=self.name, fully_flagged=fully_flagged, median_gain=median, **arguments,
         )  # fmt: skip
+        if self.expand_large_events:
+            result = self._flag_snowballs(result, arguments["unusable"])
+        if self.find_showers:
+            result = self._flag_showers(result, arguments["gain"], arguments["readnoise"])
         rates = partial(
             event_rates,
             group_time=exposure.meta.exposure.group_time,
@@ -254,24 +277,48 @@ class JumpStep(LargeEvents, Step):
         result.defer_meta(DeferredMetadata(rates, RATES))
         return result
 
-    def _check_support(self) -> None:
-        """Reject parameters that are not supported yet; note those without effect."""
-        for is_wanted, name in (
-            (self.expand_large_events, "expand_large_events (snowballs)"),
-            (self.find_showers, "find_showers"),
-        ):
-            if is_wanted:
-                raise StepError(f"{self.name}: {name} is not supported yet")
+    def _flag_snowballs(self, exposure: RampModel, unusable: Reduction) -> RampModel:
+        events = exposure.decide(
+            pack_bits,
+            partial(find_snowballs, rules=snowball_rules(self, read_group_time(exposure))),
+            frame_bytes=packed_bytes(exposure.shape),
+            unusable=unusable,
+        )
+        return exposure.map_tiles(
+            mark_flags, ("groupdq",), row_counts=(EVENTS,), label=self.name, events=events,
+            region=REGION,
+        )  # fmt: skip
+
+    def _flag_showers(self, exposure: RampModel, gain: Reader, readnoise: Reader) -> RampModel:
+        seconds = read_group_time(exposure)
+        frames = required_number(exposure, "meta.exposure.nframes", positive=True)
+        emission = emission_rules(self, float(frames), self.minimum_sigclip_groups)
+        events = exposure.decide(
+            find_emission,
+            partial(find_showers, rules=shower_rules(self, seconds, exposure.frame[1])),
+            frame_bytes=emission_bytes(exposure.shape),
+            radius=emission.ring.shape[0] // 2,
+            gain=gain, readnoise=readnoise, rules=emission, region=REGION, core=CORE,
+        )  # fmt: skip
+        return exposure.map_tiles(
+            mark_showers, ("groupdq",), row_counts=(EVENTS,), label=self.name, events=events,
+            region=REGION, gain=gain, max_change=MAX_AMPLITUDE * seconds,
+        )  # fmt: skip
+
+    def _note_parameters(self) -> None:
+        """Note parameters without effect."""
         if self.maximum_cores not in ("1", None):
             log_once(
                 f"{self.name}: maximum_cores has no effect: tiles and exposures run in parallel"
             )
         if self.minimum_groups != MIN_GROUPS:
             log_once(f"{self.name}: minimum_groups has no effect, as in jwst: it is always 3")
+        if self.find_showers:
+            log_once(f"{self.name}: max_shower_amplitude has no effect, as in jwst: it is always 6")
 
     def _rules(self, exposure: RampModel) -> JumpRules:
         frames = required_number(exposure, "meta.exposure.nframes", positive=True)
-        group_time = required_number(exposure, "meta.exposure.group_time", positive=True)
+        seconds = read_group_time(exposure)
         return JumpRules(
             threshold=self.rejection_threshold,
             three_differences=self.four_group_rejection_threshold,
@@ -281,13 +328,24 @@ class JumpStep(LargeEvents, Step):
             min_neighbours=self.min_jump_to_flag_neighbors,
             max_neighbours=self.max_jump_to_flag_neighbors,
             after=(
-                (self.after_jump_flag_dn1, int(self.after_jump_flag_time1 // group_time)),
-                (self.after_jump_flag_dn2, int(self.after_jump_flag_time2 // group_time)),
+                (self.after_jump_flag_dn1, int(self.after_jump_flag_time1 // seconds)),
+                (self.after_jump_flag_dn2, int(self.after_jump_flag_time2 // seconds)),
             ),
             single_pass=self.min_diffs_single_pass,
             clip_groups=self.minimum_sigclip_groups,
             clip_integrations=self.only_use_ints,
         )
+
+
+def read_group_time(exposure: RampModel) -> float:
+    """Return the time between groups in seconds.
+
+    Raises
+    ------
+    StepError
+        If the exposure does not state it.
+    """
+    return required_number(exposure, "meta.exposure.group_time", positive=True)
 
 
 def _bands(exposure: RampModel) -> list[Region]:

@@ -134,6 +134,13 @@ def _memory(needs: Forecast, place: placement.Place, console: Console) -> None:
     if local:
         where = f"in {format_count(place.workers, 'worker process', 'worker processes')}"
     total = megabytes(largest.budget.bytes * tiles)
+    waiting = max(kind.budget.kept + kind.budget.decisions for kind in needs.groups)
+    if waiting:
+        processes = place.workers if local else 1
+        console.print(
+            f"until snowballs and the like have been found in the whole frame, "
+            f"{megabytes(waiting * processes)} of tiles and their flags are kept besides"
+        )
     reference_bytes = _reference_memory(place) if local else 0
     more = (
         f", up to {megabytes(reference_bytes)} of references kept between exposures"

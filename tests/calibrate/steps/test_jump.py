@@ -2,6 +2,7 @@
 
 import pickle
 from dataclasses import replace
+from typing import ClassVar
 
 import dask
 import numpy as np
@@ -458,7 +459,7 @@ class TestStep:
         assert result.meta.cal_step.jump == "SKIPPED"
         np.testing.assert_array_equal(result.groupdq, ramps.groupdq)
 
-    @pytest.mark.parametrize("parameter", ["expand_large_events", "find_showers"])
+    @pytest.mark.parametrize("parameter", ["find_showers"])
     def test_large_events_are_unsupported(self, ramps, parameter):
         with pytest.raises(StepError, match=f"{parameter}.* not supported yet"):
             JumpStep(**{parameter: True}).run(exposure(ramps).ours())
@@ -529,3 +530,8 @@ def test_real_exposure(real_data, tmp_path):
 
 class TestContract(StepContract):
     name = "jump"
+
+
+class TestContractWithSnowballs(StepContract):
+    name = "jump"
+    parameters: ClassVar[dict] = {"expand_large_events": True}

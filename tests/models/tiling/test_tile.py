@@ -91,3 +91,16 @@ def test_a_region_that_was_not_announced_is_read_by_itself():
     reads = RegionReads([Region((1, 4), (0, 2)), Region((1, 4), (7, 9))])
     np.testing.assert_array_equal(reads.read_own(reader, Region((0, 2), (0, 9))), PIXELS[:, :2])
     assert reader.passes == 1
+
+
+@given(st.integers(0, 12), st.integers(0, 4), st.integers(0, 6))
+def test_a_narrow_tile_has_fewer_rows_and_fields(first, halo, narrow):
+    core = Region((min(first, 9), min(first, 9) + 3), (0, FRAME[1]))
+    region = core.grow(halo, FRAME)
+    rows = slice(*region.rows)
+    tile = Tile(region, core, {"data": PIXELS[:, rows], "dq": PIXELS[0, rows]})
+    cut = tile.narrow(narrow, ["data"])
+    wanted = core.grow(min(narrow, halo), FRAME)
+    assert (cut.region, cut.core) == (wanted._replace(cols=region.cols), core)
+    np.testing.assert_array_equal(cut.arrays["data"], PIXELS[:, slice(*wanted.rows)])
+    assert list(cut.arrays) == ["data"]

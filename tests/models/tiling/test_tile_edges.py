@@ -12,7 +12,7 @@ from calbatch.models.errors import ModelError
 from calbatch.models.fits.readers import ArrayReader, ConstantReader
 from calbatch.models.storage.memory import SETTING
 from calbatch.models.tiling.plan import SourceNode
-from calbatch.models.tiling.tile_edges import tile_cores, tile_edges
+from calbatch.models.tiling.tile_edges import choose_kept_tiles, tile_cores, tile_edges
 
 
 def source(rows, cols=4):
@@ -64,3 +64,28 @@ def test_a_row_larger_than_memory_is_rejected():
         pytest.raises(ModelError, match=r"one row of its frame, .* takes 4e-06 GB of memory"),
     ):
         tile_edges(node)
+
+
+@given(
+    st.integers(1, 60),
+    st.integers(1, 20),
+    st.integers(0, 5),
+    st.integers(1, 9),
+    st.integers(0, 999),
+)
+def test_the_first_tiles_that_fit_are_kept(rows, height, halo, row_bytes, limit):
+    node = source(rows)
+    with dask.config.set({"calbatch.tile-rows": height, "calbatch.kept-bytes": limit}):
+        kept = choose_kept_tiles(node, halo, row_bytes)
+        edges = tile_edges(node)
+    sizes = [(min(b + halo, rows) - max(a - halo, 0)) * row_bytes for a, b in pairwise(edges)]
+    count = sum(kept)
+    assert kept == [True] * count + [False] * (len(sizes) - count)
+    assert sum(sizes[:count]) <= limit
+    assert count == len(sizes) or sum(sizes[: count + 1]) > limit
+
+
+def test_a_quarter_of_the_memory_is_for_kept_tiles():
+    node = source(10)
+    with dask.config.set({"calbatch.tile-rows": 1, "calbatch.memory-bytes": 40000}):
+        assert sum(choose_kept_tiles(node, 0, 2000)) == 5

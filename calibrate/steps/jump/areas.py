@@ -1,0 +1,161 @@
+"""Connected areas of flagged pixels, found from flags that are packed into bits.
+
+Source: stcal 1.20 ``find_ellipses``, which labels whole frames with scikit-image. Flagged pixels
+are few, so here only they are visited. Areas are connected by edges and corners, and numbered in
+the order of their first pixels.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from calbatch.models.jit import kernel
+
+Array = npt.NDArray[Any]
+
+
+def pack_flags(groupdq: Array, flag: int) -> Array:
+    """Return (…, rows, columns / 8) bytes: one bit per sample, true if it has a flag."""
+    return np.packbits(groupdq & np.uint8(flag) != 0, axis=-1)
+
+
+@dataclass(frozen=True)
+class Areas:
+    """The connected areas of a frame.
+
+    Attributes
+    ----------
+    rows, cols : ndarray
+        Their pixels, sorted by area, in each area from top to bottom and left to right.
+    starts : ndarray
+        The index of the first pixel of each area, and the number of pixels.
+    centre_rows, centre_cols : ndarray
+        The mean row and column of each area.
+    heights, widths : ndarray
+        The sides of the smallest rectangle around each area.
+    """
+
+    rows: Array
+    cols: Array
+    starts: Array
+    centre_rows: Array
+    centre_cols: Array
+    heights: Array
+    widths: Array
+
+    @property
+    def sizes(self) -> Array:
+        """The number of pixels of each area."""
+        return np.diff(self.starts)
+
+    def image(self, number: int) -> Array:
+        """Return an area as an image of bool, cut to the smallest rectangle around it."""
+        pixels = slice(self.starts[number], self.starts[number + 1])
+        rows, cols = self.rows[pixels], self.cols[pixels]
+        image = np.zeros((self.heights[number], self.widths[number]), bool)
+        image[rows - rows.min(), cols - cols.min()] = True
+        return image
+
+
+def find_areas(bits: Array) -> Areas:
+    """Return the connected areas of a frame, (rows, columns / 8) bytes as from `pack_flags`."""
+    rows, cols = _list_pixels(bits)
+    labels, count = _label_pixels(rows, cols)
+    order = np.argsort(labels, kind="stable")
+    rows, cols, labels = rows[order], cols[order], labels[order]
+    starts = np.searchsorted(labels, np.arange(count + 1))
+    if not count:
+        none = np.zeros(0)
+        return Areas(rows, cols, starts, none, none, none, none)
+    sizes = np.diff(starts)
+    return Areas(
+        rows,
+        cols,
+        starts,
+        # sums of integers are exact, so these are the quotients that scikit-image computes
+        np.add.reduceat(rows, starts[:-1]) / sizes,
+        np.add.reduceat(cols, starts[:-1]) / sizes,
+        _span(rows, starts[:-1]),
+        _span(cols, starts[:-1]),
+    )
+
+
+def _span(values: Array, starts: Array) -> Array:
+    """Return the number of integers from the least to the greatest of each area."""
+    least, greatest = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
+    return greatest - least + 1
+
+
+@kernel
+def _list_pixels(bits: Array) -> tuple[Array, Array]:
+    """Return the rows and columns of the bits that are set, from top to bottom."""
+    count = 0
+    for y in range(bits.shape[0]):
+        for b in range(bits.shape[1]):
+            byte = bits[y, b]
+            while byte:
+                byte &= byte - np.uint8(1)
+                count += 1
+    rows, cols = np.empty(count, np.int64), np.empty(count, np.int64)
+    k = 0
+    for y in range(bits.shape[0]):
+        for b in range(bits.shape[1]):
+            byte = bits[y, b]
+            if byte:
+                for i in range(8):
+                    if byte & (np.uint8(128) >> np.uint8(i)):
+                        rows[k], cols[k] = y, 8 * b + i
+                        k += 1
+    return rows, cols
+
+
+@kernel
+def _find_root(parent: Array, k: int) -> int:
+    while parent[k] != k:
+        parent[k] = parent[parent[k]]
+        k = parent[k]
+    return k
+
+
+@kernel
+def _join(parent: Array, one: int, other: int) -> None:
+    """Make two pixels members of one area, whose root is its first pixel."""
+    first, second = _find_root(parent, one), _find_root(parent, other)
+    if first < second:
+        parent[second] = first
+    else:
+        parent[first] = second
+
+
+@kernel
+def _label_pixels(rows: Array, cols: Array) -> tuple[Array, int]:
+    """Return the area of each pixel, and the number of areas; pixels are in reading order."""
+    parent = np.arange(rows.size)
+    above = 0  # the first pixel of the row above that is not left of the neighbours
+    for k in range(rows.size):
+        y, x = rows[k], cols[k]
+        if k > 0 and rows[k - 1] == y and cols[k - 1] == x - 1:
+            _join(parent, k - 1, k)
+        while rows[above] < y - 1 or (rows[above] == y - 1 and cols[above] < x - 1):
+            above += 1
+        near = above
+        while rows[near] == y - 1 and cols[near] <= x + 1:
+            _join(parent, near, k)
+            near += 1
+    labels = np.empty(rows.size, np.int64)
+    count = 0
+    for k in range(rows.size):
+        root = _find_root(parent, k)
+        if root == k:
+            labels[k] = count
+            count += 1
+        else:
+            labels[k] = labels[root]
+    return labels, count
+
+
+def warm_kernels() -> None:
+    """Compile the kernels."""
+    find_areas(np.zeros((1, 1), np.uint8))

@@ -1,0 +1,156 @@
+"""Showers: large areas of faint emission in a group of MIRI, found over the whole frame.
+
+Source: stcal 1.20 ``find_faint_extended`` and ``max_flux_showers``.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from calbatch.calibrate.steps.jump.areas import find_areas
+from calbatch.calibrate.steps.jump.ellipses import find_ellipses
+from calbatch.calibrate.steps.jump.emission import EmissionBits
+from calbatch.calibrate.steps.jump.marks import Events, Mark, mark_extents, mark_flags
+from calbatch.models import dq
+from calbatch.models.jit import for_kernel, kernel
+from calbatch.models.tiling.tile import Region
+
+Array = npt.NDArray[Any]
+
+MIN_DIFFERENCES = 10
+"""Minimum number of usable differences of an exposure for a search."""
+UNUSABLE = np.uint8(dq.DO_NOT_USE | dq.SATURATED | dq.JUMP_DET)
+
+
+class ShowerRules(NamedTuple):
+    """The step's parameters in the form that the search uses.
+
+    Attributes
+    ----------
+    min_area : float
+        Minimum area of the emission, in pixels.
+    factor : float
+        Growth of the flagged ellipse.
+    max_axis : float
+        Largest axis of what is flagged.
+    later_groups : int
+        Number of groups that are flagged after that of the shower.
+    columns : int
+        Columns of the frame.
+    """
+
+    min_area: float
+    factor: float
+    max_axis: float
+    later_groups: int
+    columns: int
+
+
+def emission_bytes(shape: tuple[int, ...]) -> int:
+    """Return the memory of the bits of emission in a ramp, and of the plane at hand."""
+    integrations, groups, rows, columns = shape
+    return (integrations * (groups - 1) + 2) * rows * -(-columns // 8)
+
+
+def find_showers(bands: list[EmissionBits], rules: ShowerRules) -> Events:
+    """Return the showers of an exposure from the emission of its bands, from top to bottom."""
+    unusable, idle = (np.logical_and.reduce([band[k] for band in bands]) for k in (1, 2))
+    integrations, groups = unusable.shape
+    usable = int(np.sum(~unusable))
+    if integrations * (groups - 1) - np.sum(unusable) < MIN_DIFFERENCES:
+        return Events(count=0, usable=usable)
+    marks: list[Mark] = []
+    for i in range(integrations):
+        first = int(np.argmin(idle[i]))  # 0 if all are idle, as in stcal
+        for group in range(first + 1, groups):
+            plane = np.concatenate([band.emission[i, group - 1] for band in bands])
+            areas = find_areas(plane)
+            marks += mark_extents(
+                find_ellipses(areas, range(len(areas.sizes)), rules.min_area),
+                factor=rules.factor,
+                max_axis=rules.max_axis,
+                integration=i,
+                groups=(group, min(group + rules.later_groups + 1, groups)),
+                frame=(len(plane), rules.columns),
+            )
+    return Events(marks=marks, count=len(marks), usable=usable)
+
+
+def mark_showers(
+    data: Array,
+    groupdq: Array,
+    pixeldq: Array,
+    *,
+    gain: Array,
+    events: Events,
+    region: Region,
+    max_change: float,
+) -> tuple[Array, Array]:
+    """Set the flags of showers, except in pixels whose rate they would change too much.
+
+    Reference pixels keep their flags, too.
+
+    Parameters
+    ----------
+    data, groupdq : ndarray
+        Counts (DN) and flags, (integrations, groups, rows, columns).
+    pixeldq, gain : ndarray
+        Flags, and gain (electron/DN), (rows, columns).
+    events : Events
+        The showers of the whole frame.
+    region : Region
+        The pixels of the frame that the arrays cover.
+    max_change : float
+        The largest change of the mean difference of successive groups, in electrons. Pixels that
+        exceed it, or whose mean is NaN, keep their flags in that integration.
+
+    Returns
+    -------
+    groupdq : ndarray
+        The flags, with those of the showers.
+    counts : ndarray
+        As returned by `mark_flags`.
+    """
+    flags, counts = mark_flags(groupdq, events=events, region=region)
+    # where NaN, no change is small enough
+    electrons = np.where(pixeldq == dq.REFERENCE_PIXEL, np.float32(np.nan), gain)
+    _restore_flags(*map(for_kernel, (data, groupdq, electrons)), np.float32(max_change), flags)
+    return flags, counts
+
+
+@kernel
+def _mean_difference(data: Array, flags: Array, gain: float) -> float:
+    """Return the mean difference of successive samples without flags, in electrons."""
+    total, count = np.float32(0), 0
+    for g in range(1, data.size):
+        if (flags[g] | flags[g - 1]) & UNUSABLE == 0:
+            diff = data[g] * gain - data[g - 1] * gain
+            if diff == diff:
+                total += diff
+                count += 1
+    return np.float32(np.float64(total) / count) if count > 0 else np.float32(np.nan)
+
+
+@kernel
+def _restore_flags(data: Array, old: Array, gain: Array, max_change: float, flags: Array) -> None:
+    """Take back new flags where they change a pixel's mean difference by more than a limit."""
+    ints, _, rows, cols = flags.shape
+    for i in range(ints):
+        for y in range(rows):
+            for x in range(cols):
+                before, after = old[i, :, y, x], flags[i, :, y, x]
+                if np.all(before == after):
+                    continue
+                ramp = data[i, :, y, x]
+                one = _mean_difference(ramp, before, gain[y, x])
+                other = _mean_difference(ramp, after, gain[y, x])
+                if not abs(one - other) <= max_change:
+                    flags[i, :, y, x] = before
+
+
+def warm_kernels() -> None:
+    """Compile the kernels."""
+    data = np.ones((1, 2, 1, 1), np.float32)
+    flags = np.zeros(data.shape, np.uint8)
+    _restore_flags(data, flags, np.ones((1, 1), np.float32), np.float32(1), flags.copy())

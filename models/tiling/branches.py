@@ -1,0 +1,104 @@
+"""The nodes of plans that share tiles: where branches part, and where tiles wait for a decision."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from calbatch.models.tiling.plan import OperationNode, PlanNode, Reduction
+
+
+@dataclass(frozen=True)
+class Branches:
+    """The nodes of some plans and what their tiles are used for.
+
+    Attributes
+    ----------
+    order : list of PlanNode
+        Every node, each before its parent.
+    halo : dict
+        The halo that each node's tiles need.
+    users : dict
+        The number of nodes and decisions that use each node's tiles.
+    waiting : frozenset of PlanNode
+        The nodes whose tiles are kept until a decision has been made.
+    """
+
+    order: list[PlanNode]
+    halo: dict[PlanNode, int]
+    users: dict[PlanNode, int]
+    waiting: frozenset[PlanNode]
+
+
+def find_branches(tips: Iterable[PlanNode], more: Iterable[Reduction] = ()) -> Branches:
+    """Return the nodes of plans, and of ``more`` decisions, that are computed together."""
+    tips = list(tips)
+    decisions = list(dict.fromkeys([*find_decisions(tips), *more]))
+    order = _topological([*tips, *(d.parent for d in decisions)])
+    halo = dict.fromkeys(order, 0)
+    users: dict[PlanNode, int] = {}
+    for decision in decisions:
+        users[decision.parent] = users.get(decision.parent, 0) + 1
+        halo[decision.parent] = max(halo[decision.parent], decision.spec.gather.radius)
+    for node in order:
+        if node.parent is not None:
+            more = halo[node] + node.op.radius if isinstance(node, OperationNode) else 0
+            halo[node.parent] = max(halo[node.parent], more)
+            users[node.parent] = users.get(node.parent, 0) + 1
+    waiting = {node for d in decisions if users[node := _branching(d.parent, users)] > 1}
+    return Branches(order, halo, users, frozenset(waiting))
+
+
+def find_decisions(tips: Iterable[PlanNode]) -> list[Reduction]:
+    """Return the decisions whose values the operations of plans take, directly or not."""
+    decisions: dict[Reduction, None] = {}
+    seen: set[PlanNode] = set()
+    pending = list(tips)
+    while pending:
+        for node in pending.pop().ancestry():
+            if node in seen:
+                break
+            seen.add(node)
+            for reduction in _nested(node):
+                pending.append(reduction.parent)
+                if reduction.spec.is_decision:
+                    decisions[reduction] = None
+    return list(decisions)
+
+
+def depends_on_decision(reduction: Reduction) -> bool:
+    """Return whether a reduction is a decision, or takes the value of one."""
+    return (
+        reduction.spec.is_decision
+        or any(depends_on_decision(r) for r in reduction.reductions)
+        or bool(find_decisions([reduction.parent]))
+    )
+
+
+def _nested(node: PlanNode) -> Iterable[Reduction]:
+    """Yield the reductions of a node, and those whose values they take in turn."""
+    reductions = list(node.reductions) if isinstance(node, OperationNode) else []
+    while reductions:
+        reduction = reductions.pop()
+        reductions.extend(reduction.reductions)
+        yield reduction
+
+
+def _branching(node: PlanNode, users: dict[PlanNode, int]) -> PlanNode:
+    """Return the nearest node, from a decision's backwards, whose tiles are also used otherwise."""
+    while users[node] == 1 and isinstance(node, OperationNode) and node.parent is not None:
+        node = node.parent
+    return node
+
+
+def _topological(tips: Iterable[PlanNode]) -> list[PlanNode]:
+    """Return every node of the plans, each before its parent."""
+    order: list[PlanNode] = []
+    seen: set[PlanNode] = set()
+    for tip in tips:
+        fresh = []
+        for node in tip.ancestry():
+            if node in seen:
+                break
+            fresh.append(node)
+        seen.update(fresh)
+        order = fresh + order  # nodes shared with an earlier tip come after these
+    return order
