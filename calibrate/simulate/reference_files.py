@@ -34,6 +34,7 @@ from calbatch.calibrate.simulate.write import Card, Extension
 
 SATURATION_MARGIN = 0.97  # of full well, so that noise does not hide saturation
 MIRI_INTEGRATIONS = 2  # in a MIRI dark or reset; the last applies to all later ones
+SIDE_FREQUENCY = 0.1  # of the highest one: where the drift of the sides equals their white noise
 PIXEL_AREA_STERADIANS = 2.3e-14
 PIXEL_AREA_ARCSECONDS = 9.6e-4
 MEGAJANSKYS = 1.9  # per steradian for 1 DN/s
@@ -60,6 +61,7 @@ def make_references(setting: Setting) -> Iterator[Reference]:
         yield _reset(setting)
     else:
         yield _superbias(setting)
+        yield _side_kernels(setting)
     if setting.readout.detector.family.exposure_type.endswith("_IMAGE"):
         yield _flat(setting)
         yield _area(setting)
@@ -129,6 +131,43 @@ def _superbias(setting: Setting) -> Reference:
     ]
     patterns = "|".join(READPATTS[setting.instrument])
     return make_reference(setting, "superbias", "SuperBiasModel", extensions, READPATT=patterns)
+
+
+def _side_kernels(setting: Setting) -> Reference:
+    """Return the Fourier coefficients with which SIRS smooths the side columns.
+
+    Each side predicts half of the drift up to a frequency, beyond which white noise prevails; the
+    nearer side counts more.
+    """
+    detector = setting.readout.detector
+    frequency = np.linspace(0, 1, detector.shape[0] // 2 + 1)
+    passed = 1 / (1 + (frequency / SIDE_FREQUENCY) ** 2)
+    lag = np.exp(-1j * np.pi * frequency / 8)
+    left = np.linspace(0.8, 0.2, 4)[:, np.newaxis]
+    tree = {
+        "meta": {
+            "author": "calbatch",
+            "description": "Simulated reference",
+            "instrument": {"name": detector.instrument},
+            "pedigree": "DUMMY",
+            "reftype": "sirskernel",
+            "telescope": "JWST",
+            "useafter": USEAFTER,
+        },
+        detector.name.lower(): {
+            "gamma": left * passed * lag,
+            "zeta": (1 - left) * passed * lag.conj(),
+        },
+    }
+    return Reference(
+        kind="sirskernel",
+        instrument=detector.instrument,
+        frame=setting.readout.full_frame,
+        keys={"DETECTOR": detector.name},
+        cards=[],
+        extensions=[],
+        tree=tree,
+    )
 
 
 def _dark(setting: Setting) -> Reference:
