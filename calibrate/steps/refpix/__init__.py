@@ -28,10 +28,12 @@ from calbatch.calibrate.steps.refpix.combine import (
     combine_single,
 )
 from calbatch.calibrate.steps.refpix.geometry import DetectorPlacement
+from calbatch.calibrate.steps.refpix.sirs import SideKernels, make_kernels, read_coefficients
 from calbatch.models.datamodels import RampModel
 from calbatch.models.dq import DO_NOT_USE, REFERENCE_PIXEL
 from calbatch.models.jit import kernel
 from calbatch.models.model import DataModel
+from calbatch.models.storage.files import read_stamp
 from calbatch.models.tiling.plan import REGION, Reduction, Region
 
 Array = npt.NDArray[Any]
@@ -66,6 +68,7 @@ class RefPixStep(Step):
     """
 
     cal_step = "refpix"
+    reference_file_types = ("sirskernel",)
 
     odd_even_columns = Boolean(True, help="treat even and odd detector columns separately")
     use_side_ref_pixels = Boolean(True, help="subtract the smoothed side columns, row by row")
@@ -102,6 +105,15 @@ class RefPixStep(Step):
             region=REGION,
         )
 
+    def wanted_references(self) -> set[str]:
+        """Return the reference types that CRDS has to choose; sirskernel only for sirs."""
+        unused = set() if self._wants_sirs else {"sirskernel"}
+        return super().wanted_references() - unused
+
+    @property
+    def _wants_sirs(self) -> bool:
+        return self.refpix_algorithm == "sirs" and self.use_side_ref_pixels
+
     def _signal(self, ramp: RampModel, placement: DetectorPlacement) -> Reduction | None:
         settings = RefPixSettings(
             odd_even_columns=self.odd_even_columns,
@@ -109,6 +121,8 @@ class RefPixStep(Step):
             side_smoothing_length=self.side_smoothing_length,
             side_gain=self.side_gain,
             siglimit=self.siglimit,
+            sigreject=self.sigreject,
+            kernels=self._side_kernels(ramp) if self._wants_sirs else None,
         )
         if is_subarray(placement.shape) and header_number(ramp, "meta.exposure.noutputs") != 4:
             return _signal_of_single(ramp, placement, settings)
@@ -120,15 +134,39 @@ class RefPixStep(Step):
         )
         return ramp.reduce(gather_usable, combine, regions)
 
+    def _side_kernels(self, ramp: RampModel) -> SideKernels | None:
+        """Return the kernels of SIRS; None where the running median takes its place."""
+        name = str(ramp.meta.subarray.name)
+        if "FULL" not in name:
+            log.info("%s: sirs does not apply to subarrays: using the median", self.name)
+            return None
+        if is_subarray(ramp.frame):
+            raise StepError(
+                f"{ramp.path}: {self.name}: refpix_algorithm = sirs needs {DETECTOR} rows and "
+                f"columns, but the array of SUBARRAY = {name} has {ramp.frame[0]} and "
+                f"{ramp.frame[1]}; use refpix_algorithm = median"
+            )
+        try:
+            path = self.get_reference_file(ramp, "sirskernel")
+        except SkipStep:
+            log.warning("%s: its sirskernel reference is N/A: using the median", self.name)
+            return None
+        if isinstance(path, DataModel):
+            raise StepError(f"{self.name}: override_sirskernel must be an ASDF file, not a model")
+        detector = str(ramp.meta.instrument.detector)
+        found = read_coefficients(path, read_stamp(path), detector)
+        if found is None:
+            log.warning("%s: %s has no %s: using the median", self.name, path, detector)
+            return None
+        return make_kernels(*found, self.gaussmooth, self.halfwidth)
+
     def _check_support(self, ramp: RampModel) -> None:
         """Reject exposures that are not supported yet, and skip those that jwst skips."""
         if ramp.meta.instrument.name == "MIRI" and is_subarray(ramp.frame, MIRI_DETECTOR):
             raise SkipStep("MIRI subarrays have no reference pixel correction")
-        sirs = self.refpix_algorithm == "sirs" and self.use_side_ref_pixels
         unsupported = {
             "MIRI": ramp.meta.instrument.name == "MIRI",
             "IRS2 readout": max(ramp.frame) > DETECTOR,
-            "refpix_algorithm = sirs": sirs and "FULL" in str(ramp.meta.subarray.name),
         }
         for name, is_wanted in unsupported.items():
             if is_wanted:
@@ -303,11 +341,20 @@ def gather_flagged(
 
 
 @kernel
-def _subtract(data: Array, rows: Array, cols: Array, result: Array) -> None:
+def _subtract(
+    data: Array, rows: Array, cols: Array, block_of_row: Array, edges: Array, result: Array
+) -> None:
+    """Subtract ``rows[b, r] + cols[b', c]`` for the blocks b of the column and b' of the row.
+
+    ``edges`` are the first columns of the blocks of columns, and the number of columns.
+    """
     for frame in range(data.shape[0]):
         for r in range(data.shape[1]):
-            for c in range(data.shape[2]):
-                result[frame, r, c] = data[frame, r, c] - rows[frame, r] - cols[frame, c]
+            along = cols[frame, block_of_row[r]]
+            for block in range(rows.shape[1]):
+                level = rows[frame, block, r]
+                for c in range(edges[block], edges[block + 1]):
+                    result[frame, r, c] = data[frame, r, c] - level - along[c]
 
 
 def subtract_reference(data: Array, *, signal: ReferenceSignal | None, region: Region) -> Array:
@@ -332,9 +379,12 @@ def subtract_reference(data: Array, *, signal: ReferenceSignal | None, region: R
     frames = data.shape[0] * data.shape[1]
     (r0, r1), (c0, c1) = region
     # Copies: the kernel would be compiled again for strided or read-only arrays.
-    rows = np.array(signal.rows[..., r0:r1]).reshape(frames, -1)
-    cols = np.array(signal.cols[..., c0:c1]).reshape(frames, -1)
+    rows = np.array(signal.rows[..., r0:r1]).reshape(frames, -1, r1 - r0)
+    cols = np.array(signal.cols[..., c0:c1]).reshape(frames, -1, c1 - c0)
+    block_of_row = np.arange(r0, r1) * cols.shape[1] // signal.rows.shape[-1]
+    blocks = rows.shape[1]
+    edges = np.clip(signal.cols.shape[-1] * np.arange(blocks + 1) // blocks, c0, c1) - c0
     samples = np.ascontiguousarray(data).reshape(frames, *data.shape[2:])
     result = np.empty_like(samples)
-    _subtract(samples, rows, cols, result)
+    _subtract(samples, rows, cols, block_of_row, edges, result)
     return result.reshape(data.shape)
