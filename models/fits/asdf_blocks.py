@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -126,7 +126,7 @@ def _read_array(
     number = node.get("source")
     if not isinstance(number, int) or not -len(blocks) <= number < len(blocks):
         raise FileError(path, f"an array is in block {number!r}, which the file does not have")
-    order = "<" if node.get("byteorder", "big") == "little" else ">"
+    order: Literal["<", ">"] = "<" if node.get("byteorder", "big") == "little" else ">"
     data = _expand(path, blocks[number])
     offset = int(node.get("offset", 0))
     flat = np.frombuffer(data, dtype.newbyteorder(order), math.prod(shape), offset)
