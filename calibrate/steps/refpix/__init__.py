@@ -14,6 +14,7 @@ import numpy.typing as npt
 from calbatch.calibrate.numbers import header_number
 from calbatch.calibrate.parameters import Boolean, Choice, Float, Integer
 from calbatch.calibrate.step import SkipStep, Step, StepError
+from calbatch.calibrate.steps._interleaving import is_interleaved, layout_of
 from calbatch.calibrate.steps._ramps import as_ramp
 from calbatch.calibrate.steps._reference_pixels import (
     BORDER,
@@ -21,18 +22,26 @@ from calbatch.calibrate.steps._reference_pixels import (
     MIRI_DETECTOR,
     near_infrared_margins,
 )
+from calbatch.calibrate.steps.refpix._subtraction import subtract_reference
 from calbatch.calibrate.steps.refpix.combine import (
-    ReferenceSignal,
     RefPixSettings,
     combine_amplifiers,
     combine_single,
 )
 from calbatch.calibrate.steps.refpix.geometry import DetectorPlacement
+from calbatch.calibrate.steps.refpix.irs2 import (
+    InterleavedSettings,
+    combine_interleaved,
+    gather_interleaved,
+    interleaved_regions,
+    subtract_interleaved,
+)
 from calbatch.calibrate.steps.refpix.sirs import SideKernels, make_kernels, read_coefficients
+from calbatch.calibrate.steps.refpix.weights import require_weights
 from calbatch.models.datamodels import RampModel
 from calbatch.models.dq import DO_NOT_USE, REFERENCE_PIXEL
-from calbatch.models.jit import kernel
 from calbatch.models.model import DataModel
+from calbatch.models.row_selection import select_rows
 from calbatch.models.storage.files import read_stamp
 from calbatch.models.tiling.plan import REGION, Reduction, Region
 
@@ -68,7 +77,7 @@ class RefPixStep(Step):
     """
 
     cal_step = "refpix"
-    reference_file_types = ("sirskernel",)
+    reference_file_types = ("refpix", "sirskernel")
 
     odd_even_columns = Boolean(True, help="treat even and odd detector columns separately")
     use_side_ref_pixels = Boolean(True, help="subtract the smoothed side columns, row by row")
@@ -90,7 +99,9 @@ class RefPixStep(Step):
 
     def process(self, exposure: DataModel) -> RampModel:
         """Return the ramp minus the signal of its reference pixels."""
-        ramp = as_ramp(exposure)
+        ramp = as_ramp(exposure, interleaved=True)
+        if is_interleaved(ramp):
+            return self._process_interleaved(ramp)
         self._check_support(ramp)
         placement = placement_of(ramp)
         signal = self._signal(ramp, placement)
@@ -104,6 +115,51 @@ class RefPixStep(Step):
             signal=signal,
             region=REGION,
         )
+
+    def _process_interleaved(self, ramp: RampModel) -> RampModel:
+        """Return an IRS2 ramp without its interleaved pixels, minus their signal."""
+        if self.preserve_irs2_refpix:
+            raise StepError(
+                f"{ramp.path}: {self.name}: preserve_irs2_refpix = True is not supported yet"
+            )
+        layout = layout_of(ramp)
+        path = self._weights_file(ramp)
+        settings = InterleavedSettings(
+            ovr_corr_mitigation_ftr=self.ovr_corr_mitigation_ftr,
+            irs2_mean_subtraction=self.irs2_mean_subtraction,
+            odd_even_columns=self.odd_even_columns,
+            siglimit=self.siglimit,
+        )
+        combine = partial(
+            combine_interleaved,
+            layout=layout,
+            settings=settings,
+            path=path,
+            stamp=read_stamp(path),
+        )
+        signal = ramp.reduce(gather_interleaved, combine, interleaved_regions(layout))
+        return select_rows(ramp, layout.science_rows).map_tiles(
+            subtract_interleaved,
+            outputs=("data",),
+            label=self.name,
+            signal=signal,
+            layout=layout,
+            region=REGION,
+        )
+
+    def _weights_file(self, ramp: RampModel) -> str:
+        """Return the path of the reference with the weights of IRS2."""
+        try:
+            path = self.get_reference_file(ramp, "refpix")
+        except SkipStep as reason:
+            raise StepError(
+                f"{ramp.path}: {self.name}: {reason}, so the interleaved pixels of IRS2 cannot be "
+                "used and removed; give a reference with override_refpix"
+            ) from None
+        if isinstance(path, DataModel):
+            raise StepError(f"{self.name}: override_refpix must be a file, not a model")
+        require_weights(path)
+        return str(path)
 
     def wanted_references(self) -> set[str]:
         """Return the reference types that CRDS has to choose; sirskernel only for sirs."""
@@ -166,7 +222,6 @@ class RefPixStep(Step):
             raise SkipStep("MIRI subarrays have no reference pixel correction")
         unsupported = {
             "MIRI": ramp.meta.instrument.name == "MIRI",
-            "IRS2 readout": max(ramp.frame) > DETECTOR,
         }
         for name, is_wanted in unsupported.items():
             if is_wanted:
@@ -338,53 +393,3 @@ def gather_flagged(
         pixeldq | np.where(outer, np.uint32(REFERENCE_PIXEL), np.uint32(0))
     )
     return data[..., is_reference], placement.columns(region)[is_reference]
-
-
-@kernel
-def _subtract(
-    data: Array, rows: Array, cols: Array, block_of_row: Array, edges: Array, result: Array
-) -> None:
-    """Subtract ``rows[b, r] + cols[b', c]`` for the blocks b of the column and b' of the row.
-
-    ``edges`` are the first columns of the blocks of columns, and the number of columns.
-    """
-    for frame in range(data.shape[0]):
-        for r in range(data.shape[1]):
-            along = cols[frame, block_of_row[r]]
-            for block in range(rows.shape[1]):
-                level = rows[frame, block, r]
-                for c in range(edges[block], edges[block + 1]):
-                    result[frame, r, c] = data[frame, r, c] - level - along[c]
-
-
-def subtract_reference(data: Array, *, signal: ReferenceSignal | None, region: Region) -> Array:
-    """Subtract the reference signal from the pixels of a region.
-
-    Parameters
-    ----------
-    data : ndarray
-        float32, (integrations, groups, rows, columns).
-    signal : ReferenceSignal or None
-        The signal of the whole exposure; None if there are no reference pixels.
-    region : Region
-        The rows and columns of the exposure that ``data`` covers.
-
-    Returns
-    -------
-    ndarray
-        float32, shaped like ``data``.
-    """
-    if signal is None:
-        return data
-    frames = data.shape[0] * data.shape[1]
-    (r0, r1), (c0, c1) = region
-    # Copies: the kernel would be compiled again for strided or read-only arrays.
-    rows = np.array(signal.rows[..., r0:r1]).reshape(frames, -1, r1 - r0)
-    cols = np.array(signal.cols[..., c0:c1]).reshape(frames, -1, c1 - c0)
-    block_of_row = np.arange(r0, r1) * cols.shape[1] // signal.rows.shape[-1]
-    blocks = rows.shape[1]
-    edges = np.clip(signal.cols.shape[-1] * np.arange(blocks + 1) // blocks, c0, c1) - c0
-    samples = np.ascontiguousarray(data).reshape(frames, *data.shape[2:])
-    result = np.empty_like(samples)
-    _subtract(samples, rows, cols, block_of_row, edges, result)
-    return result.reshape(data.shape)
