@@ -38,6 +38,7 @@ KEYS = {
     "photom": ("DETECTOR", "FILTER", "PUPIL"),
     "readnoise": ("DETECTOR", "READPATT", "SUBARRAY"),
     "reset": ("DETECTOR", "READPATT", "SUBARRAY"),
+    "refpix": ("DETECTOR", "READPATT"),
     "saturation": ("DETECTOR", "SUBARRAY"),
     "sirskernel": ("DETECTOR",),
     "superbias": ("DETECTOR", "READPATT", "SUBARRAY"),

@@ -59,7 +59,7 @@ def write_asdf(path: Path, tree: Mapping[str, Any]) -> None:
         Nested mappings of texts, numbers and arrays; each array is written to a block.
     """
     blocks: list[NDArray[Any]] = []
-    dumper = type("_ArrayDumper", (yaml.SafeDumper,), {})
+    dumper: Any = type("_ArrayDumper", (yaml.SafeDumper,), {})
     dumper.add_representer(np.ndarray, lambda own, array: _describe_array(own, array, blocks))
     text = yaml.dump(
         dict(tree),
