@@ -16,6 +16,9 @@ log = logging.getLogger(__name__)
 
 _ANY = ("ANY", "N/A", "MULTIPLE")
 
+_INTERLEAVED = (3200, 2048)
+"""Rows and columns of references for IRS2 readout, whose SUBSIZE is that of the detector."""
+
 
 class SubarrayPlacement(NamedTuple):
     """The position of a frame on the detector: 1-based start and size, in pixels."""
@@ -98,7 +101,10 @@ def _placement(model: DataModel, role: str) -> SubarrayPlacement:
         raise ReferenceFileError(
             f"{model.path}: SUBSTRT1 = {xstart}, SUBSTRT2 = {ystart}: must be at least 1"
         )
-    if role == "reference" and sizes != [columns, rows]:  # opening an exposure warns about its own
+    is_interleaved = (rows, columns) == _INTERLEAVED and sizes == [2048, 2048]
+    if (
+        role == "reference" and sizes != [columns, rows] and not is_interleaved
+    ):  # opening an exposure warns about its own
         log.warning(
             "%s: SUBSIZE1 x SUBSIZE2 = %s x %s, but its arrays have %s x %s pixels: using those",
             model.path, *sizes, columns, rows,

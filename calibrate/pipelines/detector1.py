@@ -55,7 +55,7 @@ class Detector1Pipeline(Pipeline):
 
     def process(self, exposure: DataModel) -> Any:
         """Return (rate, rateints), or the corrected ramp if ramp_fit is skipped."""
-        ramp: Any = as_ramp(exposure)
+        ramp: Any = as_ramp(exposure, interleaved=True)
         if exposure.meta.instrument.name == "MIRI":
             raise StepError(f"{exposure.path}: detector1 does not support MIRI yet")
         before_fit = [s for a, s in self.steps().items() if a not in ("ramp_fit", "gain_scale")]

@@ -10,7 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from calbatch.calibrate.simulate.readout_plan import ReadoutPlan, fast_index, slow_index
+from calbatch.calibrate.simulate.readout_plan import (
+    ROWS,
+    SECTION,
+    ReadoutPlan,
+    fast_index,
+    slow_index,
+)
 
 COMMON_NOISE = 4.0  # DN rms, all amplifiers together
 OUTPUT_NOISE = 1.5  # DN rms, each amplifier
@@ -33,6 +39,10 @@ class Drift:
     by_row: NDArray[np.float32]
     by_col: NDArray[np.float32]
 
+    def only_rows(self, rows: NDArray[np.intp]) -> "Drift":
+        """Return the drift of some rows."""
+        return Drift(by_row=np.ascontiguousarray(self.by_row[..., rows]), by_col=self.by_col)
+
     def profiles(self, group: int, band: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return a group's profiles for a band of rows."""
         return np.ascontiguousarray(self.by_row[group, :, band]), self.by_col[group]
@@ -50,9 +60,14 @@ def pink(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64
 
 
 def draw_drift(rng: np.random.Generator, readout: ReadoutPlan) -> Drift:
-    """Draw the correlated noise of one integration, averaged over the frames of each group."""
+    """Draw the correlated noise of one integration, averaged over the frames of each group.
+
+    In IRS2 readout the fast axis has 3200 positions, interleaved reference pixels included.
+    """
     frames = readout.ngroups * readout.nframes
     fast = fast_index(readout.detector, readout.frame)
+    if readout.is_interleaved:
+        fast = np.arange(ROWS)[:: np.sign(readout.detector.fastaxis)]
     slow = slow_index(readout.detector, readout.frame)
     outputs, position = _outputs(readout, fast)
     lines = len(slow)
@@ -60,12 +75,15 @@ def draw_drift(rng: np.random.Generator, readout: ReadoutPlan) -> Drift:
     common = COMMON_NOISE * pink(rng, (frames * lines + 1,))
     start = common[:-1].reshape(frames, lines)[:, line]
     slope = np.diff(common).reshape(frames, lines)[:, line]
-    each = OUTPUT_NOISE * pink(rng, (4, frames * lines)).reshape(4, frames, lines)[..., line]
-    offsets = np.cumsum(rng.normal(0, OFFSET_STEP, (frames, 4)), axis=0)
-    parity = rng.normal(0, PARITY_NOISE, (frames, 4, 2))
+    count = 5 if readout.is_interleaved else 4
+    each = (
+        OUTPUT_NOISE * pink(rng, (count, frames * lines)).reshape(count, frames, lines)[..., line]
+    )
+    offsets = np.cumsum(rng.normal(0, OFFSET_STEP, (frames, count)), axis=0)
+    parity = rng.normal(0, PARITY_NOISE, (frames, count, 2))
     steps = offsets[:, outputs] + parity[:, outputs, fast % 2]
     along_slow = np.stack([start, slope, *each, np.ones_like(start)], axis=1)
-    of_output = np.arange(4)[:, np.newaxis] == outputs
+    of_output = np.arange(count)[:, np.newaxis] == outputs
     along_fast = np.stack([np.ones_like(position), position, *of_output.astype(float)])
     along_fast = np.concatenate([np.tile(along_fast, (frames, 1, 1)), steps[:, np.newaxis]], axis=1)
     slow_means, fast_means = (_group_means(p, readout) for p in (along_slow, along_fast))
@@ -78,6 +96,10 @@ def _outputs(
     readout: ReadoutPlan, fast: NDArray[np.intp]
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Return the amplifier of each fast-axis position, and its time within the line (0 to 1)."""
+    if readout.is_interleaved:  # the direction of readout alternates
+        within = fast % SECTION
+        ahead = np.where(fast // SECTION % 2 == 0, SECTION - 1 - within, within)
+        return fast // SECTION, ahead / SECTION
     if readout.noutputs == 1:
         return np.zeros_like(fast), (fast - fast.min()) / len(fast)
     if readout.detector.instrument == "MIRI":

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from calbatch.calibrate.simulate.readout_plan import ReadoutPlan
+from calbatch.calibrate.simulate.readout_plan import BLOCK, NORMAL, ReadoutPlan
 from calbatch.calibrate.simulate.reference_parts import exposure_type, wheels
 from calbatch.calibrate.simulate.spec import SimulationSpec
 from calbatch.calibrate.simulate.write import Card
@@ -185,7 +185,17 @@ def _exposure_cards(
         ("ZEROFRAM", False, "Zero frame was downlinked separately"),
         ("SCA_NUM", readout.detector.sca, "Sensor Chip Assembly number"),
         ("NOUTPUTS", readout.noutputs, "Number of output amplifiers"),
+        *_interleaving_cards(readout),
         ("PATT_NUM", exposure, "Position number in primary pattern"),
+    ]
+
+
+def _interleaving_cards(readout: ReadoutPlan) -> list[Card]:
+    if not readout.is_interleaved:
+        return []
+    return [
+        ("NRS_NORM", NORMAL, "Number of normal pixels in a row"),
+        ("NRS_REF", BLOCK, "Number of reference pixels in a row"),
     ]
 
 

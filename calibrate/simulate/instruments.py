@@ -158,10 +158,13 @@ READPATTS: dict[str, dict[str, tuple[int, int]]] = {
         "DEEP8": (8, 12),
     },
     "NIRISS": {"NISRAPID": (1, 0), "NIS": (4, 0)},
-    "NIRSPEC": {"NRSRAPID": (1, 0), "NRS": (4, 0)},
+    "NIRSPEC": {"NRSRAPID": (1, 0), "NRS": (4, 0), "NRSIRS2RAPID": (1, 0), "NRSIRS2": (5, 0)},
     "FGS": {"FGSRAPID": (1, 0), "FGS": (4, 0)},
     "MIRI": {"FASTR1": (1, 0), "FASTGRPAVG": (4, 0)},
 }
+
+IRS2 = ("NRSIRS2RAPID", "NRSIRS2")
+"""NIRSpec's patterns in which reference pixels are interleaved with a full frame's pixels."""
 
 # Subarrays: rows, columns, and the first row and column counted from 1.
 SUBARRAYS: dict[str, dict[str, tuple[int, int, int, int]]] = {

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from calbatch.calibrate.simulate import kernels
 from calbatch.calibrate.simulate.drift import Drift, draw_drift
 from calbatch.calibrate.simulate.maps import DetectorMaps
 from calbatch.calibrate.simulate.rays import Rays, draw_rays, spread_charge
-from calbatch.calibrate.simulate.readout_plan import ReadoutPlan
+from calbatch.calibrate.simulate.readout_plan import ReadoutPlan, science_rows
 from calbatch.calibrate.simulate.spec import Noise
 from calbatch.calibrate.simulate.streams import stream
 
@@ -32,10 +33,11 @@ MIRI_LATER_RESET = 0.6  # reset anomaly of MIRI's later integrations relative to
 
 @dataclass(frozen=True)
 class Ramp:
-    """One simulated exposure: raw data, and the cosmic rays of each integration."""
+    """One simulated exposure: raw data, and the rays and the drift of each integration."""
 
     data: NDArray[np.uint16]
     rays: list[Rays]
+    drifts: list[Drift | None]
 
 
 def dark_factor(instrument: str, integration: int) -> float:
@@ -74,22 +76,23 @@ def simulate_ramp(
     Returns
     -------
     Ramp
-        ``data`` has shape (nints, ngroups, rows, cols).
+        ``data`` has shape (nints, ngroups, rows, cols), without interleaved reference pixels.
     """
     data = np.empty((readout.nints, readout.ngroups, *readout.frame.shape), dtype=np.uint16)
     bands = [
         slice(start, min(start + BAND, readout.frame.nrows))
         for start in range(0, readout.frame.nrows, BAND)
     ]
-    rays = []
+    rays, drifts = [], []
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 4)) as pool:
         for integration in range(readout.nints):
             prepared = _prepare(readout, maps, light, noise, (*purpose, integration))
             rays.append(prepared.rays)
+            drifts.append(prepared.drift)
             values = pool.map(prepared.simulate_band, bands)
             for band, groups in zip(bands, values, strict=True):
                 data[integration, :, band] = groups
-    return Ramp(data, rays)
+    return Ramp(data, rays, drifts)
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,13 @@ class _Integration:
     drift: Drift | None
     purpose: tuple[int, str, int, int]
 
+    @property
+    def _drift_of_pixels(self) -> Drift:
+        drift = cast("Drift", self.drift)
+        if not self.readout.is_interleaved:
+            return drift
+        return drift.only_rows(science_rows(self.readout.detector.fastaxis))
+
     def simulate_band(self, band: slice) -> NDArray[np.uint16]:
         """Return a band of rows of every group, shape (ngroups, rows, cols)."""
         rng = stream(*self.purpose, "band", band.start)
@@ -119,7 +129,7 @@ class _Integration:
             counts += maps.bias
             counts += maps.reset * np.float32(reset_factor(self.purpose[-1], group))
             if self.drift is not None:
-                kernels.add_profiles(counts, *self.drift.profiles(group, band))
+                kernels.add_profiles(counts, *self._drift_of_pixels.profiles(group, band))
             if self.noise.read:
                 rng.standard_normal(out=white, dtype=np.float32)
             kernels.digitise(counts, white, scale, groups[group])

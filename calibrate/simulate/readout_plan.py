@@ -10,10 +10,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from calbatch.calibrate.simulate.instruments import READPATTS, SUBARRAYS, Detector
+from calbatch.calibrate.simulate.instruments import IRS2, READPATTS, SUBARRAYS, Detector
 from calbatch.calibrate.simulate.spec import SimulationSpec
 
 SAMPLE_TIME = 1.0e-5  # s between pixels on one amplifier
+
+# IRS2: each of the five sections of 640 file rows, the reference output and four amplifiers, has
+# blocks of four reference pixels between sixteen pixels; all samples of the reference output are
+# references (Rauscher et al. 2017, PASP 129, 105003).
+ROWS, SECTION = 3200, 640
+PERIOD, FIRST, BLOCK = 20, 8, 4
+NORMAL = PERIOD - BLOCK
+INTERLEAVED_LINE = 712  # samples in which a line is read
 EDGE = 4  # width of the frame of reference pixels
 
 
@@ -63,6 +71,11 @@ class ReadoutPlan:
     frame_time: float
 
     @property
+    def is_interleaved(self) -> bool:
+        """True if reference pixels are interleaved with the frame's pixels (IRS2)."""
+        return self.readpatt in IRS2
+
+    @property
     def group_time(self) -> float:
         """Seconds from one group to the next."""
         return (self.nframes + self.groupgap) * self.frame_time
@@ -97,7 +110,7 @@ def plan_readout(spec: SimulationSpec) -> ReadoutPlan:
     Raises
     ------
     ValueError
-        If the subarray does not fit on the detector.
+        If the subarray does not fit on the detector, or the pattern reads full frames only.
     """
     detector = spec.device
     readpatt = spec.readpatt or _matching_pattern(spec)
@@ -106,7 +119,10 @@ def plan_readout(spec: SimulationSpec) -> ReadoutPlan:
     groupgap = groupgap if spec.groupgap is None else spec.groupgap
     frame = _find_frame(spec)
     full = frame.shape == detector.shape
+    if readpatt in IRS2 and not full:
+        raise ValueError(f"{readpatt} reads the full frame, not a subarray")
     noutputs = spec.noutputs or (4 if full or _spans_amplifiers(detector, frame) else 1)
+    noutputs = 5 if readpatt in IRS2 else noutputs
     return ReadoutPlan(
         detector=detector,
         frame=frame,
@@ -164,6 +180,8 @@ def _frame_time(detector: Detector, frame: Frame, noutputs: int) -> float:
     """Return the time to read one frame in seconds, overheads included."""
     if detector.instrument == "MIRI":
         return round((frame.ncols / 4 + 13) * frame.nrows * SAMPLE_TIME, 6)
+    if noutputs == 5:
+        return round((INTERLEAVED_LINE * frame.nrows + 714) * SAMPLE_TIME, 6)
     slow, fast = frame.shape if abs(detector.fastaxis) == 1 else frame.shape[::-1]
     return round((fast / noutputs + 12) * (slow + 1) * SAMPLE_TIME, 6)
 
@@ -194,3 +212,19 @@ def reference_pixels(detector: Detector, frame: Frame) -> NDArray[np.bool_]:
     if detector.instrument == "MIRI":
         at_end[:] = False
     return at_end[:, np.newaxis] | at_side
+
+
+def reference_rows(fastaxis: int) -> NDArray[np.bool_]:
+    """Return True for file rows of reference pixels, the reference output included.
+
+    ``fastaxis`` is positive where the reference output comes first in the file.
+    """
+    position = np.arange(ROWS)
+    interleaved = (position % SECTION - FIRST) % PERIOD < BLOCK
+    output = position < SECTION if fastaxis > 0 else position >= ROWS - SECTION
+    return interleaved | output
+
+
+def science_rows(fastaxis: int) -> NDArray[np.intp]:
+    """Return the file rows of the frame's pixels."""
+    return np.flatnonzero(~reference_rows(fastaxis))

@@ -10,7 +10,13 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from calbatch.calibrate.simulate.instruments import READPATTS
+from calbatch.calibrate.simulate.instruments import IRS2, READPATTS
+from calbatch.calibrate.simulate.interleaved import (
+    interleave_flags,
+    interleave_map,
+    reference_bias,
+    weight_extensions,
+)
 from calbatch.calibrate.simulate.maps import Mask
 from calbatch.calibrate.simulate.nonlinearity import inverse_coefficients
 from calbatch.calibrate.simulate.ramp import RESET_GROUPS, dark_factor, reset_factor
@@ -34,6 +40,7 @@ from calbatch.calibrate.simulate.write import Card, Extension
 
 SATURATION_MARGIN = 0.97  # of full well, so that noise does not hide saturation
 MIRI_INTEGRATIONS = 2  # in a MIRI dark or reset; the last applies to all later ones
+SIDE_FREQUENCY = 0.1  # of the highest one: where the drift of the sides equals their white noise
 PIXEL_AREA_STERADIANS = 2.3e-14
 PIXEL_AREA_ARCSECONDS = 9.6e-4
 MEGAJANSKYS = 1.9  # per steradian for 1 DN/s
@@ -60,6 +67,9 @@ def make_references(setting: Setting) -> Iterator[Reference]:
         yield _reset(setting)
     else:
         yield _superbias(setting)
+        yield _side_kernels(setting)
+    if setting.readout.is_interleaved:
+        yield _weights(setting)
     if setting.readout.detector.family.exposure_type.endswith("_IMAGE"):
         yield _flat(setting)
         yield _area(setting)
@@ -75,6 +85,10 @@ def _mask(setting: Setting) -> Reference:
         "HOT": maps.hot,
         "DO_NOT_USE": maps.dead | worst,
     }
+    if setting.readout.is_interleaved:
+        extensions = encode_flags(interleave_flags(setting, flags))
+        patterns = "|".join(IRS2)
+        return make_reference(setting, "mask", "MaskModel", extensions, READPATT=patterns)
     return make_reference(setting, "mask", "MaskModel", encode_flags(flags))
 
 
@@ -121,14 +135,67 @@ def _read_noise(setting: Setting) -> Reference:
 
 
 def _superbias(setting: Setting) -> Reference:
-    maps = setting.maps
+    maps, bias = setting.maps, setting.maps.bias
+    unreliable = maps.hot & (maps.dark_rate > 200)
+    patterns = "|".join(set_of_patterns(setting))
+    if setting.readout.is_interleaved:
+        bias = interleave_map(setting, bias, reference_bias(setting))
+        unreliable = interleave_map(setting, unreliable, False)
     extensions = [
-        Extension("SCI", maps.bias, _unit("DN")),
-        Extension("ERR", np.full_like(maps.bias, 0.5)),
-        *encode_flags({"UNRELIABLE_BIAS": maps.hot & (maps.dark_rate > 200)}),
+        Extension("SCI", bias, _unit("DN")),
+        Extension("ERR", np.full_like(bias, 0.5)),
+        *encode_flags({"UNRELIABLE_BIAS": unreliable}),
     ]
-    patterns = "|".join(READPATTS[setting.instrument])
     return make_reference(setting, "superbias", "SuperBiasModel", extensions, READPATT=patterns)
+
+
+def _side_kernels(setting: Setting) -> Reference:
+    """Return the Fourier coefficients with which SIRS smooths the side columns.
+
+    Each side predicts half of the drift up to a frequency, beyond which white noise prevails; the
+    nearer side counts more.
+    """
+    detector = setting.readout.detector
+    frequency = np.linspace(0, 1, detector.shape[0] // 2 + 1)
+    passed = 1 / (1 + (frequency / SIDE_FREQUENCY) ** 2)
+    lag = np.exp(-1j * np.pi * frequency / 8)
+    left = np.linspace(0.8, 0.2, 4)[:, np.newaxis]
+    tree = {
+        "meta": {
+            "author": "calbatch",
+            "description": "Simulated reference",
+            "instrument": {"name": detector.instrument},
+            "pedigree": "DUMMY",
+            "reftype": "sirskernel",
+            "telescope": "JWST",
+            "useafter": USEAFTER,
+        },
+        detector.name.lower(): {
+            "gamma": left * passed * lag,
+            "zeta": (1 - left) * passed * lag.conj(),
+        },
+    }
+    return Reference(
+        kind="sirskernel",
+        instrument=detector.instrument,
+        frame=setting.readout.full_frame,
+        keys={"DETECTOR": detector.name},
+        cards=[],
+        extensions=[],
+        tree=tree,
+    )
+
+
+def set_of_patterns(setting: Setting) -> list[str]:
+    """Return the readout patterns in the same layout as the exposure's."""
+    patterns = READPATTS[setting.instrument]
+    return [name for name in patterns if (name in IRS2) == setting.readout.is_interleaved]
+
+
+def _weights(setting: Setting) -> Reference:
+    """Return the weights with which IRS2 subtracts reference pixels."""
+    extensions = list(weight_extensions())
+    return make_reference(setting, "refpix", "IRS2Model", extensions, READPATT="|".join(IRS2))
 
 
 def _dark(setting: Setting) -> Reference:

@@ -1,6 +1,8 @@
 """The parts of reference files: their setting, headers, keys and flags."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +35,8 @@ class Reference:
         Header keywords and values of the exposures that it applies to; other keywords are free.
     cards : list of Card
     extensions : list of Extension
+    tree : mapping
+        The content of an ASDF file; a FITS file has none.
     useafter : str
         First date and time of the exposures that it applies to.
     """
@@ -43,6 +47,7 @@ class Reference:
     keys: dict[str, str]
     cards: list[Card]
     extensions: list[Extension]
+    tree: Mapping[str, Any] = field(default_factory=dict)
     useafter: str = USEAFTER
 
     @property
@@ -52,7 +57,7 @@ class Reference:
 
     def without_data(self) -> "Reference":
         """Return a copy without arrays."""
-        return replace(self, extensions=[])
+        return replace(self, extensions=[], tree={})
 
 
 @dataclass(frozen=True)

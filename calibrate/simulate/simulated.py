@@ -6,6 +6,7 @@ from pathlib import Path
 
 from calbatch.calibrate.simulate import headers
 from calbatch.calibrate.simulate.cache import Cache
+from calbatch.calibrate.simulate.interleaved import interleave_ramp
 from calbatch.calibrate.simulate.maps import make_maps
 from calbatch.calibrate.simulate.ramp import simulate_ramp
 from calbatch.calibrate.simulate.readout_plan import Frame, plan_readout
@@ -129,11 +130,12 @@ def _write_exposure(
     light = render_sky(spec.sky, readout.frame, setting.seed, exposure)
     purpose = (setting.seed, f"{spec.detector} {observation}", exposure)
     ramp = simulate_ramp(readout, maps, light, spec.noise, purpose)
+    data = interleave_ramp(setting, ramp, purpose) if readout.is_interleaved else ramp.data
     name = headers.exposure_name(spec, observation, exposure)
     schedule = headers.Schedule(readout, exposure)
     raw = folder / "exposures" / f"{name}_uncal.fits"
     extensions = [
-        Extension("SCI", ramp.data, headers.science_cards()),
+        Extension("SCI", data, headers.science_cards()),
         Extension("GROUP", schedule.groups()),
         Extension("INT_TIMES", schedule.integrations()),
         Extension("ASDF", asdf_table()),

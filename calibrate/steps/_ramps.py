@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from calbatch.calibrate.errors import StepError
 from calbatch.calibrate.numbers import header_number, required_number
+from calbatch.calibrate.steps._interleaving import ROWS, is_interleaved, layout_of
 from calbatch.calibrate.steps._reference_pixels import DETECTOR
 from calbatch.models.datamodels import RampModel
 from calbatch.models.jit import for_kernel
@@ -25,11 +26,12 @@ _MOST_FRAMES = 65_535
 READ_TIMES = "meta.exposure.read_times"
 
 
-def as_ramp(exposure: DataModel) -> RampModel:
+def as_ramp(exposure: DataModel, *, interleaved: bool = False) -> RampModel:
     """Return an exposure as a ramp; missing DQ arrays are zero.
 
     Every step that corrects or fits ramps calls this first, so that a step on its own rejects the
-    same exposures as a pipeline.
+    same exposures as a pipeline. Steps up to refpix accept the interleaved reference pixels of
+    IRS2.
 
     Raises
     ------
@@ -42,6 +44,8 @@ def as_ramp(exposure: DataModel) -> RampModel:
             f"{exposure.path}: must be a ramp, (integrations, groups, rows, columns), "
             f"but its shape is {exposure.shape}"
         )
+    if is_interleaved(exposure):
+        _require_stripped(exposure, interleaved)
     refuse_readouts(exposure)
     _require_possible_counts(exposure)
     return exposure if isinstance(exposure, RampModel) else RampModel(exposure)
@@ -53,18 +57,23 @@ def refuse_readouts(exposure: DataModel) -> None:
     Raises
     ------
     StepError
-        For guide-star exposures, IRS2, multistripe and superstripe readouts, zero frames and
-        explicit read times.
+        For guide-star exposures, IRS2 in another layout, multistripe and superstripe readouts, zero
+        frames and explicit read times.
     """
-    meta = exposure.meta
+    meta, shape = exposure.meta, exposure.shape
     kind = str(meta.exposure.type).upper()
     if kind in GUIDE_STARS:
         raise StepError(
             f"{exposure.path}: guide-star exposures (EXP_TYPE = {kind}) are calibrated by the "
             "pipeline guider, which calbatch does not have yet"
         )
+    if _is_irs2(exposure):
+        raise StepError(
+            f"{exposure.path}: IRS2 readout (READPATT = {meta.exposure.readpatt}) is not supported "
+            f"for an array of {shape[-2]} rows and {shape[-1]} columns, which should have {ROWS} "
+            f"rows and {DETECTOR} columns, or have been through refpix (S_REFPIX = COMPLETE)"
+        )
     unsupported = {
-        f"IRS2 readout (READPATT = {meta.exposure.readpatt})": _is_irs2(exposure),
         "a separate zero frame (ZEROFRAM = T)": bool(
             header_number(exposure, "meta.exposure.zero_frame")
         ),
@@ -76,6 +85,16 @@ def refuse_readouts(exposure: DataModel) -> None:
     for name, present in unsupported.items():
         if present:
             raise StepError(f"{exposure.path}: {name} is not supported yet")
+
+
+def _require_stripped(exposure: DataModel, accepted: bool) -> None:
+    """Reject an exposure that has interleaved pixels where a step cannot use it."""
+    layout_of(exposure)
+    if not accepted:
+        raise StepError(
+            f"{exposure.path}: its {ROWS} rows include the interleaved reference pixels of IRS2 "
+            "readout, which the step refpix has to remove first"
+        )
 
 
 def _require_possible_counts(model: DataModel) -> None:
@@ -99,10 +118,12 @@ def _require_possible_counts(model: DataModel) -> None:
 
 
 def _is_irs2(exposure: DataModel) -> bool:
-    """Return whether reference pixels may be interleaved with an exposure's pixels.
+    """Return whether an exposure is in a layout of IRS2 that no step knows.
 
-    After refpix has removed them, an IRS2 ramp is like any other.
+    After refpix has removed the interleaved pixels, an IRS2 ramp is like any other.
     """
+    if is_interleaved(exposure):
+        return False
     if max(exposure.shape[-2:]) > DETECTOR and exposure.meta.instrument.name == "NIRSPEC":
         return True
     removed = exposure.meta.cal_step.refpix == "COMPLETE"

@@ -159,3 +159,32 @@ def flag_second_group(
             rise = (limit - first) / np.float32(frames)
             if predicted < limit and data[1, y, x] - first > rise:
                 flags[1, y, x] |= DO_NOT_USE
+
+
+@kernel
+def flag_interleaved(
+    data: Array, threshold: Array, bias: Array, frames: int, reach: int, flags: Array
+) -> None:
+    """Flag the groups of one integration of IRS2, where all new flags are grown.
+
+    ``flags`` must hold those of `flag_groups` without earlier flags. A second group is SATURATED
+    under the conditions of `flag_second_group`, but whatever its own flags and only where the third
+    group itself reaches the threshold; ``frames`` = 0 omits this.
+    """
+    groups, rows, cols = data.shape
+    if frames == 0 or groups < 3:
+        return
+    middle, end = (frames + 1) / 2, 3 * frames
+    padded = np.zeros(cols + 2 * reach, np.uint8)
+    suspect, wide = np.zeros((rows, cols), np.uint8), np.empty((rows, cols), np.uint8)
+    for y in range(rows):
+        for x in range(cols):
+            first, limit = data[0, y, x], threshold[y, x]
+            predicted = (first - bias[y, x]) / middle * end + bias[y, x]
+            rise = (limit - first) / np.float32(frames)
+            if data[2, y, x] >= limit and predicted < limit and data[1, y, x] - first > rise:
+                suspect[y, x] = SATURATED
+    if reach > 0:
+        _spread(suspect, SATURATED, reach, padded, wide)
+    for y in range(rows):
+        _join(suspect[y], flags[1, y])

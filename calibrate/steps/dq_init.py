@@ -32,7 +32,7 @@ class DQInitStep(Step):
 
     def process(self, exposure: DataModel) -> RampModel:
         """Return the ramp with the mask's flags."""
-        ramp = as_ramp(exposure)
+        ramp = as_ramp(exposure, interleaved=True)
         reference = self.open_reference(ramp, "mask")
         path = self.user_supplied_dq
         return ramp.map_tiles(

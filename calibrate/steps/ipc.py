@@ -1,6 +1,6 @@
 """Inter-pixel capacitance: return charge to the pixel that collected it.
 
-Source: jwst 3.0.0 ``ipc`` step, without IRS2 readout.
+Source: jwst 3.0.0 ``ipc`` step.
 """
 
 from typing import Any
@@ -9,10 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.calibrate.numbers import header_number
+from calbatch.calibrate.references import HostCopies
 from calbatch.calibrate.step import Step, StepError
+from calbatch.calibrate.steps._interleaving import InterleavedLayout, is_interleaved, layout_of
 from calbatch.calibrate.steps._ramps import as_ramp
-from calbatch.calibrate.steps._reference_pixels import miri_margins, near_infrared_margins
-from calbatch.models.datamodels import IPCModel, RampModel
+from calbatch.calibrate.steps._reference_pixels import (
+    DETECTOR,
+    miri_margins,
+    near_infrared_margins,
+)
+from calbatch.models.datamodels import IPCModel, RampModel, open_reference
 from calbatch.models.fits.readers import Reader
 from calbatch.models.model import DataModel
 from calbatch.models.tiling.plan import REGION, Region
@@ -31,7 +37,9 @@ class IPCStep(Step):
 
     def process(self, exposure: DataModel) -> RampModel:
         """Return the ramp with its groups convolved."""
-        ramp = as_ramp(exposure)
+        ramp = as_ramp(exposure, interleaved=True)
+        if is_interleaved(ramp):
+            return self._process_interleaved(ramp)
         interior = interior_of(ramp)
         weights = kernel_of(self.open_reference(ramp, "ipc"))
         return ramp.map_tiles(
@@ -41,6 +49,25 @@ class IPCStep(Step):
             label=self.name,
             weights=weights,
             interior=interior,
+            region=REGION,
+        )
+
+    def _process_interleaved(self, ramp: RampModel) -> RampModel:
+        """Return an IRS2 ramp with the pixels between its interleaved ones convolved."""
+        layout = layout_of(ramp)
+        reference = self.get_reference_file(ramp, "ipc")
+        model: Any = open_reference("ipc", reference, HostCopies())
+        weights = kernel_of(model)
+        radius = max(weights.shape[:2]) // 2
+        if isinstance(weights, Reader):
+            weights = layout.spread(weights)
+        return ramp.map_tiles(
+            deconvolve_interleaved,
+            outputs=("data",),
+            radius=layout.grow_radius(radius),
+            label=self.name,
+            weights=weights,
+            layout=layout,
             region=REGION,
         )
 
@@ -111,6 +138,33 @@ def deconvolve(data: Array, *, weights: Array, interior: Region, region: Region)
         weights = weights[:, :, rows, cols]
     for frame in np.ndindex(data.shape[:2]):
         result[frame][rows, cols] = _convolve(data[frame][rows, cols], weights)
+    return result
+
+
+def deconvolve_interleaved(
+    data: Array, *, weights: Array, layout: InterleavedLayout, region: Region
+) -> Array:
+    """Convolve each group's pixels as if no reference pixels were interleaved with them.
+
+    Parameters
+    ----------
+    data : ndarray
+        float32, (integrations, groups, rows, columns), with interleaved rows, which are unchanged.
+    weights : ndarray
+        As for `deconvolve`, with interleaved rows.
+    layout : InterleavedLayout
+        The layout of the exposure's files.
+    region : Region
+        The rows and columns of the exposure that ``data`` covers.
+    """
+    rows, inside = layout.science_within(region)
+    if weights.ndim == 4:
+        weights = weights[:, :, rows]
+    interior = near_infrared_margins((DETECTOR, DETECTOR), (0, 0)).interior((DETECTOR, DETECTOR))
+    result = data.copy()
+    result[..., rows, :] = deconvolve(
+        data[..., rows, :], weights=weights, interior=interior, region=inside
+    )
     return result
 
 

@@ -11,11 +11,17 @@ import numpy.typing as npt
 from calbatch.calibrate.parameters import Boolean, Integer
 from calbatch.calibrate.step import SkipStep, Step
 from calbatch.calibrate.steps import _saturation_flags as loops
+from calbatch.calibrate.steps._interleaving import is_interleaved, layout_of, open_full_frame
 from calbatch.calibrate.steps._ramps import as_ramp, for_kernels, frames_of
+from calbatch.calibrate.steps._saturation_irs2 import (
+    flag_interleaved_saturation,
+    flag_interleaved_unchecked,
+)
 from calbatch.models.datamodels import RampModel
 from calbatch.models.dq import NO_SAT_CHECK
 from calbatch.models.fits.readers import Reader
 from calbatch.models.model import DataModel
+from calbatch.models.tiling.plan import REGION
 
 Array = npt.NDArray[Any]
 
@@ -33,7 +39,9 @@ class SaturationStep(Step):
 
     def process(self, exposure: DataModel) -> RampModel:
         """Return the ramp with its saturated groups flagged."""
-        ramp = as_ramp(exposure)
+        ramp = as_ramp(exposure, interleaved=True)
+        if is_interleaved(ramp):
+            return self._process_interleaved(ramp)
         reference = self.open_reference(ramp, "saturation")
         frames = frames_of(ramp) if self.use_readpatt else None
         bias = None if frames is None else self._bias(ramp)
@@ -49,6 +57,25 @@ class SaturationStep(Step):
             bias=bias,
             reach=self.n_pix_grow_sat,
             frames=frames,
+        )
+
+    def _process_interleaved(self, ramp: RampModel) -> RampModel:
+        """Return an IRS2 ramp with its saturated groups flagged."""
+        layout = layout_of(ramp)
+        reference = open_full_frame(self, ramp, "saturation")
+        return ramp.map_tiles(
+            flag_interleaved_saturation,
+            outputs=("groupdq", "pixeldq"),
+            alone={"pixeldq": flag_interleaved_unchecked},
+            radius=layout.grow_radius(self.n_pix_grow_sat),
+            label=self.name,
+            threshold=layout.spread(reference.rows("data")),
+            threshold_dq=layout.spread(reference.rows("dq")),
+            bias=self._bias(ramp) if self.use_readpatt else None,
+            reach=self.n_pix_grow_sat,
+            frames=frames_of(ramp) if self.use_readpatt else None,
+            layout=layout,
+            region=REGION,
         )
 
     def _bias(self, ramp: RampModel) -> Reader | None:

@@ -24,7 +24,7 @@ class SuperBiasStep(Step):
 
     def process(self, exposure: DataModel) -> RampModel:
         """Return the ramp minus its bias."""
-        ramp = as_ramp(exposure)
+        ramp = as_ramp(exposure, interleaved=True)
         reference = self.open_reference(ramp, "superbias")
         return ramp.map_tiles(
             subtract_bias,

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from calbatch.calibrate.numbers import header_number
 from calbatch.calibrate.parameters import Boolean, Choice, Float, Integer
 from calbatch.calibrate.step import SkipStep, Step, StepError
+from calbatch.calibrate.steps._interleaving import is_interleaved, layout_of
 from calbatch.calibrate.steps._ramps import as_ramp
 from calbatch.calibrate.steps._reference_pixels import (
     BORDER,
@@ -22,17 +23,27 @@ from calbatch.calibrate.steps._reference_pixels import (
     MIRI_DETECTOR,
     near_infrared_margins,
 )
+from calbatch.calibrate.steps.refpix._subtraction import subtract_reference
 from calbatch.calibrate.steps.refpix.combine import (
-    ReferenceSignal,
     RefPixSettings,
     combine_amplifiers,
     combine_single,
 )
 from calbatch.calibrate.steps.refpix.geometry import DetectorPlacement
+from calbatch.calibrate.steps.refpix.irs2 import (
+    InterleavedSettings,
+    combine_interleaved,
+    gather_interleaved,
+    interleaved_regions,
+    subtract_interleaved,
+)
+from calbatch.calibrate.steps.refpix.sirs import SideKernels, make_kernels, read_coefficients
+from calbatch.calibrate.steps.refpix.weights import require_weights
 from calbatch.models.datamodels import RampModel
 from calbatch.models.dq import DO_NOT_USE, REFERENCE_PIXEL
-from calbatch.models.jit import kernel
 from calbatch.models.model import DataModel
+from calbatch.models.row_selection import select_rows
+from calbatch.models.storage.files import read_stamp
 from calbatch.models.tiling.plan import REGION, Reduction, Region
 
 Array = npt.NDArray[Any]
@@ -67,6 +78,7 @@ class RefPixStep(Step):
     """
 
     cal_step = "refpix"
+    reference_file_types = ("refpix", "sirskernel")
 
     odd_even_columns = Boolean(True, help="treat even and odd detector columns separately")
     use_side_ref_pixels = Boolean(True, help="subtract the smoothed side columns, row by row")
@@ -88,7 +100,9 @@ class RefPixStep(Step):
 
     def process(self, exposure: DataModel) -> RampModel:
         """Return the ramp minus the signal of its reference pixels."""
-        ramp = as_ramp(exposure)
+        ramp = as_ramp(exposure, interleaved=True)
+        if is_interleaved(ramp):
+            return self._process_interleaved(ramp)
         self._check_support(ramp)
         placement = placement_of(ramp)
         signal = self._signal(ramp, placement)
@@ -103,6 +117,60 @@ class RefPixStep(Step):
             region=REGION,
         )
 
+    def _process_interleaved(self, ramp: RampModel) -> RampModel:
+        """Return an IRS2 ramp without its interleaved pixels, minus their signal."""
+        if self.preserve_irs2_refpix:
+            raise StepError(
+                f"{ramp.path}: {self.name}: preserve_irs2_refpix = True is not supported yet"
+            )
+        layout = layout_of(ramp)
+        path = self._weights_file(ramp)
+        settings = InterleavedSettings(
+            ovr_corr_mitigation_ftr=self.ovr_corr_mitigation_ftr,
+            irs2_mean_subtraction=self.irs2_mean_subtraction,
+            odd_even_columns=self.odd_even_columns,
+            siglimit=self.siglimit,
+        )
+        combine = partial(
+            combine_interleaved,
+            layout=layout,
+            settings=settings,
+            path=path,
+            stamp=read_stamp(path),
+        )
+        signal = ramp.reduce(gather_interleaved, combine, interleaved_regions(layout))
+        return select_rows(ramp, layout.science_rows).map_tiles(
+            subtract_interleaved,
+            outputs=("data",),
+            label=self.name,
+            signal=signal,
+            layout=layout,
+            region=REGION,
+        )
+
+    def _weights_file(self, ramp: RampModel) -> str:
+        """Return the path of the reference with the weights of IRS2."""
+        try:
+            path = self.get_reference_file(ramp, "refpix")
+        except SkipStep as reason:
+            raise StepError(
+                f"{ramp.path}: {self.name}: {reason}, so the interleaved pixels of IRS2 cannot be "
+                "used and removed; give a reference with override_refpix"
+            ) from None
+        if isinstance(path, DataModel):
+            raise StepError(f"{self.name}: override_refpix must be a file, not a model")
+        require_weights(path)
+        return str(path)
+
+    def wanted_references(self) -> set[str]:
+        """Return the reference types that CRDS has to choose; sirskernel only for sirs."""
+        unused = set() if self._wants_sirs else {"sirskernel"}
+        return super().wanted_references() - unused
+
+    @property
+    def _wants_sirs(self) -> bool:
+        return self.refpix_algorithm == "sirs" and self.use_side_ref_pixels
+
     def _signal(self, ramp: RampModel, placement: DetectorPlacement) -> Reduction | None:
         settings = RefPixSettings(
             odd_even_columns=self.odd_even_columns,
@@ -110,6 +178,8 @@ class RefPixStep(Step):
             side_smoothing_length=self.side_smoothing_length,
             side_gain=self.side_gain,
             siglimit=self.siglimit,
+            sigreject=self.sigreject,
+            kernels=self._side_kernels(ramp) if self._wants_sirs else None,
         )
         if is_subarray(placement.shape) and header_number(ramp, "meta.exposure.noutputs") != 4:
             return _signal_of_single(ramp, placement, settings)
@@ -121,15 +191,38 @@ class RefPixStep(Step):
         )
         return ramp.reduce(gather_usable, combine, regions)
 
+    def _side_kernels(self, ramp: RampModel) -> SideKernels | None:
+        """Return the kernels of SIRS; None where the running median takes its place."""
+        name = str(ramp.meta.subarray.name)
+        if "FULL" not in name:
+            log.info("%s: sirs does not apply to subarrays: using the median", self.name)
+            return None
+        if is_subarray(ramp.frame):
+            raise StepError(
+                f"{ramp.path}: {self.name}: refpix_algorithm = sirs needs {DETECTOR} rows and "
+                f"columns, but the array of SUBARRAY = {name} has {ramp.frame[0]} and "
+                f"{ramp.frame[1]}; use refpix_algorithm = median"
+            )
+        try:
+            path = self.get_reference_file(ramp, "sirskernel")
+        except SkipStep:
+            log.warning("%s: its sirskernel reference is N/A: using the median", self.name)
+            return None
+        if isinstance(path, DataModel):
+            raise StepError(f"{self.name}: override_sirskernel must be an ASDF file, not a model")
+        detector = str(ramp.meta.instrument.detector)
+        found = read_coefficients(path, read_stamp(path), detector)
+        if found is None:
+            log.warning("%s: %s has no %s: using the median", self.name, path, detector)
+            return None
+        return make_kernels(*found, self.gaussmooth, self.halfwidth)
+
     def _check_support(self, ramp: RampModel) -> None:
         """Reject exposures that are not supported yet, and skip those that jwst skips."""
         if ramp.meta.instrument.name == "MIRI" and is_subarray(ramp.frame, MIRI_DETECTOR):
             raise SkipStep("MIRI subarrays have no reference pixel correction")
-        sirs = self.refpix_algorithm == "sirs" and self.use_side_ref_pixels
         unsupported = {
             "MIRI": ramp.meta.instrument.name == "MIRI",
-            "IRS2 readout": max(ramp.frame) > DETECTOR,
-            "refpix_algorithm = sirs": sirs and "FULL" in str(ramp.meta.subarray.name),
         }
         for name, is_wanted in unsupported.items():
             if is_wanted:
@@ -301,42 +394,3 @@ def gather_flagged(
         pixeldq | np.where(outer, np.uint32(REFERENCE_PIXEL), np.uint32(0))
     )
     return data[..., is_reference], placement.columns(region)[is_reference]
-
-
-@kernel
-def _subtract(data: Array, rows: Array, cols: Array, result: Array) -> None:
-    """Subtract the signals of rows and columns: ``result = data - rows - cols`` (R2)."""
-    for frame in range(data.shape[0]):
-        for r in range(data.shape[1]):
-            for c in range(data.shape[2]):
-                result[frame, r, c] = data[frame, r, c] - rows[frame, r] - cols[frame, c]
-
-
-def subtract_reference(data: Array, *, signal: ReferenceSignal | None, region: Region) -> Array:
-    """Subtract the reference signal from the pixels of a region.
-
-    Parameters
-    ----------
-    data : ndarray
-        float32, (integrations, groups, rows, columns).
-    signal : ReferenceSignal or None
-        The signal of the whole exposure; None if there are no reference pixels.
-    region : Region
-        The rows and columns of the exposure that ``data`` covers.
-
-    Returns
-    -------
-    ndarray
-        float32, shaped like ``data``.
-    """
-    if signal is None:
-        return data
-    frames = data.shape[0] * data.shape[1]
-    (r0, r1), (c0, c1) = region
-    # Copies: the kernel would be compiled again for strided or read-only arrays.
-    rows = np.array(signal.rows[..., r0:r1]).reshape(frames, -1)
-    cols = np.array(signal.cols[..., c0:c1]).reshape(frames, -1)
-    samples = np.ascontiguousarray(data).reshape(frames, *data.shape[2:])
-    result = np.empty_like(samples)
-    _subtract(samples, rows, cols, result)
-    return result.reshape(data.shape)

@@ -20,6 +20,7 @@ from calbatch.calibrate.steps.refpix.signal import (
     parity_means,
     running_median,
 )
+from calbatch.calibrate.steps.refpix.sirs import SideKernels, predict_drift
 from calbatch.models.tiling.plan import Region
 
 Array = npt.NDArray[Any]
@@ -35,23 +36,32 @@ HIGH: Range = (DETECTOR - BORDER, DETECTOR)
 
 @dataclass(frozen=True)
 class RefPixSettings:
-    """The step's parameters that the arithmetic uses, under the same names."""
+    """The step's parameters that the arithmetic uses, under the same names.
+
+    With ``kernels``, the sides are smoothed by `calbatch.calibrate.steps.refpix.sirs`.
+    """
 
     odd_even_columns: bool = True
     use_side_ref_pixels: bool = True
     side_smoothing_length: int = 11
     side_gain: float = 1.0
     siglimit: float = 3.0
+    sigreject: float = 4.0
+    kernels: SideKernels | None = None
 
 
 @dataclass(frozen=True)
 class ReferenceSignal:
     """The signal to subtract from a pixel: the sum of its file row's and its file column's value.
 
+    Equally large blocks of file columns may have different values along rows, and vice versa.
+
     Attributes
     ----------
-    rows, cols : ndarray
-        float64, (integrations, groups, file rows) and (integrations, groups, file columns).
+    rows : ndarray
+        float64, (integrations, groups, blocks of file columns, file rows).
+    cols : ndarray
+        float64, (integrations, groups, blocks of file rows, file columns).
     """
 
     rows: Float64
@@ -112,12 +122,27 @@ def signal_of(
     by_detector_row: Float64 | None,
     by_detector_column: Float64,
 ) -> ReferenceSignal:
-    """Convert the signal along detector rows and columns to that along file rows and columns."""
-    column_signal = by_detector_column[:, :: np.sign(place.fastaxis)].reshape(*lead, -1)
+    """Convert the signal along detector rows and columns to that along file rows and columns.
+
+    Parameters
+    ----------
+    place : DetectorPlacement
+        The position of the exposure.
+    lead : tuple of int
+        Its integrations and groups.
+    by_detector_row : ndarray or None
+        (frames, amplifiers, detector rows); with a single amplifier, the same for all. None is
+        zero.
+    by_detector_column : ndarray
+        (frames, detector columns).
+    """
+    column_signal = by_detector_column[:, None, :: np.sign(place.fastaxis)]
+    column_signal = column_signal.reshape(*lead, 1, -1)
     if by_detector_row is None:
         height = place.slow[1] - place.slow[0]
-        by_detector_row = np.zeros((lead[0] * lead[1], height))
-    row_signal = by_detector_row[:, :: np.sign(place.slowaxis)].reshape(*lead, -1)
+        by_detector_row = np.zeros((lead[0] * lead[1], 1, height))
+    row_signal = by_detector_row[:, :: np.sign(place.fastaxis), :: np.sign(place.slowaxis)]
+    row_signal = row_signal.reshape(*lead, *row_signal.shape[1:])
     if place.transposed:
         return ReferenceSignal(rows=column_signal, cols=row_signal)
     return ReferenceSignal(rows=row_signal, cols=column_signal)
@@ -138,7 +163,7 @@ def combine_amplifiers(
     The offset of each amplifier's even and odd columns is the average of the clipped means of their
     bottom and top reference pixels. The remaining signal of the side columns, smoothed by a running
     median and averaged over both sides, is multiplied by ``side_gain`` and subtracted from each
-    detector row.
+    detector row; with kernels, SIRS replaces it.
     """
     edges = Edges(placement, regions, gathered)
     offsets = _amplifier_offsets(edges, settings)
@@ -176,18 +201,22 @@ def _edge_means(
 
 
 def _row_signal(edges: Edges, offsets: Float64, settings: RefPixSettings) -> Float64:
-    left, right = (_side_median(edges, side, offsets, settings) for side in (LOW, HIGH))
-    return settings.side_gain * combine_sides(left, right)
+    sides = [_correct_side(edges, side, offsets) for side in (LOW, HIGH)]
+    if settings.kernels is not None:
+        left, right = (samples for samples, _ in sides)
+        return predict_drift(left, right, settings.kernels, settings.sigreject)
+    length, first_row = settings.side_smoothing_length, edges.placement.slow[0]
+    medians = [running_median(*side, length, first_row, DETECTOR) for side in sides]
+    return settings.side_gain * combine_sides(*medians)[:, None]
 
 
-def _side_median(edges: Edges, side: Range, offsets: Float64, settings: RefPixSettings) -> Float64:
+def _correct_side(edges: Edges, side: Range, offsets: Float64) -> Gathered:
+    """Return the samples of the side columns minus the columns' offsets, and usable pixels."""
     samples, good = edges.cut_rectangle(WHOLE, side)
     first, _ = edges.placement.fast
     selected = slice(max(side[0] - first, 0), max(side[1] - first, 0))
     samples -= offsets[:, None, selected]
-    return running_median(
-        samples, good, settings.side_smoothing_length, edges.placement.slow[0], DETECTOR
-    )
+    return samples, good
 
 
 # -- one amplifier -----------------------------------------------------------------------------

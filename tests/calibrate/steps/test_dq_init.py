@@ -116,12 +116,12 @@ class TestStep:
     @pytest.mark.parametrize(
         ("facts", "message"),
         [
-            ({"readpatt": "NRSIRS2"}, "IRS2 readout"),
-            ({"zero_frame": True}, "separate zero frame"),
+            ({"readpatt": "NRSIRS2"}, r"IRS2 readout .* should have 3200 rows"),
+            ({"zero_frame": True}, "separate zero frame .* is not supported yet"),
         ],
     )
     def test_unsupported_readouts(self, rng, facts, message):
-        with pytest.raises(StepError, match=f"{message}.* is not supported yet"):
+        with pytest.raises(StepError, match=message):
             DQInitStep(override_mask="N/A").run(ramp(rng, exposure=facts).ours())
 
 

@@ -154,10 +154,10 @@ def test_a_kernel_without_a_central_pixel_is_an_error(shape):
         IPCStep(override_ipc=IPCModel(np.ones(shape, dtype=np.float32))).run(ramp().ours())
 
 
-def test_irs2_is_rejected():
+def test_irs2_without_interleaved_rows_is_rejected():
     placed = ramp()
     placed.readpatt = "NRSIRS2"
-    with pytest.raises(StepError, match=r"IRS2 readout .* is not supported yet"):
+    with pytest.raises(StepError, match=r"IRS2 readout .* should have 3200 rows"):
         IPCStep(override_ipc=IPCModel(kernel())).run(placed.ours())
 
 

@@ -427,7 +427,7 @@ def test_flagged_pixels_follow_the_region():
         ({"detector": "MIRIMAGE"}, "refpix: MIRI is not supported yet"),
         (
             {"readpatt": "NRSIRS2RAPID"},
-            r"IRS2 readout \(READPATT = NRSIRS2RAPID\) is not supported yet",
+            r"IRS2 readout \(READPATT = NRSIRS2RAPID\) is not supported for an array of 1024 rows",
         ),
     ],
 )
@@ -456,11 +456,6 @@ def test_unsupported_readouts_of_refpix(path, value):
     model[path] = value
     with pytest.raises(StepError, match="not supported yet"):
         RefPixStep().run(model)
-
-
-def test_sirs_is_rejected_where_jwst_uses_it():
-    with pytest.raises(StepError, match=r"refpix_algorithm = sirs is not supported yet"):
-        RefPixStep(refpix_algorithm="sirs").run(ramp(20, (16, 16), subarray="FULL").ours())
 
 
 @pytest.mark.parametrize("noutputs", [1, 4])
@@ -533,20 +528,25 @@ def test_tiles_do_not_change_results(noutputs, detector):
             assert np.array_equal(corrected(placed), whole)
 
 
-def test_columns_of_a_region_do_not_change_results():
+@pytest.mark.parametrize("blocks", [(1, 1), (3, 1), (1, 4), (3, 4)], ids=str)
+def test_columns_of_a_region_do_not_change_results(blocks):
     rng = np.random.default_rng(0)
     data = rng.normal(0, 1, (2, 3, 6, 8)).astype(np.float32)
-    signal = ReferenceSignal(rng.normal(0, 1, (2, 3, 20)), rng.normal(0, 1, (2, 3, 30)))
+    rows, cols = (rng.normal(0, 1, (2, 3, b, n)) for b, n in zip(blocks, (20, 30), strict=True))
+    signal = ReferenceSignal(rows, cols)
     whole = subtract_reference(data, signal=signal, region=Region((5, 11), (10, 18)))
     part = subtract_reference(data[..., 2:5, 1:7], signal=signal, region=Region((7, 10), (11, 17)))
     assert np.array_equal(part, whole[..., 2:5, 1:7])
     assert whole.dtype == np.float32
+    across, along = np.arange(10, 18) * blocks[0] // 30, np.arange(5, 11) * blocks[1] // 20
+    wanted = data - rows[..., across, 5:11].swapaxes(-1, -2) - cols[..., along, 10:18]
+    np.testing.assert_allclose(whole, wanted, rtol=1e-6, atol=1e-6)
 
 
 def test_inputs_are_unchanged():
     data = np.ones((1, 1, 4, 4), dtype=np.float32)
     data.flags.writeable = False
-    signal = ReferenceSignal(np.ones((1, 1, 4)), np.ones((1, 1, 4)))
+    signal = ReferenceSignal(np.ones((1, 1, 1, 4)), np.ones((1, 1, 1, 4)))
     result = subtract_reference(data, signal=signal, region=Region((0, 4), (0, 4)))
     assert (result == -1).all()
     assert (data == 1).all()

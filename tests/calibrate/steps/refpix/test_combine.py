@@ -48,7 +48,12 @@ def combined(placement, detector, good=True, settings=EACH_ROW):
     """Return the signal of each pixel, (integrations, groups, detector rows, columns)."""
     regions, gathered = whole(placement, detector, good)
     signal = combine_amplifiers(gathered, placement=placement, regions=regions, settings=settings)
-    return placement.to_detector(signal.rows[..., :, None] + signal.cols[..., None, :])
+    return placement.to_detector(of_pixels(signal))
+
+
+def of_pixels(signal):
+    """Return the signal of each pixel in the file's frame; all blocks are whole frames."""
+    return signal.rows[..., 0, :, None] + signal.cols[..., 0, None, :]
 
 
 def striped(rows, columns):
@@ -95,10 +100,10 @@ class TestEdges:
 @pytest.mark.parametrize("axes", AXES)
 def test_signals_along_detector_axes_become_those_along_file_axes(axes):
     placement = place(3, 4, axes)
-    by_row, by_column = np.array([[1.0, 2, 3]]), np.array([[10.0, 20, 30, 40]])
+    by_row, by_column = np.array([[[1.0, 2, 3]]]), np.array([[10.0, 20, 30, 40]])
     signal = signal_of(placement, (1, 1), by_row, by_column)
-    found = signal.rows[..., :, None] + signal.cols[..., None, :]
-    assert np.array_equal(placement.to_detector(found)[0, 0], by_row.T + by_column)
+    found = of_pixels(signal)
+    assert np.array_equal(placement.to_detector(found)[0, 0], by_row[0].T + by_column)
 
 
 class TestFourAmplifiers:
@@ -139,7 +144,7 @@ class TestFourAmplifiers:
         signal = combine_amplifiers(
             [(bottom, good), (top, good)], placement=placement, regions=regions, settings=EACH_ROW
         )
-        assert signal.cols[0, 0].tolist() == [(1 + 5) / 2, (2 + 8) / 2]
+        assert signal.cols[0, 0, 0].tolist() == [(1 + 5) / 2, (2 + 8) / 2]
         assert not signal.rows.any()
 
     def test_each_amplifier_has_its_own_offsets(self):
@@ -166,7 +171,7 @@ class TestOneAmplifier:
         signal = combine_single(
             gathered, placement=placement, lead=(1, 2), settings=RefPixSettings(**settings)
         )
-        return placement.to_detector(signal.rows[..., :, None] + signal.cols[..., None, :])
+        return placement.to_detector(of_pixels(signal))
 
     @pytest.mark.parametrize("axes", AXES)
     def test_columns_have_the_mean_of_their_parity(self, axes):

@@ -1,0 +1,189 @@
+"""Prediction of an amplifier's time series from the reference output and its reference pixels.
+
+Source: Rauscher et al. 2017 (PASP 129, 105003); jwst 3.0.0 ``refpix.irs2_subtract_reference``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from calbatch.calibrate.steps._interleaving import (
+    BLOCKS,
+    PERIOD,
+    PIXEL_POSITIONS,
+    PIXELS,
+    REFERENCES,
+    SECTIONS,
+)
+from calbatch.calibrate.steps._reference_pixels import BORDER, DETECTOR
+from calbatch.calibrate.steps.refpix import series as loops
+from calbatch.calibrate.steps.refpix.transform import (
+    SAMPLES,
+    order_frequencies,
+    transform,
+    transform_back,
+)
+from calbatch.calibrate.steps.refpix.weights import AMPLIFIERS, ReferenceWeights
+
+Array = npt.NDArray[Any]
+
+LINE = SAMPLES // DETECTOR
+"""Samples of a detector row in time, gaps included."""
+CENTRE = (SAMPLES - 1) / 2
+"""Time of the middle of a frame, in samples from its start."""
+PIXEL_TIMES = np.arange(512) + (REFERENCES + 2) * ((np.arange(512) + PIXELS // 2) // PIXELS)
+"""Time of each pixel of an amplifier within a detector row, in samples."""
+REFERENCE_TIMES = (
+    np.arange(BLOCKS * REFERENCES)
+    + (PIXELS + 2) * (np.arange(BLOCKS * REFERENCES) // REFERENCES)
+    + PIXELS // 2
+    + 1
+)
+"""Time of each reference pixel within a detector row, in samples."""
+BORDER_ROWS = np.r_[0:BORDER, DETECTOR - BORDER : DETECTOR]
+"""Rows of the detector that see no light."""
+SPREAD = np.array([0, 2, 0, 2, 1, 3, 1, 3])
+"""Reference pixels of a block that stand for the eight samples in and around it."""
+SPREAD_TIMES = (np.arange(BLOCKS)[:, None] * (PERIOD + 2) + np.arange(7, 15)).ravel()
+"""Times of those samples within a detector row."""
+PASSES = 3
+"""Iterations of the filter that fills gaps of the reference output."""
+
+
+class TimeSeries:
+    """The samples of one integration in the order of readout, without means and drifts.
+
+    Parameters
+    ----------
+    output : ndarray
+        Samples of the reference output, (groups, 640, 2048).
+    references : ndarray
+        Reference pixels, (groups, 5 sections, 128, 2048).
+    border : ndarray
+        The amplifiers' samples in the border, (groups, 4 amplifiers, 640, 8).
+
+    Attributes
+    ----------
+    pixels : ndarray
+        Pixels of the reference output, (groups, 512, 2048).
+    references : ndarray
+        Reference pixels, (groups, 5 sections, 128, 2048).
+    lines : ndarray
+        Intercept and slope of the drift within a frame, (groups, 5 sections, 2).
+    """
+
+    def __init__(self, output: Array, references: Array, border: Array) -> None:
+        self.pixels = _minus_mean(output[:, PIXEL_POSITIONS])
+        self.references = _minus_mean(references)
+        border = _minus_mean(border[:, :, PIXEL_POSITIONS])
+        groups = len(self.pixels)
+        self.lines = np.empty((groups, SECTIONS, 2), np.float32)
+        for group in range(groups):
+            for section in range(SECTIONS):
+                pixels = (
+                    self.pixels[group][:, BORDER_ROWS]
+                    if section == 0
+                    else border[group, section - 1]
+                )
+                references = self.references[group, section][:, BORDER_ROWS]
+                self.lines[group, section] = _fit_line(pixels, references)
+        loops.subtract_lines(self.references, times_of(REFERENCE_TIMES), self.lines)
+        of_output = np.ascontiguousarray(self.lines[:, :1])
+        loops.subtract_lines(self.pixels[:, np.newaxis], times_of(PIXEL_TIMES), of_output)
+
+    def predict(self, group: int, weights: ReferenceWeights) -> Iterator[Array]:
+        """Yield the predicted series of each amplifier in a group, (2048, 712)."""
+        output = transform(self._fill_output(group))
+        for k in range(AMPLIFIERS):
+            series = np.zeros((DETECTOR, LINE), np.float32)
+            loops.place_rows(self.references[group, k + 1], _spread_pixels(), SPREAD_TIMES, series)
+            spectrum = transform(series.reshape(-1))
+            loops.combine_spectra(spectrum, weights.interleaved[k], output, weights.output[k])
+            yield transform_back(spectrum).reshape(DETECTOR, LINE)
+
+    def _fill_output(self, group: int) -> Array:
+        """Return the series of the reference output, with its gaps and reference pixels filled.
+
+        Only pixels are known. A low-pass and high-pass filter and the known samples are applied in
+        turn, from an interpolation with cosine weights.
+        """
+        series = np.zeros((DETECTOR, LINE), np.float32)
+        loops.place_rows(self.pixels[group], _all_pixels(), PIXEL_TIMES, series)
+        loops.place_rows(self.references[group, 0], _all_references(), REFERENCE_TIMES, series)
+        flat = series.reshape(-1)
+        known = loops.fill_zeros(flat, _sine_weights()).reshape(DETECTOR, LINE)
+        filled = known
+        for _ in range(PASSES):
+            spectrum = transform(filled.reshape(-1))
+            spectrum *= _gap_filter()
+            filled = transform_back(spectrum).reshape(DETECTOR, LINE)
+            loops.copy_columns(known, PIXEL_TIMES, filled)
+        return filled.reshape(-1)
+
+
+def _minus_mean(samples: Array) -> Array:
+    """Return samples minus their mean over the groups, the first axis, in float32."""
+    mean = samples.sum(axis=0, dtype=np.float64) / len(samples)
+    return np.ascontiguousarray(np.subtract(samples, mean, dtype=np.float64), np.float32)
+
+
+def times_of(within_row: Array) -> Array:
+    """Return the times of samples from the middle of the frame, (samples, 2048)."""
+    times = within_row[:, None] + LINE * np.arange(DETECTOR) - CENTRE
+    return times.astype(np.float32)
+
+
+def _fit_line(pixels: Array, references: Array) -> tuple[float, float]:
+    """Return intercept and slope of the samples in the border; zeros count as unknown.
+
+    ``pixels`` (512, 8) and ``references`` (128, 8) are those of a section.
+    """
+    values = np.concatenate([pixels, references]).astype(np.float64)
+    times = np.concatenate([times_of(PIXEL_TIMES), times_of(REFERENCE_TIMES)])[:, BORDER_ROWS]
+    known = values != 0
+    if not known.any():
+        return 0.0, 0.0
+    x, y = times[known].astype(np.float64), values[known]
+    slope = np.sum((x - x.mean()) * y) / np.sum((x - x.mean()) ** 2)
+    return float(y.mean() - slope * x.mean()), float(slope)
+
+
+@cache
+def _all_pixels() -> Array:
+    return np.arange(512)
+
+
+@cache
+def _all_references() -> Array:
+    return np.arange(BLOCKS * REFERENCES)
+
+
+@cache
+def _spread_pixels() -> Array:
+    return (REFERENCES * np.arange(BLOCKS)[:, None] + SPREAD).ravel()
+
+
+@cache
+def _sine_weights() -> Array:
+    return np.sin(np.arange(1, 32) / 32 * np.pi)
+
+
+@cache
+def _gap_filter() -> Array:
+    """Return the filter of `_fill_output` in the order of spectra: 1, then half a cosine to 0.
+
+    From zero frequency it is 1 up to ``flat``, falls within ``edge``, and rises likewise to 1 below
+    the highest frequency; the numbers are those of jwst.
+    """
+    step = PERIOD + 2
+    edge = 110000 // step
+    flat = LINE // step * DETECTOR // 2 - edge // 2
+    frequency = np.minimum(np.arange(SAMPLES), SAMPLES - np.arange(SAMPLES))
+    distance = np.minimum(frequency, SAMPLES // 2 - 1 - frequency)
+    height = (1 + np.cos(np.pi * np.clip(distance - flat, 0, edge) / edge)) / 2
+    return order_frequencies(height.astype(np.float32))

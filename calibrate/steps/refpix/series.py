@@ -1,0 +1,132 @@
+"""Compiled loops over the time series of IRS2 frames.
+
+Series are (rows of the detector, samples of a row). Samples of a section are (positions in a row,
+rows of the detector), since files of NIRSpec are transposed.
+
+Source: jwst 3.0.0 ``refpix.irs2_subtract_reference``.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from calbatch.models.jit import kernel
+
+Array = npt.NDArray[Any]
+
+_BAND = 32  # rows of the detector whose samples stay in the processor's cache
+
+
+@kernel
+def place_rows(samples: Array, picked: Array, times: Array, series: Array) -> None:
+    """Put samples at their times: ``series[y, times[j]] = samples[picked[j], y]``."""
+    for start in range(0, series.shape[0], _BAND):
+        stop = min(start + _BAND, series.shape[0])
+        for j in range(times.size):
+            for y in range(start, stop):
+                series[y, times[j]] = samples[picked[j], y]
+
+
+@kernel
+def pick_rows(series: Array, times: Array, samples: Array) -> None:
+    """Pick the samples at some times: ``samples[j, y] = series[y, times[j]]``."""
+    for start in range(0, series.shape[0], _BAND):
+        stop = min(start + _BAND, series.shape[0])
+        for j in range(times.size):
+            for y in range(start, stop):
+                samples[j, y] = series[y, times[j]]
+
+
+@kernel
+def copy_columns(known: Array, times: Array, series: Array) -> None:
+    """Replace the samples of a series at some times of each row by known ones."""
+    for y in range(series.shape[0]):
+        for t in times:
+            series[y, t] = known[y, t]
+
+
+@kernel
+def subtract_lines(samples: Array, times: Array, lines: Array) -> None:
+    """Subtract ``a + b t`` from samples other than zero, in place.
+
+    ``samples`` are (groups, sections, positions, rows), ``times`` (positions, rows), and ``lines``
+    (groups, sections, 2) hold a and b.
+    """
+    groups, sections, positions, rows = samples.shape
+    for g in range(groups):
+        for k in range(sections):
+            a, b = lines[g, k, 0], lines[g, k, 1]
+            for j in range(positions):
+                for y in range(rows):
+                    x = samples[g, k, j, y]
+                    line = a + times[j, y] * b
+                    samples[g, k, j, y] = x - line if x != 0 else x
+
+
+@kernel
+def combine_spectra(spectrum: Array, own: Array, output: Array, weights: Array) -> None:
+    """Compute ``own * spectrum + weights * output`` in place of ``spectrum``."""
+    for k in range(spectrum.shape[0]):
+        for q in range(spectrum.shape[1]):
+            spectrum[k, q] = own[k, q] * spectrum[k, q] + weights[k, q] * output[k, q]
+
+
+@kernel
+def fill_zeros(series: Array, weights: Array) -> Array:
+    """Return a series with zeros replaced by weighted means of the samples around them.
+
+    The series is periodic. With weights w, a zero becomes sum(w x) / sum(w) over samples other
+    than zero within the weights' width, or stays zero without any.
+    """
+    n, width = series.size, weights.size
+    result = series.copy()
+    for i in range(n):
+        if series[i] != 0:
+            continue
+        above, below = 0.0, 0.0
+        for j in range(width):
+            x = series[(i + j - width // 2) % n]
+            if x != 0:
+                above += weights[j] * x
+                below += weights[j]
+        if below != 0:
+            result[i] = np.float32(above) / np.float32(below)
+    return result
+
+
+@kernel
+def subtract_signal(
+    data: Array,
+    correction: Array,
+    lines: Array,
+    row_times: Array,
+    column_times: Array,
+    amplifiers: Array,
+    offsets: Array,
+    result: Array,
+) -> None:
+    """Subtract drift and correction from the deviations of each pixel from its mean.
+
+    With the mean m over the groups, ``x = data - offset - m``, the time t of a pixel, and the
+    drift's intercept a and slope b, ``result = x - (a + b t) - correction + m``; a + b t counts as
+    zero where x is.
+    """
+    groups, rows, columns = data.shape
+    mean = np.empty(columns, np.float64)
+    for r in range(rows):
+        k = amplifiers[r]
+        mean[:] = 0
+        for g in range(groups):
+            offset = offsets[g, r]
+            for c in range(columns):
+                mean[c] += np.float32(data[g, r, c] - offset)
+        for c in range(columns):
+            mean[c] /= groups
+        for g in range(groups):
+            a, b, offset = lines[g, k, 0], lines[g, k, 1], offsets[g, r]
+            for c in range(columns):
+                x = np.float32(np.float32(data[g, r, c] - offset) - mean[c])
+                line = a + (row_times[r] + column_times[c]) * b
+                x = np.float32(x - line) if x != 0 else x
+                result[g, r, c] = np.float32(x - correction[g, r, c]) + mean[c]

@@ -1,0 +1,51 @@
+"""Models with some of the rows of another model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from calbatch.models.errors import ModelError
+from calbatch.models.tiling.plan import PlanNode, SourceNode
+from calbatch.models.tiling.row_readers import ChosenRows
+
+if TYPE_CHECKING:
+    from calbatch.models.datamodels import RampModel
+
+
+def select_rows(model: RampModel, rows: npt.NDArray[np.intp]) -> RampModel:
+    """Return a model that has only some rows of each array, without reading anything.
+
+    Its frame, and therefore its tiles, are smaller. The operations before run again wherever
+    its pixels are read.
+
+    Parameters
+    ----------
+    model : RampModel
+        The model, whose arrays must not depend on assigned dask arrays or reductions.
+    rows : ndarray of int
+        The rows, in ascending order.
+
+    Raises
+    ------
+    ModelError
+        If the arrays depend on one, or the rows are not ascending rows of the frame.
+    """
+    frame = model.frame
+    if np.any(np.diff(rows) <= 0) or rows[0] < 0 or rows[-1] >= frame[0]:
+        raise ModelError(f"{model.path}: cannot select rows that are not in order within {frame}")
+    part = model.copy()
+    content = part._content
+    tip = cast("PlanNode", content.node)
+    fields = content.on_grid
+    content.node = SourceNode(
+        {p.key: ChosenRows(tip, p.key, p.shape, p.dtype, rows) for p in fields.values()},
+        (rows.size, frame[1]),
+    )
+    content.on_grid = {
+        name: replace(p, shape=(*p.shape[:-2], rows.size, frame[1])) for name, p in fields.items()
+    }
+    return part
