@@ -32,10 +32,14 @@ MIRI_LATER_RESET = 0.6  # reset anomaly of MIRI's later integrations relative to
 
 @dataclass(frozen=True)
 class Ramp:
-    """One simulated exposure: raw data, and the cosmic rays of each integration."""
+    """One simulated exposure: raw data, cosmic rays of each integration, and zero frames.
+
+    Without zero frames, ``zero`` has no integrations.
+    """
 
     data: NDArray[np.uint16]
     rays: list[Rays]
+    zero: NDArray[np.uint16]
 
 
 def dark_factor(instrument: str, integration: int) -> float:
@@ -74,9 +78,10 @@ def simulate_ramp(
     Returns
     -------
     Ramp
-        ``data`` has shape (nints, ngroups, rows, cols).
+        ``data`` has shape (nints, ngroups, rows, cols), ``zero`` (nints, rows, cols).
     """
     data = np.empty((readout.nints, readout.ngroups, *readout.frame.shape), dtype=np.uint16)
+    zero = np.empty((readout.nints * readout.zero_frame, *readout.frame.shape), dtype=np.uint16)
     bands = [
         slice(start, min(start + BAND, readout.frame.nrows))
         for start in range(0, readout.frame.nrows, BAND)
@@ -87,9 +92,11 @@ def simulate_ramp(
             prepared = _prepare(readout, maps, light, noise, (*purpose, integration))
             rays.append(prepared.rays)
             values = pool.map(prepared.simulate_band, bands)
-            for band, groups in zip(bands, values, strict=True):
+            for band, (groups, first) in zip(bands, values, strict=True):
                 data[integration, :, band] = groups
-    return Ramp(data, rays)
+                if readout.zero_frame:
+                    zero[integration, band] = first
+    return Ramp(data, rays, zero)
 
 
 @dataclass(frozen=True)
@@ -108,27 +115,50 @@ class _Integration:
     drift: Drift | None
     purpose: tuple[int, str, int, int]
 
-    def simulate_band(self, band: slice) -> NDArray[np.uint16]:
-        """Return a band of rows of every group, shape (ngroups, rows, cols)."""
+    def simulate_band(self, band: slice) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
+        """Return a band of rows of every group, shape (ngroups, rows, cols), and its zero frame.
+
+        Without a zero frame, the latter is zero.
+        """
         rng = stream(*self.purpose, "band", band.start)
         maps = self.maps.band(band)
         scale = maps.read_noise / np.float32(np.sqrt(self.readout.nframes))
         white = np.zeros_like(scale)
         groups = np.empty((self.readout.ngroups, *scale.shape), dtype=np.uint16)
-        for group, counts in enumerate(self._read_groups(rng, maps, band)):
-            counts += maps.bias
-            counts += maps.reset * np.float32(reset_factor(self.purpose[-1], group))
-            if self.drift is not None:
-                kernels.add_profiles(counts, *self.drift.profiles(group, band))
+        first, noise_of_first = np.zeros(scale.shape, np.uint16), np.zeros_like(scale)
+        reads = self._read_groups(rng, maps, band)
+        if self.readout.zero_frame:
+            if self.noise.read:
+                own = stream(*self.purpose, "zero frame", band.start)
+                own.standard_normal(out=noise_of_first, dtype=np.float32)
+            counts = self._add_offsets(next(reads), maps, band, 0)
+            kernels.digitise(counts, noise_of_first, maps.read_noise, first)
+        for group, counts in enumerate(reads):
             if self.noise.read:
                 rng.standard_normal(out=white, dtype=np.float32)
-            kernels.digitise(counts, white, scale, groups[group])
-        return groups
+            if group == 0 and self.readout.zero_frame:
+                _share_first_read(white, noise_of_first, self.readout.nframes)
+            offset = self._add_offsets(counts, maps, band, group)
+            kernels.digitise(offset, white, scale, groups[group])
+        return groups, first
+
+    def _add_offsets(
+        self, counts: NDArray[np.float32], maps: DetectorMaps, band: slice, group: int
+    ) -> NDArray[np.float32]:
+        """Add bias, reset anomaly and correlated noise to a group's counts; return them."""
+        counts += maps.bias
+        counts += maps.reset * np.float32(reset_factor(self.purpose[-1], group))
+        if self.drift is not None:
+            kernels.add_profiles(counts, *self.drift.profiles(group, band))
+        return counts
 
     def _read_groups(
         self, rng: np.random.Generator, maps: DetectorMaps, band: slice
     ) -> Iterator[NDArray[np.float32]]:
-        """Yield each group's counts above the bias, without read noise."""
+        """Yield each group's counts above the bias, without read noise.
+
+        If there is a zero frame, its counts precede them.
+        """
         signal = maps.pedestal.copy()
         if self.noise.ktc:
             reset = rng.standard_normal(signal.shape, dtype=np.float32)
@@ -142,6 +172,8 @@ class _Integration:
             for frame in range(start, start + nframes):
                 self._collect(rng, signal, maps, band, range(frame, frame + 1))
                 kernels.add_counts(counts, signal, maps.full_well, maps.coefficients)
+                if frame == 0 and self.readout.zero_frame:
+                    yield counts.copy()
             yield counts / np.float32(nframes)
 
     def _collect(
@@ -166,6 +198,14 @@ class _Integration:
         inside = (rows >= 0) & (rows < len(signal))
         place = rows[inside], self.deposits.col[first:last][inside]
         np.add.at(signal, place, self.deposits.electrons[first:last][inside] / maps.gain[place])
+
+
+def _share_first_read(
+    white: NDArray[np.float32], noise_of_first: NDArray[np.float32], nframes: int
+) -> None:
+    """Make the noise of the first read a part of the noise of the average of ``nframes`` reads."""
+    white *= np.float32(np.sqrt(1 - 1 / nframes))
+    white += noise_of_first * np.float32(np.sqrt(1 / nframes))
 
 
 def _prepare(

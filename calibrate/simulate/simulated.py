@@ -138,6 +138,8 @@ def _write_exposure(
         Extension("INT_TIMES", schedule.integrations()),
         Extension("ASDF", asdf_table()),
     ]
+    if readout.zero_frame:
+        extensions.insert(1, Extension("ZEROFRAME", ramp.zero))
     write_fits(raw, headers.primary_cards(spec, readout, observation, exposure), extensions)
     bad = setting.all_bad_pixels()[readout.frame.within(setting.maps.frame)]
     truth = make_truth(readout, maps, light, bad, ramp.rays)

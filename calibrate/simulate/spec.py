@@ -109,6 +109,8 @@ class SimulationSpec:
         Number of frames of the dark reference; by default that of the exposure.
     dark_grouped : bool
         True if the dark is averaged to the groups of the exposure.
+    zero_frame : bool
+        True if the first frame of each integration is also stored separately.
     inverse_linearity : bool, optional
         True if the linearity reference has INV_COEFFS; by default if groups average several frames.
     """
@@ -130,6 +132,7 @@ class SimulationSpec:
     full_references: bool = True
     dark_frames: int | None = None
     dark_grouped: bool = False
+    zero_frame: bool = False
     inverse_linearity: bool | None = None
     sky: Sky = field(default_factory=Sky)
     noise: Noise = field(default_factory=Noise)
