@@ -4,7 +4,7 @@ Source: jwst 3.0.0 ``refpix`` step, near-infrared detectors in traditional reado
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from calbatch.calibrate.numbers import header_number
 from calbatch.calibrate.parameters import Boolean, Choice, Float, Integer
 from calbatch.calibrate.step import SkipStep, Step, StepError
-from calbatch.calibrate.steps._ramps import as_ramp
+from calbatch.calibrate.steps._ramps import as_ramp, has_zero_frame
 from calbatch.calibrate.steps._reference_pixels import (
     BORDER,
     DETECTOR,
@@ -22,15 +22,21 @@ from calbatch.calibrate.steps._reference_pixels import (
     near_infrared_margins,
 )
 from calbatch.calibrate.steps.refpix.combine import (
-    ReferenceSignal,
     RefPixSettings,
     combine_amplifiers,
     combine_single,
 )
 from calbatch.calibrate.steps.refpix.geometry import DetectorPlacement
+from calbatch.calibrate.steps.refpix.pixels import (
+    are_reference,
+    gather_flagged,
+    gather_flagged_with_zero_frames,
+    gather_usable,
+    gather_usable_with_zero_frames,
+    subtract_reference,
+    subtract_reference_with_zero_frames,
+)
 from calbatch.models.datamodels import RampModel
-from calbatch.models.dq import DO_NOT_USE, REFERENCE_PIXEL
-from calbatch.models.jit import kernel
 from calbatch.models.model import DataModel
 from calbatch.models.tiling.plan import REGION, Reduction, Region
 
@@ -94,9 +100,10 @@ class RefPixStep(Step):
         if signal is None:
             log.info("%s: this subarray has no reference pixels; nothing to subtract", self.name)
             return ramp
+        zero = has_zero_frame(ramp)
         return ramp.map_tiles(
-            subtract_reference,
-            outputs=("data",),
+            subtract_reference_with_zero_frames if zero else subtract_reference,
+            outputs=("data", "zeroframe") if zero else ("data",),
             label=self.name,
             signal=signal,
             region=REGION,
@@ -118,7 +125,8 @@ class RefPixStep(Step):
         combine = partial(
             combine_amplifiers, placement=placement, regions=tuple(regions), settings=settings
         )
-        return ramp.reduce(gather_usable, combine, regions)
+        gather = gather_usable_with_zero_frames if has_zero_frame(ramp) else gather_usable
+        return ramp.reduce(gather, combine, regions)
 
     def _check_support(self, ramp: RampModel) -> None:
         """Reject exposures that are not supported yet, and skip those that jwst skips."""
@@ -146,7 +154,10 @@ def _signal_of_single(
     columns = BORDER if ramp.meta.subarray.name in EDGELESS else 0
     margins = near_infrared_margins(placement.shape, placement.origin, columns)
     border, inside = margins.regions(placement.shape), margins.interior(placement.shape)
+    gather: Callable[..., Any] = gather_flagged
     lead = (ramp.shape[0], ramp.shape[1])
+    if has_zero_frame(ramp):
+        gather, lead = gather_flagged_with_zero_frames, (lead[0], lead[1] + 1)
     row_bytes = lead[0] * lead[1] * placement.shape[1] * np.dtype(np.float32).itemsize
     where = ramp.reduce(
         rows_with_reference,
@@ -159,7 +170,7 @@ def _signal_of_single(
         list(bands_of(inside, FLAG_ROWS)),
     )
     return ramp.reduce(
-        gather_flagged,
+        gather,
         partial(combine_single, placement=placement, lead=lead, settings=settings),
         where,
         region=REGION,
@@ -224,17 +235,6 @@ def reference_regions(placement: DetectorPlacement, *, sides: bool = True) -> li
     return margins.regions(placement.shape)
 
 
-def gather_usable(data: Array, pixeldq: Array) -> tuple[Array, Array]:
-    """Return samples, and True for pixels that are not DO_NOT_USE."""
-    return data, pixeldq & DO_NOT_USE == 0
-
-
-def are_reference(pixeldq: Array) -> Array:
-    """Return True for pixels that are REFERENCE_PIXEL and not DO_NOT_USE."""
-    mask: Array = np.equal(pixeldq & (REFERENCE_PIXEL | DO_NOT_USE), REFERENCE_PIXEL)
-    return mask
-
-
 def rows_with_reference(pixeldq: Array) -> Array:
     """Return True for rows with usable reference pixels, (rows,)."""
     rows: Array = np.any(are_reference(pixeldq), axis=1)
@@ -269,72 +269,3 @@ def bands_of(region: Region, height: int) -> Iterator[Region]:
     if cols[0] < cols[1]:
         for start in range(first, stop, height):
             yield Region((start, min(start + height, stop)), cols)
-
-
-def gather_flagged(
-    data: Array, pixeldq: Array, *, region: Region, placement: DetectorPlacement, columns: int
-) -> tuple[Array, Array]:
-    """Return the samples of usable reference pixels, and their detector columns.
-
-    Parameters
-    ----------
-    data : ndarray
-        (integrations, groups, rows, columns).
-    pixeldq : ndarray
-        Flags, (rows, columns): REFERENCE_PIXEL and DO_NOT_USE are examined.
-    region : Region
-        The region of the arrays.
-    placement : DetectorPlacement
-        The position of the exposure.
-    columns : int
-        Number of file columns at the left and right that are reference pixels regardless of flags.
-
-    Returns
-    -------
-    samples, detector_columns : ndarray
-        (integrations, groups, pixels) and (pixels,).
-    """
-    numbers = np.arange(*region.cols)
-    outer = (numbers < columns) | (numbers >= placement.shape[1] - columns)
-    is_reference = are_reference(
-        pixeldq | np.where(outer, np.uint32(REFERENCE_PIXEL), np.uint32(0))
-    )
-    return data[..., is_reference], placement.columns(region)[is_reference]
-
-
-@kernel
-def _subtract(data: Array, rows: Array, cols: Array, result: Array) -> None:
-    for frame in range(data.shape[0]):
-        for r in range(data.shape[1]):
-            for c in range(data.shape[2]):
-                result[frame, r, c] = data[frame, r, c] - rows[frame, r] - cols[frame, c]
-
-
-def subtract_reference(data: Array, *, signal: ReferenceSignal | None, region: Region) -> Array:
-    """Subtract the reference signal from the pixels of a region.
-
-    Parameters
-    ----------
-    data : ndarray
-        float32, (integrations, groups, rows, columns).
-    signal : ReferenceSignal or None
-        The signal of the whole exposure; None if there are no reference pixels.
-    region : Region
-        The rows and columns of the exposure that ``data`` covers.
-
-    Returns
-    -------
-    ndarray
-        float32, shaped like ``data``.
-    """
-    if signal is None:
-        return data
-    frames = data.shape[0] * data.shape[1]
-    (r0, r1), (c0, c1) = region
-    # Copies: the kernel would be compiled again for strided or read-only arrays.
-    rows = np.array(signal.rows[..., r0:r1]).reshape(frames, -1)
-    cols = np.array(signal.cols[..., c0:c1]).reshape(frames, -1)
-    samples = np.ascontiguousarray(data).reshape(frames, *data.shape[2:])
-    result = np.empty_like(samples)
-    _subtract(samples, rows, cols, result)
-    return result.reshape(data.shape)

@@ -117,7 +117,6 @@ class TestStep:
         ("facts", "message"),
         [
             ({"readpatt": "NRSIRS2"}, "IRS2 readout"),
-            ({"zero_frame": True}, "separate zero frame"),
         ],
     )
     def test_unsupported_readouts(self, rng, facts, message):
