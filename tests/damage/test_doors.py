@@ -32,6 +32,7 @@ DOORS = {
     "models/opening.py": "tests/damage/test_doors.py",
     "models/fits/asdf_tree.py": DAMAGED
     + "pars-jumpstep, and tests/models/fits/test_asdf_extension.py",
+    "models/fits/asdf_blocks.py": "tests/models/fits/test_asdf_blocks.py",
     "models/fits/decoded_copies.py": "tests/models/fits/test_decoded_copies.py",
     "models/storage/upload_permits.py": "tests/models/storage/test_upload_permits.py",
     "models/tiling/portable.py": "opens steps that a batch's own driver packed",
