@@ -117,7 +117,7 @@ def _read_array(
     """Return the array of an ``ndarray`` node, whose data are in the tree or in a block."""
     kind, shape = node["datatype"], node["shape"]
     sizes = shape if isinstance(shape, list) else [None]
-    is_plain = isinstance(kind, str) and kind in _TYPES and not {"strides", "mask"} & node.keys()
+    is_plain = isinstance(kind, str) and kind in _TYPES and "mask" not in node
     if not is_plain or not all(isinstance(n, int) and n >= 0 for n in sizes):
         raise FileError(path, f"cannot read an array of datatype {kind!r} and shape {shape!r}")
     dtype = np.dtype(_TYPES[kind])
@@ -126,11 +126,11 @@ def _read_array(
     number = node.get("source")
     if not isinstance(number, int) or not -len(blocks) <= number < len(blocks):
         raise FileError(path, f"an array is in block {number!r}, which the file does not have")
-    order = "<" if node.get("byteorder", "big") == "little" else ">"
+    order: Any = "<" if node.get("byteorder", "big") == "little" else ">"
     data = _expand(path, blocks[number])
-    offset = int(node.get("offset", 0))
-    flat = np.frombuffer(data, dtype.newbyteorder(order), math.prod(shape), offset)
-    return flat.reshape(shape).astype(dtype)
+    require_memory(path, math.prod(shape) * dtype.itemsize, "an array")
+    place = int(node.get("offset", 0)), node.get("strides")
+    return np.ndarray(tuple(shape), dtype.newbyteorder(order), data, *place).astype(dtype)
 
 
 def read_numbers(values: Any) -> npt.NDArray[Any]:
