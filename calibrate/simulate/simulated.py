@@ -142,6 +142,6 @@ def _write_exposure(
         extensions.insert(1, Extension("ZEROFRAME", ramp.zero))
     write_fits(raw, headers.primary_cards(spec, readout, observation, exposure), extensions)
     bad = setting.all_bad_pixels()[readout.frame.within(setting.maps.frame)]
-    truth = make_truth(readout, maps, light, bad, ramp.rays)
+    truth = make_truth(readout, maps, light, bad, ramp)
     write_truth(folder / "truth" / f"{name}_truth.fits", truth)
     return raw, folder / "truth" / f"{name}_truth.fits"

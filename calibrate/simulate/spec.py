@@ -48,6 +48,11 @@ class Noise:
         Rays per second and cm^2.
     cosmic_ray_spread : float
         Fraction of a ray's charge that is added to each of its four neighbours.
+    charge_migration : float
+        Fraction of the charge that arrives in pixels above ``charge_migration_level`` and moves to
+        their four neighbours.
+    charge_migration_level : float
+        DN above the bias.
     hot, dead : float
         Fraction of the pixels.
     nonlinearity : float
@@ -67,6 +72,8 @@ class Noise:
     ktc: float = 18.0
     cosmic_rays: float = 5.0
     cosmic_ray_spread: float = 0.01
+    charge_migration: float = 0.0
+    charge_migration_level: float = 25000.0
     hot: float = 1.0e-3
     dead: float = 5.0e-4
     nonlinearity: float = 0.06
