@@ -23,6 +23,14 @@ class ReferenceFileError(CalibrationError):
 class SkipStep(Exception):
     """Raised inside a step to pass the exposure on unchanged, marked SKIPPED."""
 
+    status = "SKIPPED"
+
+
+class FailStep(SkipStep):
+    """Raised inside a step to pass the exposure on unchanged, marked FAILED."""
+
+    status = "FAILED"
+
 
 @contextmanager
 def convert_errors(kind: type[CalibrationError], where: object) -> Iterator[None]:

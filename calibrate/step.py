@@ -265,7 +265,7 @@ class Step(Configurable):
         try:
             result = self.process(model.copy(), *args)
         except SkipStep as reason:
-            return self._skip(model, str(reason))
+            return self._skip(model, str(reason), reason.status)
         for hook in self.post_hooks:
             result = hooks.apply_hook(hook, result, self)
         further = (product for _, product in self.root._products[before:])
@@ -273,10 +273,10 @@ class Step(Configurable):
             self._record(product, "COMPLETE")
         return result
 
-    def _skip(self, model: DataModel, reason: str) -> DataModel:
-        log.info("%s: skipped, %s", self.name, reason)
+    def _skip(self, model: DataModel, reason: str, status: str = "SKIPPED") -> DataModel:
+        log.info("%s: %s, %s", self.name, status.lower(), reason)
         result = model.copy()
-        self._record(result, "SKIPPED")
+        self._record(result, status)
         return result
 
     def _record(self, model: DataModel, status: str) -> None:

@@ -88,12 +88,18 @@ def _kernel_digest(step: Step, exposure: DataModel) -> str:
     meta = exposure.meta.exposure
     facts = (
         type(step).__qualname__,
-        sorted((n, str(s.skip)) for n, s in step.steps().items()),
+        sorted((n, str(s.skip), _algorithm_of(s)) for n, s in step.steps().items()),
+        _algorithm_of(step),
         exposure.meta.instrument.name,
-        (meta.nframes, meta.ngroups, meta.nints),
+        (meta.nframes, meta.ngroups, meta.nints, meta.zero_frame),
         exposure.shape[-2:],
     )
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+
+def _algorithm_of(step: Step) -> str:
+    """Return the value of a step's parameter ``algorithm``, if it has one."""
+    return str(getattr(step, "algorithm", ""))
 
 
 def kernel_modules() -> list[ModuleType]:

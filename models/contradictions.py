@@ -145,6 +145,12 @@ def _planes(file: FileContents) -> Iterator[str]:
             yield f"{hdu.name} has the shape {hdu.shape}, SCI has {file.shape}"
 
 
+def _missing_zero_frame(file: FileContents) -> Iterator[str]:
+    has_frames = get_path(file.tree, "meta.exposure.zero_frame") is True
+    if file.schema.name in _RAMPS and has_frames and "zeroframe" not in file.field_hdus:
+        yield "ZEROFRAM = T, but there is no ZEROFRAME extension: calibrating without zero frames"
+
+
 def unusable_fields(file: FileContents) -> Iterator[tuple[str, str]]:
     """Yield fields of a ramp that are ignored, as in jwst, and the reasons."""
     if file.schema.name not in _RAMPS:
@@ -204,6 +210,7 @@ CHECKS = (
     Check(_integrations),
     Check(_frame),
     Check(_surplus_flag_bits),
+    Check(_missing_zero_frame),
     Check(_times),
     Check(_repeats),
     Check(lambda file: (why for _, why in unusable_fields(file))),

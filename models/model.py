@@ -15,7 +15,7 @@ from calbatch.models.arrays import DeferredMetadata, GridField, LazyArrays, Mode
 from calbatch.models.casting import cast_exactly, check_dimensions, check_shape, needs_value_check
 from calbatch.models.conversion import translate
 from calbatch.models.errors import ValidationError
-from calbatch.models.fits.asdf_extension import has_value
+from calbatch.models.fits.asdf_extension import value_at
 from calbatch.models.fits.headers import ASDF, ExtraCards, user_card
 from calbatch.models.fits.layout import Layout
 from calbatch.models.fits.readers import ConstantReader, CopyProvider
@@ -230,8 +230,8 @@ class DataModel(MappedArrays):
         """Return the metadata that are set, by dotted path."""
         return flatten({"meta": self._content.tree.get("meta", {})})
 
-    def has_in_asdf(self, path: str) -> bool:
-        """Return whether the file's ASDF extension has a value that headers cannot hold.
+    def value_in_asdf(self, path: str) -> Any:
+        """Return a value of the file's ASDF extension that headers cannot hold, or None.
 
         Parameters
         ----------
@@ -243,7 +243,8 @@ class DataModel(MappedArrays):
         FileError
             If the extension is damaged.
         """
-        return any(has_value(hdu, path) for hdu in self._content.other_hdus if hdu.name == ASDF)
+        found = (value_at(hdu, path) for hdu in self._content.other_hdus if hdu.name == ASDF)
+        return next((value for value in found if value is not None), None)
 
     def misread_reason(self, path: str) -> str | None:
         """Return why the value of a header card was not accepted as metadata.

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from calbatch.calibrate.simulate.reference_parts import Reference
-from calbatch.calibrate.simulate.write import write_asdf, write_fits
+from calbatch.calibrate.simulate.write import write_fits
+from calbatch.models.fits.asdf_writer import write_asdf
 
 CONTEXT = "jwst_0001.pmap"
 
@@ -115,6 +116,7 @@ class Cache:
             self._added[name] = reference.without_data()
             folder = self.folder / "references" / "jwst" / reference.instrument.lower()
             if reference.tree:
+                folder.mkdir(parents=True, exist_ok=True)
                 write_asdf(folder / name, reference.tree)
             else:
                 write_fits(folder / name, reference.cards, reference.extensions)

@@ -182,7 +182,7 @@ def _exposure_cards(
         ("DURATION", schedule.duration, "[s] Total duration of exposure"),
         ("NRSTSTRT", 1, "Number of resets at start of exposure"),
         ("NRESETS", 1, "Number of resets between integrations"),
-        ("ZEROFRAM", False, "Zero frame was downlinked separately"),
+        ("ZEROFRAM", readout.zero_frame, "Zero frame was downlinked separately"),
         ("SCA_NUM", readout.detector.sca, "Sensor Chip Assembly number"),
         ("NOUTPUTS", readout.noutputs, "Number of output amplifiers"),
         *_interleaving_cards(readout),

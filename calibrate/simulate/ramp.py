@@ -3,8 +3,8 @@
 An integration starts with the reset charge. Light, dark current and cosmic rays are collected frame
 by frame; nonlinearity and full well limit the counts; bias, correlated noise and white noise are
 added. Frames are averaged into groups and digitised to 16 bits. Effects outside the standard
-near-infrared or MIRI calibration chain (persistence, charge migration, interpixel capacitance, …)
-are not simulated.
+near-infrared or MIRI calibration chain (persistence, interpixel capacitance, …) are not simulated,
+except charge migration.
 """
 
 import os
@@ -33,11 +33,28 @@ MIRI_LATER_RESET = 0.6  # reset anomaly of MIRI's later integrations relative to
 
 @dataclass(frozen=True)
 class Ramp:
-    """One simulated exposure: raw data, and the rays and the drift of each integration."""
+    """One simulated exposure.
+
+    Attributes
+    ----------
+    data : ndarray, (integrations, groups, rows, columns)
+        Raw data.
+    rays : list of Rays
+        The cosmic rays of each integration.
+    drifts : list of Drift or None
+        The drift of each integration.
+    zero : ndarray, (integrations, rows, columns)
+        Zero frames; without them, it has no integrations.
+    migrated : ndarray, (integrations, rows, columns)
+        The first group to whose counts charge has been added or from which it has been removed by
+        migration, or the number of groups; without migration, it has no integrations.
+    """
 
     data: NDArray[np.uint16]
     rays: list[Rays]
     drifts: list[Drift | None]
+    zero: NDArray[np.uint16]
+    migrated: NDArray[np.int16]
 
 
 def dark_factor(instrument: str, integration: int) -> float:
@@ -76,12 +93,17 @@ def simulate_ramp(
     Returns
     -------
     Ramp
-        ``data`` has shape (nints, ngroups, rows, cols), without interleaved reference pixels.
+        ``data`` has shape (nints, ngroups, rows, cols), ``zero`` (nints, rows, cols), without
+        interleaved reference pixels.
     """
     data = np.empty((readout.nints, readout.ngroups, *readout.frame.shape), dtype=np.uint16)
+    zero = np.empty((readout.nints * readout.zero_frame, *readout.frame.shape), dtype=np.uint16)
+    migrates = noise.charge_migration > 0
+    migrated = np.empty((readout.nints * migrates, *readout.frame.shape), dtype=np.int16)
+    height = readout.frame.nrows if migrates else BAND  # charge would not cross the edges of bands
     bands = [
-        slice(start, min(start + BAND, readout.frame.nrows))
-        for start in range(0, readout.frame.nrows, BAND)
+        slice(start, min(start + height, readout.frame.nrows))
+        for start in range(0, readout.frame.nrows, height)
     ]
     rays, drifts = [], []
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 4)) as pool:
@@ -90,9 +112,22 @@ def simulate_ramp(
             rays.append(prepared.rays)
             drifts.append(prepared.drift)
             values = pool.map(prepared.simulate_band, bands)
-            for band, groups in zip(bands, values, strict=True):
-                data[integration, :, band] = groups
-    return Ramp(data, rays, drifts)
+            for band, found in zip(bands, values, strict=True):
+                data[integration, :, band] = found.groups
+                if readout.zero_frame:
+                    zero[integration, band] = found.zero
+                if migrates:
+                    migrated[integration, band] = found.migrated
+    return Ramp(data, rays, drifts, zero, migrated)
+
+
+@dataclass
+class _Band:
+    """A band of rows of one integration: its groups, zero frame, and `Ramp.migrated`."""
+
+    groups: NDArray[np.uint16]
+    zero: NDArray[np.uint16]
+    migrated: NDArray[np.int16]
 
 
 @dataclass(frozen=True)
@@ -118,27 +153,51 @@ class _Integration:
             return drift
         return drift.only_rows(science_rows(self.readout.detector.fastaxis))
 
-    def simulate_band(self, band: slice) -> NDArray[np.uint16]:
-        """Return a band of rows of every group, shape (ngroups, rows, cols)."""
+    def simulate_band(self, band: slice) -> _Band:
+        """Return a band of rows; without a zero frame, that is zero."""
         rng = stream(*self.purpose, "band", band.start)
         maps = self.maps.band(band)
         scale = maps.read_noise / np.float32(np.sqrt(self.readout.nframes))
         white = np.zeros_like(scale)
-        groups = np.empty((self.readout.ngroups, *scale.shape), dtype=np.uint16)
-        for group, counts in enumerate(self._read_groups(rng, maps, band)):
-            counts += maps.bias
-            counts += maps.reset * np.float32(reset_factor(self.purpose[-1], group))
-            if self.drift is not None:
-                kernels.add_profiles(counts, *self._drift_of_pixels.profiles(group, band))
+        ngroups, noise_of_first = self.readout.ngroups, np.zeros_like(scale)
+        found = _Band(
+            groups=np.empty((ngroups, *scale.shape), dtype=np.uint16),
+            zero=np.zeros(scale.shape, np.uint16),
+            migrated=np.full(scale.shape, ngroups, np.int16),
+        )
+        reads = self._read_groups(rng, maps, band, found)
+        if self.readout.zero_frame:
+            if self.noise.read:
+                own = stream(*self.purpose, "zero frame", band.start)
+                own.standard_normal(out=noise_of_first, dtype=np.float32)
+            counts = self._add_offsets(next(reads), maps, band, 0)
+            kernels.digitise(counts, noise_of_first, maps.read_noise, found.zero)
+        for group, counts in enumerate(reads):
             if self.noise.read:
                 rng.standard_normal(out=white, dtype=np.float32)
-            kernels.digitise(counts, white, scale, groups[group])
-        return groups
+            if group == 0 and self.readout.zero_frame:
+                _share_first_read(white, noise_of_first, self.readout.nframes)
+            offset = self._add_offsets(counts, maps, band, group)
+            kernels.digitise(offset, white, scale, found.groups[group])
+        return found
+
+    def _add_offsets(
+        self, counts: NDArray[np.float32], maps: DetectorMaps, band: slice, group: int
+    ) -> NDArray[np.float32]:
+        """Add bias, reset anomaly and correlated noise to a group's counts; return them."""
+        counts += maps.bias
+        counts += maps.reset * np.float32(reset_factor(self.purpose[-1], group))
+        if self.drift is not None:
+            kernels.add_profiles(counts, *self._drift_of_pixels.profiles(group, band))
+        return counts
 
     def _read_groups(
-        self, rng: np.random.Generator, maps: DetectorMaps, band: slice
+        self, rng: np.random.Generator, maps: DetectorMaps, band: slice, found: _Band
     ) -> Iterator[NDArray[np.float32]]:
-        """Yield each group's counts above the bias, without read noise."""
+        """Yield each group's counts above the bias, without read noise.
+
+        If there is a zero frame, its counts precede them.
+        """
         signal = maps.pedestal.copy()
         if self.noise.ktc:
             reset = rng.standard_normal(signal.shape, dtype=np.float32)
@@ -148,10 +207,14 @@ class _Integration:
             counts = np.zeros_like(signal)
             start = group * (nframes + groupgap)
             if group and groupgap:
-                self._collect(rng, signal, maps, band, range(start - groupgap, start))
+                moved = self._collect(rng, signal, maps, band, range(start - groupgap, start))
+                found.migrated[moved] = np.minimum(found.migrated[moved], group)
             for frame in range(start, start + nframes):
-                self._collect(rng, signal, maps, band, range(frame, frame + 1))
+                moved = self._collect(rng, signal, maps, band, range(frame, frame + 1))
+                found.migrated[moved] = np.minimum(found.migrated[moved], group)
                 kernels.add_counts(counts, signal, maps.full_well, maps.coefficients)
+                if frame == 0 and self.readout.zero_frame:
+                    yield counts.copy()
             yield counts / np.float32(nframes)
 
     def _collect(
@@ -161,8 +224,12 @@ class _Integration:
         maps: DetectorMaps,
         band: slice,
         frames: range,
-    ) -> None:
-        """Add the charge that arrives in some frames to the signal (DN)."""
+    ) -> NDArray[np.bool_]:
+        """Add the charge that arrives in some frames to the signal (DN).
+
+        Return True for pixels to or from which charge has moved.
+        """
+        before = signal.copy() if self.noise.charge_migration > 0 else signal
         expected = self.expected[band] * len(frames)
         if self.noise.poisson:
             uniform = rng.random(expected.shape)
@@ -176,6 +243,37 @@ class _Integration:
         inside = (rows >= 0) & (rows < len(signal))
         place = rows[inside], self.deposits.col[first:last][inside]
         np.add.at(signal, place, self.deposits.electrons[first:last][inside] / maps.gain[place])
+        if self.noise.charge_migration > 0:
+            return _migrate(signal, (signal - before) * maps.gain, self.noise, maps)
+        return np.zeros(signal.shape, np.bool_)
+
+
+def _migrate(
+    signal: NDArray[np.float32],
+    arrived: NDArray[np.float32],
+    noise: Noise,
+    maps: DetectorMaps,
+) -> NDArray[np.bool_]:
+    """Move a part of the arrived charge (electrons) from bright pixels to their four neighbours.
+
+    Return True for all pixels concerned. Charge that leaves the frame is lost; reference pixels
+    collect none.
+    """
+    bright = signal > noise.charge_migration_level
+    quarter = np.where(bright, arrived * np.float32(noise.charge_migration / 4), np.float32(0))
+    padded = np.pad(quarter, 1)
+    gained = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
+    gained[maps.reference] = 0
+    signal += (gained - 4 * quarter) / maps.gain
+    return (quarter != 0) | (gained != 0)
+
+
+def _share_first_read(
+    white: NDArray[np.float32], noise_of_first: NDArray[np.float32], nframes: int
+) -> None:
+    """Make the noise of the first read a part of the noise of the average of ``nframes`` reads."""
+    white *= np.float32(np.sqrt(1 - 1 / nframes))
+    white += noise_of_first * np.float32(np.sqrt(1 / nframes))
 
 
 def _prepare(

@@ -69,6 +69,7 @@ class ReadoutPlan:
     nframes: int
     groupgap: int
     frame_time: float
+    zero_frame: bool = False
 
     @property
     def is_interleaved(self) -> bool:
@@ -134,6 +135,7 @@ def plan_readout(spec: SimulationSpec) -> ReadoutPlan:
         nframes=nframes,
         groupgap=groupgap,
         frame_time=_frame_time(detector, frame, noutputs),
+        zero_frame=spec.zero_frame,
     )
 
 

@@ -140,8 +140,10 @@ def _write_exposure(
         Extension("INT_TIMES", schedule.integrations()),
         Extension("ASDF", asdf_table()),
     ]
+    if readout.zero_frame:
+        extensions.insert(1, Extension("ZEROFRAME", ramp.zero))
     write_fits(raw, headers.primary_cards(spec, readout, observation, exposure), extensions)
     bad = setting.all_bad_pixels()[readout.frame.within(setting.maps.frame)]
-    truth = make_truth(readout, maps, light, bad, ramp.rays)
+    truth = make_truth(readout, maps, light, bad, ramp)
     write_truth(folder / "truth" / f"{name}_truth.fits", truth)
     return raw, folder / "truth" / f"{name}_truth.fits"

@@ -48,6 +48,11 @@ class Noise:
         Rays per second and cm^2.
     cosmic_ray_spread : float
         Fraction of a ray's charge that is added to each of its four neighbours.
+    charge_migration : float
+        Fraction of the charge that arrives in pixels above ``charge_migration_level`` and moves to
+        their four neighbours.
+    charge_migration_level : float
+        DN above the bias.
     hot, dead : float
         Fraction of the pixels.
     nonlinearity : float
@@ -67,6 +72,8 @@ class Noise:
     ktc: float = 18.0
     cosmic_rays: float = 5.0
     cosmic_ray_spread: float = 0.01
+    charge_migration: float = 0.0
+    charge_migration_level: float = 25000.0
     hot: float = 1.0e-3
     dead: float = 5.0e-4
     nonlinearity: float = 0.06
@@ -109,6 +116,8 @@ class SimulationSpec:
         Number of frames of the dark reference; by default that of the exposure.
     dark_grouped : bool
         True if the dark is averaged to the groups of the exposure.
+    zero_frame : bool
+        True if the first frame of each integration is also stored separately.
     inverse_linearity : bool, optional
         True if the linearity reference has INV_COEFFS; by default if groups average several frames.
     """
@@ -130,6 +139,7 @@ class SimulationSpec:
     full_references: bool = True
     dark_frames: int | None = None
     dark_grouped: bool = False
+    zero_frame: bool = False
     inverse_linearity: bool | None = None
     sky: Sky = field(default_factory=Sky)
     noise: Noise = field(default_factory=Noise)

@@ -8,6 +8,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from calbatch.calibrate.simulate.maps import DetectorMaps, Image, Mask
+from calbatch.calibrate.simulate.ramp import Ramp
 from calbatch.calibrate.simulate.rays import Rays
 from calbatch.calibrate.simulate.readout_plan import ReadoutPlan
 from calbatch.calibrate.simulate.write import Extension, write_fits
@@ -41,6 +42,9 @@ class Truth:
         Every cosmic ray: ``integration``, ``group`` (the first that includes its charge) and
         ``frame`` (within the integration), ``row``, ``col``, all counted from 0; ``electrons`` and
         linear ``dn`` deposited in that pixel.
+    migrated : ndarray, shape (integrations, rows, cols), optional
+        The first group whose counts contain charge that has moved to or from the pixel, or the
+        number of groups; None without charge migration.
     """
 
     rate: Image
@@ -48,6 +52,7 @@ class Truth:
     sigma: Image
     good: Mask
     rays: NDArray[np.void]
+    migrated: NDArray[np.int16] | None = None
 
 
 def make_truth(
@@ -55,7 +60,7 @@ def make_truth(
     maps: DetectorMaps,
     light: NDArray[np.float64],
     bad: Mask,
-    rays: list[Rays],
+    ramp: Ramp,
 ) -> Truth:
     """Return the truth of an exposure; ``bad`` is the mask of bad pixels in references."""
     collected = np.where(maps.reference, 0.0, light * maps.flat)
@@ -64,7 +69,8 @@ def make_truth(
         flux=light.astype(np.float32),
         sigma=_difference_noise(readout, maps, collected),
         good=~(maps.reference | maps.dead | maps.hot | bad),
-        rays=_ray_table(readout, maps, rays),
+        rays=_ray_table(readout, maps, ramp.rays),
+        migrated=ramp.migrated if len(ramp.migrated) else None,
     )
 
 
@@ -77,6 +83,8 @@ def write_truth(path: Path, truth: Truth) -> None:
         Extension("GOOD", truth.good.astype(np.uint8)),
         Extension("RAYS", truth.rays),
     ]
+    if truth.migrated is not None:
+        extensions.append(Extension("MIGRATED", truth.migrated))
     write_fits(path, [("TELESCOP", "JWST", "Telescope simulated")], extensions)
 
 
@@ -88,7 +96,9 @@ def read_truth(path: Path) -> Truth:
         for name, _ in RAY_COLUMNS:
             rays[name] = table[name]
         rate, flux, sigma = (hdus[name].data.astype("f4") for name in ("RATE", "FLUX", "SIGMA"))
-        return Truth(rate, flux, sigma, hdus["GOOD"].data.astype(bool), rays)
+        moved = hdus["MIGRATED"].data.astype("i2") if "MIGRATED" in hdus else None
+        good = hdus["GOOD"].data.astype(bool)
+        return Truth(rate=rate, flux=flux, sigma=sigma, good=good, rays=rays, migrated=moved)
 
 
 def _difference_noise(

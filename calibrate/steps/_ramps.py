@@ -57,8 +57,8 @@ def refuse_readouts(exposure: DataModel) -> None:
     Raises
     ------
     StepError
-        For guide-star exposures, IRS2 in another layout, multistripe and superstripe readouts, zero
-        frames and explicit read times.
+        For guide-star exposures, IRS2 in another layout or with zero frames, multistripe and
+        superstripe readouts.
     """
     meta, shape = exposure.meta, exposure.shape
     kind = str(meta.exposure.type).upper()
@@ -74,13 +74,11 @@ def refuse_readouts(exposure: DataModel) -> None:
             f"rows and {DETECTOR} columns, or have been through refpix (S_REFPIX = COMPLETE)"
         )
     unsupported = {
-        "a separate zero frame (ZEROFRAM = T)": bool(
-            header_number(exposure, "meta.exposure.zero_frame")
-        ),
+        "a separate zero frame (ZEROFRAM = T) in IRS2 readout": has_zero_frame(exposure)
+        and "IRS2" in str(meta.exposure.readpatt),
         "multistripe readout": header_number(exposure, "meta.subarray.multistripe_reads1")
         is not None,
         "superstripe readout": bool(header_number(exposure, "meta.subarray.num_superstripe")),
-        "a ramp with explicit read times (read_times)": has_read_times(exposure),
     }
     for name, present in unsupported.items():
         if present:
@@ -130,12 +128,21 @@ def _is_irs2(exposure: DataModel) -> bool:
     return "IRS2" in str(exposure.meta.exposure.readpatt) and not removed
 
 
-def has_read_times(exposure: DataModel) -> bool:
-    """Return whether an exposure lists the time of each read.
+def has_zero_frame(exposure: DataModel) -> bool:
+    """Return whether an exposure has zero frames that are to be corrected along with its groups.
+
+    As in jwst, ZEROFRAM = T says so. Without it, a ZEROFRAME extension stays as it is.
+    """
+    wanted = bool(header_number(exposure, "meta.exposure.zero_frame"))
+    return wanted and exposure.has("zeroframe")
+
+
+def read_times_of(exposure: DataModel) -> list[Any]:
+    """Return the times (s) of the reads of each group, if the exposure lists them, or nothing.
 
     Files hold this list in the ASDF extension, since no keyword can.
     """
-    return bool(exposure.meta.exposure.read_times) or exposure.has_in_asdf(READ_TIMES)
+    return list(exposure.meta.exposure.read_times or exposure.value_in_asdf(READ_TIMES) or ())
 
 
 @dataclass(frozen=True)

@@ -4,24 +4,28 @@ Source: jwst 3.0.0 ``dark_current`` step and stcal 1.20 ``dark_sub``.
 """
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.calibrate.errors import ParameterError, ReferenceFileError
+from calbatch.calibrate.errors import ReferenceFileError
 from calbatch.calibrate.numbers import header_number
 from calbatch.calibrate.parameters import Float, Text
-from calbatch.calibrate.step import Step, StepError
+from calbatch.calibrate.step import Step
 from calbatch.calibrate.steps._dark_levels import DarkLevels, subtract_levels
 from calbatch.calibrate.steps._ramps import Readout, as_ramp, for_kernels
-from calbatch.models.datamodels import RampModel
+from calbatch.models.datamodels import DarkMIRIModel, DarkModel, RampModel
 from calbatch.models.fits.readers import ConstantReader, Reader
 from calbatch.models.model import DataModel
 
 Array = npt.NDArray[Any]
 
 log = logging.getLogger(__name__)
+
+MANY = 2**31
+"""More integrations than any dark has."""
 
 
 class DarkCurrentStep(Step):
@@ -33,28 +37,21 @@ class DarkCurrentStep(Step):
     reference_file_types = ("dark",)
     cal_step = "dark_sub"
 
-    dark_output = Text(None, none=True, help="must stay None: saving the dark is not supported yet")
+    dark_output = Text(None, none=True, help="file name for the dark as it is subtracted")
     average_dark_current = Float(
-        None, none=True, unit="electron/s", help="must stay None: it is not supported yet"
+        None, none=True, unit="electron/s", help="rate that adds to the noise; None: the dark's own"
     )
-
-    def check(self) -> None:
-        """Refuse parameters that are not supported yet."""
-        super().check()
-        for name in ("dark_output", "average_dark_current"):
-            if getattr(self, name) is not None:
-                raise ParameterError(f"{self.name}.{name} is not supported yet: leave it None")
 
     def process(self, exposure: DataModel) -> RampModel:
         """Return the ramp minus the dark."""
         ramp = as_ramp(exposure)
         reference = self.open_reference(ramp, "dark")
-        refuse_average_dark_current(reference)
         integration = dark_integrations(ramp, reference)
-        # jwst writes this array to every ramp; it replaces the array of an earlier run.
-        ramp.set_reader(
-            "average_dark_current", ConstantReader(ramp.frame, np.dtype(np.float32), 0.0)
-        )
+        rate = average_rate(ramp, reference, self.average_dark_current)
+        if rate is not None:
+            ramp.set_reader("average_dark_current", rate)
+        if self.dark_output is not None:
+            self._add_dark(ramp, reference)
         return ramp.map_tiles(
             subtract_dark,
             outputs=("data", "pixeldq"),
@@ -62,6 +59,20 @@ class DarkCurrentStep(Step):
             dark_dq=flags_of(reference),
             integration=integration,
         )
+
+    def _add_dark(self, ramp: RampModel, reference: DataModel) -> None:
+        """Add the dark, resampled to the exposure's groups, to the products."""
+        saved = (DarkMIRIModel if len(reference.shape or ()) == 4 else DarkModel)()
+        saved._inherit(reference)
+        saved.set_reader("data", saved_levels(ramp, reference))
+        saved.set_reader("dq", reference.rows("dq"))
+        saved.dq_def = None  # the flags have been translated
+        readout = Readout.of(ramp)
+        saved.meta.exposure.nframes, saved.meta.exposure.groupgap = readout.frames, readout.gap
+        saved.meta.exposure.ngroups = saved.shape[-3]
+        folder = ramp.path.parent if ramp.path else Path()
+        saved.path = folder / Path(str(self.dark_output)).name
+        self.add_product("", saved)
 
 
 def subtract_dark(
@@ -149,18 +160,37 @@ def flags_of(reference: DataModel) -> Reader:
     return flags.planes((slice(None), slice(0, 1))) if len(flags.shape) == 4 else flags
 
 
-def refuse_average_dark_current(reference: DataModel) -> None:
-    """Reject a dark that adds its own noise to the ramp.
+def average_rate(ramp: RampModel, reference: DataModel, given: float | None) -> Reader | None:
+    """Return the average dark current of each pixel, which adds to the noise of the rates.
 
-    Raises
-    ------
-    StepError
-        If its average dark current is not zero.
+    By jwst's precedence, it is the given one, the image in the dark unless its sum is zero, or the
+    number in the dark's header. As in jwst, an image applies only to a ramp that already has such
+    an array; otherwise the result is None.
     """
-    scalar = reference.meta.exposure.average_dark_current
-    array = reference.has("average_dark_current") and reference.rows("average_dark_current")
-    if scalar or (array and array.whole().any()):
-        raise StepError(
-            f"{reference.path}: an average dark current (AVDRKCUR), which adds to the noise, is "
-            "not supported yet"
-        )
+    if given is None and reference.has("average_dark_current"):
+        image = reference.rows("average_dark_current")
+        if np.sum(image.whole()) != 0:
+            if ramp.has("average_dark_current"):
+                return image
+            log.warning(
+                "%s: its AVDRKCUR image is not applied: the ramp has none to be replaced, and jwst "
+                "then ignores the reference's",
+                reference.path,
+            )
+            return None
+    if given is None:
+        given = header_number(reference, "meta.exposure.average_dark_current")
+    return ConstantReader(ramp.frame, np.dtype(np.float32), given or 0.0)
+
+
+def saved_levels(ramp: RampModel, reference: DataModel) -> Reader:
+    """Return the dark as jwst saves it: resampled, or all of a dark with the exposure's readout."""
+    levels = levels_of(ramp, reference, MANY)
+    dark = reference.rows("data")
+    whole = levels if isinstance(levels, DarkLevels) else dark
+    return whole.then(replace_nan, np.dtype(np.float32))
+
+
+def replace_nan(levels: Array) -> Array:
+    """Return levels with 0 for NaN, in single precision."""
+    return np.nan_to_num(levels, nan=0.0, posinf=np.inf, neginf=-np.inf).astype(np.float32)

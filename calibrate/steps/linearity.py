@@ -11,8 +11,15 @@ import numpy.typing as npt
 from calbatch.calibrate.errors import ReferenceFileError
 from calbatch.calibrate.step import Step
 from calbatch.calibrate.steps._linearity_polynomial import linearize_groups, linearize_reads
-from calbatch.calibrate.steps._ramps import as_ramp, for_kernels, frames_of
+from calbatch.calibrate.steps._ramps import (
+    as_ramp,
+    for_kernels,
+    frames_of,
+    has_zero_frame,
+    read_times_of,
+)
 from calbatch.models.datamodels import RampModel
+from calbatch.models.dq import SATURATED
 from calbatch.models.model import DataModel
 
 Array = npt.NDArray[Any]
@@ -35,10 +42,12 @@ class LinearityStep(Step):
         coeffs = reference.rows("coeffs")
         if coeffs.shape[0] < 2:
             raise ReferenceFileError(f"{reference.path}: COEFFS has no linear term")
-        frames = frames_of(ramp) if reference.has("inv_coeffs") else 1
+        averaged = reference.has("inv_coeffs") and not read_times_of(ramp)
+        frames = frames_of(ramp) if averaged else 1
+        zero = has_zero_frame(ramp)
         return ramp.map_tiles(
-            linearize,
-            outputs=("data", "pixeldq"),
+            linearize_with_zero_frames if zero else linearize,
+            outputs=("data", "pixeldq", "zeroframe") if zero else ("data", "pixeldq"),
             coeffs=coeffs,
             reference_dq=reference.rows("dq") if reference.has("dq") else None,
             inverse=reference.rows("inv_coeffs") if frames > 1 else None,
@@ -93,3 +102,44 @@ def linearize(
         (inverse,) = for_kernels(inverse)
         linearize_reads(data, groupdq, coeffs, inverse, flagged, frames, linear, flags)
     return linear, flags
+
+
+def linearize_with_zero_frames(
+    data: Array,
+    groupdq: Array,
+    pixeldq: Array,
+    zeroframe: Array,
+    *,
+    coeffs: Array,
+    reference_dq: Array | None,
+    inverse: Array | None,
+    frames: int,
+) -> tuple[Array, Array, Array]:
+    """Return the results of `linearize`, and linear zero frames.
+
+    Parameters
+    ----------
+    zeroframe : ndarray
+        First read of each integration (DN), (integrations, rows, columns). Zero marks unusable
+        values, which stay zero.
+    """
+    linear, flags = linearize(
+        data,
+        groupdq,
+        pixeldq,
+        coeffs=coeffs,
+        reference_dq=reference_dq,
+        inverse=inverse,
+        frames=frames,
+    )
+    unusable = np.where(zeroframe == 0, np.uint8(SATURATED), np.uint8(0))
+    first, _ = linearize(
+        zeroframe[:, np.newaxis],
+        unusable[:, np.newaxis],
+        pixeldq,
+        coeffs=coeffs,
+        reference_dq=reference_dq,
+        inverse=None,
+        frames=1,
+    )
+    return linear, flags, first[:, 0]

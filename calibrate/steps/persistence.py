@@ -1,9 +1,208 @@
-"""Persistence: flag the traces of earlier exposures (off by default, not supported yet)."""
+"""Persistence: flag groups while earlier light may still be seen.
 
-from calbatch.calibrate.steps._unsupported import UnsupportedStep
+Source: jwst 3.0.0 ``persistence`` step.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from calbatch.calibrate.errors import FailStep
+from calbatch.calibrate.numbers import required_number
+from calbatch.calibrate.parameters import Boolean, Float, Integer, Text
+from calbatch.calibrate.step import Step
+from calbatch.calibrate.steps._persistence_state import (
+    NONE,
+    OpenWindows,
+    read_windows,
+    write_windows,
+)
+from calbatch.calibrate.steps._ramps import as_ramp
+from calbatch.models.datamodels import RampModel
+from calbatch.models.dq import DO_NOT_USE, PERSISTENCE, SATURATED
+from calbatch.models.model import DataModel
+from calbatch.models.tiling.graphs import delayed_value
+from calbatch.models.tiling.plan import REGION, Region
+
+log = logging.getLogger(__name__)
+
+Array = npt.NDArray[Any]
+
+MJD_OF_1970 = 40587.0
+DAY = 86400.0
 
 
-class PersistenceStep(UnsupportedStep):
-    """Flag pixels with traces of earlier exposures (not supported yet)."""
+class PersistenceStep(Step):
+    """Flag the groups of a pixel for some time after it has saturated.
+
+    A window opens when a pixel saturates or exceeds a threshold, and lasts ``persistence_time``.
+    Windows that are open at the end of an exposure are kept in a file for the next one.
+    """
 
     cal_step = "persistence"
+
+    skip = Boolean(True, help="leave the exposure as it is and mark the step SKIPPED")
+    persistence_time = Integer(
+        None, none=True, unit="s", help="length of a window; without it, the step is FAILED"
+    )
+    dn_threshold = Float(
+        None, none=True, unit="DN", help="counts that open a window, besides saturation"
+    )
+    persistence_array_file = Text(
+        None, none=True, help="ASDF file with the windows that are open before the exposure"
+    )
+    save_persistence = Text(
+        None, none=True, help="ASDF file to update with the windows that are open afterwards"
+    )
+    persistence_dnu = Boolean(False, help="also flag the groups DO_NOT_USE")
+
+    def process(self, exposure: DataModel) -> RampModel:
+        """Return the ramp with the groups in windows flagged."""
+        ramp = as_ramp(exposure)
+        if self.persistence_time is None or self.persistence_time <= 0:
+            raise FailStep("persistence_time must be a positive number of seconds")
+        detector = str(ramp.meta.instrument.detector)
+        windows = NONE
+        if self.persistence_array_file is not None:
+            windows = read_windows(
+                self.persistence_array_file, detector, self.persistence_time, ramp.frame
+            )
+        rules = WindowRules(
+            seconds=self.persistence_time,
+            threshold=self.dn_threshold,
+            flags=PERSISTENCE | (DO_NOT_USE if self.persistence_dnu else 0),
+            times=group_times(ramp),
+        )
+        arguments: dict[str, Any] = {"windows": windows, "rules": rules, "region": REGION}
+        if self.save_persistence is not None:
+            self._save_windows(ramp, detector, arguments)
+        return ramp.map_tiles(flag_persistence, outputs=("groupdq",), label=self.name, **arguments)
+
+    def _save_windows(self, ramp: RampModel, detector: str, arguments: dict[str, Any]) -> None:
+        """Compute the windows that are open after the exposure, and write them to a file."""
+        left = delayed_value(ramp.reduce(gather_windows, OpenWindows.join, **arguments)).compute()
+        name = ramp.path.name if ramp.path else str(ramp.meta.filename or "")
+        path = write_windows(
+            str(self.save_persistence), detector, int(self.persistence_time or 0), name, left
+        )
+        log.info("%s: %s: %d pixels have an open window", self.name, path, left.rows.size)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class WindowRules:
+    """What opens a window, and what it does.
+
+    Attributes
+    ----------
+    seconds : int
+        Length of a window.
+    threshold : float or None
+        Counts (DN) above which a pixel without a window gets one; None for saturation alone.
+    flags : int
+        Flags of groups within windows.
+    times : ndarray of float64, (integrations, groups)
+        When the groups end, in seconds since 1970.
+    """
+
+    seconds: int
+    threshold: float | None
+    flags: int
+    times: Array
+
+
+def group_times(ramp: RampModel) -> Array:
+    """Return when the groups end, in seconds since 1970, (integrations, groups).
+
+    As in jwst, integrations begin as INT_TIMES says, or else one integration time (EFFINTTM) after
+    the other, counted from the start of the exposure (EXPSTART).
+
+    Raises
+    ------
+    StepError
+        If the header lacks a number.
+    """
+    integrations, groups = ramp.shape[:2]
+    table = ramp.int_times if ramp.has("int_times") else None
+    listed = 0 if table is None else len(table)
+    duration = float(required_number(ramp, "meta.exposure.group_time", positive=True))
+    times = np.empty((integrations, groups))
+    for i in range(integrations):
+        if table is not None and i < listed:
+            now = seconds_since_1970(float(table["int_start_MJD_UTC"][i]))
+        else:
+            start = seconds_since_1970(float(required_number(ramp, "meta.exposure.start_time")))
+            now = start + i * float(required_number(ramp, "meta.exposure.integration_time"))
+        for group in range(groups):
+            now += duration
+            times[i, group] = now
+    return times
+
+
+def seconds_since_1970(days: float) -> float:
+    """Return a modified Julian date in seconds since 1970-01-01."""
+    return (days - MJD_OF_1970) * DAY
+
+
+def flag_persistence(
+    data: Array, groupdq: Array, *, windows: OpenWindows, rules: WindowRules, region: Region
+) -> Array:
+    """Return group flags with those of groups within windows.
+
+    Parameters
+    ----------
+    data, groupdq : ndarray
+        Counts (DN) and flags, (integrations, groups, rows, columns).
+    windows : OpenWindows
+        The windows that are open before the exposure.
+    rules : WindowRules
+        What opens a window, and what it does.
+    region : Region
+        The rows and columns of the exposure that the arrays cover.
+    """
+    flags = groupdq.copy()
+    _pass_through(data, groupdq, windows.in_region(region), rules, flags)
+    return flags
+
+
+def gather_windows(
+    data: Array, groupdq: Array, *, windows: OpenWindows, rules: WindowRules, region: Region
+) -> OpenWindows:
+    """Return the windows that are open after the exposure; arguments as of `flag_persistence`."""
+    ends = windows.in_region(region)
+    _pass_through(data, groupdq, ends, rules, None)
+    return OpenWindows.of_region(ends, region)
+
+
+def _pass_through(
+    data: Array, groupdq: Array, ends: Array, rules: WindowRules, flags: Array | None
+) -> None:
+    """Follow the windows through all groups in order of time, and flag groups within them.
+
+    As in jwst, a window is extended as long as a pixel has been saturated in exactly one group of
+    the integration, and a window that would end later than one that opens now is dropped.
+
+    Parameters
+    ----------
+    ends : ndarray of float64, (rows, columns)
+        When windows end; modified.
+    flags : ndarray or None
+        Receives the flags.
+    """
+    for i, times in enumerate(rules.times):
+        saturated = np.zeros(ends.shape, np.uint32)
+        for group, now in enumerate(times):
+            ends[ends < now] = 0
+            end = now + rules.seconds
+            saturated += (groupdq[i, group] & SATURATED) != 0
+            ends[saturated == 1] = end
+            if rules.threshold is not None:
+                above = data[i, group] > np.float32(rules.threshold)
+                ends[above & ~(ends > 0)] = end
+            ends[ends > end] = 0
+            if flags is not None:
+                flags[i, group][ends > 0] |= np.uint8(rules.flags)

@@ -12,7 +12,7 @@ from calbatch.calibrate.parameters import Boolean, Integer
 from calbatch.calibrate.step import SkipStep, Step
 from calbatch.calibrate.steps import _saturation_flags as loops
 from calbatch.calibrate.steps._interleaving import is_interleaved, layout_of, open_full_frame
-from calbatch.calibrate.steps._ramps import as_ramp, for_kernels, frames_of
+from calbatch.calibrate.steps._ramps import as_ramp, for_kernels, frames_of, has_zero_frame
 from calbatch.calibrate.steps._saturation_irs2 import (
     flag_interleaved_saturation,
     flag_interleaved_unchecked,
@@ -47,9 +47,10 @@ class SaturationStep(Step):
         bias = None if frames is None else self._bias(ramp)
         # Flags of hidden saturation are grown from flags that have already been grown.
         times = 2 if frames is not None and frames > 1 else 1
+        zero = has_zero_frame(ramp)
         return ramp.map_tiles(
-            flag_saturation,
-            outputs=("groupdq", "pixeldq"),
+            flag_saturation_with_zero_frames if zero else flag_saturation,
+            outputs=("groupdq", "pixeldq", "zeroframe") if zero else ("groupdq", "pixeldq"),
             alone={"pixeldq": flag_unchecked},
             radius=times * self.n_pix_grow_sat,
             threshold=reference.rows("data"),
@@ -135,6 +136,48 @@ def flag_saturation(
         if frames is not None and len(counts) > 2:
             loops.flag_second_group(counts, limit, zero, frames, new)
     return flags, pixel_flags
+
+
+def flag_saturation_with_zero_frames(
+    data: Array,
+    groupdq: Array,
+    pixeldq: Array,
+    zeroframe: Array,
+    *,
+    threshold: Array,
+    threshold_dq: Array,
+    bias: Array | None,
+    reach: int,
+    frames: int | None,
+) -> tuple[Array, Array, Array]:
+    """Return the results of `flag_saturation`, and the zero frames with zero for unusable values.
+
+    Zero frames have no flags. Values that are saturated, within ``reach`` of a saturated pixel, or
+    not positive become zero.
+
+    Parameters
+    ----------
+    zeroframe : ndarray
+        First read of each integration (DN), (integrations, rows, columns).
+    """
+    flags, pixel_flags = flag_saturation(
+        data,
+        groupdq,
+        pixeldq,
+        threshold=threshold,
+        threshold_dq=threshold_dq,
+        bias=bias,
+        reach=reach,
+        frames=frames,
+    )
+    threshold, threshold_dq, zeroframe = for_kernels(threshold, threshold_dq, zeroframe)
+    limit, checked = np.empty_like(threshold), np.empty(threshold.shape, np.bool_)
+    loops.find_limits(threshold, threshold_dq, limit, checked, pixeldq.copy())
+    unusable = np.empty(zeroframe.shape, np.uint8)
+    before = np.zeros((1, *limit.shape), np.uint8)
+    for i in range(len(zeroframe)):
+        loops.flag_groups(zeroframe[i : i + 1], before, limit, reach, unusable[i : i + 1])
+    return flags, pixel_flags, np.where(unusable != 0, np.float32(0), zeroframe)
 
 
 def flag_unchecked(pixeldq: Array, *, threshold: Array, threshold_dq: Array) -> Array:

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -126,11 +126,11 @@ def _read_array(
     number = node.get("source")
     if not isinstance(number, int) or not -len(blocks) <= number < len(blocks):
         raise FileError(path, f"an array is in block {number!r}, which the file does not have")
-    order: Literal["<", ">"] = "<" if node.get("byteorder", "big") == "little" else ">"
+    order: Any = "<" if node.get("byteorder", "big") == "little" else ">"
     data = _expand(path, blocks[number])
-    offset = int(node.get("offset", 0))
-    flat = np.frombuffer(data, dtype.newbyteorder(order), math.prod(shape), offset)
-    return flat.reshape(shape).astype(dtype)
+    require_memory(path, math.prod(shape) * dtype.itemsize, "an array")
+    place = int(node.get("offset", 0)), node.get("strides")
+    return np.ndarray(tuple(shape), dtype.newbyteorder(order), data, *place).astype(dtype)
 
 
 def read_numbers(values: Any) -> npt.NDArray[Any]:

@@ -10,6 +10,7 @@ Source: stdatamodels 6.0 (`fits_support`), ASDF standard 1.6.0.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,7 +22,7 @@ import yaml
 
 from calbatch.models.errors import FileError, one_line
 from calbatch.models.fits.asdf_blocks import split_blocks
-from calbatch.models.fits.asdf_tree import compose_tree, find_tree_end
+from calbatch.models.fits.asdf_tree import compose_tree, find_tree_end, load_plain
 from calbatch.models.fits.hdu import Hdu
 from calbatch.models.fits.headers import ASDF
 from calbatch.models.fits.output_hdus import OutputTable
@@ -114,43 +115,36 @@ def _remainder(schema: Schema, hdu: Hdu) -> bytes | None:
         ) from error
 
 
-def has_value(hdu: Hdu, path: str) -> bool:
-    """Return whether an ASDF extension has a value, neither null nor empty, at a dotted path.
+def value_at(hdu: Hdu, path: str) -> Any:
+    """Return the value of an ASDF extension at a dotted path as plain data, or None.
+
+    Arrays in binary blocks are not read.
 
     Raises
     ------
     FileError
         If the extension is damaged.
     """
-    return _has_value(hdu.stamp, hdu.data_offset, hdu.data_size, path)
+    return copy.deepcopy(_value_at(hdu.stamp, hdu.data_offset, hdu.data_size, path))
 
 
 @lru_cache(maxsize=64)
-def _has_value(stamp: Stamp, offset: int, size: int, path: str) -> bool:
+def _value_at(stamp: Stamp, offset: int, size: int, path: str) -> Any:
     with open_decompressed(stamp) as read_at:
         content = read_at(offset, size)
     try:
         text = _text_of(content)
         if path.rpartition(".")[2].encode() not in text:
-            return False
-        node = _node_at(text, path)
+            return None
+        value = load_plain(text.decode())
+        for name in path.split("."):
+            value = value.get(name) if isinstance(value, dict) else None
     except MemoryError:
         raise
     except Exception as error:  # PyYAML raises exceptions of many kinds
         reason = f"its ASDF extension, where {path} may be, cannot be read: {one_line(error)}"
         raise FileError(stamp.path, reason) from None
-    if isinstance(node, yaml.ScalarNode):
-        return node.tag != "tag:yaml.org,2002:null"
-    return node is not None and bool(node.value)
-
-
-def _node_at(text: bytes, path: str) -> yaml.Node | None:
-    node = compose_tree(text)
-    for name in path.split("."):
-        if not isinstance(node, yaml.MappingNode):
-            return None
-        node = next((value for key, value in node.value if key.value == name), None)
-    return node
+    return value
 
 
 def _text_of(content: bytes) -> bytes:

@@ -138,6 +138,42 @@ def test_parameters(parameters, saturating):
     assert changed[:1] == ([] if parameters == without_effect else [FIRST_AFTER.get(step, step)])
 
 
+@pytest.mark.parametrize("suppress", [True, False])
+@pytest.mark.parametrize(
+    ("detector", "options"),
+    [
+        ("NRCA1", {"readpatt": "BRIGHT2", "nints": 2}),
+        ("NIS", {"nints": 1}),
+        ("NRS1", {"nints": 2, "noutputs": 4}),
+        ("GUIDER1", {"ngroups": 1}),
+    ],
+    ids=str,
+)
+def test_zero_frames(detector, options, suppress, tmp_path):
+    exposure = small_exposure(detector, noise=ROUGH, zero_frame=True, **options)
+
+    def saturate(hdus):
+        hdus["SCI"].data[:, :, 20:24, 20:24] = 65535
+        hdus["SCI"].data[:, 1:, 10:12, 10:12] = 65535
+        hdus["ZEROFRAME"].data[:, 21, 21] = 65535
+        hdus["ZEROFRAME"].data[:, 23, 23] = 0
+
+    path = changed(exposure.path, tmp_path, saturate)
+    found = check(exposure, path, ramp_fit={"suppress_one_group": suppress})
+    zero = found["jump"].fields["zeroframe"]
+    assert (zero != 0).mean() > 0.8
+    assert not zero[:, 21, 21].any()  # the superbias is not subtracted from unusable values
+    with_rate = np.isfinite(found["rate"].fields["data"][20:24, 20:24])
+    assert with_rate.any() == (not suppress or options.get("ngroups") == 1)
+
+
+def test_a_zero_frame_that_the_header_denies_is_not_corrected(tmp_path):
+    exposure = small_exposure("NRCA1", noise=ROUGH, zero_frame=True, readpatt="BRIGHT2", nints=2)
+    path = changed(exposure.path, tmp_path, lambda hdus: hdus[0].header.set("ZEROFRAM", False))
+    zero = check(exposure, path, ramp_fit={"suppress_one_group": False})["jump"].fields["zeroframe"]
+    np.testing.assert_array_equal(zero, fits.getdata(path, "ZEROFRAME"))
+
+
 FIRST_AFTER = {"ramp_fit": "rate"}
 """The arrays that show a step's effect first, if not those of its name."""
 
@@ -179,11 +215,17 @@ def test_full_frame(detector, ngroups):
     assert np.isfinite(found["rate"].fields["data"]).mean() > 0.8
 
 
-def altered(path: Path, folder: Path, change) -> Path:
-    """Return a copy of a file whose raw counts have been changed."""
+def changed(path: Path, folder: Path, change) -> Path:
+    """Return a copy of a file whose HDUs have been changed."""
     with fits.open(path, memmap=False) as hdus:
-        change(hdus["SCI"].data)
+        change(hdus)
         copy = folder / path.name
         hdus.writeto(copy)
+    return copy
+
+
+def altered(path: Path, folder: Path, change) -> Path:
+    """Return a copy of a file whose raw counts have been changed."""
+    copy = changed(path, folder, lambda hdus: change(hdus["SCI"].data))
     assert np.any(fits.getdata(copy, "SCI") != fits.getdata(path, "SCI"))
     return copy

@@ -78,6 +78,11 @@ def test_consistent_files_give_no_warning(tmp_path, extensions, cards):
             [("SUBSIZE1", 64)],
             "SUBSIZE1 x SUBSIZE2 = 64 x 20, but its arrays have 24 x 20 pixels",
         ),
+        (
+            (),
+            [("ZEROFRAM", True)],
+            "ZEROFRAM = T, but there is no ZEROFRAME extension: calibrating without zero frames",
+        ),
         ((times(5),), (), "INT_TIMES has 5 rows, but SCI has 2 integrations"),
         (
             (image("SCI", PLANES, "u2"),),

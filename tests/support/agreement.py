@@ -20,6 +20,7 @@ ORDER = (
     "group_scale", "dq_init", "saturation", "ipc", "superbias", "refpix", "linearity",
     "dark_current", "jump",
 )  # fmt: skip
+OF_RAMPS = ("data", "groupdq", "pixeldq")
 RELATIVE = 1e-5
 OF_NOISE = 1e-3
 
@@ -41,7 +42,8 @@ def jwst_steps(path: Path, **parameters) -> Iterator[Arrays]:
     for name in ORDER:
         step = JwstDetector1.step_defs[name]
         model = step.call(model, **parameters.get(name, {}))
-        yield _jwst_arrays(name, model, ("data", "groupdq", "pixeldq"))
+        zero = ("zeroframe",) if model.hasattr("zeroframe") else ()
+        yield _jwst_arrays(name, model, (*OF_RAMPS, *zero))
     fitted = JwstDetector1.step_defs["ramp_fit"].call(model, **parameters.get("ramp_fit", {}))
     for name, product in zip(("rate", "rateints"), fitted, strict=True):
         scaled = JwstDetector1.step_defs["gain_scale"].call(product)
@@ -60,7 +62,8 @@ def our_steps(path: Path, **parameters) -> Iterator[Arrays]:
     model = RampModel(path)
     for name in ORDER:
         model = pipeline.steps()[name](model)
-        yield _our_arrays(name, model, ("data", "groupdq", "pixeldq"))
+        zero = ("zeroframe",) if model.has("zeroframe") else ()
+        yield _our_arrays(name, model, (*OF_RAMPS, *zero))
     for name, product in zip(("rate", "rateints"), pipeline.ramp_fit(model), strict=True):
         scaled = pipeline.gain_scale(product)
         yield _our_arrays(name, scaled, ("data", "err", "dq", "var_poisson", "var_rnoise"))
@@ -81,6 +84,7 @@ def assert_agreement(path: Path, read_noise: float, **parameters) -> dict[str, A
     for wanted, found in pairs:
         assert found.step == wanted.step
         assert found.status == wanted.status, found.step
+        assert found.fields.keys() == wanted.fields.keys(), found.step
         for name, array in wanted.fields.items():
             noise = read_noise if "err" not in wanted.fields else _error_of(name, wanted.fields)
             assert_close(found.fields[name], array, noise, f"{path.name} {found.step} {name}")

@@ -9,8 +9,8 @@ from calbatch.calibrate.steps.ramp_fit.segments import Pixel
 from calbatch.calibrate.steps.ramp_fit.work import Exposure, Rates
 from calbatch.models.dq import JUMP_DET, PERSISTENCE
 
-GROUP_TIME, ONE_GROUP_TIME = 8.0, 3.0
-"""Seconds between groups, and from the reset to the mean time of the first group."""
+GROUP_TIME, ONE_GROUP_TIME, FRAME_TIME = 8.0, 3.0, 2.0
+"""Seconds between groups, and from the reset to the mean times of the first group and frame."""
 
 
 def few_groups(groups, window=None, group_range=None, *, suppress=True) -> Plan:
@@ -19,7 +19,7 @@ def few_groups(groups, window=None, group_range=None, *, suppress=True) -> Plan:
     The noise of a group is half that of a difference of frames.
     """
     settings = FitSettings(
-        frame_time=2.0,
+        frame_time=FRAME_TIME,
         group_time=GROUP_TIME,
         nframes=2,
         groupgap=2,
@@ -30,12 +30,16 @@ def few_groups(groups, window=None, group_range=None, *, suppress=True) -> Plan:
     return make_plan(settings, groups, group_range)
 
 
-def few_ramps(data, groupdq=0, *, pixeldq=0, gain=2.0, readnoise=3.0, dark=0.0) -> Exposure:
+def few_ramps(
+    data, groupdq=0, *, pixeldq=0, gain=2.0, readnoise=3.0, dark=0.0, zero=None
+) -> Exposure:
     """Return ramps (integrations, groups, pixels); other values are broadcast to their shapes."""
     data = np.array(data, np.float32)
     arrays = [data, np.zeros(data.shape, np.uint8) | np.asarray(groupdq, np.uint8)]
     for value, dtype in ((pixeldq, "u4"), (gain, "f4"), (readnoise, "f4"), (dark, "f4")):
         arrays.append(np.array(np.broadcast_to(value, data.shape[2:]), dtype))
+    frames = (data.shape[0], 0 if zero is None else data.shape[2])
+    arrays.append(np.array(np.broadcast_to(0 if zero is None else zero, frames), np.float32))
     for array in arrays:
         array.flags.writeable = False  # numba compiles read-only arrays separately
     return Exposure(*arrays)

@@ -8,7 +8,8 @@ from stcal.ramp_fitting import ramp_fit as stcal_fit
 from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import dqflags
 
-from calbatch.calibrate.steps import ramp_fit as ours
+from calbatch.calibrate.steps.ramp_fit import covariance, likely
+from calbatch.calibrate.steps.ramp_fit import least_squares as ours
 from calbatch.calibrate.steps.ramp_fit.plan import FitSettings
 
 DO_NOT_USE, SATURATED, JUMP, PERSISTENCE, CHARGELOSS = 1, 2, 4, 32, 128
@@ -29,6 +30,7 @@ class Ramps:
     dark: np.ndarray
     times: dict = field(default_factory=dict)
     instrument: str = "NIRCAM"
+    zero: np.ndarray | None = None
 
     def rows(self, start, stop):
         """Return a cutout of rows."""
@@ -38,6 +40,8 @@ class Ramps:
         """Return jwst's model of the ramps."""
         fields = {f: getattr(self, f).copy() for f in ARRAYS[:3]}
         model = datamodels.RampModel(**fields, average_dark_current=self.dark.copy())
+        if self.zero is not None:
+            model.zeroframe = self.zero.copy()
         model.meta.instrument.name = self.instrument
         for name, value in self.times.items():
             setattr(model.meta.exposure, name, value)
@@ -99,6 +103,14 @@ def every_pattern(ramps, states=(0, DO_NOT_USE, SATURATED, JUMP, CHARGELOSS | DO
     return replace(ramps, groupdq=groupdq)
 
 
+def with_zero_frames(ramps, rng):
+    """Return ramps with zero frames, some of them unusable (0) or NaN."""
+    zero = rng.normal(300, 200, ramps.data[:, 0].shape).astype(np.float32)
+    zero[rng.random(zero.shape) < 0.2] = 0
+    zero[rng.random(zero.shape) < 0.02] = np.nan
+    return replace(ramps, zero=zero)
+
+
 def spoil(ramps, rng, chance=0.2):
     """Make pixels bad by gain, read noise, flags, non-finite samples or dark current."""
     bad = {f: getattr(ramps, f).copy() for f in ARRAYS}
@@ -116,7 +128,7 @@ def spoil(ramps, rng, chance=0.2):
     return replace(ramps, **bad)
 
 
-def jwst_fit(ramps, *, suppress=True, save_opt=False, window=(None, None)):
+def jwst_fit(ramps, *, suppress=True, save_opt=False, window=(None, None), algorithm="OLS_C"):
     """Return jwst's rate, rateints and optional results by our names; None for absent ones."""
     from jwst.ramp_fitting.ramp_fit_step import set_groupdq
 
@@ -125,8 +137,8 @@ def jwst_fit(ramps, *, suppress=True, save_opt=False, window=(None, None)):
         set_groupdq(*window, ramps.data.shape[1], model.groupdq, dqflags.group)
     with np.errstate(all="ignore"):
         found = stcal_fit.ramp_fit(
-            model, save_opt, ramps.readnoise.copy(), ramps.gain.copy(), "OLS_C", "optimal", "none",
-            dqflags.pixel, suppress_one_group=suppress,
+            model, save_opt, ramps.readnoise.copy(), ramps.gain.copy(), algorithm, "optimal",
+            "none", dqflags.pixel, suppress_one_group=suppress,
         )  # fmt: skip
     if found[0] is None:
         return None
@@ -140,16 +152,42 @@ def our_fit(ramps, *, suppress=True, window=None, group_range=None):
     """Return calbatch's rate and rateints of the same ramps."""
     arrays, references = ramps.ours()
     settings = ramps.settings(suppress, window)
-    found = ours.fit_ramps(*arrays, **references, settings=settings, group_range=group_range)
+    fit = ours.fit_ramps
+    if ramps.zero is not None:
+        fit, arrays = ours.fit_ramps_with_zero_frames, (*arrays, ramps.zero)
+    found = fit(*arrays, **references, settings=settings, group_range=group_range)
     return dict(zip(FIELDS, found[:5], strict=True)), dict(zip(FIELDS, found[5:10], strict=True))
+
+
+def our_likely_fit(ramps, *, window=None, times=None):
+    """Return calbatch's rate, rateints and chi-squared of the likelihood fit."""
+    arrays, references = ramps.ours()
+    facts = ramps.times
+    groups = ramps.data.shape[1]
+    readout = facts["nframes"], facts["groupgap"], facts["frame_time"]
+    times = times or covariance.regular_times(groups, *readout)
+    fit = likely.fit_ramps_by_likelihood
+    if ramps.zero is not None and len(times[0]) > 1:
+        fit, arrays = likely.fit_by_likelihood_with_zero_frames, (*arrays, ramps.zero)
+        times = covariance.separate_first_read(times)
+    settings = likely.LikelySettings(
+        covariance.difference_covariance(times), facts["nframes"], window or (0, groups)
+    )
+    found = fit(*arrays, **references, settings=settings)
+    names = dict(zip(FIELDS, found[:5], strict=True)), dict(zip(FIELDS, found[5:10], strict=True))
+    return *names, found[10]
 
 
 def our_segments(ramps, *, suppress=True, group_range=None):
     """Return calbatch's optional results."""
     arrays, references = ramps.ours()
     options = {"settings": ramps.settings(suppress), "group_range": group_range}
-    planes = ours.most_planes([ours.gather_planes(*arrays[:3], **options)])
-    found = ours.fit_ramps_and_segments(*arrays, **references, planes=planes, **options)
+    gather, fit, zero = ours.gather_planes, ours.fit_ramps_and_segments, ()
+    if ramps.zero is not None:
+        gather, fit = ours.gather_planes_with_zero_frames, ours.fit_segments_with_zero_frames
+        zero = (ramps.zero,)
+    planes = ours.most_planes([gather(*arrays[:3], *zero, **options)])
+    found = fit(*arrays, *zero, **references, planes=planes, **options)
     return dict(zip(ours.OPTIONAL, found[10:-1], strict=True))
 
 

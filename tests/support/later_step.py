@@ -1,7 +1,7 @@
 """Tests of steps that are not supported yet, which can only be skipped.
 
->>> class TestPersistence(LaterStepTests):
-...     name = "persistence"
+>>> class TestPictureFrame(LaterStepTests):
+...     name = "picture_frame"
 """
 
 from typing import ClassVar

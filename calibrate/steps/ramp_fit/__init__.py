@@ -1,6 +1,6 @@
-"""Ramp fit: count rates from ramps by optimally weighted least squares.
+"""Ramp fit: count rates from ramps by optimally weighted least squares, or by likelihood.
 
-Source: jwst 3.0.0 ``ramp_fit`` step with its algorithm OLS_C (stcal 1.20 ``ramp_fitting``). The
+Source: jwst 3.0.0 ``ramp_fit`` step (stcal 1.20 ``ramp_fitting``). Of its algorithm OLS_C, the
 weights are those of Fixsen et al. 2000 (PASP 112, 1350), and segments between jumps are
 combined as in Robberto 2008 (JWST-STScI-001490). Names of variances follow jwst's description of
 the step: ``var^R`` (read noise), ``var^P`` (Poisson), ``var^C`` (combined).
@@ -12,7 +12,7 @@ import logging
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +20,20 @@ import numpy.typing as npt
 from calbatch.calibrate.numbers import header_number, required_number
 from calbatch.calibrate.parameters import Boolean, Choice, Integer, Text
 from calbatch.calibrate.step import Step, StepError, log_once
-from calbatch.calibrate.steps._ramps import as_ramp
-from calbatch.calibrate.steps.ramp_fit.frame import fit_pixels
-from calbatch.calibrate.steps.ramp_fit.optional import Segments, count_planes, fit_segments
-from calbatch.calibrate.steps.ramp_fit.plan import FitSettings, Plan, make_plan
-from calbatch.calibrate.steps.ramp_fit.work import Exposure, Rates, make_stretch
-from calbatch.models import dq
+from calbatch.calibrate.steps._ramps import (
+    as_ramp,
+    frames_of,
+    has_zero_frame,
+    read_times_of,
+)
+from calbatch.calibrate.steps.ramp_fit import least_squares, likely
+from calbatch.calibrate.steps.ramp_fit.covariance import (
+    difference_covariance,
+    regular_times,
+    separate_first_read,
+)
+from calbatch.calibrate.steps.ramp_fit.least_squares import OPTIONAL, RATES
+from calbatch.calibrate.steps.ramp_fit.plan import FitSettings
 from calbatch.models.arrays import DeferredMetadata
 from calbatch.models.datamodels import CubeModel, IFUImageModel, ImageModel, RampModel
 from calbatch.models.datamodels import RampFitOutputModel as OptionalModel
@@ -37,201 +45,10 @@ log = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
 
-FIELDS = ("data", "err", "dq", "var_poisson", "var_rnoise")
-RATES = (*(f"rate.{f}" for f in FIELDS), *(f"rateints.{f}" for f in FIELDS))
-OPTIONAL = (
-    *("slope", "sigslope", "var_poisson", "var_rnoise", "yint", "sigyint", "weights"),
-    *("pedestal", "crmag"),
-)
 LIKELY_GROUPS = 4
 """Minimum number of groups for LIKELY; with fewer, jwst uses OLS_C."""
 _IFU_TYPES = ("NRS_IFU", "MIR_MRS")
 _LAMP_TYPES = ("NRS_AUTOWAVE", "NRS_LAMP")
-
-
-def fit_ramps(
-    data: Array,
-    groupdq: Array,
-    pixeldq: Array,
-    average_dark_current: Array,
-    *,
-    gain: Array,
-    readnoise: Array,
-    settings: FitSettings,
-    group_range: tuple[int, int] | None = None,
-) -> tuple[Array, ...]:
-    """Return the rates of the exposure and of its integrations.
-
-    Parameters
-    ----------
-    data, groupdq : ndarray
-        Counts (DN) and flags, (integrations, groups, rows, columns).
-    pixeldq : ndarray
-        Flags, (rows, columns).
-    average_dark_current : ndarray
-        Rate that contributes only to the Poisson noise (DN/s), (rows, columns).
-    gain : ndarray
-        Gain (electron/DN), (rows, columns).
-    readnoise : ndarray
-        Noise of the difference of two frames (DN), (rows, columns).
-    settings : Settings
-        Times and options.
-    group_range : tuple of int, optional
-        The groups (half-open) to use; the others are treated as never read.
-
-    Returns
-    -------
-    tuple of ndarray
-        Rate (DN/s), error, flags, Poisson and read-noise variance, (rows, columns); the same for
-        each integration, (integrations, rows, columns); and for each row the number of ramps that
-        are not saturated from their first group on.
-    """
-    exposure, plan = _flatten(
-        (data, groupdq, pixeldq, gain, readnoise, average_dark_current), settings, group_range
-    )
-    integrations, _, *frame = data.shape
-    pixels = pixeldq.size
-    rate, rateints = _empty_rates(*frame), _empty_rates(integrations, *frame)
-    flat = _reshape(rate, 1, pixels), _reshape(rateints, integrations, pixels)
-    work = make_stretch(pixels, integrations, plan)
-    fit_pixels(exposure, plan, *flat, work)
-    unsaturated = (groupdq[:, plan.start] & np.uint8(dq.SATURATED)) == 0
-    return *rate, *rateints, np.count_nonzero(unsaturated, axis=(0, 2))
-
-
-def fit_ramps_and_segments(
-    data: Array,
-    groupdq: Array,
-    pixeldq: Array,
-    average_dark_current: Array,
-    *,
-    gain: Array,
-    readnoise: Array,
-    settings: FitSettings,
-    planes: tuple[int, int],
-    group_range: tuple[int, int] | None = None,
-) -> tuple[Array, ...]:
-    """Return the rates of `fit_ramps`, the optional results, and the counts of `fit_ramps`.
-
-    Parameters
-    ----------
-    planes : tuple of int
-        Numbers of planes for segments and for jumps.
-    """
-    *rates, unsaturated = fit_ramps(
-        data, groupdq, pixeldq, average_dark_current,
-        gain=gain, readnoise=readnoise, settings=settings, group_range=group_range,
-    )  # fmt: skip
-    exposure, plan = _flatten(
-        (data, groupdq, pixeldq, gain, readnoise, average_dark_current), settings, group_range
-    )
-    integrations, _, *frame = data.shape
-    segments, jumps = planes
-    leading = [(integrations, segments)] * 7 + [(integrations,), (integrations, jumps)]
-    optional = [np.zeros((*lead, *frame), np.float32) for lead in leading]
-    flat = Segments(*(f.reshape(*f.shape[:-2], pixeldq.size) for f in optional))
-    slopes = rates[RATES.index("rateints.data")].reshape(integrations, pixeldq.size)
-    fit_segments(
-        exposure,
-        plan,
-        slopes,
-        settings.pedestal_factor,
-        flat,
-        make_stretch(pixeldq.size, integrations, plan),
-    )
-    return *rates, *optional, unsaturated
-
-
-def _flatten(
-    arrays: tuple[Array, ...], settings: FitSettings, group_range: tuple[int, int] | None
-) -> tuple[Exposure, Plan]:
-    """Return a tile's arrays with a single axis of pixels, and the plan."""
-    dtypes = (np.float32, np.uint8, np.uint32, np.float32, np.float32, np.float32)
-    flat = [np.ascontiguousarray(a, d) for a, d in zip(arrays, dtypes, strict=True)]
-    flat = [a.reshape(*a.shape[:-2], -1) for a in flat]
-    for array in flat:
-        array.flags.writeable = False  # always, since numba compiles read-only arrays separately
-    return Exposure(*flat), make_plan(settings, arrays[0].shape[1], group_range)
-
-
-def _empty_rates(*shape: int) -> Rates:
-    data, err, var_poisson, var_rnoise = (np.empty(shape, np.float32) for _ in range(4))
-    return Rates(data, err, np.empty(shape, np.uint32), var_poisson, var_rnoise)
-
-
-def _reshape(rates: Rates, *shape: int) -> Rates:
-    views: list[Any] = [array.reshape(shape) for array in rates]
-    return Rates(*views)
-
-
-# -- over the frame ----------------------------------------------------------------------------
-
-
-def usable_groups(groupdq: Array, *, settings: FitSettings) -> Array:
-    """Return True for groups that any ramp can use, (groups,)."""
-    flags = groupdq.copy()
-    first, stop = settings.window
-    flags[:, :first] |= np.uint8(dq.DO_NOT_USE)
-    flags[:, stop:] |= np.uint8(dq.DO_NOT_USE)
-    if settings.suppress_one_group and groupdq.shape[1] > 1:
-        good = np.sum(flags & np.uint8(~dq.PERSISTENCE & 0xFF) == 0, axis=1, keepdims=True)
-        flags |= np.where(good == 1, np.uint8(dq.DO_NOT_USE), np.uint8(0))
-    usable: Array = np.any(flags & np.uint8(dq.DO_NOT_USE) == 0, axis=(0, 2, 3))
-    return usable
-
-
-def all_usable(regions: list[Array]) -> bool:
-    """Return whether every group is usable in at least one region."""
-    return bool(np.all(np.any(regions, axis=0)))
-
-
-def find_group_range(regions: list[Array], *, where: str) -> tuple[int, int]:
-    """Return the half-open range of groups to fit in MIRI ramps.
-
-    It excludes leading groups, and the last group, if they are DO_NOT_USE in the whole frame.
-
-    Raises
-    ------
-    StepError
-        If fewer than two groups remain.
-    """
-    usable = np.any(regions, axis=0)
-    start = int(np.argmax(usable)) if usable.any() else usable.size
-    stop = usable.size - 1 if start < usable.size and not usable[-1] else usable.size
-    if stop - start < 2:
-        raise StepError(
-            f"{where}: MIRI ramps need 2 groups that are not DO_NOT_USE in the whole frame, but "
-            f"have {max(stop - start, 0)}"
-        )
-    return start, stop
-
-
-def gather_planes(
-    data: Array,
-    groupdq: Array,
-    pixeldq: Array,
-    *,
-    settings: FitSettings,
-    group_range: tuple[int, int] | None,
-) -> tuple[int, int]:
-    """Return the largest number of segments, and of jumps, of any ramp in a region."""
-    blank = np.ones(pixeldq.shape, np.float32)
-    exposure, plan = _flatten((data, groupdq, pixeldq, blank, blank, blank), settings, group_range)
-    segments, jumps = count_planes(exposure, plan, make_stretch(pixeldq.size, data.shape[0], plan))
-    return segments, jumps
-
-
-class Planes(NamedTuple):
-    """Numbers of planes of the optional results: for segments, and for jumps."""
-
-    segments: int
-    jumps: int
-
-
-def most_planes(regions: list[tuple[int, int]]) -> Planes:
-    """Return the numbers of planes of the optional results, each at least one."""
-    segments, jumps = np.max(regions, axis=0)
-    return Planes(max(int(segments), 1), max(int(jumps), 1))
 
 
 def require_unsaturated(counts: Mapping[str, Array], *, where: str) -> dict[str, Any]:
@@ -257,9 +74,13 @@ class RampFitStep(Step):
     cal_step = "ramp_fit"
     suffixes = ("rate", "rateints")
 
-    algorithm = Choice("OLS_C", ("OLS_C", "LIKELY"), help="only OLS_C is supported yet")
+    algorithm = Choice(
+        "OLS_C", ("OLS_C", "LIKELY"), help="least squares, or likelihood with four or more groups"
+    )
     int_name = Text("", help="no effect, as in jwst")
-    save_opt = Boolean(False, help="write the results for each segment of each ramp (_fitopt)")
+    save_opt = Boolean(
+        False, help="write the results for each segment (_fitopt), or chi-squared (_likely_chisq)"
+    )
     opt_name = Text("", help="name of the file of optional results, without its suffix")
     suppress_one_group = Boolean(True, help="assign no rate to ramps with one good group")
     firstgroup = Integer(None, none=True, help="first group to fit, counted from 0")
@@ -269,40 +90,130 @@ class RampFitStep(Step):
     def process(self, exposure: DataModel) -> tuple[Any, CubeModel]:
         """Return the rates of the exposure and of its integrations."""
         ramp = as_ramp(exposure)
-        self._check_support(ramp)
+        if self.maximum_cores not in ("1", None):
+            log_once(
+                f"{self.name}: maximum_cores has no effect: tiles and exposures run in parallel"
+            )
+        likelihood = self._uses_likelihood(ramp)
         gain = self.open_reference(ramp, "gain")
         noise = self.open_reference(ramp, "readnoise")
-        settings = self._settings(ramp)
-        arguments: dict[str, Any] = {
-            "gain": gain.rows("data"),
-            "readnoise": noise.rows("data"),
-            "settings": settings,
-            "group_range": self._group_range(ramp, settings),
-        }
+        arguments = {"gain": gain.rows("data"), "readnoise": noise.rows("data")}
         models = {"rate": _image_class(ramp), "rateints": CubeModel}
-        if self.save_opt:
-            products = self._fit_with_segments(ramp, models, arguments)
+        if likelihood:
+            products = self._fit_by_likelihood(ramp, models, arguments)
         else:
-            products = ramp.map_tiles_into(
-                models, fit_ramps, RATES, row_counts=("unsaturated",), label=self.name, **arguments
-            )
+            products = self._fit_least_squares(ramp, models, arguments)
         rate, rateints = products["rate"], products["rateints"]
-        check = partial(require_unsaturated, where=f"{self.name}: {ramp.path or 'exposure'}")
         gain_factor = header_number(gain, "meta.exposure.gain_factor")
         for model in (rate, rateints):
-            model.defer_meta(DeferredMetadata(check, ()))
             model.meta.bunit_data = model.meta.bunit_err = "DN/s"
             if gain_factor is not None:
                 model.meta.exposure.gain_factor = gain_factor
         return rate, rateints
 
+    def _uses_likelihood(self, exposure: RampModel) -> bool:
+        """Return whether ramps are fitted by LIKELY, which needs four groups."""
+        wanted = self.algorithm == "LIKELY"
+        if not wanted and read_times_of(exposure):
+            log.warning("%s: uneven read times: using LIKELY", self.name)
+            wanted = True
+        groups = exposure.shape[1]
+        if wanted and groups < LIKELY_GROUPS:
+            log.info("%s: %d groups are too few for LIKELY: using OLS_C", self.name, groups)
+        return wanted and groups >= LIKELY_GROUPS
+
+    # -- LIKELY -------------------------------------------------------------------------------
+
+    def _fit_by_likelihood(
+        self, exposure: RampModel, models: Mapping[str, Any], arguments: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return the rates, and chi-squared; with ``save_opt``, the latter is a product."""
+        times = self._read_times(exposure)
+        fit: Any = likely.fit_ramps_by_likelihood
+        if exposure.has("zeroframe"):
+            if len(times[0]) > 1:
+                fit = likely.fit_by_likelihood_with_zero_frames
+                times = separate_first_read(times)
+            else:
+                log.warning("%s: groups are single reads: zero frames are not used", self.name)
+        settings = likely.LikelySettings(
+            covariance=difference_covariance(times),
+            nframes=frames_of(exposure),
+            window=self._window(exposure.shape[1]),
+        )
+        products = exposure.map_tiles_into(
+            {**models, "chisq": ImageModel},
+            fit,
+            (*RATES, "chisq.data"),
+            label=self.name,
+            settings=settings,
+            **arguments,
+        )
+        if self.save_opt:
+            self._add_optional(exposure, "likely_chisq", products["chisq"])
+        return products
+
+    def _read_times(self, exposure: RampModel) -> list[Any]:
+        """Return the times (s) of the reads of each group.
+
+        Raises
+        ------
+        StepError
+            If the exposure lists them, but not for each group.
+        """
+        listed, groups = read_times_of(exposure), exposure.shape[1]
+        if not listed:
+            frame_time = required_number(exposure, "meta.exposure.frame_time", positive=True)
+            gap = int(header_number(exposure, "meta.exposure.groupgap") or 0)
+            return regular_times(groups, frames_of(exposure), gap, float(frame_time))
+        try:
+            times = [np.atleast_1d(np.asarray(group, np.float64)) for group in listed]
+        except (TypeError, ValueError):
+            raise StepError(f"{exposure.path}: read_times must be lists of numbers") from None
+        if len(times) != groups or not all(group.ndim == 1 and group.size for group in times):
+            raise StepError(
+                f"{exposure.path}: read_times must list the times of the reads of {groups} groups, "
+                f"but has {len(times)} entries"
+            )
+        return times
+
+    # -- OLS_C --------------------------------------------------------------------------------
+
+    def _fit_least_squares(
+        self, exposure: RampModel, models: Mapping[str, Any], references: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        settings = self._settings(exposure)
+        arguments: dict[str, Any] = {
+            **references,
+            "settings": settings,
+            "group_range": self._group_range(exposure, settings),
+        }
+        if self.save_opt:
+            products = self._fit_with_segments(exposure, models, arguments)
+        else:
+            fit: Any = least_squares.fit_ramps
+            if self._uses_zero_frame(exposure):
+                fit = least_squares.fit_ramps_with_zero_frames
+            products = exposure.map_tiles_into(
+                models, fit, RATES, row_counts=("unsaturated",), label=self.name, **arguments
+            )
+        check = partial(require_unsaturated, where=f"{self.name}: {exposure.path or 'exposure'}")
+        for name in models:
+            products[name].defer_meta(DeferredMetadata(check, ()))
+        return products
+
     def _fit_with_segments(
         self, exposure: RampModel, models: Mapping[str, Any], arguments: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Return all products, including the optional one, whose size must be known in advance."""
+        gather: Any = least_squares.gather_planes
+        fit: Any = least_squares.fit_ramps_and_segments
+        if self._uses_zero_frame(exposure):
+            gather = least_squares.gather_planes_with_zero_frames
+            fit = least_squares.fit_segments_with_zero_frames
         reduced = exposure.reduce(
-            gather_planes,
-            most_planes,
+            gather,
+            least_squares.most_planes,
             settings=arguments["settings"],
             group_range=arguments["group_range"],
         )
@@ -313,7 +224,7 @@ class RampFitStep(Step):
         )
         products = exposure.map_tiles_into(
             {**models, "fitopt": OptionalModel},
-            fit_ramps_and_segments,
+            fit,
             (*RATES, *(f"fitopt.{f}" for f in OPTIONAL)),
             leading={**leading, "fitopt.crmag": (integrations, planes.jumps)},
             row_counts=("unsaturated",),
@@ -321,28 +232,30 @@ class RampFitStep(Step):
             planes=planes,
             **arguments,
         )
-        if self.opt_name:
-            folder = exposure.path.parent if exposure.path else Path()
-            products["fitopt"].path = folder / f"{self.opt_name}.fits"
-        self.add_product("fitopt", products["fitopt"])
+        self._add_optional(exposure, "fitopt", products["fitopt"])
         return products
 
-    def _check_support(self, exposure: RampModel) -> None:
-        """Reject parameters that are not supported yet; note those without effect."""
-        groups = exposure.shape[1]
-        if self.algorithm == "LIKELY" and groups >= LIKELY_GROUPS:
-            raise StepError(f"{self.name}: algorithm LIKELY is not supported yet; use OLS_C")
-        if self.algorithm == "LIKELY":
-            log.info("%s: %d groups are too few for LIKELY: using OLS_C", self.name, groups)
-        if not self.suppress_one_group and exposure.has("zeroframe"):
-            raise StepError(
-                f"{exposure.path}: {self.name}: suppress_one_group = False with a ZEROFRAME "
-                "extension, which would then also be fitted, is not supported yet"
+    def _add_optional(self, exposure: RampModel, suffix: str, model: DataModel) -> None:
+        """Add a product named after ``opt_name``, or else after the exposure."""
+        if self.opt_name:
+            folder = exposure.path.parent if exposure.path else Path()
+            model.path = folder / f"{self.opt_name}.fits"
+        self.add_product(suffix, model)
+
+    def _uses_zero_frame(self, exposure: RampModel) -> bool:
+        """Return whether ramps without a good group are fitted by their zero frame.
+
+        As in jwst, the ZEROFRAME extension decides, not the keyword ZEROFRAM.
+        """
+        suppress = self.suppress_one_group and exposure.shape[1] > 1
+        used = exposure.has("zeroframe") and not suppress
+        if used and not has_zero_frame(exposure):
+            log.warning(
+                "%s: ZEROFRAM is not T, so that zero frames have not been corrected, "
+                "but ramps without a good group are fitted by them",
+                self.name,
             )
-        if self.maximum_cores not in ("1", None):
-            log_once(
-                f"{self.name}: maximum_cores has no effect: tiles and exposures run in parallel"
-            )
+        return used
 
     def _settings(self, exposure: RampModel) -> FitSettings:
         return FitSettings(
@@ -375,8 +288,12 @@ class RampFitStep(Step):
         """Return the groups of MIRI to fit, decided for the whole frame; None means all groups."""
         if exposure.meta.instrument.name != "MIRI" or exposure.shape[1] == 1:
             return None
-        combine = partial(find_group_range, where=f"{self.name}: {exposure.path or 'exposure'}")
-        return exposure.reduce(usable_groups, combine, until=all_usable, settings=settings)
+        combine = partial(
+            least_squares.find_group_range, where=f"{self.name}: {exposure.path or 'exposure'}"
+        )
+        return exposure.reduce(
+            least_squares.usable_groups, combine, until=least_squares.all_usable, settings=settings
+        )
 
 
 def _image_class(exposure: RampModel) -> type[ImageModel] | type[IFUImageModel]:

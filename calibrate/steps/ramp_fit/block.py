@@ -26,6 +26,7 @@ PERSISTENCE = dq.PERSISTENCE
 CHARGELOSS = dq.CHARGELOSS
 UNUSABLE = DO_NOT_USE | SATURATED
 BAD_GAIN = DO_NOT_USE | dq.NO_GAIN_VALUE
+FIRST_GROUP, ZERO_FRAME = 1, 2
 
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
@@ -50,7 +51,8 @@ class Block(NamedTuple):
     added : ndarray of uint32, (ramps,)
         Flags that they add to the integration's flags, except partial saturation.
     alone : ndarray of uint8, (ramps,)
-        1 if the first group is the only good one; its time counts from the reset.
+        `FIRST_GROUP` if the first group is the only good one, `ZERO_FRAME` if there is none and the
+        zero frame has replaced the first; their times count from the reset. Otherwise 0.
     differences : ndarray of float64, (groups,)
         Scratch.
     starts, stops : ndarray of intp, (groups + 1,)
@@ -88,13 +90,23 @@ def make_block(ramps: int, plan: Plan) -> Block:
 
 
 @inner_kernel
-def gather(samples: Singles, groupdq: Flags, low: int, odd: Flags, plan: Plan, block: Block) -> int:
+def gather(
+    samples: Singles,
+    groupdq: Flags,
+    zero: Singles,
+    low: int,
+    odd: Flags,
+    plan: Plan,
+    block: Block,
+) -> int:
     """Copy the ramps where ``odd`` is not 0 into ``block``.
 
     Parameters
     ----------
     samples, groupdq : ndarray, (groups, pixels)
         One integration.
+    zero : ndarray, (pixels,)
+        Its zero frame; without elements if there is none.
     low : int
         Start of the stretch.
     odd : ndarray of uint8, (stretch,)
@@ -118,7 +130,36 @@ def gather(samples: Singles, groupdq: Flags, low: int, odd: Flags, plan: Plan, b
             block.flags[j, k] = groupdq[group, at] | added
             block.ramps[j, k] = samples[group, at]
     _apply_flag_rules(count, plan, block)
+    if zero.size > 0 and not plan.suppress:
+        for j in range(count):
+            good, value = 0, zero[low + block.where[j]]
+            for k in range(block.flags.shape[1]):
+                good += block.flags[j, k] == 0
+            if good == 0 and value != 0.0:
+                _use_zero_frame(value, j, block)
     return count
+
+
+@inner_kernel
+def _use_zero_frame(value: float, j: int, block: Block) -> None:
+    """Replace the first group of a ramp without a good group by its zero frame.
+
+    What the ramp's flags add to those of the integration remains, except that it is usable.
+    """
+    seen = block.seen[j]
+    block.ramps[j, 0], block.flags[j, 0] = value, 0
+    block.alone[j] = ZERO_FRAME
+    block.added[j] = seen & (JUMP_DET | PERSISTENCE)
+    if block.flags.shape[1] == 1:  # no saturated group is left
+        block.seen[j] = seen & ~SATURATED & 0xFF
+
+
+@inner_kernel
+def time_alone(alone: int, plan: Plan) -> float:
+    """Return the time (s) that a ramp of one group took; see `Block`."""
+    if alone == FIRST_GROUP:
+        return plan.one_group_time
+    return plan.frame_time if alone == ZERO_FRAME else plan.group_time
 
 
 @inner_kernel
@@ -162,7 +203,7 @@ def starting_rate(
     flags: Flags,
     j: int,
     alone: int,
-    plan_times: tuple[float, float],
+    plan: Plan,
     differences: Floats,
 ) -> float:
     """Return the median of a ramp's differences, in DN/s: a term of the mean of (F5).
@@ -170,13 +211,12 @@ def starting_rate(
     A ramp without a usable difference uses its first sample instead, or 0 if that is unusable too.
     An exposure of one group always uses its first samples.
     """
-    group_time, one_group_time = plan_times
     size = ramps.shape[1]
     first = np.float64(ramps[j, 0])
     if size == 1:
-        return first / one_group_time
-    if alone:
-        return 0.0 if math.isnan(first) else first / one_group_time
+        return first / plan.one_group_time
+    if alone != 0:
+        return 0.0 if math.isnan(first) else first / time_alone(alone, plan)
     count = 0
     before, bad = first, (flags[j, 0] & DO_NOT_USE) != 0
     for k in range(1, size):
@@ -188,12 +228,12 @@ def starting_rate(
     if count == 0:
         start = math.nan if flags[j, 0] & DO_NOT_USE else first
     else:
-        start = _median(differences, count)
-    return 0.0 if math.isnan(start) else start / group_time
+        start = median_of(differences, count)
+    return 0.0 if math.isnan(start) else start / plan.group_time
 
 
 @inner_kernel
-def _median(values: Floats, count: int) -> float:
+def median_of(values: Floats, count: int) -> float:
     """Return the median of the first ``count`` values, and reorder them."""
     middle = count // 2
     low, high = 0, count - 1

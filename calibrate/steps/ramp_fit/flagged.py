@@ -29,6 +29,7 @@ from calbatch.calibrate.steps.ramp_fit.block import (
     Singles,
     gather,
     starting_rate,
+    time_alone,
 )
 from calbatch.calibrate.steps.ramp_fit.plan import Plan
 from calbatch.calibrate.steps.ramp_fit.segments import (
@@ -45,6 +46,15 @@ from calbatch.models.jit import inner_kernel
 
 
 @inner_kernel
+def gather_integration(
+    exposure: Exposure, integ: int, low: int, odd: Flags, plan: Plan, block: Block
+) -> int:
+    """Copy an integration's ramps where ``odd`` is not 0 into ``block``; return their number."""
+    samples, groupdq, zero = exposure.data[integ], exposure.groupdq[integ], exposure.zero[integ]
+    return gather(samples, groupdq, zero, low, odd, plan, block)
+
+
+@inner_kernel
 def add_odd_rates(
     exposure: Exposure,
     integ: int,
@@ -58,11 +68,10 @@ def add_odd_rates(
 
     Afterwards, ``block`` holds these ramps.
     """
-    times = plan.group_time, plan.one_group_time
-    count = gather(exposure.data[integ], exposure.groupdq[integ], low, odd, plan, block)
+    count = gather_integration(exposure, integ, low, odd, plan, block)
     for j in range(count):
         total[block.where[j]] += starting_rate(
-            block.ramps, block.flags, j, block.alone[j], times, block.differences
+            block.ramps, block.flags, j, block.alone[j], plan, block.differences
         )
     return count
 
@@ -77,7 +86,7 @@ def fit_odd(
         c = block.where[j]
         at = low + c
         pixel = Pixel(np.float64(exposure.gain[at]), work.noise[c], work.current[c])
-        time = plan.one_group_time if block.alone[j] else plan.group_time
+        time = time_alone(block.alone[j], plan)
         segments = 0
         if not block.flags[j, 0] & SATURATED:
             segments = split_ramp(block.flags, j, block.starts, block.stops)

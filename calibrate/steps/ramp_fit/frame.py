@@ -23,9 +23,8 @@ from calbatch.calibrate.steps.ramp_fit.block import (
     Floats,
     Singles,
     Words,
-    gather,
 )
-from calbatch.calibrate.steps.ramp_fit.flagged import add_odd_rates, fit_odd
+from calbatch.calibrate.steps.ramp_fit.flagged import add_odd_rates, fit_odd, gather_integration
 from calbatch.calibrate.steps.ramp_fit.plan import Plan
 from calbatch.calibrate.steps.ramp_fit.segments import LARGE_VARIANCE, group_noise, zero_if_large
 from calbatch.calibrate.steps.ramp_fit.unflagged import (
@@ -74,7 +73,7 @@ def fit_pixels(exposure: Exposure, plan: Plan, rate: Rates, rateints: Rates, wor
                 _write_whole(work, work.odd[integ], _part(rateints, integ, low, high))
             if integrations > 1:
                 odd = work.odd[integ]
-                count = gather(ramps, exposure.groupdq[integ], low, odd, plan, work.block)
+                count = gather_integration(exposure, integ, low, odd, plan, work.block)
             fit_odd(exposure, integ, low, count, plan, work, rateints)
         _write_mean(work, _part(rate, 0, low, high))
 

@@ -13,11 +13,12 @@ from calbatch.calibrate.steps.ramp_fit.block import (
     JUMP_DET,
     SATURATED,
     UNUSABLE,
+    ZERO_FRAME,
     Flags,
     Singles,
-    gather,
+    time_alone,
 )
-from calbatch.calibrate.steps.ramp_fit.flagged import add_odd_rates
+from calbatch.calibrate.steps.ramp_fit.flagged import add_odd_rates, gather_integration
 from calbatch.calibrate.steps.ramp_fit.frame import set_currents
 from calbatch.calibrate.steps.ramp_fit.plan import POWERS, Plan
 from calbatch.calibrate.steps.ramp_fit.segments import (
@@ -73,9 +74,9 @@ def count_planes(exposure: Exposure, plan: Plan, work: Stretch) -> tuple[int, in
     for c in range(size):
         work.unfit[c] = 1
     for integ in range(integrations):
-        samples, groupdq = exposure.data[integ], exposure.groupdq[integ]
         for start in range(0, pixels, size):
-            gather(samples, groupdq, min(start, pixels - size), work.unfit, plan, block)
+            low = min(start, pixels - size)
+            gather_integration(exposure, integ, low, work.unfit, plan, block)
             for j in range(size):
                 jumps = max(jumps, _count_jumps(block.flags, j))
                 if not block.flags[j, 0] & SATURATED:
@@ -114,8 +115,7 @@ def fit_segments(
             add_odd_rates(exposure, integ, low, work.unfit, plan, work.current, work.block)
         set_currents(work.current, exposure.dark[low : low + size], integrations)
         for integ in range(integrations):
-            samples, groupdq = exposure.data[integ], exposure.groupdq[integ]
-            gather(samples, groupdq, low, work.unfit, plan, work.block)
+            gather_integration(exposure, integ, low, work.unfit, plan, work.block)
             _fit_stretch_segments(exposure, integ, low, plan, results, work)
             _find_pedestals(exposure, integ, low, rateints, pedestal_factor, results, work)
 
@@ -153,12 +153,15 @@ def _fit_stretch_segments(
         jump = 0
         for k in range(1, ramps.shape[1]):
             if flags[c, k] & JUMP_DET:
-                results.crmag[integ, jump, at] = np.float64(ramps[c, k]) - ramps[c, k - 1]
+                before = ramps[c, k - 1]
+                if k == 1 and block.alone[c] == ZERO_FRAME:  # jumps are found without it
+                    before = _first_sample(exposure, integ, plan.start, at)
+                results.crmag[integ, jump, at] = np.float64(ramps[c, k]) - before
                 jump += 1
         count = 0
         if not flags[c, 0] & SATURATED:
             count = split_ramp(flags, c, block.starts, block.stops)
-        one_group_time = plan.one_group_time if block.alone[c] else plan.group_time
+        one_group_time = time_alone(block.alone[c], plan)
         for k in range(count):
             span = block.starts[k], block.stops[k]
             length = span[1] - span[0]
@@ -174,6 +177,13 @@ def _fit_stretch_segments(
             results.sigslope[integ, k, at] = sigslope
             results.yint[integ, k, at] = yint
             results.sigyint[integ, k, at] = sigyint
+
+
+@inner_kernel
+def _first_sample(exposure: Exposure, integ: int, group: int, at: int) -> float:
+    """Return a sample, or NaN if it is saturated."""
+    is_saturated = exposure.groupdq[integ, group, at] & SATURATED
+    return np.float32(math.nan) if is_saturated else exposure.data[integ, group, at]
 
 
 @inner_kernel

@@ -59,8 +59,8 @@ class Plan(NamedTuple):
 
     Attributes
     ----------
-    group_time, one_group_time : float
-        Seconds.
+    group_time, one_group_time, frame_time : float
+        Seconds: between groups, to the middle of the first group, and to the zero frame.
     frames_root : float
         ``sqrt(2 * nframes)``: the noise of a difference of two frames over that of one group.
     start, stop : int
@@ -80,6 +80,7 @@ class Plan(NamedTuple):
 
     group_time: float
     one_group_time: float
+    frame_time: float
     frames_root: float
     start: int
     stop: int
@@ -105,6 +106,7 @@ def make_plan(
     return Plan(
         group_time=group_time,
         one_group_time=settings.one_group_time,
+        frame_time=float(np.float32(settings.frame_time)),
         frames_root=math.sqrt(2.0 * settings.nframes),
         start=start,
         stop=stop,

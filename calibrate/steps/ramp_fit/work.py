@@ -32,6 +32,9 @@ class Exposure(NamedTuple):
         Noise of the difference of two frames, DN.
     dark : ndarray of float32, (pixels,)
         Average dark current, DN/s.
+    zero : ndarray of float32, (integrations, pixels)
+        Zero frames, DN, for ramps without a good group; 0 where unusable. Without zero frames, the
+        shape is (integrations, 0).
     """
 
     data: npt.NDArray[np.float32]
@@ -40,6 +43,7 @@ class Exposure(NamedTuple):
     gain: npt.NDArray[np.float32]
     readnoise: npt.NDArray[np.float32]
     dark: npt.NDArray[np.float32]
+    zero: npt.NDArray[np.float32]
 
 
 class Rates(NamedTuple):

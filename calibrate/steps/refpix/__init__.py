@@ -5,7 +5,7 @@ detectors in traditional readout.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,14 +16,13 @@ from calbatch.calibrate.numbers import header_number
 from calbatch.calibrate.parameters import Boolean, Choice, Float, Integer
 from calbatch.calibrate.step import SkipStep, Step, StepError
 from calbatch.calibrate.steps._interleaving import is_interleaved, layout_of
-from calbatch.calibrate.steps._ramps import as_ramp
+from calbatch.calibrate.steps._ramps import as_ramp, has_zero_frame
 from calbatch.calibrate.steps._reference_pixels import (
     BORDER,
     DETECTOR,
     MIRI_DETECTOR,
     near_infrared_margins,
 )
-from calbatch.calibrate.steps.refpix._subtraction import subtract_reference
 from calbatch.calibrate.steps.refpix.combine import (
     RefPixSettings,
     combine_amplifiers,
@@ -37,10 +36,18 @@ from calbatch.calibrate.steps.refpix.irs2 import (
     interleaved_regions,
     subtract_interleaved,
 )
+from calbatch.calibrate.steps.refpix.pixels import (
+    are_reference,
+    gather_flagged,
+    gather_flagged_with_zero_frames,
+    gather_usable,
+    gather_usable_with_zero_frames,
+    subtract_reference,
+    subtract_reference_with_zero_frames,
+)
 from calbatch.calibrate.steps.refpix.sirs import SideKernels, make_kernels, read_coefficients
 from calbatch.calibrate.steps.refpix.weights import require_weights
 from calbatch.models.datamodels import RampModel
-from calbatch.models.dq import DO_NOT_USE, REFERENCE_PIXEL
 from calbatch.models.model import DataModel
 from calbatch.models.row_selection import select_rows
 from calbatch.models.storage.files import read_stamp
@@ -109,9 +116,10 @@ class RefPixStep(Step):
         if signal is None:
             log.info("%s: this subarray has no reference pixels; nothing to subtract", self.name)
             return ramp
+        zero = has_zero_frame(ramp)
         return ramp.map_tiles(
-            subtract_reference,
-            outputs=("data",),
+            subtract_reference_with_zero_frames if zero else subtract_reference,
+            outputs=("data", "zeroframe") if zero else ("data",),
             label=self.name,
             signal=signal,
             region=REGION,
@@ -189,7 +197,8 @@ class RefPixStep(Step):
         combine = partial(
             combine_amplifiers, placement=placement, regions=tuple(regions), settings=settings
         )
-        return ramp.reduce(gather_usable, combine, regions)
+        gather = gather_usable_with_zero_frames if has_zero_frame(ramp) else gather_usable
+        return ramp.reduce(gather, combine, regions)
 
     def _side_kernels(self, ramp: RampModel) -> SideKernels | None:
         """Return the kernels of SIRS; None where the running median takes its place."""
@@ -240,7 +249,10 @@ def _signal_of_single(
     columns = BORDER if ramp.meta.subarray.name in EDGELESS else 0
     margins = near_infrared_margins(placement.shape, placement.origin, columns)
     border, inside = margins.regions(placement.shape), margins.interior(placement.shape)
+    gather: Callable[..., Any] = gather_flagged
     lead = (ramp.shape[0], ramp.shape[1])
+    if has_zero_frame(ramp):
+        gather, lead = gather_flagged_with_zero_frames, (lead[0], lead[1] + 1)
     row_bytes = lead[0] * lead[1] * placement.shape[1] * np.dtype(np.float32).itemsize
     where = ramp.reduce(
         rows_with_reference,
@@ -253,7 +265,7 @@ def _signal_of_single(
         list(bands_of(inside, FLAG_ROWS)),
     )
     return ramp.reduce(
-        gather_flagged,
+        gather,
         partial(combine_single, placement=placement, lead=lead, settings=settings),
         where,
         region=REGION,
@@ -318,17 +330,6 @@ def reference_regions(placement: DetectorPlacement, *, sides: bool = True) -> li
     return margins.regions(placement.shape)
 
 
-def gather_usable(data: Array, pixeldq: Array) -> tuple[Array, Array]:
-    """Return samples, and True for pixels that are not DO_NOT_USE."""
-    return data, pixeldq & DO_NOT_USE == 0
-
-
-def are_reference(pixeldq: Array) -> Array:
-    """Return True for pixels that are REFERENCE_PIXEL and not DO_NOT_USE."""
-    mask: Array = np.equal(pixeldq & (REFERENCE_PIXEL | DO_NOT_USE), REFERENCE_PIXEL)
-    return mask
-
-
 def rows_with_reference(pixeldq: Array) -> Array:
     """Return True for rows with usable reference pixels, (rows,)."""
     rows: Array = np.any(are_reference(pixeldq), axis=1)
@@ -363,34 +364,3 @@ def bands_of(region: Region, height: int) -> Iterator[Region]:
     if cols[0] < cols[1]:
         for start in range(first, stop, height):
             yield Region((start, min(start + height, stop)), cols)
-
-
-def gather_flagged(
-    data: Array, pixeldq: Array, *, region: Region, placement: DetectorPlacement, columns: int
-) -> tuple[Array, Array]:
-    """Return the samples of usable reference pixels, and their detector columns.
-
-    Parameters
-    ----------
-    data : ndarray
-        (integrations, groups, rows, columns).
-    pixeldq : ndarray
-        Flags, (rows, columns): REFERENCE_PIXEL and DO_NOT_USE are examined.
-    region : Region
-        The region of the arrays.
-    placement : DetectorPlacement
-        The position of the exposure.
-    columns : int
-        Number of file columns at the left and right that are reference pixels regardless of flags.
-
-    Returns
-    -------
-    samples, detector_columns : ndarray
-        (integrations, groups, pixels) and (pixels,).
-    """
-    numbers = np.arange(*region.cols)
-    outer = (numbers < columns) | (numbers >= placement.shape[1] - columns)
-    is_reference = are_reference(
-        pixeldq | np.where(outer, np.uint32(REFERENCE_PIXEL), np.uint32(0))
-    )
-    return data[..., is_reference], placement.columns(region)[is_reference]

@@ -24,6 +24,7 @@ from calbatch.calibrate.simulate.reference_parts import Setting
 from calbatch.calibrate.simulate.spec import Noise
 from calbatch.calibrate.steps._interleaving import InterleavedLayout
 
+NOTHING_ELSE = {"zero": np.empty(0, np.uint16), "migrated": np.empty(0, np.int16)}
 SHORT = {"readpatt": "NRSIRS2RAPID", "ngroups": 2}
 
 
@@ -52,7 +53,9 @@ def test_the_readout_is_that_of_irs2():
 
 def test_reference_pixels_show_bias_drift_and_noise(setting):
     drifts = [draw_drift(np.random.default_rng(0), setting.readout)]
-    ramp = Ramp(np.full((1, 2, 2048, 2048), 1234, np.uint16), [], drifts)
+    ramp = Ramp(
+        data=np.full((1, 2, 2048, 2048), 1234, np.uint16), rays=[], drifts=drifts, **NOTHING_ELSE
+    )
     data = interleave_ramp(setting, ramp, (1, "NRS1 1", 1))
     rows = science_rows(setting.readout.detector.fastaxis)
     assert np.all(data[:, :, rows] == 1234)
@@ -66,7 +69,9 @@ def test_reference_pixels_show_bias_drift_and_noise(setting):
 
 def test_without_noise_reference_pixels_are_bias(setting):
     silent = replace(setting, spec=SimulationSpec("NRS1", **SHORT, noise=Noise(read=False)))
-    ramp = Ramp(np.zeros((1, 1, 2048, 2048), np.uint16), [], [None])
+    ramp = Ramp(
+        data=np.zeros((1, 1, 2048, 2048), np.uint16), rays=[], drifts=[None], **NOTHING_ELSE
+    )
     data = interleave_ramp(silent, ramp, (1, "NRS1 1", 1))[0, 0]
     rows = interleaved()
     assert np.array_equal(data[rows], np.rint(reference_bias(silent)[rows]))

@@ -110,6 +110,60 @@ def test_counts_stop_at_full_well_and_at_the_limits_of_the_converter():
     assert high.data.max() == 65535
 
 
+def test_zero_frames_are_first_reads():
+    spec = replace(INNER, readpatt="SHALLOW4", zero_frame=True, nints=2)
+    readout, maps, ramp = make_ramp(spec, light=2e3, noise=without_noise(nonlinearity=0.0))
+    rate = (2e3 * maps.flat + maps.dark_rate) / maps.gain
+    found = ramp.zero - maps.bias.astype(float)
+    np.testing.assert_allclose(found, [rate * readout.frame_time] * 2, atol=0.51)  # rounded
+    _, _, plain = make_ramp(replace(spec, zero_frame=False), light=2e3)
+    assert plain.zero.shape == (0, 100, 120)
+
+
+def test_the_first_group_contains_the_noise_of_the_zero_frame():
+    noise = without_noise(read=True, read_noise=9.0)
+    spec = replace(INNER, readpatt="SHALLOW4", zero_frame=True)
+    _, maps, ramp = make_ramp(spec, light=0.0, noise=noise)
+    zero, first, second = (
+        (counts.astype(float) - maps.bias) / maps.read_noise
+        for counts in (ramp.zero[0], ramp.data[0, 0], ramp.data[0, 1])
+    )
+    assert zero.std() == pytest.approx(1, rel=0.03)
+    assert first.std() == pytest.approx(second.std(), rel=0.04)
+    assert np.cov(zero.ravel(), first.ravel())[0, 1] == pytest.approx(1 / 4, rel=0.1)
+    assert abs(np.cov(zero.ravel(), second.ravel())[0, 1]) < 0.02
+
+
+def test_without_a_zero_frame_groups_are_the_same_but_the_first():
+    noise = without_noise(read=True, poisson=True)
+    _, _, with_frame = make_ramp(replace(INNER, zero_frame=True), noise=noise)
+    _, _, without = make_ramp(INNER, noise=noise)
+    np.testing.assert_array_equal(with_frame.data[:, 1:], without.data[:, 1:])
+
+
+def test_migrating_charge_moves_to_four_neighbours():
+    quiet = without_noise(nonlinearity=0.0, full_well=60000.0, dark_rate=0.0)
+    readout = plan_readout(replace(INNER, nints=2))
+    maps = make_maps(readout.detector, readout.frame, quiet, seed=2)
+    sky = np.zeros(readout.frame.shape)
+    sky[50, 63:65] = 8000.0 / readout.frame_time * maps.gain[50, 63:65]  # 8000 DN a frame
+    both = [
+        simulate_ramp(readout, maps, sky, replace(quiet, charge_migration=part), (2, "NRCA1", 1))
+        for part in (0.0, 0.4)
+    ]
+    still, moving = (ramp.data.astype(float) for ramp in both)
+    change = moving - still
+    electrons = (change * maps.gain).sum(axis=(2, 3))
+    assert np.abs(electrons).max() < 8 * maps.gain.max()  # eight rounded pixels
+    assert change[0, -1, 50, 63] < -3000
+    up, down = ((change * maps.gain)[0, -1, row, 63] for row in (49, 51))
+    assert up == pytest.approx(down, abs=2 * maps.gain.max())  # rounded
+    changed = np.abs(change) > 1
+    first = np.where(changed.any(axis=1), changed.argmax(axis=1), readout.ngroups)
+    np.testing.assert_array_equal(both[1].migrated, first)
+    assert (both[0].migrated.shape, first.min()) == ((0, 100, 120), 3)  # 32,000 DN
+
+
 def test_rays_add_charge_at_the_pixels_and_groups_of_the_table():
     noise = without_noise(cosmic_rays=2000.0, cosmic_ray_spread=0.0, nonlinearity=0.0)
     _, maps, ramp = make_ramp(replace(INNER, nints=2), noise=noise)

@@ -82,9 +82,13 @@ def test_jwst_flat_fields_and_calibrates_the_rate():
     assert pull[good].std() == pytest.approx(1, abs=0.1)
 
 
-def test_truth_survives_its_file():
-    exposure = small_exposure("NRCA1", nints=2)
+@pytest.mark.parametrize("migration", [0.0, 0.3])
+def test_truth_survives_its_file(migration):
+    exposure = small_exposure("NRCA1", nints=2, noise=Noise(charge_migration=migration))
     truth = read_truth(exposure.set.truths[0])
+    assert (truth.migrated is None) == (migration == 0)
+    if truth.migrated is not None:
+        assert truth.migrated.shape == exposure.data[:, 0].shape
     np.testing.assert_array_equal(truth.rays, exposure.truth.rays)
     assert truth.rate.dtype == np.float32
     assert truth.good.dtype == bool

@@ -21,7 +21,7 @@ from support.detector_steps import (
 )
 from support.step_contract import StepContract
 
-from calbatch.calibrate.errors import ParameterError, ReferenceFileError, StepError
+from calbatch.calibrate.errors import ReferenceFileError, StepError
 from calbatch.calibrate.steps.dark_current import DarkCurrentStep, subtract_dark
 from calbatch.models import datamodels
 from calbatch.models.dq import DO_NOT_USE, HOT
@@ -192,21 +192,31 @@ class TestRefusals:
         with pytest.raises(StepError, match=r"dark\.fits: the header lacks NFRAMES"):
             self.run(tmp_path, rng, nframes=None)
 
-    def test_average_dark_current_in_the_header(self, tmp_path, rng):
-        with pytest.raises(StepError, match=r"dark\.fits: an average dark current"):
-            self.run(tmp_path, rng, AVDRKCUR=0.01)
 
-    def test_average_dark_current_as_an_image(self, tmp_path, rng):
-        arrays = {"SCI": dark_ramp(rng, 10), "AVDRKCUR": np.zeros(SHAPE, "f4")}
-        sampling = {"NFRAMES": 1, "GROUPGAP": 0}
-        zero = reference_file(tmp_path / "zero.fits", arrays, **sampling)
-        arrays["AVDRKCUR"][3, 3] = 0.1
-        some = reference_file(tmp_path / "some.fits", arrays, **sampling)
+@pytest.mark.agreement
+class TestAverageDarkCurrent:
+    @pytest.mark.parametrize("given", [None, 0.25, 0.0])
+    @pytest.mark.parametrize("image", [None, 0.0, 0.5])
+    @pytest.mark.parametrize("number", [None, 0.125])
+    @pytest.mark.parametrize("earlier", [False, True])
+    def test_precedence(self, tmp_path, rng, given, image, number, earlier):
+        arrays = {"SCI": dark_ramp(rng, 10), "DQ": np.zeros(SHAPE, "u4")}
+        if image is not None:
+            arrays["AVDRKCUR"] = np.full(SHAPE, image, "f4") * rng.uniform(1, 2, SHAPE).astype("f4")
+        cards = {"NFRAMES": 1, "GROUPGAP": 0} | ({} if number is None else {"AVDRKCUR": number})
+        dark = reference_file(tmp_path / "dark.fits", arrays, **cards)
         exposure = with_readout(rng)
-        result = DarkCurrentStep(override_dark=zero).run(exposure.ours())
-        assert result.meta.cal_step.dark_sub == "COMPLETE"
-        with pytest.raises(StepError, match=r"some\.fits: an average dark current"):
-            DarkCurrentStep(override_dark=some).run(exposure.ours())
+        models = exposure.ours(), exposure.theirs()
+        for model in models if earlier else ():
+            model.average_dark_current = np.full(SHAPE, 3, "f4")
+        parameters = {"override_dark": dark, "average_dark_current": given}
+        ours = DarkCurrentStep(**parameters).run(models[0])
+        theirs = jwst_result(JwstDarkCurrentStep, models[1], **parameters)
+        assert ours.has("average_dark_current") == theirs.hasattr("average_dark_current")
+        assert_same(ours, theirs)
+        if ours.has("average_dark_current"):
+            found = np.asarray(ours.average_dark_current)
+            np.testing.assert_array_equal(found, theirs.average_dark_current)
 
     def test_the_written_ramp_has_jwsts_average_dark_current(self, tmp_path, rng):
         """Zero, whatever an earlier run of the step stored in the exposure."""
@@ -230,12 +240,49 @@ class TestRefusals:
             assert {h.name for h in found} == {h.name for h in wanted}
             np.testing.assert_array_equal(found["AVDRKCUR"].data, wanted["AVDRKCUR"].data)
 
-    @pytest.mark.parametrize("parameter", [{"dark_output": "x"}, {"average_dark_current": 0.1}])
-    def test_unsupported_parameters(self, rng, parameter):
-        name = next(iter(parameter))
-        step = DarkCurrentStep(override_dark="N/A", **parameter)
-        with pytest.raises(ParameterError, match=f"{name} is not supported yet"):
-            step.run(with_readout(rng).ours())
+
+@pytest.mark.agreement
+class TestDarkOutput:
+    @pytest.mark.parametrize(
+        ("readout", "frames", "options"),
+        [
+            ((4, 1), 24, {}),
+            ((4, 1), 12, {}),
+            ((1, 0), 8, {}),
+            ((1, 0), 2, {}),
+            ((4, 1), 7, {"nframes": 4, "groupgap": 1}),
+            ((1, 0), 6, {"miri": 2}),
+            ((4, 1), 24, {"miri": 2}),
+        ],
+        ids=str,
+    )
+    def test_the_dark_is_saved_as_by_jwst(self, tmp_path, rng, readout, frames, options):
+        options = dict(options)
+        miri = options.pop("miri", None)
+        dark = dark_ramp(rng, *([miri] if miri else []), frames)
+        dq = flags(rng, (miri, 1, *SHAPE) if miri else SHAPE)
+        instrument = {"INSTRUME": "MIRI"} if miri else {}
+        path = dark_file(tmp_path / "dark.fits", dark, dq, bits=PERMUTED, **options, **instrument)
+        place = {"instrument": "MIRI", "detector": "MIRIMAGE"} if miri else {}
+        exposure = with_readout(rng, *readout, groups=4, ints=2, **place)
+        for name in ("ours", "theirs"):
+            (tmp_path / name).mkdir()
+        DarkCurrentStep(
+            override_dark=path, dark_output="used.fits", output_dir=str(tmp_path / "ours")
+        ).run(exposure.ours())
+        jwst_result(
+            JwstDarkCurrentStep, exposure.theirs(), override_dark=path,
+            dark_output="used.fits", output_dir=str(tmp_path / "theirs"),
+        )  # fmt: skip
+        (ours,), (theirs,) = (list((tmp_path / n).iterdir()) for n in ("ours", "theirs"))
+        assert ours.name == theirs.name == "used.fits"
+        with fits.open(ours) as found, fits.open(theirs) as wanted:
+            # Every file that calbatch writes has an ASDF extension.
+            assert {hdu.name for hdu in found} - {"ASDF"} == {hdu.name for hdu in wanted}
+            for name in ("SCI", "DQ"):
+                np.testing.assert_array_equal(found[name].data, wanted[name].data)
+            for keyword in ("NFRAMES", "NGROUPS", "GROUPGAP", "INSTRUME", "DATAMODL"):
+                assert found[0].header.get(keyword) == wanted[0].header.get(keyword), keyword
 
 
 class TestStep:

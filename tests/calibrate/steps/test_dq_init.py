@@ -117,7 +117,6 @@ class TestStep:
         ("facts", "message"),
         [
             ({"readpatt": "NRSIRS2"}, r"IRS2 readout .* should have 3200 rows"),
-            ({"zero_frame": True}, "separate zero frame .* is not supported yet"),
         ],
     )
     def test_unsupported_readouts(self, rng, facts, message):

@@ -13,11 +13,13 @@ from support.fitted_ramps import (
     draw,
     flag_at_random,
     spoil,
+    with_zero_frames,
 )
 from support.step_contract import StepContract
 
 from calbatch.calibrate.errors import StepError
-from calbatch.calibrate.steps.ramp_fit import OPTIONAL, RampFitStep, require_unsaturated
+from calbatch.calibrate.steps.ramp_fit import RampFitStep, require_unsaturated
+from calbatch.calibrate.steps.ramp_fit.least_squares import OPTIONAL
 
 FIELDS = ("data", "err", "dq", "var_poisson", "var_rnoise")
 
@@ -49,6 +51,8 @@ class Given:
     def model(self):
         model = self.exposure.ours()
         model.average_dark_current = self.ramps.dark
+        if self.ramps.zero is not None:
+            model.zeroframe = self.ramps.zero
         return model
 
     def theirs(self, **parameters):
@@ -56,6 +60,8 @@ class Given:
 
         model = self.exposure.theirs()
         model.average_dark_current = self.ramps.dark.copy()
+        if self.ramps.zero is not None:
+            model.zeroframe = self.ramps.zero.copy()
         with np.errstate(all="ignore"):
             return jwst_result(JwstStep, model, **self.references, **parameters)
 
@@ -169,6 +175,36 @@ class TestAgreementWithJwst:
                 # intercepts are sums of samples, whose float32 rounding is 1e-4 DN
                 assert_near(getattr(found, name), getattr(wanted, name), 1e-4, name)
 
+    @pytest.mark.parametrize("groups", [3, 4, 8])
+    @pytest.mark.parametrize("zero_frame", [True, False])
+    def test_likely(self, tmp_path, rng, groups, zero_frame):
+        given = Given(tmp_path, rng, groups=groups)
+        if zero_frame:
+            given.ramps = with_zero_frames(given.ramps, rng)
+        self.compare(given.ours(algorithm="LIKELY"), given.theirs(algorithm="LIKELY"))
+
+    @pytest.mark.parametrize("groups", [3, 5])
+    @pytest.mark.parametrize("zero_frame", [True, False])
+    def test_listed_read_times_require_likely(self, tmp_path, rng, groups, zero_frame):
+        times = [[10.0, 20.0], [30.0], [50.0, 60.0, 70.0], [90.0], [100.0, 125.0]][:groups]
+        given = Given(tmp_path, rng, groups=groups, read_times=times)
+        if zero_frame:
+            given.ramps = with_zero_frames(given.ramps, rng)
+        self.compare(given.ours(), given.theirs())
+
+    def test_chi_squared_is_a_product(self, tmp_path, rng):
+        given = Given(tmp_path, rng)
+        how = {"algorithm": "LIKELY", "save_opt": True, "opt_name": "other"}
+        for run, folder in ((given.ours, "ours"), (given.theirs, "theirs")):
+            (tmp_path / folder).mkdir()
+            run(**how, output_dir=str(tmp_path / folder))
+        (ours,), (theirs,) = (list((tmp_path / f).iterdir()) for f in ("ours", "theirs"))
+        assert ours.name == theirs.name == "other_likely_chisq.fits"
+        with fits.open(ours) as found, fits.open(theirs) as wanted:
+            assert [hdu.name for hdu in found] == [hdu.name for hdu in wanted]
+            # one for each difference of groups
+            assert_near(found["SCI"].data.astype("f4"), wanted["SCI"].data.astype("f4"), 1e-3, "")
+
     def test_real_ramps(self, real_data):
         folder = real_data / "nirspec_sub512"
         step = RampFitStep(
@@ -187,6 +223,11 @@ class TestAgreementWithJwst:
 
 class TestContract(StepContract):
     name = "ramp_fit"
+
+
+class TestLikelyContract(StepContract):
+    name = "ramp_fit"
+    parameters = {"algorithm": "LIKELY"}
 
 
 class TestOptionalContract(StepContract):
@@ -233,13 +274,16 @@ class TestProducts:
 
 
 class TestRefusals:
-    def test_likely(self, tmp_path, rng):
-        with pytest.raises(StepError, match="LIKELY is not supported yet"):
-            Given(tmp_path, rng).ours(algorithm="LIKELY")
-
-    def test_read_times(self, tmp_path, rng):
-        with pytest.raises(StepError, match=r"read_times\) is not supported yet"):
-            Given(tmp_path, rng, read_times=[[1], [2]]).ours()
+    @pytest.mark.parametrize(
+        ("times", "message"),
+        [
+            ([[1.0], [2.0]], "the times of the reads of 6 groups, but has 2 entries"),
+            ([[1.0]] * 5 + [[]], "the times of the reads of 6 groups"),
+        ],
+    )
+    def test_unusable_read_times(self, tmp_path, rng, times, message):
+        with pytest.raises(StepError, match=message):
+            Given(tmp_path, rng, read_times=times).ours()
 
     @pytest.mark.parametrize(
         ("fact", "keyword"),

@@ -21,12 +21,9 @@ from calbatch.calibrate.step import StepError
 from calbatch.calibrate.steps.dq_init import DQInitStep
 from calbatch.calibrate.steps.refpix import (
     RefPixStep,
-    gather_flagged,
     reference_regions,
     regions_with_reference,
-    subtract_reference,
 )
-from calbatch.calibrate.steps.refpix.combine import ReferenceSignal
 from calbatch.calibrate.steps.refpix.geometry import DetectorPlacement
 from calbatch.models.datamodels import RampModel
 from calbatch.models.dq import DO_NOT_USE, REFERENCE_PIXEL
@@ -408,16 +405,6 @@ def test_nan_reference_pixel_of_one_amplifier():
     assert not np.any(spoiled[..., ::2])
 
 
-def test_flagged_pixels_follow_the_region():
-    data, pixeldq = np.arange(6.0).reshape(1, 1, 2, 3), np.zeros((2, 3), dtype=np.uint32)
-    pixeldq[1, 2] |= DO_NOT_USE
-    place = DetectorPlacement((2, 9), (0, 100), 1, 2)
-    region = Region((0, 2), (3, 6))
-    samples, columns = gather_flagged(data, pixeldq, region=region, placement=place, columns=4)
-    assert samples.tolist() == [[[0, 2, 3]]]
-    assert columns.tolist() == [103, 105, 103]
-
-
 # -- algorithms and errors -------------------------------------------------------
 
 
@@ -446,7 +433,6 @@ def test_irs2_is_recognized_by_its_shape():
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("meta.exposure.zero_frame", True),
         ("meta.subarray.num_superstripe", 4),
         ("meta.subarray.multistripe_reads1", 1),
     ],
@@ -526,30 +512,6 @@ def test_tiles_do_not_change_results(noutputs, detector):
     for rows in (1, 7, 16):
         with dask.config.set({"calbatch.tile-rows": rows}):
             assert np.array_equal(corrected(placed), whole)
-
-
-@pytest.mark.parametrize("blocks", [(1, 1), (3, 1), (1, 4), (3, 4)], ids=str)
-def test_columns_of_a_region_do_not_change_results(blocks):
-    rng = np.random.default_rng(0)
-    data = rng.normal(0, 1, (2, 3, 6, 8)).astype(np.float32)
-    rows, cols = (rng.normal(0, 1, (2, 3, b, n)) for b, n in zip(blocks, (20, 30), strict=True))
-    signal = ReferenceSignal(rows, cols)
-    whole = subtract_reference(data, signal=signal, region=Region((5, 11), (10, 18)))
-    part = subtract_reference(data[..., 2:5, 1:7], signal=signal, region=Region((7, 10), (11, 17)))
-    assert np.array_equal(part, whole[..., 2:5, 1:7])
-    assert whole.dtype == np.float32
-    across, along = np.arange(10, 18) * blocks[0] // 30, np.arange(5, 11) * blocks[1] // 20
-    wanted = data - rows[..., across, 5:11].swapaxes(-1, -2) - cols[..., along, 10:18]
-    np.testing.assert_allclose(whole, wanted, rtol=1e-6, atol=1e-6)
-
-
-def test_inputs_are_unchanged():
-    data = np.ones((1, 1, 4, 4), dtype=np.float32)
-    data.flags.writeable = False
-    signal = ReferenceSignal(np.ones((1, 1, 1, 4)), np.ones((1, 1, 1, 4)))
-    result = subtract_reference(data, signal=signal, region=Region((0, 4), (0, 4)))
-    assert (result == -1).all()
-    assert (data == 1).all()
 
 
 class TestContract(StepContract):

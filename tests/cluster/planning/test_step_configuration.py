@@ -37,9 +37,8 @@ def test_an_instance_is_not_modified():
 
 
 def test_a_single_step_runs_even_if_it_is_off_by_default():
-    """`persistence` is off by default and not implemented: by itself, it is refused."""
-    with pytest.raises(RequestError, match="persistence"):
-        configure_step("persistence")
+    assert Detector1Pipeline().persistence.skip
+    assert not configure_step("persistence").skip
     assert configure_step("persistence", parameters={"": {"skip": "True"}}).skip is True
 
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calbatch.calibrate.simulate.write import write_asdf
 from calbatch.models.errors import FileError
 from calbatch.models.fits.asdf_blocks import read_arrays, split_blocks
+from calbatch.models.fits.asdf_writer import write_asdf
 
 ARRAYS = {
     "complex": np.linspace(0, 1, 12).reshape(3, 4) * (1 + 2j),
@@ -33,6 +33,23 @@ def test_arrays_agree_with_asdf(tmp_path, compression):
     for name, array in ARRAYS.items():
         np.testing.assert_array_equal(found[name], array)
         assert found[name].dtype == array.dtype.newbyteorder("=")
+
+
+def test_views_of_one_block_are_read(tmp_path):
+    base = np.arange(12.0).reshape(4, 3)
+    tree = {"column": base[:, 1], "backwards": base[::-1, 2], "part": base[1:3, ::2]}
+    path = written(tmp_path / "a.asdf", tree)
+    assert b"strides" in path.read_bytes()
+    found = read_arrays(path)
+    for name, array in tree.items():
+        np.testing.assert_array_equal(found[name], array)
+
+
+def test_strides_beyond_the_block_are_reported(tmp_path):
+    path = written(tmp_path / "a.asdf", {"column": np.arange(12.0).reshape(4, 3)[:, 1]})
+    path.write_bytes(path.read_bytes().replace(b"strides: [24]", b"strides: [99]"))
+    with pytest.raises(FileError, match=r"a\.asdf: its arrays cannot be read"):
+        read_arrays(path)
 
 
 def test_arrays_in_the_tree_are_read(tmp_path):

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.few_ramps import GROUP_TIME, ONE_GROUP_TIME, few_groups, few_ramps
+from support.few_ramps import (
+    FRAME_TIME,
+    GROUP_TIME,
+    ONE_GROUP_TIME,
+    few_groups,
+    few_ramps,
+)
 
 from calbatch.calibrate.steps.ramp_fit import block as blocks
 from calbatch.models.dq import DO_NOT_USE, JUMP_DET, PERSISTENCE, SATURATED
@@ -18,23 +24,24 @@ flags = st.lists(st.sampled_from(FLAGS), min_size=GROUPS, max_size=GROUPS)
 
 
 @kernel
-def gather(samples, groupdq, low, odd, plan, block):
-    return blocks.gather(samples, groupdq, low, odd, plan, block)
+def gather(samples, groupdq, zero, low, odd, plan, block):
+    return blocks.gather(samples, groupdq, zero, low, odd, plan, block)
 
 
 @kernel
-def starting_rate(ramps, flags, alone, times, differences):
-    return blocks.starting_rate(ramps, flags, 0, alone, times, differences)
+def starting_rate(ramps, flags, alone, plan, differences):
+    return blocks.starting_rate(ramps, flags, 0, alone, plan, differences)
 
 
-def gathered(groupdq, plan, *, low=0, odd=None):
+def gathered(groupdq, plan, *, low=0, odd=None, zero=None):
     """Return the number of ramps, and the block; samples are 10 * group + pixel."""
     pixels = np.shape(groupdq)[1]
     data = 10 * np.arange(len(groupdq))[:, None] + np.arange(pixels)
-    exposure = few_ramps([data], [groupdq])
+    exposure = few_ramps([data], [groupdq], zero=zero)
     odd = np.ones(pixels, "u1") if odd is None else odd
     block = blocks.make_block(odd.size + 1, plan)
-    count = gather(exposure.data[0], exposure.groupdq[0], low, odd, plan, block)
+    arrays = exposure.data[0], exposure.groupdq[0], exposure.zero[0]
+    count = gather(*arrays, low, odd, plan, block)
     return count, block
 
 
@@ -96,14 +103,42 @@ class TestGather:
         assert alone == 0
 
 
+class TestZeroFrame:
+    @staticmethod
+    def ramp(flags, zero=7.5, **options):
+        """Return the block of one ramp with a zero frame."""
+        plan = few_groups(len(flags), **{"suppress": False, **options})
+        return gathered(np.array(flags)[:, None], plan, zero=zero)[1]
+
+    @given(flags)
+    def test_it_replaces_the_first_group_if_there_is_no_good_one(self, flags):
+        block = self.ramp(flags)
+        used = 0 not in flags
+        assert (block.alone[0] == blocks.ZERO_FRAME) == used
+        if used:
+            assert (block.ramps[0, 0], block.flags[0].tolist()) == (7.5, [0, *flags[1:]])
+            seen = np.bitwise_or.reduce(flags)
+            assert block.seen[0] == seen
+            assert block.added[0] == seen & (JUMP_DET | PERSISTENCE)
+        else:
+            assert block.ramps[0, 0] == 0 or flags[0] & SATURATED
+            assert block.flags[0].tolist() == flags
+
+    def test_it_is_not_used_if_zero_or_suppressed(self):
+        assert self.ramp([BAD, BAD], zero=0.0).flags[0].tolist() == [BAD, BAD]
+        assert self.ramp([BAD, BAD], suppress=True).flags[0].tolist() == [BAD, BAD]
+
+    def test_without_further_groups_nothing_is_saturated(self):
+        block = self.ramp([SATURATED])
+        assert (block.seen[0], block.added[0]) == (0, 0)
+
+
 class TestStartingRate:
     @staticmethod
     def rate(samples, flags, alone=0):
         scratch = np.empty(len(samples))
-        times = GROUP_TIME, ONE_GROUP_TIME
-        return starting_rate(
-            np.array([samples], "f4"), np.array([flags], "u1"), alone, times, scratch
-        )
+        ramps, flags = np.array([samples], "f4"), np.array([flags], "u1")
+        return starting_rate(ramps, flags, alone, few_groups(len(samples)), scratch)
 
     @given(
         st.lists(st.integers(-99, 99) | st.just(np.nan), min_size=7, max_size=7),
@@ -126,4 +161,9 @@ class TestStartingRate:
 
     @pytest.mark.parametrize(("first", "expected"), [(6.0, 6.0 / ONE_GROUP_TIME), (np.nan, 0.0)])
     def test_a_first_group_alone_counts_from_the_reset(self, first, expected):
-        assert self.rate([first, 50.0, 90.0], [0, BAD, BAD], alone=1) == expected
+        rate = self.rate([first, 50.0, 90.0], [0, BAD, BAD], alone=blocks.FIRST_GROUP)
+        assert rate == expected
+
+    def test_a_zero_frame_took_the_time_of_a_frame(self):
+        rate = self.rate([6.0, 50.0, 90.0], [0, BAD, BAD], alone=blocks.ZERO_FRAME)
+        assert rate == 6.0 / FRAME_TIME

@@ -20,10 +20,11 @@ from support.fitted_ramps import (
     our_fit,
     our_segments,
     spoil,
+    with_zero_frames,
 )
 
 from calbatch.calibrate.errors import StepError
-from calbatch.calibrate.steps.ramp_fit import (
+from calbatch.calibrate.steps.ramp_fit.least_squares import (
     OPTIONAL,
     all_usable,
     find_group_range,
@@ -96,6 +97,32 @@ class TestRates:
         if first >= last:
             first, last = 0, groups - 1  # jwst ignores such a choice
         agree(ramps, suppress=suppress, window=(first, last), ours=(first, last + 1))
+
+
+class TestZeroFrames:
+    @pytest.mark.parametrize("suppress", [True, False])
+    @pytest.mark.parametrize("integrations", [1, 2])
+    @pytest.mark.parametrize("groups", [1, 2, 3, 4])
+    def test_every_pattern_of_flags(self, rng, groups, integrations, suppress):
+        ramps = every_pattern(draw(rng, integrations, groups, 26, 26, nframes=4, groupgap=1))
+        with_frames = with_zero_frames(ramps, rng)
+        agree(with_frames, suppress=suppress)
+        used = not np.array_equal(
+            our_fit(with_frames, suppress=suppress)[0]["data"],
+            our_fit(ramps, suppress=suppress)[0]["data"],
+            equal_nan=True,
+        )
+        assert used == (not suppress or groups == 1)
+
+    @pytest.mark.parametrize("groups", [1, 3, 8])
+    def test_flagged_and_invalid_ramps(self, rng, groups):
+        ramps = spoil(flag_at_random(draw(rng, 3, groups, nframes=4, groupgap=1), rng, 0.4), rng)
+        agree(with_zero_frames(ramps, rng), suppress=False)
+
+    def test_optional_results(self, rng):
+        ramps = draw(rng, 2, 3, nframes=4, groupgap=1, drop_frames1=2)
+        ramps = spoil(flag_at_random(ramps, rng, 0.5), rng)
+        TestOptionalResults.compare(with_zero_frames(ramps, rng), False)
 
 
 class TestOptionalResults:
