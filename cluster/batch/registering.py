@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from calbatch.calibrate import cfg
 from calbatch.calibrate.errors import ParameterError
@@ -18,6 +18,7 @@ from calbatch.cluster.driver.staging import take_over
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.folder import BatchFolder, make_batch_name, remove_batch
 from calbatch.cluster.ledger import HistoryQueries, Ledger, LedgerError
+from calbatch.cluster.ledger.records import FAILED
 from calbatch.cluster.ledger.sqlite_errors import decoding
 from calbatch.cluster.planning.identity import parameters_of, software
 from calbatch.cluster.planning.inputs import (
@@ -28,6 +29,7 @@ from calbatch.cluster.planning.inputs import (
 )
 from calbatch.cluster.planning.planner import open_references
 from calbatch.cluster.planning.step_configuration import input_pattern
+from calbatch.cluster.planning.waits import Made, Waits, describe_failure_of
 from calbatch.cluster.sites import placement
 from calbatch.models.private import write_private_text
 from calbatch.models.storage.location import Location, location
@@ -53,6 +55,8 @@ class RegisteredBatch:
         True if the batch is new, rather than taken up again.
     ledger : Ledger, optional
         The open ledger, if it is held for the driver.
+    waits : Waits
+        The units that are more than one file.
     """
 
     folder: BatchFolder
@@ -62,6 +66,7 @@ class RegisteredBatch:
     total: int
     fresh: bool = False
     ledger: Ledger | None = None
+    waits: Waits = field(default_factory=Waits)
 
     @property
     def place(self) -> placement.Place:
@@ -221,10 +226,26 @@ def take_up(folder: BatchFolder, *, failed: bool = False, hold: bool = False) ->
             inputs=unfinished,
             total=row.total,
             ledger=ledger if hold else None,
+            waits=list_waits(ledger, row.id),
         )
         if hold:
             stack.pop_all()
     return registered
+
+
+def list_waits(ledger: Ledger, batch: int) -> Waits:
+    """Return the units of a batch that wait for others, with what has been made so far."""
+    made = {
+        maker.number: Made(
+            maker.identity,
+            maker.products,
+            describe_failure_of(location(maker.path), quarantined=maker.state == "quarantined")
+            if maker.state in FAILED
+            else "",
+        )
+        for maker in ledger.ended_makers(batch)
+    }
+    return Waits(ledger.unfinished_units(batch), made)
 
 
 def _conclude(folder: BatchFolder, ledger: Ledger, batch: int) -> None:

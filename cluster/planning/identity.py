@@ -192,7 +192,12 @@ class InputVersion(NamedTuple):
     header_digest: str
 
 
-def identity(source: InputVersion, settings: str, references: Mapping[str, Sequence[str]]) -> str:
+def identity(
+    source: InputVersion,
+    settings: str,
+    references: Mapping[str, Sequence[str]],
+    members: Sequence[Any] = (),
+) -> str:
     """Return the identity of an exposure.
 
     Parameters
@@ -203,5 +208,8 @@ def identity(source: InputVersion, settings: str, references: Mapping[str, Seque
         The step's `settings_digest`.
     references : mapping
         Name and checksum of each reference, by type. Products record the names.
+    members : sequence
+        For a unit with members: what decides them, including the identities of their makers.
     """
-    return json_digest([list(source), settings, dict(references)])
+    values = [list(source), settings, dict(references)]
+    return json_digest([*values, list(members)] if members else values)
