@@ -1,10 +1,10 @@
-"""What a step knows of its unit: the further inputs, by role."""
+"""What a step declares about its units, and what it knows of the present one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from calbatch.calibrate.configurable import Configurable
 
@@ -19,13 +19,21 @@ _NONE: Members = MappingProxyType({})
 
 
 class UnitAccess(Configurable):
-    """Base class of steps that gives access to the inputs of the unit that is calibrated.
+    """Base class of steps that concerns units of several inputs, and chains.
 
     Attributes
     ----------
+    takes : sequence of str
+        Suffixes of the products that it takes as its input, the preferred one first; empty if it
+        takes any. A folder stands for its files with the first of them.
+    keeps : bool
+        True if its products are written when another pipeline of a chain takes its result.
     parent : Step, optional
         The pipeline that contains the step.
     """
+
+    takes: ClassVar[Sequence[str]] = ()
+    keeps: ClassVar[bool] = False
 
     parent: Step | None
     _members: Members = _NONE

@@ -120,14 +120,12 @@ def software() -> dict[str, str]:
 def overrides_of(step: Step) -> dict[str, str]:
     """Return the overrides of references by parameter: a path, ``N/A``, or a model's class."""
     overrides = {}
-    for part in (step, *step.steps().values()):
+    for section, part in {step.name: step, **step.steps()}.items():
         for name, parameter in part.parameters().items():
             value = getattr(part, name)
             if isinstance(parameter, Override) and value is not None:
                 path = getattr(value, "path", value)  # the value is a model or a path
-                overrides[f"{part.name}.{name}"] = str(
-                    path or f"<{type(value).__name__} in memory>"
-                )
+                overrides[f"{section}.{name}"] = str(path or f"<{type(value).__name__} in memory>")
     return overrides
 
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
+from calbatch.calibrate.chain import select_part
 from calbatch.calibrate.errors import ReferenceFileError
 from calbatch.calibrate.references import CrdsReferences, ResolvedReferences
 from calbatch.calibrate.step import Step
@@ -111,6 +112,7 @@ class Planner:
         self._date, self._use_pars, self._fetch = date, use_pars, fetch
         self._verify_inputs = verify_inputs
         self._waits = waits or Waits()
+        self._parts = {"": step}
         self._settings: dict[tuple[str, tuple[str, ...]], StepSettings] = {}
         self.resolution = Resolution()
         self._guard = threading.Lock()
@@ -177,8 +179,9 @@ class Planner:
 
     def _step_of(self, pipeline: str) -> Step:
         """Return a part of the batch's chain of pipelines, or the whole."""
-        assert not pipeline  # TODO
-        return self.step
+        if pipeline not in self._parts:
+            self._parts[pipeline] = select_part(self.step, pipeline)
+        return self._parts[pipeline]
 
     def _plan_together(self, inputs: Sequence[tuple[int, Location]]) -> list[PlannedExposure]:
         exposures = self._new_exposures(inputs)

@@ -1,0 +1,72 @@
+"""Pipelines of two levels that follow detector1 in tests, and their entry points."""
+
+from contextlib import contextmanager
+
+from calbatch.calibrate import registry
+from calbatch.calibrate.parameters import Float
+from calbatch.calibrate.pipeline import Pipeline
+from calbatch.calibrate.step import Step
+from calbatch.models.datamodels import ImageModel
+
+ENTRY_POINTS = """
+[calbatch.pipelines]
+toy2 = support.toys:Toy2
+toy3 = support.toys:Toy3
+"""
+
+
+class Scale(Step):
+    """Multiply an image by a number."""
+
+    factor = Float(1.0, help="the number")
+
+    def process(self, exposure):
+        """Return the product."""
+        result = exposure.copy()
+        result.data = exposure.data * self.factor
+        return result
+
+
+class Toy2(Pipeline):
+    """Scale a rate, after subtracting the backgrounds of its association."""
+
+    takes = ("rate",)
+    suffixes = ("cal",)
+    step_defs = {"scale": Scale}
+
+    def process(self, exposure):
+        """Return the image."""
+        result = ImageModel(exposure)
+        for background in self.members.get("background", ()):
+            result.data = result.data - background.data
+        return self.scale(result)
+
+
+class Toy3(Pipeline):
+    """Add images."""
+
+    takes = ("cal",)
+    suffixes = ("i2d",)
+    in_tiles = False
+
+    def process(self, exposure):
+        """Return the sum."""
+        result = ImageModel(exposure)
+        for other in self.members["science"][1:]:
+            result.data = result.data + other.data
+        return result
+
+
+@contextmanager
+def registered_toys(folder, monkeypatch):
+    """Register the toy pipelines through entry points of a package in a folder."""
+    info = folder / "toys-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toys\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(ENTRY_POINTS)
+    monkeypatch.syspath_prepend(folder)
+    registry.pipelines.cache_clear()
+    try:
+        yield
+    finally:
+        registry.pipelines.cache_clear()
