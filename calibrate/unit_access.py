@@ -28,12 +28,19 @@ class UnitAccess(Configurable):
         takes any. A folder stands for its files with the first of them.
     keeps : bool
         True if its products are written when another pipeline of a chain takes its result.
+    roles : sequence of str
+        Roles of the members of associations that it uses, ``science`` among them; empty if it takes
+        no associations. Its main input is the first science member.
+    combines : bool
+        True if it calibrates associations only, never an exposure by itself.
     parent : Step, optional
         The pipeline that contains the step.
     """
 
     takes: ClassVar[Sequence[str]] = ()
     keeps: ClassVar[bool] = False
+    roles: ClassVar[Sequence[str]] = ()
+    combines: ClassVar[bool] = False
 
     parent: Step | None
     _members: Members = _NONE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -51,6 +51,30 @@ class UnitGraph:
     paths: Sequence[Location]
     units: Sequence[Unit] = ()
     longest: int = 1
+
+    def select(self, numbers: Iterable[int]) -> UnitGraph:
+        """Return some of the units and all that they wait for, numbered anew."""
+        by_number = {unit.number: unit for unit in self.units}
+        selected: set[int] = set()
+        pending = list(numbers)
+        while pending:
+            number = pending.pop()
+            if number not in selected:
+                selected.add(number)
+                pending += by_number[number].makers if number in by_number else ()
+        new = {old: number for number, old in enumerate(sorted(selected))}
+        units = [
+            unit._replace(
+                number=new[unit.number],
+                members=tuple(
+                    m if m.maker is None else m._replace(maker=new[m.maker]) for m in unit.members
+                ),
+            )
+            for unit in self.units
+            if unit.number in selected
+        ]
+        paths = [self.paths[number] for number in sorted(selected)]
+        return UnitGraph(paths=paths, units=units, longest=self.longest)
 
 
 def number_units(drafts: Sequence[DraftUnit]) -> UnitGraph:

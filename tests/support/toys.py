@@ -32,6 +32,7 @@ class Toy2(Pipeline):
 
     takes = ("rate",)
     suffixes = ("cal",)
+    roles = ("science", "background")
     step_defs = {"scale": Scale}
 
     def process(self, exposure):
@@ -47,7 +48,8 @@ class Toy3(Pipeline):
 
     takes = ("cal",)
     suffixes = ("i2d",)
-    in_tiles = False
+    roles = ("science",)
+    combines = True
 
     def process(self, exposure):
         """Return the sum."""
