@@ -33,6 +33,13 @@ class UnitAccess(Configurable):
         no associations. Its main input is the first science member.
     combines : bool
         True if it calibrates associations only, never an exposure by itself.
+    groups_by, orders_by : sequence of str
+        Metadata paths, such as ``meta.instrument.detector`` and ``meta.exposure.start_time``.
+        Exposures that agree in the first are calibrated one after another, ordered by the second;
+        empty ``orders_by`` if the order does not matter.
+    hands_on : sequence of str
+        Suffixes of the products that the next exposure in this order receives; see
+        `received_state`.
     parent : Step, optional
         The pipeline that contains the step.
     """
@@ -41,6 +48,9 @@ class UnitAccess(Configurable):
     keeps: ClassVar[bool] = False
     roles: ClassVar[Sequence[str]] = ()
     combines: ClassVar[bool] = False
+    groups_by: ClassVar[Sequence[str]] = ()
+    orders_by: ClassVar[Sequence[str]] = ()
+    hands_on: ClassVar[Sequence[str]] = ()
 
     parent: Step | None
     _members: Members = _NONE
@@ -53,3 +63,24 @@ class UnitAccess(Configurable):
     @members.setter
     def members(self, members: Members) -> None:
         self._members = members
+
+    def received_state(self, suffix: str) -> DataModel | None:
+        """Return the product that the exposure before handed on.
+
+        A step hands on a state by adding it to the products, ``self.add_product(suffix, model)``,
+        and listing the suffix in ``hands_on``. The state thus belongs to an attempt that ended
+        well.
+
+        Parameters
+        ----------
+        suffix : str
+            The product's suffix.
+
+        Returns
+        -------
+        DataModel or None
+            None for the first exposure, for one whose predecessor failed or made no such product,
+            and outside batches.
+        """
+        models = self.members.get(suffix, ())
+        return models[0] if models else None

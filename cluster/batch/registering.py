@@ -18,8 +18,9 @@ from calbatch.cluster.driver.staging import take_over
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.folder import BatchFolder, make_batch_name, remove_batch
 from calbatch.cluster.ledger import HistoryQueries, Ledger, LedgerError
-from calbatch.cluster.ledger.records import FAILED
+from calbatch.cluster.ledger.records import FAILED, OPEN
 from calbatch.cluster.ledger.sqlite_errors import decoding
+from calbatch.cluster.ledger.unit_queries import UnitQueries
 from calbatch.cluster.planning.associations import PATTERN
 from calbatch.cluster.planning.identity import parameters_of, software
 from calbatch.cluster.planning.inputs import (
@@ -237,8 +238,18 @@ def take_up(folder: BatchFolder, *, failed: bool = False, hold: bool = False) ->
     return registered
 
 
-def list_waits(ledger: Ledger, batch: int) -> Waits:
-    """Return the units of a batch that wait for others, with what has been made so far."""
+def list_waits(ledger: UnitQueries, batch: int, *states: str) -> Waits:
+    """Return the units of a batch that are more than one file, with what has been made so far.
+
+    Parameters
+    ----------
+    ledger : UnitQueries
+        The open ledger.
+    batch : int
+        The batch's number in the ledger.
+    *states : str
+        States of the units; by default those without a final outcome.
+    """
     made = {
         maker.number: Made(
             maker.identity,
@@ -249,7 +260,7 @@ def list_waits(ledger: Ledger, batch: int) -> Waits:
         )
         for maker in ledger.ended_makers(batch)
     }
-    return Waits(ledger.unfinished_units(batch), made)
+    return Waits(ledger.units(batch, *(states or OPEN)), made)
 
 
 def _conclude(folder: BatchFolder, ledger: Ledger, batch: int) -> None:

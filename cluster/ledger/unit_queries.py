@@ -82,10 +82,6 @@ class UnitQueries:
             path, pipeline, product = unit
             yield Unit(number, path, tuple(members), pipeline, product)
 
-    def unfinished_units(self, batch: int) -> list[Unit]:
-        """Return the units that are more than one file and have no final outcome."""
-        return list(self.units(batch, *OPEN))
-
     def ended_makers(self, batch: int) -> list[EndedMaker]:
         """Return the units with a final outcome whose products are members of others."""
         if not self.has_members(batch):

@@ -11,8 +11,9 @@ from typing import NamedTuple
 from calbatch.calibrate.chain import SEPARATOR, Chain
 from calbatch.calibrate.step import Step
 from calbatch.calibrate.suffixes import product_name
+from calbatch.calibrate.unit_access import UnitAccess
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.exposure.unit import SCIENCE
+from calbatch.cluster.exposure.unit import ORDER, SCIENCE
 from calbatch.cluster.planning.associations import (
     PATTERN,
     Association,
@@ -20,6 +21,7 @@ from calbatch.cluster.planning.associations import (
     is_association,
     read_association,
 )
+from calbatch.cluster.planning.ordering import find_ordering, group_exposures
 from calbatch.cluster.planning.unit_graph import DraftMember, DraftUnit, UnitGraph, number_units
 from calbatch.models.errors import ModelError
 from calbatch.models.storage.files import current_version
@@ -49,7 +51,9 @@ def collect_units(step: Step, paths: Sequence[Location], output: Location) -> Un
     associations = [_read(path) for path in paths if _is_read_as_association(step, path)]
     levels = [_level_of(each, parts) for each in associations]
     starts = sorted({0, *levels, *(n for n, part in enumerate(parts.values()) if part.combines)})
-    if not associations and starts == [0]:
+    _require_order_first(parts, starts)
+    first = list(parts.values())[: [*starts, len(parts)][1]]
+    if not associations and starts == [0] and not find_ordering(first):
         return UnitGraph(paths=paths)
     collection = _Collection(output)
     for start, end in pairwise([*starts, len(parts)]):
@@ -64,6 +68,16 @@ def collect_units(step: Step, paths: Sequence[Location], output: Location) -> Un
         else:
             collection.add_next(stage, level)
     return number_units([*collection.finals(), *collection.drafts])
+
+
+def _require_order_first(parts: Mapping[str, Step], starts: Sequence[int]) -> None:
+    later = [] if len(starts) == 1 else list(parts.values())[starts[1] :]
+    ordering = find_ordering(later)
+    if ordering is not None:
+        raise RequestError(
+            f"{ordering.name} takes exposures in order, which is possible in the first stage of a "
+            "chain only: calibrate in two batches"
+        )
 
 
 def accepts_associations(step: Step) -> bool:
@@ -159,6 +173,23 @@ class _Collection:
             if stage.pipeline:
                 draft.members.append(DraftMember(SCIENCE, str(path)))
             self._add(draft, stage, path.name)
+        ordering = find_ordering(stage.parts)
+        if ordering is not None:
+            plain = [draft for draft in self.drafts if not draft.product]
+            self._put_in_order(plain, ordering)
+
+    def _put_in_order(self, drafts: Sequence[DraftUnit], ordering: UnitAccess) -> None:
+        """Let exposures wait for those that come before them, and receive their states."""
+        for group in group_exposures(drafts, ordering):
+            for draft in group:
+                if not draft.members:
+                    draft.members.append(DraftMember(SCIENCE, str(draft.path)))
+            for before, after in pairwise(group):
+                names = [product_name(before.path.name, suffix) for suffix in ordering.hands_on]
+                after.members += [
+                    DraftMember(suffix, str(self.output / name), before, optional=True)
+                    for suffix, name in zip(ordering.hands_on, names, strict=True)
+                ] or [DraftMember(ORDER, "", before, optional=True)]
 
     def add_next(self, stage: _Stage, associations: Sequence[Association]) -> None:
         """Add the units of a further stage."""

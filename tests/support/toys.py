@@ -6,12 +6,13 @@ from calbatch.calibrate import registry
 from calbatch.calibrate.parameters import Float
 from calbatch.calibrate.pipeline import Pipeline
 from calbatch.calibrate.step import Step
-from calbatch.models.datamodels import ImageModel
+from calbatch.models.datamodels import ImageModel, RampModel
 
 ENTRY_POINTS = """
 [calbatch.pipelines]
 toy2 = support.toys:Toy2
 toy3 = support.toys:Toy3
+ordered = support.toys:Ordered
 """
 
 
@@ -59,6 +60,34 @@ class Toy3(Pipeline):
         return result
 
 
+class Accumulate(Step):
+    """Add twice the state that the exposure before handed on, and hand on the result."""
+
+    groups_by = ("meta.instrument.detector",)
+    orders_by = ("meta.exposure.start_time",)
+    hands_on = ("memory",)
+
+    def process(self, exposure):
+        """Return the sum."""
+        result = RampModel(exposure)
+        before = self.received_state("memory")
+        if before is not None:
+            result.data = result.data + 2 * before.data
+        self.add_product("memory", result.copy())
+        return result
+
+
+class Ordered(Pipeline):
+    """Accumulate exposures in order of their times."""
+
+    suffixes = ("ramp",)
+    step_defs = {"accumulate": Accumulate}
+
+    def process(self, exposure):
+        """Return the sum."""
+        return self.accumulate(exposure)
+
+
 @contextmanager
 def registered_toys(folder, monkeypatch):
     """Register the toy pipelines through entry points of a package in a folder."""
@@ -72,3 +101,10 @@ def registered_toys(folder, monkeypatch):
         yield
     finally:
         registry.pipelines.cache_clear()
+
+
+def fail_unless_repaired(model):
+    """Fail for exposure c: a hook."""
+    if model.path.name.startswith("c"):
+        raise ValueError("not today")
+    return model

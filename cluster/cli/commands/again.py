@@ -14,7 +14,7 @@ from calbatch.cluster.batch.liveness import EXIT_STATUS
 from calbatch.cluster.batch.order import Order
 from calbatch.cluster.batch.python_api import build_order
 from calbatch.cluster.batch.reconfiguring import reconfigure
-from calbatch.cluster.batch.registering import begin_batch
+from calbatch.cluster.batch.registering import begin_batch, list_waits
 from calbatch.cluster.batch.report import print_summary
 from calbatch.cluster.batch.result import Result
 from calbatch.cluster.batch.session import drive
@@ -49,12 +49,14 @@ def recalibrate(batch: str | None, context: str, *, dry_run: bool) -> int:
         with decoding(view.path):
             order = replace(Order.from_json(row.request), context=context)
         changed = dict(_find_changes(view, row.id, step, order))
+        has_members = view.has_members(row.id)
     for path, reason in changed.items():
         console.print(escape_text(f"{path}: {reason}"))
     console.print(f"{len(changed)} of {row.total} exposures have other references by {context}")
     if dry_run or not changed:
         return 0
-    order = replace(order, inputs=tuple(map(str, changed)))
+    if not has_members:  # otherwise, all inputs are named again, and unchanged units are kept
+        order = replace(order, inputs=tuple(map(str, changed)))
     notes = {str(path): reason for path, reason in changed.items()}
     registered = begin_batch(step, order, notes, hold=True)
     result = drive(registered, console)
@@ -67,7 +69,13 @@ def _find_changes(
 ) -> Iterator[tuple[Location, str]]:
     """Yield the exposures whose references change, each with a description of the change."""
     rows = {row.number: row for row in view.exposures(batch, "done", "kept")}
-    planner = Planner(step, open_references(step, order.context), use_pars=order.pars, history=view)
+    planner = Planner(
+        step,
+        open_references(step, order.context),
+        use_pars=order.pars,
+        history=view,
+        waits=list_waits(view, batch, "done", "kept"),
+    )
     inputs = [(number, location(row.path)) for number, row in rows.items()]
     for block in planner.plan_blocks(inputs):
         for planned in block:

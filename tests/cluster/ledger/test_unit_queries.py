@@ -7,6 +7,7 @@ from support.fakes import exposure_path
 
 from calbatch.cluster.exposure.unit import Member, Unit
 from calbatch.cluster.ledger import Ledger, ProductRow, View
+from calbatch.cluster.ledger.records import OPEN
 from calbatch.cluster.ledger.schema import MIGRATIONS
 
 UNITS = [
@@ -29,10 +30,10 @@ def write(folder, units=UNITS):
 def test_units_are_read_as_they_were_stored(tmp_path):
     ledger, batch = write(tmp_path)
     with ledger:
-        assert ledger.unfinished_units(batch) == UNITS
+        assert list(ledger.units(batch, *OPEN)) == UNITS
         ledger.update_exposure(batch, 1, state="done")
         ledger.commit()
-        assert ledger.unfinished_units(batch) == UNITS[1:]
+        assert list(ledger.units(batch, *OPEN)) == UNITS[1:]
     with View(tmp_path) as view:
         assert list(view.units(batch)) == UNITS
         assert [row.members for row in view.exposures(batch)] == [0, 1, 2]
@@ -56,7 +57,7 @@ def test_a_batch_of_files_has_no_members(tmp_path):
     ledger, batch = write(tmp_path, [])
     with ledger:
         assert not ledger.has_members(batch)
-        assert ledger.unfinished_units(batch) == []
+        assert list(ledger.units(batch, *OPEN)) == []
         assert len(list(ledger.unfinished_exposures(batch))) == 3
 
 
