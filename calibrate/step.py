@@ -20,6 +20,7 @@ from calbatch.calibrate.parameters import (
     nearest,
     parameters_of,
 )
+from calbatch.calibrate.products import UnitAccess
 from calbatch.calibrate.references import (
     NOT_APPLICABLE,
     ChosenReference,
@@ -27,7 +28,6 @@ from calbatch.calibrate.references import (
     HostCopies,
     References,
 )
-from calbatch.calibrate.unit_access import UnitAccess
 from calbatch.models import datamodels
 from calbatch.models.model import DataModel
 

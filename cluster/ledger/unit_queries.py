@@ -14,6 +14,14 @@ from calbatch.cluster.ledger.records import FINAL, OPEN, MemberRow
 from calbatch.cluster.ledger.sqlite_errors import decoding
 from calbatch.models.storage.location import location
 
+_HELD = (
+    "FROM members JOIN exposures AS unit ON unit.batch = members.batch AND "
+    "unit.number = members.number JOIN exposures AS maker ON maker.batch = members.batch AND "
+    "maker.number = members.maker WHERE members.batch = ? AND unit.state = 'waiting' AND "
+    f"maker.state IN ({', '.join('?' * len(OPEN))})"
+)
+"""Condition of units that wait for others; its values are the batch and the open states."""
+
 
 class EndedMaker(NamedTuple):
     """A unit that has ended, and for which others wait or waited.
@@ -52,10 +60,14 @@ class UnitQueries:
         ):  # fmt: skip
             yield row["number"], row["path"]
 
+    def has_table(self, name: str) -> bool:
+        """Return whether there is a table; older ledgers, opened for reading, lack some."""
+        query = "SELECT count(*) AS n FROM sqlite_master WHERE type = 'table' AND name = ?"
+        return bool(next(self._rows(query, name))["n"])
+
     def has_members(self, batch: int) -> bool:
         """Return whether a batch has units that are more than one file."""
-        query = "SELECT count(*) AS n FROM sqlite_master WHERE name = 'members'"
-        if not next(self._rows(query))["n"]:  # an older ledger, opened for reading
+        if not self.has_table("members"):
             return False
         query = "SELECT count(*) AS n FROM (SELECT 1 FROM members WHERE batch = ? LIMIT 1)"
         return bool(next(self._rows(query, batch))["n"])
@@ -81,6 +93,36 @@ class UnitQueries:
             assert unit is not None  # a group has rows
             path, pipeline, product = unit
             yield Unit(number, path, tuple(members), pipeline, product)
+
+    def count_held(self, batch: int) -> int:
+        """Return the number of units that wait for others."""
+        if not self.has_members(batch):
+            return 0
+        query = f"SELECT count(DISTINCT members.number) AS n {_HELD}"
+        return int(next(self._rows(query, batch, *OPEN))["n"])
+
+    def find_held(self, batch: int, limit: int) -> dict[str, list[str]]:
+        """Return the paths of the units for which some units wait, by path or product.
+
+        Parameters
+        ----------
+        batch : int
+            The batch's number in the ledger.
+        limit : int
+            Number of units to return.
+        """
+        found: dict[str, list[str]] = {}
+        if not self.has_members(batch):
+            return found
+        query = (
+            "SELECT DISTINCT members.number, unit.path, unit.product, maker.path AS makes "
+            f"{_HELD} AND members.number IN (SELECT DISTINCT members.number {_HELD} "
+            "ORDER BY members.number LIMIT ?) ORDER BY members.number, members.id"
+        )
+        values = batch, *OPEN, batch, *OPEN, limit
+        for row in self._rows(query, *values):
+            found.setdefault(row["product"] or row["path"], []).append(row["makes"])
+        return found
 
     def ended_makers(self, batch: int) -> list[EndedMaker]:
         """Return the units with a final outcome whose products are members of others."""

@@ -9,9 +9,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from calbatch.calibrate.chain import SEPARATOR, Chain
+from calbatch.calibrate.products import UnitAccess
 from calbatch.calibrate.step import Step
 from calbatch.calibrate.suffixes import product_name
-from calbatch.calibrate.unit_access import UnitAccess
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.unit import ORDER, SCIENCE
 from calbatch.cluster.planning.associations import (

@@ -7,23 +7,11 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from support.batches import DATE, calbatch, checksums
-from support.toys import registered_toys
+from support.toys import registered_toys, write_association
 
 from calbatch.cluster.ledger import View
 
 HOW = ("--scheduler", "sync", "--date", DATE, "--no-fsync")
-
-
-def write_association(path, *products, rule="Asn_Lv2Image"):
-    entries = [
-        {
-            "name": name,
-            "members": [{"expname": n, "exptype": role} for role, n in members],
-        }
-        for name, members in products
-    ]
-    path.write_text(json.dumps({"asn_rule": rule, "products": entries}))
-    return path
 
 
 @pytest.fixture
@@ -126,6 +114,26 @@ def test_resuming_follows_the_edges(raw):
     done = calbatch("resume", raw.parent / "out")
     assert done.status == 0, done.err
     assert states(raw) == dict.fromkeys(UNITS, "done")
+
+
+def test_the_manifest_records_the_edges(raw):
+    assert run(raw).status == 0
+    (manifest,) = (raw.parent / "out" / ".calbatch").glob("*/manifest.json")
+    entries = json.loads(manifest.read_text())["exposures"]
+    by_name = {(e.get("pipeline"), e.get("product") or e["input"][-12:]): e for e in entries}
+    image, mosaic = by_name["Toy2", "p"], by_name["Toy3", "mosaic"]
+    science, background = image["members"]
+    assert (science["role"], background["role"]) == ("science", "background")
+    assert entries[background["maker"]]["input"].endswith("c_uncal.fits")
+    assert entries[mosaic["members"][0]["maker"]] is image
+    (raw.parent / "out" / ".calbatch" / "ledger.sqlite").write_bytes(b"noise" * 4000)
+    assert calbatch("rebuild", raw.parent / "out").status == 0
+    with View(raw.parent / "out" / ".calbatch") as view:
+        (batch,) = view.batches()
+        members = {unit.product: unit.members for unit in view.units(batch.id)}
+    assert [m.maker for m in members["p"]] == [science["maker"], background["maker"]]
+    assert run(raw).status == 0
+    assert set(states(raw).values()) == {"kept"}
 
 
 def test_a_plan_shows_the_graph(raw):

@@ -37,6 +37,8 @@ class Killed:
         The file with the planned kills; see `support.killing`.
     temporary : Path
         The folder for temporary files of all processes.
+    pipeline : str
+        What the batches run.
     """
 
     inputs: Path
@@ -44,6 +46,7 @@ class Killed:
     site: tuple[str, ...]
     plan: Path
     temporary: Path
+    pipeline: str = "detector1"
     other: bool = False
     folders: list[BatchFolder] = field(default_factory=list)
 
@@ -63,7 +66,7 @@ class Killed:
     def repeat(self):
         """Repeat the command, which makes a new batch."""
         how = (*self.site, *HOW, *OTHERWISE[self.other])
-        completed = _accepted("submit", "detector1", self.inputs, "-o", self.output, *how)
+        completed = _accepted("submit", self.pipeline, self.inputs, "-o", self.output, *how)
         self.folders.append(BatchFolder(self.output, completed.out.strip()))
 
     def run_with_other_parameters(self):

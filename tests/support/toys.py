@@ -1,5 +1,6 @@
 """Pipelines of two levels that follow detector1 in tests, and their entry points."""
 
+import json
 from contextlib import contextmanager
 
 from calbatch.calibrate import registry
@@ -108,3 +109,16 @@ def fail_unless_repaired(model):
     if model.path.name.startswith("c"):
         raise ValueError("not today")
     return model
+
+
+def write_association(path, *products, rule="Asn_Lv2Image"):
+    """Write an association of products, each a name and its members; return its path."""
+    entries = [
+        {
+            "name": name,
+            "members": [{"expname": n, "exptype": role} for role, n in members],
+        }
+        for name, members in products
+    ]
+    path.write_text(json.dumps({"asn_rule": rule, "products": entries}))
+    return path

@@ -79,3 +79,14 @@ def test_an_older_ledger_is_read_and_migrated(tmp_path):
     with Ledger(tmp_path) as ledger:
         assert list(ledger.unfinished_exposures(1)) == [(0, "/a")]
         assert not ledger.has_members(1)
+
+
+def test_units_that_wait_for_others_are_counted_and_named(tmp_path):
+    ledger, batch = write(tmp_path)
+    with ledger:
+        assert ledger.count_held(batch) == 2
+        assert ledger.find_held(batch, 1) == {str(exposure_path(1)): [str(exposure_path(0))]}
+        ledger.update_exposure(batch, 0, state="done")
+        ledger.commit()
+        assert ledger.count_held(batch) == 1
+        assert ledger.find_held(batch, 5) == {"target": [str(exposure_path(1))]}
