@@ -52,6 +52,8 @@ def collect_units(step: Step, paths: Sequence[Location], output: Location) -> Un
     levels = [_level_of(each, parts) for each in associations]
     starts = sorted({0, *levels, *(n for n, part in enumerate(parts.values()) if part.combines)})
     _require_order_first(parts, starts)
+    if len(starts) > 1:
+        _require_nothing_around(step)
     first = list(parts.values())[: [*starts, len(parts)][1]]
     if not associations and starts == [0] and not find_ordering(first):
         return UnitGraph(paths=paths)
@@ -70,6 +72,16 @@ def collect_units(step: Step, paths: Sequence[Location], output: Location) -> Un
     return number_units([*collection.finals(), *collection.drafts])
 
 
+def _require_nothing_around(chain: Step) -> None:
+    """Refuse parameters of the whole chain where no task runs the whole chain."""
+    for name in ("pre_hooks", "post_hooks", "suffix", "output_file", "skip"):
+        if getattr(chain, name):
+            raise RequestError(
+                f"{name} of the chain {chain.name}: its pipelines run one by one, since "
+                f"associations come between them: set {name} of one of them"
+            )
+
+
 def _require_order_first(parts: Mapping[str, Step], starts: Sequence[int]) -> None:
     later = [] if len(starts) == 1 else list(parts.values())[starts[1] :]
     ordering = find_ordering(later)
@@ -78,6 +90,21 @@ def _require_order_first(parts: Mapping[str, Step], starts: Sequence[int]) -> No
             f"{ordering.name} takes exposures in order, which is possible in the first stage of a "
             "chain only: calibrate in two batches"
         )
+
+
+def require_single_exposures(step: Step) -> None:
+    """Refuse a step for which exposures that arrive one by one do not suffice.
+
+    Raises
+    ------
+    RequestError
+        If it combines exposures, or takes them in order.
+    """
+    parts = list(step.parts.values()) if isinstance(step, Chain) else [step]
+    ordering = find_ordering(parts)
+    for part in (*(part for part in parts if part.combines), *([ordering] if ordering else [])):
+        reason = "combines exposures" if part.combines else "takes exposures in order"
+        raise RequestError(f"{part.name} {reason}: use `calbatch run` when all of them are there")
 
 
 def accepts_associations(step: Step) -> bool:

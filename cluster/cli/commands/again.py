@@ -29,6 +29,7 @@ from calbatch.cluster.planning.inputs import files_in, natural_key
 from calbatch.cluster.planning.planned_exposure import PlannedExposure
 from calbatch.cluster.planning.planner import Planner, open_references
 from calbatch.cluster.planning.step_configuration import input_pattern
+from calbatch.cluster.planning.unit_collection import require_single_exposures
 from calbatch.cluster.sites import placement
 from calbatch.models import datamodels
 from calbatch.models.errors import ModelError
@@ -114,6 +115,7 @@ def watch(
             f"output_file = {step.output_file}: every exposure needs a name of its own; suffix "
             "changes how products' names end"
         )
+    require_single_exposures(step)
     place, pattern = Path(folder).expanduser().absolute(), input_pattern(step)
     arrivals = _Arrivals(place, pattern, settle, recursive=order.recursive)
     status, last, waiting, reported = 0, time.monotonic(), list[Path](), ""

@@ -8,7 +8,11 @@ from support.toys import Accumulate, Toy2, Toy3
 from calbatch.calibrate.chain import make_chain
 from calbatch.calibrate.pipeline import Pipeline
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.planning.unit_collection import accepts_associations, collect_units
+from calbatch.cluster.planning.unit_collection import (
+    accepts_associations,
+    collect_units,
+    require_single_exposures,
+)
 
 
 class Rates(Pipeline):
@@ -99,7 +103,23 @@ def test_an_order_is_possible_in_the_first_stage_only(folder):
         collect_units(step, [*raw(folder), asn], folder / "out")
 
 
+def test_parameters_of_a_whole_chain_are_refused_where_it_is_cut(folder):
+    asn = associate(folder, "p", ("science", "b_rate.fits"))
+    step = make_chain((Rates, Toy2))(suffix="mine")
+    assert collect_units(step, raw(folder), folder / "out").units == ()
+    with pytest.raises(RequestError, match="suffix of the chain Rates,Toy2: its pipelines run"):
+        collect_units(step, [*raw(folder), asn], folder / "out")
+
+
 def test_associations_are_read_only_where_a_pipeline_takes_them():
     assert accepts_associations(make_chain((Rates, Toy2))())
     assert accepts_associations(Toy3())
     assert not accepts_associations(Rates())
+
+
+def test_some_steps_need_more_than_single_exposures():
+    require_single_exposures(make_chain((Rates, Toy2))())
+    with pytest.raises(RequestError, match="Toy3 combines exposures: use `calbatch run` when"):
+        require_single_exposures(make_chain((Rates, Toy2, Toy3))())
+    with pytest.raises(RequestError, match="accumulate takes exposures in order: use"):
+        require_single_exposures(Late())
