@@ -12,7 +12,7 @@ import pytest
 import yaml
 from support.batches import calbatch, checksums, make_copies, small_set
 from support.chaos import kill, require_consistent
-from support.kills import HOOKS, HOW, OTHERWISE, Killed
+from support.kills import HOOKS, HOW, Killed
 from support.onehost import slurm
 from support.ownscheduler import Running
 from support.placed import eventually
@@ -92,7 +92,7 @@ def killed(tmp_path, monkeypatch):
 def require_as_undisturbed(killed, count, where, monkeypatch, numbers_of_products=1):
     require_consistent(killed.folder, count, numbers_of_products)
     monkeypatch.delenv("KILLS")
-    how = ("--scheduler", "sync", *HOW, *OTHERWISE[killed.other])
+    how = ("--scheduler", "sync", *HOW, *killed.parameters())
     assert calbatch("run", killed.pipeline, killed.inputs, "-o", where, *how).status == 0
     assert checksums(killed.output) == checksums(where)
     state = killed.folder.state
@@ -149,7 +149,7 @@ def test_workers_and_drivers_are_killed(killed, tmp_path, monkeypatch, count, ki
 def test_batches_with_edges_are_killed(killed, tmp_path, monkeypatch, count, kills, site):
     """Each pair of exposures is an association of an image and its background."""
     batches = killed(count, kills, *site)
-    batches.pipeline = "detector1,toy2"
+    batches.pipeline, batches.otherwise = "toy1,toy2", ("--scale.factor=2",)
     names = [path.name.replace("uncal", "rate") for path in sorted(batches.inputs.iterdir())]
     for image, background in list(pairwise(names))[::2]:
         write_association(

@@ -17,8 +17,8 @@ from support.chaos import driver_of
 from support.waiting import Limit, be_slow
 
 HOOKS = Path(__file__).parent / "killing"
-OTHERWISE = {False: (), True: ("--ramp_fit.suppress_one_group", "false", "--jump.skip", "true")}
-"""What a batch's parameters are, by whether they are the other ones."""
+OTHERWISE = ("--ramp_fit.suppress_one_group", "false", "--jump.skip", "true")
+"""Other parameters of detector1."""
 
 HOW = ("--date", DATE, "--no-fsync")
 
@@ -37,8 +37,8 @@ class Killed:
         The file with the planned kills; see `support.killing`.
     temporary : Path
         The folder for temporary files of all processes.
-    pipeline : str
-        What the batches run.
+    pipeline, otherwise
+        What the batches run, and its other parameters.
     """
 
     inputs: Path
@@ -47,6 +47,7 @@ class Killed:
     plan: Path
     temporary: Path
     pipeline: str = "detector1"
+    otherwise: tuple[str, ...] = OTHERWISE
     other: bool = False
     folders: list[BatchFolder] = field(default_factory=list)
 
@@ -65,7 +66,7 @@ class Killed:
 
     def repeat(self):
         """Repeat the command, which makes a new batch."""
-        how = (*self.site, *HOW, *OTHERWISE[self.other])
+        how = (*self.site, *HOW, *self.parameters())
         completed = _accepted("submit", self.pipeline, self.inputs, "-o", self.output, *how)
         self.folders.append(BatchFolder(self.output, completed.out.strip()))
 
@@ -73,6 +74,10 @@ class Killed:
         """Repeat the command with other parameters."""
         self.other = not self.other
         self.repeat()
+
+    def parameters(self):
+        """Return the parameters of the last batch."""
+        return self.otherwise if self.other else ()
 
     def resume(self):
         """Resume the last batch."""

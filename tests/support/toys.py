@@ -1,4 +1,4 @@
-"""Pipelines of two levels that follow detector1 in tests, and their entry points."""
+"""Quick pipelines of three levels, without kernels to compile, and their entry points."""
 
 import json
 from contextlib import contextmanager
@@ -7,14 +7,33 @@ from calbatch.calibrate import registry
 from calbatch.calibrate.parameters import Float
 from calbatch.calibrate.pipeline import Pipeline
 from calbatch.calibrate.step import Step
-from calbatch.models.datamodels import ImageModel, RampModel
+from calbatch.models.datamodels import CubeModel, ImageModel, RampModel
 
 ENTRY_POINTS = """
 [calbatch.pipelines]
+toy1 = support.toys:Toy1
 toy2 = support.toys:Toy2
 toy3 = support.toys:Toy3
 ordered = support.toys:Ordered
 """
+
+
+def average(data):
+    """Return the means of all samples, and of each integration."""
+    return data.mean(axis=(0, 1), dtype="f4"), data.mean(axis=1, dtype="f4")
+
+
+class Toy1(Pipeline):
+    """Average the groups of a ramp."""
+
+    suffixes = ("rate", "rateints")
+
+    def process(self, exposure):
+        """Return the averages."""
+        made = RampModel(exposure).map_tiles_into(
+            {"rate": ImageModel, "rateints": CubeModel}, average, ("rate.data", "rateints.data")
+        )
+        return made["rate"], made["rateints"]
 
 
 class Scale(Step):
