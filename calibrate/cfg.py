@@ -97,6 +97,8 @@ def _text(path: Path, section: Any, key: str) -> str | None:
     value = section.get(key)
     if value is None or isinstance(value, str):
         return value
+    if isinstance(value, list):  # the pipelines of a chain
+        return ",".join(value)
     raise ParameterError(f"{path}: {key} must be a single string, not {value!r:.100}")
 
 
@@ -144,7 +146,7 @@ def format_cfg(step: Step, *, chosen: bool = False) -> str:
         section = _entries(part, usual.steps()[alias] if usual else None, alias, chosen=chosen)
         if section or not chosen:
             entries[alias] = section
-    lines = [f"name = {quote(step.name)}", f"class = {quote(class_path(step))}"]
+    lines = [f"name = {quote(step.name)}", f"class = {quote(step.class_path())}"]
     for alias, section in entries.items():
         lines += ["", f"[{alias}]"] if alias else []
         for name, entry in section.items():
@@ -152,11 +154,6 @@ def format_cfg(step: Step, *, chosen: bool = False) -> str:
     text = "\n".join(lines) + "\n"
     _require_same(text, entries)
     return text
-
-
-def class_path(step: Step) -> str:
-    """Return the import path of a step's class."""
-    return f"{type(step).__module__}.{type(step).__qualname__}"
 
 
 Entry = str | list[str]

@@ -34,6 +34,11 @@ class Configurable:
         if "__init__" not in vars(cls):
             cls.__signature__ = make_signature(cls)  # type: ignore[attr-defined]
 
+    @classmethod
+    def class_path(cls) -> str:
+        """Return the import path of the class."""
+        return f"{cls.__module__}.{cls.__qualname__}"
+
     def __repr__(self) -> str:
         values = (f"{name}={value}" for name, value in changed_values(self))
         return f"{type(self).__name__}({', '.join(values)})"

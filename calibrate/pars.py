@@ -93,17 +93,17 @@ def _sections(step: Step, files: Mapping[str, Path]) -> dict[str, dict[str, Sour
     sections: dict[str, dict[str, Sourced]] = {"": {}}
     for alias, part in step.steps().items():
         sections[alias] = dict(_values(part, files.get(_type_of(part))))
-    path = files.get(_type_of(step))
-    sections[""] = dict(_values(step, path))
-    if path is not None:
-        for alias, parameters in read_parameters(path).steps.items():
-            if alias in step.steps():
-                parameters_of_step = _known_parameters(step.steps()[alias], parameters, path.name)
-                sections[alias].update(
-                    {name: (value, path.name) for name, value in parameters_of_step}
-                )
-            else:
-                log.info("%s: %s has no step %s: ignored", path.name, step.name, alias)
+    sections[""] = dict(_values(step, files.get(_type_of(step))))
+    names = {id(part): section for section, part in step.steps().items()}
+    for whole in (step, *step.steps().values()):
+        path = files.get(_type_of(whole))
+        for alias, parameters in read_parameters(path).steps.items() if path else ():
+            part = whole.steps().get(alias)
+            if part is None:
+                log.info("%s: %s has no step %s: ignored", path.name, whole.name, alias)
+                continue
+            known = _known_parameters(part, parameters, path.name)
+            sections[names[id(part)]].update({name: (value, path.name) for name, value in known})
     if not isinstance(step, Pipeline):
         sections[""].pop("skip", None)  # a step that is run by itself is not skipped
     return sections

@@ -19,9 +19,12 @@ class Pipeline(Step):
 
     Subclasses list their steps in ``step_defs`` and implement `process`, where each step is an
     attribute named by its alias. The alias is also the section in a ``.cfg`` and the prefix on the
-    command line. ``defaults`` replaces defaults of individual steps.
+    command line. ``defaults`` replaces defaults of individual steps. ``takes`` lists the suffixes
+    of the products that it takes, and ``keeps`` says whether its own are written within a chain.
     """
 
+    takes = ("uncal",)
+    keeps = True
     step_defs: ClassVar[Mapping[str, type[Step]]] = {}
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 

@@ -1,11 +1,13 @@
-"""Name and write the products of a step."""
+"""What a step takes and hands on; naming and writing its products."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar
 
+from calbatch.calibrate.configurable import Configurable
 from calbatch.calibrate.errors import StepError
 from calbatch.calibrate.suffixes import product_name, strip_extension
 from calbatch.models.storage.location import Location, location
@@ -14,6 +16,80 @@ if TYPE_CHECKING:
     from calbatch.calibrate.step import Step
     from calbatch.models.model import DataModel
     from calbatch.models.saving import SaveResult
+
+
+Members = Mapping[str, Sequence["DataModel"]]
+"""Lazy models of a unit's inputs, by role."""
+
+_NONE: Members = MappingProxyType({})
+
+
+class UnitAccess(Configurable):
+    """Base class of steps that concerns units of several inputs, and chains.
+
+    Attributes
+    ----------
+    takes : sequence of str
+        Suffixes of the products that it takes as its input, the preferred one first; empty if it
+        takes any. A folder stands for its files with the first of them.
+    keeps : bool
+        True if its products are written when another pipeline of a chain takes its result.
+    roles : sequence of str
+        Roles of the members of associations that it uses, ``science`` among them; empty if it takes
+        no associations. Its main input is the first science member.
+    combines : bool
+        True if it calibrates associations only, never an exposure by itself.
+    groups_by, orders_by : sequence of str
+        Metadata paths, such as ``meta.instrument.detector`` and ``meta.exposure.start_time``.
+        Exposures that agree in the first are calibrated one after another, ordered by the second;
+        empty ``orders_by`` if the order does not matter.
+    hands_on : sequence of str
+        Suffixes of the products that the next exposure in this order receives; see
+        `received_state`.
+    parent : Step, optional
+        The pipeline that contains the step.
+    """
+
+    takes: ClassVar[Sequence[str]] = ()
+    keeps: ClassVar[bool] = False
+    roles: ClassVar[Sequence[str]] = ()
+    combines: ClassVar[bool] = False
+    groups_by: ClassVar[Sequence[str]] = ()
+    orders_by: ClassVar[Sequence[str]] = ()
+    hands_on: ClassVar[Sequence[str]] = ()
+
+    parent: Step | None
+    _members: Members = _NONE
+
+    @property
+    def members(self) -> Members:
+        """The inputs of the unit, by role; empty for a unit of one file."""
+        return self._members if self.parent is None else self.parent.members
+
+    @members.setter
+    def members(self, members: Members) -> None:
+        self._members = members
+
+    def received_state(self, suffix: str) -> DataModel | None:
+        """Return the product that the exposure before handed on.
+
+        A step hands on a state by adding it to the products, ``self.add_product(suffix, model)``,
+        and listing the suffix in ``hands_on``. The state thus belongs to an attempt that ended
+        well.
+
+        Parameters
+        ----------
+        suffix : str
+            The product's suffix.
+
+        Returns
+        -------
+        DataModel or None
+            None for the first exposure, for one whose predecessor failed or made no such product,
+            and outside batches.
+        """
+        models = self.members.get(suffix, ())
+        return models[0] if models else None
 
 
 def product_paths(step: Step, products: Sequence[tuple[str, DataModel]]) -> list[Location]:

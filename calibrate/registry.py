@@ -65,13 +65,17 @@ def find(name: str) -> type[Step]:
     ----------
     name : str
         A registered name, jwst's ``calwebb_<name>``, or an import path: ``module:Class`` or
-        ``module.Class``.
+        ``module.Class``; several of them, separated by commas, for a chain.
 
     Raises
     ------
     ParameterError
         If there is no such class; the message suggests the closest name.
     """
+    if "," in name:
+        from calbatch.calibrate.chain import make_chain
+
+        return make_chain(tuple(find(part.strip()) for part in name.split(",")))
     classes = {**steps(), **pipelines()}
     target = classes.get(name) or classes.get(name.removeprefix("calwebb_"))
     if target is None and not ("." in name or ":" in name):

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 from calbatch import __version__
 from calbatch.calibrate import cfg, hooks, provenance, subarray
-from calbatch.calibrate.configurable import SET_IN_PYTHON, Configurable
+from calbatch.calibrate.configurable import SET_IN_PYTHON
 from calbatch.calibrate.errors import ParameterError, ReferenceFileError, SkipStep, StepError
 from calbatch.calibrate.parameters import (
     Boolean,
@@ -20,6 +20,7 @@ from calbatch.calibrate.parameters import (
     nearest,
     parameters_of,
 )
+from calbatch.calibrate.products import UnitAccess
 from calbatch.calibrate.references import (
     NOT_APPLICABLE,
     ChosenReference,
@@ -31,7 +32,6 @@ from calbatch.models import datamodels
 from calbatch.models.model import DataModel
 
 __all__ = ["SkipStep", "Step", "StepError", "log_once"]
-
 log = logging.getLogger(__name__)
 
 JWST_VERSION = "3.0.0"
@@ -44,7 +44,7 @@ def log_once(text: str) -> None:
     log.info(text)
 
 
-class Step(Configurable):
+class Step(UnitAccess):
     """One correction.
 
     Subclasses implement `process`, declare their parameters as class attributes

@@ -66,11 +66,15 @@ def compile_kernels(
         with event.install_listener("numba:compile", _CompilationNotice(report)):
             for module in kernel_modules():
                 module.warm_kernels()
-            if type(step).__module__.startswith("calbatch."):  # others could crash the batch
+            if all(map(_is_ours, (step, *step.steps().values()))):  # others could crash the batch
                 _calibrate_rows(step, exposure, references)
         done.touch()
     except Exception:  # its own calibration reports the error
         return
+
+
+def _is_ours(step: Step) -> bool:
+    return type(step).__module__.startswith("calbatch.")
 
 
 def _calibrate_rows(step: Step, exposure: DataModel, references: References) -> None:

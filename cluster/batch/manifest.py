@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from calbatch.cluster.exposure.unit import Unit
 from calbatch.cluster.folder import BatchFolder
 from calbatch.cluster.ledger import View
 
@@ -54,7 +55,12 @@ def write_manifest(folder: BatchFolder, state: str) -> None:
 
 
 def _exposures(view: View, batch: int) -> Iterator[dict[str, Any]]:
+    units = view.units(batch)
+    unit = next(units, None)
     for row, references, products in view.exposures_in_full(batch):
+        more = {}
+        if unit is not None and unit.number == row.number:
+            more, unit = _describe_members(unit), next(units, None)
         yield {
             "input": row.path,
             "size": row.size,
@@ -70,4 +76,17 @@ def _exposures(view: View, batch: int) -> Iterator[dict[str, Any]]:
                 {"path": p.path, "size": p.size, "mtime_ns": p.mtime_ns, "sha256_headers": p.digest}
                 for p in products
             ],
+            **more,
         }
+
+
+def _describe_members(unit: Unit) -> dict[str, Any]:
+    """Return the entries of a unit that is more than one file; makers are named by position."""
+    return {
+        "pipeline": unit.pipeline,
+        "product": unit.product,
+        "members": [
+            {"role": m.role, "path": m.path, "maker": m.maker, "optional": m.optional}
+            for m in unit.members
+        ],
+    }

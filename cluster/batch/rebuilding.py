@@ -22,17 +22,24 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from calbatch.cluster.errors import RequestError
+from calbatch.cluster.exposure.unit import SCIENCE, Member, Unit
 from calbatch.cluster.folder import BatchFolder, forget_batch, state_of
 from calbatch.cluster.ledger import Ledger, LedgerError, View
-from calbatch.cluster.ledger.salvage import copy_rows, is_intact, remove_undecodable
+from calbatch.cluster.ledger.salvage import (
+    copy_rows,
+    is_intact,
+    remove_incomplete_units,
+    remove_undecodable,
+)
 from calbatch.cluster.ledger.sqlite_errors import batch_folders
 from calbatch.cluster.ledger.store import LOCK_PATIENCE, NAME
+from calbatch.cluster.ledger.unit_queries import insert_units
 from calbatch.cluster.planning.identity import json_digest
 from calbatch.models import datamodels
 from calbatch.models.errors import ModelError, format_count
 from calbatch.models.fits.layout import read_layout
 from calbatch.models.storage.files import current_version, read_stamp
-from calbatch.models.storage.location import Location
+from calbatch.models.storage.location import Location, location
 
 _BATCH = ("state", "pipeline", "context", "context_reason", "created", "started", "ended")
 _JSON = ("request", "parameters", "software")
@@ -143,6 +150,7 @@ def _fill(connection: sqlite3.Connection, output: Location, names: Sequence[str]
         with suppress(*_UNFIT):
             _add_manifest(connection, BatchFolder(output, name))
     remove_undecodable(connection)
+    remove_incomplete_units(connection)
     for row in connection.execute("SELECT * FROM exposures").fetchall():
         if row["state"] in _DONE:
             _verify(connection, row)
@@ -199,6 +207,14 @@ def _add_exposure(
         f"(?, ?, (SELECT id FROM bodies WHERE digest = ?){', ?' * len(values)})",
         (batch, number, body, *values.values()),
     )
+    members = [
+        Member(m["role"], m["path"], m["maker"], m["optional"]) for m in entry.get("members", ())
+    ]
+    if members:
+        unit = Unit(
+            number, location(entry["input"]), tuple(members), entry["pipeline"], entry["product"]
+        )
+        insert_units(connection, batch, [unit])
     for product in entry["products"]:
         connection.execute(
             "INSERT INTO products (exposure, path, size, mtime_ns, digest) VALUES (?, ?, ?, ?, ?)",
@@ -214,12 +230,20 @@ def _verify(connection: sqlite3.Connection, row: sqlite3.Row) -> None:
     if not (products and row["identity"] and all(_is(*product) for product in products)):
         _reopen(connection, row["id"])
         return
-    if not _is(row["path"], row["size"], row["mtime_ns"], row["digest"]):
+    path = _find_main_input(connection, row)
+    if not _is(path, row["size"], row["mtime_ns"], row["digest"]):
         return  # the input has changed: a batch that names it will calibrate it
-    with suppress(ModelError, OSError), datamodels.open(row["path"]) as model:
+    with suppress(ModelError, OSError), datamodels.open(path) as model:
         header = json.dumps(model.to_flat_dict()).encode()
-        values = row["path"], row["size"], row["mtime_ns"], row["digest"], zlib.compress(header, 1)
+        values = path, row["size"], row["mtime_ns"], row["digest"], zlib.compress(header, 1)
         connection.execute("INSERT OR REPLACE INTO inputs VALUES (?, ?, ?, ?, ?)", values)
+
+
+def _find_main_input(connection: sqlite3.Connection, row: sqlite3.Row) -> str:
+    """Return the path of the main input of an exposure, which for some units is a member."""
+    query = "SELECT path FROM members WHERE batch = ? AND number = ? AND role = ? ORDER BY id"
+    member = connection.execute(query, (row["batch"], row["number"], SCIENCE)).fetchone()
+    return str(member["path"] if member else row["path"])
 
 
 def _is(path: str, size: int, mtime_ns: int, headers: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from calbatch.calibrate import cfg
 from calbatch.calibrate.errors import ParameterError
@@ -18,7 +18,10 @@ from calbatch.cluster.driver.staging import take_over
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.folder import BatchFolder, make_batch_name, remove_batch
 from calbatch.cluster.ledger import HistoryQueries, Ledger, LedgerError
+from calbatch.cluster.ledger.records import FAILED, OPEN
 from calbatch.cluster.ledger.sqlite_errors import decoding
+from calbatch.cluster.ledger.unit_queries import UnitQueries
+from calbatch.cluster.planning.associations import PATTERN
 from calbatch.cluster.planning.identity import parameters_of, software
 from calbatch.cluster.planning.inputs import (
     find_exposures,
@@ -28,6 +31,9 @@ from calbatch.cluster.planning.inputs import (
 )
 from calbatch.cluster.planning.planner import open_references
 from calbatch.cluster.planning.step_configuration import input_pattern
+from calbatch.cluster.planning.unit_collection import accepts_associations, collect_units
+from calbatch.cluster.planning.unit_graph import UnitGraph
+from calbatch.cluster.planning.waits import Made, Waits, describe_failure_of
 from calbatch.cluster.sites import placement
 from calbatch.models.private import write_private_text
 from calbatch.models.storage.location import Location, location
@@ -53,6 +59,8 @@ class RegisteredBatch:
         True if the batch is new, rather than taken up again.
     ledger : Ledger, optional
         The open ledger, if it is held for the driver.
+    waits : Waits
+        The units that are more than one file.
     """
 
     folder: BatchFolder
@@ -62,6 +70,7 @@ class RegisteredBatch:
     total: int
     fresh: bool = False
     ledger: Ledger | None = None
+    waits: Waits = field(default_factory=Waits)
 
     @property
     def place(self) -> placement.Place:
@@ -83,24 +92,23 @@ class RegisteredBatch:
 
 
 def find_inputs(step: Step, order: Order) -> list[Location]:
-    """Return the input files of an order.
+    """Return the input files of an order: exposures and associations.
 
     Raises
     ------
     RequestError
         If there are none, or the products of two would have the same name.
     """
-    paths = find_exposures(order.inputs, input_pattern(step), recursive=order.recursive)
+    patterns = [input_pattern(step), *([PATTERN] if accepts_associations(step) else [])]
+    paths = find_exposures(order.inputs, *patterns, recursive=order.recursive)
     refuse_name_clashes(paths)
     if step.output_file and len(paths) > 1:
         raise RequestError(f"output_file = {step.output_file}: {len(paths)} exposures need names")
     return paths
 
 
-def select_failed(
-    paths: Sequence[Location], history: HistoryQueries, output: Location
-) -> list[Location]:
-    """Return the inputs that failed in their last batch.
+def select_failed(graph: UnitGraph, history: HistoryQueries, output: Location) -> UnitGraph:
+    """Return the units that failed in their last batch, and those that they wait for.
 
     Raises
     ------
@@ -108,10 +116,10 @@ def select_failed(
         If there are none.
     """
     failed = history.find_failed()
-    selected = [path for path in paths if str(path) in failed]
-    if not selected:
+    numbers = {number for number, path in enumerate(graph.paths) if str(path) in failed}
+    if not numbers:
         raise RequestError(f"none of the exposures has failed before in {output}")
-    return selected
+    return graph.select(numbers)
 
 
 def begin_batch(
@@ -140,6 +148,7 @@ def begin_batch(
     paths = find_inputs(step, order)
     placement.check_request(order.site)
     step.output_dir = str(output)
+    graph = collect_units(step, paths, output)
     open_references(step, order.context)  # raises before there is a batch
     config = _config_of(step)
     folder = BatchFolder(output, make_batch_name())
@@ -147,14 +156,14 @@ def begin_batch(
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(folder.state))
         if order.rerun.only_failed:
-            paths = select_failed(paths, ledger, output)
+            graph = select_failed(graph, ledger, output)
         try:
             _enter_batch(
                 folder,
                 ledger,
                 step=step,
                 order=order,
-                paths=paths,
+                graph=graph,
                 config=config,
                 notes=notes or {},
             )
@@ -165,10 +174,11 @@ def begin_batch(
             folder=folder,
             step=step,
             order=order,
-            inputs=list(enumerate(paths)),
-            total=len(paths),
+            inputs=list(enumerate(graph.paths)),
+            total=len(graph.paths),
             fresh=True,
             ledger=ledger if hold else None,
+            waits=Waits(graph.units),
         )
         if hold:
             stack.pop_all()
@@ -221,10 +231,36 @@ def take_up(folder: BatchFolder, *, failed: bool = False, hold: bool = False) ->
             inputs=unfinished,
             total=row.total,
             ledger=ledger if hold else None,
+            waits=list_waits(ledger, row.id),
         )
         if hold:
             stack.pop_all()
     return registered
+
+
+def list_waits(ledger: UnitQueries, batch: int, *states: str) -> Waits:
+    """Return the units of a batch that are more than one file, with what has been made so far.
+
+    Parameters
+    ----------
+    ledger : UnitQueries
+        The open ledger.
+    batch : int
+        The batch's number in the ledger.
+    *states : str
+        States of the units; by default those without a final outcome.
+    """
+    made = {
+        maker.number: Made(
+            maker.identity,
+            maker.products,
+            describe_failure_of(location(maker.path), quarantined=maker.state == "quarantined")
+            if maker.state in FAILED
+            else "",
+        )
+        for maker in ledger.ended_makers(batch)
+    }
+    return Waits(ledger.units(batch, *(states or OPEN)), made)
 
 
 def _conclude(folder: BatchFolder, ledger: Ledger, batch: int) -> None:
@@ -242,7 +278,7 @@ def _enter_batch(
     *,
     step: Step,
     order: Order,
-    paths: Sequence[Location],
+    graph: UnitGraph,
     config: str,
     notes: Mapping[str, str],
 ) -> None:
@@ -258,8 +294,8 @@ def _enter_batch(
         The configured step or pipeline.
     order : Order
         The batch's order.
-    paths : sequence of Path or Url
-        The exposures.
+    graph : UnitGraph
+        The exposures and other units.
     config : str
         The configured step as the text of a ``.cfg``.
     notes : mapping
@@ -275,11 +311,12 @@ def _enter_batch(
     ledger.add_batch(
         folder.name,
         step.name,
-        [str(path) for path in paths],
+        [str(path) for path in graph.paths],
         request=order.as_json(),
         parameters=parameters_of(step),
         software=software(),
         notes=notes,
+        units=graph.units,
     )
 
 

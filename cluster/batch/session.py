@@ -97,6 +97,7 @@ def _drive(
         checksums=sums,
         rerun=order.rerun,
         verify_inputs=order.exposure.verify_inputs,
+        waits=registered.waits,
     )
     session = _Session(
         registered=registered,
@@ -214,13 +215,17 @@ class _Session:
     def _drive(self, batch: int, staging: Fence) -> tuple[str, str]:
         """Drive the batch; return its state, and the reason if it was stopped early."""
         inputs, policy = self.registered.inputs, self.registered.order.policy
+        waits = self.registered.waits
+        free = [(number, path) for number, path in inputs if not waits.is_held(number)]
         ahead = self.place.site is not None and self.place.grain == "exposure"
-        with Feed(self.planner, inputs, policy, ahead=ahead) as feed:
+        with Feed(self.planner, free, policy, waits=waits, ahead=ahead) as feed:
             rules = self.planner.resolution
             self.ledger.set_context(batch, rules.context, rules.context_reason)
             self._introduce()
             with show_progress(len(inputs), self.console, debug=self.debug) as display:
-                recorder = Recorder(self.ledger, batch, self.sums, display, display.say)
+                recorder = Recorder(
+                    self.ledger, batch, self.sums, display, display.say, waits=waits
+                )
                 self.recorder = recorder
                 driver = self._driver(feed, recorder, staging)
                 if driver.prepare():

@@ -52,6 +52,8 @@ class BatchSetup:
             staging=self.staging.place_for(planned.number, attempt.serial)
             if self.staging
             else None,
+            inputs=planned.inputs,
+            product=planned.product,
         )
 
     def make_staging(self, job: Job) -> None:

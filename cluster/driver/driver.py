@@ -81,7 +81,7 @@ class Driver:
     def run(self, enter: Callable[[bool], AbstractContextManager[Site]]) -> None:
         """Run until no work is left or the batch is stopped.
 
-        Suspects, which must run alone, come last.
+        Suspects, which must run alone, come last; others may then wait for what they make.
 
         Parameters
         ----------
@@ -89,21 +89,22 @@ class Driver:
             Returns a context manager that yields the site. Its argument is True for a site that
             runs one exposure at a time. Called again after the site is lost.
         """
-        for alone in (False, True):
-            while not self.stopping and self._has_work(alone=alone):
-                try:
-                    with enter(alone) as site:
-                        self.recorder.record_event("site", site.description)
-                        self._drive(site, alone=alone)
-                except SiteLostError as lost:
-                    self._wait_for_site(lost)
-                except RequestError as error:
-                    if not self._lost_since:  # otherwise, the lost site has not come back yet
-                        raise
-                    self._wait_for_site(SiteLostError(str(error)))
+        while not self.stopping and (self._has_work(alone=False) or self._has_work(alone=True)):
+            alone = not self._has_work(alone=False)
+            try:
+                with enter(alone) as site:
+                    self.recorder.record_event("site", site.description)
+                    self._drive(site, alone=alone)
+            except SiteLostError as lost:
+                self._wait_for_site(lost)
+            except RequestError as error:
+                if not self._lost_since:  # otherwise, the lost site has not come back yet
+                    raise
+                self._wait_for_site(SiteLostError(str(error)))
 
     def prepare(self) -> bool:
         """Handle exposures that need no site until one needs it; return whether one does."""
+        self.recorder.record_earlier_failures()
         attempt = self._next(alone=False)
         while attempt is None and not self.feed.exhausted and not self.stopping:
             time.sleep(TICK / 10)

@@ -6,6 +6,7 @@ import heapq
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -13,13 +14,14 @@ from calbatch.cluster.exposure.outcome import classify_failure
 from calbatch.cluster.exposure.policy import FailureHistory, RetryAction, RetryPolicy
 from calbatch.cluster.planning.planned_exposure import PlannedExposure
 from calbatch.cluster.planning.planner import Planner
+from calbatch.cluster.planning.waits import Waits
 from calbatch.models.storage.location import Location
 
 AHEAD = 2
 """Number of blocks that may be planned before the driver takes them."""
 
 POLL = 0.1
-"""Seconds between checks for exposures to be planned again, once all others are planned."""
+"""Seconds between checks for exposures that are to be planned before all others."""
 
 Block = Sequence[PlannedExposure]
 
@@ -33,16 +35,20 @@ class _Postponed(NamedTuple):
 class Feed:
     """A queue of planned exposures, filled in the background.
 
-    Entering it plans the first block, so that a request that cannot be started fails there.
+    Entering it plans the first block, so that a request that cannot be started fails there. Units
+    that wait for others are planned when these have ended, and come before all that wait for
+    nothing.
 
     Parameters
     ----------
     planner : Planner
         Plans the exposures.
     inputs : sequence of (int, Path)
-        Number and input file of each exposure.
+        Number and input file of each exposure that waits for no others.
     policy : RetryPolicy, optional
         Limits on retries of planning after a temporary failure, such as a lost connection.
+    waits : Waits, optional
+        The units that wait for others.
     ahead : bool
         True to plan in a thread. Use False if this process calibrates as well: both collect
         Python's warnings, whose filters are global to the process.
@@ -54,15 +60,21 @@ class Feed:
         inputs: Sequence[tuple[int, Location]],
         policy: RetryPolicy | None = None,
         *,
+        waits: Waits | None = None,
         ahead: bool = True,
     ) -> None:
         self._planner = planner
         self._inputs = inputs
         self._policy = policy or RetryPolicy()
+        self._waits = waits or Waits()
         self._histories: dict[int, FailureHistory] = {}
         self._postponed: list[_Postponed] = []
         self._ahead = ahead
         self._ready: list[PlannedExposure] = []
+        self._urgent: deque[PlannedExposure] = deque()
+        self._retried: deque[PlannedExposure] = deque()
+        self._expected = 0  # exposures that are postponed, or in these two queues, or between them
+        self._guard = threading.Lock()
         self._blocks: queue.Queue[Block | BaseException | None] = queue.Queue(AHEAD)
         self._stop = threading.Event()
         self._ended = False
@@ -76,26 +88,28 @@ class Feed:
         return self
 
     def _plan_blocks(self) -> Iterator[Block]:
-        """Yield blocks; an empty one if all remaining exposures are to be planned later."""
         for block in self._planner.plan_blocks(self._inputs):
             yield self._hold_back_failures(block)
-            while self._is_due():
-                yield self._replan_next()
-        while self._postponed:
-            if self._is_due():
-                yield self._replan_next()
-            else:
-                if self._ahead:
-                    self._stop.wait(POLL)
-                yield ()
 
-    def _is_due(self) -> bool:
-        """Return whether an exposure is to be planned again now."""
-        return bool(self._postponed) and self._postponed[0].due <= time.monotonic()
+    def _plan_urgent(self) -> None:
+        """Plan released units, and those whose planning is to be tried again now."""
+        while count := self._waits.count_released():
+            self._expect(count)
+            planned = self._plan_now(self._waits.take_released(count))
+            self._urgent.extendleft(reversed(planned))
+        while self._postponed and self._postponed[0].due <= time.monotonic():
+            due = heapq.heappop(self._postponed)
+            self._retried.extend(self._plan_now([(due.number, due.path)]))
 
-    def _replan_next(self) -> Block:
-        next_due = heapq.heappop(self._postponed)
-        return self._hold_back_failures([self.replan(next_due.number, next_due.path)])
+    def _plan_now(self, pairs: Sequence[tuple[int, Location]]) -> Block:
+        """Plan exposures that are counted as expected."""
+        planned = self._hold_back_failures(self._planner.plan_block(pairs))
+        self._expect(len(planned) - len(pairs))
+        return planned
+
+    def _expect(self, more: int) -> None:
+        with self._guard:
+            self._expected += more
 
     def _hold_back_failures(self, block: Block) -> Block:
         """Return a block without the exposures whose planning will be retried."""
@@ -109,6 +123,7 @@ class Feed:
                 if decision.action is RetryAction.AGAIN:
                     due = time.monotonic() + decision.delay
                     postponed = _Postponed(due, planned.number, planned.path)
+                    self._expect(1)
                     heapq.heappush(self._postponed, postponed)
                     continue
             settled.append(planned)
@@ -133,13 +148,19 @@ class Feed:
                 if not self._put(block):
                     return
             self._put(None)
+            while (self._waits.holds_any() or self._postponed) and not self._stop.is_set():
+                self._plan_urgent()
+                self._waits.news.wait(POLL)
+                self._waits.news.clear()
         except BaseException as error:  # raised in the thread that calls `next`
-            self._put(error)
+            self._put(error, plan=False)
 
-    def _put(self, block: Block | BaseException | None) -> bool:
+    def _put(self, block: Block | BaseException | None, *, plan: bool = True) -> bool:
         while not self._stop.is_set():
+            if plan:
+                self._plan_urgent()
             try:
-                self._blocks.put(block, timeout=0.1)
+                self._blocks.put(block, timeout=POLL)
             except queue.Full:
                 continue
             return True
@@ -148,6 +169,7 @@ class Feed:
     def _take(self, block: Block | BaseException | None) -> None:
         if isinstance(block, BaseException):
             self._ended = True
+            self._expected = 0
             raise block
         if block is None:
             self._ended = True
@@ -162,7 +184,13 @@ class Feed:
         RequestError
             If references can no longer be chosen.
         """
-        if not self._ready and not self._ended:
+        if not self._ahead:
+            self._plan_urgent()
+        first = self._urgent if self._urgent or self._ready else self._retried
+        if first:
+            self._expect(-1)
+            return first.popleft()
+        if not self._ready and not (self._ended and self._blocks.empty()):
             if not self._ahead:
                 self._take(next(self._pending, None))
             else:
@@ -174,8 +202,10 @@ class Feed:
 
     @property
     def exhausted(self) -> bool:
-        """True if all exposures have been taken."""
-        return self._ended and not self._ready
+        """True if all exposures have been taken, except those that wait for others."""
+        if not self._ended or self._ready or self._waits.count_released():
+            return False
+        return not self._expected
 
     def replan(self, number: int, path: Location) -> PlannedExposure:
         """Plan an exposure again, after its input has changed or a temporary failure has passed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 
 from calbatch.cluster.exposure.outcome import Outcome
@@ -12,6 +12,7 @@ from calbatch.cluster.exposure.policy import FailureHistory, RetryAction
 from calbatch.cluster.ledger import Ledger, ProductRow
 from calbatch.cluster.planning.identity import ReferenceChecksums, json_digest
 from calbatch.cluster.planning.planned_exposure import PlannedExposure
+from calbatch.cluster.planning.waits import BlockedUnit, Made, Waits, describe_failure_of
 
 OutcomeCallback = Callable[[Outcome], None]
 
@@ -60,6 +61,8 @@ class Recorder:
         Called with each final outcome.
     say : callable
         Shows a line to the user.
+    waits : Waits, optional
+        The units that wait for others; it learns of each final outcome.
 
     Attributes
     ----------
@@ -74,9 +77,11 @@ class Recorder:
         sums: ReferenceChecksums,
         on_outcome: OutcomeCallback = lambda outcome: None,
         say: Callable[[str], None] = lambda text: None,
+        *,
+        waits: Waits | None = None,
     ) -> None:
         self.ledger, self.batch, self.sums, self.on_outcome = ledger, batch, sums, on_outcome
-        self.say = say
+        self.say, self._waits = say, waits or Waits()
         self.failed = self.done = 0
         self._earlier_attempts = ledger.count_attempts(batch)  # made by earlier drivers
         self._bodies: set[str] = set()
@@ -172,14 +177,16 @@ class Recorder:
         """Record that an exposure's products already exist and are kept."""
         assert planned.source is not None
         _, size, mtime_ns, header = planned.source
+        identity = planned.identity(self.sums)
         self.ledger.update_exposure(
             self.batch, planned.number, state="kept", size=size, mtime_ns=mtime_ns, digest=header,
-            identity=planned.identity(self.sums), note="already calibrated, and unchanged",
+            identity=identity, note="already calibrated, and unchanged",
             parameters=self._body(planned.settings.key, planned.settings.body),
             refs=self._references(planned), ended=time.time(), content=planned.content or None,
         )  # fmt: skip
         self.ledger.set_products(self.batch, planned.number, planned.earlier_products)
         self._count_outcome(outcome)
+        self._release(planned.number, Made(identity, [p.path for p in planned.earlier_products]))
 
     def record_outcome(
         self,
@@ -207,6 +214,27 @@ class Recorder:
         rows = [ProductRow(p.path, p.size, p.mtime_ns, p.digest) for p in outcome.written]
         self.ledger.set_products(self.batch, number, rows)
         self._count_outcome(outcome)
+        failure = describe_failure_of(planned.path, quarantined=quarantined)
+        products = [row.path for row in rows]
+        self._release(
+            number, Made(values.get("identity", ""), products, failure if outcome.failed else "")
+        )
+
+    def record_earlier_failures(self) -> None:
+        """Record the units that cannot begin because others failed before this driver began."""
+        self._record_blocked(self._waits.settle_earlier())
+
+    def _release(self, number: int, made: Made) -> None:
+        """Let the units begin that waited for one which has ended; fail those that cannot."""
+        self._record_blocked(self._waits.end(number, made))
+
+    def _record_blocked(self, blocked: Sequence[BlockedUnit]) -> None:
+        for unit in blocked:
+            error = f"{unit.path}: {unit.reason}"
+            self.ledger.update_exposure(
+                self.batch, unit.number, state="failed", reason=error, ended=time.time()
+            )
+            self._count_outcome(Outcome(number=unit.number, path=unit.path, error=error))
 
     def _references(self, planned: PlannedExposure) -> str:
         files = planned.files()

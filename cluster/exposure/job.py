@@ -26,9 +26,11 @@ from calbatch.cluster.exposure.outcome import (
     failure,
     peak_memory,
 )
+from calbatch.cluster.exposure.unit import UnitInput
 from calbatch.models import datamodels
 from calbatch.models.errors import ChangedError
 from calbatch.models.fits.layout import read_layout, verify_checksums
+from calbatch.models.model import DataModel
 from calbatch.models.saving import SaveResult, build_saving_graph, save_result
 from calbatch.models.storage.files import content_digest, read_stamp
 from calbatch.models.storage.location import Location
@@ -90,6 +92,10 @@ class Job:
     staging : Path or Permit, optional
         Staging folder, or permit for an object store. The driver removes it to keep an abandoned
         attempt from publishing. By default, products are written beside their final names.
+    inputs : sequence of UnitInput
+        All inputs of a unit with members, the main one included.
+    product : str
+        Name of the products, without suffix; "" to name them after the input.
     """
 
     number: int
@@ -101,6 +107,8 @@ class Job:
     stamp: tuple[int, int] | None = None
     log: Path | None = None
     staging: Path | Permit | None = None
+    inputs: Sequence[UnitInput] = ()
+    product: str = ""
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state with the step pickled by value: workers may be unable to import it."""
@@ -138,17 +146,40 @@ def build_products(job: Job) -> list[tuple[Any, Location]]:
     step = copy.deepcopy(job.step)  # the job is shared by threads
     step.references = job.references
     step.save_results = True
+    if job.product:
+        step.output_file = job.product
+    step.members = open_members(job)
     step.run_lazily(datamodels.open(job.path))
     results = step.products()
     pairs = [
         (m, p) for (_, m), p in zip(results, products.product_paths(step, results), strict=True)
     ]
+    inputs = {each.resolve() for each in (job.path, *(i.path for i in job.inputs))}
     for _, path in pairs:
-        if path.resolve() == job.path.resolve():
+        if path.resolve() in inputs:
             raise StepError(
-                f"{job.path}: the product would overwrite the input; choose another output folder"
+                f"{path}: the product would overwrite the input; choose another output folder"
             )
     return pairs
+
+
+def open_members(job: Job) -> dict[str, list[DataModel]]:
+    """Return lazy models of a unit's inputs by role, the main one included.
+
+    Raises
+    ------
+    ChangedError
+        If an input has changed since it was planned.
+    ModelError
+        If one cannot be opened.
+    """
+    members: dict[str, list[DataModel]] = {}
+    for each in job.inputs:
+        stamp = read_stamp(each.path)
+        if (stamp.size, stamp.mtime_ns) != (each.size, each.mtime_ns):
+            raise ChangedError(each.path, "was replaced or changed since it was planned")
+        members.setdefault(each.role, []).append(datamodels.open(each.path))
+    return members
 
 
 def prepare_job(job: Job) -> tuple[Any, list[Any]]:

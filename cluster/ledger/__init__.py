@@ -10,6 +10,7 @@ from calbatch.cluster.ledger.records import (
     EventRow,
     ExposureRow,
     KnownHeader,
+    MemberRow,
     ProductRow,
 )
 from calbatch.cluster.ledger.schema import DamagedLedgerError, HeldLedgerError, LedgerError
@@ -27,6 +28,7 @@ __all__ = [
     "KnownHeader",
     "Ledger",
     "LedgerError",
+    "MemberRow",
     "ProductRow",
     "View",
 ]

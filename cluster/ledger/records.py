@@ -21,6 +21,9 @@ FINAL = ("done", "kept", "failed", "quarantined")
 OPEN = ("waiting", "running", "retrying")
 """States of an exposure that has no final outcome yet."""
 
+FAILED = ("failed", "quarantined")
+"""States of an exposure without products."""
+
 
 class _Row:
     """Base of row classes, whose fields are named like the columns of a table."""
@@ -147,6 +150,10 @@ class ExposureRow(_Row):
         `calbatch.models.storage.files.content_digest`.
     note : str
         The reason why it was calibrated, or why it was not.
+    pipeline, product : str, optional
+        As in `calbatch.cluster.exposure.unit.Unit`; None in older ledgers.
+    members : int, optional
+        Number of its members; 0 for a unit of one file.
     """
 
     _json = frozenset({"warnings", "stages"})
@@ -172,6 +179,20 @@ class ExposureRow(_Row):
     peak: int | None
     warnings: Sequence[str]
     stages: Mapping[str, float]
+    pipeline: str | None = None
+    product: str | None = None
+    members: int | None = None
+
+
+@dataclass(frozen=True)
+class MemberRow(_Row):
+    """A member of a unit; see `calbatch.cluster.exposure.unit.Member`."""
+
+    number: int
+    role: str
+    path: str
+    maker: int | None
+    optional: int
 
 
 @dataclass(frozen=True)

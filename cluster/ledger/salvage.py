@@ -9,14 +9,24 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from calbatch.cluster.ledger.records import AttemptRow, BatchRow, EventRow, ExposureRow, ProductRow
+from calbatch.cluster.ledger.records import (
+    AttemptRow,
+    BatchRow,
+    EventRow,
+    ExposureRow,
+    MemberRow,
+    ProductRow,
+)
 from calbatch.cluster.ledger.schema import LedgerError
 from calbatch.cluster.ledger.sqlite_errors import decoding
 from calbatch.cluster.ledger.view import View
 
-_RowType = type[BatchRow] | type[ExposureRow] | type[AttemptRow] | type[ProductRow] | type[EventRow]
+_RowType = (
+    type[BatchRow] | type[ExposureRow] | type[AttemptRow] | type[ProductRow] | type[EventRow]
+    | type[MemberRow]
+)  # fmt: skip
 
-TABLES = ("batches", "bodies", "exposures", "attempts", "products", "events")
+TABLES = ("batches", "bodies", "exposures", "attempts", "products", "events", "members")
 """Tables to copy. The others are caches, which are filled again when needed."""
 
 _ROWS: Mapping[str, _RowType] = {
@@ -25,12 +35,14 @@ _ROWS: Mapping[str, _RowType] = {
     "attempts": AttemptRow,
     "products": ProductRow,
     "events": EventRow,
+    "members": MemberRow,
 }
 """Tables whose rows must be decodable, with their row classes."""
 
 _ORPHANS = (
     "DELETE FROM exposures WHERE batch NOT IN (SELECT id FROM batches)",
     "DELETE FROM events WHERE batch NOT IN (SELECT id FROM batches)",
+    "DELETE FROM members WHERE batch NOT IN (SELECT id FROM batches)",
     "DELETE FROM attempts WHERE exposure NOT IN (SELECT id FROM exposures)",
     "DELETE FROM products WHERE exposure NOT IN (SELECT id FROM exposures)",
     "UPDATE exposures SET refs = NULL WHERE refs NOT IN (SELECT id FROM bodies)",
@@ -45,7 +57,7 @@ def is_intact(folder: Path) -> bool:
             if list(view.problems()):
                 return False
             for table, kind in _ROWS.items():
-                for row in view.table_rows(table):
+                for row in view.table_rows(table) if view.has_table(table) else ():
                     with decoding(view.path):
                         kind.of(row)
             for batch in view.batches():
@@ -135,6 +147,27 @@ def remove_undecodable(connection: sqlite3.Connection) -> None:
     for row in list(_readable(connection, "bodies")):
         if not _is_mapping(row["body"]):
             connection.execute("DELETE FROM bodies WHERE id = ?", (row["id"],))
+    for statement in _ORPHANS:
+        connection.execute(statement)
+
+
+def remove_incomplete_units(connection: sqlite3.Connection) -> None:
+    """Remove the units of batches that have lost members, or makers, unless they are done.
+
+    Otherwise, they would be calibrated without them. Repeating the command adds them again.
+    """
+    incomplete = (
+        "SELECT batch FROM exposures WHERE members != (SELECT count(*) FROM members WHERE "
+        "members.batch = exposures.batch AND members.number = exposures.number) "
+        "UNION SELECT batch FROM members WHERE maker IS NOT NULL AND NOT EXISTS (SELECT 1 FROM "
+        "exposures WHERE exposures.batch = members.batch AND exposures.number = members.maker)"
+    )
+    for row in connection.execute(incomplete).fetchall():
+        connection.execute(
+            "DELETE FROM exposures WHERE batch = ? AND members > 0 AND state NOT IN "
+            "('done', 'kept')",
+            (row["batch"],),
+        )
     for statement in _ORPHANS:
         connection.execute(statement)
 

@@ -114,7 +114,23 @@ _INPUTS_CONTENT = """
 ALTER TABLE exposures ADD COLUMN content TEXT;
 """
 
-MIGRATIONS = (_FIRST, _INPUTS_CONTENT)
+_MEMBERS = """
+ALTER TABLE exposures ADD COLUMN pipeline TEXT NOT NULL DEFAULT '';
+ALTER TABLE exposures ADD COLUMN product TEXT NOT NULL DEFAULT '';
+ALTER TABLE exposures ADD COLUMN members INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE members (
+    id INTEGER PRIMARY KEY,
+    batch INTEGER NOT NULL REFERENCES batches,
+    number INTEGER NOT NULL,
+    role TEXT NOT NULL,
+    path TEXT NOT NULL,
+    maker INTEGER,
+    optional INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX members_by_number ON members (batch, number);
+"""
+
+MIGRATIONS = (_FIRST, _INPUTS_CONTENT, _MEMBERS)
 """Scripts that migrate a ledger from version i to i + 1. Never change an existing one."""
 
 

@@ -22,8 +22,9 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
+from calbatch.cluster.exposure.unit import Unit
 from calbatch.cluster.ledger.queries import HistoryQueries
-from calbatch.cluster.ledger.records import OPEN, BatchRow, ProductRow
+from calbatch.cluster.ledger.records import BatchRow, ProductRow
 from calbatch.cluster.ledger.schema import HeldLedgerError, LedgerError, migrate
 from calbatch.cluster.ledger.sqlite_errors import (
     CommitFailure,
@@ -33,6 +34,7 @@ from calbatch.cluster.ledger.sqlite_errors import (
     make_error,
     require_contents,
 )
+from calbatch.cluster.ledger.unit_queries import UnitQueries, insert_units
 
 NAME = "ledger.sqlite"
 COMMIT_EVERY = 0.25
@@ -50,7 +52,7 @@ LOCK_PATIENCE = 1.0
 _Change = tuple[str, tuple[Any, ...]]
 
 
-class Ledger(HistoryQueries):
+class Ledger(HistoryQueries, UnitQueries):
     """The ledger of an output folder, opened for writing by its only driver.
 
     Parameters
@@ -195,8 +197,12 @@ class Ledger(HistoryQueries):
         parameters: Mapping[str, Any],
         software: Mapping[str, str],
         notes: Mapping[str, str] | None = None,
+        units: Sequence[Unit] = (),
     ) -> int:
-        """Add a batch with its exposures and return its number."""
+        """Add a batch with its exposures and return its number.
+
+        ``units`` are those that are more than one file; ``paths`` has the paths of all.
+        """
         reasons = notes or {}
         texts = [json.dumps(value) for value in (request, parameters, software)]
         with self._guard:
@@ -214,6 +220,7 @@ class Ledger(HistoryQueries):
                     "INSERT INTO exposures (batch, number, path, note) VALUES (?, ?, ?, ?)",
                     ((batch, n, path, reasons.get(path, "")) for n, path in enumerate(paths)),
                 )
+                insert_units(self._connection, batch, units)
                 self._connection.execute("COMMIT")
             except sqlite3.Error as error:
                 with suppress(sqlite3.Error):
@@ -354,7 +361,7 @@ class Ledger(HistoryQueries):
         exposures = "(SELECT id FROM exposures WHERE batch = ?)"
         for table in ("attempts", "products"):
             self._change(f"DELETE FROM {table} WHERE exposure IN {exposures}", batch)
-        for table in ("exposures", "events"):
+        for table in ("exposures", "events", "members"):
             self._change(f"DELETE FROM {table} WHERE batch = ?", batch)
         self._change("DELETE FROM batches WHERE id = ?", batch)
         self.commit()
@@ -381,13 +388,3 @@ class Ledger(HistoryQueries):
             except sqlite3.Error as error:
                 raise make_error(self.path, error) from error
         return (dict(row) for row in rows)
-
-    def unfinished_exposures(self, batch: int) -> Iterator[tuple[int, str]]:
-        """Yield number and path of a batch's exposures that have no final outcome."""
-        marks = ", ".join("?" * len(OPEN))
-        for row in self._rows(
-            f"SELECT number, path FROM exposures WHERE batch = ? AND state IN ({marks}) "
-            "ORDER BY number",
-            batch, *OPEN,
-        ):  # fmt: skip
-            yield row["number"], row["path"]

@@ -116,14 +116,12 @@ def software() -> dict[str, str]:
 def overrides_of(step: Step) -> dict[str, str]:
     """Return the overrides of references by parameter: a path, ``N/A``, or a model's class."""
     overrides = {}
-    for part in (step, *step.steps().values()):
+    for section, part in {step.name: step, **step.steps()}.items():
         for name, parameter in part.parameters().items():
             value = getattr(part, name)
             if isinstance(parameter, Override) and value is not None:
                 path = getattr(value, "path", value)  # the value is a model or a path
-                overrides[f"{part.name}.{name}"] = str(
-                    path or f"<{type(value).__name__} in memory>"
-                )
+                overrides[f"{section}.{name}"] = str(path or f"<{type(value).__name__} in memory>")
     return overrides
 
 
@@ -188,7 +186,12 @@ class InputVersion(NamedTuple):
     header_digest: str
 
 
-def identity(source: InputVersion, settings: str, references: Mapping[str, Sequence[str]]) -> str:
+def identity(
+    source: InputVersion,
+    settings: str,
+    references: Mapping[str, Sequence[str]],
+    members: Sequence[Any] = (),
+) -> str:
     """Return the identity of an exposure.
 
     Parameters
@@ -199,5 +202,8 @@ def identity(source: InputVersion, settings: str, references: Mapping[str, Seque
         The step's `settings_digest`.
     references : mapping
         Name and checksum of each reference, by type. Products record the names.
+    members : sequence
+        For a unit with members: what decides them, including the identities of their makers.
     """
-    return json_digest([list(source), settings, dict(references)])
+    values = [list(source), settings, dict(references)]
+    return json_digest([*values, list(members)] if members else values)

@@ -18,7 +18,7 @@ from calbatch.models.storage.location import Location, Url, location
 
 
 def find_exposures(
-    requested: Sequence[str], pattern: str, *, recursive: bool = False
+    requested: Sequence[str], *patterns: str, recursive: bool = False
 ) -> list[Location]:
     """Return the input files of a request, in natural order and each once.
 
@@ -26,10 +26,10 @@ def find_exposures(
     ----------
     requested : sequence of str
         Files, folders and globs, also as URLs. A folder stands for those of its files that match
-        ``pattern``. A file given by name is always an input; if it cannot be opened, only that
+        a pattern. A file given by name is always an input; if it cannot be opened, only that
         exposure fails.
-    pattern : str
-        File name pattern, such as ``*_uncal.fits``; see
+    *patterns : str
+        File name patterns, such as ``*_uncal.fits``; see
         `calbatch.models.storage.listing.is_match`.
     recursive : bool
         True to include the files of subfolders.
@@ -50,6 +50,7 @@ def find_exposures(
         try:
             paths = [
                 p.absolute()
+                for pattern in patterns
                 for p in _find_matching(location(request), pattern, recursive=recursive)
             ]
         except FileError as error:
@@ -58,7 +59,7 @@ def find_exposures(
             raise RequestError(f"no exposures: {request}: {error.strerror or error}") from error
         if not paths:
             raise RequestError(
-                f"no exposures: {_explain_no_match(request, pattern, recursive=recursive)}"
+                f"no exposures: {_explain_no_match(request, patterns[0], recursive=recursive)}"
             )
         for path in paths:
             _require_text(path)

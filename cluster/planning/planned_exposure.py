@@ -10,6 +10,7 @@ from typing import Any
 
 from calbatch.calibrate.references import ResolvedReferences
 from calbatch.calibrate.step import Step
+from calbatch.cluster.exposure.unit import UnitInput
 from calbatch.cluster.ledger import ProductRow
 from calbatch.cluster.planning.identity import (
     InputVersion,
@@ -84,6 +85,12 @@ class PlannedExposure:
         Digest of the input's bytes when the same work was done.
     rerun_reason : str
         The reason why it is repeated although the input's size and modification time are unchanged.
+    pipeline, product : str
+        As in `calbatch.cluster.exposure.unit.Unit`.
+    inputs : sequence of UnitInput
+        All inputs of a unit with members, the main one included.
+    makers : sequence of str
+        Identities of the units that it waited for.
     """
 
     number: int
@@ -98,6 +105,10 @@ class PlannedExposure:
     is_known: bool = False
     content: str = ""
     rerun_reason: str = ""
+    pipeline: str = ""
+    product: str = ""
+    inputs: Sequence[UnitInput] = ()
+    makers: Sequence[str] = ()
 
     def identity(self, sums: ReferenceChecksums) -> str:
         """Return the exposure's identity, after waiting for the checksums of its references."""
@@ -113,7 +124,14 @@ class PlannedExposure:
             kind: [Path(path).name, checksums[kind]] for kind, path in files.items()
         }
         for digest in (self.settings.digest, *self.settings.earlier_digests):
-            yield identity(self.source, digest, names_and_checksums)
+            yield identity(self.source, digest, names_and_checksums, self._members())
+
+    def _members(self) -> list[Any]:
+        """Return what decides the members: products, makers, and versions of the files."""
+        if not self.inputs and not self.makers:
+            return []
+        inputs = [[i.role, str(i.path), i.size, i.mtime_ns] for i in self.inputs]
+        return [self.product, inputs, list(self.makers)]
 
     def files(self) -> dict[str, str]:
         """Return the paths of the references by type, with ``N/A`` and overrides."""

@@ -9,10 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
+from calbatch.calibrate.chain import select_part
 from calbatch.calibrate.errors import ReferenceFileError
 from calbatch.calibrate.references import CrdsReferences, ResolvedReferences
 from calbatch.calibrate.step import Step
 from calbatch.cluster.errors import RequestError
+from calbatch.cluster.exposure.unit import SCIENCE, Unit, UnitInput
 from calbatch.cluster.ledger import KnownHeader, ProductRow
 from calbatch.cluster.planning.history import HistoryLookup
 from calbatch.cluster.planning.identity import (
@@ -24,6 +26,7 @@ from calbatch.cluster.planning.identity import (
 )
 from calbatch.cluster.planning.planned_exposure import SHAPE, TYPE, PlannedExposure, StepSettings
 from calbatch.cluster.planning.resolving import FetchFunction, Resolution, resolve_references
+from calbatch.cluster.planning.waits import Waits
 from calbatch.models import datamodels
 from calbatch.models.errors import ModelError
 from calbatch.models.fits.layout import read_layout, verify_checksums
@@ -80,6 +83,8 @@ class Planner:
         Which exposures are calibrated again.
     verify_inputs : bool
         True to verify the checksums of a file that cannot be opened, for a better error message.
+    waits : Waits, optional
+        The units that are more than one file.
 
     Attributes
     ----------
@@ -99,13 +104,16 @@ class Planner:
         checksums: ReferenceChecksums | None = None,
         rerun: RerunPolicy | None = None,
         verify_inputs: bool = False,
+        waits: Waits | None = None,
     ) -> None:
         self.step, self.references = step, references
         self.rerun = rerun or RerunPolicy()
         self.history, self.checksums = history, checksums
         self._date, self._use_pars, self._fetch = date, use_pars, fetch
         self._verify_inputs = verify_inputs
-        self._settings: dict[tuple[str, ...], StepSettings] = {}
+        self._waits = waits or Waits()
+        self._parts = {"": step}
+        self._settings: dict[tuple[str, tuple[str, ...]], StepSettings] = {}
         self.resolution = Resolution()
         self._guard = threading.Lock()
         self._pool = ThreadPoolExecutor(READERS, "calbatch-planning")
@@ -145,22 +153,51 @@ class Planner:
             return [planned]
 
     def _new_exposures(self, inputs: Sequence[tuple[int, Location]]) -> list[PlannedExposure]:
-        settings, no_references = self._settings_for(self.step, ()), ResolvedReferences("")
-        return [
+        settings, no_references = self._settings_for("", self.step, ()), ResolvedReferences("")
+        exposures = [
             PlannedExposure(number=number, path=path, settings=settings, references=no_references)
             for number, path in inputs
         ]
+        for planned in exposures:
+            unit = self._waits.unit(planned.number)
+            if unit is not None:
+                self._add_members(planned, unit)
+        return exposures
+
+    def _add_members(self, planned: PlannedExposure, unit: Unit) -> None:
+        """Find the inputs of a unit, of which the first scientific one is the main input."""
+        planned.pipeline, planned.product = unit.pipeline, unit.product
+        planned.settings = self._settings_for(unit.pipeline, self._step_of(unit.pipeline), ())
+        planned.makers = self._waits.makers_of(unit)
+        try:
+            inputs = [_examine_input(*each) for each in self._waits.inputs_of(unit)]
+        except ModelError as error:
+            planned.error = error
+            return
+        planned.inputs = inputs
+        planned.path = next((i.path for i in inputs if i.role == SCIENCE), unit.path)
+
+    def _step_of(self, pipeline: str) -> Step:
+        """Return a part of the batch's chain of pipelines, or the whole."""
+        if pipeline not in self._parts:
+            self._parts[pipeline] = select_part(self.step, pipeline)
+        return self._parts[pipeline]
 
     def _plan_together(self, inputs: Sequence[tuple[int, Location]]) -> list[PlannedExposure]:
         exposures = self._new_exposures(inputs)
-        self._add_headers(exposures)
-        headers = {p.number: p.header for p in exposures if p.error is None}
-        rules = resolve_references(
-            self.step, headers, self.references, self._fetch, use_pars=self._use_pars
-        )
-        self._merge_rules(rules)
+        self._add_headers([p for p in exposures if p.error is None])
+        by_pipeline: dict[str, list[PlannedExposure]] = {}
         for planned in exposures:
-            self._add_rules(planned, rules)
+            by_pipeline.setdefault(planned.pipeline, []).append(planned)
+        for pipeline, members in by_pipeline.items():
+            headers = {p.number: p.header for p in members if p.error is None}
+            step = self._step_of(pipeline)
+            rules = resolve_references(
+                step, headers, self.references, self._fetch, use_pars=self._use_pars
+            )
+            self._merge_rules(rules)
+            for planned in members:
+                self._add_rules(planned, rules)
         self._find_earlier_products([p for p in exposures if p.is_known and p.error is None])
         return exposures
 
@@ -217,20 +254,22 @@ class Planner:
             return
         step = rules.steps.get(planned.number)
         if step is not None:
-            planned.settings = self._settings_for(step, rules.chosen[planned.number])
+            chosen = rules.chosen[planned.number]
+            planned.settings = self._settings_for(planned.pipeline, step, chosen)
         planned.references = rules.references.get(planned.number, ResolvedReferences(rules.context))
 
-    def _settings_for(self, step: Step, pars: tuple[str, ...]) -> StepSettings:
+    def _settings_for(self, pipeline: str, step: Step, pars: tuple[str, ...]) -> StepSettings:
         """Return a step's settings, shared by exposures with the same parameter references."""
-        if pars not in self._settings:
+        key = pipeline, pars
+        if key not in self._settings:
             body = parameters_of(step)
-            self._settings[pars] = StepSettings(
+            self._settings[key] = StepSettings(
                 step=step,
                 digest=settings_digest(step, self._date),
                 body=body,
                 earlier_digests=earlier_settings_digests(step, self._date),
             )
-        return self._settings[pars]
+        return self._settings[key]
 
     def _find_earlier_products(self, seen: Sequence[PlannedExposure]) -> None:
         """Find the intact products of exposures whose work has been done before."""
@@ -272,6 +311,11 @@ class Planner:
         except (OSError, ModelError):
             return False
         return True
+
+
+def _examine_input(role: str, path: Location) -> UnitInput:
+    version = current_version(path) or read_stamp(path)
+    return UnitInput(role, path, version.size, version.mtime_ns)
 
 
 def _set_known_header(planned: PlannedExposure, version: FileVersion, known: KnownHeader) -> None:

@@ -121,4 +121,4 @@ def _check_override(step: Step, name: str, value: str, reference_type: str) -> s
 
 def input_pattern(step: Step) -> str:
     """Return the glob pattern of a step's input files in a folder."""
-    return "*_uncal.fits" if isinstance(step, Pipeline) else "*.fits"
+    return f"*_{step.takes[0]}.fits" if step.takes else "*.fits"

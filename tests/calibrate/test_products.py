@@ -7,6 +7,7 @@ import pytest
 from astropy.io import fits
 
 from calbatch.calibrate.errors import StepError
+from calbatch.calibrate.pipeline import Pipeline
 from calbatch.calibrate.products import product_paths, save
 from calbatch.calibrate.step import Step
 from calbatch.models import datamodels
@@ -76,3 +77,28 @@ def test_products_are_written_together_into_a_folder_that_is_made(model, tmp_pat
         np.testing.assert_array_equal(
             fits.getdata(folder / f"jw1_{name}.fits", "SCI"), [[0, 1, 2], [3, 4, 5]]
         )
+
+
+class Part(Step):
+    """A step that does nothing."""
+
+
+class Whole(Pipeline):
+    """A pipeline of one step."""
+
+    step_defs = {"part": Part}
+
+
+def test_a_step_sees_the_members_of_its_pipeline():
+    whole = Whole()
+    assert dict(whole.part.members) == {}
+    whole.members = {"background": ["model"]}
+    assert whole.part.members["background"] == ["model"]
+    assert dict(Whole().members) == {}
+
+
+def test_a_state_is_the_member_with_its_suffix():
+    whole = Whole()
+    assert whole.part.received_state("memory") is None
+    whole.members = {"memory": ["model"]}
+    assert whole.part.received_state("memory") == "model"

@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 import dask
@@ -11,10 +12,11 @@ import pytest
 import yaml
 from support.batches import calbatch, checksums, make_copies, small_set
 from support.chaos import kill, require_consistent
-from support.kills import HOOKS, HOW, OTHERWISE, Killed
+from support.kills import HOOKS, HOW, Killed
 from support.onehost import slurm
 from support.ownscheduler import Running
 from support.placed import eventually
+from support.toys import registered_toys, write_association
 
 WHOLE = (pytest.mark.slow, pytest.mark.timeout(3000))
 KILLS = 40
@@ -36,6 +38,14 @@ WORKERS = [
     ["publish", "before", 2, "driver"],  # its workers continue
     ["complete", "after", 2, "all"],
 ]
+
+EDGES = [
+    ["publish", "after", 2, "self"],
+    ["commit", "after", 3, "self"],  # some units have ended, and others wait for them
+    ["make", "after", 5, "self"],
+    ["publish", "before", 7, "self"],
+]
+TESTS = Path(__file__).parents[1]
 
 
 def at_random(count, seed=9):
@@ -79,11 +89,11 @@ def killed(tmp_path, monkeypatch):
     shutil.rmtree(temporary)
 
 
-def require_as_undisturbed(killed, count, where, monkeypatch):
-    require_consistent(killed.folder, count)
+def require_as_undisturbed(killed, count, where, monkeypatch, numbers_of_products=1):
+    require_consistent(killed.folder, count, numbers_of_products)
     monkeypatch.delenv("KILLS")
-    how = ("--scheduler", "sync", *HOW, *OTHERWISE[killed.other])
-    assert calbatch("run", "detector1", killed.inputs, "-o", where, *how).status == 0
+    how = ("--scheduler", "sync", *HOW, *killed.parameters())
+    assert calbatch("run", killed.pipeline, killed.inputs, "-o", where, *how).status == 0
     assert checksums(killed.output) == checksums(where)
     state = killed.folder.state
     assert not (state / "staging").exists()
@@ -124,6 +134,34 @@ def test_workers_and_drivers_are_killed(killed, tmp_path, monkeypatch, count, ki
     eventually(lambda: batches.processes() == [], 60)  # and orphans
     require_as_undisturbed(batches, count, tmp_path / "b", monkeypatch)
     require_nothing_temporary(batches.temporary)
+
+
+@pytest.mark.parametrize(
+    ("count", "kills", "site"),
+    [
+        pytest.param(4, EDGES, ("--scheduler", "sync"), id="sample"),
+        pytest.param(
+            120, at_random(KILLS, seed=7), ("--scheduler", "local", "--workers", "2"),
+            id="whole", marks=WHOLE,
+        ),
+    ],
+)  # fmt: skip
+def test_batches_with_edges_are_killed(killed, tmp_path, monkeypatch, count, kills, site):
+    """Each pair of exposures is an association of an image and its background."""
+    batches = killed(count, kills, *site)
+    batches.pipeline, batches.otherwise = "toy1,toy2", ("--scale.factor=2",)
+    names = [path.name.replace("uncal", "rate") for path in sorted(batches.inputs.iterdir())]
+    for image, background in list(pairwise(names))[::2]:
+        write_association(
+            batches.inputs / f"{image[:5]}_asn.json",
+            (image[:5], [("science", image), ("background", background)]),
+        )
+    with registered_toys(tmp_path / "site", monkeypatch):
+        for folder in (tmp_path / "site", TESTS):
+            monkeypatch.setenv("PYTHONPATH", str(folder), prepend=":")
+        batches.run(200)
+        eventually(lambda: batches.processes() == [], 60)
+        require_as_undisturbed(batches, count * 3 // 2, tmp_path / "b", monkeypatch, 2)
 
 
 @pytest.mark.slow

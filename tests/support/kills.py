@@ -17,8 +17,8 @@ from support.chaos import driver_of
 from support.waiting import Limit, be_slow
 
 HOOKS = Path(__file__).parent / "killing"
-OTHERWISE = {False: (), True: ("--ramp_fit.suppress_one_group", "false", "--jump.skip", "true")}
-"""What a batch's parameters are, by whether they are the other ones."""
+OTHERWISE = ("--ramp_fit.suppress_one_group", "false", "--jump.skip", "true")
+"""Other parameters of detector1."""
 
 HOW = ("--date", DATE, "--no-fsync")
 
@@ -37,6 +37,8 @@ class Killed:
         The file with the planned kills; see `support.killing`.
     temporary : Path
         The folder for temporary files of all processes.
+    pipeline, otherwise
+        What the batches run, and its other parameters.
     """
 
     inputs: Path
@@ -44,6 +46,8 @@ class Killed:
     site: tuple[str, ...]
     plan: Path
     temporary: Path
+    pipeline: str = "detector1"
+    otherwise: tuple[str, ...] = OTHERWISE
     other: bool = False
     folders: list[BatchFolder] = field(default_factory=list)
 
@@ -62,14 +66,18 @@ class Killed:
 
     def repeat(self):
         """Repeat the command, which makes a new batch."""
-        how = (*self.site, *HOW, *OTHERWISE[self.other])
-        completed = _accepted("submit", "detector1", self.inputs, "-o", self.output, *how)
+        how = (*self.site, *HOW, *self.parameters())
+        completed = _accepted("submit", self.pipeline, self.inputs, "-o", self.output, *how)
         self.folders.append(BatchFolder(self.output, completed.out.strip()))
 
     def run_with_other_parameters(self):
         """Repeat the command with other parameters."""
         self.other = not self.other
         self.repeat()
+
+    def parameters(self):
+        """Return the parameters of the last batch."""
+        return self.otherwise if self.other else ()
 
     def resume(self):
         """Resume the last batch."""

@@ -14,7 +14,7 @@ from calbatch.cluster.batch.liveness import EXIT_STATUS
 from calbatch.cluster.batch.order import Order
 from calbatch.cluster.batch.python_api import build_order
 from calbatch.cluster.batch.reconfiguring import reconfigure
-from calbatch.cluster.batch.registering import begin_batch
+from calbatch.cluster.batch.registering import begin_batch, list_waits
 from calbatch.cluster.batch.report import print_summary
 from calbatch.cluster.batch.result import Result
 from calbatch.cluster.batch.session import drive
@@ -29,6 +29,7 @@ from calbatch.cluster.planning.inputs import files_in, natural_key
 from calbatch.cluster.planning.planned_exposure import PlannedExposure
 from calbatch.cluster.planning.planner import Planner, open_references
 from calbatch.cluster.planning.step_configuration import input_pattern
+from calbatch.cluster.planning.unit_collection import require_single_exposures
 from calbatch.cluster.sites import placement
 from calbatch.models import datamodels
 from calbatch.models.errors import ModelError, format_count
@@ -49,13 +50,15 @@ def recalibrate(batch: str | None, context: str, *, dry_run: bool) -> int:
         with decoding(view.path):
             order = replace(Order.from_json(row.request), context=context)
         changed = dict(_find_changes(view, row.id, step, order))
+        has_members = view.has_members(row.id)
     for path, reason in changed.items():
         console.print(escape_text(f"{path}: {reason}"))
     exposures = format_count(row.total, "exposure")
     console.print(f"{len(changed)} of {exposures} with other references in {context}")
     if dry_run or not changed:
         return 0
-    order = replace(order, inputs=tuple(map(str, changed)))
+    if not has_members:  # otherwise, all inputs are named again, and unchanged units are kept
+        order = replace(order, inputs=tuple(map(str, changed)))
     notes = {str(path): reason for path, reason in changed.items()}
     registered = begin_batch(step, order, notes, hold=True)
     result = drive(registered, console)
@@ -68,7 +71,13 @@ def _find_changes(
 ) -> Iterator[tuple[Location, str]]:
     """Yield the exposures whose references change, each with a description of the change."""
     rows = {row.number: row for row in view.exposures(batch, "done", "kept")}
-    planner = Planner(step, open_references(step, order.context), use_pars=order.pars, history=view)
+    planner = Planner(
+        step,
+        open_references(step, order.context),
+        use_pars=order.pars,
+        history=view,
+        waits=list_waits(view, batch, "done", "kept"),
+    )
     inputs = [(number, location(row.path)) for number, row in rows.items()]
     for block in planner.plan_blocks(inputs):
         for planned in block:
@@ -107,6 +116,7 @@ def watch(
             f"output_file = {step.output_file}: every exposure needs a name of its own; suffix "
             "changes how products' names end"
         )
+    require_single_exposures(step)
     place, pattern = Path(folder).expanduser().absolute(), input_pattern(step)
     arrivals = _Arrivals(place, pattern, settle, recursive=order.recursive)
     status, last, waiting, reported = 0, time.monotonic(), list[Path](), ""

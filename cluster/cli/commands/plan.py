@@ -23,6 +23,9 @@ from calbatch.cluster.planning.identity import ReferenceChecksums
 from calbatch.cluster.planning.inputs import parse_place, total_bytes
 from calbatch.cluster.planning.planner import Planner, open_references
 from calbatch.cluster.planning.resolving import Resolution
+from calbatch.cluster.planning.unit_collection import collect_units
+from calbatch.cluster.planning.unit_graph import UnitGraph
+from calbatch.cluster.planning.waits import Waits
 from calbatch.cluster.sites import placement
 from calbatch.models.errors import format_count
 from calbatch.models.storage.location import Location
@@ -39,13 +42,15 @@ def main(
     step, order = build_order(pipeline, inputs, output_dir, **options)
     output = parse_place(step.output_dir or ".")
     step.output_dir = str(output)
-    paths = find_inputs(step, order)
+    graph = collect_units(step, find_inputs(step, order), output)
     console = Console(soft_wrap=True, markup=False, highlight=False)
     with ExitStack() as stack:
         ledger = _open_ledger(stack, output)
         sums = ReferenceChecksums(ledger.find_checksum, lambda *kept: None) if ledger else None
         if order.rerun.only_failed and ledger:
-            paths = select_failed(paths, ledger, output)
+            graph = select_failed(graph, ledger, output)
+        waits = Waits(graph.units)
+        free = [(n, path) for n, path in enumerate(graph.paths) if not waits.is_held(n)]
         planner = Planner(
             step,
             open_references(step, order.context),
@@ -55,13 +60,16 @@ def main(
             history=ledger,
             checksums=sums,
             rerun=order.rerun,
+            waits=waits,
         )
         with dask.config.set(order.exposure.dask_config()):
-            needs = forecast(chain.from_iterable(planner.plan_blocks(enumerate(paths))))
+            needs = forecast(chain.from_iterable(planner.plan_blocks(free)))
         if sums:
             sums.close()
+    paths = [path for _, path in free]
     place = placement.choose_place(order.site, len(paths), total_bytes(paths))
     _print(console, step.name, paths, rules=planner.resolution, needs=needs, place=place)
+    _print_graph(console, graph, len(free))
     return 1 if needs.errors else 0
 
 
@@ -102,6 +110,15 @@ def _print(
         _memory(needs, place, console)
     for reason in needs.errors.values():
         console.print(f"would fail: {reason}", style="red")
+
+
+def _print_graph(console: Console, graph: UnitGraph, free: int) -> None:
+    """Print how many units wait for others, which cannot be planned before these are done."""
+    count = len(graph.paths) - free
+    if count:
+        verb = "unit waits" if count == 1 else "units wait"
+        longest = f"the longest chain has {graph.longest} units"
+        console.print(f"{count} more {verb} for products of others; {longest}")
 
 
 def _references(needs: Forecast) -> Table:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from rich.text import Text
@@ -21,6 +21,9 @@ from calbatch.cluster.ledger.records import OPEN
 RECENT = 300.0
 """Seconds over which the rate is averaged."""
 
+SHOWN = 3
+"""Number of waiting units, and of those that one waits for, to show."""
+
 EVERY = 2.0
 """Seconds between updates, while following."""
 
@@ -35,6 +38,10 @@ class Status:
         Exposures calibrated per minute, recently.
     left : float, optional
         Seconds left at that rate.
+    held : int
+        Number of waiting units that wait for others.
+    waits_for : mapping
+        What the first of them wait for.
     """
 
     batch: str
@@ -53,6 +60,8 @@ class Status:
     left: float | None
     dashboard: str
     updated: float
+    held: int = 0
+    waits_for: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def exit_status(self) -> int:
@@ -60,7 +69,7 @@ class Status:
         return liveness.EXIT_STATUS[self.state]
 
     def line(self) -> str:
-        """Return a summary in one line, or two if there is a reason."""
+        """Return a summary in one line, with further ones for a reason and units that wait."""
         parts = [f"{self.done + self.before}/{self.total} done"]
         parts += [f"{self.before} of them earlier"] if self.before else []
         parts += [f"{self.running} running"] if self.running else []
@@ -68,8 +77,17 @@ class Status:
         parts += [f"{self.quarantined} quarantined"] if self.quarantined else []
         if self.left is not None:
             parts += [f"{self.rate:.3g} per minute", f"{_duration(self.left)} left"]
-        text = f"{self.batch} {self.state}: {', '.join(parts)}"
-        return f"{text}\n{escape_text(self.reason)}" if self.reason else text
+        parts += [f"{self.held} waiting for others"] if self.held else []
+        lines = [f"{self.batch} {self.state}: {', '.join(parts)}"]
+        lines += [escape_text(self.reason)] if self.reason else []
+        return "\n".join([*lines, *map(escape_text, self._describe_waits())])
+
+    def _describe_waits(self) -> Iterator[str]:
+        for name, makers in self.waits_for.items():
+            names = [maker.rpartition("/")[2] for maker in makers]
+            more = len(names) - SHOWN
+            text = ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+            yield f"{name.rpartition('/')[2]} waits for {text}"
 
 
 def _duration(seconds: float) -> str:
@@ -84,6 +102,8 @@ def read_status(folder: BatchFolder) -> Status:
         counts = view.counts(row.id)
         state = liveness.batch_state(folder, row)
         rate = _rate(view, row) if state == "running" else 0.0
+        held = view.count_held(row.id)
+        waits_for = view.find_held(row.id, SHOWN) if held else {}
     open_ = sum(counts.get(name, 0) for name in OPEN)
     return Status(
         batch=row.name,
@@ -102,6 +122,8 @@ def read_status(folder: BatchFolder) -> Status:
         left=60 * open_ / rate if rate else None,
         dashboard=row.dashboard,
         updated=time.time(),
+        held=held,
+        waits_for=waits_for,
     )
 
 

@@ -2,11 +2,18 @@
 
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
+from calbatch.cluster.exposure.unit import Member, Unit
 from calbatch.cluster.ledger import Ledger, ProductRow, View
-from calbatch.cluster.ledger.salvage import copy_rows, is_intact, remove_undecodable
+from calbatch.cluster.ledger.salvage import (
+    copy_rows,
+    is_intact,
+    remove_incomplete_units,
+    remove_undecodable,
+)
 from calbatch.cluster.ledger.store import NAME
 
 
@@ -141,3 +148,31 @@ def test_a_file_that_is_not_a_database_yields_nothing(tmp_path):
     path.write_bytes(b"no database" * 1000)
     with salvage(path, tmp_path) as view:
         assert view.batches() == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "left"),
+    [
+        ("SELECT 1", [0, 1, 2]),
+        ("DELETE FROM members WHERE number = 2", [0]),
+        ("UPDATE members SET maker = 'x' WHERE number = 1", [0]),
+        ("DELETE FROM exposures WHERE number = 0", []),
+    ],
+)
+def test_units_that_have_lost_members_or_makers_are_left_out(tmp_path, damage, left):
+    path = tmp_path / "old" / NAME
+    units = [Unit(n, Path("/u"), (Member("science", "/x", n - 1),)) for n in (1, 2)]
+    with Ledger(path.parent) as ledger:
+        ledger.add_batch(
+            "b", "jump", ["/a", "/b", "/c"], request={}, parameters={}, software={}, units=units
+        )
+    change(path, damage)
+    Ledger(tmp_path / "fresh").close()
+    with closing(sqlite3.connect(tmp_path / "fresh" / NAME)) as connection:
+        connection.row_factory = sqlite3.Row
+        with connection:
+            copy_rows(path, connection)
+            remove_undecodable(connection)
+            remove_incomplete_units(connection)
+        query = "SELECT number FROM exposures ORDER BY number"
+        assert [row["number"] for row in connection.execute(query)] == left

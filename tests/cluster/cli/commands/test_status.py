@@ -69,6 +69,9 @@ def test_a_batch_that_has_ended_has_no_rate(tmp_path):
          "b running: 0/9 done, 2 running, 1 failed, 3 quarantined"),
         ({"rate": 2.5, "left": 3725.4}, "b running: 0/9 done, 2.5 per minute, 1:02:05 left"),
         ({"state": "failed", "reason": "no\x1broom"}, "b failed: 0/9 done\nno\\x1broom"),
+        ({"held": 2, "waits_for": {"p": ["/in/a.fits"], "/o/m": [f"/in/{n}" for n in "bcdef"]}},
+         "b running: 0/9 done, 2 waiting for others\np waits for a.fits\n"
+         "m waits for b, c, d and 2 more"),
     ],
 )  # fmt: skip
 def test_the_line_says_only_what_there_is(fields, line):

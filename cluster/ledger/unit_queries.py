@@ -1,0 +1,164 @@
+"""Storing and finding the units of a batch that wait for others."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from calbatch.cluster.exposure.unit import Member, Unit
+from calbatch.cluster.ledger.records import FINAL, OPEN, MemberRow
+from calbatch.cluster.ledger.sqlite_errors import decoding
+from calbatch.models.storage.location import location
+
+_HELD = (
+    "FROM members JOIN exposures AS unit ON unit.batch = members.batch AND "
+    "unit.number = members.number JOIN exposures AS maker ON maker.batch = members.batch AND "
+    "maker.number = members.maker WHERE members.batch = ? AND unit.state = 'waiting' AND "
+    f"maker.state IN ({', '.join('?' * len(OPEN))})"
+)
+"""Condition of units that wait for others; its values are the batch and the open states."""
+
+
+class EndedMaker(NamedTuple):
+    """A unit that has ended, and for which others wait or waited.
+
+    Attributes
+    ----------
+    number, path, state, identity
+        Its columns in the ledger.
+    products : list of str
+        Paths of its products.
+    """
+
+    number: int
+    path: str
+    state: str
+    identity: str
+    products: list[str]
+
+
+class UnitQueries:
+    """Mixin with queries for units that are more than one file."""
+
+    path: Path
+    """Path of the database."""
+
+    def _rows(self, query: str, *values: Any) -> Iterator[dict[str, Any]]:
+        raise NotImplementedError
+
+    def unfinished_exposures(self, batch: int) -> Iterator[tuple[int, str]]:
+        """Yield number and path of a batch's exposures that have no final outcome."""
+        marks = ", ".join("?" * len(OPEN))
+        for row in self._rows(
+            f"SELECT number, path FROM exposures WHERE batch = ? AND state IN ({marks}) "
+            "ORDER BY number",
+            batch, *OPEN,
+        ):  # fmt: skip
+            yield row["number"], row["path"]
+
+    def has_table(self, name: str) -> bool:
+        """Return whether there is a table; older ledgers, opened for reading, lack some."""
+        query = "SELECT count(*) AS n FROM sqlite_master WHERE type = 'table' AND name = ?"
+        return bool(next(self._rows(query, name))["n"])
+
+    def has_members(self, batch: int) -> bool:
+        """Return whether a batch has units that are more than one file."""
+        if not self.has_table("members"):
+            return False
+        query = "SELECT count(*) AS n FROM (SELECT 1 FROM members WHERE batch = ? LIMIT 1)"
+        return bool(next(self._rows(query, batch))["n"])
+
+    def units(self, batch: int, *states: str) -> Iterator[Unit]:
+        """Yield the units of a batch that are more than one file: all, or those in some states."""
+        if not self.has_members(batch):
+            return
+        condition = f" AND state IN ({', '.join('?' * len(states))})" if states else ""
+        query = (
+            "SELECT members.*, exposures.path AS whole, exposures.pipeline, exposures.product "
+            "FROM exposures JOIN members ON members.batch = exposures.batch AND "
+            f"members.number = exposures.number WHERE exposures.batch = ?{condition} "
+            "ORDER BY exposures.number, members.id"
+        )
+        for number, rows in groupby(self._rows(query, batch, *states), itemgetter("number")):
+            members, unit = [], None
+            for row in rows:
+                with decoding(self.path):
+                    one = MemberRow.of(row)
+                    members.append(Member(one.role, one.path, one.maker, bool(one.optional)))
+                    unit = unit or (location(row["whole"]), row["pipeline"], row["product"])
+            assert unit is not None  # a group has rows
+            path, pipeline, product = unit
+            yield Unit(number, path, tuple(members), pipeline, product)
+
+    def count_held(self, batch: int) -> int:
+        """Return the number of units that wait for others."""
+        if not self.has_members(batch):
+            return 0
+        query = f"SELECT count(DISTINCT members.number) AS n {_HELD}"
+        return int(next(self._rows(query, batch, *OPEN))["n"])
+
+    def find_held(self, batch: int, limit: int) -> dict[str, list[str]]:
+        """Return the paths of the units for which some units wait, by path or product.
+
+        Parameters
+        ----------
+        batch : int
+            The batch's number in the ledger.
+        limit : int
+            Number of units to return.
+        """
+        found: dict[str, list[str]] = {}
+        if not self.has_members(batch):
+            return found
+        query = (
+            "SELECT DISTINCT members.number, unit.path, unit.product, maker.path AS makes "
+            f"{_HELD} AND members.number IN (SELECT DISTINCT members.number {_HELD} "
+            "ORDER BY members.number LIMIT ?) ORDER BY members.number, members.id"
+        )
+        values = batch, *OPEN, batch, *OPEN, limit
+        for row in self._rows(query, *values):
+            found.setdefault(row["product"] or row["path"], []).append(row["makes"])
+        return found
+
+    def ended_makers(self, batch: int) -> list[EndedMaker]:
+        """Return the units with a final outcome whose products are members of others."""
+        if not self.has_members(batch):
+            return []
+        makers = (
+            f"exposures.batch = ? AND state IN ({', '.join('?' * len(FINAL))}) AND "
+            "number IN (SELECT maker FROM members WHERE batch = ?)"
+        )
+        values = batch, *FINAL, batch
+        ended = {
+            row["number"]: EndedMaker(
+                row["number"], row["path"], row["state"], row["identity"] or "", []
+            )
+            for row in self._rows(
+                f"SELECT * FROM exposures WHERE {makers} ORDER BY number", *values
+            )
+        }
+        query = (
+            "SELECT number, products.path FROM products JOIN exposures "
+            f"ON products.exposure = exposures.id WHERE {makers} ORDER BY products.id"
+        )
+        for row in self._rows(query, *values):
+            ended[row["number"]].products.append(row["path"])
+        return list(ended.values())
+
+
+def insert_units(connection: sqlite3.Connection, batch: int, units: Sequence[Unit]) -> None:
+    """Add what makes units of a batch more than one file."""
+    connection.executemany(
+        "UPDATE exposures SET pipeline = ?, product = ?, members = ? "
+        "WHERE batch = ? AND number = ?",
+        ((u.pipeline, u.product, len(u.members), batch, u.number) for u in units),
+    )
+    connection.executemany(
+        "INSERT INTO members (batch, number, role, path, maker, optional) "
+        "VALUES (?, ?, ?, ?, ?, ?)",
+        ((batch, unit.number, *member) for unit in units for member in unit.members),
+    )

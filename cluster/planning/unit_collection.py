@@ -1,0 +1,294 @@
+"""The units of a batch: exposures, associations, and what a chain of pipelines makes of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import NamedTuple
+
+from calbatch.calibrate.chain import SEPARATOR, Chain
+from calbatch.calibrate.products import UnitAccess
+from calbatch.calibrate.step import Step
+from calbatch.calibrate.suffixes import product_name
+from calbatch.cluster.errors import RequestError
+from calbatch.cluster.exposure.unit import ORDER, SCIENCE
+from calbatch.cluster.planning.associations import (
+    PATTERN,
+    Association,
+    AssociationProduct,
+    is_association,
+    read_association,
+)
+from calbatch.cluster.planning.ordering import find_ordering, group_exposures
+from calbatch.cluster.planning.unit_graph import DraftMember, DraftUnit, UnitGraph, number_units
+from calbatch.models.errors import ModelError
+from calbatch.models.storage.files import current_version
+from calbatch.models.storage.location import Location
+
+
+def collect_units(step: Step, paths: Sequence[Location], output: Location) -> UnitGraph:
+    """Return the units of a batch, numbered.
+
+    Parameters
+    ----------
+    step : Step
+        The configured step, pipeline or chain.
+    paths : sequence of Path or Url
+        Exposures and associations.
+    output : Path or Url
+        The folder of products.
+
+    Raises
+    ------
+    RequestError
+        If an association is invalid or no pipeline takes its members, a member is missing, two
+        units would make the same product, or units wait for each other.
+    """
+    parts = step.parts if isinstance(step, Chain) else {"": step}
+    exposures = [path for path in paths if not _is_read_as_association(step, path)]
+    associations = [_read(path) for path in paths if _is_read_as_association(step, path)]
+    levels = [_level_of(each, parts) for each in associations]
+    starts = sorted({0, *levels, *(n for n, part in enumerate(parts.values()) if part.combines)})
+    _require_order_first(parts, starts)
+    if len(starts) > 1:
+        _require_nothing_around(step)
+    first = list(parts.values())[: [*starts, len(parts)][1]]
+    if not associations and starts == [0] and not find_ordering(first):
+        return UnitGraph(paths=paths)
+    collection = _Collection(output)
+    for start, end in pairwise([*starts, len(parts)]):
+        names = list(parts)[start:end]
+        level = [a for a, at in zip(associations, levels, strict=True) if at == start]
+        stage = _Stage(
+            parts=[parts[name] for name in names],
+            pipeline="" if len(starts) == 1 else SEPARATOR.join(names),
+        )
+        if start == 0:
+            collection.add_first(stage, exposures, level)
+        else:
+            collection.add_next(stage, level)
+    return number_units([*collection.finals(), *collection.drafts])
+
+
+def _require_nothing_around(chain: Step) -> None:
+    """Refuse parameters of the whole chain where no task runs the whole chain."""
+    for name in ("pre_hooks", "post_hooks", "suffix", "output_file", "skip"):
+        if getattr(chain, name):
+            raise RequestError(
+                f"{name} of the chain {chain.name}: its pipelines run one by one, since "
+                f"associations come between them: set {name} of one of them"
+            )
+
+
+def _require_order_first(parts: Mapping[str, Step], starts: Sequence[int]) -> None:
+    later = [] if len(starts) == 1 else list(parts.values())[starts[1] :]
+    ordering = find_ordering(later)
+    if ordering is not None:
+        raise RequestError(
+            f"{ordering.name} takes exposures in order, which is possible in the first stage of a "
+            "chain only: calibrate in two batches"
+        )
+
+
+def require_single_exposures(step: Step) -> None:
+    """Refuse a step for which exposures that arrive one by one do not suffice.
+
+    Raises
+    ------
+    RequestError
+        If it combines exposures, or takes them in order.
+    """
+    parts = list(step.parts.values()) if isinstance(step, Chain) else [step]
+    ordering = find_ordering(parts)
+    for part in (*(part for part in parts if part.combines), *([ordering] if ordering else [])):
+        reason = "combines exposures" if part.combines else "takes exposures in order"
+        raise RequestError(f"{part.name} {reason}: use `calbatch run` when all of them are there")
+
+
+def accepts_associations(step: Step) -> bool:
+    """Return whether a step, or a pipeline of a chain, takes associations."""
+    parts = step.parts.values() if isinstance(step, Chain) else [step]
+    return any(part.roles for part in parts)
+
+
+def _is_read_as_association(step: Step, path: Location) -> bool:
+    return is_association(path) and accepts_associations(step)
+
+
+def _read(path: Location) -> Association:
+    try:
+        return read_association(path)
+    except (ModelError, OSError) as error:
+        raise RequestError(str(error)) from error
+
+
+def _level_of(association: Association, parts: Mapping[str, Step]) -> int:
+    """Return the position of the pipeline that takes the members of an association."""
+    name = association.products[0].science[0]
+    for number, part in enumerate(parts.values()):
+        if part.roles and _takes(part, name):
+            return number
+    wanted = {suffix for part in parts.values() if part.roles for suffix in part.takes}
+    raise RequestError(
+        f"{association.path}: {name} is no product that the pipelines take in associations "
+        f"({', '.join(sorted(wanted))})"
+    )
+
+
+def _takes(part: Step, name: str) -> bool:
+    return not part.takes or any(product_name(name, suffix) == name for suffix in part.takes)
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """Consecutive pipelines of a chain that units run together."""
+
+    parts: Sequence[Step]
+    pipeline: str
+
+    @property
+    def first(self) -> Step:
+        return self.parts[0]
+
+    def product_names(self, source: str) -> Iterator[str]:
+        """Yield the names of the products of a unit, those of the last pipeline first."""
+        for part in reversed(self.parts):
+            if part is self.parts[-1] or part.save_results:
+                suffixes = [part.suffix] if part.suffix else part.suffixes or [part.name]
+                yield from (product_name(source, suffix) for suffix in suffixes)
+
+
+class _Naming(NamedTuple):
+    """The name after which a unit's products are named, and their names."""
+
+    source: str
+    names: Sequence[str]
+
+    def find(self, after: Step) -> str:
+        """Return the name of the product that the next pipeline takes."""
+        taken = (product_name(self.source, suffix) for suffix in after.takes)
+        return next((name for name in taken if name in self.names), self.names[0])
+
+
+@dataclass
+class _Collection:
+    """The units so far, and who makes which product."""
+
+    output: Location
+    drafts: list[DraftUnit] = field(default_factory=list)
+    makers: dict[str, DraftUnit] = field(default_factory=dict)
+    latest: dict[DraftUnit, _Naming] = field(default_factory=dict)
+
+    def finals(self) -> list[DraftUnit]:
+        """Return the units whose products no other unit takes, associations first."""
+        used = {id(maker) for draft in self.drafts for maker in draft.makers()}
+        finals = [draft for draft in self.drafts if id(draft) not in used]
+        return sorted(finals, key=lambda draft: not draft.product)
+
+    def add_first(
+        self, stage: _Stage, exposures: Sequence[Location], associations: Sequence[Association]
+    ) -> None:
+        """Add the units of the first stage."""
+        files = {path.name: path for path in exposures}
+        members = self._add_associations(stage, associations, files)
+        for path in exposures:
+            if path.name in members:
+                continue
+            draft = DraftUnit(path=path, pipeline=stage.pipeline)
+            if stage.pipeline:
+                draft.members.append(DraftMember(SCIENCE, str(path)))
+            self._add(draft, stage, path.name)
+        ordering = find_ordering(stage.parts)
+        if ordering is not None:
+            plain = [draft for draft in self.drafts if not draft.product]
+            self._put_in_order(plain, ordering)
+
+    def _put_in_order(self, drafts: Sequence[DraftUnit], ordering: UnitAccess) -> None:
+        """Let exposures wait for those that come before them, and receive their states."""
+        for group in group_exposures(drafts, ordering):
+            for draft in group:
+                if not draft.members:
+                    draft.members.append(DraftMember(SCIENCE, str(draft.path)))
+            for before, after in pairwise(group):
+                names = [product_name(before.path.name, suffix) for suffix in ordering.hands_on]
+                after.members += [
+                    DraftMember(suffix, str(self.output / name), before, optional=True)
+                    for suffix, name in zip(ordering.hands_on, names, strict=True)
+                ] or [DraftMember(ORDER, "", before, optional=True)]
+
+    def add_next(self, stage: _Stage, associations: Sequence[Association]) -> None:
+        """Add the units of a further stage."""
+        before, self.latest = self.latest, {}
+        members = self._add_associations(stage, associations, {})
+        if stage.first.combines:
+            if not associations:
+                raise RequestError(
+                    f"{stage.first.name} combines exposures: give associations ({PATTERN}) of "
+                    f"{' or '.join(stage.first.takes)} products"
+                )
+            return
+        for maker, naming in before.items():
+            name = naming.find(stage.first)
+            if name in members:
+                continue
+            place = self.output / name
+            draft = DraftUnit(path=place, pipeline=stage.pipeline)
+            draft.members.append(DraftMember(SCIENCE, str(place), maker))
+            self._add(draft, stage, naming.source)
+
+    def _add(self, draft: DraftUnit, stage: _Stage, source: str) -> None:
+        self.drafts.append(draft)
+        names = list(stage.product_names(source))
+        self.latest[draft] = _Naming(source, names)
+        for name in names:
+            if name in self.makers:
+                first, second = self.makers[name].path, draft.path
+                raise RequestError(f"the products of {first} and {second} would both be {name}")
+            self.makers[name] = draft
+
+    def _add_associations(
+        self, stage: _Stage, associations: Sequence[Association], files: Mapping[str, Location]
+    ) -> set[str]:
+        """Add a unit for each product; return the names of all members."""
+        used: set[str] = set()
+        made: list[tuple[DraftUnit, str]] = []
+        for association in associations:
+            for product in association.products:
+                draft = DraftUnit(
+                    path=association.path, pipeline=stage.pipeline, product=product.name
+                )
+                draft.members = self._members(association, product, stage, files)
+                used.update(member.name for member in product.members)
+                made.append((draft, product.name))
+        for draft, source in made:
+            self._add(draft, stage, source)
+        return used
+
+    def _members(
+        self,
+        association: Association,
+        product: AssociationProduct,
+        stage: _Stage,
+        files: Mapping[str, Location],
+    ) -> list[DraftMember]:
+        twice = [n for n, count in Counter(m.name for m in product.members).items() if count > 1]
+        if twice:
+            raise RequestError(f"{association.path}: {product.name} has {twice[0]} twice")
+        found = []
+        for role, name in product.members:
+            if role not in stage.first.roles and role != SCIENCE:
+                continue
+            maker = self.makers.get(name)
+            if maker is not None:
+                found.append(DraftMember(role, str(self.output / name), maker))
+                continue
+            path = files.get(name) or association.path.parent / name
+            if current_version(path) is None:
+                raise RequestError(
+                    f"{association.path}: the member {name} of {product.name} is neither a file "
+                    "beside it nor made by this batch"
+                )
+            found.append(DraftMember(role, str(path)))
+        return found

@@ -1,0 +1,137 @@
+"""Numbering the units of a batch so that makers come before those that wait for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from calbatch.cluster.errors import RequestError
+from calbatch.cluster.exposure.unit import Member, Unit
+from calbatch.models.storage.location import Location
+
+
+@dataclass(kw_only=True, eq=False, slots=True)
+class DraftUnit:
+    """A unit that has no number yet; see `calbatch.cluster.exposure.unit.Unit`."""
+
+    path: Location
+    members: list[DraftMember] = field(default_factory=list)
+    pipeline: str = ""
+    product: str = ""
+
+    def makers(self) -> Iterator[DraftUnit]:
+        """Yield the units that it waits for."""
+        return (member.maker for member in self.members if member.maker is not None)
+
+
+class DraftMember(NamedTuple):
+    """A member of a unit that has no number yet; its maker is another such unit."""
+
+    role: str
+    path: str
+    maker: DraftUnit | None = None
+    optional: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitGraph:
+    """The numbered units of a batch.
+
+    Attributes
+    ----------
+    paths : sequence of Path or Url
+        The path of each unit.
+    units : sequence of Unit
+        Those that are more than one file.
+    longest : int
+        Number of units in the longest chain of which each waits for the one before.
+    """
+
+    paths: Sequence[Location]
+    units: Sequence[Unit] = ()
+    longest: int = 1
+
+    def select(self, numbers: Iterable[int]) -> UnitGraph:
+        """Return some of the units and all that they wait for, numbered anew."""
+        by_number = {unit.number: unit for unit in self.units}
+        selected: set[int] = set()
+        pending = list(numbers)
+        while pending:
+            number = pending.pop()
+            if number not in selected:
+                selected.add(number)
+                pending += by_number[number].makers if number in by_number else ()
+        new = {old: number for number, old in enumerate(sorted(selected))}
+        units = [
+            unit._replace(
+                number=new[unit.number],
+                members=tuple(
+                    m if m.maker is None else m._replace(maker=new[m.maker]) for m in unit.members
+                ),
+            )
+            for unit in self.units
+            if unit.number in selected
+        ]
+        paths = [self.paths[number] for number in sorted(selected)]
+        return UnitGraph(paths=paths, units=units, longest=self.longest)
+
+
+def number_units(drafts: Sequence[DraftUnit]) -> UnitGraph:
+    """Return units with numbers, makers first, otherwise in the given order.
+
+    Makers that are not in ``drafts`` are added.
+
+    Raises
+    ------
+    RequestError
+        If units wait for each other in a circle; the message names them.
+    """
+    order: list[DraftUnit] = []
+    depths: dict[DraftUnit, int] = {}
+    for draft in drafts:
+        _visit(draft, order, depths)
+    numbers = {draft: number for number, draft in enumerate(order)}
+    units = [
+        Unit(
+            number=numbers[draft],
+            path=draft.path,
+            members=tuple(
+                Member(m.role, m.path, None if m.maker is None else numbers[m.maker], m.optional)
+                for m in draft.members
+            ),
+            pipeline=draft.pipeline,
+            product=draft.product,
+        )
+        for draft in order
+        if draft.members
+    ]
+    longest = max(depths.values(), default=0)
+    return UnitGraph(paths=[draft.path for draft in order], units=units, longest=longest)
+
+
+def _visit(draft: DraftUnit, order: list[DraftUnit], depths: dict[DraftUnit, int]) -> None:
+    """Append a unit to the order, after the units that it waits for."""
+    if draft in depths:
+        return
+    stack = [(draft, draft.makers())]
+    active = {draft: None}
+    while stack:
+        unit, makers = stack[-1]
+        maker = next(makers, None)
+        if maker is None:
+            stack.pop()
+            del active[unit]
+            depths[unit] = 1 + max((depths[maker] for maker in unit.makers()), default=0)
+            order.append(unit)
+        elif maker in active:
+            raise _make_cycle_error([*active], maker)
+        elif maker not in depths:
+            active[maker] = None
+            stack.append((maker, maker.makers()))
+
+
+def _make_cycle_error(active: Sequence[DraftUnit], first: DraftUnit) -> RequestError:
+    names = [unit.product or unit.path.name for unit in active[active.index(first) :]]
+    circle = " waits for ".join([*names, names[0]])
+    return RequestError(f"units wait for each other in a circle: {circle}")

@@ -1,0 +1,125 @@
+"""The units that exposures, associations and chains make."""
+
+import json
+
+import pytest
+from support.toys import Accumulate, Toy2, Toy3
+
+from calbatch.calibrate.chain import make_chain
+from calbatch.calibrate.pipeline import Pipeline
+from calbatch.cluster.errors import RequestError
+from calbatch.cluster.planning.unit_collection import (
+    accepts_associations,
+    collect_units,
+    require_single_exposures,
+)
+
+
+class Rates(Pipeline):
+    """Make rates."""
+
+    suffixes = ("rate", "rateints")
+
+
+class Late(Pipeline):
+    """Needs an order."""
+
+    takes = ("cal",)
+    suffixes = ("late",)
+    step_defs = {"accumulate": Accumulate}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in "abc":
+        (tmp_path / f"{name}_uncal.fits").write_text("")
+    return tmp_path
+
+
+def raw(folder):
+    return sorted(folder.glob("*_uncal.fits"))
+
+
+def associate(folder, name, *members):
+    entries = [{"expname": n, "exptype": role} for role, n in members]
+    path = folder / f"{name}_asn.json"
+    path.write_text(json.dumps({"products": [{"name": name, "members": entries}]}))
+    return path
+
+
+def describe(graph):
+    """Return name, pipeline, and the members with the numbers of their makers, of each unit."""
+    found = [[path.name, "", []] for path in graph.paths]
+    for unit in graph.units:
+        members = [(m.role, m.path.rpartition("/")[2], m.maker) for m in unit.members]
+        found[unit.number][1:] = [unit.pipeline, members]
+    return found
+
+
+def test_exposures_alone_are_files_whatever_the_chain(folder):
+    graph = collect_units(make_chain((Rates, Toy2))(), raw(folder), folder / "out")
+    assert graph.paths == raw(folder)
+    assert graph.units == ()
+
+
+def test_a_chain_is_cut_where_a_pipeline_takes_associations(folder):
+    asn = associate(folder, "p", ("science", "b_rate.fits"), ("background", "a_rate.fits"))
+    graph = collect_units(make_chain((Rates, Toy2))(), [*raw(folder), asn], folder / "out")
+    science, background = ("science", "b_rate.fits", 0), ("background", "a_rate.fits", 1)
+    assert describe(graph) == [
+        ["b_uncal.fits", "Rates", [("science", "b_uncal.fits", None)]],
+        ["a_uncal.fits", "Rates", [("science", "a_uncal.fits", None)]],
+        ["p_asn.json", "Toy2", [science, background]],
+        ["c_uncal.fits", "Rates", [("science", "c_uncal.fits", None)]],
+        ["c_rate.fits", "Toy2", [("science", "c_rate.fits", 3)]],
+    ]
+    assert graph.longest == 2
+
+
+def test_pipelines_before_the_cut_stay_together(folder):
+    asn = associate(folder, "m", ("science", "a_cal.fits"), ("science", "c_cal.fits"))
+    graph = collect_units(make_chain((Rates, Toy2, Toy3))(), [*raw(folder), asn], folder / "out")
+    assert [(name, pipeline) for name, pipeline, _ in describe(graph)] == [
+        ("a_uncal.fits", "Rates,Toy2"),
+        ("c_uncal.fits", "Rates,Toy2"),
+        ("m_asn.json", "Toy3"),
+        ("b_uncal.fits", "Rates,Toy2"),
+    ]
+
+
+def test_some_of_the_units_bring_those_that_they_wait_for(folder):
+    asn = associate(folder, "m", ("science", "a_cal.fits"), ("science", "c_cal.fits"))
+    graph = collect_units(make_chain((Rates, Toy2, Toy3))(), [*raw(folder), asn], folder / "out")
+    assert [path.name for path in graph.select([2]).paths] == [
+        "a_uncal.fits", "c_uncal.fits", "m_asn.json",
+    ]  # fmt: skip
+    assert graph.select([3]).units[0].number == 0
+
+
+def test_an_order_is_possible_in_the_first_stage_only(folder):
+    asn = associate(folder, "p", ("science", "b_rate.fits"))
+    step = make_chain((Rates, Toy2, Late))()
+    with pytest.raises(RequestError, match="accumulate takes exposures in order, which"):
+        collect_units(step, [*raw(folder), asn], folder / "out")
+
+
+def test_parameters_of_a_whole_chain_are_refused_where_it_is_cut(folder):
+    asn = associate(folder, "p", ("science", "b_rate.fits"))
+    step = make_chain((Rates, Toy2))(suffix="mine")
+    assert collect_units(step, raw(folder), folder / "out").units == ()
+    with pytest.raises(RequestError, match="suffix of the chain Rates,Toy2: its pipelines run"):
+        collect_units(step, [*raw(folder), asn], folder / "out")
+
+
+def test_associations_are_read_only_where_a_pipeline_takes_them():
+    assert accepts_associations(make_chain((Rates, Toy2))())
+    assert accepts_associations(Toy3())
+    assert not accepts_associations(Rates())
+
+
+def test_some_steps_need_more_than_single_exposures():
+    require_single_exposures(make_chain((Rates, Toy2))())
+    with pytest.raises(RequestError, match="Toy3 combines exposures: use `calbatch run` when"):
+        require_single_exposures(make_chain((Rates, Toy2, Toy3))())
+    with pytest.raises(RequestError, match="accumulate takes exposures in order: use"):
+        require_single_exposures(Late())

@@ -1,0 +1,181 @@
+"""Associations of two levels on simulated exposures."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from support.batches import DATE, calbatch, checksums
+from support.toys import registered_toys, write_association
+
+from calbatch.cluster.ledger import View
+
+HOW = ("--scheduler", "sync", "--date", DATE, "--no-fsync")
+
+
+@pytest.fixture
+def raw(tmp_path, monkeypatch, simulated):
+    """Return a folder of three exposures and associations of two levels."""
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    for name, path in zip("abc", simulated.exposures, strict=True):
+        shutil.copy(path, folder / f"{name}_uncal.fits")
+    members = ("science", "a_rate.fits"), ("background", "c_rate.fits")
+    write_association(folder / "one_asn.json", ("p", members))
+    images = ("science", "p_cal.fits"), ("science", "b_cal.fits"), ("catalog", "x.ecsv")
+    write_association(folder / "two_asn.json", ("mosaic", images), rule="Asn_Lv3Image")
+    with registered_toys(tmp_path / "site", monkeypatch):
+        yield folder
+
+
+def run(raw, *more, command="run", chain="toy1,toy2,toy3"):
+    return calbatch(
+        command, chain, raw, "-o", raw.parent / "out", *more,
+        *(HOW if command == "run" else ()),
+    )  # fmt: skip
+
+
+def pixels(folder, name):
+    return fits.getdata(folder / f"{name}.fits", "SCI")
+
+
+def states(raw):
+    """Return the states of the units of the latest batch, by their last pipeline and name."""
+    with View(raw.parent / "out" / ".calbatch") as view:
+        batch = view.batches()[-1]
+        return {
+            (row.pipeline, row.product or row.path.rpartition("/")[2]): row.state
+            for row in view.exposures(batch.id)
+        }
+
+
+UNITS = [
+    ("Toy1", "a_uncal.fits"),
+    ("Toy1", "c_uncal.fits"),
+    ("Toy2", "p"),
+    ("Toy1", "b_uncal.fits"),
+    ("Toy2", "b_rate.fits"),
+    ("Toy3", "mosaic"),
+]
+
+
+def test_associations_are_calibrated_after_their_members(raw):
+    done = run(raw)
+    assert done.status == 0, done.out + done.err
+    assert states(raw) == dict.fromkeys(UNITS, "done")
+    out = raw.parent / "out"
+    names = {path.name for path in out.glob("*.fits")}
+    rates = {f"{n}_{suffix}.fits" for n in "abc" for suffix in ("rate", "rateints")}
+    assert names == {*rates, "p_cal.fits", "b_cal.fits", "mosaic_i2d.fits"}
+    a, b, c = (pixels(out, f"{n}_rate") for n in "abc")
+    np.testing.assert_array_equal(pixels(out, "p_cal"), a - c)
+    np.testing.assert_array_equal(pixels(out, "mosaic_i2d"), (a - c) + b)
+    again = run(raw)
+    assert "6 of them earlier" in again.err
+    assert states(raw) == dict.fromkeys(UNITS, "kept")
+
+
+def test_a_change_of_a_background_repeats_what_used_it(raw):
+    assert run(raw).status == 0
+    background = raw / "c_uncal.fits"
+    with fits.open(background, mode="update") as hdus:
+        hdus["SCI"].data[..., 20:30] += 1
+    assert run(raw).status == 0
+    redone = {key for key, state in states(raw).items() if state == "done"}
+    assert redone == {("Toy1", "c_uncal.fits"), ("Toy2", "p"), ("Toy3", "mosaic")}
+
+
+def test_a_failure_is_passed_on_by_name_and_repaired_by_resuming(raw):
+    background = raw / "c_uncal.fits"
+    good = background.read_bytes()
+    background.write_bytes(good[:5000])
+    done = run(raw)
+    assert done.status == 1
+    assert "not begun: c_uncal.fits failed" in done.out + done.err
+    failed = {key for key, state in states(raw).items() if state == "failed"}
+    assert failed == {("Toy1", "c_uncal.fits"), ("Toy2", "p"), ("Toy3", "mosaic")}
+    background.write_bytes(good)
+    only = run(raw, "--only-failed")
+    assert only.status == 0, only.err
+    assert set(states(raw).values()) == {"kept", "done"}
+    whole = checksums(raw.parent / "out")
+    shutil.rmtree(raw.parent / "out")
+    assert run(raw).status == 0
+    assert checksums(raw.parent / "out") == whole
+
+
+def test_resuming_follows_the_edges(raw):
+    background = raw / "c_uncal.fits"
+    good = background.read_bytes()
+    background.write_bytes(good[:5000])
+    assert run(raw).status == 1
+    background.write_bytes(good)
+    done = calbatch("resume", raw.parent / "out")
+    assert done.status == 0, done.err
+    assert states(raw) == dict.fromkeys(UNITS, "done")
+
+
+def test_the_manifest_records_the_edges(raw):
+    assert run(raw).status == 0
+    (manifest,) = (raw.parent / "out" / ".calbatch").glob("*/manifest.json")
+    entries = json.loads(manifest.read_text())["exposures"]
+    by_name = {(e.get("pipeline"), e.get("product") or e["input"][-12:]): e for e in entries}
+    image, mosaic = by_name["Toy2", "p"], by_name["Toy3", "mosaic"]
+    science, background = image["members"]
+    assert (science["role"], background["role"]) == ("science", "background")
+    assert entries[background["maker"]]["input"].endswith("c_uncal.fits")
+    assert entries[mosaic["members"][0]["maker"]] is image
+    (raw.parent / "out" / ".calbatch" / "ledger.sqlite").write_bytes(b"noise" * 4000)
+    assert calbatch("rebuild", raw.parent / "out").status == 0
+    with View(raw.parent / "out" / ".calbatch") as view:
+        (batch,) = view.batches()
+        members = {unit.product: unit.members for unit in view.units(batch.id)}
+    assert [m.maker for m in members["p"]] == [science["maker"], background["maker"]]
+    assert run(raw).status == 0
+    assert set(states(raw).values()) == {"kept"}
+
+
+def test_a_plan_shows_the_graph(raw):
+    shown = run(raw, command="plan").out
+    assert "3 exposures" in shown
+    assert "3 more units wait for products of others; the longest chain has 3 units" in shown
+
+
+def test_one_pipeline_takes_associations_of_files(raw):
+    out = raw.parent / "out"
+    assert run(raw, chain="toy1").status == 0
+    shutil.copy(raw / "one_asn.json", out)
+    done = calbatch("run", "toy2", out, "-o", raw.parent / "cal", *HOW)
+    assert done.status == 0, done.err
+    names = {path.name for path in (raw.parent / "cal").glob("*.fits")}
+    assert names == {"p_cal.fits", "b_cal.fits"}
+
+
+@pytest.mark.parametrize(
+    ("products", "message"),
+    [
+        ([("p", [("science", "d_rate.fits")])], "the member d_rate.fits of p is neither a file"),
+        ([("p", [("science", "a_x1d.fits")])], "a_x1d.fits is no product that the pipelines take"),
+        ([("p", [("science", "a_rate.fits")] * 2)], "p has a_rate.fits twice"),
+        (
+            [("p", [("science", "a_rate.fits")]), ("p", [("science", "b_rate.fits")])],
+            "would both be p_cal.fits",
+        ),
+        ([("p", [("science", "../a_rate.fits")])], "must be the name of a file beside the"),
+    ],
+)
+def test_an_unusable_association_is_refused_by_name(raw, products, message):
+    write_association(raw / "one_asn.json", *products)
+    done = run(raw)
+    assert done.status == 2
+    assert message in done.err
+    assert "one_asn.json" in done.err
+    assert not (raw.parent / "out" / ".calbatch" / "ledger.sqlite").exists()
+
+
+def test_a_pipeline_that_combines_needs_an_association(raw):
+    (raw / "two_asn.json").unlink()
+    done = run(raw)
+    assert done.status == 2
+    assert "Toy3 combines exposures: give associations (*_asn.json) of cal products" in done.err

@@ -1,0 +1,117 @@
+"""Exposures in order, with a state that one hands on to the next."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from support.batches import DATE, calbatch, checksums, copy_changed
+from support.toys import registered_toys
+
+from calbatch.cluster.folder import find_batch
+from calbatch.cluster.ledger import View
+
+HOW = ("--scheduler", "sync", "--date", DATE, "--no-fsync")
+TIMES = {"a": 3.0, "b": 1.0, "c": 2.0, "d": 9.0, "e": 8.0}
+DETECTORS = {"d": "NRCA2", "e": "NRCA2"}
+ORDERS = ["bca", "ed"]
+
+
+@pytest.fixture
+def raw(tmp_path, monkeypatch, simulated):
+    """Return a folder of exposures of two detectors, whose names are not in order of time."""
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    for number, (name, start) in enumerate(TIMES.items()):
+        source = simulated.exposures[number % 3]
+        cards = {"EXPSTART": 60000 + start, "DETECTOR": DETECTORS.get(name, "NRCA1")}
+        copy_changed(source, folder / f"{name}_uncal.fits", **cards)
+    with registered_toys(tmp_path / "site", monkeypatch):
+        yield folder
+
+
+def run(raw, *more):
+    return calbatch("run", "ordered", raw, "-o", raw.parent / "out", *HOW, *more)
+
+
+def pixels(folder, name, suffix):
+    return fits.getdata(folder / f"{name}_{suffix}.fits", "SCI").astype(float)
+
+
+def redone(raw):
+    with View(raw.parent / "out" / ".calbatch") as view:
+        rows = view.exposures(view.batches()[-1].id, "done")
+        return sorted(row.path.rpartition("/")[2][0] for row in rows)
+
+
+def require_sums(raw):
+    for order in ORDERS:
+        total = 0.0
+        for name in order:
+            total = pixels(raw, name, "uncal") + 2 * total
+            np.testing.assert_allclose(
+                pixels(raw.parent / "out", name, "ramp"),
+                total,
+                rtol=1e-6,  # float32 sums
+            )
+
+
+def test_each_exposure_receives_the_state_of_the_one_before(raw):
+    done = run(raw)
+    assert done.status == 0, done.err
+    require_sums(raw)
+    assert "5 of them earlier" in run(raw).err
+
+
+def test_a_change_repeats_what_comes_later(raw):
+    assert run(raw).status == 0
+    with fits.open(raw / "c_uncal.fits", mode="update") as hdus:
+        hdus["SCI"].data[..., 3:9] += 1
+    assert run(raw).status == 0
+    assert redone(raw) == ["a", "c"]
+    require_sums(raw)
+
+
+def test_a_failure_leaves_the_next_one_without_a_state_until_it_is_repaired(raw):
+    broken = raw / "c_uncal.fits"
+    good = broken.read_bytes()
+    broken.write_bytes(good[:5000])  # even its header cannot be read: it has no place in the order
+    assert run(raw).status == 1
+    total = pixels(raw, "a", "uncal") + 2 * pixels(raw, "b", "uncal")
+    np.testing.assert_allclose(pixels(raw.parent / "out", "a", "ramp"), total, rtol=1e-6)
+    broken.write_bytes(good)
+    assert run(raw).status == 0
+    assert redone(raw) == ["a", "c"]
+    require_sums(raw)
+
+
+def test_an_attempt_that_fails_after_its_predecessor_hands_on_nothing(raw):
+    failing = "support.toys.fail_unless_repaired"
+    done = run(raw, f"--accumulate.post_hooks={failing}")
+    assert done.status == 1
+    total = pixels(raw, "a", "uncal")  # the state of c, which failed, is not received
+    np.testing.assert_allclose(pixels(raw.parent / "out", "a", "ramp"), total, rtol=1e-6)
+    assert not (raw.parent / "out" / "c_memory.fits").exists()
+
+
+def test_resuming_continues_in_order(raw):
+    assert run(raw).status == 0
+    whole = checksums(raw.parent / "out")
+    name = find_batch(str(raw.parent / "out")).name
+    from calbatch.cluster.ledger import Ledger
+
+    with Ledger(raw.parent / "out" / ".calbatch") as ledger:
+        (batch,) = list(ledger._rows("SELECT * FROM batches"))
+        for row in list(ledger._rows("SELECT * FROM exposures")):
+            if row["path"].endswith(("a_uncal.fits", "c_uncal.fits")):
+                ledger.update_exposure(batch["id"], row["number"], state="waiting", identity=None)
+        ledger.end_batch(batch["id"], "interrupted")
+    for product in ("a_ramp", "a_memory", "c_ramp", "c_memory"):
+        (raw.parent / "out" / f"{product}.fits").unlink()
+    assert calbatch("resume", name).status == 0
+    assert checksums(raw.parent / "out") == whole
+
+
+def test_a_skipped_step_needs_no_order(raw):
+    shown = calbatch("plan", "ordered", raw, "--accumulate.skip=true").out
+    assert "wait" not in shown
+    shown = calbatch("plan", "ordered", raw).out
+    assert "3 more units wait for products of others; the longest chain has 3 units" in shown
