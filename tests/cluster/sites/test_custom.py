@@ -1,6 +1,9 @@
 """Clusters of any class."""
 
 import socket
+import sys
+from contextlib import nullcontext
+from types import ModuleType, SimpleNamespace
 
 import psutil
 import pytest
@@ -83,3 +86,43 @@ def test_unencrypted_on_other_addresses_is_refused():
     options = ClusterOptions(LOCAL, arguments, workers=1, insecure=True)
     with open_cluster(options, "exposure") as site:
         assert site.client.submit(double, 4).result() == 8
+
+
+class ForeignCluster:
+    """The parts of a cluster class that is not derived from dask's own."""
+
+    scheduler_address = "tls://127.0.0.1:8786"
+    is_closed = False
+
+    def get_client(self, set_as_default):
+        return nullcontext(SimpleNamespace(nthreads=dict))
+
+    def close(self):
+        type(self).is_closed = True
+
+
+class UnreachableCluster(ForeignCluster):
+    def get_client(self, set_as_default):
+        raise OSError("the gateway\nis gone")
+
+
+class FixedCluster(ForeignCluster):
+    def scale(self, workers):
+        raise NotImplementedError("it has two")
+
+
+@pytest.mark.parametrize(
+    ("cls", "options", "message"),
+    [
+        (UnreachableCluster, {}, "no connection: the gateway is gone"),
+        (FixedCluster, {"workers": 3}, "cannot scale to 3 workers: it has two"),
+    ],
+)
+def test_a_cluster_that_cannot_be_used_is_closed(monkeypatch, cls, options, message):
+    module = ModuleType("their_clusters")
+    module.Cluster = cls
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    assert refused(path="their_clusters.Cluster", **options) == (
+        f"cluster their_clusters.Cluster: {message}"
+    )
+    assert cls.is_closed
