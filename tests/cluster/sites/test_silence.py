@@ -278,7 +278,7 @@ def test_a_job_that_is_suspended_with_its_nanny_is_given_up(apart, tmp_path):
         until_told(out, "retry")
         told.append(True)
         gate.touch()
-        start_another()  # a worker that is given up ends when it goes on
+        start_another()  # a worker that is abandoned ends when it goes on
         for process in family:
             process.resume()
 
