@@ -22,7 +22,7 @@ from rich.console import Console
 
 from calbatch.calibrate.step import Step
 from calbatch.cluster.batch.order import Order
-from calbatch.cluster.batch.registering import begin_batch, find_inputs, take_up
+from calbatch.cluster.batch.registering import begin_batch, find_inputs, resume_batch
 from calbatch.cluster.batch.session import drive
 from calbatch.cluster.exposure.job import Job
 from calbatch.cluster.exposure.outcome import Outcome, Stopwatch, peak_memory
@@ -122,7 +122,7 @@ def main() -> None:
     if verb == "run":
         begun = begin_batch(Sleep(output_dir=output), Order(inputs=(inputs,), pars=False))
     else:
-        begun = take_up(find_batch(output), failed=True)
+        begun = resume_batch(find_batch(output), failed=True)
     with (
         dask.config.set(DASK_SETTINGS),
         LocalCluster(

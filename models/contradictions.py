@@ -213,7 +213,7 @@ CHECKS = (
     Check(_missing_zero_frame),
     Check(_times),
     Check(_repeats),
-    Check(lambda file: (why for _, why in unusable_fields(file))),
+    Check(lambda file: (reason for _, reason in unusable_fields(file))),
 )
 """All checks; those for which the file is refused come first."""
 

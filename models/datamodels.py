@@ -261,10 +261,10 @@ def as_reference(reference_type: str, model: DataModel) -> DataModel:
     fields = load_schema(cls.schema_url).fields.values()
     missing = [spec.name for spec in fields if spec.required and not _has_field(model, spec)]
     if other or missing:
-        why = "a class for other types" if other else f"which has no valid {missing[0]!r}"
+        found = "a class for other types" if other else f"which has no valid {missing[0]!r}"
         raise ValidationError(
             f"a {reference_type} reference must be a {cls.__name__}, not {type(model).__name__}, "
-            f"{why}"
+            f"{found}"
         )
     return model
 

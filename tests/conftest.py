@@ -4,12 +4,15 @@ import atexit
 import gc
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from support import groups, jwst_schemas
 from support.services import REQUIRED
 
 # No deadline for one example: the first may compile a kernel or import astropy.
@@ -25,12 +28,22 @@ os.environ["CALBATCH_STATE_DIR"] = tempfile.mkdtemp(prefix="calbatch-state-")
 atexit.register(shutil.rmtree, os.environ["CALBATCH_STATE_DIR"], ignore_errors=True)
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Compile kernels before several processes start, which would each compile them."""
+    option = session.config.option
+    if getattr(option, "numprocesses", None) and not option.collectonly:
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+        command = [sys.executable, "-m", "support.warming"]
+        # kernels that cannot be compiled fail their own tests
+        subprocess.run(command, env=environment, capture_output=True, check=False)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests of one file in one process, where they share fixtures; likewise services."""
+    """Assign tests to groups, which run in one process each, the longest groups first."""
     for item in items:
-        group = "services" if item.get_closest_marker("services") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+        item.add_marker(pytest.mark.xdist_group(groups.group_of(item)))
+    items.sort(key=groups.rank_of)
 
 
 REQUIRE = "CALBATCH_REQUIRE_AGREEMENT"
@@ -44,6 +57,12 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data: {folder} is not a folder (set CALBATCH_REAL_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_schemas() -> None:
+    """Let jwst's models parse each schema once."""
+    jwst_schemas.share()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -443,6 +443,12 @@ def test_the_glossary_defines_the_terms_of_the_project():
     assert [term for term, meaning in defined.items() if len(meaning) < 20] == []
 
 
+def test_files_that_the_glossary_names_contain_its_terms():
+    places = repository.glossary_places(GLOSSARY.read_text())
+    texts = {term: (ROOT / place).read_text() for term, place in places.items()}
+    assert [term for term, text in texts.items() if not re.search(term, text, re.IGNORECASE)] == []
+
+
 def test_code_uses_the_terms_of_the_glossary():
     """Words that have a better one in the glossary appear in no identifier."""
     avoided = EXCEPTIONS["words"]

@@ -56,7 +56,7 @@ class RegisteredBatch:
     total : int
         Number of all exposures.
     fresh : bool
-        True if the batch is new, rather than taken up again.
+        True if the batch is new, rather than resumed.
     ledger : Ledger, optional
         The open ledger, if it is held for the driver.
     waits : Waits
@@ -193,7 +193,9 @@ def _config_of(step: Step) -> str:
         raise RequestError(str(error)) from error
 
 
-def take_up(folder: BatchFolder, *, failed: bool = False, hold: bool = False) -> RegisteredBatch:
+def resume_batch(
+    folder: BatchFolder, *, failed: bool = False, hold: bool = False
+) -> RegisteredBatch:
     """Return a registered batch that is to be resumed.
 
     Parameters
@@ -320,7 +322,7 @@ def _enter_batch(
     )
 
 
-def abandon_batch(ledger: Ledger, folder: BatchFolder, why: str, *, fresh: bool) -> None:
+def abandon_batch(ledger: Ledger, folder: BatchFolder, reason: str, *, fresh: bool) -> None:
     """Abandon a batch whose driver could not be started.
 
     A new batch without any attempt is removed entirely. Any other batch stays in the ledger, with
@@ -332,10 +334,10 @@ def abandon_batch(ledger: Ledger, folder: BatchFolder, why: str, *, fresh: bool)
         The open ledger.
     folder : BatchFolder
         The batch's files.
-    why : str
+    reason : str
         The reason why its driver could not be started.
     fresh : bool
-        True if the batch is new, rather than taken up again.
+        True if the batch is new, rather than resumed.
     """
     with suppress(LedgerError):
         row = ledger.batch(folder.name)
@@ -343,4 +345,4 @@ def abandon_batch(ledger: Ledger, folder: BatchFolder, why: str, *, fresh: bool)
             ledger.remove_batch(row.id)
             remove_batch(folder)
         elif row.state in ("planned", "running"):
-            ledger.end_batch(row.id, "failed", why)
+            ledger.end_batch(row.id, "failed", reason)

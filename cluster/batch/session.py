@@ -145,7 +145,7 @@ class _Session:
             state, reason = "failed", str(error)
             raise
         except KeyboardInterrupt:
-            self._say("stopping: unfinished exposures are given up")
+            self._say("stopping: unfinished exposures are abandoned")
             raise
         finally:
             ending = self._end(batch, state, reason)

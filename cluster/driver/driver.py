@@ -140,7 +140,7 @@ class Driver:
                 self._check_silence(site)
                 self.recorder.ledger.tick()
         finally:
-            site.give_up()
+            site.withdraw()
 
     def _pause(self) -> float:
         """Return the time to wait for an outcome, in seconds."""
@@ -194,12 +194,12 @@ class Driver:
         if due is not None:
             return due
         while not alone and (planned := self.feed.next()) is not None:
-            attempt = self._take_up(planned)
+            attempt = self._begin_exposure(planned)
             if attempt is not None:
                 return attempt
         return None
 
-    def _take_up(self, planned: PlannedExposure) -> Attempt | None:
+    def _begin_exposure(self, planned: PlannedExposure) -> Attempt | None:
         """Return the first attempt at an exposure; None if it needs none or must run alone."""
         attempt = Attempt(planned)
         if planned.error is not None:
@@ -308,7 +308,7 @@ class Driver:
             self.stopping = "the driver's time is up" if later else f"cancelled ({request})"
             self.recorder.record_event("pause" if later else "cancel", self.stopping)
         if request is StopRequest.NOW or (self.stopping and self.policy.fail_fast):
-            site.give_up()
+            site.withdraw()
             self._running.clear()
 
     def _check_silence(self, site: Site) -> None:
@@ -322,12 +322,12 @@ class Driver:
                 self.recorder.say(worker.line())
         for worker in silent:
             if worker.condition in GONE and worker.seconds >= self.policy.silence:
-                self._give_up_worker(site, worker)
+                self._abandon_worker(site, worker)
 
-    def _give_up_worker(self, site: Site, silent: SilentWorker) -> None:
+    def _abandon_worker(self, site: Site, silent: SilentWorker) -> None:
         """Treat a worker as dead, and keep it from publishing in case it resumes."""
         lost = [self._running.pop(number) for number in silent.numbers & self._running.keys()]
-        site.give_up([attempt.planned.number for attempt in lost])
+        site.withdraw([attempt.planned.number for attempt in lost])
         for attempt in lost:
             self._fence(self.setup.job(attempt))
         site.discard_worker(silent)
@@ -350,7 +350,7 @@ class Driver:
                 attempt.running = now
         late = [o for o in self._running.values() if 0 < o.running < now - self.policy.deadline]
         if late:
-            site.give_up([o.planned.number for o in late], kill=True)
+            site.withdraw([o.planned.number for o in late], kill=True)
         for attempt in late:
             self._running.pop(attempt.planned.number)
             self._fence(self.setup.job(attempt))

@@ -94,7 +94,7 @@ class Room:
 
 def describe_unwritable(ledger: Ledger) -> str:
     """Return the message for a ledger that cannot be written."""
-    reason = ledger.stuck.why if ledger.stuck else "unknown"
+    reason = ledger.stuck.reason if ledger.stuck else "unknown"
     return f"the ledger cannot be written: {ledger.path}: {reason}"
 
 

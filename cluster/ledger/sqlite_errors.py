@@ -45,7 +45,7 @@ class CommitFailure(NamedTuple):
     """The start of a period without commits, by `time.monotonic`, and its reason."""
 
     since: float
-    why: str
+    reason: str
 
 
 def is_temporary(error: sqlite3.Error) -> bool:
@@ -71,13 +71,13 @@ def make_error(path: Path, error: sqlite3.Error) -> LedgerError:
     return make_damage_error(path, str(error))
 
 
-def make_damage_error(path: Path, why: str) -> DamagedLedgerError:
+def make_damage_error(path: Path, reason: str) -> DamagedLedgerError:
     """Return the error for a damaged ledger."""
     folder = path.parent
     output = shlex.quote(str(folder.parent)) if folder.name.startswith(".") else "OUTPUT"
     return DamagedLedgerError(
-        f"{path}: not a ledger, or damaged ({why}); `calbatch rebuild {output}` sets it aside and "
-        "makes a new one from its readable rows, the manifests and the products"
+        f"{path}: not a ledger, or damaged ({reason}); `calbatch rebuild {output}` sets it aside "
+        "and makes a new one from its readable rows, the manifests and the products"
     )
 
 

@@ -257,7 +257,7 @@ class DaskSite:
             return tuple(call_within(ANSWER, ask).values())
         return ()
 
-    def give_up(self, numbers: Iterable[int] | None = None, *, kill: bool = False) -> None:
+    def withdraw(self, numbers: Iterable[int] | None = None, *, kill: bool = False) -> None:
         """Withdraw submitted exposures, and remove unfinished files of this process.
 
         Parameters
@@ -310,7 +310,7 @@ class DaskSite:
         Parameters
         ----------
         limit : float
-            Seconds of silence after which stopped workers are given up.
+            Seconds of silence after which stopped workers are abandoned.
         """
         silent = self._watch.look(limit)
         return add_numbers(silent, self._numbers_by_worker()) if silent else silent

@@ -57,7 +57,7 @@ class InProcess:
     def discard_worker(self, silent: SilentWorker) -> None:
         """Do nothing: there are no workers."""
 
-    def give_up(self, numbers: Iterable[int] | None = None, *, kill: bool = False) -> None:
+    def withdraw(self, numbers: Iterable[int] | None = None, *, kill: bool = False) -> None:
         """Forget submitted exposures that have not been calibrated."""
         given_up = {job.number for job in self._waiting} if numbers is None else set(numbers)
         self._waiting = [job for job in self._waiting if job.number not in given_up]

@@ -59,7 +59,7 @@ DASK_SETTINGS = {
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.scheduler.allowed-failures": 0,
     # A worker whose kernel holds the interpreter for minutes is not dead. The driver examines its
-    # process, and gives up workers that are stopped or cut off.
+    # process, and abandons workers that are stopped or cut off.
     "distributed.scheduler.worker-ttl": None,
     # Each sample of the profile halts the task; fewer samples show as much.
     "distributed.worker.profile.interval": "100ms",

@@ -2,7 +2,7 @@
 
 A worker sends a heartbeat twice a second, or less often if there are many workers. It sends none
 while its process is stopped (SIGSTOP, a suspended job). It also sends none while a kernel holds the
-interpreter or a disk keeps it waiting, and must not be given up then. The state of the process
+interpreter or a disk keeps it waiting, and must not be abandoned then. The state of the process
 distinguishes these cases. The worker's nanny reports it, or this process examines it if the worker
 is on this host. If the nanny does not answer either, the whole host or job is stopped or cut off.
 """
@@ -58,7 +58,7 @@ class Condition(StrEnum):
 
 
 GONE = (Condition.STOPPED, Condition.UNREACHABLE, Condition.UNWATCHED)
-"""Conditions in which a worker is given up after the limit."""
+"""Conditions in which a worker is abandoned after the limit."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class WorkerWatch:
         Parameters
         ----------
         limit : float
-            Seconds of silence after which stopped workers are given up.
+            Seconds of silence after which stopped workers are abandoned.
         """
         now = time.monotonic()
         if now < self._due:

@@ -62,7 +62,7 @@ class Site(Protocol):
         Parameters
         ----------
         limit : float
-            Seconds of silence after which stopped workers are given up.
+            Seconds of silence after which stopped workers are abandoned.
         """
         ...
 
@@ -70,7 +70,7 @@ class Site(Protocol):
         """Abandon a silent worker: kill it if possible, and send it nothing more."""
         ...
 
-    def give_up(self, numbers: Iterable[int] | None = None, *, kill: bool = False) -> None:
+    def withdraw(self, numbers: Iterable[int] | None = None, *, kill: bool = False) -> None:
         """Withdraw submitted exposures and remove their unfinished files.
 
         Parameters

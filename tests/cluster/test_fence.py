@@ -63,7 +63,7 @@ def orphaned(simulated, scheduler, tmp_path, monkeypatch):
         how = ("--date", DATE, "--no-fsync", "--gate", tmp_path / "gate", "--level", "1")
         completed = calbatch("submit", HELD, simulated.exposures[0], *where, *how, *options)
         folder = BatchFolder(tmp_path / "out", completed.out.strip())
-        eventually(lambda: unfinished_products(folder.output), 60)
+        eventually(lambda: unfinished_products(folder.output))
         started.append(driver_of(folder))
         kill(*with_children(started[-1]))
         started[-1].wait(30)
@@ -71,7 +71,7 @@ def orphaned(simulated, scheduler, tmp_path, monkeypatch):
 
     yield leave
     (tmp_path / "gate").touch()
-    eventually(lambda: idle(scheduler), 60)
+    eventually(lambda: idle(scheduler))
 
 
 def idle(scheduler):
@@ -97,7 +97,7 @@ def test_an_orphan_replaces_no_product_of_a_newer_batch(
     result = cluster.run(HELD, inputs, tmp_path / "out", parameters={"level": 2.0}, **options)
     before = checksums(tmp_path / "out")
     (tmp_path / "gate").touch()
-    eventually(lambda: idle(scheduler), 60)
+    eventually(lambda: idle(scheduler))
     assert checksums(tmp_path / "out") == before
     assert as_ledger_says(result.folder)
     assert not list((tmp_path / "out").rglob("*.part"))
@@ -108,7 +108,7 @@ def test_an_orphan_replaces_no_product_of_its_resumed_batch(orphaned, scheduler,
     folder = orphaned()
     (tmp_path / "gate").touch()  # whichever comes first
     assert calbatch("resume", folder.name).status == 0
-    eventually(lambda: idle(scheduler), 60)
+    eventually(lambda: idle(scheduler))
     assert as_ledger_says(folder)
     assert not list((tmp_path / "out").rglob("*.part"))
 
@@ -159,7 +159,7 @@ def test_an_exposure_over_its_time_limit_publishes_nothing_later(simulated, sche
     assert result.counts == {"failed": 1}
     assert not idle(scheduler)
     (tmp_path / "gate").touch()
-    eventually(lambda: idle(scheduler), 60)
+    eventually(lambda: idle(scheduler))
     assert products_in(tmp_path / "out") == []
 
 

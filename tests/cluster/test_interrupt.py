@@ -19,7 +19,7 @@ PROGRAM = (
 )
 
 
-STOPPING = "stopping: unfinished exposures are given up"
+STOPPING = "stopping: unfinished exposures are abandoned"
 
 
 def until_it_stops(lines):

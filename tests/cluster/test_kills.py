@@ -131,7 +131,7 @@ def test_a_driver_is_killed(killed, tmp_path, monkeypatch, count, kills):
 def test_workers_and_drivers_are_killed(killed, tmp_path, monkeypatch, count, kills):
     batches = killed(count, kills, "--scheduler", "local", "--workers", "2")
     batches.run(200)
-    eventually(lambda: batches.processes() == [], 60)  # and orphans
+    eventually(lambda: batches.processes() == [])  # and orphans
     require_as_undisturbed(batches, count, tmp_path / "b", monkeypatch)
     require_nothing_temporary(batches.temporary)
 
@@ -175,7 +175,7 @@ def test_workers_of_a_scheduler_and_drivers_are_killed(killed, tmp_path, monkeyp
         batches.site = ("--scheduler", running.address)
         batches.plan.write_text(json.dumps(at_random(KILLS, seed=3)))
         batches.run(200, keep=running.keep)
-        eventually(lambda: running.idle(), 60)
+        eventually(lambda: running.idle())
         require_as_undisturbed(batches, 200, tmp_path / "b", monkeypatch)
     finally:
         running.kill()

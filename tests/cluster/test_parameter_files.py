@@ -4,7 +4,7 @@ import pytest
 from support.batches import DATE, calbatch, quiet_console
 
 from calbatch import cluster
-from calbatch.cluster.batch.registering import take_up
+from calbatch.cluster.batch.registering import resume_batch
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.ledger import View
 from calbatch.cluster.planning.identity import settings_digest
@@ -27,7 +27,7 @@ def run_batch(simulated, folder, **values):
 def test_batch_cfg_holds_the_parameters_of_the_batch(simulated, tmp_path):
     values = {"suffix": "odd, 'x' # \\", "post_hooks": HOOKS}
     result = run_batch(simulated, tmp_path, **values)
-    step = take_up(result.folder).step
+    step = resume_batch(result.folder).step
     assert {name: getattr(step, name) for name in values} == values
     with View(result.folder.state) as view:
         kept = view.batch(result.batch.name).parameters[""]
@@ -46,7 +46,7 @@ def test_values_that_exist_only_in_python_are_never_left_out(
 ):
     result = run_batch(simulated, tmp_path, **{name: value})
     with pytest.raises(RequestError, match=f"{name} was set in Python \\({told}\\).*again"):
-        take_up(result.folder)
+        resume_batch(result.folder)
 
 
 def test_a_value_that_no_file_can_hold_is_refused(simulated, tmp_path):

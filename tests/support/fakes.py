@@ -150,10 +150,10 @@ class FakeSite:
         return silent
 
     def discard_worker(self, silent: Any) -> None:
-        """Note a worker that is given up."""
+        """Note a worker that is abandoned."""
         self.discarded.append(silent)
 
-    def give_up(self, numbers: Iterable[int] | None = None, *, kill: bool = False) -> None:
+    def withdraw(self, numbers: Iterable[int] | None = None, *, kill: bool = False) -> None:
         """Forget jobs, all by default."""
         gone = list(self._jobs if numbers is None else numbers)
         for number in gone:

@@ -257,6 +257,11 @@ def glossary(page: str) -> dict[str, str]:
     return {row[0]: row[1] for row in rows if len(row) > 1 and row[0] != "Term"}
 
 
+def glossary_places(page: str) -> dict[str, str]:
+    """Return the file that defines each term of a glossary: the last columns of its tables."""
+    return dict(re.findall(r"^\| (.+?) \| .* \| `(.+)` \|$", page, re.MULTILINE))
+
+
 def identifiers(source: str) -> set[str]:
     """Return the names of a module's functions, classes, parameters and assigned attributes."""
     names = set()

@@ -78,12 +78,12 @@ def drive(output: str, name: str) -> int:
 
 
 def _drive(folder: BatchFolder) -> int:
-    from calbatch.cluster.batch.registering import take_up
+    from calbatch.cluster.batch.registering import resume_batch
     from calbatch.cluster.batch.report import print_summary
     from calbatch.cluster.batch.session import drive as drive_batch
 
     console = Console(width=120)
-    result = drive_batch(take_up(folder, hold=True), console)
+    result = drive_batch(resume_batch(folder, hold=True), console)
     print_summary(result, console)
     return result.exit_status
 
@@ -105,12 +105,12 @@ def _note(folder: BatchFolder, state: str, reason: str) -> None:
 
 def resume(batch: str | None, *, detach: bool, debug: bool) -> int:
     """Calibrate the exposures of a batch that are waiting, failed or quarantined."""
-    from calbatch.cluster.batch.registering import take_up
+    from calbatch.cluster.batch.registering import resume_batch
     from calbatch.cluster.batch.report import print_summary
     from calbatch.cluster.batch.session import drive as drive_batch
 
     folder = find_batch(batch)
-    registered = take_up(folder, failed=True, hold=True)
+    registered = resume_batch(folder, failed=True, hold=True)
     console = Console(stderr=True)
     if not registered.inputs:
         console.print(f"{folder.name}: nothing is left to do", markup=False, highlight=False)
@@ -140,7 +140,7 @@ def cancel(batch: str | None, *, now: bool) -> int:
     if state == "planned" and job is not None:  # the driver must not start
         cancel_job(job)
         _note(folder, "cancelled", "cancelled before it started")
-    action = "gives up running exposures" if now else "finishes running exposures"
+    action = "abandons running exposures" if now else "finishes running exposures"
     Console().print(f"{folder.name}: {action}, and starts no further exposures", highlight=False)
     return 0
 

@@ -1,10 +1,10 @@
-"""A batch in its ledger: registered, taken up again, and held until it is driven."""
+"""A batch in its ledger: registered, resumed, and held until it is driven."""
 
 import pytest
 from support.batches import DATE, quiet_console
 
 from calbatch.cluster.batch import python_api
-from calbatch.cluster.batch.registering import begin_batch, take_up
+from calbatch.cluster.batch.registering import begin_batch, resume_batch
 from calbatch.cluster.folder import find_registered, state_of
 from calbatch.cluster.ledger import HeldLedgerError, Ledger, View
 
@@ -50,9 +50,9 @@ def test_a_batch_taken_up_holds_the_ledger_only_if_anything_is_left(simulated, t
     folder = begin_batch(
         *python_api.build_order("superbias", simulated.exposures[:1], tmp_path, **HOW)
     ).folder
-    with take_up(folder, hold=True).hold_ledger() as ledger:
+    with resume_batch(folder, hold=True).hold_ledger() as ledger:
         require_held(folder.state)
         ledger.update_exposure(ledger.batch(folder.name).id, 0, state="done")
-    assert take_up(folder, failed=True, hold=True).ledger is None
+    assert resume_batch(folder, failed=True, hold=True).ledger is None
     with View(folder.state) as view:
         assert view.batch(folder.name).state == "done"

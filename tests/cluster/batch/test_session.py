@@ -10,7 +10,7 @@ from support.fakes import FakeSite, fail, succeed
 from support.recorded import record_batch
 
 from calbatch.cluster.batch.order import Order
-from calbatch.cluster.batch.registering import begin_batch, take_up
+from calbatch.cluster.batch.registering import begin_batch, resume_batch
 from calbatch.cluster.batch.session import drive
 from calbatch.cluster.driver import driver as driver_module
 from calbatch.cluster.driver.control import StopRequest, request_stop
@@ -118,7 +118,7 @@ def test_a_new_batch_whose_site_cannot_be_entered_disappears(session):
 
 def test_a_resumed_batch_whose_site_cannot_be_entered_stays_with_the_reason(session):
     session.drive(FakeSite(lambda job: fail(job) if job.number == 1 else succeed(job)))
-    session.begun = take_up(session.folder, failed=True, hold=True)
+    session.begun = resume_batch(session.folder, failed=True, hold=True)
     with pytest.raises(RequestError):
         session.drive(RequestError("no such scheduler"))
     assert (session.batch().state, session.batch().reason) == ("failed", "no such scheduler")
@@ -127,7 +127,7 @@ def test_a_resumed_batch_whose_site_cannot_be_entered_stays_with_the_reason(sess
 
 def test_a_resumed_batch_does_what_is_left(session):
     session.drive(FakeSite(lambda job: fail(job) if job.number == 1 else succeed(job)))
-    session.begun, site = take_up(session.folder, failed=True, hold=True), FakeSite()
+    session.begun, site = resume_batch(session.folder, failed=True, hold=True), FakeSite()
     result = session.drive(site)
     assert [job.number for job in site.submitted] == [1]
     assert (result.state, result.counts) == ("done", {"done": 3})

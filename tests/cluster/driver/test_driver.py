@@ -389,9 +389,9 @@ def test_the_outcome_of_an_exposure_that_was_given_up_is_ignored(tmp_path):
     late = []
 
     class Site(FakeSite):
-        def give_up(self, numbers=None, *, kill=False):
+        def withdraw(self, numbers=None, *, kill=False):
             late.extend((job, succeed(job)) for n, job in self._jobs.items() if n in numbers)
-            super().give_up(numbers, kill=kill)
+            super().withdraw(numbers, kill=kill)
 
         def collect(self, timeout):
             arrived = late[:]

@@ -63,6 +63,15 @@ def test_a_temporary_failure_is_planned_again_after_the_others(ahead):
     assert all(planned.error is None for planned in found)
 
 
+@pytest.mark.parametrize("ahead", [True, False])
+def test_the_feed_is_not_exhausted_before_a_retry_is_due(ahead):
+    planner = FakePlanner({0: [failed(0), plan(0)]})
+    policy = RetryPolicy(first_delay=0.05, retries=2)
+    with Feed(planner, inputs(3), policy, ahead=ahead) as feed:
+        assert sorted(planned.number for planned in drain(feed)) == [0, 1, 2]
+    assert sorted(planner.calls) == [[0], [0, 1], [2]]
+
+
 def test_a_failure_that_persists_is_fed_with_its_error():
     planner = FakePlanner({0: [failed(0)]})
     with Feed(planner, inputs(1), QUICK) as feed:

@@ -262,7 +262,7 @@ def test_outcomes_that_have_arrived_are_collected_before_a_loss_is_reported(site
 def test_exposures_that_were_not_sent_are_forgotten(site, client, three):
     for job in three:
         site.submit(job)
-    site.give_up([0, 2])
+    site.withdraw([0, 2])
     assert site.collect(0) == []
     assert sorted(client.futures) == [1]
 
@@ -270,7 +270,7 @@ def test_exposures_that_were_not_sent_are_forgotten(site, client, three):
 @pytest.mark.parametrize(("numbers", "gone"), [(None, {0, 1, 2}), ([1], {1}), ([], set())])
 def test_tasks_that_are_given_up_are_cancelled(site, client, three, numbers, gone):
     submit_all(site, three)
-    site.give_up(numbers)
+    site.withdraw(numbers)
     assert client.cancelled == [client.futures[n] for n in sorted(gone)]
     for number in range(3):
         client.end(number, succeed(three[number]))
@@ -285,7 +285,7 @@ def test_workers_that_would_never_end_are_restarted(site, client, three):
         "w2": [client.futures[1].key, client.futures[2].key],
     }
     assert site.running_numbers() == {0, 1, 2}
-    site.give_up([1], kill=True)
+    site.withdraw([1], kill=True)
     assert client.restarted == ["w2"]
 
 
@@ -384,6 +384,6 @@ def test_unfinished_files_of_an_exposure_that_is_not_sent_are_removed(tiles, cli
 def test_unfinished_files_of_an_exposure_that_is_given_up_are_removed(tiles, client, three):
     site, writer = tiles
     site.submit(three[0])
-    site.give_up()
+    site.withdraw()
     assert writer.aborted
     assert client.cancelled == [client.futures[0]]

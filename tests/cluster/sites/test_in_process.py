@@ -50,7 +50,7 @@ def test_exposures_that_are_given_up_are_not_calibrated(calibrated, three, numbe
     site = InProcess(1)
     for job in three:
         site.submit(job)
-    site.give_up(numbers)
+    site.withdraw(numbers)
     assert [job.number for job, _ in site.collect(0)] == left
 
 

@@ -56,7 +56,7 @@ def beginning(folder):
 
 def stopping(out, gate, stopped):
     """Stop the worker that has the first exposure, and let the others go on."""
-    pids = eventually(lambda: (found := beginning(out)) and 0 in found and found, 30)
+    pids = eventually(lambda: (found := beginning(out)) and 0 in found and found)
     os.kill(pids[0], signal.SIGSTOP)
     stopped.append(pids[0])
     gate.touch()
@@ -151,7 +151,7 @@ def foreign(tmp_path, monkeypatch):
         with placement.open_place(
             placement.Place(cluster.scheduler_address, 0, "exposure")
         ) as site:
-            site.client.wait_for_workers(2, timeout=60)
+            site.client.wait_for_workers(2, timeout=120)
             yield site, gate
         for process in processes:
             process.send_signal(signal.SIGCONT)
@@ -239,7 +239,7 @@ def running(address, out, **more):
 
 def until_told(out, kind, condition=""):
     eventually(
-        lambda: any(e.kind == kind and condition in e.text for e in events_of(out)), 60, every=0.3
+        lambda: any(e.kind == kind and condition in e.text for e in events_of(out)), every=0.3
     )
 
 
@@ -249,7 +249,7 @@ def test_a_scheduler_that_is_stopped_is_reported_and_waited_for(apart, tmp_path)
     out, told = tmp_path / "out", []
 
     def stop():
-        eventually(lambda: beginning(out), 60)
+        eventually(lambda: beginning(out))
         processes["scheduler"].send_signal(signal.SIGSTOP)
         until_told(out, "silence", str(Condition.MUTE))
         told.append(True)
@@ -269,7 +269,7 @@ def test_a_job_that_is_suspended_with_its_nanny_is_given_up(apart, tmp_path):
     out, told = tmp_path / "out", []
 
     def suspend():
-        eventually(lambda: beginning(out), 60)
+        eventually(lambda: beginning(out))
         nanny = psutil.Process(processes["worker"].pid)
         family = [nanny, *nanny.children(recursive=True)]
         for process in family:
@@ -278,7 +278,7 @@ def test_a_job_that_is_suspended_with_its_nanny_is_given_up(apart, tmp_path):
         until_told(out, "retry")
         told.append(True)
         gate.touch()
-        start_another()  # a worker that is given up ends when it goes on
+        start_another()  # a worker that is abandoned ends when it goes on
         for process in family:
             process.resume()
 

@@ -41,14 +41,14 @@ def running(folder):
 
 @pytest.fixture
 def taken(monkeypatch, tmp_path):
-    """Return an unfinished batch as `take_up` returns it, and what is launched and driven."""
+    """Return an unfinished batch as `resume_batch` returns it, and what is launched and driven."""
     folder = record_batch(tmp_path, [{}, {"state": "done"}], "interrupted")
     calls = {"launched": [], "driven": [], "taken": []}
     batch = registering.RegisteredBatch(
         folder=folder, step=None, order=None, inputs=[(0, "e0")], total=2
     )
 
-    def take_up(folder, **how):
+    def resume_batch(folder, **how):
         calls["taken"].append(how)
         return calls["batch"]
 
@@ -57,7 +57,7 @@ def taken(monkeypatch, tmp_path):
         return Result(folder, 1.0, Ending(state="done"))
 
     calls["batch"] = batch
-    monkeypatch.setattr(registering, "take_up", take_up)
+    monkeypatch.setattr(registering, "resume_batch", resume_batch)
     monkeypatch.setattr(launching, "launch", calls["launched"].append)
     monkeypatch.setattr(session, "drive", drive)
     return calls

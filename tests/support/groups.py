@@ -1,0 +1,41 @@
+"""Groups of tests: each runs in one process, where its tests share fixtures."""
+
+import pytest
+
+FIRST = (
+    "cluster/test_on_slurm.py",
+    "cluster/test_kills.py",
+    "agreement/test_detector1.py",
+    "cluster/sites/slurm/test_slurm_site.py",
+    "cluster/sites/slurm/test_driver_job.py",
+    "cluster/test_remote_batch.py",
+    "cluster/test_twohosts.py",
+    "cluster/test_watch.py",
+    "calibrate/steps/test_refpix.py",
+    "cluster/test_faults.py",
+    "cluster/test_chaos.py",
+    "cluster/sites/test_draining.py",
+    "cluster/sites/test_silence.py",
+    "cluster/test_detached.py",
+    "models/storage/test_remote_files.py",
+)
+"""The files whose tests take longest, which start first: otherwise the last one runs alone."""
+
+SPLIT = ("cluster/test_kills.py", "agreement/test_detector1.py", "cluster/test_faults.py")
+"""Files whose tests share no costly fixture: each function is a group of its own."""
+
+
+def group_of(item: pytest.Item) -> str:
+    """Return the name of a test's group."""
+    name = _file_of(item)
+    return f"{name}::{item.originalname}" if name in SPLIT else name
+
+
+def rank_of(item: pytest.Item) -> int:
+    """Return the position of a test's file in the order of files."""
+    name = _file_of(item)
+    return FIRST.index(name) if name in FIRST else len(FIRST)
+
+
+def _file_of(item: pytest.Item) -> str:
+    return str(item.path.relative_to(item.config.rootpath / "tests"))
