@@ -97,13 +97,15 @@ def _sections(step: Step, files: Mapping[str, Path]) -> dict[str, dict[str, Sour
     names = {id(part): section for section, part in step.steps().items()}
     for whole in (step, *step.steps().values()):
         path = files.get(_type_of(whole))
-        for alias, parameters in read_parameters(path).steps.items() if path else ():
-            part = whole.steps().get(alias)
-            if part is None:
+        if path is None:
+            continue
+        for alias, parameters in read_parameters(path).steps.items():
+            inner = whole.steps().get(alias)
+            if inner is None:
                 log.info("%s: %s has no step %s: ignored", path.name, whole.name, alias)
                 continue
-            known = _known_parameters(part, parameters, path.name)
-            sections[names[id(part)]].update({name: (value, path.name) for name, value in known})
+            known = _known_parameters(inner, parameters, path.name)
+            sections[names[id(inner)]].update({name: (value, path.name) for name, value in known})
     if not isinstance(step, Pipeline):
         sections[""].pop("skip", None)  # a step that is run by itself is not skipped
     return sections

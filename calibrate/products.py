@@ -7,7 +7,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
-from calbatch.calibrate.configurable import Configurable
 from calbatch.calibrate.errors import StepError
 from calbatch.calibrate.suffixes import product_name, strip_extension
 from calbatch.models.storage.location import Location, location
@@ -24,7 +23,7 @@ Members = Mapping[str, Sequence["DataModel"]]
 _NONE: Members = MappingProxyType({})
 
 
-class UnitAccess(Configurable):
+class UnitAccess:
     """Base class of steps that concerns units of several inputs, and chains.
 
     Attributes

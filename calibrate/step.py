@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 from calbatch import __version__
 from calbatch.calibrate import cfg, hooks, provenance, subarray
-from calbatch.calibrate.configurable import SET_IN_PYTHON
+from calbatch.calibrate.configurable import SET_IN_PYTHON, Configurable
 from calbatch.calibrate.errors import ParameterError, ReferenceFileError, SkipStep, StepError
 from calbatch.calibrate.parameters import (
     Boolean,
@@ -44,7 +44,7 @@ def log_once(text: str) -> None:
     log.info(text)
 
 
-class Step(UnitAccess):
+class Step(UnitAccess, Configurable):
     """One correction.
 
     Subclasses implement `process`, declare their parameters as class attributes

@@ -9,7 +9,6 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from calbatch.calibrate.chain import SEPARATOR, Chain
-from calbatch.calibrate.products import UnitAccess
 from calbatch.calibrate.step import Step
 from calbatch.calibrate.suffixes import product_name
 from calbatch.cluster.errors import RequestError
@@ -205,7 +204,7 @@ class _Collection:
             plain = [draft for draft in self.drafts if not draft.product]
             self._put_in_order(plain, ordering)
 
-    def _put_in_order(self, drafts: Sequence[DraftUnit], ordering: UnitAccess) -> None:
+    def _put_in_order(self, drafts: Sequence[DraftUnit], ordering: Step) -> None:
         """Let exposures wait for those that come before them, and receive their states."""
         for group in group_exposures(drafts, ordering):
             for draft in group:
