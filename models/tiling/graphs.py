@@ -153,11 +153,12 @@ class _GraphBuilder:
         if isinstance(node, SourceNode):
             run = tasks.RunFromSource(node.pixels, self.branches.halo[node], operations)
             cores = [tasks.Core(core) for core in tile_cores(node)]
-            return self._tiles(tip, run, cores, values, label)
+            return self._tiles(tip, run, cores, values=values, label=label)
         blocks = self._with_halo(node)
         if tip in self.branches.waiting:
             run_on = tasks.RunOnTile(operations)
-            return self._tiles(tip, run_on, blocks.__dask_keys__(), values, label, [blocks])
+            keys = blocks.__dask_keys__()
+            return self._tiles(tip, run_on, keys, values=values, label=label, blocks=[blocks])
         return _map(partial(tasks.run_on_tile, operations), blocks, values, label)
 
     def _tiles(
@@ -165,9 +166,10 @@ class _GraphBuilder:
         node: PlanNode,
         run: tasks.RunFromSource | tasks.RunOnTile,
         starts: Sequence[Any],
+        *,
         values: Mapping[str, Delayed],
         label: str,
-        dependencies: Sequence[da.Array] = (),
+        blocks: Sequence[da.Array] = (),
     ) -> da.Array:
         """Return one block per tile, pending where a tile is not kept for a decision."""
         run = replace(run, keys=tuple(values))
@@ -176,7 +178,7 @@ class _GraphBuilder:
             (run if is_kept else replace(run, is_kept=False), start, value_keys)
             for start, is_kept in zip(starts, self._kept_tiles(node), strict=True)
         ]
-        return _object_array(_name(label), calls, [*dependencies, *values.values()])
+        return _object_array(_name(label), calls, [*blocks, *values.values()])
 
     def _kept_tiles(self, node: PlanNode) -> list[bool]:
         """Return which tiles of a node are computed once; the others, whenever they are used."""
