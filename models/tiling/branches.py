@@ -40,8 +40,8 @@ def find_branches(tips: Iterable[PlanNode], more: Iterable[Reduction] = ()) -> B
         halo[decision.parent] = max(halo[decision.parent], decision.spec.gather.radius)
     for node in order:
         if node.parent is not None:
-            more = halo[node] + node.op.radius if isinstance(node, OperationNode) else 0
-            halo[node.parent] = max(halo[node.parent], more)
+            needed = halo[node] + node.op.radius if isinstance(node, OperationNode) else 0
+            halo[node.parent] = max(halo[node.parent], needed)
             users[node.parent] = users.get(node.parent, 0) + 1
     waiting = {node for d in decisions if users[node := _branching(d.parent, users)] > 1}
     return Branches(order, halo, users, frozenset(waiting))

@@ -45,6 +45,11 @@ from calbatch.models.tiling.tile_edges import (  # noqa: E402
 )
 
 _EMPTY = np.empty(0, dtype=object)
+
+TRIAL = "calbatch.trial"
+"""Setting in dask's configuration for trials, whose results are thrown away: if true, decisions are
+gathered from the first tile alone, so that a few rows can be computed without the whole frame."""
+
 # -- graph primitives ---------------------------------------------------------------------
 
 
@@ -255,6 +260,8 @@ class _GraphBuilder:
     def _decide(self, reduction: Reduction) -> Delayed:
         """Gather from tiles, from which later operations go on."""
         spec, tiles = reduction.spec, self.blocks(reduction.parent)
+        if dask.config.get(TRIAL, False):
+            tiles = tiles[:1]
         values = self.values_of(reduction.reductions)
         gathered = _map(partial(tasks.gather_boxed, spec), tiles, values, spec.gather.label)
         return _single(_name(spec.gather.label), partial(tasks.combine_boxed, spec), [gathered])
