@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calbatch.calibrate.simulate import kernels
+from calbatch.calibrate.simulate.bursts import Bursts, draw_bursts, join_deposits
 from calbatch.calibrate.simulate.drift import Drift, draw_drift
 from calbatch.calibrate.simulate.maps import DetectorMaps
 from calbatch.calibrate.simulate.rays import Rays, draw_rays, spread_charge
@@ -32,10 +33,11 @@ MIRI_LATER_RESET = 0.6  # reset anomaly of MIRI's later integrations relative to
 
 @dataclass(frozen=True)
 class Ramp:
-    """One simulated exposure: raw data, and the cosmic rays of each integration."""
+    """One simulated exposure: raw data, and the rays and bursts of each integration."""
 
     data: NDArray[np.uint16]
     rays: list[Rays]
+    bursts: list[Bursts]
 
 
 def dark_factor(instrument: str, integration: int) -> float:
@@ -81,15 +83,16 @@ def simulate_ramp(
         slice(start, min(start + BAND, readout.frame.nrows))
         for start in range(0, readout.frame.nrows, BAND)
     ]
-    rays = []
+    rays, bursts = [], []
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 4)) as pool:
         for integration in range(readout.nints):
             prepared = _prepare(readout, maps, light, noise, (*purpose, integration))
             rays.append(prepared.rays)
+            bursts.append(prepared.bursts)
             values = pool.map(prepared.simulate_band, bands)
             for band, groups in zip(bands, values, strict=True):
                 data[integration, :, band] = groups
-    return Ramp(data, rays)
+    return Ramp(data, rays, bursts)
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,7 @@ class _Integration:
     noise: Noise
     expected: NDArray[np.float64]
     rays: Rays
+    bursts: Bursts
     deposits: Rays
     drift: Drift | None
     purpose: tuple[int, str, int, int]
@@ -179,6 +183,10 @@ def _prepare(
     rng = stream(*purpose, "integration")
     sensitive = ~maps.reference
     rays = draw_rays(rng, readout, noise, sensitive)
+    bursts = draw_bursts(
+        stream(*purpose, "bursts"), readout, noise, sensitive, integration=purpose[-1]
+    )
+    spread = spread_charge(rays, noise.cosmic_ray_spread, sensitive)
     dark = maps.dark_rate * dark_factor(readout.detector.instrument, purpose[-1])
     return _Integration(
         readout=readout,
@@ -186,7 +194,8 @@ def _prepare(
         noise=noise,
         expected=np.where(sensitive, light * maps.flat + dark, 0.0) * readout.frame_time,
         rays=rays,
-        deposits=spread_charge(rays, noise.cosmic_ray_spread, sensitive),
+        bursts=bursts,
+        deposits=join_deposits(spread, bursts.deposits),
         drift=draw_drift(rng, readout) if noise.correlated else None,
         purpose=purpose,
     )

@@ -1,8 +1,10 @@
 """Simulated sets: raw exposures, their truth, and the references that calibrate them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from calbatch.calibrate.simulate import headers
 from calbatch.calibrate.simulate.cache import Cache
@@ -140,6 +142,9 @@ def _write_exposure(
     ]
     write_fits(raw, headers.primary_cards(spec, readout, observation, exposure), extensions)
     bad = setting.all_bad_pixels()[readout.frame.within(setting.maps.frame)]
-    truth = make_truth(readout, maps, light, bad, ramp.rays)
+    truth = replace(
+        make_truth(readout, maps, light, bad, ramp.rays),
+        bursts=np.concatenate([one.table for one in ramp.bursts]),
+    )
     write_truth(folder / "truth" / f"{name}_truth.fits", truth)
     return raw, folder / "truth" / f"{name}_truth.fits"

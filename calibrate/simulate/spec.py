@@ -48,6 +48,8 @@ class Noise:
         Rays per second and cm^2.
     cosmic_ray_spread : float
         Fraction of a ray's charge that is added to each of its four neighbours.
+    snowballs, showers : float
+        Snowballs, with saturated cores, and faint showers per second and cm^2.
     hot, dead : float
         Fraction of the pixels.
     nonlinearity : float
@@ -67,6 +69,8 @@ class Noise:
     ktc: float = 18.0
     cosmic_rays: float = 5.0
     cosmic_ray_spread: float = 0.01
+    snowballs: float = 0.0
+    showers: float = 0.0
     hot: float = 1.0e-3
     dead: float = 5.0e-4
     nonlinearity: float = 0.06

@@ -1,12 +1,14 @@
 """The truth of a simulated exposure, as a FITS file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from calbatch.calibrate.simulate.bursts import BURST_COLUMNS
 from calbatch.calibrate.simulate.maps import DetectorMaps, Image, Mask
 from calbatch.calibrate.simulate.rays import Rays
 from calbatch.calibrate.simulate.readout_plan import ReadoutPlan
@@ -41,6 +43,10 @@ class Truth:
         Every cosmic ray: ``integration``, ``group`` (the first that includes its charge) and
         ``frame`` (within the integration), ``row``, ``col``, all counted from 0; ``electrons`` and
         linear ``dn`` deposited in that pixel.
+    bursts : structured array
+        Every snowball and shower: ``shower`` (1) or snowball (0), ``integration``, ``group`` and
+        ``frame`` as for rays, centre ``row`` and ``col``, ``radius`` along the major axis (pixels),
+        ``axis_ratio``, and ``angle`` of the major axis from the rows' direction.
     """
 
     rate: Image
@@ -48,6 +54,7 @@ class Truth:
     sigma: Image
     good: Mask
     rays: NDArray[np.void]
+    bursts: NDArray[np.void] = field(default_factory=lambda: np.zeros(0, dtype=BURST_COLUMNS))
 
 
 def make_truth(
@@ -76,6 +83,7 @@ def write_truth(path: Path, truth: Truth) -> None:
         Extension("SIGMA", truth.sigma, [("BUNIT", "DN", "of successive groups' difference")]),
         Extension("GOOD", truth.good.astype(np.uint8)),
         Extension("RAYS", truth.rays),
+        Extension("BURSTS", truth.bursts),
     ]
     write_fits(path, [("TELESCOP", "JWST", "Telescope simulated")], extensions)
 
@@ -83,12 +91,17 @@ def write_truth(path: Path, truth: Truth) -> None:
 def read_truth(path: Path) -> Truth:
     """Read the truth of an exposure from a file."""
     with fits.open(path, memmap=False) as hdus:
-        table = hdus["RAYS"].data
-        rays = np.zeros(len(table), dtype=RAY_COLUMNS)
-        for name, _ in RAY_COLUMNS:
-            rays[name] = table[name]
+        rays = _read_table(hdus["RAYS"].data, RAY_COLUMNS)
+        bursts = _read_table(hdus["BURSTS"].data, BURST_COLUMNS)
         rate, flux, sigma = (hdus[name].data.astype("f4") for name in ("RATE", "FLUX", "SIGMA"))
-        return Truth(rate, flux, sigma, hdus["GOOD"].data.astype(bool), rays)
+        return Truth(rate, flux, sigma, hdus["GOOD"].data.astype(bool), rays, bursts)
+
+
+def _read_table(table: NDArray[Any], columns: list[tuple[str, str]]) -> NDArray[np.void]:
+    result = np.zeros(len(table), dtype=columns)
+    for name, _ in columns:
+        result[name] = table[name]
+    return result
 
 
 def _difference_noise(
