@@ -17,6 +17,7 @@ from jobs import job_of
 
 from calbatch.cluster.exposure.job import Job, build_products, calibrate, prepare_job
 from calbatch.models.budget import tile_budget
+from calbatch.models.tiling.graphs import TRIAL
 
 ROWS = 8
 
@@ -38,7 +39,7 @@ def time_calibration(job: Job) -> float:
 
 def load_kernels(job: Job) -> None:
     """Calibrate a few rows and prepare products, so that all kernels and modules are loaded."""
-    with dask.config.set({"calbatch.tile-rows": ROWS, "scheduler": "sync"}):
+    with dask.config.set({"calbatch.tile-rows": ROWS, TRIAL: True, "scheduler": "sync"}):
         for model, _ in build_products(job):
             np.asarray(model.data[..., :ROWS, :])
     _, writers = prepare_job(job)

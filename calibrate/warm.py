@@ -17,6 +17,7 @@ from calbatch.calibrate.step import Step
 from calbatch.models import datamodels, jit
 from calbatch.models.model import DataModel
 from calbatch.models.storage.location import Location
+from calbatch.models.tiling.graphs import TRIAL
 
 MESSAGE = "compiling kernels: once per machine, it can take a minute"
 ROWS = 8
@@ -81,7 +82,7 @@ def _calibrate_rows(step: Step, exposure: DataModel, references: References) -> 
     twin = hooks.without_hooks(step)  # hooks run for exposures only
     twin.references = references
     twin.save_results = True
-    with dask.config.set({"calbatch.tile-rows": ROWS, "scheduler": "sync"}):
+    with dask.config.set({"calbatch.tile-rows": ROWS, TRIAL: True, "scheduler": "sync"}):
         twin.run_lazily(exposure)
         for _, model in twin.products():
             np.asarray(getattr(model, model.primary)[..., :ROWS, :])

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calbatch.calibrate.simulate.bursts import distance
 from calbatch.calibrate.simulate.truth import Truth
 from calbatch.models.dq import DO_NOT_USE, JUMP_DET, SATURATED
 
@@ -83,3 +84,42 @@ def _near(rays: NDArray[np.void], shape: tuple[int, ...]) -> NDArray[np.bool_]:
         )
         near[rays["integration"], group, row, col] = True
     return near
+
+
+@dataclass(frozen=True)
+class BurstScore:
+    """Completeness and purity of the flags of snowballs and showers.
+
+    Attributes
+    ----------
+    bursts : int
+        Bursts that arrived after the first group.
+    found : float
+        Fraction of the good pixels of these that are flagged as jumps or saturated in the burst's
+        group.
+    false : float
+        Fraction of all samples that are flagged as jumps, with neither a burst within three radii
+        nor a ray nearby.
+    """
+
+    bursts: int
+    found: float
+    false: float
+
+
+def score_bursts(truth: Truth, groupdq: NDArray[np.uint8]) -> BurstScore:
+    """Compare jump flags, shape (nints, ngroups, rows, cols), with the true bursts."""
+    _, ngroups, *frame = groupdq.shape
+    jumps = (groupdq & JUMP_DET) != 0
+    explained = _near(truth.rays, groupdq.shape)
+    flagged, pixels, count = 0, 0, 0
+    for burst in truth.bursts:
+        relative, group = distance(burst, (frame[0], frame[1])), burst["group"]
+        explained[burst["integration"], :, relative < 3] = True
+        if not 0 < group < ngroups:
+            continue
+        flags = groupdq[burst["integration"], group][(relative < 1) & truth.good]
+        flagged += np.count_nonzero(flags & (JUMP_DET | SATURATED))
+        pixels, count = pixels + flags.size, count + 1
+    found = flagged / pixels if pixels else 1.0
+    return BurstScore(count, found, float(np.mean(jumps & ~explained)))

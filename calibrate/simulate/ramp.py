@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calbatch.calibrate.simulate import kernels
+from calbatch.calibrate.simulate.bursts import Bursts, draw_bursts, join_deposits
 from calbatch.calibrate.simulate.drift import Drift, draw_drift
 from calbatch.calibrate.simulate.maps import DetectorMaps
 from calbatch.calibrate.simulate.rays import Rays, draw_rays, spread_charge
@@ -31,7 +32,7 @@ RESET_DECAY = 1.5  # groups
 MIRI_LATER_RESET = 0.6  # reset anomaly of MIRI's later integrations relative to the first
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Ramp:
     """One simulated exposure.
 
@@ -41,6 +42,8 @@ class Ramp:
         Raw data.
     rays : list of Rays
         The cosmic rays of each integration.
+    bursts : list of Bursts
+        The snowballs and showers of each integration.
     drifts : list of Drift or None
         The drift of each integration.
     zero : ndarray, (integrations, rows, columns)
@@ -52,6 +55,7 @@ class Ramp:
 
     data: NDArray[np.uint16]
     rays: list[Rays]
+    bursts: list[Bursts]
     drifts: list[Drift | None]
     zero: NDArray[np.uint16]
     migrated: NDArray[np.int16]
@@ -105,11 +109,12 @@ def simulate_ramp(
         slice(start, min(start + height, readout.frame.nrows))
         for start in range(0, readout.frame.nrows, height)
     ]
-    rays, drifts = [], []
+    rays, bursts, drifts = [], [], []
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 4)) as pool:
         for integration in range(readout.nints):
             prepared = _prepare(readout, maps, light, noise, (*purpose, integration))
             rays.append(prepared.rays)
+            bursts.append(prepared.bursts)
             drifts.append(prepared.drift)
             values = pool.map(prepared.simulate_band, bands)
             for band, found in zip(bands, values, strict=True):
@@ -118,7 +123,7 @@ def simulate_ramp(
                     zero[integration, band] = found.zero
                 if migrates:
                     migrated[integration, band] = found.migrated
-    return Ramp(data, rays, drifts, zero, migrated)
+    return Ramp(data=data, rays=rays, bursts=bursts, drifts=drifts, zero=zero, migrated=migrated)
 
 
 @dataclass
@@ -142,6 +147,7 @@ class _Integration:
     noise: Noise
     expected: NDArray[np.float64]
     rays: Rays
+    bursts: Bursts
     deposits: Rays
     drift: Drift | None
     purpose: tuple[int, str, int, int]
@@ -287,6 +293,10 @@ def _prepare(
     rng = stream(*purpose, "integration")
     sensitive = ~maps.reference
     rays = draw_rays(rng, readout, noise, sensitive)
+    bursts = draw_bursts(
+        stream(*purpose, "bursts"), readout, noise, sensitive, integration=purpose[-1]
+    )
+    spread = spread_charge(rays, noise.cosmic_ray_spread, sensitive)
     dark = maps.dark_rate * dark_factor(readout.detector.instrument, purpose[-1])
     return _Integration(
         readout=readout,
@@ -294,7 +304,8 @@ def _prepare(
         noise=noise,
         expected=np.where(sensitive, light * maps.flat + dark, 0.0) * readout.frame_time,
         rays=rays,
-        deposits=spread_charge(rays, noise.cosmic_ray_spread, sensitive),
+        bursts=bursts,
+        deposits=join_deposits(spread, bursts.deposits),
         drift=draw_drift(rng, readout) if noise.correlated else None,
         purpose=purpose,
     )

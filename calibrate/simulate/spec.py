@@ -53,6 +53,8 @@ class Noise:
         their four neighbours.
     charge_migration_level : float
         DN above the bias.
+    snowballs, showers : float
+        Snowballs, with saturated cores, and faint showers per second and cm^2.
     hot, dead : float
         Fraction of the pixels.
     nonlinearity : float
@@ -74,6 +76,8 @@ class Noise:
     cosmic_ray_spread: float = 0.01
     charge_migration: float = 0.0
     charge_migration_level: float = 25000.0
+    snowballs: float = 0.0
+    showers: float = 0.0
     hot: float = 1.0e-3
     dead: float = 5.0e-4
     nonlinearity: float = 0.06

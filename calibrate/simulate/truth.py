@@ -1,12 +1,14 @@
 """The truth of a simulated exposure, as a FITS file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from calbatch.calibrate.simulate.bursts import BURST_COLUMNS
 from calbatch.calibrate.simulate.maps import DetectorMaps, Image, Mask
 from calbatch.calibrate.simulate.ramp import Ramp
 from calbatch.calibrate.simulate.rays import Rays
@@ -45,6 +47,10 @@ class Truth:
     migrated : ndarray, shape (integrations, rows, cols), optional
         The first group whose counts contain charge that has moved to or from the pixel, or the
         number of groups; None without charge migration.
+    bursts : structured array
+        Every snowball and shower: ``shower`` (1) or snowball (0), ``integration``, ``group`` and
+        ``frame`` as for rays, centre ``row`` and ``col``, ``radius`` along the major axis (pixels),
+        ``axis_ratio``, and ``angle`` of the major axis from the rows' direction.
     """
 
     rate: Image
@@ -53,6 +59,7 @@ class Truth:
     good: Mask
     rays: NDArray[np.void]
     migrated: NDArray[np.int16] | None = None
+    bursts: NDArray[np.void] = field(default_factory=lambda: np.zeros(0, dtype=BURST_COLUMNS))
 
 
 def make_truth(
@@ -70,6 +77,7 @@ def make_truth(
         sigma=_difference_noise(readout, maps, collected),
         good=~(maps.reference | maps.dead | maps.hot | bad),
         rays=_ray_table(readout, maps, ramp.rays),
+        bursts=np.concatenate([bursts.table for bursts in ramp.bursts]),
         migrated=ramp.migrated if len(ramp.migrated) else None,
     )
 
@@ -82,6 +90,7 @@ def write_truth(path: Path, truth: Truth) -> None:
         Extension("SIGMA", truth.sigma, [("BUNIT", "DN", "of successive groups' difference")]),
         Extension("GOOD", truth.good.astype(np.uint8)),
         Extension("RAYS", truth.rays),
+        Extension("BURSTS", truth.bursts),
     ]
     if truth.migrated is not None:
         extensions.append(Extension("MIGRATED", truth.migrated))
@@ -91,14 +100,27 @@ def write_truth(path: Path, truth: Truth) -> None:
 def read_truth(path: Path) -> Truth:
     """Read the truth of an exposure from a file."""
     with fits.open(path, memmap=False) as hdus:
-        table = hdus["RAYS"].data
-        rays = np.zeros(len(table), dtype=RAY_COLUMNS)
-        for name, _ in RAY_COLUMNS:
-            rays[name] = table[name]
+        rays = _read_table(hdus["RAYS"].data, RAY_COLUMNS)
+        bursts = _read_table(hdus["BURSTS"].data, BURST_COLUMNS)
         rate, flux, sigma = (hdus[name].data.astype("f4") for name in ("RATE", "FLUX", "SIGMA"))
         moved = hdus["MIGRATED"].data.astype("i2") if "MIGRATED" in hdus else None
         good = hdus["GOOD"].data.astype(bool)
-        return Truth(rate=rate, flux=flux, sigma=sigma, good=good, rays=rays, migrated=moved)
+        return Truth(
+            rate=rate,
+            flux=flux,
+            sigma=sigma,
+            good=good,
+            rays=rays,
+            bursts=bursts,
+            migrated=moved,
+        )
+
+
+def _read_table(table: NDArray[Any], columns: list[tuple[str, str]]) -> NDArray[np.void]:
+    result = np.zeros(len(table), dtype=columns)
+    for name, _ in columns:
+        result[name] = table[name]
+    return result
 
 
 def _difference_noise(

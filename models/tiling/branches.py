@@ -40,8 +40,8 @@ def find_branches(tips: Iterable[PlanNode], more: Iterable[Reduction] = ()) -> B
         halo[decision.parent] = max(halo[decision.parent], decision.spec.gather.radius)
     for node in order:
         if node.parent is not None:
-            more = halo[node] + node.op.radius if isinstance(node, OperationNode) else 0
-            halo[node.parent] = max(halo[node.parent], more)
+            needed = halo[node] + node.op.radius if isinstance(node, OperationNode) else 0
+            halo[node.parent] = max(halo[node.parent], needed)
             users[node.parent] = users.get(node.parent, 0) + 1
     waiting = {node for d in decisions if users[node := _branching(d.parent, users)] > 1}
     return Branches(order, halo, users, frozenset(waiting))
@@ -57,7 +57,7 @@ def find_decisions(tips: Iterable[PlanNode]) -> list[Reduction]:
             if node in seen:
                 break
             seen.add(node)
-            for reduction in _nested(node):
+            for reduction in _reductions_of(node):
                 pending.append(reduction.parent)
                 if reduction.spec.is_decision:
                     decisions[reduction] = None
@@ -73,7 +73,7 @@ def depends_on_decision(reduction: Reduction) -> bool:
     )
 
 
-def _nested(node: PlanNode) -> Iterable[Reduction]:
+def _reductions_of(node: PlanNode) -> Iterable[Reduction]:
     """Yield the reductions of a node, and those whose values they take in turn."""
     reductions = list(node.reductions) if isinstance(node, OperationNode) else []
     while reductions:

@@ -45,6 +45,11 @@ from calbatch.models.tiling.tile_edges import (  # noqa: E402
 )
 
 _EMPTY = np.empty(0, dtype=object)
+
+TRIAL = "calbatch.trial"
+"""Setting in dask's configuration for trials, whose results are thrown away: if true, decisions are
+gathered from the first tile alone, so that a few rows can be computed without the whole frame."""
+
 # -- graph primitives ---------------------------------------------------------------------
 
 
@@ -153,11 +158,12 @@ class _GraphBuilder:
         if isinstance(node, SourceNode):
             run = tasks.RunFromSource(node.pixels, self.branches.halo[node], operations)
             cores = [tasks.Core(core) for core in tile_cores(node)]
-            return self._tiles(tip, run, cores, values, label)
+            return self._tiles(tip, run, cores, values=values, label=label)
         blocks = self._with_halo(node)
         if tip in self.branches.waiting:
             run_on = tasks.RunOnTile(operations)
-            return self._tiles(tip, run_on, blocks.__dask_keys__(), values, label, [blocks])
+            keys = blocks.__dask_keys__()
+            return self._tiles(tip, run_on, keys, values=values, label=label, blocks=[blocks])
         return _map(partial(tasks.run_on_tile, operations), blocks, values, label)
 
     def _tiles(
@@ -165,9 +171,10 @@ class _GraphBuilder:
         node: PlanNode,
         run: tasks.RunFromSource | tasks.RunOnTile,
         starts: Sequence[Any],
+        *,
         values: Mapping[str, Delayed],
         label: str,
-        dependencies: Sequence[da.Array] = (),
+        blocks: Sequence[da.Array] = (),
     ) -> da.Array:
         """Return one block per tile, pending where a tile is not kept for a decision."""
         run = replace(run, keys=tuple(values))
@@ -176,7 +183,7 @@ class _GraphBuilder:
             (run if is_kept else replace(run, is_kept=False), start, value_keys)
             for start, is_kept in zip(starts, self._kept_tiles(node), strict=True)
         ]
-        return _object_array(_name(label), calls, [*dependencies, *values.values()])
+        return _object_array(_name(label), calls, [*blocks, *values.values()])
 
     def _kept_tiles(self, node: PlanNode) -> list[bool]:
         """Return which tiles of a node are computed once; the others, whenever they are used."""
@@ -253,6 +260,8 @@ class _GraphBuilder:
     def _decide(self, reduction: Reduction) -> Delayed:
         """Gather from tiles, from which later operations go on."""
         spec, tiles = reduction.spec, self.blocks(reduction.parent)
+        if dask.config.get(TRIAL, False):
+            tiles = tiles[:1]
         values = self.values_of(reduction.reductions)
         gathered = _map(partial(tasks.gather_boxed, spec), tiles, values, spec.gather.label)
         return _single(_name(spec.gather.label), partial(tasks.combine_boxed, spec), [gathered])

@@ -120,7 +120,7 @@ def mark_showers(
 
 
 @kernel
-def _mean_difference(data: Array, flags: Array, gain: float) -> float:
+def _mean_difference(data: Array, flags: Array, gain: float) -> np.float32:
     """Return the mean difference of successive samples without flags, in electrons."""
     total, count = np.float32(0), 0
     for g in range(1, data.size):

@@ -98,8 +98,9 @@ def find_snowballs(bands: list[FlagBits], rules: SnowballRules) -> Events:
     remnants: list[Mark] = []
     count = 0
     for i, groups in enumerate(unusable):
-        planes = [np.concatenate([band[k][i] for band in bands], axis=1) for k in (0, 1)]
-        search = _Search(planes[0], planes[1], bands[0].columns, i, rules)
+        jumps = np.concatenate([band.jumps[i] for band in bands], axis=1)
+        saturated = np.concatenate([band.saturated[i] for band in bands], axis=1)
+        search = _Search(jumps, saturated, bands[0].columns, i, rules)
         search.find_all()
         marks += search.marks
         count += search.count
@@ -167,7 +168,7 @@ class _Search:
         """Return the columns and rows of the centres of areas that are large enough for a core."""
         large = areas.sizes >= self.rules.min_core_area
         for i in np.flatnonzero(~large & (areas.sizes >= MIN_RING)):
-            large[i] = bool(find_ellipses(areas, [i], self.rules.min_core_area))
+            large[i] = bool(find_ellipses(areas, [int(i)], self.rules.min_core_area))
         return np.stack([areas.centre_cols[large], areas.centre_rows[large]])
 
     def _with_cores(self, jumps: Areas, cols: Array, rows: Array) -> list[Ellipse]:
@@ -191,7 +192,7 @@ class _Search:
         for i in np.flatnonzero(wanted):
             snowballs += [
                 ellipse
-                for ellipse in find_ellipses(jumps, [i], self.rules.min_area)
+                for ellipse in find_ellipses(jumps, [int(i)], self.rules.min_area)
                 if near_edge[i] or is_any_inside(cols, rows, ellipse)
             ]
         return snowballs

@@ -24,7 +24,11 @@ from calbatch.calibrate.simulate.reference_parts import Setting
 from calbatch.calibrate.simulate.spec import Noise
 from calbatch.calibrate.steps._interleaving import InterleavedLayout
 
-NOTHING_ELSE = {"zero": np.empty(0, np.uint16), "migrated": np.empty(0, np.int16)}
+NOTHING_ELSE = {
+    "bursts": [],
+    "zero": np.empty(0, np.uint16),
+    "migrated": np.empty(0, np.int16),
+}
 SHORT = {"readpatt": "NRSIRS2RAPID", "ngroups": 2}
 
 

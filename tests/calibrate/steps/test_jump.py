@@ -459,11 +459,6 @@ class TestStep:
         assert result.meta.cal_step.jump == "SKIPPED"
         np.testing.assert_array_equal(result.groupdq, ramps.groupdq)
 
-    @pytest.mark.parametrize("parameter", ["find_showers"])
-    def test_large_events_are_unsupported(self, ramps, parameter):
-        with pytest.raises(StepError, match=f"{parameter}.* not supported yet"):
-            JumpStep(**{parameter: True}).run(exposure(ramps).ours())
-
     def test_read_times_are_unsupported(self, ramps):
         observed = exposure(ramps, exposure={"read_times": [[1.0], [2.0]]})
         with pytest.raises(StepError, match="read_times"):
@@ -532,6 +527,6 @@ class TestContract(StepContract):
     name = "jump"
 
 
-class TestContractWithSnowballs(StepContract):
+class TestContractWithLargeEvents(StepContract):
     name = "jump"
-    parameters: ClassVar[dict] = {"expand_large_events": True}
+    parameters: ClassVar[dict] = {"expand_large_events": True, "find_showers": True}

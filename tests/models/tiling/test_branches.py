@@ -197,3 +197,10 @@ def test_views_share_a_decision(pixels):
     assert RUNS["median"] == 1
     for view in found:
         np.testing.assert_array_equal(view, expected(pixels, 1))
+
+
+def test_a_trial_computes_no_more_than_the_first_tile(pixels):
+    last = chain(pixels, 1)[-1]
+    with dask.config.set({"calbatch.tile-rows": 5, graphs.TRIAL: True}):
+        np.asarray(graphs.view(last, "data", FRAME, pixels.dtype)[:5])
+    assert dict(RUNS) == {"smooth": 2, "subtract": 1, "gather": 1, "median": 1}
