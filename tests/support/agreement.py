@@ -18,7 +18,7 @@ from calbatch.models.datamodels import RampModel
 
 ORDER = (
     "group_scale", "dq_init", "saturation", "ipc", "superbias", "refpix", "linearity",
-    "dark_current", "jump",
+    "dark_current", "charge_migration", "jump", "persistence",
 )  # fmt: skip
 OF_RAMPS = ("data", "groupdq", "pixeldq")
 RELATIVE = 1e-5
