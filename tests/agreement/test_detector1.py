@@ -194,7 +194,7 @@ def test_steps_that_are_off_by_default(saturating):
     flags = found["persistence"].fields["groupdq"]
     for flag in (CHARGELOSS, PERSISTENCE):
         assert np.any(flags & flag)
-        assert not np.any(usual["persistence"].fields["groupdq"] & flag)
+        assert not np.any(usual["jump"].fields["groupdq"] & flag)
 
 
 FIRST_AFTER = {"ramp_fit": "rate"}
