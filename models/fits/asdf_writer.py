@@ -76,7 +76,7 @@ def _with_sources(value: Any, arrays: list[npt.NDArray[Any]]) -> Any:
         arrays.append(np.ascontiguousarray(value, value.dtype.newbyteorder("<")))
         return _Node(
             source=len(arrays) - 1,
-            datatype=value.dtype.name,
+            datatype="bool8" if value.dtype.kind == "b" else value.dtype.name,
             byteorder="little",
             shape=list(value.shape),
         )

@@ -10,7 +10,7 @@ from support.agreement import assert_agreement, our_steps
 from support.simulated import offline, small_exposure
 
 from calbatch.calibrate.simulate import Noise
-from calbatch.models.dq import DO_NOT_USE, JUMP_DET, SATURATED
+from calbatch.models.dq import CHARGELOSS, DO_NOT_USE, JUMP_DET, PERSISTENCE, SATURATED
 
 # Deprecation warnings of jwst and its dependencies are not under test here.
 pytestmark = [
@@ -172,6 +172,29 @@ def test_a_zero_frame_that_the_header_denies_is_not_corrected(tmp_path):
     path = changed(exposure.path, tmp_path, lambda hdus: hdus[0].header.set("ZEROFRAM", False))
     zero = check(exposure, path, ramp_fit={"suppress_one_group": False})["jump"].fields["zeroframe"]
     np.testing.assert_array_equal(zero, fits.getdata(path, "ZEROFRAME"))
+
+
+@pytest.mark.parametrize("readpatt", ["RAPID", "BRIGHT2"])
+def test_likelihood(readpatt):
+    zero = readpatt == "BRIGHT2"
+    exposure = small_exposure("NRCA1", noise=ROUGH, readpatt=readpatt, zero_frame=zero, nints=2)
+    rate = check(exposure, ramp_fit={"algorithm": "LIKELY"})["rate"].fields
+    # It has left out differences in which jump found nothing.
+    assert np.any(rate["dq"] & JUMP_DET)
+
+
+def test_steps_that_are_off_by_default(saturating):
+    exposure, path, usual = saturating
+    found = check(
+        exposure,
+        path,
+        charge_migration={"skip": False, "signal_threshold": 20000.0},
+        persistence={"skip": False, "persistence_time": 6, "dn_threshold": 30000.0},
+    )
+    flags = found["persistence"].fields["groupdq"]
+    for flag in (CHARGELOSS, PERSISTENCE):
+        assert np.any(flags & flag)
+        assert not np.any(usual["jump"].fields["groupdq"] & flag)
 
 
 FIRST_AFTER = {"ramp_fit": "rate"}

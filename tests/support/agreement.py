@@ -18,11 +18,18 @@ from calbatch.models.datamodels import RampModel
 
 ORDER = (
     "group_scale", "dq_init", "saturation", "ipc", "superbias", "refpix", "linearity",
-    "dark_current", "jump",
+    "dark_current", "charge_migration", "jump", "persistence",
 )  # fmt: skip
+OFF = ("charge_migration", "persistence")
+"""Steps that are off by default. By themselves, jwst's would run all the same."""
 OF_RAMPS = ("data", "groupdq", "pixeldq")
 RELATIVE = 1e-5
 OF_NOISE = 1e-3
+
+
+def steps_before_fit(parameters: dict) -> tuple[str, ...]:
+    """Return the steps to compare before the fit; ``parameters`` are by step."""
+    return tuple(name for name in ORDER if name not in OFF or name in parameters)
 
 
 @dataclass
@@ -39,7 +46,7 @@ def jwst_steps(path: Path, **parameters) -> Iterator[Arrays]:
     gc.collect()
     gc.freeze()  # each step collects garbage: exempt the objects that exist so far
     model = jwst_models.RampModel(str(path))
-    for name in ORDER:
+    for name in steps_before_fit(parameters):
         step = JwstDetector1.step_defs[name]
         model = step.call(model, **parameters.get(name, {}))
         zero = ("zeroframe",) if model.hasattr("zeroframe") else ()
@@ -60,7 +67,7 @@ def our_steps(path: Path, **parameters) -> Iterator[Arrays]:
     pipeline = Detector1Pipeline()
     pipeline.configure(parameters, "test")
     model = RampModel(path)
-    for name in ORDER:
+    for name in steps_before_fit(parameters):
         model = pipeline.steps()[name](model)
         zero = ("zeroframe",) if model.has("zeroframe") else ()
         yield _our_arrays(name, model, (*OF_RAMPS, *zero))

@@ -9,7 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from calbatch.models.jit import kernel
+
 Floats = npt.NDArray[np.float64]
+
+RESCALED = 10
+"""Number of factors of the determinant after which it is scaled to 1."""
 
 
 class Covariance(NamedTuple):
@@ -41,7 +46,8 @@ class Covariance(NamedTuple):
 def regular_times(groups: int, frames: int, gap: int, frame_time: float) -> list[Floats]:
     """Return the times (s) of the reads of each group, ``gap`` frames apart."""
     numbers = np.arange(1, frames + 1)
-    return [(numbers + group * (frames + gap)) * frame_time for group in range(groups)]
+    seconds = np.float64(frame_time)
+    return [np.asarray((numbers + g * (frames + gap)) * seconds) for g in range(groups)]
 
 
 def separate_first_read(times: Sequence[Floats]) -> list[Floats]:
@@ -87,3 +93,49 @@ def _weighted_mean(times: Floats) -> float:
     size = times.size
     weights = 2 * (size - np.arange(1, size + 1)) + 1
     return float(np.sum(weights * times) / size**2)
+
+
+def covariance_scales(rate: Floats, gain: Floats, noise: Floats, cov: Covariance) -> Floats:
+    """Return the n-th root of the determinant of each pixel's covariance matrix.
+
+    The determinant ``theta[n]``, with ``theta[i] = alpha[i-1] theta[i-1] - beta[i-2]**2
+    theta[i-2]``, could overflow: every few factors, it is scaled to 1. The roots are those of
+    NumPy, since others differ in the last bit, which decides between equally good fits.
+    """
+    n = cov.intervals.size
+    scale, last, before = np.ones(rate.size), np.empty(rate.size), np.ones(rate.size)
+    for stop in (*range(RESCALED, n, RESCALED), n):
+        start = (stop - 1) // RESCALED * RESCALED
+        _multiply_factors(rate, gain, noise, cov, (start, stop), scale, last, before)
+        root = last ** (1.0 / stop)
+        scale *= root
+        rest = last / root
+        before /= rest
+        last[:] = 1.0
+    return scale
+
+
+@kernel
+def _multiply_factors(
+    rate: Floats,
+    gain: Floats,
+    noise: Floats,
+    cov: Covariance,
+    span: tuple[int, int],
+    scale: Floats,
+    last: Floats,
+    before: Floats,
+) -> None:
+    """Continue theta from ``span[0]`` to ``span[1]``: its last value, and the one before."""
+    for at in range(rate.size):
+        photons, reads, s = rate[at] / gain[at], noise[at] ** 2, scale[at]
+        older, old = before[at], last[at]
+        first = span[0] + 1
+        if span[0] == 0:
+            older, old, first = 1.0, photons * cov.photon[0] + reads * cov.read[0], 2
+        for i in range(first, span[1] + 1):
+            alpha = photons * cov.photon[i - 1] + reads * cov.read[i - 1]
+            beta = photons * cov.next_photon[i - 2] + reads * cov.next_read[i - 2]
+            new = alpha / s * old - beta**2 / s**2 * older
+            older, old = old, new
+        before[at], last[at] = older, old

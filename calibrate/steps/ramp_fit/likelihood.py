@@ -12,18 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from calbatch.calibrate.steps.ramp_fit.block import (
-    DO_NOT_USE,
-    JUMP_DET,
-    SATURATED,
-    UNUSABLE,
-    Flags,
     Floats,
     Singles,
     Words,
-    median_of,
 )
 from calbatch.calibrate.steps.ramp_fit.covariance import Covariance
-from calbatch.calibrate.steps.ramp_fit.work import Exposure
 from calbatch.models.jit import inner_kernel, kernel
 
 ONE_OMITTED, TWO_OMITTED = 20.25, 23.8
@@ -31,9 +24,6 @@ ONE_OMITTED, TWO_OMITTED = 20.25, 23.8
 
 FEWEST_TO_SEARCH = 3
 """A ramp with no more differences is not searched again."""
-
-RESCALED = 10
-"""Number of factors of the determinant after which it is scaled to 1."""
 
 
 class LikelyRates(NamedTuple):
@@ -131,52 +121,6 @@ def pixel_at(pixels: LikelyPixels, row: int) -> LikelyPixel:
 def make_scratch(differences: int) -> Scratch:
     """Return work space for ramps of a number of differences."""
     return Scratch(*np.zeros((len(Scratch._fields), differences + 1)))
-
-
-def covariance_scales(rate: Floats, gain: Floats, noise: Floats, cov: Covariance) -> Floats:
-    """Return the n-th root of the determinant of each pixel's covariance matrix.
-
-    The determinant ``theta[n]``, with ``theta[i] = alpha[i-1] theta[i-1] - beta[i-2]**2
-    theta[i-2]``, could overflow: every few factors, it is scaled to 1. The roots are those of
-    NumPy, since others differ in the last bit, which decides between equally good fits.
-    """
-    n = cov.intervals.size
-    scale, last, before = np.ones(rate.size), np.empty(rate.size), np.ones(rate.size)
-    for stop in (*range(RESCALED, n, RESCALED), n):
-        start = (stop - 1) // RESCALED * RESCALED
-        _multiply_factors(rate, gain, noise, cov, (start, stop), scale, last, before)
-        root = last ** (1.0 / stop)
-        scale *= root
-        rest = last / root
-        before /= rest
-        last[:] = 1.0
-    return scale
-
-
-@kernel
-def _multiply_factors(
-    rate: Floats,
-    gain: Floats,
-    noise: Floats,
-    cov: Covariance,
-    span: tuple[int, int],
-    scale: Floats,
-    last: Floats,
-    before: Floats,
-) -> None:
-    """Continue theta from ``span[0]`` to ``span[1]``: its last value, and the one before."""
-    for at in range(rate.size):
-        photons, reads, s = rate[at] / gain[at], noise[at] ** 2, scale[at]
-        older, old = before[at], last[at]
-        first = span[0] + 1
-        if span[0] == 0:
-            older, old, first = 1.0, photons * cov.photon[0] + reads * cov.read[0], 2
-        for i in range(first, span[1] + 1):
-            alpha = photons * cov.photon[i - 1] + reads * cov.read[i - 1]
-            beta = photons * cov.next_photon[i - 2] + reads * cov.next_read[i - 2]
-            new = alpha / s * old - beta**2 / s**2 * older
-            older, old = old, new
-        before[at], last[at] = older, old
 
 
 @inner_kernel
@@ -376,64 +320,6 @@ def _variance(n: int, factor: float, own: Floats, following: Floats, fit: Fit, w
 
 
 @kernel
-def read_differences(
-    exposure: Exposure,
-    integ: int,
-    span: tuple[int, int],
-    nframes: int,
-    cov: Covariance,
-    d: Floats,
-    use: Floats,
-    median: Floats,
-) -> None:
-    """Fill the differences of ramps (DN/s), their medians, and 1 for those to use, otherwise 0.
-
-    A zero frame precedes the groups. It has the flags of the first group, from whose average it is
-    removed: ``first = (average * nframes - zero) / (nframes - 1)``. Differences are used if neither
-    group has a flag. A median with NaN is NaN.
-
-    Parameters
-    ----------
-    span : tuple of int
-        The pixels.
-    d, use : ndarray, (pixels, differences)
-    median : ndarray, (pixels,)
-    """
-    samples, flags, n = exposure.data[integ], exposure.groupdq[integ], cov.intervals.size
-    ordered = np.empty(n)
-    for row in range(span[1] - span[0]):
-        at = span[0] + row
-        k, before, good = 0, samples[0, at], flags[0, at] == 0
-        if exposure.zero.shape[1] > 0:
-            zero, count = exposure.zero[integ, at], np.float32(nframes)
-            first = (before * count - zero) / np.float32(nframes - 1)
-            d[row, 0] = np.float64(np.float32(first - zero)) / cov.intervals[0]
-            use[row, 0] = 1.0 if good else 0.0
-            k, before = 1, first
-        for group in range(1, samples.shape[0]):
-            sample, is_good = samples[group, at], flags[group, at] == 0
-            d[row, k] = np.float64(np.float32(sample - before)) / cov.intervals[k]
-            use[row, k] = 1.0 if good and is_good else 0.0
-            k, before, good = k + 1, sample, is_good
-        total = 0.0
-        for i in range(n):
-            ordered[i] = d[row, i]
-            total += d[row, i]
-        median[row] = total if math.isnan(total) else median_of(ordered, n)
-
-
-@inner_kernel
-def _flags_of_ramp(flags: Flags, at: int, searched: bool) -> np.uint32:
-    """Return the flags that a ramp adds to those of its pixel."""
-    seen, unusable = np.uint32(JUMP_DET if searched else 0), 0
-    for group in range(flags.shape[0]):
-        flag = np.uint32(flags[group, at])
-        seen |= flag & np.uint32(JUMP_DET | SATURATED)
-        unusable += (flag & UNUSABLE) != 0
-    return seen | np.uint32(DO_NOT_USE if unusable == flags.shape[0] else 0)
-
-
-@kernel
 def search_ramps(
     d: Floats, use: Floats, pixels: LikelyPixels, cov: Covariance, w: Scratch, rate: Floats
 ) -> None:
@@ -464,24 +350,3 @@ def fit_likely(
         rates.chisq[row] = chisq_of(fit)
         rates.var_poisson[row] = _variance(n, photons, cov.photon, cov.next_photon, fit, w)
         rates.var_rnoise[row] = _variance(n, reads, cov.read, cov.next_read, fit, w)
-
-
-@kernel
-def combine_flags(
-    exposure: Exposure, integ: int, low: int, before: Floats, use: Floats, dq: Words
-) -> None:
-    """Fill the flags of ramps: those of pixels, of groups, and of differences omitted since.
-
-    Parameters
-    ----------
-    low : int
-        The first pixel.
-    before, use : ndarray, (pixels, differences)
-        1 for the differences that were used before the search, and after it.
-    """
-    for row in range(dq.size):
-        at, omitted = low + row, 0.0
-        for i in range(use.shape[1]):
-            omitted += before[row, i] - use[row, i]
-        added = _flags_of_ramp(exposure.groupdq[integ], at, omitted > 0)
-        dq[row] = exposure.pixeldq[at] | added

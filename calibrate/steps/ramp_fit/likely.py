@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.calibrate.steps.ramp_fit import likelihood
-from calbatch.calibrate.steps.ramp_fit.covariance import Covariance
+from calbatch.calibrate.steps.ramp_fit.covariance import Covariance, covariance_scales
+from calbatch.calibrate.steps.ramp_fit.differences import combine_flags, read_differences
 from calbatch.calibrate.steps.ramp_fit.least_squares import FIELDS
 from calbatch.calibrate.steps.ramp_fit.likelihood import LikelyPixels, LikelyRates
 from calbatch.calibrate.steps.ramp_fit.work import Exposure
@@ -97,17 +98,26 @@ def fit_ramps_by_likelihood(
     for array in flat:
         array.flags.writeable = False  # always, since numba compiles read-only arrays separately
     pixels = (integrations, pixeldq.size)
-    dtypes_of_rates = [np.uint32 if name == "dq" else np.float32 for name in LikelyRates._fields]
-    rates = LikelyRates(*(np.empty(pixels, dtype) for dtype in dtypes_of_rates))
+    empty: list[Any] = [
+        np.empty(pixels, np.uint32 if name == "dq" else np.float32) for name in LikelyRates._fields
+    ]
+    rates = LikelyRates(*empty)
     exposure = Exposure(*flat)
     for start in range(0, pixeldq.size, STRETCH):
         stop = min(start + STRETCH, pixeldq.size)
         for integ in range(integrations):
-            part = LikelyRates(*(array[integ, start:stop] for array in rates))
+            part = _select(rates, (integ, slice(start, stop)))
             _fit_stretch(exposure, integ, (start, stop), settings, part)
-    each = LikelyRates(*(array.reshape(integrations, *frame) for array in rates))
+    shaped: list[Any] = [array.reshape(integrations, *frame) for array in rates]
+    each = LikelyRates(*shaped)
     whole = combine_integrations(each)
     return *(getattr(whole, f) for f in FIELDS), *(getattr(each, f) for f in FIELDS), whole.chisq
+
+
+def _select(rates: LikelyRates, index: Any) -> LikelyRates:
+    """Return the same part of all arrays."""
+    parts: list[Any] = [array[index] for array in rates]
+    return LikelyRates(*parts)
 
 
 def _fit_stretch(
@@ -126,7 +136,7 @@ def _fit_stretch(
     cov = settings.covariance
     size = (high - low, cov.intervals.size)
     d, use, median = np.empty(size), np.empty(size), np.empty(size[0])
-    likelihood.read_differences(exposure, integ, span, settings.nframes, cov, d, use, median)
+    read_differences(exposure, integ, span, settings.nframes, cov, d, use, median)
     before, rate, w = use.copy(), np.empty_like(median), likelihood.make_scratch(size[1])
     gain = exposure.gain[low:high].astype(np.float64)
     noise = exposure.readnoise[low:high] / np.sqrt(2)
@@ -135,12 +145,12 @@ def _fit_stretch(
         likelihood.search_ramps(d, use, pixels, cov, w, rate)
         pixels = _pixels_at(rate * (rate > 0) + exposure.dark[low:high], gain, noise, cov)
     likelihood.fit_likely(d, use, pixels, cov, w, rates)
-    likelihood.combine_flags(exposure, integ, low, before, use, rates.dq)
+    combine_flags(exposure, integ, low, before, use, rates.dq)
 
 
 def _pixels_at(rate: Array, gain: Array, noise: Array, cov: Covariance) -> LikelyPixels:
     """Return the properties of pixels whose covariance matrix is that of a rate."""
-    scale = likelihood.covariance_scales(rate, gain, noise, cov)
+    scale = covariance_scales(rate, gain, noise, cov)
     return LikelyPixels(rate=rate, scale=scale, gain=gain, noise=noise)
 
 
@@ -170,7 +180,7 @@ def combine_integrations(rates: LikelyRates) -> LikelyRates:
     out, except of chi-squared, which is the sum.
     """
     if len(rates.data) == 1:
-        return LikelyRates(*(array[0] for array in rates))
+        return _select(rates, 0)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         mean = _median_of_known(rates.data)
         for _ in range(PASSES):

@@ -183,7 +183,7 @@ def _fit_stretch_segments(
 def _first_sample(exposure: Exposure, integ: int, group: int, at: int) -> float:
     """Return a sample, or NaN if it is saturated."""
     is_saturated = exposure.groupdq[integ, group, at] & SATURATED
-    return np.float32(math.nan) if is_saturated else exposure.data[integ, group, at]
+    return math.nan if is_saturated else np.float64(exposure.data[integ, group, at])
 
 
 @inner_kernel

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calbatch.calibrate.steps.ramp_fit.covariance import (
+    covariance_scales,
     difference_covariance,
     regular_times,
     separate_first_read,
@@ -67,3 +68,16 @@ def test_the_first_read_becomes_a_group():
 def test_intervals_are_those_of_mean_times():
     found = difference_covariance(regular_times(3, 4, 1, 2.0))
     assert found.intervals == pytest.approx([10, 10])
+
+
+@given(st.integers(3, 45), st.lists(st.floats(0, 5000), min_size=1, max_size=3).map(np.array))
+def test_the_scale_is_the_root_of_the_determinant(n, rates):
+    cov = difference_covariance(regular_times(n + 1, 2, 1, 3.0))
+    gain, noise = np.full(rates.size, 1.8), np.full(rates.size, 9.0)
+    photon, read = (
+        np.diag(own) + np.diag(following, 1) + np.diag(following, -1)
+        for own, following in ((cov.photon, cov.next_photon), (cov.read, cov.next_read))
+    )
+    wanted = [np.exp(np.linalg.slogdet(rate / 1.8 * photon + 81 * read)[1] / n) for rate in rates]
+    found = covariance_scales(rates, gain, noise, cov)
+    np.testing.assert_allclose(found, wanted, rtol=1e-9)  # up to 45 factors

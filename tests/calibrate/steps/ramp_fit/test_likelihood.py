@@ -6,7 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calbatch.calibrate.steps.ramp_fit import likelihood
-from calbatch.calibrate.steps.ramp_fit.covariance import difference_covariance, regular_times
+from calbatch.calibrate.steps.ramp_fit.covariance import (
+    covariance_scales,
+    difference_covariance,
+    regular_times,
+)
 from calbatch.models.jit import kernel
 
 GAIN, NOISE = 1.8, 9.0
@@ -27,7 +31,7 @@ def search_ramp(n, pixel, cov, w):
 def pixel_of(rate, cov):
     """Return a pixel whose covariance matrix is that of a rate."""
     arrays = np.array([rate]), np.array([GAIN]), np.array([NOISE])
-    (scale,) = likelihood.covariance_scales(*arrays, cov)
+    (scale,) = covariance_scales(*arrays, cov)
     return likelihood.LikelyPixel(rate, float(scale), GAIN, NOISE)
 
 
@@ -87,15 +91,6 @@ def test_it_is_generalized_least_squares_of_the_used_differences(found, rate, da
 def scaled(fit):
     """Return the rate and chi-squared of a fit."""
     return fit.b / fit.c, (fit.a - fit.b**2 / fit.c) / fit.scale
-
-
-@given(st.integers(3, 45), st.lists(st.floats(0, 5000), min_size=1, max_size=3).map(np.array))
-def test_the_scale_is_the_root_of_the_determinant(n, rates):
-    cov = covariance(n + 1)
-    arrays = rates, np.full(rates.size, GAIN), np.full(rates.size, NOISE)
-    found = likelihood.covariance_scales(*arrays, cov)
-    wanted = [np.exp(np.linalg.slogdet(matrix(cov, rate))[1] / n) for rate in rates]
-    np.testing.assert_allclose(found, wanted, rtol=1e-9)  # up to 45 factors
 
 
 def search(w, frames):
