@@ -21,13 +21,24 @@ from calbatch.calibrate.simulate.bursts import Bursts, draw_bursts, join_deposit
 from calbatch.calibrate.simulate.drift import Drift, draw_drift
 from calbatch.calibrate.simulate.maps import DetectorMaps
 from calbatch.calibrate.simulate.rays import Rays, draw_rays, spread_charge
-from calbatch.calibrate.simulate.readout_plan import ReadoutPlan, science_rows
+from calbatch.calibrate.simulate.readout_plan import (
+    ROWS,
+    ReadoutPlan,
+    reference_rows,
+    science_rows,
+)
+from calbatch.calibrate.simulate.reference_parts import (
+    Setting,
+    bad_reference_rows,
+    reference_bias,
+)
 from calbatch.calibrate.simulate.spec import Noise
 from calbatch.calibrate.simulate.streams import stream
 
 BAND = 64  # rows, so that the arrays of a band stay in the processor's cache
 MIRI_FIRST_DARK = 1.15  # dark current of MIRI's first integration relative to the later ones
 RESET_GROUPS = 6  # duration of the reset anomaly
+BAD_NOISE = 6.0  # noise of those relative to that of others
 RESET_DECAY = 1.5  # groups
 MIRI_LATER_RESET = 0.6  # reset anomaly of MIRI's later integrations relative to the first
 
@@ -309,3 +320,31 @@ def _prepare(
         drift=draw_drift(rng, readout) if noise.correlated else None,
         purpose=purpose,
     )
+
+
+def interleave_ramp(
+    setting: Setting, ramp: Ramp, purpose: tuple[int, str, int]
+) -> NDArray[np.uint16]:
+    """Return the data of an exposure with its interleaved reference pixels and reference output.
+
+    These have bias, drift and read noise, but no light.
+    """
+    readout = setting.readout
+    nints, ngroups, _, columns = ramp.data.shape
+    data = np.empty((nints, ngroups, ROWS, columns), np.uint16)
+    rows = science_rows(readout.detector.fastaxis)
+    data[:, :, rows] = ramp.data
+    others = np.flatnonzero(reference_rows(readout.detector.fastaxis))
+    bias = reference_bias(setting)[others]
+    scale = np.full((others.size, 1), np.median(setting.maps.read_noise) / np.sqrt(readout.nframes))
+    scale[np.isin(others, bad_reference_rows(setting))] *= BAD_NOISE
+    for integration, drift in enumerate(ramp.drifts):
+        rng = stream(*purpose, integration, "references")
+        for group in range(ngroups):
+            counts = bias.copy()
+            if drift is not None:
+                counts += drift.by_row[group][:, others].T @ drift.by_col[group]
+            if setting.spec.noise.read:
+                counts += scale * rng.standard_normal(counts.shape, dtype=np.float32)
+            data[integration, group, others] = np.clip(np.rint(counts), 0, 65535)
+    return data

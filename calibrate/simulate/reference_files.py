@@ -11,12 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calbatch.calibrate.simulate.instruments import IRS2, READPATTS
-from calbatch.calibrate.simulate.interleaved import (
-    interleave_flags,
-    interleave_map,
-    reference_bias,
-    weight_extensions,
-)
 from calbatch.calibrate.simulate.maps import Mask
 from calbatch.calibrate.simulate.nonlinearity import inverse_coefficients
 from calbatch.calibrate.simulate.ramp import RESET_GROUPS, dark_factor, reset_factor
@@ -31,8 +25,12 @@ from calbatch.calibrate.simulate.reference_parts import (
     Setting,
     encode_flags,
     exposure_type,
+    interleave_flags,
+    interleave_map,
     make_reference,
+    reference_bias,
     reference_cards,
+    weight_extensions,
     wheels,
 )
 from calbatch.calibrate.simulate.spec import SimulationSpec

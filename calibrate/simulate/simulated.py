@@ -6,9 +6,8 @@ from pathlib import Path
 
 from calbatch.calibrate.simulate import headers
 from calbatch.calibrate.simulate.cache import Cache
-from calbatch.calibrate.simulate.interleaved import interleave_ramp
 from calbatch.calibrate.simulate.maps import make_maps
-from calbatch.calibrate.simulate.ramp import simulate_ramp
+from calbatch.calibrate.simulate.ramp import interleave_ramp, simulate_ramp
 from calbatch.calibrate.simulate.readout_plan import Frame, plan_readout
 from calbatch.calibrate.simulate.reference_files import make_references
 from calbatch.calibrate.simulate.reference_parts import Setting

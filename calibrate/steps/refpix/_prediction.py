@@ -144,13 +144,19 @@ def _fit_line(pixels: Array, references: Array) -> tuple[float, float]:
     ``pixels`` (512, 8) and ``references`` (128, 8) are those of a section.
     """
     values = np.concatenate([pixels, references]).astype(np.float64)
-    times = np.concatenate([times_of(PIXEL_TIMES), times_of(REFERENCE_TIMES)])[:, BORDER_ROWS]
     known = values != 0
     if not known.any():
         return 0.0, 0.0
-    x, y = times[known].astype(np.float64), values[known]
+    x, y = _border_times()[known], values[known]
     slope = np.sum((x - x.mean()) * y) / np.sum((x - x.mean()) ** 2)
     return float(y.mean() - slope * x.mean()), float(slope)
+
+
+@cache
+def _border_times() -> Array:
+    """Return the times of a section's pixels and reference pixels in the border, (640, 8)."""
+    within_row = np.concatenate([PIXEL_TIMES, REFERENCE_TIMES])
+    return times_of(within_row)[:, BORDER_ROWS].astype(np.float64)
 
 
 @cache

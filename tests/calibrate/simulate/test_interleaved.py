@@ -9,18 +9,17 @@ from support.interleaved import reference_rows as interleaved
 
 from calbatch.calibrate.simulate import SimulationSpec
 from calbatch.calibrate.simulate.drift import draw_drift
-from calbatch.calibrate.simulate.interleaved import (
+from calbatch.calibrate.simulate.maps import make_maps
+from calbatch.calibrate.simulate.ramp import Ramp, interleave_ramp
+from calbatch.calibrate.simulate.readout_plan import plan_readout, reference_rows, science_rows
+from calbatch.calibrate.simulate.reference_parts import (
     LISTED,
+    Setting,
     bad_reference_rows,
     interleave_flags,
-    interleave_ramp,
     reference_bias,
     weight_extensions,
 )
-from calbatch.calibrate.simulate.maps import make_maps
-from calbatch.calibrate.simulate.ramp import Ramp
-from calbatch.calibrate.simulate.readout_plan import plan_readout, reference_rows, science_rows
-from calbatch.calibrate.simulate.reference_parts import Setting
 from calbatch.calibrate.simulate.spec import Noise
 from calbatch.calibrate.steps._interleaving import InterleavedLayout
 

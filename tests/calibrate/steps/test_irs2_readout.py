@@ -56,7 +56,12 @@ def references(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("frames", "parameters"), [(4, {"n_pix_grow_sat": 3}), (1, {}), (4, {"use_readpatt": False})]
+    ("frames", "parameters"),
+    [
+        (4, {"n_pix_grow_sat": 3}),
+        pytest.param(1, {}, marks=pytest.mark.slow),
+        pytest.param(4, {"use_readpatt": False}, marks=pytest.mark.slow),
+    ],
 )
 def test_saturation_agrees_with_jwst(eventful, references, frames, parameters):
     models = [eventful.ours(), eventful.theirs()]
@@ -74,10 +79,10 @@ def test_saturation_agrees_with_jwst(eventful, references, frames, parameters):
 
 
 def test_the_second_group_of_a_jump_is_saturated_and_grown(eventful, references):
+    model = eventful.ours()
+    model.meta.exposure.nframes = 4
     plain, checked = (
-        SaturationStep(**references, use_readpatt=use).run(model)
-        for use in (False, True)
-        for model in [eventful.ours()]
+        SaturationStep(**references, use_readpatt=use).run(model) for use in (False, True)
     )
     more = np.asarray(checked.groupdq)[0, 1] & ~np.asarray(plain.groupdq)[0, 1]
     assert np.unique(more).tolist() == [0, SATURATED]

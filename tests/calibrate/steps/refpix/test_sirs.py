@@ -114,10 +114,10 @@ def test_drift_agrees_with_jwst(sigreject, spoiled):
 # -- the step -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("detector", ["NRS1", "NRCA1"])
+@pytest.mark.parametrize("detector", ["NRS1", pytest.param("NRCA1", marks=pytest.mark.slow)])
 def test_a_full_frame_agrees_with_jwst(tmp_path, detector):
     kernel = write_reference(tmp_path / "k.asdf", **{detector.lower(): coefficients()})
-    placed = ramp(detector, ngroups=2 if detector == "NRS1" else 1)
+    placed = ramp(detector, ngroups=2 if detector == "NRCA1" else 1)
     parameters = {"override_sirskernel": str(kernel), "sigreject": 3.0, "halfwidth": 20}
     found, wanted = corrected(placed, **parameters), expected(placed, **parameters)
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-3 * READ_NOISE)
@@ -125,7 +125,9 @@ def test_a_full_frame_agrees_with_jwst(tmp_path, detector):
     assert np.mean(np.abs(found - median) > READ_NOISE / 100) > 0.9
 
 
-@pytest.mark.parametrize("reference", ["N/A", "another detector"])
+@pytest.mark.parametrize(
+    "reference", ["N/A", pytest.param("another detector", marks=pytest.mark.slow)]
+)
 def test_without_kernels_the_median_is_used_as_in_jwst(tmp_path, reference, caplog):
     if reference != "N/A":
         reference = str(write_reference(tmp_path / "k.asdf", nrs1=coefficients()))
