@@ -117,7 +117,7 @@ def _read_array(
     """Return the array of an ``ndarray`` node, whose data are in the tree or in a block."""
     kind, shape = node["datatype"], node["shape"]
     sizes = shape if isinstance(shape, list) else [None]
-    is_plain = isinstance(kind, str) and kind in _TYPES and not {"strides", "mask"} & node.keys()
+    is_plain = isinstance(kind, str) and kind in _TYPES and "mask" not in node
     if not is_plain or not all(isinstance(n, int) and n >= 0 for n in sizes):
         raise FileError(path, f"cannot read an array of datatype {kind!r} and shape {shape!r}")
     dtype = np.dtype(_TYPES[kind])
