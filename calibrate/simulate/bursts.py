@@ -1,6 +1,7 @@
 """Bursts: snowballs and showers, which deposit charge in many pixels at once."""
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ CORE = 0.4  # radius of a snowball's core, relative to that of the snowball
 CORE_CHARGE = 4.0e5  # electrons in each pixel: more than fits
 EDGE_CHARGE = 3.0e3  # electrons at the core's edge and
 FAINT_CHARGE = 2.0e2  # at the snowball's
-SHOWER_CHARGE = 80.0, 250.0  # electrons in each pixel
+SHOWER_CHARGE = 40.0, 80.0  # electrons in each pixel, which are hardly a jump by themselves
 FLATTENING = 0.7  # smallest ratio of the axes
 
 BURST_COLUMNS = [
@@ -73,11 +74,9 @@ def draw_bursts(
     table["angle"] = rng.uniform(0, np.pi, count)
     table = np.sort(table, order="frame")
     parts = [_deposit(burst, light, rng.uniform(*SHOWER_CHARGE)) for burst in table]
-    names = ("frame", "row", "col", "electrons")
-    joined = (np.concatenate([getattr(p, n) for p in parts] or [np.zeros(0)]) for n in names)
-    frame, row, col, electrons = joined
-    places = (values.astype(np.intp) for values in (frame, row, col))
-    return Bursts(table, Rays(*places, electrons))
+    empty = np.zeros(0, np.intp)
+    none = Rays(empty, empty, empty, np.zeros(0))
+    return Bursts(table, reduce(join_deposits, parts, none))
 
 
 def distance(burst: np.void, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -106,6 +105,9 @@ def join_deposits(rays: Rays, other: Rays) -> Rays:
     if not other.frame.size:
         return rays
     order = np.argsort(np.concatenate([rays.frame, other.frame]), kind="stable")
-    names = ("frame", "row", "col", "electrons")
-    pairs = (np.concatenate([getattr(rays, n), getattr(other, n)])[order] for n in names)
-    return Rays(*pairs)
+    return Rays(
+        frame=np.concatenate([rays.frame, other.frame])[order],
+        row=np.concatenate([rays.row, other.row])[order],
+        col=np.concatenate([rays.col, other.col])[order],
+        electrons=np.concatenate([rays.electrons, other.electrons])[order],
+    )

@@ -119,7 +119,7 @@ def score_bursts(truth: Truth, groupdq: NDArray[np.uint8]) -> BurstScore:
         if not 0 < group < ngroups:
             continue
         flags = groupdq[burst["integration"], group][(relative < 1) & truth.good]
-        flagged += np.count_nonzero(flags & (JUMP_DET | SATURATED))
+        flagged += int(np.count_nonzero(flags & (JUMP_DET | SATURATED)))
         pixels, count = pixels + flags.size, count + 1
     found = flagged / pixels if pixels else 1.0
     return BurstScore(count, found, float(np.mean(jumps & ~explained)))
