@@ -68,16 +68,17 @@ def test_a_ramp_agrees_with_jwst(ramp, weights, whole):
     assert_agrees(corrected(ramp, weights), expected(ramp, weights), data=whole)
 
 
-# A sample that equals its mean exactly has no drift subtracted. With means of the border subtracted
-# first, in another precision than jwst's, that decision differs for a few samples.
+# A sample that equals its mean exactly counts as unknown and has no drift subtracted. With means of
+# the border subtracted first, in another precision than jwst's, that decision differs for a few
+# samples; a reference pixel's affects the prediction of some 60 pixels around it.
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("parameters", "few"),
     [
         ({}, 0.0),
         ({"ovr_corr_mitigation_ftr": 1.5}, 0.0),
-        ({"irs2_mean_subtraction": True}, 1e-5),
-        ({"irs2_mean_subtraction": True, "odd_even_columns": False}, 1e-5),
+        ({"irs2_mean_subtraction": True}, 5e-5),
+        ({"irs2_mean_subtraction": True, "odd_even_columns": False}, 5e-5),
     ],
     ids=str,
 )
