@@ -76,6 +76,24 @@ def test_associations_are_calibrated_after_their_members(raw):
     assert states(raw) == dict.fromkeys(UNITS, "kept")
 
 
+def test_workers_make_the_same_products(raw):
+    assert run(raw).status == 0
+    how = ("--scheduler", "local", "--workers", "2", "--grain", "exposure")
+    done = calbatch(
+        "run", "toy1,toy2,toy3", raw, "-o", raw.parent / "local", "--date", DATE, "--no-fsync", *how
+    )
+    assert done.status == 0, done.err
+    assert checksums(raw.parent / "local") == checksums(raw.parent / "out")
+
+
+def test_another_context_with_the_same_references_changes_no_unit(raw):
+    assert run(raw).status == 0
+    how = ("--context", "jwst_0001.pmap", "--dry-run")
+    shown = calbatch("recalibrate", raw.parent / "out", *how)
+    assert shown.status == 0
+    assert "0 of 6 exposures have other references by jwst_0001.pmap" in shown.err
+
+
 def test_a_change_of_a_background_repeats_what_used_it(raw):
     assert run(raw).status == 0
     background = raw / "c_uncal.fits"
