@@ -10,8 +10,6 @@ Source: stdatamodels 6.0 (`fits_support`), ASDF standard 1.6.0.
 
 from __future__ import annotations
 
-import hashlib
-import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +20,7 @@ import numpy.typing as npt
 import yaml
 
 from calbatch.models.errors import FileError, one_line
+from calbatch.models.fits.asdf_blocks import find_blocks
 from calbatch.models.fits.asdf_tree import compose_tree, find_tree_end
 from calbatch.models.fits.hdu import Hdu
 from calbatch.models.fits.headers import ASDF
@@ -40,9 +39,6 @@ _EMPTY = b"""#ASDF 1.0.0
 ...
 """
 _TAGS = {"!": "tag:stsci.edu:asdf/"}
-_BLOCK = b"\xd3BLK"
-_BLOCK_FIXED = 6  # bytes of a block before the header whose length it gives
-_BLOCK_HEADER = struct.Struct(">8xQQ8x16s")  # bytes allocated, bytes used, MD5 of the latter
 
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
@@ -198,10 +194,11 @@ def remove_header_values(schema: Schema, content: bytes) -> bytes | None:
     if all(key.value in _ABOUT_ITSELF for key, _ in tree.value):
         return None
     needed = max(map(_blocks_needed, nodes))
-    blocks = list(_blocks(content[stop:])) if needed else []
+    blocks = list(find_blocks(content, stop)) if needed else []
     if len(blocks) < needed:
         raise ValueError("a block is missing")
-    return content[:start] + _as_text(tree) + b"".join(blocks)
+    stored = b"".join(content[block.start : block.stop] for block in blocks)
+    return content[:start] + _as_text(tree) + stored
 
 
 def _as_text(tree: yaml.Node) -> bytes:
@@ -268,25 +265,3 @@ def _blocks_needed(node: yaml.Node) -> int:
     if source is None or not source.value.removeprefix("-").isdecimal():
         return 0
     return max(0, int(source.value)) + 1  # -1 is the last one
-
-
-def _blocks(content: bytes) -> Iterator[bytes]:
-    """Yield the binary blocks, without the block index, which would be wrong."""
-    at = content.find(_BLOCK)
-    while at >= 0 and content[at : at + len(_BLOCK)] == _BLOCK:
-        header = content[at + _BLOCK_FIXED : at + _BLOCK_FIXED + _BLOCK_HEADER.size]
-        if len(header) < _BLOCK_HEADER.size:
-            raise ValueError("a block is cut short")
-        (length,) = struct.unpack(">H", content[at + 4 : at + _BLOCK_FIXED])
-        if length < _BLOCK_HEADER.size:
-            raise ValueError("a block has no header")
-        allocated, used, digest = _BLOCK_HEADER.unpack(header)
-        begin = at + _BLOCK_FIXED + length
-        end = begin + allocated
-        if end > len(content):
-            raise ValueError("a block is cut short")
-        checksum = hashlib.md5(content[begin : begin + used], usedforsecurity=False)
-        if any(digest) and checksum.digest() != digest:
-            raise ValueError("a block does not match its checksum")
-        yield content[at:end]
-        at = end
