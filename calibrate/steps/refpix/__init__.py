@@ -1,6 +1,6 @@
 """Reference pixels: subtract readout drifts measured by the detector's reference pixels.
 
-Source: jwst 3.0.0 ``refpix`` step, near-infrared detectors in traditional readout.
+Source: jwst 3.0.0 ``refpix`` step, MIRI and near-infrared detectors in traditional readout.
 """
 
 import logging
@@ -28,6 +28,12 @@ from calbatch.calibrate.steps.refpix.combine import (
     combine_single,
 )
 from calbatch.calibrate.steps.refpix.geometry import DetectorPlacement
+from calbatch.calibrate.steps.refpix.miri import (
+    combine_miri,
+    gather_drift,
+    side_regions,
+    subtract_drift,
+)
 from calbatch.models.datamodels import RampModel
 from calbatch.models.dq import DO_NOT_USE, REFERENCE_PIXEL
 from calbatch.models.jit import kernel
@@ -62,7 +68,8 @@ class RefPixStep(Step):
 
     From full frames, and from subarrays read by four amplifiers, it subtracts the means of each
     amplifier's even and odd columns and the smoothed signal of the side columns; from subarrays
-    read by one amplifier, the means of even and odd columns.
+    read by one amplifier, the means of even and odd columns. From MIRI's full frames, it subtracts
+    the means of each amplifier's even and odd rows.
     """
 
     cal_step = "refpix"
@@ -89,6 +96,8 @@ class RefPixStep(Step):
         """Return the ramp minus the signal of its reference pixels."""
         ramp = as_ramp(exposure)
         self._check_support(ramp)
+        if ramp.meta.instrument.name == "MIRI":
+            return self._correct_miri(ramp)
         placement = placement_of(ramp)
         signal = self._signal(ramp, placement)
         if signal is None:
@@ -100,6 +109,13 @@ class RefPixStep(Step):
             label=self.name,
             signal=signal,
             region=REGION,
+        )
+
+    def _correct_miri(self, ramp: RampModel) -> RampModel:
+        combine = partial(combine_miri, odd_even_rows=self.odd_even_rows, siglimit=self.siglimit)
+        signal = ramp.reduce(gather_drift, combine, side_regions())
+        return ramp.map_tiles(
+            subtract_drift, outputs=("data",), label=self.name, signal=signal, region=REGION
         )
 
     def _signal(self, ramp: RampModel, placement: DetectorPlacement) -> Reduction | None:
@@ -126,7 +142,6 @@ class RefPixStep(Step):
             raise SkipStep("MIRI subarrays have no reference pixel correction")
         sirs = self.refpix_algorithm == "sirs" and self.use_side_ref_pixels
         unsupported = {
-            "MIRI": ramp.meta.instrument.name == "MIRI",
             "IRS2 readout": max(ramp.frame) > DETECTOR,
             "refpix_algorithm = sirs": sirs and "FULL" in str(ramp.meta.subarray.name),
         }

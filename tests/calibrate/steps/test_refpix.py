@@ -424,7 +424,6 @@ def test_flagged_pixels_follow_the_region():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"detector": "MIRIMAGE"}, "refpix: MIRI is not supported yet"),
         (
             {"readpatt": "NRSIRS2RAPID"},
             r"IRS2 readout \(READPATT = NRSIRS2RAPID\) is not supported yet",
