@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from calbatch.calibrate.simulate.reference_parts import Reference
-from calbatch.calibrate.simulate.write import write_fits
+from calbatch.calibrate.simulate.write import write_asdf, write_fits
 
 CONTEXT = "jwst_0001.pmap"
 
@@ -31,6 +31,7 @@ DATES = ("META.OBSERVATION.DATE", "META.OBSERVATION.TIME")
 KEYS = {
     "area": ("DETECTOR", "FILTER", "PUPIL", "EXP_TYPE", "SUBARRAY"),
     "dark": ("DETECTOR", "READPATT", "SUBARRAY"),
+    "emicorr": ("DETECTOR", "READPATT", "SUBARRAY"),
     "flat": ("DETECTOR", "FILTER", "PUPIL", "SUBARRAY"),
     "gain": ("DETECTOR", "SUBARRAY"),
     "linearity": ("DETECTOR", "SUBARRAY"),
@@ -38,6 +39,7 @@ KEYS = {
     "photom": ("DETECTOR", "FILTER", "PUPIL"),
     "readnoise": ("DETECTOR", "READPATT", "SUBARRAY"),
     "reset": ("DETECTOR", "READPATT", "SUBARRAY"),
+    "rscd": ("DETECTOR", "SUBARRAY"),
     "saturation": ("DETECTOR", "SUBARRAY"),
     "superbias": ("DETECTOR", "READPATT", "SUBARRAY"),
 }
@@ -112,13 +114,16 @@ class Cache:
             name = by_date.setdefault(useafter, self._next_name(reference))
             self._added[name] = reference.without_data()
             folder = self.folder / "references" / "jwst" / reference.instrument.lower()
-            write_fits(folder / name, reference.cards, reference.extensions)
+            if reference.tree is None:
+                write_fits(folder / name, reference.cards, reference.extensions)
+            else:
+                write_asdf(folder / name, reference.tree)
 
     def _next_name(self, reference: Reference) -> str:
         """Return the next free name for a reference of this type."""
         start = f"jwst_{reference.instrument.lower()}_{reference.kind}_"
         number = 1 + sum(name.startswith(start) for name in self._added)
-        return f"{start}{number:04d}.fits"
+        return f"{start}{number:04d}{reference.suffix}"
 
     def finish(self) -> str:
         """Write the rules and the server's settings; return the name of the context."""

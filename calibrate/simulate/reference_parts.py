@@ -1,6 +1,8 @@
 """The parts of reference files: their setting, headers, keys and flags."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +37,8 @@ class Reference:
     extensions : list of Extension
     useafter : str
         First date and time of the exposures that it applies to.
+    tree : mapping, optional
+        The content of an ASDF file, in place of cards and extensions.
     """
 
     kind: str
@@ -44,6 +48,12 @@ class Reference:
     cards: list[Card]
     extensions: list[Extension]
     useafter: str = USEAFTER
+    tree: Mapping[str, Any] | None = None
+
+    @property
+    def suffix(self) -> str:
+        """The suffix of the file's name."""
+        return ".fits" if self.tree is None else ".asdf"
 
     @property
     def ngroups(self) -> int:
