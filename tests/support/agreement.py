@@ -20,6 +20,12 @@ ORDER = (
     "group_scale", "dq_init", "saturation", "ipc", "superbias", "refpix", "linearity",
     "dark_current", "jump",
 )  # fmt: skip
+MIRI_ORDER = (
+    "group_scale", "dq_init", "emicorr", "saturation", "ipc", "firstframe", "lastframe", "reset",
+    "linearity", "rscd", "dark_current", "refpix", "jump",
+)  # fmt: skip
+OFF = ("emicorr", "firstframe")
+"""Steps that run only if they have parameters here; jwst's `call` ignores that they are off."""
 RELATIVE = 1e-5
 OF_NOISE = 1e-3
 
@@ -38,7 +44,7 @@ def jwst_steps(path: Path, **parameters) -> Iterator[Arrays]:
     gc.collect()
     gc.freeze()  # each step collects garbage: exempt the objects that exist so far
     model = jwst_models.RampModel(str(path))
-    for name in ORDER:
+    for name in _order(model, parameters):
         step = JwstDetector1.step_defs[name]
         model = step.call(model, **parameters.get(name, {}))
         yield _jwst_arrays(name, model, ("data", "groupdq", "pixeldq"))
@@ -46,6 +52,11 @@ def jwst_steps(path: Path, **parameters) -> Iterator[Arrays]:
     for name, product in zip(("rate", "rateints"), fitted, strict=True):
         scaled = JwstDetector1.step_defs["gain_scale"].call(product)
         yield _jwst_arrays(name, scaled, ("data", "err", "dq", "var_poisson", "var_rnoise"))
+
+
+def _order(model, parameters) -> list[str]:
+    order = MIRI_ORDER if model.meta.instrument.name == "MIRI" else ORDER
+    return [name for name in order if name not in OFF or name in parameters]
 
 
 def _jwst_arrays(name: str, model, fields: tuple[str, ...]) -> Arrays:
@@ -58,7 +69,7 @@ def our_steps(path: Path, **parameters) -> Iterator[Arrays]:
     pipeline = Detector1Pipeline()
     pipeline.configure(parameters, "test")
     model = RampModel(path)
-    for name in ORDER:
+    for name in _order(model, parameters):
         model = pipeline.steps()[name](model)
         yield _our_arrays(name, model, ("data", "groupdq", "pixeldq"))
     for name, product in zip(("rate", "rateints"), pipeline.ramp_fit(model), strict=True):
