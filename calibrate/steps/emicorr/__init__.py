@@ -4,6 +4,7 @@ Source: jwst 3.0.0 ``emicorr`` step.
 """
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from calbatch.calibrate.errors import ParameterError
@@ -63,7 +64,7 @@ class EmiCorrStep(Step):
         True, help="scale the reference's waves to the measured amplitude (sequential only)"
     )
     onthefly_corr_freq = Items(
-        Float(0.0, low=0.0, unit="Hz"), help="frequencies to correct without a reference"
+        Float(1.0, low=1.0e-3, unit="Hz"), help="frequencies to correct without a reference"
     )
     use_n_cycles = Integer(
         3, none=True, low=1, help="number of periods to measure; None for all (sequential only)"
@@ -107,12 +108,12 @@ class EmiCorrStep(Step):
     def _correct_with_reference(self, ramp: RampModel, readpatt: str) -> RampModel:
         found = self._interference(ramp, readpatt)
         sampling = _sampling_of(ramp, readpatt, found.clocks)
+        if self.algorithm == "sequential":
+            waves = [(wave.frequency, wave) for wave in found.waves]
+            return self._correct_sequentially(ramp, sampling, waves)
         for wave in found.waves:
-            if self.algorithm == "joint":
-                setting = WaveSetting.of(sampling, wave)
-                ramp = correct_jointly(ramp, setting, separately=self.fit_ints_separately)
-            else:
-                ramp = self._correct_sequentially(ramp, sampling, wave.frequency, wave)
+            setting = WaveSetting.of(sampling, wave)
+            ramp = correct_jointly(ramp, setting, separately=self.fit_ints_separately)
         return ramp
 
     def _correct_without_reference(self, ramp: RampModel, readpatt: str) -> RampModel:
@@ -124,9 +125,8 @@ class EmiCorrStep(Step):
         if self.algorithm == "joint":
             log.info("%s: without a reference, the algorithm is sequential", self.name)
         sampling = _sampling_of(ramp, readpatt, SUBARRAY_CLOCKS[subarray])
-        for frequency in self.onthefly_corr_freq:
-            ramp = self._correct_sequentially(ramp, sampling, frequency, None)
-        return ramp
+        waves = [(frequency, None) for frequency in self.onthefly_corr_freq]
+        return self._correct_sequentially(ramp, sampling, waves)
 
     def _interference(self, ramp: RampModel, readpatt: str) -> Interference:
         path: Any = self.user_supplied_reffile or self.get_reference_file(ramp, "emicorr")
@@ -138,27 +138,30 @@ class EmiCorrStep(Step):
         )
 
     def _correct_sequentially(
-        self, ramp: RampModel, sampling: Sampling, frequency: float, wave: Wave | None
+        self, ramp: RampModel, sampling: Sampling, waves: Sequence[tuple[float, Wave | None]]
     ) -> RampModel:
-        groups, period = ramp.shape[1], period_of(frequency)
-        if groups < RELIABLE_GROUPS:
+        """Correct each frequency in turn, given the reference's wave of each, or None."""
+        if ramp.shape[1] < RELIABLE_GROUPS:
             log.warning(
                 "%s: the sequential fit of %d groups is unreliable; use the joint one",
-                self.name, groups,
+                self.name, ramp.shape[1],
             )  # fmt: skip
         size, start = (required_number(ramp, f"meta.subarray.{n}") for n in ("xsize", "xstart"))
-        setting = PhasingSetting(
-            sampling=sampling,
-            frequency=frequency,
-            wave=wave,
-            integrations=count_integrations(
-                sampling, period, self.nints_to_phase, self.use_n_cycles
-            ),
-            bins=count_bins(period, self.nbins),
-            scale=self.scale_reference,
-            reaches_edge=int(size / AMPLIFIERS + start - 1) == LAST_READ,
+        integrations = count_integrations(  # of the first frequency, and kept, as in jwst
+            sampling, period_of(waves[0][0]), self.nints_to_phase, self.use_n_cycles
         )
-        return correct_sequentially(ramp, setting)
+        for frequency, wave in waves:
+            setting = PhasingSetting(
+                sampling=sampling,
+                frequency=frequency,
+                wave=wave,
+                integrations=integrations,
+                bins=count_bins(period_of(frequency), self.nbins),
+                scale=self.scale_reference,
+                reaches_edge=int(size / AMPLIFIERS + start - 1) == LAST_READ,
+            )
+            ramp = correct_sequentially(ramp, setting)
+        return ramp
 
 
 def _sampling_of(ramp: RampModel, readpatt: str, clocks: Clocks) -> Sampling:
