@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 from calbatch.calibrate.configurable import SET_IN_PYTHON, changed_values
@@ -87,3 +87,29 @@ class Pipeline(Step):
                     f"{self.name} has no step {alias!r}{nearest(alias, self._steps)}"
                 )
             self._steps[alias].save_results = True
+
+
+def order_steps(
+    steps: Mapping[str, Step], order: Sequence[str], without: Collection[str] = ()
+) -> list[Step]:
+    """Return the steps of a pipeline in another order.
+
+    Parameters
+    ----------
+    steps : mapping
+        The steps by alias. A subclass may lack some, and may have others, which stay behind the
+        step that they follow here.
+    order : sequence of str
+        The aliases of the usual steps.
+    without : collection of str
+        The aliases of steps to leave out.
+    """
+    sorted_aliases = [alias for alias in order if alias in steps]
+    previous = None
+    for alias in steps:
+        if alias not in order and alias not in without:
+            place = sorted_aliases.index(previous) + 1 if previous is not None else 0
+            sorted_aliases.insert(place, alias)
+        if alias in sorted_aliases:
+            previous = alias
+    return [steps[alias] for alias in sorted_aliases]

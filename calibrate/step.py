@@ -12,14 +12,7 @@ from calbatch import __version__
 from calbatch.calibrate import cfg, hooks, provenance, subarray
 from calbatch.calibrate.configurable import SET_IN_PYTHON, Configurable
 from calbatch.calibrate.errors import ParameterError, ReferenceFileError, SkipStep, StepError
-from calbatch.calibrate.parameters import (
-    Boolean,
-    Override,
-    Parameter,
-    Text,
-    nearest,
-    parameters_of,
-)
+from calbatch.calibrate.parameters import Boolean, Override, Parameter, Text, nearest, parameters_of
 from calbatch.calibrate.products import UnitAccess
 from calbatch.calibrate.references import (
     NOT_APPLICABLE,
@@ -120,6 +113,10 @@ class Step(UnitAccess, Configurable):
     def steps(self) -> Mapping[str, Step]:
         """Return the parts of a pipeline by alias; a single step has none."""
         return {}
+
+    def steps_for(self, instrument: str | None) -> Sequence[Step]:
+        """Return the parts for exposures of an instrument, in order; all of them for None."""
+        return list(self.steps().values())
 
     def configure(self, values: Mapping[str, Mapping[str, Any]], source: str) -> None:
         """Set parameters and record the source of their values.
@@ -310,13 +307,16 @@ class Step(UnitAccess, Configurable):
     def references(self, references: References) -> None:
         self._references = references
 
-    def wanted_references(self) -> set[str]:
-        """Return the reference types that CRDS has to choose: neither skipped nor overridden."""
+    def wanted_references(self, instrument: str | None = None) -> set[str]:
+        """Return the reference types that CRDS has to choose: neither skipped nor overridden.
+
+        They are those for exposures of an instrument; by default, of any.
+        """
         if self.skip:
             return set()
         types = {t for t in self.reference_file_types if getattr(self, f"override_{t}") is None}
-        parts = [*self.steps().values(), *hooks.steps_of([*self.pre_hooks, *self.post_hooks])]
-        return types.union(*(step.wanted_references() for step in parts))
+        parts = [*self.steps_for(instrument), *hooks.steps_of([*self.pre_hooks, *self.post_hooks])]
+        return types.union(*(step.wanted_references(instrument) for step in parts))
 
     def get_reference_file(self, model: DataModel, reference_type: str) -> Any:
         """Return the path of a reference file, or the model that overrides it.

@@ -50,7 +50,7 @@ def cut_to_exposure(exposure: DataModel, reference: DataModel) -> DataModel:
         If the reference has no position on the detector or does not cover the exposure.
     """
     _compare_detectors(exposure, reference)
-    if reference.shape is None or exposure.shape is None or not _is_detector_frame(reference):
+    if not reference.shape or exposure.shape is None or not _is_detector_frame(reference):
         return reference
     covered, required = _placement(reference, "reference"), _placement(exposure, "exposure")
     if covered == required:

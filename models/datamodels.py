@@ -42,6 +42,7 @@ __all__ = [
     "Level1bModel",
     "LinearityModel",
     "MaskModel",
+    "RSCDModel",
     "RampFitOutputModel",
     "RampModel",
     "ReadnoiseModel",
@@ -150,6 +151,12 @@ class ResetModel(ReferenceFileModel):
     schema_url = "reset.schema.yaml"
 
 
+class RSCDModel(ReferenceFileModel):
+    """The numbers of groups of MIRI to exclude after a reset."""
+
+    schema_url = "rscd.schema.yaml"
+
+
 class SaturationModel(ReferenceFileModel):
     """The counts at which pixels saturate."""
 
@@ -171,6 +178,7 @@ REFERENCES: dict[str, type[ReferenceFileModel]] = {
     "mask": MaskModel,
     "readnoise": ReadnoiseModel,
     "reset": ResetModel,
+    "rscd": RSCDModel,
     "saturation": SaturationModel,
     "superbias": SuperBiasModel,
 }

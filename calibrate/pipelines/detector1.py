@@ -2,32 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from calbatch.calibrate.errors import StepError
 from calbatch.calibrate.parameters import Boolean
-from calbatch.calibrate.pipeline import Pipeline
+from calbatch.calibrate.pipeline import Pipeline, order_steps
+from calbatch.calibrate.step import Step
 from calbatch.calibrate.steps._ramps import as_ramp
 from calbatch.calibrate.steps.charge_migration import ChargeMigrationStep
 from calbatch.calibrate.steps.clean_flicker_noise import CleanFlickerNoiseStep
 from calbatch.calibrate.steps.dark_current import DarkCurrentStep
 from calbatch.calibrate.steps.dq_init import DQInitStep
+from calbatch.calibrate.steps.emicorr import EmiCorrStep
+from calbatch.calibrate.steps.firstframe import FirstFrameStep
 from calbatch.calibrate.steps.gain_scale import GainScaleStep
 from calbatch.calibrate.steps.group_scale import GroupScaleStep
 from calbatch.calibrate.steps.ipc import IPCStep
 from calbatch.calibrate.steps.jump import JumpStep
+from calbatch.calibrate.steps.lastframe import LastFrameStep
 from calbatch.calibrate.steps.linearity import LinearityStep
 from calbatch.calibrate.steps.persistence import PersistenceStep
 from calbatch.calibrate.steps.picture_frame import PictureFrameStep
 from calbatch.calibrate.steps.ramp_fit import RampFitStep
 from calbatch.calibrate.steps.refpix import RefPixStep
+from calbatch.calibrate.steps.reset import ResetStep
+from calbatch.calibrate.steps.rscd import RSCDStep
 from calbatch.calibrate.steps.saturation import SaturationStep
 from calbatch.calibrate.steps.superbias import SuperBiasStep
 from calbatch.models.model import DataModel
 
+NEAR_INFRARED = (
+    "group_scale", "dq_init", "saturation", "ipc", "superbias", "refpix", "linearity",
+    "dark_current",
+)  # fmt: skip
+MIRI = (
+    "group_scale", "dq_init", "emicorr", "saturation", "ipc", "firstframe", "lastframe", "reset",
+    "linearity", "rscd", "dark_current", "refpix",
+)  # fmt: skip
+COMMON = (
+    "charge_migration", "jump", "picture_frame", "clean_flicker_noise", "persistence", "ramp_fit",
+    "gain_scale",
+)  # fmt: skip
+"""The steps that follow those of the detector."""
+
+DETECTOR_STEPS = dict.fromkeys(("NIRCAM", "NIRISS", "NIRSPEC", "FGS"), NEAR_INFRARED) | {
+    "MIRI": MIRI
+}
+"""The steps that correct the detector's effects, in order, by instrument."""
+
 
 class Detector1Pipeline(Pipeline):
-    """Calibrate near-infrared ramps to count rates.
+    """Calibrate ramps to count rates.
 
     The order and the parameters are those of jwst 3.0.0's ``calwebb_detector1``.
     """
@@ -35,11 +60,16 @@ class Detector1Pipeline(Pipeline):
     step_defs = {
         "group_scale": GroupScaleStep,
         "dq_init": DQInitStep,
+        "emicorr": EmiCorrStep,
         "saturation": SaturationStep,
         "ipc": IPCStep,
         "superbias": SuperBiasStep,
         "refpix": RefPixStep,
+        "firstframe": FirstFrameStep,
+        "lastframe": LastFrameStep,
+        "reset": ResetStep,
         "linearity": LinearityStep,
+        "rscd": RSCDStep,
         "dark_current": DarkCurrentStep,
         "charge_migration": ChargeMigrationStep,
         "jump": JumpStep,
@@ -53,14 +83,20 @@ class Detector1Pipeline(Pipeline):
 
     save_calibrated_ramp = Boolean(False, help="write the ramp to which the slopes are fitted")
 
+    def steps_for(self, instrument: str | None) -> Sequence[Step]:
+        """Return the steps for exposures of an instrument, in order; all of them for None."""
+        detector = DETECTOR_STEPS.get(instrument or "")
+        if detector is None:
+            return super().steps_for(instrument)
+        others = {alias for steps in DETECTOR_STEPS.values() for alias in steps} - set(detector)
+        return order_steps(self.steps(), (*detector, *COMMON), others)
+
     def process(self, exposure: DataModel) -> Any:
         """Return (rate, rateints), or the corrected ramp if ramp_fit is skipped."""
         ramp: Any = as_ramp(exposure, interleaved=True)
-        if exposure.meta.instrument.name == "MIRI":
-            raise StepError(f"{exposure.path}: detector1 does not support MIRI yet")
-        before_fit = [s for a, s in self.steps().items() if a not in ("ramp_fit", "gain_scale")]
-        for step in before_fit:
-            ramp = step(ramp)
+        for step in self.steps_for(exposure.meta.instrument.name):
+            if step not in (self.ramp_fit, self.gain_scale):
+                ramp = step(ramp)
         if self.save_calibrated_ramp:
             self.add_product("ramp", ramp)
         fitted = self.ramp_fit(ramp)

@@ -32,6 +32,7 @@ DATES = ("META.OBSERVATION.DATE", "META.OBSERVATION.TIME")
 KEYS = {
     "area": ("DETECTOR", "FILTER", "PUPIL", "EXP_TYPE", "SUBARRAY"),
     "dark": ("DETECTOR", "READPATT", "SUBARRAY"),
+    "emicorr": ("DETECTOR", "READPATT", "SUBARRAY"),
     "flat": ("DETECTOR", "FILTER", "PUPIL", "SUBARRAY"),
     "gain": ("DETECTOR", "SUBARRAY"),
     "linearity": ("DETECTOR", "SUBARRAY"),
@@ -40,6 +41,7 @@ KEYS = {
     "readnoise": ("DETECTOR", "READPATT", "SUBARRAY"),
     "reset": ("DETECTOR", "READPATT", "SUBARRAY"),
     "refpix": ("DETECTOR", "READPATT"),
+    "rscd": ("DETECTOR", "SUBARRAY"),
     "saturation": ("DETECTOR", "SUBARRAY"),
     "sirskernel": ("DETECTOR",),
     "superbias": ("DETECTOR", "READPATT", "SUBARRAY"),
@@ -115,7 +117,7 @@ class Cache:
             name = by_date.setdefault(useafter, self._next_name(reference))
             self._added[name] = reference.without_data()
             folder = self.folder / "references" / "jwst" / reference.instrument.lower()
-            if reference.tree:
+            if reference.tree is not None:
                 folder.mkdir(parents=True, exist_ok=True)
                 write_asdf(folder / name, reference.tree)
             else:
@@ -125,7 +127,7 @@ class Cache:
         """Return the next free name for a reference of this type."""
         start = f"jwst_{reference.instrument.lower()}_{reference.kind}_"
         number = 1 + sum(name.startswith(start) for name in self._added)
-        return f"{start}{number:04d}.{'asdf' if reference.tree else 'fits'}"
+        return f"{start}{number:04d}{reference.suffix}"
 
     def finish(self) -> str:
         """Write the rules and the server's settings; return the name of the context."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calbatch.calibrate.simulate.bursts import distance
+from calbatch.calibrate.simulate.effects.bursts import distance
 from calbatch.calibrate.simulate.truth import Truth
 from calbatch.models.dq import DO_NOT_USE, JUMP_DET, SATURATED
 

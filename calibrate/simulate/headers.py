@@ -171,7 +171,7 @@ def _exposure_cards(
         ("GROUPGAP", readout.groupgap, "Number of frames dropped between groups"),
         ("DRPFRMS1", 0, "Frames dropped prior to first integration"),
         ("DRPFRMS3", 0, "Frames dropped between integrations"),
-        ("NSAMPLES", 1, "Number of A/D samples per pixel"),
+        ("NSAMPLES", 9 if "SLOW" in readout.readpatt else 1, "Number of A/D samples per pixel"),
         ("TSAMPLE", 10.0, "[us] Time between samples"),
         ("TFRAME", readout.frame_time, "[s] Time between frames"),
         ("TGROUP", readout.group_time, "[s] Time between groups"),

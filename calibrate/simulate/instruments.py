@@ -160,7 +160,17 @@ READPATTS: dict[str, dict[str, tuple[int, int]]] = {
     "NIRISS": {"NISRAPID": (1, 0), "NIS": (4, 0)},
     "NIRSPEC": {"NRSRAPID": (1, 0), "NRS": (4, 0), "NRSIRS2RAPID": (1, 0), "NRSIRS2": (5, 0)},
     "FGS": {"FGSRAPID": (1, 0), "FGS": (4, 0)},
-    "MIRI": {"FASTR1": (1, 0), "FASTGRPAVG": (4, 0)},
+    "MIRI": {
+        "FASTR1": (1, 0),
+        "FAST": (1, 0),
+        "FASTGRPAVG": (4, 0),
+        "FASTGRPAVG8": (8, 0),
+        "FASTGRPAVG16": (16, 0),
+        "FASTGRPAVG32": (32, 0),
+        "FASTGRPAVG64": (64, 0),
+        "SLOWR1": (1, 0),
+        "SLOW": (1, 0),
+    },
 }
 
 IRS2 = ("NRSIRS2RAPID", "NRSIRS2")

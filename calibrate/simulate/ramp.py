@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calbatch.calibrate.simulate import kernels
-from calbatch.calibrate.simulate.bursts import Bursts, draw_bursts, join_deposits
-from calbatch.calibrate.simulate.drift import Drift, draw_drift
+from calbatch.calibrate.simulate.effects.bursts import Bursts, draw_bursts, join_deposits
+from calbatch.calibrate.simulate.effects.drift import Drift, draw_drift, draw_interference
+from calbatch.calibrate.simulate.effects.rays import Rays, draw_rays, spread_charge
 from calbatch.calibrate.simulate.maps import DetectorMaps
-from calbatch.calibrate.simulate.rays import Rays, draw_rays, spread_charge
 from calbatch.calibrate.simulate.readout_plan import (
     ROWS,
     ReadoutPlan,
@@ -40,6 +40,7 @@ MIRI_FIRST_DARK = 1.15  # dark current of MIRI's first integration relative to t
 RESET_GROUPS = 6  # duration of the reset anomaly
 BAD_NOISE = 6.0  # noise of those relative to that of others
 RESET_DECAY = 1.5  # groups
+RSCD_DECAY = 0.4  # groups
 MIRI_LATER_RESET = 0.6  # reset anomaly of MIRI's later integrations relative to the first
 
 
@@ -204,9 +205,25 @@ class _Integration:
         """Add bias, reset anomaly and correlated noise to a group's counts; return them."""
         counts += maps.bias
         counts += maps.reset * np.float32(reset_factor(self.purpose[-1], group))
+        if self.readout.detector.instrument == "MIRI":
+            self._add_miri_effects(counts, maps, group, band)
         if self.drift is not None:
             kernels.add_profiles(counts, *self._drift_of_pixels.profiles(group, band))
         return counts
+
+    def _add_miri_effects(
+        self, counts: NDArray[np.float32], maps: DetectorMaps, group: int, band: slice
+    ) -> None:
+        """Add interference, and the decay of the charge of the integration before."""
+        integration = self.purpose[-1]
+        if self.noise.interference:
+            start = stream(*self.purpose[:3], "interference").random()
+            signal = draw_interference(self.readout, integration, group, band, start)
+            counts += np.float32(self.noise.interference) * signal
+        if self.noise.rscd and integration:
+            charge = self.expected[band] * self.readout.total_frames / maps.gain
+            level = self.noise.rscd * np.exp(-group / RSCD_DECAY)
+            counts -= (level * charge).astype(np.float32)
 
     def _read_groups(
         self, rng: np.random.Generator, maps: DetectorMaps, band: slice, found: _Band

@@ -1,7 +1,7 @@
 """The parts of reference files: their setting, headers, keys and flags."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,10 +53,10 @@ class Reference:
         Header keywords and values of the exposures that it applies to; other keywords are free.
     cards : list of Card
     extensions : list of Extension
-    tree : mapping
-        The content of an ASDF file; a FITS file has none.
     useafter : str
         First date and time of the exposures that it applies to.
+    tree : mapping, optional
+        The content of an ASDF file, in place of cards and extensions.
     """
 
     kind: str
@@ -65,8 +65,13 @@ class Reference:
     keys: dict[str, str]
     cards: list[Card]
     extensions: list[Extension]
-    tree: Mapping[str, Any] = field(default_factory=dict)
     useafter: str = USEAFTER
+    tree: Mapping[str, Any] | None = None
+
+    @property
+    def suffix(self) -> str:
+        """The suffix of the file's name."""
+        return ".fits" if self.tree is None else ".asdf"
 
     @property
     def ngroups(self) -> int:

@@ -64,6 +64,11 @@ class Noise:
     bad_references : float
         Fraction of the pixels that are NaN or flagged in the gain, read noise, saturation and
         linearity references, drawn for each reference.
+    interference : float
+        Amplitude in DN of MIRI's electromagnetic interference.
+    rscd : float
+        Fraction of the last signal by which the first groups of MIRI's later integrations are too
+        low; it decays with the groups that the `rscd` step excludes.
     gain, read_noise, dark_rate : float or None
         Electrons per DN; DN of one read; electrons per second.
     """
@@ -83,6 +88,8 @@ class Noise:
     nonlinearity: float = 0.06
     full_well: float = 48000.0
     bad_references: float = 0.0
+    interference: float = 0.0
+    rscd: float = 0.0
     gain: float | None = None
     read_noise: float | None = None
     dark_rate: float | None = None

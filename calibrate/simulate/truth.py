@@ -8,10 +8,10 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from calbatch.calibrate.simulate.bursts import BURST_COLUMNS
+from calbatch.calibrate.simulate.effects.bursts import BURST_COLUMNS
+from calbatch.calibrate.simulate.effects.rays import Rays
 from calbatch.calibrate.simulate.maps import DetectorMaps, Image, Mask
 from calbatch.calibrate.simulate.ramp import Ramp
-from calbatch.calibrate.simulate.rays import Rays
 from calbatch.calibrate.simulate.readout_plan import ReadoutPlan
 from calbatch.calibrate.simulate.write import Extension, write_fits
 

@@ -55,9 +55,10 @@ class FlatFieldStep(Step):
                 f"{self.name}.save_interpolated_flat is not supported yet: leave it False"
             )
 
-    def wanted_references(self) -> set[str]:
+    def wanted_references(self, instrument: str | None = None) -> set[str]:
         """Return no reference types if the user supplies the flat."""
-        return set() if self.user_supplied_flat is not None else super().wanted_references()
+        supplied = self.user_supplied_flat is not None
+        return set() if supplied else super().wanted_references(instrument)
 
     def process(self, exposure: DataModel) -> DataModel:
         """Return the image or cube divided by its flat."""

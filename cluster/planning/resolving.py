@@ -16,6 +16,7 @@ from calbatch.calibrate.step import Step
 from calbatch.cluster.errors import RequestError
 
 Headers = Mapping[int, Mapping[str, Any]]
+INSTRUMENT = "meta.instrument.name"
 FetchFunction = Callable[[CrdsReferences, Sequence[str]], Mapping[str, str]]
 """Fetches files into the cache, showing progress; returns the reasons for failures by name."""
 
@@ -50,7 +51,7 @@ class Resolution:
 
 
 class _Group(NamedTuple):
-    """Exposures of one configured step, and the types of references that it needs."""
+    """Exposures of one instrument and configured step, and the types of references they need."""
 
     headers: dict[int, Mapping[str, Any]]
     types: set[str]
@@ -88,12 +89,15 @@ def resolve_references(
     fetch = _bind_references(references, fetch_function)
     if use_pars and headers and not pars.are_disabled():
         _add_parameters(result, step, headers, references, fetch)
-    groups: dict[int, _Group] = {}
+    groups: dict[tuple[int, str | None], _Group] = {}
     for number, header in headers.items():
         if number not in result.errors:
             configured = result.steps.get(number, step)
-            group = groups.setdefault(id(configured), _Group({}, configured.wanted_references()))
-            group.headers[number] = header
+            instrument = header.get(INSTRUMENT)
+            key = (id(configured), instrument)
+            if key not in groups:
+                groups[key] = _Group({}, configured.wanted_references(instrument))
+            groups[key].headers[number] = header
     needed = [group for group in groups.values() if group.types]
     if needed:
         try:

@@ -20,16 +20,15 @@ ORDER = (
     "group_scale", "dq_init", "saturation", "ipc", "superbias", "refpix", "linearity",
     "dark_current", "charge_migration", "jump", "persistence",
 )  # fmt: skip
-OFF = ("charge_migration", "persistence")
+MIRI_ORDER = (
+    "group_scale", "dq_init", "emicorr", "saturation", "ipc", "firstframe", "lastframe", "reset",
+    "linearity", "rscd", "dark_current", "refpix", "charge_migration", "jump", "persistence",
+)  # fmt: skip
+OFF = ("charge_migration", "persistence", "emicorr", "firstframe")
 """Steps that are off by default. By themselves, jwst's would run all the same."""
 OF_RAMPS = ("data", "groupdq", "pixeldq")
 RELATIVE = 1e-5
 OF_NOISE = 1e-3
-
-
-def steps_before_fit(parameters: dict) -> tuple[str, ...]:
-    """Return the steps to compare before the fit; ``parameters`` are by step."""
-    return tuple(name for name in ORDER if name not in OFF or name in parameters)
 
 
 @dataclass
@@ -46,7 +45,7 @@ def jwst_steps(path: Path, **parameters) -> Iterator[Arrays]:
     gc.collect()
     gc.freeze()  # each step collects garbage: exempt the objects that exist so far
     model = jwst_models.RampModel(str(path))
-    for name in steps_before_fit(parameters):
+    for name in _order(model, parameters):
         step = JwstDetector1.step_defs[name]
         model = step.call(model, **parameters.get(name, {}))
         zero = ("zeroframe",) if model.hasattr("zeroframe") else ()
@@ -55,6 +54,12 @@ def jwst_steps(path: Path, **parameters) -> Iterator[Arrays]:
     for name, product in zip(("rate", "rateints"), fitted, strict=True):
         scaled = JwstDetector1.step_defs["gain_scale"].call(product)
         yield _jwst_arrays(name, scaled, ("data", "err", "dq", "var_poisson", "var_rnoise"))
+
+
+def _order(model, parameters) -> list[str]:
+    """Return the steps to compare before the fit; ``parameters`` are by step."""
+    order = MIRI_ORDER if model.meta.instrument.name == "MIRI" else ORDER
+    return [name for name in order if name not in OFF or name in parameters]
 
 
 def _jwst_arrays(name: str, model, fields: tuple[str, ...]) -> Arrays:
@@ -67,7 +72,7 @@ def our_steps(path: Path, **parameters) -> Iterator[Arrays]:
     pipeline = Detector1Pipeline()
     pipeline.configure(parameters, "test")
     model = RampModel(path)
-    for name in steps_before_fit(parameters):
+    for name in _order(model, parameters):
         model = pipeline.steps()[name](model)
         zero = ("zeroframe",) if model.has("zeroframe") else ()
         yield _our_arrays(name, model, (*OF_RAMPS, *zero))

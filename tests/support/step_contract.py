@@ -123,12 +123,12 @@ def prepared(name: str, detector: str, kind: str) -> list[DataModel]:
     """Return the input of a step: the exposure after the steps before it, from files."""
     exposure = raw(detector)
     pipeline = Detector1Pipeline()
-    order = list(pipeline.steps())
+    order = [step.name for step in pipeline.steps_for(exposure.header["INSTRUME"])]
     model = datamodels.RampModel(exposure.path)
     before = order[: order.index(name)] if name in order else []
     if kind == "rates":
         before = order[: order.index("ramp_fit")]
-    for alias in before if detector != "MIRIMAGE" else ():
+    for alias in before:
         step = pipeline.steps()[alias]
         for reference in step.reference_file_types:
             setattr(step, f"override_{reference}", _reference(exposure, reference))

@@ -1,7 +1,6 @@
 """Reference pixels: subtract readout drifts measured by the detector's reference pixels.
 
-Equations are numbered in docs/steps/refpix.md. Source: jwst 3.0.0 ``refpix`` step, near-infrared
-detectors in traditional readout.
+Equations are numbered in docs/steps/refpix.md. Source: jwst 3.0.0 ``refpix`` step.
 """
 
 import logging
@@ -35,6 +34,12 @@ from calbatch.calibrate.steps.refpix.irs2 import (
     gather_interleaved,
     interleaved_regions,
     subtract_interleaved,
+)
+from calbatch.calibrate.steps.refpix.miri import (
+    combine_miri,
+    gather_drift,
+    side_regions,
+    subtract_drift,
 )
 from calbatch.calibrate.steps.refpix.pixels import (
     are_reference,
@@ -81,7 +86,8 @@ class RefPixStep(Step):
 
     From full frames, and from subarrays read by four amplifiers, it subtracts the means of each
     amplifier's even and odd columns and the smoothed signal of the side columns; from subarrays
-    read by one amplifier, the means of even and odd columns.
+    read by one amplifier, the means of even and odd columns. From MIRI's full frames, it subtracts
+    the means of each amplifier's even and odd rows.
     """
 
     cal_step = "refpix"
@@ -111,6 +117,8 @@ class RefPixStep(Step):
         if is_interleaved(ramp):
             return self._process_interleaved(ramp)
         self._check_support(ramp)
+        if ramp.meta.instrument.name == "MIRI":
+            return self._correct_miri(ramp)
         placement = placement_of(ramp)
         signal = self._signal(ramp, placement)
         if signal is None:
@@ -170,14 +178,21 @@ class RefPixStep(Step):
         require_weights(path)
         return str(path)
 
-    def wanted_references(self) -> set[str]:
+    def wanted_references(self, instrument: str | None = None) -> set[str]:
         """Return the reference types that CRDS has to choose; sirskernel only for sirs."""
-        unused = set() if self._wants_sirs else {"sirskernel"}
-        return super().wanted_references() - unused
+        unused = set() if self._wants_sirs and instrument != "MIRI" else {"sirskernel"}
+        return super().wanted_references(instrument) - unused
 
     @property
     def _wants_sirs(self) -> bool:
         return self.refpix_algorithm == "sirs" and self.use_side_ref_pixels
+
+    def _correct_miri(self, ramp: RampModel) -> RampModel:
+        combine = partial(combine_miri, odd_even_rows=self.odd_even_rows, siglimit=self.siglimit)
+        signal = ramp.reduce(gather_drift, combine, side_regions())
+        return ramp.map_tiles(
+            subtract_drift, outputs=("data",), label=self.name, signal=signal, region=REGION
+        )
 
     def _signal(self, ramp: RampModel, placement: DetectorPlacement) -> Reduction | None:
         settings = RefPixSettings(
@@ -230,9 +245,7 @@ class RefPixStep(Step):
         """Reject exposures that are not supported yet, and skip those that jwst skips."""
         if ramp.meta.instrument.name == "MIRI" and is_subarray(ramp.frame, MIRI_DETECTOR):
             raise SkipStep("MIRI subarrays have no reference pixel correction")
-        unsupported = {
-            "MIRI": ramp.meta.instrument.name == "MIRI",
-        }
+        unsupported = {}
         for name, is_wanted in unsupported.items():
             if is_wanted:
                 raise StepError(f"{ramp.path}: {self.name}: {name} is not supported yet")

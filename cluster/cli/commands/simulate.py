@@ -31,8 +31,6 @@ def main(folder: str, preset: str, exposures: int, seed: int) -> None:
     console.print(f"  export CRDS_PATH={cache} CRDS_CONTEXT={dataset.context}")
     raw, out = (shlex.quote(str(Path(folder) / name)) for name in ("exposures", "calibrated"))
     console.print(f"  calbatch run detector1 {raw} -o {out}")
-    if any(spec.device.instrument == "MIRI" for spec in specs):
-        console.print("  (not MIRI's, which detector1 refuses: they are for the pipeline simple)")
 
 
 def find_preset(preset: str) -> Sequence[SimulationSpec]:

@@ -1,8 +1,7 @@
-"""Pipeline detector1: the order of its steps, its products, and what it does not calibrate."""
+"""Pipeline detector1: the order of its steps, and its products."""
 
 import pytest
 
-from calbatch.calibrate.errors import StepError
 from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
 from calbatch.calibrate.step import Step
 from calbatch.models.datamodels import RampModel
@@ -13,6 +12,12 @@ NEAR_INFRARED = [
     "persistence", "ramp_fit", "gain_scale",
 ]  # fmt: skip
 """The order in jwst 3.0.0's ``calwebb_detector1`` for near-infrared detectors."""
+MIRI = [
+    "group_scale", "dq_init", "emicorr", "saturation", "ipc", "firstframe", "lastframe", "reset",
+    "linearity", "rscd", "dark_current", "refpix", "charge_migration", "jump", "picture_frame",
+    "clean_flicker_noise", "persistence", "ramp_fit", "gain_scale",
+]  # fmt: skip
+"""The same for MIRI."""
 
 
 @pytest.fixture
@@ -50,19 +55,46 @@ def written(pipeline, folder, **parameters):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_the_order_is_that_of_the_observatory(recording):
+@pytest.mark.parametrize(
+    ("instrument", "order"),
+    [("MIRI", MIRI), *((name, NEAR_INFRARED) for name in ("NIRCAM", "NIRISS", "NIRSPEC", "FGS"))],
+)
+def test_the_order_is_that_of_the_observatory(recording, instrument, order):
     pipeline, calls = recording
-    rate, rateints = pipeline.run(ramp())
-    assert calls == [*NEAR_INFRARED, "gain_scale"]  # once for each product
+    rate, rateints = pipeline.run(ramp(instrument))
+    assert calls == [*order, "gain_scale"]  # once for each product
     assert rate is not rateints
-    assert list(Detector1Pipeline.step_defs) == NEAR_INFRARED
+    assert [step.name for step in pipeline.steps_for(instrument)] == order
+    assert set(pipeline.steps()) == {*MIRI, *NEAR_INFRARED}
+
+
+def test_only_references_of_the_instrument_are_wanted():
+    pipeline = Detector1Pipeline()
+    miri, others = (pipeline.wanted_references(name) for name in ("MIRI", "NIRCAM"))
+    assert miri - others == {"reset", "rscd"}
+    assert others <= miri  # the superbias is wanted for saturation, too
+    assert pipeline.wanted_references() == miri
+
+
+def test_steps_of_a_subclass_keep_their_places(recording):
+    class Added(type(recording[0])):
+        """Record two more steps, and lack one."""
+
+        step_defs = {
+            alias: Detector1Pipeline.step_defs["jump"]
+            for alias in ("first", *Detector1Pipeline.step_defs, "last")
+            if alias != "ipc"
+        }
+
+    order = [step.name for step in Added().steps_for("MIRI")]
+    assert order == ["first", *(alias for alias in MIRI if alias != "ipc"), "last"]
 
 
 def test_each_alias_is_the_module_of_its_step():
     assert {
         alias: step.__module__.rpartition(".")[2]
         for alias, step in Detector1Pipeline.step_defs.items()
-    } == {alias: alias for alias in NEAR_INFRARED}
+    } == {alias: alias for alias in Detector1Pipeline.step_defs}
 
 
 def test_the_products_are_rates(recording, tmp_path):
@@ -88,10 +120,3 @@ def test_skipped_steps_are_not_called(recording):
     pipeline.configure({alias: {"skip": True} for alias in ("jump", "refpix")}, "test")
     pipeline.run(ramp())
     assert not {"jump", "refpix"} & set(calls)
-
-
-def test_miri_is_not_calibrated_yet(recording):
-    pipeline, calls = recording
-    with pytest.raises(StepError, match="detector1 does not support MIRI yet"):
-        pipeline.run(ramp("MIRI"))
-    assert calls == []

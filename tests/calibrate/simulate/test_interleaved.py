@@ -8,7 +8,7 @@ from astropy.io import fits
 from support.interleaved import reference_rows as interleaved
 
 from calbatch.calibrate.simulate import SimulationSpec
-from calbatch.calibrate.simulate.drift import draw_drift
+from calbatch.calibrate.simulate.effects.drift import draw_drift
 from calbatch.calibrate.simulate.maps import make_maps
 from calbatch.calibrate.simulate.ramp import Ramp, interleave_ramp
 from calbatch.calibrate.simulate.readout_plan import plan_readout, reference_rows, science_rows

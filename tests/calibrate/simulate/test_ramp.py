@@ -10,8 +10,8 @@ import pytest
 from support.simulated import without_noise
 
 from calbatch.calibrate.simulate import SimulationSpec
+from calbatch.calibrate.simulate.effects.nonlinearity import linearise
 from calbatch.calibrate.simulate.maps import make_maps
-from calbatch.calibrate.simulate.nonlinearity import linearise
 from calbatch.calibrate.simulate.ramp import reset_factor, simulate_ramp
 from calbatch.calibrate.simulate.readout_plan import plan_readout
 
@@ -223,3 +223,20 @@ def test_miri_ramps_have_a_pedestal_a_reset_anomaly_and_a_first_dark():
     assert slope[0] / slope[1] == pytest.approx(1.15, rel=1e-2)
     np.testing.assert_array_equal(data[1], data[2])
     assert (data[0, 0] - maps.pedestal)[light].mean() > 20
+
+
+def test_the_charge_of_the_integration_before_lowers_first_groups():
+    spec = SimulationSpec(
+        "MIRIMAGE", "GENERIC", shape=(40, 60), corner=(101, 101), nints=2, ngroups=6,
+        full_references=False,
+    )  # fmt: skip
+    usual, lowered = (
+        make_ramp(spec, noise=without_noise(rscd=fraction), light=2.0e5)[2].data.astype(int)
+        for fraction in (0.0, 0.05)
+    )
+    change = (lowered - usual).mean(axis=(2, 3))
+    np.testing.assert_array_equal(change[0], 0)
+    level = 0.05 * (usual[1, -1] - usual[1, -2]).mean() * 6
+    assert change[1, 0] == pytest.approx(-level, rel=0.1)
+    assert change[1, 1] == pytest.approx(change[1, 0] * np.exp(-1 / 0.4), abs=1)
+    assert change[1, -1] == pytest.approx(0, abs=0.5)

@@ -29,7 +29,7 @@ def test_references_are_valid_models(strict, detector):
             kinds.add(header["REFTYPE"])
             assert model.meta.instrument.detector == detector
     needed = {"MASK", "SATURATION", "LINEARITY", "GAIN", "READNOISE", "DARK"}
-    needed |= {"RESET"} if detector == "MIRIMAGE" else {"SUPERBIAS"}
+    needed |= {"RESET", "RSCD"} if detector == "MIRIMAGE" else {"SUPERBIAS"}
     imaging = {"FLAT", "PHOTOM", "AREA"}
     assert kinds == (needed if detector.startswith("NRS") else needed | imaging)
 

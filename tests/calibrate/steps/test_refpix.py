@@ -411,7 +411,6 @@ def test_nan_reference_pixel_of_one_amplifier():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"detector": "MIRIMAGE"}, "refpix: MIRI is not supported yet"),
         (
             {"readpatt": "NRSIRS2RAPID"},
             r"IRS2 readout \(READPATT = NRSIRS2RAPID\) is not supported for an array of 1024 rows",

@@ -72,6 +72,23 @@ class TestStep:
         ours = ResetStep(override_reset=path).run(exposure.ours())
         assert_same(ours, jwst_result(JwstStep, exposure.theirs(), override_reset=path))
 
+    @pytest.mark.agreement
+    @pytest.mark.parametrize("facts", [{"nints": 5}, {"integration_start": 2, "nints": 9}])
+    def test_the_integrations_of_the_file_count(self, tmp_path, rng, facts):
+        """jwst 3.0.0 fails: it expects the integrations up to INTEND or, without that, NINTS."""
+        from jwst.reset import ResetStep as JwstStep
+
+        path = reset_file(tmp_path / "reset.fits", rng, 2, 4)
+        exposure = ramp(rng, ints=3, groups=5, shape=SHAPE, exposure=facts, **MIRI)
+        result = ResetStep(override_reset=path).run(exposure.ours())
+        whole = ramp(rng, ints=3, groups=5, shape=SHAPE, exposure=facts, **MIRI)
+        whole.data, whole.groupdq, whole.pixeldq = exposure.data, exposure.groupdq, exposure.pixeldq
+        whole.exposure = {"integration_start": (start := facts.get("integration_start", 1))}
+        whole.exposure["integration_end"] = start + 2
+        assert_same(result, jwst_result(JwstStep, whole.theirs(), override_reset=path))
+        with pytest.raises(IndexError):
+            jwst_result(JwstStep, exposure.theirs(), override_reset=path)
+
     def test_only_miri(self, rng):
         from jwst.reset import ResetStep as JwstStep
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from calbatch.calibrate.simulate import Noise, SimulationSpec
-from calbatch.calibrate.simulate.rays import Rays, draw_rays, spread_charge
+from calbatch.calibrate.simulate.effects.rays import Rays, draw_rays, spread_charge
 from calbatch.calibrate.simulate.readout_plan import plan_readout
 
 READOUT = plan_readout(

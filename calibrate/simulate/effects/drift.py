@@ -1,27 +1,38 @@
 """Correlated noise, which reference pixels share: 1/f noise, row drift, and drifting amplifiers.
 
+MIRI's electromagnetic interference is here, too, with the content of the reference for it.
+
 Every component is a product of a profile along the slow axis and one along the fast axis, so the
 noise image of a group is one small matrix product. 1/f noise is drawn once per line and
 interpolated linearly; faster variations belong to the white read noise.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calbatch.calibrate.simulate.readout_plan import (
+    EDGE,
     ROWS,
+    SAMPLE_TIME,
     SECTION,
     ReadoutPlan,
     fast_index,
     slow_index,
 )
+from calbatch.calibrate.steps.emicorr.clocks import Clocks, Sampling
 
 COMMON_NOISE = 4.0  # DN rms, all amplifiers together
 OUTPUT_NOISE = 1.5  # DN rms, each amplifier
 OFFSET_STEP = 1.2  # DN rms between frames, each amplifier
 PARITY_NOISE = 0.8  # DN rms, odd against even columns of each amplifier and frame
+
+FREQUENCIES = {"Hz390": (390.625, 1.0), "Hz10": (10.039216, 0.5)}
+"""Frequency (Hz) and relative amplitude of each signal."""
+WAVE_SAMPLES = 256
+SLOW_SAMPLES = 9  # samples of each pixel in slow readout patterns
 
 
 @dataclass(frozen=True)
@@ -111,3 +122,77 @@ def _group_means(profiles: NDArray[np.float64], readout: ReadoutPlan) -> NDArray
     """Return the means of profiles (frames, k, n) over the frames of each group."""
     grouped = profiles.reshape(readout.ngroups, readout.nframes, *profiles.shape[1:])
     return grouped.mean(axis=1).astype(np.float32)
+
+
+# -- interference ------------------------------------------------------------------------------
+
+
+def wave(samples: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the signal at phases in periods; its amplitude is about 1."""
+    angle = 2 * np.pi * samples
+    return np.sin(angle) + 0.3 * np.cos(2 * angle) - 0.1 * np.sin(3 * angle)
+
+
+def sampling_of(readout: ReadoutPlan) -> Sampling:
+    """Return the times at which the pixels of an exposure are read."""
+    rows, columns = readout.frame.shape
+    clocks = Clocks(columns // EDGE + 13, round(readout.frame_time / SAMPLE_TIME))
+    return Sampling(
+        shape=(readout.nints, readout.ngroups, rows, columns),
+        samples=SLOW_SAMPLES if "SLOW" in readout.readpatt else 1,
+        clocks=clocks,
+        has_reset_frame=readout.readpatt.endswith("R1"),
+    )
+
+
+def draw_interference(
+    readout: ReadoutPlan, integration: int, group: int, rows: slice, start: float
+) -> NDArray[np.float32]:
+    """Return the interference of a band of a group's pixels, relative to the amplitude.
+
+    Parameters
+    ----------
+    readout : ReadoutPlan
+    integration, group : int
+        Numbers from 0.
+    rows : slice
+        The rows of the band.
+    start : float
+        Phase of the first sample of the exposure in periods.
+
+    Returns
+    -------
+    ndarray, shape (rows, cols)
+    """
+    sampling = sampling_of(readout)
+    reset = sampling.clocks.frame if sampling.has_reset_frame else 0
+    frames = readout.total_frames * integration + group * (readout.nframes + readout.groupgap)
+    signal = np.zeros((rows.stop - rows.start, readout.frame.ncols // EDGE))
+    for number in range(readout.nframes):
+        times = sampling.offsets((rows.start, rows.stop)) + integration * reset
+        times += (frames + number) * sampling.frame_samples
+        for frequency, amplitude in FREQUENCIES.values():
+            signal += amplitude * wave(times * SAMPLE_TIME * frequency + start)
+    return np.repeat(signal / readout.nframes, EDGE, axis=1).astype(np.float32)
+
+
+def reference_tree(readout: ReadoutPlan) -> dict[str, Any]:
+    """Return the content of the reference for exposures of a subarray."""
+    middles = (np.arange(WAVE_SAMPLES) + 0.5) / WAVE_SAMPLES
+    samples = [float(value) for value in np.round(wave(middles), 9)]
+    names = list(FREQUENCIES)
+    speed = "SLOW" if "SLOW" in readout.readpatt else "FAST"
+    clocks = sampling_of(readout).clocks
+    case = {
+        "rowclocks": int(clocks.row),
+        "frameclocks": int(clocks.frame),
+        "freqs": {"FAST": names, "SLOW": {readout.detector.name: names}},
+    }
+    name = f"{readout.subarray}_{speed}" if "FULL" in readout.subarray else readout.subarray
+    return {
+        "frequencies": {
+            name: {"frequency": frequency, "phase_amplitudes": samples}
+            for name, (frequency, _) in FREQUENCIES.items()
+        },
+        "subarray_cases": {name: case},
+    }

@@ -2,9 +2,13 @@ import numpy as np
 import pytest
 
 from calbatch.calibrate.simulate import Noise
+from calbatch.calibrate.simulate.effects.nonlinearity import (
+    delinearise,
+    inverse_coefficients,
+    linearise,
+)
 from calbatch.calibrate.simulate.instruments import DETECTORS
 from calbatch.calibrate.simulate.maps import make_maps
-from calbatch.calibrate.simulate.nonlinearity import delinearise, inverse_coefficients, linearise
 from calbatch.calibrate.simulate.readout_plan import Frame
 
 FRAME = Frame(500, 40, 500, 50)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from calbatch.calibrate.simulate import Noise, SimulationSpec
-from calbatch.calibrate.simulate.bursts import (
+from calbatch.calibrate.simulate.effects.bursts import (
     CORE_CHARGE,
     FAINT_CHARGE,
     SHOWER_CHARGE,
@@ -12,7 +12,7 @@ from calbatch.calibrate.simulate.bursts import (
     draw_bursts,
     join_deposits,
 )
-from calbatch.calibrate.simulate.rays import Rays
+from calbatch.calibrate.simulate.effects.rays import Rays
 from calbatch.calibrate.simulate.readout_plan import plan_readout
 
 READOUT = plan_readout(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calbatch.calibrate.simulate.rays import Rays
+from calbatch.calibrate.simulate.effects.rays import Rays
 from calbatch.calibrate.simulate.readout_plan import ReadoutPlan
 from calbatch.calibrate.simulate.spec import Noise
 

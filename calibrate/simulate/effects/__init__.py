@@ -1,0 +1,1 @@
+"""Effects that a simulated exposure suffers."""

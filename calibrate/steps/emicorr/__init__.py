@@ -1,0 +1,174 @@
+"""Interference: subtract periodic signals of other electronics from MIRI's ramps.
+
+Source: jwst 3.0.0 ``emicorr`` step.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from calbatch.calibrate.errors import ParameterError
+from calbatch.calibrate.numbers import required_number
+from calbatch.calibrate.parameters import Boolean, Choice, Float, Integer, Items, Text
+from calbatch.calibrate.step import SkipStep, Step, StepError
+from calbatch.calibrate.steps._miri import as_miri_ramp
+from calbatch.calibrate.steps.emicorr.clocks import (
+    AFTER_RESET,
+    AMPLIFIERS,
+    SUBARRAY_CLOCKS,
+    Clocks,
+    Sampling,
+    period_of,
+)
+from calbatch.calibrate.steps.emicorr.joint import WaveSetting, correct_jointly
+from calbatch.calibrate.steps.emicorr.sequential import (
+    LAST_READ,
+    PhasingSetting,
+    correct_sequentially,
+    count_bins,
+    count_integrations,
+)
+from calbatch.calibrate.steps.emicorr.waves import Interference, Wave, read_interference
+from calbatch.models.datamodels import RampModel
+from calbatch.models.model import DataModel
+
+PATTERNS = ("FAST", "FASTR1", "SLOW", "SLOWR1")
+"""Readout patterns whose times are known."""
+MIN_GROUPS = 3
+RELIABLE_GROUPS = 10
+"""Number of groups from which on the sequential fit is reliable."""
+MIN_READS = 4
+"""Reads of a row that both fits need."""
+
+log = logging.getLogger(__name__)
+
+
+class EmiCorrStep(Step):
+    """Subtract electromagnetic interference, periodic signals whose waves a reference has.
+
+    Amplitude and phase of each wave are fitted to the whole exposure.
+    """
+
+    reference_file_types = ("emicorr",)
+    cal_step = "emicorr"
+
+    skip = Boolean(True, help="leave the exposure as it is and mark the step SKIPPED")
+    algorithm = Choice(
+        "joint", ("sequential", "joint"), help="fit ramps and waves together, or one by one"
+    )
+    nints_to_phase = Integer(
+        None, none=True, low=1, help="number of integrations to measure (sequential only)"
+    )
+    nbins = Integer(None, none=True, low=1, help="number of phases to average (sequential only)")
+    scale_reference = Boolean(
+        True, help="scale the reference's waves to the measured amplitude (sequential only)"
+    )
+    onthefly_corr_freq = Items(
+        Float(1.0, low=1.0e-3, unit="Hz"), help="frequencies to correct without a reference"
+    )
+    use_n_cycles = Integer(
+        3, none=True, low=1, help="number of periods to measure; None for all (sequential only)"
+    )
+    fit_ints_separately = Boolean(False, help="fit each integration by itself (joint only)")
+    user_supplied_reffile = Text(None, none=True, help="as override_emicorr; deprecated in jwst")
+    save_intermediate_results = Boolean(
+        False, help="must stay False with onthefly_corr_freq: saving waves is not supported yet"
+    )
+
+    def check(self) -> None:
+        """Reject parameters that are not supported yet."""
+        super().check()
+        if self.save_intermediate_results and self.onthefly_corr_freq:
+            raise ParameterError(
+                f"{self.name}.save_intermediate_results is not supported yet: leave it False"
+            )
+
+    def wanted_references(self, instrument: str | None = None) -> set[str]:
+        """Return no reference types if the waves are given or measured."""
+        given = self.user_supplied_reffile is not None or bool(self.onthefly_corr_freq)
+        return set() if given else super().wanted_references(instrument)
+
+    def process(self, exposure: DataModel) -> RampModel:
+        """Return the ramp minus its interference."""
+        ramp = as_miri_ramp(exposure, "this interference")
+        readpatt = str(ramp.meta.exposure.readpatt).upper()
+        if readpatt not in PATTERNS:
+            raise SkipStep(f"times are unknown for READPATT {readpatt}")
+        if ramp.shape[1] < MIN_GROUPS:
+            raise SkipStep(f"{ramp.shape[1]} groups are too few to fit interference")
+        if ramp.shape[3] % AMPLIFIERS or ramp.shape[3] < MIN_READS * AMPLIFIERS:
+            raise StepError(
+                f"{ramp.path}: {self.name}: {ramp.shape[3]} columns must be a multiple of "
+                f"{AMPLIFIERS}, and at least {MIN_READS * AMPLIFIERS}"
+            )
+        if self.onthefly_corr_freq:
+            return self._correct_without_reference(ramp, readpatt)
+        return self._correct_with_reference(ramp, readpatt)
+
+    def _correct_with_reference(self, ramp: RampModel, readpatt: str) -> RampModel:
+        found = self._interference(ramp, readpatt)
+        sampling = _sampling_of(ramp, readpatt, found.clocks)
+        if self.algorithm == "sequential":
+            waves = [(wave.frequency, wave) for wave in found.waves]
+            return self._correct_sequentially(ramp, sampling, waves)
+        for wave in found.waves:
+            setting = WaveSetting.of(sampling, wave)
+            ramp = correct_jointly(ramp, setting, separately=self.fit_ints_separately)
+        return ramp
+
+    def _correct_without_reference(self, ramp: RampModel, readpatt: str) -> RampModel:
+        subarray = str(ramp.meta.subarray.name)
+        if subarray == "FULL":
+            subarray += "_SLOW" if "SLOW" in readpatt else "_FAST"
+        if subarray not in SUBARRAY_CLOCKS:
+            raise SkipStep(f"times are unknown for SUBARRAY {subarray}")
+        if self.algorithm == "joint":
+            log.info("%s: without a reference, the algorithm is sequential", self.name)
+        sampling = _sampling_of(ramp, readpatt, SUBARRAY_CLOCKS[subarray])
+        waves = [(frequency, None) for frequency in self.onthefly_corr_freq]
+        return self._correct_sequentially(ramp, sampling, waves)
+
+    def _interference(self, ramp: RampModel, readpatt: str) -> Interference:
+        path: Any = self.user_supplied_reffile or self.get_reference_file(ramp, "emicorr")
+        if isinstance(path, DataModel):
+            raise ParameterError(f"{self.name}.override_emicorr: must be the path of an ASDF file")
+        meta = ramp.meta
+        return read_interference(
+            str(path), str(meta.subarray.name), readpatt, str(meta.instrument.detector)
+        )
+
+    def _correct_sequentially(
+        self, ramp: RampModel, sampling: Sampling, waves: Sequence[tuple[float, Wave | None]]
+    ) -> RampModel:
+        """Correct each frequency in turn, given the reference's wave of each, or None."""
+        if ramp.shape[1] < RELIABLE_GROUPS:
+            log.warning(
+                "%s: the sequential fit of %d groups is unreliable; use the joint one",
+                self.name, ramp.shape[1],
+            )  # fmt: skip
+        size, start = (required_number(ramp, f"meta.subarray.{n}") for n in ("xsize", "xstart"))
+        integrations = count_integrations(  # of the first frequency, and kept, as in jwst
+            sampling, period_of(waves[0][0]), self.nints_to_phase, self.use_n_cycles
+        )
+        for frequency, wave in waves:
+            setting = PhasingSetting(
+                sampling=sampling,
+                frequency=frequency,
+                wave=wave,
+                integrations=integrations,
+                bins=count_bins(period_of(frequency), self.nbins),
+                scale=self.scale_reference,
+                reaches_edge=int(size / AMPLIFIERS + start - 1) == LAST_READ,
+            )
+            ramp = correct_sequentially(ramp, setting)
+        return ramp
+
+
+def _sampling_of(ramp: RampModel, readpatt: str, clocks: Clocks) -> Sampling:
+    shape: Any = ramp.shape
+    return Sampling(
+        shape=shape,
+        samples=int(required_number(ramp, "meta.exposure.nsamples", positive=True)),
+        clocks=clocks,
+        has_reset_frame=readpatt in AFTER_RESET,
+    )

@@ -1,0 +1,169 @@
+"""The waves of the interference: their reference, and a spline through one.
+
+Source: jwst 3.0.0 ``emicorr``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from calbatch.calibrate.errors import ReferenceFileError, SkipStep
+from calbatch.calibrate.steps.emicorr.clocks import Clocks
+from calbatch.models.errors import FileError, explain_errors
+from calbatch.models.fits.asdf_blocks import read_arrays, read_numbers
+
+Float64 = npt.NDArray[np.float64]
+
+MIN_SAMPLES = 2
+"""Minimum number of samples in a wave: with the repeated ones at its ends, a cubic needs four."""
+
+
+@dataclass(frozen=True)
+class Wave:
+    """A periodic signal: its frequency (Hz), and samples that divide a period evenly (DN)."""
+
+    frequency: float
+    samples: Float64 = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Interference:
+    """What a reference has for a kind of exposure: the subarray's clocks, and waves in order."""
+
+    clocks: Clocks
+    waves: tuple[Wave, ...]
+
+
+def read_interference(path: str, subarray: str, readpatt: str, detector: str) -> Interference:
+    """Read the waves for a kind of exposure from an ``emicorr`` reference.
+
+    Parameters
+    ----------
+    path : str
+        An ASDF file.
+    subarray, readpatt, detector : str
+        Header values of the exposure.
+
+    Raises
+    ------
+    SkipStep
+        If the reference has no waves for such exposures.
+    ReferenceFileError
+        If the file is damaged, or lacks the data of a wave.
+    """
+    try:
+        tree = read_arrays(path)
+        case, names = _find_case(tree, subarray, readpatt.upper(), detector)
+        waves = tuple(_read_wave(path, tree, str(name)) for name in names)
+        clocks = Clocks(*(_number(path, case, name) for name in ("rowclocks", "frameclocks")))
+    except FileError as error:
+        raise ReferenceFileError(str(error)) from error
+    return Interference(clocks, waves)
+
+
+def _find_case(
+    tree: Mapping[str, Any], subarray: str, readpatt: str, detector: str
+) -> tuple[Mapping[str, Any], list[Any]]:
+    """Return a subarray's entry and the names of its frequencies."""
+    speed = "SLOW" if "SLOW" in readpatt else "FAST"
+    name = f"{subarray}_{speed}" if "FULL" in subarray else subarray
+    case = _branch(tree, "subarray_cases", name)
+    of_speed = _branch(case, "freqs").get(speed)
+    names = of_speed.get(detector) if isinstance(of_speed, Mapping) else of_speed
+    if not isinstance(names, list) or not names:
+        raise SkipStep(
+            f"its emicorr reference has nothing for SUBARRAY {subarray}, READPATT {readpatt}, "
+            f"DETECTOR {detector}"
+        )
+    return case, names
+
+
+def _branch(tree: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    """Return a branch of the tree; an empty one if there is none."""
+    for name in names:
+        below = tree.get(name)
+        tree = below if isinstance(below, Mapping) else {}
+    return tree
+
+
+def _number(path: str, entry: Mapping[str, Any], name: str) -> float:
+    value = entry.get(name)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise FileError(path, f"its {name} is {value!r:.60}, not a number")
+    return value
+
+
+def _read_wave(path: str, tree: Mapping[str, Any], name: str) -> Wave:
+    entry = _branch(tree, "frequencies", name)
+    if not entry:
+        raise FileError(path, f"lacks the frequency {name}, which its subarray lists")
+    frequency = _number(path, entry, "frequency")
+    with explain_errors(path, f"the phase_amplitudes of {name} cannot be read"):
+        samples = read_numbers(entry.get("phase_amplitudes"))
+    if not 0 < frequency < np.inf or samples.ndim != 1 or samples.size < MIN_SAMPLES:
+        raise FileError(
+            path,
+            f"the frequency {name} has {frequency} Hz and amplitudes of the shape {samples.shape}; "
+            f"it must be positive, and they at least {MIN_SAMPLES} numbers",
+        )
+    return Wave(frequency, samples.astype(np.float64))
+
+
+def spline_through(samples: Float64) -> Float64:
+    """Return the cubics between the samples of a wave.
+
+    The samples are at the middles of n equal parts of the period. One more at each end repeats the
+    last and the first. Cubic m is for phases p (in periods) with ``t = p n + 1/2`` from m to m + 1:
+    ``c[0] + u (c[1] + u (c[2] + u c[3]))`` with ``u = t - m``. The spline is not forced to be
+    periodic: its third derivative is continuous at the last samples but one ("not a knot").
+
+    Parameters
+    ----------
+    samples : ndarray
+        (n,).
+
+    Returns
+    -------
+    ndarray
+        float64, (n + 1, 4): the coefficients c.
+    """
+    values = np.concatenate([samples[-1:], samples, samples[:1]]).astype(np.float64)
+    second = _second_derivatives(values)
+    f, m = values[:-1], second[:-1]
+    rise, bend = np.diff(values), np.diff(second)
+    return np.stack([f, rise - m / 2 - bend / 6, m / 2, bend / 6], axis=1)
+
+
+def _second_derivatives(values: Float64) -> Float64:
+    """Return the second derivatives of the spline at its knots, whose distance is 1.
+
+    ``M[j - 1] + 4 M[j] + M[j + 1] = 6 (f[j - 1] - 2 f[j] + f[j + 1])`` inside. At the ends,
+    ``M[0] = 2 M[1] - M[2]`` reduces this to ``M[1] = f[0] - 2 f[1] + f[2]``.
+    """
+    differences = np.diff(values, n=2)
+    second = np.zeros_like(values)
+    second[1], second[-2] = differences[0], differences[-1]
+    inner = 6 * differences[1:-1]
+    if inner.size:
+        inner[0] -= second[1]
+        inner[-1] -= second[-2]
+        second[2:-2] = _solve_tridiagonal(inner)
+    second[0] = 2 * second[1] - second[2]
+    second[-1] = 2 * second[-2] - second[-3]
+    return second
+
+
+def _solve_tridiagonal(right: Float64) -> Float64:
+    """Return the solution x of ``x[j - 1] + 4 x[j] + x[j + 1] = right[j]``."""
+    size = right.size
+    factors, x = np.zeros(size), right.copy()
+    for j in range(size):
+        pivot = 4.0 - (factors[j - 1] if j else 0.0)
+        factors[j] = 1.0 / pivot
+        x[j] = (x[j] - (x[j - 1] if j else 0.0)) / pivot
+    for j in range(size - 2, -1, -1):
+        x[j] -= factors[j] * x[j + 1]
+    return x
