@@ -11,19 +11,22 @@ pytestmark = [pytest.mark.agreement, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.mark.parametrize(
-    ("detector", "noise", "ngroups", "parameters"),
+    ("detector", "noise", "ngroups", "parameters", "completeness"),
     [
-        ("NRCA1", {"snowballs": 300.0}, 7, {"expand_large_events": True, "edge_size": 5}),
-        ("NIS", {"showers": 100.0}, 14, {"find_showers": True}),
+        ("NRCA1", {"snowballs": 300.0}, 7, {"expand_large_events": True, "edge_size": 5}, 0.7),
+        ("NIS", {"showers": 100.0}, 14, {"find_showers": True}, 0.5),
     ],
 )
-def test_bursts_are_found_as_by_jwst(detector, noise, ngroups, parameters):
-    """Flags equal jwst's after every step, and so does their completeness."""
+def test_bursts_are_found_as_by_jwst(detector, noise, ngroups, parameters, completeness):
+    """Flags equal jwst's after every step, and so does their completeness.
+
+    jwst flags only half of the pixels of showers as faint as these.
+    """
     quiet = Noise(correlated=False, **noise)
     exposure = small_exposure(detector, shape=(96, 96), ngroups=ngroups, noise=quiet)
     with offline(exposure.set):
         found = assert_agreement(exposure.path, read_noise=5.0, jump=parameters)
     score = score_bursts(exposure.truth, found["jump"].fields["groupdq"])
     assert score.bursts >= 2
-    assert score.found > 0.7
+    assert score.found > completeness
     assert score.false < 0.01
