@@ -40,10 +40,8 @@ WORKERS = [
 ]
 
 EDGES = [
-    ["publish", "after", 2, "self"],
     ["commit", "after", 3, "self"],  # some units have ended, and others wait for them
-    ["make", "after", 5, "self"],
-    ["publish", "before", 7, "self"],
+    ["publish", "before", 4, "self"],
 ]
 TESTS = Path(__file__).parents[1]
 
