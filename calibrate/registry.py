@@ -35,12 +35,15 @@ STEPS = {
     "persistence": "calbatch.calibrate.steps.persistence:PersistenceStep",
     "ramp_fit": "calbatch.calibrate.steps.ramp_fit:RampFitStep",
     "gain_scale": "calbatch.calibrate.steps.gain_scale:GainScaleStep",
+    "guider_cds": "calbatch.calibrate.steps.guider_cds:GuiderCdsStep",
     "flat_field": "calbatch.calibrate.steps.flat_field:FlatFieldStep",
 }
 """The steps included in calbatch; `docs/steps` has a page for each."""
 
 PIPELINES = {
+    "dark": "calbatch.calibrate.pipelines.dark:DarkPipeline",
     "detector1": "calbatch.calibrate.pipelines.detector1:Detector1Pipeline",
+    "guider": "calbatch.calibrate.pipelines.guider:GuiderPipeline",
     "simple": "calbatch.calibrate.pipelines.simple:SimplePipeline",
 }
 """The pipelines included in calbatch."""

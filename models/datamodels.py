@@ -36,6 +36,8 @@ __all__ = [
     "DataModel",
     "FlatModel",
     "GainModel",
+    "GuiderCalModel",
+    "GuiderRawModel",
     "IFUImageModel",
     "IPCModel",
     "ImageModel",
@@ -89,6 +91,18 @@ class RampFitOutputModel(DataModel):
     """The optional results of ramp fitting, for each segment of a ramp."""
 
     schema_url = "rampfitoutput.schema.yaml"
+
+
+class GuiderRawModel(DataModel):
+    """Counts of a guide-star exposure, with the flags of its pixels and the guider's tables."""
+
+    schema_url = "guider_raw.schema.yaml"
+
+
+class GuiderCalModel(DataModel):
+    """Count rates of a guide-star exposure, (integrations, rows, columns), with its tables."""
+
+    schema_url = "guider_cal.schema.yaml"
 
 
 class ReferenceFileModel(DataModel):
@@ -189,7 +203,7 @@ _SPECIAL: dict[str, tuple[type[DataModel], ...]] = {"dark": (DarkMIRIModel,)}
 
 _NAMED: tuple[type[DataModel], ...] = (
     Level1bModel, RampModel, ImageModel, IFUImageModel, CubeModel, RampFitOutputModel,
-    DarkMIRIModel, *REFERENCES.values(),
+    GuiderRawModel, GuiderCalModel, DarkMIRIModel, *REFERENCES.values(),
 )  # fmt: skip
 _BY_NAME = {cls.__name__: cls for cls in _NAMED}
 

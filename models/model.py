@@ -20,7 +20,7 @@ from calbatch.models.fits.headers import ASDF, ExtraCards, user_card
 from calbatch.models.fits.layout import Layout
 from calbatch.models.fits.readers import ConstantReader, CopyProvider
 from calbatch.models.mapping import MappedArrays
-from calbatch.models.opening import convert_field, load_content
+from calbatch.models.opening import claim_tables, convert_field, load_content
 from calbatch.models.schema.meta import MetadataNode as Meta
 from calbatch.models.schema.meta import flatten, get_path
 from calbatch.models.schema.spec import KeywordSpec, Schema, load_schema
@@ -124,6 +124,7 @@ class DataModel(MappedArrays):
             self._content.off_grid[name] = convert_field(
                 self.schema.fields[name], value, f"{where}: {name}"
             )
+        claim_tables(self._content, self.schema)
 
     def _cast(self, other: DataModel, name: str, placed: GridField, where: str) -> None:
         """Cast an array on another model's grid to the type that this schema requires."""

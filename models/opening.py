@@ -85,6 +85,25 @@ def convert_field(spec: FieldSpec, value: Any, where: str) -> Any:
     return cast_array(spec, value, where)
 
 
+def claim_tables(content: ModelContent, schema: Schema) -> None:
+    """Make the tables of a model's file that only another schema names fields of the model.
+
+    Raises
+    ------
+    FileError
+        If an HDU of such a name is not a table.
+    """
+    if content.stored is None:
+        return
+    path = content.stored.path
+    for name, spec in schema.fields.items():
+        found = [h for h in content.other_hdus if h.name.upper() == spec.hdu.upper()]
+        if found and spec.is_table:
+            _check_field(path, name, spec, found[0])
+            content.off_grid[name] = UnreadField(path, found[0], spec, found[0].shape)
+            content.other_hdus = tuple(h for h in content.other_hdus if h not in found)
+
+
 def load_content(
     path: Location, schema: Schema, copies: CopyProvider | None = None, layout: Layout | None = None
 ) -> ModelContent:

@@ -10,16 +10,12 @@ import numpy.typing as npt
 
 from calbatch.calibrate.errors import StepError
 from calbatch.calibrate.numbers import header_number, required_number
+from calbatch.calibrate.steps._guide_stars import is_guide_star
 from calbatch.calibrate.steps._interleaving import ROWS, is_interleaved, layout_of
 from calbatch.calibrate.steps._reference_pixels import DETECTOR
 from calbatch.models.datamodels import RampModel
 from calbatch.models.jit import for_kernel
 from calbatch.models.model import DataModel
-
-GUIDE_STARS = (
-    "FGS_ID-IMAGE", "FGS_ID-STACK", "FGS_ACQ1", "FGS_ACQ2", "FGS_TRACK", "FGS_FINEGUIDE",
-)  # fmt: skip
-"""Exposure types of the fine guidance sensor to which no rates are fitted."""
 
 _MOST_FRAMES = 65_535
 
@@ -61,11 +57,10 @@ def refuse_readouts(exposure: DataModel) -> None:
         superstripe readouts.
     """
     meta, shape = exposure.meta, exposure.shape
-    kind = str(meta.exposure.type).upper()
-    if kind in GUIDE_STARS:
+    if is_guide_star(exposure):
         raise StepError(
-            f"{exposure.path}: guide-star exposures (EXP_TYPE = {kind}) are calibrated by the "
-            "pipeline guider, which calbatch does not have yet"
+            f"{exposure.path}: guide-star exposures (EXP_TYPE = {meta.exposure.type}) are "
+            "calibrated by another pipeline: calbatch run guider"
         )
     if _is_irs2(exposure):
         raise StepError(

@@ -10,11 +10,12 @@ import numpy.typing as npt
 
 from calbatch.calibrate.parameters import Text
 from calbatch.calibrate.step import Step, StepError
+from calbatch.calibrate.steps._guide_stars import as_guider, is_guide_star
 from calbatch.calibrate.steps._ramps import as_ramp
-from calbatch.models.datamodels import RampModel
+from calbatch.models.datamodels import GuiderRawModel, RampModel
 from calbatch.models.dq import DO_NOT_USE
 from calbatch.models.fits.layout import read_layout
-from calbatch.models.fits.readers import Reader, RowReader
+from calbatch.models.fits.readers import ConstantReader, Reader, RowReader
 from calbatch.models.model import DataModel
 
 Array = npt.NDArray[Any]
@@ -30,8 +31,10 @@ class DQInitStep(Step):
         None, none=True, help="FITS file with additional flags, in the standard bits"
     )
 
-    def process(self, exposure: DataModel) -> RampModel:
-        """Return the ramp with the mask's flags."""
+    def process(self, exposure: DataModel) -> RampModel | GuiderRawModel:
+        """Return the ramp, or the guide-star exposure, with the mask's flags."""
+        if is_guide_star(exposure):
+            return self._flag_guider(as_guider(exposure))
         ramp = as_ramp(exposure, interleaved=True)
         reference = self.open_reference(ramp, "mask")
         path = self.user_supplied_dq
@@ -42,6 +45,20 @@ class DQInitStep(Step):
             mask=reference.rows("dq"),
             user_dq=None if path is None else user_flags(path, ramp.frame),
         )
+
+    def _flag_guider(self, guider: GuiderRawModel) -> GuiderRawModel:
+        """Return a guide-star exposure with the mask's flags; it has none of groups."""
+        reference = self.open_reference(guider, "mask")
+        path = self.user_supplied_dq
+        flagged = guider.map_tiles(
+            add_mask_to_guider,
+            outputs=("dq",),
+            mask=reference.rows("dq"),
+            user_dq=None if path is None else user_flags(path, guider.frame),
+        )
+        if not flagged.has("err"):  # jwst's product has one, of zeros
+            flagged.set_reader("err", ConstantReader(guider.shape, np.dtype(np.float32), 0.0))
+        return flagged
 
 
 def apply_mask(
@@ -70,6 +87,11 @@ def add_mask(pixeldq: Array, *, mask: Array, user_dq: Array | None) -> Array:
     """Return pixel flags combined with the mask's; for arguments see `apply_mask`."""
     flags: Array = pixeldq | (mask if user_dq is None else mask | user_dq)
     return flags
+
+
+def add_mask_to_guider(dq: Array, *, mask: Array, user_dq: Array | None) -> Array:
+    """Return a guide-star exposure's flags combined with the mask's; see `apply_mask`."""
+    return add_mask(dq, mask=mask, user_dq=user_dq)
 
 
 def user_flags(path: str, frame: tuple[int, int]) -> Reader:

@@ -13,7 +13,7 @@ from calbatch.calibrate import subarray
 from calbatch.calibrate.errors import ParameterError
 from calbatch.calibrate.parameters import Boolean, Text
 from calbatch.calibrate.step import SkipStep, Step, StepError
-from calbatch.models.datamodels import FlatModel
+from calbatch.models.datamodels import FlatModel, GuiderCalModel
 from calbatch.models.dq import DO_NOT_USE, NO_FLAT_FIELD
 from calbatch.models.model import DataModel
 
@@ -33,6 +33,7 @@ NIRSPEC_SPECTRA = (
 
 OUTPUTS = ("data", "err", "dq", "var_poisson", "var_rnoise", "var_flat")
 OUTPUTS_OF_ERROR = ("data", "err", "dq", "var_flat")
+OUTPUTS_OF_GUIDER = ("data", "err", "dq")
 
 
 class FlatFieldStep(Step):
@@ -70,6 +71,8 @@ class FlatFieldStep(Step):
             "flat_err": flat.rows("err"),
             "inverse": self.inverse,
         }
+        if isinstance(exposure, GuiderCalModel):
+            return exposure.map_tiles(apply_flat_to_guider, OUTPUTS_OF_GUIDER, **arguments)
         if exposure.has("var_poisson") and exposure.has("var_rnoise"):
             return exposure.map_tiles(apply_flat, OUTPUTS, **arguments)
         return exposure.map_tiles(apply_flat_to_error, OUTPUTS_OF_ERROR, **arguments)
@@ -198,3 +201,44 @@ def apply_flat_to_error(
         data, dq, err**2, none, flat=flat, flat_dq=flat_dq, flat_err=flat_err, inverse=inverse
     )
     return *results[:3], results[-1]
+
+
+def apply_flat_to_guider(
+    data: Array,
+    err: Array,
+    dq: Array,
+    *,
+    flat: Array,
+    flat_dq: Array,
+    flat_err: Array,
+    inverse: bool,
+) -> tuple[Array, Array, Array]:
+    """Return the rates of a guide-star exposure divided by its flat.
+
+    As in jwst, the error is not divided: ``err**2 + (data / f)**2 / f**2 * s_f**2`` is the square
+    of the new one. Flags set no pixel to NaN, since they apply to all integrations.
+
+    Parameters
+    ----------
+    data, err : ndarray
+        Rates (DN/s) and their errors, (integrations, rows, columns).
+    dq : ndarray
+        Flags, (rows, columns).
+    flat, flat_dq, flat_err, inverse
+        As for `apply_flat`.
+
+    Returns
+    -------
+    data, err, dq : ndarray
+        Rates and errors are NaN where either is.
+    """
+    flat, flags = _usable_flat(flat, flat_dq)
+    with np.errstate(all="ignore"):  # NaN and infinity may be in the input
+        if inverse:
+            data = data * flat
+        else:
+            data = data / flat
+            err = np.sqrt(err**2 + data**2 / (flat * flat) * flat_err**2)
+    invalid = np.isnan(data) | np.isnan(err)
+    nan = np.float32(np.nan)
+    return np.where(invalid, nan, data), np.where(invalid, nan, err), dq | flags

@@ -9,11 +9,13 @@ Pipelines of other packages, from the entry points ``calbatch.pipelines``, are f
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from calbatch.calibrate.pipelines.dark import DarkPipeline as dark
     from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline as detector1
+    from calbatch.calibrate.pipelines.guider import GuiderPipeline as guider
     from calbatch.calibrate.pipelines.simple import SimplePipeline as simple
     from calbatch.calibrate.step import Step
 
-__all__ = ["detector1", "simple"]
+__all__ = ["dark", "detector1", "guider", "simple"]
 
 
 def __getattr__(name: str) -> "type[Step]":

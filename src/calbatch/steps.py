@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from calbatch.calibrate.steps.flat_field import FlatFieldStep as flat_field
     from calbatch.calibrate.steps.gain_scale import GainScaleStep as gain_scale
     from calbatch.calibrate.steps.group_scale import GroupScaleStep as group_scale
+    from calbatch.calibrate.steps.guider_cds import GuiderCdsStep as guider_cds
     from calbatch.calibrate.steps.ipc import IPCStep as ipc
     from calbatch.calibrate.steps.jump import JumpStep as jump
     from calbatch.calibrate.steps.lastframe import LastFrameStep as lastframe
@@ -44,6 +45,7 @@ __all__ = [
     "flat_field",
     "gain_scale",
     "group_scale",
+    "guider_cds",
     "ipc",
     "jump",
     "lastframe",
