@@ -10,11 +10,11 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from calbatch.calibrate.simulate.effects.drift import reference_tree
 from calbatch.calibrate.simulate.effects.nonlinearity import inverse_coefficients
 from calbatch.calibrate.simulate.instruments import IRS2, READPATTS
 from calbatch.calibrate.simulate.maps import Mask
-from calbatch.calibrate.simulate.ramp import RESET_GROUPS, dark_factor, reset_factor
+from calbatch.calibrate.simulate.miri_references import MIRI_INTEGRATIONS, make_miri_references
+from calbatch.calibrate.simulate.ramp import dark_factor
 from calbatch.calibrate.simulate.readout_plan import ReadoutPlan
 from calbatch.calibrate.simulate.reference_parts import (
     BAD_GAIN,
@@ -38,9 +38,7 @@ from calbatch.calibrate.simulate.spec import SimulationSpec
 from calbatch.calibrate.simulate.write import Card, Extension
 
 SATURATION_MARGIN = 0.97  # of full well, so that noise does not hide saturation
-MIRI_INTEGRATIONS = 2  # in a MIRI dark or reset; the last applies to all later ones
 SIDE_FREQUENCY = 0.1  # of the highest one: where the drift of the sides equals their white noise
-EXCLUDED_GROUPS = (1, 2)  # in the first integration of MIRI's exposures, and in later ones
 PIXEL_AREA_STERADIANS = 2.3e-14
 PIXEL_AREA_ARCSECONDS = 9.6e-4
 MEGAJANSKYS = 1.9  # per steradian for 1 DN/s
@@ -64,9 +62,7 @@ def make_references(setting: Setting) -> Iterator[Reference]:
     yield _read_noise(setting)
     yield _dark(setting)
     if setting.instrument == "MIRI":
-        yield _reset(setting)
-        yield _rscd(setting)
-        yield _emicorr(setting)
+        yield from make_miri_references(setting)
     else:
         yield _superbias(setting)
         yield _side_kernels(setting)
@@ -248,89 +244,6 @@ def dark_times(spec: SimulationSpec, readout: ReadoutPlan) -> NDArray[np.float64
     else:
         frames = np.arange(1.0, (spec.dark_frames or readout.total_frames) + 1)
     return np.asarray(readout.frame_time * frames)
-
-
-def _reset(setting: Setting) -> Reference:
-    """Return the reset anomaly of MIRI."""
-    maps = setting.maps.cut(setting.readout.frame)
-    groups = range(RESET_GROUPS)
-    data = np.stack(
-        [
-            np.stack([maps.reset * np.float32(reset_factor(integration, g)) for g in groups])
-            for integration in range(MIRI_INTEGRATIONS)
-        ]
-    )
-    cards = [
-        *reference_cards(setting, "reset", "ResetModel", setting.readout.frame),
-        ("READPATT", setting.readout.readpatt, "Readout pattern"),
-        ("NGROUPS", RESET_GROUPS, "Number of groups in integration"),
-        ("NINTS", MIRI_INTEGRATIONS, "Number of integrations in exposure"),
-    ]
-    flags = encode_flags({"UNRELIABLE_BIAS": np.zeros(setting.readout.frame.shape, dtype=bool)})
-    extensions = [Extension("SCI", data), Extension("ERR", np.zeros_like(data)), *flags]
-    keys = {
-        "DETECTOR": setting.spec.detector,
-        "SUBARRAY": setting.readout.subarray,
-        "READPATT": setting.readout.readpatt,
-    }
-    return Reference(
-        kind="reset",
-        instrument="MIRI",
-        frame=setting.readout.frame,
-        keys=keys,
-        cards=cards,
-        extensions=extensions,
-    )
-
-
-def _rscd(setting: Setting) -> Reference:
-    """Return the numbers of groups of MIRI to exclude, for one subarray."""
-    readout = setting.readout
-    columns = [
-        ("subarray", "S17"),
-        ("readpatt", "S12"),
-        ("group_skip1", "i4"),
-        ("group_skip", "i4"),
-    ]
-    rows = [
-        (readout.subarray.encode(), pattern.encode(), *EXCLUDED_GROUPS)
-        for pattern in READPATTS["MIRI"]
-    ]
-    return Reference(
-        kind="rscd",
-        instrument="MIRI",
-        frame=readout.frame,
-        keys={"DETECTOR": setting.spec.detector, "SUBARRAY": readout.subarray},
-        cards=reference_cards(setting, "rscd", "RSCDModel", readout.frame),
-        extensions=[Extension("RSCD_GROUP_SKIP", np.array(rows, columns))],
-    )
-
-
-def _emicorr(setting: Setting) -> Reference:
-    """Return the waves of MIRI's interference, for one subarray and readout pattern."""
-    readout = setting.readout
-    meta = {
-        "author": "calbatch simulate",
-        "description": "Simulated emicorr reference",
-        "instrument": {"detector": setting.spec.detector, "name": "MIRI"},
-        "pedigree": "SIMULATION",
-        "reftype": "emicorr",
-        "telescope": "JWST",
-        "useafter": USEAFTER,
-    }
-    return Reference(
-        kind="emicorr",
-        instrument="MIRI",
-        frame=readout.frame,
-        keys={
-            "DETECTOR": setting.spec.detector,
-            "SUBARRAY": readout.subarray,
-            "READPATT": readout.readpatt,
-        },
-        cards=[],
-        extensions=[],
-        tree={"meta": meta, **reference_tree(readout)},
-    )
 
 
 def _flat(setting: Setting) -> Reference:

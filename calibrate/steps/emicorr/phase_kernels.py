@@ -1,4 +1,7 @@
-"""Compiled loops of the fit and the subtraction of interference."""
+"""Compiled loops of the fit and the subtraction of interference.
+
+Source: jwst 3.0.0 ``emicorr``.
+"""
 
 from typing import Any
 

@@ -103,6 +103,8 @@ def _read_wave(path: str, tree: Mapping[str, Any], name: str) -> Wave:
     frequency = _number(path, entry, "frequency")
     with explain_errors(path, f"the phase_amplitudes of {name} cannot be read"):
         samples = read_numbers(entry.get("phase_amplitudes"))
+    if samples.dtype.kind not in "iuf":
+        raise FileError(path, f"the phase_amplitudes of {name} are not an array of real numbers")
     if not 0 < frequency < np.inf or samples.ndim != 1 or samples.size < MIN_SAMPLES:
         raise FileError(
             path,

@@ -1,8 +1,8 @@
 """Fit ramps by maximum likelihood, and omit differences that fit badly.
 
 The likelihood is that of the differences of successive groups, whose covariance matrix is
-tridiagonal: Brandt 2024a (PASP 136, 045004), for the omitted differences Brandt 2024b (PASP 136,
-045005). Symbols are those of the papers; the order of operations is that of stcal 1.20
+tridiagonal. Source: Brandt 2024a (PASP 136, 045004); for the omitted differences, Brandt 2024b
+(PASP 136, 045005). Symbols are those of the papers; the order of operations is that of stcal 1.20
 ``ramp_fitting.likely_fit``, so that results agree to the last bits even where they are degenerate.
 """
 

@@ -69,7 +69,8 @@ def test_other_exposures_are_skipped(reference, subarray, readpatt, detector):
         (lambda t: t["frequencies"]["Hz390"].update(frequency="x"), "frequency is 'x', not a n"),
         (lambda t: t["frequencies"]["Hz390"].update(frequency=0), "it must be positive"),
         (lambda t: t["frequencies"]["Hz390"].update(phase_amplitudes=[1]), r"the shape \(1,\)"),
-        (lambda t: t["frequencies"]["Hz390"].update(phase_amplitudes="x"), "array of numbers"),
+        (lambda t: t["frequencies"]["Hz390"].update(phase_amplitudes="x"), "Hz390 cannot be read"),
+        (lambda t: t["frequencies"]["Hz390"].update(phase_amplitudes=["1j", "2"]), "real numbers"),
         (lambda t: t["subarray_cases"]["SUB64"].pop("rowclocks"), "rowclocks is None, not a"),
     ],
 )
