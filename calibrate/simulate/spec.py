@@ -164,17 +164,20 @@ class SimulationSpec:
         return find_detector(self.detector)
 
 
-def _guide_star(kind: str, subarray: str, shape: tuple[int, int], **counts: int) -> SimulationSpec:
+def _guide_star(
+    kind: str, subarray: str, shape: tuple[int, int], *, nints: int, ngroups: int
+) -> SimulationSpec:
     """Return a guide-star exposure: a window with a star amid the detector."""
     return SimulationSpec(
         "GUIDER1",
         subarray,
         shape=shape,
         corner=(1001, 1 if shape[1] == 2048 else 1001),
+        nints=nints,
+        ngroups=ngroups,
         exposure_type=kind,
         full_references=False,
         sky=Sky(stars=1, faintest=2.0e4),
-        **counts,
     )
 
 
