@@ -175,6 +175,23 @@ class SimulationSpec:
         return find_detector(self.detector)
 
 
+def _guide_star(
+    kind: str, subarray: str, shape: tuple[int, int], *, nints: int, ngroups: int
+) -> SimulationSpec:
+    """Return a guide-star exposure: a window with a star amid the detector."""
+    return SimulationSpec(
+        "GUIDER1",
+        subarray,
+        shape=shape,
+        corner=(1001, 1 if shape[1] == 2048 else 1001),
+        nints=nints,
+        ngroups=ngroups,
+        exposure_type=kind,
+        full_references=False,
+        sky=Sky(stars=1, faintest=2.0e4),
+    )
+
+
 TRUTH_NOISE = Noise(correlated=False, cosmic_rays=200.0)  # enough rays for statistics
 # A corner of the detector read by four amplifiers: its reference pixels remove the drift.
 DEMO = SimulationSpec(
@@ -211,6 +228,14 @@ PRESETS: dict[str, tuple[SimulationSpec, ...]] = {
         SimulationSpec("NRS1", "SUB512", nints=2, ngroups=6, full_references=False),
         SimulationSpec("GUIDER2", "SUB128LL", ngroups=4, full_references=False),
         SimulationSpec("MIRIMAGE", "SUB64", nints=2, ngroups=8, full_references=False),
+    ),
+    "guide-stars": (
+        _guide_star("FGS_ID-IMAGE", "2048X64", (64, 2048), nints=2, ngroups=2),
+        _guide_star("FGS_ID-STACK", "GENERIC", (96, 32), nints=2, ngroups=2),
+        _guide_star("FGS_ACQ1", "128X128", (128, 128), nints=6, ngroups=2),
+        _guide_star("FGS_ACQ2", "32X32", (32, 32), nints=5, ngroups=2),
+        _guide_star("FGS_TRACK", "32X32", (32, 32), nints=20, ngroups=2),
+        _guide_star("FGS_FINEGUIDE", "8X8", (8, 8), nints=20, ngroups=8),
     ),
 }
 

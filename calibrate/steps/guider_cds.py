@@ -68,7 +68,7 @@ class GuiderCdsStep(Step):
         except ReferenceFileError:
             if "STACK" not in exposure_type(guider):
                 raise
-        mean = mean_of_usable(reference.rows("data").whole())
+        mean = mean_of_usable(reference)
         log.info(
             "%s: is a stack of windows, which has no place in %s: using its mean, %g",
             guider.path, reference.path, mean,
@@ -93,17 +93,21 @@ def _require_reads(guider: GuiderRawModel, kind: str, reads: int, *, identifies:
         )  # fmt: skip
 
 
-def mean_of_usable(values: Array) -> float:
-    """Return the mean of the pixels that are not NaN.
+def mean_of_usable(reference: DataModel) -> float:
+    """Return the mean of a reference's pixels that are not NaN.
 
     Raises
     ------
     ReferenceFileError
         If there are none.
     """
+    values = reference.rows("data").whole()
     usable = values[~np.isnan(values)]
     if not usable.size:
-        raise ReferenceFileError("a reference of which the mean is used has only NaN")
+        raise ReferenceFileError(
+            f"{reference.path}: has only NaN, so it has no mean for a stack of windows, which it "
+            "does not cover: give another reference"
+        )
     return float(usable.mean(dtype=np.float64))
 
 

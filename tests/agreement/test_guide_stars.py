@@ -1,5 +1,6 @@
 """The pipeline guider makes the files that jwst's makes, with their tables and headers."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,10 @@ from astropy.io import fits
 from jwst.pipeline import GuiderPipeline as JwstGuider
 from support.guide_stars import guide_star, guide_star_references
 from support.headers import differences
-from support.simulated import offline, small_exposure
+from support.simulated import offline, small_exposure, without_noise
 
 from calbatch.calibrate.pipelines.guider import GuiderPipeline
+from calbatch.calibrate.simulate import PRESETS, read_truth, simulate
 from calbatch.models.datamodels import GuiderCalModel
 
 pytestmark = pytest.mark.agreement
@@ -87,6 +89,22 @@ def test_a_flight_exposure(real_data, tmp_path):
         source / f"{name}_uncal.fits", steps=steps, save_results=True, output_dir=str(tmp_path)
     )
     assert_same_file(tmp_path / f"{name}_cal.fits", source / f"{name}_cal.fits")
+
+
+@pytest.mark.parametrize("spec", PRESETS["guide-stars"], ids=lambda spec: spec.exposure_type)
+def test_simulated_exposures_have_their_true_rates(tmp_path, spec):
+    quiet = without_noise(dark_rate=0.0, nonlinearity=0.0)
+    made = simulate(tmp_path, spec=replace(spec, noise=quiet, nints=2), exposures=1)
+    truth = read_truth(made.truths[0])
+    with offline(made):
+        result = GuiderPipeline.call(made.exposures[0], steps={"flat_field": {"skip": True}})
+    time = result.meta.exposure.group_time
+    # as in jwst, what fine guiding collects in four groups is divided by the time of one
+    groups = 4 if spec.exposure_type == "FGS_FINEGUIDE" else 1
+    wanted = np.broadcast_to(truth.rate * groups, result.shape)
+    assert truth.rate.max() > 5 * np.median(truth.rate) > 0
+    # two reads are rounded to whole counts
+    np.testing.assert_allclose(np.asarray(result.data), wanted, rtol=1e-5, atol=1.01 / time)
 
 
 def test_jwst_reads_the_tables(tmp_path):

@@ -5,7 +5,14 @@ import pytest
 from astropy.io import fits
 
 from calbatch.models.arrays import StoredFile
-from calbatch.models.datamodels import CubeModel, ImageModel, MaskModel, SuperBiasModel
+from calbatch.models.datamodels import (
+    CubeModel,
+    GuiderRawModel,
+    ImageModel,
+    Level1bModel,
+    MaskModel,
+    SuperBiasModel,
+)
 from calbatch.models.errors import FileError, ValidationError, ValidationWarning
 from calbatch.models.opening import UnreadField, convert_field, load_content
 from calbatch.models.schema.spec import FieldSpec, load_schema
@@ -125,3 +132,39 @@ def test_an_unread_table_is_checked_by_another_schema_when_it_is_read(tmp_path):
     model = CubeModel(path)
     with pytest.raises(ValidationError, match="INT_TIMES: no column 'integration_number'"):
         _ = model.int_times
+
+
+class TestTablesOfAnotherSchema:
+    """Raw guide-star exposures are raw exposures by their header, whose schema has no tables."""
+
+    @staticmethod
+    def raw(path, hdu):
+        science = image("SCI", np.zeros((2, 2, 8, 6), "u2"))
+        return Level1bModel(write(path, science, hdu))
+
+    @pytest.fixture
+    def columns(self):
+        specs = load_schema("guider_raw").fields["track_sub_table"].columns
+        return {c.name: c.dtype for c in specs}
+
+    def test_they_become_fields_of_a_model_that_names_them(self, tmp_path, columns):
+        hdu = table("Track subarray table", **columns)
+        hdu.data["x_size"] = 8, 32
+        raw = self.raw(tmp_path / "a.fits", hdu)
+        model = GuiderRawModel(raw)
+        assert model.track_sub_table["x_size"].tolist() == [8, 32]
+        saved = GuiderRawModel(model.save(tmp_path / "b.fits"))
+        assert saved.track_sub_table["x_size"].tolist() == [8, 32]
+        with fits.open(tmp_path / "b.fits") as hdus:
+            assert [hdu.name for hdu in hdus].count("TRACK SUBARRAY TABLE") == 1
+        assert [hdu.name for hdu in raw._content.other_hdus] == ["TRACK SUBARRAY TABLE"]
+
+    def test_an_image_of_that_name_is_an_error(self, tmp_path):
+        raw = self.raw(tmp_path / "a.fits", image("Pointing"))
+        with pytest.raises(FileError, match="POINTING must be a table extension, found image"):
+            GuiderRawModel(raw)
+
+    def test_an_assigned_table_is_kept(self, tmp_path, columns):
+        model = GuiderRawModel((2, 2, 8, 6))
+        model.track_sub_table = np.ones(1, list(columns.items()))
+        assert GuiderRawModel(model).track_sub_table["y_size"].tolist() == [1]

@@ -24,6 +24,7 @@ ALLOWED = {
 
 
 @pytest.mark.agreement
+@pytest.mark.filterwarnings("ignore")  # warnings of jwst, stcal and crds
 @pytest.mark.parametrize(
     ("detector", "readout"),
     [
