@@ -60,7 +60,7 @@ class Waits:
         self.news = threading.Event()
         self._guard = threading.RLock()
         self._units = {unit.number: unit for unit in units}
-        self._dependants: dict[int, list[int]] = {}
+        self._dependents: dict[int, list[int]] = {}
         self._pending: dict[int, int] = {}
         self._uses: dict[int, int] = {}
         self._made = dict(made or {})
@@ -72,7 +72,7 @@ class Waits:
         for maker in unit.makers:
             self._uses[maker] = self._uses.get(maker, 0) + 1
             if maker not in self._made or self._made[maker].failure:
-                self._dependants.setdefault(maker, []).append(unit.number)
+                self._dependents.setdefault(maker, []).append(unit.number)
                 self._pending[unit.number] = self._pending.get(unit.number, 0) + 1
 
     def unit(self, number: int) -> Unit | None:
@@ -114,7 +114,7 @@ class Waits:
             What it has made.
         """
         blocked: list[BlockedUnit] = []
-        if not self._units and number not in self._dependants:
+        if not self._units and number not in self._dependents:
             return blocked
         with self._guard:
             if number in self._uses:
@@ -128,22 +128,22 @@ class Waits:
     def _pass_on(
         self, number: int, made: Made, ended: list[int], blocked: list[BlockedUnit]
     ) -> None:
-        for dependant in self._dependants.pop(number, ()):
-            unit = self._units.get(dependant)
+        for dependent in self._dependents.pop(number, ()):
+            unit = self._units.get(dependent)
             if unit is None:  # it is blocked already
                 continue
             if made.failure and unit.needs(number):
-                self._pending.pop(dependant, None)
-                if dependant in self._uses:
-                    self._made[dependant] = made
-                self._forget(dependant)
-                blocked.append(BlockedUnit(dependant, unit.path, made.failure))
-                ended.append(dependant)
+                self._pending.pop(dependent, None)
+                if dependent in self._uses:
+                    self._made[dependent] = made
+                self._forget(dependent)
+                blocked.append(BlockedUnit(dependent, unit.path, made.failure))
+                ended.append(dependent)
                 continue
-            self._pending[dependant] -= 1
-            if not self._pending[dependant]:
-                del self._pending[dependant]
-                self._released.append((dependant, unit.path))
+            self._pending[dependent] -= 1
+            if not self._pending[dependent]:
+                del self._pending[dependent]
+                self._released.append((dependent, unit.path))
                 self.news.set()
 
     def _forget(self, number: int) -> None:
