@@ -20,7 +20,7 @@ from pathlib import Path
 
 import click
 import pytest
-from support import repository
+from support import groups, repository
 
 from calbatch.calibrate.parameters import Override
 from calbatch.calibrate.registry import PIPELINES, STEPS, find
@@ -249,6 +249,11 @@ def test_a_step_is_in_the_module_of_its_name(name):
 
 def test_each_step_has_a_page():
     assert names_in("docs/steps", "*.md") == {"index", *STEPS}
+
+
+@pytest.mark.parametrize("name", [*groups.FIRST, *groups.SPLIT])
+def test_long_tests_that_are_listed_exist(name):
+    assert (ROOT / "tests" / name).is_file()
 
 
 @pytest.mark.parametrize("name", STEPS)

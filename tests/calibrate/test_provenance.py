@@ -27,12 +27,16 @@ KEYWORDS = {
 }
 """Reference type to keyword, of all types that a header can name."""
 
+OTHERS = {("refpix", "refpix"), ("refpix", "sirskernel")}
+"""References of IRS2, and of an algorithm that is not the default."""
+
 USERS = [
-    (name, kind)
-    for name, step in Detector1Pipeline.step_defs.items()
+    (step.name, kind)
+    for step in Detector1Pipeline().steps_for("NIRCAM")
     for kind in step.reference_file_types
+    if (step.name, kind) not in OTHERS
 ]
-"""Every step of detector1 with each of its reference types."""
+"""Every step that NIRCam's exposures need, with each of its reference types."""
 
 
 @cache

@@ -91,7 +91,7 @@ def test_another_context_with_the_same_references_changes_no_unit(raw):
     how = ("--context", "jwst_0001.pmap", "--dry-run")
     shown = calbatch("recalibrate", raw.parent / "out", *how)
     assert shown.status == 0
-    assert "0 of 6 exposures have other references by jwst_0001.pmap" in shown.err
+    assert "0 of 6 exposures with other references in jwst_0001.pmap" in shown.err
 
 
 def test_a_change_of_a_background_repeats_what_used_it(raw):

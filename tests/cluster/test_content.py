@@ -137,7 +137,9 @@ def test_a_ledger_without_digests_stays_usable(run, exposures, tmp_path):
 def _as_of_version_1(path):
     """Remove from a ledger what later schema versions added."""
     with sqlite3.connect(path) as connection:
-        connection.execute("ALTER TABLE exposures DROP COLUMN content")
+        for column in ("content", "pipeline", "product", "members"):
+            connection.execute(f"ALTER TABLE exposures DROP COLUMN {column}")
+        connection.execute("DROP TABLE members")
         connection.execute("PRAGMA user_version = 1")
 
 

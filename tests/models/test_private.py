@@ -170,4 +170,4 @@ def test_only_old_kernels_are_removed_from_a_shared_folder(tmp_path, monkeypatch
     new = jit.kernel_folder.__wrapped__().name
     left = {path.name for path in tmp_path.iterdir()}
     assert left >= {new} | others
-    assert len(left & versions) == jit._KEPT - 1
+    assert len(left & versions) == jit._VERSIONS_TO_KEEP - 1

@@ -459,11 +459,6 @@ class TestStep:
         assert result.meta.cal_step.jump == "SKIPPED"
         np.testing.assert_array_equal(result.groupdq, ramps.groupdq)
 
-    def test_read_times_are_unsupported(self, ramps):
-        observed = exposure(ramps, exposure={"read_times": [[1.0], [2.0]]})
-        with pytest.raises(StepError, match="read_times"):
-            JumpStep().run(observed.ours())
-
     @pytest.mark.parametrize("name", ["nframes", "group_time"])
     def test_missing_keywords_are_named(self, ramps, name):
         observed = exposure(ramps, exposure={name: None})

@@ -260,7 +260,6 @@ def test_a_reference_that_does_not_fit_fails_what_needs_it(simulated, tmp_path):
         ({"NFRAMES": None}, "lacks NFRAMES"),
         ({"FASTAXIS": 7}, "FASTAXIS = 7"),
         ({"SUBSTRT1": None}, "SUBSTRT1"),
-        ({"ZEROFRAM": True}, "a separate zero frame (ZEROFRAM = T) is not supported"),
         ({"READPATT": "NRSIRS2"}, "IRS2 readout (READPATT = NRSIRS2) is not supported"),
     ],
 )

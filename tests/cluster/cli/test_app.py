@@ -186,7 +186,7 @@ def test_steps_and_pipelines_say_what_they_do():
     assert said.status == 0
     assert re.search(r"^dark_current +\w.+", said.out, re.MULTILINE)
     said = calbatch("pipelines")
-    assert re.search(r"^detector1 +Calibrate near-infrared ramps", said.out, re.MULTILINE)
+    assert re.search(r"^detector1 +Calibrate ramps to count rates", said.out, re.MULTILINE)
 
 
 def test_params_say_where_values_come_from(tmp_path):
