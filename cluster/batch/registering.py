@@ -22,6 +22,11 @@ from calbatch.cluster.ledger.records import FAILED, OPEN
 from calbatch.cluster.ledger.sqlite_errors import decoding
 from calbatch.cluster.ledger.unit_queries import UnitQueries
 from calbatch.cluster.planning.associations import PATTERN
+from calbatch.cluster.planning.dependencies import (
+    Dependencies,
+    UnitResult,
+    describe_blocking_failure,
+)
 from calbatch.cluster.planning.identity import parameters_of, software
 from calbatch.cluster.planning.inputs import (
     find_exposures,
@@ -33,7 +38,6 @@ from calbatch.cluster.planning.planner import open_references
 from calbatch.cluster.planning.step_configuration import input_pattern
 from calbatch.cluster.planning.unit_collection import accepts_associations, collect_units
 from calbatch.cluster.planning.unit_graph import UnitGraph
-from calbatch.cluster.planning.waits import Made, Waits, describe_failure_of
 from calbatch.cluster.sites import placement
 from calbatch.models.private import write_private_text
 from calbatch.models.storage.location import Location, location
@@ -59,7 +63,7 @@ class RegisteredBatch:
         True if the batch is new, rather than resumed.
     ledger : Ledger, optional
         The open ledger, if it is held for the driver.
-    waits : Waits
+    dependencies : Dependencies
         The units that are more than one file.
     """
 
@@ -70,7 +74,7 @@ class RegisteredBatch:
     total: int
     fresh: bool = False
     ledger: Ledger | None = None
-    waits: Waits = field(default_factory=Waits)
+    dependencies: Dependencies = field(default_factory=Dependencies)
 
     @property
     def place(self) -> placement.Place:
@@ -178,7 +182,7 @@ def begin_batch(
             total=len(graph.paths),
             fresh=True,
             ledger=ledger if hold else None,
-            waits=Waits(graph.units),
+            dependencies=Dependencies(graph.units),
         )
         if hold:
             stack.pop_all()
@@ -233,15 +237,15 @@ def resume_batch(
             inputs=unfinished,
             total=row.total,
             ledger=ledger if hold else None,
-            waits=list_waits(ledger, row.id),
+            dependencies=load_dependencies(ledger, row.id),
         )
         if hold:
             stack.pop_all()
     return registered
 
 
-def list_waits(ledger: UnitQueries, batch: int, *states: str) -> Waits:
-    """Return the units of a batch that are more than one file, with what has been made so far.
+def load_dependencies(ledger: UnitQueries, batch: int, *states: str) -> Dependencies:
+    """Return the units of a batch that are more than one file, with the results so far.
 
     Parameters
     ----------
@@ -252,17 +256,19 @@ def list_waits(ledger: UnitQueries, batch: int, *states: str) -> Waits:
     *states : str
         States of the units; by default those without a final outcome.
     """
-    made = {
-        maker.number: Made(
+    results = {
+        maker.number: UnitResult(
             maker.identity,
             maker.products,
-            describe_failure_of(location(maker.path), quarantined=maker.state == "quarantined")
+            describe_blocking_failure(
+                location(maker.path), quarantined=maker.state == "quarantined"
+            )
             if maker.state in FAILED
             else "",
         )
-        for maker in ledger.ended_makers(batch)
+        for maker in ledger.finished_makers(batch)
     }
-    return Waits(ledger.units(batch, *(states or OPEN)), made)
+    return Dependencies(ledger.units(batch, *(states or OPEN)), results)
 
 
 def _conclude(folder: BatchFolder, ledger: Ledger, batch: int) -> None:

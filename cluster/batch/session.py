@@ -97,7 +97,7 @@ def _drive(
         checksums=sums,
         rerun=order.rerun,
         verify_inputs=order.exposure.verify_inputs,
-        waits=registered.waits,
+        dependencies=registered.dependencies,
     )
     session = _Session(
         registered=registered,
@@ -215,16 +215,16 @@ class _Session:
     def _drive(self, batch: int, staging: Fence) -> tuple[str, str]:
         """Drive the batch; return its state, and the reason if it was stopped early."""
         inputs, policy = self.registered.inputs, self.registered.order.policy
-        waits = self.registered.waits
-        free = [(number, path) for number, path in inputs if not waits.is_held(number)]
+        dependencies = self.registered.dependencies
+        free = [(number, path) for number, path in inputs if not dependencies.is_held(number)]
         ahead = self.place.site is not None and self.place.grain == "exposure"
-        with Feed(self.planner, free, policy, waits=waits, ahead=ahead) as feed:
+        with Feed(self.planner, free, policy, dependencies=dependencies, ahead=ahead) as feed:
             rules = self.planner.resolution
             self.ledger.set_context(batch, rules.context, rules.context_reason)
             self._introduce()
             with show_progress(len(inputs), self.console, debug=self.debug) as display:
                 recorder = Recorder(
-                    self.ledger, batch, self.sums, display, display.say, waits=waits
+                    self.ledger, batch, self.sums, display, display.say, dependencies=dependencies
                 )
                 self.recorder = recorder
                 driver = self._driver(feed, recorder, staging)

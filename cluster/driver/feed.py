@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from calbatch.cluster.exposure.outcome import classify_failure
 from calbatch.cluster.exposure.policy import FailureHistory, RetryAction, RetryPolicy
+from calbatch.cluster.planning.dependencies import Dependencies
 from calbatch.cluster.planning.planned_exposure import PlannedExposure
 from calbatch.cluster.planning.planner import Planner
-from calbatch.cluster.planning.waits import Waits
 from calbatch.models.storage.location import Location
 
 AHEAD = 2
@@ -47,7 +47,7 @@ class Feed:
         Number and input file of each exposure that waits for no others.
     policy : RetryPolicy, optional
         Limits on retries of planning after a temporary failure, such as a lost connection.
-    waits : Waits, optional
+    dependencies : Dependencies, optional
         The units that wait for others.
     ahead : bool
         True to plan in a thread. Use False if this process calibrates as well: both collect
@@ -60,13 +60,13 @@ class Feed:
         inputs: Sequence[tuple[int, Location]],
         policy: RetryPolicy | None = None,
         *,
-        waits: Waits | None = None,
+        dependencies: Dependencies | None = None,
         ahead: bool = True,
     ) -> None:
         self._planner = planner
         self._inputs = inputs
         self._policy = policy or RetryPolicy()
-        self._waits = waits or Waits()
+        self._dependencies = dependencies or Dependencies()
         self._histories: dict[int, FailureHistory] = {}
         self._postponed: list[_Postponed] = []
         self._ahead = ahead
@@ -93,9 +93,9 @@ class Feed:
 
     def _plan_urgent(self) -> None:
         """Plan released units, and those whose planning is to be tried again now."""
-        while count := self._waits.count_released():
+        while count := self._dependencies.count_released():
             self._expect(count)
-            planned = self._plan_now(self._waits.take_released(count))
+            planned = self._plan_now(self._dependencies.take_released(count))
             self._urgent.extendleft(reversed(planned))
         while self._postponed and self._postponed[0].due <= time.monotonic():
             due = heapq.heappop(self._postponed)
@@ -148,10 +148,10 @@ class Feed:
                 if not self._put(block):
                     return
             self._put(None)
-            while (self._waits.holds_any() or self._postponed) and not self._stop.is_set():
+            while (self._dependencies.holds_any() or self._postponed) and not self._stop.is_set():
                 self._plan_urgent()
-                self._waits.news.wait(POLL)
-                self._waits.news.clear()
+                self._dependencies.release_event.wait(POLL)
+                self._dependencies.release_event.clear()
         except BaseException as error:  # raised in the thread that calls `next`
             self._put(error, plan=False)
 
@@ -203,7 +203,7 @@ class Feed:
     @property
     def exhausted(self) -> bool:
         """True if all exposures have been taken, except those that wait for others."""
-        if not self._ended or self._ready or self._waits.count_released():
+        if not self._ended or self._ready or self._dependencies.count_released():
             return False
         return not self._expected
 

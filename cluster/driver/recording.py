@@ -10,9 +10,14 @@ from dataclasses import KW_ONLY, dataclass, field
 from calbatch.cluster.exposure.outcome import Outcome
 from calbatch.cluster.exposure.policy import FailureHistory, RetryAction
 from calbatch.cluster.ledger import Ledger, ProductRow
+from calbatch.cluster.planning.dependencies import (
+    BlockedUnit,
+    Dependencies,
+    UnitResult,
+    describe_blocking_failure,
+)
 from calbatch.cluster.planning.identity import ReferenceChecksums, json_digest
 from calbatch.cluster.planning.planned_exposure import PlannedExposure
-from calbatch.cluster.planning.waits import BlockedUnit, Made, Waits, describe_failure_of
 
 OutcomeCallback = Callable[[Outcome], None]
 
@@ -61,7 +66,7 @@ class Recorder:
         Called with each final outcome.
     say : callable
         Shows a line to the user.
-    waits : Waits, optional
+    dependencies : Dependencies, optional
         The units that wait for others; it learns of each final outcome.
 
     Attributes
@@ -78,10 +83,10 @@ class Recorder:
         on_outcome: OutcomeCallback = lambda outcome: None,
         say: Callable[[str], None] = lambda text: None,
         *,
-        waits: Waits | None = None,
+        dependencies: Dependencies | None = None,
     ) -> None:
         self.ledger, self.batch, self.sums, self.on_outcome = ledger, batch, sums, on_outcome
-        self.say, self._waits = say, waits or Waits()
+        self.say, self._dependencies = say, dependencies or Dependencies()
         self.failed = self.done = 0
         self._earlier_attempts = ledger.count_attempts(batch)  # made by earlier drivers
         self._bodies: set[str] = set()
@@ -186,7 +191,9 @@ class Recorder:
         )  # fmt: skip
         self.ledger.set_products(self.batch, planned.number, planned.earlier_products)
         self._count_outcome(outcome)
-        self._release(planned.number, Made(identity, [p.path for p in planned.earlier_products]))
+        self._release(
+            planned.number, UnitResult(identity, [p.path for p in planned.earlier_products])
+        )
 
     def record_outcome(
         self,
@@ -214,19 +221,20 @@ class Recorder:
         rows = [ProductRow(p.path, p.size, p.mtime_ns, p.digest) for p in outcome.written]
         self.ledger.set_products(self.batch, number, rows)
         self._count_outcome(outcome)
-        failure = describe_failure_of(planned.path, quarantined=quarantined)
+        failure = describe_blocking_failure(planned.path, quarantined=quarantined)
         products = [row.path for row in rows]
         self._release(
-            number, Made(values.get("identity", ""), products, failure if outcome.failed else "")
+            number,
+            UnitResult(values.get("identity", ""), products, failure if outcome.failed else ""),
         )
 
     def record_earlier_failures(self) -> None:
-        """Record the units that cannot begin because others failed before this driver began."""
-        self._record_blocked(self._waits.settle_earlier())
+        """Record the units that cannot begin because of failures under an earlier driver."""
+        self._record_blocked(self._dependencies.propagate_earlier_failures())
 
-    def _release(self, number: int, made: Made) -> None:
-        """Let the units begin that waited for one which has ended; fail those that cannot."""
-        self._record_blocked(self._waits.end(number, made))
+    def _release(self, number: int, result: UnitResult) -> None:
+        """Release the units that waited for one that has ended; fail those that cannot begin."""
+        self._record_blocked(self._dependencies.finish(number, result))
 
     def _record_blocked(self, blocked: Sequence[BlockedUnit]) -> None:
         for unit in blocked:

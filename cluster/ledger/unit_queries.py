@@ -23,7 +23,7 @@ _HELD = (
 """Condition of units that wait for others; its values are the batch and the open states."""
 
 
-class EndedMaker(NamedTuple):
+class FinishedMaker(NamedTuple):
     """A unit that has ended, and for which others wait or waited.
 
     Attributes
@@ -124,7 +124,7 @@ class UnitQueries:
             found.setdefault(row["product"] or row["path"], []).append(row["makes"])
         return found
 
-    def ended_makers(self, batch: int) -> list[EndedMaker]:
+    def finished_makers(self, batch: int) -> list[FinishedMaker]:
         """Return the units with a final outcome whose products are members of others."""
         if not self.has_members(batch):
             return []
@@ -134,7 +134,7 @@ class UnitQueries:
         )
         values = batch, *FINAL, batch
         ended = {
-            row["number"]: EndedMaker(
+            row["number"]: FinishedMaker(
                 row["number"], row["path"], row["state"], row["identity"] or "", []
             )
             for row in self._rows(

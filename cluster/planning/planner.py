@@ -16,6 +16,7 @@ from calbatch.calibrate.step import Step
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.unit import SCIENCE, Unit, UnitInput
 from calbatch.cluster.ledger import KnownHeader, ProductRow
+from calbatch.cluster.planning.dependencies import Dependencies
 from calbatch.cluster.planning.history import HistoryLookup
 from calbatch.cluster.planning.identity import (
     InputVersion,
@@ -26,7 +27,6 @@ from calbatch.cluster.planning.identity import (
 )
 from calbatch.cluster.planning.planned_exposure import SHAPE, TYPE, PlannedExposure, StepSettings
 from calbatch.cluster.planning.resolving import FetchFunction, Resolution, resolve_references
-from calbatch.cluster.planning.waits import Waits
 from calbatch.models import datamodels
 from calbatch.models.errors import ModelError
 from calbatch.models.fits.layout import read_layout, verify_checksums
@@ -83,7 +83,7 @@ class Planner:
         Which exposures are calibrated again.
     verify_inputs : bool
         True to verify the checksums of a file that cannot be opened, for a better error message.
-    waits : Waits, optional
+    dependencies : Dependencies, optional
         The units that are more than one file.
 
     Attributes
@@ -104,14 +104,14 @@ class Planner:
         checksums: ReferenceChecksums | None = None,
         rerun: RerunPolicy | None = None,
         verify_inputs: bool = False,
-        waits: Waits | None = None,
+        dependencies: Dependencies | None = None,
     ) -> None:
         self.step, self.references = step, references
         self.rerun = rerun or RerunPolicy()
         self.history, self.checksums = history, checksums
         self._date, self._use_pars, self._fetch = date, use_pars, fetch
         self._verify_inputs = verify_inputs
-        self._waits = waits or Waits()
+        self._dependencies = dependencies or Dependencies()
         self._parts = {"": step}
         self._settings: dict[tuple[str, tuple[str, ...]], StepSettings] = {}
         self.resolution = Resolution()
@@ -159,7 +159,7 @@ class Planner:
             for number, path in inputs
         ]
         for planned in exposures:
-            unit = self._waits.unit(planned.number)
+            unit = self._dependencies.find_unit(planned.number)
             if unit is not None:
                 self._add_members(planned, unit)
         return exposures
@@ -168,9 +168,9 @@ class Planner:
         """Find the inputs of a unit, of which the first scientific one is the main input."""
         planned.pipeline, planned.product = unit.pipeline, unit.product
         planned.settings = self._settings_for(unit.pipeline, self._step_of(unit.pipeline), ())
-        planned.makers = self._waits.makers_of(unit)
+        planned.makers = self._dependencies.list_maker_identities(unit)
         try:
-            inputs = [_examine_input(*each) for each in self._waits.inputs_of(unit)]
+            inputs = [_examine_input(*each) for each in self._dependencies.find_inputs(unit)]
         except ModelError as error:
             planned.error = error
             return

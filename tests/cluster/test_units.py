@@ -1,4 +1,4 @@
-"""Units that wait for others: begun in order, once, and never without what they need."""
+"""Units that wait for others begin in order, once, and never without what they need."""
 
 import tempfile
 from collections import Counter
@@ -31,7 +31,7 @@ def failing(*numbers, kind=FailureKind.FAULT):
 
 
 @pytest.mark.parametrize("ahead", [True, False])
-def test_a_unit_begins_when_those_it_waits_for_are_done(tmp_path, ahead):
+def test_a_unit_begins_when_its_makers_are_done(tmp_path, ahead):
     batch = UnitBatch(tmp_path, 5, waiting_units({4: [0, 3], 3: [1]}), ahead=ahead)
     site = FakeSite(slots=9)
     batch.drive(site)
@@ -49,7 +49,7 @@ def test_a_unit_whose_input_was_just_made_comes_before_new_ones(tmp_path):
     assert submitted(site)[:2] == [0, 39]
 
 
-def test_a_failure_fails_those_that_need_it_by_the_name_of_the_first_cause(tmp_path):
+def test_a_failure_fails_dependents_with_the_name_of_the_first_cause(tmp_path):
     batch = UnitBatch(tmp_path, 5, waiting_units({2: [0], 3: [2], 4: [1]}))
     site = FakeSite(failing(0))
     batch.drive(site)
@@ -96,7 +96,7 @@ def test_a_suspect_releases_those_that_wait_for_it(tmp_path):
     assert submitted(site)[-1] == 2
 
 
-def test_products_that_are_kept_release_those_that_wait_for_them(tmp_path):
+def test_kept_products_release_the_units_that_wait_for_them(tmp_path):
     row = ProductRow("/out/0_rate.fits", 1, 2, "x")
     planner = FakePlanner({0: [plan(0, earlier_products=[row], is_known=True)]})
     batch, site = UnitBatch(tmp_path, 2, waiting_units({1: [0]}), planner=planner), FakeSite()
@@ -105,7 +105,7 @@ def test_products_that_are_kept_release_those_that_wait_for_them(tmp_path):
     assert submitted(site) == [1]
 
 
-def test_the_next_driver_fails_what_its_predecessor_could_not(tmp_path):
+def test_the_next_driver_fails_the_dependents_that_a_killed_one_left(tmp_path):
     batch = UnitBatch(tmp_path, 3, waiting_units({1: [0], 2: [1]}))
     batch.drive(FakeSite(failing(0)))
     with_ledger = batch.rows
@@ -131,7 +131,7 @@ KINDS = st.sampled_from([FailureKind.FAULT, FailureKind.CRASH, FailureKind.STORA
 
 @st.composite
 def graphs(draw):
-    """Return makers by unit, which members are optional, and failures, in the order of attempts."""
+    """Return the units, their makers, the optional makers, failures by attempt, and deaths."""
     count = draw(st.integers(1, 9))
     waits = {n: sorted(draw(st.sets(st.integers(0, n - 1), max_size=3))) for n in range(1, count)}
     optional = draw(st.sets(st.integers(0, count - 1), max_size=2))
@@ -150,7 +150,7 @@ class Work:
         self.done, self.early = Counter(), []
 
     def live(self):
-        """Begin the life of another driver."""
+        """Start another driver, which may be killed later."""
         self.until_death = self.deaths.pop(0) if self.deaths else None
 
     def __call__(self, job):
@@ -170,9 +170,7 @@ class Work:
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(graph=graphs(), slots=st.integers(1, 4), commit=st.booleans(), ahead=st.booleans())
-def test_every_unit_ends_once_in_whatever_order_and_with_whatever_deaths(
-    graph, slots, commit, ahead
-):
+def test_every_unit_ends_once_whatever_the_order_and_the_deaths(graph, slots, commit, ahead):
     count, waits, optional, failures, deaths = graph
     units = waiting_units(waits)
     units = [

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from calbatch.cluster.batch.registering import list_waits
+from calbatch.cluster.batch.registering import load_dependencies
 from calbatch.cluster.driver.batch_setup import BatchSetup
 from calbatch.cluster.driver.driver import Driver
 from calbatch.cluster.driver.feed import Feed
@@ -22,7 +22,9 @@ class DriverDeath(BaseException):
     """Ends a driver at once, as a kill would."""
 
 
-def waiting_units(waits: Mapping[int, Sequence[int]], optional: bool = False) -> list[Unit]:
+def waiting_units(
+    makers_by_unit: Mapping[int, Sequence[int]], optional: bool = False
+) -> list[Unit]:
     """Return units by the numbers of the units whose products they take."""
     return [
         Unit(
@@ -30,7 +32,7 @@ def waiting_units(waits: Mapping[int, Sequence[int]], optional: bool = False) ->
             exposure_path(number),
             tuple(Member("science", f"/out/{m}_rate.fits", m, optional) for m in makers),
         )
-        for number, makers in waits.items()
+        for number, makers in makers_by_unit.items()
         if makers
     ]
 
@@ -65,13 +67,15 @@ class UnitBatch:
     def _drive(self, ledger, sites):
         ledger.reset_running(1)
         left = [(n, location(path)) for n, path in ledger.unfinished_exposures(1)]
-        waits = list_waits(ledger, 1)
+        dependencies = load_dependencies(ledger, 1)
         sums = ReferenceChecksums(ledger.find_checksum, ledger.add_reference)
-        recorder = Recorder(ledger, 1, sums, self.outcomes.append, waits=waits)
+        recorder = Recorder(ledger, 1, sums, self.outcomes.append, dependencies=dependencies)
         setup = BatchSetup(name="b", options=ExposureOptions(), output=self.folder)
-        free = [pair for pair in left if not waits.is_held(pair[0])]
+        free = [pair for pair in left if not dependencies.is_held(pair[0])]
         try:
-            with Feed(self.planner, free, self.policy, waits=waits, ahead=self.ahead) as feed:
+            with Feed(
+                self.planner, free, self.policy, dependencies=dependencies, ahead=self.ahead
+            ) as feed:
                 driver = Driver(setup, feed, recorder, self.policy)
                 if driver.prepare():
                     driver.run(sites.enter)

@@ -14,7 +14,7 @@ from calbatch.cluster.batch.liveness import EXIT_STATUS
 from calbatch.cluster.batch.order import Order
 from calbatch.cluster.batch.python_api import build_order
 from calbatch.cluster.batch.reconfiguring import reconfigure
-from calbatch.cluster.batch.registering import begin_batch, list_waits
+from calbatch.cluster.batch.registering import begin_batch, load_dependencies
 from calbatch.cluster.batch.report import print_summary
 from calbatch.cluster.batch.result import Result
 from calbatch.cluster.batch.session import drive
@@ -76,7 +76,7 @@ def _find_changes(
         open_references(step, order.context),
         use_pars=order.pars,
         history=view,
-        waits=list_waits(view, batch, "done", "kept"),
+        dependencies=load_dependencies(view, batch, "done", "kept"),
     )
     inputs = [(number, location(row.path)) for number, row in rows.items()]
     for block in planner.plan_blocks(inputs):

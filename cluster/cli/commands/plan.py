@@ -18,6 +18,7 @@ from calbatch.cluster.display.progress import megabytes
 from calbatch.cluster.exposure.terminal import Console
 from calbatch.cluster.folder import state_of
 from calbatch.cluster.ledger import LedgerError, View
+from calbatch.cluster.planning.dependencies import Dependencies
 from calbatch.cluster.planning.forecast import ExposureGroup, Forecast, forecast
 from calbatch.cluster.planning.identity import ReferenceChecksums
 from calbatch.cluster.planning.inputs import parse_place, total_bytes
@@ -25,7 +26,6 @@ from calbatch.cluster.planning.planner import Planner, open_references
 from calbatch.cluster.planning.resolving import Resolution
 from calbatch.cluster.planning.unit_collection import collect_units
 from calbatch.cluster.planning.unit_graph import UnitGraph
-from calbatch.cluster.planning.waits import Waits
 from calbatch.cluster.sites import placement
 from calbatch.models.errors import format_count
 from calbatch.models.storage.location import Location
@@ -49,8 +49,8 @@ def main(
         sums = ReferenceChecksums(ledger.find_checksum, lambda *kept: None) if ledger else None
         if order.rerun.only_failed and ledger:
             graph = select_failed(graph, ledger, output)
-        waits = Waits(graph.units)
-        free = [(n, path) for n, path in enumerate(graph.paths) if not waits.is_held(n)]
+        dependencies = Dependencies(graph.units)
+        free = [(n, path) for n, path in enumerate(graph.paths) if not dependencies.is_held(n)]
         planner = Planner(
             step,
             open_references(step, order.context),
@@ -60,7 +60,7 @@ def main(
             history=ledger,
             checksums=sums,
             rerun=order.rerun,
-            waits=waits,
+            dependencies=dependencies,
         )
         with dask.config.set(order.exposure.dask_config()):
             needs = forecast(chain.from_iterable(planner.plan_blocks(free)))

@@ -39,16 +39,16 @@ def test_units_are_read_as_they_were_stored(tmp_path):
         assert [row.members for row in view.exposures(batch)] == [0, 1, 2]
 
 
-def test_makers_that_have_ended_have_identities_and_products(tmp_path):
+def test_finished_makers_have_identities_and_products(tmp_path):
     ledger, batch = write(tmp_path)
     with ledger:
-        assert ledger.ended_makers(batch) == []
+        assert ledger.finished_makers(batch) == []
         ledger.update_exposure(batch, 0, state="kept", identity="i")
         ledger.set_products(batch, 0, [ProductRow("/out/0_rate.fits", 1, 2, "d")])
         ledger.update_exposure(batch, 1, state="failed")
         ledger.update_exposure(batch, 2, state="done", identity="j")  # nobody waits for it
         ledger.commit()
-        first, second = ledger.ended_makers(batch)
+        first, second = ledger.finished_makers(batch)
     assert first == (0, str(exposure_path(0)), "kept", "i", ["/out/0_rate.fits"])
     assert (second.state, second.products) == ("failed", [])
 

@@ -1,4 +1,4 @@
-"""Which units of a batch wait for which others, and which may begin."""
+"""The dependencies between the units of a batch: which wait for which, and which may begin."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from calbatch.models.errors import FileError
 from calbatch.models.storage.location import Location, location
 
 
-class Made(NamedTuple):
-    """What a unit has made.
+class UnitResult(NamedTuple):
+    """The result of a unit that has ended, for those that wait for it.
 
     Attributes
     ----------
@@ -22,7 +22,7 @@ class Made(NamedTuple):
     products : sequence of str
         Paths of its products; empty if it has failed.
     failure : str
-        The reason why those that need it cannot begin; "" if it is done.
+        The reason why units that need it cannot begin; "" if it is done.
     """
 
     identity: str
@@ -38,32 +38,34 @@ class BlockedUnit(NamedTuple):
     reason: str
 
 
-class Waits:
-    """Keeps account of the units that wait for others.
+class Dependencies:
+    """Keeps track of the units that wait for others.
 
-    The driver reports the ends of units, while the thread that plans takes released units.
+    The driver reports each unit that has ended; the thread that plans takes the released units.
 
     Parameters
     ----------
     units : iterable of Unit
         The units with members that have not ended.
-    made : mapping, optional
-        What units that have ended before have made, by number.
+    results : mapping, optional
+        Results, by number, of the units that have ended already.
 
     Attributes
     ----------
-    news : threading.Event
+    release_event : threading.Event
         Set when a unit is released.
     """
 
-    def __init__(self, units: Iterable[Unit] = (), made: Mapping[int, Made] | None = None) -> None:
-        self.news = threading.Event()
+    def __init__(
+        self, units: Iterable[Unit] = (), results: Mapping[int, UnitResult] | None = None
+    ) -> None:
+        self.release_event = threading.Event()
         self._guard = threading.RLock()
         self._units = {unit.number: unit for unit in units}
         self._dependents: dict[int, list[int]] = {}
         self._pending: dict[int, int] = {}
         self._uses: dict[int, int] = {}
-        self._made = dict(made or {})
+        self._results = dict(results or {})
         self._released: list[tuple[int, Location]] = []
         for unit in self._units.values():
             self._add(unit)
@@ -71,12 +73,12 @@ class Waits:
     def _add(self, unit: Unit) -> None:
         for maker in unit.makers:
             self._uses[maker] = self._uses.get(maker, 0) + 1
-            if maker not in self._made or self._made[maker].failure:
+            if maker not in self._results or self._results[maker].failure:
                 self._dependents.setdefault(maker, []).append(unit.number)
                 self._pending[unit.number] = self._pending.get(unit.number, 0) + 1
 
-    def unit(self, number: int) -> Unit | None:
-        """Return a unit with members that has not ended; None if there is none."""
+    def find_unit(self, number: int) -> Unit | None:
+        """Return the unit with a number, or None if it is a single file or has ended."""
         return self._units.get(number)
 
     def is_held(self, number: int) -> bool:
@@ -84,11 +86,11 @@ class Waits:
         return number in self._pending
 
     def holds_any(self) -> bool:
-        """Return whether any unit waits for others, or has been released and not been taken."""
+        """Return whether any unit waits for others, or has been released but not taken."""
         return bool(self._pending or self._released)
 
     def count_released(self) -> int:
-        """Return the number of units that have been released and not been taken."""
+        """Return the number of released units that have not been taken."""
         return len(self._released)
 
     def take_released(self, count: int) -> list[tuple[int, Location]]:
@@ -98,70 +100,73 @@ class Waits:
             del self._released[-count:]
         return released
 
-    def settle_earlier(self) -> list[BlockedUnit]:
-        """Return the units that cannot begin because of units that failed before; call it once."""
-        failed = [number for number, made in self._made.items() if made.failure]
-        return [blocked for number in failed for blocked in self.end(number, self._made[number])]
+    def propagate_earlier_failures(self) -> list[BlockedUnit]:
+        """Return the units that failures under an earlier driver block; call it once."""
+        failed = [number for number, result in self._results.items() if result.failure]
+        return [
+            blocked for number in failed for blocked in self.finish(number, self._results[number])
+        ]
 
-    def end(self, number: int, made: Made) -> list[BlockedUnit]:
-        """Release the units that waited for a unit which has ended; return those that cannot begin.
+    def finish(self, number: int, result: UnitResult) -> list[BlockedUnit]:
+        """Record the end of a unit: release units that waited for it, and return the blocked ones.
 
         Parameters
         ----------
         number : int
             The unit that has ended.
-        made : Made
-            What it has made.
+        result : UnitResult
+            Its result.
         """
         blocked: list[BlockedUnit] = []
         if not self._units and number not in self._dependents:
             return blocked
         with self._guard:
             if number in self._uses:
-                self._made[number] = made
+                self._results[number] = result
             self._forget(number)
             ended = [number]
             while ended:
-                self._pass_on(ended.pop(), made, ended, blocked)
+                self._release_dependents(ended.pop(), result, ended, blocked)
         return blocked
 
-    def _pass_on(
-        self, number: int, made: Made, ended: list[int], blocked: list[BlockedUnit]
+    def _release_dependents(
+        self, number: int, result: UnitResult, ended: list[int], blocked: list[BlockedUnit]
     ) -> None:
+        """Release the units that wait for one that has ended, or block them if it failed."""
         for dependent in self._dependents.pop(number, ()):
             unit = self._units.get(dependent)
-            if unit is None:  # it is blocked already
+            if unit is None:  # already blocked
                 continue
-            if made.failure and unit.needs(number):
+            if result.failure and unit.needs(number):
                 self._pending.pop(dependent, None)
                 if dependent in self._uses:
-                    self._made[dependent] = made
+                    self._results[dependent] = result
                 self._forget(dependent)
-                blocked.append(BlockedUnit(dependent, unit.path, made.failure))
+                blocked.append(BlockedUnit(dependent, unit.path, result.failure))
                 ended.append(dependent)
                 continue
             self._pending[dependent] -= 1
             if not self._pending[dependent]:
                 del self._pending[dependent]
                 self._released.append((dependent, unit.path))
-                self.news.set()
+                self.release_event.set()
 
     def _forget(self, number: int) -> None:
-        """Forget a unit that has ended, and what only it used."""
+        """Forget a unit that has ended, and the results that it alone used."""
         unit = self._units.pop(number, None)
         for maker in unit.makers if unit else ():
             self._uses[maker] -= 1
             if not self._uses[maker]:
                 del self._uses[maker]
-                self._made.pop(maker, None)
+                self._results.pop(maker, None)
 
-    def inputs_of(self, unit: Unit) -> list[tuple[str, Location]]:
-        """Return role and file of each input of a unit whose makers have ended.
+    def find_inputs(self, unit: Unit) -> list[tuple[str, Location]]:
+        """Return the role and the file of each input of a unit whose makers have all ended.
 
         Raises
         ------
         FileError
-            If a maker has not made a member that the unit needs.
+            If a member that the unit needs is not among the products of its maker.
         """
         with self._guard:
             found = [self._find(member) for member in unit.members if member.role != ORDER]
@@ -170,22 +175,22 @@ class Waits:
     def _find(self, member: Member) -> tuple[str, Location] | None:
         if member.maker is None:
             return member.role, location(member.path)
-        made, name = self._made[member.maker], PurePosixPath(member.path).name
-        for product in made.products:
+        result, name = self._results[member.maker], PurePosixPath(member.path).name
+        for product in result.products:
             if PurePosixPath(product).name == name:
                 return member.role, location(product)
         if member.optional:
             return None
-        others = ", ".join(PurePosixPath(product).name for product in made.products)
+        others = ", ".join(PurePosixPath(product).name for product in result.products)
         raise FileError(member.path, f"was not made: there is only {others or 'nothing'}")
 
-    def makers_of(self, unit: Unit) -> list[str]:
+    def list_maker_identities(self, unit: Unit) -> list[str]:
         """Return the identities of the makers that are done."""
         with self._guard:
-            made = [self._made[maker] for maker in unit.makers if maker in self._made]
-        return [each.identity for each in made if not each.failure]
+            results = [self._results[maker] for maker in unit.makers if maker in self._results]
+        return [each.identity for each in results if not each.failure]
 
 
-def describe_failure_of(path: Location, *, quarantined: bool = False) -> str:
-    """Return why the units that need a failed unit cannot begin."""
+def describe_blocking_failure(path: Location, *, quarantined: bool = False) -> str:
+    """Return the reason why units that need a failed unit cannot begin."""
     return f"not begun: {path.name} {'was quarantined' if quarantined else 'failed'}"
