@@ -69,6 +69,18 @@ class UnitAccess:
     def members(self, members: Members) -> None:
         self._members = members
 
+    def shared_files(self) -> Mapping[str, str]:
+        """Return the parameters in use that name one file, whatever the exposure.
+
+        A batch of several exposures refuses them, since each would read or write the same file.
+
+        Returns
+        -------
+        mapping
+            What to do instead, by parameter.
+        """
+        return {}
+
     def received_state(self, suffix: str) -> DataModel | None:
         """Return the product that the exposure before handed on.
 

@@ -4,6 +4,7 @@ Source: jwst 3.0.0 ``dark_current`` step and stcal 1.20 ``dark_sub``.
 """
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,12 @@ class DarkCurrentStep(Step):
             dark_dq=flags_of(reference),
             integration=integration,
         )
+
+    def shared_files(self) -> Mapping[str, str]:
+        """Return ``dark_output`` if it names a file; see the base class."""
+        if self.dark_output is None:
+            return {}
+        return {"dark_output": "leave it out, or run one batch for each exposure, each with a name"}
 
     def _add_dark(self, ramp: RampModel, reference: DataModel) -> None:
         """Add the dark, resampled to the exposure's groups, to the products."""

@@ -6,6 +6,7 @@ Source: jwst 3.0.0 ``persistence`` step.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +83,15 @@ class PersistenceStep(Step):
         if self.save_persistence is not None:
             self._save_windows(ramp, detector, arguments)
         return ramp.map_tiles(flag_persistence, outputs=("groupdq",), label=self.name, **arguments)
+
+    def shared_files(self) -> Mapping[str, str]:
+        """Return the files of windows that are given; see the base class."""
+        advice = (
+            "exposures of one batch must not share the file, since each needs the windows of the "
+            "one before: run one batch for each exposure, in order of time"
+        )
+        names = ("persistence_array_file", "save_persistence")
+        return {name: advice for name in names if getattr(self, name) is not None}
 
     def _save_windows(self, ramp: RampModel, detector: str, arguments: dict[str, Any]) -> None:
         """Compute the windows that are open after the exposure, and write them to a file."""

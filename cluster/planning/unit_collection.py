@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
-from calbatch.calibrate.chain import SEPARATOR, Chain
+from calbatch.calibrate import hooks
+from calbatch.calibrate.chain import SEPARATOR, Chain, select_part
 from calbatch.calibrate.step import Step
 from calbatch.calibrate.suffixes import product_name
 from calbatch.cluster.errors import RequestError
@@ -43,8 +44,18 @@ def collect_units(step: Step, paths: Sequence[Location], output: Location) -> Un
     ------
     RequestError
         If an association is invalid or no pipeline takes its members, a member is missing, two
-        units would make the same product, or units wait for each other.
+        units would make the same product or share a file, or units wait for each other.
     """
+    graph = _collect(step, paths, output)
+    counts = Counter(unit.pipeline for unit in graph.units)
+    counts[""] += len(graph.paths) - len(graph.units)
+    for pipeline, count in counts.items():
+        if count > 1:
+            _require_distinct_files(select_part(step, pipeline), f"{count} exposures")
+    return graph
+
+
+def _collect(step: Step, paths: Sequence[Location], output: Location) -> UnitGraph:
     parts = step.parts if isinstance(step, Chain) else {"": step}
     exposures = [path for path in paths if not _is_read_as_association(step, path)]
     associations = [_read(path) for path in paths if _is_read_as_association(step, path)]
@@ -97,13 +108,27 @@ def require_single_exposures(step: Step) -> None:
     Raises
     ------
     RequestError
-        If it combines exposures, or takes them in order.
+        If it combines exposures, takes them in order, or names one file for all of them.
     """
+    _require_distinct_files(step, "all exposures")
     parts = list(step.parts.values()) if isinstance(step, Chain) else [step]
     ordering = find_ordering(parts)
     for part in (*(part for part in parts if part.combines), *([ordering] if ordering else [])):
         reason = "combines exposures" if part.combines else "takes exposures in order"
         raise RequestError(f"{part.name} {reason}: use `calbatch run` when all of them are there")
+
+
+def _require_distinct_files(step: Step, exposures: str, label: str = "") -> None:
+    """Refuse parameters that name one file for several exposures, of a step and all in it."""
+    if step.skip:
+        return
+    for name, advice in step.shared_files().items():
+        value = getattr(step, name)
+        raise RequestError(f"{label}{name} = {value!r}: {exposures} would share it: {advice}")
+    for alias, part in step.steps().items():
+        _require_distinct_files(part, exposures, f"{label}{alias}.")
+    for hook in hooks.steps_of([*step.pre_hooks, *step.post_hooks]):
+        _require_distinct_files(hook, exposures, f"{label}hook {hook.name}.")
 
 
 def accepts_associations(step: Step) -> bool:

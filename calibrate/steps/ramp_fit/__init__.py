@@ -235,6 +235,12 @@ class RampFitStep(Step):
         self._add_optional(exposure, "fitopt", products["fitopt"])
         return products
 
+    def shared_files(self) -> Mapping[str, str]:
+        """Return ``opt_name`` if a file gets that name; see the base class."""
+        if not (self.save_opt and self.opt_name):
+            return {}
+        return {"opt_name": "leave it empty, and each file is named after its exposure"}
+
     def _add_optional(self, exposure: RampModel, suffix: str, model: DataModel) -> None:
         """Add a product named after ``opt_name``, or else after the exposure."""
         if self.opt_name:

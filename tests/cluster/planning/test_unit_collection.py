@@ -7,6 +7,8 @@ from support.toys import Accumulate, Toy2, Toy3
 
 from calbatch.calibrate.chain import make_chain
 from calbatch.calibrate.pipeline import Pipeline
+from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
+from calbatch.calibrate.steps.dark_current import DarkCurrentStep
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.planning.unit_collection import (
     accepts_associations,
@@ -19,6 +21,12 @@ class Rates(Pipeline):
     """Make rates."""
 
     suffixes = ("rate", "rateints")
+
+
+class RatesMinusDark(Rates):
+    """Make rates, after subtracting darks."""
+
+    step_defs = {"dark_current": DarkCurrentStep}
 
 
 class Late(Pipeline):
@@ -123,3 +131,54 @@ def test_some_steps_need_more_than_single_exposures():
         require_single_exposures(make_chain((Rates, Toy2, Toy3))())
     with pytest.raises(RequestError, match="accumulate takes exposures in order: use"):
         require_single_exposures(Late())
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "message"),
+    [
+        (
+            "dark_current",
+            {"dark_output": "d.fits"},
+            r"dark_current\.dark_output = 'd\.fits': 3 exp",
+        ),
+        ("ramp_fit", {"save_opt": True, "opt_name": "o"}, r"ramp_fit\.opt_name = 'o': .* empty"),
+        (
+            "persistence",
+            {"skip": False, "save_persistence": "s.asdf"},
+            r"persistence\.save_persistence = 's\.asdf': .* of one batch must not share the file",
+        ),
+        (
+            "persistence",
+            {"skip": False, "persistence_array_file": "s.asdf"},
+            r"persistence\.persistence_array_file = 's\.asdf': .* one batch for each exposure",
+        ),
+    ],
+)
+def test_one_file_for_several_exposures_is_refused(folder, name, parameters, message):
+    step = Detector1Pipeline()
+    step.configure({name: parameters}, "a test")
+    with pytest.raises(RequestError, match=message):
+        collect_units(step, raw(folder), folder / "out")
+    with pytest.raises(RequestError, match=f"{name}.* all exposures would share it"):
+        require_single_exposures(step)
+    assert collect_units(step, raw(folder)[:1], folder / "out").paths == raw(folder)[:1]
+    step.configure({name: {"skip": True}}, "a test")
+    assert collect_units(step, raw(folder), folder / "out").paths == raw(folder)
+
+
+def test_only_the_units_that_run_a_step_share_its_file(folder):
+    asn = associate(folder, "p", ("science", "a_rate.fits"), ("background", "b_rate.fits"))
+    step = make_chain((RatesMinusDark, Toy2))()
+    step.configure({"dark_current": {"dark_output": "d.fits"}}, "a test")
+    with pytest.raises(RequestError, match=r"dark_current\.dark_output = 'd\.fits': 2 exposures"):
+        collect_units(step, [*raw(folder)[:2], asn], folder / "out")
+    asn = associate(folder, "p", ("science", "a_rate.fits"))
+    graph = collect_units(step, [raw(folder)[0], asn], folder / "out")
+    assert len(graph.paths) == 2
+
+
+def test_a_hook_must_not_share_a_file_either(folder):
+    hook = DarkCurrentStep(dark_output="d.fits")
+    step = Toy2(post_hooks=[hook])
+    with pytest.raises(RequestError, match=r"hook dark_current\.dark_output = 'd\.fits'"):
+        collect_units(step, raw(folder), folder / "out")
