@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -25,11 +26,15 @@ from calbatch.cluster.folder import find_batch
 from calbatch.cluster.ledger import HeldLedgerError, View
 from calbatch.cluster.ledger.records import OPEN
 from calbatch.cluster.ledger.sqlite_errors import decoding
+from calbatch.cluster.planning.associations import PATTERN
 from calbatch.cluster.planning.inputs import files_in, natural_key
 from calbatch.cluster.planning.planned_exposure import PlannedExposure
 from calbatch.cluster.planning.planner import Planner, open_references
 from calbatch.cluster.planning.step_configuration import input_pattern
-from calbatch.cluster.planning.unit_collection import require_single_exposures
+from calbatch.cluster.planning.unit_collection import (
+    accepts_associations,
+    require_single_exposures,
+)
 from calbatch.cluster.sites import placement
 from calbatch.models import datamodels
 from calbatch.models.errors import ModelError, format_count
@@ -111,18 +116,15 @@ def watch(
         raise RequestError(f"there is no folder {folder}")
     console = Console(stderr=True)
     step, order = build_order(pipeline, [folder], **options)
-    if step.output_file:
-        raise RequestError(
-            f"output_file = {step.output_file}: every exposure needs a name of its own; suffix "
-            "changes how products' names end"
-        )
-    require_single_exposures(step)
+    _require_watchable(step)
     place, pattern = Path(folder).expanduser().absolute(), input_pattern(step)
     arrivals = _Arrivals(place, pattern, settle, recursive=order.recursive)
+    report_associations = _AssociationReport(console, pipeline, step, place)
     status, last, waiting, reported = 0, time.monotonic(), list[Path](), ""
     with placement.SharedSite(placement.choose_place(order.site, 1000, 2**40)) as site:
         while idle is None or time.monotonic() - last < idle:
             waiting += arrivals.whole()
+            report_associations(recursive=order.recursive)
             if not waiting:
                 time.sleep(min(EVERY, settle))
                 continue
@@ -151,6 +153,16 @@ def watch(
     return max(status, EXIT_STATUS["interrupted"]) if waiting else status
 
 
+def _require_watchable(step: Step) -> None:
+    """Refuse a step that cannot calibrate exposures as they arrive."""
+    if step.output_file:
+        raise RequestError(
+            f"output_file = {step.output_file}: every exposure needs a name of its own; suffix "
+            "changes how products' names end"
+        )
+    require_single_exposures(step)
+
+
 def _list_unfinished(result: Result) -> list[Path]:
     """Return the exposures that an interrupted batch has not finished; none if it was cancelled."""
     if result.state != "interrupted":
@@ -158,6 +170,30 @@ def _list_unfinished(result: Result) -> list[Path]:
     with View(result.folder.state) as view:
         paths = [Path(row.path) for row in view.exposures(result.batch.id, *OPEN)]
     return [path for path in paths if path.exists()]
+
+
+class _AssociationReport:
+    """Names the associations in a watched folder, each once: they are not calibrated."""
+
+    def __init__(self, console: Console, pipeline: str, step: Step, folder: Path) -> None:
+        self.console, self.step, self.folder = console, step, folder
+        where = ["-o", step.output_dir] if step.output_dir else []
+        self._command = shlex.join(["calbatch", "run", pipeline, str(folder), *where])
+        self._named: set[Path] = set()
+
+    def __call__(self, *, recursive: bool) -> None:
+        """Print those that are new, if the pipeline takes associations at all."""
+        found: set[Path] = set()
+        if accepts_associations(self.step):
+            with suppress(OSError):  # the folder may be temporarily unavailable
+                found.update(files_in(self.folder, PATTERN, recursive=recursive))
+        for path in sorted(found - self._named, key=natural_key):
+            text = (
+                f"{path}: watch does not calibrate associations: when all members are there, use "
+                f"{self._command}{' --recursive' if recursive else ''}"
+            )
+            self.console.print(escape_text(text), markup=False, highlight=False)
+        self._named |= found
 
 
 class _Arrivals:

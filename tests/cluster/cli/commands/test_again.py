@@ -5,6 +5,7 @@ import shutil
 import pytest
 from support.batches import DATE, quiet_console
 from support.recorded import record_batch
+from support.toys import write_association
 
 from calbatch import cluster
 from calbatch.cluster.batch.result import Ending, Result
@@ -100,12 +101,12 @@ class Watched:
         folder = record_batch(self.output, exposures, state)
         return Result(folder, 1.0, Ending(state=state))
 
-    def watch(self, **options):
+    def watch(self, pipeline="superbias", **options):
         how = {
             "settle": 0.0, "idle": 30.0, "scheduler": "sync", "output_dir": str(self.output),
             "policy": RetryPolicy(), "parameters": {},
         }  # fmt: skip
-        return again.watch("superbias", str(self.folder), **how | options)
+        return again.watch(pipeline, str(self.folder), **how | options)
 
 
 @pytest.fixture
@@ -201,6 +202,25 @@ def test_the_worst_status_is_that_of_the_command(watched):
     watched.events = [put(watched, 0), *[lambda: None] * 3, put(watched, 1)]
     assert watched.watch() == 1
     assert len(watched.batches) == 2
+
+
+def test_associations_are_named_once_each_and_not_calibrated(watched, capsys):
+    def associate():
+        write_association(watched.folder / "p_asn.json", ("p", [("science", "e0_rate.fits")]))
+
+    watched.events = [associate, put(watched, 0, "e0_rate.fits")]
+    assert watched.watch("support.toys:Toy2") == 0
+    assert watched.batches == [["e0_rate.fits"]]
+    shown = " ".join(capsys.readouterr().err.split())
+    assert shown.count("p_asn.json: watch does not calibrate associations") == 1
+    assert f"use calbatch run support.toys:Toy2 {watched.folder} -o {watched.output}" in shown
+
+
+def test_associations_that_the_pipeline_does_not_take_are_left_alone(watched, capsys):
+    write_association(watched.folder / "p_asn.json", ("p", [("science", "e0_uncal.fits")]))
+    put(watched, 0)()
+    assert watched.watch() == 0
+    assert "associations" not in capsys.readouterr().err
 
 
 def test_a_missing_folder_is_an_error(watched, tmp_path):
