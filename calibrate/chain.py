@@ -56,7 +56,7 @@ class Chain(Pipeline):
         return sections
 
     def configure(self, values: Mapping[str, Mapping[str, Any]], source: str) -> None:
-        """Set parameters; see `Step.configure`. ``pipeline.step`` is always a section, too."""
+        """Set parameters; see `Step.configure`. Any section may be written ``pipeline.step``."""
         known = self.steps()
         short = {section: section.rpartition(".")[2] for section in values}
         found = {s if s in known or not s else short[s]: values[s] for s in values}
@@ -91,7 +91,7 @@ class Chain(Pipeline):
         Parameters
         ----------
         names : str
-            Names of consecutive pipelines, separated by commas; "" for all.
+            Names of consecutive pipelines, separated by commas, or "" for all.
         """
         if not names:
             return self
@@ -113,19 +113,19 @@ class Chain(Pipeline):
 
 
 def choose_result(before: Step, after: Step, result: Any) -> DataModel:
-    """Return the result of a step that the next one of a chain takes.
+    """Return the one of a step's results that the next step of a chain takes.
 
     Parameters
     ----------
     before, after : Step
         The two steps.
     result : model, or sequence or mapping of models
-        What the first one has returned.
+        The result of the first one.
 
     Raises
     ------
     StepError
-        If there is no such result.
+        If the step returned no such result.
     """
     models = [result] if isinstance(result, DataModel) else _list_models(result)
     if not after.takes or not before.suffixes:
@@ -151,15 +151,17 @@ def make_chain(classes: tuple[type[Step], ...]) -> type[Chain]:
     Raises
     ------
     ParameterError
-        If one comes twice, or cannot take what the one before makes.
+        If one appears twice, or takes no product of the one before.
     """
     names = [cls.default_name() for cls in classes]
     for name, count in Counter(names).items():
         if count > 1:
-            raise ParameterError(f"{SEPARATOR.join(names)}: {name} comes {count} times")
-    _require_fit(classes)
+            raise ParameterError(f"{SEPARATOR.join(names)}: {name} appears {count} times")
+    _require_compatible(classes)
     defaults: dict[str, dict[str, bool]] = {
-        name: {} if issubclass(cls, Pipeline) else {"skip": False}  # it is meant to run
+        name: {}
+        if issubclass(cls, Pipeline)
+        else {"skip": False}  # a step that is named is meant to run
         for name, cls in zip(names, classes, strict=True)
     }
     for name, cls in zip(names[:-1], classes, strict=False):
@@ -175,7 +177,7 @@ def make_chain(classes: tuple[type[Step], ...]) -> type[Chain]:
     return type("Chain", (Chain,), body)
 
 
-def _require_fit(classes: Sequence[type[Step]]) -> None:
+def _require_compatible(classes: Sequence[type[Step]]) -> None:
     for before, after in pairwise(classes):
         if before.suffixes and after.takes and not set(before.suffixes) & set(after.takes):
             raise ParameterError(
@@ -194,7 +196,7 @@ def select_part(step: Step, names: str) -> Step:
     Raises
     ------
     ParameterError
-        If the step is no chain, or has no such pipelines.
+        If the step is not a chain, or has no such pipelines.
     """
     if not names:
         return step

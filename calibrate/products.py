@@ -1,4 +1,4 @@
-"""What a step takes and hands on; naming and writing its products."""
+"""The inputs and states that a step takes and hands on, and the files of its products."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _NONE: Members = MappingProxyType({})
 
 
 class UnitAccess:
-    """Base class of steps that concerns units of several inputs, and chains.
+    """Base class of steps: what a step needs in chains and in units of several inputs.
 
     Attributes
     ----------
     takes : sequence of str
-        Suffixes of the products that it takes as its input, the preferred one first; empty if it
-        takes any. A folder stands for its files with the first of them.
+        Suffixes of the products that it takes as input, the preferred one first; empty if it takes
+        any. A folder stands for its files with the first of them.
     keeps : bool
-        True if its products are written when another pipeline of a chain takes its result.
+        True if its products are written even if the next pipeline of a chain takes its result.
     roles : sequence of str
         Roles of the members of associations that it uses, ``science`` among them; empty if it takes
         no associations. Its main input is the first science member.
@@ -40,8 +40,8 @@ class UnitAccess:
         True if it calibrates associations only, never an exposure by itself.
     groups_by, orders_by : sequence of str
         Metadata paths, such as ``meta.instrument.detector`` and ``meta.exposure.start_time``.
-        Exposures that agree in the first are calibrated one after another, ordered by the second;
-        empty ``orders_by`` if the order does not matter.
+        Exposures with equal values of the first are calibrated one after another, in the order of
+        the second, which is empty if the order does not matter.
     hands_on : sequence of str
         Suffixes of the products that the next exposure in this order receives; see
         `received_state`.
@@ -82,11 +82,11 @@ class UnitAccess:
         return {}
 
     def received_state(self, suffix: str) -> DataModel | None:
-        """Return the product that the exposure before handed on.
+        """Return the product that the previous exposure has handed on.
 
         A step hands on a state by adding it to the products, ``self.add_product(suffix, model)``,
-        and listing the suffix in ``hands_on``. The state thus belongs to an attempt that ended
-        well.
+        and listing the suffix in ``hands_on``. Only an attempt that succeeds
+        hands on a state.
 
         Parameters
         ----------
@@ -123,7 +123,7 @@ def product_paths(step: Step, products: Sequence[tuple[str, DataModel]]) -> list
 
 
 def _file_name(step: Step, suffix: str, model: DataModel) -> str:
-    """Return the name of a product; without a suffix, it is the one that its step has chosen."""
+    """Return the name of a product; without a suffix, the one that its step has given it."""
     if model.path and not suffix:
         return f"{strip_extension(model.path.name)}.fits"
     source = step.output_file or (model.path.name if model.path else model.meta.filename)

@@ -21,11 +21,11 @@ class Member(NamedTuple):
     role : str
         Its role, such as ``science`` or ``background``; `ORDER` if it is only waited for.
     path : str
-        The file, or the place where its maker will write it.
+        The file, or where its maker will write it.
     maker : int, optional
         Number of the unit that makes it; None for a file.
     optional : bool
-        True if the unit can do without it when its maker fails or does not make it.
+        True if the unit is calibrated without it when its maker fails or does not make it.
     """
 
     role: str
@@ -61,12 +61,12 @@ class Unit(NamedTuple):
         return tuple(dict.fromkeys(m.maker for m in self.members if m.maker is not None))
 
     def needs(self, maker: int) -> bool:
-        """Return whether it cannot do without what a maker makes."""
+        """Return whether it cannot do without the products of a maker."""
         return any(m.maker == maker and not m.optional for m in self.members)
 
 
 class UnitInput(NamedTuple):
-    """An input of a unit that can begin, as it was when the unit was planned.
+    """An input file of a unit, as it was when the unit was planned.
 
     Attributes
     ----------

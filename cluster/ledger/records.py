@@ -151,7 +151,7 @@ class ExposureRow(_Row):
     note : str
         The reason why it was calibrated, or why it was not.
     pipeline, product : str, optional
-        As in `calbatch.cluster.exposure.unit.Unit`; None in older ledgers.
+        See `calbatch.cluster.exposure.unit.Unit`; None in older ledgers.
     members : int, optional
         Number of its members; 0 for a unit of one file.
     """

@@ -152,9 +152,9 @@ def remove_undecodable(connection: sqlite3.Connection) -> None:
 
 
 def remove_incomplete_units(connection: sqlite3.Connection) -> None:
-    """Remove the units of batches that have lost members, or makers, unless they are done.
+    """Remove unfinished units from batches that have lost members or makers.
 
-    Otherwise, they would be calibrated without them. Repeating the command adds them again.
+    They could be calibrated without the lost inputs. Repeating the command adds them again.
     """
     incomplete = (
         "SELECT batch FROM exposures WHERE members != (SELECT count(*) FROM members WHERE "

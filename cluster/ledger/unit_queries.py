@@ -1,4 +1,4 @@
-"""Storing and finding the units of a batch that wait for others."""
+"""Storing and finding the units of a batch that are more than one file."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _HELD = (
     "maker.number = members.maker WHERE members.batch = ? AND unit.state = 'waiting' AND "
     f"maker.state IN ({', '.join('?' * len(OPEN))})"
 )
-"""Condition of units that wait for others; its values are the batch and the open states."""
+"""End of a query for units that wait for others; it binds the batch and the open states."""
 
 
 class FinishedMaker(NamedTuple):
-    """A unit that has ended, and for which others wait or waited.
+    """A unit with a final outcome whose products are members of others.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class UnitQueries:
             yield row["number"], row["path"]
 
     def has_table(self, name: str) -> bool:
-        """Return whether there is a table; older ledgers, opened for reading, lack some."""
+        """Return whether a table exists: older ledgers, if opened for reading, lack some."""
         query = "SELECT count(*) AS n FROM sqlite_master WHERE type = 'table' AND name = ?"
         return bool(next(self._rows(query, name))["n"])
 
@@ -73,12 +73,12 @@ class UnitQueries:
         return bool(next(self._rows(query, batch))["n"])
 
     def units(self, batch: int, *states: str) -> Iterator[Unit]:
-        """Yield the units of a batch that are more than one file: all, or those in some states."""
+        """Yield units of a batch that are more than one file: all, or those in some states."""
         if not self.has_members(batch):
             return
         condition = f" AND state IN ({', '.join('?' * len(states))})" if states else ""
         query = (
-            "SELECT members.*, exposures.path AS whole, exposures.pipeline, exposures.product "
+            "SELECT members.*, exposures.path AS unit_path, exposures.pipeline, exposures.product "
             "FROM exposures JOIN members ON members.batch = exposures.batch AND "
             f"members.number = exposures.number WHERE exposures.batch = ?{condition} "
             "ORDER BY exposures.number, members.id"
@@ -87,9 +87,10 @@ class UnitQueries:
             members, unit = [], None
             for row in rows:
                 with decoding(self.path):
-                    one = MemberRow.of(row)
-                    members.append(Member(one.role, one.path, one.maker, bool(one.optional)))
-                    unit = unit or (location(row["whole"]), row["pipeline"], row["product"])
+                    member = MemberRow.of(row)
+                    optional = bool(member.optional)
+                    members.append(Member(member.role, member.path, member.maker, optional))
+                    unit = unit or (location(row["unit_path"]), row["pipeline"], row["product"])
             assert unit is not None  # a group has rows
             path, pipeline, product = unit
             yield Unit(number, path, tuple(members), pipeline, product)
@@ -102,30 +103,30 @@ class UnitQueries:
         return int(next(self._rows(query, batch, *OPEN))["n"])
 
     def find_held(self, batch: int, limit: int) -> dict[str, list[str]]:
-        """Return the paths of the units for which some units wait, by path or product.
+        """Return the paths of the units for which the first units wait, by their product or path.
 
         Parameters
         ----------
         batch : int
             The batch's number in the ledger.
         limit : int
-            Number of units to return.
+            Maximum number of waiting units to return.
         """
         found: dict[str, list[str]] = {}
         if not self.has_members(batch):
             return found
         query = (
-            "SELECT DISTINCT members.number, unit.path, unit.product, maker.path AS makes "
+            "SELECT DISTINCT members.number, unit.path, unit.product, maker.path AS maker_path "
             f"{_HELD} AND members.number IN (SELECT DISTINCT members.number {_HELD} "
             "ORDER BY members.number LIMIT ?) ORDER BY members.number, members.id"
         )
         values = batch, *OPEN, batch, *OPEN, limit
         for row in self._rows(query, *values):
-            found.setdefault(row["product"] or row["path"], []).append(row["makes"])
+            found.setdefault(row["product"] or row["path"], []).append(row["maker_path"])
         return found
 
     def finished_makers(self, batch: int) -> list[FinishedMaker]:
-        """Return the units with a final outcome whose products are members of others."""
+        """Return the makers that have a final outcome, with their products."""
         if not self.has_members(batch):
             return []
         makers = (
@@ -151,7 +152,7 @@ class UnitQueries:
 
 
 def insert_units(connection: sqlite3.Connection, batch: int, units: Sequence[Unit]) -> None:
-    """Add what makes units of a batch more than one file."""
+    """Add the members of units, and complete their rows among the exposures."""
     connection.executemany(
         "UPDATE exposures SET pipeline = ?, product = ?, members = ? "
         "WHERE batch = ? AND number = ?",

@@ -1,8 +1,8 @@
-"""Reading association files: which exposures are calibrated together into which products.
+"""Reading associations, which name the exposures that are calibrated together, and their products.
 
-An association is a JSON file of the observatory, of level 2 (a science exposure with its
-backgrounds) or level 3 (exposures that are combined). Only the entries that decide what is done
-are validated; others are ignored.
+Associations are JSON files from the observatory, of level 2 (a science exposure with its
+backgrounds) or level 3 (exposures that are combined). Only the entries that calbatch uses are
+validated; others are ignored.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from calbatch.models.storage.location import Location
 PATTERN = "*_asn.json"
 """Pattern of the names of associations in a folder."""
 
-LONGEST = 64 << 20
-"""Size limit of an association in bytes; real ones have less than one MB."""
+MAX_SIZE = 64 << 20
+"""Maximum size of an association in bytes; real ones have less than one MB."""
 
 _NAME = {"type": "string", "minLength": 1, "maxLength": 255}
 _SCHEMA = {
@@ -105,8 +105,8 @@ def read_association(path: Location) -> Association:
     Raises
     ------
     FileError
-        If it cannot be read, is no association, or has a product without science members or a
-        name that is a path; the message names the entry.
+        If it cannot be read, is not an association, has a product without science members, or
+        has a name that is a path; the message names the entry.
     """
     value = _read_json(path)
     _validate(path, value)
@@ -117,13 +117,13 @@ def read_association(path: Location) -> Association:
 def _read_json(path: Location) -> Any:
     stamp = read_stamp(path)
     with open_decompressed(stamp) as read:
-        data = bytes(read(0, LONGEST + 1))
-    if len(data) > LONGEST:
-        raise FileError(path, f"is longer than {LONGEST >> 20} MB, which no association is")
+        data = bytes(read(0, MAX_SIZE + 1))
+    if len(data) > MAX_SIZE:
+        raise FileError(path, f"is larger than {MAX_SIZE >> 20} MB, so it is not an association")
     try:
         return json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise FileError(path, "is no association: it is not JSON") from error
+        raise FileError(path, "is not an association: it is not JSON") from error
 
 
 def _validate(path: Location, value: Any) -> None:
@@ -132,7 +132,7 @@ def _validate(path: Location, value: Any) -> None:
         return
     place = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error.absolute_path)
     wanted = f"{error.validator} {error.validator_value!r:.60}"
-    raise FileError(path, f"is no association: {place.lstrip('.') or 'the file'} lacks {wanted}")
+    raise FileError(path, f"is not an association: {place.lstrip('.') or 'it'} violates {wanted}")
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Exposures that are calibrated one after another, each with a state of the one before."""
+"""Exposures that are calibrated one after another, each with the state of the one before."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ READERS = 4
 """Number of files that are examined at the same time."""
 
 
-def find_ordering(steps: Iterable[Step]) -> Step | None:
-    """Return the first step, of some steps and all in them, for which the order matters.
+def find_ordering_step(steps: Iterable[Step]) -> Step | None:
+    """Return the first step for which the order of exposures matters, or None.
 
-    Skipped steps do not count.
+    Steps within the given ones count, too; skipped steps do not.
     """
     for step in steps:
         for part in (step, *step.steps().values()):
@@ -50,7 +50,7 @@ def group_exposures(drafts: Sequence[DraftUnit], ordering: Step) -> list[list[Dr
 
 
 def _read_keys(path: Location, ordering: Step) -> tuple[Any, Any] | None:
-    """Return what groups and what orders an exposure; None if it cannot be read."""
+    """Return the keys that group and order an exposure; None if it cannot be read."""
     try:
         with datamodels.open(path) as model:
             values = model.to_flat_dict()

@@ -1,4 +1,4 @@
-"""The units of a batch: exposures, associations, and what a chain of pipelines makes of them."""
+"""Collecting the units of a batch from its exposures, its associations and its pipelines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from calbatch.cluster.planning.associations import (
     is_association,
     read_association,
 )
-from calbatch.cluster.planning.ordering import find_ordering, group_exposures
+from calbatch.cluster.planning.ordering import find_ordering_step, group_exposures
 from calbatch.cluster.planning.unit_graph import DraftMember, DraftUnit, UnitGraph, number_units
 from calbatch.models.errors import ModelError
 from calbatch.models.storage.files import current_version
@@ -59,51 +59,51 @@ def _collect(step: Step, paths: Sequence[Location], output: Location) -> UnitGra
     parts = step.parts if isinstance(step, Chain) else {"": step}
     exposures = [path for path in paths if not _is_read_as_association(step, path)]
     associations = [_read(path) for path in paths if _is_read_as_association(step, path)]
-    levels = [_level_of(each, parts) for each in associations]
-    starts = sorted({0, *levels, *(n for n, part in enumerate(parts.values()) if part.combines)})
-    _require_order_first(parts, starts)
+    positions = [_find_position(each, parts) for each in associations]
+    starts = sorted({0, *positions, *(n for n, part in enumerate(parts.values()) if part.combines)})
+    _require_ordering_first(parts, starts)
     if len(starts) > 1:
-        _require_nothing_around(step)
+        _refuse_chain_parameters(step)
     first = list(parts.values())[: [*starts, len(parts)][1]]
-    if not associations and starts == [0] and not find_ordering(first):
+    if not associations and starts == [0] and not find_ordering_step(first):
         return UnitGraph(paths=paths)
     collection = _Collection(output)
     for start, end in pairwise([*starts, len(parts)]):
         names = list(parts)[start:end]
-        level = [a for a, at in zip(associations, levels, strict=True) if at == start]
+        taken = [a for a, at in zip(associations, positions, strict=True) if at == start]
         stage = _Stage(
             parts=[parts[name] for name in names],
             pipeline="" if len(starts) == 1 else SEPARATOR.join(names),
         )
         if start == 0:
-            collection.add_first(stage, exposures, level)
+            collection.add_first(stage, exposures, taken)
         else:
-            collection.add_next(stage, level)
+            collection.add_next(stage, taken)
     return number_units([*collection.finals(), *collection.drafts])
 
 
-def _require_nothing_around(chain: Step) -> None:
-    """Refuse parameters of the whole chain where no task runs the whole chain."""
+def _refuse_chain_parameters(chain: Step) -> None:
+    """Refuse parameters of the whole chain where it is cut, so that no task runs all of it."""
     for name in ("pre_hooks", "post_hooks", "suffix", "output_file", "skip"):
         if getattr(chain, name):
             raise RequestError(
-                f"{name} of the chain {chain.name}: its pipelines run one by one, since "
-                f"associations come between them: set {name} of one of them"
+                f"{name} cannot be set for the chain {chain.name}, whose pipelines run separately "
+                "because associations come between them: set it for one of the pipelines"
             )
 
 
-def _require_order_first(parts: Mapping[str, Step], starts: Sequence[int]) -> None:
+def _require_ordering_first(parts: Mapping[str, Step], starts: Sequence[int]) -> None:
     later = [] if len(starts) == 1 else list(parts.values())[starts[1] :]
-    ordering = find_ordering(later)
+    ordering = find_ordering_step(later)
     if ordering is not None:
         raise RequestError(
-            f"{ordering.name} takes exposures in order, which is possible in the first stage of a "
-            "chain only: calibrate in two batches"
+            f"{ordering.name} takes exposures in order, which only the first stage of a chain can "
+            "do: run the pipelines as two batches"
         )
 
 
 def require_single_exposures(step: Step) -> None:
-    """Refuse a step for which exposures that arrive one by one do not suffice.
+    """Refuse a step that cannot calibrate exposures one by one, as they arrive.
 
     Raises
     ------
@@ -112,10 +112,12 @@ def require_single_exposures(step: Step) -> None:
     """
     _require_distinct_files(step, "all exposures")
     parts = list(step.parts.values()) if isinstance(step, Chain) else [step]
-    ordering = find_ordering(parts)
+    ordering = find_ordering_step(parts)
     for part in (*(part for part in parts if part.combines), *([ordering] if ordering else [])):
         reason = "combines exposures" if part.combines else "takes exposures in order"
-        raise RequestError(f"{part.name} {reason}: use `calbatch run` when all of them are there")
+        raise RequestError(
+            f"{part.name} {reason}: use `calbatch run` when all of them have arrived"
+        )
 
 
 def _require_distinct_files(step: Step, exposures: str, label: str = "") -> None:
@@ -148,7 +150,7 @@ def _read(path: Location) -> Association:
         raise RequestError(str(error)) from error
 
 
-def _level_of(association: Association, parts: Mapping[str, Step]) -> int:
+def _find_position(association: Association, parts: Mapping[str, Step]) -> int:
     """Return the position of the pipeline that takes the members of an association."""
     name = association.products[0].science[0]
     for number, part in enumerate(parts.values()):
@@ -156,8 +158,8 @@ def _level_of(association: Association, parts: Mapping[str, Step]) -> int:
             return number
     wanted = {suffix for part in parts.values() if part.roles for suffix in part.takes}
     raise RequestError(
-        f"{association.path}: {name} is no product that the pipelines take in associations "
-        f"({', '.join(sorted(wanted))})"
+        f"{association.path}: no pipeline takes {name} as a member; they take "
+        f"{', '.join(sorted(wanted))} products"
     )
 
 
@@ -184,8 +186,8 @@ class _Stage:
                 yield from (product_name(source, suffix) for suffix in suffixes)
 
 
-class _Naming(NamedTuple):
-    """The name after which a unit's products are named, and their names."""
+class _ProductNames(NamedTuple):
+    """The names of a unit's products, and the name from which they are derived."""
 
     source: str
     names: Sequence[str]
@@ -198,12 +200,12 @@ class _Naming(NamedTuple):
 
 @dataclass
 class _Collection:
-    """The units so far, and who makes which product."""
+    """The units so far, which of them makes each product, and the products of the latest stage."""
 
     output: Location
     drafts: list[DraftUnit] = field(default_factory=list)
     makers: dict[str, DraftUnit] = field(default_factory=dict)
-    latest: dict[DraftUnit, _Naming] = field(default_factory=dict)
+    latest: dict[DraftUnit, _ProductNames] = field(default_factory=dict)
 
     def finals(self) -> list[DraftUnit]:
         """Return the units whose products no other unit takes, associations first."""
@@ -224,13 +226,13 @@ class _Collection:
             if stage.pipeline:
                 draft.members.append(DraftMember(SCIENCE, str(path)))
             self._add(draft, stage, path.name)
-        ordering = find_ordering(stage.parts)
+        ordering = find_ordering_step(stage.parts)
         if ordering is not None:
             plain = [draft for draft in self.drafts if not draft.product]
             self._put_in_order(plain, ordering)
 
     def _put_in_order(self, drafts: Sequence[DraftUnit], ordering: Step) -> None:
-        """Let exposures wait for those that come before them, and receive their states."""
+        """Make each exposure wait for the one before it, and receive the state that it hands on."""
         for group in group_exposures(drafts, ordering):
             for draft in group:
                 if not draft.members:
@@ -265,19 +267,21 @@ class _Collection:
     def _add(self, draft: DraftUnit, stage: _Stage, source: str) -> None:
         self.drafts.append(draft)
         names = list(stage.product_names(source))
-        self.latest[draft] = _Naming(source, names)
+        self.latest[draft] = _ProductNames(source, names)
         for name in names:
             if name in self.makers:
                 first, second = self.makers[name].path, draft.path
-                raise RequestError(f"the products of {first} and {second} would both be {name}")
+                raise RequestError(
+                    f"the products of {first} and {second} would both be called {name}"
+                )
             self.makers[name] = draft
 
     def _add_associations(
         self, stage: _Stage, associations: Sequence[Association], files: Mapping[str, Location]
     ) -> set[str]:
-        """Add a unit for each product; return the names of all members."""
+        """Add a unit for each product of associations; return the names of all members."""
         used: set[str] = set()
-        made: list[tuple[DraftUnit, str]] = []
+        added: list[tuple[DraftUnit, str]] = []
         for association in associations:
             for product in association.products:
                 draft = DraftUnit(
@@ -285,8 +289,8 @@ class _Collection:
                 )
                 draft.members = self._members(association, product, stage, files)
                 used.update(member.name for member in product.members)
-                made.append((draft, product.name))
-        for draft, source in made:
+                added.append((draft, product.name))
+        for draft, source in added:
             self._add(draft, stage, source)
         return used
 
@@ -297,9 +301,11 @@ class _Collection:
         stage: _Stage,
         files: Mapping[str, Location],
     ) -> list[DraftMember]:
-        twice = [n for n, count in Counter(m.name for m in product.members).items() if count > 1]
-        if twice:
-            raise RequestError(f"{association.path}: {product.name} has {twice[0]} twice")
+        duplicates = [
+            n for n, count in Counter(m.name for m in product.members).items() if count > 1
+        ]
+        if duplicates:
+            raise RequestError(f"{association.path}: {product.name} lists {duplicates[0]} twice")
         found = []
         for role, name in product.members:
             if role not in stage.first.roles and role != SCIENCE:

@@ -44,16 +44,16 @@ class UnitGraph:
         The path of each unit.
     units : sequence of Unit
         Those that are more than one file.
-    longest : int
-        Number of units in the longest chain of which each waits for the one before.
+    depth : int
+        Number of units on the longest path along which each waits for the one before.
     """
 
     paths: Sequence[Location]
     units: Sequence[Unit] = ()
-    longest: int = 1
+    depth: int = 1
 
     def select(self, numbers: Iterable[int]) -> UnitGraph:
-        """Return some of the units and all that they wait for, numbered anew."""
+        """Return some of the units, and all that these wait for, with new numbers."""
         by_number = {unit.number: unit for unit in self.units}
         selected: set[int] = set()
         pending = list(numbers)
@@ -74,7 +74,7 @@ class UnitGraph:
             if unit.number in selected
         ]
         paths = [self.paths[number] for number in sorted(selected)]
-        return UnitGraph(paths=paths, units=units, longest=self.longest)
+        return UnitGraph(paths=paths, units=units, depth=self.depth)
 
 
 def number_units(drafts: Sequence[DraftUnit]) -> UnitGraph:
@@ -85,7 +85,7 @@ def number_units(drafts: Sequence[DraftUnit]) -> UnitGraph:
     Raises
     ------
     RequestError
-        If units wait for each other in a circle; the message names them.
+        If the dependencies are circular; the message names the units.
     """
     order: list[DraftUnit] = []
     depths: dict[DraftUnit, int] = {}
@@ -106,8 +106,9 @@ def number_units(drafts: Sequence[DraftUnit]) -> UnitGraph:
         for draft in order
         if draft.members
     ]
-    longest = max(depths.values(), default=0)
-    return UnitGraph(paths=[draft.path for draft in order], units=units, longest=longest)
+    return UnitGraph(
+        paths=[draft.path for draft in order], units=units, depth=max(depths.values(), default=0)
+    )
 
 
 def _visit(draft: DraftUnit, order: list[DraftUnit], depths: dict[DraftUnit, int]) -> None:
@@ -133,5 +134,5 @@ def _visit(draft: DraftUnit, order: list[DraftUnit], depths: dict[DraftUnit, int
 
 def _make_cycle_error(active: Sequence[DraftUnit], first: DraftUnit) -> RequestError:
     names = [unit.product or unit.path.name for unit in active[active.index(first) :]]
-    circle = " waits for ".join([*names, names[0]])
-    return RequestError(f"units wait for each other in a circle: {circle}")
+    cycle = " waits for ".join([*names, names[0]])
+    return RequestError(f"circular dependency: {cycle}")

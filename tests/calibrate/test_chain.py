@@ -22,7 +22,7 @@ class Other(Pipeline):
 
 
 class Third(Pipeline):
-    """A pipeline that follows it."""
+    """A pipeline that takes the products of `Other`."""
 
     takes = ("other",)
     suffixes = ("third",)
@@ -79,7 +79,7 @@ def test_a_part_is_configured_like_the_chain_and_independent_of_it():
 
 
 def test_unfit_pipelines_are_refused():
-    with pytest.raises(ParameterError, match="Toy2,Toy2: Toy2 comes 2 times"):
+    with pytest.raises(ParameterError, match="Toy2,Toy2: Toy2 appears 2 times"):
         make_chain((Toy2, Toy2))
     with pytest.raises(ParameterError, match="Toy2 takes rate, but Toy3 makes i2d"):
         make_chain((Toy3, Toy2))

@@ -94,7 +94,7 @@ def test_another_context_with_the_same_references_changes_no_unit(raw):
     assert "0 of 6 exposures with other references in jwst_0001.pmap" in shown.err
 
 
-def test_a_change_of_a_background_repeats_what_used_it(raw):
+def test_a_changed_background_repeats_what_used_it(raw):
     assert run(raw).status == 0
     background = raw / "c_uncal.fits"
     with fits.open(background, mode="update") as hdus:
@@ -104,7 +104,7 @@ def test_a_change_of_a_background_repeats_what_used_it(raw):
     assert redone == {("Toy1", "c_uncal.fits"), ("Toy2", "p"), ("Toy3", "mosaic")}
 
 
-def test_a_failure_is_passed_on_by_name_and_repaired_by_resuming(raw):
+def test_a_failure_blocks_what_needs_it_until_it_is_repaired(raw):
     background = raw / "c_uncal.fits"
     good = background.read_bytes()
     background.write_bytes(good[:5000])
@@ -123,7 +123,7 @@ def test_a_failure_is_passed_on_by_name_and_repaired_by_resuming(raw):
     assert checksums(raw.parent / "out") == whole
 
 
-def test_resuming_follows_the_edges(raw):
+def test_resuming_repeats_the_units_that_depend_on_a_repair(raw):
     background = raw / "c_uncal.fits"
     good = background.read_bytes()
     background.write_bytes(good[:5000])
@@ -134,7 +134,7 @@ def test_resuming_follows_the_edges(raw):
     assert states(raw) == dict.fromkeys(UNITS, "done")
 
 
-def test_the_manifest_records_the_edges(raw):
+def test_the_manifest_records_members_and_makers(raw):
     assert run(raw).status == 0
     (manifest,) = (raw.parent / "out" / ".calbatch").glob("*/manifest.json")
     entries = json.loads(manifest.read_text())["exposures"]
@@ -154,10 +154,10 @@ def test_the_manifest_records_the_edges(raw):
     assert set(states(raw).values()) == {"kept"}
 
 
-def test_a_plan_shows_the_graph(raw):
+def test_a_plan_counts_the_units_that_wait(raw):
     shown = run(raw, command="plan").out
     assert "3 exposures" in shown
-    assert "3 more units wait for products of others; the longest chain has 3 units" in shown
+    assert "3 more units wait for products of others, at most 3 units in sequence" in shown
 
 
 def test_one_pipeline_takes_associations_of_files(raw):
@@ -174,11 +174,11 @@ def test_one_pipeline_takes_associations_of_files(raw):
     ("products", "message"),
     [
         ([("p", [("science", "d_rate.fits")])], "the member d_rate.fits of p is neither a file"),
-        ([("p", [("science", "a_x1d.fits")])], "a_x1d.fits is no product that the pipelines take"),
-        ([("p", [("science", "a_rate.fits")] * 2)], "p has a_rate.fits twice"),
+        ([("p", [("science", "a_x1d.fits")])], "no pipeline takes a_x1d.fits as a member"),
+        ([("p", [("science", "a_rate.fits")] * 2)], "p lists a_rate.fits twice"),
         (
             [("p", [("science", "a_rate.fits")]), ("p", [("science", "b_rate.fits")])],
-            "would both be p_cal.fits",
+            "would both be called p_cal.fits",
         ),
         ([("p", [("science", "../a_rate.fits")])], "must be the name of a file beside the"),
     ],

@@ -40,7 +40,7 @@ def test_a_chain_makes_what_its_pipelines_make_one_by_one(chained, toys, tmp_pat
     assert checksums(chained) == checksums(single)
 
 
-def test_a_chain_is_one_unit_whose_repetition_does_nothing(chained, toys, tmp_path):
+def test_a_chain_is_one_unit_and_is_not_repeated(chained, toys, tmp_path):
     with View(chained / ".calbatch") as view:
         (batch,) = view.batches()
         assert batch.pipeline == "detector1,Toy2"
@@ -83,12 +83,12 @@ def test_steps_can_be_chained(toys, tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ("detector1,detector1", "detector1,detector1: detector1 comes 2 times"),
+        ("detector1,detector1", "detector1,detector1: detector1 appears 2 times"),
         ("detector1,toy3", "Toy3 takes cal, but detector1 makes rate and rateints"),
         ("detector1,toy4", "no step or pipeline 'toy4'"),
     ],
 )
-def test_unfit_chains_are_refused(toys, tmp_path, names, message):
+def test_incompatible_chains_are_refused(toys, tmp_path, names, message):
     with pytest.raises(RequestError, match=message):
         package.run(names, toys.exposures[0], tmp_path / "out")
 

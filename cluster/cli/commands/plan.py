@@ -117,8 +117,8 @@ def _print_graph(console: Console, graph: UnitGraph, free: int) -> None:
     count = len(graph.paths) - free
     if count:
         verb = "unit waits" if count == 1 else "units wait"
-        longest = f"the longest chain has {graph.longest} units"
-        console.print(f"{count} more {verb} for products of others; {longest}")
+        depth = f"at most {graph.depth} units in sequence"
+        console.print(f"{count} more {verb} for products of others, {depth}")
 
 
 def _references(needs: Forecast) -> Table:
@@ -155,8 +155,8 @@ def _memory(needs: Forecast, place: placement.Place, console: Console) -> None:
     if waiting:
         processes = place.workers if local else 1
         console.print(
-            f"until snowballs and the like have been found in the whole frame, "
-            f"{megabytes(waiting * processes)} of tiles and their flags are kept besides"
+            f"{megabytes(waiting * processes)} more for tiles and flags that are kept until "
+            "decisions about the whole frame, such as snowballs, have been made"
         )
     reference_bytes = _reference_memory(place) if local else 0
     more = (

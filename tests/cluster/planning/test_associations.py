@@ -49,11 +49,11 @@ def product(**fields):
         ("{", "it is not JSON"),
         ("\udcff".encode("utf-8", "surrogateescape").decode("latin-1"), "it is not JSON"),
         ("[" * 100_000, "it is not JSON"),
-        ([], "the file lacks type 'object'"),
-        ({}, r"the file lacks required \['products'\]"),
-        ({"products": []}, "products lacks minItems 1"),
-        (product(name=3), r"products\[0\].name lacks type 'string'"),
-        (product(members=[{"expname": "a"}]), r"products\[0\].members\[0\] lacks required"),
+        ([], "not an association: it violates type 'object'"),
+        ({}, r"not an association: it violates required \['products'\]"),
+        ({"products": []}, "products violates minItems 1"),
+        (product(name=3), r"products\[0\].name violates type 'string'"),
+        (product(members=[{"expname": "a"}]), r"products\[0\].members\[0\] violates required"),
         (product(members=MEMBERS[1:]), r"products\[0\] has no member of exptype science"),
         (product(name="../p"), r"products\[0\] names '../p': must be the name of a file beside"),
         (product(name=".."), "must be the name of a file"),
@@ -64,16 +64,16 @@ def product(**fields):
         ),
     ],
 )
-def test_what_is_no_association_is_refused_by_name(tmp_path, value, message):
+def test_an_invalid_association_is_refused_with_the_entry(tmp_path, value, message):
     path = write(tmp_path, value)
     with pytest.raises(FileError, match=message) as caught:
         read_association(path)
     assert str(caught.value).startswith(str(path))
 
 
-def test_a_long_file_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(associations, "LONGEST", 100)
-    with pytest.raises(FileError, match="is longer than"):
+def test_a_file_that_is_too_large_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(associations, "MAX_SIZE", 100)
+    with pytest.raises(FileError, match="is larger than"):
         read_association(write(tmp_path, WHOLE))
 
 

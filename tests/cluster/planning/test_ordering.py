@@ -3,16 +3,16 @@
 from support.batches import copy_changed, small_set
 from support.toys import Accumulate, Ordered, Scale, Toy2
 
-from calbatch.cluster.planning.ordering import find_ordering, group_exposures
+from calbatch.cluster.planning.ordering import find_ordering_step, group_exposures
 from calbatch.cluster.planning.unit_graph import DraftUnit
 
 
 def test_the_first_step_that_needs_an_order_counts_unless_it_is_skipped():
     ordered = Ordered()
-    assert find_ordering([Toy2(), ordered]) is ordered.accumulate
-    assert find_ordering([Toy2(), Scale()]) is None
+    assert find_ordering_step([Toy2(), ordered]) is ordered.accumulate
+    assert find_ordering_step([Toy2(), Scale()]) is None
     ordered.accumulate.skip = True
-    assert find_ordering([ordered]) is None
+    assert find_ordering_step([ordered]) is None
 
 
 def test_exposures_are_grouped_and_ordered_by_their_headers(tmp_path):

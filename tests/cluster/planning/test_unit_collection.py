@@ -1,4 +1,4 @@
-"""The units that exposures, associations and chains make."""
+"""Units made from exposures, associations and chains."""
 
 import json
 
@@ -30,7 +30,7 @@ class RatesMinusDark(Rates):
 
 
 class Late(Pipeline):
-    """Needs an order."""
+    """Take exposures in order."""
 
     takes = ("cal",)
     suffixes = ("late",)
@@ -64,7 +64,7 @@ def describe(graph):
     return found
 
 
-def test_exposures_alone_are_files_whatever_the_chain(folder):
+def test_without_associations_each_exposure_is_a_unit_of_one_file(folder):
     graph = collect_units(make_chain((Rates, Toy2))(), raw(folder), folder / "out")
     assert graph.paths == raw(folder)
     assert graph.units == ()
@@ -81,7 +81,7 @@ def test_a_chain_is_cut_where_a_pipeline_takes_associations(folder):
         ["c_uncal.fits", "Rates", [("science", "c_uncal.fits", None)]],
         ["c_rate.fits", "Toy2", [("science", "c_rate.fits", 3)]],
     ]
-    assert graph.longest == 2
+    assert graph.depth == 2
 
 
 def test_pipelines_before_the_cut_stay_together(folder):
@@ -95,7 +95,7 @@ def test_pipelines_before_the_cut_stay_together(folder):
     ]
 
 
-def test_some_of_the_units_bring_those_that_they_wait_for(folder):
+def test_selecting_units_selects_their_makers(folder):
     asn = associate(folder, "m", ("science", "a_cal.fits"), ("science", "c_cal.fits"))
     graph = collect_units(make_chain((Rates, Toy2, Toy3))(), [*raw(folder), asn], folder / "out")
     assert [path.name for path in graph.select([2]).paths] == [
@@ -115,7 +115,7 @@ def test_parameters_of_a_whole_chain_are_refused_where_it_is_cut(folder):
     asn = associate(folder, "p", ("science", "b_rate.fits"))
     step = make_chain((Rates, Toy2))(suffix="mine")
     assert collect_units(step, raw(folder), folder / "out").units == ()
-    with pytest.raises(RequestError, match="suffix of the chain Rates,Toy2: its pipelines run"):
+    with pytest.raises(RequestError, match="suffix cannot be set for the chain Rates,Toy2"):
         collect_units(step, [*raw(folder), asn], folder / "out")
 
 
@@ -125,7 +125,7 @@ def test_associations_are_read_only_where_a_pipeline_takes_them():
     assert not accepts_associations(Rates())
 
 
-def test_some_steps_need_more_than_single_exposures():
+def test_steps_that_need_several_exposures_are_refused_single_ones():
     require_single_exposures(make_chain((Rates, Toy2))())
     with pytest.raises(RequestError, match="Toy3 combines exposures: use `calbatch run` when"):
         require_single_exposures(make_chain((Rates, Toy2, Toy3))())

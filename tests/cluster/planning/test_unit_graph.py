@@ -16,10 +16,10 @@ def test_files_keep_their_order_and_have_no_members():
     graph = number_units([draft(2), draft(1)])
     assert graph.paths == [exposure_path(2), exposure_path(1)]
     assert graph.units == []
-    assert graph.longest == 1
+    assert graph.depth == 1
 
 
-def test_makers_come_first_one_chain_after_another():
+def test_makers_come_before_the_units_that_need_them():
     a, b, c = draft(0), draft(1), draft(2)
     first, second = draft(3, b), draft(4, a, c)
     last = draft(5, first, second)
@@ -29,21 +29,21 @@ def test_makers_come_first_one_chain_after_another():
     assert [(unit.number, unit.makers) for unit in graph.units] == [
         (1, (0,)), (4, (2, 3)), (5, (1, 4)),
     ]  # fmt: skip
-    assert graph.longest == 3
+    assert graph.depth == 3
 
 
-def test_a_circle_is_named():
+def test_a_circular_dependency_is_named():
     a, b = draft(0), draft(1)
     a.members.append(DraftMember("science", "x", b))
     b.members.append(DraftMember("science", "x", a))
     with pytest.raises(RequestError, match=(
-        r"in a circle: e0_uncal.fits waits for e1_uncal.fits waits for e0_uncal.fits$"
+        r"circular dependency: e0_uncal.fits waits for e1_uncal.fits waits for e0_uncal.fits$"
     )):  # fmt: skip
         number_units([draft(2, a)])
 
 
-def test_a_long_chain_needs_no_recursion():
+def test_deep_dependencies_need_no_recursion():
     chain = [draft(0)]
     for number in range(1, 5000):
         chain.append(draft(number, chain[-1]))
-    assert number_units(chain[::-1]).longest == 5000
+    assert number_units(chain[::-1]).depth == 5000
