@@ -1,6 +1,6 @@
-"""The keyword arguments of `calbatch.run` and `calbatch.submit`, for type checkers alone.
+"""The keyword arguments of `calbatch.run` and `calbatch.submit`, for type checkers only.
 
-Importing this module is not free, so others import it under ``TYPE_CHECKING``.
+Importing it takes time, so other modules do so under ``TYPE_CHECKING``.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def _exposures(view: View, batch: int) -> Iterator[dict[str, Any]]:
 
 
 def _describe_members(unit: Unit) -> dict[str, Any]:
-    """Return the entries of a unit that is more than one file; makers are named by position."""
+    """Return the entries of a unit that is more than one file; makers are identified by number."""
     return {
         "pipeline": unit.pipeline,
         "product": unit.product,

@@ -64,7 +64,7 @@ def submit(ctx: click.Context, /, **options: Any) -> None:
 
 
 def batch_command(function: Callable[..., None]) -> click.Command:
-    """Add a command on a batch, which it receives after click's context."""
+    """Register a command whose first argument, after the context, is the name of a batch."""
     argument = click.argument("batch", required=False, metavar="[BATCH]")
     return cli.command()(argument(click.pass_context(function)))
 

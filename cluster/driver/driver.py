@@ -81,7 +81,7 @@ class Driver:
     def run(self, enter: Callable[[bool], AbstractContextManager[Site]]) -> None:
         """Run until no work is left or the batch is stopped.
 
-        Suspects, which must run alone, come last; others may then wait for what they make.
+        Suspects, which must run alone, come last; units that wait for their products follow.
 
         Parameters
         ----------
@@ -312,7 +312,7 @@ class Driver:
             self._running.clear()
 
     def _check_silence(self, site: Site) -> None:
-        """Report workers that are silent, and give up those that are stopped or cut off."""
+        """Report workers that are silent, and abandon those that are stopped or cut off."""
         silent = site.find_silent(self.policy.silence)
         if silent is None:
             return

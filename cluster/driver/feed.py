@@ -36,7 +36,7 @@ class Feed:
     """A queue of planned exposures, filled in the background.
 
     Entering it plans the first block, so that a request that cannot be started fails there. Units
-    that wait for others are planned when these have ended, and come before all that wait for
+    that wait for others are planned once these have ended, and come before units that wait for
     nothing.
 
     Parameters
@@ -73,7 +73,7 @@ class Feed:
         self._ready: list[PlannedExposure] = []
         self._urgent: deque[PlannedExposure] = deque()
         self._retried: deque[PlannedExposure] = deque()
-        self._expected = 0  # exposures that are postponed, or in these two queues, or between them
+        self._expected = 0  # exposures postponed, being planned, or in these two queues
         self._guard = threading.Lock()
         self._blocks: queue.Queue[Block | BaseException | None] = queue.Queue(AHEAD)
         self._stop = threading.Event()
@@ -92,7 +92,7 @@ class Feed:
             yield self._hold_back_failures(block)
 
     def _plan_urgent(self) -> None:
-        """Plan released units, and those whose planning is to be tried again now."""
+        """Plan released units, and exposures whose planning is to be retried now."""
         while count := self._dependencies.count_released():
             self._expect(count)
             planned = self._plan_now(self._dependencies.take_released(count))
@@ -102,7 +102,7 @@ class Feed:
             self._retried.extend(self._plan_now([(due.number, due.path)]))
 
     def _plan_now(self, pairs: Sequence[tuple[int, Location]]) -> Block:
-        """Plan exposures that are counted as expected."""
+        """Plan exposures that `_expected` counts already."""
         planned = self._hold_back_failures(self._planner.plan_block(pairs))
         self._expect(len(planned) - len(pairs))
         return planned

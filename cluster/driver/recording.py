@@ -67,7 +67,7 @@ class Recorder:
     say : callable
         Shows a line to the user.
     dependencies : Dependencies, optional
-        The units that wait for others; it learns of each final outcome.
+        The units that wait for others, which are told of each final outcome.
 
     Attributes
     ----------

@@ -93,7 +93,7 @@ class Job:
         Staging folder, or permit for an object store. The driver removes it to keep an abandoned
         attempt from publishing. By default, products are written beside their final names.
     inputs : sequence of UnitInput
-        All inputs of a unit with members, the main one included.
+        All inputs of a unit with members, including the main one.
     product : str
         Name of the products, without suffix; "" to name them after the input.
     """
@@ -164,7 +164,7 @@ def build_products(job: Job) -> list[tuple[Any, Location]]:
 
 
 def open_members(job: Job) -> dict[str, list[DataModel]]:
-    """Return lazy models of a unit's inputs by role, the main one included.
+    """Return lazy models of a unit's inputs by role, including the main one.
 
     Raises
     ------

@@ -201,7 +201,7 @@ class Ledger(HistoryQueries, UnitQueries):
     ) -> int:
         """Add a batch with its exposures and return its number.
 
-        ``units`` are those that are more than one file; ``paths`` has the paths of all.
+        ``paths`` has the path of each unit; ``units`` are those that are more than one file.
         """
         reasons = notes or {}
         texts = [json.dumps(value) for value in (request, parameters, software)]

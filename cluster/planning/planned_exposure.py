@@ -86,9 +86,9 @@ class PlannedExposure:
     rerun_reason : str
         The reason why it is repeated although the input's size and modification time are unchanged.
     pipeline, product : str
-        As in `calbatch.cluster.exposure.unit.Unit`.
+        See `calbatch.cluster.exposure.unit.Unit`.
     inputs : sequence of UnitInput
-        All inputs of a unit with members, the main one included.
+        All inputs of a unit with members, including the main one.
     makers : sequence of str
         Identities of the units that it waited for.
     """
@@ -127,7 +127,7 @@ class PlannedExposure:
             yield identity(self.source, digest, names_and_checksums, self._members())
 
     def _members(self) -> list[Any]:
-        """Return what decides the members: products, makers, and versions of the files."""
+        """Return what identifies the members: product name, versions of files, makers."""
         if not self.inputs and not self.makers:
             return []
         inputs = [[i.role, str(i.path), i.size, i.mtime_ns] for i in self.inputs]

@@ -165,7 +165,7 @@ class Planner:
         return exposures
 
     def _add_members(self, planned: PlannedExposure, unit: Unit) -> None:
-        """Find the inputs of a unit, of which the first scientific one is the main input."""
+        """Add the inputs of a unit, of which the first science member is the main one."""
         planned.pipeline, planned.product = unit.pipeline, unit.product
         planned.settings = self._settings_for(unit.pipeline, self._step_of(unit.pipeline), ())
         planned.makers = self._dependencies.list_maker_identities(unit)

@@ -43,8 +43,8 @@ def collect_units(step: Step, paths: Sequence[Location], output: Location) -> Un
     Raises
     ------
     RequestError
-        If an association is invalid or no pipeline takes its members, a member is missing, two
-        units would make the same product or share a file, or units wait for each other.
+        If an association is invalid, no pipeline takes its members, a member is missing, two units
+        would make the same product or share a file, or the dependencies are circular.
     """
     graph = _collect(step, paths, output)
     counts = Counter(unit.pipeline for unit in graph.units)

@@ -176,7 +176,7 @@ class DaskSite:
 
     def _compute(self, job: Job) -> tuple[Any, Sequence[Any]]:
         """Return a job's future, and the writers of this process."""
-        with dask.config.set({KEPT: math.inf}):  # by all workers together; dask spills
+        with dask.config.set({KEPT: math.inf}):  # its workers keep all tiles; dask spills
             graph, writers = prepare_job(job)
         try:
             return self.client.compute(graph, priority=-job.number), writers

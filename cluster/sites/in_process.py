@@ -59,8 +59,8 @@ class InProcess:
 
     def withdraw(self, numbers: Iterable[int] | None = None, *, kill: bool = False) -> None:
         """Forget submitted exposures that have not been calibrated."""
-        given_up = {job.number for job in self._waiting} if numbers is None else set(numbers)
-        self._waiting = [job for job in self._waiting if job.number not in given_up]
+        withdrawn = {job.number for job in self._waiting} if numbers is None else set(numbers)
+        self._waiting = [job for job in self._waiting if job.number not in withdrawn]
 
 
 def describe_threads(threads: int) -> str:

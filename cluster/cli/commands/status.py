@@ -22,7 +22,7 @@ RECENT = 300.0
 """Seconds over which the rate is averaged."""
 
 SHOWN = 3
-"""Number of waiting units, and of those that one waits for, to show."""
+"""Maximum number of waiting units to show, and of makers to name for each."""
 
 EVERY = 2.0
 """Seconds between updates, while following."""
@@ -41,7 +41,7 @@ class Status:
     held : int
         Number of waiting units that wait for others.
     waits_for : mapping
-        What the first of them wait for.
+        Paths of the makers of the first few, by the unit's product or path.
     """
 
     batch: str
@@ -69,7 +69,7 @@ class Status:
         return liveness.EXIT_STATUS[self.state]
 
     def line(self) -> str:
-        """Return a summary in one line, with further ones for a reason and units that wait."""
+        """Return a one-line summary, with further lines for a reason and for waiting units."""
         parts = [f"{self.done + self.before}/{self.total} done"]
         parts += [f"{self.before} of them earlier"] if self.before else []
         parts += [f"{self.running} running"] if self.running else []
