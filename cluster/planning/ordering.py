@@ -7,13 +7,18 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from calbatch.calibrate.step import Step
+from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.outcome import collect_warnings
 from calbatch.cluster.planning.unit_graph import DraftUnit
 from calbatch.models import datamodels
+from calbatch.models.errors import ModelError, format_count
 from calbatch.models.storage.location import Location
 
 READERS = 4
 """Number of files that are examined at the same time."""
+
+MOST_NAMED = 5
+"""Number of unreadable exposures that an error names."""
 
 
 def find_ordering_step(steps: Iterable[Step]) -> Step | None:
@@ -31,31 +36,51 @@ def find_ordering_step(steps: Iterable[Step]) -> Step | None:
 def group_exposures(drafts: Sequence[DraftUnit], ordering: Step) -> list[list[DraftUnit]]:
     """Return groups of exposures that are calibrated in order.
 
-    Exposures that cannot be read are left out: calibrating them reports why.
-
     Parameters
     ----------
     drafts : sequence of DraftUnit
         The exposures.
     ordering : Step
         The step for which the order matters.
+
+    Raises
+    ------
+    RequestError
+        If one of several exposures cannot be read: it may belong between any two of the others,
+        of which the later would receive a wrong state.
     """
     with ThreadPoolExecutor(READERS, "calbatch-ordering") as pool, collect_warnings([]):
         keys = list(pool.map(lambda draft: _read_keys(draft.path, ordering), drafts))
+    errors = [key for key in keys if isinstance(key, str)]
+    if errors and len(drafts) > 1:  # calibrating a single one reports why
+        raise RequestError(_describe_unreadable(ordering, errors))
     groups: dict[Any, list[tuple[Any, int]]] = {}
     for number, key in enumerate(keys):
-        if key is not None:
+        if not isinstance(key, str):
             groups.setdefault(key[0], []).append((key[1], number))
     return [[drafts[number] for _, number in sorted(group)] for group in groups.values()]
 
 
-def _read_keys(path: Location, ordering: Step) -> tuple[Any, Any] | None:
-    """Return the keys that group and order an exposure; None if it cannot be read."""
+def _describe_unreadable(ordering: Step, errors: Sequence[str]) -> str:
+    named = "; ".join(errors[:MOST_NAMED])
+    more = len(errors) - MOST_NAMED
+    further = f"; and {format_count(more, 'more exposure')}" if more > 0 else ""
+    return (
+        f"{ordering.name} takes exposures in order, but {format_count(len(errors), 'exposure')} "
+        f"cannot be read, so that the order is unknown: {named}{further}: repair these files, or "
+        "leave them out"
+    )
+
+
+def _read_keys(path: Location, ordering: Step) -> tuple[Any, Any] | str:
+    """Return the keys that group and order an exposure, or why it cannot be read."""
     try:
         with datamodels.open(path) as model:
             values = model.to_flat_dict()
-    except Exception:  # calibrating it reports why
-        return None
+    except (ModelError, OSError) as error:
+        return str(error)
+    except Exception as error:  # of a library, which may not name the file
+        return f"{path}: {type(error).__name__}: {error}"
     return _key(values, ordering.groups_by), _key(values, ordering.orders_by)
 
 

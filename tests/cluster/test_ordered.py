@@ -70,11 +70,18 @@ def test_a_change_repeats_what_comes_later(raw):
     require_sums(raw)
 
 
-def test_a_failure_leaves_the_next_one_without_a_state_until_it_is_repaired(raw):
+def test_an_exposure_that_cannot_be_placed_is_refused_and_repeats_what_comes_later(raw):
     broken = raw / "c_uncal.fits"
     good = broken.read_bytes()
-    broken.write_bytes(good[:5000])  # even its header cannot be read: it has no place in the order
-    assert run(raw).status == 1
+    broken.write_bytes(good[:5000])
+    done = run(raw)
+    assert done.status == 2
+    assert "accumulate takes exposures in order" in done.err
+    assert "c_uncal.fits" in done.err
+    assert calbatch("plan", "ordered", raw).status == 2
+    assert not (raw.parent / "out" / ".calbatch" / "ledger.sqlite").exists()
+    broken.unlink()
+    assert run(raw).status == 0
     total = pixels(raw, "a", "uncal") + 2 * pixels(raw, "b", "uncal")
     np.testing.assert_allclose(pixels(raw.parent / "out", "a", "ramp"), total, rtol=1e-6)
     broken.write_bytes(good)

@@ -1,8 +1,10 @@
 """Grouping and ordering exposures."""
 
+import pytest
 from support.batches import copy_changed, small_set
 from support.toys import Accumulate, Ordered, Scale, Toy2
 
+from calbatch.cluster.errors import RequestError
 from calbatch.cluster.planning.ordering import find_ordering_step, group_exposures
 from calbatch.cluster.planning.unit_graph import DraftUnit
 
@@ -22,7 +24,19 @@ def test_exposures_are_grouped_and_ordered_by_their_headers(tmp_path):
     for name, (detector, start) in cards.items():
         path = tmp_path / f"{name}_uncal.fits"
         drafts.append(DraftUnit(path=copy_changed(source, path, DETECTOR=detector, EXPSTART=start)))
-    (tmp_path / "e_uncal.fits").write_text("no exposure")
-    drafts.append(DraftUnit(path=tmp_path / "e_uncal.fits"))
     groups = group_exposures(drafts, Accumulate())
     assert [[draft.path.name[0] for draft in group] for group in groups] == [["d", "a", "c"], ["b"]]
+
+
+@pytest.mark.parametrize(("count", "end"), [(1, "1 exposure "), (7, "and 2 more exposures: ")])
+def test_an_exposure_without_a_place_in_the_order_is_refused_by_name(tmp_path, count, end):
+    drafts = [DraftUnit(path=small_set().exposures[0])]
+    for number in range(count):
+        path = tmp_path / f"e{number}_uncal.fits"
+        path.write_text("no exposure")
+        drafts.append(DraftUnit(path=path))
+    with pytest.raises(RequestError, match="Accumulate takes exposures in order") as refused:
+        group_exposures(drafts, Accumulate())
+    assert str(tmp_path / "e0_uncal.fits") in str(refused.value)
+    assert end in str(refused.value)
+    assert group_exposures(drafts[1:2], Accumulate()) == []
