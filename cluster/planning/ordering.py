@@ -33,6 +33,32 @@ def find_ordering_step(steps: Iterable[Step]) -> Step | None:
     return None
 
 
+def require_state_names(steps: Iterable[Step], ordering: Step) -> None:
+    """Refuse a suffix that renames what is handed on, since the next exposure would not find it.
+
+    Parameters
+    ----------
+    steps : iterable of Step
+        The steps of a unit; those in them are included.
+    ordering : Step
+        The one that hands on products.
+
+    Raises
+    ------
+    RequestError
+        If there is such a suffix.
+    """
+    for step in steps:
+        for part in (step, *step.steps().values()):
+            handed = [s for s in part.suffixes or [part.name] if s in ordering.hands_on]
+            if part.suffix and handed and handed != [part.suffix]:
+                label = f"{part.name}." if part.parent is not None else ""
+                raise RequestError(
+                    f"{label}suffix = {part.suffix!r}: {ordering.name} hands on the product "
+                    f"{handed[0]!r} to the next exposure by this name: leave {label}suffix out"
+                )
+
+
 def group_exposures(drafts: Sequence[DraftUnit], ordering: Step) -> list[list[DraftUnit]]:
     """Return groups of exposures that are calibrated in order.
 

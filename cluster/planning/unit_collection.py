@@ -21,7 +21,11 @@ from calbatch.cluster.planning.associations import (
     is_association,
     read_association,
 )
-from calbatch.cluster.planning.ordering import find_ordering_step, group_exposures
+from calbatch.cluster.planning.ordering import (
+    find_ordering_step,
+    group_exposures,
+    require_state_names,
+)
 from calbatch.cluster.planning.unit_graph import DraftMember, DraftUnit, UnitGraph, number_units
 from calbatch.models.errors import ModelError
 from calbatch.models.storage.files import current_version
@@ -229,6 +233,8 @@ class _Collection:
         ordering = find_ordering_step(stage.parts)
         if ordering is not None:
             plain = [draft for draft in self.drafts if not draft.product]
+            if len(plain) > 1:
+                require_state_names(stage.parts, ordering)
             self._put_in_order(plain, ordering)
 
     def _put_in_order(self, drafts: Sequence[DraftUnit], ordering: Step) -> None:

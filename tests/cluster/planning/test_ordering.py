@@ -4,9 +4,35 @@ import pytest
 from support.batches import copy_changed, small_set
 from support.toys import Accumulate, Ordered, Scale, Toy2
 
+from calbatch.calibrate.chain import make_chain
+from calbatch.calibrate.pipeline import Pipeline
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.planning.ordering import find_ordering_step, group_exposures
+from calbatch.cluster.planning.ordering import (
+    find_ordering_step,
+    group_exposures,
+    require_state_names,
+)
+from calbatch.cluster.planning.unit_collection import collect_units
 from calbatch.cluster.planning.unit_graph import DraftUnit
+
+
+class Glow(Accumulate):
+    """Hands on its result."""
+
+    hands_on = ("glow",)
+    suffixes = ("glow",)
+
+
+class Glowing(Pipeline):
+    """Hands on the result of its step."""
+
+    step_defs = {"glow": Glow}
+
+
+class After(Pipeline):
+    """Takes that result."""
+
+    takes = ("glow",)
 
 
 def test_the_first_step_that_needs_an_order_counts_unless_it_is_skipped():
@@ -40,3 +66,27 @@ def test_an_exposure_without_a_place_in_the_order_is_refused_by_name(tmp_path, c
     assert str(tmp_path / "e0_uncal.fits") in str(refused.value)
     assert end in str(refused.value)
     assert group_exposures(drafts[1:2], Accumulate()) == []
+
+
+@pytest.mark.parametrize(
+    ("step", "renamed", "label"),
+    [
+        (Glow(), "", ""),
+        (Glowing(), "glow", r"glow\."),
+        (make_chain((Glow, After))(), "Glow", r"Glow\."),
+    ],
+)
+def test_a_suffix_that_renames_what_is_handed_on_is_refused(step, renamed, label, tmp_path):
+    step.configure({renamed: {"suffix": "x"}}, "a test")
+    paths = [tmp_path / "a_uncal.fits", tmp_path / "b_uncal.fits"]
+    with pytest.raises(RequestError, match=f"^{label}suffix = 'x': .* hands on the product 'glow'"):
+        collect_units(step, paths, tmp_path)
+    assert collect_units(step, paths[:1], tmp_path).paths == paths[:1]
+
+
+def test_other_suffixes_do_not_matter():
+    step = Ordered(suffix="x")
+    step.accumulate.suffix = "y"
+    require_state_names([step], step.accumulate)
+    glow = Glow(suffix="glow")
+    require_state_names([glow], glow)
