@@ -2,7 +2,7 @@
 
 The budget of a tile is the size of its rows in the fields that are alive at the peak, and in all
 references. References are read one after the other, but the gaps that they leave in a process's
-memory are mostly too small for later fields. Tiles that wait for a decision take memory besides.
+memory are mostly too small for later fields. Tiles that wait for a decision take additional memory.
 """
 
 import math
@@ -63,8 +63,8 @@ class TileBudget:
     row : RowBytes
         Memory of one row.
     rows, halo : int
-        Height of the tallest tile, and number of its neighbours' rows that are read on either side;
-        0 with a single tile.
+        Height of the tallest tile, and number of rows of its neighbours that are read on either
+        side, which is 0 with a single tile.
     tiles : int
         Number of tiles.
     kept : int
@@ -152,7 +152,7 @@ def _tips(models: Sequence[LazyArrays]) -> list[PlanNode]:
 
 
 def _in_order(models: Sequence[LazyArrays]) -> list[PlanNode]:
-    """Return the nodes of the models' plans without repetition, each after its parent."""
+    """Return the nodes of the models' plans, each once and after its parent."""
     return find_branches(_tips(models)).order[::-1]
 
 

@@ -94,13 +94,19 @@ class RampFitOutputModel(DataModel):
 
 
 class GuiderRawModel(DataModel):
-    """Counts of a guide-star exposure, with the flags of its pixels and the guider's tables."""
+    """Counts (DN) of a guide-star exposure, with the flags of its pixels and the guider's tables.
+
+    ``data`` is (integrations, groups, rows, columns), ``dq`` (rows, columns).
+    """
 
     schema_url = "guider_raw.schema.yaml"
 
 
 class GuiderCalModel(DataModel):
-    """Count rates of a guide-star exposure, (integrations, rows, columns), with its tables."""
+    """Count rates (DN/s) of a guide-star exposure, with the guider's tables.
+
+    ``data`` and ``err`` are (integrations, rows, columns), ``dq`` (rows, columns).
+    """
 
     schema_url = "guider_cal.schema.yaml"
 
@@ -166,7 +172,7 @@ class ResetModel(ReferenceFileModel):
 
 
 class RSCDModel(ReferenceFileModel):
-    """The numbers of groups of MIRI to exclude after a reset."""
+    """Numbers of groups to exclude after a reset of MIRI, by subarray and readout pattern."""
 
     schema_url = "rscd.schema.yaml"
 

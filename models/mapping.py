@@ -196,17 +196,18 @@ class MappedArrays(LazyArrays):
         radius: int = 0,
         **arguments: Any,
     ) -> Reduction:
-        """Return a value of the whole frame for which the tiles computed so far are kept.
+        """Return a value of the whole frame, gathered from the tiles computed so far.
 
-        The operations so far run once, as far as memory allows, while `reduce` runs them again.
+        The tiles are kept until then, as far as memory allows, so that the operations so far run
+        only once; `reduce` would run them again.
 
         Parameters
         ----------
         gather : callable
-            A kernel as in `map_tiles` that is run on each tile, and may return anything small.
+            A kernel as in `map_tiles`, which runs on each tile and may return any small object.
         combine : callable
-            Computes the value from the list of gathered results, from top to bottom. The number
-            and heights of the tiles must not matter to it.
+            Computes the value from the list of results, in the order of the tiles from top to
+            bottom. It must not depend on the number and heights of the tiles.
         frame_bytes : int
             Memory that the gathered results of all tiles and their combination take.
         radius : int

@@ -232,7 +232,7 @@ class DataModel(MappedArrays):
         return flatten({"meta": self._content.tree.get("meta", {})})
 
     def value_in_asdf(self, path: str) -> Any:
-        """Return a value of the file's ASDF extension that headers cannot hold, or None.
+        """Return a value from the file's ASDF extension as plain data, or None if it is not there.
 
         Parameters
         ----------

@@ -86,7 +86,7 @@ def convert_field(spec: FieldSpec, value: Any, where: str) -> Any:
 
 
 def claim_tables(content: ModelContent, schema: Schema) -> None:
-    """Make the tables of a model's file that only another schema names fields of the model.
+    """Turn further tables of a model's file into the fields that a schema has for them.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Models with some of the rows of another model."""
+"""Models that have some of the rows of another model."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def select_rows(model: RampModel, rows: npt.NDArray[np.intp]) -> RampModel:
     """Return a model that has only some rows of each array, without reading anything.
 
-    Its frame, and therefore its tiles, are smaller. The operations before run again wherever
-    its pixels are read.
+    Its frame, and therefore its tiles, are smaller. The operations recorded so far run again
+    whenever its pixels are read.
 
     Parameters
     ----------
@@ -32,7 +32,8 @@ def select_rows(model: RampModel, rows: npt.NDArray[np.intp]) -> RampModel:
     Raises
     ------
     ModelError
-        If the arrays depend on one, or the rows are not ascending rows of the frame.
+        If the arrays depend on such arrays or reductions, or the rows are not in ascending order
+        or lie outside the frame.
     """
     frame = model.frame
     if np.any(np.diff(rows) <= 0) or rows[0] < 0 or rows[-1] >= frame[0]:

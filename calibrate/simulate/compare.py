@@ -95,11 +95,11 @@ class BurstScore:
     bursts : int
         Bursts that arrived after the first group.
     found : float
-        Fraction of the good pixels of these that are flagged as jumps or saturated in the burst's
-        group.
+        Fraction of the good pixels of these bursts that are flagged as jumps or saturated in the
+        group of the burst.
     false : float
-        Fraction of all samples that are flagged as jumps, with neither a burst within three radii
-        nor a ray nearby.
+        Fraction of all samples that are flagged as jumps although neither a burst is within three
+        of its radii nor a ray nearby.
     """
 
     bursts: int

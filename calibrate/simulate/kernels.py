@@ -1,4 +1,4 @@
-"""Compiled loops of the forward model, each of which passes once over a band of rows.
+"""Compiled loops of the forward model, each of which makes one pass over a band of rows.
 
 Equations are numbered in docs/simulate.md.
 """

@@ -16,7 +16,7 @@ from calbatch.calibrate.simulate.reference_parts import (
 )
 from calbatch.calibrate.simulate.write import Extension
 
-MIRI_INTEGRATIONS = 2  # in a MIRI dark or reset; the last applies to all later ones
+MIRI_INTEGRATIONS = 2  # in a MIRI dark or reset; later integrations use the last
 EXCLUDED_GROUPS = (1, 2)  # in the first integration of MIRI's exposures, and in later ones
 
 
@@ -61,7 +61,7 @@ def _reset(setting: Setting) -> Reference:
 
 
 def _rscd(setting: Setting) -> Reference:
-    """Return the numbers of groups of MIRI to exclude, for one subarray."""
+    """Return the rscd reference: the numbers of groups to exclude, for one subarray."""
     readout = setting.readout
     columns = [
         ("subarray", "S17"),

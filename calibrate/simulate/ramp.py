@@ -38,7 +38,7 @@ from calbatch.calibrate.simulate.streams import stream
 BAND = 64  # rows, so that the arrays of a band stay in the processor's cache
 MIRI_FIRST_DARK = 1.15  # dark current of MIRI's first integration relative to the later ones
 RESET_GROUPS = 6  # duration of the reset anomaly
-BAD_NOISE = 6.0  # noise of those relative to that of others
+BAD_NOISE = 6.0  # their noise relative to that of others
 RESET_DECAY = 1.5  # groups
 RSCD_DECAY = 0.4  # groups
 MIRI_LATER_RESET = 0.6  # reset anomaly of MIRI's later integrations relative to the first
@@ -61,8 +61,8 @@ class Ramp:
     zero : ndarray, (integrations, rows, columns)
         Zero frames; without them, it has no integrations.
     migrated : ndarray, (integrations, rows, columns)
-        The first group to whose counts charge has been added or from which it has been removed by
-        migration, or the number of groups; without migration, it has no integrations.
+        The first group whose counts have gained or lost charge by migration, or the number of
+        groups; without migration, it has no integrations.
     """
 
     data: NDArray[np.uint16]
@@ -97,12 +97,14 @@ def simulate_ramp(
 
     Parameters
     ----------
-    readout : Readout
+    readout : ReadoutPlan
+        The frame, groups and times of the exposure.
     maps : DetectorMaps
         Properties over the exposure's frame.
     light : ndarray, shape (rows, cols)
         Electrons per second before the flat field.
     noise : Noise
+        The kinds of noise and other disturbances.
     purpose : (int, str, int)
         Seed, kind and number of the exposure, which determine its random numbers.
 
@@ -116,7 +118,7 @@ def simulate_ramp(
     zero = np.empty((readout.nints * readout.zero_frame, *readout.frame.shape), dtype=np.uint16)
     migrates = noise.charge_migration > 0
     migrated = np.empty((readout.nints * migrates, *readout.frame.shape), dtype=np.int16)
-    height = readout.frame.nrows if migrates else BAND  # charge would not cross the edges of bands
+    height = readout.frame.nrows if migrates else BAND  # charge cannot cross the edges of bands
     bands = [
         slice(start, min(start + height, readout.frame.nrows))
         for start in range(0, readout.frame.nrows, height)
@@ -261,7 +263,7 @@ class _Integration:
     ) -> NDArray[np.bool_]:
         """Add the charge that arrives in some frames to the signal (DN).
 
-        Return True for pixels to or from which charge has moved.
+        Return the mask of pixels that have gained or lost charge by migration.
         """
         before = signal.copy() if self.noise.charge_migration > 0 else signal
         expected = self.expected[band] * len(frames)
@@ -290,8 +292,8 @@ def _migrate(
 ) -> NDArray[np.bool_]:
     """Move a part of the arrived charge (electrons) from bright pixels to their four neighbours.
 
-    Return True for all pixels concerned. Charge that leaves the frame is lost; reference pixels
-    collect none.
+    Return the mask of pixels that have gained or lost charge. Charge that leaves the frame is lost;
+    reference pixels collect none.
     """
     bright = signal > noise.charge_migration_level
     quarter = np.where(bright, arrived * np.float32(noise.charge_migration / 4), np.float32(0))

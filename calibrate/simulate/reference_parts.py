@@ -29,7 +29,7 @@ USEAFTER = "2015-10-01T00:00:00"
 BIAS = 9000.0  # DN, of the reference pixels
 BAD_BLOCKS = 4  # blocks of reference pixels whose first pair is noisy
 LISTED = ((1, 2, 1 << 9), (4, 1, 1 << 30))
-"""Bad reference pixels that the weights' reference lists: amplifier, pair, blocks as bits."""
+"""Bad reference pixels listed in the IRS2 reference: amplifier, pair, and blocks as bits."""
 SAME_FREQUENCY = 400  # cycles in a frame up to which reference pixels predict the drift
 
 BAD_GAIN = "bad gain"

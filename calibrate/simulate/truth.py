@@ -45,8 +45,8 @@ class Truth:
         ``frame`` (within the integration), ``row``, ``col``, all counted from 0; ``electrons`` and
         linear ``dn`` deposited in that pixel.
     migrated : ndarray, shape (integrations, rows, cols), optional
-        The first group whose counts contain charge that has moved to or from the pixel, or the
-        number of groups; None without charge migration.
+        The first group whose counts have gained or lost charge by migration, or the number of
+        groups; None without charge migration.
     bursts : structured array
         Every snowball and shower: ``shower`` (1) or snowball (0), ``integration``, ``group`` and
         ``frame`` as for rays, centre ``row`` and ``col``, ``radius`` along the major axis (pixels),

@@ -18,7 +18,7 @@ def exposure_type(exposure: DataModel) -> str:
 
 
 def is_guide_star(exposure: DataModel) -> bool:
-    """Return whether the pipeline guider calibrates an exposure."""
+    """Return whether an exposure is one that the pipeline guider calibrates."""
     return exposure_type(exposure) in GUIDE_STARS
 
 

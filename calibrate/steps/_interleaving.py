@@ -1,10 +1,10 @@
 """The layout of IRS2 exposures, in which reference pixels are interleaved with a frame's pixels.
 
 IRS2 (improved reference sampling and subtraction) reads four reference pixels after every sixteen
-pixels of each of the four amplifiers, and at the same time a fifth, the reference output. In the
-detector frame, each of the 2048 rows holds the 640 samples of the reference output and then 640 of
-each amplifier, of which 512 are pixels. Files of NIRSpec are transposed, those of NRS2 also turned
-by 180 degrees, so that samples of one row of the detector lie in one file column.
+pixels of each of the four amplifiers, and at the same time a fifth output, the reference output.
+In the detector frame, each of the 2048 rows holds the 640 samples of the reference output and then
+640 of each amplifier, of which 512 are pixels. Files of NIRSpec are transposed, and those of NRS2
+also turned by 180 degrees, so that samples of one row of the detector lie in one file column.
 
 Source: Moseley et al. 2010 (Proc. SPIE 7742, 77421B); Rauscher et al. 2017 (PASP 129, 105003); jwst
 3.0.0 ``ipc.x_irs2`` and ``refpix.irs2_subtract_reference``.
@@ -85,7 +85,7 @@ class InterleavedLayout:
         return (starts[:, np.newaxis] + PIXEL_POSITIONS).ravel()
 
     def science_within(self, region: Region) -> tuple[Rows, Region]:
-        """Return the science rows of a region, counted in it, and their region without others."""
+        """Return the science rows of a region, counted from its start, and their region alone."""
         rows = self.science_rows
         first, last = np.searchsorted(rows, region.rows)
         return rows[first:last] - region.rows[0], Region((int(first), int(last)), region.cols)
@@ -95,7 +95,7 @@ class InterleavedLayout:
         return SpreadRows(reader, self.science_rows, ROWS)
 
     def grow_radius(self, radius: int) -> int:
-        """Return a number of file rows that hold ``radius`` neighbours of a science row."""
+        """Return the number of file rows that span ``radius`` neighbours of a science row."""
         return radius + REFERENCES * (radius // PIXELS + 1) if radius else 0
 
 

@@ -14,7 +14,7 @@ def as_miri_ramp(exposure: DataModel, effect: str) -> RampModel:
     exposure : DataModel
         The exposure.
     effect : str
-        What the step corrects, for the reason why other exposures skip it.
+        The effect that the step corrects, named in the reason for skipping other exposures.
 
     Raises
     ------

@@ -1,7 +1,8 @@
 """The state of persistence: when each pixel's window ends, kept in a file between exposures.
 
 The file is jwst's: an ASDF tree with a branch for each detector, which lists the pixels that have a
-window (``rows`` and ``cols``), when it ends (``vals``, in seconds since 1970), and ``pers_time``.
+window (``rows`` and ``cols``), the time at which it ends (``vals``, in seconds since 1970), and the
+length of windows (``pers_time``, in seconds).
 Source: jwst 3.0.0 ``persistence.persistence_step``.
 """
 
@@ -34,7 +35,7 @@ class OpenWindows:
     ----------
     rows, cols : ndarray of int64, (pixels,)
     ends : ndarray of float64, (pixels,)
-        When their windows end, in seconds since 1970.
+        The times at which their windows end, in seconds since 1970.
     """
 
     rows: Array

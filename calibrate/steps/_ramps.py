@@ -133,7 +133,7 @@ def has_zero_frame(exposure: DataModel) -> bool:
 
 
 def read_times_of(exposure: DataModel) -> list[Any]:
-    """Return the times (s) of the reads of each group, if the exposure lists them, or nothing.
+    """Return the times (s) of the reads of each group; an empty list if the exposure has none.
 
     Files hold this list in the ASDF extension, since no keyword can.
     """

@@ -168,8 +168,8 @@ def flag_interleaved(
     """Flag the groups of one integration of IRS2, where all new flags are grown.
 
     ``flags`` must hold those of `flag_groups` without earlier flags. A second group is SATURATED
-    under the conditions of `flag_second_group`, but whatever its own flags and only where the third
-    group itself reaches the threshold; ``frames`` = 0 omits this.
+    under the conditions of `flag_second_group`, but regardless of its own flags, and only if the
+    third group itself reaches the threshold; ``frames`` = 0 omits this.
     """
     groups, rows, cols = data.shape
     if frames == 0 or groups < 3:

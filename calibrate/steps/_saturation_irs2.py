@@ -40,10 +40,10 @@ def flag_interleaved_saturation(
     pixeldq : ndarray
         Pixel flags, (rows, columns).
     threshold, threshold_dq : ndarray
-        The counts (DN) at which a pixel saturates, and the reference's flags; anything in
-        interleaved rows.
+        The counts (DN) at which a pixel saturates, and the reference's flags, (rows, columns);
+        values in interleaved rows are ignored.
     bias : ndarray or None
-        The superbias (DN), for the check of the second group; None means zero.
+        The superbias (DN), (rows, columns), for the check of the second group; None means zero.
     reach : int
         Layers of neighbours to flag around a saturated pixel, interleaved rows not counted.
     frames : int or None

@@ -28,10 +28,10 @@ LOST = np.uint8(dq.CHARGELOSS | dq.DO_NOT_USE)
 
 
 class ChargeMigrationStep(Step):
-    """Flag groups of pixels above a threshold, and of their four neighbours, from there on.
+    """Flag groups of pixels above a threshold, and of their four neighbours, from then on.
 
-    In undersampled bright stars, charge moves to neighbouring pixels before a pixel saturates. The
-    fit omits such groups.
+    In bright, undersampled stars, charge moves from a pixel to its neighbours before the pixel
+    saturates. The fit omits such groups.
     """
 
     cal_step = "charge_migration"

@@ -170,9 +170,9 @@ def flags_of(reference: DataModel) -> Reader:
 def average_rate(ramp: RampModel, reference: DataModel, given: float | None) -> Reader | None:
     """Return the average dark current of each pixel, which adds to the noise of the rates.
 
-    By jwst's precedence, it is the given one, the image in the dark unless its sum is zero, or the
-    number in the dark's header. As in jwst, an image applies only to a ramp that already has such
-    an array; otherwise the result is None.
+    With jwst's precedence, it is the given one, or else the image in the dark unless its sum is
+    zero, or else the number in the dark's header. As in jwst, an image applies only to a ramp that
+    already has such an array; otherwise the result is None.
     """
     if given is None and reference.has("average_dark_current"):
         image = reference.rows("average_dark_current")
@@ -180,8 +180,8 @@ def average_rate(ramp: RampModel, reference: DataModel, given: float | None) -> 
             if ramp.has("average_dark_current"):
                 return image
             log.warning(
-                "%s: its AVDRKCUR image is not applied: the ramp has none to be replaced, and jwst "
-                "then ignores the reference's",
+                "%s: its AVDRKCUR image is not applied: the ramp has none that it could replace; "
+                "jwst ignores it likewise",
                 reference.path,
             )
             return None

@@ -47,7 +47,7 @@ class DQInitStep(Step):
         )
 
     def _flag_guider(self, guider: GuiderRawModel) -> GuiderRawModel:
-        """Return a guide-star exposure with the mask's flags; it has none of groups."""
+        """Return a guide-star exposure with the mask's flags; its groups have no flags."""
         reference = self.open_reference(guider, "mask")
         path = self.user_supplied_dq
         flagged = guider.map_tiles(

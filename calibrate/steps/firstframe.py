@@ -18,7 +18,7 @@ from calbatch.models.model import DataModel
 Array = npt.NDArray[Any]
 
 MIN_GROUPS = 4
-"""Minimum number of groups; with fewer, none is excluded."""
+"""Minimum number of groups of an exposure; with fewer, no group is excluded."""
 
 
 class FirstFrameStep(Step):

@@ -60,7 +60,7 @@ class GuiderCdsStep(Step):
         return result
 
     def _reference(self, guider: GuiderRawModel, kind: str) -> Reader:
-        """Return a reference for the exposure's pixels; for a stack of windows, maybe its mean."""
+        """Return a reference for the exposure's pixels; its mean if it does not cover a stack."""
         given = self.get_reference_file(guider, kind)
         reference = datamodels.open_reference(kind, given, HostCopies())
         try:
@@ -99,7 +99,7 @@ def mean_of_usable(reference: DataModel) -> float:
     Raises
     ------
     ReferenceFileError
-        If there are none.
+        If all pixels are NaN.
     """
     values = reference.rows("data").whole()
     usable = values[~np.isnan(values)]
@@ -133,19 +133,19 @@ def rate_of_reads(
     dq : ndarray
         Flags, (rows, columns), which are returned.
     gain, readnoise : ndarray
-        Electrons per DN, and DN, (rows, columns).
+        Gain (electron/DN), and read noise (DN), (rows, columns).
     group_time : float
         Seconds between groups.
     reads : int
-        Reads averaged at each end of a ramp; if 1, the second group minus the first counts,
-        whatever follows.
+        Reads averaged at each end of a ramp; if 1, the difference of the first two groups is used,
+        and later groups are ignored.
     identifies : bool
-        True for the smaller difference of the first two integrations, which lacks cosmic rays.
+        True to use the smaller difference of the first two integrations, to reject cosmic rays.
 
     Returns
     -------
     data, err : ndarray
-        DN/s, (integrations, rows, columns); one plane if ``identifies``.
+        Rates and errors (DN/s), (integrations, rows, columns); one plane if ``identifies``.
     dq : ndarray
         Flags, (rows, columns).
     """
@@ -160,7 +160,7 @@ def rate_of_reads(
 
 
 def difference_of_reads(data: Array, reads: int) -> Array:
-    """Return the difference of the reads of each integration; see `rate_of_reads`."""
+    """Return the difference of reads (DN) in each integration, (integrations, rows, columns)."""
     if reads == 1:
         difference: Array = data[:, 1] - data[:, 0]
         return difference

@@ -1,4 +1,4 @@
-"""Persistence: flag groups while earlier light may still be seen.
+"""Persistence: flag groups that earlier saturation may still affect.
 
 Source: jwst 3.0.0 ``persistence`` step.
 """
@@ -105,7 +105,7 @@ class PersistenceStep(Step):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class WindowRules:
-    """What opens a window, and what it does.
+    """The rules for opening windows, and for flagging groups within them.
 
     Attributes
     ----------
@@ -116,7 +116,7 @@ class WindowRules:
     flags : int
         Flags of groups within windows.
     times : ndarray of float64, (integrations, groups)
-        When the groups end, in seconds since 1970.
+        The ends of the groups, in seconds since 1970.
     """
 
     seconds: int
@@ -126,10 +126,10 @@ class WindowRules:
 
 
 def group_times(ramp: RampModel) -> Array:
-    """Return when the groups end, in seconds since 1970, (integrations, groups).
+    """Return the times at which groups end, in seconds since 1970, (integrations, groups).
 
-    As in jwst, integrations begin as INT_TIMES says, or else one integration time (EFFINTTM) after
-    the other, counted from the start of the exposure (EXPSTART).
+    As in jwst, integrations begin at the times in INT_TIMES; those not listed there follow one
+    another at intervals of EFFINTTM, starting at EXPSTART.
 
     Raises
     ------
@@ -161,7 +161,7 @@ def seconds_since_1970(days: float) -> float:
 def flag_persistence(
     data: Array, groupdq: Array, *, windows: OpenWindows, rules: WindowRules, region: Region
 ) -> Array:
-    """Return group flags with those of groups within windows.
+    """Return group flags, with persistence flagged in the groups within windows.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ def flag_persistence(
     windows : OpenWindows
         The windows that are open before the exposure.
     rules : WindowRules
-        What opens a window, and what it does.
+        The rules for opening windows, and for flagging groups within them.
     region : Region
         The rows and columns of the exposure that the arrays cover.
     """
@@ -182,7 +182,7 @@ def flag_persistence(
 def gather_windows(
     data: Array, groupdq: Array, *, windows: OpenWindows, rules: WindowRules, region: Region
 ) -> OpenWindows:
-    """Return the windows that are open after the exposure; arguments as of `flag_persistence`."""
+    """Return the windows that are open after the exposure; see `flag_persistence`."""
     ends = windows.in_region(region)
     _pass_through(data, groupdq, ends, rules, None)
     return OpenWindows.of_region(ends, region)
@@ -199,9 +199,9 @@ def _pass_through(
     Parameters
     ----------
     ends : ndarray of float64, (rows, columns)
-        When windows end; modified.
+        The times at which windows end, in seconds since 1970; modified.
     flags : ndarray or None
-        Receives the flags.
+        Group flags, (integrations, groups, rows, columns), to modify; None to set none.
     """
     for i, times in enumerate(rules.times):
         saturated = np.zeros(ends.shape, np.uint32)

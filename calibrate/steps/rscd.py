@@ -1,4 +1,4 @@
-"""RSCD: exclude the groups of MIRI that the decay of the switched reset charge affects.
+"""RSCD: exclude the groups of MIRI that reset switch charge decay affects.
 
 Source: jwst 3.0.0 ``rscd`` step.
 """
@@ -22,16 +22,16 @@ from calbatch.models.model import DataModel
 Array = npt.NDArray[Any]
 
 MIN_GROUPS = 3
-"""Minimum number of groups; with fewer, none is excluded."""
+"""Minimum number of groups of an exposure; with fewer, no group is excluded."""
 FEW_GROUPS = 5
-"""Up to this number of groups, at most the first one is excluded, whatever the reference says."""
+"""With at most this number of groups, the reference's numbers are reduced to 1."""
 LEFT_OVER = 3
 """Groups that remain in every ramp: two for a slope, and the last one, which is excluded, too."""
 FORMER_NAMES = {"SUBPRISM": "SLITLESSPRISM"}
-"""Names of subarrays in old exposures, and their present names, which references use."""
+"""Current names of subarrays, which references use, by the names in old exposures."""
 
 FIRST, LATER = "first", "later"
-"""The names of the counts of the first integration, and of the later ones."""
+"""Names of the counts for the first integration, and for the later ones."""
 KEYWORDS = {
     FIRST: ("meta.rscd.keep_groups_saturation_int1", "meta.rscd.keep_bright_firstgroup_int1"),
     LATER: ("meta.rscd.keep_groups_saturation_int2p", "meta.rscd.keep_bright_firstgroup_int2p"),
@@ -95,7 +95,7 @@ def listed_groups(table: Array, ramp: RampModel) -> tuple[int, int]:
     Parameters
     ----------
     table : structured ndarray
-        The reference's rows: SUBARRAY, READPATT, GROUP_SKIP and, but for old references,
+        The reference's rows: SUBARRAY, READPATT, GROUP_SKIP and, except in old references,
         GROUP_SKIP1.
     ramp : RampModel
         The exposure.
@@ -109,7 +109,7 @@ def listed_groups(table: Array, ramp: RampModel) -> tuple[int, int]:
     Raises
     ------
     SkipStep
-        If no row is for the exposure's subarray and readout pattern.
+        If there is no row for the exposure's subarray and readout pattern.
     """
     subarray, pattern = str(ramp.meta.subarray.name), str(ramp.meta.exposure.readpatt)
     names = {name.lower(): name for name in table.dtype.names or ()}
@@ -185,9 +185,9 @@ def exclude_first_groups(
 def groups_to_exclude(groupdq: Array, count: int) -> tuple[Array, Array]:
     """Return the number of groups to exclude from each ramp.
 
-    A ramp that would have fewer than two groups before saturation excludes fewer: one less as long
-    as the group after the next is saturated. Ramps that are saturated in their first group are
-    lost anyway, and exclude all.
+    A ramp that would be left with fewer than two groups before saturation excludes fewer: one less
+    as long as the group after the next is saturated. Ramps that are saturated in their first group
+    are lost anyway, and exclude all.
 
     Parameters
     ----------
@@ -212,9 +212,9 @@ def groups_to_exclude(groupdq: Array, count: int) -> tuple[Array, Array]:
 
 
 def count_kept(counts: Mapping[str, Array], *, which: str) -> dict[str, int]:
-    """Return the header's counts of pixels that keep more groups, and of those that keep all.
+    """Return the counts for the header: of pixels that keep more groups, and that keep all.
 
-    As in jwst, none counts as keeping all of its groups unless a ramp saturates early.
+    As in jwst, the second count is zero if no ramp saturates early.
     """
     early, fewer, whole = (int(number) for number in counts[which].sum(axis=0))
     return dict(zip(KEYWORDS[which], (fewer, whole if early else 0), strict=True))

@@ -24,7 +24,7 @@ from calbatch.models.fits.asdf_tree import find_tree_end, read_tree
 from calbatch.models.storage.memory import require_memory
 
 _MAGIC = b"\xd3BLK"
-_FIXED = 6  # bytes of a block before the header whose length it gives
+_FIXED = 6  # bytes of a block before its header, whose length they give
 _HEADER = struct.Struct(">4x4sQQQ16s")  # compression; bytes allocated, stored, expanded; MD5
 _TYPES = {
     "bool8": "?",
@@ -56,7 +56,7 @@ class AsdfBlock:
 
 
 def split_blocks(content: bytes) -> Iterator[AsdfBlock]:
-    """Yield the blocks of a file's part after its tree, without the block index.
+    """Yield the blocks in the part of a file that follows its tree; the block index is left out.
 
     Raises
     ------
@@ -134,7 +134,7 @@ def _read_array(
 
 
 def read_numbers(values: Any) -> npt.NDArray[Any]:
-    """Return nested lists of a tree as an array; complex numbers are texts there.
+    """Return nested lists of a tree as an array; complex numbers are strings there.
 
     Raises
     ------

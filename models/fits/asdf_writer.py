@@ -29,7 +29,7 @@ _BEFORE_REST = 6
 
 
 def write_asdf(path: str | os.PathLike[str], tree: Mapping[str, Any]) -> None:
-    """Write a tree to an ASDF file, replacing an existing file at once.
+    """Write a tree to an ASDF file atomically, replacing an existing file.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class _Node(dict[str, Any]):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Dumper that tags descriptions of arrays, and repeats equal values instead of linking them."""
+    """Dumper that tags descriptions of arrays, and writes repeated values without aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

@@ -164,7 +164,7 @@ def walk_hdus(stamp: Stamp, read_at: ReadAt) -> Iterator[Hdu]:
     Raises
     ------
     FileError
-        As `read_layout`, which in addition checks what follows the last HDU.
+        As for `read_layout`, which also checks the bytes after the last HDU.
     """
     check_signature(stamp.path, read_at(0, 512))
     position, index, headers = 0, 0, 0

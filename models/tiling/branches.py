@@ -8,7 +8,7 @@ from calbatch.models.tiling.plan import OperationNode, PlanNode, Reduction
 
 @dataclass(frozen=True)
 class Branches:
-    """The nodes of some plans and what their tiles are used for.
+    """The nodes of some plans, and the uses of their tiles.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ def find_decisions(tips: Iterable[PlanNode]) -> list[Reduction]:
 
 
 def depends_on_decision(reduction: Reduction) -> bool:
-    """Return whether a reduction is a decision, or takes the value of one."""
+    """Return whether a reduction is a decision, or depends on the value of one."""
     return (
         reduction.spec.is_decision
         or any(depends_on_decision(r) for r in reduction.reductions)
@@ -83,7 +83,7 @@ def _reductions_of(node: PlanNode) -> Iterable[Reduction]:
 
 
 def _branching(node: PlanNode, users: dict[PlanNode, int]) -> PlanNode:
-    """Return the nearest node, from a decision's backwards, whose tiles are also used otherwise."""
+    """Return the nearest node at or before a decision's whose tiles have another use as well."""
     while users[node] == 1 and isinstance(node, OperationNode) and node.parent is not None:
         node = node.parent
     return node

@@ -3,8 +3,8 @@
 A graph has one dask array of dtype object with one `Tile` per chunk. Consecutive operations on a
 tile are one task, so a chain of steps takes one task per tile. A field assigned as a dask array
 ends the chain, because only dask knows its blocks. Reductions are delayed values that evaluate the
-preceding chain on their own regions, once per exposure. Decisions are delayed values of the tiles
-themselves, which are kept meanwhile.
+preceding chain on their own regions, once per exposure. Decisions are delayed values computed
+from the tiles themselves, which are kept meanwhile.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -186,7 +186,7 @@ class _GraphBuilder:
         return _object_array(_name(label), calls, [*blocks, *values.values()])
 
     def _kept_tiles(self, node: PlanNode) -> list[bool]:
-        """Return which tiles of a node are computed once; the others, whenever they are used."""
+        """Return which tiles of a node are kept; the others are computed whenever they are used."""
         if node not in self.branches.waiting or node not in self.kept_rows:
             return [True] * len(tile_cores(node.source))
         return choose_kept_tiles(node.source, self.branches.halo[node], self.kept_rows[node])
@@ -258,7 +258,7 @@ class _GraphBuilder:
         return _single(_name(spec.gather.label), task, [pieces, *values.values()])
 
     def _decide(self, reduction: Reduction) -> Delayed:
-        """Gather from tiles, from which later operations go on."""
+        """Gather a decision from the tiles on which later operations continue."""
         spec, tiles = reduction.spec, self.blocks(reduction.parent)
         if dask.config.get(TRIAL, False):
             tiles = tiles[:1]

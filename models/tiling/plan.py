@@ -218,7 +218,7 @@ class AssignNode(PlanNode):
 class ReductionSpec:
     """Definition of a reduction: gather from regions of the frame in turn, then combine once.
 
-    A decision is a reduction that gathers from the tiles instead, whatever they are.
+    A decision is a reduction that gathers from the tiles instead, however the frame is cut.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Readers of arrays whose rows are those of another array, in other places."""
+"""Readers that place or choose the rows of other arrays."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Rows = npt.NDArray[np.intp]
 
 
 class SpreadRows(Reader):
-    """Reads an array whose rows lie apart in a taller frame; all other rows are zero.
+    """Reader that spreads the rows of an array over a taller frame; all other rows are zero.
 
     Parameters
     ----------
     inner : Reader
         The array.
     rows : ndarray of int
-        The rows of the frame at which its rows lie, in ascending order.
+        The rows of the frame in which the array's rows lie, in ascending order.
     height : int
         Number of rows of the frame.
     """
@@ -58,10 +58,10 @@ class SpreadRows(Reader):
 
 
 class ChosenRows(Reader):
-    """Reads some rows of a field at the end of a chain of operations.
+    """Reader of some rows of a field at the end of a chain of operations.
 
-    The operations that the field depends on run on just the rows and columns that are read. So a
-    frame that loses rows in the middle of a chain becomes the source of a second plan.
+    The operations that the field depends on run on just the rows and columns that are read. A frame
+    that loses rows in the middle of a chain can thus become the source of a second plan.
 
     Parameters
     ----------

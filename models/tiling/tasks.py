@@ -27,12 +27,12 @@ def _box(value: Any) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class PendingTile:
-    """A tile that is not kept: its beginning, and the operations to run on that.
+    """A tile that is not kept: its start, and the operations to run on it.
 
     Attributes
     ----------
     start : callable
-        Returns the tile before the operations; takes ``is_writing`` of `compute`.
+        Returns the tile before the operations; takes the argument ``is_writing`` of `compute`.
     operations : sequence of Operation
         The operations.
     values : mapping
@@ -85,7 +85,7 @@ class RunFromSource:
 
 @dataclass(frozen=True, eq=False)  # hashable, whatever its fields are
 class RunOnTile:
-    """Task that applies operations to a tile which waits for a decision afterwards."""
+    """Task that applies operations to a tile, which then waits for a decision."""
 
     operations: Sequence[Operation]
     keys: tuple[str, ...] = ()  # of the reductions whose values it takes

@@ -161,7 +161,7 @@ class Tile:
         return replace(self, region=self.core, arrays={n: self.core_rows(n) for n in self.arrays})
 
     def narrow(self, halo: int, names: Sequence[str]) -> "Tile":
-        """Return the tile with some of its fields, and no more than a halo of some rows."""
+        """Return the tile with only some of its fields, and a halo of at most ``halo`` rows."""
         (first, last), (top, bottom) = self.core.rows, self.region.rows
         region = Region((max(first - halo, top), min(last + halo, bottom)), self.region.cols)
         index = (..., *region.within(self.region))

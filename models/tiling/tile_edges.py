@@ -20,7 +20,7 @@ KEPT = "calbatch.kept-bytes"
 """Setting in dask's configuration: memory for tiles that wait for a decision, in bytes."""
 
 KEPT_BYTES = 2**30
-"""Its default, which a quarter of the process's memory limits further."""
+"""Default of `KEPT`; a process keeps at most a quarter of its memory."""
 
 
 def tile_edges(source: SourceNode, row_bytes: int = 0) -> tuple[int, ...]:
@@ -72,7 +72,7 @@ def choose_kept_tiles(source: SourceNode, halo: int, row_bytes: int) -> list[boo
     source : SourceNode
         The source of the tiles.
     halo : int
-        Number of their neighbours' rows that are kept along on either side.
+        Number of rows of the neighbours that are kept with each tile on either side.
     row_bytes : int
         Memory that the fields of one row take.
     """

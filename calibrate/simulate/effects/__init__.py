@@ -1,1 +1,1 @@
-"""Effects that a simulated exposure suffers."""
+"""Effects that disturb a simulated exposure."""

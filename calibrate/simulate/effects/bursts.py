@@ -14,10 +14,10 @@ from calbatch.calibrate.simulate.spec import Noise
 RADII = 3.0, 12.0  # pixels, of snowballs
 SHOWER_RADII = 6.0, 20.0  # pixels
 CORE = 0.4  # radius of a snowball's core, relative to that of the snowball
-CORE_CHARGE = 4.0e5  # electrons in each pixel: more than fits
-EDGE_CHARGE = 3.0e3  # electrons at the core's edge and
-FAINT_CHARGE = 2.0e2  # at the snowball's
-SHOWER_CHARGE = 40.0, 80.0  # electrons in each pixel, which are hardly a jump by themselves
+CORE_CHARGE = 4.0e5  # electrons in each pixel: more than it holds
+EDGE_CHARGE = 3.0e3  # electrons in each pixel at the edge of the core
+FAINT_CHARGE = 2.0e2  # electrons in each pixel at the edge of the snowball
+SHOWER_CHARGE = 40.0, 80.0  # electrons in each pixel: too few for most jumps
 FLATTENING = 0.7  # smallest ratio of the axes
 
 BURST_COLUMNS = [

@@ -1,6 +1,6 @@
 """Correlated noise, which reference pixels share: 1/f noise, row drift, and drifting amplifiers.
 
-MIRI's electromagnetic interference is here, too, with the content of the reference for it.
+It also has MIRI's electromagnetic interference, and the content of the reference for it.
 
 Every component is a product of a profile along the slow axis and one along the fast axis, so the
 noise image of a group is one small matrix product. 1/f noise is drawn once per line and

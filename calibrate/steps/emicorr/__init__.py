@@ -1,4 +1,4 @@
-"""Interference: subtract periodic signals of other electronics from MIRI's ramps.
+"""Interference: subtract periodic signals that other electronics induce in MIRI's ramps.
 
 Source: jwst 3.0.0 ``emicorr`` step.
 """
@@ -36,15 +36,15 @@ PATTERNS = ("FAST", "FASTR1", "SLOW", "SLOWR1")
 """Readout patterns whose times are known."""
 MIN_GROUPS = 3
 RELIABLE_GROUPS = 10
-"""Number of groups from which on the sequential fit is reliable."""
+"""Minimum number of groups for a reliable sequential fit."""
 MIN_READS = 4
-"""Reads of a row that both fits need."""
+"""Minimum number of reads of a row for either fit."""
 
 log = logging.getLogger(__name__)
 
 
 class EmiCorrStep(Step):
-    """Subtract electromagnetic interference, periodic signals whose waves a reference has.
+    """Subtract electromagnetic interference: periodic signals whose waves a reference lists.
 
     Amplitude and phase of each wave are fitted to the whole exposure.
     """
@@ -84,7 +84,7 @@ class EmiCorrStep(Step):
             )
 
     def wanted_references(self, instrument: str | None = None) -> set[str]:
-        """Return no reference types if the waves are given or measured."""
+        """Return the reference types; none if the waves are given by a file or measured."""
         given = self.user_supplied_reffile is not None or bool(self.onthefly_corr_freq)
         return set() if given else super().wanted_references(instrument)
 
@@ -140,7 +140,7 @@ class EmiCorrStep(Step):
     def _correct_sequentially(
         self, ramp: RampModel, sampling: Sampling, waves: Sequence[tuple[float, Wave | None]]
     ) -> RampModel:
-        """Correct each frequency in turn, given the reference's wave of each, or None."""
+        """Correct each frequency in turn, with the reference's wave or, if None, a measured one."""
         if ramp.shape[1] < RELIABLE_GROUPS:
             log.warning(
                 "%s: the sequential fit of %d groups is unreliable; use the joint one",

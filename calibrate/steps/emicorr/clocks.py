@@ -20,14 +20,14 @@ AMPLIFIERS = 4
 ROWS = 1024
 """Rows of the detector."""
 SKIPPED_ROW = 7.0
-"""Samples that a row outside the subarray takes."""
+"""Samples for skipping a row outside the subarray."""
 AFTER_RESET = ("FASTR1", "SLOWR1")
 """Readout patterns in which a frame is reset between integrations."""
 
 
 @dataclass(frozen=True)
 class Clocks:
-    """Samples that each row takes, and the frame that is reset between integrations."""
+    """Numbers of samples that a row takes, and that a frame takes when it is reset."""
 
     row: float
     frame: float
@@ -46,7 +46,7 @@ SUBARRAY_CLOCKS = {
     "SUB256": Clocks(96, 29952),
     "SUB64": Clocks(28, 8512),
 }
-"""The clocks of each subarray, which are needed without a reference."""
+"""The clocks of each subarray, for corrections without a reference."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class Sampling:
     samples : int
         Samples for each pixel: 1 in fast patterns, 9 in slow ones.
     clocks : Clocks
-        The subarray's.
+        The clocks of the subarray.
     has_reset_frame : bool
         True if a frame is reset between integrations.
     """
@@ -72,24 +72,24 @@ class Sampling:
 
     @property
     def frame_samples(self) -> float:
-        """Samples from a frame to the next."""
+        """Number of samples from one frame to the next."""
         return self.shape[2] * self.clocks.row + (ROWS - float(self.shape[2])) * SKIPPED_ROW
 
     def offsets(self, rows: tuple[int, int]) -> Float64:
-        """Return the samples from the first pixel of the frame, (rows, columns / 4)."""
+        """Return the times since the first pixel of the frame in samples, (rows, columns / 4)."""
         along = np.arange(self.shape[3] // AMPLIFIERS) * self.samples
         return np.asarray(np.arange(*rows)[:, None] * float(self.clocks.row) + along, np.float64)
 
     def phases(self, rows: tuple[int, int], period: float) -> Float64:
-        """Return the phases of the first group in cycles, below 1, (rows, columns / 4)."""
+        """Return the phases of the first group in periods, below 1, (rows, columns / 4)."""
         return np.asarray(self.offsets(rows) / period % 1)
 
     def group_shift(self, period: float) -> float:
-        """Return the phase from a group to the next."""
+        """Return the change of phase from one group to the next, in periods."""
         return self.frame_samples / period % 1
 
     def integration_shift(self, period: float) -> float:
-        """Return the phase from an integration to the next."""
+        """Return the change of phase from one integration to the next, in periods."""
         reset = self.clocks.frame if self.has_reset_frame else 0
         return self.group_shift(period) * self.shape[1] + reset / period
 

@@ -1,7 +1,7 @@
 """The joint fit: amplitude and phase of a wave that make the ramps straightest.
 
-The pixels of a phase are added up. For each trial phase, the amplitude that minimizes chi squared
-of straight lines through the sums, minus the wave, follows from a quadratic equation.
+Pixels of the same phase are added up, and straight lines are fitted to the sums minus the wave.
+Chi-squared is a quadratic function of the amplitude, so its minimum at each trial phase is known.
 
 Source: jwst 3.0.0 ``emicorr.emicorr_refwave``.
 """
@@ -34,7 +34,7 @@ TRIAL_PHASES = 500
 BAND_BYTES = 32 << 20
 """Bytes of samples in a band of rows that is read for the fit."""
 NEGLIGIBLE = 1.0e-8
-"""Curvature of chi squared below which a wave cannot be fitted."""
+"""Curvature of chi-squared below which a wave cannot be fitted."""
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class WaveSetting:
 
     @classmethod
     def of(cls, sampling: Sampling, wave: Wave) -> "WaveSetting":
-        """Return the setting of a wave."""
+        """Return the setting of a wave, with its spline."""
         return cls(sampling=sampling, wave=wave, coefficients=spline_through(wave.samples))
 
     @property
@@ -67,7 +67,7 @@ class WaveSetting:
 
     @property
     def bins(self) -> int:
-        """Number of phases by which pixels are added up."""
+        """Number of phase bins in which pixels are added up."""
         return self.wave.samples.size
 
 
@@ -130,7 +130,7 @@ def scatter_limit(bands: Sequence[Array]) -> np.float32:
 def sum_by_phase(
     data: Array, pixeldq: Array, *, limit: np.float32, setting: WaveSetting, region: Region
 ) -> tuple[Float64, Float64]:
-    """Return the sums of a band's pixels by phase, and the numbers of the pixels.
+    """Return the sums of a band's pixels by phase, and the number of pixels in each sum.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def sum_by_phase(
     pixeldq : ndarray
         Flags, (rows, columns): pixels with any flag are left out.
     limit : float32
-        The standard deviation from which on ramps are left out.
+        Ramps with this standard deviation (DN) or more are left out.
     setting : WaveSetting
         The wave.
     region : Region
@@ -184,7 +184,7 @@ def fit_wave(
 
 
 def _fit_terms(sums: Float64, numbers: Float64, setting: WaveSetting) -> tuple[Float64, Float64]:
-    """Return a and b of chi squared, (trial phases, integrations); see `compute_fit_terms`."""
+    """Return a and b of chi-squared, (trial phases, integrations); see `compute_fit_terms`."""
     middles = (np.arange(setting.bins) + 0.5) / setting.bins
     shift = setting.sampling.group_shift(setting.period)
     template = (middles[:, None] + np.arange(sums.shape[1]) * shift) % 1
@@ -202,14 +202,14 @@ def _trial_phases() -> Float64:
 def fit_phase(
     quadratic: Float64, linear: Float64, shift: float, integrations: Sequence[int]
 ) -> tuple[float, float]:
-    """Return the amplitude and the phase of the first integration with the least chi squared.
+    """Return the amplitude, and the phase of the first integration, that minimize chi-squared.
 
     Parameters
     ----------
     quadratic, linear : ndarray
-        The terms of chi squared, (trial phases, integrations).
+        The terms of chi-squared, (trial phases, integrations).
     shift : float
-        The phase from an integration to the next.
+        The change of phase from one integration to the next, in periods.
     integrations : sequence of int
         The integrations that are fitted together.
     """
@@ -237,7 +237,7 @@ def solve_amplitudes(a: Float64, b: Float64) -> tuple[Float64, Float64]:
 
 
 def best_phase(chi_squared: Float64) -> float:
-    """Return the phase of the minimum, from a parabola through the least trial and its neighbours.
+    """Return the vertex of a parabola through the best trial phase and its two neighbours.
 
     Phases are periodic: the last trial is the neighbour of the first.
     """
@@ -273,7 +273,7 @@ def subtract_wave(
     phases = phases[:, first // AMPLIFIERS : -(-stop // AMPLIFIERS)]
     groups = np.arange(data.shape[1]) * setting.sampling.group_shift(setting.period)
     shifts = np.stack(np.broadcast_arrays(groups, fitted.phases[:, None]), axis=2)
-    if lead:  # the kernel begins with the first column of four
+    if lead:  # the kernel starts at a multiple of four columns
         data = np.concatenate([np.zeros_like(data[..., :1])] * lead + [data], axis=-1)
     result = np.empty(data.shape, np.float32)
     subtract_phased(

@@ -104,10 +104,10 @@ def compute_fit_terms(
     quadratic: Array,
     linear: Array,
 ) -> None:
-    """Compute a and b of chi squared, ``a A**2 + b A``, for amplitude A and each phase shift.
+    """Compute a and b of chi-squared, ``a A**2 + b A``, for amplitude A and each phase shift.
 
-    With the wave z of a phase, sums over groups of weight 1 and t (S, S_t, …), n pixels of the
-    phase, the sums y of their samples, G groups and ``D = G S_tt - S_t**2``:
+    z is the wave at a phase, n the number of pixels with this phase, y the sums of their samples,
+    S_z, S_tz, … sums over the G groups at the times t, and ``D = G S_tt - S_t**2``:
     ``a = sum(n / D * (-S_tt S_z**2 + 2 S_t S_z S_tz - G S_tz**2 + S_zz D))``,
     ``b = sum(2 / D * (S_tt S_z S_y - S_t S_tz S_y - S_t S_z S_ty + G S_tz S_ty) - 2 S_yz)``.
     """

@@ -1,4 +1,4 @@
-"""The sequential fit: phase the residuals of straight ramps, and look the interference up.
+"""The sequential fit: average the residuals of straight ramps by phase, and subtract these means.
 
 Source: jwst 3.0.0 ``emicorr``, after E. Bergeron's ``fix_miri_emi.pro``.
 """
@@ -23,9 +23,9 @@ Float64 = npt.NDArray[np.float64]
 
 MOST_BINS = 501
 FEWER_BINS = 500
-"""Number of phase bins in place of more than `MOST_BINS`."""
+"""Number of phase bins if more than `MOST_BINS` would be used."""
 REFERENCE_SAMPLES = 3 + 2**32
-"""Samples by which the last reference pixels of a row are read late, as jwst counts them."""
+"""Samples that jwst adds to the times of the last reference pixels of a row."""
 LAST_READ = 258
 """Number of reads of a row that ends at the right edge of the detector."""
 BAND_BYTES = 32 << 20
@@ -36,20 +36,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class PhasingSetting:
-    """How interference of one frequency is measured.
+    """Settings for measuring the interference of one frequency.
 
     Attributes
     ----------
     sampling : Sampling
         The times at which the pixels are read.
     frequency : float
-        In Hz.
+        Frequency of the interference in Hz.
     wave : Wave or None
-        The wave of the reference; None to use the measured one itself.
+        The wave of the reference; None to subtract the measured one itself.
     integrations : int
         Number of integrations from which it is measured.
     bins : int
-        Number of phases by which the residuals are averaged.
+        Number of phase bins in which the residuals are averaged.
     scale : bool
         True to scale the reference's wave to the measured amplitude.
     reaches_edge : bool
@@ -82,7 +82,7 @@ class PhasingSetting:
 
 
 def count_bins(period: float, wanted: int | None) -> int:
-    """Return the number of phase bins: by default one for two samples of a period."""
+    """Return the number of phase bins: by default, one for every two samples of a period."""
     bins = int(period / 2.0) if wanted is None else wanted
     return FEWER_BINS if bins > MOST_BINS else max(bins, 1)
 
@@ -90,7 +90,7 @@ def count_bins(period: float, wanted: int | None) -> int:
 def count_integrations(
     sampling: Sampling, period: float, wanted: int | None, cycles: int | None
 ) -> int:
-    """Return the number of integrations to measure: by default those of a number of periods."""
+    """Return the number of integrations to measure: by default, enough for ``cycles`` periods."""
     integrations, groups = sampling.shape[:2]
     if wanted is None and cycles is not None:
         wanted = int(np.ceil(cycles * period / (sampling.clocks.frame * groups)))
@@ -142,7 +142,7 @@ def _residuals(ramp: Array) -> Array:
     numbers = np.arange(len(ramp))[:, None, None]
     flat = (ramp - _slopes(ramp[inner]) * numbers).astype(np.float32)
     middle = np.nanmin if flat[inner].shape[0] <= 2 else np.nanmedian
-    with warnings.catch_warnings():  # of ramps that are NaN
+    with warnings.catch_warnings():  # about ramps that are NaN
         warnings.simplefilter("ignore", RuntimeWarning)
         flat -= middle(flat[inner], axis=0)
     parts = [flat[..., a::AMPLIFIERS] for a in range(AMPLIFIERS)]
@@ -186,9 +186,9 @@ def measure(bands: Sequence[Array], *, setting: PhasingSetting) -> Float64 | Non
 
 
 def _means_by_phase(phases: Float64, residuals: Array, bins: int) -> Float64:
-    """Return the clipped mean of the residuals in each of equal parts of a period.
+    """Return the clipped mean of the residuals (DN) in each bin of the phase, (bins,).
 
-    Part b holds the phases above ``b / bins`` and up to ``(b + 1) / bins``.
+    Bin b holds the phases above ``b / bins`` and up to ``(b + 1) / bins``.
     """
     from astropy.stats import sigma_clipped_stats  # slow to import
 
@@ -199,14 +199,14 @@ def _means_by_phase(phases: Float64, residuals: Array, bins: int) -> Float64:
     for b in range(bins):
         values = residuals[order[ends[b] : ends[b + 1]]].astype(np.float64)
         if values.size and np.isfinite(values).any():
-            with warnings.catch_warnings():  # of values that are NaN
+            with warnings.catch_warnings():  # about values that are NaN
                 warnings.simplefilter("ignore")
                 means[b] = sigma_clipped_stats(values)[0]
     return means
 
 
 def _match(setting: PhasingSetting, means: Float64, table: Float64) -> Float64:
-    """Return the reference's wave in the phase, and if wanted the amplitude, of a measured one.
+    """Return the reference's wave, shifted and, if wanted, scaled to the measured one.
 
     ``means`` are those of the phase bins, and ``table`` holds them at each sample of a period.
     """
@@ -224,7 +224,7 @@ def _match(setting: PhasingSetting, means: Float64, table: Float64) -> Float64:
 
 
 def stretch(values: Float64, length: float) -> Float64:
-    """Return samples resampled to another number, without interpolation."""
+    """Return samples resampled to another length, without interpolation."""
     step = values.size / length
     places = np.arange(int(np.ceil(values.size / step))) * step
     return values[places.astype(np.intp)]

@@ -23,7 +23,7 @@ MIN_SAMPLES = 2
 
 @dataclass(frozen=True)
 class Wave:
-    """A periodic signal: its frequency (Hz), and samples that divide a period evenly (DN)."""
+    """A periodic signal: its frequency (Hz), and its samples (DN) at even intervals of a period."""
 
     frequency: float
     samples: Float64 = field(repr=False)
@@ -31,7 +31,7 @@ class Wave:
 
 @dataclass(frozen=True)
 class Interference:
-    """What a reference has for a kind of exposure: the subarray's clocks, and waves in order."""
+    """The content of a reference for one kind of exposure: clocks, and waves in order."""
 
     clocks: Clocks
     waves: tuple[Wave, ...]
@@ -117,15 +117,16 @@ def _read_wave(path: str, tree: Mapping[str, Any], name: str) -> Wave:
 def spline_through(samples: Float64) -> Float64:
     """Return the cubics between the samples of a wave.
 
-    The samples are at the middles of n equal parts of the period. One more at each end repeats the
-    last and the first. Cubic m is for phases p (in periods) with ``t = p n + 1/2`` from m to m + 1:
-    ``c[0] + u (c[1] + u (c[2] + u c[3]))`` with ``u = t - m``. The spline is not forced to be
-    periodic: its third derivative is continuous at the last samples but one ("not a knot").
+    The samples are at the middles of n equal parts of the period. One sample is added at each end,
+    which repeats the one at the other end. Cubic m is for phases p (in periods) with
+    ``t = p n + 1/2`` from m to m + 1: ``c[0] + u (c[1] + u (c[2] + u c[3]))`` with ``u = t - m``.
+    The spline is not forced to be periodic; its third derivative is continuous at the second and
+    the last but one sample ("not a knot").
 
     Parameters
     ----------
     samples : ndarray
-        (n,).
+        Samples of the wave, (n,).
 
     Returns
     -------
@@ -140,7 +141,7 @@ def spline_through(samples: Float64) -> Float64:
 
 
 def _second_derivatives(values: Float64) -> Float64:
-    """Return the second derivatives of the spline at its knots, whose distance is 1.
+    """Return the second derivatives of the spline at its knots, which are 1 apart.
 
     ``M[j - 1] + 4 M[j] + M[j + 1] = 6 (f[j - 1] - 2 f[j] + f[j + 1])`` inside. At the ends,
     ``M[0] = 2 M[1] - M[2]`` reduces this to ``M[1] = f[0] - 2 f[1] + f[2]``.

@@ -17,7 +17,7 @@ Array = npt.NDArray[Any]
 
 
 def pack_flags(groupdq: Array, flag: int) -> Array:
-    """Return (…, rows, columns / 8) bytes: one bit per sample, true if it has a flag."""
+    """Return one bit per sample, set if it has a flag: (…, rows, columns / 8) bytes."""
     return np.packbits(groupdq & np.uint8(flag) != 0, axis=-1)
 
 
@@ -28,9 +28,9 @@ class Areas:
     Attributes
     ----------
     rows, cols : ndarray
-        Their pixels, sorted by area, in each area from top to bottom and left to right.
+        Their pixels, area by area, in each area from top to bottom and left to right.
     starts : ndarray
-        The index of the first pixel of each area, and the number of pixels.
+        The index of the first pixel of each area, and last the number of all pixels.
     centre_rows, centre_cols : ndarray
         The mean row and column of each area.
     heights, widths : ndarray
@@ -51,7 +51,7 @@ class Areas:
         return np.diff(self.starts)
 
     def image(self, number: int) -> Array:
-        """Return an area as an image of bool, cut to the smallest rectangle around it."""
+        """Return an area as a boolean image, cut to the smallest rectangle around it."""
         pixels = slice(self.starts[number], self.starts[number + 1])
         rows, cols = self.rows[pixels], self.cols[pixels]
         image = np.zeros((self.heights[number], self.widths[number]), bool)
@@ -60,7 +60,7 @@ class Areas:
 
 
 def find_areas(bits: Array) -> Areas:
-    """Return the connected areas of a frame, (rows, columns / 8) bytes as from `pack_flags`."""
+    """Return the connected areas of a frame; ``bits`` are (rows, columns / 8) bytes."""
     rows, cols = _list_pixels(bits)
     labels, count = _label_pixels(rows, cols)
     order = np.argsort(labels, kind="stable")
@@ -83,7 +83,7 @@ def find_areas(bits: Array) -> Areas:
 
 
 def _span(values: Array, starts: Array) -> Array:
-    """Return the number of integers from the least to the greatest of each area."""
+    """Return the number of integers from the smallest to the largest value of each area."""
     least, greatest = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
     return greatest - least + 1
 
@@ -121,7 +121,7 @@ def _find_root(parent: Array, k: int) -> int:
 
 @kernel
 def _join(parent: Array, one: int, other: int) -> None:
-    """Make two pixels members of one area, whose root is its first pixel."""
+    """Join the areas of two pixels; the root of the result is its first pixel."""
     first, second = _find_root(parent, one), _find_root(parent, other)
     if first < second:
         parent[second] = first

@@ -1,4 +1,4 @@
-"""Ellipses: those that resemble a connected area of pixels, and the pixels of those drawn.
+"""Ellipses: the one with the moments of a connected area, and the pixels inside one.
 
 Source: stcal 1.20 ``_sk_filter_areas``, ``ellipse_subim`` and ``point_inside_ellipse``, with the
 same functions of scikit-image.
@@ -17,7 +17,7 @@ from calbatch.models.tiling.tile import Region
 Array = npt.NDArray[Any]
 
 CACHED_PIXELS = 1024
-"""Shapes up to this size recur, above all the cross of a jump and its neighbours."""
+"""Size (pixels) up to which shapes recur, above all the cross of a jump and its neighbours."""
 MIN_RING = 8
 """The smallest number of pixels that enclose another."""
 
@@ -25,7 +25,7 @@ MIN_RING = 8
 class Shape(NamedTuple):
     """The shape of an area: its pixels with those it encloses, and the ellipse of its moments.
 
-    The axes are the ellipse's less one pixel, so that those of a single pixel are -1.
+    The axes are those of the ellipse minus one pixel, so those of a single pixel are -1.
     """
 
     filled: int
@@ -41,9 +41,9 @@ class Ellipse(NamedTuple):
     col, row : float
         Its centre.
     axes : (float, float)
-        Its full axes in pixels. The minor one comes first where they are those of an area.
+        Its full axes in pixels; the minor one comes first if they were measured from an area.
     angle : float
-        The angle from the rows' axis to the major axis, degrees.
+        The angle from the direction of rows to the major axis, in degrees.
     """
 
     col: float
@@ -62,7 +62,7 @@ class Drawing(NamedTuple):
     def within(self, region: Region) -> tuple[tuple[slice, slice], Array] | None:
         """Return the part that lies in a region: its slices there, and its mask.
 
-        The region has all columns that the drawing covers; None if it has none of its rows.
+        The region must have all columns of the drawing. Return None if it has none of its rows.
         """
         height, width = self.mask.shape
         first, last = max(self.row, region.rows[0]), min(self.row + height, region.rows[1])
@@ -74,7 +74,7 @@ class Drawing(NamedTuple):
 
 
 def find_ellipses(areas: Areas, numbers: Iterable[int], min_area: float) -> list[Ellipse]:
-    """Return the ellipses of the numbered areas that have at least an area, holes included."""
+    """Return the ellipses of those areas whose size, holes included, is at least ``min_area``."""
     ellipses = []
     for i in numbers:
         size = areas.starts[i + 1] - areas.starts[i]
@@ -88,7 +88,7 @@ def find_ellipses(areas: Areas, numbers: Iterable[int], min_area: float) -> list
 
 
 def measure_shape(image: Array) -> Shape:
-    """Return the shape of an area, given as an image of bool without empty rows or columns."""
+    """Return the shape of an area, a boolean image without empty outer rows or columns."""
     if image.size > CACHED_PIXELS:
         return _measure(image)
     return _measure_packed(image.shape, np.packbits(image).tobytes())
@@ -109,10 +109,10 @@ def _measure(image: Array) -> Shape:
 
 
 def draw_ellipse(ellipse: Ellipse, frame: tuple[int, int]) -> Drawing:
-    """Return the pixels of an ellipse in a frame of some rows and columns.
+    """Return the pixels of an ellipse in a frame, given as (rows, columns).
 
-    Centre and semi-axes are rounded to whole pixels first, halves to even numbers. An ellipse with
-    a semi-axis of 0 has no pixels.
+    Centre and semi-axes are first rounded to whole pixels, halves to the even neighbour. An ellipse
+    with a semi-axis of 0 has no pixels.
     """
     row, col = round(ellipse.row), round(ellipse.col)
     radii = round(ellipse.axes[0] / 2), round(ellipse.axes[1] / 2)
@@ -139,7 +139,7 @@ _draw_cached = lru_cache(maxsize=4096)(_draw)
 
 
 def is_any_inside(cols: Array, rows: Array, ellipse: Ellipse) -> bool:
-    """Return whether any of some points lies in an ellipse, its edge included.
+    """Return whether any of the points lies in an ellipse or on its edge.
 
     ``(u / a)**2 + (v / b)**2 <= 1`` with u and v along the major and minor axes
     """

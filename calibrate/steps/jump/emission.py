@@ -1,6 +1,6 @@
-"""Extended emission: groups of pixels that are brighter than their ramp, if only a little.
+"""Extended emission: areas in which a group is brighter than the ramps, if only a little.
 
-The difference d_k of successive groups is compared with the pixel's median, and the ratios
+The differences d_k of successive groups are compared with the pixel's median, and the ratios
 
     r_k = |d_k - median(d)| / sqrt(|median(d)| + R**2 / nframes)
 
@@ -8,8 +8,8 @@ are averaged over a ring around each pixel, without pixels that are flagged. Whe
 a threshold there is emission.
 
 Source: stcal 1.20 ``find_faint_extended`` and ``get_bigellipses``, which convolve whole frames by
-FFT. The ring is small: here its pixels are added one by one, which any rows can be computed by
-themselves from.
+FFT. The ring is small: here its pixels are added one by one, so any rows can be computed by
+themselves.
 """
 
 import warnings
@@ -37,10 +37,10 @@ INVALID = np.isin(
         dq.SATURATED | dq.DO_NOT_USE,
     ],
 )
-"""Group flags without a sample. They are compared as a whole, as in stcal: others are ignored."""
+"""Flags of missing samples. They are compared as a whole, as in stcal: others do not count."""
 
 CLIP_ROWS = 16
-"""Rows that are clipped at a time."""
+"""Number of rows that are clipped at a time."""
 
 
 class EmissionRules(NamedTuple):
@@ -51,10 +51,10 @@ class EmissionRules(NamedTuple):
     frames : float
         Frames averaged in a group.
     clip_integrations : int
-        Number of integrations from which a group is compared with the clipped values of the same
-        group in all integrations, instead of with the pixel's median.
+        Minimum number of integrations for comparing a difference with the clipped differences of
+        the same groups in all integrations, instead of with the pixel's median.
     ring : ndarray
-        True in the ring, (2 n + 1, 2 n + 1).
+        The mask of the ring, (2 n + 1, 2 n + 1).
     threshold : float
         The ratio above which there is emission.
     """
@@ -75,7 +75,7 @@ class EmissionBits(NamedTuple):
     unusable : ndarray
         True for groups that are DO_NOT_USE in the whole band, (integrations, groups).
     idle : ndarray
-        The same without reference pixels.
+        The same, but without regard to reference pixels.
     """
 
     emission: Array
@@ -101,7 +101,7 @@ def find_emission(
     region: Region,
     core: Region,
 ) -> EmissionBits:
-    """Find extended emission.
+    """Return the extended emission of a band of rows.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def find_emission(
 def _ratios(
     data: Array, groupdq: Array, gain: Array, readnoise: Array, rules: EmissionRules
 ) -> Iterator[tuple[int, int, Array]]:
-    """Yield the integration, the number and the ratios of each difference."""
+    """Yield the integration, the number and the ratios, (rows, columns), of each difference."""
     ints, groups = data.shape[:2]
     if ints >= rules.clip_integrations:
         centre, sigma = _clip(data, groupdq, gain)
@@ -161,14 +161,14 @@ def _electrons(data: Array, groupdq: Array, gain: Array) -> Array:
 
 
 def _clip(data: Array, groupdq: Array, gain: Array) -> tuple[Array, Array]:
-    """Return median and deviation of each difference over the integrations, outliers clipped."""
+    """Return median and standard deviation of each difference over integrations, after clipping."""
     from astropy.stats import sigma_clipped_stats  # its import is slow
 
     found = []
     for first in range(0, data.shape[2], CLIP_ROWS):
         rows = slice(first, first + CLIP_ROWS)
         diffs = np.diff(_electrons(data[:, :, rows], groupdq[:, :, rows], gain[rows]), axis=1)
-        with warnings.catch_warnings():  # of NaN, which are expected
+        with warnings.catch_warnings():  # about NaN, which are expected
             warnings.simplefilter("ignore")
             _, median, deviation = sigma_clipped_stats(diffs, sigma=5, axis=0)
         found.append((median, deviation))
@@ -196,7 +196,7 @@ def _find_medians(data: Array, groupdq: Array, gain: Array, invalid: Array) -> A
 
 @kernel
 def _add_row(ratio: Array, good: Array, row: int, shift: int, total: Array, count: Array) -> None:
-    """Add the values of a row at columns ``x + shift``, and count those that are good."""
+    """Add the ratios at columns ``x + shift`` of a row, and count the good ones."""
     cols = total.size
     left, right = max(0, -shift), min(cols, cols - shift)
     if row < 0 or row >= good.shape[0] or right <= left:
@@ -212,7 +212,7 @@ def _add_row(ratio: Array, good: Array, row: int, shift: int, total: Array, coun
 
 @kernel
 def _find_bright(ratio: Array, ring: Array, first: int, threshold: float, found: Array) -> None:
-    """Mark pixels whose mean ratio in the ring around them exceeds the threshold.
+    """Mark pixels whose mean ratio in the surrounding ring exceeds the threshold.
 
     ``mean = sum of r / number of r``; beyond the arrays r = 0. ``found`` begins at row ``first``.
     """

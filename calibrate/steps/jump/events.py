@@ -1,4 +1,4 @@
-"""Parameters of large events: snowballs and showers."""
+"""Parameters for large events: snowballs and showers."""
 
 from calbatch.calibrate.parameters import Boolean, Float, Integer
 from calbatch.calibrate.steps.jump.emission import EmissionRules, make_ring
@@ -7,7 +7,7 @@ from calbatch.calibrate.steps.jump.snowballs import SnowballRules
 
 
 class LargeEvents:
-    """Parameters of large events, inherited by the jump step."""
+    """Parameters for large events, which the jump step inherits."""
 
     expand_large_events = Boolean(False, help="find snowballs")
     min_sat_area = Float(1.0, unit="pixel", help="snowballs: minimum area of the saturated core")

@@ -20,7 +20,7 @@ JUMP, SATURATED = np.uint8(dq.JUMP_DET), np.uint8(dq.SATURATED)
 
 
 class Kind(Enum):
-    """What a mark does to the flags of its pixels."""
+    """The effect of a mark on the flags of its pixels."""
 
     CORE = "replace all flags by SATURATED"
     EXTENT = "add JUMP_DET to unsaturated pixels"
@@ -28,7 +28,7 @@ class Kind(Enum):
 
 
 class Mark(NamedTuple):
-    """A flag for some pixels in the groups ``first`` to ``stop`` of an integration."""
+    """A flag for some pixels in the groups ``first`` to ``stop - 1`` of an integration."""
 
     kind: Kind
     integration: int
@@ -74,7 +74,8 @@ def mark_flags(groupdq: Array, *, events: Events, region: Region) -> tuple[Array
     groupdq : ndarray
         The flags, with those of the events.
     counts : ndarray
-        int64, (rows, 2): the number of events, and of usable groups, both of the frame.
+        int64, (rows, 2): the number of events, and of usable groups, in the frame; the
+        same in every row.
     """
     flags = groupdq.copy()
     for mark in events.marks:
@@ -94,7 +95,7 @@ def _set_mark(flags: Array, mark: Mark, region: Region) -> None:
         if mark.kind is Kind.CORE:
             pixels[mask] = SATURATED
             continue
-        if mark.kind is Kind.EXTENT:  # not behind saturated pixels in later groups, either
+        if mark.kind is Kind.EXTENT:  # only until they saturate
             mask = mask & (pixels & SATURATED == 0)
         pixels[mask] |= JUMP
 

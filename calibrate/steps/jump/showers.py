@@ -33,9 +33,9 @@ class ShowerRules(NamedTuple):
     factor : float
         Growth of the flagged ellipse.
     max_axis : float
-        Largest axis of what is flagged.
+        Largest axis of a flagged ellipse, in pixels.
     later_groups : int
-        Number of groups that are flagged after that of the shower.
+        Number of groups that are flagged after the group of the shower.
     columns : int
         Columns of the frame.
     """
@@ -48,7 +48,7 @@ class ShowerRules(NamedTuple):
 
 
 def emission_bytes(shape: tuple[int, ...]) -> int:
-    """Return the memory of the bits of emission in a ramp, and of the plane at hand."""
+    """Return the bytes of the bits of emission in a ramp, and of the current plane."""
     integrations, groups, rows, columns = shape
     return (integrations * (groups - 1) + 2) * rows * -(-columns // 8)
 
@@ -89,7 +89,7 @@ def mark_showers(
 ) -> tuple[Array, Array]:
     """Set the flags of showers, except in pixels whose rate they would change too much.
 
-    Reference pixels keep their flags, too.
+    Reference pixels keep their flags as well.
 
     Parameters
     ----------
@@ -102,8 +102,8 @@ def mark_showers(
     region : Region
         The pixels of the frame that the arrays cover.
     max_change : float
-        The largest change of the mean difference of successive groups, in electrons. Pixels that
-        exceed it, or whose mean is NaN, keep their flags in that integration.
+        The largest change of the mean difference of successive groups, in electrons. Pixels with
+        a larger change, or whose mean is NaN, keep their earlier flags in that integration.
 
     Returns
     -------

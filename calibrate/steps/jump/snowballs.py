@@ -42,11 +42,11 @@ class SnowballRules(NamedTuple):
     core_growth : float
         Pixels that are added to the axes of such cores.
     edge : int
-        Width of the edge.
+        Width of the edge of the frame, in pixels.
     max_axis : float
-        Largest axis of what is flagged.
+        Largest axis of a flagged ellipse, in pixels.
     next_groups : int
-        Number of the first group that is not flagged at the cores of the integration before.
+        The first group that is no longer flagged at the cores of the previous integration.
     """
 
     min_core_area: float
@@ -80,13 +80,13 @@ class FlagBits(NamedTuple):
 
 
 def pack_bits(groupdq: Array, *, unusable: Array) -> FlagBits:
-    """Return the flags that snowballs are found in, (integrations, groups, rows, columns)."""
+    """Return the bits in which snowballs are found, from flags as for `pack_flags`."""
     jumps, saturated = (pack_flags(groupdq, flag) for flag in (dq.JUMP_DET, dq.SATURATED))
     return FlagBits(jumps, saturated, groupdq.shape[3], unusable)
 
 
 def packed_bytes(shape: tuple[int, ...]) -> int:
-    """Return the memory of the packed flags of a ramp, and of those of the integration at hand."""
+    """Return the bytes of the packed flags of a ramp, and of the current integration."""
     integrations, groups, rows, columns = shape
     return 2 * (integrations + 2) * groups * rows * -(-columns // 8)
 
@@ -119,7 +119,7 @@ class _Search:
     marks : list of Mark
         The flags to set, in order.
     cores : list of Drawing
-        The saturated cores that grow, before they do.
+        The saturated cores that grow, as they were before.
     first_core : int
         The first group whose flags a core replaces; the number of groups without one.
     count : int
@@ -174,8 +174,8 @@ class _Search:
     def _with_cores(self, jumps: Areas, cols: Array, rows: Array) -> list[Ellipse]:
         """Return the ellipses of jumps that have a core, or are near an edge.
 
-        Few do, and measuring an area is expensive: those are left out whose ellipse can neither
-        hold a core nor be large enough.
+        Few do, and measuring an area is expensive: areas whose ellipse cannot hold a core, or that
+        cannot be large enough, are not measured.
         """
         low, high = self.rules.edge, max(0, self.frame[0] - self.rules.edge)
         centre = np.stack([jumps.centre_cols, jumps.centre_rows])

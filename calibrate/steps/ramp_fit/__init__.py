@@ -112,7 +112,7 @@ class RampFitStep(Step):
         return rate, rateints
 
     def _uses_likelihood(self, exposure: RampModel) -> bool:
-        """Return whether ramps are fitted by LIKELY, which needs four groups."""
+        """Return whether ramps are fitted by likelihood, which needs four groups."""
         wanted = self.algorithm == "LIKELY"
         if not wanted and read_times_of(exposure):
             log.warning("%s: uneven read times: using LIKELY", self.name)

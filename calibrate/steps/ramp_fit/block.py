@@ -144,7 +144,7 @@ def gather(
 def _use_zero_frame(value: float, j: int, block: Block) -> None:
     """Replace the first group of a ramp without a good group by its zero frame.
 
-    What the ramp's flags add to those of the integration remains, except that it is usable.
+    The flags that the ramp adds to the integration remain, except that it is usable.
     """
     seen = block.seen[j]
     block.ramps[j, 0], block.flags[j, 0] = value, 0
@@ -156,7 +156,7 @@ def _use_zero_frame(value: float, j: int, block: Block) -> None:
 
 @inner_kernel
 def time_alone(alone: int, plan: Plan) -> float:
-    """Return the time (s) that a ramp of one group took; see `Block`."""
+    """Return the time (s) of the only sample of a ramp since the reset; see ``Block.alone``."""
     if alone == FIRST_GROUP:
         return plan.one_group_time
     return plan.frame_time if alone == ZERO_FRAME else plan.group_time

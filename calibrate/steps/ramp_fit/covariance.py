@@ -14,7 +14,7 @@ from calbatch.models.jit import kernel
 Floats = npt.NDArray[np.float64]
 
 RESCALED = 10
-"""Number of factors of the determinant after which it is scaled to 1."""
+"""Number of factors of the determinant after which the product is scaled to 1."""
 
 
 class Covariance(NamedTuple):
@@ -28,9 +28,9 @@ class Covariance(NamedTuple):
     intervals : ndarray, (differences,)
         Seconds between the mean times of the groups.
     photon, read : ndarray, (differences,)
-        Of the diagonal.
+        Coefficients of the diagonal.
     next_photon, next_read : ndarray, (differences - 1,)
-        Of the secondary diagonal.
+        Coefficients of the secondary diagonal.
     averaged : ndarray, (differences - 1,)
         1 if the group between two differences averages several reads, otherwise 0.
     """
@@ -57,7 +57,7 @@ def separate_first_read(times: Sequence[Floats]) -> list[Floats]:
 
 
 def difference_covariance(times: Sequence[Any]) -> Covariance:
-    """Return the covariance of the differences of groups.
+    """Return the coefficients of the covariance matrix of the differences of groups.
 
     For N reads at the times t_1, ..., t_N of a group (equations 4, 11, 28 and 29)::
 
@@ -126,7 +126,7 @@ def _multiply_factors(
     last: Floats,
     before: Floats,
 ) -> None:
-    """Continue theta from ``span[0]`` to ``span[1]``: its last value, and the one before."""
+    """Continue theta from ``span[0]`` to ``span[1]``; keep its last value and the one before."""
     for at in range(rate.size):
         photons, reads, s = rate[at] / gain[at], noise[at] ** 2, scale[at]
         older, old = before[at], last[at]

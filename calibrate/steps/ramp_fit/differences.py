@@ -33,16 +33,16 @@ def read_differences(
     use: Floats,
     median: Floats,
 ) -> None:
-    """Fill the differences of ramps (DN/s), their medians, and 1 for those to use, otherwise 0.
+    """Fill in the differences of ramps (DN/s), their medians, and 1 for differences to use, else 0.
 
     A zero frame precedes the groups. It has the flags of the first group, from whose average it is
     removed: ``first = (average * nframes - zero) / (nframes - 1)``. Differences are used if neither
-    group has a flag. A median with NaN is NaN.
+    group has a flag. The median is NaN if any of these is.
 
     Parameters
     ----------
     span : tuple of int
-        The pixels.
+        The half-open range of pixels.
     d, use : ndarray, (pixels, differences)
     median : ndarray, (pixels,)
     """
@@ -84,7 +84,7 @@ def _flags_of_ramp(flags: Flags, at: int, searched: bool) -> np.uint32:
 def combine_flags(
     exposure: Exposure, integ: int, low: int, before: Floats, use: Floats, dq: Words
 ) -> None:
-    """Fill the flags of ramps: those of pixels, of groups, and of differences omitted since.
+    """Fill in the flags of ramps: those of the pixel, of the groups, and of omitted differences.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Least-squares fits of a tile's ramps, and values of the frame that they need.
+"""Least-squares fits of a tile's ramps, and the values of the whole frame that they need.
 
 Source: stcal 1.20 ``ramp_fitting`` with its algorithm OLS_C.
 """
@@ -57,7 +57,7 @@ def fit_ramps(
     settings : Settings
         Times and options.
     group_range : tuple of int, optional
-        The groups (half-open) to use; the others are treated as never read.
+        The half-open range of groups to use; the others are treated as never read.
     zeroframe : ndarray, optional
         First read of each integration (DN), (integrations, rows, columns), for ramps without a
         good group; 0 where unusable.
@@ -201,7 +201,7 @@ def _reshape(rates: Rates, *shape: int) -> Rates:
 
 
 def usable_groups(groupdq: Array, *, settings: FitSettings) -> Array:
-    """Return True for groups that any ramp can use, (groups,)."""
+    """Return the mask of groups that at least one ramp can use, (groups,)."""
     flags = groupdq.copy()
     first, stop = settings.window
     flags[:, :first] |= np.uint8(dq.DO_NOT_USE)

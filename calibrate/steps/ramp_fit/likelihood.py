@@ -20,14 +20,14 @@ from calbatch.calibrate.steps.ramp_fit.covariance import Covariance
 from calbatch.models.jit import inner_kernel, kernel
 
 ONE_OMITTED, TWO_OMITTED = 20.25, 23.8
-"""Improvements of chi-squared that justify omitting one difference, and two successive ones."""
+"""Decrease of chi-squared that justifies omitting one difference, and two successive ones."""
 
 FEWEST_TO_SEARCH = 3
-"""A ramp with no more differences is not searched again."""
+"""A ramp with at most this number of differences is not searched again."""
 
 
 class LikelyRates(NamedTuple):
-    """Results to fill, (integrations, pixels)."""
+    """Results to fill in, (integrations, pixels)."""
 
     data: Singles
     err: Singles
@@ -38,18 +38,18 @@ class LikelyRates(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Work space of one ramp of n differences; arrays of n + 1 numbers, n of which may be used.
+    """Work space for one ramp of n differences: arrays of n + 1 numbers, some of which use only n.
 
     Attributes
     ----------
     d, use : ndarray
         Differences (DN/s), and 1 for those that are used, otherwise 0.
     dm : ndarray
-        Differences, 0 where omitted.
+        Differences (DN/s), 0 where omitted.
     alpha, beta : ndarray
         Diagonal and secondary diagonal of the covariance matrix, scaled to determinant 1.
     theta, phi, upper_theta, upper_phi, theta_d, phi_d : ndarray
-        Recursions over the differences before and after.
+        Recursions over earlier and later differences.
     db, dc : ndarray
         The inverse matrix times ``dm``, and times the weights of the rate.
     rate_one, chisq_one, rate_two, chisq_two : ndarray
@@ -193,10 +193,10 @@ def _add_up(n: int, scale: float, w: Scratch) -> Fit:
 
 @inner_kernel
 def omit_differences(n: int, fit: Fit, w: Scratch) -> None:
-    """Fill rates and chi-squared without one difference, or two successive ones.
+    """Fill in rates and chi-squared without one difference, or two successive ones.
 
     Sections 3.1 and 3.2 of Brandt 2024b. An omitted difference is replaced by a free parameter b,
-    a second one by c. Differences that are omitted already change nothing.
+    a second one by c. Differences that have already been omitted change nothing.
     """
     big_a, big_b, big_c, scale = fit
     chisq, rate = chisq_of(fit), big_b * (1 / big_c)
@@ -273,9 +273,10 @@ def search_ramp(n: int, pixel: LikelyPixel, cov: Covariance, w: Scratch) -> floa
 
 @inner_kernel
 def _omit_worst(n: int, chisq: float, cov: Covariance, w: Scratch) -> tuple[bool, float]:
-    """Omit what improves chi-squared most, if enough; return whether, and the rate without it.
+    """Omit the worst difference or pair if that lowers chi-squared enough.
 
-    Sums include all differences times 0 or 1, as in stcal: a NaN among them makes the rate NaN.
+    Return whether any was omitted, and the rate without it. Sums include all differences times 0
+    or 1, as in stcal: a NaN among them makes the rate NaN.
     """
     best_one, best_two = -math.inf, -math.inf
     for i in range(n):
@@ -323,7 +324,7 @@ def _variance(n: int, factor: float, own: Floats, following: Floats, fit: Fit, w
 def search_ramps(
     d: Floats, use: Floats, pixels: LikelyPixels, cov: Covariance, w: Scratch, rate: Floats
 ) -> None:
-    """Omit the differences of ramps that fit badly, and fill the rates (DN/s) of the others."""
+    """Omit the differences of ramps that fit badly, and fill in the rates (DN/s) of the others."""
     n = cov.intervals.size
     for row in range(rate.size):
         rate[row] = math.nan
@@ -338,7 +339,7 @@ def search_ramps(
 def fit_likely(
     d: Floats, use: Floats, pixels: LikelyPixels, cov: Covariance, w: Scratch, rates: LikelyRates
 ) -> None:
-    """Fit the used differences of ramps, and fill all rates but their flags."""
+    """Fit the used differences of ramps, and fill in all results except flags."""
     n = cov.intervals.size
     for row in range(pixels.rate.size):
         w.d[:n], w.use[:n] = d[row], use[row]

@@ -25,7 +25,7 @@ STRETCH = 2048
 """Pixels whose differences stay in the processor's cache from one pass to the next."""
 
 PASSES = 2
-"""Number of times that the weights of integrations follow from the rate of the exposure."""
+"""Number of times that the weights of integrations are computed from the exposure's rate."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class LikelySettings:
     Parameters
     ----------
     covariance : Covariance
-        Of the differences of groups, with the zero frame as a first group if it is used.
+        The covariance of the differences of groups; the zero frame, if used, is the first group.
     nframes : int
         Frames averaged into a group.
     window : tuple of int
@@ -176,8 +176,8 @@ def combine_integrations(rates: LikelyRates) -> LikelyRates:
     """Return the exposure's rates, in single precision.
 
     Integrations i are averaged with the weights ``w_i = 1 / (var^P_i rate / rate_i + var^R_i)``,
-    their sum being 1. The rate is at first the median, and twice the average before. NaN is left
-    out, except of chi-squared, which is the sum.
+    normalized to the sum 1. The rate is first the median, and then twice the previous average. NaN
+    is left out, except from chi-squared, which is the sum.
     """
     if len(rates.data) == 1:
         return _select(rates, 0)

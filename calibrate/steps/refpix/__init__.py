@@ -164,7 +164,7 @@ class RefPixStep(Step):
         )
 
     def _weights_file(self, ramp: RampModel) -> str:
-        """Return the path of the reference with the weights of IRS2."""
+        """Return the path of the reference that holds the weights for IRS2."""
         try:
             path = self.get_reference_file(ramp, "refpix")
         except SkipStep as reason:
@@ -178,7 +178,7 @@ class RefPixStep(Step):
         return str(path)
 
     def wanted_references(self, instrument: str | None = None) -> set[str]:
-        """Return the reference types that CRDS has to choose; sirskernel only for sirs."""
+        """Return the reference types that CRDS has to choose; sirskernel only for SIRS."""
         unused = set() if self._wants_sirs and instrument != "MIRI" else {"sirskernel"}
         return super().wanted_references(instrument) - unused
 

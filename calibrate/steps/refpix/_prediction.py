@@ -33,7 +33,7 @@ from calbatch.calibrate.steps.refpix.weights import AMPLIFIERS, ReferenceWeights
 Array = npt.NDArray[Any]
 
 LINE = SAMPLES // DETECTOR
-"""Samples of a detector row in time, gaps included."""
+"""Number of samples of a detector row in time, gaps included."""
 CENTRE = (SAMPLES - 1) / 2
 """Time of the middle of a frame, in samples from its start."""
 PIXEL_TIMES = np.arange(512) + (REFERENCES + 2) * ((np.arange(512) + PIXELS // 2) // PIXELS)
@@ -109,8 +109,8 @@ class TimeSeries:
     def _fill_output(self, group: int) -> Array:
         """Return the series of the reference output, with its gaps and reference pixels filled.
 
-        Only pixels are known. A low-pass and high-pass filter and the known samples are applied in
-        turn, from an interpolation with cosine weights.
+        Only pixels are known. After an interpolation with cosine weights, a filter that passes low
+        and high frequencies is applied repeatedly, and the known samples are restored each time.
         """
         series = np.zeros((DETECTOR, LINE), np.float32)
         loops.place_rows(self.pixels[group], _all_pixels(), PIXEL_TIMES, series)
@@ -139,7 +139,7 @@ def times_of(within_row: Array) -> Array:
 
 
 def _fit_line(pixels: Array, references: Array) -> tuple[float, float]:
-    """Return intercept and slope of the samples in the border; zeros count as unknown.
+    """Return intercept and slope of the border's samples in time; zeros count as unknown.
 
     ``pixels`` (512, 8) and ``references`` (128, 8) are those of a section.
     """

@@ -24,7 +24,7 @@ PAIR = 2
 
 
 def find_bad_pairs(samples: Array, known: Mask, sigmas: float) -> Mask:
-    """Return the mask of bad reference pixels: those known, and pairs of outlying statistics.
+    """Return the mask of bad reference pixels: known ones, and pairs with outlying statistics.
 
     Three numbers describe a pair in an integration: the mean absolute difference of its pixels,
     their mean, and their standard deviation. A pair is bad in all integrations if one of them
@@ -36,9 +36,9 @@ def find_bad_pairs(samples: Array, known: Mask, sigmas: float) -> Mask:
     samples : ndarray
         float32, (integrations, groups, sections, 128, rows).
     known : ndarray of bool
-        Pixels known to be bad, whose pairs count for no statistics, (sections, 128).
+        Pixels known to be bad, whose pairs are left out of all statistics, (sections, 128).
     sigmas : float
-        The limit, and that of clipping.
+        The limit for the statistics, and for clipping them.
     """
     bad = known.copy()
     used: Mask = ~np.any(known.reshape(len(known), -1, PAIR), axis=-1)
@@ -74,14 +74,14 @@ def _exceeds(numbers: Array, sigmas: float) -> Mask:
 def replace_bad(samples: Array, bad: Mask, pixels: Iterable[int]) -> None:
     """Replace reference pixels of one section, in place and one after the other.
 
-    The nearest blocks on both sides provide pixels in the same place of the block; the mean of
-    both, or the good one, is used. If both are bad, the other pair of the block provides one, and
-    otherwise the value is 0, which stands for an unknown one.
+    The mean of the pixels in the same place of the nearest blocks on both sides is used, or the
+    good one of these. If both are bad, a pixel of the block's other pair is used if it is good, and
+    otherwise 0, which stands for an unknown value.
 
     Parameters
     ----------
     samples : ndarray
-        (..., 128, rows).
+        Reference pixels, (..., 128, rows); modified.
     bad : ndarray of bool
         All bad pixels of the section, (128,).
     pixels : iterable of int

@@ -131,10 +131,10 @@ def signal_of(
     lead : tuple of int
         Its integrations and groups.
     by_detector_row : ndarray or None
-        (frames, amplifiers, detector rows); with a single amplifier, the same for all. None is
-        zero.
+        Signal (DN), (frames, amplifiers, detector rows); a single amplifier stands for all. None
+        means zero.
     by_detector_column : ndarray
-        (frames, detector columns).
+        Signal (DN), (frames, detector columns).
     """
     column_signal = by_detector_column[:, None, :: np.sign(place.fastaxis)]
     column_signal = column_signal.reshape(*lead, 1, -1)
@@ -211,7 +211,7 @@ def _row_signal(edges: Edges, offsets: Float64, settings: RefPixSettings) -> Flo
 
 
 def _correct_side(edges: Edges, side: Range, offsets: Float64) -> Gathered:
-    """Return the samples of the side columns minus the columns' offsets, and usable pixels."""
+    """Return the samples of the side columns minus the columns' offsets, and the usable pixels."""
     samples, good = edges.cut_rectangle(WHOLE, side)
     first, _ = edges.placement.fast
     selected = slice(max(side[0] - first, 0), max(side[1] - first, 0))

@@ -74,7 +74,7 @@ class InterleavedSignal:
         float32, (integrations, groups, amplifiers in file order, 2): intercept and slope of the
         drift within a frame.
     offsets : ndarray or None
-        float64, (integrations, groups, file rows): means of the border, subtracted first.
+        float64, (integrations, groups, file rows): means of the border, which are subtracted first.
     """
 
     correction: Array
@@ -214,7 +214,7 @@ class InterleavedSamples:
 def _parities(layout: InterleavedLayout) -> Array:
     """Return 0 or 1 for the samples of each section in file order, (5, 640).
 
-    Pixels alternate; of a block's reference pixels, the first two are like even pixels.
+    Pixels alternate; of a block's reference pixels, the first two count as even.
     """
     position = np.arange(SECTION)
     parity = position % 2
@@ -242,7 +242,7 @@ def combine_interleaved(
     settings : InterleavedSettings
         The step's parameters.
     path, stamp : str, Stamp
-        The reference with the weights, and its state.
+        The reference with the weights, and its state when it was opened.
     """
     weights = read_weights(path, stamp)
     samples = InterleavedSamples(gathered, layout)

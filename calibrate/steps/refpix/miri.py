@@ -1,6 +1,6 @@
 """Reference pixels of MIRI: subtract drifts from all groups after the first.
 
-MIRI reads its columns by four amplifiers in turn. The first and the last four columns see no light:
+MIRI's four amplifiers read its columns in turn. The first and the last four columns see no light:
 one on either side for each amplifier.
 
 Source: jwst 3.0.0 ``refpix.reference_pixels``, ``MIRIDataset``.
@@ -22,7 +22,7 @@ from calbatch.models.tiling.plan import Region
 Array = npt.NDArray[Any]
 Float64 = npt.NDArray[np.float64]
 Gathered = tuple[Array, Array]
-"""A side's samples, (integrations, groups, rows, 4), and True for usable pixels, (rows, 4)."""
+"""A side's samples, (integrations, groups, rows, 4), and mask of usable pixels, (rows, 4)."""
 
 AMPLIFIERS = 4
 
@@ -36,7 +36,7 @@ def side_regions() -> list[Region]:
 
 
 def gather_drift(data: Array, pixeldq: Array) -> Gathered:
-    """Return samples minus those of the first group, and True for pixels not DO_NOT_USE."""
+    """Return samples minus those of the first group, and the mask of usable pixels."""
     return data - data[:, :1], pixeldq & DO_NOT_USE == 0
 
 
@@ -84,7 +84,7 @@ def combine_miri(
 
 @kernel
 def _subtract_drift(data: Array, signal: Array, first_row: int, first: int, result: Array) -> None:
-    """Subtract the signal from the rise since the first group, and add that group again.
+    """Subtract the signal from the rise since the first group, and add the first group again.
 
     ``result[g] = (data[g] - data[0] - signal[g]) + data[0]``, rounded to float32 after each step,
     as in jwst.

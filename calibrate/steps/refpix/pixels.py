@@ -1,6 +1,6 @@
 """Gather reference pixels from a region of an exposure, and subtract their signal from a region.
 
-Zero frames have a reference signal of their own. They are handled as a last group. Equations are
+Zero frames have a reference signal of their own, and are treated as a last group. Equations are
 numbered in docs/steps/refpix.md. Source: jwst 3.0.0 ``refpix.reference_pixels``.
 """
 
@@ -57,12 +57,13 @@ def gather_flagged(
     placement : DetectorPlacement
         The position of the exposure.
     columns : int
-        Number of file columns at the left and right that are reference pixels regardless of flags.
+        Number of file columns at the left and right that count as reference pixels, whatever their
+        flags.
 
     Returns
     -------
     samples, detector_columns : ndarray
-        (integrations, groups, pixels) and (pixels,).
+        Samples, (integrations, groups, pixels), and detector columns, (pixels,).
     """
     numbers = np.arange(*region.cols)
     outer = (numbers < columns) | (numbers >= placement.shape[1] - columns)

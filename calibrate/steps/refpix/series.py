@@ -20,7 +20,7 @@ _BAND = 32  # rows of the detector whose samples stay in the processor's cache
 
 @kernel
 def place_rows(samples: Array, picked: Array, times: Array, series: Array) -> None:
-    """Put samples at their times: ``series[y, times[j]] = samples[picked[j], y]``."""
+    """Place samples at their times: ``series[y, times[j]] = samples[picked[j], y]``."""
     for start in range(0, series.shape[0], _BAND):
         stop = min(start + _BAND, series.shape[0])
         for j in range(times.size):
@@ -109,8 +109,8 @@ def subtract_signal(
     """Subtract drift and correction from the deviations of each pixel from its mean.
 
     With the mean m over the groups, ``x = data - offset - m``, the time t of a pixel, and the
-    drift's intercept a and slope b, ``result = x - (a + b t) - correction + m``; a + b t counts as
-    zero where x is.
+    drift's intercept a and slope b, ``result = x - (a + b t) - correction + m``; where x is zero,
+    a + b t is not subtracted.
     """
     groups, rows, columns = data.shape
     mean = np.empty(columns, np.float64)

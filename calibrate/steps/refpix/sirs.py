@@ -52,7 +52,7 @@ def read_coefficients(path: str, stamp: Stamp, detector: str) -> tuple[Array, Ar
     path : str
         The file.
     stamp : Stamp
-        Its present state: the coefficients are read again when it changes.
+        Its current state: the coefficients are read again when it changes.
     detector : str
         The detector's name, in upper or lower case.
 
@@ -60,7 +60,7 @@ def read_coefficients(path: str, stamp: Stamp, detector: str) -> tuple[Array, Ar
     -------
     gamma, zeta : ndarray
         complex128, (amplifiers, frequencies), of the left and of the right side. None if the file
-        has none for the detector.
+        has no coefficients for the detector.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def _as_complex(values: Any) -> Array | None:
 
 
 def make_kernels(gamma: Array, zeta: Array, gaussmooth: float, halfwidth: int) -> SideKernels:
-    """Return the smoothing kernels for Fourier coefficients.
+    """Return the smoothing kernels that have given Fourier coefficients.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def make_kernels(gamma: Array, zeta: Array, gaussmooth: float, halfwidth: int) -
 
 
 def _transform(coefficients: Array, halfwidth: int) -> Float64:
-    """Return the centres of the kernels with some coefficients."""
+    """Return the kernels with the coefficients, cut to their centres."""
     centre = coefficients.shape[1] - 1
     kernels = np.fft.fftshift(np.fft.irfft(coefficients, axis=1), axes=1)
     return kernels[:, max(0, centre - halfwidth) : centre + halfwidth + 1]
@@ -155,7 +155,7 @@ def predict_drift(left: Array, right: Array, kernels: SideKernels, sigreject: fl
 
 
 def _means_of_rows(pixels: Float64, sigreject: float) -> tuple[Float64, Float64]:
-    """Return each row's mean with outliers counted as zero, and its share of other pixels."""
+    """Return each row's mean with outliers counted as zero, and its fraction of other pixels."""
     middle = np.median(pixels)
     distance = np.abs(pixels - middle)
     good = distance <= sigreject * (SIGMAS_PER_MAD * np.median(distance))

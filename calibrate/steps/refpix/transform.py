@@ -129,7 +129,7 @@ def order_frequencies(values: Array) -> Array:
 
 
 def make_hermitian(values: Array) -> Array:
-    """Return the part of a filter that affects the real part of a real series' product with it.
+    """Return the Hermitian part of a filter, which alone affects the real part of the result.
 
     Where x is real, Re(F^-1[h F(x)]) = F^-1[(h(f) + conj h(N - f)) / 2 F(x)].
     """

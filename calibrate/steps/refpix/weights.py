@@ -88,7 +88,7 @@ def read_weights(path: str, stamp: Stamp) -> ReferenceWeights:
     path : str
         The file.
     stamp : Stamp
-        Its present state: the weights are read again when it changes.
+        Its current state: the weights are read again when it changes.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def _columns(path: str, hdu: Hdu, names: tuple[str, ...]) -> dict[str, Array]:
 
 
 def _as_filter(values: Array) -> Spectrum:
-    """Return the Hermitian part of a column, in the order of spectra."""
+    """Return the Hermitian part of a table column, in the order of spectra."""
     numbers = np.asarray(values, np.float32)
     weights = order_frequencies(make_hermitian(numbers[0::2] + 1j * numbers[1::2]))
     result: Spectrum = weights.astype(np.complex64)
