@@ -87,8 +87,8 @@ def killed(tmp_path, monkeypatch):
     shutil.rmtree(temporary)
 
 
-def require_as_undisturbed(killed, count, where, monkeypatch, numbers_of_products=1):
-    require_consistent(killed.folder, count, numbers_of_products)
+def require_as_undisturbed(killed, count, where, monkeypatch, distinct_counts=1):
+    require_consistent(killed.folder, count, distinct_counts)
     monkeypatch.delenv("KILLS")
     how = ("--scheduler", "sync", *HOW, *killed.parameters())
     assert calbatch("run", killed.pipeline, killed.inputs, "-o", where, *how).status == 0
@@ -144,10 +144,12 @@ def test_workers_and_drivers_are_killed(killed, tmp_path, monkeypatch, count, ki
         ),
     ],
 )  # fmt: skip
-def test_batches_with_edges_are_killed(killed, tmp_path, monkeypatch, count, kills, site):
+def test_killed_batches_of_associations_end_as_undisturbed(
+    killed, tmp_path, monkeypatch, count, kills, site
+):
     """Each pair of exposures is an association of an image and its background."""
     batches = killed(count, kills, *site)
-    batches.pipeline, batches.otherwise = "toy1,toy2", ("--scale.factor=2",)
+    batches.pipeline, batches.other_parameters = "toy1,toy2", ("--scale.factor=2",)
     names = [path.name.replace("uncal", "rate") for path in sorted(batches.inputs.iterdir())]
     for image, background in list(pairwise(names))[::2]:
         write_association(

@@ -1,4 +1,4 @@
-"""Exposures in order, with a state that one hands on to the next."""
+"""Exposures in order, each of which hands on a state to the next."""
 
 import numpy as np
 import pytest

@@ -25,7 +25,7 @@ MIRI_ORDER = (
     "linearity", "rscd", "dark_current", "refpix", "charge_migration", "jump", "persistence",
 )  # fmt: skip
 OFF = ("charge_migration", "persistence", "emicorr", "firstframe")
-"""Steps that are off by default. By themselves, jwst's would run all the same."""
+"""Steps that are off by default in the pipeline; jwst's run when they are called by themselves."""
 OF_RAMPS = ("data", "groupdq", "pixeldq")
 RELATIVE = 1e-5
 OF_NOISE = 1e-3

@@ -108,10 +108,10 @@ def _wait_for(process):
             process.wait(30)
 
 
-def require_consistent(folder, count, numbers_of_products=1):
+def require_consistent(folder, count, distinct_counts=1):
     """Require that each exposure is done once, nothing is left over, and the ledger agrees.
 
-    Exposures may have as many different numbers of products.
+    ``distinct_counts`` is how many different numbers of products the exposures have.
     """
     _wait_for(driver_of(folder))  # it is still writing the manifest
     assert not list(folder.output.rglob("*.part"))
@@ -129,7 +129,7 @@ def require_consistent(folder, count, numbers_of_products=1):
         for exposure in (e for e in exposures if e.state == "done"):
             _require_one_try_that_succeeded(exposure, view.attempts(exposure.id))
         made = [view.products(e.id) for e in exposures]
-    assert len(set(map(len, made))) == numbers_of_products
+    assert len(set(map(len, made))) == distinct_counts
     products = [product for each in made for product in each]
     assert sorted(p.path for p in products) == [str(p) for p in products_in(folder.output)]
     for product in products:

@@ -150,7 +150,7 @@ class FakeSite:
         return silent
 
     def discard_worker(self, silent: Any) -> None:
-        """Note a worker that is abandoned."""
+        """Record a worker that is abandoned."""
         self.discarded.append(silent)
 
     def withdraw(self, numbers: Iterable[int] | None = None, *, kill: bool = False) -> None:

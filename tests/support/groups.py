@@ -19,7 +19,7 @@ FIRST = (
     "cluster/test_detached.py",
     "models/storage/test_remote_files.py",
 )
-"""The files whose tests take longest, which start first: otherwise the last one runs alone."""
+"""The files whose tests take longest. They start first, so that none runs alone at the end."""
 
 SPLIT = ("cluster/test_kills.py", "agreement/test_detector1.py", "cluster/test_faults.py")
 """Files whose tests share no costly fixture: each function is a group of its own."""

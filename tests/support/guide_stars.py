@@ -22,7 +22,7 @@ READS = {
     "FGS_TRACK": (4, 2),
     "FGS_FINEGUIDE": (3, 8),
 }
-"""Usual integrations (fewer than in flight) and groups by exposure type."""
+"""Numbers of integrations (fewer than in flight) and of groups, by exposure type."""
 
 
 def guide_star(

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def share() -> None:
-    """Keep the schemas to which other schemas refer, if jwst's models have been imported.
+    """Cache the schemas to which others refer, if jwst's models have been imported.
 
     Whenever a model is made, asdf parses all of them again to validate its metadata, which takes a
     third of the time of a step. Nothing changes them.

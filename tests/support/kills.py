@@ -17,8 +17,8 @@ from support.chaos import driver_of
 from support.waiting import Limit, be_slow
 
 HOOKS = Path(__file__).parent / "killing"
-OTHERWISE = ("--ramp_fit.suppress_one_group", "false", "--jump.skip", "true")
-"""Other parameters of detector1."""
+OTHER_PARAMETERS = ("--ramp_fit.suppress_one_group", "false", "--jump.skip", "true")
+"""Other parameters for detector1."""
 
 HOW = ("--date", DATE, "--no-fsync")
 
@@ -37,8 +37,8 @@ class Killed:
         The file with the planned kills; see `support.killing`.
     temporary : Path
         The folder for temporary files of all processes.
-    pipeline, otherwise
-        What the batches run, and its other parameters.
+    pipeline, other_parameters
+        The pipeline that the batches run, and other parameters for it.
     """
 
     inputs: Path
@@ -47,7 +47,7 @@ class Killed:
     plan: Path
     temporary: Path
     pipeline: str = "detector1"
-    otherwise: tuple[str, ...] = OTHERWISE
+    other_parameters: tuple[str, ...] = OTHER_PARAMETERS
     other: bool = False
     folders: list[BatchFolder] = field(default_factory=list)
 
@@ -77,7 +77,7 @@ class Killed:
 
     def parameters(self):
         """Return the parameters of the last batch."""
-        return self.otherwise if self.other else ()
+        return self.other_parameters if self.other else ()
 
     def resume(self):
         """Resume the last batch."""

@@ -1,4 +1,4 @@
-"""Compilation of the kernels of detector1 before the tests, on all cores.
+"""Compile the kernels of detector1 before the tests, on all cores.
 
 Otherwise each process compiles them in its first tests.
 
@@ -17,7 +17,7 @@ from calbatch.models.datamodels import RampModel
 from calbatch.models.model import DataModel
 from support.simulated import small_exposure
 
-LONGEST = ("jump", "ramp_fit", "linearity", "saturation")
+SLOWEST = ("jump", "ramp_fit", "linearity", "saturation")
 """The steps that take longest to compile, which are compiled first."""
 
 
@@ -36,10 +36,10 @@ def main() -> None:
     """Compile all steps, each in one process."""
     exposure = small_exposure("NRCA1", nints=2, ngroups=5)
     os.environ.update(exposure.set.environment(), EXPOSURE=str(exposure.path))
-    others = [name for name in Detector1Pipeline().steps() if name not in LONGEST]
-    context = multiprocessing.get_context("fork")  # which imports nothing again
+    others = [name for name in Detector1Pipeline().steps() if name not in SLOWEST]
+    context = multiprocessing.get_context("fork")  # whose processes import nothing again
     with context.Pool(os.cpu_count()) as pool:
-        pool.map(compile_step, [*LONGEST, *others], chunksize=1)
+        pool.map(compile_step, [*SLOWEST, *others], chunksize=1)
 
 
 if __name__ == "__main__":

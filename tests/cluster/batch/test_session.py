@@ -145,11 +145,11 @@ def test_an_interrupt_leaves_the_batch_interrupted(session):
 
 
 def test_a_defect_is_raised_and_leaves_the_batch_interrupted(session):
-    def fall_over(job):
+    def crash(job):
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        session.drive(FakeSite(fall_over))
+        session.drive(FakeSite(crash))
     assert (session.batch().state, session.batch().reason) == (
         "interrupted", "the driver was terminated",
     )  # fmt: skip

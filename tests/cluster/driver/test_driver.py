@@ -373,7 +373,7 @@ def test_a_busy_worker_is_waited_for(tmp_path):
     assert batch.states == ["done"]
 
 
-def test_silence_is_looked_for_again_when_the_site_is_ready_for_it(tmp_path):
+def test_silent_workers_are_looked_for_until_the_site_reports_them(tmp_path):
     batch, site = Batch(tmp_path, count=1), FakeSite()
     mute = SilentWorker("tcp://w", 99.0, Condition.MUTE, frozenset({0}))
     looks = iter([None, [mute], None])
@@ -384,8 +384,8 @@ def test_silence_is_looked_for_again_when_the_site_is_ready_for_it(tmp_path):
     assert batch.states == ["done"]
 
 
-def test_the_outcome_of_an_exposure_that_was_given_up_is_ignored(tmp_path):
-    """It may be on its way already when its worker is taken for dead."""
+def test_the_outcome_of_a_withdrawn_exposure_is_ignored(tmp_path):
+    """The outcome may be on its way when its worker is taken for dead."""
     late = []
 
     class Site(FakeSite):

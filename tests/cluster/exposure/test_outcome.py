@@ -78,7 +78,7 @@ def test_a_failure_is_described_in_one_line_that_names_the_file(error, wanted):
         (OSError(errno.EACCES, "denied"), FailureKind.FAULT),
     ],
 )
-def test_the_kind_of_a_failure_decides_on_retries(error, kind):
+def test_failures_are_classified_for_retries(error, kind):
     assert failure(0, RAW, error, Stopwatch()).kind is kind
 
 

@@ -107,7 +107,7 @@ def damage_page(path, text):
 
 
 def test_exposures_beside_an_unreadable_part_have_no_products(tmp_path):
-    """Other products of theirs may be in that part: they would seem done without them."""
+    """That part may hold more of their products, without which they would seem to be done."""
     path = write(tmp_path / "large", 1000)
     change(path, "UPDATE products SET digest = 'in the middle' WHERE path = '/500-0.fits'")
     damage_page(path, b"in the middle")
