@@ -186,8 +186,17 @@ class _Stage:
         """Yield the names of the products of a unit, those of the last pipeline first."""
         for part in reversed(self.parts):
             if part is self.parts[-1] or part.save_results:
-                suffixes = [part.suffix] if part.suffix else part.suffixes or [part.name]
-                yield from (product_name(source, suffix) for suffix in suffixes)
+                yield from (product_name(source, suffix) for suffix in _suffixes_of(part))
+
+    def names_of_steps(self, source: str) -> Iterator[str]:
+        """Yield the names of the results of steps that are written, too."""
+        for step in (step for part in self.parts for step in part.steps().values()):
+            if step.save_results:
+                yield from (product_name(source, suffix) for suffix in _suffixes_of(step))
+
+
+def _suffixes_of(step: Step) -> Sequence[str]:
+    return [step.suffix] if step.suffix else step.suffixes or [step.name]
 
 
 class _ProductNames(NamedTuple):
@@ -209,6 +218,7 @@ class _Collection:
     output: Location
     drafts: list[DraftUnit] = field(default_factory=list)
     makers: dict[str, DraftUnit] = field(default_factory=dict)
+    makers_in_steps: dict[str, DraftUnit] = field(default_factory=dict)
     latest: dict[DraftUnit, _ProductNames] = field(default_factory=dict)
 
     def finals(self) -> list[DraftUnit]:
@@ -275,12 +285,18 @@ class _Collection:
         names = list(stage.product_names(source))
         self.latest[draft] = _ProductNames(source, names)
         for name in names:
-            if name in self.makers:
-                first, second = self.makers[name].path, draft.path
-                raise RequestError(
-                    f"the products of {first} and {second} would both be called {name}"
-                )
+            self._require_new(name, draft)
             self.makers[name] = draft
+        for name in stage.names_of_steps(source):
+            self._require_new(name, draft)
+            self.makers_in_steps[name] = draft
+
+    def _require_new(self, name: str, draft: DraftUnit) -> None:
+        first = self.makers.get(name) or self.makers_in_steps.get(name)
+        if first is not None:
+            raise RequestError(
+                f"the products of {first.path} and {draft.path} would both be called {name}"
+            )
 
     def _add_associations(
         self, stage: _Stage, associations: Sequence[Association], files: Mapping[str, Location]

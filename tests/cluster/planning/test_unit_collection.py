@@ -182,3 +182,27 @@ def test_a_hook_must_not_share_a_file_either(folder):
     step = Toy2(post_hooks=[hook])
     with pytest.raises(RequestError, match=r"hook dark_current\.dark_output = 'd\.fits'"):
         collect_units(step, raw(folder), folder / "out")
+
+
+def test_products_of_two_stages_must_not_have_one_name(folder):
+    asn = associate(folder, "p", ("science", "b_rate.fits"))
+    step = make_chain((RatesMinusDark, Toy2))()
+    step.configure({"Toy2": {"suffix": "rate"}}, "a test")
+    with pytest.raises(RequestError, match=r"a_uncal\.fits and .*a_rate\.fits would both be"):
+        collect_units(step, [*raw(folder), asn], folder)
+    step = make_chain((RatesMinusDark, Toy2))()
+    step.configure({"scale": {"save_results": True, "suffix": "dark_current"}}, "a test")
+    assert collect_units(step, [*raw(folder), asn], folder).units
+    step.configure({"dark_current": {"save_results": True}}, "a test")
+    with pytest.raises(RequestError, match=r"would both be called \w_dark_current\.fits"):
+        collect_units(step, [*raw(folder), asn], folder)
+
+
+def test_an_association_must_not_be_named_as_an_exposure_that_is_no_member(folder):
+    for name in "ab":
+        (folder / f"{name}_rate.fits").write_text("here")
+    asn = associate(folder, "b", ("science", "a_rate.fits"))
+    with pytest.raises(
+        RequestError, match=r"b_asn\.json and .*b_rate\.fits would both be called b_"
+    ):
+        collect_units(Toy2(), [*sorted(folder.glob("*_rate.fits")), asn], folder)
