@@ -89,7 +89,7 @@ def test_dark_with_too_few_frames():
 
 def test_groups_unusable_in_the_whole_frame(tmp_path):
     exposure = small_exposure("NRCA1", ngroups=7, nints=2, noise=ROUGH)
-    path = altered(exposure.path, tmp_path, lambda data: data[0, 0:2].fill(0))
+    path = copy_with_counts(exposure.path, tmp_path, lambda data: data[0, 0:2].fill(0))
     found = check(exposure, path)
     unusable = np.all(found["saturation"].fields["groupdq"] & DO_NOT_USE, axis=(2, 3))
     assert np.argwhere(unusable).tolist() == [[0, 0], [0, 1]]
@@ -97,7 +97,7 @@ def test_groups_unusable_in_the_whole_frame(tmp_path):
 
 def test_saturated_from_the_first_group(tmp_path):
     exposure = small_exposure("NIS", ngroups=5, noise=ROUGH)
-    path = altered(
+    path = copy_with_counts(
         exposure.path, tmp_path, lambda data: data.__setitem__((..., slice(20, None)), 65535)
     )
     rate = check(exposure, path)["rate"].fields
@@ -158,7 +158,7 @@ def test_zero_frames(detector, options, suppress, tmp_path):
         hdus["ZEROFRAME"].data[:, 21, 21] = 65535
         hdus["ZEROFRAME"].data[:, 23, 23] = 0
 
-    path = changed(exposure.path, tmp_path, saturate)
+    path = copy_with_changes(exposure.path, tmp_path, saturate)
     found = check(exposure, path, ramp_fit={"suppress_one_group": suppress})
     zero = found["jump"].fields["zeroframe"]
     assert (zero != 0).mean() > 0.8
@@ -169,7 +169,9 @@ def test_zero_frames(detector, options, suppress, tmp_path):
 
 def test_a_zero_frame_that_the_header_denies_is_not_corrected(tmp_path):
     exposure = small_exposure("NRCA1", noise=ROUGH, zero_frame=True, readpatt="BRIGHT2", nints=2)
-    path = changed(exposure.path, tmp_path, lambda hdus: hdus[0].header.set("ZEROFRAM", False))
+    path = copy_with_changes(
+        exposure.path, tmp_path, lambda hdus: hdus[0].header.set("ZEROFRAM", False)
+    )
     zero = check(exposure, path, ramp_fit={"suppress_one_group": False})["jump"].fields["zeroframe"]
     np.testing.assert_array_equal(zero, fits.getdata(path, "ZEROFRAME"))
 
@@ -210,7 +212,7 @@ def saturating(tmp_path_factory):
         data[:, 1:, 20:22, 20:22] = 65535  # one group is left
         data[:, 5:, 30:32, 30:32] = 65535
 
-    path = altered(exposure.path, tmp_path_factory.mktemp("saturating"), saturate)
+    path = copy_with_counts(exposure.path, tmp_path_factory.mktemp("saturating"), saturate)
     with offline(exposure.set):
         return exposure, path, {arrays.step: arrays for arrays in our_steps(path)}
 
@@ -238,7 +240,7 @@ def test_full_frame(detector, ngroups):
     assert np.isfinite(found["rate"].fields["data"]).mean() > 0.8
 
 
-def changed(path: Path, folder: Path, change) -> Path:
+def copy_with_changes(path: Path, folder: Path, change) -> Path:
     """Return a copy of a file whose HDUs have been changed."""
     with fits.open(path, memmap=False) as hdus:
         change(hdus)
@@ -247,8 +249,8 @@ def changed(path: Path, folder: Path, change) -> Path:
     return copy
 
 
-def altered(path: Path, folder: Path, change) -> Path:
+def copy_with_counts(path: Path, folder: Path, change) -> Path:
     """Return a copy of a file whose raw counts have been changed."""
-    copy = changed(path, folder, lambda hdus: change(hdus["SCI"].data))
+    copy = copy_with_changes(path, folder, lambda hdus: change(hdus["SCI"].data))
     assert np.any(fits.getdata(copy, "SCI") != fits.getdata(path, "SCI"))
     return copy

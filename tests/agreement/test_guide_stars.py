@@ -99,7 +99,7 @@ def test_simulated_exposures_have_their_true_rates(tmp_path, spec):
     with offline(made):
         result = GuiderPipeline.call(made.exposures[0], steps={"flat_field": {"skip": True}})
     time = result.meta.exposure.group_time
-    # as in jwst, what fine guiding collects in four groups is divided by the time of one
+    # as in jwst, the counts of four groups of fine guiding are divided by the time of one
     groups = 4 if spec.exposure_type == "FGS_FINEGUIDE" else 1
     wanted = np.broadcast_to(truth.rate * groups, result.shape)
     assert truth.rate.max() > 5 * np.median(truth.rate) > 0

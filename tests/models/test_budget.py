@@ -177,5 +177,5 @@ def test_tiles_kept_for_a_decision_are_counted(tmp_path):
             tracemalloc.stop()
         assert budget.decisions == 77
     assert list(peaks) == [0, 48, 256]
-    # graphs and headers take little; what is not kept is at most a tile at work
+    # graphs and headers take little; besides kept tiles, at most one is in memory
     assert max(peaks.values()) < 1.5 * budget.bytes + 2**20

@@ -135,7 +135,7 @@ def test_an_unread_table_is_checked_by_another_schema_when_it_is_read(tmp_path):
 
 
 class TestTablesOfAnotherSchema:
-    """Raw guide-star exposures are raw exposures by their header, whose schema has no tables."""
+    """By its header, a raw guide-star exposure is a raw exposure, whose schema has no tables."""
 
     @staticmethod
     def raw(path, hdu):

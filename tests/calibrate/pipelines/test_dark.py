@@ -34,7 +34,7 @@ ALLOWED = {
         ("GUIDER1", {}),
     ],
 )
-def test_the_ramp_and_its_header_are_jwsts(tmp_path, detector, readout):
+def test_the_ramp_and_its_header_are_those_of_jwst(tmp_path, detector, readout):
     exposure = small_exposure(detector, **readout)
     with offline(exposure.set):
         wanted = JwstDark.call(str(exposure.path), save_results=True, output_dir=str(tmp_path))

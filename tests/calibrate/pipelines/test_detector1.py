@@ -46,7 +46,7 @@ def ramp(instrument="NIRCAM"):
     return model
 
 
-def written(pipeline, folder, **parameters):
+def write_products(pipeline, folder, **parameters):
     """Run a pipeline that writes its products to a folder; return their names."""
     pipeline.configure(
         {"": {"output_dir": str(folder), "output_file": "e.fits"} | parameters}, "test"
@@ -78,7 +78,7 @@ def test_only_references_of_the_instrument_are_wanted():
 
 def test_steps_of_a_subclass_keep_their_places(recording):
     class Added(type(recording[0])):
-        """Record two more steps, and lack one."""
+        """A pipeline with two more steps and one fewer, which also records its steps."""
 
         step_defs = {
             alias: Detector1Pipeline.step_defs["jump"]
@@ -98,12 +98,12 @@ def test_each_alias_is_the_module_of_its_step():
 
 
 def test_the_products_are_rates(recording, tmp_path):
-    names = written(recording[0], tmp_path, save_results=True)
+    names = write_products(recording[0], tmp_path, save_results=True)
     assert names == ["e_rate.fits", "e_rateints.fits"]
 
 
 def test_the_calibrated_ramp_is_written_as_well_if_requested(recording, tmp_path):
-    names = written(recording[0], tmp_path, save_results=True, save_calibrated_ramp=True)
+    names = write_products(recording[0], tmp_path, save_results=True, save_calibrated_ramp=True)
     assert names == ["e_ramp.fits", "e_rate.fits", "e_rateints.fits"]
 
 
@@ -111,7 +111,7 @@ def test_the_calibrated_ramp_is_written_as_well_if_requested(recording, tmp_path
 def test_without_a_fit_the_product_is_the_ramp(recording, tmp_path, suffix, name):
     pipeline, calls = recording
     pipeline.ramp_fit.skip = True
-    assert written(pipeline, tmp_path, save_results=True, suffix=suffix) == [name]
+    assert write_products(pipeline, tmp_path, save_results=True, suffix=suffix) == [name]
     assert calls == NEAR_INFRARED[:-2]
 
 

@@ -71,12 +71,12 @@ def test_other_exposures_are_rejected(tmp_path, rng, skipped):
         calibrate(path, {}, *skipped)
 
 
-def test_raw_reads_are_no_rates(path):
+def test_raw_reads_are_not_rates(path):
     with pytest.raises(StepError, match="must hold the rates of a guide-star exposure"):
         calibrate(path, {}, "dq_init", "guider_cds")
 
 
-def test_rates_are_no_raw_reads(tmp_path, path, references):
+def test_rates_are_not_raw_reads(tmp_path, path, references):
     calibrate(path, references).save(tmp_path / "a_cal.fits")
     with pytest.raises(StepError, match="must be a raw guide-star exposure"):
         calibrate(tmp_path / "a_cal.fits", references)

@@ -25,7 +25,7 @@ def on(**parameters):
     return ChargeMigrationStep(skip=False, **parameters)
 
 
-def flagged(data, groupdq=0, threshold=100.0):
+def flag_pixels(data, groupdq=0, threshold=100.0):
     """Return the flags of one integration, (groups, rows, columns)."""
     data = np.asarray(data, "f4")[None]
     before = np.broadcast_to(np.asarray(groupdq, "u1"), data.shape)
@@ -54,20 +54,20 @@ class TestRules:
     def test_a_pixel_and_its_four_neighbours_are_flagged_from_then_on(self):
         data = np.zeros((3, 4, 5))
         data[1, 0, 2] = 101
-        found = flagged(data)
+        found = flag_pixels(data)
         cross = np.zeros((4, 5), "u1")
         cross[0, 1:4] = cross[1, 2] = LOST
         np.testing.assert_array_equal(found, [np.zeros_like(cross), cross, cross])
 
     @pytest.mark.parametrize("value", [100.0, np.nan])
     def test_the_threshold_itself_and_nan_do_not_count(self, value):
-        assert not flagged(np.full((3, 2, 2), value)).any()
+        assert not flag_pixels(np.full((3, 2, 2), value)).any()
 
     @pytest.mark.parametrize(
         ("flag", "counts"), [(DO_NOT_USE, False), (DO_NOT_USE | SATURATED, True), (JUMP_DET, True)]
     )
     def test_only_groups_flagged_do_not_use_alone_are_left_out(self, flag, counts):
-        found = flagged(np.full((3, 1, 1), 101.0), flag)
+        found = flag_pixels(np.full((3, 1, 1), 101.0), flag)
         assert (found == (flag | LOST if counts else flag)).all()
 
 

@@ -37,10 +37,10 @@ def reference(tmp_path_factory) -> Path:
     fast = {"rowclocks": 28, "frameclocks": 8512, "freqs": {"FAST": names}}
     slow = {"rowclocks": 2333, "frameclocks": 2388992, "freqs": {"SLOW": {"MIRIMAGE": names[:1]}}}
     cases = {"SUB64": fast, "FULL_SLOW": slow, "FULL_FAST": fast}
-    return written(tmp_path_factory.mktemp("waves") / "emicorr.asdf", frequencies, cases)
+    return write_reference(tmp_path_factory.mktemp("waves") / "emicorr.asdf", frequencies, cases)
 
 
-def written(path: Path, frequencies, cases) -> Path:
+def write_reference(path: Path, frequencies, cases) -> Path:
     """Write a reference with jwst's model, and return its path."""
     model = jwst_models.EmiModel()
     model.frequencies, model.subarray_cases = frequencies, cases
@@ -196,7 +196,7 @@ class TestStep:
         assert_tiling_is_invisible(step, our, ("data",))
 
     def test_interference_without_samples_of_all_phases_stays(self, caplog):
-        """jwst 3.0.0 then subtracts the reference's wave as it is, if it may not be scaled."""
+        """jwst 3.0.0 then subtracts the reference's wave, unshifted, if scaling is off."""
         given = exposure(5, groups=12)
         our, _ = models(given)
         result = EmiCorrStep(skip=False, onthefly_corr_freq=[10.039216]).run(our)
@@ -237,7 +237,7 @@ def sine_reference(path: Path, shift: float = 0.0) -> Path:
     samples = np.sin(2 * np.pi * (phase + shift))
     fast = {"rowclocks": 28, "frameclocks": 8512, "freqs": {"FAST": ["Hz390"]}}
     frequencies = {"Hz390": {"frequency": 390.625, "phase_amplitudes": samples}}
-    return written(path, frequencies, {"SUB64": fast})
+    return write_reference(path, frequencies, {"SUB64": fast})
 
 
 def scatter_about_lines(data, pixeldq):

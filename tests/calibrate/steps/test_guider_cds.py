@@ -1,4 +1,4 @@
-"""Rates of guide-star exposures agree with jwst's; exposures that it cannot use have a meaning."""
+"""Rates of guide-star exposures: agreement with jwst, and the cases in which jwst fails."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def rng():
 
 
 def of_value(path, value, shape=(40, 60), origin=(1, 1)):
-    """Write a reference that may be a gain or a read noise."""
+    """Write a reference of one value, to be used as gain or read noise."""
     array = np.full(shape, value, "f4") if np.isscalar(value) else value
     return reference_file(path, {"SCI": array}, origin=origin, INSTRUME="FGS")
 
@@ -122,7 +122,7 @@ class TestWhereJwstFails:
         found, wanted = rates(path, tmp_path, readnoise=small), rates(path, tmp_path)
         np.testing.assert_array_equal(np.asarray(found.err), np.asarray(wanted.err))
 
-    def test_a_mean_of_nothing_is_an_error(self, tmp_path, rng):
+    def test_a_reference_with_only_nan_has_no_mean(self, tmp_path, rng):
         path = guide_star(tmp_path / "a.fits", rng, "FGS_ID-STACK", tables=False)
         empty = of_value(tmp_path / "noise.fits", np.full((9, 70), np.nan, "f4"))
         with pytest.raises(ReferenceFileError, match=r"noise\.fits: has only NaN"):
@@ -213,7 +213,7 @@ class TestContractOfTheFlat(ContractOfGuideStars):
         return [datamodels.GuiderCalModel(rates)]
 
 
-def test_every_schema_column_is_jwsts():
+def test_columns_of_the_schemas_are_those_of_jwst():
     theirs = jwst_models.GuiderCalModel()
     for cls in (datamodels.GuiderRawModel, datamodels.GuiderCalModel):
         schema = cls((1, 1, 2, 2) if cls is datamodels.GuiderRawModel else (1, 2, 2)).schema

@@ -78,7 +78,7 @@ def test_saturation_agrees_with_jwst(eventful, references, frames, parameters):
     assert not np.any(flags[..., reference_rows(), :])
 
 
-def test_the_second_group_of_a_jump_is_saturated_and_grown(eventful, references):
+def test_the_second_group_of_a_jump_is_saturated_with_its_neighbours(eventful, references):
     model = eventful.ours()
     model.meta.exposure.nframes = 4
     plain, checked = (

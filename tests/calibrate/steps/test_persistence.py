@@ -135,7 +135,7 @@ class TestAgreementWithJwst:
 
 class TestRules:
     @staticmethod
-    def flagged(groupdq, *, data=0.0, threshold=None, seconds=25, times=None):
+    def flag_groups(groupdq, *, data=0.0, threshold=None, seconds=25, times=None):
         """Return the flags of one pixel's groups, which end every 10 s."""
         groupdq = np.array(groupdq, "u1").reshape(1, -1, 1, 1)
         counts = np.broadcast_to(np.asarray(data, "f4").reshape(1, -1, 1, 1), groupdq.shape)
@@ -147,16 +147,16 @@ class TestRules:
         return flag_persistence(counts, groupdq, windows=NONE, rules=rules, region=region).ravel()
 
     def test_a_window_lasts_until_its_time_is_over(self):
-        found = self.flagged([0, SATURATED, SATURATED, 0, 0, 0])
+        found = self.flag_groups([0, SATURATED, SATURATED, 0, 0, 0])
         # It opens in the second group, at 20 s, and ends at 45 s.
         assert (found & PERSISTENCE != 0).tolist() == [False, True, True, True, False, False]
 
     def test_a_pixel_saturated_once_extends_its_window(self):
-        found = self.flagged([0, SATURATED, 0, 0, 0, 0])
+        found = self.flag_groups([0, SATURATED, 0, 0, 0, 0])
         assert (found & PERSISTENCE != 0).tolist() == [False, True, True, True, True, True]
 
     def test_a_threshold_opens_a_window_but_does_not_extend_it(self):
-        found = self.flagged([0] * 6, data=[0, 9, 9, 0, 0, 0], threshold=5.0)
+        found = self.flag_groups([0] * 6, data=[0, 9, 9, 0, 0, 0], threshold=5.0)
         assert (found & PERSISTENCE != 0).tolist() == [False, True, True, True, False, False]
 
     def test_the_epoch_is_1970(self):

@@ -35,7 +35,7 @@ REFUSED = {
 }
 
 
-def written(path, **cards):
+def write_ramp(path, **cards):
     """Write a small ramp with some header cards; return its path."""
     exposure = ramp(np.random.default_rng(0), groups=4, shape=(6, 8))
     exposure.ours().save(path, fsync=False)
@@ -61,7 +61,9 @@ def with_tree(path, tree):
 def files(tmp_path_factory):
     """Return a file for each unsupported readout."""
     folder = tmp_path_factory.mktemp("readouts")
-    return {name: written(folder / f"{name}.fits", **cards) for name, (cards, _) in REFUSED.items()}
+    return {
+        name: write_ramp(folder / f"{name}.fits", **cards) for name, (cards, _) in REFUSED.items()
+    }
 
 
 @pytest.mark.parametrize("name", [*ON_RAMPS, "detector1", "dark"])
@@ -95,12 +97,12 @@ def test_a_flight_exposure_of_a_guide_star_is_rejected(real_data):
     ids=str,
 )  # fmt: skip
 def test_other_trees_in_the_asdf_extension_are_ignored(tmp_path, tree):
-    model = datamodels.open(with_tree(written(tmp_path / "a.fits"), tree))
+    model = datamodels.open(with_tree(write_ramp(tmp_path / "a.fits"), tree))
     assert not model.value_in_asdf("meta.exposure.read_times")
 
 
 def test_unreadable_read_times_are_rejected(tmp_path):
-    path = with_tree(written(tmp_path / "a.fits"), {"read_times": "x"})
+    path = with_tree(write_ramp(tmp_path / "a.fits"), {"read_times": "x"})
     path.write_bytes(path.read_bytes().replace(b"read_times: x", b"read_times: {"))
     with pytest.raises(FileError, match=r"a\.fits: .*ASDF.*read_times"):
         RampFitStep.call(path)

@@ -148,8 +148,8 @@ def test_the_former_name_of_a_subarray_finds_its_row(folder, rng):
     assert result.meta.cal_step.rscd == "COMPLETE"
 
 
-def test_flags_that_end_do_not_depend_on_other_pixels():
-    """In jwst, a pixel that is saturated in one group only keeps groups if another pixel does."""
+def test_saturation_that_ends_does_not_depend_on_other_pixels():
+    """In jwst, a pixel saturated in a single group keeps groups only if another pixel does."""
     alone = np.zeros((1, 8, 1, 2), np.uint8)
     alone[0, 3, 0, 0] = SATURATED
     beside = alone.copy()

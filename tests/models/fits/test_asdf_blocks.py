@@ -18,7 +18,7 @@ ARRAYS = {
 }
 
 
-def written(path, tree, **options):
+def write(path, tree, **options):
     asdf.AsdfFile(tree).write_to(path, **options)
     return path
 
@@ -26,7 +26,7 @@ def written(path, tree, **options):
 @pytest.mark.parametrize("compression", [None, "zlib", "bzp2"])
 def test_arrays_agree_with_asdf(tmp_path, compression):
     tree = {"a": {"deep": [ARRAYS["complex"], 5]}, **ARRAYS}
-    path = written(tmp_path / "a.asdf", tree, all_array_compression=compression)
+    path = write(tmp_path / "a.asdf", tree, all_array_compression=compression)
     found = read_arrays(path)
     assert found["a"]["deep"][1] == 5
     np.testing.assert_array_equal(found["a"]["deep"][0], ARRAYS["complex"])
@@ -38,7 +38,7 @@ def test_arrays_agree_with_asdf(tmp_path, compression):
 def test_views_of_one_block_are_read(tmp_path):
     base = np.arange(12.0).reshape(4, 3)
     tree = {"column": base[:, 1], "backwards": base[::-1, 2], "part": base[1:3, ::2]}
-    path = written(tmp_path / "a.asdf", tree)
+    path = write(tmp_path / "a.asdf", tree)
     assert b"strides" in path.read_bytes()
     found = read_arrays(path)
     for name, array in tree.items():
@@ -46,14 +46,14 @@ def test_views_of_one_block_are_read(tmp_path):
 
 
 def test_strides_beyond_the_block_are_reported(tmp_path):
-    path = written(tmp_path / "a.asdf", {"column": np.arange(12.0).reshape(4, 3)[:, 1]})
+    path = write(tmp_path / "a.asdf", {"column": np.arange(12.0).reshape(4, 3)[:, 1]})
     path.write_bytes(path.read_bytes().replace(b"strides: [24]", b"strides: [99]"))
     with pytest.raises(FileError, match=r"a\.asdf: its arrays cannot be read"):
         read_arrays(path)
 
 
 def test_arrays_in_the_tree_are_read(tmp_path):
-    path = written(tmp_path / "a.asdf", dict(ARRAYS), all_array_storage="inline")
+    path = write(tmp_path / "a.asdf", dict(ARRAYS), all_array_storage="inline")
     found = read_arrays(path)
     for name, array in ARRAYS.items():
         np.testing.assert_array_equal(found[name], array)
@@ -81,7 +81,7 @@ def test_a_written_file_is_read_by_asdf(tmp_path):
     ],
 )  # fmt: skip
 def test_damage_is_reported(tmp_path, old, new, message):
-    path = written(tmp_path / "a.asdf", {"array": ARRAYS["complex"]})
+    path = write(tmp_path / "a.asdf", {"array": ARRAYS["complex"]})
     content = path.read_bytes()
     assert old in content
     path.write_bytes(content.replace(old, new))
@@ -90,7 +90,7 @@ def test_damage_is_reported(tmp_path, old, new, message):
 
 
 def test_an_unknown_compression_is_named(tmp_path):
-    path = written(tmp_path / "a.asdf", {"array": np.zeros(99)}, all_array_compression="zlib")
+    path = write(tmp_path / "a.asdf", {"array": np.zeros(99)}, all_array_compression="zlib")
     path.write_bytes(path.read_bytes().replace(b"zlib", b"zstd"))
     with pytest.raises(FileError, match="compressed with 'zstd'"):
         read_arrays(path)
@@ -100,7 +100,7 @@ def test_an_unknown_compression_is_named(tmp_path):
 def content(tmp_path_factory):
     path = tmp_path_factory.mktemp("asdf") / "a.asdf"
     tree = {"one": ARRAYS["complex"], "two": np.arange(40)}
-    return written(path, tree, all_array_compression="zlib").read_bytes()
+    return write(path, tree, all_array_compression="zlib").read_bytes()
 
 
 @settings(max_examples=60)

@@ -484,7 +484,7 @@ def test_a_file_is_not_published_before_it_is_complete(tmp_path):
         writer.publish()
 
 
-def test_what_prevents_a_complete_file_from_being_published_is_named(tmp_path):
+def test_the_obstacle_to_publishing_a_complete_file_is_named(tmp_path):
     for name, obstacle, error, message in (
         (
             "gone",

@@ -102,7 +102,7 @@ def chain(pixels, decisions):
     return nodes
 
 
-def expected(pixels, decisions):
+def compute_expected(pixels, decisions):
     frame = smooth(pixels)
     for _ in range(decisions):
         frame = smooth(frame - np.float32(np.median(frame)))
@@ -131,7 +131,7 @@ def compute(sinks, *, rows=5, kept=10**9, scheduler="sync"):
 )
 def test_the_result_does_not_depend_on_tiles_and_memory(rows, kept, decisions, scheduler):
     pixels = np.random.default_rng(2).normal(size=FRAME).astype("f4")
-    wanted = expected(pixels, decisions)
+    wanted = compute_expected(pixels, decisions)
     last = chain(pixels, decisions)[-1]
     (found,) = compute([Memory(last)], rows=rows, kept=kept, scheduler=scheduler)
     np.testing.assert_array_equal(found, wanted)
@@ -164,17 +164,17 @@ def test_an_intermediate_product_is_written_once(pixels):
         one, other = compute([Memory(first), Memory(last)], kept=kept)
         assert RUNS["write"] == 2 * 8
         np.testing.assert_array_equal(one, smooth(pixels))
-        np.testing.assert_array_equal(other, expected(pixels, 1))
+        np.testing.assert_array_equal(other, compute_expected(pixels, 1))
 
 
-def test_a_reduction_after_a_decision_decides_nothing_again(pixels):
+def test_a_reduction_after_a_decision_does_not_decide_again(pixels):
     node = chain(pixels, 1)[-1]
     level = reduction(node, (Region((0, 3), (0, 11)),))
     last = step(node, subtract, level=level)
     (found,) = compute([Memory(last)])
     assert RUNS["median"] == 2
     assert RUNS["gather"] == 8 + 1
-    frame = expected(pixels, 1)
+    frame = compute_expected(pixels, 1)
     np.testing.assert_array_equal(found, frame - np.float32(np.median(frame[:3])))
 
 
@@ -196,7 +196,7 @@ def test_views_share_a_decision(pixels):
         found = dask.compute(*views, scheduler="sync")
     assert RUNS["median"] == 1
     for view in found:
-        np.testing.assert_array_equal(view, expected(pixels, 1))
+        np.testing.assert_array_equal(view, compute_expected(pixels, 1))
 
 
 def test_a_trial_computes_no_more_than_the_first_tile(pixels):

@@ -1,4 +1,4 @@
-"""Readers of rows that lie elsewhere read what plain indexing selects."""
+"""Readers that place or choose rows agree with plain indexing."""
 
 import pickle
 

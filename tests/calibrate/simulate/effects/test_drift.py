@@ -77,6 +77,6 @@ def test_the_step_removes_the_interference(separately):
     wanted = clean.data.astype("f4")
     before = disturbed.data - wanted
     after = np.asarray(step(disturbed.path).data) - wanted
-    residual = after - after.mean(axis=1, keepdims=True)  # a constant is no interference
+    residual = after - after.mean(axis=1, keepdims=True)  # a constant is not interference
     assert before.std() > 0.5 * AMPLITUDE
     assert residual.std() < 0.05 * AMPLITUDE

@@ -50,7 +50,7 @@ def test_straight_ramps_have_no_residuals(groups):
     rate = rng.uniform(0, 100, (6, 20))
     ramp = (9000 + rate * np.arange(groups)[:, None, None]).astype("f4")
     signal = np.zeros((groups, 6, 20), "f4")
-    signal[0], signal[-1] = 8, -8  # which the lines leave out
+    signal[0], signal[-1] = 8, -8  # the fitted lines leave these groups out
     found = gather_residuals(np.array([ramp + signal, ramp]), integrations=1)
     assert found.shape == (1, groups, 6, 5)
     np.testing.assert_allclose(found[0], signal[..., ::4], atol=5e-3)

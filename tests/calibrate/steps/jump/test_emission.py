@@ -20,7 +20,9 @@ from calbatch.models.dq import DO_NOT_USE, JUMP_DET, SATURATED
 from calbatch.models.tiling.tile import Region
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # stcal divides by sums of no pixels
+@pytest.mark.filterwarnings(
+    "ignore::RuntimeWarning"
+)  # stcal divides by zero where a ring has no pixels
 @pytest.mark.parametrize(("inner", "width"), [(1.0, 2.6), (2.0, 1.5), (0.0, 1.0)])
 def test_means_are_those_of_stcals_convolution(inner, width):
     rng = np.random.default_rng(4)

@@ -83,13 +83,13 @@ class TestAgreementWithJwst:
 
 
 def bits(ints=2, groups=7, rows=30):
-    """Return the emission of a frame without any, and its images of bool."""
+    """Return images without emission, and the masks of unusable and idle groups."""
     images = np.zeros((ints, groups - 1, rows, RULES.columns), bool)
     none = np.zeros((ints, groups), bool)
     return images, none.copy(), none.copy()
 
 
-def found(images, unusable, idle, **changes):
+def find(images, unusable, idle, **changes):
     band = EmissionBits(np.packbits(images, axis=-1), unusable, idle)
     return find_showers([band], RULES._replace(**changes))
 
@@ -99,12 +99,12 @@ class TestDecision:
     def test_small_areas_do_not_count(self, size, count):
         images, *groups = bits()
         images[1, 2, 5:15, 5 : 5 + size] = True
-        assert found(images, *groups, min_area=91).count == count
+        assert find(images, *groups, min_area=91).count == count
 
     def test_later_groups_are_flagged_for_some_time(self):
         images, *groups = bits()
         images[0, 2, 5:15, 5:15] = images[1, 5, 5:15, 5:15] = True
-        marks = found(images, *groups).marks
+        marks = find(images, *groups).marks
         assert [(m.integration, m.first, m.stop) for m in marks] == [(0, 3, 6), (1, 6, 7)]
         assert all(m.kind is Kind.EXTENT for m in marks)
 
@@ -112,7 +112,7 @@ class TestDecision:
         images, unusable, idle = bits()
         images[:, :, 5:15, 5:15] = True
         idle[1, :3] = True
-        firsts = [(m.integration, m.first) for m in found(images, unusable, idle).marks]
+        firsts = [(m.integration, m.first) for m in find(images, unusable, idle).marks]
         assert firsts == [*((0, g) for g in range(1, 7)), *((1, g) for g in range(4, 7))]
 
     @pytest.mark.parametrize(("dropped", "count"), [(2, 1), (3, 0)])
@@ -120,7 +120,7 @@ class TestDecision:
         images, unusable, idle = bits()
         images[0, 2, 5:15, 5:15] = True
         unusable[1, :dropped] = True
-        events = found(images, unusable, idle)
+        events = find(images, unusable, idle)
         assert (events.count, events.usable) == (count, 14 - dropped)
 
     def test_bands_are_joined(self):
@@ -128,7 +128,7 @@ class TestDecision:
         images[0, 2, 5:25, 5:15] = True
         packed = np.packbits(images, axis=-1)
         bands = [EmissionBits(packed[:, :, r : r + 7], *groups) for r in range(0, 30, 7)]
-        (one,), (other,) = find_showers(bands, RULES).marks, found(images, *groups).marks
+        (one,), (other,) = find_showers(bands, RULES).marks, find(images, *groups).marks
         np.testing.assert_array_equal(one.drawing.mask, other.drawing.mask)
 
 
@@ -141,7 +141,7 @@ class TestFlags:
         data[0, 3:] += 30
         return data
 
-    def marked(self, data, limit, *, groupdq=None, pixeldq=None, first=3, stop=4):
+    def mark_ramps(self, data, limit, *, groupdq=None, pixeldq=None, first=3, stop=4):
         drawing = Drawing(0, 0, np.ones((2, 3), bool))
         mark = Mark(Kind.EXTENT, 0, first, stop, drawing)
         flags, _ = mark_showers(
@@ -156,20 +156,20 @@ class TestFlags:
         return flags
 
     @pytest.mark.parametrize(("limit", "kept"), [(11.9, False), (12.0, True)])
-    def test_flags_that_change_the_rate_too_much_are_taken_back(self, data, limit, kept):
-        # the mean falls from 16 to 10 DN, which are 12 electrons
-        assert np.all(self.marked(data, limit)[0, 3] == (JUMP_DET if kept else 0))
+    def test_flags_that_change_the_rate_too_much_are_removed(self, data, limit, kept):
+        # the mean falls from 16 to 10 DN, by 12 electrons
+        assert np.all(self.mark_ramps(data, limit)[0, 3] == (JUMP_DET if kept else 0))
 
     def test_a_pixel_without_any_rate_keeps_its_flags(self, data):
-        assert not self.marked(data, 1e9, first=0, stop=6).any()
+        assert not self.mark_ramps(data, 1e9, first=0, stop=6).any()
 
     def test_reference_pixels_keep_their_flags(self, data):
         pixeldq = np.zeros((2, 3), "u4")
         pixeldq[0, 1] = REFERENCE_PIXEL
-        flags = self.marked(data, 1e9, pixeldq=pixeldq)
+        flags = self.mark_ramps(data, 1e9, pixeldq=pixeldq)
         assert flags[0, 3].tolist() == [[JUMP_DET, 0, JUMP_DET], [JUMP_DET] * 3]
 
     def test_saturated_pixels_are_not_flagged(self, data):
         groupdq = np.zeros(data.shape, "u1")
         groupdq[0, 3, 1, 1] = SATURATED
-        assert self.marked(data, 1e9, groupdq=groupdq)[0, 3, 1, 1] == SATURATED
+        assert self.mark_ramps(data, 1e9, groupdq=groupdq)[0, 3, 1, 1] == SATURATED

@@ -60,7 +60,7 @@ class TestAgreementWithJwst:
         drawn = (calm if seed % 2 else stormy)(2, 7, SHAPE, seed)
         observed = observe(add_snowballs(drawn, seed))
         if seed == 2:
-            observed.groupdq[1, 4] |= np.uint8(DO_NOT_USE)  # of which cores make usable groups
+            observed.groupdq[1, 4] |= np.uint8(DO_NOT_USE)  # cores make this group usable
         options = {**references(tmp_path, drawn), "expand_large_events": True, **parameters}
         theirs = jwst_result(JwstStep, observed.theirs(), **options)
         with dask.config.set({"calbatch.tile-rows": 16}):
@@ -77,18 +77,18 @@ def flags(groups=4, shape=(33, 33), ints=1):
     return np.zeros((ints, groups, *shape), "u1")
 
 
-def found(groupdq, **changes):
+def find(groupdq, **changes):
     unusable = np.all(groupdq & DO_NOT_USE, axis=(2, 3))
     return find_snowballs([pack_bits(groupdq, unusable=unusable)], RULES._replace(**changes))
 
 
-def marked(groupdq, **changes):
+def mark_snowballs(groupdq, **changes):
     whole = Region((0, groupdq.shape[2]), (0, groupdq.shape[3]))
-    return mark_flags(groupdq, events=found(groupdq, **changes), region=whole)[0]
+    return mark_flags(groupdq, events=find(groupdq, **changes), region=whole)[0]
 
 
 def disc(groupdq, group, radius, flag, centre=(16, 16)):
-    """Flag a disc from a group on if saturated, else in that group."""
+    """Flag a disc in a group, and if it is saturated, in all later groups; return its mask."""
     rows, cols = np.ogrid[: groupdq.shape[2], : groupdq.shape[3]]
     inside = (rows - centre[0]) ** 2 + (cols - centre[1]) ** 2 <= radius**2
     groupdq[0, group : None if flag == SATURATED else group + 1, inside] = flag
@@ -100,7 +100,7 @@ class TestRules:
         given = flags()
         inside = disc(given, 1, 5, JUMP_DET)
         disc(given, 1, 1, SATURATED)
-        after = marked(given)
+        after = mark_snowballs(given)
         assert np.sum(after[0, 1] & JUMP_DET != 0) > 3 * inside.sum()
         np.testing.assert_array_equal(after[0, 2:], given[0, 2:])  # a small core stays as it is
 
@@ -108,22 +108,22 @@ class TestRules:
     def test_a_jump_without_a_core_counts_only_near_an_edge(self, edge, count):
         given = flags()
         disc(given, 1, 5, JUMP_DET)
-        assert found(given, edge=edge).count == count
+        assert find(given, edge=edge).count == count
 
     def test_the_width_of_the_edge_depends_on_rows_only(self):
         given = flags(shape=(33, 60))
         disc(given, 1, 5, JUMP_DET, centre=(16, 45))
-        assert found(given, edge=0).count == 1  # there is no row 45
+        assert find(given, edge=0).count == 1  # there is no row 45
 
     def test_cores_replace_the_flags_of_all_later_groups(self):
         given = flags(5)
         inside = disc(given, 2, 4, SATURATED)
         given[0, 1:] |= np.uint8(DO_NOT_USE)
-        after = marked(given)
+        after = mark_snowballs(given)
         assert np.all(after[0, 2:, inside] == SATURATED)
         assert np.sum(after[0, 3] == SATURATED) > inside.sum()
         np.testing.assert_array_equal(after[0, 1], given[0, 1])
-        assert found(given).usable == 1 + 3  # groups 2 to 4 become usable
+        assert find(given).usable == 1 + 3  # groups 2 to 4 become usable
 
     def test_grown_cores_hide_jumps_and_cores_of_later_groups(self):
         given = flags(5)
@@ -131,16 +131,16 @@ class TestRules:
         disc(given, 3, 5, JUMP_DET)
         disc(given, 3, 5, SATURATED)
         given[0, 3][given[0, 3] == SATURATED] |= np.uint8(JUMP_DET)
-        assert found(given).count == 0
+        assert find(given).count == 0
 
     def test_the_next_integration_is_flagged_at_cores_before_they_grow(self):
         given = flags(5, ints=3)
         inside = disc(given, 2, 4, SATURATED)
-        events = found(given, next_groups=3)
+        events = find(given, next_groups=3)
         remnants = [mark for mark in events.marks if mark.kind is Kind.REMNANT]
         assert [(m.integration, m.first, m.stop) for m in remnants] == [(1, 1, 3)]
         assert remnants[0].drawing.mask.sum() <= inside.sum()
-        assert not any(m.kind is Kind.REMNANT for m in found(given, next_groups=1).marks)
+        assert not any(m.kind is Kind.REMNANT for m in find(given, next_groups=1).marks)
 
     def test_bands_are_joined(self):
         given = add_snowballs(calm(2, 5, SHAPE), 3).groupdq
@@ -148,7 +148,7 @@ class TestRules:
         unusable = np.zeros((2, 5), bool)
         bands = [pack_bits(given[:, :, r : r + 9], unusable=unusable) for r in range(0, 40, 9)]
         rules = RULES._replace(next_groups=9)
-        one, other = find_snowballs(bands, rules), found(given, next_groups=9)
+        one, other = find_snowballs(bands, rules), find(given, next_groups=9)
         assert (one.count, one.usable) == (other.count, other.usable)
         for ours, theirs in zip(one.marks, other.marks, strict=True):
             assert ours[:4] == theirs[:4]

@@ -33,7 +33,7 @@ def starting_rate(ramps, flags, alone, plan, differences):
     return blocks.starting_rate(ramps, flags, 0, alone, plan, differences)
 
 
-def gathered(groupdq, plan, *, low=0, odd=None, zero=None):
+def gather_ramps(groupdq, plan, *, low=0, odd=None, zero=None):
     """Return the number of ramps, and the block; samples are 10 * group + pixel."""
     pixels = np.shape(groupdq)[1]
     data = 10 * np.arange(len(groupdq))[:, None] + np.arange(pixels)
@@ -47,7 +47,7 @@ def gathered(groupdq, plan, *, low=0, odd=None, zero=None):
 
 def of_one(flags, **options):
     """Return the flags, the sum of flags, the added flags and `alone` of one ramp."""
-    _, block = gathered(np.array(flags)[:, None], few_groups(len(flags), **options))
+    _, block = gather_ramps(np.array(flags)[:, None], few_groups(len(flags), **options))
     return block.flags[0].tolist(), block.seen[0], block.added[0], block.alone[0]
 
 
@@ -55,7 +55,7 @@ class TestGather:
     def test_only_odd_ramps_are_copied(self):
         groupdq = np.zeros((3, 5), "u1")
         groupdq[1] = [0, 4, 4, 1, 0]
-        count, block = gathered(groupdq, few_groups(3), low=1, odd=np.array([1, 0, 255], "u1"))
+        count, block = gather_ramps(groupdq, few_groups(3), low=1, odd=np.array([1, 0, 255], "u1"))
         assert (count, block.where[:2].tolist()) == (2, [0, 2])
         assert block.ramps[:2].tolist() == [[1, 11, 21], [3, 13, 23]]
         assert block.flags[:2].tolist() == [[0, 4, 0], [0, 1, 0]]
@@ -66,7 +66,7 @@ class TestGather:
 
     def test_groups_outside_the_range_are_absent(self):
         plan = few_groups(5, group_range=(1, 4))
-        _, block = gathered(np.zeros((5, 1), "u1"), plan)
+        _, block = gather_ramps(np.zeros((5, 1), "u1"), plan)
         assert block.ramps[0].tolist() == [10, 20, 30]
 
     def test_the_first_group_of_a_later_range_is_no_jump(self):
@@ -74,7 +74,7 @@ class TestGather:
         assert of_one([JUMP_DET, 0, 0, 0])[0] == [JUMP_DET, 0, 0, 0]
 
     def test_saturated_samples_become_nan(self):
-        _, block = gathered(np.array([[0], [0], [JUMP_DET], [BAD]]), few_groups(4))
+        _, block = gather_ramps(np.array([[0], [0], [JUMP_DET], [BAD]]), few_groups(4))
         np.testing.assert_array_equal(block.ramps[0], [0, 10, 20, np.nan])
 
     @given(flags)
@@ -108,7 +108,7 @@ class TestZeroFrame:
     def ramp(flags, zero=7.5, **options):
         """Return the block of one ramp with a zero frame."""
         plan = few_groups(len(flags), **{"suppress": False, **options})
-        return gathered(np.array(flags)[:, None], plan, zero=zero)[1]
+        return gather_ramps(np.array(flags)[:, None], plan, zero=zero)[1]
 
     @given(flags)
     def test_it_replaces_the_first_group_if_there_is_no_good_one(self, flags):

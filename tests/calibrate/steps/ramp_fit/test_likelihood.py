@@ -1,4 +1,4 @@
-"""The fit of one ramp is generalized least squares, and omits what fits badly."""
+"""The fit of one ramp is generalized least squares, and omits differences that fit badly."""
 
 import numpy as np
 import pytest
@@ -74,7 +74,7 @@ def test_it_is_generalized_least_squares_of_the_used_differences(found, rate, da
     fit = solve(n, pixel_of(rate, cov), cov, w)
     whole = matrix(cov, rate)
     # Covariance matrices of up to 14 differences are inverted to about 1e-12.
-    assert scaled(fit) == pytest.approx(
+    assert summarize(fit) == pytest.approx(
         least_squares(found[use], whole[np.ix_(use, use)]), 1e-8, 1e-8
     )
     for i in range(n):
@@ -88,7 +88,7 @@ def test_it_is_generalized_least_squares_of_the_used_differences(found, rate, da
             assert (w.rate_two[i], w.chisq_two[i]) == pytest.approx(wanted, 1e-6, 1e-6)
 
 
-def scaled(fit):
+def summarize(fit):
     """Return the rate and chi-squared of a fit."""
     return fit.b / fit.c, (fit.a - fit.b**2 / fit.c) / fit.scale
 

@@ -33,7 +33,7 @@ def ramp():
     return interleaved_ramp("NRS1")
 
 
-def corrected(placed, weights, **parameters):
+def correct(placed, weights, **parameters):
     step = RefPixStep(override_refpix=str(weights), **parameters)
     return step.run(placed.ours())
 
@@ -42,7 +42,7 @@ def values(model):
     return model.data.compute(scheduler="synchronous")
 
 
-def expected(placed, weights, **parameters):
+def correct_by_jwst(placed, weights, **parameters):
     step = JwstRefPixStep(override_refpix=str(weights), **parameters)
     return step.process(placed.theirs())
 
@@ -61,16 +61,16 @@ def assert_agrees(found, wanted, few=0.0, data=None):
 @pytest.fixture(scope="module")
 def whole(ramp, weights):
     """Return our result for the ramp."""
-    return values(corrected(ramp, weights))
+    return values(correct(ramp, weights))
 
 
 def test_a_ramp_agrees_with_jwst(ramp, weights, whole):
-    assert_agrees(corrected(ramp, weights), expected(ramp, weights), data=whole)
+    assert_agrees(correct(ramp, weights), correct_by_jwst(ramp, weights), data=whole)
 
 
 # A sample that equals its mean exactly counts as unknown and has no drift subtracted. With means of
 # the border subtracted first, in another precision than jwst's, that decision differs for a few
-# samples; a reference pixel's affects the prediction of some 60 pixels around it.
+# samples; one in a reference pixel affects the prediction of some 60 pixels around it.
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("parameters", "few"),
@@ -84,19 +84,19 @@ def test_a_ramp_agrees_with_jwst(ramp, weights, whole):
 )
 def test_two_integrations_of_the_other_detector_agree_with_jwst(weights, parameters, few):
     placed = interleaved_ramp("NRS2", nints=2, ngroups=3, seed=4)
-    found = corrected(placed, weights, **parameters)
-    assert_agrees(found, expected(placed, weights, **parameters), few)
+    found = correct(placed, weights, **parameters)
+    assert_agrees(found, correct_by_jwst(placed, weights, **parameters), few)
 
 
 def test_tiles_do_not_change_results(ramp, weights, whole):
     with dask.config.set({"calbatch.tile-rows": 301}):
-        assert np.array_equal(values(corrected(ramp, weights)), whole)
+        assert np.array_equal(values(correct(ramp, weights)), whole)
 
 
 def test_a_single_group_is_unchanged(weights):
-    # The mean over groups takes everything.
+    # The mean over groups is the sample itself, so no signal is left.
     placed = interleaved_ramp("NRS2", ngroups=1, bad=False)
-    found = values(corrected(placed, weights))
+    found = values(correct(placed, weights))
     rows = InterleavedLayout(is_turned=True).science_rows
     np.testing.assert_array_equal(found, placed.data[..., rows, :])
 
@@ -108,7 +108,7 @@ def test_correlated_noise_is_reduced(weights):
     light = placed.data[:, 1:] - placed.data[:, :1]
     drift = rng.normal(0, 300, (1, 2, 1, 2048)).astype("f4")
     placed.data += drift
-    found = values(corrected(placed, weights))
+    found = values(correct(placed, weights))
     rows = InterleavedLayout(is_turned=False).science_rows
     before = (placed.data[:, 1] - placed.data[:, 0] - light[:, 0])[:, rows]
     after = found[:, 1] - found[:, 0] - light[:, 0][:, rows]
@@ -144,14 +144,14 @@ def test_references_that_do_not_fit_are_rejected(ramp, tmp_path):
     table = fits.BinTableHDU(np.zeros(2 * 711 * 2048, [("alpha_0", "f4")]), name="IRS2")
     fits.HDUList([fits.PrimaryHDU(), table]).writeto(short)
     with pytest.raises(ReferenceFileError, match=rf"{re.escape(str(short))}: .* 2916352 rows"):
-        corrected(ramp, short)
+        correct(ramp, short)
     with pytest.raises(StepError, match=r"its refpix reference is N/A, .* override_refpix"):
-        corrected(ramp, "N/A")
+        correct(ramp, "N/A")
 
 
 def test_interleaved_pixels_are_not_kept_yet(ramp, weights):
     with pytest.raises(StepError, match="preserve_irs2_refpix = True is not supported yet"):
-        corrected(ramp, weights, preserve_irs2_refpix=True)
+        correct(ramp, weights, preserve_irs2_refpix=True)
 
 
 def test_another_order_of_pixels_is_rejected(ramp, weights):

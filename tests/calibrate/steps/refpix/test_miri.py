@@ -30,7 +30,7 @@ def exposure():
     return data.astype("f4"), pixeldq.astype("u4")
 
 
-def corrected(data, pixeldq, *, odd_even_rows=True, siglimit=3.0):
+def correct(data, pixeldq, *, odd_even_rows=True, siglimit=3.0):
     sides = [
         gather_drift(data[..., slice(*region.cols)], pixeldq[..., slice(*region.cols)])
         for region in side_regions()
@@ -39,7 +39,7 @@ def corrected(data, pixeldq, *, odd_even_rows=True, siglimit=3.0):
     return subtract_drift(data, signal=signal, region=WHOLE)
 
 
-def jwst_corrected(data, pixeldq, *, odd_even_rows=True, siglimit=3.0):
+def correct_by_jwst(data, pixeldq, *, odd_even_rows=True, siglimit=3.0):
     model = jwst_models.RampModel(data=data.copy(), pixeldq=pixeldq.copy())
     model.meta.instrument.name, model.meta.instrument.detector = "MIRI", "MIRIMAGE"
     place = model.meta.subarray
@@ -53,7 +53,7 @@ def jwst_corrected(data, pixeldq, *, odd_even_rows=True, siglimit=3.0):
 @pytest.mark.agreement
 @pytest.mark.parametrize("options", [{}, {"odd_even_rows": False}, {"siglimit": 2.0}], ids=str)
 def test_agreement_with_jwst(exposure, options):
-    found, wanted = corrected(*exposure, **options), jwst_corrected(*exposure, **options)
+    found, wanted = correct(*exposure, **options), correct_by_jwst(*exposure, **options)
     # jwst averages in single precision
     np.testing.assert_allclose(found, wanted, rtol=0, atol=4e-3)
     np.testing.assert_array_equal(found[:, 0], exposure[0][:, 0])
@@ -63,13 +63,13 @@ def test_agreement_with_jwst(exposure, options):
 
 @pytest.mark.agreement
 def test_an_amplifier_without_reference_pixels_stops_the_correction(exposure, caplog):
-    """As in jwst, though its additions round the samples again."""
+    """As in jwst, which however rounds the samples again."""
     data, pixeldq = exposure
     pixeldq = pixeldq.copy()
     pixeldq[1::2, 1030] |= DO_NOT_USE
-    np.testing.assert_array_equal(corrected(data, pixeldq), data)
+    np.testing.assert_array_equal(correct(data, pixeldq), data)
     assert "amplifier 3 has no usable reference pixels on a side" in caplog.text
-    np.testing.assert_allclose(jwst_corrected(data, pixeldq), data, rtol=2e-7)
+    np.testing.assert_allclose(correct_by_jwst(data, pixeldq), data, rtol=2e-7)
 
 
 def test_parts_of_the_frame_are_corrected_alike(exposure):

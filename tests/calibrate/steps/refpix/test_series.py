@@ -1,4 +1,4 @@
-"""Loops over time series do what their equations say."""
+"""Loops over time series agree with their equations, written in NumPy."""
 
 import numpy as np
 import pytest

@@ -50,12 +50,12 @@ def ramp(detector, *, nints=1, ngroups=2, seed=1):
     return PlacedRamp(data.astype(np.float32), pixeldq, detector=detector, subarray="FULL")
 
 
-def corrected(placed, **parameters):
+def correct(placed, **parameters):
     step = RefPixStep(refpix_algorithm="sirs", **parameters)
     return step.run(placed.ours()).data.compute(scheduler="synchronous")
 
 
-def expected(placed, **parameters):
+def correct_by_jwst(placed, **parameters):
     step = JwstRefPixStep(refpix_algorithm="sirs", **parameters)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -119,7 +119,7 @@ def test_a_full_frame_agrees_with_jwst(tmp_path, detector):
     kernel = write_reference(tmp_path / "k.asdf", **{detector.lower(): coefficients()})
     placed = ramp(detector, ngroups=2 if detector == "NRCA1" else 1)
     parameters = {"override_sirskernel": str(kernel), "sigreject": 3.0, "halfwidth": 20}
-    found, wanted = corrected(placed, **parameters), expected(placed, **parameters)
+    found, wanted = correct(placed, **parameters), correct_by_jwst(placed, **parameters)
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-3 * READ_NOISE)
     median = RefPixStep().run(placed.ours()).data.compute(scheduler="synchronous")
     assert np.mean(np.abs(found - median) > READ_NOISE / 100) > 0.9
@@ -133,12 +133,12 @@ def test_without_kernels_the_median_is_used_as_in_jwst(tmp_path, reference, capl
         reference = str(write_reference(tmp_path / "k.asdf", nrs1=coefficients()))
     placed = ramp("NRCB1", ngroups=1)
     with caplog.at_level("WARNING"):
-        found = corrected(placed, override_sirskernel=reference)
+        found = correct(placed, override_sirskernel=reference)
     assert "using the median" in caplog.text
     median = RefPixStep().run(placed.ours()).data.compute(scheduler="synchronous")
     assert np.array_equal(found, median)
     if reference != "N/A":
-        wanted = expected(placed, override_sirskernel=reference)
+        wanted = correct_by_jwst(placed, override_sirskernel=reference)
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-3 * READ_NOISE)
 
 
@@ -159,7 +159,7 @@ def test_the_reference_is_recorded(tmp_path):
     assert step.run(placed.ours()).meta.ref_file.sirskernel.name == str(kernel)
 
 
-def test_an_array_that_is_no_full_frame_is_rejected():
+def test_an_array_that_is_not_a_full_frame_is_rejected():
     placed = PlacedRamp(np.zeros((1, 1, 16, 16), "f4"), np.zeros((16, 16), "u4"), subarray="FULL")
     with pytest.raises(StepError, match="needs 2048 rows and columns"):
         RefPixStep(refpix_algorithm="sirs").run(placed.ours())

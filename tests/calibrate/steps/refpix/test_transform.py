@@ -32,7 +32,7 @@ def test_spectra_agree_with_numpy(series, full):
     np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=5e-6 * scale)
 
 
-def test_a_series_returns(series):
+def test_a_series_survives_a_round_trip(series):
     np.testing.assert_allclose(transform_back(transform(series)), series, atol=2e-5)
 
 
