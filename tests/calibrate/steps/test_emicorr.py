@@ -10,7 +10,10 @@ from support.detector_steps import assert_tiling_is_invisible, jwst_result, ramp
 from support.step_contract import StepContract
 
 from calbatch.calibrate.errors import ParameterError, ReferenceFileError, StepError
+from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
 from calbatch.calibrate.steps.emicorr import EmiCorrStep
+from calbatch.cluster.errors import RequestError
+from calbatch.cluster.planning.step_configuration import configure_step
 
 FREQUENCIES = {"Hz390": 390.625, "Hz218": 218.52055}
 READ_NOISE = 4.0
@@ -229,6 +232,14 @@ class TestStep:
         step.onthefly_corr_freq = [390.625]
         with pytest.raises(ParameterError, match="save_intermediate_results is not supported yet"):
             step.check()
+
+    def test_saving_waves_is_rejected_in_a_pipeline_and_before_a_batch(self):
+        values = {"emicorr": {"save_intermediate_results": True, "onthefly_corr_freq": [390.625]}}
+        message = r"emicorr\.save_intermediate_results is not supported yet"
+        with pytest.raises(ParameterError, match=message):
+            Detector1Pipeline.from_config(parameters={"steps": values}).check()
+        with pytest.raises(RequestError, match=message):
+            configure_step("detector1", parameters=values)
 
 
 def sine_reference(path: Path, shift: float = 0.0) -> Path:

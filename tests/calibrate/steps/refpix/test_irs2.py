@@ -10,6 +10,7 @@ from jwst.refpix import RefPixStep as JwstRefPixStep
 from support.interleaved import READ_NOISE, interleaved_ramp, reference_rows, write_weights
 
 from calbatch.calibrate.errors import ReferenceFileError, StepError
+from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
 from calbatch.calibrate.steps._interleaving import InterleavedLayout
 from calbatch.calibrate.steps.refpix import RefPixStep
 from calbatch.calibrate.steps.refpix._prediction import (
@@ -152,6 +153,15 @@ def test_references_that_do_not_fit_are_rejected(ramp, tmp_path):
 def test_interleaved_pixels_are_not_kept_yet(ramp, weights):
     with pytest.raises(StepError, match="preserve_irs2_refpix = True is not supported yet"):
         correct(ramp, weights, preserve_irs2_refpix=True)
+
+
+def test_a_pipeline_refuses_to_keep_interleaved_pixels_by_name(ramp, weights):
+    pipeline = Detector1Pipeline()
+    others = {alias: {"skip": True} for alias in pipeline.steps()}
+    kept = {"skip": False, "override_refpix": str(weights), "preserve_irs2_refpix": True}
+    pipeline.configure(others | {"refpix": kept}, "a test")
+    with pytest.raises(StepError, match="refpix: preserve_irs2_refpix = True is not supported yet"):
+        pipeline.run_lazily(ramp.ours())
 
 
 def test_another_order_of_pixels_is_rejected(ramp, weights):
