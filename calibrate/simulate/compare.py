@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calbatch.calibrate.simulate.effects.bursts import distance
+from calbatch.calibrate.simulate.effects.bursts import measure_distance
 from calbatch.calibrate.simulate.truth import Truth
 from calbatch.models.dq import DO_NOT_USE, JUMP_DET, SATURATED
 
@@ -114,7 +114,7 @@ def score_bursts(truth: Truth, groupdq: NDArray[np.uint8]) -> BurstScore:
     explained = _near(truth.rays, groupdq.shape)
     flagged, pixels, count = 0, 0, 0
     for burst in truth.bursts:
-        relative, group = distance(burst, (frame[0], frame[1])), burst["group"]
+        relative, group = measure_distance(burst, (frame[0], frame[1])), burst["group"]
         explained[burst["integration"], :, relative < 3] = True
         if not 0 < group < ngroups:
             continue

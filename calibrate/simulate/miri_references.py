@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from calbatch.calibrate.simulate.effects.drift import reference_tree
+from calbatch.calibrate.simulate.effects.drift import make_emicorr_tree
 from calbatch.calibrate.simulate.instruments import READPATTS
 from calbatch.calibrate.simulate.ramp import RESET_GROUPS, reset_factor
 from calbatch.calibrate.simulate.reference_parts import (
@@ -106,5 +106,5 @@ def _emicorr(setting: Setting) -> Reference:
         },
         cards=[],
         extensions=[],
-        tree={"meta": meta, **reference_tree(readout)},
+        tree={"meta": meta, **make_emicorr_tree(readout)},
     )

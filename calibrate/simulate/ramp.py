@@ -29,8 +29,8 @@ from calbatch.calibrate.simulate.readout_plan import (
 )
 from calbatch.calibrate.simulate.reference_parts import (
     Setting,
-    bad_reference_rows,
-    reference_bias,
+    draw_bad_reference_rows,
+    draw_reference_bias,
 )
 from calbatch.calibrate.simulate.spec import Noise
 from calbatch.calibrate.simulate.streams import stream
@@ -354,9 +354,9 @@ def interleave_ramp(
     rows = science_rows(readout.detector.fastaxis)
     data[:, :, rows] = ramp.data
     others = np.flatnonzero(reference_rows(readout.detector.fastaxis))
-    bias = reference_bias(setting)[others]
+    bias = draw_reference_bias(setting)[others]
     scale = np.full((others.size, 1), np.median(setting.maps.read_noise) / np.sqrt(readout.nframes))
-    scale[np.isin(others, bad_reference_rows(setting))] *= BAD_NOISE
+    scale[np.isin(others, draw_bad_reference_rows(setting))] *= BAD_NOISE
     for integration, drift in enumerate(ramp.drifts):
         rng = stream(*purpose, integration, "references")
         for group in range(ngroups):

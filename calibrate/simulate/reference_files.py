@@ -24,14 +24,14 @@ from calbatch.calibrate.simulate.reference_parts import (
     USEAFTER,
     Reference,
     Setting,
+    draw_reference_bias,
     encode_flags,
     exposure_type,
     interleave_flags,
     interleave_map,
     make_reference,
-    reference_bias,
+    make_weight_extensions,
     reference_cards,
-    weight_extensions,
     wheels,
 )
 from calbatch.calibrate.simulate.spec import SimulationSpec
@@ -135,9 +135,9 @@ def _read_noise(setting: Setting) -> Reference:
 def _superbias(setting: Setting) -> Reference:
     maps, bias = setting.maps, setting.maps.bias
     unreliable = maps.hot & (maps.dark_rate > 200)
-    patterns = "|".join(set_of_patterns(setting))
+    patterns = "|".join(list_patterns(setting))
     if setting.readout.is_interleaved:
-        bias = interleave_map(setting, bias, reference_bias(setting))
+        bias = interleave_map(setting, bias, draw_reference_bias(setting))
         unreliable = interleave_map(setting, unreliable, False)
     extensions = [
         Extension("SCI", bias, _unit("DN")),
@@ -184,7 +184,7 @@ def _side_kernels(setting: Setting) -> Reference:
     )
 
 
-def set_of_patterns(setting: Setting) -> list[str]:
+def list_patterns(setting: Setting) -> list[str]:
     """Return the readout patterns in the same layout as the exposure's."""
     patterns = READPATTS[setting.instrument]
     return [name for name in patterns if (name in IRS2) == setting.readout.is_interleaved]
@@ -192,7 +192,7 @@ def set_of_patterns(setting: Setting) -> list[str]:
 
 def _weights(setting: Setting) -> Reference:
     """Return the weights with which IRS2 subtracts reference pixels."""
-    extensions = list(weight_extensions())
+    extensions = list(make_weight_extensions())
     return make_reference(setting, "refpix", "IRS2Model", extensions, READPATT="|".join(IRS2))
 
 

@@ -193,7 +193,7 @@ def make_reference(
 # -- IRS2: arrays with interleaved reference pixels ----------------------------------------------
 
 
-def bad_reference_rows(setting: Setting) -> NDArray[np.intp]:
+def draw_bad_reference_rows(setting: Setting) -> NDArray[np.intp]:
     """Return the file rows of bad interleaved reference pixels, which the mask flags."""
     rng = stream(setting.seed, "bad references", setting.spec.detector)
     sections = rng.integers(0, 5, BAD_BLOCKS)
@@ -202,7 +202,7 @@ def bad_reference_rows(setting: Setting) -> NDArray[np.intp]:
     return np.sort(np.concatenate([first, first + 1]))
 
 
-def reference_bias(setting: Setting) -> NDArray[np.float32]:
+def draw_reference_bias(setting: Setting) -> NDArray[np.float32]:
     """Return the bias of all rows; that of science rows is zero, (3200, columns)."""
     frame = setting.readout.full_frame
     rng = stream(setting.seed, "reference bias", setting.spec.detector)
@@ -225,11 +225,11 @@ def interleave_flags(setting: Setting, flags: dict[str, Mask]) -> dict[str, Mask
     result = {name: interleave_map(setting, mask, False) for name, mask in flags.items()}
     result["REFERENCE_PIXEL"] = result["REFERENCE_PIXEL"] | rows
     bad = np.zeros_like(result["REFERENCE_PIXEL"])
-    bad[bad_reference_rows(setting)] = True
+    bad[draw_bad_reference_rows(setting)] = True
     return {**result, "BAD_REF_PIXEL": bad}
 
 
-def weight_extensions() -> Iterator[Extension]:
+def make_weight_extensions() -> Iterator[Extension]:
     """Yield the extensions of the weights' reference.
 
     Up to a frequency, half of the drift is predicted from the reference output, which has a sample

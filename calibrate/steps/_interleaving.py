@@ -117,7 +117,7 @@ def layout_of(exposure: DataModel) -> InterleavedLayout:
     detector = str(exposure.meta.instrument.detector)
     if detector not in ("NRS1", "NRS2"):
         raise StepError(
-            f"{exposure.path}: IRS2 readout needs DETECTOR = NRS1 or NRS2, is {detector}"
+            f"{exposure.path}: IRS2 readout needs DETECTOR = NRS1 or NRS2, but it is {detector}"
         )
     for path, wanted in (("nrs_normal", PIXELS), ("nrs_reference", REFERENCES)):
         found = header_number(exposure, f"meta.exposure.{path}")

@@ -70,7 +70,7 @@ class GuiderCdsStep(Step):
                 raise
         mean = mean_of_usable(reference)
         log.info(
-            "%s: is a stack of windows, which has no place in %s: using its mean, %g",
+            "%s: %s does not cover this stack of windows: using the mean of the reference, %g",
             guider.path, reference.path, mean,
         )  # fmt: skip
         return ConstantReader(guider.frame, np.dtype(np.float32), mean)
@@ -88,7 +88,7 @@ def _require_reads(guider: GuiderRawModel, kind: str, reads: int, *, identifies:
     if identifies and ints == 1:
         log.warning(
             "%s: has one integration, so cosmic rays are not rejected: %s usually has two, and the "
-            "smaller difference counts",
+            "smaller difference is used",
             guider.path, kind,
         )  # fmt: skip
 

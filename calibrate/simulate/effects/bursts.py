@@ -79,7 +79,7 @@ def draw_bursts(
     return Bursts(table, reduce(join_deposits, parts, none))
 
 
-def distance(burst: np.void, shape: tuple[int, ...]) -> NDArray[Any]:
+def measure_distance(burst: np.void, shape: tuple[int, ...]) -> NDArray[Any]:
     """Return each pixel's distance from a burst's centre, relative to the edge of its ellipse."""
     y, x = np.ogrid[: shape[0], : shape[1]]
     down, right = y - burst["row"], x - burst["col"]
@@ -89,7 +89,7 @@ def distance(burst: np.void, shape: tuple[int, ...]) -> NDArray[Any]:
 
 
 def _deposit(burst: np.void, light: NDArray[np.bool_], shower_charge: float) -> Rays:
-    relative = distance(burst, light.shape)
+    relative = measure_distance(burst, light.shape)
     row, col = np.nonzero((relative < 1) & light)
     if burst["shower"]:
         electrons = np.full(row.size, shower_charge)

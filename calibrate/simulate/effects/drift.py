@@ -59,7 +59,7 @@ class Drift:
         return np.ascontiguousarray(self.by_row[group, :, band]), self.by_col[group]
 
 
-def pink(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
+def draw_pink_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Return 1/f noise along the last axis with mean square 1 over its whole length."""
     length = shape[-1]
     spectrum = np.fft.rfft(rng.standard_normal(shape))
@@ -83,12 +83,13 @@ def draw_drift(rng: np.random.Generator, readout: ReadoutPlan) -> Drift:
     outputs, position = _outputs(readout, fast)
     lines = len(slow)
     line = slow - slow.min()
-    common = COMMON_NOISE * pink(rng, (frames * lines + 1,))
+    common = COMMON_NOISE * draw_pink_noise(rng, (frames * lines + 1,))
     start = common[:-1].reshape(frames, lines)[:, line]
     slope = np.diff(common).reshape(frames, lines)[:, line]
     count = 5 if readout.is_interleaved else 4
     each = (
-        OUTPUT_NOISE * pink(rng, (count, frames * lines)).reshape(count, frames, lines)[..., line]
+        OUTPUT_NOISE
+        * draw_pink_noise(rng, (count, frames * lines)).reshape(count, frames, lines)[..., line]
     )
     offsets = np.cumsum(rng.normal(0, OFFSET_STEP, (frames, count)), axis=0)
     parity = rng.normal(0, PARITY_NOISE, (frames, count, 2))
@@ -127,13 +128,13 @@ def _group_means(profiles: NDArray[np.float64], readout: ReadoutPlan) -> NDArray
 # -- interference ------------------------------------------------------------------------------
 
 
-def wave(samples: NDArray[np.float64]) -> NDArray[np.float64]:
+def evaluate_wave(samples: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the signal at phases in periods; its amplitude is about 1."""
     angle = 2 * np.pi * samples
     return np.sin(angle) + 0.3 * np.cos(2 * angle) - 0.1 * np.sin(3 * angle)
 
 
-def sampling_of(readout: ReadoutPlan) -> Sampling:
+def make_sampling(readout: ReadoutPlan) -> Sampling:
     """Return the times at which the pixels of an exposure are read."""
     rows, columns = readout.frame.shape
     clocks = Clocks(columns // EDGE + 13, round(readout.frame_time / SAMPLE_TIME))
@@ -164,7 +165,7 @@ def draw_interference(
     -------
     ndarray, shape (rows, cols)
     """
-    sampling = sampling_of(readout)
+    sampling = make_sampling(readout)
     reset = sampling.clocks.frame if sampling.has_reset_frame else 0
     frames = readout.total_frames * integration + group * (readout.nframes + readout.groupgap)
     signal = np.zeros((rows.stop - rows.start, readout.frame.ncols // EDGE))
@@ -172,17 +173,17 @@ def draw_interference(
         times = sampling.offsets((rows.start, rows.stop)) + integration * reset
         times += (frames + number) * sampling.frame_samples
         for frequency, amplitude in FREQUENCIES.values():
-            signal += amplitude * wave(times * SAMPLE_TIME * frequency + start)
+            signal += amplitude * evaluate_wave(times * SAMPLE_TIME * frequency + start)
     return np.repeat(signal / readout.nframes, EDGE, axis=1).astype(np.float32)
 
 
-def reference_tree(readout: ReadoutPlan) -> dict[str, Any]:
+def make_emicorr_tree(readout: ReadoutPlan) -> dict[str, Any]:
     """Return the content of the reference for exposures of a subarray."""
     middles = (np.arange(WAVE_SAMPLES) + 0.5) / WAVE_SAMPLES
-    samples = [float(value) for value in np.round(wave(middles), 9)]
+    samples = [float(value) for value in np.round(evaluate_wave(middles), 9)]
     names = list(FREQUENCIES)
     speed = "SLOW" if "SLOW" in readout.readpatt else "FAST"
-    clocks = sampling_of(readout).clocks
+    clocks = make_sampling(readout).clocks
     case = {
         "rowclocks": int(clocks.row),
         "frameclocks": int(clocks.frame),

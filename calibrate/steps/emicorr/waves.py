@@ -109,7 +109,7 @@ def _read_wave(path: str, tree: Mapping[str, Any], name: str) -> Wave:
         raise FileError(
             path,
             f"the frequency {name} has {frequency} Hz and amplitudes of the shape {samples.shape}; "
-            f"it must be positive, and they at least {MIN_SAMPLES} numbers",
+            f"it must be positive, and there must be {MIN_SAMPLES} amplitudes or more",
         )
     return Wave(frequency, samples.astype(np.float64))
 

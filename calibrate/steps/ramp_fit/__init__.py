@@ -115,7 +115,7 @@ class RampFitStep(Step):
         """Return whether ramps are fitted by likelihood, which needs four groups."""
         wanted = self.algorithm == "LIKELY"
         if not wanted and read_times_of(exposure):
-            log.warning("%s: uneven read times: using LIKELY", self.name)
+            log.warning("%s: the exposure lists the times of its reads: using LIKELY", self.name)
             wanted = True
         groups = exposure.shape[1]
         if wanted and groups < LIKELY_GROUPS:

@@ -74,7 +74,7 @@ def _weights_hdu(path: str) -> Hdu:
         raise ReferenceFileError(str(error)) from error
     if hdu is None or hdu.kind != "table":
         raise ReferenceFileError(
-            f"{path}: has no IRS2 table, so it is no refpix reference for IRS2"
+            f"{path}: has no IRS2 table, so it is not a refpix reference for IRS2"
         )
     return hdu
 

@@ -15,10 +15,10 @@ from calbatch.calibrate.simulate.readout_plan import plan_readout, reference_row
 from calbatch.calibrate.simulate.reference_parts import (
     LISTED,
     Setting,
-    bad_reference_rows,
+    draw_bad_reference_rows,
+    draw_reference_bias,
     interleave_flags,
-    reference_bias,
-    weight_extensions,
+    make_weight_extensions,
 )
 from calbatch.calibrate.simulate.spec import Noise
 from calbatch.calibrate.steps._interleaving import InterleavedLayout
@@ -63,11 +63,11 @@ def test_reference_pixels_show_bias_drift_and_noise(setting):
     rows = science_rows(setting.readout.detector.fastaxis)
     assert np.all(data[:, :, rows] == 1234)
     drift = drifts[0].by_row[1].T @ drifts[0].by_col[1]
-    left = data[0, 1] - reference_bias(setting) - drift
-    good = np.setdiff1d(interleaved(), bad_reference_rows(setting))
+    left = data[0, 1] - draw_reference_bias(setting) - drift
+    good = np.setdiff1d(interleaved(), draw_bad_reference_rows(setting))
     noise = np.median(setting.maps.read_noise)
     assert np.std(left[good]) == pytest.approx(noise, rel=0.05)
-    assert np.std(left[bad_reference_rows(setting)]) > 4 * noise
+    assert np.std(left[draw_bad_reference_rows(setting)]) > 4 * noise
 
 
 def test_without_noise_reference_pixels_are_bias(setting):
@@ -77,23 +77,23 @@ def test_without_noise_reference_pixels_are_bias(setting):
     )
     data = interleave_ramp(silent, ramp, (1, "NRS1 1", 1))[0, 0]
     rows = interleaved()
-    assert np.array_equal(data[rows], np.rint(reference_bias(silent)[rows]))
+    assert np.array_equal(data[rows], np.rint(draw_reference_bias(silent)[rows]))
 
 
 def test_the_mask_flags_bad_reference_pixels(setting):
     nothing = np.zeros((2048, 2048), bool)
     flags = interleave_flags(setting, {"REFERENCE_PIXEL": nothing, "HOT": ~nothing})
     assert np.flatnonzero(flags["BAD_REF_PIXEL"].any(axis=1)).tolist() == (
-        bad_reference_rows(setting).tolist()
+        draw_bad_reference_rows(setting).tolist()
     )
     assert np.array_equal(flags["REFERENCE_PIXEL"], ~flags["HOT"])
-    assert set(bad_reference_rows(setting)) <= set(interleaved())
+    assert set(draw_bad_reference_rows(setting)) <= set(interleaved())
 
 
 def test_weights_have_the_layout_of_jwst(tmp_path):
     from stdatamodels.jwst.datamodels import IRS2Model
 
-    weights, listed = weight_extensions()
+    weights, listed = make_weight_extensions()
     hdus = [fits.BinTableHDU(e.data, name=e.name) for e in (weights, listed)]
     fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / "w.fits")
     with IRS2Model(tmp_path / "w.fits") as model:

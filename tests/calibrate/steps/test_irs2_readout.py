@@ -114,7 +114,9 @@ def test_later_steps_need_refpix_first(eventful, name):
 def test_another_detector_is_rejected(eventful):
     model = eventful.ours()
     model.meta.instrument.detector = "NIS"
-    with pytest.raises(StepError, match="IRS2 readout needs DETECTOR = NRS1 or NRS2, is NIS"):
+    with pytest.raises(
+        StepError, match="IRS2 readout needs DETECTOR = NRS1 or NRS2, but it is NIS"
+    ):
         SaturationStep().run(model)
 
 

@@ -8,9 +8,9 @@ from calbatch.calibrate.simulate.effects.bursts import (
     CORE_CHARGE,
     FAINT_CHARGE,
     SHOWER_CHARGE,
-    distance,
     draw_bursts,
     join_deposits,
+    measure_distance,
 )
 from calbatch.calibrate.simulate.effects.rays import Rays
 from calbatch.calibrate.simulate.readout_plan import plan_readout
@@ -34,7 +34,7 @@ def test_charge_lies_in_the_ellipses_on_sensitive_pixels(kind):
     assert np.all(drawn.table["integration"] == 2)
     deposits = drawn.deposits
     assert np.all(np.diff(deposits.frame) >= 0)
-    wanted = sum(np.sum((distance(b, LIGHT.shape) < 1) & LIGHT) for b in drawn.table)
+    wanted = sum(np.sum((measure_distance(b, LIGHT.shape) < 1) & LIGHT) for b in drawn.table)
     assert len(deposits.row) == wanted
     assert LIGHT[deposits.row, deposits.col].all()
     low, high = (FAINT_CHARGE, CORE_CHARGE) if kind == "snowballs" else SHOWER_CHARGE

@@ -12,15 +12,15 @@ from calbatch.calibrate.simulate.effects.drift import (
     FREQUENCIES,
     draw_drift,
     draw_interference,
-    pink,
-    wave,
+    draw_pink_noise,
+    evaluate_wave,
 )
 from calbatch.calibrate.simulate.readout_plan import plan_readout
 from calbatch.calibrate.steps.emicorr import EmiCorrStep
 
 
 def test_pink_noise_has_unit_power_and_falling_spectrum():
-    series = pink(np.random.default_rng(1), (200, 512))
+    series = draw_pink_noise(np.random.default_rng(1), (200, 512))
     power = (np.abs(np.fft.rfft(series)) ** 2).mean(axis=0)
     assert (series**2).mean() == pytest.approx(1, rel=0.1)
     low, high = power[4:8].mean(), power[64:128].mean()
@@ -66,7 +66,7 @@ def test_waves_of_the_reference_are_those_of_the_signal():
         entry = tree["frequencies"][name]
         assert entry["frequency"] == frequency
         middles = (np.arange(256) + 0.5) / 256
-        np.testing.assert_allclose(entry["phase_amplitudes"], wave(middles), atol=1e-8)
+        np.testing.assert_allclose(entry["phase_amplitudes"], evaluate_wave(middles), atol=1e-8)
 
 
 @pytest.mark.parametrize("separately", [False, True])

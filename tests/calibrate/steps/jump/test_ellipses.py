@@ -59,7 +59,7 @@ def test_large_shapes_are_measured_alike():
     assert disc.size > CACHED_PIXELS
     shape = measure_shape(disc)
     assert shape.filled == disc.sum()
-    # an ellipse's axes are four standard deviations; one is subtracted, the grid adds a fraction
+    # an ellipse's axes are four standard deviations minus one; the grid adds a fraction
     np.testing.assert_allclose(shape.axes, [39, 59], atol=0.5)
 
 
