@@ -18,7 +18,7 @@ READERS = 4
 """Number of files that are examined at the same time."""
 
 MOST_NAMED = 5
-"""Number of unreadable exposures that an error names."""
+"""Maximum number of unreadable exposures that an error names."""
 
 
 def find_ordering_step(steps: Iterable[Step]) -> Step | None:
