@@ -96,21 +96,21 @@ class UnitQueries:
             yield Unit(number, path, tuple(members), pipeline, product)
 
     def count_held(self, batch: int) -> int:
-        """Return the number of units that wait for others."""
+        """Return the number of held units, which wait for others."""
         if not self.has_members(batch):
             return 0
         query = f"SELECT count(DISTINCT members.number) AS n {_HELD}"
         return int(next(self._rows(query, batch, *OPEN))["n"])
 
     def find_held(self, batch: int, limit: int) -> dict[str, list[str]]:
-        """Return the paths of the units for which the first units wait, by their product or path.
+        """Return the paths of the makers that the first held units wait for, by product or path.
 
         Parameters
         ----------
         batch : int
             The batch's number in the ledger.
         limit : int
-            Maximum number of waiting units to return.
+            Maximum number of held units to return.
         """
         found: dict[str, list[str]] = {}
         if not self.has_members(batch):

@@ -82,11 +82,11 @@ class Dependencies:
         return self._units.get(number)
 
     def is_held(self, number: int) -> bool:
-        """Return whether a unit waits for others."""
+        """Return whether a unit is held: it waits for others."""
         return number in self._pending
 
     def holds_any(self) -> bool:
-        """Return whether any unit waits for others, or has been released but not taken."""
+        """Return whether any unit is held, or has been released but not taken."""
         return bool(self._pending or self._released)
 
     def count_released(self) -> int:
