@@ -48,7 +48,7 @@ class DarkCurrentStep(Step):
         ramp = as_ramp(exposure)
         reference = self.open_reference(ramp, "dark")
         integration = dark_integrations(ramp, reference)
-        rate = average_rate(ramp, reference, self.average_dark_current)
+        rate = choose_average_rate(ramp, reference, self.average_dark_current)
         if rate is not None:
             ramp.set_reader("average_dark_current", rate)
         if self.dark_output is not None:
@@ -71,7 +71,7 @@ class DarkCurrentStep(Step):
         """Add the dark, resampled to the exposure's groups, to the products."""
         saved = (DarkMIRIModel if len(reference.shape or ()) == 4 else DarkModel)()
         saved._inherit(reference)
-        saved.set_reader("data", saved_levels(ramp, reference))
+        saved.set_reader("data", choose_saved_levels(ramp, reference))
         saved.set_reader("dq", reference.rows("dq"))
         saved.dq_def = None  # the flags have been translated
         readout = Readout.of(ramp)
@@ -167,7 +167,9 @@ def flags_of(reference: DataModel) -> Reader:
     return flags.planes((slice(None), slice(0, 1))) if len(flags.shape) == 4 else flags
 
 
-def average_rate(ramp: RampModel, reference: DataModel, given: float | None) -> Reader | None:
+def choose_average_rate(
+    ramp: RampModel, reference: DataModel, given: float | None
+) -> Reader | None:
     """Return the average dark current of each pixel, which adds to the noise of the rates.
 
     With jwst's precedence, it is the given one, or else the image in the dark unless its sum is
@@ -190,7 +192,7 @@ def average_rate(ramp: RampModel, reference: DataModel, given: float | None) -> 
     return ConstantReader(ramp.frame, np.dtype(np.float32), given or 0.0)
 
 
-def saved_levels(ramp: RampModel, reference: DataModel) -> Reader:
+def choose_saved_levels(ramp: RampModel, reference: DataModel) -> Reader:
     """Return the dark as jwst saves it: resampled, or all of a dark with the exposure's readout."""
     levels = levels_of(ramp, reference, MANY)
     dark = reference.rows("data")

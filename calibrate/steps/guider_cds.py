@@ -45,7 +45,7 @@ class GuiderCdsStep(Step):
         lead = {"cal.data": (1,), "cal.err": (1,)} if identifies else None
         rates = guider.map_tiles_into(
             {"cal": GuiderCalModel},
-            rate_of_reads,
+            compute_rates,
             ["cal.data", "cal.err", "cal.dq"],
             leading=lead,
             label=self.name,
@@ -68,7 +68,7 @@ class GuiderCdsStep(Step):
         except ReferenceFileError:
             if "STACK" not in exposure_type(guider):
                 raise
-        mean = mean_of_usable(reference)
+        mean = average_usable_pixels(reference)
         log.info(
             "%s: %s does not cover this stack of windows: using the mean of the reference, %g",
             guider.path, reference.path, mean,
@@ -93,7 +93,7 @@ def _require_reads(guider: GuiderRawModel, kind: str, reads: int, *, identifies:
         )  # fmt: skip
 
 
-def mean_of_usable(reference: DataModel) -> float:
+def average_usable_pixels(reference: DataModel) -> float:
     """Return the mean of a reference's pixels that are not NaN.
 
     Raises
@@ -111,7 +111,7 @@ def mean_of_usable(reference: DataModel) -> float:
     return float(usable.mean(dtype=np.float64))
 
 
-def rate_of_reads(
+def compute_rates(
     data: Array,
     dq: Array,
     *,
@@ -149,7 +149,7 @@ def rate_of_reads(
     dq : ndarray
         Flags, (rows, columns).
     """
-    d = difference_of_reads(data, reads)
+    d = subtract_reads(data, reads)
     if identifies:
         d = np.minimum.reduce(d[:2], axis=0, keepdims=True)
     with np.errstate(all="ignore"):  # gains of zero
@@ -159,7 +159,7 @@ def rate_of_reads(
     return d / group_time, err, dq
 
 
-def difference_of_reads(data: Array, reads: int) -> Array:
+def subtract_reads(data: Array, reads: int) -> Array:
     """Return the difference of reads (DN) in each integration, (integrations, rows, columns)."""
     if reads == 1:
         difference: Array = data[:, 1] - data[:, 0]

@@ -52,7 +52,7 @@ class RSCDStep(Step):
     def process(self, exposure: DataModel) -> RampModel:
         """Return the ramp with its first groups flagged."""
         ramp = as_miri_ramp(exposure, "decaying reset charge")
-        listed = listed_groups(self.open_reference(ramp, "rscd").rscd_group_skip_table, ramp)
+        listed = look_up_groups(self.open_reference(ramp, "rscd").rscd_group_skip_table, ramp)
         groups = ramp.shape[1]
         if groups < MIN_GROUPS:
             raise SkipStep(f"{groups} groups are too few to exclude the first ones")
@@ -89,7 +89,7 @@ class ExclusionPlan:
     later: int | None
 
 
-def listed_groups(table: Array, ramp: RampModel) -> tuple[int, int]:
+def look_up_groups(table: Array, ramp: RampModel) -> tuple[int, int]:
     """Return the numbers of groups that a reference lists for an exposure.
 
     Parameters
@@ -167,7 +167,7 @@ def exclude_first_groups(
         if count is None:
             counts.append(np.zeros((pixeldq.shape[0], 3), np.int64))
             continue
-        excluded, early = groups_to_exclude(groupdq[which], count)
+        excluded, early = count_groups_to_exclude(groupdq[which], count)
         numbers = np.arange(groupdq.shape[1])[:, None, None]
         flags[which] |= np.where(numbers < excluded[:, None], np.uint8(DO_NOT_USE), np.uint8(0))
         fewer = np.any(excluded < count, axis=0)
@@ -182,7 +182,7 @@ def exclude_first_groups(
     return flags, pixeldq, counts[0], counts[1]
 
 
-def groups_to_exclude(groupdq: Array, count: int) -> tuple[Array, Array]:
+def count_groups_to_exclude(groupdq: Array, count: int) -> tuple[Array, Array]:
     """Return the number of groups to exclude from each ramp.
 
     A ramp that would be left with fewer than two groups before saturation excludes fewer: one less

@@ -165,13 +165,13 @@ def our_likely_fit(ramps, *, window=None, times=None):
     facts = ramps.times
     groups = ramps.data.shape[1]
     readout = facts["nframes"], facts["groupgap"], facts["frame_time"]
-    times = times or covariance.regular_times(groups, *readout)
+    times = times or covariance.make_regular_times(groups, *readout)
     fit = likely.fit_ramps_by_likelihood
     if ramps.zero is not None and len(times[0]) > 1:
         fit, arrays = likely.fit_by_likelihood_with_zero_frames, (*arrays, ramps.zero)
         times = covariance.separate_first_read(times)
     settings = likely.LikelySettings(
-        covariance.difference_covariance(times), facts["nframes"], window or (0, groups)
+        covariance.make_covariance(times), facts["nframes"], window or (0, groups)
     )
     found = fit(*arrays, **references, settings=settings)
     names = dict(zip(FIELDS, found[:5], strict=True)), dict(zip(FIELDS, found[5:10], strict=True))

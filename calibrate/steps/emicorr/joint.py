@@ -22,7 +22,7 @@ from calbatch.calibrate.steps.emicorr.phase_kernels import (
     compute_scatter,
     subtract_phased,
 )
-from calbatch.calibrate.steps.emicorr.waves import Wave, spline_through
+from calbatch.calibrate.steps.emicorr.waves import Wave, fit_spline
 from calbatch.models.datamodels import RampModel
 from calbatch.models.jit import for_kernel
 from calbatch.models.tiling.plan import REGION, Region
@@ -58,7 +58,7 @@ class WaveSetting:
     @classmethod
     def of(cls, sampling: Sampling, wave: Wave) -> "WaveSetting":
         """Return the setting of a wave, with its spline."""
-        return cls(sampling=sampling, wave=wave, coefficients=spline_through(wave.samples))
+        return cls(sampling=sampling, wave=wave, coefficients=fit_spline(wave.samples))
 
     @property
     def period(self) -> float:
@@ -83,8 +83,8 @@ def correct_jointly(ramp: RampModel, setting: WaveSetting, *, separately: bool) 
     separately : bool
         True to fit each integration by itself.
     """
-    bands = bands_of_frame(setting)
-    limit = ramp.reduce(gather_scatter, scatter_limit, bands)
+    bands = cut_bands(setting)
+    limit = ramp.reduce(gather_scatter, find_scatter_limit, bands)
     fitted = ramp.reduce(
         sum_by_phase,
         partial(fit_wave, setting=setting, separately=separately),
@@ -99,7 +99,7 @@ def correct_jointly(ramp: RampModel, setting: WaveSetting, *, separately: bool) 
     )  # fmt: skip
 
 
-def bands_of_frame(setting: WaveSetting) -> list[Region]:
+def cut_bands(setting: WaveSetting) -> list[Region]:
     """Return bands of rows that balance the memory of their samples and of their sums."""
     integrations, groups, rows, columns = setting.sampling.shape
     row_bytes = integrations * groups * columns * np.dtype(np.float32).itemsize
@@ -109,7 +109,7 @@ def bands_of_frame(setting: WaveSetting) -> list[Region]:
     return [Region((r, min(r + height, rows)), (0, columns)) for r in range(0, rows, height)]
 
 
-def scatter_of(data: Array) -> Array:
+def measure_scatter(data: Array) -> Array:
     """Return the standard deviation of each ramp (DN), float32, (integrations, rows, columns)."""
     scatter = np.empty((data.shape[0], *data.shape[2:]), np.float32)
     compute_scatter(for_kernel(data), scatter)
@@ -118,10 +118,10 @@ def scatter_of(data: Array) -> Array:
 
 def gather_scatter(data: Array) -> Array:
     """Return the standard deviation of each ramp of a band."""
-    return scatter_of(data)
+    return measure_scatter(data)
 
 
-def scatter_limit(bands: Sequence[Array]) -> np.float32:
+def find_scatter_limit(bands: Sequence[Array]) -> np.float32:
     """Return the standard deviation below which ramps are fitted: twice the median."""
     limit: np.float32 = 2 * np.median(np.concatenate([band.ravel() for band in bands]))
     return limit
@@ -150,7 +150,7 @@ def sum_by_phase(
     sums, numbers : ndarray
         float64, (phases, groups, integrations) and (phases, integrations).
     """
-    good = (scatter_of(data) < limit) & (pixeldq == 0)
+    good = (measure_scatter(data) < limit) & (pixeldq == 0)
     phases = setting.sampling.phases(region.rows, setting.period)
     sums = np.zeros((setting.bins, data.shape[1], data.shape[0]))
     numbers = np.zeros((setting.bins, data.shape[0]))
@@ -224,7 +224,7 @@ def fit_phase(
         return solve_amplitudes(a, b)
 
     chi_squared, _ = at(trials)
-    phase = best_phase(chi_squared)
+    phase = find_best_phase(chi_squared)
     _, (amplitude,) = at(np.array([phase]))
     return float(amplitude), phase
 
@@ -236,7 +236,7 @@ def solve_amplitudes(a: Float64, b: Float64) -> tuple[Float64, Float64]:
     return np.where(usable, a * amplitude**2 + b * amplitude, np.nan), amplitude
 
 
-def best_phase(chi_squared: Float64) -> float:
+def find_best_phase(chi_squared: Float64) -> float:
     """Return the vertex of a parabola through the best trial phase and its two neighbours.
 
     Phases are periodic: the last trial is the neighbour of the first.

@@ -15,7 +15,7 @@ Array = npt.NDArray[Any]
 
 @inner_kernel
 def _wave_at(coefficients: Array, phase: float) -> float:
-    """Return the spline of `spline_through` at a phase in periods."""
+    """Return the spline of `fit_spline` at a phase in periods."""
     p = phase - np.floor(phase)
     t = (p if p < 1.0 else 0.0) * (coefficients.shape[0] - 1) + 0.5
     m = int(t)

@@ -129,18 +129,18 @@ def gather_residuals(data: Array, *, integrations: int) -> Array:
     ndarray
         float32, (integrations, groups, rows, columns / 4).
     """
-    residuals = [_residuals(ramp) for ramp in data[:integrations]]
+    residuals = [_compute_residuals(ramp) for ramp in data[:integrations]]
     return np.array(residuals, np.float32)
 
 
-def _residuals(ramp: Array) -> Array:
+def _compute_residuals(ramp: Array) -> Array:
     """Return the residuals of an integration, (groups, rows, columns / 4).
 
     The slope, and then the median over groups, are those of all groups but the first and the last.
     """
     inner = slice(1, len(ramp) - 1)
     numbers = np.arange(len(ramp))[:, None, None]
-    flat = (ramp - _slopes(ramp[inner]) * numbers).astype(np.float32)
+    flat = (ramp - _fit_slopes(ramp[inner]) * numbers).astype(np.float32)
     middle = np.nanmin if flat[inner].shape[0] <= 2 else np.nanmedian
     with warnings.catch_warnings():  # about ramps that are NaN
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -151,7 +151,7 @@ def _residuals(ramp: Array) -> Array:
     return np.asarray(mean)
 
 
-def _slopes(ramp: Array) -> Float64:
+def _fit_slopes(ramp: Array) -> Float64:
     """Return the least-squares slopes of ramps, (groups, rows, columns), per group."""
     groups = len(ramp)
     numbers = np.arange(groups, dtype=np.float64)

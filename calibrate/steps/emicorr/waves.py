@@ -114,7 +114,7 @@ def _read_wave(path: str, tree: Mapping[str, Any], name: str) -> Wave:
     return Wave(frequency, samples.astype(np.float64))
 
 
-def spline_through(samples: Float64) -> Float64:
+def fit_spline(samples: Float64) -> Float64:
     """Return the cubics between the samples of a wave.
 
     The samples are at the middles of n equal parts of the period. One sample is added at each end,

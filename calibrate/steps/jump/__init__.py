@@ -45,8 +45,8 @@ from calbatch.calibrate.steps.jump.rules import (
     true_nowhere,
     unusable_groups,
 )
-from calbatch.calibrate.steps.jump.showers import emission_bytes, find_showers, mark_showers
-from calbatch.calibrate.steps.jump.snowballs import find_snowballs, pack_bits, packed_bytes
+from calbatch.calibrate.steps.jump.showers import count_emission_bytes, find_showers, mark_showers
+from calbatch.calibrate.steps.jump.snowballs import count_packed_bytes, find_snowballs, pack_bits
 from calbatch.models import dq
 from calbatch.models.arrays import DeferredMetadata
 from calbatch.models.datamodels import RampModel
@@ -281,7 +281,7 @@ class JumpStep(LargeEvents, Step):
         events = exposure.decide(
             pack_bits,
             partial(find_snowballs, rules=snowball_rules(self, read_group_time(exposure))),
-            frame_bytes=packed_bytes(exposure.shape),
+            frame_bytes=count_packed_bytes(exposure.shape),
             unusable=unusable,
         )
         return exposure.map_tiles(
@@ -296,7 +296,7 @@ class JumpStep(LargeEvents, Step):
         events = exposure.decide(
             find_emission,
             partial(find_showers, rules=shower_rules(self, seconds, exposure.frame[1])),
-            frame_bytes=emission_bytes(exposure.shape),
+            frame_bytes=count_emission_bytes(exposure.shape),
             radius=emission.ring.shape[0] // 2,
             gain=gain, readnoise=readnoise, rules=emission, region=REGION, core=CORE,
         )  # fmt: skip

@@ -126,7 +126,7 @@ def find_emission(
     ints, groups, _, cols = groupdq.shape
     bits = np.empty((ints, groups - 1, core.shape[0], -(-cols // 8)), np.uint8)
     with np.errstate(invalid="ignore", divide="ignore"):  # pixels without gain or noise
-        for i, k, ratio in _ratios(data, groupdq, gain, readnoise, rules):
+        for i, k, ratio in _compute_ratios(data, groupdq, gain, readnoise, rules):
             ratio[masked | (groupdq[i, k + 1] & np.uint8(FLAGGED) != 0)] = np.nan
             found = np.zeros(core.shape, bool)
             _find_bright(ratio.astype(float), rules.ring, own.start, rules.threshold, found)
@@ -134,7 +134,7 @@ def find_emission(
     return EmissionBits(bits, np.all(dead, axis=(2, 3)), np.all(dead | reference[own], axis=(2, 3)))
 
 
-def _ratios(
+def _compute_ratios(
     data: Array, groupdq: Array, gain: Array, readnoise: Array, rules: EmissionRules
 ) -> Iterator[tuple[int, int, Array]]:
     """Yield the integration, the number and the ratios, (rows, columns), of each difference."""
@@ -147,14 +147,14 @@ def _ratios(
         centre = np.broadcast_to(median, (groups - 1, *median.shape))
         sigma = np.broadcast_to(np.sqrt(np.abs(median) + noise), centre.shape)
     for i in range(ints):
-        before = _electrons(data[i, 0], groupdq[i, 0], gain)
+        before = _convert_to_electrons(data[i, 0], groupdq[i, 0], gain)
         for k in range(groups - 1):
-            now = _electrons(data[i, k + 1], groupdq[i, k + 1], gain)
+            now = _convert_to_electrons(data[i, k + 1], groupdq[i, k + 1], gain)
             yield i, k, np.abs(now - before - centre[k]) / sigma[k]
             before = now
 
 
-def _electrons(data: Array, groupdq: Array, gain: Array) -> Array:
+def _convert_to_electrons(data: Array, groupdq: Array, gain: Array) -> Array:
     electrons = data * gain
     electrons[INVALID[groupdq]] = np.nan
     return electrons
@@ -167,7 +167,9 @@ def _clip(data: Array, groupdq: Array, gain: Array) -> tuple[Array, Array]:
     found = []
     for first in range(0, data.shape[2], CLIP_ROWS):
         rows = slice(first, first + CLIP_ROWS)
-        diffs = np.diff(_electrons(data[:, :, rows], groupdq[:, :, rows], gain[rows]), axis=1)
+        diffs = np.diff(
+            _convert_to_electrons(data[:, :, rows], groupdq[:, :, rows], gain[rows]), axis=1
+        )
         with warnings.catch_warnings():  # about NaN, which are expected
             warnings.simplefilter("ignore")
             _, median, deviation = sigma_clipped_stats(diffs, sigma=5, axis=0)

@@ -47,7 +47,7 @@ class ShowerRules(NamedTuple):
     columns: int
 
 
-def emission_bytes(shape: tuple[int, ...]) -> int:
+def count_emission_bytes(shape: tuple[int, ...]) -> int:
     """Return the bytes of the bits of emission in a ramp, and of the current plane."""
     integrations, groups, rows, columns = shape
     return (integrations * (groups - 1) + 2) * rows * -(-columns // 8)

@@ -85,7 +85,7 @@ def pack_bits(groupdq: Array, *, unusable: Array) -> FlagBits:
     return FlagBits(jumps, saturated, groupdq.shape[3], unusable)
 
 
-def packed_bytes(shape: tuple[int, ...]) -> int:
+def count_packed_bytes(shape: tuple[int, ...]) -> int:
     """Return the bytes of the packed flags of a ramp, and of the current integration."""
     integrations, groups, rows, columns = shape
     return 2 * (integrations + 2) * groups * rows * -(-columns // 8)

@@ -28,8 +28,8 @@ from calbatch.calibrate.steps._ramps import (
 )
 from calbatch.calibrate.steps.ramp_fit import least_squares, likely
 from calbatch.calibrate.steps.ramp_fit.covariance import (
-    difference_covariance,
-    regular_times,
+    make_covariance,
+    make_regular_times,
     separate_first_read,
 )
 from calbatch.calibrate.steps.ramp_fit.least_squares import OPTIONAL, RATES
@@ -137,7 +137,7 @@ class RampFitStep(Step):
             else:
                 log.warning("%s: groups are single reads: zero frames are not used", self.name)
         settings = likely.LikelySettings(
-            covariance=difference_covariance(times),
+            covariance=make_covariance(times),
             nframes=frames_of(exposure),
             window=self._window(exposure.shape[1]),
         )
@@ -165,7 +165,7 @@ class RampFitStep(Step):
         if not listed:
             frame_time = required_number(exposure, "meta.exposure.frame_time", positive=True)
             gap = int(header_number(exposure, "meta.exposure.groupgap") or 0)
-            return regular_times(groups, frames_of(exposure), gap, float(frame_time))
+            return make_regular_times(groups, frames_of(exposure), gap, float(frame_time))
         try:
             times = [np.atleast_1d(np.asarray(group, np.float64)) for group in listed]
         except (TypeError, ValueError):

@@ -43,7 +43,7 @@ class Covariance(NamedTuple):
     averaged: Floats
 
 
-def regular_times(groups: int, frames: int, gap: int, frame_time: float) -> list[Floats]:
+def make_regular_times(groups: int, frames: int, gap: int, frame_time: float) -> list[Floats]:
     """Return the times (s) of the reads of each group, ``gap`` frames apart."""
     numbers = np.arange(1, frames + 1)
     seconds = np.float64(frame_time)
@@ -56,7 +56,7 @@ def separate_first_read(times: Sequence[Floats]) -> list[Floats]:
     return [first[:1], first[1:], *later]
 
 
-def difference_covariance(times: Sequence[Any]) -> Covariance:
+def make_covariance(times: Sequence[Any]) -> Covariance:
     """Return the coefficients of the covariance matrix of the differences of groups.
 
     For N reads at the times t_1, ..., t_N of a group (equations 4, 11, 28 and 29)::

@@ -97,7 +97,7 @@ def replace_bad(samples: Array, bad: Mask, pixels: Iterable[int]) -> None:
         samples[..., pixel, :] = sum(found) / np.float32(len(found)) if found else 0
 
 
-def listed_pixels(output: int, odd_even: int, mask: int) -> list[int]:
+def list_bad_pixels(output: int, odd_even: int, mask: int) -> list[int]:
     """Return the reference pixels of an amplifier that a row of the reference's table lists.
 
     Parameters

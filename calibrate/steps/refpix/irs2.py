@@ -36,7 +36,7 @@ from calbatch.calibrate.steps.refpix._prediction import (
 )
 from calbatch.calibrate.steps.refpix.bad_references import (
     find_bad_pairs,
-    listed_pixels,
+    list_bad_pixels,
     replace_bad,
 )
 from calbatch.calibrate.steps.refpix.signal import average_known, column_offsets, parity_means
@@ -199,7 +199,7 @@ class InterleavedSamples:
         self.references = np.array(self.references)
         for output, odd_even, mask in listed:
             bad = self.bad[output]
-            fresh = [n for n in listed_pixels(output, odd_even, mask) if not bad[n]]
+            fresh = [n for n in list_bad_pixels(output, odd_even, mask) if not bad[n]]
             bad[fresh] = True
             replace_bad(self.references[:, :, output], bad, fresh)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.detector_steps import assert_same, jwst_result, ramp
 from support.step_contract import StepContract
 
-from calbatch.calibrate.steps.rscd import RSCDStep, groups_to_exclude
+from calbatch.calibrate.steps.rscd import RSCDStep, count_groups_to_exclude
 from calbatch.models.datamodels import RampModel
 from calbatch.models.dq import DO_NOT_USE, FLUX_ESTIMATED, SATURATED
 
@@ -154,7 +154,7 @@ def test_saturation_that_ends_does_not_depend_on_other_pixels():
     alone[0, 3, 0, 0] = SATURATED
     beside = alone.copy()
     beside[0, 4:, 0, 1] = SATURATED
-    counts = [groups_to_exclude(flags, 3)[0][0, 0, 0] for flags in (alone, beside)]
+    counts = [count_groups_to_exclude(flags, 3)[0][0, 0, 0] for flags in (alone, beside)]
     assert counts == [3, 3]
 
 

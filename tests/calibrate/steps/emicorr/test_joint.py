@@ -8,9 +8,9 @@ from calbatch.calibrate.steps.emicorr.joint import (
     TRIAL_PHASES,
     FittedWave,
     WaveSetting,
-    bands_of_frame,
-    best_phase,
-    scatter_limit,
+    cut_bands,
+    find_best_phase,
+    find_scatter_limit,
     solve_amplitudes,
     subtract_wave,
 )
@@ -26,23 +26,23 @@ def setting(shape=(1, 3, 9, 32)):
 
 def test_the_limit_is_twice_the_median_of_all_bands():
     bands = [np.array([[1, 9]], "f4"), np.array([[2, 3], [4, 5]], "f4")]
-    assert scatter_limit(bands) == 7
-    assert np.isnan(scatter_limit([*bands, np.array([[np.nan]], "f4")]))
+    assert find_scatter_limit(bands) == 7
+    assert np.isnan(find_scatter_limit([*bands, np.array([[np.nan]], "f4")]))
 
 
 @pytest.mark.parametrize("vertex", [0.25, 0.2507, 0.0003, 0.9996])
 def test_the_best_phase_is_the_vertex_of_a_parabola(vertex):
     trials = np.arange(TRIAL_PHASES) / TRIAL_PHASES
     distance = (trials - vertex + 0.5) % 1 - 0.5
-    assert best_phase(distance**2 - 4) % 1 == pytest.approx(vertex, abs=1e-9)
+    assert find_best_phase(distance**2 - 4) % 1 == pytest.approx(vertex, abs=1e-9)
 
 
 def test_phases_without_a_minimum():
-    assert best_phase(np.full(TRIAL_PHASES, np.nan)) == 0
-    assert best_phase(np.ones(TRIAL_PHASES)) == 0
+    assert find_best_phase(np.full(TRIAL_PHASES, np.nan)) == 0
+    assert find_best_phase(np.ones(TRIAL_PHASES)) == 0
     some = np.full(TRIAL_PHASES, np.nan)
     some[5] = 1
-    assert best_phase(some) == 5 / TRIAL_PHASES
+    assert find_best_phase(some) == 5 / TRIAL_PHASES
 
 
 def test_amplitudes_minimize_chi_squared():
@@ -53,7 +53,7 @@ def test_amplitudes_minimize_chi_squared():
 
 @pytest.mark.parametrize("shape", [(1, 3, 9, 32), (3, 40, 1024, 1032), (500, 10, 1024, 1032)])
 def test_bands_cover_the_frame_in_bounded_memory(shape):
-    bands = bands_of_frame(setting(shape))
+    bands = cut_bands(setting(shape))
     assert [row for band in bands for row in range(*band.rows)] == list(range(shape[2]))
     of_band = shape[0] * shape[1] * shape[3] * (bands[0].rows[1] - bands[0].rows[0]) * 4
     of_sums = len(bands) * shape[0] * shape[1] * 100 * 8

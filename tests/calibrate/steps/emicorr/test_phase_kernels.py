@@ -9,7 +9,7 @@ from calbatch.calibrate.steps.emicorr.phase_kernels import (
     compute_scatter,
     subtract_phased,
 )
-from calbatch.calibrate.steps.emicorr.waves import spline_through
+from calbatch.calibrate.steps.emicorr.waves import fit_spline
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_the_wave_is_subtracted_at_its_phase(rng):
     samples = np.cos(2 * np.pi * (np.arange(100) + 0.5) / 100)
     phases, shifts = rng.random((3, 2)), rng.uniform(-2, 9, (1, 2, 2))
     data, result = np.zeros((1, 2, 3, 8), "f4"), np.empty((1, 2, 3, 8), "f4")
-    subtract_phased(data, spline_through(samples), phases, shifts, np.array([7.0]), result)
+    subtract_phased(data, fit_spline(samples), phases, shifts, np.array([7.0]), result)
     total = phases[None, None] + shifts.sum(axis=2)[..., None, None]
     wanted = np.repeat(-7 * np.cos(2 * np.pi * total), 4, axis=-1)
     np.testing.assert_allclose(result, wanted, atol=1e-3)
@@ -55,7 +55,7 @@ def test_chi_squared_is_that_of_straight_lines(rng):
     template, shifts = rng.random((bins, groups)), np.array([0.0, 0.3])
     pixels, numbers = rng.normal(0, 5, (bins, groups, 1)), rng.integers(1, 9, (bins, 1)) * 1.0
     quadratic, linear = np.zeros((2, 2, 1))
-    coefficients = spline_through(wave)
+    coefficients = fit_spline(wave)
     compute_fit_terms(
         pixels * numbers[:, None], numbers, coefficients, template, shifts, quadratic, linear
     )

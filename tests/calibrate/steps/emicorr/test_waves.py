@@ -8,7 +8,7 @@ from scipy.interpolate import interp1d
 from calbatch.calibrate.errors import ReferenceFileError, SkipStep
 from calbatch.calibrate.simulate.write import write_asdf
 from calbatch.calibrate.steps.emicorr.clocks import Clocks
-from calbatch.calibrate.steps.emicorr.waves import read_interference, spline_through
+from calbatch.calibrate.steps.emicorr.waves import fit_spline, read_interference
 
 TREE = """
 frequencies:
@@ -88,5 +88,5 @@ def test_the_spline_is_that_of_scipy(size):
     t = phases * size + 0.5
     part = t.astype(int)
     u = t - part
-    found = np.sum(spline_through(samples)[part] * u[:, None] ** np.arange(4), axis=1)
+    found = np.sum(fit_spline(samples)[part] * u[:, None] ** np.arange(4), axis=1)
     np.testing.assert_allclose(found, wanted(phases), atol=1e-10)

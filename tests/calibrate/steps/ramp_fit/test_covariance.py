@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from calbatch.calibrate.steps.ramp_fit.covariance import (
     covariance_scales,
-    difference_covariance,
-    regular_times,
+    make_covariance,
+    make_regular_times,
     separate_first_read,
 )
 
@@ -34,7 +34,7 @@ times = st.lists(st.integers(1, 5), min_size=3, max_size=8).map(
 
 @given(times)
 def test_it_follows_from_the_times_of_the_reads(times):
-    found = difference_covariance(times)
+    found = make_covariance(times)
     for dense, own, following in zip(
         dense_covariances(times),
         (found.photon, found.read),
@@ -50,29 +50,29 @@ def test_it_follows_from_the_times_of_the_reads(times):
 
 
 def test_groups_of_single_reads_may_be_numbers():
-    found, wanted = (difference_covariance(t) for t in ([1.0, 2.0, 4.0], [[1.0], [2.0], [4.0]]))
+    found, wanted = (make_covariance(t) for t in ([1.0, 2.0, 4.0], [[1.0], [2.0], [4.0]]))
     for ours, theirs in zip(found, wanted, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
 def test_regular_times_leave_gaps():
-    found = regular_times(2, 3, 2, 10.0)
+    found = make_regular_times(2, 3, 2, 10.0)
     assert [group.tolist() for group in found] == [[10, 20, 30], [60, 70, 80]]
 
 
 def test_the_first_read_becomes_a_group():
-    found = separate_first_read(regular_times(2, 2, 0, 1.0))
+    found = separate_first_read(make_regular_times(2, 2, 0, 1.0))
     assert [group.tolist() for group in found] == [[1], [2], [3, 4]]
 
 
 def test_intervals_are_those_of_mean_times():
-    found = difference_covariance(regular_times(3, 4, 1, 2.0))
+    found = make_covariance(make_regular_times(3, 4, 1, 2.0))
     assert found.intervals == pytest.approx([10, 10])
 
 
 @given(st.integers(3, 45), st.lists(st.floats(0, 5000), min_size=1, max_size=3).map(np.array))
 def test_the_scale_is_the_root_of_the_determinant(n, rates):
-    cov = difference_covariance(regular_times(n + 1, 2, 1, 3.0))
+    cov = make_covariance(make_regular_times(n + 1, 2, 1, 3.0))
     gain, noise = np.full(rates.size, 1.8), np.full(rates.size, 9.0)
     photon, read = (
         np.diag(own) + np.diag(following, 1) + np.diag(following, -1)

@@ -5,21 +5,21 @@ import pytest
 from support.few_ramps import few_ramps
 
 from calbatch.calibrate.steps.ramp_fit.covariance import (
-    difference_covariance,
-    regular_times,
+    make_covariance,
+    make_regular_times,
     separate_first_read,
 )
 from calbatch.calibrate.steps.ramp_fit.differences import combine_flags, read_differences
 from calbatch.models.dq import DO_NOT_USE, JUMP_DET, PERSISTENCE, SATURATED
 
-TIMES = regular_times(4, 2, 0, 1.0)
+TIMES = make_regular_times(4, 2, 0, 1.0)
 """Four groups of two frames of 1 s."""
 
 
 def differences(samples, flags=0, *, zero=None):
     """Return the differences of one ramp, whether they are used, and their median."""
     times = TIMES if zero is None else separate_first_read(TIMES)
-    cov = difference_covariance(times)
+    cov = make_covariance(times)
     exposure = few_ramps(np.reshape(samples, (1, 4, 1)), np.reshape(flags, (1, -1, 1)), zero=zero)
     size = (1, cov.intervals.size)
     d, use, median = np.empty(size), np.empty(size), np.empty(1)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from calbatch.calibrate.steps.ramp_fit import likelihood
 from calbatch.calibrate.steps.ramp_fit.covariance import (
     covariance_scales,
-    difference_covariance,
-    regular_times,
+    make_covariance,
+    make_regular_times,
 )
 from calbatch.models.jit import kernel
 
@@ -36,7 +36,7 @@ def pixel_of(rate, cov):
 
 
 def covariance(groups, frames=2):
-    return difference_covariance(regular_times(groups, frames, 1, 3.0))
+    return make_covariance(make_regular_times(groups, frames, 1, 3.0))
 
 
 def matrix(cov, rate):

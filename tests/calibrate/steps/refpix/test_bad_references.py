@@ -10,7 +10,7 @@ from support.interleaved import reference_rows
 
 from calbatch.calibrate.steps.refpix.bad_references import (
     find_bad_pairs,
-    listed_pixels,
+    list_bad_pixels,
     replace_bad,
 )
 from calbatch.models.dq import BAD_REF_PIXEL
@@ -97,7 +97,7 @@ def test_listed_pixels_are_those_that_jwst_replaces():
     samples = data.swapaxes(-1, -2)[:, :, ROWS].reshape(1, 2, 5, 128, 6).copy()
     bad = np.zeros((5, 128), bool)
     for amplifier, pair, blocks in listed:
-        fresh = listed_pixels(amplifier, pair, blocks)
+        fresh = list_bad_pixels(amplifier, pair, blocks)
         assert not bad[amplifier][fresh].any()
         bad[amplifier][fresh] = True
         replace_bad(samples[:, :, amplifier], bad[amplifier], fresh)
