@@ -192,7 +192,7 @@ class _AssociationReport:
                 f"{path}: watch does not calibrate associations: when all members are there, use "
                 f"{self._command}{' --recursive' if recursive else ''}"
             )
-            self.console.print(escape_text(text), markup=False, highlight=False)
+            self.console.print(escape_text(text), markup=False, highlight=False, soft_wrap=True)
         self._named |= found
 
 

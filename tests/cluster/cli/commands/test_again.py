@@ -211,7 +211,7 @@ def test_associations_are_named_once_each_and_not_calibrated(watched, capsys):
     watched.events = [associate, put(watched, 0, "e0_rate.fits")]
     assert watched.watch("support.toys:Toy2") == 0
     assert watched.batches == [["e0_rate.fits"]]
-    shown = " ".join(capsys.readouterr().err.split())
+    shown = capsys.readouterr().err
     assert shown.count("p_asn.json: watch does not calibrate associations") == 1
     assert f"use calbatch run support.toys:Toy2 {watched.folder} -o {watched.output}" in shown
 
