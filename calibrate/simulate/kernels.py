@@ -60,7 +60,7 @@ def add_dim_counts(
 
 @kernel
 def add_counts(counts: Image, signal: Image, full_well: Image, coefficients: Image) -> None:
-    """Add the counts that correspond to a linear signal, which are nonlinear and end at full well.
+    """Add the nonlinear counts of a linear signal, limited to full well.
 
     The counts x solve ``c0 + c1 * x + c2 * x**2 + c3 * x**3 + c4 * x**4 = signal`` (M2). The
     reversed series gives the first approximation, and two steps of Newton's method improve it.

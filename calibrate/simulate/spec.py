@@ -178,7 +178,7 @@ class SimulationSpec:
 def _guide_star(
     kind: str, subarray: str, shape: tuple[int, int], *, nints: int, ngroups: int
 ) -> SimulationSpec:
-    """Return a guide-star exposure: a window with a star amid the detector."""
+    """Return a guide-star exposure: a window with a star near the centre of the detector."""
     return SimulationSpec(
         "GUIDER1",
         subarray,

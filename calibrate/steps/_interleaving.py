@@ -91,7 +91,7 @@ class InterleavedLayout:
         return rows[first:last] - region.rows[0], Region((int(first), int(last)), region.cols)
 
     def spread(self, reader: Reader) -> Reader:
-        """Return a reader of a full frame as one with interleaved rows, which are zero."""
+        """Return a reader that adds interleaved rows of zeros to those of a full frame."""
         return SpreadRows(reader, self.science_rows, ROWS)
 
     def grow_radius(self, radius: int) -> int:

@@ -131,7 +131,7 @@ def compute_rates(
     data : ndarray
         Counts (DN), (integrations, groups, rows, columns).
     dq : ndarray
-        Flags, (rows, columns), which are returned.
+        Flags, (rows, columns), which are returned unchanged.
     gain, readnoise : ndarray
         Gain (electron/DN), and read noise (DN), (rows, columns).
     group_time : float

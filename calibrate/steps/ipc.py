@@ -149,7 +149,7 @@ def deconvolve_interleaved(
     Parameters
     ----------
     data : ndarray
-        float32, (integrations, groups, rows, columns), with interleaved rows, which are unchanged.
+        float32, (integrations, groups, rows, columns); the interleaved rows stay unchanged.
     weights : ndarray
         As for `deconvolve`, with interleaved rows.
     layout : InterleavedLayout

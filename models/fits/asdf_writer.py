@@ -71,7 +71,7 @@ _Dumper.add_representer(_Node, _represent)
 
 
 def _with_sources(value: Any, arrays: list[npt.NDArray[Any]]) -> Any:
-    """Return a tree with descriptions in place of its arrays, which are collected."""
+    """Return a tree with descriptions in place of its arrays; append these to ``arrays``."""
     if isinstance(value, np.ndarray):
         arrays.append(np.ascontiguousarray(value, value.dtype.newbyteorder("<")))
         return _Node(

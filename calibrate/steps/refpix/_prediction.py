@@ -183,8 +183,8 @@ def _sine_weights() -> Array:
 def _gap_filter() -> Array:
     """Return the filter of `_fill_output` in the order of spectra: 1, then half a cosine to 0.
 
-    From zero frequency it is 1 up to ``flat``, falls within ``edge``, and rises likewise to 1 below
-    the highest frequency; the numbers are those of jwst.
+    It is 1 from zero frequency up to ``flat``, falls to 0 within ``edge``, and rises to 1 in the
+    same way below the highest frequency; the numbers are those of jwst.
     """
     step = PERIOD + 2
     edge = 110000 // step

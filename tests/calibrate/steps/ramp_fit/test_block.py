@@ -69,7 +69,7 @@ class TestGather:
         _, block = gather_ramps(np.zeros((5, 1), "u1"), plan)
         assert block.ramps[0].tolist() == [10, 20, 30]
 
-    def test_the_first_group_of_a_later_range_is_no_jump(self):
+    def test_the_first_group_of_a_later_range_is_not_a_jump(self):
         assert of_one([0, JUMP_DET, 0, 0], group_range=(1, 4))[0] == [0, 0, 0]
         assert of_one([JUMP_DET, 0, 0, 0])[0] == [JUMP_DET, 0, 0, 0]
 
