@@ -84,7 +84,7 @@ class EmiCorrStep(Step):
             )
 
     def wanted_references(self, instrument: str | None = None) -> set[str]:
-        """Return the reference types; none if the waves are given by a file or measured."""
+        """Return the reference types; none if a file gives the waves, or if they are measured."""
         given = self.user_supplied_reffile is not None or bool(self.onthefly_corr_freq)
         return set() if given else super().wanted_references(instrument)
 

@@ -1,4 +1,4 @@
-"""The joint fit: its selection of pixels, and the minimum of chi squared."""
+"""The joint fit: its selection of pixels, and the minimum of chi-squared."""
 
 import numpy as np
 import pytest
