@@ -9,7 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from calbatch.cluster.ledger.records import KnownHeader, ProductRow
+from calbatch.cluster.ledger.records import BatchRow, KnownHeader, ProductRow
+from calbatch.cluster.ledger.schema import LedgerError
+from calbatch.cluster.ledger.sqlite_errors import decoding
 
 _LONGEST_HEADER = 64 << 20
 """Size limit of a header's JSON in bytes; no real header comes close."""
@@ -87,6 +89,19 @@ class HistoryQueries:
             "AND state IN ('failed', 'quarantined')"
         )
         return {row["path"] for row in self._rows(query)}
+
+    def batch(self, name: str) -> BatchRow:
+        """Return a batch by its name.
+
+        Raises
+        ------
+        LedgerError
+            If there is no such batch.
+        """
+        for row in self._rows("SELECT * FROM batches WHERE name = ?", name):
+            with decoding(self.path):
+                return BatchRow.of(row)
+        raise LedgerError(f"{self.path}: has no batch {name}")
 
     def count_attempts(self, batch: int) -> dict[int, int]:
         """Return the number of attempts at each exposure of a batch that has had any."""

@@ -28,7 +28,6 @@ from calbatch.cluster.ledger.records import BatchRow, ProductRow
 from calbatch.cluster.ledger.schema import HeldLedgerError, LedgerError, migrate
 from calbatch.cluster.ledger.sqlite_errors import (
     CommitFailure,
-    decoding,
     ensure_private_folder,
     is_temporary,
     make_error,
@@ -170,22 +169,38 @@ class Ledger(HistoryQueries, UnitQueries):
         with self._guard:
             if not self._queue:
                 return True
+            applied = False
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 for statement, values in self._queue:
                     self._connection.execute(statement, values)
+                applied = True
                 self._connection.execute("COMMIT")
+                self._forget_queue()
             except sqlite3.Error as error:
-                with suppress(sqlite3.Error):
-                    self._connection.execute("ROLLBACK")
+                self._roll_back()
                 if is_temporary(error):
                     self.stuck = self.stuck or CommitFailure(time.monotonic(), str(error))
                     return False
                 raise make_error(self.path, error) from error
-            self._queue.clear()
-            self.stuck, self.commits = None, self.commits + 1
-            self._committed = time.monotonic()
+            except BaseException:
+                # An interrupt, most likely just after COMMIT: never apply the changes twice.
+                if applied and not self._connection.in_transaction:
+                    self._forget_queue()
+                self._roll_back()
+                raise
             return True
+
+    def _forget_queue(self) -> None:
+        """Empty the queue of changes, which have been committed."""
+        self._queue.clear()
+        self.stuck, self.commits = None, self.commits + 1
+        self._committed = time.monotonic()
+
+    def _roll_back(self) -> None:
+        """Undo an unfinished transaction, if there is one."""
+        with suppress(sqlite3.Error):
+            self._connection.rollback()
 
     def add_batch(
         self,
@@ -222,10 +237,11 @@ class Ledger(HistoryQueries, UnitQueries):
                 )
                 insert_units(self._connection, batch, units)
                 self._connection.execute("COMMIT")
-            except sqlite3.Error as error:
-                with suppress(sqlite3.Error):
-                    self._connection.execute("ROLLBACK")
-                raise make_error(self.path, error) from error
+            except BaseException as error:
+                self._roll_back()
+                if isinstance(error, sqlite3.Error):
+                    raise make_error(self.path, error) from error
+                raise
         return batch
 
     def set_driver(self, batch: int, site: str, dashboard: str | None) -> None:
@@ -365,19 +381,6 @@ class Ledger(HistoryQueries, UnitQueries):
             self._change(f"DELETE FROM {table} WHERE batch = ?", batch)
         self._change("DELETE FROM batches WHERE id = ?", batch)
         self.commit()
-
-    def batch(self, name: str) -> BatchRow:
-        """Return a batch by its name.
-
-        Raises
-        ------
-        LedgerError
-            If there is no such batch.
-        """
-        for row in self._rows("SELECT * FROM batches WHERE name = ?", name):
-            with decoding(self.path):
-                return BatchRow.of(row)
-        raise LedgerError(f"{self.path}: has no batch {name}")
 
     # -- queries ------------------------------------------------------------------------------
 

@@ -26,7 +26,9 @@ SPLIT = ("cluster/test_kills.py", "agreement/test_detector1.py", "cluster/test_f
 
 
 def group_of(item: pytest.Item) -> str:
-    """Return the name of a test's group."""
+    """Return the name of a test's group; services, such as Slurm, are used by one at a time."""
+    if item.get_closest_marker("services"):
+        return "services"
     name = _file_of(item)
     return f"{name}::{item.originalname}" if name in SPLIT else name
 

@@ -108,6 +108,7 @@ class WorkerCluster(SLURMCluster):
         self._expected = jobs * cores
         self._numbers = itertools.count()
         self._watching: asyncio.Task[None] | None = None
+        self._filling: asyncio.Task[None] | None = None
         super().__init__(recipe=recipe, cores=cores, processes=cores, name=recipe.name, **kwargs)
 
     def submit(self) -> None:
@@ -170,19 +171,29 @@ class WorkerCluster(SLURMCluster):
             job.status = Status.closed
             self.workers.pop(name, None)
             self.worker_spec.pop(name, None)
-        await self._fill()
+        # Closing asserts that no job is half submitted, so a submission is not interrupted.
+        self._filling = asyncio.create_task(self._fill())
+        await asyncio.shield(self._filling)
 
     async def _alive(self) -> set[str]:
         ask = ["squeue", "--noheader", "--format=%A", f"--user={os.getuid()}"]
         listed = await WorkerJob._call([*ask, f"--name={self.recipe.name}"], env=job_environment())
         return set(listed.split())
 
-    async def _close(self) -> None:
+    async def _stop_watching(self) -> None:
+        """Replace no more jobs, and wait until those that are being submitted have been."""
         if self._watching is not None:
             self._watching.cancel()
             with suppress(asyncio.CancelledError):
                 await self._watching
             self._watching = None
+        if self._filling is not None:
+            with suppress(RuntimeError, OSError):
+                await self._filling
+            self._filling = None
+
+    async def _close(self) -> None:
+        await self._stop_watching()
         await super()._close()
         # Cancel jobs that were being submitted meanwhile.
         with suppress(RuntimeError, OSError):

@@ -45,6 +45,60 @@ def test_exposures_in_full_agree_with_single_queries(tmp_path):
         assert [len(products) for _, _, products in wanted] == [1, 0, 3, 2, 0]
 
 
+class Interrupted:
+    """A connection whose n-th statement is interrupted, before or after it has been executed."""
+
+    def __init__(self, connection, number, *, after):
+        self._connection, self._left, self._after = connection, number, after
+
+    def __getattr__(self, name):
+        return getattr(self._connection, name)
+
+    def execute(self, *statement):
+        self._left -= 1
+        if self._left == 0 and not self._after:
+            raise KeyboardInterrupt
+        cursor = self._connection.execute(*statement)
+        if self._left == 0:
+            raise KeyboardInterrupt
+        return cursor
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("number", range(1, 6))
+def test_an_interrupted_commit_is_neither_lost_nor_repeated(tmp_path, number, after):
+    """BEGIN, three changes and COMMIT are interrupted in turn."""
+    with Ledger(tmp_path) as ledger:
+        batch = begun(ledger)
+        for attempt in (1, 2):
+            ledger.add_attempt(batch, 0, number=attempt, result="death")
+        ledger.update_exposure(batch, 0, attempts=2)
+        connection = ledger._connection
+        ledger._connection = Interrupted(connection, number, after=after)
+        with pytest.raises(KeyboardInterrupt):
+            ledger.commit()
+        ledger._connection = connection
+        assert ledger.commit()
+    with View(tmp_path) as view:
+        [row, *_] = view.exposures(batch)
+        assert row.attempts == 2
+        assert [attempt.number for attempt in view.attempts(row.id)] == [1, 2]
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_an_interrupted_batch_is_not_added(tmp_path, number):
+    with Ledger(tmp_path) as ledger:
+        connection = ledger._connection
+        ledger._connection = Interrupted(connection, number, after=False)
+        with pytest.raises(KeyboardInterrupt):
+            begun(ledger)
+        ledger._connection = connection
+        batch = begun(ledger, "later")
+        assert ledger.commit()
+    with View(tmp_path) as view:
+        assert len(list(view.exposures(batch))) == len(PATHS)
+
+
 def test_the_ledger_is_private_to_its_user(tmp_path):
     with Ledger(tmp_path / "state"):
         assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700

@@ -85,6 +85,7 @@ class Cluster(WorkerCluster):
     def __init__(self, jobs=2, cores=3):
         self.recipe, self.jobs, self.wasted = RECIPE, jobs, 0
         self._expected, self._numbers = jobs * cores, iter(range(99))
+        self._watching = self._filling = None
         self._name, self.worker_spec, self.workers = RECIPE.name, {}, {}
         self.scheduler = SimpleNamespace(workers={})
 
@@ -125,6 +126,26 @@ def test_a_job_that_has_ended_is_replaced_under_an_unused_name(slurm, caplog):
     assert cluster.wasted == 1
     asyncio.run(cluster._replace())
     assert (len(lines(slurm, "sbatch")), cluster.wasted) == (3, 1)
+
+
+def test_a_submission_is_completed_before_the_cluster_closes(slurm):
+    """Otherwise distributed finds a job that is neither open nor closed."""
+
+    class Slow(Cluster):
+        async def _correct_state(self):
+            under_way.set()
+            await asyncio.sleep(0.05)
+            await super()._correct_state()
+
+    async def close_while_submitting():
+        cluster._watching = asyncio.create_task(cluster._replace())
+        await under_way.wait()
+        await cluster._stop_watching()
+        return sorted(cluster.workers)
+
+    cluster, under_way = Slow(), asyncio.Event()
+    assert asyncio.run(close_while_submitting()) == ["calbatch-x-0", "calbatch-x-1"]
+    assert cluster._watching is cluster._filling is None
 
 
 def watch(cluster, monkeypatch, looks, change):
