@@ -2,57 +2,63 @@
 
 from __future__ import annotations
 
+import _thread
 import signal
 import sys
+import threading
+import time
 from typing import NoReturn
 
-_received = False
+PAUSE = 0.05
+"""Seconds after which a signal whose exception was dropped is sent again."""
+
+_last_signal: int | None = None
 
 
 def handle_interrupts() -> None:
     """Handle SIGTERM and SIGHUP like Ctrl-C, and lose none of them.
 
-    An interrupt that Python drops is not reported: `require_no_interrupt` raises it again.
+    Python drops exceptions that are raised in destructors, and in callbacks of weak references and
+    of the garbage collector. A signal that arrives there is sent again, until its exception
+    interrupts the main thread.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, interrupt)
-    report = sys.unraisablehook
-
-    def report_others(dropped: sys.UnraisableHookArgs) -> None:
-        if dropped.exc_type is not KeyboardInterrupt:
-            report(dropped)
-
-    sys.unraisablehook = report_others
+    if not isinstance(sys.unraisablehook, _DroppedExceptions):  # once, however often this is called
+        sys.unraisablehook = _DroppedExceptions()
 
 
 def interrupt(number: int, frame: object) -> NoReturn:
-    """Handle a signal like Ctrl-C, and remember it for `require_no_interrupt`.
+    """Handle a signal like Ctrl-C.
 
     Raises
     ------
     KeyboardInterrupt
         Always.
     """
-    global _received
-    _received = True
+    global _last_signal
+    _last_signal = number
     raise KeyboardInterrupt
 
 
-def require_no_interrupt() -> None:
-    """Raise the exception of an earlier signal again, once.
+class _DroppedExceptions:
+    """Hook for exceptions that Python drops: interrupts are sent again, others reported."""
 
-    Python drops exceptions that are raised in destructors, and in callbacks of weak references and
-    of the garbage collector: a signal that arrives there is lost, unless something asks for it
-    later.
+    def __init__(self) -> None:
+        self._report = sys.unraisablehook
 
-    Raises
-    ------
-    KeyboardInterrupt
-        If a signal has been received.
-    """
-    global _received
-    if _received:
-        _received = False
-        raise KeyboardInterrupt
+    def __call__(self, dropped: sys.UnraisableHookArgs) -> None:
+        if dropped.exc_type is KeyboardInterrupt and _last_signal is not None:
+            # a lock of `threading` may be held where the exception was dropped
+            _thread.start_new_thread(_send_again, (_last_signal,))
+        else:
+            self._report(dropped)
+
+
+def _send_again(number: int) -> None:
+    time.sleep(PAUSE)
+    identity = threading.main_thread().ident
+    if identity is not None:
+        signal.pthread_kill(identity, number)
