@@ -9,10 +9,18 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from calbatch import __version__
-from calbatch.calibrate import cfg, hooks, provenance, subarray
-from calbatch.calibrate.configurable import SET_IN_PYTHON, Configurable
+from calbatch.calibrate import hooks, provenance, subarray
 from calbatch.calibrate.errors import ParameterError, ReferenceFileError, SkipStep, StepError
-from calbatch.calibrate.parameters import Boolean, Override, Parameter, Text, nearest, parameters_of
+from calbatch.calibrate.parameters import (
+    Boolean,
+    Override,
+    Parameter,
+    Text,
+    cfg,
+    nearest,
+    parameters_of,
+)
+from calbatch.calibrate.parameters.configurable import SET_IN_PYTHON, Configurable
 from calbatch.calibrate.products import UnitAccess
 from calbatch.calibrate.references import (
     NOT_APPLICABLE,

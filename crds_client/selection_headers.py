@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from calbatch.crds_client.errors import CrdsError, HeaderError, convert_errors
-from calbatch.models.fits.asdf_tree import read_tree
+from calbatch.models.asdf.asdf_tree import read_tree
 from calbatch.models.fits.cards import read_cards
 from calbatch.models.fits.layout import Hdu, walk_hdus
 from calbatch.models.schema.meta import flatten

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from calbatch.calibrate.simulate.reference_parts import Reference
 from calbatch.calibrate.simulate.write import write_fits
-from calbatch.models.fits.asdf_writer import write_asdf
+from calbatch.models.asdf.asdf_writer import write_asdf
 
 CONTEXT = "jwst_0001.pmap"
 

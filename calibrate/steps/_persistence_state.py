@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.calibrate.errors import StepError
-from calbatch.models.fits.asdf_blocks import read_arrays
-from calbatch.models.fits.asdf_writer import write_asdf
+from calbatch.models.asdf.asdf_blocks import read_arrays
+from calbatch.models.asdf.asdf_writer import write_asdf
 from calbatch.models.tiling.plan import Region
 
 log = logging.getLogger(__name__)

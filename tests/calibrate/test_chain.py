@@ -6,9 +6,10 @@ import pickle
 import pytest
 from support.toys import Scale, Toy2, Toy3
 
-from calbatch.calibrate import cfg, registry
+from calbatch.calibrate import registry
 from calbatch.calibrate.chain import Chain, choose_result, make_chain, select_part
 from calbatch.calibrate.errors import ParameterError, StepError
+from calbatch.calibrate.parameters import cfg
 from calbatch.calibrate.pipeline import Pipeline
 from calbatch.models.datamodels import ImageModel
 

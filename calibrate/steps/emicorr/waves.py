@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from calbatch.calibrate.errors import ReferenceFileError, SkipStep
 from calbatch.calibrate.steps.emicorr.clocks import Clocks
+from calbatch.models.asdf.asdf_blocks import read_arrays, read_numbers
 from calbatch.models.errors import FileError, explain_errors
-from calbatch.models.fits.asdf_blocks import read_arrays, read_numbers
 
 Float64 = npt.NDArray[np.float64]
 

@@ -9,7 +9,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from calbatch.calibrate import cfg, pars, registry
+from calbatch.calibrate import pars, registry
+from calbatch.calibrate.parameters import cfg
 from calbatch.calibrate.references import CrdsReferences
 from calbatch.calibrate.step import Step
 from calbatch.cluster.exposure.messages import escape_lines

@@ -11,6 +11,7 @@ from typing import Any
 import dask
 from rich.table import Table
 
+from calbatch.cluster.batch.arguments import BatchArguments
 from calbatch.cluster.batch.python_api import build_order
 from calbatch.cluster.batch.registering import find_inputs, select_failed
 from calbatch.cluster.display.fetch_progress import defer_fetching
@@ -39,7 +40,7 @@ def main(
     **options: Any,
 ) -> int:
     """Print the plan of a batch; return 1 if some exposures would fail."""
-    step, order = build_order(pipeline, inputs, output_dir, **options)
+    step, order = build_order(BatchArguments(pipeline, inputs, output_dir, **options))
     output = parse_place(step.output_dir or ".")
     step.output_dir = str(output)
     graph = collect_units(step, find_inputs(step, order), output)

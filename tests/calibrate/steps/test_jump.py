@@ -11,10 +11,8 @@ from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.detector_steps import (
-    Exposure,
     assert_tiling_is_invisible,
     jwst_result,
-    reference_file,
 )
 from support.jumps import DEFAULTS, Ramps, assert_agrees, calm, stormy
 from support.step_contract import StepContract
@@ -321,18 +319,6 @@ class TestFlags:
 # -- the step ----------------------------------------------------------------------------------
 
 
-def exposure(ramps, **described):
-    facts = {"group_time": 10.7, "nframes": 4, "groupgap": 1} | described.pop("exposure", {})
-    return Exposure(ramps.data, ramps.groupdq, ramps.pixeldq, exposure=facts, **described)
-
-
-def references(folder, ramps, **options):
-    """Write a gain and a read-noise reference of a frame."""
-    gain = reference_file(folder / "gain.fits", {"SCI": ramps.gain}, **options)
-    noise = reference_file(folder / "readnoise.fits", {"SCI": ramps.readnoise}, **options)
-    return {"override_gain": gain, "override_readnoise": noise}
-
-
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # stcal computes with NaN and infinities
 class TestAgreementWithJwst:
     def compare(self, folder, observed, found, **parameters):
@@ -378,8 +364,8 @@ class TestAgreementWithJwst:
     )
     def test_step(self, tmp_path, ints, groups, parameters):
         ramps = stormy(ints, groups, SHAPE, seed=groups)
-        found = references(tmp_path, ramps)
-        result = self.compare(tmp_path, exposure(ramps), found, **parameters)
+        found = ramps.references(tmp_path)
+        result = self.compare(tmp_path, ramps.observed(), found, **parameters)
         assert result.meta.cal_step.jump == "COMPLETE"
 
     @pytest.mark.parametrize("dropped", [[], [0], [0, 4], [0, 1, 4]])
@@ -387,7 +373,7 @@ class TestAgreementWithJwst:
         ramps = stormy(2, 5, SHAPE, seed=8)
         ramps.groupdq[...] &= 0xFF - DO_NOT_USE
         ramps.groupdq[1, dropped] |= np.uint8(DO_NOT_USE)
-        found = self.compare(tmp_path, exposure(ramps), references(tmp_path, ramps))
+        found = self.compare(tmp_path, ramps.observed(), ramps.references(tmp_path))
         assert not np.any(np.asarray(found.groupdq)[1, dropped] & JUMP_DET)
         new = np.asarray(found.groupdq) & ~ramps.groupdq & JUMP_DET
         assert np.any(new) == (len(dropped) < 3)  # one difference is too few to search
@@ -395,18 +381,18 @@ class TestAgreementWithJwst:
     def test_all_groups_unusable(self, tmp_path):
         ramps = stormy(1, 4, SHAPE, seed=9)
         ramps.groupdq[...] |= np.uint8(DO_NOT_USE)
-        found = self.compare(tmp_path, exposure(ramps), references(tmp_path, ramps))
+        found = self.compare(tmp_path, ramps.observed(), ramps.references(tmp_path))
         np.testing.assert_array_equal(found.groupdq, ramps.groupdq & (0xFF - JUMP_DET))
 
     def test_subarray_of_larger_references(self, tmp_path):
         ramps = stormy(1, 5, (30, 40))
         cut = Ramps(*(getattr(ramps, n)[..., 8:20, 15:35] for n in vars(ramps)))
         after = {"after_jump_flag_dn1": 50.0, "after_jump_flag_time1": 25.0}
-        observed = exposure(cut, origin=(16, 9))
-        found = self.compare(tmp_path, observed, references(tmp_path, ramps), **after)
+        observed = cut.observed(origin=(16, 9))
+        found = self.compare(tmp_path, observed, ramps.references(tmp_path), **after)
         own = tmp_path / "own"
         own.mkdir()
-        same = self.compare(tmp_path, exposure(cut), references(own, cut), **after)
+        same = self.compare(tmp_path, cut.observed(), cut.references(own), **after)
         assert np.any(np.asarray(found.groupdq) & ~cut.groupdq & JUMP_DET)
         np.testing.assert_array_equal(found.pixeldq, same.pixeldq)
 
@@ -426,27 +412,27 @@ class TestStep:
         ],
     )
     def test_results_do_not_depend_on_tile_height(self, tmp_path, ramps, parameters):
-        step = JumpStep(**references(tmp_path, ramps), **parameters)
-        assert_tiling_is_invisible(step, exposure(ramps).ours(), FLAGS)
+        step = JumpStep(**ramps.references(tmp_path), **parameters)
+        assert_tiling_is_invisible(step, ramps.observed().ours(), FLAGS)
 
     def test_neighbours_across_tiles(self, tmp_path):
         ramps = calm(1, 6, SHAPE)
         ramps.data[0, 3:, 4:6, 7] += 500
-        step = JumpStep(**references(tmp_path, ramps))
+        step = JumpStep(**ramps.references(tmp_path))
         with dask.config.set({"calbatch.tile-rows": 5}):
-            found = np.asarray(step.run(exposure(ramps).ours()).groupdq)
+            found = np.asarray(step.run(ramps.observed().ours()).groupdq)
         assert np.all(found[0, 3, [3, 6], 7] & JUMP_DET)
-        assert_tiling_is_invisible(step, exposure(ramps).ours(), FLAGS)
+        assert_tiling_is_invisible(step, ramps.observed().ours(), FLAGS)
 
     def test_an_unusable_tile_does_not_decide_for_the_frame(self, tmp_path, ramps):
         ramps.groupdq[:, 1:5, :5] |= np.uint8(DO_NOT_USE)
-        step = JumpStep(**references(tmp_path, ramps))
-        assert_tiling_is_invisible(step, exposure(ramps).ours(), FLAGS)
+        step = JumpStep(**ramps.references(tmp_path))
+        assert_tiling_is_invisible(step, ramps.observed().ours(), FLAGS)
 
     @pytest.mark.parametrize("rows", [1, 5, 12])
     def test_rates_do_not_depend_on_tiles(self, tmp_path, ramps, rows):
         with dask.config.set({"calbatch.tile-rows": rows}):
-            result = JumpStep(**references(tmp_path, ramps)).run(exposure(ramps).ours())
+            result = JumpStep(**ramps.references(tmp_path)).run(ramps.observed().ours())
             header = fits.getheader(result.save(tmp_path / "out.fits"))
         jumps = ramps.found(rules(frames=4.0))[2][:, 0].sum()
         groups = 12 - int(jump.unusable_groups(ramps.groupdq).sum())
@@ -455,13 +441,13 @@ class TestStep:
     @pytest.mark.parametrize("groups", [1, 2])
     def test_few_groups_are_skipped(self, tmp_path, groups):
         ramps = stormy(2, groups, SHAPE)
-        result = JumpStep(**references(tmp_path, ramps)).run(exposure(ramps).ours())
+        result = JumpStep(**ramps.references(tmp_path)).run(ramps.observed().ours())
         assert result.meta.cal_step.jump == "SKIPPED"
         np.testing.assert_array_equal(result.groupdq, ramps.groupdq)
 
     @pytest.mark.parametrize("name", ["nframes", "group_time"])
     def test_missing_keywords_are_named(self, ramps, name):
-        observed = exposure(ramps, exposure={name: None})
+        observed = ramps.observed(**{name: None})
         keyword = {"nframes": "NFRAMES", "group_time": "TGROUP"}[name]
         with pytest.raises(StepError, match=f"the header lacks {keyword}"):
             JumpStep().run(observed.ours())
@@ -474,8 +460,8 @@ class TestStep:
         log_once.cache_clear()
         caplog.set_level("INFO")
         for _ in range(2):
-            step = JumpStep(maximum_cores="half", minimum_groups=5, **references(tmp_path, ramps))
-            step.run(exposure(ramps).ours())
+            step = JumpStep(maximum_cores="half", minimum_groups=5, **ramps.references(tmp_path))
+            step.run(ramps.observed().ours())
             (tmp_path / "gain.fits").unlink()
             (tmp_path / "readnoise.fits").unlink()
         assert caplog.text.count("maximum_cores has no effect") == 1
@@ -494,7 +480,7 @@ class TestStep:
             assert getattr(own, name) == getattr(theirs, name), name
 
     def test_objects_sent_to_workers_pickle(self, tmp_path, ramps):
-        result = JumpStep(**references(tmp_path, ramps)).run(exposure(ramps).ours())
+        result = JumpStep(**ramps.references(tmp_path)).run(ramps.observed().ours())
         (deferred,) = result._content.deferred
         counts = {"jump": np.array([[3, 12, 1], [4, 12, 1]])}
         again = pickle.loads(pickle.dumps(deferred))

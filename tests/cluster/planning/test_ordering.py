@@ -10,7 +10,6 @@ from calbatch.cluster.errors import RequestError
 from calbatch.cluster.planning.ordering import (
     find_ordering_step,
     group_exposures,
-    require_state_names,
 )
 from calbatch.cluster.planning.unit_collection import collect_units
 from calbatch.cluster.planning.unit_graph import DraftUnit
@@ -84,9 +83,10 @@ def test_a_suffix_that_renames_what_is_handed_on_is_refused(step, renamed, label
     assert collect_units(step, paths[:1], tmp_path).paths == paths[:1]
 
 
-def test_other_suffixes_do_not_matter():
+def test_other_suffixes_do_not_matter(tmp_path):
     step = Ordered(suffix="x")
     step.accumulate.suffix = "y"
-    require_state_names([step], step.accumulate)
-    glow = Glow(suffix="glow")
-    require_state_names([glow], glow)
+    paths = [tmp_path / "a_uncal.fits", tmp_path / "b_uncal.fits"]
+    for each in (step, Glow(suffix="glow")):  # goes on to the exposures, which do not exist
+        with pytest.raises(RequestError, match="takes exposures in order"):
+            collect_units(each, paths, tmp_path)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import configobj
 
-from calbatch.calibrate.cfgtext import NotInFileError, comment, quote, quote_items
 from calbatch.calibrate.errors import ParameterError, convert_errors
+from calbatch.calibrate.parameters.cfgtext import NotInFileError, comment, quote, quote_items
 
 if TYPE_CHECKING:
     from calbatch.calibrate.step import Step
