@@ -123,8 +123,20 @@ def measure_interference(ramp: RampModel, setting: PhasingSetting) -> Reduction:
         gather_residuals,
         partial(measure, setting=setting),
         bands,
+        frame_bytes=count_residual_bytes(setting),
         integrations=setting.integrations,
     )
+
+
+def count_residual_bytes(setting: PhasingSetting) -> int:
+    """Return the memory for the residuals of the measured integrations, and for averaging them.
+
+    Residuals are held twice, then with their phases, bins and order.
+    """
+    _, groups, rows, columns = setting.sampling.shape
+    samples = setting.integrations * groups * rows * (columns // AMPLIFIERS)
+    each = 2 * np.dtype(np.float32).itemsize + 4 * np.dtype(np.float64).itemsize
+    return BAND_BYTES + samples * each
 
 
 def correct_sequentially(
