@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -42,6 +43,9 @@ class UnitAccess:
         Metadata paths, such as ``meta.instrument.detector`` and ``meta.exposure.start_time``.
         Exposures with equal values of the first are calibrated one after another, in the order of
         the second, which is empty if the order does not matter.
+    writes_at_once : sequence of str
+        Parameters with which `process` itself writes a file that is not a FITS product. Forecasts
+        and other trials leave them out; see `without_files`.
     hands_on : sequence of str
         Suffixes of the products that the next exposure in this order receives; see
         `received_state`.
@@ -56,6 +60,7 @@ class UnitAccess:
     groups_by: ClassVar[Sequence[str]] = ()
     orders_by: ClassVar[Sequence[str]] = ()
     hands_on: ClassVar[Sequence[str]] = ()
+    writes_at_once: ClassVar[Sequence[str]] = ()
 
     parent: Step | None
     _members: Members = _NONE
@@ -103,6 +108,21 @@ class UnitAccess:
         return models[0] if models else None
 
 
+def without_files(step: Step) -> Step:
+    """Return a step with defaults for the parameters with which `process` itself writes files."""
+    twin = copy.deepcopy(step)
+    for part in (twin, *twin.steps().values()):
+        for name in part.writes_at_once:
+            setattr(part, name, part.parameters()[name].default)
+    return twin
+
+
+def folder_of(step: Step, model: DataModel) -> Location:
+    """Return the folder of a model's products: the step's, or else that of the model's file."""
+    inputs = model.path.parent if model.path else Path()
+    return location(step.output_dir) if step.output_dir else inputs
+
+
 def product_paths(step: Step, products: Sequence[tuple[str, DataModel]]) -> list[Location]:
     """Return the locations of a step's products.
 
@@ -113,9 +133,7 @@ def product_paths(step: Step, products: Sequence[tuple[str, DataModel]]) -> list
     """
     locations: list[Location] = []
     for suffix, model in products:
-        inputs = model.path.parent if model.path else Path()
-        folder = location(step.output_dir) if step.output_dir else inputs
-        path = folder / _file_name(step, suffix, model)
+        path = folder_of(step, model) / _file_name(step, suffix, model)
         if path in locations:
             raise StepError(f"{step.name}: two products would be called {path.name}")
         locations.append(path)

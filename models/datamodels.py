@@ -30,31 +30,12 @@ from calbatch.models.storage.location import Location, location
 from calbatch.models.storage.stamps import Stamp
 
 __all__ = [
-    "CubeModel",
-    "DarkMIRIModel",
-    "DarkModel",
-    "DataModel",
-    "FlatModel",
-    "GainModel",
-    "GuiderCalModel",
-    "GuiderRawModel",
-    "IFUImageModel",
-    "IPCModel",
-    "ImageModel",
-    "Level1bModel",
-    "LinearityModel",
-    "MaskModel",
-    "RSCDModel",
-    "RampFitOutputModel",
-    "RampModel",
-    "ReadnoiseModel",
-    "ReferenceFileModel",
-    "ResetModel",
-    "SaturationModel",
-    "SuperBiasModel",
-    "open",
-    "open_reference",
-]
+    "CubeModel", "DarkMIRIModel", "DarkModel", "DataModel", "FlatModel", "GainModel",
+    "GuiderCalModel", "GuiderRawModel", "IFUImageModel", "IPCModel", "ImageModel", "Level1bModel",
+    "LinearityModel", "MaskModel", "PictureFrameModel", "RSCDModel", "RampFitOutputModel",
+    "RampModel", "ReadnoiseModel", "ReferenceFileModel", "ResetModel", "SaturationModel",
+    "SuperBiasModel", "open", "open_reference",
+]  # fmt: skip
 
 
 class Level1bModel(DataModel):
@@ -159,6 +140,12 @@ class MaskModel(ReferenceFileModel):
     schema_url = "mask.schema.yaml"
 
 
+class PictureFrameModel(ReferenceFileModel):
+    """The rate of NIRSpec's thermal picture frame."""
+
+    schema_url = "pictureframe.schema.yaml"
+
+
 class ReadnoiseModel(ReferenceFileModel):
     """Noise of the difference of two reads (correlated double sampling), in counts."""
 
@@ -196,6 +183,7 @@ REFERENCES: dict[str, type[ReferenceFileModel]] = {
     "ipc": IPCModel,
     "linearity": LinearityModel,
     "mask": MaskModel,
+    "pictureframe": PictureFrameModel,
     "readnoise": ReadnoiseModel,
     "reset": ResetModel,
     "rscd": RSCDModel,

@@ -165,6 +165,7 @@ class MappedArrays(LazyArrays):
         regions: Sequence[Region] | Reduction | None = None,
         *,
         until: Callable[[list[Any]], bool] | None = None,
+        frame_bytes: int = 0,
         optional: Sequence[str] = (),
         **arguments: Any,
     ) -> Reduction:
@@ -181,6 +182,8 @@ class MappedArrays(LazyArrays):
             frame in bands of rows.
         until : callable, optional
             Called with the results so far; gathering stops once it returns True.
+        frame_bytes : int
+            Memory that the gathered results, their combination and the value take; 0 if negligible.
         optional, **arguments
             As for `map_tiles`.
         """
@@ -191,7 +194,9 @@ class MappedArrays(LazyArrays):
             where, reductions = ValueSlot(regions.key), (*reductions, regions)
         else:
             where = tuple(regions) if regions is not None else self._bands()
-        look = ReductionSpec(call, make_portable(combine), where, until and make_portable(until))
+        look = ReductionSpec(
+            call, make_portable(combine), where, until and make_portable(until), frame_bytes
+        )
         return Reduction(cast("PlanNode", source._content.node), look, reductions)
 
     def decide(

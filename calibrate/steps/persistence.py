@@ -46,6 +46,7 @@ class PersistenceStep(Step):
     """
 
     cal_step = "persistence"
+    writes_at_once = ("save_persistence",)
 
     skip = Boolean(True, help="leave the exposure as it is and mark the step SKIPPED")
     persistence_time = Integer(

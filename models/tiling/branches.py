@@ -49,7 +49,12 @@ def find_branches(tips: Iterable[PlanNode], more: Iterable[Reduction] = ()) -> B
 
 def find_decisions(tips: Iterable[PlanNode]) -> list[Reduction]:
     """Return the decisions whose values the operations of plans take, directly or not."""
-    decisions: dict[Reduction, None] = {}
+    return [reduction for reduction in find_reductions(tips) if reduction.spec.is_decision]
+
+
+def find_reductions(tips: Iterable[PlanNode]) -> list[Reduction]:
+    """Return the reductions whose values the operations of plans take, directly or not."""
+    found: dict[Reduction, None] = {}
     seen: set[PlanNode] = set()
     pending = list(tips)
     while pending:
@@ -59,9 +64,8 @@ def find_decisions(tips: Iterable[PlanNode]) -> list[Reduction]:
             seen.add(node)
             for reduction in _reductions_of(node):
                 pending.append(reduction.parent)
-                if reduction.spec.is_decision:
-                    decisions[reduction] = None
-    return list(decisions)
+                found[reduction] = None
+    return list(found)
 
 
 def depends_on_decision(reduction: Reduction) -> bool:

@@ -232,7 +232,7 @@ class ReductionSpec:
     until : callable, optional
         Takes the list gathered so far; gathering stops when it returns True.
     frame_bytes : int
-        For a decision, the memory that all gathered results and their combination take.
+        The memory that all gathered results, their combination and the value take.
     """
 
     gather: KernelCall

@@ -31,8 +31,10 @@ from calbatch.calibrate.steps.refpix.geometry import DetectorPlacement
 from calbatch.calibrate.steps.refpix.irs2 import (
     InterleavedSettings,
     combine_interleaved,
+    count_signal_bytes,
     gather_interleaved,
     interleaved_regions,
+    subtract_from_all,
     subtract_interleaved,
 )
 from calbatch.calibrate.steps.refpix.miri import (
@@ -131,16 +133,13 @@ class RefPixStep(Step):
         )
 
     def _process_interleaved(self, ramp: RampModel) -> RampModel:
-        """Return an IRS2 ramp without its interleaved pixels, minus their signal."""
-        if self.preserve_irs2_refpix:
-            raise StepError(
-                f"{ramp.path}: {self.name}: preserve_irs2_refpix = True is not supported yet"
-            )
+        """Return an IRS2 ramp minus the signal of its interleaved pixels, usually without them."""
         layout = layout_of(ramp)
         path = self._weights_file(ramp)
         settings = InterleavedSettings(
             ovr_corr_mitigation_ftr=self.ovr_corr_mitigation_ftr,
             irs2_mean_subtraction=self.irs2_mean_subtraction,
+            preserve_irs2_refpix=self.preserve_irs2_refpix,
             odd_even_columns=self.odd_even_columns,
             siglimit=self.siglimit,
         )
@@ -151,9 +150,15 @@ class RefPixStep(Step):
             path=path,
             stamp=read_stamp(path),
         )
-        signal = ramp.reduce(gather_interleaved, combine, interleaved_regions(layout))
-        return select_rows(ramp, layout.science_rows).map_tiles(
-            subtract_interleaved,
+        signal = ramp.reduce(
+            gather_interleaved, combine, interleaved_regions(layout),
+            frame_bytes=count_signal_bytes(ramp.shape, keep=self.preserve_irs2_refpix),
+        )  # fmt: skip
+        kernel: Any = subtract_from_all
+        if not self.preserve_irs2_refpix:
+            ramp, kernel = select_rows(ramp, layout.science_rows), subtract_interleaved
+        return ramp.map_tiles(
+            kernel,
             outputs=("data",),
             label=self.name,
             signal=signal,

@@ -159,6 +159,12 @@ def _memory(needs: Forecast, place: placement.Place, console: Console) -> None:
             f"{megabytes(waiting * processes)} more for tiles and flags that are kept until "
             "decisions about the whole frame, such as snowballs, have been made"
         )
+    values = max(kind.budget.reductions for kind in needs.groups)
+    if values:
+        console.print(
+            f"{megabytes(values * (place.workers if local else 1))} more for values of the whole "
+            "frame, such as the signal of reference pixels"
+        )
     reference_bytes = _reference_memory(place) if local else 0
     more = (
         f", up to {megabytes(reference_bytes)} of references kept between exposures"
