@@ -242,10 +242,8 @@ class Step(UnitAccess, Configurable):
         model = init if isinstance(init, DataModel) else datamodels.open(init)
         if self.parent is None and not self.skip:
             provenance.warn_repeated(self.name, self.steps() or {self.name: self}, model)
-        if self.skip:
-            result = self._skip(model, "its parameter skip is True")
-        else:
-            result = self._run_process(model, *args)
+        reason = "its parameter skip is True"
+        result = self._skip(model, reason) if self.skip else self._run_process(model, *args)
         if self.save_results:
             self.add_products(result)
         return result
@@ -281,6 +279,7 @@ class Step(UnitAccess, Configurable):
 
         A skipped step records no reference.
         """
+        self._status = status
         if self.cal_step is not None and model.schema.has_branch("meta.cal_step"):
             model[f"meta.cal_step.{self.cal_step}"] = status
         if status == "COMPLETE":
