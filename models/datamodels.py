@@ -44,6 +44,7 @@ __all__ = [
     "Level1bModel",
     "LinearityModel",
     "MaskModel",
+    "OpenWindowsModel",
     "RSCDModel",
     "RampFitOutputModel",
     "RampModel",
@@ -91,6 +92,12 @@ class RampFitOutputModel(DataModel):
     """The optional results of ramp fitting, for each segment of a ramp."""
 
     schema_url = "rampfitoutput.schema.yaml"
+
+
+class OpenWindowsModel(DataModel):
+    """The end of each pixel's persistence window, in seconds since 1970; 0 without a window."""
+
+    schema_url = "openwindows.schema.yaml"
 
 
 class GuiderRawModel(DataModel):
@@ -209,7 +216,7 @@ _SPECIAL: dict[str, tuple[type[DataModel], ...]] = {"dark": (DarkMIRIModel,)}
 
 _NAMED: tuple[type[DataModel], ...] = (
     Level1bModel, RampModel, ImageModel, IFUImageModel, CubeModel, RampFitOutputModel,
-    GuiderRawModel, GuiderCalModel, DarkMIRIModel, *REFERENCES.values(),
+    OpenWindowsModel, GuiderRawModel, GuiderCalModel, DarkMIRIModel, *REFERENCES.values(),
 )  # fmt: skip
 _BY_NAME = {cls.__name__: cls for cls in _NAMED}
 
