@@ -64,6 +64,7 @@ class UnitAccess:
 
     parent: Step | None
     _members: Members = _NONE
+    _status: str = ""  # of the last run
 
     @property
     def members(self) -> Members:
@@ -90,8 +91,8 @@ class UnitAccess:
         """Return the product that the previous exposure has handed on.
 
         A step hands on a state by adding it to the products, ``self.add_product(suffix, model)``,
-        and listing the suffix in ``hands_on``. Only an attempt that succeeds
-        hands on a state.
+        and listing the suffix in ``hands_on``. Every exposure that the step completes must hand
+        it on; only an attempt that succeeds does.
 
         Parameters
         ----------
@@ -101,8 +102,8 @@ class UnitAccess:
         Returns
         -------
         DataModel or None
-            None for the first exposure, for one whose predecessor failed or made no such product,
-            and outside batches.
+            None for the first exposure, for one whose predecessor failed or skipped the step, and
+            outside batches.
         """
         models = self.members.get(suffix, ())
         return models[0] if models else None
@@ -121,6 +122,25 @@ def folder_of(step: Step, model: DataModel) -> Location:
     """Return the folder of a model's products: the step's, or else that of the model's file."""
     inputs = model.path.parent if model.path else Path()
     return location(step.output_dir) if step.output_dir else inputs
+
+
+def require_states(step: Step, products: Sequence[tuple[str, DataModel]]) -> None:
+    """Refuse the products of a unit if they lack one that a completed step hands on.
+
+    Raises
+    ------
+    StepError
+        If there is such a step; the next exposure would receive nothing from it.
+    """
+    written = {suffix for suffix, _ in products}
+    missing = [suffix for suffix in step.hands_on if suffix not in written]
+    if missing and step._status == "COMPLETE":
+        raise StepError(
+            f"{step.name} hands on the product {missing[0]!r} to the next exposure, but it is not "
+            "written: the step must pass it to add_product, or be saved with save_results"
+        )
+    for part in step.steps().values():
+        require_states(part, products)
 
 
 def product_paths(step: Step, products: Sequence[tuple[str, DataModel]]) -> list[Location]:

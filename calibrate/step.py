@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 from calbatch import __version__
 from calbatch.calibrate import hooks, provenance, subarray
-from calbatch.calibrate.errors import ParameterError, ReferenceFileError, SkipStep, StepError
+from calbatch.calibrate.errors import ParameterError, SkipStep, StepError
 from calbatch.calibrate.parameters import (
     Boolean,
     Override,
@@ -23,11 +23,10 @@ from calbatch.calibrate.parameters import (
 from calbatch.calibrate.parameters.configurable import SET_IN_PYTHON, Configurable
 from calbatch.calibrate.products import UnitAccess
 from calbatch.calibrate.references import (
-    NOT_APPLICABLE,
-    ChosenReference,
     CrdsReferences,
     HostCopies,
     References,
+    resolve_override,
 )
 from calbatch.models import datamodels
 from calbatch.models.model import DataModel
@@ -250,10 +249,8 @@ class Step(UnitAccess, Configurable):
         model = init if isinstance(init, DataModel) else datamodels.open(init)
         if self.parent is None and not self.skip:
             provenance.warn_repeated(self.name, self.steps() or {self.name: self}, model)
-        if self.skip:
-            result = self._skip(model, "its parameter skip is True")
-        else:
-            result = self._run_process(model, *args)
+        reason = "its parameter skip is True"
+        result = self._skip(model, reason) if self.skip else self._run_process(model, *args)
         if self.save_results:
             self.add_products(result)
         return result
@@ -289,6 +286,7 @@ class Step(UnitAccess, Configurable):
 
         A skipped step records no reference.
         """
+        self._status = status
         if self.cal_step is not None and model.schema.has_branch("meta.cal_step"):
             model[f"meta.cal_step.{self.cal_step}"] = status
         if status == "COMPLETE":
@@ -337,28 +335,16 @@ class Step(UnitAccess, Configurable):
             If there is no such reference.
         """
         override = getattr(self, f"override_{reference_type}", None)
-        reference = self._choose_reference(model, reference_type, override)
+        if override is None:
+            reference = self.references.choose(model.to_flat_dict(), reference_type)
+        else:
+            reference = resolve_override(reference_type, override)
         self._used[reference_type] = reference.recorded
         if isinstance(override, DataModel):
             return override
         if reference.path is None:
             raise SkipStep(f"its {reference_type} reference is N/A")
         return str(reference.path)
-
-    def _choose_reference(
-        self, model: DataModel, reference_type: str, override: Any
-    ) -> ChosenReference:
-        if override is None:
-            return self.references.choose(model.to_flat_dict(), reference_type)
-        if isinstance(override, DataModel):
-            path = override.path if isinstance(override.path, Path) else None
-            return ChosenReference(path, str(override.path or type(override).__name__))
-        if str(override).upper() == "N/A":
-            return NOT_APPLICABLE
-        path = Path(override).expanduser()
-        if not path.is_file():
-            raise ReferenceFileError(f"override_{reference_type}: no such file: {path}")
-        return ChosenReference(path, str(path.resolve()))
 
     def open_reference(self, model: DataModel, reference_type: str) -> Any:
         """Return a lazy model of a reference, cut to the exposure's subarray.

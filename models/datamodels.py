@@ -32,9 +32,9 @@ from calbatch.models.storage.stamps import Stamp
 __all__ = [
     "CubeModel", "DarkMIRIModel", "DarkModel", "DataModel", "FlatModel", "GainModel",
     "GuiderCalModel", "GuiderRawModel", "IFUImageModel", "IPCModel", "ImageModel", "Level1bModel",
-    "LinearityModel", "MaskModel", "PictureFrameModel", "RSCDModel", "RampFitOutputModel",
-    "RampModel", "ReadnoiseModel", "ReferenceFileModel", "ResetModel", "SaturationModel",
-    "SuperBiasModel", "open", "open_reference",
+    "LinearityModel", "MaskModel", "OpenWindowsModel", "PictureFrameModel", "RSCDModel",
+    "RampFitOutputModel", "RampModel", "ReadnoiseModel", "ReferenceFileModel", "ResetModel",
+    "SaturationModel", "SuperBiasModel", "open", "open_reference",
 ]  # fmt: skip
 
 
@@ -72,6 +72,12 @@ class RampFitOutputModel(DataModel):
     """The optional results of ramp fitting, for each segment of a ramp."""
 
     schema_url = "rampfitoutput.schema.yaml"
+
+
+class OpenWindowsModel(DataModel):
+    """The end of each pixel's persistence window, in seconds since 1970; 0 without a window."""
+
+    schema_url = "openwindows.schema.yaml"
 
 
 class GuiderRawModel(DataModel):
@@ -197,7 +203,7 @@ _SPECIAL: dict[str, tuple[type[DataModel], ...]] = {"dark": (DarkMIRIModel,)}
 
 _NAMED: tuple[type[DataModel], ...] = (
     Level1bModel, RampModel, ImageModel, IFUImageModel, CubeModel, RampFitOutputModel,
-    GuiderRawModel, GuiderCalModel, DarkMIRIModel, *REFERENCES.values(),
+    OpenWindowsModel, GuiderRawModel, GuiderCalModel, DarkMIRIModel, *REFERENCES.values(),
 )  # fmt: skip
 _BY_NAME = {cls.__name__: cls for cls in _NAMED}
 

@@ -126,6 +126,8 @@ def _add(result: Forecast, members: list[PlannedExposure]) -> None:
                 references=first.references,
                 options=ExposureOptions(),
                 batch="plan",
+                inputs=first.inputs,
+                product=first.product,
             )
             models = [model for model, _ in build_products(job)]
             budget = tile_budget(models)

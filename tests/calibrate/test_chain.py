@@ -42,6 +42,17 @@ def test_steps_have_their_own_sections_where_their_names_are_unique():
         chain.configure({"scale": {"factor": 2}}, "test")
 
 
+def test_a_suffix_of_the_chain_is_refused():
+    chain = TOYS(suffix="mine")
+    with pytest.raises(ParameterError, match=(
+        r"suffix cannot be set for the chain Toy2,Other: .* such as Other\.suffix"
+    )):  # fmt: skip
+        chain.check()
+    chain.suffix = None
+    chain.Other.suffix = "mine"
+    chain.check()
+
+
 def test_results_of_steps_can_be_kept():
     chain = TOYS()
     chain.keep(["again"])
