@@ -67,7 +67,7 @@ class LocalFile:
         stamp = Stamp(str(path), status.st_size, status.st_mtime_ns, ctime_ns=status.st_ctime_ns)
         with self.open(stamp) as file:
             magic = file.read(0, len(GZIP_MAGIC))
-        return replace(stamp, is_gzipped=magic == GZIP_MAGIC)
+        return replace(stamp, is_gzipped=True) if magic == GZIP_MAGIC else stamp
 
     def version(self) -> FileVersion | None:
         """Return the file's path, size and time; None if it is empty or not a regular file.
