@@ -46,7 +46,9 @@ KERNELS = ("calibrate/steps/",)
 """Where calls may have more positional arguments: kernels, which cannot take keywords."""
 VARIADIC = ("Table", "TypeVar", "self._change", "stream", "super().redirect_request")
 """Functions that take any number of like arguments, or whose signature is a library's."""
-EXCEPTION_LIMITS = {"untested": 0, "participles": 0, "docstrings": 0}
+EXCEPTION_LIMITS = {"untested": 0, "participles": 0, "adjectives": 1, "docstrings": 0}
+SUBCOMMANDS = "cluster/cli/"
+"""Where functions are named for the subcommands of `calbatch`."""
 FRAGMENTS = ("feature", "bugfix", "numerics", "removal", "doc")
 
 
@@ -168,6 +170,7 @@ def test_a_repeated_name_is_found():
 ADVICE = {
     "untested": "add a test of that name",
     "participles": "name it by an imperative, or by the noun that it returns",
+    "adjectives": "name it by an imperative, or by the noun that it returns",
     "docstrings": "begin with `Return …`, or with what the function does",
 }
 
@@ -197,6 +200,27 @@ def test_exceptions_that_are_not_needed_are_removed():
 def test_vague_docstrings_are_found():
     source = 'def f():\n    """Whether it is."""\ndef g():\n    """Return it."""'
     assert repository.vague_docstrings(source) == ["f"]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_functions_with_effects_begin_with_a_verb(path):
+    """A function that returns nothing has effects; `IMPERATIVES` lists the verbs in use."""
+    is_free = relative(path).startswith(SUBCOMMANDS)
+    assert is_free or repository.effects_without_verbs(path.read_text()) == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_conditions_begin_with_a_verb(path):
+    assert repository.unclear_conditions(path.read_text()) == []
+
+
+def test_names_without_verbs_are_found():
+    source = "def rows(x) -> None: ...\ndef add_rows(x) -> None: ...\ndef size(x) -> int: ..."
+    assert repository.effects_without_verbs(source) == ["rows"]
+    source = "def in_range(x) -> bool: ...\ndef is_near(x) -> bool: ...\ndef near(x): ..."
+    assert repository.unclear_conditions(source) == ["in_range"]
+    assert repository.bare_adjectives(source) == ["near"]
+    assert repository.bare_adjectives("class A:\n @property\n def alone(self): ...") == []
 
 
 @pytest.mark.parametrize("name", ["told", "_kept", "brought_along", "decided", "taken_up"])

@@ -292,7 +292,7 @@ class HeaderKeywords:
         value = self._find(keyword, ("text",), "a string")
         return default if value is None else value
 
-    def bare(self, keyword: str) -> str:
+    def bare_text(self, keyword: str) -> str:
         """Return the text of a value, without quotes and blanks; "" for a missing card."""
         content = self._content(keyword)
         return "" if content is None else content.split("/")[0].strip(" '")

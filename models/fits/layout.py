@@ -182,7 +182,7 @@ def _walk(
     """Yield the HDUs of an open file, parsed from their headers."""
     check_signature(stamp.path, read_at(0, 512))
     position, index, headers = 0, 0, 0
-    while index == 0 or _begins_extension(read_at(position, 8)):
+    while index == 0 or _is_extension_start(read_at(position, 8)):
         if index >= _MOST_HDUS or headers > _LONGEST_HEADERS:
             raise FileError(
                 stamp.path, f"has {index} HDUs with {headers >> 20} MB of headers, and still more"
@@ -212,7 +212,7 @@ def _require_nothing_lost(last: Hdu, read_at: ReadAt) -> None:
         position, before = position + len(piece), piece[-CARD_LENGTH:]
 
 
-def _begins_extension(start: bytes) -> bool:
+def _is_extension_start(start: bytes) -> bool:
     """Return whether an extension begins, which may be cut off by the end of the file."""
     return start != b"" and b"XTENSION".startswith(start)
 
@@ -307,7 +307,7 @@ def verify_checksums(layout: Layout) -> int:
 
 def _verify(hdu: Hdu, read_at: ReadAt) -> bool:
     cards = hdu.keywords
-    wanted, whole = cards.bare("DATASUM"), cards.bare("CHECKSUM")
+    wanted, whole = cards.bare_text("DATASUM"), cards.bare_text("CHECKSUM")
     if not wanted and not whole:
         return False
     found = _sum_data(hdu, read_at)

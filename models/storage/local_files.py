@@ -46,7 +46,7 @@ class LocalFile:
 
     path: str | os.PathLike[str]
 
-    def _absolute(self) -> Path:
+    def _absolute_path(self) -> Path:
         path = self.path if isinstance(self.path, Path) else Path(self.path)
         return path.absolute()
 
@@ -58,7 +58,7 @@ class LocalFile:
         FileError
             If the file does not exist, is a directory or a device, is empty or not readable.
         """
-        path = self._absolute()
+        path = self._absolute_path()
         try:
             status = path.stat()
         except (OSError, ValueError) as error:
@@ -77,7 +77,7 @@ class LocalFile:
         OSError, ValueError
             If the file does not exist or its status cannot be read.
         """
-        path = self._absolute()
+        path = self._absolute_path()
         status = path.stat()
         if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
             return None

@@ -97,6 +97,60 @@ def bare_participles(source: str) -> list[str]:
     return sorted(name for name in callables if is_bare_participle(name))
 
 
+ADJECTIVES = _words(
+    "above absent affordable alive alone anything bare between branching comparable conditional "
+    "every finite foreign listening missing natural near numerical possible present "
+    "relational relevant several single storable swapping temporary topological unusable "
+    "unwritable usable writing wrong"
+)
+"""Adjectives, gerunds and the like, which say neither what a function does nor what it returns."""
+QUALIFIERS = ADJECTIVES | _words("all any in mostly no not on only some true within")
+"""First words of conditions that lack ``is_`` or ``are_``."""
+
+IMPERATIVES = _words(
+    "abandon abort add admit adopt announce append apply ask assign attempt begin calibrate call "
+    "cancel cast change check choose claim clean clear close combine compare compile complete "
+    "compute conclude configure continue convert copy count create decode defer digitise dilute "
+    "discard drain draw drive drop emit end enter escape evaluate exchange expect extend fence "
+    "fetch fill find finish fit flag flip follow forget grow handle hold inherit insert introduce "
+    "invert join keep kill launch leave limit linearize load locate log look make mark measure "
+    "merge migrate multiply note obtain omit open pass pick place plan predict prepare print "
+    "prune put reach read receive record refresh refuse release remove rename reopen replace "
+    "request requeue require reserve resolve restore retire retry revoke roll run saturate save "
+    "say scale search secure send set settle setup share show shut sort split spread start stop "
+    "submit subtract suggest sum suspect swap sync take teardown track transition translate "
+    "update upload use validate verify visit wait warm warn watch weigh withdraw write"
+)
+"""Verbs that begin the names of functions with effects; others are added as they are needed."""
+FREE = _words("main wrapper")
+"""Established names of functions with effects, like ``on_…`` for callbacks, ``to_…`` for kernels."""
+
+
+def bare_adjectives(source: str) -> list[str]:
+    """Return the names of the functions, properties excepted, that are bare adjectives."""
+    callables = (node.name for node in functions(source) if not _is_property(node))
+    return sorted(name for name in callables if name.strip("_") in ADJECTIVES)
+
+
+def unclear_conditions(source: str) -> list[str]:
+    """Return the names of the functions that return a truth value, but do not say of what."""
+    found = (node.name for node in functions(source) if _returns(node, "bool"))
+    return sorted(name for name in found if name.strip("_").split("_")[0] in QUALIFIERS)
+
+
+def effects_without_verbs(source: str) -> list[str]:
+    """Return the names of the functions that return nothing and do not begin with a verb."""
+    allowed = IMPERATIVES | FREE | {"on", "to"}
+    found = (node.name for node in functions(source) if _returns(node, "None"))
+    plain = (name for name in found if not name.startswith("__"))
+    return sorted(name for name in plain if name.strip("_").split("_")[0] not in allowed)
+
+
+def _returns(function: ast.FunctionDef | ast.AsyncFunctionDef, kind: str) -> bool:
+    result = function.returns
+    return not _is_property(function) and result is not None and ast.unparse(result) == kind
+
+
 VAGUE = frozenset({"Give", "Have", "What", "Whether"})
 """First words of docstrings that say neither what is returned nor what is done."""
 
@@ -219,10 +273,13 @@ def sources(root: Path) -> list[Path]:
 @functools.cache
 def exceptions(root: Path) -> dict[str, set[str]]:
     """Return what `repository.toml` has to list, by section."""
-    found: dict[str, set[str]] = {"untested": set(), "participles": set(), "docstrings": set()}
+    found: dict[str, set[str]] = {
+        name: set() for name in ("untested", "participles", "adjectives", "docstrings")
+    }
     for path in sources(root):
         text, module = path.read_text(), path.relative_to(root)
         found["participles"] |= {f"{module}:{name}" for name in bare_participles(text)}
+        found["adjectives"] |= {f"{module}:{name}" for name in bare_adjectives(text)}
         found["docstrings"] |= {f"{module}:{name}" for name in vague_docstrings(text)}
         test = mirrored_test(module)
         plain = path.stem == "__init__" and only_imports(text)
