@@ -51,14 +51,14 @@ class SchemaNode:
         if required:
             self.keywords["required"] = list(dict.fromkeys(required))
         for name, child in other.children.items():
-            self._add_children.setdefault(name, SchemaNode()).merge(child)
+            self.children.setdefault(name, SchemaNode()).merge(child)
 
     def to_json(self) -> dict[str, Any]:
         """Return the node as plain JSON schema."""
         document = dict(self.keywords)
-        if self._add_children:
+        if self.children:
             document["type"] = "object"
-            document["properties"] = {n: c.to_json() for n, c in self._add_children.items()}
+            document["properties"] = {n: c.to_json() for n, c in self.children.items()}
         return document
 
 

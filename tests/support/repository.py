@@ -10,6 +10,7 @@ needed::
 import ast
 import functools
 import re
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,6 +18,22 @@ from pathlib import Path
 Finding = str
 SOURCE_FOLDERS = ("models", "crds_client", "calibrate", "cluster")
 parse = functools.cache(ast.parse)
+
+
+def sources(root: Path) -> list[Path]:
+    """Return the modules of the package."""
+    return sorted(path for folder in SOURCE_FOLDERS for path in (root / folder).rglob("*.py"))
+
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = sources(ROOT)
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+EXCEPTIONS = tomllib.loads((ROOT / "tests" / "repository.toml").read_text())
+
+
+def relative(path: Path) -> str:
+    """Return a path within the repository as text."""
+    return str(path.relative_to(ROOT))
 
 
 # -- sizes -------------------------------------------------------------------------------------
@@ -123,7 +140,7 @@ IMPERATIVES = _words(
 )
 """Verbs that begin the names of functions with effects; others are added as they are needed."""
 FREE = _words("main wrapper")
-"""Established names of functions with effects, like ``on_…`` for callbacks, ``to_…`` for kernels."""
+"""Established names of functions with effects; callbacks are ``on_…``, some kernels ``to_…``."""
 
 
 def bare_adjectives(source: str) -> list[str]:
@@ -265,11 +282,6 @@ def missing_tests(page: str, root: Path) -> list[Finding]:
 # -- exceptions --------------------------------------------------------------------------------
 
 
-def sources(root: Path) -> list[Path]:
-    """Return the modules of the package."""
-    return sorted(path for folder in SOURCE_FOLDERS for path in (root / folder).rglob("*.py"))
-
-
 @functools.cache
 def exceptions(root: Path) -> dict[str, set[str]]:
     """Return what `repository.toml` has to list, by section."""
@@ -375,9 +387,8 @@ def missing_messages(page: str, sources: Iterable[str]) -> list[Finding]:
 
 def main() -> None:
     """Remove entries from `repository.toml` that are no longer needed; print how many remain."""
-    root = Path(__file__).resolve().parents[2]
-    file = root / "tests" / "repository.toml"
-    found = exceptions(root)
+    file = ROOT / "tests" / "repository.toml"
+    found = exceptions(ROOT)
     file.write_text(shrink(file.read_text(), set().union(*found.values())))
     print({section: len(names) for section, names in found.items()})  # noqa: T201 - its output
 

@@ -344,7 +344,7 @@ def test_an_exposure_past_its_deadline_fails(tmp_path):
     assert batch.rows[0]["reason"] == f"{exposure_path(0)}: took longer than 0.02 s"
 
 
-def test_a_stopped_worker_is_given_up_and_its_exposure_retried(tmp_path):
+def test_a_stopped_worker_is_discarded_and_its_exposure_retried(tmp_path):
     batch, site = Batch(tmp_path, count=2), FakeSite()
     silent = SilentWorker("tcp://w", 99.0, Condition.STOPPED, frozenset({0}))
     attempts = []
