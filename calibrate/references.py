@@ -208,7 +208,7 @@ class CrdsReferences:
         """
         requests = [(headers, sorted(types)) for headers, types in groups]
         tables = [self._table(headers, types) for headers, types in requests]
-        missing = self._missing(set().union(*(table.names() for table in tables)))
+        missing = self._list_missing(set().union(*(table.names() for table in tables)))
         failed = (fetch or self.fetch)(missing) if missing else {}
         resolved: dict[Any, ResolvedReferences] = {}
         for table, (_, types) in zip(tables, requests, strict=True):
@@ -233,11 +233,11 @@ class CrdsReferences:
         except CrdsError as error:
             raise ReferenceFileError(str(error)) from error
 
-    def _missing(self, names: Iterable[str]) -> list[str]:
+    def _list_missing(self, names: Iterable[str]) -> list[str]:
         from calbatch.crds_client import CrdsError
 
         try:
-            return self.client.missing(names)
+            return self.client.list_missing(names)
         except CrdsError as error:
             raise ReferenceFileError(str(error)) from error
 

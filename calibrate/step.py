@@ -11,17 +11,11 @@ from typing import Any, ClassVar, Self
 from calbatch import __version__
 from calbatch.calibrate import hooks, provenance, subarray
 from calbatch.calibrate.errors import ParameterError, SkipStep, StepError
-from calbatch.calibrate.parameters import (
-    Boolean,
-    Override,
-    Parameter,
-    Text,
-    cfg,
-    nearest,
-    parameters_of,
-)
+from calbatch.calibrate.parameters import Boolean, Override, Parameter, Text, nearest, parameters_of
+from calbatch.calibrate.parameters.cfg import read as read_cfg
 from calbatch.calibrate.parameters.configurable import SET_IN_PYTHON, Configurable
 from calbatch.calibrate.products import UnitAccess
+from calbatch.calibrate.products import save as save_products
 from calbatch.calibrate.references import (
     CrdsReferences,
     HostCopies,
@@ -216,7 +210,7 @@ class Step(UnitAccess, Configurable):
         """Return a step with the values of a ``.cfg``, overridden by parameters."""
         step = cls()
         if config_file is not None:
-            step.configure(cfg.read(Path(config_file)).values, str(config_file))
+            step.configure(read_cfg(Path(config_file)).values, str(config_file))
         values = dict(parameters or {})
         sections = values.pop("steps", {})
         if not isinstance(sections, Mapping):
@@ -379,9 +373,7 @@ class Step(UnitAccess, Configurable):
         return list(self._products)
 
     def _save(self) -> None:
-        from calbatch.calibrate import products
-
-        products.save(self, self._products)
+        save_products(self, self._products)
 
 
 def _models(result: Any) -> list[DataModel]:

@@ -251,7 +251,7 @@ class MappedArrays(LazyArrays):
         """Add a field to the tiles if it is missing, and return it."""
         if name not in self.schema.fields:
             raise ModelError(f"{self._where}: has no field {name!r}{self._hint(name)}")
-        node, placed = self._present(name)
+        node, placed = self._find_field(name)
         self._content.node = node
         self._content.on_grid[name] = placed
         return placed

@@ -119,7 +119,7 @@ class Hooks(Items):
 
     def _convert(self, value: Any) -> list[Any]:
         if isinstance(value, str):
-            value = _several(value)
+            value = _split_hooks(value)
         elif callable(value):
             value = [value]
         return super()._convert(value)
@@ -131,7 +131,7 @@ class Hooks(Items):
             raise ParameterError(f"{self.name}: {error}") from None
 
 
-def _several(text: str) -> list[str]:
+def _split_hooks(text: str) -> list[str]:
     """Return the hooks in a text: import paths and quoted items, or a single command."""
     items = split_items(text)
     quoted = [item for item in items if f'"{item}"' in text or f"'{item}'" in text]

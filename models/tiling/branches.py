@@ -32,7 +32,7 @@ def find_branches(tips: Iterable[PlanNode], more: Iterable[Reduction] = ()) -> B
     """Return the nodes of plans, and of ``more`` decisions, that are computed together."""
     tips = list(tips)
     decisions = list(dict.fromkeys([*find_decisions(tips), *more]))
-    order = _topological([*tips, *(d.parent for d in decisions)])
+    order = _topological_order([*tips, *(d.parent for d in decisions)])
     halo = dict.fromkeys(order, 0)
     users: dict[PlanNode, int] = {}
     for decision in decisions:
@@ -43,7 +43,7 @@ def find_branches(tips: Iterable[PlanNode], more: Iterable[Reduction] = ()) -> B
             needed = halo[node] + node.op.radius if isinstance(node, OperationNode) else 0
             halo[node.parent] = max(halo[node.parent], needed)
             users[node.parent] = users.get(node.parent, 0) + 1
-    waiting = {node for d in decisions if users[node := _branching(d.parent, users)] > 1}
+    waiting = {node for d in decisions if users[node := _branching_node(d.parent, users)] > 1}
     return Branches(order, halo, users, frozenset(waiting))
 
 
@@ -86,14 +86,14 @@ def _reductions_of(node: PlanNode) -> Iterable[Reduction]:
         yield reduction
 
 
-def _branching(node: PlanNode, users: dict[PlanNode, int]) -> PlanNode:
+def _branching_node(node: PlanNode, users: dict[PlanNode, int]) -> PlanNode:
     """Return the nearest node at or before a decision's whose tiles have another use as well."""
     while users[node] == 1 and isinstance(node, OperationNode) and node.parent is not None:
         node = node.parent
     return node
 
 
-def _topological(tips: Iterable[PlanNode]) -> list[PlanNode]:
+def _topological_order(tips: Iterable[PlanNode]) -> list[PlanNode]:
     """Return every node of the plans, each before its parent."""
     order: list[PlanNode] = []
     seen: set[PlanNode] = set()

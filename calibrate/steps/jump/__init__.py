@@ -38,11 +38,11 @@ from calbatch.calibrate.steps.jump.rules import (
     JumpRules,
     choose_method,
     gather_gain,
+    is_true_nowhere,
     make_search,
     median_gain,
     number_differences,
     true_everywhere,
-    true_nowhere,
     unusable_groups,
 )
 from calbatch.calibrate.steps.jump.showers import count_emission_bytes, find_showers, mark_showers
@@ -251,12 +251,12 @@ class JumpStep(LargeEvents, Step):
         }
         bands = _bands(exposure)
         arguments["unusable"] = exposure.reduce(
-            unusable_groups, true_everywhere, bands, until=true_nowhere
+            unusable_groups, true_everywhere, bands, until=is_true_nowhere
         )
         fully_flagged = median = None
         if rules.clip_groups <= integrations * (1 if rules.clip_integrations else groups):
             fully_flagged = exposure.reduce(
-                fully_flagged_groups, true_everywhere, bands, until=true_nowhere, **arguments
+                fully_flagged_groups, true_everywhere, bands, until=is_true_nowhere, **arguments
             )
         if any(count > 0 for _, count in rules.after):
             median = gain.reduce(gather_gain, median_gain)

@@ -299,7 +299,10 @@ class RampFitStep(Step):
             least_squares.find_group_range, where=f"{self.name}: {exposure.path or 'exposure'}"
         )
         return exposure.reduce(
-            least_squares.usable_groups, combine, until=least_squares.all_usable, settings=settings
+            least_squares.usable_groups,
+            combine,
+            until=least_squares.are_all_usable,
+            settings=settings,
         )
 
 

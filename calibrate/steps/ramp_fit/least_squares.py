@@ -153,7 +153,7 @@ def usable_groups(groupdq: Array, *, settings: FitSettings) -> Array:
     return usable
 
 
-def all_usable(regions: list[Array]) -> bool:
+def are_all_usable(regions: list[Array]) -> bool:
     """Return whether every group is usable in at least one region."""
     return bool(np.all(np.any(regions, axis=0)))
 

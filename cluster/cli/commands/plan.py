@@ -108,7 +108,7 @@ def _print(
         console.print(_references(needs))
     if needs.groups:
         console.print(_kinds(needs))
-        _memory(needs, place, console)
+        _print_memory(needs, place, console)
     for reason in needs.errors.values():
         console.print(f"would fail: {reason}", style="red")
 
@@ -140,7 +140,7 @@ def _kinds(needs: Forecast) -> Table:
     return table
 
 
-def _memory(needs: Forecast, place: placement.Place, console: Console) -> None:
+def _print_memory(needs: Forecast, place: placement.Place, console: Console) -> None:
     largest = max(needs.groups, key=lambda kind: kind.budget.bytes)
     console.print(f"the largest tile takes {_parts(largest)}")
     if not place.workers:
