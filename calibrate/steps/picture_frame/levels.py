@@ -150,7 +150,7 @@ def find_levels(gathered: Sequence[tuple[list[Counts], MedianBins]]) -> Array:
     for k, index in enumerate(np.ndindex(medians.shape)):
         if bins.samples[index]:
             values, counts = _join([found[k] for found, _ in gathered])
-            ranks = _middle(bins.samples[index]) - bins.below[index]
+            ranks = _middle(int(bins.samples[index])) - bins.below[index]
             middle = values[np.searchsorted(np.cumsum(counts), ranks, side="right")]
             medians[index] = np.mean(restore_samples(middle), dtype=np.float32)
     return medians

@@ -124,8 +124,7 @@ def _median(values: Array) -> np.float32:
         return np.float32(np.nanmedian(values))
 
 
-def show_background(*, chosen: ChosenRegions, region: Region) -> tuple[Array, Array]:
-    """Return 1 for pixels of the background and 0 elsewhere, and zero errors, in float32."""
+def show_background(*, chosen: ChosenRegions, region: Region) -> Array:
+    """Return 1 for pixels of the background and 0 elsewhere, float32."""
     (r0, r1), (c0, c1) = region
-    image = chosen.background[r0:r1, c0:c1].astype(np.float32)
-    return image, np.zeros_like(image)
+    return chosen.background[r0:r1, c0:c1].astype(np.float32)

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from calbatch.calibrate.numbers import header_number, required_number
 from calbatch.calibrate.parameters import Boolean, Choice, Integer, Text
 from calbatch.calibrate.step import Step, StepError, log_once
+from calbatch.calibrate.steps._miri import search_flags
 from calbatch.calibrate.steps._ramps import (
     as_ramp,
     frames_of,
@@ -298,12 +299,10 @@ class RampFitStep(Step):
         combine = partial(
             least_squares.find_group_range, where=f"{self.name}: {exposure.path or 'exposure'}"
         )
-        return exposure.reduce(
-            least_squares.usable_groups,
-            combine,
-            until=least_squares.are_all_usable,
+        return search_flags(
+            exposure, least_squares.usable_groups, combine, until=least_squares.are_all_usable,
             settings=settings,
-        )
+        )  # fmt: skip
 
 
 def _image_class(exposure: RampModel) -> type[ImageModel] | type[IFUImageModel]:

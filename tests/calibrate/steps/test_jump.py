@@ -83,6 +83,20 @@ class TestAgreementWithJwst:
         new = np.asarray(found.groupdq) & ~ramps.groupdq & JUMP_DET
         assert np.any(new) == (len(dropped) < 3)  # one difference is too few to search
 
+    def test_listed_read_times_do_not_matter(self, tmp_path):
+        from jwst.jump import JumpStep as JwstStep
+
+        ramps = stormy(1, 5, SHAPE, seed=11)
+        times = [[40.0 * n**2 + 2.7 * k for k in range(4)] for n in range(5)]
+        parameters = {"after_jump_flag_dn1": 20.0, "after_jump_flag_time1": 25.0}
+        parameters |= references(tmp_path, ramps)
+        listed = exposure(ramps, exposure={"read_times": times})
+        wanted = jwst_result(JwstStep, listed.theirs(), **parameters).groupdq
+        for observed in (listed, exposure(ramps)):
+            found = JumpStep(**parameters).run(observed.ours()).groupdq
+            np.testing.assert_array_equal(found, wanted)
+        assert np.any(wanted & ~ramps.groupdq & JUMP_DET)
+
     def test_all_groups_unusable(self, tmp_path):
         ramps = stormy(1, 4, SHAPE, seed=9)
         ramps.groupdq[...] |= np.uint8(DO_NOT_USE)
