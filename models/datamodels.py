@@ -30,32 +30,12 @@ from calbatch.models.storage.location import Location, location
 from calbatch.models.storage.stamps import Stamp
 
 __all__ = [
-    "CubeModel",
-    "DarkMIRIModel",
-    "DarkModel",
-    "DataModel",
-    "FlatModel",
-    "GainModel",
-    "GuiderCalModel",
-    "GuiderRawModel",
-    "IFUImageModel",
-    "IPCModel",
-    "ImageModel",
-    "Level1bModel",
-    "LinearityModel",
-    "MaskModel",
-    "OpenWindowsModel",
-    "RSCDModel",
-    "RampFitOutputModel",
-    "RampModel",
-    "ReadnoiseModel",
-    "ReferenceFileModel",
-    "ResetModel",
-    "SaturationModel",
-    "SuperBiasModel",
-    "open",
-    "open_reference",
-]
+    "CubeModel", "DarkMIRIModel", "DarkModel", "DataModel", "FlatModel", "GainModel",
+    "GuiderCalModel", "GuiderRawModel", "IFUImageModel", "IPCModel", "ImageModel", "Level1bModel",
+    "LinearityModel", "MaskModel", "OpenWindowsModel", "RSCDModel", "RampFitOutputModel",
+    "RampModel", "ReadnoiseModel", "ReferenceFileModel", "ResetModel", "SaturationModel",
+    "SuperBiasModel", "open", "open_reference",
+]  # fmt: skip
 
 
 class Level1bModel(DataModel):
