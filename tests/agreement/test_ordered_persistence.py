@@ -9,6 +9,7 @@ import asdf
 import numpy as np
 import pytest
 from astropy.io import fits
+from support.batches import DATE, calbatch, checksums, copy_changed, small_set
 from support.chaos import kill
 from support.detector_steps import jwst_result, ramp
 from support.kills import HOOKS, Killed
@@ -90,3 +91,25 @@ def test_a_killed_batch_hands_windows_on_as_jwst_run_by_hand(killed, inputs, tmp
         first = fits.getdata(out / f"{name}_persistence.fits", "SCI")[0, 0]
         before = (found[0, 0] & (PERSISTENCE | SATURATED) == PERSISTENCE) & ~(first > 40000)
         assert before.any() == (name in "ad")  # flagged for an earlier exposure
+
+
+def test_detector1_hands_windows_on_as_by_files(tmp_path, monkeypatch):
+    """Two exposures in one batch, and one by one with a file of windows."""
+    simulated, inputs = small_set(), tmp_path / "in"
+    for name, value in simulated.environment().items():
+        monkeypatch.setenv(name, value)
+    inputs.mkdir()
+    for name, start, source in zip("ba", (60000.0, 60000.002), simulated.exposures, strict=False):
+        copy_changed(source, inputs / f"{name}_uncal.fits", EXPSTART=start)
+    how = ("--scheduler", "sync", "--date", DATE, "--no-fsync", "--persistence.skip=false")
+    how += ("--persistence.persistence_time=1000", "--persistence.dn_threshold=100")
+    done = calbatch("run", "detector1", inputs, "-o", tmp_path / "out", *how)
+    assert done.status == 0, done.err
+    path = tmp_path / "windows.asdf"
+    files = [f"--persistence.{n}={path}" for n in ("persistence_array_file", "save_persistence")]
+    for name in "ba":
+        one = inputs / f"{name}_uncal.fits"
+        assert calbatch("run", "detector1", one, "-o", tmp_path / "hand", *how, *files).status == 0
+    assert checksums(tmp_path / "out") == checksums(tmp_path / "hand")
+    before, after = (fits.getdata(tmp_path / "out" / f"{n}_openwindows.fits", "ENDS") for n in "ba")
+    assert 0 < np.count_nonzero(before) < np.count_nonzero(after) < after.size

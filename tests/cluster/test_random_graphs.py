@@ -14,7 +14,7 @@ from support.batches import DATE, calbatch, make_copies
 from support.chaos import driver_of, kill, status, with_children
 from support.kills import HOOKS
 from support.toys import registered_toys, write_association
-from support.waiting import Limit, be_slow
+from support.waiting import eventually
 
 from calbatch.cluster.folder import BatchFolder, find_batch
 from calbatch.cluster.ledger import View
@@ -123,6 +123,14 @@ def draw_kills(chance, count, points):
     return [[*chance.choice(points), chance.randint(1, 3), "self"] for _ in range(count)]
 
 
+def follow(folder):
+    """Return the state of a batch, and resume it if it is interrupted."""
+    state = status(folder)["state"]
+    if state == "interrupted":
+        calbatch("resume", folder.name, "--detach")  # refused while the driver is ending
+    return state
+
+
 def test_workers_are_killed(hooked, tmp_path):
     chance = random.Random(4)
     graph = draw_graph(chance, make_copies(6, tmp_path / "in"), 6)
@@ -142,13 +150,9 @@ def test_workers_and_drivers_are_killed(hooked, tmp_path, seed):
     graph = draw_graph(chance, make_copies(18, tmp_path / "in"), 18)
     hooked.write_text(json.dumps(draw_kills(chance, 4, WORKERS + DRIVERS)))
     begun = calbatch("submit", CHAIN, tmp_path / "in", "-o", tmp_path / "out", *HOW, "--no-fsync")
-    folder, limit = BatchFolder(tmp_path / "out", begun.out.strip()), Limit(300)
-    try:
-        while (state := status(folder)["state"]) != "failed":  # since some exposures are broken
-            limit.check((state, hooked.read_text()))
-            if state == "interrupted":
-                calbatch("resume", folder.name, "--detach")  # refused while the driver is ending
-            be_slow(0.3)
+    folder = BatchFolder(tmp_path / "out", begun.out.strip())
+    try:  # it ends as failed, since some exposures are broken
+        eventually(lambda: follow(folder) == "failed", 300, state=hooked.read_text)
     finally:
         kill(*with_children(driver_of(folder)))
     require_as_drawn(graph, folder)

@@ -89,10 +89,10 @@ class TestAgreementWithJwst:
         ramps = stormy(1, 5, SHAPE, seed=11)
         times = [[40.0 * n**2 + 2.7 * k for k in range(4)] for n in range(5)]
         parameters = {"after_jump_flag_dn1": 20.0, "after_jump_flag_time1": 25.0}
-        parameters |= references(tmp_path, ramps)
-        listed = exposure(ramps, exposure={"read_times": times})
+        parameters |= ramps.references(tmp_path)
+        listed = ramps.observed(read_times=times)
         wanted = jwst_result(JwstStep, listed.theirs(), **parameters).groupdq
-        for observed in (listed, exposure(ramps)):
+        for observed in (listed, ramps.observed()):
             found = JumpStep(**parameters).run(observed.ours()).groupdq
             np.testing.assert_array_equal(found, wanted)
         assert np.any(wanted & ~ramps.groupdq & JUMP_DET)
