@@ -86,7 +86,7 @@ class TestAgreementWithJwst:
     def test_listed_read_times_do_not_matter(self, tmp_path):
         from jwst.jump import JumpStep as JwstStep
 
-        ramps = stormy(1, 5, SHAPE, seed=11)
+        ramps = stormy(1, 5, SHAPE, seed=12)
         times = [[40.0 * n**2 + 2.7 * k for k in range(4)] for n in range(5)]
         parameters = {"after_jump_flag_dn1": 20.0, "after_jump_flag_time1": 25.0}
         parameters |= ramps.references(tmp_path)
