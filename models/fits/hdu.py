@@ -183,7 +183,7 @@ class ParsedHeader(NamedTuple):
 
 
 def parse_header(stamp: Stamp, index: int, position: int, raw: bytes) -> ParsedHeader:
-    """Return the header of an HDU; see `parse_hdu`, which also reads what its data are."""
+    """Return the header of an HDU; see `parse_hdu`, which also reads the kind of its data."""
     cards = HeaderKeywords(stamp.path, index, raw)
     if index == 0 and not cards.logical("SIMPLE"):
         raise cards.fault("SIMPLE is not T: the file says that it is not standard FITS")

@@ -158,7 +158,7 @@ _layout_of_object = lru_cache(maxsize=16)(_layout_of)
 def walk_headers(stamp: Stamp, read_at: ReadAt) -> Iterator[HeaderKeywords]:
     """Yield the headers of an open file, reading one after the other.
 
-    The positions and sizes of the data are checked, but not what the data are.
+    The positions and sizes of the data are checked, but not their kinds.
 
     Parameters
     ----------
