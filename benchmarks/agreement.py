@@ -48,16 +48,16 @@ def main() -> None:
     warnings.simplefilter("ignore")  # deprecations of jwst and its dependencies
     logging.disable(logging.CRITICAL)  # jwst logs every parameter of every step
     jwst_schemas.share()
-    rows = read_rows()
-    for kind in choose_kinds(options, rows):
+    for kind in choose_kinds(options, read_rows()):
         if time.monotonic() - began > options.seconds:
             break
-        row = rows[kind.name] = compare_kind(kind)
+        row = compare_kind(kind)
+        rows = {**read_rows(), kind.name: row}  # another process may have stored rows
         write_rows(rows)
-        print(
-            f"{time.monotonic() - began:6.0f} s  {kind.name}: {row.outcome}  {row.why}", flush=True
-        )
-    PAGE.write_text(render_page(rows))  # also if no kind was chosen
+        PAGE.write_text(render_page(rows))
+        passed = time.monotonic() - began
+        print(f"{passed:6.0f} s  {kind.name}: {row.outcome}  {row.why}", flush=True)
+    PAGE.write_text(render_page(read_rows()))  # also if no kind was chosen
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def measure(setting: Setting) -> list[Table]:
     shapes = QUICK if setting.quick else SHAPES
     costs = [calibrate_shape(setting, shape) for shape in shapes]
     seconds = np.array([cost["seconds"] for cost in costs])
-    terms = terms_of(shapes)
+    terms = list_terms(shapes)
     coefficients = fit_times(terms, seconds)
     fitted = terms @ coefficients
     columns = ["integrations x groups x rows x columns", "CPU s", "fitted s", "measured / fitted",
@@ -63,7 +63,7 @@ def measure(setting: Setting) -> list[Table]:
     return [table]
 
 
-def terms_of(shapes: tuple[Shape, ...]) -> Array:
+def list_terms(shapes: tuple[Shape, ...]) -> Array:
     """Return one, the pixels and the samples of each shape, as columns."""
     return np.array([(1.0, rows * columns, math.prod(shape)) for shape in shapes
                      for rows, columns in [shape[2:]]])  # fmt: skip

@@ -160,11 +160,11 @@ READPATTS: dict[str, dict[str, tuple[int, int]]] = {
         # assumed
         "MEDIUMDEEP2": (2, 13),
         "MEDIUMDEEP8": (8, 7),
-        "DHS3": (3, 0),
-        "DHS4": (4, 0),
-        "DHS5": (5, 0),
-        "DHS6": (6, 0),
-        "DHS7": (7, 0),
+        "DHS3": (1, 2),
+        "DHS4": (1, 3),
+        "DHS5": (1, 4),
+        "DHS6": (1, 5),
+        "DHS7": (1, 6),
     },
     "NIRISS": {"NISRAPID": (1, 0), "NIS": (4, 0)},
     "NIRSPEC": {
