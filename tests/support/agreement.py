@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import dask
 import numpy as np
 from jwst.pipeline import Detector1Pipeline as JwstDetector1
 from jwst.pipeline import GuiderPipeline as JwstGuider
@@ -90,7 +91,8 @@ def our_steps(path: Path, **parameters) -> Iterator[Arrays]:
 
 def _our_arrays(name: str, model, fields: tuple[str, ...]) -> Arrays:
     status = dict(model.meta.cal_step.items())
-    return Arrays(name, {f: np.asarray(getattr(model, f)) for f in fields}, status)
+    arrays = dask.compute(*(getattr(model, f) for f in fields))  # at once: steps run once
+    return Arrays(name, dict(zip(fields, arrays, strict=True)), status)
 
 
 def jwst_guider_steps(path: Path) -> Iterator[Arrays]:
@@ -193,16 +195,21 @@ def measure_difference(found: np.ndarray, wanted: np.ndarray, noise) -> Differen
     if found.shape != wanted.shape:
         shapes = f"shape {found.shape} for jwst's {wanted.shape}"
         return Difference(wanted.size, worst=np.inf, first=shapes)
+    differ = found != wanted  # NaN differs from itself
     if np.issubdtype(wanted.dtype, np.integer):
-        wrong = found != wanted
-        return Difference(wanted.size, int(wrong.sum()), first=_first_of(wrong, found, wanted))
-    allowed = np.maximum(RELATIVE * np.abs(wanted), OF_NOISE * np.asarray(noise))
+        return Difference(wanted.size, int(differ.sum()), first=_first_of(differ, found, wanted))
+    ours, theirs = found[differ].astype("f8"), wanted[differ].astype("f8")
+    noise = np.broadcast_to(noise, wanted.shape)[differ]
     with np.errstate(invalid="ignore", divide="ignore"):
-        apart = np.abs(found.astype("f8") - wanted)
-        ratio = np.where(apart > 0, apart / allowed, 0.0)
-    ratio[(np.isnan(found) != np.isnan(wanted)) | np.isnan(ratio)] = np.inf
-    worst = float(ratio.max()) if ratio.size else 0.0
-    return Difference(wanted.size, worst=worst, first=_first_of(ratio > 1, found, wanted))
+        allowed = np.maximum(RELATIVE * np.abs(theirs), OF_NOISE * noise)
+        ratio = np.abs(ours - theirs) / allowed
+    both = np.isnan(ours) & np.isnan(theirs)
+    ratio = np.where(both, 0.0, np.where(np.isnan(ratio), np.inf, ratio))
+    wrong = np.zeros(wanted.shape, bool)
+    wrong[differ] = ratio > 1
+    return Difference(
+        wanted.size, worst=float(ratio.max(initial=0.0)), first=_first_of(wrong, found, wanted)
+    )
 
 
 def _first_of(wrong: np.ndarray, found: np.ndarray, wanted: np.ndarray) -> str:
