@@ -31,6 +31,7 @@ MIRI_ORDER = (
 OFF = ("charge_migration", "persistence", "emicorr", "firstframe")
 """Steps that are off by default in the pipeline; jwst's run when they are called by themselves."""
 OF_RAMPS = ("data", "groupdq", "pixeldq")
+OF_PRODUCTS = ("data", "err", "dq", "var_poisson", "var_rnoise")
 OF_READS = ("data", "dq")
 OF_GUIDE_STARS = ("data", "err", "dq")
 NO_SPECTRA = {f"override_{kind}": "N/A" for kind in ("fflat", "sflat", "dflat")}
@@ -41,7 +42,10 @@ OF_NOISE = 1e-3
 
 @dataclass
 class Arrays:
-    """The result of a step: arrays by field, and status keywords."""
+    """The result of a step: arrays by field, and status keywords.
+
+    The status of a product also has the name of its model.
+    """
 
     step: str
     fields: dict[str, np.ndarray]
@@ -61,7 +65,12 @@ def jwst_steps(path: Path, **parameters) -> Iterator[Arrays]:
     fitted = JwstDetector1.step_defs["ramp_fit"].call(model, **parameters.get("ramp_fit", {}))
     for name, product in zip(("rate", "rateints"), fitted, strict=True):
         scaled = JwstDetector1.step_defs["gain_scale"].call(product)
-        yield _jwst_arrays(name, scaled, ("data", "err", "dq", "var_poisson", "var_rnoise"))
+        yield _with_model(_jwst_arrays(name, scaled, OF_PRODUCTS), scaled)
+
+
+def _with_model(arrays: Arrays, product) -> Arrays:
+    arrays.status["model"] = type(product).__name__
+    return arrays
 
 
 def _order(model, parameters) -> list[str]:
@@ -86,7 +95,7 @@ def our_steps(path: Path, **parameters) -> Iterator[Arrays]:
         yield _our_arrays(name, model, (*OF_RAMPS, *zero))
     for name, product in zip(("rate", "rateints"), pipeline.ramp_fit(model), strict=True):
         scaled = pipeline.gain_scale(product)
-        yield _our_arrays(name, scaled, ("data", "err", "dq", "var_poisson", "var_rnoise"))
+        yield _with_model(_our_arrays(name, scaled, OF_PRODUCTS), scaled)
 
 
 def _our_arrays(name: str, model, fields: tuple[str, ...]) -> Arrays:

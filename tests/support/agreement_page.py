@@ -74,8 +74,10 @@ INTRODUCTION = """\
 
 Each row is one kind of exposure: simulated, with its references, and calibrated by calbatch and by
 jwst {jwst} (stcal {stcal}), step by step. All arrays are compared after each step. Every exposure
-type and every readout pattern of jwst's core schema has a row. Exposures are small wherever the
-mode allows, with dead, hot, hit and saturated pixels, and spoilt references.
+type and every readout pattern of jwst's core schema has a row: each type with the usual pattern of
+its instrument, and each pattern and each family of subarrays with the usual type. Exposures are
+small wherever the mode allows, with dead, hot, hit and saturated pixels, and spoilt references.
+Steps have their default parameters.
 
 `python benchmarks/agreement.py` writes this page; `--full` also compares full frames. The tests
 compare a few rows, drawn at random under a fixed seed.
