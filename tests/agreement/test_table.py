@@ -25,6 +25,9 @@ CHEAP = [kind for kind in all_kinds() if not kind.is_costly]
 EXPLAINED = AGREES, NEITHER, REFUSED
 """Outcomes of kinds in which there is no fault."""
 
+UNSUPPORTED = 6
+"""Number of kinds that calbatch refuses; lower it when a mode is added."""
+
 
 def check(kind):
     """Compare a kind with jwst; the outcome must be as the page states it."""
@@ -71,6 +74,13 @@ def test_no_stored_row_shows_a_fault():
         name for name, row in read_rows().items() if row.outcome != AGREES and not row.why
     ]
     assert not unexplained
+
+
+def test_only_kinds_without_a_simulation_are_refused():
+    stand_ins = {kind.name for kind in all_kinds() if not kind.is_simulated}
+    refused = {name for name, row in read_rows().items() if row.outcome == REFUSED}
+    assert refused <= stand_ins
+    assert len(stand_ins) <= UNSUPPORTED
 
 
 def test_rows_survive_storage(tmp_path):
