@@ -177,6 +177,7 @@ READPATTS: dict[str, dict[str, tuple[int, int]]] = {
         "NRSRAPIDD2": (1, 2),
         "NRSRAPIDD6": (1, 6),
         "NRSSLOW": (1, 0),
+        "NRSN16R4": (1, 0),
     },
     "FGS": {
         "FGSRAPID": (1, 0),
@@ -206,8 +207,8 @@ READPATTS: dict[str, dict[str, tuple[int, int]]] = {
     },
 }
 
-IRS2 = ("NRSIRS2RAPID", "NRSIRS2")
-"""NIRSpec's patterns in which reference pixels are interleaved with a full frame's pixels."""
+IRS2 = ("NRSIRS2RAPID", "NRSIRS2", "NRSN16R4")
+"""NIRSpec's patterns in which 4 reference pixels follow 16 pixels of a full frame."""
 
 # Subarrays: rows, columns, and the first row and column counted from 1.
 SUBARRAYS: dict[str, dict[str, tuple[int, int, int, int]]] = {
