@@ -1,4 +1,4 @@
-"""The kinds of exposures of the agreement table, from the enumerations of jwst's own schema.
+"""The kinds of exposures in the table of agreement, from the enumerations of jwst's own schema.
 
 Every exposure type and every readout pattern of the core schema occurs. For a kind that the
 simulator cannot make yet, another exposure stands in, whose header claims the mode: it shows only
@@ -44,7 +44,7 @@ LARGE = {
     "NIRISS": {WIDE: {"shape": (12, 2048), "corner": (2037, 1)}, FULL: {}, SUPERSTRIPE: None},
     "NIRSPEC": {WIDE: {"shape": (12, 2048), "corner": (957, 1)}, FULL: {}},
 }  # fmt: skip
-"""Further families of subarrays; None if the simulator cannot make any of the family."""
+"""Further families of subarrays: fields of the spec, or None if the simulator cannot make any."""
 
 CLAIMS = {
     MULTISTRIPE: {"MSTR_RD1": 2},
@@ -198,14 +198,14 @@ def all_kinds() -> list[Kind]:
 
 
 def _kinds_by_type() -> Iterator[Kind]:
-    for kind in schema_values("type"):
-        instrument = instrument_of_type(kind)
-        guide = GUIDE_PATTERNS.get(kind)
+    for exposure_type in schema_values("type"):
+        instrument = instrument_of_type(exposure_type)
+        guide = GUIDE_PATTERNS.get(exposure_type)
         pattern = guide or usual_pattern(instrument)
         for family in (GUIDE_STAR,) if guide else SMALL:
             yield Kind(
-                instrument=instrument, exposure_type=kind, pattern=pattern, family=family
-            )  # fmt: skip
+                instrument=instrument, exposure_type=exposure_type, pattern=pattern, family=family
+            )
 
 
 def _kinds_by_pattern() -> Iterator[Kind]:
