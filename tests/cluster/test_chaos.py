@@ -31,7 +31,7 @@ def exposures(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def submit(tmp_path):
+def submit(tmp_path, forked_drivers):
     """Return a function that submits a batch; the driver is killed after the test."""
     folders = []
 

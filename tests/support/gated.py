@@ -49,7 +49,7 @@ def _use(data):
     taken = []
     while sum(map(len, taken)) < int(os.environ[WANTED]):
         taken.append(b"x" * 20_000_000)
-        be_slow(0.1)  # give monitors the time to see memory grow
+        be_slow(0.05)  # give monitors the time to see memory grow
     be_slow(1.0)
     return data
 
