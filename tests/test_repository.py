@@ -6,6 +6,7 @@ test, too.
 """
 
 import ast
+import gc
 import importlib
 import os
 import pkgutil
@@ -15,12 +16,14 @@ import statistics
 import subprocess
 import sys
 import tomllib
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 from support import groups, repository
+from support.failures import drop_leftovers
 
 from calbatch.calibrate.parameters import Override
 from calbatch.calibrate.registry import PIPELINES, STEPS, find
@@ -63,6 +66,23 @@ def test_groups_of_tests_stay_together(request):
     if "PYTEST_XDIST_WORKER" not in os.environ:
         pytest.skip("there is one process")
     assert "@" in request.node.nodeid
+
+
+def test_what_a_failed_test_leaves_open_warns_in_no_other_test():
+    def fail():
+        file = Path(os.devnull).open()  # noqa: SIM115 - left open
+        raise ValueError(file)
+
+    try:
+        fail()
+    except ValueError as error:
+        sys.last_value = error
+    drop_leftovers()
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        gc.collect()
+    assert not hasattr(sys, "last_value")
+    assert found == []
 
 
 # -- sizes -------------------------------------------------------------------------------------

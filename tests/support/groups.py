@@ -23,7 +23,7 @@ FIRST = (
 )
 """The files whose tests take longest. They start first, so that none runs alone at the end."""
 
-SPLIT = ("cluster/test_kills.py", "agreement/test_detector1.py", "cluster/test_faults.py")
+SPLIT = ("agreement/test_detector1.py", "cluster/test_faults.py")
 """Files whose tests share no costly fixture: each function is a group of its own."""
 
 

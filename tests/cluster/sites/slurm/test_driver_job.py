@@ -191,9 +191,10 @@ def test_a_driver_has_jobs_of_its_own(slurm_host, tmp_path, monkeypatch):
 
 
 def test_a_driver_that_is_killed_leaves_no_jobs(slurm_host, tmp_path):
+    # Workers give up after their patience; nannies, on workers that take longer to start.
     program = NESTED + "    import time; time.sleep(600)\n"
     with (tmp_path / "log").open("wb") as log:
-        driver = start_process(sys.executable, "-c", program, "10", log=log, cwd=tmp_path)
+        driver = start_process(sys.executable, "-c", program, "30", log=log, cwd=tmp_path)
     try:
         eventually(lambda: "[8, 9]" in (tmp_path / "log").read_text())
         assert slurm("squeue", "-h") != ""
