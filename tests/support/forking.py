@@ -39,8 +39,9 @@ class DriverServer:
         self.folder = Path(tempfile.mkdtemp(prefix="calbatch-drivers-"))
         atexit.register(self.close)
         made = small_set()
+        own = {"TMPDIR": str(self.folder), "CALBATCH_STATE_DIR": str(self.folder / "state")}
         paths = [str(TESTS), environment.get("PYTHONPATH", ""), os.environ.get("PYTHONPATH", "")]
-        variables = {**os.environ, **made.environment(), **environment}
+        variables = {**os.environ, **made.environment(), **own, **environment}
         variables["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         command = [sys.executable, "-P", "-m", "support.forking", made.exposures[0], self.folder]
         with (self.folder / "log").open("wb") as log:
@@ -71,7 +72,11 @@ def driver_server():
 
 
 def main(exposure, output):
-    """Calibrate an exposure, and then fork a driver for each line of the standard input."""
+    """Calibrate an exposure, and then fork a driver for each line of the standard input.
+
+    A line is a JSON list: the arguments of the command line, the log, the environment and the
+    working folder. The answer is the driver's process ID.
+    """
     how = {"scheduler": "sync", "fsync": False, "console": quiet_console()}
     cluster.run("detector1", [exposure], Path(output) / "out", **how)
     sys.path.remove(str(TESTS))
