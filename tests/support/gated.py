@@ -71,6 +71,25 @@ def _die(data, *, path):
     return data
 
 
+BRIEF = "support.gated:Brief"
+
+MOMENT = "MOMENT"
+"""The variable that says how many seconds a brief step takes; none if it is not set."""
+
+
+class Brief(Step):
+    """A step that takes a moment, without using the CPU, and changes nothing."""
+
+    def process(self, exposure):
+        """Pause at each tile."""
+        return RampModel(exposure).map_tiles(_pause, ["data"])
+
+
+def _pause(data):
+    be_slow(float(os.environ.get(MOMENT, "0")))
+    return data
+
+
 HELD = "support.gated:Held"
 
 
