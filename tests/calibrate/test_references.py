@@ -67,7 +67,7 @@ def test_three_processes_decode_each_once(plain, folder, tmp_path):
     paths = [pack(plain, tmp_path) for pack in (gzipped, tile_compressed)]
     command = [sys.executable, "-c", READ, "superbias", *map(str, paths)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    outputs = [process.communicate(timeout=120)[0].splitlines() for process in running]
+    outputs = [process.communicate(timeout=240)[0].splitlines() for process in running]
     assert [process.returncode for process in running] == [0, 0, 0]
     data = fits.getdata(plain, "SCI")
     sums = [data[row : row + 8].sum(dtype="f8") for row in range(0, 32, 8)]
