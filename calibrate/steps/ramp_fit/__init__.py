@@ -20,6 +20,7 @@ import numpy.typing as npt
 from calbatch.calibrate.numbers import header_number, required_number
 from calbatch.calibrate.parameters import Boolean, Choice, Integer, Text
 from calbatch.calibrate.step import Step, StepError, log_once
+from calbatch.calibrate.steps._miri import search_flags
 from calbatch.calibrate.steps._ramps import (
     as_ramp,
     frames_of,
@@ -129,11 +130,10 @@ class RampFitStep(Step):
     ) -> dict[str, Any]:
         """Return the rates, and chi-squared; with ``save_opt``, the latter is a product."""
         times = self._read_times(exposure)
-        fit: Any = likely.fit_ramps_by_likelihood
+        zero: tuple[str, ...] = ()
         if exposure.has("zeroframe"):
             if len(times[0]) > 1:
-                fit = likely.fit_by_likelihood_with_zero_frames
-                times = separate_first_read(times)
+                zero, times = ("zeroframe",), separate_first_read(times)
             else:
                 log.warning("%s: groups are single reads: zero frames are not used", self.name)
         settings = likely.LikelySettings(
@@ -143,8 +143,9 @@ class RampFitStep(Step):
         )
         products = exposure.map_tiles_into(
             {**models, "chisq": ImageModel},
-            fit,
+            likely.fit_ramps_by_likelihood,
             (*RATES, "chisq.data"),
+            optional=zero,
             label=self.name,
             settings=settings,
             **arguments,
@@ -191,11 +192,14 @@ class RampFitStep(Step):
         if self.save_opt:
             products = self._fit_with_segments(exposure, models, arguments)
         else:
-            fit: Any = least_squares.fit_ramps
-            if self._uses_zero_frame(exposure):
-                fit = least_squares.fit_ramps_with_zero_frames
             products = exposure.map_tiles_into(
-                models, fit, RATES, row_counts=("unsaturated",), label=self.name, **arguments
+                models,
+                least_squares.fit_ramps,
+                RATES,
+                optional=self._zero_frames(exposure),
+                row_counts=("unsaturated",),
+                label=self.name,
+                **arguments,
             )
         check = partial(require_unsaturated, where=f"{self.name}: {exposure.path or 'exposure'}")
         for name in models:
@@ -206,14 +210,11 @@ class RampFitStep(Step):
         self, exposure: RampModel, models: Mapping[str, Any], arguments: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Return all products, including the optional one, whose size must be known in advance."""
-        gather: Any = least_squares.gather_planes
-        fit: Any = least_squares.fit_ramps_and_segments
-        if self._uses_zero_frame(exposure):
-            gather = least_squares.gather_planes_with_zero_frames
-            fit = least_squares.fit_segments_with_zero_frames
+        zero = self._zero_frames(exposure)
         reduced = exposure.reduce(
-            gather,
+            least_squares.gather_planes,
             least_squares.most_planes,
+            optional=zero,
             settings=arguments["settings"],
             group_range=arguments["group_range"],
         )
@@ -224,9 +225,10 @@ class RampFitStep(Step):
         )
         products = exposure.map_tiles_into(
             {**models, "fitopt": OptionalModel},
-            fit,
+            least_squares.fit_ramps_and_segments,
             (*RATES, *(f"fitopt.{f}" for f in OPTIONAL)),
             leading={**leading, "fitopt.crmag": (integrations, planes.jumps)},
+            optional=zero,
             row_counts=("unsaturated",),
             label=self.name,
             planes=planes,
@@ -248,8 +250,8 @@ class RampFitStep(Step):
             model.path = folder / f"{self.opt_name}.fits"
         self.add_product(suffix, model)
 
-    def _uses_zero_frame(self, exposure: RampModel) -> bool:
-        """Return whether ramps without a good group are fitted by their zero frame.
+    def _zero_frames(self, exposure: RampModel) -> tuple[str, ...]:
+        """Return the optional field of fits that take the zero frame of ramps without a good group.
 
         As in jwst, the ZEROFRAME extension decides, not the keyword ZEROFRAM.
         """
@@ -261,7 +263,7 @@ class RampFitStep(Step):
                 "but ramps without a good group are fitted by them",
                 self.name,
             )
-        return used
+        return ("zeroframe",) if used else ()
 
     def _settings(self, exposure: RampModel) -> FitSettings:
         return FitSettings(
@@ -297,9 +299,10 @@ class RampFitStep(Step):
         combine = partial(
             least_squares.find_group_range, where=f"{self.name}: {exposure.path or 'exposure'}"
         )
-        return exposure.reduce(
-            least_squares.usable_groups, combine, until=least_squares.all_usable, settings=settings
-        )
+        return search_flags(
+            exposure, least_squares.usable_groups, combine, until=least_squares.are_all_usable,
+            settings=settings,
+        )  # fmt: skip
 
 
 def _image_class(exposure: RampModel) -> type[ImageModel] | type[IFUImageModel]:
