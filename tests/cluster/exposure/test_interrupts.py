@@ -26,6 +26,10 @@ def reported(monkeypatch):
         signal.signal(number, handler)
 
 
+def wait_for_signal():
+    be_slow(60)
+
+
 class Fails:
     """Calls a function in its destructor, where Python drops exceptions."""
 
@@ -57,7 +61,7 @@ def drop_in_weak_reference(number):
 def test_a_signal_whose_exception_is_dropped_interrupts_later(number, drop, reported):
     drop(number)
     with pytest.raises(KeyboardInterrupt):
-        be_slow(60)
+        wait_for_signal()
     assert reported == []
 
 
@@ -67,13 +71,13 @@ def test_a_signal_is_sent_until_it_interrupts(reported):
     def wait_and_drop():
         nonlocal still_dropped
         still_dropped -= 1
-        be_slow(60)
+        wait_for_signal()
 
     drop_in_destructor(signal.SIGTERM)
     while still_dropped:
         Fails(wait_and_drop)
     with pytest.raises(KeyboardInterrupt):
-        be_slow(60)
+        wait_for_signal()
     assert reported == []
 
 
