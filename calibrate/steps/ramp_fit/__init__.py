@@ -122,12 +122,44 @@ class RampFitStep(Step):
             log.info("%s: %d groups are too few for LIKELY: using OLS_C", self.name, groups)
         return wanted and groups >= LIKELY_GROUPS
 
+    def choose_fit(self, exposure: RampModel) -> tuple[Any, dict[str, Any]]:
+        """Return the kernel that this step would fit rates with, and its arguments.
+
+        For steps that need a draft of the rates. The arguments lack ``gain`` and ``readnoise``.
+
+        Raises
+        ------
+        StepError
+            If the exposure's header lacks a number.
+        """
+        if self._uses_likelihood(exposure):
+            fit, settings = self._choose_likelihood(exposure)
+            return fit, {"settings": settings}
+        least = self._settings(exposure)
+        group_range = self._group_range(exposure, least)
+        return self._choose_least_squares(exposure), {"settings": least, "group_range": group_range}
+
     # -- LIKELY -------------------------------------------------------------------------------
 
     def _fit_by_likelihood(
         self, exposure: RampModel, models: Mapping[str, Any], arguments: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Return the rates, and chi-squared; with ``save_opt``, the latter is a product."""
+        fit, settings = self._choose_likelihood(exposure)
+        products = exposure.map_tiles_into(
+            {**models, "chisq": ImageModel},
+            fit,
+            (*RATES, "chisq.data"),
+            label=self.name,
+            settings=settings,
+            **arguments,
+        )
+        if self.save_opt:
+            self._add_optional(exposure, "likely_chisq", products["chisq"])
+        return products
+
+    def _choose_likelihood(self, exposure: RampModel) -> tuple[Any, likely.LikelySettings]:
+        """Return the kernel of the fit by likelihood, and its settings."""
         times = self._read_times(exposure)
         fit: Any = likely.fit_ramps_by_likelihood
         if exposure.has("zeroframe"):
@@ -141,17 +173,7 @@ class RampFitStep(Step):
             nframes=frames_of(exposure),
             window=self._window(exposure.shape[1]),
         )
-        products = exposure.map_tiles_into(
-            {**models, "chisq": ImageModel},
-            fit,
-            (*RATES, "chisq.data"),
-            label=self.name,
-            settings=settings,
-            **arguments,
-        )
-        if self.save_opt:
-            self._add_optional(exposure, "likely_chisq", products["chisq"])
-        return products
+        return fit, settings
 
     def _read_times(self, exposure: RampModel) -> list[Any]:
         """Return the times (s) of the reads of each group.
@@ -191,9 +213,7 @@ class RampFitStep(Step):
         if self.save_opt:
             products = self._fit_with_segments(exposure, models, arguments)
         else:
-            fit: Any = least_squares.fit_ramps
-            if self._uses_zero_frame(exposure):
-                fit = least_squares.fit_ramps_with_zero_frames
+            fit = self._choose_least_squares(exposure)
             products = exposure.map_tiles_into(
                 models, fit, RATES, row_counts=("unsaturated",), label=self.name, **arguments
             )
@@ -201,6 +221,12 @@ class RampFitStep(Step):
         for name in models:
             products[name].defer_meta(DeferredMetadata(check, ()))
         return products
+
+    def _choose_least_squares(self, exposure: RampModel) -> Any:
+        """Return the kernel of the least-squares fit."""
+        if self._uses_zero_frame(exposure):
+            return least_squares.fit_ramps_with_zero_frames
+        return least_squares.fit_ramps
 
     def _fit_with_segments(
         self, exposure: RampModel, models: Mapping[str, Any], arguments: Mapping[str, Any]
