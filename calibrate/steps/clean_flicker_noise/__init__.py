@@ -125,7 +125,8 @@ class CleanFlickerNoiseStep(Step):
     def wanted_references(self, instrument: str | None = None) -> set[str]:
         """Return the reference types of the draft rates, and the flat if it is applied."""
         wanted = super().wanted_references(instrument)
-        if not (self.apply_flat_field or self.autoparam):
+        shows_regions = self.mask_science_regions and instrument in ("MIRI", None)
+        if not (self.apply_flat_field or self.autoparam or shows_regions):
             wanted.discard("flat")
         if self.user_mask is not None and not self.autoparam:
             wanted -= {"gain", "readnoise"}
@@ -148,8 +149,10 @@ class CleanFlickerNoiseStep(Step):
             raise FailStep(f"exposures of type {kind} cannot be cleaned")
         if self.fit_method == "fft" and kind not in FFT_TYPES:
             raise FailStep(f"fit_method = fft cannot be applied to exposures of type {kind}")
+        if self.autoparam and kind not in LIMITS:
+            log.warning("%s: autoparam has no effect on exposures of type %s", self.name, kind)
         masks_regions = self.mask_science_regions and self.user_mask is None
-        if masks_regions and (kind.startswith(("NRS", "MIR")) or kind == SOSS):
+        if masks_regions and (kind.startswith("NRS") or kind == SOSS):
             raise StepError(
                 f"{ramp.path}: {self.name}.mask_science_regions is not supported yet for "
                 f"EXP_TYPE = {kind}: leave it False, or give a user_mask"
@@ -181,6 +184,8 @@ class CleanFlickerNoiseStep(Step):
         fit, options = RampFitStep(f"{self.name}: draft").choose_fit(ramp)
         for kind in ("gain", "readnoise"):
             arguments[kind] = self.open_reference(ramp, kind).rows("data")
+        if any(name.endswith(".dq") for name in products):
+            arguments |= self._open_science_flat(ramp)
         has_zero_frames = fit is fit_by_likelihood_with_zero_frames
         return ramp.decide(
             gather_noise_with_zero_frames if has_zero_frames else gather_noise,
@@ -198,18 +203,30 @@ class CleanFlickerNoiseStep(Step):
             wanted.add("rate.data")
         if self.user_mask is None:
             wanted.add("rate.data" if self.single_mask else "rateints.data")
+            if self.mask_science_regions and self._is_miri(ramp):
+                wanted.add("rate.dq" if self.single_mask else "rateints.dq")
         return tuple(sorted(wanted))
+
+    def _open_science_flat(self, ramp: RampModel) -> dict[str, Any]:
+        """Return the flat whose flags show pixels outside science regions; none if it is N/A."""
+        try:
+            flat = self.open_reference(ramp, "flat")
+        except SkipStep:
+            return {}
+        return {"science_flat": flat.rows("data"), "science_flat_dq": flat.rows("dq")}
+
+    @staticmethod
+    def _is_miri(ramp: RampModel) -> bool:
+        return str(ramp.meta.exposure.type).upper() in MIRI_TYPES
 
     def _automatic_kind(self, ramp: RampModel) -> str | None:
         """Return the exposure type if the data choose parameters, and None otherwise."""
         kind = str(ramp.meta.exposure.type).upper()
-        if self.autoparam and kind not in LIMITS:
-            log.warning("%s: autoparam has no effect on exposures of type %s", self.name, kind)
         return kind if self.autoparam and kind in LIMITS else None
 
     def _rules(self, ramp: RampModel) -> CleaningRules:
         meta = ramp.meta
-        is_miri = str(meta.exposure.type).upper().startswith("MIR")
+        is_miri = self._is_miri(ramp)
         is_full = str(meta.subarray.name).upper() == "FULL" and not is_miri
         if self.fit_by_channel and not is_full:
             log.warning(
@@ -265,11 +282,11 @@ class CleanFlickerNoiseStep(Step):
     def _frame_bytes(self, ramp: RampModel) -> int:
         """Return the memory of the differences, of draft rates, and of finding the noise."""
         integrations, groups, *frame = ramp.shape
-        planes = {"rate.data": 1, "rateints.data": integrations}
+        planes = {"rate": 1, "rateints": integrations}
         frames = integrations * (groups - 1)
         is_map = self.save_background and (self.background_method == "model" or self.autoparam)
         frames *= 1 + int(is_map) + int(self.fit_method == "fft")
-        frames += sum(planes[name] for name in self._draft_products(ramp))
+        frames += sum(planes[name.split(".")[0]] for name in self._draft_products(ramp))
         frames += int(self.apply_flat_field or self.autoparam)
         return 4 * math.prod(frame) * (frames + WORKING_FRAMES)
 

@@ -147,11 +147,18 @@ def _find_mask(gathered: Sequence[NoisyRows], rules: CleaningRules) -> Array:
     masks = [rows.mask for rows in gathered if rows.mask is not None]
     if masks:
         return _join(masks)
+    parts = [rows.excluded for rows in gathered if rows.excluded is not None]
+    excluded = _join(parts) if parts else None
     if rules.single_mask:
         rate = _join([rows.rates["rate.data"] for rows in gathered])
-        return mask_sources(rate, rules.scene)
+        return mask_sources(rate, rules.scene, excluded)
     rates = _join([rows.rates["rateints.data"] for rows in gathered])
-    return np.stack([mask_sources(rate, rules.scene) for rate in rates])
+    return np.stack(
+        [
+            mask_sources(rate, rules.scene, None if excluded is None else excluded[i])
+            for i, rate in enumerate(rates)
+        ]
+    )
 
 
 # -- in tiles ----------------------------------------------------------------------------------

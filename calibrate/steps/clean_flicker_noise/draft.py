@@ -14,7 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.calibrate.steps.clean_flicker_noise.loops import subtract_usable_groups
+from calbatch.calibrate.steps.flat_field import usable_flat
 from calbatch.calibrate.steps.ramp_fit.least_squares import RATES
+from calbatch.models.dq import DO_NOT_USE, NON_SCIENCE
 from calbatch.models.tiling.plan import Region
 
 Array = npt.NDArray[Any]
@@ -29,7 +31,8 @@ class DraftFit:
     kernel : callable
         The fit, such as `calbatch.calibrate.steps.ramp_fit.least_squares.fit_ramps`.
     products : tuple of str
-        Which of ``rate.data``, ``rate.dq`` and ``rateints.data`` are needed.
+        Which of ``rate.data``, ``rateints.data``, ``rate.dq`` and ``rateints.dq`` are needed; flags
+        only where they show pixels outside science regions.
     """
 
     kernel: Callable[..., Any]
@@ -50,11 +53,14 @@ class NoisyRows:
         Rates are divided by the flat.
     mask : ndarray of bool or None
         The user's mask, (rows, columns) or (integrations, rows, columns).
+    excluded : ndarray of bool or None
+        True for pixels outside science regions, shaped like the rates that the mask is found in.
     """
 
     differences: Array
     rates: Mapping[str, Array]
     mask: Array | None = None
+    excluded: Array | None = None
 
 
 def gather_noise(
@@ -71,6 +77,8 @@ def gather_noise(
     group_range: tuple[int, int] | None = None,
     flat: Array | None = None,
     user_mask: Array | None = None,
+    science_flat: Array | None = None,
+    science_flat_dq: Array | None = None,
     zeroframe: Array | None = None,
 ) -> NoisyRows:
     """Return the draft rates and the differences of a tile.
@@ -89,6 +97,8 @@ def gather_noise(
         The flat of the whole exposure, without unusable pixels, (rows, columns).
     user_mask : ndarray, optional
         Nonzero for background pixels, (rows, columns) or (integrations, rows, columns).
+    science_flat, science_flat_dq : ndarray, optional
+        A flat and its flags, which show pixels outside science regions, (rows, columns).
     """
     options: dict[str, Any] = {"gain": gain, "readnoise": readnoise, "settings": settings}
     if group_range is not None:
@@ -97,14 +107,20 @@ def gather_noise(
     if zeroframe is not None:
         ramp = (*ramp, zeroframe)
     fitted = dict(zip(RATES, draft.kernel(*ramp, **options), strict=False))
-    rates = {name: fitted[name] for name in draft.products}
+    rates = {name: fitted[name] for name in draft.products if name.endswith(".data")}
+    excluded = None
+    for name in (name for name in draft.products if name.endswith(".dq")):
+        flags = fitted[name]
+        if science_flat is not None:
+            flags = flags | usable_flat(science_flat, science_flat_dq)[1]
+        excluded = flags & (DO_NOT_USE | NON_SCIENCE) != 0
     differences = subtract_groups(data, groupdq)
     if flat is not None:
         rows = cut_to_region(flat, region)
         differences /= rows
-        rates = {n: v / rows if n.endswith(".data") else v for n, v in rates.items()}
+        rates = {name: rate / rows for name, rate in rates.items()}
     mask = None if user_mask is None else user_mask != 0
-    return NoisyRows(differences=differences, rates=rates, mask=mask)
+    return NoisyRows(differences=differences, rates=rates, mask=mask, excluded=excluded)
 
 
 def gather_noise_with_zero_frames(

@@ -88,7 +88,7 @@ class TestAgreementWithJwst:
             ("NIS", {"background_method": "model", "background_box_size": [8, 16]}),
             ("NIS", {"autoparam": True}),
             ("NRS1", {"fit_method": "fft"}),
-            ("MIRIMAGE", {}),
+            ("MIRIMAGE", {"mask_science_regions": True, "single_mask": False}),
         ],
     )
     def test_ramps_agree(self, tmp_path, detector, parameters):

@@ -10,7 +10,7 @@ from calbatch.calibrate.steps.clean_flicker_noise.draft import (
     gather_noise_with_zero_frames,
     subtract_groups,
 )
-from calbatch.models.dq import JUMP_DET
+from calbatch.models.dq import DO_NOT_USE, JUMP_DET, NON_SCIENCE
 from calbatch.models.tiling.plan import Region
 
 WHOLE = Region((0, 4), (0, 5))
@@ -63,6 +63,25 @@ def test_a_users_mask_replaces_rates():
     assert rows.rates == {}
     np.testing.assert_array_equal(rows.mask, user > 0)
     np.testing.assert_array_equal(rows.differences, subtract_groups(data, groupdq) / 2)
+
+
+def test_flags_show_pixels_outside_science_regions():
+    flat, flat_dq = np.ones((4, 5), "f4"), np.zeros((4, 5), "u4")
+    flat[0, 0], flat_dq[1, 1] = np.nan, NON_SCIENCE
+    rows = gather_noise(
+        *ramp(), draft=DraftFit(kernel=fit_with_flags, products=("rate.data", "rate.dq")),
+        gain=None, readnoise=None, settings=None, region=WHOLE, science_flat=flat,
+        science_flat_dq=flat_dq,
+    )  # fmt: skip
+    assert np.argwhere(rows.excluded).tolist() == [[0, 0], [1, 1], [2, 3]]
+    assert rows.rates.keys() == {"rate.data"}
+
+
+def fit_with_flags(*arrays, **options):
+    data, err, *rest = fit(*arrays, **options)
+    flags = np.zeros((4, 5), "u4")
+    flags[2, 3] = DO_NOT_USE
+    return data, err, flags, *rest[1:]
 
 
 def test_a_single_group_has_no_differences():
