@@ -70,6 +70,16 @@ class Chain(Pipeline):
                 raise ParameterError(f"{self.name} has no step {alias!r}{nearest(alias, known)}")
             known[alias].save_results = True
 
+    def check(self) -> None:
+        """Also reject a suffix of the chain, which makes no products of its own."""
+        super().check()
+        if self.suffix:
+            *_, last = self._steps
+            raise ParameterError(
+                f"suffix cannot be set for the chain {self.name}: set it for the pipeline whose "
+                f"products it names, such as {last}.suffix"
+            )
+
     def process(self, exposure: DataModel) -> Any:
         """Return the results of the last pipeline."""
         result: Any = exposure

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
-from calbatch.calibrate.configurable import SET_IN_PYTHON, changed_values
 from calbatch.calibrate.errors import ParameterError
 from calbatch.calibrate.parameters import nearest
+from calbatch.calibrate.parameters.configurable import SET_IN_PYTHON, changed_values
 from calbatch.calibrate.step import Step
 
 DEFAULT_SOURCE = "the pipeline's default"

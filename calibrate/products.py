@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -42,6 +43,9 @@ class UnitAccess:
         Metadata paths, such as ``meta.instrument.detector`` and ``meta.exposure.start_time``.
         Exposures with equal values of the first are calibrated one after another, in the order of
         the second, which is empty if the order does not matter.
+    writes_at_once : sequence of str
+        Parameters with which `process` itself writes a file that is not a FITS product. Forecasts
+        and other trials leave them out; see `without_files`.
     hands_on : sequence of str
         Suffixes of the products that the next exposure in this order receives; see
         `received_state`.
@@ -56,9 +60,11 @@ class UnitAccess:
     groups_by: ClassVar[Sequence[str]] = ()
     orders_by: ClassVar[Sequence[str]] = ()
     hands_on: ClassVar[Sequence[str]] = ()
+    writes_at_once: ClassVar[Sequence[str]] = ()
 
     parent: Step | None
     _members: Members = _NONE
+    _status: str = ""  # of the last run
 
     @property
     def members(self) -> Members:
@@ -85,8 +91,8 @@ class UnitAccess:
         """Return the product that the previous exposure has handed on.
 
         A step hands on a state by adding it to the products, ``self.add_product(suffix, model)``,
-        and listing the suffix in ``hands_on``. Only an attempt that succeeds
-        hands on a state.
+        and listing the suffix in ``hands_on``. Every exposure that the step completes must hand
+        it on; only an attempt that succeeds does.
 
         Parameters
         ----------
@@ -96,11 +102,45 @@ class UnitAccess:
         Returns
         -------
         DataModel or None
-            None for the first exposure, for one whose predecessor failed or made no such product,
-            and outside batches.
+            None for the first exposure, for one whose predecessor failed or skipped the step, and
+            outside batches.
         """
         models = self.members.get(suffix, ())
         return models[0] if models else None
+
+
+def without_files(step: Step) -> Step:
+    """Return a step with defaults for the parameters with which `process` itself writes files."""
+    twin = copy.deepcopy(step)
+    for part in (twin, *twin.steps().values()):
+        for name in part.writes_at_once:
+            setattr(part, name, part.parameters()[name].default)
+    return twin
+
+
+def folder_of(step: Step, model: DataModel) -> Location:
+    """Return the folder of a model's products: the step's, or else that of the model's file."""
+    inputs = model.path.parent if model.path else Path()
+    return location(step.output_dir) if step.output_dir else inputs
+
+
+def require_states(step: Step, products: Sequence[tuple[str, DataModel]]) -> None:
+    """Refuse the products of a unit if they lack one that a completed step hands on.
+
+    Raises
+    ------
+    StepError
+        If there is such a step; the next exposure would receive nothing from it.
+    """
+    written = {suffix for suffix, _ in products}
+    missing = [suffix for suffix in step.hands_on if suffix not in written]
+    if missing and step._status == "COMPLETE":
+        raise StepError(
+            f"{step.name} hands on the product {missing[0]!r} to the next exposure, but it is not "
+            "written: the step must pass it to add_product, or be saved with save_results"
+        )
+    for part in step.steps().values():
+        require_states(part, products)
 
 
 def product_paths(step: Step, products: Sequence[tuple[str, DataModel]]) -> list[Location]:
@@ -113,9 +153,7 @@ def product_paths(step: Step, products: Sequence[tuple[str, DataModel]]) -> list
     """
     locations: list[Location] = []
     for suffix, model in products:
-        inputs = model.path.parent if model.path else Path()
-        folder = location(step.output_dir) if step.output_dir else inputs
-        path = folder / _file_name(step, suffix, model)
+        path = folder_of(step, model) / _file_name(step, suffix, model)
         if path in locations:
             raise StepError(f"{step.name}: two products would be called {path.name}")
         locations.append(path)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from calbatch.calibrate.errors import ReferenceFileError
 from calbatch.models.errors import FileError
 from calbatch.models.fits.decoded_copies import DecodedCopies
+from calbatch.models.model import DataModel
 from calbatch.models.private import NotPrivateError
 
 if TYPE_CHECKING:
@@ -41,6 +42,32 @@ class ChosenReference:
 
 
 NOT_APPLICABLE = ChosenReference(None, "N/A")
+
+
+def resolve_override(reference_type: str, override: str | Path | DataModel) -> ChosenReference:
+    """Return the reference that a user gives instead of the one that CRDS would choose.
+
+    Parameters
+    ----------
+    reference_type : str
+        The reference type.
+    override : str, Path or DataModel
+        A file, an open model, or ``N/A``.
+
+    Raises
+    ------
+    ReferenceFileError
+        If there is no such file.
+    """
+    if isinstance(override, DataModel):
+        path = override.path if isinstance(override.path, Path) else None
+        return ChosenReference(path, str(override.path or type(override).__name__))
+    if str(override).upper() == "N/A":
+        return NOT_APPLICABLE
+    path = Path(override).expanduser()
+    if not path.is_file():
+        raise ReferenceFileError(f"override_{reference_type}: no such file: {path}")
+    return ChosenReference(path, str(path.resolve()))
 
 
 class References(Protocol):
@@ -181,7 +208,7 @@ class CrdsReferences:
         """
         requests = [(headers, sorted(types)) for headers, types in groups]
         tables = [self._table(headers, types) for headers, types in requests]
-        missing = self._missing(set().union(*(table.names() for table in tables)))
+        missing = self._list_missing(set().union(*(table.names() for table in tables)))
         failed = (fetch or self.fetch)(missing) if missing else {}
         resolved: dict[Any, ResolvedReferences] = {}
         for table, (_, types) in zip(tables, requests, strict=True):
@@ -206,11 +233,11 @@ class CrdsReferences:
         except CrdsError as error:
             raise ReferenceFileError(str(error)) from error
 
-    def _missing(self, names: Iterable[str]) -> list[str]:
+    def _list_missing(self, names: Iterable[str]) -> list[str]:
         from calbatch.crds_client import CrdsError
 
         try:
-            return self.client.missing(names)
+            return self.client.list_missing(names)
         except CrdsError as error:
             raise ReferenceFileError(str(error)) from error
 

@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from calbatch import __version__
-from calbatch.calibrate import cfg, hooks, provenance, subarray
-from calbatch.calibrate.configurable import SET_IN_PYTHON, Configurable
-from calbatch.calibrate.errors import ParameterError, ReferenceFileError, SkipStep, StepError
+from calbatch.calibrate import hooks, provenance, subarray
+from calbatch.calibrate.errors import ParameterError, SkipStep, StepError
 from calbatch.calibrate.parameters import Boolean, Override, Parameter, Text, nearest, parameters_of
+from calbatch.calibrate.parameters.cfg import read as read_cfg
+from calbatch.calibrate.parameters.configurable import SET_IN_PYTHON, Configurable
 from calbatch.calibrate.products import UnitAccess
+from calbatch.calibrate.products import save as save_products
 from calbatch.calibrate.references import (
-    NOT_APPLICABLE,
-    ChosenReference,
     CrdsReferences,
     HostCopies,
     References,
+    resolve_override,
 )
 from calbatch.models import datamodels
 from calbatch.models.model import DataModel
@@ -209,7 +210,7 @@ class Step(UnitAccess, Configurable):
         """Return a step with the values of a ``.cfg``, overridden by parameters."""
         step = cls()
         if config_file is not None:
-            step.configure(cfg.read(Path(config_file)).values, str(config_file))
+            step.configure(read_cfg(Path(config_file)).values, str(config_file))
         values = dict(parameters or {})
         sections = values.pop("steps", {})
         if not isinstance(sections, Mapping):
@@ -242,10 +243,8 @@ class Step(UnitAccess, Configurable):
         model = init if isinstance(init, DataModel) else datamodels.open(init)
         if self.parent is None and not self.skip:
             provenance.warn_repeated(self.name, self.steps() or {self.name: self}, model)
-        if self.skip:
-            result = self._skip(model, "its parameter skip is True")
-        else:
-            result = self._run_process(model, *args)
+        reason = "its parameter skip is True"
+        result = self._skip(model, reason) if self.skip else self._run_process(model, *args)
         if self.save_results:
             self.add_products(result)
         return result
@@ -281,6 +280,7 @@ class Step(UnitAccess, Configurable):
 
         A skipped step records no reference.
         """
+        self._status = status
         if self.cal_step is not None and model.schema.has_branch("meta.cal_step"):
             model[f"meta.cal_step.{self.cal_step}"] = status
         if status == "COMPLETE":
@@ -329,28 +329,16 @@ class Step(UnitAccess, Configurable):
             If there is no such reference.
         """
         override = getattr(self, f"override_{reference_type}", None)
-        reference = self._choose_reference(model, reference_type, override)
+        if override is None:
+            reference = self.references.choose(model.to_flat_dict(), reference_type)
+        else:
+            reference = resolve_override(reference_type, override)
         self._used[reference_type] = reference.recorded
         if isinstance(override, DataModel):
             return override
         if reference.path is None:
             raise SkipStep(f"its {reference_type} reference is N/A")
         return str(reference.path)
-
-    def _choose_reference(
-        self, model: DataModel, reference_type: str, override: Any
-    ) -> ChosenReference:
-        if override is None:
-            return self.references.choose(model.to_flat_dict(), reference_type)
-        if isinstance(override, DataModel):
-            path = override.path if isinstance(override.path, Path) else None
-            return ChosenReference(path, str(override.path or type(override).__name__))
-        if str(override).upper() == "N/A":
-            return NOT_APPLICABLE
-        path = Path(override).expanduser()
-        if not path.is_file():
-            raise ReferenceFileError(f"override_{reference_type}: no such file: {path}")
-        return ChosenReference(path, str(path.resolve()))
 
     def open_reference(self, model: DataModel, reference_type: str) -> Any:
         """Return a lazy model of a reference, cut to the exposure's subarray.
@@ -385,9 +373,7 @@ class Step(UnitAccess, Configurable):
         return list(self._products)
 
     def _save(self) -> None:
-        from calbatch.calibrate import products
-
-        products.save(self, self._products)
+        save_products(self, self._products)
 
 
 def _models(result: Any) -> list[DataModel]:

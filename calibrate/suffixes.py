@@ -6,10 +6,10 @@ import re
 
 _PRODUCTS = """
     ami ami-oi aminorm aminorm-oi blot bsub bsubints c1d cal calints cat crf crfints dark fitopt
-    i2d mbsub median phot psfalign psfstack psfsub ramp rate rateints s2d s3d snr uncal wfscmb
-    whtlt x1d x1dints
+    i2d mbsub median openwindows phot psfalign psfstack psfsub ramp rate rateints s2d s3d snr uncal
+    wfscmb whtlt x1d x1dints
 """.split()  # noqa: SIM905 - such a long list would be less readable
-"""Kinds of products, including calbatch's own optional product."""
+"""Kinds of products, including those that calbatch alone makes."""
 
 _STEPS = """
     adaptive_trace_model align_refs ami_analyze ami_normalize assign_mtwcs assign_wcs bkg_subtract

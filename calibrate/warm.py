@@ -12,6 +12,7 @@ import numpy as np
 from numba.core import event
 
 from calbatch.calibrate import hooks
+from calbatch.calibrate.products import without_files
 from calbatch.calibrate.references import References
 from calbatch.calibrate.step import Step
 from calbatch.models import datamodels, jit
@@ -79,7 +80,7 @@ def _is_ours(step: Step) -> bool:
 
 
 def _calibrate_rows(step: Step, exposure: DataModel, references: References) -> None:
-    twin = hooks.without_hooks(step)  # hooks run for exposures only
+    twin = without_files(hooks.without_hooks(step))  # hooks run for exposures only
     twin.references = references
     twin.save_results = True
     with dask.config.set({"calbatch.tile-rows": ROWS, TRIAL: True, "scheduler": "sync"}):

@@ -55,12 +55,12 @@ def parse_json(text: bytes) -> Any:
     """
     _check_size(text, MAX_VALUES)
     try:
-        return json.loads(text, parse_float=_finite, parse_constant=_refuse)
+        return json.loads(text, parse_float=_parse_finite, parse_constant=_refuse)
     except (ValueError, RecursionError, MemoryError) as error:
         raise ServerError(f"not JSON: {_error_text(error)}") from None
 
 
-def _finite(text: str) -> float:
+def _parse_finite(text: str) -> float:
     value = float(text)
     return value if math.isfinite(value) else _refuse(text)
 

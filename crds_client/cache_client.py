@@ -120,7 +120,7 @@ class CacheClient:
         # In local mode, and without a server, nothing is written to the cache.
         if self.mode != "local" and is_server_address(self.server_url):
             self.hold.add(names)
-        if (anew or self.missing(names)) and self.source is not None:
+        if (anew or self.list_missing(names)) and self.source is not None:
             with convert_errors(ServerError, f"{self.source}: its descriptions of files"):
                 report = Fetcher(self.cache, self.source).fetch(names, progress, anew=anew)
             if self.max_bytes is not None:
@@ -135,7 +135,7 @@ class CacheClient:
                 report.paths[name] = path
         return report
 
-    def missing(self, names: Iterable[str]) -> list[str]:
+    def list_missing(self, names: Iterable[str]) -> list[str]:
         """Return the files that are not in the cache; invalid names are left to `locate`."""
         return sorted(name for name in set(names) if not self._has(name))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from calbatch.crds_client.errors import HeaderError, convert_errors
-from calbatch.models.fits.asdf_tree import read_tree
+from calbatch.models.asdf.asdf_tree import read_tree
 
 PREFIX = "pars-"
 

@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from calbatch.crds_client.errors import CrdsError, HeaderError, convert_errors
-from calbatch.models.fits.asdf_tree import read_tree
-from calbatch.models.fits.cards import read_cards
-from calbatch.models.fits.layout import Hdu, walk_hdus
+from calbatch.models.asdf.asdf_tree import read_tree
+from calbatch.models.fits.cards import HeaderKeywords, read_cards
+from calbatch.models.fits.layout import walk_headers
 from calbatch.models.schema.meta import flatten
 from calbatch.models.storage.files import open_decompressed, read_stamp
 
@@ -49,7 +49,7 @@ def read_selection_header(path: str | os.PathLike[str], wanted: Collection[str])
         with open_decompressed(stamp) as read_at:
             if read_at(0, 6) == b"#ASDF ":
                 return _read_asdf(path)
-            return _read_fits(walk_hdus(stamp, read_at), wanted)
+            return _read_fits(walk_headers(stamp, read_at), wanted)
 
 
 def read_selection_headers(
@@ -78,12 +78,12 @@ def _read_asdf(path: str | os.PathLike[str]) -> HeaderValues:
     return {str(key).upper(): value for key, value in flat.items() if isinstance(value, _PLAIN)}
 
 
-def _read_fits(hdus: Iterable[Hdu], wanted: Collection[str]) -> HeaderValues:
+def _read_fits(headers: Iterable[HeaderKeywords], wanted: Collection[str]) -> HeaderValues:
     names = {name for name in wanted if len(name) <= _KEYWORD_LENGTH}
     keywords = {name.ljust(_KEYWORD_LENGTH).encode() for name in names}
     values: HeaderValues = {}
-    for hdu in hdus:
-        for keyword, value, _ in read_cards(hdu.keywords.cards(keywords)):
+    for header in headers:
+        for keyword, value, _ in read_cards(header.cards(keywords)):
             values.setdefault(keyword, value if isinstance(value, _PLAIN) else None)
         if len(values) == len(keywords):
             break

@@ -189,7 +189,7 @@ class LazyArrays:
             return content.off_grid_array(name)
         if name not in content.on_grid and self._default_shape(name) is None:
             return None
-        node, placed = self._present(name)
+        node, placed = self._find_field(name)
         return graphs.view(node, placed.key, placed.shape, placed.dtype)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -222,7 +222,7 @@ class LazyArrays:
         """Return the shape of an absent array's default, or None if it has no default."""
         return None if self.schema.fields[name].default is None else self._absent_shape(name)
 
-    def _present(self, name: str) -> tuple[PlanNode, GridField]:
+    def _find_field(self, name: str) -> tuple[PlanNode, GridField]:
         """Return a field and its plan; an absent field takes its schema's default."""
         content = self._content
         node = cast("PlanNode", content.node)
@@ -243,14 +243,14 @@ class LazyArrays:
         array = cast_array(spec, as_array(value, where), where)
         if array.ndim > 1 and not np.isnan(array.shape).any():
             check_shape(array.shape, where)
-        if array.ndim < 2 or (self._content.node is not None and not self._on_grid(array)):
+        if array.ndim < 2 or (self._content.node is not None and not self._is_on_grid(array)):
             self._set_off_grid(name, array)
         elif isinstance(array, da.Array):
             self._set_lazy(name, array)
         else:
             self.set_reader(name, ArrayReader(array))
 
-    def _on_grid(self, array: Any) -> bool:
+    def _is_on_grid(self, array: Any) -> bool:
         return bool(array.shape[-2:] == self.frame)
 
     def _set_off_grid(self, name: str, array: Any) -> None:
@@ -310,7 +310,7 @@ class LazyArrays:
 
     def reader(self, name: str) -> Reader | None:
         """Return the reader of a field; None if the field is computed."""
-        node, placed = self._present(name)
+        node, placed = self._find_field(name)
         for step in node.ancestry():
             if isinstance(step, SourceNode):
                 return step.pixels.readers[placed.key]

@@ -2,7 +2,8 @@
 
 The budget of a tile is the size of its rows in the fields that are alive at the peak, and in all
 references. References are read one after the other, but the gaps that they leave in a process's
-memory are mostly too small for later fields. Tiles that wait for a decision take additional memory.
+memory are mostly too small for later fields. Tiles that wait for a decision take additional memory,
+and so do values of the whole frame.
 """
 
 import math
@@ -14,7 +15,7 @@ import numpy as np
 
 from calbatch.models.arrays import LazyArrays
 from calbatch.models.fits.readers import ConstantReader, Reader
-from calbatch.models.tiling.branches import Branches, find_branches, find_decisions
+from calbatch.models.tiling.branches import Branches, find_branches, find_decisions, find_reductions
 from calbatch.models.tiling.plan import (
     AssignNode,
     KernelCall,
@@ -71,6 +72,8 @@ class TileBudget:
         Memory of the tiles that a process keeps until a decision has been made, in bytes.
     decisions : int
         Memory of the contributions to decisions, and of combining them.
+    reductions : int
+        Memory that other reductions declare for what they gather, combine and return.
     """
 
     row: RowBytes
@@ -79,6 +82,7 @@ class TileBudget:
     tiles: int
     kept: int = 0
     decisions: int = 0
+    reductions: int = 0
 
     @property
     def bytes(self) -> int:
@@ -97,6 +101,7 @@ def tile_budget(models: Sequence[LazyArrays]) -> TileBudget:
     tips = _tips(models)
     branches = find_branches(tips)
     halo = max(branches.halo.values(), default=0) if len(heights) > 1 else 0
+    reductions = find_reductions(tips)
     kept = [_kept_bytes(n, branches, size) for n, size in kept_rows(models).items()]
     return TileBudget(
         row,
@@ -104,7 +109,8 @@ def tile_budget(models: Sequence[LazyArrays]) -> TileBudget:
         halo,
         len(heights),
         kept=max(kept, default=0),  # these tiles are released while the next decision's are made
-        decisions=sum(d.spec.frame_bytes for d in find_decisions(tips)),
+        decisions=sum(r.spec.frame_bytes for r in reductions if r.spec.is_decision),
+        reductions=sum(r.spec.frame_bytes for r in reductions if not r.spec.is_decision),
     )
 
 

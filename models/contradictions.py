@@ -109,7 +109,7 @@ def _frame(file: FileContents) -> Iterator[str]:
 
 
 def _missing_offset(file: FileContents) -> Iterator[str]:
-    if _is_signed(file) and _mostly_negative(file.field_hdus["data"]):
+    if _is_signed(file) and _is_mostly_negative(file.field_hdus["data"]):
         yield (
             "SCI holds 16-bit integers without BZERO = 32768, and most of the first group is "
             "below zero: the offset of unsigned counts is lost; restore it with "
@@ -127,7 +127,7 @@ def _is_signed(file: FileContents) -> bool:
     return file.schema.name in _RAMPS and file.field_hdus["data"].dtype == np.int16
 
 
-def _mostly_negative(science: Hdu) -> bool:
+def _is_mostly_negative(science: Hdu) -> bool:
     reader = RowReader(science).planes((slice(0, 1), slice(0, 1)))
     rows, columns = reader.shape[-2:]
     start = max(0, (rows - _SAMPLED_ROWS) // 2)

@@ -30,31 +30,12 @@ from calbatch.models.storage.location import Location, location
 from calbatch.models.storage.stamps import Stamp
 
 __all__ = [
-    "CubeModel",
-    "DarkMIRIModel",
-    "DarkModel",
-    "DataModel",
-    "FlatModel",
-    "GainModel",
-    "GuiderCalModel",
-    "GuiderRawModel",
-    "IFUImageModel",
-    "IPCModel",
-    "ImageModel",
-    "Level1bModel",
-    "LinearityModel",
-    "MaskModel",
-    "RSCDModel",
-    "RampFitOutputModel",
-    "RampModel",
-    "ReadnoiseModel",
-    "ReferenceFileModel",
-    "ResetModel",
-    "SaturationModel",
-    "SuperBiasModel",
-    "open",
-    "open_reference",
-]
+    "CubeModel", "DarkMIRIModel", "DarkModel", "DataModel", "FlatModel", "GainModel",
+    "GuiderCalModel", "GuiderRawModel", "IFUImageModel", "IPCModel", "ImageModel", "Level1bModel",
+    "LinearityModel", "MaskModel", "OpenWindowsModel", "PictureFrameModel", "RSCDModel",
+    "RampFitOutputModel", "RampModel", "ReadnoiseModel", "ReferenceFileModel", "ResetModel",
+    "SaturationModel", "SuperBiasModel", "open", "open_reference",
+]  # fmt: skip
 
 
 class Level1bModel(DataModel):
@@ -91,6 +72,12 @@ class RampFitOutputModel(DataModel):
     """The optional results of ramp fitting, for each segment of a ramp."""
 
     schema_url = "rampfitoutput.schema.yaml"
+
+
+class OpenWindowsModel(DataModel):
+    """The end of each pixel's persistence window, in seconds since 1970; 0 without a window."""
+
+    schema_url = "openwindows.schema.yaml"
 
 
 class GuiderRawModel(DataModel):
@@ -159,6 +146,12 @@ class MaskModel(ReferenceFileModel):
     schema_url = "mask.schema.yaml"
 
 
+class PictureFrameModel(ReferenceFileModel):
+    """The rate of NIRSpec's thermal picture frame."""
+
+    schema_url = "pictureframe.schema.yaml"
+
+
 class ReadnoiseModel(ReferenceFileModel):
     """Noise of the difference of two reads (correlated double sampling), in counts."""
 
@@ -196,6 +189,7 @@ REFERENCES: dict[str, type[ReferenceFileModel]] = {
     "ipc": IPCModel,
     "linearity": LinearityModel,
     "mask": MaskModel,
+    "pictureframe": PictureFrameModel,
     "readnoise": ReadnoiseModel,
     "reset": ResetModel,
     "rscd": RSCDModel,
@@ -209,7 +203,7 @@ _SPECIAL: dict[str, tuple[type[DataModel], ...]] = {"dark": (DarkMIRIModel,)}
 
 _NAMED: tuple[type[DataModel], ...] = (
     Level1bModel, RampModel, ImageModel, IFUImageModel, CubeModel, RampFitOutputModel,
-    GuiderRawModel, GuiderCalModel, DarkMIRIModel, *REFERENCES.values(),
+    OpenWindowsModel, GuiderRawModel, GuiderCalModel, DarkMIRIModel, *REFERENCES.values(),
 )  # fmt: skip
 _BY_NAME = {cls.__name__: cls for cls in _NAMED}
 

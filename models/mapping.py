@@ -34,6 +34,7 @@ class MappedArrays(LazyArrays):
         *,
         radius: int = 0,
         row_counts: Sequence[str] = (),
+        optional: Sequence[str] = (),
         label: str | None = None,
         alone: Mapping[str, Callable[..., Any]] | None = None,
         **arguments: Any,
@@ -44,9 +45,9 @@ class MappedArrays(LazyArrays):
         ----------
         kernel : callable
             A module-level function on NumPy arrays. Its positional parameters name the fields
-            that it reads, each (…, rows, columns); its keyword-only parameters are the
-            ``arguments``. It returns the outputs in order, with the same rows and columns, and
-            must not change its inputs.
+            that it reads, each (…, rows, columns), those with a default only if ``optional``
+            lists them; its keyword-only parameters are the ``arguments``. It returns the outputs
+            in order, with the same rows and columns, and must not change its inputs.
         outputs : sequence of str
             The fields that it returns.
         radius : int
@@ -54,6 +55,9 @@ class MappedArrays(LazyArrays):
         row_counts : sequence of str
             Names of the integer arrays that it returns after the outputs, each with one entry
             per row.
+        optional : sequence of str
+            The fields to read for positional parameters with a default, in order; the others keep
+            their default.
         label : str, optional
             The kernel's name on the dashboard and in timings.
         alone : mapping, optional
@@ -67,8 +71,8 @@ class MappedArrays(LazyArrays):
         Raises
         ------
         ModelError
-            If the kernel reads an absent field of unknown shape, or the given arguments are not
-            its keyword parameters.
+            If the kernel reads an absent field of unknown shape, or the given arguments and
+            optional fields are not its parameters.
         """
         result = self._twin()
         content = result._content
@@ -79,6 +83,7 @@ class MappedArrays(LazyArrays):
             arguments,
             radius=radius,
             row_counts=tuple(row_counts),
+            optional=optional,
             label=label,
         )
         parts = {
@@ -141,7 +146,8 @@ class MappedArrays(LazyArrays):
                 output, (*first, *self.frame), dtype
             )
         source = self._twin()
-        names = {k: options.pop(k) for k in ("radius", "row_counts", "label") if k in options}
+        known = ("radius", "row_counts", "optional", "label")
+        names = {k: options.pop(k) for k in known if k in options}
         names["row_counts"] = tuple(names.get("row_counts", ()))
         dtypes = {output: p.dtype for output, p in placed.items()}
         call, reductions = source._call(kernel, dtypes, options, keep=False, **names)
@@ -159,6 +165,8 @@ class MappedArrays(LazyArrays):
         regions: Sequence[Region] | Reduction | None = None,
         *,
         until: Callable[[list[Any]], bool] | None = None,
+        frame_bytes: int = 0,
+        optional: Sequence[str] = (),
         **arguments: Any,
     ) -> Reduction:
         """Return a value that will be computed from the frame before the tiles run.
@@ -174,17 +182,21 @@ class MappedArrays(LazyArrays):
             frame in bands of rows.
         until : callable, optional
             Called with the results so far; gathering stops once it returns True.
-        **arguments
+        frame_bytes : int
+            Memory that the gathered results, their combination and the value take; 0 if negligible.
+        optional, **arguments
             As for `map_tiles`.
         """
         source = self._twin()
-        call, reductions = source._call(gather, {}, arguments)
+        call, reductions = source._call(gather, {}, arguments, optional=optional)
         where: tuple[Region, ...] | ValueSlot
         if isinstance(regions, Reduction):
             where, reductions = ValueSlot(regions.key), (*reductions, regions)
         else:
             where = tuple(regions) if regions is not None else self._bands()
-        look = ReductionSpec(call, make_portable(combine), where, until and make_portable(until))
+        look = ReductionSpec(
+            call, make_portable(combine), where, until and make_portable(until), frame_bytes
+        )
         return Reduction(cast("PlanNode", source._content.node), look, reductions)
 
     def decide(
@@ -239,7 +251,7 @@ class MappedArrays(LazyArrays):
         """Add a field to the tiles if it is missing, and return it."""
         if name not in self.schema.fields:
             raise ModelError(f"{self._where}: has no field {name!r}{self._hint(name)}")
-        node, placed = self._present(name)
+        node, placed = self._find_field(name)
         self._content.node = node
         self._content.on_grid[name] = placed
         return placed

@@ -15,6 +15,7 @@ from support.batches import DATE, products_in, small_set
 
 import calbatch
 from calbatch.calibrate import registry
+from calbatch.cluster.batch.arguments import BatchArguments
 from calbatch.cluster.batch.python_api import build_order
 from calbatch.cluster.batch.registering import begin_batch
 
@@ -205,7 +206,7 @@ def test_a_submitted_batch_is_waited_for(how):
 
 
 def test_waiting_for_a_batch_ends_in_time(how):
-    batch = begin_batch(*build_order(**how))
+    batch = begin_batch(*build_order(BatchArguments(**how)))
     with pytest.raises(TimeoutError, match=rf"{batch.folder.name} is planned after 0 s"):
         calbatch.Result(batch.folder, 0.0).wait(timeout=0)
 

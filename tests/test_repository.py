@@ -1,4 +1,4 @@
-"""The repository's own rules: sizes, names, mirrored tests, pages, imports.
+"""The repository's own rules: sizes, names, mirrored tests, imports; see also test_pages.py.
 
 `pytest tests/test_repository.py -rP` prints the sizes. Exceptions, with their reasons, are in
 `repository.toml` beside this file. Its lists only shrink: an entry that is no longer needed fails a
@@ -6,11 +6,8 @@ test, too.
 """
 
 import ast
-import importlib
 import os
-import pkgutil
 import re
-import shlex
 import statistics
 import subprocess
 import sys
@@ -18,23 +15,17 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import pytest
 from support import groups, repository
+from support.repository import EXCEPTIONS, PAGES, ROOT, SOURCES, relative
 
 from calbatch.calibrate.parameters import Override
 from calbatch.calibrate.registry import PIPELINES, STEPS, find
 from calbatch.calibrate.step import Step
-from calbatch.cluster.cli.app import cli
-from calbatch.cluster.cli.options import ParameterCommand
 
-ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = repository.SOURCE_FOLDERS
-SOURCES = repository.sources(ROOT)
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 OTHERS = [p for folder in ("benchmarks", "docs", ".ci") for p in (ROOT / folder).rglob("*.py")]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-EXCEPTIONS = tomllib.loads((ROOT / "tests" / "repository.toml").read_text())
 
 MODULE_LINES = 400
 FUNCTION_LINES = 60
@@ -46,16 +37,9 @@ KERNELS = ("calibrate/steps/",)
 """Where calls may have more positional arguments: kernels, which cannot take keywords."""
 VARIADIC = ("Table", "TypeVar", "self._change", "stream", "super().redirect_request")
 """Functions that take any number of like arguments, or whose signature is a library's."""
-EXCEPTION_LIMITS = {"untested": 0, "participles": 0, "docstrings": 0}
-FRAGMENTS = ("feature", "bugfix", "numerics", "removal", "doc")
-
-
-def blocks(path, language):
-    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
-
-
-def relative(path):
-    return str(path.relative_to(ROOT))
+EXCEPTION_LIMITS = {"untested": 0, "participles": 0, "adjectives": 1, "docstrings": 0}
+SUBCOMMANDS = "cluster/cli/"
+"""Where functions are named for the subcommands of `calbatch`."""
 
 
 def test_groups_of_tests_stay_together(request):
@@ -168,6 +152,7 @@ def test_a_repeated_name_is_found():
 ADVICE = {
     "untested": "add a test of that name",
     "participles": "name it by an imperative, or by the noun that it returns",
+    "adjectives": "name it by an imperative, or by the noun that it returns",
     "docstrings": "begin with `Return …`, or with what the function does",
 }
 
@@ -197,6 +182,27 @@ def test_exceptions_that_are_not_needed_are_removed():
 def test_vague_docstrings_are_found():
     source = 'def f():\n    """Whether it is."""\ndef g():\n    """Return it."""'
     assert repository.vague_docstrings(source) == ["f"]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_functions_with_effects_begin_with_a_verb(path):
+    """A function that returns nothing has effects; `IMPERATIVES` lists the verbs in use."""
+    is_free = relative(path).startswith(SUBCOMMANDS)
+    assert is_free or repository.effects_without_verbs(path.read_text()) == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_conditions_begin_with_a_verb(path):
+    assert repository.unclear_conditions(path.read_text()) == []
+
+
+def test_names_without_verbs_are_found():
+    source = "def rows(x) -> None: ...\ndef add_rows(x) -> None: ...\ndef size(x) -> int: ..."
+    assert repository.effects_without_verbs(source) == ["rows"]
+    source = "def in_range(x) -> bool: ...\ndef is_near(x) -> bool: ...\ndef near(x): ..."
+    assert repository.unclear_conditions(source) == ["in_range"]
+    assert repository.bare_adjectives(source) == ["near"]
+    assert repository.bare_adjectives("class A:\n @property\n def alone(self): ...") == []
 
 
 @pytest.mark.parametrize("name", ["told", "_kept", "brought_along", "decided", "taken_up"])
@@ -309,164 +315,6 @@ def test_equations_are_found():
     assert repository.kernels("@kernel\ndef f(): ...\ndef g(): ...") == ["f"]
 
 
-# -- pages -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=relative)
-def test_examples_import_existing_names(page):
-    for block in blocks(page, "python"):
-        for node in ast.walk(ast.parse(block)):
-            if isinstance(node, ast.ImportFrom) and node.module.startswith("calbatch"):
-                module = importlib.import_module(node.module)
-                for alias in node.names:
-                    if not hasattr(module, alias.name):
-                        importlib.import_module(f"{node.module}.{alias.name}")
-
-
-def is_importable(path):
-    """Return whether a dotted path names a module, or a member of one."""
-    try:
-        return pkgutil.resolve_name(path) is not None
-    except (ImportError, AttributeError):
-        return False
-
-
-@pytest.mark.parametrize("page", PAGES, ids=relative)
-def test_pages_name_existing_objects(page):
-    named = set(re.findall(r"`(calbatch(?:\.\w+)+)[`(]", page.read_text()))
-    assert [path for path in sorted(named) if not is_importable(path)] == []
-
-
-def test_an_object_that_does_not_exist_is_found():
-    assert is_importable("calbatch.models.jit.kernel")
-    assert not is_importable("calbatch.models.jit.gone")
-    assert not is_importable("calbatch.gone.kernel")
-
-
-def command_lines(text):
-    """Yield the words of each `calbatch …` command of a shell block."""
-    for line in re.findall(r"^calbatch (.*)", text, re.MULTILINE):
-        yield shlex.split(line, comments=True)
-
-
-def unknown_words(words):
-    """Return the subcommand or the options of a command line that do not exist."""
-    command, rest = cli, list(words)
-    while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
-        command, rest = command.get_command(None, rest[0]), rest[1:]
-        if command is None:
-            return words
-    known = {name for p in command.params for name in [*p.opts, *p.secondary_opts]} | {"--help"}
-    if isinstance(command, ParameterCommand):
-        rest = [word for word in rest if "=" not in word and "." not in word]
-    options = (word.partition("=")[0] for word in rest if word.startswith("-"))
-    return [option for option in options if option not in known]
-
-
-@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "sh")], ids=relative)
-def test_examples_use_existing_commands(page):
-    lines = [words for block in blocks(page, "sh") for words in command_lines(block)]
-    assert [words for words in lines if unknown_words(words)] == []
-
-
-@pytest.mark.parametrize(
-    ("line", "unknown"),
-    [
-        ("calbatch vanish", ["vanish"]),
-        ("calbatch refs vanish", ["refs", "vanish"]),
-        ("calbatch status --vanish  # a comment", ["--vanish"]),
-        ("calbatch run detector1 in/ -o out/ --jump.skip --level=1", []),
-        ("calbatch run detector1 in/ --vanish", ["--vanish"]),
-    ],
-)
-def test_commands_that_do_not_exist_are_found(line, unknown):
-    [words] = command_lines(line)
-    assert unknown_words(words) == unknown
-
-
-@pytest.mark.parametrize("page", PAGES, ids=relative)
-def test_pages_name_existing_files(page):
-    assert repository.missing_files(page.read_text(), ROOT) == []
-
-
-def test_a_named_file_that_does_not_exist_is_found():
-    page = "See `models/errors.py`, `models/gone.py`, `calibrated/`, and `tests/models/`."
-    assert repository.missing_files(page, ROOT) == ["models/gone.py"]
-
-
-@pytest.mark.parametrize("page", [p for p in PAGES if "| tests/" in p.read_text()], ids=relative)
-def test_pages_quote_existing_tests(page):
-    assert repository.missing_tests(page.read_text(), ROOT) == []
-
-
-@pytest.mark.parametrize(
-    ("cell", "missing"),
-    [
-        ("tests/test_services.py::test_gone", "tests/test_services.py::test_gone"),
-        ("tests/test_services.py::TestGone::test_a", "tests/test_services.py::TestGone::test_a"),
-        ("tests/test_services.py, test_gone", "tests/test_services.py::test_gone"),
-        ("tests/test_gone.py", "tests/test_gone.py: no such file of tests"),
-        ("test_services.py", "test_services.py: no such file of tests"),
-    ],
-)
-def test_a_quoted_test_that_does_not_exist_is_found(cell, missing):
-    assert repository.missing_tests(f"| a fault | its outcome | {cell} |", ROOT) == [missing]
-
-
-@pytest.mark.parametrize("page", [p for p in PAGES if "| message |" in p.read_text()], ids=relative)
-def test_pages_quote_existing_messages(page):
-    sources = (path.read_text() for path in SOURCES)
-    assert repository.missing_messages(page.read_text(), sources) == []
-
-
-def test_a_quoted_message_that_does_not_exist_is_found():
-    page = "| message | what to do |\n|---|---|\n| `no … left: …` | wait |\n| `gone` | stop |\n"
-    assert repository.missing_messages(page, ['f"no {room} left: {path}"']) == ["gone"]
-
-
-def test_change_fragments_are_of_a_known_kind():
-    fragments = {p.name for p in (ROOT / "changes").iterdir()} - {"README.md"}
-    kinds = "|".join(FRAGMENTS)
-    assert [n for n in fragments if not re.fullmatch(rf"(\+\w+|\d+)\.({kinds})\.md", n)] == []
-
-
-# -- the glossary ------------------------------------------------------------------------------
-
-TERMS = {
-    "attempt", "batch", "context", "DQ", "exposure", "frame", "grain", "group", "halo", "identity",
-    "integration", "kernel", "ledger", "pipeline", "plan", "product", "ramp", "receipt",
-    "reference", "site", "stamp", "step", "tile",
-}  # fmt: skip
-GLOSSARY = ROOT / "docs" / "glossary.md"
-
-
-def test_the_glossary_defines_the_terms_of_the_project():
-    defined = repository.glossary(GLOSSARY.read_text())
-    assert TERMS - set(defined) == set()
-    sections = map(repository.glossary, GLOSSARY.read_text().split("## "))
-    assert [s for s in map(list, sections) if s != sorted(s, key=str.lower)] == []
-    assert [term for term, meaning in defined.items() if len(meaning) < 20] == []
-
-
-def test_files_that_the_glossary_names_contain_its_terms():
-    places = repository.glossary_places(GLOSSARY.read_text())
-    texts = {term: (ROOT / place).read_text() for term, place in places.items()}
-    assert [term for term, text in texts.items() if not re.search(term, text, re.IGNORECASE)] == []
-
-
-def test_code_uses_the_terms_of_the_glossary():
-    """Words that have a better one in the glossary appear in no identifier."""
-    avoided = EXCEPTIONS["words"]
-    used = {relative(p): repository.uses_of(avoided, p.read_text()) for p in SOURCES}
-    assert {path: names for path, names in used.items() if names} == {}
-
-
-def test_an_avoided_word_is_found():
-    source = "class TheBooks:\n    def note_try(self, wish): self.try_count = 0"
-    assert repository.uses_of(["books", "try"], source) == ["TheBooks", "note_try", "try_count"]
-    assert repository.uses_of(["book"], source) == []
-
-
 # -- commits -----------------------------------------------------------------------------------
 
 
@@ -565,13 +413,6 @@ def test_constraints_satisfy_the_requirements():
     command = [sys.executable, ROOT / ".ci" / "constraints.py", "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-def test_the_commands_of_the_readme_install_tested_releases():
-    readme = (ROOT / "README.md").read_text()
-    installs = re.findall(r"pip install.*", "\n".join(blocks(ROOT / "README.md", "sh")))
-    assert len(re.findall(r"<!-- \w+ -->", readme)) == len(installs) == 2
-    assert all(command.startswith("pip install -c constraints.txt ") for command in installs)
 
 
 # -- imports -----------------------------------------------------------------------------------

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
-from calbatch.calibrate.errors import StepError
-from calbatch.calibrate.pipeline import Pipeline
+from collections.abc import Sequence
+
+from calbatch.calibrate.pipeline import Pipeline, order_steps
+from calbatch.calibrate.step import Step
 from calbatch.calibrate.steps._ramps import as_ramp
 from calbatch.calibrate.steps.dq_init import DQInitStep
+from calbatch.calibrate.steps.emicorr import EmiCorrStep
+from calbatch.calibrate.steps.firstframe import FirstFrameStep
 from calbatch.calibrate.steps.group_scale import GroupScaleStep
 from calbatch.calibrate.steps.ipc import IPCStep
+from calbatch.calibrate.steps.lastframe import LastFrameStep
 from calbatch.calibrate.steps.linearity import LinearityStep
 from calbatch.calibrate.steps.refpix import RefPixStep
+from calbatch.calibrate.steps.reset import ResetStep
+from calbatch.calibrate.steps.rscd import RSCDStep
 from calbatch.calibrate.steps.saturation import SaturationStep
 from calbatch.calibrate.steps.superbias import SuperBiasStep
 from calbatch.models.datamodels import RampModel
 from calbatch.models.model import DataModel
 
+NEAR_INFRARED = (
+    "group_scale", "dq_init", "saturation", "ipc", "superbias", "refpix", "linearity",
+)  # fmt: skip
+MIRI = (
+    "group_scale", "dq_init", "emicorr", "saturation", "ipc", "firstframe", "lastframe", "reset",
+    "linearity", "rscd",
+)  # fmt: skip
+"""The steps for an instrument, in order."""
+
 
 class DarkPipeline(Pipeline):
-    """Correct near-infrared dark ramps up to linearity.
+    """Correct dark ramps up to linearity; those of MIRI also for its reset-switch decay.
 
     The order and the parameters are those of jwst 3.0.0's ``calwebb_dark``.
     """
@@ -25,13 +41,25 @@ class DarkPipeline(Pipeline):
     step_defs = {
         "group_scale": GroupScaleStep,
         "dq_init": DQInitStep,
+        "emicorr": EmiCorrStep,
         "saturation": SaturationStep,
         "ipc": IPCStep,
         "superbias": SuperBiasStep,
         "refpix": RefPixStep,
+        "reset": ResetStep,
+        "rscd": RSCDStep,
+        "firstframe": FirstFrameStep,
+        "lastframe": LastFrameStep,
         "linearity": LinearityStep,
     }
     suffixes = ("dark",)
+
+    def steps_for(self, instrument: str | None) -> Sequence[Step]:
+        """Return the steps for exposures of an instrument, in order; all of them for None."""
+        if instrument is None:
+            return super().steps_for(instrument)
+        order, others = (MIRI, NEAR_INFRARED) if instrument == "MIRI" else (NEAR_INFRARED, MIRI)
+        return order_steps(self.steps(), order, set(others) - set(order))
 
     def process(self, exposure: DataModel) -> RampModel:
         """Return the corrected ramp, (integrations, groups, rows, columns).
@@ -39,11 +67,9 @@ class DarkPipeline(Pipeline):
         Raises
         ------
         StepError
-            If the exposure is not a ramp, or its detector is not supported.
+            If the exposure is not a ramp, or its readout is not supported.
         """
         ramp = as_ramp(exposure, interleaved=True)
-        if exposure.meta.instrument.name == "MIRI":
-            raise StepError(f"{exposure.path}: dark does not support MIRI yet")
-        for step in self.steps().values():
+        for step in self.steps_for(exposure.meta.instrument.name):
             ramp = step(ramp)
         return ramp

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from calbatch.calibrate.simulate.reference_parts import Reference
 from calbatch.calibrate.simulate.write import write_fits
-from calbatch.models.fits.asdf_writer import write_asdf
+from calbatch.models.asdf.asdf_writer import write_asdf
 
 CONTEXT = "jwst_0001.pmap"
 
@@ -140,9 +140,9 @@ class Cache:
         for instrument, types in names.items():
             instruments[instrument] = f"jwst_{instrument.lower()}_0001.imap"
             header = {"instrument": instrument, "mapping": "INSTRUMENT", "parkey": ("REFTYPE",)}
-            self._write_mapping(instruments[instrument], header, _plain(types))
+            self._write_mapping(instruments[instrument], header, _format_selector(types))
         header = {"mapping": "PIPELINE", "parkey": ("META.INSTRUMENT.NAME",)}
-        self._write_mapping(CONTEXT, header, _plain(instruments))
+        self._write_mapping(CONTEXT, header, _format_selector(instruments))
         self._write_settings()
         return CONTEXT
 
@@ -198,7 +198,7 @@ class Cache:
         (folder / "ref_cache_subdir_mode").write_text("instrument")
 
 
-def _plain(names: dict[str, str]) -> str:
+def _format_selector(names: dict[str, str]) -> str:
     """Return the selector of a mapping to file names."""
     return "{\n" + "".join(f"    {key!r} : {names[key]!r},\n" for key in sorted(names)) + "}\n"
 

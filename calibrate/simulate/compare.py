@@ -66,12 +66,12 @@ def score_rays(truth: Truth, groupdq: NDArray[np.uint8]) -> RayScore:
     bright &= truth.good[pixel] & ((flags & (DO_NOT_USE | SATURATED)) == 0)
     flagged = (flags[bright] & JUMP_DET) != 0
     jumps = (groupdq & JUMP_DET) != 0
-    false = jumps & ~_near(rays, groupdq.shape)
+    false = jumps & ~_mask_near(rays, groupdq.shape)
     count = int(bright.sum())
     return RayScore(count, float(flagged.mean()) if count else 1.0, float(false.mean()))
 
 
-def _near(rays: NDArray[np.void], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+def _mask_near(rays: NDArray[np.void], shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Return the mask of samples within one pixel and one group of a ray."""
     _, ngroups, rows, cols = shape
     near = np.zeros(shape, dtype=bool)
@@ -111,7 +111,7 @@ def score_bursts(truth: Truth, groupdq: NDArray[np.uint8]) -> BurstScore:
     """Compare jump flags, shape (nints, ngroups, rows, cols), with the true bursts."""
     _, ngroups, *frame = groupdq.shape
     jumps = (groupdq & JUMP_DET) != 0
-    explained = _near(truth.rays, groupdq.shape)
+    explained = _mask_near(truth.rays, groupdq.shape)
     flagged, pixels, count = 0, 0, 0
     for burst in truth.bursts:
         relative, group = measure_distance(burst, (frame[0], frame[1])), burst["group"]

@@ -84,6 +84,11 @@ class InterleavedLayout:
         starts = np.arange(*self.amplifier_rows, SECTION)
         return (starts[:, np.newaxis] + PIXEL_POSITIONS).ravel()
 
+    @property
+    def reference_rows(self) -> Rows:
+        """The file rows of the reference output and of interleaved reference pixels."""
+        return np.setdiff1d(np.arange(ROWS), self.science_rows)
+
     def science_within(self, region: Region) -> tuple[Rows, Region]:
         """Return the science rows of a region, counted from its start, and their region alone."""
         rows = self.science_rows

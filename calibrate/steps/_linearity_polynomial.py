@@ -57,7 +57,7 @@ def _finish(values: Array, factor: Array, groupdq: Array, result: Array) -> None
 
 
 @inner_kernel
-def _powers(values: Array, coeffs: Array, result: Array) -> None:
+def _evaluate_powers(values: Array, coeffs: Array, result: Array) -> None:
     """Evaluate a row of polynomials by Horner's rule, without the constant term.
 
     ``result = (...(c[K] * x + c[K-1]) * x + ... + c[1]) * x``
@@ -82,7 +82,7 @@ def _replace(coeffs: Array, bad: Array, identity: np.float32, usable: Array) -> 
 
 
 @inner_kernel
-def _usable_row(coeffs: Array, y: int, ref_dq: Array, usable: Array, flags: Array) -> None:
+def _copy_usable(coeffs: Array, y: int, ref_dq: Array, usable: Array, flags: Array) -> None:
     """Copy one row of coefficients to ``usable``, or the identity where they are unusable."""
     terms, cols = usable.shape
     bad = np.zeros(cols, np.bool_)
@@ -104,16 +104,16 @@ def linearize_groups(
     ints, groups, rows, cols = data.shape
     usable = np.empty((coeffs.shape[0], cols), np.float32)
     for y in range(rows):
-        _usable_row(coeffs, y, ref_dq[y], usable, flags[y])
+        _copy_usable(coeffs, y, ref_dq[y], usable, flags[y])
         for i in range(ints):
             for group in range(groups):
                 values, result = data[i, group, y], linear[i, group, y]
-                _powers(values, usable, result)
+                _evaluate_powers(values, usable, result)
                 _finish(values, usable[0], groupdq[i, group, y], result)
 
 
 @inner_kernel
-def _last_good(
+def _find_last_good(
     data: Array, groupdq: Array, y: int, middles: Array, raw: Array, flags: Array, span: Array
 ) -> None:
     """Find each pixel's last good group: its counts, flags, and time since the first."""
@@ -127,7 +127,7 @@ def _last_good(
 
 
 @inner_kernel
-def _steady_row(
+def _find_steady_rate(
     data: Array, groupdq: Array, y: int, coeffs: Array, middles: Array, first: Array, rate: Array
 ) -> None:
     """Find each pixel's first linear value, and its rate per read up to the last good group.
@@ -137,10 +137,10 @@ def _steady_row(
     cols = data.shape[2]
     last, raw = np.empty(cols, np.float32), np.empty(cols, np.float32)
     flags, span = np.empty(cols, np.uint8), np.empty(cols, np.float64)
-    _last_good(data, groupdq, y, middles, raw, flags, span)
-    _powers(data[0, y], coeffs, first)
+    _find_last_good(data, groupdq, y, middles, raw, flags, span)
+    _evaluate_powers(data[0, y], coeffs, first)
     _finish(data[0, y], coeffs[0], groupdq[0, y], first)
-    _powers(raw, coeffs, last)
+    _evaluate_powers(raw, coeffs, last)
     _finish(raw, coeffs[0], flags, last)
     for x in range(cols):
         rate[x] = (last[x] - first[x]) / span[x]
@@ -162,7 +162,7 @@ def _complete(factor: Array, result: Array, total: Array) -> None:
 
 
 @inner_kernel
-def _shortfall(measured: Array, total: Array, count: int, offset: Array) -> None:
+def _find_shortfall(measured: Array, total: Array, count: int, offset: Array) -> None:
     for x in range(measured.size):
         offset[x] = measured[x] - total[x] / count
 
@@ -187,20 +187,18 @@ def _linearize_average(
     _clear(total)
     for read in range(times.size):
         _predict(first, rate, times[read], value)
-        _powers(value, inverse, reads[read])
+        _evaluate_powers(value, inverse, reads[read])
         _complete(inverse[0], reads[read], total)
-    _shortfall(measured, total, times.size, offset)
+    _find_shortfall(measured, total, times.size, offset)
     _clear(total)
     for read in range(times.size):
         _add(offset, reads[read])
-        _powers(reads[read], coeffs, value)
+        _evaluate_powers(reads[read], coeffs, value)
         _complete(coeffs[0], value, total)
 
 
 @inner_kernel
-def _mean_or_measured(
-    measured: Array, total: Array, count: int, groupdq: Array, out: Array
-) -> None:
+def _choose_mean(measured: Array, total: Array, count: int, groupdq: Array, out: Array) -> None:
     for x in range(measured.size):
         linear = np.float32(total[x] / count)
         out[x] = measured[x] if groupdq[x] & SATURATED != NONE else linear
@@ -228,12 +226,12 @@ def linearize_reads(
     reads, scratch = np.empty((frames, cols), np.float64), np.empty((3, cols), np.float64)
     middles = np.arange(groups) * frames + (frames + 1) / 2
     for y in range(rows):
-        _usable_row(coeffs, y, ref_dq[y], usable, flags[y])
-        _usable_row(inverse, y, ref_dq[y], back, flags[y])
+        _copy_usable(coeffs, y, ref_dq[y], usable, flags[y])
+        _copy_usable(inverse, y, ref_dq[y], back, flags[y])
         for i in range(ints):
-            _steady_row(data[i], groupdq[i], y, usable, middles, first, rate)
+            _find_steady_rate(data[i], groupdq[i], y, usable, middles, first, rate)
             for group in range(groups):
                 times = np.arange(1, frames + 1) + group * frames - middles[0]
                 row, out = data[i, group, y], linear[i, group, y]
                 _linearize_average(row, times, first, rate, usable, back, reads, scratch)
-                _mean_or_measured(row, scratch[0], frames, groupdq[i, group, y], out)
+                _choose_mean(row, scratch[0], frames, groupdq[i, group, y], out)

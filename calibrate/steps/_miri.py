@@ -1,9 +1,13 @@
-"""Checks shared by the steps that apply to MIRI only."""
+"""What distinguishes MIRI: checks of its steps, and searches of its flags."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from calbatch.calibrate.step import SkipStep
 from calbatch.calibrate.steps._ramps import as_ramp
 from calbatch.models.datamodels import RampModel
 from calbatch.models.model import DataModel
+from calbatch.models.tiling.plan import Reduction, Region
 
 
 def as_miri_ramp(exposure: DataModel, effect: str) -> RampModel:
@@ -27,3 +31,23 @@ def as_miri_ramp(exposure: DataModel, effect: str) -> RampModel:
     if not str(ramp.meta.instrument.detector).upper().startswith("MIR"):
         raise SkipStep(f"only MIRI has {effect}")
     return ramp
+
+
+def search_flags(
+    ramp: RampModel,
+    gather: Callable[..., Any],
+    combine: Callable[[list[Any]], Any],
+    regions: Sequence[Region] | None = None,
+    *,
+    until: Callable[[list[Any]], bool],
+    **arguments: Any,
+) -> Reduction:
+    """Return a value of the whole frame that a part of it usually decides.
+
+    Elsewhere, a reduction stops in the first rows. In MIRI's frames, the last group is unusable
+    everywhere, so all rows are searched: the value is then a decision, for which the tiles are kept
+    instead of being computed twice. The parameters are those of `RampModel.reduce`.
+    """
+    if ramp.meta.instrument.name == "MIRI":
+        return ramp.decide(gather, combine, frame_bytes=0, **arguments)
+    return ramp.reduce(gather, combine, regions, until=until, **arguments)

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.calibrate.errors import StepError
-from calbatch.models.fits.asdf_blocks import read_arrays
-from calbatch.models.fits.asdf_writer import write_asdf
+from calbatch.models.asdf.asdf_blocks import read_arrays
+from calbatch.models.asdf.asdf_writer import write_asdf
 from calbatch.models.tiling.plan import Region
 
 log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def read_windows(path: str, detector: str, seconds: int, frame: tuple[int, int])
         return NONE
     rows, cols, ends = (np.atleast_1d(np.asarray(stored[name])) for name in names[:3])
     is_list = rows.ndim == 1 and rows.shape == cols.shape == ends.shape
-    if not is_list or not (_within(rows, frame[0]) and _within(cols, frame[1])):
+    if not is_list or not (_are_below(rows, frame[0]) and _are_below(cols, frame[1])):
         raise StepError(
             f"{path}: the pixels of {detector} are not within {frame[0]} rows and {frame[1]} "
             "columns: the file is for exposures of another subarray"
@@ -103,7 +103,7 @@ def read_windows(path: str, detector: str, seconds: int, frame: tuple[int, int])
     return OpenWindows(rows.astype(np.int64), cols.astype(np.int64), ends.astype(np.float64))
 
 
-def _within(numbers: Array, stop: int) -> bool:
+def _are_below(numbers: Array, stop: int) -> bool:
     if not numbers.size:
         return True
     return numbers.dtype.kind in "iu" and bool(numbers.min() >= 0 and numbers.max() < stop)

@@ -132,6 +132,11 @@ def has_zero_frame(exposure: DataModel) -> bool:
     return wanted and exposure.has("zeroframe")
 
 
+def zero_frames_of(exposure: DataModel) -> tuple[str, ...]:
+    """Return the optional field of kernels that correct zero frames, if there are any."""
+    return ("zeroframe",) if has_zero_frame(exposure) else ()
+
+
 def read_times_of(exposure: DataModel) -> list[Any]:
     """Return the times (s) of the reads of each group; an empty list if the exposure has none.
 

@@ -15,8 +15,8 @@ from calbatch.calibrate.steps._ramps import (
     as_ramp,
     for_kernels,
     frames_of,
-    has_zero_frame,
     read_times_of,
+    zero_frames_of,
 )
 from calbatch.models.datamodels import RampModel
 from calbatch.models.dq import SATURATED
@@ -44,10 +44,11 @@ class LinearityStep(Step):
             raise ReferenceFileError(f"{reference.path}: COEFFS has no linear term")
         averaged = reference.has("inv_coeffs") and not read_times_of(ramp)
         frames = frames_of(ramp) if averaged else 1
-        zero = has_zero_frame(ramp)
+        zero = zero_frames_of(ramp)
         return ramp.map_tiles(
-            linearize_with_zero_frames if zero else linearize,
-            outputs=("data", "pixeldq", "zeroframe") if zero else ("data", "pixeldq"),
+            linearize,
+            outputs=("data", "pixeldq", *zero),
+            optional=zero,
             coeffs=coeffs,
             reference_dq=reference.rows("dq") if reference.has("dq") else None,
             inverse=reference.rows("inv_coeffs") if frames > 1 else None,
@@ -59,12 +60,13 @@ def linearize(
     data: Array,
     groupdq: Array,
     pixeldq: Array,
+    zeroframe: Array | None = None,
     *,
     coeffs: Array,
     reference_dq: Array | None,
     inverse: Array | None,
     frames: int,
-) -> tuple[Array, Array]:
+) -> tuple[Array, ...]:
     """Return linear counts and the pixel flags; saturated groups are unchanged.
 
     As in stcal, ``linear = sum(coeffs[k] * data**k)`` over the terms k.
@@ -75,6 +77,9 @@ def linearize(
         Bias-subtracted counts (DN) and group flags, (integrations, groups, rows, columns).
     pixeldq : ndarray
         Flags, (rows, columns).
+    zeroframe : ndarray, optional
+        First read of each integration (DN), (integrations, rows, columns). Zero marks unusable
+        values, which stay zero. With these, the third result is the linear zero frames.
     reference_dq : ndarray or None
         The reference's flags, (rows, columns).
     coeffs : ndarray
@@ -101,45 +106,15 @@ def linearize(
     else:
         (inverse,) = for_kernels(inverse)
         linearize_reads(data, groupdq, coeffs, inverse, flagged, frames, linear, flags)
-    return linear, flags
+    if zeroframe is None:
+        return linear, flags
+    return linear, flags, _linearize_zero_frames(zeroframe, coeffs, flagged)
 
 
-def linearize_with_zero_frames(
-    data: Array,
-    groupdq: Array,
-    pixeldq: Array,
-    zeroframe: Array,
-    *,
-    coeffs: Array,
-    reference_dq: Array | None,
-    inverse: Array | None,
-    frames: int,
-) -> tuple[Array, Array, Array]:
-    """Return the results of `linearize`, and linear zero frames.
-
-    Parameters
-    ----------
-    zeroframe : ndarray
-        First read of each integration (DN), (integrations, rows, columns). Zero marks unusable
-        values, which stay zero.
-    """
-    linear, flags = linearize(
-        data,
-        groupdq,
-        pixeldq,
-        coeffs=coeffs,
-        reference_dq=reference_dq,
-        inverse=inverse,
-        frames=frames,
-    )
+def _linearize_zero_frames(zeroframe: Array, coeffs: Array, flagged: Array) -> Array:
+    """Return linear zero frames, as ramps of a single group; zero is left as it is."""
     unusable = np.where(zeroframe == 0, np.uint8(SATURATED), np.uint8(0))
-    first, _ = linearize(
-        zeroframe[:, np.newaxis],
-        unusable[:, np.newaxis],
-        pixeldq,
-        coeffs=coeffs,
-        reference_dq=reference_dq,
-        inverse=None,
-        frames=1,
-    )
-    return linear, flags, first[:, 0]
+    data, groupdq = for_kernels(zeroframe[:, np.newaxis], unusable[:, np.newaxis])
+    linear, ignored = np.empty_like(data), np.zeros_like(flagged)
+    linearize_groups(data, groupdq, coeffs, flagged, linear, ignored)
+    return linear[:, 0]

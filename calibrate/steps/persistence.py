@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.calibrate.errors import FailStep
+from calbatch.calibrate.errors import FailStep, StepError
 from calbatch.calibrate.numbers import required_number
 from calbatch.calibrate.parameters import Boolean, Float, Integer, Text
 from calbatch.calibrate.step import Step
@@ -24,8 +24,9 @@ from calbatch.calibrate.steps._persistence_state import (
     write_windows,
 )
 from calbatch.calibrate.steps._ramps import as_ramp
-from calbatch.models.datamodels import RampModel
+from calbatch.models.datamodels import OpenWindowsModel, RampModel
 from calbatch.models.dq import DO_NOT_USE, PERSISTENCE, SATURATED
+from calbatch.models.fits.readers import Reader
 from calbatch.models.model import DataModel
 from calbatch.models.tiling.graphs import delayed_value
 from calbatch.models.tiling.plan import REGION, Region
@@ -42,10 +43,18 @@ class PersistenceStep(Step):
     """Flag the groups of a pixel for some time after it has saturated.
 
     A window opens when a pixel saturates or exceeds a threshold, and lasts ``persistence_time``.
-    Windows that are open at the end of an exposure are kept in a file for the next one.
+    A batch takes the exposures of a detector and subarray in order of time, and hands the windows
+    that are open at the end of one on to the next; outside batches, files do.
     """
 
     cal_step = "persistence"
+    writes_at_once = ("save_persistence",)
+    groups_by = (
+        "meta.instrument.detector",
+        *(f"meta.subarray.{name}" for name in ("xstart", "ystart", "xsize", "ysize")),
+    )
+    orders_by = ("meta.exposure.start_time", "meta.exposure.segment_number")
+    hands_on = ("openwindows",)
 
     skip = Boolean(True, help="leave the exposure as it is and mark the step SKIPPED")
     persistence_time = Integer(
@@ -68,11 +77,7 @@ class PersistenceStep(Step):
         if self.persistence_time is None or self.persistence_time <= 0:
             raise FailStep("persistence_time must be a positive number of seconds")
         detector = str(ramp.meta.instrument.detector)
-        windows = NONE
-        if self.persistence_array_file is not None:
-            windows = read_windows(
-                self.persistence_array_file, detector, self.persistence_time, ramp.frame
-            )
+        windows = self._find_windows(ramp, detector, self.persistence_time)
         rules = WindowRules(
             seconds=self.persistence_time,
             threshold=self.dn_threshold,
@@ -82,16 +87,39 @@ class PersistenceStep(Step):
         arguments: dict[str, Any] = {"windows": windows, "rules": rules, "region": REGION}
         if self.save_persistence is not None:
             self._save_windows(ramp, detector, arguments)
+        if self.members:  # the exposure is one of a batch, and another may follow
+            made = ramp.map_tiles_into(
+                {"left": OpenWindowsModel}, follow_windows, ("left.ends",),
+                label=f"{self.name}-windows", **arguments,
+            )  # fmt: skip
+            made["left"].meta.persistence_time = self.persistence_time
+            self.add_product(self.hands_on[0], made["left"])
         return ramp.map_tiles(flag_persistence, outputs=("groupdq",), label=self.name, **arguments)
 
     def shared_files(self) -> Mapping[str, str]:
         """Return the files of windows that are given; see the base class."""
         advice = (
-            "exposures of one batch must not share the file, since each needs the windows of the "
-            "one before: run one batch for each exposure, in order of time"
+            "leave it out: a batch takes exposures in order, and hands the windows of each on to "
+            "the next without a file"
         )
         names = ("persistence_array_file", "save_persistence")
         return {name: advice for name in names if getattr(self, name) is not None}
+
+    def _find_windows(self, ramp: RampModel, detector: str, seconds: int) -> OpenWindows | Reader:
+        """Return the windows that are open before the exposure: those received, or of a file."""
+        before = self.received_state(self.hands_on[0])
+        if before is None:
+            path = self.persistence_array_file
+            return NONE if path is None else read_windows(path, detector, seconds, ramp.frame)
+        if before.frame != ramp.frame:
+            windows, exposure = (" x ".join(map(str, m.frame)) for m in (before, ramp))
+            raise StepError(
+                f"{before.path}: has windows of {windows} pixels, the exposure {exposure}"
+            )
+        if before.meta.persistence_time != seconds:
+            log.info("%s: PERSTIME is not %d: ignored", before.path, seconds)
+            return NONE
+        return before.rows("ends")
 
     def _save_windows(self, ramp: RampModel, detector: str, arguments: dict[str, Any]) -> None:
         """Compute the windows that are open after the exposure, and write them to a file."""
@@ -159,7 +187,12 @@ def seconds_since_1970(days: float) -> float:
 
 
 def flag_persistence(
-    data: Array, groupdq: Array, *, windows: OpenWindows, rules: WindowRules, region: Region
+    data: Array,
+    groupdq: Array,
+    *,
+    windows: OpenWindows | Array,
+    rules: WindowRules,
+    region: Region,
 ) -> Array:
     """Return group flags, with persistence flagged in the groups within windows.
 
@@ -167,25 +200,48 @@ def flag_persistence(
     ----------
     data, groupdq : ndarray
         Counts (DN) and flags, (integrations, groups, rows, columns).
-    windows : OpenWindows
-        The windows that are open before the exposure.
+    windows : OpenWindows, or ndarray of float64, (rows, columns)
+        The windows that are open before the exposure, or when each pixel's window ends.
     rules : WindowRules
         The rules for opening windows, and for flagging groups within them.
     region : Region
         The rows and columns of the exposure that the arrays cover.
     """
     flags = groupdq.copy()
-    _pass_through(data, groupdq, windows.in_region(region), rules, flags)
+    _pass_through(data, groupdq, _ends_in(region, windows), rules, flags)
     return flags
 
 
+def follow_windows(
+    data: Array,
+    groupdq: Array,
+    *,
+    windows: OpenWindows | Array,
+    rules: WindowRules,
+    region: Region,
+) -> Array:
+    """Return when the windows after the exposure end, (rows, columns); see `flag_persistence`."""
+    ends = _ends_in(region, windows)
+    _pass_through(data, groupdq, ends, rules, None)
+    return ends
+
+
 def gather_windows(
-    data: Array, groupdq: Array, *, windows: OpenWindows, rules: WindowRules, region: Region
+    data: Array,
+    groupdq: Array,
+    *,
+    windows: OpenWindows | Array,
+    rules: WindowRules,
+    region: Region,
 ) -> OpenWindows:
     """Return the windows that are open after the exposure; see `flag_persistence`."""
-    ends = windows.in_region(region)
-    _pass_through(data, groupdq, ends, rules, None)
+    ends = follow_windows(data, groupdq, windows=windows, rules=rules, region=region)
     return OpenWindows.of_region(ends, region)
+
+
+def _ends_in(region: Region, windows: OpenWindows | Array) -> Array:
+    """Return when the windows of a region end, in an array of its own."""
+    return windows.in_region(region) if isinstance(windows, OpenWindows) else windows.copy()
 
 
 def _pass_through(

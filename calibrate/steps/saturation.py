@@ -12,7 +12,7 @@ from calbatch.calibrate.parameters import Boolean, Integer
 from calbatch.calibrate.step import SkipStep, Step
 from calbatch.calibrate.steps import _saturation_flags as loops
 from calbatch.calibrate.steps._interleaving import is_interleaved, layout_of, open_full_frame
-from calbatch.calibrate.steps._ramps import as_ramp, for_kernels, frames_of, has_zero_frame
+from calbatch.calibrate.steps._ramps import as_ramp, for_kernels, frames_of, zero_frames_of
 from calbatch.calibrate.steps._saturation_irs2 import (
     flag_interleaved_saturation,
     flag_interleaved_unchecked,
@@ -47,10 +47,11 @@ class SaturationStep(Step):
         bias = None if frames is None else self._bias(ramp)
         # Flags of hidden saturation are grown from flags that have already been grown.
         times = 2 if frames is not None and frames > 1 else 1
-        zero = has_zero_frame(ramp)
+        zero = zero_frames_of(ramp)
         return ramp.map_tiles(
-            flag_saturation_with_zero_frames if zero else flag_saturation,
-            outputs=("groupdq", "pixeldq", "zeroframe") if zero else ("groupdq", "pixeldq"),
+            flag_saturation,
+            outputs=("groupdq", "pixeldq", *zero),
+            optional=zero,
             alone={"pixeldq": flag_unchecked},
             radius=times * self.n_pix_grow_sat,
             threshold=reference.rows("data"),
@@ -92,13 +93,14 @@ def flag_saturation(
     data: Array,
     groupdq: Array,
     pixeldq: Array,
+    zeroframe: Array | None = None,
     *,
     threshold: Array,
     threshold_dq: Array,
     bias: Array | None,
     reach: int,
     frames: int | None,
-) -> tuple[Array, Array]:
+) -> tuple[Array, ...]:
     """Return group and pixel flags with saturation and A/D floor.
 
     Parameters
@@ -107,6 +109,8 @@ def flag_saturation(
         Raw counts (DN) and group flags, (integrations, groups, rows, columns).
     pixeldq : ndarray
         Pixel flags, (rows, columns).
+    zeroframe : ndarray, optional
+        First read of each integration (DN), (integrations, rows, columns).
     threshold, threshold_dq : ndarray
         The counts (DN) at which a pixel saturates, and the reference's flags.
     bias : ndarray or None
@@ -122,6 +126,9 @@ def flag_saturation(
         SATURATED from the first saturated group on; AD_FLOOR and DO_NOT_USE where counts are not
         positive; DO_NOT_USE where an average hides saturation; NO_SAT_CHECK where the reference
         has no threshold.
+    zeroframe : ndarray
+        The zero frames, if given. They have no flags: values that are saturated, within ``reach``
+        of a saturated pixel, or not positive become zero.
     """
     data, before = for_kernels(data, groupdq)
     threshold, threshold_dq = for_kernels(threshold, threshold_dq)
@@ -135,49 +142,19 @@ def flag_saturation(
             loops.flag_averages(counts, limit, checked, frames, reach, new)
         if frames is not None and len(counts) > 2:
             loops.flag_second_group(counts, limit, zero, frames, new)
-    return flags, pixel_flags
+    if zeroframe is None:
+        return flags, pixel_flags
+    return flags, pixel_flags, _clear_unusable(zeroframe, limit, reach)
 
 
-def flag_saturation_with_zero_frames(
-    data: Array,
-    groupdq: Array,
-    pixeldq: Array,
-    zeroframe: Array,
-    *,
-    threshold: Array,
-    threshold_dq: Array,
-    bias: Array | None,
-    reach: int,
-    frames: int | None,
-) -> tuple[Array, Array, Array]:
-    """Return the results of `flag_saturation`, and the zero frames with zero for unusable values.
-
-    Zero frames have no flags. Values that are saturated, within ``reach`` of a saturated pixel, or
-    not positive become zero.
-
-    Parameters
-    ----------
-    zeroframe : ndarray
-        First read of each integration (DN), (integrations, rows, columns).
-    """
-    flags, pixel_flags = flag_saturation(
-        data,
-        groupdq,
-        pixeldq,
-        threshold=threshold,
-        threshold_dq=threshold_dq,
-        bias=bias,
-        reach=reach,
-        frames=frames,
-    )
-    threshold, threshold_dq, zeroframe = for_kernels(threshold, threshold_dq, zeroframe)
-    limit, checked = np.empty_like(threshold), np.empty(threshold.shape, np.bool_)
-    loops.find_limits(threshold, threshold_dq, limit, checked, pixeldq.copy())
+def _clear_unusable(zeroframe: Array, limit: Array, reach: int) -> Array:
+    """Return zero frames with zero for unusable values; see `flag_saturation`."""
+    (zeroframe,) = for_kernels(zeroframe)
     unusable = np.empty(zeroframe.shape, np.uint8)
     before = np.zeros((1, *limit.shape), np.uint8)
     for i in range(len(zeroframe)):
         loops.flag_groups(zeroframe[i : i + 1], before, limit, reach, unusable[i : i + 1])
-    return flags, pixel_flags, np.where(unusable != 0, np.float32(0), zeroframe)
+    return np.where(unusable != 0, np.float32(0), zeroframe)
 
 
 def flag_unchecked(pixeldq: Array, *, threshold: Array, threshold_dq: Array) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.calibrate.step import Step
-from calbatch.calibrate.steps._ramps import as_ramp, has_zero_frame
+from calbatch.calibrate.steps._ramps import as_ramp, zero_frames_of
 from calbatch.models.datamodels import RampModel
 from calbatch.models.model import DataModel
 
@@ -26,10 +26,11 @@ class SuperBiasStep(Step):
         """Return the ramp minus its bias."""
         ramp = as_ramp(exposure, interleaved=True)
         reference = self.open_reference(ramp, "superbias")
-        zero = has_zero_frame(ramp)
+        zero = zero_frames_of(ramp)
         return ramp.map_tiles(
-            subtract_bias_with_zero_frames if zero else subtract_bias,
-            outputs=("data", "pixeldq", "zeroframe") if zero else ("data", "pixeldq"),
+            subtract_bias,
+            outputs=("data", "pixeldq", *zero),
+            optional=zero,
             alone={"pixeldq": add_flags},
             bias=reference.rows("data"),
             bias_dq=reference.rows("dq"),
@@ -37,8 +38,8 @@ class SuperBiasStep(Step):
 
 
 def subtract_bias(
-    data: Array, pixeldq: Array, *, bias: Array, bias_dq: Array
-) -> tuple[Array, Array]:
+    data: Array, pixeldq: Array, zeroframe: Array | None = None, *, bias: Array, bias_dq: Array
+) -> tuple[Array, ...]:
     """Return the ramp minus its bias, and the pixel flags combined with the bias's.
 
     Parameters
@@ -47,27 +48,17 @@ def subtract_bias(
         Counts (DN), (integrations, groups, rows, columns).
     pixeldq, bias_dq : ndarray
         Flags, (rows, columns).
+    zeroframe : ndarray, optional
+        First read of each integration (DN), (integrations, rows, columns). Zero marks unusable
+        values, which stay zero. With these, the third result is the zero frames minus the bias.
     bias : ndarray
         Bias (DN), (rows, columns); NaN counts as zero.
     """
     flags = add_flags(pixeldq, bias_dq=bias_dq)
-    return data - np.where(np.isnan(bias), np.float32(0), bias), flags
-
-
-def subtract_bias_with_zero_frames(
-    data: Array, pixeldq: Array, zeroframe: Array, *, bias: Array, bias_dq: Array
-) -> tuple[Array, Array, Array]:
-    """Return the results of `subtract_bias`, and the zero frames minus the bias.
-
-    Parameters
-    ----------
-    zeroframe : ndarray
-        First read of each integration (DN), (integrations, rows, columns). Zero marks unusable
-        values, which stay zero.
-    """
-    corrected, flags = subtract_bias(data, pixeldq, bias=bias, bias_dq=bias_dq)
-    first, _ = subtract_bias(zeroframe, pixeldq, bias=bias, bias_dq=bias_dq)
-    return corrected, flags, np.where(zeroframe == 0, np.float32(0), first)
+    known = np.where(np.isnan(bias), np.float32(0), bias)
+    if zeroframe is None:
+        return data - known, flags
+    return data - known, flags, np.where(zeroframe == 0, np.float32(0), zeroframe - known)
 
 
 def add_flags(pixeldq: Array, *, bias_dq: Array) -> Array:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
 from datetime import datetime
 from inspect import Parameter
 from pathlib import Path
@@ -41,7 +41,7 @@ DRIVING = ("run", "submit", "watch")
 
 @dataclass(frozen=True, kw_only=True)
 class BatchOptions:
-    """Options of a batch: the keyword arguments of `calbatch.cluster.run`."""
+    """Options of a batch: keyword arguments of `calbatch.run` and `calbatch.submit`."""
 
     parameters: Mapping[str, Any] = option(
         {},
@@ -138,26 +138,21 @@ def option_fields() -> list[Field[Any]]:
 
 
 def default_of(declared: Field[Any]) -> Any:
-    """Return the default of an option."""
-    return getattr(BatchOptions(), declared.name)
+    """Return the default of a field; `inspect.Parameter.empty` if it has none."""
+    if declared.default_factory is not MISSING:
+        return declared.default_factory()
+    return Parameter.empty if declared.default is MISSING else declared.default
 
 
-def describe_options(indent: str = "") -> str:
-    """Return the options as a section of a numpydoc docstring, without its heading."""
+def describe_fields(declared: Iterable[Field[Any]], indent: str = "") -> str:
+    """Return fields as a section of a numpydoc docstring, without its heading."""
     lines = []
-    for each in option_fields():
+    for each in declared:
         text = fill(each.metadata["help"], 92, initial_indent="    ", subsequent_indent="    ")
         lines += [f"{each.name} : {each.type}", *text.splitlines()]
     return "\n".join(f"{indent}{line}" for line in lines).lstrip()
 
 
-def signature_parameters() -> list[Parameter]:
-    """Return the options as keyword-only parameters of a function's signature."""
-    return [
-        Parameter(each.name, Parameter.KEYWORD_ONLY, default=default_of(each), annotation=each.type)
-        for each in option_fields()
-    ]
-
-
 _HEADING = "\n\n    Attributes\n    ----------\n    "
-BatchOptions.__doc__ = f"{BatchOptions.__doc__}{_HEADING}{describe_options('    ')}\n    "
+_ATTRIBUTES = describe_fields(option_fields(), "    ")
+BatchOptions.__doc__ = f"{BatchOptions.__doc__}{_HEADING}{_ATTRIBUTES}\n    "

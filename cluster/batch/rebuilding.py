@@ -304,12 +304,12 @@ def _swap(state: Path, fresh: Path) -> Path:
     with suppress(FileNotFoundError):  # a journal must not be applied to the new one
         (state / f"{NAME}-journal").rename(f"{aside}-journal")
     with suppress(FileNotFoundError):
-        _second_name(state / NAME, aside)
+        _add_name(state / NAME, aside)
     (fresh / NAME).replace(state / NAME)
     return aside
 
 
-def _second_name(file: Path, name: Path) -> None:
+def _add_name(file: Path, name: Path) -> None:
     """Add a second name to a file, or rename it if the file system has no hard links."""
     try:
         os.link(file, name, follow_symlinks=False)

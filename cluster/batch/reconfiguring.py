@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from calbatch.calibrate import cfg
 from calbatch.calibrate.errors import CalibrationError
+from calbatch.calibrate.parameters import cfg
 from calbatch.calibrate.step import Step
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.folder import BatchFolder

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 
-from calbatch.calibrate import cfg
 from calbatch.calibrate.errors import ParameterError
+from calbatch.calibrate.parameters import cfg
 from calbatch.calibrate.step import Step
 from calbatch.cluster.batch.leftovers import living_batches, remove_leftovers
 from calbatch.cluster.batch.manifest import write_manifest

@@ -32,7 +32,7 @@ def print_summary(result: Result, console: Console, *, timings: bool = False) ->
         Print the CPU time of each stage.
     """
     totals = _add_up(result)
-    _warnings(totals, console)
+    _print_warnings(totals, console)
     if timings:
         console.print(_stages(totals))
     console.print(_totals(totals))
@@ -125,7 +125,7 @@ def _totals(totals: _Totals) -> Table:
     return table
 
 
-def _warnings(totals: _Totals, console: Console) -> None:
+def _print_warnings(totals: _Totals, console: Console) -> None:
     for text, count in totals.warnings.most_common(SHOWN):
         more = f" (and in {format_count(count - 1, 'more exposure')})" if count > 1 else ""
         _say(console, f"warning: {text.replace(_NAME, totals.first[text])}{more}", "yellow")

@@ -264,7 +264,7 @@ class _Session:
             try:
                 return stack.enter_context(self.open_site(self.place, True, name))
             except RequestError as error:
-                if self.place.alone() == self.place:
+                if self.place.for_one() == self.place:
                     raise
                 # the site may not offer more memory
                 self._say(f"{error}: an exposure that runs alone gets no more memory than others")

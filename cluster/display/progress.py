@@ -166,7 +166,7 @@ def _bar(tally: BatchTally, console: Console) -> Iterator[Callable[[], None]]:
         def show() -> None:
             progress.update(task, completed=tally.ended, description=tally.line())
 
-        yield _every(LIVE_EVERY, tally, show)
+        yield _make_refresher(LIVE_EVERY, tally, show)
         show()
 
 
@@ -175,10 +175,12 @@ def _lines(tally: BatchTally, console: Console) -> Iterator[Callable[[], None]]:
     def show() -> None:
         console.print(tally.line(), markup=False, highlight=False, soft_wrap=True)
 
-    yield _every(PLAIN_EVERY, tally, show)
+    yield _make_refresher(PLAIN_EVERY, tally, show)
 
 
-def _every(seconds: float, tally: BatchTally, show: Callable[[], None]) -> Callable[[], None]:
+def _make_refresher(
+    seconds: float, tally: BatchTally, show: Callable[[], None]
+) -> Callable[[], None]:
     """Return a function that shows the counts at intervals, and always at the end."""
     last = time.monotonic()
 

@@ -54,6 +54,7 @@ class BatchSetup:
             else None,
             inputs=planned.inputs,
             product=planned.product,
+            association=planned.association,
         )
 
     def make_staging(self, job: Job) -> None:

@@ -52,9 +52,9 @@ class Room:
         busy : bool
             True if exposures are running. The batch then does not stop yet for lack of room.
         """
-        return self._disk_has_room(busy=busy) and self._ledger_takes_it(busy=busy)
+        return self._has_room(busy=busy) and self._is_ledger_writable(busy=busy)
 
-    def _disk_has_room(self, *, busy: bool) -> bool:
+    def _has_room(self, *, busy: bool) -> bool:
         """Return whether the next products fit on the disk; note since when they do not."""
         try:
             free = shutil.disk_usage(self._output).free
@@ -75,7 +75,7 @@ class Room:
             self.end_reason = f"the disk is full: {self._output} has {free / 1e6:.0f} MB left"
         return False
 
-    def _ledger_takes_it(self, *, busy: bool) -> bool:
+    def _is_ledger_writable(self, *, busy: bool) -> bool:
         """Return whether the ledger can be written; report it once if it cannot.
 
         Exposures that finish while it cannot be written would be repeated by the next driver.

@@ -26,7 +26,7 @@ from calbatch.cluster.exposure.outcome import (
     failure,
     peak_memory,
 )
-from calbatch.cluster.exposure.unit import UnitInput
+from calbatch.cluster.exposure.unit import AssociationKeywords, UnitInput
 from calbatch.models import datamodels
 from calbatch.models.errors import ChangedError
 from calbatch.models.fits.layout import read_layout, verify_checksums
@@ -96,6 +96,8 @@ class Job:
         All inputs of a unit with members, including the main one.
     product : str
         Name of the products, without suffix; "" to name them after the input.
+    association : AssociationKeywords, optional
+        The association from which they are made.
     """
 
     number: int
@@ -109,6 +111,7 @@ class Job:
     staging: Path | Permit | None = None
     inputs: Sequence[UnitInput] = ()
     product: str = ""
+    association: AssociationKeywords | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state with the step pickled by value: workers may be unable to import it."""
@@ -151,6 +154,11 @@ def build_products(job: Job) -> list[tuple[Any, Location]]:
     step.members = open_members(job)
     step.run_lazily(datamodels.open(job.path))
     results = step.products()
+    if job.inputs:
+        products.require_states(step, results)
+    if job.association is not None:
+        for _, model in results:
+            _record_association(model, job.association)
     pairs = [
         (m, p) for (_, m), p in zip(results, products.product_paths(step, results), strict=True)
     ]
@@ -161,6 +169,14 @@ def build_products(job: Job) -> list[tuple[Any, Location]]:
                 f"{path}: the product would overwrite the input; choose another output folder"
             )
     return pairs
+
+
+def _record_association(model: DataModel, association: AssociationKeywords) -> None:
+    """Write the names of an association and of its pool to the metadata of a product."""
+    if model.schema.has_branch("meta.asn"):
+        model["meta.asn.table_name"] = association.table
+        if association.pool:
+            model["meta.asn.pool_name"] = association.pool
 
 
 def open_members(job: Job) -> dict[str, list[DataModel]]:

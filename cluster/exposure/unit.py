@@ -80,3 +80,18 @@ class UnitInput(NamedTuple):
     path: Location
     size: int
     mtime_ns: int
+
+
+class AssociationKeywords(NamedTuple):
+    """What products record of their association.
+
+    Attributes
+    ----------
+    table : str
+        The name of its file (ASNTABLE).
+    pool : str
+        The pool of exposures from which it was made (ASNPOOL); "" if it names none.
+    """
+
+    table: str
+    pool: str

@@ -84,7 +84,7 @@ def copy_rows(damaged: Path, connection: sqlite3.Connection) -> None:
         for table in TABLES:
             columns = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
             edges: list[Mapping[str, Any]] = []
-            for row in _readable(source, table, edges):
+            for row in _read_rows(source, table, edges):
                 _insert(connection, table, {n: row[n] for n in columns & row.keys()})
             if table == "products":  # other products of these exposures may be unreadable
                 for row in edges:
@@ -96,7 +96,7 @@ def _forget_products(connection: sqlite3.Connection, exposure: object) -> None:
         connection.execute("DELETE FROM products WHERE exposure = ?", (exposure,))
 
 
-def _readable(
+def _read_rows(
     source: sqlite3.Connection, table: str, edges: list[Mapping[str, Any]] | None = None
 ) -> Iterator[Mapping[str, Any]]:
     """Yield the rows of a table, reading from both ends as far as possible.
@@ -137,14 +137,14 @@ def _insert(connection: sqlite3.Connection, table: str, values: Mapping[str, Any
 def remove_undecodable(connection: sqlite3.Connection) -> None:
     """Remove undecodable and orphaned rows from a new ledger."""
     for table, kind in _ROWS.items():
-        for row in list(_readable(connection, table)):
+        for row in list(_read_rows(connection, table)):
             if _decodes(kind, row):
                 continue
             if kind is ProductRow:  # remove all products of the exposure, or it would seem done
                 _forget_products(connection, row["exposure"])
             else:
                 connection.execute(f"DELETE FROM {table} WHERE id = ?", (row["id"],))
-    for row in list(_readable(connection, "bodies")):
+    for row in list(_read_rows(connection, "bodies")):
         if not _is_mapping(row["body"]):
             connection.execute("DELETE FROM bodies WHERE id = ?", (row["id"],))
     for statement in _ORPHANS:

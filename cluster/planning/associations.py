@@ -14,8 +14,9 @@ from functools import cache
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from calbatch.cluster.exposure.unit import SCIENCE
+from calbatch.cluster.exposure.unit import SCIENCE, AssociationKeywords
 from calbatch.models.errors import FileError
+from calbatch.models.fits.cards import replace_unprintable
 from calbatch.models.storage.files import open_decompressed, read_stamp
 from calbatch.models.storage.location import Location
 
@@ -26,11 +27,13 @@ MAX_SIZE = 64 << 20
 """Maximum size of an association in bytes; real ones have less than one MB."""
 
 _NAME = {"type": "string", "minLength": 1, "maxLength": 255}
+_TEXT = {"type": "string", "maxLength": 255}
 _SCHEMA = {
     "type": "object",
     "required": ["products"],
     "properties": {
-        "asn_rule": {"type": "string", "maxLength": 255},
+        "asn_rule": _TEXT,
+        "asn_pool": _TEXT,
         "products": {
             "type": "array",
             "minItems": 1,
@@ -112,6 +115,23 @@ def read_association(path: Location) -> Association:
     _validate(path, value)
     products = [_product(path, n, entry) for n, entry in enumerate(value["products"])]
     return Association(path, value.get("asn_rule", ""), products)
+
+
+def read_keywords(path: Location) -> AssociationKeywords:
+    """Return what products record of the association from which they are made, in ASCII.
+
+    The association has been read and validated before, when the batch was registered.
+
+    Raises
+    ------
+    FileError
+        If it cannot be read any more, or its ``asn_pool`` is not text.
+    """
+    value = _read_json(path)
+    pool = value.get("asn_pool", "") if isinstance(value, dict) else None
+    if not isinstance(pool, str):
+        raise FileError(path, f"is not an association: its asn_pool is {pool!r:.60}")
+    return AssociationKeywords(replace_unprintable(path.name), replace_unprintable(pool))
 
 
 def _read_json(path: Location) -> Any:

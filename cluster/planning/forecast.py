@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from calbatch.calibrate import hooks
+from calbatch.calibrate.products import without_files
 from calbatch.cluster.display.fetch_progress import TO_BE_FETCHED
 from calbatch.cluster.exposure.job import ExposureOptions, Job, build_products
 from calbatch.cluster.exposure.outcome import collect_warnings, describe_failure
@@ -116,7 +117,8 @@ def _add(result: Forecast, members: list[PlannedExposure]) -> None:
     first = members[0]
     try:
         with collect_warnings([]):
-            step = hooks.without_commands(first.settings.step)  # a forecast has no side effects
+            # A forecast has no side effects.
+            step = without_files(hooks.without_commands(first.settings.step))
             job = Job(
                 number=0,
                 path=first.path,
@@ -124,6 +126,8 @@ def _add(result: Forecast, members: list[PlannedExposure]) -> None:
                 references=first.references,
                 options=ExposureOptions(),
                 batch="plan",
+                inputs=first.inputs,
+                product=first.product,
             )
             models = [model for model, _ in build_products(job)]
             budget = tile_budget(models)

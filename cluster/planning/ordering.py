@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
+from calbatch.calibrate import hooks
 from calbatch.calibrate.step import Step
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.outcome import collect_warnings
@@ -21,27 +23,79 @@ MOST_NAMED = 5
 """Maximum number of unreadable exposures that an error names."""
 
 
-def find_ordering_step(steps: Iterable[Step]) -> Step | None:
-    """Return the first step for which the order of exposures matters, or None.
+@dataclass(frozen=True, kw_only=True)
+class Ordering:
+    """The order in which steps take exposures.
+
+    Attributes
+    ----------
+    name : str
+        The names of the steps.
+    groups_by, orders_by, hands_on : sequence of str
+        See `calbatch.calibrate.products.UnitAccess`; of several steps, what each hands on.
+    """
+
+    name: str
+    groups_by: Sequence[str]
+    orders_by: Sequence[str]
+    hands_on: Sequence[str]
+
+
+def find_ordering(steps: Iterable[Step]) -> Ordering | None:
+    """Return the order in which steps take exposures, or None if it does not matter.
 
     Steps within the given ones count, too; skipped steps do not.
+
+    Raises
+    ------
+    RequestError
+        If two steps need different orders, or a hook needs one.
     """
-    for step in steps:
-        for part in (step, *step.steps().values()):
-            if part.orders_by and not part.skip and not step.skip:
-                return part
-    return None
+    found = [part for step in steps for part in _list_ordering_steps(step)]
+    if not found:
+        return None
+    first = found[0]
+    for other in found[1:]:
+        for name in ("groups_by", "orders_by"):
+            wanted, differing = tuple(getattr(first, name)), tuple(getattr(other, name))
+            if wanted != differing:
+                raise RequestError(
+                    f"{first.name} and {other.name} take exposures in different orders: {name} is "
+                    f"{', '.join(wanted)} and {', '.join(differing)}: run them as two batches"
+                )
+    return Ordering(
+        name=" and ".join(part.name for part in found),
+        groups_by=first.groups_by,
+        orders_by=first.orders_by,
+        hands_on=tuple(dict.fromkeys(suffix for part in found for suffix in part.hands_on)),
+    )
 
 
-def require_state_names(steps: Iterable[Step], ordering: Step) -> None:
+def _list_ordering_steps(step: Step) -> Iterator[Step]:
+    """Yield a step and the steps in it that need an order and are not skipped."""
+    if step.skip:
+        return
+    if step.orders_by:
+        yield step
+    for hook in hooks.steps_of([*step.pre_hooks, *step.post_hooks]):
+        if next(_list_ordering_steps(hook), None) is not None:
+            raise RequestError(
+                f"{step.name}: the hook {hook.name} takes exposures in order, which only the steps "
+                "of a pipeline can do: add it to the step_defs of your own pipeline"
+            )
+    for part in step.steps().values():
+        yield from _list_ordering_steps(part)
+
+
+def require_state_names(steps: Iterable[Step], ordering: Ordering) -> None:
     """Refuse a suffix that renames what is handed on, since the next exposure would not find it.
 
     Parameters
     ----------
     steps : iterable of Step
         The steps of a unit; those in them are included.
-    ordering : Step
-        The one that hands on products.
+    ordering : Ordering
+        What they hand on.
 
     Raises
     ------
@@ -52,22 +106,27 @@ def require_state_names(steps: Iterable[Step], ordering: Step) -> None:
         for part in (step, *step.steps().values()):
             handed = [s for s in part.suffixes or [part.name] if s in ordering.hands_on]
             if part.suffix and handed and handed != [part.suffix]:
-                label = f"{part.name}." if part.parent is not None else ""
+                label = parameter_prefix(part)
                 raise RequestError(
                     f"{label}suffix = {part.suffix!r}: {ordering.name} hands on the product "
                     f"{handed[0]!r} to the next exposure by this name: leave {label}suffix out"
                 )
 
 
-def group_exposures(drafts: Sequence[DraftUnit], ordering: Step) -> list[list[DraftUnit]]:
+def parameter_prefix(part: Step) -> str:
+    """Return the prefix of the parameters of a step in a pipeline; "" for one by itself."""
+    return f"{part.name}." if part.parent is not None else ""
+
+
+def group_exposures(drafts: Sequence[DraftUnit], ordering: Ordering) -> list[list[DraftUnit]]:
     """Return groups of exposures that are calibrated in order.
 
     Parameters
     ----------
     drafts : sequence of DraftUnit
         The exposures.
-    ordering : Step
-        The step for which the order matters.
+    ordering : Ordering
+        Their order.
 
     Raises
     ------
@@ -87,7 +146,7 @@ def group_exposures(drafts: Sequence[DraftUnit], ordering: Step) -> list[list[Dr
     return [[drafts[number] for _, number in sorted(group)] for group in groups.values()]
 
 
-def _describe_unreadable(ordering: Step, errors: Sequence[str]) -> str:
+def _describe_unreadable(ordering: Ordering, errors: Sequence[str]) -> str:
     named = "; ".join(errors[:MOST_NAMED])
     more = len(errors) - MOST_NAMED
     further = f"; and {format_count(more, 'more exposure')}" if more > 0 else ""
@@ -98,7 +157,7 @@ def _describe_unreadable(ordering: Step, errors: Sequence[str]) -> str:
     )
 
 
-def _read_keys(path: Location, ordering: Step) -> tuple[Any, Any] | str:
+def _read_keys(path: Location, ordering: Ordering) -> tuple[Any, Any] | str:
     """Return the keys that group and order an exposure, or why it cannot be read."""
     try:
         with datamodels.open(path) as model:

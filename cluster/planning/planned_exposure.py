@@ -10,7 +10,7 @@ from typing import Any
 
 from calbatch.calibrate.references import ResolvedReferences
 from calbatch.calibrate.step import Step
-from calbatch.cluster.exposure.unit import UnitInput
+from calbatch.cluster.exposure.unit import AssociationKeywords, UnitInput
 from calbatch.cluster.ledger import ProductRow
 from calbatch.cluster.planning.identity import (
     InputVersion,
@@ -91,6 +91,8 @@ class PlannedExposure:
         All inputs of a unit with members, including the main one.
     makers : sequence of str
         Identities of the units that it waited for.
+    association : AssociationKeywords, optional
+        The association from which its products are made.
     """
 
     number: int
@@ -109,6 +111,7 @@ class PlannedExposure:
     product: str = ""
     inputs: Sequence[UnitInput] = ()
     makers: Sequence[str] = ()
+    association: AssociationKeywords | None = None
 
     def identity(self, sums: ReferenceChecksums) -> str:
         """Return the exposure's identity, after waiting for the checksums of its references."""
@@ -127,11 +130,12 @@ class PlannedExposure:
             yield identity(self.source, digest, names_and_checksums, self._members())
 
     def _members(self) -> list[Any]:
-        """Return what identifies the members: product name, versions of files, makers."""
+        """Return what identifies the members: product name, versions of files, makers, keywords."""
         if not self.inputs and not self.makers:
             return []
         inputs = [[i.role, str(i.path), i.size, i.mtime_ns] for i in self.inputs]
-        return [self.product, inputs, list(self.makers)]
+        keywords = [] if self.association is None else [list(self.association)]
+        return [self.product, inputs, list(self.makers), *keywords]
 
     def files(self) -> dict[str, str]:
         """Return the paths of the references by type, with ``N/A`` and overrides."""

@@ -16,6 +16,7 @@ from calbatch.calibrate.step import Step
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.unit import SCIENCE, Unit, UnitInput
 from calbatch.cluster.ledger import KnownHeader, ProductRow
+from calbatch.cluster.planning.associations import read_keywords
 from calbatch.cluster.planning.dependencies import Dependencies
 from calbatch.cluster.planning.history import HistoryLookup
 from calbatch.cluster.planning.identity import (
@@ -171,6 +172,7 @@ class Planner:
         planned.makers = self._dependencies.list_maker_identities(unit)
         try:
             inputs = [_examine_input(*each) for each in self._dependencies.find_inputs(unit)]
+            planned.association = read_keywords(unit.path) if unit.product else None
         except ModelError as error:
             planned.error = error
             return

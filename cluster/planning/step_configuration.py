@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from calbatch.calibrate import cfg, registry
+from calbatch.calibrate import registry
 from calbatch.calibrate.errors import CalibrationError, ParameterError
-from calbatch.calibrate.parameters import Override
+from calbatch.calibrate.parameters import Override, cfg
 from calbatch.calibrate.pipeline import Pipeline
 from calbatch.calibrate.step import Step
 from calbatch.cluster.errors import RequestError

@@ -22,8 +22,10 @@ from calbatch.cluster.planning.associations import (
     read_association,
 )
 from calbatch.cluster.planning.ordering import (
-    find_ordering_step,
+    Ordering,
+    find_ordering,
     group_exposures,
+    parameter_prefix,
     require_state_names,
 )
 from calbatch.cluster.planning.unit_graph import DraftMember, DraftUnit, UnitGraph, number_units
@@ -63,14 +65,21 @@ def _collect(step: Step, paths: Sequence[Location], output: Location) -> UnitGra
     parts = step.parts if isinstance(step, Chain) else {"": step}
     exposures = [path for path in paths if not _is_read_as_association(step, path)]
     associations = [_read(path) for path in paths if _is_read_as_association(step, path)]
+    named = len(exposures) + sum(len(each.products) for each in associations)
+    if step.output_file and named > 1:
+        raise RequestError(f"output_file = {step.output_file}: {named} products need names")
     positions = [_find_position(each, parts) for each in associations]
     starts = sorted({0, *positions, *(n for n, part in enumerate(parts.values()) if part.combines)})
     _require_ordering_first(parts, starts)
     if len(starts) > 1:
         _refuse_chain_parameters(step)
     first = list(parts.values())[: [*starts, len(parts)][1]]
-    if not associations and starts == [0] and not find_ordering_step(first):
+    ordering = find_ordering(first)
+    if not associations and starts == [0] and ordering is None:
         return UnitGraph(paths=paths)
+    if ordering is not None and len(exposures) > 1:  # before all of them are read
+        for part in first:
+            _require_distinct_files(part, f"{len(exposures)} exposures", parameter_prefix(part))
     collection = _Collection(output)
     for start, end in pairwise([*starts, len(parts)]):
         names = list(parts)[start:end]
@@ -78,6 +87,7 @@ def _collect(step: Step, paths: Sequence[Location], output: Location) -> UnitGra
         stage = _Stage(
             parts=[parts[name] for name in names],
             pipeline="" if len(starts) == 1 else SEPARATOR.join(names),
+            output_file=step.output_file or "",
         )
         if start == 0:
             collection.add_first(stage, exposures, taken)
@@ -88,7 +98,7 @@ def _collect(step: Step, paths: Sequence[Location], output: Location) -> UnitGra
 
 def _refuse_chain_parameters(chain: Step) -> None:
     """Refuse parameters of the whole chain where it is cut, so that no task runs all of it."""
-    for name in ("pre_hooks", "post_hooks", "suffix", "output_file", "skip"):
+    for name in ("pre_hooks", "post_hooks", "output_file", "skip"):
         if getattr(chain, name):
             raise RequestError(
                 f"{name} cannot be set for the chain {chain.name}, whose pipelines run separately "
@@ -98,7 +108,7 @@ def _refuse_chain_parameters(chain: Step) -> None:
 
 def _require_ordering_first(parts: Mapping[str, Step], starts: Sequence[int]) -> None:
     later = [] if len(starts) == 1 else list(parts.values())[starts[1] :]
-    ordering = find_ordering_step(later)
+    ordering = find_ordering(later)
     if ordering is not None:
         raise RequestError(
             f"{ordering.name} takes exposures in order, which only the first stage of a chain can "
@@ -116,12 +126,12 @@ def require_single_exposures(step: Step) -> None:
     """
     _require_distinct_files(step, "all exposures")
     parts = list(step.parts.values()) if isinstance(step, Chain) else [step]
-    ordering = find_ordering_step(parts)
-    for part in (*(part for part in parts if part.combines), *([ordering] if ordering else [])):
-        reason = "combines exposures" if part.combines else "takes exposures in order"
-        raise RequestError(
-            f"{part.name} {reason}: use `calbatch run` when all of them have arrived"
-        )
+    ordering = find_ordering(parts)
+    reasons = [f"{part.name} combines exposures" for part in parts if part.combines]
+    if ordering is not None:
+        reasons.append(f"{ordering.name} takes exposures in order")
+    if reasons:
+        raise RequestError(f"{reasons[0]}: use `calbatch run` when all of them have arrived")
 
 
 def _require_distinct_files(step: Step, exposures: str, label: str = "") -> None:
@@ -177,6 +187,7 @@ class _Stage:
 
     parts: Sequence[Step]
     pipeline: str
+    output_file: str = ""
 
     @property
     def first(self) -> Step:
@@ -240,14 +251,18 @@ class _Collection:
             if stage.pipeline:
                 draft.members.append(DraftMember(SCIENCE, str(path)))
             self._add(draft, stage, path.name)
-        ordering = find_ordering_step(stage.parts)
+        ordering = find_ordering(stage.parts)
         if ordering is not None:
-            plain = [draft for draft in self.drafts if not draft.product]
-            if len(plain) > 1:
-                require_state_names(stage.parts, ordering)
-            self._put_in_order(plain, ordering)
+            for draft in self.drafts:
+                if draft.product:
+                    raise RequestError(
+                        f"{draft.path}: {ordering.name} takes exposures in order, and products of "
+                        "associations have none: leave the association out"
+                    )
+            require_state_names(stage.parts, ordering)
+            self._put_in_order(self.drafts, ordering)
 
-    def _put_in_order(self, drafts: Sequence[DraftUnit], ordering: Step) -> None:
+    def _put_in_order(self, drafts: Sequence[DraftUnit], ordering: Ordering) -> None:
         """Make each exposure wait for the one before it, and receive the state that it hands on."""
         for group in group_exposures(drafts, ordering):
             for draft in group:
@@ -306,12 +321,11 @@ class _Collection:
         added: list[tuple[DraftUnit, str]] = []
         for association in associations:
             for product in association.products:
-                draft = DraftUnit(
-                    path=association.path, pipeline=stage.pipeline, product=product.name
-                )
+                name = stage.output_file or product.name
+                draft = DraftUnit(path=association.path, pipeline=stage.pipeline, product=name)
                 draft.members = self._members(association, product, stage, files)
                 used.update(member.name for member in product.members)
-                added.append((draft, product.name))
+                added.append((draft, name))
         for draft, source in added:
             self._add(draft, stage, source)
         return used

@@ -44,13 +44,18 @@ class UnitGraph:
         The path of each unit.
     units : sequence of Unit
         Those that are more than one file.
-    depth : int
-        Number of units on the longest path along which each waits for the one before.
     """
 
     paths: Sequence[Location]
     units: Sequence[Unit] = ()
-    depth: int = 1
+
+    @property
+    def depth(self) -> int:
+        """Number of units on the longest path along which each waits for the one before."""
+        depths: dict[int, int] = {}
+        for unit in self.units:  # makers come first
+            depths[unit.number] = 1 + max((depths.get(m, 1) for m in unit.makers), default=0)
+        return max(depths.values(), default=min(len(self.paths), 1))
 
     def select(self, numbers: Iterable[int]) -> UnitGraph:
         """Return some of the units, and all that these wait for, with new numbers."""
@@ -74,7 +79,7 @@ class UnitGraph:
             if unit.number in selected
         ]
         paths = [self.paths[number] for number in sorted(selected)]
-        return UnitGraph(paths=paths, units=units, depth=self.depth)
+        return UnitGraph(paths=paths, units=units)
 
 
 def number_units(drafts: Sequence[DraftUnit]) -> UnitGraph:
@@ -88,9 +93,9 @@ def number_units(drafts: Sequence[DraftUnit]) -> UnitGraph:
         If the dependencies are circular; the message names the units.
     """
     order: list[DraftUnit] = []
-    depths: dict[DraftUnit, int] = {}
+    visited: set[DraftUnit] = set()
     for draft in drafts:
-        _visit(draft, order, depths)
+        _visit(draft, order, visited)
     numbers = {draft: number for number, draft in enumerate(order)}
     units = [
         Unit(
@@ -106,14 +111,12 @@ def number_units(drafts: Sequence[DraftUnit]) -> UnitGraph:
         for draft in order
         if draft.members
     ]
-    return UnitGraph(
-        paths=[draft.path for draft in order], units=units, depth=max(depths.values(), default=0)
-    )
+    return UnitGraph(paths=[draft.path for draft in order], units=units)
 
 
-def _visit(draft: DraftUnit, order: list[DraftUnit], depths: dict[DraftUnit, int]) -> None:
+def _visit(draft: DraftUnit, order: list[DraftUnit], visited: set[DraftUnit]) -> None:
     """Append a unit to the order, after the units that it waits for."""
-    if draft in depths:
+    if draft in visited:
         return
     stack = [(draft, draft.makers())]
     active = {draft: None}
@@ -123,11 +126,11 @@ def _visit(draft: DraftUnit, order: list[DraftUnit], depths: dict[DraftUnit, int
         if maker is None:
             stack.pop()
             del active[unit]
-            depths[unit] = 1 + max((depths[maker] for maker in unit.makers()), default=0)
+            visited.add(unit)
             order.append(unit)
         elif maker in active:
             raise _make_cycle_error([*active], maker)
-        elif maker not in depths:
+        elif maker not in visited:
             active[maker] = None
             stack.append((maker, maker.makers()))
 

@@ -217,7 +217,7 @@ def _split_optional(wanted: Any) -> tuple[Any, bool]:
     return wanted, False
 
 
-def _wrong(what: str, wanted: str, value: Any) -> RequestError:
+def _value_error(what: str, wanted: str, value: Any) -> RequestError:
     return RequestError(f"{what}: must be {wanted}, not {value!r}")
 
 
@@ -230,24 +230,24 @@ def _from_file(what: str, wanted: Any, value: Any) -> Any:
         return _number_from_file(what, kind, value)
     if kind is str:
         if not isinstance(value, str):
-            raise _wrong(what, "text, in quotes where YAML takes it for a number", value)
+            raise _value_error(what, "text, in quotes where YAML takes it for a number", value)
         return value
     if kind == tuple[str, ...]:
         if not isinstance(value, (list, tuple)) or not all(isinstance(v, str) for v in value):
-            raise _wrong(what, "a list of texts", value)
+            raise _value_error(what, "a list of texts", value)
         return tuple(value)
     if not isinstance(value, Mapping):
-        raise _wrong(what, "a mapping", value)
+        raise _value_error(what, "a mapping", value)
     return dict(value)
 
 
 def _number_from_file(what: str, kind: type, value: Any) -> Any:
     if kind is bool and not isinstance(value, bool):
-        raise _wrong(what, "true or false", value)
+        raise _value_error(what, "true or false", value)
     if kind is int and (isinstance(value, bool) or not isinstance(value, int)):
-        raise _wrong(what, "a whole number", value)
+        raise _value_error(what, "a whole number", value)
     if kind is float and (isinstance(value, bool) or not isinstance(value, (int, float))):
-        raise _wrong(what, "a number", value)
+        raise _value_error(what, "a number", value)
     return kind(value)
 
 
@@ -267,7 +267,7 @@ def _from_text(what: str, wanted: Any, text: str) -> Any:
     try:
         return read(text)
     except (ValueError, KeyError, TypeError):
-        raise _wrong(what, name, text) from None
+        raise _value_error(what, name, text) from None
 
 
 def _mapping(text: str) -> dict[str, Any]:

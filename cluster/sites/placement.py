@@ -115,7 +115,7 @@ class Place:
             return f"the site {self.named_site.name}"
         return f"the scheduler at {self.scheduler}"
 
-    def alone(self) -> Place:
+    def for_one(self) -> Place:
         """Return the place for one exposure that may need all of its memory."""
         site = self.site
         if site is None:
@@ -232,7 +232,7 @@ def open_place(place: Place, alone: bool = False, batch: str = "") -> AbstractCo
     RequestError
         On entering the context, if a scheduler cannot be reached or used.
     """
-    place = place.alone() if alone else place
+    place = place.for_one() if alone else place
     site = place.site
     if site is None:
         return _in_this_process(InProcess(place.threads))

@@ -37,7 +37,7 @@ def parse_date(text: str) -> datetime.datetime:
     text = text.removesuffix(" UT")
     if _ISO_T.fullmatch(text):
         text = text.replace("T", " ")
-    return _alphabetical(text) if _WORD.search(text) else _numerical(text)
+    return _parse_alphabetical(text) if _WORD.search(text) else _parse_numerical(text)
 
 
 # The form that JWST and Roman write, as a fast path.
@@ -84,7 +84,7 @@ def _seconds(text: str) -> tuple[int, int]:
     return whole, int((seconds - whole) * 10**6)
 
 
-def _numerical(text: str) -> datetime.datetime:
+def _parse_numerical(text: str) -> datetime.datetime:
     words = text.replace("-", "/").split()
     if not words:
         raise ValueError("date is empty")
@@ -100,7 +100,7 @@ def _numerical(text: str) -> datetime.datetime:
     raise ValueError(f"{text!r} is not a known form of date")
 
 
-def _alphabetical(text: str) -> datetime.datetime:
+def _parse_alphabetical(text: str) -> datetime.datetime:
     for half in ("am", "pm"):
         if text.lower().endswith(f" {half}"):
             text = text.lower().replace(f" {half}", half)

@@ -105,7 +105,7 @@ def _compile(node: ast.expr) -> _Node:
         case ast.Compare():
             return _comparison(node)
         case ast.IfExp(test=test, body=body, orelse=orelse):
-            return _conditional(_compile(test), _compile(body), _compile(orelse))
+            return _choice_of(_compile(test), _compile(body), _compile(orelse))
     raise ValueError(f"condition may not contain {ast.unparse(node)[:60]!r}")
 
 
@@ -121,7 +121,7 @@ def _logical(conjunction: bool, parts: list[_Node]) -> _Node:
     return evaluate
 
 
-def _conditional(test: _Node, body: _Node, orelse: _Node) -> _Node:
+def _choice_of(test: _Node, body: _Node, orelse: _Node) -> _Node:
     return lambda names: body(names) if test(names) else orelse(names)
 
 

@@ -96,12 +96,12 @@ class _Column:
             raise RejectedValueError(f"{self.name} has several substitutes: {value!r}")
         if value.startswith("NOT"):
             self._check(value.removeprefix("NOT").strip())
-        elif not (is_special(value) or value in ("*", "ANY", "N/A") or self._in_range(value)):
+        elif not (is_special(value) or value in ("*", "ANY", "N/A") or self._is_in_range(value)):
             if value not in self._substitutes:
                 raise RejectedValueError(f"{self.name}={value!r} is not one of {self.values}")
             self._check(self._substitutes[value])
 
-    def _in_range(self, value: str) -> bool:
+    def _is_in_range(self, value: str) -> bool:
         """Return whether the rules mention only a range ``low:high`` that contains the value."""
         if len(self.values) != 1 or ":" not in self.values[0]:
             return False

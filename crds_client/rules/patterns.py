@@ -33,25 +33,25 @@ def compile_pattern(key: str) -> Pattern:
         If the key is malformed.
     """
     if key.startswith("(") and key.endswith(")"):
-        return _conditional(key[1:-1], compile_expression(key[1:-1]))
+        return _conditional_pattern(key[1:-1], compile_expression(key[1:-1]))
     if key.startswith("{") and key.endswith("}"):
         return _literal(key[1:-1])
     if key.startswith("#") and key.endswith("#"):
-        return _relational(key.upper())
+        return _relational_pattern(key.upper())
     if key.upper().startswith("BETWEEN"):
-        return _between(key)
+        return _range_pattern(key)
     if key.upper().startswith("NOT "):
         return _negation(compile_pattern(key[len("NOT ") :].strip()))
     if "|" in key or "*" in key:
         return _glob(key)
     if key == "N/A":
-        return _anything
+        return _match_anything
     if key.startswith((">", "<")):
         return _inequality(key)
     return _literal(key)
 
 
-def _anything(_value: str) -> int:
+def _match_anything(_value: str) -> int:
     return IGNORED
 
 
@@ -64,7 +64,7 @@ def _literal(key: str) -> Pattern:
     return match
 
 
-def _conditional(key: str, condition: Callable[[str], object]) -> Pattern:
+def _conditional_pattern(key: str, condition: Callable[[str], object]) -> Pattern:
     """Return a pattern that matches the literal, or the values for which the condition holds."""
     literal = _literal(key)
 
@@ -85,7 +85,7 @@ def _glob(key: str) -> Pattern:
     except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"pattern {key[:60]!r}: {error}") from None
     whole = "^(" + "|".join(expressions) + ")$"
-    return _conditional(whole, lambda value: any(match(value) for match in matches))
+    return _conditional_pattern(whole, lambda value: any(match(value) for match in matches))
 
 
 def _inequality(key: str) -> Pattern:
@@ -100,10 +100,10 @@ def _inequality(key: str) -> Pattern:
         except ValueError:
             return False
 
-    return _conditional(key, holds)
+    return _conditional_pattern(key, holds)
 
 
-def _relational(key: str) -> Pattern:
+def _relational_pattern(key: str) -> Pattern:
     for word, combine in (("AND", all), ("OR", any)):
         if f" {word} " in key:
             return _combination(key, key[1:-1], word, combine)
@@ -113,11 +113,11 @@ def _relational(key: str) -> Pattern:
 def _combination(key: str, text: str, word: str, combine: Callable[[list[bool]], bool]) -> Pattern:
     # As in crds: split wherever the letters occur, and use the first two parts.
     parts = [compile_pattern(part.strip()) for part in text.split(word)[:2]]
-    whole = _conditional(key, lambda value: combine([part(value) == HIT for part in parts]))
+    whole = _conditional_pattern(key, lambda value: combine([part(value) == HIT for part in parts]))
     return lambda value: whole(value.upper())
 
 
-def _between(key: str) -> Pattern:
+def _range_pattern(key: str) -> Pattern:
     words = key.split()
     if len(words) != 3 or not float(words[1]) <= float(words[2]):
         raise ValueError(f"{key!r} is not 'between LOW HIGH'")

@@ -16,7 +16,12 @@ import numpy as np
 
 from calbatch.crds_client.rules.conditioning import alternatives, condition_value
 from calbatch.crds_client.rules.dates import parse_date, standard_date
-from calbatch.crds_client.rules.versions import Relation, comparable, parse_relation, version_key
+from calbatch.crds_client.rules.versions import (
+    Relation,
+    are_comparable,
+    parse_relation,
+    version_key,
+)
 
 Header = Mapping[str, str]
 """Conditioned values by parameter."""
@@ -191,12 +196,12 @@ class Bracket(Selector):
         value = _number(self.parameters[0], header)
         if not self.keys:
             raise RejectedValueError("the rule has no choices")
-        above = self._above(value)
+        above = self._index_above(value)
         exact = above == 0 or self.keys[above] == value or value > self.keys[-1]
         less = follow_only(self.choices[above if exact else above - 1], header)
         return less, less if exact else follow_only(self.choices[above], header)
 
-    def _above(self, value: float) -> int:
+    def _index_above(self, value: float) -> int:
         """Return the index of the first key that is not below the value, otherwise of the last."""
         below = (index for index, key in enumerate(self.keys) if not value > key)
         return next(below, len(self.keys) - 1)
@@ -208,7 +213,7 @@ class SelectVersion(Selector):
     def __init__(
         self, parameters: tuple[str, ...], keys: list[Relation], choices: list[Any]
     ) -> None:
-        if any(not comparable(one, keys[0]) for one in keys):
+        if any(not are_comparable(one, keys[0]) for one in keys):
             raise ValueError("versions of different kinds cannot be ordered")
         self.parameters = parameters
         self.keys = keys
@@ -220,7 +225,7 @@ class SelectVersion(Selector):
         _require((name,), header)
         version = self._version(name, header[name])
         for key, choice in zip(self.keys, self.choices, strict=True):
-            if not comparable(key, version):
+            if not are_comparable(key, version):
                 raise RejectedValueError(
                     f"{name}={header[name]!r} cannot be compared with {key.version!r}"
                 )

@@ -58,7 +58,7 @@ def parse_relation(text: str) -> Relation:
     return Relation(version, (match[1] if match else "=").replace("==", "="))
 
 
-def comparable(one: Relation, other: Relation) -> bool:
+def are_comparable(one: Relation, other: Relation) -> bool:
     """Return whether two versions can be compared."""
     if isinstance(one.version, int | float) and isinstance(other.version, int | float):
         return True

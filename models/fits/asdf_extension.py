@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
+from calbatch.models.asdf.asdf_blocks import split_blocks
+from calbatch.models.asdf.asdf_tree import compose_tree, find_tree_end, load_plain
 from calbatch.models.errors import FileError, one_line
-from calbatch.models.fits.asdf_blocks import split_blocks
-from calbatch.models.fits.asdf_tree import compose_tree, find_tree_end, load_plain
 from calbatch.models.fits.hdu import Hdu
 from calbatch.models.fits.headers import ASDF
 from calbatch.models.fits.output_hdus import OutputTable

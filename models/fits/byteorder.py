@@ -27,7 +27,7 @@ _ALIGNMENT = 64
 _UNSIGNED: dict[int, npt.DTypeLike] = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 
-def _swapping(_context: Any, word: Type) -> tuple[Signature, Callable[..., Any]]:
+def _swap_bytes(_context: Any, word: Type) -> tuple[Signature, Callable[..., Any]]:
     """Swap the bytes of an unsigned integer: one instruction, which LLVM vectorizes."""
 
     def generate(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:
@@ -36,7 +36,7 @@ def _swapping(_context: Any, word: Type) -> tuple[Signature, Callable[..., Any]]
     return word(word), generate
 
 
-byteswap: Callable[..., Any] = intrinsic(_swapping)
+byteswap: Callable[..., Any] = intrinsic(_swap_bytes)
 """In kernels: return an unsigned integer with its bytes reversed."""
 
 

@@ -260,9 +260,10 @@ class HeaderKeywords:
         content = self._content(keyword)
         if content is None:
             return None
-        kind, text, _ = _parse_value(content)
+        word = content.partition("/")[0].strip(" ")
+        kind, text, _ = ("integer", word, 0) if word.isdigit() else _parse_value(content)
         if kind not in kinds:
-            raise self.fault(f"{keyword} = {content.split('/')[0].strip()} is not {wanted}")
+            raise self.fault(f"{keyword} = {word} is not {wanted}")
         return text
 
     def integer(self, keyword: str, default: int | None = None) -> int:
@@ -291,7 +292,7 @@ class HeaderKeywords:
         value = self._find(keyword, ("text",), "a string")
         return default if value is None else value
 
-    def bare(self, keyword: str) -> str:
+    def bare_text(self, keyword: str) -> str:
         """Return the text of a value, without quotes and blanks; "" for a missing card."""
         content = self._content(keyword)
         return "" if content is None else content.split("/")[0].strip(" '")
@@ -324,8 +325,7 @@ def cut_comment(value: Any, comment: str) -> str:
             return comment  # the text continues in CONTINUE cards, and its comment with it
     else:
         length = 20
-    room = CARD_LENGTH - 10 - length - 3
-    return comment[: max(0, room)].rstrip()
+    return comment[: max(0, CARD_LENGTH - 10 - length - 3)].rstrip()
 
 
 def replace_unprintable(text: str) -> str:

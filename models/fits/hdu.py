@@ -18,7 +18,11 @@ from calbatch.models.storage.stamps import Stamp
 
 Kind = Literal["image", "table", "compressed", "other", "empty"]
 
-_STORED = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
+_STORED = {
+    bitpix: np.dtype(f">{kind}{abs(bitpix) // 8}")
+    for bitpix, kind in ((8, "u"), (16, "i"), (32, "i"), (64, "i"), (-32, "f"), (-64, "f"))
+}
+_NATIVE = {bitpix: stored.newbyteorder("=") for bitpix, stored in _STORED.items()}
 _TABLES = ("BINTABLE", "TABLE", "A3DTABLE")
 _IMAGES = ("IMAGE", "IUEIMAGE")
 _MOST_AXES = 999
@@ -139,6 +143,60 @@ class Hdu:
         return replace_foreign_bytes(self.raw_header).decode("ascii")
 
 
+class HduExtent(NamedTuple):
+    """The header of an HDU, and the position and size of its data.
+
+    Attributes
+    ----------
+    stamp : Stamp
+        The file.
+    keywords : HeaderKeywords
+        The values of the header.
+    bitpix : int
+        BITPIX.
+    axes : tuple of int
+        The axes in NumPy's order.
+    counts : tuple of int
+        PCOUNT and GCOUNT.
+    data_offset, data_size : int
+        Position and size in bytes, the size without padding.
+    """
+
+    stamp: Stamp
+    keywords: HeaderKeywords
+    bitpix: int
+    axes: tuple[int, ...]
+    counts: tuple[int, int]
+    data_offset: int
+    data_size: int
+
+    @property
+    def label(self) -> str:
+        """The HDU's name in messages."""
+        index = self.keywords.index
+        return hdu_label(index, _name(self.keywords, index))
+
+    @property
+    def end(self) -> int:
+        """Position of the next HDU."""
+        return self.data_offset + pad_length(self.data_size)
+
+
+def parse_extent(stamp: Stamp, index: int, position: int, raw: bytes) -> HduExtent:
+    """Return the extent of an HDU; see `parse_hdu`, which also reads what its data are."""
+    cards = HeaderKeywords(stamp.path, index, raw)
+    if index == 0 and not cards.logical("SIMPLE"):
+        raise cards.fault("SIMPLE is not T: the file says that it is not standard FITS")
+    bitpix, axes = _array(cards, "")
+    counts = cards.integer("PCOUNT", 0), cards.integer("GCOUNT", 1)
+    size = _data_size(cards, bitpix, axes, counts)
+    return HduExtent(stamp, cards, bitpix, axes, counts, position + len(raw), size)
+
+
+def _name(cards: HeaderKeywords, index: int) -> str:
+    return "PRIMARY" if index == 0 else cards.text("EXTNAME").strip().upper()
+
+
 def parse_hdu(stamp: Stamp, index: int, position: int, raw: bytes) -> Hdu:
     """Return an HDU, reading its shape, type and size from its header.
 
@@ -158,12 +216,8 @@ def parse_hdu(stamp: Stamp, index: int, position: int, raw: bytes) -> Hdu:
     FileError
         If a card is missing, of the wrong type or implausible.
     """
-    cards = HeaderKeywords(stamp.path, index, raw)
-    if index == 0 and not cards.logical("SIMPLE"):
-        raise cards.fault("SIMPLE is not T: the file says that it is not standard FITS")
-    bitpix, axes = _array(cards, "")
-    size = _data_size(cards, bitpix, axes)
-    kind = _kind(cards, index, axes)
+    _, cards, bitpix, axes, counts, data_offset, size = parse_extent(stamp, index, position, raw)
+    kind = _kind(cards, index, axes, counts)
     if kind in ("table", "compressed"):
         _require_columns(cards)
     if kind == "compressed":
@@ -172,13 +226,13 @@ def parse_hdu(stamp: Stamp, index: int, position: int, raw: bytes) -> Hdu:
         _require_plausible(cards, bitpix, axes, size, rows)
     hdu = Hdu(
         index=index,
-        name="PRIMARY" if index == 0 else cards.text("EXTNAME").strip().upper(),
+        name=_name(cards, index),
         version=cards.integer("EXTVER", 1),
         kind=kind,
         shape=axes[:1] if kind == "table" else axes,
         pixels=_pixels(cards, kind, bitpix, axes),
         header_offset=position,
-        data_offset=position + len(raw),
+        data_offset=data_offset,
         data_size=size,
         raw_header=raw,
         stamp=stamp,
@@ -205,9 +259,11 @@ def _array(cards: HeaderKeywords, prefix: str) -> tuple[int, tuple[int, ...]]:
     return bitpix, axes
 
 
-def _data_size(cards: HeaderKeywords, bitpix: int, axes: tuple[int, ...]) -> int:
-    """Return the data's length in bytes, without padding."""
-    pcount, gcount = cards.integer("PCOUNT", 0), cards.integer("GCOUNT", 1)
+def _data_size(
+    cards: HeaderKeywords, bitpix: int, axes: tuple[int, ...], counts: tuple[int, int]
+) -> int:
+    """Return the data's length in bytes, without padding; ``counts`` are PCOUNT and GCOUNT."""
+    pcount, gcount = counts
     if pcount < 0 or gcount < 0:
         raise cards.fault(f"PCOUNT = {pcount} or GCOUNT = {gcount} is negative")
     groups = bool(axes) and axes[-1] == 0 and cards.logical("GROUPS")
@@ -218,13 +274,15 @@ def _data_size(cards: HeaderKeywords, bitpix: int, axes: tuple[int, ...]) -> int
     return size
 
 
-def _kind(cards: HeaderKeywords, index: int, axes: tuple[int, ...]) -> Kind:
+def _kind(
+    cards: HeaderKeywords, index: int, axes: tuple[int, ...], counts: tuple[int, int]
+) -> Kind:
     extension = "IMAGE" if index == 0 else cards.text("XTENSION")
     if extension in _TABLES:
         if len(axes) != 2:
             raise cards.fault(f"NAXIS = {len(axes)}, where a table has 2")
         return "compressed" if cards.logical("ZIMAGE") else "table"
-    grouped = cards.integer("PCOUNT", 0) != 0 or cards.integer("GCOUNT", 1) != 1
+    grouped = counts != (0, 1)
     if extension not in _IMAGES or grouped or (axes and cards.logical("GROUPS")):
         return "other"
     return "image" if axes and 0 not in axes else "empty"
@@ -260,8 +318,7 @@ def _pixels(cards: HeaderKeywords, kind: Kind, bitpix: int, axes: tuple[int, ...
             raise cards.fault(f"NAXIS1 = {axes[1]} is absurd")
         row = np.dtype((np.void, axes[1]))
         return Pixels(row, row)
-    stored = np.dtype(_STORED[bitpix])
-    native = stored.newbyteorder("=")
+    stored, native = _STORED[bitpix], _NATIVE[bitpix]
     if kind == "other":
         return Pixels(native, stored)
     bscale, bzero = cards.number("BSCALE", 1.0), cards.number("BZERO", 0.0)

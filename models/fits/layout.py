@@ -8,19 +8,21 @@ import hashlib
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import TypeVar
 
 from calbatch.models.errors import FileError, ValidationWarning, escape_text, explain_errors
 from calbatch.models.fits.cards import (
     BLOCK_LENGTH,
     CARD_LENGTH,
+    HeaderKeywords,
     pad_length,
     replace_foreign_bytes,
 )
 from calbatch.models.fits.checksum import ALL_ONES, add, checksum
-from calbatch.models.fits.hdu import Hdu, Kind, Pixels, parse_hdu
+from calbatch.models.fits.hdu import Hdu, HduExtent, Kind, Pixels, parse_extent, parse_hdu
 from calbatch.models.fits.signatures import check_signature
 from calbatch.models.storage import files
 from calbatch.models.storage.location import is_url
@@ -33,7 +35,7 @@ __all__ = [
     "Pixels",
     "read_layout",
     "verify_checksums",
-    "walk_hdus",
+    "walk_headers",
 ]  # fmt: skip
 
 _LONGEST_HEADER = 8 << 20
@@ -47,6 +49,8 @@ _BEST_GZIP = 1032
 _END = re.compile(rb"(?P<cards>(?:.{80})*?)END     ", re.DOTALL)
 
 _WITHOUT_VALUE = (b"        ", b"COMMENT ", b"HISTORY ", b"CONTINUE")
+
+HduT = TypeVar("HduT", Hdu, HduExtent)
 
 _HEADER_READ = 8 * BLOCK_LENGTH
 _SUM_READ = 1 << 18
@@ -140,7 +144,7 @@ def read_layout(path: str | os.PathLike[str] | Stamp) -> Layout:
 
 def _layout_of(stamp: Stamp) -> Layout:
     with explain_errors(stamp.path), files.open_decompressed(stamp) as read_at:
-        hdus = tuple(walk_hdus(stamp, read_at))
+        hdus = tuple(_walk(stamp, read_at, parse_hdu))
         tail = read_at(hdus[-1].end, BLOCK_LENGTH)
         if tail:
             _require_nothing_lost(hdus[-1], read_at)
@@ -151,8 +155,10 @@ _layout_of_object = lru_cache(maxsize=16)(_layout_of)
 """Cached, because planning, verifying and opening an object each read its layout."""
 
 
-def walk_hdus(stamp: Stamp, read_at: ReadAt) -> Iterator[Hdu]:
-    """Yield the HDUs of an open file, reading and checking one after the other.
+def walk_headers(stamp: Stamp, read_at: ReadAt) -> Iterator[HeaderKeywords]:
+    """Yield the headers of an open file, reading one after the other.
+
+    The positions and sizes of the data are checked, but not what the data are.
 
     Parameters
     ----------
@@ -166,15 +172,23 @@ def walk_hdus(stamp: Stamp, read_at: ReadAt) -> Iterator[Hdu]:
     FileError
         As for `read_layout`, which also checks the bytes after the last HDU.
     """
+    for extent in _walk(stamp, read_at, parse_extent):
+        yield extent.keywords
+
+
+def _walk(
+    stamp: Stamp, read_at: ReadAt, parse: Callable[[Stamp, int, int, bytes], HduT]
+) -> Iterator[HduT]:
+    """Yield the HDUs of an open file, parsed from their headers."""
     check_signature(stamp.path, read_at(0, 512))
     position, index, headers = 0, 0, 0
-    while index == 0 or _begins_extension(read_at(position, 8)):
+    while index == 0 or _is_extension_start(read_at(position, 8)):
         if index >= _MOST_HDUS or headers > _LONGEST_HEADERS:
             raise FileError(
                 stamp.path, f"has {index} HDUs with {headers >> 20} MB of headers, and still more"
             )
         raw = _read_header(stamp.path, read_at, position, f"HDU {index}")
-        hdu = parse_hdu(stamp, index, position, raw)
+        hdu = parse(stamp, index, position, raw)
         _require_data(hdu, read_at)
         yield hdu
         position, index, headers = hdu.end, index + 1, headers + len(raw)
@@ -198,7 +212,7 @@ def _require_nothing_lost(last: Hdu, read_at: ReadAt) -> None:
         position, before = position + len(piece), piece[-CARD_LENGTH:]
 
 
-def _begins_extension(start: bytes) -> bool:
+def _is_extension_start(start: bytes) -> bool:
     """Return whether an extension begins, which may be cut off by the end of the file."""
     return start != b"" and b"XTENSION".startswith(start)
 
@@ -248,7 +262,7 @@ def _require_text(path: str, raw: bytes, where: str) -> None:
             raise FileError(path, f"{where}: damaged header: {what}")
 
 
-def _require_data(hdu: Hdu, read_at: ReadAt) -> None:
+def _require_data(hdu: Hdu | HduExtent, read_at: ReadAt) -> None:
     """Raise an error if data or the padding of their last block are missing."""
     path, size = hdu.stamp.path, hdu.stamp.size
     # The length of a gzipped stream is known only by decompressing it.
@@ -293,7 +307,7 @@ def verify_checksums(layout: Layout) -> int:
 
 def _verify(hdu: Hdu, read_at: ReadAt) -> bool:
     cards = hdu.keywords
-    wanted, whole = cards.bare("DATASUM"), cards.bare("CHECKSUM")
+    wanted, whole = cards.bare_text("DATASUM"), cards.bare_text("CHECKSUM")
     if not wanted and not whole:
         return False
     found = _sum_data(hdu, read_at)

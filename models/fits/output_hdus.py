@@ -201,7 +201,7 @@ def _structure(dtype: np.dtype[Any]) -> tuple[Card, ...]:
 
 def _any_table(table: npt.NDArray[Any]) -> tuple[list[Card], bytes]:
     """Return the structural cards and the data of a table, made by astropy."""
-    hdu = fits.BinTableHDU(_storable(table))
+    hdu = fits.BinTableHDU(_storable_copy(table))
     stream = io.BytesIO()
     hdu.writeto(stream)
     # astropy writes a primary HDU of one block before the table.
@@ -211,7 +211,7 @@ def _any_table(table: npt.NDArray[Any]) -> tuple[list[Card], bytes]:
     return structure, stream.getvalue()[start : start + size]
 
 
-def _storable(table: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _storable_copy(table: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return a copy, which astropy may modify, with types that it stores correctly."""
     kinds = []
     for name in table.dtype.names or ():

@@ -42,10 +42,10 @@ def read_table(hdu: Hdu) -> Table:
         raise FileError(path, f"{hdu.label} claims {format_count(hdu.shape[0], 'row')} of no bytes")
     require_columns(hdu)
     with open_astropy_hdu(hdu.stamp, hdu.index, hdu.label) as found:
-        return _plain(found.data, hdu.shape[0])
+        return _plain_table(found.data, hdu.shape[0])
 
 
-def _plain(records: fits.FITS_rec | None, rows: int) -> Table:
+def _plain_table(records: fits.FITS_rec | None, rows: int) -> Table:
     """Return records of astropy as a structured array of decoded columns."""
     if records is None:
         return np.zeros(rows, np.dtype([]))
@@ -117,7 +117,7 @@ def _as_structured(table: Any, columns: Sequence[ColumnSpec], where: str) -> Tab
             f"{where}: has masked values, whose mask would be lost: fill them (`filled()`)"
         )
     if isinstance(table, fits.FITS_rec):
-        return _plain(table, len(table))
+        return _plain_table(table, len(table))
     if isinstance(table, list):
         kinds = [(spec.name, spec.dtype, spec.shape or ()) for spec in columns]
         try:

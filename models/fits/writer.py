@@ -160,7 +160,7 @@ class FitsWriter:
         StorageError
             If the disk is full.
         """
-        with self._writing(os.O_CREAT) as descriptor:
+        with self._open_for_writing(os.O_CREAT) as descriptor:
             _reserve(descriptor, self.size)
 
     def write_rows(self, field: str, rows: tuple[int, int], array: Array) -> Receipt:
@@ -189,7 +189,7 @@ class FitsWriter:
         """
         if field not in self._fields:
             raise ModelError(f"{self.path}: has no field {field!r}, only {list(self._fields)}")
-        with self._naming(), self._writing() as descriptor:
+        with self._naming(), self._open_for_writing() as descriptor:
             return self._fields[field].write_rows(descriptor, rows, array)
 
     def finish(
@@ -223,7 +223,7 @@ class FitsWriter:
         """
         known = list(receipts)
         changes = {name.upper(): values for name, values in (updates or {}).items()}
-        with self._naming(), self._writing() as descriptor:
+        with self._naming(), self._open_for_writing() as descriptor:
             if os.fstat(descriptor).st_size != self.size:
                 raise StorageError(self.path, f"its unfinished {self.temporary.name} was cut short")
             for extent in self._extents:
@@ -288,7 +288,7 @@ class FitsWriter:
             raise ModelError(f"{self.path}: {error}") from error
 
     @contextmanager
-    def _writing(self, flags: int = 0) -> Iterator[int]:
+    def _open_for_writing(self, flags: int = 0) -> Iterator[int]:
         """Yield a descriptor of the temporary file, and raise disk errors as `FileError`."""
         try:
             descriptor = self._open(flags)

@@ -238,7 +238,7 @@ class _SchemaReader:
         for part in _list_of(raw, "allOf", source, path):
             node.merge(self.node(part, source, path))
         for key, value in raw.items():
-            self.entry(node, (key, value), raw, source, path)
+            self._add_entry(node, (key, value), raw, source, path)
         return node
 
     def reference(self, target: Any, source: SchemaSource, path: tuple[str, ...]) -> SchemaNode:
@@ -253,7 +253,7 @@ class _SchemaReader:
             raise _fault(source, path, f"$ref {error}") from error
         return self.file(found, pointer)
 
-    def entry(
+    def _add_entry(
         self,
         node: SchemaNode,
         entry: tuple[Any, Any],
@@ -267,14 +267,14 @@ class _SchemaReader:
         if key in ("$ref", "allOf"):
             return
         if key == "properties":
-            self.children(node, value, source, path)
+            self._add_children(node, value, source, path)
         elif key in _MAPPINGS or not isinstance(value, Mapping) or _is_items(key, raw):
             keyword = self.keyword(key, value, source, path)
             node.merge(SchemaNode(keyword))
         else:
-            self.children(node, {key: value}, source, path)
+            self._add_children(node, {key: value}, source, path)
 
-    def children(
+    def _add_children(
         self, node: SchemaNode, raw: Any, source: SchemaSource, path: tuple[str, ...]
     ) -> None:
         if not isinstance(raw, Mapping):

@@ -286,7 +286,7 @@ def validate_tree(schema: Schema, data: Mapping[str, Any], where: str = "") -> d
         For each invalid value, and for each name that is not in the schema.
     """
     valid = _validate_branch(schema, data, "", where)
-    missing = [describe(spec, None, where) for spec in _missing(schema, valid)]
+    missing = [describe(spec, None, where) for spec in _missing_keywords(schema, valid)]
     if missing:
         error = ValidationError("; ".join(f"{text}: is required" for text in missing))
         if not is_enabled("PASS_INVALID_VALUES", default=False):
@@ -312,7 +312,7 @@ def _validate_branch(
     return valid
 
 
-def _missing(schema: Schema, data: Mapping[str, Any]) -> Iterator[KeywordSpec]:
+def _missing_keywords(schema: Schema, data: Mapping[str, Any]) -> Iterator[KeywordSpec]:
     for spec in schema.keywords.values():
         if spec.required:
             value: Any = data

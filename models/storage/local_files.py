@@ -46,7 +46,7 @@ class LocalFile:
 
     path: str | os.PathLike[str]
 
-    def _absolute(self) -> Path:
+    def _absolute_path(self) -> Path:
         path = self.path if isinstance(self.path, Path) else Path(self.path)
         return path.absolute()
 
@@ -58,7 +58,7 @@ class LocalFile:
         FileError
             If the file does not exist, is a directory or a device, is empty or not readable.
         """
-        path = self._absolute()
+        path = self._absolute_path()
         try:
             status = path.stat()
         except (OSError, ValueError) as error:
@@ -67,7 +67,7 @@ class LocalFile:
         stamp = Stamp(str(path), status.st_size, status.st_mtime_ns, ctime_ns=status.st_ctime_ns)
         with self.open(stamp) as file:
             magic = file.read(0, len(GZIP_MAGIC))
-        return replace(stamp, is_gzipped=magic == GZIP_MAGIC)
+        return replace(stamp, is_gzipped=True) if magic == GZIP_MAGIC else stamp
 
     def version(self) -> FileVersion | None:
         """Return the file's path, size and time; None if it is empty or not a regular file.
@@ -77,7 +77,7 @@ class LocalFile:
         OSError, ValueError
             If the file does not exist or its status cannot be read.
         """
-        path = self._absolute()
+        path = self._absolute_path()
         status = path.stat()
         if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
             return None

@@ -1,6 +1,6 @@
 """The nodes of plans that share tiles: where branches part, and where tiles wait for a decision."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from calbatch.models.tiling.plan import OperationNode, PlanNode, Reduction
@@ -29,10 +29,10 @@ class Branches:
 
 
 def find_branches(tips: Iterable[PlanNode], more: Iterable[Reduction] = ()) -> Branches:
-    """Return the nodes of plans, and of ``more`` decisions, that are computed together."""
+    """Return the nodes of plans, and of ``more`` reductions, that are computed together."""
     tips = list(tips)
-    decisions = list(dict.fromkeys([*find_decisions(tips), *more]))
-    order = _topological([*tips, *(d.parent for d in decisions)])
+    decisions = [r for r in find_reductions(tips, more) if r.spec.is_decision]
+    order = _topological_order([*tips, *(d.parent for d in decisions)])
     halo = dict.fromkeys(order, 0)
     users: dict[PlanNode, int] = {}
     for decision in decisions:
@@ -43,15 +43,23 @@ def find_branches(tips: Iterable[PlanNode], more: Iterable[Reduction] = ()) -> B
             needed = halo[node] + node.op.radius if isinstance(node, OperationNode) else 0
             halo[node.parent] = max(halo[node.parent], needed)
             users[node.parent] = users.get(node.parent, 0) + 1
-    waiting = {node for d in decisions if users[node := _branching(d.parent, users)] > 1}
+    waiting = {node for d in decisions if users[node := _branching_node(d.parent, users)] > 1}
     return Branches(order, halo, users, frozenset(waiting))
 
 
 def find_decisions(tips: Iterable[PlanNode]) -> list[Reduction]:
     """Return the decisions whose values the operations of plans take, directly or not."""
-    decisions: dict[Reduction, None] = {}
+    return [reduction for reduction in find_reductions(tips) if reduction.spec.is_decision]
+
+
+def find_reductions(tips: Iterable[PlanNode], more: Iterable[Reduction] = ()) -> list[Reduction]:
+    """Return the reductions whose values operations and ``more`` reductions take, and the latter.
+
+    It includes those of which the values are taken indirectly.
+    """
+    found = dict.fromkeys(_with_taken(more))
     seen: set[PlanNode] = set()
-    pending = list(tips)
+    pending = [*tips, *(reduction.parent for reduction in found)]
     while pending:
         for node in pending.pop().ancestry():
             if node in seen:
@@ -59,9 +67,8 @@ def find_decisions(tips: Iterable[PlanNode]) -> list[Reduction]:
             seen.add(node)
             for reduction in _reductions_of(node):
                 pending.append(reduction.parent)
-                if reduction.spec.is_decision:
-                    decisions[reduction] = None
-    return list(decisions)
+                found[reduction] = None
+    return list(found)
 
 
 def depends_on_decision(reduction: Reduction) -> bool:
@@ -73,23 +80,29 @@ def depends_on_decision(reduction: Reduction) -> bool:
     )
 
 
-def _reductions_of(node: PlanNode) -> Iterable[Reduction]:
+def _reductions_of(node: PlanNode) -> Iterator[Reduction]:
     """Yield the reductions of a node, and those whose values they take in turn."""
-    reductions = list(node.reductions) if isinstance(node, OperationNode) else []
-    while reductions:
-        reduction = reductions.pop()
-        reductions.extend(reduction.reductions)
+    if isinstance(node, OperationNode):
+        yield from _with_taken(node.reductions)
+
+
+def _with_taken(reductions: Iterable[Reduction]) -> Iterator[Reduction]:
+    """Yield reductions, and those whose values they take in turn."""
+    pending = list(reductions)
+    while pending:
+        reduction = pending.pop()
+        pending.extend(reduction.reductions)
         yield reduction
 
 
-def _branching(node: PlanNode, users: dict[PlanNode, int]) -> PlanNode:
+def _branching_node(node: PlanNode, users: dict[PlanNode, int]) -> PlanNode:
     """Return the nearest node at or before a decision's whose tiles have another use as well."""
     while users[node] == 1 and isinstance(node, OperationNode) and node.parent is not None:
         node = node.parent
     return node
 
 
-def _topological(tips: Iterable[PlanNode]) -> list[PlanNode]:
+def _topological_order(tips: Iterable[PlanNode]) -> list[PlanNode]:
     """Return every node of the plans, each before its parent."""
     order: list[PlanNode] = []
     seen: set[PlanNode] = set()

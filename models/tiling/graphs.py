@@ -64,7 +64,7 @@ def _object_array(name: str, calls: Sequence[Any], dependencies: Sequence[Any]) 
     return da.Array(graph, name, chunks=((1,) * len(calls),), dtype=object, meta=_EMPTY)
 
 
-def _single(name: str, function: Callable[..., Any], dependencies: Sequence[Any]) -> Delayed:
+def _delayed_call(name: str, function: Callable[..., Any], dependencies: Sequence[Any]) -> Delayed:
     """Return a delayed call of ``function`` with the values of ``dependencies``."""
     keys = [list(d.__dask_keys__()) for d in dependencies]
     graph = HighLevelGraph.from_collections(name, {name: (function, keys)}, dependencies)
@@ -106,10 +106,10 @@ class _GraphBuilder:
         sinks: Sequence[Sink] = (),
         kept_rows: Mapping[PlanNode, int] | None = None,
         values: dict[Reduction, Delayed] | None = None,
-        decisions: Sequence[Reduction] = (),
+        reductions: Sequence[Reduction] = (),
     ) -> None:
         self.sinks = list(enumerate(sinks))
-        self.branches = find_branches(tips, decisions)
+        self.branches = find_branches(tips, reductions)
         self.kept_rows = kept_rows or {}
         self.built: dict[PlanNode, da.Array] = {}
         self.values: dict[Reduction, Delayed] = {} if values is None else values
@@ -246,7 +246,7 @@ class _GraphBuilder:
         values = self.values_of([*(r for n in required for r in n.reductions),
                                  *reduction.reductions])  # fmt: skip
         task = tasks.ReducePixels(spec, pixels, [n.op for n in required], tuple(values))
-        return _single(_name(spec.gather.label), task, list(values.values()))
+        return _delayed_call(_name(spec.gather.label), task, list(values.values()))
 
     def _delay_on_tiles(self, reduction: Reduction) -> Delayed:
         """Cut the reduction's regions out of the tiles of a chain that has assigned arrays."""
@@ -255,7 +255,7 @@ class _GraphBuilder:
         values = self.values_of(reduction.reductions)
         pieces = _map(partial(tasks.cut_boxed_pieces, spec), tiles, values, "cut")
         task = partial(tasks.reduce_boxed_pieces, spec, tuple(values))
-        return _single(_name(spec.gather.label), task, [pieces, *values.values()])
+        return _delayed_call(_name(spec.gather.label), task, [pieces, *values.values()])
 
     def _decide(self, reduction: Reduction) -> Delayed:
         """Gather a decision from the tiles on which later operations continue."""
@@ -264,7 +264,9 @@ class _GraphBuilder:
             tiles = tiles[:1]
         values = self.values_of(reduction.reductions)
         gathered = _map(partial(tasks.gather_boxed, spec), tiles, values, spec.gather.label)
-        return _single(_name(spec.gather.label), partial(tasks.combine_boxed, spec), [gathered])
+        return _delayed_call(
+            _name(spec.gather.label), partial(tasks.combine_boxed, spec), [gathered]
+        )
 
 
 def _exchange_halos(blocks: da.Array, source: SourceNode, halo: int) -> da.Array:
@@ -287,8 +289,7 @@ def _exchange_halos(blocks: da.Array, source: SourceNode, halo: int) -> da.Array
 def delayed_value(reduction: Reduction) -> Delayed:
     """Return a reduction as a delayed value, the same one on every call."""
     if reduction.delayed is None:
-        decisions = [reduction] if reduction.spec.is_decision else []
-        builder = _GraphBuilder([reduction.parent], decisions=decisions)
+        builder = _GraphBuilder([reduction.parent], reductions=[reduction])
         reduction.delayed = builder.value(reduction)
     return cast("Delayed", reduction.delayed)
 

@@ -232,7 +232,7 @@ class ReductionSpec:
     until : callable, optional
         Takes the list gathered so far; gathering stops when it returns True.
     frame_bytes : int
-        For a decision, the memory that all gathered results and their combination take.
+        The memory that all gathered results, their combination and the value take.
     """
 
     gather: KernelCall
@@ -283,9 +283,13 @@ def build_call(
     kernel: Callable[..., Any],
     dtypes: Mapping[str, np.dtype[Any]],
     arguments: Mapping[str, Any],
+    *,
+    optional: Sequence[str] = (),
     **options: Any,
 ) -> tuple[KernelCall, tuple[Reduction, ...]]:
     """Return the call of a kernel whose positional parameters name the fields it reads.
+
+    Parameters with a default are fields that it reads only if they are among ``optional``.
 
     Returns
     -------
@@ -297,19 +301,23 @@ def build_call(
     Raises
     ------
     ModelError
-        If the arguments do not match the kernel's keyword parameters.
+        If the arguments do not match the kernel's keyword parameters, or ``optional`` does not
+        match its positional parameters with a default.
     """
     parameters = inspect.signature(kernel).parameters.values()
-    inputs = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
     known = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
     required = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty}
     label = options.pop("label", None) or kernel.__name__
     if not required <= arguments.keys() <= known:
         raise ModelError(f"{label}: takes arguments {sorted(known)}, got {sorted(arguments)}")
+    fields = [p for p in parameters if p.kind is not p.KEYWORD_ONLY]
+    omissible = [p.name for p in fields if p.default is not p.empty]
+    if list(optional) != omissible[: len(optional)]:
+        raise ModelError(f"{label}: takes optional fields {omissible}, got {list(optional)}")
     reductions = tuple(v for v in arguments.values() if isinstance(v, Reduction))
     call = KernelCall(
         kernel=make_portable(kernel),
-        inputs=inputs,
+        inputs=(*(p.name for p in fields if p.default is p.empty), *optional),
         outputs=dict(dtypes),
         arguments={
             name: ValueSlot(value.key) if isinstance(value, Reduction) else value

@@ -16,6 +16,16 @@ A full frame with 10 groups makes 8 tiles. Three times as many tiles take a tent
 time, because each has a halo and some milliseconds of overhead; fewer tiles are no faster.
 """
 
+MIN_ROWS = 8
+"""Height of a tile of very large rows, such as those of long time series, if memory suffices.
+
+Each tile computes the rows of its halo again, which are four in `detector1`. In tiles of one row,
+everything would be computed five times.
+"""
+
+ROWS_SHARE = 8
+"""Fraction of a process's memory, as a divisor, that such a tile may take."""
+
 KEPT = "calbatch.kept-bytes"
 """Setting in dask's configuration: memory for tiles that wait for a decision, in bytes."""
 
@@ -31,8 +41,9 @@ def tile_edges(source: SourceNode, row_bytes: int = 0) -> tuple[int, ...]:
     source : SourceNode
         The source.
     row_bytes : int
-        Memory that one row takes over the whole chain; by default, that of its stored pixels.
-        ``calbatch.tile-rows`` in dask's configuration fixes the height instead.
+        Memory that one row takes over the whole chain; by default, that of its stored pixels. In
+        dask's configuration, ``calbatch.tile-bytes`` sets the budget, and ``calbatch.tile-rows``
+        fixes the height instead.
 
     Raises
     ------
@@ -44,12 +55,19 @@ def tile_edges(source: SourceNode, row_bytes: int = 0) -> tuple[int, ...]:
         require_row(row_bytes)
         rows = source.pixels.frame[0]
         fixed = dask.config.get("calbatch.tile-rows", None)
-        budget = dask.config.get("calbatch.tile-bytes", TILE_BYTES)
-        height = fixed or max(1, budget // max(row_bytes, 1))
+        height = fixed or max(1, _tile_budget(row_bytes) // max(row_bytes, 1))
         count = -(-rows // min(height, rows))
         bounds = range(0, rows, height) if fixed else (rows * i // count for i in range(count))
         source.edges = (*bounds, rows)
     return source.edges
+
+
+def _tile_budget(row_bytes: int) -> int:
+    """Return the memory budget of a tile without its halo, in bytes."""
+    chosen: int | None = dask.config.get("calbatch.tile-bytes", None)
+    if chosen is not None:
+        return chosen
+    return max(TILE_BYTES, min(MIN_ROWS * row_bytes, memory_limit() // ROWS_SHARE))
 
 
 def _stored_row_bytes(source: SourceNode) -> int:

@@ -6,9 +6,10 @@ import pickle
 import pytest
 from support.toys import Scale, Toy2, Toy3
 
-from calbatch.calibrate import cfg, registry
+from calbatch.calibrate import registry
 from calbatch.calibrate.chain import Chain, choose_result, make_chain, select_part
 from calbatch.calibrate.errors import ParameterError, StepError
+from calbatch.calibrate.parameters import cfg
 from calbatch.calibrate.pipeline import Pipeline
 from calbatch.models.datamodels import ImageModel
 
@@ -39,6 +40,17 @@ def test_steps_have_their_own_sections_where_their_names_are_unique():
     assert (chain.Toy2.scale.factor, chain.Other.again.factor) == (2.0, 4.0)
     with pytest.raises(ParameterError, match="has no step 'scale'"):
         chain.configure({"scale": {"factor": 2}}, "test")
+
+
+def test_a_suffix_of_the_chain_is_refused():
+    chain = TOYS(suffix="mine")
+    with pytest.raises(ParameterError, match=(
+        r"suffix cannot be set for the chain Toy2,Other: .* such as Other\.suffix"
+    )):  # fmt: skip
+        chain.check()
+    chain.suffix = None
+    chain.Other.suffix = "mine"
+    chain.check()
 
 
 def test_results_of_steps_can_be_kept():

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from calbatch.calibrate import hooks
 from calbatch.calibrate.errors import ParameterError, StepError
 from calbatch.calibrate.hooks import NamedHook, parse_hook
+from calbatch.calibrate.hooks.shellhook import Command
 from calbatch.calibrate.parameters import Float, Text
 from calbatch.calibrate.pipeline import Pipeline
-from calbatch.calibrate.shellhook import Command
 from calbatch.calibrate.step import Step
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.planning.step_configuration import configure_step

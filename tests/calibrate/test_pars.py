@@ -7,9 +7,9 @@ from stpipe._config import StepConfig
 from support.parameter_references import add_parameters, copy_cache
 from support.simulated import offline, small_exposure
 
-from calbatch.calibrate import cfg, pars
+from calbatch.calibrate import pars
 from calbatch.calibrate.errors import ParameterError, ReferenceFileError
-from calbatch.calibrate.parameters import Text
+from calbatch.calibrate.parameters import Text, cfg
 from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
 from calbatch.calibrate.references import ChosenReference
 from calbatch.calibrate.step import Step

@@ -10,9 +10,8 @@ from distributed import Client, LocalCluster
 from support.simulated import small_exposure
 
 from calbatch import __version__
-from calbatch.calibrate import cfg
 from calbatch.calibrate.errors import ParameterError, ReferenceFileError
-from calbatch.calibrate.parameters import Float
+from calbatch.calibrate.parameters import Float, cfg
 from calbatch.calibrate.pipeline import Pipeline
 from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
 from calbatch.calibrate.references import ChosenReference, ResolvedReferences

@@ -160,6 +160,80 @@ def test_a_plan_counts_the_units_that_wait(raw):
     assert "3 more units wait for products of others, at most 3 units in sequence" in shown
 
 
+@pytest.mark.agreement
+def test_products_name_their_association_as_in_jwst(raw):
+    from jwst.datamodels import ModelLibrary
+
+    pool = "jw00001_20260101t000000_pool.csv"
+    images = ("science", "p_cal.fits"), ("science", "b_cal.fits")
+    write_association(
+        raw / "two_asn.json", ("mosaic", images), rule="Asn_Lv3Image", asn_pool=pool
+    )  # fmt: skip
+    assert run(raw).status == 0
+    out = raw.parent / "out"
+    shutil.copy(raw / "two_asn.json", out)
+    library = ModelLibrary(out / "two_asn.json")
+    with library:
+        theirs = library.borrow(0)
+        found = fits.getheader(out / "mosaic_i2d.fits")
+        assert (found["ASNPOOL"], found["ASNTABLE"]) == (pool, "two_asn.json")
+        assert theirs.meta.asn.pool_name == found["ASNPOOL"]
+        assert theirs.meta.asn.table_name == found["ASNTABLE"]
+        library.shelve(theirs, 0, modify=False)
+    image, single = (fits.getheader(out / f"{name}_cal.fits") for name in "pb")
+    assert image["ASNTABLE"] == "one_asn.json"
+    assert "ASNPOOL" not in image
+    assert "ASNTABLE" not in single
+
+
+def test_another_pool_repeats_the_products_that_name_it(raw):
+    (raw / "two_asn.json").unlink()
+    assert run(raw, chain="toy1,toy2").status == 0
+    members = ("science", "a_rate.fits"), ("background", "c_rate.fits")
+    write_association(raw / "one_asn.json", ("p", members), asn_pool="other")
+    assert run(raw, chain="toy1,toy2").status == 0
+    assert {key for key, state in states(raw).items() if state == "done"} == {("Toy2", "p")}
+
+
+def test_an_association_that_disappears_fails_its_product_by_name(raw):
+    background = raw / "c_uncal.fits"
+    good = background.read_bytes()
+    background.write_bytes(good[:5000])
+    assert run(raw).status == 1
+    background.write_bytes(good)
+    (raw / "one_asn.json").unlink()
+    done = calbatch("resume", raw.parent / "out")
+    assert done.status == 1
+    assert "one_asn.json: " in done.out + done.err
+    assert states(raw)["Toy1", "c_uncal.fits"] == "done"
+    assert states(raw)["Toy2", "p"] == "failed"
+
+
+def test_an_output_file_names_the_product_of_one_association(raw):
+    out = raw.parent / "out"
+    assert run(raw, chain="toy1").status == 0
+    asn = shutil.copy(raw / "one_asn.json", out)
+    how = ("-o", raw.parent / "cal", *HOW, "--output_file=mine")
+    done = calbatch("run", "toy2", asn, *how)
+    assert done.status == 0, done.err
+    assert [path.name for path in (raw.parent / "cal").glob("*.fits")] == ["mine_cal.fits"]
+    write_association(
+        out / "one_asn.json", *((n, [("science", f"{n}_rate.fits")]) for n in "ab")
+    )  # fmt: skip
+    refused = calbatch("run", "toy2", asn, *how)
+    assert refused.status == 2
+    assert "output_file = mine: 2 products need names" in refused.err
+
+
+def test_a_plan_of_an_association_of_files_runs_it_with_its_members(raw):
+    out = raw.parent / "out"
+    assert run(raw).status == 0
+    shutil.copy(raw / "two_asn.json", out)
+    shown = calbatch("plan", "toy3", out / "two_asn.json", "-o", raw.parent / "i2d")
+    assert shown.status == 0, shown.out
+    assert "would fail" not in shown.out
+
+
 def test_one_pipeline_takes_associations_of_files(raw):
     out = raw.parent / "out"
     assert run(raw, chain="toy1").status == 0

@@ -14,6 +14,8 @@ from support.chaos import (
     with_children,
 )
 from support.ownscheduler import Running
+from support.placed import TESTS
+from support.toys import registered_toys, write_ordered_association
 
 from calbatch.cluster.folder import BatchFolder
 from calbatch.cluster.ledger import View
@@ -119,3 +121,27 @@ def test_workers_a_scheduler_and_drivers_die(exposures, submit, tmp_path, runnin
     require_consistent(folder, count)
     require_as_undisturbed(folder, inputs, tmp_path / "b")
     assert "site lost" in kinds()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_associations_and_exposures_in_order_survive_a_lost_scheduler(
+    tmp_path, running, monkeypatch
+):
+    inputs = write_ordered_association(small_set().exposures, tmp_path / "in")
+    for folder in (tmp_path / "site", TESTS):
+        monkeypatch.setenv("PYTHONPATH", str(folder), prepend=":")
+    chain, out = "ordered,rating,toy2", tmp_path / "out"
+    with registered_toys(tmp_path / "site", monkeypatch):
+        begun = calbatch("submit", chain, inputs, "-o", out, "--scheduler", running.address, *HOW)
+        assert begun.status == 0, begun.err
+        folder = BatchFolder(out, begun.out.strip())
+        kills = [(1, lambda: running.kill("scheduler")), (2, lambda: kill_driver(folder))]
+        run_disturbed(
+            folder, every=1000.0, strike=lambda chance: False, planned=kills,
+            keep=running.keep, seconds=120,
+        )  # fmt: skip
+        how = ("-o", tmp_path / "b", "--scheduler", "sync", *HOW)
+        assert calbatch("run", chain, inputs, *how).status == 0
+    require_consistent(folder, 5, 2)
+    assert checksums(out) == checksums(tmp_path / "b")

@@ -10,6 +10,7 @@ from pathlib import Path
 import dask
 import pytest
 import yaml
+from astropy.io import fits
 from support.batches import calbatch, checksums, make_copies, small_set
 from support.chaos import kill, require_consistent
 from support.kills import HOOKS, HOW, Killed
@@ -162,6 +163,22 @@ def test_killed_batches_of_associations_end_as_undisturbed(
         batches.run(200)
         eventually(lambda: batches.processes() == [], 60)
         require_as_undisturbed(batches, count * 3 // 2, tmp_path / "b", monkeypatch, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_killed_batches_of_ordered_exposures_end_as_undisturbed(killed, tmp_path, monkeypatch):
+    """Exposures of two detectors hand persistence windows on; the files are in another order."""
+    batches = killed(60, at_random(KILLS // 2, seed=11), "--scheduler", "local", "--workers", "2")
+    for number, path in enumerate(sorted(batches.inputs.iterdir())):
+        fits.setval(path, "EXPSTART", value=60000 + (number * 7 % 60) / 1000)
+        fits.setval(path, "DETECTOR", value=f"NRCA{1 + number % 2}")
+    config = tmp_path / "persistence.cfg"
+    config.write_text("name = persistence\npersistence_time = 1000\ndn_threshold = 20000\n")
+    batches.pipeline, batches.other_parameters = str(config), ("--dn_threshold", "15000")
+    batches.run(200)
+    eventually(lambda: batches.processes() == [], 60)
+    require_as_undisturbed(batches, 60, tmp_path / "b", monkeypatch)
 
 
 @pytest.mark.slow

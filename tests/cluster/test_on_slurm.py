@@ -17,6 +17,7 @@ from support.chaos import driver_of, kill, require_consistent, run_disturbed, sp
 from support.gated import DYING, GATE, HUNGRY, SLOW, WANTED
 from support.onehost import is_left, slurm, start_soon
 from support.placed import make_importable
+from support.toys import registered_toys, write_ordered_association
 from support.waiting import eventually
 
 from calbatch.cluster.folder import BatchFolder
@@ -94,6 +95,22 @@ def test_a_batch_is_done_by_jobs(submit, tmp_path):
     exposures = small_set().folder / "exposures"
     how = ("--scheduler", "sync", "--date", DATE)
     assert calbatch("run", "detector1", exposures, "-o", tmp_path / "b", *how).status == 0
+    assert checksums(folder.output) == checksums(tmp_path / "b")
+    until(lambda: slurm("squeue", "-h") == "")
+
+
+@pytest.mark.slow
+def test_associations_and_exposures_in_order_are_done_by_jobs(submit, tmp_path, monkeypatch):
+    inputs = write_ordered_association(small_set().exposures, tmp_path / "in")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"), prepend=":")
+    with registered_toys(tmp_path / "site", monkeypatch):
+        folder = submit("ordered,rating,toy2", "--site.jobs", "2", inputs=inputs)
+        until(lambda: state(folder) not in ("planned", "running"))
+        assert state(folder) == "done", log(folder)
+        how = ("--scheduler", "sync", "--date", DATE)
+        done = calbatch("run", "ordered,rating,toy2", inputs, "-o", tmp_path / "b", *how)
+    assert done.status == 0, done.err
+    assert "p_cal.fits" in checksums(folder.output)
     assert checksums(folder.output) == checksums(tmp_path / "b")
     until(lambda: slurm("squeue", "-h") == "")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from support.batches import DATE, calbatch, checksums, copy_changed
-from support.toys import registered_toys
+from support.toys import registered_toys, write_association
 
 from calbatch.cluster.folder import find_batch
 from calbatch.cluster.ledger import View
@@ -28,8 +28,8 @@ def raw(tmp_path, monkeypatch, simulated):
         yield folder
 
 
-def run(raw, *more):
-    return calbatch("run", "ordered", raw, "-o", raw.parent / "out", *HOW, *more)
+def run(raw, *more, pipeline="ordered"):
+    return calbatch("run", pipeline, raw, "-o", raw.parent / "out", *HOW, *more)
 
 
 def pixels(folder, name, suffix):
@@ -40,6 +40,11 @@ def redone(raw):
     with View(raw.parent / "out" / ".calbatch") as view:
         rows = view.exposures(view.batches()[-1].id, "done")
         return sorted(row.path.rpartition("/")[2][0] for row in rows)
+
+
+def keep_only(raw, names):
+    for name in set(TIMES) - set(names):
+        (raw / f"{name}_uncal.fits").unlink()
 
 
 def require_sums(raw):
@@ -122,3 +127,44 @@ def test_a_skipped_step_needs_no_order(raw):
     assert "wait" not in shown
     shown = calbatch("plan", "ordered", raw).out
     assert "3 more units wait for products of others, at most 3 units in sequence" in shown
+
+
+def test_two_steps_in_the_same_order_receive_a_state_each(raw):
+    keep_only(raw, "de")
+    done = run(raw, pipeline="twice")
+    assert done.status == 0, done.err
+    out = raw.parent / "out"
+    total = pixels(raw, "d", "uncal") + 2 * pixels(raw, "e", "uncal")
+    np.testing.assert_allclose(pixels(out, "d", "ramp"), total, rtol=1e-6)  # float32 sums
+    names = [fits.getheader(out / f"{name}_ramp.fits")["TARGPROP"] for name in "ed"]
+    assert names == ["none", "e_count.fits"]
+
+
+def test_a_state_that_is_not_written_fails_the_exposure(raw):
+    keep_only(raw, "de")
+    done = run(raw, pipeline="lost")
+    assert done.status == 1
+    text = "forgetful hands on the product 'memory' to the next exposure, but it is not written"
+    assert text in done.out + done.err
+    assert run(raw, "--forgetful.save_results=true", pipeline="lost").status == 0
+
+
+def test_a_chain_that_associations_cut_hands_on_states_in_its_first_part(raw):
+    keep_only(raw, "de")
+    members = ("science", "d_rate.fits"), ("background", "e_rate.fits")
+    write_association(raw / "one_asn.json", ("p", members))
+    done = run(raw, pipeline="ordered,rating,toy2")
+    assert done.status == 0, done.err
+    d, e = (pixels(raw, name, "uncal") for name in "de")
+    np.testing.assert_allclose(
+        pixels(raw.parent / "out", "p", "cal"),
+        (d + 2 * e - e).mean(axis=(0, 1)),
+        rtol=1e-5,  # float32 sums and means
+    )
+
+
+def test_associations_have_no_order(raw):
+    write_association(raw / "one_asn.json", ("p", [("science", "a_uncal.fits")]))
+    done = run(raw, pipeline="gathered")
+    assert done.status == 2
+    assert "one_asn.json: accumulate takes exposures in order, and products" in done.err

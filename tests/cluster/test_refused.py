@@ -9,6 +9,7 @@ import yaml
 from support.batches import DATE, calbatch, small_set
 
 from calbatch.cluster.batch import liveness
+from calbatch.cluster.batch.arguments import BatchArguments
 from calbatch.cluster.batch.python_api import build_order
 from calbatch.cluster.batch.registering import begin_batch
 from calbatch.cluster.folder import find_batch, find_registered, state_of
@@ -133,7 +134,9 @@ def test_a_full_disk_at_the_start_leaves_no_batch(simulated, out):
 
 
 def test_a_resumed_batch_records_why_its_driver_was_refused(simulated, out, tmp_path, monkeypatch):
-    step, order = build_order("superbias", simulated.exposures, out, scheduler="sync")
+    step, order = build_order(
+        BatchArguments("superbias", simulated.exposures, out, scheduler="sync")
+    )
     folder = begin_batch(step, order).folder
     monkeypatch.setenv("CRDS_PATH", str(tmp_path / "nowhere"))
     monkeypatch.delenv("CRDS_SERVER_URL", raising=False)
@@ -146,7 +149,7 @@ def test_a_resumed_batch_records_why_its_driver_was_refused(simulated, out, tmp_
 
 def test_a_batch_that_was_never_driven_can_be_pruned(simulated, out, monkeypatch):
     folder = begin_batch(
-        *build_order("superbias", simulated.exposures, out, scheduler="sync")
+        *build_order(BatchArguments("superbias", simulated.exposures, out, scheduler="sync"))
     ).folder
     assert calbatch("status", folder.name).status == 3
     monkeypatch.setattr(liveness, "SILENCE", 0.0)

@@ -113,7 +113,7 @@ def test_no_option_is_repeated_and_skipped_ones_are_absent(skip, directives):
 )
 def test_exposures_alone_have_more_memory_by_every_option(given_, arguments, memory, tmp_path):
     site = NamedSite("node", "slurm", SlurmOptions(**given_))
-    alone = Place("slurm", 0, "exposure", named_site=site).alone().named_site.options
+    alone = Place("slurm", 0, "exposure", named_site=site).for_one().named_site.options
     found = set(sbatch_arguments(alone, "n", tmp_path))
     assert {a for a in found if a.partition("=")[0] in SIZES - {"--ntasks"}} == arguments
     assert (alone.jobs, alone.cores, alone.memory) == (1, 1, memory)

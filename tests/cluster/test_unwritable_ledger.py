@@ -12,6 +12,7 @@ from rich.console import Console
 from support.batches import DATE, calbatch, products_in, quiet_console
 
 from calbatch.calibrate.step import Step
+from calbatch.cluster.batch.arguments import BatchArguments
 from calbatch.cluster.batch.python_api import build_order
 from calbatch.cluster.batch.registering import begin_batch
 from calbatch.cluster.batch.report import print_summary
@@ -61,7 +62,7 @@ def test_a_ledger_at_the_file_size_limit_fails_the_batch(simulated, tmp_path):
     out, console = tmp_path / "out", quiet_console()
     grow_ledger(out, 2_000_000)
     step, order = build_order(
-        Plain, simulated.exposures, out, policy=RetryPolicy(patience=0.3), **HOW
+        BatchArguments(Plain, simulated.exposures, out, policy=RetryPolicy(patience=0.3), **HOW)
     )
     begun = begin_batch(step, order)
     limit = (state_of(out) / NAME).stat().st_size
@@ -119,7 +120,9 @@ def _fill(data, *, folder):
 
 def test_a_disk_that_is_full_at_the_end_fails_the_batch(simulated, small_disk):
     console = quiet_console()
-    step, order = build_order(Filling, simulated.exposures[:1], small_disk, **patient(0.3))
+    step, order = build_order(
+        BatchArguments(Filling, simulated.exposures[:1], small_disk, **patient(0.3))
+    )
     result = drive(begin_batch(step, order), console)
     assert result.exit_status == 130
     assert "ledger cannot be written" in result.reason
@@ -127,13 +130,16 @@ def test_a_disk_that_is_full_at_the_end_fails_the_batch(simulated, small_disk):
     assert simulated.exposures[0].name in console.file.getvalue()
     (small_disk / "filler").unlink()
     again = drive(
-        begin_batch(*build_order(Plain, simulated.exposures, small_disk, **HOW)), quiet_console()
+        begin_batch(*build_order(BatchArguments(Plain, simulated.exposures, small_disk, **HOW))),
+        quiet_console(),
     )
     assert (again.exit_status, again.counts) == (0, {"done": 3})
 
 
 def test_space_freed_in_time_loses_nothing(simulated, small_disk):
-    step, order = build_order(Filling, simulated.exposures[:1], small_disk, **patient(60))
+    step, order = build_order(
+        BatchArguments(Filling, simulated.exposures[:1], small_disk, **patient(60))
+    )
     result = drive(begin_batch(step, order), _Emptying(small_disk / "filler"))
     assert (result.exit_status, result.counts) == (0, {"done": 1})
     assert result.unrecorded == ()
@@ -179,7 +185,7 @@ class Scribbling(Step):
 
 def test_a_ledger_damaged_during_a_batch_ends_it_cleanly(simulated, tmp_path):
     out, console = tmp_path / "out", quiet_console()
-    step, order = build_order(Scribbling, simulated.exposures, out, **HOW)
+    step, order = build_order(BatchArguments(Scribbling, simulated.exposures, out, **HOW))
     result = drive(begin_batch(step, order), console)
     assert result.exit_status == 130
     for text in (result.reason, summary_of(result)):
@@ -198,7 +204,7 @@ def test_every_command_says_how_to_repair_a_damaged_ledger(
 ):
     monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "notes"))
     out = tmp_path / "out"
-    begin_batch(*build_order("superbias", simulated.exposures, out, **HOW))
+    begin_batch(*build_order(BatchArguments("superbias", simulated.exposures, out, **HOW)))
     scribble(state_of(out) / NAME, first=first)
     arguments = {
         "run": ("superbias", simulated.exposures[0], "-o", out, "--scheduler", "sync"),
@@ -213,7 +219,9 @@ def test_every_command_says_how_to_repair_a_damaged_ledger(
 def test_a_damaged_ledger_is_listed_and_never_pruned(simulated, tmp_path, monkeypatch):
     monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "notes"))
     out = tmp_path / "out"
-    folder = begin_batch(*build_order("superbias", simulated.exposures, out, **HOW)).folder
+    folder = begin_batch(
+        *build_order(BatchArguments("superbias", simulated.exposures, out, **HOW))
+    ).folder
     scribble(state_of(out) / NAME)
     listed = calbatch("list")
     assert listed.status == 0

@@ -47,7 +47,7 @@ def test_a_reference_is_fetched_into_an_empty_cache(serving, root):
         client.locate(FLAT)
     client.fetch([FLAT]).check()
     assert client.locate(FLAT).read_bytes() == serving.files[FLAT].read_bytes()
-    assert client.missing([FLAT, "jwst_miri_flat_0003.fits"]) == ["jwst_miri_flat_0003.fits"]
+    assert client.list_missing([FLAT, "jwst_miri_flat_0003.fits"]) == ["jwst_miri_flat_0003.fits"]
 
 
 def test_all_rules_are_fetched_together(serving, root):

@@ -30,9 +30,9 @@ DOORS = {
     "models/fits/cards.py": DAMAGED + "every FITS file",
     "models/fits/astropy_hdu.py": DAMAGED + "every FITS file",
     "models/opening.py": "tests/damage/test_doors.py",
-    "models/fits/asdf_tree.py": DAMAGED
+    "models/asdf/asdf_tree.py": DAMAGED
     + "pars-jumpstep, and tests/models/fits/test_asdf_extension.py",
-    "models/fits/asdf_blocks.py": "tests/models/fits/test_asdf_blocks.py",
+    "models/asdf/asdf_blocks.py": "tests/models/asdf/test_asdf_blocks.py",
     "models/fits/decoded_copies.py": "tests/models/fits/test_decoded_copies.py",
     "models/storage/upload_permits.py": "tests/models/storage/test_upload_permits.py",
     "models/tiling/portable.py": "opens steps that a batch's own driver packed",
@@ -44,8 +44,8 @@ DOORS = {
     "crds_client/answers.py": "tests/crds_client/test_answers.py",
     "cluster/planning/associations.py": "tests/cluster/planning/test_associations.py",
     # Files of batches, and files that users write.
-    "calibrate/hooks.py": "tests/calibrate/test_hooks.py",
-    "calibrate/cfg.py": DAMAGED + "cfg",
+    "calibrate/hooks/__init__.py": "tests/calibrate/test_hooks.py",
+    "calibrate/parameters/cfg.py": DAMAGED + "cfg",
     "calibrate/simulate/truth.py": "the truth of simulated exposures, which no batch reads",
     "cluster/batch/liveness.py": "tests/damage/test_doors.py",
     "cluster/owner.py": "tests/damage/test_doors.py",

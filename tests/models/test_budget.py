@@ -179,3 +179,16 @@ def test_tiles_kept_for_a_decision_are_counted(tmp_path):
     assert list(peaks) == [0, 48, 256]
     # graphs and headers take little; besides kept tiles, at most one is in memory
     assert max(peaks.values()) < 1.5 * budget.bytes + 2**20
+
+
+def test_values_of_the_whole_frame_are_counted():
+    model = ramp()
+    first = model.reduce(peak, max, frame_bytes=7)
+    second = model.reduce(peak_above, max, frame_bytes=30, level=first)
+    last = model.map_tiles(remove, ["data"], level=second)
+    assert tile_budget([last]).reductions == 37
+    assert tile_budget([model]).reductions == 0
+
+
+def peak_above(data, *, level):
+    return max(float(data.max()), level)

@@ -56,6 +56,40 @@ def test_a_reference_is_given_as_the_rows_of_the_tile():
     np.testing.assert_array_equal(model.data, PIXELS * 11)
 
 
+def shift(data, err=None, dq=None, *, by):
+    moved = data + by
+    return moved if err is None else (moved, err * by if dq is None else err * by + dq)
+
+
+@pytest.mark.parametrize(
+    ("optional", "err"),
+    [((), PIXELS), (("err",), PIXELS * 2), (("err", "dq"), PIXELS * 2 + 4)],
+)
+def test_an_optional_field_is_read_on_request(optional, err):
+    model = ImageModel(PIXELS)
+    model.err, model.dq = PIXELS, np.full(PIXELS.shape, 4, "u4")
+    outputs = ("data", *optional[:1])
+    shifted = model.map_tiles(shift, outputs, optional=optional, by=np.float32(2))
+    np.testing.assert_array_equal(shifted.data, PIXELS + 2)
+    np.testing.assert_array_equal(shifted.err, err)
+
+
+def test_a_reduction_reads_an_optional_field_on_request():
+    def count_fields(data, err=None, dq=None):
+        return 1 + (err is not None) + (dq is not None)
+
+    model = ImageModel(PIXELS)
+    for optional, number in (((), 1), (("err",), 2), (("err", "dq"), 3)):
+        found = model.reduce(count_fields, max, [Region((0, 1), (0, 6))], optional=optional)
+        assert delayed_value(found).compute() == number
+
+
+@pytest.mark.parametrize("optional", [("dq",), ("err", "data"), ("dq", "err"), ("other",)])
+def test_optional_fields_that_a_kernel_does_not_take_are_refused(optional):
+    with pytest.raises(ModelError, match=r"takes optional fields \['err', 'dq'\]"):
+        ImageModel(PIXELS).map_tiles(shift, ["data"], optional=optional, by=1)
+
+
 def test_the_region_is_given_on_request():
     model = ImageModel(PIXELS).map_tiles(row_numbers, ["data"], region=REGION)
     np.testing.assert_array_equal(model.data, PIXELS + np.arange(16)[:, np.newaxis])
@@ -124,6 +158,20 @@ def test_a_decision_gathers_every_tile_with_the_rows_that_it_needs():
     ]  # fmt: skip
     for data, (first, last), _ in found:
         np.testing.assert_array_equal(data, PIXELS[first:last] + 1)
+
+
+def most_below(data, *, limit):
+    return float(data[data < limit].max(initial=-np.inf))
+
+
+def test_a_decision_takes_one_that_another_branch_makes():
+    model = ImageModel(PIXELS)
+    lower = model.map_tiles(add, ["data"], offset=np.float32(-1))
+    limit = lower.decide(largest, max, frame_bytes=9)
+    decision = model.decide(most_below, max, frame_bytes=9, limit=limit)
+    with dask.config.set({"calbatch.tile-rows": 6}):
+        found = delayed_value(decision).compute(scheduler="sync")
+    assert found == PIXELS[PIXELS.max() - 1 > PIXELS].max()
 
 
 def test_a_decision_reaches_every_tile():

@@ -19,7 +19,7 @@ from pathlib import Path
 from astropy.io import fits
 from stpipe._config import StepConfig
 
-from calbatch.calibrate import cfg
+from calbatch.calibrate.parameters import cfg
 from calbatch.cluster import run
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.job import ExposureOptions, Job, calibrate

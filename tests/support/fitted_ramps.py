@@ -152,10 +152,9 @@ def our_fit(ramps, *, suppress=True, window=None, group_range=None):
     """Return calbatch's rate and rateints of the same ramps."""
     arrays, references = ramps.ours()
     settings = ramps.settings(suppress, window)
-    fit = ours.fit_ramps
-    if ramps.zero is not None:
-        fit, arrays = ours.fit_ramps_with_zero_frames, (*arrays, ramps.zero)
-    found = fit(*arrays, **references, settings=settings, group_range=group_range)
+    found = ours.fit_ramps(
+        *arrays, ramps.zero, **references, settings=settings, group_range=group_range
+    )
     return dict(zip(FIELDS, found[:5], strict=True)), dict(zip(FIELDS, found[5:10], strict=True))
 
 
@@ -166,14 +165,13 @@ def our_likely_fit(ramps, *, window=None, times=None):
     groups = ramps.data.shape[1]
     readout = facts["nframes"], facts["groupgap"], facts["frame_time"]
     times = times or covariance.make_regular_times(groups, *readout)
-    fit = likely.fit_ramps_by_likelihood
-    if ramps.zero is not None and len(times[0]) > 1:
-        fit, arrays = likely.fit_by_likelihood_with_zero_frames, (*arrays, ramps.zero)
+    zero = ramps.zero if len(times[0]) > 1 else None
+    if zero is not None:
         times = covariance.separate_first_read(times)
     settings = likely.LikelySettings(
         covariance.make_covariance(times), facts["nframes"], window or (0, groups)
     )
-    found = fit(*arrays, **references, settings=settings)
+    found = likely.fit_ramps_by_likelihood(*arrays, zero, **references, settings=settings)
     names = dict(zip(FIELDS, found[:5], strict=True)), dict(zip(FIELDS, found[5:10], strict=True))
     return *names, found[10]
 
@@ -182,12 +180,8 @@ def our_segments(ramps, *, suppress=True, group_range=None):
     """Return calbatch's optional results."""
     arrays, references = ramps.ours()
     options = {"settings": ramps.settings(suppress), "group_range": group_range}
-    gather, fit, zero = ours.gather_planes, ours.fit_ramps_and_segments, ()
-    if ramps.zero is not None:
-        gather, fit = ours.gather_planes_with_zero_frames, ours.fit_segments_with_zero_frames
-        zero = (ramps.zero,)
-    planes = ours.most_planes([gather(*arrays[:3], *zero, **options)])
-    found = fit(*arrays, *zero, **references, planes=planes, **options)
+    planes = ours.most_planes([ours.gather_planes(*arrays[:3], ramps.zero, **options)])
+    found = ours.fit_ramps_and_segments(*arrays, ramps.zero, **references, planes=planes, **options)
     return dict(zip(ours.OPTIONAL, found[10:-1], strict=True))
 
 

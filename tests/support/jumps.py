@@ -2,6 +2,8 @@
 
 import warnings
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from stcal.jump.jump import detect_jumps_data
@@ -15,6 +17,7 @@ from calbatch.calibrate.steps.jump.rules import (
     median_gain,
     unusable_groups,
 )
+from support.detector_steps import Exposure, reference_file
 
 CLOSE = 1e-4
 """A decision may differ where the statistic is this close to its threshold, relatively."""
@@ -44,6 +47,18 @@ class Ramps:
     pixeldq: np.ndarray
     gain: np.ndarray
     readnoise: np.ndarray
+
+    def observed(self, *, origin: tuple[int, int] = (1, 1), **facts: Any) -> Exposure:
+        """Return the ramps as an exposure, with ``facts`` among its metadata."""
+        facts = {"group_time": 10.7, "nframes": 4, "groupgap": 1} | facts
+        arrays = self.data, self.groupdq, self.pixeldq
+        return Exposure(*arrays, origin=origin, exposure=facts)
+
+    def references(self, folder: Path, **options: Any) -> dict[str, Path]:
+        """Write a gain and a read-noise reference of the frame; return the parameters for them."""
+        gain = reference_file(folder / "gain.fits", {"SCI": self.gain}, **options)
+        noise = reference_file(folder / "readnoise.fits", {"SCI": self.readnoise}, **options)
+        return {"override_gain": gain, "override_readnoise": noise}
 
     def found(self, rules: JumpRules) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Run our kernels on the whole frame; return group flags, pixel flags and counts."""

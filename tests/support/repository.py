@@ -10,6 +10,7 @@ needed::
 import ast
 import functools
 import re
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,6 +18,22 @@ from pathlib import Path
 Finding = str
 SOURCE_FOLDERS = ("models", "crds_client", "calibrate", "cluster")
 parse = functools.cache(ast.parse)
+
+
+def sources(root: Path) -> list[Path]:
+    """Return the modules of the package."""
+    return sorted(path for folder in SOURCE_FOLDERS for path in (root / folder).rglob("*.py"))
+
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = sources(ROOT)
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+EXCEPTIONS = tomllib.loads((ROOT / "tests" / "repository.toml").read_text())
+
+
+def relative(path: Path) -> str:
+    """Return a path within the repository as text."""
+    return str(path.relative_to(ROOT))
 
 
 # -- sizes -------------------------------------------------------------------------------------
@@ -95,6 +112,60 @@ def bare_participles(source: str) -> list[str]:
     """Return the names of the functions, properties excepted, that are bare participles."""
     callables = (node.name for node in functions(source) if not _is_property(node))
     return sorted(name for name in callables if is_bare_participle(name))
+
+
+ADJECTIVES = _words(
+    "above absent affordable alive alone anything bare between branching comparable conditional "
+    "every finite foreign listening missing natural near numerical possible present "
+    "relational relevant several single storable swapping temporary topological unusable "
+    "unwritable usable writing wrong"
+)
+"""Adjectives, gerunds and the like, which say neither what a function does nor what it returns."""
+QUALIFIERS = ADJECTIVES | _words("all any in mostly no not on only some true within")
+"""First words of conditions that lack ``is_`` or ``are_``."""
+
+IMPERATIVES = _words(
+    "abandon abort add admit adopt announce append apply ask assign attempt begin calibrate call "
+    "cancel cast change check choose claim clean clear close combine compare compile complete "
+    "compute conclude configure continue convert copy count create decode defer digitise dilute "
+    "discard drain draw drive drop emit end enter escape evaluate exchange expect extend fence "
+    "fetch fill find finish fit flag flip follow forget grow handle hold inherit insert introduce "
+    "invert join keep kill launch leave limit linearize load locate log look make mark measure "
+    "merge migrate multiply note obtain omit open pass pick place plan predict prepare print "
+    "prune put reach read receive record refresh refuse release remove rename reopen replace "
+    "request requeue require reserve resolve restore retire retry revoke roll run saturate save "
+    "say scale search secure send set settle setup share show shut sort split spread start stop "
+    "submit subtract suggest sum suspect swap sync take teardown track transition translate "
+    "update upload use validate verify visit wait warm warn watch weigh withdraw write"
+)
+"""Verbs that begin the names of functions with effects; others are added as they are needed."""
+FREE = _words("main wrapper")
+"""Established names of functions with effects; callbacks are ``on_…``, some kernels ``to_…``."""
+
+
+def bare_adjectives(source: str) -> list[str]:
+    """Return the names of the functions, properties excepted, that are bare adjectives."""
+    callables = (node.name for node in functions(source) if not _is_property(node))
+    return sorted(name for name in callables if name.strip("_") in ADJECTIVES)
+
+
+def unclear_conditions(source: str) -> list[str]:
+    """Return the names of the functions that return a truth value, but do not say of what."""
+    found = (node.name for node in functions(source) if _returns(node, "bool"))
+    return sorted(name for name in found if name.strip("_").split("_")[0] in QUALIFIERS)
+
+
+def effects_without_verbs(source: str) -> list[str]:
+    """Return the names of the functions that return nothing and do not begin with a verb."""
+    allowed = IMPERATIVES | FREE | {"on", "to"}
+    found = (node.name for node in functions(source) if _returns(node, "None"))
+    plain = (name for name in found if not name.startswith("__"))
+    return sorted(name for name in plain if name.strip("_").split("_")[0] not in allowed)
+
+
+def _returns(function: ast.FunctionDef | ast.AsyncFunctionDef, kind: str) -> bool:
+    result = function.returns
+    return not _is_property(function) and result is not None and ast.unparse(result) == kind
 
 
 VAGUE = frozenset({"Give", "Have", "What", "Whether"})
@@ -211,18 +282,16 @@ def missing_tests(page: str, root: Path) -> list[Finding]:
 # -- exceptions --------------------------------------------------------------------------------
 
 
-def sources(root: Path) -> list[Path]:
-    """Return the modules of the package."""
-    return sorted(path for folder in SOURCE_FOLDERS for path in (root / folder).rglob("*.py"))
-
-
 @functools.cache
 def exceptions(root: Path) -> dict[str, set[str]]:
     """Return what `repository.toml` has to list, by section."""
-    found: dict[str, set[str]] = {"untested": set(), "participles": set(), "docstrings": set()}
+    found: dict[str, set[str]] = {
+        name: set() for name in ("untested", "participles", "adjectives", "docstrings")
+    }
     for path in sources(root):
         text, module = path.read_text(), path.relative_to(root)
         found["participles"] |= {f"{module}:{name}" for name in bare_participles(text)}
+        found["adjectives"] |= {f"{module}:{name}" for name in bare_adjectives(text)}
         found["docstrings"] |= {f"{module}:{name}" for name in vague_docstrings(text)}
         test = mirrored_test(module)
         plain = path.stem == "__init__" and only_imports(text)
@@ -318,9 +387,8 @@ def missing_messages(page: str, sources: Iterable[str]) -> list[Finding]:
 
 def main() -> None:
     """Remove entries from `repository.toml` that are no longer needed; print how many remain."""
-    root = Path(__file__).resolve().parents[2]
-    file = root / "tests" / "repository.toml"
-    found = exceptions(root)
+    file = ROOT / "tests" / "repository.toml"
+    found = exceptions(ROOT)
     file.write_text(shrink(file.read_text(), set().union(*found.values())))
     print({section: len(names) for section, names in found.items()})  # noqa: T201 - its output
 

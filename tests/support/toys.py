@@ -8,6 +8,7 @@ from calbatch.calibrate.parameters import Float
 from calbatch.calibrate.pipeline import Pipeline
 from calbatch.calibrate.step import Step
 from calbatch.models.datamodels import CubeModel, ImageModel, RampModel
+from support.batches import copy_changed
 
 ENTRY_POINTS = """
 [calbatch.pipelines]
@@ -15,6 +16,10 @@ toy1 = support.toys:Toy1
 toy2 = support.toys:Toy2
 toy3 = support.toys:Toy3
 ordered = support.toys:Ordered
+twice = support.toys:Twice
+lost = support.toys:Lost
+gathered = support.toys:Gathered
+rating = support.toys:Rating
 """
 
 
@@ -97,6 +102,30 @@ class Accumulate(Step):
         return result
 
 
+class Count(Accumulate):
+    """Hand on a copy, and name the one received."""
+
+    hands_on = ("count",)
+
+    def process(self, exposure):
+        """Return the exposure, with the name of the state as that of its target."""
+        result = RampModel(exposure)
+        before = self.received_state("count")
+        result.meta.target.proposer_name = "none" if before is None else before.path.name
+        self.add_product("count", result.copy())
+        return result
+
+
+class Forgetful(Accumulate):
+    """Hand on the result, which is written only if it is saved."""
+
+    suffixes = ("memory",)
+
+    def process(self, exposure):
+        """Return the ramp."""
+        return RampModel(exposure)
+
+
 class Ordered(Pipeline):
     """Accumulate exposures in order of their times."""
 
@@ -106,6 +135,42 @@ class Ordered(Pipeline):
     def process(self, exposure):
         """Return the sum."""
         return self.accumulate(exposure)
+
+
+class Twice(Pipeline):
+    """Hand on two states."""
+
+    suffixes = ("ramp",)
+    step_defs = {"accumulate": Accumulate, "count": Count}
+
+    def process(self, exposure):
+        """Return the sum."""
+        return self.count(self.accumulate(exposure))
+
+
+class Lost(Pipeline):
+    """Hand on the result of a step."""
+
+    suffixes = ("ramp",)
+    step_defs = {"forgetful": Forgetful}
+
+    def process(self, exposure):
+        """Return the ramp."""
+        return self.forgetful(exposure)
+
+
+class Gathered(Ordered):
+    """Take associations of exposures, in order."""
+
+    roles = ("science",)
+
+
+class Rating(Pipeline):
+    """Average the groups of a ramp that the pipeline before has made."""
+
+    takes = ("ramp",)
+    suffixes = ("rate", "rateints")
+    process = Toy1.process
 
 
 @contextmanager
@@ -130,7 +195,7 @@ def fail_unless_repaired(model):
     return model
 
 
-def write_association(path, *products, rule="Asn_Lv2Image"):
+def write_association(path, *products, rule="Asn_Lv2Image", **more):
     """Write an association of products, each a name and its members; return its path."""
     entries = [
         {
@@ -139,5 +204,15 @@ def write_association(path, *products, rule="Asn_Lv2Image"):
         }
         for name, members in products
     ]
-    path.write_text(json.dumps({"asn_rule": rule, "products": entries}))
+    path.write_text(json.dumps({"asn_rule": rule, **more, "products": entries}))
     return path
+
+
+def write_ordered_association(exposures, folder):
+    """Copy exposures in order of time, of which the last is associated with its background."""
+    folder.mkdir()
+    for number, (name, path) in enumerate(zip("cab", exposures, strict=True)):
+        copy_changed(path, folder / f"{name}_uncal.fits", EXPSTART=60000.0 + number)
+    members = ("science", "b_rate.fits"), ("background", "a_rate.fits")
+    write_association(folder / "p_asn.json", ("p", members))
+    return folder

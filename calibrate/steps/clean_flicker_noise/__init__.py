@@ -45,7 +45,6 @@ from calbatch.calibrate.steps.clean_flicker_noise.draft import (
 from calbatch.calibrate.steps.clean_flicker_noise.fourier import FourierRules
 from calbatch.calibrate.steps.clean_flicker_noise.scene import SceneRules
 from calbatch.calibrate.steps.ramp_fit import RampFitStep
-from calbatch.calibrate.steps.ramp_fit.likely import fit_by_likelihood_with_zero_frames
 from calbatch.models import datamodels
 from calbatch.models.datamodels import CubeModel, ImageModel, RampModel
 from calbatch.models.model import DataModel
@@ -181,14 +180,13 @@ class CleanFlickerNoiseStep(Step):
             return ramp.decide(
                 gather_differences, combine, frame_bytes=self._frame_bytes(ramp), **arguments
             )
-        fit, options = RampFitStep(f"{self.name}: draft").choose_fit(ramp)
+        fit, zero_frames, options = RampFitStep(f"{self.name}: draft").choose_fit(ramp)
         for kind in ("gain", "readnoise"):
             arguments[kind] = self.open_reference(ramp, kind).rows("data")
         if any(name.endswith(".dq") for name in products):
             arguments |= self._open_science_flat(ramp)
-        has_zero_frames = fit is fit_by_likelihood_with_zero_frames
         return ramp.decide(
-            gather_noise_with_zero_frames if has_zero_frames else gather_noise,
+            gather_noise_with_zero_frames if zero_frames else gather_noise,
             combine,
             frame_bytes=self._frame_bytes(ramp),
             draft=DraftFit(kernel=fit, products=products),

@@ -5,11 +5,13 @@ Source: jwst 3.0.0 ``emicorr`` step.
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from calbatch.calibrate.errors import ParameterError
 from calbatch.calibrate.numbers import required_number
 from calbatch.calibrate.parameters import Boolean, Choice, Float, Integer, Items, Text
+from calbatch.calibrate.products import folder_of
 from calbatch.calibrate.step import SkipStep, Step, StepError
 from calbatch.calibrate.steps._miri import as_miri_ramp
 from calbatch.calibrate.steps.emicorr.clocks import (
@@ -23,20 +25,32 @@ from calbatch.calibrate.steps.emicorr.clocks import (
 from calbatch.calibrate.steps.emicorr.joint import WaveSetting, correct_jointly
 from calbatch.calibrate.steps.emicorr.sequential import (
     LAST_READ,
+    MeasuredWave,
     PhasingSetting,
     correct_sequentially,
     count_bins,
     count_integrations,
+    measure_interference,
 )
-from calbatch.calibrate.steps.emicorr.waves import Interference, Wave, read_interference
+from calbatch.calibrate.steps.emicorr.waves import (
+    Interference,
+    ReadoutKind,
+    Wave,
+    read_interference,
+    write_waves,
+)
+from calbatch.calibrate.suffixes import product_name
 from calbatch.models.datamodels import RampModel
 from calbatch.models.model import DataModel
+from calbatch.models.tiling.graphs import delayed_value
 
 PATTERNS = ("FAST", "FASTR1", "SLOW", "SLOWR1")
 """Readout patterns whose times are known."""
 MIN_GROUPS = 3
 RELIABLE_GROUPS = 10
 """Minimum number of groups for a reliable sequential fit."""
+WAVES = "emi_ref_waves"
+"""Suffix of the file of measured waves."""
 MIN_READS = 4
 """Minimum number of reads of a row for either fit."""
 
@@ -51,6 +65,7 @@ class EmiCorrStep(Step):
 
     reference_file_types = ("emicorr",)
     cal_step = "emicorr"
+    writes_at_once = ("save_intermediate_results",)
 
     skip = Boolean(True, help="leave the exposure as it is and mark the step SKIPPED")
     algorithm = Choice(
@@ -72,16 +87,8 @@ class EmiCorrStep(Step):
     fit_ints_separately = Boolean(False, help="fit each integration by itself (joint only)")
     user_supplied_reffile = Text(None, none=True, help="as override_emicorr; deprecated in jwst")
     save_intermediate_results = Boolean(
-        False, help="must stay False with onthefly_corr_freq: saving waves is not supported yet"
+        False, help="with onthefly_corr_freq: write the measured waves (_emi_ref_waves.asdf)"
     )
-
-    def check(self) -> None:
-        """Reject parameters that are not supported yet."""
-        super().check()
-        if self.save_intermediate_results and self.onthefly_corr_freq:
-            raise ParameterError(
-                f"{self.name}.save_intermediate_results is not supported yet: leave it False"
-            )
 
     def wanted_references(self, instrument: str | None = None) -> set[str]:
         """Return the reference types; none if a file gives the waves, or if they are measured."""
@@ -106,7 +113,13 @@ class EmiCorrStep(Step):
         return self._correct_with_reference(ramp, readpatt)
 
     def _correct_with_reference(self, ramp: RampModel, readpatt: str) -> RampModel:
-        found = self._interference(ramp, readpatt)
+        if self.save_intermediate_results:
+            log.warning(
+                "%s: save_intermediate_results has no effect without onthefly_corr_freq: the waves "
+                "are those of the reference",
+                self.name,
+            )
+        found = self._interference(ramp)
         sampling = _sampling_of(ramp, readpatt, found.clocks)
         if self.algorithm == "sequential":
             waves = [(wave.frequency, wave) for wave in found.waves]
@@ -117,9 +130,7 @@ class EmiCorrStep(Step):
         return ramp
 
     def _correct_without_reference(self, ramp: RampModel, readpatt: str) -> RampModel:
-        subarray = str(ramp.meta.subarray.name)
-        if subarray == "FULL":
-            subarray += "_SLOW" if "SLOW" in readpatt else "_FAST"
+        subarray = ReadoutKind.of(ramp).case
         if subarray not in SUBARRAY_CLOCKS:
             raise SkipStep(f"times are unknown for SUBARRAY {subarray}")
         if self.algorithm == "joint":
@@ -128,14 +139,11 @@ class EmiCorrStep(Step):
         waves = [(frequency, None) for frequency in self.onthefly_corr_freq]
         return self._correct_sequentially(ramp, sampling, waves)
 
-    def _interference(self, ramp: RampModel, readpatt: str) -> Interference:
+    def _interference(self, ramp: RampModel) -> Interference:
         path: Any = self.user_supplied_reffile or self.get_reference_file(ramp, "emicorr")
         if isinstance(path, DataModel):
             raise ParameterError(f"{self.name}.override_emicorr: must be the path of an ASDF file")
-        meta = ramp.meta
-        return read_interference(
-            str(path), str(meta.subarray.name), readpatt, str(meta.instrument.detector)
-        )
+        return read_interference(str(path), ReadoutKind.of(ramp))
 
     def _correct_sequentially(
         self, ramp: RampModel, sampling: Sampling, waves: Sequence[tuple[float, Wave | None]]
@@ -150,6 +158,7 @@ class EmiCorrStep(Step):
         integrations = count_integrations(  # of the first frequency, and kept, as in jwst
             sampling, period_of(waves[0][0]), self.nints_to_phase, self.use_n_cycles
         )
+        saved: dict[float, MeasuredWave] = {}
         for frequency, wave in waves:
             setting = PhasingSetting(
                 sampling=sampling,
@@ -160,8 +169,27 @@ class EmiCorrStep(Step):
                 scale=self.scale_reference,
                 reaches_edge=int(size / AMPLIFIERS + start - 1) == LAST_READ,
             )
-            ramp = correct_sequentially(ramp, setting)
+            measured = measure_interference(ramp, setting)
+            if self.save_intermediate_results and wave is None:
+                # Without that, waves are measured only when pixels are computed.
+                saved[frequency] = measured = delayed_value(measured).compute()
+            ramp = correct_sequentially(ramp, setting, measured)
+        if saved:
+            waves = [Wave(frequency, each.means) for frequency, each in saved.items()]
+            kind = ReadoutKind.of(ramp)
+            write_waves(self._waves_file(ramp), kind, Interference(sampling.clocks, waves))
         return ramp
+
+    def _waves_file(self, ramp: RampModel) -> Path:
+        folder = folder_of(self.root, ramp)
+        if not isinstance(folder, Path):
+            raise StepError(
+                f"{ramp.path}: {self.name}: save_intermediate_results needs a folder, but products "
+                f"go to {folder}; set it to False"
+            )
+        source = self.root.output_file or (ramp.path or Path(str(ramp.meta.filename))).name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / product_name(source, WAVES).replace(".fits", ".asdf")
 
 
 def _sampling_of(ramp: RampModel, readpatt: str, clocks: Clocks) -> Sampling:

@@ -33,6 +33,8 @@ Float64 = npt.NDArray[np.float64]
 TRIAL_PHASES = 500
 BAND_BYTES = 32 << 20
 """Bytes of samples in a band of rows that is read for the fit."""
+COPIES = 3
+"""Copies of the standard deviations: of each band, of all together, and partly sorted."""
 NEGLIGIBLE = 1.0e-8
 """Curvature of chi-squared below which a wave cannot be fitted."""
 
@@ -84,11 +86,14 @@ def correct_jointly(ramp: RampModel, setting: WaveSetting, *, separately: bool) 
         True to fit each integration by itself.
     """
     bands = cut_bands(setting)
-    limit = ramp.reduce(gather_scatter, find_scatter_limit, bands)
+    limit = ramp.reduce(
+        gather_scatter, find_scatter_limit, bands, frame_bytes=count_scatter_bytes(setting)
+    )
     fitted = ramp.reduce(
         sum_by_phase,
         partial(fit_wave, setting=setting, separately=separately),
         bands,
+        frame_bytes=count_sum_bytes(setting, len(bands)),
         limit=limit,
         setting=setting,
         region=REGION,
@@ -107,6 +112,20 @@ def cut_bands(setting: WaveSetting) -> list[Region]:
     balanced = int(np.ceil(np.sqrt(rows * sum_bytes / row_bytes)))
     height = min(max(BAND_BYTES // row_bytes, balanced, 1), rows)
     return [Region((r, min(r + height, rows)), (0, columns)) for r in range(0, rows, height)]
+
+
+def count_scatter_bytes(setting: WaveSetting) -> int:
+    """Return the memory for the standard deviations of all ramps, and for their median."""
+    integrations, _, rows, columns = setting.sampling.shape
+    gathered = integrations * rows * columns * np.dtype(np.float32).itemsize
+    return BAND_BYTES + COPIES * gathered
+
+
+def count_sum_bytes(setting: WaveSetting, bands: int) -> int:
+    """Return the memory for the sums by phase of all bands."""
+    integrations, groups = setting.sampling.shape[:2]
+    sums = integrations * (groups + 1) * setting.bins * np.dtype(np.float64).itemsize
+    return BAND_BYTES + (bands + 1) * sums
 
 
 def measure_scatter(data: Array) -> Array:

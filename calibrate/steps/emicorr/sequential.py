@@ -16,7 +16,7 @@ import numpy.typing as npt
 from calbatch.calibrate.steps.emicorr.clocks import AMPLIFIERS, Sampling, period_of
 from calbatch.calibrate.steps.emicorr.waves import Wave
 from calbatch.models.datamodels import RampModel
-from calbatch.models.tiling.plan import REGION, Region
+from calbatch.models.tiling.plan import REGION, Reduction, Region
 
 Array = npt.NDArray[Any]
 Float64 = npt.NDArray[np.float64]
@@ -97,19 +97,54 @@ def count_integrations(
     return min(integrations if wanted is None else wanted, integrations)
 
 
-def correct_sequentially(ramp: RampModel, setting: PhasingSetting) -> RampModel:
-    """Return a ramp minus the interference of one frequency."""
+@dataclass(frozen=True, kw_only=True)
+class MeasuredWave:
+    """The interference of one frequency, as measured in an exposure.
+
+    Attributes
+    ----------
+    means : ndarray
+        float64, (bins,): mean residual (DN) in each bin of the phase, minus their median; NaN where
+        there are no samples.
+    table : ndarray or None
+        float64: the interference (DN) at each sample of a period; None if some means are missing.
+    """
+
+    means: Float64 = field(repr=False)
+    table: Float64 | None = field(repr=False)
+
+
+def measure_interference(ramp: RampModel, setting: PhasingSetting) -> Reduction:
+    """Return the interference of one frequency in a ramp, a `MeasuredWave` when computed."""
     integrations, groups, rows, columns = setting.sampling.shape
     height = max(1, BAND_BYTES // (integrations * groups * columns * 4))
     bands = [Region((r, min(r + height, rows)), (0, columns)) for r in range(0, rows, height)]
-    table = ramp.reduce(
+    return ramp.reduce(
         gather_residuals,
         partial(measure, setting=setting),
         bands,
+        frame_bytes=count_residual_bytes(setting),
         integrations=setting.integrations,
     )
+
+
+def count_residual_bytes(setting: PhasingSetting) -> int:
+    """Return the memory for the residuals of the measured integrations, and for averaging them.
+
+    Residuals are held twice, then with their phases, bins and order.
+    """
+    _, groups, rows, columns = setting.sampling.shape
+    samples = setting.integrations * groups * rows * (columns // AMPLIFIERS)
+    each = 2 * np.dtype(np.float32).itemsize + 4 * np.dtype(np.float64).itemsize
+    return BAND_BYTES + samples * each
+
+
+def correct_sequentially(
+    ramp: RampModel, setting: PhasingSetting, measured: Reduction | MeasuredWave
+) -> RampModel:
+    """Return a ramp minus the interference of one frequency."""
     return ramp.map_tiles(
-        subtract_table, outputs=("data",), label="emicorr", table=table, setting=setting,
+        subtract_table, outputs=("data",), label="emicorr", measured=measured, setting=setting,
         region=REGION,
     )  # fmt: skip
 
@@ -165,8 +200,8 @@ def _fit_slopes(ramp: Array) -> Float64:
     return np.asarray(slopes)
 
 
-def measure(bands: Sequence[Array], *, setting: PhasingSetting) -> Float64 | None:
-    """Return the interference (DN) at each sample of a period; None if it cannot be measured."""
+def measure(bands: Sequence[Array], *, setting: PhasingSetting) -> MeasuredWave:
+    """Return the interference in the residuals that `gather_residuals` returned for each band."""
     residuals = np.concatenate(bands, axis=2)
     rows = 0, residuals.shape[2]
     phases = np.empty(residuals.shape)
@@ -180,9 +215,11 @@ def measure(bands: Sequence[Array], *, setting: PhasingSetting) -> Float64 | Non
             "the interference of %s Hz cannot be measured: some of its %d phases have no samples",
             setting.frequency, setting.bins,
         )  # fmt: skip
-        return None
+        return MeasuredWave(means=means, table=None)
     table = stretch(means, setting.period)
-    return table if setting.wave is None else _match(setting, means, table)
+    if setting.wave is not None:
+        table = _match(setting, means, table)
+    return MeasuredWave(means=means, table=table)
 
 
 def _means_by_phase(phases: Float64, residuals: Array, bins: int) -> Float64:
@@ -231,7 +268,7 @@ def stretch(values: Float64, length: float) -> Float64:
 
 
 def subtract_table(
-    data: Array, *, table: Float64 | None, setting: PhasingSetting, region: Region
+    data: Array, *, measured: MeasuredWave, setting: PhasingSetting, region: Region
 ) -> Array:
     """Return the ramp minus the interference.
 
@@ -239,16 +276,16 @@ def subtract_table(
     ----------
     data : ndarray
         float32, (integrations, groups, rows, columns).
-    table : ndarray or None
-        The result of `measure`.
+    measured : MeasuredWave
+        The interference; without a table, nothing is subtracted.
     setting : PhasingSetting
         The frequency, and the times at which the pixels are read.
     region : Region
         The rows and columns of the exposure that ``data`` covers.
     """
-    if table is None:
+    if measured.table is None:
         return data
-    table = np.where(np.isfinite(table), table, 0.0)
+    table = np.where(np.isfinite(measured.table), measured.table, 0.0)
     which = np.arange(*region.cols) // AMPLIFIERS
     result = np.empty(data.shape, np.float32)
     for i, g in np.ndindex(data.shape[:2]):

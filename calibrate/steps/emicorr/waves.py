@@ -1,10 +1,12 @@
-"""The waves of the interference: their reference, and a spline through one.
+"""The waves of the interference: their reference, read and written, and a spline through one.
 
 Source: jwst 3.0.0 ``emicorr``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,10 @@ import numpy.typing as npt
 
 from calbatch.calibrate.errors import ReferenceFileError, SkipStep
 from calbatch.calibrate.steps.emicorr.clocks import Clocks
+from calbatch.models.asdf.asdf_blocks import read_arrays, read_numbers
+from calbatch.models.asdf.asdf_writer import write_asdf
 from calbatch.models.errors import FileError, explain_errors
-from calbatch.models.fits.asdf_blocks import read_arrays, read_numbers
+from calbatch.models.model import DataModel
 
 Float64 = npt.NDArray[np.float64]
 
@@ -34,18 +38,47 @@ class Interference:
     """The content of a reference for one kind of exposure: clocks, and waves in order."""
 
     clocks: Clocks
-    waves: tuple[Wave, ...]
+    waves: Sequence[Wave]
 
 
-def read_interference(path: str, subarray: str, readpatt: str, detector: str) -> Interference:
+@dataclass(frozen=True, kw_only=True)
+class ReadoutKind:
+    """The header values by which a reference lists clocks and frequencies."""
+
+    subarray: str
+    readpatt: str
+    detector: str
+
+    @classmethod
+    def of(cls, exposure: DataModel) -> "ReadoutKind":
+        """Return the header values of an exposure."""
+        meta = exposure.meta
+        return cls(
+            subarray=str(meta.subarray.name),
+            readpatt=str(meta.exposure.readpatt).upper(),
+            detector=str(meta.instrument.detector),
+        )
+
+    @property
+    def speed(self) -> str:
+        """FAST or SLOW."""
+        return "SLOW" if "SLOW" in self.readpatt else "FAST"
+
+    @property
+    def case(self) -> str:
+        """The subarray's name in a reference: full frames have one for each speed."""
+        return f"{self.subarray}_{self.speed}" if "FULL" in self.subarray else self.subarray
+
+
+def read_interference(path: str, kind: ReadoutKind) -> Interference:
     """Read the waves for a kind of exposure from an ``emicorr`` reference.
 
     Parameters
     ----------
     path : str
         An ASDF file.
-    subarray, readpatt, detector : str
-        Header values of the exposure.
+    kind : ReadoutKind
+        The kind of exposure.
 
     Raises
     ------
@@ -56,7 +89,7 @@ def read_interference(path: str, subarray: str, readpatt: str, detector: str) ->
     """
     try:
         tree = read_arrays(path)
-        case, names = _find_case(tree, subarray, readpatt.upper(), detector)
+        case, names = _find_case(tree, kind)
         waves = tuple(_read_wave(path, tree, str(name)) for name in names)
         clocks = Clocks(*(_number(path, case, name) for name in ("rowclocks", "frameclocks")))
     except FileError as error:
@@ -64,19 +97,52 @@ def read_interference(path: str, subarray: str, readpatt: str, detector: str) ->
     return Interference(clocks, waves)
 
 
-def _find_case(
-    tree: Mapping[str, Any], subarray: str, readpatt: str, detector: str
-) -> tuple[Mapping[str, Any], list[Any]]:
+def write_waves(path: Path, kind: ReadoutKind, measured: Interference) -> None:
+    """Write measured waves as an ``emicorr`` reference for a kind of exposure.
+
+    Parameters
+    ----------
+    path : Path
+        The ASDF file, which is replaced if it exists.
+    kind : ReadoutKind
+        The kind of exposure.
+    measured : Interference
+        The waves, and the clocks by which they were measured.
+    """
+    names = [repr(wave.frequency) for wave in measured.waves]
+    freqs = names if kind.speed == "FAST" else {kind.detector: names}
+    case = {
+        "rowclocks": measured.clocks.row,
+        "frameclocks": measured.clocks.frame,
+        "freqs": {kind.speed: freqs},
+    }
+    meta = {
+        "model_type": "EmiModel",
+        "reftype": "emicorr",
+        "instrument": {"name": "MIRI", "detector": kind.detector},
+        "telescope": "JWST",
+        "author": "calbatch",
+        "description": "Interference measured in an exposure",
+        "pedigree": "GROUND",
+        "useafter": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"),
+    }
+    frequencies = {
+        name: {"frequency": wave.frequency, "phase_amplitudes": wave.samples}
+        for name, wave in zip(names, measured.waves, strict=True)
+    }
+    tree = {"meta": meta, "frequencies": frequencies, "subarray_cases": {kind.case: case}}
+    write_asdf(path, tree)
+
+
+def _find_case(tree: Mapping[str, Any], kind: ReadoutKind) -> tuple[Mapping[str, Any], list[Any]]:
     """Return a subarray's entry and the names of its frequencies."""
-    speed = "SLOW" if "SLOW" in readpatt else "FAST"
-    name = f"{subarray}_{speed}" if "FULL" in subarray else subarray
-    case = _branch(tree, "subarray_cases", name)
-    of_speed = _branch(case, "freqs").get(speed)
-    names = of_speed.get(detector) if isinstance(of_speed, Mapping) else of_speed
+    case = _branch(tree, "subarray_cases", kind.case)
+    of_speed = _branch(case, "freqs").get(kind.speed)
+    names = of_speed.get(kind.detector) if isinstance(of_speed, Mapping) else of_speed
     if not isinstance(names, list) or not names:
         raise SkipStep(
-            f"its emicorr reference has nothing for SUBARRAY {subarray}, READPATT {readpatt}, "
-            f"DETECTOR {detector}"
+            f"its emicorr reference has nothing for SUBARRAY {kind.subarray}, READPATT "
+            f"{kind.readpatt}, DETECTOR {kind.detector}"
         )
     return case, names
 

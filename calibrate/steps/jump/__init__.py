@@ -14,6 +14,7 @@ import numpy.typing as npt
 from calbatch.calibrate.numbers import required_number
 from calbatch.calibrate.parameters import Boolean, Float, Integer, Text
 from calbatch.calibrate.step import SkipStep, Step, log_once
+from calbatch.calibrate.steps._miri import search_flags
 from calbatch.calibrate.steps._ramps import as_ramp
 from calbatch.calibrate.steps.jump.emission import find_emission
 from calbatch.calibrate.steps.jump.events import (
@@ -38,11 +39,11 @@ from calbatch.calibrate.steps.jump.rules import (
     JumpRules,
     choose_method,
     gather_gain,
+    is_true_nowhere,
     make_search,
     median_gain,
     number_differences,
     true_everywhere,
-    true_nowhere,
     unusable_groups,
 )
 from calbatch.calibrate.steps.jump.showers import count_emission_bytes, find_showers, mark_showers
@@ -250,14 +251,15 @@ class JumpStep(LargeEvents, Step):
             "rules": rules,
         }
         bands = _bands(exposure)
-        arguments["unusable"] = exposure.reduce(
-            unusable_groups, true_everywhere, bands, until=true_nowhere
+        arguments["unusable"] = search_flags(
+            exposure, unusable_groups, true_everywhere, bands, until=is_true_nowhere
         )
         fully_flagged = median = None
         if rules.clip_groups <= integrations * (1 if rules.clip_integrations else groups):
-            fully_flagged = exposure.reduce(
-                fully_flagged_groups, true_everywhere, bands, until=true_nowhere, **arguments
-            )
+            fully_flagged = search_flags(
+                exposure, fully_flagged_groups, true_everywhere, bands, until=is_true_nowhere,
+                **arguments,
+            )  # fmt: skip
         if any(count > 0 for _, count in rules.after):
             median = gain.reduce(gather_gain, median_gain)
         result = exposure.map_tiles(

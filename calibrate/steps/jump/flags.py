@@ -77,7 +77,9 @@ class Search(NamedTuple):
 
 
 @kernel
-def _electrons(data: Array, groupdq: Array, gain: Array, seen: Array, now: Array) -> None:
+def _convert_to_electrons(
+    data: Array, groupdq: Array, gain: Array, seen: Array, now: Array
+) -> None:
     """Convert a group's samples to electrons, unusable ones to NaN; ``seen`` collects all flags."""
     for x in range(now.size):
         seen[x] |= groupdq[x]
@@ -105,7 +107,7 @@ def _differences(
     for i in range(number.shape[0]):
         for g in range(number.shape[1]):
             data, groupdq = ramps.data[i, g, y, x0:stop], ramps.groupdq[i, g, y, x0:stop]
-            _electrons(data, groupdq, gain, seen, now)
+            _convert_to_electrons(data, groupdq, gain, seen, now)
             if number[i, g] >= 0:
                 _subtract(now, before, diffs[number[i, g]], usable)
             now, before = before, now

@@ -66,7 +66,7 @@ def true_everywhere(regions: list[Array]) -> Array:
     return np.logical_and.reduce(regions)
 
 
-def true_nowhere(regions: list[Array]) -> bool:
+def is_true_nowhere(regions: list[Array]) -> bool:
     """Return whether no element is true in all regions so far."""
     return not true_everywhere(regions).any()
 

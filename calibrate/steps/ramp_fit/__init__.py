@@ -20,6 +20,7 @@ import numpy.typing as npt
 from calbatch.calibrate.numbers import header_number, required_number
 from calbatch.calibrate.parameters import Boolean, Choice, Integer, Text
 from calbatch.calibrate.step import Step, StepError, log_once
+from calbatch.calibrate.steps._miri import search_flags
 from calbatch.calibrate.steps._ramps import (
     as_ramp,
     frames_of,
@@ -122,8 +123,8 @@ class RampFitStep(Step):
             log.info("%s: %d groups are too few for LIKELY: using OLS_C", self.name, groups)
         return wanted and groups >= LIKELY_GROUPS
 
-    def choose_fit(self, exposure: RampModel) -> tuple[Any, dict[str, Any]]:
-        """Return the kernel that this step would fit rates with, and its arguments.
+    def choose_fit(self, exposure: RampModel) -> tuple[Any, tuple[str, ...], dict[str, Any]]:
+        """Return the kernel that rates are fitted with, its optional fields and its arguments.
 
         For steps that need a draft of the rates. The arguments lack ``gain`` and ``readnoise``.
 
@@ -133,11 +134,11 @@ class RampFitStep(Step):
             If the exposure's header lacks a number.
         """
         if self._uses_likelihood(exposure):
-            fit, settings = self._choose_likelihood(exposure)
-            return fit, {"settings": settings}
-        least = self._settings(exposure)
-        group_range = self._group_range(exposure, least)
-        return self._choose_least_squares(exposure), {"settings": least, "group_range": group_range}
+            likely_settings, zero = self._likely_settings(exposure)
+            return likely.fit_ramps_by_likelihood, zero, {"settings": likely_settings}
+        settings = self._settings(exposure)
+        arguments = {"settings": settings, "group_range": self._group_range(exposure, settings)}
+        return least_squares.fit_ramps, self._zero_frames(exposure), arguments
 
     # -- LIKELY -------------------------------------------------------------------------------
 
@@ -145,11 +146,12 @@ class RampFitStep(Step):
         self, exposure: RampModel, models: Mapping[str, Any], arguments: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Return the rates, and chi-squared; with ``save_opt``, the latter is a product."""
-        fit, settings = self._choose_likelihood(exposure)
+        settings, zero = self._likely_settings(exposure)
         products = exposure.map_tiles_into(
             {**models, "chisq": ImageModel},
-            fit,
+            likely.fit_ramps_by_likelihood,
             (*RATES, "chisq.data"),
+            optional=zero,
             label=self.name,
             settings=settings,
             **arguments,
@@ -158,14 +160,15 @@ class RampFitStep(Step):
             self._add_optional(exposure, "likely_chisq", products["chisq"])
         return products
 
-    def _choose_likelihood(self, exposure: RampModel) -> tuple[Any, likely.LikelySettings]:
-        """Return the kernel of the fit by likelihood, and its settings."""
+    def _likely_settings(
+        self, exposure: RampModel
+    ) -> tuple[likely.LikelySettings, tuple[str, ...]]:
+        """Return the settings of the fit by likelihood, and ``zeroframe`` if it is used."""
         times = self._read_times(exposure)
-        fit: Any = likely.fit_ramps_by_likelihood
+        zero: tuple[str, ...] = ()
         if exposure.has("zeroframe"):
             if len(times[0]) > 1:
-                fit = likely.fit_by_likelihood_with_zero_frames
-                times = separate_first_read(times)
+                zero, times = ("zeroframe",), separate_first_read(times)
             else:
                 log.warning("%s: groups are single reads: zero frames are not used", self.name)
         settings = likely.LikelySettings(
@@ -173,7 +176,7 @@ class RampFitStep(Step):
             nframes=frames_of(exposure),
             window=self._window(exposure.shape[1]),
         )
-        return fit, settings
+        return settings, zero
 
     def _read_times(self, exposure: RampModel) -> list[Any]:
         """Return the times (s) of the reads of each group.
@@ -213,33 +216,29 @@ class RampFitStep(Step):
         if self.save_opt:
             products = self._fit_with_segments(exposure, models, arguments)
         else:
-            fit = self._choose_least_squares(exposure)
             products = exposure.map_tiles_into(
-                models, fit, RATES, row_counts=("unsaturated",), label=self.name, **arguments
+                models,
+                least_squares.fit_ramps,
+                RATES,
+                optional=self._zero_frames(exposure),
+                row_counts=("unsaturated",),
+                label=self.name,
+                **arguments,
             )
         check = partial(require_unsaturated, where=f"{self.name}: {exposure.path or 'exposure'}")
         for name in models:
             products[name].defer_meta(DeferredMetadata(check, ()))
         return products
 
-    def _choose_least_squares(self, exposure: RampModel) -> Any:
-        """Return the kernel of the least-squares fit."""
-        if self._uses_zero_frame(exposure):
-            return least_squares.fit_ramps_with_zero_frames
-        return least_squares.fit_ramps
-
     def _fit_with_segments(
         self, exposure: RampModel, models: Mapping[str, Any], arguments: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Return all products, including the optional one, whose size must be known in advance."""
-        gather: Any = least_squares.gather_planes
-        fit: Any = least_squares.fit_ramps_and_segments
-        if self._uses_zero_frame(exposure):
-            gather = least_squares.gather_planes_with_zero_frames
-            fit = least_squares.fit_segments_with_zero_frames
+        zero = self._zero_frames(exposure)
         reduced = exposure.reduce(
-            gather,
+            least_squares.gather_planes,
             least_squares.most_planes,
+            optional=zero,
             settings=arguments["settings"],
             group_range=arguments["group_range"],
         )
@@ -250,9 +249,10 @@ class RampFitStep(Step):
         )
         products = exposure.map_tiles_into(
             {**models, "fitopt": OptionalModel},
-            fit,
+            least_squares.fit_ramps_and_segments,
             (*RATES, *(f"fitopt.{f}" for f in OPTIONAL)),
             leading={**leading, "fitopt.crmag": (integrations, planes.jumps)},
+            optional=zero,
             row_counts=("unsaturated",),
             label=self.name,
             planes=planes,
@@ -274,8 +274,8 @@ class RampFitStep(Step):
             model.path = folder / f"{self.opt_name}.fits"
         self.add_product(suffix, model)
 
-    def _uses_zero_frame(self, exposure: RampModel) -> bool:
-        """Return whether ramps without a good group are fitted by their zero frame.
+    def _zero_frames(self, exposure: RampModel) -> tuple[str, ...]:
+        """Return the optional field of fits that take the zero frame of ramps without a good group.
 
         As in jwst, the ZEROFRAME extension decides, not the keyword ZEROFRAM.
         """
@@ -287,7 +287,7 @@ class RampFitStep(Step):
                 "but ramps without a good group are fitted by them",
                 self.name,
             )
-        return used
+        return ("zeroframe",) if used else ()
 
     def _settings(self, exposure: RampModel) -> FitSettings:
         return FitSettings(
@@ -323,9 +323,10 @@ class RampFitStep(Step):
         combine = partial(
             least_squares.find_group_range, where=f"{self.name}: {exposure.path or 'exposure'}"
         )
-        return exposure.reduce(
-            least_squares.usable_groups, combine, until=least_squares.all_usable, settings=settings
-        )
+        return search_flags(
+            exposure, least_squares.usable_groups, combine, until=least_squares.are_all_usable,
+            settings=settings,
+        )  # fmt: skip
 
 
 def _image_class(exposure: RampModel) -> type[ImageModel] | type[IFUImageModel]:

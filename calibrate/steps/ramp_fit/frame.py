@@ -29,9 +29,9 @@ from calbatch.calibrate.steps.ramp_fit.plan import Plan
 from calbatch.calibrate.steps.ramp_fit.segments import LARGE_VARIANCE, group_noise, zero_if_large
 from calbatch.calibrate.steps.ramp_fit.unflagged import (
     add_starting_rates,
+    fill_whole,
     fit_whole,
     merge_flags,
-    whole_ramp,
 )
 from calbatch.calibrate.steps.ramp_fit.work import Exposure, Rates, Stretch
 from calbatch.models.jit import inner_kernel, kernel
@@ -65,7 +65,7 @@ def fit_pixels(exposure: Exposure, plan: Plan, rate: Rates, rateints: Rates, wor
         for integ in range(integrations):
             count = _add_rates(exposure, integ, low, plan, work)
         set_currents(work.current, exposure.dark[low:high], integrations)
-        whole_ramp(gain, work.noise, work.current, work.valid, plan, work.whole)
+        fill_whole(gain, work.noise, work.current, work.valid, plan, work.whole)
         for integ in range(integrations):
             ramps = exposure.data[integ]
             if plan.last - plan.first > 1:

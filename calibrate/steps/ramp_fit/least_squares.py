@@ -5,7 +5,6 @@ Source: stcal 1.20 ``ramp_fitting`` with its algorithm OLS_C.
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,8 +13,8 @@ import numpy.typing as npt
 from calbatch.calibrate.errors import StepError
 from calbatch.calibrate.steps.ramp_fit.frame import fit_pixels
 from calbatch.calibrate.steps.ramp_fit.optional import Segments, count_planes, fit_segments
-from calbatch.calibrate.steps.ramp_fit.plan import FitSettings, Plan, make_plan
-from calbatch.calibrate.steps.ramp_fit.work import Exposure, Rates, make_stretch
+from calbatch.calibrate.steps.ramp_fit.plan import FitSettings, make_plan
+from calbatch.calibrate.steps.ramp_fit.work import Rates, flatten_tile, make_stretch
 from calbatch.models import dq
 
 Array = npt.NDArray[Any]
@@ -33,12 +32,12 @@ def fit_ramps(
     groupdq: Array,
     pixeldq: Array,
     average_dark_current: Array,
+    zeroframe: Array | None = None,
     *,
     gain: Array,
     readnoise: Array,
     settings: FitSettings,
     group_range: tuple[int, int] | None = None,
-    zeroframe: Array | None = None,
 ) -> tuple[Array, ...]:
     """Return the rates of the exposure and of its integrations.
 
@@ -50,17 +49,17 @@ def fit_ramps(
         Flags, (rows, columns).
     average_dark_current : ndarray
         Rate that contributes only to the Poisson noise (DN/s), (rows, columns).
+    zeroframe : ndarray, optional
+        First read of each integration (DN), (integrations, rows, columns), for ramps without a
+        good group; 0 where unusable.
     gain : ndarray
         Gain (electron/DN), (rows, columns).
     readnoise : ndarray
         Noise of the difference of two frames (DN), (rows, columns).
-    settings : Settings
+    settings : FitSettings
         Times and options.
     group_range : tuple of int, optional
         The half-open range of groups to use; the others are treated as never read.
-    zeroframe : ndarray, optional
-        First read of each integration (DN), (integrations, rows, columns), for ramps without a
-        good group; 0 where unusable.
 
     Returns
     -------
@@ -69,12 +68,11 @@ def fit_ramps(
         each integration, (integrations, rows, columns); and for each row the number of ramps that
         are not saturated from their first group on.
     """
-    exposure, plan = _flatten(
-        (data, groupdq, pixeldq, gain, readnoise, average_dark_current, zeroframe),
-        settings,
-        group_range,
+    exposure = flatten_tile(
+        data, groupdq, pixeldq, gain, readnoise, average_dark_current, zeroframe
     )
-    integrations, _, *frame = data.shape
+    integrations, groups, *frame = data.shape
+    plan = make_plan(settings, groups, group_range)
     pixels = pixeldq.size
     rate, rateints = _empty_rates(*frame), _empty_rates(integrations, *frame)
     flat = _reshape(rate, 1, pixels), _reshape(rateints, integrations, pixels)
@@ -89,13 +87,13 @@ def fit_ramps_and_segments(
     groupdq: Array,
     pixeldq: Array,
     average_dark_current: Array,
+    zeroframe: Array | None = None,
     *,
     gain: Array,
     readnoise: Array,
     settings: FitSettings,
     planes: tuple[int, int],
     group_range: tuple[int, int] | None = None,
-    zeroframe: Array | None = None,
 ) -> tuple[Array, ...]:
     """Return the rates of `fit_ramps`, the optional results, and the counts of `fit_ramps`.
 
@@ -105,16 +103,14 @@ def fit_ramps_and_segments(
         Numbers of planes for segments and for jumps.
     """
     *rates, unsaturated = fit_ramps(
-        data, groupdq, pixeldq, average_dark_current,
+        data, groupdq, pixeldq, average_dark_current, zeroframe,
         gain=gain, readnoise=readnoise, settings=settings, group_range=group_range,
-        zeroframe=zeroframe,
     )  # fmt: skip
-    exposure, plan = _flatten(
-        (data, groupdq, pixeldq, gain, readnoise, average_dark_current, zeroframe),
-        settings,
-        group_range,
+    exposure = flatten_tile(
+        data, groupdq, pixeldq, gain, readnoise, average_dark_current, zeroframe
     )
-    integrations, _, *frame = data.shape
+    integrations, groups, *frame = data.shape
+    plan = make_plan(settings, groups, group_range)
     segments, jumps = planes
     leading = [(integrations, segments)] * 7 + [(integrations,), (integrations, jumps)]
     optional = [np.zeros((*lead, *frame), np.float32) for lead in leading]
@@ -129,62 +125,6 @@ def fit_ramps_and_segments(
         make_stretch(pixeldq.size, integrations, plan),
     )
     return *rates, *optional, unsaturated
-
-
-def fit_ramps_with_zero_frames(
-    data: Array,
-    groupdq: Array,
-    pixeldq: Array,
-    average_dark_current: Array,
-    zeroframe: Array,
-    *,
-    gain: Array,
-    readnoise: Array,
-    settings: FitSettings,
-    group_range: tuple[int, int] | None = None,
-) -> tuple[Array, ...]:
-    """Return the results of `fit_ramps` with zero frames."""
-    return fit_ramps(
-        data, groupdq, pixeldq, average_dark_current,
-        gain=gain, readnoise=readnoise, settings=settings, group_range=group_range,
-        zeroframe=zeroframe,
-    )  # fmt: skip
-
-
-def fit_segments_with_zero_frames(
-    data: Array,
-    groupdq: Array,
-    pixeldq: Array,
-    average_dark_current: Array,
-    zeroframe: Array,
-    *,
-    gain: Array,
-    readnoise: Array,
-    settings: FitSettings,
-    planes: tuple[int, int],
-    group_range: tuple[int, int] | None = None,
-) -> tuple[Array, ...]:
-    """Return the results of `fit_ramps_and_segments` with zero frames."""
-    return fit_ramps_and_segments(
-        data, groupdq, pixeldq, average_dark_current,
-        gain=gain, readnoise=readnoise, settings=settings, planes=planes,
-        group_range=group_range, zeroframe=zeroframe,
-    )  # fmt: skip
-
-
-def _flatten(
-    arrays: tuple[Array | None, ...], settings: FitSettings, group_range: tuple[int, int] | None
-) -> tuple[Exposure, Plan]:
-    """Return a tile's arrays with a single axis of pixels, and the plan."""
-    *present, zero = arrays
-    ramps: Any = present[0]
-    given = [*present, np.empty((len(ramps), 0, 0)) if zero is None else zero]
-    dtypes = (np.float32, np.uint8, np.uint32, np.float32, np.float32, np.float32, np.float32)
-    flat = [np.ascontiguousarray(a, d) for a, d in zip(given, dtypes, strict=True)]
-    flat = [a.reshape(*a.shape[:-2], math.prod(a.shape[-2:])) for a in flat]
-    for array in flat:
-        array.flags.writeable = False  # always, since numba compiles read-only arrays separately
-    return Exposure(*flat), make_plan(settings, ramps.shape[1], group_range)
 
 
 def _empty_rates(*shape: int) -> Rates:
@@ -213,7 +153,7 @@ def usable_groups(groupdq: Array, *, settings: FitSettings) -> Array:
     return usable
 
 
-def all_usable(regions: list[Array]) -> bool:
+def are_all_usable(regions: list[Array]) -> bool:
     """Return whether every group is usable in at least one region."""
     return bool(np.all(np.any(regions, axis=0)))
 
@@ -243,33 +183,17 @@ def gather_planes(
     data: Array,
     groupdq: Array,
     pixeldq: Array,
+    zeroframe: Array | None = None,
     *,
     settings: FitSettings,
     group_range: tuple[int, int] | None,
-    zeroframe: Array | None = None,
 ) -> tuple[int, int]:
     """Return the largest number of segments, and of jumps, of any ramp in a region."""
     blank = np.ones(pixeldq.shape, np.float32)
-    exposure, plan = _flatten(
-        (data, groupdq, pixeldq, blank, blank, blank, zeroframe), settings, group_range
-    )
+    exposure = flatten_tile(data, groupdq, pixeldq, blank, blank, blank, zeroframe)
+    plan = make_plan(settings, data.shape[1], group_range)
     segments, jumps = count_planes(exposure, plan, make_stretch(pixeldq.size, data.shape[0], plan))
     return segments, jumps
-
-
-def gather_planes_with_zero_frames(
-    data: Array,
-    groupdq: Array,
-    pixeldq: Array,
-    zeroframe: Array,
-    *,
-    settings: FitSettings,
-    group_range: tuple[int, int] | None,
-) -> tuple[int, int]:
-    """Return the results of `gather_planes` with zero frames."""
-    return gather_planes(
-        data, groupdq, pixeldq, settings=settings, group_range=group_range, zeroframe=zeroframe
-    )
 
 
 class Planes(NamedTuple):

@@ -16,7 +16,7 @@ from calbatch.calibrate.steps.ramp_fit.covariance import Covariance, covariance_
 from calbatch.calibrate.steps.ramp_fit.differences import combine_flags, read_differences
 from calbatch.calibrate.steps.ramp_fit.least_squares import FIELDS
 from calbatch.calibrate.steps.ramp_fit.likelihood import LikelyPixels, LikelyRates
-from calbatch.calibrate.steps.ramp_fit.work import Exposure
+from calbatch.calibrate.steps.ramp_fit.work import Exposure, flatten_tile
 from calbatch.models.dq import DO_NOT_USE
 
 Array = npt.NDArray[Any]
@@ -52,11 +52,11 @@ def fit_ramps_by_likelihood(
     groupdq: Array,
     pixeldq: Array,
     average_dark_current: Array,
+    zeroframe: Array | None = None,
     *,
     gain: Array,
     readnoise: Array,
     settings: LikelySettings,
-    zeroframe: Array | None = None,
 ) -> tuple[Array, ...]:
     """Return the rates of the exposure and of its integrations, and chi-squared.
 
@@ -68,14 +68,14 @@ def fit_ramps_by_likelihood(
         Flags, (rows, columns).
     average_dark_current : ndarray
         Rate that contributes only to the Poisson noise (DN/s), (rows, columns).
+    zeroframe : ndarray, optional
+        First read of each integration (DN), (integrations, rows, columns).
     gain : ndarray
         Gain (electron/DN), (rows, columns).
     readnoise : ndarray
         Noise of the difference of two frames (DN), (rows, columns).
     settings : LikelySettings
         Times and options.
-    zeroframe : ndarray, optional
-        First read of each integration (DN), (integrations, rows, columns).
 
     Returns
     -------
@@ -89,20 +89,12 @@ def fit_ramps_by_likelihood(
     flags = np.array(groupdq, np.uint8)
     flags[:, :first] |= np.uint8(DO_NOT_USE)
     flags[:, stop:] |= np.uint8(DO_NOT_USE)
-    zero = np.empty((integrations, 0)) if zeroframe is None else zeroframe
-    arrays = (data, flags, pixeldq, gain, readnoise, average_dark_current)
-    dtypes = (np.float32, np.uint8, np.uint32, np.float32, np.float32, np.float32)
-    flat = [np.ascontiguousarray(a, d) for a, d in zip(arrays, dtypes, strict=True)]
-    flat = [a.reshape(*a.shape[:-2], pixeldq.size) for a in flat]
-    flat.append(np.ascontiguousarray(zero, np.float32).reshape(integrations, -1))
-    for array in flat:
-        array.flags.writeable = False  # always, since numba compiles read-only arrays separately
+    exposure = flatten_tile(data, flags, pixeldq, gain, readnoise, average_dark_current, zeroframe)
     pixels = (integrations, pixeldq.size)
     empty: list[Any] = [
         np.empty(pixels, np.uint32 if name == "dq" else np.float32) for name in LikelyRates._fields
     ]
     rates = LikelyRates(*empty)
-    exposure = Exposure(*flat)
     for start in range(0, pixeldq.size, STRETCH):
         stop = min(start + STRETCH, pixeldq.size)
         for integ in range(integrations):
@@ -152,24 +144,6 @@ def _pixels_at(rate: Array, gain: Array, noise: Array, cov: Covariance) -> Likel
     """Return the properties of pixels whose covariance matrix is that of a rate."""
     scale = covariance_scales(rate, gain, noise, cov)
     return LikelyPixels(rate=rate, scale=scale, gain=gain, noise=noise)
-
-
-def fit_by_likelihood_with_zero_frames(
-    data: Array,
-    groupdq: Array,
-    pixeldq: Array,
-    average_dark_current: Array,
-    zeroframe: Array,
-    *,
-    gain: Array,
-    readnoise: Array,
-    settings: LikelySettings,
-) -> tuple[Array, ...]:
-    """Return the results of `fit_ramps_by_likelihood` with zero frames."""
-    return fit_ramps_by_likelihood(
-        data, groupdq, pixeldq, average_dark_current,
-        gain=gain, readnoise=readnoise, settings=settings, zeroframe=zeroframe,
-    )  # fmt: skip
 
 
 def combine_integrations(rates: LikelyRates) -> LikelyRates:

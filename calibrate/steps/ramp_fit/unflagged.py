@@ -55,7 +55,9 @@ def merge_flags(flags: Flags, seen: Flags) -> None:
 
 
 @inner_kernel
-def _difference(before: Singles, after: Singles, difference: Singles, spoiled: Singles) -> None:
+def _subtract_groups(
+    before: Singles, after: Singles, difference: Singles, spoiled: Singles
+) -> None:
     """Subtract two groups; ``spoiled`` becomes NaN where a sample is not finite."""
     for c in range(difference.size):
         step = after[c] - before[c]
@@ -122,7 +124,7 @@ def add_starting_rates(
     for k in range(count):
         group = plan.first + k
         before, after = ramps[group, low : low + size], ramps[group + 1, low : low + size]
-        _difference(before, after, differences[k], spoiled)
+        _subtract_groups(before, after, differences[k], spoiled)
     for k in range(plan.network.shape[0]):
         lower, upper = plan.network[k]
         _exchange(differences[lower], differences[upper])
@@ -133,7 +135,7 @@ def add_starting_rates(
 
 
 @inner_kernel
-def whole_ramp(
+def fill_whole(
     gain: Singles,
     noise: Floats,
     current: Floats,
@@ -161,7 +163,9 @@ def whole_ramp(
 
 
 @inner_kernel
-def _classes(before: Singles, after: Singles, gain: Singles, noise: Floats, classes: Flags) -> None:
+def _find_classes(
+    before: Singles, after: Singles, gain: Singles, noise: Floats, classes: Flags
+) -> None:
     """Find the class of signal-to-noise ratio (F3); see `noise_class`."""
     for c in range(classes.size):
         electrons = (np.float64(after[c]) - np.float64(before[c])) * np.float64(gain[c])
@@ -214,7 +218,7 @@ def fit_whole(
     size = slope.size
     first, last = plan.first, plan.last - 1
     high = low + size
-    _classes(ramps[first, low:high], ramps[last, low:high], gain, noise, classes)
+    _find_classes(ramps[first, low:high], ramps[last, low:high], gain, noise, classes)
     for c in range(size):
         slope[c] = 0.0
     for k in range(plan.full.shape[0]):

@@ -1,5 +1,6 @@
 """Inputs, outputs and work space of the ramp fit's kernels."""
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ STRETCH = 8192
 """Samples of an integration per stretch, which fit into the processor's inner caches."""
 
 Array = npt.NDArray[np.float64]
+Samples = npt.NDArray[Any]
 
 
 class Exposure(NamedTuple):
@@ -44,6 +46,31 @@ class Exposure(NamedTuple):
     readnoise: npt.NDArray[np.float32]
     dark: npt.NDArray[np.float32]
     zero: npt.NDArray[np.float32]
+
+
+def flatten_tile(
+    data: Samples,
+    groupdq: Samples,
+    pixeldq: Samples,
+    gain: Samples,
+    readnoise: Samples,
+    dark: Samples,
+    zeroframe: Samples | None,
+) -> Exposure:
+    """Return a tile's arrays, (…, rows, columns), with a single axis of pixels.
+
+    They are read-only, whether the given ones are or not: numba compiles kernels for either kind.
+    """
+    zero = np.empty((len(data), 0, 0)) if zeroframe is None else zeroframe
+    given = (data, groupdq, pixeldq, gain, readnoise, dark, zero)
+    dtypes = (np.float32, np.uint8, np.uint32, np.float32, np.float32, np.float32, np.float32)
+    flat: list[Any] = []
+    for values, dtype in zip(given, dtypes, strict=True):
+        array = np.ascontiguousarray(values, dtype)
+        array = array.reshape(*array.shape[:-2], math.prod(array.shape[-2:]))
+        array.flags.writeable = False
+        flat.append(array)
+    return Exposure(*flat)
 
 
 class Rates(NamedTuple):

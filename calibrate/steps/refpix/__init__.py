@@ -4,7 +4,7 @@ Equations are numbered in docs/steps/refpix.md. Source: jwst 3.0.0 ``refpix`` st
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from calbatch.calibrate.numbers import header_number
 from calbatch.calibrate.parameters import Boolean, Choice, Float, Integer
 from calbatch.calibrate.step import SkipStep, Step, StepError
 from calbatch.calibrate.steps._interleaving import is_interleaved, layout_of
-from calbatch.calibrate.steps._ramps import as_ramp, has_zero_frame
+from calbatch.calibrate.steps._ramps import as_ramp, zero_frames_of
 from calbatch.calibrate.steps._reference_pixels import (
     BORDER,
     DETECTOR,
@@ -31,8 +31,10 @@ from calbatch.calibrate.steps.refpix.geometry import DetectorPlacement
 from calbatch.calibrate.steps.refpix.irs2 import (
     InterleavedSettings,
     combine_interleaved,
+    count_signal_bytes,
     gather_interleaved,
     interleaved_regions,
+    subtract_from_all,
     subtract_interleaved,
 )
 from calbatch.calibrate.steps.refpix.miri import (
@@ -44,11 +46,8 @@ from calbatch.calibrate.steps.refpix.miri import (
 from calbatch.calibrate.steps.refpix.pixels import (
     are_reference,
     gather_flagged,
-    gather_flagged_with_zero_frames,
     gather_usable,
-    gather_usable_with_zero_frames,
     subtract_reference,
-    subtract_reference_with_zero_frames,
 )
 from calbatch.calibrate.steps.refpix.sirs import SideKernels, make_kernels, read_coefficients
 from calbatch.calibrate.steps.refpix.weights import require_weights
@@ -123,26 +122,24 @@ class RefPixStep(Step):
         if signal is None:
             log.info("%s: this subarray has no reference pixels; nothing to subtract", self.name)
             return ramp
-        zero = has_zero_frame(ramp)
+        zero = zero_frames_of(ramp)
         return ramp.map_tiles(
-            subtract_reference_with_zero_frames if zero else subtract_reference,
-            outputs=("data", "zeroframe") if zero else ("data",),
+            subtract_reference,
+            outputs=("data", *zero),
+            optional=zero,
             label=self.name,
             signal=signal,
             region=REGION,
         )
 
     def _process_interleaved(self, ramp: RampModel) -> RampModel:
-        """Return an IRS2 ramp without its interleaved pixels, minus their signal."""
-        if self.preserve_irs2_refpix:
-            raise StepError(
-                f"{ramp.path}: {self.name}: preserve_irs2_refpix = True is not supported yet"
-            )
+        """Return an IRS2 ramp minus the signal of its interleaved pixels, usually without them."""
         layout = layout_of(ramp)
         path = self._weights_file(ramp)
         settings = InterleavedSettings(
             ovr_corr_mitigation_ftr=self.ovr_corr_mitigation_ftr,
             irs2_mean_subtraction=self.irs2_mean_subtraction,
+            preserve_irs2_refpix=self.preserve_irs2_refpix,
             odd_even_columns=self.odd_even_columns,
             siglimit=self.siglimit,
         )
@@ -153,9 +150,15 @@ class RefPixStep(Step):
             path=path,
             stamp=read_stamp(path),
         )
-        signal = ramp.reduce(gather_interleaved, combine, interleaved_regions(layout))
-        return select_rows(ramp, layout.science_rows).map_tiles(
-            subtract_interleaved,
+        signal = ramp.reduce(
+            gather_interleaved, combine, interleaved_regions(layout),
+            frame_bytes=count_signal_bytes(ramp.shape, keep=self.preserve_irs2_refpix),
+        )  # fmt: skip
+        kernel: Any = subtract_from_all
+        if not self.preserve_irs2_refpix:
+            ramp, kernel = select_rows(ramp, layout.science_rows), subtract_interleaved
+        return ramp.map_tiles(
+            kernel,
             outputs=("data",),
             label=self.name,
             signal=signal,
@@ -214,8 +217,7 @@ class RefPixStep(Step):
         combine = partial(
             combine_amplifiers, placement=placement, regions=tuple(regions), settings=settings
         )
-        gather = gather_usable_with_zero_frames if has_zero_frame(ramp) else gather_usable
-        return ramp.reduce(gather, combine, regions)
+        return ramp.reduce(gather_usable, combine, regions, optional=zero_frames_of(ramp))
 
     def _side_kernels(self, ramp: RampModel) -> SideKernels | None:
         """Return the kernels of SIRS; None where the running median takes its place."""
@@ -255,10 +257,8 @@ def _signal_of_single(
     columns = BORDER if ramp.meta.subarray.name in EDGELESS else 0
     margins = near_infrared_margins(placement.shape, placement.origin, columns)
     border, inside = margins.regions(placement.shape), margins.interior(placement.shape)
-    gather: Callable[..., Any] = gather_flagged
-    lead = (ramp.shape[0], ramp.shape[1])
-    if has_zero_frame(ramp):
-        gather, lead = gather_flagged_with_zero_frames, (lead[0], lead[1] + 1)
+    zero = zero_frames_of(ramp)
+    lead = (ramp.shape[0], ramp.shape[1] + len(zero))
     row_bytes = lead[0] * lead[1] * placement.shape[1] * np.dtype(np.float32).itemsize
     where = ramp.reduce(
         rows_with_reference,
@@ -271,9 +271,10 @@ def _signal_of_single(
         list(bands_of(inside, FLAG_ROWS)),
     )
     return ramp.reduce(
-        gather,
+        gather_flagged,
         partial(combine_single, placement=placement, lead=lead, settings=settings),
         where,
+        optional=zero,
         region=REGION,
         placement=placement,
         columns=columns,

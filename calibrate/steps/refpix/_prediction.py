@@ -17,6 +17,7 @@ from calbatch.calibrate.steps._interleaving import (
     PERIOD,
     PIXEL_POSITIONS,
     PIXELS,
+    REFERENCE_POSITIONS,
     REFERENCES,
     SECTIONS,
 )
@@ -75,9 +76,13 @@ class TimeSeries:
         Reference pixels, (groups, 5 sections, 128, 2048).
     lines : ndarray
         Intercept and slope of the drift within a frame, (groups, 5 sections, 2).
+    output_mean : ndarray of float64
+        Mean over the groups of the reference output, (640, 2048).
     """
 
     def __init__(self, output: Array, references: Array, border: Array) -> None:
+        self.output_mean = _mean(output)
+        self.output_mean[REFERENCE_POSITIONS] = _mean(references[:, 0])
         self.pixels = _minus_mean(output[:, PIXEL_POSITIONS])
         self.references = _minus_mean(references)
         border = _minus_mean(border[:, :, PIXEL_POSITIONS])
@@ -96,9 +101,12 @@ class TimeSeries:
         of_output = np.ascontiguousarray(self.lines[:, :1])
         loops.subtract_lines(self.pixels[:, np.newaxis], times_of(PIXEL_TIMES), of_output)
 
-    def predict(self, group: int, weights: ReferenceWeights) -> Iterator[Array]:
-        """Yield the predicted series of each amplifier in a group, (2048, 712)."""
-        output = transform(self._fill_output(group))
+    def predict(self, group: int, filled: Array, weights: ReferenceWeights) -> Iterator[Array]:
+        """Yield the predicted series of each amplifier in a group, (2048, 712).
+
+        ``filled`` is the series of the reference output that `fill_output` returns.
+        """
+        output = transform(filled.reshape(-1))
         for k in range(AMPLIFIERS):
             series = np.zeros((DETECTOR, LINE), np.float32)
             loops.place_rows(self.references[group, k + 1], _spread_pixels(), SPREAD_TIMES, series)
@@ -106,8 +114,10 @@ class TimeSeries:
             loops.combine_spectra(spectrum, weights.interleaved[k], output, weights.output[k])
             yield transform_back(spectrum).reshape(DETECTOR, LINE)
 
-    def _fill_output(self, group: int) -> Array:
-        """Return the series of the reference output, with its gaps and reference pixels filled.
+    def fill_output(self, group: int) -> Array:
+        """Return the series of the reference output, (2048, 712), without gaps.
+
+        Its reference pixels are filled like the gaps.
 
         Only pixels are known. After an interpolation with cosine weights, a filter that passes low
         and high frequencies is applied repeatedly, and the known samples are restored each time.
@@ -123,13 +133,19 @@ class TimeSeries:
             spectrum *= _gap_filter()
             filled = transform_back(spectrum).reshape(DETECTOR, LINE)
             loops.copy_columns(known, PIXEL_TIMES, filled)
-        return filled.reshape(-1)
+        return filled
 
 
 def _minus_mean(samples: Array) -> Array:
     """Return samples minus their mean over the groups, the first axis, in float32."""
-    mean = samples.sum(axis=0, dtype=np.float64) / len(samples)
+    mean = _mean(samples)
     return np.ascontiguousarray(np.subtract(samples, mean, dtype=np.float64), np.float32)
+
+
+def _mean(samples: Array) -> Array:
+    """Return the mean over the groups, the first axis, in float64."""
+    mean: Array = samples.sum(axis=0, dtype=np.float64) / len(samples)
+    return mean
 
 
 def times_of(within_row: Array) -> Array:
@@ -181,7 +197,7 @@ def _sine_weights() -> Array:
 
 @cache
 def _gap_filter() -> Array:
-    """Return the filter of `_fill_output` in the order of spectra: 1, then half a cosine to 0.
+    """Return the filter of `fill_output` in the order of spectra: 1, then half a cosine to 0.
 
     It is 1 from zero frequency up to ``flat``, falls to 0 within ``edge``, and rises to 1 in the
     same way below the highest frequency; the numbers are those of jwst.

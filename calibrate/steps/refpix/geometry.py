@@ -70,8 +70,8 @@ class DetectorPlacement:
 
     def region(self, slow: Range, fast: Range) -> Region:
         """Return the region of the exposure inside ranges of detector rows and columns."""
-        along_slow = self._local(slow, self.slow, self.slowaxis)
-        along_fast = self._local(fast, self.fast, self.fastaxis)
+        along_slow = self._local_range(slow, self.slow, self.slowaxis)
+        along_fast = self._local_range(fast, self.fast, self.fastaxis)
         return Region(*((along_fast, along_slow) if self.transposed else (along_slow, along_fast)))
 
     def columns(self, region: Region) -> Array:
@@ -82,7 +82,7 @@ class DetectorPlacement:
         return np.broadcast_to(numbers, self.shape)[rows, cols]
 
     @staticmethod
-    def _local(requested: Range, covered: Range, axis: int) -> Range:
+    def _local_range(requested: Range, covered: Range, axis: int) -> Range:
         first, last = covered
         start = min(max(requested[0], first), last)
         stop = max(min(requested[1], last), start)

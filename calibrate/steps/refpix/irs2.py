@@ -22,6 +22,7 @@ from calbatch.calibrate.steps._interleaving import (
     PIXEL_POSITIONS,
     REFERENCE_POSITIONS,
     REFERENCES,
+    ROWS,
     SECTION,
     SECTIONS,
     InterleavedLayout,
@@ -39,7 +40,9 @@ from calbatch.calibrate.steps.refpix.bad_references import (
     list_bad_pixels,
     replace_bad,
 )
+from calbatch.calibrate.steps.refpix.remaining import RemainingReferences
 from calbatch.calibrate.steps.refpix.signal import average_known, column_offsets, parity_means
+from calbatch.calibrate.steps.refpix.transform import SAMPLES
 from calbatch.calibrate.steps.refpix.weights import AMPLIFIERS, ReferenceWeights, read_weights
 from calbatch.models.dq import BAD_REF_PIXEL, DO_NOT_USE
 from calbatch.models.jit import for_kernel
@@ -52,12 +55,17 @@ Gathered = tuple[Array, Array]
 """Samples (integrations, groups, rows, columns) and flags (rows, columns) of a region."""
 
 
+WORK = 12 + 2 * 2 * AMPLIFIERS
+"""Series in memory while the signal is computed: of a group, and the complex weights."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class InterleavedSettings:
     """The step's parameters that the arithmetic uses."""
 
     ovr_corr_mitigation_ftr: float = 3.0
     irs2_mean_subtraction: bool = False
+    preserve_irs2_refpix: bool = False
     odd_even_columns: bool = True
     siglimit: float = 3.0
 
@@ -75,11 +83,15 @@ class InterleavedSignal:
         drift within a frame.
     offsets : ndarray or None
         float64, (integrations, groups, file rows): means of the border, which are subtracted first.
+    kept : ndarray or None
+        float32, (integrations, groups, `InterleavedLayout.reference_rows`, columns): what remains
+        of the interleaved pixels and the reference output, if they are kept.
     """
 
     correction: Array
     lines: Array
     offsets: Array | None
+    kept: Array | None = None
 
 
 def interleaved_regions(layout: InterleavedLayout) -> list[Region]:
@@ -97,6 +109,20 @@ def interleaved_regions(layout: InterleavedLayout) -> list[Region]:
         *blocks,
         *(Region(layout.amplifier_rows, columns) for columns in borders),
     ]
+
+
+def count_signal_bytes(shape: tuple[int, ...], *, keep: bool) -> int:
+    """Return the memory for the signal of an exposure, and for the samples it depends on.
+
+    Samples are held as they are gathered and as they are arranged; the series and the spectra of
+    one group take less than a dozen times their length.
+    """
+    sample = np.dtype(np.float32).itemsize
+    frames = shape[0] * shape[1]
+    gathered = DETECTOR * (SECTION + AMPLIFIERS * len(REFERENCE_POSITIONS)) * sample
+    kept = (ROWS - DETECTOR) * DETECTOR * sample if keep else 0
+    signal = DETECTOR * DETECTOR * sample + kept
+    return frames * (signal + 2 * gathered) + WORK * SAMPLES * sample
 
 
 def gather_interleaved(data: Array, pixeldq: Array) -> Gathered:
@@ -254,13 +280,15 @@ def combine_interleaved(
     samples.to_detector()
     samples.replace_listed(weights.bad)
     samples.to_time()
-    return _signal_of(samples, weights, offsets)
+    keep = settings.preserve_irs2_refpix
+    return _signal_of(samples, weights, offsets, keep)
 
 
 def _signal_of(
-    samples: InterleavedSamples, weights: ReferenceWeights, offsets: Array | None
+    samples: InterleavedSamples, weights: ReferenceWeights, offsets: Array | None, keep: bool
 ) -> InterleavedSignal:
     lead = samples.output.shape[:2]
+    kept = RemainingReferences(samples.layout, lead) if keep else None
     correction = np.empty((*lead, DETECTOR, DETECTOR), np.float32)
     lines = np.empty((*lead, AMPLIFIERS, 2), np.float32)
     rows = np.empty((512, DETECTOR), np.float32)
@@ -271,13 +299,25 @@ def _signal_of(
         lines[i] = integration.lines[:, 1:][:, ::order]
         for group in range(lead[1]):
             placed = correction[i, group, ::order, ::order]
-            for k, series in enumerate(integration.predict(group, weights)):
+            filled = integration.fill_output(group)
+            if kept is not None:
+                kept.start_group(i, group, integration, filled)
+            for k, series in enumerate(integration.predict(group, filled, weights)):
                 loops.pick_rows(series, PIXEL_TIMES, rows)
                 placed[512 * k : 512 * (k + 1)] = rows if k % 2 == 0 else rows[::-1]
+                if kept is not None:
+                    kept.add_amplifier(k + 1, series)
+            if kept is not None:
+                kept.finish_group()
     if offsets is not None:
         amplifiers = slice(AMPLIFIERS) if samples.layout.is_turned else slice(1, SECTIONS)
         offsets = offsets[:, :, amplifiers][..., PIXEL_POSITIONS].reshape(*lead, DETECTOR)
-    return InterleavedSignal(correction=correction, lines=lines, offsets=offsets)
+    return InterleavedSignal(
+        correction=correction,
+        lines=lines,
+        offsets=offsets,
+        kept=None if kept is None else kept.samples,
+    )
 
 
 @cache
@@ -330,4 +370,27 @@ def subtract_interleaved(
             for_kernel(counts), for_kernel(correction), lines, rows, columns, amplifiers, offsets,
             found,
         )  # fmt: skip
+    return result
+
+
+def subtract_from_all(
+    data: Array, *, signal: InterleavedSignal, layout: InterleavedLayout, region: Region
+) -> Array:
+    """Subtract the signal from all samples of a region, interleaved ones included.
+
+    As `subtract_interleaved`, but ``data`` and ``region`` have all rows of the file, and ``signal``
+    has ``kept``.
+    """
+    rows, science = layout.science_within(region)
+    result = np.empty(data.shape, np.float32)
+    if rows.size:
+        pixels = np.ascontiguousarray(data[:, :, rows])
+        result[:, :, rows] = subtract_interleaved(
+            pixels, signal=signal, layout=layout, region=science
+        )
+    others = layout.reference_rows
+    first, last = np.searchsorted(others, region.rows)
+    if signal.kept is not None:
+        columns = slice(*region.cols)
+        result[:, :, others[first:last] - region.rows[0]] = signal.kept[:, :, first:last, columns]
     return result

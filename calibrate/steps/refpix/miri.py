@@ -102,21 +102,9 @@ def _subtract_drift(data: Array, signal: Array, first_row: int, first: int, resu
 
 
 def subtract_drift(data: Array, *, signal: Float64 | None, region: Region) -> Array:
-    """Subtract the reference signal from the pixels of a region.
+    """Subtract the result of `combine_miri` from a region; None leaves it as it is.
 
-    Parameters
-    ----------
-    data : ndarray
-        float32, (integrations, groups, rows, columns).
-    signal : ndarray or None
-        Result of `combine_miri`; None leaves the samples as they are.
-    region : Region
-        The rows and columns of the exposure that ``data`` covers.
-
-    Returns
-    -------
-    ndarray
-        float32, shaped like ``data``.
+    The shapes are those of `calbatch.calibrate.steps.refpix.pixels.subtract_reference`.
     """
     if signal is None:
         return data

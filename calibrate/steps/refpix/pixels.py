@@ -18,20 +18,17 @@ from calbatch.models.tiling.plan import Region
 Array = npt.NDArray[Any]
 
 
-def gather_usable(data: Array, pixeldq: Array) -> tuple[Array, Array]:
-    """Return samples, and True for pixels that are not DO_NOT_USE."""
-    return data, pixeldq & DO_NOT_USE == 0
-
-
-def gather_usable_with_zero_frames(
-    data: Array, pixeldq: Array, zeroframe: Array
+def gather_usable(
+    data: Array, pixeldq: Array, zeroframe: Array | None = None
 ) -> tuple[Array, Array]:
-    """Return the results of `gather_usable` with each zero frame as a last group."""
-    return gather_usable(append_zero_frames(data, zeroframe), pixeldq)
+    """Return samples, and True for pixels that are not DO_NOT_USE."""
+    return append_zero_frames(data, zeroframe), pixeldq & DO_NOT_USE == 0
 
 
-def append_zero_frames(data: Array, zeroframe: Array) -> Array:
-    """Return samples with each integration's zero frame as its last group."""
+def append_zero_frames(data: Array, zeroframe: Array | None) -> Array:
+    """Return samples with each integration's zero frame, if there is one, as its last group."""
+    if zeroframe is None:
+        return data
     return np.concatenate([data, zeroframe[:, np.newaxis]], axis=1)
 
 
@@ -42,7 +39,13 @@ def are_reference(pixeldq: Array) -> Array:
 
 
 def gather_flagged(
-    data: Array, pixeldq: Array, *, region: Region, placement: DetectorPlacement, columns: int
+    data: Array,
+    pixeldq: Array,
+    zeroframe: Array | None = None,
+    *,
+    region: Region,
+    placement: DetectorPlacement,
+    columns: int,
 ) -> tuple[Array, Array]:
     """Return the samples of usable reference pixels, and their detector columns.
 
@@ -52,6 +55,8 @@ def gather_flagged(
         (integrations, groups, rows, columns).
     pixeldq : ndarray
         Flags, (rows, columns): REFERENCE_PIXEL and DO_NOT_USE are examined.
+    zeroframe : ndarray, optional
+        Zero frames, (integrations, rows, columns), which become the last group.
     region : Region
         The region of the arrays.
     placement : DetectorPlacement
@@ -70,21 +75,8 @@ def gather_flagged(
     is_reference = are_reference(
         pixeldq | np.where(outer, np.uint32(REFERENCE_PIXEL), np.uint32(0))
     )
-    return data[..., is_reference], placement.columns(region)[is_reference]
-
-
-def gather_flagged_with_zero_frames(
-    data: Array,
-    pixeldq: Array,
-    zeroframe: Array,
-    *,
-    region: Region,
-    placement: DetectorPlacement,
-    columns: int,
-) -> tuple[Array, Array]:
-    """Return the results of `gather_flagged` with each zero frame as a last group."""
     samples = append_zero_frames(data, zeroframe)
-    return gather_flagged(samples, pixeldq, region=region, placement=placement, columns=columns)
+    return samples[..., is_reference], placement.columns(region)[is_reference]
 
 
 @kernel
@@ -104,25 +96,45 @@ def _subtract(
                     result[frame, r, c] = data[frame, r, c] - level - along[c]
 
 
-def subtract_reference(data: Array, *, signal: ReferenceSignal | None, region: Region) -> Array:
-    """Subtract the reference signal from the pixels of a region.
+def subtract_reference(
+    data: Array,
+    zeroframe: Array | None = None,
+    *,
+    signal: ReferenceSignal | None,
+    region: Region,
+) -> tuple[Array, ...]:
+    """Subtract the reference signal from the groups, and from the zero frames, of a region.
 
     Parameters
     ----------
     data : ndarray
         float32, (integrations, groups, rows, columns).
+    zeroframe : ndarray, optional
+        float32, (integrations, rows, columns). Zero marks unusable values, which stay zero.
     signal : ReferenceSignal or None
-        The signal of the whole exposure; None if there are no reference pixels.
+        The signal of the whole exposure, that of each zero frame as a last group; None if there are
+        no reference pixels.
     region : Region
-        The rows and columns of the exposure that ``data`` covers.
+        The rows and columns of the exposure that the arrays cover.
 
     Returns
     -------
-    ndarray
-        float32, shaped like ``data``.
+    data, zeroframe : ndarray
+        float32, shaped like the inputs; the latter only if it is given.
     """
+    if zeroframe is None:
+        return (data if signal is None else _subtract_signal(data, signal, region),)
     if signal is None:
-        return data
+        return data, zeroframe
+    of_groups = ReferenceSignal(signal.rows[:, :-1], signal.cols[:, :-1])
+    of_zero = ReferenceSignal(signal.rows[:, -1:], signal.cols[:, -1:])
+    samples = _subtract_signal(data, of_groups, region)
+    first = _subtract_signal(zeroframe[:, np.newaxis], of_zero, region)[:, 0]
+    return samples, np.where(zeroframe == 0, np.float32(0), first)
+
+
+def _subtract_signal(data: Array, signal: ReferenceSignal, region: Region) -> Array:
+    """Return samples minus the reference signal; see `subtract_reference`."""
     frames = data.shape[0] * data.shape[1]
     (r0, r1), (c0, c1) = region
     # Copies: the kernel would be compiled again for strided or read-only arrays.
@@ -135,28 +147,3 @@ def subtract_reference(data: Array, *, signal: ReferenceSignal | None, region: R
     result = np.empty_like(samples)
     _subtract(samples, rows, cols, block_of_row, edges, result)
     return result.reshape(data.shape)
-
-
-def subtract_reference_with_zero_frames(
-    data: Array, zeroframe: Array, *, signal: ReferenceSignal | None, region: Region
-) -> tuple[Array, Array]:
-    """Subtract the reference signal from the groups and from the zero frames of a region.
-
-    Parameters
-    ----------
-    data : ndarray
-        float32, (integrations, groups, rows, columns).
-    zeroframe : ndarray
-        float32, (integrations, rows, columns). Zero marks unusable values, which stay zero.
-    signal : ReferenceSignal or None
-        The signal of the groups, and of each zero frame as a last group.
-    region : Region
-        The rows and columns of the exposure that the arrays cover.
-    """
-    if signal is None:
-        return data, zeroframe
-    of_groups = ReferenceSignal(signal.rows[:, :-1], signal.cols[:, :-1])
-    of_zero = ReferenceSignal(signal.rows[:, -1:], signal.cols[:, -1:])
-    samples = subtract_reference(data, signal=of_groups, region=region)
-    first = subtract_reference(zeroframe[:, np.newaxis], signal=of_zero, region=region)[:, 0]
-    return samples, np.where(zeroframe == 0, np.float32(0), first)

@@ -52,7 +52,7 @@ def _clipped_mean(samples: Array, sigmas: float) -> float:
 
 
 @kernel
-def _clipped_means(samples: Array, sigmas: float, means: Array) -> None:
+def _fill_clipped_means(samples: Array, sigmas: float, means: Array) -> None:
     for frame in range(samples.shape[0]):
         means[frame] = _clipped_mean(samples[frame], sigmas)
 
@@ -76,7 +76,7 @@ def clipped_means(samples: Array, sigmas: float) -> Float64:
         float64, (frames,).
     """
     means = np.empty(samples.shape[0])
-    _clipped_means(np.array(samples, dtype=np.float64, order="C"), sigmas, means)
+    _fill_clipped_means(np.array(samples, dtype=np.float64, order="C"), sigmas, means)
     return means
 
 
@@ -157,7 +157,7 @@ def _exchange(ordered: Array, n: int, old: float, new: float) -> int:
 
 
 @kernel
-def _running_median(samples: Array, order: Array, length: int, medians: Array) -> None:
+def _fill_running_medians(samples: Array, order: Array, length: int, medians: Array) -> None:
     """Compute the medians of the samples that are not NaN (R3).
 
     ``order`` lists the rows in the order in which the window reaches them, after ``length`` empty
@@ -227,7 +227,7 @@ def running_median(sides: Array, good: Array, length: int, first_row: int, heigh
     samples[:, :rows][:, good] = sides[:, good]
     order = window_rows(rows, length, first_row, height)
     medians = np.empty((frames, rows))
-    _running_median(samples, np.concatenate([np.full(length, -1), order]), length, medians)
+    _fill_running_medians(samples, np.concatenate([np.full(length, -1), order]), length, medians)
     is_nan = np.zeros((frames, rows + 1), dtype=np.bool_)
     is_nan[:, :rows] = (np.isnan(sides) & good).any(axis=-1)
     if is_nan.any():

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.calibrate.errors import ReferenceFileError
+from calbatch.models.asdf.asdf_blocks import read_arrays, read_numbers
 from calbatch.models.errors import FileError
-from calbatch.models.fits.asdf_blocks import read_arrays, read_numbers
 from calbatch.models.storage.stamps import Stamp
 
 Array = npt.NDArray[Any]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from calbatch.calibrate.step import Step
+from calbatch.cluster.batch.arguments import BatchArguments
 from calbatch.cluster.batch.liveness import EXIT_STATUS
 from calbatch.cluster.batch.order import Order
 from calbatch.cluster.batch.python_api import build_order
@@ -115,7 +116,7 @@ def watch(
     if not Path(folder).expanduser().is_dir():
         raise RequestError(f"there is no folder {folder}")
     console = Console(stderr=True)
-    step, order = build_order(pipeline, [folder], **options)
+    step, order = build_order(BatchArguments(pipeline, [folder], **options))
     _require_watchable(step)
     place, pattern = Path(folder).expanduser().absolute(), input_pattern(step)
     arrivals = _Arrivals(place, pattern, settle, recursive=order.recursive)

@@ -36,10 +36,11 @@ DAY = 86400.0
 
 def submit(pipeline: str, inputs: Sequence[str], **options: Any) -> int:
     """Start a batch in the background, and print its name."""
+    from calbatch.cluster.batch.arguments import BatchArguments
     from calbatch.cluster.batch.launching import launch
     from calbatch.cluster.batch.python_api import register
 
-    batch = register(pipeline, inputs, **options)
+    batch = register(BatchArguments(pipeline, inputs, **options))
     launch(batch)
     print(batch.folder.name)  # noqa: T201 - for scripts
     return 0

@@ -9,7 +9,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from calbatch.calibrate import cfg, pars, registry
+from calbatch.calibrate import pars, registry
+from calbatch.calibrate.parameters import cfg
 from calbatch.calibrate.references import CrdsReferences
 from calbatch.calibrate.step import Step
 from calbatch.cluster.exposure.messages import escape_lines
@@ -65,11 +66,11 @@ def params(
         return
     table = Table("parameter", "value", "from", "allowed", "meaning")
     for prefix, part in [("", step), *((f"{a}.", s) for a, s in step.steps().items())]:
-        _rows(table, prefix, part)
+        _add_rows(table, prefix, part)
     Console().print(table)
 
 
-def _rows(table: Table, prefix: str, step: Step) -> None:
+def _add_rows(table: Table, prefix: str, step: Step) -> None:
     for name, (value, source) in step.parameter_values().items():
         parameter = step.parameters()[name]
         unit = f" [{parameter.unit}]" if parameter.unit else ""

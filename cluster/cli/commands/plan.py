@@ -11,6 +11,7 @@ from typing import Any
 import dask
 from rich.table import Table
 
+from calbatch.cluster.batch.arguments import BatchArguments
 from calbatch.cluster.batch.python_api import build_order
 from calbatch.cluster.batch.registering import find_inputs, select_failed
 from calbatch.cluster.display.fetch_progress import defer_fetching
@@ -39,7 +40,7 @@ def main(
     **options: Any,
 ) -> int:
     """Print the plan of a batch; return 1 if some exposures would fail."""
-    step, order = build_order(pipeline, inputs, output_dir, **options)
+    step, order = build_order(BatchArguments(pipeline, inputs, output_dir, **options))
     output = parse_place(step.output_dir or ".")
     step.output_dir = str(output)
     graph = collect_units(step, find_inputs(step, order), output)
@@ -107,7 +108,7 @@ def _print(
         console.print(_references(needs))
     if needs.groups:
         console.print(_kinds(needs))
-        _memory(needs, place, console)
+        _print_memory(needs, place, console)
     for reason in needs.errors.values():
         console.print(f"would fail: {reason}", style="red")
 
@@ -139,7 +140,7 @@ def _kinds(needs: Forecast) -> Table:
     return table
 
 
-def _memory(needs: Forecast, place: placement.Place, console: Console) -> None:
+def _print_memory(needs: Forecast, place: placement.Place, console: Console) -> None:
     largest = max(needs.groups, key=lambda kind: kind.budget.bytes)
     console.print(f"the largest tile takes {_parts(largest)}")
     if not place.workers:
@@ -157,6 +158,12 @@ def _memory(needs: Forecast, place: placement.Place, console: Console) -> None:
         console.print(
             f"{megabytes(waiting * processes)} more for tiles and flags that are kept until "
             "decisions about the whole frame, such as snowballs, have been made"
+        )
+    values = max(kind.budget.reductions for kind in needs.groups)
+    if values:
+        console.print(
+            f"{megabytes(values * (place.workers if local else 1))} more for values of the whole "
+            "frame, such as the signal of reference pixels"
         )
     reference_bytes = _reference_memory(place) if local else 0
     more = (

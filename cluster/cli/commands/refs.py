@@ -162,7 +162,7 @@ def _make_cache() -> None:
 
 def _ensure_cached(client: CacheClient, names: Collection[str]) -> int:
     """Fetch files that are missing from the cache, and print how many are in it."""
-    missing = client.missing(names)
+    missing = client.list_missing(names)
     if missing and client.source is None:
         print_missing(missing, str(client.cache), _console())
         return 1

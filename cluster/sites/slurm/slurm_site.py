@@ -108,7 +108,7 @@ def _start(stack: ExitStack, options: SlurmOptions, batch: str) -> tuple[Any, An
                 memory=options.memory,
                 security=security,
                 protocol=None if security else "tcp://",
-                scheduler_options=_listening(options),
+                scheduler_options=_scheduler_addresses(options),
                 silence_logs=50,
             )
             stack.callback(cluster.close)
@@ -244,7 +244,7 @@ def _credentials(stack: ExitStack, folder: Path, name: str) -> tuple[Any, dict[s
     return Security(require_encryption=True, tls_ca_file=files["ca-file"], **certificates), files
 
 
-def _listening(options: SlurmOptions) -> dict[str, Any]:
+def _scheduler_addresses(options: SlurmOptions) -> dict[str, Any]:
     """Return the scheduler's addresses: one for workers, and the dashboard's on this machine."""
     from distributed.utils import get_ip
 

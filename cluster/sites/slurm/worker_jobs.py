@@ -122,11 +122,6 @@ class WorkerCluster(SLURMCluster):
         self.sync(self._fill)
         self.sync(self._start_watching)
 
-    def alive(self) -> set[str]:
-        """Return the numbers of this cluster's jobs that are pending or running."""
-        numbers: set[str] = self.sync(self._alive)
-        return numbers
-
     def _new_worker_name(self, worker_number: int) -> str:
         """Return an unused name: the scheduler may not know yet that an earlier worker is gone."""
         return f"{self._name}-{next(self._numbers)}"
@@ -161,7 +156,7 @@ class WorkerCluster(SLURMCluster):
 
     async def _replace(self) -> None:
         submitted = dict(self.workers)
-        alive = await self._alive()
+        alive = await self._query_jobs()
         for name, job in submitted.items():
             if job.job_id in alive:
                 continue
@@ -175,7 +170,7 @@ class WorkerCluster(SLURMCluster):
         self._filling = asyncio.create_task(self._fill())
         await asyncio.shield(self._filling)
 
-    async def _alive(self) -> set[str]:
+    async def _query_jobs(self) -> set[str]:
         ask = ["squeue", "--noheader", "--format=%A", f"--user={os.getuid()}"]
         listed = await WorkerJob._call([*ask, f"--name={self.recipe.name}"], env=job_environment())
         return set(listed.split())

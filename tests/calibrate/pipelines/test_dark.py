@@ -8,8 +8,8 @@ from support.agreement import OF_RAMPS, assert_close
 from support.headers import differences
 from support.simulated import offline, small_exposure
 
-from calbatch.calibrate.errors import StepError
 from calbatch.calibrate.pipelines.dark import DarkPipeline
+from calbatch.calibrate.simulate import Noise
 from calbatch.models.datamodels import RampModel
 
 ALLOWED = {
@@ -32,6 +32,7 @@ ALLOWED = {
         ("NIS", {}),
         ("NRS1", {"zero_frame": True}),
         ("GUIDER1", {}),
+        ("MIRIMAGE", {"nints": 2}),
     ],
 )
 def test_the_ramp_and_its_header_are_those_of_jwst(tmp_path, detector, readout):
@@ -52,15 +53,32 @@ def test_the_ramp_and_its_header_are_those_of_jwst(tmp_path, detector, readout):
         assert differing <= ALLOWED.keys()
 
 
-def test_the_order_is_that_of_the_observatory_for_the_near_infrared():
-    assert list(DarkPipeline.step_defs) == [
-        "group_scale", "dq_init", "saturation", "ipc", "superbias", "refpix", "linearity",
-    ]  # fmt: skip
-    assert set(DarkPipeline.step_defs) <= set(JwstDark.step_defs)
+def test_the_order_is_that_of_the_observatory():
+    pipeline = DarkPipeline()
+    orders = {name: [s.name for s in pipeline.steps_for(name)] for name in ("NIRCAM", "MIRI")}
+    assert orders == {
+        "NIRCAM": [
+            "group_scale", "dq_init", "saturation", "ipc", "superbias", "refpix", "linearity",
+        ],
+        "MIRI": [
+            "group_scale", "dq_init", "emicorr", "saturation", "ipc", "firstframe", "lastframe",
+            "reset", "linearity", "rscd",
+        ],
+    }  # fmt: skip
+    assert list(DarkPipeline.step_defs) == list(JwstDark.step_defs)
 
 
-def test_miri_is_not_calibrated_yet():
-    model = RampModel((1, 2, 3, 4))
-    model.meta.instrument.name = "MIRI"
-    with pytest.raises(StepError, match="dark does not support MIRI yet"):
-        DarkPipeline().run(model)
+@pytest.mark.agreement
+@pytest.mark.filterwarnings("ignore")  # warnings of jwst, stcal and crds
+def test_steps_of_miri_that_are_off_by_default(tmp_path):
+    noise = Noise(interference=20.0, cosmic_rays=1000.0, hot=0.01, rscd=0.01)
+    exposure = small_exposure("MIRIMAGE", shape=(32, 64), ngroups=8, nints=2, noise=noise)
+    steps = {"emicorr": {"skip": False}, "firstframe": {"skip": False}}
+    with offline(exposure.set):
+        wanted = JwstDark.call(str(exposure.path), steps=steps)
+        ours = DarkPipeline.call(exposure.path, steps=steps)
+    for name in ("emicorr", "firstframe", "lastframe", "reset", "linearity", "rscd"):
+        found = ours[f"meta.cal_step.{name}"]
+        assert found == getattr(wanted.meta.cal_step, name) == "COMPLETE", name
+    for name in OF_RAMPS:
+        assert_close(np.asarray(getattr(ours, name)), getattr(wanted, name), 4.0, name)

@@ -10,7 +10,7 @@ from astropy.io import fits
 from support.simulated import small_exposure
 
 from calbatch.calibrate.simulate.cache import PATHS
-from calbatch.models.fits.asdf_blocks import read_arrays
+from calbatch.models.asdf.asdf_blocks import read_arrays
 
 KEYS = PATHS | {
     "INSTRUME": "META.INSTRUMENT.NAME",

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import asdf
 import numpy as np
 import pytest
 from stdatamodels.jwst import datamodels as jwst_models
@@ -9,15 +10,18 @@ from support.agreement import assert_close
 from support.detector_steps import assert_tiling_is_invisible, jwst_result, ramp
 from support.step_contract import StepContract
 
-from calbatch.calibrate.errors import ParameterError, ReferenceFileError, StepError
-from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
+from calbatch.calibrate.errors import ReferenceFileError, StepError
+from calbatch.calibrate.products import without_files
 from calbatch.calibrate.steps.emicorr import EmiCorrStep
-from calbatch.cluster.errors import RequestError
-from calbatch.cluster.planning.step_configuration import configure_step
 
 FREQUENCIES = {"Hz390": 390.625, "Hz218": 218.52055}
 READ_NOISE = 4.0
 AMPLITUDE = 12.0
+SAVING = {
+    "skip": False,
+    "onthefly_corr_freq": [390.625, 218.5],
+    "save_intermediate_results": True,
+}
 
 
 def wave(samples: int, rng) -> np.ndarray:
@@ -226,20 +230,76 @@ class TestStep:
         with pytest.raises(ReferenceFileError, match="not an ASDF file"):
             EmiCorrStep(skip=False, override_emicorr=path).run(our)
 
-    def test_saving_waves_is_rejected(self):
-        step = EmiCorrStep(save_intermediate_results=True)
-        step.check()
-        step.onthefly_corr_freq = [390.625]
-        with pytest.raises(ParameterError, match="save_intermediate_results is not supported yet"):
-            step.check()
+    def test_saving_has_no_effect_on_the_waves_of_a_reference(self, reference, caplog):
+        our, _ = models(exposure(1))
+        EmiCorrStep(skip=False, override_emicorr=reference, save_intermediate_results=True).run(our)
+        assert "save_intermediate_results has no effect without onthefly_corr_freq" in caplog.text
 
-    def test_saving_waves_is_rejected_in_a_pipeline_and_before_a_batch(self):
-        values = {"emicorr": {"save_intermediate_results": True, "onthefly_corr_freq": [390.625]}}
-        message = r"emicorr\.save_intermediate_results is not supported yet"
-        with pytest.raises(ParameterError, match=message):
-            Detector1Pipeline.from_config(parameters={"steps": values}).check()
-        with pytest.raises(RequestError, match=message):
-            configure_step("detector1", parameters=values)
+    def test_saved_waves_need_a_folder(self):
+        our, _ = models(exposure(1))
+        our.meta.filename = "a_uncal.fits"
+        step = EmiCorrStep(output_dir="memory://waves", **SAVING)
+        with pytest.raises(StepError, match="save_intermediate_results needs a folder"):
+            step.run(our)
+
+    def test_trials_save_nothing(self, tmp_path):
+        our, _ = models(exposure(1))
+        our.meta.filename = "a_uncal.fits"
+        step = EmiCorrStep(output_dir=str(tmp_path), **SAVING)
+        without_files(step).run(our)
+        assert list(tmp_path.iterdir()) == []
+        step.run(our)
+        assert [path.name for path in tmp_path.iterdir()] == ["a_emi_ref_waves.asdf"]
+
+
+@pytest.mark.agreement
+class TestSavedWaves:
+    @pytest.mark.parametrize(
+        ("given", "subarray", "case"),
+        [
+            ({}, "SUB64", "SUB64"),
+            ({"readpatt": "SLOWR1", "nsamples": 9}, "FULL", "FULL_SLOW"),
+        ],
+    )
+    def test_they_are_those_of_jwst(self, tmp_path, given, subarray, case):
+        from jwst.emicorr import EmiCorrStep as JwstStep
+
+        our, their = models(exposure(6, groups=12, **given), subarray)
+        our.meta.filename = "ours_uncal.fits"
+        theirs = jwst_result(JwstStep, their, output_dir=str(tmp_path), **SAVING)
+        wanted = read_tree(next(tmp_path.iterdir()))
+        ours = EmiCorrStep(output_dir=str(tmp_path), **SAVING).run(our)
+        assert_close(np.asarray(ours.data), theirs.data, READ_NOISE, "emicorr")
+        found = read_tree(tmp_path / "ours_emi_ref_waves.asdf")
+        assert found["frequencies"].keys() == wanted["frequencies"].keys()
+        for name, entry in found["frequencies"].items():
+            other = wanted["frequencies"][name]
+            assert entry["frequency"] == other["frequency"]
+            # the sums of the clipped means are rounded differently
+            np.testing.assert_allclose(
+                entry["phase_amplitudes"], other["phase_amplitudes"], atol=1e-3 * READ_NOISE
+            )
+        for name in ("rowclocks", "frameclocks"):
+            clocks = found["subarray_cases"][case][name]
+            assert clocks == wanted["subarray_cases"][subarray][name]
+
+    @pytest.mark.parametrize("given", [{}, {"readpatt": "SLOWR1", "nsamples": 9}], ids=str)
+    def test_they_are_a_reference_for_both(self, tmp_path, given):
+        """jwst's own file lists FASTR1 or FULL, names under which it looks nothing up."""
+        made = exposure(6, groups=12, **given)
+        our, _ = models(made, "FULL")
+        our.meta.filename = "a_uncal.fits"
+        EmiCorrStep(output_dir=str(tmp_path), **SAVING).run(our)
+        path = tmp_path / "a_emi_ref_waves.asdf"
+        with jwst_models.open(str(path)) as model:
+            assert isinstance(model, jwst_models.EmiModel)
+        compare(made, subarray="FULL", algorithm="sequential", override_emicorr=path)
+
+
+def read_tree(path: Path) -> dict:
+    """Return the tree of an ASDF file, with its arrays."""
+    with asdf.open(path, memmap=False, lazy_load=False) as file:
+        return dict(file.tree)
 
 
 def sine_reference(path: Path, shift: float = 0.0) -> Path:

@@ -15,6 +15,7 @@ from calbatch.calibrate.steps.persistence import (
     group_times,
     seconds_since_1970,
 )
+from calbatch.models import datamodels
 from calbatch.models.dq import DO_NOT_USE, PERSISTENCE, SATURATED
 from calbatch.models.errors import FileError
 from calbatch.models.tiling.plan import Region
@@ -131,6 +132,70 @@ class TestAgreementWithJwst:
         ours = on(**how).run(later.ours())
         assert_same(ours, self.theirs(later, **how))
         assert_same(ours, on(persistence_time=301).run(later.ours()))
+
+
+class TestBatches:
+    """The step as a batch runs it, which gives it the members of its unit."""
+
+    @staticmethod
+    def run_in_batch(exposure, folder, received=None, **parameters):
+        """Return the result, and the windows that the next exposure receives."""
+        model = exposure.ours()
+        step = on(persistence_time=400, **parameters)
+        step.members = {"science": [model], **({"openwindows": [received]} if received else {})}
+        result = step.run_lazily(model)
+        ((suffix, left),) = step.products()
+        assert suffix == "openwindows"
+        path = folder / f"{len(list(folder.iterdir()))}.fits"
+        left.save(path)
+        return result, datamodels.open(path)
+
+    def test_windows_are_handed_on_as_by_a_file(self, tmp_path, rng):
+        path = str(tmp_path / "windows.asdf")
+        how = {"dn_threshold": 30000.0}
+        with_file = {**how, "persistence_time": 400, "save_persistence": path}
+        received = None
+        for later in (0, 250):
+            exposure = exposure_of(rng, later=later)
+            wanted = on(**with_file, persistence_array_file=path).run(exposure.ours())
+            found, left = self.run_in_batch(exposure, tmp_path, received, **how)
+            np.testing.assert_array_equal(np.asarray(found.groupdq), np.asarray(wanted.groupdq))
+            received = left
+            with asdf.open(path) as stored:
+                own = stored["NRCA1"]
+                ends = np.zeros(SHAPE)
+                ends[own["rows"], own["cols"]] = own["vals"]
+            np.testing.assert_array_equal(np.asarray(left.ends), ends)
+            assert left.meta.persistence_time == 400
+            assert left.meta.cal_step.persistence == "COMPLETE"
+
+    def test_results_do_not_depend_on_tiles(self, tmp_path, rng):
+        _, left = self.run_in_batch(exposure_of(rng), tmp_path)
+        model = exposure_of(rng, later=200).ours()
+        names = {"output_dir": str(tmp_path), "output_file": "e.fits"}
+        step = on(persistence_time=400, dn_threshold=30000.0, **names)
+        step.members = {"openwindows": [left]}
+        assert_tiling_is_invisible(step, model)
+
+    def test_windows_of_another_length_are_ignored(self, tmp_path, rng):
+        _, left = self.run_in_batch(exposure_of(rng), tmp_path)
+        left.meta.persistence_time = 399
+        later = exposure_of(rng, later=200)
+        found, _ = self.run_in_batch(later, tmp_path, left)
+        wanted = on(persistence_time=400).run(later.ours())
+        np.testing.assert_array_equal(np.asarray(found.groupdq), np.asarray(wanted.groupdq))
+
+    def test_windows_of_another_frame_are_refused(self, tmp_path, rng):
+        _, left = self.run_in_batch(exposure_of(rng), tmp_path)
+        step = on(persistence_time=400)
+        step.members = {"openwindows": [left.section(0, 5, 0, 11)]}
+        with pytest.raises(StepError, match=r"has windows of 5 x 11 pixels, the exposure 14 x 11"):
+            step.run_lazily(exposure_of(rng).ours())
+
+    def test_outside_batches_nothing_is_handed_on(self, rng):
+        step = on()
+        step.run_lazily(exposure_of(rng).ours())
+        assert step.products() == []
 
 
 class TestRules:

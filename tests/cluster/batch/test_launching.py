@@ -7,6 +7,7 @@ import pytest
 from support.batches import DATE
 
 from calbatch.cluster.batch import launching, liveness
+from calbatch.cluster.batch.arguments import BatchArguments
 from calbatch.cluster.batch.launching import job_name, launch, start_driver
 from calbatch.cluster.batch.python_api import build_order
 from calbatch.cluster.batch.registering import begin_batch
@@ -22,8 +23,8 @@ def batch(simulated, tmp_path, monkeypatch):
     """Return a batch that has been registered and holds its ledger."""
     monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "notes"))
     how = {"scheduler": "sync", "date": DATE, "fsync": False}
-    order = build_order("superbias", simulated.exposures[:1], tmp_path / "out", **how)
-    batch = begin_batch(*order, hold=True)
+    arguments = BatchArguments("superbias", simulated.exposures[:1], tmp_path / "out", **how)
+    batch = begin_batch(*build_order(arguments), hold=True)
     yield batch
     batch.ledger.close()
 

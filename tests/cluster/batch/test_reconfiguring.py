@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from support.batches import DATE, calbatch
 
+from calbatch.cluster.batch.arguments import BatchArguments
 from calbatch.cluster.batch.python_api import build_order
 from calbatch.cluster.batch.reconfiguring import reconfigure
 from calbatch.cluster.batch.registering import begin_batch
@@ -24,7 +25,9 @@ def begun(simulated, tmp_path):
     """Return a batch that has been registered and not driven."""
     inputs = simulated.exposures[:1]
     how = {"scheduler": "sync", "date": DATE, "parameters": PARAMETERS}
-    return begin_batch(*build_order("calwebb_detector1", inputs, tmp_path / "out", **how))
+    return begin_batch(
+        *build_order(BatchArguments("calwebb_detector1", inputs, tmp_path / "out", **how))
+    )
 
 
 def reconfigured(folder):

@@ -4,6 +4,7 @@ import pytest
 from support.batches import DATE, quiet_console
 
 from calbatch.cluster.batch import python_api
+from calbatch.cluster.batch.arguments import BatchArguments
 from calbatch.cluster.batch.registering import begin_batch, resume_batch
 from calbatch.cluster.folder import find_registered, state_of
 from calbatch.cluster.ledger import HeldLedgerError, Ledger, View
@@ -48,7 +49,9 @@ def test_a_batch_refused_by_a_held_ledger_is_not_registered(simulated, tmp_path)
 
 def test_a_batch_taken_up_holds_the_ledger_only_if_anything_is_left(simulated, tmp_path):
     folder = begin_batch(
-        *python_api.build_order("superbias", simulated.exposures[:1], tmp_path, **HOW)
+        *python_api.build_order(
+            BatchArguments("superbias", simulated.exposures[:1], tmp_path, **HOW)
+        )
     ).folder
     with resume_batch(folder, hold=True).hold_ledger() as ledger:
         require_held(folder.state)

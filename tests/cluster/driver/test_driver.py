@@ -1,112 +1,32 @@
 """The driver's loop, with a fake site, a fake planner and a real ledger."""
 
-from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import pytest
+from support.driven_batches import Batch, failing_times, omit_delays
 from support.fakes import (
     FakePlanner,
     FakeSite,
     FakeSites,
     exposure_path,
     fail,
-    inputs,
     plan,
     succeed,
 )
 from support.waiting import be_slow
 
-from calbatch.cluster.driver import driver as driver_module
 from calbatch.cluster.driver import room
-from calbatch.cluster.driver.batch_setup import BatchSetup
 from calbatch.cluster.driver.control import StopRequest, request_stop
-from calbatch.cluster.driver.driver import Driver
-from calbatch.cluster.driver.feed import Feed
-from calbatch.cluster.driver.recording import Recorder
-from calbatch.cluster.driver.staging import Staging, fence_earlier_drivers
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.exposure.job import ExposureOptions
 from calbatch.cluster.exposure.policy import FailureKind, RetryPolicy
-from calbatch.cluster.ledger import Ledger, ProductRow
-from calbatch.cluster.planning.identity import ReferenceChecksums
+from calbatch.cluster.ledger import ProductRow
 from calbatch.cluster.sites.silence import Condition, SilentWorker
 from calbatch.models.errors import FileError
-
-QUICK = RetryPolicy(first_delay=0.0)
 
 
 @pytest.fixture(autouse=True)
 def _no_delays(monkeypatch):
-    monkeypatch.setattr(driver_module, "SITE_DELAY", 0.0)
-    monkeypatch.setattr(driver_module, "LOOK_EVERY", 0.0)
-    monkeypatch.setattr(driver_module, "TICK", 0.01)
-
-
-@dataclass
-class Batch:
-    """A batch on fake sites, and what its driver did."""
-
-    folder: object
-    count: int = 4
-    policy: RetryPolicy = QUICK
-    planner: FakePlanner = field(default_factory=FakePlanner)
-    staging: object = None
-    outcomes: list = field(default_factory=list)
-    said: list = field(default_factory=list)
-    needs_site: bool = True
-    example: object = None
-
-    @property
-    def logs(self):
-        return self.folder / "logs"
-
-    @property
-    def control(self):
-        return self.folder / "control"
-
-    def run(self, *sites, enter=None):
-        """Drive the batch, and return the driver."""
-        self.logs.mkdir(exist_ok=True)
-        paths = [str(path) for _, path in inputs(self.count)]
-        with Ledger(self.folder / "state") as ledger:
-            batch = ledger.add_batch("b", "jump", paths, request={}, parameters={}, software={})
-            sums = ReferenceChecksums(ledger.find_checksum, ledger.add_reference)
-            recorder = Recorder(ledger, batch, sums, self.outcomes.append, self.said.append)
-            setup = BatchSetup(
-                name="b", options=ExposureOptions(), output=self.folder, logs=self.logs,
-                control=self.control, staging=self.staging,
-            )  # fmt: skip
-            with Feed(self.planner, inputs(self.count), self.policy) as feed:
-                driver = Driver(setup, feed, recorder, self.policy)
-                self.needs_site, self.example = driver.prepare(), driver.first_job()
-                if self.needs_site:
-                    driver.run(enter or FakeSites(*sites).enter)
-            sums.close()
-            ledger.commit()
-            self.rows = list(ledger._rows("SELECT * FROM exposures ORDER BY number"))
-            self.events = [(e["kind"], e["text"]) for e in ledger._rows("SELECT * FROM events")]
-            self.attempts = [
-                (a["exposure"] - 1, a["result"], a["alone"])
-                for a in ledger._rows("SELECT * FROM attempts ORDER BY id")
-            ]
-        return driver
-
-    @property
-    def states(self):
-        return [row["state"] for row in self.rows]
-
-
-def failing_times(times, kind, others=succeed):
-    """Return work that fails for some exposures as often as `times` says."""
-    left = dict(times)
-
-    def work(job):
-        if left.get(job.number, 0) > 0:
-            left[job.number] -= 1
-            return fail(job, kind)
-        return others(job)
-
-    return work
+    omit_delays(monkeypatch)
 
 
 def test_all_exposures_are_calibrated_within_the_sites_room(tmp_path):
@@ -344,7 +264,7 @@ def test_an_exposure_past_its_deadline_fails(tmp_path):
     assert batch.rows[0]["reason"] == f"{exposure_path(0)}: took longer than 0.02 s"
 
 
-def test_a_stopped_worker_is_given_up_and_its_exposure_retried(tmp_path):
+def test_a_stopped_worker_is_discarded_and_its_exposure_retried(tmp_path):
     batch, site = Batch(tmp_path, count=2), FakeSite()
     silent = SilentWorker("tcp://w", 99.0, Condition.STOPPED, frozenset({0}))
     attempts = []
@@ -402,54 +322,6 @@ def test_the_outcome_of_a_withdrawn_exposure_is_ignored(tmp_path):
     batch.run(Site(lambda job: succeed(job) if job.number == 1 else None, slots=1))
     assert batch.states == ["failed", "done"]
     assert [outcome.number for outcome in batch.outcomes if not outcome.failed] == [1]
-
-
-def test_each_attempt_has_a_staging_folder_which_is_removed(tmp_path):
-    staging = Staging(tmp_path / "state")
-    batch, seen = Batch(tmp_path, staging=staging), []
-
-    def work(job):
-        seen.append(job.staging.is_dir())
-        return failing(job)
-
-    failing = failing_times({0: 1}, FailureKind.STORAGE)
-    batch.run(FakeSite(work))
-    assert seen == [True] * 5
-    assert list(staging.folder.iterdir()) == []
-
-
-def test_a_driver_that_was_fenced_off_stops(tmp_path):
-    staging = Staging(tmp_path / "state")
-    fence_earlier_drivers(tmp_path / "state")
-    batch = Batch(tmp_path, staging=staging)
-    driver = batch.run(FakeSite())
-    assert driver.stopping.endswith("another driver has taken over the output folder")
-    assert "done" not in batch.states
-
-
-def test_a_batch_ends_if_an_attempt_cannot_be_fenced(tmp_path):
-    staging = Staging(tmp_path / "state")
-    batch = Batch(tmp_path, staging=staging)
-
-    def remove(folder, *, ended):
-        raise OSError("busy")
-
-    staging.remove = remove
-    driver = batch.run(FakeSite())
-    assert "cannot keep an attempt from publishing products: busy" in driver.stopping
-    assert "staging" in [kind for kind, _ in batch.events]
-
-
-def test_a_staging_folder_that_cannot_be_made_fails_the_exposure(tmp_path):
-    staging = Staging(tmp_path / "state")
-    batch = Batch(tmp_path, count=1, staging=staging)
-
-    def make(folder):
-        raise FileError(folder, "cannot be made")
-
-    staging.make = make
-    batch.run(FakeSite())
-    assert batch.states == ["failed"]
 
 
 def test_a_full_disk_ends_the_batch(tmp_path, monkeypatch):

@@ -5,6 +5,8 @@ import stat
 import subprocess
 
 import pytest
+from support.driven_batches import Batch, failing_times, omit_delays
+from support.fakes import FakeSite
 
 from calbatch.cluster.driver import staging as staging_module
 from calbatch.cluster.driver.staging import (
@@ -17,10 +19,16 @@ from calbatch.cluster.driver.staging import (
     take_over,
 )
 from calbatch.cluster.errors import FencedError, RequestError
+from calbatch.cluster.exposure.policy import FailureKind
 from calbatch.cluster.folder import STATE, BatchFolder
-from calbatch.models.errors import StorageError
+from calbatch.models.errors import FileError, StorageError
 from calbatch.models.storage.location import location
 from calbatch.models.storage.upload_permits import Permit
+
+
+@pytest.fixture(autouse=True)
+def _no_delays(monkeypatch):
+    omit_delays(monkeypatch)
 
 
 @pytest.fixture
@@ -208,3 +216,54 @@ class TestObjectStores:
         monkeypatch.setattr(staging, "_permits", permits)
         staging.close()
         assert permits.asked
+
+
+# -- in a driver -------------------------------------------------------------------------------
+
+
+def test_each_attempt_has_a_staging_folder_which_is_removed(tmp_path):
+    staging = Staging(tmp_path / "state")
+    batch, seen = Batch(tmp_path, staging=staging), []
+
+    def work(job):
+        seen.append(job.staging.is_dir())
+        return failing(job)
+
+    failing = failing_times({0: 1}, FailureKind.STORAGE)
+    batch.run(FakeSite(work))
+    assert seen == [True] * 5
+    assert list(staging.folder.iterdir()) == []
+
+
+def test_a_driver_that_was_fenced_off_stops(tmp_path):
+    staging = Staging(tmp_path / "state")
+    fence_earlier_drivers(tmp_path / "state")
+    batch = Batch(tmp_path, staging=staging)
+    driver = batch.run(FakeSite())
+    assert driver.stopping.endswith("another driver has taken over the output folder")
+    assert "done" not in batch.states
+
+
+def test_a_batch_ends_if_an_attempt_cannot_be_fenced(tmp_path):
+    staging = Staging(tmp_path / "state")
+    batch = Batch(tmp_path, staging=staging)
+
+    def remove(folder, *, ended):
+        raise OSError("busy")
+
+    staging.remove = remove
+    driver = batch.run(FakeSite())
+    assert "cannot keep an attempt from publishing products: busy" in driver.stopping
+    assert "staging" in [kind for kind, _ in batch.events]
+
+
+def test_a_staging_folder_that_cannot_be_made_fails_the_exposure(tmp_path):
+    staging = Staging(tmp_path / "state")
+    batch = Batch(tmp_path, count=1, staging=staging)
+
+    def make(folder):
+        raise FileError(folder, "cannot be made")
+
+    staging.make = make
+    batch.run(FakeSite())
+    assert batch.states == ["failed"]

@@ -6,7 +6,11 @@ import json
 import pytest
 
 from calbatch.cluster.planning import associations
-from calbatch.cluster.planning.associations import is_association, read_association
+from calbatch.cluster.planning.associations import (
+    is_association,
+    read_association,
+    read_keywords,
+)
 from calbatch.models.errors import FileError
 
 MEMBERS = [
@@ -37,6 +41,14 @@ def test_a_compressed_association_is_read(tmp_path):
     assert len(read_association(path).products) == 1
     assert is_association(path)
     assert not is_association(tmp_path / "a_uncal.fits")
+
+
+def test_keywords_name_the_file_and_its_pool(tmp_path):
+    path = write(tmp_path, {**WHOLE, "asn_pool": "jw1_pöol.csv"})
+    assert read_keywords(path) == ("x_asn.json", "jw1_p?ol.csv")
+    assert read_keywords(write(tmp_path, WHOLE)) == ("x_asn.json", "")
+    with pytest.raises(FileError, match=r"x_asn\.json: .* its asn_pool is 3"):
+        read_keywords(write(tmp_path, {**WHOLE, "asn_pool": 3}))
 
 
 def product(**fields):

@@ -8,9 +8,8 @@ from calbatch.calibrate.chain import make_chain
 from calbatch.calibrate.pipeline import Pipeline
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.planning.ordering import (
-    find_ordering_step,
+    find_ordering,
     group_exposures,
-    require_state_names,
 )
 from calbatch.cluster.planning.unit_collection import collect_units
 from calbatch.cluster.planning.unit_graph import DraftUnit
@@ -29,18 +28,51 @@ class Glowing(Pipeline):
     step_defs = {"glow": Glow}
 
 
+class Both(Pipeline):
+    """Hands on two states."""
+
+    step_defs = {"accumulate": Accumulate, "glow": Glow}
+
+
+class Backwards(Accumulate):
+    """Takes exposures in another order."""
+
+    orders_by = ("meta.exposure.end_time",)
+
+
 class After(Pipeline):
     """Takes that result."""
 
     takes = ("glow",)
 
 
-def test_the_first_step_that_needs_an_order_counts_unless_it_is_skipped():
-    ordered = Ordered()
-    assert find_ordering_step([Toy2(), ordered]) is ordered.accumulate
-    assert find_ordering_step([Toy2(), Scale()]) is None
-    ordered.accumulate.skip = True
-    assert find_ordering_step([ordered]) is None
+ORDERING = find_ordering([Accumulate()])
+
+
+def test_steps_that_need_the_same_order_are_taken_together_unless_they_are_skipped():
+    both = Both()
+    found = find_ordering([Toy2(), both])
+    assert (found.name, found.hands_on) == ("accumulate and glow", ("memory", "glow"))
+    assert (found.groups_by, found.orders_by) == (Accumulate.groups_by, Accumulate.orders_by)
+    assert find_ordering([Toy2(), Scale()]) is None
+    both.accumulate.skip = True
+    assert find_ordering([both]).hands_on == ("glow",)
+    both.skip = True
+    assert find_ordering([both]) is None
+
+
+def test_steps_that_need_different_orders_are_refused():
+    with pytest.raises(RequestError, match=(
+        "accumulate and Backwards take exposures in different orders: orders_by is "
+        r"meta\.exposure\.start_time and meta\.exposure\.end_time: run them as two batches"
+    )):  # fmt: skip
+        find_ordering([Ordered(), Backwards()])
+
+
+def test_a_hook_that_needs_an_order_is_refused():
+    step = Scale(post_hooks=[Accumulate])
+    with pytest.raises(RequestError, match="Scale: the hook Accumulate takes exposures in order"):
+        find_ordering([step])
 
 
 def test_exposures_are_grouped_and_ordered_by_their_headers(tmp_path):
@@ -50,7 +82,7 @@ def test_exposures_are_grouped_and_ordered_by_their_headers(tmp_path):
     for name, (detector, start) in cards.items():
         path = tmp_path / f"{name}_uncal.fits"
         drafts.append(DraftUnit(path=copy_changed(source, path, DETECTOR=detector, EXPSTART=start)))
-    groups = group_exposures(drafts, Accumulate())
+    groups = group_exposures(drafts, ORDERING)
     assert [[draft.path.name[0] for draft in group] for group in groups] == [["d", "a", "c"], ["b"]]
 
 
@@ -62,10 +94,10 @@ def test_an_exposure_without_a_place_in_the_order_is_refused_by_name(tmp_path, c
         path.write_text("no exposure")
         drafts.append(DraftUnit(path=path))
     with pytest.raises(RequestError, match="Accumulate takes exposures in order") as refused:
-        group_exposures(drafts, Accumulate())
+        group_exposures(drafts, ORDERING)
     assert str(tmp_path / "e0_uncal.fits") in str(refused.value)
     assert end in str(refused.value)
-    assert group_exposures(drafts[1:2], Accumulate()) == []
+    assert group_exposures(drafts[1:2], ORDERING) == []
 
 
 @pytest.mark.parametrize(
@@ -81,12 +113,12 @@ def test_a_suffix_that_renames_what_is_handed_on_is_refused(step, renamed, label
     paths = [tmp_path / "a_uncal.fits", tmp_path / "b_uncal.fits"]
     with pytest.raises(RequestError, match=f"^{label}suffix = 'x': .* hands on the product 'glow'"):
         collect_units(step, paths, tmp_path)
-    assert collect_units(step, paths[:1], tmp_path).paths == paths[:1]
 
 
-def test_other_suffixes_do_not_matter():
+def test_other_suffixes_do_not_matter(tmp_path):
     step = Ordered(suffix="x")
     step.accumulate.suffix = "y"
-    require_state_names([step], step.accumulate)
-    glow = Glow(suffix="glow")
-    require_state_names([glow], glow)
+    paths = [tmp_path / "a_uncal.fits", tmp_path / "b_uncal.fits"]
+    for each in (step, Glow(suffix="glow")):  # goes on to the exposures, which do not exist
+        with pytest.raises(RequestError, match="takes exposures in order"):
+            collect_units(each, paths, tmp_path)

@@ -113,9 +113,9 @@ def test_an_order_is_possible_in_the_first_stage_only(folder):
 
 def test_parameters_of_a_whole_chain_are_refused_where_it_is_cut(folder):
     asn = associate(folder, "p", ("science", "b_rate.fits"))
-    step = make_chain((Rates, Toy2))(suffix="mine")
+    step = make_chain((Rates, Toy2))(skip=True)
     assert collect_units(step, raw(folder), folder / "out").units == ()
-    with pytest.raises(RequestError, match="suffix cannot be set for the chain Rates,Toy2"):
+    with pytest.raises(RequestError, match="skip cannot be set for the chain Rates,Toy2"):
         collect_units(step, [*raw(folder), asn], folder / "out")
 
 
@@ -145,12 +145,12 @@ def test_steps_that_need_several_exposures_are_refused_single_ones():
         (
             "persistence",
             {"skip": False, "save_persistence": "s.asdf"},
-            r"persistence\.save_persistence = 's\.asdf': .* of one batch must not share the file",
+            r"persistence\.save_persistence = 's\.asdf': 3 exposures would share it: leave it out",
         ),
         (
             "persistence",
             {"skip": False, "persistence_array_file": "s.asdf"},
-            r"persistence\.persistence_array_file = 's\.asdf': .* one batch for each exposure",
+            r"persistence\.persistence_array_file = 's\.asdf': .* the next without a file",
         ),
     ],
 )

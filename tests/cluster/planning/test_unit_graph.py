@@ -32,6 +32,15 @@ def test_makers_come_before_the_units_that_need_them():
     assert graph.depth == 3
 
 
+def test_the_depth_of_a_selection_is_its_own():
+    chain = [draft(0)]
+    for number in range(1, 4):
+        chain.append(draft(number, chain[-1]))
+    graph = number_units([*chain, draft(4, chain[0])])
+    assert graph.depth == 4
+    assert [graph.select(numbers).depth for numbers in ([4], [0], [2, 4])] == [2, 1, 3]
+
+
 def test_a_circular_dependency_is_named():
     a, b = draft(0), draft(1)
     a.members.append(DraftMember("science", "x", b))

@@ -268,7 +268,7 @@ def test_exposures_that_were_not_sent_are_forgotten(site, client, three):
 
 
 @pytest.mark.parametrize(("numbers", "gone"), [(None, {0, 1, 2}), ([1], {1}), ([], set())])
-def test_tasks_that_are_given_up_are_cancelled(site, client, three, numbers, gone):
+def test_withdrawn_tasks_are_cancelled(site, client, three, numbers, gone):
     submit_all(site, three)
     site.withdraw(numbers)
     assert client.cancelled == [client.futures[n] for n in sorted(gone)]
@@ -381,7 +381,7 @@ def test_unfinished_files_of_an_exposure_that_is_not_sent_are_removed(tiles, cli
     assert writer.aborted
 
 
-def test_unfinished_files_of_an_exposure_that_is_given_up_are_removed(tiles, client, three):
+def test_unfinished_files_of_a_withdrawn_exposure_are_removed(tiles, client, three):
     site, writer = tiles
     site.submit(three[0])
     site.withdraw()

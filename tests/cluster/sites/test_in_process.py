@@ -46,7 +46,7 @@ def test_there_is_no_log_that_could_explain_a_death(calibrated, three, tmp_path)
 
 
 @pytest.mark.parametrize(("numbers", "left"), [(None, []), ([], [0, 1, 2]), ([0, 2, 9], [1])])
-def test_exposures_that_are_given_up_are_not_calibrated(calibrated, three, numbers, left):
+def test_withdrawn_exposures_are_not_calibrated(calibrated, three, numbers, left):
     site = InProcess(1)
     for job in three:
         site.submit(job)

@@ -165,14 +165,14 @@ def test_a_place_knows_its_site_and_describes_itself(place, site, description, t
     Place("local", 1, "exposure"),
 ])  # fmt: skip
 def test_a_place_that_has_no_more_memory_stays_the_same_for_one_exposure(place):
-    assert place.alone() is place
+    assert place.for_one() is place
 
 
 def test_one_exposure_has_a_local_cluster_or_a_larger_job_for_itself():
-    assert Place("local", 8, "exposure").alone() == Place("local", 1, "exposure")
-    alone = Place("slurm", 0, "exposure", named_site=BIG).alone()
+    assert Place("local", 8, "exposure").for_one() == Place("local", 1, "exposure")
+    alone = Place("slurm", 0, "exposure", named_site=BIG).for_one()
     assert (alone.named_site.options.jobs, alone.named_site.options.cores) == (1, 1)
-    assert alone.alone() != Place("slurm", 0, "exposure", named_site=BIG)
+    assert alone.for_one() != Place("slurm", 0, "exposure", named_site=BIG)
 
 
 # -- opening -----------------------------------------------------------------------------------

@@ -79,18 +79,25 @@ def test_a_scheduler_with_certificates(simulated, tmp_path):
             run(Plain, simulated.exposures, tmp_path, scheduler=address, console=quiet_console())
 
 
+def reason_to_refuse(address, *, insecure=False):
+    try:
+        refuse_insecure(address, insecure=insecure)
+    except RequestError as error:
+        return str(error)
+    return ""
+
+
 @pytest.mark.parametrize("address", ["tcp://10.0.0.1:8786", "tcp://head.example:8786"])
-def test_what_others_could_listen_to_is_refused(address):
-    with pytest.raises(RequestError, match="not encrypted, and not on this machine"):
-        refuse_insecure(address, insecure=False)
-    refuse_insecure(address, insecure=True)
+def test_traffic_that_others_could_read_is_refused(address):
+    assert "not encrypted, and not on this machine" in reason_to_refuse(address)
+    assert reason_to_refuse(address, insecure=True) == ""
 
 
 @pytest.mark.parametrize(
     "address", ["tcp://127.0.0.1:1", "tcp://127.8.9.1:1", "tcp://[::1]:1", "tcp://localhost:1"]
 )
-def test_what_stays_here_is_not(address):
-    refuse_insecure(address, insecure=False)
+def test_traffic_within_the_machine_is_accepted(address):
+    assert reason_to_refuse(address) == ""
 
 
 def test_certificates_that_are_not_there_are_named(tmp_path):

@@ -171,7 +171,7 @@ def test_a_stopped_worker_that_goes_on_after_all_publishes_nothing(foreign, tmp_
     assert len(products_in(out)) == 3
 
 
-def test_a_stopped_worker_on_another_host_without_a_nanny_is_given_up(
+def test_a_stopped_worker_on_another_host_without_a_nanny_counts_as_dead(
     foreign, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("calbatch.cluster.sites.silence.find_listener", lambda address: None)
@@ -264,7 +264,7 @@ def test_a_scheduler_that_is_stopped_is_reported_and_waited_for(apart, tmp_path)
 
 
 @pytest.mark.slow
-def test_a_job_that_is_suspended_with_its_nanny_is_given_up(apart, tmp_path):
+def test_a_job_that_is_suspended_with_its_nanny_counts_as_dead(apart, tmp_path):
     address, processes, gate, start_another = apart
     out, told = tmp_path / "out", []
 

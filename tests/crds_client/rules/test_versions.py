@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.crds_rules import RELATION_VALUES, RELATIONS, VERSION_VALUES
 
-from calbatch.crds_client.rules.versions import comparable, parse_relation, version_key
+from calbatch.crds_client.rules.versions import are_comparable, parse_relation, version_key
 
 relations = st.sampled_from([*RELATIONS, *RELATION_VALUES, "< (5,0,1)", "=(5,0)"])
 
@@ -36,6 +36,6 @@ def test_relations_as_crds(one, other):
     except ValueError:
         assert expected is None
         return
-    assert comparable(*ours) == (expected is not None)
+    assert are_comparable(*ours) == (expected is not None)
     if expected is not None:
         assert (ours[0] < ours[1]) == expected

@@ -159,7 +159,7 @@ def test_values_are_looked_up_by_keyword_and_kind():
     ]
     assert [found.logical(keyword) for keyword in ("L", "F", "GONE")] == [True, False, False]
     assert (found.text("TEXT"), found.text("GONE"), found.text("GONE", "x")) == ("it's", "", "x")
-    assert (found.bare("DATASUM"), found.bare("GONE")) == ("0012", "")
+    assert (found.bare_text("DATASUM"), found.bare_text("GONE")) == ("0012", "")
     assert "N" in found
     assert "GONE" not in found
 

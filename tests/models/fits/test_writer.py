@@ -1,15 +1,11 @@
 """Files written by rows: bytes, checksums and errors."""
 
-import errno
 import gzip
 import itertools
 import os
 import pickle
-import resource
-import subprocess
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +13,11 @@ import pytest
 from astropy.io import fits
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.written_files import PRIMARY, finish_file, image_part, random_array, two_fields
 
-from calbatch.models.errors import FileError, ModelError, StorageError
+from calbatch.models.errors import FileError, ModelError
 from calbatch.models.fits import byteorder
 from calbatch.models.fits.layout import read_layout, verify_checksums
-from calbatch.models.fits.readers import RowReader
 from calbatch.models.fits.writer import (
     CopiedHdu,
     FitsWriter,
@@ -33,7 +29,6 @@ from calbatch.models.fits.writer import (
 
 IN_ONE_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 DTYPES = ["u1", "i1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8", "?"]
-PRIMARY = OutputImage(name="", extname="PRIMARY")
 shapes = st.lists(st.integers(1, 6), min_size=1, max_size=4).map(tuple)
 
 
@@ -41,18 +36,6 @@ shapes = st.lists(st.integers(1, 6), min_size=1, max_size=4).map(tuple)
 def small_scratch(monkeypatch):
     """Make the rows of small test images span several buffers."""
     monkeypatch.setattr(byteorder, "SCRATCH_BYTES", 64)
-
-
-def random_array(shape, dtype, seed=0):
-    bits = np.random.default_rng(seed).bytes(int(np.prod(shape)) * np.dtype(dtype).itemsize)
-    found = np.frombuffer(bits, dtype if dtype != "?" else "u1").reshape(shape)
-    return found if dtype != "?" else found > 99
-
-
-def image_part(name, array, *cards):
-    return OutputImage(
-        name=name, extname=name.upper(), dtype=array.dtype, shape=array.shape, cards=cards
-    )
 
 
 def bands_of(array, edges):
@@ -172,17 +155,6 @@ def test_invalid_files_are_refused(tmp_path, parts, message):
         FitsWriter(tmp_path / "a.fits", parts)
 
 
-def two_fields(path, **options):
-    data, dq = random_array((2, 5, 4), "f4"), random_array((5, 4), "u4")
-    cards = [("COUNT", 0, "number of jumps"), ("NOTE", "x" * 150, "")]
-    parts = [
-        OutputImage(name="", extname="PRIMARY", cards=cards),
-        image_part("data", data),
-        image_part("dq", dq),
-    ]
-    return FitsWriter(path, parts, **options), data, dq
-
-
 def test_arrays_are_not_changed_whatever_their_strides(tmp_path):
     writer, data, dq = two_fields(tmp_path / "a.fits")
     writer.prepare()
@@ -240,12 +212,6 @@ def test_every_row_must_be_written_once(tmp_path, rows, message):
     with pytest.raises(ModelError, match=message):
         writer.finish(receipts)
     assert not (tmp_path / "a.fits").exists()
-
-
-def finish_file(writer, data, dq, updates=None):
-    writer.prepare()
-    receipts = [writer.write_rows("data", (0, 5), data), writer.write_rows("dq", (0, 5), dq)]
-    return writer.finish(receipts, updates)
 
 
 def test_reserved_cards_are_filled_in_at_the_end(tmp_path):
@@ -429,138 +395,6 @@ def test_a_foreign_hdu_is_not_updated(tmp_path):
     writer.prepare()
     with pytest.raises(ModelError, match=r"FOREIGN is copied from .* and cannot be updated"):
         writer.finish([], {"FOREIGN": {"ODD": 2}})
-
-
-def test_folders_that_cannot_be_written_are_named(tmp_path):
-    (tmp_path / "file").write_bytes(b"")
-    (tmp_path / "folder.fits").mkdir()
-    messages = {
-        "absent/a.fits": "its folder does not exist",
-        "file/a.fits": "its folder is not a folder",
-        "folder.fits": "it is a folder",
-        "x" * 300: "the name is too long",
-    }
-    for name, message in messages.items():
-        writer, *_ = two_fields(tmp_path / name)
-        with pytest.raises(FileError, match=message) as caught:
-            writer.prepare()
-        assert str(caught.value).startswith(f"{tmp_path / name}: cannot be written: ")
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_permission(tmp_path):
-    tmp_path.chmod(0o500)
-    writer, *_ = two_fields(tmp_path / "a.fits")
-    with pytest.raises(FileError, match="no permission to write in its folder"):
-        writer.prepare()
-
-
-def test_a_missing_or_truncated_temporary_file_is_detected(tmp_path):
-    writer, data, dq = two_fields(tmp_path / "a.fits")
-    writer.prepare()
-    receipts = [writer.write_rows("data", (0, 5), data), writer.write_rows("dq", (0, 5), dq)]
-    os.truncate(writer.temporary, 100)
-    with pytest.raises(StorageError, match=r"a\.fits: its unfinished .*\.part was cut short"):
-        writer.finish(receipts)
-    writer.abort()
-    for action in (lambda: writer.finish(receipts), lambda: writer.write_rows("dq", (0, 5), dq)):
-        with pytest.raises(StorageError, match=r"a\.fits: its unfinished .*\.part is gone"):
-            action()
-    assert not list(tmp_path.iterdir())
-
-
-def complete_file(path):
-    """Return the writer of a complete file that has not been published."""
-    writer, data, dq = two_fields(path)
-    writer.prepare()
-    writer.complete([writer.write_rows("data", (0, 5), data), writer.write_rows("dq", (0, 5), dq)])
-    return writer
-
-
-def test_a_file_is_not_published_before_it_is_complete(tmp_path):
-    writer, *_ = two_fields(tmp_path / "a.fits")
-    writer.prepare()
-    with pytest.raises(ModelError, match=r"a\.fits: is not complete"):
-        writer.publish()
-
-
-def test_the_obstacle_to_publishing_a_complete_file_is_named(tmp_path):
-    for name, obstacle, error, message in (
-        (
-            "gone",
-            lambda writer: writer.temporary.unlink(),
-            StorageError,
-            r"its unfinished .* is gone",
-        ),
-        ("folder", lambda writer: writer.path.mkdir(), FileError, "it is a folder"),
-    ):
-        writer = complete_file(tmp_path / f"{name}.fits")
-        obstacle(writer)
-        with pytest.raises(error, match=rf"{name}\.fits: .*{message}"):
-            writer.publish()
-
-
-@contextmanager
-def files_no_larger_than(size):
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def test_no_room_is_found_before_any_work(tmp_path):
-    writer, *_ = two_fields(tmp_path / "a.fits")
-    with files_no_larger_than(9000), pytest.raises(StorageError, match=os.strerror(errno.EFBIG)):
-        writer.prepare()
-    writer.abort()
-    assert not list(tmp_path.iterdir())
-
-
-def test_no_room_while_rows_are_written(tmp_path):
-    writer, data, dq = two_fields(tmp_path / "a.fits")
-    writer.prepare()
-    with files_no_larger_than(9000), pytest.raises(StorageError, match=r"a\.fits: writing"):
-        finish_file(writer, data, dq)
-    writer.abort()
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.fixture
-def tiny_disk(tmp_path):
-    """Mount a file system of one megabyte, and yield its folder."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
-    try:
-        made = subprocess.run(mount, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("there is no mount command")
-    if made.returncode:
-        pytest.skip(f"a file system may not be mounted here: {made.stderr.strip()}")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
-
-
-def test_a_full_disk_leaves_nothing(tiny_disk):
-    array = np.zeros((600, 600), "f4")
-    with pytest.raises(StorageError, match=os.strerror(errno.ENOSPC)):
-        write_fits(tiny_disk / "a.fits", [PRIMARY, image_part("sci", array)], {"sci": array})
-    assert not list(tiny_disk.iterdir())
-    small = array[:300, :300]
-    write_fits(tiny_disk / "b.fits", [PRIMARY, image_part("sci", small)], {"sci": small})
-    assert verify_checksums(read_layout(tiny_disk / "b.fits")) == 2
-
-
-def test_a_file_system_that_cannot_reserve_space(tmp_path, monkeypatch):
-    def unsupported(*_):
-        raise OSError(95, "Operation not supported")
-
-    monkeypatch.setattr(os, "posix_fallocate", unsupported)
-    writer, data, dq = two_fields(tmp_path / "a.fits")
-    finish_file(writer, data, dq)
-    np.testing.assert_array_equal(RowReader(read_layout(writer.path).find("DQ")).whole(), dq)
 
 
 @pytest.mark.parametrize("fsync", [False, True])

@@ -57,6 +57,18 @@ def test_cores_span_the_frames_width():
     assert {core.cols for core in tile_cores(node)} == {(0, 7)}
 
 
+@pytest.mark.parametrize(
+    ("row_megabytes", "memory_gigabytes", "height"),
+    [(1, 64, 112), (20, 64, 8), (20, 1, 6), (100, 4, 5), (100, 0.5, 1)],
+)
+def test_tiles_of_large_rows_have_some_rows_if_memory_suffices(
+    row_megabytes, memory_gigabytes, height
+):
+    with dask.config.set({SETTING: int(memory_gigabytes * 2**30)}):
+        edges = tile_edges(source(height * 3), row_megabytes * 2**20)
+    assert edges[1] == height
+
+
 def test_a_row_larger_than_memory_is_rejected():
     node = SourceNode({"data": ConstantReader((2, 1000), "f4", 0)}, (2, 1000))
     with (

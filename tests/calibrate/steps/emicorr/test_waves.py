@@ -8,7 +8,7 @@ from scipy.interpolate import interp1d
 from calbatch.calibrate.errors import ReferenceFileError, SkipStep
 from calbatch.calibrate.simulate.write import write_asdf
 from calbatch.calibrate.steps.emicorr.clocks import Clocks
-from calbatch.calibrate.steps.emicorr.waves import fit_spline, read_interference
+from calbatch.calibrate.steps.emicorr.waves import ReadoutKind, fit_spline, read_interference
 
 TREE = """
 frequencies:
@@ -19,6 +19,10 @@ subarray_cases:
   FULL_SLOW: {rowclocks: 2333, frameclocks: 2388992, freqs: {SLOW: {MIRIMAGE: [Hz390]}}}
   SUB64: {rowclocks: 28, frameclocks: 8512, freqs: {FAST: [Hz390]}}
 """
+
+
+def kind(subarray, readpatt, detector="MIRIMAGE"):
+    return ReadoutKind(subarray=subarray, readpatt=readpatt, detector=detector)
 
 
 @pytest.fixture
@@ -43,7 +47,7 @@ def reference(tmp_path):
     ],
 )
 def test_waves_are_listed_by_subarray_and_speed(reference, subarray, readpatt, clocks, frequencies):
-    found = read_interference(reference(), subarray, readpatt, "MIRIMAGE")
+    found = read_interference(reference(), kind(subarray, readpatt))
     assert found.clocks == clocks
     assert [wave.frequency for wave in found.waves] == frequencies
     np.testing.assert_array_equal(found.waves[0].samples, [0, 1, 0, -1])
@@ -59,7 +63,7 @@ def test_waves_are_listed_by_subarray_and_speed(reference, subarray, readpatt, c
 )
 def test_other_exposures_are_skipped(reference, subarray, readpatt, detector):
     with pytest.raises(SkipStep, match=f"nothing for SUBARRAY {subarray}, READPATT {readpatt}"):
-        read_interference(reference(), subarray, readpatt, detector)
+        read_interference(reference(), kind(subarray, readpatt, detector))
 
 
 @pytest.mark.parametrize(
@@ -76,7 +80,7 @@ def test_other_exposures_are_skipped(reference, subarray, readpatt, detector):
 )
 def test_damaged_references_are_errors(reference, change, message):
     with pytest.raises(ReferenceFileError, match=message):
-        read_interference(reference(change), "SUB64", "FAST", "MIRIMAGE")
+        read_interference(reference(change), kind("SUB64", "FAST"))
 
 
 @pytest.mark.parametrize("size", [2, 3, 4, 5, 200])

@@ -13,11 +13,11 @@ from calbatch.calibrate.steps.jump.rules import (
     ONE_BY_ONE,
     choose_method,
     gather_gain,
+    is_true_nowhere,
     make_search,
     median_gain,
     number_differences,
     true_everywhere,
-    true_nowhere,
     unusable_groups,
 )
 from calbatch.models.dq import DO_NOT_USE, SATURATED
@@ -47,7 +47,7 @@ class TestRegions:
         expected = [all(region[g] for region in regions) for g in range(3)]
         arrays = [np.array([region]) for region in regions]
         assert true_everywhere(arrays).tolist() == [expected]
-        assert true_nowhere(arrays) is not any(expected)
+        assert is_true_nowhere(arrays) is not any(expected)
 
     def test_the_median_gain_is_that_of_all_regions(self):
         regions = [gather_gain(np.array([[1.0, 9.0]])), gather_gain(np.array([[2.0, np.nan]]))]

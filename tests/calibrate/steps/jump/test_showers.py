@@ -4,8 +4,8 @@ import dask
 import numpy as np
 import pytest
 from astropy.io import fits
-from support.detector_steps import Exposure, jwst_result, reference_file
-from support.jumps import Ramps, calm, stormy
+from support.detector_steps import jwst_result
+from support.jumps import calm, stormy
 from support.showers import add_showers
 from support.snowballs import add_snowballs
 
@@ -21,15 +21,8 @@ SHAPE = (48, 56)
 RULES = ShowerRules(min_area=90, factor=1.1, max_axis=400, later_groups=2, columns=40)
 
 
-def observe(ramps: Ramps) -> Exposure:
-    facts = {"group_time": 2.8, "nframes": 1, "groupgap": 0}
-    return Exposure(ramps.data, ramps.groupdq, ramps.pixeldq, exposure=facts)
-
-
-def references(folder, ramps):
-    gain = reference_file(folder / "gain.fits", {"SCI": ramps.gain})
-    noise = reference_file(folder / "readnoise.fits", {"SCI": ramps.readnoise})
-    return {"override_gain": gain, "override_readnoise": noise}
+def observe(ramps):
+    return ramps.observed(group_time=2.8, nframes=1, groupgap=0)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # stcal computes with NaN and infinities
@@ -57,7 +50,7 @@ class TestAgreementWithJwst:
         observed = observe(add_showers(drawn, seed))
         if seed == 3:
             observed.groupdq[:, :2, :, 4:] |= np.uint8(DO_NOT_USE)  # not in reference pixels
-        options = {**references(tmp_path, drawn), "find_showers": True, **parameters}
+        options = {**drawn.references(tmp_path), "find_showers": True, **parameters}
         theirs = jwst_result(JwstStep, observed.theirs(), **options)
         with dask.config.set({"calbatch.tile-rows": 16}):
             ours = JumpStep(**options).run(observed.ours()).save(tmp_path / "ours.fits")
@@ -72,7 +65,7 @@ class TestAgreementWithJwst:
         from jwst.jump import JumpStep as JwstStep
 
         drawn = add_showers(calm(3, 8, SHAPE, 1), 1)
-        options = {**references(tmp_path, drawn), "find_showers": True}
+        options = {**drawn.references(tmp_path), "find_showers": True}
         found = [
             jwst_result(JwstStep, observe(drawn).theirs(), max_shower_amplitude=value, **options)
             for value in (4.0, 0.001)

@@ -4,8 +4,8 @@ import dask
 import numpy as np
 import pytest
 from astropy.io import fits
-from support.detector_steps import Exposure, jwst_result, reference_file
-from support.jumps import Ramps, calm, stormy
+from support.detector_steps import jwst_result
+from support.jumps import calm, stormy
 from support.snowballs import add_snowballs
 
 from calbatch.calibrate.steps.jump import JumpStep
@@ -28,17 +28,6 @@ RULES = SnowballRules(
 )
 
 
-def observe(ramps: Ramps) -> Exposure:
-    facts = {"group_time": 10.7, "nframes": 4, "groupgap": 1}
-    return Exposure(ramps.data, ramps.groupdq, ramps.pixeldq, exposure=facts)
-
-
-def references(folder, ramps):
-    gain = reference_file(folder / "gain.fits", {"SCI": ramps.gain})
-    noise = reference_file(folder / "readnoise.fits", {"SCI": ramps.readnoise})
-    return {"override_gain": gain, "override_readnoise": noise}
-
-
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # stcal computes with NaN and infinities
 class TestAgreementWithJwst:
     @pytest.mark.parametrize(
@@ -58,10 +47,10 @@ class TestAgreementWithJwst:
         from jwst.jump import JumpStep as JwstStep
 
         drawn = (calm if seed % 2 else stormy)(2, 7, SHAPE, seed)
-        observed = observe(add_snowballs(drawn, seed))
+        observed = add_snowballs(drawn, seed).observed()
         if seed == 2:
             observed.groupdq[1, 4] |= np.uint8(DO_NOT_USE)  # cores make this group usable
-        options = {**references(tmp_path, drawn), "expand_large_events": True, **parameters}
+        options = {**drawn.references(tmp_path), "expand_large_events": True, **parameters}
         theirs = jwst_result(JwstStep, observed.theirs(), **options)
         with dask.config.set({"calbatch.tile-rows": 16}):
             ours = JumpStep(**options).run(observed.ours()).save(tmp_path / "ours.fits")

@@ -26,7 +26,7 @@ from support.fitted_ramps import (
 from calbatch.calibrate.errors import StepError
 from calbatch.calibrate.steps.ramp_fit.least_squares import (
     OPTIONAL,
-    all_usable,
+    are_all_usable,
     find_group_range,
     fit_ramps,
     usable_groups,
@@ -179,8 +179,8 @@ class TestMiri:
             usable_groups(r.groupdq, settings=r.settings(suppress=False)) for r in halves(ramps)
         ]
         assert find_group_range(found, where="x") == (0, 5)
-        assert not all_usable(found)
-        assert not all_usable(found[:1])
+        assert not are_all_usable(found)
+        assert not are_all_usable(found[:1])
 
     def test_suppressed_ramps_do_not_make_a_group_usable(self, rng):
         ramps = draw(rng, 1, 4)

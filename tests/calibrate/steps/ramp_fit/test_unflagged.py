@@ -32,8 +32,8 @@ def add_starting_rates(ramps, low, plan, differences, spoiled, odd, total):
 
 
 @kernel
-def whole_ramp(gain, noise, current, valid, plan, whole):
-    unflagged.whole_ramp(gain, noise, current, valid, plan, whole)
+def fill_whole(gain, noise, current, valid, plan, whole):
+    unflagged.fill_whole(gain, noise, current, valid, plan, whole)
 
 
 @kernel
@@ -99,7 +99,7 @@ class TestVariances:
         work = make_stretch(1, 1, plan)
         work.noise[:], work.current[:], work.valid[:] = noise, current, valid
         gains = few_ramps(np.zeros((1, GROUPS, 1)), gain=gain).gain
-        whole_ramp(gains, work.noise, work.current, work.valid, plan, work.whole)
+        fill_whole(gains, work.noise, work.current, work.valid, plan, work.whole)
         return type(work.whole)(*(array[0] for array in work.whole))
 
     @pytest.mark.parametrize(("gain", "noise", "current"), [(2, 5, 1.5), (0.5, 9, 700), (1, 1, 0)])

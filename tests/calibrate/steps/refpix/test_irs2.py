@@ -10,8 +10,8 @@ from jwst.refpix import RefPixStep as JwstRefPixStep
 from support.interleaved import READ_NOISE, interleaved_ramp, reference_rows, write_weights
 
 from calbatch.calibrate.errors import ReferenceFileError, StepError
-from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
 from calbatch.calibrate.steps._interleaving import InterleavedLayout
+from calbatch.calibrate.steps.linearity import LinearityStep
 from calbatch.calibrate.steps.refpix import RefPixStep
 from calbatch.calibrate.steps.refpix._prediction import (
     PIXEL_TIMES,
@@ -150,18 +150,29 @@ def test_references_that_do_not_fit_are_rejected(ramp, tmp_path):
         correct(ramp, "N/A")
 
 
-def test_interleaved_pixels_are_not_kept_yet(ramp, weights):
-    with pytest.raises(StepError, match="preserve_irs2_refpix = True is not supported yet"):
-        correct(ramp, weights, preserve_irs2_refpix=True)
+def test_pixels_do_not_depend_on_whether_interleaved_ones_are_kept(ramp, weights, whole):
+    with dask.config.set({"calbatch.tile-rows": 301}):
+        result = correct(ramp, weights, preserve_irs2_refpix=True)
+        found = values(result)
+    layout = InterleavedLayout(is_turned=False)
+    assert np.array_equal(found[..., layout.science_rows, :], whole)
+    left = found[..., layout.reference_rows[640:], :]
+    assert np.isfinite(left).all()
+    assert abs(left.mean()) < 1 < left.std()  # their mean over the groups is not added back
+    with pytest.raises(StepError, match="3200 rows include the interleaved reference pixels"):
+        LinearityStep().run(result)
 
 
-def test_a_pipeline_refuses_to_keep_interleaved_pixels_by_name(ramp, weights):
-    pipeline = Detector1Pipeline()
-    others = {alias: {"skip": True} for alias in pipeline.steps()}
-    kept = {"skip": False, "override_refpix": str(weights), "preserve_irs2_refpix": True}
-    pipeline.configure(others | {"refpix": kept}, "a test")
-    with pytest.raises(StepError, match="refpix: preserve_irs2_refpix = True is not supported yet"):
-        pipeline.run_lazily(ramp.ours())
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("detector", "parameters", "few"),
+    [("NRS1", {}, 0.0), ("NRS2", {"irs2_mean_subtraction": True}, 5e-5)],
+)
+def test_kept_interleaved_pixels_agree_with_jwst(weights, detector, parameters, few):
+    placed = interleaved_ramp(detector, ngroups=3, seed=6)
+    parameters = {**parameters, "preserve_irs2_refpix": True}
+    wanted = correct_by_jwst(placed, weights, **parameters)
+    assert_agrees(correct(placed, weights, **parameters), wanted, few)
 
 
 def test_another_order_of_pixels_is_rejected(ramp, weights):

@@ -7,11 +7,8 @@ from calbatch.calibrate.steps.refpix.combine import ReferenceSignal
 from calbatch.calibrate.steps.refpix.geometry import DetectorPlacement
 from calbatch.calibrate.steps.refpix.pixels import (
     gather_flagged,
-    gather_flagged_with_zero_frames,
     gather_usable,
-    gather_usable_with_zero_frames,
     subtract_reference,
-    subtract_reference_with_zero_frames,
 )
 from calbatch.models.dq import DO_NOT_USE, REFERENCE_PIXEL
 from calbatch.models.tiling.plan import Region
@@ -43,8 +40,9 @@ def test_columns_of_a_region_do_not_change_results(blocks):
     data = rng.normal(0, 1, (2, 3, 6, 8)).astype(np.float32)
     rows, cols = (rng.normal(0, 1, (2, 3, b, n)) for b, n in zip(blocks, (20, 30), strict=True))
     signal = ReferenceSignal(rows, cols)
-    whole = subtract_reference(data, signal=signal, region=Region((5, 11), (10, 18)))
-    part = subtract_reference(data[..., 2:5, 1:7], signal=signal, region=Region((7, 10), (11, 17)))
+    (whole,) = subtract_reference(data, signal=signal, region=Region((5, 11), (10, 18)))
+    inner = Region((7, 10), (11, 17))
+    (part,) = subtract_reference(data[..., 2:5, 1:7], signal=signal, region=inner)
     assert np.array_equal(part, whole[..., 2:5, 1:7])
     assert whole.dtype == np.float32
     across, along = np.arange(10, 18) * blocks[0] // 30, np.arange(5, 11) * blocks[1] // 20
@@ -56,14 +54,14 @@ def test_inputs_are_unchanged():
     data = np.ones((1, 1, 4, 4), dtype=np.float32)
     data.flags.writeable = False
     signal = ReferenceSignal(np.ones((1, 1, 1, 4)), np.ones((1, 1, 1, 4)))
-    result = subtract_reference(data, signal=signal, region=Region((0, 4), (0, 4)))
+    (result,) = subtract_reference(data, signal=signal, region=Region((0, 4), (0, 4)))
     assert (result == -1).all()
     assert (data == 1).all()
 
 
 def test_zero_frames_are_gathered_as_a_last_group():
     data, pixeldq, zero = samples()
-    found, good = gather_usable_with_zero_frames(data, pixeldq, zero)
+    found, good = gather_usable(data, pixeldq, zero)
     wanted, usable = gather_usable(data, pixeldq)
     np.testing.assert_array_equal(found[:, :-1], wanted)
     np.testing.assert_array_equal(found[:, -1], zero)
@@ -73,7 +71,7 @@ def test_zero_frames_are_gathered_as_a_last_group():
 def test_flagged_pixels_of_zero_frames_are_a_last_group():
     place = {"region": REGION, "placement": DetectorPlacement((2, 9), (0, 100), 1, 2), "columns": 0}
     data, pixeldq, zero = samples()
-    found, columns = gather_flagged_with_zero_frames(data, pixeldq, zero, **place)
+    found, columns = gather_flagged(data, pixeldq, zero, **place)
     wanted, same = gather_flagged(data, pixeldq, **place)
     np.testing.assert_array_equal(found[:, :-1], wanted)
     np.testing.assert_array_equal(
@@ -88,7 +86,7 @@ def test_zero_frames_lose_the_signal_of_the_last_group_unless_unusable():
     rows, cols = np.zeros((2, 4, 2)), np.zeros((2, 4, 9))
     rows[:, :3], rows[:, 3], cols[:, 3, 5] = 1, 5, 2
     signal = ReferenceSignal(rows, cols)
-    found, first = subtract_reference_with_zero_frames(data, zero, signal=signal, region=REGION)
+    found, first = subtract_reference(data, zero, signal=signal, region=REGION)
     np.testing.assert_array_equal(found, data - 1)
     wanted = zero - 5 - np.array([0, 0, 2])
     wanted[1, 1, 2] = 0
@@ -98,6 +96,6 @@ def test_zero_frames_lose_the_signal_of_the_last_group_unless_unusable():
 
 def test_without_a_signal_nothing_changes():
     data, _, zero = samples()
-    found = subtract_reference_with_zero_frames(data, zero, signal=None, region=REGION)
+    found = subtract_reference(data, zero, signal=None, region=REGION)
     np.testing.assert_array_equal(found[0], data)
     np.testing.assert_array_equal(found[1], zero)

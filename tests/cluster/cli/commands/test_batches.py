@@ -9,6 +9,7 @@ from support.recorded import product, record_batch
 from support.waiting import now
 
 from calbatch.cluster.batch import launching, liveness, python_api, registering, session
+from calbatch.cluster.batch.arguments import BatchArguments
 from calbatch.cluster.batch.liveness import record_driver, record_job
 from calbatch.cluster.batch.result import Ending, Result
 from calbatch.cluster.cli.commands import batches
@@ -66,8 +67,8 @@ def taken(monkeypatch, tmp_path):
 def test_a_submitted_batch_is_launched_and_its_name_printed(taken, monkeypatch, capsys):
     orders = []
 
-    def build_order(pipeline, inputs, output_dir, **options):
-        orders.append((pipeline, inputs, options))
+    def build_order(arguments, source):
+        orders.append(arguments)
         return "step", "order"
 
     monkeypatch.setattr(python_api, "build_order", build_order)
@@ -76,7 +77,7 @@ def test_a_submitted_batch_is_launched_and_its_name_printed(taken, monkeypatch, 
     )
     assert batches.submit("jump", ["a.fits"], workers=2) == 0
     assert capsys.readouterr().out == f"{taken['batch'].folder.name}\n"
-    assert orders == [("jump", ["a.fits"], {"workers": 2})]
+    assert orders == [BatchArguments("jump", ["a.fits"], workers=2)]
     assert taken["launched"] == [taken["batch"]]
 
 

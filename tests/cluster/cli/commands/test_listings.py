@@ -3,7 +3,7 @@
 import dask
 import pytest
 
-from calbatch.calibrate import cfg
+from calbatch.calibrate.parameters import cfg
 from calbatch.calibrate.registry import PIPELINES, STEPS, find
 from calbatch.cluster.cli.commands import listings
 from calbatch.cluster.planning.step_configuration import configure_step

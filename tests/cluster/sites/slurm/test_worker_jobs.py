@@ -108,7 +108,7 @@ def test_the_cluster_submits_as_many_jobs_as_it_is_to_keep(slurm):
     cluster = Cluster(jobs=3)
     asyncio.run(cluster._fill())
     assert sorted(cluster.workers) == ["calbatch-x-0", "calbatch-x-1", "calbatch-x-2"]
-    assert asyncio.run(cluster._alive()) == {"4711", "4712", "4713"}
+    assert asyncio.run(cluster._query_jobs()) == {"4711", "4712", "4713"}
     [query] = lines(slurm, "squeue")
     assert f"--user={os.getuid()} --name=calbatch-x" in query
 

@@ -9,8 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calbatch.models.errors import FileError
-from calbatch.models.fits.asdf_tree import (
+from calbatch.models.asdf.asdf_tree import (
     MAX_DEPTH,
     MAX_PARTS,
     compose_tree,
@@ -18,6 +17,7 @@ from calbatch.models.fits.asdf_tree import (
     load_plain,
     read_tree,
 )
+from calbatch.models.errors import FileError
 
 REPEATED = [f"a{n}: &a{n} {{x: *a{n - 1}, y: *a{n - 1}, z: *a{n - 1}}}" for n in range(1, 40)]
 

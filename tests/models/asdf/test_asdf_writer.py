@@ -4,8 +4,8 @@ import asdf
 import numpy as np
 import pytest
 
-from calbatch.models.fits.asdf_blocks import read_arrays
-from calbatch.models.fits.asdf_writer import write_asdf
+from calbatch.models.asdf.asdf_blocks import read_arrays
+from calbatch.models.asdf.asdf_writer import write_asdf
 
 TREE = {
     "NRCA1": {"filename": "a.fits", "rows": np.arange(5), "vals": np.linspace(0, 1, 5), "time": 60},

@@ -5,7 +5,7 @@ from configobj import ConfigObj
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from calbatch.calibrate.cfgtext import (
+from calbatch.calibrate.parameters.cfgtext import (
     NotInFileError,
     comment,
     quote,

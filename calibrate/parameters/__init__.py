@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Generic, Literal, Self, TypeVar, cast, overload
 from weakref import WeakKeyDictionary
 
-from calbatch.calibrate.cfgtext import NotInFileError, quote_items, split_items
 from calbatch.calibrate.errors import ParameterError
+from calbatch.calibrate.parameters.cfgtext import NotInFileError, quote_items, split_items
 from calbatch.models.errors import ValidationError
 
 T = TypeVar("T")

@@ -2,7 +2,7 @@
 
 A hook is a function of one argument, a step, or a command. In text form, a hook is
 ``module:function`` (or ``module.function``), ``module:Step``, or ``module.Step(parameter=value)``
-with literal values; any other text is a command (`calbatch.calibrate.shellhook`).
+with literal values; any other text is a command (`calbatch.calibrate.hooks.shellhook`).
 
 Text is never evaluated. Hooks come from the user only: from Python, a ``.cfg`` or the command
 line, never from a parameter reference or a header.
@@ -22,10 +22,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from calbatch.calibrate.cfgtext import NotInFileError, split_items
 from calbatch.calibrate.errors import ParameterError
+from calbatch.calibrate.hooks.shellhook import Command
 from calbatch.calibrate.parameters import Items, Parameter, process_name
-from calbatch.calibrate.shellhook import Command
+from calbatch.calibrate.parameters.cfgtext import NotInFileError, split_items
 from calbatch.models.model import DataModel
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Hooks(Items):
 
     def _convert(self, value: Any) -> list[Any]:
         if isinstance(value, str):
-            value = _several(value)
+            value = _split_hooks(value)
         elif callable(value):
             value = [value]
         return super()._convert(value)
@@ -131,7 +131,7 @@ class Hooks(Items):
             raise ParameterError(f"{self.name}: {error}") from None
 
 
-def _several(text: str) -> list[str]:
+def _split_hooks(text: str) -> list[str]:
     """Return the hooks in a text: import paths and quoted items, or a single command."""
     items = split_items(text)
     quoted = [item for item in items if f'"{item}"' in text or f"'{item}'" in text]

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from calbatch.calibrate import cfg
 from calbatch.calibrate.errors import ParameterError
-from calbatch.calibrate.parameters import Boolean, Choice, Float, Integer, Items, Text
+from calbatch.calibrate.parameters import Boolean, Choice, Float, Integer, Items, Text, cfg
 from calbatch.calibrate.pipeline import Pipeline
 from calbatch.calibrate.step import Step
 from calbatch.cluster.errors import RequestError

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import configobj
 
-from calbatch.calibrate.cfgtext import NotInFileError, comment, quote, quote_items
 from calbatch.calibrate.errors import ParameterError, convert_errors
+from calbatch.calibrate.parameters.cfgtext import NotInFileError, comment, quote, quote_items
 
 if TYPE_CHECKING:
     from calbatch.calibrate.step import Step
@@ -172,7 +172,7 @@ def _entries(step: Step, usual: Step | None, alias: str, *, chosen: bool) -> dic
         ):  # fmt: skip
             continue
         try:
-            entries[name] = _holdable(parameter.entry(value))
+            entries[name] = _require_holdable(parameter.entry(value))
         except NotInFileError as error:
             if not chosen or _is_text(value):
                 place = f"{alias}.{name}" if alias else name
@@ -181,7 +181,7 @@ def _entries(step: Step, usual: Step | None, alias: str, *, chosen: bool) -> dic
     return entries
 
 
-def _holdable(entry: Entry) -> Entry:
+def _require_holdable(entry: Entry) -> Entry:
     """Return the entry if a file can hold it, or raise NotInFileError."""
     line = _as_line(entry)
     if line.startswith((f'"{_ELSEWHERE}', f"'{_ELSEWHERE}")):

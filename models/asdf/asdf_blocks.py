@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calbatch.models.asdf.asdf_tree import find_tree_end, read_tree
 from calbatch.models.errors import FileError, explain_errors
-from calbatch.models.fits.asdf_tree import find_tree_end, read_tree
 from calbatch.models.storage.memory import require_memory
 
 _MAGIC = b"\xd3BLK"

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from calbatch.models.asdf.asdf_blocks import read_arrays, split_blocks
+from calbatch.models.asdf.asdf_writer import write_asdf
 from calbatch.models.errors import FileError
-from calbatch.models.fits.asdf_blocks import read_arrays, split_blocks
-from calbatch.models.fits.asdf_writer import write_asdf
 
 ARRAYS = {
     "complex": np.linspace(0, 1, 12).reshape(3, 4) * (1 + 2j),

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calbatch.calibrate.errors import ParameterError, StepError
-from calbatch.calibrate.shellhook import Command
+from calbatch.calibrate.hooks.shellhook import Command
 from calbatch.models import datamodels
 
 

@@ -159,7 +159,7 @@ class _PlainLoader(YAML_LOADER):
     """Reads the data below a tag and drops the tag."""
 
 
-def _plain(loader: Any, _suffix: str, node: yaml.Node) -> Any:
+def _construct_plain(loader: Any, _suffix: str, node: yaml.Node) -> Any:
     if isinstance(node, yaml.MappingNode):
         return loader.construct_mapping(node, deep=True)
     if isinstance(node, yaml.SequenceNode):
@@ -181,7 +181,7 @@ def _require_short(node: yaml.ScalarNode) -> yaml.ScalarNode:
     return node
 
 
-_PlainLoader.add_multi_constructor("!", _plain)
-_PlainLoader.add_multi_constructor("tag:", _plain)
+_PlainLoader.add_multi_constructor("!", _construct_plain)
+_PlainLoader.add_multi_constructor("tag:", _construct_plain)
 _PlainLoader.add_constructor("tag:yaml.org,2002:int", _integer)
 _PlainLoader.add_constructor("tag:yaml.org,2002:float", _float)

@@ -1,0 +1,1 @@
+"""ASDF files: their metadata trees and arrays, read within bounds and written."""
