@@ -231,7 +231,7 @@ class CleanFlickerNoiseStep(Step):
                 "%s: fit_by_channel has no effect: this is not a full frame of a near-infrared "
                 "detector", self.name,
             )  # fmt: skip
-        rows, columns = self.background_box_size or (None, None)
+        box = self.background_box_size
         return CleaningRules(
             axis=0 if is_miri else abs(read_slow_axis(ramp)) - 1,
             by_channel=self.fit_by_channel,
@@ -240,7 +240,7 @@ class CleanFlickerNoiseStep(Step):
             scene=SceneRules(n_sigma=self.n_sigma, fit_histogram=self.fit_histogram),
             background=Background(
                 method=self.background_method,
-                box=None if rows is None else (rows, columns),
+                box=(box[0], box[1]) if box else None,
                 n_sigma=self.n_sigma,
             ),
             automatic=self._automatic_kind(ramp),
@@ -268,7 +268,7 @@ class CleanFlickerNoiseStep(Step):
         FileError
             If it cannot be read.
         """
-        mask = datamodels.open(self.user_mask)
+        mask = datamodels.open(str(self.user_mask))
         shape, (integrations, _, *frame) = tuple(mask.shape or ()), ramp.shape
         if shape not in (tuple(frame), (integrations, *frame)):
             raise FailStep(

@@ -111,7 +111,7 @@ def gather_noise(
     excluded = None
     for name in (name for name in draft.products if name.endswith(".dq")):
         flags = fitted[name]
-        if science_flat is not None:
+        if science_flat is not None and science_flat_dq is not None:
             flags = flags | usable_flat(science_flat, science_flat_dq)[1]
         excluded = flags & (DO_NOT_USE | NON_SCIENCE) != 0
     differences = subtract_groups(data, groupdq)
