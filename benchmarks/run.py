@@ -1,9 +1,11 @@
 """Measure the speed and memory of calbatch, compared with jwst 3.0.0.
 
     python benchmarks/run.py [--quick] [--only speed,memory,graph,shapes] [--out results.json]
+    python benchmarks/run.py --only modes,cliff
 
 Everything is measured in one run on the same two cores; the results are tables of medians and
-ratios, which docs/performance.md explains.
+ratios, which docs/performance.md explains. The sections modes and cliff take hours, and are
+measured only if they are named.
 """
 
 import argparse
@@ -18,13 +20,18 @@ from pathlib import Path
 from typing import Any
 
 SECTIONS = ("speed", "memory", "graph", "shapes")
+LONG = ("modes", "cliff")
+"""Sections that are measured only if they are named."""
 PACKAGES = ("calbatch", "jwst", "dask", "numba", "numpy", "astropy")
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few exposures, no repeats")
-    parser.add_argument("--only", default=",".join(SECTIONS), help="sections, separated by commas")
+    parser.add_argument(
+        "--only", default=",".join(SECTIONS),
+        help=f"sections, separated by commas; by default without {' and '.join(LONG)}",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the tables as JSON")
     parser.add_argument(
         "--cache", type=Path, default=_in_memory() / "calbatch-benchmark",

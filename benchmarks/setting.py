@@ -1,12 +1,15 @@
 """The extent of the benchmarks, their folders, and the commands that they run."""
 
+import json
 import os
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from inputs import Inputs, load_or_simulate
 from processes import Command, Run, run
@@ -56,16 +59,35 @@ class Setting:
         count = max(*self.counts, *self.jwst_counts)
         return load_or_simulate(self.cache, "bench-nircam-full", "bench-nircam-full", count)
 
-    def calbatch(self, pipeline: str, count: int, output: Path, *options: str) -> Command:
-        """Return the command that calibrates full frames with calbatch."""
+    def calbatch(
+        self,
+        pipeline: str,
+        count: int,
+        output: Path,
+        *options: str,
+        inputs: Inputs | None = None,
+    ) -> Command:
+        """Return the command that calibrates exposures, full frames by default, with calbatch."""
+        paths = (inputs or self.full_frames).paths[:count]
         script = Path(sys.executable).with_name("calbatch")
-        return [script, "run", pipeline, *self.full_frames.paths[:count], "-o", output, *options]
+        return [script, "run", pipeline, *paths, "-o", output, *options]
 
-    def jwst(self, count: int, output: Path) -> list[Command]:
-        """Return the commands that calibrate full frames with jwst, one process per core."""
-        paths = self.full_frames.paths[:count]
+    def jwst(
+        self,
+        count: int,
+        output: Path,
+        *,
+        inputs: Inputs | None = None,
+        steps: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> list[Command]:
+        """Return the commands that calibrate exposures with jwst, one process per core.
+
+        ``steps`` are parameters by step.
+        """
+        paths = (inputs or self.full_frames).paths[:count]
         parts = [paths[core::CORES] for core in range(CORES)]
-        return [[sys.executable, HERE / "jwst_worker.py", output, *part] for part in parts if part]
+        start = [sys.executable, HERE / "jwst_worker.py", output, json.dumps(steps or {})]
+        return [[*start, *part] for part in parts if part]
 
     def run(
         self,
@@ -73,6 +95,7 @@ class Setting:
         output: Path,
         products: int,
         *,
+        inputs: Inputs | None = None,
         memory: bool = False,
         **environment: str,
     ) -> Run:
@@ -85,9 +108,8 @@ class Setting:
         output.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(output / ".calbatch", ignore_errors=True)
         start = time.time() - 1
-        result = run(
-            commands, {**self.full_frames.environment, **QUIET, **environment}, memory=memory
-        )
+        references = (inputs or self.full_frames).environment
+        result = run(commands, {**references, **QUIET, **environment}, memory=memory)
         written = sum(path.stat().st_mtime > start for path in output.glob("*.fits"))
         if written != products:
             sys.exit(f"{commands[0][:3]} wrote {written} products, not {products}")

@@ -1,6 +1,8 @@
 """Shapes: CPU time per sample for exposures of different shapes."""
 
+import math
 import statistics
+from typing import Any
 
 from inputs import load_or_simulate
 from scripts import run_script
@@ -10,7 +12,8 @@ from tables import Table
 from calbatch.calibrate.simulate import SimulationSpec, Sky
 from calbatch.cluster.sites.local import WORKER_ENVIRONMENT
 
-SHAPES = (
+Shape = tuple[int, int, int, int]
+SHAPES: tuple[Shape, ...] = (
     (1, 10, 2048, 2048),
     (10, 10, 512, 512),
     (50, 10, 256, 256),
@@ -20,6 +23,7 @@ SHAPES = (
     (400, 3, 128, 128),
 )
 """Integrations, groups, rows, columns."""
+FULL_FRAME: Shape = (1, 10, 2048, 2048)
 
 
 def measure(setting: Setting) -> list[Table]:
@@ -29,7 +33,8 @@ def measure(setting: Setting) -> list[Table]:
     table = Table("CPU time per sample by shape of the exposure, one process", columns)
     first = None
     for shape in SHAPES[: 4 if setting.quick else None]:
-        samples, seconds = _calibrate(setting, shape)
+        samples, cost = math.prod(shape), calibrate_shape(setting, shape)
+        seconds = cost["seconds"]
         per_sample = seconds / samples * 1e9
         first = first or per_sample
         name = " x ".join(str(length) for length in shape)
@@ -40,15 +45,16 @@ def measure(setting: Setting) -> list[Table]:
     return [table]
 
 
-def _calibrate(setting: Setting, shape: tuple[int, int, int, int]) -> tuple[int, float]:
-    """Calibrate an exposure; return its number of samples, and the CPU seconds."""
+def calibrate_shape(setting: Setting, shape: Shape) -> dict[str, Any]:
+    """Calibrate an exposure; return its cost, in which ``seconds`` is the median of the passes."""
     integrations, groups, rows, columns = shape
-    if rows == 2048:
+    if shape == FULL_FRAME:
         inputs = setting.full_frames
     else:
         spec = SimulationSpec(
-            subarray="GENERIC", shape=(rows, columns), corner=(769, 769), nints=integrations,
-            ngroups=groups, full_references=False, sky=Sky(stars=rows * columns // 3500),
+            subarray="GENERIC", shape=(rows, columns), corner=_corner(rows, columns),
+            nints=integrations, ngroups=groups, full_references=False,
+            sky=Sky(stars=rows * columns // 3500),
         )  # fmt: skip
         inputs = load_or_simulate(setting.cache, "shape-" + "x".join(map(str, shape)), spec)
     path, *_ = inputs.paths
@@ -57,4 +63,9 @@ def _calibrate(setting: Setting, shape: tuple[int, int, int, int]) -> tuple[int,
         "2" if setting.quick else "4",
         environment={**inputs.environment, **QUIET, **WORKER_ENVIRONMENT},
     )  # fmt: skip
-    return integrations * groups * rows * columns, statistics.median(cost["seconds"][1:])
+    return {**cost, "seconds": statistics.median(cost["seconds"][1:])}
+
+
+def _corner(rows: int, columns: int) -> tuple[int, int]:
+    """Return the first row and column of a window in the middle of the detector, if it fits."""
+    return 769 if rows <= 1024 else 1, 769 if columns <= 1024 else 1

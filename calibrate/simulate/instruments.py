@@ -144,7 +144,8 @@ DETECTORS = {
     )
 }
 
-# Readout patterns: frames averaged into a group, frames dropped between groups.
+# Readout patterns: frames averaged into a group, frames dropped between groups. The user
+# documentation does not describe those marked as assumed, which jwst's schema lists.
 READPATTS: dict[str, dict[str, tuple[int, int]]] = {
     "NIRCAM": {
         "RAPID": (1, 0),
@@ -156,10 +157,41 @@ READPATTS: dict[str, dict[str, tuple[int, int]]] = {
         "MEDIUM8": (8, 2),
         "DEEP2": (2, 18),
         "DEEP8": (8, 12),
+        # assumed
+        "MEDIUMDEEP2": (2, 13),
+        "MEDIUMDEEP8": (8, 7),
+        "DHS3": (1, 2),
+        "DHS4": (1, 3),
+        "DHS5": (1, 4),
+        "DHS6": (1, 5),
+        "DHS7": (1, 6),
     },
     "NIRISS": {"NISRAPID": (1, 0), "NIS": (4, 0)},
-    "NIRSPEC": {"NRSRAPID": (1, 0), "NRS": (4, 0), "NRSIRS2RAPID": (1, 0), "NRSIRS2": (5, 0)},
-    "FGS": {"FGSRAPID": (1, 0), "FGS": (4, 0)},
+    "NIRSPEC": {
+        "NRSRAPID": (1, 0),
+        "NRS": (4, 0),
+        "NRSIRS2RAPID": (1, 0),
+        "NRSIRS2": (5, 0),
+        # assumed
+        "NRSRAPIDD1": (1, 1),
+        "NRSRAPIDD2": (1, 2),
+        "NRSRAPIDD6": (1, 6),
+        "NRSSLOW": (1, 0),
+        "NRSN16R4": (1, 0),
+    },
+    "FGS": {
+        "FGSRAPID": (1, 0),
+        "FGS": (4, 0),
+        # assumed
+        "FGS60": (4, 4),
+        "FGS840": (8, 4),
+        "FGS8370": (8, 8),
+        "ACQ1": (1, 0),
+        "ACQ2": (1, 0),
+        "FINEGUIDE": (1, 0),
+        "ID": (1, 0),
+        "TRACK": (1, 0),
+    },
     "MIRI": {
         "FASTR1": (1, 0),
         "FAST": (1, 0),
@@ -170,11 +202,13 @@ READPATTS: dict[str, dict[str, tuple[int, int]]] = {
         "FASTGRPAVG64": (64, 0),
         "SLOWR1": (1, 0),
         "SLOW": (1, 0),
+        # assumed
+        "FASTR100": (1, 0),
     },
 }
 
-IRS2 = ("NRSIRS2RAPID", "NRSIRS2")
-"""NIRSpec's patterns in which reference pixels are interleaved with a full frame's pixels."""
+IRS2 = ("NRSIRS2RAPID", "NRSIRS2", "NRSN16R4")
+"""NIRSpec's patterns in which 4 reference pixels follow 16 pixels of a full frame."""
 
 # Subarrays: rows, columns, and the first row and column counted from 1.
 SUBARRAYS: dict[str, dict[str, tuple[int, int, int, int]]] = {

@@ -80,7 +80,7 @@ def small_exposure(
         noise=noise or Noise(),
         **spec,
     )
-    return _simulated(wanted, seed)
+    return simulated_exposure(wanted, seed)
 
 
 def without_noise(**changes: Any) -> Noise:
@@ -111,8 +111,9 @@ def offline(simulated: SimulatedSet) -> Iterator[None]:
 
 
 @cache
-def _simulated(spec: SimulationSpec, seed: int) -> SmallExposure:
-    folder = _session_folder() / f"set{_simulated.cache_info().misses:04d}"
+def simulated_exposure(spec: SimulationSpec, seed: int) -> SmallExposure:
+    """Return the exposure that a spec describes; see `small_exposure`."""
+    folder = _session_folder() / f"set{simulated_exposure.cache_info().misses:04d}"
     result = simulate(folder, spec=spec, exposures=1, seed=seed)
     with fits.open(result.exposures[0], memmap=False) as hdus:
         data, header = hdus["SCI"].data, hdus[0].header
@@ -130,5 +131,8 @@ def _session_folder() -> Path:
 def forget_crds() -> None:
     """Make crds read contexts and settings again."""
     from crds.core import utils
+    from crds.jwst.locate import cached_dm_find_fits_keyword as of_keyword
 
+    known = of_keyword.cache  # paths of keywords in jwst's schemas, which depend on no setting
     utils.clear_function_caches()
+    of_keyword.cache = known

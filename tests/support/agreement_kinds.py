@@ -1,0 +1,234 @@
+"""The kinds of exposures in the table of agreement, from the enumerations of jwst's own schema.
+
+Every exposure type and every readout pattern of the core schema occurs. For a kind that the
+simulator cannot make yet, another exposure stands in, whose header claims the mode: it shows only
+that calbatch refuses the mode.
+"""
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+from stdatamodels.jwst import datamodels as jwst_models
+
+from calbatch.calibrate.simulate import PRESETS, Noise, SimulationSpec, Sky
+from calbatch.calibrate.simulate.instruments import IRS2, READPATTS, find_detector
+from support.simulated import USUAL_DETECTOR
+
+ROUGH = Noise(cosmic_rays=1000.0, hot=0.01, dead=0.01, bad_references=0.03)
+"""Cosmic-ray hits in many ramps; dead, hot, saturated and NaN-reference pixels."""
+
+PREFIXES = {"FGS": "FGS", "MIR": "MIRI", "NIS": "NIRISS", "NRC": "NIRCAM", "NRS": "NIRSPEC"}
+"""Instruments by the first letters of their exposure types."""
+
+OF_SCHEMA_ONLY = ("ANY", "N/A")
+"""Values that references have, in place of a pattern or type."""
+
+EDGE, MIDDLE, WIDE = "window at the edge", "window in the middle", "full width"
+FULL, INTERLEAVED = "full frame", "full frame, IRS2"
+GUIDE_STAR, MULTISTRIPE, SUPERSTRIPE = "guide star", "multistripe", "superstripe"
+
+SMALL = {
+    EDGE: {"shape": (24, 40), "corner": (1, 1)},
+    MIDDLE: {"shape": (24, 40), "corner": (600, 700)},
+}
+"""Windows with and without reference pixels."""
+
+LARGE = {
+    "FGS": {FULL: {}},
+    "MIRI": {FULL: {}},
+    "NIRCAM": {WIDE: {"shape": (12, 2048), "corner": (1, 1)}, FULL: {}, MULTISTRIPE: None,
+               SUPERSTRIPE: None},
+    "NIRISS": {WIDE: {"shape": (12, 2048), "corner": (2037, 1)}, FULL: {}, SUPERSTRIPE: None},
+    "NIRSPEC": {WIDE: {"shape": (12, 2048), "corner": (957, 1)}, FULL: {}},
+}  # fmt: skip
+"""Further families of subarrays: fields of the spec, or None if the simulator cannot make any."""
+
+CLAIMS = {
+    MULTISTRIPE: {"MSTR_RD1": 2},
+    SUPERSTRIPE: {"SSTR_NST": 4},
+    "NRSN8R2": {"NRS_NORM": 8, "NRS_REF": 2},
+    "NRSN32R8": {"NRS_NORM": 32, "NRS_REF": 8},
+}
+"""Header cards of exposures that stand in for families or patterns."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One kind of exposure.
+
+    Attributes
+    ----------
+    instrument, exposure_type, pattern : str
+        As in the header.
+    family : str
+        Family of subarrays.
+    """
+
+    instrument: str
+    exposure_type: str
+    pattern: str
+    family: str
+
+    @property
+    def name(self) -> str:
+        """The name that identifies the kind in the table."""
+        return f"{self.instrument} | {self.exposure_type} | {self.pattern} | {self.family}"
+
+    @property
+    def is_costly(self) -> bool:
+        """True if the kind has full frames."""
+        return self.family in (FULL, INTERLEAVED)
+
+    @property
+    def seed(self) -> int:
+        """A seed of its own."""
+        return zlib.crc32(self.name.encode()) % 10_000
+
+    @property
+    def is_simulated(self) -> bool:
+        """True if the simulator can make the kind."""
+        if self.family == GUIDE_STAR:
+            return True
+        size = (SMALL | LARGE[self.instrument]).get(self.family, {})
+        return size is not None and self.pattern in (*READPATTS[self.instrument], *OF_SCHEMA_ONLY)
+
+    @property
+    def cards(self) -> dict[str, str | int]:
+        """Header cards that the simulator does not write."""
+        if self.is_simulated:
+            return {"READPATT": self.pattern} if self.pattern in OF_SCHEMA_ONLY else {}
+        claims = CLAIMS.get(self.family) or CLAIMS.get(self.pattern, {})
+        return {"READPATT": self.pattern, **claims}
+
+    @property
+    def spec(self) -> SimulationSpec:
+        """An exposure of few groups."""
+        if self.family == GUIDE_STAR:
+            return self._guide_star()
+        sizes = SMALL | LARGE[self.instrument]
+        size = sizes.get(self.family, {}) if self.is_simulated else self._stand_in()
+        spec = SimulationSpec(
+            USUAL_DETECTOR[self.instrument],
+            readpatt=self.pattern if self.pattern in READPATTS[self.instrument] else None,
+            exposure_type=self.exposure_type,
+            nints=1 if self.is_costly else 2,
+            ngroups=4 if self.is_costly or self.family == WIDE else 6,
+            sky=Sky(stars=500 if self.is_costly else 20),
+        )
+        if "shape" not in size:
+            return replace(spec, **size)
+        return replace(spec, subarray="GENERIC", full_references=False, noise=ROUGH, **size)
+
+    def _stand_in(self) -> dict[str, Any]:
+        """Return the fields of an exposure of another kind: its size, or its pattern."""
+        interleaved = {"readpatt": IRS2[0], "ngroups": 1}
+        return interleaved if self.family == INTERLEAVED else SMALL[EDGE]
+
+    def _guide_star(self) -> SimulationSpec:
+        specs = {spec.exposure_type: spec for spec in PRESETS["guide-stars"]}
+        spec = specs[self.exposure_type]
+        nints, noise = min(3, spec.nints), Noise(cosmic_rays=500)
+        return replace(spec, readpatt=self.pattern, nints=nints, noise=noise)
+
+    @property
+    def read_noise(self) -> float:
+        """Noise of one read, in DN."""
+        return find_detector(USUAL_DETECTOR[self.instrument]).family.read_noise
+
+
+@cache
+def schema_values(name: str) -> tuple[str, ...]:
+    """Return the values that jwst's core schema allows for ``type`` or ``readpatt``."""
+    schema = jwst_models.JwstDataModel().schema
+    for level in ("meta", "exposure", name):
+        schema = _properties_of(schema)[level]
+    return tuple(schema["enum"])
+
+
+def _properties_of(schema: dict) -> dict:
+    """Return the properties of a schema and of those that it combines."""
+    found = dict(schema.get("properties", {}))
+    for part in schema.get("allOf", ()):
+        for name, value in _properties_of(part).items():
+            both = [found[name], value] if name in found else [value]
+            found[name] = value if len(both) == 1 else {"allOf": both}
+    return found
+
+
+def instrument_of_type(exposure_type: str) -> str:
+    """Return the instrument of an exposure type; NIRCam for values of references only."""
+    return PREFIXES.get(exposure_type[:3], "NIRCAM")
+
+
+def instrument_of_pattern(pattern: str) -> str:
+    """Return the instrument of a readout pattern; NIRCam for values of references only."""
+    for instrument, patterns in READPATTS.items():
+        if pattern in patterns:
+            return instrument
+    return "NIRSPEC" if pattern.startswith("NRS") else "NIRCAM"
+
+
+def usual_type(instrument: str) -> str:
+    """Return the usual exposure type of an instrument."""
+    return find_detector(USUAL_DETECTOR[instrument]).family.exposure_type
+
+
+def usual_pattern(instrument: str) -> str:
+    """Return the usual readout pattern of an instrument."""
+    return find_detector(USUAL_DETECTOR[instrument]).family.readpatt
+
+
+GUIDE_PATTERNS = {
+    "FGS_ID-IMAGE": "ID",
+    "FGS_ID-STACK": "ID",
+    "FGS_ACQ1": "ACQ1",
+    "FGS_ACQ2": "ACQ2",
+    "FGS_TRACK": "TRACK",
+    "FGS_FINEGUIDE": "FINEGUIDE",
+}
+"""The readout pattern of each type of guide-star exposure."""
+
+
+def all_kinds() -> list[Kind]:
+    """Return all kinds: types with the usual pattern, patterns and families with the usual type."""
+    return list(dict.fromkeys([*_kinds_by_type(), *_kinds_by_pattern(), *_kinds_by_family()]))
+
+
+def _kinds_by_type() -> Iterator[Kind]:
+    for exposure_type in schema_values("type"):
+        instrument = instrument_of_type(exposure_type)
+        guide = GUIDE_PATTERNS.get(exposure_type)
+        pattern = guide or usual_pattern(instrument)
+        for family in (GUIDE_STAR,) if guide else SMALL:
+            yield Kind(
+                instrument=instrument, exposure_type=exposure_type, pattern=pattern, family=family
+            )
+
+
+def _kinds_by_pattern() -> Iterator[Kind]:
+    for pattern in schema_values("readpatt"):
+        if pattern in GUIDE_PATTERNS.values():
+            continue  # with the types of guide stars
+        instrument = instrument_of_pattern(pattern)
+        for family in (INTERLEAVED,) if _is_interleaved(pattern) else SMALL:
+            yield Kind(
+                instrument=instrument, exposure_type=usual_type(instrument), pattern=pattern,
+                family=family,
+            )  # fmt: skip
+
+
+def _is_interleaved(pattern: str) -> bool:
+    """Return whether reference pixels are interleaved, as NRSN16R4 states their numbers."""
+    return pattern in IRS2 or pattern.startswith("NRSN")
+
+
+def _kinds_by_family() -> Iterator[Kind]:
+    for instrument, families in LARGE.items():
+        for family in families:
+            yield Kind(
+                instrument=instrument, exposure_type=usual_type(instrument),
+                pattern=usual_pattern(instrument), family=family,
+            )  # fmt: skip
