@@ -26,10 +26,6 @@ def reported(monkeypatch):
         signal.signal(number, handler)
 
 
-def wait_for_signal():
-    be_slow(60)
-
-
 class Fails:
     """Calls a function in its destructor, where Python drops exceptions."""
 
