@@ -20,7 +20,8 @@ from calbatch.calibrate.references import (
     CrdsReferences,
     HostCopies,
     References,
-)
+)  # fmt: skip
+from calbatch.calibrate.stripes import present_stack
 from calbatch.models import datamodels
 from calbatch.models.model import DataModel
 
@@ -248,7 +249,7 @@ class Step(UnitAccess, Configurable):
             result = self._run_process(model, *args)
         if self.save_results:
             self.add_products(result)
-        return result
+        return result if self.parent else present_stack(result)
 
     def process(self, *args: Any) -> Any:
         """Return the corrected exposure. Subclasses implement this."""
@@ -369,6 +370,7 @@ class Step(UnitAccess, Configurable):
 
     def add_product(self, suffix: str, model: DataModel) -> None:
         """Add a product to those to be written."""
+        model = present_stack(model)
         model.product = suffix
         self.root._products.append((suffix, model))
 

@@ -30,31 +30,12 @@ from calbatch.models.storage.location import Location, location
 from calbatch.models.storage.stamps import Stamp
 
 __all__ = [
-    "CubeModel",
-    "DarkMIRIModel",
-    "DarkModel",
-    "DataModel",
-    "FlatModel",
-    "GainModel",
-    "GuiderCalModel",
-    "GuiderRawModel",
-    "IFUImageModel",
-    "IPCModel",
-    "ImageModel",
-    "Level1bModel",
-    "LinearityModel",
-    "MaskModel",
-    "RSCDModel",
-    "RampFitOutputModel",
-    "RampModel",
-    "ReadnoiseModel",
-    "ReferenceFileModel",
-    "ResetModel",
-    "SaturationModel",
-    "SuperBiasModel",
-    "open",
-    "open_reference",
-]
+    "CubeModel", "DarkMIRIModel", "DarkModel", "DataModel", "FlatModel", "GainModel",
+    "GuiderCalModel", "GuiderRawModel", "IFUImageModel", "IPCModel", "ImageModel", "Level1bModel",
+    "LinearityModel", "MaskModel", "RSCDModel", "RampFitOutputModel", "RampModel", "ReadnoiseModel",
+    "ReferenceFileModel", "ResetModel", "SaturationModel", "SuperBiasModel",
+    "SuperstripeRampModel", "open", "open_reference",
+]  # fmt: skip
 
 
 class Level1bModel(DataModel):
@@ -67,6 +48,12 @@ class RampModel(DataModel):
     """Ramps under calibration, with the DQ of pixels and of groups."""
 
     schema_url = "ramp.schema.yaml"
+
+
+class SuperstripeRampModel(DataModel):
+    """Ramps of superstripe readout, up to refpix; PIXELDQ has a plane for each stripe."""
+
+    schema_url = "superstripe_ramp.schema.yaml"
 
 
 class ImageModel(DataModel):
@@ -209,7 +196,7 @@ _SPECIAL: dict[str, tuple[type[DataModel], ...]] = {"dark": (DarkMIRIModel,)}
 
 _NAMED: tuple[type[DataModel], ...] = (
     Level1bModel, RampModel, ImageModel, IFUImageModel, CubeModel, RampFitOutputModel,
-    GuiderRawModel, GuiderCalModel, DarkMIRIModel, *REFERENCES.values(),
+    SuperstripeRampModel, GuiderRawModel, GuiderCalModel, DarkMIRIModel, *REFERENCES.values(),
 )  # fmt: skip
 _BY_NAME = {cls.__name__: cls for cls in _NAMED}
 
@@ -352,15 +339,18 @@ def _load_added_class(path: Location, point: EntryPoint) -> type[DataModel]:
 
 
 def _ramp_if_edited(layout: Layout) -> type[DataModel]:
-    """Return `Level1bModel`, or `RampModel` for data that no detector sends.
+    """Return `Level1bModel`, or the class of ramps for data that no detector sends.
 
     Such data are counts of another type, written by programs that edit or simulate exposures, and
     flags.
     """
-    science = layout.find("SCI")
-    flags = any(layout.find(name) is not None for name in ("PIXELDQ", "GROUPDQ"))
+    science, pixeldq = layout.find("SCI"), layout.find("PIXELDQ")
+    flags = pixeldq is not None or layout.find("GROUPDQ") is not None
     sent = science is None or science.dtype in (np.uint16, np.uint8)
-    return Level1bModel if sent and not flags else RampModel
+    if sent and not flags:
+        return Level1bModel
+    has_stripes = pixeldq is not None and len(pixeldq.shape) == 3
+    return SuperstripeRampModel if has_stripes else RampModel
 
 
 def _text(cards: HeaderKeywords, keyword: str) -> str:

@@ -41,7 +41,7 @@ class DarkPipeline(Pipeline):
         StepError
             If the exposure is not a ramp, or its detector is not supported.
         """
-        ramp = as_ramp(exposure, interleaved=True)
+        ramp = as_ramp(exposure, before_refpix=True)
         if exposure.meta.instrument.name == "MIRI":
             raise StepError(f"{exposure.path}: dark does not support MIRI yet")
         for step in self.steps().values():

@@ -26,8 +26,8 @@ ON_RAMPS = [
 ]
 REFUSED = {
     "IRS2": ({"READPATT": "NRSIRS2"}, r"IRS2 readout \(READPATT = NRSIRS2\) is not supported"),
-    "multistripe": ({"MSTR_RD1": 1}, "multistripe readout is not supported"),
-    "superstripe": ({"SSTR_NST": 4}, "superstripe readout is not supported"),
+    "multistripe": ({"MSTR_RD1": 1}, "the header lacks MSTR_SK1"),
+    "superstripe": ({"SSTR_NST": 4}, "the header lacks MSTR_RD1"),
     **{
         kind: ({"EXP_TYPE": kind}, rf"guide-star exposures \(EXP_TYPE = {kind}\).* guider")
         for kind in GUIDE_STARS

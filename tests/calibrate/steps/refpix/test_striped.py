@@ -1,0 +1,159 @@
+"""The signal of stripes' reference pixels, computed from samples that are known."""
+
+import numpy as np
+import pytest
+from support.striped import raw_model
+
+from calbatch.calibrate.steps.refpix.combine import RefPixSettings
+from calbatch.calibrate.steps.refpix.striped import (
+    OUTPUTS,
+    StripeLayout,
+    combine_stripe,
+    cover_reference,
+    find_reference,
+    gather_stripe,
+    join_stripes,
+    layout_of_stripes,
+    measure_stripe,
+    measure_stripe_with_zero_frames,
+    subtract_stripes,
+    subtract_stripes_with_zero_frames,
+)
+from calbatch.calibrate.stripes import stripes_of
+from calbatch.models.dq import DO_NOT_USE, REFERENCE_PIXEL
+from calbatch.models.tiling.tile import Region
+
+SETTINGS = RefPixSettings()
+SHAPE = (6, 8)
+
+
+def layout(*, is_transposed=False):
+    """Return the layout of two amplifiers with four columns each."""
+    return StripeLayout(
+        np.zeros((1, SHAPE[is_transposed]), int),
+        np.array([0, 1, 0, 1, 2, 3, 2, 3])[: SHAPE[not is_transposed]],
+        is_transposed,
+    )
+
+
+@pytest.fixture
+def samples():
+    return np.random.default_rng(0).normal(100, 5, (2, 3, *SHAPE)).astype("f4")
+
+
+@pytest.fixture
+def usable():
+    mask = np.zeros(SHAPE, bool)
+    mask[0], mask[:, :2] = True, True
+    return mask
+
+
+def test_the_signal_is_the_mean_of_each_output(samples, usable):
+    found = measure_stripe(samples, usable=usable, layout=layout(), settings=SETTINGS)
+    assert found.shape == (2, 3, 1, OUTPUTS)
+    columns = np.broadcast_to(layout().output, SHAPE)
+    for output in range(4):
+        wanted = samples[..., usable & (columns == output)].mean(axis=-1)
+        np.testing.assert_allclose(found[..., 0, output], wanted, rtol=1e-6)
+    assert not found[..., 4:].any()
+
+
+def test_outliers_are_clipped(samples, usable):
+    usable[:] = True
+    spoiled = samples.copy()
+    spoiled[..., 2, 0] = 1e6
+    found, wanted = (
+        measure_stripe(each, usable=usable, layout=layout(), settings=SETTINGS)
+        for each in (spoiled, samples)
+    )
+    np.testing.assert_allclose(found, wanted, atol=5)
+
+
+def test_without_parities_both_outputs_have_the_same_signal(samples, usable):
+    settings = RefPixSettings(odd_even_columns=False)
+    found = measure_stripe(samples, usable=usable, layout=layout(), settings=settings)
+    assert np.array_equal(found[..., 0], found[..., 1])
+
+
+def test_an_amplifier_with_one_parity_alone_has_no_signal(samples):
+    usable = np.zeros(SHAPE, bool)
+    usable[:, 4] = True
+    assert not measure_stripe(samples, usable=usable, layout=layout(), settings=SETTINGS).any()
+
+
+@pytest.mark.parametrize("is_transposed", [False, True])
+def test_regions_hold_every_reference_pixel_once(samples, is_transposed):
+    rng = np.random.default_rng(2)
+    mask = rng.random(SHAPE) < 0.1
+    mask[2], mask[:, 7] = True, True
+    regions = cover_reference([mask], is_transposed=is_transposed)
+    count = np.zeros(SHAPE, int)
+    for rows, cols in regions:
+        count[slice(*rows), slice(*cols)] += 1
+    assert count.max() == 1
+    assert count[mask].all()
+    place = layout(is_transposed=is_transposed)
+    gathered = [
+        gather_stripe(samples[..., slice(*r.rows), slice(*r.cols)], usable=mask, layout=place,
+                      region=r)
+        for r in regions
+    ]  # fmt: skip
+    found = combine_stripe(gathered, settings=SETTINGS)
+    wanted = measure_stripe(samples, usable=mask, layout=place, settings=SETTINGS)
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+
+def test_no_reference_pixels_mean_no_regions():
+    assert cover_reference([np.zeros(SHAPE, bool)], is_transposed=False) == ()
+
+
+def test_only_usable_flags_count():
+    flags = np.array([[REFERENCE_PIXEL, REFERENCE_PIXEL | DO_NOT_USE, DO_NOT_USE, 0]], "u4")
+    assert find_reference(flags).tolist() == [[True, False, False, False]]
+
+
+def test_each_row_loses_the_signal_of_its_stripe_and_repetition(samples):
+    rng = np.random.default_rng(1)
+    signal = join_stripes([rng.normal(size=(2, 3, 1, OUTPUTS)) for _ in range(2)])
+    stripe = np.array([[0, 0, 1, 1, -1, -1], [1, 1, 0, 0, 0, -1]])
+    place = StripeLayout(stripe, layout().output, is_transposed=False)
+    doubled = np.repeat(samples, 2, axis=1)
+    whole = Region((0, 6), (0, 8))
+    found = subtract_stripes(doubled, signal=signal, layout=place, region=whole)
+    for group in range(6):
+        for row in range(6):
+            number = stripe[group % 2, row]
+            level = signal[:, group // 2, number][:, place.output] if number >= 0 else 0
+            wanted = doubled[:, group, row] - level
+            np.testing.assert_allclose(found[:, group, row], wanted, rtol=1e-6)
+    part = Region((2, 5), (1, 6))
+    cut = subtract_stripes(doubled[..., 2:5, 1:6], signal=signal, layout=place, region=part)
+    np.testing.assert_array_equal(cut, found[..., 2:5, 1:6])
+
+
+def test_zero_frames_have_a_signal_of_their_own(samples, usable):
+    zeroframe = samples[:, 0] + 7
+    zeroframe[0, 3, 3] = 0
+    signal = measure_stripe_with_zero_frames(
+        samples, zeroframe, usable=usable, layout=layout(), settings=SETTINGS
+    )
+    whole = Region((0, 6), (0, 8))
+    data, first = subtract_stripes_with_zero_frames(
+        samples, zeroframe, signal=signal, layout=layout(), region=whole
+    )
+    of_groups = measure_stripe(samples, usable=usable, layout=layout(), settings=SETTINGS)
+    np.testing.assert_allclose(signal[:, :3], of_groups)
+    wanted = subtract_stripes(samples, signal=of_groups, layout=layout(), region=whole)
+    np.testing.assert_array_equal(data, wanted)
+    assert first[0, 3, 3] == 0
+    np.testing.assert_allclose(first[1], data[1, 0], atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["rows", "columns"])
+def test_outputs_follow_the_direction_of_the_fast_axis(mode):
+    stripes = stripes_of(raw_model(mode))
+    outputs = layout_of_stripes(stripes).output
+    assert outputs.size == 12
+    parity = 0 if stripes.orientation.fast > 0 else 1
+    assert outputs[0] % 2 == parity
+    assert set(outputs) == {6, 7}
