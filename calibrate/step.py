@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from calbatch import __version__
-from calbatch.calibrate import cfg, hooks, provenance, subarray
+from calbatch.calibrate import cfg, hooks, products, provenance
 from calbatch.calibrate.configurable import SET_IN_PYTHON, Configurable
 from calbatch.calibrate.errors import ParameterError, ReferenceFileError, SkipStep, StepError
+from calbatch.calibrate.frames import stripes, subarray
 from calbatch.calibrate.parameters import Boolean, Override, Parameter, Text, nearest, parameters_of
 from calbatch.calibrate.products import UnitAccess
 from calbatch.calibrate.references import (
@@ -20,8 +21,7 @@ from calbatch.calibrate.references import (
     CrdsReferences,
     HostCopies,
     References,
-)  # fmt: skip
-from calbatch.calibrate.stripes import present_stack
+)
 from calbatch.models import datamodels
 from calbatch.models.model import DataModel
 
@@ -249,7 +249,7 @@ class Step(UnitAccess, Configurable):
             result = self._run_process(model, *args)
         if self.save_results:
             self.add_products(result)
-        return result if self.parent else present_stack(result)
+        return result if self.parent else stripes.present_stack(result)
 
     def process(self, *args: Any) -> Any:
         """Return the corrected exposure. Subclasses implement this."""
@@ -370,7 +370,7 @@ class Step(UnitAccess, Configurable):
 
     def add_product(self, suffix: str, model: DataModel) -> None:
         """Add a product to those to be written."""
-        model = present_stack(model)
+        model = stripes.present_stack(model)
         model.product = suffix
         self.root._products.append((suffix, model))
 
@@ -387,8 +387,6 @@ class Step(UnitAccess, Configurable):
         return list(self._products)
 
     def _save(self) -> None:
-        from calbatch.calibrate import products
-
         products.save(self, self._products)
 
 

@@ -88,14 +88,14 @@ class StripePattern:
     def cards(self) -> list[tuple[str, int, str]]:
         """Return the header cards of the pattern."""
         return [
-            ("MSTR_RD1", self.reads1, "Num. substripe rows read starting at SUBSTRT1"),
-            ("MSTR_SK1", self.skips1, "Num. rows to skip after reading MSTR_RD1 rows"),
-            ("MSTR_RD2", self.reads2, "Num. rows read in subsequent substripes"),
-            ("MSTR_SK2", self.skips2, "Num. rows to skip between susequent substripes"),
-            ("MSTR_RPT", int(self.repeat), "Repeat reading MSTR_RD2 rows at first position"),
-            ("MSTR_ILV", int(self.interleave), "Interleave MSTR_RD1 rows between substripes"),
-            ("SSTR_STP", self.step, "Rows to advance superstripe postn btwn intgrtns"),
-            ("SSTR_NST", self.positions, "Num. superstripe positions in super-integration"),
+            ("MSTR_RD1", self.reads1, "Multistripe: rows read at SUBSTRT1"),
+            ("MSTR_SK1", self.skips1, "Multistripe: rows skipped after MSTR_RD1"),
+            ("MSTR_RD2", self.reads2, "Multistripe: rows of each further stripe"),
+            ("MSTR_SK2", self.skips2, "Multistripe: rows skipped between stripes"),
+            ("MSTR_RPT", int(self.repeat), "Multistripe: MSTR_RD2 rows read repeatedly"),
+            ("MSTR_ILV", int(self.interleave), "Multistripe: MSTR_RD1 rows between stripes"),
+            ("SSTR_STP", self.step, "Superstripe: rows advanced per integration"),
+            ("SSTR_NST", self.positions, "Superstripe: positions in all"),
         ]
 
 

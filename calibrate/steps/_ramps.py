@@ -9,11 +9,11 @@ from typing import Any
 import numpy.typing as npt
 
 from calbatch.calibrate.errors import StepError
+from calbatch.calibrate.frames.stripes import stack_stripes, stripes_of
 from calbatch.calibrate.numbers import header_number, required_number
 from calbatch.calibrate.steps._guide_stars import is_guide_star
 from calbatch.calibrate.steps._interleaving import ROWS, is_interleaved, layout_of
 from calbatch.calibrate.steps._reference_pixels import DETECTOR
-from calbatch.calibrate.stripes import stack_stripes, stripes_of
 from calbatch.models.datamodels import RampModel
 from calbatch.models.jit import for_kernel
 from calbatch.models.model import DataModel
@@ -28,7 +28,7 @@ def as_ramp(exposure: DataModel, *, before_refpix: bool = False) -> RampModel:
 
     Every step that corrects or fits ramps calls this first, so that a step on its own rejects the
     same exposures as a pipeline. Steps up to refpix accept the interleaved reference pixels of
-    IRS2, and superstripes, which they receive as a stack (`calbatch.calibrate.stripes`).
+    IRS2, and superstripes, which they receive as a stack (`calbatch.calibrate.frames.stripes`).
 
     Raises
     ------

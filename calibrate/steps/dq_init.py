@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calbatch.calibrate.frames.stripes import is_stack, stack_reader, stripes_of
 from calbatch.calibrate.parameters import Text
 from calbatch.calibrate.step import Step, StepError
 from calbatch.calibrate.steps._guide_stars import as_guider, is_guide_star
 from calbatch.calibrate.steps._ramps import as_ramp
-from calbatch.calibrate.stripes import is_stack, stack_reader, stripes_of
 from calbatch.models.datamodels import GuiderRawModel, RampModel
 from calbatch.models.dq import DO_NOT_USE
 from calbatch.models.fits.layout import read_layout

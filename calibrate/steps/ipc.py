@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calbatch.calibrate.frames.stripes import stripes_of
 from calbatch.calibrate.numbers import header_number
 from calbatch.calibrate.references import HostCopies
 from calbatch.calibrate.step import Step, StepError
@@ -18,7 +19,6 @@ from calbatch.calibrate.steps._reference_pixels import (
     miri_margins,
     near_infrared_margins,
 )
-from calbatch.calibrate.stripes import stripes_of
 from calbatch.models.datamodels import IPCModel, RampModel, open_reference
 from calbatch.models.fits.readers import Reader
 from calbatch.models.model import DataModel

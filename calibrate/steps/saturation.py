@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calbatch.calibrate.frames.stripes import is_stack, stripes_of
 from calbatch.calibrate.parameters import Boolean, Integer
 from calbatch.calibrate.step import SkipStep, Step
 from calbatch.calibrate.steps import _saturation_flags as loops
@@ -19,7 +20,6 @@ from calbatch.calibrate.steps._saturation_irs2 import (
     flag_interleaved_saturation,
     flag_interleaved_unchecked,
 )
-from calbatch.calibrate.stripes import is_stack, stripes_of
 from calbatch.models.datamodels import RampModel
 from calbatch.models.dq import NO_SAT_CHECK
 from calbatch.models.fits.readers import Reader

@@ -218,17 +218,17 @@ def set_values(content: bytes, values: Mapping[str, Any]) -> bytes:
         place = tree
         for name in branches:
             place = _set_node(place, name, yaml.MappingNode("tag:yaml.org,2002:map", []))
-        node = yaml.compose(yaml.safe_dump(value), Loader=yaml.SafeLoader)
+        node: Any = yaml.compose(yaml.safe_dump(value), Loader=yaml.SafeLoader)
         place.value = [pair for pair in place.value if pair[0].value != leaf]
         _set_node(place, leaf, node)
     return content[:start] + _as_text(tree) + content[start + len(text) :]
 
 
-def _set_node(mapping: yaml.MappingNode, name: str, node: yaml.Node) -> yaml.Node:
+def _set_node(mapping: Any, name: str, node: Any) -> Any:
     """Return the node of a name, which is added if it is missing."""
     for key, value in mapping.value:
         if key.value == name:
-            return value  # type: ignore[no-any-return]
+            return value
     mapping.value.append((yaml.ScalarNode("tag:yaml.org,2002:str", name), node))
     return node
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ class Planes(NamedTuple):
     start: int
     step: int
 
-    def index(self) -> tuple[slice, ...]:
+    def select(self) -> tuple[slice, ...]:
         """Return the index of the planes in an array."""
         return (*(slice(None) for _ in range(self.axis)), slice(self.start, None, self.step))
 
@@ -37,12 +37,16 @@ class Patch:
         The planes of the source that are taken; all by default.
     placed : Planes, optional
         The planes of the target that they become; all by default.
+    block : Region, optional
+        A region of the source that is read at once for all patches that are in it, which must take
+        the same planes.
     """
 
     source: Region
     target: Region
     taken: Planes | None = None
     placed: Planes | None = None
+    block: Region | None = None
 
     def cut(self, window: Region) -> tuple[Region, Region]:
         """Return the parts of source and target inside a window of the target; may be empty."""
@@ -87,6 +91,8 @@ class PatchedRows(Reader):
         self._inner, self._patches, self._fill = inner, tuple(patches), fill
         self._all = shape[:-2]
         self._keeps_planes = not any(p.taken or p.placed for p in self._patches)
+        bounds = [(*p.target.rows, *p.target.cols) for p in self._patches]
+        self._targets = np.array(bounds, np.intp).reshape(-1, 4)
 
     def _source(self) -> Hashable | None:
         inner = self._inner.key()
@@ -101,11 +107,28 @@ class PatchedRows(Reader):
             (window.rows.start, window.rows.stop), (window.cols.start, window.cols.stop)
         )
         result: npt.NDArray[Any] = np.full((*leading, *region.shape), self._fill, dtype)
-        for patch in self._patches:
+        blocks: dict[Region, Array] = {}
+        for patch in self._overlapping(region):
             source, target = patch.cut(region)
-            if all(target.shape):
-                part = inner.planes(patch.taken.index()) if patch.taken else inner
-                planes = patch.placed.index() if patch.placed else ()
-                place = result[planes][..., *target.within(region)]
-                place[...] = part.read(*source).reshape(place.shape)
+            planes = patch.placed.select() if patch.placed else ()
+            place = result[planes][..., *target.within(region)]
+            place[...] = _read(inner, patch, source, blocks).reshape(place.shape)
         return result if self._keeps_planes else np.ascontiguousarray(result[wanted])
+
+    def _overlapping(self, region: Region) -> Iterator[Patch]:
+        """Yield the patches that have pixels in a region, in order."""
+        (top, bottom), (left, right) = region
+        t = self._targets
+        inside = (t[:, 0] < bottom) & (t[:, 1] > top) & (t[:, 2] < right) & (t[:, 3] > left)
+        for number in np.flatnonzero(inside):
+            yield self._patches[number]
+
+
+def _read(inner: Reader, patch: Patch, source: Region, blocks: dict[Region, Array]) -> Array:
+    """Return the pixels of a region of a patch's source; ``blocks`` are those read before."""
+    part = inner.planes(patch.taken.select()) if patch.taken else inner
+    if patch.block is None:
+        return part.read(*source)
+    if patch.block not in blocks:
+        blocks[patch.block] = part.read(*patch.block)
+    return blocks[patch.block][..., *source.within(patch.block)]

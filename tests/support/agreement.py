@@ -13,9 +13,9 @@ import numpy as np
 from jwst.pipeline import Detector1Pipeline as JwstDetector1
 from stdatamodels.jwst import datamodels as jwst_models
 
+from calbatch.calibrate.frames.stripes import present_stack
 from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
-from calbatch.calibrate.steps._ramps import as_ramp
-from calbatch.calibrate.stripes import present_stack
+from calbatch.models.datamodels import RampModel
 from calbatch.models.datamodels import open as open_model
 
 ORDER = (
@@ -76,7 +76,9 @@ def our_steps(path: Path, **parameters) -> Iterator[Arrays]:
     """Run calbatch's steps one after another, and compute the arrays of each."""
     pipeline = Detector1Pipeline()
     pipeline.configure(parameters, "test")
-    model = as_ramp(open_model(path), before_refpix=True)
+    model = open_model(path)
+    if not model.meta.subarray.num_superstripe:  # whose stripes the first step stacks
+        model = RampModel(path)
     for name in _order(model, parameters):
         model = pipeline.steps()[name](model)
         zero = ("zeroframe",) if model.has("zeroframe") else ()

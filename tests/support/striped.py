@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from calbatch.calibrate.stripes import KEYWORDS
+from calbatch.calibrate.frames.stripes import KEYWORDS
 from calbatch.models.datamodels import Level1bModel
 
 DHS = {

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calbatch.calibrate.frames.stripes import stripes_of
 from calbatch.calibrate.numbers import header_number
 from calbatch.calibrate.parameters import Boolean, Choice, Float, Integer
 from calbatch.calibrate.step import SkipStep, Step, StepError
@@ -53,7 +54,6 @@ from calbatch.calibrate.steps.refpix.pixels import (
 from calbatch.calibrate.steps.refpix.sirs import SideKernels, make_kernels, read_coefficients
 from calbatch.calibrate.steps.refpix.striped import correct_stripes
 from calbatch.calibrate.steps.refpix.weights import require_weights
-from calbatch.calibrate.stripes import stripes_of
 from calbatch.models.datamodels import RampModel
 from calbatch.models.model import DataModel
 from calbatch.models.row_selection import select_rows

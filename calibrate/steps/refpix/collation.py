@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from calbatch.calibrate.frames.stripes import DETECTOR, KEYWORDS, Stripes
 from calbatch.calibrate.numbers import header_number
 from calbatch.calibrate.step import StepError
 from calbatch.calibrate.steps._ramps import has_zero_frame
-from calbatch.calibrate.stripes import DETECTOR, KEYWORDS, Stripes
 from calbatch.models.datamodels import RampModel
 from calbatch.models.dq import REFERENCE_PIXEL
 from calbatch.models.fits.readers import ConstantReader, Reader
@@ -104,7 +104,8 @@ def _collating_patches(stripes: Stripes, frame: CollatedFrame, grouped: bool) ->
         slow = stripes.orientation.flip(read.detector - frame.first_row, read.count, frame.rows)
         placed = Planes(1, repeat, stripes.repeats) if grouped else None
         target = stripes.orientation.region(slow, (0, fast))
-        yield Patch(stripes.stack_region(number, read), target, placed=placed)
+        block = stripes.stripe_region(number) if stripes.repeats > 1 else None
+        yield Patch(stripes.stack_region(number, read), target, placed=placed, block=block)
 
 
 def _science_reads(stripes: Stripes) -> Iterator[tuple[int, int, Any]]:

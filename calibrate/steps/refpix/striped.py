@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calbatch.calibrate.frames.stripes import DETECTOR, Stripes
 from calbatch.calibrate.steps._ramps import has_zero_frame
 from calbatch.calibrate.steps.refpix.collation import (
     collate_stripes,
@@ -24,7 +25,6 @@ from calbatch.calibrate.steps.refpix.combine import RefPixSettings
 from calbatch.calibrate.steps.refpix.geometry import AMPLIFIER
 from calbatch.calibrate.steps.refpix.pixels import append_zero_frames, are_reference
 from calbatch.calibrate.steps.refpix.signal import parity_means
-from calbatch.calibrate.stripes import DETECTOR, Stripes
 from calbatch.models.datamodels import RampModel
 from calbatch.models.tiling.plan import REGION, Reduction, Region
 
@@ -105,17 +105,21 @@ def take_only(gathered: Sequence[Array]) -> Array:
     return found
 
 
-def cover_reference(gathered: Sequence[Array], *, is_transposed: bool) -> tuple[Region, ...]:
-    """Return regions that hold all reference pixels of an image.
+def cover_reference(
+    gathered: Sequence[Array], *, is_transposed: bool, count: int
+) -> tuple[Region, ...]:
+    """Return regions of a stack that hold all reference pixels, stripe by stripe.
 
     They are whole rows of the detector if many of their pixels are flagged; elsewhere columns.
 
     Parameters
     ----------
     gathered : sequence of ndarray
-        True for reference pixels, (rows, columns): one image.
+        True for reference pixels of a stripe, (rows, columns): one image.
     is_transposed : bool
         True if rows of the detector are columns of the image.
+    count : int
+        Number of stripes.
     """
     mask = take_only(gathered)
     image = mask.T if is_transposed else mask
@@ -123,7 +127,14 @@ def cover_reference(gathered: Sequence[Array], *, is_transposed: bool) -> tuple[
     columns = image[~dense].any(axis=0)
     found = [Region(rows, (0, image.shape[1])) for rows in _runs(dense)]
     found += [Region(rows, cols) for cols in _runs(columns) for rows in _runs(~dense)]
-    return tuple(Region(*region[::-1]) if is_transposed else region for region in found)
+    if is_transposed:
+        found = [Region(*region[::-1]) for region in found]
+    starts = range(0, count * mask.shape[0], mask.shape[0])
+    return tuple(
+        Region((start + first, start + stop), cols)
+        for start in starts
+        for (first, stop), cols in found
+    )
 
 
 def _runs(chosen: Array) -> list[tuple[int, int]]:
@@ -143,15 +154,17 @@ def gather_stripe(data: Array, *, usable: Array, layout: StripeLayout, region: R
     data : ndarray
         Counts (DN), (integrations, groups, rows, columns).
     usable : ndarray
-        True for reference pixels of the image, (rows, columns).
+        True for reference pixels of a stripe, (rows, columns).
     layout : StripeLayout
-        The outputs of the image's pixels.
+        The outputs of its pixels.
     region : Region
-        The region of the image that ``data`` covers.
+        The region of the stack that ``data`` covers, in one stripe.
     """
-    chosen = usable[region.rows[0] : region.rows[1], region.cols[0] : region.cols[1]]
-    outputs = layout.outputs_of(usable.shape)
-    return data[..., chosen], outputs[slice(*region.rows), slice(*region.cols)][chosen]
+    (first, stop), cols = region
+    start = first // usable.shape[0] * usable.shape[0]
+    here = slice(first - start, stop - start), slice(*cols)
+    chosen = usable[here]
+    return data[..., chosen], layout.outputs_of(usable.shape)[here][chosen]
 
 
 def gather_stripe_with_zero_frames(
@@ -162,26 +175,42 @@ def gather_stripe_with_zero_frames(
     return gather_stripe(samples, usable=usable, layout=layout, region=region)
 
 
-def combine_stripe(gathered: Sequence[Samples], *, settings: RefPixSettings) -> Array:
-    """Return the signal of one stripe.
+def combine_stripes(
+    gathered: Sequence[Samples], *, count: int, lead: tuple[int, int], settings: RefPixSettings
+) -> Array:
+    """Return the signal of all stripes.
 
     Parameters
     ----------
     gathered : sequence of tuple
-        The samples of all of its reference pixels.
+        The samples of all reference pixels, in as many regions for each stripe.
+    count : int
+        Number of stripes.
+    lead : (int, int)
+        Number of integrations, and of groups.
     settings : RefPixSettings
         The parameters: ``odd_even_columns`` and ``siglimit``.
 
     Returns
     -------
     ndarray
-        Mean counts (DN), (integrations, groups, 1, outputs). As in jwst, they are zero where either
-        the even or the odd columns of an amplifier have no reference pixels.
+        Mean counts (DN), (integrations, groups, stripes, outputs). As in jwst, they are zero where
+        either the even or the odd columns of an amplifier have no reference pixels.
     """
-    samples = np.concatenate([found for found, _ in gathered], axis=-1)
-    outputs = np.concatenate([found for _, found in gathered])
+    signal = np.zeros((*lead, count, OUTPUTS))
+    regions = len(gathered) // count
+    for number in range(count if regions else 0):
+        parts = gathered[number * regions : (number + 1) * regions]
+        samples = np.concatenate([found for found, _ in parts], axis=-1)
+        outputs = np.concatenate([found for _, found in parts])
+        signal[:, :, number] = _mean_of_outputs(samples, outputs, settings)
+    return signal
+
+
+def _mean_of_outputs(samples: Array, outputs: Array, settings: RefPixSettings) -> Array:
+    """Return the mean of each output's samples, (integrations, groups, outputs)."""
     lead = samples.shape[:2]
-    signal = np.zeros((*lead, 1, OUTPUTS))
+    means = np.zeros((*lead, OUTPUTS))
     for first in range(0, OUTPUTS, 2):
         chosen = outputs // 2 == first // 2
         pair = parity_means(
@@ -193,39 +222,8 @@ def combine_stripe(gathered: Sequence[Samples], *, settings: RefPixSettings) -> 
         )
         known = [mean for mean in pair if mean is not None]
         if len(known) == len(pair):
-            signal[..., 0, first : first + 2] = np.stack(known, axis=-1).reshape(*lead, 2)
-    return signal
-
-
-def measure_stripe(
-    data: Array,
-    *,
-    usable: Array,
-    layout: StripeLayout,
-    settings: RefPixSettings,
-) -> Array:
-    """Return the signal of a stripe from all of its samples; see `combine_stripe`."""
-    whole = Region((0, usable.shape[0]), (0, usable.shape[1]))
-    found = gather_stripe(data, usable=usable, layout=layout, region=whole)
-    return combine_stripe([found], settings=settings)
-
-
-def measure_stripe_with_zero_frames(
-    data: Array,
-    zeroframe: Array,
-    *,
-    usable: Array,
-    layout: StripeLayout,
-    settings: RefPixSettings,
-) -> Array:
-    """Return the results of `measure_stripe` with each zero frame as a last group."""
-    samples = append_zero_frames(data, zeroframe)
-    return measure_stripe(samples, usable=usable, layout=layout, settings=settings)
-
-
-def join_stripes(gathered: Sequence[Array]) -> Array:
-    """Return the signal of all stripes, (integrations, groups, stripes, outputs)."""
-    return np.concatenate(gathered, axis=2)
+            means[..., first : first + 2] = np.stack(known, axis=-1).reshape(*lead, 2)
+    return means
 
 
 # -- subtraction -------------------------------------------------------------------------------
@@ -273,8 +271,10 @@ def subtract_stripes_with_zero_frames(
         The signal of the groups, and of each zero frame as a last group.
     """
     samples = subtract_stripes(data, signal=signal[:, :-1], layout=layout, region=region)
-    # As in jwst, the last repetition of a stripe provides its zero frame.
-    last = StripeLayout(layout.stripe[-1:], layout.output, layout.is_transposed)
+    stripe = layout.stripe[:1]
+    for later in layout.stripe[1:]:  # as in jwst, the last read of a row provides its zero frame
+        stripe = np.where(later >= 0, later, stripe)
+    last = StripeLayout(stripe, layout.output, layout.is_transposed)
     first = subtract_stripes(
         zeroframe[:, np.newaxis], signal=signal[:, -1:], layout=last, region=region
     )
@@ -322,23 +322,20 @@ def _signal_of_stripes(ramp: RampModel, stripes: Stripes, settings: RefPixSettin
     As in jwst, the flags of the first stripe tell which pixels are reference pixels in all of them.
     """
     zero, layout = has_zero_frame(ramp), layout_of_stripes(stripes)
+    integrations, groups = ramp.shape[:2]
     first = [stripes.stripe_region(0)]
-    usable = ramp.reduce(find_reference, take_only, first)
-    if stripes.is_super:  # a stripe is small, and all of its samples can be read at once
-        return ramp.reduce(
-            measure_stripe_with_zero_frames if zero else measure_stripe,
-            join_stripes,
-            [stripes.stripe_region(number) for number in range(stripes.count)],
-            usable=usable,
-            layout=layout,
-            settings=settings,
-        )
-    cover = partial(cover_reference, is_transposed=layout.is_transposed)
+    cover = partial(cover_reference, is_transposed=layout.is_transposed, count=stripes.count)
+    combine = partial(
+        combine_stripes,
+        count=stripes.count,
+        lead=(integrations, groups + zero),
+        settings=settings,
+    )
     return ramp.reduce(
         gather_stripe_with_zero_frames if zero else gather_stripe,
-        partial(combine_stripe, settings=settings),
+        combine,
         ramp.reduce(find_reference, cover, first),
-        usable=usable,
+        usable=ramp.reduce(find_reference, take_only, first),
         layout=layout,
         region=REGION,
     )

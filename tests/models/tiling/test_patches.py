@@ -29,9 +29,9 @@ def assembled(source, patches, shape, fill):
     """Assign the patches one after another."""
     result = np.full(shape, fill, source.dtype)
     for p in patches:
-        part = source[p.taken.index()] if p.taken else source
+        part = source[p.taken.select()] if p.taken else source
         part = part[..., slice(*p.source.rows), slice(*p.source.cols)]
-        place = result[p.placed.index()] if p.placed else result
+        place = result[p.placed.select()] if p.placed else result
         place = place[..., slice(*p.target.rows), slice(*p.target.cols)]
         place[...] = part.reshape(place.shape)
     return result
@@ -90,3 +90,20 @@ def test_it_pickles():
     reader = PatchedRows(ArrayReader(SOURCE), PATCHES, (4, 3, 7, 6), -1)
     again = pickle.loads(pickle.dumps(reader))
     assert np.array_equal(again.whole(), reader.whole())
+
+
+def test_a_block_is_read_once_for_all_of_its_patches():
+    reads = []
+
+    class Watched(ArrayReader):
+        def _fetch(self, window, dtype):
+            reads.append(window.shape)
+            return super()._fetch(window, dtype)
+
+    block = region((1, 5), (0, 5))
+    patches = [Patch(region((row, row + 1), (0, 5)), region((row, row + 1), (0, 5)), block=block)
+               for row in range(1, 5)]  # fmt: skip
+    found = PatchedRows(Watched(SOURCE[0, 0]), patches, (6, 5), -1).whole()
+    assert reads == [(4, 5)]
+    assert np.array_equal(found[1:5], SOURCE[0, 0, 1:5])
+    assert np.all(found[[0, 5]] == -1)

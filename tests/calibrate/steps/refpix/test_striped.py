@@ -4,22 +4,20 @@ import numpy as np
 import pytest
 from support.striped import raw_model
 
+from calbatch.calibrate.frames.stripes import stripes_of
 from calbatch.calibrate.steps.refpix.combine import RefPixSettings
 from calbatch.calibrate.steps.refpix.striped import (
     OUTPUTS,
     StripeLayout,
-    combine_stripe,
+    combine_stripes,
     cover_reference,
     find_reference,
     gather_stripe,
-    join_stripes,
+    gather_stripe_with_zero_frames,
     layout_of_stripes,
-    measure_stripe,
-    measure_stripe_with_zero_frames,
     subtract_stripes,
     subtract_stripes_with_zero_frames,
 )
-from calbatch.calibrate.stripes import stripes_of
 from calbatch.models.dq import DO_NOT_USE, REFERENCE_PIXEL
 from calbatch.models.tiling.tile import Region
 
@@ -36,6 +34,15 @@ def layout(*, is_transposed=False):
     )
 
 
+WHOLE = Region((0, 6), (0, 8))
+
+
+def measured(samples, usable, place=None, settings=SETTINGS):
+    """Return the signal of a single stripe that is gathered at once."""
+    found = gather_stripe(samples, usable=usable, layout=place or layout(), region=WHOLE)
+    return combine_stripes([found], count=1, lead=samples.shape[:2], settings=settings)
+
+
 @pytest.fixture
 def samples():
     return np.random.default_rng(0).normal(100, 5, (2, 3, *SHAPE)).astype("f4")
@@ -49,7 +56,7 @@ def usable():
 
 
 def test_the_signal_is_the_mean_of_each_output(samples, usable):
-    found = measure_stripe(samples, usable=usable, layout=layout(), settings=SETTINGS)
+    found = measured(samples, usable)
     assert found.shape == (2, 3, 1, OUTPUTS)
     columns = np.broadcast_to(layout().output, SHAPE)
     for output in range(4):
@@ -62,23 +69,20 @@ def test_outliers_are_clipped(samples, usable):
     usable[:] = True
     spoiled = samples.copy()
     spoiled[..., 2, 0] = 1e6
-    found, wanted = (
-        measure_stripe(each, usable=usable, layout=layout(), settings=SETTINGS)
-        for each in (spoiled, samples)
-    )
+    found, wanted = (measured(each, usable) for each in (spoiled, samples))
     np.testing.assert_allclose(found, wanted, atol=5)
 
 
 def test_without_parities_both_outputs_have_the_same_signal(samples, usable):
     settings = RefPixSettings(odd_even_columns=False)
-    found = measure_stripe(samples, usable=usable, layout=layout(), settings=settings)
+    found = measured(samples, usable, settings=settings)
     assert np.array_equal(found[..., 0], found[..., 1])
 
 
 def test_an_amplifier_with_one_parity_alone_has_no_signal(samples):
     usable = np.zeros(SHAPE, bool)
     usable[:, 4] = True
-    assert not measure_stripe(samples, usable=usable, layout=layout(), settings=SETTINGS).any()
+    assert not measured(samples, usable).any()
 
 
 @pytest.mark.parametrize("is_transposed", [False, True])
@@ -86,25 +90,32 @@ def test_regions_hold_every_reference_pixel_once(samples, is_transposed):
     rng = np.random.default_rng(2)
     mask = rng.random(SHAPE) < 0.1
     mask[2], mask[:, 7] = True, True
-    regions = cover_reference([mask], is_transposed=is_transposed)
-    count = np.zeros(SHAPE, int)
+    regions = cover_reference([mask], is_transposed=is_transposed, count=2)
+    count = np.zeros((12, 8), int)
     for rows, cols in regions:
         count[slice(*rows), slice(*cols)] += 1
     assert count.max() == 1
-    assert count[mask].all()
+    assert count[np.tile(mask, (2, 1))].all()
     place = layout(is_transposed=is_transposed)
+    stack = np.concatenate([samples, 3 * samples], axis=2)
     gathered = [
-        gather_stripe(samples[..., slice(*r.rows), slice(*r.cols)], usable=mask, layout=place,
-                      region=r)
+        gather_stripe(
+            stack[..., slice(*r.rows), slice(*r.cols)], usable=mask, layout=place, region=r
+        )
         for r in regions
-    ]  # fmt: skip
-    found = combine_stripe(gathered, settings=SETTINGS)
-    wanted = measure_stripe(samples, usable=mask, layout=place, settings=SETTINGS)
-    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+    ]
+    found = combine_stripes(gathered, count=2, lead=(2, 3), settings=SETTINGS)
+    for number, stripe in enumerate((samples, 3 * samples)):
+        wanted = measured(stripe, mask, place)[:, :, 0]
+        np.testing.assert_allclose(found[:, :, number], wanted, rtol=1e-12)
 
 
-def test_no_reference_pixels_mean_no_regions():
-    assert cover_reference([np.zeros(SHAPE, bool)], is_transposed=False) == ()
+def test_without_reference_pixels_the_signal_is_zero():
+    nothing = np.zeros(SHAPE, bool)
+    assert cover_reference([nothing], is_transposed=False, count=3) == ()
+    found = combine_stripes([], count=3, lead=(2, 4), settings=SETTINGS)
+    assert found.shape == (2, 4, 3, OUTPUTS)
+    assert not found.any()
 
 
 def test_only_usable_flags_count():
@@ -114,12 +125,11 @@ def test_only_usable_flags_count():
 
 def test_each_row_loses_the_signal_of_its_stripe_and_repetition(samples):
     rng = np.random.default_rng(1)
-    signal = join_stripes([rng.normal(size=(2, 3, 1, OUTPUTS)) for _ in range(2)])
+    signal = rng.normal(size=(2, 3, 2, OUTPUTS))
     stripe = np.array([[0, 0, 1, 1, -1, -1], [1, 1, 0, 0, 0, -1]])
     place = StripeLayout(stripe, layout().output, is_transposed=False)
     doubled = np.repeat(samples, 2, axis=1)
-    whole = Region((0, 6), (0, 8))
-    found = subtract_stripes(doubled, signal=signal, layout=place, region=whole)
+    found = subtract_stripes(doubled, signal=signal, layout=place, region=WHOLE)
     for group in range(6):
         for row in range(6):
             number = stripe[group % 2, row]
@@ -134,16 +144,16 @@ def test_each_row_loses_the_signal_of_its_stripe_and_repetition(samples):
 def test_zero_frames_have_a_signal_of_their_own(samples, usable):
     zeroframe = samples[:, 0] + 7
     zeroframe[0, 3, 3] = 0
-    signal = measure_stripe_with_zero_frames(
-        samples, zeroframe, usable=usable, layout=layout(), settings=SETTINGS
+    gathered = gather_stripe_with_zero_frames(
+        samples, zeroframe, usable=usable, layout=layout(), region=WHOLE
     )
-    whole = Region((0, 6), (0, 8))
+    signal = combine_stripes([gathered], count=1, lead=(2, 4), settings=SETTINGS)
     data, first = subtract_stripes_with_zero_frames(
-        samples, zeroframe, signal=signal, layout=layout(), region=whole
+        samples, zeroframe, signal=signal, layout=layout(), region=WHOLE
     )
-    of_groups = measure_stripe(samples, usable=usable, layout=layout(), settings=SETTINGS)
+    of_groups = measured(samples, usable)
     np.testing.assert_allclose(signal[:, :3], of_groups)
-    wanted = subtract_stripes(samples, signal=of_groups, layout=layout(), region=whole)
+    wanted = subtract_stripes(samples, signal=of_groups, layout=layout(), region=WHOLE)
     np.testing.assert_array_equal(data, wanted)
     assert first[0, 3, 3] == 0
     np.testing.assert_allclose(first[1], data[1, 0], atol=1e-4)

@@ -8,8 +8,7 @@ from jwst.lib import stripe_utils
 from support.striped import MODES, raw_model
 
 from calbatch.calibrate.errors import StepError
-from calbatch.calibrate.steps._ramps import as_ramp
-from calbatch.calibrate.stripes import (
+from calbatch.calibrate.frames.stripes import (
     KEYWORDS,
     cut_to_stripes,
     is_stack,
@@ -17,6 +16,7 @@ from calbatch.calibrate.stripes import (
     stack_stripes,
     stripes_of,
 )
+from calbatch.calibrate.steps._ramps import as_ramp
 from calbatch.models.datamodels import Level1bModel, MaskModel, SuperstripeRampModel
 
 

@@ -9,8 +9,8 @@ import logging
 from typing import NamedTuple
 
 from calbatch.calibrate.errors import ReferenceFileError
+from calbatch.calibrate.frames.stripes import DETECTOR, Stripes, cut_to_stripes, stripes_of
 from calbatch.calibrate.numbers import header_number
-from calbatch.calibrate.stripes import DETECTOR, Stripes, cut_to_stripes, stripes_of
 from calbatch.models.model import DataModel
 
 log = logging.getLogger(__name__)
