@@ -18,10 +18,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
+
 from calbatch.calibrate.errors import StepError
 from calbatch.calibrate.numbers import header_number, required_number
 from calbatch.models.datamodels import RampModel, SuperstripeRampModel
-from calbatch.models.fits.readers import Reader
+from calbatch.models.fits.readers import ConstantReader, Reader
 from calbatch.models.model import DataModel
 from calbatch.models.row_selection import rearrange_frame
 from calbatch.models.tiling.patches import Patch, PatchedRows, Planes
@@ -161,6 +163,8 @@ def stripes_of(exposure: DataModel) -> Stripes | None:
         If a keyword is missing, or the keywords describe rows that the array or the detector does
         not have.
     """
+    if "meta.subarray.num_superstripe" not in exposure.schema.keywords:
+        return None
     first, number = (
         header_number(exposure, f"meta.subarray.{name}")
         for name in ("multistripe_reads1", "num_superstripe")
@@ -310,6 +314,9 @@ def present_stack(result: Any) -> Any:
     stripes = stripes_of(result)
     if stripes is None or not is_stack(result, stripes):
         return result
+    if not result.has("pixeldq"):
+        result = result.copy()
+        result.set_reader("pixeldq", ConstantReader(stripes.stack, np.dtype(np.uint32), 0))
     count, outer = stripes.count, Region((0, stripes.shape[0]), (0, stripes.shape[1]))
     patches = [
         Patch(stripes.stripe_region(number), outer, placed=Planes(0, number, count))

@@ -15,6 +15,7 @@ from stdatamodels.jwst import datamodels as jwst_models
 
 from calbatch.calibrate.frames.stripes import present_stack
 from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
+from calbatch.calibrate.steps._ramps import as_ramp
 from calbatch.models.datamodels import RampModel
 from calbatch.models.datamodels import open as open_model
 
@@ -77,8 +78,8 @@ def our_steps(path: Path, **parameters) -> Iterator[Arrays]:
     pipeline = Detector1Pipeline()
     pipeline.configure(parameters, "test")
     model = open_model(path)
-    if not model.meta.subarray.num_superstripe:  # whose stripes the first step stacks
-        model = RampModel(path)
+    stripes = model.meta.subarray.num_superstripe
+    model = as_ramp(model, before_refpix=True) if stripes else RampModel(path)
     for name in _order(model, parameters):
         model = pipeline.steps()[name](model)
         zero = ("zeroframe",) if model.has("zeroframe") else ()

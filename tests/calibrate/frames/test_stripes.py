@@ -7,7 +7,7 @@ import pytest
 from jwst.lib import stripe_utils
 from support.striped import MODES, raw_model
 
-from calbatch.calibrate.errors import StepError
+from calbatch.calibrate.errors import ReferenceFileError, StepError
 from calbatch.calibrate.frames.stripes import (
     KEYWORDS,
     cut_to_stripes,
@@ -16,6 +16,7 @@ from calbatch.calibrate.frames.stripes import (
     stack_stripes,
     stripes_of,
 )
+from calbatch.calibrate.frames.subarray import cut_to_exposure
 from calbatch.calibrate.steps._ramps import as_ramp
 from calbatch.models.datamodels import Level1bModel, MaskModel, SuperstripeRampModel
 
@@ -134,3 +135,27 @@ def test_a_ramp_without_stripes_is_presented_unchanged():
     ramp = as_ramp(raw_model("multistripe"))
     assert present_stack(ramp) is ramp
     assert present_stack("anything") == "anything"
+
+
+def reference(rows, columns):
+    """Return a reference from the image's first row and column on."""
+    model = MaskModel(dq=np.zeros((rows, columns), "u4"))
+    model.meta.instrument.name = "NIRCAM"
+    place = model.meta.subarray
+    place.xstart = place.ystart = 1
+    place.ysize, place.xsize = rows, columns
+    return model
+
+
+@pytest.mark.parametrize("shape", [(2047, 2048), (2048, 2040)])
+def test_a_reference_must_have_all_rows_and_the_columns_of_the_stripes(shape):
+    ramp = as_ramp(raw_model("rows"), before_refpix=True)
+    with pytest.raises(ReferenceFileError, match=r"stripes need all 2048 rows .* from 2037 on"):
+        cut_to_exposure(ramp, reference(*shape))
+
+
+def test_a_reference_of_the_same_rows_is_used_unchanged():
+    ramp = as_ramp(raw_model("multistripe"))
+    same = reference(*ramp.frame)
+    same.meta.subarray.ystart, same.meta.subarray.xstart = 1, 2037
+    assert cut_to_exposure(ramp, same) is same

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from support.step_contract import StepContract
 from support.striped import raw_model
 
 from calbatch.calibrate.frames.stripes import stripes_of
@@ -18,6 +19,7 @@ from calbatch.calibrate.steps.refpix.striped import (
     subtract_stripes,
     subtract_stripes_with_zero_frames,
 )
+from calbatch.models import datamodels
 from calbatch.models.dq import DO_NOT_USE, REFERENCE_PIXEL
 from calbatch.models.tiling.tile import Region
 
@@ -167,3 +169,20 @@ def test_outputs_follow_the_direction_of_the_fast_axis(mode):
     parity = 0 if stripes.orientation.fast > 0 else 1
     assert outputs[0] % 2 == parity
     assert set(outputs) == {6, 7}
+
+
+class TestContract(StepContract):
+    """The contract of all steps, for a superstripe exposure that refpix collates."""
+
+    name = "refpix"
+
+    def inputs(self):
+        raw = raw_model("columns")
+        flags = np.zeros((3, 12, 684), "u4")
+        flags[:, -4:] = flags[..., -4:] = REFERENCE_PIXEL
+        model = datamodels.SuperstripeRampModel(np.asarray(raw.data, "f4"), pixeldq=flags)
+        model.update(raw)
+        return [model]
+
+    def references(self):
+        return {}
