@@ -52,8 +52,8 @@ class Patch:
         """Return the parts of source and target inside a window of the target; may be empty."""
         rows, cols = (_common(t, w) for t, w in zip(self.target, window, strict=True))
         return Region(
-            _moved(rows, self.source.rows[0] - self.target.rows[0]),
-            _moved(cols, self.source.cols[0] - self.target.cols[0]),
+            _shift(rows, self.source.rows[0] - self.target.rows[0]),
+            _shift(cols, self.source.cols[0] - self.target.cols[0]),
         ), Region(rows, cols)
 
 
@@ -62,7 +62,7 @@ def _common(first: Bounds, second: Bounds) -> Bounds:
     return start, max(start, min(first[1], second[1]))
 
 
-def _moved(bounds: Bounds, distance: int) -> Bounds:
+def _shift(bounds: Bounds, distance: int) -> Bounds:
     return bounds[0] + distance, bounds[1] + distance
 
 
