@@ -52,7 +52,14 @@ def simulated(name):
     return small_exposure(nints=2, ngroups=4, noise=NOISE, **EXPOSURES[name])
 
 
-@pytest.mark.parametrize("name", EXPOSURES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "multistripe",
+        "superstripes of columns",
+        pytest.param("superstripes of rows", marks=pytest.mark.slow),
+    ],
+)
 def test_every_step(name):
     exposure = simulated(name)
     with offline(exposure.set):
@@ -77,6 +84,7 @@ def products(pipeline, path, folder):
     return {p.stem.rpartition("_")[2]: p for p in sorted(folder.glob("*_rate*.fits"))}
 
 
+@pytest.mark.slow
 def test_headers_and_times_of_products(tmp_path):
     exposure = simulated("superstripes of columns")
     with offline(exposure.set):
@@ -133,7 +141,11 @@ def test_refpix_of_other_patterns(mode, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "low"), [("superstripes of rows", 700), ("superstripes of columns", 5)]
+    ("name", "low"),
+    [
+        ("superstripes of columns", 5),
+        pytest.param("superstripes of rows", 700, marks=pytest.mark.slow),
+    ],
 )
 def test_tiles_do_not_matter(name, low):
     exposure = simulated(name)

@@ -1,5 +1,7 @@
 """The signal of stripes' reference pixels, computed from samples that are known."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from support.step_contract import StepContract
@@ -177,12 +179,19 @@ class TestContract(StepContract):
     name = "refpix"
 
     def inputs(self):
-        raw = raw_model("columns")
+        raw, counts = _counts()
         flags = np.zeros((3, 12, 684), "u4")
         flags[:, -4:] = flags[..., -4:] = REFERENCE_PIXEL
-        model = datamodels.SuperstripeRampModel(np.asarray(raw.data, "f4"), pixeldq=flags)
+        model = datamodels.SuperstripeRampModel(counts, pixeldq=flags)
         model.update(raw)
         return [model]
 
     def references(self):
         return {}
+
+
+@cache
+def _counts():
+    """Return a raw exposure, and its samples in memory."""
+    raw = raw_model("columns")
+    return raw, np.asarray(raw.data, "f4")
