@@ -49,7 +49,7 @@ class Read(NamedTuple):
 
     detector: int
     array: int
-    count: int
+    rows: int
     is_reference: bool
 
 
@@ -127,7 +127,7 @@ class Stripes:
         """Return the region of some rows in the image of their stripe."""
         slow, fast = self.orientation.along(self.shape)
         return self.orientation.region(
-            self.orientation.flip(read.array, read.count, slow), (0, fast)
+            self.orientation.flip(read.array, read.rows, slow), (0, fast)
         )
 
     def stack_region(self, number: int, read: Read) -> Region:
@@ -149,7 +149,7 @@ class Stripes:
         for number, reads in enumerate(self.reads):
             # jwst copies stripes first and reference rows after them.
             for read in sorted(reads, key=lambda read: read.is_reference):
-                slow = self.orientation.flip(read.detector, read.count, DETECTOR)
+                slow = self.orientation.flip(read.detector, read.rows, DETECTOR)
                 source = self.orientation.region(slow, (start, start + size))
                 yield Patch(source, self.stack_region(number, read))
 
@@ -238,17 +238,17 @@ def _list_reads(values: dict[str, int], start: int, stripe: int, size: int) -> I
 
 def _require_rows(exposure: DataModel, reads: tuple[tuple[Read, ...], ...], size: int) -> None:
     """Reject stripes that do not fill the array, or that lie outside the detector."""
-    filled = sum(read.count for read in reads[0])
+    filled = sum(read.rows for read in reads[0])
     if filled != size:
         raise StepError(
             f"{exposure.path}: the stripes that MSTR_RD1, MSTR_RD2 and SSTR_STP describe have "
             f"{filled} rows, but the array has {size} along its slow axis"
         )
     for read in (read for stripe in reads for read in stripe):
-        if read.detector < 0 or read.detector + read.count > DETECTOR:
+        if read.detector < 0 or read.detector + read.rows > DETECTOR:
             raise StepError(
                 f"{exposure.path}: a stripe would have rows {read.detector} to "
-                f"{read.detector + read.count - 1} of the detector, which has {DETECTOR}; check "
+                f"{read.detector + read.rows - 1} of the detector, which has {DETECTOR}; check "
                 "MSTR_SK1, MSTR_SK2, SSTR_STP and the subarray's start"
             )
 

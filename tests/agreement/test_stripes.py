@@ -110,7 +110,7 @@ def _made(folder):
 
 
 @pytest.mark.parametrize("mode", ["repeated", "stripes alone", "one place"])
-def test_refpix_of_other_patterns(mode, tmp_path):
+def test_refpix_of_other_patterns(mode):
     """Compare only refpix for patterns whose references are not simulated."""
     raw = raw_model(mode)
     shape = np.asarray(raw.data).shape

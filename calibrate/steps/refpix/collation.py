@@ -55,7 +55,7 @@ def collated_frame(stripes: Stripes, subarray: str) -> CollatedFrame:
     if subarray not in WHOLE_DETECTOR:
         reads = [read for reads in stripes.reads for read in reads if not read.is_reference]
         first = min(read.detector for read in reads)
-        stop = max(read.detector + read.count for read in reads)
+        stop = max(read.detector + read.rows for read in reads)
     start, _ = stripes.orientation.flip(first, stop - first, DETECTOR)
     _, fast = along(stripes.shape)
     rows, columns = along((stop - first, fast))
@@ -101,7 +101,7 @@ def _collating_patches(stripes: Stripes, frame: CollatedFrame, grouped: bool) ->
     """Yield the patches in the order in which jwst assigns them."""
     _, fast = stripes.orientation.along(stripes.shape)
     for repeat, number, read in _science_reads(stripes):
-        slow = stripes.orientation.flip(read.detector - frame.first_row, read.count, frame.rows)
+        slow = stripes.orientation.flip(read.detector - frame.first_row, read.rows, frame.rows)
         placed = Planes(1, repeat, stripes.repeats) if grouped else None
         target = stripes.orientation.region(slow, (0, fast))
         block = stripes.stripe_region(number) if stripes.repeats > 1 else None
@@ -119,7 +119,7 @@ def stripe_of_row(stripes: Stripes, frame: CollatedFrame) -> Array:
     """Return the stripe that reads each row of the frame, or -1, (repeats, rows)."""
     found = np.full((stripes.repeats, frame.rows), -1, np.intp)
     for repeat, number, read in _science_reads(stripes):
-        slow = stripes.orientation.flip(read.detector - frame.first_row, read.count, frame.rows)
+        slow = stripes.orientation.flip(read.detector - frame.first_row, read.rows, frame.rows)
         found[repeat, slice(*slow)] = number
     return found
 
@@ -212,7 +212,7 @@ def read_times_of_stripes(exposure: RampModel, stripes: Stripes) -> list[list[fl
     row = fast / outputs + ROW_OVERHEAD
     rows = 0
     for read in stripes.reads[0]:
-        rows += read.count
+        rows += read.rows
         if not read.is_reference:
             break
     frame_time = (row * (slow + extra_rows) + extra_samples) * SAMPLE_TIME

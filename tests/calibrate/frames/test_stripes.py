@@ -30,7 +30,7 @@ def jwst_model(model):
 def detector_rows(stripes):
     """Return the detector's row of each row of the stripes' arrays, along the slow axis."""
     return [
-        np.concatenate([np.arange(r.detector, r.detector + r.count) for r in reads])
+        np.concatenate([np.arange(r.detector, r.detector + r.rows) for r in reads])
         for reads in stripes.reads
     ]
 

@@ -41,7 +41,7 @@ def test_headers_describe_the_rows(name):
     made, pattern = exposure(name), EXPOSURES[name][-1]
     stripes = stripes_of(datamodels.open(made.path))
     found = [
-        np.concatenate([np.arange(r.detector, r.detector + r.count) for r in reads])
+        np.concatenate([np.arange(r.detector, r.detector + r.rows) for r in reads])
         for reads in stripes.reads
     ]
     assert np.array_equal(found, pattern.rows())
