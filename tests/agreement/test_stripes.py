@@ -44,6 +44,7 @@ EXPOSURES = {
         "size": (12, 2048),
         "stripes": StripePattern(size=684, reads1=4, reads2=680, step=680, positions=3, whole=True),
         "exposure_type": "NIS_SOSS",
+        "zero_frame": True,
     },
 }
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.calibrate.frames.stripes import DETECTOR, KEYWORDS, Stripes
+from calbatch.calibrate.frames.stripes import DETECTOR, KEYWORDS, Read, Stripes
 from calbatch.calibrate.numbers import header_number
 from calbatch.calibrate.step import StepError
 from calbatch.calibrate.steps._ramps import has_zero_frame
@@ -108,7 +108,7 @@ def _collating_patches(stripes: Stripes, frame: CollatedFrame, grouped: bool) ->
         yield Patch(stripes.stack_region(number, read), target, placed=placed, block=block)
 
 
-def _science_reads(stripes: Stripes) -> Iterator[tuple[int, int, Any]]:
+def _science_reads(stripes: Stripes) -> Iterator[tuple[int, int, Read]]:
     """Yield the repetition, the stripe, and the rows of all reads but those of reference rows."""
     for repeat in range(stripes.repeats):
         for number, reads in enumerate(stripes.reads):
