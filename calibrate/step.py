@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from calbatch import __version__
-from calbatch.calibrate import hooks, provenance, subarray
+from calbatch.calibrate import hooks, provenance
 from calbatch.calibrate.errors import ParameterError, SkipStep, StepError
+from calbatch.calibrate.frames import stripes, subarray
 from calbatch.calibrate.parameters import Boolean, Override, Parameter, Text, nearest, parameters_of
 from calbatch.calibrate.parameters.cfg import read as read_cfg
 from calbatch.calibrate.parameters.configurable import SET_IN_PYTHON, Configurable
@@ -247,7 +248,7 @@ class Step(UnitAccess, Configurable):
         result = self._skip(model, reason) if self.skip else self._run_process(model, *args)
         if self.save_results:
             self.add_products(result)
-        return result
+        return result if self.parent else stripes.present_stack(result)
 
     def process(self, *args: Any) -> Any:
         """Return the corrected exposure. Subclasses implement this."""
@@ -357,6 +358,7 @@ class Step(UnitAccess, Configurable):
 
     def add_product(self, suffix: str, model: DataModel) -> None:
         """Add a product to those to be written."""
+        model = stripes.present_stack(model)
         model.product = suffix
         self.root._products.append((suffix, model))
 

@@ -23,8 +23,8 @@ from calbatch.models.fits.readers import RowReader
 from calbatch.models.schema.meta import get_path
 from calbatch.models.schema.spec import Schema
 
-_EXPOSURES = ("level1b", "ramp", "image", "ifuimage", "cube")
-_RAMPS = ("level1b", "ramp")
+_RAMPS = ("level1b", "ramp", "superstripe_ramp")
+_EXPOSURES = (*_RAMPS, "image", "ifuimage", "cube")
 _SAMPLED_ROWS = 8
 
 
@@ -156,8 +156,10 @@ def unusable_fields(file: FileContents) -> Iterator[tuple[str, str]]:
     if file.schema.name not in _RAMPS:
         return
     shape = file.shape
+    stripes = file.number("subarray.num_superstripe") or 0
+    planes = (stripes,) if file.schema.name == "superstripe_ramp" else ()
     shapes = {
-        **{"pixeldq": shape[-2:], "groupdq": shape},
+        **{"pixeldq": (*planes, *shape[-2:]), "groupdq": shape},
         **{"zeroframe": (shape[0], *shape[-2:]), "refout": shape[:2]},
     }
     for name, expected in shapes.items():

@@ -18,6 +18,23 @@ from typing import Any
 
 import numpy as np
 
+from calbatch.models._reference_models import (
+    REFERENCES,
+    DarkMIRIModel,
+    DarkModel,
+    FlatModel,
+    GainModel,
+    IPCModel,
+    LinearityModel,
+    MaskModel,
+    PictureFrameModel,
+    ReadnoiseModel,
+    ReferenceFileModel,
+    ResetModel,
+    RSCDModel,
+    SaturationModel,
+    SuperBiasModel,
+)
 from calbatch.models.errors import FileError, ValidationError, explain_errors, one_line
 from calbatch.models.fits.cards import HeaderKeywords
 from calbatch.models.fits.layout import Layout, read_layout
@@ -30,11 +47,12 @@ from calbatch.models.storage.location import Location, location
 from calbatch.models.storage.stamps import Stamp
 
 __all__ = [
+    "REFERENCES",
     "CubeModel", "DarkMIRIModel", "DarkModel", "DataModel", "FlatModel", "GainModel",
     "GuiderCalModel", "GuiderRawModel", "IFUImageModel", "IPCModel", "ImageModel", "Level1bModel",
     "LinearityModel", "MaskModel", "OpenWindowsModel", "PictureFrameModel", "RSCDModel",
     "RampFitOutputModel", "RampModel", "ReadnoiseModel", "ReferenceFileModel", "ResetModel",
-    "SaturationModel", "SuperBiasModel", "open", "open_reference",
+    "SaturationModel", "SuperBiasModel", "SuperstripeRampModel", "open", "open_reference",
 ]  # fmt: skip
 
 
@@ -48,6 +66,12 @@ class RampModel(DataModel):
     """Ramps under calibration, with the DQ of pixels and of groups."""
 
     schema_url = "ramp.schema.yaml"
+
+
+class SuperstripeRampModel(DataModel):
+    """Ramps of superstripe readout, up to refpix; PIXELDQ has a plane for each stripe."""
+
+    schema_url = "superstripe_ramp.schema.yaml"
 
 
 class ImageModel(DataModel):
@@ -98,112 +122,13 @@ class GuiderCalModel(DataModel):
     schema_url = "guider_cal.schema.yaml"
 
 
-class ReferenceFileModel(DataModel):
-    """A reference file."""
-
-    schema_url = "reference.schema.yaml"
-
-
-class DarkModel(ReferenceFileModel):
-    """A dark ramp, (groups, rows, columns)."""
-
-    schema_url = "dark.schema.yaml"
-
-
-class DarkMIRIModel(ReferenceFileModel):
-    """Dark ramps of MIRI, (integrations, groups, rows, columns)."""
-
-    schema_url = "dark_miri.schema.yaml"
-
-
-class FlatModel(ReferenceFileModel):
-    """A flat field."""
-
-    schema_url = "flat.schema.yaml"
-
-
-class GainModel(ReferenceFileModel):
-    """The gain of each pixel, in electrons per count."""
-
-    schema_url = "gain.schema.yaml"
-
-
-class IPCModel(ReferenceFileModel):
-    """The kernel of inter-pixel capacitance."""
-
-    schema_url = "ipc.schema.yaml"
-
-
-class LinearityModel(ReferenceFileModel):
-    """Coefficients of the linearity correction, (terms, rows, columns)."""
-
-    schema_url = "linearity.schema.yaml"
-
-
-class MaskModel(ReferenceFileModel):
-    """The bad-pixel mask."""
-
-    schema_url = "mask.schema.yaml"
-
-
-class PictureFrameModel(ReferenceFileModel):
-    """The rate of NIRSpec's thermal picture frame."""
-
-    schema_url = "pictureframe.schema.yaml"
-
-
-class ReadnoiseModel(ReferenceFileModel):
-    """Noise of the difference of two reads (correlated double sampling), in counts."""
-
-    schema_url = "readnoise.schema.yaml"
-
-
-class ResetModel(ReferenceFileModel):
-    """The reset anomaly, (integrations, groups, rows, columns)."""
-
-    schema_url = "reset.schema.yaml"
-
-
-class RSCDModel(ReferenceFileModel):
-    """Numbers of groups to exclude after a reset of MIRI, by subarray and readout pattern."""
-
-    schema_url = "rscd.schema.yaml"
-
-
-class SaturationModel(ReferenceFileModel):
-    """The counts at which pixels saturate."""
-
-    schema_url = "saturation.schema.yaml"
-
-
-class SuperBiasModel(ReferenceFileModel):
-    """The bias frame."""
-
-    schema_url = "superbias.schema.yaml"
-
-
-REFERENCES: dict[str, type[ReferenceFileModel]] = {
-    "dark": DarkModel,
-    "flat": FlatModel,
-    "gain": GainModel,
-    "ipc": IPCModel,
-    "linearity": LinearityModel,
-    "mask": MaskModel,
-    "pictureframe": PictureFrameModel,
-    "readnoise": ReadnoiseModel,
-    "reset": ResetModel,
-    "rscd": RSCDModel,
-    "saturation": SaturationModel,
-    "superbias": SuperBiasModel,
-}
-"""Model classes by CRDS reference type."""
-
 _SPECIAL: dict[str, tuple[type[DataModel], ...]] = {"dark": (DarkMIRIModel,)}
 """Further model classes of some instruments, by CRDS reference type."""
 
 _NAMED: tuple[type[DataModel], ...] = (
     Level1bModel, RampModel, ImageModel, IFUImageModel, CubeModel, RampFitOutputModel,
-    OpenWindowsModel, GuiderRawModel, GuiderCalModel, DarkMIRIModel, *REFERENCES.values(),
+    OpenWindowsModel, SuperstripeRampModel, GuiderRawModel, GuiderCalModel, DarkMIRIModel,
+    *REFERENCES.values(),
 )  # fmt: skip
 _BY_NAME = {cls.__name__: cls for cls in _NAMED}
 
@@ -346,15 +271,18 @@ def _load_added_class(path: Location, point: EntryPoint) -> type[DataModel]:
 
 
 def _ramp_if_edited(layout: Layout) -> type[DataModel]:
-    """Return `Level1bModel`, or `RampModel` for data that no detector sends.
+    """Return `Level1bModel`, or the class of ramps for data that no detector sends.
 
     Such data are counts of another type, written by programs that edit or simulate exposures, and
     flags.
     """
-    science = layout.find("SCI")
-    flags = any(layout.find(name) is not None for name in ("PIXELDQ", "GROUPDQ"))
+    science, pixeldq = layout.find("SCI"), layout.find("PIXELDQ")
+    flags = pixeldq is not None or layout.find("GROUPDQ") is not None
     sent = science is None or science.dtype in (np.uint16, np.uint8)
-    return Level1bModel if sent and not flags else RampModel
+    if sent and not flags:
+        return Level1bModel
+    has_stripes = pixeldq is not None and len(pixeldq.shape) == 3
+    return SuperstripeRampModel if has_stripes else RampModel
 
 
 def _text(cards: HeaderKeywords, keyword: str) -> str:

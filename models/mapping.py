@@ -206,6 +206,7 @@ class MappedArrays(LazyArrays):
         *,
         frame_bytes: int,
         radius: int = 0,
+        optional: Sequence[str] = (),
         **arguments: Any,
     ) -> Reduction:
         """Return a value of the whole frame, gathered from the tiles computed so far.
@@ -224,11 +225,11 @@ class MappedArrays(LazyArrays):
             Memory that the gathered results of all tiles and their combination take.
         radius : int
             Number of neighbouring rows that ``gather`` receives on either side of the tile's own.
-        **arguments
+        optional, **arguments
             As for `map_tiles`; `calbatch.models.tiling.plan.CORE` stands for the tile's own region.
         """
         source = self._twin()
-        call, reductions = source._call(gather, {}, arguments, radius=radius)
+        call, reductions = source._call(gather, {}, arguments, radius=radius, optional=optional)
         spec = ReductionSpec(call, make_portable(combine), None, frame_bytes=frame_bytes)
         return Reduction(cast("PlanNode", source._content.node), spec, reductions)
 

@@ -117,11 +117,15 @@ def _require_fields(model: DataModel, path: Location) -> None:
             )
 
 
+IN_ASDF = ("meta.exposure.read_times",)
+"""Metadata without a FITS keyword that are stored in the ASDF extension, as in jwst."""
+
+
 def _warn_of_unwritten(schema: Schema, tree: Mapping[str, Any], path: Location) -> None:
     """Warn about metadata that have no FITS keyword."""
     for spec in schema.keywords.values():
         value = get_path(tree, spec.path) if spec.keyword is None else None
-        if value not in (None, []):
+        if value not in (None, []) and spec.path not in IN_ASDF:
             warn_or_raise(
                 ValidationError(f"{path}: {spec.path} has no FITS keyword, and is left out")
             )
@@ -189,7 +193,8 @@ def build_writer(
         output = _output_hdu(content, name, spec.hdu, cards)
         hdus.extend([] if output is None else [output])
     hdus.extend(CopiedHdu(h) for h in content.other_hdus if h.name != ASDF)
-    hdus.extend(build_asdf_hdus(model.schema, content.other_hdus))
+    values = {path: get_path(tree, path) for path in IN_ASDF if get_path(tree, path)}
+    hdus.extend(build_asdf_hdus(model.schema, content.other_hdus, values))
     return FitsWriter(path, hdus, fsync=fsync, tag=tag, staging=staging)
 
 

@@ -61,7 +61,7 @@ class DarkPipeline(Pipeline):
         StepError
             If the exposure is not a ramp, or its readout is not supported.
         """
-        ramp = as_ramp(exposure, interleaved=True)
+        ramp = as_ramp(exposure, before_refpix=True)
         for step in self.steps_for(exposure.meta.instrument.name):
             ramp = step(ramp)
         return ramp

@@ -87,7 +87,7 @@ class Detector1Pipeline(Pipeline):
 
     def process(self, exposure: DataModel) -> Any:
         """Return (rate, rateints), or the corrected ramp if ramp_fit is skipped."""
-        ramp: Any = as_ramp(exposure, interleaved=True)
+        ramp: Any = as_ramp(exposure, before_refpix=True)
         for step in self.steps_for(exposure.meta.instrument.name):
             if step not in (self.ramp_fit, self.gain_scale):
                 ramp = step(ramp)

@@ -209,6 +209,7 @@ def _subarray_cards(readout: ReadoutPlan) -> list[Card]:
         ("SUBSIZE2", frame.nrows, "Number of pixels in axis 2 direction"),
         ("FASTAXIS", detector.fastaxis, "Fast readout axis direction"),
         ("SLOWAXIS", detector.slowaxis, "Slow readout axis direction"),
+        *(readout.stripes.cards() if readout.stripes else ()),
     ]
 
 

@@ -5,13 +5,14 @@ one or four amplifiers at a time, line by line along its slow axis; FASTAXIS and
 image axes and directions of these (jwst 3.0.0: ``science_detector_frame_transform``).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calbatch.calibrate.simulate.instruments import IRS2, READPATTS, SUBARRAYS, Detector
 from calbatch.calibrate.simulate.spec import SimulationSpec
+from calbatch.calibrate.simulate.stripe_pattern import DETECTOR_ROWS, StripePattern
 
 SAMPLE_TIME = 1.0e-5  # s between pixels on one amplifier
 
@@ -70,11 +71,31 @@ class ReadoutPlan:
     groupgap: int
     frame_time: float
     zero_frame: bool = False
+    stripes: StripePattern | None = None
 
     @property
     def is_interleaved(self) -> bool:
         """True if reference pixels are interleaved with the frame's pixels (IRS2)."""
         return self.readpatt in IRS2
+
+    def as_stored(self) -> "ReadoutPlan":
+        """Return the readout as the file has it, with the frame of one stripe.
+
+        Where the slow axis runs backwards, the frame begins with the row that is read first, as in
+        headers, and so may seem to lie beyond the detector.
+        """
+        if self.stripes is None:
+            return self
+        nints = self.nints * max(1, self.stripes.positions)
+        return replace(self, nints=nints, frame=_stripe_frame(self, self.stripes))
+
+    def as_calibrated(self) -> "ReadoutPlan":
+        """Return the readout of the calibrated frame, in which stripes are at their places."""
+        if self.stripes is None or not self.stripes.positions:
+            return self.as_stored()
+        rows = self.stripes.calibrated_rows()
+        start = rows[0] if self.detector.slowaxis > 0 else DETECTOR_ROWS - 1 - rows[-1]
+        return replace(self, frame=_place_along_slow(self, int(start), len(rows)))
 
     @property
     def group_time(self) -> float:
@@ -124,7 +145,7 @@ def plan_readout(spec: SimulationSpec) -> ReadoutPlan:
         raise ValueError(f"{readpatt} reads the full frame, not a subarray")
     noutputs = spec.noutputs or (4 if full or _spans_amplifiers(detector, frame) else 1)
     noutputs = 5 if readpatt in IRS2 else noutputs
-    return ReadoutPlan(
+    plan = ReadoutPlan(
         detector=detector,
         frame=frame,
         subarray=spec.subarray,
@@ -136,7 +157,23 @@ def plan_readout(spec: SimulationSpec) -> ReadoutPlan:
         groupgap=groupgap,
         frame_time=_frame_time(detector, frame, noutputs),
         zero_frame=spec.zero_frame,
+        stripes=spec.stripes,
     )
+    return replace(plan, frame_time=_frame_time(detector, plan.as_stored().frame, noutputs))
+
+
+def _stripe_frame(readout: ReadoutPlan, stripes: StripePattern) -> Frame:
+    """Return the frame of one stripe, from the row that is read first."""
+    forwards = readout.detector.slowaxis > 0
+    start = stripes.start if forwards else DETECTOR_ROWS - 1 - stripes.start
+    return _place_along_slow(readout, start, stripes.size)
+
+
+def _place_along_slow(readout: ReadoutPlan, start: int, size: int) -> Frame:
+    """Return the frame of a readout with other bounds along the slow axis."""
+    if abs(readout.detector.slowaxis) == 1:
+        return replace(readout.frame, col=start, ncols=size)
+    return replace(readout.frame, row=start, nrows=size)
 
 
 def _matching_pattern(spec: SimulationSpec) -> str:

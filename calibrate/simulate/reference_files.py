@@ -35,6 +35,7 @@ from calbatch.calibrate.simulate.reference_parts import (
     wheels,
 )
 from calbatch.calibrate.simulate.spec import SimulationSpec
+from calbatch.calibrate.simulate.stripe_pattern import take_rows
 from calbatch.calibrate.simulate.write import Card, Extension
 
 SATURATION_MARGIN = 0.97  # of full well, so that noise does not hide saturation
@@ -215,8 +216,13 @@ def _dark(setting: Setting) -> Reference:
     if is_miri:
         dq = np.broadcast_to(flags[0].data, (MIRI_INTEGRATIONS, 1, *readout.frame.shape))
         flags[0] = Extension("DQ", dq)
+    if readout.stripes is not None:
+        rows = readout.stripes.calibrated_rows()
+        data = take_rows(data, rows, readout.detector)
+        flags[0] = Extension("DQ", take_rows(flags[0].data, rows, readout.detector))
+    frame = readout.as_calibrated().frame
     cards = [
-        *reference_cards(setting, "dark", model, readout.frame),
+        *reference_cards(setting, "dark", model, frame),
         ("EXP_TYPE", exposure_type(spec), "Type of data in the exposure"),
         ("READPATT", readout.readpatt, "Readout pattern"),
         ("NFRAMES", nframes, "Number of frames per group"),
@@ -229,7 +235,7 @@ def _dark(setting: Setting) -> Reference:
     return Reference(
         kind="dark",
         instrument=setting.instrument,
-        frame=readout.frame,
+        frame=frame,
         keys=keys,
         cards=cards,
         extensions=extensions,

@@ -13,7 +13,8 @@ from calbatch.calibrate.simulate.reference_files import make_references
 from calbatch.calibrate.simulate.reference_parts import Setting
 from calbatch.calibrate.simulate.sky import render_sky
 from calbatch.calibrate.simulate.spec import SimulationSpec, as_specs
-from calbatch.calibrate.simulate.truth import make_truth, write_truth
+from calbatch.calibrate.simulate.stripe_pattern import cut_stripes
+from calbatch.calibrate.simulate.truth import make_truth, take_stripes, write_truth
 from calbatch.calibrate.simulate.write import Extension, write_fits
 from calbatch.models.fits.asdf_extension import asdf_table
 
@@ -129,9 +130,14 @@ def _write_exposure(
     light = render_sky(spec.sky, readout.frame, setting.seed, exposure)
     purpose = (setting.seed, f"{spec.detector} {observation}", exposure)
     ramp = simulate_ramp(readout, maps, light, spec.noise, purpose)
-    data = interleave_ramp(setting, ramp, purpose) if readout.is_interleaved else ramp.data
+    data, zero = ramp.data, ramp.zero
+    if readout.is_interleaved:
+        data = interleave_ramp(setting, ramp, purpose)
+    if readout.stripes is not None:
+        data, zero = (cut_stripes(a, readout.stripes, readout.detector) for a in (data, zero))
     name = headers.exposure_name(spec, observation, exposure)
-    schedule = headers.Schedule(readout, exposure)
+    stored = readout.as_stored()
+    schedule = headers.Schedule(stored, exposure)
     raw = folder / "exposures" / f"{name}_uncal.fits"
     extensions = [
         Extension("SCI", data, headers.science_cards()),
@@ -140,9 +146,11 @@ def _write_exposure(
         Extension("ASDF", asdf_table()),
     ]
     if readout.zero_frame:
-        extensions.insert(1, Extension("ZEROFRAME", ramp.zero))
-    write_fits(raw, headers.primary_cards(spec, readout, observation, exposure), extensions)
+        extensions.insert(1, Extension("ZEROFRAME", zero))
+    write_fits(raw, headers.primary_cards(spec, stored, observation, exposure), extensions)
     bad = setting.all_bad_pixels()[readout.frame.within(setting.maps.frame)]
     truth = make_truth(readout, maps, light, bad, ramp)
+    if readout.stripes is not None:
+        truth = take_stripes(truth, readout.stripes, readout.detector)
     write_truth(folder / "truth" / f"{name}_truth.fits", truth)
     return raw, folder / "truth" / f"{name}_truth.fits"

@@ -8,6 +8,7 @@ from calbatch.calibrate.simulate.instruments import (
     Detector,
     find_detector,
 )
+from calbatch.calibrate.simulate.stripe_pattern import DETECTOR_ROWS, StripePattern
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,10 @@ class SimulationSpec:
         True if the first frame of each integration is also stored separately.
     inverse_linearity : bool, optional
         True if the linearity reference has INV_COEFFS; by default if groups average several frames.
+    stripes : StripePattern, optional
+        The rows that multistripe or superstripe readout reads. ``shape`` then has all rows of the
+        detector along its slow axis, from which the stripes are cut, and ``nints`` counts
+        integrations of all superstripes.
     """
 
     detector: str = "NRCA1"
@@ -152,6 +157,7 @@ class SimulationSpec:
     dark_grouped: bool = False
     zero_frame: bool = False
     inverse_linearity: bool | None = None
+    stripes: StripePattern | None = None
     sky: Sky = field(default_factory=Sky)
     noise: Noise = field(default_factory=Noise)
 
@@ -168,6 +174,10 @@ class SimulationSpec:
             raise ValueError(
                 f"subarray {self.subarray!r} has no known size: give shape, or one of FULL, {names}"
             )
+        slow = 1 if abs(detector.slowaxis) == 1 else 0
+        if self.stripes is not None and (self.shape or (0, 0))[slow] != DETECTOR_ROWS:
+            axis = ("rows", "columns")[slow]
+            raise ValueError(f"stripes of {self.detector} need a shape of {DETECTOR_ROWS} {axis}")
 
     @property
     def device(self) -> Detector:

@@ -1,6 +1,6 @@
 """The truth of a simulated exposure, as a FITS file."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from calbatch.calibrate.simulate.effects.bursts import BURST_COLUMNS
 from calbatch.calibrate.simulate.effects.rays import Rays
+from calbatch.calibrate.simulate.instruments import Detector
 from calbatch.calibrate.simulate.maps import DetectorMaps, Image, Mask
 from calbatch.calibrate.simulate.ramp import Ramp
 from calbatch.calibrate.simulate.readout_plan import ReadoutPlan
+from calbatch.calibrate.simulate.stripe_pattern import DETECTOR_ROWS, StripePattern, take_rows
 from calbatch.calibrate.simulate.write import Extension, write_fits
 
 RAY_COLUMNS = [
@@ -80,6 +82,25 @@ def make_truth(
         bursts=np.concatenate([bursts.table for bursts in ramp.bursts]),
         migrated=ramp.migrated if len(ramp.migrated) else None,
     )
+
+
+def take_stripes(truth: Truth, stripes: StripePattern, detector: Detector) -> Truth:
+    """Return the images of a truth on the rows that stripes have once they are calibrated.
+
+    Pixels that are never read are not good. Rays, bursts and migrated charge are left out, since
+    they may lie in rows that are read several times, or not at all.
+    """
+    read = np.zeros_like(truth.good)
+    science = stripes.rows()[:, stripes.reads1 if stripes.positions else 0 :]
+    places = np.unique(science)
+    lines = places if detector.slowaxis > 0 else DETECTOR_ROWS - 1 - places
+    read[(slice(None), lines) if abs(detector.slowaxis) == 1 else lines] = True
+    truth = replace(truth, good=truth.good & read)
+    images = {
+        name: take_rows(getattr(truth, name), stripes.calibrated_rows(), detector)
+        for name in ("rate", "flux", "sigma", "good")
+    }
+    return replace(truth, **images, rays=truth.rays[:0], bursts=truth.bursts[:0], migrated=None)
 
 
 def write_truth(path: Path, truth: Truth) -> None:

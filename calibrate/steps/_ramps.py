@@ -9,6 +9,7 @@ from typing import Any
 import numpy.typing as npt
 
 from calbatch.calibrate.errors import StepError
+from calbatch.calibrate.frames.stripes import stack_stripes, stripes_of
 from calbatch.calibrate.numbers import header_number, required_number
 from calbatch.calibrate.steps._guide_stars import is_guide_star
 from calbatch.calibrate.steps._interleaving import ROWS, is_interleaved, layout_of
@@ -22,12 +23,12 @@ _MOST_FRAMES = 65_535
 READ_TIMES = "meta.exposure.read_times"
 
 
-def as_ramp(exposure: DataModel, *, interleaved: bool = False) -> RampModel:
+def as_ramp(exposure: DataModel, *, before_refpix: bool = False) -> RampModel:
     """Return an exposure as a ramp; missing DQ arrays are zero.
 
     Every step that corrects or fits ramps calls this first, so that a step on its own rejects the
     same exposures as a pipeline. Steps up to refpix accept the interleaved reference pixels of
-    IRS2.
+    IRS2, and superstripes, which they receive as a stack (`calbatch.calibrate.frames.stripes`).
 
     Raises
     ------
@@ -41,9 +42,17 @@ def as_ramp(exposure: DataModel, *, interleaved: bool = False) -> RampModel:
             f"but its shape is {exposure.shape}"
         )
     if is_interleaved(exposure):
-        _require_stripped(exposure, interleaved)
+        _require_stripped(exposure, before_refpix)
     refuse_readouts(exposure)
     _require_possible_counts(exposure)
+    stripes = stripes_of(exposure)
+    if stripes is not None and stripes.is_super:
+        if not before_refpix:
+            raise StepError(
+                f"{exposure.path}: its integrations are superstripes (SSTR_NST = {stripes.count}), "
+                "which the step refpix has to collate first"
+            )
+        exposure = stack_stripes(exposure, stripes)
     return exposure if isinstance(exposure, RampModel) else RampModel(exposure)
 
 
@@ -53,8 +62,7 @@ def refuse_readouts(exposure: DataModel) -> None:
     Raises
     ------
     StepError
-        For guide-star exposures, IRS2 in another layout or with zero frames, multistripe and
-        superstripe readouts.
+        For guide-star exposures, and IRS2 in another layout or with zero frames.
     """
     meta, shape = exposure.meta, exposure.shape
     if is_guide_star(exposure):
@@ -68,16 +76,11 @@ def refuse_readouts(exposure: DataModel) -> None:
             f"for an array of {shape[-2]} rows and {shape[-1]} columns, which should have {ROWS} "
             f"rows and {DETECTOR} columns, or have been through refpix (S_REFPIX = COMPLETE)"
         )
-    unsupported = {
-        "a separate zero frame (ZEROFRAM = T) in IRS2 readout": has_zero_frame(exposure)
-        and "IRS2" in str(meta.exposure.readpatt),
-        "multistripe readout": header_number(exposure, "meta.subarray.multistripe_reads1")
-        is not None,
-        "superstripe readout": bool(header_number(exposure, "meta.subarray.num_superstripe")),
-    }
-    for name, present in unsupported.items():
-        if present:
-            raise StepError(f"{exposure.path}: {name} is not supported yet")
+    if has_zero_frame(exposure) and "IRS2" in str(meta.exposure.readpatt):
+        raise StepError(
+            f"{exposure.path}: a separate zero frame (ZEROFRAM = T) in IRS2 readout is not "
+            "supported yet"
+        )
 
 
 def _require_stripped(exposure: DataModel, accepted: bool) -> None:

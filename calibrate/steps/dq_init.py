@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calbatch.calibrate.frames.stripes import is_stack, stack_reader, stripes_of
 from calbatch.calibrate.parameters import Text
 from calbatch.calibrate.step import Step, StepError
 from calbatch.calibrate.steps._guide_stars import as_guider, is_guide_star
@@ -35,15 +36,20 @@ class DQInitStep(Step):
         """Return the ramp, or the guide-star exposure, with the mask's flags."""
         if is_guide_star(exposure):
             return self._flag_guider(as_guider(exposure))
-        ramp = as_ramp(exposure, interleaved=True)
+        ramp = as_ramp(exposure, before_refpix=True)
         reference = self.open_reference(ramp, "mask")
-        path = self.user_supplied_dq
+        path, stripes = self.user_supplied_dq, stripes_of(ramp)
+        user_dq = None
+        if path is not None and stripes is not None and is_stack(ramp, stripes):
+            user_dq = stack_reader(user_flags(path, (stripes.count, *stripes.shape)), stripes)
+        elif path is not None:
+            user_dq = user_flags(path, ramp.frame)
         return ramp.map_tiles(
             apply_mask,
             outputs=("pixeldq", "groupdq"),
             alone={"pixeldq": add_mask},
             mask=reference.rows("dq"),
-            user_dq=None if path is None else user_flags(path, ramp.frame),
+            user_dq=user_dq,
         )
 
     def _flag_guider(self, guider: GuiderRawModel) -> GuiderRawModel:
@@ -94,19 +100,21 @@ def add_mask_to_guider(dq: Array, *, mask: Array, user_dq: Array | None) -> Arra
     return add_mask(dq, mask=mask, user_dq=user_dq)
 
 
-def user_flags(path: str, frame: tuple[int, int]) -> Reader:
+def user_flags(path: str, shape: tuple[int, ...]) -> Reader:
     """Return the first image of a file as flags of the exposure's pixels.
 
     Raises
     ------
     StepError
-        If its shape differs from the exposure's frame.
+        If it does not have the given shape: rows and columns, or stripes, rows and columns.
     """
     images = [hdu for hdu in read_layout(path).hdus[:2] if hdu.kind in ("image", "compressed")]
-    shape = images[0].shape if images else "none"
-    if shape != frame:
+    found = images[0].shape if images else "none"
+    if found != shape:
+        *planes, rows, columns = shape
+        stripes = f"{planes[0]} planes of " if planes else ""
         raise StepError(
-            f"{path}: user_supplied_dq must be an image of {frame[0]} rows and {frame[1]} columns, "
-            f"but is {shape}"
+            f"{path}: user_supplied_dq must be an image of {stripes}{rows} rows and {columns} "
+            f"columns, but is {found}"
         )
     return RowReader(images[0]).astype(np.uint32)

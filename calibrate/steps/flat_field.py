@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.calibrate import subarray
 from calbatch.calibrate.errors import ParameterError
+from calbatch.calibrate.frames import subarray
 from calbatch.calibrate.parameters import Boolean, Text
 from calbatch.calibrate.step import SkipStep, Step, StepError
 from calbatch.models.datamodels import FlatModel, GuiderCalModel

@@ -28,7 +28,7 @@ class GroupScaleStep(Step):
 
     def process(self, exposure: DataModel) -> RampModel:
         """Return the ramp with its groups scaled."""
-        ramp = as_ramp(exposure, interleaved=True)
+        ramp = as_ramp(exposure, before_refpix=True)
         frames = header_number(ramp, "meta.exposure.nframes")
         factor = group_scale_factor(frames, header_number(ramp, "meta.exposure.frame_divisor"))
         return ramp.map_tiles(scale_groups, outputs=("data",), factor=factor)

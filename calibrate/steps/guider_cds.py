@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.calibrate import subarray
 from calbatch.calibrate.errors import ReferenceFileError
+from calbatch.calibrate.frames import subarray
 from calbatch.calibrate.numbers import required_number
 from calbatch.calibrate.references import HostCopies
 from calbatch.calibrate.step import Step, StepError

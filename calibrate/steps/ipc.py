@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calbatch.calibrate.frames.stripes import stripes_of
 from calbatch.calibrate.numbers import header_number
 from calbatch.calibrate.references import HostCopies
 from calbatch.calibrate.step import Step, StepError
@@ -37,11 +38,16 @@ class IPCStep(Step):
 
     def process(self, exposure: DataModel) -> RampModel:
         """Return the ramp with its groups convolved."""
-        ramp = as_ramp(exposure, interleaved=True)
+        ramp = as_ramp(exposure, before_refpix=True)
         if is_interleaved(ramp):
             return self._process_interleaved(ramp)
-        interior = interior_of(ramp)
         weights = kernel_of(self.open_reference(ramp, "ipc"))
+        if stripes_of(ramp) is not None:
+            raise StepError(
+                f"{ramp.path}: {self.name}: multistripe readout (MSTR_RD1) is not supported, since "
+                "neighbours in the array are not neighbours on the detector; skip the step"
+            )
+        interior = interior_of(ramp)
         return ramp.map_tiles(
             deconvolve,
             outputs=("data",),

@@ -3,11 +3,14 @@
 Source: jwst 3.0.0 ``saturation`` step and stcal 1.20 ``flag_saturated_pixels``.
 """
 
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from calbatch.calibrate.frames.stripes import is_stack, stripes_of
 from calbatch.calibrate.parameters import Boolean, Integer
 from calbatch.calibrate.step import SkipStep, Step
 from calbatch.calibrate.steps import _saturation_flags as loops
@@ -21,7 +24,7 @@ from calbatch.models.datamodels import RampModel
 from calbatch.models.dq import NO_SAT_CHECK
 from calbatch.models.fits.readers import Reader
 from calbatch.models.model import DataModel
-from calbatch.models.tiling.plan import REGION
+from calbatch.models.tiling.plan import REGION, Region
 
 Array = npt.NDArray[Any]
 
@@ -39,7 +42,7 @@ class SaturationStep(Step):
 
     def process(self, exposure: DataModel) -> RampModel:
         """Return the ramp with its saturated groups flagged."""
-        ramp = as_ramp(exposure, interleaved=True)
+        ramp = as_ramp(exposure, before_refpix=True)
         if is_interleaved(ramp):
             return self._process_interleaved(ramp)
         reference = self.open_reference(ramp, "saturation")
@@ -48,8 +51,12 @@ class SaturationStep(Step):
         # Flags of hidden saturation are grown from flags that have already been grown.
         times = 2 if frames is not None and frames > 1 else 1
         zero = zero_frames_of(ramp)
+        stripes, place = stripes_of(ramp), dict[str, Any]()
+        kernel: Callable[..., tuple[Array, ...]] = flag_saturation
+        if stripes is not None and is_stack(ramp, stripes):
+            kernel, place = flag_stack, {"height": stripes.shape[0], "region": REGION}
         return ramp.map_tiles(
-            flag_saturation,
+            kernel,
             outputs=("groupdq", "pixeldq", *zero),
             optional=zero,
             alone={"pixeldq": flag_unchecked},
@@ -59,6 +66,7 @@ class SaturationStep(Step):
             bias=bias,
             reach=self.n_pix_grow_sat,
             frames=frames,
+            **place,
         )
 
     def _process_interleaved(self, ramp: RampModel) -> RampModel:
@@ -155,6 +163,58 @@ def _clear_unusable(zeroframe: Array, limit: Array, reach: int) -> Array:
     for i in range(len(zeroframe)):
         loops.flag_groups(zeroframe[i : i + 1], before, limit, reach, unusable[i : i + 1])
     return np.where(unusable != 0, np.float32(0), zeroframe)
+
+
+def flag_stack(
+    data: Array,
+    groupdq: Array,
+    pixeldq: Array,
+    zeroframe: Array | None = None,
+    *,
+    threshold: Array,
+    threshold_dq: Array,
+    bias: Array | None,
+    reach: int,
+    frames: int | None,
+    height: int,
+    region: Region,
+) -> tuple[Array, ...]:
+    """Return the results of `flag_saturation` for a stack, whose stripes are not neighbours.
+
+    Parameters
+    ----------
+    height : int
+        Rows of a stripe.
+    region : Region
+        The rows and columns of the stack that the arrays cover.
+    """
+    return _flag_by_stripe(
+        partial(flag_saturation, reach=reach, frames=frames),
+        [array for array in (data, groupdq, pixeldq, zeroframe) if array is not None],
+        {"threshold": threshold, "threshold_dq": threshold_dq, "bias": bias},
+        spans_of_stripes(region.rows, height),
+    )
+
+
+def _flag_by_stripe(
+    flag: Callable[..., tuple[Array, ...]],
+    arrays: Sequence[Array],
+    references: Mapping[str, Array | None],
+    spans: Iterable[slice],
+) -> tuple[Array, ...]:
+    """Return the flags of stripes that are found one by one."""
+    found = []
+    for rows in spans:
+        cut = {name: None if a is None else a[rows] for name, a in references.items()}
+        found.append(flag(*(array[..., rows, :] for array in arrays), **cut))
+    return tuple(np.concatenate(parts, axis=-2) for parts in zip(*found, strict=True))
+
+
+def spans_of_stripes(rows: tuple[int, int], height: int) -> Iterator[slice]:
+    """Yield the rows of each stripe in some rows of a stack, counted from the first of these."""
+    first, stop = rows
+    for number in range(first // height, -(-stop // height)):
+        yield slice(max(number * height, first) - first, min((number + 1) * height, stop) - first)
 
 
 def flag_unchecked(pixeldq: Array, *, threshold: Array, threshold_dq: Array) -> Array:

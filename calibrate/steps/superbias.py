@@ -24,7 +24,7 @@ class SuperBiasStep(Step):
 
     def process(self, exposure: DataModel) -> RampModel:
         """Return the ramp minus its bias."""
-        ramp = as_ramp(exposure, interleaved=True)
+        ramp = as_ramp(exposure, before_refpix=True)
         reference = self.open_reference(ramp, "superbias")
         zero = zero_frames_of(ramp)
         return ramp.map_tiles(

@@ -75,7 +75,9 @@ def asdf_table(content: bytes = _EMPTY) -> npt.NDArray[np.void]:
     return table
 
 
-def build_asdf_hdus(schema: Schema, hdus: Iterable[Hdu]) -> list[OutputTable]:
+def build_asdf_hdus(
+    schema: Schema, hdus: Iterable[Hdu], values: Mapping[str, Any] | None = None
+) -> list[OutputTable]:
     """Return the ASDF extension of a model, or an empty list.
 
     Parameters
@@ -85,6 +87,8 @@ def build_asdf_hdus(schema: Schema, hdus: Iterable[Hdu]) -> list[OutputTable]:
         extension; others have one only if the input's extension has further values.
     hdus : iterable of Hdu
         The HDUs of the model's file that no schema names.
+    values : mapping, optional
+        Plain values to store in the extension, by dotted path.
 
     Raises
     ------
@@ -93,6 +97,8 @@ def build_asdf_hdus(schema: Schema, hdus: Iterable[Hdu]) -> list[OutputTable]:
     """
     found = next((hdu for hdu in hdus if hdu.name == ASDF), None)
     content = None if found is None else _remainder(schema, found)
+    if values:
+        content = set_values(content or _EMPTY, values)
     if content is None and schema.lookup("meta.model_type") is None:
         return []
     return [OutputTable(ASDF, asdf_table(content or _EMPTY))]
@@ -192,6 +198,39 @@ def remove_header_values(schema: Schema, content: bytes) -> bytes | None:
     if len(blocks) < needed:
         raise ValueError("a block is missing")
     return content[:start] + _as_text(tree) + b"".join(blocks)
+
+
+def set_values(content: bytes, values: Mapping[str, Any]) -> bytes:
+    """Return an ASDF file with other values in its tree.
+
+    Parameters
+    ----------
+    content : bytes
+        The file.
+    values : mapping
+        Plain values by dotted path.
+    """
+    text = _text_of(content)
+    start = content.find(text)
+    tree: Any = compose_tree(text)
+    for path, value in values.items():
+        *branches, leaf = path.split(".")
+        place = tree
+        for name in branches:
+            place = _set_node(place, name, yaml.MappingNode("tag:yaml.org,2002:map", []))
+        node: Any = yaml.compose(yaml.safe_dump(value), Loader=yaml.SafeLoader)
+        place.value = [pair for pair in place.value if pair[0].value != leaf]
+        _set_node(place, leaf, node)
+    return content[:start] + _as_text(tree) + content[start + len(text) :]
+
+
+def _set_node(mapping: Any, name: str, node: Any) -> Any:
+    """Return the node of a name, which is added if it is missing."""
+    for key, value in mapping.value:
+        if key.value == name:
+            return value
+    mapping.value.append((yaml.ScalarNode("tag:yaml.org,2002:str", name), node))
+    return node
 
 
 def _as_text(tree: yaml.Node) -> bytes:

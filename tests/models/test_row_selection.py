@@ -6,7 +6,9 @@ import pytest
 
 from calbatch.models.datamodels import RampModel
 from calbatch.models.errors import ModelError
-from calbatch.models.row_selection import select_rows
+from calbatch.models.row_selection import rearrange_frame, select_rows
+from calbatch.models.tiling.patches import Patch, PatchedRows
+from calbatch.models.tiling.tile import Region
 
 ROWS = np.array([1, 2, 5, 6, 9])
 
@@ -58,3 +60,21 @@ def test_absent_fields_get_the_smaller_frame():
 def test_rows_must_be_in_order_within_the_frame(rows):
     with pytest.raises(ModelError, match=r"cannot select rows .* \(11, 6\)"):
         select_rows(model(), np.array(rows))
+
+
+def test_a_frame_is_rearranged_without_reading_it():
+    whole = model()
+    doubled = whole.map_tiles(double, ("data",))
+    half = Region((0, 11), (3, 6))
+    patches = [Patch(half, Region((0, 11), (0, 3)))]
+
+    def place(name, reader):
+        if name == "pixeldq":
+            return None
+        return PatchedRows(reader, patches, (*reader.shape[:-2], 11, 3))
+
+    part = rearrange_frame(doubled, (11, 3), place)
+    assert part.frame == (11, 3)
+    assert not part.has("pixeldq")
+    assert np.array_equal(np.asarray(part.data), 2 * np.asarray(whole.data)[..., 3:])
+    assert doubled.frame == (11, 6)

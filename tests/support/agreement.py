@@ -16,9 +16,12 @@ from jwst.pipeline import Detector1Pipeline as JwstDetector1
 from jwst.pipeline import GuiderPipeline as JwstGuider
 from stdatamodels.jwst import datamodels as jwst_models
 
+from calbatch.calibrate.frames.stripes import present_stack
 from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
 from calbatch.calibrate.pipelines.guider import GuiderPipeline
+from calbatch.calibrate.steps._ramps import as_ramp
 from calbatch.models.datamodels import GuiderRawModel, RampModel
+from calbatch.models.datamodels import open as open_model
 
 ORDER = (
     "group_scale", "dq_init", "saturation", "ipc", "superbias", "refpix", "linearity",
@@ -56,7 +59,10 @@ def jwst_steps(path: Path, **parameters) -> Iterator[Arrays]:
     """Run jwst's steps one after another; ``parameters`` are {step: {parameter: value}}."""
     gc.collect()
     gc.freeze()  # each step collects garbage: exempt the objects that exist so far
-    model = jwst_models.RampModel(str(path))
+    with jwst_models.open(str(path)) as raw:
+        stripes = raw.meta.subarray.num_superstripe
+    kind = jwst_models.SuperstripeRampModel if stripes else jwst_models.RampModel
+    model = kind(str(path))
     for name in _order(model, parameters):
         step = JwstDetector1.step_defs[name]
         model = step.call(model, **parameters.get(name, {}))
@@ -88,7 +94,9 @@ def our_steps(path: Path, **parameters) -> Iterator[Arrays]:
     """Run calbatch's steps one after another, and compute the arrays of each."""
     pipeline = Detector1Pipeline()
     pipeline.configure(parameters, "test")
-    model = RampModel(path)
+    model = open_model(path)
+    stripes = model.meta.subarray.num_superstripe
+    model = as_ramp(model, before_refpix=True) if stripes else RampModel(path)
     for name in _order(model, parameters):
         model = pipeline.steps()[name](model)
         zero = ("zeroframe",) if model.has("zeroframe") else ()
@@ -99,6 +107,7 @@ def our_steps(path: Path, **parameters) -> Iterator[Arrays]:
 
 
 def _our_arrays(name: str, model, fields: tuple[str, ...]) -> Arrays:
+    model = present_stack(model)
     status = dict(model.meta.cal_step.items())
     arrays = dask.compute(*(getattr(model, f) for f in fields))  # at once: steps run once
     return Arrays(name, dict(zip(fields, arrays, strict=True)), status)

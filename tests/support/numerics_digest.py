@@ -15,7 +15,7 @@ STORED = ROOT / "tests" / "calibrate" / "numerics.digest"
 DECIDING = (
     "calibrate/pipelines/*.py",
     "calibrate/steps/**/*.py",
-    "calibrate/subarray.py",
+    "calibrate/frames/*.py",
     "models/arrays.py",
     "models/casting.py",
     "models/conversion.py",
@@ -26,9 +26,12 @@ DECIDING = (
     "models/fits/tables.py",
     "models/jit.py",
     "models/mapping.py",
+    "models/row_selection.py",
     "models/tiling/halos.py",
+    "models/tiling/patches.py",
     "models/tiling/plan.py",
     "models/tiling/reductions.py",
+    "models/tiling/row_readers.py",
     "models/tiling/tile.py",
     "models/tiling/tile_edges.py",
 )

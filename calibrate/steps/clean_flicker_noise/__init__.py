@@ -40,7 +40,6 @@ from calbatch.calibrate.steps.clean_flicker_noise.draft import (
     DraftFit,
     gather_differences,
     gather_noise,
-    gather_noise_with_zero_frames,
 )
 from calbatch.calibrate.steps.clean_flicker_noise.fourier import FourierRules
 from calbatch.calibrate.steps.clean_flicker_noise.scene import SceneRules
@@ -186,8 +185,9 @@ class CleanFlickerNoiseStep(Step):
         if any(name.endswith(".dq") for name in products):
             arguments |= self._open_science_flat(ramp)
         return ramp.decide(
-            gather_noise_with_zero_frames if zero_frames else gather_noise,
+            gather_noise,
             combine,
+            optional=("zeroframe",) if zero_frames else (),
             frame_bytes=self._frame_bytes(ramp),
             draft=DraftFit(kernel=fit, products=products),
             **arguments,

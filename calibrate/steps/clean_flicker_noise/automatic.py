@@ -27,13 +27,13 @@ from calbatch.calibrate.steps.clean_flicker_noise.clipping import (
     find_median,
     select_range,
 )
-from calbatch.calibrate.steps.clean_flicker_noise.loops import collect_values
-from calbatch.calibrate.steps.clean_flicker_noise.scene import keep_within
-from calbatch.calibrate.steps.clean_flicker_noise.stripes import (
+from calbatch.calibrate.steps.clean_flicker_noise.lines import (
     CHANNELS,
     find_background,
-    measure_stripes,
+    measure_lines,
 )
+from calbatch.calibrate.steps.clean_flicker_noise.loops import collect_values
+from calbatch.calibrate.steps.clean_flicker_noise.scene import keep_within
 
 log = logging.getLogger(__name__)
 
@@ -194,7 +194,7 @@ def _clean_image(rate: Array, axis: int) -> tuple[Array, Array]:
     values = _sort_used(pixels.image, used)
     values = select_range(values, find_limits(values, CLIP, SOURCES, lower_half=True))
     pixels = pixels._replace(mask=used, limits=(values[0], values[-1]))
-    return rate - measure_stripes(pixels, axis, 1), pixels.is_used()
+    return rate - measure_lines(pixels, axis, 1), pixels.is_used()
 
 
 def _sort_used(image: Array, used: Array) -> Array:

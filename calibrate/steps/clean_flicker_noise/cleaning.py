@@ -17,13 +17,13 @@ from calbatch.calibrate.steps.clean_flicker_noise.automatic import choose_parame
 from calbatch.calibrate.steps.clean_flicker_noise.background import Background
 from calbatch.calibrate.steps.clean_flicker_noise.draft import NoisyRows, cut_to_region
 from calbatch.calibrate.steps.clean_flicker_noise.fourier import FourierRules, fit_noise
-from calbatch.calibrate.steps.clean_flicker_noise.scene import SceneRules, mask_sources
-from calbatch.calibrate.steps.clean_flicker_noise.stripes import (
+from calbatch.calibrate.steps.clean_flicker_noise.lines import (
     CHANNELS,
     BackgroundPixels,
     find_background,
-    measure_stripes,
+    measure_lines,
 )
+from calbatch.calibrate.steps.clean_flicker_noise.scene import SceneRules, mask_sources
 from calbatch.models.tiling.plan import Region
 
 Array = npt.NDArray[Any]
@@ -135,7 +135,7 @@ def _adapt(rules: CleaningRules, gathered: Sequence[NoisyRows]) -> CleaningRules
 def _measure_noise(pixels: BackgroundPixels, rules: CleaningRules) -> Array | None:
     if rules.fourier is not None:
         return fit_noise(pixels, rules.fourier)
-    return measure_stripes(pixels, rules.axis, rules.count_channels(pixels.image.shape))
+    return measure_lines(pixels, rules.axis, rules.count_channels(pixels.image.shape))
 
 
 def _join(bands: Sequence[Array]) -> Array:

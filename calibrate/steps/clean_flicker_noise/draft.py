@@ -68,6 +68,7 @@ def gather_noise(
     groupdq: Array,
     pixeldq: Array,
     average_dark_current: Array,
+    zeroframe: Array | None = None,
     *,
     draft: DraftFit,
     gain: Array,
@@ -79,7 +80,6 @@ def gather_noise(
     user_mask: Array | None = None,
     science_flat: Array | None = None,
     science_flat_dq: Array | None = None,
-    zeroframe: Array | None = None,
 ) -> NoisyRows:
     """Return the draft rates and the differences of a tile.
 
@@ -87,7 +87,7 @@ def gather_noise(
     ----------
     data, groupdq : ndarray
         Counts (DN) and flags, (integrations, groups, rows, columns).
-    pixeldq, average_dark_current, gain, readnoise, settings, group_range, zeroframe
+    pixeldq, average_dark_current, zeroframe, gain, readnoise, settings, group_range
         As for the draft fit.
     draft : DraftFit
         The fit of draft rates.
@@ -121,28 +121,6 @@ def gather_noise(
         rates = {name: rate / rows for name, rate in rates.items()}
     mask = None if user_mask is None else user_mask != 0
     return NoisyRows(differences=differences, rates=rates, mask=mask, excluded=excluded)
-
-
-def gather_noise_with_zero_frames(
-    data: Array,
-    groupdq: Array,
-    pixeldq: Array,
-    average_dark_current: Array,
-    zeroframe: Array,
-    *,
-    draft: DraftFit,
-    gain: Array,
-    readnoise: Array,
-    region: Region,
-    settings: Any,
-    flat: Array | None = None,
-    user_mask: Array | None = None,
-) -> NoisyRows:
-    """Return the same as `gather_noise`, from a draft fit that uses zero frames."""
-    return gather_noise(
-        data, groupdq, pixeldq, average_dark_current, zeroframe=zeroframe, draft=draft, gain=gain,
-        readnoise=readnoise, region=region, settings=settings, flat=flat, user_mask=user_mask,
-    )  # fmt: skip
 
 
 def gather_differences(

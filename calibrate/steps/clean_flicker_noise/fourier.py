@@ -25,7 +25,7 @@ import numpy.typing as npt
 from scipy import fft
 
 from calbatch.calibrate.steps._reference_pixels import DETECTOR
-from calbatch.calibrate.steps.clean_flicker_noise.stripes import (
+from calbatch.calibrate.steps.clean_flicker_noise.lines import (
     UNUSED,
     BackgroundPixels,
     find_line_medians,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calbatch.calibrate.frames.stripes import stripes_of
 from calbatch.calibrate.numbers import header_number
 from calbatch.calibrate.parameters import Boolean, Choice, Float, Integer
 from calbatch.calibrate.step import SkipStep, Step, StepError
@@ -51,6 +52,7 @@ from calbatch.calibrate.steps.refpix.pixels import (
     subtract_reference,
 )
 from calbatch.calibrate.steps.refpix.sirs import SideKernels, make_kernels, read_coefficients
+from calbatch.calibrate.steps.refpix.striped import correct_stripes
 from calbatch.calibrate.steps.refpix.weights import require_weights
 from calbatch.models.datamodels import RampModel
 from calbatch.models.model import DataModel
@@ -113,11 +115,17 @@ class RefPixStep(Step):
 
     def process(self, exposure: DataModel) -> RampModel:
         """Return the ramp minus the signal of its reference pixels."""
-        ramp = as_ramp(exposure, interleaved=True)
+        ramp = as_ramp(exposure, before_refpix=True)
         if is_interleaved(ramp):
             return self._process_interleaved(ramp)
         if ramp.meta.instrument.name == "MIRI":
             return self._correct_miri(ramp)
+        stripes = stripes_of(ramp)
+        if stripes is not None and is_subarray(stripes.shape):
+            settings = RefPixSettings(
+                odd_even_columns=self.odd_even_columns, siglimit=self.siglimit
+            )
+            return correct_stripes(ramp, stripes, settings, self.name)
         placement = placement_of(ramp)
         signal = self._signal(ramp, placement)
         if signal is None:

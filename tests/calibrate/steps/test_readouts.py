@@ -21,8 +21,8 @@ NOT_ON_RAMPS = ("gain_scale", "flat_field", "guider_cds")
 ON_RAMPS = [name for name in registry.STEPS if name not in NOT_ON_RAMPS]
 REFUSED = {
     "IRS2": ({"READPATT": "NRSIRS2"}, r"IRS2 readout \(READPATT = NRSIRS2\) is not supported"),
-    "multistripe": ({"MSTR_RD1": 1}, "multistripe readout is not supported"),
-    "superstripe": ({"SSTR_NST": 4}, "superstripe readout is not supported"),
+    "multistripe": ({"MSTR_RD1": 1}, "the header lacks MSTR_SK1"),
+    "superstripe": ({"SSTR_NST": 4}, "the header lacks MSTR_RD1"),
     **{
         kind: ({"EXP_TYPE": kind}, rf"guide-star exposures \(EXP_TYPE = {kind}\).* guider")
         for kind in GUIDE_STARS

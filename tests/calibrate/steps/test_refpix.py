@@ -177,20 +177,6 @@ def test_irs2_is_recognized_by_its_shape():
         RefPixStep().run(placed.ours())
 
 
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [
-        ("meta.subarray.num_superstripe", 4),
-        ("meta.subarray.multistripe_reads1", 1),
-    ],
-)
-def test_unsupported_readouts_of_refpix(path, value):
-    model = ramp(19, (16, 16)).ours()
-    model[path] = value
-    with pytest.raises(StepError, match="not supported yet"):
-        RefPixStep().run(model)
-
-
 @pytest.mark.parametrize("noutputs", [1, 4])
 @pytest.mark.parametrize(
     "parameters",

@@ -18,9 +18,10 @@ from support.detector_steps import (
 from support.step_contract import StepContract
 
 from calbatch.calibrate.errors import ParameterError, StepError
-from calbatch.calibrate.steps.saturation import SaturationStep, flag_saturation
+from calbatch.calibrate.steps.saturation import SaturationStep, flag_saturation, flag_stack
 from calbatch.models import datamodels
 from calbatch.models.dq import AD_FLOOR, DO_NOT_USE, NO_SAT_CHECK, SATURATED
+from calbatch.models.tiling.tile import Region
 
 SHAPE = (12, 20)
 
@@ -265,3 +266,30 @@ def test_real_product(real_data):
 
 class TestContract(StepContract):
     name = "saturation"
+
+
+@pytest.mark.parametrize("rows", [(0, 12), (3, 10), (5, 6)])
+def test_stripes_of_a_stack_are_not_neighbours(rows):
+    rng = np.random.default_rng(5)
+    data = rng.uniform(1000, 60000, (1, 4, 12, 9)).astype("f4")
+    flags, pixel_flags = np.zeros(data.shape, "u1"), np.zeros((12, 9), "u4")
+    references = {
+        "threshold": np.full((12, 9), 50000, "f4"),
+        "threshold_dq": np.zeros((12, 9), "u4"),
+        "bias": np.zeros((12, 9), "f4"),
+    }
+    cut = slice(*rows)
+    found, _ = flag_stack(
+        data[..., cut, :], flags[..., cut, :], pixel_flags[cut],
+        **{name: array[cut] for name, array in references.items()},
+        reach=1, frames=2, height=4, region=Region(rows, (0, 9)),
+    )  # fmt: skip
+    for first in range(0, 12, 4):
+        start, stop = max(first, rows[0]), min(first + 4, rows[1])
+        if start < stop:
+            own = slice(start, stop)
+            wanted, _ = flag_saturation(
+                data[..., own, :], flags[..., own, :], pixel_flags[own],
+                **{name: array[own] for name, array in references.items()}, reach=1, frames=2,
+            )  # fmt: skip
+            assert np.array_equal(found[..., start - rows[0] : stop - rows[0], :], wanted)

@@ -15,7 +15,7 @@ from stdatamodels.jwst.datamodels.util import read_metadata
 
 from calbatch.models import datamodels
 from calbatch.models.errors import FileError
-from calbatch.models.fits.asdf_extension import remove_header_values
+from calbatch.models.fits.asdf_extension import remove_header_values, set_values
 from calbatch.models.schema.spec import load_schema
 
 SCHEMA = load_schema("image")
@@ -199,3 +199,23 @@ def test_arbitrary_content_is_processed_or_refused(data, headed):
 def test_no_objects_are_made_from_tags():
     text = b"%YAML 1.1\n---\nmine: !!python/object/apply:os.system ['false']\n...\n"
     assert b"python/object/apply:os.system" in remove_header_values(SCHEMA, text)
+
+
+@pytest.mark.parametrize("others", [{}, {"catalogue": {"a": 1}}], ids=["empty", "with others"])
+def test_read_times_are_stored_and_found_again(tmp_path, others):
+    times = [[1.5], [2.0, 2.25]]
+    image(**others).save(tmp_path / "original.fits")
+    ours = datamodels.open(tmp_path / "original.fits")
+    ours.meta.exposure.read_times = times
+    path = ours.save(tmp_path / "again.fits", fsync=False)
+    assert datamodels.open(path).value_in_asdf(READ_TIMES) == times
+    with jwst_models.ImageModel(str(path)) as model:
+        assert [list(group) for group in model.meta.exposure.read_times] == times
+        assert model.meta.hasattr("catalogue") == bool(others)
+
+
+def test_values_replace_those_of_the_tree():
+    before = asdf_bytes({"meta": {"exposure": {"read_times": [[9.0]], "other": 2}}})
+    after = set_values(before, {READ_TIMES: [[1.0]], "meta.further": 3})
+    tree = asdf.open(io.BytesIO(after)).tree["meta"]
+    assert tree == {"exposure": {"read_times": [[1.0]], "other": 2}, "further": 3}

@@ -19,6 +19,7 @@ from calbatch.models.schema.spec import load_schema
 PRODUCTS = {
     "level1b": "Level1bModel",
     "ramp": "RampModel",
+    "superstripe_ramp": "SuperstripeRampModel",
     "image": "ImageModel",
     "ifuimage": "IFUImageModel",
     "cube": "CubeModel",
@@ -36,9 +37,8 @@ PRODUCTS = {
     "flat": "FlatModel",
     "reset": "ResetModel",
 }
-# HDUs that are copied unread: tables of moving targets, multistripe readout and NIRSpec target
-# acquisition.
-UNKNOWN_HDUS = {"MOVING_TARGET_POSITION", "INT_TIMES_STRIPE", "CHEBY", "MSA_TARG_ACQ"}
+# HDUs that are copied unread: tables of moving targets and of NIRSpec's target acquisition.
+UNKNOWN_HDUS = {"MOVING_TARGET_POSITION", "CHEBY", "MSA_TARG_ACQ"}
 
 
 def error_of(path):

@@ -7,7 +7,6 @@ from calbatch.calibrate.steps.clean_flicker_noise.draft import (
     cut_to_region,
     gather_differences,
     gather_noise,
-    gather_noise_with_zero_frames,
     subtract_groups,
 )
 from calbatch.models.dq import DO_NOT_USE, JUMP_DET, NON_SCIENCE
@@ -31,10 +30,9 @@ def ramp():
 
 
 def gather(products, flat=None, **more):
-    kernel = gather_noise_with_zero_frames if "zeroframe" in more else gather_noise
     draft = DraftFit(kernel=fit, products=products)
     arguments = {"gain": None, "readnoise": None, "settings": None, "flat": flat}
-    return kernel(*ramp(), *more.values(), draft=draft, region=WHOLE, **arguments)
+    return gather_noise(*ramp(), *more.values(), draft=draft, region=WHOLE, **arguments)
 
 
 def test_rates_and_differences_are_divided_by_the_flat():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from calbatch.calibrate.steps.clean_flicker_noise import fourier
-from calbatch.calibrate.steps.clean_flicker_noise.stripes import BackgroundPixels
+from calbatch.calibrate.steps.clean_flicker_noise.lines import BackgroundPixels
 
 
 def draw(shape, seed=0, used=0.7):

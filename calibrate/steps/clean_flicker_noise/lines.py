@@ -111,7 +111,7 @@ def _clip_again(
     return pixels._replace(limits=limits)
 
 
-def measure_stripes(pixels: BackgroundPixels, axis: int, channels: int) -> Array:
+def measure_lines(pixels: BackgroundPixels, axis: int, channels: int) -> Array:
     """Return the median of each line.
 
     Parameters

@@ -9,6 +9,7 @@ import logging
 from typing import NamedTuple
 
 from calbatch.calibrate.errors import ReferenceFileError
+from calbatch.calibrate.frames.stripes import DETECTOR, Stripes, cut_to_stripes, stripes_of
 from calbatch.calibrate.numbers import header_number
 from calbatch.models.model import DataModel
 
@@ -53,8 +54,11 @@ def cut_to_exposure(exposure: DataModel, reference: DataModel) -> DataModel:
     if not reference.shape or exposure.shape is None or not _is_detector_frame(reference):
         return reference
     covered, required = _placement(reference, "reference"), _placement(exposure, "exposure")
-    if covered == required:
+    stripes = stripes_of(exposure)
+    if covered == required and not (stripes and stripes.is_super):
         return reference
+    if stripes is not None:
+        return _cut_to_stripes(reference, covered, stripes)
     if not covered.contains(required):
         raise ReferenceFileError(
             f"{reference.path}: does not cover the exposure: it has {covered.describe()}, the "
@@ -62,6 +66,26 @@ def cut_to_exposure(exposure: DataModel, reference: DataModel) -> DataModel:
         )
     row, col = required.ystart - covered.ystart, required.xstart - covered.xstart
     return reference.section(row, required.ysize, col, required.xsize)
+
+
+def _cut_to_stripes(
+    reference: DataModel, covered: SubarrayPlacement, stripes: Stripes
+) -> DataModel:
+    """Return a reference on the rows that an exposure's stripes have."""
+    along = stripes.orientation.along
+    (slow, fast), (slow_size, fast_size) = (
+        along((covered.ystart, covered.xstart)),
+        along((covered.ysize, covered.xsize)),
+    )
+    _, wanted = along(stripes.shape)
+    start = stripes.fast_start - (fast - 1)
+    if (slow, slow_size) != (1, DETECTOR) or not 0 <= start <= fast_size - wanted:
+        raise ReferenceFileError(
+            f"{reference.path}: does not cover the exposure, whose stripes need all {DETECTOR} "
+            f"rows of the detector and {wanted} pixels of each from {stripes.fast_start + 1} on: "
+            f"it has {covered.describe()}"
+        )
+    return cut_to_stripes(reference, stripes, fast - 1)
 
 
 def _compare_detectors(exposure: DataModel, reference: DataModel) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calbatch.calibrate.errors import ReferenceFileError
-from calbatch.calibrate.subarray import cut_to_exposure
+from calbatch.calibrate.frames.subarray import cut_to_exposure
 from calbatch.models import datamodels
 
 DETECTOR = np.arange(64 * 48, dtype="f4").reshape(64, 48)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from calbatch.calibrate.steps.clean_flicker_noise.background import Background
-from calbatch.calibrate.steps.clean_flicker_noise.stripes import find_background, measure_stripes
+from calbatch.calibrate.steps.clean_flicker_noise.lines import find_background, measure_lines
 
 
 def draw(shape, seed=0):
@@ -21,7 +21,7 @@ def draw(shape, seed=0):
 
 def clean(frame, mask, axis, channels=1, **options):
     pixels = find_background(frame, mask, Background(**options))
-    stripes = measure_stripes(pixels, axis, channels)
+    stripes = measure_lines(pixels, axis, channels)
     return frame - np.repeat(stripes, frame.shape[axis] // channels, axis=axis)
 
 
@@ -67,11 +67,11 @@ class TestRules:
 
     def test_a_line_without_background_has_no_stripe(self):
         frame, mask = draw((6, 8))
-        stripes = measure_stripes(find_background(frame, mask, Background()), 1, 1)
+        stripes = measure_lines(find_background(frame, mask, Background()), 1, 1)
         assert stripes[3, 0] == 0
         assert np.count_nonzero(stripes) >= 4
 
     def test_no_pixel_may_be_left_by_clipping(self):
         frame = np.array([[0, 1, 3, 7]], "f4")
         pixels = find_background(frame, np.ones((1, 4), bool), Background(n_sigma=1e-9))
-        np.testing.assert_array_equal(measure_stripes(pixels, 1, 1), [[0]])
+        np.testing.assert_array_equal(measure_lines(pixels, 1, 1), [[0]])

@@ -1,0 +1,1 @@
+"""The frames of exposures on their detectors: subarrays and stripes."""
