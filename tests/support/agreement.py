@@ -217,6 +217,9 @@ def measure_difference(found: np.ndarray, wanted: np.ndarray, noise) -> Differen
     if np.issubdtype(wanted.dtype, np.integer):
         return Difference(wanted.size, int(differ.sum()), first=_first_of(differ, found, wanted))
     ours, theirs = found[differ].astype("f8"), wanted[differ].astype("f8")
+    noise = np.asarray(noise)
+    if noise.ndim > wanted.ndim:  # a plane beside integrations: the least noise counts
+        noise = noise.min(axis=tuple(range(noise.ndim - wanted.ndim)))
     noise = np.broadcast_to(noise, wanted.shape)[differ]
     with np.errstate(invalid="ignore", divide="ignore"):
         allowed = np.maximum(RELATIVE * np.abs(theirs), OF_NOISE * noise)
