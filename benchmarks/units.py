@@ -4,12 +4,14 @@
 
 Both batches are planned, driven and recorded as usual, each in a process of its own, but instead
 of being calibrated, exposures get a copy of a tiny product, in the same process. Prints, for each
-batch, the CPU and wall time to register it (which collects its units) and to drive it, and the peak
-memory; then the differences, per unit and as ratios, between the fastest runs of each.
+batch, the wall, CPU and user CPU time to register it (which collects its units) and to drive it,
+and the peak memory; then the differences, per unit and as ratios, between the lowest values of
+each. On a busy machine CPU times vary by a third: use several rounds.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -114,7 +116,7 @@ class CopyingSite:
 
 
 class Meter:
-    """Measures the CPU and wall time of parts of this process."""
+    """Measures the wall time, CPU time and user CPU time of parts of this process."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -122,8 +124,9 @@ class Meter:
     @contextmanager
     def measure(self, part: str) -> Iterator[None]:
         """Add the times of the block."""
-        wall, cpu = time.perf_counter(), time.process_time()
+        wall, cpu, user = time.perf_counter(), time.process_time(), os.times().user
         yield
+        self.seconds[f"{part} user"] = os.times().user - user
         self.seconds[f"{part} cpu"] = time.process_time() - cpu
         self.seconds[f"{part} wall"] = time.perf_counter() - wall
 
@@ -183,12 +186,14 @@ def compare(options: argparse.Namespace, folder: Path) -> None:
                 best[name] = min(value, best.get(name, value))
     flat, combined = found["flat"], found["combined"]
     units = count + associations
-    cpu = {kind: best["register cpu"] + best["drive cpu"] for kind, best in found.items()}
     planning = combined["register wall"] - flat["register wall"]
-    more = 1e3 * (cpu["combined"] / units - cpu["flat"] / count)
     print(f"{count} exposures in {associations} associations, {units} units:")
     print(f"registered {planning:.1f} s later than a flat batch")
-    print(f"{more:.3f} ms more CPU a unit, {cpu['combined'] / cpu['flat']:.3f} times in all")
+    for clock in ("cpu", "user"):
+        before, after = (best[f"register {clock}"] + best[f"drive {clock}"]
+                         for best in (flat, combined))  # fmt: skip
+        more = 1e3 * (after / units - before / count)
+        print(f"{clock}: {more:.3f} ms more a unit, {after / before:.3f} times in all")
     print(f"memory {combined['MB']:.0f} MB, {combined['MB'] / flat['MB']:.2f} times")
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from support import groups, jwst_schemas
+from support.failures import drop_leftovers
 from support.services import REQUIRED
 
 # No deadline for one example: the first may compile a kernel or import astropy.
@@ -74,6 +75,16 @@ def _little_to_collect() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Keep what a failed test leaves open from failing a later test."""
+    failed = item.session.testsfailed
+    result = yield
+    if item.session.testsfailed > failed:
+        drop_leftovers()
+    return result
 
 
 @pytest.hookimpl(wrapper=True)

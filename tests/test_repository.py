@@ -6,17 +6,20 @@ test, too.
 """
 
 import ast
+import gc
 import os
 import re
 import statistics
 import subprocess
 import sys
 import tomllib
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support import groups, repository
+from support.failures import drop_leftovers
 from support.repository import EXCEPTIONS, PAGES, ROOT, SOURCES, relative
 
 from calbatch.calibrate.parameters import Override
@@ -47,6 +50,23 @@ def test_groups_of_tests_stay_together(request):
     if "PYTEST_XDIST_WORKER" not in os.environ:
         pytest.skip("there is one process")
     assert "@" in request.node.nodeid
+
+
+def test_what_a_failed_test_leaves_open_warns_in_no_other_test():
+    def fail():
+        file = Path(os.devnull).open()  # noqa: SIM115 - left open
+        raise ValueError(file)
+
+    try:
+        fail()
+    except ValueError as error:
+        sys.last_value = error
+    drop_leftovers()
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        gc.collect()
+    assert not hasattr(sys, "last_value")
+    assert found == []
 
 
 # -- sizes -------------------------------------------------------------------------------------
@@ -286,7 +306,12 @@ def test_the_index_describes_every_common_parameter():
 
 # -- equations ---------------------------------------------------------------------------------
 
-KERNEL_MODULES = [p for p in SOURCES if repository.kernels(p.read_text())]
+# text is searched, since every process collects the tests, and parsing all modules takes seconds
+KERNEL_MODULES = [p for p in SOURCES if re.search(r"^@(inner_)?kernel$", p.read_text(), re.M)]
+
+
+def test_every_module_with_kernels_is_checked():
+    assert [p for p in SOURCES if repository.kernels(p.read_text())] == KERNEL_MODULES
 
 
 @pytest.mark.parametrize("path", KERNEL_MODULES, ids=relative)

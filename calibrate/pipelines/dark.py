@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from calbatch.calibrate.pipeline import Pipeline, order_steps
+from calbatch.calibrate.pipelines._detector_steps import MIRI, NEAR_INFRARED
 from calbatch.calibrate.step import Step
 from calbatch.calibrate.steps._ramps import as_ramp
 from calbatch.calibrate.steps.dq_init import DQInitStep
@@ -21,15 +22,6 @@ from calbatch.calibrate.steps.saturation import SaturationStep
 from calbatch.calibrate.steps.superbias import SuperBiasStep
 from calbatch.models.datamodels import RampModel
 from calbatch.models.model import DataModel
-
-NEAR_INFRARED = (
-    "group_scale", "dq_init", "saturation", "ipc", "superbias", "refpix", "linearity",
-)  # fmt: skip
-MIRI = (
-    "group_scale", "dq_init", "emicorr", "saturation", "ipc", "firstframe", "lastframe", "reset",
-    "linearity", "rscd",
-)  # fmt: skip
-"""The steps for an instrument, in order."""
 
 
 class DarkPipeline(Pipeline):

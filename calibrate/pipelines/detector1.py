@@ -7,6 +7,7 @@ from typing import Any
 
 from calbatch.calibrate.parameters import Boolean
 from calbatch.calibrate.pipeline import Pipeline, order_steps
+from calbatch.calibrate.pipelines._detector_steps import MIRI, NEAR_INFRARED
 from calbatch.calibrate.step import Step
 from calbatch.calibrate.steps._ramps import as_ramp
 from calbatch.calibrate.steps.charge_migration import ChargeMigrationStep
@@ -31,22 +32,15 @@ from calbatch.calibrate.steps.saturation import SaturationStep
 from calbatch.calibrate.steps.superbias import SuperBiasStep
 from calbatch.models.model import DataModel
 
-NEAR_INFRARED = (
-    "group_scale", "dq_init", "saturation", "ipc", "superbias", "refpix", "linearity",
-    "dark_current",
-)  # fmt: skip
-MIRI = (
-    "group_scale", "dq_init", "emicorr", "saturation", "ipc", "firstframe", "lastframe", "reset",
-    "linearity", "rscd", "dark_current", "refpix",
-)  # fmt: skip
 COMMON = (
     "charge_migration", "jump", "picture_frame", "clean_flicker_noise", "persistence", "ramp_fit",
     "gain_scale",
 )  # fmt: skip
 """The steps that follow those of the detector."""
 
-DETECTOR_STEPS = dict.fromkeys(("NIRCAM", "NIRISS", "NIRSPEC", "FGS"), NEAR_INFRARED) | {
-    "MIRI": MIRI
+DETECTOR_STEPS = {
+    **dict.fromkeys(("NIRCAM", "NIRISS", "NIRSPEC", "FGS"), (*NEAR_INFRARED, "dark_current")),
+    "MIRI": (*MIRI, "dark_current", "refpix"),
 }
 """The steps that correct the detector's effects, in order, by instrument."""
 

@@ -110,10 +110,15 @@ def refuse_spectra(exposure: DataModel) -> None:
         raise SkipStep("extract_2d has already been run")
 
 
-def _usable_flat(flat: Array, flat_dq: Array) -> tuple[Array, Array]:
+def usable_flat(flat: Array, flat_dq: Array) -> tuple[Array, Array]:
     """Return the flat, set to 1 wherever it is unusable, and its flags.
 
     Pixels with a flat of NaN or zero, or flagged NO_FLAT_FIELD, are DO_NOT_USE.
+
+    Parameters
+    ----------
+    flat, flat_dq : ndarray
+        Relative response and its flags, (rows, columns).
     """
     none = np.isnan(flat) | (flat == 0) | ((flat_dq & NO_FLAT_FIELD) != 0)
     flags = flat_dq | np.where(none, np.uint32(NO_FLAT_FIELD | DO_NOT_USE), np.uint32(0))
@@ -163,7 +168,7 @@ def apply_flat(
     data, err, dq, var_poisson, var_rnoise, var_flat : ndarray
         All are NaN, and DO_NOT_USE is set, where the flat is unusable or any of them is NaN.
     """
-    flat, flags = _usable_flat(flat, flat_dq)
+    flat, flags = usable_flat(flat, flat_dq)
     square = flat * flat
     with np.errstate(all="ignore"):  # NaN and infinity are marked below
         if inverse:
@@ -232,7 +237,7 @@ def apply_flat_to_guider(
     data, err, dq : ndarray
         Rates and errors are NaN where either is.
     """
-    flat, flags = _usable_flat(flat, flat_dq)
+    flat, flags = usable_flat(flat, flat_dq)
     with np.errstate(all="ignore"):  # NaN and infinity may be in the input
         if inverse:
             data = data * flat

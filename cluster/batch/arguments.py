@@ -26,7 +26,7 @@ ResultT = TypeVar("ResultT")
 
 @dataclass(frozen=True)
 class BatchArguments(BatchOptions):
-    """What a batch calibrates, how, and where its products go."""
+    """The arguments of a batch: its step, inputs, output folder and options."""
 
     # `field` itself, by which type checkers know that these have no default
     pipeline: str | Path | Step | type[Step] = field(

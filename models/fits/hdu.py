@@ -143,8 +143,8 @@ class Hdu:
         return replace_foreign_bytes(self.raw_header).decode("ascii")
 
 
-class HduExtent(NamedTuple):
-    """The header of an HDU, and the position and size of its data.
+class ParsedHeader(NamedTuple):
+    """The values of an HDU's header, and the position and size of its data.
 
     Attributes
     ----------
@@ -182,15 +182,23 @@ class HduExtent(NamedTuple):
         return self.data_offset + pad_length(self.data_size)
 
 
-def parse_extent(stamp: Stamp, index: int, position: int, raw: bytes) -> HduExtent:
-    """Return the extent of an HDU; see `parse_hdu`, which also reads what its data are."""
+def parse_header(stamp: Stamp, index: int, position: int, raw: bytes) -> ParsedHeader:
+    """Return the header of an HDU; see `parse_hdu`, which also reads the kind of its data."""
     cards = HeaderKeywords(stamp.path, index, raw)
     if index == 0 and not cards.logical("SIMPLE"):
         raise cards.fault("SIMPLE is not T: the file says that it is not standard FITS")
     bitpix, axes = _array(cards, "")
     counts = cards.integer("PCOUNT", 0), cards.integer("GCOUNT", 1)
     size = _data_size(cards, bitpix, axes, counts)
-    return HduExtent(stamp, cards, bitpix, axes, counts, position + len(raw), size)
+    return ParsedHeader(
+        stamp=stamp,
+        keywords=cards,
+        bitpix=bitpix,
+        axes=axes,
+        counts=counts,
+        data_offset=position + len(raw),
+        data_size=size,
+    )
 
 
 def _name(cards: HeaderKeywords, index: int) -> str:
@@ -216,7 +224,7 @@ def parse_hdu(stamp: Stamp, index: int, position: int, raw: bytes) -> Hdu:
     FileError
         If a card is missing, of the wrong type or implausible.
     """
-    _, cards, bitpix, axes, counts, data_offset, size = parse_extent(stamp, index, position, raw)
+    _, cards, bitpix, axes, counts, data_offset, size = parse_header(stamp, index, position, raw)
     kind = _kind(cards, index, axes, counts)
     if kind in ("table", "compressed"):
         _require_columns(cards)

@@ -22,7 +22,7 @@ from calbatch.models.fits.cards import (
     replace_foreign_bytes,
 )
 from calbatch.models.fits.checksum import ALL_ONES, add, checksum
-from calbatch.models.fits.hdu import Hdu, HduExtent, Kind, Pixels, parse_extent, parse_hdu
+from calbatch.models.fits.hdu import Hdu, Kind, ParsedHeader, Pixels, parse_hdu, parse_header
 from calbatch.models.fits.signatures import check_signature
 from calbatch.models.storage import files
 from calbatch.models.storage.location import is_url
@@ -50,7 +50,7 @@ _END = re.compile(rb"(?P<cards>(?:.{80})*?)END     ", re.DOTALL)
 
 _WITHOUT_VALUE = (b"        ", b"COMMENT ", b"HISTORY ", b"CONTINUE")
 
-HduT = TypeVar("HduT", Hdu, HduExtent)
+HduT = TypeVar("HduT", Hdu, ParsedHeader)
 
 _HEADER_READ = 8 * BLOCK_LENGTH
 _SUM_READ = 1 << 18
@@ -158,7 +158,7 @@ _layout_of_object = lru_cache(maxsize=16)(_layout_of)
 def walk_headers(stamp: Stamp, read_at: ReadAt) -> Iterator[HeaderKeywords]:
     """Yield the headers of an open file, reading one after the other.
 
-    The positions and sizes of the data are checked, but not what the data are.
+    The positions and sizes of the data are checked, but not their kinds.
 
     Parameters
     ----------
@@ -172,8 +172,8 @@ def walk_headers(stamp: Stamp, read_at: ReadAt) -> Iterator[HeaderKeywords]:
     FileError
         As for `read_layout`, which also checks the bytes after the last HDU.
     """
-    for extent in _walk(stamp, read_at, parse_extent):
-        yield extent.keywords
+    for header in _walk(stamp, read_at, parse_header):
+        yield header.keywords
 
 
 def _walk(
@@ -262,7 +262,7 @@ def _require_text(path: str, raw: bytes, where: str) -> None:
             raise FileError(path, f"{where}: damaged header: {what}")
 
 
-def _require_data(hdu: Hdu | HduExtent, read_at: ReadAt) -> None:
+def _require_data(hdu: Hdu | ParsedHeader, read_at: ReadAt) -> None:
     """Raise an error if data or the padding of their last block are missing."""
     path, size = hdu.stamp.path, hdu.stamp.size
     # The length of a gzipped stream is known only by decompressing it.

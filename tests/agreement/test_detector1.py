@@ -28,8 +28,18 @@ def check(exposure, path=None, **parameters):
         return assert_agreement(path or exposure.path, read_noise=5.0, **parameters)
 
 
-@pytest.mark.parametrize("nints", [1, 3])
-@pytest.mark.parametrize("ngroups", [1, 2, 3, 4, 5, 10, 12])
+def long(*values):
+    """Return a case that only the long run includes."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+    ("ngroups", "nints"),
+    [
+        *((1, 1), (2, 3), (3, 1), (4, 3), (5, 1), (10, 3), (12, 1)),
+        *(long(*case) for case in ((1, 3), (2, 1), (3, 3), (4, 1), (5, 3), (10, 1), (12, 3))),
+    ],
+)
 def test_any_number_of_groups_and_integrations(ngroups, nints):
     found = check(small_exposure("NRCA1", ngroups=ngroups, nints=nints, noise=ROUGH, seed=ngroups))
     status = found["rate"].status
@@ -59,14 +69,22 @@ def test_sigma_clipping_across_many_integrations():
     assert np.any(clipped != compared)
 
 
+DETECTORS = ("NRCA1", "NRCB4", "NIS", "NRS1", "NRS2", "GUIDER1", "GUIDER2")
+
+
 @pytest.mark.parametrize(
-    "detector", ["NRCA1", "NRCB4", "NIS", "NRS1", "NRS2", "GUIDER1", "GUIDER2"]
+    ("detector", "where"),
+    [
+        *((detector, "edge") for detector in DETECTORS),
+        *(("NRCA1", "middle"), ("NRS2", "middle")),
+        *(long(name, "middle") for name in DETECTORS if name not in ("NRCA1", "NRS2")),
+    ],
 )
-@pytest.mark.parametrize("corner", [(1, 1), (600, 700)], ids=["edge", "middle"])
-def test_every_detector_with_and_without_reference_pixels(detector, corner):
+def test_every_detector_with_and_without_reference_pixels(detector, where):
+    corner = (1, 1) if where == "edge" else (600, 700)
     found = check(small_exposure(detector, corner=corner, nints=2, ngroups=6, noise=ROUGH))
     changed = np.any(found["refpix"].fields["data"] != found["superbias"].fields["data"])
-    assert changed == (corner == (1, 1))
+    assert changed == (where == "edge")
 
 
 def test_averaged_frames_with_gaps():
@@ -107,18 +125,19 @@ def test_saturated_from_the_first_group(tmp_path):
     assert np.isfinite(rate["data"][:, :20]).mean() > 0.8
 
 
+# The steps' own tests compare each of their parameters with jwst's.
 @pytest.mark.parametrize(
     "parameters",
     [
-        {"ramp_fit": {"suppress_one_group": False}},
         {"ramp_fit": {"firstgroup": 1, "lastgroup": 5}},
         {"jump": {"flag_4_neighbors": False, "rejection_threshold": 6.0}},
-        {"jump": {"after_jump_flag_dn1": 10.0, "after_jump_flag_time1": 30.0}},
-        {"jump": {"min_diffs_single_pass": 3}},
-        {"saturation": {"n_pix_grow_sat": 2}},
         {"saturation": {"n_pix_grow_sat": 0, "use_readpatt": False}},
         {"refpix": {"odd_even_columns": False, "use_side_ref_pixels": False}},
-        {"refpix": {"odd_even_rows": False}},
+        long({"ramp_fit": {"suppress_one_group": False}}),
+        long({"jump": {"after_jump_flag_dn1": 10.0, "after_jump_flag_time1": 30.0}}),
+        long({"jump": {"min_diffs_single_pass": 3}}),
+        long({"saturation": {"n_pix_grow_sat": 2}}),
+        long({"refpix": {"odd_even_rows": False}}),
     ],
     ids=str,
 )
@@ -138,14 +157,17 @@ def test_parameters(parameters, saturating):
     assert changed[:1] == ([] if parameters == without_effect else [FIRST_AFTER.get(step, step)])
 
 
-@pytest.mark.parametrize("suppress", [True, False])
 @pytest.mark.parametrize(
-    ("detector", "options"),
+    ("detector", "options", "suppress"),
     [
-        ("NRCA1", {"readpatt": "BRIGHT2", "nints": 2}),
-        ("NIS", {"nints": 1}),
-        ("NRS1", {"nints": 2, "noutputs": 4}),
-        ("GUIDER1", {"ngroups": 1}),
+        ("NRCA1", {"readpatt": "BRIGHT2", "nints": 2}, True),
+        ("NRCA1", {"readpatt": "BRIGHT2", "nints": 2}, False),
+        ("NIS", {"nints": 1}, False),
+        ("NRS1", {"nints": 2, "noutputs": 4}, False),
+        ("GUIDER1", {"ngroups": 1}, False),
+        long("NIS", {"nints": 1}, True),
+        long("NRS1", {"nints": 2, "noutputs": 4}, True),
+        long("GUIDER1", {"ngroups": 1}, True),
     ],
     ids=str,
 )
@@ -179,7 +201,9 @@ def test_a_zero_frame_that_the_header_denies_is_not_corrected(tmp_path):
 @pytest.mark.parametrize("readpatt", ["RAPID", "BRIGHT2"])
 def test_likelihood(readpatt):
     zero = readpatt == "BRIGHT2"
-    exposure = small_exposure("NRCA1", noise=ROUGH, readpatt=readpatt, zero_frame=zero, nints=2)
+    exposure = small_exposure(  # jwst fits one row of pixels after another
+        "NRCA1", shape=(12, 96), noise=ROUGH, readpatt=readpatt, zero_frame=zero, nints=2
+    )
     rate = check(exposure, ramp_fit={"algorithm": "LIKELY"})["rate"].fields
     # It has left out differences in which jump found nothing.
     assert np.any(rate["dq"] & JUMP_DET)
@@ -215,10 +239,6 @@ def saturating(tmp_path_factory):
     path = copy_with_counts(exposure.path, tmp_path_factory.mktemp("saturating"), saturate)
     with offline(exposure.set):
         return exposure, path, {arrays.step: arrays for arrays in our_steps(path)}
-
-
-def long(*values):
-    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,10 @@ REFUSED = {
     "int_times_tfields": "TFIELDS = 9223372036854775807 is not between 0 and 999",
 }
 SAME_PIXELS = [name for name in CALIBRATED if name.startswith(("latin1", "utf8", "ngr", "nints"))]
-COMPARED = ["good", "float32", "float32_with_dq", "groups_cut", "own_reference_pixels"]
+COMPARED = [
+    *("float32_with_dq", "groups_cut", "own_reference_pixels"),
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("good", "float32")),
+]
 
 
 @pytest.fixture(scope="module")

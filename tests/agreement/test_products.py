@@ -79,7 +79,10 @@ def _calibrated(pipeline, raw, folder):
     return {suffix: next(folder.glob(f"*_{suffix}.fits")) for suffix in ("rate", "rateints")}
 
 
-every_instrument = pytest.mark.parametrize("products", EXPOSURES, indirect=True)
+FGS = pytest.param("FGS", marks=pytest.mark.slow)  # its products differ least from NIRISS's
+every_instrument = pytest.mark.parametrize(
+    "products", [FGS if name == "FGS" else name for name in EXPOSURES], indirect=True
+)
 each_product = pytest.mark.parametrize("suffix", ["rate", "rateints"])
 
 
@@ -138,7 +141,10 @@ def test_integration_times_are_copied(products):
 
 @pytest.mark.parametrize(
     ("products", "given"),
-    [("NIRCam", "path"), ("NIRCam", "model"), ("NIRISS", "path"), ("FGS", "model")],
+    [
+        *(("NIRCam", "path"), ("NIRCam", "model"), ("NIRISS", "path")),
+        pytest.param("FGS", "model", marks=pytest.mark.slow),
+    ],
     indirect=["products"],
 )
 def test_jwst_continues_from_a_rate(products, given):

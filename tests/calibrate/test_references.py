@@ -24,13 +24,14 @@ from calbatch.models.fits import decoded_copies
 
 decode = decoded_copies._decode_images
 def noted(path, part):
-    print("decoded", flush=True)
+    print("decoded", path, flush=True)
     decode(path, part)
 decoded_copies._decode_images = noted
-kind, path = sys.argv[1:]
-reader = datamodels.open_reference(kind, path, HostCopies()).reader("data")
-for row in range(0, 32, 8):
-    print("sum", reader.read((row, row + 8), (0, 40)).sum(dtype="f8"))
+kind, *paths = sys.argv[1:]
+for path in paths:
+    reader = datamodels.open_reference(kind, path, HostCopies()).reader("data")
+    for row in range(0, 32, 8):
+        print("sum", path, reader.read((row, row + 8), (0, 40)).sum(dtype="f8"))
 """
 
 
@@ -62,21 +63,22 @@ def tile_compressed(source, folder):
     return path
 
 
-@pytest.mark.parametrize("pack", [gzipped, tile_compressed])
-def test_three_processes_decode_it_once(pack, plain, folder, tmp_path):
-    path = pack(plain, tmp_path)
-    command = [sys.executable, "-c", READ, "superbias", str(path)]
+def test_three_processes_decode_each_once(plain, folder, tmp_path):
+    paths = [pack(plain, tmp_path) for pack in (gzipped, tile_compressed)]
+    command = [sys.executable, "-c", READ, "superbias", *map(str, paths)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    outputs = [process.communicate(timeout=120)[0].splitlines() for process in running]
+    outputs = [process.communicate(timeout=240)[0].splitlines() for process in running]
     assert [process.returncode for process in running] == [0, 0, 0]
-    assert sum(lines.count("decoded") for lines in outputs) == 1
     data = fits.getdata(plain, "SCI")
-    sums = [f"sum {data[row : row + 8].sum(dtype='f8')}" for row in range(0, 32, 8)]
+    sums = [data[row : row + 8].sum(dtype="f8") for row in range(0, 32, 8)]
+    for path in paths:
+        assert sum(lines.count(f"decoded {path}") for lines in outputs) == 1
     for lines in outputs:
-        assert [line for line in lines if line != "decoded"] == sums
-    assert [one.name for one in DecodedCopies().copies() if one.suffix == ".fits"] == [
-        one.name for one in folder.glob(f"{path.name}.*.fits")
-    ]
+        found = [line for line in lines if not line.startswith("decoded")]
+        assert found == [f"sum {path} {value}" for path in paths for value in sums]
+    copies = [one.name for one in DecodedCopies().copies() if one.suffix == ".fits"]
+    assert sorted(copies) == sorted(one.name for one in folder.glob("*.fits"))
+    assert len(copies) == len(paths)
 
 
 def test_what_lies_plainly_is_read_in_place(plain, folder):

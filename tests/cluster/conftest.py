@@ -2,7 +2,10 @@
 
 import pytest
 from support.batches import small_set
+from support.forking import driver_server
 from support.onehost import one_host
+
+from calbatch.cluster.batch import liveness
 
 
 @pytest.fixture
@@ -12,6 +15,12 @@ def simulated(monkeypatch):
     for name, value in made.environment().items():
         monkeypatch.setenv(name, value)
     return made
+
+
+@pytest.fixture
+def forked_drivers(monkeypatch):
+    """Fork drivers in the background from a process that has imported everything."""
+    monkeypatch.setattr(liveness, "start_detached", driver_server().start)
 
 
 @pytest.fixture(scope="session")

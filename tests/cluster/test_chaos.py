@@ -13,8 +13,9 @@ from support.chaos import (
     spread_actions,
     with_children,
 )
+from support.gated import BRIEF, MOMENT
 from support.ownscheduler import Running
-from support.placed import TESTS
+from support.placed import TESTS, make_importable
 from support.toys import registered_toys, write_ordered_association
 
 from calbatch.cluster.folder import BatchFolder
@@ -29,16 +30,18 @@ def exposures(tmp_path, monkeypatch):
     """Return a function that makes a number of exposures."""
     for name, value in small_set().environment().items():
         monkeypatch.setenv(name, value)
+    make_importable(monkeypatch)
+    monkeypatch.setenv(MOMENT, "0.5")  # seconds, so that no batch ends between two looks at it
     return lambda count: make_copies(count, tmp_path / "in")
 
 
 @pytest.fixture
-def submit(tmp_path):
+def submit(tmp_path, forked_drivers):
     """Return a function that submits a batch; the driver is killed after the test."""
     folders = []
 
-    def submitted(inputs, *options):
-        completed = calbatch("submit", "detector1", inputs, "-o", tmp_path / "out", *options, *HOW)
+    def submitted(pipeline, inputs, *options):
+        completed = calbatch("submit", pipeline, inputs, "-o", tmp_path / "out", *options, *HOW)
         assert completed.status == 0, completed.err
         folders.append(BatchFolder(tmp_path / "out", completed.out.strip()))
         return folders[-1]
@@ -48,9 +51,10 @@ def submit(tmp_path):
         kill(*with_children(driver_of(folder)))
 
 
-def require_as_undisturbed(folder, inputs, where):
+def require_as_undisturbed(folder, pipeline, inputs, where, monkeypatch):
+    monkeypatch.delenv(MOMENT)
     how = ("-o", where, "--scheduler", "sync", *HOW)
-    assert calbatch("run", "detector1", inputs, *how).status == 0
+    assert calbatch("run", pipeline, inputs, *how).status == 0
     assert checksums(folder.output) == checksums(where)
 
 
@@ -61,9 +65,9 @@ def kill_driver(folder):
 
 
 @pytest.mark.parametrize(("count", "drivers"), [pytest.param(200, 3, id="whole", marks=WHOLE)])
-def test_workers_and_drivers_die(exposures, submit, tmp_path, count, drivers):
+def test_workers_and_drivers_die(exposures, submit, tmp_path, monkeypatch, count, drivers):
     inputs = exposures(count)
-    folder = submit(inputs, "--scheduler", "local", "--workers", "2")
+    folder = submit("detector1", inputs, "--scheduler", "local", "--workers", "2")
 
     def strike(chance):
         driver, workers = driver_of(folder), []
@@ -76,11 +80,12 @@ def test_workers_and_drivers_die(exposures, submit, tmp_path, count, drivers):
     planned = spread_actions(count, *[lambda: kill_driver(folder)] * drivers)
     assert run_disturbed(folder, every=2.0, strike=strike, planned=planned, seconds=120)
     require_consistent(folder, count)
-    require_as_undisturbed(folder, inputs, tmp_path / "b")
+    require_as_undisturbed(folder, "detector1", inputs, tmp_path / "b", monkeypatch)
 
 
 @pytest.fixture
-def running(tmp_path):
+def running(tmp_path, exposures):
+    """Run a scheduler and two workers with the exposures' environment."""
     folder = tmp_path / "dask"
     folder.mkdir()
     there = Running(folder)
@@ -89,12 +94,17 @@ def running(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("count", "drivers"),
-    [pytest.param(24, 1, id="sample"), pytest.param(200, 3, id="whole", marks=WHOLE)],
+    ("count", "drivers", "pipeline"),
+    [
+        pytest.param(24, 1, BRIEF, id="sample"),
+        pytest.param(200, 3, "detector1", id="whole", marks=WHOLE),
+    ],
 )
-def test_workers_a_scheduler_and_drivers_die(exposures, submit, tmp_path, running, count, drivers):
+def test_workers_a_scheduler_and_drivers_die(
+    exposures, submit, tmp_path, monkeypatch, running, count, drivers, pipeline
+):
     inputs = exposures(count)
-    folder = submit(inputs, "--scheduler", running.address)
+    folder = submit(pipeline, inputs, "--scheduler", running.address)
 
     def strike(chance):
         workers = running.workers()
@@ -119,7 +129,7 @@ def test_workers_a_scheduler_and_drivers_die(exposures, submit, tmp_path, runnin
         keep=running.keep, seconds=120,
     )  # fmt: skip
     require_consistent(folder, count)
-    require_as_undisturbed(folder, inputs, tmp_path / "b")
+    require_as_undisturbed(folder, pipeline, inputs, tmp_path / "b", monkeypatch)
     assert "site lost" in kinds()
 
 

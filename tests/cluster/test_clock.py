@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.batches import DATE, checksums, small_set
+from support.batches import DATE, calbatch, checksums
 
 from calbatch.cluster.ledger import View
 
@@ -47,19 +47,25 @@ def clock(tmp_path):
 
 
 @pytest.fixture
-def calibrate(tmp_path):
-    """Return a function that runs a batch in its own process."""
+def calibrate(tmp_path, simulated, monkeypatch):
+    """Return a function that runs a batch, in a process of its own if that has another clock."""
     (tmp_path / "clocks.py").write_text(SETS_BACK)
-    made = small_set()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.delitem(sys.modules, "clocks", raising=False)
+    how = ("--scheduler", "sync", "--date", DATE, "--no-fsync", "-o")
+    command = ["run", "clocks:SetsBack", simulated.folder / "exposures", *how]
 
-    def run(output, **settings):
-        fixed = {"PYTHONPATH": str(tmp_path), "CALBATCH_STATE_DIR": str(tmp_path / "state")}
-        how = ("--scheduler", "sync", "--date", DATE, "--no-fsync", "-o", output)
-        command = [sys.executable, "-m", "calbatch.cluster", "run", "clocks:SetsBack"]
+    def run(output, **clock):
+        if not clock:
+            done = calbatch(*command, output)
+            assert done.status == 0, done.err
+            return done.err
         done = subprocess.run(
-            [*command, made.folder / "exposures", *how],
-            env={**os.environ, **made.environment(), **fixed, **settings},
-            capture_output=True, text=True, check=False, timeout=120,
+            [sys.executable, "-m", "calbatch.cluster", *command, output],
+            env={**os.environ, **clock},
+            capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stderr

@@ -17,6 +17,8 @@ from calbatch.cluster.driver.control import StopRequest, request_stop
 from calbatch.cluster.folder import BatchFolder, find_batch, find_registered
 from calbatch.cluster.ledger import View
 
+FORKED = pytest.mark.usefixtures("forked_drivers")
+
 
 @pytest.fixture
 def service(tmp_path, monkeypatch):
@@ -80,6 +82,7 @@ def test_another_process_follows_a_batch_to_its_end(service, tmp_path):
     eventually(lambda: not psutil.pid_exists(driver(folder)))
 
 
+@FORKED
 def test_a_failed_batch_is_reported(service, tmp_path):
     folder = service("flat_field", "--context", "jwst_0001.pmap")
     eventually(lambda: state(folder)[1] != 3)
@@ -89,6 +92,7 @@ def test_a_failed_batch_is_reported(service, tmp_path):
     assert "Traceback" in completed.out
 
 
+@FORKED
 @pytest.mark.parametrize("now", [False, True])
 def test_a_running_batch_is_cancelled_and_resumed(service, tmp_path, now):
     folder = service(SLOW, "--scheduler", "local", "--workers", "1")
@@ -126,6 +130,7 @@ def test_a_batch_cancelled_before_its_driver_starts_calibrates_nothing(service, 
     assert len(products_in(folder.output)) == 3
 
 
+@FORKED
 def test_a_killed_driver_is_detected_and_its_batch_resumed(service, tmp_path):
     folder = service()
     eventually(lambda: unfinished_products(folder.output))
@@ -153,6 +158,7 @@ def test_a_signal_stops_a_batch(service):
     assert products_in(folder.output) == []
 
 
+@FORKED
 def test_pruning_keeps_products(service, tmp_path):
     (tmp_path / "gate").touch()
     folder = service()
@@ -168,6 +174,7 @@ def test_pruning_keeps_products(service, tmp_path):
     assert "neither one of your batches" in completed.err
 
 
+@FORKED
 def test_a_second_driver_is_refused(service, tmp_path):
     folder = service()
     eventually(lambda: state(folder) == ("running", 3))
@@ -176,6 +183,7 @@ def test_a_second_driver_is_refused(service, tmp_path):
     assert f"a batch is running there, driven by process {driver(folder)} on" in completed.err
 
 
+@FORKED
 def test_file_names_do_not_control_the_terminal(service, tmp_path):
     made = small_set()
     odd = tmp_path / "in" / "\x1b[31mred\n_uncal.fits"

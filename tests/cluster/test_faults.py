@@ -20,6 +20,7 @@ from calbatch.cluster.folder import STATE
 from calbatch.cluster.ledger import LedgerError, View
 from calbatch.cluster.sites import placement
 from calbatch.cluster.sites.dask_site import DaskSite
+from calbatch.cluster.sites.local import start_server
 from calbatch.cluster.sites.placement import InProcess
 from calbatch.models.datamodels import RampModel
 
@@ -320,8 +321,13 @@ def test_a_lack_of_memory_is_reported_as_such(simulated, tmp_path):
     policy = RetryPolicy(deaths=1, deaths_alone=1)
     few = {"n_workers": 1, "threads_per_worker": 1, "memory_limit": "700MB"}
     quietly = {"dashboard_address": "127.0.0.1:0", "silence_logs": 50, "host": "127.0.0.1"}
+    settings = {
+        "distributed.scheduler.allowed-failures": 0,
+        "distributed.worker.multiprocessing-method": "forkserver",
+    }
+    start_server()
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        dask.config.set(settings),
         LocalCluster(protocol="tcp", **few, **quietly) as running,
         placement.open_place(placement.Place(running.scheduler_address, 0, "exposure")) as site,
     ):

@@ -53,7 +53,7 @@ def scheduler():
 
 
 @pytest.fixture
-def orphaned(simulated, scheduler, tmp_path, monkeypatch):
+def orphaned(simulated, scheduler, forked_drivers, tmp_path, monkeypatch):
     """Return a function that leaves a worker calibrating after its driver has been killed."""
     make_importable(monkeypatch)
     started = []

@@ -55,6 +55,7 @@ def begun(tmp_path):
     yield begin
     for process in processes:
         process.kill()
+        process.communicate()  # closes its pipe
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,14 @@ import pytest
 import yaml
 from astropy.io import fits
 from support.batches import calbatch, checksums, make_copies, small_set
-from support.chaos import kill, require_consistent
-from support.kills import HOOKS, HOW, Killed
+from support.chaos import driver_of, kill, require_consistent, with_children
+from support.kills import HOOKS, HOW, Killed, killing_server
 from support.onehost import slurm
 from support.ownscheduler import Running
 from support.placed import eventually
 from support.toys import registered_toys, write_association
+
+from calbatch.cluster.batch import liveness
 
 WHOLE = (pytest.mark.slow, pytest.mark.timeout(3000))
 KILLS = 40
@@ -71,6 +73,7 @@ def killed(tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("TMPDIR", str(temporary))
     monkeypatch.setenv("PYTHONPATH", str(HOOKS), prepend=":")
+    monkeypatch.setattr(liveness, "start_detached", killing_server().start)
     plan = tmp_path / "kills.json"
     made = []
 
@@ -84,6 +87,8 @@ def killed(tmp_path, monkeypatch):
 
     yield planned
     for one in made:
+        for folder in one.folders:
+            kill(*with_children(driver_of(folder)))
         kill(*one.processes())
     shutil.rmtree(temporary)
 

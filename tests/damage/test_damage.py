@@ -16,7 +16,7 @@ from collections import Counter
 import pytest
 from support.damaged import CLASSES, NONE_OF, make_world
 
-SAMPLE = 110
+SAMPLE = 60
 LONG = int(os.environ.get("CALBATCH_DAMAGE_CASES", "3000"))
 START = int(os.environ.get("CALBATCH_DAMAGE_START", "1000"))
 ONLY = os.environ.get("CALBATCH_DAMAGE_ONLY", "")

@@ -10,7 +10,8 @@ import sys
 import tempfile
 import threading
 import warnings
-from contextlib import nullcontext, redirect_stderr, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -106,21 +107,30 @@ class CommandResult:
 
 def calbatch(*arguments: object) -> CommandResult:
     """Run the command line in this process."""
-    out, err, argv = io.StringIO(), io.StringIO(), sys.argv
-    handlers = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGHUP)}
-    columns, hooks = os.environ.get("COLUMNS"), (threading.excepthook, warnings.formatwarning)
-    sys.argv, os.environ["COLUMNS"] = ["calbatch", *map(str, arguments)], "200"
+    out, err = io.StringIO(), io.StringIO()
+    with _process_state():
+        sys.argv, os.environ["COLUMNS"] = ["calbatch", *map(str, arguments)], "200"
+        try:
+            with redirect_stdout(out), redirect_stderr(err):
+                app.main()
+        except SystemExit as end:
+            return CommandResult(int(end.code or 0), out.getvalue(), err.getvalue())
+    raise AssertionError("the command line did not say how it ended")
+
+
+@contextmanager
+def _process_state() -> Iterator[None]:
+    """Restore what commands change in their process, such as hooks that pytest has set."""
+    handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    argv, columns, formatwarning = sys.argv, os.environ.get("COLUMNS"), warnings.formatwarning
+    hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
     try:
-        with redirect_stdout(out), redirect_stderr(err):
-            app.main()
-    except SystemExit as end:
-        return CommandResult(int(end.code or 0), out.getvalue(), err.getvalue())
+        yield
     finally:
-        sys.argv = argv
-        threading.excepthook, warnings.formatwarning = hooks  # set by pytest
-        os.environ.pop("COLUMNS")
+        sys.argv, warnings.formatwarning = argv, formatwarning
+        sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
+        os.environ.pop("COLUMNS", None)
         if columns is not None:
             os.environ["COLUMNS"] = columns
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    raise AssertionError("the command line did not say how it ended")

@@ -49,7 +49,7 @@ def _use(data):
     taken = []
     while sum(map(len, taken)) < int(os.environ[WANTED]):
         taken.append(b"x" * 20_000_000)
-        be_slow(0.1)  # give monitors the time to see memory grow
+        be_slow(0.05)  # give monitors the time to see memory grow
     be_slow(1.0)
     return data
 
@@ -68,6 +68,25 @@ def _die(data, *, path):
     if count < 2:
         deaths.write_text("x" * (count + 1))
         os._exit(1)
+    return data
+
+
+BRIEF = "support.gated:Brief"
+
+MOMENT = "MOMENT"
+"""The variable that says how many seconds a brief step takes; none if it is not set."""
+
+
+class Brief(Step):
+    """A step that takes a moment, without using the CPU, and changes nothing."""
+
+    def process(self, exposure):
+        """Pause at each tile."""
+        return RampModel(exposure).map_tiles(_pause, ["data"])
+
+
+def _pause(data):
+    be_slow(float(os.environ.get(MOMENT, "0")))
     return data
 
 

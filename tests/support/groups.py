@@ -4,15 +4,17 @@ import pytest
 
 FIRST = (
     "cluster/test_on_slurm.py",
-    "cluster/test_kills.py",
-    "agreement/test_detector1.py",
     "cluster/sites/slurm/test_slurm_site.py",
+    "agreement/test_detector1.py",
     "cluster/sites/slurm/test_driver_job.py",
+    "cluster/test_slurm_directives.py",
+    "test_services.py",
     "cluster/test_remote_batch.py",
     "cluster/test_twohosts.py",
     "cluster/test_watch.py",
     "calibrate/steps/test_refpix.py",
     "cluster/test_faults.py",
+    "cluster/test_kills.py",
     "cluster/test_chaos.py",
     "cluster/sites/test_draining.py",
     "cluster/sites/test_silence.py",
@@ -21,15 +23,23 @@ FIRST = (
 )
 """The files whose tests take longest. They start first, so that none runs alone at the end."""
 
-SPLIT = ("cluster/test_kills.py", "agreement/test_detector1.py", "cluster/test_faults.py")
+SPLIT = ("agreement/test_detector1.py", "cluster/test_faults.py")
 """Files whose tests share no costly fixture: each function is a group of its own."""
 
 
+BATCHES_ON_SLURM = "cluster/test_on_slurm.py"
+"""The file whose tests run beside all others on Slurm, and take as long."""
+
+
 def group_of(item: pytest.Item) -> str:
-    """Return the name of a test's group; services, such as Slurm, are used by one at a time."""
-    if item.get_closest_marker("services"):
-        return "services"
+    """Return the name of a test's group.
+
+    Tests on Slurm mostly wait, and would run alone at the end in one group. Each of their two
+    groups has a Slurm of its own, which serves one test at a time.
+    """
     name = _file_of(item)
+    if name != BATCHES_ON_SLURM and "slurm_host" in getattr(item, "fixturenames", ()):
+        return "slurm"
     return f"{name}::{item.originalname}" if name in SPLIT else name
 
 

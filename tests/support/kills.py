@@ -4,6 +4,7 @@ import json
 import os
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import cycle
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from calbatch.cluster.folder import BatchFolder
 from calbatch.cluster.ledger import View
 from support.batches import DATE, calbatch
 from support.chaos import driver_of
+from support.forking import DriverServer
 from support.waiting import Limit, be_slow
 
 HOOKS = Path(__file__).parent / "killing"
@@ -21,6 +23,12 @@ OTHER_PARAMETERS = ("--ramp_fit.suppress_one_group", "false", "--jump.skip", "tr
 """Other parameters for detector1."""
 
 HOW = ("--date", DATE, "--no-fsync")
+
+
+@cache
+def killing_server():
+    """Return the process of this session from which drivers are forked that can be killed."""
+    return DriverServer({"PYTHONPATH": str(HOOKS), "KILLS": ""})
 
 
 @dataclass

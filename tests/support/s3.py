@@ -1,5 +1,6 @@
 """An S3 server on loopback (moto), and a proxy that counts and damages requests."""
 
+import atexit
 import os
 import shutil
 import socket
@@ -10,6 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,7 +25,17 @@ SECRET = "testing-secret-access-key"
 
 @contextmanager
 def moto_server() -> Iterator[str]:
-    """Serve S3 on loopback in a separate process, and yield its address."""
+    """Serve S3 on loopback, and yield the address; afterwards its buckets are gone."""
+    endpoint = _start_moto()
+    try:
+        yield endpoint
+    finally:
+        urllib.request.urlopen(f"{endpoint}/moto-api/reset", data=b"").close()
+
+
+@cache
+def _start_moto() -> str:
+    """Start the server of this process, which serves until the process ends."""
     pytest.importorskip("s3fs", reason="s3fs is not installed")
     moto = shutil.which("moto_server", path=str(Path(sys.executable).parent))
     if moto is None:
@@ -34,13 +46,15 @@ def moto_server() -> Iterator[str]:
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     server = subprocess.Popen([moto, "-H", "127.0.0.1", "-p", str(port)], env=clean, **quiet)
+    atexit.register(_end, server)
     endpoint = f"http://127.0.0.1:{port}"
-    try:
-        eventually(lambda: _answers(endpoint))
-        yield endpoint
-    finally:
-        server.terminate()
-        server.wait()
+    eventually(lambda: _answers(endpoint))
+    return endpoint
+
+
+def _end(server: subprocess.Popen) -> None:
+    server.terminate()
+    server.wait()
 
 
 def _answers(endpoint: str) -> bool:

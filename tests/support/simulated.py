@@ -131,5 +131,8 @@ def _session_folder() -> Path:
 def forget_crds() -> None:
     """Make crds read contexts and settings again."""
     from crds.core import utils
+    from crds.jwst.locate import cached_dm_find_fits_keyword as of_keyword
 
+    known = of_keyword.cache  # paths of keywords in jwst's schemas, which depend on no setting
     utils.clear_function_caches()
+    of_keyword.cache = known

@@ -175,9 +175,9 @@ class EmiCorrStep(Step):
                 saved[frequency] = measured = delayed_value(measured).compute()
             ramp = correct_sequentially(ramp, setting, measured)
         if saved:
-            waves = [Wave(frequency, each.means) for frequency, each in saved.items()]
+            found = [Wave(frequency, each.means) for frequency, each in saved.items()]
             kind = ReadoutKind.of(ramp)
-            write_waves(self._waves_file(ramp), kind, Interference(sampling.clocks, waves))
+            write_waves(self._waves_file(ramp), kind, Interference(sampling.clocks, found))
         return ramp
 
     def _waves_file(self, ramp: RampModel) -> Path:
@@ -189,7 +189,7 @@ class EmiCorrStep(Step):
             )
         source = self.root.output_file or (ramp.path or Path(str(ramp.meta.filename))).name
         folder.mkdir(parents=True, exist_ok=True)
-        return folder / product_name(source, WAVES).replace(".fits", ".asdf")
+        return folder / f"{product_name(source, WAVES).removesuffix('.fits')}.asdf"
 
 
 def _sampling_of(ramp: RampModel, readpatt: str, clocks: Clocks) -> Sampling:

@@ -123,24 +123,30 @@ class RampFitStep(Step):
             log.info("%s: %d groups are too few for LIKELY: using OLS_C", self.name, groups)
         return wanted and groups >= LIKELY_GROUPS
 
+    def choose_fit(self, exposure: RampModel) -> tuple[Any, tuple[str, ...], dict[str, Any]]:
+        """Return the kernel that rates are fitted with, its optional fields and its arguments.
+
+        For steps that need a draft of the rates. The arguments lack ``gain`` and ``readnoise``.
+
+        Raises
+        ------
+        StepError
+            If the exposure's header lacks a number.
+        """
+        if self._uses_likelihood(exposure):
+            likely_settings, zero = self._likely_settings(exposure)
+            return likely.fit_ramps_by_likelihood, zero, {"settings": likely_settings}
+        settings = self._settings(exposure)
+        arguments = {"settings": settings, "group_range": self._group_range(exposure, settings)}
+        return least_squares.fit_ramps, self._zero_frames(exposure), arguments
+
     # -- LIKELY -------------------------------------------------------------------------------
 
     def _fit_by_likelihood(
         self, exposure: RampModel, models: Mapping[str, Any], arguments: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Return the rates, and chi-squared; with ``save_opt``, the latter is a product."""
-        times = self._read_times(exposure)
-        zero: tuple[str, ...] = ()
-        if exposure.has("zeroframe"):
-            if len(times[0]) > 1:
-                zero, times = ("zeroframe",), separate_first_read(times)
-            else:
-                log.warning("%s: groups are single reads: zero frames are not used", self.name)
-        settings = likely.LikelySettings(
-            covariance=make_covariance(times),
-            nframes=frames_of(exposure),
-            window=self._window(exposure.shape[1]),
-        )
+        settings, zero = self._likely_settings(exposure)
         products = exposure.map_tiles_into(
             {**models, "chisq": ImageModel},
             likely.fit_ramps_by_likelihood,
@@ -153,6 +159,24 @@ class RampFitStep(Step):
         if self.save_opt:
             self._add_optional(exposure, "likely_chisq", products["chisq"])
         return products
+
+    def _likely_settings(
+        self, exposure: RampModel
+    ) -> tuple[likely.LikelySettings, tuple[str, ...]]:
+        """Return the settings of the fit by likelihood, and ``zeroframe`` if it is used."""
+        times = self._read_times(exposure)
+        zero: tuple[str, ...] = ()
+        if exposure.has("zeroframe"):
+            if len(times[0]) > 1:
+                zero, times = ("zeroframe",), separate_first_read(times)
+            else:
+                log.warning("%s: groups are single reads: zero frames are not used", self.name)
+        settings = likely.LikelySettings(
+            covariance=make_covariance(times),
+            nframes=frames_of(exposure),
+            window=self._window(exposure.shape[1]),
+        )
+        return settings, zero
 
     def _read_times(self, exposure: RampModel) -> list[Any]:
         """Return the times (s) of the reads of each group.

@@ -4,6 +4,7 @@ Equations are numbered in docs/steps/refpix.md. Source: jwst 3.0.0 ``refpix`` st
 """
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -217,7 +218,10 @@ class RefPixStep(Step):
         combine = partial(
             combine_amplifiers, placement=placement, regions=tuple(regions), settings=settings
         )
-        return ramp.reduce(gather_usable, combine, regions, optional=zero_frames_of(ramp))
+        return ramp.reduce(
+            gather_usable, combine, regions, optional=zero_frames_of(ramp),
+            frame_bytes=count_bytes(regions, ramp.shape),
+        )  # fmt: skip
 
     def _side_kernels(self, ramp: RampModel) -> SideKernels | None:
         """Return the kernels of SIRS; None where the running median takes its place."""
@@ -275,10 +279,20 @@ def _signal_of_single(
         partial(combine_single, placement=placement, lead=lead, settings=settings),
         where,
         optional=zero,
+        frame_bytes=count_bytes(border, ramp.shape),
         region=REGION,
         placement=placement,
         columns=columns,
     )
+
+
+def count_bytes(regions: Sequence[Region], shape: tuple[int, ...]) -> int:
+    """Return the memory for the samples of some regions, in an exposure of some shape.
+
+    They are held as they are gathered, put together, and without outliers.
+    """
+    pixels = sum(math.prod(region.shape) for region in regions)
+    return 3 * pixels * math.prod(shape[:2]) * np.dtype(np.float32).itemsize
 
 
 def is_subarray(shape: tuple[int, int], detector: tuple[int, int] = (DETECTOR, DETECTOR)) -> bool:

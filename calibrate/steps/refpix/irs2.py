@@ -35,12 +35,12 @@ from calbatch.calibrate.steps.refpix._prediction import (
     TimeSeries,
     times_of,
 )
+from calbatch.calibrate.steps.refpix._remaining import RemainingReferences
 from calbatch.calibrate.steps.refpix.bad_references import (
     find_bad_pairs,
     list_bad_pixels,
     replace_bad,
 )
-from calbatch.calibrate.steps.refpix.remaining import RemainingReferences
 from calbatch.calibrate.steps.refpix.signal import average_known, column_offsets, parity_means
 from calbatch.calibrate.steps.refpix.transform import SAMPLES
 from calbatch.calibrate.steps.refpix.weights import AMPLIFIERS, ReferenceWeights, read_weights

@@ -28,10 +28,10 @@ ALLOWED = {
 @pytest.mark.parametrize(
     ("detector", "readout"),
     [
-        ("NRCA1", {"nints": 2, "readpatt": "BRIGHT2"}),
-        ("NIS", {}),
-        ("NRS1", {"zero_frame": True}),
-        ("GUIDER1", {}),
+        ("NRCA1", {"nints": 2, "readpatt": "BRIGHT2", "zero_frame": True}),
+        pytest.param("NIS", {}, marks=pytest.mark.slow),
+        pytest.param("NRS1", {"zero_frame": True}, marks=pytest.mark.slow),
+        pytest.param("GUIDER1", {}, marks=pytest.mark.slow),
         ("MIRIMAGE", {"nints": 2}),
     ],
 )

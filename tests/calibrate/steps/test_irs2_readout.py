@@ -25,12 +25,12 @@ AFTER_REFPIX = ("linearity", "dark_current", "jump", "ramp_fit")
 def eventful():
     """Return raw counts with saturation, jumps that saturate, and the bottom of the range."""
     rng = np.random.default_rng(3)
-    placed = interleaved_ramp("NRS2", ngroups=4)
+    placed = interleaved_ramp("NRS2", ngroups=3)
     frame = placed.data.shape[-2:]
     data = np.rint(placed.data + 9000)
     data[rng.random(data.shape, dtype="f4") < 0.0005] = 0
     saturating, jumping = (rng.random(frame, dtype="f4") < 0.002 for _ in range(2))
-    for group in range(4):
+    for group in range(3):
         data[:, group][..., saturating] += 20000 * group
     data[:, 1][..., jumping] += 25000
     data[:, 2:][..., jumping] += 60000

@@ -95,7 +95,7 @@ class TestAgreementWithJwst:
         for observed in (listed, ramps.observed()):
             found = JumpStep(**parameters).run(observed.ours()).groupdq
             np.testing.assert_array_equal(found, wanted)
-        assert np.any(wanted & ~ramps.groupdq & JUMP_DET)
+        assert np.any(wanted & JUMP_DET)
 
     def test_all_groups_unusable(self, tmp_path):
         ramps = stormy(1, 4, SHAPE, seed=9)

@@ -13,17 +13,12 @@ from calbatch.calibrate import registry
 from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
 from calbatch.calibrate.step import StepError
 from calbatch.calibrate.steps._guide_stars import GUIDE_STARS
-from calbatch.calibrate.steps._unsupported import UnsupportedStep
 from calbatch.calibrate.steps.ramp_fit import RampFitStep
 from calbatch.models import datamodels
 from calbatch.models.errors import FileError
 
 NOT_ON_RAMPS = ("gain_scale", "flat_field", "guider_cds")
-ON_RAMPS = [
-    name
-    for name in registry.STEPS
-    if name not in NOT_ON_RAMPS and not issubclass(registry.find(name), UnsupportedStep)
-]
+ON_RAMPS = [name for name in registry.STEPS if name not in NOT_ON_RAMPS]
 REFUSED = {
     "IRS2": ({"READPATT": "NRSIRS2"}, r"IRS2 readout \(READPATT = NRSIRS2\) is not supported"),
     "multistripe": ({"MSTR_RD1": 1}, "multistripe readout is not supported"),

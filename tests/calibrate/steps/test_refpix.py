@@ -24,7 +24,10 @@ from calbatch.models.dq import DO_NOT_USE
 # -- four amplifiers ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("detector", ["NRCA1", "NRCB1", "NRS1", "NIS"])
+@pytest.mark.parametrize(
+    "detector",
+    ["NRCA1", "NRS1", *(pytest.param(name, marks=pytest.mark.slow) for name in ("NRCB1", "NIS"))],
+)
 def test_full_frame(detector):
     assert np.all(check(ramp(1, (2048, 2048), detector=detector, subarray="FULL")))
 

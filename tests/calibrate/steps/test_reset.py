@@ -40,7 +40,7 @@ def reset_file(path, rng, ints=2, groups=4, shape=SHAPE, **options):
 
 @pytest.mark.agreement
 class TestAgreementWithJwst:
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=10, deadline=None)  # each runs jwst
     @given(
         seed=st.integers(0, 2**32),
         ints=st.sampled_from([1, 3]),

@@ -42,7 +42,7 @@ def temporary(monkeypatch):
 
 
 def test_the_same_command_again_removes_what_a_kill_of_everything_left(
-    simulated, tmp_path, monkeypatch, temporary
+    simulated, forked_drivers, tmp_path, monkeypatch, temporary
 ):
     make_importable(monkeypatch)
     out, state = tmp_path / "out", tmp_path / "out" / ".calbatch"

@@ -3,10 +3,10 @@
 import os
 import signal
 import sys
-import time
 import weakref
 
 import pytest
+from support.waiting import be_slow
 
 from calbatch.cluster.exposure.interrupts import handle_interrupts
 
@@ -41,6 +41,10 @@ def send(number):
     sum(range(1000))  # a signal is handled here
 
 
+def wait_for_signal():
+    be_slow(60)  # unless its exception ends this
+
+
 def drop_in_destructor(number):
     Fails(lambda: send(number))
 
@@ -57,7 +61,7 @@ def drop_in_weak_reference(number):
 def test_a_signal_whose_exception_is_dropped_interrupts_later(number, drop, reported):
     drop(number)
     with pytest.raises(KeyboardInterrupt):
-        time.sleep(60)
+        wait_for_signal()
     assert reported == []
 
 
@@ -67,13 +71,13 @@ def test_a_signal_is_sent_until_it_interrupts(reported):
     def wait_and_drop():
         nonlocal still_dropped
         still_dropped -= 1
-        time.sleep(60)
+        wait_for_signal()
 
     drop_in_destructor(signal.SIGTERM)
     while still_dropped:
         Fails(wait_and_drop)
     with pytest.raises(KeyboardInterrupt):
-        time.sleep(60)
+        wait_for_signal()
     assert reported == []
 
 

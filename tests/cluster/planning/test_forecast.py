@@ -46,6 +46,14 @@ def test_like_exposures_form_a_group(simulated):
     assert file.is_file()
 
 
+def test_files_that_a_step_itself_writes_are_left_out(raw, tmp_path):
+    state = tmp_path / "windows.asdf"
+    parameters = {"skip": False, "persistence_time": 100, "save_persistence": str(state)}
+    found = forecast(plan([raw], "persistence", **parameters))
+    assert (len(found.groups), found.errors) == (1, {})
+    assert not state.exists()
+
+
 def test_other_modes_form_other_groups(raw, tmp_path):
     other = copy_changed(raw, tmp_path / "b_uncal.fits", READPATT="BRIGHT1")
     found = forecast(plan([raw, other, raw]))

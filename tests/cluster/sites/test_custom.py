@@ -27,10 +27,16 @@ def refused(grain="exposure", **given):
     return str(told.value)
 
 
-@pytest.mark.parametrize("path", [LOCAL, "distributed.deploy.local:LocalCluster"])
-def test_a_class_by_its_path(tmp_path, monkeypatch, path):
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        (LOCAL, {}),
+        ("distributed.deploy.local:LocalCluster", {"processes": False, "protocol": "tcp"}),
+    ],
+)
+def test_a_class_by_its_path(tmp_path, monkeypatch, path, more):
     make_importable(monkeypatch)
-    arguments = {**HERE, "n_workers": 1, "threads_per_worker": 1}
+    arguments = {**HERE, "n_workers": 1, "threads_per_worker": 1, **more}
     with open_cluster(ClusterOptions(path, arguments), "exposure") as site:
         client, address = site.client, site.client.scheduler.address
         assert client.submit(double, 4).result() == 8

@@ -19,11 +19,15 @@ from support.placed import (
 from support.waiting import now
 
 from calbatch.cluster.sites.draining import BEGAN, ENDS, Draining, announce_duration
-from calbatch.cluster.sites.local import DASK_SETTINGS
+from calbatch.cluster.sites.local import DASK_SETTINGS, start_server
 from calbatch.cluster.sites.slurm.slurm_site import SlurmSite
 
 HERE = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
-DASK_SETTINGS = {**DASK_SETTINGS, "distributed.worker.memory.monitor-interval": "20 ms"}
+DASK_SETTINGS = {
+    **DASK_SETTINGS,
+    "distributed.worker.memory.monitor-interval": "20 ms",
+    "distributed.worker.multiprocessing-method": "forkserver",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +46,7 @@ def workers(**limits):
     how = {"nthreads": 1, "host": "127.0.0.1", "memory_limit": "1GiB"}
     specs = {name: {"cls": Nanny, "options": how} for name in limits}
     scheduler = {"cls": Scheduler, "options": HERE}
+    start_server()
     with (
         dask.config.set(DASK_SETTINGS),
         SpecCluster(workers=specs, scheduler=scheduler, silence_logs=50) as cluster,

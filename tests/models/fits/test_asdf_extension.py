@@ -138,16 +138,16 @@ def with_extension(path, data):
 DEEP = b"%YAML 1.1\n---\n" + b"[" * 100_000 + b"]" * 100_000 + b"\n...\n"
 MANY = b"%YAML 1.1\n---\nmine: [" + b"0," * 210_000 + b"]\n...\n"
 DAMAGED = {
-    "deep": DEEP,
-    "many": MANY,
-    "not YAML": b"%YAML 1.1\n---\nmine: [1, 2\n...\n",
-    "cut block": asdf_bytes({"mine": np.zeros(1000)})[:-4000],
+    "deep": lambda: DEEP,
+    "many": lambda: MANY,
+    "not YAML": lambda: b"%YAML 1.1\n---\nmine: [1, 2\n...\n",
+    "cut block": lambda: asdf_bytes({"mine": np.zeros(1000)})[:-4000],  # asdf starts slowly
 }
 
 
 @pytest.mark.parametrize("name", DAMAGED)
 def test_a_damaged_extension_is_refused(name, tmp_path):
-    path = with_extension(tmp_path / "bad.fits", DAMAGED[name])
+    path = with_extension(tmp_path / "bad.fits", DAMAGED[name]())
     with pytest.raises(FileError, match=rf"{path}: HDU 2 \(ASDF\) cannot be read: .*; remove"):
         datamodels.open(path).save(tmp_path / "x.fits", fsync=False)
 

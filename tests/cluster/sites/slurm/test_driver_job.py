@@ -43,14 +43,16 @@ def driver(slurm_host, tmp_path):
 
 
 NESTED = """
+import sys
 from calbatch.cluster.sites.options import SlurmOptions
 from calbatch.cluster.sites.slurm.slurm_site import open_slurm
-options = SlurmOptions(jobs=2, memory="1GiB", interface="lo", logs="jobs", patience=10)
+patience = float(sys.argv[1])
+options = SlurmOptions(jobs=2, memory="1GiB", interface="lo", logs="jobs", patience=patience)
 with open_slurm(options, "exposure") as site:
     site.client.wait_for_workers(2, timeout=120)
     print(site.client.gather(site.client.map(pow, [2, 3], [3, 2])), flush=True)
 """
-"""A driver that is a job, and has jobs."""
+"""A driver that is a job, and has jobs, whose patience is given."""
 
 
 def said(log):
@@ -110,7 +112,7 @@ def test_it_is_asked_to_drain(driver):
 
 def test_it_is_warned_before_its_time_is_up(driver):
     submitted, log = driver
-    number = submitted(300, walltime="1:00", warning=40)  # whoever is slow has begun by then
+    number = submitted(300, walltime="1:00", warning=48)  # whoever is slow has begun by then
     eventually(lambda: job_state(number).ended)
     assert said(log)[-1] == "drained"
     assert job_state(number).exit_status == 3
@@ -181,7 +183,7 @@ def test_a_driver_has_jobs_of_its_own(slurm_host, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     log = tmp_path / "log"
     how = DriverJob(memory="500M", walltime="5:00")
-    number = submit_driver([sys.executable, "-c", NESTED], log, how)
+    number = submit_driver([sys.executable, "-c", NESTED, "120"], log, how)
     eventually(lambda: job_state(number).ended)
     assert log.read_text() == "[8, 9]\n"
     assert state(number) == "COMPLETED"
@@ -189,9 +191,10 @@ def test_a_driver_has_jobs_of_its_own(slurm_host, tmp_path, monkeypatch):
 
 
 def test_a_driver_that_is_killed_leaves_no_jobs(slurm_host, tmp_path):
+    # Workers give up after their patience; nannies, on workers that take longer to start.
     program = NESTED + "    import time; time.sleep(600)\n"
     with (tmp_path / "log").open("wb") as log:
-        driver = start_process(sys.executable, "-c", program, log=log, cwd=tmp_path)
+        driver = start_process(sys.executable, "-c", program, "30", log=log, cwd=tmp_path)
     try:
         eventually(lambda: "[8, 9]" in (tmp_path / "log").read_text())
         assert slurm("squeue", "-h") != ""

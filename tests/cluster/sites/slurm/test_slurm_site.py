@@ -43,8 +43,9 @@ ENCLOSING = {
 
 
 def options(folder, **more):
-    given = {"memory": "1GiB", "interface": "lo", "logs": str(folder / "logs"), "patience": 10.0}
-    return SlurmOptions(**{**given, "walltime": "20:00", **more})
+    given = {"memory": "1GiB", "interface": "lo", "logs": str(folder / "logs")}
+    # a nanny gives up a worker that takes longer to start
+    return SlurmOptions(**{**given, "walltime": "20:00", "patience": 120.0, **more})
 
 
 def ours():

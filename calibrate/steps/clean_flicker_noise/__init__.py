@@ -1,0 +1,331 @@
+"""Flicker noise: subtract the 1/f noise that is left in each group.
+
+Source: jwst 3.0.0 ``clean_flicker_noise`` step.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from calbatch.calibrate.errors import FailStep, ParameterError, SkipStep, StepError
+from calbatch.calibrate.numbers import header_number
+from calbatch.calibrate.parameters import Boolean, Choice, Float, Text
+from calbatch.calibrate.step import Step
+from calbatch.calibrate.steps._ramps import as_ramp
+from calbatch.calibrate.steps.clean_flicker_noise.automatic import LIMITS
+from calbatch.calibrate.steps.clean_flicker_noise.background import (
+    Background,
+    fill_flat,
+    gather_flat,
+)
+from calbatch.calibrate.steps.clean_flicker_noise.choices import (
+    MEDIAN_IMAGE,
+    BackgroundMethod,
+    BoxSize,
+)
+from calbatch.calibrate.steps.clean_flicker_noise.cleaning import (
+    CleaningRules,
+    find_noise,
+    show_mask,
+    show_masks,
+    show_noise,
+    spread_background,
+    subtract_noise,
+)
+from calbatch.calibrate.steps.clean_flicker_noise.draft import (
+    DraftFit,
+    gather_differences,
+    gather_noise,
+    gather_noise_with_zero_frames,
+)
+from calbatch.calibrate.steps.clean_flicker_noise.fourier import FourierRules
+from calbatch.calibrate.steps.clean_flicker_noise.scene import SceneRules
+from calbatch.calibrate.steps.ramp_fit import RampFitStep
+from calbatch.models import datamodels
+from calbatch.models.datamodels import CubeModel, ImageModel, RampModel
+from calbatch.models.model import DataModel
+from calbatch.models.tiling.plan import REGION, Reduction
+
+log = logging.getLogger(__name__)
+
+FFT_TYPES = ("NRS_MSASPEC", "NRS_IFU", "NRS_FIXEDSLIT", "NRS_BRIGHTOBJ")
+"""Exposure types that can be cleaned in frequency space."""
+
+MIRI_TYPES = ("MIR_IMAGE",)
+"""MIRI's exposure types that can be cleaned."""
+
+SOSS = "NIS_SOSS"
+
+ALLSLITS_CUTOFFS = (150, 200, 49943, 49957)
+"""Frequencies (Hz) of the filter for the subarray ALLSLITS."""
+
+WORKING_FRAMES = 6
+"""Frames of float32 that are held while the noise of a difference is found."""
+
+PRODUCT_FIELDS: Mapping[type[DataModel], tuple[str, ...]] = {
+    RampModel: ("data", "pixeldq", "groupdq"),
+    ImageModel: ("data",),
+    CubeModel: ("data", "err", "dq"),
+}
+"""The arrays that products have in jwst, all but the first of them zero."""
+
+
+class CleanFlickerNoiseStep(Step):
+    """Subtract the 1/f noise that is left in each group after the reference-pixel correction.
+
+    In the difference of each group from the one before, noise is measured in pixels without
+    sources, line by line. A draft of the rates shows where sources are.
+    """
+
+    reference_file_types = ("flat", "gain", "readnoise")
+    cal_step = "clean_flicker_noise"
+
+    skip = Boolean(True, help="leave the exposure as it is and mark the step SKIPPED")
+    autoparam = Boolean(
+        False,
+        help="let images of NIRCam and NIRISS choose apply_flat_field, background_method and "
+        "fit_by_channel",
+    )
+    fit_method = Choice("median", ("median", "fft"), help="how noise is measured")
+    fit_by_channel = Boolean(
+        False, help="measure noise in each amplifier by itself (full frames of near-infrared)"
+    )
+    background_method = BackgroundMethod(
+        help="background of a difference: one value, a map, or none; not median_image yet"
+    )
+    background_box_size = BoxSize(
+        help="rows and columns of the boxes of the map; by default up to 32 that divide the frame"
+    )
+    mask_science_regions = Boolean(False, help="mask regions that are known to hold sources")
+    apply_flat_field = Boolean(False, help="divide by the flat before noise is measured")
+    n_sigma = Float(2.0, unit="sigma", help="distance of sources from the background; 0 for none")
+    fit_histogram = Boolean(False, help="find sigma by fitting a Gaussian to the draft rates")
+    single_mask = Boolean(True, help="mask the same sources in all integrations")
+    user_mask = Text(None, none=True, help="file with a mask: nonzero where there is no source")
+    save_mask = Boolean(False, help="write the mask (_mask)")
+    save_background = Boolean(False, help="write the background of each group (_flicker_bkg)")
+    save_noise = Boolean(False, help="write what is subtracted, negated (_flicker_noise)")
+
+    def check(self) -> None:
+        """Refuse parameters that are not supported yet."""
+        super().check()
+        if self.skip:
+            return
+        if self.background_method == MEDIAN_IMAGE:
+            raise ParameterError(
+                f"{self.name}.background_method = median_image is not supported yet: "
+                "use median, model or None"
+            )
+
+    def wanted_references(self, instrument: str | None = None) -> set[str]:
+        """Return the reference types of the draft rates, and the flat if it is applied."""
+        wanted = super().wanted_references(instrument)
+        shows_regions = self.mask_science_regions and instrument in ("MIRI", None)
+        if not (self.apply_flat_field or self.autoparam or shows_regions):
+            wanted.discard("flat")
+        if self.user_mask is not None and not self.autoparam:
+            wanted -= {"gain", "readnoise"}
+        return wanted
+
+    def process(self, exposure: DataModel) -> RampModel:
+        """Return the ramp without its noise."""
+        ramp = as_ramp(exposure)
+        self._require_support(ramp)
+        flat = self._open_flat(ramp)
+        noise = self._find_noise(ramp, flat)
+        arguments: dict[str, Any] = {"noise": noise, "region": REGION, "flat": flat}
+        self._add_products(ramp, arguments)
+        return ramp.map_tiles(subtract_noise, ("data",), label=self.name, **arguments)
+
+    def _require_support(self, ramp: RampModel) -> None:
+        """Fail where jwst does, and reject what is not supported yet."""
+        kind = str(ramp.meta.exposure.type).upper()
+        if kind.startswith("MIR") and kind not in MIRI_TYPES:
+            raise FailStep(f"exposures of type {kind} cannot be cleaned")
+        if self.fit_method == "fft" and kind not in FFT_TYPES:
+            raise FailStep(f"fit_method = fft cannot be applied to exposures of type {kind}")
+        if self.autoparam and kind not in LIMITS:
+            log.warning("%s: autoparam has no effect on exposures of type %s", self.name, kind)
+        masks_regions = self.mask_science_regions and self.user_mask is None
+        if masks_regions and (kind.startswith("NRS") or kind == SOSS):
+            raise StepError(
+                f"{ramp.path}: {self.name}.mask_science_regions is not supported yet for "
+                f"EXP_TYPE = {kind}: leave it False, or give a user_mask"
+            )
+
+    def _open_flat(self, ramp: RampModel) -> Reduction | None:
+        """Return the whole flat without unusable pixels, or None if none is applied."""
+        if not (self.apply_flat_field or self._automatic_kind(ramp)):
+            return None
+        try:
+            flat = self.open_reference(ramp, "flat")
+        except SkipStep:
+            log.info("%s: the flat reference is N/A: no flat is applied", self.name)
+            return None
+        filled: Reduction = flat.reduce(gather_flat, fill_flat)
+        return filled
+
+    def _find_noise(self, ramp: RampModel, flat: Reduction | None) -> Reduction:
+        """Return the noise, decided for the whole frame."""
+        combine = partial(find_noise, rules=self._rules(ramp))
+        arguments: dict[str, Any] = {"region": REGION, "flat": flat}
+        if self.user_mask is not None:
+            arguments["user_mask"] = self._open_mask(ramp).rows("data")
+        products = self._draft_products(ramp)
+        if not products:
+            return ramp.decide(
+                gather_differences, combine, frame_bytes=self._frame_bytes(ramp), **arguments
+            )
+        fit, zero_frames, options = RampFitStep(f"{self.name}: draft").choose_fit(ramp)
+        for kind in ("gain", "readnoise"):
+            arguments[kind] = self.open_reference(ramp, kind).rows("data")
+        if any(name.endswith(".dq") for name in products):
+            arguments |= self._open_science_flat(ramp)
+        return ramp.decide(
+            gather_noise_with_zero_frames if zero_frames else gather_noise,
+            combine,
+            frame_bytes=self._frame_bytes(ramp),
+            draft=DraftFit(kernel=fit, products=products),
+            **arguments,
+            **options,
+        )
+
+    def _draft_products(self, ramp: RampModel) -> tuple[str, ...]:
+        """Return the draft rates that are needed."""
+        wanted = set()
+        if self._automatic_kind(ramp):
+            wanted.add("rate.data")
+        if self.user_mask is None:
+            wanted.add("rate.data" if self.single_mask else "rateints.data")
+            if self.mask_science_regions and self._is_miri(ramp):
+                wanted.add("rate.dq" if self.single_mask else "rateints.dq")
+        return tuple(sorted(wanted))
+
+    def _open_science_flat(self, ramp: RampModel) -> dict[str, Any]:
+        """Return the flat whose flags show pixels outside science regions; none if it is N/A."""
+        try:
+            flat = self.open_reference(ramp, "flat")
+        except SkipStep:
+            return {}
+        return {"science_flat": flat.rows("data"), "science_flat_dq": flat.rows("dq")}
+
+    @staticmethod
+    def _is_miri(ramp: RampModel) -> bool:
+        return str(ramp.meta.exposure.type).upper() in MIRI_TYPES
+
+    def _automatic_kind(self, ramp: RampModel) -> str | None:
+        """Return the exposure type if the data choose parameters, and None otherwise."""
+        kind = str(ramp.meta.exposure.type).upper()
+        return kind if self.autoparam and kind in LIMITS else None
+
+    def _rules(self, ramp: RampModel) -> CleaningRules:
+        meta = ramp.meta
+        is_miri = self._is_miri(ramp)
+        is_full = str(meta.subarray.name).upper() == "FULL" and not is_miri
+        if self.fit_by_channel and not is_full:
+            log.warning(
+                "%s: fit_by_channel has no effect: this is not a full frame of a near-infrared "
+                "detector", self.name,
+            )  # fmt: skip
+        box = self.background_box_size
+        return CleaningRules(
+            axis=0 if is_miri else abs(read_slow_axis(ramp)) - 1,
+            by_channel=self.fit_by_channel,
+            is_full=is_full,
+            single_mask=self.single_mask,
+            scene=SceneRules(n_sigma=self.n_sigma, fit_histogram=self.fit_histogram),
+            background=Background(
+                method=self.background_method,
+                box=(box[0], box[1]) if box else None,
+                n_sigma=self.n_sigma,
+            ),
+            automatic=self._automatic_kind(ramp),
+            fourier=self._fourier_rules(ramp),
+            keep_mask=self.save_mask,
+            keep_background=self.save_background,
+        )
+
+    def _fourier_rules(self, ramp: RampModel) -> FourierRules | None:
+        """Return the rules of fits in frequency space; None for medians."""
+        if self.fit_method != "fft":
+            return None
+        detector = str(ramp.meta.instrument.detector).upper()
+        if str(ramp.meta.subarray.name).upper() == "ALLSLITS":
+            return FourierRules(detector, ALLSLITS_CUTOFFS)
+        return FourierRules(detector)
+
+    def _open_mask(self, ramp: RampModel) -> DataModel:
+        """Return the user's mask.
+
+        Raises
+        ------
+        FailStep
+            If it does not fit the exposure.
+        FileError
+            If it cannot be read.
+        """
+        mask = datamodels.open(str(self.user_mask))
+        shape, (integrations, _, *frame) = tuple(mask.shape or ()), ramp.shape
+        if shape not in (tuple(frame), (integrations, *frame)):
+            raise FailStep(
+                f"user_mask {self.user_mask} has the shape {shape}, but the exposure has "
+                f"{integrations} integrations of {frame[0]} rows and {frame[1]} columns"
+            )
+        return mask
+
+    def _frame_bytes(self, ramp: RampModel) -> int:
+        """Return the memory of the differences, of draft rates, and of finding the noise."""
+        integrations, groups, *frame = ramp.shape
+        planes = {"rate": 1, "rateints": integrations}
+        frames = integrations * (groups - 1)
+        is_map = self.save_background and (self.background_method == "model" or self.autoparam)
+        frames *= 1 + int(is_map) + int(self.fit_method == "fft")
+        frames += sum(planes[name.split(".")[0]] for name in self._draft_products(ramp))
+        frames += int(self.apply_flat_field or self.autoparam)
+        return 4 * math.prod(frame) * (frames + WORKING_FRAMES)
+
+    # -- products -----------------------------------------------------------------------------
+
+    def _add_products(self, ramp: RampModel, arguments: Mapping[str, Any]) -> None:
+        noise = {name: arguments[name] for name in ("noise", "region")}
+        if self.save_mask and self._is_one_mask(ramp):
+            self._add_product("mask", ramp, ImageModel, show_mask, noise)
+        elif self.save_mask:
+            self._add_product("mask", ramp, CubeModel, show_masks, noise)
+        if self.save_background:
+            self._add_product("flicker_bkg", ramp, RampModel, spread_background, noise)
+        if self.save_noise:
+            self._add_product("flicker_noise", ramp, RampModel, show_noise, arguments)
+
+    def _add_product(
+        self, suffix: str, ramp: RampModel, kind: type[DataModel], kernel: Any, arguments: Any
+    ) -> None:
+        outputs = [f"product.{name}" for name in PRODUCT_FIELDS[kind]]
+        made = ramp.map_tiles_into(
+            {"product": kind}, kernel, outputs, label=f"{self.name}: {suffix}", **arguments
+        )
+        self.add_product(suffix, made["product"])
+
+    def _is_one_mask(self, ramp: RampModel) -> bool:
+        """Return whether all integrations have the same mask."""
+        if self.user_mask is None:
+            return self.single_mask
+        return len(self._open_mask(ramp).shape or ()) == 2
+
+
+def read_slow_axis(exposure: DataModel) -> int:
+    """Return the axis of slow readout, 1 for x and 2 for y, negative if it runs backwards.
+
+    Raises
+    ------
+    StepError
+        If the header does not state it.
+    """
+    axis = header_number(exposure, "meta.subarray.slowaxis")
+    if axis is None or abs(axis) not in (1, 2):
+        raise StepError(f"{exposure.path}: SLOWAXIS must be 1, -1, 2 or -2, is {axis}")
+    return int(axis)
