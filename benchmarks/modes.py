@@ -1,5 +1,6 @@
 """Modes: the cost of steps and readouts other than the defaults, side by side with jwst."""
 
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -127,6 +128,8 @@ def measure(setting: Setting) -> list[Table]:
         "program: two processes of jwst, two workers of calbatch. Inputs and products are in",
         "memory. The peak is the sampled sum of proportional set sizes in the long batch.",
     ]
+    if setting.quick:
+        costs.notes.append("Exposures are tiny (--quick): the numbers say nothing about the modes.")
     ratios.notes = [f"Memory is calbatch's over jwst's; the goal is {MEMORY_GOAL:.2f}."]
     return [costs, ratios]
 
@@ -159,8 +162,8 @@ def _measure_case(setting: Setting, case: Case, costs: Table, ratios: Table) -> 
 
 def _load_case(setting: Setting, case: Case, count: int) -> Inputs:
     spec = replace(case.spec, **case.tiny) if setting.quick else case.spec
-    size = "tiny" if setting.quick else "whole"
-    return load_or_simulate(setting.cache, f"mode-{CASES.index(case)}-{size}", spec, count)
+    name = re.sub(r"\W+", "-", case.name) + ("-tiny" if setting.quick else "")
+    return load_or_simulate(setting.cache, name, spec, count)
 
 
 def _ours(setting: Setting, case: Case, inputs: Inputs, counts: tuple[int, int]) -> Series:
