@@ -1,7 +1,7 @@
 """The kinds of exposures in the table of agreement, from the enumerations of jwst's own schema.
 
 Every exposure type and every readout pattern of the core schema occurs. For a kind that the
-simulator cannot make yet, another exposure stands in, whose header claims the mode: it shows only
+simulator cannot make, another exposure stands in, whose header claims the mode: it shows only
 that calbatch refuses the mode.
 """
 
@@ -15,6 +15,7 @@ from stdatamodels.jwst import datamodels as jwst_models
 
 from calbatch.calibrate.simulate import PRESETS, Noise, SimulationSpec, Sky
 from calbatch.calibrate.simulate.instruments import IRS2, READPATTS, find_detector
+from calbatch.calibrate.simulate.stripe_pattern import StripePattern
 from support.simulated import USUAL_DETECTOR
 
 ROUGH = Noise(cosmic_rays=1000.0, hot=0.01, dead=0.01, bad_references=0.03)
@@ -36,23 +37,42 @@ SMALL = {
 }
 """Windows with and without reference pixels."""
 
+STRIPED = {
+    "dhs": {
+        "detector": "NRCA2", "subarray": "SUB164STRIPE4_DHS", "shape": (2048, 16),
+        "stripes": StripePattern(size=164, reads1=1, skips1=1526, reads2=40, skips2=85),
+    },
+    "rows": {
+        "detector": "NRCB1", "subarray": "FULL_SUPSTP510", "shape": (2048, 12),
+        "stripes": StripePattern(size=514, reads1=4, reads2=510, step=510, positions=4),
+    },
+    "soss": {
+        "subarray": "SUB680STRIPE_SOSS", "shape": (12, 2048), "exposure_type": "NIS_SOSS",
+        "stripes": StripePattern(size=684, reads1=4, reads2=680, step=680, positions=3, whole=True),
+    },
+}  # fmt: skip
+"""Fields of the specs of striped exposures."""
+
 LARGE = {
     "FGS": {FULL: {}},
     "MIRI": {FULL: {}},
-    "NIRCAM": {WIDE: {"shape": (12, 2048), "corner": (1, 1)}, FULL: {}, MULTISTRIPE: None,
-               SUPERSTRIPE: None},
-    "NIRISS": {WIDE: {"shape": (12, 2048), "corner": (2037, 1)}, FULL: {}, SUPERSTRIPE: None},
+    "NIRCAM": {WIDE: {"shape": (12, 2048), "corner": (1, 1)}, FULL: {}, MULTISTRIPE: STRIPED["dhs"],
+               SUPERSTRIPE: STRIPED["rows"]},
+    "NIRISS": {WIDE: {"shape": (12, 2048), "corner": (2037, 1)}, FULL: {},
+               SUPERSTRIPE: STRIPED["soss"]},
     "NIRSPEC": {WIDE: {"shape": (12, 2048), "corner": (957, 1)}, FULL: {}},
 }  # fmt: skip
-"""Further families of subarrays: fields of the spec, or None if the simulator cannot make any."""
+"""Further families of subarrays: fields of the spec."""
 
 CLAIMS = {
-    MULTISTRIPE: {"MSTR_RD1": 2},
-    SUPERSTRIPE: {"SSTR_NST": 4},
     "NRSN8R2": {"NRS_NORM": 8, "NRS_REF": 2},
     "NRSN32R8": {"NRS_NORM": 32, "NRS_REF": 8},
 }
-"""Header cards of exposures that stand in for families or patterns."""
+"""Header cards of exposures that stand in for patterns."""
+
+
+LONG = WIDE, MULTISTRIPE, SUPERSTRIPE
+"""Families with the detector's whole width or height."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,16 +112,14 @@ class Kind:
         """True if the simulator can make the kind."""
         if self.family == GUIDE_STAR:
             return True
-        size = (SMALL | LARGE[self.instrument]).get(self.family, {})
-        return size is not None and self.pattern in (*READPATTS[self.instrument], *OF_SCHEMA_ONLY)
+        return self.pattern in (*READPATTS[self.instrument], *OF_SCHEMA_ONLY)
 
     @property
     def cards(self) -> dict[str, str | int]:
         """Header cards that the simulator does not write."""
         if self.is_simulated:
             return {"READPATT": self.pattern} if self.pattern in OF_SCHEMA_ONLY else {}
-        claims = CLAIMS.get(self.family) or CLAIMS.get(self.pattern, {})
-        return {"READPATT": self.pattern, **claims}
+        return {"READPATT": self.pattern, **CLAIMS.get(self.pattern, {})}
 
     @property
     def spec(self) -> SimulationSpec:
@@ -115,12 +133,13 @@ class Kind:
             readpatt=self.pattern if self.pattern in READPATTS[self.instrument] else None,
             exposure_type=self.exposure_type,
             nints=1 if self.is_costly else 2,
-            ngroups=4 if self.is_costly or self.family == WIDE else 6,
+            ngroups=4 if self.is_costly or self.family in LONG else 6,
             sky=Sky(stars=500 if self.is_costly else 20),
         )
         if "shape" not in size:
             return replace(spec, **size)
-        return replace(spec, subarray="GENERIC", full_references=False, noise=ROUGH, **size)
+        small = {"subarray": "GENERIC", "full_references": False, "noise": ROUGH}
+        return replace(spec, **small | size)
 
     def _stand_in(self) -> dict[str, Any]:
         """Return the fields of an exposure of another kind: its size, or its pattern."""
