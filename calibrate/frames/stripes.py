@@ -40,6 +40,8 @@ KEYWORDS = (
 )  # fmt: skip
 """The metadata below ``meta.subarray`` that describe stripes."""
 
+PREFIX = "meta.subarray."
+
 Bounds = tuple[int, int]
 Model = TypeVar("Model", bound=DataModel)
 
@@ -166,14 +168,14 @@ def stripes_of(exposure: DataModel) -> Stripes | None:
     if "meta.subarray.num_superstripe" not in exposure.schema.keywords:
         return None
     first, number = (
-        header_number(exposure, f"meta.subarray.{name}")
+        header_number(exposure, f"{PREFIX}{name}")
         for name in ("multistripe_reads1", "num_superstripe")
     )
-    if first is None and not number:
+    if first is None and not number and not header_number(exposure, f"{PREFIX}multistripe_reads2"):
         return None
-    values = {n: int(required_number(exposure, f"meta.subarray.{n}")) for n in KEYWORDS}
+    values = {n: int(required_number(exposure, f"{PREFIX}{n}")) for n in KEYWORDS}
     placed = {
-        n: int(required_number(exposure, f"meta.subarray.{n}"))
+        n: int(required_number(exposure, f"{PREFIX}{n}"))
         for n in ("xstart", "ystart", "xsize", "ysize", "fastaxis", "slowaxis")
     }
     orientation = Orientation(placed["fastaxis"], placed["slowaxis"])
@@ -185,12 +187,19 @@ def stripes_of(exposure: DataModel) -> Stripes | None:
     slow_start, fast_start = orientation.along((placed["ystart"], placed["xstart"]))
     shape = placed["ysize"], placed["xsize"]
     size, _ = orientation.along(shape)
+    _require_numbers(exposure, values, size)
     name = str(exposure.meta.subarray.name)
     start = _first_row(name, orientation, slow_start)
     reads = tuple(
         tuple(_list_reads(values, start, stripe, size)) for stripe in range(max(1, number or 0))
     )
     _require_rows(exposure, reads, size)
+    if not number and exposure.shape is not None and exposure.frame != shape:
+        found = exposure.frame
+        raise StepError(
+            f"{exposure.path}: its stripes have {shape[0]} rows and {shape[1]} columns (SUBSIZE2 "
+            f"and SUBSIZE1), but the array has {found[0]} rows and {found[1]} columns"
+        )
     return Stripes(
         orientation=orientation,
         shape=shape,
@@ -198,6 +207,23 @@ def stripes_of(exposure: DataModel) -> Stripes | None:
         reads=reads,
         is_super=bool(number),
     )
+
+
+def _require_numbers(exposure: DataModel, values: dict[str, int], size: int) -> None:
+    """Reject numbers that no detector can have, before rows are listed by them."""
+    count, step = values["num_superstripe"], values["superstripe_step"]
+    if not 0 <= count <= DETECTOR:
+        raise StepError(f"{exposure.path}: SSTR_NST must be 0 to {DETECTOR}, is {count}")
+    if count > 1 and step <= 0:
+        raise StepError(
+            f"{exposure.path}: SSTR_STP must be positive, is {step}: the {count} stripes of "
+            "SSTR_NST would have the same rows"
+        )
+    if not 0 < size <= DETECTOR:
+        raise StepError(
+            f"{exposure.path}: the array's size along its slow axis must be 1 to {DETECTOR}, is "
+            f"{size}; check SUBSIZE1, SUBSIZE2 and SLOWAXIS"
+        )
 
 
 def _first_row(name: str, orientation: Orientation, start: int) -> int:

@@ -222,6 +222,17 @@ class Text(Parameter[T]):
         return str(value)
 
 
+class InputFile(Text[str | None]):
+    """The path of a file that a step reads, other than a reference; none by default.
+
+    In a batch, relative paths are those of the folder where it was started, and exposures are
+    calibrated again if the file has changed.
+    """
+
+    def __init__(self, *, help: str = "") -> None:
+        super().__init__(None, none=True, help=help)
+
+
 class Choice(Parameter[str]):
     """One of several words."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,8 +144,16 @@ def read_times_of(exposure: DataModel) -> list[Any]:
     """Return the times (s) of the reads of each group; an empty list if the exposure has none.
 
     Files hold this list in the ASDF extension, since no keyword can.
+
+    Raises
+    ------
+    StepError
+        If there is something else in its place.
     """
-    return list(exposure.meta.exposure.read_times or exposure.value_in_asdf(READ_TIMES) or ())
+    found = exposure.meta.exposure.read_times or exposure.value_in_asdf(READ_TIMES) or ()
+    if not isinstance(found, Sequence) or isinstance(found, str):
+        raise StepError(f"{exposure.path}: read_times must be lists of numbers, is {found!r:.60}")
+    return list(found)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.calibrate.frames.stripes import is_stack, stack_reader, stripes_of
-from calbatch.calibrate.parameters import Text
+from calbatch.calibrate.parameters import InputFile
 from calbatch.calibrate.step import Step, StepError
 from calbatch.calibrate.steps._guide_stars import as_guider, is_guide_star
 from calbatch.calibrate.steps._ramps import as_ramp
@@ -28,9 +28,7 @@ class DQInitStep(Step):
     reference_file_types = ("mask",)
     cal_step = "dq_init"
 
-    user_supplied_dq = Text(
-        None, none=True, help="FITS file with additional flags, in the standard bits"
-    )
+    user_supplied_dq = InputFile(help="FITS file with additional flags, in the standard bits")
 
     def process(self, exposure: DataModel) -> RampModel | GuiderRawModel:
         """Return the ramp, or the guide-star exposure, with the mask's flags."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from calbatch.calibrate.errors import ParameterError
 from calbatch.calibrate.frames import subarray
-from calbatch.calibrate.parameters import Boolean, Text
+from calbatch.calibrate.parameters import Boolean, InputFile
 from calbatch.calibrate.step import SkipStep, Step, StepError
 from calbatch.models.datamodels import FlatModel, GuiderCalModel
 from calbatch.models.dq import DO_NOT_USE, NO_FLAT_FIELD
@@ -45,7 +45,7 @@ class FlatFieldStep(Step):
     save_interpolated_flat = Boolean(
         False, help="must stay False: flats of NIRSpec spectra are not supported yet"
     )
-    user_supplied_flat = Text(None, none=True, help="flat to use instead of the reference")
+    user_supplied_flat = InputFile(help="flat to use instead of the reference")
     inverse = Boolean(False, help="multiply by the flat instead of dividing")
 
     def check(self) -> None:

@@ -60,5 +60,6 @@ class _DroppedExceptions:
 def _send_again(number: int) -> None:
     time.sleep(PAUSE)
     identity = threading.main_thread().ident
-    if identity is not None:
+    # Once another signal has ended the batch, there is no handler, and this one would kill us.
+    if identity is not None and callable(signal.getsignal(number)):
         signal.pthread_kill(identity, number)

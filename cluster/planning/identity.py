@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from calbatch.calibrate.numerics import EARLIER_RELEASE, EARLIER_SOURCES, NUMERICS_VERSION
-from calbatch.calibrate.parameters import Override
+from calbatch.calibrate.parameters import InputFile, Override
 from calbatch.calibrate.step import Step
 
 _REPORTED = ("calbatch", "numpy", "numba", "dask", "distributed", "astropy")
@@ -114,12 +114,15 @@ def software() -> dict[str, str]:
 
 
 def overrides_of(step: Step) -> dict[str, str]:
-    """Return the overrides of references by parameter: a path, ``N/A``, or a model's class."""
+    """Return overrides of references, and other files that steps read, by parameter.
+
+    They are paths, ``N/A``, or a model's class.
+    """
     overrides = {}
     for section, part in {step.name: step, **step.steps()}.items():
         for name, parameter in part.parameters().items():
             value = getattr(part, name)
-            if isinstance(parameter, Override) and value is not None:
+            if isinstance(parameter, (Override, InputFile)) and value is not None:
                 path = getattr(value, "path", value)  # the value is a model or a path
                 overrides[f"{section}.{name}"] = str(path or f"<{type(value).__name__} in memory>")
     return overrides

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from calbatch.calibrate import hooks
 from calbatch.calibrate.step import Step
@@ -131,18 +131,24 @@ def group_exposures(drafts: Sequence[DraftUnit], ordering: Ordering) -> list[lis
     Raises
     ------
     RequestError
-        If one of several exposures cannot be read: it may belong between any two of the others,
-        of which the later would receive a wrong state.
+        If the place of one of several exposures is unknown, because it cannot be read, or its
+        header lacks a value: it may belong between any two of the others, of which the later would
+        receive a wrong state.
     """
     with ThreadPoolExecutor(READERS, "calbatch-ordering") as pool, collect_warnings([]):
         keys = list(pool.map(lambda draft: _read_keys(draft.path, ordering), drafts))
-    errors = [key for key in keys if isinstance(key, str)]
-    if errors and len(drafts) > 1:  # calibrating a single one reports why
-        raise RequestError(_describe_unreadable(ordering, errors))
     groups: dict[Any, list[tuple[Any, int]]] = {}
     for number, key in enumerate(keys):
         if not isinstance(key, str):
-            groups.setdefault(key[0], []).append((key[1], number))
+            groups.setdefault(key.group, []).append((key.place, number))
+    shared = {number for group in groups.values() if len(group) > 1 for _, number in group}
+    errors = [
+        key if isinstance(key, str) else key.fault or key.missing
+        for number, key in enumerate(keys)
+        if isinstance(key, str) or key.fault or (key.missing and number in shared)
+    ]
+    if errors and len(drafts) > 1:  # calibrating a single one reports why
+        raise RequestError(_describe_unreadable(ordering, errors))
     return [[drafts[number] for _, number in sorted(group)] for group in groups.values()]
 
 
@@ -152,24 +158,46 @@ def _describe_unreadable(ordering: Ordering, errors: Sequence[str]) -> str:
     further = f"; and {format_count(more, 'more exposure')}" if more > 0 else ""
     return (
         f"{ordering.name} takes exposures in order, but {format_count(len(errors), 'exposure')} "
-        f"cannot be read, so that the order is unknown: {named}{further}: repair these files, or "
+        f"cannot be placed, so that the order is unknown: {named}{further}: repair these files, or "
         "leave them out"
     )
 
 
-def _read_keys(path: Location, ordering: Ordering) -> tuple[Any, Any] | str:
+class _Keys(NamedTuple):
+    """What groups and orders an exposure, and why it is not known: "" if it is.
+
+    ``fault`` is about a card of another type, and ``missing`` about the lack of the value that
+    orders exposures first of all.
+    """
+
+    group: Any
+    place: Any
+    fault: str
+    missing: str
+
+
+def _read_keys(path: Location, ordering: Ordering) -> _Keys | str:
     """Return the keys that group and order an exposure, or why it cannot be read."""
+    names, first = (*ordering.groups_by, *ordering.orders_by), ordering.orders_by[0]
     try:
         with datamodels.open(path) as model:
             values = model.to_flat_dict()
+            faults = [fault for name in names if (fault := model.misread_reason(name))]
+            spec = model.schema.keywords.get(first)
     except (ModelError, OSError) as error:
         return str(error)
     except Exception as error:  # of a library, which may not name the file
         return f"{path}: {type(error).__name__}: {error}"
-    return _key(values, ordering.groups_by), _key(values, ordering.orders_by)
+    return _Keys(
+        group=_key(values, ordering.groups_by),
+        place=_key(values, ordering.orders_by),
+        fault=f"{path}: {faults[0]}" if faults else "",
+        missing="" if first in values else f"{path}: it lacks {spec.keyword if spec else first}",
+    )
 
 
 def _key(values: dict[str, Any], names: Sequence[str]) -> tuple[tuple[str, Any], ...]:
-    """Return a sort key, in which missing values come first."""
+    """Return a sort key, in which missing values come first, and 60001 before 60001.5."""
     found = [values.get(name) for name in names]
-    return tuple(("", 0) if v is None else (type(v).__name__, v) for v in found)
+    kinds = ["number" if isinstance(v, (int, float)) else type(v).__name__ for v in found]
+    return tuple(("", 0) if v is None else (k, v) for k, v in zip(kinds, found, strict=True))

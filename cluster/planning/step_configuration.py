@@ -10,7 +10,7 @@ from typing import Any
 
 from calbatch.calibrate import registry
 from calbatch.calibrate.errors import CalibrationError, ParameterError
-from calbatch.calibrate.parameters import Override, cfg
+from calbatch.calibrate.parameters import InputFile, Override, cfg
 from calbatch.calibrate.pipeline import Pipeline
 from calbatch.calibrate.step import Step
 from calbatch.cluster.errors import RequestError
@@ -94,13 +94,16 @@ def _save_intermediate(step: Step, aliases: Sequence[str]) -> None:
 
 
 def _resolve_overrides(step: Step) -> None:
-    """Check the overrides of references, and make their paths absolute."""
+    """Check the overrides of references, and make the paths of files to be read absolute."""
     for name, parameter in step.parameters().items():
         value = getattr(step, name)
         if isinstance(parameter, Override) and isinstance(value, (str, os.PathLike)):
             source = step.sources[name]
             path = _check_override(step, name, os.fspath(value), parameter.reference_type)
             step.configure({"": {name: path}}, source)
+        elif isinstance(parameter, InputFile) and value is not None:
+            path = str(Path(value).expanduser().absolute())
+            step.configure({"": {name: path}}, step.sources[name])
     for part in step.steps().values():
         _resolve_overrides(part)
 

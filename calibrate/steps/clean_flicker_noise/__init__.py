@@ -13,7 +13,7 @@ from typing import Any
 
 from calbatch.calibrate.errors import FailStep, ParameterError, SkipStep, StepError
 from calbatch.calibrate.numbers import header_number
-from calbatch.calibrate.parameters import Boolean, Choice, Float, Text
+from calbatch.calibrate.parameters import Boolean, Choice, Float, InputFile
 from calbatch.calibrate.step import Step
 from calbatch.calibrate.steps._ramps import as_ramp
 from calbatch.calibrate.steps.clean_flicker_noise.automatic import LIMITS
@@ -104,7 +104,7 @@ class CleanFlickerNoiseStep(Step):
     n_sigma = Float(2.0, unit="sigma", help="distance of sources from the background; 0 for none")
     fit_histogram = Boolean(False, help="find sigma by fitting a Gaussian to the draft rates")
     single_mask = Boolean(True, help="mask the same sources in all integrations")
-    user_mask = Text(None, none=True, help="file with a mask: nonzero where there is no source")
+    user_mask = InputFile(help="file with a mask: nonzero where there is no source")
     save_mask = Boolean(False, help="write the mask (_mask)")
     save_background = Boolean(False, help="write the background of each group (_flicker_bkg)")
     save_noise = Boolean(False, help="write what is subtracted, negated (_flicker_noise)")

@@ -193,6 +193,8 @@ def _clean_image(rate: Array, axis: int) -> tuple[Array, Array]:
     used = pixels.is_used()
     values = _sort_used(pixels.image, used)
     values = select_range(values, find_limits(values, CLIP, SOURCES, lower_half=True))
+    if not values.size:  # no pixel is finite
+        return rate, np.zeros_like(mask)
     pixels = pixels._replace(mask=used, limits=(values[0], values[-1]))
     return rate - measure_lines(pixels, axis, 1), pixels.is_used()
 
@@ -222,8 +224,10 @@ def _average(image: Array, part: tuple[Fraction, Fraction], axis: int) -> Array:
 
 
 def fit_line(values: Array) -> tuple[float, float]:
-    """Return the slope of a straight line through values, and their scatter around it."""
+    """Return the slope of a straight line through finite values, and their scatter around it."""
     x = np.flatnonzero(np.isfinite(values))
+    if not x.size:
+        return 0.0, 0.0
     line = np.polynomial.Polynomial.fit(x, values[x], deg=1)
     coefficients = line.convert().coef
     _, _, scatter = sigma_clipped_stats(values[x] - line(x), sigma=RESIDUAL_CLIP)

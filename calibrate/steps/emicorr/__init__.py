@@ -10,7 +10,7 @@ from typing import Any
 
 from calbatch.calibrate.errors import ParameterError
 from calbatch.calibrate.numbers import required_number
-from calbatch.calibrate.parameters import Boolean, Choice, Float, Integer, Items, Text
+from calbatch.calibrate.parameters import Boolean, Choice, Float, InputFile, Integer, Items
 from calbatch.calibrate.products import folder_of
 from calbatch.calibrate.step import SkipStep, Step, StepError
 from calbatch.calibrate.steps._miri import as_miri_ramp
@@ -85,7 +85,7 @@ class EmiCorrStep(Step):
         3, none=True, low=1, help="number of periods to measure; None for all (sequential only)"
     )
     fit_ints_separately = Boolean(False, help="fit each integration by itself (joint only)")
-    user_supplied_reffile = Text(None, none=True, help="as override_emicorr; deprecated in jwst")
+    user_supplied_reffile = InputFile(help="as override_emicorr; deprecated in jwst")
     save_intermediate_results = Boolean(
         False, help="with onthefly_corr_freq: write the measured waves (_emi_ref_waves.asdf)"
     )
@@ -187,9 +187,9 @@ class EmiCorrStep(Step):
                 f"{ramp.path}: {self.name}: save_intermediate_results needs a folder, but products "
                 f"go to {folder}; set it to False"
             )
-        source = self.root.output_file or (ramp.path or Path(str(ramp.meta.filename))).name
+        source = self.root.output_file or (ramp.path.name if ramp.path else str(ramp.meta.filename))
         folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{product_name(source, WAVES).removesuffix('.fits')}.asdf"
+        return folder / f"{product_name(Path(source).name, WAVES).removesuffix('.fits')}.asdf"
 
 
 def _sampling_of(ramp: RampModel, readpatt: str, clocks: Clocks) -> Sampling:

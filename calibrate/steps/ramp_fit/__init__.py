@@ -184,7 +184,7 @@ class RampFitStep(Step):
         Raises
         ------
         StepError
-            If the exposure lists them, but not for each group.
+            If the exposure lists them, but not for each group, or not in order.
         """
         listed, groups = read_times_of(exposure), exposure.shape[1]
         if not listed:
@@ -199,6 +199,14 @@ class RampFitStep(Step):
             raise StepError(
                 f"{exposure.path}: read_times must list the times of the reads of {groups} groups, "
                 f"but has {len(times)} entries"
+            )
+        starts = np.array([group[0] for group in times])
+        if not all((np.diff(each) > 0).all() for each in (starts, *times)) or not all(
+            np.isfinite(group).all() for group in times
+        ):
+            raise StepError(
+                f"{exposure.path}: read_times must be finite, and increase within each group and "
+                "from one group to the next"
             )
         return times
 

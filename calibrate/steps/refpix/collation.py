@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.calibrate.frames.stripes import DETECTOR, KEYWORDS, Read, Stripes
-from calbatch.calibrate.numbers import header_number
+from calbatch.calibrate.numbers import header_number, required_number
 from calbatch.calibrate.step import StepError
 from calbatch.calibrate.steps._ramps import has_zero_frame
 from calbatch.models.datamodels import RampModel
@@ -30,6 +30,9 @@ FILL = {"data": np.nan, "groupdq": 0, "pixeldq": REFERENCE_PIXEL, "zeroframe": n
 """The values of pixels that are never read."""
 
 TIMES = ("MJD_UTC", "BJD_TDB")
+
+MOST_TIMES = 1_000_000
+"""Maximum number of reads whose times are listed, as a table of the product."""
 
 SAMPLE_TIME = 1e-5  # s
 ROW_OVERHEAD = 12  # samples
@@ -203,10 +206,21 @@ def read_times_of_stripes(exposure: RampModel, stripes: Stripes) -> list[list[fl
 
     The first read of a frame follows a reset of the stripe alone, and its repetitions follow at
     once.
+
+    Raises
+    ------
+    StepError
+        If the header lacks NFRAMES or GROUPGAP, or there are more than ``MOST_TIMES`` times.
     """
     slow, fast = stripes.orientation.along(stripes.shape)
-    meta = exposure.meta.exposure
     outputs = int(header_number(exposure, "meta.exposure.noutputs") or 1)
+    frames = int(required_number(exposure, "meta.exposure.nframes", positive=True))
+    gap = int(required_number(exposure, "meta.exposure.groupgap"))
+    if exposure.shape[1] * stripes.repeats * frames > MOST_TIMES:
+        raise StepError(
+            f"{exposure.path}: {exposure.shape[1]} groups of NFRAMES = {frames} frames with "
+            f"{stripes.repeats} reads of each stripe are more than {MOST_TIMES} reads"
+        )
     extra_rows = 1 if outputs == 4 else 2 if outputs == 1 and fast >= 9 else 3
     extra_samples = 1 if outputs == 4 else 0
     row = fast / outputs + ROW_OVERHEAD
@@ -218,7 +232,6 @@ def read_times_of_stripes(exposure: RampModel, stripes: Stripes) -> list[list[fl
     frame_time = (row * (slow + extra_rows) + extra_samples) * SAMPLE_TIME
     reset_time = (row * (rows + extra_rows) + extra_samples) * SAMPLE_TIME
     intervals = [reset_time, *[row * rows * SAMPLE_TIME] * (slow // rows - 1)]
-    frames, gap = int(meta.nframes), int(meta.groupgap)
     found, now = [], 0.0
     for _ in range(exposure.shape[1]):
         for interval in intervals:

@@ -84,6 +84,11 @@ def test_other_exposures_have_no_stripes():
         ({"multistripe_reads2": 0}, "describe have 0 rows"),
         ({"multistripe_skips1": 2000}, "rows 2126 to 2165 of the detector, which has 2048"),
         ({"fastaxis": 2}, "must be two axes"),
+        ({"multistripe_reads1": None}, "lacks MSTR_RD1"),
+        ({"num_superstripe": -1}, "SSTR_NST must be 0 to 2048, is -1"),
+        ({"num_superstripe": 10**9}, "SSTR_NST must be 0 to 2048, is 1000000000"),
+        ({"num_superstripe": 3, "superstripe_step": 0}, "SSTR_STP must be positive, is 0: the 3"),
+        ({"ysize": 10**9, "multistripe_reads2": 1}, "slow axis must be 1 to 2048, is 1000000000"),
     ],
 )
 def test_impossible_stripes_are_rejected(changes, message):
@@ -92,6 +97,16 @@ def test_impossible_stripes_are_rejected(changes, message):
         model[f"meta.subarray.{name}"] = value
     with pytest.raises(StepError, match=message):
         stripes_of(model)
+
+
+@pytest.mark.parametrize("rows", [144, 169])
+def test_an_array_with_other_rows_than_its_stripes_is_rejected(rows):
+    model = raw_model("multistripe")
+    other = Level1bModel(np.resize(np.asarray(model.data), (1, 3, rows, 12)))
+    other.update(model)
+    message = f"stripes have 164 rows and 12 columns .*, but the array has {rows} rows and 12"
+    with pytest.raises(StepError, match=message):
+        as_ramp(other)
 
 
 def test_integrations_that_are_not_whole_are_rejected():

@@ -242,6 +242,14 @@ class TestStep:
         with pytest.raises(StepError, match="save_intermediate_results needs a folder"):
             step.run(our)
 
+    def test_saved_waves_are_in_the_folder_of_the_products(self, tmp_path):
+        our, _ = models(exposure(1))
+        our.meta.filename = "a_uncal.fits"
+        folder = tmp_path / "out"
+        EmiCorrStep(output_dir=str(folder), output_file="../b/c_rate.fits", **SAVING).run(our)
+        assert [path.name for path in tmp_path.rglob("*.asdf")] == ["c_emi_ref_waves.asdf"]
+        assert (folder / "c_emi_ref_waves.asdf").exists()
+
     def test_trials_save_nothing(self, tmp_path):
         our, _ = models(exposure(1))
         our.meta.filename = "a_uncal.fits"

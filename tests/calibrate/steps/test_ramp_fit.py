@@ -1,5 +1,8 @@
 """The ramp fit step: agreement with jwst, real data, products and errors."""
 
+import io
+
+import asdf
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -279,11 +282,27 @@ class TestRefusals:
         [
             ([[1.0], [2.0]], "the times of the reads of 6 groups, but has 2 entries"),
             ([[1.0]] * 5 + [[]], "the times of the reads of 6 groups"),
+            ([[1.0], [2.0], [np.nan], [4.0], [5.0], [6.0]], "must be finite, and increase"),
+            ([[1.0], [2.0], [4.0], [3.0], [5.0], [6.0]], "must be finite, and increase"),
+            ([[1.0, 1.0], [2.0], [3.0], [4.0], [5.0], [6.0]], "must be finite, and increase"),
         ],
     )
     def test_unusable_read_times(self, tmp_path, rng, times, message):
         with pytest.raises(StepError, match=message):
             Given(tmp_path, rng, read_times=times).ours()
+
+    @pytest.mark.parametrize("times", [5.0, "1 2 3", ["a"] * 6, {"a": 1}], ids=str)
+    def test_read_times_of_another_type_in_a_file(self, tmp_path, rng, times):
+        given = Given(tmp_path, rng)
+        path = given.model().save(tmp_path / "a_ramp.fits")
+        content = io.BytesIO()
+        asdf.AsdfFile({"meta": {"exposure": {"read_times": times}}}).write_to(content)
+        row = np.frombuffer(content.getvalue(), np.uint8)
+        column = fits.Column("ASDF_METADATA", f"{row.size}B", array=row[np.newaxis])
+        with fits.open(path, "append") as hdus:
+            hdus.append(fits.BinTableHDU.from_columns([column], name="ASDF"))
+        with pytest.raises(StepError, match=f"{path}: read_times must be lists of numbers"):
+            RampFitStep(**given.references).run(path)
 
     @pytest.mark.parametrize(
         ("fact", "keyword"),

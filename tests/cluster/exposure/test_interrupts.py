@@ -2,8 +2,10 @@
 
 import os
 import signal
+import subprocess
 import sys
 import weakref
+from pathlib import Path
 
 import pytest
 from support.waiting import be_slow
@@ -79,6 +81,25 @@ def test_a_signal_is_sent_until_it_interrupts(reported):
     with pytest.raises(KeyboardInterrupt):
         wait_for_signal()
     assert reported == []
+
+
+def test_a_dropped_signal_does_not_end_a_process_that_another_one_has_interrupted():
+    code = (
+        "import signal, sys\n"
+        "from support.waiting import be_slow\n"
+        "from calbatch.cluster.exposure.interrupts import PAUSE, handle_interrupts, interrupt\n"
+        "handle_interrupts()\n"
+        "class Fails:\n"
+        "    def __del__(self):\n"
+        "        interrupt(signal.SIGTERM, None)\n"
+        "Fails()\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_DFL)\n"  # as at the end of an interrupted batch
+        "be_slow(4 * PAUSE)\n"
+        "sys.exit(130)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
+    assert ended.returncode == 130
 
 
 def test_other_exceptions_are_reported(reported):

@@ -160,6 +160,18 @@ def test_overrides_are_paths_na_or_models(tmp_path):
     assert overrides_of(in_memory) == {"jump.override_gain": "<GainModel in memory>"}
 
 
+def test_other_files_that_steps_read_count_like_overrides():
+    pipeline = Detector1Pipeline()
+    pipeline.dq_init.user_supplied_dq = "/a/dq.fits"
+    pipeline.clean_flicker_noise.user_mask = "/a/mask.fits"
+    pipeline.emicorr.user_supplied_reffile = "/a/emi.asdf"
+    assert overrides_of(pipeline) == {
+        "dq_init.user_supplied_dq": "/a/dq.fits",
+        "clean_flicker_noise.user_mask": "/a/mask.fits",
+        "emicorr.user_supplied_reffile": "/a/emi.asdf",
+    }
+
+
 def test_software_names_python_and_packages():
     found = software()
     assert {"python", "machine", "calbatch", "numpy", "numba", "dask"} <= set(found)

@@ -77,13 +77,31 @@ def test_a_hook_that_needs_an_order_is_refused():
 
 def test_exposures_are_grouped_and_ordered_by_their_headers(tmp_path):
     source = small_set().exposures[0]
-    cards = {"a": ("NRCA1", 2.5), "b": ("NRCA2", 2.0), "c": ("NRCA1", 10.5), "d": ("NRCA1", None)}
+    cards = {"a": ("NRCA1", 2.5), "b": ("NRCA2", None), "c": ("NRCA1", 10.5), "d": ("NRCA1", 3)}
     drafts = []
     for name, (detector, start) in cards.items():
         path = tmp_path / f"{name}_uncal.fits"
         drafts.append(DraftUnit(path=copy_changed(source, path, DETECTOR=detector, EXPSTART=start)))
     groups = group_exposures(drafts, ORDERING)
-    assert [[draft.path.name[0] for draft in group] for group in groups] == [["d", "a", "c"], ["b"]]
+    assert [[draft.path.name[0] for draft in group] for group in groups] == [["a", "d", "c"], ["b"]]
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (None, "c_uncal.fits: it lacks EXPSTART"),
+        ("2.5", r"c_uncal.fits: EXPSTART = '2\.5' is text"),
+    ],
+)
+def test_an_exposure_without_a_start_is_refused_unless_it_is_alone(tmp_path, start, message):
+    source = small_set().exposures[0]
+    drafts = [
+        DraftUnit(path=copy_changed(source, tmp_path / f"{name}_uncal.fits", EXPSTART=value))
+        for name, value in (("b", 2.5), ("c", start))
+    ]
+    with pytest.raises(RequestError, match=message):
+        group_exposures(drafts, ORDERING)
+    assert group_exposures(drafts[1:], ORDERING) == [drafts[1:]]
 
 
 @pytest.mark.parametrize(("count", "end"), [(1, "1 exposure "), (7, "and 2 more exposures: ")])

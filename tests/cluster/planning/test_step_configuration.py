@@ -92,6 +92,14 @@ def test_overrides_are_absolute(tmp_path, monkeypatch):
     assert step.jump.override_readnoise == "N/A"
 
 
+def test_files_that_steps_read_are_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = {"clean_flicker_noise": {"user_mask": "mask.fits"}}
+    step = configure_step("detector1", parameters=given)
+    assert step.clean_flicker_noise.user_mask == str(tmp_path / "mask.fits")
+    assert step.emicorr.user_supplied_reffile is None
+
+
 def test_the_input_pattern_depends_on_the_step():
     assert input_pattern(configure_step("detector1")) == "*_uncal.fits"
     assert input_pattern(configure_step("flat_field")) == "*.fits"

@@ -89,5 +89,15 @@ def test_an_image_without_background_has_no_statistics():
     assert choose_parameters(image, "NRC_IMAGE", 1).background_method == "median"
 
 
+@pytest.mark.parametrize("kind", LIMITS)
+def test_an_image_without_usable_values_gets_the_defaults(kind):
+    infinite = np.full((16, 16), np.inf, "f4")
+    signs = np.where(np.arange(256).reshape(16, 16) % 2, 1, -1)
+    for image in (infinite, signs * infinite, (signs * 3e38).astype("f4")):  # overflows
+        with np.errstate(all="ignore"):
+            chosen = choose_parameters(image, kind, 1)
+        assert (chosen.background_method, chosen.by_channel) == ("median", False)
+
+
 def test_a_flat_image_has_an_infinite_ratio_of_slopes():
     assert describe_image(np.ones((8, 8), "f4"), "NRC_IMAGE", 1).slope == pytest.approx(0, abs=1e-9)

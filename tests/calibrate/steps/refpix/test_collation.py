@@ -98,6 +98,21 @@ def test_read_times_are_those_of_jwst(noutputs, nframes, groupgap):
     np.testing.assert_allclose(read_times_of_stripes(stack, stripes), wanted, rtol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("nframes", None, "the header lacks NFRAMES"),
+        ("groupgap", None, "the header lacks GROUPGAP"),
+        ("nframes", 10**6, "3 groups of NFRAMES = 1000000 frames .* are more than 1000000 reads"),
+    ],
+)
+def test_read_times_need_a_possible_number_of_frames(name, value, message):
+    stack, stripes, _ = both("repeated", nframes=1, groupgap=0)
+    setattr(stack.meta.exposure, name, value)
+    with pytest.raises(StepError, match=message):
+        read_times_of_stripes(stack, stripes)
+
+
 def test_times_span_the_stripes():
     times = int_times_table(6)
     whole, parts = combine_times(times, 3, 5), number_times(times, 3, 5)
