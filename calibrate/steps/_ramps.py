@@ -139,7 +139,7 @@ def has_zero_frame(exposure: DataModel) -> bool:
 
 
 def zero_flags(data: Array) -> tuple[Array, Array]:
-    """Return PIXELDQ and GROUPDQ of zero for a ramp, as in the optional products of jwst's steps."""
+    """Return PIXELDQ and GROUPDQ of zero for a ramp, as optional products have in jwst."""
     return np.zeros(data.shape[-2:], np.uint32), np.zeros(data.shape, np.uint8)
 
 
