@@ -31,7 +31,8 @@ class StripePattern:
     repeat : bool
         True if the reference rows are read again before each further stripe.
     interleave : bool
-        True if each further stripe lies beyond the one before it; else the same rows are read again.
+        With ``repeat``, True if each further stripe lies beyond the one before it, False if it has
+        the same rows.
     step, positions : int
         Rows by which each integration of a superstripe exposure advances, and the number of these
         integrations; 0 in multistripe readout.
