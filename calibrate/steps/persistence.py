@@ -106,7 +106,7 @@ class PersistenceStep(Step):
         return {name: advice for name in names if getattr(self, name) is not None}
 
     def _find_windows(self, ramp: RampModel, detector: str, seconds: int) -> OpenWindows | Reader:
-        """Return the windows that are open before the exposure: received ones, or those of a file."""
+        """Return the windows that are open before the exposure: received, or read from a file."""
         before = self.received_state(self.hands_on[0])
         if before is None:
             path = self.persistence_array_file
