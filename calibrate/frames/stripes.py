@@ -319,7 +319,7 @@ def stack_reader(reader: Reader, stripes: Stripes, leading: tuple[int, ...] = ()
 
 
 def restore_file_layout(result: Any) -> Any:
-    """Return a stack with one stripe an integration, as in files, and other results unchanged."""
+    """Return a stack with one stripe per integration, as in files; other results unchanged."""
     if not isinstance(result, RampModel) or not result.meta.subarray.num_superstripe:
         return result
     stripes = stripes_of(result)
