@@ -25,7 +25,7 @@ CHEAP = [kind for kind in all_kinds() if not kind.is_costly]
 EXPLAINED = AGREES, NEITHER, REFUSED
 """Outcomes of kinds in which there is no fault."""
 
-UNSUPPORTED = 5
+UNSUPPORTED = 2
 """Number of kinds that calbatch refuses; lower it when a mode is added."""
 
 

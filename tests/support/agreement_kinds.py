@@ -1,8 +1,8 @@
 """The kinds of exposures in the table of agreement, from the enumerations of jwst's own schema.
 
-Every exposure type and every readout pattern of the core schema occurs. For a kind that the
-simulator cannot make yet, another exposure stands in, whose header claims the mode: it shows only
-that calbatch refuses the mode.
+Every exposure type and every readout pattern of the core schema occurs. For a pattern that the
+simulator does not make, another exposure stands in, whose header claims the pattern: it shows only
+that calbatch refuses the pattern.
 """
 
 import zlib
@@ -16,6 +16,7 @@ from stdatamodels.jwst import datamodels as jwst_models
 from calbatch.calibrate.simulate import PRESETS, Noise, SimulationSpec, Sky
 from calbatch.calibrate.simulate.instruments import IRS2, READPATTS, find_detector
 from support.simulated import USUAL_DETECTOR
+from support.striped import STRIPED
 
 ROUGH = Noise(cosmic_rays=1000.0, hot=0.01, dead=0.01, bad_references=0.03)
 """Cosmic-ray hits in many ramps; dead, hot, saturated and NaN-reference pixels."""
@@ -36,23 +37,25 @@ SMALL = {
 }
 """Windows with and without reference pixels."""
 
+WINDOW = {"subarray": "GENERIC", "full_references": False, "noise": ROUGH}
+"""Further fields of exposures that are no full frames."""
+
 LARGE = {
     "FGS": {FULL: {}},
     "MIRI": {FULL: {}},
-    "NIRCAM": {WIDE: {"shape": (12, 2048), "corner": (1, 1)}, FULL: {}, MULTISTRIPE: None,
-               SUPERSTRIPE: None},
-    "NIRISS": {WIDE: {"shape": (12, 2048), "corner": (2037, 1)}, FULL: {}, SUPERSTRIPE: None},
+    "NIRCAM": {WIDE: {"shape": (12, 2048), "corner": (1, 1)}, FULL: {},
+               MULTISTRIPE: STRIPED["multistripe"], SUPERSTRIPE: STRIPED["superstripes of rows"]},
+    "NIRISS": {WIDE: {"shape": (12, 2048), "corner": (2037, 1)}, FULL: {},
+               SUPERSTRIPE: STRIPED["superstripes of columns"]},
     "NIRSPEC": {WIDE: {"shape": (12, 2048), "corner": (957, 1)}, FULL: {}},
 }  # fmt: skip
-"""Further families of subarrays: fields of the spec, or None if the simulator cannot make any."""
+"""Further families of subarrays: fields of the spec."""
 
 CLAIMS = {
-    MULTISTRIPE: {"MSTR_RD1": 2},
-    SUPERSTRIPE: {"SSTR_NST": 4},
     "NRSN8R2": {"NRS_NORM": 8, "NRS_REF": 2},
     "NRSN32R8": {"NRS_NORM": 32, "NRS_REF": 8},
 }
-"""Header cards of exposures that stand in for families or patterns."""
+"""Header cards of exposures that stand in for patterns."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,18 +93,15 @@ class Kind:
     @property
     def is_simulated(self) -> bool:
         """True if the simulator can make the kind."""
-        if self.family == GUIDE_STAR:
-            return True
-        size = (SMALL | LARGE[self.instrument]).get(self.family, {})
-        return size is not None and self.pattern in (*READPATTS[self.instrument], *OF_SCHEMA_ONLY)
+        patterns = *READPATTS[self.instrument], *OF_SCHEMA_ONLY
+        return self.family == GUIDE_STAR or self.pattern in patterns
 
     @property
     def cards(self) -> dict[str, str | int]:
         """Header cards that the simulator does not write."""
         if self.is_simulated:
             return {"READPATT": self.pattern} if self.pattern in OF_SCHEMA_ONLY else {}
-        claims = CLAIMS.get(self.family) or CLAIMS.get(self.pattern, {})
-        return {"READPATT": self.pattern, **claims}
+        return {"READPATT": self.pattern, **CLAIMS.get(self.pattern, {})}
 
     @property
     def spec(self) -> SimulationSpec:
@@ -115,12 +115,12 @@ class Kind:
             readpatt=self.pattern if self.pattern in READPATTS[self.instrument] else None,
             exposure_type=self.exposure_type,
             nints=1 if self.is_costly else 2,
-            ngroups=4 if self.is_costly or self.family == WIDE else 6,
+            ngroups=6 if self.family in (*SMALL, GUIDE_STAR) else 4,
             sky=Sky(stars=500 if self.is_costly else 20),
         )
         if "shape" not in size:
             return replace(spec, **size)
-        return replace(spec, subarray="GENERIC", full_references=False, noise=ROUGH, **size)
+        return replace(spec, **{**WINDOW, **size})
 
     def _stand_in(self) -> dict[str, Any]:
         """Return the fields of an exposure of another kind: its size, or its pattern."""
