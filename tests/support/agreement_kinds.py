@@ -115,7 +115,7 @@ class Kind:
             readpatt=self.pattern if self.pattern in READPATTS[self.instrument] else None,
             exposure_type=self.exposure_type,
             nints=1 if self.is_costly else 2,
-            ngroups=6 if self.family in (*SMALL, GUIDE_STAR) else 4,
+            ngroups=6 if self.family in SMALL else 4,
             sky=Sky(stars=500 if self.is_costly else 20),
         )
         if "shape" not in size:
