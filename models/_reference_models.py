@@ -87,20 +87,3 @@ class SuperBiasModel(ReferenceFileModel):
     """The bias frame."""
 
     schema_url = "superbias.schema.yaml"
-
-
-REFERENCES: dict[str, type[ReferenceFileModel]] = {
-    "dark": DarkModel,
-    "flat": FlatModel,
-    "gain": GainModel,
-    "ipc": IPCModel,
-    "linearity": LinearityModel,
-    "mask": MaskModel,
-    "pictureframe": PictureFrameModel,
-    "readnoise": ReadnoiseModel,
-    "reset": ResetModel,
-    "rscd": RSCDModel,
-    "saturation": SaturationModel,
-    "superbias": SuperBiasModel,
-}
-"""Model classes by CRDS reference type."""

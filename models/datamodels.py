@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from calbatch.models._reference_models import (
-    REFERENCES,
     DarkMIRIModel,
     DarkModel,
     FlatModel,
@@ -47,7 +46,6 @@ from calbatch.models.storage.location import Location, location
 from calbatch.models.storage.stamps import Stamp
 
 __all__ = [
-    "REFERENCES",
     "CubeModel", "DarkMIRIModel", "DarkModel", "DataModel", "FlatModel", "GainModel",
     "GuiderCalModel", "GuiderRawModel", "IFUImageModel", "IPCModel", "ImageModel", "Level1bModel",
     "LinearityModel", "MaskModel", "OpenWindowsModel", "PictureFrameModel", "RSCDModel",
@@ -121,6 +119,22 @@ class GuiderCalModel(DataModel):
 
     schema_url = "guider_cal.schema.yaml"
 
+
+REFERENCES: dict[str, type[ReferenceFileModel]] = {
+    "dark": DarkModel,
+    "flat": FlatModel,
+    "gain": GainModel,
+    "ipc": IPCModel,
+    "linearity": LinearityModel,
+    "mask": MaskModel,
+    "pictureframe": PictureFrameModel,
+    "readnoise": ReadnoiseModel,
+    "reset": ResetModel,
+    "rscd": RSCDModel,
+    "saturation": SaturationModel,
+    "superbias": SuperBiasModel,
+}
+"""Model classes by CRDS reference type."""
 
 _SPECIAL: dict[str, tuple[type[DataModel], ...]] = {"dark": (DarkMIRIModel,)}
 """Further model classes of some instruments, by CRDS reference type."""

@@ -11,10 +11,11 @@ from support.agreement import assert_agreement
 from support.detector_steps import jwst_result
 from support.headers import differences
 from support.simulated import offline, small_exposure
-from support.striped import STRIPED, raw_model
+from support.striped import raw_model
 
 from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
 from calbatch.calibrate.simulate import Noise
+from calbatch.calibrate.simulate.stripe_pattern import StripePattern
 from calbatch.calibrate.steps.dq_init import DQInitStep
 from calbatch.calibrate.steps.refpix import RefPixStep
 from calbatch.models import datamodels
@@ -23,16 +24,33 @@ from calbatch.models.dq import DO_NOT_USE, REFERENCE_PIXEL
 pytestmark = [pytest.mark.agreement, pytest.mark.filterwarnings("ignore")]
 
 NOISE = Noise(cosmic_rays=1000.0, hot=0.01, bad_references=0.02)
-OTHER_FIELDS = {
-    "multistripe": {},
-    "superstripes of rows": {"zero_frame": True},
-    "superstripes of columns": {"zero_frame": True, "exposure_type": "NIS_SOSS"},
+EXPOSURES = {
+    "multistripe": {
+        "detector": "NRCA2",
+        "subarray": "SUB164STRIPE4_DHS",
+        "size": (2048, 16),
+        "stripes": StripePattern(size=164, reads1=1, skips1=1526, reads2=40, skips2=85),
+    },
+    "superstripes of rows": {
+        "detector": "NRCB1",
+        "subarray": "FULL_SUPSTP510",
+        "size": (2048, 12),
+        "stripes": StripePattern(size=514, reads1=4, reads2=510, step=510, positions=4),
+        "zero_frame": True,
+    },
+    "superstripes of columns": {
+        "detector": "NIS",
+        "subarray": "SUB680STRIPE_SOSS",
+        "size": (12, 2048),
+        "stripes": StripePattern(size=684, reads1=4, reads2=680, step=680, positions=3, whole=True),
+        "exposure_type": "NIS_SOSS",
+        "zero_frame": True,
+    },
 }
 
 
 def simulated(name):
-    fields = {**STRIPED[name], **OTHER_FIELDS[name]}
-    return small_exposure(nints=2, ngroups=4, noise=NOISE, size=fields.pop("shape"), **fields)
+    return small_exposure(nints=2, ngroups=4, noise=NOISE, **EXPOSURES[name])
 
 
 @pytest.mark.parametrize(

@@ -34,9 +34,9 @@ USERS = [
     (step.name, kind)
     for step in Detector1Pipeline().steps_for("NIRCAM")
     for kind in step.reference_file_types
-    if (step.name, kind) not in OTHERS
+    if (step.name, kind) not in OTHERS and not step.skip
 ]
-"""Every step that NIRCam's exposures need, with each of its reference types."""
+"""Every step that NIRCam's exposures need by default, with each of its reference types."""
 
 
 @cache

@@ -55,7 +55,8 @@ def begun(tmp_path):
     yield begin
     for process in processes:
         process.kill()
-        process.communicate()  # closes its pipe
+        process.wait()
+        process.stdout.close()
 
 
 @pytest.mark.parametrize(

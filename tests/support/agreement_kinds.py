@@ -1,8 +1,8 @@
 """The kinds of exposures in the table of agreement, from the enumerations of jwst's own schema.
 
-Every exposure type and every readout pattern of the core schema occurs. For a pattern that the
-simulator does not make, another exposure stands in, whose header claims the pattern: it shows only
-that calbatch refuses the pattern.
+Every exposure type and every readout pattern of the core schema occurs. For a kind that the
+simulator cannot make, another exposure stands in, whose header claims the mode: it shows only
+that calbatch refuses the mode.
 """
 
 import zlib
@@ -15,8 +15,8 @@ from stdatamodels.jwst import datamodels as jwst_models
 
 from calbatch.calibrate.simulate import PRESETS, Noise, SimulationSpec, Sky
 from calbatch.calibrate.simulate.instruments import IRS2, READPATTS, find_detector
+from calbatch.calibrate.simulate.stripe_pattern import StripePattern
 from support.simulated import USUAL_DETECTOR
-from support.striped import STRIPED
 
 ROUGH = Noise(cosmic_rays=1000.0, hot=0.01, dead=0.01, bad_references=0.03)
 """Cosmic-ray hits in many ramps; dead, hot, saturated and NaN-reference pixels."""
@@ -37,16 +37,29 @@ SMALL = {
 }
 """Windows with and without reference pixels."""
 
-WINDOW = {"subarray": "GENERIC", "full_references": False, "noise": ROUGH}
-"""Further fields of exposures that are no full frames."""
+STRIPED = {
+    "dhs": {
+        "detector": "NRCA2", "subarray": "SUB164STRIPE4_DHS", "shape": (2048, 16),
+        "stripes": StripePattern(size=164, reads1=1, skips1=1526, reads2=40, skips2=85),
+    },
+    "rows": {
+        "detector": "NRCB1", "subarray": "FULL_SUPSTP510", "shape": (2048, 12),
+        "stripes": StripePattern(size=514, reads1=4, reads2=510, step=510, positions=4),
+    },
+    "soss": {
+        "subarray": "SUB680STRIPE_SOSS", "shape": (12, 2048), "exposure_type": "NIS_SOSS",
+        "stripes": StripePattern(size=684, reads1=4, reads2=680, step=680, positions=3, whole=True),
+    },
+}  # fmt: skip
+"""Fields of the specs of striped exposures."""
 
 LARGE = {
     "FGS": {FULL: {}},
     "MIRI": {FULL: {}},
-    "NIRCAM": {WIDE: {"shape": (12, 2048), "corner": (1, 1)}, FULL: {},
-               MULTISTRIPE: STRIPED["multistripe"], SUPERSTRIPE: STRIPED["superstripes of rows"]},
+    "NIRCAM": {WIDE: {"shape": (12, 2048), "corner": (1, 1)}, FULL: {}, MULTISTRIPE: STRIPED["dhs"],
+               SUPERSTRIPE: STRIPED["rows"]},
     "NIRISS": {WIDE: {"shape": (12, 2048), "corner": (2037, 1)}, FULL: {},
-               SUPERSTRIPE: STRIPED["superstripes of columns"]},
+               SUPERSTRIPE: STRIPED["soss"]},
     "NIRSPEC": {WIDE: {"shape": (12, 2048), "corner": (957, 1)}, FULL: {}},
 }  # fmt: skip
 """Further families of subarrays: fields of the spec."""
@@ -56,6 +69,10 @@ CLAIMS = {
     "NRSN32R8": {"NRS_NORM": 32, "NRS_REF": 8},
 }
 """Header cards of exposures that stand in for patterns."""
+
+
+LONG = WIDE, MULTISTRIPE, SUPERSTRIPE
+"""Families with the detector's whole width or height."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +110,9 @@ class Kind:
     @property
     def is_simulated(self) -> bool:
         """True if the simulator can make the kind."""
-        patterns = *READPATTS[self.instrument], *OF_SCHEMA_ONLY
-        return self.family == GUIDE_STAR or self.pattern in patterns
+        if self.family == GUIDE_STAR:
+            return True
+        return self.pattern in (*READPATTS[self.instrument], *OF_SCHEMA_ONLY)
 
     @property
     def cards(self) -> dict[str, str | int]:
@@ -115,12 +133,13 @@ class Kind:
             readpatt=self.pattern if self.pattern in READPATTS[self.instrument] else None,
             exposure_type=self.exposure_type,
             nints=1 if self.is_costly else 2,
-            ngroups=6 if self.family in SMALL else 4,
+            ngroups=4 if self.is_costly or self.family in LONG else 6,
             sky=Sky(stars=500 if self.is_costly else 20),
         )
         if "shape" not in size:
             return replace(spec, **size)
-        return replace(spec, **{**WINDOW, **size})
+        small = {"subarray": "GENERIC", "full_references": False, "noise": ROUGH}
+        return replace(spec, **small | size)
 
     def _stand_in(self) -> dict[str, Any]:
         """Return the fields of an exposure of another kind: its size, or its pattern."""

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 
 from calbatch.calibrate.frames.stripes import KEYWORDS
-from calbatch.calibrate.simulate.stripe_pattern import StripePattern
 from calbatch.models.datamodels import Level1bModel
 
 DHS = {
@@ -35,28 +34,6 @@ MODES: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 """Modes of NIRCam and NIRISS, narrow along the fast axis; ``numbers`` are those of `KEYWORDS`."""
-
-STRIPED: dict[str, dict[str, Any]] = {
-    "multistripe": {
-        "detector": "NRCA2",
-        "subarray": "SUB164STRIPE4_DHS",
-        "shape": (2048, 16),
-        "stripes": StripePattern(size=164, reads1=1, skips1=1526, reads2=40, skips2=85),
-    },
-    "superstripes of rows": {
-        "detector": "NRCB1",
-        "subarray": "FULL_SUPSTP510",
-        "shape": (2048, 12),
-        "stripes": StripePattern(size=514, reads1=4, reads2=510, step=510, positions=4),
-    },
-    "superstripes of columns": {
-        "detector": "NIS",
-        "subarray": "SUB680STRIPE_SOSS",
-        "shape": (12, 2048),
-        "stripes": StripePattern(size=684, reads1=4, reads2=680, step=680, positions=3, whole=True),
-    },
-}
-"""Fields of simulated exposures, narrow along the fast axis."""
 
 FAST = (2037, 12)
 """First pixel along the fast axis, and number of pixels: the last four are reference pixels."""
